@@ -1,0 +1,356 @@
+#include "convert.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Process and thread ids of Linux lie below this. Ids that come again are told apart by adding multiples of it, which
+ * keeps them below 2^32: beyond, a viewer takes all of them for one. */
+#define ID_LIMIT (UINT32_C(1) << 22)
+#define ID_REPEATS 1023
+
+/* One thread while it is converted. */
+struct run {
+    size_t thread;
+    struct spans spans;
+    struct reader_block block;
+    uint32_t at;                        /* the next record; n_records when the next block is to be read */
+    uint64_t ticks;                     /* of the next record, or of the next block's begin */
+};
+
+/* One process while it is converted. */
+struct process {
+    struct reader *reader;
+    struct timeline *timeline;
+    uint64_t zero_ns;                   /* CLOCK_MONOTONIC at the start of the trace */
+    struct run *runs;
+    struct run **heap;                  /* those that have records left; the earliest first */
+    size_t n_heap;
+    uint64_t end_ticks;                 /* the latest seen */
+};
+
+static uint64_t trace_ns(struct process *process, uint64_t ticks)
+{
+    uint64_t ns = timeline_ns(process->timeline, ticks);
+    return ns > process->zero_ns ? ns - process->zero_ns : 0;
+}
+
+static bool is_before(const struct run *a, const struct run *b)
+{
+    return a->ticks != b->ticks ? a->ticks < b->ticks : a->thread < b->thread;
+}
+
+/* Moves the first of the heap to its place after it became later. */
+static void sift(struct process *process)
+{
+    struct run **heap = process->heap, *moved = heap[0];
+    size_t i = 0, child;
+    while ((child = 2 * i + 1) < process->n_heap) {
+        if (child + 1 < process->n_heap && is_before(heap[child + 1], heap[child]))
+            child++;
+        if (!is_before(heap[child], moved))
+            break;
+        heap[i] = heap[child];
+        i = child;
+    }
+    heap[i] = moved;
+}
+
+static void insert(struct process *process, struct run *run)
+{
+    size_t i = process->n_heap++;
+    for (; i > 0 && is_before(run, process->heap[(i - 1) / 2]); i = (i - 1) / 2)
+        process->heap[i] = process->heap[(i - 1) / 2];
+    process->heap[i] = run;
+}
+
+static void see(struct process *process, uint64_t ticks)
+{
+    if (ticks > process->end_ticks)
+        process->end_ticks = ticks;
+}
+
+/* Reads the next block and brings the stack to what was open when it began. Returns 1, 0 at the thread's end, -1. */
+static int load(struct process *process, struct run *run, struct pnr_err *err)
+{
+    struct reader_block *block = &run->block;
+    int step = reader_next(process->reader, run->thread, block, err);
+    if (step <= 0)
+        return step;
+    uint32_t n_open = 0;
+    while (n_open < block->n_open && n_open < block->n_records &&
+           pnr_record_kind(block->records[n_open]) == PNR_OPEN)
+        n_open++;
+    run->at = n_open;
+    see(process, block->begin_ticks);
+    /* A process killed while it wrote these records leaves too few: they tell nothing then, and nothing follows. */
+    if (n_open == block->n_open || n_open < block->n_records)
+        spans_open(&run->spans, block->records, n_open, block->is_deeper, block->is_after_hole,
+                   trace_ns(process, block->begin_ticks));
+    return 1;
+}
+
+/* The block is through: its thread may have ended with it, and the next one begins later. Returns whether there is
+ * one. */
+static bool leave_block(struct process *process, struct run *run)
+{
+    uint64_t ticks;
+    if (run->block.records) {
+        see(process, run->block.end_ticks);
+        if (run->block.is_last)
+            spans_end(&run->spans, trace_ns(process, run->block.end_ticks ? run->block.end_ticks : run->ticks));
+    }
+    run->block = (struct reader_block){ .records = NULL };
+    run->at = 0;
+    if (!reader_begin(process->reader, run->thread, &ticks))
+        return false;
+    if (ticks > run->ticks)
+        run->ticks = ticks;
+    return true;
+}
+
+/* Converts the thread's records up to the time when another thread has one. Returns 1; 0 at the thread's end; -1. */
+static int advance(struct process *process, struct run *run, uint64_t until, struct pnr_err *err)
+{
+    while (run->ticks <= until) {
+        if (run->at == run->block.n_records) {
+            int step = load(process, run, err);
+            if (step <= 0)
+                return step;
+        }
+        const struct pnr_record *records = run->block.records;
+        uint64_t begin = run->block.begin_ticks, before = run->ticks;
+        for (; run->at < run->block.n_records; run->at++) {
+            uint64_t ticks = begin + pnr_record_ticks(records[run->at]);
+            if (ticks < before) {
+                ticks = before;         /* damage, or a clock that two processors do not agree about */
+                run->spans.count->backwards++;
+            }
+            run->ticks = before = ticks;
+            if (ticks > until)
+                return 1;
+            spans_record(&run->spans, records[run->at], trace_ns(process, ticks));
+        }
+        see(process, run->ticks);
+        if (run->spans.is_out_of_memory || run->spans.flows->is_out_of_memory)
+            return pnr_err_set(err, PNR_E_MEMORY, reader_path(process->reader), 0, "out of memory");
+        if (!leave_block(process, run) || run->spans.sink->is_broken)
+            return 0;
+    }
+    return 1;
+}
+
+static int merge(struct process *process, struct pnr_err *err)
+{
+    struct run **heap = process->heap;
+    while (process->n_heap > 0) {
+        uint64_t until = process->n_heap > 1 ? heap[1]->ticks : UINT64_MAX;
+        if (process->n_heap > 2 && heap[2]->ticks < until)
+            until = heap[2]->ticks;
+        int step = advance(process, heap[0], until, err);
+        if (step < 0)
+            return -1;
+        if (step == 0)
+            heap[0] = heap[--process->n_heap];
+        if (process->n_heap > 0)
+            sift(process);
+    }
+    return 0;
+}
+
+/* ---- processes and threads as the sink sees them ---- */
+
+struct pnr_string convert_process_name(const struct reader *reader)
+{
+    struct pnr_string command = symbols_fact(reader_symbols(reader), "command");
+    if (command.size > 0)
+        return command;
+    const char *slash = strrchr(reader_path(reader), '/');
+    const char *name = slash ? slash + 1 : reader_path(reader);
+    return (struct pnr_string){ name, (uint32_t)strlen(name) };
+}
+
+uint32_t convert_process_pid(const struct reader *reader)
+{
+    uint64_t pid;
+    const char *slash = strrchr(reader_path(reader), '/');
+    if (!symbols_number(reader_symbols(reader), "pid", &pid) || pid >= ID_LIMIT)
+        pid = slash ? strtoul(slash + 1 + strcspn(slash + 1, "0123456789"), NULL, 10) : 0;
+    return (uint32_t)pid % ID_LIMIT;
+}
+
+struct identity {
+    uint32_t id, place;
+};
+
+static int by_id(const void *a, const void *b)
+{
+    const struct identity *x = a, *y = b;
+    if (x->id != y->id)
+        return x->id < y->id ? -1 : 1;
+    return x->place < y->place ? -1 : 1;
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const struct identity *x = a, *y = b;
+    return x->place < y->place ? -1 : 1;
+}
+
+/* Makes ids that come more than once unique. */
+static void part(struct identity *ids, size_t n)
+{
+    qsort(ids, n, sizeof *ids, by_id);
+    uint32_t repeats = 0, id = 0;
+    for (size_t i = 0; i < n; i++) {
+        repeats = i > 0 && ids[i].id == id ? repeats + 1 : 0;
+        id = ids[i].id;
+        ids[i].id += repeats % (ID_REPEATS + 1) * ID_LIMIT;
+    }
+    qsort(ids, n, sizeof *ids, by_place);
+}
+
+static int name_threads(const struct reader *reader, struct sink *sink)
+{
+    size_t n = reader_n_threads(reader);
+    struct identity *ids = calloc(n ? n : 1, sizeof *ids);
+    if (!ids)
+        return -1;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t number = reader_thread_number(reader, i);
+        const struct pnr_name *entry = symbols_thread(reader_symbols(reader), number);
+        ids[i].place = (uint32_t)i;
+        ids[i].id = (entry && entry->number ? entry->number : number) % ID_LIMIT;
+    }
+    if (n)
+        part(ids, n);
+    for (size_t i = 0; i < n; i++) {
+        char text[32];
+        uint32_t number = reader_thread_number(reader, i);
+        const struct pnr_name *entry = symbols_thread(reader_symbols(reader), number);
+        struct sink_thread thread = { .thread = (uint32_t)i, .tid = ids[i].id, .order = number };
+        if (entry)
+            thread.name = entry->strings[0];
+        if (thread.name.size == 0)
+            thread.name = (struct pnr_string){ text, (uint32_t)snprintf(text, sizeof text, "thread %" PRIu32, number) };
+        sink->thread(sink, &thread);
+    }
+    free(ids);
+    return 0;
+}
+
+/* ---- all of it ---- */
+
+static int convert_process(struct reader *reader, uint64_t zero_ns, struct flows *flows, struct sink *sink,
+                           struct convert_count *count, struct pnr_err *err)
+{
+    size_t n = reader_n_threads(reader);
+    const struct symbols *symbols = reader_symbols(reader);
+    struct process process = { .reader = reader, .timeline = reader_timeline(reader), .zero_ns = zero_ns };
+    int result = -1;
+    process.runs = calloc(n + 1, sizeof *process.runs);
+    process.heap = calloc(n + 1, sizeof *process.heap);
+    if (!process.runs || !process.heap || name_threads(reader, sink) < 0) {
+        pnr_err_set(err, PNR_E_MEMORY, reader_path(reader), 0, "out of memory");
+        goto end;
+    }
+    flows_process(flows, symbols);
+    symbols_number(symbols, "end_ticks", &process.end_ticks);
+    for (size_t i = 0; i < n; i++) {
+        struct run *run = &process.runs[i];
+        run->thread = i;
+        spans_init(&run->spans, (uint32_t)i, sink, flows, symbols, &count->spans);
+        if (leave_block(&process, run))
+            insert(&process, run);
+    }
+    if (merge(&process, err) < 0)
+        goto end;
+    for (size_t i = 0; i < n; i++)
+        spans_end(&process.runs[i].spans, trace_ns(&process, process.end_ticks));
+    flows_end_process(flows);
+    result = 0;
+end:
+    for (size_t i = 0; process.runs && i < n; i++)
+        spans_clear(&process.runs[i].spans);
+    free(process.runs);
+    free(process.heap);
+    return result;
+}
+
+static void say_oddities(const struct reader *reader, const struct spans_count *before, const struct spans_count *now,
+                         const struct notes *notes)
+{
+    const struct { enum note_level level; const char *what; uint64_t n; } odd[] = {
+        { NOTE_FACT, "events recovered from the live mapping", reader_size(reader)->n_recovered },
+        { NOTE_FACT, "events lost by the recorder", now->lost - before->lost },
+        { NOTE_FACT, "places where events may be missing", now->holes - before->holes },
+        { NOTE_FACT, "exits of frames that were not open, ignored", now->ignored_exits - before->ignored_exits },
+        { NOTE_FACT, "frames without an exit, closed with the next one out", now->missed_exits - before->missed_exits },
+        { NOTE_DAMAGE, "records of an unknown kind, skipped", now->unknown_kinds - before->unknown_kinds },
+        { NOTE_DAMAGE, "slices of functions that are not in the name table",
+          now->unknown_functions - before->unknown_functions },
+        { NOTE_DAMAGE, "records earlier than the one before them, moved up", now->backwards - before->backwards },
+    };
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
+        if (odd[i].n)
+            notes_say(notes, odd[i].level, "%s: %s: %" PRIu64, reader_path(reader), odd[i].what, odd[i].n);
+    }
+    struct pnr_string stopped = symbols_fact(reader_symbols(reader), "stopped");
+    if (stopped.size)
+        notes_say(notes, NOTE_FACT, "%s: recording stopped early: %.*s", reader_path(reader), (int)stopped.size,
+                  stopped.bytes);
+}
+
+/* The start of the trace: when the first process started. */
+static uint64_t find_zero(struct reader **readers, size_t n)
+{
+    uint64_t zero = UINT64_MAX;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t start;
+        if (!symbols_number(reader_symbols(readers[i]), "start_monotonic_ns", &start))
+            start = timeline_first_ns(reader_timeline(readers[i]));
+        if (start < zero)
+            zero = start;
+    }
+    return zero;
+}
+
+int convert(struct reader **readers, size_t n, unsigned kinds, struct sink *sink, const struct notes *notes,
+            struct convert_count *count, struct pnr_err *err)
+{
+    struct flows flows;
+    uint64_t zero_ns = find_zero(readers, n);
+    int result = -1;
+    *count = (struct convert_count){ .threads = 0 };
+    flows_init(&flows, sink, kinds);
+    struct identity *ids = calloc(n ? n : 1, sizeof *ids);
+    if (!ids) {
+        pnr_err_set(err, PNR_E_MEMORY, NULL, 0, "out of memory");
+        goto end;
+    }
+    for (size_t i = 0; i < n; i++)
+        ids[i] = (struct identity){ convert_process_pid(readers[i]), (uint32_t)i };
+    if (n)
+        part(ids, n);
+    for (size_t i = 0; i < n; i++) {
+        struct spans_count before = count->spans;
+        struct sink_process process = {
+            .pid = ids[i].id,
+            .order = (uint32_t)i,
+            .name = convert_process_name(readers[i]),
+            .symbols = reader_symbols(readers[i]),
+        };
+        sink->process(sink, &process);
+        if (convert_process(readers[i], zero_ns, &flows, sink, count, err) < 0)
+            goto end;
+        say_oddities(readers[i], &before, &count->spans, notes);
+        count->threads += reader_n_threads(readers[i]);
+    }
+    count->chains = flows.n_chains;
+    result = 0;
+end:
+    flows_clear(&flows);
+    free(ids);
+    return result;
+}

@@ -1,0 +1,33 @@
+/* Converts whole processes: merges their threads' records in the order of time, so that chains are numbered right
+ * when a frame moves between threads, runs them through spans and flows, and hands the results to a sink.
+ *
+ * Memory: one decoded block for each thread that has records before and after the present time. */
+#ifndef CONVERT_H
+#define CONVERT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "notes.h"
+#include "reader.h"
+#include "sink.h"
+#include "spans.h"
+
+struct convert_count {
+    struct spans_count spans;
+    uint64_t chains;
+    uint64_t threads;
+};
+
+/* Converts the processes one after another; kinds: bit k = points for enum pnr_function_kind k. What was odd is said
+ * to notes. Fills count. Returns 0, also when the sink broke: who made it asks it; or -1 when out of memory. */
+int convert(struct reader **readers, size_t n, unsigned kinds, struct sink *sink, const struct notes *notes,
+            struct convert_count *count, struct pnr_err *err);
+
+/* The process's command, or its directory's name. Borrowed from the reader. */
+struct pnr_string convert_process_name(const struct reader *reader);
+
+/* The process id, by its facts or else by its directory's name. */
+uint32_t convert_process_pid(const struct reader *reader);
+
+#endif

@@ -1,0 +1,178 @@
+/* The chains are found by frame identity in a table with open addressing; a chain that ends is taken out by moving
+ * those behind it up, so there are no tombstones and lookups stay short over days. */
+#include "flows.h"
+
+#include <stdlib.h>
+
+#include "format/names.h"
+
+struct flows_chain {
+    uint64_t frame;                     /* 0 = empty place */
+    uint64_t id;                        /* 0 until the second slice */
+    uint64_t point_ns;                  /* the point held back */
+    uint32_t thread;
+    uint32_t function;
+};
+
+void flows_init(struct flows *flows, struct sink *sink, unsigned kinds)
+{
+    *flows = (struct flows){ .sink = sink, .kinds = kinds };
+}
+
+void flows_clear(struct flows *flows)
+{
+    free(flows->table);
+    flows->table = NULL;
+    flows->n = flows->capacity = 0;
+}
+
+void flows_process(struct flows *flows, const struct symbols *symbols)
+{
+    flows->symbols = symbols;
+}
+
+/* Frames lie some hundred bytes apart: the multiplication spreads them, and the high bits are the good ones. */
+static size_t home(const struct flows *flows, uint64_t frame)
+{
+    return (size_t)(frame * UINT64_C(0x9e3779b97f4a7c15) >> 20) & (flows->capacity - 1);
+}
+
+/* The place of the frame, or the empty one where it belongs; NULL for an empty table. */
+static struct flows_chain *find(const struct flows *flows, uint64_t frame)
+{
+    if (flows->capacity == 0)
+        return NULL;
+    size_t i = home(flows, frame);
+    while (flows->table[i].frame && flows->table[i].frame != frame)
+        i = (i + 1) & (flows->capacity - 1);
+    return &flows->table[i];
+}
+
+static int grow(struct flows *flows)
+{
+    struct flows old = *flows;
+    size_t capacity = old.capacity ? old.capacity * 2 : 256;
+    struct flows_chain *table = calloc(capacity, sizeof *table);
+    if (!table)
+        return -1;
+    flows->table = table;
+    flows->capacity = capacity;
+    for (size_t i = 0; i < old.capacity; i++) {
+        if (old.table[i].frame)
+            *find(flows, old.table[i].frame) = old.table[i];
+    }
+    free(old.table);
+    return 0;
+}
+
+static struct flows_chain *add(struct flows *flows, uint64_t frame)
+{
+    if (flows->n * 4 >= flows->capacity * 3 && grow(flows) < 0) {
+        flows->is_out_of_memory = true;
+        return NULL;
+    }
+    struct flows_chain *chain = find(flows, frame);
+    flows->n++;
+    chain->frame = frame;
+    return chain;
+}
+
+static void take_out(struct flows *flows, struct flows_chain *chain)
+{
+    size_t mask = flows->capacity - 1, hole = (size_t)(chain - flows->table);
+    for (size_t i = (hole + 1) & mask; flows->table[i].frame; i = (i + 1) & mask) {
+        size_t wanted = home(flows, flows->table[i].frame);
+        if (((i - wanted) & mask) >= ((i - hole) & mask)) {
+            flows->table[hole] = flows->table[i];
+            hole = i;
+        }
+    }
+    flows->table[hole].frame = 0;
+    flows->n--;
+}
+
+/* Writes the point held back. */
+static void write_point(struct flows *flows, const struct flows_chain *chain, enum point_phase phase)
+{
+    struct point point = { chain->point_ns, chain->id, chain->thread, chain->function, phase };
+    flows->sink->point(flows->sink, &point);
+}
+
+static void end_chain(struct flows *flows, const struct flows_chain *chain)
+{
+    if (chain->id)
+        write_point(flows, chain, POINT_LAST);
+}
+
+static bool is_wanted(const struct flows *flows, uint32_t function, uint64_t frame)
+{
+    const struct symbol *symbol = symbols_function(flows->symbols, function);
+    return frame && symbol && symbol->kind < 32 && (flows->kinds >> symbol->kind & 1);
+}
+
+uint64_t flows_enter(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, bool is_start,
+                     uint64_t begin_ns)
+{
+    if (!is_wanted(flows, function, frame))
+        return begin_ns;
+    struct flows_chain *chain = find(flows, frame);
+    if (chain && chain->frame && (is_start || chain->function != function)) {
+        end_chain(flows, chain);
+        take_out(flows, chain);
+        chain = NULL;
+    }
+    if (!chain || !chain->frame) {
+        chain = add(flows, frame);
+        if (!chain)
+            return begin_ns;
+        chain->id = 0;
+        chain->function = function;
+    } else {
+        if (begin_ns < chain->point_ns)
+            begin_ns = chain->point_ns;
+        if (chain->id) {
+            write_point(flows, chain, POINT_MIDDLE);
+        } else {
+            chain->id = ++flows->n_chains;
+            write_point(flows, chain, POINT_FIRST);
+        }
+    }
+    chain->thread = thread;
+    chain->point_ns = begin_ns + 1;
+    return begin_ns;
+}
+
+void flows_leave(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, bool is_finished,
+                 uint64_t point_ns)
+{
+    if (!is_wanted(flows, function, frame))
+        return;
+    struct flows_chain *chain = find(flows, frame);
+    if (!chain || !chain->frame || chain->function != function)
+        return;
+    if (is_finished) {
+        end_chain(flows, chain);
+        take_out(flows, chain);
+    } else if (chain->id == 0) {
+        chain->thread = thread;         /* an arrow leaves the first slice where it ends */
+        chain->point_ns = point_ns;
+    }
+}
+
+void flows_create(struct flows *flows, uint64_t frame)
+{
+    struct flows_chain *chain = frame ? find(flows, frame) : NULL;
+    if (!chain || !chain->frame)
+        return;
+    end_chain(flows, chain);
+    take_out(flows, chain);
+}
+
+void flows_end_process(struct flows *flows)
+{
+    for (size_t i = 0; i < flows->capacity; i++) {
+        if (flows->table[i].frame)
+            end_chain(flows, &flows->table[i]);
+    }
+    flows_clear(flows);
+}

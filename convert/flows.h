@@ -1,0 +1,61 @@
+/* Numbers the chains of slices that belong to one continuable frame (generator, coroutine, ...), over all threads of a
+ * process, and gives each chain its points, between which a viewer draws arrows.
+ *
+ *     records                                      points
+ *     START f, YIELD f                             (first, at the end of f's first slice)
+ *                       RESUME f, YIELD f          (at the begin of the second slice) the first one is written now
+ *                       RESUME f, FINISH f         the second one is written now, as a middle one; then this one, last
+ *
+ * A point is held back until the next one is known, so that no chain begins without going on, and the last point of
+ * each is known to be the last. A frame that is never resumed has no points. Its identity is free for another one after
+ * FINISH, or when another START or CREATE comes with it.
+ *
+ *     flows_init()
+ *     for each process: flows_process(); then in the order of time flows_enter(), flows_leave(), flows_create();
+ *         flows_end_process()
+ *     flows_clear()
+ *
+ * Memory grows with the continuable frames that are alive, not with those that ended. One thread at a time. */
+#ifndef FLOWS_H
+#define FLOWS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "sink.h"
+
+struct flows_chain;
+
+struct flows {
+    struct sink *sink;                  /* borrowed, like the next */
+    const struct symbols *symbols;
+    unsigned kinds;                     /* bit k: frames of enum pnr_function_kind k get points */
+    struct flows_chain *table;          /* owned */
+    size_t n, capacity;
+    uint64_t n_chains;                  /* with at least two slices: that is, ids given so far */
+    bool is_out_of_memory;              /* sticks; chains are incomplete from then on */
+};
+
+void flows_init(struct flows *flows, struct sink *sink, unsigned kinds);
+
+void flows_clear(struct flows *flows);
+
+void flows_process(struct flows *flows, const struct symbols *symbols);
+
+/* A slice of the frame begins at begin_ns or, so that arrows never point backwards when a frame changes threads,
+ * slightly later: gives when. The nanosecond after that belongs to its point. is_start: this is its first slice. */
+uint64_t flows_enter(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, bool is_start,
+                     uint64_t begin_ns);
+
+/* The slice ends, with point_ns inside it; is_finished: for ever. */
+void flows_leave(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, bool is_finished,
+                 uint64_t point_ns);
+
+/* A new frame has been made; it has not run yet. */
+void flows_create(struct flows *flows, uint64_t frame);
+
+/* Ends all chains. */
+void flows_end_process(struct flows *flows);
+
+#endif

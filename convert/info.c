@@ -1,0 +1,183 @@
+#include "info.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "convert.h"
+
+struct thread_info {
+    uint64_t n_records;                 /* OPEN ones left out */
+    uint64_t n_blocks;
+};
+
+struct info {
+    uint64_t kinds[256];
+    uint64_t n_records;                 /* OPEN ones left out */
+    uint64_t lost;
+    uint64_t first_ticks, last_ticks;
+    struct thread_info *threads;        /* owned */
+};
+
+static const char *const kind_names[PNR_KINDS] = {
+    [PNR_CALL] = "calls",
+    [PNR_RETURN] = "returns",
+    [PNR_UNWIND] = "left by an exception",
+    [PNR_START] = "generators and coroutines started",
+    [PNR_RESUME] = "... resumed",
+    [PNR_YIELD] = "... suspended",
+    [PNR_FINISH] = "... finished",
+    [PNR_FINISH_UNWIND] = "... finished by an exception",
+    [PNR_CREATE] = "... created",
+    [PNR_C_CALL] = "C calls",
+    [PNR_C_RETURN] = "C returns",
+    [PNR_C_RAISE] = "C raises",
+    [PNR_OPEN] = "open frames at block begins",
+    [PNR_LEFT] = "marks of frames left unseen",
+    [PNR_GAP] = "gaps",
+    [PNR_GAP_END] = "gap ends",
+    [PNR_LOST] = "marks of lost events",
+};
+
+static int count_thread(struct reader *reader, size_t thread, struct info *info, struct pnr_err *err)
+{
+    struct reader_block block;
+    int step;
+    while ((step = reader_next(reader, thread, &block, err)) > 0) {
+        uint64_t last = block.begin_ticks + pnr_record_ticks(block.records[block.n_records - 1]);
+        info->threads[thread].n_blocks++;
+        for (uint32_t i = 0; i < block.n_records; i++) {
+            unsigned kind = pnr_record_kind(block.records[i]);
+            info->kinds[kind]++;
+            if (kind == PNR_LOST)
+                info->lost += pnr_record_function(block.records[i]);
+            if (kind != PNR_OPEN)
+                info->threads[thread].n_records++;
+        }
+        if (block.begin_ticks < info->first_ticks)
+            info->first_ticks = block.begin_ticks;
+        if (last > info->last_ticks)
+            info->last_ticks = last;
+    }
+    info->n_records += info->threads[thread].n_records;
+    return step;
+}
+
+/* Control characters would steer the terminal. */
+static void print_text(FILE *out, struct pnr_string text)
+{
+    for (uint32_t i = 0; i < text.size; i++) {
+        unsigned char c = (unsigned char)text.bytes[i];
+        putc(c < 0x20 || c == 0x7f ? '?' : c, out);
+    }
+    putc('\n', out);
+}
+
+static void print_fact(const struct reader *reader, FILE *out, const char *label, const char *key)
+{
+    struct pnr_string value = symbols_fact(reader_symbols(reader), key);
+    if (value.size) {
+        fprintf(out, "  %-12s", label);
+        print_text(out, value);
+    }
+}
+
+static void print_start(const struct reader *reader, FILE *out)
+{
+    uint64_t ns;
+    struct tm utc;
+    char text[32];
+    if (!symbols_number(reader_symbols(reader), "start_realtime_ns", &ns))
+        return;
+    time_t seconds = (time_t)(ns / 1000000000);
+    if (gmtime_r(&seconds, &utc) && strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &utc))
+        fprintf(out, "  %-12s%s.%06u UTC\n", "start", text, (unsigned)(ns % 1000000000 / 1000));
+}
+
+static void print_span(struct reader *reader, FILE *out, const struct info *info)
+{
+    uint64_t begin = info->first_ticks, end = info->last_ticks;
+    symbols_number(reader_symbols(reader), "start_ticks", &begin);
+    symbols_number(reader_symbols(reader), "end_ticks", &end);
+    if (begin > end)
+        return;
+    uint64_t ns = timeline_ns(reader_timeline(reader), end) - timeline_ns(reader_timeline(reader), begin);
+    fprintf(out, "  %-12s%" PRIu64 ".%06u s\n", "span", ns / 1000000000, (unsigned)(ns % 1000000000 / 1000));
+}
+
+static void print_threads(const struct reader *reader, FILE *out, const struct info *info)
+{
+    size_t n = reader_n_threads(reader);
+    fprintf(out, "  %-12s%zu\n", "threads", n);
+    for (size_t i = 0; i < n; i++) {
+        const struct pnr_name *entry = symbols_thread(reader_symbols(reader), reader_thread_number(reader, i));
+        struct pnr_string name = entry ? entry->strings[0] : (struct pnr_string){ "", 0 };
+        fprintf(out, "    %3" PRIu32 "  tid %-8" PRIu32 " %12" PRIu64 " events  ", reader_thread_number(reader, i),
+                entry ? entry->number : 0, info->threads[i].n_records);
+        print_text(out, name);
+    }
+}
+
+static void print_events(FILE *out, const struct info *info)
+{
+    fprintf(out, "  %-12s%" PRIu64 "\n", "events", info->n_records);
+    for (unsigned kind = 0; kind < 256; kind++) {
+        if (!info->kinds[kind])
+            continue;
+        fprintf(out, "    %12" PRIu64 "  ", info->kinds[kind]);
+        if (kind < PNR_KINDS && kind_names[kind])
+            fprintf(out, "%s\n", kind_names[kind]);
+        else
+            fprintf(out, "of unknown kind %u\n", kind);
+    }
+}
+
+static void print(struct reader *reader, FILE *out, const struct info *info)
+{
+    const struct reader_size *size = reader_size(reader);
+    const struct symbols *symbols = reader_symbols(reader);
+    fprintf(out, "process %" PRIu32 ": ", convert_process_pid(reader));
+    print_text(out, convert_process_name(reader));
+    print_fact(reader, out, "parent", "parent_pid");
+    print_fact(reader, out, "python", "python");
+    print_fact(reader, out, "executable", "executable");
+    print_fact(reader, out, "recorder", "recorder");
+    print_fact(reader, out, "engine", "engine");
+    print_fact(reader, out, "clock", "clock");
+    print_start(reader, out);
+    print_span(reader, out, info);
+    fprintf(out, "  %-12s%s\n", "end", symbols_fact(symbols, "end_ticks").bytes ? "clean" :
+            symbols_fact(symbols, "stopped").bytes ? "recording stopped before the process did" :
+            "not clean: the process was killed, or it still runs");
+    print_fact(reader, out, "stopped", "stopped");
+    print_threads(reader, out, info);
+    print_events(out, info);
+    fprintf(out, "  %-12s%" PRIu32 "\n", "functions", symbols->n_known);
+    fprintf(out, "  %-12s%" PRIu64 " bytes on disk, %" PRIu64 " blocks", "size", size->bytes, size->n_blocks);
+    if (info->n_records)
+        fprintf(out, ", %.2f bytes per event", (double)size->bytes / (double)info->n_records);
+    fprintf(out, "\n  %-12s%" PRIu64 "\n", "gaps", info->kinds[PNR_GAP]);
+    uint64_t lost = 0;
+    symbols_number(symbols, "lost", &lost);
+    fprintf(out, "  %-12s%" PRIu64 " events%s\n", "lost", lost + info->lost,
+            symbols_fact(symbols, "stopped").bytes ? ", and all after recording had stopped" : "");
+    fprintf(out, "  %-12s%" PRIu64 " events from the live mapping\n", "recovered", size->n_recovered);
+    fprintf(out, "  %-12s%" PRIu64 " blocks damaged or missing\n", "damage", size->n_damaged);
+    print_fact(reader, out, "forks", "forks");
+}
+
+int info_print(struct reader *reader, FILE *out, struct pnr_err *err)
+{
+    size_t n = reader_n_threads(reader);
+    struct info info = { .first_ticks = UINT64_MAX };
+    int result = 0;
+    info.threads = calloc(n + 1, sizeof *info.threads);
+    if (!info.threads)
+        return pnr_err_set(err, PNR_E_MEMORY, reader_path(reader), 0, "out of memory");
+    for (size_t i = 0; i < n && result == 0; i++)
+        result = count_thread(reader, i, &info, err);
+    if (result == 0)
+        print(reader, out, &info);
+    free(info.threads);
+    return result;
+}

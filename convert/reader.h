@@ -1,0 +1,70 @@
+/* Reads one process of a capture: its name table, and each thread's blocks in the order of their sequence, whether
+ * they lie in the thread's file or still in the live mapping. Trusts nothing: what is damaged is said, skipped, and
+ * the next whole block is found; the block after a hole comes with is_after_hole.
+ *
+ *     reader_open()                   looks at every block header once: clock, holes, what is whole
+ *     for each thread, in any order
+ *         reader_begin()              when does its next block begin
+ *         reader_next()               decodes it
+ *     reader_close()
+ *
+ * Holds one decoded block for each thread whose blocks are being read, and no open files. One thread at a time. */
+#ifndef READER_H
+#define READER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "format/block.h"
+#include "format/record.h"
+#include "timeline.h"
+#include "notes.h"
+#include "symbols.h"
+
+struct reader;
+
+struct reader_block {
+    const struct pnr_record *records;   /* borrowed until the thread's next reader_next */
+    uint32_t n_records;
+    uint32_t n_open;                    /* leading OPEN records; may be too many in a damaged block: check kinds */
+    uint64_t begin_ticks;
+    uint64_t end_ticks;                 /* 0 for a block from the live mapping */
+    bool is_deeper, is_last;            /* PNR_BLOCK_DEEPER, PNR_BLOCK_LAST */
+    bool is_after_hole;                 /* PNR_BLOCK_RESYNC, or blocks before it are missing */
+};
+
+struct reader_size {
+    uint64_t bytes;                     /* of all files of the process */
+    uint64_t n_blocks;                  /* read so far */
+    uint64_t n_damaged;                 /* blocks skipped or missing so far */
+    uint64_t n_recovered;               /* records read so far from the live mapping */
+    bool has_live;
+    bool has_newer;                     /* blocks of a later version were skipped */
+};
+
+/* path: the directory of the process; copied. notes is borrowed until reader_close. Returns NULL when nothing can be
+ * read, and fills err. */
+struct reader *reader_open(const char *path, const struct notes *notes, struct pnr_err *err);
+
+/* Accepts NULL. */
+void reader_close(struct reader *reader);
+
+/* Borrowed until reader_close, like all that the next functions return. */
+const char *reader_path(const struct reader *reader);
+const struct symbols *reader_symbols(const struct reader *reader);
+struct timeline *reader_timeline(struct reader *reader);
+const struct reader_size *reader_size(const struct reader *reader);
+
+/* The threads count from 0 here, in the order of their numbers in the capture. */
+size_t reader_n_threads(const struct reader *reader);
+uint32_t reader_thread_number(const struct reader *reader, size_t thread);
+
+/* Tells when the thread's next block begins. False when there is none left. */
+bool reader_begin(struct reader *reader, size_t thread, uint64_t *ticks);
+
+/* Reads the thread's next block that is whole. Returns 1; 0 when there is none left: then the thread's memory has been
+ * given back; -1 when out of memory. */
+int reader_next(struct reader *reader, size_t thread, struct reader_block *block, struct pnr_err *err);
+
+#endif

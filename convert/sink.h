@@ -1,0 +1,68 @@
+/* What a conversion produces, and where it goes: an output format implements these calls. Threads and functions are
+ * told by number: threads by their place in the process, functions by their index in its name table. Times are
+ * nanoseconds from the start of the trace. Everything passed is borrowed for the call, but for a process's symbols,
+ * which are valid until the next process or the end. */
+#ifndef SINK_H
+#define SINK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "symbols.h"
+
+enum slice_mark {
+    SLICE_EXCEPTION = 1,                /* left by an exception */
+    SLICE_UNFINISHED = 2,               /* still open when the recording of its thread ended */
+    SLICE_OPENED_BEFORE = 4,            /* open before the recording began, or entered unseen */
+    SLICE_LEFT_UNSEEN = 8               /* left at some time before its end */
+};
+
+struct slice {
+    uint64_t begin_ns, end_ns;
+    uint32_t thread;
+    uint32_t function;                  /* of a gap: enum pnr_gap */
+    uint32_t marks;                     /* enum slice_mark */
+    bool is_gap;                        /* no function: nothing was recorded in this time */
+};
+
+enum point_phase { POINT_FIRST, POINT_MIDDLE, POINT_LAST };
+
+/* Where a chain of slices of one continuable frame passes through one of them. */
+struct point {
+    uint64_t ns;
+    uint64_t chain;                     /* from 1, one for each chain of the trace */
+    uint32_t thread;
+    uint32_t function;
+    enum point_phase phase;
+};
+
+struct sink_process {
+    uint32_t pid;                       /* unique in the trace */
+    uint32_t order;                     /* from 0 */
+    struct pnr_string name;
+    const struct symbols *symbols;
+};
+
+struct sink_thread {
+    uint32_t thread;                    /* its number for the calls below, from 0 without holes */
+    uint32_t tid;                       /* unique in the process */
+    uint32_t order;
+    struct pnr_string name;
+};
+
+struct sink {
+    /* Called before all that belongs to the process. */
+    void (*process)(struct sink *sink, const struct sink_process *process);
+    /* Called for each thread of the process, before its slices. */
+    void (*thread)(struct sink *sink, const struct sink_thread *thread);
+    /* Called when a slice is closed: inner ones come before those around them. */
+    void (*slice)(struct sink *sink, const struct slice *slice);
+    /* Called where something happened that is worth a word: an instant without length. */
+    void (*instant)(struct sink *sink, uint32_t thread, uint64_t ns, const char *text);
+    /* Called in the order of the chain. */
+    void (*point)(struct sink *sink, const struct point *point);
+    /* Set by the sink when it cannot go on: what follows is in vain. */
+    bool is_broken;
+};
+
+#endif

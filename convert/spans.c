@@ -1,0 +1,271 @@
+#include "spans.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum frame_type {
+    FRAME_PYTHON,                       /* the only type that OPEN and LEFT tell of */
+    FRAME_C,
+    FRAME_GAP
+};
+
+struct spans_frame {
+    uint64_t begin_ns;
+    uint64_t frame;                     /* identity, 0 for a plain one */
+    uint32_t function;                  /* GAP: enum pnr_gap */
+    uint8_t type;                       /* enum frame_type */
+    uint8_t marks;                      /* enum slice_mark */
+};
+
+void spans_init(struct spans *spans, uint32_t thread, struct sink *sink, struct flows *flows,
+                const struct symbols *symbols, struct spans_count *count)
+{
+    *spans = (struct spans){ .sink = sink, .flows = flows, .symbols = symbols, .count = count, .thread = thread };
+}
+
+void spans_clear(struct spans *spans)
+{
+    free(spans->stack);
+    spans->stack = NULL;
+    spans->n = spans->capacity = 0;
+}
+
+static uint64_t later(uint64_t ns, uint64_t least)
+{
+    return ns > least ? ns : least;
+}
+
+/* ---- entering and leaving ---- */
+
+static int grow(struct spans *spans)
+{
+    size_t capacity = spans->capacity ? 2 * spans->capacity : 64;
+    struct spans_frame *stack = realloc(spans->stack, capacity * sizeof *stack);
+    if (!stack)
+        return -1;
+    spans->stack = stack;
+    spans->capacity = capacity;
+    return 0;
+}
+
+static void push(struct spans *spans, enum frame_type type, uint32_t function, uint64_t frame, bool is_start,
+                 unsigned marks, uint64_t ns)
+{
+    if (spans->n == spans->capacity && grow(spans) < 0) {
+        spans->is_out_of_memory = true;
+        return;
+    }
+    ns = later(ns, spans->last_ns + 1);
+    spans->last_ns = ns;
+    if (frame) {
+        ns = flows_enter(spans->flows, spans->thread, function, frame, is_start, ns);
+        spans->last_ns = ns + 1;
+    }
+    spans->stack[spans->n++] = (struct spans_frame){ ns, frame, function, type, (uint8_t)marks };
+    if (spans->n > spans->count->deepest)
+        spans->count->deepest = spans->n;
+}
+
+static void pop(struct spans *spans, bool is_finished, unsigned marks, uint64_t ns)
+{
+    const struct spans_frame *top = &spans->stack[--spans->n];
+    bool is_gap = top->type == FRAME_GAP;
+    uint64_t end = later(ns, spans->last_ns + (top->frame ? 2 : 1));
+    if (top->frame)
+        flows_leave(spans->flows, spans->thread, top->function, top->frame, is_finished, end - 1);
+    spans->last_ns = end;
+    struct slice slice = {
+        .begin_ns = top->begin_ns,
+        .end_ns = end,
+        .thread = spans->thread,
+        .function = top->function,
+        .marks = top->marks | marks,
+        .is_gap = is_gap,
+    };
+    spans->sink->slice(spans->sink, &slice);
+    spans->count->slices++;
+    if (!is_gap && !symbols_function(spans->symbols, top->function))
+        spans->count->unknown_functions++;
+}
+
+/* Closes all from position n on. */
+static void close_to(struct spans *spans, size_t n, uint64_t ns)
+{
+    while (spans->n > n)
+        pop(spans, false, SLICE_LEFT_UNSEEN, ns);
+}
+
+/* A frame that runs is told by its function; two runs of the same function by their frames, if both are known. */
+static bool is_same(const struct spans_frame *open, enum frame_type type, uint32_t function, uint64_t frame)
+{
+    return open->type == type && open->function == function &&
+           (open->frame == frame || open->frame == 0 || frame == 0);
+}
+
+static void leave(struct spans *spans, enum frame_type type, uint32_t function, uint64_t frame, bool is_finished,
+                  unsigned marks, uint64_t ns)
+{
+    size_t bottom = spans->n > SPANS_SEARCH ? spans->n - SPANS_SEARCH : 0;
+    for (size_t i = spans->n; i > bottom; i--) {
+        if (!is_same(&spans->stack[i - 1], type, function, frame))
+            continue;
+        spans->count->missed_exits += spans->n - i;
+        close_to(spans, i, ns);
+        pop(spans, is_finished, marks, ns);
+        return;
+    }
+    spans->count->ignored_exits++;
+}
+
+/* The n innermost Python frames were left. */
+static void leave_unseen(struct spans *spans, uint32_t n, uint64_t ns)
+{
+    while (n > 0 && spans->n > 0) {
+        if (spans->stack[spans->n - 1].type == FRAME_PYTHON)
+            n--;
+        pop(spans, false, SLICE_LEFT_UNSEEN, ns);
+    }
+}
+
+static void tell(struct spans *spans, const char *text, uint64_t ns)
+{
+    spans->last_ns = later(ns, spans->last_ns + 1);
+    spans->sink->instant(spans->sink, spans->thread, spans->last_ns, text);
+}
+
+void spans_record(struct spans *spans, struct pnr_record record, uint64_t ns)
+{
+    unsigned kind = pnr_record_kind(record);
+    uint32_t function = pnr_record_function(record);
+    uint64_t frame = pnr_record_frame(record);
+    spans->count->events++;
+    switch (kind) {
+    case PNR_CALL:
+        push(spans, FRAME_PYTHON, function, 0, false, 0, ns);
+        break;
+    case PNR_RETURN:
+        leave(spans, FRAME_PYTHON, function, 0, true, 0, ns);
+        break;
+    case PNR_UNWIND:
+        leave(spans, FRAME_PYTHON, function, 0, true, SLICE_EXCEPTION, ns);
+        break;
+    case PNR_START:
+    case PNR_RESUME:
+        push(spans, FRAME_PYTHON, function, frame, kind == PNR_START, 0, ns);
+        break;
+    case PNR_YIELD:
+        leave(spans, FRAME_PYTHON, function, frame, false, 0, ns);
+        break;
+    case PNR_FINISH:
+        leave(spans, FRAME_PYTHON, function, frame, true, 0, ns);
+        break;
+    case PNR_FINISH_UNWIND:
+        leave(spans, FRAME_PYTHON, function, frame, true, SLICE_EXCEPTION, ns);
+        break;
+    case PNR_CREATE:
+        flows_create(spans->flows, frame);
+        break;
+    case PNR_C_CALL:
+        push(spans, FRAME_C, function, 0, false, 0, ns);
+        break;
+    case PNR_C_RETURN:
+        leave(spans, FRAME_C, function, 0, true, 0, ns);
+        break;
+    case PNR_C_RAISE:
+        leave(spans, FRAME_C, function, 0, true, SLICE_EXCEPTION, ns);
+        break;
+    case PNR_LEFT:
+        leave_unseen(spans, function, ns);
+        break;
+    case PNR_GAP:
+        push(spans, FRAME_GAP, function, 0, false, 0, ns);
+        break;
+    case PNR_GAP_END:
+        leave(spans, FRAME_GAP, function, 0, true, 0, ns);
+        break;
+    case PNR_LOST: {
+        char text[64];
+        spans->count->lost += function;
+        snprintf(text, sizeof text, "[lost %" PRIu32 " events]", function);
+        tell(spans, text, ns);
+        break;
+    }
+    default:                            /* also EMPTY, and OPEN where it must not be */
+        spans->count->unknown_kinds++;
+    }
+}
+
+/* ---- the begin of a block ---- */
+
+static bool is_open(const struct spans_frame *open, struct pnr_record record)
+{
+    return is_same(open, FRAME_PYTHON, pnr_record_function(record), pnr_record_frame(record));
+}
+
+/* How many of the n OPEN records equal the Python frames from position `at` of the stack on, one after another. *end
+ * is the position behind the last one that does. */
+static size_t match(const struct spans *spans, size_t at, const struct pnr_record *open, size_t n, size_t *end)
+{
+    size_t matched = 0;
+    *end = at;
+    for (; at < spans->n && matched < n; at++) {
+        if (spans->stack[at].type != FRAME_PYTHON)
+            continue;
+        if (!is_open(&spans->stack[at], open[matched]))
+            break;
+        matched++;
+        *end = at + 1;
+    }
+    return matched;
+}
+
+/* True when the OPEN records tell just what is on the stack, is_deeper: in its innermost part. Compares from the
+ * innermost frame outwards. */
+static bool is_equal(const struct spans *spans, const struct pnr_record *open, size_t n, bool is_deeper)
+{
+    size_t at = spans->n;
+    for (;;) {
+        while (at > 0 && spans->stack[at - 1].type != FRAME_PYTHON)
+            at--;
+        if (n == 0)
+            return is_deeper || at == 0;
+        if (at == 0 || !is_open(&spans->stack[--at], open[--n]))
+            return false;
+    }
+}
+
+void spans_open(struct spans *spans, const struct pnr_record *open, size_t n, bool is_deeper, bool is_after_hole,
+                uint64_t ns)
+{
+    size_t end, matched;
+    if (is_after_hole) {
+        spans->count->holes++;
+        tell(spans, "[events may be missing]", ns);
+    }
+    if (is_equal(spans, open, n, is_deeper))
+        return;
+    matched = match(spans, 0, open, n, &end);
+    if (is_deeper) {
+        /* Frames are missing or too many below or above: the place where most of the OPEN records fit. */
+        size_t bottom = spans->n > SPANS_SEARCH ? spans->n - SPANS_SEARCH : 0;
+        matched = end = 0;
+        for (size_t at = spans->n; at > bottom; at--) {
+            size_t at_end, here = match(spans, at - 1, open, n, &at_end);
+            if (here > matched) {
+                matched = here;
+                end = at_end;
+            }
+        }
+    }
+    close_to(spans, end, ns);
+    for (size_t i = matched; i < n; i++)
+        push(spans, FRAME_PYTHON, pnr_record_function(open[i]), pnr_record_frame(open[i]), false,
+             SLICE_OPENED_BEFORE, ns);
+}
+
+void spans_end(struct spans *spans, uint64_t ns)
+{
+    while (spans->n > 0)
+        pop(spans, false, SLICE_UNFINISHED, ns);
+}

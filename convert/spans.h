@@ -1,0 +1,79 @@
+/* The stack of one thread: turns its records into slices. Every frame on it becomes one slice when it is left. Hides
+ * what happens when records are missing: each block begins with the frames that are open (OPEN records), to which the
+ * stack is brought, and an exit that does not fit the innermost frame is looked for below it.
+ *
+ *     spans_init()
+ *     for each block: spans_open(), then spans_record() for each record after the OPEN ones
+ *     spans_end()         may be followed by further blocks
+ *     spans_clear()
+ *
+ * Times: within a thread no two edges and no point of a chain share a nanosecond, whatever the clock says; so each
+ * edge is at least 1 ns after the one before, and the nanosecond after the begin of a continuable frame's slice, and
+ * the one before its end, hold nothing but the chain's point.
+ *
+ *     records          raw ns     slices of f, g (continuable) and their points
+ *     CALL f             10       f begins at 10
+ *     START g            10       g begins at 11, its first point can be at 12
+ *     CALL h             10       h begins at 13
+ *     RETURN h           10       h ends at 14
+ *     YIELD g            10       g ends at 16, its point is at 15
+ *     RETURN f           40       f ends at 40 */
+#ifndef SPANS_H
+#define SPANS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "format/record.h"
+#include "flows.h"
+#include "sink.h"
+
+/* How deep an exit's frame is looked for, and how much of the stack is tried when it is brought to its innermost
+ * frames: bounds the work that a bad capture can cause. */
+#define SPANS_SEARCH 4096
+
+/* Of all threads together. */
+struct spans_count {
+    uint64_t events;                    /* records; OPEN ones left out */
+    uint64_t slices;
+    uint64_t lost;                      /* events that LOST records tell of */
+    uint64_t holes;                     /* blocks before which events may be missing */
+    uint64_t backwards;                 /* records earlier than the one before them; counted by who merges */
+    uint64_t ignored_exits;             /* no frame of that function was open */
+    uint64_t missed_exits;              /* frames whose exit must be missing: one further out was left */
+    uint64_t unknown_kinds;             /* records of kinds of a later version */
+    uint64_t unknown_functions;         /* slices of functions that are not in the name table */
+    uint64_t deepest;
+};
+
+struct spans_frame;
+
+struct spans {
+    struct sink *sink;                  /* borrowed, like the next three */
+    struct flows *flows;
+    const struct symbols *symbols;
+    struct spans_count *count;
+    uint32_t thread;
+    struct spans_frame *stack;          /* owned; outermost first */
+    size_t n, capacity;
+    uint64_t last_ns;                   /* the last edge or point */
+    bool is_out_of_memory;              /* sticks; frames are missing from then on */
+};
+
+void spans_init(struct spans *spans, uint32_t thread, struct sink *sink, struct flows *flows,
+                const struct symbols *symbols, struct spans_count *count);
+
+void spans_clear(struct spans *spans);
+
+/* A block begins at ns, with n OPEN records; is_deeper: they are only the innermost. is_after_hole: events between the
+ * block before and this one may be missing. */
+void spans_open(struct spans *spans, const struct pnr_record *open, size_t n, bool is_deeper, bool is_after_hole,
+                uint64_t ns);
+
+void spans_record(struct spans *spans, struct pnr_record record, uint64_t ns);
+
+/* Closes all that is open, unfinished. */
+void spans_end(struct spans *spans, uint64_t ns);
+
+#endif

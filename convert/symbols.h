@@ -1,0 +1,59 @@
+/* The name table of one process in memory: functions, threads and facts. Hides the file `names` and what may be wrong
+ * with it: a damaged entry is said and skipped, a torn last one belongs to a process that was killed.
+ *
+ *     symbols_load() ... symbols_function(), symbols_thread(), symbols_fact() ... symbols_free()
+ *
+ * Read-only once loaded. */
+#ifndef SYMBOLS_H
+#define SYMBOLS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "format/names.h"
+#include "notes.h"
+
+struct symbol {
+    struct pnr_string module, name, file;       /* borrowed from the symbols */
+    uint32_t line;
+    uint8_t kind;                               /* enum pnr_function_kind */
+    bool is_known;                              /* false: a hole in the table */
+};
+
+struct symbols {
+    void *bytes;                                /* the whole file; owned */
+    size_t size;
+    struct symbol *functions;                   /* [0 .. n_functions), that of index i at i - 1; owned */
+    uint32_t n_functions;                       /* holes included */
+    uint32_t n_known;
+    struct pnr_name *threads;                   /* one each, its latest name, by number; owned */
+    size_t n_threads;
+    struct pnr_name *facts;                     /* in the order of the file; owned */
+    size_t n_facts;
+};
+
+/* Reads process_path/names. Returns NULL when there is nothing to work with: no such file, not a name table, a later
+ * version, out of memory. */
+struct symbols *symbols_load(const char *process_path, const struct notes *notes, struct pnr_err *err);
+
+/* Accepts NULL. */
+void symbols_free(struct symbols *symbols);
+
+/* NULL when the table does not have that index. Borrowed. */
+static inline const struct symbol *symbols_function(const struct symbols *symbols, uint32_t index)
+{
+    const struct symbol *symbol = index - 1 < symbols->n_functions ? &symbols->functions[index - 1] : NULL;
+    return symbol && symbol->is_known ? symbol : NULL;
+}
+
+/* The entry of a thread, or NULL. Borrowed. */
+const struct pnr_name *symbols_thread(const struct symbols *symbols, uint32_t number);
+
+/* The latest value of a fact; size 0 and no bytes when it is not there. Borrowed. */
+struct pnr_string symbols_fact(const struct symbols *symbols, const char *key);
+
+/* The same for a fact that is a decimal number. False when it is not there or none. */
+bool symbols_number(const struct symbols *symbols, const char *key, uint64_t *value);
+
+#endif

@@ -1,0 +1,49 @@
+/* From ticks to nanoseconds of CLOCK_MONOTONIC, for one process: a line through the instants that the capture holds,
+ * straight between neighbours, so that drift and suspended hours are corrected and all threads agree.
+ *
+ *     timeline_init()
+ *     for each instant of the process, in any order: timeline_add()
+ *     timeline_settle()
+ *     timeline_ns(), as often as wanted
+ *
+ * Memory does not grow with the number of instants. One thread at a time. */
+#ifndef TIMELINE_H
+#define TIMELINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "format/block.h"
+
+/* At most this many stretches; more instants are thinned out. */
+#define TIMELINE_MAX 4096
+
+/* A rate is kept in units of 2^-48 ns per tick: an error below 1 ns even over a day without an instant. */
+#define TIMELINE_SHIFT 48
+
+struct timeline_point {
+    uint64_t ticks, ns;
+    uint64_t rate;                      /* of the stretch that begins here */
+};
+
+struct timeline {
+    struct timeline_point points[2 * TIMELINE_MAX];
+    size_t n;
+    uint64_t spacing_ns;                /* the least distance of two points; doubled when there are too many */
+    uint64_t ticks_per_second;          /* what the recorder said, 0 = unknown */
+    size_t at;                          /* the stretch of the last call: the next one is mostly the same */
+};
+
+void timeline_init(struct timeline *timeline, uint64_t ticks_per_second);
+
+void timeline_add(struct timeline *timeline, uint64_t ticks, uint64_t monotonic_ns);
+
+void timeline_settle(struct timeline *timeline);
+
+/* The first point's time for ticks before it; 0 for one without points. Never falls when ticks rise. */
+uint64_t timeline_ns(struct timeline *timeline, uint64_t ticks);
+
+/* The time of the first instant, 0 for one without points. */
+uint64_t timeline_first_ns(const struct timeline *timeline);
+
+#endif

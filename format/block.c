@@ -1,0 +1,261 @@
+/* Why planes: neighbours in a plane are alike (the high bytes of differences are nearly always zero, kinds and
+ * functions repeat), so zstd's fastest level finds at once what it misses between fields of a record.
+ * bench/README.md has the figures against records as they are. */
+#include "block.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <zstd.h>
+
+#define PLANES PNR_RECORD_SIZE
+#define SKIPPABLE_HEADER 8              /* u32 magic, u32 size */
+
+struct pnr_block_coder {
+    ZSTD_CCtx *compressor;              /* made when first needed, like the next */
+    ZSTD_DCtx *decompressor;
+    size_t output_size;
+    unsigned char planes[PLANES * PNR_BLOCK_RECORDS];
+    unsigned char output[];             /* a whole block */
+};
+
+uint64_t pnr_check_more(uint64_t check, const void *bytes, size_t size)
+{
+    const unsigned char *p = bytes;
+    for (size_t i = 0; i < size; i++)
+        check = (check ^ p[i]) * UINT64_C(0x100000001b3);
+    return check;
+}
+
+uint64_t pnr_check(const void *bytes, size_t size)
+{
+    return pnr_check_more(UINT64_C(0xcbf29ce484222325), bytes, size);
+}
+
+void pnr_block_header_seal(struct pnr_block_header *header)
+{
+    header->magic = PNR_BLOCK_MAGIC;
+    header->version = PNR_BLOCK_VERSION;
+    header->check = pnr_check(header, offsetof(struct pnr_block_header, check));
+}
+
+size_t pnr_block_data_bound(void)
+{
+    return ZSTD_compressBound(PLANES * PNR_BLOCK_RECORDS);
+}
+
+static bool is_zero(struct pnr_instant t)
+{
+    return !t.ticks && !t.monotonic_ns && !t.realtime_ns;
+}
+
+/* What is wrong with the header, or NULL. */
+static const char *header_fault(const struct pnr_block_header *h, bool live)
+{
+    if (h->check != pnr_check(h, offsetof(struct pnr_block_header, check)))
+        return "block header check does not match";
+    if (h->flags & ~PNR_BLOCK_FLAGS)
+        return "unknown block flag";
+    if (h->thread == 0)
+        return "thread number 0";
+    if (h->reserved || h->reserved2)
+        return "reserved field of a block header is not 0";
+    if (live)
+        return h->n_records || h->data_size || !is_zero(h->end) || h->n_open > PNR_BLOCK_RECORDS ?
+            "live block header with the fields of a finished one" : NULL;
+    if (h->n_records == 0 || h->n_records > PNR_BLOCK_RECORDS)
+        return "number of records out of range";
+    if (h->n_open > h->n_records)
+        return "more open frames than records";
+    if (h->data_size == 0 || h->data_size > pnr_block_data_bound())
+        return "size of the data frame out of range";
+    return NULL;
+}
+
+int pnr_block_header_check(const struct pnr_block_header *header, bool live, uint64_t offset, struct pnr_err *err)
+{
+    if (header->magic != PNR_BLOCK_MAGIC)
+        return pnr_err_set(err, PNR_E_CORRUPT, NULL, offset, "no block header");
+    if (header->version > PNR_BLOCK_VERSION)
+        return pnr_err_set(err, PNR_E_VERSION, NULL, offset, "block of a later format version");
+    if (header->version < PNR_BLOCK_VERSION)
+        return pnr_err_set(err, PNR_E_CORRUPT, NULL, offset, "block version 0");
+    const char *fault = header_fault(header, live);
+    return fault ? pnr_err_set(err, PNR_E_CORRUPT, NULL, offset, fault) : 0;
+}
+
+struct pnr_block_coder *pnr_block_coder_new(void)
+{
+    size_t output_size = PNR_BLOCK_PREFIX_SIZE + pnr_block_data_bound();
+    struct pnr_block_coder *coder = malloc(sizeof *coder + output_size);
+    if (!coder)
+        return NULL;
+    coder->compressor = NULL;
+    coder->decompressor = NULL;
+    coder->output_size = output_size;
+    return coder;
+}
+
+void pnr_block_coder_free(struct pnr_block_coder *coder)
+{
+    if (!coder)
+        return;
+    ZSTD_freeCCtx(coder->compressor);
+    ZSTD_freeDCtx(coder->decompressor);
+    free(coder);
+}
+
+#define GROUP 16                        /* records that are turned at once: as many as a record has bytes */
+typedef unsigned char row __attribute__((vector_size(GROUP)));
+
+/* Transposes a 16 x 16 matrix of bytes: interleaving the first half of the rows with the second moves a bit of the
+ * row's number into the column's; four times moves all four. SSE2 and NEON have an instruction for each half. */
+static inline void transpose(row x[GROUP])
+{
+#pragma GCC unroll 4                    /* so that the rows stay in registers */
+    for (int round = 0; round < 4; round++) {
+        row y[GROUP];
+#pragma GCC unroll 8
+        for (int i = 0; i < GROUP / 2; i++) {
+            row a = x[i], b = x[i + GROUP / 2];
+            y[2 * i] = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            y[2 * i + 1] = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+        }
+        memcpy(x, y, sizeof y);
+    }
+}
+
+/* Word 0 with the ticks replaced by their difference to those of the record before. */
+static uint64_t difference(uint64_t word, uint64_t before)
+{
+    return (word & ~PNR_TICKS_MAX) | ((word - before) & PNR_TICKS_MAX);
+}
+
+/* Planes lie n bytes apart, and n is mostly a power of two: then their lines fall into one set of the processor's
+ * cache and drive each other out. So a tile of TILE records is turned in memory of its own and moved a line at a
+ * time. A tile is smaller at the end of a block; what is beyond its records is not used. */
+#define TILE 64
+
+static inline uint64_t split_tile(unsigned char tile[PLANES][TILE], const struct pnr_record *records, size_t n,
+                                  uint64_t before)
+{
+    for (size_t i = 0; i < n; i += GROUP) {
+        struct pnr_record group[GROUP] = { { { 0, 0 } } };
+        row rows[GROUP];
+        for (size_t k = 0; k < GROUP && i + k < n; k++) {
+            uint64_t word = records[i + k].word[0];
+            group[k].word[0] = difference(word, before);
+            group[k].word[1] = records[i + k].word[1];
+            before = word;
+        }
+        memcpy(rows, group, sizeof rows);
+        transpose(rows);
+        for (int k = 0; k < PLANES; k++)
+            memcpy(&tile[k][i], &rows[k], GROUP);
+    }
+    return before;
+}
+
+static void split(unsigned char *planes, const struct pnr_record *records, size_t n)
+{
+    unsigned char tile[PLANES][TILE];
+    uint64_t before = 0;
+    size_t i = 0;
+    for (; i + TILE <= n; i += TILE) {  /* constant sizes: the compiler makes moves of them, not calls */
+        before = split_tile(tile, records + i, TILE, before);
+        for (int k = 0; k < PLANES; k++)
+            memcpy(planes + k * n + i, tile[k], TILE);
+    }
+    split_tile(tile, records + i, n - i, before);
+    for (int k = 0; k < PLANES; k++)
+        memcpy(planes + k * n + i, tile[k], n - i);
+}
+
+static inline uint64_t join_tile(struct pnr_record *records, unsigned char tile[PLANES][TILE], size_t n, uint64_t ticks)
+{
+    for (size_t i = 0; i < n; i += GROUP) {
+        struct pnr_record group[GROUP];
+        row rows[GROUP];
+        for (int k = 0; k < PLANES; k++)
+            memcpy(&rows[k], &tile[k][i], GROUP);
+        transpose(rows);
+        memcpy(group, rows, sizeof group);
+        for (size_t k = 0; k < GROUP && i + k < n; k++) {
+            ticks = (ticks + group[k].word[0]) & PNR_TICKS_MAX;
+            records[i + k].word[0] = (group[k].word[0] & ~PNR_TICKS_MAX) | ticks;
+            records[i + k].word[1] = group[k].word[1];
+        }
+    }
+    return ticks;
+}
+
+static void join(struct pnr_record *records, const unsigned char *planes, size_t n)
+{
+    unsigned char tile[PLANES][TILE] = { { 0 } };
+    uint64_t ticks = 0;
+    size_t i = 0;
+    for (; i + TILE <= n; i += TILE) {
+        for (int k = 0; k < PLANES; k++)
+            memcpy(tile[k], planes + k * n + i, TILE);
+        ticks = join_tile(records + i, tile, TILE, ticks);
+    }
+    for (int k = 0; k < PLANES; k++)
+        memcpy(tile[k], planes + k * n + i, n - i);
+    join_tile(records + i, tile, n - i, ticks);
+}
+
+static ZSTD_CCtx *make_compressor(void)
+{
+    ZSTD_CCtx *c = ZSTD_createCCtx();
+    if (c && (ZSTD_isError(ZSTD_CCtx_setParameter(c, ZSTD_c_compressionLevel, PNR_BLOCK_LEVEL)) ||
+              ZSTD_isError(ZSTD_CCtx_setParameter(c, ZSTD_c_checksumFlag, 1)))) {
+        ZSTD_freeCCtx(c);
+        return NULL;
+    }
+    return c;
+}
+
+const void *pnr_block_encode(struct pnr_block_coder *coder, struct pnr_block_header *header,
+                             const struct pnr_record *records, size_t *size)
+{
+    if (!coder->compressor && !(coder->compressor = make_compressor()))
+        return NULL;
+    split(coder->planes, records, header->n_records);
+    size_t data_size = ZSTD_compress2(coder->compressor, coder->output + PNR_BLOCK_PREFIX_SIZE,
+                                      coder->output_size - PNR_BLOCK_PREFIX_SIZE,
+                                      coder->planes, (size_t)PLANES * header->n_records);
+    if (ZSTD_isError(data_size))
+        return NULL;
+    header->data_size = (uint32_t)data_size;
+    pnr_block_header_seal(header);
+    const uint32_t skippable[2] = { PNR_BLOCK_SKIPPABLE, PNR_BLOCK_HEADER_SIZE };
+    memcpy(coder->output, skippable, SKIPPABLE_HEADER);
+    memcpy(coder->output + SKIPPABLE_HEADER, header, PNR_BLOCK_HEADER_SIZE);
+    *size = PNR_BLOCK_PREFIX_SIZE + data_size;
+    return coder->output;
+}
+
+/* True when the data is one zstd frame of just that size with a content checksum (RFC 8878, 3.1.1.1.1: bit 2
+ * of the descriptor, the byte after the magic number), so that damage cannot pass unseen. */
+static bool is_checked_frame(const unsigned char *data, size_t size, size_t content_size)
+{
+    return size > 5 && ZSTD_findFrameCompressedSize(data, size) == size && (data[4] & 4) &&
+           ZSTD_getFrameContentSize(data, size) == content_size;
+}
+
+int pnr_block_decode(struct pnr_block_coder *coder, const struct pnr_block_header *header, const void *data,
+                     struct pnr_record *records, struct pnr_err *err)
+{
+    size_t content_size = (size_t)PLANES * header->n_records;
+    if (!coder->decompressor && !(coder->decompressor = ZSTD_createDCtx()))
+        return pnr_err_set(err, PNR_E_MEMORY, NULL, 0, "out of memory");
+    if (!is_checked_frame(data, header->data_size, content_size))
+        return pnr_err_set(err, PNR_E_CORRUPT, NULL, 0, "data frame is not as its block header says");
+    size_t got = ZSTD_decompressDCtx(coder->decompressor, coder->planes, sizeof coder->planes,
+                                     data, header->data_size);
+    if (ZSTD_isError(got))
+        return pnr_err_set(err, PNR_E_CORRUPT, NULL, 0, ZSTD_getErrorName(got));
+    if (got != content_size)
+        return pnr_err_set(err, PNR_E_CORRUPT, NULL, 0, "data frame is shorter than its records");
+    join(records, coder->planes, header->n_records);
+    return 0;
+}

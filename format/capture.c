@@ -1,0 +1,367 @@
+#include "capture.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define PROCESS_PREFIX "process-"
+#define BEGUN_PREFIX "begun-"
+#define THREAD_FORMAT "thread-%u.zst"
+#define MAX_NUMBERED 100000
+
+/* Reads a decimal number without sign and moves *text behind it. */
+static bool parse_number(const char **text, unsigned long *number)
+{
+    char *end;
+    if (!isdigit((unsigned char)**text))
+        return false;
+    errno = 0;
+    *number = strtoul(*text, &end, 10);
+    *text = end;
+    return errno == 0;
+}
+
+/* True for "process-<pid>" and "process-<pid>-<k>", k from 2, numbers without leading zeros. */
+static bool parse_process(const char *name, unsigned long *pid, unsigned long *k)
+{
+    char again[64];
+    const char *at = name + strlen(PROCESS_PREFIX);
+    *k = 1;
+    if (strncmp(name, PROCESS_PREFIX, strlen(PROCESS_PREFIX)) != 0 || !parse_number(&at, pid))
+        return false;
+    if (*at == '-' && (at++, !parse_number(&at, k) || *k < 2))
+        return false;
+    snprintf(again, sizeof again, *k > 1 ? PROCESS_PREFIX "%lu-%lu" : PROCESS_PREFIX "%lu", *pid, *k);
+    return strcmp(again, name) == 0;
+}
+
+/* ---- recorder's side ---- */
+
+/* Writes the k-th path of <stem><extension>, <stem>-2<extension>, ... */
+static int number_path(char *path, size_t size, const char *stem, int stem_size, const char *extension, int k)
+{
+    char number[16] = "";
+    if (k > 1)
+        snprintf(number, sizeof number, "-%d", k);
+    if ((size_t)snprintf(path, size, "%.*s%s%s", stem_size, stem, number, extension) < size)
+        return 0;
+    errno = ENAMETOOLONG;
+    return -1;
+}
+
+/* True for an entry of a capture: "process-<pid>[-<k>]" with a name table in it, or "begun-<pid>". */
+static bool is_entry(const char *capture, const char *name)
+{
+    char path[PATH_MAX];
+    unsigned long pid, k;
+    const char *at = name + strlen(BEGUN_PREFIX);
+    if (strncmp(name, BEGUN_PREFIX, strlen(BEGUN_PREFIX)) == 0)
+        return parse_number(&at, &pid) && *at == 0;
+    return parse_process(name, &pid, &k) &&
+           snprintf(path, sizeof path, "%s/%s/names", capture, name) < (int)sizeof path && access(path, F_OK) == 0;
+}
+
+bool pnr_capture_is(const char *path)
+{
+    struct dirent *entry;
+    int n = 0, n_other = 0;
+    DIR *dir = opendir(path);
+    while (dir && (entry = readdir(dir)))
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            is_entry(path, entry->d_name) ? n++ : n_other++;
+    if (dir)
+        closedir(dir);
+    return n > 0 && n_other == 0;
+}
+
+int pnr_capture_make(const char *path, char *taken, size_t size, struct pnr_err *err)
+{
+    const char *slash = strrchr(path, '/'), *dot = strrchr(path, '.');
+    if (!dot || dot == path || (slash && dot <= slash + 1))
+        dot = path + strlen(path);
+    for (int k = 1; k < MAX_NUMBERED; k++) {
+        if (number_path(taken, size, path, (int)(dot - path), dot, k) != 0)
+            break;
+        if (mkdir(taken, 0700) == 0)
+            return 0;
+        if (errno != EEXIST)
+            break;
+        if (k == 1 && !pnr_capture_is(taken)) {
+            errno = EEXIST;
+            return pnr_err_system(err, path, "something that is not a capture is there");
+        }
+    }
+    return pnr_err_system(err, path, "cannot make the capture's directory");
+}
+
+int pnr_capture_begin_process(const char *path, long pid, char *process_path, size_t size, struct pnr_err *err)
+{
+    if ((size_t)snprintf(process_path, size, "%s/" BEGUN_PREFIX "%ld", path, pid) >= size)
+        errno = ENAMETOOLONG;
+    else if (mkdir(process_path, 0700) == 0)
+        return 0;
+    return pnr_err_system(err, path, "cannot make a process's directory in the capture");
+}
+
+int pnr_capture_enter_process(const char *path, long pid, char *process_path, size_t size, struct pnr_err *err)
+{
+    char stem[PATH_MAX], name[PATH_MAX];
+    int stem_size = snprintf(stem, sizeof stem, "%s/" PROCESS_PREFIX "%ld", path, pid);
+    errno = ENAMETOOLONG;
+    for (int k = 1; stem_size < (int)sizeof stem && k < MAX_NUMBERED; k++) {
+        if (number_path(name, size < sizeof name ? size : sizeof name, stem, stem_size, "", k) != 0)
+            break;
+        if (rename(process_path, name) == 0) {
+            strcpy(process_path, name);
+            return 0;
+        }
+        if (errno != EEXIST && errno != ENOTEMPTY)
+            break;
+    }
+    return pnr_err_system(err, path, "cannot name a process's directory in the capture");
+}
+
+static size_t live_records_at(uint32_t n_chunks)
+{
+    size_t end = PNR_LIVE_PAGE + n_chunks * sizeof(struct pnr_live_chunk);
+    return (end + PNR_LIVE_PAGE - 1) / PNR_LIVE_PAGE * PNR_LIVE_PAGE;
+}
+
+static size_t live_size(uint32_t n_chunks)
+{
+    return live_records_at(n_chunks) + (size_t)n_chunks * PNR_CHUNK_SIZE;
+}
+
+static void live_place(struct pnr_live *live, void *mapping, uint32_t n_chunks)
+{
+    char *base = mapping;
+    live->header = mapping;
+    live->chunks = (struct pnr_live_chunk *)(base + PNR_LIVE_PAGE);
+    live->records = (struct pnr_record *)(base + live_records_at(n_chunks));
+    live->size = live_size(n_chunks);
+}
+
+static int live_path(const char *process_path, char *path)
+{
+    if (snprintf(path, PATH_MAX, "%s/live", process_path) < PATH_MAX)
+        return 0;
+    errno = ENAMETOOLONG;
+    return -1;
+}
+
+int pnr_live_create(const char *process_path, uint32_t n_chunks, struct pnr_live *live, struct pnr_err *err)
+{
+    char path[PATH_MAX];
+    void *mapping = MAP_FAILED;
+    size_t size = live_size(n_chunks);
+    int fd = -1, code;
+    if (live_path(process_path, path) != 0 ||
+        (fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)) < 0)
+        return pnr_err_system(err, process_path, "cannot make the live mapping's file");
+    while ((code = posix_fallocate(fd, 0, (off_t)size)) == EINTR)
+        ;
+    if (code != 0) {
+        errno = code;
+        pnr_err_system(err, path, "no room for the live mapping");
+        goto fail;
+    }
+    mapping = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (mapping == MAP_FAILED) {
+        pnr_err_system(err, path, "this filesystem cannot map files shared; put the capture on another one");
+        goto fail;
+    }
+    if (madvise(mapping, size, MADV_DONTFORK) != 0) {
+        pnr_err_system(err, path, "cannot keep the live mapping from child processes");
+        goto fail;
+    }
+    close(fd);
+    live_place(live, mapping, n_chunks);
+    live->header->version = PNR_LIVE_VERSION;
+    live->header->n_chunks = n_chunks;
+    live->header->chunk_records = PNR_BLOCK_RECORDS;
+    live->header->magic = PNR_LIVE_MAGIC;
+    return 0;
+fail:
+    if (mapping != MAP_FAILED)
+        munmap(mapping, size);
+    close(fd);
+    unlink(path);
+    return -1;
+}
+
+void pnr_live_close(struct pnr_live *live, const char *process_path, bool remove)
+{
+    char path[PATH_MAX];
+    munmap(live->header, live->size);
+    *live = (struct pnr_live){ 0 };
+    if (remove && live_path(process_path, path) == 0)
+        unlink(path);
+}
+
+/* ---- reader's side ---- */
+
+void pnr_list_clear(struct pnr_list *list)
+{
+    for (size_t i = 0; i < list->n; i++)
+        free(list->names[i]);
+    free(list->names);
+    *list = (struct pnr_list){ 0 };
+}
+
+static int compare_processes(const void *a, const void *b)
+{
+    unsigned long pid[2] = { 0, 0 }, k[2] = { 0, 0 };
+    parse_process(*(char *const *)a, &pid[0], &k[0]);
+    parse_process(*(char *const *)b, &pid[1], &k[1]);
+    if (pid[0] != pid[1])
+        return pid[0] < pid[1] ? -1 : 1;
+    return k[0] < k[1] ? -1 : k[0] > k[1];
+}
+
+/* Makes room for one more element in an array of n. Returns the array, moved or not, or NULL. */
+static void *grow(void *array, size_t n, size_t element)
+{
+    if (n & (n - 1))                    /* it grows when n is 0 or a power of two */
+        return array;
+    return realloc(array, (n ? 2 * n : 1) * element);
+}
+
+int pnr_capture_processes(const char *path, struct pnr_list *list, struct pnr_err *err)
+{
+    unsigned long pid, k;
+    struct dirent *entry;
+    *list = (struct pnr_list){ 0 };
+    DIR *dir = opendir(path);
+    if (!dir && errno == ENOTDIR)
+        return pnr_err_set(err, PNR_E_NOT_CAPTURE, path, 0, "not a capture: it is no directory");
+    if (!dir)
+        return pnr_err_system(err, path, "cannot open the capture");
+    while ((entry = readdir(dir))) {
+        if (!parse_process(entry->d_name, &pid, &k))
+            continue;
+        char **names = grow(list->names, list->n, sizeof *names);
+        if (names)
+            list->names = names;
+        if (!names || !(names[list->n] = strdup(entry->d_name))) {
+            closedir(dir);
+            pnr_list_clear(list);
+            return pnr_err_set(err, PNR_E_MEMORY, path, 0, "out of memory");
+        }
+        list->n++;
+    }
+    closedir(dir);
+    if (list->n == 0)
+        return pnr_err_set(err, PNR_E_NOT_CAPTURE, path, 0, "not a capture: no process was recorded in it");
+    qsort(list->names, list->n, sizeof *list->names, compare_processes);
+    return 0;
+}
+
+static int compare_numbers(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+int pnr_capture_threads(const char *process_path, uint32_t **numbers, size_t *n, struct pnr_err *err)
+{
+    struct dirent *entry;
+    *numbers = NULL;
+    *n = 0;
+    DIR *dir = opendir(process_path);
+    if (!dir)
+        return pnr_err_system(err, process_path, "cannot open a process of the capture");
+    while ((entry = readdir(dir))) {
+        unsigned number;
+        char again[32];
+        if (sscanf(entry->d_name, THREAD_FORMAT, &number) != 1 || number == 0)
+            continue;
+        snprintf(again, sizeof again, THREAD_FORMAT, number);
+        if (strcmp(again, entry->d_name) != 0)
+            continue;
+        uint32_t *more = grow(*numbers, *n, sizeof *more);
+        if (!more) {
+            closedir(dir);
+            free(*numbers);
+            *numbers = NULL;
+            *n = 0;
+            return pnr_err_set(err, PNR_E_MEMORY, process_path, 0, "out of memory");
+        }
+        *numbers = more;
+        more[(*n)++] = number;
+    }
+    closedir(dir);
+    if (*n)
+        qsort(*numbers, *n, sizeof **numbers, compare_numbers);
+    return 0;
+}
+
+static const char *live_fault(const struct pnr_live_header *h, size_t size)
+{
+    if (h->magic != PNR_LIVE_MAGIC)
+        return "not a live mapping";
+    if (h->n_chunks == 0 || h->n_chunks > PNR_LIVE_MAX_CHUNKS)
+        return "number of chunks out of range";
+    if (h->chunk_records != PNR_BLOCK_RECORDS)
+        return "chunks of another size";
+    return size < live_size(h->n_chunks) ? "live mapping is shorter than its chunks" : NULL;
+}
+
+int pnr_live_open(const char *process_path, struct pnr_live *live, struct pnr_err *err)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    int fd = -1;
+    *live = (struct pnr_live){ 0 };
+    if (live_path(process_path, path) == 0)
+        fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 && errno == ENOENT)
+        return 0;
+    if (fd < 0 || fstat(fd, &st) != 0) {
+        pnr_err_system(err, path, "cannot open the live mapping");
+        goto fail;
+    }
+    if (!S_ISREG(st.st_mode) || st.st_size < PNR_LIVE_PAGE) {
+        pnr_err_set(err, PNR_E_TRUNCATED, path, 0, "live mapping without a whole header");
+        goto fail;
+    }
+    size_t size = (size_t)st.st_size;
+    void *mapping = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+    if (mapping == MAP_FAILED) {
+        pnr_err_system(err, path, "cannot map the live mapping");
+        goto fail;
+    }
+    close(fd);
+    const struct pnr_live_header *header = mapping;
+    const char *fault = live_fault(header, size);
+    if (fault || header->version != PNR_LIVE_VERSION) {
+        bool later = !(fault && header->magic != PNR_LIVE_MAGIC) && header->version > PNR_LIVE_VERSION;
+        pnr_err_set(err, later ? PNR_E_VERSION : PNR_E_CORRUPT, path, 0,
+                    later ? "live mapping of a later format version" : fault ? fault : "live mapping version 0");
+        munmap(mapping, size);
+        return -1;
+    }
+    live_place(live, mapping, header->n_chunks);
+    live->size = size;
+    return 1;
+fail:
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+uint32_t pnr_live_count(const struct pnr_live *live, uint32_t k)
+{
+    const struct pnr_record *records = live->records + (size_t)k * PNR_BLOCK_RECORDS;
+    uint32_t n = 0;
+    while (n < PNR_BLOCK_RECORDS && pnr_record_kind(records[n]) != PNR_EMPTY)
+        n++;
+    return n;
+}

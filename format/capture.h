@@ -1,0 +1,127 @@
+/* The capture directory and the live mapping, in both directions. specs/capture-format.md, sections 2 and 7.
+ *
+ *     run.pnr/                          0700
+ *       begun-<pid>/                    a process whose first two files are not whole yet; no reader looks into it
+ *       process-<pid>[-<k>]/            k = 2, 3, ... when a pid comes again
+ *         names                         format/names.h
+ *         thread-<n>.zst                blocks of thread n, n = 1, 2, ...: format/block.h
+ *         live                          the chunks not yet written as blocks; gone after a clean end
+ *
+ * The live mapping is a file that the recorder maps shared, so that what was stored there outlives the process,
+ * however it ends. It holds `n_chunks` chunks of PNR_BLOCK_RECORDS records:
+ *
+ *     0                 struct pnr_live_header, 4096 bytes
+ *     4096              struct pnr_live_chunk, 128 bytes each, padded to a whole page of 4096
+ *     records_at        the records of chunk 0, chunk 1, ...: 256 KiB each
+ *
+ * Order of stores, recorder's side: a free chunk's records are all zero. Chunk taken: header, then (release)
+ * state = IN_USE. Record: second word, then (release) first word. Block written to the thread's file: (release)
+ * state = FREE, then the records are zeroed. A reader takes, from each chunk in use whose (thread, sequence) is
+ * not whole in the thread's file, the records before the first EMPTY one. */
+#ifndef PNR_CAPTURE_H
+#define PNR_CAPTURE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "block.h"
+#include "error.h"
+
+#define PNR_LIVE_MAGIC UINT64_C(0x4556494c2d524e50)     /* "PNR-LIVE" in file order */
+#define PNR_LIVE_VERSION 1
+#define PNR_LIVE_PAGE 4096
+#define PNR_LIVE_MAX_CHUNKS 4096
+#define PNR_CHUNK_SIZE (PNR_BLOCK_RECORDS * PNR_RECORD_SIZE)
+
+/* The first page of `live`:
+ *    0  u64  magic
+ *    8  u32  version           1
+ *   12  u32  n_chunks          1 to PNR_LIVE_MAX_CHUNKS
+ *   16  u32  chunk_records     PNR_BLOCK_RECORDS
+ *   20  u32  latest            which of instants[] was written last, 0 or 1
+ *   24  u64  unused            0
+ *   32  2 x 3 x u64  instants  a recent instant on the three clocks; all 0 = not yet written */
+struct pnr_live_header {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t n_chunks;
+    uint32_t chunk_records;
+    _Atomic uint32_t latest;
+    uint64_t unused;
+    struct pnr_instant instants[2];
+};
+
+enum pnr_chunk_state { PNR_CHUNK_FREE = 0, PNR_CHUNK_IN_USE = 1 };
+
+/*    0  96 bytes  block        n_records, data_size and end are 0
+ *   96  u32       state        enum pnr_chunk_state
+ *  100  28 bytes  unused       0 */
+struct pnr_live_chunk {
+    struct pnr_block_header block;
+    _Atomic uint32_t state;
+    uint32_t unused[7];
+};
+
+_Static_assert(sizeof(struct pnr_live_chunk) == 128, "written as it lies in memory");
+
+struct pnr_live {
+    struct pnr_live_header *header;     /* the mapping; read-only when opened */
+    struct pnr_live_chunk *chunks;
+    struct pnr_record *records;         /* chunk k's begin at records + k * PNR_BLOCK_RECORDS */
+    size_t size;                        /* bytes mapped */
+};
+
+/* ---- recorder's side ---- */
+
+/* Makes a capture's directory (0700) where nothing is: at path or, when a capture is there, at run-2.pnr, run-3.pnr,
+ * ... for run.pnr. Copies the one it made to taken. Returns 0 or -1, also when something else than a capture is at
+ * path. */
+int pnr_capture_make(const char *path, char *taken, size_t size, struct pnr_err *err);
+
+/* True for a directory in which nothing but processes of a capture lie, and at least one. */
+bool pnr_capture_is(const char *path);
+
+/* Makes a directory (0700) inside the capture in which the files of a process are begun; no reader looks into it.
+ * Copies its path to process_path. Returns 0 or -1. */
+int pnr_capture_begin_process(const char *path, long pid, char *process_path, size_t size, struct pnr_err *err);
+
+/* Gives that directory its name, process-<pid> or the next free one: from now on the process is in the capture, with a
+ * name table and a live mapping that are whole. process_path: in what it was, out what it is. Returns 0 or -1. */
+int pnr_capture_enter_process(const char *path, long pid, char *process_path, size_t size, struct pnr_err *err);
+
+/* Makes and maps the live file, its space allocated in full, so that no store can fail later. The mapping is
+ * not inherited by fork. Returns 0 or -1; what and sys_errno tell a full disk from a filesystem without
+ * shared mappings. */
+int pnr_live_create(const char *process_path, uint32_t n_chunks, struct pnr_live *live, struct pnr_err *err);
+
+/* Unmaps, and removes the file when remove is true: only after every chunk was written. */
+void pnr_live_close(struct pnr_live *live, const char *process_path, bool remove);
+
+/* ---- reader's side ---- */
+
+/* A list of names, in the order of their numbers. */
+struct pnr_list {
+    char **names;                       /* owned */
+    size_t n;
+};
+
+void pnr_list_clear(struct pnr_list *list);
+
+/* The process directories of a capture ("process-12"), by pid and k. Returns 0 or -1: PNR_E_NOT_CAPTURE when
+ * path is no directory or has none of them; else PNR_E_SYSTEM. */
+int pnr_capture_processes(const char *path, struct pnr_list *list, struct pnr_err *err);
+
+/* The numbers of the threads that have a file in the process directory, ascending; *numbers is the caller's
+ * to free. Returns 0 or -1. */
+int pnr_capture_threads(const char *process_path, uint32_t **numbers, size_t *n, struct pnr_err *err);
+
+/* Maps the live file read-only. Returns 1; 0 when there is none; -1 when it is damaged. Only the header page
+ * has been checked: check each chunk's block header with pnr_block_header_check. */
+int pnr_live_open(const char *process_path, struct pnr_live *live, struct pnr_err *err);
+
+/* The number of leading records of chunk k, up to PNR_BLOCK_RECORDS, that were written. */
+uint32_t pnr_live_count(const struct pnr_live *live, uint32_t k);
+
+#endif

@@ -1,0 +1,98 @@
+#include "clock.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
+
+#define READS 5                         /* of an instant; the one that took least is kept */
+#define MEASURE_NS 1000000
+
+bool rec_clock_is_counter;
+static struct pnr_instant first;
+
+#ifdef __x86_64__
+/* The kernel measures and watches the counters of all cores; where it does not trust them, nor do we. */
+static bool kernel_uses_counter(void)
+{
+    char name[16] = "";
+    int fd = open("/sys/devices/system/clocksource/clocksource0/current_clocksource", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return true;                    /* a container without /sys: CPUID alone decides */
+    ssize_t size = read(fd, name, sizeof name - 1);
+    close(fd);
+    return size > 0 && (strncmp(name, "tsc", 3) == 0 || strncmp(name, "kvm-clock", 9) == 0 ||
+                        strncmp(name, "hyperv", 6) == 0);
+}
+
+static bool has_counter(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(0x80000007, &a, &b, &c, &d) && (d & 1 << 8) && kernel_uses_counter();
+}
+#else
+static bool has_counter(void)
+{
+#ifdef __aarch64__
+    return true;                        /* the architecture says: one rate on all cores, never stops */
+#else
+    return false;
+#endif
+}
+#endif
+
+void rec_clock_init(void)
+{
+    rec_clock_is_counter = has_counter();
+    first = rec_clock_instant();
+}
+
+const char *rec_clock_name(void)
+{
+    if (!rec_clock_is_counter)
+        return "monotonic";
+#ifdef __aarch64__
+    return "cntvct";
+#else
+    return "tsc";
+#endif
+}
+
+static uint64_t in_ns(struct timespec t)
+{
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+struct pnr_instant rec_clock_instant(void)
+{
+    struct pnr_instant best = { 0 };
+    uint64_t best_width = UINT64_MAX;
+    for (int i = 0; i < READS; i++) {
+        struct timespec monotonic, realtime;
+        uint64_t before = rec_clock_ticks();
+        clock_gettime(CLOCK_MONOTONIC, &monotonic);
+        uint64_t width = rec_clock_ticks() - before;
+        clock_gettime(CLOCK_REALTIME, &realtime);
+        if (width < best_width) {
+            best_width = width;
+            best = (struct pnr_instant){ before + width / 2, in_ns(monotonic), in_ns(realtime) };
+        }
+    }
+    return best;
+}
+
+uint64_t rec_clock_rate(void)
+{
+    struct pnr_instant now = rec_clock_instant();
+    if (!rec_clock_is_counter)
+        return 1000000000;
+    uint64_t past = now.monotonic_ns - first.monotonic_ns;
+    if (past < MEASURE_NS) {
+        nanosleep(&(struct timespec){ 0, (long)(MEASURE_NS - past) }, NULL);
+        now = rec_clock_instant();
+        past = now.monotonic_ns - first.monotonic_ns;
+    }
+    return (uint64_t)((unsigned __int128)(now.ticks - first.ticks) * 1000000000 / past);
+}

@@ -1,0 +1,65 @@
+/* The drain: owns the chunks of the live mapping and one background thread, which encodes full chunks as blocks
+ * and appends them to the threads' files. Free of Python. Order of calls:
+ *
+ *     rec_drain_start
+ *         rec_drain_stream                        once a thread
+ *             rec_drain_take, rec_drain_begin     a free chunk, announced in the live mapping
+ *             ... the thread fills it ...
+ *             rec_drain_put                       to be written; or rec_drain_give_back when it stayed empty
+ *         rec_drain_end                           the stream gets no more chunks
+ *     rec_drain_stop
+ *
+ * All of it but the drain's own thread is called by one thread at a time (the one that has the GIL). When no
+ * chunk is free the caller of rec_drain_take writes one itself: memory is bounded, nothing is lost and nobody
+ * sleeps. After a failed write nothing more is written, and the chunks stay as they are in the live mapping,
+ * from which a reader takes them. */
+#ifndef REC_DRAIN_H
+#define REC_DRAIN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../format/capture.h"
+
+/* Chunks in the live mapping: 32 MiB of disk, and of memory as far as they were ever used at once; the free
+ * chunk used last is taken first. */
+#define REC_DRAIN_CHUNKS 128
+
+struct rec_stream;                      /* the file of one thread, as the drain sees it */
+
+struct rec_drain_totals {
+    uint64_t n_bytes;                   /* of thread files */
+    struct pnr_err failure;             /* the first; code PNR_OK when there was none */
+};
+
+/* Starts the thread on a live mapping of REC_DRAIN_CHUNKS chunks, which the drain owns from now on, also when it fails.
+ * process_path is copied. Returns 0 or -1. */
+int rec_drain_start(const char *process_path, struct pnr_live live, struct pnr_err *err);
+
+/* NULL when out of memory. The file is made when its first block is written. */
+struct rec_stream *rec_drain_stream(uint32_t thread);
+
+/* No more chunks will come; freed when the last is written. */
+void rec_drain_end(struct rec_stream *stream);
+
+/* Takes a chunk, which the caller fills. Returns its number, or -1: either nothing can be written any more, see
+ * rec_drain_has_failed, or all chunks are being filled by other threads, of which the caller must put one. */
+int rec_drain_take(void);
+
+/* Announces the chunk as the stream's next block. Returns its PNR_BLOCK_RECORDS records, all zero. */
+struct pnr_record *rec_drain_begin(int chunk, struct rec_stream *stream, struct pnr_instant begin, uint16_t flags,
+                                   uint32_t n_open);
+
+/* Queues n > 0 records for writing. flags are added to those of rec_drain_begin. */
+void rec_drain_put(int chunk, uint32_t n, struct pnr_instant end, uint16_t flags);
+
+/* Gives back a chunk in which no record stands; its block's number is used again. */
+void rec_drain_give_back(int chunk);
+
+/* True once a write has failed. */
+bool rec_drain_has_failed(void);
+
+/* Writes what is queued, ends the thread, and removes the live mapping if all was written. */
+void rec_drain_stop(struct rec_drain_totals *totals);
+
+#endif

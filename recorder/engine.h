@@ -1,0 +1,32 @@
+/* An engine: where events come from. It sees every Python function that is entered and left and appends records
+ * to the log. All functions are called with the GIL, but for rec_engine_forked. Which engine this is decides
+ * the file that is built: engine_frame.c. */
+#ifndef REC_ENGINE_H
+#define REC_ENGINE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdbool.h>
+
+/* For the fact "engine". */
+extern const char rec_engine_name[];
+
+/* Once an interpreter. own: prefix of the files whose functions are never recorded; borrowed for ever. Returns 0, or
+ * -1 with an exception set. */
+int rec_engine_init(const char *own);
+
+/* Begins to record all threads of this interpreter: the log has been started. Frames that are open now are shown
+ * as opened before. Returns 0, or -1 with an exception set. */
+int rec_engine_start(void);
+
+/* Ends it; the log may then be stopped. is_finalized: the interpreter is gone, nothing of it is touched. Returns
+ * false when another tool's frame hook stood in the way, so that calls may be missing. */
+bool rec_engine_stop(bool is_finalized);
+
+/* In a forked child: recording ends without a record. */
+void rec_engine_forked(void);
+
+/* Runs func(arg) as the program: with an empty Python stack and all of the recursion limit. */
+int rec_engine_run_detached(int (*func)(void *), void *arg);
+
+#endif

@@ -1,0 +1,98 @@
+#include "file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define HIGHEST 4000            /* descriptors above cost the kernel a larger table */
+#define BELOW_LIMIT 64
+
+/* Moves a descriptor out of the way of the program's own. */
+static int move_up(int fd)
+{
+    struct rlimit limit;
+    rlim_t low = HIGHEST;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < low + BELOW_LIMIT)
+        low = limit.rlim_cur > BELOW_LIMIT ? limit.rlim_cur - BELOW_LIMIT : 0;
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, (int)low);
+    if (high < 0)
+        return fd;
+    close(fd);
+    return high;
+}
+
+static int open_as(struct rec_file *file, int flags, struct pnr_err *err)
+{
+    struct stat st;
+    int fd = open(file->path, flags | O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return pnr_err_system(err, file->path, "cannot open");
+    if (fstat(fd, &st) != 0) {
+        pnr_err_system(err, file->path, "cannot look at the file");
+        close(fd);
+        return -1;
+    }
+    file->fd = move_up(fd);
+    file->device = st.st_dev;
+    file->inode = st.st_ino;
+    return 0;
+}
+
+int rec_file_move(struct rec_file *file, const char *directory, const char *name, struct pnr_err *err)
+{
+    if (snprintf(file->path, sizeof file->path, "%s/%s", directory, name) < (int)sizeof file->path)
+        return 0;
+    errno = ENAMETOOLONG;
+    return pnr_err_system(err, directory, "cannot make a file");
+}
+
+int rec_file_create(struct rec_file *file, const char *directory, const char *name, struct pnr_err *err)
+{
+    file->fd = -1;
+    file->size = 0;
+    file->inode = 0;
+    if (rec_file_move(file, directory, name, err) != 0)
+        return -1;
+    return open_as(file, O_CREAT | O_EXCL, err);
+}
+
+static int is_ours(const struct rec_file *file)
+{
+    struct stat st;
+    return file->fd >= 0 && fstat(file->fd, &st) == 0 && st.st_dev == file->device && st.st_ino == file->inode;
+}
+
+int rec_file_append(struct rec_file *file, const void *bytes, size_t size, struct pnr_err *err)
+{
+    const char *at = bytes;
+    size_t left = size;
+    if (!is_ours(file) && open_as(file, 0, err) != 0)
+        return -1;
+    while (left) {
+        ssize_t n = write(file->fd, at, left);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            if (n == 0)
+                errno = EIO;
+            pnr_err_system(err, file->path, "cannot write");
+            if (left < size && ftruncate(file->fd, file->size) != 0)
+                err->what = "cannot write, and half of it stays";
+            return -1;
+        }
+        at += n;
+        left -= (size_t)n;
+    }
+    file->size += (off_t)size;
+    return 0;
+}
+
+void rec_file_release(struct rec_file *file)
+{
+    if (is_ours(file))
+        close(file->fd);
+    file->fd = -1;
+}

@@ -1,0 +1,35 @@
+/* An append-only file of the capture inside a program that knows nothing of it: its descriptor is high, so that
+ * the program gets the numbers that it gets without us, and is looked at before each write, because the
+ * program may close all descriptors (a daemon does) and open others under the same number.
+ * Not thread-safe: one thread at a time. */
+#ifndef REC_FILE_H
+#define REC_FILE_H
+
+#include <limits.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "../format/error.h"
+
+struct rec_file {
+    char path[PATH_MAX];
+    int fd;                     /* -1: not open at present */
+    dev_t device;
+    ino_t inode;                /* 0 until it was opened */
+    off_t size;                 /* what was appended whole */
+};
+
+/* Makes the file, which must not exist, for the owner alone (0600). Returns 0 or -1. */
+int rec_file_create(struct rec_file *file, const char *directory, const char *name, struct pnr_err *err);
+
+/* Says where the file lies: it has been moved, or another made it. Returns 0, or -1 when the path is too long. */
+int rec_file_move(struct rec_file *file, const char *directory, const char *name, struct pnr_err *err);
+
+/* Appends all the bytes or, as far as the system lets us, none; opens the file for it, also when there are no bytes.
+ * Returns 0 or -1. */
+int rec_file_append(struct rec_file *file, const void *bytes, size_t size, struct pnr_err *err);
+
+/* Gives the descriptor back; a later append opens the file again. */
+void rec_file_release(struct rec_file *file);
+
+#endif

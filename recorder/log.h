@@ -1,0 +1,119 @@
+/* The log: what the engines write to. A thread's events go to its struct rec_log, 16 bytes each, into the chunk
+ * that it holds; a full chunk goes to the drain. Also writes the name table and says which log is current.
+ * Free of Python: an owner is an address that is compared, never followed.
+ *
+ *     rec_log_start
+ *         rec_log_new                             a thread's first event
+ *             rec_log_turn                        a chunk: at first, and whenever the last one is full
+ *             rec_log_append ...                  the hot path
+ *         rec_log_end                             the thread is gone
+ *     rec_log_stop
+ *
+ * Everything here is called by the thread that has the GIL. */
+#ifndef REC_LOG_H
+#define REC_LOG_H
+
+#include <limits.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../format/names.h"
+#include "../format/record.h"
+#include "clock.h"
+#include "drain.h"
+
+struct rec_log {
+    /* Hot: what an event reads. */
+    const void *owner;                  /* whose log this is; NULL in the log that is nobody's */
+    struct pnr_record *next, *end;      /* where the next record goes; equal when a turn is due */
+    uint64_t base;                      /* ticks */
+    uintptr_t hooked_low, hooked_size;  /* the engine's: see engine_frame.c */
+
+    struct pnr_record *first;           /* behind the chunk's OPEN records */
+    struct pnr_record *records;         /* the chunk's */
+    struct rec_stream *stream;
+    int chunk;                          /* -1: none */
+    uint32_t thread;
+    uint32_t native_id;
+    uint32_t base_depth;                /* the engine's */
+    uint32_t epoch;                     /* the engine's */
+    uint64_t owner_id;                  /* the engine's */
+    bool is_ending;                     /* the engine's */
+    struct rec_log *newer, *older;      /* the list of all logs */
+};
+
+struct rec_log_totals {
+    uint64_t n_events;                  /* records but for OPEN */
+    uint64_t n_lost;                    /* events that found no chunk after a write had failed */
+    uint32_t n_threads;
+    uint64_t n_bytes;                   /* of the capture, when all was written */
+    struct pnr_err failure;             /* code PNR_OK when there was none */
+};
+
+/* The log of the thread that had the last event; rec_log_nobody when it is not known. */
+extern struct rec_log *rec_current;
+extern struct rec_log rec_log_nobody;
+
+/* Makes a new capture, at path or where pnr_capture_make finds room, its process's folder, the name table and the
+ * drain. Copies the capture's path, absolute, to taken (PATH_MAX bytes). Returns 0 or -1. */
+int rec_log_start(const char *path, char *taken, struct pnr_err *err);
+
+/* Adds a fact to the name table (specs/capture-format.md, section 6.3). */
+void rec_log_fact(const char *key, const char *value);
+void rec_log_fact_number(const char *key, uint64_t value);
+
+/* A new thread; name is copied. NULL when out of memory. The log holds no chunk yet. */
+struct rec_log *rec_log_new(const void *owner, uint32_t native_id, struct pnr_string name);
+
+/* Names the thread again. */
+void rec_log_rename(const struct rec_log *log, struct pnr_string name);
+
+/* Adds a function to the name table; strings are module, qualified name and file, cut to PNR_NAME_MAX. Returns
+ * its index, or 0 when it could not be written. */
+uint32_t rec_log_function(enum pnr_function_kind kind, uint32_t line, const struct pnr_string strings[3]);
+
+/* Puts the log's chunk, if any, and takes another, to which the caller appends n_open OPEN records at once.
+ * Returns whether there is one: not after a write has failed. */
+bool rec_log_turn(struct rec_log *log, uint16_t flags, uint32_t n_open);
+
+/* The thread is gone: puts its chunk and frees the log. */
+void rec_log_end(struct rec_log *log);
+
+/* Ends all logs, writes everything and the closing facts. forks: children that were not recorded. */
+void rec_log_stop(uint64_t forks, struct rec_log_totals *totals);
+
+/* The newest log, from which `older` leads to all of them. */
+struct rec_log *rec_log_newest(void);
+
+/* True when no more events can be kept. */
+static inline bool rec_log_is_closed(void) { return rec_drain_has_failed(); }
+
+/* Counts events that found no chunk. */
+void rec_log_lose(uint64_t n);
+
+/* True when the log has room for a record at these ticks without a turn. */
+static inline bool rec_log_has_room(const struct rec_log *log, uint64_t ticks)
+{
+    return __builtin_expect(log->next != log->end, 1) && __builtin_expect(ticks >> PNR_TICKS_BITS == 0, 1);
+}
+
+/* Stores a record for which there is room. Order of stores: format/capture.h. */
+static inline void rec_log_store(struct rec_log *log, uint64_t ticks, enum pnr_kind kind, uint64_t frame,
+                                 uint32_t function)
+{
+    struct pnr_record r = pnr_record_make(ticks, kind, frame, function);
+    log->next->word[1] = r.word[1];
+    atomic_store_explicit((_Atomic uint64_t *)&log->next->word[0], r.word[0], memory_order_release);
+    log->next++;
+}
+
+/* Takes back the last record, of which the caller knows that it is the log's newest. */
+static inline void rec_log_take_back(struct rec_log *log)
+{
+    log->next--;
+    atomic_store_explicit((_Atomic uint64_t *)&log->next->word[0], 0, memory_order_release);
+    log->next->word[1] = 0;
+}
+
+#endif

@@ -1,0 +1,176 @@
+"""Panopticon's recorder: what a Python program did, call by call, at the least cost that CPython allows.
+
+    python3 -m panopticon_rec app.py                # writes run.pnr
+    panopticon-convert run.pnr                      # writes run.trace, for chrome://tracing
+
+    with panopticon_rec.record("run.pnr"):          # a part of a program
+        ...
+
+    with panopticon_rec.AsyncTracer() as at:        # a part of a program, as Catapult JSON
+        ...
+    print(str(at))
+
+One recorder at a time in a process. It sees all threads. It never raises into the program that it records:
+when it cannot go on (disk full) it says so once on standard error and the program runs on.
+"""
+
+import os
+import sys
+
+__all__ = ["AsyncTracer", "Recorder", "record"]
+__version__ = "0.1"
+
+UNUSABLE = None     # why this interpreter cannot be recorded, and what to do: a line
+
+if sys.implementation.name != "cpython" or sys.version_info[:2] != (3, 11):
+    UNUSABLE = ("panopticon_rec records CPython 3.11, and this is "
+                f"{sys.implementation.name} {sys.version.split()[0]}: run the program with CPython 3.11")
+    _recorder = None
+else:
+    try:
+        from . import _recorder
+    except ImportError as error:
+        _recorder = None
+        detail = "" if "cannot import name" in str(error) else f" ({error})"
+        UNUSABLE = f"panopticon_rec was not built for this interpreter: scons python={sys.executable}{detail}"
+
+
+def facts(command):
+    """What a capture says of this process: dict of str to str (specs/capture-format.md, section 6.3). command: the
+    program and its arguments, list of str."""
+    return {"python": sys.version.split()[0], "executable": sys.executable or "",
+            "command": " ".join(map(str, command)), "recorder": __version__}
+
+
+def find_converter():
+    """The path of panopticon-convert: beside the package as it was built, where `scons install` put it, or on PATH;
+    None when it is nowhere."""
+    package = os.path.dirname(os.path.abspath(__file__))
+    folders = [os.path.dirname(package), os.path.normpath(os.path.join(package, *[os.pardir] * 4, "bin")),
+               *os.environ.get("PATH", "").split(os.pathsep)]
+    for folder in folders:
+        tool = os.path.join(folder or os.curdir, "panopticon-convert")
+        if os.access(tool, os.X_OK) and not os.path.isdir(tool):
+            return os.path.abspath(tool)
+    return None
+
+
+class Recorder:
+    """Records this process, all its threads, from start() to stop() into a capture directory.
+
+    path: where to; when a capture is there already, run-2.pnr, run-3.pnr, ... is taken instead. From start() on the
+    attribute `path` says which, as an absolute path. May be started again after a stop: each recording is a capture of
+    its own. Functions that are running when it starts are shown as opened before. Also a context manager.
+    """
+
+    def __init__(self, path="run.pnr"):
+        self.path = self._wanted = os.fspath(path)
+        self._is_running = False
+
+    def start(self):
+        """Begins. Raises OSError when the capture cannot be written, RuntimeError when this process is being
+        recorded already, ImportError when this interpreter cannot be recorded. Returns the recorder."""
+        if UNUSABLE:
+            raise ImportError(UNUSABLE)
+        self.path = _recorder.start(self._wanted, facts(getattr(sys, "argv", [])))
+        self._is_running = True
+        return self
+
+    def stop(self):
+        """Ends and writes everything, from any function and any thread. Returns (events, threads, bytes, lost); zeros
+        in a forked child, which is not recorded. Raises RuntimeError when this recorder is not running, OSError when
+        the capture could not be written to its end: what was recorded until then is kept."""
+        if not self._is_running:
+            raise RuntimeError("panopticon: this recorder is not running")
+        self._is_running = False
+        return _recorder.stop()
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *exception):
+        """As stop(), but never raises into the program: a failure to write was told on standard error."""
+        if self._is_running:
+            try:
+                self.stop()
+            except OSError:
+                pass
+
+
+record = Recorder
+
+
+class AsyncTracer:
+    """Records a part of a program and gives it as Catapult JSON text:
+
+        with AsyncTracer() as at:
+            ...
+        text = str(at)
+
+    Needs panopticon-convert. The capture lies in a temporary place until str() has read it.
+    """
+
+    def __init__(self):
+        self._recorder = self._remove = None
+        self._text = ""
+
+    def start(self):
+        """Begins, as Recorder.start; what an earlier recording of this tracer gave is forgotten. Returns the tracer."""
+        import tempfile
+        import weakref
+        self._forget()
+        folder = tempfile.mkdtemp(prefix="panopticon-")
+        self._remove = weakref.finalize(self, remove_folder, folder, os.getpid())
+        self._recorder = Recorder(os.path.join(folder, "run.pnr"))
+        try:
+            self._recorder.start()
+        except BaseException:
+            self._forget()
+            raise
+        return self
+
+    def stop(self):
+        """Ends. Raises as Recorder.stop."""
+        if not self._recorder:
+            raise RuntimeError("panopticon: this tracer was not started")
+        self._recorder.stop()
+
+    def get_trace(self):
+        """The trace as text: str(at)."""
+        return str(self)
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *exception):
+        self._recorder.__exit__(*exception)
+
+    def __str__(self):
+        if self._remove:
+            if self._recorder._is_running:
+                raise RuntimeError("panopticon: the tracer is still running: stop it first")
+            self._text = self._convert()
+            self._forget()
+        return self._text
+
+    def _convert(self):
+        import subprocess
+        converter = find_converter()
+        if not converter:
+            raise FileNotFoundError("panopticon-convert was found neither beside panopticon_rec nor on PATH")
+        done = subprocess.run([converter, "-q", "-o", "-", self._recorder.path], stdout=subprocess.PIPE, check=False)
+        if done.returncode > 1:
+            raise OSError(f"panopticon-convert failed with status {done.returncode}")
+        return done.stdout.decode("utf-8")
+
+    def _forget(self):
+        if self._remove:
+            self._remove()
+            self._remove = None
+
+
+def remove_folder(folder, pid):
+    """Removes a tracer's temporary folder, in the process that made it and not in a forked child."""
+    if os.getpid() == pid:
+        import shutil
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,165 @@
+"""The command line: python3 -m panopticon_rec [options] (FILE | -m MODULE | -c COMMAND | -) [ARGS...]"""
+
+import sys
+
+LOADED_BEFORE = list(sys.modules)
+
+import argparse
+import os
+
+import panopticon_rec
+from panopticon_rec import _recorder
+
+FILE, MODULE, COMMAND, STDIN = range(4)
+BuiltinImporter = next(finder for finder in sys.meta_path if getattr(finder, "__name__", "") == "BuiltinImporter")
+
+EPILOG = """
+Everything behind FILE or MODULE belongs to the program. Behind COMMAND, options of the recorder may still follow;
+-- ends them. The capture is read with: panopticon-convert run.pnr
+Exit status: the program's; 2 when it was not run.
+"""
+
+
+def parse(arguments):
+    """Returns (options, kind, target, arguments of the program)."""
+    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    options.add_argument("-o", "--output", metavar="PATH", default="run.pnr",
+                         help="where the capture goes [run.pnr; run-2.pnr, ... when it is taken]; "
+                              "a PATH that ends in .trace or .json gets the converted trace instead")
+    options.add_argument("-q", "--quiet", action="store_true", help="no line on standard error at the end")
+    options.add_argument("--force", action="store_true", help="overwrite a capture that is there")
+    parser = argparse.ArgumentParser(
+        prog="python3 -m panopticon_rec", parents=[options], allow_abbrev=False, epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter, description="Record a Python program.",
+        usage="python3 -m panopticon_rec [options] (FILE | -m MODULE | -c COMMAND | -) [ARGS...]")
+    parser.add_argument("--version", action="version", version=f"panopticon_rec {panopticon_rec.__version__}")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("-m", dest="module", nargs=argparse.REMAINDER, help="MODULE [ARGS]: run a module as a program")
+    what.add_argument("-c", dest="command", nargs=argparse.REMAINDER, help="COMMAND [ARGS]: run a command")
+    parser.add_argument("file", nargs=argparse.REMAINDER, metavar="FILE",
+                        help="a script, or a folder or zip file with __main__.py; - is standard input")
+    args = parser.parse_args(arguments)
+    if args.command is not None:
+        kind, rest = COMMAND, args.command + args.file      # argparse gives a -- and what follows to the latter
+    elif args.module is not None:
+        kind, rest = MODULE, args.module + args.file
+    else:
+        kind, rest = FILE, args.file[args.file[:1] == ["--"]:]
+    if not rest:
+        parser.error("nothing to run: give a FILE, -m MODULE, -c COMMAND or -")
+    target, *rest = rest
+    if kind == COMMAND:
+        own = 0
+        while own < len(rest) and rest[own] in ("-o", "--output", "-q", "--quiet", "--force"):
+            own += 2 if rest[own] in ("-o", "--output") else 1
+        options.parse_args(rest[:own], namespace=args)
+        rest = rest[own + 1:] if rest[own:own + 1] == ["--"] else rest[own:]
+    elif kind == FILE and target == "-":
+        kind = STDIN
+    return args, kind, target, rest
+
+
+def fail(text):
+    sys.stderr.write(f"panopticon: {text}\n")
+    sys.exit(2)
+
+
+def absolute(path):
+    """As the interpreter makes its script's path absolute (Python/fileutils.c, _Py_abspath): no more is changed."""
+    return path if os.path.isabs(path) else os.path.join(os.getcwd(), path.removeprefix("./"))
+
+
+def check_readable(path):
+    """A script that cannot be run is told before anything is recorded."""
+    try:
+        if not os.path.isdir(path):
+            open(path, "rb").close()
+    except OSError as error:
+        fail(f"can't open file {path!r}: [Errno {error.errno}] {error.strerror}")
+
+
+def remove_capture(path):
+    """For --force. Nothing but a capture is removed."""
+    if os.path.lexists(path):
+        if os.path.islink(path) or not _recorder.is_capture(path):
+            fail(f"{path}: not a capture, so --force does not remove it")
+        import shutil
+        shutil.rmtree(path)
+
+
+def choose_paths(args):
+    """Returns (capture, output): output is the trace to make when the program has ended, or None."""
+    if not args.output:
+        fail("-o needs a path")
+    if args.output.endswith((".trace", ".json")):
+        folder = os.path.dirname(args.output) or os.curdir
+        if os.path.isdir(args.output) or not os.path.isdir(folder) or not os.access(folder, os.W_OK):
+            fail(f"{args.output}: cannot be written; choose another path with -o")
+        return args.output + ".pnr", os.path.abspath(args.output)
+    if args.force:
+        remove_capture(args.output)
+    return args.output, None
+
+
+def set_up_as_main(kind, target, argv):
+    """Makes sys and __main__ what they are when the interpreter starts the program itself."""
+    sys.argv[:] = argv
+    if not sys.flags.safe_path:         # -m has put the current directory there
+        if kind == FILE:
+            sys.path[0] = target if os.path.isdir(target) or is_importable(target) else \
+                os.path.dirname(os.path.realpath(target))
+        elif kind != MODULE:
+            sys.path[0] = ""
+    unload()
+    main = type(sys)("__main__")
+    import builtins
+    main.__dict__.update(__loader__=BuiltinImporter, __annotations__={}, __builtins__=builtins)
+    sys.modules["__main__"] = main
+
+
+def is_importable(path):
+    """True for what the interpreter takes as an entry of sys.path: a zip file."""
+    for hook in sys.path_hooks:
+        try:
+            hook(path)
+            return True
+        except ImportError:
+            pass
+    return False
+
+
+def unload():
+    """Takes out of sys.modules what was loaded for us, by -m too: the program finds the modules that it would find
+    without us, and its own imports are in the capture. The last module that any program has is site, or __main__ where
+    there is no site (-S)."""
+    last = "site" if "site" in LOADED_BEFORE else "__main__"
+    for name in [*LOADED_BEFORE[LOADED_BEFORE.index(last) + 1:], *(set(sys.modules) - set(LOADED_BEFORE))]:
+        if name.partition(".")[0] != "panopticon_rec":
+            sys.modules.pop(name, None)
+
+
+def main():
+    args, kind, target, arguments = parse(sys.argv[1:])
+    if panopticon_rec.UNUSABLE:
+        fail(panopticon_rec.UNUSABLE)
+    if kind == FILE:
+        check_readable(target)
+    capture, output = choose_paths(args)
+    converter = panopticon_rec.find_converter() if output else None
+    if output and not converter:
+        fail("panopticon-convert was found neither beside panopticon_rec nor on PATH: record into a .pnr instead")
+    flag = {MODULE: ["-m"], COMMAND: ["-c"]}.get(kind, [])
+    facts = panopticon_rec.facts([*flag, target, *arguments])
+    argv = [*(flag or [target]), *arguments]
+    if kind == FILE:
+        target = absolute(target)
+    set_up_as_main(kind, target, argv)
+    _recorder.at_exit(not args.quiet, converter, output)
+    try:
+        return _recorder.run(kind, target, capture, facts)
+    except OSError as error:
+        text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        fail(f"{text}; choose another path with -o")
+
+
+sys.exit(main())

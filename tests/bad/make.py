@@ -1,0 +1,465 @@
+#!/usr/bin/env python3
+"""Makes the captures of this directory: RULE/run.pnr and RULE/expected.status for each "reject" and "report" rule of
+specs/capture-format.md, section 11. In each of them one thing is wrong.
+
+    tests/bad/make.py [RULE...]         # default: all
+
+expected.stderr is what the converter says, stored when it had been read and found right; what is left of the trace
+tests/format/test_bad.py checks against the records by a way of its own.
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "format"))
+sys.dont_write_bytecode = True
+
+from capture_writer import *                # noqa: E402, F403: the vocabulary of the captures below
+
+RULES = {}                                  # name: (exit status, function that makes the capture)
+
+
+class Sample(Capture):
+    """The capture that is to be damaged: one process, two threads. The middle one of thread 1's three blocks is the
+    victim: those before and behind it must come through."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.sample = process = self.process(7)
+        self.main = process.function("__main__", "main", "app.py", 1)
+        self.work = process.function("__main__", "work", "app.py", 4)
+        self.one, self.two = process.thread(1, 7001, "MainThread"), process.thread(2, 7002, "worker")
+        self.two.block([call(1500, self.work), return_(2500, self.work)], flags=LAST)
+        self.add_first()
+        self.victim = self.records()
+
+    def records(self):
+        return [open_(self.main), call(4000, self.work), return_(5000, self.work), call(6000, self.work)]
+
+    def add_first(self):
+        self.one.block([call(1000, self.main), call(2000, self.work), return_(3000, self.work)])
+
+    def add_victim(self, records=None, **fields):
+        self.one.block(records or self.victim, begin=3500, end=6500, **fields)
+
+    def add_last(self):
+        self.one.block([open_(self.main), open_(self.work), return_(8000, self.work), return_(9000, self.main)],
+                       begin=7000, flags=LAST)
+
+    def finish(self):
+        self.add_victim()
+        self.add_last()
+        self.sample.end(10_000)
+
+
+def rule(status):
+    """Registers a function that damages a finished sample. It is called before the capture is written."""
+    def keep(damage):
+        def make(path):
+            with Sample(path) as sample:
+                damage(sample)
+        RULES[damage.__name__] = (status, make)
+        return damage
+    return keep
+
+
+def rule_after(status):
+    """The same for a function that damages the whole sample on disk."""
+    def keep(damage):
+        def make(path):
+            with Sample(path) as sample:
+                sample.finish()
+            damage(path)
+        RULES[damage.__name__] = (status, make)
+        return damage
+    return keep
+
+
+# ---- the capture ----
+
+@rule_after(2)
+def not_a_directory(path):
+    shutil.rmtree(path)
+    path.write_bytes(b"PNRNAMES")
+
+
+@rule_after(2)
+def no_process(path):
+    (path / "process-7").rename(path / "other")
+
+
+# ---- names ----
+
+@rule_after(2)
+def names_missing(path):
+    (path / "process-7/names").unlink()
+
+
+@rule_after(2)
+def names_shorter_than_header(path):
+    (path / "process-7/names").write_bytes(b"PNRNAMES\1\0\0")
+
+
+@rule(2)
+def names_magic(sample):
+    sample.finish()
+    sample.sample.header = encode_names_header(b"PNRNAMEZ")
+
+
+@rule(2)
+def names_version_0(sample):
+    sample.finish()
+    sample.sample.header = encode_names_header(version=0)
+
+
+@rule(2)
+def names_reserved(sample):
+    sample.finish()
+    sample.sample.header = encode_names_header(reserved=1)
+
+
+@rule(2)
+def names_later_version(sample):
+    sample.finish()
+    sample.sample.header = encode_names_header(version=2, reserved=3)
+
+
+@rule(1)
+def names_magic_in_one_of_two(sample):
+    sample.finish()
+    other = sample.process(8)
+    other.thread(1, 8, "").block([call(1000, 1)])
+    other.header = encode_names_header(b"PNRNAMEZ")
+
+
+def change_main(sample, change, *, seal=True):
+    """Changes the entry of the function main."""
+    sample.finish()
+    entries = sample.sample.entries
+    at = next(i for i, entry in enumerate(entries) if b"__main__main" in entry)
+    entry = bytearray(entries[at])
+    change(entry)
+    if seal:
+        entry[32:40] = struct.pack("<Q", check(entry[:32] + entry[40:]))
+    entries[at] = bytes(entry)
+
+
+@rule(1)
+def entry_check(sample):
+    change_main(sample, lambda entry: entry.__setitem__(45, ord("X")), seal=False)
+
+
+@rule(1)
+def entry_size(sample):
+    change_main(sample, lambda entry: struct.pack_into("<I", entry, 0, 39))
+
+
+@rule(1)
+def entry_size_too_large(sample):
+    change_main(sample, lambda entry: struct.pack_into("<I", entry, 0, 40 + 3 * 65535 + 1))
+
+
+@rule(1)
+def entry_string_sizes(sample):
+    change_main(sample, lambda entry: struct.pack_into("<I", entry, 16, 9))
+
+
+@rule(1)
+def entry_reserved(sample):
+    change_main(sample, lambda entry: struct.pack_into("<I", entry, 28, 1))
+
+
+@rule(1)
+def entry_index_0(sample):
+    change_main(sample, lambda entry: struct.pack_into("<I", entry, 8, 0))
+
+
+@rule(1)
+def entry_index_impossible(sample):
+    change_main(sample, lambda entry: struct.pack_into("<I", entry, 8, 0xffffffff))
+
+
+@rule(1)
+def entry_index_again(sample):
+    sample.finish()
+    sample.sample.entries.append(encode_name(FUNCTION, ["__main__", "other", "app.py"], PLAIN, sample.main, 9))
+
+
+@rule(1)
+def entry_cut_off(sample):
+    sample.finish()
+    sample.sample.entries.append(encode_name(FUNCTION, ["__main__", "other", "app.py"], PLAIN, 3, 9)[:-1])
+
+
+# ---- blocks ----
+
+def change_victim(sample, at, format, value, *, seal=True):
+    """Changes a field of the victim's block header, or of the frame around it when `at` is negative."""
+    sample.finish()
+    block = bytearray(sample.one.blocks[1])
+    struct.pack_into(format, block, 8 + at, value)
+    if seal:
+        block[96:104] = struct.pack("<Q", check(block[8:96]))
+    sample.one.blocks[1] = bytes(block)
+
+
+def header_rule(name, at, format, value, seal=True):
+    RULES[name] = (1, lambda path: make_header_rule(path, at, format, value, seal))
+
+
+def make_header_rule(path, at, format, value, seal):
+    with Sample(path) as sample:
+        change_victim(sample, at, format, value, seal=seal)
+
+
+header_rule("block_skippable_magic", -8, "<I", 0x184d2a5a)
+header_rule("block_skippable_size", -4, "<I", 95)
+header_rule("block_magic", 0, "4s", b"PNRC")
+header_rule("block_check", 40, "<Q", 1, seal=False)
+header_rule("block_version_0", 4, "<H", 0)
+header_rule("block_later_version", 4, "<H", 2)
+header_rule("block_reserved_flag", 6, "<H", 8)
+header_rule("block_reserved_field", 28, "<I", 1)
+header_rule("block_reserved_field_2", 80, "<Q", 1)
+header_rule("block_thread_0", 8, "<I", 0)
+header_rule("block_of_another_thread", 8, "<I", 2)
+header_rule("block_n_records_0", 16, "<I", 0)
+header_rule("block_n_records_too_large", 16, "<I", 16385)
+header_rule("block_n_open_above_n_records", 20, "<I", 5)
+header_rule("block_data_size_0", 24, "<I", 0)
+header_rule("block_data_size_too_large", 24, "<I", 263169)
+header_rule("sequence_hole", 12, "<I", 0xffffffff)
+
+
+@rule(1)
+def data_corrupted(sample):
+    sample.finish()
+    block = sample.one.blocks[1]
+    sample.one.blocks[1] = block[:-1] + bytes([block[-1] ^ 1])
+
+
+def replace_data(sample, data):
+    """The victim gets another data frame."""
+    sample.add_victim(data_size=len(data))
+    sample.one.blocks[1] = sample.one.blocks[1][:104] + data
+    sample.add_last()
+    sample.sample.end(10_000)
+
+
+def planes(sample, n=None):
+    begin, _, records = sample.one.timed(sample.victim, 3500, None)
+    return encode_planes(records[:n])
+
+
+@rule(1)
+def data_without_checksum(sample):
+    data = planes(sample)
+    replace_data(sample, subprocess.run(["zstd", "-qc", "--no-check", f"--stream-size={len(data)}"], input=data,
+                                        stdout=subprocess.PIPE, check=True).stdout)
+
+
+@rule(1)
+def data_without_content_size(sample):
+    replace_data(sample, subprocess.run(["zstd", "-qc", "--check"], input=planes(sample), stdout=subprocess.PIPE,
+                                        check=True).stdout)
+
+
+@rule(1)
+def data_of_fewer_records(sample):
+    replace_data(sample, compress(planes(sample, 3)))
+
+
+@rule(1)
+def data_of_two_frames(sample):
+    data = planes(sample)
+    replace_data(sample, compress(data[:32]) + compress(data[32:]))
+
+
+@rule(1)
+def data_no_frame(sample):
+    replace_data(sample, planes(sample))
+
+
+@rule(1)
+def cut_off_in_header(sample):
+    sample.finish()
+    sample.one.blocks[2] = sample.one.blocks[2][:103]
+
+
+@rule(1)
+def cut_off_in_data(sample):
+    sample.finish()
+    sample.one.blocks[2] = sample.one.blocks[2][:-1]
+
+
+@rule(1)
+def junk_between_blocks(sample):
+    sample.finish()
+    sample.one.blocks.insert(1, b"\x5b\x2a\x4d\x18 junk that begins like a block, PNRB, and is none" * 3)
+
+
+@rule(1)
+def junk_at_the_end(sample):
+    sample.finish()
+    sample.one.blocks.append(bytes(1000))
+
+
+@rule(1)
+def sequence_missing(sample):
+    sample.finish()
+    del sample.one.blocks[1]
+
+
+@rule(1)
+def sequence_repeated(sample):
+    sample.finish()
+    sample.one.blocks.insert(2, sample.one.blocks[1])
+
+
+# ---- records ----
+
+@rule(1)
+def unknown_kind(sample):
+    sample.victim += [(6100, 18, 0, 0), (6200, 255, 1, 1)]
+    sample.finish()
+
+
+@rule(1)
+def empty_record(sample):
+    sample.victim.insert(2, (4500, EMPTY, 0, 0))
+    sample.finish()
+
+
+@rule(1)
+def open_inside(sample):
+    sample.victim.insert(2, (4500, OPEN, 0, sample.work))
+    sample.add_victim(n_open=1)
+    sample.add_last()
+    sample.sample.end(10_000)
+
+
+@rule(1)
+def unknown_function(sample):
+    sample.victim[1:3] = [call(4000, 1234), return_(5000, 1234)]
+    sample.finish()
+
+
+@rule(1)
+def ticks_back_inside(sample):
+    sample.victim[2] = return_(3600, sample.work)
+    sample.finish()
+
+
+@rule(1)
+def ticks_back_between_blocks(sample):
+    sample.victim[1] = call(2500, sample.work)
+    sample.one.block(sample.victim, begin=500, end=6500)
+    sample.add_last()
+    sample.sample.end(10_000)
+
+
+# ---- the live mapping: the victim is its only chunk, unless told ----
+
+def killed(sample, **header):
+    sample.sample.leave_live([sample.one.chunk(sample.victim, begin=3500)], at=6500, **header)
+
+
+def live_rule(name, **header):
+    def make(path):
+        with Sample(path) as sample:
+            killed(sample, **header)
+    RULES[name] = (1, make)
+
+
+live_rule("live_magic", magic=b"PNR-LIVF")
+live_rule("live_version_0", version=0)
+live_rule("live_later_version", version=2)
+live_rule("live_chunk_records", chunk_records=16383)
+
+
+@rule(1)
+def live_n_chunks_0(sample):
+    killed(sample)
+    struct.pack_into("<I", sample.sample.live, 12, 0)
+
+
+@rule(1)
+def live_n_chunks_too_large(sample):
+    killed(sample)
+    struct.pack_into("<I", sample.sample.live, 12, 4097)
+
+
+@rule(1)
+def live_n_chunks_absurd(sample):
+    killed(sample)
+    struct.pack_into("<I", sample.sample.live, 12, 0xffffffff)
+
+
+@rule(1)
+def live_too_short(sample):
+    killed(sample)
+    del sample.sample.live[-1:]
+
+
+@rule(1)
+def live_shorter_than_header(sample):
+    killed(sample)
+    del sample.sample.live[4095:]
+
+
+def change_chunk(sample, at, format, value, *, seal=True):
+    """Two chunks; the first is damaged, the second must come through."""
+    first = sample.one.chunk(sample.victim, begin=3500)
+    second = sample.one.chunk([open_(sample.main), open_(sample.work), return_(8000, sample.work)], begin=7000)
+    sample.sample.leave_live([first, second], at=9000)
+    live = sample.sample.live
+    struct.pack_into(format, live, 4096 + at, value)
+    if seal:
+        live[4096 + 88:4096 + 96] = struct.pack("<Q", check(live[4096:4096 + 88]))
+
+
+@rule(1)
+def chunk_header_damaged(sample):
+    change_chunk(sample, 40, "<Q", 1, seal=False)
+
+
+@rule(1)
+def chunk_with_fields_of_a_block(sample):
+    change_chunk(sample, 16, "<I", 4)
+
+
+@rule(1)
+def chunk_n_open_too_large(sample):
+    change_chunk(sample, 20, "<I", 16385)
+
+
+@rule(1)
+def chunk_of_later_version(sample):
+    change_chunk(sample, 4, "<H", 2)
+
+
+@rule(1)
+def chunk_state(sample):
+    change_chunk(sample, 96, "<I", 2)
+
+
+@rule(1)
+def chunk_again(sample):
+    chunk = sample.one.chunk(sample.victim, begin=3500)
+    other = sample.one.chunk([open_(sample.main), call(6100, sample.work)], begin=3500, sequence=1)
+    sample.sample.leave_live([chunk, other], at=9000)
+
+
+if __name__ == "__main__":
+    for name, (status, make) in RULES.items():
+        if sys.argv[1:] and name not in sys.argv[1:]:
+            continue
+        path = HERE / name / "run.pnr"
+        if path.is_file():
+            path.unlink()
+        shutil.rmtree(path, ignore_errors=True)
+        path.parent.mkdir(exist_ok=True)
+        make(path)
+        (path.parent / "expected.status").write_text(f"{status}\n")

@@ -1,0 +1,266 @@
+"""What the end-to-end tests share: run a program plain or recorded, convert the capture, read the trace.
+
+    PANOPTICON_BUILD     directory with panopticon-convert and the package panopticon_rec  [build/release]
+    PANOPTICON_PYTHON    the interpreter whose programs are recorded                       [this one]
+    PANOPTICON_LONG      1 = also the tests that take minutes
+"""
+
+import collections
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+BUILD = os.path.abspath(os.environ.get("PANOPTICON_BUILD") or os.path.join(HERE, "..", "..", "build", "release"))
+PYTHON = os.environ.get("PANOPTICON_PYTHON") or sys.executable
+CONVERT = os.path.join(BUILD, "panopticon-convert")
+LONG = os.environ.get("PANOPTICON_LONG") == "1"
+CONTINUABLE = ("generator", "coroutine", "async_generator", "iterable_coroutine")
+FLAGS = ("exception", "unfinished", "opened_before", "left_unseen")
+
+Finished = collections.namedtuple("Finished", "status out err")
+Function = collections.namedtuple("Function", "name cat src")
+
+
+def environment(**more):
+    """The same for plain and recorded runs, so that a program finds no difference in it."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PANOPTICON"))}
+    env.update(PYTHONPATH=BUILD, PYTHONHASHSEED="0", PYTHONDONTWRITEBYTECODE="1")
+    env.update(more)
+    return env
+
+
+def run(command, cwd=None, stdin=b"", env=None, timeout=120, stdout=subprocess.PIPE):
+    """Runs to the end in a process group of its own, which is killed when time is out."""
+    process = subprocess.Popen(command, cwd=cwd, env=environment(**(env or {})), stdin=subprocess.PIPE,
+                               stdout=stdout, stderr=subprocess.PIPE, start_new_session=True)
+    try:
+        out, err = process.communicate(stdin, timeout)
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
+    return Finished(process.returncode, (out or b"").decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+
+
+def plain(arguments, flags=(), **more):
+    return run([PYTHON, *flags, *arguments], **more)
+
+
+def recorder(capture, arguments, flags=(), options=("-q",)):
+    """The command that records a program."""
+    return [PYTHON, *flags, "-m", "panopticon_rec", "-o", capture, *options, *arguments]
+
+
+def recorded(capture, arguments, flags=(), options=("-q",), **more):
+    return run(recorder(capture, arguments, flags, options), **more)
+
+
+def convert(capture, *options, status=0):
+    """Converts a capture and returns the trace's path; the converter must end with `status`."""
+    trace = os.path.splitext(capture)[0] + ".trace"
+    finished = run([CONVERT, capture, "-o", trace, *options], timeout=600)
+    if finished.status != status:
+        raise AssertionError(f"panopticon-convert {capture}: status {finished.status}, not {status}\n{finished.err}")
+    return trace
+
+
+class Slice:
+    __slots__ = "function", "begin", "end", "thread", "marks", "parent", "chained"
+
+    def __init__(self, function, begin, end, thread, marks):
+        self.function, self.begin, self.end, self.thread, self.marks = function, begin, end, thread, marks
+        self.parent = None
+        self.chained = False        # a flow point lies in it
+
+    def __repr__(self):
+        return f"{self.function.name} [{self.begin}, {self.end}] on {self.thread}"
+
+    @property
+    def depth(self):
+        depth, above = 0, self.parent
+        while above:
+            depth, above = depth + 1, above.parent
+        return depth
+
+
+def events(file):
+    """Yields the events of an open trace. Each is a line of its own, so that a trace of any size can be read; what
+    stands before and behind them is JSON, too."""
+    head = line = file.readline()
+    while not line.endswith("[\n"):
+        line = file.readline()
+        if not line:
+            raise AssertionError(f"no events in {head[:200]}")
+        head += line
+    for line in file:
+        if line.startswith("]"):
+            break
+        yield json.loads(line.removesuffix("\n").removesuffix(","), parse_float=nanoseconds)
+    json.loads(head + line + file.read())
+
+
+class Trace:
+    """A trace, checked while it is read: slices nest, and every flow point lies inside a slice of its own
+    function.
+
+    slices     all slices; per thread in the order in which they begin, times in ns
+    chains     the slices of each continuable frame that ran, in the order in which it ran
+    threads    (pid, tid): name
+    processes  pid: name
+    metadata   the metadata events
+    instants   the names of the instant events
+    """
+
+    LARGEST = 200_000_000       # bytes: about a gigabyte of slices
+
+    def __init__(self, path):
+        if os.path.getsize(path) > self.LARGEST:
+            raise AssertionError(f"{path}: {os.path.getsize(path)} bytes are too many to keep")
+        self.threads, self.processes, self.metadata, self.instants = {}, {}, [], []
+        functions, threads, points = {}, collections.defaultdict(list), collections.defaultdict(list)
+        with open(path, encoding="utf-8") as file:
+            for event in events(file):
+                kind, thread = event["ph"], (event["pid"], event.get("tid"))
+                if kind == "X":
+                    function = Function(event["name"], event["cat"], event["args"].get("src", ""))
+                    function = functions.setdefault(function, function)
+                    marks = frozenset(mark for mark in FLAGS if event["args"].get(mark))
+                    threads[thread].append(Slice(function, event["ts"], event["ts"] + event["dur"], thread, marks))
+                elif kind in "stf":
+                    points[thread].append((event["ts"], kind, event["id"], event["name"], event["cat"]))
+                elif kind == "M":
+                    self.metadata.append(event)
+                    if event["name"] == "thread_name":
+                        self.threads[thread] = event["args"]["name"]
+                    elif event["name"] == "process_name":
+                        self.processes[event["pid"]] = event["args"]["name"]
+                elif kind == "i":
+                    self.instants.append(event["name"])
+        self.slices, found = [], collections.defaultdict(list)
+        for thread, slices in threads.items():
+            nest(slices)
+            bind(slices, points.pop(thread, []), found)
+            self.slices += slices
+        if points:
+            raise AssertionError(f"flow points on threads without slices: {dict(points)}")
+        self.chains = [chain(number, steps) for number, steps in found.items()]
+        self.chains += [[one] for one in self.slices if one.function.cat in CONTINUABLE and not one.chained]
+
+    def named(self, name):
+        return [one for one in self.slices if one.function.name == name]
+
+    def of(self, path):
+        """The slices of the functions of a file."""
+        return [one for one in self.slices if one.function.src.startswith(path + ":")]
+
+    def count(self):
+        """Name: number of slices."""
+        return collections.Counter(one.function.name for one in self.slices)
+
+
+def nanoseconds(microseconds):
+    whole, _, part = microseconds.partition(".")
+    if len(part) != 3:
+        raise AssertionError(f"a time without three decimals: {microseconds}")
+    return int(whole) * 1000 + int(part)
+
+
+def nest(slices):
+    """Sorts the slices of a thread and finds each one's parent."""
+    slices.sort(key=lambda one: (one.begin, -one.end))
+    top = None
+    for one in slices:
+        while top and top.end <= one.begin:
+            top = top.parent
+        if one.end <= one.begin:
+            raise AssertionError(f"no time for {one}")
+        if top and (one.begin <= top.begin or one.end >= top.end):
+            raise AssertionError(f"{one} is not inside {top}")
+        one.parent, top = top, one
+
+
+def bind(slices, points, found):
+    """Appends (ts, kind, slice) to found[id] for each flow point of a thread: the innermost slice that holds it."""
+    points.sort()
+    top, k = None, 0
+    for ts, kind, number, name, cat in points:
+        while k < len(slices) and slices[k].begin <= ts:
+            top = slices[k]
+            k += 1
+        while top and top.end < ts:
+            top = top.parent
+        if not top or not top.begin < ts < top.end or (top.function.name, top.function.cat) != (name, cat):
+            raise AssertionError(f"flow point {kind} {number} of {name} at {ts} lies in {top}")
+        if top.chained:
+            raise AssertionError(f"two flow points in {top}")
+        top.chained = True
+        found[number].append((ts, kind, top))
+
+
+def chain(number, steps):
+    steps.sort(key=lambda step: step[0])
+    kinds = "".join(kind for _, kind, _ in steps)
+    if kinds != "s" + "t" * (len(kinds) - 2) + "f":
+        raise AssertionError(f"flow {number} of {steps[0][2]} goes {kinds}")
+    if len({one.function for _, _, one in steps}) > 1:
+        raise AssertionError(f"flow {number} joins functions: {steps[0][2]}, {steps[-1][2]}")
+    return [one for _, _, one in steps]
+
+
+def differences(expected, found, limit=10):
+    """The first keys whose values differ, as lines; "" when there are none."""
+    keys = [key for key in {**expected, **found} if expected.get(key, 0) != found.get(key, 0)]
+    lines = [f"  {key}: {expected.get(key, 0)} expected, {found.get(key, 0)} found" for key in keys[:limit]]
+    if len(keys) > limit:
+        lines.append(f"  ... and {len(keys) - limit} more")
+    return "\n".join(lines)
+
+
+class EndToEnd(unittest.TestCase):
+    """A test with a directory of its own."""
+
+    maxDiff = 4000
+
+    def setUp(self):
+        self.directory = os.path.realpath(tempfile.mkdtemp(prefix="panopticon-"))
+        self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def write(self, name, text):
+        """Writes a file, its text dedented, and returns its path."""
+        path = self.path(name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(textwrap.dedent(text).lstrip("\n"))
+        return path
+
+    def record(self, text, *arguments, status=0, options=("-q",), **more):
+        """Records a program given as text and returns what came of it and the trace; nothing on stderr."""
+        capture = self.path("run.pnr")
+        shutil.rmtree(capture, ignore_errors=True)
+        finished = recorded(capture, [self.write("app.py", text), *arguments], cwd=self.directory, options=options,
+                            **more)
+        self.assertEqual((finished.status, finished.err), (status, ""))
+        return finished, Trace(convert(capture))
+
+    def script(self, text, *arguments, status=0, **more):
+        """Runs a program that records itself: its captures are what it makes in self.directory."""
+        finished = plain([self.write("app.py", text), *arguments], cwd=self.directory, **more)
+        self.assertEqual((finished.status, finished.err), (status, ""), finished.out)
+        return finished
+
+    def trace(self, name="run.pnr"):
+        return Trace(convert(self.path(name)))
+
+    def assertSame(self, expected, found, what):
+        text = differences(expected, found)
+        self.assertFalse(text, f"{what}\n{text}")

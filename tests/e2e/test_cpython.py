@@ -1,0 +1,84 @@
+"""CPython's own tests give the same result with and without the recorder, and the captures convert.
+
+Those that take long run only with PANOPTICON_LONG=1; the others take about two minutes in all.
+"""
+
+import collections
+import os
+import re
+import subprocess
+import unittest
+import xml.etree.ElementTree
+
+import e2e
+
+QUICK = ("test_generators", "test_coroutines", "test_asyncgen", "test_contextlib", "test_contextlib_async",
+         "test_sys_settrace", "test_sys_setprofile", "test_exceptions", "test_os", "test_threading")
+SLOW = ("test_asyncio", "test_signal", "test_subprocess")
+HAS_TESTS = subprocess.run([e2e.PYTHON, "-c", "import test.test_generators"], stderr=subprocess.DEVNULL).returncode == 0
+
+
+def results(path):
+    """What became of each test: {name: "passed", "failed" or "skipped"}."""
+    found = {}
+    for case in xml.etree.ElementTree.parse(path).iter("testcase"):
+        how = {child.tag for child in case} & {"failure", "error", "skipped"}
+        found[case.get("name")] = ("skipped" if how == {"skipped"} else "failed") if how else "passed"
+    return found
+
+
+@unittest.skipUnless(HAS_TESTS, "this Python comes without the package test (Debian: libpython3.11-testsuite)")
+class SameResult(e2e.EndToEnd):
+    def run_tests(self, name, how, *more):
+        """Returns what became of each test, and the end of the output for a message."""
+        told = self.path(f"{how}.xml")
+        arguments = ["-m", "test", "--junit-xml", told, *more, name]
+        settings = dict(cwd=self.directory, timeout=900)
+        if how == "plain":
+            finished = e2e.plain(arguments, **settings)
+        else:
+            subprocess.run(["rm", "-rf", self.path("run.pnr")])
+            finished = e2e.recorded(self.path("run.pnr"), arguments, **settings)
+        text = finished.out[-1500:] + finished.err[-1500:]
+        self.assertTrue(os.path.exists(told), f"{how}: status {finished.status}\n{text}")
+        return results(told), text
+
+    def compare(self, name):
+        plain, _ = self.run_tests(name, "plain")
+        found, text = self.run_tests(name, "recorded")
+        self.check_capture()
+        self.assertGreater(collections.Counter(plain.values())["passed"], 0)
+        different = sorted(test for test in {**plain, **found} if plain.get(test) != found.get(test))
+        if different:
+            # Some of these tests measure time, and the machine may be busy: again, by themselves.
+            only = [option for test in different for option in ("-m", re.sub(r" .*", "", test))]
+            plain, _ = self.run_tests(name, "plain", *only)
+            found, text = self.run_tests(name, "recorded", *only)
+        self.assertSame(plain, found, f"{name}\n{text}")
+
+    def check_capture(self):
+        """It converts, and the trace has the form of one: large ones are not read whole."""
+        trace = e2e.convert(self.path("run.pnr"))
+        with open(trace, "rb") as file:
+            self.assertEqual(file.read(1), b"{")
+            file.seek(max(0, os.path.getsize(trace) - 2000))
+            self.assertTrue(file.read().rstrip().endswith(b"}"))
+        if os.path.getsize(trace) < 60_000_000:
+            self.assertGreater(len(e2e.Trace(trace).slices), 1000)
+
+
+def add(name, decorate=lambda test: test):
+    def test(self):
+        self.compare(name)
+
+    setattr(SameResult, name, decorate(test))
+
+
+for name in QUICK:
+    add(name)
+for name in SLOW:
+    add(name, unittest.skipUnless(e2e.LONG, "takes minutes: PANOPTICON_LONG=1"))
+
+
+if __name__ == "__main__":
+    unittest.main()

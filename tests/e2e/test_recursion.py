@@ -1,0 +1,233 @@
+"""Recursion goes as deep under the recorder as without, and the gap that the stack guard leaves is in the trace."""
+
+import unittest
+
+import e2e
+
+DEEP = """
+    import sys, threading
+    sys.setrecursionlimit(250_000)
+    def f(n):
+        if n == 0:
+            return 0
+        return f(n - 1) + 1
+    def after(): pass
+    def main():
+        print(f({depth}))
+        after()
+        print(f({depth}))
+        after()
+    {start}
+    """
+
+IN_A_THREAD = """threading.stack_size(256 * 1024)
+    thread = threading.Thread(target=main)
+    thread.start()
+    thread.join()"""
+
+# C code that calls itself, through Python or not: how deep it goes before it gives up.
+LIMITS = """
+    import ast, copy, functools, json, pickle, sys, threading
+    def nested(n):
+        one = []
+        for _ in range(n):
+            one = [one]
+        return one
+    class Odd:
+        def __init__(self, inner): self.inner = inner
+        def __repr__(self): return repr(self.inner)
+        def __reduce__(self): return Odd, (self.inner,)
+        def __getattr__(self, name): return getattr(object.__getattribute__(self, "inner"), name)
+        def __eq__(self, other): return self.inner == other.inner
+        def __getitem__(self, k): return self.inner[k] if isinstance(self.inner, Odd) else k
+        def __add__(self, other): return self.inner + other
+        def __call__(self): return self.inner()
+        @property
+        def deep(self): return self.inner.deep if isinstance(self.inner, Odd) else 1
+    def odd(n):
+        one = 1
+        for _ in range(n): one = Odd(one)
+        return one
+    def text(n): return "-" * n + "1"
+    def mapped(n): return n and next(map(mapped, [n - 1]))
+    def generated(n):
+        if n: yield from generated(n - 1)
+        else: yield n
+    def parsed(n): return eval("(" * min(n, 150) + "1" + ")" * min(n, 150))
+    async def awaited(n): return n and await awaited(n - 1)
+    def run(n):
+        try: awaited(n).send(None)
+        except StopIteration: pass
+    probes = {
+        "json": lambda n: json.dumps(nested(n)),
+        "json.loads": lambda n: json.loads("[" * n + "]" * n),
+        "repr": lambda n: repr(nested(n)),
+        "repr through Python": lambda n: repr(odd(n)),
+        "eq through Python": lambda n: odd(n) == odd(n),
+        "add through Python": lambda n: odd(n) + 1,
+        "getattr through Python": lambda n: odd(n).real,
+        "property": lambda n: odd(n + 1).deep,
+        "getitem": lambda n: odd(n + 1)[0],
+        "copy": lambda n: copy.deepcopy(nested(n)),
+        "pickle": lambda n: pickle.dumps(nested(n)),
+        "pickle through Python": lambda n: pickle.dumps(odd(n)),
+        "compile": lambda n: compile(text(n), "", "eval"),
+        "unparse": lambda n: ast.unparse(ast.parse(text(n))),
+        "map": mapped,
+        "yield from": lambda n: list(generated(n)),
+        "await": run,
+        "parse": parsed,
+        "reduce": lambda n: functools.reduce(lambda f, _: lambda: f(), range(n), lambda: 1)(),
+    }
+    def deepest(probe):
+        low, high = 0, 5000
+        while low < high:
+            middle = (low + high + 1) // 2
+            try:
+                probe(middle)
+                low = middle
+            except (RecursionError, MemoryError, ValueError):
+                high = middle - 1
+        return low
+    def show():
+        for name, probe in probes.items():
+            print(name, deepest(probe))
+    """
+
+
+class Deep(e2e.EndToEnd):
+    def compare(self, text):
+        program = self.write("app.py", text)
+        plain = e2e.plain([program], cwd=self.directory)
+        found = e2e.recorded(self.path("run.pnr"), [program], cwd=self.directory)
+        self.assertEqual(plain.status, 0, plain.err)
+        self.assertEqual(found, plain)
+
+    def compare_and_read(self, text):
+        self.compare(text)
+        return e2e.Trace(e2e.convert(self.path("run.pnr")))
+
+    def check_gaps(self, trace, depth):
+        """Each of the two dives is told to the depth of the guard; then comes a gap; behind it all goes on."""
+        dives = [one for one in trace.named("__main__.f") if one.parent.function.name == "__main__.main"]
+        self.assertEqual(len(dives), 2)
+        self.assertEqual([one.parent.function.name for one in trace.named("__main__.after")], ["__main__.main"] * 2)
+        gaps = trace.named("[not recorded]")
+        self.assertEqual({one.parent.function.name for one in gaps}, {"__main__.f"})
+        self.assertEqual(len(gaps), 2)
+        self.assertFalse([one for one in trace.of(self.path("app.py")) if one.marks], "all is closed in order")
+        found = len(trace.named("__main__.f"))
+        self.assertGreater(found, 2 * 100)
+        self.assertLess(found, 2 * depth)
+
+    def test_main_thread(self):
+        self.check_gaps(self.compare_and_read(DEEP.format(depth=200_000, start="main()")), 200_000)
+
+    def test_small_stack(self):
+        self.check_gaps(self.compare_and_read(DEEP.format(depth=200_000, start=IN_A_THREAD)), 200_000)
+
+    def test_exception_from_the_deepest(self):
+        """RecursionError goes up through the gap."""
+        trace = self.compare_and_read("""
+            import sys
+            sys.setrecursionlimit(100_000)
+            def f(n):
+                return f(n + 1)
+            def after(): pass
+            for _ in range(2):
+                try:
+                    f(0)
+                except RecursionError as error:
+                    print(error)
+                after()
+            """)
+        self.assertEqual(len(trace.named("__main__.after")), 2)
+        self.assertEqual({one.marks for one in trace.named("__main__.f")}, {frozenset({"exception"})})
+        self.assertEqual({one.parent.function.name for one in trace.named("__main__.after")}, {"__main__.<module>"})
+
+    def test_generators_in_the_gap(self):
+        """A generator that starts above a gap, runs in it and again behind it: one chain of what was seen."""
+        trace = self.compare_and_read("""
+            import sys
+            sys.setrecursionlimit(100_000)
+            def count():
+                k = 0
+                while True:
+                    k += 1
+                    yield k
+            def f(n):
+                return f(n - 1) if n else next(one)
+            one = count()
+            print(next(one), f(80_000), next(one), f(5), f(80_000), next(one))
+            one.close()
+            """)
+        chain, = [chain for chain in trace.chains if chain[0].function.name == "__main__.count"]
+        self.assertEqual(len(chain), 5)
+
+    def test_up_and_down_around_the_guard(self):
+        """Calls just above and below the depth at which the guard acts, again and again."""
+        trace = self.compare_and_read("""
+            import sys
+            sys.setrecursionlimit(60_000)
+            def f(n):
+                total = 0
+                if n % 1000 == 0:
+                    for k in range(20): total += leaf(k)
+                if n:
+                    total += f(n - 1)
+                if n % 1000 == 0:
+                    for k in range(20): total += leaf(k)
+                return total
+            def leaf(k): return k
+            print(f(50_000), f(50_000))
+            """)
+        self.assertFalse([one for one in trace.of(self.path("app.py")) if one.marks])
+        self.assertEqual({one.parent.function.name for one in trace.named("__main__.leaf")}, {"__main__.f"})
+
+    def test_other_threads_during_a_gap(self):
+        """What a thread does while another one is in a gap may be missing, but not in silence; behind the gap its
+        calls are recorded again, and nest right."""
+        trace = self.compare_and_read("""
+            import sys, threading
+            sys.setrecursionlimit(100_000)
+            def dive(n):
+                if n:
+                    dive(n - 1)
+                else:
+                    deep.set()
+                    go_up.wait()
+            def work():
+                for _ in range(5000): leaf()
+            def leaf(): pass
+            deep, go_up = threading.Event(), threading.Event()
+            for _ in range(2):
+                work()
+                thread = threading.Thread(target=dive, args=(80_000,))
+                thread.start()
+                deep.wait()
+                work()
+                go_up.set()
+                thread.join()
+                work()
+                deep.clear()
+                go_up.clear()
+            """)
+        names = trace.count()
+        self.assertIn(names["__main__.work"], (4, 5, 6))
+        self.assertEqual(names["__main__.leaf"], 5000 * names["__main__.work"])
+        if names["__main__.work"] < 6:
+            self.assertEqual(trace.instants, ["[events may be missing]"] * 2)
+        self.assertEqual({one.parent.function.name for one in trace.named("__main__.leaf")}, {"__main__.work"})
+
+    def test_limits_in_the_main_thread(self):
+        self.compare(LIMITS + "\n    show()")
+
+    def test_limits_in_a_thread(self):
+        self.compare(LIMITS + "\n    thread = threading.Thread(target=show)\n    thread.start()\n    thread.join()")
+
+    def test_limits_with_a_higher_limit(self):
+        self.compare(LIMITS + "\n    sys.setrecursionlimit(4000)\n    show()")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,452 @@
+"""Reads captures as specs/capture-format.md says, without the project's C code: a check of that text.
+
+    capture = read(path)
+    for process in capture.processes:
+        for thread in process.threads.values():
+            for block in thread.blocks:
+                for record in block.records:            # (absolute ticks, kind, frame, function)
+
+or, flat, `for process, thread, record in records(path)`. What was damaged stands in `capture.reports`. NotCapture
+is raised for what is no capture at all. Slow and plain on purpose. Needs the `zstd` command.
+"""
+
+import re
+import struct
+import subprocess
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+BLOCK_RECORDS = 16384
+KINDS = ("EMPTY CALL RETURN UNWIND START RESUME YIELD FINISH FINISH_UNWIND CREATE C_CALL C_RETURN C_RAISE OPEN LEFT "
+         "GAP GAP_END LOST").split()
+for number, name in enumerate(KINDS):
+    globals()[name] = number
+
+RESYNC, DEEPER, LAST = 1, 2, 4
+FRAME_MARK = bytes.fromhex("5b 2a 4d 18 60 00 00 00")
+HEADER_MARK = FRAME_MARK + b"PNRB"
+
+
+class NotCapture(Exception):
+    pass
+
+
+class Damage(Exception):
+    pass
+
+
+@dataclass
+class Report:
+    file: str                       # relative to the capture
+    offset: int | None
+    text: str
+    is_damage: bool = True          # else it is only worth saying
+
+
+@dataclass
+class Function:
+    module: str
+    name: str
+    file: str
+    line: int
+    kind: int
+
+
+@dataclass
+class Block:
+    header: SimpleNamespace
+    records: list                   # (absolute ticks, kind, frame, function)
+    is_live: bool = False
+    is_resync: bool = False         # by its flag, or by a hole before it
+    last: int = 0                   # ticks of the last record
+
+
+@dataclass
+class Thread:
+    number: int
+    name: str | None = None
+    native_id: int = 0
+    has_file: bool = False
+    blocks: list = field(default_factory=list)
+
+
+@dataclass
+class Process:
+    directory: str
+    facts: dict = field(default_factory=dict)
+    functions: dict = field(default_factory=dict)
+    threads: dict = field(default_factory=dict)
+    is_readable: bool = True        # False: its names file is rejected
+    has_ended: bool = False
+    headers: list = field(default_factory=list)     # the valid ones, also of blocks whose data is damaged
+    live_instant: tuple | None = None
+    n_recovered: int = 0
+    skipped: Counter = field(default_factory=Counter)
+
+    def number(self, key, default=None):
+        """A fact that is a number; default if it is not there or none."""
+        value = self.facts.get(key, "")
+        return int(value) if re.fullmatch("0|[1-9][0-9]*", value) else default
+
+    def instants(self):
+        """All known (ticks, monotonic ns, realtime ns)."""
+        for end in ("start", "end"):
+            instant = tuple(self.number(f"{end}_{clock}") for clock in ("ticks", "monotonic_ns", "realtime_ns"))
+            if None not in instant:
+                yield instant
+        for header in self.headers:
+            yield header.begin
+            if header.end != (0, 0, 0):
+                yield header.end
+        if self.live_instant:
+            yield self.live_instant
+
+
+@dataclass
+class Capture:
+    processes: list = field(default_factory=list)
+    reports: list = field(default_factory=list)
+
+
+def check(data):
+    value = 0xcbf29ce484222325
+    for byte in data:
+        value = (value ^ byte) * 0x100000001b3 & 0xffffffffffffffff
+    return value
+
+
+# ---- section 2 ----
+
+def read(path):
+    path, found = Path(path), []
+    if not path.is_dir():
+        raise NotCapture("it is no directory")
+    for entry in path.iterdir():
+        if match := re.fullmatch("process-(0|[1-9][0-9]*)(?:-([1-9][0-9]*))?", entry.name):
+            found.append((int(match[1]), int(match[2] or 1), entry.name))
+    if not found:
+        raise NotCapture("no process was recorded in it")
+    capture = Capture()
+    for _, _, directory in sorted(found):
+        capture.processes.append(read_process(path, directory, capture.reports))
+    return capture
+
+
+def records(path):
+    for process in read(path).processes:
+        for thread in process.threads.values():
+            for block in thread.blocks:
+                for record in block.records:
+                    yield process, thread, record
+
+
+def read_process(path, directory, reports):
+    process = Process(directory)
+
+    def report(file, offset, text, is_damage=True):
+        reports.append(Report(f"{directory}/{file}", offset, text, is_damage))
+
+    read_names(path / directory, process, report)
+    if not process.is_readable:
+        return process
+    chunks = read_live(path / directory, process, report)
+    numbers = {number for number, _ in chunks}
+    for entry in (path / directory).iterdir():
+        if match := re.fullmatch(r"thread-([1-9][0-9]*)\.zst", entry.name):
+            numbers.add(int(match[1]))
+    for number in sorted(numbers):
+        thread = process.threads.setdefault(number, Thread(number))
+        read_thread(path / directory, process, thread, chunks, report)
+    return process
+
+
+# ---- section 6 ----
+
+def read_names(path, process, report):
+    file = path / "names"
+    data = file.read_bytes() if file.exists() else b""
+    if data[:8] != b"PNRNAMES" or data[8:16] != bytes([1, 0, 0, 0, 0, 0, 0, 0]):
+        process.is_readable = False
+        report("names", 0, "later version" if data[:8] == b"PNRNAMES" and data[8:12] > bytes([1, 0, 0, 0])
+               else "not a name table")
+        return
+    at, cut_off = 16, None
+    while at < len(data):
+        size = int.from_bytes(data[at:at + 4], "little")
+        if len(data) - at < 40:
+            cut_off = at
+            break
+        if not 40 <= size <= 40 + 3 * 65535:
+            report("names", at, "impossible size")
+            break
+        if size > len(data) - at:
+            cut_off = at
+            break
+        try:
+            keep_name(process, data[at:at + size], report, at, len(data) // 40)
+        except Damage as damage:
+            report("names", at, str(damage))
+        at += size
+    process.has_ended = "end_ticks" in process.facts
+    if cut_off is not None:
+        report("names", cut_off, "cut off", process.has_ended)
+
+
+def keep_name(process, entry, report, at, max_index):
+    size, type, kind, reserved, index, number, *sizes, reserved2, stored = struct.unpack_from("<IBBHII3IIQ", entry)
+    if stored != check(entry[:32] + entry[40:]):
+        raise Damage("wrong check")
+    if max(sizes) > 65535 or sum(sizes) + 40 != size:
+        raise Damage("sizes do not add up")
+    if reserved or reserved2:
+        raise Damage("reserved field")
+    strings, begin = [], 40
+    for string_size in sizes:
+        strings.append(entry[begin:begin + string_size].decode("utf-8", "surrogatepass")
+                       if is_text(entry[begin:begin + string_size]) else
+                       entry[begin:begin + string_size].decode("utf-8", "replace"))
+        begin += string_size
+    if type == 1:
+        if index == 0 or index > max_index:
+            raise Damage("impossible number")
+        if index in process.functions:
+            report("names", at, f"function {index} again")
+        else:
+            process.functions[index] = Function(*strings, number, kind if kind <= 5 else 0)
+    elif type == 2:
+        thread = process.threads.setdefault(index, Thread(index))
+        thread.name, thread.native_id = strings[0], number
+    elif type == 3:
+        process.facts[strings[0]] = strings[1]
+    else:
+        process.skipped["name type"] += 1
+
+
+def is_text(data):
+    try:
+        data.decode("utf-8", "surrogatepass")
+        return True
+    except UnicodeDecodeError:
+        return False
+
+
+# ---- section 5 ----
+
+def read_header(data, at, number, is_live=False):
+    """A valid block header, or Damage. number: of the thread; None: any."""
+    if len(data) - at < 96:
+        raise Damage("cut off")
+    (magic, version, flags, thread, sequence, n_records, n_open, data_size, reserved, *instants, reserved2,
+     stored) = struct.unpack_from("<4sHHIIIIII6QQQ", data, at)
+    if magic != b"PNRB":
+        raise Damage("no block header")
+    if version != 1:
+        raise Damage("later version" if version else "version 0")
+    if stored != check(data[at:at + 88]):
+        raise Damage("wrong check")
+    if flags > 7 or reserved or reserved2:
+        raise Damage("reserved field or flag")
+    if thread == 0 or number not in (None, thread):
+        raise Damage("another thread")
+    header = SimpleNamespace(flags=flags, thread=thread, sequence=sequence, n_records=n_records, n_open=n_open,
+                             data_size=data_size, begin=tuple(instants[:3]), end=tuple(instants[3:]))
+    if is_live:
+        if n_records or data_size or any(header.end) or n_open > BLOCK_RECORDS:
+            raise Damage("not of a chunk")
+    elif not (1 <= n_records <= BLOCK_RECORDS and n_open <= n_records and 1 <= data_size <= 263168):
+        raise Damage("out of range")
+    return header
+
+
+def frame_size(data, content_size):
+    """The size of the zstd frame at the beginning of data (RFC 8878, section 3.1.1), which must have a checksum and
+    say content_size."""
+    if data[:4] != bytes.fromhex("28 b5 2f fd") or len(data) < 6:
+        raise Damage("no zstd frame")
+    descriptor = data[4]
+    is_single = descriptor >> 5 & 1
+    fcs_size = (is_single, 2, 4, 8)[descriptor >> 6]
+    at = 5 + (not is_single) + (0, 1, 2, 4)[descriptor & 3]
+    content = int.from_bytes(data[at:at + fcs_size], "little") + (256 if fcs_size == 2 else 0)
+    if not descriptor & 4 or not fcs_size or content != content_size:
+        raise Damage("zstd frame of another kind")
+    at += fcs_size
+    is_last = False
+    while not is_last:
+        block = int.from_bytes(data[at:at + 3], "little")
+        is_last = block & 1
+        at += 3 + (1 if block >> 1 & 3 == 1 else block >> 3)
+        if at + 4 > len(data):
+            raise Damage("zstd frame cut off")
+    return at + 4
+
+
+def decode_data(data, header):
+    n = header.n_records
+    if frame_size(data, 16 * n) != len(data):
+        raise Damage("data frame of another size")
+    run = subprocess.run(["zstd", "-dc"], input=data, capture_output=True)
+    if run.returncode or len(run.stdout) != 16 * n:
+        raise Damage("zstd refuses the data frame")
+    planes = run.stdout
+    ticks, result = 0, []
+    for i in range(n):
+        row = planes[i::n]
+        ticks = ticks + int.from_bytes(row[:5], "little") & 0xffffffffff
+        result.append((header.begin[0] + ticks & 0xffffffffffffffff, row[5], int.from_bytes(row[6:12], "little"),
+                       int.from_bytes(row[12:], "little")))
+    return result
+
+
+# ---- section 7 ----
+
+def read_live(path, process, report):
+    """(thread, sequence) -> Block of each chunk in use."""
+    chunks = {}
+    if not (path / "live").exists():
+        return chunks
+    data = memoryview((path / "live").read_bytes())
+    start = bytes(data[:24]).ljust(24, b"\0")
+    magic, version, n_chunks, chunk_records, latest = struct.unpack("<8sIIII", start)
+    records_at = 4096 + (n_chunks * 128 + 4095) // 4096 * 4096
+    if (magic != b"PNR-LIVE" or version != 1 or not 1 <= n_chunks <= 4096 or chunk_records != BLOCK_RECORDS
+            or len(data) < records_at + n_chunks * BLOCK_RECORDS * 16):
+        report("live", 0, "later version" if magic == b"PNR-LIVE" and version > 1 else "not a live mapping")
+        return chunks
+    if latest <= 1 and any(instant := struct.unpack_from("<3Q", data, 32 + 24 * latest)):
+        process.live_instant = instant
+    for k in range(n_chunks):
+        at = 4096 + 128 * k
+        state = int.from_bytes(data[at + 96:at + 100], "little")
+        if state == 0:
+            continue
+        try:
+            if state != 1:
+                raise Damage("unknown state")
+            header = read_header(data, at, None, is_live=True)
+            if (header.thread, header.sequence) in chunks:
+                raise Damage("chunk again")
+        except Damage as damage:
+            report("live", at, str(damage))
+            continue
+        result, record_at = [], records_at + k * BLOCK_RECORDS * 16
+        for ticks_kind, frame_low, frame_high, function in struct.iter_unpack(
+                "<6sHII", data[record_at:record_at + BLOCK_RECORDS * 16]):
+            if ticks_kind[5] == EMPTY:
+                break
+            ticks = int.from_bytes(ticks_kind[:5], "little")
+            result.append((header.begin[0] + ticks & 0xffffffffffffffff, ticks_kind[5], frame_low | frame_high << 16,
+                           function))
+        if result:
+            chunks[header.thread, header.sequence] = Block(header, result, True)
+    return chunks
+
+
+# ---- section 9, steps 3 to 11 ----
+
+def read_thread(path, process, thread, chunks, report):
+    name = f"thread-{thread.number}.zst"
+    thread.has_file = (path / name).exists()
+    data = (path / name).read_bytes() if thread.has_file else b""
+    at, found = 0, []                   # (offset, block), block None for damage that was told
+    while at < len(data):
+        header = None
+        try:
+            if len(data) - at >= 104:
+                if data[at:at + 8] != FRAME_MARK:
+                    raise Damage("no block")
+                header = read_header(data, at + 8, thread.number)
+        except Damage as damage:
+            report(name, at, str(damage))
+            found.append((at, None))
+            at = find_header(data, at + 1, thread.number)
+            continue
+        if header is None or header.data_size > len(data) - at - 104:
+            last = max((block.header.sequence for _, block in found if block), default=-1)
+            if (thread.number, last + 1) not in chunks:
+                report(name, at, "cut off", process.has_ended)
+                if process.has_ended:
+                    found.append((at, None))
+            break
+        process.headers.append(header)
+        try:
+            found.append((at, Block(header, decode_data(data[at + 104:at + 104 + header.data_size], header))))
+        except Damage as damage:
+            if (thread.number, header.sequence) not in chunks:
+                report(name, at, str(damage))
+                found.append((at, None))
+        at += 104 + header.data_size
+    whole = {block.header.sequence for _, block in found if block}
+    merge(process, thread, found, sorted((sequence, block) for (number, sequence), block in chunks.items()
+                                         if number == thread.number and sequence not in whole), report)
+    scan(process, thread, report)
+
+
+def merge(process, thread, found, recovered, report):
+    """Puts the blocks of the file and of the live mapping in order, and tells what is missing."""
+    name, next_sequence = f"thread-{thread.number}.zst", 0
+    is_known = False                    # what is missing before the next block was told already
+
+    def take(block, file, offset):
+        nonlocal next_sequence, is_known
+        sequence = block.header.sequence
+        if sequence < next_sequence:
+            report(file, offset, "sequence repeated")
+            return
+        block.is_resync = bool(block.header.flags & RESYNC) or sequence > next_sequence
+        if sequence > next_sequence and not is_known:
+            report(file, offset, f"{sequence - next_sequence} blocks missing")
+        is_known = False
+        next_sequence = sequence + 1
+        thread.blocks.append(block)
+        if block.is_live:
+            process.n_recovered += len(block.records)
+            process.headers.append(block.header)
+
+    for offset, block in found:
+        if not block:
+            is_known = True
+            continue
+        while recovered and recovered[0][0] < block.header.sequence:
+            take(recovered.pop(0)[1], "live", None)
+        take(block, name, offset)
+    for _, block in recovered:
+        take(block, "live", None)
+
+
+def find_header(data, at, number):
+    while (at := data.find(HEADER_MARK, at)) >= 0:
+        try:
+            read_header(data, at + 8, number)
+            return at
+        except Damage:
+            at += 1
+    return len(data)
+
+
+# ---- section 9, steps 12 to 14 ----
+
+def scan(process, thread, report):
+    """Counts what stands at a wrong place, and drops it; sees to it that time does not go back."""
+    last = None
+    for block in thread.blocks:
+        kept, is_leading = [], True
+        for ticks, kind, frame, function in block.records:
+            is_leading = is_leading and kind == OPEN and len(kept) < block.header.n_open
+            if last is not None and ticks < last:
+                process.skipped["time back"] += not is_leading
+                ticks = last
+            last = block.last = ticks
+            if kind == EMPTY or kind > LOST:
+                process.skipped["unknown kind"] += 1
+            elif kind == OPEN and not is_leading:
+                process.skipped["OPEN inside"] += 1
+            else:
+                if kind in (CALL, START, RESUME, C_CALL, OPEN) and function not in process.functions:
+                    process.skipped["unknown function"] += 1
+                kept.append((ticks, kind, frame, function))
+        if len(kept) < block.header.n_open and all(kind == OPEN for _, kind, _, _ in kept):
+            kept = []                   # killed before the last of them was written
+        block.records = kept

@@ -1,0 +1,328 @@
+"""Writes captures as specs/capture-format.md says, without the project's C code.
+
+    with Capture(path) as capture:
+        process = capture.process(7)                    # names file with the facts of a start
+        main = process.function("__main__", "main", "app.py", 1)
+        thread = process.thread(1, 7001, "MainThread")
+        thread.block([call(10, main), return_(20, main)])
+        process.end(1000)                               # the facts of a clean end
+
+Times are nanoseconds since the start of the process; the clock is "monotonic" (a tick is a nanosecond) unless
+another one is asked for. Every structure has an `encode_` function of its own, so that a test can damage it.
+Needs the `zstd` command.
+"""
+
+import struct
+import subprocess
+from pathlib import Path
+
+# Kinds of records: section 4.
+(EMPTY, CALL, RETURN, UNWIND, START, RESUME, YIELD, FINISH, FINISH_UNWIND, CREATE, C_CALL, C_RETURN, C_RAISE, OPEN,
+ LEFT, GAP, GAP_END, LOST) = range(18)
+
+# Kinds of functions: section 6.1.
+PLAIN, GENERATOR, COROUTINE, ASYNC_GENERATOR, ITERABLE_COROUTINE, C_FUNCTION = range(6)
+
+# Types of name entries: section 6.
+FUNCTION, THREAD, FACT = 1, 2, 3
+
+# Flags of blocks: section 5.
+RESYNC, DEEPER, LAST = 1, 2, 4
+
+BLOCK_RECORDS = 16384
+GAP_STACK = 1
+
+START_MONOTONIC_NS = 5_000_000_000_000
+START_REALTIME_NS = 1_700_000_000_000_000_000
+
+
+def check(data):
+    """FNV-1a, 64 bits: section 3."""
+    value = 0xcbf29ce484222325
+    for byte in data:
+        value = (value ^ byte) * 0x100000001b3 & 0xffffffffffffffff
+    return value
+
+
+def compress(data):
+    """One zstd frame with content size and content checksum."""
+    return subprocess.run(["zstd", "-1", "-q", "-c", "--check", f"--stream-size={len(data)}"], input=data,
+                          stdout=subprocess.PIPE, check=True).stdout
+
+
+# ---- records ----
+
+def encode_record(ticks, kind, frame=0, function=0):
+    return (ticks.to_bytes(5, "little") + bytes([kind]) + frame.to_bytes(6, "little")
+            + function.to_bytes(4, "little"))
+
+
+def call(at, function):
+    return at, CALL, 0, function
+
+
+def return_(at, function):
+    return at, RETURN, 0, function
+
+
+def unwind(at, function):
+    return at, UNWIND, 0, function
+
+
+def start(at, function, frame):
+    return at, START, frame, function
+
+
+def resume(at, function, frame):
+    return at, RESUME, frame, function
+
+
+def yield_(at, function, frame):
+    return at, YIELD, frame, function
+
+
+def finish(at, function, frame):
+    return at, FINISH, frame, function
+
+
+def finish_unwind(at, function, frame):
+    return at, FINISH_UNWIND, frame, function
+
+
+def create(at, function, frame):
+    return at, CREATE, frame, function
+
+
+def c_call(at, function):
+    return at, C_CALL, 0, function
+
+
+def c_return(at, function):
+    return at, C_RETURN, 0, function
+
+
+def c_raise(at, function):
+    return at, C_RAISE, 0, function
+
+
+def open_(function, frame=0):
+    """`at` is the block's begin: OPEN records have 0 ticks."""
+    return None, OPEN, frame, function
+
+
+def left(at, n):
+    return at, LEFT, 0, n
+
+
+def gap(at):
+    return at, GAP, 0, GAP_STACK
+
+
+def gap_end(at):
+    return at, GAP_END, 0, GAP_STACK
+
+
+def lost(at, n):
+    return at, LOST, 0, n
+
+
+# ---- blocks: section 5 ----
+
+def encode_planes(records):
+    """records: (ticks, kind, frame, function). Ticks become differences, bytes become planes."""
+    rows, before = [], 0
+    for ticks, kind, frame, function in records:
+        rows.append(encode_record(ticks - before & 0xffffffffff, kind, frame, function))
+        before = ticks
+    return bytes(row[k] for k in range(16) for row in rows)
+
+
+def encode_block_header(thread, sequence, n_records, n_open, data_size, begin, end, flags=0, *, magic=b"PNRB",
+                        version=1, reserved=0, reserved2=0):
+    header = magic + struct.pack("<HHIIIIII3Q3QQ", version, flags, thread, sequence, n_records, n_open, data_size,
+                                 reserved, *begin, *end, reserved2)
+    return header + struct.pack("<Q", check(header))
+
+
+def encode_skippable(header):
+    return struct.pack("<II", 0x184d2a5b, len(header)) + header
+
+
+# ---- names: section 6 ----
+
+def encode_names_header(magic=b"PNRNAMES", version=1, reserved=0):
+    return magic + struct.pack("<II", version, reserved)
+
+
+def encode_name(type, strings, kind=0, index=0, number=0):
+    strings = [s.encode("utf-8", "surrogatepass") for s in strings]
+    head = struct.pack("<IBBHII3II", 40 + sum(map(len, strings)), type, kind, 0, index, number,
+                       *map(len, strings), 0)
+    body = b"".join(strings)
+    return head + struct.pack("<Q", check(head + body)) + body
+
+
+# ---- live mapping: section 7 ----
+
+def encode_live_header(n_chunks, *, magic=b"PNR-LIVE", version=1, chunk_records=BLOCK_RECORDS, latest=0, reserved=0,
+                       instants=((0, 0, 0), (0, 0, 0))):
+    header = magic + struct.pack("<IIIIQ6Q", version, n_chunks, chunk_records, latest, reserved, *instants[0],
+                                 *instants[1])
+    return header.ljust(4096, b"\0")
+
+
+def encode_live_chunk(block_header=bytes(96), state=0):
+    return block_header + struct.pack("<I", state) + bytes(28)
+
+
+def live_records_at(n_chunks):
+    return 4096 + (n_chunks * 128 + 4095) // 4096 * 4096
+
+
+class Clock:
+    """Ticks of a process from nanoseconds since its start."""
+
+    def __init__(self, name="monotonic", ticks_per_second=10**9, start_ticks=START_MONOTONIC_NS,
+                 start_monotonic_ns=START_MONOTONIC_NS, ticks=None):
+        self.name, self.ticks_per_second = name, ticks_per_second
+        self.start_ticks, self.start_monotonic_ns = start_ticks, start_monotonic_ns
+        self.elapsed_ticks = ticks or (lambda at: at * ticks_per_second // 10**9)
+
+    def ticks(self, at):
+        return self.start_ticks + self.elapsed_ticks(at)
+
+    def instant(self, at):
+        return self.ticks(at), self.start_monotonic_ns + at, START_REALTIME_NS - START_MONOTONIC_NS \
+            + self.start_monotonic_ns + at
+
+
+class Capture:
+    def __init__(self, path):
+        self.path = Path(path)
+        self.processes = []
+
+    def __enter__(self):
+        self.path.mkdir(parents=True)
+        return self
+
+    def __exit__(self, *exception):
+        for process in self.processes:
+            process.write()
+
+    def process(self, pid, k=1, clock=None, **facts):
+        process = Process(self.path / (f"process-{pid}" + (f"-{k}" if k > 1 else "")), pid, clock or Clock(), facts)
+        self.processes.append(process)
+        return process
+
+
+class Process:
+    """One process directory. Kept in memory as bytes until write(), so that a test may change anything."""
+
+    def __init__(self, path, pid, clock, facts):
+        self.path, self.clock = path, clock
+        self.header = encode_names_header()
+        self.entries = []                       # of the names file, encoded
+        self.threads = {}
+        self.live = None                        # bytes of the live file
+        self.n_functions = 0
+        ticks, monotonic_ns, realtime_ns = clock.instant(0)
+        for key, value in ({"pid": pid, "parent_pid": 1, "python": "3.11.2", "executable": "/usr/bin/python3",
+                            "command": "app.py", "engine": "frame", "recorder": "1.0.0", "clock": clock.name,
+                            "ticks_per_second": clock.ticks_per_second, "start_ticks": ticks,
+                            "start_monotonic_ns": monotonic_ns, "start_realtime_ns": realtime_ns} | facts).items():
+            if value is not None:
+                self.fact(key, value)
+
+    def fact(self, key, value):
+        self.entries.append(encode_name(FACT, [key, str(value), ""]))
+
+    def function(self, module, name, file="app.py", line=1, kind=PLAIN):
+        self.n_functions += 1
+        self.entries.append(encode_name(FUNCTION, [module, name, file], kind, self.n_functions, line))
+        return self.n_functions
+
+    def thread(self, number, native_id, name):
+        self.entries.append(encode_name(THREAD, [name, "", ""], 0, number, native_id))
+        return self.threads.setdefault(number, Thread(self.clock, number))
+
+    def end(self, at, lost=0):
+        """The facts of a clean end."""
+        ticks, monotonic_ns, realtime_ns = self.clock.instant(at)
+        events = sum(thread.n_events for thread in self.threads.values())
+        for key, value in (("end_ticks", ticks), ("end_monotonic_ns", monotonic_ns), ("end_realtime_ns", realtime_ns),
+                           ("events", events), ("lost", lost), ("forks", 0)):
+            self.fact(key, value)
+
+    def leave_live(self, chunks, at=0, n_chunks=None, **header):
+        """A live file as a killed process leaves it. chunks: None (free) or what Thread.chunk gave."""
+        n_chunks = n_chunks or len(chunks)
+        chunks = chunks + [None] * (n_chunks - len(chunks))
+        header = {"instants": (self.clock.instant(at), (0, 0, 0))} | header
+        self.live = bytearray(encode_live_header(n_chunks, **header))
+        for chunk in chunks:
+            self.live += encode_live_chunk(chunk[0], 1) if chunk else encode_live_chunk()
+        self.live = self.live.ljust(live_records_at(n_chunks), b"\0")
+        for chunk in chunks:
+            self.live += (chunk[1] if chunk else b"").ljust(BLOCK_RECORDS * 16, b"\0")
+
+    def write(self):
+        self.path.mkdir()
+        (self.path / "names").write_bytes(self.header + b"".join(self.entries))
+        for thread in self.threads.values():
+            if thread.blocks:
+                (self.path / f"thread-{thread.number}.zst").write_bytes(b"".join(thread.blocks))
+        if self.live is not None:
+            write_sparse(self.path / "live", self.live)
+
+
+class Thread:
+    def __init__(self, clock, number):
+        self.clock, self.number = clock, number
+        self.blocks = []                        # encoded
+        self.sequence = 0                       # of the next block
+        self.n_events = 0
+
+    def block(self, records, begin=None, end=None, flags=0, sequence=None, **fields):
+        """Encodes and keeps a block. fields: what the header is to say in spite of the truth. Without `begin` it
+        begins with its first record that has a time."""
+        begin, end, records = self.timed(records, begin, end)
+        data = compress(encode_planes(records))
+        fields = {"n_records": len(records), "n_open": sum(r[1] == OPEN for r in records),
+                  "data_size": len(data)} | fields
+        header = encode_block_header(self.number, self.take(sequence), begin=begin, end=end, flags=flags, **fields)
+        self.blocks.append(encode_skippable(header) + data)
+        self.n_events += sum(r[1] < OPEN for r in records)
+        return self.blocks[-1]
+
+    def chunk(self, records, begin=None, flags=0, sequence=None, **fields):
+        """A chunk in use, for Process.leave_live: its block header and its records."""
+        begin, _, records = self.timed(records, begin, None)
+        fields = {"n_open": sum(r[1] == OPEN for r in records)} | fields
+        fields = {"n_records": 0, "data_size": 0, "end": (0, 0, 0)} | fields
+        header = encode_block_header(self.number, self.take(sequence), begin=begin, flags=flags, **fields)
+        return header, b"".join(encode_record(*r) for r in records)
+
+    def take(self, sequence):
+        """The number of a block: the next one unless told."""
+        sequence = self.sequence if sequence is None else sequence
+        self.sequence = sequence + 1
+        return sequence
+
+    def timed(self, records, begin, end):
+        """The instants of begin and end, and the records with ticks since the begin."""
+        times = [r[0] for r in records if r[0] is not None]
+        begin = min(times, default=0) if begin is None else begin
+        end = max(times, default=begin) if end is None else end
+        base = self.clock.ticks(begin)
+        return self.clock.instant(begin), self.clock.instant(end), [
+            (0 if r[0] is None else self.clock.ticks(r[0]) - base & 0xffffffffff, *r[1:]) for r in records]
+
+
+def write_sparse(path, data):
+    """Leaves holes where whole pages are zero: a live file is mostly empty."""
+    with open(path, "wb") as file:
+        for at in range(0, len(data), 4096):
+            if any(data[at:at + 4096]):
+                file.seek(at)
+                file.write(data[at:at + 4096])
+        file.truncate(len(data))

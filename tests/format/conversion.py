@@ -1,0 +1,76 @@
+"""Runs the converter on the committed captures: tests/golden/NAME and tests/bad/RULE, each with
+
+    run.pnr                 made by the folder's make.py
+    expected.trace          golden: the converter's output, byte by byte
+    expected.stderr         what it says with -q; not there: nothing
+    expected.status         its exit status; not there: 0
+
+The converter is that of $PANOPTICON_BUILD, by default build/release. When its output changes for a good reason:
+
+    python3 tests/format/conversion.py [NAME...]        # stores what it gives now, where it is right
+
+An output is only stored if trace_checker finds it right. The same check is a part of the tests.
+"""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CONVERTER = Path(os.environ.get("PANOPTICON_BUILD", ROOT / "build/release")).resolve() / "panopticon-convert"
+
+
+@dataclass
+class Case:
+    path: Path
+
+    @property
+    def name(self):
+        return self.path.name
+
+    def expected(self, what, default=b""):
+        file = self.path / f"expected.{what}"
+        return file.read_bytes() if file.exists() else default
+
+    def status(self):
+        return int(self.expected("status", b"0"))
+
+    def convert(self):
+        """Runs beside the capture, so that what is said has no other path in it."""
+        return subprocess.run([CONVERTER, "-q", "run.pnr", "-o", "-"], cwd=self.path, capture_output=True, timeout=60)
+
+
+def cases(folder):
+    found = [Case(path.parent) for path in sorted((ROOT / "tests" / folder).glob("*/run.pnr"))]
+    assert found, f"no captures in tests/{folder}"
+    return found
+
+
+def problems(case, run):
+    """What is wrong with a conversion, apart from the texts that are compared byte by byte."""
+    import trace_checker
+    if run.returncode != case.status():
+        return [f"status is {run.returncode}, not {case.status()}; it said {run.stderr.decode()}"]
+    if run.returncode == 2:
+        return [f"{len(run.stdout)} bytes of output in spite of status 2"] if run.stdout else []
+    return trace_checker.check(case.path / "run.pnr", run.stdout.decode())
+
+
+def store(case, is_golden):
+    run = case.convert()
+    wrong = problems(case, run)
+    for line in wrong:
+        print(f"{case.name}: {line}")
+    if not wrong:
+        for what, text in (("stderr", run.stderr), ("trace", run.stdout if is_golden else b"")):
+            file = case.path / f"expected.{what}"
+            file.write_bytes(text) if text else file.unlink(missing_ok=True)
+    return bool(wrong)
+
+
+if __name__ == "__main__":
+    wanted = sys.argv[1:]
+    sys.exit(sum(store(case, folder == "golden") for folder in ("golden", "bad") for case in cases(folder)
+                 if not wanted or case.name in wanted) > 0)

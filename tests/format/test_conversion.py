@@ -1,0 +1,103 @@
+"""The committed captures convert as expected: byte by byte, and checked by trace_checker."""
+
+import json
+import re
+import runpy
+import tempfile
+import unittest
+from pathlib import Path
+
+import conversion
+import trace_checker
+
+
+class Golden(unittest.TestCase):
+    def test_conversions_are_as_expected(self):
+        for case in conversion.cases("golden"):
+            with self.subTest(case.name):
+                run = case.convert()
+                self.assertEqual(conversion.problems(case, run), [])
+                self.assertEqual(run.stderr.decode(), case.expected("stderr").decode())
+                self.assertEqual(run.stdout.decode(), case.expected("trace").decode())
+
+    def test_checker_finds_what_is_changed(self):
+        """Each number, name and mark of an expected trace matters to the checker, and so does each event."""
+        changes = {
+            "a later begin": (r'("ts":)(\d+)(\.\d+,"dur")', lambda m: f"{m[1]}{int(m[2]) + 1}{m[3]}"),
+            "a longer slice": (r'("dur":)(\d+)', lambda m: f"{m[1]}{int(m[2]) + 1}"),
+            "another point": (r'("id":\d+,"ts":)(\d+)', lambda m: f"{m[1]}{int(m[2]) + 1}"),
+            "another chain": (r'("id":)(\d+)', lambda m: f"{m[1]}{int(m[2]) + 50}"),
+            "another phase": (r'"ph":"([stf])"', lambda m: '"ph":"s"' if m[1] == "f" else '"ph":"f"'),
+            "another thread": (r'("tid":)(\d+)', lambda m: f"{m[1]}{int(m[2]) + 1}"),
+            "another process": (r'("pid":)(\d+)', lambda m: f"{m[1]}{int(m[2]) + 1}"),
+            "another name": (r'("name":"[^"]*)("[^\n]*"ph":"[Xstfi]")', lambda m: f"{m[1]}x{m[2]}"),
+            "another thread's name": (r'("args":\{"name":"[^"]*)"', lambda m: f'{m[1]}x"'),
+            "another category": (r'("cat":")(python|generator)', lambda m: f"{m[1]}x{m[2]}"),
+            "another line": (r'(\.py:\d+)"', lambda m: f'{m[1]}1"'),
+            "a mark": (r'("src":"[^"]*")\}', lambda m: f'{m[1]},"unfinished":true}}'),
+            "no mark": (r',"[a-z_]+":true', lambda m: ""),
+            "no event": (r'\n\{"name":"[^\n]*"ph":"[Xstfi]"[^\n]*,(?=\n)', lambda m: ""),
+        }
+        for case in conversion.cases("golden"):
+            trace = case.expected("trace").decode()
+            if case.name not in ("generators", "generator_moves", "left_gap_lost", "opened"):
+                continue
+            for name, (pattern, change) in changes.items():
+                for match in list(re.finditer(pattern, trace))[:8]:
+                    changed = trace[:match.start()] + re.sub(pattern, change, match[0] + trace[match.end():], count=1)
+                    with self.subTest(case=case.name, change=name, at=match[0]):
+                        json.loads(changed)
+                        self.assertNotEqual(trace_checker.check(case.path / "run.pnr", changed), [])
+
+
+class Bad(unittest.TestCase):
+    def test_each_rule_is_kept(self):
+        for case in conversion.cases("bad"):
+            with self.subTest(case.name):
+                run = case.convert()
+                self.assertEqual(conversion.problems(case, run), [])
+                self.assertEqual(run.stderr.decode(), case.expected("stderr").decode())
+
+    def test_an_empty_directory_is_no_capture(self):
+        """Not committed: git keeps no empty directories."""
+        with tempfile.TemporaryDirectory() as directory:
+            (Path(directory) / "run.pnr").mkdir()
+            run = conversion.Case(Path(directory)).convert()
+        self.assertEqual(run.returncode, 2)
+        self.assertEqual(run.stderr.decode(), conversion.Case(conversion.ROOT / "tests/bad/no_process")
+                         .expected("stderr").decode())
+
+    def test_what_is_damaged_is_said_in_one_line_each(self):
+        where = r"run\.pnr(/process-\d+(/(names|live|thread-\d+\.zst))?)?"
+        for case in conversion.cases("bad"):
+            with self.subTest(case.name):
+                lines = case.expected("stderr").decode().splitlines()
+                self.assertGreater(len(lines), 0)
+                for line in lines:
+                    self.assertRegex(line, rf"^panopticon-convert: {where}: ")
+
+
+class Made(unittest.TestCase):
+    """What make.py makes is what is committed: it is the readable form of the captures."""
+
+    def test_captures_are_what_their_scripts_make(self):
+        for folder in "golden", "bad":
+            script = runpy.run_path(str(conversion.ROOT / "tests" / folder / "make.py"))
+            makers = ({case.__name__: case for case in script["CASES"]} if folder == "golden" else
+                      {name: make for name, (_, make) in script["RULES"].items()})
+            self.assertEqual(sorted(makers), [case.name for case in conversion.cases(folder)])
+            for name, make in makers.items():
+                with self.subTest(name), tempfile.TemporaryDirectory() as directory:
+                    path = Path(directory) / "run.pnr"
+                    make(path)
+                    self.assertEqual(contents(path), contents(conversion.ROOT / "tests" / folder / name / "run.pnr"))
+
+
+def contents(path):
+    """Files and what they hold. Data frames depend on the version of zstd: sizes of thread files may differ."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return {str(file.relative_to(path)): file.suffix == ".zst" or file.read_bytes() for file in files}
+
+
+if __name__ == "__main__":
+    unittest.main()

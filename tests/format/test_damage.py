@@ -1,0 +1,72 @@
+"""Golden captures, damaged at random: the converter says that it is not all, and makes of the rest what trace_checker
+does. Seeds are fixed, so a failure comes again: see `damage`."""
+
+import random
+import shutil
+import tempfile
+import unittest
+from pathlib import Path
+
+import capture_reader as reader
+import conversion
+import trace_checker
+
+N_SEEDS = 400
+ODD_RECORDS = ("unknown kind", "OPEN inside", "time back", "unknown function")
+
+
+def damage(path, source):
+    """Up to four changes: a bit, a cut, something taken out, something put in."""
+    files = [file for file in sorted(path.rglob("*")) if file.name in ("names", "live") or file.suffix == ".zst"]
+    for _ in range(source.choice([1, 1, 2, 4])):
+        file = source.choice(files)
+        data = bytearray(file.read_bytes())
+        if not data:
+            continue
+        end = min(len(data), 9000) if source.random() < 0.8 else len(data)     # a live file is mostly empty
+        at, n, how = source.randrange(end), source.randrange(1, 200), source.randrange(6)
+        if how < 3:
+            data[at] ^= 1 << source.randrange(8)
+        elif how == 3:
+            del data[at:]
+        elif how == 4:
+            del data[at:at + n]
+        else:
+            data[at:at] = source.randbytes(n)
+        file.write_bytes(data)
+
+
+def expected_status(capture):
+    readable = [process for process in capture.processes if process.is_readable]
+    if any(report.text == "later version" for report in capture.reports) and \
+            not any(thread.blocks for process in readable for thread in process.threads.values()):
+        return 2                        # nothing is left, and a later converter might read it
+    if not readable:
+        return 2
+    is_odd = any(process.skipped[what] for process in readable for what in ODD_RECORDS)
+    return int(is_odd or any(report.is_damage for report in capture.reports))
+
+
+class Damage(unittest.TestCase):
+    def test_both_readers_take_the_same_from_what_is_left(self):
+        goldens = [case for case in conversion.cases("golden") if case.name != "full_block"]
+        statuses = set()
+        for seed in range(N_SEEDS):
+            source = random.Random(seed)
+            golden = source.choice(goldens)
+            with self.subTest(seed=seed, golden=golden.name), tempfile.TemporaryDirectory() as directory:
+                case = conversion.Case(Path(directory))
+                shutil.copytree(golden.path / "run.pnr", case.path / "run.pnr")
+                damage(case.path / "run.pnr", source)
+                capture = reader.read(case.path / "run.pnr")
+                run = case.convert()
+                told = f"{run.stderr.decode()}, but the independent reader: {capture.reports}"
+                self.assertEqual(run.returncode, expected_status(capture), told)
+                statuses.add(run.returncode)
+                if run.returncode < 2:
+                    self.assertEqual(trace_checker.check(case.path / "run.pnr", run.stdout.decode()), [], told)
+        self.assertEqual(statuses, {0, 1, 2}, "the damage is of all sorts")
+
+
+if __name__ == "__main__":
+    unittest.main()

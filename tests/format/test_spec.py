@@ -1,0 +1,75 @@
+"""The worked example of specs/capture-format.md, section 12, is what the text says, and is tests/golden/smallest."""
+
+import re
+import unittest
+from pathlib import Path
+
+import capture_reader as reader
+
+ROOT = Path(__file__).resolve().parents[2]
+SPEC = (ROOT / "specs/capture-format.md").read_text(encoding="utf-8")
+CAPTURE = ROOT / "tests/golden/smallest/run.pnr"
+
+
+def example(name):
+    """The bytes under the heading of the file; each row's offset must be where it stands."""
+    section = re.search(rf"^### 12\.\d `{re.escape(name)}`$(.*?)^##", SPEC, re.M | re.S)[1]
+    data = b""
+    for offset, row in re.findall(r"^    ([0-9a-f]{4})  ((?:[0-9a-f]{2} )*[0-9a-f]{2})(?:   .*)?$", section, re.M):
+        if int(offset, 16) != len(data):
+            raise AssertionError(f"{name}: the row of {offset} stands at {len(data):04x}")
+        data += bytes.fromhex(row)
+    return data
+
+
+class WorkedExample(unittest.TestCase):
+    def test_bytes_are_those_of_the_files(self):
+        files = {str(path.relative_to(CAPTURE)): path.read_bytes() for path in CAPTURE.rglob("*") if path.is_file()}
+        self.assertEqual(sorted(files), ["process-7/names", "process-7/thread-1.zst"])
+        for name, data in files.items():
+            self.assertEqual(example(name).hex(" "), data.hex(" "), name)
+            self.assertRegex(SPEC, rf"example\.pnr/{re.escape(name)} +{len(data)} bytes")
+
+    def test_it_means_what_the_text_says(self):
+        capture = reader.read(CAPTURE)
+        self.assertEqual(capture.reports, [])
+        process, = capture.processes
+        self.assertTrue(process.has_ended)
+        self.assertEqual(process.number("start_ticks"), 5_000_000_000)
+        self.assertEqual(process.functions, {1: reader.Function("__main__", "main", "app.py", 1, 0)})
+        self.assertEqual([(t.number, t.name, t.native_id) for t in process.threads.values()], [(1, "MainThread", 7)])
+        self.assertEqual([record for _, _, record in reader.records(CAPTURE)],
+                         [(5_000_001_000, reader.CALL, 0, 1), (5_000_003_500, reader.RETURN, 0, 1)])
+
+
+class Numbers(unittest.TestCase):
+    """Every number of the spec's limits is the constant of the code that the table names."""
+
+    def test_limits_are_the_constants(self):
+        headers = "".join(path.read_text() for path in (ROOT / "format").glob("*.h"))
+        rows = re.findall(r"^\|[^|]*\| ([^|]*) \| (`PNR_[^|]*) \|$", SPEC, re.M)
+        self.assertEqual(len(rows), 8)
+        for value, names in rows:
+            values = re.findall(r"\d[\d,]*", value)
+            for name, value in zip(re.findall("`(PNR_[A-Z_]+)`", names), values):
+                text = re.search(rf"^#define {name} (.*?)(?: */\*.*)?$", headers, re.M)[1]
+                with self.subTest(name):
+                    if name == "PNR_TICKS_MAX":
+                        self.assertEqual(text, "((UINT64_C(1) << PNR_TICKS_BITS) - 1)")
+                    elif name == "PNR_BLOCK_PREFIX_SIZE":
+                        self.assertEqual((text, value), ("(8 + PNR_BLOCK_HEADER_SIZE)", "104"))
+                    else:
+                        self.assertEqual(text, value.replace(",", ""))
+
+    def test_kinds_are_those_of_the_header(self):
+        header = (ROOT / "format/record.h").read_text()
+        in_code = {int(number): name for name, number in re.findall(r"^    PNR_([A-Z_]+) = (\d+),", header, re.M)
+                   if name != "GAP_STACK"}
+        section = SPEC[SPEC.index("## 4. The record"):SPEC.index("## 5. The block")]
+        in_spec = {int(number): name for number, name in re.findall(r"^\| (\d+) \| ([A-Z_]+) \|", section, re.M)}
+        self.assertEqual(in_spec, in_code)
+        self.assertEqual(list(in_spec.values()), reader.KINDS)
+
+
+if __name__ == "__main__":
+    unittest.main()

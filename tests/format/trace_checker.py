@@ -1,0 +1,377 @@
+"""Says whether a trace is what a capture's records mean, by a way of its own: capture_reader's records, a stack machine
+in a few lines, and the rules of specs/trace-mapping.md. Shares no code with the converter.
+
+    problems = check(capture_path, trace_text)          # a list of lines; empty: all right
+
+Compared exactly: slices with name, category, source, marks, begin, end, process and thread; chains, by the slices that
+their points lie in; instants; names and order of processes and threads. Times may differ by tolerance_ns, by default
+by nothing where a tick is a nanosecond and by one where it is not; real clocks need more, since a converter may leave
+instants out.
+"""
+
+import json
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import capture_reader as reader
+from capture_reader import (C_CALL, C_RAISE, C_RETURN, CALL, CREATE, DEEPER, FINISH, FINISH_UNWIND, GAP, GAP_END, LAST,
+                            LEFT, LOST, OPEN, RESUME, RETURN, START, UNWIND, YIELD)
+
+CATEGORIES = "python generator coroutine async_generator iterable_coroutine c_function".split()
+ID_STEP = 4194304
+
+
+@dataclass(eq=False)
+class Slice:
+    key: tuple                      # kind of frame ("python", "c", "gap"), function, frame
+    begin: int
+    end: int = 0
+    marks: set = field(default_factory=set)
+    where: tuple = ()               # pid, tid
+    name: str = ""
+    cat: str = ""
+    src: str | None = None
+
+    def same(self):
+        return (*self.where, self.name, self.cat, self.src, self.begin, self.end, *sorted(self.marks))
+
+
+@dataclass
+class Chain:
+    name: str
+    cat: str
+    slices: list = field(default_factory=list)
+
+
+class Clock:
+    """Ticks to nanoseconds of CLOCK_MONOTONIC, exactly, by lines through the instants."""
+
+    def __init__(self, process):
+        self.points = []
+        for ticks, ns in sorted({(ticks, ns) for ticks, ns, _ in process.instants()}):
+            if not self.points or (ticks > self.points[-1][0] and ns > self.points[-1][1]):
+                self.points.append((ticks, ns))
+        self.first_ns = self.points[0][1] if self.points else 0
+        self.rate = Fraction(10**9, process.number("ticks_per_second") or 10**9)
+        self.is_exact = process.facts.get("clock") == "monotonic"
+
+    def ns(self, ticks):
+        if self.is_exact:
+            return ticks
+        if not self.points or ticks < self.points[0][0]:
+            return self.first_ns
+        at = max(0, min(bisect_right(self.points, (ticks, 2**64)), len(self.points) - 1) - 1)
+        (t0, n0), *more = self.points[at:at + 2]
+        rate = Fraction(more[0][1] - n0, more[0][0] - t0) if more else self.rate
+        return int(n0 + (ticks - t0) * rate)
+
+
+class Stack:
+    """One thread. Edges are strictly increasing; a continuable frame's slice keeps a nanosecond after its begin and
+    one before its end for a point."""
+
+    def __init__(self, expected, process, where):
+        self.expected, self.process, self.where = expected, process, where
+        self.open, self.last = [], 0
+        self.changes = []               # for the chains: (ns, what, frame, slice)
+
+    def push(self, kind, function, frame, ns, what=None, marks=()):
+        begin = max(ns, self.last + 1)
+        self.last = begin + bool(frame)
+        slice = Slice((kind, function, frame), begin, marks=set(marks), where=self.where)
+        self.open.append(slice)
+        if frame:
+            self.changes.append((begin, what, frame, slice))
+
+    def pop(self, ns, marks=(), what="suspend"):
+        slice = self.open.pop()
+        kind, function, frame = slice.key
+        slice.end = self.last = max(ns, self.last + (2 if frame else 1))
+        slice.marks |= set(marks)
+        if frame:
+            self.changes.append((slice.end, what, frame, slice))
+        slice.name, slice.cat, slice.src = describe(self.process, kind, function)
+        self.expected.slices.append(slice)
+
+    def leave(self, key, ns, marks=(), what=None):
+        for at in reversed(range(len(self.open))):
+            if is_same(self.open[at].key, key):
+                while len(self.open) > at + 1:
+                    self.pop(ns, ["left_unseen"])
+                self.pop(ns, marks, what)
+                return
+
+    def tell(self, text, ns):
+        self.last = max(ns, self.last + 1)
+        self.expected.instants[(*self.where, text, self.last)] += 1
+
+    def begin_block(self, opened, is_deeper, ns):
+        """Brings the stack to what is open: what does not fit is left unseen, what is missing is opened. Where the
+        innermost frames are all that is known, to the place where most of them fit."""
+        python = [slice for slice in self.open if slice.key[0] == "python"]
+
+        def fitting(at):
+            n = 0
+            while at + n < len(python) and n < len(opened) and is_same(python[at + n].key, opened[n]):
+                n += 1
+            return n
+
+        at = 0
+        if is_deeper:
+            at = max(0, len(python) - len(opened))
+            if fitting(at) < len(opened):
+                at = max(reversed(range(len(python))), key=fitting, default=0)
+                at = at if fitting(at) else 0
+        n = fitting(at)
+        while any(slice in self.open for slice in python[at + n:]):
+            self.pop(ns, ["left_unseen"])
+        for key in opened[n:]:
+            self.push(*key, ns, "resume", ["opened_before"])
+
+    def record(self, kind, frame, function, ns):
+        if kind in (CALL, START, RESUME):
+            self.push("python", function, frame, ns, "start" if kind == START else "resume")
+        elif kind in (RETURN, UNWIND, YIELD, FINISH, FINISH_UNWIND):
+            self.leave(("python", function, frame), ns, ["exception"] if kind in (UNWIND, FINISH_UNWIND) else [],
+                       "suspend" if kind == YIELD else "finish")
+        elif kind == CREATE:
+            self.changes.append((ns, "create", frame, None))
+        elif kind == C_CALL:
+            self.push("c", function, 0, ns)
+        elif kind in (C_RETURN, C_RAISE):
+            self.leave(("c", function, 0), ns, ["exception"] if kind == C_RAISE else [])
+        elif kind == LEFT:
+            while function and self.open:
+                function -= self.open[-1].key[0] == "python"
+                self.pop(ns, ["left_unseen"])
+        elif kind == GAP:
+            self.push("gap", function, 0, ns)
+        elif kind == GAP_END:
+            self.leave(("gap", function, 0), ns)
+        elif kind == LOST:
+            self.tell(f"[lost {function} events]", ns)
+
+
+class Expected:
+    def __init__(self, capture):
+        self.slices, self.chains, self.instants, self.names = [], [], Counter(), {}
+        self.is_exact = True
+        processes = [process for process in capture.processes if process.is_readable]
+        zero = min((process.number("start_monotonic_ns", Clock(process).first_ns) for process in processes), default=0)
+        pids = unique([process.number("pid", int(process.directory.split("-")[1])) for process in processes])
+        self.order = {}
+        for i, (process, pid) in enumerate(zip(processes, pids)):
+            self.order[pid, pid, "process_sort_index"] = i
+            self.add_process(process, pid, zero)
+
+    def add_process(self, process, pid, zero):
+        clock = Clock(process)
+        self.is_exact = self.is_exact and clock.is_exact
+        self.names[pid, pid, "process_name"] = clean(process.facts.get("command") or process.directory)
+        threads = [thread for _, thread in sorted(process.threads.items()) if thread.blocks or thread.has_file]
+        changes, ends = [], [process.number("end_ticks", 0)]
+        for thread in threads:
+            for block in thread.blocks:
+                ends += [block.header.begin[0], block.header.end[0], block.last]
+        end = clock.ns(max(ends)) - zero
+        for thread, tid in zip(threads, unique([thread.native_id or thread.number for thread in threads])):
+            self.names[pid, tid, "thread_name"] = clean(thread.name or f"thread {thread.number}")
+            self.order[pid, tid, "thread_sort_index"] = thread.number
+            stack = Stack(self, process, (pid, tid))
+            for k, block in enumerate(thread.blocks):
+                begin = max(0, clock.ns(block.header.begin[0]) - zero)
+                is_after_hole = block.is_resync and (k > 0 or block.header.sequence > 0)
+                if is_after_hole:
+                    stack.tell("[events may be missing]", begin)
+                opened = [("python", function, frame) for _, kind, frame, function in block.records if kind == OPEN]
+                if block.records:
+                    stack.begin_block(opened, block.header.flags & DEEPER, begin)
+                for ticks, kind, frame, function in block.records:
+                    stack.record(kind, frame, function, max(0, clock.ns(ticks) - zero))
+                if block.header.flags & LAST:
+                    while stack.open:
+                        stack.pop(clock.ns(block.header.end[0] or block.last) - zero, ["unfinished"])
+            while stack.open:
+                stack.pop(end, ["unfinished"])
+            changes += [(ns, thread.number, i, *rest) for i, (ns, *rest) in enumerate(stack.changes)]
+        self.add_chains(process, sorted(changes, key=lambda change: change[:3]))
+
+    def add_chains(self, process, changes):
+        """In the order of time over all threads."""
+        alive = {}
+        for _, _, _, what, frame, slice in changes:
+            if what == "create":
+                alive.pop(frame, None)
+            elif what in ("start", "resume") and is_continuable(process, slice.key[1]):
+                chain = alive.get(frame)
+                if what == "start" or not chain or chain.slices[0].key[1] != slice.key[1]:
+                    chain = alive[frame] = Chain(*describe(process, *slice.key[:2])[:2])
+                    self.chains.append(chain)
+                chain.slices.append(slice)
+            elif what == "finish":
+                alive.pop(frame, None)
+        self.chains = [chain for chain in self.chains if len(chain.slices) > 1]
+
+
+def is_continuable(process, number):
+    """Frames of functions that are not known get no chains: a chain needs a category."""
+    return number in process.functions and CATEGORIES[process.functions[number].kind] in CATEGORIES[1:5]
+
+
+def is_same(a, b):
+    return a[:2] == b[:2] and (a[2] == b[2] or 0 in (a[2], b[2]))
+
+
+def unique(ids):
+    """An id that comes again gets a multiple of ID_STEP."""
+    seen = Counter()
+    result = []
+    for id in ids:
+        result.append(id + seen[id] * ID_STEP)
+        seen[id] += 1
+    return result
+
+
+def clean(text):
+    """What viewers take: no surrogates, no NUL."""
+    return "".join("\ufffd" if "\ud800" <= c <= "\udfff" or c == "\0" else c for c in text)
+
+
+def describe(process, kind, number):
+    """Name, category and source of a slice."""
+    if kind == "gap":
+        return "[not recorded]", "panopticon", None
+    function = process.functions.get(number)
+    if not function:
+        return f"[unknown function {number}]", "python", None
+    return (clean(".".join(filter(None, (function.module, function.name)))), CATEGORIES[function.kind],
+            clean(f"{function.file}:{function.line}"))
+
+
+# ---- the trace ----
+
+def nanoseconds(text):
+    whole, point, rest = text.partition(".")
+    assert point and len(rest) == 3, f"{text} has not three decimals"
+    return int(whole) * 1000 + int(rest)
+
+
+def check(capture_path, trace_text, tolerance_ns=None):
+    problems = []
+    expected = Expected(reader.read(capture_path))
+    if tolerance_ns is None:
+        tolerance_ns = 0 if expected.is_exact else 1
+    trace = json.loads(trace_text, parse_float=nanoseconds)
+    if trace["displayTimeUnit"] != "ns":
+        problems.append("displayTimeUnit is not ns")
+    slices, points, instants, metadata = [], defaultdict(list), Counter(), {}
+    for event in trace["traceEvents"]:
+        where = event["pid"], event["tid"]
+        if event["ph"] == "X":
+            args = dict(event["args"])
+            src = args.pop("src", None)
+            if event["name"] == "[not recorded]" and args.pop("reason", None) != "C stack guard":
+                problems.append(f"a gap without its reason: {event}")
+            if any(value is not True for value in args.values()):
+                problems.append(f"marks are not true: {event}")
+            slices.append(Slice((), event["ts"], event["ts"] + event["dur"], set(args), where, event["name"],
+                                event["cat"], src))
+        elif event["ph"] in "stf":
+            if event["bp"] != "e":
+                problems.append(f"a point without bp: {event}")
+            points[event["id"]].append((event["ts"], event["ph"], where, event["name"], event["cat"]))
+        elif event["ph"] == "i":
+            if event["s"] != "t":
+                problems.append(f"an instant that is not the thread's: {event}")
+            instants[(*where, event["name"], event["ts"])] += 1
+        elif event["ph"] == "M":
+            if event["cat"] != "__metadata":
+                problems.append(f"metadata without category: {event}")
+            value, = event["args"].values()
+            metadata[(*where, event["name"])] = value
+        else:
+            problems.append(f"unknown event {event}")
+    if metadata != expected.names | expected.order:
+        problems.append(f"metadata is {metadata}, not {expected.names | expected.order}")
+    if tolerance_ns:                    # then only what they say
+        instants, expected.instants = (Counter(key[:3] for key in counted.elements())
+                                       for counted in (instants, expected.instants))
+    if instants != expected.instants:
+        problems.append(f"instants are {instants}, not {expected.instants}")
+    pairs = compare_slices(slices, expected, tolerance_ns, problems)
+    compare_chains(points, slices, pairs, expected, problems)
+    return problems
+
+
+def compare_slices(slices, expected, tolerance_ns, problems):
+    """Gives the trace's slice for each expected one."""
+    def order(slice):
+        return *slice.where, slice.begin
+    pairs = {}
+    have, want = sorted(slices, key=order), sorted(expected.slices, key=order)
+    if len(have) != len(want):
+        problems.append(f"{len(have)} slices, not {len(want)}")
+    for a, b in zip(have, want):
+        pairs[b] = a
+        if abs(a.begin - b.begin) <= tolerance_ns and abs(a.end - b.end) <= tolerance_ns:
+            a = Slice((), b.begin, b.end, a.marks, a.where, a.name, a.cat, a.src)
+        if a.same() != b.same():
+            problems.append(f"slice {a.same()} should be {b.same()}")
+    for a, b in zip(have, have[1:]):
+        if a.where == b.where and not (b.begin > a.begin and (b.end < a.end or b.begin > a.end)):
+            problems.append(f"edges are not strictly increasing: {a.same()}, {b.same()}")
+    return pairs
+
+
+class Inmost:
+    """Finds the innermost slice that holds a time, edges included."""
+
+    def __init__(self, slices):
+        self.threads = defaultdict(list)
+        for slice in sorted(slices, key=lambda slice: slice.begin):
+            self.threads[slice.where].append(slice)
+        self.parent = {}
+        for row in self.threads.values():
+            stack = []
+            for slice in row:
+                while stack and stack[-1].end < slice.begin:
+                    stack.pop()
+                self.parent[slice] = stack[-1] if stack else None
+                stack.append(slice)
+
+    def find(self, where, ts):
+        row = self.threads[where]
+        at = bisect_right(row, ts, key=lambda slice: slice.begin) - 1
+        slice = row[at] if at >= 0 else None
+        while slice and slice.end < ts:
+            slice = self.parent[slice]
+        return slice
+
+
+def compare_chains(points, slices, pairs, expected, problems):
+    """A point lies in its slice, strictly, and in no slice inside that one. `s` at the first slice's end (in a damaged
+    capture that one may be open still when the second begins: then at its begin), the others at the begin of theirs."""
+    inmost = Inmost(slices)
+    have = []
+    for chain in points.values():
+        chain.sort()
+        phases = "".join(phase for _, phase, *_ in chain)
+        if phases != "s" + "t" * (len(chain) - 2) + "f":
+            problems.append(f"phases of {chain} are {phases}")
+        found = [inmost.find(where, ts) for ts, _, where, *_ in chain]
+        for i, (slice, (ts, _, _, name, cat)) in enumerate(zip(found, chain)):
+            if not slice or not slice.begin < ts < slice.end or (slice.name, slice.cat) != (name, cat):
+                problems.append(f"the point at {ts} of {name} lies in {slice}")
+                continue
+            is_at_end = i == 0 and found[1:] and found[1] and found[1].begin > slice.end
+            if ts != (slice.end - 1 if is_at_end else slice.begin + 1):
+                problems.append(f"the point at {ts} of {name} is not at its place in {slice}")
+        have.append([id(slice) for slice in found])
+    want = [[id(pairs.get(slice)) for slice in chain.slices] for chain in expected.chains]
+    if sorted(have) != sorted(want):
+        problems.append(f"chains have {sorted(map(len, have))} slices, should have {sorted(map(len, want))}, or "
+                        "they are other slices")
+    if sorted(points) != list(range(1, len(points) + 1)):
+        problems.append(f"chains are numbered {sorted(points)}")

@@ -1,0 +1,369 @@
+#!/usr/bin/env python3
+"""Makes the captures of this directory: NAME/run.pnr for each function below. The captures are committed, and a
+release's captures stay readable for ever: this says what is in them, and makes new ones.
+
+    tests/golden/make.py [NAME...]          # default: all
+
+Times are nanoseconds since the start of the process. expected.trace is not made here: it is what the converter
+must give, and tests/format/test_golden.py checks it against the records by a way of its own.
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "format"))
+sys.dont_write_bytecode = True
+
+from capture_writer import *                # noqa: E402, F403: the vocabulary of the captures below
+import capture_writer                       # noqa: E402
+
+
+def smallest(path):
+    """The worked example of specs/capture-format.md, section 12: few facts, data stored and not compressed."""
+    clock = Clock(start_ticks=5_000_000_000, start_monotonic_ns=5_000_000_000)
+    with Capture(path) as capture:
+        process = capture.process(7, clock=clock, parent_pid=None, python=None, executable=None, command=None,
+                                  engine=None, recorder=None)
+        thread = process.thread(1, 7, "MainThread")
+        main = process.function("__main__", "main", "app.py", 1)
+        compress, capture_writer.compress = capture_writer.compress, store
+        thread.block([call(1000, main), return_(3500, main)], begin=0, end=4000, flags=LAST)
+        capture_writer.compress = compress
+        process.entries += [encode_name(FACT, [key, str(value), ""]) for key, value in
+                            zip(("end_ticks", "end_monotonic_ns", "end_realtime_ns"), clock.instant(5000))]
+
+
+def generators(path):
+    """Chains of 1, 2, 3 and 6 slices, throw, close, an address used again, an exception, yield from."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="generators.py")
+        main = process.function("__main__", "main", "generators.py", 1)
+        once, count, inner, outer, fails = (
+            process.function("__main__", name, "generators.py", line, GENERATOR)
+            for name, line in (("once", 5), ("Numbers.count", 9), ("inner", 20), ("outer", 25), ("fails", 30)))
+        a, b, c = 0x7f00_0000_001, 0x7f00_0000_002, 0xffff_ffff_ffff
+        thread = process.thread(1, 7001, "MainThread")
+        thread.block([
+            call(1000, main),
+            create(1100, once, a),                          # one slice: no arrow
+            start(1200, once, a), finish(1300, once, a),
+            create(1400, once, a),                          # the same address: another chain, of 2
+            start(1500, once, a), yield_(1600, once, a),
+            resume(1700, once, a), finish(1800, once, a),
+            create(2000, count, a), create(2010, count, b),  # two at once, 6 and 3 slices
+            start(2100, count, a), yield_(2200, count, a),
+            start(2300, count, b), yield_(2400, count, b),
+            resume(2500, count, a), yield_(2600, count, a),
+            resume(2700, count, a), yield_(2800, count, a),
+            resume(2900, count, b), yield_(3000, count, b),
+            resume(3100, count, a), yield_(3200, count, a),
+            resume(3300, count, a), yield_(3400, count, a),
+            resume(3500, count, b), finish_unwind(3600, count, b),  # close(): GeneratorExit leaves it
+            resume(3700, count, a), finish(3800, count, a),
+            start(4000, fails, b), yield_(4100, fails, b),  # its CREATE was not seen
+            resume(4200, fails, b), finish_unwind(4300, fails, b),  # throw()
+            start(5000, outer, c),                          # yield from: both are left and entered together
+            start(5100, inner, a), yield_(5200, inner, a),
+            yield_(5300, outer, c),
+            resume(5400, outer, c),
+            resume(5500, inner, a), finish(5600, inner, a),
+            yield_(5700, outer, c),
+            resume(5800, outer, c), finish(5900, outer, c),
+            start(6000, count, b), yield_(6100, count, b),  # freed without a word ...
+            start(6200, count, b), finish(6300, count, b),  # ... and its address used again
+            start(6400, count, a), yield_(6500, count, a),
+            resume(6600, count, a), yield_(6700, count, a),  # suspended for ever: the chain ends with its last slice
+            resume(6800, fails, 0x123), yield_(6900, fails, 0x123),  # START not seen
+            resume(7000, fails, 0x123), finish(7100, fails, 0x123),
+            return_(9000, main),
+        ], flags=LAST)
+        process.end(10_000)
+
+
+def generator_moves(path):
+    """One generator driven by two threads in turn."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="moves.py")
+        work = process.function("__main__", "work", "moves.py", 3)
+        shared = process.function("__main__", "shared", "moves.py", 9, GENERATOR)
+        one, two = process.thread(1, 7001, "MainThread"), process.thread(2, 7002, "Thread-1 (work)")
+        g = 0x5500_0000_01
+        one.block([call(1000, work), create(1100, shared, g), start(1200, shared, g), yield_(2000, shared, g),
+                   resume(5000, shared, g), yield_(6000, shared, g)])
+        one.block([open_(work), return_(9500, work)], begin=7000, flags=LAST)
+        two.block([call(2500, work), resume(3000, shared, g), yield_(4000, shared, g),
+                   resume(7000, shared, g), finish(8000, shared, g), return_(9000, work)], flags=LAST)
+        process.end(10_000)
+
+
+def asynchronous(path):
+    """Coroutines, an asynchronous generator, an iterable coroutine, cancellation."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="asynchronous.py")
+        run = process.function("asyncio.runners", "run", "/usr/lib/python3.11/asyncio/runners.py", 160)
+        step = process.function("asyncio.events", "Handle._run", "/usr/lib/python3.11/asyncio/events.py", 78)
+        main, sleeper = (process.function("__main__", name, "asynchronous.py", line, COROUTINE)
+                         for name, line in (("main", 10), ("sleeper", 20)))
+        ticker = process.function("__main__", "ticker", "asynchronous.py", 30, ASYNC_GENERATOR)
+        bridge = process.function("__main__", "bridge", "asynchronous.py", 40, ITERABLE_COROUTINE)
+        m, s, t, b = 0x7f12_3450, 0x7f12_3460, 0x7f12_3470, 0x7f12_3480
+        thread = process.thread(1, 7001, "MainThread")
+        thread.block([
+            create(500, main, m),
+            call(1000, run),
+            call(1100, step),
+            start(1200, main, m), create(1250, sleeper, s), create(1260, ticker, t), yield_(1300, main, m),
+            return_(1400, step),
+            call(1500, step), start(1600, sleeper, s), start(1610, bridge, b), yield_(1620, bridge, b),
+            yield_(1700, sleeper, s), return_(1800, step),
+            call(2000, step), resume(2100, main, m),
+            start(2200, ticker, t), yield_(2300, ticker, t),
+            resume(2400, ticker, t), yield_(2500, ticker, t),
+            resume(2600, ticker, t), finish_unwind(2700, ticker, t),  # aclose()
+            yield_(2800, main, m), return_(2900, step),
+            call(3000, step), resume(3100, sleeper, s), resume(3110, bridge, b),
+            finish_unwind(3120, bridge, b), finish_unwind(3200, sleeper, s), return_(3300, step),  # cancelled
+            call(3400, step), resume(3500, main, m), finish(3600, main, m), return_(3700, step),
+            return_(4000, run),
+        ], flags=LAST)
+        process.end(5000)
+
+
+def exceptions(path):
+    """Frames left by exceptions, one of them caught on the way; equal times; frames of no length."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="exceptions.py")
+        main, middle, deep = (process.function("__main__", name, "exceptions.py", line)
+                              for name, line in (("main", 1), ("middle", 4), ("deep", 8)))
+        thread = process.thread(1, 7001, "MainThread")
+        thread.block([
+            call(1000, main),
+            call(2000, middle), call(3000, deep), unwind(4000, deep), unwind(5000, middle),
+            call(6000, middle), call(6000, deep), unwind(6000, deep), call(6000, deep), return_(6000, deep),
+            return_(6000, middle),
+            unwind(9000, main),
+        ], flags=LAST)
+        process.end(10_000)
+
+
+def opened(path):
+    """Frames that were open when recording began, blocks that open with the stack, one missing in between."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="opened.py")
+        main, work, leaf = (process.function("__main__", name, "opened.py", line)
+                            for name, line in (("main", 1), ("work", 4), ("leaf", 8)))
+        numbers = process.function("__main__", "numbers", "opened.py", 20, GENERATOR)
+        g = 0x4400_0001
+        thread = process.thread(1, 7001, "MainThread")
+        thread.block([open_(main), open_(work), open_(numbers, g),          # started inside a generator
+                      call(1000, leaf), return_(2000, leaf), yield_(3000, numbers, g),
+                      resume(4000, numbers, g), call(5000, leaf)], begin=500)
+        thread.block([open_(main), open_(work), open_(numbers, g), open_(leaf),     # as it stands
+                      return_(6000, leaf), yield_(7000, numbers, g)], begin=5500)
+        thread.block([open_(work), resume(8000, numbers, g)], begin=7500, flags=DEEPER)     # its innermost part
+        thread.block([open_(main), open_(leaf),             # something is missing: work and numbers are gone
+                      return_(11000, leaf), call(12000, work)], begin=10000, flags=RESYNC)
+        thread.block([open_(main), open_(work),
+                      return_(13000, work), return_(14000, main)], begin=12500, flags=LAST)
+        process.end(20_000)
+
+
+def left_gap_lost(path):
+    """Frames left unseen, the stack guard's gap, records that could not be kept."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="left.py")
+        main, work, leaf = (process.function("__main__", name, "left.py", line)
+                            for name, line in (("main", 1), ("work", 4), ("leaf", 8)))
+        task = process.function("__main__", "task", "left.py", 20, COROUTINE)
+        c = 0x99
+        thread = process.thread(1, 7001, "MainThread")
+        thread.block([
+            call(1000, main),
+            call(1100, work), call(1200, leaf), left(1300, 2),
+            call(2000, work), gap(2100), gap_end(2900), return_(3000, work),
+            start(4000, task, c), call(4100, leaf), left(4200, 2),         # a coroutine left unseen may go on
+            resume(5000, task, c), finish(5100, task, c),
+            call(6000, work), lost(6500, 1234), return_(7000, work),
+            return_(9000, main),
+        ], flags=LAST)
+        process.end(10_000, lost=1234)
+
+
+def killed(path):
+    """Killed: names and a thread file cut off, chunks in use, one whose block is in the file, a thread only there."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="killed.py")
+        main = process.function("__main__", "main", "killed.py", 1)
+        work = process.function("__main__", "work", "killed.py", 4)
+        ticks = process.function("__main__", "ticks", "killed.py", 9, GENERATOR)
+        one, two, three = (process.thread(n, 7000 + n, name) for n, name in
+                           ((1, "MainThread"), (2, "worker"), (3, "late")))
+        g = 0x77
+        one.block([call(1000, main), call(1500, work)])
+        again = [open_(main), open_(work), return_(2500, work)]
+        stale = one.chunk([call(1000, main), call(1500, work)], sequence=0)  # became a block just before
+        one.block(again, begin=2000)
+        one.blocks[-1] = one.blocks[-1][:-9]                                # torn: it is taken from its chunk
+        torn = one.chunk(again, begin=2000, sequence=1)
+        next_one = one.chunk([open_(main), start(3000, ticks, g), yield_(3100, ticks, g),
+                              resume(3200, ticks, g), call(3300, work)], begin=2600)
+        two.block([call(1200, work)])
+        empty = two.chunk([], begin=4000)                                   # taken, nothing written yet
+        only = three.chunk([call(3400, work), return_(3500, work), call(3600, work)])
+        process.leave_live([stale, None, next_one, torn, empty, only], at=4000)
+        process.entries.append(encode_name(FUNCTION, ["__main__", "never", "killed.py"], 0, 4, 99)[:-3])
+
+
+def killed_clock(path):
+    """Killed while it renewed the live mapping's instant: the latest one counts, the other is half written."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="killed.py", clock=Clock(
+            "tsc", 3 * 10**9, start_ticks=10**15, ticks=lambda at: at * 3003 // 1000))
+        main = process.function("__main__", "main", "killed.py", 1)
+        work = process.function("__main__", "work", "killed.py", 4)
+        thread = process.thread(1, 7001, "MainThread")
+        thread.block([call(1000, main), call(500_000_000, work), return_(1_500_000_000, work)], begin=0,
+                     end=2_000_000_000)
+        chunk = thread.chunk([open_(main), call(2_500_000_000, work), return_(3_500_000_000, work)],
+                             begin=2_000_000_000)
+        clock = process.clock
+        process.leave_live([chunk], latest=1, instants=(
+            (clock.ticks(3_000_000_000), *clock.instant(4_500_000_000)[1:]), clock.instant(4_000_000_000)))
+
+
+def unfinished(path):
+    """Open at the end, in a thread that ended and in one that did not; a resumed generator among them."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="unfinished.py")
+        main = process.function("__main__", "main", "unfinished.py", 1)
+        wait = process.function("__main__", "wait", "unfinished.py", 4)
+        numbers = process.function("__main__", "numbers", "unfinished.py", 9, GENERATOR)
+        g = 0x88
+        one, two = process.thread(1, 7001, "MainThread"), process.thread(2, 7002, "ends")
+        one.block([call(1000, main), start(1100, numbers, g), yield_(1200, numbers, g),
+                   resume(1300, numbers, g), call(1400, wait)])
+        two.block([call(2000, wait), return_(3000, wait), call(4000, wait)], end=5000, flags=LAST)
+        process.end(9000)
+
+
+def odd_names(path):
+    """Names that are hard for JSON and for viewers."""
+    names = ['say "hi"', "back\\slash", "new\nline", "tab\tbell\x07nul\x00del\x7f", "\U0001f642 non-BMP",
+             "lone \ud83d here", "pair \ud83d\ude42 kept apart", "</script>", "constructor", "__proto__", "", "<lambda>",
+             "Ελλάδα 日本語 e\u0301", "\u2028\u2029\ufeff", "x" * 10_000]
+    with Capture(path) as capture:
+        process = capture.process(7, command='odd "names".py \\ \n\x01 \U0001f40d \udcff')
+        thread = process.thread(1, 7001, 'Main"Thread"\n\U0001f9f5')
+        process.thread(2, 7002, "never ran")
+        functions = [process.function("módulo", name, 'dir "x"\\\n/odd.py', line) for line, name in enumerate(names, 1)]
+        functions += [process.function("m\"\\\n\x1f", "f", "", 0), process.function("", "only_name", "f.py", 7)]
+        process.entries.append(encode_name(FUNCTION, ["__main__", "", "bytes.py"], 0, len(functions) + 1, 3))
+        process.entries[-1] = with_strings(process.entries[-1], [b"__main__", b"\xff\xfe bad \xc3", b"bytes.py"])
+        functions.append(len(functions) + 1)
+        records = []
+        for i, function in enumerate(functions):
+            records += [call(1000 * i + 1000, function), return_(1000 * i + 1500, function)]
+        thread.block(records, flags=LAST)
+        process.thread(1, 7001, "renamed \ud800")
+        process.end(100_000)
+
+
+def processes(path):
+    """Two processes, and a third with the first one's pid; starts an hour apart do not matter, zero is the earliest."""
+    with Capture(path) as capture:
+        for pid, k, begin, command in ((7, 1, 0, "parent.py"), (12, 1, 3000, "child.py"),
+                                       (7, 2, 60_000_000, "again.py")):
+            process = capture.process(pid, k, command=command, clock=Clock(
+                start_ticks=START_MONOTONIC_NS + begin, start_monotonic_ns=START_MONOTONIC_NS + begin))
+            main = process.function("__main__", "main", command, 1)
+            numbers = process.function("__main__", "numbers", command, 5, GENERATOR)
+            thread = process.thread(1, pid, "MainThread")
+            g = 0xabc                           # the same identity in all three
+            thread.block([call(1000, main), start(2000, numbers, g), yield_(3000, numbers, g),
+                          resume(4000, numbers, g), finish(5000, numbers, g), return_(6000, main)], flags=LAST)
+            process.end(7000)
+
+
+def clock_drifts(path):
+    """A tick clock of 3 GHz by name, that runs 0.1 % fast in the first two seconds and slow in the next two."""
+    def ticks(at):
+        return at * 3003 // 1000 if at <= 2 * 10**9 else 6_006_000_000 + (at - 2 * 10**9) * 2997 // 1000
+    with Capture(path) as capture:
+        process = capture.process(7, command="drift.py", clock=Clock("tsc", 3 * 10**9, start_ticks=2**63, ticks=ticks))
+        main, work = (process.function("__main__", name, "drift.py", line) for name, line in (("main", 1), ("work", 4)))
+        thread = process.thread(1, 7001, "MainThread")
+        thread.block([call(1000, main), call(500_000_000, work), return_(1_500_000_000, work)], begin=0,
+                     end=2_000_000_000)
+        thread.block([open_(main), call(2_500_000_000, work), return_(3_500_000_000, work),
+                      return_(3_999_000_000, main)], begin=2_000_000_000, end=4_000_000_000, flags=LAST)
+        process.end(4_000_000_000)
+
+
+def later_minor_version(path):
+    """What a later recorder may add: facts, types of names, kinds of functions, files."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="later.py", colour="blue")
+        main = process.function("__main__", "main", "later.py", 1)
+        process.entries.append(encode_name(200, ["something", "of a later", "version"], 9, 77, 88))
+        task = process.function("__main__", "task", "later.py", 5, 6)
+        thread = process.thread(1, 7001, "MainThread")
+        thread.block([call(1000, main), start(2000, task, 0x99), yield_(3000, task, 0x99), return_(4000, main)],
+                     flags=LAST)
+        process.end(5000)
+    for name in ("notes.txt", "process-x", "process-7/index", "process-7/thread-1.idx", "process-7/thread-01.zst"):
+        (capture.path / name).write_text("of a later version\n")
+
+
+def c_functions(path):
+    """C functions beside Python ones."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="c.py")
+        main = process.function("__main__", "main", "c.py", 1)
+        length, opener = (process.function("builtins", name, "", 0, C_FUNCTION) for name in ("len", "open"))
+        thread = process.thread(1, 7001, "MainThread")
+        thread.block([call(1000, main), c_call(2000, length), c_return(3000, length), c_call(4000, opener),
+                      c_raise(5000, opener), unwind(6000, main)], flags=LAST)
+        process.end(7000)
+
+
+def full_block(path):
+    """Blocks of 16,384 records, the most there is: 8,300 calls over two blocks, with OPEN at the edge."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="full.py")
+        main, leaf = (process.function("__main__", name, "full.py", line) for name, line in (("main", 1), ("leaf", 4)))
+        thread = process.thread(1, 7001, "MainThread")
+        records = [call(1000, main)]
+        for i in range(8_300):
+            records += [call(2000 + 10 * i, leaf), return_(2005 + 10 * i, leaf)]
+        records.append(return_(2000 + 10 * 8_300, main))
+        thread.block(records[:BLOCK_RECORDS])
+        thread.block([open_(main), open_(leaf), *records[BLOCK_RECORDS:]], begin=records[BLOCK_RECORDS - 1][0],
+                     flags=LAST)
+        process.end(300_000)
+
+
+def store(data):
+    """A zstd frame that keeps data as it is, so that one can read it: one raw block."""
+    return (bytes.fromhex("28 b5 2f fd 24") + bytes([len(data)]) + (len(data) << 3 | 1).to_bytes(3, "little") + data
+            + compress(data)[-4:])
+
+
+def with_strings(entry, strings):
+    """The name entry with other bytes for strings."""
+    sizes = [len(string) for string in strings]
+    head = struct.pack("<I", 40 + sum(sizes)) + entry[4:16] + struct.pack("<3I", *sizes) + bytes(4)
+    body = b"".join(strings)
+    return head + struct.pack("<Q", check(head + body)) + body
+
+
+CASES = [smallest, generators, generator_moves, asynchronous, exceptions, opened, left_gap_lost, killed,
+         killed_clock, unfinished, odd_names, processes, clock_drifts, later_minor_version, c_functions, full_block]
+
+if __name__ == "__main__":
+    for case in CASES:
+        if not sys.argv[1:] or case.__name__ in sys.argv[1:]:
+            path = HERE / case.__name__ / "run.pnr"
+            shutil.rmtree(path, ignore_errors=True)
+            case(path)

@@ -1,0 +1,71 @@
+"""The one-way rule: recorder -> format <- convert, and who may know what. It reads the #include lines and no more."""
+
+import pathlib
+import re
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+FOLDERS = {"format": {"format"}, "recorder": {"recorder", "format"}, "convert": {"convert", "format"}}
+SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.[ch]"))
+
+# Headers of the C library and the kernel, as far as anything here may need them.
+LIBC = re.compile(r"(sys|linux)/\w+\.h|(" + "|".join("""
+    assert ctype cpuid dirent dlfcn endian errno fcntl fenv float getopt inttypes limits locale math poll pthread sched
+    signal stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings threads time uchar
+    unistd wchar x86intrin
+    """.split()) + r")\.h")
+
+
+def includes(path):
+    """(line number, "<" or the quote, name) of each #include."""
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if found := re.match(r'\s*#\s*include\s*([<"])([^>"]+)', line):
+            yield number, *found.groups()
+
+
+def may_see_python(path):
+    return re.fullmatch(r"recorder/(module\.c|engine(_\w+)?\.[ch]|cpython_\w+\.h)", str(path.relative_to(ROOT)))
+
+
+class Layout(unittest.TestCase):
+    def check(self, rule):
+        """rule(path, quote, name) tells what is wrong with an #include, or gives None."""
+        wrong = [f"{path.relative_to(ROOT)}:{number}: {message}" for path in SOURCES
+                 for number, quote, name in includes(path) if (message := rule(path, quote, name))]
+        self.assertTrue(SOURCES)
+        self.assertEqual(wrong, [])
+
+    def test_folders(self):
+        def rule(path, quote, name):
+            if quote == "<":
+                return None
+            target = next((base / name for base in (path.parent, ROOT) if (base / name).exists()), None)
+            if target is None:
+                return f"{name} is not there"
+            here, there = (p.resolve().relative_to(ROOT).parts[0] for p in (path, target))
+            return None if there in FOLDERS[here] else f"{here} must not see {there}"
+        self.check(rule)
+
+    def test_libraries(self):
+        def rule(path, quote, name):
+            if quote == '"' or LIBC.fullmatch(name) or may_see_python(path):
+                return None
+            if name.startswith("zstd") and path.parent.name == "format":
+                return None
+            return f"<{name}> is none of the libraries that {path.parent.name} knows"
+        self.check(rule)
+
+    def test_python(self):
+        def rule(path, quote, name):
+            if may_see_python(path) or not re.search(r"Python\.h|(^|/)(py|cpython|engine)", name):
+                return None
+            return f"only module.c, engine*.[ch] and cpython_*.h may see {name}"
+        self.check(rule)
+
+    def test_json(self):
+        knows = [str(path.relative_to(ROOT)) for path in SOURCES if r"\"ph\"" in path.read_text(encoding="utf-8")]
+        self.assertLessEqual(set(knows), {"convert/trace_json.c"})
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,181 @@
+/* What the tests of convert/ share: a sink that writes down what it is given, name tables made in memory, and small
+ * captures made in a temporary directory with the encoders of format/. */
+#ifndef CHECK_H
+#define CHECK_H
+
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "convert/sink.h"
+#include "format/block.h"
+#include "format/capture.h"
+#include "format/names.h"
+
+/* ---- a sink that writes down ---- */
+
+struct check_sink {
+    struct sink sink;
+    char text[4096];                    /* a word for each event, separated by spaces */
+};
+
+static inline void check_write(struct check_sink *check, const char *format, ...)
+{
+    size_t used = strlen(check->text);
+    va_list args;
+    va_start(args, format);
+    if (used)
+        check->text[used++] = ' ';
+    vsnprintf(check->text + used, sizeof check->text - used, format, args);
+    va_end(args);
+}
+
+/* "2:7[10,20]eu" is thread 2, function 7, from 10 to 20, marks e(xception) u(nfinished) b(efore) l(eft unseen). */
+static inline void check_slice(struct sink *sink, const struct slice *slice)
+{
+    char marks[5] = "";
+    for (int i = 0; i < 4; i++)
+        strncat(marks, slice->marks >> i & 1 ? (const char *[]){ "e", "u", "b", "l" }[i] : "", 1);
+    if (slice->is_gap)
+        check_write((struct check_sink *)sink, "%u:gap%u[%" PRIu64 ",%" PRIu64 "]%s", slice->thread, slice->function,
+                    slice->begin_ns, slice->end_ns, marks);
+    else
+        check_write((struct check_sink *)sink, "%u:%u[%" PRIu64 ",%" PRIu64 "]%s", slice->thread, slice->function,
+                    slice->begin_ns, slice->end_ns, marks);
+}
+
+static inline void check_instant(struct sink *sink, uint32_t thread, uint64_t ns, const char *text)
+{
+    check_write((struct check_sink *)sink, "%u:%s@%" PRIu64, thread, text, ns);
+}
+
+/* "2:s1@15" is the first point of chain 1, in thread 2 at 15. */
+static inline void check_point(struct sink *sink, const struct point *point)
+{
+    check_write((struct check_sink *)sink, "%u:%c%" PRIu64 "@%" PRIu64, point->thread, "stf"[point->phase],
+                point->chain, point->ns);
+}
+
+static inline void check_process(struct sink *sink, const struct sink_process *process)
+{
+    check_write((struct check_sink *)sink, "process%u=%.*s", process->pid, (int)process->name.size,
+                process->name.bytes);
+}
+
+static inline void check_thread(struct sink *sink, const struct sink_thread *thread)
+{
+    check_write((struct check_sink *)sink, "thread%u=%u", thread->thread, thread->tid);
+}
+
+static inline void check_sink_init(struct check_sink *check)
+{
+    *check = (struct check_sink){ { check_process, check_thread, check_slice, check_instant, check_point, false }, "" };
+}
+
+/* ---- name tables ---- */
+
+static inline struct pnr_string check_string(const char *text)
+{
+    return (struct pnr_string){ text, (uint32_t)strlen(text) };
+}
+
+/* Function k is called f<k>; 1 to 3 are plain, 4 and 5 generators, 6 a coroutine, 7 an async generator, 8 an iterable
+ * coroutine, 9 a C function. */
+#define CHECK_FUNCTIONS 9
+
+static inline const struct symbols *check_symbols(void)
+{
+    static struct symbol functions[CHECK_FUNCTIONS];
+    static struct symbols symbols = { .functions = functions, .n_functions = CHECK_FUNCTIONS,
+                                      .n_known = CHECK_FUNCTIONS };
+    static const char *const names[] = { "f1", "f2", "f3", "f4", "f5", "f6", "f7", "f8", "f9" };
+    static const uint8_t kinds[] = { 0, 0, 0, 1, 1, 2, 3, 4, 5 };
+    for (int i = 0; i < CHECK_FUNCTIONS; i++)
+        functions[i] = (struct symbol){ check_string("m"), check_string(names[i]), check_string("m.py"),
+                                        (uint32_t)i + 1, kinds[i], true };
+    return &symbols;
+}
+
+/* ---- captures ---- */
+
+struct check_capture {
+    char path[64];
+    char process[128];
+    struct pnr_block_coder *coder;
+};
+
+static inline void check_append(const char *path, const void *bytes, size_t size)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    cr_assert(fd >= 0 && write(fd, bytes, size) == (ssize_t)size, "%s", path);
+    close(fd);
+}
+
+static inline void check_name(struct check_capture *capture, struct pnr_name name)
+{
+    char path[160], bytes[1024];
+    snprintf(path, sizeof path, "%s/names", capture->process);
+    pnr_name_encode(&name, bytes);
+    check_append(path, bytes, pnr_name_size(&name));
+}
+
+static inline void check_fact(struct check_capture *capture, const char *key, const char *value)
+{
+    check_name(capture, (struct pnr_name){ .type = PNR_NAME_FACT,
+                                           .strings = { check_string(key), check_string(value), { NULL, 0 } } });
+}
+
+/* A capture of one process with a name table, without threads; ticks are nanoseconds. */
+static inline void check_capture_make(struct check_capture *capture)
+{
+    char path[160], header[PNR_NAMES_HEADER_SIZE];
+    struct pnr_err err;
+    strcpy(capture->path, "/tmp/panopticon-test-XXXXXX");
+    cr_assert_not_null(mkdtemp(capture->path));
+    cr_assert_eq(pnr_capture_begin_process(capture->path, 7, capture->process, sizeof capture->process, &err), 0);
+    cr_assert_eq(pnr_capture_enter_process(capture->path, 7, capture->process, sizeof capture->process, &err), 0);
+    snprintf(path, sizeof path, "%s/names", capture->process);
+    pnr_names_header_encode(header);
+    check_append(path, header, sizeof header);
+    check_fact(capture, "start_monotonic_ns", "0");
+    check_fact(capture, "ticks_per_second", "1000000000");
+    for (uint32_t i = 0; i < CHECK_FUNCTIONS; i++) {
+        const struct symbol *symbol = symbols_function(check_symbols(), i + 1);
+        check_name(capture, (struct pnr_name){ .type = PNR_NAME_FUNCTION, .kind = symbol->kind, .index = i + 1,
+                                               .number = symbol->line,
+                                               .strings = { symbol->module, symbol->name, symbol->file } });
+    }
+    capture->coder = pnr_block_coder_new();
+}
+
+static inline void check_capture_remove(struct check_capture *capture)
+{
+    char command[128];
+    pnr_block_coder_free(capture->coder);
+    snprintf(command, sizeof command, "rm -r %s", capture->path);
+    cr_assert_eq(system(command), 0);
+}
+
+/* Appends a block whose records' ticks count from begin. Gives its size. */
+static inline size_t check_block(struct check_capture *capture, uint32_t thread, uint32_t sequence, unsigned flags,
+                                 uint64_t begin, const struct pnr_record *records, uint32_t n)
+{
+    char path[160];
+    size_t size;
+    uint64_t end = begin + pnr_record_ticks(records[n - 1]);
+    struct pnr_block_header header = { .thread = thread, .sequence = sequence, .flags = (uint16_t)flags,
+                                       .n_records = n, .begin = { begin, begin, begin }, .end = { end, end, end } };
+    while (header.n_open < n && pnr_record_kind(records[header.n_open]) == PNR_OPEN)
+        header.n_open++;
+    snprintf(path, sizeof path, "%s/thread-%" PRIu32 ".zst", capture->process, thread);
+    const void *block = pnr_block_encode(capture->coder, &header, records, &size);
+    check_append(path, block, size);
+    return size;
+}
+
+#endif

@@ -1,0 +1,361 @@
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "format/capture.h"
+
+/* ---- what the tests share: a directory of the test's own, in which it stands ---- */
+
+static char home[] = P_tmpdir "/panopticon-XXXXXX";
+
+static void enter(void)
+{
+    cr_assert(mkdtemp(home));
+    cr_assert_eq(chdir(home), 0);
+}
+
+static void leave(void)
+{
+    char command[64];
+    snprintf(command, sizeof command, "rm -rf %s", home);
+    cr_assert_eq(chdir("/"), 0);
+    cr_assert_eq(system(command), 0);
+}
+
+TestSuite(capture, .init = enter, .fini = leave);
+
+static void touch(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    cr_assert_geq(fd, 0);
+    close(fd);
+}
+
+static mode_t mode_of(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 ? st.st_mode & 07777 : 0;
+}
+
+/* A process with a name table. */
+static void make_process(const char *capture)
+{
+    char path[300];
+    snprintf(path, sizeof path, "%s/process-1", capture);
+    cr_assert_eq(mkdir(path, 0700), 0);
+    strcat(path, "/names");
+    touch(path);
+}
+
+/* ---- the directory ---- */
+
+Test(capture, makes_private_directories)
+{
+    static const struct { const char *path, *taken; } rows[] = {
+        { "run.pnr", "run.pnr" }, { "run.pnr", "run-2.pnr" }, { "run.pnr", "run-3.pnr" }, { "run-2.pnr", "run-2-2.pnr" },
+        { "plain", "plain" }, { "plain", "plain-2" }, { "a.b.pnr", "a.b.pnr" }, { "a.b.pnr", "a.b-2.pnr" },
+        { "a.b/.hidden", "a.b/.hidden" }, { "a.b/.hidden", "a.b/.hidden-2" },
+        { "a.b/x", "a.b/x" }, { "a.b/x", "a.b/x-2" }, { ".dot", ".dot" }, { ".dot", ".dot-2" },
+    };
+    cr_assert_eq(mkdir("a.b", 0700), 0);
+    umask(0);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char taken[200];
+        struct pnr_err err;
+        cr_assert_eq(pnr_capture_make(rows[i].path, taken, sizeof taken, &err), 0, "row %zu", i);
+        cr_expect_str_eq(taken, rows[i].taken, "row %zu", i);
+        cr_expect_eq(mode_of(taken), 0700, "row %zu", i);
+        make_process(taken);            /* an empty directory is no capture */
+    }
+}
+
+Test(capture, makes_private_directories_of_processes)
+{
+    static const char *const expected[] = { "run.pnr/process-7", "run.pnr/process-7-2", "run.pnr/process-7-3" };
+    cr_assert_eq(mkdir("run.pnr", 0700), 0);
+    umask(0);
+    for (size_t i = 0; i < 3; i++) {
+        char path[200];
+        struct pnr_err err;
+        cr_assert_eq(pnr_capture_begin_process("run.pnr", 7, path, sizeof path, &err), 0);
+        cr_expect_str_eq(path, "run.pnr/begun-7");
+        cr_assert_eq(pnr_capture_enter_process("run.pnr", 7, path, sizeof path, &err), 0);
+        cr_expect_str_eq(path, expected[i]);
+        char names[220];
+        snprintf(names, sizeof names, "%s/names", path);
+        touch(names);                   /* an empty directory would be replaced */
+        cr_expect_eq(mode_of(path), 0700);
+    }
+}
+
+Test(capture, says_why_it_cannot_be_made)
+{
+    touch("file");
+    cr_assert_eq(mkdir("there", 0700), 0);
+    static const struct { const char *path; size_t room; int number; } rows[] = {
+        { "absent/x", 200, ENOENT }, { "file/x", 200, ENOTDIR }, { "there/x", 7, ENAMETOOLONG },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char path[200];
+        struct pnr_err err;
+        for (int is_process = 0; is_process < 2; is_process++) {
+            cr_expect_eq(is_process ? pnr_capture_begin_process(rows[i].path, 7, path, rows[i].room, &err) :
+                         pnr_capture_make(rows[i].path, path, rows[i].room, &err), -1, "row %zu", i);
+            cr_expect_eq(err.code, PNR_E_SYSTEM, "row %zu", i);
+            cr_expect_eq(err.sys_errno, rows[i].number, "row %zu", i);
+            cr_expect_str_eq(err.path, rows[i].path, "row %zu", i);
+        }
+    }
+}
+
+Test(capture, is_made_beside_captures_only)
+{
+    static const char *const there[] = { "file", "folder", "link", "empty", "alike" };
+    touch("file");
+    cr_assert_eq(mkdir("empty", 0700), 0);
+    cr_assert_eq(mkdir("alike", 0700), 0);
+    cr_assert_eq(mkdir("alike/process-data", 0700), 0);
+    cr_assert_eq(mkdir("alike/begun-x", 0700), 0);
+    cr_assert_eq(mkdir("folder", 0700), 0);
+    touch("folder/something");
+    cr_assert_eq(symlink("absent", "link"), 0);
+    for (size_t i = 0; i < sizeof there / sizeof *there; i++) {
+        char taken[200];
+        struct pnr_err err;
+        cr_expect_eq(pnr_capture_make(there[i], taken, sizeof taken, &err), -1, "%s", there[i]);
+        cr_expect_eq(err.sys_errno, EEXIST, "%s", there[i]);
+    }
+}
+
+Test(capture, lists_processes_by_number)
+{
+    static const char *const directories[] = { "process-12", "process-7-10", "process-7-2", "process-7", "process-100",
+                                               "process-", "process-x", "process-7-", "process-7-x", "process-7x",
+                                               "process--7", "process-+7", "process- 7", "Process-7", "other" };
+    static const char *const expected[] = { "process-7", "process-7-2", "process-7-10", "process-12", "process-100" };
+    struct pnr_list list;
+    struct pnr_err err;
+    for (size_t i = 0; i < sizeof directories / sizeof *directories; i++)
+        cr_assert_eq(mkdir(directories[i], 0700), 0);
+    cr_assert_eq(pnr_capture_processes(".", &list, &err), 0);
+    cr_expect_eq(list.n, 5);
+    for (size_t i = 0; i < 5 && i < list.n; i++)
+        cr_expect_str_eq(list.names[i], expected[i]);
+    pnr_list_clear(&list);
+    cr_expect_eq(list.n, 0);
+    pnr_list_clear(&list);
+}
+
+Test(capture, knows_what_is_none)
+{
+    touch("file");
+    cr_assert_eq(mkdir("empty", 0700), 0);
+    static const struct { const char *path; enum pnr_code code; } rows[] = {
+        { "file", PNR_E_NOT_CAPTURE }, { "empty", PNR_E_NOT_CAPTURE }, { "absent", PNR_E_SYSTEM },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct pnr_list list;
+        struct pnr_err err;
+        cr_expect_eq(pnr_capture_processes(rows[i].path, &list, &err), -1, "row %zu", i);
+        cr_expect_eq(err.code, rows[i].code, "row %zu", i);
+        cr_expect_str_eq(err.path, rows[i].path, "row %zu", i);
+        pnr_list_clear(&list);
+    }
+}
+
+Test(capture, lists_threads_by_number)
+{
+    static const char *const files[] = { "thread-2.zst", "thread-10.zst", "thread-1.zst", "thread-4294967295.zst",
+                                         "thread-0.zst", "thread-01.zst", "thread-.zst", "thread-3.zst.tmp", "thread-3",
+                                         "thread--3.zst", "thread-+3.zst", "thread- 3.zst", "thread-4294967296.zst",
+                                         "thread-4294967299.zst", "thread-99999999999999999999.zst", "names", "live" };
+    static const uint32_t expected[] = { 1, 2, 10, UINT32_MAX };
+    uint32_t *numbers;
+    size_t n;
+    struct pnr_err err;
+    cr_assert_eq(pnr_capture_threads(".", &numbers, &n, &err), 0);
+    cr_expect_eq(n, 0);
+    free(numbers);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        touch(files[i]);
+    cr_assert_eq(pnr_capture_threads(".", &numbers, &n, &err), 0);
+    cr_assert_eq(n, 4, "%zu", n);
+    cr_expect_arr_eq(numbers, expected, sizeof expected);
+    free(numbers);
+    cr_expect_eq(pnr_capture_threads("absent", &numbers, &n, &err), -1);
+    cr_expect_eq(err.code, PNR_E_SYSTEM);
+}
+
+/* ---- the live mapping ---- */
+
+Test(capture, live_mapping_lies_in_the_file_as_the_spec_says)
+{
+    /* specs/capture-format.md, section 7: where the records begin */
+    static const struct { uint32_t n_chunks; off_t records_at; } rows[] = {
+        { 1, 8192 }, { 32, 8192 }, { 33, 12288 }, { 64, 12288 }, { 65, 16384 },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        static const unsigned char start[24] = { 'P', 'N', 'R', '-', 'L', 'I', 'V', 'E', 1 };
+        unsigned char bytes[128];
+        struct pnr_live live;
+        struct pnr_err err;
+        struct stat st;
+        uint32_t last = rows[i].n_chunks - 1, numbers[2];
+        cr_assert_eq(pnr_live_create(".", rows[i].n_chunks, &live, &err), 0, "row %zu", i);
+        cr_assert_eq(stat("live", &st), 0);
+        cr_expect_eq(st.st_mode & 07777, 0600);
+        cr_expect_eq(st.st_size, rows[i].records_at + rows[i].n_chunks * (off_t)262144, "row %zu", i);
+        cr_expect_geq(st.st_blocks * 512, st.st_size, "its space is allocated");
+
+        live.header->instants[1].ticks = 7;
+        live.chunks[last].state = PNR_CHUNK_IN_USE;
+        live.records[(size_t)last * PNR_BLOCK_RECORDS] = pnr_record_make(0x1234, PNR_CALL, 0, 5);
+        int fd = open("live", O_RDONLY);
+        cr_assert_eq(pread(fd, bytes, 128, 0), 128);
+        memcpy(numbers, bytes + 12, sizeof numbers);
+        cr_expect_arr_eq(bytes, start, 12);
+        cr_expect_eq(numbers[0], rows[i].n_chunks);
+        cr_expect_eq(numbers[1], 16384);
+        cr_expect_eq(bytes[56], 7, "instants[1]");
+        cr_assert_eq(pread(fd, bytes, 128, 4096 + 128 * (off_t)last), 128);
+        cr_expect_eq(bytes[96], 1, "state");
+        cr_assert_eq(pread(fd, bytes, 16, rows[i].records_at + last * (off_t)262144), 16);
+        cr_expect_eq(bytes[1], 0x12, "record");
+        close(fd);
+        pnr_live_close(&live, ".", true);
+        cr_expect_neq(access("live", F_OK), 0);
+    }
+}
+
+Test(capture, live_mapping_survives_its_process)
+{
+    struct pnr_live live;
+    struct pnr_err err;
+    pid_t child = fork();
+    if (child == 0) {
+        if (pnr_live_create(".", 2, &live, &err) != 0)
+            _exit(1);
+        for (uint32_t i = 0; i < 100; i++)
+            live.records[PNR_BLOCK_RECORDS + i] = pnr_record_make(i, PNR_CALL, 0, i);
+        live.records[PNR_BLOCK_RECORDS + 100].word[1] = ~UINT64_C(0);   /* killed between the two stores */
+        live.records[PNR_BLOCK_RECORDS + 101] = pnr_record_make(1, PNR_CALL, 0, 1);
+        abort();
+    }
+    int status;
+    waitpid(child, &status, 0);
+    cr_assert(WIFSIGNALED(status));
+    cr_assert_eq(pnr_live_open(".", &live, &err), 1);
+    cr_expect_eq(live.header->n_chunks, 2);
+    cr_expect_eq(pnr_live_count(&live, 0), 0);
+    cr_expect_eq(pnr_live_count(&live, 1), 100);
+    cr_expect_eq(pnr_record_function(live.records[PNR_BLOCK_RECORDS + 99]), 99);
+    pnr_live_close(&live, ".", false);
+    cr_expect_eq(access("live", F_OK), 0);
+}
+
+Test(capture, live_mapping_counts_a_full_chunk)
+{
+    struct pnr_live live;
+    struct pnr_err err;
+    cr_assert_eq(pnr_live_create(".", 2, &live, &err), 0);
+    for (uint32_t i = 0; i < PNR_BLOCK_RECORDS; i++)
+        live.records[i] = pnr_record_make(i, PNR_RETURN, 0, 1);
+    live.records[PNR_BLOCK_RECORDS] = live.records[PNR_BLOCK_RECORDS + 1] = live.records[0];
+    cr_expect_eq(pnr_live_count(&live, 0), PNR_BLOCK_RECORDS);
+    cr_expect_eq(pnr_live_count(&live, 1), 2);
+    pnr_live_close(&live, ".", true);
+}
+
+Test(capture, live_mapping_is_not_inherited)
+{
+    struct pnr_live live;
+    struct pnr_err err;
+    int status;
+    cr_assert_eq(pnr_live_create(".", 1, &live, &err), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        unsigned char there;
+        _exit(mincore(live.header, 4096, &there) != 0 && errno == ENOMEM ? 0 : 1);
+    }
+    waitpid(child, &status, 0);
+    cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    pnr_live_close(&live, ".", true);
+}
+
+Test(capture, live_mapping_is_made_only_once)
+{
+    struct pnr_live live, again;
+    struct pnr_err err;
+    cr_assert_eq(pnr_live_create(".", 1, &live, &err), 0);
+    cr_expect_eq(pnr_live_create(".", 1, &again, &err), -1);
+    cr_expect_eq(err.sys_errno, EEXIST);
+    pnr_live_close(&live, ".", true);
+    cr_expect_eq(pnr_live_create("absent", 1, &again, &err), -1);
+    cr_expect_eq(err.sys_errno, ENOENT);
+}
+
+Test(capture, live_mapping_that_is_none)
+{
+    struct pnr_live live;
+    struct pnr_err err;
+    cr_expect_eq(pnr_live_open(".", &live, &err), 0);
+    cr_assert_eq(symlink("/dev/zero", "live"), 0);
+    cr_expect_eq(pnr_live_open(".", &live, &err), -1, "a link is not followed");
+    cr_assert_eq(unlink("live"), 0);
+    cr_assert_eq(mkdir("live", 0700), 0);
+    cr_expect_eq(pnr_live_open(".", &live, &err), -1, "a directory");
+    cr_assert_eq(rmdir("live"), 0);
+    cr_assert_eq(mkfifo("live", 0600), 0);
+    cr_expect_eq(pnr_live_open(".", &live, &err), -1, "a pipe, without waiting for its other end");
+}
+
+Test(capture, live_header_is_checked_field_by_field)
+{
+    static const struct {
+        const char *name;
+        off_t at;
+        uint32_t value;
+        off_t size;                     /* the file is cut to; 0: not cut, -1: to nothing */
+        int step;
+        enum pnr_code code;
+    } rows[] = {
+        { "good", 8, 1, 0, 1, PNR_OK },
+        { "longer", 8, 1, 1 << 20, 1, PNR_OK },
+        { "magic", 0, 0x2d524e51, 0, -1, PNR_E_CORRUPT },
+        { "version 0", 8, 0, 0, -1, PNR_E_CORRUPT },
+        { "version 2", 8, 2, 0, -1, PNR_E_VERSION },
+        { "no chunks", 12, 0, 0, -1, PNR_E_CORRUPT },
+        { "more chunks than the file has", 12, 3, 0, -1, PNR_E_CORRUPT },
+        { "absurd number of chunks", 12, UINT32_MAX, 0, -1, PNR_E_CORRUPT },
+        { "chunks too many", 12, 4097, 0, -1, PNR_E_CORRUPT },
+        { "chunk size", 16, 16385, 0, -1, PNR_E_CORRUPT },
+        { "a byte short", 8, 1, 8192 + 2 * 262144 - 1, -1, PNR_E_CORRUPT },
+        { "only a header", 8, 1, 4096, -1, PNR_E_CORRUPT },
+        { "no whole header", 8, 1, 4095, -1, PNR_E_TRUNCATED },
+        { "empty", 8, 1, -1, -1, PNR_E_TRUNCATED },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct pnr_live live;
+        struct pnr_err err;
+        cr_assert_eq(pnr_live_create(".", 2, &live, &err), 0);
+        pnr_live_close(&live, ".", false);
+        int fd = open("live", O_WRONLY);
+        cr_assert_eq(pwrite(fd, &rows[i].value, 4, rows[i].at), 4);
+        if (rows[i].size)
+            cr_assert_eq(ftruncate(fd, rows[i].size < 0 ? 0 : rows[i].size), 0);
+        close(fd);
+        cr_expect_eq(pnr_live_open(".", &live, &err), rows[i].step, "%s", rows[i].name);
+        if (rows[i].step == 1)
+            pnr_live_close(&live, ".", false);
+        else
+            cr_expect_eq(err.code, rows[i].code, "%s", rows[i].name);
+        cr_assert_eq(unlink("live"), 0);
+    }
+}

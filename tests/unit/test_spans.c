@@ -1,0 +1,200 @@
+#include "convert/spans.h"
+
+#include "check.h"
+
+/* Kinds, short, so that a row of a table is a line. */
+enum { CALL = PNR_CALL, RET = PNR_RETURN, UNW = PNR_UNWIND, START = PNR_START, RES = PNR_RESUME, YIELD = PNR_YIELD,
+       FIN = PNR_FINISH, FINU = PNR_FINISH_UNWIND, LEFT = PNR_LEFT, GAP = PNR_GAP, GAPE = PNR_GAP_END, LOST = PNR_LOST,
+       CCALL = PNR_C_CALL, CRET = PNR_C_RETURN, CRAISE = PNR_C_RAISE, CREATE = PNR_CREATE, OPEN = PNR_OPEN };
+
+struct event {
+    unsigned kind;
+    uint64_t ns;
+    uint32_t function;
+    uint64_t frame;
+};
+
+struct run {
+    struct check_sink sink;
+    struct flows flows;
+    struct spans spans;
+    struct spans_count count;
+};
+
+static void run_init(struct run *run)
+{
+    memset(run, 0, sizeof *run);
+    check_sink_init(&run->sink);
+    flows_init(&run->flows, &run->sink.sink, ~0u);
+    flows_process(&run->flows, check_symbols());
+    spans_init(&run->spans, 0, &run->sink.sink, &run->flows, check_symbols(), &run->count);
+}
+
+static void run_clear(struct run *run)
+{
+    spans_clear(&run->spans);
+    flows_clear(&run->flows);
+}
+
+static void run_events(struct run *run, const struct event *events, size_t n)
+{
+    for (size_t i = 0; i < n && events[i].kind; i++)
+        spans_record(&run->spans, pnr_record_make(0, events[i].kind, events[i].frame, events[i].function),
+                     events[i].ns);
+}
+
+/* The innermost slices come first, as they are closed. */
+Test(spans, makes_slices_of_records)
+{
+    static const struct { struct event events[8]; const char *expected; } table[] = {
+        { { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { RET, 30, 2, 0 }, { RET, 40, 1, 0 } }, "0:2[20,30] 0:1[10,40]" },
+        { { { CALL, 10, 1, 0 }, { UNW, 20, 1, 0 } }, "0:1[10,20]e" },
+        { { { START, 10, 4, 9 }, { FIN, 20, 4, 9 } }, "0:4[10,20]" },
+        { { { START, 10, 4, 9 }, { FINU, 20, 4, 9 } }, "0:4[10,20]e" },
+        { { { CCALL, 10, 9, 0 }, { CRET, 20, 9, 0 }, { CCALL, 30, 9, 0 }, { CRAISE, 40, 9, 0 } },
+          "0:9[10,20] 0:9[30,40]e" },
+        /* an exit leaves all that is further in */
+        { { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { CALL, 30, 3, 0 }, { RET, 40, 1, 0 } },
+          "0:3[30,40]l 0:2[20,41]l 0:1[10,42]" },
+        /* one of a function that is not open leaves nothing */
+        { { { CALL, 10, 1, 0 }, { RET, 20, 2, 0 }, { RET, 30, 1, 0 } }, "0:1[10,30]" },
+        { { { RET, 20, 2, 0 } }, "" },
+        /* the same function in two frames */
+        { { { START, 10, 4, 8 }, { START, 20, 4, 9 }, { YIELD, 30, 4, 8 } }, "0:4[20,30]l 0:4[10,32]" },
+        { { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { CALL, 30, 3, 0 }, { LEFT, 40, 2, 0 }, { RET, 50, 1, 0 } },
+          "0:3[30,40]l 0:2[20,41]l 0:1[10,50]" },
+        { { { CALL, 10, 1, 0 }, { LEFT, 40, 9, 0 } }, "0:1[10,40]l" },
+        { { { CALL, 10, 1, 0 }, { CCALL, 20, 9, 0 }, { LEFT, 30, 1, 0 } }, "0:9[20,30]l 0:1[10,31]l" },
+        { { { CALL, 10, 1, 0 }, { GAP, 20, 1, 0 }, { GAPE, 30, 1, 0 }, { RET, 40, 1, 0 } },
+          "0:gap1[20,30] 0:1[10,40]" },
+        { { { CALL, 10, 1, 0 }, { LOST, 20, 99, 0 }, { RET, 40, 1, 0 } }, "0:[lost 99 events]@20 0:1[10,40]" },
+        { { { CALL, 10, 1, 0 }, { 200, 20, 1, 0 }, { OPEN, 25, 1, 0 }, { RET, 40, 1, 0 } }, "0:1[10,40]" },
+        { { { CALL, 10, 77, 0 }, { RET, 20, 77, 0 } }, "0:77[10,20]" },
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct run run;
+        run_init(&run);
+        run_events(&run, table[i].events, 8);
+        cr_expect_str_eq(run.sink.text, table[i].expected, "row %zu: %s", i, run.sink.text);
+        run_clear(&run);
+    }
+}
+
+Test(spans, gives_every_edge_and_point_a_nanosecond_of_its_own)
+{
+    static const struct { struct event events[8]; const char *expected; } table[] = {
+        /* the example in spans.h */
+        { { { CALL, 10, 1, 0 }, { START, 10, 4, 9 }, { CALL, 10, 2, 0 }, { RET, 10, 2, 0 }, { YIELD, 10, 4, 9 },
+            { RES, 10, 4, 9 }, { FIN, 10, 4, 9 }, { RET, 40, 1, 0 } },
+          "0:2[13,14] 0:4[11,16] 0:s1@15 0:f1@18 0:4[17,20] 0:1[10,40]" },
+        { { { CALL, 10, 1, 0 }, { RET, 10, 1, 0 }, { CALL, 5, 1, 0 }, { RET, 4, 1, 0 } }, "0:1[10,11] 0:1[12,13]" },
+        { { { LOST, 10, 1, 0 }, { CALL, 10, 1, 0 }, { RET, 10, 1, 0 } }, "0:[lost 1 events]@10 0:1[11,12]" },
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct run run;
+        run_init(&run);
+        run_events(&run, table[i].events, 8);
+        cr_expect_str_eq(run.sink.text, table[i].expected, "row %zu: %s", i, run.sink.text);
+        run_clear(&run);
+    }
+}
+
+/* Events before; the OPEN records of a block that begins at 100; what this closes, and what is open then. */
+Test(spans, brings_the_stack_to_the_open_frames)
+{
+    static const struct {
+        struct event before[6], open[6];
+        size_t n;
+        bool is_deeper;
+        const char *expected;
+    } table[] = {
+        /* equal: nothing happens */
+        { { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 } }, { { OPEN, 0, 1, 0 }, { OPEN, 0, 2, 0 } }, 2, false,
+          "0:2[20,200]u 0:1[10,201]u" },
+        /* the first block of a thread */
+        { { { 0, 0, 0, 0 } }, { { OPEN, 0, 1, 0 }, { OPEN, 0, 4, 9 } }, 2, false, "0:4[101,200]ub 0:1[100,201]ub" },
+        { { { 0, 0, 0, 0 } }, { { OPEN, 0, 1, 0 } }, 1, true, "0:1[100,200]ub" },
+        /* too many, too few, others */
+        { { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 } }, { { OPEN, 0, 1, 0 } }, 1, false, "0:2[20,100]l 0:1[10,200]u" },
+        { { { CALL, 10, 1, 0 } }, { { OPEN, 0, 1, 0 }, { OPEN, 0, 3, 0 } }, 2, false, "0:3[100,200]ub 0:1[10,201]u" },
+        { { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 } }, { { OPEN, 0, 1, 0 }, { OPEN, 0, 3, 0 } }, 2, false,
+          "0:2[20,100]l 0:3[101,200]ub 0:1[10,201]u" },
+        { { { CALL, 10, 1, 0 } }, { { 0, 0, 0, 0 } }, 0, false, "0:1[10,100]l" },
+        /* another frame of the same function; one whose identity is not known */
+        { { { START, 10, 4, 8 } }, { { OPEN, 0, 4, 9 } }, 1, false, "0:4[10,100]l 0:4[101,200]ub" },
+        { { { START, 10, 4, 8 } }, { { OPEN, 0, 4, 0 } }, 1, false, "0:4[10,200]u" },
+        /* only the innermost ones are told: equal; one more; an inner one gone; nothing fits */
+        { { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 } }, { { OPEN, 0, 2, 0 } }, 1, true, "0:2[20,200]u 0:1[10,201]u" },
+        { { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 } }, { { OPEN, 0, 2, 0 }, { OPEN, 0, 3, 0 } }, 2, true,
+          "0:3[100,200]ub 0:2[20,201]u 0:1[10,202]u" },
+        { { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { CALL, 30, 3, 0 } }, { { OPEN, 0, 2, 0 } }, 1, true,
+          "0:3[30,100]l 0:2[20,200]u 0:1[10,201]u" },
+        { { { CALL, 10, 1, 0 } }, { { OPEN, 0, 3, 0 } }, 1, true, "0:1[10,100]l 0:3[101,200]ub" },
+        /* of two places that fit, the one where more does */
+        { { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { CALL, 30, 1, 0 } }, { { OPEN, 0, 1, 0 }, { OPEN, 0, 2, 0 },
+            { OPEN, 0, 3, 0 } }, 3, true, "0:1[30,100]l 0:3[101,200]ub 0:2[20,201]u 0:1[10,202]u" },
+        /* gaps and C functions are not told: they stay while the frames around them do */
+        { { { CALL, 10, 1, 0 }, { CCALL, 20, 9, 0 }, { CALL, 30, 2, 0 }, { GAP, 40, 1, 0 } },
+          { { OPEN, 0, 1, 0 }, { OPEN, 0, 2, 0 } }, 2, false,
+          "0:gap1[40,200]u 0:2[30,201]u 0:9[20,202]u 0:1[10,203]u" },
+        { { { CALL, 10, 1, 0 }, { GAP, 20, 1, 0 } }, { { OPEN, 0, 1, 0 }, { OPEN, 0, 2, 0 } }, 2, false,
+          "0:gap1[20,100]l 0:2[101,200]ub 0:1[10,201]u" },
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct run run;
+        struct pnr_record open[6];
+        run_init(&run);
+        run_events(&run, table[i].before, 6);
+        for (size_t k = 0; k < table[i].n; k++)
+            open[k] = pnr_record_make(0, PNR_OPEN, table[i].open[k].frame, table[i].open[k].function);
+        spans_open(&run.spans, open, table[i].n, table[i].is_deeper, false, 100);
+        spans_end(&run.spans, 200);
+        cr_expect_str_eq(run.sink.text, table[i].expected, "row %zu: %s", i, run.sink.text);
+        run_clear(&run);
+    }
+}
+
+Test(spans, tells_of_holes)
+{
+    struct run run;
+    run_init(&run);
+    spans_open(&run.spans, NULL, 0, false, true, 100);
+    cr_expect_str_eq(run.sink.text, "0:[events may be missing]@100");
+    run_clear(&run);
+}
+
+Test(spans, counts_what_is_odd)
+{
+    static const struct event events[] = {
+        { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { RET, 30, 1, 0 }, { RET, 40, 3, 0 }, { LOST, 50, 7, 0 },
+        { 99, 60, 0, 0 }, { CALL, 70, 55, 0 }, { RET, 80, 55, 0 },
+    };
+    struct run run;
+    run_init(&run);
+    run_events(&run, events, sizeof events / sizeof *events);
+    cr_expect_eq(run.count.events, 8);
+    cr_expect_eq(run.count.slices, 3);
+    cr_expect_eq(run.count.missed_exits, 1);
+    cr_expect_eq(run.count.ignored_exits, 1);
+    cr_expect_eq(run.count.lost, 7);
+    cr_expect_eq(run.count.unknown_kinds, 1);
+    cr_expect_eq(run.count.unknown_functions, 1);
+    cr_expect_eq(run.count.deepest, 2);
+    run_clear(&run);
+}
+
+/* A recursion of 400,000 whose exits all come. */
+Test(spans, takes_deep_stacks)
+{
+    struct run run;
+    run_init(&run);
+    for (uint32_t i = 0; i < 400000; i++)
+        spans_record(&run.spans, pnr_record_make(0, PNR_CALL, 0, 1), 10 + i);
+    for (uint32_t i = 0; i < 400000; i++) {
+        run.sink.text[0] = 0;
+        spans_record(&run.spans, pnr_record_make(0, PNR_RETURN, 0, 1), 1000000 + i);
+    }
+    cr_expect_str_eq(run.sink.text, "0:1[10,1399999]");
+    cr_expect_eq(run.count.deepest, 400000);
+    run_clear(&run);
+}

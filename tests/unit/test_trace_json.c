@@ -1,0 +1,159 @@
+#include "convert/trace_json.h"
+
+#include "check.h"
+
+/* A trace written to a temporary file, for reading back. */
+struct file {
+    FILE *stream;
+    struct trace_json *trace;
+    struct sink *sink;
+};
+
+static struct file begin(const struct symbols *symbols)
+{
+    struct file file = { .stream = tmpfile() };
+    struct sink_process process = { .pid = 7, .order = 0, .name = check_string("p"), .symbols = symbols };
+    struct sink_thread thread = { .thread = 0, .tid = 70, .order = 1, .name = check_string("t") };
+    file.trace = trace_json_new(fileno(file.stream));
+    file.sink = trace_json_sink(file.trace);
+    file.sink->process(file.sink, &process);
+    file.sink->thread(file.sink, &thread);
+    return file;
+}
+
+/* All that was written; the caller frees. */
+static char *end(struct file *file)
+{
+    struct trace_json_about about = { .version = "9", .command = check_string("app \"x\"") };
+    struct pnr_err err;
+    cr_assert_eq(trace_json_end(file->trace, &about, &err), 0);
+    size_t size = trace_json_bytes(file->trace);
+    char *text = calloc(1, size + 1);
+    rewind(file->stream);
+    cr_assert_eq(fread(text, 1, size + 1, file->stream), size);
+    trace_json_free(file->trace);
+    fclose(file->stream);
+    return text;
+}
+
+Test(trace_json, writes_the_whole_file)
+{
+    static const char expected[] =
+        "{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n"
+        "{\"name\":\"process_name\",\"cat\":\"__metadata\",\"ph\":\"M\","
+        "\"ts\":0,\"pid\":7,\"tid\":7,\"args\":{\"name\":\"p\"}},\n"
+        "{\"name\":\"process_sort_index\",\"cat\":\"__metadata\",\"ph\":\"M\","
+        "\"ts\":0,\"pid\":7,\"tid\":7,\"args\":{\"sort_index\":0}},\n"
+        "{\"name\":\"thread_name\",\"cat\":\"__metadata\",\"ph\":\"M\","
+        "\"ts\":0,\"pid\":7,\"tid\":70,\"args\":{\"name\":\"t\"}},\n"
+        "{\"name\":\"thread_sort_index\",\"cat\":\"__metadata\",\"ph\":\"M\","
+        "\"ts\":0,\"pid\":7,\"tid\":70,\"args\":{\"sort_index\":1}},\n"
+        "{\"name\":\"m.f4\",\"cat\":\"generator\",\"ph\":\"X\","
+        "\"ts\":1.002,\"dur\":0.040,\"pid\":7,\"tid\":70,\"args\":{\"src\":\"m.py:4\"}},\n"
+        "{\"name\":\"[lost 5 events]\",\"cat\":\"panopticon\",\"ph\":\"i\","
+        "\"s\":\"t\",\"ts\":1.500,\"pid\":7,\"tid\":70},\n"
+        "{\"name\":\"m.f4\",\"cat\":\"generator\",\"ph\":\"s\","
+        "\"bp\":\"e\",\"id\":3,\"ts\":1.041,\"pid\":7,\"tid\":70}\n"
+        "],\"otherData\":{\"converter\":\"panopticon-convert 9\",\"command\":\"app \\\"x\\\"\"}}\n";
+    struct file file = begin(check_symbols());
+    struct slice slice = { .begin_ns = 1002, .end_ns = 1042, .function = 4 };
+    struct point point = { .ns = 1041, .chain = 3, .function = 4, .phase = POINT_FIRST };
+    file.sink->slice(file.sink, &slice);
+    file.sink->instant(file.sink, 0, 1500, "[lost 5 events]");
+    file.sink->point(file.sink, &point);
+    char *text = end(&file);
+    cr_expect_str_eq(text, expected);
+    free(text);
+}
+
+/* The last event of a file that has only one beside the metadata. */
+static char *only_slice(const struct symbols *symbols, struct slice slice)
+{
+    struct file file = begin(symbols);
+    file.sink->slice(file.sink, &slice);
+    char *text = end(&file);
+    char *from = strstr(text, "\"sort_index\":1}},\n") + strlen("\"sort_index\":1}},\n");
+    *strstr(from, "\n],") = 0;
+    memmove(text, from, strlen(from) + 1);
+    return text;
+}
+
+Test(trace_json, marks_slices)
+{
+    static const struct { struct slice slice; const char *part; } table[] = {
+        { { .function = 1, .marks = SLICE_EXCEPTION }, "\"args\":{\"src\":\"m.py:1\",\"exception\":true}}" },
+        { { .function = 1, .marks = SLICE_UNFINISHED | SLICE_OPENED_BEFORE },
+          "\"args\":{\"src\":\"m.py:1\",\"unfinished\":true,\"opened_before\":true}}" },
+        { { .function = 1, .marks = SLICE_LEFT_UNSEEN }, "\"args\":{\"src\":\"m.py:1\",\"left_unseen\":true}}" },
+        { { .function = 99 }, "{\"name\":\"[unknown function 99]\",\"cat\":\"python\",\"ph\":\"X\"" },
+        { { .function = 99 }, "\"args\":{}}" },
+        { { .function = 99, .marks = SLICE_UNFINISHED }, "\"args\":{\"unfinished\":true}}" },
+        { { .function = 1, .is_gap = true }, "{\"name\":\"[not recorded]\",\"cat\":\"panopticon\"" },
+        { { .function = 1, .is_gap = true }, "\"args\":{\"reason\":\"C stack guard\"}}" },
+        { { .function = 9, .is_gap = true, .marks = SLICE_UNFINISHED },
+          "{\"reason\":\"unknown\",\"unfinished\":true}}" },
+        { { .function = 9 }, "\"cat\":\"c_function\"" },
+        { { .function = 8 }, "\"cat\":\"iterable_coroutine\"" },
+        { { .begin_ns = 0, .end_ns = 1, .function = 1 }, "\"ts\":0.000,\"dur\":0.001," },
+        { { .begin_ns = UINT64_C(123456789012345678), .end_ns = UINT64_C(123456789012345978), .function = 1 },
+          "\"ts\":123456789012345.678,\"dur\":0.300," },
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        char *text = only_slice(check_symbols(), table[i].slice);
+        cr_expect(strstr(text, table[i].part), "row %zu: %s", i, text);
+        free(text);
+    }
+}
+
+Test(trace_json, escapes_names)
+{
+    static const struct { const char *name; uint32_t size; const char *json; } table[] = {
+        { "plain", 5, "plain" },
+        { "a\"b\\c", 5, "a\\\"b\\\\c" },
+        { "tab\tnl\nesc\x1b", 11, "tab\\u0009nl\\u000aesc\\u001b" },
+        { "\x7f", 1, "\x7f" },
+        { "\xc3\xa9 \xe2\x82\xac", 6, "\xc3\xa9 \xe2\x82\xac" },
+        { "\xf0\x9f\x99\x82", 4, "\xf0\x9f\x99\x82" },                      /* beyond the BMP, as it is */
+        { "a\0b", 3, "a\xef\xbf\xbd" "b" },
+        { "a\xed\xa0\x80z", 5, "a\xef\xbf\xbdz" },                          /* a lone surrogate */
+        { "\xed\xa0\xbd\xed\xb9\x82", 6, "\xef\xbf\xbd\xef\xbf\xbd" },      /* a pair of them */
+        { "\xff\xc0\xaf", 3, "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" },
+        { "a\xe2\x82", 3, "a\xef\xbf\xbd\xef\xbf\xbd" },                    /* cut */
+        { "\xe0\x80\x80", 3, "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" },      /* too long a form */
+        { "\xf4\x90\x80\x80", 4, "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" },  /* above U+10FFFF */
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct symbol function = { .name = { table[i].name, table[i].size }, .is_known = true };
+        struct symbols symbols = { .functions = &function, .n_functions = 1 };
+        char expected[200];
+        char *text = only_slice(&symbols, (struct slice){ .function = 1 });
+        snprintf(expected, sizeof expected, "{\"name\":\"%s\",\"cat\":", table[i].json);
+        cr_expect_eq(strncmp(text, expected, strlen(expected)), 0, "row %zu: %s", i, text);
+        free(text);
+    }
+}
+
+/* Longer than the buffer, when every byte has to be escaped. */
+Test(trace_json, keeps_long_names_whole)
+{
+    static char name[65535];
+    memset(name, 1, sizeof name);
+    struct symbol function = { { name, sizeof name }, { name, sizeof name }, { name, sizeof name }, 1, 0, true };
+    struct symbols symbols = { .functions = &function, .n_functions = 1 };
+    char *text = only_slice(&symbols, (struct slice){ .function = 1 });
+    cr_expect_gt(strlen(text), 3 * 6 * sizeof name);
+    free(text);
+}
+
+Test(trace_json, keeps_the_first_write_error)
+{
+    struct pnr_err err;
+    struct trace_json_about about = { .version = "9" };
+    int fd = open("/dev/full", O_WRONLY);
+    struct trace_json *trace = trace_json_new(fd);
+    cr_expect_eq(trace_json_end(trace, &about, &err), -1);
+    cr_expect_eq(err.code, PNR_E_SYSTEM);
+    cr_expect(trace_json_sink(trace)->is_broken);
+    trace_json_free(trace);
+    close(fd);
+}
