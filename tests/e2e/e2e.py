@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -69,6 +70,18 @@ def convert(capture, *options, status=0):
     if finished.status != status:
         raise AssertionError(f"panopticon-convert {capture}: status {finished.status}, not {status}\n{finished.err}")
     return trace
+
+
+def wait_until_it_sleeps(pid):
+    """Returns when the main thread of a process has been seen asleep for 0.1 s without a break."""
+    seen = 0
+    while seen < 10:
+        with open(f"/proc/{pid}/task/{pid}/stat", encoding="ascii", errors="replace") as file:
+            state = file.read().rpartition(")")[2].split()[0]
+        if state in "ZX":
+            raise AssertionError(f"process {pid} has ended")
+        seen = seen + 1 if state == "S" else 0
+        time.sleep(0.01)
 
 
 class Slice:

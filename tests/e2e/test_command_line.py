@@ -401,7 +401,7 @@ CASES = {
         signal.signal(signal.SIGUSR1, handler)
         f()
         signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
         signal.pause()
         print(signal.alarm(0))
         """),
@@ -533,6 +533,7 @@ class Surroundings(e2e.EndToEnd):
             import socket, sys
             def wait():
                 with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as end:
+                    end.send(b"!")
                     end.recv(1)
             wait()
             """)
@@ -544,7 +545,9 @@ class Surroundings(e2e.EndToEnd):
                 if how == "recorded":
                     command = e2e.recorder(self.path("run.pnr"), [program, port])
                 process = e2e.subprocess.Popen(command, stderr=e2e.subprocess.PIPE, env=e2e.environment())
-                with server.accept()[0]:
+                with server.accept()[0] as end:
+                    end.recv(1)
+                    e2e.wait_until_it_sleeps(process.pid)
                     process.send_signal(e2e.signal.SIGINT)
                     err = process.communicate(timeout=60)[1]
                 found.append((process.returncode, err))
