@@ -28,7 +28,8 @@ struct rec_log {
     const void *owner;                  /* whose log this is; NULL in the log that is nobody's */
     struct pnr_record *next, *end;      /* where the next record goes; equal when a turn is due */
     uint64_t base;                      /* ticks */
-    uintptr_t hooked_low, hooked_size;  /* the engine's: see engine_frame.c */
+    uintptr_t hooked_low, hooked_size;  /* the engine's: see cpython/engine_frame.c */
+    int units;                          /* the engine's */
 
     struct pnr_record *first;           /* behind the chunk's OPEN records */
     struct pnr_record *records;         /* the chunk's */

@@ -22,9 +22,9 @@ __version__ = "0.1"
 
 UNUSABLE = None     # why this interpreter cannot be recorded, and what to do: a line
 
-if sys.implementation.name != "cpython" or sys.version_info[:2] != (3, 11):
-    UNUSABLE = ("panopticon_rec records CPython 3.11, and this is "
-                f"{sys.implementation.name} {sys.version.split()[0]}: run the program with CPython 3.11")
+if sys.implementation.name != "cpython" or not (3, 11) <= sys.version_info[:2] <= (3, 14):
+    UNUSABLE = ("panopticon_rec records CPython 3.11 to 3.14, and this is "
+                f"{sys.implementation.name} {sys.version.split()[0]}: run the program with one of those")
     _recorder = None
 else:
     try:

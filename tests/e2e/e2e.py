@@ -96,6 +96,13 @@ class Slice:
         return f"{self.function.name} [{self.begin}, {self.end}] on {self.thread}"
 
     @property
+    def outermost(self):
+        one = self
+        while one.parent:
+            one = one.parent
+        return one
+
+    @property
     def depth(self):
         depth, above = 0, self.parent
         while above:

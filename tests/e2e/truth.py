@@ -2,9 +2,9 @@
 
     python3 truth.py PROGRAM.py OUTPUT.json
 
-Output: {"slices": [[function, thread, parent, chain], ...], "functions": [[name, src], ...]}, one slice for each
-time that a frame was entered, in that order; `parent` is the number of the slice below it on its stack or -1,
-`chain` the number of the continuable frame's life or -1.
+Output: {"slices": [[function, thread, parent, chain, others], ...], "functions": [[name, src], ...]}, one slice for
+each time that a frame was entered, in that order; `parent` is the number of the slice below it on its stack or -1,
+`chain` the number of the continuable frame's life or -1, `others` the numbers of slices that may be its parent, too.
 
 The callback only notes what it is told, so that the program runs as it would otherwise: nothing is kept alive,
 nothing imported, nothing called. What the notes mean is worked out when the program has ended:
@@ -14,6 +14,13 @@ nothing imported, nothing called. What the notes mean is worked out when the pro
 - CPython 3.11 does not tell that a frame goes on when what it awaited was thrown at and then returned, for it goes
   on behind the RESUME that would tell it. The next event gives such a frame away: it is the caller of a new frame,
   and stands elsewhere than where it was suspended; or it is left without having been entered.
+- From CPython 3.12 on a recorder that takes the place of the evaluation sees a frame left when it has been cleared. What
+  runs for that (__del__, callbacks of weak references, generators that are closed) comes behind the frame's return here,
+  and its caller is the frame's caller, which still stands at the same instruction. So may be what that calls next.
+- From CPython 3.13 on close() of a generator or coroutine that stands in no try block does not run it, but for the
+  profiler's sake: its code is instrumented, and then close() throws into it.
+- CPython 3.14 does not tell that a generator which is thrown at by close() or throw() is left, when that ends it in the
+  midst of a delegation. That it was is seen when a frame below it calls or is left.
 """
 
 import importlib    # as python3 -m does; it renames its own innermost modules
@@ -32,6 +39,20 @@ def profile(frame, event, argument, note=notes.append, thread=threading.get_iden
               id(caller), caller and caller.f_code.co_flags & CONTINUABLE_FLAGS, caller and caller.f_lasti))
 
 
+def note_close(code, at, exception, note=notes.append, thread=threading.get_ident):
+    stands_in_no_block = code.co_code[at + 1] & 4       # RESUME's argument, RESUME_OPARG_DEPTH1_MASK
+    if isinstance(exception, GeneratorExit) and stands_in_no_block and not code.co_flags & 0x200:
+        note(("close", thread(), None, code, at, None, None, None, None))
+
+
+def watch_close():
+    """Tells of exceptions thrown at frames, before the profiler tells of these."""
+    monitoring, tool = sys.monitoring, 4
+    monitoring.use_tool_id(tool, "truth")
+    monitoring.register_callback(tool, monitoring.events.PY_THROW, note_close)
+    monitoring.set_events(tool, monitoring.events.PY_THROW)
+
+
 def run(path):
     main = type(sys)("__main__")
     main.__file__ = path
@@ -41,6 +62,8 @@ def run(path):
     sys.modules["__main__"] = main
     sys.argv = [path]
     sys.path[0] = path.rpartition("/")[0]
+    if sys.version_info >= (3, 13):
+        watch_close()
     threading.setprofile(profile)
     sys.setprofile(profile)
     try:
@@ -58,6 +81,8 @@ class Story:
         self.lives, self.n_lives = {}, 0            # address of a continuable frame: (function, life)
         self.suspended = {}                         # address: instruction where it was left last
         self.stacks, self.slices = {}, []           # thread: [(address, slice), ...]
+        self.cleared = {}                           # thread: (caller's address and instruction, slices, code)
+        self.closing = {}                           # thread: (code that is being closed, instruction)
 
     def function(self, code, module):
         """The function's number, and the place of its first RESUME."""
@@ -69,24 +94,46 @@ class Story:
             self.functions.append([name, f"{code.co_filename}:{code.co_firstlineno}"])
         return self.numbers[id(code), module]
 
-    def enter(self, stack, thread, frame, function, life):
-        self.slices.append([function, thread, stack[-1][1] if stack else -1, life])
+    def enter(self, stack, thread, frame, function, life, others=()):
+        self.slices.append([function, thread, stack[-1][1] if stack else -1, life, others])
         stack.append((frame, len(self.slices) - 1))
+
+    def settle(self, stack, frame):
+        """The frames above this one have been left."""
+        if sys.version_info >= (3, 14) and any(address == frame for address, _ in stack):
+            while stack[-1][0] != frame:
+                stack.pop()
 
     def enter_unseen(self, stack, thread, frame):
         self.enter(stack, thread, frame, *self.lives[frame])
 
     def tell(self, event, thread, frame, code, at, module, caller, caller_continues, caller_at):
         stack = self.stacks.setdefault(thread, [])
+        self.settle(stack, frame if event == "return" else caller)
         top = stack[-1][0] if stack else None
+        if event == "close":
+            self.closing[thread] = code, at
+            return
+        closing = self.closing.pop(thread, None)
         if event == "return":
             if top != frame and frame in self.lives and code.co_flags & CONTINUABLE_FLAGS:
                 self.enter_unseen(stack, thread, frame)
             if stack:
-                assert stack.pop()[0] == frame, f"{code} left, but another frame is on top"
+                left, number = stack.pop()
+                assert left == frame, f"{code} left, but another frame is on top"
+                if closing == (code, at):           # nothing was run
+                    self.slices.pop()
+                    return
+                self.cleared[thread] = (caller, caller_at), (*self.slices[number][4], number), code
             self.suspended[frame] = at
             return
-        if caller_continues and caller in self.lives and caller != top and self.suspended[caller] != caller_at:
+        place, others, cleared_code = self.cleared.pop(thread, (None, (), None))
+        if place != (caller, caller_at) or sys.version_info < (3, 12):
+            others = ()
+        elif code is cleared_code:
+            others = others[:-1]
+        if sys.version_info < (3, 12) and caller_continues and caller in self.lives and caller != top and \
+                self.suspended[caller] != caller_at:
             self.enter_unseen(stack, thread, caller)
         function, resume = self.function(code, module)
         life = -1
@@ -97,7 +144,9 @@ class Story:
             life = self.lives[frame][1]
         else:
             self.lives.pop(frame, None)
-        self.enter(stack, thread, frame, function, life)
+        self.enter(stack, thread, frame, function, life, others)
+        if closing:
+            self.closing[thread] = closing
 
 
 if __name__ == "__main__":

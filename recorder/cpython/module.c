@@ -17,8 +17,8 @@
 #include <unistd.h>
 
 #include "engine.h"
-#include "log.h"
-#include "notice.h"
+#include "../log.h"
+#include "../notice.h"
 
 extern char **environ;
 

@@ -1,0 +1,504 @@
+/* The frame engine: a frame evaluation function (PEP 523) around each Python frame. The entry record before the
+ * evaluation, the exit record after it: pairing is structural. specs/recording.md tells which record comes of what.
+ *
+ * What one event reads lies in struct rec_log of the current thread. An event is fast when
+ * - the log of the last event is this thread's,
+ * - the caller's C evaluation lies between the guard and the base (below), both on this thread's C stack,
+ * - the function was seen before in this recording, so that its mark is in co_extra,
+ * - and the chunk has room.
+ * Everything else goes through catch_up() or rec_threads_turn().
+ *
+ *     high addresses   base: evaluations that began before recording (or while the hook was off). Their frames
+ *                      are left without the hook seeing it.
+ *        floor ------- (hooked_low + hooked_size)
+ *                      hooked: each evaluation runs one frame, which the hook entered
+ *        guard ------- (hooked_low): a quarter of the stack is used
+ *                      the hook is taken off for the calls from here on, so that Python calls need no C stack
+ *     low addresses
+ *
+ * A call out of the base, or a return into it, is where the log learns which frames of the base are gone:
+ * base_depth is how many recorded frames it had when last looked at, and the difference is told by LEFT. */
+#include "threads.h"
+
+#include <limits.h>
+#include <pthread.h>
+
+#include "engine.h"
+
+const char rec_engine_name[] = "frame";
+
+#define STACK_SHARE 4                   /* the hook uses at most this part of a thread's C stack ... */
+#define STACK_MOST (16 << 20)           /* ... and at most this, where the stack is said to be endless */
+#define STACK_UNKNOWN (64 << 10)        /* used where the bounds cannot be had */
+
+static struct {
+    _PyFrameEvalFunction hook;          /* ours: frame_hook, or hook_slowly where there is no counter */
+    _PyFrameEvalFunction evaluate;      /* the hook that was there before, or CPython's own */
+    _PyFrameEvalFunction other;         /* another tool's hook that may call ours, which could not be taken off */
+    bool is_unhooked;                   /* the hook is off, beyond a guard */
+    uint32_t epoch;                     /* raised when other threads may have run without the hook */
+#if CPYTHON_INLINES_GETITEM
+    PyObject *getitem;                  /* interned */
+#elif CPYTHON_INLINES_INIT
+    newfunc type_new;                   /* type's own */
+#endif
+} engine;
+
+/* ---- what the interpreter would run past a hook ---- */
+
+#if CPYTHON_INLINES_GETITEM
+
+/* Borrowed dict of a class or a namespace. */
+static void never_inline_getitem(PyObject *dict)
+{
+    PyObject *function = PyDict_Check(dict) ? cpython_lookup(dict, engine.getitem) : NULL;          /* borrowed */
+    if (function)
+        cpython_never_inline(function);
+}
+
+static void prepare_class(PyTypeObject *class)
+{
+    never_inline_getitem(class->tp_dict);
+}
+
+#elif CPYTHON_INLINES_INIT
+
+/* In place of the tp_new of type and its metaclasses. */
+static PyObject *new_class(PyTypeObject *meta, PyObject *args, PyObject *kwargs)
+{
+    PyObject *class = engine.type_new(meta, args, kwargs);
+    if (class && PyType_Check(class))
+        cpython_never_inline_init((PyTypeObject *)class);
+    return class;
+}
+
+/* A metaclass must have the tp_new of type, or one of its own (Objects/typeobject.c, tp_new_wrapper). */
+static void prepare_class(PyTypeObject *class)
+{
+    cpython_never_inline_init(class);
+    if (class->tp_new == engine.type_new)
+        class->tp_new = new_class;
+}
+
+#endif
+
+#if CPYTHON_INLINES_GETITEM || CPYTHON_INLINES_INIT
+
+/* All classes that are there when recording begins: the class and those below it. */
+static void prepare_classes(PyTypeObject *class)
+{
+    prepare_class(class);
+    PyObject *below = PyObject_CallMethod((PyObject *)&PyType_Type, "__subclasses__", "O", class);  /* owned */
+    for (Py_ssize_t i = 0; below && i < PyList_GET_SIZE(below); i++) {
+        PyTypeObject *next = (PyTypeObject *)PyList_GET_ITEM(below, i);
+        if (next->tp_base == class)     /* once, not by each base */
+            prepare_classes(next);
+    }
+    Py_XDECREF(below);
+    PyErr_Clear();
+}
+
+#endif
+
+/* ---- the base and the guard ---- */
+
+/* Where the guard lies on the C stack of the running thread. */
+static uintptr_t find_guard(void)
+{
+    pthread_attr_t attr;
+    void *low;
+    size_t size = 0;
+    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
+        if (pthread_attr_getstack(&attr, &low, &size) != 0)
+            size = 0;
+        pthread_attr_destroy(&attr);
+    }
+    if (!size)
+        return (uintptr_t)__builtin_frame_address(0) - STACK_UNKNOWN;
+    size_t share = size / STACK_SHARE;
+    return (uintptr_t)low + size - (share < STACK_MOST ? share : STACK_MOST);
+}
+
+/* All evaluations that run now are the base. */
+static void set_floor(PyThreadState *ts, struct rec_log *log)
+{
+    if (!log->hooked_low)
+        log->hooked_low = find_guard();
+    uintptr_t floor = cpython_is_at_root(ts) ? UINTPTR_MAX : cpython_evaluation(ts);
+    log->hooked_size = floor > log->hooked_low ? floor - log->hooked_low : 0;
+    log->units = INT_MIN;               /* what the evaluations of the base left is not known */
+}
+
+static bool is_beyond_guard(const struct rec_log *log)
+{
+    return (uintptr_t)__builtin_frame_address(0) < log->hooked_low;
+}
+
+static bool is_between(const struct rec_log *log, uintptr_t evaluation)
+{
+    return evaluation - log->hooked_low < log->hooked_size;
+}
+
+/* A log that begins, or that may have missed events: the stack is told in full, and all of it is the base. */
+static bool adopt(PyThreadState *ts, struct rec_log *log, uint16_t flags, struct rec_open_frame leaving)
+{
+    log->epoch = engine.epoch;
+    if (!rec_threads_turn(ts, log, flags, leaving))
+        return false;
+    log->base_depth = rec_threads_count_recorded(cpython_running(ts));  /* the frame being left: exit record next */
+    return true;
+}
+
+/* An event between the base and a hooked frame: tells which frames of the base were left. */
+static void sync_base(PyThreadState *ts, struct rec_log *log, struct rec_open_frame leaving)
+{
+    uint32_t depth = rec_threads_count_recorded(cpython_running(ts));
+    uint32_t present = leaving.function && log->base_depth > depth ? depth + 1 : depth;
+    if (!rec_threads_tell_left(log, present))
+        rec_threads_turn(ts, log, 0, leaving);      /* its OPEN records tell it */
+    log->base_depth = depth;
+    set_floor(ts, log);
+}
+
+/* For any event that is not fast: finds the thread's log, makes it the current one and brings it to the present.
+ * leaving: the frame whose exit this is. NULL when nothing is recorded. */
+static struct rec_log *catch_up(PyThreadState *ts, struct rec_open_frame leaving)
+{
+    if (!rec_threads.is_active || ts->interp != rec_threads.interp)
+        return NULL;
+    if (rec_log_is_closed()) {
+        rec_threads_give_up();
+        return NULL;
+    }
+    struct rec_log *log = rec_threads_find(ts);
+    bool is_new = !log;
+    if (is_new && !(log = rec_threads_new(ts)))
+        return NULL;
+    rec_current = log->is_ending ? &rec_log_nobody : log;
+    if (is_new || log->epoch != engine.epoch) {
+        if (!adopt(ts, log, is_new ? 0 : PNR_BLOCK_RESYNC, leaving))
+            return NULL;
+        set_floor(ts, log);
+    } else if (!is_between(log, cpython_evaluation(ts)) && !(log->hooked_low && is_beyond_guard(log))) {
+        sync_base(ts, log, leaving);
+    }
+    return rec_threads.is_active ? log : NULL;
+}
+
+/* ---- the hook ---- */
+
+/* Evaluates a frame; the log is this thread's.
+ *
+ * CPython 3.12 and 3.13 count calls of C functions, and an evaluation as two. Without a hook a Python function that a
+ * Python function calls is no evaluation of its own: its units are given back. One that C code calls is: it keeps them.
+ * The two are told apart by what the units are: those inside of the caller's evaluation, or fewer. */
+#if CPYTHON_COUNTS_C_CALLS
+static __attribute__((noinline)) PyObject *evaluate_from_c(PyThreadState *ts, cpython_frame *f, int throwflag)
+{
+    struct rec_log *log = rec_current;
+    int outside = log->units;
+    log->units = ts->c_recursion_remaining - CPYTHON_EVALUATION_UNITS;
+    PyObject *result = engine.evaluate(ts, f, throwflag);
+    log = rec_current->owner == ts ? rec_current : rec_threads.is_active ? rec_threads_find(ts) : NULL;
+    if (log)
+        log->units = outside;
+    return result;
+}
+
+static inline PyObject *evaluate(PyThreadState *ts, cpython_frame *f, int throwflag, const struct rec_log *log)
+{
+    if (unlikely(log->units != ts->c_recursion_remaining) || unlikely(!cpython_is_inlining(ts)))
+        return evaluate_from_c(ts, f, throwflag);
+    ts->c_recursion_remaining += CPYTHON_EVALUATION_UNITS;
+    PyObject *result = engine.evaluate(ts, f, throwflag);
+    ts->c_recursion_remaining -= CPYTHON_EVALUATION_UNITS;
+    return result;
+}
+#else
+static inline PyObject *evaluate(PyThreadState *ts, cpython_frame *f, int throwflag, const struct rec_log *log)
+{
+    (void)log;
+    return engine.evaluate(ts, f, throwflag);
+}
+#endif
+
+static inline void append_entry(PyThreadState *ts, struct rec_log *log, enum pnr_kind kind, uint64_t frame,
+                                uint32_t function)
+{
+    rec_threads_append(ts, log, kind, (struct rec_open_frame){ frame, function }, rec_no_frame);
+}
+
+static inline void append_exit(PyThreadState *ts, struct rec_log *log, enum pnr_kind kind, uint64_t frame,
+                               uint32_t function)
+{
+    rec_threads_append(ts, log, kind, (struct rec_open_frame){ frame, function },
+                       (struct rec_open_frame){ frame, function });
+}
+
+/* The exit of a frame that was entered in an earlier recording has no function number in this one: it counts as
+ * left unseen. */
+static __attribute__((noinline)) void leave_slowly(PyThreadState *ts, enum pnr_kind kind, uint64_t frame, uint64_t mark)
+{
+    bool is_known = rec_mark_is_current(mark);
+    struct rec_log *log = catch_up(ts, is_known ? (struct rec_open_frame){ frame, (uint32_t)mark } : rec_no_frame);
+    if (log && is_known)
+        append_exit(ts, log, kind, frame, (uint32_t)mark);
+}
+
+static inline bool is_fast(const PyThreadState *ts, const struct rec_log *log)
+{
+    return likely(log->owner == ts) && likely(is_between(log, cpython_evaluation_quick(ts)));
+}
+
+/* A frame that was entered in an earlier recording is part of this one's base, so its exit is never fast: a fast mark
+ * is a current one. */
+static inline void leave(PyThreadState *ts, enum pnr_kind kind, uint64_t frame, uint64_t mark)
+{
+    struct rec_log *log = rec_current;
+    if (is_fast(ts, log))
+        append_exit(ts, log, kind, frame, (uint32_t)mark);
+    else
+        leave_slowly(ts, kind, frame, mark);
+}
+
+/* Takes the entry record of a frame that never ran back, if it is the newest. */
+static bool take_back(PyThreadState *ts, enum pnr_kind kind, uint64_t mark)
+{
+    struct rec_log *log = rec_current;
+    if (!cpython_never_began(ts) || log->owner != ts || log->next == log->first ||
+        pnr_record_kind(log->next[-1]) != kind || pnr_record_function(log->next[-1]) != (uint32_t)mark)
+        return false;
+    rec_log_take_back(log);
+    return true;
+}
+
+/* Evaluates without the hook: Python calls below this frame then need no C stack, as without the recorder. Other
+ * threads that run meanwhile run without it too. */
+static PyObject *evaluate_unhooked(PyThreadState *ts, cpython_frame *f, int throwflag, struct rec_log *log,
+                                   uint64_t frame, uint64_t mark)
+{
+    const struct rec_open_frame self = { frame, (uint32_t)mark }, stack_gap = { 0, PNR_GAP_STACK };
+    uint32_t session = rec_functions.session;
+    if (!rec_threads.is_active)         /* the entry record found no chunk */
+        return engine.evaluate(ts, f, throwflag);
+    _PyFrameEvalFunction hook = _PyInterpreterState_GetEvalFrameFunc(rec_threads.interp);
+    rec_threads_append(ts, log, PNR_GAP, stack_gap, self);
+    _PyInterpreterState_SetEvalFrameFunc(rec_threads.interp, engine.evaluate);
+    engine.is_unhooked = true;
+    PyObject *result = evaluate(ts, f, throwflag, log);
+    if (!rec_threads.is_active || rec_functions.session != session)
+        return result;
+    engine.is_unhooked = false;
+    if (_PyInterpreterState_GetEvalFrameFunc(rec_threads.interp) == engine.evaluate)
+        _PyInterpreterState_SetEvalFrameFunc(rec_threads.interp, hook);
+    log = rec_threads_find(ts);
+    if (log && PyThreadState_Next(PyInterpreterState_ThreadHead(rec_threads.interp))) {
+        if (log->epoch == engine.epoch)
+            log->epoch++;
+        engine.epoch++;
+    }
+    if ((log = catch_up(ts, self)))
+        rec_threads_append(ts, log, PNR_GAP_END, stack_gap, self);
+    return result;
+}
+
+/* The exit record of a frame that was left with this result. */
+static inline void append_result(PyThreadState *ts, const cpython_frame *f, const PyObject *result, enum pnr_kind entry,
+                                 uint64_t frame, uint64_t mark)
+{
+    bool is_continuable = entry != PNR_CALL;
+    if (likely(result != NULL))
+        leave(ts, !is_continuable ? PNR_RETURN : cpython_is_suspended(f) ? PNR_YIELD : PNR_FINISH, frame, mark);
+    else if (likely(!take_back(ts, entry, mark)))
+        leave(ts, is_continuable ? PNR_FINISH_UNWIND : PNR_UNWIND, frame, mark);
+}
+
+static enum pnr_kind entry_of(const cpython_frame *f, uint64_t mark)
+{
+    if (!(rec_mark_flags(mark) & REC_MARK_CONTINUABLE))
+        return PNR_CALL;
+    return cpython_is_first_entry(f) ? PNR_START : PNR_RESUME;
+}
+
+/* A frame that only makes a continuable one is no event of its own: CREATE tells what it made. */
+static PyObject *create(PyThreadState *ts, cpython_frame *f, int throwflag, uint64_t mark)
+{
+    struct rec_log *log = rec_current;
+    PyObject *result = evaluate(ts, f, throwflag, log);
+    const cpython_frame *made = result ? cpython_generator_frame(result) : NULL;
+    log = rec_current;
+    if (!made || !rec_mark_is_current(mark) || (!is_fast(ts, log) && !(log = catch_up(ts, rec_no_frame))))
+        return result;
+    append_entry(ts, log, PNR_CREATE, rec_identity(made), (uint32_t)mark);
+    return result;
+}
+
+static __attribute__((noinline)) PyObject *hook_slowly(PyThreadState *ts, cpython_frame *f, int throwflag)
+{
+    struct rec_log *log = catch_up(ts, rec_no_frame);
+    uint64_t mark = log ? rec_functions_mark(f) : 0;
+    if (!mark)
+        return engine.evaluate(ts, f, throwflag);
+    bool is_unhooked = is_beyond_guard(log);
+    if (rec_mark_flags(mark) & REC_MARK_EXCLUDED)
+        return is_unhooked ? evaluate_unhooked(ts, f, throwflag, log, 0, 0) : evaluate(ts, f, throwflag, log);
+    if (rec_mark_flags(mark) & REC_MARK_NAMES)
+        rec_threads_note_name(ts, f, log);
+    if (rec_mark_flags(mark) & REC_MARK_CONTINUABLE && !cpython_is_continuable(f))
+        return create(ts, f, throwflag, mark);
+#if CPYTHON_INLINES_GETITEM
+    PyObject *namespace = NULL;         /* borrowed; whoever evaluates a code in a namespace owns it meanwhile */
+    if (rec_mark_flags(mark) & REC_MARK_SUBSCRIPT) {
+        namespace = cpython_namespace(f);
+        if (cpython_code(f)->co_flags & CO_OPTIMIZED)
+            cpython_never_inline(cpython_function(f));
+    }
+#endif
+    enum pnr_kind entry = entry_of(f, mark);
+    uint64_t frame = entry == PNR_CALL ? 0 : rec_identity(f);
+    append_entry(ts, log, entry, frame, (uint32_t)mark);
+    PyObject *result = is_unhooked ? evaluate_unhooked(ts, f, throwflag, log, frame, mark) :
+                                     evaluate(ts, f, throwflag, log);
+#if CPYTHON_INLINES_GETITEM
+    if (result && namespace)
+        never_inline_getitem(namespace);
+#endif
+    append_result(ts, f, result, entry, frame, mark);
+    return result;
+}
+
+static __attribute__((noinline)) PyObject *hook_marked(PyThreadState *ts, cpython_frame *f, int throwflag,
+                                                            uint64_t mark)
+{
+    if (mark >> 32 == (rec_functions.plain | REC_MARK_EXCLUDED))
+        return evaluate(ts, f, throwflag, rec_current);
+    if (mark >> 32 != (rec_functions.plain | REC_MARK_CONTINUABLE))
+        return hook_slowly(ts, f, throwflag);
+    if (!cpython_is_continuable(f))
+        return create(ts, f, throwflag, mark);
+    enum pnr_kind entry = entry_of(f, mark);
+    uint64_t frame = rec_identity(f);
+    append_entry(ts, rec_current, entry, frame, (uint32_t)mark);
+    PyObject *result = evaluate(ts, f, throwflag, rec_current);
+    append_result(ts, f, result, entry, frame, mark);
+    return result;
+}
+
+static __attribute__((noinline)) PyObject *leave_plain(PyThreadState *ts, PyObject *result, uint64_t mark)
+{
+    append_result(ts, NULL, result, PNR_CALL, 0, mark);
+    return result;
+}
+
+/* The hot path: a plain frame, timed by the counter. All else leaves it by a tail call, so that it calls nothing but
+ * the evaluation and keeps two values over it. */
+static PyObject *frame_hook(PyThreadState *ts, cpython_frame *f, int throwflag)
+{
+    struct rec_log *log = rec_current;
+    if (!is_fast(ts, log))
+        return hook_slowly(ts, f, throwflag);
+    uint64_t mark = rec_mark_peek(f);
+    if (unlikely(mark >> 32 != rec_functions.plain))
+        return hook_marked(ts, f, throwflag, mark);
+    uint64_t ticks = rec_clock_counter() - log->base;
+    if (unlikely(!rec_log_has_room(log, ticks)))
+        return hook_slowly(ts, f, throwflag);
+    rec_log_store(log, ticks, PNR_CALL, 0, (uint32_t)mark);
+    PyObject *result = evaluate(ts, f, throwflag, log);
+    __asm__("" : "+r"(mark));           /* one value is kept over the evaluation, not what was made of it as well */
+    log = rec_current;
+    if (unlikely(!result) || !is_fast(ts, log))
+        return leave_plain(ts, result, mark);
+    ticks = rec_clock_counter() - log->base;
+    if (unlikely(!rec_log_has_room(log, ticks)))
+        return leave_plain(ts, result, mark);
+    rec_log_store(log, ticks, PNR_RETURN, 0, (uint32_t)mark);
+    return result;
+}
+
+/* ---- interface ---- */
+
+/* The hook goes, the program runs on. */
+static void unhook(void)
+{
+    if (_PyInterpreterState_GetEvalFrameFunc(rec_threads.interp) == engine.hook)
+        _PyInterpreterState_SetEvalFrameFunc(rec_threads.interp, engine.evaluate);
+}
+
+int rec_engine_init(const char *own)
+{
+    engine.evaluate = _PyEval_EvalFrameDefault;
+#if CPYTHON_INLINES_GETITEM
+    if (!(engine.getitem = PyUnicode_InternFromString("__getitem__")))
+        return -1;
+#elif CPYTHON_INLINES_INIT
+    engine.type_new = PyType_Type.tp_new;
+#endif
+    return rec_functions_init(own) != 0 || rec_threads_init() != 0 ? -1 : 0;
+}
+
+int rec_engine_start(void)
+{
+    PyThreadState *self = PyThreadState_Get();
+    engine.epoch = 0;
+    engine.hook = rec_clock_is_counter ? frame_hook : hook_slowly;
+    engine.is_unhooked = false;
+    rec_functions_start();
+    rec_threads_start(self->interp, unhook);
+    PyThreadState *oldest = PyInterpreterState_ThreadHead(self->interp);
+    while (PyThreadState_Next(oldest))
+        oldest = PyThreadState_Next(oldest);
+    for (PyThreadState *ts = oldest; ts; ts = ts->prev) {
+        struct rec_log *log = rec_threads_new(ts);
+        if (!log || !adopt(ts, log, 0, rec_no_frame)) {
+            rec_threads.is_active = false;
+            PyErr_NoMemory();
+            return -1;
+        }
+    }
+#if CPYTHON_INLINES_GETITEM || CPYTHON_INLINES_INIT
+    prepare_classes(&PyBaseObject_Type);
+#endif
+    _PyFrameEvalFunction now = _PyInterpreterState_GetEvalFrameFunc(self->interp);
+    if (now != engine.hook && now != engine.other) {
+        engine.evaluate = now;
+        engine.other = NULL;
+        _PyInterpreterState_SetEvalFrameFunc(self->interp, engine.hook);
+    }
+    return 0;
+}
+
+bool rec_engine_stop(bool is_finalized)
+{
+    if (is_finalized || !rec_threads.is_active) {
+        rec_threads.is_active = false;
+        return true;
+    }
+    rec_threads_end_logs();
+    for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
+        struct rec_log *log = rec_threads_find(ts);
+        if (!log)
+            continue;
+        rec_threads_refresh_name(ts, log);
+        if (log->epoch == engine.epoch &&
+            !rec_threads_tell_left(log, rec_threads_count_recorded(
+                cpython_running_above(ts, log->hooked_low + log->hooked_size))))
+            rec_threads_turn(ts, log, 0, rec_no_frame);
+    }
+    _PyFrameEvalFunction now = _PyInterpreterState_GetEvalFrameFunc(rec_threads.interp);
+    bool is_ours = now == (engine.is_unhooked ? engine.evaluate : engine.hook);
+    engine.other = is_ours ? NULL : now;
+    rec_threads_give_up();
+    return is_ours;
+}
+
+void rec_engine_forked(void)
+{
+    if (rec_threads.is_active)
+        rec_threads_give_up();
+}
+
+int rec_engine_run_detached(int (*func)(void *), void *arg)
+{
+    return cpython_run_detached(PyThreadState_Get(), func, arg);
+}

@@ -1,0 +1,121 @@
+#include "functions.h"
+
+#include <string.h>
+
+#include "../log.h"
+
+struct rec_functions rec_functions = { .extra_index = -1 };
+
+static struct {
+    const char *own;
+    size_t own_size;
+    PyObject *name;                     /* interned "__name__" */
+} functions;
+
+static enum pnr_function_kind kind_of(const PyCodeObject *code)
+{
+    if (code->co_flags & CO_COROUTINE)
+        return PNR_FUNCTION_COROUTINE;
+    if (code->co_flags & CO_ASYNC_GENERATOR)
+        return PNR_FUNCTION_ASYNC_GENERATOR;
+    if (code->co_flags & CO_ITERABLE_COROUTINE)
+        return PNR_FUNCTION_ITERABLE_COROUTINE;
+    return code->co_flags & CO_GENERATOR ? PNR_FUNCTION_GENERATOR : PNR_FUNCTION_PLAIN;
+}
+
+/* Keeps nothing in the str, and makes no object that could start a garbage collection. */
+struct pnr_string rec_functions_text(PyObject *object, PyObject **owned)
+{
+    *owned = object && PyUnicode_Check(object) ? PyUnicode_AsEncodedString(object, "utf-8", "surrogatepass") : NULL;
+    if (!*owned) {
+        PyErr_Clear();
+        return (struct pnr_string){ "?", 1 };
+    }
+    Py_ssize_t size = PyBytes_GET_SIZE(*owned), most = PNR_NAME_MAX + 4;    /* the log cuts at a character's edge */
+    return (struct pnr_string){ PyBytes_AS_STRING(*owned), (uint32_t)(size < most ? size : most) };
+}
+
+static bool is_text(struct pnr_string s, const char *text)
+{
+    return s.size == strlen(text) && memcmp(s.bytes, text, s.size) == 0;
+}
+
+/* The functions of threading at whose entry a thread's name is known or changes. */
+static bool names_thread(const PyCodeObject *code, const struct pnr_string strings[3])
+{
+    return is_text(strings[0], "threading") &&
+           (is_text(strings[1], "Thread._bootstrap_inner") ||
+            (is_text(strings[1], "Thread.name") && code->co_argcount == 2));
+}
+
+#if CPYTHON_INLINES_GETITEM
+static bool may_subscript(const PyCodeObject *code)
+{
+    return !(code->co_flags & CO_OPTIMIZED) ||
+           (code->co_argcount == 2 && PyUnicode_CompareWithASCIIString(code->co_name, "__getitem__") == 0);
+}
+#endif
+
+/* Gives a code object its mark. Returns 0 when the name table cannot be written. Runs no Python code and keeps
+ * the exception that is set. */
+static uint64_t make_mark(const cpython_frame *f)
+{
+    PyObject *type, *value, *traceback, *owned[3];
+    PyCodeObject *code = cpython_code(f);
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *module = cpython_lookup(cpython_globals(f), functions.name);        /* borrowed */
+    struct pnr_string strings[3] = { rec_functions_text(module, &owned[0]), rec_functions_text(code->co_qualname, &owned[1]),
+                                     rec_functions_text(code->co_filename, &owned[2]) };
+    enum pnr_function_kind kind = kind_of(code);
+    uint64_t flags = 0, index = 0, mark = 0;
+    if (strings[2].size > functions.own_size && memcmp(strings[2].bytes, functions.own, functions.own_size) == 0)
+        flags = REC_MARK_EXCLUDED;
+    else
+        index = rec_log_function(kind, (uint32_t)code->co_firstlineno, strings);
+    if (kind != PNR_FUNCTION_PLAIN)
+        flags |= REC_MARK_CONTINUABLE;
+    else if (index && names_thread(code, strings))
+        flags |= REC_MARK_NAMES;
+#if CPYTHON_INLINES_GETITEM
+    if (may_subscript(code))
+        flags |= REC_MARK_SUBSCRIPT;
+    if (code->co_argcount == 2)         /* it may be a __getitem__ by another name */
+        cpython_never_inline(cpython_function(f));
+#endif
+    if (index || flags & REC_MARK_EXCLUDED) {
+        mark = ((uint64_t)rec_functions.plain | flags) << 32 | index;
+        if (cpython_set_code_value(code, rec_functions.extra_index, mark) != 0)
+            PyErr_Clear();              /* it is then named again at the next call */
+    }
+    for (int i = 0; i < 3; i++)
+        Py_XDECREF(owned[i]);
+    PyErr_Restore(type, value, traceback);
+    return mark;
+}
+
+uint64_t rec_functions_mark(const cpython_frame *f)
+{
+    uint64_t mark = rec_mark_peek(f);
+    return rec_mark_is_current(mark) ? mark : make_mark(f);
+}
+
+int rec_functions_init(const char *own)
+{
+    functions.own = own;
+    functions.own_size = strlen(own);
+    if (rec_functions.extra_index < 0)
+        rec_functions.extra_index = cpython_request_code_value();
+    if (rec_functions.extra_index < 0) {
+        PyErr_SetString(PyExc_RuntimeError, "panopticon: the interpreter has no place left for data on code objects "
+                                            "(PEP 523); record without the other tools that use it");
+        return -1;
+    }
+    functions.name = PyUnicode_InternFromString("__name__");
+    return functions.name ? 0 : -1;
+}
+
+void rec_functions_start(void)
+{
+    rec_functions.session++;
+    rec_functions.plain = rec_functions.session << REC_MARK_SESSION_SHIFT;
+}

@@ -1,0 +1,388 @@
+/* The interpreter's internals that the recorder reads, and nothing else of them anywhere. Each CPython version has its
+ * own; one that is not known here is refused when building.
+ *
+ * (Include/internal/pycore_frame.h, 3.14: pycore_interpframe.h; Include/cpython/pystate.h; Python/ceval.c)
+ * - The hook is called before the new frame is linked in: the running frame is still its caller. When the
+ *   evaluation has returned, the running frame is the caller again, and the frame's memory may be gone.
+ * - A frame of a generator lies inside the generator object.
+ * - 3.11, 3.12: ts->cframe is the _PyCFrame of the innermost C evaluation, an address on the C stack; its current_frame
+ *   is the running Python frame. &ts->root_cframe stands for "no evaluation".
+ * - From 3.12 on each C evaluation has an entry frame on the C stack, to which its first Python frame leads. From 3.13 on
+ *   it is all that tells where the evaluation is. */
+#ifndef REC_INTERNALS_H
+#define REC_INTERNALS_H
+
+#define Py_BUILD_CORE_MODULE            /* before Python.h is seen: this header comes first */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#if PY_VERSION_HEX < 0x030B0000 || PY_VERSION_HEX >= 0x030F0000 || defined(Py_GIL_DISABLED)
+#error "panopticon_rec: the frame engine knows CPython 3.11 to 3.14, with the GIL"
+#endif
+
+#include <internal/pycore_dict.h>
+#include <internal/pycore_frame.h>
+#if PY_VERSION_HEX >= 0x030E0000
+#include <internal/pycore_interpframe.h>
+#endif
+#include <opcode.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+typedef struct _PyInterpreterFrame cpython_frame;
+
+/* 3.11's BINARY_SUBSCR_GETITEM (Python/ceval.c) runs a __getitem__ inside its caller's evaluation without asking for
+ * a hook; from 3.12 on it asks. */
+#define CPYTHON_INLINES_GETITEM (PY_VERSION_HEX < 0x030C0000)
+
+/* 3.13's CALL_ALLOC_AND_ENTER_INIT (Python/bytecodes.c) runs a __init__ inside the evaluation that calls the class, without
+ * asking for a hook; 3.12 has no such instruction, and from 3.14 on it asks. */
+#define CPYTHON_INLINES_INIT (PY_VERSION_HEX >= 0x030D0000 && PY_VERSION_HEX < 0x030E0000)
+
+/* 3.12 and 3.13 count C calls that can recurse, and an evaluation as two of them (PY_EVAL_C_STACK_UNITS). */
+#define CPYTHON_COUNTS_C_CALLS (PY_VERSION_HEX >= 0x030C0000 && PY_VERSION_HEX < 0x030E0000)
+
+/* ---- code objects and dicts ---- */
+
+/* What co_extra points to (Objects/codeobject.c, _PyCodeObjectExtra). */
+struct cpython_code_extra {
+    Py_ssize_t size;
+    void *values[];
+};
+
+/* A co_extra value, or 0. PyUnstable_Code_GetExtra is a call into the interpreter for two loads. */
+static inline uint64_t cpython_code_value(const PyCodeObject *code, Py_ssize_t index)
+{
+    const struct cpython_code_extra *extra = (const struct cpython_code_extra *)code->co_extra;
+    return extra && extra->size > index ? (uint64_t)(uintptr_t)extra->values[index] : 0;
+}
+
+/* Both are as PyUnstable_Code_SetExtra and PyUnstable_Eval_RequestCodeExtraIndex, which is what 3.12 calls them. */
+static inline int cpython_set_code_value(PyCodeObject *code, Py_ssize_t index, uint64_t value)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return PyUnstable_Code_SetExtra((PyObject *)code, index, (void *)(uintptr_t)value);
+#else
+    return _PyCode_SetExtra((PyObject *)code, index, (void *)(uintptr_t)value);
+#endif
+}
+
+static inline Py_ssize_t cpython_request_code_value(void)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return PyUnstable_Eval_RequestCodeExtraIndex(NULL);
+#else
+    return _PyEval_RequestCodeExtraIndex(NULL);
+#endif
+}
+
+/* The value of a str key in a dict, borrowed, or NULL. Runs no Python code, as a lookup among keys of any type can,
+ * which compares those with the same hash: such a dict is searched for a real str. */
+static inline PyObject *cpython_lookup(PyObject *dict, PyObject *key)
+{
+    PyObject *k, *value;
+    Py_ssize_t at = 0;
+    if (((PyDictObject *)dict)->ma_keys->dk_kind != DICT_KEYS_GENERAL)
+        return PyDict_GetItemWithError(dict, key);
+    while (PyDict_Next(dict, &at, &k, &value))
+        if (PyUnicode_CheckExact(k) && PyUnicode_Compare(k, key) == 0)
+            return value;
+    return NULL;
+}
+
+static inline bool cpython_is_finalizing(void)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return Py_IsFinalizing();
+#else
+    return _Py_IsFinalizing();
+#endif
+}
+
+/* ---- frames ---- */
+
+static inline PyCodeObject *cpython_code(const cpython_frame *f)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    return (PyCodeObject *)PyStackRef_AsPyObjectBorrow(f->f_executable);
+#elif PY_VERSION_HEX >= 0x030D0000
+    return (PyCodeObject *)f->f_executable;
+#else
+    return f->f_code;
+#endif
+}
+
+/* Borrowed, may be any object's dict. */
+static inline PyObject *cpython_globals(const cpython_frame *f) { return f->f_globals; }
+
+/* Argument i at the frame's entry. Borrowed, or NULL. */
+static inline PyObject *cpython_argument(const cpython_frame *f, int i)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    return PyStackRef_IsNull(f->localsplus[i]) ? NULL : PyStackRef_AsPyObjectBorrow(f->localsplus[i]);
+#else
+    return f->localsplus[i];
+#endif
+}
+
+static inline bool cpython_is_continuable(const cpython_frame *f) { return f->owner == FRAME_OWNED_BY_GENERATOR; }
+
+/* True for a frame that Python code could not see yet: it is being made, only makes a generator, or is an entry
+ * frame. */
+static inline bool cpython_is_incomplete(cpython_frame *f) { return _PyFrame_IsIncomplete(f); }
+
+static inline PyGenObject *cpython_generator(const cpython_frame *f)
+{
+    return (PyGenObject *)((char *)f - offsetof(PyGenObject, gi_iframe));
+}
+
+/* The frame of a new generator, coroutine or async generator; NULL for any other object. */
+static inline const cpython_frame *cpython_generator_frame(const PyObject *object)
+{
+    if (!PyGen_CheckExact(object) && !PyCoro_CheckExact(object) && !PyAsyncGen_CheckExact(object))
+        return NULL;
+    return (const cpython_frame *)&((const PyGenObject *)object)->gi_iframe;
+}
+
+/* The instruction that runs, or when the frame is suspended the one that suspended it. */
+static inline const _Py_CODEUNIT *cpython_instruction(const cpython_frame *f)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return f->instr_ptr;
+#else
+    return f->prev_instr;
+#endif
+}
+
+static inline int cpython_opcode(const _Py_CODEUNIT *instruction)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return instruction->op.code;
+#else
+    return _Py_OPCODE(*instruction);
+#endif
+}
+
+/* At entry of a continuable frame: it runs for the first time. It then stands before its first RESUME. */
+static inline bool cpython_is_first_entry(const cpython_frame *f)
+{
+    const PyCodeObject *code = cpython_code(f);
+    return cpython_instruction(f) - (const _Py_CODEUNIT *)code->co_code_adaptive < code->_co_firsttraceable;
+}
+
+/* After a continuable frame was left with a result: it may be resumed. */
+static inline bool cpython_is_suspended(const cpython_frame *f)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return FRAME_STATE_SUSPENDED(cpython_generator(f)->gi_frame_state);
+#else
+    return cpython_generator(f)->gi_frame_state == FRAME_SUSPENDED;
+#endif
+}
+
+#if CPYTHON_INLINES_GETITEM
+/* Sees to it that a function that is a class's __getitem__ is called through the hook. The specializer only takes
+ * functions whose version fits 16 bits (Python/specialize.c), and the instruction compares that version: one that
+ * does not fit keeps new places from it and takes the old ones back. */
+static inline void cpython_never_inline(PyObject *function)
+{
+    static uint32_t next = UINT32_C(1) << 31;
+    if (PyFunction_Check(function) && ((PyFunctionObject *)function)->func_version <= UINT16_MAX)
+        ((PyFunctionObject *)function)->func_version = next++;
+}
+
+static inline PyObject *cpython_function(const cpython_frame *f) { return (PyObject *)f->f_func; }
+
+/* The namespace of a frame whose code keeps its locals in one (a class body, a module); borrowed, or NULL. */
+static inline PyObject *cpython_namespace(const cpython_frame *f) { return f->f_locals; }
+#endif
+
+#if CPYTHON_INLINES_INIT
+static inline PyObject *cpython_allocate(PyTypeObject *type, Py_ssize_t n) { return PyType_GenericAlloc(type, n); }
+
+/* Sees to it that a class's __init__ is called through the hook: the specializer only takes classes that are
+ * allocated by PyType_GenericAlloc itself (Python/specialize.c). A new version takes the old places back. */
+static inline void cpython_never_inline_init(PyTypeObject *class)
+{
+    if (!(class->tp_flags & Py_TPFLAGS_HEAPTYPE) || class->tp_alloc != PyType_GenericAlloc)
+        return;
+    class->tp_alloc = cpython_allocate;
+    if (((PyHeapTypeObject *)class)->_spec_cache.init)
+        PyType_Modified(class);
+}
+#endif
+
+/* ---- the stack ---- */
+
+#if PY_VERSION_HEX >= 0x030D0000
+
+static inline bool cpython_is_entry(const cpython_frame *f)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    return f->owner >= FRAME_OWNED_BY_INTERPRETER;
+#else
+    return f->owner == FRAME_OWNED_BY_CSTACK;
+#endif
+}
+
+static inline cpython_frame *cpython_running(const PyThreadState *ts) { return ts->current_frame; }
+
+static inline bool cpython_is_at_root(const PyThreadState *ts) { return !ts->current_frame; }
+
+/* Where the C evaluation of the running frame lies on the C stack; an address above any stack at the root. */
+static inline uintptr_t cpython_evaluation(const PyThreadState *ts)
+{
+    const cpython_frame *f = ts->current_frame;
+    while (f && !cpython_is_entry(f))
+        f = f->previous;
+    return f ? (uintptr_t)f : UINTPTR_MAX - 1;
+}
+
+/* The same for a frame that has its evaluation for itself; for any other it may be an address that is on no C stack. */
+static inline uintptr_t cpython_evaluation_quick(const PyThreadState *ts)
+{
+    return likely(ts->current_frame) ? (uintptr_t)ts->current_frame->previous : UINTPTR_MAX - 1;
+}
+
+/* The running frame of the first C evaluation, from the innermost outwards, that lies at or above the address; NULL if
+ * there is none. */
+static inline cpython_frame *cpython_running_above(const PyThreadState *ts, uintptr_t address)
+{
+    cpython_frame *running = ts->current_frame;
+    for (cpython_frame *f = running; f; f = f->previous) {
+        if (!cpython_is_entry(f))
+            continue;
+        if ((uintptr_t)f >= address)
+            return running;
+        running = f->previous;
+    }
+    return NULL;
+}
+
+#else
+
+static inline cpython_frame *cpython_running(const PyThreadState *ts) { return ts->cframe->current_frame; }
+static inline bool cpython_is_at_root(const PyThreadState *ts) { return ts->cframe == &ts->root_cframe; }
+static inline uintptr_t cpython_evaluation(const PyThreadState *ts) { return (uintptr_t)ts->cframe; }
+static inline uintptr_t cpython_evaluation_quick(const PyThreadState *ts) { return (uintptr_t)ts->cframe; }
+
+static inline cpython_frame *cpython_running_above(const PyThreadState *ts, uintptr_t address)
+{
+    const _PyCFrame *c = ts->cframe;
+    while (c != &ts->root_cframe && (uintptr_t)c < address)
+        c = c->previous;
+    return c->current_frame;
+}
+
+#endif
+
+/* throw() and close() link the frames that delegate to the one they are meant for without running them: such a one
+ * still stands at its yield (Objects/genobject.c, _gen_throw). */
+static inline bool cpython_is_delegating(const cpython_frame *f)
+{
+    if (!cpython_is_continuable(f) || cpython_generator(f)->gi_frame_state != FRAME_EXECUTING)
+        return false;
+#if PY_VERSION_HEX >= 0x030D0000        /* it stands at the RESUME behind; so does one that has just gone on */
+    if (f->previous && cpython_is_entry(f->previous))
+        return false;
+    int opcode = cpython_opcode(cpython_instruction(f) - 1);
+#else
+    int opcode = cpython_opcode(cpython_instruction(f));
+#endif
+#if PY_VERSION_HEX >= 0x030C0000
+    if (opcode == INSTRUMENTED_YIELD_VALUE)
+        return true;
+#endif
+    return opcode == YIELD_VALUE;
+}
+
+/* ---- recursion ---- */
+
+#if PY_VERSION_HEX >= 0x030C0000
+#define CPYTHON_REMAINING py_recursion_remaining
+#define CPYTHON_LIMIT py_recursion_limit
+#else
+#define CPYTHON_REMAINING recursion_remaining
+#define CPYTHON_LIMIT recursion_limit
+#endif
+
+#if CPYTHON_COUNTS_C_CALLS
+
+#define CPYTHON_EVALUATION_UNITS 2
+
+/* True when the interpreter without a hook would run the call of the running frame inside its own evaluation, if
+ * nothing but the interpreter is between the two. The places that it makes so only after a while (subscription,
+ * attributes, iteration) count as made so. */
+static inline bool cpython_is_inlining(const PyThreadState *ts)
+{
+    static const bool inlines[256] = {
+        [CALL] = true, [CALL_FUNCTION_EX] = true, [SEND] = true, [SEND_GEN] = true, [FOR_ITER_GEN] = true,
+        [BINARY_SUBSCR_GETITEM] = true, [LOAD_ATTR_PROPERTY] = true, [LOAD_ATTR_GETATTRIBUTE_OVERRIDDEN] = true,
+        [CALL_PY_EXACT_ARGS] = true, [CALL_BOUND_METHOD_EXACT_ARGS] = true,
+        [INSTRUMENTED_CALL] = true, [INSTRUMENTED_CALL_FUNCTION_EX] = true, [INSTRUMENTED_LINE] = true,
+        [INSTRUMENTED_INSTRUCTION] = true,
+#if PY_VERSION_HEX >= 0x030D0000
+        [CALL_KW] = true, [INSTRUMENTED_CALL_KW] = true, [CALL_PY_GENERAL] = true, [CALL_BOUND_METHOD_GENERAL] = true,
+        [CALL_NON_PY_GENERAL] = true,
+#else
+        [CALL_PY_WITH_DEFAULTS] = true,
+#endif
+    };
+    const cpython_frame *f = cpython_running(ts);
+    return f && inlines[cpython_opcode(cpython_instruction(f))];
+}
+
+/* After a frame was left by an exception: it had failed before it began, at a recursion limit (Python/ceval.c,
+ * _Py_EnterRecursivePy, _Py_EnterRecursiveCallTstate). A frame that had run leaves one more unit than that. */
+static inline bool cpython_never_began(const PyThreadState *ts)
+{
+    return (ts->py_recursion_remaining <= 0 || ts->c_recursion_remaining < CPYTHON_EVALUATION_UNITS) &&
+           !ts->recursion_headroom;
+}
+
+#else
+
+static inline bool cpython_never_began(const PyThreadState *ts)
+{
+    return ts->CPYTHON_REMAINING <= 0 && !ts->recursion_headroom;
+}
+
+#endif
+
+/* Runs func(arg) as the interpreter's own main does: no Python frame below it, and all of the recursion limits
+ * before it. */
+static inline int cpython_run_detached(PyThreadState *ts, int (*func)(void *), void *arg)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    cpython_frame **running = &ts->current_frame;
+#else
+    cpython_frame **running = &ts->cframe->current_frame;
+#endif
+    cpython_frame *below = *running;
+    int used = ts->CPYTHON_LIMIT - ts->CPYTHON_REMAINING;
+    *running = NULL;
+    ts->CPYTHON_REMAINING += used;
+#if CPYTHON_COUNTS_C_CALLS              /* how many there are, a release may change: a new thread has all of them */
+    PyThreadState *fresh = PyThreadState_New(ts->interp);
+    int used_c = fresh ? fresh->c_recursion_remaining - ts->c_recursion_remaining : 0;
+    if (fresh) {
+        PyThreadState_Clear(fresh);
+        PyThreadState_Delete(fresh);
+    }
+    ts->c_recursion_remaining += used_c;
+#endif
+    int result = func(arg);
+#if CPYTHON_COUNTS_C_CALLS
+    ts->c_recursion_remaining -= used_c;
+#endif
+    *running = below;
+    ts->CPYTHON_REMAINING -= used;
+    return result;
+}
+
+#endif

@@ -1,0 +1,267 @@
+#include "threads.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#define MAX_OPEN 1024                   /* OPEN records of a block: the innermost frames */
+#define RECENT 4096                     /* logs found by their thread state without a search; a power of two */
+#define CAPSULE "panopticon.log"
+
+struct rec_threads rec_threads;
+
+static struct {
+    void (*give_up)(void);
+    PyObject *capsule, *threading, *active;     /* interned names */
+    struct rec_log *recent[RECENT];
+} threads;
+
+/* ---- the stack as it is ---- */
+
+cpython_frame *rec_threads_recorded_from(cpython_frame *f, uint64_t *mark)
+{
+    for (; f; f = f->previous) {
+        if (cpython_is_incomplete(f) || cpython_is_delegating(f))
+            continue;
+        *mark = rec_functions_mark(f);
+        if (*mark && !(rec_mark_flags(*mark) & REC_MARK_EXCLUDED))
+            return f;
+    }
+    return NULL;
+}
+
+uint32_t rec_threads_count_recorded(cpython_frame *f)
+{
+    uint64_t mark;
+    uint32_t n = 0;
+    while ((f = rec_threads_recorded_from(f, &mark))) {
+        f = f->previous;
+        n++;
+    }
+    return n;
+}
+
+void rec_threads_give_up(void)
+{
+    rec_threads.is_active = false;
+    rec_current = &rec_log_nobody;
+    threads.give_up();
+}
+
+bool rec_threads_turn(PyThreadState *ts, struct rec_log *log, uint16_t flags, struct rec_open_frame inner)
+{
+    static struct rec_open_frame open[MAX_OPEN];            /* innermost first; guarded by the GIL */
+    uint32_t n = 0;
+    uint64_t mark;
+    if (inner.function)
+        open[n++] = inner;
+    cpython_frame *f = cpython_running(ts);
+    for (; n < MAX_OPEN && (f = rec_threads_recorded_from(f, &mark)); f = f->previous)
+        open[n++] = (struct rec_open_frame){ cpython_is_continuable(f) ? rec_identity(f) : 0, (uint32_t)mark };
+    if (n == MAX_OPEN && rec_threads_recorded_from(f, &mark))
+        flags |= PNR_BLOCK_DEEPER;
+    if (!rec_log_turn(log, flags, n)) {
+        rec_log_lose(1);
+        rec_threads_give_up();
+        return false;
+    }
+    while (n--)
+        rec_log_store(log, 0, PNR_OPEN, open[n].frame, open[n].function);
+    return true;
+}
+
+void rec_threads_append_after_turn(PyThreadState *ts, struct rec_log *log, enum pnr_kind kind,
+                                   struct rec_open_frame about, struct rec_open_frame inner)
+{
+    if (rec_threads_turn(ts, log, 0, inner))
+        rec_log_store(log, rec_clock_ticks() - log->base, kind, about.frame, about.function);
+}
+
+/* ---- threads ---- */
+
+/* The value of an attribute, without the type's own __getattribute__. Owned, or NULL without exception. */
+static PyObject *plain_attribute(PyObject *object, const char *name)
+{
+    PyObject *key = PyUnicode_InternFromString(name);
+    PyObject *value = key ? PyObject_GenericGetAttr(object, key) : NULL;
+    Py_XDECREF(key);
+    if (!value)
+        PyErr_Clear();
+    return value;
+}
+
+/* threading._active[ts->thread_id]. Borrowed, or NULL. */
+static PyObject *thread_object(const PyThreadState *ts)
+{
+    PyObject *modules = PySys_GetObject("modules");     /* all borrowed */
+    PyObject *module = modules && PyDict_Check(modules) ? cpython_lookup(modules, threads.threading) : NULL;
+    PyObject *active = module && PyModule_Check(module) ?
+        cpython_lookup(PyModule_GetDict(module), threads.active) : NULL;
+    PyObject *id = active && PyDict_Check(active) ? PyLong_FromUnsignedLong(ts->thread_id) : NULL;
+    PyObject *thread = id ? PyDict_GetItem(active, id) : NULL;
+    Py_XDECREF(id);
+    return thread;
+}
+
+/* Writes the name of a threading.Thread, or that it has none. */
+static void write_name_of(const struct rec_log *log, PyObject *thread)
+{
+    PyObject *owned, *name = plain_attribute(thread, "_name");
+    if (name && PyUnicode_Check(name)) {
+        rec_log_rename(log, rec_functions_text(name, &owned));
+        Py_XDECREF(owned);
+    }
+    Py_XDECREF(name);
+}
+
+static bool is_log_of(const struct rec_log *log, const PyThreadState *ts)
+{
+    return log->owner == ts && log->owner_id == ts->id;         /* an address is used again, an id is not */
+}
+
+struct rec_log *rec_threads_find(const PyThreadState *ts)
+{
+    struct rec_log **recent = &threads.recent[(uintptr_t)ts / 64 % RECENT];
+    if (*recent && is_log_of(*recent, ts))
+        return *recent;
+    for (struct rec_log *log = rec_log_newest(); log; log = log->older)
+        if (is_log_of(log, ts))
+            return *recent = log;
+    return NULL;
+}
+
+bool rec_threads_tell_left(struct rec_log *log, uint32_t present)
+{
+    uint64_t ticks = rec_clock_ticks() - log->base;
+    if (log->base_depth <= present)
+        return true;
+    if (!rec_log_has_room(log, ticks))
+        return false;
+    rec_log_store(log, ticks, PNR_LEFT, 0, log->base_depth - present);
+    log->base_depth = present;
+    return true;
+}
+
+/* Runs when the thread state is cleared, the only sign of a thread's end that comes in time. What is cleared after
+ * it (thread-local objects) can still run Python code, so the log ends only when the thread state is gone.
+ * An interpreter that ends clears those of daemon threads, which stop where they are, and last its own: no more events
+ * then, and rec_log_stop ends the logs. */
+static void thread_ended(PyObject *capsule)
+{
+    struct rec_log *log = PyCapsule_GetPointer(capsule, CAPSULE);
+    if (!rec_threads.is_active || (uintptr_t)PyCapsule_GetContext(capsule) != rec_functions.session)
+        return;
+    if (cpython_is_finalizing() && log->owner == PyThreadState_Get()) {
+        rec_threads_give_up();
+        return;
+    }
+    log->is_ending = true;
+    rec_threads.n_ending++;
+    if (!cpython_is_finalizing())
+        rec_threads_tell_left(log, 0);
+    rec_current = &rec_log_nobody;
+}
+
+void rec_threads_end_logs(void)
+{
+    for (struct rec_log *log = rec_log_newest(), *older; log; log = older) {
+        older = log->older;
+        PyThreadState *ts = log->is_ending ? PyInterpreterState_ThreadHead(rec_threads.interp) : NULL;
+        while (ts && !is_log_of(log, ts))
+            ts = PyThreadState_Next(ts);
+        if (!log->is_ending || ts)
+            continue;
+        memset(threads.recent, 0, sizeof threads.recent);
+        rec_log_end(log);
+        rec_threads.n_ending--;
+    }
+}
+
+/* Hangs the log's end on the thread state. No garbage collection meanwhile: it could run Python code here. */
+static void watch_end(PyThreadState *ts, struct rec_log *log)
+{
+    int was_enabled = PyGC_Disable();
+    if (!ts->dict)
+        ts->dict = PyDict_New();
+    PyObject *capsule = PyCapsule_New(log, CAPSULE, NULL);
+    if (!capsule || !ts->dict || PyCapsule_SetContext(capsule, (void *)(uintptr_t)rec_functions.session) != 0 ||
+        PyDict_SetItem(ts->dict, threads.capsule, capsule) != 0 ||
+        PyCapsule_SetDestructor(capsule, thread_ended) != 0)
+        PyErr_Clear();                  /* its chunk is then put when others need it, or at the end */
+    Py_XDECREF(capsule);
+    if (was_enabled)
+        PyGC_Enable();
+}
+
+struct rec_log *rec_threads_new(PyThreadState *ts)
+{
+    bool is_main = ts->native_thread_id == (unsigned long)getpid();
+    const char *name = is_main ? "MainThread" : "";
+    PyObject *type, *value, *traceback;
+    if (rec_threads.n_ending)                /* not earlier: it takes a look at all threads */
+        rec_threads_end_logs();
+    struct rec_log *log = rec_log_new(ts, (uint32_t)ts->native_thread_id,
+                                      (struct pnr_string){ name, (uint32_t)strlen(name) });
+    if (!log) {
+        rec_log_lose(1);
+        return NULL;
+    }
+    log->owner_id = ts->id;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *thread = thread_object(ts);
+    if (thread)
+        write_name_of(log, thread);
+    watch_end(ts, log);
+    PyErr_Restore(type, value, traceback);
+    return log;
+}
+
+void rec_threads_note_name(PyThreadState *ts, const cpython_frame *f, struct rec_log *log)
+{
+    PyObject *thread = cpython_argument(f, 0), *owned;
+    if (!thread)
+        return;
+    if (cpython_code(f)->co_argcount == 1) {
+        log->native_id = (uint32_t)ts->native_thread_id;    /* so far it can be that of the thread that made it */
+        write_name_of(log, thread);
+        return;
+    }
+    PyObject *name = cpython_argument(f, 1), *id = plain_attribute(thread, "_ident");
+    if (name && PyUnicode_Check(name) && id && PyLong_Check(id)) {
+        unsigned long ident = PyLong_AsUnsignedLong(id);
+        for (PyThreadState *t = PyInterpreterState_ThreadHead(ts->interp); t; t = PyThreadState_Next(t)) {
+            struct rec_log *named = t->thread_id == ident ? rec_threads_find(t) : NULL;
+            if (named) {
+                rec_log_rename(named, rec_functions_text(name, &owned));
+                Py_XDECREF(owned);
+            }
+        }
+        PyErr_Clear();
+    }
+    Py_XDECREF(id);
+}
+
+void rec_threads_refresh_name(const PyThreadState *ts, const struct rec_log *log)
+{
+    PyObject *thread = thread_object(ts);
+    if (thread)
+        write_name_of(log, thread);
+}
+
+/* ---- interface ---- */
+
+int rec_threads_init(void)
+{
+    threads.capsule = PyUnicode_InternFromString(CAPSULE);
+    threads.threading = PyUnicode_InternFromString("threading");
+    threads.active = PyUnicode_InternFromString("_active");
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+void rec_threads_start(PyInterpreterState *interp, void (*give_up)(void))
+{
+    memset(threads.recent, 0, sizeof threads.recent);
+    threads.give_up = give_up;
+    rec_threads.interp = interp;
+    rec_threads.n_ending = 0;
+    rec_threads.is_active = true;
+}

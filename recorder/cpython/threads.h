@@ -1,0 +1,88 @@
+/* Threads: which log belongs to a thread state, its names and its end; and the stack of a thread as it is, which each
+ * block opens with. All functions are called with the GIL; none runs Python code.
+ *
+ *     rec_threads_init                    once a process
+ *         rec_threads_start               a recording begins
+ *             rec_threads_new             a thread's first event
+ *             rec_threads_append          an event
+ *         rec_threads_stop */
+#ifndef REC_THREADS_H
+#define REC_THREADS_H
+
+#include "functions.h"
+
+#include "../log.h"
+
+/* A frame that is on no stack yet, or no more; function 0 = none. */
+struct rec_open_frame {
+    uint64_t frame;
+    uint32_t function;
+};
+static const struct rec_open_frame rec_no_frame;
+
+struct rec_threads {
+    bool is_active;
+    PyInterpreterState *interp;         /* that is recorded */
+    uint32_t n_ending;                  /* logs whose thread is being cleared */
+};
+extern struct rec_threads rec_threads;
+
+/* Returns 0, or -1 with an exception set. */
+int rec_threads_init(void);
+
+/* give_up: called when nothing can be kept any more, so that no more events come. */
+void rec_threads_start(PyInterpreterState *interp, void (*give_up)(void));
+
+/* Nothing more is recorded, whatever still comes. Calls give_up. */
+void rec_threads_give_up(void);
+
+/* Ends the logs of thread states that are gone. */
+void rec_threads_end_logs(void);
+
+/* The log of a thread state, or NULL. */
+struct rec_log *rec_threads_find(const PyThreadState *ts);
+
+/* A log for a thread that had none, without chunk. NULL when out of memory: its events are lost, and counted. */
+struct rec_log *rec_threads_new(PyThreadState *ts);
+
+/* Tells how many frames of the log's base (engine_frame.c) are gone when only `present` are still there. Returns false
+ * when there was no room. */
+bool rec_threads_tell_left(struct rec_log *log, uint32_t present);
+
+/* Reads the name of a thread once more. */
+void rec_threads_refresh_name(const PyThreadState *ts, const struct rec_log *log);
+
+/* At the entry of a function that names a thread (REC_MARK_NAMES): the present one, or the one whose name is being
+ * set. */
+void rec_threads_note_name(PyThreadState *ts, const cpython_frame *f, struct rec_log *log);
+
+/* The identity of a continuable frame in a record. */
+static inline uint64_t rec_identity(const cpython_frame *f)
+{
+    return (uint64_t)(uintptr_t)f >> 4 & ((UINT64_C(1) << PNR_FRAME_BITS) - 1);
+}
+
+/* The next frame outwards, this one included, that is recorded; NULL when there is none. */
+cpython_frame *rec_threads_recorded_from(cpython_frame *f, uint64_t *mark);
+
+uint32_t rec_threads_count_recorded(cpython_frame *f);
+
+/* Takes a new chunk, which begins with the stack. inner: the frame that is about to be left, or below which a gap
+ * lies, which is not on the interpreter's stack. */
+bool rec_threads_turn(PyThreadState *ts, struct rec_log *log, uint16_t flags, struct rec_open_frame inner);
+
+void rec_threads_append_after_turn(PyThreadState *ts, struct rec_log *log, enum pnr_kind kind,
+                                   struct rec_open_frame about, struct rec_open_frame inner);
+
+/* Appends a record. inner: as for a turn. */
+static inline void rec_threads_append(PyThreadState *ts, struct rec_log *log, enum pnr_kind kind,
+                                      struct rec_open_frame about, struct rec_open_frame inner)
+{
+    uint64_t ticks = rec_clock_ticks() - log->base;
+    if (likely(rec_log_has_room(log, ticks)))
+        rec_log_store(log, ticks, kind, about.frame, about.function);
+    else
+        rec_threads_append_after_turn(ts, log, kind, about, inner);
+}
+
+#endif
