@@ -6,7 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "file.h"
@@ -15,6 +17,7 @@
 #define OPEN_FILES 16                   /* descriptors that the thread files use at most */
 #define FIRST_INSTANT_NS 10000000       /* the live mapping's instant is renewed after 10 ms, 20 ms, ... 1 s */
 #define LAST_INSTANT_NS 1000000000
+#define PAUSE_NS 10000000               /* how long the thread stays away around a fork */
 #define THREAD_STACK (256 * 1024)
 
 struct rec_stream {
@@ -34,14 +37,17 @@ static struct {
     char process_path[PATH_MAX];
     struct pnr_live live;
     pthread_t thread;
+    _Atomic pid_t thread_id;            /* 0 before the thread has told it */
     /* `lock` guards the two lists and the counts; `io` the files, streams' n_written and their ends. */
     pthread_mutex_t lock, io;
+    pthread_mutex_t presence;           /* of the thread: held while it is sent away or fetched */
     pthread_cond_t work, idle, turn;    /* something queued; a chunk became free; a block was written */
     struct chunk chunks[REC_DRAIN_CHUNKS];
     int free[REC_DRAIN_CHUNKS], n_free; /* last in, first out: the warmest */
     int queue[REC_DRAIN_CHUNKS], n_queued, queue_at;
     int n_in_work;
-    bool is_stopping;
+    bool is_stopping, is_pausing;
+    uint64_t paused_ns;                 /* when the thread was sent away; 0: it is there */
     _Atomic bool has_failed;
     struct rec_drain_totals totals;
     struct pnr_block_coder *coder, *helper;     /* the drain's, and that of a thread that found no free chunk */
@@ -192,8 +198,9 @@ static void *run(void *unused)
 {
     long wait_ns = FIRST_INSTANT_NS;
     (void)unused;
+    atomic_store(&drain.thread_id, (pid_t)syscall(SYS_gettid));
     pthread_mutex_lock(&drain.lock);
-    while (drain.n_queued || !drain.is_stopping) {
+    while (!drain.is_pausing && (drain.n_queued || !drain.is_stopping)) {
         if (drain.n_queued)
             work_once(drain.coder);
         else
@@ -220,6 +227,15 @@ static int start_thread(void)
     return code;
 }
 
+/* Returns when the kernel counts the thread no more, which it does for some microseconds after a join. */
+static void wait_until_gone(pid_t thread)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%ld", (long)thread);
+    for (int i = 0; i < 200 && access(path, F_OK) == 0; i++)
+        usleep(50);
+}
+
 /* ---- interface ---- */
 
 /* The locks are made anew at each start: in a forked child they are in whatever state the fork found them. */
@@ -230,6 +246,7 @@ static void init_locks(void)
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_mutex_init(&drain.lock, NULL);
     pthread_mutex_init(&drain.io, NULL);
+    pthread_mutex_init(&drain.presence, NULL);
     pthread_cond_init(&drain.work, &attr);
     pthread_cond_init(&drain.idle, NULL);
     pthread_cond_init(&drain.turn, NULL);
@@ -341,6 +358,33 @@ void rec_drain_give_back(int chunk)
     pthread_mutex_unlock(&drain.lock);
 }
 
+void rec_drain_pause(void)
+{
+    pthread_mutex_lock(&drain.presence);
+    if (!drain.paused_ns) {
+        pthread_mutex_lock(&drain.lock);
+        drain.is_pausing = true;
+        pthread_cond_signal(&drain.work);
+        pthread_mutex_unlock(&drain.lock);
+        pthread_join(drain.thread, NULL);
+        wait_until_gone(atomic_load(&drain.thread_id));
+        drain.is_pausing = false;
+    }
+    drain.paused_ns = rec_clock_instant().monotonic_ns;
+    pthread_mutex_unlock(&drain.presence);
+}
+
+bool rec_drain_resume(void)
+{
+    if (!drain.paused_ns)
+        return true;
+    pthread_mutex_lock(&drain.presence);
+    if (drain.paused_ns && rec_clock_instant().monotonic_ns - drain.paused_ns >= PAUSE_NS && start_thread() == 0)
+        drain.paused_ns = 0;
+    pthread_mutex_unlock(&drain.presence);
+    return !drain.paused_ns;
+}
+
 bool rec_drain_has_failed(void)
 {
     return atomic_load_explicit(&drain.has_failed, memory_order_relaxed);
@@ -351,8 +395,11 @@ void rec_drain_stop(struct rec_drain_totals *totals)
     pthread_mutex_lock(&drain.lock);
     drain.is_stopping = true;
     pthread_cond_signal(&drain.work);
+    while (drain.paused_ns && drain.n_queued)
+        work_once(drain.helper);
     pthread_mutex_unlock(&drain.lock);
-    pthread_join(drain.thread, NULL);
+    if (!drain.paused_ns)
+        pthread_join(drain.thread, NULL);
     for (int i = 0; i < OPEN_FILES; i++)
         if (drain.open[i])
             rec_file_release(&drain.open[i]->file);

@@ -56,6 +56,13 @@ void rec_drain_put(int chunk, uint32_t n, struct pnr_instant end, uint16_t flags
 /* Gives back a chunk in which no record stands; its block's number is used again. */
 void rec_drain_give_back(int chunk);
 
+/* Sends the thread away, so that a fork finds a process with no thread but its own: from CPython 3.12 on os.fork warns
+ * where there are more. Meanwhile chunks are encoded by those who find no free one. */
+void rec_drain_pause(void);
+
+/* Fetches the thread again, some time after the last pause. Returns whether it is there. */
+bool rec_drain_resume(void);
+
 /* True once a write has failed. */
 bool rec_drain_has_failed(void);
 

@@ -174,7 +174,7 @@ static struct rec_log *catch_up(PyThreadState *ts, struct rec_open_frame leaving
     bool is_new = !log;
     if (is_new && !(log = rec_threads_new(ts)))
         return NULL;
-    rec_current = log->is_ending ? &rec_log_nobody : log;
+    rec_current = log->is_ending || !rec_drain_resume() ? &rec_log_nobody : log;
     if (is_new || log->epoch != engine.epoch) {
         if (!adopt(ts, log, is_new ? 0 : PNR_BLOCK_RESYNC, leaving))
             return NULL;
@@ -193,9 +193,19 @@ static struct rec_log *catch_up(PyThreadState *ts, struct rec_open_frame leaving
  * Python function calls is no evaluation of its own: its units are given back. One that C code calls is: it keeps them.
  * The two are told apart by what the units are: those inside of the caller's evaluation, or fewer. */
 #if CPYTHON_COUNTS_C_CALLS
-static __attribute__((noinline)) PyObject *evaluate_from_c(PyThreadState *ts, cpython_frame *f, int throwflag)
+static PyObject *evaluate_with_units(PyThreadState *ts, cpython_frame *f, int throwflag, int given)
 {
-    struct rec_log *log = rec_current;
+    ts->c_recursion_remaining += given;
+    PyObject *result = engine.evaluate(ts, f, throwflag);
+    ts->c_recursion_remaining -= given;
+    return result;
+}
+
+static __attribute__((noinline)) PyObject *evaluate_from_c(PyThreadState *ts, cpython_frame *f, int throwflag,
+                                                          struct rec_log *log)
+{
+    if (log->units == ts->c_recursion_remaining + 1 && cpython_is_sending(ts, f))
+        return evaluate_with_units(ts, f, throwflag, CPYTHON_EVALUATION_UNITS + 1);
     int outside = log->units;
     log->units = ts->c_recursion_remaining - CPYTHON_EVALUATION_UNITS;
     PyObject *result = engine.evaluate(ts, f, throwflag);
@@ -205,17 +215,14 @@ static __attribute__((noinline)) PyObject *evaluate_from_c(PyThreadState *ts, cp
     return result;
 }
 
-static inline PyObject *evaluate(PyThreadState *ts, cpython_frame *f, int throwflag, const struct rec_log *log)
+static inline PyObject *evaluate(PyThreadState *ts, cpython_frame *f, int throwflag, struct rec_log *log)
 {
-    if (unlikely(log->units != ts->c_recursion_remaining) || unlikely(!cpython_is_inlining(ts)))
-        return evaluate_from_c(ts, f, throwflag);
-    ts->c_recursion_remaining += CPYTHON_EVALUATION_UNITS;
-    PyObject *result = engine.evaluate(ts, f, throwflag);
-    ts->c_recursion_remaining -= CPYTHON_EVALUATION_UNITS;
-    return result;
+    if (unlikely(log->units != ts->c_recursion_remaining) || unlikely(!cpython_is_inlining(ts, f)))
+        return evaluate_from_c(ts, f, throwflag, log);
+    return evaluate_with_units(ts, f, throwflag, CPYTHON_EVALUATION_UNITS);
 }
 #else
-static inline PyObject *evaluate(PyThreadState *ts, cpython_frame *f, int throwflag, const struct rec_log *log)
+static inline PyObject *evaluate(PyThreadState *ts, cpython_frame *f, int throwflag, struct rec_log *log)
 {
     (void)log;
     return engine.evaluate(ts, f, throwflag);

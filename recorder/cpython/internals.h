@@ -315,14 +315,15 @@ static inline bool cpython_is_delegating(const cpython_frame *f)
 
 #define CPYTHON_EVALUATION_UNITS 2
 
-/* True when the interpreter without a hook would run the call of the running frame inside its own evaluation, if
- * nothing but the interpreter is between the two. The places that it makes so only after a while (subscription,
- * attributes, iteration) count as made so. */
-static inline bool cpython_is_inlining(const PyThreadState *ts)
+/* True when the interpreter without a hook would run this frame inside the evaluation of the running one that calls
+ * it, if nothing but the interpreter is between the two. What it does so only when the place has become hot
+ * (subscription, properties, iteration) counts as hot: under a hook the places do not become it. */
+static inline bool cpython_is_inlining(const PyThreadState *ts, const cpython_frame *f)
 {
     static const bool inlines[256] = {
-        [CALL] = true, [CALL_FUNCTION_EX] = true, [SEND] = true, [SEND_GEN] = true, [FOR_ITER_GEN] = true,
-        [BINARY_SUBSCR_GETITEM] = true, [LOAD_ATTR_PROPERTY] = true, [LOAD_ATTR_GETATTRIBUTE_OVERRIDDEN] = true,
+        [CALL] = true, [CALL_FUNCTION_EX] = true, [SEND] = true, [SEND_GEN] = true, [FOR_ITER] = true,
+        [FOR_ITER_GEN] = true, [BINARY_SUBSCR] = true, [BINARY_SUBSCR_GETITEM] = true,
+        [LOAD_ATTR_PROPERTY] = true, [LOAD_ATTR_GETATTRIBUTE_OVERRIDDEN] = true,
         [CALL_PY_EXACT_ARGS] = true, [CALL_BOUND_METHOD_EXACT_ARGS] = true,
         [INSTRUMENTED_CALL] = true, [INSTRUMENTED_CALL_FUNCTION_EX] = true, [INSTRUMENTED_LINE] = true,
         [INSTRUMENTED_INSTRUCTION] = true,
@@ -333,8 +334,22 @@ static inline bool cpython_is_inlining(const PyThreadState *ts)
         [CALL_PY_WITH_DEFAULTS] = true,
 #endif
     };
-    const cpython_frame *f = cpython_running(ts);
-    return f && inlines[cpython_opcode(cpython_instruction(f))];
+    const cpython_frame *caller = cpython_running(ts);
+    int opcode = caller ? cpython_opcode(cpython_instruction(caller)) : 0;
+    if (unlikely(opcode == LOAD_ATTR)) {        /* a property, where nothing comes before it */
+        const PyObject *self = f->localsplus[0];
+        return self && Py_TYPE(self)->tp_getattro == PyObject_GenericGetAttr;
+    }
+    return inlines[opcode];
+}
+
+/* True when the running frame awaits or delegates to this one. With a hook 3.12 does that by a call of the method send
+ * where the frame is a coroutine's. */
+static inline bool cpython_is_sending(const PyThreadState *ts, const cpython_frame *f)
+{
+    const cpython_frame *caller = cpython_running(ts);
+    int opcode = caller ? cpython_opcode(cpython_instruction(caller)) : 0;
+    return (opcode == SEND || opcode == SEND_GEN) && cpython_is_continuable(f);
 }
 
 /* After a frame was left by an exception: it had failed before it began, at a recursion limit (Python/ceval.c,

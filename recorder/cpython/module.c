@@ -217,9 +217,17 @@ static void end_with_process(void)
                    totals.n_events, totals.n_threads, totals.n_threads == 1 ? "" : "s", totals.n_lost);
 }
 
+static void prepare_fork(void)
+{
+    if (module.is_recording)
+        rec_drain_pause();
+}
+
+/* The next event sees to it that the drain goes on. */
 static void count_fork(void)
 {
     module.forks++;
+    rec_current = &rec_log_nobody;
 }
 
 static void forget_recording(void)
@@ -416,7 +424,7 @@ PyMODINIT_FUNC PyInit__recorder(void)
         if (find_own_folder() != 0 || rec_engine_init(module.own) != 0)
             return NULL;
         rec_clock_init();
-        if (Py_AtExit(end_with_process) != 0 || pthread_atfork(NULL, count_fork, forget_recording) != 0) {
+        if (Py_AtExit(end_with_process) != 0 || pthread_atfork(prepare_fork, count_fork, forget_recording) != 0) {
             PyErr_SetString(PyExc_RuntimeError, "panopticon: no place left to be called at exit or fork");
             return NULL;
         }

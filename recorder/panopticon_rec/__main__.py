@@ -110,7 +110,7 @@ def set_up_as_main(kind, target, argv):
                 os.path.dirname(os.path.realpath(target))
         elif kind != MODULE:
             sys.path[0] = ""
-    unload()
+    unload(["linecache"] if kind == COMMAND and sys.version_info >= (3, 13) else [])
     main = type(sys)("__main__")
     import builtins
     main.__dict__.update(__loader__=BuiltinImporter, __annotations__={}, __builtins__=builtins)
@@ -128,13 +128,34 @@ def is_importable(path):
     return False
 
 
-def unload():
+def prepare_command(command):
+    """What the interpreter does with the text behind -c before it runs it: from 3.14 on it takes the indentation away that
+    all lines share; from 3.13 on tracebacks show its lines, for which it has linecache (Modules/main.c,
+    pymain_run_command)."""
+    if sys.version_info >= (3, 14):
+        import textwrap
+        command = textwrap.dedent(command)
+    if sys.version_info >= (3, 13):
+        import linecache
+        import warnings
+        with warnings.catch_warnings():         # of the compiler, which will tell them again
+            warnings.simplefilter("ignore")
+            try:
+                code = compile(command, "<string>", "exec")
+                key = code if hasattr(linecache, "_interactive_cache") else "<string>"      # 3.13.0
+                linecache._register_code(key, command, "<string>")
+            except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
+                pass                            # which will be told again
+    return command
+
+
+def unload(but=()):
     """Takes out of sys.modules what was loaded for us, by -m too: the program finds the modules that it would find
     without us, and its own imports are in the capture. The last module that any program has is site, or __main__ where
     there is no site (-S)."""
     last = "site" if "site" in LOADED_BEFORE else "__main__"
     for name in [*LOADED_BEFORE[LOADED_BEFORE.index(last) + 1:], *(set(sys.modules) - set(LOADED_BEFORE))]:
-        if name.partition(".")[0] != "panopticon_rec":
+        if name.partition(".")[0] != "panopticon_rec" and name not in but:
             sys.modules.pop(name, None)
 
 
@@ -153,6 +174,8 @@ def main():
     argv = [*(flag or [target]), *arguments]
     if kind == FILE:
         target = absolute(target)
+    elif kind == COMMAND:
+        target = prepare_command(target)
     set_up_as_main(kind, target, argv)
     _recorder.at_exit(not args.quiet, converter, output)
     try:

@@ -382,7 +382,8 @@ class Marks(e2e.EndToEnd):
                     returns()
             def returns(): pass
             def closed():
-                yield 1
+                try: yield 1
+                finally: pass
             catches()
             try: passes()
             except LookupError: pass
@@ -430,7 +431,7 @@ class Marks(e2e.EndToEnd):
             def decorated(): pass
             class Class:
                 def method(self):
-                    return [inner() for _ in range(1)]
+                    return list(inner() for _ in range(1))
             inner = lambda: 1
             decorated()
             Class().method()
@@ -439,7 +440,7 @@ class Marks(e2e.EndToEnd):
         found = {one.function.name: one.function.src for one in trace.of(app)}
         self.assertEqual(found, {"__main__.<module>": f"{app}:1", "__main__.decorated": f"{app}:2",
                                  "__main__.Class": f"{app}:4", "__main__.Class.method": f"{app}:5",
-                                 "__main__.Class.method.<locals>.<listcomp>": f"{app}:6",
+                                 "__main__.Class.method.<locals>.<genexpr>": f"{app}:6",
                                  "__main__.<lambda>": f"{app}:7"})
 
     def test_times(self):

@@ -152,9 +152,11 @@ class Deep(e2e.EndToEnd):
             sys.setrecursionlimit(100_000)
             def count():
                 k = 0
-                while True:
-                    k += 1
-                    yield k
+                try:
+                    while True:
+                        k += 1
+                        yield k
+                finally: pass
             def f(n):
                 return f(n - 1) if n else next(one)
             one = count()

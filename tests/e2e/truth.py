@@ -19,8 +19,6 @@ nothing imported, nothing called. What the notes mean is worked out when the pro
   and its caller is the frame's caller, which still stands at the same instruction. So may be what that calls next.
 - From CPython 3.13 on close() of a generator or coroutine that stands in no try block does not run it, but for the
   profiler's sake: its code is instrumented, and then close() throws into it.
-- CPython 3.14 does not tell that a generator which is thrown at by close() or throw() is left, when that ends it in the
-  midst of a delegation. That it was is seen when a frame below it calls or is left.
 """
 
 import importlib    # as python3 -m does; it renames its own innermost modules
@@ -98,18 +96,11 @@ class Story:
         self.slices.append([function, thread, stack[-1][1] if stack else -1, life, others])
         stack.append((frame, len(self.slices) - 1))
 
-    def settle(self, stack, frame):
-        """The frames above this one have been left."""
-        if sys.version_info >= (3, 14) and any(address == frame for address, _ in stack):
-            while stack[-1][0] != frame:
-                stack.pop()
-
     def enter_unseen(self, stack, thread, frame):
         self.enter(stack, thread, frame, *self.lives[frame])
 
     def tell(self, event, thread, frame, code, at, module, caller, caller_continues, caller_at):
         stack = self.stacks.setdefault(thread, [])
-        self.settle(stack, frame if event == "return" else caller)
         top = stack[-1][0] if stack else None
         if event == "close":
             self.closing[thread] = code, at
