@@ -257,11 +257,14 @@ static const struct text *prepare(struct trace_json *trace, uint32_t function, c
         return NULL;
     char *to = put_slice_head(bytes, symbol, function);
     text->head_size = (uint32_t)(to - bytes);
-    to = PUT(to, ",\"args\":{\"src\":\"");
-    to = put_string(to, symbol->file);
-    *to++ = ':';
-    to = put_number(to, symbol->line);
-    *to++ = '"';
+    to = PUT(to, ",\"args\":{");
+    if (symbol->file.size) {            /* a C function has none */
+        to = PUT(to, "\"src\":\"");
+        to = put_string(to, symbol->file);
+        *to++ = ':';
+        to = put_number(to, symbol->line);
+        *to++ = '"';
+    }
     text->tail_size = (uint32_t)(to - bytes) - text->head_size;
     char *fitting = realloc(bytes, (size_t)(to - bytes));
     text->bytes = fitting ? fitting : bytes;
@@ -330,7 +333,7 @@ static void slice_event(struct sink *sink, const struct slice *slice)
         to = put(to, text->bytes + text->head_size, text->tail_size);
     else
         to = PUT(to, ",\"args\":{");
-    done(trace, put_marks(to, slice->marks, !text));
+    done(trace, put_marks(to, slice->marks, !text || !symbol->file.size));
 }
 
 static void instant_event(struct sink *sink, uint32_t thread, uint64_t ns, const char *text)

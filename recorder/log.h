@@ -39,6 +39,7 @@ struct rec_log {
     uint32_t native_id;
     uint32_t base_depth;                /* the engine's */
     uint32_t epoch;                     /* the engine's */
+    uint32_t depth, c_depth;            /* the monitoring engine's: frames that are open; C calls that are */
     uint64_t owner_id;                  /* the engine's */
     bool is_ending;                     /* the engine's */
     struct rec_log *newer, *older;      /* the list of all logs */

@@ -1,6 +1,5 @@
 /* An engine: where events come from. It sees every Python function that is entered and left and appends records
- * to the log. All functions are called with the GIL, but for rec_engine_forked. Which engine this is decides
- * the file that is built: engine_frame.c. */
+ * to the log. All functions are called with the GIL, but for `forked`. */
 #ifndef REC_ENGINE_H
 #define REC_ENGINE_H
 
@@ -8,20 +7,24 @@
 #include <Python.h>
 #include <stdbool.h>
 
-/* For the fact "engine". */
-extern const char rec_engine_name[];
+struct rec_engine {
+    const char *name;                   /* for the fact "engine" */
 
-/* Once an interpreter. own: prefix of the files whose functions are never recorded; borrowed for ever. Returns 0, or
- * -1 with an exception set. */
+    /* Begins to record all threads of this interpreter: the log has been started. Frames that are open now are shown
+     * as opened before. Returns 0, or -1 with an exception set. */
+    int (*start)(void);
+
+    /* Ends it; the log may then be stopped. is_finalized: the interpreter is gone, nothing of it is touched. Returns
+     * false when another tool stood in the way, so that calls may be missing. */
+    bool (*stop)(bool is_finalized);
+};
+
+/* NULL where this Python does not have it. */
+extern const struct rec_engine *const rec_engine_frame, *const rec_engine_monitoring;
+
+/* Once a process. own: prefix of the files whose functions are never recorded; borrowed for ever. Returns 0, or -1 with
+ * an exception set. */
 int rec_engine_init(const char *own);
-
-/* Begins to record all threads of this interpreter: the log has been started. Frames that are open now are shown
- * as opened before. Returns 0, or -1 with an exception set. */
-int rec_engine_start(void);
-
-/* Ends it; the log may then be stopped. is_finalized: the interpreter is gone, nothing of it is touched. Returns
- * false when another tool's frame hook stood in the way, so that calls may be missing. */
-bool rec_engine_stop(bool is_finalized);
 
 /* In a forked child: recording ends without a record. */
 void rec_engine_forked(void);

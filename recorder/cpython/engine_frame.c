@@ -25,8 +25,6 @@
 
 #include "engine.h"
 
-const char rec_engine_name[] = "frame";
-
 #define STACK_SHARE 4                   /* the hook uses at most this part of a thread's C stack ... */
 #define STACK_MOST (16 << 20)           /* ... and at most this, where the stack is said to be endless */
 #define STACK_UNKNOWN (64 << 10)        /* used where the bounds cannot be had */
@@ -143,7 +141,7 @@ static bool is_between(const struct rec_log *log, uintptr_t evaluation)
 static bool adopt(PyThreadState *ts, struct rec_log *log, uint16_t flags, struct rec_open_frame leaving)
 {
     log->epoch = engine.epoch;
-    if (!rec_threads_turn(ts, log, flags, leaving))
+    if (!rec_threads_turn(log, flags, cpython_running(ts), leaving))
         return false;
     log->base_depth = rec_threads_count_recorded(cpython_running(ts));  /* the frame being left: exit record next */
     return true;
@@ -155,7 +153,7 @@ static void sync_base(PyThreadState *ts, struct rec_log *log, struct rec_open_fr
     uint32_t depth = rec_threads_count_recorded(cpython_running(ts));
     uint32_t present = leaving.function && log->base_depth > depth ? depth + 1 : depth;
     if (!rec_threads_tell_left(log, present))
-        rec_threads_turn(ts, log, 0, leaving);      /* its OPEN records tell it */
+        rec_threads_turn(log, 0, cpython_running(ts), leaving);      /* its OPEN records tell it */
     log->base_depth = depth;
     set_floor(ts, log);
 }
@@ -432,21 +430,19 @@ static void unhook(void)
         _PyInterpreterState_SetEvalFrameFunc(rec_threads.interp, engine.evaluate);
 }
 
-int rec_engine_init(const char *own)
-{
-    engine.evaluate = _PyEval_EvalFrameDefault;
-#if CPYTHON_INLINES_GETITEM
-    if (!(engine.getitem = PyUnicode_InternFromString("__getitem__")))
-        return -1;
-#elif CPYTHON_INLINES_INIT
-    engine.type_new = PyType_Type.tp_new;
-#endif
-    return rec_functions_init(own) != 0 || rec_threads_init() != 0 ? -1 : 0;
-}
-
-int rec_engine_start(void)
+static int start(void)
 {
     PyThreadState *self = PyThreadState_Get();
+    if (!engine.evaluate) {             /* once a process */
+        engine.evaluate = _PyEval_EvalFrameDefault;
+#if CPYTHON_INLINES_GETITEM
+        engine.getitem = PyUnicode_InternFromString("__getitem__");
+        if (!engine.getitem)
+            return -1;
+#elif CPYTHON_INLINES_INIT
+        engine.type_new = PyType_Type.tp_new;
+#endif
+    }
     engine.epoch = 0;
     engine.hook = rec_clock_is_counter ? frame_hook : hook_slowly;
     engine.is_unhooked = false;
@@ -475,7 +471,7 @@ int rec_engine_start(void)
     return 0;
 }
 
-bool rec_engine_stop(bool is_finalized)
+static bool stop(bool is_finalized)
 {
     if (is_finalized || !rec_threads.is_active) {
         rec_threads.is_active = false;
@@ -490,7 +486,7 @@ bool rec_engine_stop(bool is_finalized)
         if (log->epoch == engine.epoch &&
             !rec_threads_tell_left(log, rec_threads_count_recorded(
                 cpython_running_above(ts, log->hooked_low + log->hooked_size))))
-            rec_threads_turn(ts, log, 0, rec_no_frame);
+            rec_threads_turn(log, 0, cpython_running(ts), rec_no_frame);
     }
     _PyFrameEvalFunction now = _PyInterpreterState_GetEvalFrameFunc(rec_threads.interp);
     bool is_ours = now == (engine.is_unhooked ? engine.evaluate : engine.hook);
@@ -499,13 +495,5 @@ bool rec_engine_stop(bool is_finalized)
     return is_ours;
 }
 
-void rec_engine_forked(void)
-{
-    if (rec_threads.is_active)
-        rec_threads_give_up();
-}
-
-int rec_engine_run_detached(int (*func)(void *), void *arg)
-{
-    return cpython_run_detached(PyThreadState_Get(), func, arg);
-}
+static const struct rec_engine frame = { "frame", start, stop };
+const struct rec_engine *const rec_engine_frame = &frame;

@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "c_calls.h"
 #include "engine.h"
 #include "../log.h"
 #include "../notice.h"
@@ -26,6 +27,7 @@ static struct {
     bool is_recording;
     bool was_forked;                    /* this is a child of a process that was being recorded */
     uint64_t forks;                     /* children that were not recorded */
+    const struct rec_engine *engine;    /* of the recording */
     char *own;                          /* owned: the package's folder */
     char capture[PATH_MAX];
     /* What a recording that ends with the process does then; set by at_exit(). Owned. */
@@ -50,6 +52,34 @@ static PyObject *raise_error(const struct pnr_err *err)
 
 /* ---- start and stop ---- */
 
+struct options {
+    const char *engine;                 /* "frame", "monitoring", or NULL: the first that there is */
+    int c_calls;
+};
+
+/* dict: what Python gives; every key that it may have is one here. Returns 0, or -1 with an exception set. */
+static int parse_options(PyObject *dict, struct options *options)
+{
+    static char *names[] = { "engine", "c_calls", NULL };
+    PyObject *none = PyTuple_New(0);
+    *options = (struct options){ 0 };
+    bool is_good = none && PyArg_ParseTupleAndKeywords(none, dict, "|$zp:options", names, &options->engine,
+                                                       &options->c_calls);
+    Py_XDECREF(none);
+    return is_good ? 0 : -1;
+}
+
+static const struct rec_engine *find_engine(const char *name)
+{
+    const struct rec_engine *engines[] = { rec_engine_frame, rec_engine_monitoring };
+    for (int i = 0; i < 2; i++)
+        if (engines[i] && (!name || strcmp(name, engines[i]->name) == 0))
+            return engines[i];
+    PyErr_Format(PyExc_ValueError, "panopticon: CPython %d.%d has no engine %s", PY_MAJOR_VERSION, PY_MINOR_VERSION,
+                 name ? name : "to record with");
+    return NULL;
+}
+
 /* facts: a dict of str to str. */
 static int write_facts(PyObject *facts)
 {
@@ -57,7 +87,7 @@ static int write_facts(PyObject *facts)
     Py_ssize_t at = 0;
     rec_log_fact_number("pid", (uint64_t)getpid());
     rec_log_fact_number("parent_pid", (uint64_t)getppid());
-    rec_log_fact("engine", rec_engine_name);
+    rec_log_fact("engine", module.engine->name);
     while (PyDict_Next(facts, &at, &key, &value)) {
         const char *k = PyUnicode_AsUTF8(key);
         PyObject *bytes = k ? PyUnicode_AsEncodedString(value, "utf-8", "surrogatepass") : NULL;
@@ -69,21 +99,27 @@ static int write_facts(PyObject *facts)
     return 0;
 }
 
-static int start_recording(const char *path, PyObject *facts)
+static int start_recording(const char *path, PyObject *facts, PyObject *dict)
 {
     struct pnr_err err;
     struct rec_log_totals totals;
+    struct options options;
     if (module.is_recording) {
         PyErr_SetString(PyExc_RuntimeError,
                         "panopticon: this process is being recorded already; one recorder at a time");
         return -1;
     }
+    if (parse_options(dict, &options) != 0 || !(module.engine = find_engine(options.engine)))
+        return -1;
     rec_notice_init();
     if (rec_log_start(path, module.capture, &err) != 0) {
         raise_error(&err);
         return -1;
     }
-    if (write_facts(facts) != 0 || rec_engine_start() != 0) {
+    bool has_engine = write_facts(facts) == 0 && module.engine->start() == 0;
+    if (!has_engine || (options.c_calls && rec_c_calls_start() != 0)) {
+        if (has_engine)
+            module.engine->stop(false);
         rec_log_stop(0, &totals);
         if (totals.failure.code != PNR_OK)
             raise_error(&totals.failure);       /* the true reason, in place of the one that is set */
@@ -97,27 +133,30 @@ static int start_recording(const char *path, PyObject *facts)
 
 static void stop_recording(bool is_finalized, struct rec_log_totals *totals)
 {
-    bool was_alone = rec_engine_stop(is_finalized);
+    bool was_alone = module.engine->stop(is_finalized), were_c_calls_seen = rec_c_calls_stop(is_finalized);
     module.is_recording = false;
     rec_log_stop(module.forks, totals);
     if (!was_alone)
         rec_notice("another tool replaced the frame evaluation function while recording: calls may be missing");
+    if (!were_c_calls_seen)
+        rec_notice("another tool's profile function was there while recording: calls of C functions may be missing");
 }
 
 PyDoc_STRVAR(start_doc,
-"start(path, facts)\n--\n\n"
+"start(path, facts, options)\n--\n\n"
 "Begins to record all threads of this process into a capture directory at path (str or path-like), which is\n"
 "made; when something is there, at run-2.pnr, run-3.pnr, ... for run.pnr. facts: dict of str to str, kept in the\n"
-"capture. Returns the absolute path of the directory that was made. Raises OSError when the capture cannot be written\n"
+"capture. options: dict with engine (\"frame\", \"monitoring\" or None) and c_calls (bool), or less. Returns the absolute path of the directory that was made. Raises OSError when the capture cannot be written\n"
 "and RuntimeError when the process is being recorded already.");
 
 static PyObject *py_start(PyObject *self, PyObject *args)
 {
-    PyObject *path, *facts;             /* owned, borrowed */
+    PyObject *path, *facts, *options;   /* owned, borrowed, borrowed */
     (void)self;
-    if (!PyArg_ParseTuple(args, "O&O!:start", PyUnicode_FSConverter, &path, &PyDict_Type, &facts))
+    if (!PyArg_ParseTuple(args, "O&O!O!:start", PyUnicode_FSConverter, &path, &PyDict_Type, &facts, &PyDict_Type,
+                          &options))
         return NULL;
-    int code = start_recording(PyBytes_AS_STRING(path), facts);
+    int code = start_recording(PyBytes_AS_STRING(path), facts, options);
     Py_DECREF(path);
     return code == 0 ? PyUnicode_DecodeFSDefault(module.capture) : NULL;
 }
@@ -245,7 +284,7 @@ struct program {
     int kind;
     PyObject *target;                   /* borrowed: file name, module or command */
     const char *path;                   /* of the capture */
-    PyObject *facts;                    /* borrowed */
+    PyObject *facts, *options;          /* borrowed */
     bool has_started;
 };
 
@@ -305,7 +344,7 @@ static int run_program(void *arg)
 {
     struct program *p = arg;
     PyCompilerFlags flags = _PyCompilerFlags_INIT;
-    if (start_recording(p->path, p->facts) != 0)
+    if (start_recording(p->path, p->facts, p->options) != 0)
         return -1;
     p->has_started = true;
     switch (p->kind) {
@@ -321,8 +360,8 @@ static int run_program(void *arg)
 }
 
 PyDoc_STRVAR(run_doc,
-"run(kind, target, path, facts)\n--\n\n"
-"Starts recording into path and runs a program as the interpreter's own main does (Modules/main.c): kind 0: the\n"
+"run(kind, target, path, facts, options)\n--\n\n"
+"Starts recording into path, as start() does, and runs a program as the interpreter's own main does (Modules/main.c): kind 0: the\n"
 "script, folder or zip file target; 1: the module; 2: the command; 3: standard input. No frame of the caller is\n"
 "visible to it. Returns the exit status; SystemExit ends the process. Recording goes on until the process ends.");
 
@@ -331,7 +370,8 @@ static PyObject *py_run(PyObject *self, PyObject *args)
     struct program p = { 0 };
     PyObject *path;                     /* owned */
     (void)self;
-    if (!PyArg_ParseTuple(args, "iUO&O!:run", &p.kind, &p.target, PyUnicode_FSConverter, &path, &PyDict_Type, &p.facts))
+    if (!PyArg_ParseTuple(args, "iUO&O!O!:run", &p.kind, &p.target, PyUnicode_FSConverter, &path, &PyDict_Type,
+                          &p.facts, &PyDict_Type, &p.options))
         return NULL;
     p.path = PyBytes_AS_STRING(path);
     int status = rec_engine_run_detached(run_program, &p);

@@ -47,14 +47,13 @@ void rec_threads_give_up(void)
     threads.give_up();
 }
 
-bool rec_threads_turn(PyThreadState *ts, struct rec_log *log, uint16_t flags, struct rec_open_frame inner)
+bool rec_threads_turn(struct rec_log *log, uint16_t flags, cpython_frame *f, struct rec_open_frame inner)
 {
     static struct rec_open_frame open[MAX_OPEN];            /* innermost first; guarded by the GIL */
     uint32_t n = 0;
     uint64_t mark;
     if (inner.function)
         open[n++] = inner;
-    cpython_frame *f = cpython_running(ts);
     for (; n < MAX_OPEN && (f = rec_threads_recorded_from(f, &mark)); f = f->previous)
         open[n++] = (struct rec_open_frame){ cpython_is_continuable(f) ? rec_identity(f) : 0, (uint32_t)mark };
     if (n == MAX_OPEN && rec_threads_recorded_from(f, &mark))
@@ -72,7 +71,7 @@ bool rec_threads_turn(PyThreadState *ts, struct rec_log *log, uint16_t flags, st
 void rec_threads_append_after_turn(PyThreadState *ts, struct rec_log *log, enum pnr_kind kind,
                                    struct rec_open_frame about, struct rec_open_frame inner)
 {
-    if (rec_threads_turn(ts, log, 0, inner))
+    if (rec_threads_turn(log, 0, cpython_running(ts), inner))
         rec_log_store(log, rec_clock_ticks() - log->base, kind, about.frame, about.function);
 }
 
@@ -212,6 +211,8 @@ struct rec_log *rec_threads_new(PyThreadState *ts)
         write_name_of(log, thread);
     watch_end(ts, log);
     PyErr_Restore(type, value, traceback);
+    if (rec_threads.on_new)
+        rec_threads.on_new(ts);
     return log;
 }
 

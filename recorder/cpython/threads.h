@@ -24,6 +24,7 @@ struct rec_threads {
     bool is_active;
     PyInterpreterState *interp;         /* that is recorded */
     uint32_t n_ending;                  /* logs whose thread is being cleared */
+    void (*on_new)(PyThreadState *ts);  /* called for each thread that gets a log; or NULL */
 };
 extern struct rec_threads rec_threads;
 
@@ -67,14 +68,14 @@ cpython_frame *rec_threads_recorded_from(cpython_frame *f, uint64_t *mark);
 
 uint32_t rec_threads_count_recorded(cpython_frame *f);
 
-/* Takes a new chunk, which begins with the stack. inner: the frame that is about to be left, or below which a gap
- * lies, which is not on the interpreter's stack. */
-bool rec_threads_turn(PyThreadState *ts, struct rec_log *log, uint16_t flags, struct rec_open_frame inner);
+/* Takes a new chunk, which begins with the stack: the frame `from` and those outwards of it. inner: the frame that is
+ * about to be left, or below which a gap lies, which is not on the interpreter's stack. */
+bool rec_threads_turn(struct rec_log *log, uint16_t flags, cpython_frame *from, struct rec_open_frame inner);
 
 void rec_threads_append_after_turn(PyThreadState *ts, struct rec_log *log, enum pnr_kind kind,
                                    struct rec_open_frame about, struct rec_open_frame inner);
 
-/* Appends a record. inner: as for a turn. */
+/* Appends a record; the running frame is the innermost. inner: as for a turn. */
 static inline void rec_threads_append(PyThreadState *ts, struct rec_log *log, enum pnr_kind kind,
                                       struct rec_open_frame about, struct rec_open_frame inner)
 {

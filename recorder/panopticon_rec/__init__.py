@@ -61,18 +61,22 @@ class Recorder:
     path: where to; when a capture is there already, run-2.pnr, run-3.pnr, ... is taken instead. From start() on the
     attribute `path` says which, as an absolute path. May be started again after a stop: each recording is a capture of
     its own. Functions that are running when it starts are shown as opened before. Also a context manager.
+    c_calls: records calls of C functions, too. engine: "frame" or "monitoring" (3.12 and later); None takes the faster
+    one that this Python has.
     """
 
-    def __init__(self, path="run.pnr"):
+    def __init__(self, path="run.pnr", *, c_calls=False, engine=None):
         self.path = self._wanted = os.fspath(path)
+        self._options = {"c_calls": c_calls, "engine": engine}
         self._is_running = False
 
     def start(self):
         """Begins. Raises OSError when the capture cannot be written, RuntimeError when this process is being
-        recorded already, ImportError when this interpreter cannot be recorded. Returns the recorder."""
+        recorded already, ImportError when this interpreter cannot be recorded, ValueError when it does not have the
+        engine. Returns the recorder."""
         if UNUSABLE:
             raise ImportError(UNUSABLE)
-        self.path = _recorder.start(self._wanted, facts(getattr(sys, "argv", [])))
+        self.path = _recorder.start(self._wanted, facts(getattr(sys, "argv", [])), self._options)
         self._is_running = True
         return self
 
@@ -101,7 +105,7 @@ record = Recorder
 
 
 class AsyncTracer:
-    """Records a part of a program and gives it as Catapult JSON text:
+    """Records a part of a program, calls of C functions too, and gives it as Catapult JSON text:
 
         with AsyncTracer() as at:
             ...
@@ -121,7 +125,7 @@ class AsyncTracer:
         self._forget()
         folder = tempfile.mkdtemp(prefix="panopticon-")
         self._remove = weakref.finalize(self, remove_folder, folder, os.getpid())
-        self._recorder = Recorder(os.path.join(folder, "run.pnr"))
+        self._recorder = Recorder(os.path.join(folder, "run.pnr"), c_calls=True)
         try:
             self._recorder.start()
         except BaseException:

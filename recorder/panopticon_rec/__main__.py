@@ -27,6 +27,9 @@ def parse(arguments):
                          help="where the capture goes [run.pnr; run-2.pnr, ... when it is taken]; "
                               "a PATH that ends in .trace or .json gets the converted trace instead")
     options.add_argument("-q", "--quiet", action="store_true", help="no line on standard error at the end")
+    options.add_argument("--c-calls", action="store_true", help="record calls of C functions, too")
+    options.add_argument("--engine", choices=["frame", "monitoring"],
+                         help="where events come from: the fastest that this Python has, or monitoring (3.12 and later)")
     options.add_argument("--force", action="store_true", help="overwrite a capture that is there")
     parser = argparse.ArgumentParser(
         prog="python3 -m panopticon_rec", parents=[options], allow_abbrev=False, epilog=EPILOG,
@@ -50,8 +53,9 @@ def parse(arguments):
     target, *rest = rest
     if kind == COMMAND:
         own = 0
-        while own < len(rest) and rest[own] in ("-o", "--output", "-q", "--quiet", "--force"):
-            own += 2 if rest[own] in ("-o", "--output") else 1
+        actions = options._option_string_actions
+        while own < len(rest) and rest[own] in actions:
+            own += 1 if actions[rest[own]].nargs == 0 else 2
         options.parse_args(rest[:own], namespace=args)
         rest = rest[own + 1:] if rest[own:own + 1] == ["--"] else rest[own:]
     elif kind == FILE and target == "-":
@@ -179,7 +183,9 @@ def main():
     set_up_as_main(kind, target, argv)
     _recorder.at_exit(not args.quiet, converter, output)
     try:
-        return _recorder.run(kind, target, capture, facts)
+        return _recorder.run(kind, target, capture, facts, {"engine": args.engine, "c_calls": args.c_calls})
+    except ValueError as error:
+        fail(str(error).removeprefix("panopticon: "))
     except OSError as error:
         text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         fail(f"{text}; choose another path with -o")

@@ -20,6 +20,7 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 BUILD = os.path.abspath(os.environ.get("PANOPTICON_BUILD") or os.path.join(HERE, "..", "..", "build", "release"))
 PYTHON = os.environ.get("PANOPTICON_PYTHON") or sys.executable
+VERSION = sys.version_info[:2]      # the tests run under the interpreter that they record
 CONVERT = os.path.join(BUILD, "panopticon-convert")
 LONG = os.environ.get("PANOPTICON_LONG") == "1"
 CONTINUABLE = ("generator", "coroutine", "async_generator", "iterable_coroutine")

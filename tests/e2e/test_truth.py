@@ -21,8 +21,8 @@ ADDRESS = re.compile("at 0x[0-9a-f]+")
 PROGRAMS = os.path.join(e2e.HERE, "programs")
 
 
-def truth(program, output):
-    finished = e2e.run([e2e.PYTHON, os.path.join(e2e.HERE, "truth.py"), program, output])
+def truth(program, output, options):
+    finished = e2e.run([e2e.PYTHON, os.path.join(e2e.HERE, "truth.py"), program, output, *options])
     if not os.path.exists(output):
         raise AssertionError(f"truth.py: {finished}")
     with open(output) as file:
@@ -91,11 +91,15 @@ class Summary:
         return dict(zip(found.sure, (entries, nesting, lengths, routes)))
 
 
-class Truth(e2e.EndToEnd):
+class Comparison(e2e.EndToEnd):
+    programs = sorted(name for name in os.listdir(PROGRAMS) if name.endswith(".py"))
+    options = ["-q"]
+    told = []           # what truth.py is to tell
+
     def compare(self, program):
-        expected_run, expected = truth(program, self.path("truth.json"))
+        expected_run, expected = truth(program, self.path("truth.json"), self.told)
         capture = self.path("run.pnr")
-        found_run = e2e.recorded(capture, [program])
+        found_run = e2e.recorded(capture, [program], options=self.options)
         self.assertEqual(*(ADDRESS.sub("at ...", str(run)) for run in (found_run, expected_run)))
         trace = e2e.Trace(e2e.convert(capture))
         expected, found = Summary(expected, program), Summary(traced(trace, program), program)
@@ -106,16 +110,41 @@ class Truth(e2e.EndToEnd):
         self.assertEqual(trace.instants, [])
 
 
-def add(name):
+class Truth(Comparison):
+    pass
+
+
+class CCalls(Comparison):
+    """With the calls of C functions, of programs in which their number does not depend on time."""
+
+    programs = ["calls.py", "generators.py", "moving.py", "logs.py"]
+    options = ["-q", "--c-calls"]
+    told = ["c_calls"]
+
+
+@unittest.skipIf(e2e.VERSION < (3, 12), "there is no sys.monitoring")
+class Monitoring(Comparison):
+    options = ["-q", "--engine", "monitoring"]
+    told = ["monitored"]
+
+
+@unittest.skipIf(e2e.VERSION < (3, 12), "there is no sys.monitoring")
+class MonitoringCCalls(Comparison):
+    programs = CCalls.programs
+    options = ["-q", "--engine", "monitoring", "--c-calls"]
+    told = ["c_calls", "monitored"]
+
+
+def add(case, name):
     def test(self):
         self.compare(os.path.join(PROGRAMS, name))
 
-    setattr(Truth, f"test_{name[:-3]}", test)
+    setattr(case, f"test_{name[:-3]}", test)
 
 
-for program in sorted(os.listdir(PROGRAMS)):
-    if program.endswith(".py"):
-        add(program)
+for case in (Truth, CCalls, Monitoring, MonitoringCCalls):
+    for name in case.programs:
+        add(case, name)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Runs a program under sys.setprofile and writes what ran: the independent truth about its Python frames.
 
-    python3 truth.py PROGRAM.py OUTPUT.json
+    python3 truth.py PROGRAM.py OUTPUT.json [c_calls] [monitored]
+
+c_calls: calls of C functions, too. monitored: as it is when sys.monitoring is used.
 
 Output: {"slices": [[function, thread, parent, chain, others], ...], "functions": [[name, src], ...]}, one slice for
 each time that a frame was entered, in that order; `parent` is the number of the slice below it on its stack or -1,
@@ -37,6 +39,26 @@ def profile(frame, event, argument, note=notes.append, thread=threading.get_iden
               id(caller), caller and caller.f_code.co_flags & CONTINUABLE_FLAGS, caller and caller.f_lasti))
 
 
+def profile_c(frame, event, argument, note=notes.append, thread=threading.get_ident, profile=profile):
+    if event.startswith("c_"):
+        note((event, thread(), name_c(argument), None, None, None, None, None, None))
+    else:
+        profile(frame, event, argument)
+
+
+def name_c(function, is_class=type.__instancecheck__, module_type=type(sys)):
+    """module.function, or class of self.method, the module builtins left out of the latter."""
+    of = getattr(function, "__self__", None)
+    if of is None and not function.__module__:
+        return function.__qualname__            # a static method
+    if of is None or is_class(module_type, of):
+        return f"{function.__module__ or of.__name__}.{function.__name__}"
+    of = of if is_class(type, of) else type(of)
+    where = of.__dict__.get("__module__", of.__module__) if of.__flags__ & 1 << 9 else of.__module__
+    return f"{of.__qualname__}.{function.__name__}" if where == "builtins" else \
+        f"{where}.{of.__qualname__}.{function.__name__}"
+
+
 def note_close(code, at, exception, note=notes.append, thread=threading.get_ident):
     stands_in_no_block = code.co_code[at + 1] & 4       # RESUME's argument, RESUME_OPARG_DEPTH1_MASK
     if isinstance(exception, GeneratorExit) and stands_in_no_block and not code.co_flags & 0x200:
@@ -51,7 +73,7 @@ def watch_close():
     monitoring.set_events(tool, monitoring.events.PY_THROW)
 
 
-def run(path):
+def run(path, profile, is_monitored):
     main = type(sys)("__main__")
     main.__file__ = path
     main.__builtins__ = __builtins__
@@ -60,7 +82,7 @@ def run(path):
     sys.modules["__main__"] = main
     sys.argv = [path]
     sys.path[0] = path.rpartition("/")[0]
-    if sys.version_info >= (3, 13):
+    if sys.version_info >= (3, 13) and not is_monitored:
         watch_close()
     threading.setprofile(profile)
     sys.setprofile(profile)
@@ -106,6 +128,18 @@ class Story:
             self.closing[thread] = code, at
             return
         closing = self.closing.pop(thread, None)
+        if event == "c_call":
+            self.cleared.pop(thread, None)
+            if frame not in self.numbers:
+                self.numbers[frame] = len(self.functions), None
+                self.functions.append([frame, ""])
+            self.enter(stack, thread, frame, self.numbers[frame][0], -1)
+            return
+        if event.startswith("c_"):
+            self.cleared.pop(thread, None)
+            if top == frame:
+                stack.pop()
+            return
         if event == "return":
             if top != frame and frame in self.lives and code.co_flags & CONTINUABLE_FLAGS:
                 self.enter_unseen(stack, thread, frame)
@@ -123,7 +157,8 @@ class Story:
             others = ()
         elif code is cleared_code:
             others = others[:-1]
-        if sys.version_info < (3, 12) and caller_continues and caller in self.lives and caller != top and \
+        if sys.version_info < (3, 12) and caller_continues and caller in self.lives and \
+                caller != next((frame for frame, _ in reversed(stack) if not isinstance(frame, str)), None) and \
                 self.suspended[caller] != caller_at:
             self.enter_unseen(stack, thread, caller)
         function, resume = self.function(code, module)
@@ -141,8 +176,8 @@ class Story:
 
 
 if __name__ == "__main__":
-    program, output = sys.argv[1:]
-    run(program)
+    program, output, *options = sys.argv[1:]
+    run(program, profile_c if "c_calls" in options else profile, "monitored" in options)
     story = Story()
     for note in notes:
         story.tell(*note)

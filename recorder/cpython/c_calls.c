@@ -1,0 +1,312 @@
+#include "threads.h"
+#include "tool.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "c_calls.h"
+
+#define KNOWN 4096                      /* functions found without making their names; a power of two */
+
+/* What a call is told apart by. The same method definition belongs to several functions: one for each class of self. A
+ * class is told by its version, which no other class ever has. */
+struct c_function {
+    const PyMethodDef *method;
+    const char *name;                   /* the definition's, which may be freed and another be in its place */
+    uint32_t version;                   /* of the class of self, 0 for a function of a module */
+    uint32_t session;
+    uint32_t index;                     /* in the name table; 0: not recorded */
+};
+
+/* Names that are in the name table, so that two classes of the same name share an entry. Open addressing. */
+struct named {
+    uint64_t hash;
+    uint32_t index;
+};
+
+static struct {
+    bool is_on;
+    bool was_displaced;
+    struct c_function known[KNOWN];
+    struct named *named;                /* owned */
+    size_t n_named, capacity;           /* a power of two, or 0 */
+    PyObject *module_key, *name_key;        /* interned */
+} c_calls;
+
+/* ---- names ---- */
+
+/* Appends the UTF-8 of a str; returns whether it is one. */
+static bool append_text(char *text, size_t size, PyObject *object)
+{
+    PyObject *owned;
+    if (!object || !PyUnicode_Check(object))
+        return false;
+    struct pnr_string s = rec_functions_text(object, &owned);
+    size_t at = strlen(text), n = s.size < size - at - 1 ? s.size : size - at - 1;
+    memcpy(text + at, s.bytes, n);
+    text[at + n] = 0;
+    Py_XDECREF(owned);
+    return true;
+}
+
+/* "module.qualified name" of a class; of those in builtins the name alone. No Python code is run: a class says where it
+ * is from in its dict. */
+static void name_class(PyTypeObject *class, char *module, size_t module_size, char *name, size_t name_size)
+{
+    const char *dot = strrchr(class->tp_name, '.');
+    if (class->tp_flags & Py_TPFLAGS_HEAPTYPE) {
+        PyObject *dict = class->tp_dict;        /* borrowed */
+        PyObject *from = dict ? cpython_lookup(dict, c_calls.module_key) : NULL;
+        append_text(module, module_size, from);
+        append_text(name, name_size, ((PyHeapTypeObject *)class)->ht_qualname);
+    } else if (dot) {
+        snprintf(module, module_size, "%.*s", (int)(dot - class->tp_name), class->tp_name);
+        snprintf(name, name_size, "%s", dot + 1);
+    } else {
+        snprintf(name, name_size, "%s", class->tp_name);
+    }
+    if (strcmp(module, "builtins") == 0)
+        module[0] = 0;
+}
+
+/* The class by which a method is named, as in its __qualname__ (Objects/methodobject.c). */
+static inline PyTypeObject *class_of(PyObject *self)
+{
+    return PyType_Check(self) ? (PyTypeObject *)self : Py_TYPE(self);
+}
+
+static uint64_t hash_of(const char *module, const char *name)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);       /* FNV-1a */
+    for (const char *s = module; *s; s++)
+        hash = (hash ^ (unsigned char)*s) * UINT64_C(0x100000001b3);
+    hash = (hash ^ 0xff) * UINT64_C(0x100000001b3);     /* in no UTF-8 */
+    for (const char *s = name; *s; s++)
+        hash = (hash ^ (unsigned char)*s) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
+static struct named *place_of(struct named *named, size_t capacity, uint64_t hash)
+{
+    size_t at = hash & (capacity - 1);
+    while (named[at].index && named[at].hash != hash)
+        at = (at + 1) & (capacity - 1);
+    return &named[at];
+}
+
+static bool grow_named(void)
+{
+    size_t capacity = c_calls.capacity ? 2 * c_calls.capacity : 1024;
+    struct named *named = calloc(capacity, sizeof *named);
+    if (!named)
+        return false;
+    for (size_t i = 0; i < c_calls.capacity; i++)
+        if (c_calls.named[i].index)
+            *place_of(named, capacity, c_calls.named[i].hash) = c_calls.named[i];
+    free(c_calls.named);
+    c_calls.named = named;
+    c_calls.capacity = capacity;
+    return true;
+}
+
+static uint32_t index_of_name(const char *module, const char *name)
+{
+    if (2 * c_calls.n_named >= c_calls.capacity && !grow_named())
+        return 0;
+    uint64_t hash = hash_of(module, name);
+    struct named *place = place_of(c_calls.named, c_calls.capacity, hash);
+    if (!place->index) {
+        const struct pnr_string strings[3] = { { module, (uint32_t)strlen(module) },
+                                               { name, (uint32_t)strlen(name) }, { "", 0 } };
+        uint32_t index = rec_log_function(PNR_FUNCTION_C, 0, strings);
+        if (!index)
+            return 0;
+        *place = (struct named){ hash, index };
+        c_calls.n_named++;
+    }
+    return place->index;
+}
+
+/* self: of a bound function; a module, an instance or a class. Borrowed, or NULL. */
+static uint32_t find_index(const PyMethodDef *method, PyObject *self, PyObject *from)
+{
+    PyObject *type, *value, *traceback;
+    char module[256] = "", name[512] = "";
+    PyErr_Fetch(&type, &value, &traceback);
+    if (!self || PyModule_Check(self)) {
+        if (!append_text(module, sizeof module, from) && self)
+            append_text(module, sizeof module, cpython_lookup(PyModule_GetDict(self), c_calls.name_key));
+    } else {
+        name_class(class_of(self), module, sizeof module, name, sizeof name - 2);
+        strcat(name, ".");
+    }
+    size_t at = strlen(name);
+    snprintf(name + at, sizeof name - at, "%s", method->ml_name);
+    uint32_t index = strncmp(module, "panopticon_rec", 14) == 0 ? 0 : index_of_name(module, name);
+    PyErr_Restore(type, value, traceback);
+    return index;
+}
+
+static bool is_named_by_class(const PyObject *self)
+{
+    return self && !PyModule_Check(self);
+}
+
+/* The function's place in the name table; 0 when its calls are not recorded. self: borrowed, or NULL. */
+static uint32_t index_of(const PyMethodDef *method, PyObject *self, PyObject *from)
+{
+    uint32_t version = 0;
+    bool is_by_class = is_named_by_class(self);
+    if (is_by_class)
+        version = class_of(self)->tp_version_tag;
+    struct c_function *known = &c_calls.known[((uintptr_t)method / 16 ^ version * 0x9e3779b1u) % KNOWN];
+    if (likely(known->method == method) && likely(known->version == version) &&
+        likely(known->name == method->ml_name) && likely(known->session == rec_functions.session))
+        return known->index;
+    uint32_t index = find_index(method, self, from);
+    if (!is_by_class || version)
+        *known = (struct c_function){ method, method->ml_name, version, rec_functions.session, index };
+    return index;
+}
+
+/* What is called, by what CPython says of it: a built-in function, or a method of a built-in type and its first
+ * argument. Anything else is no C function: 0. */
+static inline uint32_t index_of_callable(PyObject *callable, PyObject *first)
+{
+    if (PyCFunction_Check(callable)) {
+        const PyCFunctionObject *f = (PyCFunctionObject *)callable;
+        return index_of(f->m_ml, f->m_self, f->m_module);
+    }
+    if (Py_IS_TYPE(callable, &PyMethodDescr_Type) && first)
+        return index_of(((PyMethodDescrObject *)callable)->d_method, first, NULL);
+    return 0;
+}
+
+/* ---- records ---- */
+
+static void append(PyThreadState *ts, enum pnr_kind kind, uint32_t index)
+{
+    struct rec_log *log = rec_current;
+    if (unlikely(log->owner != ts)) {
+        log = rec_threads.is_active && ts->interp == rec_threads.interp ? rec_threads_find(ts) : NULL;
+        if (!log || log->is_ending || log->chunk < 0)
+            return;                     /* a thread shows up by its first Python function */
+    }
+    if (kind == PNR_C_CALL)
+        log->c_depth++;
+    else if (log->c_depth == 0)
+        return;                         /* it was called before recording began */
+    else
+        log->c_depth--;
+    rec_threads_append(ts, log, kind, (struct rec_open_frame){ 0, index }, rec_no_frame);
+}
+
+#if PY_VERSION_HEX >= 0x030C0000
+
+/* args: code, offset, callable, first argument or sys.monitoring.MISSING, which no method of a type takes as self. */
+#define CALLBACK(name, kind) \
+    static PyObject *name(PyObject *self, PyObject *const *args, size_t n, PyObject *names) \
+    { \
+        (void)self, (void)n, (void)names; \
+        uint32_t index = likely(c_calls.is_on) ? index_of_callable(args[2], args[3]) : 0; \
+        if (index) \
+            append(PyThreadState_Get(), kind, index); \
+        return rec_tool_nothing(); \
+    }
+
+CALLBACK(on_call, PNR_C_CALL)
+CALLBACK(on_return, PNR_C_RETURN)
+CALLBACK(on_raise, PNR_C_RAISE)
+
+static int watch(void)
+{
+    if (!rec_tool_has_begun() && rec_tool_begin() != 0)
+        return -1;
+    return rec_tool_listen("C_RETURN", on_return) != 0 || rec_tool_listen("C_RAISE", on_raise) != 0 ||
+           rec_tool_listen("CALL", on_call) != 0 ? -1 : 0;
+}
+
+static void watch_thread(PyThreadState *ts) { (void)ts; }
+
+static void unwatch(void)
+{
+    rec_tool_end();
+}
+
+#else
+
+static int on_profile(PyObject *object, PyFrameObject *frame, int what, PyObject *callable)
+{
+    (void)object, (void)frame;
+    if (what != PyTrace_C_CALL && what != PyTrace_C_RETURN && what != PyTrace_C_EXCEPTION)
+        return 0;
+    uint32_t index = likely(c_calls.is_on) && callable ? index_of_callable(callable, NULL) : 0;
+    if (index)
+        append(PyThreadState_Get(), what == PyTrace_C_CALL ? PNR_C_CALL : what == PyTrace_C_RETURN ? PNR_C_RETURN :
+               PNR_C_RAISE, index);
+    return 0;
+}
+
+/* One that has a profile function keeps it. */
+static void watch_thread(PyThreadState *ts)
+{
+    if (ts->c_profilefunc) {
+        c_calls.was_displaced = true;
+        return;
+    }
+    ts->c_profilefunc = on_profile;
+    ts->cframe->use_tracing = 255;      /* as _PyEval_SetProfile does; that is also an event for audit hooks */
+}
+
+static int watch(void)
+{
+    for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts))
+        watch_thread(ts);
+    return 0;
+}
+
+static void unwatch(void)
+{
+    for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
+        if (ts->c_profilefunc != on_profile) {
+            c_calls.was_displaced = true;
+            continue;
+        }
+        ts->c_profilefunc = NULL;
+        ts->cframe->use_tracing = ts->c_tracefunc ? 255 : 0;
+    }
+}
+
+#endif
+
+/* ---- interface ---- */
+
+int rec_c_calls_start(void)
+{
+    if (!c_calls.module_key && !(c_calls.module_key = PyUnicode_InternFromString("__module__")))
+        return -1;
+    if (!c_calls.name_key && !(c_calls.name_key = PyUnicode_InternFromString("__name__")))
+        return -1;
+    memset(c_calls.known, 0, sizeof c_calls.known);
+    c_calls.was_displaced = false;
+    c_calls.is_on = true;
+    rec_threads.on_new = watch_thread;
+    if (watch() == 0)
+        return 0;
+    rec_c_calls_stop(false);
+    return -1;
+}
+
+bool rec_c_calls_stop(bool is_finalized)
+{
+    if (!c_calls.is_on)
+        return true;
+    c_calls.is_on = false;
+    rec_threads.on_new = NULL;
+    if (!is_finalized)
+        unwatch();
+    free(c_calls.named);
+    c_calls.named = NULL;
+    c_calls.n_named = c_calls.capacity = 0;
+    return !c_calls.was_displaced;
+}

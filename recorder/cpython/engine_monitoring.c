@@ -1,0 +1,185 @@
+/* The monitoring engine: the events of sys.monitoring (PEP 669), from CPython 3.12 on. Slower than the frame engine, and
+ * documented: it needs no frame evaluation function, no C stack, and of the interpreter's internals only what
+ * internals.h reads of a frame. specs/recording.md tells which record comes of what.
+ *
+ * CPython tells the events of a frame while the frame is the running one, but leaves some exits untold; the
+ * reader of a capture sees them by the next exit further out. */
+#include "threads.h"
+#include "tool.h"
+
+#include "engine.h"
+
+#if PY_VERSION_HEX >= 0x030C0000
+
+/* A thread's first chunk. */
+static bool begin(struct rec_log *log, cpython_frame *from)
+{
+    log->depth = rec_threads_count_recorded(from);
+    return rec_threads_turn(log, 0, from, rec_no_frame);
+}
+
+/* For an event that is not the last one's thread's: finds the log and makes it the current one. from: the innermost
+ * frame that was open before the event. NULL when nothing is recorded. */
+static struct rec_log *catch_up(PyThreadState *ts, cpython_frame *from)
+{
+    if (!rec_threads.is_active) {
+        if (!cpython_is_finalizing())
+            rec_tool_end();             /* a forked child, or a failure */
+        return NULL;
+    }
+    if (ts->interp != rec_threads.interp)
+        return NULL;
+    if (rec_log_is_closed()) {
+        rec_threads_give_up();
+        return NULL;
+    }
+    struct rec_log *log = rec_threads_find(ts);
+    bool is_new = !log;
+    if (is_new && !(log = rec_threads_new(ts)))
+        return NULL;
+    rec_current = log->is_ending || !rec_drain_resume() ? &rec_log_nobody : log;
+    return !is_new || begin(log, from) ? log : NULL;
+}
+
+static inline bool is_entry(enum pnr_kind kind)
+{
+    return kind == PNR_CALL || kind == PNR_START || kind == PNR_RESUME;
+}
+
+/* Frames that the program does not know of (rec_engine_run_detached) are left when it has ended. Returns whether there is
+ * one that can be left. */
+static inline bool count(struct rec_log *log, enum pnr_kind kind)
+{
+    if (is_entry(kind))
+        log->depth++;
+    else if (log->depth == 0)
+        return false;
+    else
+        log->depth--;
+    return true;
+}
+
+static __attribute__((noinline)) PyObject *append_slowly(PyThreadState *ts, PyCodeObject *code, enum pnr_kind kind,
+                                                         bool can_disable)
+{
+    cpython_frame *f = cpython_running(ts);
+    if (!f || cpython_code(f) != code)
+        return rec_tool_nothing();
+    cpython_frame *from = is_entry(kind) ? f->previous : f;
+    struct rec_log *log = catch_up(ts, from);
+    uint64_t mark = log ? rec_functions_mark(f) : 0;
+    if (!mark)
+        return rec_tool_nothing();
+    if (rec_mark_flags(mark) & REC_MARK_EXCLUDED)
+        return can_disable ? rec_tool_disable() : rec_tool_nothing();
+    if (rec_mark_flags(mark) & REC_MARK_NAMES && kind == PNR_CALL)
+        rec_threads_note_name(ts, f, log);
+    if (!count(log, kind))
+        return rec_tool_nothing();
+    uint64_t frame = rec_mark_flags(mark) & REC_MARK_CONTINUABLE ? rec_identity(f) : 0;
+    uint64_t ticks = rec_clock_ticks() - log->base;
+    if (!rec_log_has_room(log, ticks)) {
+        if (!rec_threads_turn(log, 0, from, rec_no_frame))
+            return rec_tool_nothing();
+        ticks = rec_clock_ticks() - log->base;
+    }
+    rec_log_store(log, ticks, kind, frame, (uint32_t)mark);
+    return rec_tool_nothing();
+}
+
+/* plain and continuable: the kinds of record for a function that is the one or the other. */
+static inline PyObject *append(PyObject *code, enum pnr_kind plain, enum pnr_kind continuable, bool can_disable)
+{
+    PyThreadState *ts = PyThreadState_Get();
+    struct rec_log *log = rec_current;
+    uint64_t mark = cpython_code_value((PyCodeObject *)code, rec_functions.extra_index);
+    bool is_plain = mark >> 32 == rec_functions.plain;
+    bool is_continuable = mark >> 32 == (rec_functions.plain | REC_MARK_CONTINUABLE);
+    uint64_t ticks = rec_clock_ticks() - log->base;
+    if (unlikely(log->owner != ts) || unlikely(!is_plain && !is_continuable) || unlikely(!rec_log_has_room(log, ticks)))
+        return append_slowly(ts, (PyCodeObject *)code,
+                             ((PyCodeObject *)code)->co_flags & (CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR) ?
+                             continuable : plain, can_disable);
+    if (unlikely(!count(log, plain)))
+        return rec_tool_nothing();
+    if (is_plain)
+        rec_log_store(log, ticks, plain, 0, (uint32_t)mark);
+    else
+        rec_log_store(log, ticks, continuable, rec_identity(cpython_running(ts)), (uint32_t)mark);
+    return rec_tool_nothing();
+}
+
+#define CALLBACK(name, plain, continuable, can_disable) \
+    static PyObject *name(PyObject *self, PyObject *const *args, size_t n, PyObject *names) \
+    { \
+        (void)self, (void)n, (void)names; \
+        return append(args[0], plain, continuable, can_disable); \
+    }
+
+CALLBACK(on_start, PNR_CALL, PNR_START, true)
+CALLBACK(on_resume, PNR_RESUME, PNR_RESUME, true)
+CALLBACK(on_throw, PNR_RESUME, PNR_RESUME, false)
+CALLBACK(on_return, PNR_RETURN, PNR_FINISH, true)
+CALLBACK(on_yield, PNR_YIELD, PNR_YIELD, true)
+CALLBACK(on_unwind, PNR_UNWIND, PNR_FINISH_UNWIND, false)
+
+/* Called in the midst of an event, of a fork or of the interpreter's end: the callbacks find out. */
+static void give_up(void) { }
+
+static int start(void)
+{
+    static const struct { const char *event; rec_tool_callback callback; } events[] = {
+        { "PY_START", on_start }, { "PY_RESUME", on_resume }, { "PY_THROW", on_throw },
+        { "PY_RETURN", on_return }, { "PY_YIELD", on_yield }, { "PY_UNWIND", on_unwind }
+    };
+    PyThreadState *self = PyThreadState_Get();
+    rec_functions_start();
+    rec_threads_start(self->interp, give_up);
+    PyThreadState *oldest = PyInterpreterState_ThreadHead(self->interp);
+    while (PyThreadState_Next(oldest))
+        oldest = PyThreadState_Next(oldest);
+    for (PyThreadState *ts = oldest; ts; ts = ts->prev) {
+        struct rec_log *log = rec_threads_new(ts);
+        if (!log || !begin(log, cpython_running(ts))) {
+            PyErr_NoMemory();
+            goto fail;
+        }
+    }
+    if (rec_tool_begin() != 0)
+        goto fail;
+    for (size_t i = 0; i < sizeof events / sizeof *events; i++)
+        if (rec_tool_listen(events[i].event, events[i].callback) != 0)
+            goto fail;
+    return 0;
+fail:
+    rec_threads.is_active = false;
+    rec_tool_end();
+    return -1;
+}
+
+static bool stop(bool is_finalized)
+{
+    if (!is_finalized)
+        rec_tool_end();
+    if (is_finalized || !rec_threads.is_active) {
+        rec_threads.is_active = false;
+        return true;
+    }
+    rec_threads_end_logs();
+    for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
+        struct rec_log *log = rec_threads_find(ts);
+        if (log)
+            rec_threads_refresh_name(ts, log);
+    }
+    rec_threads_give_up();
+    return true;
+}
+
+static const struct rec_engine monitoring = { "monitoring", start, stop };
+const struct rec_engine *const rec_engine_monitoring = &monitoring;
+
+#else
+
+const struct rec_engine *const rec_engine_monitoring = NULL;
+
+#endif

@@ -1,0 +1,31 @@
+/* The recorder as a tool of sys.monitoring (PEP 669), from CPython 3.12 on.
+ *
+ *     rec_tool_begin                      takes a tool's number that is free
+ *         rec_tool_listen                 for each event
+ *     rec_tool_end */
+#ifndef REC_TOOL_H
+#define REC_TOOL_H
+
+#include "internals.h"
+
+/* Called at an event with what PEP 669 says of it: code, offset, and one or two more. Must return rec_tool_nothing(), or
+ * rec_tool_disable() for no more events of this kind from this place. */
+typedef vectorcallfunc rec_tool_callback;
+
+/* Returns 0, or -1 with an exception set: all numbers are other tools'. */
+int rec_tool_begin(void);
+
+/* event: its name in sys.monitoring.events. Events come as soon as this returns. Returns 0, or -1 with an exception
+ * set. */
+int rec_tool_listen(const char *event, rec_tool_callback callback);
+
+/* No more events. May be called without a begin. */
+void rec_tool_end(void);
+
+bool rec_tool_has_begun(void);
+
+static inline PyObject *rec_tool_nothing(void) { return Py_NewRef(Py_None); }
+
+PyObject *rec_tool_disable(void);
+
+#endif
