@@ -1,9 +1,12 @@
 /* What recording is measured against: the cheapest things that CPython offers, doing nothing or nearly so. An
  * extension module for bench/run only.
- *     profile(True)   PyEval_SetProfile with a callback that returns 0: what every setprofile tracer pays first
+ *     profile(1)      PyEval_SetProfile with a callback that returns 0: what every setprofile tracer pays first
+ *     profile(2)      the same, counting; counts() gives (Python events, C events) since the last call
  *     hook(1)         a frame evaluation function that only evaluates
  *     hook(2)         the same, and around it what a record is at the least: one clock read and 16 bytes stored
- *     clock()         ns that one read of the time-stamp counter takes */
+ *     event           a callback for sys.monitoring that does nothing
+ *     clock()         ns that one read of the time-stamp counter takes
+ * profile(0) and hook(0) take off. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
@@ -14,6 +17,7 @@
 
 static unsigned long long ring[RING];
 static unsigned at;
+static unsigned long long n_python, n_c;
 
 static int empty_profile(PyObject *self, PyFrameObject *frame, int what, PyObject *arg)
 {
@@ -21,11 +25,33 @@ static int empty_profile(PyObject *self, PyFrameObject *frame, int what, PyObjec
     return 0;
 }
 
-static PyObject *profile(PyObject *self, PyObject *on)
+static int counting_profile(PyObject *self, PyFrameObject *frame, int what, PyObject *arg)
 {
+    (void)self, (void)frame, (void)arg;
+    if (what == PyTrace_CALL || what == PyTrace_RETURN)
+        n_python++;
+    else
+        n_c++;
+    return 0;
+}
+
+static PyObject *profile(PyObject *self, PyObject *which)
+{
+    static const Py_tracefunc callbacks[] = { NULL, empty_profile, counting_profile };
+    long k = PyLong_AsLong(which);
     (void)self;
-    PyEval_SetProfile(on == Py_True ? empty_profile : NULL, NULL);
+    if (k < 0 || k > 2)
+        return PyErr_Format(PyExc_ValueError, "0, 1 or 2");
+    PyEval_SetProfile(callbacks[k], NULL);
     Py_RETURN_NONE;
+}
+
+static PyObject *counts(PyObject *self, PyObject *unused)
+{
+    (void)self, (void)unused;
+    PyObject *result = Py_BuildValue("KK", n_python, n_c);
+    n_python = n_c = 0;
+    return result;
 }
 
 static PyObject *empty_hook(PyThreadState *ts, struct _PyInterpreterFrame *f, int throwflag)
@@ -59,6 +85,12 @@ static PyObject *hook(PyObject *self, PyObject *which)
     Py_RETURN_NONE;
 }
 
+static PyObject *event(PyObject *self, PyObject *const *args, Py_ssize_t n)
+{
+    (void)self, (void)args, (void)n;
+    Py_RETURN_NONE;
+}
+
 static PyObject *clock_cost(PyObject *self, PyObject *unused)
 {
     const int n = 3000000;
@@ -73,7 +105,9 @@ static PyObject *clock_cost(PyObject *self, PyObject *unused)
 
 static PyMethodDef methods[] = {
     { "profile", profile, METH_O, NULL },
+    { "counts", counts, METH_NOARGS, NULL },
     { "hook", hook, METH_O, NULL },
+    { "event", (PyCFunction)(void (*)(void))event, METH_FASTCALL, NULL },
     { "clock", clock_cost, METH_NOARGS, NULL },
     { 0 }
 };

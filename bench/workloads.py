@@ -1,22 +1,17 @@
-"""Prints the ns per Python event (entry or exit of a frame) of each micro workload, the least of several runs.
+"""The micro workloads: each does one thing that a tracer pays for, and little else.
 
-    workloads.py plain | profile | hook | store          with bench/floor.c's module on sys.path
-    workloads.py record                                  when it is run under the recorder
+MICRO maps a name to (loops, once); once(loops) does that many loops and returns the seconds that they took. A loop is
+some 100,000 events; the loops take 0.2 to 0.4 s untraced.
 """
 
-import json
-import sys
+import asyncio
 import time
 
-RUNS = 7
+LONGEST = {}        # longest stall in ns that the workload `stall` saw
 
 
 def fib(n):
     return n if n < 2 else fib(n - 1) + fib(n - 2)
-
-
-def fib_calls(n):
-    return 1 if n < 2 else 1 + fib_calls(n - 1) + fib_calls(n - 2)
 
 
 def numbers(n):
@@ -24,37 +19,80 @@ def numbers(n):
         yield i
 
 
-def generator_loop(n):
+def generators(n):
     for _ in numbers(n):
         pass
 
 
-def least(function, n):
-    best = None
-    for _ in range(RUNS):
-        start = time.perf_counter_ns()
-        function(n)
-        took = time.perf_counter_ns() - start
-        best = took if best is None else min(best, took)
-    return best
+async def yielding(n):
+    for _ in range(n):
+        await asyncio.sleep(0)
 
 
-def measure():
-    fib_n, loop_n = 24, 200_000
-    return {"fib": least(fib, fib_n) / (2 * fib_calls(fib_n)),
-            "generator loop": least(generator_loop, loop_n) / (2 * (loop_n + 1))}
+async def tasks(n):
+    await asyncio.gather(*(yielding(n) for _ in range(10)))
 
 
-if __name__ == "__main__":
-    how = sys.argv[1]
-    result = {}
-    if how in ("profile", "hook", "store"):
-        import floor
-        if how == "profile":
-            floor.profile(True)
-        else:
-            floor.hook({"hook": 1, "store": 2}[how])
-    result = measure()
-    if how == "hook":
-        result["clock"] = floor.clock()
-    print(json.dumps(result))
+def sleeps(n):
+    asyncio.run(tasks(n))
+
+
+class Account:
+    def __init__(self):
+        self.balance = 0
+        self.moves = 0
+
+    def add(self, amount):
+        self.balance += amount * 3 % 7
+        self.count(1)
+
+    def count(self, n):
+        self.moves += n
+
+
+def methods(n):
+    account = Account()
+    for i in range(n):
+        account.add(i)
+
+
+def c_calls(n):
+    text = "text"
+    for i in range(n):
+        len(text)
+        abs(i)
+
+
+def now():
+    return time.perf_counter_ns()
+
+
+def stall(n):
+    """Calls a function that reads the clock, and keeps the longest time between two readings."""
+    longest = 0
+    before = now()
+    for _ in range(n):
+        after = now()
+        if after - before > longest:
+            longest = after - before
+        before = after
+    LONGEST["stall_ns"] = max(longest, LONGEST.get("stall_ns", 0))
+
+
+def timed(function, *args):
+    def once(loops):
+        start = time.perf_counter()
+        for _ in range(loops):
+            function(*args)
+        return time.perf_counter() - start
+    return once
+
+
+MICRO = {
+    "fib": (40, timed(fib, 22)),
+    "generators": (100, timed(generators, 50_000)),
+    "sleeps": (20, timed(sleeps, 1000)),
+    "methods": (70, timed(methods, 25_000)),
+    "c_calls": (100, timed(c_calls, 25_000)),
+    "stall": (40, timed(stall, 50_000)),
+}
