@@ -43,6 +43,21 @@ static inline uint64_t rec_clock_counter(void)
 #endif
 }
 
+/* The counter in two halves: the processor has it so, and putting them together takes time. */
+static inline uint64_t rec_clock_counter_halves(uint32_t *high)
+{
+#ifdef __x86_64__
+    uint64_t low, upper;                /* rdtsc clears what is above the 32 bits of each */
+    __asm__ volatile("rdtsc" : "=a"(low), "=d"(upper));
+    *high = (uint32_t)upper;
+    return low;
+#else
+    uint64_t ticks = rec_clock_counter();
+    *high = (uint32_t)(ticks >> 32);
+    return (uint32_t)ticks;
+#endif
+}
+
 static inline uint64_t rec_clock_ticks(void)
 {
     struct timespec t;

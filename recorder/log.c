@@ -255,7 +255,20 @@ bool rec_log_turn(struct rec_log *log, uint16_t flags, uint32_t n_open)
     log->first = log->records + n_open;
     log->end = log->records + PNR_BLOCK_RECORDS;
     log->base = now.ticks;
+    rec_log_renew(log);
     return true;
+}
+
+void rec_log_renew(struct rec_log *log)
+{
+    uint64_t begin = rec_clock_ticks() & ~(uint64_t)UINT32_MAX;
+    if ((begin + UINT32_MAX - log->base) >> PNR_TICKS_BITS) {
+        log->end = log->next;           /* the chunk's ticks come to their end: a turn is due */
+        return;
+    }
+    log->high = (uint32_t)(begin >> 32);
+    log->call = begin - log->base + ((uint64_t)PNR_CALL << PNR_TICKS_BITS);
+    log->ret = begin - log->base + ((uint64_t)PNR_RETURN << PNR_TICKS_BITS);
 }
 
 void rec_log_end(struct rec_log *log)

@@ -17,6 +17,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "../format/names.h"
 #include "../format/record.h"
@@ -25,18 +26,21 @@
 
 struct rec_log {
     /* Hot: what an event reads. */
-    const void *owner;                  /* whose log this is; NULL in the log that is nobody's */
     struct pnr_record *next, *end;      /* where the next record goes; equal when a turn is due */
-    uint64_t base;                      /* ticks */
     uintptr_t hooked_low, hooked_size;  /* the engine's: see cpython/engine_frame.c */
+    uint64_t call, ret;                 /* first words of a CALL and a RETURN in ... */
+    uint32_t high;                      /* this upper half of the counter, less its lower half */
     int units;                          /* the engine's */
 
+    const void *owner;                  /* whose log this is; NULL in the log that is nobody's */
+    uint64_t base;                      /* ticks */
     struct pnr_record *first;           /* behind the chunk's OPEN records */
     struct pnr_record *records;         /* the chunk's */
     struct rec_stream *stream;
     int chunk;                          /* -1: none */
     uint32_t thread;
     uint32_t native_id;
+    uintptr_t stack_top;                /* the engine's: no evaluation of this thread lies at or above it */
     uint32_t base_depth;                /* the engine's */
     uint32_t epoch;                     /* the engine's */
     uint32_t depth, c_depth;            /* the monitoring engine's: frames that are open; C calls that are */
@@ -54,8 +58,8 @@ struct rec_log_totals {
 };
 
 /* The log of the thread that had the last event; rec_log_nobody when it is not known. */
-extern struct rec_log *rec_current;
-extern struct rec_log rec_log_nobody;
+extern struct rec_log *rec_current __attribute__((visibility("hidden")));
+extern struct rec_log rec_log_nobody __attribute__((visibility("hidden")));
 
 /* Makes a new capture, at path or where pnr_capture_make finds room, its process's folder, the name table and the
  * drain. Copies the capture's path, absolute, to taken (PATH_MAX bytes). Returns 0 or -1. */
@@ -108,6 +112,25 @@ static inline void rec_log_store(struct rec_log *log, uint64_t ticks, enum pnr_k
     log->next->word[1] = r.word[1];
     atomic_store_explicit((_Atomic uint64_t *)&log->next->word[0], r.word[0], memory_order_release);
     log->next++;
+}
+
+/* Brings the log's upper half of the counter to the present, so that records can be stored by rec_log_store_now. */
+void rec_log_renew(struct rec_log *log);
+
+/* Stores a record of this instant without frame, where the clock is a counter. word: &log->call or &log->ret. Returns
+ * false, and does nothing, when there is no room, or the counter's upper half has changed (every second or so). A chunk
+ * is all zero, so half a word is enough for the function. */
+static inline bool rec_log_store_now(struct rec_log *log, const uint64_t *word, uint32_t function)
+{
+    uint32_t high;
+    uint64_t low = rec_clock_counter_halves(&high);
+    struct pnr_record *r = log->next;
+    if (__builtin_expect(r == log->end, 0) || __builtin_expect(high != log->high, 0))
+        return false;
+    memcpy((char *)&r->word[1] + sizeof function, &function, sizeof function);
+    atomic_store_explicit((_Atomic uint64_t *)&r->word[0], *word + low, memory_order_release);
+    log->next = r + 1;
+    return true;
 }
 
 /* Takes back the last record, of which the caller knows that it is the log's newest. */

@@ -2,8 +2,8 @@
  * evaluation, the exit record after it: pairing is structural. specs/recording.md tells which record comes of what.
  *
  * What one event reads lies in struct rec_log of the current thread. An event is fast when
- * - the log of the last event is this thread's,
- * - the caller's C evaluation lies between the guard and the base (below), both on this thread's C stack,
+ * - the caller's C evaluation (at the exit: the hook's own frame) lies between the guard and the base (below) of the
+ *   log of the last event, so that this log is this thread's,
  * - the function was seen before in this recording, so that its mark is in co_extra,
  * - and the chunk has room.
  * Everything else goes through catch_up() or rec_threads_turn().
@@ -100,8 +100,8 @@ static void prepare_classes(PyTypeObject *class)
 
 /* ---- the base and the guard ---- */
 
-/* Where the guard lies on the C stack of the running thread. */
-static uintptr_t find_guard(void)
+/* Finds out where the C stack of the running thread is, and where its guard. */
+static void find_stack(struct rec_log *log)
 {
     pthread_attr_t attr;
     void *low;
@@ -111,25 +111,24 @@ static uintptr_t find_guard(void)
             size = 0;
         pthread_attr_destroy(&attr);
     }
-    if (!size)
-        return (uintptr_t)__builtin_frame_address(0) - STACK_UNKNOWN;
-    size_t share = size / STACK_SHARE;
-    return (uintptr_t)low + size - (share < STACK_MOST ? share : STACK_MOST);
+    size_t share = size / STACK_SHARE < STACK_MOST ? size / STACK_SHARE : STACK_MOST;
+    log->stack_top = size ? (uintptr_t)low + size : cpython_stack_pointer();
+    log->hooked_low = log->stack_top - (size ? share : STACK_UNKNOWN);
 }
 
 /* All evaluations that run now are the base. */
 static void set_floor(PyThreadState *ts, struct rec_log *log)
 {
     if (!log->hooked_low)
-        log->hooked_low = find_guard();
-    uintptr_t floor = cpython_is_at_root(ts) ? UINTPTR_MAX : cpython_evaluation(ts);
+        find_stack(log);
+    uintptr_t floor = cpython_is_at_root(ts) ? log->stack_top : cpython_evaluation(ts);
     log->hooked_size = floor > log->hooked_low ? floor - log->hooked_low : 0;
     log->units = INT_MIN;               /* what the evaluations of the base left is not known */
 }
 
 static bool is_beyond_guard(const struct rec_log *log)
 {
-    return (uintptr_t)__builtin_frame_address(0) < log->hooked_low;
+    return cpython_stack_pointer() < log->hooked_low;
 }
 
 static bool is_between(const struct rec_log *log, uintptr_t evaluation)
@@ -172,6 +171,7 @@ static struct rec_log *catch_up(PyThreadState *ts, struct rec_open_frame leaving
     bool is_new = !log;
     if (is_new && !(log = rec_threads_new(ts)))
         return NULL;
+    rec_log_renew(log);
     rec_current = log->is_ending || !rec_drain_resume() ? &rec_log_nobody : log;
     if (is_new || log->epoch != engine.epoch) {
         if (!adopt(ts, log, is_new ? 0 : PNR_BLOCK_RESYNC, leaving))
@@ -252,7 +252,7 @@ static __attribute__((noinline)) void leave_slowly(PyThreadState *ts, enum pnr_k
 
 static inline bool is_fast(const PyThreadState *ts, const struct rec_log *log)
 {
-    return likely(log->owner == ts) && likely(is_between(log, cpython_evaluation_quick(ts)));
+    return likely(is_between(log, cpython_evaluation_quick(ts)));
 }
 
 /* A frame that was entered in an earlier recording is part of this one's base, so its exit is never fast: a fast mark
@@ -389,36 +389,43 @@ static __attribute__((noinline)) PyObject *hook_marked(PyThreadState *ts, cpytho
     return result;
 }
 
-static __attribute__((noinline)) PyObject *leave_plain(PyThreadState *ts, PyObject *result, uint64_t mark)
+static __attribute__((noinline)) PyObject *leave_plain(PyObject *result, uint64_t mark)
 {
-    append_result(ts, NULL, result, PNR_CALL, 0, mark);
+    append_result(PyThreadState_Get(), NULL, result, PNR_CALL, 0, mark);
     return result;
 }
 
 /* The hot path: a plain frame, timed by the counter. All else leaves it by a tail call, so that it calls nothing but
- * the evaluation and keeps two values over it. */
-static PyObject *frame_hook(PyThreadState *ts, cpython_frame *f, int throwflag)
+ * the evaluation and keeps as little as it can over it. index: where the marks are. */
+static inline __attribute__((always_inline)) PyObject *hook_plain(PyThreadState *ts, cpython_frame *f, int throwflag,
+                                                                  Py_ssize_t index)
 {
     struct rec_log *log = rec_current;
     if (!is_fast(ts, log))
         return hook_slowly(ts, f, throwflag);
-    uint64_t mark = rec_mark_peek(f);
+    uint64_t mark = cpython_code_value(cpython_code(f), index);
     if (unlikely(mark >> 32 != rec_functions.plain))
         return hook_marked(ts, f, throwflag, mark);
-    uint64_t ticks = rec_clock_counter() - log->base;
-    if (unlikely(!rec_log_has_room(log, ticks)))
+    if (unlikely(!rec_log_store_now(log, &log->call, (uint32_t)mark)))
         return hook_slowly(ts, f, throwflag);
-    rec_log_store(log, ticks, PNR_CALL, 0, (uint32_t)mark);
     PyObject *result = evaluate(ts, f, throwflag, log);
     __asm__("" : "+r"(mark));           /* one value is kept over the evaluation, not what was made of it as well */
     log = rec_current;
-    if (unlikely(!result) || !is_fast(ts, log))
-        return leave_plain(ts, result, mark);
-    ticks = rec_clock_counter() - log->base;
-    if (unlikely(!rec_log_has_room(log, ticks)))
-        return leave_plain(ts, result, mark);
-    rec_log_store(log, ticks, PNR_RETURN, 0, (uint32_t)mark);
+    if (unlikely(!result) || unlikely(!is_between(log, cpython_stack_pointer())) ||
+        unlikely(!rec_log_store_now(log, &log->ret, (uint32_t)mark)))
+        return leave_plain(result, mark);
     return result;
+}
+
+static PyObject *frame_hook(PyThreadState *ts, cpython_frame *f, int throwflag)
+{
+    return hook_plain(ts, f, throwflag, 0);
+}
+
+/* Where another tool has the first place in co_extra. */
+static PyObject *frame_hook_elsewhere(PyThreadState *ts, cpython_frame *f, int throwflag)
+{
+    return hook_plain(ts, f, throwflag, rec_functions.extra_index);
 }
 
 /* ---- interface ---- */
@@ -444,7 +451,7 @@ static int start(void)
 #endif
     }
     engine.epoch = 0;
-    engine.hook = rec_clock_is_counter ? frame_hook : hook_slowly;
+    engine.hook = !rec_clock_is_counter ? hook_slowly : rec_functions.extra_index == 0 ? frame_hook : frame_hook_elsewhere;
     engine.is_unhooked = false;
     rec_functions_start();
     rec_threads_start(self->interp, unhook);

@@ -25,7 +25,7 @@ struct rec_functions {
     uint32_t session;
     Py_ssize_t extra_index;
 };
-extern struct rec_functions rec_functions;
+extern struct rec_functions rec_functions __attribute__((visibility("hidden")));
 
 /* own: prefix of the files whose functions are never recorded; borrowed for ever. Returns 0, or -1 with an exception
  * set. */

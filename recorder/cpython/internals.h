@@ -47,6 +47,21 @@ typedef struct _PyInterpreterFrame cpython_frame;
 /* 3.12 and 3.13 count C calls that can recurse, and an evaluation as two of them (PY_EVAL_C_STACK_UNITS). */
 #define CPYTHON_COUNTS_C_CALLS (PY_VERSION_HEX >= 0x030C0000 && PY_VERSION_HEX < 0x030E0000)
 
+static inline uintptr_t cpython_stack_pointer(void)
+{
+#if defined(__x86_64__)
+    uintptr_t pointer;
+    __asm__ volatile("mov %%rsp, %0" : "=r"(pointer));
+    return pointer;
+#elif defined(__aarch64__)
+    uintptr_t pointer;
+    __asm__ volatile("mov %0, sp" : "=r"(pointer));
+    return pointer;
+#else
+    return (uintptr_t)__builtin_frame_address(0);
+#endif
+}
+
 /* ---- code objects and dicts ---- */
 
 /* What co_extra points to (Objects/codeobject.c, _PyCodeObjectExtra). */
@@ -55,11 +70,12 @@ struct cpython_code_extra {
     void *values[];
 };
 
-/* A co_extra value, or 0. PyUnstable_Code_GetExtra is a call into the interpreter for two loads. */
+/* A co_extra value, or 0. PyUnstable_Code_GetExtra is a call into the interpreter for two loads. There is room for the
+ * first value wherever there are any. */
 static inline uint64_t cpython_code_value(const PyCodeObject *code, Py_ssize_t index)
 {
     const struct cpython_code_extra *extra = (const struct cpython_code_extra *)code->co_extra;
-    return extra && extra->size > index ? (uint64_t)(uintptr_t)extra->values[index] : 0;
+    return extra && ((__builtin_constant_p(index) && index == 0) || extra->size > index) ? (uint64_t)(uintptr_t)extra->values[index] : 0;
 }
 
 /* Both are as PyUnstable_Code_SetExtra and PyUnstable_Eval_RequestCodeExtraIndex, which is what 3.12 calls them. */

@@ -26,7 +26,7 @@ struct rec_threads {
     uint32_t n_ending;                  /* logs whose thread is being cleared */
     void (*on_new)(PyThreadState *ts);  /* called for each thread that gets a log; or NULL */
 };
-extern struct rec_threads rec_threads;
+extern struct rec_threads rec_threads __attribute__((visibility("hidden")));
 
 /* Returns 0, or -1 with an exception set. */
 int rec_threads_init(void);
