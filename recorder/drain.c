@@ -17,6 +17,7 @@
 #define OPEN_FILES 16                   /* descriptors that the thread files use at most */
 #define FIRST_INSTANT_NS 10000000       /* the live mapping's instant is renewed after 10 ms, 20 ms, ... 1 s */
 #define LAST_INSTANT_NS 1000000000
+#define RESOLUTION_NS 4                 /* of the times in blocks: what is finer is noise, and noise fills the disk */
 #define PAUSE_NS 10000000               /* how long the thread stays away around a fork */
 #define THREAD_STACK (256 * 1024)
 
@@ -50,6 +51,7 @@ static struct {
     uint64_t paused_ns;                 /* when the thread was sent away; 0: it is there */
     _Atomic bool has_failed;
     struct rec_drain_totals totals;
+    uint64_t kept;                      /* the bits of a record's first word that are kept: not the lowest of the ticks */
     struct pnr_block_coder *coder, *helper;     /* the drain's, and that of a thread that found no free chunk */
     struct rec_stream *open[OPEN_FILES];        /* streams whose file may be open, round robin */
     struct rec_file reserve;            /* holds a descriptor for when the program has used up all of them */
@@ -143,16 +145,27 @@ static struct pnr_record *records_of(int chunk)
     return drain.live.records + (size_t)chunk * PNR_BLOCK_RECORDS;
 }
 
+static uint64_t bits_to_keep(void)
+{
+    uint64_t step = 1;
+    while (2 * step * 1000000000 <= RESOLUTION_NS * rec_clock_rate())
+        step *= 2;
+    return ~(step - 1);
+}
+
 /* Writes one queued chunk and empties it. Returns whether it is free now. */
 static bool write_chunk(int chunk, struct pnr_block_coder *coder)
 {
     struct chunk *c = &drain.chunks[chunk];
+    struct pnr_record *records = records_of(chunk);
     size_t size = 0;
-    const void *bytes = pnr_block_encode(coder, &c->header, records_of(chunk), &size);
+    for (uint32_t i = 0; i < c->header.n_records; i++)
+        records[i].word[0] &= drain.kept;
+    const void *bytes = pnr_block_encode(coder, &c->header, records, &size);
     if (!write_in_turn(c->stream, &c->header, bytes, size))
         return false;
     atomic_store_explicit(&drain.live.chunks[chunk].state, PNR_CHUNK_FREE, memory_order_release);
-    memset(records_of(chunk), 0, (size_t)c->header.n_records * PNR_RECORD_SIZE);
+    memset(records, 0, (size_t)c->header.n_records * PNR_RECORD_SIZE);
     return true;
 }
 
@@ -259,6 +272,7 @@ int rec_drain_start(const char *process_path, struct pnr_live live, struct pnr_e
     snprintf(drain.process_path, sizeof drain.process_path, "%s", process_path);
     init_locks();
     drain.live = live;
+    drain.kept = bits_to_keep();
     drain.reserve.fd = -1;
     if (rec_file_move(&drain.reserve, process_path, "names", err) != 0 ||
         rec_file_append(&drain.reserve, NULL, 0, err) != 0) {
