@@ -10,7 +10,7 @@ SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*
 
 # Headers of the C library and the kernel, as far as anything here may need them.
 LIBC = re.compile(r"(sys|linux)/\w+\.h|(" + "|".join("""
-    assert ctype cpuid dirent dlfcn endian errno fcntl fenv float getopt inttypes limits locale math poll pthread sched
+    assert ctype cpuid dirent dlfcn endian errno fcntl fenv fnmatch float getopt inttypes limits locale math poll pthread sched
     signal stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings threads time uchar
     unistd wchar x86intrin
     """.split()) + r")\.h")
@@ -24,7 +24,7 @@ def includes(path):
 
 
 def may_see_python(path):
-    return re.fullmatch(r"recorder/(module\.c|engine(_\w+)?\.[ch]|cpython_\w+\.h)", str(path.relative_to(ROOT)))
+    return path.parent == ROOT / "recorder" / "cpython"
 
 
 class Layout(unittest.TestCase):
@@ -57,9 +57,9 @@ class Layout(unittest.TestCase):
 
     def test_python(self):
         def rule(path, quote, name):
-            if may_see_python(path) or not re.search(r"Python\.h|(^|/)(py|cpython|engine)", name):
+            if may_see_python(path) or not re.search(r"Python\.h|(^|/)(py|cpython)", name):
                 return None
-            return f"only module.c, engine*.[ch] and cpython_*.h may see {name}"
+            return f"only recorder/cpython/ may see {name}"
         self.check(rule)
 
     def test_json(self):
