@@ -207,6 +207,8 @@ static ZSTD_CCtx *make_compressor(void)
 {
     ZSTD_CCtx *c = ZSTD_createCCtx();
     if (c && (ZSTD_isError(ZSTD_CCtx_setParameter(c, ZSTD_c_compressionLevel, PNR_BLOCK_LEVEL)) ||
+              ZSTD_isError(ZSTD_CCtx_setParameter(c, ZSTD_c_hashLog, PNR_BLOCK_HASH_LOG)) ||
+              ZSTD_isError(ZSTD_CCtx_setParameter(c, ZSTD_c_minMatch, PNR_BLOCK_MIN_MATCH)) ||
               ZSTD_isError(ZSTD_CCtx_setParameter(c, ZSTD_c_checksumFlag, 1)))) {
         ZSTD_freeCCtx(c);
         return NULL;

@@ -20,8 +20,11 @@
 /* Records per block and per chunk of the live mapping, 256 KiB. The figures are in bench/README.md. */
 #define PNR_BLOCK_RECORDS 16384
 
-/* zstd's level for blocks. The figures are in bench/README.md. */
+/* zstd's parameters for blocks. In planes what repeats is long, so a small table of long matches finds as much as the level's
+ * own and stays in the nearest cache. The figures are in bench/README.md. */
 #define PNR_BLOCK_LEVEL 1
+#define PNR_BLOCK_HASH_LOG 10
+#define PNR_BLOCK_MIN_MATCH 7
 
 #define PNR_BLOCK_MAGIC UINT32_C(0x42524e50)            /* "PNRB" in file order: 50 4e 52 42 */
 #define PNR_BLOCK_SKIPPABLE UINT32_C(0x184d2a5b)        /* RFC 8878, 3.1.2: 0x184D2A50 to 0x184D2A5F are skippable */

@@ -247,7 +247,7 @@ def describe(process, kind, number):
     if not function:
         return f"[unknown function {number}]", "python", None
     return (clean(".".join(filter(None, (function.module, function.name)))), CATEGORIES[function.kind],
-            clean(f"{function.file}:{function.line}"))
+            clean(f"{function.file}:{function.line}") if function.file else None)
 
 
 # ---- the trace ----
