@@ -248,6 +248,7 @@ static int convert_process(struct reader *reader, uint64_t zero_ns, struct flows
     size_t n = reader_n_threads(reader);
     const struct symbols *symbols = reader_symbols(reader);
     struct process process = { .reader = reader, .timeline = reader_timeline(reader), .zero_ns = zero_ns };
+    uint64_t least_ns = 0;
     int result = -1;
     process.runs = calloc(n + 1, sizeof *process.runs);
     process.heap = calloc(n + 1, sizeof *process.heap);
@@ -257,10 +258,11 @@ static int convert_process(struct reader *reader, uint64_t zero_ns, struct flows
     }
     flows_process(flows, symbols);
     symbols_number(symbols, "end_ticks", &process.end_ticks);
+    symbols_number(symbols, "min_duration_ns", &least_ns);
     for (size_t i = 0; i < n; i++) {
         struct run *run = &process.runs[i];
         run->thread = i;
-        spans_init(&run->spans, (uint32_t)i, sink, flows, symbols, &count->spans);
+        spans_init(&run->spans, (uint32_t)i, least_ns, sink, flows, symbols, &count->spans);
         if (leave_block(&process, run))
             insert(&process, run);
     }

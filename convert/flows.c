@@ -8,9 +8,11 @@
 
 struct flows_chain {
     uint64_t frame;                     /* 0 = empty place */
-    uint64_t id;                        /* 0 until the second slice */
-    uint64_t point_ns;                  /* the point held back */
-    uint32_t thread;
+    uint64_t id;                        /* 0 until the second slice that stays */
+    uint64_t point_ns;                  /* the point held back; 0 until the first slice that stays */
+    uint64_t begin_ns;                  /* of the latest slice, whether it stays or not */
+    uint32_t thread;                    /* of the point */
+    uint32_t begin_thread;
     uint32_t function;
 };
 
@@ -73,7 +75,7 @@ static struct flows_chain *add(struct flows *flows, uint64_t frame)
     }
     struct flows_chain *chain = find(flows, frame);
     flows->n++;
-    chain->frame = frame;
+    *chain = (struct flows_chain){ .frame = frame };
     return chain;
 }
 
@@ -110,7 +112,20 @@ static bool is_wanted(const struct flows *flows, uint32_t function, uint64_t fra
     return frame && symbol && symbol->kind < 32 && (flows->kinds >> symbol->kind & 1);
 }
 
-uint64_t flows_enter(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, bool is_start,
+/* The chain's latest slice stays: the point held back is not the last one, but that slice's may be. */
+static void go_on(struct flows *flows, struct flows_chain *chain)
+{
+    if (chain->id) {
+        write_point(flows, chain, POINT_MIDDLE);
+    } else if (chain->point_ns) {
+        chain->id = ++flows->n_chains;
+        write_point(flows, chain, POINT_FIRST);
+    }
+    chain->thread = chain->begin_thread;
+    chain->point_ns = chain->begin_ns + 1;
+}
+
+uint64_t flows_enter(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, bool is_start, bool stays,
                      uint64_t begin_ns)
 {
     if (!is_wanted(flows, function, frame))
@@ -125,37 +140,42 @@ uint64_t flows_enter(struct flows *flows, uint32_t thread, uint32_t function, ui
         chain = add(flows, frame);
         if (!chain)
             return begin_ns;
-        chain->id = 0;
         chain->function = function;
-    } else {
-        if (begin_ns < chain->point_ns)
-            begin_ns = chain->point_ns;
-        if (chain->id) {
-            write_point(flows, chain, POINT_MIDDLE);
-        } else {
-            chain->id = ++flows->n_chains;
-            write_point(flows, chain, POINT_FIRST);
-        }
+    } else if (begin_ns < chain->point_ns) {
+        begin_ns = chain->point_ns;
     }
-    chain->thread = thread;
-    chain->point_ns = begin_ns + 1;
+    chain->begin_thread = thread;
+    chain->begin_ns = begin_ns;
+    if (stays)
+        go_on(flows, chain);
     return begin_ns;
 }
 
-void flows_leave(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, bool is_finished,
-                 uint64_t point_ns)
+/* The chain of the frame, or NULL. */
+static struct flows_chain *find_chain(const struct flows *flows, uint32_t function, uint64_t frame)
 {
-    if (!is_wanted(flows, function, frame))
-        return;
-    struct flows_chain *chain = find(flows, frame);
-    if (!chain || !chain->frame || chain->function != function)
+    struct flows_chain *chain = is_wanted(flows, function, frame) ? find(flows, frame) : NULL;
+    return chain && chain->frame && chain->function == function ? chain : NULL;
+}
+
+void flows_stay(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, uint64_t begin_ns)
+{
+    struct flows_chain *chain = find_chain(flows, function, frame);
+    if (chain && chain->begin_thread == thread && chain->begin_ns == begin_ns)
+        go_on(flows, chain);
+}
+
+void flows_leave(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, bool is_finished,
+                 uint64_t begin_ns, uint64_t point_ns)
+{
+    struct flows_chain *chain = find_chain(flows, function, frame);
+    if (!chain)
         return;
     if (is_finished) {
         end_chain(flows, chain);
         take_out(flows, chain);
-    } else if (chain->id == 0) {
-        chain->thread = thread;         /* an arrow leaves the first slice where it ends */
-        chain->point_ns = point_ns;
+    } else if (chain->id == 0 && chain->thread == thread && chain->point_ns == begin_ns + 1) {
+        chain->point_ns = point_ns;     /* an arrow leaves the first slice where it ends */
     }
 }
 

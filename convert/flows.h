@@ -11,9 +11,12 @@
  * FINISH, or when another START or CREATE comes with it.
  *
  *     flows_init()
- *     for each process: flows_process(); then in the order of time flows_enter(), flows_leave(), flows_create();
- *         flows_end_process()
+ *     for each process: flows_process(); then in the order of time flows_enter(), [flows_stay(),] flows_leave(),
+ *         flows_create(); flows_end_process()
  *     flows_clear()
+ *
+ * Whether a slice stays in the trace may be known only when it ends (spans.h). Until then it is in its chain, but has no
+ * point; one that does not stay is as if its frame had not run.
  *
  * Memory grows with the continuable frames that are alive, not with those that ended. One thread at a time. */
 #ifndef FLOWS_H
@@ -44,13 +47,18 @@ void flows_clear(struct flows *flows);
 void flows_process(struct flows *flows, const struct symbols *symbols);
 
 /* A slice of the frame begins at begin_ns or, so that arrows never point backwards when a frame changes threads,
- * slightly later: gives when. The nanosecond after that belongs to its point. is_start: this is its first slice. */
-uint64_t flows_enter(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, bool is_start,
+ * slightly later: gives when. The nanosecond after that belongs to its point. is_start: this is its first slice. stays:
+ * it is sure to be in the trace. */
+uint64_t flows_enter(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, bool is_start, bool stays,
                      uint64_t begin_ns);
 
-/* The slice ends, with point_ns inside it; is_finished: for ever. */
+/* A slice that was not sure to stay does: before flows_leave(). begin_ns: what flows_enter() gave. If the chain has gone
+ * on meanwhile (an exit is missing), the slice has no point. */
+void flows_stay(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, uint64_t begin_ns);
+
+/* The slice that began at begin_ns ends, with point_ns inside it; is_finished: for ever. */
 void flows_leave(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, bool is_finished,
-                 uint64_t point_ns);
+                 uint64_t begin_ns, uint64_t point_ns);
 
 /* A new frame has been made; it has not run yet. */
 void flows_create(struct flows *flows, uint64_t frame);

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "convert.h"
@@ -82,6 +83,25 @@ static void print_fact(const struct reader *reader, FILE *out, const char *label
     }
 }
 
+/* What the recorder left out: a line for each rule. */
+static void print_filters(const struct reader *reader, FILE *out)
+{
+    struct pnr_string rules = symbols_fact(reader_symbols(reader), "filters");
+    const char *label = "filters";
+    uint64_t ns;
+    while (rules.size) {
+        const char *end = memchr(rules.bytes, '\n', rules.size);
+        uint32_t size = end ? (uint32_t)(end - rules.bytes) : rules.size;
+        fprintf(out, "  %-12s", label);
+        print_text(out, (struct pnr_string){ rules.bytes, size });
+        size += end != NULL;
+        rules = (struct pnr_string){ rules.bytes + size, rules.size - size };
+        label = "";
+    }
+    if (symbols_number(reader_symbols(reader), "min_duration_ns", &ns))
+        fprintf(out, "  %-12snothing shorter than %" PRIu64 " ns\n", label, ns);
+}
+
 static void print_start(const struct reader *reader, FILE *out)
 {
     uint64_t ns;
@@ -144,6 +164,7 @@ static void print(struct reader *reader, FILE *out, const struct info *info)
     print_fact(reader, out, "recorder", "recorder");
     print_fact(reader, out, "engine", "engine");
     print_fact(reader, out, "clock", "clock");
+    print_filters(reader, out);
     print_start(reader, out);
     print_span(reader, out, info);
     fprintf(out, "  %-12s%s\n", "end", symbols_fact(symbols, "end_ticks").bytes ? "clean" :

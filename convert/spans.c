@@ -12,16 +12,19 @@ enum frame_type {
 
 struct spans_frame {
     uint64_t begin_ns;
+    uint64_t before_ns;                 /* the last edge or point before it */
     uint64_t frame;                     /* identity, 0 for a plain one */
     uint32_t function;                  /* GAP: enum pnr_gap */
     uint8_t type;                       /* enum frame_type */
     uint8_t marks;                      /* enum slice_mark */
+    bool stays;                         /* however short: something in it does */
 };
 
-void spans_init(struct spans *spans, uint32_t thread, struct sink *sink, struct flows *flows,
+void spans_init(struct spans *spans, uint32_t thread, uint64_t least_ns, struct sink *sink, struct flows *flows,
                 const struct symbols *symbols, struct spans_count *count)
 {
-    *spans = (struct spans){ .sink = sink, .flows = flows, .symbols = symbols, .count = count, .thread = thread };
+    *spans = (struct spans){ .sink = sink, .flows = flows, .symbols = symbols, .count = count, .thread = thread,
+                             .least_ns = least_ns };
 }
 
 void spans_clear(struct spans *spans)
@@ -56,24 +59,39 @@ static void push(struct spans *spans, enum frame_type type, uint32_t function, u
         spans->is_out_of_memory = true;
         return;
     }
-    ns = later(ns, spans->last_ns + 1);
+    uint64_t before_ns = spans->last_ns;
+    bool stays = !spans->least_ns || type == FRAME_GAP || marks & SLICE_OPENED_BEFORE;
+    ns = later(ns, before_ns + 1);
     spans->last_ns = ns;
     if (frame) {
-        ns = flows_enter(spans->flows, spans->thread, function, frame, is_start, ns);
+        ns = flows_enter(spans->flows, spans->thread, function, frame, is_start, stays, ns);
         spans->last_ns = ns + 1;
     }
-    spans->stack[spans->n++] = (struct spans_frame){ ns, frame, function, type, (uint8_t)marks };
-    if (spans->n > spans->count->deepest)
-        spans->count->deepest = spans->n;
+    spans->stack[spans->n++] = (struct spans_frame){ ns, before_ns, frame, function, type, (uint8_t)marks, stays };
+}
+
+/* The slice will be in the trace. */
+static void stay(struct spans *spans, struct spans_frame *frame)
+{
+    if (!frame->stays && frame->frame)
+        flows_stay(spans->flows, spans->thread, frame->function, frame->frame, frame->begin_ns);
+    frame->stays = true;
 }
 
 static void pop(struct spans *spans, bool is_finished, unsigned marks, uint64_t ns)
 {
-    const struct spans_frame *top = &spans->stack[--spans->n];
+    struct spans_frame *top = &spans->stack[spans->n - 1];
     bool is_gap = top->type == FRAME_GAP;
     uint64_t end = later(ns, spans->last_ns + (top->frame ? 2 : 1));
+    if (end - top->begin_ns >= spans->least_ns || marks & SLICE_UNFINISHED)
+        stay(spans, top);
     if (top->frame)
-        flows_leave(spans->flows, spans->thread, top->function, top->frame, is_finished, end - 1);
+        flows_leave(spans->flows, spans->thread, top->function, top->frame, is_finished, top->begin_ns, end - 1);
+    spans->n--;
+    if (!top->stays) {
+        spans->last_ns = top->before_ns;
+        return;
+    }
     spans->last_ns = end;
     struct slice slice = {
         .begin_ns = top->begin_ns,
@@ -85,8 +103,12 @@ static void pop(struct spans *spans, bool is_finished, unsigned marks, uint64_t 
     };
     spans->sink->slice(spans->sink, &slice);
     spans->count->slices++;
+    if (spans->n + 1 > spans->count->deepest)
+        spans->count->deepest = spans->n + 1;
     if (!is_gap && !symbols_function(spans->symbols, top->function))
         spans->count->unknown_functions++;
+    if (spans->n > 0)
+        stay(spans, top - 1);
 }
 
 /* Closes all from position n on. */
@@ -131,6 +153,8 @@ static void leave_unseen(struct spans *spans, uint32_t n, uint64_t ns)
 static void tell(struct spans *spans, const char *text, uint64_t ns)
 {
     spans->last_ns = later(ns, spans->last_ns + 1);
+    if (spans->n > 0)
+        stay(spans, &spans->stack[spans->n - 1]);
     spans->sink->instant(spans->sink, spans->thread, spans->last_ns, text);
 }
 

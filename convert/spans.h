@@ -1,6 +1,7 @@
 /* The stack of one thread: turns its records into slices. Every frame on it becomes one slice when it is left. Hides
  * what happens when records are missing: each block begins with the frames that are open (OPEN records), to which the
- * stack is brought, and an exit that does not fit the innermost frame is looked for below it.
+ * stack is brought, and an exit that does not fit the innermost frame is looked for below it. And, in a capture with a
+ * minimum duration, what the recorder kept of shorter calls: their slices are left out, as if they had not been.
  *
  *     spans_init()
  *     for each block: spans_open(), then spans_record() for each record after the OPEN ones
@@ -55,13 +56,14 @@ struct spans {
     const struct symbols *symbols;
     struct spans_count *count;
     uint32_t thread;
+    uint64_t least_ns;                  /* shorter slices are left out; 0 = none */
     struct spans_frame *stack;          /* owned; outermost first */
     size_t n, capacity;
     uint64_t last_ns;                   /* the last edge or point */
     bool is_out_of_memory;              /* sticks; frames are missing from then on */
 };
 
-void spans_init(struct spans *spans, uint32_t thread, struct sink *sink, struct flows *flows,
+void spans_init(struct spans *spans, uint32_t thread, uint64_t least_ns, struct sink *sink, struct flows *flows,
                 const struct symbols *symbols, struct spans_count *count);
 
 void spans_clear(struct spans *spans);

@@ -12,6 +12,7 @@
 
 struct rec_log rec_log_nobody;
 struct rec_log *rec_current = &rec_log_nobody;
+uint64_t rec_log_least_ticks;
 
 static struct {
     struct rec_file names;
@@ -164,6 +165,7 @@ int rec_log_start(const char *path, char *taken, struct pnr_err *err)
     struct pnr_live live = { 0 };
     long pid = (long)getpid();
     memset(&session, 0, sizeof session);
+    rec_log_least_ticks = 0;
     session.names.fd = -1;
     if (make_absolute(path, absolute, sizeof absolute, err) != 0 ||
         pnr_capture_make(absolute, taken, PATH_MAX, err) != 0)
@@ -182,6 +184,12 @@ int rec_log_start(const char *path, char *taken, struct pnr_err *err)
     }
     remove_begun(taken, process_path);
     return -1;
+}
+
+void rec_log_set_min_duration(uint64_t ns)
+{
+    rec_log_least_ticks = (uint64_t)((unsigned __int128)ns * rec_clock_rate() / 1000000000);
+    rec_log_fact_number("min_duration_ns", ns);
 }
 
 struct rec_log *rec_log_newest(void)
@@ -269,6 +277,42 @@ void rec_log_renew(struct rec_log *log)
     log->high = (uint32_t)(begin >> 32);
     log->call = begin - log->base + ((uint64_t)PNR_CALL << PNR_TICKS_BITS);
     log->ret = begin - log->base + ((uint64_t)PNR_RETURN << PNR_TICKS_BITS);
+}
+
+/* The entry of what such an exit leaves. */
+static enum pnr_kind entry_of(enum pnr_kind exit)
+{
+    switch (exit) {
+    case PNR_YIELD:
+        return PNR_RESUME;
+    case PNR_FINISH:
+    case PNR_FINISH_UNWIND:
+        return PNR_START;
+    case PNR_C_RETURN:
+    case PNR_C_RAISE:
+        return PNR_C_CALL;
+    default:
+        return PNR_CALL;
+    }
+}
+
+bool rec_log_drop(struct rec_log *log, uint64_t ticks, enum pnr_kind exit, uint64_t frame, uint32_t function)
+{
+    const struct pnr_record *entry = log->next;
+    if (!rec_log_least_ticks)
+        return false;
+    do {
+        if (entry == log->first)
+            return false;
+        entry--;
+    } while (pnr_record_kind(*entry) == PNR_CREATE);
+    if (!rec_log_is(*entry, entry_of(exit), frame, function) || ticks - pnr_record_ticks(*entry) >= rec_log_least_ticks)
+        return false;
+    while (log->next != entry)
+        rec_log_take_back(log);
+    if (log->next != log->first && rec_log_is(log->next[-1], PNR_CREATE, frame, function))
+        rec_log_take_back(log);         /* of a frame that has come and gone */
+    return true;
 }
 
 void rec_log_end(struct rec_log *log)

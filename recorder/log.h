@@ -61,6 +61,9 @@ struct rec_log_totals {
 extern struct rec_log *rec_current __attribute__((visibility("hidden")));
 extern struct rec_log rec_log_nobody __attribute__((visibility("hidden")));
 
+/* The minimum duration: a call of fewer ticks is dropped (rec_log_drop). 0: none is. */
+extern uint64_t rec_log_least_ticks __attribute__((visibility("hidden")));
+
 /* Makes a new capture, at path or where pnr_capture_make finds room, its process's folder, the name table and the
  * drain. Copies the capture's path, absolute, to taken (PATH_MAX bytes). Returns 0 or -1. */
 int rec_log_start(const char *path, char *taken, struct pnr_err *err);
@@ -68,6 +71,9 @@ int rec_log_start(const char *path, char *taken, struct pnr_err *err);
 /* Adds a fact to the name table (specs/capture-format.md, section 6.3). */
 void rec_log_fact(const char *key, const char *value);
 void rec_log_fact_number(const char *key, uint64_t value);
+
+/* Sets the minimum duration of this recording and adds its fact. Until then there is none. */
+void rec_log_set_min_duration(uint64_t ns);
 
 /* A new thread; name is copied. NULL when out of memory. The log holds no chunk yet. */
 struct rec_log *rec_log_new(const void *owner, uint32_t native_id, struct pnr_string name);
@@ -140,5 +146,18 @@ static inline void rec_log_take_back(struct rec_log *log)
     atomic_store_explicit((_Atomic uint64_t *)&log->next->word[0], 0, memory_order_release);
     log->next->word[1] = 0;
 }
+
+/* True for a record of these, whatever its ticks. */
+static inline bool rec_log_is(struct pnr_record r, enum pnr_kind kind, uint64_t frame, uint32_t function)
+{
+    struct pnr_record same = pnr_record_make(0, kind, frame, function);
+    return (r.word[0] & ~PNR_TICKS_MAX) == same.word[0] && r.word[1] == same.word[1];
+}
+
+/* A call is left at these ticks, with an exit record of this kind. When it was shorter than the minimum duration and
+ * nothing was recorded in it but CREATE, takes its records back and returns true: the exit is not to be stored
+ * either. Not so for a START without its FINISH, or the other way round: the one tells of the other's frame that its
+ * identity is used again. */
+bool rec_log_drop(struct rec_log *log, uint64_t ticks, enum pnr_kind exit, uint64_t frame, uint32_t function);
 
 #endif

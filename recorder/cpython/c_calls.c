@@ -25,12 +25,12 @@ struct named {
 };
 
 static struct {
-    bool is_on;
-    bool was_displaced;
+    uint32_t session;                   /* the recording that has C calls; 0: none */
+    bool was_displaced;                 /* a thread has, or had, another tool's profile function */
     struct c_function known[KNOWN];
     struct named *named;                /* owned */
     size_t n_named, capacity;           /* a power of two, or 0 */
-    PyObject *module_key, *name_key;        /* interned */
+    PyObject *module_key, *name_key, *capsule_key;          /* interned */
 } c_calls;
 
 /* ---- names ---- */
@@ -142,7 +142,7 @@ static uint32_t find_index(const PyMethodDef *method, PyObject *self, PyObject *
     }
     size_t at = strlen(name);
     snprintf(name + at, sizeof name - at, "%s", method->ml_name);
-    uint32_t index = strncmp(module, "panopticon_rec", 14) == 0 ? 0 : index_of_name(module, name);
+    uint32_t index = strcmp(module, "panopticon_rec._recorder") == 0 ? 0 : index_of_name(module, name);
     PyErr_Restore(type, value, traceback);
     return index;
 }
@@ -188,9 +188,10 @@ static void append(PyThreadState *ts, enum pnr_kind kind, uint32_t index)
 {
     struct rec_log *log = rec_current;
     if (unlikely(log->owner != ts)) {
-        log = rec_threads.is_active && ts->interp == rec_threads.interp ? rec_threads_find(ts) : NULL;
-        if (!log || log->is_ending || log->chunk < 0)
+        log = ts->interp == rec_threads.interp ? rec_threads_find(ts) : NULL;
+        if (!log)
             return;                     /* a thread shows up by its first Python function */
+        rec_drain_resume();
     }
     if (kind == PNR_C_CALL)
         log->c_depth++;
@@ -201,17 +202,70 @@ static void append(PyThreadState *ts, enum pnr_kind kind, uint32_t index)
     rec_threads_append(ts, log, kind, (struct rec_open_frame){ 0, index }, rec_no_frame);
 }
 
+static void unwatch(void);
+
+/* Recording has ended without a stop: in a forked child, or by a failure. */
+static __attribute__((noinline, cold)) void end_late(void)
+{
+    if (cpython_is_finalizing())
+        return;
+    unwatch();
+    c_calls.session = 0;
+}
+
 #if PY_VERSION_HEX >= 0x030C0000
 
+#if PY_VERSION_HEX < 0x030E0000
+
+/* CALL tells of a bound method made by types.MethodType before it is taken apart, C_RETURN and C_RAISE tell of the function
+ * in it. But CALL_FUNCTION_EX, which does not take it apart, has none of these. */
+static __attribute__((noinline)) uint32_t index_of_method(PyObject *method, PyObject *code, PyObject *offset)
+{
+    PyObject *function = PyMethod_GET_FUNCTION(method), *self = PyMethod_GET_SELF(method);      /* borrowed */
+    uint32_t index = index_of_callable(function, self);
+    PyObject *bytes = index ? PyCode_GetCode((PyCodeObject *)code) : NULL;
+    if (!bytes) {
+        PyErr_Clear();
+        return 0;
+    }
+    if ((unsigned char)PyBytes_AS_STRING(bytes)[PyLong_AsLong(offset)] == CALL_FUNCTION_EX)
+        index = 0;
+    Py_DECREF(bytes);
+    return index;
+}
+
+#else
+
+static uint32_t index_of_method(PyObject *method, PyObject *code, PyObject *offset)
+{
+    (void)method, (void)code, (void)offset;
+    return 0;                           /* CALL tells of the function in it */
+}
+
+#endif
+
 /* args: code, offset, callable, first argument or sys.monitoring.MISSING, which no method of a type takes as self. */
+static inline PyObject *tell(PyObject *const *args, enum pnr_kind kind)
+{
+    uint32_t index;
+    if (unlikely(!rec_threads.is_active)) {
+        end_late();
+        return rec_tool_nothing();
+    }
+    if (kind == PNR_C_CALL && unlikely(Py_IS_TYPE(args[2], &PyMethod_Type)))
+        index = index_of_method(args[2], args[0], args[1]);
+    else
+        index = index_of_callable(args[2], args[3]);
+    if (index)
+        append(PyThreadState_Get(), kind, index);
+    return rec_tool_nothing();
+}
+
 #define CALLBACK(name, kind) \
     static PyObject *name(PyObject *self, PyObject *const *args, size_t n, PyObject *names) \
     { \
         (void)self, (void)n, (void)names; \
-        uint32_t index = likely(c_calls.is_on) ? index_of_callable(args[2], args[3]) : 0; \
-        if (index) \
-            append(PyThreadState_Get(), kind, index); \
-        return rec_tool_nothing(); \
+        return tell(args, kind); \
     }
 
 CALLBACK(on_call, PNR_C_CALL)
@@ -223,7 +277,7 @@ static int watch(void)
     if (!rec_tool_has_begun() && rec_tool_begin() != 0)
         return -1;
     return rec_tool_listen("C_RETURN", on_return) != 0 || rec_tool_listen("C_RAISE", on_raise) != 0 ||
-           rec_tool_listen("CALL", on_call) != 0 ? -1 : 0;
+           rec_tool_listen("CALL", on_call) != 0 || rec_tool_watch() != 0 ? -1 : 0;
 }
 
 static void watch_thread(PyThreadState *ts) { (void)ts; }
@@ -240,22 +294,51 @@ static int on_profile(PyObject *object, PyFrameObject *frame, int what, PyObject
     (void)object, (void)frame;
     if (what != PyTrace_C_CALL && what != PyTrace_C_RETURN && what != PyTrace_C_EXCEPTION)
         return 0;
-    uint32_t index = likely(c_calls.is_on) && callable ? index_of_callable(callable, NULL) : 0;
+    if (unlikely(!rec_threads.is_active)) {
+        end_late();
+        return 0;
+    }
+    uint32_t index = callable ? index_of_callable(callable, NULL) : 0;
     if (index)
         append(PyThreadState_Get(), what == PyTrace_C_CALL ? PNR_C_CALL : what == PyTrace_C_RETURN ? PNR_C_RETURN :
                PNR_C_RAISE, index);
     return 0;
 }
 
-/* One that has a profile function keeps it. */
+/* Runs when the thread state is cleared. */
+static void thread_ended(PyObject *capsule)
+{
+    const PyThreadState *ts = PyCapsule_GetPointer(capsule, NULL);
+    if ((uintptr_t)PyCapsule_GetContext(capsule) == c_calls.session)
+        c_calls.was_displaced |= ts->c_profilefunc != on_profile;
+}
+
+/* Hangs a look at the profile function on the end of the thread state. */
+static void watch_end(PyThreadState *ts)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *capsule = PyCapsule_New(ts, NULL, NULL);
+    if (!capsule || !ts->dict || PyCapsule_SetContext(capsule, (void *)(uintptr_t)c_calls.session) != 0 ||
+        PyDict_SetItem(ts->dict, c_calls.capsule_key, capsule) != 0 ||
+        PyCapsule_SetDestructor(capsule, thread_ended) != 0)
+        PyErr_Clear();                  /* what is then seen is the state at the stop */
+    Py_XDECREF(capsule);
+    PyErr_Restore(type, value, traceback);
+}
+
+/* A thread that has a profile function keeps it. */
 static void watch_thread(PyThreadState *ts)
 {
-    if (ts->c_profilefunc) {
+    if (c_calls.session != rec_functions.session)
+        return;                         /* of a recording that a fork has ended */
+    if (ts->c_profilefunc && ts->c_profilefunc != on_profile) {
         c_calls.was_displaced = true;
         return;
     }
     ts->c_profilefunc = on_profile;
     ts->cframe->use_tracing = 255;      /* as _PyEval_SetProfile does; that is also an event for audit hooks */
+    watch_end(ts);
 }
 
 static int watch(void)
@@ -281,15 +364,25 @@ static void unwatch(void)
 
 /* ---- interface ---- */
 
+static void forget_names(void)
+{
+    free(c_calls.named);
+    c_calls.named = NULL;
+    c_calls.n_named = c_calls.capacity = 0;
+}
+
 int rec_c_calls_start(void)
 {
     if (!c_calls.module_key && !(c_calls.module_key = PyUnicode_InternFromString("__module__")))
         return -1;
     if (!c_calls.name_key && !(c_calls.name_key = PyUnicode_InternFromString("__name__")))
         return -1;
+    if (!c_calls.capsule_key && !(c_calls.capsule_key = PyUnicode_InternFromString("panopticon.c_calls")))
+        return -1;
+    forget_names();                     /* of a recording that a fork has ended */
     memset(c_calls.known, 0, sizeof c_calls.known);
     c_calls.was_displaced = false;
-    c_calls.is_on = true;
+    c_calls.session = rec_functions.session;
     rec_threads.on_new = watch_thread;
     if (watch() == 0)
         return 0;
@@ -299,14 +392,12 @@ int rec_c_calls_start(void)
 
 bool rec_c_calls_stop(bool is_finalized)
 {
-    if (!c_calls.is_on)
+    if (c_calls.session != rec_functions.session)
         return true;
-    c_calls.is_on = false;
+    c_calls.session = 0;
     rec_threads.on_new = NULL;
     if (!is_finalized)
         unwatch();
-    free(c_calls.named);
-    c_calls.named = NULL;
-    c_calls.n_named = c_calls.capacity = 0;
+    forget_names();
     return !c_calls.was_displaced;
 }

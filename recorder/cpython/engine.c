@@ -2,6 +2,10 @@
 
 #include "engine.h"
 
+#if !CPYTHON_IS_KNOWN
+cpython_frame *cpython_bottom;
+#endif
+
 int rec_engine_init(const char *own)
 {
     return rec_functions_init(own) != 0 || rec_threads_init() != 0 ? -1 : 0;

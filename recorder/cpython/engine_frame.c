@@ -25,12 +25,14 @@
 
 #include "engine.h"
 
+#if CPYTHON_IS_KNOWN
+
 #define STACK_SHARE 4                   /* the hook uses at most this part of a thread's C stack ... */
 #define STACK_MOST (16 << 20)           /* ... and at most this, where the stack is said to be endless */
 #define STACK_UNKNOWN (64 << 10)        /* used where the bounds cannot be had */
 
 static struct {
-    _PyFrameEvalFunction hook;          /* ours: frame_hook, or hook_slowly where there is no counter */
+    _PyFrameEvalFunction hook;          /* ours: frame_hook, dropping_hook, or hook_slowly where there is no counter */
     _PyFrameEvalFunction evaluate;      /* the hook that was there before, or CPython's own */
     _PyFrameEvalFunction other;         /* another tool's hook that may call ours, which could not be taken off */
     bool is_unhooked;                   /* the hook is off, beyond a guard */
@@ -168,6 +170,7 @@ static struct rec_log *catch_up(PyThreadState *ts, struct rec_open_frame leaving
         return NULL;
     }
     struct rec_log *log = rec_threads_find(ts);
+    uintptr_t evaluation = cpython_evaluation(ts);
     bool is_new = !log;
     if (is_new && !(log = rec_threads_new(ts)))
         return NULL;
@@ -177,7 +180,7 @@ static struct rec_log *catch_up(PyThreadState *ts, struct rec_open_frame leaving
         if (!adopt(ts, log, is_new ? 0 : PNR_BLOCK_RESYNC, leaving))
             return NULL;
         set_floor(ts, log);
-    } else if (!is_between(log, cpython_evaluation(ts)) && !(log->hooked_low && is_beyond_guard(log))) {
+    } else if (evaluation >= log->hooked_low && !is_between(log, evaluation)) {
         sync_base(ts, log, leaving);
     }
     return rec_threads.is_active ? log : NULL;
@@ -233,9 +236,11 @@ static inline void append_entry(PyThreadState *ts, struct rec_log *log, enum pnr
     rec_threads_append(ts, log, kind, (struct rec_open_frame){ frame, function }, rec_no_frame);
 }
 
-static inline void append_exit(PyThreadState *ts, struct rec_log *log, enum pnr_kind kind, uint64_t frame,
+static inline __attribute__((always_inline)) void append_exit(PyThreadState *ts, struct rec_log *log, enum pnr_kind kind, uint64_t frame,
                                uint32_t function)
 {
+    if (rec_log_least_ticks && rec_log_drop(log, rec_clock_ticks() - log->base, kind, frame, function))
+        return;
     rec_threads_append(ts, log, kind, (struct rec_open_frame){ frame, function },
                        (struct rec_open_frame){ frame, function });
 }
@@ -257,7 +262,7 @@ static inline bool is_fast(const PyThreadState *ts, const struct rec_log *log)
 
 /* A frame that was entered in an earlier recording is part of this one's base, so its exit is never fast: a fast mark
  * is a current one. */
-static inline void leave(PyThreadState *ts, enum pnr_kind kind, uint64_t frame, uint64_t mark)
+static inline __attribute__((always_inline)) void leave(PyThreadState *ts, enum pnr_kind kind, uint64_t frame, uint64_t mark)
 {
     struct rec_log *log = rec_current;
     if (is_fast(ts, log))
@@ -308,14 +313,18 @@ static PyObject *evaluate_unhooked(PyThreadState *ts, cpython_frame *f, int thro
 }
 
 /* The exit record of a frame that was left with this result. */
-static inline void append_result(PyThreadState *ts, const cpython_frame *f, const PyObject *result, enum pnr_kind entry,
+static inline __attribute__((always_inline)) void append_result(PyThreadState *ts, const cpython_frame *f, const PyObject *result, enum pnr_kind entry,
                                  uint64_t frame, uint64_t mark)
 {
     bool is_continuable = entry != PNR_CALL;
+    enum pnr_kind exit;
+    if (unlikely(!result) && take_back(ts, entry, mark))
+        return;
     if (likely(result != NULL))
-        leave(ts, !is_continuable ? PNR_RETURN : cpython_is_suspended(f) ? PNR_YIELD : PNR_FINISH, frame, mark);
-    else if (likely(!take_back(ts, entry, mark)))
-        leave(ts, is_continuable ? PNR_FINISH_UNWIND : PNR_UNWIND, frame, mark);
+        exit = !is_continuable ? PNR_RETURN : cpython_is_suspended(f) ? PNR_YIELD : PNR_FINISH;
+    else
+        exit = is_continuable ? PNR_FINISH_UNWIND : PNR_UNWIND;
+    leave(ts, exit, frame, mark);
 }
 
 static enum pnr_kind entry_of(const cpython_frame *f, uint64_t mark)
@@ -345,10 +354,10 @@ static __attribute__((noinline)) PyObject *hook_slowly(PyThreadState *ts, cpytho
     if (!mark)
         return engine.evaluate(ts, f, throwflag);
     bool is_unhooked = is_beyond_guard(log);
-    if (rec_mark_flags(mark) & REC_MARK_EXCLUDED)
-        return is_unhooked ? evaluate_unhooked(ts, f, throwflag, log, 0, 0) : evaluate(ts, f, throwflag, log);
     if (rec_mark_flags(mark) & REC_MARK_NAMES)
         rec_threads_note_name(ts, f, log);
+    if (rec_mark_flags(mark) & REC_MARK_EXCLUDED)
+        return is_unhooked ? evaluate_unhooked(ts, f, throwflag, log, 0, 0) : evaluate(ts, f, throwflag, log);
     if (rec_mark_flags(mark) & REC_MARK_CONTINUABLE && !cpython_is_continuable(f))
         return create(ts, f, throwflag, mark);
 #if CPYTHON_INLINES_GETITEM
@@ -372,13 +381,9 @@ static __attribute__((noinline)) PyObject *hook_slowly(PyThreadState *ts, cpytho
     return result;
 }
 
-static __attribute__((noinline)) PyObject *hook_marked(PyThreadState *ts, cpython_frame *f, int throwflag,
+static __attribute__((noinline)) PyObject *hook_continuable(PyThreadState *ts, cpython_frame *f, int throwflag,
                                                             uint64_t mark)
 {
-    if (mark >> 32 == (rec_functions.plain | REC_MARK_EXCLUDED))
-        return evaluate(ts, f, throwflag, rec_current);
-    if (mark >> 32 != (rec_functions.plain | REC_MARK_CONTINUABLE))
-        return hook_slowly(ts, f, throwflag);
     if (!cpython_is_continuable(f))
         return create(ts, f, throwflag, mark);
     enum pnr_kind entry = entry_of(f, mark);
@@ -389,16 +394,44 @@ static __attribute__((noinline)) PyObject *hook_marked(PyThreadState *ts, cpytho
     return result;
 }
 
+/* A function with flags. All that one costs that is excluded is to find it out: nothing is kept over the evaluation. */
+static __attribute__((noinline)) PyObject *hook_marked(PyThreadState *ts, cpython_frame *f, int throwflag, uint64_t mark)
+{
+    uint32_t flags = (uint32_t)(mark >> 32) ^ rec_functions.plain;
+    if (flags == REC_MARK_CONTINUABLE)
+        return hook_continuable(ts, f, throwflag, mark);
+    if (flags == REC_MARK_EXCLUDED)
+        return evaluate(ts, f, throwflag, rec_current);
+    return hook_slowly(ts, f, throwflag);
+}
+
 static __attribute__((noinline)) PyObject *leave_plain(PyObject *result, uint64_t mark)
 {
     append_result(PyThreadState_Get(), NULL, result, PNR_CALL, 0, mark);
     return result;
 }
 
+/* With a minimum duration: stores a RETURN, or takes the CALL back if it is the newest record. Returns false, and does
+ * nothing, where that is not simple. */
+static inline bool return_or_drop(struct rec_log *log, uint32_t function)
+{
+    uint64_t ticks = rec_clock_counter() - log->base;
+    const struct pnr_record *newest = log->next - 1;
+    if (unlikely(log->next == log->first) || unlikely(!rec_log_has_room(log, ticks)) ||
+        unlikely(pnr_record_kind(*newest) == PNR_CREATE))
+        return false;
+    if (rec_log_is(*newest, PNR_CALL, 0, function) && ticks - pnr_record_ticks(*newest) < rec_log_least_ticks)
+        rec_log_take_back(log);
+    else
+        rec_log_store(log, ticks, PNR_RETURN, 0, function);
+    return true;
+}
+
 /* The hot path: a plain frame, timed by the counter. All else leaves it by a tail call, so that it calls nothing but
- * the evaluation and keeps as little as it can over it. index: where the marks are. */
+ * the evaluation and keeps as little as it can over it. index: where the marks are. drops: there is a minimum
+ * duration. */
 static inline __attribute__((always_inline)) PyObject *hook_plain(PyThreadState *ts, cpython_frame *f, int throwflag,
-                                                                  Py_ssize_t index)
+                                                                  Py_ssize_t index, bool drops)
 {
     struct rec_log *log = rec_current;
     if (!is_fast(ts, log))
@@ -412,20 +445,25 @@ static inline __attribute__((always_inline)) PyObject *hook_plain(PyThreadState 
     __asm__("" : "+r"(mark));           /* one value is kept over the evaluation, not what was made of it as well */
     log = rec_current;
     if (unlikely(!result) || unlikely(!is_between(log, cpython_stack_pointer())) ||
-        unlikely(!rec_log_store_now(log, &log->ret, (uint32_t)mark)))
+        unlikely(!(drops ? return_or_drop(log, (uint32_t)mark) : rec_log_store_now(log, &log->ret, (uint32_t)mark))))
         return leave_plain(result, mark);
     return result;
 }
 
 static PyObject *frame_hook(PyThreadState *ts, cpython_frame *f, int throwflag)
 {
-    return hook_plain(ts, f, throwflag, 0);
+    return hook_plain(ts, f, throwflag, 0, false);
 }
 
 /* Where another tool has the first place in co_extra. */
 static PyObject *frame_hook_elsewhere(PyThreadState *ts, cpython_frame *f, int throwflag)
 {
-    return hook_plain(ts, f, throwflag, rec_functions.extra_index);
+    return hook_plain(ts, f, throwflag, rec_functions.extra_index, false);
+}
+
+static PyObject *dropping_hook(PyThreadState *ts, cpython_frame *f, int throwflag)
+{
+    return hook_plain(ts, f, throwflag, rec_functions.extra_index, true);
 }
 
 /* ---- interface ---- */
@@ -451,7 +489,8 @@ static int start(void)
 #endif
     }
     engine.epoch = 0;
-    engine.hook = !rec_clock_is_counter ? hook_slowly : rec_functions.extra_index == 0 ? frame_hook : frame_hook_elsewhere;
+    engine.hook = !rec_clock_is_counter ? hook_slowly : rec_log_least_ticks ? dropping_hook :
+                  rec_functions.extra_index == 0 ? frame_hook : frame_hook_elsewhere;
     engine.is_unhooked = false;
     rec_functions_start();
     rec_threads_start(self->interp, unhook);
@@ -504,3 +543,9 @@ static bool stop(bool is_finalized)
 
 static const struct rec_engine frame = { "frame", start, stop };
 const struct rec_engine *const rec_engine_frame = &frame;
+
+#else
+
+const struct rec_engine *const rec_engine_frame = NULL;
+
+#endif

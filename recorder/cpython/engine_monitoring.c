@@ -7,9 +7,14 @@
 #include "threads.h"
 #include "tool.h"
 
+#include <opcode.h>
+
+#include "../filter.h"
 #include "engine.h"
 
 #if PY_VERSION_HEX >= 0x030C0000
+
+#define CONTINUABLE (CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR)
 
 /* A thread's first chunk. */
 static bool begin(struct rec_log *log, cpython_frame *from)
@@ -59,27 +64,48 @@ static inline bool count(struct rec_log *log, enum pnr_kind kind)
     return true;
 }
 
+/* True for a function that a filter excludes, not for the recorder's own. */
+static bool is_filtered(const cpython_frame *f)
+{
+    PyObject *key = PyUnicode_InternFromString("__name__"), *owned[2];
+    struct pnr_string module = rec_functions_text(key ? cpython_lookup(cpython_globals(f), key) : NULL, &owned[0]);
+    struct pnr_string file = rec_functions_text(cpython_code(f)->co_filename, &owned[1]);
+    bool is = rec_filter_excludes(module, file);
+    Py_XDECREF(owned[0]);
+    Py_XDECREF(owned[1]);
+    Py_XDECREF(key);
+    return is;
+}
+
+/* The answer to an event of a function that leaves no records. The recorder's own functions go on to tell their few: what
+ * is disabled comes back only if the next recording brings back the events that all tools have disabled. */
+static PyObject *exclude(const cpython_frame *f, bool can_disable)
+{
+    return can_disable && is_filtered(f) ? rec_tool_disable() : rec_tool_nothing();
+}
+
 static __attribute__((noinline)) PyObject *append_slowly(PyThreadState *ts, PyCodeObject *code, enum pnr_kind kind,
                                                          bool can_disable)
 {
     cpython_frame *f = cpython_running(ts);
     if (!f || cpython_code(f) != code)
         return rec_tool_nothing();
-    cpython_frame *from = is_entry(kind) ? f->previous : f;
-    struct rec_log *log = catch_up(ts, from);
+    struct rec_log *log = catch_up(ts, is_entry(kind) ? cpython_previous(f) : f);
     uint64_t mark = log ? rec_functions_mark(f) : 0;
     if (!mark)
         return rec_tool_nothing();
-    if (rec_mark_flags(mark) & REC_MARK_EXCLUDED)
-        return can_disable ? rec_tool_disable() : rec_tool_nothing();
-    if (rec_mark_flags(mark) & REC_MARK_NAMES && kind == PNR_CALL)
+    bool names = rec_mark_flags(mark) & REC_MARK_NAMES && kind == PNR_CALL;
+    if (names)
         rec_threads_note_name(ts, f, log);
+    if (rec_mark_flags(mark) & REC_MARK_EXCLUDED)
+        return exclude(f, can_disable && !names);
     if (!count(log, kind))
         return rec_tool_nothing();
     uint64_t frame = rec_mark_flags(mark) & REC_MARK_CONTINUABLE ? rec_identity(f) : 0;
     uint64_t ticks = rec_clock_ticks() - log->base;
     if (!rec_log_has_room(log, ticks)) {
-        if (!rec_threads_turn(log, 0, from, rec_no_frame))
+        const struct rec_open_frame self = { frame, (uint32_t)mark };
+        if (!rec_threads_turn(log, 0, cpython_previous(f), is_entry(kind) ? rec_no_frame : self))
             return rec_tool_nothing();
         ticks = rec_clock_ticks() - log->base;
     }
@@ -98,7 +124,7 @@ static inline PyObject *append(PyObject *code, enum pnr_kind plain, enum pnr_kin
     uint64_t ticks = rec_clock_ticks() - log->base;
     if (unlikely(log->owner != ts) || unlikely(!is_plain && !is_continuable) || unlikely(!rec_log_has_room(log, ticks)))
         return append_slowly(ts, (PyCodeObject *)code,
-                             ((PyCodeObject *)code)->co_flags & (CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR) ?
+                             ((PyCodeObject *)code)->co_flags & CONTINUABLE ?
                              continuable : plain, can_disable);
     if (unlikely(!count(log, plain)))
         return rec_tool_nothing();
@@ -121,37 +147,93 @@ CALLBACK(on_resume, PNR_RESUME, PNR_RESUME, true)
 CALLBACK(on_throw, PNR_RESUME, PNR_RESUME, false)
 CALLBACK(on_return, PNR_RETURN, PNR_FINISH, true)
 CALLBACK(on_yield, PNR_YIELD, PNR_YIELD, true)
-CALLBACK(on_unwind, PNR_UNWIND, PNR_FINISH_UNWIND, false)
+
+/* True when the exception that leaves a frame here may have come out of another tool's callback for its entry or exit:
+ * of two tools that watch a place, the first one that raises keeps the other from being called. Generators raise all
+ * exceptions again at their end. */
+static bool may_come_from_tool(PyCodeObject *code, PyObject *offset)
+{
+    static const bool is_watched[256] = {
+        [RESUME] = true, [YIELD_VALUE] = true, [RETURN_VALUE] = true,
+#ifdef RETURN_CONST
+        [RETURN_CONST] = true,
+#endif
+    };
+    if (code->co_flags & CONTINUABLE)
+        return true;
+    PyObject *bytes = PyCode_GetCode(code);     /* owned; without what instrumentation has made of it */
+    if (!bytes) {
+        PyErr_Clear();
+        return false;
+    }
+    unsigned char opcode = (unsigned char)PyBytes_AS_STRING(bytes)[PyLong_AsLong(offset)];
+    Py_DECREF(bytes);
+    return is_watched[opcode];
+}
+
+/* True when the records have left the running frame already, or it was never entered in them: it is one too many. */
+static bool is_left(PyThreadState *ts)
+{
+    const cpython_frame *f = cpython_running(ts);
+    struct rec_log *log = rec_threads.is_active ? rec_threads_find(ts) : NULL;
+    uint64_t mark = f && log ? rec_functions_mark(f) : 0;
+    if (!mark || rec_mark_flags(mark) & REC_MARK_EXCLUDED)
+        return false;
+    if (log->chunk >= 0 && log->next != log->first && rec_mark_flags(mark) & REC_MARK_CONTINUABLE &&
+        pnr_record_frame(log->next[-1]) == rec_identity(f))
+        return !is_entry(pnr_record_kind(log->next[-1]));
+    return log->depth <= rec_threads_count_recorded(cpython_previous(f));
+}
+
+static PyObject *on_unwind(PyObject *self, PyObject *const *args, size_t n, PyObject *names)
+{
+    (void)self, (void)n, (void)names;
+    if (may_come_from_tool((PyCodeObject *)args[0], args[1]) && is_left(PyThreadState_Get()))
+        return rec_tool_nothing();
+    return append(args[0], PNR_UNWIND, PNR_FINISH_UNWIND, false);
+}
 
 /* Called in the midst of an event, of a fork or of the interpreter's end: the callbacks find out. */
 static void give_up(void) { }
 
-static int start(void)
+static int listen(void)
 {
     static const struct { const char *event; rec_tool_callback callback; } events[] = {
         { "PY_START", on_start }, { "PY_RESUME", on_resume }, { "PY_THROW", on_throw },
         { "PY_RETURN", on_return }, { "PY_YIELD", on_yield }, { "PY_UNWIND", on_unwind }
     };
-    PyThreadState *self = PyThreadState_Get();
-    rec_functions_start();
-    rec_threads_start(self->interp, give_up);
-    PyThreadState *oldest = PyInterpreterState_ThreadHead(self->interp);
+    for (size_t i = 0; i < sizeof events / sizeof *events; i++)
+        if (rec_tool_listen(events[i].event, events[i].callback) != 0)
+            return -1;
+    return 0;
+}
+
+/* Returns 0, or -1 with an exception set. */
+static int begin_threads(void)
+{
+    PyThreadState *oldest = PyInterpreterState_ThreadHead(rec_threads.interp);
     while (PyThreadState_Next(oldest))
         oldest = PyThreadState_Next(oldest);
     for (PyThreadState *ts = oldest; ts; ts = ts->prev) {
         struct rec_log *log = rec_threads_new(ts);
         if (!log || !begin(log, cpython_running(ts))) {
             PyErr_NoMemory();
-            goto fail;
+            return -1;
         }
     }
-    if (rec_tool_begin() != 0)
-        goto fail;
-    for (size_t i = 0; i < sizeof events / sizeof *events; i++)
-        if (rec_tool_listen(events[i].event, events[i].callback) != 0)
-            goto fail;
     return 0;
-fail:
+}
+
+static int start(void)
+{
+    if (rec_tool_begin() != 0)
+        return -1;
+    rec_functions_start();
+    if (listen() == 0) {
+        rec_threads_start(PyInterpreterState_Get(), give_up);
+        if (begin_threads() == 0 && rec_tool_watch() == 0)
+            return 0;
+    }
     rec_threads.is_active = false;
     rec_tool_end();
     return -1;

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "../filter.h"
 #include "../log.h"
 
 struct rec_functions rec_functions = { .extra_index = -1 };
@@ -68,16 +69,18 @@ static uint64_t make_mark(const cpython_frame *f)
                                      rec_functions_text(code->co_filename, &owned[2]) };
     enum pnr_function_kind kind = kind_of(code);
     uint64_t flags = 0, index = 0, mark = 0;
-    if (strings[2].size > functions.own_size && memcmp(strings[2].bytes, functions.own, functions.own_size) == 0)
+    bool is_own = strings[2].size > functions.own_size &&
+                  memcmp(strings[2].bytes, functions.own, functions.own_size) == 0;
+    if (is_own || rec_filter_excludes(strings[0], strings[2]))
         flags = REC_MARK_EXCLUDED;
     else
         index = rec_log_function(kind, (uint32_t)code->co_firstlineno, strings);
-    if (kind != PNR_FUNCTION_PLAIN)
+    if (index && kind != PNR_FUNCTION_PLAIN)
         flags |= REC_MARK_CONTINUABLE;
-    else if (index && names_thread(code, strings))
+    else if (names_thread(code, strings))
         flags |= REC_MARK_NAMES;
 #if CPYTHON_INLINES_GETITEM
-    if (may_subscript(code))
+    if (index && may_subscript(code))
         flags |= REC_MARK_SUBSCRIPT;
     if (code->co_argcount == 2)         /* it may be a __getitem__ by another name */
         cpython_never_inline(cpython_function(f));

@@ -7,13 +7,13 @@
 #ifndef REC_FUNCTIONS_H
 #define REC_FUNCTIONS_H
 
-#include "internals.h"
+#include "cpython.h"
 
 #include "../../format/names.h"
 
 /* A mark: bits 0 to 31: index in the name table; 32 to 35: flags; 36 to 63: number of the recording. 0 is none. */
 enum {
-    REC_MARK_EXCLUDED = 1,              /* no records; what it calls has */
+    REC_MARK_EXCLUDED = 1,              /* no records; what it calls has. Of the others it has only NAMES */
     REC_MARK_CONTINUABLE = 2,
     REC_MARK_NAMES = 4,                 /* a call of it names a thread */
     REC_MARK_SUBSCRIPT = 8              /* it is called __getitem__, or its locals are a namespace that may have one */

@@ -1,5 +1,5 @@
 /* The interpreter's internals that the recorder reads, and nothing else of them anywhere. Each CPython version has its
- * own; one that is not known here is refused when building.
+ * own; cpython.h takes public.h for one that is not known here.
  *
  * (Include/internal/pycore_frame.h, 3.14: pycore_interpframe.h; Include/cpython/pystate.h; Python/ceval.c)
  * - The hook is called before the new frame is linked in: the running frame is still its caller. When the
@@ -8,31 +8,18 @@
  * - 3.11, 3.12: ts->cframe is the _PyCFrame of the innermost C evaluation, an address on the C stack; its current_frame
  *   is the running Python frame. &ts->root_cframe stands for "no evaluation".
  * - From 3.12 on each C evaluation has an entry frame on the C stack, to which its first Python frame leads. From 3.13 on
- *   it is all that tells where the evaluation is. */
+ *   it is all that tells where the evaluation is.
+ * - From 3.15 on a thread's outermost frame is such an entry frame, but in the thread state: ts->base_frame. */
 #ifndef REC_INTERNALS_H
 #define REC_INTERNALS_H
 
-#define Py_BUILD_CORE_MODULE            /* before Python.h is seen: this header comes first */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-
-#if PY_VERSION_HEX < 0x030B0000 || PY_VERSION_HEX >= 0x030F0000 || defined(Py_GIL_DISABLED)
-#error "panopticon_rec: the frame engine knows CPython 3.11 to 3.14, with the GIL"
-#endif
-
+#include <internal/pycore_code.h>
 #include <internal/pycore_dict.h>
 #include <internal/pycore_frame.h>
 #if PY_VERSION_HEX >= 0x030E0000
 #include <internal/pycore_interpframe.h>
 #endif
 #include <opcode.h>
-
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#define likely(x) __builtin_expect(!!(x), 1)
-#define unlikely(x) __builtin_expect(!!(x), 0)
 
 typedef struct _PyInterpreterFrame cpython_frame;
 
@@ -78,25 +65,6 @@ static inline uint64_t cpython_code_value(const PyCodeObject *code, Py_ssize_t i
     return extra && ((__builtin_constant_p(index) && index == 0) || extra->size > index) ? (uint64_t)(uintptr_t)extra->values[index] : 0;
 }
 
-/* Both are as PyUnstable_Code_SetExtra and PyUnstable_Eval_RequestCodeExtraIndex, which is what 3.12 calls them. */
-static inline int cpython_set_code_value(PyCodeObject *code, Py_ssize_t index, uint64_t value)
-{
-#if PY_VERSION_HEX >= 0x030C0000
-    return PyUnstable_Code_SetExtra((PyObject *)code, index, (void *)(uintptr_t)value);
-#else
-    return _PyCode_SetExtra((PyObject *)code, index, (void *)(uintptr_t)value);
-#endif
-}
-
-static inline Py_ssize_t cpython_request_code_value(void)
-{
-#if PY_VERSION_HEX >= 0x030C0000
-    return PyUnstable_Eval_RequestCodeExtraIndex(NULL);
-#else
-    return _PyEval_RequestCodeExtraIndex(NULL);
-#endif
-}
-
 /* The value of a str key in a dict, borrowed, or NULL. Runs no Python code, as a lookup among keys of any type can,
  * which compares those with the same hash: such a dict is searched for a real str. */
 static inline PyObject *cpython_lookup(PyObject *dict, PyObject *key)
@@ -109,15 +77,6 @@ static inline PyObject *cpython_lookup(PyObject *dict, PyObject *key)
         if (PyUnicode_CheckExact(k) && PyUnicode_Compare(k, key) == 0)
             return value;
     return NULL;
-}
-
-static inline bool cpython_is_finalizing(void)
-{
-#if PY_VERSION_HEX >= 0x030D0000
-    return Py_IsFinalizing();
-#else
-    return _Py_IsFinalizing();
-#endif
 }
 
 /* ---- frames ---- */
@@ -145,6 +104,11 @@ static inline PyObject *cpython_argument(const cpython_frame *f, int i)
     return f->localsplus[i];
 #endif
 }
+
+static inline cpython_frame *cpython_previous(const cpython_frame *f) { return f->previous; }
+
+/* What tells a continuable frame from the others that are there. */
+static inline uintptr_t cpython_address(const cpython_frame *f) { return (uintptr_t)f; }
 
 static inline bool cpython_is_continuable(const cpython_frame *f) { return f->owner == FRAME_OWNED_BY_GENERATOR; }
 
@@ -248,15 +212,26 @@ static inline bool cpython_is_entry(const cpython_frame *f)
 
 static inline cpython_frame *cpython_running(const PyThreadState *ts) { return ts->current_frame; }
 
-static inline bool cpython_is_at_root(const PyThreadState *ts) { return !ts->current_frame; }
+/* The running frame where nothing is evaluated. */
+static inline cpython_frame *cpython_root(const PyThreadState *ts)
+{
+#if PY_VERSION_HEX >= 0x030F0000
+    return ts->base_frame;
+#else
+    (void)ts;
+    return NULL;
+#endif
+}
+
+static inline bool cpython_is_at_root(const PyThreadState *ts) { return ts->current_frame == cpython_root(ts); }
 
 /* Where the C evaluation of the running frame lies on the C stack; an address above any stack at the root. */
 static inline uintptr_t cpython_evaluation(const PyThreadState *ts)
 {
-    const cpython_frame *f = ts->current_frame;
-    while (f && !cpython_is_entry(f))
+    const cpython_frame *f = ts->current_frame, *root = cpython_root(ts);
+    while (f != root && !cpython_is_entry(f))
         f = f->previous;
-    return f ? (uintptr_t)f : UINTPTR_MAX - 1;
+    return f != root ? (uintptr_t)f : UINTPTR_MAX - 1;
 }
 
 /* The same for a frame that has its evaluation for itself; for any other it may be an address that is on no C stack. */
@@ -269,8 +244,8 @@ static inline uintptr_t cpython_evaluation_quick(const PyThreadState *ts)
  * there is none. */
 static inline cpython_frame *cpython_running_above(const PyThreadState *ts, uintptr_t address)
 {
-    cpython_frame *running = ts->current_frame;
-    for (cpython_frame *f = running; f; f = f->previous) {
+    cpython_frame *running = ts->current_frame, *root = cpython_root(ts);
+    for (cpython_frame *f = running; f != root; f = f->previous) {
         if (!cpython_is_entry(f))
             continue;
         if ((uintptr_t)f >= address)
@@ -283,9 +258,14 @@ static inline cpython_frame *cpython_running_above(const PyThreadState *ts, uint
 #else
 
 static inline cpython_frame *cpython_running(const PyThreadState *ts) { return ts->cframe->current_frame; }
+static inline cpython_frame *cpython_root(const PyThreadState *ts) { return (void)ts, NULL; }
 static inline bool cpython_is_at_root(const PyThreadState *ts) { return ts->cframe == &ts->root_cframe; }
-static inline uintptr_t cpython_evaluation(const PyThreadState *ts) { return (uintptr_t)ts->cframe; }
 static inline uintptr_t cpython_evaluation_quick(const PyThreadState *ts) { return (uintptr_t)ts->cframe; }
+
+static inline uintptr_t cpython_evaluation(const PyThreadState *ts)
+{
+    return cpython_is_at_root(ts) ? UINTPTR_MAX - 1 : (uintptr_t)ts->cframe;
+}
 
 static inline cpython_frame *cpython_running_above(const PyThreadState *ts, uintptr_t address)
 {
@@ -396,7 +376,7 @@ static inline int cpython_run_detached(PyThreadState *ts, int (*func)(void *), v
 #endif
     cpython_frame *below = *running;
     int used = ts->CPYTHON_LIMIT - ts->CPYTHON_REMAINING;
-    *running = NULL;
+    *running = cpython_root(ts);
     ts->CPYTHON_REMAINING += used;
 #if CPYTHON_COUNTS_C_CALLS              /* how many there are, a release may change: a new thread has all of them */
     PyThreadState *fresh = PyThreadState_New(ts->interp);
@@ -413,6 +393,11 @@ static inline int cpython_run_detached(PyThreadState *ts, int (*func)(void *), v
 #endif
     *running = below;
     ts->CPYTHON_REMAINING -= used;
+#if PY_VERSION_HEX >= 0x030F0000        /* sets sys.monitoring up for what it could not find: PY_UNWIND crashes without it */
+    for (cpython_frame *f = PyErr_Occurred() ? NULL : below; f; f = f->previous)
+        if (!cpython_is_entry(f) && _Py_Instrument(cpython_code(f), ts->interp) != 0)
+            PyErr_Clear();
+#endif
     return result;
 }
 

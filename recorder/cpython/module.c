@@ -18,6 +18,7 @@
 
 #include "c_calls.h"
 #include "engine.h"
+#include "../filter.h"
 #include "../log.h"
 #include "../notice.h"
 
@@ -55,18 +56,43 @@ static PyObject *raise_error(const struct pnr_err *err)
 struct options {
     const char *engine;                 /* "frame", "monitoring", or NULL: the first that there is */
     int c_calls;
+    PyObject *filters;                  /* list of (enum rec_filter_action, str), or NULL; borrowed */
+    unsigned long long min_duration_ns;
 };
 
 /* dict: what Python gives; every key that it may have is one here. Returns 0, or -1 with an exception set. */
 static int parse_options(PyObject *dict, struct options *options)
 {
-    static char *names[] = { "engine", "c_calls", NULL };
+    static char *names[] = { "engine", "c_calls", "filters", "min_duration_ns", NULL };
     PyObject *none = PyTuple_New(0);
     *options = (struct options){ 0 };
-    bool is_good = none && PyArg_ParseTupleAndKeywords(none, dict, "|$zp:options", names, &options->engine,
-                                                       &options->c_calls);
+    bool is_good = none && PyArg_ParseTupleAndKeywords(none, dict, "|$zpO!K:options", names, &options->engine,
+                                                       &options->c_calls, &PyList_Type, &options->filters,
+                                                       &options->min_duration_ns);
     Py_XDECREF(none);
     return is_good ? 0 : -1;
+}
+
+/* Replaces the filters. Returns 0, or -1 with an exception set. */
+static int set_filters(PyObject *filters)
+{
+    rec_filter_clear();
+    for (Py_ssize_t i = 0; filters && i < PyList_GET_SIZE(filters); i++) {
+        int action;
+        PyObject *text;                 /* borrowed */
+        if (!PyArg_ParseTuple(PyList_GET_ITEM(filters, i), "iU:filter", &action, &text))
+            return -1;
+        PyObject *bytes = PyUnicode_AsEncodedString(text, "utf-8", "surrogatepass");    /* owned */
+        if (!bytes)
+            return -1;
+        int code = rec_filter_add((enum rec_filter_action)action, PyBytes_AS_STRING(bytes));
+        Py_DECREF(bytes);
+        if (code != 0) {
+            PyErr_NoMemory();
+            return -1;
+        }
+    }
+    return 0;
 }
 
 static const struct rec_engine *find_engine(const char *name)
@@ -109,13 +135,16 @@ static int start_recording(const char *path, PyObject *facts, PyObject *dict)
                         "panopticon: this process is being recorded already; one recorder at a time");
         return -1;
     }
-    if (parse_options(dict, &options) != 0 || !(module.engine = find_engine(options.engine)))
+    if (parse_options(dict, &options) != 0 || !(module.engine = find_engine(options.engine)) ||
+        set_filters(options.filters) != 0)
         return -1;
     rec_notice_init();
     if (rec_log_start(path, module.capture, &err) != 0) {
         raise_error(&err);
         return -1;
     }
+    if (options.min_duration_ns)
+        rec_log_set_min_duration(options.min_duration_ns);
     bool has_engine = write_facts(facts) == 0 && module.engine->start() == 0;
     if (!has_engine || (options.c_calls && rec_c_calls_start() != 0)) {
         if (has_engine)

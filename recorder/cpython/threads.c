@@ -19,7 +19,7 @@ static struct {
 
 cpython_frame *rec_threads_recorded_from(cpython_frame *f, uint64_t *mark)
 {
-    for (; f; f = f->previous) {
+    for (; f; f = cpython_previous(f)) {
         if (cpython_is_incomplete(f) || cpython_is_delegating(f))
             continue;
         *mark = rec_functions_mark(f);
@@ -34,7 +34,7 @@ uint32_t rec_threads_count_recorded(cpython_frame *f)
     uint64_t mark;
     uint32_t n = 0;
     while ((f = rec_threads_recorded_from(f, &mark))) {
-        f = f->previous;
+        f = cpython_previous(f);
         n++;
     }
     return n;
@@ -54,7 +54,7 @@ bool rec_threads_turn(struct rec_log *log, uint16_t flags, cpython_frame *f, str
     uint64_t mark;
     if (inner.function)
         open[n++] = inner;
-    for (; n < MAX_OPEN && (f = rec_threads_recorded_from(f, &mark)); f = f->previous)
+    for (; n < MAX_OPEN && (f = rec_threads_recorded_from(f, &mark)); f = cpython_previous(f))
         open[n++] = (struct rec_open_frame){ cpython_is_continuable(f) ? rec_identity(f) : 0, (uint32_t)mark };
     if (n == MAX_OPEN && rec_threads_recorded_from(f, &mark))
         flags |= PNR_BLOCK_DEEPER;

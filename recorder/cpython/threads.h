@@ -60,7 +60,7 @@ void rec_threads_note_name(PyThreadState *ts, const cpython_frame *f, struct rec
 /* The identity of a continuable frame in a record. */
 static inline uint64_t rec_identity(const cpython_frame *f)
 {
-    return (uint64_t)(uintptr_t)f >> 4 & ((UINT64_C(1) << PNR_FRAME_BITS) - 1);
+    return (uint64_t)cpython_address(f) >> 4 & ((UINT64_C(1) << PNR_FRAME_BITS) - 1);
 }
 
 /* The next frame outwards, this one included, that is recorded; NULL when there is none. */

@@ -2,8 +2,6 @@
 
 #if PY_VERSION_HEX >= 0x030C0000
 
-#include <string.h>
-
 #define MAX_CALLBACKS 16
 
 struct callback {
@@ -34,12 +32,12 @@ static struct {
     PyObject *type;                     /* of callbacks; owned */
     PyObject *disable;                  /* owned */
     long number;                        /* -1: none */
-    long listened, events;              /* that have a callback, that are switched on */
+    long listened;                      /* the events that have a callback */
     bool has_disabled;
     struct callback *callbacks[MAX_CALLBACKS];  /* owned for ever: one may be running when the tool ends */
 } tool = { .number = -1 };
 
-/* Calls a function of sys.monitoring. Returns 0, or -1 with an exception set. */
+/* Calls a function of sys.monitoring; takes args over. Returns 0, or -1 with an exception set. */
 static int call(const char *name, PyObject *args)
 {
     PyObject *function = args ? PyObject_GetAttrString(tool.monitoring, name) : NULL;
@@ -59,7 +57,9 @@ static int init(void)
     tool.monitoring = Py_XNewRef(monitoring);
     if (!tool.type)
         tool.type = PyType_FromSpec(&spec);
-    if (tool.monitoring && tool.type)
+    if (!tool.monitoring)
+        PyErr_SetString(PyExc_RuntimeError, "panopticon: sys.monitoring is gone");
+    else if (tool.type)
         tool.disable = PyObject_GetAttrString(tool.monitoring, "DISABLE");
     return tool.disable ? 0 : -1;
 }
@@ -75,7 +75,7 @@ int rec_tool_begin(void)
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         if (call("use_tool_id", Py_BuildValue("is", numbers[i], "panopticon")) == 0) {
             tool.number = numbers[i];
-            tool.listened = tool.events = 0;
+            tool.listened = 0;
             return 0;
         }
         if (!PyErr_ExceptionMatches(PyExc_ValueError))
@@ -116,15 +116,24 @@ int rec_tool_listen(const char *event, rec_tool_callback function)
     if (!callback || call("register_callback", Py_BuildValue("ilO", (int)tool.number, bit, callback)) != 0)
         return -1;
     tool.listened |= bit;
-    if (strncmp(event, "C_", 2) == 0)   /* these come with CALL */
-        return 0;
-    tool.events |= bit;
+    return 0;
+}
+
+int rec_tool_watch(void)
+{
     if (tool.has_disabled) {            /* in an earlier recording */
         tool.has_disabled = false;
         if (call("restart_events", PyTuple_New(0)) != 0)
             return -1;
     }
-    return call("set_events", Py_BuildValue("il", (int)tool.number, tool.events));
+    return call("set_events", Py_BuildValue("il", (int)tool.number, tool.listened));
+}
+
+/* What fails is left as it is: no event comes from a number that is free. */
+static void call_quietly(const char *name, PyObject *args)
+{
+    if (call(name, args) != 0)
+        PyErr_Clear();
 }
 
 void rec_tool_end(void)
@@ -133,12 +142,11 @@ void rec_tool_end(void)
     if (tool.number < 0)
         return;
     PyErr_Fetch(&type, &value, &traceback);
-    call("set_events", Py_BuildValue("ii", (int)tool.number, 0));
+    call_quietly("set_events", Py_BuildValue("ii", (int)tool.number, 0));
     for (long bit = 1; bit <= tool.listened; bit <<= 1)
         if (tool.listened & bit)
-            call("register_callback", Py_BuildValue("ilO", (int)tool.number, bit, Py_None));
-    call("free_tool_id", Py_BuildValue("(i)", (int)tool.number));
-    PyErr_Clear();
+            call_quietly("register_callback", Py_BuildValue("ilO", (int)tool.number, bit, Py_None));
+    call_quietly("free_tool_id", Py_BuildValue("(i)", (int)tool.number));
     PyErr_Restore(type, value, traceback);
     tool.number = -1;
 }

@@ -2,11 +2,12 @@
  *
  *     rec_tool_begin                      takes a tool's number that is free
  *         rec_tool_listen                 for each event
+ *         rec_tool_watch                  from here on they come
  *     rec_tool_end */
 #ifndef REC_TOOL_H
 #define REC_TOOL_H
 
-#include "internals.h"
+#include "cpython.h"
 
 /* Called at an event with what PEP 669 says of it: code, offset, and one or two more. Must return rec_tool_nothing(), or
  * rec_tool_disable() for no more events of this kind from this place. */
@@ -15,9 +16,13 @@ typedef vectorcallfunc rec_tool_callback;
 /* Returns 0, or -1 with an exception set: all numbers are other tools'. */
 int rec_tool_begin(void);
 
-/* event: its name in sys.monitoring.events. Events come as soon as this returns. Returns 0, or -1 with an exception
+/* event: its name in sys.monitoring.events. Audit hooks may run Python code here. Returns 0, or -1 with an exception
  * set. */
 int rec_tool_listen(const char *event, rec_tool_callback callback);
+
+/* All events that are listened to come from here on, at once: no entry without its exit. May be called again after more
+ * of rec_tool_listen. Returns 0, or -1 with an exception set. */
+int rec_tool_watch(void);
 
 /* No more events. May be called without a begin. */
 void rec_tool_end(void);

@@ -22,8 +22,8 @@ __version__ = "0.1"
 
 UNUSABLE = None     # why this interpreter cannot be recorded, and what to do: a line
 
-if sys.implementation.name != "cpython" or not (3, 11) <= sys.version_info[:2] <= (3, 14):
-    UNUSABLE = ("panopticon_rec records CPython 3.11 to 3.14, and this is "
+if sys.implementation.name != "cpython" or sys.version_info < (3, 11):
+    UNUSABLE = ("panopticon_rec records CPython 3.11 and later, and this is "
                 f"{sys.implementation.name} {sys.version.split()[0]}: run the program with one of those")
     _recorder = None
 else:
@@ -35,11 +35,49 @@ else:
         UNUSABLE = f"panopticon_rec was not built for this interpreter: scons python={sys.executable}{detail}"
 
 
-def facts(command):
+def facts(command, filters=()):
     """What a capture says of this process: dict of str to str (specs/capture-format.md, section 6.3). command: the
     program and its arguments, list of str."""
-    return {"python": sys.version.split()[0], "executable": sys.executable or "",
+    told = {"python": sys.version.split()[0], "executable": sys.executable or "",
             "command": " ".join(map(str, command)), "recorder": __version__}
+    if filters:
+        told["filters"] = "\n".join(filters)
+    return told
+
+
+def options(c_calls=False, engine=None, filters=(), min_duration=0):
+    """The options of a recording as _recorder.start takes them. Raises ValueError."""
+    return {"c_calls": c_calls, "engine": engine, "filters": [rule for one in filters for rule in parse_filter(one)],
+            "min_duration_ns": parse_duration(min_duration)}
+
+
+def parse_filter(text):
+    """The rules of a filter: (action, text), the action as in recorder/filter.h."""
+    include, exclude, exclude_below = range(3)
+    action, _, glob = text.partition(" ") if isinstance(text, str) else ("", "", "")
+    if action in ("include", "exclude") and glob and "\n" not in glob:
+        return [(include if action == "include" else exclude, glob)]
+    frozen = exclude_below, "<frozen "
+    if text == "no-frozen":
+        return [frozen]
+    if text == "no-stdlib":             # os lies in it, and is there at any start
+        return [frozen, (exclude_below, os.path.join(os.path.dirname(os.__file__), ""))]
+    raise ValueError(f"{text!r} is no filter: those are 'include GLOB', 'exclude GLOB', 'no-stdlib' and 'no-frozen'")
+
+
+def parse_duration(duration):
+    """Nanoseconds. duration: seconds as a number, or text such as 20us."""
+    number, scale = duration, 10**9
+    if isinstance(duration, str):
+        unit, scale = next(((unit, scale) for unit, scale in (("ns", 1), ("us", 10**3), ("ms", 10**6), ("s", 10**9))
+                            if duration.endswith(unit)), ("", 0))
+        try:
+            number = float(duration.removesuffix(unit))
+        except ValueError:
+            number = -1
+    if not scale or not 0 <= number * scale < 2**63:
+        raise ValueError(f"{duration!r} is no duration: a number and ns, us, ms or s, such as 20us")
+    return round(number * scale)
 
 
 def find_converter():
@@ -63,11 +101,20 @@ class Recorder:
     its own. Functions that are running when it starts are shown as opened before. Also a context manager.
     c_calls: records calls of C functions, too. engine: "frame" or "monitoring" (3.12 and later); None takes the faster
     one that this Python has.
+    filters: which functions are recorded: a list of "include GLOB", "exclude GLOB", "no-stdlib" (functions of the
+    standard library are not recorded) and "no-frozen" (those of frozen modules). A glob is for the module's name or the
+    file's path, as a whole; its * also stands for dots and slashes. The last filter that matches a function decides. One
+    that none matches is recorded, but not if the first glob is to be included. What functions call that are not recorded
+    appears in whoever called these.
+    min_duration: calls that are shorter, and all that is in them, leave nothing behind. Seconds, or text such as "20us"
+    (ns, us, ms, s).
+    Raises ValueError for filters and durations that are none.
     """
 
-    def __init__(self, path="run.pnr", *, c_calls=False, engine=None):
+    def __init__(self, path="run.pnr", *, c_calls=False, engine=None, filters=(), min_duration=0):
         self.path = self._wanted = os.fspath(path)
-        self._options = {"c_calls": c_calls, "engine": engine}
+        self._filters = [filters] if isinstance(filters, str) else list(filters)
+        self._options = options(c_calls, engine, self._filters, min_duration)
         self._is_running = False
 
     def start(self):
@@ -76,7 +123,7 @@ class Recorder:
         engine. Returns the recorder."""
         if UNUSABLE:
             raise ImportError(UNUSABLE)
-        self.path = _recorder.start(self._wanted, facts(getattr(sys, "argv", [])), self._options)
+        self.path = _recorder.start(self._wanted, facts(getattr(sys, "argv", []), self._filters), self._options)
         self._is_running = True
         return self
 

@@ -30,6 +30,17 @@ def parse(arguments):
     options.add_argument("--c-calls", action="store_true", help="record calls of C functions, too")
     options.add_argument("--engine", choices=["frame", "monitoring"],
                          help="where events come from: the fastest that this Python has, or monitoring (3.12 and later)")
+    options.add_argument("--include", metavar="GLOB", dest="filters", action="append", type="include {}".format,
+                         help="record functions whose module name or file path matches, and no others if this comes "
+                              "before any --exclude")
+    options.add_argument("--exclude", metavar="GLOB", dest="filters", action="append", type="exclude {}".format,
+                         help="do not record them; of all these options the last one that matches a function decides")
+    options.add_argument("--no-stdlib", dest="filters", action="append_const", const="no-stdlib",
+                         help="do not record functions of the standard library")
+    options.add_argument("--no-frozen", dest="filters", action="append_const", const="no-frozen",
+                         help="do not record functions of frozen modules")
+    options.add_argument("--min-duration", metavar="TIME", default="0s",
+                         help="leave out calls that are shorter, such as 20us (ns, us, ms, s)")
     options.add_argument("--force", action="store_true", help="overwrite a capture that is there")
     parser = argparse.ArgumentParser(
         prog="python3 -m panopticon_rec", parents=[options], allow_abbrev=False, epilog=EPILOG,
@@ -41,6 +52,7 @@ def parse(arguments):
     what.add_argument("-c", dest="command", nargs=argparse.REMAINDER, help="COMMAND [ARGS]: run a command")
     parser.add_argument("file", nargs=argparse.REMAINDER, metavar="FILE",
                         help="a script, or a folder or zip file with __main__.py; - is standard input")
+    parser.error = options.error = fail         # one line
     args = parser.parse_args(arguments)
     if args.command is not None:
         kind, rest = COMMAND, args.command + args.file      # argparse gives a -- and what follows to the latter
@@ -167,6 +179,11 @@ def main():
     args, kind, target, arguments = parse(sys.argv[1:])
     if panopticon_rec.UNUSABLE:
         fail(panopticon_rec.UNUSABLE)
+    filters = args.filters or []
+    try:
+        chosen = panopticon_rec.options(args.c_calls, args.engine, filters, args.min_duration)
+    except ValueError as error:
+        fail(error)
     if kind == FILE:
         check_readable(target)
     capture, output = choose_paths(args)
@@ -174,7 +191,7 @@ def main():
     if output and not converter:
         fail("panopticon-convert was found neither beside panopticon_rec nor on PATH: record into a .pnr instead")
     flag = {MODULE: ["-m"], COMMAND: ["-c"]}.get(kind, [])
-    facts = panopticon_rec.facts([*flag, target, *arguments])
+    facts = panopticon_rec.facts([*flag, target, *arguments], filters)
     argv = [*(flag or [target]), *arguments]
     if kind == FILE:
         target = absolute(target)
@@ -183,7 +200,7 @@ def main():
     set_up_as_main(kind, target, argv)
     _recorder.at_exit(not args.quiet, converter, output)
     try:
-        return _recorder.run(kind, target, capture, facts, {"engine": args.engine, "c_calls": args.c_calls})
+        return _recorder.run(kind, target, capture, facts, chosen)
     except ValueError as error:
         fail(str(error).removeprefix("panopticon: "))
     except OSError as error:

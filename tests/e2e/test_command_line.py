@@ -391,8 +391,9 @@ CASES = {
         import concurrent.futures
         def f(x):
             return x + 1
-        with concurrent.futures.ProcessPoolExecutor(2) as pool:
-            print(list(pool.map(f, range(10))))
+        if __name__ == "__main__":
+            with concurrent.futures.ProcessPoolExecutor(2) as pool:
+                print(list(pool.map(f, range(10))))
         """),
     "signal_handlers": case("""
         import os, signal

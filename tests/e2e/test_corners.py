@@ -17,18 +17,20 @@ class Corners(e2e.EndToEnd):
         return e2e.Trace(self.path("run.trace"))
 
     def test_gaps_of_several_threads(self):
-        """Two threads go beyond the guard again and again, and take turns there."""
+        """Two threads go beyond the guard again and again, and take turns there. How the guard lies to the frames depends
+        on the stack's size."""
         program = self.write("app.py", """
             import sys, threading
             sys.setrecursionlimit(200_000)
             sys.setswitchinterval(1e-6)
             def down(n): return 0 if n == 0 else 1 + down(n - 1)
             def work():
-                for _ in range(100): down(900)
-            threading.stack_size(65536)
-            threads = [threading.Thread(target=work) for _ in range(2)]
-            for thread in threads: thread.start()
-            for thread in threads: thread.join()
+                for _ in range(25): down(900)
+            for pages in range(16, 32):
+                threading.stack_size(pages * 4096)
+                threads = [threading.Thread(target=work) for _ in range(2)]
+                for thread in threads: thread.start()
+                for thread in threads: thread.join()
             """)
         finished = e2e.recorded(self.path("run.pnr"), [program])
         self.assertEqual(finished, e2e.Finished(0, "", ""))

@@ -15,6 +15,9 @@ import e2e
 QUICK = ("test_generators", "test_coroutines", "test_asyncgen", "test_contextlib", "test_contextlib_async",
          "test_sys_settrace", "test_sys_setprofile", "test_exceptions", "test_os", "test_threading")
 SLOW = ("test_asyncio", "test_signal", "test_subprocess")
+# Under any frame evaluation function, be it empty, 3.12 to 3.14 await a coroutine by calling its send() (SEND,
+# Python/bytecodes.c). sys.settrace then tells of the StopIteration by which it returns once more than these tests expect.
+FAIL_UNDER_A_HOOK = {"test_20_async_for_loop"} if (3, 12) <= e2e.VERSION < (3, 15) else set()
 HAS_TESTS = subprocess.run([e2e.PYTHON, "-c", "import test.test_generators"], stderr=subprocess.DEVNULL).returncode == 0
 
 
@@ -27,7 +30,7 @@ def results(path):
     return found
 
 
-@unittest.skipUnless(HAS_TESTS, "this Python comes without the package test (Debian: libpython3.11-testsuite)")
+@unittest.skipUnless(HAS_TESTS, "this Python comes without the package test (Debian: libpython3.X-testsuite)")
 class SameResult(e2e.EndToEnd):
     def run_tests(self, name, how, *more):
         """Returns what became of each test, and the end of the output for a message."""
@@ -43,18 +46,23 @@ class SameResult(e2e.EndToEnd):
         self.assertTrue(os.path.exists(told), f"{how}: status {finished.status}\n{text}")
         return results(told), text
 
+    def expect(self, name, *more):
+        """What is to become of each test under the recorder."""
+        plain, _ = self.run_tests(name, "plain", *more)
+        return {test: "failed" if test.rpartition(".")[2] in FAIL_UNDER_A_HOOK else how for test, how in plain.items()}
+
     def compare(self, name):
-        plain, _ = self.run_tests(name, "plain")
+        expected = self.expect(name)
         found, text = self.run_tests(name, "recorded")
         self.check_capture()
-        self.assertGreater(collections.Counter(plain.values())["passed"], 0)
-        different = sorted(test for test in {**plain, **found} if plain.get(test) != found.get(test))
+        self.assertGreater(collections.Counter(expected.values())["passed"], 0)
+        different = sorted(test for test in {**expected, **found} if expected.get(test) != found.get(test))
         if different:
             # Some of these tests measure time, and the machine may be busy: again, by themselves.
             only = [option for test in different for option in ("-m", re.sub(r" .*", "", test))]
-            plain, _ = self.run_tests(name, "plain", *only)
+            expected = self.expect(name, *only)
             found, text = self.run_tests(name, "recorded", *only)
-        self.assertSame(plain, found, f"{name}\n{text}")
+        self.assertSame(expected, found, f"{name}\n{text}")
 
     def check_capture(self):
         """It converts, and the trace has the form of one: large ones are not read whole."""

@@ -1,5 +1,6 @@
 """Recursion goes as deep under the recorder as without, and the gap that the stack guard leaves is in the trace."""
 
+import re
 import unittest
 
 import e2e
@@ -96,11 +97,27 @@ LIMITS = """
 
 
 class Deep(e2e.EndToEnd):
-    def compare(self, text):
+    def run_both(self, text):
         program = self.write("app.py", text)
         plain = e2e.plain([program], cwd=self.directory)
         found = e2e.recorded(self.path("run.pnr"), [program], cwd=self.directory)
         self.assertEqual(plain.status, 0, plain.err)
+        return plain, found
+
+    def compare(self, text):
+        plain, found = self.run_both(text)
+        self.assertEqual(found, plain)
+
+    def compare_limits(self, text):
+        """From 3.14 on an instruction that is specialized for a __getitem__ counts its call but does not look at the limit:
+        how far beyond it goes depends on where the interpreter's data stack begins a new chunk of 16 KiB. Under a frame
+        evaluation function nothing is specialized for it."""
+        plain, found = self.run_both(text)
+        if e2e.VERSION >= (3, 14):
+            deepest = [int(re.search(r"^getitem (\d+)$", one.out, re.M)[1]) for one in (found, plain)]
+            self.assertLessEqual(0, deepest[1] - deepest[0])
+            self.assertLess(deepest[1] - deepest[0], 128)
+            found = found._replace(out=re.sub(r"(?m)^getitem .*", f"getitem {deepest[1]}", found.out))
         self.assertEqual(found, plain)
 
     def compare_and_read(self, text):
@@ -117,7 +134,7 @@ class Deep(e2e.EndToEnd):
         self.assertEqual(len(gaps), 2)
         self.assertFalse([one for one in trace.of(self.path("app.py")) if one.marks], "all is closed in order")
         found = len(trace.named("__main__.f"))
-        self.assertGreater(found, 2 * 100)
+        self.assertGreater(found, 2 * 40)
         self.assertLess(found, 2 * depth)
 
     def test_main_thread(self):
@@ -222,13 +239,13 @@ class Deep(e2e.EndToEnd):
         self.assertEqual({one.parent.function.name for one in trace.named("__main__.leaf")}, {"__main__.work"})
 
     def test_limits_in_the_main_thread(self):
-        self.compare(LIMITS + "\n    show()")
+        self.compare_limits(LIMITS + "\n    show()")
 
     def test_limits_in_a_thread(self):
-        self.compare(LIMITS + "\n    thread = threading.Thread(target=show)\n    thread.start()\n    thread.join()")
+        self.compare_limits(LIMITS + "\n    thread = threading.Thread(target=show)\n    thread.start()\n    thread.join()")
 
     def test_limits_with_a_higher_limit(self):
-        self.compare(LIMITS + "\n    sys.setrecursionlimit(4000)\n    show()")
+        self.compare_limits(LIMITS + "\n    sys.setrecursionlimit(4000)\n    show()")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ import sys
 import threading
 
 CONTINUABLE_FLAGS = 0x20 | 0x80 | 0x200     # CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR
+STANDS_IN_NO_BLOCK = 8 if sys.version_info >= (3, 15) else 4       # RESUME_OPARG_DEPTH1_MASK of RESUME's argument
 
 notes = []
 
@@ -60,7 +61,7 @@ def name_c(function, is_class=type.__instancecheck__, module_type=type(sys)):
 
 
 def note_close(code, at, exception, note=notes.append, thread=threading.get_ident):
-    stands_in_no_block = code.co_code[at + 1] & 4       # RESUME's argument, RESUME_OPARG_DEPTH1_MASK
+    stands_in_no_block = code.co_code[at + 1] & STANDS_IN_NO_BLOCK
     if isinstance(exception, GeneratorExit) and stands_in_no_block and not code.co_flags & 0x200:
         note(("close", thread(), None, code, at, None, None, None, None))
 
@@ -108,7 +109,8 @@ class Story:
         """The function's number, and the place of its first RESUME."""
         import dis
         if (id(code), module) not in self.numbers:
-            resume = next(step.offset for step in dis.get_instructions(code) if step.opname == "RESUME")
+            # 3.15 has one of another kind before it where a generator expression asks for its first iterator.
+            resume = next(step.offset for step in dis.get_instructions(code) if step.opname == "RESUME" and step.arg == 0)
             self.numbers[id(code), module] = len(self.functions), resume
             name = f"{module or '?'}.{code.co_qualname}"
             self.functions.append([name, f"{code.co_filename}:{code.co_firstlineno}"])

@@ -33,6 +33,8 @@ class Slice:
     name: str = ""
     cat: str = ""
     src: str | None = None
+    before: int = 0                 # the last edge or point before it
+    stays: bool = False             # it is in the trace, however short
 
     def same(self):
         return (*self.where, self.name, self.cat, self.src, self.begin, self.end, *sorted(self.marks))
@@ -42,6 +44,7 @@ class Slice:
 class Chain:
     name: str
     cat: str
+    function: int
     slices: list = field(default_factory=list)
 
 
@@ -70,17 +73,19 @@ class Clock:
 
 class Stack:
     """One thread. Edges are strictly increasing; a continuable frame's slice keeps a nanosecond after its begin and
-    one before its end for a point."""
+    one before its end for a point. Slices shorter than `least` are left out, as if they had not been."""
 
     def __init__(self, expected, process, where):
         self.expected, self.process, self.where = expected, process, where
         self.open, self.last = [], 0
+        self.least = process.number("min_duration_ns", 0)
         self.changes = []               # for the chains: (ns, what, frame, slice)
 
     def push(self, kind, function, frame, ns, what=None, marks=()):
-        begin = max(ns, self.last + 1)
+        begin, before = max(ns, self.last + 1), self.last
         self.last = begin + bool(frame)
-        slice = Slice((kind, function, frame), begin, marks=set(marks), where=self.where)
+        slice = Slice((kind, function, frame), begin, marks=set(marks), where=self.where, before=before,
+                      stays=kind == "gap" or bool(marks))
         self.open.append(slice)
         if frame:
             self.changes.append((begin, what, frame, slice))
@@ -92,8 +97,17 @@ class Stack:
         slice.marks |= set(marks)
         if frame:
             self.changes.append((slice.end, what, frame, slice))
+        slice.stays |= slice.end - slice.begin >= self.least or "unfinished" in marks
+        if not slice.stays:
+            self.last = slice.before
+            return
+        self.keep_outer()
         slice.name, slice.cat, slice.src = describe(self.process, kind, function)
         self.expected.slices.append(slice)
+
+    def keep_outer(self):
+        for slice in self.open:
+            slice.stays = True
 
     def leave(self, key, ns, marks=(), what=None):
         for at in reversed(range(len(self.open))):
@@ -105,6 +119,7 @@ class Stack:
 
     def tell(self, text, ns):
         self.last = max(ns, self.last + 1)
+        self.keep_outer()
         self.expected.instants[(*self.where, text, self.last)] += 1
 
     def begin_block(self, opened, is_deeper, ns):
@@ -206,10 +221,11 @@ class Expected:
                 alive.pop(frame, None)
             elif what in ("start", "resume") and is_continuable(process, slice.key[1]):
                 chain = alive.get(frame)
-                if what == "start" or not chain or chain.slices[0].key[1] != slice.key[1]:
-                    chain = alive[frame] = Chain(*describe(process, *slice.key[:2])[:2])
+                if what == "start" or not chain or chain.function != slice.key[1]:
+                    chain = alive[frame] = Chain(*describe(process, *slice.key[:2])[:2], slice.key[1])
                     self.chains.append(chain)
-                chain.slices.append(slice)
+                if slice.stays:
+                    chain.slices.append(slice)
             elif what == "finish":
                 alive.pop(frame, None)
         self.chains = [chain for chain in self.chains if len(chain.slices) > 1]

@@ -328,6 +328,50 @@ def c_functions(path):
         process.end(7000)
 
 
+def min_duration(path):
+    """Nothing below 1,000 ns: what a recorder could not take back is left out by the converter."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="short.py", filters="exclude json.*\nno-frozen", min_duration_ns=1000)
+        main, work, leaf = (process.function("__main__", name, "short.py", line)
+                            for name, line in (("main", 1), ("work", 4), ("leaf", 8)))
+        steps, once = (process.function("__main__", name, "short.py", line, GENERATOR)
+                       for name, line in (("steps", 12), ("once", 16)))
+        length = process.function("builtins", "len", "", 0, C_FUNCTION)
+        g, h = 0x5500_0000_01, 0x5500_0000_02
+        one, two = process.thread(1, 7001, "MainThread"), process.thread(2, 7002, "Thread-1 (work)")
+        one.block([
+            call(1000, main),
+            call(2000, work), call(2100, leaf), c_call(2200, length), c_return(2300, length), return_(2400, leaf),
+            create(2450, steps, g), return_(2500, work),                # all of it is short
+            call(3000, work), start(3100, once, h), finish(3200, once, h), unwind(4000, work),  # 1,000 is not below
+            call(5000, work), return_(5999, work),
+            call(6000, work), call(6000, leaf), return_(6000, leaf), call(6000, leaf), return_(7000, leaf),
+            return_(7000, work),                                        # what is left out moves no edge
+            start(8000, steps, g), yield_(8500, steps, g),              # a chain of 6 slices, of which 3 stay
+            resume(9000, steps, g), yield_(11_000, steps, g),
+            resume(12_000, steps, g), yield_(12_010, steps, g),
+        ])
+        two.block([
+            call(13_000, work),
+            resume(14_000, steps, g), yield_(16_000, steps, g),
+            return_(17_000, work),
+        ], flags=LAST)
+        one.block([
+            open_(main),
+            resume(20_000, steps, g), call(20_100, leaf), return_(22_000, leaf), yield_(22_100, steps, g),
+            resume(23_000, steps, g), finish(23_100, steps, g),
+            start(24_000, steps, g), yield_(24_100, steps, g),          # another, of which one stays
+            resume(25_000, steps, g), yield_(27_000, steps, g),
+            start(28_000, steps, g), yield_(30_000, steps, g),          # ended by the next one, which does not stay
+            start(31_000, steps, g), yield_(31_100, steps, g),
+            resume(32_000, steps, g), finish(34_000, steps, g),
+            call(35_000, work), gap(35_100), gap_end(35_200), return_(35_300, work),
+            call(36_000, work), lost(36_100, 3), return_(36_200, work),
+            call(37_000, work), call(37_100, leaf),                     # open at the end
+        ], begin=19_000)
+        process.end(37_200)
+
+
 def full_block(path):
     """Blocks of 16,384 records, the most there is: 8,300 calls over two blocks, with OPEN at the edge."""
     with Capture(path) as capture:
@@ -359,7 +403,8 @@ def with_strings(entry, strings):
 
 
 CASES = [smallest, generators, generator_moves, asynchronous, exceptions, opened, left_gap_lost, killed,
-         killed_clock, unfinished, odd_names, processes, clock_drifts, later_minor_version, c_functions, full_block]
+         killed_clock, unfinished, odd_names, processes, clock_drifts, later_minor_version, c_functions, min_duration,
+         full_block]
 
 if __name__ == "__main__":
     for case in CASES:

@@ -2,7 +2,8 @@
 
 #include "check.h"
 
-/* What happens to frames, in the order of time: S(tart) R(esume) Y(ield) F(inish) C(reate). */
+/* What happens to frames, in the order of time: S(tart) R(esume) Y(ield) F(inish) C(reate); small letters are slices that
+ * are not sure to stay: s(tart) r(esume), and k(ept), at its begin's time. */
 struct step {
     char what;
     uint32_t thread;
@@ -13,14 +14,18 @@ struct step {
 
 static void play(struct flows *flows, const struct step *steps, size_t n)
 {
+    uint64_t begin_ns[8] = { 0 };
     for (size_t i = 0; i < n && steps[i].what; i++) {
         const struct step *s = &steps[i];
-        if (s->what == 'S' || s->what == 'R')
-            flows_enter(flows, s->thread, s->function, s->frame, s->what == 'S', s->ns);
+        if (strchr("SRsr", s->what))
+            begin_ns[s->frame] = flows_enter(flows, s->thread, s->function, s->frame, strchr("Ss", s->what) != NULL,
+                                             strchr("SR", s->what) != NULL, s->ns);
         else if (s->what == 'C')
             flows_create(flows, s->frame);
+        else if (s->what == 'k')
+            flows_stay(flows, s->thread, s->function, s->frame, s->ns);
         else
-            flows_leave(flows, s->thread, s->function, s->frame, s->what == 'F', s->ns);
+            flows_leave(flows, s->thread, s->function, s->frame, s->what == 'F', begin_ns[s->frame], s->ns);
     }
 }
 
@@ -84,6 +89,45 @@ Test(flows, joins_the_slices_of_a_frame)
     }
 }
 
+Test(flows, passes_over_slices_that_do_not_stay)
+{
+    static const struct { struct step steps[12]; const char *expected; } table[] = {
+        /* all stay; none does; the first does not; the last; the middle */
+        { { { 's', 0, 4, 1, 10 }, { 'k', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'r', 0, 4, 1, 30 },
+            { 'k', 0, 4, 1, 30 }, { 'F', 0, 4, 1, 40 } }, "0:s1@20 0:f1@31" },
+        { { { 's', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'r', 0, 4, 1, 30 }, { 'F', 0, 4, 1, 40 } }, "" },
+        { { { 's', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'r', 0, 4, 1, 30 }, { 'k', 0, 4, 1, 30 },
+            { 'Y', 0, 4, 1, 40 }, { 'r', 0, 4, 1, 50 }, { 'k', 0, 4, 1, 50 }, { 'F', 0, 4, 1, 60 } },
+          "0:s1@40 0:f1@51" },
+        { { { 's', 0, 4, 1, 10 }, { 'k', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'r', 0, 4, 1, 30 },
+            { 'F', 0, 4, 1, 40 } }, "" },
+        { { { 's', 1, 4, 1, 10 }, { 'k', 1, 4, 1, 10 }, { 'Y', 1, 4, 1, 20 }, { 'r', 2, 4, 1, 30 },
+            { 'Y', 2, 4, 1, 40 }, { 'r', 3, 4, 1, 50 }, { 'k', 3, 4, 1, 50 }, { 'F', 3, 4, 1, 60 } },
+          "1:s1@20 3:f1@51" },
+        /* chains without any are not numbered, and one that does not stay ends the one before all the same */
+        { { { 's', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'r', 0, 4, 1, 21 }, { 'F', 0, 4, 1, 22 },
+            { 's', 0, 4, 1, 30 }, { 'k', 0, 4, 1, 30 }, { 'Y', 0, 4, 1, 40 }, { 's', 0, 4, 1, 50 },
+            { 'Y', 0, 4, 1, 60 }, { 'r', 0, 4, 1, 70 }, { 'k', 0, 4, 1, 70 } }, "" },
+        { { { 's', 0, 4, 1, 10 }, { 'k', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'r', 0, 4, 1, 30 },
+            { 'F', 0, 4, 1, 40 }, { 'r', 0, 4, 1, 50 }, { 'k', 0, 4, 1, 50 } }, "" },
+        /* its exit is missing, and the chain has gone on: no point; then nor does it move that of another slice */
+        { { { 's', 1, 4, 1, 10 }, { 'r', 2, 4, 1, 30 }, { 'k', 2, 4, 1, 30 }, { 'k', 1, 4, 1, 10 },
+            { 'Y', 2, 4, 1, 40 }, { 'Y', 1, 4, 1, 45 }, { 'r', 2, 4, 1, 50 }, { 'k', 2, 4, 1, 50 } },
+          "2:s1@40 2:f1@51" },
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct check_sink sink;
+        struct flows flows;
+        check_sink_init(&sink);
+        flows_init(&flows, &sink.sink, ALL);
+        flows_process(&flows, check_symbols());
+        play(&flows, table[i].steps, 12);
+        flows_end_process(&flows);
+        cr_expect_str_eq(sink.text, table[i].expected, "row %zu: %s", i, sink.text);
+        flows_clear(&flows);
+    }
+}
+
 /* A thread's times may have been moved up: the next slice, in another thread, must not begin before the arrow. */
 Test(flows, never_points_backwards)
 {
@@ -92,10 +136,10 @@ Test(flows, never_points_backwards)
     check_sink_init(&sink);
     flows_init(&flows, &sink.sink, ALL);
     flows_process(&flows, check_symbols());
-    cr_expect_eq(flows_enter(&flows, 1, 4, 1, true, 100), 100);
-    flows_leave(&flows, 1, 4, 1, false, 150);
-    cr_expect_eq(flows_enter(&flows, 2, 4, 1, false, 120), 150);
-    cr_expect_eq(flows_enter(&flows, 3, 4, 1, false, 120), 151);
+    cr_expect_eq(flows_enter(&flows, 1, 4, 1, true, true, 100), 100);
+    flows_leave(&flows, 1, 4, 1, false, 100, 150);
+    cr_expect_eq(flows_enter(&flows, 2, 4, 1, false, true, 120), 150);
+    cr_expect_eq(flows_enter(&flows, 3, 4, 1, false, true, 120), 151);
     flows_end_process(&flows);
     cr_expect_str_eq(sink.text, "1:s1@150 2:t1@151 3:f1@152");
     flows_clear(&flows);
@@ -127,17 +171,17 @@ Test(flows, forgets_what_ended)
     flows_init(&flows, &sink.sink, ALL);
     flows_process(&flows, check_symbols());
     for (uint64_t i = 1; i <= 100; i++)
-        flows_enter(&flows, 0, 4, i * 11, true, i);
+        flows_enter(&flows, 0, 4, i * 11, true, true, i);
     for (uint64_t i = 1; i <= 200000; i++) {
-        flows_enter(&flows, 0, 4, 5000 + i, true, 1000 + i);
+        flows_enter(&flows, 0, 4, 5000 + i, true, true, 1000 + i);
         if (i > 50)
-            flows_leave(&flows, 0, 4, 5000 + i - 50, true, 1000 + i);
+            flows_leave(&flows, 0, 4, 5000 + i - 50, true, 1000 + i - 50, 1000 + i);
     }
     cr_expect_eq(flows.n, 150);
     cr_expect_leq(flows.capacity, 256);
     cr_expect_eq(flows.n_chains, 0);
     for (uint64_t i = 1; i <= 100; i++)
-        flows_leave(&flows, 0, 4, i * 11, true, 300000);
+        flows_leave(&flows, 0, 4, i * 11, true, i, 300000);
     cr_expect_eq(flows.n, 50);
     flows_clear(&flows);
 }

@@ -144,6 +144,82 @@ Test(log, takes_a_record_back, .init = begin, .fini = end)
     cr_expect_eq(count_in_file(1, &is_ended), 2);
 }
 
+/* Below 100 ticks: what is stored, the exit that comes, and how many records then are left. */
+Test(log, drops_short_calls, .init = begin, .fini = end)
+{
+    enum { F = 8, G = 9 };              /* frames of functions 2 and 3 */
+    static const struct {
+        struct { uint64_t ticks; enum pnr_kind kind; uint64_t frame; uint32_t function; } records[6];
+        uint64_t ticks;
+        enum pnr_kind exit;
+        uint64_t frame;
+        uint32_t function;
+        int left;
+        bool is_dropped;
+    } table[] = {
+        { { { 10, PNR_CALL, 0, 1 } }, 109, PNR_RETURN, 0, 1, 0, true },
+        { { { 10, PNR_CALL, 0, 1 } }, 110, PNR_RETURN, 0, 1, 1, false },
+        { { { 10, PNR_CALL, 0, 1 } }, 20, PNR_UNWIND, 0, 1, 0, true },
+        { { { 10, PNR_C_CALL, 0, 1 } }, 20, PNR_C_RETURN, 0, 1, 0, true },
+        { { { 10, PNR_C_CALL, 0, 1 } }, 20, PNR_C_RAISE, 0, 1, 0, true },
+        /* what is around it stays */
+        { { { 10, PNR_CALL, 0, 4 }, { 11, PNR_CALL, 0, 1 } }, 20, PNR_RETURN, 0, 1, 1, true },
+        /* something in it; another's entry; none */
+        { { { 10, PNR_CALL, 0, 1 }, { 11, PNR_GAP, 0, 1 }, { 12, PNR_GAP_END, 0, 1 } }, 20, PNR_RETURN, 0, 1, 3, false },
+        { { { 10, PNR_CALL, 0, 1 } }, 20, PNR_RETURN, 0, 2, 1, false },
+        { { { 10, PNR_CALL, 0, 1 } }, 20, PNR_C_RETURN, 0, 1, 1, false },
+        { { { 0 } }, 20, PNR_RETURN, 0, 1, 0, false },
+        /* a step of a continuable frame; a whole life; but no first step or last one alone */
+        { { { 10, PNR_RESUME, F, 2 } }, 20, PNR_YIELD, F, 2, 0, true },
+        { { { 10, PNR_START, F, 2 } }, 20, PNR_FINISH, F, 2, 0, true },
+        { { { 10, PNR_START, F, 2 } }, 20, PNR_FINISH_UNWIND, F, 2, 0, true },
+        { { { 10, PNR_START, F, 2 } }, 20, PNR_YIELD, F, 2, 1, false },
+        { { { 10, PNR_RESUME, F, 2 } }, 20, PNR_FINISH, F, 2, 1, false },
+        { { { 10, PNR_RESUME, G, 2 } }, 20, PNR_YIELD, F, 2, 1, false },
+        /* CREATE is nothing in a call; a whole life takes its own with it, however old, and no other */
+        { { { 10, PNR_CALL, 0, 1 }, { 11, PNR_CREATE, F, 2 }, { 12, PNR_CREATE, G, 3 } }, 20, PNR_RETURN, 0, 1, 0, true },
+        { { { 10, PNR_CALL, 0, 1 }, { 11, PNR_CREATE, F, 2 } }, 120, PNR_RETURN, 0, 1, 2, false },
+        { { { 10, PNR_CREATE, F, 2 }, { 300, PNR_START, F, 2 }, { 301, PNR_CREATE, G, 3 } }, 310, PNR_FINISH, F, 2, 0,
+          true },
+        { { { 10, PNR_CREATE, G, 3 }, { 300, PNR_START, F, 2 } }, 310, PNR_FINISH, F, 2, 1, true },
+        { { { 10, PNR_CREATE, F, 2 } }, 20, PNR_RETURN, 0, 1, 1, false },
+    };
+    struct rec_log_totals totals;
+    struct rec_log *log = new_log(&folder);
+    rec_log_set_min_duration(1000000000);
+    cr_expect_geq(rec_log_least_ticks, 1000000, "a second has as many ticks at the least");
+    rec_log_least_ticks = 100;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        cr_assert(rec_log_turn(log, 0, 1));
+        rec_log_store(log, 0, PNR_OPEN, 0, 1);
+        for (int k = 0; k < 6 && table[i].records[k].kind; k++)
+            rec_log_store(log, table[i].records[k].ticks, table[i].records[k].kind, table[i].records[k].frame,
+                          table[i].records[k].function);
+        bool is_dropped = rec_log_drop(log, table[i].ticks, table[i].exit, table[i].frame, table[i].function);
+        cr_expect_eq(is_dropped, table[i].is_dropped, "row %zu", i);
+        cr_expect_eq(log->next - log->first, table[i].left, "row %zu", i);
+        cr_expect_eq(pnr_record_kind(*log->next), PNR_EMPTY, "row %zu", i);
+        cr_expect_eq(log->next->word[1], 0, "row %zu", i);
+    }
+    rec_log_least_ticks = 0;
+    rec_log_store(log, 10, PNR_CALL, 0, 1);
+    cr_expect_not(rec_log_drop(log, 11, PNR_RETURN, 0, 1), "there is no minimum");
+    rec_log_stop(0, &totals);
+}
+
+/* What lies before the chunk's own records is another's. */
+Test(log, drops_nothing_of_the_chunk_before, .init = begin, .fini = end)
+{
+    struct rec_log_totals totals;
+    struct rec_log *log = new_log(&folder);
+    cr_assert(rec_log_turn(log, 0, 1));
+    rec_log_store(log, 0, PNR_CALL, 0, 1);      /* in the place of an OPEN record */
+    rec_log_least_ticks = 100;
+    cr_expect_not(rec_log_drop(log, 11, PNR_RETURN, 0, 1));
+    cr_expect_eq(log->next - log->records, 1);
+    rec_log_stop(0, &totals);
+}
+
 Test(log, turns_before_ticks_overflow, .init = begin, .fini = end)
 {
     struct rec_log_totals totals;

@@ -27,7 +27,7 @@ static void run_init(struct run *run)
     check_sink_init(&run->sink);
     flows_init(&run->flows, &run->sink.sink, ~0u);
     flows_process(&run->flows, check_symbols());
-    spans_init(&run->spans, 0, &run->sink.sink, &run->flows, check_symbols(), &run->count);
+    spans_init(&run->spans, 0, 0, &run->sink.sink, &run->flows, check_symbols(), &run->count);
 }
 
 static void run_clear(struct run *run)
@@ -152,6 +152,56 @@ Test(spans, brings_the_stack_to_the_open_frames)
         cr_expect_str_eq(run.sink.text, table[i].expected, "row %zu: %s", i, run.sink.text);
         run_clear(&run);
     }
+}
+
+/* Slices below 100 ns are left out. */
+Test(spans, leaves_short_slices_out)
+{
+    static const struct { struct event events[14]; const char *expected; } table[] = {
+        { { { CALL, 10, 1, 0 }, { RET, 109, 1, 0 }, { CALL, 110, 2, 0 }, { RET, 210, 2, 0 } }, "0:2[110,210]" },
+        /* however it ends */
+        { { { CALL, 10, 1, 0 }, { UNW, 20, 1, 0 }, { CCALL, 30, 9, 0 }, { CRAISE, 40, 9, 0 } }, "" },
+        /* with all that is in it, and beside long ones */
+        { { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { CCALL, 30, 9, 0 }, { CRET, 40, 9, 0 }, { RET, 50, 2, 0 },
+            { RET, 60, 1, 0 } }, "" },
+        { { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { RET, 90, 2, 0 }, { CALL, 100, 3, 0 }, { RET, 200, 3, 0 },
+            { RET, 300, 1, 0 } }, "0:3[100,200] 0:1[10,300]" },
+        /* its edges and points take no nanosecond from others */
+        { { { CALL, 10, 1, 0 }, { CALL, 10, 2, 0 }, { START, 10, 4, 9 }, { FIN, 10, 4, 9 }, { RET, 10, 2, 0 },
+            { CALL, 11, 3, 0 }, { RET, 200, 3, 0 }, { RET, 200, 1, 0 } }, "0:3[11,200] 0:1[10,201]" },
+        /* what stays keeps what is around it */
+        { { { CALL, 10, 1, 0 }, { LOST, 20, 5, 0 }, { RET, 30, 1, 0 } }, "0:[lost 5 events]@20 0:1[10,30]" },
+        { { { CALL, 10, 1, 0 }, { GAP, 20, 1, 0 }, { GAPE, 30, 1, 0 }, { RET, 40, 1, 0 } },
+          "0:gap1[20,30] 0:1[10,40]" },
+        { { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { RET, 30, 2, 0 }, { LEFT, 40, 1, 0 } }, "" },
+        /* chains go from long slice to long slice */
+        { { { START, 100, 4, 9 }, { YIELD, 200, 4, 9 }, { RES, 300, 4, 9 }, { YIELD, 301, 4, 9 },
+            { RES, 400, 4, 9 }, { CALL, 410, 1, 0 }, { RET, 510, 1, 0 }, { FIN, 520, 4, 9 }, { START, 600, 4, 9 },
+            { YIELD, 610, 4, 9 }, { RES, 700, 4, 9 }, { FIN, 800, 4, 9 } },
+          "0:4[100,200] 0:1[410,510] 0:s1@199 0:f1@401 0:4[400,520] 0:4[700,800]" },
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct run run;
+        run_init(&run);
+        run.spans.least_ns = 100;
+        run_events(&run, table[i].events, 14);
+        cr_expect_str_eq(run.sink.text, table[i].expected, "row %zu: %s", i, run.sink.text);
+        run_clear(&run);
+    }
+}
+
+/* A short slice may have been longer when its begin, or its end, was not seen. */
+Test(spans, keeps_short_slices_whose_length_is_not_known)
+{
+    struct run run;
+    const struct pnr_record open = pnr_record_make(0, PNR_OPEN, 0, 1);
+    run_init(&run);
+    run.spans.least_ns = 100;
+    spans_open(&run.spans, &open, 1, false, false, 10);
+    run_events(&run, (struct event[]){ { RET, 20, 1, 0 }, { CALL, 30, 2, 0 }, { CALL, 40, 3, 0 } }, 3);
+    spans_end(&run.spans, 50);
+    cr_expect_str_eq(run.sink.text, "0:1[10,20]b 0:3[40,50]u 0:2[30,51]u", "%s", run.sink.text);
+    run_clear(&run);
 }
 
 Test(spans, tells_of_holes)

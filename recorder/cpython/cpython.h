@@ -1,0 +1,60 @@
+/* What the recorder needs of the interpreter beyond its documented interface: of a version that is known from
+ * internals.h, of any later one from public.h, and what both have in common. This header comes before any other. */
+#ifndef REC_CPYTHON_H
+#define REC_CPYTHON_H
+
+#define Py_BUILD_CORE_MODULE            /* before Python.h is seen */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if PY_VERSION_HEX < 0x030B0000 || defined(Py_GIL_DISABLED)
+#error "panopticon_rec: records CPython 3.11 and later, with the GIL"
+#endif
+
+/* Also a way to build for a known version as if it were not: CC="gcc -DCPYTHON_IS_KNOWN=0". */
+#ifndef CPYTHON_IS_KNOWN
+#define CPYTHON_IS_KNOWN (PY_VERSION_HEX < 0x03100000)
+#endif
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+/* Both are as PyUnstable_Code_SetExtra and PyUnstable_Eval_RequestCodeExtraIndex, which is what 3.12 calls them. */
+static inline int cpython_set_code_value(PyCodeObject *code, Py_ssize_t index, uint64_t value)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return PyUnstable_Code_SetExtra((PyObject *)code, index, (void *)(uintptr_t)value);
+#else
+    return _PyCode_SetExtra((PyObject *)code, index, (void *)(uintptr_t)value);
+#endif
+}
+
+static inline Py_ssize_t cpython_request_code_value(void)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return PyUnstable_Eval_RequestCodeExtraIndex(NULL);
+#else
+    return _PyEval_RequestCodeExtraIndex(NULL);
+#endif
+}
+
+static inline bool cpython_is_finalizing(void)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return Py_IsFinalizing();
+#else
+    return _Py_IsFinalizing();
+#endif
+}
+
+#if CPYTHON_IS_KNOWN
+#include "internals.h"
+#else
+#include "public.h"
+#endif
+
+#endif

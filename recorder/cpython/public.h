@@ -1,0 +1,94 @@
+/* A CPython whose internals are not known, by its public interface alone: what internals.h has, as far as the monitoring
+ * engine needs it. Frames are frame objects, which the interpreter makes when it is asked and keeps while they run: all that
+ * is given here is borrowed. */
+#ifndef REC_PUBLIC_H
+#define REC_PUBLIC_H
+
+#define CPYTHON_INLINES_GETITEM 0
+
+typedef PyFrameObject cpython_frame;
+
+static inline void *cpython_borrow(void *owned)
+{
+    Py_XDECREF((PyObject *)owned);
+    return owned;
+}
+
+static inline uint64_t cpython_code_value(const PyCodeObject *code, Py_ssize_t index)
+{
+    void *value = NULL;
+    if (PyUnstable_Code_GetExtra((PyObject *)code, index, &value) != 0)
+        PyErr_Clear();
+    return (uint64_t)(uintptr_t)value;
+}
+
+static inline PyObject *cpython_lookup(PyObject *dict, PyObject *key)
+{
+    PyObject *k, *value;
+    Py_ssize_t at = 0;
+    while (PyDict_Next(dict, &at, &k, &value))
+        if (PyUnicode_CheckExact(k) && PyUnicode_Compare(k, key) == 0)
+            return value;
+    return NULL;
+}
+
+static inline PyCodeObject *cpython_code(const cpython_frame *f)
+{
+    return cpython_borrow(PyFrame_GetCode((PyFrameObject *)f));
+}
+
+static inline PyObject *cpython_globals(const cpython_frame *f)
+{
+    return cpython_borrow(PyFrame_GetGlobals((PyFrameObject *)f));
+}
+
+static inline PyObject *cpython_argument(const cpython_frame *f, int i)
+{
+    PyObject *names = PyCode_GetVarnames(cpython_code(f));      /* owned */
+    PyObject *value = names && i < PyTuple_GET_SIZE(names) ?
+        PyFrame_GetVar((PyFrameObject *)f, PyTuple_GET_ITEM(names, i)) : NULL;
+    Py_XDECREF(names);
+    if (!value)
+        PyErr_Clear();
+    return cpython_borrow(value);
+}
+
+/* The frame that a program is run from (cpython_run_detached): it, and those below it, are not the program's. */
+extern cpython_frame *cpython_bottom __attribute__((visibility("hidden")));
+
+static inline cpython_frame *cpython_running(PyThreadState *ts)
+{
+    cpython_frame *f = cpython_borrow(PyThreadState_GetFrame(ts));
+    return f == cpython_bottom ? NULL : f;
+}
+
+static inline cpython_frame *cpython_previous(const cpython_frame *f)
+{
+    cpython_frame *previous = cpython_borrow(PyFrame_GetBack((PyFrameObject *)f));
+    return previous == cpython_bottom ? NULL : previous;
+}
+
+/* The generator or coroutine in which it lies; 0 for a plain one. */
+static inline uintptr_t cpython_address(const cpython_frame *f)
+{
+    return (uintptr_t)cpython_borrow(PyFrame_GetGenerator((PyFrameObject *)f));
+}
+
+static inline bool cpython_is_continuable(const cpython_frame *f) { return cpython_address(f) != 0; }
+
+/* Python code can see every frame object. */
+static inline bool cpython_is_incomplete(const cpython_frame *f) { return !f; }
+
+/* It cannot be told. */
+static inline bool cpython_is_delegating(const cpython_frame *f) { return !f; }
+
+/* The program can see the recorder's own frames below it, but they are not recorded. */
+static inline int cpython_run_detached(PyThreadState *ts, int (*func)(void *), void *arg)
+{
+    cpython_bottom = cpython_running(ts);
+    int result = func(arg);
+    cpython_bottom = NULL;
+    return result;
+}
+
+#endif

@@ -1,0 +1,1275 @@
+"""Either engine, with and without calls of C functions, beside the other tools that a process may have, and in corners of
+its own: what no event tells, names of C functions, C functions that call back or never return."""
+
+import collections
+import importlib.util
+import itertools
+import os
+import re
+import shutil
+import signal
+import sysconfig
+import unittest
+
+import e2e
+
+HAS_MONITORING = e2e.VERSION >= (3, 12)
+ENGINES = ["frame", "monitoring"] if HAS_MONITORING else ["frame"]
+SUMMARY = re.compile(r"panopticon-convert: \d+ slices, .*\n|panopticon-convert: \d+ levels of nesting: .*\n")
+DISPLACED = "panopticon: another tool's profile function was there while recording: calls of C functions may be missing\n"
+
+needs_monitoring = unittest.skipUnless(HAS_MONITORING, "there is no sys.monitoring")
+
+
+class Engines(e2e.EndToEnd):
+    engine, c_calls = "frame", False
+
+    def setUp(self):
+        super().setUp()
+        self.options = ["-q", "--engine", self.engine, *(["--c-calls"] if self.c_calls else [])]
+        self.profiles = self.c_calls and not HAS_MONITORING         # C calls come from a profile function
+
+    def converted(self, name="run.pnr", oddities=""):
+        """The trace of a capture of which the converter has nothing to tell but, perhaps, oddities (a regular
+        expression)."""
+        finished = e2e.run([e2e.CONVERT, self.path(name), "-o", self.path("run.trace")])
+        told = SUMMARY.sub("", finished.err)
+        self.assertEqual(finished.status, 0, told)
+        self.assertRegex(told, f"^(.*({oddities}).*\n)*$" if oddities else "^$")
+        return e2e.Trace(self.path("run.trace"))
+
+    def recorded(self, arguments, **more):
+        """What came of a recorded program, in a capture of its own."""
+        shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
+        return e2e.recorded(self.path("run.pnr"), arguments, options=self.options, cwd=self.directory, **more)
+
+    def compare(self, arguments, same=lambda finished: finished, displaces=False, **more):
+        """Runs a program plain and recorded: same(its end) must be equal. Returns the trace. displaces: it sets a
+        profile function, which on 3.11 ends the recording of C calls."""
+        if isinstance(arguments, str):
+            arguments = [self.write("app.py", arguments)]
+        expected = same(e2e.plain(arguments, cwd=self.directory, **more))
+        found = self.recorded(arguments, **more)
+        is_displaced = displaces and self.profiles
+        if is_displaced:
+            self.assertEqual(found.err.count(DISPLACED), 1, found.err)
+            found = found._replace(err=found.err.replace(DISPLACED, ""))
+        self.assertEqual(same(found), expected)
+        return self.converted(oddities="frames without an exit" if is_displaced else "")
+
+    def run_script(self, text, *captures, err="", oddities=""):
+        """Runs a program that records itself, with OPTIONS in its text. Returns what it printed and the traces."""
+        program = self.write("app.py", text.replace("OPTIONS", f"engine={self.engine!r}, c_calls={self.c_calls}"))
+        finished = e2e.plain([program], cwd=self.directory)
+        self.assertEqual((finished.status, finished.err), (0, err), finished.out)
+        return finished.out, *(self.converted(name, oddities) for name in captures or ["run.pnr"])
+
+
+def in_each_way(case):
+    """Makes of a class of tests one for each engine, with and without C calls."""
+    for engine, c_calls in itertools.product(ENGINES, (False, True)):
+        name = case.__name__ + engine.title() + ("CCalls" if c_calls else "")
+        globals()[name] = type(name, (case, Engines), {"engine": engine, "c_calls": c_calls, "__module__": __name__})
+    return case
+
+
+def with_c_calls(case):
+    """One for each engine, with C calls."""
+    for engine in ENGINES:
+        name = case.__name__ + engine.title()
+        globals()[name] = type(name, (case, Engines), {"engine": engine, "c_calls": True, "__module__": __name__})
+    return case
+
+
+@in_each_way
+class Profilers:
+    COUNTED = """
+        import cProfile
+        def f(n):
+            return n and f(n - 1) or len("x")
+        def work():
+            sorted([3, 1], key=abs)
+            return [f(3) for _ in range(3)]
+        def show(profile):
+            for one in sorted(profile.getstats(), key=str):
+                print(getattr(one.code, "co_qualname", one.code), one.callcount, one.reccallcount)
+        """
+
+    def test_cprofile_runs_the_program(self):
+        program = self.write("app.py", """
+            def f(n): return n and f(n - 1) or len("x")
+            def generate():
+                yield f(3)
+                yield [].append(1)
+            list(generate())
+            try:
+                int("x")
+            except ValueError:
+                f(2)
+            """)
+        number = re.compile(r"\d+\.\d+|0x[0-9a-f]+")
+
+        def without_times(finished):
+            return finished.status, sorted(number.sub("", finished.out).splitlines()), finished.err
+
+        for c_calls, trace in self.compare(["-m", "cProfile", program], same=without_times, displaces=True):
+            self.assertEqual((trace.count()["__main__.f"], trace.count()["__main__.generate"]), (7, 3))
+
+    def test_cprofile_in_the_program(self):
+        for _, trace in self.compare([self.write("app.py", self.COUNTED + """
+        profile = cProfile.Profile()
+        profile.enable()
+        work()
+        profile.disable()
+        show(profile)
+        print(profile.runcall(work))
+        show(profile)
+        work()
+        """)], displaces=True):
+            self.assertEqual((trace.count()["__main__.work"], trace.count()["__main__.f"]), (3, 36))
+
+    def test_cprofile_and_parts_of_the_program(self):
+        """It is there before and during a recording, that before and during it."""
+        text = self.COUNTED + """
+        import panopticon_rec
+        profile = cProfile.Profile()
+        profile.enable()
+        work()
+        with panopticon_rec.Recorder("run.pnr", OPTIONS):
+            work()
+            profile.disable()
+            work()
+            other = cProfile.Profile()
+            other.enable()
+            work()
+        work()
+        other.disable()
+        show(other)
+        print(*(one.callcount for one in profile.getstats() if getattr(one.code, "co_name", "") == "work"))
+        """
+        own = r"^.*(panopticon_rec|Recorder|__exit__).*\n"
+        for options, c_calls, profiles in self.each_way():
+            shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
+            engine = options[options.index("--engine") + 1]
+            program = self.write("app.py", text.replace("OPTIONS", f"engine={engine!r}, c_calls={c_calls}"))
+            finished = e2e.plain([program], cwd=self.directory)
+            self.assertEqual((finished.status, finished.err), (0, DISPLACED if profiles else ""))
+            counts = dict(line.rsplit(" ", 2)[:2] for line in finished.out.splitlines()[:-1])
+            self.assertEqual((finished.out.splitlines()[-1], counts["work"], counts["f"]), ("2", "2", "24"))
+            trace = self.converted(oddities="frames without an exit" if profiles else "")
+            self.assertEqual((trace.count()["__main__.work"], trace.count()["__main__.f"]), (3, 36))
+
+    @unittest.skipIf(HAS_MONITORING, "C calls do not come from a profile function")
+    def test_profile_functions_displace_ours(self):
+        """The program's wins, in whichever thread it is; the recorder says so once."""
+        for where in ("sys.setprofile(profile); f()",
+                      "t = threading.Thread(target=lambda: sys.setprofile(profile)); t.start(); t.join()",
+                      "threading.setprofile(profile); t = threading.Thread(target=f); t.start(); t.join()",
+                      "sys.setprofile(profile); sys.setprofile(None)"):
+            with self.subTest(where=where):
+                shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
+                program = self.write("app.py", f"import sys, threading\ndef f(): return len('x')\n"
+                                               f"def profile(*_): pass\nf()\nprint(sys.getprofile())\n{where}\n")
+                finished = e2e.recorded(self.path("run.pnr"), [program], options=["-q", "--c-calls"])
+                self.assertEqual(finished, e2e.Finished(0, "None\n", DISPLACED))
+                trace = self.converted(oddities="frames without an exit")
+                self.assertGreaterEqual(trace.count()["builtins.len"], 1)
+
+    def test_nobody_is_displaced(self):
+        """Threads that come and go, one that is still there at the end, a fork: there is nothing to tell."""
+        self.compare("""
+            import os, sys, threading
+            def f(): return len("x")
+            for _ in range(5):
+                thread = threading.Thread(target=f)
+                thread.start()
+                thread.join()
+            if not os.fork():
+                f()
+                sys.exit()
+            os.wait()
+            threading.Thread(target=threading.Event().wait, daemon=True).start()
+            """)
+
+
+@in_each_way
+class TraceFunctions:
+    PROGRAM = """
+        import sys, threading
+        seen = []
+        def f(n):
+            if n:
+                f(n - 1)
+            return len("x")
+        def generate():
+            yield f(1)
+        def work():
+            f(2)
+            list(generate())
+            sorted([1, 2], key=f)
+            try:
+                int("x")
+            except ValueError:
+                f(0)
+        def trace(frame, event, arg):
+            if frame.f_code.co_filename == __file__:
+                seen.append((frame.f_code.co_name, event, frame.f_lineno))
+            return trace
+        def profile(frame, event, arg):
+            # Where C calls are recorded that of setprofile itself has an end.
+            if frame.f_code.co_filename == __file__ and (event, arg) != ("c_return", sys.setprofile):
+                seen.append((frame.f_code.co_name, event, getattr(arg, "__name__", None)))
+        def in_thread():
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+        """
+
+    def test_settrace(self):
+        self.compare(self.PROGRAM + """
+        work()
+        sys.settrace(trace)
+        work()
+        sys.settrace(None)
+        work()
+        threading.settrace(trace)
+        in_thread()
+        threading.settrace(None)
+        in_thread()
+        if sys.version_info >= (3, 12):
+            threading.settrace_all_threads(trace)
+            work()
+            threading.settrace_all_threads(None)
+        work()
+        print(*seen, sep="\\n")
+        """)
+
+    def test_setprofile(self):
+        self.compare(self.PROGRAM + """
+        work()
+        sys.setprofile(profile)
+        work()
+        sys.settrace(trace)
+        work()
+        sys.setprofile(None)
+        work()
+        sys.settrace(None)
+        work()
+        threading.setprofile(profile)
+        in_thread()
+        threading.setprofile(None)
+        in_thread()
+        if sys.version_info >= (3, 12):
+            threading.setprofile_all_threads(profile)
+            work()
+            threading.setprofile_all_threads(None)
+        work()
+        print(*seen, sep="\\n")
+        """, displaces=True)
+
+    def test_they_raise(self):
+        """An exception out of a trace function at a function's entry or exit leaves the function; nothing is left open by
+        that, and nothing is left twice."""
+        text = """
+            import sys
+            def f(n):
+                if n:
+                    return f(n - 1)
+                return leaf()
+            def leaf(): pass
+            def generate():
+                yield f(2)
+                yield leaf()
+            def work():
+                f(3)
+                for _ in generate(): leaf()
+            def raising(frame, event, arg):
+                global n
+                if event == WHICH and frame.f_code.co_name in ("f", "leaf", "generate"):
+                    n -= 1
+                    if not n: raise KeyError
+                return raising
+            for k in range(1, 9):
+                n = k
+                sys.SET(raising)
+                try:
+                    work()
+                except KeyError:
+                    print(k)
+                sys.SET(None)
+            """
+        for which, name in itertools.product(("call", "return"), ("settrace", "setprofile")):
+            with self.subTest(which=which, name=name):
+                self.compare(text.replace("WHICH", repr(which)).replace("SET", name),
+                                  displaces=name == "setprofile")
+
+    def test_pdb(self):
+        program = self.write("app.py", """
+            def f(n):
+                if n:
+                    return f(n - 1)
+                return len("x")
+            def generate():
+                yield f(1)
+                yield 2
+            def main():
+                f(3)
+                for x in generate():
+                    sorted([2, 1], key=f)
+                print("end")
+            main()
+            """)
+        for commands in ("s s s s s n n r c q", "b_f c s u d w c c q", "b_generate c s s q", "b_4 c r r r q"):
+            with self.subTest(commands=commands):
+                stdin = commands.replace(" ", "\n").replace("_", " ").encode() + b"\n"
+                for _, trace in self.compare(["-m", "pdb", program], stdin=stdin):
+                    self.assertGreaterEqual(trace.count()["__main__.f"], 1)
+                self.assertIn("(Pdb)", e2e.plain(["-m", "pdb", program], stdin=stdin).out)
+
+    @unittest.skipUnless(importlib.util.find_spec("coverage"), "there is no package coverage")
+    def test_coverage(self):
+        program = self.write("app.py", """
+            def f(n):
+                if n > 5:
+                    print("never")
+                return n and f(n - 1)
+            def generate():
+                yield f(3)
+            list(generate())
+            """)
+        for core in ("ctrace", "pytrace", "sysmon")[:3 if HAS_MONITORING else 2]:
+            with self.subTest(core=core):
+                env = {"COVERAGE_CORE": core, "COVERAGE_FILE": self.path("counted")}
+                expected = None
+                for how in [None, *WAYS]:
+                    shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
+                    arguments = ["-m", "coverage", "run", "--branch", program] if core != "sysmon" else \
+                        ["-m", "coverage", "run", program]
+                    finished = e2e.plain(arguments, env=env, cwd=self.directory) if how is None else \
+                        e2e.recorded(self.path("run.pnr"), arguments, options=["-q", *how], env=env, cwd=self.directory)
+                    report = e2e.plain(["-m", "coverage", "report", "-m"], env=env, cwd=self.directory)
+                    self.assertIn("app.py", report.out)
+                    expected = expected or (finished, report)
+                    self.assertEqual((finished, report), expected, how)
+                    if how:
+                        self.assertEqual(self.converted().count()["__main__.f"], 4)
+
+
+@in_each_way
+class Tools:
+    """Other tools of sys.monitoring."""
+
+    PROGRAM = """
+        import sys
+        monitoring, events = sys.monitoring, sys.monitoring.events
+        log = []
+        def f(n):
+            if n:
+                f(n - 1)
+            return len("x")
+        def loop():
+            for _ in range(4):
+                f(1)
+        def generate():
+            yield 1
+            yield 2
+        def work():
+            loop()
+            list(generate())
+            sorted([2, 1], key=f)
+            try:
+                int("x")
+            except ValueError:
+                pass
+        def listen(tool, name, result=None):
+            def callback(code, *args):
+                if code.co_filename == __file__ and code.co_name != "<module>":
+                    log.append((name, code.co_name, args[0]))
+                    return result
+            monitoring.register_callback(tool, getattr(events, name), callback)
+        """
+
+    LOCAL = "PY_START", "PY_RESUME", "PY_RETURN", "PY_YIELD", "CALL", "LINE", "JUMP"
+    OTHER = "PY_THROW", "PY_UNWIND", "RAISE", "C_RETURN", "C_RAISE"
+
+    def test_same_events(self):
+        """With DISABLE, restart_events and local events."""
+        self.compare(self.PROGRAM + f"""
+        LOCAL, OTHER = {self.LOCAL}, {self.OTHER}
+        for tool in 0, 1, 2, 5:
+            monitoring.use_tool_id(tool, "another")
+            for name in LOCAL:
+                listen(tool, name, monitoring.DISABLE if tool == 1 else None)
+            for name in OTHER:
+                listen(tool, name)
+            monitoring.set_events(tool, sum(getattr(events, name) for name in (*LOCAL, *OTHER)))
+            work()
+            work()
+            monitoring.restart_events()
+            work()
+            monitoring.set_events(tool, 0)
+            monitoring.set_local_events(tool, f.__code__, events.PY_START | events.LINE)
+            work()
+            monitoring.set_local_events(tool, f.__code__, 0)
+            work()
+            monitoring.free_tool_id(tool)
+        work()
+        print(*log, sep="\\n")
+        """)
+
+    def test_disabled_events_stay_so(self):
+        """A second recording does not bring back what another tool has had enough of."""
+        for _, out, _ in self.scripts(self.PROGRAM + """
+        import panopticon_rec
+        monitoring.use_tool_id(1, "another")
+        listen(1, "PY_START", monitoring.DISABLE)
+        monitoring.set_events(1, events.PY_START)
+        for _ in range(3):
+            with panopticon_rec.Recorder("run.pnr", OPTIONS):
+                work()
+            print(len(log))
+        """, captures=("run.pnr", "run-2.pnr", "run-3.pnr")):
+            self.assertEqual(out.split(), ["4", "4", "4"])
+
+    def test_takes_a_number_that_is_free(self):
+        """Never another tool's; 3, 4 and 5 in use: one line, nothing is left behind."""
+        finished = self.script("""
+            import os, sys, itertools, panopticon_rec
+            monitoring = sys.monitoring
+            def f(): return len("x")
+            def names(): return [monitoring.get_tool(number) for number in range(6)]
+            for options in ({"engine": "monitoring"}, {"c_calls": True}, {"engine": "monitoring", "c_calls": True}):
+                for n in range(4):
+                    for held in itertools.combinations((3, 4, 5), n):
+                        for number in held: monitoring.use_tool_id(number, "another")
+                        before = names()
+                        recorder = panopticon_rec.Recorder("run.pnr", **options)
+                        try:
+                            recorder.start()
+                            ours, = {(number, name) for number, name in enumerate(names())} - set(enumerate(before))
+                            assert ours[1] == "panopticon" and ours[0] in {3, 4, 5} - set(held)
+                            f()
+                            recorder.stop()
+                        except RuntimeError as error:
+                            assert n == 3 and len(str(error).splitlines()) == 1, error
+                            print("refused", len([name for name in os.listdir() if name.endswith(".pnr")]))
+                        assert names() == before
+                        for number in held: monitoring.free_tool_id(number)
+            """)
+        self.assertEqual(finished.out.splitlines(), ["refused 8", "refused 16", "refused 24"])
+        for name in os.listdir(self.directory):
+            if name.endswith(".pnr"):
+                self.assertEqual(self.converted(name).count()["__main__.f"], 1)
+
+    def test_all_numbers_in_use(self):
+        self.write("sitecustomize.py", "import sys\nfor k in range(6): sys.monitoring.use_tool_id(k, 'another')\n")
+        path = os.pathsep.join([self.directory, e2e.BUILD])
+        for way in (["--engine", "monitoring"], ["--c-calls"]):
+            finished = e2e.recorded(self.path("run.pnr"), ["-c", "print('run')"], options=way,
+                                    env={"PYTHONPATH": path})
+            self.assertEqual((finished.status, finished.out, len(finished.err.splitlines())), (2, "", 1), finished.err)
+            self.assertIn("3, 4 and 5", finished.err)
+            self.assertFalse(os.path.exists(self.path("run.pnr")))
+
+    def test_they_raise(self):
+        """At an entry or an exit, in a callback that comes before ours or behind it."""
+        text = self.PROGRAM + """
+        def work():
+            f(3)
+            for _ in generate():
+                len("x")
+        def callback(code, *args):
+            global n
+            if code.co_filename == __file__ and code.co_name in ("f", "generate"):
+                n -= 1
+                if not n:
+                    raise KeyError
+        for tool in 0, 5:
+            monitoring.use_tool_id(tool, "another")
+            for name in "PY_START", "PY_RESUME", "PY_RETURN", "PY_YIELD", "PY_THROW", "LINE":
+                monitoring.register_callback(tool, getattr(events, name), callback)
+                for k in range(1, 7):
+                    n = k
+                    monitoring.set_events(tool, getattr(events, name))
+                    try:
+                        work()
+                    except KeyError:
+                        print(tool, name, k)
+                    monitoring.set_events(tool, 0)
+            monitoring.free_tool_id(tool)
+        """
+        for _, trace in self.compare([self.write("app.py", text)]):
+            outermost = {one.parent and one.parent.function.name for one in trace.named("__main__.work")}
+            self.assertEqual(outermost, {"__main__.<module>"})
+
+
+HOOK = """
+    #include <Python.h>
+
+    static _PyFrameEvalFunction below;
+    static long n;
+
+    static PyObject *hook(PyThreadState *ts, struct _PyInterpreterFrame *f, int throwflag)
+    {
+        n++;
+        return below(ts, f, throwflag);
+    }
+
+    static PyObject *set(PyObject *self, PyObject *unused)
+    {
+        below = _PyInterpreterState_GetEvalFrameFunc(PyInterpreterState_Get());
+        _PyInterpreterState_SetEvalFrameFunc(PyInterpreterState_Get(), hook);
+        Py_RETURN_NONE;
+    }
+
+    static PyObject *unset(PyObject *self, PyObject *unused)
+    {
+        _PyInterpreterState_SetEvalFrameFunc(PyInterpreterState_Get(), below);
+        Py_RETURN_NONE;
+    }
+
+    static PyObject *count(PyObject *self, PyObject *unused)
+    {
+        long counted = n;
+        n = 0;
+        return PyLong_FromLong(counted);
+    }
+
+    static PyMethodDef methods[] = {
+        { "set", set, METH_NOARGS, NULL }, { "unset", unset, METH_NOARGS, NULL }, { "count", count, METH_NOARGS, NULL },
+        { 0 }
+    };
+
+    static PyModuleDef definition = { PyModuleDef_HEAD_INIT, .m_name = "hook", .m_size = -1, .m_methods = methods };
+
+    PyMODINIT_FUNC PyInit_hook(void) { return PyModule_Create(&definition); }
+    """
+
+
+@in_each_way
+@unittest.skipUnless(shutil.which("gcc"), "there is no compiler")
+class FrameHooks:
+    """Another frame evaluation function (PEP 523)."""
+
+    PROGRAM = """
+        import hook
+        def f(n):
+            return n and f(n - 1)
+        def work():
+            return [f(3) for _ in generate()]
+        def generate():
+            yield 1
+            yield 2
+        """
+
+    def setUp(self):
+        super().setUp()
+        finished = e2e.run(["gcc", "-shared", "-fPIC", "-I", sysconfig.get_path("include"), "-o", self.path("hook.so"),
+                            self.write("hook.c", HOOK)])
+        self.assertEqual(finished.status, 0, finished.err)
+
+    def test_during_recording(self):
+        for _, trace in self.compare([self.write("app.py", self.PROGRAM + """
+        work()
+        hook.set()
+        work()
+        print(hook.count())
+        hook.unset()
+        work()
+        print(hook.count())
+        """)]):
+            self.assertEqual((trace.count()["__main__.work"], trace.count()["__main__.f"]), (3, 24))
+
+    def test_it_stays(self):
+        for _, trace in self.compare([self.write("app.py", self.PROGRAM + "hook.set()\n        work()\n")]):
+            self.assertEqual((trace.count()["__main__.work"], trace.count()["__main__.f"]), (1, 8))
+
+    def test_before_recording(self):
+        for _, out, trace in self.scripts(self.PROGRAM + """
+        import panopticon_rec
+        hook.set()
+        work()
+        alone = hook.count()
+        recorder = panopticon_rec.Recorder("run.pnr", OPTIONS)
+        recorder.start()
+        hook.count()
+        work()
+        assert hook.count() == alone, alone
+        recorder.stop()
+        hook.count()
+        work()
+        assert hook.count() == alone
+        hook.unset()
+        work()
+        assert hook.count() == 0
+        """):
+            self.assertEqual((trace.count()["__main__.work"], trace.count()["__main__.f"]), (1, 8))
+
+
+@with_c_calls
+class CCalls:
+    def recorded(self, text, engine="frame", **more):
+        shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
+        finished = e2e.recorded(self.path("run.pnr"), [self.write("app.py", text)], cwd=self.directory,
+                                options=["-q", "--c-calls", "--engine", engine], **more)
+        return finished, self.converted()
+
+    def each_engine(self, text, **more):
+        for engine in ENGINES:
+            with self.subTest(engine=engine):
+                yield self.recorded(text, engine, **more)
+
+    def inside(self, trace, function):
+        """The names of the C calls right in the slices of a function."""
+        return [one.function.name for one in trace.slices if one.function.cat == "c_function" and one.parent and
+                one.parent.function.name == function]
+
+    def test_names(self):
+        text = """
+            import functools, re, socket, sys, time
+            class Text(str):
+                class Inner(dict): pass
+            def f():
+                print("x")
+                [].append(1)
+                a, b = PAIR
+                a.send(b"x")
+                b.recv(1)
+                dict.fromkeys("ab")
+                bytes.maketrans(b"a", b"b")
+                ",".join("ab")
+                Text(",").join("ab")
+                str.join(",", "ab")
+                str.join(Text(","), "ab")
+                Text.Inner.fromkeys("a")
+                Text.mro()
+                object().__dir__()
+                time.monotonic()
+                sys.stdout.flush()
+                len(*("x",))
+                max(1, 2, **{"key": abs})
+                (lambda: 0).__get__(1)
+            PAIR = socket.socketpair()
+            f()
+            """
+        expected = ["builtins.print", "list.append", "socket.socket.send", "socket.socket.recv", "dict.fromkeys",
+                    "bytes.maketrans", "str.join", "__main__.Text.join", "str.join", "__main__.Text.join",
+                    "__main__.Text.Inner.fromkeys", "__main__.Text.mro", "object.__dir__", "time.monotonic",
+                    "_io.TextIOWrapper.flush", "builtins.len", "builtins.max"]
+        for finished, trace in self.each_engine(text):
+            self.assertEqual(finished, e2e.Finished(0, "x\n", ""))
+            self.assertEqual(self.inside(trace, "__main__.f"), expected)
+            self.assertEqual({one.marks for one in trace.slices}, {frozenset()})
+
+    def test_callbacks_nest(self):
+        text = """
+            import functools, re
+            def key(x): return abs(x)
+            def add(x, y): return len((x, y))
+            def double(match): return match.group().upper()
+            def generate(): yield len("x")
+            def f():
+                sorted([1], key=key)
+                functools.reduce(add, [1, 2])
+                re.sub("a", double, "a")
+                next(generate())
+                max([1], key=lambda x: sorted([x], key=key))
+                iterator = map(key, [1, 2])
+                next(iterator)
+            f()
+            """
+        for _, trace in self.each_engine(text):
+            def path(one):
+                names = []
+                while one.function.name != "__main__.f":
+                    names.append(one.function.name.rpartition(".")[2])
+                    one = one.parent
+                return ">".join(reversed(names))
+            paths = [path(one) for name in ("builtins.abs", "builtins.len", "str.upper")
+                     for one in trace.named(name) if one.depth > 2]
+            self.assertEqual(paths, ["sorted>key>abs", "max><lambda>>sorted>key>abs", "next>key>abs", "reduce>add>len",
+                                     "next>generate>len", "sub>sub>double>upper"])
+
+    def test_exceptions_are_marked(self):
+        text = """
+            def f():
+                for call in (lambda: int.from_bytes("x"), lambda: {}.pop(1), lambda: [].index(1), lambda: len(5),
+                             lambda: max([1], key=lambda x: len(5)), lambda: next(iter([]))):
+                    try: call()
+                    except Exception: pass
+                len("x")
+            f()
+            """
+        for _, trace in self.each_engine(text):
+            marks = collections.Counter((one.function.name, "exception" in one.marks) for one in trace.slices
+                                        if one.function.cat == "c_function")
+            expected = {("int.from_bytes", True): 1, ("dict.pop", True): 1, ("list.index", True): 1,
+                        ("builtins.len", True): 2, ("builtins.len", False): 1, ("builtins.max", True): 1,
+                        ("builtins.next", True): 1, ("builtins.iter", False): 1}
+            self.assertEqual({key: marks[key] for key in expected}, expected)
+
+    def test_bound_methods_of_the_program(self):
+        """Those that types.MethodType makes of C functions are taken apart by the interpreter, or not."""
+        text = """
+            import types
+            method, upper = types.MethodType(len, [1, 2]), types.MethodType(str.upper, "x")
+            nested = types.MethodType(types.MethodType(max, 1), 2)
+            def key(x):
+                return method() + len([upper(), method(*()), nested(), nested(*()), upper(**{})])
+            def call(n):
+                return [call(n - 1) for _ in map(len, [""])] and method() if n else method()
+            print(sorted([3, 2, 1], key=key), call(5))
+            """
+        for finished, trace in self.each_engine(text):
+            self.assertEqual((finished.status, finished.err), (0, ""))
+            self.assertEqual({one.marks for one in trace.slices}, {frozenset()})
+            self.assertEqual({one.parent.function.name for one in trace.named("__main__.key")}, {"builtins.sorted"})
+
+    def test_ends_without_return(self):
+        for end, name, status in (("os.execv('/bin/true', ['true'])", "posix.execv", 0), ("os._exit(3)", "posix._exit", 3),
+                                  ("os.kill(os.getpid(), 9)", "posix.kill", -signal.SIGKILL),
+                                  ("os.abort()", "posix.abort", -signal.SIGABRT)):
+            for engine in ENGINES:
+                with self.subTest(end=end, engine=engine):
+                    shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
+                    program = self.write("app.py", f"""
+                        import os
+                        def done(): return len("x")
+                        def end(x):
+                            for _ in range(20_000): done()
+                            {end}
+                        sorted([1], key=end)
+                        """)
+                    finished = e2e.recorded(self.path("run.pnr"), [program],
+                                            options=["-q", "--c-calls", "--engine", engine])
+                    self.assertEqual(finished.status, status, finished.err)
+                    trace = self.converted(oddities="killed|live mapping|ended|unfinished")
+                    counts = trace.count()
+                    self.assertEqual((counts["builtins.len"], counts["__main__.done"]), (20_000, 20_000))
+                    unfinished = [one.function.name for one in trace.slices if "unfinished" in one.marks]
+                    self.assertEqual(unfinished, ["__main__.<module>", "builtins.sorted", "__main__.end", name])
+
+    def test_recording_within_callbacks(self):
+        """Started and stopped inside a callback of a C function."""
+        text = """
+            import functools, panopticon_rec
+            def f(): return len("x")
+            def starts(x):
+                if x == 2: recorder.start()
+                return f()
+            def stops(x):
+                if x == 2: recorder.stop()
+                return f()
+            def work():
+                sorted([1, 2, 3], key=starts)
+                functools.reduce(lambda x, y: f(), [1, 2, 3])
+                max([1, 2, 3], key=stops)
+            recorder = panopticon_rec.Recorder("run.pnr", OPTIONS)
+            min([0, 1], key=lambda x: x or work())
+            f()
+            """
+        for c_calls, _, trace in self.scripts(text):
+            counts = trace.count()
+            self.assertEqual((counts["__main__.f"], counts["__main__.starts"], counts["__main__.stops"]), (5, 2, 2))
+            if c_calls:
+                self.assertEqual([counts[f"builtins.{name}"] for name in ("len", "max", "sorted", "min")], [5, 1, 0, 0])
+                self.assertEqual(counts["_functools.reduce"], 1)
+                self.assertEqual([one.marks for one in trace.named("builtins.max")], [{"unfinished"}])
+
+    def test_generators(self):
+        text = """
+            import panopticon_rec
+            def f(): return len("x")
+            def generate():
+                yield f()
+                recorder.start()
+                yield f()
+                f()
+                recorder.stop()
+                yield f()
+            recorder = panopticon_rec.Recorder("run.pnr", OPTIONS)
+            print(list(generate()))
+            print(*generate())
+            iterator = generate()
+            print(next(iterator), next(iterator), next(iterator))
+            """
+        captures = ("run.pnr", "run-2.pnr", "run-3.pnr")
+        for c_calls, out, traces in self.scripts(text, captures=captures):
+            self.assertEqual(out.splitlines(), ["[1, 1, 1]", "1 1 1", "1 1 1"])
+            for trace in traces:
+                self.assertEqual((trace.count()["__main__.f"], trace.count()["__main__.generate"]), (2, 2))
+            self.assertEqual(traces[2].count()["builtins.next"], 1 if c_calls else 0)
+
+    def test_classes_that_come_and_go(self):
+        """Their addresses are used again; their methods have the right names all the same."""
+        text = """
+            def use(base, name, module, method, *args):
+                class_ = type(name, (base,), {"__module__": module})
+                getattr(class_(), method)(*args)
+                class_.renamed = True
+                getattr(class_(), method)(*args)
+            for i in range(1000):
+                use(list, f"A{i % 7}", "m", "append", 1)
+                use(dict, f"B{i % 5}", f"n{i % 2}", "get", 1)
+                use(list, "C", f"o{i % 3}", "sort")
+            """
+        expected = collections.Counter()
+        for i in range(1000):
+            expected.update({f"m.A{i % 7}.append": 2, f"n{i % 2}.B{i % 5}.get": 2, f"o{i % 3}.C.sort": 2})
+        for _, trace in self.each_engine(text):
+            found = {name: n for name, n in trace.count().items() if re.match(r"[mno]\d?\.[ABC]", name)}
+            self.assertSame(expected, found, "methods")
+
+    def test_ten_thousand_classes(self):
+        text = """
+            classes = [type(f"K{i}", (list,), {}) for i in range(10_000)]
+            def f():
+                for class_ in classes: class_().append(1)
+            f()
+            f()
+            """
+        for _, trace in self.each_engine(text):
+            expected = {f"__main__.K{i}.append": 2 for i in range(10_000)}
+            found = {name: n for name, n in trace.count().items() if name.startswith("__main__.K")}
+            self.assertSame(expected, found, "methods")
+
+    def test_threads(self):
+        """More than there are chunks, each switched away from within a C function; and finalizers at their ends."""
+        text = """
+            import threading, time
+            local = threading.local()
+            def key(x):
+                time.sleep(0)
+                return -x
+            class Last:
+                def __del__(self): sorted([1, 2], key=abs)
+            def work():
+                local.last = Last()
+                go.wait()
+                for _ in range(3):
+                    sorted([1, 2, 3], key=key)
+                    time.sleep(0.001)
+            go = threading.Event()
+            threads = [threading.Thread(target=work) for _ in range(150)]
+            for thread in threads: thread.start()
+            go.set()
+            for thread in threads: thread.join()
+            """
+        for finished, trace in self.each_engine(text):
+            self.assertEqual(finished, e2e.Finished(0, "", ""))
+            parents = collections.Counter(one.parent.function.name for one in trace.named("builtins.sorted"))
+            self.assertEqual(parents, {"__main__.work": 450, "__main__.Last.__del__": 150})
+            self.assertEqual({one.parent.function.name for one in trace.named("__main__.key")}, {"builtins.sorted"})
+            self.assertEqual(len(trace.named("time.sleep")), 150 * 3 * 4)
+
+    def test_forks(self):
+        """The child is not recorded, writes nothing into its parent's capture, and may record itself."""
+        text = """
+            import os, panopticon_rec, sys
+            def f(n):
+                return n and f(n - 1) or len("x")
+            def g(): "x".upper()
+            def child(run):
+                sys.stdout.flush()
+                if not os.fork():
+                    f(2)
+                    "x".title()
+                    run()
+                    os._exit(0)
+                assert os.wait()[1] == 0
+            def records(name, **options):
+                def run():
+                    with panopticon_rec.Recorder(name, **options):
+                        f(4)
+                        g()
+                return run
+            with panopticon_rec.Recorder("run.pnr", OPTIONS):
+                f(3)
+                child(lambda: None)
+                child(records("same.pnr", OPTIONS))
+                child(records("other.pnr"))
+                for _ in range(20_000): len("x")
+                g()
+            child(records("late.pnr", OPTIONS))
+            with panopticon_rec.Recorder("again.pnr", OPTIONS):
+                f(4)
+                g()
+            """
+        captures = ("run.pnr", "same.pnr", "other.pnr", "late.pnr", "again.pnr")
+        for c_calls, _, traces in self.scripts(text, captures=captures):
+            for name, trace in zip(captures, traces):
+                counts = trace.count()
+                has_c_calls = c_calls and name != "other.pnr"
+                self.assertEqual((counts["__main__.f"], counts["__main__.g"]), (4 if name == "run.pnr" else 5, 1), name)
+                self.assertEqual((counts["str.upper"], counts["str.title"]), (int(has_c_calls), 0), name)
+                self.assertEqual(counts["builtins.len"], has_c_calls * (20_001 if name == "run.pnr" else 1), name)
+
+    def test_child_costs_nothing(self):
+        """In a forked child the hooks are out after its first event."""
+        self.compare("""
+            import os, sys
+            def f(): return len("x")
+            f()
+            if not os.fork():
+                f()
+                tools = [sys.monitoring.get_tool(number) for number in range(6)] if hasattr(sys, "monitoring") else []
+                print(tools.count("panopticon"), sys.getprofile())
+                sys.exit()
+            os.wait()
+            """)
+
+    def test_recursion(self):
+        """The guard of the frame engine, C calls below it; exceptions all the way; and the limits."""
+        for _, trace in self.compare([self.write("app.py", """
+            import sys
+            def down(n): return len("") if n == 0 else 1 + max(down(n - 1), abs(-1))
+            def raising(n):
+                if n == 0: raise KeyError
+                raising(n - 1)
+            def back(n): return sorted([1], key=lambda x: back(n - 1) if n else 0)
+            def endless(n): return list(map(endless, [n + 1]))
+            sys.setrecursionlimit(200_000)
+            print(down(100_000), back(100))
+            try:
+                raising(50_000)
+            except KeyError:
+                print("KeyError")
+            sys.setrecursionlimit(1000)
+            for recurse in endless, lambda n: sorted([1], key=endless):
+                try:
+                    recurse(0)
+                except RecursionError as error:
+                    print("RecursionError")
+            """)]):
+            del trace           # it was read: its slices nest
+
+    def test_async_tracer(self):
+        finished = self.script("""
+            from panopticon_rec import AsyncTracer
+            with AsyncTracer() as at:
+                sorted([1, 2], key=abs)
+            print(str(at))
+            """)
+        path = self.write("run.trace", finished.out)
+        self.assertIn("builtins.sorted", e2e.Trace(path).count())
+
+
+@in_each_way
+class Holes:
+    """What CPython does not tell, or tells otherwise than one would think."""
+
+    GENERATORS = """
+        import asyncio, contextlib, gc
+        def leaf(): pass
+        def plain():
+            yield 1
+            yield 2
+        def guarded():
+            try:
+                yield 1
+                yield 2
+            finally:
+                leaf()
+        def catching():
+            try:
+                yield 1
+            except ValueError:
+                leaf()
+            yield 2
+        def delegating(inner):
+            yield from inner()
+        def suppressing(inner):
+            with contextlib.suppress(ValueError):
+                yield from inner()
+            yield 5
+        KINDS = [plain, guarded, catching, *(lambda inner=inner, outer=outer: outer(inner)
+                 for inner in (plain, guarded, catching) for outer in (delegating, suppressing)),
+                 lambda: delegating(lambda: suppressing(guarded))]
+        def throw(generator, exception):
+            try:
+                generator.throw(exception)
+            except (exception, StopIteration):
+                pass
+        def lose(generator):
+            ring = [generator]
+            ring.append(ring)
+        ENDS = [lambda one: one.close(), lambda one: throw(one, ValueError), lambda one: throw(one, GeneratorExit),
+                lambda one: None, lose]
+        def end_all():
+            for end in ENDS:
+                for kind in KINDS:
+                    for n in range(3):
+                        one = kind()
+                        for _ in range(n):
+                            next(one, None)
+                        end(one)
+                        del one
+                        leaf()
+            gc.collect()
+        gc.disable()
+        """
+
+    def check_nesting(self, trace, names=("__main__.end_all",)):
+        """Nothing hangs around it that has ended."""
+        for name in names:
+            for one in trace.named(name):
+                self.assertEqual(one.parent.function.name, "__main__.<module>")
+        self.assertEqual({one.marks - {"exception"} for one in trace.slices}, {frozenset()})
+
+    def test_generators(self):
+        for _, trace in self.compare([self.write("app.py", self.GENERATORS + """
+        end_all()
+        end_all()
+        alive = [kind() for kind in KINDS]
+        for one in alive: next(one)
+        """)]):
+            self.check_nesting(trace)
+
+    def test_recorded_in_part(self):
+        """Generators that began before the recording, and end in it or behind it."""
+        for _, _, traces in self.scripts(self.GENERATORS + """
+        import panopticon_rec
+        def suspended(n):
+            ones = [kind() for kind in KINDS]
+            for one in ones:
+                for _ in range(n): next(one, None)
+            return ones
+        early = [suspended(n) for n in (0, 1, 2)]
+        for name in "run.pnr", "second.pnr", "third.pnr":
+            with panopticon_rec.Recorder(name, OPTIONS):
+                end_all()
+                for end in ENDS:
+                    for ones in early:
+                        for one in ones: end(one)
+                    ones = one = None
+                    early = [suspended(n) for n in (0, 1, 2)]
+        """, captures=("run.pnr", "second.pnr", "third.pnr")):
+            for trace in traces:
+                self.assertEqual(len(trace.named("__main__.end_all")), 1)
+
+    def test_async(self):
+        for _, trace in self.compare([self.write("app.py", """
+            import asyncio
+            def leaf(): pass
+            async def guarded():
+                try:
+                    yield 1
+                    yield 2
+                finally:
+                    await asyncio.sleep(0)
+                    leaf()
+            async def plain():
+                yield 1
+                yield 2
+            async def use(kind, n, how):
+                one = kind()
+                for _ in range(n):
+                    async for _ in one: break
+                if how == "close":
+                    await one.aclose()
+                elif how == "throw":
+                    try:
+                        await one.athrow(ValueError)
+                    except (ValueError, StopAsyncIteration):
+                        pass
+                del one
+                await asyncio.sleep(0)
+            async def nested(n):
+                await (nested(n - 1) if n else asyncio.sleep(10))
+            async def main():
+                for kind in plain, guarded:
+                    for n in range(3):
+                        for how in "close", "throw", "drop":
+                            await use(kind, n, how)
+                task = asyncio.create_task(nested(10))
+                await asyncio.sleep(0)
+                task.cancel()
+                try:
+                    await task
+                except asyncio.CancelledError:
+                    leaf()
+                one = nested(3)
+                one.close()
+                one = nested(3)
+                one.send(None)
+                one.close()
+            asyncio.run(main())
+            late = guarded()
+            try:
+                late.asend(None).send(None)
+            except StopIteration:
+                pass
+            """)]):
+            self.check_nesting(trace, ())
+
+    def test_open_before_the_start(self):
+        """Exits of frames that were open before, by return and by exception; then start again."""
+        text = """
+            import panopticon_rec
+            recorder = panopticon_rec.Recorder("run.pnr", OPTIONS)
+            def f(): pass
+            def starts(raises):
+                recorder.start()
+                f()
+                if raises: raise KeyError
+            def outer(raises):
+                try:
+                    return starts(raises)
+                finally:
+                    f()
+            def outermost(raises):
+                try:
+                    outer(raises)
+                except KeyError:
+                    f()
+                f()
+            for raises in False, True:
+                outermost(raises)
+                f()
+                recorder.stop()
+                f()
+            """
+        for _, _, traces in self.scripts(text, captures=("run.pnr", "run-2.pnr")):
+            for trace, n in zip(traces, (4, 5)):
+                parents = [one.parent.function.name for one in trace.named("__main__.f")]
+                names = ["starts", "outer", "outermost", "outermost", "<module>"] if n == 5 else \
+                    ["starts", "outer", "outermost", "<module>"]
+                self.assertEqual(parents, [f"__main__.{name}" for name in names])
+
+    def test_own_functions_and_second_recordings(self):
+        """The recorder's own functions are in none of them, whatever else is."""
+        text = """
+            import panopticon_rec
+            def f(): pass
+            recorder = panopticon_rec.Recorder("run.pnr", OPTIONS)
+            for _ in range(3):
+                with recorder:
+                    f()
+                    try:
+                        panopticon_rec.Recorder("b.pnr").start()
+                    except RuntimeError:
+                        f()
+            """
+        for c_calls, _, traces in self.scripts(text, captures=("run.pnr", "run-2.pnr", "run-3.pnr")):
+            for trace in traces:
+                self.assertEqual(trace.count()["__main__.f"], 2)
+                self.assertFalse([name for name in trace.count() if "panopticon_rec" in name])
+
+    def test_daemon_threads_at_the_end(self):
+        for _, trace in self.compare([self.write("app.py", """
+            import threading, time
+            def f(): return len("x")
+            def work():
+                ready.set()
+                while True:
+                    sorted([1, 2], key=lambda x: f())
+            ready = threading.Event()
+            class Last:
+                def __del__(self): f()
+            last = Last()
+            for target in work, time.sleep, threading.Event().wait:
+                threading.Thread(target=target, args=(60,) if target is time.sleep else (), daemon=True).start()
+            ready.wait()
+            """)]):
+            self.assertEqual(trace.count()["__main__.Last.__del__"], 1)
+
+    def test_generators_alive_at_the_end(self):
+        self.compare("""
+            import atexit
+            def leaf(): return len("x")
+            def guarded(name):
+                try:
+                    yield 1
+                finally:
+                    leaf()
+                    print(name)
+            async def coroutine():
+                try:
+                    await Awaitable()
+                finally:
+                    leaf()
+                    print("coroutine")
+            class Awaitable:
+                def __await__(self): yield 1
+            one, two = guarded("first"), coroutine()
+            next(one)
+            two.send(None)
+            atexit.register(lambda: sorted([1], key=lambda x: leaf()))
+            def last(): print("last", end=" ")
+            class Keeper:
+                def __del__(self): last()
+            keeper = Keeper()
+            """)
+
+    def test_many_short_recordings(self):
+        """No memory, object or tool's number is left behind."""
+        text = """
+            import gc, os, panopticon_rec, shutil, sys
+            def f(n): return n and f(n - 1) or len("x")
+            def resources():
+                gc.collect()
+                return len(gc.get_objects()), sys.getallocatedblocks(), sys.getrefcount(len), sys.getrefcount(f)
+            for k in range(131):
+                with panopticon_rec.Recorder("run.pnr", OPTIONS):
+                    f(5)
+                    sorted([1], key=lambda x: [].append(x))
+                if k < 130:
+                    shutil.rmtree("run.pnr")
+                if k in (29, 129):
+                    print(*resources())
+            if hasattr(sys, "monitoring"):
+                assert not any(sys.monitoring.get_tool(number) for number in range(6))
+            """
+        for _, out, _ in self.scripts(text):
+            before, after = ([int(word) for word in line.split()] for line in out.splitlines())
+            self.assertLess(after[0] - before[0], 50)
+            self.assertLess(after[1] - before[1], 100, "blocks of memory")
+            self.assertEqual(after[2:], before[2:])
+
+
+class Options(Engines):
+    def test_engine_that_is_not_there(self):
+        if HAS_MONITORING:
+            finished = e2e.recorded(self.path("run.pnr"), ["-c", "print('run')"], options=["--engine", "other"])
+            self.assertEqual((finished.status, finished.out), (2, ""))
+        else:
+            finished = e2e.recorded(self.path("run.pnr"), ["-c", "print('run')"], options=["--engine", "monitoring"])
+            self.assertEqual((finished.status, finished.out), (2, ""))
+            self.assertEqual(finished.err, "panopticon: CPython 3.11 has no engine monitoring\n")
+        self.assertFalse(os.path.exists(self.path("run.pnr")))
+
+    def test_interface(self):
+        """Errors, and nothing left behind by them."""
+        finished = self.script("""
+            import os, panopticon_rec, sys
+            def f(): return len("x")
+            for options in {"engine": "other"}, {"engine": 5}, {"c_calls": True, "engine": ""}, {"engine": "frame\\0"}:
+                try:
+                    panopticon_rec.Recorder("run.pnr", **options).start()
+                    print("recorded")
+                except (TypeError, ValueError) as error:
+                    print(type(error).__name__, len(str(error).splitlines()))
+            try:
+                panopticon_rec.Recorder("run.pnr", "frame")
+            except TypeError:
+                print("keywords only")
+            print(*os.listdir())
+            if hasattr(sys, "monitoring"):
+                assert not any(sys.monitoring.get_tool(number) for number in range(6))
+            with panopticon_rec.Recorder("run.pnr", c_calls=1):
+                f()
+            """)
+        self.assertEqual(finished.out.splitlines(), ["ValueError 1", "TypeError 1", "ValueError 1", "ValueError 1",
+                                                     "keywords only", "app.py"])
+        self.assertEqual(self.converted().count()["builtins.len"], 1)
+
+    def test_fact(self):
+        for engine in ENGINES:
+            shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
+            e2e.recorded(self.path("run.pnr"), ["-c", "pass"], options=["-q", "--engine", engine])
+            told = e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out
+            self.assertRegex(told, rf"engine +{engine}\n")
+
+
+if __name__ == "__main__":
+    unittest.main()
