@@ -199,7 +199,9 @@ static void append(PyThreadState *ts, enum pnr_kind kind, uint32_t index)
         return;                         /* it was called before recording began */
     else
         log->c_depth--;
-    rec_threads_append(ts, log, kind, (struct rec_open_frame){ 0, index }, rec_no_frame);
+    if (kind == PNR_C_CALL || !rec_log_least_ticks ||
+        !rec_log_drop(log, rec_clock_ticks() - log->base, kind, 0, index))
+        rec_threads_append(ts, log, kind, (struct rec_open_frame){ 0, index }, rec_no_frame);
 }
 
 static void unwatch(void);

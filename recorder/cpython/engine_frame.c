@@ -236,8 +236,8 @@ static inline void append_entry(PyThreadState *ts, struct rec_log *log, enum pnr
     rec_threads_append(ts, log, kind, (struct rec_open_frame){ frame, function }, rec_no_frame);
 }
 
-static inline __attribute__((always_inline)) void append_exit(PyThreadState *ts, struct rec_log *log, enum pnr_kind kind, uint64_t frame,
-                               uint32_t function)
+static inline __attribute__((always_inline)) void append_exit(PyThreadState *ts, struct rec_log *log,
+                                                              enum pnr_kind kind, uint64_t frame, uint32_t function)
 {
     if (rec_log_least_ticks && rec_log_drop(log, rec_clock_ticks() - log->base, kind, frame, function))
         return;
@@ -262,7 +262,8 @@ static inline bool is_fast(const PyThreadState *ts, const struct rec_log *log)
 
 /* A frame that was entered in an earlier recording is part of this one's base, so its exit is never fast: a fast mark
  * is a current one. */
-static inline __attribute__((always_inline)) void leave(PyThreadState *ts, enum pnr_kind kind, uint64_t frame, uint64_t mark)
+static inline __attribute__((always_inline)) void leave(PyThreadState *ts, enum pnr_kind kind, uint64_t frame,
+                                                        uint64_t mark)
 {
     struct rec_log *log = rec_current;
     if (is_fast(ts, log))
@@ -313,8 +314,9 @@ static PyObject *evaluate_unhooked(PyThreadState *ts, cpython_frame *f, int thro
 }
 
 /* The exit record of a frame that was left with this result. */
-static inline __attribute__((always_inline)) void append_result(PyThreadState *ts, const cpython_frame *f, const PyObject *result, enum pnr_kind entry,
-                                 uint64_t frame, uint64_t mark)
+static inline __attribute__((always_inline)) void append_result(PyThreadState *ts, const cpython_frame *f,
+                                                                const PyObject *result, enum pnr_kind entry,
+                                                                uint64_t frame, uint64_t mark)
 {
     bool is_continuable = entry != PNR_CALL;
     enum pnr_kind exit;

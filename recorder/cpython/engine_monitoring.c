@@ -84,6 +84,13 @@ static PyObject *exclude(const cpython_frame *f, bool can_disable)
     return can_disable && is_filtered(f) ? rec_tool_disable() : rec_tool_nothing();
 }
 
+/* An exit from what was shorter than the minimum duration takes its entry back instead. */
+static inline void store(struct rec_log *log, uint64_t ticks, enum pnr_kind kind, uint64_t frame, uint32_t function)
+{
+    if (is_entry(kind) || !rec_log_least_ticks || !rec_log_drop(log, ticks, kind, frame, function))
+        rec_log_store(log, ticks, kind, frame, function);
+}
+
 static __attribute__((noinline)) PyObject *append_slowly(PyThreadState *ts, PyCodeObject *code, enum pnr_kind kind,
                                                          bool can_disable)
 {
@@ -109,7 +116,7 @@ static __attribute__((noinline)) PyObject *append_slowly(PyThreadState *ts, PyCo
             return rec_tool_nothing();
         ticks = rec_clock_ticks() - log->base;
     }
-    rec_log_store(log, ticks, kind, frame, (uint32_t)mark);
+    store(log, ticks, kind, frame, (uint32_t)mark);
     return rec_tool_nothing();
 }
 
@@ -129,9 +136,9 @@ static inline PyObject *append(PyObject *code, enum pnr_kind plain, enum pnr_kin
     if (unlikely(!count(log, plain)))
         return rec_tool_nothing();
     if (is_plain)
-        rec_log_store(log, ticks, plain, 0, (uint32_t)mark);
+        store(log, ticks, plain, 0, (uint32_t)mark);
     else
-        rec_log_store(log, ticks, continuable, rec_identity(cpython_running(ts)), (uint32_t)mark);
+        store(log, ticks, continuable, rec_identity(cpython_running(ts)), (uint32_t)mark);
     return rec_tool_nothing();
 }
 

@@ -62,7 +62,8 @@ struct cpython_code_extra {
 static inline uint64_t cpython_code_value(const PyCodeObject *code, Py_ssize_t index)
 {
     const struct cpython_code_extra *extra = (const struct cpython_code_extra *)code->co_extra;
-    return extra && ((__builtin_constant_p(index) && index == 0) || extra->size > index) ? (uint64_t)(uintptr_t)extra->values[index] : 0;
+    bool has = extra && ((__builtin_constant_p(index) && index == 0) || extra->size > index);
+    return has ? (uint64_t)(uintptr_t)extra->values[index] : 0;
 }
 
 /* The value of a str key in a dict, borrowed, or NULL. Runs no Python code, as a lookup among keys of any type can,

@@ -175,8 +175,10 @@ PyDoc_STRVAR(start_doc,
 "start(path, facts, options)\n--\n\n"
 "Begins to record all threads of this process into a capture directory at path (str or path-like), which is\n"
 "made; when something is there, at run-2.pnr, run-3.pnr, ... for run.pnr. facts: dict of str to str, kept in the\n"
-"capture. options: dict with engine (\"frame\", \"monitoring\" or None) and c_calls (bool), or less. Returns the absolute path of the directory that was made. Raises OSError when the capture cannot be written\n"
-"and RuntimeError when the process is being recorded already.");
+"capture. options: dict with engine (\"frame\", \"monitoring\" or None), c_calls (bool), filters (list of (int, str):\n"
+"enum rec_filter_action and its text), min_duration_ns (int), or less. Returns the absolute path of the directory\n"
+"that was made. Raises OSError when the capture cannot be written, RuntimeError when the process is being recorded\n"
+"already, and ValueError when this Python does not have the engine.");
 
 static PyObject *py_start(PyObject *self, PyObject *args)
 {
@@ -390,9 +392,9 @@ static int run_program(void *arg)
 
 PyDoc_STRVAR(run_doc,
 "run(kind, target, path, facts, options)\n--\n\n"
-"Starts recording into path, as start() does, and runs a program as the interpreter's own main does (Modules/main.c): kind 0: the\n"
-"script, folder or zip file target; 1: the module; 2: the command; 3: standard input. No frame of the caller is\n"
-"visible to it. Returns the exit status; SystemExit ends the process. Recording goes on until the process ends.");
+"Starts recording into path, as start() does, and runs a program as the interpreter's own main does\n"
+"(Modules/main.c): kind 0: the script, folder or zip file target; 1: the module; 2: the command; 3: standard input.\n"
+"No frame of the caller is visible to it. Returns the exit status; SystemExit ends the process. Recording goes on until the process ends.");
 
 static PyObject *py_run(PyObject *self, PyObject *args)
 {
