@@ -8,6 +8,7 @@
 #include <zstd.h>
 
 #define PLANES PNR_RECORD_SIZE
+#define KIND_PLANE (PNR_TICKS_BITS / 8)
 #define SKIPPABLE_HEADER 8              /* u32 magic, u32 size */
 
 struct pnr_block_coder {
@@ -60,14 +61,18 @@ static const char *header_fault(const struct pnr_block_header *h, bool live)
     if (h->reserved || h->reserved2)
         return "reserved field of a block header is not 0";
     if (live)
-        return h->n_records || h->data_size || !is_zero(h->end) || h->n_open > PNR_BLOCK_RECORDS ?
-            "live block header with the fields of a finished one" : NULL;
+        return h->n_records || h->data_size || h->planes || h->tick_shift || !is_zero(h->end) ||
+            h->n_open > PNR_BLOCK_RECORDS ? "live block header with the fields of a finished one" : NULL;
     if (h->n_records == 0 || h->n_records > PNR_BLOCK_RECORDS)
         return "number of records out of range";
     if (h->n_open > h->n_records)
         return "more open frames than records";
     if (h->data_size == 0 || h->data_size > pnr_block_data_bound())
         return "size of the data frame out of range";
+    if (!(h->planes >> KIND_PLANE & 1))
+        return "no plane of kinds";
+    if (h->tick_shift >= PNR_TICKS_BITS)
+        return "tick shift out of range";
     return NULL;
 }
 
@@ -124,10 +129,26 @@ static inline void transpose(row x[GROUP])
     }
 }
 
-/* Word 0 with the ticks replaced by their difference to those of the record before. */
-static uint64_t difference(uint64_t word, uint64_t before)
+/* Word 0 with the ticks cut and replaced by their difference to those of the record before. */
+static inline uint64_t difference(uint64_t word, uint64_t before, unsigned shift)
 {
-    return (word & ~PNR_TICKS_MAX) | ((word - before) & PNR_TICKS_MAX);
+    uint64_t ticks = word & PNR_TICKS_MAX;
+    return (word & ~PNR_TICKS_MAX) | (((ticks >> shift) - ((before & PNR_TICKS_MAX) >> shift)) & PNR_TICKS_MAX);
+}
+
+/* The planes that are not all zero, and that of the kinds. */
+static uint16_t find_planes(const struct pnr_record *records, size_t n, unsigned shift)
+{
+    uint64_t used[2] = { UINT64_C(1) << PNR_TICKS_BITS, 0 }, before = 0;
+    uint16_t planes = 0;
+    for (size_t i = 0; i < n; i++) {
+        used[0] |= difference(records[i].word[0], before, shift);
+        used[1] |= records[i].word[1];
+        before = records[i].word[0];
+    }
+    for (int k = 0; k < PLANES; k++)
+        planes |= (uint16_t)((used[k / 8] >> k % 8 * 8 & 0xff ? 1 : 0) << k);
+    return planes;
 }
 
 /* Planes lie n bytes apart, and n is mostly a power of two: then their lines fall into one set of the processor's
@@ -136,14 +157,14 @@ static uint64_t difference(uint64_t word, uint64_t before)
 #define TILE 64
 
 static inline uint64_t split_tile(unsigned char tile[PLANES][TILE], const struct pnr_record *records, size_t n,
-                                  uint64_t before)
+                                  uint64_t before, unsigned shift)
 {
     for (size_t i = 0; i < n; i += GROUP) {
         struct pnr_record group[GROUP] = { { { 0, 0 } } };
         row rows[GROUP];
         for (size_t k = 0; k < GROUP && i + k < n; k++) {
             uint64_t word = records[i + k].word[0];
-            group[k].word[0] = difference(word, before);
+            group[k].word[0] = difference(word, before, shift);
             group[k].word[1] = records[i + k].word[1];
             before = word;
         }
@@ -155,22 +176,35 @@ static inline uint64_t split_tile(unsigned char tile[PLANES][TILE], const struct
     return before;
 }
 
-static void split(unsigned char *planes, const struct pnr_record *records, size_t n)
+/* The numbers of the planes that a block has. Returns how many they are. */
+static int list_planes(uint16_t planes, int list[PLANES])
 {
-    unsigned char tile[PLANES][TILE];
-    uint64_t before = 0;
-    size_t i = 0;
-    for (; i + TILE <= n; i += TILE) {  /* constant sizes: the compiler makes moves of them, not calls */
-        before = split_tile(tile, records + i, TILE, before);
-        for (int k = 0; k < PLANES; k++)
-            memcpy(planes + k * n + i, tile[k], TILE);
-    }
-    split_tile(tile, records + i, n - i, before);
+    int n = 0;
     for (int k = 0; k < PLANES; k++)
-        memcpy(planes + k * n + i, tile[k], n - i);
+        if (planes >> k & 1)
+            list[n++] = k;
+    return n;
 }
 
-static inline uint64_t join_tile(struct pnr_record *records, unsigned char tile[PLANES][TILE], size_t n, uint64_t ticks)
+static void split(unsigned char *bytes, const struct pnr_record *records, const struct pnr_block_header *h)
+{
+    unsigned char tile[PLANES][TILE];
+    int list[PLANES], n_planes = list_planes(h->planes, list);
+    size_t n = h->n_records, i = 0;
+    uint64_t before = 0;
+    for (; i + TILE <= n; i += TILE) {  /* constant sizes: the compiler makes moves of them, not calls */
+        before = split_tile(tile, records + i, TILE, before, h->tick_shift);
+        for (int p = 0; p < n_planes; p++)
+            memcpy(bytes + p * n + i, tile[list[p]], TILE);
+    }
+    split_tile(tile, records + i, n - i, before, h->tick_shift);
+    for (int p = 0; p < n_planes; p++)
+        memcpy(bytes + p * n + i, tile[list[p]], n - i);
+}
+
+/* Returns the last record's ticks, still cut. */
+static inline uint64_t join_tile(struct pnr_record *records, unsigned char tile[PLANES][TILE], size_t n, uint64_t ticks,
+                                 unsigned shift)
 {
     for (size_t i = 0; i < n; i += GROUP) {
         struct pnr_record group[GROUP];
@@ -180,27 +214,33 @@ static inline uint64_t join_tile(struct pnr_record *records, unsigned char tile[
         transpose(rows);
         memcpy(group, rows, sizeof group);
         for (size_t k = 0; k < GROUP && i + k < n; k++) {
-            ticks = (ticks + group[k].word[0]) & PNR_TICKS_MAX;
-            records[i + k].word[0] = (group[k].word[0] & ~PNR_TICKS_MAX) | ticks;
+            ticks += group[k].word[0];
+            records[i + k].word[0] = (group[k].word[0] & ~PNR_TICKS_MAX) | (ticks << shift & PNR_TICKS_MAX);
             records[i + k].word[1] = group[k].word[1];
         }
     }
     return ticks;
 }
 
-static void join(struct pnr_record *records, const unsigned char *planes, size_t n)
+static void join(struct pnr_record *records, const unsigned char *bytes, const struct pnr_block_header *h)
 {
-    unsigned char tile[PLANES][TILE] = { { 0 } };
+    unsigned char tile[PLANES][TILE] = { { 0 } };       /* the planes that are left out stay so */
+    int list[PLANES], n_planes = list_planes(h->planes, list);
+    size_t n = h->n_records, i = 0;
     uint64_t ticks = 0;
-    size_t i = 0;
     for (; i + TILE <= n; i += TILE) {
-        for (int k = 0; k < PLANES; k++)
-            memcpy(tile[k], planes + k * n + i, TILE);
-        ticks = join_tile(records + i, tile, TILE, ticks);
+        for (int p = 0; p < n_planes; p++)
+            memcpy(tile[list[p]], bytes + p * n + i, TILE);
+        ticks = join_tile(records + i, tile, TILE, ticks, h->tick_shift);
     }
-    for (int k = 0; k < PLANES; k++)
-        memcpy(tile[k], planes + k * n + i, n - i);
-    join_tile(records + i, tile, n - i, ticks);
+    for (int p = 0; p < n_planes; p++)
+        memcpy(tile[list[p]], bytes + p * n + i, n - i);
+    join_tile(records + i, tile, n - i, ticks, h->tick_shift);
+}
+
+static size_t content_size_of(const struct pnr_block_header *header)
+{
+    return (size_t)__builtin_popcount(header->planes) * header->n_records;
 }
 
 static ZSTD_CCtx *make_compressor(void)
@@ -221,10 +261,11 @@ const void *pnr_block_encode(struct pnr_block_coder *coder, struct pnr_block_hea
 {
     if (!coder->compressor && !(coder->compressor = make_compressor()))
         return NULL;
-    split(coder->planes, records, header->n_records);
+    header->planes = find_planes(records, header->n_records, header->tick_shift);
+    split(coder->planes, records, header);
     size_t data_size = ZSTD_compress2(coder->compressor, coder->output + PNR_BLOCK_PREFIX_SIZE,
                                       coder->output_size - PNR_BLOCK_PREFIX_SIZE,
-                                      coder->planes, (size_t)PLANES * header->n_records);
+                                      coder->planes, content_size_of(header));
     if (ZSTD_isError(data_size))
         return NULL;
     header->data_size = (uint32_t)data_size;
@@ -247,7 +288,7 @@ static bool is_checked_frame(const unsigned char *data, size_t size, size_t cont
 int pnr_block_decode(struct pnr_block_coder *coder, const struct pnr_block_header *header, const void *data,
                      struct pnr_record *records, struct pnr_err *err)
 {
-    size_t content_size = (size_t)PLANES * header->n_records;
+    size_t content_size = content_size_of(header);
     if (!coder->decompressor && !(coder->decompressor = ZSTD_createDCtx()))
         return pnr_err_set(err, PNR_E_MEMORY, NULL, 0, "out of memory");
     if (!is_checked_frame(data, header->data_size, content_size))
@@ -258,6 +299,6 @@ int pnr_block_decode(struct pnr_block_coder *coder, const struct pnr_block_heade
         return pnr_err_set(err, PNR_E_CORRUPT, NULL, 0, ZSTD_getErrorName(got));
     if (got != content_size)
         return pnr_err_set(err, PNR_E_CORRUPT, NULL, 0, "data frame is shorter than its records");
-    join(records, coder->planes, header->n_records);
+    join(records, coder->planes, header);
     return 0;
 }

@@ -2,11 +2,11 @@
  * skipped and converted by itself. On disk it is two zstd frames (specs/capture-format.md, section 5):
  *
  *     skippable frame   u32 magic PNR_BLOCK_SKIPPABLE, u32 size = 96, struct pnr_block_header
- *     data frame        16 planes of n_records bytes each, zstd content checksum on
+ *     data frame        up to 16 planes of n_records bytes each, zstd content checksum on
  *
- * Plane k holds byte k of every record, after the ticks were replaced by their differences (mod 2^40; the
- * first one's from 0). Hides the planes and zstd. A coder is not thread-safe: one belongs to one thread at
- * a time. */
+ * Plane k holds byte k of every record, after the ticks were cut by tick_shift bits and replaced by their differences
+ * (mod 2^40; the first one's from 0). Planes that are all zero are left out. Hides the planes and zstd. A coder is not
+ * thread-safe: one belongs to one thread at a time. */
 #ifndef PNR_BLOCK_H
 #define PNR_BLOCK_H
 
@@ -55,7 +55,9 @@ struct pnr_instant {
  *   16  u32  n_records     1 to PNR_BLOCK_RECORDS; in the live mapping 0: count the valid records
  *   20  u32  n_open        leading OPEN records, <= n_records
  *   24  u32  data_size     bytes of the data frame; in the live mapping 0
- *   28  u32  reserved      0
+ *   28  u16  planes        bit k: plane k is in the data frame; the kinds' always is; in the live mapping 0
+ *   30  u8   tick_shift    low bits of the ticks that are not kept, 0 to PNR_TICKS_BITS - 1; in the live mapping 0
+ *   31  u8   reserved      0
  *   32  u64  begin.ticks   what the records' ticks count from
  *   40  u64  begin.monotonic_ns
  *   48  u64  begin.realtime_ns
@@ -73,7 +75,9 @@ struct pnr_block_header {
     uint32_t n_records;
     uint32_t n_open;
     uint32_t data_size;
-    uint32_t reserved;
+    uint16_t planes;
+    uint8_t tick_shift;
+    uint8_t reserved;
     struct pnr_instant begin;
     struct pnr_instant end;
     uint64_t reserved2;
@@ -105,8 +109,8 @@ struct pnr_block_coder *pnr_block_coder_new(void);
 void pnr_block_coder_free(struct pnr_block_coder *coder);
 
 /* Encodes header->n_records records (1 to PNR_BLOCK_RECORDS) as a whole block and seals the header, whose
- * data_size it fills in. Gives the block's bytes, borrowed until the next call with this coder, and their
- * number in *size; NULL only for a failure inside zstd. */
+ * data_size and planes it fills in. Of the ticks it keeps what header->tick_shift leaves. Gives the block's bytes,
+ * borrowed until the next call with this coder, and their number in *size; NULL only for a failure inside zstd. */
 const void *pnr_block_encode(struct pnr_block_coder *coder, struct pnr_block_header *header,
                              const struct pnr_record *records, size_t *size);
 

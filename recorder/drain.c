@@ -51,7 +51,7 @@ static struct {
     uint64_t paused_ns;                 /* when the thread was sent away; 0: it is there */
     _Atomic bool has_failed;
     struct rec_drain_totals totals;
-    uint64_t kept;                      /* the bits of a record's first word that are kept: not the lowest of the ticks */
+    uint8_t tick_shift;                 /* of the blocks */
     struct pnr_block_coder *coder, *helper;     /* the drain's, and that of a thread that found no free chunk */
     struct rec_stream *open[OPEN_FILES];        /* streams whose file may be open, round robin */
     struct rec_file reserve;            /* holds a descriptor for when the program has used up all of them */
@@ -145,12 +145,13 @@ static struct pnr_record *records_of(int chunk)
     return drain.live.records + (size_t)chunk * PNR_BLOCK_RECORDS;
 }
 
-static uint64_t bits_to_keep(void)
+/* The ticks of the resolution, as a power of two. */
+static uint8_t find_tick_shift(void)
 {
-    uint64_t step = 1;
-    while (2 * step * 1000000000 <= RESOLUTION_NS * rec_clock_rate())
-        step *= 2;
-    return ~(step - 1);
+    uint8_t shift = 0;
+    while (UINT64_C(2000000000) << shift <= RESOLUTION_NS * rec_clock_rate())
+        shift++;
+    return shift;
 }
 
 /* Writes one queued chunk and empties it. Returns whether it is free now. */
@@ -159,8 +160,7 @@ static bool write_chunk(int chunk, struct pnr_block_coder *coder)
     struct chunk *c = &drain.chunks[chunk];
     struct pnr_record *records = records_of(chunk);
     size_t size = 0;
-    for (uint32_t i = 0; i < c->header.n_records; i++)
-        records[i].word[0] &= drain.kept;
+    c->header.tick_shift = drain.tick_shift;
     const void *bytes = pnr_block_encode(coder, &c->header, records, &size);
     if (!write_in_turn(c->stream, &c->header, bytes, size))
         return false;
@@ -272,7 +272,7 @@ int rec_drain_start(const char *process_path, struct pnr_live live, struct pnr_e
     snprintf(drain.process_path, sizeof drain.process_path, "%s", process_path);
     init_locks();
     drain.live = live;
-    drain.kept = bits_to_keep();
+    drain.tick_shift = find_tick_shift();
     drain.reserve.fd = -1;
     if (rec_file_move(&drain.reserve, process_path, "names", err) != 0 ||
         rec_file_append(&drain.reserve, NULL, 0, err) != 0) {

@@ -133,16 +133,16 @@ static int begin_files(const char *process_path, struct pnr_live *live, struct p
     if (rec_file_create(&session.names, process_path, "names", err) != 0 ||
         rec_file_append(&session.names, header, sizeof header, err) != 0)
         return -1;
-    rec_log_fact("clock", rec_clock_name());
-    rec_log_fact_number("ticks_per_second", rec_clock_rate());
-    write_instant("start", rec_clock_instant());
-    if (session.has_failed) {
-        *err = session.failure;
-        return -1;
-    }
     if (pnr_live_create(process_path, REC_DRAIN_CHUNKS, live, err) != 0)
         return -1;
-    live->header->instants[0] = rec_clock_instant();
+    rec_log_fact("clock", rec_clock_name());
+    rec_log_fact_number("ticks_per_second", rec_clock_rate());
+    write_instant("start", live->header->instants[0] = rec_clock_instant());
+    if (session.has_failed) {
+        *err = session.failure;
+        pnr_live_close(live, process_path, true);
+        return -1;
+    }
     return 0;
 }
 

@@ -338,19 +338,21 @@ static int run_module(const char *name, bool sets_argv)
     return 0;
 }
 
+/* True for a folder or zip file, which has a __main__.py. */
+static bool is_archive(PyObject *name)
+{
+    PyObject *importer = PyImport_GetImporter(name);    /* owned */
+    bool is = importer && importer != Py_None;
+    Py_XDECREF(importer);
+    PyErr_Clear();
+    return is;
+}
+
 static int run_file(PyObject *name)
 {
     PyObject *bytes = NULL;             /* owned */
     if (!PyUnicode_FSConverter(name, &bytes))
         return print_error();
-    PyObject *importer = PyImport_GetImporter(name);    /* owned: a folder or zip file with __main__.py */
-    bool is_archive = importer && importer != Py_None;
-    Py_XDECREF(importer);
-    if (is_archive) {
-        Py_DECREF(bytes);
-        return run_module("__main__", false);
-    }
-    PyErr_Clear();
     FILE *file = fopen(PyBytes_AS_STRING(bytes), "rb");
     if (!file) {                        /* it was there a moment ago */
         PySys_FormatStderr("can't open file %R: [Errno %d] %s\n", name, errno, strerror(errno));
@@ -375,12 +377,13 @@ static int run_program(void *arg)
 {
     struct program *p = arg;
     PyCompilerFlags flags = _PyCompilerFlags_INIT;
+    bool runs_archive = p->kind == RUN_FILE && is_archive(p->target);
     if (start_recording(p->path, p->facts, p->options) != 0)
         return -1;
     p->has_started = true;
     switch (p->kind) {
     case RUN_FILE:
-        return run_file(p->target);
+        return runs_archive ? run_module("__main__", false) : run_file(p->target);
     case RUN_MODULE:
         return run_module(PyUnicode_AsUTF8(p->target), true);
     case RUN_COMMAND:
@@ -394,7 +397,8 @@ PyDoc_STRVAR(run_doc,
 "run(kind, target, path, facts, options)\n--\n\n"
 "Starts recording into path, as start() does, and runs a program as the interpreter's own main does\n"
 "(Modules/main.c): kind 0: the script, folder or zip file target; 1: the module; 2: the command; 3: standard input.\n"
-"No frame of the caller is visible to it. Returns the exit status; SystemExit ends the process. Recording goes on until the process ends.");
+"No frame of the caller is visible to it. Returns the exit status; SystemExit ends the process. Recording goes on\n"
+"until the process ends.");
 
 static PyObject *py_run(PyObject *self, PyObject *args)
 {

@@ -208,4 +208,4 @@ def main():
         fail(f"{text}; choose another path with -o")
 
 
-sys.exit(main())
+raise SystemExit(main())        # no call of a C function, which would be in the capture

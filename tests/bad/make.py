@@ -221,7 +221,7 @@ header_rule("block_check", 40, "<Q", 1, seal=False)
 header_rule("block_version_0", 4, "<H", 0)
 header_rule("block_later_version", 4, "<H", 2)
 header_rule("block_reserved_flag", 6, "<H", 8)
-header_rule("block_reserved_field", 28, "<I", 1)
+header_rule("block_reserved_field", 31, "<B", 1)
 header_rule("block_reserved_field_2", 80, "<Q", 1)
 header_rule("block_thread_0", 8, "<I", 0)
 header_rule("block_of_another_thread", 8, "<I", 2)
@@ -230,6 +230,9 @@ header_rule("block_n_records_too_large", 16, "<I", 16385)
 header_rule("block_n_open_above_n_records", 20, "<I", 5)
 header_rule("block_data_size_0", 24, "<I", 0)
 header_rule("block_data_size_too_large", 24, "<I", 263169)
+header_rule("block_without_plane_of_kinds", 28, "<H", 0x1001)
+header_rule("block_planes_of_another_number", 28, "<H", 0x0021)
+header_rule("block_tick_shift_too_large", 30, "<B", 40)
 header_rule("sequence_hole", 12, "<I", 0xffffffff)
 
 
@@ -250,7 +253,7 @@ def replace_data(sample, data):
 
 def planes(sample, n=None):
     begin, _, records = sample.one.timed(sample.victim, 3500, None)
-    return encode_planes(records[:n])
+    return encode_planes(records[:n])[1]
 
 
 @rule(1)
@@ -274,7 +277,7 @@ def data_of_fewer_records(sample):
 @rule(1)
 def data_of_two_frames(sample):
     data = planes(sample)
-    replace_data(sample, compress(data[:32]) + compress(data[32:]))
+    replace_data(sample, compress(data[:8]) + compress(data[8:]))
 
 
 @rule(1)

@@ -238,8 +238,8 @@ def read_header(data, at, number, is_live=False):
     """A valid block header, or Damage. number: of the thread; None: any."""
     if len(data) - at < 96:
         raise Damage("cut off")
-    (magic, version, flags, thread, sequence, n_records, n_open, data_size, reserved, *instants, reserved2,
-     stored) = struct.unpack_from("<4sHHIIIIII6QQQ", data, at)
+    (magic, version, flags, thread, sequence, n_records, n_open, data_size, planes, tick_shift, reserved, *instants,
+     reserved2, stored) = struct.unpack_from("<4sHHIIIIIHBB6QQQ", data, at)
     if magic != b"PNRB":
         raise Damage("no block header")
     if version != 1:
@@ -251,11 +251,13 @@ def read_header(data, at, number, is_live=False):
     if thread == 0 or number not in (None, thread):
         raise Damage("another thread")
     header = SimpleNamespace(flags=flags, thread=thread, sequence=sequence, n_records=n_records, n_open=n_open,
-                             data_size=data_size, begin=tuple(instants[:3]), end=tuple(instants[3:]))
+                             data_size=data_size, planes=[k for k in range(16) if planes >> k & 1],
+                             tick_shift=tick_shift, begin=tuple(instants[:3]), end=tuple(instants[3:]))
     if is_live:
-        if n_records or data_size or any(header.end) or n_open > BLOCK_RECORDS:
+        if n_records or data_size or planes or tick_shift or any(header.end) or n_open > BLOCK_RECORDS:
             raise Damage("not of a chunk")
-    elif not (1 <= n_records <= BLOCK_RECORDS and n_open <= n_records and 1 <= data_size <= 263168):
+    elif not (1 <= n_records <= BLOCK_RECORDS and n_open <= n_records and 1 <= data_size <= 263168 and
+              5 in header.planes and tick_shift < 40):
         raise Damage("out of range")
     return header
 
@@ -285,16 +287,19 @@ def frame_size(data, content_size):
 
 def decode_data(data, header):
     n = header.n_records
-    if frame_size(data, 16 * n) != len(data):
+    size = len(header.planes) * n
+    if frame_size(data, size) != len(data):
         raise Damage("data frame of another size")
     run = subprocess.run(["zstd", "-dc"], input=data, capture_output=True)
-    if run.returncode or len(run.stdout) != 16 * n:
+    if run.returncode or len(run.stdout) != size:
         raise Damage("zstd refuses the data frame")
-    planes = run.stdout
-    ticks, result = 0, []
+    cut, result = 0, []
     for i in range(n):
-        row = planes[i::n]
-        ticks = ticks + int.from_bytes(row[:5], "little") & 0xffffffffff
+        row = bytearray(16)
+        for place, k in enumerate(header.planes):
+            row[k] = run.stdout[place * n + i]
+        cut = cut + int.from_bytes(row[:5], "little") & 0xffffffffff
+        ticks = cut << header.tick_shift & 0xffffffffff
         result.append((header.begin[0] + ticks & 0xffffffffffffffff, row[5], int.from_bytes(row[6:12], "little"),
                        int.from_bytes(row[12:], "little")))
     return result

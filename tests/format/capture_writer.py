@@ -128,19 +128,22 @@ def lost(at, n):
 
 # ---- blocks: section 5 ----
 
-def encode_planes(records):
-    """records: (ticks, kind, frame, function). Ticks become differences, bytes become planes."""
+def encode_planes(records, tick_shift=0):
+    """records: (ticks, kind, frame, function). Ticks become differences, bytes become planes. Returns the field `planes`
+    and the bytes."""
     rows, before = [], 0
     for ticks, kind, frame, function in records:
+        ticks >>= tick_shift
         rows.append(encode_record(ticks - before & 0xffffffffff, kind, frame, function))
         before = ticks
-    return bytes(row[k] for k in range(16) for row in rows)
+    present = [k for k in range(16) if k == 5 or any(row[k] for row in rows)]
+    return sum(1 << k for k in present), bytes(row[k] for k in present for row in rows)
 
 
-def encode_block_header(thread, sequence, n_records, n_open, data_size, begin, end, flags=0, *, magic=b"PNRB",
-                        version=1, reserved=0, reserved2=0):
-    header = magic + struct.pack("<HHIIIIII3Q3QQ", version, flags, thread, sequence, n_records, n_open, data_size,
-                                 reserved, *begin, *end, reserved2)
+def encode_block_header(thread, sequence, n_records, n_open, data_size, begin, end, flags=0, *, planes=0, tick_shift=0,
+                        magic=b"PNRB", version=1, reserved=0, reserved2=0):
+    header = magic + struct.pack("<HHIIIIIHBB3Q3QQ", version, flags, thread, sequence, n_records, n_open, data_size,
+                                 planes, tick_shift, reserved, *begin, *end, reserved2)
     return header + struct.pack("<Q", check(header))
 
 
@@ -282,13 +285,14 @@ class Thread:
         self.sequence = 0                       # of the next block
         self.n_events = 0
 
-    def block(self, records, begin=None, end=None, flags=0, sequence=None, **fields):
+    def block(self, records, begin=None, end=None, flags=0, sequence=None, tick_shift=0, **fields):
         """Encodes and keeps a block. fields: what the header is to say in spite of the truth. Without `begin` it
         begins with its first record that has a time."""
         begin, end, records = self.timed(records, begin, end)
-        data = compress(encode_planes(records))
-        fields = {"n_records": len(records), "n_open": sum(r[1] == OPEN for r in records),
-                  "data_size": len(data)} | fields
+        planes, data = encode_planes(records, tick_shift)
+        data = compress(data)
+        fields = {"n_records": len(records), "n_open": sum(r[1] == OPEN for r in records), "data_size": len(data),
+                  "planes": planes, "tick_shift": tick_shift} | fields
         header = encode_block_header(self.number, self.take(sequence), begin=begin, end=end, flags=flags, **fields)
         self.blocks.append(encode_skippable(header) + data)
         self.n_events += sum(r[1] < OPEN for r in records)

@@ -388,6 +388,24 @@ def full_block(path):
         process.end(300_000)
 
 
+def rounded_ticks(path):
+    """Blocks of which the low bits of the ticks were not kept, with all planes, nearly none, and the highest ticks."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="rounded.py")
+        main = process.function("__main__", "main", "rounded.py", 1)
+        generator = process.function("__main__", "generator", "rounded.py", 4, GENERATOR)
+        thread = process.thread(1, 7001, "MainThread")
+        frame = 0x8765_4321_0fed
+        thread.block([call(8, main), start(1003, generator, frame), yield_(1011, generator, frame)], begin=0, end=1100,
+                     tick_shift=3)
+        thread.block([open_(main), resume(1207, generator, frame), yield_(500_000_007, generator, frame),
+                      resume(1_000_000_000_007, generator, frame), finish(1_000_000_000_016, generator, frame)],
+                     begin=1200, end=1_000_000_000_100, tick_shift=3)
+        thread.block([open_(main), return_(1_000_000_000_201 + 2**39, main)], begin=1_000_000_000_200,
+                     end=1_000_000_000_300 + 2**39, tick_shift=39, flags=LAST)
+        process.end(1_000_000_000_400 + 2**39)
+
+
 def store(data):
     """A zstd frame that keeps data as it is, so that one can read it: one raw block."""
     return (bytes.fromhex("28 b5 2f fd 24") + bytes([len(data)]) + (len(data) << 3 | 1).to_bytes(3, "little") + data
@@ -404,7 +422,7 @@ def with_strings(entry, strings):
 
 CASES = [smallest, generators, generator_moves, asynchronous, exceptions, opened, left_gap_lost, killed,
          killed_clock, unfinished, odd_names, processes, clock_drifts, later_minor_version, c_functions, min_duration,
-         full_block]
+         full_block, rounded_ticks]
 
 if __name__ == "__main__":
     for case in CASES:

@@ -16,13 +16,15 @@ static uint64_t noise(void)
     return x ^= x << 17;
 }
 
-enum fill { REGULAR, RANDOM, BACKWARDS };
+enum fill { REGULAR, RANDOM, SPARSE, BACKWARDS };
 
 static void make_records(struct pnr_record *records, size_t n, enum fill fill)
 {
     for (size_t i = 0; i < n; i++) {
         if (fill == RANDOM)
             records[i] = (struct pnr_record){ { noise(), noise() } };
+        else if (fill == SPARSE)        /* bytes 0, 4, 5 and 15 */
+            records[i] = (struct pnr_record){ { (noise() & 0xff) | (noise() & 0x1f) << 35, noise() << 56 } };
         else
             records[i] = pnr_record_make((fill == BACKWARDS ? n - i : i) * 37, i % 2 ? PNR_RETURN : PNR_CALL, 0, i % 5);
     }
@@ -62,14 +64,14 @@ Test(block, header_is_sealed_as_the_spec_says)
 {
     /* specs/capture-format.md, section 12.2 */
     static const unsigned char example[PNR_BLOCK_HEADER_SIZE] = {
-        0x50, 0x4e, 0x52, 0x42, 1, 0, 4, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0x2d, 0, 0, 0, 0, 0, 0, 0,
+        0x50, 0x4e, 0x52, 0x42, 1, 0, 4, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0x15, 0, 0, 0, 0x23, 0x10, 0, 0,
         0x00, 0xf2, 0x05, 0x2a, 0x01, 0x00, 0x00, 0x00, 0x00, 0xf2, 0x05, 0x2a, 0x01, 0x00, 0x00, 0x00,
         0x00, 0xa2, 0xf6, 0x38, 0x73, 0x98, 0x97, 0x17, 0xa0, 0x01, 0x06, 0x2a, 0x01, 0x00, 0x00, 0x00,
         0xa0, 0x01, 0x06, 0x2a, 0x01, 0x00, 0x00, 0x00, 0xa0, 0xb1, 0xf6, 0x38, 0x73, 0x98, 0x97, 0x17,
-        0, 0, 0, 0, 0, 0, 0, 0, 0x65, 0x52, 0x19, 0xc3, 0x79, 0x31, 0x16, 0xb1,
+        0, 0, 0, 0, 0, 0, 0, 0, 0x9a, 0x33, 0x23, 0x3c, 0x1c, 0x0f, 0xdc, 0xc6,
     };
     struct pnr_block_header h = {
-        .flags = PNR_BLOCK_LAST, .thread = 1, .n_records = 2, .data_size = 45,
+        .flags = PNR_BLOCK_LAST, .thread = 1, .n_records = 2, .data_size = 21, .planes = 0x1023,
         .begin = { 5000000000, 5000000000, 1699995005000000000 },
         .end = { 5000004000, 5000004000, 1699995005000004000 },
     };
@@ -99,7 +101,13 @@ Test(block, header_check_looks_at_each_field)
         { "data_size 0", 24, 4, 0, FILE_ONLY, PNR_E_CORRUPT },
         { "data_size too large", 24, 4, 263169, FILE_ONLY, PNR_E_CORRUPT },
         { "data_size in live", 24, 4, 1, LIVE_ONLY, PNR_E_CORRUPT },
-        { "reserved", 28, 4, 1, ANY, PNR_E_CORRUPT },
+        { "no planes", 28, 2, 0, FILE_ONLY, PNR_E_CORRUPT },
+        { "planes without the kinds", 28, 2, 0xffdf, FILE_ONLY, PNR_E_CORRUPT },
+        { "planes in live", 28, 2, 0x20, LIVE_ONLY, PNR_E_CORRUPT },
+        { "tick_shift", 30, 1, 40, FILE_ONLY, PNR_E_CORRUPT },
+        { "tick_shift", 30, 1, 255, FILE_ONLY, PNR_E_CORRUPT },
+        { "tick_shift in live", 30, 1, 1, LIVE_ONLY, PNR_E_CORRUPT },
+        { "reserved", 31, 1, 1, ANY, PNR_E_CORRUPT },
         { "end in live", 56, 8, 1, LIVE_ONLY, PNR_E_CORRUPT },
         { "reserved2", 80, 8, UINT64_C(1) << 63, ANY, PNR_E_CORRUPT },
     };
@@ -107,6 +115,7 @@ Test(block, header_check_looks_at_each_field)
         struct pnr_block_header good = make_header(live ? 0 : 100);
         struct pnr_err err;
         good.data_size = live ? 0 : 50;
+        good.planes = live ? 0 : 0x1021;
         if (live)
             good.end = (struct pnr_instant){ 0 };
         pnr_block_header_seal(&good);
@@ -135,6 +144,8 @@ Test(block, header_check_accepts_the_limits)
     h.thread = h.sequence = UINT32_MAX;
     h.n_open = PNR_BLOCK_RECORDS;
     h.data_size = 263168;
+    h.planes = UINT16_MAX;
+    h.tick_shift = 39;
     h.begin = (struct pnr_instant){ UINT64_MAX, UINT64_MAX, UINT64_MAX };
     h.end = (struct pnr_instant){ 0 };
     pnr_block_header_seal(&h);
@@ -145,6 +156,7 @@ Test(block, header_check_finds_each_changed_bit)
 {
     struct pnr_block_header good = make_header(100);
     good.data_size = 50;
+    good.planes = 0x1021;
     pnr_block_header_seal(&good);
     for (size_t bit = 0; bit < sizeof good * 8; bit++) {
         struct pnr_block_header h = good;
@@ -178,31 +190,68 @@ Test(block, comes_back_as_it_was)
     pnr_block_coder_free(coder);
 }
 
-/* By the words of specs/capture-format.md, section 5.2, one byte at a time. */
+/* By the words of specs/capture-format.md, section 5.2, one byte at a time. Returns how many are wrong. */
+static uint32_t count_wrong_bytes(const struct pnr_block_header *header, const struct pnr_record *records,
+                                  const unsigned char *content)
+{
+    uint32_t n = header->n_records, n_wrong = 0, place = 0;
+    for (unsigned k = 0; k < 16; k++) {
+        bool is_there = header->planes >> k & 1, is_used = k == 5;
+        for (uint32_t r = 0; r < n; r++) {
+            uint64_t before = r ? pnr_record_ticks(records[r - 1]) >> header->tick_shift : 0;
+            uint64_t difference = ((pnr_record_ticks(records[r]) >> header->tick_shift) - before) & PNR_TICKS_MAX;
+            unsigned char byte = k < 5 ? (unsigned char)(difference >> 8 * k) : ((unsigned char *)&records[r])[k];
+            is_used |= byte != 0;
+            n_wrong += byte != (is_there ? content[place * n + r] : 0);
+        }
+        n_wrong += is_there != is_used;
+        place += is_there;
+    }
+    return n_wrong;
+}
+
 Test(block, is_made_of_planes)
 {
     static struct pnr_record records[PNR_BLOCK_RECORDS];
     static unsigned char content[PNR_RECORD_SIZE * PNR_BLOCK_RECORDS];
+    static const uint8_t shifts[] = { 0, 3, 39 };
     struct pnr_block_coder *coder = pnr_block_coder_new();
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        uint32_t n = sizes[i], n_wrong = 0;
-        struct pnr_block_header header = make_header(n);
-        size_t size;
-        make_records(records, n, RANDOM);
-        const unsigned char *block = pnr_block_encode(coder, &header, records, &size);
-        const unsigned char *data = block + PNR_BLOCK_PREFIX_SIZE;
-        cr_assert_eq(ZSTD_getFrameContentSize(data, header.data_size), 16ull * n, "the frame says its content's size");
-        cr_expect(data[4] & 4, "the frame has a checksum");
-        cr_assert_eq(ZSTD_decompress(content, sizeof content, data, header.data_size), 16ull * n);
-        for (uint32_t r = 0; r < n; r++) {
-            uint64_t before = r ? pnr_record_ticks(records[r - 1]) : 0;
-            uint64_t difference = (pnr_record_ticks(records[r]) - before) & PNR_TICKS_MAX;
-            for (unsigned k = 0; k < 16; k++)
-                n_wrong += content[k * n + r] !=
-                    (k < 5 ? (unsigned char)(difference >> 8 * k) : ((unsigned char *)&records[r])[k]);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (enum fill fill = REGULAR; fill <= BACKWARDS; fill++)
+            for (size_t s = 0; s < sizeof shifts; s++) {
+                struct pnr_block_header header = make_header(sizes[i]);
+                size_t size;
+                header.tick_shift = shifts[s];
+                make_records(records, sizes[i], fill);
+                const unsigned char *block = pnr_block_encode(coder, &header, records, &size);
+                const unsigned char *data = block + PNR_BLOCK_PREFIX_SIZE;
+                unsigned long long content_size = (unsigned long long)__builtin_popcount(header.planes) * sizes[i];
+                cr_assert_eq(ZSTD_getFrameContentSize(data, header.data_size), content_size,
+                             "the frame says its content's size");
+                cr_expect(data[4] & 4, "the frame has a checksum");
+                cr_assert_eq(ZSTD_decompress(content, sizeof content, data, header.data_size), content_size);
+                cr_expect_eq(count_wrong_bytes(&header, records, content), 0, "%u records, fill %d, shift %d", sizes[i],
+                             fill, shifts[s]);
+            }
+    pnr_block_coder_free(coder);
+}
+
+Test(block, ticks_come_back_rounded_down)
+{
+    static struct pnr_record records[1000], got[1000];
+    struct pnr_block_coder *coder = pnr_block_coder_new();
+    for (uint8_t shift = 0; shift < PNR_TICKS_BITS; shift++)
+        for (enum fill fill = REGULAR; fill <= BACKWARDS; fill++) {
+            struct pnr_block_header header = make_header(1000), read;
+            size_t size;
+            header.tick_shift = shift;
+            make_records(records, 1000, fill);
+            const void *block = pnr_block_encode(coder, &header, records, &size);
+            cr_expect_eq(decode(coder, block, got, &read), 0);
+            for (size_t i = 0; i < 1000; i++)
+                records[i].word[0] &= ~((UINT64_C(1) << shift) - 1);
+            cr_expect_eq(memcmp(got, records, sizeof records), 0, "shift %d, fill %d", shift, fill);
         }
-        cr_expect_eq(n_wrong, 0, "%u records", n);
-    }
     pnr_block_coder_free(coder);
 }
 
@@ -239,6 +288,7 @@ Test(block, data_must_be_one_frame_of_the_right_size)
     enum { GOOD, NO_CHECKSUM, NO_SIZE, LONGER, SHORTER, TWICE, CUT, JUNK_BEHIND, SKIPPABLE, EMPTY_FRAME, N_CASES };
     for (int which = GOOD; which < N_CASES; which++) {
         struct pnr_block_header header = make_header(which == LONGER ? 99 : which == SHORTER ? 101 : 100);
+        header.planes = UINT16_MAX;
         struct pnr_err err;
         ZSTD_CCtx_setParameter(compressor, ZSTD_c_checksumFlag, which != NO_CHECKSUM);
         ZSTD_CCtx_setParameter(compressor, ZSTD_c_contentSizeFlag, which != NO_SIZE);
