@@ -51,6 +51,17 @@ static PyObject *raise_error(const struct pnr_err *err)
     return NULL;
 }
 
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *place)
+{
+    (void)st, (void)type, (void)place;
+    return remove(path);
+}
+
+static void remove_capture(void)
+{
+    nftw(module.capture, remove_one, 4, FTW_DEPTH | FTW_PHYS);
+}
+
 /* ---- start and stop ---- */
 
 struct options {
@@ -150,6 +161,7 @@ static int start_recording(const char *path, PyObject *facts, PyObject *dict)
         if (has_engine)
             module.engine->stop(false);
         rec_log_stop(0, &totals);
+        remove_capture();               /* there is nothing in it */
         if (totals.failure.code != PNR_OK)
             raise_error(&totals.failure);       /* the true reason, in place of the one that is set */
         return -1;
@@ -234,12 +246,6 @@ static bool convert(void)
     return WIFEXITED(status) && WEXITSTATUS(status) < 2;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *place)
-{
-    (void)st, (void)type, (void)place;
-    return remove(path);
-}
-
 /* The capture as the user would name it: relative, where it lies in the current directory. */
 static const char *shown_path(void)
 {
@@ -281,7 +287,7 @@ static void end_with_process(void)
         rec_notice("%s could not be made; the capture is %s", module.output, module.capture);
         return;
     }
-    nftw(module.capture, remove_one, 4, FTW_DEPTH | FTW_PHYS);
+    remove_capture();
     if (module.tells_end)
         rec_notice("%s: %" PRIu64 " events, %u thread%s, %" PRIu64 " lost; open it in chrome://tracing", module.output,
                    totals.n_events, totals.n_threads, totals.n_threads == 1 ? "" : "s", totals.n_lost);

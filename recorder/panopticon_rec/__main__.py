@@ -201,7 +201,7 @@ def main():
     _recorder.at_exit(not args.quiet, converter, output)
     try:
         return _recorder.run(kind, target, capture, facts, chosen)
-    except ValueError as error:
+    except (RuntimeError, ValueError) as error:
         fail(str(error).removeprefix("panopticon: "))
     except OSError as error:
         text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
