@@ -1155,22 +1155,22 @@ class Holes:
             def resources():
                 gc.collect()
                 return len(gc.get_objects()), sys.getallocatedblocks(), sys.getrefcount(len), sys.getrefcount(f)
-            for k in range(600):
+            for k in range(501):
                 with panopticon_rec.Recorder("run.pnr", OPTIONS):
                     f(5)
                     sorted([1], key=lambda x: [].append(x))
-                if k < 599:
+                if k < 500:
                     shutil.rmtree("run.pnr")
-                if k in (400, 598):                 # monitoring takes some hundred to find all code objects
-                    print(*resources())
+                    if k % 50 == 49: print(*resources())
             if hasattr(sys, "monitoring"):
                 assert not any(sys.monitoring.get_tool(number) for number in range(6))
             """
         out, _ = self.run_script(text)
-        before, after = ([int(word) for word in line.split()] for line in out.splitlines())
-        self.assertLess(after[0] - before[0], 50)
-        self.assertLess(after[1] - before[1], 100, "blocks of memory")
-        self.assertEqual(after[2:], before[2:])
+        seen = [[int(word) for word in line.split()] for line in out.splitlines()]
+        self.assertLess(seen[-1][0] - seen[0][0], 50, "objects")
+        self.assertEqual(seen[-1][2:], seen[0][2:], "references")
+        # sys.monitoring allocates for a code object when it first runs after a change of events, whenever that is.
+        self.assertLess(min(after[1] - before[1] for before, after in zip(seen, seen[1:])), 50, "blocks of memory")
 
 
 class Options(Engines):
