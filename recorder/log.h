@@ -139,6 +139,21 @@ static inline bool rec_log_store_now(struct rec_log *log, const uint64_t *word, 
     return true;
 }
 
+/* The same with a frame, for any kind. */
+static inline bool rec_log_store_frame_now(struct rec_log *log, enum pnr_kind kind, uint64_t frame, uint32_t function)
+{
+    uint32_t high;
+    uint64_t low = rec_clock_counter_halves(&high);
+    struct pnr_record *r = log->next;
+    if (__builtin_expect(r == log->end, 0) || __builtin_expect(high != log->high, 0))
+        return false;
+    struct pnr_record more = pnr_record_make(0, kind - PNR_CALL, frame, function);
+    r->word[1] = more.word[1];
+    atomic_store_explicit((_Atomic uint64_t *)&r->word[0], log->call + low + more.word[0], memory_order_release);
+    log->next = r + 1;
+    return true;
+}
+
 /* Takes back the last record, of which the caller knows that it is the log's newest. */
 static inline void rec_log_take_back(struct rec_log *log)
 {

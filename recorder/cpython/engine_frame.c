@@ -273,11 +273,14 @@ static inline __attribute__((always_inline)) void leave(PyThreadState *ts, enum 
 }
 
 /* Takes the entry record of a frame that never ran back, if it is the newest. */
-static bool take_back(PyThreadState *ts, enum pnr_kind kind, uint64_t mark)
+static bool take_back(PyThreadState *ts, uint64_t mark)
 {
     struct rec_log *log = rec_current;
-    if (!cpython_never_began(ts) || log->owner != ts || log->next == log->first ||
-        pnr_record_kind(log->next[-1]) != kind || pnr_record_function(log->next[-1]) != (uint32_t)mark)
+    if (!cpython_never_began(ts) || log->owner != ts || log->next == log->first)
+        return false;
+    unsigned kind = pnr_record_kind(log->next[-1]);
+    if ((kind != PNR_CALL && kind != PNR_START && kind != PNR_RESUME) ||
+        pnr_record_function(log->next[-1]) != (uint32_t)mark)
         return false;
     rec_log_take_back(log);
     return true;
@@ -313,20 +316,17 @@ static PyObject *evaluate_unhooked(PyThreadState *ts, cpython_frame *f, int thro
     return result;
 }
 
-/* The exit record of a frame that was left with this result. */
-static inline __attribute__((always_inline)) void append_result(PyThreadState *ts, const cpython_frame *f,
-                                                                const PyObject *result, enum pnr_kind entry,
-                                                                uint64_t frame, uint64_t mark)
+/* The exit record of a frame that was left with this result. f: NULL for a plain one. */
+static void append_result(PyThreadState *ts, const cpython_frame *f, const PyObject *result, uint64_t mark)
 {
-    bool is_continuable = entry != PNR_CALL;
     enum pnr_kind exit;
-    if (unlikely(!result) && take_back(ts, entry, mark))
+    if (!result && take_back(ts, mark))
         return;
-    if (likely(result != NULL))
-        exit = !is_continuable ? PNR_RETURN : cpython_is_suspended(f) ? PNR_YIELD : PNR_FINISH;
+    if (result)
+        exit = !f ? PNR_RETURN : cpython_is_suspended(f) ? PNR_YIELD : PNR_FINISH;
     else
-        exit = is_continuable ? PNR_FINISH_UNWIND : PNR_UNWIND;
-    leave(ts, exit, frame, mark);
+        exit = f ? PNR_FINISH_UNWIND : PNR_UNWIND;
+    leave(ts, exit, f ? rec_identity(f) : 0, mark);
 }
 
 static enum pnr_kind entry_of(const cpython_frame *f, uint64_t mark)
@@ -379,20 +379,33 @@ static __attribute__((noinline)) PyObject *hook_slowly(PyThreadState *ts, cpytho
     if (result && namespace)
         never_inline_getitem(namespace);
 #endif
-    append_result(ts, f, result, entry, frame, mark);
+    append_result(ts, entry == PNR_CALL ? NULL : f, result, mark);
     return result;
 }
 
+/* What comes after the evaluation and is not simple. */
+static __attribute__((noinline)) PyObject *leave_frame(PyObject *result, const cpython_frame *f, uint64_t mark)
+{
+    append_result(PyThreadState_Get(), f, result, mark);
+    return result;
+}
+
+/* As hook_plain, below. */
 static __attribute__((noinline)) PyObject *hook_continuable(PyThreadState *ts, cpython_frame *f, int throwflag,
                                                             uint64_t mark)
 {
+    struct rec_log *log = rec_current;
     if (!cpython_is_continuable(f))
         return create(ts, f, throwflag, mark);
-    enum pnr_kind entry = entry_of(f, mark);
-    uint64_t frame = rec_identity(f);
-    append_entry(ts, rec_current, entry, frame, (uint32_t)mark);
-    PyObject *result = evaluate(ts, f, throwflag, rec_current);
-    append_result(ts, f, result, entry, frame, mark);
+    if (unlikely(!rec_log_store_frame_now(log, cpython_is_first_entry(f) ? PNR_START : PNR_RESUME, rec_identity(f),
+                                          (uint32_t)mark)))
+        return hook_slowly(ts, f, throwflag);
+    PyObject *result = evaluate(ts, f, throwflag, log);
+    log = rec_current;
+    if (unlikely(!result) || unlikely(rec_log_least_ticks) || unlikely(!is_between(log, cpython_stack_pointer())) ||
+        unlikely(!rec_log_store_frame_now(log, cpython_is_suspended(f) ? PNR_YIELD : PNR_FINISH, rec_identity(f),
+                                          (uint32_t)mark)))
+        return leave_frame(result, f, mark);
     return result;
 }
 
@@ -405,12 +418,6 @@ static __attribute__((noinline)) PyObject *hook_marked(PyThreadState *ts, cpytho
     if (flags == REC_MARK_EXCLUDED)
         return evaluate(ts, f, throwflag, rec_current);
     return hook_slowly(ts, f, throwflag);
-}
-
-static __attribute__((noinline)) PyObject *leave_plain(PyObject *result, uint64_t mark)
-{
-    append_result(PyThreadState_Get(), NULL, result, PNR_CALL, 0, mark);
-    return result;
 }
 
 /* With a minimum duration: stores a RETURN, or takes the CALL back if it is the newest record. Returns false, and does
@@ -430,8 +437,8 @@ static inline bool return_or_drop(struct rec_log *log, uint32_t function)
 }
 
 /* The hot path: a plain frame, timed by the counter. All else leaves it by a tail call, so that it calls nothing but
- * the evaluation and keeps as little as it can over it. index: where the marks are. drops: there is a minimum
- * duration. */
+ * the evaluation and keeps as little as it can over it. Nothing is ever thrown into a plain frame. index: where the marks
+ * are. drops: there is a minimum duration. */
 static inline __attribute__((always_inline)) PyObject *hook_plain(PyThreadState *ts, cpython_frame *f, int throwflag,
                                                                   Py_ssize_t index, bool drops)
 {
@@ -442,13 +449,13 @@ static inline __attribute__((always_inline)) PyObject *hook_plain(PyThreadState 
     if (unlikely(mark >> 32 != rec_functions.plain))
         return hook_marked(ts, f, throwflag, mark);
     if (unlikely(!rec_log_store_now(log, &log->call, (uint32_t)mark)))
-        return hook_slowly(ts, f, throwflag);
-    PyObject *result = evaluate(ts, f, throwflag, log);
+        return hook_slowly(ts, f, 0);
+    PyObject *result = evaluate(ts, f, 0, log);
     __asm__("" : "+r"(mark));           /* one value is kept over the evaluation, not what was made of it as well */
     log = rec_current;
     if (unlikely(!result) || unlikely(!is_between(log, cpython_stack_pointer())) ||
         unlikely(!(drops ? return_or_drop(log, (uint32_t)mark) : rec_log_store_now(log, &log->ret, (uint32_t)mark))))
-        return leave_plain(result, mark);
+        return leave_frame(result, NULL, mark);
     return result;
 }
 
