@@ -129,51 +129,36 @@ static inline void transpose(row x[GROUP])
     }
 }
 
-/* Word 0 with the ticks cut and replaced by their difference to those of the record before. */
-static inline uint64_t difference(uint64_t word, uint64_t before, unsigned shift)
+typedef uint64_t pair __attribute__((vector_size(PNR_RECORD_SIZE)));     /* a record */
+
+static inline pair load(const struct pnr_record *record)
 {
-    uint64_t ticks = word & PNR_TICKS_MAX;
-    return (word & ~PNR_TICKS_MAX) | (((ticks >> shift) - ((before & PNR_TICKS_MAX) >> shift)) & PNR_TICKS_MAX);
+    pair words;
+    memcpy(&words, record, sizeof words);
+    return words;
+}
+
+/* A record with its ticks cut and replaced by their difference to those of the record before, which are kept in
+ * *before, cut. */
+static inline pair difference(pair record, pair *before, pair shift)
+{
+    const pair all_ticks = { PNR_TICKS_MAX, 0 };
+    pair ticks = (record & all_ticks) >> shift;
+    pair result = (record & ~all_ticks) | ((ticks - *before) & all_ticks);
+    *before = ticks;
+    return result;
 }
 
 /* The planes that are not all zero, and that of the kinds. */
 static uint16_t find_planes(const struct pnr_record *records, size_t n, unsigned shift)
 {
-    uint64_t used[2] = { UINT64_C(1) << PNR_TICKS_BITS, 0 }, before = 0;
+    pair used = { UINT64_C(1) << PNR_TICKS_BITS, 0 }, before = { 0, 0 };
     uint16_t planes = 0;
-    for (size_t i = 0; i < n; i++) {
-        used[0] |= difference(records[i].word[0], before, shift);
-        used[1] |= records[i].word[1];
-        before = records[i].word[0];
-    }
+    for (size_t i = 0; i < n; i++)
+        used |= difference(load(records + i), &before, (pair){ shift, shift });
     for (int k = 0; k < PLANES; k++)
         planes |= (uint16_t)((used[k / 8] >> k % 8 * 8 & 0xff ? 1 : 0) << k);
     return planes;
-}
-
-/* Planes lie n bytes apart, and n is mostly a power of two: then their lines fall into one set of the processor's
- * cache and drive each other out. So a tile of TILE records is turned in memory of its own and moved a line at a
- * time. A tile is smaller at the end of a block; what is beyond its records is not used. */
-#define TILE 64
-
-static inline uint64_t split_tile(unsigned char tile[PLANES][TILE], const struct pnr_record *records, size_t n,
-                                  uint64_t before, unsigned shift)
-{
-    for (size_t i = 0; i < n; i += GROUP) {
-        struct pnr_record group[GROUP] = { { { 0, 0 } } };
-        row rows[GROUP];
-        for (size_t k = 0; k < GROUP && i + k < n; k++) {
-            uint64_t word = records[i + k].word[0];
-            group[k].word[0] = difference(word, before, shift);
-            group[k].word[1] = records[i + k].word[1];
-            before = word;
-        }
-        memcpy(rows, group, sizeof rows);
-        transpose(rows);
-        for (int k = 0; k < PLANES; k++)
-            memcpy(&tile[k][i], &rows[k], GROUP);
-    }
-    return before;
 }
 
 /* The numbers of the planes that a block has. Returns how many they are. */
@@ -186,56 +171,79 @@ static int list_planes(uint16_t planes, int list[PLANES])
     return n;
 }
 
+/* Planes lie n bytes apart, and n is mostly a power of two: then their lines fall into one set of the processor's
+ * cache and drive each other out. So a tile of TILE records is turned in memory of its own and moved a line at a
+ * time. All sizes are constant: the compiler makes moves of them, not calls. At the end of a block a tile has records
+ * that are not used. */
+#define TILE 64
+
+static inline void split_tile(unsigned char tile[PLANES][TILE], const struct pnr_record *records, pair *before,
+                              pair shift)
+{
+    for (int i = 0; i < TILE; i += GROUP) {
+        row rows[GROUP];
+#pragma GCC unroll 16
+        for (int k = 0; k < GROUP; k++)
+            rows[k] = (row)difference(load(records + i + k), before, shift);
+        transpose(rows);
+#pragma GCC unroll 16
+        for (int k = 0; k < PLANES; k++)
+            memcpy(&tile[k][i], &rows[k], GROUP);
+    }
+}
+
 static void split(unsigned char *bytes, const struct pnr_record *records, const struct pnr_block_header *h)
 {
     unsigned char tile[PLANES][TILE];
+    struct pnr_record last[TILE] = { { { 0, 0 } } };
     int list[PLANES], n_planes = list_planes(h->planes, list);
     size_t n = h->n_records, i = 0;
-    uint64_t before = 0;
-    for (; i + TILE <= n; i += TILE) {  /* constant sizes: the compiler makes moves of them, not calls */
-        before = split_tile(tile, records + i, TILE, before, h->tick_shift);
+    pair before = { 0, 0 }, shift = { h->tick_shift, h->tick_shift };
+    for (; i + TILE <= n; i += TILE) {
+        split_tile(tile, records + i, &before, shift);
         for (int p = 0; p < n_planes; p++)
             memcpy(bytes + p * n + i, tile[list[p]], TILE);
     }
-    split_tile(tile, records + i, n - i, before, h->tick_shift);
+    memcpy(last, records + i, (n - i) * sizeof *last);
+    split_tile(tile, last, &before, shift);
     for (int p = 0; p < n_planes; p++)
         memcpy(bytes + p * n + i, tile[list[p]], n - i);
 }
 
-/* Returns the last record's ticks, still cut. */
-static inline uint64_t join_tile(struct pnr_record *records, unsigned char tile[PLANES][TILE], size_t n, uint64_t ticks,
-                                 unsigned shift)
+static inline void join_tile(struct pnr_record *records, unsigned char tile[PLANES][TILE], pair *ticks, pair shift)
 {
-    for (size_t i = 0; i < n; i += GROUP) {
-        struct pnr_record group[GROUP];
+    const pair all_ticks = { PNR_TICKS_MAX, 0 };
+    for (int i = 0; i < TILE; i += GROUP) {
         row rows[GROUP];
+#pragma GCC unroll 16
         for (int k = 0; k < PLANES; k++)
             memcpy(&rows[k], &tile[k][i], GROUP);
         transpose(rows);
-        memcpy(group, rows, sizeof group);
-        for (size_t k = 0; k < GROUP && i + k < n; k++) {
-            ticks += group[k].word[0];
-            records[i + k].word[0] = (group[k].word[0] & ~PNR_TICKS_MAX) | (ticks << shift & PNR_TICKS_MAX);
-            records[i + k].word[1] = group[k].word[1];
+#pragma GCC unroll 16
+        for (int k = 0; k < GROUP; k++) {
+            *ticks += (pair)rows[k];
+            pair record = ((pair)rows[k] & ~all_ticks) | (*ticks << shift & all_ticks);
+            memcpy(records + i + k, &record, sizeof record);
         }
     }
-    return ticks;
 }
 
 static void join(struct pnr_record *records, const unsigned char *bytes, const struct pnr_block_header *h)
 {
     unsigned char tile[PLANES][TILE] = { { 0 } };       /* the planes that are left out stay so */
+    struct pnr_record last[TILE];
     int list[PLANES], n_planes = list_planes(h->planes, list);
     size_t n = h->n_records, i = 0;
-    uint64_t ticks = 0;
+    pair ticks = { 0, 0 }, shift = { h->tick_shift, h->tick_shift };
     for (; i + TILE <= n; i += TILE) {
         for (int p = 0; p < n_planes; p++)
             memcpy(tile[list[p]], bytes + p * n + i, TILE);
-        ticks = join_tile(records + i, tile, TILE, ticks, h->tick_shift);
+        join_tile(records + i, tile, &ticks, shift);
     }
     for (int p = 0; p < n_planes; p++)
         memcpy(tile[list[p]], bytes + p * n + i, n - i);
-    join_tile(records + i, tile, n - i, ticks, h->tick_shift);
+    join_tile(last, tile, &ticks, shift);
+    memcpy(records + i, last, (n - i) * sizeof *last);
 }
 
 static size_t content_size_of(const struct pnr_block_header *header)
