@@ -1,8 +1,8 @@
-/* Encodes the records of a thread file again in several ways and prints what each costs: the figures of
+/* Encodes the records of thread files again in several ways and prints what each costs: the figures of
  * bench/README.md.
  *     block run.pnr/process-1/thread-1.zst ...
- * For each file and number of records a block: bytes and ns per record, the least of several runs, at each level of
- * zstd, as planes of differences (format/block.h) and as records as they are. */
+ * For each way a row, for each file bytes and ns per record, the least of several runs: compression alone, the block header
+ * counted. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,70 +41,88 @@ static size_t load(const char *path, struct pnr_block_coder *coder)
     return n;
 }
 
-/* The planes of n records, as format/block.c makes them. */
-static void split(unsigned char *planes, const struct pnr_record *r, size_t n)
+enum form { RECORDS, ALL_PLANES, PLANES };
+
+/* One way to compress. hash_log, min_match: 0 = as the level has it. */
+struct way {
+    size_t size;                        /* records a block */
+    enum form form;                     /* as they are; 16 planes of differences; those of them that are not all zero */
+    unsigned tick_shift;
+    int level, hash_log, min_match;
+};
+
+/* Returns the bytes of n records in this form. */
+static size_t transform(unsigned char *bytes, const struct pnr_record *r, size_t n, const struct way *way)
 {
-    uint64_t before = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint64_t ticks = (r[i].word[0] - before) & PNR_TICKS_MAX;
-        uint64_t words[2] = { (r[i].word[0] & ~PNR_TICKS_MAX) | ticks, r[i].word[1] };
-        before = r[i].word[0];
-        for (int k = 0; k < PNR_RECORD_SIZE; k++)
-            planes[k * n + i] = (unsigned char)(words[k / 8] >> (k % 8 * 8));
+    size_t used = 0;
+    if (way->form == RECORDS) {
+        memcpy(bytes, r, n * sizeof *r);
+        return n * sizeof *r;
     }
+    for (int k = 0; k < PNR_RECORD_SIZE; k++) {
+        unsigned char any = 0;
+        uint64_t before = 0;
+        for (size_t i = 0; i < n; i++) {
+            uint64_t ticks = pnr_record_ticks(r[i]) >> way->tick_shift;
+            uint64_t words[2] = { (r[i].word[0] & ~PNR_TICKS_MAX) | ((ticks - before) & PNR_TICKS_MAX), r[i].word[1] };
+            before = ticks;
+            any |= bytes[used + i] = (unsigned char)(words[k / 8] >> (k % 8 * 8));
+        }
+        used += any || way->form == ALL_PLANES ? n : 0;
+    }
+    return used;
 }
 
-/* ns and bytes per record of compressing all records in blocks of `size`. planes: split beforehand, not timed. */
-static void measure(size_t n, size_t size, int level, int as_planes)
+static ZSTD_CCtx *make_compressor(const struct way *way)
 {
-    static unsigned char output[64 << 20];
-    unsigned char *input = malloc(n * PNR_RECORD_SIZE);
     ZSTD_CCtx *c = ZSTD_createCCtx();
+    ZSTD_CCtx_setParameter(c, ZSTD_c_compressionLevel, way->level);
+    ZSTD_CCtx_setParameter(c, ZSTD_c_hashLog, way->hash_log);
+    ZSTD_CCtx_setParameter(c, ZSTD_c_minMatch, way->min_match);
+    ZSTD_CCtx_setParameter(c, ZSTD_c_checksumFlag, 1);
+    return c;
+}
+
+/* Prints bytes and ns per record of compressing n records. */
+static void measure(size_t n, const struct way *way)
+{
+    static unsigned char output[4 << 20];
+    static size_t sizes[MOST / 1024 + 1];
+    unsigned char *input = malloc(n * PNR_RECORD_SIZE);
+    ZSTD_CCtx *c = make_compressor(way);
     double least = 1e30;
     size_t bytes = 0;
-    for (size_t i = 0; i < n; i += size) {
-        size_t m = n - i < size ? n - i : size;
-        if (as_planes)
-            split(input + i * PNR_RECORD_SIZE, records + i, m);
-        else
-            memcpy(input + i * PNR_RECORD_SIZE, records + i, m * PNR_RECORD_SIZE);
-    }
-    ZSTD_CCtx_setParameter(c, ZSTD_c_compressionLevel, level);
-    ZSTD_CCtx_setParameter(c, ZSTD_c_checksumFlag, 1);
+    for (size_t i = 0, b = 0; i < n; i += way->size, b++)
+        sizes[b] = transform(input + i * PNR_RECORD_SIZE, records + i, n - i < way->size ? n - i : way->size, way);
     for (int run = 0; run < RUNS; run++) {
         double start = now_ns();
         bytes = 0;
-        for (size_t i = 0; i < n; i += size) {
-            size_t m = n - i < size ? n - i : size;
-            bytes += PNR_BLOCK_PREFIX_SIZE + ZSTD_compress2(c, output, sizeof output, input + i * PNR_RECORD_SIZE,
-                                                            m * PNR_RECORD_SIZE);
-        }
+        for (size_t i = 0, b = 0; i < n; i += way->size, b++)
+            bytes += PNR_BLOCK_PREFIX_SIZE + ZSTD_compress2(c, output, sizeof output, input + i * PNR_RECORD_SIZE, sizes[b]);
         double took = now_ns() - start;
         least = took < least ? took : least;
     }
-    printf(" %6.2f %5.1f |", (double)bytes / (double)n, least / (double)n);
+    printf(" %.2f %4.1f |", (double)bytes / (double)n, least / (double)n);
     ZSTD_freeCCtx(c);
     free(input);
 }
 
 int main(int argc, char **argv)
 {
-    static const int levels[] = { -5, -1, 1, 3, 6 };
-    static const size_t sizes[] = { 1024, 4096, 16384, 65536 };
+    static const char *const forms[] = { "as they are", "all planes", "planes" };
+    static const struct way ways[] = {
+        { 16384, RECORDS, 0, 1, 0, 0 }, { 16384, ALL_PLANES, 0, 1, 0, 0 }, { 16384, ALL_PLANES, 3, 1, 0, 0 },
+        { 16384, PLANES, 3, 1, 0, 0 }, { 1024, PLANES, 3, 1, 10, 7 }, { 4096, PLANES, 3, 1, 10, 7 },
+        { 16384, PLANES, 3, 1, 10, 7 }, { 65536, PLANES, 3, 1, 10, 7 }, { 16384, PLANES, 3, -1, 10, 7 },
+        { 16384, PLANES, 3, 3, 0, 0 }, { 16384, PLANES, 3, 6, 0, 0 }
+    };
     struct pnr_block_coder *coder = pnr_block_coder_new();
-    for (int a = 1; a < argc; a++) {
-        size_t n = load(argv[a], coder);
-        printf("%s: %zu records; bytes and ns per record\n%-28s", argv[a], n, "");
-        for (size_t l = 0; l < sizeof levels / sizeof *levels; l++)
-            printf("    level %2d   |", levels[l]);
+    for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
+        printf("| %6zu %s, ticks >> %u, level %d%s |", ways[w].size, forms[ways[w].form], ways[w].tick_shift,
+               ways[w].level, ways[w].hash_log ? ", small table" : "");
+        for (int a = 1; a < argc; a++)
+            measure(load(argv[a], coder), &ways[w]);
         printf("\n");
-        for (size_t s = 0; n && s < sizeof sizes / sizeof *sizes; s++)
-            for (int planes = 1; planes >= 0; planes--) {
-                printf("%6zu a block, %-12s ", sizes[s], planes ? "planes" : "as they are");
-                for (size_t l = 0; l < sizeof levels / sizeof *levels; l++)
-                    measure(n, sizes[s], levels[l], planes);
-                printf("\n");
-            }
     }
     pnr_block_coder_free(coder);
     return 0;
