@@ -24,11 +24,13 @@ def panel(y, title, bars, digits):
 
 
 def draw(data):
-    """A panel for the micro workloads, one for the 14 programs. What is too slow for a scale is left to the tables."""
+    """A panel for the micro workloads, one for the 14 programs. What is too slow for a scale, and what records nothing, is
+    left to the tables."""
     figures = Figures(data, median)
 
     def bars(figure, without):
-        values = [(tracer, figure(tracer)) for tracer in TRACERS if tracer not in without]
+        values = [(tracer, figure(tracer)) for tracer in TRACERS
+                  if tracer not in without and not tracer.endswith("excluded")]
         return [(tracer, value) for tracer, value in values if value is not None]
 
     first, height = panel(0, f"CPython {data['python']}: ns per Python event, geometric mean of the micro workloads",

@@ -20,6 +20,8 @@ TRACERS = {
     "rec": "**panopticon_rec**",
     "rec_c_calls": "**panopticon_rec --c-calls**",
     "rec_monitoring": "**panopticon_rec --engine monitoring**",
+    "rec_excluded": "**panopticon_rec --exclude '*'**",
+    "rec_monitoring_excluded": "**panopticon_rec --engine monitoring --exclude '*'**",
 }
 CALLS = ["fib", "generators", "sleeps", "methods"]      # the micro workloads whose events are Python's
 
@@ -74,6 +76,11 @@ class Figures:
 
     def micro(self, tracer, names=CALLS):
         return geometric_mean(self.cost(name, tracer) for name in names)
+
+    def per_call(self, tracer, base):
+        """ns per call of a function, entry and exit, above `base`: the mean of fib and methods."""
+        costs = [self.cost(name, each) if each != PLAIN else 0 for name in ("fib", "methods") for each in (tracer, base)]
+        return None if None in costs else costs[0] - costs[1] + costs[2] - costs[3]
 
     def micro_slowdown(self, tracer):
         return geometric_mean(self.slowdown(name, tracer) for name in CALLS)
@@ -194,10 +201,13 @@ def goals(data):
          lambda f: ratio(f.value("server", "rec", "p99"), f.value("server", PLAIN, "p99"))),
         ("bytes per event, median of the workloads", 1.2, True, lambda f: median(f.bytes_per_event("rec"))),
         ("drain, ns of CPU per event", 10, True, lambda f: f.per_event("rec", "drain_ns")),
+        ("ns per call of an excluded function, over the empty frame hook's", 3, True,
+         lambda f: f.per_call("rec_excluded", "hook")),
+        ("the same with the monitoring engine, over no tracer's", 1, True,
+         lambda f: f.per_call("rec_monitoring_excluded", PLAIN)),
         ("instructions added per event, over the storing hook's", 1.5 if is_3_11 else None, True,
          lambda f: instructions("added")),
-        ("the tracer's own of these, over the storing hook's own", 1.5 if is_3_11 else None, True,
-         lambda f: instructions("own")),
+        ("the tracer's own of these, over the storing hook's own", None, True, lambda f: instructions("own")),
     ]
 
 

@@ -129,9 +129,8 @@ def set_up_as_main(kind, target, argv):
     unload(["linecache"] if kind == COMMAND and sys.version_info >= (3, 13) else [])
     main = type(sys)("__main__")
     import builtins
-    main.__dict__.update(__loader__=BuiltinImporter, __builtins__=builtins)
-    if sys.version_info < (3, 14):
-        main.__annotations__ = {}
+    annotations = {"__annotations__": {}} if sys.version_info < (3, 14) else {}
+    main.__dict__.update(__loader__=BuiltinImporter, **annotations, __builtins__=builtins)
     sys.modules["__main__"] = main
 
 
