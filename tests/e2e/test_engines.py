@@ -651,8 +651,8 @@ class CCalls:
             """
         self.recorded([self.write("app.py", text)])
         trace = self.converted()
-        marks = collections.Counter((one.function.name, "exception" in one.marks) for one in trace.slices
-                                    if one.function.cat == "c_function")
+        marks = collections.Counter((one.function.name, "exception" in one.marks)
+                                    for one, _ in self.below(trace, "__main__.f") if one.function.cat == "c_function")
         expected = {("int.from_bytes", True): 1, ("dict.pop", True): 1, ("list.index", True): 1,
                     ("builtins.len", True): 2, ("builtins.len", False): 1, ("builtins.max", True): 1,
                     ("builtins.next", True): 1, ("builtins.iter", False): 1}
