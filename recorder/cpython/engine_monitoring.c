@@ -173,7 +173,10 @@ static bool may_come_from_tool(PyCodeObject *code, PyObject *offset)
         PyErr_Clear();
         return false;
     }
-    unsigned char opcode = (unsigned char)PyBytes_AS_STRING(bytes)[PyLong_AsLong(offset)];
+    long at = PyLong_AsLong(offset);
+    while (at > 0 && PyBytes_AS_STRING(bytes)[at] == CACHE)      /* of RESUME, from 3.15 on */
+        at -= (long)sizeof(uint16_t);
+    unsigned char opcode = (unsigned char)PyBytes_AS_STRING(bytes)[at];
     Py_DECREF(bytes);
     return is_watched[opcode];
 }
