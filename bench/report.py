@@ -92,7 +92,7 @@ class Figures:
         """Of all workloads together: the sum of `key` over the sum of the events that were recorded."""
         seen = [(self.value(name, tracer, key), self.value(name, tracer, "events")) for name in self.data["runs"]]
         seen = [pair for pair in seen if None not in pair]
-        return sum(a for a, _ in seen) / sum(b for _, b in seen) if seen else None
+        return ratio(sum(a for a, _ in seen), sum(b for _, b in seen))
 
     def bytes_per_event(self, tracer):
         """One for each workload; none where nothing was written."""
@@ -128,10 +128,14 @@ def table(header, rows):
     return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
 
 
+def those_that_ran(data):
+    return [tracer for tracer in TRACERS if any(tracer in runs for runs in data["runs"].values())]
+
+
 def costs(data):
     """The table: what each tracer costs, over several workloads and in each."""
     views = [Figures(data, least), Figures(data, median)]
-    ran = [tracer for tracer in TRACERS if any(tracer in runs for runs in data["runs"].values())]
+    ran = those_that_ran(data)
     base = "monitoring" if "monitoring" in ran else "profile"
     rows = []
 
@@ -142,11 +146,10 @@ def costs(data):
             rows.append([TRACERS[tracer], show([slowdown(view, tracer) for view in views], 2), show(costs, 1),
                          show([ratio(own, cost(view, base)) for own, view in zip(costs, views)], 2)])
 
-    tracers = [tracer for tracer in TRACERS if tracer != PLAIN]
     if all(name in data["runs"] for name in CALLS):
-        section(["*micro workloads, geometric mean*", "", "", ""], tracers, Figures.micro_slowdown, Figures.micro)
+        section(["*micro workloads, geometric mean*", "", "", ""], ran[1:], Figures.micro_slowdown, Figures.micro)
     if all(name in data["runs"] for name in programs.FOURTEEN):
-        section(["*14 programs, geometric mean*", "", "", ""], tracers, Figures.fourteen, lambda view, tracer: None)
+        section(["*14 programs, geometric mean*", "", "", ""], ran[1:], Figures.fourteen, lambda view, tracer: None)
     for name in data["runs"]:
         n = views[0].n_events(name)
         section([f"*{name}*", f"of {views[1].value(name, PLAIN) * 1e3:,.2f} ms", f"{n:,.0f} events" if n else "", ""],
@@ -159,7 +162,7 @@ def also(data):
     views = [Figures(data, least), Figures(data, median)]
     middle = views[1]
     rows = []
-    for tracer in TRACERS:
+    for tracer in those_that_ran(data):
         def both(workload, key, make):
             values = [view.value(workload, tracer, key) for view in views]
             return [value and make(value) for value in values]
