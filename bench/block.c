@@ -112,8 +112,8 @@ int main(int argc, char **argv)
     static const char *const forms[] = { "as they are", "all planes", "planes" };
     static const struct way ways[] = {
         { 16384, RECORDS, 0, 1, 0, 0 }, { 16384, ALL_PLANES, 0, 1, 0, 0 }, { 16384, ALL_PLANES, 3, 1, 0, 0 },
-        { 16384, PLANES, 3, 1, 0, 0 }, { 1024, PLANES, 3, 1, 10, 7 }, { 4096, PLANES, 3, 1, 10, 7 },
-        { 16384, PLANES, 3, 1, 10, 7 }, { 65536, PLANES, 3, 1, 10, 7 }, { 16384, PLANES, 3, -1, 10, 7 },
+        { 16384, PLANES, 3, 1, 0, 0 }, { 1024, PLANES, 3, 1, 8, 7 }, { 4096, PLANES, 3, 1, 8, 7 },
+        { 16384, PLANES, 3, 1, 8, 7 }, { 65536, PLANES, 3, 1, 8, 7 }, { 16384, PLANES, 3, -1, 8, 7 },
         { 16384, PLANES, 3, 3, 0, 0 }, { 16384, PLANES, 3, 6, 0, 0 }
     };
     struct pnr_block_coder *coder = pnr_block_coder_new();

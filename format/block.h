@@ -23,7 +23,7 @@
 /* zstd's parameters for blocks. In planes what repeats is long, so a small table of long matches finds as much as the level's
  * own and stays in the nearest cache. The figures are in bench/README.md. */
 #define PNR_BLOCK_LEVEL 1
-#define PNR_BLOCK_HASH_LOG 10
+#define PNR_BLOCK_HASH_LOG 8
 #define PNR_BLOCK_MIN_MATCH 7
 
 #define PNR_BLOCK_MAGIC UINT32_C(0x42524e50)            /* "PNRB" in file order: 50 4e 52 42 */
