@@ -82,6 +82,11 @@ class Figures:
         costs = [self.cost(name, each) if each != PLAIN else 0 for name in ("fib", "methods") for each in (tracer, base)]
         return None if None in costs else costs[0] - costs[1] + costs[2] - costs[3]
 
+    def start_ms(self):
+        """What `python3 -c pass` takes longer under the recorder, by the medians."""
+        starts = self.data.get("starts")
+        return starts and (statistics.median(starts["rec"]) - statistics.median(starts[PLAIN])) * 1e3
+
     def micro_slowdown(self, tracer):
         return geometric_mean(self.slowdown(name, tracer) for name in CALLS)
 
@@ -208,6 +213,7 @@ def goals(data):
          lambda f: f.per_call("rec_excluded", "hook")),
         ("the same with the monitoring engine, over no tracer's", 1, True,
          lambda f: f.per_call("rec_monitoring_excluded", PLAIN)),
+        ("start and end of python3 -m panopticon_rec -c pass, ms above python3 -c pass", 25, True, Figures.start_ms),
         ("instructions added per event, over the storing hook's", 1.5 if is_3_11 else None, True,
          lambda f: instructions("added")),
         ("the tracer's own of these, over the storing hook's own", None, True, lambda f: instructions("own")),

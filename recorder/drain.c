@@ -18,7 +18,6 @@
 #define OPEN_FILES 16                   /* descriptors that the thread files use at most */
 #define FIRST_INSTANT_NS 10000000       /* the live mapping's instant is renewed after 10 ms, 20 ms, ... 1 s */
 #define LAST_INSTANT_NS 1000000000
-#define WAKE_AT 3                       /* chunks for which the thread is woken; fewer wait until it looks again */
 #define RESOLUTION_NS 4                 /* of the times in blocks: what is finer is noise, and noise fills the disk */
 #define PAUSE_NS 10000000               /* how long the thread stays away around a fork */
 #define THREAD_STACK (256 * 1024)
@@ -363,8 +362,7 @@ void rec_drain_put(int chunk, uint32_t n, struct pnr_instant end, uint16_t flags
         c->header.n_open = n;
     pthread_mutex_lock(&drain.lock);
     drain.queue[(drain.queue_at + drain.n_queued++) % REC_DRAIN_CHUNKS] = chunk;
-    if (drain.n_queued >= WAKE_AT)
-        pthread_cond_signal(&drain.work);
+    pthread_cond_signal(&drain.work);
     pthread_mutex_unlock(&drain.lock);
 }
 

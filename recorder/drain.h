@@ -50,7 +50,7 @@ int rec_drain_take(void);
 struct pnr_record *rec_drain_begin(int chunk, struct rec_stream *stream, struct pnr_instant begin, uint16_t flags,
                                    uint32_t n_open);
 
-/* Queues n > 0 records for writing, which begins at once or within a second. flags are added to those of rec_drain_begin. */
+/* Queues n > 0 records for writing. flags are added to those of rec_drain_begin. */
 void rec_drain_put(int chunk, uint32_t n, struct pnr_instant end, uint16_t flags);
 
 /* Gives back a chunk in which no record stands; its block's number is used again. */
