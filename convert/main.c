@@ -141,6 +141,10 @@ static int parse_options(int argc, char **argv, struct options *options)
         switch (option) {
         case 'o':
             options->output = optarg;
+            if (!*optarg) {
+                complain("-o needs a name");
+                return -1;
+            }
             break;
         case FLOWS:
             if (parse_kinds(optarg, &options->kinds) < 0)
@@ -449,12 +453,21 @@ static int convert_capture(const struct options *options, const struct capture *
     return 0;
 }
 
+/* A file of ours must not get the number of one of these, to which messages would then be written. */
+static void open_standard_files(void)
+{
+    while (fcntl(STDERR_FILENO, F_GETFD) < 0 || fcntl(STDOUT_FILENO, F_GETFD) < 0 || fcntl(STDIN_FILENO, F_GETFD) < 0)
+        if (open("/dev/null", O_RDWR) < 0)
+            break;
+}
+
 int main(int argc, char **argv)
 {
     struct options options;
     struct capture capture;
     struct messages messages = { 0, false };
     struct notes notes = { say_note, &messages };
+    open_standard_files();
     int step = parse_options(argc, argv, &options);
     if (step <= 0)
         return step < 0 ? NOTHING : ALL;

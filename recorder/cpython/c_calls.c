@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../filter.h"
 #include "c_calls.h"
 
 #define KNOWN 4096                      /* functions found without making their names; a power of two */
@@ -142,7 +143,11 @@ static uint32_t find_index(const PyMethodDef *method, PyObject *self, PyObject *
     }
     size_t at = strlen(name);
     snprintf(name + at, sizeof name - at, "%s", method->ml_name);
-    uint32_t index = strcmp(module, "panopticon_rec._recorder") == 0 ? 0 : index_of_name(module, name);
+    const char *judged = module[0] ? module : "builtins";
+    bool is_left_out = strcmp(module, "panopticon_rec._recorder") == 0 ||
+                       rec_filter_excludes((struct pnr_string){ judged, (uint32_t)strlen(judged) },
+                                           (struct pnr_string){ "", 0 });
+    uint32_t index = is_left_out ? 0 : index_of_name(module, name);
     PyErr_Restore(type, value, traceback);
     return index;
 }
@@ -186,6 +191,8 @@ static inline uint32_t index_of_callable(PyObject *callable, PyObject *first)
 
 static void append(PyThreadState *ts, enum pnr_kind kind, uint32_t index)
 {
+    if (kind == PNR_C_CALL && rec_threads.before_c_call)
+        rec_threads.before_c_call(ts);
     struct rec_log *log = rec_current;
     if (unlikely(log->owner != ts)) {
         log = ts->interp == rec_threads.interp ? rec_threads_find(ts) : NULL;

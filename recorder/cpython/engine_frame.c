@@ -186,6 +186,13 @@ static struct rec_log *catch_up(PyThreadState *ts, struct rec_open_frame leaving
     return rec_threads.is_active ? log : NULL;
 }
 
+/* Frames of the base may be gone before a C function is called, too. */
+static void sync_before_c_call(PyThreadState *ts)
+{
+    if (!is_between(rec_current, cpython_evaluation_quick(ts)))
+        catch_up(ts, rec_no_frame);
+}
+
 /* ---- the hook ---- */
 
 /* Evaluates a frame; the log is this thread's.
@@ -503,6 +510,7 @@ static int start(void)
     engine.is_unhooked = false;
     rec_functions_start();
     rec_threads_start(self->interp, unhook);
+    rec_threads.before_c_call = sync_before_c_call;
     PyThreadState *oldest = PyInterpreterState_ThreadHead(self->interp);
     while (PyThreadState_Next(oldest))
         oldest = PyThreadState_Next(oldest);

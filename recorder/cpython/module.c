@@ -229,21 +229,40 @@ static PyObject *py_stop(PyObject *self, PyObject *unused)
 
 /* ---- the end of the process ---- */
 
-/* Returns whether the converter made the output. */
-static bool convert(void)
+/* The interpreter has taken the program's handlers back: a timer that still runs would now end the process. What comes
+ * from here on stays pending. Gives the mask that there was. */
+static void hold_signals(sigset_t *before)
+{
+    sigset_t held;
+    sigemptyset(&held);
+    sigaddset(&held, SIGALRM);
+    sigaddset(&held, SIGVTALRM);
+    sigaddset(&held, SIGPROF);
+    sigaddset(&held, SIGUSR1);
+    sigaddset(&held, SIGUSR2);
+    pthread_sigmask(SIG_BLOCK, &held, before);
+}
+
+/* Returns the converter's exit status; 2 when it could not be run. mask: its signal mask. */
+static int convert(const sigset_t *mask)
 {
     pid_t pid;
     int status = -1;
+    posix_spawnattr_t attr;
     char *argv[] = { module.converter, "-q", "-o", module.output, module.capture, NULL };
     signal(SIGCHLD, SIG_DFL);           /* the program may have ignored it: then there is nothing to wait for */
-    int code = posix_spawn(&pid, module.converter, NULL, NULL, argv, environ);
+    posix_spawnattr_init(&attr);
+    posix_spawnattr_setsigmask(&attr, mask);
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
+    int code = posix_spawn(&pid, module.converter, NULL, &attr, argv, environ);
+    posix_spawnattr_destroy(&attr);
     if (code != 0) {
         rec_notice("%s: %s", module.converter, strerror(code));
-        return false;
+        return 2;
     }
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
-    return WIFEXITED(status) && WEXITSTATUS(status) < 2;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 2;
 }
 
 /* The capture as the user would name it: relative, where it lies in the current directory. */
@@ -275,16 +294,20 @@ static void tell_end(const struct rec_log_totals *totals)
 static void end_with_process(void)
 {
     struct rec_log_totals totals;
+    sigset_t before;
     if (!module.is_recording)
         return;
+    hold_signals(&before);
     stop_recording(true, &totals);
     if (!module.output) {
         if (module.tells_end)
             tell_end(&totals);
         return;
     }
-    if (!convert()) {
-        rec_notice("%s could not be made; the capture is %s", module.output, module.capture);
+    int status = convert(&before);
+    if (status != 0) {
+        rec_notice("%s %s; the capture is %s", module.output, status == 1 ? "is not complete" : "could not be made",
+                   module.capture);
         return;
     }
     remove_capture();

@@ -25,6 +25,7 @@ struct rec_threads {
     PyInterpreterState *interp;         /* that is recorded */
     uint32_t n_ending;                  /* logs whose thread is being cleared */
     void (*on_new)(PyThreadState *ts);  /* called for each thread that gets a log; or NULL */
+    void (*before_c_call)(PyThreadState *ts);   /* the frame engine's; or NULL */
 };
 extern struct rec_threads rec_threads __attribute__((visibility("hidden")));
 

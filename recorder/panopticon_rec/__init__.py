@@ -125,6 +125,7 @@ class Recorder:
             raise ImportError(UNUSABLE)
         self.path = _recorder.start(self._wanted, facts(getattr(sys, "argv", []), self._filters), self._options)
         self._is_running = True
+        self._pid = os.getpid()
         return self
 
     def stop(self):
@@ -134,6 +135,8 @@ class Recorder:
         if not self._is_running:
             raise RuntimeError("panopticon: this recorder is not running")
         self._is_running = False
+        if self._pid != os.getpid():    # a forked child, which may have a recording of its own
+            return 0, 0, 0, 0
         return _recorder.stop()
 
     def __enter__(self):

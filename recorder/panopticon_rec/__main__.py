@@ -6,6 +6,7 @@ LOADED_BEFORE = list(sys.modules)
 
 import argparse
 import os
+import stat
 
 import panopticon_rec
 from panopticon_rec import _recorder
@@ -82,13 +83,13 @@ def fail(text):
 
 def absolute(path):
     """As the interpreter makes its script's path absolute (Python/fileutils.c, _Py_abspath): no more is changed."""
-    return path if os.path.isabs(path) else os.path.join(os.getcwd(), path.removeprefix("./"))
+    return os.getcwd() if path == "." else os.path.join(os.getcwd(), path)
 
 
 def check_readable(path):
     """A script that cannot be run is told before anything is recorded."""
     try:
-        if not os.path.isdir(path):
+        if stat.S_ISREG(os.stat(path).st_mode):     # a pipe is read once
             open(path, "rb").close()
     except OSError as error:
         fail(f"can't open file {path!r}: [Errno {error.errno}] {error.strerror}")
@@ -100,7 +101,10 @@ def remove_capture(path):
         if os.path.islink(path) or not _recorder.is_capture(path):
             fail(f"{path}: not a capture, so --force does not remove it")
         import shutil
-        shutil.rmtree(path)
+        try:
+            shutil.rmtree(path)
+        except OSError as error:
+            fail(f"{path}: cannot be removed: {error.strerror}")
 
 
 def choose_paths(args):
@@ -120,12 +124,13 @@ def choose_paths(args):
 def set_up_as_main(kind, target, argv):
     """Makes sys and __main__ what they are when the interpreter starts the program itself."""
     sys.argv[:] = argv
-    if not sys.flags.safe_path:         # -m has put the current directory there
-        if kind == FILE:
-            sys.path[0] = target if os.path.isdir(target) or is_importable(target) else \
-                os.path.dirname(os.path.realpath(target))
-        elif kind != MODULE:
-            sys.path[0] = ""
+    is_archive = kind == FILE and (os.path.isdir(target) or is_importable(target))
+    if sys.flags.safe_path:
+        sys.path[:0] = [target] if is_archive else []
+    elif kind == FILE:                  # -m has put the current directory there
+        sys.path[0] = target if is_archive else os.path.dirname(os.path.realpath(target))
+    elif kind != MODULE:
+        sys.path[0] = ""
     unload(["linecache"] if kind == COMMAND and sys.version_info >= (3, 13) else [])
     main = type(sys)("__main__")
     import builtins

@@ -699,6 +699,35 @@ class CCalls:
                 unfinished = [one.function.name for one in trace.slices if "unfinished" in one.marks]
                 self.assertEqual(unfinished, ["__main__.<module>", "builtins.sorted", "__main__.end", name])
 
+    def test_start_in_a_function_that_returns(self):
+        """What is open when recording begins and is left before the first Python function: C functions are not in it."""
+        _, trace = self.run_script("""
+            import panopticon_rec
+            recorder = panopticon_rec.Recorder("run.pnr", OPTIONS)
+            def inner(): recorder.start()
+            def outer():
+                inner()
+                sorted([1], key=lambda x: len("x"))
+                sorted([2])
+            outer()
+            recorder.stop()
+            """)
+        parents = [one.parent.function.name for one in trace.named("builtins.sorted")]
+        self.assertEqual(parents, ["__main__.outer"] * 2)
+        self.assertEqual([one.parent.function.name for one in trace.named("builtins.len")], ["__main__.outer.<locals>.<lambda>"])
+
+    def test_filters(self):
+        """A C function is judged by its module."""
+        program = self.write("app.py", "import math\ndef f(): return math.sqrt(4) + len([].append(1) or 'x')\nf()\n")
+        for rules, expected in ((["--exclude", "math"], {"builtins.len", "list.append"}),
+                                (["--exclude", "builtins"], {"math.sqrt"}), (["--include", "__main__"], set()),
+                                (["--include", "__main__", "--include", "math"], {"math.sqrt"})):
+            with self.subTest(rules=rules):
+                self.options[4:] = rules
+                self.recorded([program])
+                inside = {one.function.name for one, _ in self.below(self.converted(), "__main__.f")}
+                self.assertEqual(inside, expected)
+
     def test_classes_that_come_and_go(self):
         """Their addresses are used again; their methods have the right names all the same."""
         text = """
