@@ -149,8 +149,9 @@ static struct pnr_record *records_of(int chunk)
 /* The ticks of the resolution, as a power of two. */
 static uint8_t find_tick_shift(void)
 {
+    uint64_t rate = rec_clock_rate();
     uint8_t shift = 0;
-    while (UINT64_C(2000000000) << shift <= RESOLUTION_NS * rec_clock_rate())
+    while (UINT64_C(2000000000) << shift <= RESOLUTION_NS * rate)
         shift++;
     return shift;
 }
