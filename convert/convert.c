@@ -86,7 +86,8 @@ static int load(struct process *process, struct run *run, struct pnr_err *err)
     see(process, block->begin_ticks);
     /* A process killed while it wrote these records leaves too few: they tell nothing then, and nothing follows. */
     if (n_open == block->n_open || n_open < block->n_records)
-        spans_open(&run->spans, block->records, n_open, block->is_deeper, block->is_after_hole,
+        spans_open(&run->spans, block->records, n_open, block->is_deeper,
+                   block->is_after_hole ? SPANS_HOLE : block->is_after_pause ? SPANS_PAUSE : SPANS_SEAMLESS,
                    trace_ns(process, block->begin_ticks));
     return 1;
 }
@@ -280,8 +281,8 @@ end:
     return result;
 }
 
-static void say_oddities(const struct reader *reader, const struct spans_count *before, const struct spans_count *now,
-                         const struct notes *notes)
+static void say_oddities(struct reader *reader, uint64_t zero_ns, const struct spans_count *before,
+                         const struct spans_count *now, const struct notes *notes)
 {
     const struct { enum note_level level; const char *what; uint64_t n; } odd[] = {
         { NOTE_FACT, "events recovered from the live mapping", reader_size(reader)->n_recovered },
@@ -297,6 +298,13 @@ static void say_oddities(const struct reader *reader, const struct spans_count *
     for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
         if (odd[i].n)
             notes_say(notes, odd[i].level, "%s: %s: %" PRIu64, reader_path(reader), odd[i].what, odd[i].n);
+    }
+    uint64_t complete_ticks;
+    if (reader_has_dropped(reader, &complete_ticks)) {
+        uint64_t ns = timeline_ns(reader_timeline(reader), complete_ticks);
+        notes_say(notes, NOTE_FACT, "%s: older events were dropped (--max-size, --last): complete from %" PRIu64 ".%03u s on",
+                  reader_path(reader), (ns > zero_ns ? ns - zero_ns : 0) / 1000000000,
+                  (unsigned)((ns > zero_ns ? ns - zero_ns : 0) / 1000000 % 1000));
     }
     struct pnr_string stopped = symbols_fact(reader_symbols(reader), "stopped");
     if (stopped.size)
@@ -346,7 +354,7 @@ int convert(struct reader **readers, size_t n, unsigned kinds, struct sink *sink
         sink->process(sink, &process);
         if (convert_process(readers[i], zero_ns, &flows, sink, count, err) < 0)
             goto end;
-        say_oddities(readers[i], &before, &count->spans, notes);
+        say_oddities(readers[i], zero_ns, &before, &count->spans, notes);
         count->threads += reader_n_threads(readers[i]);
     }
     count->chains = flows.n_chains;

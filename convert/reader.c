@@ -1,8 +1,6 @@
-/* A thread's blocks come from two sources, its file and the chunks of the live mapping; a cursor merges them by their
- * sequence numbers. The whole walk is done twice. The first time, in reader_open, only headers are read: this gives
- * the clock before the first record is converted, and all that is wrong with headers is said here. The second walk,
- * by reader_next, goes the same way silently and decodes. An index made by the first walk would spare the second one a
- * few system calls for each block, and would grow with the capture. */
+/* reader_open walks the segments once, reading nothing but block headers, and keeps for each block where it lies: an
+ * index of 40 bytes a block, sorted by thread and sequence, with the chunks of the live mapping among them. All that is
+ * wrong with headers and sequences is said then, and the clock is known before the first record is converted. */
 #include "reader.h"
 
 #include <errno.h>
@@ -20,29 +18,22 @@
 /* How much of a file is looked at in one go for the next block after a damaged one. */
 #define SEARCH_SIZE 65536
 
-/* A chunk of the live mapping that is in use. */
-struct chunk {
-    struct pnr_block_header header;     /* as it was when the reader was opened */
-    uint32_t k;                         /* its place in the mapping */
-    bool is_in_file;                    /* the same block is whole in the thread's file */
+/* Where a block lies. */
+struct place {
+    uint32_t thread, sequence;
+    uint32_t segment;                   /* its number; 0: in the live mapping */
+    bool is_after_hole;                 /* blocks before it are missing */
+    uint64_t at;                        /* of the block in the segment; the chunk's number in the mapping */
+    uint64_t begin_ticks;
+    uint64_t check;                     /* of the header, as it was when the reader was opened */
 };
 
 /* Where the reading of one thread stands. */
 struct cursor {
     uint32_t number;
-    bool has_file;
-    int fd;                             /* -1 between calls of the public functions */
-    uint64_t file_at;                   /* where the file's next block is looked for */
-    uint64_t file_size;                 /* when it was opened first */
-    bool has_next;                      /* the file's next block: header and data_at are valid */
-    struct pnr_block_header header;
-    uint64_t data_at;
-    struct chunk *chunk, *chunks_end;   /* the live mapping's next one, and the end of this thread's */
-    uint64_t sequence;                  /* expected next */
-    uint64_t file_sequence;             /* expected next in the file */
-    bool is_hole_known;                 /* damage was said since the last block: it explains a hole, if there is one */
-    bool is_after_hole;                 /* a block was skipped or is missing before the next one */
-    uint64_t n_taken;
+    const struct place *next, *end;
+    bool is_after_hole;                 /* a block was skipped before the next one */
+    bool has_begun;
     struct pnr_record *records;         /* owned */
     size_t capacity;
 };
@@ -50,80 +41,79 @@ struct cursor {
 struct reader {
     char *path;                         /* owned, like all below */
     const struct notes *notes;          /* borrowed */
-    bool is_silent;                     /* second walk */
     bool has_end;                       /* the process ended cleanly */
+    bool has_dropped;                   /* the recorder dropped its oldest segments */
     struct symbols *symbols;
     struct timeline timeline;
     struct pnr_live live;
-    struct chunk *chunks;               /* by thread, then sequence */
-    size_t n_chunks;
+    struct place *places;
+    size_t n_places, capacity;
     struct cursor *cursors;
     size_t n_cursors;
     struct pnr_block_coder *coder;
-    unsigned char *data;                /* a data frame and the next block's prefix */
+    unsigned char *data;                /* a data frame */
+    int fd;                             /* -1, or the segment that was read last */
+    uint32_t segment;
+    uint64_t complete_ticks;            /* see reader.h */
     struct reader_size size;
 };
 
-static void thread_path(const struct reader *reader, const struct cursor *cursor, char *path)
-{
-    snprintf(path, PATH_MAX, "%s/thread-%" PRIu32 ".zst", reader->path, cursor->number);
-}
-
-/* Says that something is wrong with the thread's file, in the first walk. */
-static void say_file(struct reader *reader, const struct cursor *cursor, enum note_level level, enum pnr_code code,
-                     uint64_t offset, const char *what)
+static void say(struct reader *reader, uint32_t segment, enum note_level level, enum pnr_code code, uint64_t offset,
+                const char *what)
 {
     char path[PATH_MAX];
     struct pnr_err err;
-    if (reader->is_silent)
-        return;
-    thread_path(reader, cursor, path);
+    pnr_segment_path(reader->path, segment, path);
     pnr_err_set(&err, code, path, offset, what);
     notes_err(reader->notes, level, &err);
 }
 
-/* ---- the thread's file ---- */
+static void say_live(struct reader *reader, uint32_t chunk, enum pnr_code code, const char *what)
+{
+    char path[PATH_MAX];
+    struct pnr_err err;
+    pnr_file_path(reader->path, "live", path);
+    pnr_err_set(&err, code, path, PNR_LIVE_PAGE + chunk * sizeof(struct pnr_live_chunk), what);
+    notes_err(reader->notes, NOTE_DAMAGE, &err);
+}
 
-static void open_file(struct reader *reader, struct cursor *cursor)
+/* ---- segments ---- */
+
+/* Opens a segment, if it is not the one that is open. Returns 0, or -1 and says why. */
+static int open_segment(struct reader *reader, uint32_t number, uint64_t *size)
 {
     char path[PATH_MAX];
     struct stat status;
     struct pnr_err err;
-    if (!cursor->has_file || cursor->fd >= 0)
-        return;
-    thread_path(reader, cursor, path);
-    cursor->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (cursor->fd < 0 || fstat(cursor->fd, &status) < 0) {
+    if (reader->fd >= 0 && reader->segment == number)
+        return 0;
+    if (reader->fd >= 0)
+        close(reader->fd);
+    pnr_segment_path(reader->path, number, path);
+    reader->segment = number;
+    reader->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (reader->fd < 0 || fstat(reader->fd, &status) < 0)
         pnr_err_system(&err, path, "cannot read");
-        goto fail;
-    }
-    if (!S_ISREG(status.st_mode)) {
+    else if (!S_ISREG(status.st_mode))
         pnr_err_set(&err, PNR_E_CORRUPT, path, 0, "not a regular file");
-        goto fail;
+    else {
+        if (size)
+            *size = (uint64_t)status.st_size;
+        return 0;
     }
-    if (!reader->is_silent) {
-        cursor->file_size = (uint64_t)status.st_size;
-        reader->size.bytes += cursor->file_size;
-    }
-    return;
-fail:
+    if (reader->fd >= 0)
+        close(reader->fd);
+    reader->fd = -1;
     notes_err(reader->notes, NOTE_DAMAGE, &err);
-    cursor->has_file = false;
-}
-
-static void close_file(struct cursor *cursor)
-{
-    if (cursor->fd >= 0)
-        close(cursor->fd);
-    cursor->fd = -1;
+    return -1;
 }
 
 /* Reads up to size bytes at an offset; less only at the end of the file or when it cannot be read. */
-static size_t read_at(const struct cursor *cursor, void *bytes, size_t size, uint64_t at)
+static size_t read_at(const struct reader *reader, void *bytes, size_t size, uint64_t at)
 {
     size_t got = 0;
-    while (cursor->fd >= 0 && got < size) {
-        ssize_t n = pread(cursor->fd, (char *)bytes + got, size - got, (off_t)(at + got));
+    while (reader->fd >= 0 && got < size) {
+        ssize_t n = pread(reader->fd, (char *)bytes + got, size - got, (off_t)(at + got));
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
@@ -140,14 +130,14 @@ static bool is_prefix(const unsigned char *prefix)
     return words[0] == PNR_BLOCK_SKIPPABLE && words[1] == PNR_BLOCK_HEADER_SIZE && words[2] == PNR_BLOCK_MAGIC;
 }
 
-/* Finds the next place from `at` on where a block with a good header begins. */
-static uint64_t search(const struct cursor *cursor, uint64_t at)
+/* Finds the next place from `at` on where a block with a good header begins; size when there is none. */
+static uint64_t search(const struct reader *reader, uint64_t at, uint64_t size)
 {
     unsigned char bytes[SEARCH_SIZE];
     for (;;) {
-        size_t n = read_at(cursor, bytes, sizeof bytes, at);
+        size_t n = read_at(reader, bytes, sizeof bytes, at);
         if (n < PNR_BLOCK_PREFIX_SIZE)
-            return cursor->file_size;
+            return size;
         for (size_t i = 0; i + PNR_BLOCK_PREFIX_SIZE <= n; i++) {
             struct pnr_block_header header;
             struct pnr_err err;
@@ -161,185 +151,133 @@ static uint64_t search(const struct cursor *cursor, uint64_t at)
     }
 }
 
-static struct chunk *find_chunk(const struct cursor *cursor, uint64_t sequence)
+static struct place *add_place(struct reader *reader)
 {
-    for (struct chunk *chunk = cursor->chunk; chunk < cursor->chunks_end; chunk++) {
-        if (chunk->header.sequence == sequence && !chunk->is_in_file)
-            return chunk;
+    if (reader->n_places == reader->capacity) {
+        size_t capacity = reader->capacity ? 2 * reader->capacity : 256;
+        struct place *places = realloc(reader->places, capacity * sizeof *places);
+        if (!places)
+            return NULL;
+        reader->places = places;
+        reader->capacity = capacity;
     }
-    return NULL;
+    return &reader->places[reader->n_places++];
 }
 
-/* The file ends inside a block: silent when the live mapping still has it; else, if the process was killed, this is
- * how its file looks. */
-static void end_file(struct reader *reader, struct cursor *cursor, uint64_t sequence, const char *what)
+static void add_instant(struct reader *reader, const struct pnr_instant *instant)
 {
-    if (!find_chunk(cursor, sequence)) {
-        say_file(reader, cursor, reader->has_end ? NOTE_DAMAGE : NOTE_FACT, PNR_E_TRUNCATED, cursor->file_at, what);
-        cursor->is_hole_known = reader->has_end;    /* a kill explains the end of a file, not a hole before a chunk */
-        if (!reader->is_silent)
-            reader->size.n_damaged++;
-    }
-    cursor->file_at = cursor->file_size;
+    if (instant->ticks || instant->monotonic_ns)
+        timeline_add(&reader->timeline, instant->ticks, instant->monotonic_ns);
 }
 
-static void skip_damage(struct reader *reader, struct cursor *cursor, const struct pnr_err *err, uint64_t next)
+static bool is_in_live(const struct reader *reader, uint32_t thread, uint32_t sequence)
 {
-    say_file(reader, cursor, NOTE_DAMAGE, err->code, cursor->file_at, err->what);
-    cursor->is_hole_known = true;
-    if (!reader->is_silent)
+    for (size_t i = 0; i < reader->n_places && reader->places[i].segment == 0; i++)
+        if (reader->places[i].thread == thread && reader->places[i].sequence == sequence)
+            return true;
+    return false;
+}
+
+/* The segment ends inside a block. Nothing is lost when the live mapping still has it; and it is how the last segment of
+ * a killed process looks. */
+static void end_segment(struct reader *reader, uint32_t segment, bool is_last, uint64_t at,
+                        const struct pnr_block_header *header)
+{
+    bool is_killed = is_last && !reader->has_end;
+    if (is_killed && (header ? is_in_live(reader, header->thread, header->sequence) : reader->n_places > 0 &&
+                      reader->places[0].segment == 0))
+        return;
+    say(reader, segment, is_killed ? NOTE_FACT : NOTE_DAMAGE, PNR_E_TRUNCATED, at,
+        header ? "cut off inside a block" : "cut off inside a block header");
+    reader->size.n_damaged++;
+}
+
+/* Walks the headers of a segment. Returns 0, or -1 when out of memory. */
+static int walk(struct reader *reader, uint32_t segment, bool is_last)
+{
+    uint64_t at = 0, size = 0;
+    if (open_segment(reader, segment, &size) != 0) {
         reader->size.n_damaged++;
-    cursor->file_at = next;
+        return 0;
+    }
+    reader->size.bytes += size;
+    while (at < size) {
+        unsigned char prefix[PNR_BLOCK_PREFIX_SIZE];
+        struct pnr_block_header header;
+        struct pnr_err err;
+        if (read_at(reader, prefix, sizeof prefix, at) < sizeof prefix) {
+            end_segment(reader, segment, is_last, at, NULL);
+            return 0;
+        }
+        memcpy(&header, prefix + 8, sizeof header);
+        if ((is_prefix(prefix) ? pnr_block_header_check(&header, false, 0, &err) :
+             pnr_err_set(&err, PNR_E_CORRUPT, NULL, 0, "no block begins here")) != 0) {
+            reader->size.has_newer |= err.code == PNR_E_VERSION;
+            say(reader, segment, NOTE_DAMAGE, err.code, at, err.what);
+            reader->size.n_damaged++;
+            at = search(reader, at + 1, size);
+            continue;
+        }
+        uint64_t end = at + PNR_BLOCK_PREFIX_SIZE + header.data_size;
+        if (end > size) {
+            end_segment(reader, segment, is_last, at, &header);
+            return 0;
+        }
+        struct place *place = add_place(reader);
+        if (!place)
+            return -1;
+        *place = (struct place){ .thread = header.thread, .sequence = header.sequence, .segment = segment, .at = at,
+                                 .begin_ticks = header.begin.ticks, .check = header.check };
+        add_instant(reader, &header.begin);
+        add_instant(reader, &header.end);
+        at = end;
+    }
+    return 0;
 }
 
-/* Decodes the file's next block. Returns 0, or -1 and fills err with a cause that has no path. */
-static int decode(struct reader *reader, struct cursor *cursor, struct pnr_record *records, struct pnr_err *err)
+static int walk_segments(struct reader *reader, struct pnr_err *err)
 {
-    const struct pnr_block_header *header = &cursor->header;
-    open_file(reader, cursor);
-    if (read_at(cursor, reader->data, header->data_size, cursor->data_at) != header->data_size)
-        return pnr_err_set(err, PNR_E_TRUNCATED, NULL, cursor->data_at, "data frame cannot be read whole");
+    uint32_t *numbers;
+    size_t n;
+    int result = 0;
+    if (pnr_capture_segments(reader->path, &numbers, &n, err) < 0)
+        return -1;
+    reader->has_dropped = n > 0 && numbers[0] > 1;
+    for (size_t i = 0; i < n && result == 0; i++) {
+        for (uint32_t missing = i ? numbers[i - 1] + 1 : numbers[i]; missing < numbers[i]; missing++) {
+            say(reader, missing, NOTE_DAMAGE, PNR_E_TRUNCATED, 0, "the segment is missing");
+            missing = numbers[i] - 1;
+        }
+        result = walk(reader, numbers[i], i == n - 1);
+    }
+    free(numbers);
+    return result == 0 ? 0 : pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory");
+}
+
+/* Decodes the data frame of a block into records. Returns 0, or -1 and fills err with a cause that has no path. */
+static int decode(struct reader *reader, const struct place *place, const struct pnr_block_header *header,
+                  struct pnr_record *records, struct pnr_err *err)
+{
+    uint64_t at = place->at + PNR_BLOCK_PREFIX_SIZE;
+    if (read_at(reader, reader->data, header->data_size, at) != header->data_size)
+        return pnr_err_set(err, PNR_E_TRUNCATED, NULL, at, "data frame cannot be read whole");
     return pnr_block_decode(reader->coder, header, reader->data, records, err);
 }
 
-/* The chunk of the block at the cursor is not needed if the block is whole in the file. The recorder writes a block
- * before it frees the chunk, so a kill between the two leaves both. */
-static void compare_chunk(struct reader *reader, struct cursor *cursor)
+/* Reads a block's header again. Returns 0; -1 when the file has changed since. */
+static int read_header(struct reader *reader, const struct place *place, struct pnr_block_header *header,
+                       struct pnr_err *err)
 {
-    struct pnr_err err;
-    struct chunk *chunk = find_chunk(cursor, cursor->header.sequence);
-    if (!chunk || reader->is_silent)
-        return;
-    struct pnr_record *records = malloc(cursor->header.n_records * sizeof *records);
-    chunk->is_in_file = records && decode(reader, cursor, records, &err) == 0;
-    free(records);
+    if (open_segment(reader, place->segment, NULL) == 0 &&
+        read_at(reader, header, sizeof *header, place->at + PNR_BLOCK_PREFIX_SIZE - sizeof *header) == sizeof *header &&
+        header->check == place->check && pnr_block_header_check(header, false, 0, err) == 0)
+        return 0;
+    return pnr_err_set(err, PNR_E_CORRUPT, NULL, place->at, "the segment changed while it was read");
 }
 
-/* Sees to it that has_next tells whether the file has another block, and header which. May leave the file open. */
-static void find_next(struct reader *reader, struct cursor *cursor)
-{
-    while (!cursor->has_next && cursor->has_file && cursor->file_at < cursor->file_size) {
-        open_file(reader, cursor);
-        if (cursor->fd < 0)
-            return;
-        unsigned char prefix[PNR_BLOCK_PREFIX_SIZE];
-        struct pnr_err err;
-        size_t n = read_at(cursor, prefix, sizeof prefix, cursor->file_at);
-        if (n < sizeof prefix) {
-            end_file(reader, cursor, cursor->file_sequence, "cut off inside a block header");
-            return;
-        }
-        memcpy(&cursor->header, prefix + 8, sizeof cursor->header);
-        int fault = is_prefix(prefix) ? pnr_block_header_check(&cursor->header, false, 0, &err) :
-            pnr_err_set(&err, PNR_E_CORRUPT, NULL, 0, "no block begins here");
-        if (fault) {
-            if (err.code == PNR_E_VERSION)
-                reader->size.has_newer = true;
-            skip_damage(reader, cursor, &err, search(cursor, cursor->file_at + 1));
-            continue;
-        }
-        cursor->data_at = cursor->file_at + PNR_BLOCK_PREFIX_SIZE;
-        uint64_t end = cursor->data_at + cursor->header.data_size;
-        if (end > cursor->file_size) {
-            end_file(reader, cursor, cursor->header.sequence, "cut off inside a block");
-            return;
-        }
-        if (cursor->header.thread != cursor->number) {
-            pnr_err_set(&err, PNR_E_CORRUPT, NULL, 0, "block of another thread");
-            skip_damage(reader, cursor, &err, end);
-            continue;
-        }
-        compare_chunk(reader, cursor);
-        cursor->has_next = true;
-        cursor->file_sequence = (uint64_t)cursor->header.sequence + 1;
-    }
-}
+/* ---- the index ---- */
 
-/* ---- both sources ---- */
-
-/* Drops the file's next block. */
-static void pass_file(struct cursor *cursor)
-{
-    cursor->file_at = cursor->data_at + cursor->header.data_size;
-    cursor->has_next = false;
-}
-
-static void say_hole(struct reader *reader, const struct cursor *cursor, uint64_t sequence)
-{
-    char path[PATH_MAX];
-    if (reader->is_silent || cursor->is_hole_known)
-        return;
-    reader->size.n_damaged += sequence - cursor->sequence;
-    thread_path(reader, cursor, path);
-    if (sequence == cursor->sequence + 1)
-        notes_say(reader->notes, NOTE_DAMAGE, "%s: block %" PRIu64 " is missing", path, cursor->sequence);
-    else
-        notes_say(reader->notes, NOTE_DAMAGE, "%s: blocks %" PRIu64 " to %" PRIu64 " are missing", path,
-                  cursor->sequence, sequence - 1);
-}
-
-/* Gives the header of the thread's next block, borrowed until the cursor moves, or NULL at its end. *chunk is where it
- * lies in the live mapping, NULL when it lies in the file. */
-static const struct pnr_block_header *peek(struct reader *reader, struct cursor *cursor, struct chunk **chunk)
-{
-    for (;;) {
-        find_next(reader, cursor);
-        while (cursor->chunk < cursor->chunks_end && cursor->chunk->is_in_file)
-            cursor->chunk++;
-        *chunk = cursor->chunk < cursor->chunks_end ? cursor->chunk : NULL;
-        if (!*chunk && !cursor->has_next)
-            return NULL;
-        if (*chunk && cursor->has_next && cursor->header.sequence == (*chunk)->header.sequence) {
-            pass_file(cursor);          /* not whole, as compare_chunk found */
-            continue;
-        }
-        if (*chunk && cursor->has_next && cursor->header.sequence < (*chunk)->header.sequence)
-            *chunk = NULL;
-        const struct pnr_block_header *header = *chunk ? &(*chunk)->header : &cursor->header;
-        if (header->sequence >= cursor->sequence) {
-            if (header->sequence > cursor->sequence) {
-                say_hole(reader, cursor, header->sequence);
-                cursor->is_after_hole = true;
-            }
-            cursor->sequence = header->sequence;
-            return header;
-        }
-        if (*chunk) {
-            if (!reader->is_silent)
-                notes_say(reader->notes, NOTE_DAMAGE, "%s/live: chunk %" PRIu32 ": block %" PRIu32 " of thread %" PRIu32
-                          " comes again", reader->path, (*chunk)->k, header->sequence, cursor->number);
-            cursor->chunk++;
-        } else {
-            say_file(reader, cursor, NOTE_DAMAGE, PNR_E_CORRUPT, cursor->file_at, "block comes again");
-            pass_file(cursor);
-        }
-    }
-}
-
-/* Moves past the block that peek gave. */
-static void pass(struct cursor *cursor, const struct chunk *chunk)
-{
-    cursor->sequence++;
-    cursor->is_hole_known = false;
-    if (chunk)
-        cursor->chunk++;
-    else
-        pass_file(cursor);
-}
-
-/* ---- opening ---- */
-
-static int by_thread(const void *a, const void *b)
-{
-    const struct pnr_block_header *x = &((const struct chunk *)a)->header, *y = &((const struct chunk *)b)->header;
-    if (x->thread != y->thread)
-        return x->thread < y->thread ? -1 : 1;
-    if (x->sequence != y->sequence)
-        return x->sequence < y->sequence ? -1 : 1;
-    return ((const struct chunk *)a)->k < ((const struct chunk *)b)->k ? -1 : 1;
-}
-
-/* Returns 0, or -1 when out of memory. A live mapping that cannot be read is said and left. */
+/* Adds the chunks in use. Returns 0, or -1 when out of memory. A live mapping that cannot be read is said and left. */
 static int open_live(struct reader *reader)
 {
     struct pnr_err err;
@@ -350,67 +288,136 @@ static int open_live(struct reader *reader)
         return 0;
     reader->size.has_live = true;
     reader->size.bytes += reader->live.size;
-    uint32_t n = reader->live.header->n_chunks;
-    reader->chunks = calloc(n, sizeof *reader->chunks);
-    if (!reader->chunks)
-        return -1;
-    for (uint32_t k = 0; k < n; k++) {
+    for (uint32_t k = 0; k < reader->live.header->n_chunks; k++) {
         struct pnr_live_chunk *live = &reader->live.chunks[k];
-        struct chunk chunk = { .k = k };
         uint32_t state = atomic_load_explicit(&live->state, memory_order_acquire);
         if (state == PNR_CHUNK_FREE)
             continue;
-        chunk.header = live->block;
-        uint64_t at = PNR_LIVE_PAGE + k * sizeof *live;
-        int fault = state == PNR_CHUNK_IN_USE ? pnr_block_header_check(&chunk.header, true, at, &err) :
-            pnr_err_set(&err, PNR_E_CORRUPT, NULL, at, "chunk is neither free nor in use");
-        if (fault) {
-            char path[PATH_MAX];
-            struct pnr_err where;
-            snprintf(path, sizeof path, "%s/live", reader->path);
-            pnr_err_set(&where, err.code, path, at, err.what);
-            notes_err(reader->notes, NOTE_DAMAGE, &where);
+        struct pnr_block_header header = live->block;
+        struct place *place;
+        if ((state == PNR_CHUNK_IN_USE ? pnr_block_header_check(&header, true, 0, &err) :
+             pnr_err_set(&err, PNR_E_CORRUPT, NULL, 0, "chunk is neither free nor in use")) != 0) {
+            say_live(reader, k, err.code, err.what);
             reader->size.n_damaged++;
             reader->size.has_newer |= err.code == PNR_E_VERSION;
         } else if (pnr_live_count(&reader->live, k) > 0) {
-            reader->chunks[reader->n_chunks++] = chunk;
+            if (!(place = add_place(reader)))
+                return -1;
+            *place = (struct place){ .thread = header.thread, .sequence = header.sequence, .at = k,
+                                     .begin_ticks = header.begin.ticks, .check = header.check };
+            add_instant(reader, &header.begin);
         }
     }
-    qsort(reader->chunks, reader->n_chunks, sizeof *reader->chunks, by_thread);
     return 0;
 }
 
-/* Makes a cursor for every thread that has a file or a chunk. */
-static int make_cursors(struct reader *reader, struct pnr_err *err)
+/* Places of the same block: those in segments first, in the order of the files. */
+static int by_block(const void *a, const void *b)
 {
-    uint32_t *numbers;
-    size_t n = 0, file = 0, chunk = 0;
-    if (pnr_capture_threads(reader->path, &numbers, &n, err) < 0)
+    const struct place *x = a, *y = b;
+    if (x->thread != y->thread)
+        return x->thread < y->thread ? -1 : 1;
+    if (x->sequence != y->sequence)
+        return x->sequence < y->sequence ? -1 : 1;
+    if (x->segment != y->segment)
+        return x->segment - 1 < y->segment - 1 ? -1 : 1;        /* 0 is the last */
+    return x->at < y->at ? -1 : 1;
+}
+
+/* True when the block in the segment is whole. The recorder writes a block before it frees the chunk, so a kill between the
+ * two leaves both. */
+static bool is_whole(struct reader *reader, const struct place *place)
+{
+    struct pnr_block_header header;
+    struct pnr_err err;
+    if (read_header(reader, place, &header, &err) != 0)
+        return false;
+    struct pnr_record *records = malloc(header.n_records * sizeof *records);
+    bool is = records && decode(reader, place, &header, records, &err) == 0;
+    free(records);
+    return is;
+}
+
+/* Keeps one place for each block. */
+static void drop_repeats(struct reader *reader)
+{
+    struct place *places = reader->places;
+    size_t kept = 0;
+    if (reader->n_places)
+        qsort(places, reader->n_places, sizeof *places, by_block);
+    for (size_t i = 0; i < reader->n_places; i++) {
+        struct place *last = kept ? &places[kept - 1] : NULL;
+        if (!last || last->thread != places[i].thread || last->sequence != places[i].sequence) {
+            places[kept++] = places[i];
+        } else if (places[i].segment) {
+            say(reader, places[i].segment, NOTE_DAMAGE, PNR_E_CORRUPT, places[i].at, "block comes again");
+        } else if (!last->segment) {
+            say_live(reader, (uint32_t)places[i].at, PNR_E_CORRUPT, "another chunk has the same block");
+            reader->size.n_damaged++;
+        } else if (!is_whole(reader, last)) {
+            *last = places[i];
+        }
+    }
+    reader->n_places = kept;
+}
+
+/* How many blocks of the thread are missing before this one, the i-th. */
+static uint64_t count_missing(const struct reader *reader, size_t i)
+{
+    const struct place *place = &reader->places[i];
+    bool is_first = i == 0 || place[-1].thread != place->thread;
+    if (is_first)
+        return reader->has_dropped ? 0 : place->sequence;
+    return (uint64_t)place->sequence - place[-1].sequence - 1;
+}
+
+static void say_hole(const struct reader *reader, const struct place *place, uint64_t n)
+{
+    if (n == 1)
+        notes_say(reader->notes, NOTE_DAMAGE, "%s: block %" PRIu64 " of thread %" PRIu32 " is missing", reader->path,
+                  place->sequence - n, place->thread);
+    else
+        notes_say(reader->notes, NOTE_DAMAGE, "%s: blocks %" PRIu64 " to %" PRIu64 " of thread %" PRIu32 " are missing",
+                  reader->path, place->sequence - n, (uint64_t)place->sequence - 1, place->thread);
+}
+
+/* Marks what comes after a hole. Bytes that are no block, of which was told, may be all that is missing. */
+static void find_holes(struct reader *reader)
+{
+    uint64_t missing = 0, n;
+    for (size_t i = 0; i < reader->n_places; i++) {
+        struct place *place = &reader->places[i];
+        bool is_first = i == 0 || place[-1].thread != place->thread;
+        n = count_missing(reader, i);
+        place->is_after_hole = n > 0;
+        missing += n;
+        if (is_first && reader->has_dropped && place->sequence > 0 && place->begin_ticks > reader->complete_ticks)
+            reader->complete_ticks = place->begin_ticks;
+    }
+    if (missing <= reader->size.n_damaged)
+        return;
+    reader->size.n_damaged = missing;
+    for (size_t i = 0; i < reader->n_places; i++)
+        if ((n = count_missing(reader, i)) > 0)
+            say_hole(reader, &reader->places[i], n);
+}
+
+/* Makes a cursor for every thread that has a block. Returns 0, or -1 when out of memory. */
+static int make_cursors(struct reader *reader)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < reader->n_places; i++)
+        n += i == 0 || reader->places[i].thread != reader->places[i - 1].thread;
+    reader->cursors = calloc(n + 1, sizeof *reader->cursors);
+    if (!reader->cursors)
         return -1;
-    reader->cursors = calloc(n + reader->n_chunks + 1, sizeof *reader->cursors);
-    if (!reader->cursors) {
-        free(numbers);
-        return pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory");
+    for (size_t i = 0; i < reader->n_places; i++) {
+        const struct place *place = &reader->places[i];
+        if (i == 0 || place->thread != place[-1].thread)
+            reader->cursors[reader->n_cursors++] = (struct cursor){ .number = place->thread, .next = place };
+        reader->cursors[reader->n_cursors - 1].end = place + 1;
     }
-    while (file < n || chunk < reader->n_chunks) {
-        struct cursor *cursor = &reader->cursors[reader->n_cursors++];
-        uint32_t live = chunk < reader->n_chunks ? reader->chunks[chunk].header.thread : UINT32_MAX;
-        cursor->fd = -1;
-        cursor->has_file = file < n && numbers[file] <= live;
-        cursor->number = cursor->has_file ? numbers[file++] : live;
-        cursor->chunk = reader->chunks + chunk;
-        while (chunk < reader->n_chunks && reader->chunks[chunk].header.thread == cursor->number)
-            chunk++;
-        cursor->chunks_end = reader->chunks + chunk;
-    }
-    free(numbers);
     return 0;
-}
-
-static void add_instant(struct reader *reader, const struct pnr_instant *instant)
-{
-    if (instant->ticks || instant->monotonic_ns)
-        timeline_add(&reader->timeline, instant->ticks, instant->monotonic_ns);
 }
 
 static void add_fact(struct reader *reader, const char *ticks, const char *monotonic_ns)
@@ -421,45 +428,29 @@ static void add_fact(struct reader *reader, const char *ticks, const char *monot
         add_instant(reader, &instant);
 }
 
-/* The first walk over one thread; leaves the cursor at the start again. */
-static void walk(struct reader *reader, struct cursor *cursor)
-{
-    struct chunk *chunk, *first = cursor->chunk;
-    const struct pnr_block_header *header;
-    open_file(reader, cursor);
-    while ((header = peek(reader, cursor, &chunk))) {
-        add_instant(reader, &header->begin);
-        if (!chunk)
-            add_instant(reader, &header->end);
-        pass(cursor, chunk);
-    }
-    close_file(cursor);
-    *cursor = (struct cursor){ .number = cursor->number, .has_file = cursor->has_file, .fd = -1,
-                               .file_size = cursor->file_size, .chunk = first, .chunks_end = cursor->chunks_end };
-}
-
 static int prepare(struct reader *reader, struct pnr_err *err)
 {
     uint64_t ticks_per_second = 0;
     reader->coder = pnr_block_coder_new();
     reader->data = malloc(pnr_block_data_bound());
-    if (!reader->coder || !reader->data || open_live(reader) < 0)
-        return pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory");
-    if (make_cursors(reader, err) < 0)
-        return -1;
     symbols_number(reader->symbols, "ticks_per_second", &ticks_per_second);
     timeline_init(&reader->timeline, ticks_per_second);
     add_fact(reader, "start_ticks", "start_monotonic_ns");
     add_fact(reader, "end_ticks", "end_monotonic_ns");
+    if (!reader->coder || !reader->data || open_live(reader) < 0)
+        return pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory");
     if (reader->size.has_live) {
         uint32_t latest = atomic_load(&reader->live.header->latest);
         if (latest < 2)                 /* the other one may be half written */
             add_instant(reader, &reader->live.header->instants[latest]);
     }
-    for (size_t i = 0; i < reader->n_cursors; i++)
-        walk(reader, &reader->cursors[i]);
+    if (walk_segments(reader, err) < 0)
+        return -1;
+    drop_repeats(reader);
+    find_holes(reader);
+    if (make_cursors(reader) < 0)
+        return pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory");
     timeline_settle(&reader->timeline);
-    reader->is_silent = true;
     return 0;
 }
 
@@ -470,6 +461,7 @@ struct reader *reader_open(const char *path, const struct notes *notes, struct p
         pnr_err_set(err, PNR_E_MEMORY, path, 0, "out of memory");
         goto fail;
     }
+    reader->fd = -1;
     reader->notes = notes;
     reader->symbols = symbols_load(path, notes, err);
     if (!reader->symbols)
@@ -488,16 +480,16 @@ void reader_close(struct reader *reader)
 {
     if (!reader)
         return;
-    for (size_t i = 0; i < reader->n_cursors; i++) {
-        close_file(&reader->cursors[i]);
+    if (reader->fd >= 0 && reader->path)
+        close(reader->fd);
+    for (size_t i = 0; i < reader->n_cursors; i++)
         free(reader->cursors[i].records);
-    }
     if (reader->live.header)
         pnr_live_close(&reader->live, reader->path, false);
     pnr_block_coder_free(reader->coder);
     symbols_free(reader->symbols);
     free(reader->cursors);
-    free(reader->chunks);
+    free(reader->places);
     free(reader->data);
     free(reader->path);
     free(reader);
@@ -510,17 +502,21 @@ const struct reader_size *reader_size(const struct reader *reader) { return &rea
 size_t reader_n_threads(const struct reader *reader) { return reader->n_cursors; }
 uint32_t reader_thread_number(const struct reader *reader, size_t thread) { return reader->cursors[thread].number; }
 
-/* ---- the second walk ---- */
+bool reader_has_dropped(const struct reader *reader, uint64_t *complete_ticks)
+{
+    *complete_ticks = reader->complete_ticks;
+    return reader->has_dropped;
+}
+
+/* ---- reading ---- */
 
 bool reader_begin(struct reader *reader, size_t thread, uint64_t *ticks)
 {
     struct cursor *cursor = &reader->cursors[thread];
-    struct chunk *chunk;
-    const struct pnr_block_header *header = peek(reader, cursor, &chunk);
-    close_file(cursor);
-    if (header)
-        *ticks = header->begin.ticks;
-    return header != NULL;
+    if (cursor->next == cursor->end)
+        return false;
+    *ticks = cursor->next->begin_ticks;
+    return true;
 }
 
 static int reserve(struct cursor *cursor, size_t n)
@@ -536,90 +532,77 @@ static int reserve(struct cursor *cursor, size_t n)
     return 0;
 }
 
-/* Copies a chunk's records. Returns their number; 0 when the chunk was used for something else meanwhile, as only a
- * process that still runs can do. */
-static uint32_t copy_chunk(const struct reader *reader, const struct chunk *chunk, struct pnr_record *records)
+/* Copies a chunk's records and gives its header, which says how many they are. Returns 0, -1 when the chunk was used for
+ * something else meanwhile, as only a process that still runs can do, or -2 when out of memory. */
+static int read_chunk(struct reader *reader, struct cursor *cursor, const struct place *place,
+                      struct pnr_block_header *header)
 {
-    uint32_t n = pnr_live_count(&reader->live, chunk->k);
-    const struct pnr_live_chunk *live = &reader->live.chunks[chunk->k];
-    memcpy(records, reader->live.records + (size_t)chunk->k * PNR_BLOCK_RECORDS, n * sizeof *records);
+    uint32_t n = pnr_live_count(&reader->live, (uint32_t)place->at);
+    const struct pnr_live_chunk *live = &reader->live.chunks[place->at];
+    if (reserve(cursor, n) < 0)
+        return -2;
+    memcpy(cursor->records, reader->live.records + place->at * PNR_BLOCK_RECORDS, n * sizeof *cursor->records);
+    *header = live->block;
     atomic_thread_fence(memory_order_acquire);
-    return live->state == PNR_CHUNK_IN_USE && live->block.check == chunk->header.check ? n : 0;
+    header->n_records = n;
+    return n && live->state == PNR_CHUNK_IN_USE && live->block.check == place->check && header->check == place->check ? 0 :
+           -1;
 }
 
-/* Says that the block which peek gave is skipped. */
-static void skip_block(struct reader *reader, struct cursor *cursor, const struct chunk *chunk, const char *what)
+/* The same for a block of a segment: -1 when it is damaged, and fills err with a cause that has no path. */
+static int read_block(struct reader *reader, struct cursor *cursor, const struct place *place,
+                      struct pnr_block_header *header, struct pnr_err *err)
 {
-    struct pnr_err err;
-    char path[PATH_MAX];
-    uint64_t at = chunk ? PNR_LIVE_PAGE + chunk->k * sizeof(struct pnr_live_chunk) : cursor->data_at;
-    if (chunk)
-        snprintf(path, sizeof path, "%s/live", reader->path);
-    else
-        thread_path(reader, cursor, path);
-    pnr_err_set(&err, PNR_E_CORRUPT, path, at, what);
-    notes_err(reader->notes, NOTE_DAMAGE, &err);
-    reader->size.n_damaged++;
-    pass(cursor, chunk);
-    cursor->is_hole_known = true;
-    cursor->is_after_hole = true;
-}
-
-/* Fills in what the header tells, and counts. */
-static void describe(struct reader *reader, struct cursor *cursor, const struct pnr_block_header *header,
-                     struct reader_block *block, uint32_t n_records)
-{
-    bool is_first = cursor->n_taken == 0;
-    *block = (struct reader_block){
-        .records = cursor->records,
-        .n_records = n_records,
-        .n_open = header->n_open,
-        .begin_ticks = header->begin.ticks,
-        .end_ticks = header->end.ticks,
-        .is_deeper = header->flags & PNR_BLOCK_DEEPER,
-        .is_last = header->flags & PNR_BLOCK_LAST,
-        .is_after_hole = cursor->is_after_hole || (!is_first && (header->flags & PNR_BLOCK_RESYNC)),
-    };
-    cursor->n_taken++;
-    cursor->is_after_hole = false;
-    reader->size.n_blocks++;
+    if (read_header(reader, place, header, err) != 0)
+        return -1;
+    if (reserve(cursor, header->n_records) < 0)
+        return -2;
+    if (decode(reader, place, header, cursor->records, err) == 0)
+        return 0;
+    return err->code == PNR_E_MEMORY ? -2 : -1;
 }
 
 int reader_next(struct reader *reader, size_t thread, struct reader_block *block, struct pnr_err *err)
 {
     struct cursor *cursor = &reader->cursors[thread];
-    const struct pnr_block_header *header;
-    struct chunk *chunk;
-    while ((header = peek(reader, cursor, &chunk))) {
-        uint32_t n = chunk ? PNR_BLOCK_RECORDS : header->n_records;
+    while (cursor->next < cursor->end) {
+        const struct place *place = cursor->next++;
+        struct pnr_block_header header;
         struct pnr_err fault;
-        if (reserve(cursor, n) < 0)
-            goto out_of_memory;
-        if (chunk) {
-            n = copy_chunk(reader, chunk, cursor->records);
-            if (n == 0) {
-                skip_block(reader, cursor, chunk, "chunk changed while it was read: the process still runs");
-                continue;
-            }
-            reader->size.n_recovered += n;
-        } else if (decode(reader, cursor, cursor->records, &fault) < 0) {
-            if (fault.code == PNR_E_MEMORY)
-                goto out_of_memory;
-            skip_block(reader, cursor, NULL, fault.what);
+        int result = place->segment ? read_block(reader, cursor, place, &header, &fault) :
+                                      read_chunk(reader, cursor, place, &header);
+        if (result == -2)
+            return pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory");
+        bool is_first = !cursor->has_begun;
+        cursor->has_begun = true;
+        cursor->is_after_hole |= place->is_after_hole;
+        if (result == -1) {
+            if (place->segment)
+                say(reader, place->segment, NOTE_DAMAGE, PNR_E_CORRUPT, place->at, fault.what);
+            else
+                say_live(reader, (uint32_t)place->at, PNR_E_CORRUPT, "chunk changed while it was read: the process still runs");
+            reader->size.n_damaged++;
+            cursor->is_after_hole = true;
             continue;
         }
-        describe(reader, cursor, header, block, n);
-        pass(cursor, chunk);
-        find_next(reader, cursor);      /* now that the file is open */
-        close_file(cursor);
+        reader->size.n_recovered += place->segment ? 0 : header.n_records;
+        reader->size.n_blocks++;
+        *block = (struct reader_block){
+            .records = cursor->records,
+            .n_records = header.n_records,
+            .n_open = header.n_open,
+            .begin_ticks = header.begin.ticks,
+            .end_ticks = place->segment ? header.end.ticks : 0,
+            .is_deeper = header.flags & PNR_BLOCK_DEEPER,
+            .is_last = header.flags & PNR_BLOCK_LAST,
+            .is_after_pause = !is_first && (header.flags & PNR_BLOCK_PAUSED),
+            .is_after_hole = cursor->is_after_hole || (!is_first && (header.flags & PNR_BLOCK_RESYNC)),
+        };
+        cursor->is_after_hole = false;
         return 1;
     }
-    close_file(cursor);
     free(cursor->records);
     cursor->records = NULL;
     cursor->capacity = 0;
     return 0;
-out_of_memory:
-    close_file(cursor);
-    return pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory");
 }

@@ -1,5 +1,5 @@
 /* Reads one process of a capture: its name table, and each thread's blocks in the order of their sequence, whether
- * they lie in the thread's file or still in the live mapping. Trusts nothing: what is damaged is said, skipped, and
+ * they lie in a segment or still in the live mapping. Trusts nothing: what is damaged is said, skipped, and
  * the next whole block is found; the block after a hole comes with is_after_hole.
  *
  *     reader_open()                   looks at every block header once: clock, holes, what is whole
@@ -8,7 +8,8 @@
  *         reader_next()               decodes it
  *     reader_close()
  *
- * Holds one decoded block for each thread whose blocks are being read, and no open files. One thread at a time. */
+ * Holds 40 bytes for each block, one decoded block for each thread whose blocks are being read, and one open file. One thread
+ * at a time. */
 #ifndef READER_H
 #define READER_H
 
@@ -31,6 +32,7 @@ struct reader_block {
     uint64_t begin_ticks;
     uint64_t end_ticks;                 /* 0 for a block from the live mapping */
     bool is_deeper, is_last;            /* PNR_BLOCK_DEEPER, PNR_BLOCK_LAST */
+    bool is_after_pause;                /* PNR_BLOCK_PAUSED */
     bool is_after_hole;                 /* PNR_BLOCK_RESYNC, or blocks before it are missing */
 };
 
@@ -55,6 +57,10 @@ const char *reader_path(const struct reader *reader);
 const struct symbols *reader_symbols(const struct reader *reader);
 struct timeline *reader_timeline(struct reader *reader);
 const struct reader_size *reader_size(const struct reader *reader);
+
+/* True when the recorder dropped the oldest segments (--max-size, --last). From complete_ticks on nothing was dropped; 0: of
+ * the threads that are left nothing was dropped at all. */
+bool reader_has_dropped(const struct reader *reader, uint64_t *complete_ticks);
 
 /* The threads count from 0 here, in the order of their numbers in the capture. */
 size_t reader_n_threads(const struct reader *reader);

@@ -259,13 +259,15 @@ static bool is_equal(const struct spans *spans, const struct pnr_record *open, s
     }
 }
 
-void spans_open(struct spans *spans, const struct pnr_record *open, size_t n, bool is_deeper, bool is_after_hole,
+void spans_open(struct spans *spans, const struct pnr_record *open, size_t n, bool is_deeper, enum spans_seam seam,
                 uint64_t ns)
 {
     size_t end, matched;
-    if (is_after_hole) {
+    if (seam == SPANS_HOLE) {
         spans->count->holes++;
         tell(spans, "[events may be missing]", ns);
+    } else if (seam == SPANS_PAUSE) {
+        tell(spans, "[recording was paused]", ns);
     }
     if (is_equal(spans, open, n, is_deeper))
         return;

@@ -68,9 +68,11 @@ void spans_init(struct spans *spans, uint32_t thread, uint64_t least_ns, struct 
 
 void spans_clear(struct spans *spans);
 
-/* A block begins at ns, with n OPEN records; is_deeper: they are only the innermost. is_after_hole: events between the
- * block before and this one may be missing. */
-void spans_open(struct spans *spans, const struct pnr_record *open, size_t n, bool is_deeper, bool is_after_hole,
+/* What lies between a block and the one before it. */
+enum spans_seam { SPANS_SEAMLESS, SPANS_HOLE, SPANS_PAUSE };
+
+/* A block begins at ns, with n OPEN records; is_deeper: they are only the innermost. */
+void spans_open(struct spans *spans, const struct pnr_record *open, size_t n, bool is_deeper, enum spans_seam seam,
                 uint64_t ns);
 
 void spans_record(struct spans *spans, struct pnr_record record, uint64_t ns);

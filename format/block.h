@@ -36,7 +36,8 @@ enum pnr_block_flag {
     PNR_BLOCK_RESYNC = 1,       /* events between the block before and this one may be missing */
     PNR_BLOCK_DEEPER = 2,       /* more frames were open than the OPEN records tell: those are the innermost */
     PNR_BLOCK_LAST = 4,         /* the thread ended with this block */
-    PNR_BLOCK_FLAGS = 7         /* all that version 1 knows; any other is rejected */
+    PNR_BLOCK_PAUSED = 8,       /* recording was paused between the block before and this one */
+    PNR_BLOCK_FLAGS = 15        /* all that version 1 knows; any other is rejected */
 };
 
 /* One instant on three clocks. */

@@ -14,7 +14,7 @@
 
 #define PROCESS_PREFIX "process-"
 #define BEGUN_PREFIX "begun-"
-#define THREAD_FORMAT "thread-%u.zst"
+#define SEGMENT_FORMAT "segment-%u.zst"
 #define MAX_NUMBERED 100000
 
 /* Reads a decimal number without sign and moves *text behind it. */
@@ -149,12 +149,10 @@ static void live_place(struct pnr_live *live, void *mapping, uint32_t n_chunks)
     live->size = live_size(n_chunks);
 }
 
-static int live_path(const char *process_path, char *path)
+void pnr_file_path(const char *process_path, const char *name, char *path)
 {
-    if (snprintf(path, PATH_MAX, "%s/live", process_path) < PATH_MAX)
-        return 0;
-    errno = ENAMETOOLONG;
-    return -1;
+    if (snprintf(path, PATH_MAX, "%s/%s", process_path, name) >= PATH_MAX)
+        *path = 0;
 }
 
 int pnr_live_create(const char *process_path, uint32_t n_chunks, struct pnr_live *live, struct pnr_err *err)
@@ -163,8 +161,8 @@ int pnr_live_create(const char *process_path, uint32_t n_chunks, struct pnr_live
     void *mapping = MAP_FAILED;
     size_t size = live_size(n_chunks);
     int fd = -1, code;
-    if (live_path(process_path, path) != 0 ||
-        (fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)) < 0)
+    pnr_file_path(process_path, "live", path);
+    if ((fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)) < 0)
         return pnr_err_system(err, process_path, "cannot make the live mapping's file");
     while ((code = posix_fallocate(fd, 0, (off_t)size)) == EINTR)
         ;
@@ -202,7 +200,8 @@ void pnr_live_close(struct pnr_live *live, const char *process_path, bool remove
     char path[PATH_MAX];
     munmap(live->header, live->size);
     *live = (struct pnr_live){ 0 };
-    if (remove && live_path(process_path, path) == 0)
+    pnr_file_path(process_path, "live", path);
+    if (remove)
         unlink(path);
 }
 
@@ -270,7 +269,7 @@ static int compare_numbers(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-int pnr_capture_threads(const char *process_path, uint32_t **numbers, size_t *n, struct pnr_err *err)
+int pnr_capture_segments(const char *process_path, uint32_t **numbers, size_t *n, struct pnr_err *err)
 {
     struct dirent *entry;
     *numbers = NULL;
@@ -281,9 +280,9 @@ int pnr_capture_threads(const char *process_path, uint32_t **numbers, size_t *n,
     while ((entry = readdir(dir))) {
         unsigned number;
         char again[32];
-        if (sscanf(entry->d_name, THREAD_FORMAT, &number) != 1 || number == 0)
+        if (sscanf(entry->d_name, SEGMENT_FORMAT, &number) != 1 || number == 0)
             continue;
-        snprintf(again, sizeof again, THREAD_FORMAT, number);
+        snprintf(again, sizeof again, SEGMENT_FORMAT, number);
         if (strcmp(again, entry->d_name) != 0)
             continue;
         uint32_t *more = grow(*numbers, *n, sizeof *more);
@@ -303,6 +302,13 @@ int pnr_capture_threads(const char *process_path, uint32_t **numbers, size_t *n,
     return 0;
 }
 
+void pnr_segment_path(const char *process_path, uint32_t number, char *path)
+{
+    char name[32];
+    snprintf(name, sizeof name, SEGMENT_FORMAT, number);
+    pnr_file_path(process_path, name, path);
+}
+
 static const char *live_fault(const struct pnr_live_header *h, size_t size)
 {
     if (h->magic != PNR_LIVE_MAGIC)
@@ -320,8 +326,8 @@ int pnr_live_open(const char *process_path, struct pnr_live *live, struct pnr_er
     struct stat st;
     int fd = -1;
     *live = (struct pnr_live){ 0 };
-    if (live_path(process_path, path) == 0)
-        fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    pnr_file_path(process_path, "live", path);
+    fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0 && errno == ENOENT)
         return 0;
     if (fd < 0 || fstat(fd, &st) != 0) {

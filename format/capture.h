@@ -4,7 +4,7 @@
  *       begun-<pid>/                    a process whose first two files are not whole yet; no reader looks into it
  *       process-<pid>[-<k>]/            k = 2, 3, ... when a pid comes again
  *         names                         format/names.h
- *         thread-<n>.zst                blocks of thread n, n = 1, 2, ...: format/block.h
+ *         segment-<n>.zst               blocks of all threads, n = 1, 2, ...: format/block.h
  *         live                          the chunks not yet written as blocks; gone after a clean end
  *
  * The live mapping is a file that the recorder maps shared, so that what was stored there outlives the process,
@@ -15,9 +15,9 @@
  *     records_at        the records of chunk 0, chunk 1, ...: 256 KiB each
  *
  * Order of stores, recorder's side: a free chunk's records are all zero. Chunk taken: header, then (release)
- * state = IN_USE. Record: second word, then (release) first word. Block written to the thread's file: (release)
+ * state = IN_USE. Record: second word, then (release) first word. Block written to a segment: (release)
  * state = FREE, then the records are zeroed. A reader takes, from each chunk in use whose (thread, sequence) is
- * not whole in the thread's file, the records before the first EMPTY one. */
+ * not whole in a segment, the records before the first EMPTY one. */
 #ifndef PNR_CAPTURE_H
 #define PNR_CAPTURE_H
 
@@ -42,7 +42,9 @@
  *   16  u32  chunk_records     PNR_BLOCK_RECORDS
  *   20  u32  latest            which of instants[] was written last, 0 or 1
  *   24  u64  unused            0
- *   32  2 x 3 x u64  instants  a recent instant on the three clocks; all 0 = not yet written */
+ *   32  2 x 3 x u64  instants  a recent instant on the three clocks; all 0 = not yet written
+ *   80  u64  process_start     when the process started, clock ticks since the machine did: proc(5), stat, field 22
+ *   88  u64  pid_namespace     the inode of /proc/self/ns/pid; both 0 = not known */
 struct pnr_live_header {
     uint64_t magic;
     uint32_t version;
@@ -51,6 +53,8 @@ struct pnr_live_header {
     _Atomic uint32_t latest;
     uint64_t unused;
     struct pnr_instant instants[2];
+    uint64_t process_start;
+    uint64_t pid_namespace;
 };
 
 enum pnr_chunk_state { PNR_CHUNK_FREE = 0, PNR_CHUNK_IN_USE = 1 };
@@ -113,9 +117,12 @@ void pnr_list_clear(struct pnr_list *list);
  * path is no directory or has none of them; else PNR_E_SYSTEM. */
 int pnr_capture_processes(const char *path, struct pnr_list *list, struct pnr_err *err);
 
-/* The numbers of the threads that have a file in the process directory, ascending; *numbers is the caller's
- * to free. Returns 0 or -1. */
-int pnr_capture_threads(const char *process_path, uint32_t **numbers, size_t *n, struct pnr_err *err);
+/* The numbers of the segments in the process directory, ascending; *numbers is the caller's to free. Returns 0 or -1. */
+int pnr_capture_segments(const char *process_path, uint32_t **numbers, size_t *n, struct pnr_err *err);
+
+/* Writes the path of a file in a process directory: PATH_MAX bytes; an empty one, which is nowhere, if it is longer. */
+void pnr_file_path(const char *process_path, const char *name, char *path);
+void pnr_segment_path(const char *process_path, uint32_t number, char *path);
 
 /* Maps the live file read-only. Returns 1; 0 when there is none; -1 when it is damaged. Only the header page
  * has been checked: check each chunk's block header with pnr_block_header_check. */

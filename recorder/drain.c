@@ -1,8 +1,10 @@
 #include "drain.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +17,6 @@
 #include "file.h"
 #include "notice.h"
 
-#define OPEN_FILES 16                   /* descriptors that the thread files use at most */
 #define FIRST_INSTANT_NS 10000000       /* the live mapping's instant is renewed after 10 ms, 20 ms, ... 1 s */
 #define LAST_INSTANT_NS 1000000000
 #define RESOLUTION_NS 4                 /* of the times in blocks: what is finer is noise, and noise fills the disk */
@@ -25,9 +26,8 @@
 struct rec_stream {
     uint32_t thread;
     uint32_t n_begun;                   /* blocks announced */
-    uint32_t n_written;                 /* blocks in the file */
+    uint32_t n_written;                 /* blocks in the segments */
     bool is_ended;
-    struct rec_file file;               /* inode 0 until it is made, for the first block */
 };
 
 struct chunk {                          /* what the mapping does not say of a chunk */
@@ -37,26 +37,29 @@ struct chunk {                          /* what the mapping does not say of a ch
 
 static struct {
     char process_path[PATH_MAX];
+    struct rec_drain_options options;
     struct pnr_live live;
     pthread_t thread;
     _Atomic pid_t thread_id;            /* 0 before the thread has told it */
-    /* `lock` guards the two lists and the counts; `io` the files, streams' n_written and their ends. */
+    /* `lock` guards the two lists and the counts; `io` the segments, streams' n_written and their ends, and that no chunk
+     * becomes free. */
     pthread_mutex_t lock, io;
     pthread_mutex_t presence;           /* of the thread: held while it is sent away or fetched */
-    pthread_cond_t work, idle, turn;    /* something queued; a chunk became free; a block was written */
+    sem_t work;                         /* something is queued, or is to be looked at */
+    pthread_cond_t idle, turn;          /* a chunk became free; a block was written */
     struct chunk chunks[REC_DRAIN_CHUNKS];
+    int n_chunks;
     int free[REC_DRAIN_CHUNKS], n_free; /* last in, first out: the warmest */
     int queue[REC_DRAIN_CHUNKS], n_queued, queue_at;
     int n_in_work;
     bool is_stopping, is_pausing;
+    _Atomic bool is_awaited;            /* on_wake is due */
     uint64_t paused_ns;                 /* when the thread was sent away; 0: it is there */
     _Atomic bool has_failed;
-    struct rec_drain_totals totals;
+    struct pnr_err failure;
     uint8_t tick_shift;                 /* of the blocks */
     struct pnr_block_coder *coder, *helper;     /* the drain's, and that of a thread that found no free chunk */
-    struct rec_stream *open[OPEN_FILES];        /* streams whose file may be open, round robin */
-    struct rec_file reserve;            /* holds a descriptor for when the program has used up all of them */
-    int open_at;
+    struct rec_segments segments;
 } drain;
 
 /* ---- writing a block ---- */
@@ -65,61 +68,33 @@ static struct {
 static void fail(const struct pnr_err *err)
 {
     char text[512];
-    if (drain.totals.failure.code != PNR_OK)
+    if (drain.failure.code != PNR_OK)
         return;
-    drain.totals.failure = *err;
+    drain.failure = *err;
     atomic_store(&drain.has_failed, true);
     rec_notice("%s; recording ends, what was recorded is kept", pnr_err_describe(err, text, sizeof text));
 }
 
-/* Makes the stream's file, or opens it again and appends. */
-static int append_once(struct rec_stream *stream, const void *bytes, size_t size, struct pnr_err *err)
+static uint64_t now_ns(void)
 {
-    char name[32];
-    snprintf(name, sizeof name, "thread-%u.zst", stream->thread);
-    if (stream->n_written == 0 && stream->file.inode == 0 &&
-        rec_file_create(&stream->file, drain.process_path, name, err) != 0)
-        return -1;
-    return rec_file_append(&stream->file, bytes, size, err);
-}
-
-static int append(struct rec_stream *stream, const void *bytes, size_t size, struct pnr_err *err)
-{
-    bool is_open = false;
-    for (int i = 0; i < OPEN_FILES; i++)
-        is_open |= drain.open[i] == stream;
-    if (!is_open) {
-        if (drain.open[drain.open_at])
-            rec_file_release(&drain.open[drain.open_at]->file);
-        drain.open[drain.open_at] = stream;
-        drain.open_at = (drain.open_at + 1) % OPEN_FILES;
-    }
-    if (append_once(stream, bytes, size, err) == 0)
-        return 0;
-    if (err->sys_errno != EMFILE && err->sys_errno != ENFILE)
-        return -1;
-    for (int i = 0; i < OPEN_FILES; i++)
-        if (drain.open[i] && drain.open[i] != stream)
-            rec_file_release(&drain.open[i]->file);
-    rec_file_release(&drain.reserve);
-    return append_once(stream, bytes, size, err);
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
 static void free_if_done(struct rec_stream *stream)
 {
     if (!stream->is_ended || stream->n_written != stream->n_begun)
         return;
-    for (int i = 0; i < OPEN_FILES; i++)
-        if (drain.open[i] == stream)
-            drain.open[i] = NULL;
-    rec_file_release(&stream->file);
     free(stream);
 }
 
-/* Appends in the order of the blocks: two threads may be encoding for one stream. Returns whether it was written. */
-static bool write_in_turn(struct rec_stream *stream, const struct pnr_block_header *header, const void *bytes,
-                          size_t size)
+/* Appends in the order of the blocks: two threads may be encoding for one stream. Then the chunk is free. Returns whether it
+ * was written. */
+static bool write_in_turn(int chunk, const void *bytes, size_t size)
 {
+    struct rec_stream *stream = drain.chunks[chunk].stream;
+    const struct pnr_block_header *header = &drain.chunks[chunk].header;
     struct pnr_err err;
     pthread_mutex_lock(&drain.io);
     while (stream->n_written != header->sequence && !rec_drain_has_failed())
@@ -127,12 +102,13 @@ static bool write_in_turn(struct rec_stream *stream, const struct pnr_block_head
     if (!bytes) {
         pnr_err_set(&err, PNR_E_MEMORY, drain.process_path, 0, "out of memory for compression");
         fail(&err);
-    } else if (!rec_drain_has_failed() && append(stream, bytes, size, &err) != 0) {
+    } else if (!rec_drain_has_failed() &&
+               rec_segments_append(&drain.segments, bytes, size, now_ns(), &err) != 0) {
         fail(&err);
     }
     bool written = !rec_drain_has_failed();
     if (written) {
-        drain.totals.n_bytes += size;
+        atomic_store_explicit(&drain.live.chunks[chunk].state, PNR_CHUNK_FREE, memory_order_release);
         stream->n_written++;
         free_if_done(stream);
     }
@@ -164,9 +140,8 @@ static bool write_chunk(int chunk, struct pnr_block_coder *coder)
     size_t size = 0;
     c->header.tick_shift = drain.tick_shift;
     const void *bytes = pnr_block_encode(coder, &c->header, records, &size);
-    if (!write_in_turn(c->stream, &c->header, bytes, size))
+    if (!write_in_turn(chunk, bytes, size))
         return false;
-    atomic_store_explicit(&drain.live.chunks[chunk].state, PNR_CHUNK_FREE, memory_order_release);
     memset(records, 0, (size_t)c->header.n_records * PNR_RECORD_SIZE);
     return true;
 }
@@ -197,16 +172,27 @@ static void renew_instant(void)
     atomic_store_explicit(&drain.live.header->latest, other, memory_order_release);
 }
 
+/* What is too old goes, when nothing is written, too. */
+static void look_at_segments(void)
+{
+    struct pnr_err err;
+    pthread_mutex_lock(&drain.io);
+    if (!rec_drain_has_failed() && rec_segments_tick(&drain.segments, now_ns(), &err) != 0)
+        fail(&err);
+    pthread_mutex_unlock(&drain.io);
+}
+
+/* Waits for wait_ns at most, which becomes longer each time when nothing comes. */
 static void wait_for_work(long *wait_ns)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += *wait_ns;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    if (pthread_cond_timedwait(&drain.work, &drain.lock, &until) != 0 && *wait_ns < LAST_INSTANT_NS)
+    uint64_t until = now_ns() + (uint64_t)*wait_ns;
+    struct timespec t = { (time_t)(until / 1000000000), (long)(until % 1000000000) };
+    if (sem_clockwait(&drain.work, CLOCK_MONOTONIC, &t) != 0 && *wait_ns < LAST_INSTANT_NS)
         *wait_ns = *wait_ns * 2 < LAST_INSTANT_NS ? *wait_ns * 2 : LAST_INSTANT_NS;
+    while (sem_trywait(&drain.work) == 0)
+        ;
     renew_instant();
+    look_at_segments();
 }
 
 static void *run(void *unused)
@@ -217,11 +203,18 @@ static void *run(void *unused)
     sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){ 0 });
     atomic_store(&drain.thread_id, (pid_t)syscall(SYS_gettid));
     pthread_mutex_lock(&drain.lock);
-    while (!drain.is_pausing && (drain.n_queued || !drain.is_stopping)) {
-        if (drain.n_queued)
+    while (!drain.is_pausing && (drain.n_queued || drain.is_awaited || !drain.is_stopping)) {
+        bool is_awaited = atomic_exchange(&drain.is_awaited, false);
+        if (drain.n_queued && !is_awaited) {
             work_once(drain.coder);
+            continue;
+        }
+        pthread_mutex_unlock(&drain.lock);
+        if (is_awaited)
+            drain.options.on_wake();
         else
             wait_for_work(&wait_ns);
+        pthread_mutex_lock(&drain.lock);
     }
     pthread_mutex_unlock(&drain.lock);
     return NULL;
@@ -258,33 +251,30 @@ static void wait_until_gone(pid_t thread)
 /* The locks are made anew at each start: in a forked child they are in whatever state the fork found them. */
 static void init_locks(void)
 {
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_mutex_init(&drain.lock, NULL);
     pthread_mutex_init(&drain.io, NULL);
     pthread_mutex_init(&drain.presence, NULL);
-    pthread_cond_init(&drain.work, &attr);
+    sem_init(&drain.work, 0, 0);
     pthread_cond_init(&drain.idle, NULL);
     pthread_cond_init(&drain.turn, NULL);
-    pthread_condattr_destroy(&attr);
 }
 
-int rec_drain_start(const char *process_path, struct pnr_live live, struct pnr_err *err)
+int rec_drain_start(const char *process_path, struct pnr_live live, const struct rec_drain_options *options,
+                    struct pnr_err *err)
 {
     memset(&drain, 0, sizeof drain);
     snprintf(drain.process_path, sizeof drain.process_path, "%s", process_path);
     init_locks();
     drain.live = live;
+    drain.options = *options;
     drain.tick_shift = find_tick_shift();
-    drain.reserve.fd = -1;
-    if (rec_file_move(&drain.reserve, process_path, "names", err) != 0 ||
-        rec_file_append(&drain.reserve, NULL, 0, err) != 0) {
+    drain.n_chunks = (int)live.header->n_chunks;
+    for (int i = drain.n_chunks - 1; i >= 0; i--)
+        drain.free[drain.n_free++] = i;
+    if (rec_segments_start(&drain.segments, process_path, &options->limits, err) != 0) {
         pnr_live_close(&drain.live, process_path, true);
         return -1;
     }
-    for (int i = REC_DRAIN_CHUNKS - 1; i >= 0; i--)
-        drain.free[drain.n_free++] = i;
     drain.coder = pnr_block_coder_new();
     drain.helper = pnr_block_coder_new();
     if (!drain.coder || !drain.helper) {
@@ -301,7 +291,7 @@ int rec_drain_start(const char *process_path, struct pnr_live live, struct pnr_e
 fail:
     pnr_block_coder_free(drain.coder);
     pnr_block_coder_free(drain.helper);
-    rec_file_release(&drain.reserve);
+    rec_segments_stop(&drain.segments);
     pnr_live_close(&drain.live, process_path, true);
     return -1;
 }
@@ -309,10 +299,8 @@ fail:
 struct rec_stream *rec_drain_stream(uint32_t thread)
 {
     struct rec_stream *stream = calloc(1, sizeof *stream);
-    if (stream) {
+    if (stream)
         stream->thread = thread;
-        stream->file.fd = -1;
-    }
     return stream;
 }
 
@@ -328,7 +316,7 @@ int rec_drain_take(void)
 {
     int chunk = -1;
     pthread_mutex_lock(&drain.lock);
-    while (!drain.n_free && !rec_drain_has_failed() && (drain.n_queued || drain.n_in_work)) {
+    while (!drain.n_free && !drain.options.drops && !rec_drain_has_failed() && (drain.n_queued || drain.n_in_work)) {
         if (drain.n_queued)
             work_once(drain.helper);
         else
@@ -338,6 +326,14 @@ int rec_drain_take(void)
         chunk = drain.free[--drain.n_free];
     pthread_mutex_unlock(&drain.lock);
     return chunk;
+}
+
+bool rec_drain_is_behind(void)
+{
+    pthread_mutex_lock(&drain.lock);
+    bool is = drain.options.drops && !drain.n_free && (drain.n_queued || drain.n_in_work);
+    pthread_mutex_unlock(&drain.lock);
+    return is;
 }
 
 struct pnr_record *rec_drain_begin(int chunk, struct rec_stream *stream, struct pnr_instant begin, uint16_t flags,
@@ -363,8 +359,8 @@ void rec_drain_put(int chunk, uint32_t n, struct pnr_instant end, uint16_t flags
         c->header.n_open = n;
     pthread_mutex_lock(&drain.lock);
     drain.queue[(drain.queue_at + drain.n_queued++) % REC_DRAIN_CHUNKS] = chunk;
-    pthread_cond_signal(&drain.work);
     pthread_mutex_unlock(&drain.lock);
+    sem_post(&drain.work);
 }
 
 void rec_drain_give_back(int chunk)
@@ -382,8 +378,8 @@ void rec_drain_pause(void)
     if (!drain.paused_ns) {
         pthread_mutex_lock(&drain.lock);
         drain.is_pausing = true;
-        pthread_cond_signal(&drain.work);
         pthread_mutex_unlock(&drain.lock);
+        sem_post(&drain.work);
         pthread_join(drain.thread, NULL);
         wait_until_gone(atomic_load(&drain.thread_id));
         drain.is_pausing = false;
@@ -403,6 +399,160 @@ bool rec_drain_resume(void)
     return !drain.paused_ns;
 }
 
+void rec_drain_wake(void)
+{
+    atomic_store(&drain.is_awaited, true);
+    sem_post(&drain.work);
+}
+
+/* ---- saving what there is ---- */
+
+struct copy {                           /* of a chunk that is being filled or waits to be written */
+    struct pnr_block_header header;
+    struct pnr_record *records;         /* owned */
+};
+
+/* Copies a chunk as far as it is filled. With `io`, so that no chunk becomes free by being written; that its thread fills
+ * it, gives it back or takes back a record meanwhile is found out. Gives no records when there are none. Returns 0, or -1
+ * when out of memory. */
+static int copy_chunk(int chunk, struct copy *copy)
+{
+    const struct pnr_live_chunk *c = &drain.live.chunks[chunk];
+    struct pnr_err err;
+    copy->records = NULL;
+    if (atomic_load_explicit(&c->state, memory_order_acquire) != PNR_CHUNK_IN_USE)
+        return 0;
+    copy->header = c->block;
+    uint32_t n = pnr_live_count(&drain.live, (uint32_t)chunk);
+    if (n == 0 || pnr_block_header_check(&copy->header, true, 0, &err) != 0)
+        return 0;
+    const struct pnr_record *records = records_of(chunk);
+    if (!(copy->records = malloc(n * sizeof *copy->records)))
+        return -1;
+    for (uint32_t i = 0; i < n; i++)
+        copy->records[i] = (struct pnr_record){ { atomic_load_explicit((_Atomic uint64_t *)&records[i].word[0],
+                                                                       memory_order_acquire), records[i].word[1] } };
+    atomic_thread_fence(memory_order_acquire);
+    copy->header.n_records = 0;
+    while (copy->header.n_records < n && records[copy->header.n_records].word[0] ==
+           copy->records[copy->header.n_records].word[0])
+        copy->header.n_records++;
+    bool is_same = atomic_load_explicit(&c->state, memory_order_acquire) == PNR_CHUNK_IN_USE &&
+                   c->block.check == copy->header.check;
+    if (!is_same || copy->header.n_records < copy->header.n_open || copy->header.n_records == 0) {
+        free(copy->records);
+        copy->records = NULL;
+    }
+    return 0;
+}
+
+static int by_sequence(const void *a, const void *b)
+{
+    const struct copy *x = a, *y = b;
+    return x->header.sequence < y->header.sequence ? -1 : x->header.sequence > y->header.sequence;
+}
+
+/* A finished segment in another directory: the same file, or a copy of it where a link cannot be. */
+static int link_segment(const char *from, const char *to, struct pnr_err *err)
+{
+    char bytes[65536];
+    ssize_t n;
+    if (link(from, to) == 0 || errno == ENOENT)         /* it has been dropped just now */
+        return 0;
+    int in = open(from, O_RDONLY | O_CLOEXEC);
+    int out = in < 0 ? -1 : open(to, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int result = out < 0 ? pnr_err_system(err, to, "cannot save a segment") : 0;
+    while (result == 0 && (n = read(in, bytes, sizeof bytes)) != 0)
+        if (n < 0 || write(out, bytes, (size_t)n) != n)
+            result = pnr_err_system(err, to, "cannot save a segment");
+    if (in >= 0)
+        close(in);
+    if (out >= 0)
+        close(out);
+    return result;
+}
+
+static int link_segments(const char *process_path, struct pnr_err *err)
+{
+    char from[PATH_MAX], to[PATH_MAX];
+    uint32_t *numbers;
+    size_t n;
+    if (pnr_capture_segments(drain.process_path, &numbers, &n, err) != 0)
+        return -1;
+    int result = 0;
+    for (size_t i = 0; i < n && result == 0; i++) {
+        pnr_segment_path(drain.process_path, numbers[i], from);
+        pnr_segment_path(process_path, numbers[i], to);
+        if (numbers[i] != drain.segments.number)
+            result = link_segment(from, to, err);
+    }
+    free(numbers);
+    return result;
+}
+
+/* Writes the copies as a segment. */
+static int write_copies(struct copy *copies, int n, const char *process_path, uint32_t number, struct pnr_instant end,
+                        struct pnr_err *err)
+{
+    char path[PATH_MAX];
+    struct rec_file file;
+    struct pnr_block_coder *coder = pnr_block_coder_new();
+    if (!coder)
+        return pnr_err_set(err, PNR_E_MEMORY, process_path, 0, "out of memory");
+    qsort(copies, (size_t)n, sizeof *copies, by_sequence);
+    pnr_segment_path(process_path, number, path);
+    int result = rec_file_create(&file, process_path, strrchr(path, '/') + 1, err);
+    for (int i = 0; i < n && result == 0; i++) {
+        size_t size;
+        copies[i].header.end = end;
+        copies[i].header.tick_shift = drain.tick_shift;
+        const void *bytes = pnr_block_encode(coder, &copies[i].header, copies[i].records, &size);
+        result = bytes ? rec_file_append(&file, bytes, size, err) :
+                         pnr_err_set(err, PNR_E_MEMORY, process_path, 0, "out of memory for compression");
+    }
+    rec_file_release(&file);
+    pnr_block_coder_free(coder);
+    return result;
+}
+
+int rec_drain_save(const char *process_path, struct pnr_instant *end, struct pnr_err *err)
+{
+    struct copy *copies = calloc((size_t)drain.n_chunks, sizeof *copies);
+    int n = 0, result = 0;
+    if (!copies)
+        return pnr_err_set(err, PNR_E_MEMORY, process_path, 0, "out of memory");
+    pthread_mutex_lock(&drain.io);
+    for (int i = 0; i < drain.n_chunks && result == 0; i++) {
+        if (copy_chunk(i, &copies[n]) != 0)
+            result = pnr_err_set(err, PNR_E_MEMORY, process_path, 0, "out of memory");
+        n += copies[n].records != NULL;
+    }
+    *end = rec_clock_instant();
+    if (result == 0 && rec_segments_roll(&drain.segments, err) == 0)
+        result = link_segments(process_path, err);
+    else
+        result = -1;
+    uint32_t number = drain.segments.number;
+    pthread_mutex_unlock(&drain.io);
+    if (result == 0)
+        result = write_copies(copies, n, process_path, number, *end, err);
+    for (int i = 0; i < n; i++)
+        free(copies[i].records);
+    free(copies);
+    return result;
+}
+
+/* ---- forks ---- */
+
+/* The mapping is not there (MADV_DONTFORK), and the locks are in whatever state the fork found them. */
+void rec_drain_forked(void)
+{
+    rec_segments_stop(&drain.segments);
+    pnr_block_coder_free(drain.coder);
+    pnr_block_coder_free(drain.helper);
+    memset(&drain, 0, sizeof drain);
+}
+
 bool rec_drain_has_failed(void)
 {
     return atomic_load_explicit(&drain.has_failed, memory_order_relaxed);
@@ -412,17 +562,14 @@ void rec_drain_stop(struct rec_drain_totals *totals)
 {
     pthread_mutex_lock(&drain.lock);
     drain.is_stopping = true;
-    pthread_cond_signal(&drain.work);
+    sem_post(&drain.work);
     while (drain.paused_ns && drain.n_queued)
         work_once(drain.helper);
     pthread_mutex_unlock(&drain.lock);
     if (!drain.paused_ns)
         pthread_join(drain.thread, NULL);
-    for (int i = 0; i < OPEN_FILES; i++)
-        if (drain.open[i])
-            rec_file_release(&drain.open[i]->file);
-    rec_file_release(&drain.reserve);
-    *totals = drain.totals;
+    rec_segments_stop(&drain.segments);
+    *totals = (struct rec_drain_totals){ drain.segments.n_bytes, drain.failure };
     pnr_block_coder_free(drain.coder);
     pnr_block_coder_free(drain.helper);
     pnr_live_close(&drain.live, drain.process_path, !rec_drain_has_failed());

@@ -1,5 +1,5 @@
 /* The drain: owns the chunks of the live mapping and one background thread, which encodes full chunks as blocks
- * and appends them to the threads' files. Free of Python. Order of calls:
+ * and appends them to the process's segments. Free of Python. Order of calls:
  *
  *     rec_drain_start
  *         rec_drain_stream                        once a thread
@@ -9,9 +9,9 @@
  *         rec_drain_end                           the stream gets no more chunks
  *     rec_drain_stop
  *
- * All of it but the drain's own thread is called by one thread at a time (the one that has the GIL). When no
- * chunk is free the caller of rec_drain_take writes one itself: memory is bounded, nothing is lost and nobody
- * sleeps. After a failed write nothing more is written, and the chunks stay as they are in the live mapping,
+ * All of it but the drain's own thread, rec_drain_wake and rec_drain_save is called by one thread at a time (the one
+ * that has the GIL). When no chunk is free the caller of rec_drain_take writes one itself, so that memory is bounded
+ * and nothing is lost; or, when that is wanted, goes without. After a failed write nothing more is written, and the chunks stay as they are in the live mapping,
  * from which a reader takes them. */
 #ifndef REC_DRAIN_H
 #define REC_DRAIN_H
@@ -19,32 +19,44 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "segments.h"
 #include "../format/capture.h"
 
-/* Chunks in the live mapping: 32 MiB of disk, and of memory as far as they were ever used at once; the free
+/* Chunks in the live mapping at most: 32 MiB of disk, and of memory as far as they were ever used at once; the free
  * chunk used last is taken first. */
 #define REC_DRAIN_CHUNKS 128
 
-struct rec_stream;                      /* the file of one thread, as the drain sees it */
+struct rec_stream;                      /* the blocks of one thread, as the drain sees them */
+
+struct rec_drain_options {
+    struct rec_limits limits;
+    bool drops;                         /* when no chunk is free, rec_drain_take gives none */
+    void (*on_wake)(void);              /* what rec_drain_wake is for: called by the drain's thread; or NULL */
+};
 
 struct rec_drain_totals {
-    uint64_t n_bytes;                   /* of thread files */
+    uint64_t n_bytes;                   /* of segments, also of those that were dropped */
     struct pnr_err failure;             /* the first; code PNR_OK when there was none */
 };
 
-/* Starts the thread on a live mapping of REC_DRAIN_CHUNKS chunks, which the drain owns from now on, also when it fails.
- * process_path is copied. Returns 0 or -1. */
-int rec_drain_start(const char *process_path, struct pnr_live live, struct pnr_err *err);
+/* Starts the thread on a live mapping of at most REC_DRAIN_CHUNKS chunks, which the drain owns from now on, also when it
+ * fails. process_path and options are copied. Returns 0 or -1. */
+int rec_drain_start(const char *process_path, struct pnr_live live, const struct rec_drain_options *options,
+                    struct pnr_err *err);
 
-/* NULL when out of memory. The file is made when its first block is written. */
+/* NULL when out of memory. */
 struct rec_stream *rec_drain_stream(uint32_t thread);
 
 /* No more chunks will come; freed when the last is written. */
 void rec_drain_end(struct rec_stream *stream);
 
-/* Takes a chunk, which the caller fills. Returns its number, or -1: either nothing can be written any more, see
- * rec_drain_has_failed, or all chunks are being filled by other threads, of which the caller must put one. */
+/* Takes a chunk, which the caller fills. Returns its number, or -1: nothing can be written any more, see
+ * rec_drain_has_failed; or all chunks are being filled by other threads, of which the caller must put one; or some wait to
+ * be written, and the drain drops. */
 int rec_drain_take(void);
+
+/* True when rec_drain_take gave none although some wait to be written. */
+bool rec_drain_is_behind(void);
 
 /* Announces the chunk as the stream's next block. Returns its PNR_BLOCK_RECORDS records, all zero. */
 struct pnr_record *rec_drain_begin(int chunk, struct rec_stream *stream, struct pnr_instant begin, uint16_t flags,
@@ -62,6 +74,16 @@ void rec_drain_pause(void);
 
 /* Fetches the thread again, some time after the last pause. Returns whether it is there. */
 bool rec_drain_resume(void);
+
+/* Has options.on_wake called, soon. Safe in a signal handler. */
+void rec_drain_wake(void);
+
+/* Saves what there is at this moment as the segments of another process directory: links to the finished ones, and a last
+ * one of what is in the chunks, while the traced threads go on. Gives the instant up to which it reaches. Returns 0 or -1. */
+int rec_drain_save(const char *process_path, struct pnr_instant *end, struct pnr_err *err);
+
+/* In a forked child: forgets the parent's drain. */
+void rec_drain_forked(void);
 
 /* True once a write has failed. */
 bool rec_drain_has_failed(void);

@@ -1,6 +1,7 @@
 #include "log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,18 +10,34 @@
 
 #include "file.h"
 #include "notice.h"
+#include "process.h"
+
+#define LIVE_PARTS 8                    /* the live mapping is at most that part of the greatest size */
+#define NAMES_PARTS 8                   /* ... and so are the names of functions and threads */
+#define CHILD_CHUNKS 16                 /* of a process that joins: there may be many of them */
+#define KNOWN_NAMES 4096                /* functions that are found again by their names; a power of two */
 
 struct rec_log rec_log_nobody;
 struct rec_log *rec_current = &rec_log_nobody;
 uint64_t rec_log_least_ticks;
 
+/* A function in the name table, by the check of its entry. */
+struct known_name {
+    uint64_t check;
+    uint32_t index;
+};
+
 static struct {
     struct rec_file names;
+    uint64_t names_most;                /* bytes; what comes then has no name */
+    uint32_t unnamed;                   /* the entry that stands for all those; 0: there is none yet */
+    uint64_t n_unnamed;                 /* functions and threads */
     struct pnr_err failure;             /* of the name table */
     bool has_failed;
     struct rec_log *newest;
     uint32_t n_threads, n_functions;
     uint64_t n_events, n_lost;
+    struct known_name known[KNOWN_NAMES];
 } session;
 
 /* ---- name table ---- */
@@ -33,19 +50,25 @@ static void fail_names(void)
                pnr_err_describe(&session.failure, text, sizeof text));
 }
 
-static void write_name(const struct pnr_name *name)
+/* Returns the entry, in bytes or, if it is longer than size, in memory that the caller frees; NULL when out of memory. */
+static unsigned char *encode_name(const struct pnr_name *name, unsigned char *bytes, size_t size)
 {
-    unsigned char bytes[PNR_NAME_ENTRY_SIZE + 1024], *entry = bytes;
-    size_t size = pnr_name_size(name);
-    if (session.has_failed)
-        return;
-    if (size > sizeof bytes && !(entry = malloc(size))) {
+    unsigned char *entry = bytes;
+    if (pnr_name_size(name) > size && !(entry = malloc(pnr_name_size(name)))) {
         pnr_err_set(&session.failure, PNR_E_MEMORY, session.names.path, 0, "out of memory");
         fail_names();
-        return;
+        return NULL;
     }
     pnr_name_encode(name, entry);
-    if (rec_file_append(&session.names, entry, size, &session.failure) != 0)
+    return entry;
+}
+
+static void write_name(const struct pnr_name *name)
+{
+    unsigned char bytes[PNR_NAME_ENTRY_SIZE + 1024], *entry;
+    if (session.has_failed || !(entry = encode_name(name, bytes, sizeof bytes)))
+        return;
+    if (rec_file_append(&session.names, entry, pnr_name_size(name), &session.failure) != 0)
         fail_names();
     if (entry != bytes)
         free(entry);
@@ -90,21 +113,58 @@ static void write_instant(const char *which, struct pnr_instant t)
     rec_log_fact_number(key, t.realtime_ns);
 }
 
+/* True when there is no room for more names. Says so once. */
+static bool is_full(void)
+{
+    if ((uint64_t)session.names.size < session.names_most)
+        return false;
+    if (!session.n_unnamed++)
+        rec_notice("%s: names take their part of --max-size: what is met from now on has none", session.names.path);
+    return true;
+}
+
+/* Where a function of these names is kept, if it is. */
+static struct known_name *find_known(const struct pnr_name *name, uint64_t *check)
+{
+    *check = pnr_check(&name->number, sizeof name->number) + name->kind;
+    for (int i = 0; i < 3; i++)
+        *check = pnr_check_more(*check + name->strings[i].size, name->strings[i].bytes, name->strings[i].size);
+    return &session.known[*check % KNOWN_NAMES];
+}
+
+static uint32_t add_function(struct pnr_name *name)
+{
+    name->index = session.n_functions + 1;
+    write_name(name);
+    if (session.has_failed || name->index == 0)
+        return 0;
+    return session.n_functions = name->index;
+}
+
 uint32_t rec_log_function(enum pnr_function_kind kind, uint32_t line, const struct pnr_string strings[3])
 {
-    uint32_t index = session.n_functions + 1;
-    write_name(&(struct pnr_name){ .type = PNR_NAME_FUNCTION, .kind = (uint8_t)kind, .index = index, .number = line,
-                                   .strings = { cut(strings[0]), cut(strings[1]), cut(strings[2]) } });
-    if (session.has_failed || index == 0)
-        return 0;
-    session.n_functions = index;
-    return index;
+    uint64_t check;
+    struct pnr_name name = { .type = PNR_NAME_FUNCTION, .kind = (uint8_t)kind, .number = line,
+                             .strings = { cut(strings[0]), cut(strings[1]), cut(strings[2]) } };
+    struct known_name *known = find_known(&name, &check);
+    if (known->index && known->check == check)
+        return known->index;
+    if (is_full()) {
+        if (!session.unnamed) {
+            name = (struct pnr_name){ .type = PNR_NAME_FUNCTION, .strings = { text(""), text("[no room for names]") } };
+            session.unnamed = add_function(&name);
+        }
+        return session.unnamed;
+    }
+    *known = (struct known_name){ check, add_function(&name) };
+    return known->index;
 }
 
 void rec_log_rename(const struct rec_log *log, struct pnr_string name)
 {
-    write_name(&(struct pnr_name){ .type = PNR_NAME_THREAD, .index = log->thread, .number = log->native_id,
-                                   .strings = { cut(name) } });
+    if (!is_full())
+        write_name(&(struct pnr_name){ .type = PNR_NAME_THREAD, .index = log->thread, .number = log->native_id,
+                                       .strings = { cut(name) } });
 }
 
 /* ---- session ---- */
@@ -126,15 +186,17 @@ static int make_absolute(const char *path, char *absolute, size_t size, struct p
 }
 
 /* The name table with what every reader needs, and the live mapping. */
-static int begin_files(const char *process_path, struct pnr_live *live, struct pnr_err *err)
+static int begin_files(const char *process_path, uint32_t n_chunks, struct pnr_live *live, struct pnr_err *err)
 {
     unsigned char header[PNR_NAMES_HEADER_SIZE];
     pnr_names_header_encode(header);
     if (rec_file_create(&session.names, process_path, "names", err) != 0 ||
         rec_file_append(&session.names, header, sizeof header, err) != 0)
         return -1;
-    if (pnr_live_create(process_path, REC_DRAIN_CHUNKS, live, err) != 0)
+    if (pnr_live_create(process_path, n_chunks, live, err) != 0)
         return -1;
+    live->header->process_start = rec_process_start();
+    live->header->pid_namespace = rec_process_namespace();
     rec_log_fact("clock", rec_clock_name());
     rec_log_fact_number("ticks_per_second", rec_clock_rate());
     write_instant("start", live->header->instants[0] = rec_clock_instant());
@@ -149,41 +211,82 @@ static int begin_files(const char *process_path, struct pnr_live *live, struct p
 /* Takes away what was begun: an empty folder would be taken for a process that was recorded. */
 static void remove_begun(const char *capture_path, const char *process_path)
 {
-    static const char *const names[] = { "names", "live" };
+    static const char *const names[] = { "names", "live", "segment-1.zst" };
     char path[PATH_MAX];
     rec_file_release(&session.names);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 3; i++)
         if (snprintf(path, sizeof path, "%s/%s", process_path, names[i]) < (int)sizeof path)
             unlink(path);
     rmdir(process_path);
     rmdir(capture_path);
 }
 
-int rec_log_start(const char *path, char *taken, struct pnr_err *err)
+/* How many chunks a process has. */
+static uint32_t count_chunks(bool joins, uint64_t max_size)
 {
-    char absolute[PATH_MAX], process_path[PATH_MAX];
+    uint64_t n = joins ? CHILD_CHUNKS : REC_DRAIN_CHUNKS, most = max_size / LIVE_PARTS / PNR_CHUNK_SIZE;
+    return (uint32_t)(max_size && most < n ? most : n);
+}
+
+/* Makes the process's folder in the capture and all that is in it at first. */
+static int begin_process(const char *capture_path, uint32_t n_chunks, const struct rec_drain_options *options,
+                         struct pnr_err *err)
+{
+    char path[PATH_MAX];
     struct pnr_live live = { 0 };
     long pid = (long)getpid();
+    if (pnr_capture_begin_process(capture_path, pid, path, sizeof path, err) != 0)
+        return -1;
+    if (begin_files(path, n_chunks, &live, err) == 0) {
+        bool is_entered = pnr_capture_enter_process(capture_path, pid, path, sizeof path, err) == 0 &&
+                          rec_file_move(&session.names, path, "names", err) == 0;
+        if (!is_entered)
+            pnr_live_close(&live, path, true);
+        else if (rec_drain_start(path, live, options, err) == 0)
+            return 0;
+    }
+    remove_begun(capture_path, path);
+    return -1;
+}
+
+int rec_log_start(const char *path, bool joins, const struct rec_drain_options *options, char *taken,
+                  struct pnr_err *err)
+{
+    char absolute[PATH_MAX];
+    int lock;
+    uint32_t n_chunks = count_chunks(joins, options->limits.max_size);
     memset(&session, 0, sizeof session);
     rec_log_least_ticks = 0;
     session.names.fd = -1;
-    if (make_absolute(path, absolute, sizeof absolute, err) != 0 ||
-        pnr_capture_make(absolute, taken, PATH_MAX, err) != 0)
+    session.names_most = options->limits.max_size ? options->limits.max_size / NAMES_PARTS : UINT64_MAX;
+    if (make_absolute(path, absolute, sizeof absolute, err) != 0)
         return -1;
-    if (pnr_capture_begin_process(taken, pid, process_path, sizeof process_path, err) != 0) {
+    if (joins)
+        strcpy(taken, absolute);
+    else if (pnr_capture_make(absolute, taken, PATH_MAX, err) != 0)
+        return -1;
+    int result = rec_segments_make_room(taken, &options->limits, (uint64_t)n_chunks * PNR_CHUNK_SIZE, &lock, err);
+    if (result == 0) {
+        result = begin_process(taken, n_chunks, options, err);
+        rec_segments_room_taken(lock);
+    }
+    if (result != 0 && !joins)
         rmdir(taken);
-        return -1;
+    return result;
+}
+
+void rec_log_forked(void)
+{
+    rec_current = &rec_log_nobody;
+    for (struct rec_log *log = session.newest, *older; log; log = older) {
+        older = log->older;
+        free(log->stream);
+        free(log);
     }
-    if (begin_files(process_path, &live, err) == 0) {
-        bool is_entered = pnr_capture_enter_process(taken, pid, process_path, sizeof process_path, err) == 0 &&
-                          rec_file_move(&session.names, process_path, "names", err) == 0;
-        if (is_entered && rec_drain_start(process_path, live, err) == 0)
-            return 0;
-        if (!is_entered)
-            pnr_live_close(&live, process_path, true);
-    }
-    remove_begun(taken, process_path);
-    return -1;
+    rec_file_release(&session.names);
+    memset(&session, 0, sizeof session);
+    session.names.fd = -1;
+    rec_drain_forked();
 }
 
 void rec_log_set_min_duration(uint64_t ns)
@@ -197,9 +300,23 @@ struct rec_log *rec_log_newest(void)
     return session.newest;
 }
 
-void rec_log_lose(uint64_t n)
+bool rec_log_is_closed(void)
 {
-    session.n_lost += n;
+    return session.has_failed || rec_drain_has_failed();
+}
+
+void rec_log_lose(struct rec_log *log)
+{
+    session.n_lost++;
+    if (log)
+        log->n_lost++;
+}
+
+void rec_log_tell_lost(struct rec_log *log)
+{
+    if (log->n_lost)
+        rec_log_store(log, rec_clock_ticks() - log->base, PNR_LOST, 0, log->n_lost);
+    log->n_lost = 0;
 }
 
 /* ---- logs ---- */
@@ -234,7 +351,7 @@ static void put_chunk(struct rec_log *log, struct pnr_instant end, uint16_t flag
     else
         rec_drain_give_back(log->chunk);
     log->chunk = -1;
-    log->next = log->end = NULL;
+    log->first = log->next = log->end = NULL;
 }
 
 /* All chunks are held by threads: takes the one of the thread whose log is oldest. Its next event turns. */
@@ -248,12 +365,19 @@ static void put_another(const struct rec_log *log)
         put_chunk(victim, rec_clock_instant(), 0);
 }
 
+void rec_log_put_all(void)
+{
+    struct pnr_instant now = rec_clock_instant();
+    for (struct rec_log *log = session.newest; log; log = log->older)
+        put_chunk(log, now, 0);
+}
+
 bool rec_log_turn(struct rec_log *log, uint16_t flags, uint32_t n_open)
 {
     struct pnr_instant now = rec_clock_instant();
     put_chunk(log, now, 0);
     int chunk = -1;
-    while (!session.has_failed && (chunk = rec_drain_take()) < 0 && !rec_drain_has_failed())
+    while (!session.has_failed && (chunk = rec_drain_take()) < 0 && !rec_drain_has_failed() && !rec_drain_is_behind())
         put_another(log);
     if (chunk < 0)
         return false;
@@ -330,7 +454,7 @@ void rec_log_end(struct rec_log *log)
     free(log);
 }
 
-void rec_log_stop(uint64_t forks, struct rec_log_totals *totals)
+void rec_log_stop(struct rec_log_totals *totals)
 {
     char text[512];
     struct rec_drain_totals written;
@@ -345,7 +469,8 @@ void rec_log_stop(uint64_t forks, struct rec_log_totals *totals)
                                        .n_threads = session.n_threads,
                                        .failure = session.has_failed ? session.failure : written.failure };
     rec_log_fact_number("lost", session.n_lost);
-    rec_log_fact_number("forks", forks);
+    if (session.n_unnamed)
+        rec_log_fact_number("unnamed", session.n_unnamed);
     if (totals->failure.code == PNR_OK) {
         rec_log_fact_number("events", session.n_events);
         write_instant("end", end);
@@ -355,4 +480,60 @@ void rec_log_stop(uint64_t forks, struct rec_log_totals *totals)
     }
     totals->n_bytes = written.n_bytes + (uint64_t)session.names.size;
     rec_file_release(&session.names);
+}
+
+/* ---- saving ---- */
+
+/* Copies the name table as far as it is whole, and adds the end. */
+static int save_names(const char *process_path, struct pnr_instant end, struct pnr_err *err)
+{
+    struct rec_file file;
+    struct pnr_name name;
+    struct pnr_err fault;
+    unsigned char entry[PNR_NAME_ENTRY_SIZE + 64];
+    const struct { const char *key; uint64_t value; } facts[] = {
+        { "end_ticks", end.ticks }, { "end_monotonic_ns", end.monotonic_ns }, { "end_realtime_ns", end.realtime_ns } };
+    off_t size = 0;
+    size_t at = PNR_NAMES_HEADER_SIZE, whole = at;
+    const char *path = session.names.path;
+    int in = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (in < 0 || (size = lseek(in, 0, SEEK_END)) < PNR_NAMES_HEADER_SIZE) {
+        pnr_err_system(err, path, "cannot read");
+        if (in >= 0)
+            close(in);
+        return -1;
+    }
+    unsigned char *bytes = malloc((size_t)size);
+    int result = bytes && pread(in, bytes, (size_t)size, 0) == size ? 0 : pnr_err_system(err, path, "cannot read");
+    close(in);
+    while (result == 0 && pnr_name_decode(bytes, (size_t)size, &at, &name, &fault) == 1)
+        whole = at;
+    if (result == 0 && (result = rec_file_create(&file, process_path, "names", err)) == 0) {
+        result = rec_file_append(&file, bytes, whole, err);
+        for (int i = 0; i < 3 && result == 0; i++) {
+            char digits[24];
+            snprintf(digits, sizeof digits, "%" PRIu64, facts[i].value);
+            name = (struct pnr_name){ .type = PNR_NAME_FACT, .strings = { text(facts[i].key), text(digits) } };
+            pnr_name_encode(&name, entry);
+            result = rec_file_append(&file, entry, pnr_name_size(&name), err);
+        }
+        rec_file_release(&file);
+    }
+    free(bytes);
+    return result;
+}
+
+int rec_log_save(const char *path, char *taken, struct pnr_err *err)
+{
+    char absolute[PATH_MAX], process_path[PATH_MAX];
+    struct pnr_instant end;
+    long pid = (long)getpid();
+    if (make_absolute(path, absolute, sizeof absolute, err) != 0 ||
+        pnr_capture_make(absolute, taken, PATH_MAX, err) != 0)
+        return -1;
+    if (pnr_capture_begin_process(taken, pid, process_path, sizeof process_path, err) != 0)
+        return -1;
+    if (rec_drain_save(process_path, &end, err) != 0 || save_names(process_path, end, err) != 0)
+        return -1;
+    return pnr_capture_enter_process(taken, pid, process_path, sizeof process_path, err);
 }

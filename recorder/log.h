@@ -42,7 +42,8 @@ struct rec_log {
     uint32_t native_id;
     uintptr_t stack_top;                /* the engine's: no evaluation of this thread lies at or above it */
     uint32_t base_depth;                /* the engine's */
-    uint32_t epoch;                     /* the engine's */
+    uint32_t epoch, pauses;             /* the engine's */
+    uint32_t n_lost;                    /* events since the last chunk */
     uint32_t depth, c_depth;            /* the monitoring engine's: frames that are open; C calls that are */
     uint64_t owner_id;                  /* the engine's */
     bool is_ending;                     /* the engine's */
@@ -51,7 +52,7 @@ struct rec_log {
 
 struct rec_log_totals {
     uint64_t n_events;                  /* records but for OPEN */
-    uint64_t n_lost;                    /* events that found no chunk after a write had failed */
+    uint64_t n_lost;                    /* events that found no chunk */
     uint32_t n_threads;
     uint64_t n_bytes;                   /* of the capture, when all was written */
     struct pnr_err failure;             /* code PNR_OK when there was none */
@@ -64,9 +65,18 @@ extern struct rec_log rec_log_nobody __attribute__((visibility("hidden")));
 /* The minimum duration: a call of fewer ticks is dropped (rec_log_drop). 0: none is. */
 extern uint64_t rec_log_least_ticks __attribute__((visibility("hidden")));
 
-/* Makes a new capture, at path or where pnr_capture_make finds room, its process's folder, the name table and the
- * drain. Copies the capture's path, absolute, to taken (PATH_MAX bytes). Returns 0 or -1. */
-int rec_log_start(const char *path, char *taken, struct pnr_err *err);
+/* Begins with a process's folder, the name table and the drain: in a new capture, at path or where pnr_capture_make finds
+ * room; or, when joins, in the capture that is at path. Copies the capture's path, absolute, to taken (PATH_MAX bytes).
+ * Returns 0 or -1. */
+int rec_log_start(const char *path, bool joins, const struct rec_drain_options *options, char *taken,
+                  struct pnr_err *err);
+
+/* In a forked child: forgets the parent's logs, which stay the parent's. */
+void rec_log_forked(void);
+
+/* Makes a capture, as rec_log_start does, of what this process has recorded up to now, and goes on. By the drain's thread
+ * only. */
+int rec_log_save(const char *path, char *taken, struct pnr_err *err);
 
 /* Adds a fact to the name table (specs/capture-format.md, section 6.3). */
 void rec_log_fact(const char *key, const char *value);
@@ -86,23 +96,29 @@ void rec_log_rename(const struct rec_log *log, struct pnr_string name);
 uint32_t rec_log_function(enum pnr_function_kind kind, uint32_t line, const struct pnr_string strings[3]);
 
 /* Puts the log's chunk, if any, and takes another, to which the caller appends n_open OPEN records at once.
- * Returns whether there is one: not after a write has failed. */
+ * Returns whether there is one: not after a write has failed, nor when the drain drops. */
 bool rec_log_turn(struct rec_log *log, uint16_t flags, uint32_t n_open);
+
+/* Behind the OPEN records: says how many events found no chunk since the last one. */
+void rec_log_tell_lost(struct rec_log *log);
+
+/* Puts the chunks of all logs: recording pauses. Their next event turns. */
+void rec_log_put_all(void);
 
 /* The thread is gone: puts its chunk and frees the log. */
 void rec_log_end(struct rec_log *log);
 
-/* Ends all logs, writes everything and the closing facts. forks: children that were not recorded. */
-void rec_log_stop(uint64_t forks, struct rec_log_totals *totals);
+/* Ends all logs, writes everything and the closing facts. */
+void rec_log_stop(struct rec_log_totals *totals);
 
 /* The newest log, from which `older` leads to all of them. */
 struct rec_log *rec_log_newest(void);
 
 /* True when no more events can be kept. */
-static inline bool rec_log_is_closed(void) { return rec_drain_has_failed(); }
+bool rec_log_is_closed(void);
 
-/* Counts events that found no chunk. */
-void rec_log_lose(uint64_t n);
+/* Counts an event that found no chunk. log: whose it was, or NULL. */
+void rec_log_lose(struct rec_log *log);
 
 /* True when the log has room for a record at these ticks without a turn. */
 static inline bool rec_log_has_room(const struct rec_log *log, uint64_t ticks)

@@ -213,10 +213,10 @@ static void append(PyThreadState *ts, enum pnr_kind kind, uint32_t index)
 
 static void unwatch(void);
 
-/* Recording has ended without a stop: in a forked child, or by a failure. */
+/* Recording has ended without a stop, by a failure; or it is going to go on. */
 static __attribute__((noinline, cold)) void end_late(void)
 {
-    if (cpython_is_finalizing())
+    if (cpython_is_finalizing() || rec_threads.is_waiting)
         return;
     unwatch();
     c_calls.session = 0;
@@ -296,6 +296,9 @@ static void unwatch(void)
     rec_tool_end();
 }
 
+static void hold(void) { rec_tool_pause(); }
+static void go_on(void) { rec_tool_resume(); }
+
 #else
 
 static int on_profile(PyObject *object, PyFrameObject *frame, int what, PyObject *callable)
@@ -369,6 +372,9 @@ static void unwatch(void)
     }
 }
 
+static void hold(void) { unwatch(); }
+static void go_on(void) { watch(); }
+
 #endif
 
 /* ---- interface ---- */
@@ -380,6 +386,27 @@ static void forget_names(void)
     c_calls.n_named = c_calls.capacity = 0;
 }
 
+void rec_c_calls_begin(void)
+{
+    forget_names();                     /* the parent's */
+    memset(c_calls.known, 0, sizeof c_calls.known);
+    c_calls.was_displaced = false;
+    c_calls.session = rec_functions.session;
+    rec_threads.on_new = watch_thread;
+}
+
+void rec_c_calls_pause(void)
+{
+    if (c_calls.session)
+        hold();
+}
+
+void rec_c_calls_resume(void)
+{
+    if (c_calls.session)
+        go_on();
+}
+
 int rec_c_calls_start(void)
 {
     if (!c_calls.module_key && !(c_calls.module_key = PyUnicode_InternFromString("__module__")))
@@ -388,11 +415,7 @@ int rec_c_calls_start(void)
         return -1;
     if (!c_calls.capsule_key && !(c_calls.capsule_key = PyUnicode_InternFromString("panopticon.c_calls")))
         return -1;
-    forget_names();                     /* of a recording that a fork has ended */
-    memset(c_calls.known, 0, sizeof c_calls.known);
-    c_calls.was_displaced = false;
-    c_calls.session = rec_functions.session;
-    rec_threads.on_new = watch_thread;
+    rec_c_calls_begin();
     if (watch() == 0)
         return 0;
     rec_c_calls_stop(false);

@@ -9,6 +9,13 @@
 /* After the engine's start. Returns 0, or -1 with an exception set. */
 int rec_c_calls_start(void);
 
+/* In a forked child, after the engine's begin. */
+void rec_c_calls_begin(void);
+
+/* No calls are recorded meanwhile; may be called without a start. */
+void rec_c_calls_pause(void);
+void rec_c_calls_resume(void);
+
 /* After the engine's stop; may be called without a start. is_finalized: the interpreter is gone. Returns false when
  * another tool's profile function stood in the way on some thread, so that calls may be missing. */
 bool rec_c_calls_stop(bool is_finalized);

@@ -11,10 +11,30 @@ int rec_engine_init(const char *own)
     return rec_functions_init(own) != 0 || rec_threads_init() != 0 ? -1 : 0;
 }
 
-void rec_engine_forked(void)
+/* The marks that are on the stack are void: what they number are the parent's names. */
+void rec_engine_forked(void (*when_awake)(void))
 {
-    if (rec_threads.is_active)
-        rec_threads_give_up();
+    rec_threads.is_active = false;
+    rec_threads.is_waiting = when_awake != NULL;
+    rec_threads.when_awake = when_awake;
+    rec_functions_start();
+}
+
+void rec_engine_pause(const struct rec_engine *engine)
+{
+    rec_threads.is_active = false;
+    rec_threads.is_waiting = true;
+    engine->pause();
+    rec_log_put_all();
+    rec_current = &rec_log_nobody;
+}
+
+void rec_engine_resume(const struct rec_engine *engine)
+{
+    rec_threads.is_active = true;
+    rec_threads.is_waiting = false;
+    rec_threads.n_pauses++;
+    engine->resume();
 }
 
 int rec_engine_run_detached(int (*func)(void *), void *arg)

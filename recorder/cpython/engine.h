@@ -1,5 +1,5 @@
 /* An engine: where events come from. It sees every Python function that is entered and left and appends records
- * to the log. All functions are called with the GIL, but for `forked`. */
+ * to the log. All functions are called with the GIL, but for rec_engine_forked. */
 #ifndef REC_ENGINE_H
 #define REC_ENGINE_H
 
@@ -14,6 +14,13 @@ struct rec_engine {
      * as opened before. Returns 0, or -1 with an exception set. */
     int (*start)(void);
 
+    /* The same in a forked child, to which the parent's start has come down. */
+    int (*begin)(void);
+
+    /* Sees to it that no more events come, and that they come again; each thread's next block begins with its stack. */
+    void (*pause)(void);
+    void (*resume)(void);
+
     /* Ends it; the log may then be stopped. is_finalized: the interpreter is gone, nothing of it is touched. Returns
      * false when another tool stood in the way, so that calls may be missing. */
     bool (*stop)(bool is_finalized);
@@ -26,8 +33,12 @@ extern const struct rec_engine *const rec_engine_frame, *const rec_engine_monito
  * an exception set. */
 int rec_engine_init(const char *own);
 
-/* In a forked child: recording ends without a record. */
-void rec_engine_forked(void);
+/* In a forked child: recording ends without a record. when_awake is called at the first event that comes; or NULL. */
+void rec_engine_forked(void (*when_awake)(void));
+
+/* No events come until rec_engine_resume. Called when they do. */
+void rec_engine_pause(const struct rec_engine *engine);
+void rec_engine_resume(const struct rec_engine *engine);
 
 /* Runs func(arg) as the program: with an empty Python stack and all of the recursion limit. */
 int rec_engine_run_detached(int (*func)(void *), void *arg);

@@ -142,6 +142,8 @@ static bool is_between(const struct rec_log *log, uintptr_t evaluation)
 static bool adopt(PyThreadState *ts, struct rec_log *log, uint16_t flags, struct rec_open_frame leaving)
 {
     log->epoch = engine.epoch;
+    log->pauses = rec_threads.n_pauses;
+    log->c_depth = 0;
     if (!rec_threads_turn(log, flags, cpython_running(ts), leaving))
         return false;
     log->base_depth = rec_threads_count_recorded(cpython_running(ts));  /* the frame being left: exit record next */
@@ -163,7 +165,7 @@ static void sync_base(PyThreadState *ts, struct rec_log *log, struct rec_open_fr
  * leaving: the frame whose exit this is. NULL when nothing is recorded. */
 static struct rec_log *catch_up(PyThreadState *ts, struct rec_open_frame leaving)
 {
-    if (!rec_threads.is_active || ts->interp != rec_threads.interp)
+    if (!rec_threads_wake(ts))
         return NULL;
     if (rec_log_is_closed()) {
         rec_threads_give_up();
@@ -177,7 +179,8 @@ static struct rec_log *catch_up(PyThreadState *ts, struct rec_open_frame leaving
     rec_log_renew(log);
     rec_current = log->is_ending || !rec_drain_resume() ? &rec_log_nobody : log;
     if (is_new || log->epoch != engine.epoch) {
-        if (!adopt(ts, log, is_new ? 0 : PNR_BLOCK_RESYNC, leaving))
+        uint16_t flags = is_new ? 0 : log->pauses != rec_threads.n_pauses ? PNR_BLOCK_PAUSED : PNR_BLOCK_RESYNC;
+        if (!adopt(ts, log, flags, leaving))
             return NULL;
         set_floor(ts, log);
     } else if (evaluation >= log->hooked_low && !is_between(log, evaluation)) {
@@ -299,7 +302,7 @@ static PyObject *evaluate_unhooked(PyThreadState *ts, cpython_frame *f, int thro
                                    uint64_t frame, uint64_t mark)
 {
     const struct rec_open_frame self = { frame, (uint32_t)mark }, stack_gap = { 0, PNR_GAP_STACK };
-    uint32_t session = rec_functions.session;
+    uint32_t session = rec_functions.session, n_pauses = rec_threads.n_pauses;
     if (!rec_threads.is_active)         /* the entry record found no chunk */
         return engine.evaluate(ts, f, throwflag);
     _PyFrameEvalFunction hook = _PyInterpreterState_GetEvalFrameFunc(rec_threads.interp);
@@ -307,7 +310,7 @@ static PyObject *evaluate_unhooked(PyThreadState *ts, cpython_frame *f, int thro
     _PyInterpreterState_SetEvalFrameFunc(rec_threads.interp, engine.evaluate);
     engine.is_unhooked = true;
     PyObject *result = evaluate(ts, f, throwflag, log);
-    if (!rec_threads.is_active || rec_functions.session != session)
+    if (!rec_threads.is_active || rec_functions.session != session || rec_threads.n_pauses != n_pauses)
         return result;
     engine.is_unhooked = false;
     if (_PyInterpreterState_GetEvalFrameFunc(rec_threads.interp) == engine.evaluate)
@@ -364,7 +367,7 @@ static __attribute__((noinline)) PyObject *hook_slowly(PyThreadState *ts, cpytho
         return engine.evaluate(ts, f, throwflag);
     bool is_unhooked = is_beyond_guard(log);
     if (rec_mark_flags(mark) & REC_MARK_NAMES)
-        rec_threads_note_name(ts, f, log);
+        rec_threads_note(ts, f, log);
     if (rec_mark_flags(mark) & REC_MARK_EXCLUDED)
         return is_unhooked ? evaluate_unhooked(ts, f, throwflag, log, 0, 0) : evaluate(ts, f, throwflag, log);
     if (rec_mark_flags(mark) & REC_MARK_CONTINUABLE && !cpython_is_continuable(f))
@@ -491,22 +494,10 @@ static void unhook(void)
         _PyInterpreterState_SetEvalFrameFunc(rec_threads.interp, engine.evaluate);
 }
 
-static int start(void)
+static int begin(void)
 {
     PyThreadState *self = PyThreadState_Get();
-    if (!engine.evaluate) {             /* once a process */
-        engine.evaluate = _PyEval_EvalFrameDefault;
-#if CPYTHON_INLINES_GETITEM
-        engine.getitem = PyUnicode_InternFromString("__getitem__");
-        if (!engine.getitem)
-            return -1;
-#elif CPYTHON_INLINES_INIT
-        engine.type_new = PyType_Type.tp_new;
-#endif
-    }
     engine.epoch = 0;
-    engine.hook = !rec_clock_is_counter ? hook_slowly : rec_log_least_ticks ? dropping_hook :
-                  rec_functions.extra_index == 0 ? frame_hook : frame_hook_elsewhere;
     engine.is_unhooked = false;
     rec_functions_start();
     rec_threads_start(self->interp, unhook);
@@ -522,6 +513,34 @@ static int start(void)
             return -1;
         }
     }
+    return 0;
+}
+
+static void resume(void)
+{
+    engine.epoch++;
+    engine.is_unhooked = false;
+    if (_PyInterpreterState_GetEvalFrameFunc(rec_threads.interp) == engine.evaluate)
+        _PyInterpreterState_SetEvalFrameFunc(rec_threads.interp, engine.hook);
+}
+
+static int start(void)
+{
+    PyThreadState *self = PyThreadState_Get();
+    if (!engine.evaluate) {             /* once a process */
+        engine.evaluate = _PyEval_EvalFrameDefault;
+#if CPYTHON_INLINES_GETITEM
+        engine.getitem = PyUnicode_InternFromString("__getitem__");
+        if (!engine.getitem)
+            return -1;
+#elif CPYTHON_INLINES_INIT
+        engine.type_new = PyType_Type.tp_new;
+#endif
+    }
+    engine.hook = !rec_clock_is_counter ? hook_slowly : rec_log_least_ticks ? dropping_hook :
+                  rec_functions.extra_index == 0 ? frame_hook : frame_hook_elsewhere;
+    if (begin() != 0)
+        return -1;
 #if CPYTHON_INLINES_GETITEM || CPYTHON_INLINES_INIT
     prepare_classes(&PyBaseObject_Type);
 #endif
@@ -558,7 +577,7 @@ static bool stop(bool is_finalized)
     return is_ours;
 }
 
-static const struct rec_engine frame = { "frame", start, stop };
+static const struct rec_engine frame = { "frame", start, begin, unhook, resume, stop };
 const struct rec_engine *const rec_engine_frame = &frame;
 
 #else

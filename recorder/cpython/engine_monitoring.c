@@ -16,24 +16,24 @@
 
 #define CONTINUABLE (CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR)
 
-/* A thread's first chunk. */
-static bool begin(struct rec_log *log, cpython_frame *from)
+/* A thread's first chunk, and the first after a pause. */
+static bool begin_log(struct rec_log *log, uint16_t flags, cpython_frame *from)
 {
+    log->pauses = rec_threads.n_pauses;
+    log->c_depth = 0;
     log->depth = rec_threads_count_recorded(from);
-    return rec_threads_turn(log, 0, from, rec_no_frame);
+    return rec_threads_turn(log, flags, from, rec_no_frame);
 }
 
 /* For an event that is not the last one's thread's: finds the log and makes it the current one. from: the innermost
  * frame that was open before the event. NULL when nothing is recorded. */
 static struct rec_log *catch_up(PyThreadState *ts, cpython_frame *from)
 {
-    if (!rec_threads.is_active) {
-        if (!cpython_is_finalizing())
-            rec_tool_end();             /* a forked child, or a failure */
+    if (!rec_threads_wake(ts)) {
+        if (!rec_threads.is_active && !rec_threads.is_waiting && !cpython_is_finalizing())
+            rec_tool_end();             /* a failure */
         return NULL;
     }
-    if (ts->interp != rec_threads.interp)
-        return NULL;
     if (rec_log_is_closed()) {
         rec_threads_give_up();
         return NULL;
@@ -43,7 +43,9 @@ static struct rec_log *catch_up(PyThreadState *ts, cpython_frame *from)
     if (is_new && !(log = rec_threads_new(ts)))
         return NULL;
     rec_current = log->is_ending || !rec_drain_resume() ? &rec_log_nobody : log;
-    return !is_new || begin(log, from) ? log : NULL;
+    if (is_new)
+        return begin_log(log, 0, from) ? log : NULL;
+    return log->pauses == rec_threads.n_pauses || begin_log(log, PNR_BLOCK_PAUSED, from) ? log : NULL;
 }
 
 static inline bool is_entry(enum pnr_kind kind)
@@ -103,7 +105,7 @@ static __attribute__((noinline)) PyObject *append_slowly(PyThreadState *ts, PyCo
         return rec_tool_nothing();
     bool names = rec_mark_flags(mark) & REC_MARK_NAMES && kind == PNR_CALL;
     if (names)
-        rec_threads_note_name(ts, f, log);
+        rec_threads_note(ts, f, log);
     if (rec_mark_flags(mark) & REC_MARK_EXCLUDED)
         return exclude(f, can_disable && !names);
     if (!count(log, kind))
@@ -226,7 +228,7 @@ static int begin_threads(void)
         oldest = PyThreadState_Next(oldest);
     for (PyThreadState *ts = oldest; ts; ts = ts->prev) {
         struct rec_log *log = rec_threads_new(ts);
-        if (!log || !begin(log, cpython_running(ts))) {
+        if (!log || !begin_log(log, 0, cpython_running(ts))) {
             PyErr_NoMemory();
             return -1;
         }
@@ -234,16 +236,19 @@ static int begin_threads(void)
     return 0;
 }
 
+static int begin(void)
+{
+    rec_functions_start();
+    rec_threads_start(PyInterpreterState_Get(), give_up);
+    return begin_threads();
+}
+
 static int start(void)
 {
     if (rec_tool_begin() != 0)
         return -1;
-    rec_functions_start();
-    if (listen() == 0) {
-        rec_threads_start(PyInterpreterState_Get(), give_up);
-        if (begin_threads() == 0 && rec_tool_watch() == 0)
-            return 0;
-    }
+    if (listen() == 0 && begin() == 0 && rec_tool_watch() == 0)
+        return 0;
     rec_threads.is_active = false;
     rec_tool_end();
     return -1;
@@ -267,7 +272,7 @@ static bool stop(bool is_finalized)
     return true;
 }
 
-static const struct rec_engine monitoring = { "monitoring", start, stop };
+static const struct rec_engine monitoring = { "monitoring", start, begin, rec_tool_pause, rec_tool_resume, stop };
 const struct rec_engine *const rec_engine_monitoring = &monitoring;
 
 #else

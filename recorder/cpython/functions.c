@@ -41,12 +41,14 @@ static bool is_text(struct pnr_string s, const char *text)
     return s.size == strlen(text) && memcmp(s.bytes, text, s.size) == 0;
 }
 
-/* The functions of threading at whose entry a thread's name is known or changes. */
-static bool names_thread(const PyCodeObject *code, const struct pnr_string strings[3])
+/* The functions at whose entry the name of a thread or process is known or changes, or an exception ends a thread. */
+static bool is_noted(const PyCodeObject *code, const struct pnr_string strings[3])
 {
-    return is_text(strings[0], "threading") &&
-           (is_text(strings[1], "Thread._bootstrap_inner") ||
-            (is_text(strings[1], "Thread.name") && code->co_argcount == 2));
+    if (is_text(strings[0], "threading"))
+        return is_text(strings[1], "Thread._bootstrap_inner") ||
+               is_text(strings[1], "_make_invoke_excepthook.<locals>.invoke_excepthook") ||
+               (is_text(strings[1], "Thread.name") && code->co_argcount == 2);
+    return is_text(strings[0], "multiprocessing.process") && is_text(strings[1], "BaseProcess._bootstrap");
 }
 
 #if CPYTHON_INLINES_GETITEM
@@ -77,7 +79,7 @@ static uint64_t make_mark(const cpython_frame *f)
         index = rec_log_function(kind, (uint32_t)code->co_firstlineno, strings);
     if (index && kind != PNR_FUNCTION_PLAIN)
         flags |= REC_MARK_CONTINUABLE;
-    else if (names_thread(code, strings))
+    else if (is_noted(code, strings))
         flags |= REC_MARK_NAMES;
 #if CPYTHON_INLINES_GETITEM
     if (index && may_subscript(code))

@@ -15,7 +15,7 @@
 enum {
     REC_MARK_EXCLUDED = 1,              /* no records; what it calls has. Of the others it has only NAMES */
     REC_MARK_CONTINUABLE = 2,
-    REC_MARK_NAMES = 4,                 /* a call of it names a thread */
+    REC_MARK_NAMES = 4,                 /* a call of it is looked at: rec_threads_note */
     REC_MARK_SUBSCRIPT = 8              /* it is called __getitem__, or its locals are a namespace that may have one */
 };
 #define REC_MARK_SESSION_SHIFT 4        /* within the upper word */

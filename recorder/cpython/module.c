@@ -16,215 +16,103 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "c_calls.h"
 #include "engine.h"
-#include "../filter.h"
-#include "../log.h"
+#include "recording.h"
 #include "../notice.h"
 
 extern char **environ;
 
 static struct {
-    bool is_recording;
-    bool was_forked;                    /* this is a child of a process that was being recorded */
-    uint64_t forks;                     /* children that were not recorded */
-    const struct rec_engine *engine;    /* of the recording */
     char *own;                          /* owned: the package's folder */
-    char capture[PATH_MAX];
     /* What a recording that ends with the process does then; set by at_exit(). Owned. */
     bool tells_end;
     char *converter, *output;
+    _PyCFunctionFastWithKeywords leave;  /* os._exit's own */
 } module;
 
-static PyObject *raise_error(const struct pnr_err *err)
-{
-    char text[512];
-    if (err->code == PNR_E_MEMORY)
-        return PyErr_NoMemory();
-    PyObject *path = PyUnicode_DecodeFSDefault(err->path);      /* owned */
-    snprintf(text, sizeof text, "%s: %s", err->what, strerror(err->sys_errno));
-    PyObject *error = path ? PyObject_CallFunction(PyExc_OSError, "isO", err->sys_errno, text, path) : NULL;
-    if (error)
-        PyErr_SetObject(PyExc_OSError, error);
-    Py_XDECREF(error);
-    Py_XDECREF(path);
-    return NULL;
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *place)
-{
-    (void)st, (void)type, (void)place;
-    return remove(path);
-}
-
-static void remove_capture(void)
-{
-    nftw(module.capture, remove_one, 4, FTW_DEPTH | FTW_PHYS);
-}
-
-/* ---- start and stop ---- */
-
-struct options {
-    const char *engine;                 /* "frame", "monitoring", or NULL: the first that there is */
-    int c_calls;
-    PyObject *filters;                  /* list of (enum rec_filter_action, str), or NULL; borrowed */
-    unsigned long long min_duration_ns;
-};
-
-/* dict: what Python gives; every key that it may have is one here. Returns 0, or -1 with an exception set. */
-static int parse_options(PyObject *dict, struct options *options)
-{
-    static char *names[] = { "engine", "c_calls", "filters", "min_duration_ns", NULL };
-    PyObject *none = PyTuple_New(0);
-    *options = (struct options){ 0 };
-    bool is_good = none && PyArg_ParseTupleAndKeywords(none, dict, "|$zpO!K:options", names, &options->engine,
-                                                       &options->c_calls, &PyList_Type, &options->filters,
-                                                       &options->min_duration_ns);
-    Py_XDECREF(none);
-    return is_good ? 0 : -1;
-}
-
-/* Replaces the filters. Returns 0, or -1 with an exception set. */
-static int set_filters(PyObject *filters)
-{
-    rec_filter_clear();
-    for (Py_ssize_t i = 0; filters && i < PyList_GET_SIZE(filters); i++) {
-        int action;
-        PyObject *text;                 /* borrowed */
-        if (!PyArg_ParseTuple(PyList_GET_ITEM(filters, i), "iU:filter", &action, &text))
-            return -1;
-        PyObject *bytes = PyUnicode_AsEncodedString(text, "utf-8", "surrogatepass");    /* owned */
-        if (!bytes)
-            return -1;
-        int code = rec_filter_add((enum rec_filter_action)action, PyBytes_AS_STRING(bytes));
-        Py_DECREF(bytes);
-        if (code != 0) {
-            PyErr_NoMemory();
-            return -1;
-        }
-    }
-    return 0;
-}
-
-static const struct rec_engine *find_engine(const char *name)
-{
-    const struct rec_engine *engines[] = { rec_engine_frame, rec_engine_monitoring };
-    for (int i = 0; i < 2; i++)
-        if (engines[i] && (!name || strcmp(name, engines[i]->name) == 0))
-            return engines[i];
-    PyErr_Format(PyExc_ValueError, "panopticon: CPython %d.%d has no engine %s", PY_MAJOR_VERSION, PY_MINOR_VERSION,
-                 name ? name : "to record with");
-    return NULL;
-}
-
-/* facts: a dict of str to str. */
-static int write_facts(PyObject *facts)
-{
-    PyObject *key, *value;
-    Py_ssize_t at = 0;
-    rec_log_fact_number("pid", (uint64_t)getpid());
-    rec_log_fact_number("parent_pid", (uint64_t)getppid());
-    rec_log_fact("engine", module.engine->name);
-    while (PyDict_Next(facts, &at, &key, &value)) {
-        const char *k = PyUnicode_AsUTF8(key);
-        PyObject *bytes = k ? PyUnicode_AsEncodedString(value, "utf-8", "surrogatepass") : NULL;
-        if (!bytes)
-            return -1;
-        rec_log_fact(k, PyBytes_AS_STRING(bytes));
-        Py_DECREF(bytes);
-    }
-    return 0;
-}
-
-static int start_recording(const char *path, PyObject *facts, PyObject *dict)
-{
-    struct pnr_err err;
-    struct rec_log_totals totals;
-    struct options options;
-    if (module.is_recording) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "panopticon: this process is being recorded already; one recorder at a time");
-        return -1;
-    }
-    if (parse_options(dict, &options) != 0 || !(module.engine = find_engine(options.engine)) ||
-        set_filters(options.filters) != 0)
-        return -1;
-    rec_notice_init();
-    if (rec_log_start(path, module.capture, &err) != 0) {
-        raise_error(&err);
-        return -1;
-    }
-    if (options.min_duration_ns)
-        rec_log_set_min_duration(options.min_duration_ns);
-    bool has_engine = write_facts(facts) == 0 && module.engine->start() == 0;
-    if (!has_engine || (options.c_calls && rec_c_calls_start() != 0)) {
-        if (has_engine)
-            module.engine->stop(false);
-        rec_log_stop(0, &totals);
-        remove_capture();               /* there is nothing in it */
-        if (totals.failure.code != PNR_OK)
-            raise_error(&totals.failure);       /* the true reason, in place of the one that is set */
-        return -1;
-    }
-    module.forks = 0;
-    module.was_forked = false;
-    module.is_recording = true;
-    return 0;
-}
-
-static void stop_recording(bool is_finalized, struct rec_log_totals *totals)
-{
-    bool was_alone = module.engine->stop(is_finalized), were_c_calls_seen = rec_c_calls_stop(is_finalized);
-    module.is_recording = false;
-    rec_log_stop(module.forks, totals);
-    if (!was_alone)
-        rec_notice("another tool replaced the frame evaluation function while recording: calls may be missing");
-    if (!were_c_calls_seen)
-        rec_notice("another tool's profile function was there while recording: calls of C functions may be missing");
-}
-
 PyDoc_STRVAR(start_doc,
-"start(path, facts, options)\n--\n\n"
+"start(path, joins, facts, options, on_path)\n--\n\n"
 "Begins to record all threads of this process into a capture directory at path (str or path-like), which is\n"
-"made; when something is there, at run-2.pnr, run-3.pnr, ... for run.pnr. facts: dict of str to str, kept in the\n"
-"capture. options: dict with engine (\"frame\", \"monitoring\" or None), c_calls (bool), filters (list of (int, str):\n"
-"enum rec_filter_action and its text), min_duration_ns (int), or less. Returns the absolute path of the directory\n"
-"that was made. Raises OSError when the capture cannot be written, RuntimeError when the process is being recorded\n"
-"already, and ValueError when this Python does not have the engine.");
+"made; when something is there, at run-2.pnr, run-3.pnr, ... for run.pnr; or, if it joins, into the capture that is\n"
+"there. facts: dict of str to str, kept in the capture. options: dict with these keys, or fewer:\n"
+"engine (\"frame\", \"monitoring\" or None), c_calls (bool), filters (list of (int, str): enum rec_filter_action and its\n"
+"text), min_duration_ns, max_size (bytes), last_ns (int, 0 = no limit), drops (bool: when no chunk is free, events are\n"
+"lost), follows_forks (bool), starts_paused (bool), snapshots_exceptions (bool), snapshot_signal, toggle_signal (int, 0 =\n"
+"none). on_path: called with the path that was taken before the first event, or None.\n"
+"Returns the absolute path of the directory that was made. Raises OSError when the capture cannot be written,\n"
+"RuntimeError when the process is being recorded already, and ValueError when this Python does not have the engine.");
 
 static PyObject *py_start(PyObject *self, PyObject *args)
 {
-    PyObject *path, *facts, *options;   /* owned, borrowed, borrowed */
+    PyObject *path, *facts, *options, *on_path;         /* the first is owned, the others borrowed */
+    int joins;
     (void)self;
-    if (!PyArg_ParseTuple(args, "O&O!O!:start", PyUnicode_FSConverter, &path, &PyDict_Type, &facts, &PyDict_Type,
-                          &options))
+    if (!PyArg_ParseTuple(args, "O&pO!O!O:start", PyUnicode_FSConverter, &path, &joins, &PyDict_Type, &facts,
+                          &PyDict_Type, &options, &on_path))
         return NULL;
-    int code = start_recording(PyBytes_AS_STRING(path), facts, options);
+    int code = rec_recording_start(PyBytes_AS_STRING(path), joins, facts, options, on_path);
     Py_DECREF(path);
-    return code == 0 ? PyUnicode_DecodeFSDefault(module.capture) : NULL;
+    return code == 0 ? PyUnicode_DecodeFSDefault(rec_recording_path()) : NULL;
 }
 
 PyDoc_STRVAR(stop_doc,
 "stop()\n--\n\n"
 "Ends the recording and writes all of it. Returns (events, threads, bytes, lost): how many records, threads that were\n"
 "seen, size of the capture, events that could not be kept. Raises OSError when the capture could not be written to\n"
-"the end; what was recorded is kept. In a forked child it gives zeros: its parent's recording goes on without it.");
+"the end; what was recorded is kept. In a forked child it ends the child's own; zeros if nothing was recorded there.");
 
 static PyObject *py_stop(PyObject *self, PyObject *unused)
 {
-    struct rec_log_totals totals;
+    struct rec_log_totals totals = { 0 };
     (void)self, (void)unused;
-    if (module.was_forked)              /* its parent's recording goes on without it */
-        return Py_BuildValue("KIKK", 0ULL, 0U, 0ULL, 0ULL);
-    if (!module.is_recording) {
+    if (!rec_recording_is_on() && rec_recording_is_own()) {
         PyErr_SetString(PyExc_RuntimeError, "panopticon: this process is not being recorded");
         return NULL;
     }
-    stop_recording(false, &totals);
+    if (rec_recording_is_on())
+        rec_recording_stop(false, &totals);
     if (totals.failure.code != PNR_OK)
-        return raise_error(&totals.failure);
+        return rec_recording_raise(&totals.failure);
     return Py_BuildValue("KIKK", (unsigned long long)totals.n_events, (unsigned)totals.n_threads,
                          (unsigned long long)totals.n_bytes, (unsigned long long)totals.n_lost);
+}
+
+PyDoc_STRVAR(pause_doc,
+"pause()\n--\n\n"
+"No events are recorded until resume(), and nothing is spent on them. Raises RuntimeError when nothing is being recorded.");
+
+static PyObject *py_pause(PyObject *self, PyObject *unused)
+{
+    (void)self, (void)unused;
+    return rec_recording_pause() == 0 ? Py_NewRef(Py_None) : NULL;
+}
+
+PyDoc_STRVAR(resume_doc,
+"resume()\n--\n\n"
+"Goes on after pause(). Raises RuntimeError when nothing is being recorded.");
+
+static PyObject *py_resume(PyObject *self, PyObject *unused)
+{
+    (void)self, (void)unused;
+    return rec_recording_resume() == 0 ? Py_NewRef(Py_None) : NULL;
+}
+
+PyDoc_STRVAR(snapshot_doc,
+"snapshot(path)\n--\n\n"
+"Saves what this process has recorded up to now, as far as it is kept, as a capture of its own, while recording goes on.\n"
+"path: str or path-like; when something is there, run-2.pnr, ... for run.pnr. Returns the absolute path that was taken.\n"
+"Raises OSError when it cannot be written, RuntimeError when nothing is being recorded.");
+
+static PyObject *py_snapshot(PyObject *self, PyObject *object)
+{
+    PyObject *path;                     /* owned */
+    char taken[PATH_MAX];
+    (void)self;
+    if (!PyUnicode_FSConverter(object, &path))
+        return NULL;
+    int code = rec_recording_save(PyBytes_AS_STRING(path), taken);
+    Py_DECREF(path);
+    return code == 0 ? PyUnicode_DecodeFSDefault(taken) : NULL;
 }
 
 /* ---- the end of the process ---- */
@@ -249,7 +137,7 @@ static int convert(const sigset_t *mask)
     pid_t pid;
     int status = -1;
     posix_spawnattr_t attr;
-    char *argv[] = { module.converter, "-q", "-o", module.output, module.capture, NULL };
+    char *argv[] = { module.converter, "-q", "-o", module.output, (char *)rec_recording_path(), NULL };
     signal(SIGCHLD, SIG_DFL);           /* the program may have ignored it: then there is nothing to wait for */
     posix_spawnattr_init(&attr);
     posix_spawnattr_setsigmask(&attr, mask);
@@ -270,8 +158,8 @@ static const char *shown_path(void)
 {
     char folder[PATH_MAX];
     size_t size = getcwd(folder, sizeof folder) ? strlen(folder) : 0;
-    bool is_below = size && strncmp(module.capture, folder, size) == 0 && module.capture[size] == '/';
-    return module.capture + (is_below ? size + 1 : 0);
+    bool is_below = size && strncmp(rec_recording_path(), folder, size) == 0 && rec_recording_path()[size] == '/';
+    return rec_recording_path() + (is_below ? size + 1 : 0);
 }
 
 static void tell_end(const struct rec_log_totals *totals)
@@ -289,16 +177,23 @@ static void tell_end(const struct rec_log_totals *totals)
                totals->failure.code == PNR_OK ? "" : " and all that came after the failure", path);
 }
 
-/* Py_AtExit runs this when the interpreter is gone: after all of the program's own atexit functions, finalizers
- * and threads. A forked child is not recording and comes by without effect. */
-static void end_with_process(void)
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *place)
+{
+    (void)st, (void)type, (void)place;
+    return remove(path);
+}
+
+/* The process ends: so does its recording, and what was asked for is done. */
+static void end(bool is_finalized)
 {
     struct rec_log_totals totals;
     sigset_t before;
-    if (!module.is_recording)
+    if (!rec_recording_is_on())
         return;
     hold_signals(&before);
-    stop_recording(true, &totals);
+    rec_recording_stop(is_finalized, &totals);
+    if (!rec_recording_is_own())
+        return;
     if (!module.output) {
         if (module.tells_end)
             tell_end(&totals);
@@ -307,33 +202,46 @@ static void end_with_process(void)
     int status = convert(&before);
     if (status != 0) {
         rec_notice("%s %s; the capture is %s", module.output, status == 1 ? "is not complete" : "could not be made",
-                   module.capture);
+                   rec_recording_path());
         return;
     }
-    remove_capture();
+    nftw(rec_recording_path(), remove_one, 4, FTW_DEPTH | FTW_PHYS);
     if (module.tells_end)
         rec_notice("%s: %" PRIu64 " events, %u thread%s, %" PRIu64 " lost; open it in chrome://tracing", module.output,
                    totals.n_events, totals.n_threads, totals.n_threads == 1 ? "" : "s", totals.n_lost);
 }
 
-static void prepare_fork(void)
+/* Py_AtExit runs this when the interpreter is gone: after all of the program's own atexit functions, finalizers
+ * and threads. A forked child is not recording and comes by without effect. */
+static void end_with_process(void)
 {
-    if (module.is_recording)
-        rec_drain_pause();
+    end(true);
 }
 
-/* The next event sees to it that the drain goes on. */
-static void count_fork(void)
+/* In place of os._exit, which ends the process at once. Children that are forked end so as a rule. */
+static PyObject *leave(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
 {
-    module.forks++;
-    rec_current = &rec_log_nobody;
+    bool is_well = n == 1 && !names && PyLong_Check(args[0]);
+    if (is_well)
+        end(false);
+    return module.leave(self, args, n, names);
 }
 
-static void forget_recording(void)
+/* The method's definition is changed, not the function, so that the program finds what it always finds. */
+static void watch_leave(void)
 {
-    rec_engine_forked();
-    module.was_forked |= module.is_recording;
-    module.is_recording = false;
+    PyObject *posix = PyImport_ImportModule("posix");                           /* owned */
+    PyObject *function = posix ? PyObject_GetAttrString(posix, "_exit") : NULL; /* owned */
+    if (function && PyCFunction_CheckExact(function)) {
+        PyMethodDef *method = ((PyCFunctionObject *)function)->m_ml;
+        if (method->ml_flags == (METH_FASTCALL | METH_KEYWORDS)) {
+            module.leave = (_PyCFunctionFastWithKeywords)(void (*)(void))method->ml_meth;
+            method->ml_meth = (PyCFunction)(void (*)(void))leave;
+        }
+    }
+    Py_XDECREF(function);
+    Py_XDECREF(posix);
+    PyErr_Clear();
 }
 
 /* ---- running a program ---- */
@@ -344,7 +252,7 @@ struct program {
     int kind;
     PyObject *target;                   /* borrowed: file name, module or command */
     const char *path;                   /* of the capture */
-    PyObject *facts, *options;          /* borrowed */
+    PyObject *facts, *options, *on_path;        /* borrowed */
     bool has_started;
 };
 
@@ -407,23 +315,20 @@ static int run_program(void *arg)
     struct program *p = arg;
     PyCompilerFlags flags = _PyCompilerFlags_INIT;
     bool runs_archive = p->kind == RUN_FILE && is_archive(p->target);
-    if (start_recording(p->path, p->facts, p->options) != 0)
+    if (rec_recording_start(p->path, false, p->facts, p->options, p->on_path) != 0)
         return -1;
     p->has_started = true;
-    switch (p->kind) {
-    case RUN_FILE:
-        return runs_archive ? run_module("__main__", false) : run_file(p->target);
-    case RUN_MODULE:
-        return run_module(PyUnicode_AsUTF8(p->target), true);
-    case RUN_COMMAND:
-        return run_command(p->target);
-    default:
-        return PyRun_AnyFileExFlags(stdin, "<stdin>", 0, &flags) != 0;
-    }
+    int status = p->kind == RUN_FILE ? (runs_archive ? run_module("__main__", false) : run_file(p->target)) :
+                 p->kind == RUN_MODULE ? run_module(PyUnicode_AsUTF8(p->target), true) :
+                 p->kind == RUN_COMMAND ? run_command(p->target) :
+                 PyRun_AnyFileExFlags(stdin, "<stdin>", 0, &flags) != 0;
+    if (status == 1)
+        rec_recording_tell_exception();
+    return status;
 }
 
 PyDoc_STRVAR(run_doc,
-"run(kind, target, path, facts, options)\n--\n\n"
+"run(kind, target, path, facts, options, on_path)\n--\n\n"
 "Starts recording into path, as start() does, and runs a program as the interpreter's own main does\n"
 "(Modules/main.c): kind 0: the script, folder or zip file target; 1: the module; 2: the command; 3: standard input.\n"
 "No frame of the caller is visible to it. Returns the exit status; SystemExit ends the process. Recording goes on\n"
@@ -434,8 +339,8 @@ static PyObject *py_run(PyObject *self, PyObject *args)
     struct program p = { 0 };
     PyObject *path;                     /* owned */
     (void)self;
-    if (!PyArg_ParseTuple(args, "iUO&O!O!:run", &p.kind, &p.target, PyUnicode_FSConverter, &path, &PyDict_Type,
-                          &p.facts, &PyDict_Type, &p.options))
+    if (!PyArg_ParseTuple(args, "iUO&O!O!O:run", &p.kind, &p.target, PyUnicode_FSConverter, &path, &PyDict_Type,
+                          &p.facts, &PyDict_Type, &p.options, &p.on_path))
         return NULL;
     p.path = PyBytes_AS_STRING(path);
     int status = rec_engine_run_detached(run_program, &p);
@@ -495,6 +400,9 @@ static PyObject *py_is_capture(PyObject *self, PyObject *object)
 static PyMethodDef methods[] = {
     { "start", py_start, METH_VARARGS, start_doc },
     { "stop", py_stop, METH_NOARGS, stop_doc },
+    { "pause", py_pause, METH_NOARGS, pause_doc },
+    { "resume", py_resume, METH_NOARGS, resume_doc },
+    { "snapshot", py_snapshot, METH_O, snapshot_doc },
     { "run", py_run, METH_VARARGS, run_doc },
     { "at_exit", py_at_exit, METH_VARARGS, at_exit_doc },
     { "is_capture", py_is_capture, METH_O, is_capture_doc },
@@ -528,10 +436,13 @@ PyMODINIT_FUNC PyInit__recorder(void)
         if (find_own_folder() != 0 || rec_engine_init(module.own) != 0)
             return NULL;
         rec_clock_init();
-        if (Py_AtExit(end_with_process) != 0 || pthread_atfork(prepare_fork, count_fork, forget_recording) != 0) {
-            PyErr_SetString(PyExc_RuntimeError, "panopticon: no place left to be called at exit or fork");
+        if (Py_AtExit(end_with_process) != 0) {
+            PyErr_SetString(PyExc_RuntimeError, "panopticon: no place left to be called at exit");
             return NULL;
         }
+        if (rec_recording_init() != 0)
+            return NULL;
+        watch_leave();
     }
     return PyModule_Create(&definition);
 }

@@ -40,6 +40,16 @@ uint32_t rec_threads_count_recorded(cpython_frame *f)
     return n;
 }
 
+bool rec_threads_wake(const PyThreadState *ts)
+{
+    void (*when_awake)(void) = rec_threads.when_awake;
+    if (when_awake) {
+        rec_threads.when_awake = NULL;
+        when_awake();
+    }
+    return rec_threads.is_active && ts->interp == rec_threads.interp;
+}
+
 void rec_threads_give_up(void)
 {
     rec_threads.is_active = false;
@@ -59,12 +69,14 @@ bool rec_threads_turn(struct rec_log *log, uint16_t flags, cpython_frame *f, str
     if (n == MAX_OPEN && rec_threads_recorded_from(f, &mark))
         flags |= PNR_BLOCK_DEEPER;
     if (!rec_log_turn(log, flags, n)) {
-        rec_log_lose(1);
-        rec_threads_give_up();
+        rec_log_lose(log);
+        if (rec_log_is_closed())
+            rec_threads_give_up();
         return false;
     }
     while (n--)
         rec_log_store(log, 0, PNR_OPEN, open[n].frame, open[n].function);
+    rec_log_tell_lost(log);
     return true;
 }
 
@@ -147,7 +159,8 @@ bool rec_threads_tell_left(struct rec_log *log, uint32_t present)
 static void thread_ended(PyObject *capsule)
 {
     struct rec_log *log = PyCapsule_GetPointer(capsule, CAPSULE);
-    if (!rec_threads.is_active || (uintptr_t)PyCapsule_GetContext(capsule) != rec_functions.session)
+    if (!(rec_threads.is_active || rec_threads.is_waiting) ||
+        (uintptr_t)PyCapsule_GetContext(capsule) != rec_functions.session)
         return;
     if (cpython_is_finalizing() && log->owner == PyThreadState_Get()) {
         rec_threads_give_up();
@@ -155,7 +168,7 @@ static void thread_ended(PyObject *capsule)
     }
     log->is_ending = true;
     rec_threads.n_ending++;
-    if (!cpython_is_finalizing())
+    if (!cpython_is_finalizing() && rec_threads.is_active)
         rec_threads_tell_left(log, 0);
     rec_current = &rec_log_nobody;
 }
@@ -201,7 +214,7 @@ struct rec_log *rec_threads_new(PyThreadState *ts)
     struct rec_log *log = rec_log_new(ts, (uint32_t)ts->native_thread_id,
                                       (struct pnr_string){ name, (uint32_t)strlen(name) });
     if (!log) {
-        rec_log_lose(1);
+        rec_log_lose(NULL);
         return NULL;
     }
     log->owner_id = ts->id;
@@ -216,12 +229,33 @@ struct rec_log *rec_threads_new(PyThreadState *ts)
     return log;
 }
 
-void rec_threads_note_name(PyThreadState *ts, const cpython_frame *f, struct rec_log *log)
+/* multiprocessing names its processes as they begin. */
+static void write_process_name(PyObject *process)
+{
+    PyObject *owned, *name = plain_attribute(process, "_name");
+    if (name && PyUnicode_Check(name)) {
+        rec_log_fact("process_name", rec_functions_text(name, &owned).bytes);
+        Py_XDECREF(owned);
+    }
+    Py_XDECREF(name);
+}
+
+void rec_threads_note(PyThreadState *ts, const cpython_frame *f, struct rec_log *log)
 {
     PyObject *thread = cpython_argument(f, 0), *owned;
+    const PyCodeObject *code = cpython_code(f);
+    if (PyUnicode_CompareWithASCIIString(code->co_name, "invoke_excepthook") == 0) {
+        if (rec_threads.on_exception)
+            rec_threads.on_exception();
+        return;
+    }
     if (!thread)
         return;
-    if (cpython_code(f)->co_argcount == 1) {
+    if (PyUnicode_CompareWithASCIIString(code->co_name, "_bootstrap") == 0) {
+        write_process_name(thread);
+        return;
+    }
+    if (code->co_argcount == 1) {
         log->native_id = (uint32_t)ts->native_thread_id;    /* so far it can be that of the thread that made it */
         write_name_of(log, thread);
         return;
@@ -264,6 +298,8 @@ void rec_threads_start(PyInterpreterState *interp, void (*give_up)(void))
     threads.give_up = give_up;
     rec_threads.interp = interp;
     rec_threads.n_ending = 0;
+    rec_threads.is_waiting = false;
+    rec_threads.on_new = NULL;
     rec_threads.before_c_call = NULL;
     rec_threads.is_active = true;
 }

@@ -22,10 +22,14 @@ static const struct rec_open_frame rec_no_frame;
 
 struct rec_threads {
     bool is_active;
+    bool is_waiting;                    /* not active, but going to be: paused, or in a child before its first event */
+    void (*when_awake)(void);           /* to be called at the next event, once; or NULL */
+    uint32_t n_pauses;
     PyInterpreterState *interp;         /* that is recorded */
     uint32_t n_ending;                  /* logs whose thread is being cleared */
     void (*on_new)(PyThreadState *ts);  /* called for each thread that gets a log; or NULL */
     void (*before_c_call)(PyThreadState *ts);   /* the frame engine's; or NULL */
+    void (*on_exception)(void);         /* an exception ends a thread; or NULL */
 };
 extern struct rec_threads rec_threads __attribute__((visibility("hidden")));
 
@@ -34,6 +38,9 @@ int rec_threads_init(void);
 
 /* give_up: called when nothing can be kept any more, so that no more events come. */
 void rec_threads_start(PyInterpreterState *interp, void (*give_up)(void));
+
+/* At an event that is not fast: true when it is to be recorded. Begins the recording of a forked child. */
+bool rec_threads_wake(const PyThreadState *ts);
 
 /* Nothing more is recorded, whatever still comes. Calls give_up. */
 void rec_threads_give_up(void);
@@ -54,9 +61,9 @@ bool rec_threads_tell_left(struct rec_log *log, uint32_t present);
 /* Reads the name of a thread once more. */
 void rec_threads_refresh_name(const PyThreadState *ts, const struct rec_log *log);
 
-/* At the entry of a function that names a thread (REC_MARK_NAMES): the present one, or the one whose name is being
- * set. */
-void rec_threads_note_name(PyThreadState *ts, const cpython_frame *f, struct rec_log *log);
+/* At the entry of a function with REC_MARK_NAMES: it names a thread, the present one or the one whose name is being set,
+ * or this process; or it tells that an exception ends a thread. */
+void rec_threads_note(PyThreadState *ts, const cpython_frame *f, struct rec_log *log);
 
 /* The identity of a continuable frame in a record. */
 static inline uint64_t rec_identity(const cpython_frame *f)

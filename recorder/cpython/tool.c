@@ -136,6 +136,16 @@ static void call_quietly(const char *name, PyObject *args)
         PyErr_Clear();
 }
 
+void rec_tool_pause(void)
+{
+    call_quietly("set_events", Py_BuildValue("ii", (int)tool.number, 0));
+}
+
+void rec_tool_resume(void)
+{
+    call_quietly("set_events", Py_BuildValue("il", (int)tool.number, tool.listened));
+}
+
 void rec_tool_end(void)
 {
     PyObject *type, *value, *traceback;

@@ -24,6 +24,10 @@ int rec_tool_listen(const char *event, rec_tool_callback callback);
  * of rec_tool_listen. Returns 0, or -1 with an exception set. */
 int rec_tool_watch(void);
 
+/* No events meanwhile. */
+void rec_tool_pause(void);
+void rec_tool_resume(void);
+
 /* No more events. May be called without a begin. */
 void rec_tool_end(void);
 

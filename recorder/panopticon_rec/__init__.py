@@ -17,7 +17,7 @@ when it cannot go on (disk full) it says so once on standard error and the progr
 import os
 import sys
 
-__all__ = ["AsyncTracer", "Recorder", "record"]
+__all__ = ["AsyncTracer", "Recorder", "pause", "record", "resume", "snapshot"]
 __version__ = "0.1"
 
 UNUSABLE = None     # why this interpreter cannot be recorded, and what to do: a line
@@ -45,10 +45,42 @@ def facts(command, filters=()):
     return told
 
 
-def options(c_calls=False, engine=None, filters=(), min_duration=0):
+def options(c_calls=False, engine=None, filters=(), min_duration=0, max_size=0, last=0, when_full="wait", follow="fork",
+            start_paused=False, snapshot_on=(), toggle_on=None):
     """The options of a recording as _recorder.start takes them. Raises ValueError."""
+    if when_full not in ("wait", "drop") or follow not in ("all", "fork", "none"):
+        raise ValueError("when_full is wait or drop; follow is all, fork or none")
+    signals = [parse_signal(name) for name in snapshot_on if name != "exception"]
+    if len(signals) > 1:
+        raise ValueError("one signal makes snapshots")
     return {"c_calls": c_calls, "engine": engine, "filters": [rule for one in filters for rule in parse_filter(one)],
-            "min_duration_ns": parse_duration(min_duration)}
+            "min_duration_ns": parse_duration(min_duration), "max_size": parse_size(max_size),
+            "last_ns": parse_duration(last), "drops": when_full == "drop", "follows_forks": follow != "none",
+            "starts_paused": start_paused, "snapshots_exceptions": "exception" in snapshot_on,
+            "snapshot_signal": signals[0] if signals else 0, "toggle_signal": parse_signal(toggle_on) if toggle_on else 0}
+
+
+def parse_signal(name):
+    """The number of a signal that a program can do without. name: SIGUSR2, USR2."""
+    import signal
+    number = getattr(signal, name if name.startswith("SIG") else f"SIG{name}", 0)
+    if not number or number in (signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL):
+        raise ValueError(f"{name!r} is no signal for this; SIGUSR1 and SIGUSR2 are")
+    return int(number)
+
+
+def parse_size(size):
+    """Bytes. size: a number, or text such as 200M (k, M, G, T: powers of 1,024)."""
+    number, scale = size, 1
+    if isinstance(size, str):
+        scale = {"k": 2**10, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}.get(size[-1:], 1)
+        try:
+            number = float(size[:-1] if scale > 1 else size)
+        except ValueError:
+            number = -1
+    if not 0 <= number * scale < 2**63:
+        raise ValueError(f"{size!r} is no size: a number and k, M, G or T, such as 200M")
+    return round(number * scale)
 
 
 def parse_filter(text):
@@ -69,14 +101,14 @@ def parse_duration(duration):
     """Nanoseconds. duration: seconds as a number, or text such as 20us."""
     number, scale = duration, 10**9
     if isinstance(duration, str):
-        unit, scale = next(((unit, scale) for unit, scale in (("ns", 1), ("us", 10**3), ("ms", 10**6), ("s", 10**9))
-                            if duration.endswith(unit)), ("", 0))
+        units = ("ns", 1), ("us", 10**3), ("ms", 10**6), ("s", 10**9), ("min", 60 * 10**9), ("h", 3600 * 10**9)
+        unit, scale = next(((unit, scale) for unit, scale in units if duration.endswith(unit)), ("", 0))
         try:
             number = float(duration.removesuffix(unit))
         except ValueError:
             number = -1
     if not scale or not 0 <= number * scale < 2**63:
-        raise ValueError(f"{duration!r} is no duration: a number and ns, us, ms or s, such as 20us")
+        raise ValueError(f"{duration!r} is no duration: a number and ns, us, ms, s, min or h, such as 20us")
     return round(number * scale)
 
 
@@ -107,14 +139,24 @@ class Recorder:
     that none matches is recorded, but not if the first glob is to be included. What functions call that are not recorded
     appears in whoever called these.
     min_duration: calls that are shorter, and all that is in them, leave nothing behind. Seconds, or text such as "20us"
-    (ns, us, ms, s).
-    Raises ValueError for filters and durations that are none.
+    (ns, us, ms, s, min, h).
+    max_size: bytes that the capture may take on disk, or text such as "2G"; the oldest data goes first. last: how much of
+    the past is kept at least, as a duration; what is older goes. 0: no limit.
+    when_full: what happens to events when the disk is too slow: "wait" until it has taken some, or "drop", which counts.
+    follow: which processes are recorded into the same capture: "fork", those that this one forks; "all", interpreters
+    that it starts as well, by way of PYTHONPATH in os.environ; or "none".
+    start_paused: nothing is recorded before resume().
+    snapshot_on: a list of a signal's name, such as "SIGUSR2", and "exception", for one that ends the program or a thread: a
+    snapshot is made beside the capture. toggle_on: the name of a signal that pauses and resumes.
+    Raises ValueError for what is none of these.
     """
 
-    def __init__(self, path="run.pnr", *, c_calls=False, engine=None, filters=(), min_duration=0):
+    def __init__(self, path="run.pnr", *, filters=(), snapshot_on=(), follow="fork", **more):
         self.path = self._wanted = os.fspath(path)
         self._filters = [filters] if isinstance(filters, str) else list(filters)
-        self._options = options(c_calls, engine, self._filters, min_duration)
+        snapshot_on = [snapshot_on] if isinstance(snapshot_on, str) else list(snapshot_on)
+        self._options = options(filters=self._filters, snapshot_on=snapshot_on, follow=follow, **more)
+        self._follows_all = follow == "all"
         self._is_running = False
 
     def start(self):
@@ -123,20 +165,21 @@ class Recorder:
         engine. Returns the recorder."""
         if UNUSABLE:
             raise ImportError(UNUSABLE)
-        self.path = _recorder.start(self._wanted, facts(getattr(sys, "argv", []), self._filters), self._options)
+        lead = leader(self._options, self._filters) if self._follows_all else None
+        self.path = _recorder.start(self._wanted, False, facts(getattr(sys, "argv", []), self._filters), self._options,
+                                    lead)
         self._is_running = True
-        self._pid = os.getpid()
         return self
 
     def stop(self):
-        """Ends and writes everything, from any function and any thread. Returns (events, threads, bytes, lost); zeros
-        in a forked child, which is not recorded. Raises RuntimeError when this recorder is not running, OSError when
-        the capture could not be written to its end: what was recorded until then is kept."""
+        """Ends and writes everything, from any function and any thread. Returns (events, threads, bytes, lost); in a
+        forked child those of the child. Raises RuntimeError when this recorder is not running, OSError when the capture
+        could not be written to its end: what was recorded until then is kept."""
         if not self._is_running:
             raise RuntimeError("panopticon: this recorder is not running")
         self._is_running = False
-        if self._pid != os.getpid():    # a forked child, which may have a recording of its own
-            return 0, 0, 0, 0
+        if self._follows_all:
+            lead_no_more()
         return _recorder.stop()
 
     def __enter__(self):
@@ -152,6 +195,67 @@ class Recorder:
 
 
 record = Recorder
+
+
+def pause():
+    """Records nothing until resume(), at no cost. Raises RuntimeError when this process is not being recorded."""
+    _recorder.pause()
+
+
+def resume():
+    """Goes on after pause(), or begins after a paused start. Raises RuntimeError when this process is not being recorded."""
+    _recorder.resume()
+
+
+def snapshot(path="run-snapshot.pnr"):
+    """Saves what this process has recorded up to now, as far as it is kept, as a capture of its own, while recording goes
+    on. Returns its absolute path; as for Recorder, run-snapshot-2.pnr, ... is taken when it is there already. Raises
+    OSError when it cannot be written, RuntimeError when this process is not being recorded."""
+    return _recorder.snapshot(os.fspath(path))
+
+
+# ---- interpreters that the program starts ----
+
+FOLLOW = os.path.join(os.path.dirname(os.path.abspath(__file__)), "follow")     # see sitecustomize.py in it
+
+
+def leader(options, filters):
+    """Returns a function that sees to it, given the path of a capture, that interpreters which this process starts are
+    recorded into it: by PYTHONPATH, the one variable of the environment that is changed."""
+    import base64
+    import json
+
+    def lead(capture):
+        order = json.dumps({"capture": capture, "options": options, "filters": filters}).encode()
+        order = base64.urlsafe_b64encode(order).decode().rstrip("=")
+        lead_no_more()
+        before = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = os.pathsep.join([FOLLOW, f"{FOLLOW}/order-{order}", *([before] if before else [])])
+
+    return lead
+
+
+def lead_no_more():
+    """Makes PYTHONPATH again what it was."""
+    before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    after = [entry for entry in before if not entry.startswith(FOLLOW)]
+    if not after:
+        os.environ.pop("PYTHONPATH", None)
+    elif after != before:
+        os.environ["PYTHONPATH"] = os.pathsep.join(after)
+
+
+def follow(order):
+    """Records this interpreter, which is about to run its program, as its parent wants it. Raises what _recorder.start
+    raises, when it cannot be."""
+    import base64
+    import json
+    if UNUSABLE or "panopticon_rec" in sys.orig_argv:       # which has orders of its own
+        return
+    order = json.loads(base64.urlsafe_b64decode(order + "=" * (-len(order) % 4)))
+    chosen = {**order["options"], "filters": [tuple(rule) for rule in order["options"]["filters"]]}
+    if os.path.isdir(order["capture"]):
+        _recorder.start(order["capture"], True, {**facts(sys.orig_argv[1:], order["filters"]), "born": "exec"}, chosen, None)
 
 
 class AsyncTracer:
@@ -175,7 +279,7 @@ class AsyncTracer:
         self._forget()
         folder = tempfile.mkdtemp(prefix="panopticon-")
         self._remove = weakref.finalize(self, remove_folder, folder, os.getpid())
-        self._recorder = Recorder(os.path.join(folder, "run.pnr"), c_calls=True)
+        self._recorder = Recorder(os.path.join(folder, "run.pnr"), c_calls=True, follow="none")
         try:
             self._recorder.start()
         except BaseException:

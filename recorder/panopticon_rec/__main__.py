@@ -42,6 +42,20 @@ def parse(arguments):
                          help="do not record functions of frozen modules")
     options.add_argument("--min-duration", metavar="TIME", default="0s",
                          help="leave out calls that are shorter, such as 20us (ns, us, ms, s)")
+    options.add_argument("--max-size", metavar="SIZE", default="0",
+                         help="the capture takes no more, such as 2G (k, M, G, T); the oldest data goes first")
+    options.add_argument("--last", metavar="TIME", default="0s",
+                         help="keep at least the last TIME, such as 30s (ns, us, ms, s, min, h), and drop what is older")
+    options.add_argument("--when-full", choices=["wait", "drop"], default="wait",
+                         help="when the disk is too slow: let the program wait, or lose events and count them [wait]")
+    options.add_argument("--follow", choices=["all", "fork", "none"], default="all",
+                         help="record child processes, too: all; only those that are forked; none [all]")
+    options.add_argument("--start-paused", action="store_true",
+                         help="record nothing before panopticon_rec.resume() or the signal of --toggle-on")
+    options.add_argument("--toggle-on", metavar="SIGNAL", help="a signal that pauses and resumes, such as SIGUSR1")
+    options.add_argument("--snapshot-on", metavar="WHEN", action="append", default=[],
+                         help="SIGNAL, such as SIGUSR2, or exception (that ends the program or a thread): save a snapshot "
+                              "beside the capture; may be given for both")
     options.add_argument("--force", action="store_true", help="overwrite a capture that is there")
     parser = argparse.ArgumentParser(
         prog="python3 -m panopticon_rec", parents=[options], allow_abbrev=False, epilog=EPILOG,
@@ -187,7 +201,8 @@ def main():
         fail(panopticon_rec.UNUSABLE)
     filters = args.filters or []
     try:
-        chosen = panopticon_rec.options(args.c_calls, args.engine, filters, args.min_duration)
+        chosen = panopticon_rec.options(args.c_calls, args.engine, filters, args.min_duration, args.max_size, args.last,
+                                        args.when_full, args.follow, args.start_paused, args.snapshot_on, args.toggle_on)
     except ValueError as error:
         fail(error)
     if kind == FILE:
@@ -203,10 +218,11 @@ def main():
         target = absolute(target)
     elif kind == COMMAND:
         target = prepare_command(target)
+    lead = panopticon_rec.leader(chosen, filters) if args.follow == "all" else None
     set_up_as_main(kind, target, argv)
     _recorder.at_exit(not args.quiet, converter, output)
     try:
-        return _recorder.run(kind, target, capture, facts, chosen)
+        return _recorder.run(kind, target, capture, facts, chosen, lead)
     except (RuntimeError, ValueError) as error:
         fail(str(error).removeprefix("panopticon: "))
     except OSError as error:

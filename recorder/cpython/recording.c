@@ -1,0 +1,489 @@
+#include "threads.h"
+
+#include "recording.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <limits.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "c_calls.h"
+#include "engine.h"
+#include "../filter.h"
+#include "../notice.h"
+
+struct options {
+    const char *engine;                 /* "frame", "monitoring", or NULL: the first that there is */
+    int c_calls;
+    PyObject *filters;                  /* list of (enum rec_filter_action, str), or NULL; borrowed */
+    unsigned long long min_duration_ns, max_size, last_ns;
+    int drops, follows_forks, starts_paused, snapshots_exceptions;
+    int snapshot_signal, toggle_signal; /* 0: none */
+};
+
+struct fact {
+    char *key, *value;                  /* owned */
+};
+
+static struct {
+    bool is_on;
+    bool is_paused;
+    bool is_pending;                    /* this is a forked child without an event so far */
+    pid_t pid;                          /* of the process that was started */
+    struct options options;             /* engine and filters are not valid after the start */
+    struct rec_drain_options drain;
+    const struct rec_engine *engine;
+    uint64_t forks;                     /* children that are not recorded */
+    char capture[PATH_MAX];
+    struct fact *facts;                 /* owned; those that a child has, too */
+    size_t n_facts;
+    struct sigaction snapshot_before, toggle_before;
+    /* What the drain's thread is to do, and what came of it. */
+    _Atomic bool is_save_due, is_toggle_due;
+    const char *save_path;              /* for rec_recording_save; NULL: none is waiting */
+    char *save_taken;
+    int save_result;
+    struct pnr_err save_err;
+    sem_t saved;
+} recording;
+
+PyObject *rec_recording_raise(const struct pnr_err *err)
+{
+    char text[512];
+    if (err->code == PNR_E_MEMORY)
+        return PyErr_NoMemory();
+    PyObject *path = PyUnicode_DecodeFSDefault(err->path);      /* owned */
+    snprintf(text, sizeof text, "%s: %s", err->what, strerror(err->sys_errno));
+    PyObject *error = path ? PyObject_CallFunction(PyExc_OSError, "isO", err->sys_errno, text, path) : NULL;
+    if (error)
+        PyErr_SetObject(PyExc_OSError, error);
+    Py_XDECREF(error);
+    Py_XDECREF(path);
+    return NULL;
+}
+
+/* ---- options and facts ---- */
+
+/* dict: what Python gives; every key that it may have is one here. Returns 0, or -1 with an exception set. */
+static int parse_options(PyObject *dict, struct options *options)
+{
+    static char *names[] = { "engine", "c_calls", "filters", "min_duration_ns", "max_size", "last_ns", "drops",
+                             "follows_forks", "starts_paused", "snapshots_exceptions", "snapshot_signal", "toggle_signal",
+                             NULL };
+    PyObject *none = PyTuple_New(0);
+    *options = (struct options){ 0 };
+    bool is_good = none && PyArg_ParseTupleAndKeywords(
+        none, dict, "|$zpO!KKKppppii:options", names, &options->engine, &options->c_calls, &PyList_Type, &options->filters,
+        &options->min_duration_ns, &options->max_size, &options->last_ns, &options->drops, &options->follows_forks,
+        &options->starts_paused, &options->snapshots_exceptions, &options->snapshot_signal, &options->toggle_signal);
+    Py_XDECREF(none);
+    if (is_good && options->max_size && options->max_size < REC_LEAST_SIZE) {
+        PyErr_Format(PyExc_ValueError, "panopticon: a capture takes at least %llu bytes", REC_LEAST_SIZE);
+        is_good = false;
+    }
+    return is_good ? 0 : -1;
+}
+
+/* Replaces the filters. Returns 0, or -1 with an exception set. */
+static int set_filters(PyObject *filters)
+{
+    rec_filter_clear();
+    for (Py_ssize_t i = 0; filters && i < PyList_GET_SIZE(filters); i++) {
+        int action;
+        PyObject *text;                 /* borrowed */
+        if (!PyArg_ParseTuple(PyList_GET_ITEM(filters, i), "iU:filter", &action, &text))
+            return -1;
+        PyObject *bytes = PyUnicode_AsEncodedString(text, "utf-8", "surrogatepass");    /* owned */
+        if (!bytes)
+            return -1;
+        int code = rec_filter_add((enum rec_filter_action)action, PyBytes_AS_STRING(bytes));
+        Py_DECREF(bytes);
+        if (code != 0) {
+            PyErr_NoMemory();
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static const struct rec_engine *find_engine(const char *name)
+{
+    const struct rec_engine *engines[] = { rec_engine_frame, rec_engine_monitoring };
+    for (int i = 0; i < 2; i++)
+        if (engines[i] && (!name || strcmp(name, engines[i]->name) == 0))
+            return engines[i];
+    PyErr_Format(PyExc_ValueError, "panopticon: CPython %d.%d has no engine %s", PY_MAJOR_VERSION, PY_MINOR_VERSION,
+                 name ? name : "to record with");
+    return NULL;
+}
+
+static void forget_facts(void)
+{
+    for (size_t i = 0; i < recording.n_facts; i++) {
+        free(recording.facts[i].key);
+        free(recording.facts[i].value);
+    }
+    free(recording.facts);
+    recording.facts = NULL;
+    recording.n_facts = 0;
+}
+
+/* Keeps the facts. dict: of str to str. Returns 0, or -1 with an exception set. */
+static int keep_facts(PyObject *dict)
+{
+    PyObject *key, *value;
+    Py_ssize_t at = 0;
+    forget_facts();
+    if (!(recording.facts = calloc((size_t)PyDict_Size(dict) + 1, sizeof *recording.facts)))
+        goto out_of_memory;
+    while (PyDict_Next(dict, &at, &key, &value)) {
+        const char *k = PyUnicode_AsUTF8(key);
+        PyObject *bytes = k ? PyUnicode_AsEncodedString(value, "utf-8", "surrogatepass") : NULL;
+        if (!bytes)
+            return -1;
+        struct fact *fact = &recording.facts[recording.n_facts++];
+        *fact = (struct fact){ strdup(k), strdup(PyBytes_AS_STRING(bytes)) };
+        Py_DECREF(bytes);
+        if (!fact->key || !fact->value)
+            goto out_of_memory;
+    }
+    return 0;
+out_of_memory:
+    PyErr_NoMemory();
+    return -1;
+}
+
+static void write_facts(void)
+{
+    rec_log_fact_number("pid", (uint64_t)getpid());
+    rec_log_fact_number("parent_pid", (uint64_t)getppid());
+    rec_log_fact("engine", recording.engine->name);
+    for (size_t i = 0; i < recording.n_facts; i++)
+        rec_log_fact(recording.facts[i].key, recording.facts[i].value);
+    if (!rec_recording_is_own())
+        rec_log_fact("born", "fork");
+    if (recording.options.min_duration_ns)
+        rec_log_set_min_duration(recording.options.min_duration_ns);
+    if (recording.options.max_size)
+        rec_log_fact_number("max_size", recording.options.max_size);
+    if (recording.options.last_ns)
+        rec_log_fact_number("last_ns", recording.options.last_ns);
+}
+
+/* ---- saving, on the drain's thread ---- */
+
+/* A place beside the capture: run-snapshot.pnr for run.pnr. */
+static void save_beside(void)
+{
+    char path[PATH_MAX], taken[PATH_MAX], text[512];
+    struct pnr_err err;
+    const char *slash = strrchr(recording.capture, '/'), *dot = strrchr(slash, '.');
+    size_t stem = dot && dot > slash + 1 ? (size_t)(dot - recording.capture) : strlen(recording.capture);
+    if (snprintf(path, sizeof path, "%.*s-snapshot%s", (int)stem, recording.capture, recording.capture + stem) >=
+        (int)sizeof path)
+        return;
+    if (rec_log_save(path, taken, &err) == 0)
+        rec_notice("%s: what was recorded up to now", taken);
+    else
+        rec_notice("%s; no snapshot was made, recording goes on", pnr_err_describe(&err, text, sizeof text));
+}
+
+static int toggle(void *unused)
+{
+    (void)unused;
+    if (recording.is_on)
+        recording.is_paused ? rec_recording_resume() : rec_recording_pause();
+    PyErr_Clear();
+    return 0;
+}
+
+/* Pausing needs the interpreter: it is asked to see to it. */
+static void on_wake(void)
+{
+    if (atomic_exchange(&recording.is_toggle_due, false))
+        Py_AddPendingCall(toggle, NULL);
+    if (atomic_exchange(&recording.is_save_due, false))
+        save_beside();
+    if (recording.save_path) {
+        recording.save_result = rec_log_save(recording.save_path, recording.save_taken, &recording.save_err);
+        recording.save_path = NULL;
+        sem_post(&recording.saved);
+    }
+}
+
+static void save_soon(void)
+{
+    atomic_store(&recording.is_save_due, true);
+    rec_drain_wake();
+}
+
+void rec_recording_tell_exception(void)
+{
+    if (recording.is_on && rec_threads.on_exception)
+        rec_threads.on_exception();
+}
+
+/* The program may use its signals as it likes: a handler of its own replaces this one. */
+static void on_signal(int signal)
+{
+    int saved = errno;
+    if (!recording.is_on || recording.is_pending)
+        return;
+    if (signal == recording.options.snapshot_signal)
+        atomic_store(&recording.is_save_due, true);
+    if (signal == recording.options.toggle_signal)
+        atomic_store(&recording.is_toggle_due, true);
+    rec_drain_wake();
+    errno = saved;
+}
+
+static void handle(int signal, struct sigaction *before)
+{
+    struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART | SA_ONSTACK };
+    sigemptyset(&action.sa_mask);
+    if (signal)
+        sigaction(signal, &action, before);
+}
+
+static void stop_handling(int signal, const struct sigaction *before)
+{
+    struct sigaction now;
+    if (signal && sigaction(signal, NULL, &now) == 0 && now.sa_handler == on_signal)
+        sigaction(signal, before, NULL);
+}
+
+int rec_recording_save(const char *path, char *taken)
+{
+    if (!recording.is_on || recording.is_pending) {
+        PyErr_SetString(PyExc_RuntimeError, "panopticon: this process is not being recorded");
+        return -1;
+    }
+    if (recording.save_path) {
+        PyErr_SetString(PyExc_RuntimeError, "panopticon: another thread is saving a snapshot at this moment");
+        return -1;
+    }
+    recording.save_taken = taken;
+    recording.save_path = path;
+    rec_drain_wake();
+    Py_BEGIN_ALLOW_THREADS
+    for (;;) {
+        struct pnr_instant now = rec_clock_instant();
+        uint64_t until = now.monotonic_ns + 20000000;
+        struct timespec t = { (time_t)(until / 1000000000), (long)(until % 1000000000) };
+        if (sem_clockwait(&recording.saved, CLOCK_MONOTONIC, &t) == 0)
+            break;
+        rec_drain_resume();             /* it may be away, for a fork */
+    }
+    Py_END_ALLOW_THREADS
+    if (recording.save_result == 0)
+        return 0;
+    rec_recording_raise(&recording.save_err);
+    return -1;
+}
+
+/* ---- start and stop ---- */
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *place)
+{
+    (void)st, (void)type, (void)place;
+    return remove(path);
+}
+
+/* Ends what could not begin: there is nothing in it. */
+static void undo_start(bool joins)
+{
+    struct rec_log_totals totals;
+    rec_log_stop(&totals);
+    if (!joins)
+        nftw(recording.capture, remove_one, 4, FTW_DEPTH | FTW_PHYS);
+    if (totals.failure.code != PNR_OK)
+        rec_recording_raise(&totals.failure);   /* the true reason, in place of the one that is set */
+}
+
+/* Returns 0, or -1 with an exception set. */
+static int tell_path(PyObject *on_path)
+{
+    if (on_path == Py_None)
+        return 0;
+    PyObject *path = PyUnicode_DecodeFSDefault(recording.capture);
+    PyObject *result = path ? PyObject_CallOneArg(on_path, path) : NULL;
+    Py_XDECREF(path);
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
+int rec_recording_start(const char *path, bool joins, PyObject *facts, PyObject *dict, PyObject *on_path)
+{
+    struct pnr_err err;
+    if (recording.is_on) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "panopticon: this process is being recorded already; one recorder at a time");
+        return -1;
+    }
+    if (parse_options(dict, &recording.options) != 0 || !(recording.engine = find_engine(recording.options.engine)) ||
+        set_filters(recording.options.filters) != 0 || keep_facts(facts) != 0)
+        return -1;
+    rec_notice_init();
+    recording.pid = getpid();
+    recording.forks = 0;
+    recording.drain = (struct rec_drain_options){
+        .limits = { recording.options.max_size, recording.options.last_ns }, .drops = recording.options.drops,
+        .on_wake = on_wake };
+    if (rec_log_start(path, joins, &recording.drain, recording.capture, &err) != 0) {
+        rec_recording_raise(&err);
+        return -1;
+    }
+    write_facts();
+    bool has_engine = tell_path(on_path) == 0 && recording.engine->start() == 0;
+    if (!has_engine || (recording.options.c_calls && rec_c_calls_start() != 0)) {
+        if (has_engine)
+            recording.engine->stop(false);
+        undo_start(joins);
+        return -1;
+    }
+    rec_threads.on_exception = recording.options.snapshots_exceptions ? save_soon : NULL;
+    recording.is_on = true;
+    recording.is_paused = recording.is_pending = false;
+    handle(recording.options.snapshot_signal, &recording.snapshot_before);
+    handle(recording.options.toggle_signal, &recording.toggle_before);
+    if (recording.options.starts_paused)
+        rec_recording_pause();
+    return 0;
+}
+
+/* This child is not recorded: no more events come. */
+static void leave_alone(void)
+{
+    recording.is_on = false;
+    rec_threads.is_active = rec_threads.is_waiting = false;
+    rec_current = &rec_log_nobody;
+    recording.engine->pause();
+    rec_c_calls_stop(false);
+}
+
+/* At the first event of a forked child. */
+static void begin_child(void)
+{
+    struct pnr_err err;
+    struct rec_log_totals totals;
+    char text[512], taken[PATH_MAX];
+    PyObject *type, *value, *traceback;
+    recording.is_pending = false;
+    recording.forks = 0;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (!recording.options.follows_forks) {
+        leave_alone();
+    } else if (rec_log_start(recording.capture, true, &recording.drain, taken, &err) != 0) {
+        rec_notice("process %ld is not recorded: %s", (long)getpid(), pnr_err_describe(&err, text, sizeof text));
+        leave_alone();
+    } else {
+        write_facts();
+        if (recording.engine->begin() != 0) {
+            leave_alone();
+            rec_log_stop(&totals);
+        } else if (recording.options.c_calls) {
+            rec_c_calls_begin();
+        }
+    }
+    PyErr_Restore(type, value, traceback);
+}
+
+bool rec_recording_is_on(void) { return recording.is_on; }
+bool rec_recording_is_own(void) { return recording.pid == getpid(); }
+const char *rec_recording_path(void) { return recording.capture; }
+
+int rec_recording_pause(void)
+{
+    if (!recording.is_on) {
+        PyErr_SetString(PyExc_RuntimeError, "panopticon: this process is not being recorded");
+        return -1;
+    }
+    if (!recording.is_paused) {
+        recording.is_paused = true;
+        rec_c_calls_pause();
+        recording.is_pending ? recording.engine->pause() : rec_engine_pause(recording.engine);
+    }
+    return 0;
+}
+
+int rec_recording_resume(void)
+{
+    if (!recording.is_on) {
+        PyErr_SetString(PyExc_RuntimeError, "panopticon: this process is not being recorded");
+        return -1;
+    }
+    if (recording.is_paused) {
+        recording.is_paused = false;
+        recording.is_pending ? recording.engine->resume() : rec_engine_resume(recording.engine);
+        rec_c_calls_resume();
+    }
+    return 0;
+}
+
+void rec_recording_stop(bool is_finalized, struct rec_log_totals *totals)
+{
+    *totals = (struct rec_log_totals){ 0 };
+    recording.is_on = false;
+    stop_handling(recording.options.snapshot_signal, &recording.snapshot_before);
+    stop_handling(recording.options.toggle_signal, &recording.toggle_before);
+    if (recording.is_pending) {
+        rec_threads.when_awake = NULL;
+        if (!is_finalized)
+            leave_alone();
+        return;
+    }
+    if (recording.is_paused && !is_finalized)
+        rec_recording_resume();         /* so that all ends as it does always */
+    bool was_alone = recording.engine->stop(is_finalized), were_c_calls_seen = rec_c_calls_stop(is_finalized);
+    if (recording.forks)
+        rec_log_fact_number("forks", recording.forks);
+    rec_log_stop(totals);
+    if (!was_alone)
+        rec_notice("another tool replaced the frame evaluation function while recording: calls may be missing");
+    if (!were_c_calls_seen)
+        rec_notice("another tool's profile function was there while recording: calls of C functions may be missing");
+}
+
+/* ---- forks ---- */
+
+static void prepare_fork(void)
+{
+    if (recording.is_on && !recording.is_pending)
+        rec_drain_pause();
+}
+
+/* The next event sees to it that the drain goes on. */
+static void forked_in_parent(void)
+{
+    if (!recording.is_on || recording.is_pending)
+        return;
+    recording.forks += !recording.options.follows_forks;
+    rec_current = &rec_log_nobody;
+}
+
+static void forked_in_child(void)
+{
+    if (!recording.is_on)
+        return;
+    if (!recording.is_pending)
+        rec_log_forked();
+    recording.is_pending = true;
+    recording.save_path = NULL;
+    rec_engine_forked(begin_child);
+}
+
+int rec_recording_init(void)
+{
+    sem_init(&recording.saved, 0, 0);
+    if (pthread_atfork(prepare_fork, forked_in_parent, forked_in_child) == 0)
+        return 0;
+    PyErr_SetString(PyExc_RuntimeError, "panopticon: no place left to be called at fork");
+    return -1;
+}

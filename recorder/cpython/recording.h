@@ -1,0 +1,51 @@
+/* The recording of this process: how it begins, pauses, is saved and ends, and what becomes of it in forked children.
+ * There is one at a time. All functions are called with the GIL, but for those where it says otherwise.
+ *
+ *     rec_recording_init                  once a process
+ *         rec_recording_start
+ *             rec_recording_pause, rec_recording_resume, rec_recording_save
+ *         rec_recording_stop */
+#ifndef REC_RECORDING_H
+#define REC_RECORDING_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdbool.h>
+
+#include "../log.h"
+
+/* Returns 0, or -1 with an exception set. */
+int rec_recording_init(void);
+
+/* path: of the capture, a new one or, when joins, one that is there. facts: dict of str to str. options: dict, see
+ * start_doc in module.c. on_path: called with the capture's path before the first event; or None. Returns 0, or -1 with an
+ * exception set. */
+int rec_recording_start(const char *path, bool joins, PyObject *facts, PyObject *options, PyObject *on_path);
+
+/* is_finalized: the interpreter is gone. In a forked child that has not recorded anything there is nothing to end: zeros. */
+void rec_recording_stop(bool is_finalized, struct rec_log_totals *totals);
+
+/* True between start and stop, also in forked children that are followed. */
+bool rec_recording_is_on(void);
+
+/* True in the process that was started, not in its forked children. */
+bool rec_recording_is_own(void);
+
+/* The capture's absolute path. */
+const char *rec_recording_path(void);
+
+/* Returns 0, or -1 with RuntimeError set: nothing is being recorded. */
+int rec_recording_pause(void);
+int rec_recording_resume(void);
+
+/* Saves what this process has recorded up to now as a capture of its own, at path or where there is room for it, which is
+ * copied to taken (PATH_MAX bytes). Other threads run meanwhile. Returns 0, or -1 with an exception set. */
+int rec_recording_save(const char *path, char *taken);
+
+/* An exception has ended the program. */
+void rec_recording_tell_exception(void);
+
+/* Raises OSError or MemoryError. Returns NULL. */
+PyObject *rec_recording_raise(const struct pnr_err *err);
+
+#endif

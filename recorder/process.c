@@ -1,0 +1,50 @@
+#include "process.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <fcntl.h>
+
+/* Reads field 22 of a process's stat; *state is field 3. Returns 0 when there is none. */
+static uint64_t read_start(const char *path, char *state)
+{
+    char text[1024];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0)
+        close(fd);
+    if (n <= 0)
+        return 0;
+    text[n] = 0;
+    char *at = strrchr(text, ')');      /* the name before it may hold anything */
+    if (!at || at[1] != ' ')
+        return 0;
+    *state = at[2];
+    at++;
+    for (int field = 3; at && field < 22; field++)
+        at = strchr(at + 1, ' ');
+    return at ? strtoull(at + 1, NULL, 10) : 0;
+}
+
+uint64_t rec_process_start(void)
+{
+    char state;
+    return read_start("/proc/self/stat", &state);
+}
+
+uint64_t rec_process_namespace(void)
+{
+    struct stat st;
+    return stat("/proc/self/ns/pid", &st) == 0 ? (uint64_t)st.st_ino : 0;
+}
+
+bool rec_process_is_running(long pid, uint64_t start, uint64_t namespace)
+{
+    char path[64], state = 0;
+    if (!start || !namespace || namespace != rec_process_namespace())
+        return true;
+    snprintf(path, sizeof path, "/proc/%ld/stat", pid);
+    return read_start(path, &state) == start && state != 'Z' && state != 'X';
+}
