@@ -162,14 +162,32 @@ static int merge(struct process *process, struct pnr_err *err)
 
 /* ---- processes and threads as the sink sees them ---- */
 
+static struct pnr_string string(const char *text)
+{
+    return (struct pnr_string){ text, (uint32_t)strlen(text) };
+}
+
 struct pnr_string convert_process_name(const struct reader *reader)
 {
-    struct pnr_string command = symbols_fact(reader_symbols(reader), "command");
-    if (command.size > 0)
-        return command;
-    const char *slash = strrchr(reader_path(reader), '/');
-    const char *name = slash ? slash + 1 : reader_path(reader);
-    return (struct pnr_string){ name, (uint32_t)strlen(name) };
+    const struct symbols *symbols = reader_symbols(reader);
+    struct pnr_string command = symbols_fact(symbols, "command"), own = symbols_fact(symbols, "process_name");
+    struct pnr_string born = symbols_fact(symbols, "born");
+    const char *slash = strrchr(reader_path(reader), '/'), *between = "";
+    if (command.size == 0)
+        command = string(slash ? slash + 1 : reader_path(reader));
+    if (own.size)
+        between = ": ";
+    else if (born.size == 4 && memcmp(born.bytes, "fork", 4) == 0)
+        between = " (fork)";
+    size_t size = command.size + strlen(between) + own.size;
+    char *name = malloc(size + 1);
+    if (!name)
+        return (struct pnr_string){ NULL, 0 };
+    memcpy(name, command.bytes, command.size);
+    memcpy(name + command.size, between, strlen(between));
+    if (own.size)
+        memcpy(name + command.size + strlen(between), own.bytes, own.size);
+    return (struct pnr_string){ name, (uint32_t)size };
 }
 
 uint32_t convert_process_pid(const struct reader *reader)
@@ -351,7 +369,12 @@ int convert(struct reader **readers, size_t n, unsigned kinds, struct sink *sink
             .name = convert_process_name(readers[i]),
             .symbols = reader_symbols(readers[i]),
         };
+        if (!process.name.bytes) {
+            pnr_err_set(err, PNR_E_MEMORY, reader_path(readers[i]), 0, "out of memory");
+            goto end;
+        }
         sink->process(sink, &process);
+        free((char *)process.name.bytes);
         if (convert_process(readers[i], zero_ns, &flows, sink, count, err) < 0)
             goto end;
         say_oddities(readers[i], zero_ns, &before, &count->spans, notes);

@@ -24,7 +24,8 @@ struct convert_count {
 int convert(struct reader **readers, size_t n, unsigned kinds, struct sink *sink, const struct notes *notes,
             struct convert_count *count, struct pnr_err *err);
 
-/* The process's command, or its directory's name. Borrowed from the reader. */
+/* The process's command, or its directory's name, and what tells it from others with the same one. Its bytes are the
+ * caller's to free; NULL when out of memory. */
 struct pnr_string convert_process_name(const struct reader *reader);
 
 /* The process id, by its facts or else by its directory's name. */

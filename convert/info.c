@@ -156,8 +156,10 @@ static void print(struct reader *reader, FILE *out, const struct info *info)
 {
     const struct reader_size *size = reader_size(reader);
     const struct symbols *symbols = reader_symbols(reader);
+    struct pnr_string name = convert_process_name(reader);
     fprintf(out, "process %" PRIu32 ": ", convert_process_pid(reader));
-    print_text(out, convert_process_name(reader));
+    print_text(out, name);
+    free((char *)name.bytes);
     print_fact(reader, out, "parent", "parent_pid");
     print_fact(reader, out, "python", "python");
     print_fact(reader, out, "executable", "executable");

@@ -352,7 +352,7 @@ CASES = {
                 thread = threading.Thread(target=print, args=("in a thread",), kwargs={"flush": True})
                 thread.start()
                 thread.join()
-                while len(os.listdir("/proc/self/task")) > 1: pass
+                while os.path.exists(f"/proc/self/task/{thread.native_id}"): pass
         os._exit(0)
         """),
     "fork_in_a_thread": case("""

@@ -36,7 +36,7 @@ class Corners(e2e.EndToEnd):
         self.assertEqual(finished, e2e.Finished(0, "", ""))
         self.converted()
 
-    def test_stock_tool_verifies_thread_files(self):
+    def test_stock_tool_verifies_segments(self):
         """zstd's own command finds whole frames with right checksums."""
         program = self.write("app.py", """
             import threading
@@ -48,8 +48,8 @@ class Corners(e2e.EndToEnd):
             """)
         e2e.recorded(self.path("run.pnr"), [program])
         process, = os.listdir(self.path("run.pnr"))
-        files = sorted(name for name in os.listdir(self.path(f"run.pnr/{process}")) if name.startswith("thread-"))
-        self.assertEqual(files, ["thread-1.zst", "thread-2.zst"])
+        files = sorted(name for name in os.listdir(self.path(f"run.pnr/{process}")) if name.startswith("segment-"))
+        self.assertEqual(files, ["segment-1.zst"])
         for name in files:
             finished = e2e.run(["zstd", "-t", self.path(f"run.pnr/{process}/{name}")])
             self.assertEqual(finished.status, 0, finished.err)

@@ -231,9 +231,9 @@ class Ends(e2e.EndToEnd):
             """)
         self.assertEqual([trace.count()[f"__main__.{name}"] for name in ("late", "after_main")], [1, 1])
 
-    def test_fork_is_not_recorded(self):
-        """The child leaves the parent's capture alone."""
-        _, trace = self.record("""
+    def test_fork(self):
+        """A child writes into the capture beside its parent, or leaves it alone."""
+        text = """
             import os
             def work(n):
                 for _ in range(n): step()
@@ -243,9 +243,11 @@ class Ends(e2e.EndToEnd):
             work(50_000 if child == 0 else 30_000)
             if child:
                 os.waitpid(child, 0)
-            """)
-        self.assertEqual((trace.count()["__main__.work"], trace.count()["__main__.step"]), (2, 70_000))
-        self.assertEqual(len(trace.processes), 1)
+            """
+        for follow, expected in ("fork", (3, 120_000, 2)), ("none", (2, 70_000, 1)):
+            _, trace = self.record(text, options=["-q", "--follow", follow])
+            counts = trace.count()
+            self.assertEqual((counts["__main__.work"], counts["__main__.step"], len(trace.processes)), expected)
 
 
 if __name__ == "__main__":

@@ -851,7 +851,7 @@ class Parts:
         self.assertEqual(traces[2].count()["builtins.next"], 1 if self.c_calls else 0)
 
     def test_forks(self):
-        """The child is not recorded, writes nothing into its parent's capture, and may record itself."""
+        """A child that is not followed writes nothing into its parent's capture, and may record itself."""
         text = """
             import os, panopticon_rec, sys
             def f(n):
@@ -871,7 +871,7 @@ class Parts:
                         f(4)
                         g()
                 return run
-            with panopticon_rec.Recorder("run.pnr", OPTIONS):
+            with panopticon_rec.Recorder("run.pnr", follow="none", OPTIONS):
                 f(3)
                 child(lambda: None)
                 child(records("same.pnr", OPTIONS))
@@ -893,7 +893,8 @@ class Parts:
             self.assertEqual(counts["builtins.len"], has_c_calls * (20_001 if name == "run.pnr" else 1), name)
 
     def test_child_costs_nothing(self):
-        """In a forked child the hooks are out after its first event."""
+        """In a forked child that is not followed the hooks are out after its first event."""
+        self.options += ["--follow", "none"]
         self.compare("""
             import os, sys
             def f(): return len("x")

@@ -1,0 +1,321 @@
+"""Child processes: each writes its own files into the capture, and the trace shows it as a process, in whatever way it
+was made and however it ends."""
+
+import collections
+import os
+import shutil
+import subprocess
+import sys
+
+from e2e import BUILD, PYTHON, CONVERT, EndToEnd, Trace, convert, plain, recorded, run
+
+# What every program below does in each process: f(n) calls itself n times, so the trace tells what ran where.
+DEFINITIONS = """
+    import os, sys, time
+
+    def f(n):
+        return n and f(n - 1)
+
+    def wait(pid):
+        status = os.waitpid(pid, 0)[1]
+        return os.waitstatus_to_exitcode(status)
+"""
+
+
+class Processes(EndToEnd):
+
+    def check(self, text, *arguments, options=("-q",), status=0, err="", env=None):
+        """Runs a program without and with the recorder: the same comes of it. Returns the trace and how often f was called
+        in each process."""
+        script = self.write("app.py", DEFINITIONS + text)
+        alone = plain([script, *arguments], cwd=self.directory, env=env)
+        self.assertEqual((alone.status, alone.err), (status, err))
+        capture = self.path("run.pnr")
+        shutil.rmtree(capture, ignore_errors=True)
+        finished = recorded(capture, [script, *arguments], cwd=self.directory, options=options, env=env)
+        self.assertEqual(finished, alone)
+        trace = Trace(convert(capture))
+        return trace, self.count(trace)
+
+    def count(self, trace, name="__main__.f"):
+        named = [one for one in trace.slices if one.function.name.replace("__mp_main__", "__main__") == name]
+        counts = collections.Counter(one.thread[0] for one in named)
+        return sorted(counts[process] for process in trace.processes)
+
+    def test_fork(self):
+        trace, counts = self.check("""
+    def child():
+        f(4)
+        os._exit(3)
+
+    def parent():
+        f(1)
+        pid = os.fork()
+        if not pid:
+            child()
+        f(2)
+        return wait(pid)
+
+    print(parent())
+        """)
+        self.assertEqual(counts, [5, 5])
+        self.assertEqual(sorted(trace.processes.values()), [self.path("app.py"), self.path("app.py") + " (fork)"])
+        # the frames that it was born in
+        inner = trace.named("__main__.child")[0]
+        born = inner.parent
+        self.assertEqual((born.function.name, born.marks), ("__main__.parent", {"opened_before", "unfinished"}))
+        self.assertEqual(born.parent.function.name, "__main__.<module>")
+        # clocks agree: it began after the parent's f(1) and before the parent's last call had ended
+        first, *_, last = sorted(one.begin for one in trace.named("__main__.f") if one.thread[0] != inner.thread[0])
+        self.assertLess(first, inner.begin)
+        self.assertLess(inner.end, trace.named("__main__.wait")[0].end)
+
+    def test_forked_child_runs_to_the_end(self):
+        trace, counts = self.check("""
+    import atexit
+    pid = os.fork()
+    if pid:
+        print(wait(pid))
+    else:
+        atexit.register(f, 6)
+        f(3)
+        sys.exit(5)
+        """)
+        self.assertEqual(counts, [0, 11])
+
+    def test_fork_of_fork_and_fork_in_a_thread(self):
+        trace, counts = self.check("""
+    import threading
+    def generations(n):
+        f(n)
+        if n < 5:
+            pid = os.fork()
+            if pid:
+                code = wait(pid)
+                os._exit(code) if n > 1 else print(code)
+            else:
+                generations(n + 1)
+                os._exit(n)
+    thread = threading.Thread(target=generations, args=(1,))
+    thread.start()
+    thread.join()
+        """, env={"PYTHONWARNINGS": "ignore"})
+        self.assertEqual(counts, [2, 3, 4, 5, 6])
+
+    def test_ends_of_children(self):
+        """Return, os._exit, an exception, SIGKILL, SIGTERM, abort, exec of something else."""
+        trace, counts = self.check("""
+    import signal
+    ends = [lambda: None, lambda: os._exit(1), lambda: os.kill(os.getpid(), signal.SIGKILL),
+            lambda: os.kill(os.getpid(), signal.SIGTERM), lambda: os.abort(), lambda: os.execv("/bin/true", ["true"])]
+    for n, end in enumerate(ends):
+        pid = os.fork()
+        if not pid:
+            f(n)
+            end()
+            os._exit(0)
+        print(wait(pid))
+        """)
+        self.assertEqual(counts, [0, 1, 2, 3, 4, 5, 6])
+
+    def test_fork_then_exec(self):
+        trace, counts = self.check("""
+    if sys.argv[1:]:
+        f(int(sys.argv[1]))
+    else:
+        for n in range(3):
+            pid = os.fork()
+            if not pid:
+                os.execv(sys.executable, [sys.executable, sys.argv[0], str(n)])
+            print(wait(pid))
+        """)
+        self.assertEqual(sum(counts), 1 + 2 + 3)
+
+    def test_subprocess(self):
+        trace, counts = self.check("""
+    import subprocess
+    if sys.argv[1:]:
+        f(int(sys.argv[1]))
+        print(sys.argv, sys.path[0] == os.path.dirname(os.path.abspath(sys.argv[0])), "sitecustomize" in sys.modules)
+        print([entry for entry in sys.path if "panopticon" in entry and "follow" in entry])
+        print([name for name in ("base64", "json", "struct") if name in sys.modules])
+    else:
+        for n in 3, 4:
+            print(subprocess.run([sys.executable, *sys.argv, str(n)], stdout=subprocess.PIPE).stdout.decode())
+        print(subprocess.check_output(["sh", "-c", "exec " + sys.executable + " " + sys.argv[0] + " 1"]).decode())
+        print(subprocess.check_output([sys.executable, "-c", "import sys; print(sys.argv, repr(sys.path[0]))"]).decode())
+        """)
+        self.assertEqual(counts, [0, 0, 2, 4, 5])
+
+    def test_environment(self):
+        """The program finds one variable changed, and one that an interpreter can do without."""
+        script = self.write("app.py", "import os\nprint(dict(os.environ))\n")
+        alone = eval(plain([script]).out)
+        with_recorder = eval(recorded(self.path("run.pnr"), [script]).out)
+        different = {key for key in {**alone, **with_recorder} if alone.get(key) != with_recorder.get(key)}
+        self.assertEqual(different, {"PYTHONPATH"})
+        for follow in "fork", "none":
+            found = eval(recorded(self.path("run.pnr"), [script], options=["-q", "--follow", follow]).out)
+            self.assertEqual(found, alone)
+
+    def test_sitecustomize_of_the_users(self):
+        for text in "import sys\nsys.users_own = 'yes'\n", "1 / 0\n", "raise ImportError('no', name='sitecustomize')\n":
+            site = os.path.dirname(self.write("site/sitecustomize.py", text))
+            trace, counts = self.check("""
+    import subprocess
+    if sys.argv[1:]:
+        f(1)
+        print(getattr(sys, "users_own", None), sys.modules.get("sitecustomize"))
+    else:
+        done = subprocess.run([sys.executable, *sys.argv, "x"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        print(done.stdout.decode())
+            """, env={"PYTHONPATH": BUILD + ":" + site}, err=plain(["-c", ""], env={"PYTHONPATH": BUILD + ":" + site}).err)
+            self.assertEqual(counts, [0, 2])
+
+    def test_multiprocessing(self):
+        for method in "fork", "spawn", "forkserver":
+            with self.subTest(method):
+                trace, counts = self.check("""
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    def work(n):
+        f(n)
+        return n, multiprocessing.current_process().name
+
+    if __name__ == "__main__":
+        multiprocessing.set_start_method(sys.argv[1])
+        process = multiprocessing.Process(target=work, args=(7,), name="the seventh")
+        process.start()
+        process.join()
+        print(process.exitcode)
+        with ProcessPoolExecutor(2) as executor:
+            print(sum(n for n, _ in executor.map(work, range(20))))
+        pool = multiprocessing.Pool(2)
+        print(sum(n for n, _ in pool.map(work, range(10))))
+        pool.terminate()
+        pool.join()
+                """, method, env={"PYTHONWARNINGS": "ignore"})
+                self.assertEqual(sum(counts), 8 + sum(range(21)) + sum(range(11)))
+                self.assertEqual(sum("the seventh" in name for name in trace.processes.values()), 1)
+                if method == "fork":
+                    self.assertEqual(len(trace.processes), 6)
+
+    def test_follow(self):
+        text = """
+    import subprocess
+    f(1)
+    if sys.argv[1:] != ["end"]:
+        pid = os.fork()
+        if not pid:
+            f(2)
+            os._exit(0)
+        print(wait(pid), subprocess.call([sys.executable, sys.argv[0], "end"]))
+        """
+        for follow, expected in ("all", [2, 2, 3]), ("fork", [2, 3]), ("none", [2]):
+            self.assertEqual(self.check(text, options=["-q", "--follow", follow])[1], expected)
+
+    def test_filters_and_c_calls_come_down(self):
+        trace, counts = self.check("""
+    import math, subprocess
+    def main():
+        f(2)
+        return math.hypot(3, 4)
+    main()
+    if sys.argv[1:] != ["end"]:
+        pid = os.fork()
+        if not pid:
+            main()
+            os._exit(0)
+        print(wait(pid), subprocess.call([sys.executable, sys.argv[0], "end"]))
+        """, options=["-q", "--c-calls", "--include", "__main__", "--include", "math"])
+        self.assertEqual(counts, [3, 3, 3])
+        self.assertEqual(self.count(trace, "math.hypot"), [1, 1, 1])
+        self.assertEqual({one.function.name.partition(".")[0] for one in trace.slices}, {"__main__", "math"})
+
+    def test_pid_used_twice(self):
+        """A process that is replaced by another program keeps its pid, and is another process."""
+        trace, counts = self.check("""
+    n = int(sys.argv[1])
+    f(n)
+    if n < 3:
+        os.execv(sys.executable, [sys.executable, sys.argv[0], str(n + 1)])
+        """, "1")
+        self.assertEqual(counts, [2, 3, 4])
+        names = sorted(os.listdir(self.path("run.pnr")))
+        self.assertEqual([name.count("-") for name in names], [1, 2, 2])
+
+    def test_child_outlives_its_parent(self):
+        """The parent waits for nobody; what the child does after is in the capture."""
+        script = self.write("app.py", DEFINITIONS + """
+    f(1)
+    if not os.fork():
+        os.close(0); os.close(1); os.close(2)
+        time.sleep(0.5)
+        f(4)
+        open("done", "w").close()
+        """)
+        capture = self.path("run.pnr")
+        import time
+        begin = time.monotonic()
+        finished = recorded(capture, [script], cwd=self.directory)
+        self.assertEqual((finished.status, finished.err), (0, ""))
+        self.assertLess(time.monotonic() - begin, 0.45)
+        while not os.path.exists(self.path("done")):
+            time.sleep(0.01)
+        time.sleep(0.3)
+        self.assertEqual(self.count(Trace(convert(capture))), [2, 5])
+
+    def test_daemon_and_threads_in_children(self):
+        trace, counts = self.check("""
+    import threading
+    def work():
+        f(9)
+    for i in range(2):
+        pid = os.fork()
+        if not pid:
+            threads = [threading.Thread(target=work) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            os._exit(0)
+        wait(pid)
+        """)
+        self.assertEqual(counts, [0, 30, 30])
+
+    def test_many_children(self):
+        trace, counts = self.check("""
+    for n in range(100):
+        pid = os.fork()
+        if not pid:
+            f(1)
+            os._exit(0)
+        wait(pid)
+        """)
+        self.assertEqual(counts, [0] + [2] * 100)
+
+    def test_recorder_interface(self):
+        """A recording that begins inside a program follows, too; a child's stop ends the child's part."""
+        script = self.write("app.py", DEFINITIONS + """
+    import panopticon_rec, subprocess
+    if sys.argv[1:]:
+        f(3)
+    else:
+        before = os.environ.get("PYTHONPATH")
+        with panopticon_rec.record("run.pnr", follow="all"):
+            f(1)
+            pid = os.fork()
+            if pid:
+                wait(pid)
+                subprocess.call([sys.executable, sys.argv[0], "x"])
+            else:
+                f(2)
+        f(10)
+        assert os.environ.get("PYTHONPATH") == before
+        if not pid:
+            os._exit(0)
+        """)
+        finished = plain([script], cwd=self.directory)
+        self.assertEqual(finished, (0, "", ""))
+        self.assertEqual(self.count(self.trace()), [2, 3, 4])
