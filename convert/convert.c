@@ -9,11 +9,20 @@
  * keeps them below 2^32: beyond, a viewer takes all of them for one. */
 #define ID_LIMIT (UINT32_C(1) << 22)
 #define ID_REPEATS 1023
+#define TRACK_ID (UINT32_C(1) << 31)    /* greenlets' ids have this bit */
+
+/* The stack of a greenlet. */
+struct track {
+    uint32_t number;
+    struct run *run;                    /* its thread; NULL until it has run */
+    struct spans spans;
+};
 
 /* One thread while it is converted. */
 struct run {
     size_t thread;
-    struct spans spans;
+    struct spans own;                   /* the thread's own stack */
+    struct spans *spans;                /* of what runs now: own, or a track's */
     struct reader_block block;
     uint32_t at;                        /* the next record; n_records when the next block is to be read */
     uint64_t ticks;                     /* of the next record, or of the next block's begin */
@@ -25,6 +34,8 @@ struct process {
     struct timeline *timeline;
     uint64_t zero_ns;                   /* CLOCK_MONOTONIC at the start of the trace */
     struct run *runs;
+    struct track *tracks;               /* by number */
+    size_t n_tracks;
     struct run **heap;                  /* those that have records left; the earliest first */
     size_t n_heap;
     uint64_t end_ticks;                 /* the latest seen */
@@ -71,6 +82,51 @@ static void see(struct process *process, uint64_t ticks)
         process->end_ticks = ticks;
 }
 
+static int by_track(const void *a, const void *b)
+{
+    const struct track *x = a, *y = b;
+    return x->number < y->number ? -1 : x->number > y->number;
+}
+
+/* From now on the thread's records are of this track. False when there is none of that number, or another thread has
+ * it. */
+static bool change_track(struct process *process, struct run *run, uint32_t number)
+{
+    const struct track key = { .number = number };
+    struct track *track = NULL;
+    if (number == 0) {
+        run->spans = &run->own;
+        return true;
+    }
+    if (process->n_tracks)
+        track = bsearch(&key, process->tracks, process->n_tracks, sizeof key, by_track);
+    if (!track || (track->run && track->run != run))
+        return false;
+    track->run = run;
+    run->spans = &track->spans;
+    return true;
+}
+
+static uint32_t count_open(const struct reader_block *block, uint32_t at, uint32_t most)
+{
+    uint32_t n = 0;
+    while (n < most && at + n < block->n_records && pnr_record_kind(block->records[at + n]) == PNR_OPEN)
+        n++;
+    return n;
+}
+
+/* A SWITCH record, and the OPEN records behind it. */
+static void switch_track(struct process *process, struct run *run, struct pnr_record record, uint64_t ns)
+{
+    uint64_t flags = pnr_record_frame(record);
+    uint32_t n = flags & PNR_SWITCH_OPEN ? count_open(&run->block, run->at + 1, UINT32_MAX) : 0;
+    if (!change_track(process, run, pnr_record_function(record)))
+        run->own.count->unknown_kinds++;
+    else if (flags & PNR_SWITCH_OPEN)
+        spans_open(run->spans, run->block.records + run->at + 1, n, flags & PNR_SWITCH_DEEPER, SPANS_SEAMLESS, ns);
+    run->at += n;
+}
+
 /* Reads the next block and brings the stack to what was open when it began. Returns 1, 0 at the thread's end, -1. */
 static int load(struct process *process, struct run *run, struct pnr_err *err)
 {
@@ -78,18 +134,26 @@ static int load(struct process *process, struct run *run, struct pnr_err *err)
     int step = reader_next(process->reader, run->thread, block, err);
     if (step <= 0)
         return step;
-    uint32_t n_open = 0;
-    while (n_open < block->n_open && n_open < block->n_records &&
-           pnr_record_kind(block->records[n_open]) == PNR_OPEN)
-        n_open++;
+    uint32_t n_open = count_open(block, 0, block->n_open);
     run->at = n_open;
     see(process, block->begin_ticks);
+    if (!change_track(process, run, block->track))
+        run->own.count->unknown_kinds++;
     /* A process killed while it wrote these records leaves too few: they tell nothing then, and nothing follows. */
     if (n_open == block->n_open || n_open < block->n_records)
-        spans_open(&run->spans, block->records, n_open, block->is_deeper,
+        spans_open(run->spans, block->records, n_open, block->is_deeper,
                    block->is_after_hole ? SPANS_HOLE : block->is_after_pause ? SPANS_PAUSE : SPANS_SEAMLESS,
                    trace_ns(process, block->begin_ticks));
     return 1;
+}
+
+/* All that is open in the thread is closed. */
+static void end_run(struct process *process, struct run *run, uint64_t ns)
+{
+    spans_end(&run->own, ns);
+    for (size_t i = 0; i < process->n_tracks; i++)
+        if (process->tracks[i].run == run)
+            spans_end(&process->tracks[i].spans, ns);
 }
 
 /* The block is through: its thread may have ended with it, and the next one begins later. Returns whether there is
@@ -100,7 +164,7 @@ static bool leave_block(struct process *process, struct run *run)
     if (run->block.records) {
         see(process, run->block.end_ticks);
         if (run->block.is_last)
-            spans_end(&run->spans, trace_ns(process, run->block.end_ticks ? run->block.end_ticks : run->ticks));
+            end_run(process, run, trace_ns(process, run->block.end_ticks ? run->block.end_ticks : run->ticks));
     }
     run->block = (struct reader_block){ .records = NULL };
     run->at = 0;
@@ -126,17 +190,20 @@ static int advance(struct process *process, struct run *run, uint64_t until, str
             uint64_t ticks = begin + pnr_record_ticks(records[run->at]);
             if (ticks < before) {
                 ticks = before;         /* damage, or a clock that two processors do not agree about */
-                run->spans.count->backwards++;
+                run->own.count->backwards++;
             }
             run->ticks = before = ticks;
             if (ticks > until)
                 return 1;
-            spans_record(&run->spans, records[run->at], trace_ns(process, ticks));
+            if (pnr_record_kind(records[run->at]) == PNR_SWITCH)
+                switch_track(process, run, records[run->at], trace_ns(process, ticks));
+            else
+                spans_record(run->spans, records[run->at], trace_ns(process, ticks));
         }
         see(process, run->ticks);
-        if (run->spans.is_out_of_memory || run->spans.flows->is_out_of_memory)
+        if (run->spans->is_out_of_memory || run->own.flows->is_out_of_memory)
             return pnr_err_set(err, PNR_E_MEMORY, reader_path(process->reader), 0, "out of memory");
-        if (!leave_block(process, run) || run->spans.sink->is_broken)
+        if (!leave_block(process, run) || run->own.sink->is_broken)
             return 0;
     }
     return 1;
@@ -230,6 +297,34 @@ static void part(struct identity *ids, size_t n)
     qsort(ids, n, sizeof *ids, by_place);
 }
 
+/* Greenlets have ids of their own, above all others. */
+static void name_tracks(const struct process *process, struct sink *sink)
+{
+    const struct symbols *symbols = reader_symbols(process->reader);
+    uint32_t n_threads = (uint32_t)reader_n_threads(process->reader);
+    for (size_t i = 0; i < process->n_tracks; i++) {
+        uint32_t number = process->tracks[i].number;
+        struct sink_thread thread = { .thread = n_threads + (uint32_t)i, .tid = TRACK_ID | (number & (TRACK_ID - 1)),
+                                      .order = number, .name = symbols_thread(symbols, number)->strings[0] };
+        sink->thread(sink, &thread);
+    }
+}
+
+/* Makes the tracks of all greenlets that have a name. Returns 0, or -1 when out of memory. */
+static int make_tracks(struct process *process)
+{
+    const struct symbols *symbols = reader_symbols(process->reader);
+    size_t n = 0;
+    for (size_t i = 0; i < symbols->n_threads; i++)
+        n += symbols->threads[i].kind == PNR_THREAD_GREENLET;
+    if (n && !(process->tracks = calloc(n, sizeof *process->tracks)))
+        return -1;
+    for (size_t i = 0; i < symbols->n_threads; i++)
+        if (symbols->threads[i].kind == PNR_THREAD_GREENLET)
+            process->tracks[process->n_tracks++].number = symbols->threads[i].index;
+    return 0;
+}
+
 static int name_threads(const struct reader *reader, struct sink *sink)
 {
     size_t n = reader_n_threads(reader);
@@ -271,29 +366,36 @@ static int convert_process(struct reader *reader, uint64_t zero_ns, struct flows
     int result = -1;
     process.runs = calloc(n + 1, sizeof *process.runs);
     process.heap = calloc(n + 1, sizeof *process.heap);
-    if (!process.runs || !process.heap || name_threads(reader, sink) < 0) {
+    if (!process.runs || !process.heap || name_threads(reader, sink) < 0 || make_tracks(&process) < 0) {
         pnr_err_set(err, PNR_E_MEMORY, reader_path(reader), 0, "out of memory");
         goto end;
     }
+    name_tracks(&process, sink);
     flows_process(flows, symbols);
     symbols_number(symbols, "end_ticks", &process.end_ticks);
     symbols_number(symbols, "min_duration_ns", &least_ns);
+    for (size_t i = 0; i < process.n_tracks; i++)
+        spans_init(&process.tracks[i].spans, (uint32_t)(n + i), least_ns, sink, flows, symbols, &count->spans);
     for (size_t i = 0; i < n; i++) {
         struct run *run = &process.runs[i];
         run->thread = i;
-        spans_init(&run->spans, (uint32_t)i, least_ns, sink, flows, symbols, &count->spans);
+        spans_init(&run->own, (uint32_t)i, least_ns, sink, flows, symbols, &count->spans);
+        run->spans = &run->own;
         if (leave_block(&process, run))
             insert(&process, run);
     }
     if (merge(&process, err) < 0)
         goto end;
     for (size_t i = 0; i < n; i++)
-        spans_end(&process.runs[i].spans, trace_ns(&process, process.end_ticks));
+        end_run(&process, &process.runs[i], trace_ns(&process, process.end_ticks));
     flows_end_process(flows);
     result = 0;
 end:
     for (size_t i = 0; process.runs && i < n; i++)
-        spans_clear(&process.runs[i].spans);
+        spans_clear(&process.runs[i].own);
+    for (size_t i = 0; i < process.n_tracks; i++)
+        spans_clear(&process.tracks[i].spans);
+    free(process.tracks);
     free(process.runs);
     free(process.heap);
     return result;

@@ -38,6 +38,7 @@ static const char *const kind_names[PNR_KINDS] = {
     [PNR_GAP] = "gaps",
     [PNR_GAP_END] = "gap ends",
     [PNR_LOST] = "marks of lost events",
+    [PNR_SWITCH] = "switches between greenlets",
 };
 
 static int count_thread(struct reader *reader, size_t thread, struct info *info, struct pnr_err *err)

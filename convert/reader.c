@@ -590,6 +590,7 @@ int reader_next(struct reader *reader, size_t thread, struct reader_block *block
         *block = (struct reader_block){
             .records = cursor->records,
             .n_records = header.n_records,
+            .track = header.track,
             .n_open = header.n_open,
             .begin_ticks = header.begin.ticks,
             .end_ticks = place->segment ? header.end.ticks : 0,

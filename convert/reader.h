@@ -28,6 +28,7 @@ struct reader;
 struct reader_block {
     const struct pnr_record *records;   /* borrowed until the thread's next reader_next */
     uint32_t n_records;
+    uint32_t track;                     /* of the first records; 0: the thread itself */
     uint32_t n_open;                    /* leading OPEN records; may be too many in a damaged block: check kinds */
     uint64_t begin_ticks;
     uint64_t end_ticks;                 /* 0 for a block from the live mapping */

@@ -65,7 +65,8 @@ struct pnr_instant {
  *   56  u64  end.ticks     when the block was closed; in the live mapping all three are 0
  *   64  u64  end.monotonic_ns
  *   72  u64  end.realtime_ns
- *   80  u64  reserved2     0
+ *   80  u32  track         of the first records, OPEN included: the number of a greenlet, 0: the thread itself
+ *   84  u32  reserved2     0
  *   88  u64  check         FNV-1a, 64 bits, of bytes 0 to 87 */
 struct pnr_block_header {
     uint32_t magic;
@@ -81,7 +82,8 @@ struct pnr_block_header {
     uint8_t reserved;
     struct pnr_instant begin;
     struct pnr_instant end;
-    uint64_t reserved2;
+    uint32_t track;
+    uint32_t reserved2;
     uint64_t check;
 };
 

@@ -31,8 +31,13 @@
 
 enum pnr_name_type {
     PNR_NAME_FUNCTION = 1,              /* strings: module, qualified name, file */
-    PNR_NAME_THREAD = 2,                /* strings: name, "", ""; a later entry of the same thread renames it */
+    PNR_NAME_THREAD = 2,                /* strings: name, "", ""; a later entry of the same thread renames it; kind: see below */
     PNR_NAME_FACT = 3                   /* strings: key, value, "" (specs/capture-format.md, section 6.3) */
+};
+
+enum pnr_thread_kind {
+    PNR_THREAD_OWN = 0,
+    PNR_THREAD_GREENLET = 1             /* a track of the thread that `number` is the kernel's id of */
 };
 
 enum pnr_function_kind {

@@ -34,16 +34,22 @@ enum pnr_kind {
     PNR_C_CALL = 10,            /* a C function is called */
     PNR_C_RETURN = 11,          /* ... returned */
     PNR_C_RAISE = 12,           /* ... raised */
-    PNR_OPEN = 13,              /* first records of a block: a frame that was open when it began, outermost first */
+    PNR_OPEN = 13,              /* a frame that was open when the block began, outermost first; or at a SWITCH */
     PNR_LEFT = 14,              /* the `function` innermost frames were left, unseen, since the record before */
     PNR_GAP = 15,               /* nothing below the running frame is recorded from here on; function = enum pnr_gap */
     PNR_GAP_END = 16,           /* ... until here */
     PNR_LOST = 17,              /* `function` records of this thread could not be kept since the record before */
+    PNR_SWITCH = 18,            /* from here on the records are of track `function`; frame: enum pnr_switch */
     PNR_KINDS                   /* one more than the highest kind of this version */
 };
 
 enum pnr_gap {
     PNR_GAP_STACK = 1           /* the thread's C stack is a quarter full: specs/recording.md, section 3 */
+};
+
+enum pnr_switch {
+    PNR_SWITCH_OPEN = 1,        /* the OPEN records that follow tell all frames that are open in the track */
+    PNR_SWITCH_DEEPER = 2       /* ... or, when there are more, the innermost */
 };
 
 struct pnr_record {

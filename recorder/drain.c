@@ -337,12 +337,12 @@ bool rec_drain_is_behind(void)
 }
 
 struct pnr_record *rec_drain_begin(int chunk, struct rec_stream *stream, struct pnr_instant begin, uint16_t flags,
-                                   uint32_t n_open)
+                                   uint32_t n_open, uint32_t track)
 {
     struct chunk *c = &drain.chunks[chunk];
     c->stream = stream;
     c->header = (struct pnr_block_header){ .flags = flags, .thread = stream->thread, .sequence = stream->n_begun++,
-                                           .n_open = n_open, .begin = begin };
+                                           .n_open = n_open, .begin = begin, .track = track };
     pnr_block_header_seal(&c->header);
     drain.live.chunks[chunk].block = c->header;
     atomic_store_explicit(&drain.live.chunks[chunk].state, PNR_CHUNK_IN_USE, memory_order_release);

@@ -60,7 +60,7 @@ bool rec_drain_is_behind(void);
 
 /* Announces the chunk as the stream's next block. Returns its PNR_BLOCK_RECORDS records, all zero. */
 struct pnr_record *rec_drain_begin(int chunk, struct rec_stream *stream, struct pnr_instant begin, uint16_t flags,
-                                   uint32_t n_open);
+                                   uint32_t n_open, uint32_t track);
 
 /* Queues n > 0 records for writing. flags are added to those of rec_drain_begin. */
 void rec_drain_put(int chunk, uint32_t n, struct pnr_instant end, uint16_t flags);

@@ -35,7 +35,8 @@ static struct {
     struct pnr_err failure;             /* of the name table */
     bool has_failed;
     struct rec_log *newest;
-    uint32_t n_threads, n_functions;
+    uint32_t n_threads, n_tracks;       /* both are numbered in one row */
+    uint32_t n_functions;
     uint64_t n_events, n_lost;
     struct known_name known[KNOWN_NAMES];
 } session;
@@ -158,6 +159,33 @@ uint32_t rec_log_function(enum pnr_function_kind kind, uint32_t line, const stru
     }
     *known = (struct known_name){ check, add_function(&name) };
     return known->index;
+}
+
+uint32_t rec_log_track(const struct rec_log *log, struct pnr_string name)
+{
+    uint32_t number = session.n_threads + ++session.n_tracks;
+    if (!is_full())
+        write_name(&(struct pnr_name){ .type = PNR_NAME_THREAD, .kind = PNR_THREAD_GREENLET, .index = number,
+                                       .number = log->native_id, .strings = { cut(name) } });
+    return number;
+}
+
+struct rec_track rec_log_keep_track(const struct rec_log *log)
+{
+    return (struct rec_track){ .number = log->track, .epoch = log->epoch, .base_depth = log->base_depth,
+                               .depth = log->depth, .c_depth = log->c_depth, .hooked_size = log->hooked_size,
+                               .block = log->track_block };
+}
+
+void rec_log_set_track(struct rec_log *log, const struct rec_track *track)
+{
+    log->track = track->number;
+    log->base_depth = track->base_depth;
+    log->depth = track->depth;
+    log->c_depth = track->c_depth;
+    log->hooked_size = track->hooked_size;
+    log->track_block = track->block;
+    log->units = INT_MIN;               /* what its evaluations left is not known */
 }
 
 void rec_log_rename(const struct rec_log *log, struct pnr_string name)
@@ -324,13 +352,13 @@ void rec_log_tell_lost(struct rec_log *log)
 struct rec_log *rec_log_new(const void *owner, uint32_t native_id, struct pnr_string name)
 {
     struct rec_log *log = calloc(1, sizeof *log);
-    if (!log || !(log->stream = rec_drain_stream(session.n_threads + 1))) {
+    if (!log || !(log->stream = rec_drain_stream(session.n_threads + session.n_tracks + 1))) {
         free(log);
         return NULL;
     }
     log->owner = owner;
     log->chunk = -1;
-    log->thread = ++session.n_threads;
+    log->thread = ++session.n_threads + session.n_tracks;
     log->native_id = native_id;
     log->older = session.newest;
     if (session.newest)
@@ -382,7 +410,8 @@ bool rec_log_turn(struct rec_log *log, uint16_t flags, uint32_t n_open)
     if (chunk < 0)
         return false;
     log->chunk = chunk;
-    log->records = rec_drain_begin(chunk, log->stream, now, flags, n_open);
+    log->records = rec_drain_begin(chunk, log->stream, now, flags, n_open, log->track);
+    log->track_block = ++log->block;
     log->next = log->records;
     log->first = log->records + n_open;
     log->end = log->records + PNR_BLOCK_RECORDS;

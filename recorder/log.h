@@ -24,6 +24,14 @@
 #include "clock.h"
 #include "drain.h"
 
+/* One of the stacks that a thread has by turns (greenlets), while another one runs. */
+struct rec_track {
+    uint32_t number;                    /* in the capture; 0: the thread's own stack */
+    uint32_t epoch, base_depth, depth, c_depth;
+    uintptr_t hooked_size;
+    uint64_t block;                     /* the log's block in which the stack was told; 0: none */
+};
+
 struct rec_log {
     /* Hot: what an event reads. */
     struct pnr_record *next, *end;      /* where the next record goes; equal when a turn is due */
@@ -46,6 +54,9 @@ struct rec_log {
     uint32_t n_lost;                    /* events since the last chunk */
     uint32_t depth, c_depth;            /* the monitoring engine's: frames that are open; C calls that are */
     uint64_t owner_id;                  /* the engine's */
+    const void *data_stack, *greenlet;  /* the engine's: what tells which track runs */
+    uint32_t track;                     /* that runs; 0: the thread's own */
+    uint64_t block, track_block;        /* number of the chunk, from 1; and of that in which the track's stack was told */
     bool is_ending;                     /* the engine's */
     struct rec_log *newer, *older;      /* the list of all logs */
 };
@@ -87,6 +98,13 @@ void rec_log_set_min_duration(uint64_t ns);
 
 /* A new thread; name is copied. NULL when out of memory. The log holds no chunk yet. */
 struct rec_log *rec_log_new(const void *owner, uint32_t native_id, struct pnr_string name);
+
+/* A new track of the thread's. Returns its number. */
+uint32_t rec_log_track(const struct rec_log *log, struct pnr_string name);
+
+/* What the log has of the track that runs, and back. */
+struct rec_track rec_log_keep_track(const struct rec_log *log);
+void rec_log_set_track(struct rec_log *log, const struct rec_track *track);
 
 /* Names the thread again. */
 void rec_log_rename(const struct rec_log *log, struct pnr_string name);

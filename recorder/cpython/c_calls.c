@@ -1,4 +1,4 @@
-#include "threads.h"
+#include "greenlets.h"
 #include "tool.h"
 
 #include <stdlib.h>
@@ -191,7 +191,7 @@ static inline uint32_t index_of_callable(PyObject *callable, PyObject *first)
 
 static void append(PyThreadState *ts, enum pnr_kind kind, uint32_t index)
 {
-    if (kind == PNR_C_CALL && rec_threads.before_c_call)
+    if ((kind == PNR_C_CALL || rec_greenlets.are_used) && rec_threads.before_c_call)
         rec_threads.before_c_call(ts);
     struct rec_log *log = rec_current;
     if (unlikely(log->owner != ts)) {

@@ -18,7 +18,7 @@
  *
  * A call out of the base, or a return into it, is where the log learns which frames of the base are gone:
  * base_depth is how many recorded frames it had when last looked at, and the difference is told by LEFT. */
-#include "threads.h"
+#include "greenlets.h"
 
 #include <limits.h>
 #include <pthread.h>
@@ -161,6 +161,17 @@ static void sync_base(PyThreadState *ts, struct rec_log *log, struct rec_open_fr
     set_floor(ts, log);
 }
 
+/* Another greenlet runs: what is known of the base is that of its track, or nothing. */
+static void change_track(PyThreadState *ts, struct rec_log *log, enum rec_greenlets_change change,
+                         struct rec_open_frame leaving)
+{
+    if (change == REC_GREENLETS_NEW) {
+        log->base_depth = rec_threads_count_recorded(cpython_running(ts));
+        set_floor(ts, log);
+    }
+    rec_threads_tell_switch(log, cpython_running(ts), leaving);
+}
+
 /* For any event that is not fast: finds the thread's log, makes it the current one and brings it to the present.
  * leaving: the frame whose exit this is. NULL when nothing is recorded. */
 static struct rec_log *catch_up(PyThreadState *ts, struct rec_open_frame leaving)
@@ -178,21 +189,32 @@ static struct rec_log *catch_up(PyThreadState *ts, struct rec_open_frame leaving
         return NULL;
     rec_log_renew(log);
     rec_current = log->is_ending || !rec_drain_resume() ? &rec_log_nobody : log;
+    enum rec_greenlets_change change = rec_greenlets.are_used && rec_greenlets_may_have_changed(ts, log) ?
+        rec_greenlets_notice(ts, log) : REC_GREENLETS_SAME;
     if (is_new || log->epoch != engine.epoch) {
         uint16_t flags = is_new ? 0 : log->pauses != rec_threads.n_pauses ? PNR_BLOCK_PAUSED : PNR_BLOCK_RESYNC;
         if (!adopt(ts, log, flags, leaving))
             return NULL;
         set_floor(ts, log);
-    } else if (evaluation >= log->hooked_low && !is_between(log, evaluation)) {
-        sync_base(ts, log, leaving);
+        return rec_threads.is_active ? log : NULL;
     }
+    if (change != REC_GREENLETS_SAME)
+        change_track(ts, log, change, leaving);
+    if (evaluation >= log->hooked_low && !is_between(log, evaluation))
+        sync_base(ts, log, leaving);
     return rec_threads.is_active ? log : NULL;
+}
+
+static inline bool is_fast(const PyThreadState *ts, const struct rec_log *log)
+{
+    return likely(is_between(log, cpython_evaluation_quick(ts))) &&
+           (likely(!rec_greenlets.are_used) || !rec_greenlets_may_have_changed(ts, log));
 }
 
 /* Frames of the base may be gone before a C function is called, too. */
 static void sync_before_c_call(PyThreadState *ts)
 {
-    if (!is_between(rec_current, cpython_evaluation_quick(ts)))
+    if (!is_fast(ts, rec_current))
         catch_up(ts, rec_no_frame);
 }
 
@@ -265,11 +287,6 @@ static __attribute__((noinline)) void leave_slowly(PyThreadState *ts, enum pnr_k
         append_exit(ts, log, kind, frame, (uint32_t)mark);
 }
 
-static inline bool is_fast(const PyThreadState *ts, const struct rec_log *log)
-{
-    return likely(is_between(log, cpython_evaluation_quick(ts)));
-}
-
 /* A frame that was entered in an earlier recording is part of this one's base, so its exit is never fast: a fast mark
  * is a current one. */
 static inline __attribute__((always_inline)) void leave(PyThreadState *ts, enum pnr_kind kind, uint64_t frame,
@@ -316,7 +333,7 @@ static PyObject *evaluate_unhooked(PyThreadState *ts, cpython_frame *f, int thro
     if (_PyInterpreterState_GetEvalFrameFunc(rec_threads.interp) == engine.evaluate)
         _PyInterpreterState_SetEvalFrameFunc(rec_threads.interp, hook);
     log = rec_threads_find(ts);
-    if (log && PyThreadState_Next(PyInterpreterState_ThreadHead(rec_threads.interp))) {
+    if (log && (rec_greenlets.are_used || PyThreadState_Next(PyInterpreterState_ThreadHead(rec_threads.interp)))) {
         if (log->epoch == engine.epoch)
             log->epoch++;
         engine.epoch++;
@@ -412,7 +429,8 @@ static __attribute__((noinline)) PyObject *hook_continuable(PyThreadState *ts, c
         return hook_slowly(ts, f, throwflag);
     PyObject *result = evaluate(ts, f, throwflag, log);
     log = rec_current;
-    if (unlikely(!result) || unlikely(rec_log_least_ticks) || unlikely(!is_between(log, cpython_stack_pointer())) ||
+    if (unlikely(!result) || unlikely(rec_log_least_ticks) || unlikely(rec_greenlets.are_used) ||
+        unlikely(!is_between(log, cpython_stack_pointer())) ||
         unlikely(!rec_log_store_frame_now(log, cpython_is_suspended(f) ? PNR_YIELD : PNR_FINISH, rec_identity(f),
                                           (uint32_t)mark)))
         return leave_frame(result, f, mark);
@@ -448,12 +466,13 @@ static inline bool return_or_drop(struct rec_log *log, uint32_t function)
 
 /* The hot path: a plain frame, timed by the counter. All else leaves it by a tail call, so that it calls nothing but
  * the evaluation and keeps as little as it can over it. Nothing is ever thrown into a plain frame. index: where the marks
- * are. drops: there is a minimum duration. */
+ * are. drops: there is a minimum duration. tracks: there are greenlets. */
 static inline __attribute__((always_inline)) PyObject *hook_plain(PyThreadState *ts, cpython_frame *f, int throwflag,
-                                                                  Py_ssize_t index, bool drops)
+                                                                  Py_ssize_t index, bool drops, bool tracks)
 {
     struct rec_log *log = rec_current;
-    if (!is_fast(ts, log))
+    if (unlikely(!is_between(log, cpython_evaluation_quick(ts))) ||
+        (tracks && rec_greenlets_may_have_changed(ts, log)))
         return hook_slowly(ts, f, throwflag);
     uint64_t mark = cpython_code_value(cpython_code(f), index);
     if (unlikely(mark >> 32 != rec_functions.plain))
@@ -464,6 +483,7 @@ static inline __attribute__((always_inline)) PyObject *hook_plain(PyThreadState 
     __asm__("" : "+r"(mark));           /* one value is kept over the evaluation, not what was made of it as well */
     log = rec_current;
     if (unlikely(!result) || unlikely(!is_between(log, cpython_stack_pointer())) ||
+        (tracks && rec_greenlets_may_have_changed(ts, log)) ||
         unlikely(!(drops ? return_or_drop(log, (uint32_t)mark) : rec_log_store_now(log, &log->ret, (uint32_t)mark))))
         return leave_frame(result, NULL, mark);
     return result;
@@ -471,18 +491,23 @@ static inline __attribute__((always_inline)) PyObject *hook_plain(PyThreadState 
 
 static PyObject *frame_hook(PyThreadState *ts, cpython_frame *f, int throwflag)
 {
-    return hook_plain(ts, f, throwflag, 0, false);
+    return hook_plain(ts, f, throwflag, 0, false, false);
 }
 
 /* Where another tool has the first place in co_extra. */
 static PyObject *frame_hook_elsewhere(PyThreadState *ts, cpython_frame *f, int throwflag)
 {
-    return hook_plain(ts, f, throwflag, rec_functions.extra_index, false);
+    return hook_plain(ts, f, throwflag, rec_functions.extra_index, false, false);
 }
 
 static PyObject *dropping_hook(PyThreadState *ts, cpython_frame *f, int throwflag)
 {
-    return hook_plain(ts, f, throwflag, rec_functions.extra_index, true);
+    return hook_plain(ts, f, throwflag, rec_functions.extra_index, true, false);
+}
+
+static PyObject *tracking_hook(PyThreadState *ts, cpython_frame *f, int throwflag)
+{
+    return hook_plain(ts, f, throwflag, rec_functions.extra_index, rec_log_least_ticks != 0, true);
 }
 
 /* ---- interface ---- */
@@ -494,6 +519,26 @@ static void unhook(void)
         _PyInterpreterState_SetEvalFrameFunc(rec_threads.interp, engine.evaluate);
 }
 
+/* From now on greenlets may run. The frames that are there are left by hooks that do not look for them: they become the
+ * base. */
+static void use_greenlets(void)
+{
+    _PyFrameEvalFunction before = engine.hook;
+    for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
+        struct rec_log *log = rec_threads_find(ts);
+        if (!log || log->epoch != engine.epoch || log->chunk < 0)
+            continue;
+        log->base_depth = rec_threads_count_recorded(cpython_running(ts));
+        log->data_stack = cpython_data_stack(ts);
+        uintptr_t floor = cpython_is_at_root(ts) ? log->stack_top : cpython_evaluation(ts);
+        log->hooked_size = floor > log->hooked_low ? floor - log->hooked_low : 0;
+    }
+    if (engine.hook != hook_slowly)
+        engine.hook = tracking_hook;
+    if (_PyInterpreterState_GetEvalFrameFunc(rec_threads.interp) == before)
+        _PyInterpreterState_SetEvalFrameFunc(rec_threads.interp, engine.hook);
+}
+
 static int begin(void)
 {
     PyThreadState *self = PyThreadState_Get();
@@ -502,6 +547,7 @@ static int begin(void)
     rec_functions_start();
     rec_threads_start(self->interp, unhook);
     rec_threads.before_c_call = sync_before_c_call;
+    rec_greenlets_start(use_greenlets);
     PyThreadState *oldest = PyInterpreterState_ThreadHead(self->interp);
     while (PyThreadState_Next(oldest))
         oldest = PyThreadState_Next(oldest);

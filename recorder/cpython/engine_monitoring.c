@@ -4,7 +4,7 @@
  *
  * CPython tells the events of a frame while the frame is the running one, but leaves some exits untold; the
  * reader of a capture sees them by the next exit further out. */
-#include "threads.h"
+#include "greenlets.h"
 #include "tool.h"
 
 #include <opcode.h>
@@ -43,9 +43,14 @@ static struct rec_log *catch_up(PyThreadState *ts, cpython_frame *from)
     if (is_new && !(log = rec_threads_new(ts)))
         return NULL;
     rec_current = log->is_ending || !rec_drain_resume() ? &rec_log_nobody : log;
-    if (is_new)
-        return begin_log(log, 0, from) ? log : NULL;
-    return log->pauses == rec_threads.n_pauses || begin_log(log, PNR_BLOCK_PAUSED, from) ? log : NULL;
+    enum rec_greenlets_change change = rec_greenlets.are_used ? rec_greenlets_notice(ts, log) : REC_GREENLETS_SAME;
+    if (is_new || log->pauses != rec_threads.n_pauses)
+        return begin_log(log, is_new ? 0 : PNR_BLOCK_PAUSED, from) ? log : NULL;
+    if (change == REC_GREENLETS_NEW)
+        log->depth = rec_threads_count_recorded(from);
+    if (change != REC_GREENLETS_SAME)
+        rec_threads_tell_switch(log, from, rec_no_frame);
+    return log;
 }
 
 static inline bool is_entry(enum pnr_kind kind)
@@ -122,6 +127,12 @@ static __attribute__((noinline)) PyObject *append_slowly(PyThreadState *ts, PyCo
     return rec_tool_nothing();
 }
 
+/* Another greenlet may run than at the last event; a new one begins with its first frame. */
+static inline bool may_be_other(PyThreadState *ts, const struct rec_log *log, enum pnr_kind kind)
+{
+    return cpython_data_stack(ts) != log->data_stack || (is_entry(kind) && !cpython_previous(cpython_running(ts)));
+}
+
 /* plain and continuable: the kinds of record for a function that is the one or the other. */
 static inline PyObject *append(PyObject *code, enum pnr_kind plain, enum pnr_kind continuable, bool can_disable)
 {
@@ -131,7 +142,8 @@ static inline PyObject *append(PyObject *code, enum pnr_kind plain, enum pnr_kin
     bool is_plain = mark >> 32 == rec_functions.plain;
     bool is_continuable = mark >> 32 == (rec_functions.plain | REC_MARK_CONTINUABLE);
     uint64_t ticks = rec_clock_ticks() - log->base;
-    if (unlikely(log->owner != ts) || unlikely(!is_plain && !is_continuable) || unlikely(!rec_log_has_room(log, ticks)))
+    if (unlikely(log->owner != ts) || unlikely(rec_greenlets.are_used && may_be_other(ts, log, plain)) ||
+        unlikely(!is_plain && !is_continuable) || unlikely(!rec_log_has_room(log, ticks)))
         return append_slowly(ts, (PyCodeObject *)code,
                              ((PyCodeObject *)code)->co_flags & CONTINUABLE ?
                              continuable : plain, can_disable);
@@ -236,10 +248,18 @@ static int begin_threads(void)
     return 0;
 }
 
+static void sync_before_c_call(PyThreadState *ts)
+{
+    if (rec_greenlets.are_used && cpython_data_stack(ts) != rec_current->data_stack)
+        catch_up(ts, cpython_running(ts));
+}
+
 static int begin(void)
 {
     rec_functions_start();
     rec_threads_start(PyInterpreterState_Get(), give_up);
+    rec_threads.before_c_call = sync_before_c_call;
+    rec_greenlets_start(NULL);
     return begin_threads();
 }
 

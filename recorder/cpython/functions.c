@@ -1,4 +1,4 @@
-#include "functions.h"
+#include "greenlets.h"
 
 #include <string.h>
 
@@ -11,6 +11,7 @@ static struct {
     const char *own;
     size_t own_size;
     PyObject *name;                     /* interned "__name__" */
+    bool has_greenlets;                 /* the module was met: it may be there, or soon */
 } functions;
 
 static enum pnr_function_kind kind_of(const PyCodeObject *code)
@@ -69,6 +70,10 @@ static uint64_t make_mark(const cpython_frame *f)
     PyObject *module = cpython_lookup(cpython_globals(f), functions.name);        /* borrowed */
     struct pnr_string strings[3] = { rec_functions_text(module, &owned[0]), rec_functions_text(code->co_qualname, &owned[1]),
                                      rec_functions_text(code->co_filename, &owned[2]) };
+    if (strings[0].size >= 8 && memcmp(strings[0].bytes, "greenlet", 8) == 0)
+        functions.has_greenlets = true;
+    if (functions.has_greenlets && !rec_greenlets.are_used)
+        rec_greenlets_look();
     enum pnr_function_kind kind = kind_of(code);
     uint64_t flags = 0, index = 0, mark = 0;
     bool is_own = strings[2].size > functions.own_size &&

@@ -278,6 +278,9 @@ static inline cpython_frame *cpython_running_above(const PyThreadState *ts, uint
 
 #endif
 
+/* The chunk in which the thread's next plain frame will lie (Python/pystate.c, push_chunk). */
+static inline const void *cpython_data_stack(const PyThreadState *ts) { return ts->datastack_chunk; }
+
 /* throw() and close() link the frames that delegate to the one they are meant for without running them: such a one
  * still stands at its yield (Objects/genobject.c, _gen_throw). */
 static inline bool cpython_is_delegating(const cpython_frame *f)

@@ -57,17 +57,26 @@ void rec_threads_give_up(void)
     threads.give_up();
 }
 
-bool rec_threads_turn(struct rec_log *log, uint16_t flags, cpython_frame *f, struct rec_open_frame inner)
+static struct rec_open_frame open_frames[MAX_OPEN];     /* innermost first; guarded by the GIL */
+
+/* Fills open_frames and returns how many there are; *is_deeper: there are more. */
+static uint32_t collect_open(cpython_frame *f, struct rec_open_frame inner, bool *is_deeper)
 {
-    static struct rec_open_frame open[MAX_OPEN];            /* innermost first; guarded by the GIL */
     uint32_t n = 0;
     uint64_t mark;
     if (inner.function)
-        open[n++] = inner;
+        open_frames[n++] = inner;
     for (; n < MAX_OPEN && (f = rec_threads_recorded_from(f, &mark)); f = cpython_previous(f))
-        open[n++] = (struct rec_open_frame){ cpython_is_continuable(f) ? rec_identity(f) : 0, (uint32_t)mark };
-    if (n == MAX_OPEN && rec_threads_recorded_from(f, &mark))
-        flags |= PNR_BLOCK_DEEPER;
+        open_frames[n++] = (struct rec_open_frame){ cpython_is_continuable(f) ? rec_identity(f) : 0, (uint32_t)mark };
+    *is_deeper = n == MAX_OPEN && rec_threads_recorded_from(f, &mark);
+    return n;
+}
+
+bool rec_threads_turn(struct rec_log *log, uint16_t flags, cpython_frame *f, struct rec_open_frame inner)
+{
+    bool is_deeper;
+    uint32_t n = collect_open(f, inner, &is_deeper);
+    flags |= is_deeper ? PNR_BLOCK_DEEPER : 0;
     if (!rec_log_turn(log, flags, n)) {
         rec_log_lose(log);
         if (rec_log_is_closed())
@@ -75,9 +84,28 @@ bool rec_threads_turn(struct rec_log *log, uint16_t flags, cpython_frame *f, str
         return false;
     }
     while (n--)
-        rec_log_store(log, 0, PNR_OPEN, open[n].frame, open[n].function);
+        rec_log_store(log, 0, PNR_OPEN, open_frames[n].frame, open_frames[n].function);
     rec_log_tell_lost(log);
     return true;
+}
+
+void rec_threads_tell_switch(struct rec_log *log, cpython_frame *f, struct rec_open_frame inner)
+{
+    uint64_t ticks = rec_clock_ticks() - log->base, flags = 0;
+    bool is_deeper;
+    uint32_t n = 0;
+    if (log->chunk >= 0 && log->track_block != log->block) {
+        n = collect_open(f, inner, &is_deeper);
+        flags = PNR_SWITCH_OPEN | (is_deeper ? PNR_SWITCH_DEEPER : 0);
+    }
+    if (!rec_log_has_room(log, ticks) || (size_t)(log->end - log->next) < n + 1) {
+        rec_threads_turn(log, 0, f, inner);
+        return;
+    }
+    rec_log_store(log, ticks, PNR_SWITCH, flags, log->track);
+    while (n--)
+        rec_log_store(log, ticks, PNR_OPEN, open_frames[n].frame, open_frames[n].function);
+    log->track_block = log->block;
 }
 
 void rec_threads_append_after_turn(PyThreadState *ts, struct rec_log *log, enum pnr_kind kind,

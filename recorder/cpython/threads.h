@@ -80,6 +80,10 @@ uint32_t rec_threads_count_recorded(cpython_frame *f);
  * about to be left, or below which a gap lies, which is not on the interpreter's stack. */
 bool rec_threads_turn(struct rec_log *log, uint16_t flags, cpython_frame *from, struct rec_open_frame inner);
 
+/* The log's track has changed: tells it, and the stack of the new one if this block does not have it; f and inner as for a
+ * turn. */
+void rec_threads_tell_switch(struct rec_log *log, cpython_frame *f, struct rec_open_frame inner);
+
 void rec_threads_append_after_turn(PyThreadState *ts, struct rec_log *log, enum pnr_kind kind,
                                    struct rec_open_frame about, struct rec_open_frame inner);
 

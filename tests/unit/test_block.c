@@ -109,7 +109,7 @@ Test(block, header_check_looks_at_each_field)
         { "tick_shift in live", 30, 1, 1, LIVE_ONLY, PNR_E_CORRUPT },
         { "reserved", 31, 1, 1, ANY, PNR_E_CORRUPT },
         { "end in live", 56, 8, 1, LIVE_ONLY, PNR_E_CORRUPT },
-        { "reserved2", 80, 8, UINT64_C(1) << 63, ANY, PNR_E_CORRUPT },
+        { "reserved2", 84, 4, 1, ANY, PNR_E_CORRUPT },
     };
     for (int live = 0; live < 2; live++) {
         struct pnr_block_header good = make_header(live ? 0 : 100);

@@ -1,0 +1,40 @@
+/* Greenlets: stacks by turns on one thread. Each is a track of its own in the capture: its records stand in its thread's
+ * blocks, behind SWITCH records. That another one runs is seen at the next event, by the interpreter's data stack, which
+ * each greenlet has for itself (greenlet: TPythonState.cpp); and where a stack begins. Nothing is done, and nothing imported,
+ * before the program has imported greenlet. All functions are called with the GIL; none runs Python code.
+ *
+ *     rec_greenlets_start                 a recording begins
+ *         rec_greenlets_look              whenever a function of the module `greenlet` is met
+ *         rec_greenlets_notice            at an event where rec_greenlets_may_have_changed */
+#ifndef REC_GREENLETS_H
+#define REC_GREENLETS_H
+
+#include "threads.h"
+
+struct rec_greenlets {
+    bool are_used;
+    void (*on_use)(void);               /* called when they are from now on; or NULL */
+};
+extern struct rec_greenlets rec_greenlets __attribute__((visibility("hidden")));
+
+/* on_use: called at once, or later. */
+void rec_greenlets_start(void (*on_use)(void));
+
+/* The program has imported the module, or is about to. */
+void rec_greenlets_look(void);
+
+static inline bool rec_greenlets_may_have_changed(const PyThreadState *ts, const struct rec_log *log)
+{
+    return unlikely(cpython_data_stack(ts) != log->data_stack) || unlikely(!cpython_running(ts));
+}
+
+enum rec_greenlets_change {
+    REC_GREENLETS_SAME,
+    REC_GREENLETS_OTHER,                /* what the log has of its track is that of the one that runs now */
+    REC_GREENLETS_NEW                   /* ... and nothing is known of it */
+};
+
+/* Finds out which greenlet runs, and changes the log's track. The caller tells it by rec_threads_tell_switch. */
+enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_log *log);
+
+#endif
