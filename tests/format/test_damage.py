@@ -16,11 +16,15 @@ ODD_RECORDS = ("unknown kind", "OPEN inside", "time back", "unknown function")
 
 
 def damage(path, source):
-    """Up to four changes: a bit, a cut, something taken out, something put in."""
-    files = [file for file in sorted(path.rglob("*")) if file.name in ("names", "live") or file.suffix == ".zst"]
+    """Up to four changes: a bit, a cut, something taken out, something put in, a segment gone, or there again."""
     for _ in range(source.choice([1, 1, 2, 4])):
+        files = [file for file in sorted(path.rglob("*")) if file.name in ("names", "live") or file.suffix == ".zst"]
         file = source.choice(files)
         data = bytearray(file.read_bytes())
+        if file.suffix == ".zst" and source.random() < 0.1:
+            other = file.with_name(f"segment-{source.randrange(1, 8)}.zst")
+            shutil.copy(file, other) if source.random() < 0.5 and file != other else file.rename(other)
+            continue
         if not data:
             continue
         end = min(len(data), 9000) if source.random() < 0.8 else len(data)     # a live file is mostly empty
