@@ -95,17 +95,17 @@ class Process:
         return int(value) if re.fullmatch("0|[1-9][0-9]*", value) else default
 
     def instants(self):
-        """All known (ticks, monotonic ns, realtime ns)."""
+        """All known (ticks, monotonic ns)."""
         for end in ("start", "end"):
-            instant = tuple(self.number(f"{end}_{clock}") for clock in ("ticks", "monotonic_ns", "realtime_ns"))
+            instant = self.number(f"{end}_ticks"), self.number(f"{end}_monotonic_ns")
             if None not in instant:
                 yield instant
         for header in self.headers:
-            yield header.begin
+            yield header.begin[:2]
             if header.end != (0, 0, 0):
-                yield header.end
+                yield header.end[:2]
         if self.live_instant:
-            yield self.live_instant
+            yield self.live_instant[:2]
 
 
 @dataclass

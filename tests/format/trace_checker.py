@@ -53,7 +53,7 @@ class Clock:
 
     def __init__(self, process):
         self.points = []
-        for ticks, ns in sorted({(ticks, ns) for ticks, ns, _ in process.instants()}):
+        for ticks, ns in sorted(set(process.instants())):
             if not self.points or (ticks > self.points[-1][0] and ns > self.points[-1][1]):
                 self.points.append((ticks, ns))
         self.first_ns = self.points[0][1] if self.points else 0
