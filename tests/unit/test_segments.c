@@ -347,6 +347,30 @@ Test(segments, drop_processes_that_are_gone)
     }
 }
 
+/* Blocks of two threads are encoded at a time: the first one of a segment may be older than that of the segment before. One
+ * with a damaged block has no time at all. */
+Test(segments, drop_the_lowest_number_first)
+{
+    for (int is_damaged = 0; is_damaged < 2; is_damaged++) {
+        struct process process;
+        uint32_t first, last;
+        char path[PATH_MAX];
+        make_process(&process, 7 + is_damaged, 1, (struct rec_limits){ SIZE, 0 });
+        for (uint32_t number = 1; number <= 30; number++) {
+            append(&process, SECOND * (100 - number));
+            cr_assert_eq(rec_segments_roll(&process.segments, &err), 0);
+            pnr_segment_path(process.path, number, path);
+            cr_assert(!is_damaged || number % 3 || truncate(path, 50) == 0);
+        }
+        for (first = 1; first < 25;) {
+            cr_assert_eq(append(&process, SECOND * 200), 0);
+            cr_assert(is_row(&process, &first, &last), "%s", segments_of(&process));
+        }
+        rec_segments_stop(&process.segments);
+        set_life(&process, DEAD);
+    }
+}
+
 Test(segments, drop_what_is_too_old)
 {
     const uint64_t t = now();
