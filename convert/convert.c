@@ -292,8 +292,8 @@ static void say_dropped(struct reader *reader, uint64_t zero_ns, const struct no
     }
     uint64_t ns = timeline_ns(reader_timeline(reader), complete_ticks);
     uint64_t ms = ns > zero_ns ? (ns - zero_ns + 999999) / 1000000 : 0;
-    notes_say(notes, NOTE_FACT, "%s: older events were dropped (--max-size, --last): complete from %" PRIu64 ".%03u s on",
-              reader_path(reader), ms / 1000, (unsigned)(ms % 1000));
+    notes_say(notes, NOTE_FACT, "%s: older events were dropped (--max-size, --last): complete from %" PRIu64
+              ".%03u s on", reader_path(reader), ms / 1000, (unsigned)(ms % 1000));
 }
 
 static void say_oddities(struct reader *reader, uint64_t zero_ns, const struct spans_count *before,

@@ -55,7 +55,7 @@ struct reader {
     int fd;                             /* -1, or the segment that was read last */
     uint32_t segment;
     uint64_t n_told;                    /* reports of damage that may be of blocks that are missing */
-    uint64_t first_end_ticks;           /* of the first block in the lowest segment: nothing that was dropped is later */
+    uint64_t first_end_ticks;           /* of the first block in the lowest segment: nothing dropped is later */
     uint64_t complete_ticks;            /* see reader.h */
     struct reader_size size;
 };
@@ -247,8 +247,8 @@ static void say_missing_segments(const struct reader *reader, uint32_t first, ui
     if (first == last)
         notes_say(reader->notes, NOTE_DAMAGE, "%s: segment %" PRIu32 " is missing", reader->path, first);
     else
-        notes_say(reader->notes, NOTE_DAMAGE, "%s: segments %" PRIu32 " to %" PRIu32 " are missing", reader->path, first,
-                  last);
+        notes_say(reader->notes, NOTE_DAMAGE, "%s: segments %" PRIu32 " to %" PRIu32 " are missing", reader->path,
+                  first, last);
 }
 
 /* True when older segments than those that are there were dropped: the lowest ones, or all. */
@@ -424,8 +424,8 @@ static void find_holes(struct reader *reader)
             say_hole(reader, &reader->places[i], n);
 }
 
-/* From when on nothing was dropped: of the threads that are left that is the begin of their first blocks. Others, of which
- * only the name is left, had ended, or rested, before the first block that is there was written. */
+/* From when on nothing was dropped: of the threads that are left that is the begin of their first blocks. Others, of
+ * which only the name is left, had ended, or rested, before the first block that is there was written. */
 static void find_complete(struct reader *reader)
 {
     size_t n_threads = 0, n_named = reader->symbols->n_threads;

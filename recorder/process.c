@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Reads field 22 of a process's stat; *state is field 3. Returns 0 when it cannot be told, and *is_gone, whether there is no
- * such process. */
+/* Reads field 22 of a process's stat; *state is field 3. Returns 0 when it cannot be told, and *is_gone, whether there
+ * is no such process. */
 static uint64_t read_start(const char *path, char *state, bool *is_gone)
 {
     char text[1024];

@@ -127,7 +127,7 @@ static int look_at_process(struct inventory *inventory, const char *path, const 
         inventory->size += size;
         if (limits->last_ns)
             end_ns = first_ns + segment_ns(limits) + 2 * TICK_NS;
-        if (end_ns < before_ns)         /* two threads may have encoded the blocks: the lower number goes first all the same */
+        if (end_ns < before_ns)         /* by damage, or when two threads encoded: the lower goes first */
             end_ns = before_ns;
         before_ns = end_ns;
         if (end_ns > last_ns)

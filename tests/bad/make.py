@@ -22,8 +22,8 @@ RULES = {}                                  # name: (exit status, function that 
 
 
 class Sample(Capture):
-    """The capture that is to be damaged: one process, two threads, whose blocks lie in one segment. The middle one of thread
-    1's three blocks is the victim: those before and behind it must come through."""
+    """The capture that is to be damaged: one process, two threads, whose blocks lie in one segment. The middle one of
+    thread 1's three blocks is the victim: those before and behind it must come through."""
 
     FIRST, VICTIM, LAST = 1, 2, 3               # where thread 1's blocks stand in the segment, behind thread 2's
 

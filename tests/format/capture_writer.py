@@ -168,7 +168,8 @@ def encode_name(type, strings, kind=0, index=0, number=0):
 
 # ---- live mapping: section 7 ----
 
-def encode_live_header(n_chunks, *, magic=b"PNR-LIVE", version=1, chunk_records=BLOCK_RECORDS, latest=0, instants=((0, 0, 0), (0, 0, 0)), process_start=1000, pid_namespace=4026531836):
+def encode_live_header(n_chunks, *, magic=b"PNR-LIVE", version=1, chunk_records=BLOCK_RECORDS, latest=0,
+                       instants=((0, 0, 0), (0, 0, 0)), process_start=1000, pid_namespace=4026531836):
     header = magic + struct.pack("<IIIIQ6QQQ", version, n_chunks, chunk_records, latest, 0, *instants[0],
                                  *instants[1], process_start, pid_namespace)
     return header.ljust(4096, b"\0")
@@ -291,8 +292,8 @@ class Thread:
         self.n_events = 0
 
     def block(self, records, begin=None, end=None, flags=0, sequence=None, tick_shift=0, **fields):
-        """Encodes a block and appends it to the segment. fields: what the header is to say in spite of the truth. Without
-        `begin` it begins with its first record that has a time."""
+        """Encodes a block and appends it to the segment. fields: what the header is to say in spite of the truth.
+        Without `begin` it begins with its first record that has a time."""
         begin, end, records = self.timed(records, begin, end)
         planes, data = encode_planes(records, tick_shift)
         data = compress(data)

@@ -96,7 +96,8 @@ class Made(unittest.TestCase):
 def contents(path):
     """Files and what they hold. Data frames depend on the version of zstd: sizes of segments may differ."""
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return {str(file.relative_to(path)): (file.is_symlink(), file.suffix == ".zst" or file.read_bytes()) for file in files}
+    return {str(file.relative_to(path)): (file.is_symlink(), file.suffix == ".zst" or file.read_bytes())
+            for file in files}
 
 
 if __name__ == "__main__":

@@ -412,7 +412,8 @@ def interleaved(path):
     """Ten threads, whose blocks are written by turns into two segments; a generator goes from thread to thread."""
     with Capture(path) as capture:
         process = capture.process(7, command="interleaved.py")
-        work, leaf = (process.function("__main__", name, "interleaved.py", line) for name, line in (("work", 1), ("leaf", 4)))
+        work, leaf = (process.function("__main__", name, "interleaved.py", line)
+                      for name, line in (("work", 1), ("leaf", 4)))
         shared = process.function("__main__", "shared", "interleaved.py", 8, GENERATOR)
         g = 0x5500_0000_01
         threads = [process.thread(n, 7000 + n, f"Thread-{n}") for n in range(1, 11)]
@@ -449,7 +450,7 @@ def empty_segments(path):
 
 
 def dropped(path):
-    """Segments 1 to 4 were dropped: the threads begin with any block, one is whole, of one nothing but the name is left."""
+    """Segments 1 to 4 were dropped: the threads begin with any block, one is whole, of one only the name is left."""
     with Capture(path) as capture:
         process = capture.process(7, command="dropped.py", max_size=16 << 20)
         main, work, leaf = (process.function("__main__", name, "dropped.py", line)
@@ -463,8 +464,8 @@ def dropped(path):
         process.segment(5)
         one.block([open_(main), open_(numbers, g), call(3001 * ms, leaf), return_(3002 * ms, leaf),
                    yield_(3003 * ms, numbers, g)], begin=3000 * ms, end=3300 * ms, flags=RESYNC, sequence=17)
-        two.block([open_(work), call(2500 * ms, leaf), return_(3200 * ms, leaf)], begin=2000 * ms, flags=DEEPER | PAUSED,
-                  sequence=2)
+        two.block([open_(work), call(2500 * ms, leaf), return_(3200 * ms, leaf)], begin=2000 * ms,
+                  flags=DEEPER | PAUSED, sequence=2)
         process.segment(6)
         four.block([call(1500 * ms, work), call(3500 * ms, leaf), return_(3600 * ms, leaf), return_(3700 * ms, work)],
                    begin=1000 * ms, flags=LAST)
@@ -488,8 +489,8 @@ def dropped_and_killed(path):
                                                  sequence=3)], at=7000)
             elif pid == 12:
                 process.end(8000)
-            else:
-                process.leave_live([thread.chunk([call(5000, main), call(6000, leaf)])], at=7000)   # killed at its start
+            else:                       # killed at its start
+                process.leave_live([thread.chunk([call(5000, main), call(6000, leaf)])], at=7000)
 
 
 def paused(path):

@@ -177,7 +177,8 @@ Test(capture, lists_segments_by_number)
                                          "segment-0.zst", "segment-01.zst", "segment-.zst", "segment-3.zst.tmp",
                                          "segment-3", "segment--3.zst", "segment-+3.zst", "segment- 3.zst",
                                          "segment-4294967296.zst", "segment-4294967299.zst",
-                                         "segment-99999999999999999999.zst", "thread-3.zst", "Segment-3.zst", "names", "live" };
+                                         "segment-99999999999999999999.zst", "thread-3.zst", "Segment-3.zst", "names",
+                                         "live" };
     static const uint32_t expected[] = { 1, 2, 10, UINT32_MAX };
     uint32_t *numbers;
     size_t n;

@@ -111,8 +111,8 @@ Test(convert, tells_what_was_dropped)
     check_fact(&all, "end_ticks", "5000");
     run((const char *[]){ capture.process, all.process }, 2, &sink, &said);
     cr_expect(strstr(sink.text, " 0:1[2345000001,2345000051]"), "%s", sink.text);
-    cr_expect_str_eq(said.text, "F:process-7: older events were dropped (--max-size, --last): complete from 2.346 s on; "
-                                "F:process-7: all events were dropped (--max-size, --last);", "%s", said.text);
+    cr_expect_str_eq(said.text, "F:process-7: older events were dropped (--max-size, --last): complete from 2.346 s "
+                                "on; F:process-7: all events were dropped (--max-size, --last);", "%s", said.text);
     check_capture_remove(&capture);
     check_capture_remove(&all);
 }

@@ -10,7 +10,7 @@ static void collect(void *arg, enum note_level level, const char *line)
     check_write(arg, "%c:%s;", level == NOTE_DAMAGE ? 'D' : 'F', name ? name + 1 : line);
 }
 
-/* Blocks of which the k-th of a thread begins at 1000 * (k + 1), ends 2 later, and calls the functions 1, 2, 3, 1, ... */
+/* Blocks, of which the k-th of a thread begins at 1000 * (k + 1), ends 2 later, and calls function 1, 2, 3, 1, ... */
 struct sample {
     struct check_capture capture;
     size_t sizes[3];                    /* of the first ones */
@@ -93,7 +93,8 @@ static void read_all(struct sample *sample, char *text, size_t size)
         while (reader_begin(reader, i, &begin) && (step = reader_next(reader, i, &block, &err)) == 1) {
             size_t used = strlen(text);
             snprintf(text + used, size - used, "%s%s%s%u:%u%s", used ? " " : "", block.is_after_hole ? "!" : "",
-                     block.is_after_pause ? "~" : "", reader_thread_number(reader, i), pnr_record_function(block.records[0]), block.is_last ? "." : "");
+                     block.is_after_pause ? "~" : "", reader_thread_number(reader, i),
+                     pnr_record_function(block.records[0]), block.is_last ? "." : "");
         }
         cr_assert_eq(reader_next(reader, i, &block, &err), 0);
     }
@@ -200,7 +201,8 @@ Test(reader, tells_of_holes_and_repeats)
     make(&sample, true);
     add(&sample, 0, 0);
     add(&sample, 2, 0);
-    snprintf(said, sizeof said, "D:segment-2.zst: byte 0: block comes again; D:segment-1.zst: byte %zu: block comes again; "
+    snprintf(said, sizeof said, "D:segment-2.zst: byte 0: block comes again; "
+             "D:segment-1.zst: byte %zu: block comes again; "
              "D:process-7: block 1 of thread 1 is missing; D:process-7: blocks 3 to 5 of thread 1 are missing;",
              sample.sizes[0] + sample.sizes[2]);
     add(&sample, 2, 0);
@@ -221,8 +223,9 @@ Test(reader, tells_of_more_missing_than_was_damaged)
     add(&sample, 2, 0);
     add(&sample, 4, 0);
     poke(&sample, sample.sizes[0] + 8, 0xa5);
-    snprintf(said, sizeof said, "D:segment-1.zst: byte %zu: no block begins here; D:process-7: block 1 of thread 1 is missing; "
-             "D:process-7: block 3 of thread 1 is missing;", sample.sizes[0]);
+    snprintf(said, sizeof said, "D:segment-1.zst: byte %zu: no block begins here; "
+             "D:process-7: block 1 of thread 1 is missing; D:process-7: block 3 of thread 1 is missing;",
+             sample.sizes[0]);
     expect(&sample, "1:1 !1:3 !1:2", said);
 }
 

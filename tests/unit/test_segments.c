@@ -83,8 +83,8 @@ static uint64_t capture_size(void)
     return size;
 }
 
-/* Whose process the live mapping is: one that is gone, or one of another PID namespace, which nobody can tell from one that
- * runs. */
+/* Whose the live mapping is: of a process that is gone, or of one in another PID namespace, which nobody can tell from
+ * one that runs. */
 enum life { DEAD, ALIVE };
 
 static void set_life(const struct process *process, enum life life)
@@ -277,8 +277,8 @@ Test(segments, drop_the_oldest_when_the_size_is_reached)
     rec_segments_stop(&process.segments);
 }
 
-/* One process rests, the other fills the capture: the older data goes, wherever it is, but not what a process that runs has
- * in hand. */
+/* One process rests, the other fills the capture: the older data goes, wherever it is, but not what a process that runs
+ * has in hand. */
 Test(segments, drop_the_oldest_of_all_processes)
 {
     struct process resting, busy;
@@ -314,7 +314,7 @@ Test(segments, drop_the_oldest_of_all_processes)
     rec_segments_stop(&busy.segments);
 }
 
-/* Killed, or ended in order, and then without live mapping: goes with all that it has when it is the oldest, not before. */
+/* Killed, or ended in order, and then without live mapping: goes with all that it has when that is the oldest. */
 Test(segments, drop_processes_that_are_gone)
 {
     for (int has_ended = 0; has_ended < 2; has_ended++) {
@@ -347,8 +347,8 @@ Test(segments, drop_processes_that_are_gone)
     }
 }
 
-/* Blocks of two threads are encoded at a time: the first one of a segment may be older than that of the segment before. One
- * with a damaged block has no time at all. */
+/* Two threads encode at a time: the first block of a segment may be older than that of the segment before. A damaged
+ * one has no time at all. */
 Test(segments, drop_the_lowest_number_first)
 {
     for (int is_damaged = 0; is_damaged < 2; is_damaged++) {
@@ -420,7 +420,7 @@ Test(segments, say_when_nothing_more_can_be_dropped)
 {
     struct process processes[7];
     uint64_t size = 0;
-    for (int i = 0; i < 7; i++)         /* together: seven live mappings of 2 MiB, seven segments that may become full */
+    for (int i = 0; i < 7; i++)         /* seven live mappings of 2 MiB, seven segments that may become full */
         make_process(&processes[i], 7 + i, 8, (struct rec_limits){ 2 * SIZE, 0 });
     struct process *full = &processes[0];
     full->segments.limits.max_size = SIZE;
