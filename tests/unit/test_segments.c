@@ -266,7 +266,7 @@ Test(segments, drop_the_oldest_when_the_size_is_reached)
     while (process.segments.n_bytes < 3 * SIZE) {
         cr_assert_eq(append(&process, now()), 0, "%s", err.what);
         uint64_t size = capture_size();
-        cr_assert_leq(size, SIZE);
+        cr_assert_leq(size, SIZE - SIZE / 16, "a part is left for the name table, which grows meanwhile");
         if (process.segments.n_bytes > SIZE && size < least)
             least = size;
     }
