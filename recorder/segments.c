@@ -27,6 +27,7 @@ struct item {
     char path[PATH_MAX];
     uint64_t size;
     uint64_t end_ns;                    /* CLOCK_MONOTONIC: nothing in it is later */
+    size_t order;                       /* of those with the same end: the segments of a process as they are numbered */
     bool is_process;                    /* it goes with all that is left in its directory */
 };
 
@@ -57,8 +58,8 @@ static struct item *add_item(struct inventory *inventory)
         inventory->items = items;
         inventory->capacity = capacity;
     }
-    struct item *item = &inventory->items[inventory->n++];
-    *item = (struct item){ .size = 0 };
+    struct item *item = &inventory->items[inventory->n];
+    *item = (struct item){ .order = inventory->n++ };
     return item;
 }
 
@@ -85,7 +86,7 @@ static bool look_at_live(const char *process_path, bool *is_running, uint64_t *l
 {
     char path[PATH_MAX];
     struct pnr_live_header header;
-    const char *name = strrchr(process_path, '-');
+    const char *name = strstr(strrchr(process_path, '/'), "process-");
     pnr_file_path(process_path, "live", path);
     int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
     ssize_t n = fd < 0 ? -1 : pread(fd, &header, sizeof header, 0);
@@ -93,7 +94,6 @@ static bool look_at_live(const char *process_path, bool *is_running, uint64_t *l
         close(fd);
     if (n != sizeof header)
         return false;
-    name = strstr(strrchr(process_path, '/'), "process-");
     *is_running = rec_process_is_running(name ? strtol(name + strlen("process-"), NULL, 10) : 0, header.process_start,
                                          header.pid_namespace);
     *last_ns = header.instants[header.latest & 1].monotonic_ns;
@@ -108,7 +108,7 @@ static int look_at_process(struct inventory *inventory, const char *path, const 
     uint32_t *numbers;
     size_t n;
     bool is_running = false;
-    uint64_t last_ns = 0;
+    uint64_t last_ns = 0, before_ns = 0;
     struct item *item;
     if (pnr_capture_segments(path, &numbers, &n, err) != 0)
         return err->sys_errno == ENOENT ? 0 : -1;       /* another process dropped it just now */
@@ -127,6 +127,9 @@ static int look_at_process(struct inventory *inventory, const char *path, const 
         inventory->size += size;
         if (limits->last_ns)
             end_ns = first_ns + segment_ns(limits) + 2 * TICK_NS;
+        if (end_ns < before_ns)         /* by damage, or when two threads encoded: the lower goes first */
+            end_ns = before_ns;
+        before_ns = end_ns;
         if (end_ns > last_ns)
             last_ns = end_ns;
         if (is_current)
@@ -156,7 +159,9 @@ out_of_memory:
 static int by_end(const void *a, const void *b)
 {
     const struct item *x = a, *y = b;
-    return x->end_ns < y->end_ns ? -1 : x->end_ns > y->end_ns;
+    if (x->end_ns != y->end_ns)
+        return x->end_ns < y->end_ns ? -1 : 1;
+    return x->order < y->order ? -1 : 1;
 }
 
 static int take_inventory(const char *capture_path, const struct rec_limits *limits, struct inventory *inventory,
