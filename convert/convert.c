@@ -24,6 +24,7 @@ struct run {
     struct spans own;                   /* the thread's own stack */
     struct spans *spans;                /* of what runs now: own, or a track's */
     struct reader_block block;
+    bool has_block;
     uint32_t at;                        /* the next record; n_records when the next block is to be read */
     uint64_t ticks;                     /* of the next record, or of the next block's begin */
 };
@@ -107,10 +108,10 @@ static bool change_track(struct process *process, struct run *run, uint32_t numb
     return true;
 }
 
-static uint32_t count_open(const struct reader_block *block, uint32_t at, uint32_t most)
+static uint32_t count_open(const struct reader_block *block, uint32_t at)
 {
     uint32_t n = 0;
-    while (n < most && at + n < block->n_records && pnr_record_kind(block->records[at + n]) == PNR_OPEN)
+    while (at + n < block->n_records && pnr_record_kind(block->records[at + n]) == PNR_OPEN)
         n++;
     return n;
 }
@@ -119,7 +120,7 @@ static uint32_t count_open(const struct reader_block *block, uint32_t at, uint32
 static void switch_track(struct process *process, struct run *run, struct pnr_record record, uint64_t ns)
 {
     uint64_t flags = pnr_record_frame(record);
-    uint32_t n = flags & PNR_SWITCH_OPEN ? count_open(&run->block, run->at + 1, UINT32_MAX) : 0;
+    uint32_t n = flags & PNR_SWITCH_OPEN ? count_open(&run->block, run->at + 1) : 0;
     if (!change_track(process, run, pnr_record_function(record)))
         run->own.count->unknown_kinds++;
     else if (flags & PNR_SWITCH_OPEN)
@@ -134,14 +135,13 @@ static int load(struct process *process, struct run *run, struct pnr_err *err)
     int step = reader_next(process->reader, run->thread, block, err);
     if (step <= 0)
         return step;
-    uint32_t n_open = count_open(block, 0, block->n_open);
-    run->at = n_open;
+    run->at = 0;
+    run->has_block = true;
     see(process, block->begin_ticks);
-    if (!change_track(process, run, block->track))
+    if (block->is_begin && !change_track(process, run, block->track))
         run->own.count->unknown_kinds++;
-    /* A process killed while it wrote these records leaves too few: they tell nothing then, and nothing follows. */
-    if (n_open == block->n_open || n_open < block->n_records)
-        spans_open(run->spans, block->records, n_open, block->is_deeper,
+    if (block->has_open)
+        spans_open(run->spans, block->open, block->n_open, block->is_deeper,
                    block->is_after_hole ? SPANS_HOLE : block->is_after_pause ? SPANS_PAUSE : SPANS_SEAMLESS,
                    trace_ns(process, block->begin_ticks));
     return 1;
@@ -161,12 +161,13 @@ static void end_run(struct process *process, struct run *run, uint64_t ns)
 static bool leave_block(struct process *process, struct run *run)
 {
     uint64_t ticks;
-    if (run->block.records) {
+    if (run->has_block) {
         see(process, run->block.end_ticks);
         if (run->block.is_last)
             end_run(process, run, trace_ns(process, run->block.end_ticks ? run->block.end_ticks : run->ticks));
     }
-    run->block = (struct reader_block){ .records = NULL };
+    run->has_block = false;
+    run->block.n_records = 0;
     run->at = 0;
     if (!reader_begin(process->reader, run->thread, &ticks))
         return false;

@@ -9,7 +9,6 @@
 
 struct thread_info {
     uint64_t n_records;                 /* OPEN ones left out */
-    uint64_t n_blocks;
 };
 
 struct info {
@@ -46,8 +45,10 @@ static int count_thread(struct reader *reader, size_t thread, struct info *info,
     struct reader_block block;
     int step;
     while ((step = reader_next(reader, thread, &block, err)) > 0) {
-        uint64_t last = block.begin_ticks + pnr_record_ticks(block.records[block.n_records - 1]);
-        info->threads[thread].n_blocks++;
+        uint64_t last = block.begin_ticks;
+        if (block.n_records)
+            last += pnr_record_ticks(block.records[block.n_records - 1]);
+        info->kinds[PNR_OPEN] += block.n_open;
         for (uint32_t i = 0; i < block.n_records; i++) {
             unsigned kind = pnr_record_kind(block.records[i]);
             info->kinds[kind]++;
