@@ -220,8 +220,11 @@ static int merge(struct process *process, struct pnr_err *err)
         int step = advance(process, heap[0], until, err);
         if (step < 0)
             return -1;
-        if (step == 0)
+        if (step == 0) {
+            if (heap[0]->spans.n == 0)
+                spans_clear(&heap[0]->spans);
             heap[0] = heap[--process->n_heap];
+        }
         if (process->n_heap > 0)
             sift(process);
     }
@@ -403,7 +406,7 @@ end:
 }
 
 static void say_oddities(struct reader *reader, uint64_t zero_ns, const struct spans_count *before,
-                         const struct spans_count *now, const struct notes *notes)
+                         const struct spans_count *now, uint64_t n_left_out, const struct notes *notes)
 {
     const struct { enum note_level level; const char *what; uint64_t n; } odd[] = {
         { NOTE_FACT, "events recovered from the live mapping", reader_size(reader)->n_recovered },
@@ -415,6 +418,8 @@ static void say_oddities(struct reader *reader, uint64_t zero_ns, const struct s
         { NOTE_DAMAGE, "slices of functions that are not in the name table",
           now->unknown_functions - before->unknown_functions },
         { NOTE_DAMAGE, "records earlier than the one before them, moved up", now->backwards - before->backwards },
+        { NOTE_DAMAGE, "frames left out, as too many were open", now->too_many - before->too_many },
+        { NOTE_DAMAGE, "slices without arrows, as too many generators and coroutines were suspended", n_left_out },
     };
     for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
         if (odd[i].n)
@@ -480,7 +485,7 @@ int convert(struct reader **readers, size_t n, unsigned kinds, struct sink *sink
         free((char *)process.name.bytes);
         if (convert_process(readers[i], zero_ns, &flows, sink, count, err) < 0)
             goto end;
-        say_oddities(readers[i], zero_ns, &before, &count->spans, notes);
+        say_oddities(readers[i], zero_ns, &before, &count->spans, flows.n_left_out, notes);
         count->threads += reader_n_threads(readers[i]);
     }
     count->chains = flows.n_chains;
