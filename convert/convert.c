@@ -15,6 +15,7 @@
 struct track {
     uint32_t number;
     struct run *run;                    /* its thread; NULL until it has run */
+    struct track *next;                 /* of the same thread */
     struct spans spans;
 };
 
@@ -23,6 +24,7 @@ struct run {
     size_t thread;
     struct spans own;                   /* the thread's own stack */
     struct spans *spans;                /* of what runs now: own, or a track's */
+    struct track *tracks;               /* those that have run in it */
     struct reader_block block;
     bool has_block;
     uint32_t at;                        /* the next record; n_records when the next block is to be read */
@@ -103,7 +105,11 @@ static bool change_track(struct process *process, struct run *run, uint32_t numb
         track = bsearch(&key, process->tracks, process->n_tracks, sizeof key, by_track);
     if (!track || (track->run && track->run != run))
         return false;
-    track->run = run;
+    if (!track->run) {
+        track->run = run;
+        track->next = run->tracks;
+        run->tracks = track;
+    }
     run->spans = &track->spans;
     return true;
 }
@@ -138,6 +144,8 @@ static int load(struct process *process, struct run *run, struct pnr_err *err)
     run->at = 0;
     run->has_block = true;
     see(process, block->begin_ticks);
+    if (block->is_begin)
+        run->own.count->in_vain = 0;
     if (block->is_begin && !change_track(process, run, block->track))
         run->own.count->unknown_kinds++;
     if (block->has_open)
@@ -148,12 +156,11 @@ static int load(struct process *process, struct run *run, struct pnr_err *err)
 }
 
 /* All that is open in the thread is closed. */
-static void end_run(struct process *process, struct run *run, uint64_t ns)
+static void end_run(struct run *run, uint64_t ns)
 {
     spans_end(&run->own, ns);
-    for (size_t i = 0; i < process->n_tracks; i++)
-        if (process->tracks[i].run == run)
-            spans_end(&process->tracks[i].spans, ns);
+    for (struct track *track = run->tracks; track; track = track->next)
+        spans_end(&track->spans, ns);
 }
 
 /* The block is through: its thread may have ended with it, and the next one begins later. Returns whether there is
@@ -164,7 +171,7 @@ static bool leave_block(struct process *process, struct run *run)
     if (run->has_block) {
         see(process, run->block.end_ticks);
         if (run->block.is_last)
-            end_run(process, run, trace_ns(process, run->block.end_ticks ? run->block.end_ticks : run->ticks));
+            end_run(run, trace_ns(process, run->block.end_ticks ? run->block.end_ticks : run->ticks));
     }
     run->has_block = false;
     run->block.n_records = 0;
@@ -221,8 +228,8 @@ static int merge(struct process *process, struct pnr_err *err)
         if (step < 0)
             return -1;
         if (step == 0) {
-            if (heap[0]->spans.n == 0)
-                spans_clear(&heap[0]->spans);
+            if (heap[0]->own.n == 0)
+                spans_clear(&heap[0]->own);
             heap[0] = heap[--process->n_heap];
         }
         if (process->n_heap > 0)
@@ -391,7 +398,7 @@ static int convert_process(struct reader *reader, uint64_t zero_ns, struct flows
     if (merge(&process, err) < 0)
         goto end;
     for (size_t i = 0; i < n; i++)
-        end_run(&process, &process.runs[i], trace_ns(&process, process.end_ticks));
+        end_run(&process.runs[i], trace_ns(&process, process.end_ticks));
     flows_end_process(flows);
     result = 0;
 end:

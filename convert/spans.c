@@ -140,7 +140,7 @@ static void leave(struct spans *spans, enum frame_type type, uint32_t function, 
         spans->beyond--;
         return;
     }
-    size_t depth = spans->in_vain < SPANS_IN_VAIN ? SPANS_SEARCH : 1;
+    size_t depth = spans->count->in_vain < SPANS_IN_VAIN ? SPANS_SEARCH : 1;
     size_t bottom = spans->n > depth ? spans->n - depth : 0;
     for (size_t i = spans->n; i > bottom; i--) {
         if (!is_same(&spans->stack[i - 1], type, function, frame))
@@ -150,7 +150,7 @@ static void leave(struct spans *spans, enum frame_type type, uint32_t function, 
         pop(spans, is_finished, marks, ns);
         return;
     }
-    spans->in_vain += spans->n - bottom;
+    spans->count->in_vain += spans->n - bottom;
     spans->count->ignored_exits++;
 }
 
@@ -282,7 +282,6 @@ void spans_open(struct spans *spans, const struct pnr_record *open, size_t n, bo
                 uint64_t ns)
 {
     size_t end, matched;
-    spans->in_vain = 0;
     if (seam == SPANS_HOLE) {
         spans->count->holes++;
         tell(spans, "[events may be missing]", ns);
@@ -297,9 +296,9 @@ void spans_open(struct spans *spans, const struct pnr_record *open, size_t n, bo
         /* Frames are missing or too many below or above: the place where most of the OPEN records fit. */
         size_t bottom = spans->n > SPANS_SEARCH ? spans->n - SPANS_SEARCH : 0;
         matched = end = 0;
-        for (size_t at = spans->n; at > bottom && spans->in_vain < SPANS_IN_VAIN; at--) {
+        for (size_t at = spans->n; at > bottom && spans->count->in_vain < SPANS_IN_VAIN; at--) {
             size_t at_end, here = match(spans, at - 1, open, n, &at_end);
-            spans->in_vain += at_end - at + 2;
+            spans->count->in_vain += at_end - at + 2;
             if (here > matched) {
                 matched = here;
                 end = at_end;

@@ -53,6 +53,7 @@ struct spans_count {
     uint64_t deepest;
     uint64_t open;                      /* at present */
     uint64_t too_many;                  /* frames beyond SPANS_MAX_OPEN */
+    uint64_t in_vain;                   /* frames compared without a result; set to 0 by who reads blocks, at each */
 };
 
 struct spans_frame;
@@ -68,7 +69,6 @@ struct spans {
     size_t n, capacity;
     uint64_t last_ns;                   /* the last edge or point */
     uint64_t beyond;                    /* frames on top of the stack that are not kept */
-    size_t in_vain;                     /* frames compared without a result since the block's begin */
     bool is_out_of_memory;              /* sticks; frames are missing from then on */
 };
 
