@@ -491,7 +491,7 @@ struct reader *reader_open(const char *path, const struct notes *notes, struct p
     reader->symbols = symbols_load(path, notes, err);
     if (!reader->symbols)
         goto fail;
-    reader->size.bytes = reader->symbols->size;
+    reader->size.bytes = reader->symbols->room;
     reader->has_end = symbols_fact(reader->symbols, "end_ticks").bytes != NULL;
     if (prepare(reader, err) < 0)
         goto fail;
