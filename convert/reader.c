@@ -42,7 +42,7 @@ struct cursor {
     uint32_t number;
     const struct place *next, *end;
     bool is_after_hole;                 /* a block was skipped before the next one */
-    bool has_begun;
+    bool has_begun, has_ended;
     uint32_t at;                        /* the block before `next` has been given up to here; 0: as a whole */
     struct pnr_record *records;         /* owned */
     size_t capacity;
@@ -59,7 +59,7 @@ struct reader {
     struct place *places;
     size_t n_places, capacity;
     struct cursor *cursors;
-    size_t n_cursors;
+    size_t n_cursors, n_ended;
     struct pnr_block_coder *coder;
     unsigned char *data;                /* a data frame */
     struct pnr_record *records;         /* what was made of it */
@@ -437,6 +437,20 @@ static int make_cursors(struct reader *reader)
     return 0;
 }
 
+/* Gives back what no block needs any more. */
+static void rest(struct reader *reader)
+{
+    close_segment(reader);
+    if (reader->live.header)
+        pnr_live_close(&reader->live, reader->path, false);
+    pnr_block_coder_free(reader->coder);
+    free(reader->data);
+    free(reader->records);
+    reader->coder = NULL;
+    reader->data = NULL;
+    reader->records = NULL;
+}
+
 static void add_fact(struct reader *reader, const char *ticks, const char *monotonic_ns)
 {
     struct pnr_instant instant = { 0, 0, 0 };
@@ -469,7 +483,10 @@ static int prepare(struct reader *reader, struct pnr_err *err)
     if (make_cursors(reader) < 0)
         return pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory");
     timeline_settle(&reader->timeline);
-    close_segment(reader);              /* as many readers may be open as there were processes */
+    if (reader->n_cursors)
+        close_segment(reader);          /* as many readers may be open as there were processes */
+    else
+        rest(reader);
     return 0;
 }
 
@@ -505,17 +522,12 @@ void reader_close(struct reader *reader)
 {
     if (!reader)
         return;
-    close_segment(reader);
+    rest(reader);
     for (size_t i = 0; i < reader->n_cursors; i++)
         free(reader->cursors[i].records);
-    if (reader->live.header)
-        pnr_live_close(&reader->live, reader->path, false);
-    pnr_block_coder_free(reader->coder);
     symbols_free(reader->symbols);
     free(reader->cursors);
     free(reader->places);
-    free(reader->data);
-    free(reader->records);
     free(reader->path);
     free(reader);
 }
@@ -543,11 +555,19 @@ static void give_back(struct reader *reader, struct cursor *cursor)
     cursor->capacity = 0;
 }
 
+static void end(struct reader *reader, struct cursor *cursor)
+{
+    give_back(reader, cursor);
+    if (!cursor->has_ended && ++reader->n_ended == reader->n_cursors)
+        rest(reader);
+    cursor->has_ended = true;
+}
+
 bool reader_begin(struct reader *reader, size_t thread, uint64_t *ticks)
 {
     struct cursor *cursor = &reader->cursors[thread];
     if (cursor->at == 0 && cursor->next == cursor->end) {
-        give_back(reader, cursor);
+        end(reader, cursor);
         return false;
     }
     *ticks = (cursor->next - (cursor->at > 0))->begin_ticks;
@@ -677,6 +697,6 @@ int reader_next(struct reader *reader, size_t thread, struct reader_block *block
         cursor->is_after_hole = cursor->has_begun = true;
         cursor->at = 0;
     }
-    give_back(reader, cursor);
+    end(reader, cursor);
     return 0;
 }
