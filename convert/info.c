@@ -71,7 +71,9 @@ static void print_text(FILE *out, struct pnr_string text)
 {
     for (uint32_t i = 0; i < text.size; i++) {
         unsigned char c = (unsigned char)text.bytes[i];
-        putc(c < 0x20 || c == 0x7f ? '?' : c, out);
+        bool is_long = c == 0xc2 && i + 1 < text.size && (text.bytes[i + 1] & 0xe0) == 0x80;   /* U+0080 to U+009F */
+        i += is_long;
+        putc(is_long || c < 0x20 || c == 0x7f ? '?' : c, out);
     }
     putc('\n', out);
 }

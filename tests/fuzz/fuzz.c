@@ -145,7 +145,7 @@ static size_t find_blocks(const uint8_t *bytes, size_t size, struct piece pieces
 static void draw_header(struct pnr_block_header *header, bool live)
 {
     struct pnr_instant *instant = draw(2) && !live ? &header->end : &header->begin;
-    switch (draw(12)) {
+    switch (draw(13)) {
     case 0: header->flags = (uint16_t)draw(16); break;
     case 1: header->thread = (uint32_t)draw_number(32); break;
     case 2: header->thread = 1 + (uint32_t)draw(4); break;
@@ -157,6 +157,7 @@ static void draw_header(struct pnr_block_header *header, bool live)
     case 8: instant->monotonic_ns = draw_number(64); break;
     case 9: instant->ticks += draw_number(30); break;
     case 10: ((uint8_t *)header)[draw(88)] ^= 1 << draw(8); break;
+    case 11: header->track = (uint32_t)draw(4); break;
     default: header->tick_shift = live ? 0 : (uint8_t)draw(PNR_TICKS_BITS);
     }
     uint16_t version = header->version;
@@ -257,7 +258,7 @@ static size_t change_entry(uint8_t *bytes, size_t size, size_t max, struct piece
     struct pnr_string *changed = &name.strings[draw(3)];
     switch (draw(8)) {
     case 0: name.type = (uint8_t)draw(5); break;
-    case 1: name.kind = (uint8_t)draw_number(8); break;
+    case 1: name.kind = (uint8_t)(draw(2) ? draw(6) : draw_number(8)); break;
     case 2: name.index = (uint32_t)draw_number(32); break;
     case 3: name.index += 1 - (uint32_t)draw(3); break;
     case 4: name.number = (uint32_t)draw_number(32); break;

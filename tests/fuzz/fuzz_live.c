@@ -15,8 +15,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     for (uint32_t k = 0; k < live.header->n_chunks; k++) {
         if (live.chunks[k].state == PNR_CHUNK_FREE || pnr_block_header_check(&live.chunks[k].block, true, 0, &err) != 0)
             continue;
-        if (pnr_live_count(&live, k) > PNR_BLOCK_RECORDS)
+        struct pnr_record *records = malloc(PNR_CHUNK_SIZE);
+        struct pnr_live_chunk chunk;
+        uint32_t n = pnr_live_read(&live, k, &chunk, records);
+        if (n > PNR_BLOCK_RECORDS || n != pnr_live_count(&live, k) || chunk.block.check != live.chunks[k].block.check)
             abort();
+        free(records);
     }
     pnr_live_close(&live, fuzz_directory(), false);
     return 0;
