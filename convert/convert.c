@@ -15,6 +15,7 @@
 struct track {
     uint32_t number;
     struct run *run;                    /* its thread; NULL until it has run */
+    struct track *next;                 /* of the same thread */
     struct spans spans;
 };
 
@@ -23,7 +24,9 @@ struct run {
     size_t thread;
     struct spans own;                   /* the thread's own stack */
     struct spans *spans;                /* of what runs now: own, or a track's */
+    struct track *tracks;               /* those that have run in it */
     struct reader_block block;
+    bool has_block;
     uint32_t at;                        /* the next record; n_records when the next block is to be read */
     uint64_t ticks;                     /* of the next record, or of the next block's begin */
 };
@@ -102,15 +105,19 @@ static bool change_track(struct process *process, struct run *run, uint32_t numb
         track = bsearch(&key, process->tracks, process->n_tracks, sizeof key, by_track);
     if (!track || (track->run && track->run != run))
         return false;
-    track->run = run;
+    if (!track->run) {
+        track->run = run;
+        track->next = run->tracks;
+        run->tracks = track;
+    }
     run->spans = &track->spans;
     return true;
 }
 
-static uint32_t count_open(const struct reader_block *block, uint32_t at, uint32_t most)
+static uint32_t count_open(const struct reader_block *block, uint32_t at)
 {
     uint32_t n = 0;
-    while (n < most && at + n < block->n_records && pnr_record_kind(block->records[at + n]) == PNR_OPEN)
+    while (at + n < block->n_records && pnr_record_kind(block->records[at + n]) == PNR_OPEN)
         n++;
     return n;
 }
@@ -119,7 +126,7 @@ static uint32_t count_open(const struct reader_block *block, uint32_t at, uint32
 static void switch_track(struct process *process, struct run *run, struct pnr_record record, uint64_t ns)
 {
     uint64_t flags = pnr_record_frame(record);
-    uint32_t n = flags & PNR_SWITCH_OPEN ? count_open(&run->block, run->at + 1, UINT32_MAX) : 0;
+    uint32_t n = flags & PNR_SWITCH_OPEN ? count_open(&run->block, run->at + 1) : 0;
     if (!change_track(process, run, pnr_record_function(record)))
         run->own.count->unknown_kinds++;
     else if (flags & PNR_SWITCH_OPEN)
@@ -134,26 +141,26 @@ static int load(struct process *process, struct run *run, struct pnr_err *err)
     int step = reader_next(process->reader, run->thread, block, err);
     if (step <= 0)
         return step;
-    uint32_t n_open = count_open(block, 0, block->n_open);
-    run->at = n_open;
+    run->at = 0;
+    run->has_block = true;
     see(process, block->begin_ticks);
-    if (!change_track(process, run, block->track))
+    if (block->is_begin)
+        run->own.count->in_vain = 0;
+    if (block->is_begin && !change_track(process, run, block->track))
         run->own.count->unknown_kinds++;
-    /* A process killed while it wrote these records leaves too few: they tell nothing then, and nothing follows. */
-    if (n_open == block->n_open || n_open < block->n_records)
-        spans_open(run->spans, block->records, n_open, block->is_deeper,
+    if (block->has_open)
+        spans_open(run->spans, block->open, block->n_open, block->is_deeper,
                    block->is_after_hole ? SPANS_HOLE : block->is_after_pause ? SPANS_PAUSE : SPANS_SEAMLESS,
                    trace_ns(process, block->begin_ticks));
     return 1;
 }
 
 /* All that is open in the thread is closed. */
-static void end_run(struct process *process, struct run *run, uint64_t ns)
+static void end_run(struct run *run, uint64_t ns)
 {
     spans_end(&run->own, ns);
-    for (size_t i = 0; i < process->n_tracks; i++)
-        if (process->tracks[i].run == run)
-            spans_end(&process->tracks[i].spans, ns);
+    for (struct track *track = run->tracks; track; track = track->next)
+        spans_end(&track->spans, ns);
 }
 
 /* The block is through: its thread may have ended with it, and the next one begins later. Returns whether there is
@@ -161,12 +168,13 @@ static void end_run(struct process *process, struct run *run, uint64_t ns)
 static bool leave_block(struct process *process, struct run *run)
 {
     uint64_t ticks;
-    if (run->block.records) {
+    if (run->has_block) {
         see(process, run->block.end_ticks);
         if (run->block.is_last)
-            end_run(process, run, trace_ns(process, run->block.end_ticks ? run->block.end_ticks : run->ticks));
+            end_run(run, trace_ns(process, run->block.end_ticks ? run->block.end_ticks : run->ticks));
     }
-    run->block = (struct reader_block){ .records = NULL };
+    run->has_block = false;
+    run->block.n_records = 0;
     run->at = 0;
     if (!reader_begin(process->reader, run->thread, &ticks))
         return false;
@@ -219,8 +227,11 @@ static int merge(struct process *process, struct pnr_err *err)
         int step = advance(process, heap[0], until, err);
         if (step < 0)
             return -1;
-        if (step == 0)
+        if (step == 0) {
+            if (heap[0]->own.n == 0)
+                spans_clear(&heap[0]->own);
             heap[0] = heap[--process->n_heap];
+        }
         if (process->n_heap > 0)
             sift(process);
     }
@@ -387,7 +398,7 @@ static int convert_process(struct reader *reader, uint64_t zero_ns, struct flows
     if (merge(&process, err) < 0)
         goto end;
     for (size_t i = 0; i < n; i++)
-        end_run(&process, &process.runs[i], trace_ns(&process, process.end_ticks));
+        end_run(&process.runs[i], trace_ns(&process, process.end_ticks));
     flows_end_process(flows);
     result = 0;
 end:
@@ -417,7 +428,7 @@ static void say_dropped(struct reader *reader, uint64_t zero_ns, const struct no
 }
 
 static void say_oddities(struct reader *reader, uint64_t zero_ns, const struct spans_count *before,
-                         const struct spans_count *now, const struct notes *notes)
+                         const struct spans_count *now, uint64_t n_left_out, const struct notes *notes)
 {
     const struct { enum note_level level; const char *what; uint64_t n; } odd[] = {
         { NOTE_FACT, "events recovered from the live mapping", reader_size(reader)->n_recovered },
@@ -429,6 +440,8 @@ static void say_oddities(struct reader *reader, uint64_t zero_ns, const struct s
         { NOTE_DAMAGE, "slices of functions that are not in the name table",
           now->unknown_functions - before->unknown_functions },
         { NOTE_DAMAGE, "records earlier than the one before them, moved up", now->backwards - before->backwards },
+        { NOTE_DAMAGE, "frames left out, as too many were open", now->too_many - before->too_many },
+        { NOTE_DAMAGE, "slices without arrows, as too many generators and coroutines were suspended", n_left_out },
     };
     for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
         if (odd[i].n)
@@ -488,7 +501,7 @@ int convert(struct reader **readers, size_t n, unsigned kinds, struct sink *sink
         free((char *)process.name.bytes);
         if (convert_process(readers[i], zero_ns, &flows, sink, count, err) < 0)
             goto end;
-        say_oddities(readers[i], zero_ns, &before, &count->spans, notes);
+        say_oddities(readers[i], zero_ns, &before, &count->spans, flows.n_left_out, notes);
         count->threads += reader_n_threads(readers[i]);
     }
     count->chains = flows.n_chains;

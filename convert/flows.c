@@ -3,6 +3,7 @@
 #include "flows.h"
 
 #include <stdlib.h>
+#include <sys/random.h>
 
 #include "format/names.h"
 
@@ -19,6 +20,8 @@ struct flows_chain {
 void flows_init(struct flows *flows, struct sink *sink, unsigned kinds)
 {
     *flows = (struct flows){ .sink = sink, .kinds = kinds };
+    if (getrandom(&flows->secret, sizeof flows->secret, GRND_NONBLOCK) < 0)
+        flows->secret = (uintptr_t)flows;
 }
 
 void flows_clear(struct flows *flows)
@@ -31,12 +34,16 @@ void flows_clear(struct flows *flows)
 void flows_process(struct flows *flows, const struct symbols *symbols)
 {
     flows->symbols = symbols;
+    flows->n_left_out = 0;
 }
 
-/* Frames lie some hundred bytes apart: the multiplication spreads them, and the high bits are the good ones. */
+/* Frames lie some hundred bytes apart: the multiplications spread them, and the high bits are the good ones. Without the
+ * secret a capture could bring frames that all have the same place, and each would be looked for among all others. */
 static size_t home(const struct flows *flows, uint64_t frame)
 {
-    return (size_t)(frame * UINT64_C(0x9e3779b97f4a7c15) >> 20) & (flows->capacity - 1);
+    frame = (frame ^ flows->secret) * (flows->secret | 1);
+    frame = (frame ^ frame >> 32) * UINT64_C(0x9e3779b97f4a7c15);
+    return (size_t)(frame >> 32) & (flows->capacity - 1);
 }
 
 /* The place of the frame, or the empty one where it belongs; NULL for an empty table. */
@@ -69,6 +76,10 @@ static int grow(struct flows *flows)
 
 static struct flows_chain *add(struct flows *flows, uint64_t frame)
 {
+    if (flows->n == FLOWS_MAX) {
+        flows->n_left_out++;
+        return NULL;
+    }
     if (flows->n * 4 >= flows->capacity * 3 && grow(flows) < 0) {
         flows->is_out_of_memory = true;
         return NULL;
@@ -188,11 +199,21 @@ void flows_create(struct flows *flows, uint64_t frame)
     take_out(flows, chain);
 }
 
+static int by_id(const void *a, const void *b)
+{
+    const struct flows_chain *x = a, *y = b;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
 void flows_end_process(struct flows *flows)
 {
-    for (size_t i = 0; i < flows->capacity; i++) {
-        if (flows->table[i].frame)
-            end_chain(flows, &flows->table[i]);
-    }
+    size_t n = 0;
+    for (size_t i = 0; i < flows->capacity; i++)
+        if (flows->table[i].frame && flows->table[i].id)
+            flows->table[n++] = flows->table[i];
+    if (n)
+        qsort(flows->table, n, sizeof *flows->table, by_id);
+    for (size_t i = 0; i < n; i++)
+        end_chain(flows, &flows->table[i]);
     flows_clear(flows);
 }

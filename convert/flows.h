@@ -18,7 +18,8 @@
  * Whether a slice stays in the trace may be known only when it ends (spans.h). Until then it is in its chain, but has no
  * point; one that does not stay is as if its frame had not run.
  *
- * Memory grows with the continuable frames that are alive, not with those that ended. One thread at a time. */
+ * Memory grows with the continuable frames that are alive, not with those that ended, up to FLOWS_MAX of them. One thread at
+ * a time. */
 #ifndef FLOWS_H
 #define FLOWS_H
 
@@ -28,6 +29,9 @@
 
 #include "sink.h"
 
+/* Chains at a time: those beyond are counted, and have no points. */
+#define FLOWS_MAX (3 << 19)
+
 struct flows_chain;
 
 struct flows {
@@ -36,6 +40,8 @@ struct flows {
     unsigned kinds;                     /* bit k: frames of enum pnr_function_kind k get points */
     struct flows_chain *table;          /* owned */
     size_t n, capacity;
+    uint64_t secret;                    /* where a frame lies in the table, nobody can tell beforehand */
+    uint64_t n_left_out;                /* slices without a chain, as there were FLOWS_MAX; of the present process */
     uint64_t n_chains;                  /* with at least two slices: that is, ids given so far */
     bool is_out_of_memory;              /* sticks; chains are incomplete from then on */
 };

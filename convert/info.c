@@ -9,7 +9,6 @@
 
 struct thread_info {
     uint64_t n_records;                 /* OPEN ones left out */
-    uint64_t n_blocks;
 };
 
 struct info {
@@ -46,8 +45,10 @@ static int count_thread(struct reader *reader, size_t thread, struct info *info,
     struct reader_block block;
     int step;
     while ((step = reader_next(reader, thread, &block, err)) > 0) {
-        uint64_t last = block.begin_ticks + pnr_record_ticks(block.records[block.n_records - 1]);
-        info->threads[thread].n_blocks++;
+        uint64_t last = block.begin_ticks;
+        if (block.n_records)
+            last += pnr_record_ticks(block.records[block.n_records - 1]);
+        info->kinds[PNR_OPEN] += block.n_open;
         for (uint32_t i = 0; i < block.n_records; i++) {
             unsigned kind = pnr_record_kind(block.records[i]);
             info->kinds[kind]++;
@@ -70,7 +71,9 @@ static void print_text(FILE *out, struct pnr_string text)
 {
     for (uint32_t i = 0; i < text.size; i++) {
         unsigned char c = (unsigned char)text.bytes[i];
-        putc(c < 0x20 || c == 0x7f ? '?' : c, out);
+        bool is_long = c == 0xc2 && i + 1 < text.size && (text.bytes[i + 1] & 0xe0) == 0x80;   /* U+0080 to U+009F */
+        i += is_long;
+        putc(is_long || c < 0x20 || c == 0x7f ? '?' : c, out);
     }
     putc('\n', out);
 }

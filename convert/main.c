@@ -66,9 +66,12 @@ static void complain(const char *format, ...)
     va_start(args, format);
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
-    for (char *c = line; *c; c++) {
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
-            *c = '?';                   /* what a capture says must not steer a terminal */
+    for (char *c = line; *c; c++) {     /* what a capture says must not steer a terminal */
+        bool is_long = c[0] == '\xc2' && (c[1] & 0xe0) == 0x80;         /* U+0080 to U+009F */
+        if (is_long)
+            *c++ = '?';
+        if (is_long || (unsigned char)*c < 0x20 || *c == 0x7f)
+            *c = '?';
     }
     fflush(stdout);
     fprintf(stderr, "panopticon-convert: %s\n", line);

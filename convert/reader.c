@@ -15,8 +15,17 @@
 
 #include "format/capture.h"
 
-/* How much of a file is looked at in one go for the next block after a damaged one. */
+/* How much of a file is looked at in one go for the next block after a damaged one: at first, as it may be near, and at
+ * most. */
+#define SEARCH_BEGIN 2048
 #define SEARCH_SIZE 65536
+
+/* Records that all threads together may hold before they get less than a block, and what they get then. */
+#define HELD_MAX ((64 << 20) / PNR_RECORD_SIZE)
+#define PIECE 256
+
+/* The OPEN records that a recorder writes at most: those behind a SWITCH are not parted from it. */
+#define MAX_OPEN 1024
 
 /* Where a block lies. */
 struct place {
@@ -33,7 +42,8 @@ struct cursor {
     uint32_t number;
     const struct place *next, *end;
     bool is_after_hole;                 /* a block was skipped before the next one */
-    bool has_begun;
+    bool has_begun, has_ended;
+    uint32_t at;                        /* the block before `next` has been given up to here; 0: as a whole */
     struct pnr_record *records;         /* owned */
     size_t capacity;
 };
@@ -49,9 +59,11 @@ struct reader {
     struct place *places;
     size_t n_places, capacity;
     struct cursor *cursors;
-    size_t n_cursors;
+    size_t n_cursors, n_ended;
     struct pnr_block_coder *coder;
     unsigned char *data;                /* a data frame */
+    struct pnr_record *records;         /* what was made of it */
+    size_t n_held;                      /* records that the cursors have room for */
     int fd;                             /* -1, or the segment that was read last */
     uint32_t segment;
     uint64_t n_told;                    /* reports of damage that may be of blocks that are missing */
@@ -81,6 +93,13 @@ static void say_live(struct reader *reader, uint32_t chunk, enum pnr_code code, 
 
 /* ---- segments ---- */
 
+static void close_segment(struct reader *reader)
+{
+    if (reader->fd >= 0)
+        close(reader->fd);
+    reader->fd = -1;
+}
+
 /* Opens a segment, if it is not the one that is open. Returns 0, or -1 and says why. */
 static int open_segment(struct reader *reader, uint32_t number, uint64_t *size)
 {
@@ -89,8 +108,7 @@ static int open_segment(struct reader *reader, uint32_t number, uint64_t *size)
     struct pnr_err err;
     if (reader->fd >= 0 && reader->segment == number)
         return 0;
-    if (reader->fd >= 0)
-        close(reader->fd);
+    close_segment(reader);
     pnr_segment_path(reader->path, number, path);
     reader->segment = number;
     reader->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -103,9 +121,7 @@ static int open_segment(struct reader *reader, uint32_t number, uint64_t *size)
             *size = (uint64_t)status.st_size;
         return 0;
     }
-    if (reader->fd >= 0)
-        close(reader->fd);
-    reader->fd = -1;
+    close_segment(reader);
     notes_err(reader->notes, NOTE_DAMAGE, &err);
     return -1;
 }
@@ -132,12 +148,18 @@ static bool is_prefix(const unsigned char *prefix)
     return words[0] == PNR_BLOCK_SKIPPABLE && words[1] == PNR_BLOCK_HEADER_SIZE && words[2] == PNR_BLOCK_MAGIC;
 }
 
-/* Finds the next place from `at` on where a block with a good header begins; size when there is none. */
+/* Finds the next place from `at` on where a block with a good header begins; size when there is none. Steps over what was
+ * never written, which may be terabytes. */
 static uint64_t search(const struct reader *reader, uint64_t at, uint64_t size)
 {
     unsigned char bytes[SEARCH_SIZE];
-    for (;;) {
-        size_t n = read_at(reader, bytes, sizeof bytes, at);
+    for (size_t wanted = SEARCH_BEGIN;; wanted = 2 * wanted < sizeof bytes ? 2 * wanted : sizeof bytes) {
+        off_t data = lseek(reader->fd, (off_t)at, SEEK_DATA);
+        if (data < 0 && errno == ENXIO)
+            return size;
+        if (data > (off_t)at)
+            at = (uint64_t)data;
+        size_t n = read_at(reader, bytes, wanted, at);
         if (n < PNR_BLOCK_PREFIX_SIZE)
             return size;
         for (size_t i = 0; i + PNR_BLOCK_PREFIX_SIZE <= n; i++) {
@@ -279,14 +301,14 @@ static int walk_segments(struct reader *reader, struct pnr_err *err)
     return result == 0 ? 0 : pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory");
 }
 
-/* Decodes the data frame of a block into records. Returns 0, or -1 and fills err with a cause that has no path. */
+/* Decodes the data frame of a block. Returns 0, or -1 and fills err with a cause that has no path. */
 static int decode(struct reader *reader, const struct place *place, const struct pnr_block_header *header,
-                  struct pnr_record *records, struct pnr_err *err)
+                  struct pnr_err *err)
 {
     uint64_t at = place->at + PNR_BLOCK_PREFIX_SIZE;
     if (read_at(reader, reader->data, header->data_size, at) != header->data_size)
         return pnr_err_set(err, PNR_E_TRUNCATED, NULL, at, "data frame cannot be read whole");
-    return pnr_block_decode(reader->coder, header, reader->data, records, err);
+    return pnr_block_decode(reader->coder, header, reader->data, reader->records, err);
 }
 
 /* Reads a block's header again. Returns 0; -1 when the file has changed since. */
@@ -356,12 +378,7 @@ static bool is_whole(struct reader *reader, const struct place *place)
 {
     struct pnr_block_header header;
     struct pnr_err err;
-    if (read_header(reader, place, &header, &err) != 0)
-        return false;
-    struct pnr_record *records = malloc(header.n_records * sizeof *records);
-    bool is = records && decode(reader, place, &header, records, &err) == 0;
-    free(records);
-    return is;
+    return read_header(reader, place, &header, &err) == 0 && decode(reader, place, &header, &err) == 0;
 }
 
 /* Keeps one place for each block. */
@@ -459,6 +476,20 @@ static int make_cursors(struct reader *reader)
     return 0;
 }
 
+/* Gives back what no block needs any more. */
+static void rest(struct reader *reader)
+{
+    close_segment(reader);
+    if (reader->live.header)
+        pnr_live_close(&reader->live, reader->path, false);
+    pnr_block_coder_free(reader->coder);
+    free(reader->data);
+    free(reader->records);
+    reader->coder = NULL;
+    reader->data = NULL;
+    reader->records = NULL;
+}
+
 static void add_fact(struct reader *reader, const char *ticks, const char *monotonic_ns)
 {
     struct pnr_instant instant = { 0, 0, 0 };
@@ -472,11 +503,12 @@ static int prepare(struct reader *reader, struct pnr_err *err)
     uint64_t ticks_per_second = 0;
     reader->coder = pnr_block_coder_new();
     reader->data = malloc(pnr_block_data_bound());
+    reader->records = malloc(PNR_BLOCK_RECORDS * sizeof *reader->records);
     symbols_number(reader->symbols, "ticks_per_second", &ticks_per_second);
     timeline_init(&reader->timeline, ticks_per_second);
     add_fact(reader, "start_ticks", "start_monotonic_ns");
     add_fact(reader, "end_ticks", "end_monotonic_ns");
-    if (!reader->coder || !reader->data || open_live(reader) < 0)
+    if (!reader->coder || !reader->data || !reader->records || open_live(reader) < 0)
         return pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory");
     if (reader->size.has_live) {
         uint32_t latest = atomic_load(&reader->live.header->latest);
@@ -491,22 +523,32 @@ static int prepare(struct reader *reader, struct pnr_err *err)
     if (make_cursors(reader) < 0)
         return pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory");
     timeline_settle(&reader->timeline);
+    if (reader->n_cursors)
+        close_segment(reader);          /* as many readers may be open as there were processes */
+    else
+        rest(reader);
     return 0;
 }
 
 struct reader *reader_open(const char *path, const struct notes *notes, struct pnr_err *err)
 {
     struct reader *reader = calloc(1, sizeof *reader);
+    struct stat status;
+    if (reader)
+        reader->fd = -1;
     if (!reader || !(reader->path = strdup(path))) {
         pnr_err_set(err, PNR_E_MEMORY, path, 0, "out of memory");
         goto fail;
     }
-    reader->fd = -1;
+    if (lstat(path, &status) == 0 && !S_ISDIR(status.st_mode)) {
+        pnr_err_set(err, PNR_E_NOT_CAPTURE, path, 0, "not the directory of a process");
+        goto fail;
+    }
     reader->notes = notes;
     reader->symbols = symbols_load(path, notes, err);
     if (!reader->symbols)
         goto fail;
-    reader->size.bytes = reader->symbols->size;
+    reader->size.bytes = reader->symbols->room;
     reader->has_end = symbols_fact(reader->symbols, "end_ticks").bytes != NULL;
     if (prepare(reader, err) < 0)
         goto fail;
@@ -520,17 +562,12 @@ void reader_close(struct reader *reader)
 {
     if (!reader)
         return;
-    if (reader->fd >= 0 && reader->path)
-        close(reader->fd);
+    rest(reader);
     for (size_t i = 0; i < reader->n_cursors; i++)
         free(reader->cursors[i].records);
-    if (reader->live.header)
-        pnr_live_close(&reader->live, reader->path, false);
-    pnr_block_coder_free(reader->coder);
     symbols_free(reader->symbols);
     free(reader->cursors);
     free(reader->places);
-    free(reader->data);
     free(reader->path);
     free(reader);
 }
@@ -550,100 +587,156 @@ bool reader_has_dropped(const struct reader *reader, uint64_t *complete_ticks)
 
 /* ---- reading ---- */
 
+static void give_back(struct reader *reader, struct cursor *cursor)
+{
+    free(cursor->records);
+    cursor->records = NULL;
+    reader->n_held -= cursor->capacity;
+    cursor->capacity = 0;
+}
+
+static void end(struct reader *reader, struct cursor *cursor)
+{
+    give_back(reader, cursor);
+    if (!cursor->has_ended && ++reader->n_ended == reader->n_cursors)
+        rest(reader);
+    cursor->has_ended = true;
+}
+
 bool reader_begin(struct reader *reader, size_t thread, uint64_t *ticks)
 {
     struct cursor *cursor = &reader->cursors[thread];
-    if (cursor->next == cursor->end)
+    if (cursor->at == 0 && cursor->next == cursor->end) {
+        end(reader, cursor);
         return false;
-    *ticks = cursor->next->begin_ticks;
+    }
+    *ticks = (cursor->next - (cursor->at > 0))->begin_ticks;
     return true;
 }
 
-static int reserve(struct cursor *cursor, size_t n)
+/* How many of n records make a piece. */
+static uint32_t find_piece(const struct pnr_record *records, uint32_t n)
 {
-    if (n <= cursor->capacity)
-        return 0;
-    free(cursor->records);
-    cursor->capacity = 0;
-    cursor->records = malloc(n * sizeof *cursor->records);
-    if (!cursor->records)
-        return -1;
-    cursor->capacity = n;
-    return 0;
+    uint32_t piece = PIECE;
+    while (piece < n && piece < PIECE + MAX_OPEN && pnr_record_kind(records[piece]) == PNR_OPEN)
+        piece++;
+    return piece;
 }
 
-/* Copies a chunk's records and gives its header, which says how many they are. Returns 0, -1 when the chunk was used for
- * something else meanwhile, as only a process that still runs can do, or -2 when out of memory. */
-static int read_chunk(struct reader *reader, struct cursor *cursor, const struct place *place,
-                      struct pnr_block_header *header)
+/* Copies the records that the thread gets next, of the n of its block. Returns how many they are, or -1 when out of
+ * memory. */
+static int64_t keep(struct reader *reader, struct cursor *cursor, uint32_t n)
 {
-    uint32_t n = pnr_live_count(&reader->live, (uint32_t)place->at);
-    const struct pnr_live_chunk *live = &reader->live.chunks[place->at];
-    if (reserve(cursor, n) < 0)
-        return -2;
-    memcpy(cursor->records, reader->live.records + place->at * PNR_BLOCK_RECORDS, n * sizeof *cursor->records);
-    *header = live->block;
-    atomic_thread_fence(memory_order_acquire);
+    uint32_t kept = n - cursor->at;
+    if (kept > PIECE && kept > cursor->capacity && reader->n_held - cursor->capacity + kept > HELD_MAX)
+        kept = find_piece(reader->records + cursor->at, kept);
+    if (kept > cursor->capacity) {
+        give_back(reader, cursor);
+        if (!(cursor->records = malloc(kept * sizeof *cursor->records)))
+            return -1;
+        cursor->capacity = kept;
+        reader->n_held += kept;
+    }
+    if (kept)
+        memcpy(cursor->records, reader->records + cursor->at, kept * sizeof *cursor->records);
+    return kept;
+}
+
+/* Reads a chunk and gives its header, which says how many records it has: at least so many. Returns 0, or -1 when the chunk
+ * was used for something else meanwhile, as only a process that still runs can do. */
+static int read_chunk(struct reader *reader, const struct place *place, uint32_t at_least, struct pnr_block_header *header,
+                      struct pnr_err *err)
+{
+    struct pnr_live_chunk chunk;
+    uint32_t n = pnr_live_read(&reader->live, (uint32_t)place->at, &chunk, reader->records);
+    *header = chunk.block;
     header->n_records = n;
-    return n && live->state == PNR_CHUNK_IN_USE && live->block.check == place->check && header->check == place->check ? 0 :
-           -1;
+    if (n > 0 && n >= at_least && chunk.state == PNR_CHUNK_IN_USE && header->check == place->check)
+        return 0;
+    return pnr_err_set(err, PNR_E_CORRUPT, NULL, 0, "chunk changed while it was read: the process still runs");
 }
 
-/* The same for a block of a segment: -1 when it is damaged, and fills err with a cause that has no path. */
-static int read_block(struct reader *reader, struct cursor *cursor, const struct place *place,
-                      struct pnr_block_header *header, struct pnr_err *err)
+/* The same for a block of a segment: -1 when it is damaged, and fills err with a cause that has no path; or -2 when out of
+ * memory. */
+static int read_block(struct reader *reader, const struct place *place, struct pnr_block_header *header, struct pnr_err *err)
 {
-    if (read_header(reader, place, header, err) != 0)
-        return -1;
-    if (reserve(cursor, header->n_records) < 0)
-        return -2;
-    if (decode(reader, place, header, cursor->records, err) == 0)
+    if (read_header(reader, place, header, err) == 0 && decode(reader, place, header, err) == 0)
         return 0;
     return err->code == PNR_E_MEMORY ? -2 : -1;
+}
+
+/* How many OPEN records a block of which n_open are announced begins with. */
+static uint32_t count_open(const struct pnr_record *records, uint32_t n_records, uint32_t n_open)
+{
+    uint32_t n = 0;
+    while (n < n_open && n < n_records && pnr_record_kind(records[n]) == PNR_OPEN)
+        n++;
+    return n;
+}
+
+/* Gives what of the block that has been read comes next. Returns 1, or -1 when out of memory. */
+static int give(struct reader *reader, struct cursor *cursor, const struct place *place,
+                const struct pnr_block_header *header, struct reader_block *block)
+{
+    bool is_begin = cursor->at == 0;
+    uint32_t n_open = is_begin ? count_open(reader->records, header->n_records, header->n_open) : 0;
+    cursor->at += n_open;
+    int64_t kept = keep(reader, cursor, header->n_records);
+    if (kept < 0)
+        return -1;
+    cursor->at += (uint32_t)kept;
+    bool is_end = cursor->at == header->n_records;
+    *block = (struct reader_block){
+        .is_begin = is_begin,
+        .track = header->track,
+        .open = reader->records,
+        .n_open = n_open,
+        /* A process killed while it wrote these records leaves too few: they tell nothing then, and nothing follows. */
+        .has_open = is_begin && (n_open == header->n_open || n_open < header->n_records),
+        .records = cursor->records,
+        .n_records = (uint32_t)kept,
+        .begin_ticks = header->begin.ticks,
+        .end_ticks = is_end && place->segment ? header->end.ticks : 0,
+        .is_deeper = header->flags & PNR_BLOCK_DEEPER,
+        .is_last = is_end && (header->flags & PNR_BLOCK_LAST),
+        .is_after_pause = is_begin && cursor->has_begun && (header->flags & PNR_BLOCK_PAUSED),
+        .is_after_hole = is_begin && (cursor->is_after_hole || (cursor->has_begun && (header->flags & PNR_BLOCK_RESYNC))),
+    };
+    cursor->is_after_hole = false;
+    cursor->has_begun = true;
+    if (is_begin) {
+        reader->size.n_recovered += place->segment ? 0 : header->n_records;
+        reader->size.n_blocks++;
+    }
+    if (is_end)
+        cursor->at = 0;
+    return 1;
 }
 
 int reader_next(struct reader *reader, size_t thread, struct reader_block *block, struct pnr_err *err)
 {
     struct cursor *cursor = &reader->cursors[thread];
-    while (cursor->next < cursor->end) {
-        const struct place *place = cursor->next++;
+    while (cursor->at > 0 || cursor->next < cursor->end) {
+        const struct place *place = cursor->at > 0 ? cursor->next - 1 : cursor->next++;
         struct pnr_block_header header;
         struct pnr_err fault;
-        int result = place->segment ? read_block(reader, cursor, place, &header, &fault) :
-                                      read_chunk(reader, cursor, place, &header);
+        int result = place->segment ? read_block(reader, place, &header, &fault) :
+                                      read_chunk(reader, place, cursor->at, &header, &fault);
+        cursor->is_after_hole |= cursor->at == 0 && place->is_after_hole;
+        if (result == 0)
+            result = give(reader, cursor, place, &header, block) < 0 ? -2 : 1;
         if (result == -2)
             return pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory");
-        bool is_first = !cursor->has_begun;
-        cursor->has_begun = true;
-        cursor->is_after_hole |= place->is_after_hole;
-        if (result == -1) {
-            if (place->segment)
-                say(reader, place->segment, NOTE_DAMAGE, PNR_E_CORRUPT, place->at, fault.what);
-            else
-                say_live(reader, (uint32_t)place->at, PNR_E_CORRUPT, "chunk changed while it was read: the process still runs");
-            reader->size.n_damaged++;
-            cursor->is_after_hole = true;
-            continue;
-        }
-        reader->size.n_recovered += place->segment ? 0 : header.n_records;
-        reader->size.n_blocks++;
-        *block = (struct reader_block){
-            .records = cursor->records,
-            .n_records = header.n_records,
-            .track = header.track,
-            .n_open = header.n_open,
-            .begin_ticks = header.begin.ticks,
-            .end_ticks = place->segment ? header.end.ticks : 0,
-            .is_deeper = header.flags & PNR_BLOCK_DEEPER,
-            .is_last = header.flags & PNR_BLOCK_LAST,
-            .is_after_pause = !is_first && (header.flags & PNR_BLOCK_PAUSED),
-            .is_after_hole = cursor->is_after_hole || (!is_first && (header.flags & PNR_BLOCK_RESYNC)),
-        };
-        cursor->is_after_hole = false;
-        return 1;
+        if (result == 1)
+            return 1;
+        if (place->segment)
+            say(reader, place->segment, NOTE_DAMAGE, PNR_E_CORRUPT, place->at, fault.what);
+        else
+            say_live(reader, (uint32_t)place->at, PNR_E_CORRUPT, fault.what);
+        reader->size.n_damaged++;
+        cursor->is_after_hole = cursor->has_begun = true;
+        cursor->at = 0;
     }
-    free(cursor->records);
-    cursor->records = NULL;
-    cursor->capacity = 0;
+    end(reader, cursor);
     return 0;
 }

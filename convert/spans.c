@@ -30,6 +30,7 @@ void spans_init(struct spans *spans, uint32_t thread, uint64_t least_ns, struct 
 void spans_clear(struct spans *spans)
 {
     free(spans->stack);
+    spans->count->open -= spans->n;
     spans->stack = NULL;
     spans->n = spans->capacity = 0;
 }
@@ -55,6 +56,11 @@ static int grow(struct spans *spans)
 static void push(struct spans *spans, enum frame_type type, uint32_t function, uint64_t frame, bool is_start,
                  unsigned marks, uint64_t ns)
 {
+    if (spans->beyond || spans->count->open == SPANS_MAX_OPEN) {
+        spans->beyond++;
+        spans->count->too_many++;
+        return;
+    }
     if (spans->n == spans->capacity && grow(spans) < 0) {
         spans->is_out_of_memory = true;
         return;
@@ -67,6 +73,7 @@ static void push(struct spans *spans, enum frame_type type, uint32_t function, u
         ns = flows_enter(spans->flows, spans->thread, function, frame, is_start, stays, ns);
         spans->last_ns = ns + 1;
     }
+    spans->count->open++;
     spans->stack[spans->n++] = (struct spans_frame){ ns, before_ns, frame, function, type, (uint8_t)marks, stays };
 }
 
@@ -88,6 +95,7 @@ static void pop(struct spans *spans, bool is_finished, unsigned marks, uint64_t 
     if (top->frame)
         flows_leave(spans->flows, spans->thread, top->function, top->frame, is_finished, top->begin_ns, end - 1);
     spans->n--;
+    spans->count->open--;
     if (!top->stays) {
         spans->last_ns = top->before_ns;
         return;
@@ -128,7 +136,12 @@ static bool is_same(const struct spans_frame *open, enum frame_type type, uint32
 static void leave(struct spans *spans, enum frame_type type, uint32_t function, uint64_t frame, bool is_finished,
                   unsigned marks, uint64_t ns)
 {
-    size_t bottom = spans->n > SPANS_SEARCH ? spans->n - SPANS_SEARCH : 0;
+    if (spans->beyond) {
+        spans->beyond--;
+        return;
+    }
+    size_t depth = spans->count->in_vain < SPANS_IN_VAIN ? SPANS_SEARCH : 1;
+    size_t bottom = spans->n > depth ? spans->n - depth : 0;
     for (size_t i = spans->n; i > bottom; i--) {
         if (!is_same(&spans->stack[i - 1], type, function, frame))
             continue;
@@ -137,12 +150,16 @@ static void leave(struct spans *spans, enum frame_type type, uint32_t function, 
         pop(spans, is_finished, marks, ns);
         return;
     }
+    spans->count->in_vain += spans->n - bottom;
     spans->count->ignored_exits++;
 }
 
 /* The n innermost Python frames were left. */
 static void leave_unseen(struct spans *spans, uint32_t n, uint64_t ns)
 {
+    uint64_t beyond = n < spans->beyond ? n : spans->beyond;
+    spans->beyond -= beyond;
+    n -= (uint32_t)beyond;
     while (n > 0 && spans->n > 0) {
         if (spans->stack[spans->n - 1].type == FRAME_PYTHON)
             n--;
@@ -228,14 +245,16 @@ static bool is_open(const struct spans_frame *open, struct pnr_record record)
 }
 
 /* How many of the n OPEN records equal the Python frames from position `at` of the stack on, one after another. *end
- * is the position behind the last one that does. */
+ * is the position behind the last one that does. No more than SPANS_SEARCH others may lie between them. */
 static size_t match(const struct spans *spans, size_t at, const struct pnr_record *open, size_t n, size_t *end)
 {
-    size_t matched = 0;
+    size_t matched = 0, others = 0;
     *end = at;
-    for (; at < spans->n && matched < n; at++) {
-        if (spans->stack[at].type != FRAME_PYTHON)
+    for (; at < spans->n && matched < n && others <= SPANS_SEARCH; at++) {
+        if (spans->stack[at].type != FRAME_PYTHON) {
+            others++;
             continue;
+        }
         if (!is_open(&spans->stack[at], open[matched]))
             break;
         matched++;
@@ -248,13 +267,13 @@ static size_t match(const struct spans *spans, size_t at, const struct pnr_recor
  * innermost frame outwards. */
 static bool is_equal(const struct spans *spans, const struct pnr_record *open, size_t n, bool is_deeper)
 {
-    size_t at = spans->n;
+    size_t at = spans->n, others = 0;
     for (;;) {
-        while (at > 0 && spans->stack[at - 1].type != FRAME_PYTHON)
-            at--;
+        while (at > 0 && spans->stack[at - 1].type != FRAME_PYTHON && others <= SPANS_SEARCH)
+            at--, others++;
         if (n == 0)
             return is_deeper || at == 0;
-        if (at == 0 || !is_open(&spans->stack[--at], open[--n]))
+        if (at == 0 || spans->stack[at - 1].type != FRAME_PYTHON || !is_open(&spans->stack[--at], open[--n]))
             return false;
     }
 }
@@ -269,15 +288,17 @@ void spans_open(struct spans *spans, const struct pnr_record *open, size_t n, bo
     } else if (seam == SPANS_PAUSE) {
         tell(spans, "[recording was paused]", ns);
     }
-    if (is_equal(spans, open, n, is_deeper))
+    if (!spans->beyond && is_equal(spans, open, n, is_deeper))
         return;
+    spans->beyond = 0;
     matched = match(spans, 0, open, n, &end);
     if (is_deeper) {
         /* Frames are missing or too many below or above: the place where most of the OPEN records fit. */
         size_t bottom = spans->n > SPANS_SEARCH ? spans->n - SPANS_SEARCH : 0;
         matched = end = 0;
-        for (size_t at = spans->n; at > bottom; at--) {
+        for (size_t at = spans->n; at > bottom && spans->count->in_vain < SPANS_IN_VAIN; at--) {
             size_t at_end, here = match(spans, at - 1, open, n, &at_end);
+            spans->count->in_vain += at_end - at + 2;
             if (here > matched) {
                 matched = here;
                 end = at_end;
@@ -292,6 +313,7 @@ void spans_open(struct spans *spans, const struct pnr_record *open, size_t n, bo
 
 void spans_end(struct spans *spans, uint64_t ns)
 {
+    spans->beyond = 0;
     while (spans->n > 0)
         pop(spans, false, SLICE_UNFINISHED, ns);
 }

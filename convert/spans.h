@@ -31,8 +31,13 @@
 #include "sink.h"
 
 /* How deep an exit's frame is looked for, and how much of the stack is tried when it is brought to its innermost
- * frames: bounds the work that a bad capture can cause. */
+ * frames: bounds the work that a bad capture can cause. So does how many frames may be compared in vain in a block. */
 #define SPANS_SEARCH 4096
+#define SPANS_IN_VAIN (1 << 20)
+
+/* Frames that may be open at a time, in all threads of a process: a block of a hundred bytes can open 16,384. Those beyond
+ * are counted, not kept. */
+#define SPANS_MAX_OPEN (1 << 20)
 
 /* Of all threads together. */
 struct spans_count {
@@ -46,6 +51,9 @@ struct spans_count {
     uint64_t unknown_kinds;             /* records of kinds of a later version */
     uint64_t unknown_functions;         /* slices of functions that are not in the name table */
     uint64_t deepest;
+    uint64_t open;                      /* at present */
+    uint64_t too_many;                  /* frames beyond SPANS_MAX_OPEN */
+    uint64_t in_vain;                   /* frames compared without a result; set to 0 by who reads blocks, at each */
 };
 
 struct spans_frame;
@@ -60,6 +68,7 @@ struct spans {
     struct spans_frame *stack;          /* owned; outermost first */
     size_t n, capacity;
     uint64_t last_ns;                   /* the last edge or point */
+    uint64_t beyond;                    /* frames on top of the stack that are not kept */
     bool is_out_of_memory;              /* sticks; frames are missing from then on */
 };
 

@@ -5,10 +5,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int read_whole(const char *path, struct symbols *symbols, struct pnr_err *err)
+/* How much of the file is read at a time. */
+#define READ_SIZE (256 << 10)
+
+/* Opens the file and makes room for all of it, of which the kernel gives what is used. Returns its descriptor, or -1. */
+static int open_names(const char *path, struct symbols *symbols, struct pnr_err *err)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     struct stat status;
@@ -22,29 +27,32 @@ static int read_whole(const char *path, struct symbols *symbols, struct pnr_err 
         pnr_err_set(err, PNR_E_NOT_CAPTURE, path, 0, "not a regular file");
         goto fail;
     }
-    symbols->bytes = malloc(status.st_size ? (size_t)status.st_size : 1);
-    if (!symbols->bytes) {
+    symbols->room = status.st_size ? (size_t)status.st_size : 1;
+    symbols->bytes = mmap(NULL, symbols->room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (symbols->bytes == MAP_FAILED) {
+        symbols->bytes = NULL;
         pnr_err_set(err, PNR_E_MEMORY, path, 0, "out of memory");
         goto fail;
     }
-    /* What a process that still runs appends meanwhile is left for the next conversion. */
-    while (symbols->size < (size_t)status.st_size) {
-        ssize_t n = read(fd, (char *)symbols->bytes + symbols->size, (size_t)status.st_size - symbols->size);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0) {
-            pnr_err_system(err, path, "cannot read");
-            goto fail;
-        }
-        if (n == 0)
-            break;
-        symbols->size += (size_t)n;
-    }
-    close(fd);
-    return 0;
+    return fd;
 fail:
     close(fd);
     return -1;
+}
+
+/* Reads some more of the file, up to the size that it had when it was opened: what a process that still runs appends
+ * meanwhile is left for the next conversion. Returns 1, 0 at the end, or -1 and fills err. */
+static int read_more(int fd, const char *path, struct symbols *symbols, struct pnr_err *err)
+{
+    size_t wanted = symbols->room - symbols->size;
+    ssize_t n;
+    do
+        n = read(fd, (char *)symbols->bytes + symbols->size, wanted < READ_SIZE ? wanted : READ_SIZE);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return pnr_err_system(err, path, "cannot read");
+    symbols->size += (size_t)n;
+    return n > 0;
 }
 
 /* Makes room for one more element of an array whose capacity is the next power of two from 8 on. */
@@ -55,11 +63,11 @@ static void *grow(void *array, size_t n, size_t element)
     return realloc(array, (n < 8 ? 8 : 2 * n) * element);
 }
 
-/* Indices count up from 1, so a table of n functions needs n entries: an index beyond what the file could hold is
- * damage, not a reason to allocate gigabytes. Returns 1, 0 for a bad index, -1 when out of memory. */
-static int add_function(struct symbols *symbols, const struct pnr_name *name, size_t *capacity)
+/* Indices count up from 1, so the n-th function has n - 1 entries before it: an index beyond what the file has room for up
+ * to `at` is damage, not a reason to allocate gigabytes. Returns 1, 0 for a bad index, -1 when out of memory. */
+static int add_function(struct symbols *symbols, const struct pnr_name *name, size_t at, size_t *capacity)
 {
-    if (name->index == 0 || name->index > symbols->size / PNR_NAME_ENTRY_SIZE + 1)
+    if (name->index == 0 || name->index > at / PNR_NAME_ENTRY_SIZE + 1)
         return 0;
     if (name->index > *capacity) {
         size_t wanted = *capacity * 2 > name->index ? *capacity * 2 : (size_t)name->index + 63;
@@ -111,16 +119,72 @@ static void settle_threads(struct symbols *symbols)
     symbols->n_threads = kept;
 }
 
+/* Adds the entry that was found at an offset. Returns 0, or -1 when out of memory. */
+static int add_entry(struct symbols *symbols, const struct pnr_name *name, const char *path, size_t at, size_t *capacity,
+                     const struct notes *notes)
+{
+    int added = 1;
+    if (name->type == PNR_NAME_FUNCTION)
+        added = add_function(symbols, name, at, capacity);
+    else if (name->type == PNR_NAME_THREAD)
+        added = add(&symbols->threads, &symbols->n_threads, name);
+    else if (name->type == PNR_NAME_FACT)
+        added = add(&symbols->facts, &symbols->n_facts, name);
+    if (added == 0) {
+        struct pnr_err where;
+        pnr_err_set(&where, PNR_E_CORRUPT, path, at, "function index out of order");
+        notes_err(notes, NOTE_DAMAGE, &where);
+    }
+    return added < 0 ? -1 : 0;
+}
+
+/* Reads the entries, and no more of the file than they need. An entry that is cut off fills torn. Returns 0 or -1. */
+static int read_entries(int fd, const char *path, struct symbols *symbols, const struct notes *notes, struct pnr_err *torn,
+                        struct pnr_err *err)
+{
+    size_t at = PNR_NAMES_HEADER_SIZE, capacity = 0;
+    for (;;) {
+        struct pnr_name name;
+        struct pnr_err problem;
+        size_t begin = at;
+        int step = pnr_name_decode(symbols->bytes, symbols->size, &at, &name, &problem);
+        if (step == 0 || (step < 0 && problem.code == PNR_E_TRUNCATED)) {
+            int more = read_more(fd, path, symbols, err);
+            if (more < 0)
+                return -1;
+            if (more) {
+                at = begin;
+                continue;
+            }
+            if (step < 0)
+                pnr_err_set(torn, problem.code, path, begin, problem.what);
+            return 0;
+        }
+        if (step < 0) {
+            struct pnr_err where;
+            pnr_err_set(&where, problem.code, path, begin, problem.what);
+            notes_err(notes, NOTE_DAMAGE, &where);
+            uint32_t told;
+            memcpy(&told, (char *)symbols->bytes + begin, sizeof told);
+            if (at - begin != told)     /* the entry's size cannot be believed: where the next one is, nobody knows */
+                return 0;
+        } else if (add_entry(symbols, &name, path, begin, &capacity, notes) < 0) {
+            return pnr_err_set(err, PNR_E_MEMORY, path, 0, "out of memory");
+        }
+    }
+}
+
 struct symbols *symbols_load(const char *process_path, const struct notes *notes, struct pnr_err *err)
 {
     char path[4096];
+    int fd = -1;
     snprintf(path, sizeof path, "%s/names", process_path);
     struct symbols *symbols = calloc(1, sizeof *symbols);
     if (!symbols) {
         pnr_err_set(err, PNR_E_MEMORY, path, 0, "out of memory");
         return NULL;
     }
-    if (read_whole(path, symbols, err) < 0)
+    if ((fd = open_names(path, symbols, err)) < 0 || read_more(fd, path, symbols, err) < 0)
         goto fail;
     if (pnr_names_header_check(symbols->bytes, symbols->size, err) < 0) {
         struct pnr_err found = *err;
@@ -128,45 +192,16 @@ struct symbols *symbols_load(const char *process_path, const struct notes *notes
         goto fail;
     }
     struct pnr_err torn = { .code = PNR_OK };
-    size_t at = PNR_NAMES_HEADER_SIZE, capacity = 0;
-    for (;;) {
-        struct pnr_name name;
-        struct pnr_err problem;
-        size_t begin = at;
-        int step = pnr_name_decode(symbols->bytes, symbols->size, &at, &name, &problem);
-        if (step == 0)
-            break;
-        if (step < 0) {
-            struct pnr_err where;
-            pnr_err_set(&where, problem.code, path, begin, problem.what);
-            if (problem.code == PNR_E_TRUNCATED)
-                torn = where;
-            else
-                notes_err(notes, NOTE_DAMAGE, &where);
-            continue;
-        }
-        int added = 1;
-        if (name.type == PNR_NAME_FUNCTION)
-            added = add_function(symbols, &name, &capacity);
-        else if (name.type == PNR_NAME_THREAD)
-            added = add(&symbols->threads, &symbols->n_threads, &name);
-        else if (name.type == PNR_NAME_FACT)
-            added = add(&symbols->facts, &symbols->n_facts, &name);
-        if (added < 0) {
-            pnr_err_set(err, PNR_E_MEMORY, path, 0, "out of memory");
-            goto fail;
-        }
-        if (added == 0) {
-            struct pnr_err where;
-            pnr_err_set(&where, PNR_E_CORRUPT, path, begin, "function index out of order");
-            notes_err(notes, NOTE_DAMAGE, &where);
-        }
-    }
+    if (read_entries(fd, path, symbols, notes, &torn, err) < 0)
+        goto fail;
+    close(fd);
     settle_threads(symbols);
     if (torn.code != PNR_OK)
         notes_err(notes, symbols_fact(symbols, "end_ticks").bytes ? NOTE_DAMAGE : NOTE_FACT, &torn);
     return symbols;
 fail:
+    if (fd >= 0)
+        close(fd);
     symbols_free(symbols);
     return NULL;
 }
@@ -178,7 +213,8 @@ void symbols_free(struct symbols *symbols)
     free(symbols->functions);
     free(symbols->threads);
     free(symbols->facts);
-    free(symbols->bytes);
+    if (symbols->bytes)
+        munmap(symbols->bytes, symbols->room);
     free(symbols);
 }
 

@@ -286,10 +286,12 @@ const void *pnr_block_encode(struct pnr_block_coder *coder, struct pnr_block_hea
 }
 
 /* True when the data is one zstd frame of just that size with a content checksum (RFC 8878, 3.1.1.1.1: bit 2
- * of the descriptor, the byte after the magic number), so that damage cannot pass unseen. */
+ * of the descriptor, the byte after the magic number), so that damage cannot pass unseen. The magic number is looked at
+ * too: libzstd may also take frames of the time before that RFC, by code that is less well kept. */
 static bool is_checked_frame(const unsigned char *data, size_t size, size_t content_size)
 {
-    return size > 5 && ZSTD_findFrameCompressedSize(data, size) == size && (data[4] & 4) &&
+    static const unsigned char magic[4] = { 0x28, 0xb5, 0x2f, 0xfd };
+    return size > 5 && memcmp(data, magic, sizeof magic) == 0 && ZSTD_findFrameCompressedSize(data, size) == size && (data[4] & 4) &&
            ZSTD_getFrameContentSize(data, size) == content_size;
 }
 

@@ -147,6 +147,7 @@ static void live_place(struct pnr_live *live, void *mapping, uint32_t n_chunks)
     live->chunks = (struct pnr_live_chunk *)(base + PNR_LIVE_PAGE);
     live->records = (struct pnr_record *)(base + live_records_at(n_chunks));
     live->size = live_size(n_chunks);
+    live->fd = -1;
 }
 
 void pnr_file_path(const char *process_path, const char *name, char *path)
@@ -198,7 +199,12 @@ fail:
 void pnr_live_close(struct pnr_live *live, const char *process_path, bool remove)
 {
     char path[PATH_MAX];
-    munmap(live->header, live->size);
+    if (live->records) {
+        munmap(live->header, live->size);
+    } else {
+        free(live->header);
+        close(live->fd);
+    }
     *live = (struct pnr_live){ 0 };
     pnr_file_path(process_path, "live", path);
     if (remove)
@@ -320,10 +326,40 @@ static const char *live_fault(const struct pnr_live_header *h, size_t size)
     return size < live_size(h->n_chunks) ? "live mapping is shorter than its chunks" : NULL;
 }
 
+/* Reads up to size bytes at an offset; less only at the end of the file or when it cannot be read. */
+static size_t read_at(int fd, void *bytes, size_t size, size_t at)
+{
+    size_t got = 0;
+    while (got < size) {
+        ssize_t n = pread(fd, (char *)bytes + got, size - got, (off_t)(at + got));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            break;
+        got += (size_t)n;
+    }
+    return got;
+}
+
+/* Copies the headers, of which the first has been checked. Returns 0 or -1. */
+static int copy_headers(int fd, const struct pnr_live_header *header, struct pnr_live *live)
+{
+    size_t size = live_records_at(header->n_chunks);
+    char *bytes = calloc(1, size);
+    if (!bytes)
+        return -1;
+    memcpy(bytes, header, sizeof *header);
+    read_at(fd, bytes + PNR_LIVE_PAGE, size - PNR_LIVE_PAGE, PNR_LIVE_PAGE);
+    live->header = (struct pnr_live_header *)bytes;
+    live->chunks = (struct pnr_live_chunk *)(bytes + PNR_LIVE_PAGE);
+    return 0;
+}
+
 int pnr_live_open(const char *process_path, struct pnr_live *live, struct pnr_err *err)
 {
     char path[PATH_MAX];
     struct stat st;
+    struct pnr_live_header header;
     int fd = -1;
     *live = (struct pnr_live){ 0 };
     pnr_file_path(process_path, "live", path);
@@ -334,28 +370,23 @@ int pnr_live_open(const char *process_path, struct pnr_live *live, struct pnr_er
         pnr_err_system(err, path, "cannot open the live mapping");
         goto fail;
     }
-    if (!S_ISREG(st.st_mode) || st.st_size < PNR_LIVE_PAGE) {
+    if (!S_ISREG(st.st_mode) || st.st_size < PNR_LIVE_PAGE || read_at(fd, &header, sizeof header, 0) != sizeof header) {
         pnr_err_set(err, PNR_E_TRUNCATED, path, 0, "live mapping without a whole header");
         goto fail;
     }
-    size_t size = (size_t)st.st_size;
-    void *mapping = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
-    if (mapping == MAP_FAILED) {
-        pnr_err_system(err, path, "cannot map the live mapping");
-        goto fail;
-    }
-    close(fd);
-    const struct pnr_live_header *header = mapping;
-    const char *fault = live_fault(header, size);
-    if (fault || header->version != PNR_LIVE_VERSION) {
-        bool later = !(fault && header->magic != PNR_LIVE_MAGIC) && header->version > PNR_LIVE_VERSION;
+    const char *fault = live_fault(&header, (size_t)st.st_size);
+    if (fault || header.version != PNR_LIVE_VERSION) {
+        bool later = !(fault && header.magic != PNR_LIVE_MAGIC) && header.version > PNR_LIVE_VERSION;
         pnr_err_set(err, later ? PNR_E_VERSION : PNR_E_CORRUPT, path, 0,
                     later ? "live mapping of a later format version" : fault ? fault : "live mapping version 0");
-        munmap(mapping, size);
-        return -1;
+        goto fail;
     }
-    live_place(live, mapping, header->n_chunks);
-    live->size = size;
+    if (copy_headers(fd, &header, live) < 0) {
+        pnr_err_set(err, PNR_E_MEMORY, path, 0, "out of memory");
+        goto fail;
+    }
+    live->size = (size_t)st.st_size;
+    live->fd = fd;
     return 1;
 fail:
     if (fd >= 0)
@@ -363,11 +394,36 @@ fail:
     return -1;
 }
 
+/* How many of n records stand before the first EMPTY one. */
+static uint32_t count(const struct pnr_record *records, uint32_t n)
+{
+    uint32_t i = 0;
+    while (i < n && pnr_record_kind(records[i]) != PNR_EMPTY)
+        i++;
+    return i;
+}
+
+/* Reads n records of chunk k from the first-th on. Returns how many of them were written. */
+static uint32_t read_records(const struct pnr_live *live, uint32_t k, uint32_t first, struct pnr_record *records, uint32_t n)
+{
+    size_t at = live_records_at(live->header->n_chunks) + (size_t)k * PNR_CHUNK_SIZE + first * sizeof *records;
+    return count(records, (uint32_t)(read_at(live->fd, records, n * sizeof *records, at) / sizeof *records));
+}
+
+uint32_t pnr_live_read(const struct pnr_live *live, uint32_t k, struct pnr_live_chunk *chunk, struct pnr_record *records)
+{
+    uint32_t n = read_records(live, k, 0, records, PNR_BLOCK_RECORDS);
+    return read_at(live->fd, chunk, sizeof *chunk, PNR_LIVE_PAGE + k * sizeof *chunk) == sizeof *chunk ? n : 0;
+}
+
 uint32_t pnr_live_count(const struct pnr_live *live, uint32_t k)
 {
-    const struct pnr_record *records = live->records + (size_t)k * PNR_BLOCK_RECORDS;
-    uint32_t n = 0;
-    while (n < PNR_BLOCK_RECORDS && pnr_record_kind(records[n]) != PNR_EMPTY)
-        n++;
+    struct pnr_record records[256];
+    uint32_t n = 0, got, all = sizeof records / sizeof *records;
+    if (live->records)
+        return count(live->records + (size_t)k * PNR_BLOCK_RECORDS, PNR_BLOCK_RECORDS);
+    do
+        n += got = read_records(live, k, n, records, all);
+    while (got == all && n < PNR_BLOCK_RECORDS);
     return n;
 }

@@ -71,10 +71,11 @@ struct pnr_live_chunk {
 _Static_assert(sizeof(struct pnr_live_chunk) == 128, "written as it lies in memory");
 
 struct pnr_live {
-    struct pnr_live_header *header;     /* the mapping; read-only when opened */
+    struct pnr_live_header *header;     /* the mapping; when opened, a copy of the first pages */
     struct pnr_live_chunk *chunks;
-    struct pnr_record *records;         /* chunk k's begin at records + k * PNR_BLOCK_RECORDS */
-    size_t size;                        /* bytes mapped */
+    struct pnr_record *records;         /* chunk k's begin at records + k * PNR_BLOCK_RECORDS; NULL when opened */
+    size_t size;                        /* bytes of the file */
+    int fd;                             /* when opened */
 };
 
 /* ---- recorder's side ---- */
@@ -100,7 +101,7 @@ int pnr_capture_enter_process(const char *path, long pid, char *process_path, si
  * shared mappings. */
 int pnr_live_create(const char *process_path, uint32_t n_chunks, struct pnr_live *live, struct pnr_err *err);
 
-/* Unmaps, and removes the file when remove is true: only after every chunk was written. */
+/* Unmaps or closes, and removes the file when remove is true: only after every chunk was written. */
 void pnr_live_close(struct pnr_live *live, const char *process_path, bool remove);
 
 /* ---- reader's side ---- */
@@ -124,9 +125,14 @@ int pnr_capture_segments(const char *process_path, uint32_t **numbers, size_t *n
 void pnr_file_path(const char *process_path, const char *name, char *path);
 void pnr_segment_path(const char *process_path, uint32_t number, char *path);
 
-/* Maps the live file read-only. Returns 1; 0 when there is none; -1 when it is damaged. Only the header page
- * has been checked: check each chunk's block header with pnr_block_header_check. */
+/* Opens the live file to read it. It is not mapped: a file that becomes shorter meanwhile would end the reader by SIGBUS.
+ * Returns 1; 0 when there is none; -1 when it is damaged. Only the header page has been checked: check each chunk's block
+ * header with pnr_block_header_check. */
 int pnr_live_open(const char *process_path, struct pnr_live *live, struct pnr_err *err);
+
+/* Reads the written records of chunk k of an opened mapping, up to PNR_BLOCK_RECORDS, and then its header as it is now:
+ * the chunk's owner may have given it back meanwhile. Returns how many records; 0 too when they cannot be read. */
+uint32_t pnr_live_read(const struct pnr_live *live, uint32_t k, struct pnr_live_chunk *chunk, struct pnr_record *records);
 
 /* The number of leading records of chunk k, up to PNR_BLOCK_RECORDS, that were written. */
 uint32_t pnr_live_count(const struct pnr_live *live, uint32_t k);

@@ -1,0 +1,152 @@
+"""Captures that are not as files should be: links, pipes, directories, terabytes of nothing, and files that change while
+they are read. The converter ends by itself, soon, and in little memory."""
+
+import os
+import resource
+import shutil
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+import conversion
+
+SECONDS, KIBIBYTES = 20, 256 << 10          # of a converter with a sanitizer, too
+TERABYTE = 1 << 40
+
+
+def fnv1a(data):
+    check = 0xcbf29ce484222325
+    for byte in data:
+        check = (check ^ byte) * 0x100000001b3 % (1 << 64)
+    return check
+
+
+def link(path, good):
+    path.symlink_to(good)
+
+
+def pipe(path, good):
+    os.mkfifo(path)
+
+
+def directory(path, good):
+    path.mkdir()
+
+
+def listening(path, good):
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+
+
+def missing(path, good):
+    path.symlink_to("nowhere")
+
+
+def loop(path, good):
+    path.symlink_to(path.name)
+
+
+class Hostile(unittest.TestCase):
+    def setUp(self):
+        self.temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(self.temporary.cleanup)
+        self.capture = Path(self.temporary.name, "run.pnr")
+        self.process = self.add("killed", "process-7")
+
+    def add(self, golden, name):
+        """A process of a golden capture."""
+        source, = (conversion.ROOT / "tests/golden" / golden / "run.pnr").glob("process-*")
+        shutil.copytree(source, self.capture / name)
+        return self.capture / name
+
+    def convert(self, *options, limits=()):
+        """The exit status and what was said."""
+        def prepare():
+            for limit, value in limits:
+                resource.setrlimit(limit, (value, value))
+        begin = time.monotonic()
+        with subprocess.Popen([conversion.CONVERTER, "run.pnr", "-q", *(options or ("-o", "-"))], cwd=self.temporary.name,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=prepare) as run:
+            try:
+                said = run.communicate(timeout=SECONDS)[1].decode()
+            except subprocess.TimeoutExpired:
+                run.kill()
+                raise
+        self.assertGreaterEqual(run.returncode, 0, said)
+        self.assertLess(time.monotonic() - begin, SECONDS)
+        return run.returncode, said
+
+    def test_files_of_other_types(self):
+        status_of = {"names": 2, "segment-1.zst": 1, "live": 1}
+        for name, status in status_of.items():
+            for make in link, pipe, directory, listening, missing, loop:
+                with self.subTest(file=name, is_a=make.__name__):
+                    file, good = self.process / name, self.capture / "good"
+                    file.rename(good)
+                    make(file, good)
+                    self.assertEqual(self.convert()[0], status)
+                    self.assertEqual(self.convert("--info")[0], status)
+                    shutil.rmtree(file) if file.is_dir() and not file.is_symlink() else file.unlink()
+                    good.rename(file)
+
+    def test_a_process_that_is_a_link_is_not_followed(self):
+        self.process.rename(self.capture / "elsewhere")
+        self.process.symlink_to("elsewhere")
+        status, said = self.convert()
+        self.assertEqual(status, 2)
+        self.assertIn("process-7: not the directory of a process", said)
+
+    def test_terabytes_of_nothing(self):
+        for name, status in ("names", 1), ("segment-1.zst", 1), ("live", 0):
+            with self.subTest(file=name):
+                file = self.process / name
+                size = file.stat().st_size
+                os.truncate(file, TERABYTE)
+                self.assertEqual(self.convert()[0], status)
+                os.truncate(file, size)
+        self.assertLess(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, KIBIBYTES)
+
+    def test_an_index_that_a_large_file_would_have_room_for(self):
+        fixed = struct.pack("<IBBHII3II", 40, 1, 0, 0, (1 << 32) - 1, 0, 0, 0, 0, 0)
+        file = self.process / "names"
+        file.write_bytes(file.read_bytes()[:16] + fixed + struct.pack("<Q", fnv1a(fixed)))
+        os.truncate(file, TERABYTE)
+        status, said = self.convert()
+        self.assertEqual(status, 1)
+        self.assertIn("names: byte 16: function index out of order", said)
+        self.assertLess(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, KIBIBYTES)
+
+    def test_more_processes_than_descriptors(self):
+        for pid in range(100, 300):
+            self.add("smallest", f"process-{pid}")
+        self.assertEqual(self.convert(limits=[(resource.RLIMIT_NOFILE, 64)])[0], 0)
+
+    def test_files_that_are_cut_off_while_they_are_read(self):
+        """The trace of the first two processes is more than the converter and a pipe hold, so the files of the others are
+        cut off when all have been opened and those have not been converted."""
+        self.process.rename(self.capture / "process-9")
+        self.add("full_block", "process-1")
+        self.add("full_block", "process-2")
+        self.add("killed", "process-8")
+        for name in "names", "segment-1.zst", "live":
+            with self.subTest(file=name):
+                with subprocess.Popen([conversion.CONVERTER, "run.pnr", "-q", "-o", "-"], cwd=self.temporary.name,
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+                    run.stdout.read(1)
+                    os.truncate(self.capture / "process-8" / name, 100)
+                    os.truncate(self.capture / "process-9" / name, 0)
+                    said = run.communicate(timeout=SECONDS)[1].decode()
+                self.assertEqual(run.returncode, 0 if name == "names" else 1, said)
+                if name != "names":
+                    self.assertIn(f"process-9/{name}: byte", said)
+            for pid in 8, 9:
+                shutil.rmtree(self.capture / f"process-{pid}")
+                self.add("killed", f"process-{pid}")
+
+
+if __name__ == "__main__":
+    unittest.main()

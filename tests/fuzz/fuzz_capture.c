@@ -1,0 +1,114 @@
+/* The whole way: a process directory is read and converted, the trace goes to /dev/null; then what --info says. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "convert/convert.h"
+#include "convert/info.h"
+#include "convert/trace_json.h"
+#include "fuzz.h"
+
+/* A block of a hundred bytes may call 16,384 times a function whose name has 65,535: a trace may be as long as the disk has
+ * room, and so it is full here before long. */
+#define DISK_SIZE (32 << 20)
+
+#define ALL_KINDS 0x1e
+
+static void ignore(void *arg, enum note_level level, const char *line)
+{
+    (void)arg, (void)level, (void)line;
+}
+
+/* A sink on its way to the trace. */
+struct disk {
+    struct sink sink;                   /* first: a sink is a disk */
+    struct trace_json *trace;
+};
+
+static struct sink *check_disk(struct sink *sink)
+{
+    struct disk *disk = (struct disk *)sink;
+    struct sink *next = trace_json_sink(disk->trace);
+    sink->is_broken = next->is_broken = next->is_broken || trace_json_bytes(disk->trace) > DISK_SIZE;
+    return next;
+}
+
+static void process_event(struct sink *sink, const struct sink_process *process)
+{
+    struct sink *next = check_disk(sink);
+    next->process(next, process);
+}
+
+static void thread_event(struct sink *sink, const struct sink_thread *thread)
+{
+    struct sink *next = check_disk(sink);
+    next->thread(next, thread);
+}
+
+static void slice_event(struct sink *sink, const struct slice *slice)
+{
+    struct sink *next = check_disk(sink);
+    if (slice->end_ns <= slice->begin_ns)
+        abort();
+    next->slice(next, slice);
+}
+
+static void instant_event(struct sink *sink, uint32_t thread, uint64_t ns, const char *text)
+{
+    struct sink *next = check_disk(sink);
+    next->instant(next, thread, ns, text);
+}
+
+static void point_event(struct sink *sink, const struct point *point)
+{
+    struct sink *next = check_disk(sink);
+    next->point(next, point);
+}
+
+static void convert_it(struct reader *reader, const struct notes *notes, int fd)
+{
+    struct trace_json *trace = trace_json_new(fd);
+    struct disk disk = { { process_event, thread_event, slice_event, instant_event, point_event, false }, trace };
+    struct trace_json_about about = { .version = "", .command = symbols_fact(reader_symbols(reader), "command") };
+    struct convert_count count;
+    struct pnr_err err;
+    symbols_number(reader_symbols(reader), "start_realtime_ns", &about.start_realtime_ns);
+    if (convert(&reader, 1, ALL_KINDS, &disk.sink, notes, &count, &err) == 0)
+        trace_json_end(trace, &about, &err);
+    trace_json_free(trace);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
+{
+    static FILE *nowhere;
+    static const char *const names[FUZZ_PARTS - 1] = { "names", "segment-1.zst", "segment-2.zst" };
+    const uint8_t *parts[FUZZ_PARTS];
+    size_t sizes[FUZZ_PARTS];
+    struct notes notes = { ignore, NULL };
+    struct pnr_err err;
+    if (!nowhere && !(nowhere = fopen("/dev/null", "w")))
+        abort();
+    fuzz_split(bytes, size, parts, sizes);
+    for (int i = 0; i < FUZZ_PARTS - 1; i++)
+        fuzz_write(names[i], parts[i], sizes[i]);
+    fuzz_write_live(parts[FUZZ_PARTS - 1], sizes[FUZZ_PARTS - 1]);
+    for (int i = 0; i < 2; i++) {
+        struct reader *reader = reader_open(fuzz_directory(), &notes, &err);
+        if (!reader)
+            break;
+        if (i == 0)
+            convert_it(reader, &notes, fileno(nowhere));
+        else
+            info_print(reader, nowhere, &err);
+        reader_close(reader);
+    }
+    return 0;
+}
+
+size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t size, size_t max, unsigned seed);
+size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t size, size_t max, unsigned seed)
+{
+    return fuzz_mutate_capture(bytes, size, max, seed);
+}

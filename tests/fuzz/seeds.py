@@ -1,0 +1,52 @@
+#!/usr/bin/env python3
+"""Makes the fuzz targets' first inputs of captures; tests/fuzz/fuzz.h tells what they look like.
+
+    tests/fuzz/seeds.py FOLDER [CAPTURE...]     # default: those of tests/golden and tests/bad; FOLDER/block, names, ...
+"""
+
+import struct
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent.parent
+PAGE, CHUNK, RECORD, CHUNK_RECORDS = 4096, 128, 16, 16384
+LONGEST = 1 << 16                   # of one file: what is longer slows a fuzzer down
+
+
+def read(path):
+    return path.read_bytes()[:LONGEST] if path.is_file() else b""
+
+
+def live(path):
+    """What of the mapping is not 0."""
+    if not path.is_file():
+        return b""
+    file = path.read_bytes()
+    n_chunks = struct.unpack_from("<I", file, 12)[0] if len(file) >= 16 else 0
+    records_at = -(-(PAGE + n_chunks * CHUNK) // PAGE) * PAGE
+    n = min(n_chunks, 4, len(file[PAGE:]) // CHUNK)
+    chunks, records = b"", b""
+    for k in range(n):
+        at = records_at + k * CHUNK_RECORDS * RECORD
+        own = file[at:at + CHUNK_RECORDS * RECORD].rstrip(b"\0")[:64 * RECORD]
+        own += bytes(-len(own) % RECORD)
+        chunks += file[PAGE + k * CHUNK:][:CHUNK]
+        records += struct.pack("<H", len(own) // RECORD) + own
+    return file[:96].ljust(96, b"\0") + bytes([n]) + chunks + records
+
+
+def main(folder, captures):
+    for capture in captures or sorted(TESTS.glob("golden/*/*.pnr")) + sorted(TESTS.glob("bad/*/*.pnr")):
+        for process in sorted(Path(capture).glob("process-*")):
+            segments = [read(path) for path in sorted(process.glob("segment-*.zst"))[:2]]
+            parts = [read(process / "names"), *segments, *[b""] * (2 - len(segments)), live(process / "live")]
+            whole = struct.pack("<4I", *map(len, parts)) + b"".join(parts)
+            for target, seeds in {"names": parts[:1], "block": segments, "live": parts[3:], "capture": [whole]}.items():
+                (folder / target).mkdir(parents=True, exist_ok=True)
+                for i, seed in enumerate(seeds):
+                    if seed:
+                        (folder / target / f"{Path(capture).parent.name}-{process.name}-{i}").write_bytes(seed)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
