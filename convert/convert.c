@@ -430,9 +430,13 @@ static void say_dropped(struct reader *reader, uint64_t zero_ns, const struct no
 static void say_oddities(struct reader *reader, uint64_t zero_ns, const struct spans_count *before,
                          const struct spans_count *now, uint64_t n_left_out, const struct notes *notes)
 {
+    uint64_t lost = 0;                  /* of all, those too of which no record tells */
+    symbols_number(reader_symbols(reader), "lost", &lost);
+    if (now->lost - before->lost > lost)
+        lost = now->lost - before->lost;
     const struct { enum note_level level; const char *what; uint64_t n; } odd[] = {
         { NOTE_FACT, "events recovered from the live mapping", reader_size(reader)->n_recovered },
-        { NOTE_FACT, "events lost by the recorder", now->lost - before->lost },
+        { NOTE_FACT, "events lost by the recorder", lost },
         { NOTE_FACT, "places where events may be missing", now->holes - before->holes },
         { NOTE_FACT, "exits of frames that were not open, ignored", now->ignored_exits - before->ignored_exits },
         { NOTE_FACT, "frames without an exit, closed with the next one out", now->missed_exits - before->missed_exits },

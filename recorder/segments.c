@@ -16,7 +16,7 @@
 #define SEGMENT_SIZE (UINT64_C(64) << 20)
 #define PARTS 32                        /* a segment is that part of max_size */
 #define LAST_PARTS 4                    /* ... and lasts that part of last_ns */
-#define SLACK_PARTS 16                  /* that part of max_size is left for name tables to grow in, until the next look */
+#define SLACK_PARTS 8                   /* that part of max_size is left for name tables to grow in, until the next look */
 #define TICK_NS 1000000000
 #define LOCK_TRIES 100
 
@@ -190,11 +190,18 @@ static void drop(const struct item *item)
         unlink(item->path);
         return;
     }
-    pnr_file_path(item->path, "live", path);
+    /* No reader looks into it any more. */
+    char gone[PATH_MAX];
+    const char *slash = strrchr(item->path, '/');
+    snprintf(gone, sizeof gone, "%.*s/begun-%ld", (int)(slash - item->path), item->path,
+             strtol(slash + 1 + strlen("process-"), NULL, 10));
+    if (rename(item->path, gone) != 0)
+        strcpy(gone, item->path);
+    pnr_file_path(gone, "live", path);
     unlink(path);
-    pnr_file_path(item->path, "names", path);
+    pnr_file_path(gone, "names", path);
     unlink(path);
-    rmdir(item->path);
+    rmdir(gone);
 }
 
 static uint64_t now_on_monotonic(void)
@@ -315,6 +322,8 @@ int rec_segments_roll(struct rec_segments *segments, struct pnr_err *err)
         result = make_room(capture_path, &segments->limits, segment_size(&segments->limits), err);
     if (result == 0)
         result = begin(segments, segments->number + 1, err);
+    else if (err->sys_errno == EMFILE || err->sys_errno == ENFILE)
+        result = 0;                     /* it cannot be looked at: the segment grows on */
     give_lock(lock);
     return result;
 }
