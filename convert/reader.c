@@ -538,15 +538,12 @@ static int read_chunk(struct reader *reader, struct cursor *cursor, const struct
                       struct pnr_block_header *header)
 {
     uint32_t n = pnr_live_count(&reader->live, (uint32_t)place->at);
-    const struct pnr_live_chunk *live = &reader->live.chunks[place->at];
     if (reserve(cursor, n) < 0)
         return -2;
-    memcpy(cursor->records, reader->live.records + place->at * PNR_BLOCK_RECORDS, n * sizeof *cursor->records);
-    *header = live->block;
-    atomic_thread_fence(memory_order_acquire);
-    header->n_records = n;
-    return n && live->state == PNR_CHUNK_IN_USE && live->block.check == place->check && header->check == place->check ? 0 :
-           -1;
+    if (!pnr_live_header(&reader->live, (uint32_t)place->at, header) || header->check != place->check)
+        return -1;
+    header->n_records = pnr_live_copy(&reader->live, (uint32_t)place->at, header, cursor->records, n);
+    return header->n_records ? 0 : -1;
 }
 
 /* The same for a block of a segment: -1 when it is damaged, and fills err with a cause that has no path. */

@@ -195,6 +195,25 @@ fail:
     return -1;
 }
 
+#define HEADER_WORDS (PNR_BLOCK_HEADER_SIZE / sizeof(uint64_t))
+
+void pnr_live_begin(struct pnr_live *live, uint32_t k, const struct pnr_block_header *header)
+{
+    _Atomic uint64_t *to = (_Atomic uint64_t *)&live->chunks[k].block;
+    uint64_t words[HEADER_WORDS];
+    memcpy(words, header, sizeof words);
+    atomic_thread_fence(memory_order_release);          /* whoever loads a word of it sees that the chunk was free */
+    for (size_t i = 0; i < HEADER_WORDS; i++)
+        atomic_store_explicit(&to[i], words[i], memory_order_relaxed);
+    atomic_store_explicit(&live->chunks[k].state, PNR_CHUNK_IN_USE, memory_order_release);
+}
+
+void pnr_live_free(struct pnr_live *live, uint32_t k)
+{
+    atomic_store_explicit(&live->chunks[k].state, PNR_CHUNK_FREE, memory_order_release);
+    atomic_thread_fence(memory_order_release);          /* zeros come later */
+}
+
 void pnr_live_close(struct pnr_live *live, const char *process_path, bool remove)
 {
     char path[PATH_MAX];
@@ -363,11 +382,49 @@ fail:
     return -1;
 }
 
+static struct pnr_record load_record(const struct pnr_record *at)
+{
+    uint64_t first = atomic_load_explicit((const _Atomic uint64_t *)&at->word[0], memory_order_acquire);
+    return (struct pnr_record){ { first, atomic_load_explicit((const _Atomic uint64_t *)&at->word[1],
+                                                              memory_order_relaxed) } };
+}
+
 uint32_t pnr_live_count(const struct pnr_live *live, uint32_t k)
 {
     const struct pnr_record *records = live->records + (size_t)k * PNR_BLOCK_RECORDS;
     uint32_t n = 0;
-    while (n < PNR_BLOCK_RECORDS && pnr_record_kind(records[n]) != PNR_EMPTY)
+    while (n < PNR_BLOCK_RECORDS && pnr_record_kind(load_record(&records[n])) != PNR_EMPTY)
         n++;
     return n;
+}
+
+bool pnr_live_header(const struct pnr_live *live, uint32_t k, struct pnr_block_header *header)
+{
+    const struct pnr_live_chunk *chunk = &live->chunks[k];
+    const _Atomic uint64_t *from = (const _Atomic uint64_t *)&chunk->block;
+    struct pnr_err err;
+    uint64_t words[HEADER_WORDS];
+    if (atomic_load_explicit(&chunk->state, memory_order_acquire) != PNR_CHUNK_IN_USE)
+        return false;
+    for (size_t i = 0; i < HEADER_WORDS; i++)
+        words[i] = atomic_load_explicit(&from[i], memory_order_relaxed);
+    memcpy(header, words, sizeof words);
+    return pnr_block_header_check(header, true, 0, &err) == 0;
+}
+
+uint32_t pnr_live_copy(const struct pnr_live *live, uint32_t k, const struct pnr_block_header *header,
+                       struct pnr_record *records, uint32_t n)
+{
+    const struct pnr_record *from = live->records + (size_t)k * PNR_BLOCK_RECORDS;
+    struct pnr_block_header now;
+    uint32_t same = 0;
+    for (uint32_t i = 0; i < n; i++)
+        records[i] = load_record(&from[i]);
+    atomic_thread_fence(memory_order_acquire);
+    for (; same < n && pnr_record_kind(records[same]) != PNR_EMPTY; same++) {
+        struct pnr_record again = load_record(&from[same]);
+        if (again.word[0] != records[same].word[0] || again.word[1] != records[same].word[1])
+            break;                      /* it was taken back meanwhile, and so was all behind it */
+    }
+    return pnr_live_header(live, k, &now) && now.check == header->check ? same : 0;
 }

@@ -278,6 +278,7 @@ int rec_log_start(const char *path, bool joins, const struct rec_drain_options *
 void rec_log_forked(void)
 {
     rec_current = &rec_log_nobody;
+    rec_drain_forked();
     for (struct rec_log *log = session.newest, *older; log; log = older) {
         older = log->older;
         free(log->stream);
@@ -286,7 +287,6 @@ void rec_log_forked(void)
     rec_file_release(&session.names);
     memset(&session, 0, sizeof session);
     session.names.fd = -1;
-    rec_drain_forked();
 }
 
 void rec_log_set_min_duration(uint64_t ns)
