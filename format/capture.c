@@ -43,6 +43,31 @@ static bool parse_process(const char *name, unsigned long *pid, unsigned long *k
     return strcmp(again, name) == 0;
 }
 
+int pnr_file_open(const char *path, int flags)
+{
+    int fd;
+    do
+        fd = open(path, flags | O_CLOEXEC, 0600);
+    while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
+ssize_t pnr_file_read(int fd, void *bytes, size_t size, off_t at)
+{
+    size_t done = 0;
+    while (done < size) {
+        ssize_t n = pread(fd, (char *)bytes + done, size - done, at + (off_t)done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -1;
+        if (n == 0)
+            break;
+        done += (size_t)n;
+    }
+    return (ssize_t)done;
+}
+
 /* ---- recorder's side ---- */
 
 /* Writes the k-th path of <stem><extension>, <stem>-2<extension>, ... */
@@ -162,7 +187,7 @@ int pnr_live_create(const char *process_path, uint32_t n_chunks, struct pnr_live
     size_t size = live_size(n_chunks);
     int fd = -1, code;
     pnr_file_path(process_path, "live", path);
-    if ((fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)) < 0)
+    if ((fd = pnr_file_open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW)) < 0)
         return pnr_err_system(err, process_path, "cannot make the live mapping's file");
     while ((code = posix_fallocate(fd, 0, (off_t)size)) == EINTR)
         ;
@@ -346,7 +371,7 @@ int pnr_live_open(const char *process_path, struct pnr_live *live, struct pnr_er
     int fd = -1;
     *live = (struct pnr_live){ 0 };
     pnr_file_path(process_path, "live", path);
-    fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    fd = pnr_file_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0 && errno == ENOENT)
         return 0;
     if (fd < 0 || fstat(fd, &st) != 0) {

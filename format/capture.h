@@ -29,6 +29,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "block.h"
 #include "error.h"
@@ -80,6 +81,11 @@ struct pnr_live {
     struct pnr_record *records;         /* chunk k's begin at records + k * PNR_BLOCK_RECORDS */
     size_t size;                        /* bytes mapped */
 };
+
+/* open(2), with O_CLOEXEC and 0600, and pread(2) of `size` bytes or as many as there are: a signal that interrupts them is of
+ * no account. */
+int pnr_file_open(const char *path, int flags);
+ssize_t pnr_file_read(int fd, void *bytes, size_t size, off_t at);
 
 /* ---- recorder's side ---- */
 

@@ -413,6 +413,19 @@ void rec_drain_wake(void)
     sem_post(&drain.work);
 }
 
+static void stand_in(void)
+{
+    if (is_away() && atomic_exchange(&drain.is_awaited, false))
+        drain.options.on_wake();
+}
+
+void rec_drain_stand_in(void)
+{
+    pthread_mutex_lock(&drain.presence);
+    stand_in();
+    pthread_mutex_unlock(&drain.presence);
+}
+
 /* ---- saving what there is ---- */
 
 struct copy {                           /* of a chunk that is being filled or waits to be written */
@@ -475,15 +488,12 @@ static int copy_segment(const char *from, const char *process_path, const char *
     char bytes[65536];
     struct rec_file file;
     ssize_t n;
-    int in = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int in = pnr_file_open(from, O_RDONLY | O_NOFOLLOW);
     if (in < 0)
         return errno == ENOENT ? 0 : pnr_err_system(err, from, "cannot read");  /* it has been dropped just now */
     int result = rec_file_create(&file, process_path, name, err);
-    while (result == 0 && (n = read(in, bytes, sizeof bytes)) != 0)
-        if (n > 0)
-            result = rec_file_append(&file, bytes, (size_t)n, err);
-        else if (errno != EINTR)
-            result = pnr_err_system(err, from, "cannot read");
+    while (result == 0 && (n = pnr_file_read(in, bytes, sizeof bytes, file.size)) != 0)
+        result = n > 0 ? rec_file_append(&file, bytes, (size_t)n, err) : pnr_err_system(err, from, "cannot read");
     rec_file_release(&file);
     close(in);
     return result;
@@ -599,11 +609,10 @@ void rec_drain_stop(struct rec_drain_totals *totals)
     while (is_away() && drain.n_queued)
         work_once(drain.helper);
     pthread_mutex_unlock(&drain.lock);
+    stand_in();
     if (!is_away()) {
         sem_post(&drain.work);
         pthread_join(drain.thread, NULL);
-    } else if (atomic_exchange(&drain.is_awaited, false)) {
-        drain.options.on_wake();
     }
     pthread_mutex_unlock(&drain.presence);
     free_ended_streams();

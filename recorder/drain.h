@@ -31,8 +31,8 @@ struct rec_stream;                      /* the blocks of one thread, as the drai
 struct rec_drain_options {
     struct rec_limits limits;
     bool drops;                         /* when no chunk is free, rec_drain_take gives none */
-    void (*on_wake)(void);              /* what rec_drain_wake is for: called by the drain's thread, or by rec_drain_stop
-                                         * when that is away; or NULL */
+    void (*on_wake)(void);              /* what rec_drain_wake is for: called by the drain's thread, or, when that is away,
+                                         * by rec_drain_stand_in and rec_drain_stop; or NULL */
 };
 
 struct rec_drain_totals {
@@ -78,6 +78,9 @@ bool rec_drain_resume(void);
 
 /* Has options.on_wake called, soon. Safe in a signal handler. */
 void rec_drain_wake(void);
+
+/* Calls it in place of the thread, when that is away and it is due. Any thread may do so. */
+void rec_drain_stand_in(void);
 
 /* Saves what there is at this moment as the segments of another process directory: links to the finished ones, and a last
  * one of what is in the chunks, while the traced threads go on. In on_wake only. Gives the instant up to which it reaches. Returns 0 or -1. */

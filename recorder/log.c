@@ -1,5 +1,6 @@
 #include "log.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -211,12 +212,15 @@ static int begin_files(const char *process_path, uint32_t n_chunks, struct pnr_l
 /* Takes away what was begun: an empty folder would be taken for a process that was recorded. */
 static void remove_begun(const char *capture_path, const char *process_path)
 {
-    static const char *const names[] = { "names", "live", "segment-1.zst" };
     char path[PATH_MAX];
-    rec_file_release(&session.names);
-    for (int i = 0; i < 3; i++)
-        if (snprintf(path, sizeof path, "%s/%s", process_path, names[i]) < (int)sizeof path)
-            unlink(path);
+    struct dirent *entry;
+    DIR *dir = opendir(process_path);
+    while (dir && (entry = readdir(dir))) {
+        pnr_file_path(process_path, entry->d_name, path);
+        unlink(path);
+    }
+    if (dir)
+        closedir(dir);
     rmdir(process_path);
     rmdir(capture_path);
 }
@@ -245,6 +249,7 @@ static int begin_process(const char *capture_path, uint32_t n_chunks, const stru
         else if (rec_drain_start(path, live, options, err) == 0)
             return 0;
     }
+    rec_file_release(&session.names);
     remove_begun(capture_path, path);
     return -1;
 }
@@ -496,7 +501,7 @@ static int save_names(const char *process_path, struct pnr_instant end, struct p
     off_t size = 0;
     size_t at = PNR_NAMES_HEADER_SIZE, whole = at;
     const char *path = session.names.path;
-    int in = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int in = pnr_file_open(path, O_RDONLY | O_NOFOLLOW);
     if (in < 0 || (size = lseek(in, 0, SEEK_END)) < PNR_NAMES_HEADER_SIZE) {
         pnr_err_system(err, path, "cannot read");
         if (in >= 0)
@@ -504,7 +509,8 @@ static int save_names(const char *process_path, struct pnr_instant end, struct p
         return -1;
     }
     unsigned char *bytes = malloc((size_t)size);
-    int result = bytes && pread(in, bytes, (size_t)size, 0) == size ? 0 : pnr_err_system(err, path, "cannot read");
+    int result = bytes && pnr_file_read(in, bytes, (size_t)size, 0) == size ? 0 :
+                 pnr_err_system(err, path, "cannot read");
     close(in);
     while (result == 0 && pnr_name_decode(bytes, (size_t)size, &at, &name, &fault) == 1)
         whole = at;
@@ -531,9 +537,13 @@ int rec_log_save(const char *path, char *taken, struct pnr_err *err)
     if (make_absolute(path, absolute, sizeof absolute, err) != 0 ||
         pnr_capture_make(absolute, taken, PATH_MAX, err) != 0)
         return -1;
-    if (pnr_capture_begin_process(taken, pid, process_path, sizeof process_path, err) != 0)
+    if (pnr_capture_begin_process(taken, pid, process_path, sizeof process_path, err) != 0) {
+        rmdir(taken);
         return -1;
-    if (rec_drain_save(process_path, &end, err) != 0 || save_names(process_path, end, err) != 0)
-        return -1;
-    return pnr_capture_enter_process(taken, pid, process_path, sizeof process_path, err);
+    }
+    if (rec_drain_save(process_path, &end, err) == 0 && save_names(process_path, end, err) == 0 &&
+        pnr_capture_enter_process(taken, pid, process_path, sizeof process_path, err) == 0)
+        return 0;
+    remove_begun(taken, process_path);
+    return -1;
 }

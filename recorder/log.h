@@ -72,8 +72,8 @@ int rec_log_start(const char *path, bool joins, const struct rec_drain_options *
 /* In a forked child: forgets the parent's logs, which stay the parent's. */
 void rec_log_forked(void);
 
-/* Makes a capture, as rec_log_start does, of what this process has recorded up to now, and goes on. By the drain's thread
- * only. */
+/* Makes a capture, as rec_log_start does, of what this process has recorded up to now, and goes on. In on_wake only. When it
+ * fails it leaves nothing behind. */
 int rec_log_save(const char *path, char *taken, struct pnr_err *err);
 
 /* Adds a fact to the name table (specs/capture-format.md, section 6.3). */

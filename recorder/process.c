@@ -1,18 +1,20 @@
 #include "process.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <fcntl.h>
+
+#include "../format/capture.h"
 
 /* Reads field 22 of a process's stat; *state is field 3. Returns 0 when there is none. */
 static uint64_t read_start(const char *path, char *state)
 {
     char text[1024];
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    int fd = pnr_file_open(path, O_RDONLY);
+    ssize_t n = fd < 0 ? -1 : pnr_file_read(fd, text, sizeof text - 1, 0);
     if (fd >= 0)
         close(fd);
     if (n <= 0)

@@ -81,7 +81,7 @@ SWEEP = """
     folder = order["folder"]
     def round(number, call, nth, error, forever, options, saves):
         told = dict(call=call, nth=nth, error=error, forever=forever, capture=f"{folder}/{number}.pnr", started=False,
-                    failed="", snapshot=f"{folder}/{number}-saved.pnr" if saves else None)
+                    failed="", limited="last" in options, snapshot=f"{folder}/{number}-saved.pnr" if saves else None)
         before = descriptors()
         recorder = panopticon_rec.Recorder(told["capture"], **options)
         library.faults_set(call.encode(), nth, error.encode(), int(forever))
@@ -165,7 +165,7 @@ class Faults(e2e.EndToEnd):
         """order: [(call, error, forever, options of the Recorder, whether a snapshot is made)]"""
         text = json.dumps({"folder": self.directory, "faults": order, "all": e2e.LONG})
         finished = e2e.run([e2e.PYTHON, self.write("sweep.py", SWEEP)], stdin=text.encode(), cwd=self.directory,
-                           env={"LD_PRELOAD": FAULTS}, timeout=1200)
+                           env={"LD_PRELOAD": FAULTS}, timeout=2000 if e2e.LONG else 100)
         rounds = [json.loads(line) for line in finished.out.splitlines()]
         last = rounds[-1] if rounds else None
         self.assertEqual(finished.status, 0, f"{finished.err[-3000:]}\nlast: {last}")
@@ -179,22 +179,21 @@ class Faults(e2e.EndToEnd):
     def check(self, told):
         capture, is_hidden = told["capture"], told["error"] in CANNOT_FAIL
         if told["started"]:
-            self.check_capture(capture, is_hidden or not told["reached"])
+            self.check_capture(capture, is_hidden or not told["reached"], is_limited=told["limited"])
         elif told["call"] not in ("unlink", "rmdir") and not told["forever"]:
             self.assertFalse(os.path.exists(capture), told)
         if not told["reached"] or is_hidden:
             self.assertEqual((told["started"], told["failed"]), (True, ""))
-        self.assertEqual(told["leaked"], [], told)
+        if told["call"] != "fstat":     # what cannot be told to be the recorder's own is not closed
+            self.assertEqual(told["leaked"], [], told)
         if told["snapshot"] and os.path.exists(told["snapshot"]):
-            self.check_capture(told["snapshot"], is_hidden or not told["reached"], may_be_empty=not is_hidden)
+            self.check_capture(told["snapshot"], is_hidden or not told["reached"], is_limited=True)
 
-    def check_capture(self, capture, is_whole, may_be_empty=False):
+    def check_capture(self, capture, is_whole, is_limited):
         trace = capture.removesuffix(".pnr") + ".trace"
         finished = e2e.run([e2e.CONVERT, capture, "-o", trace])
-        if finished.status == 2 and may_be_empty:
-            return
         self.assertIn(finished.status, (0,) if is_whole else (0, 1), finished.err)
-        if is_whole and not capture.endswith("-saved.pnr"):
+        if is_whole and not is_limited:
             self.assertEqual(e2e.Trace(trace).count()["__main__.step"], 9_150)
         os.remove(trace)
 
@@ -346,28 +345,23 @@ class Surroundings(e2e.EndToEnd):
                 self.assertFalse(os.path.exists(self.path("run.pnr")))
 
     def test_few_descriptors(self):
-        """It has few itself: either there are enough for both, or it says so before the program runs."""
-        for most in (*range(4, 14), 20, 70):
+        """The recorder keeps two: a program that can do with two fewer than there are runs as it does without."""
+        capture = self.path("run.pnr")
+        for most in (*range(3, 14), 20, 70):
             with self.subTest(most):
-                def limit():
-                    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-                capture = self.path("run.pnr")
-                shutil.rmtree(capture, ignore_errors=True)
-                finished = []
-                for command in [e2e.PYTHON, self.app], e2e.recorder(capture, [self.app]):
-                    finished.append(subprocess.run(command, cwd=self.directory, env=e2e.environment(), preexec_fn=limit,
-                                                   stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
-                                                   check=False))
-                plain, recorded = finished
+                plain = self.run_limited([e2e.PYTHON, self.app], most - 2)
                 if plain.returncode != 7:
                     continue
-                if recorded.returncode == 2 and not recorded.stdout:
-                    self.assertEqual(len(recorded.stderr.splitlines()), 1, recorded.stderr)
-                    self.assertFalse(os.path.exists(capture))
-                else:
-                    self.assertEqual((recorded.returncode, recorded.stdout), (7, plain.stdout), recorded.stderr)
-                    self.assertTrue(os.path.exists(capture))
-                self.assertTrue(is_told(recorded.stderr), recorded.stderr)
+                shutil.rmtree(capture, ignore_errors=True)
+                recorded = self.run_limited(e2e.recorder(capture, [self.app]), most)
+                self.assertEqual((recorded.returncode, recorded.stdout, recorded.stderr), (7, plain.stdout, ""))
+                self.assertEqual(self.trace().count()["__main__.step"], 29_000)
+
+    def run_limited(self, command, most):
+        def limit():
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        return subprocess.run(command, cwd=self.directory, env=e2e.environment(), preexec_fn=limit, timeout=60,
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
 
 
 class Signals(e2e.EndToEnd):

@@ -8,7 +8,8 @@
  *     FAULT_TOLD=PATH         a file that is made when the fault is reached
  *
  * FAULT_CALL=clock: from that reading of CLOCK_REALTIME on the clock is an hour ahead or, with FAULT_ERRNO=back, behind.
- * A program that has the library in it can do the same by faults_set() and ask faults_reached(). */
+ * A program that has the library in it can do the same by faults_set() and ask faults_reached(), which is also true when one
+ * of its children has reached it. */
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -42,7 +43,7 @@ static struct {
     bool is_back, is_forever;
     const char *told;
     _Atomic long n;                     /* calls so far */
-    _Atomic bool is_reached;
+    _Atomic bool *is_reached;           /* by any process: shared */
 } fault;
 
 static struct { uintptr_t begin, end; } modules[2];     /* of which calls fail */
@@ -88,7 +89,7 @@ static bool is_due(const char *call, const void *caller)
     long n = atomic_fetch_add(&fault.n, 1) + 1;
     if (fault.is_forever ? n < fault.nth : n != fault.nth)
         return false;
-    if (!atomic_exchange(&fault.is_reached, true) && fault.told) {
+    if (!atomic_exchange(fault.is_reached, true) && fault.told) {
         long fd = syscall(SYS_openat, AT_FDCWD, fault.told, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
         syscall(SYS_close, fd);
     }
@@ -124,17 +125,20 @@ EXPORT void faults_set(const char *call, long nth, const char *error, int is_for
     fault.is_back = strcmp(error, "back") == 0;
     fault.is_forever = is_forever;
     atomic_store(&fault.n, 0);
-    atomic_store(&fault.is_reached, false);
+    atomic_store(fault.is_reached, false);
     strncpy(fault.call, call, sizeof fault.call - 1);
 }
 
 EXPORT int faults_reached(void)
 {
-    return atomic_load(&fault.is_reached);
+    return atomic_load(fault.is_reached);
 }
 
 static void __attribute__((constructor)) begin(void)
 {
+    fault.is_reached = mmap(NULL, sizeof *fault.is_reached, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (fault.is_reached == MAP_FAILED)
+        abort();
     const char *call = getenv("FAULT_CALL"), *nth = getenv("FAULT_NTH"), *error = getenv("FAULT_ERRNO");
     if (call)
         faults_set(call, nth ? strtol(nth, NULL, 10) : 1, error ? error : "", getenv("FAULT_FOREVER") != NULL);

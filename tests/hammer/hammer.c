@@ -3,7 +3,7 @@
  *     hammer [MILLISECONDS]               how long each scenario lasts [400]
  *
  * A mutex is the GIL. Under it threads come and go, record, end their logs, put all chunks and fork; without it others
- * have snapshots made and fetch the drain's thread, as rec_recording_save does. Then the recording is stopped while they
+ * have snapshots made, and make them when the drain's thread is away, as rec_recording_save does. Then the recording is stopped while they
  * all go on. Each event carries its number in its thread in the record's field `function`: so it can be seen in each
  * process, each snapshot and each thread whether events are missing that neither LOST records nor the limits account for.
  *
@@ -347,7 +347,7 @@ static void *wake_now_and_then(void *arg)
         if (scenario->saves && pick(&seed, 20) == 0)
             atomic_store(&is_save_due, true);
         rec_drain_wake();
-        rec_drain_resume();
+        rec_drain_stand_in();
         pause_us(pick(&seed, 5000));
     }
     return NULL;
