@@ -3,7 +3,8 @@
  *
  *     FAULT_CALL=write        which function; see the list at the end
  *     FAULT_NTH=3             which of its calls, from 1, in this process or, after a fork, its parent
- *     FAULT_ERRNO=ENOSPC      ENOSPC, EIO, EINTR, ENOMEM, EMFILE, EACCES, EROFS, EAGAIN; short: half of it is written or read
+ *     FAULT_ERRNO=ENOSPC      ENOSPC, EIO, EINTR, ENOMEM, EMFILE, EACCES, EROFS, EAGAIN; short: half of it is written or read;
+ *                             torn: half of it is written, and the next write finds the disk full
  *     FAULT_FOREVER=1         all calls from that one on
  *     FAULT_TOLD=PATH         a file that is made when the fault is reached
  *
@@ -39,8 +40,8 @@ static const struct { const char *name; int number; } errors[] = {
 static struct {
     char call[32];
     long nth;
-    int number;                         /* of the error; 0: short, or back */
-    bool is_back, is_forever;
+    int number;                         /* of the error; 0: short, torn or back */
+    bool is_back, is_forever, is_torn;
     const char *told;
     _Atomic long n;                     /* calls so far */
     _Atomic bool *is_reached;           /* by any process: shared */
@@ -79,21 +80,22 @@ EXPORT void *dlopen(const char *path, int flags)
     return handle;
 }
 
-static bool is_due(const char *call, const void *caller)
+/* Returns 0, or 1 when the call is the one that is to fail, 2 when it comes after it. */
+static int is_due(const char *call, const void *caller)
 {
     bool is_ours = false;
     for (int i = 0; i < atomic_load(&n_modules); i++)
         is_ours |= (uintptr_t)caller - modules[i].begin < modules[i].end - modules[i].begin;
     if (!is_ours || strcmp(fault.call, call) != 0)
-        return false;
-    long n = atomic_fetch_add(&fault.n, 1) + 1;
-    if (fault.is_forever ? n < fault.nth : n != fault.nth)
-        return false;
+        return 0;
+    long after = atomic_fetch_add(&fault.n, 1) + 1 - fault.nth;
+    if (after < 0 || (after > 0 && !fault.is_forever && !(after == 1 && fault.is_torn)))
+        return 0;
     if (!atomic_exchange(fault.is_reached, true) && fault.told) {
         long fd = syscall(SYS_openat, AT_FDCWD, fault.told, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
         syscall(SYS_close, fd);
     }
-    return true;
+    return after ? 2 : 1;
 }
 
 /* True when the call is to fail: then errno is set. */
@@ -108,10 +110,11 @@ static bool fails(const char *call, const void *caller)
 /* How many bytes a call is to move: size, half of it, or none for a failure. */
 static ssize_t part(const char *call, const void *caller, size_t size)
 {
-    if (!is_due(call, caller))
+    int due = is_due(call, caller);
+    if (!due)
         return (ssize_t)size;
-    errno = fault.number;
-    return fault.number ? -1 : (ssize_t)(size + 1) / 2;
+    errno = fault.is_torn ? ENOSPC : fault.number;
+    return fault.number || (fault.is_torn && due == 2) ? -1 : (ssize_t)(size + 1) / 2;
 }
 
 EXPORT void faults_set(const char *call, long nth, const char *error, int is_forever)
@@ -123,6 +126,7 @@ EXPORT void faults_set(const char *call, long nth, const char *error, int is_for
         if (strcmp(errors[i].name, error) == 0)
             fault.number = errors[i].number;
     fault.is_back = strcmp(error, "back") == 0;
+    fault.is_torn = strcmp(error, "torn") == 0;
     fault.is_forever = is_forever;
     atomic_store(&fault.n, 0);
     atomic_store(fault.is_reached, false);
