@@ -129,16 +129,8 @@ static int open_segment(struct reader *reader, uint32_t number, uint64_t *size)
 /* Reads up to size bytes at an offset; less only at the end of the file or when it cannot be read. */
 static size_t read_at(const struct reader *reader, void *bytes, size_t size, uint64_t at)
 {
-    size_t got = 0;
-    while (reader->fd >= 0 && got < size) {
-        ssize_t n = pread(reader->fd, (char *)bytes + got, size - got, (off_t)(at + got));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            break;
-        got += (size_t)n;
-    }
-    return got;
+    ssize_t n = reader->fd < 0 ? -1 : pnr_file_read(reader->fd, bytes, size, (off_t)at);
+    return n < 0 ? 0 : (size_t)n;
 }
 
 static bool is_prefix(const unsigned char *prefix)

@@ -43,6 +43,31 @@ static bool parse_process(const char *name, unsigned long *pid, unsigned long *k
     return strcmp(again, name) == 0;
 }
 
+int pnr_file_open(const char *path, int flags)
+{
+    int fd;
+    do
+        fd = open(path, flags | O_CLOEXEC, 0600);
+    while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
+ssize_t pnr_file_read(int fd, void *bytes, size_t size, off_t at)
+{
+    size_t done = 0;
+    while (done < size) {
+        ssize_t n = pread(fd, (char *)bytes + done, size - done, at + (off_t)done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -1;
+        if (n == 0)
+            break;
+        done += (size_t)n;
+    }
+    return (ssize_t)done;
+}
+
 /* ---- recorder's side ---- */
 
 /* Writes the k-th path of <stem><extension>, <stem>-2<extension>, ... */
@@ -163,7 +188,7 @@ int pnr_live_create(const char *process_path, uint32_t n_chunks, struct pnr_live
     size_t size = live_size(n_chunks);
     int fd = -1, code;
     pnr_file_path(process_path, "live", path);
-    if ((fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)) < 0)
+    if ((fd = pnr_file_open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW)) < 0)
         return pnr_err_system(err, process_path, "cannot make the live mapping's file");
     while ((code = posix_fallocate(fd, 0, (off_t)size)) == EINTR)
         ;
@@ -194,6 +219,25 @@ fail:
     close(fd);
     unlink(path);
     return -1;
+}
+
+#define HEADER_WORDS (PNR_BLOCK_HEADER_SIZE / sizeof(uint64_t))
+
+void pnr_live_begin(struct pnr_live *live, uint32_t k, const struct pnr_block_header *header)
+{
+    _Atomic uint64_t *to = (_Atomic uint64_t *)&live->chunks[k].block;
+    uint64_t words[HEADER_WORDS];
+    memcpy(words, header, sizeof words);
+    atomic_thread_fence(memory_order_release);          /* whoever loads a word of it sees that the chunk was free */
+    for (size_t i = 0; i < HEADER_WORDS; i++)
+        atomic_store_explicit(&to[i], words[i], memory_order_relaxed);
+    atomic_store_explicit(&live->chunks[k].state, PNR_CHUNK_IN_USE, memory_order_release);
+}
+
+void pnr_live_free(struct pnr_live *live, uint32_t k)
+{
+    atomic_store_explicit(&live->chunks[k].state, PNR_CHUNK_FREE, memory_order_release);
+    atomic_thread_fence(memory_order_release);          /* zeros come later */
 }
 
 void pnr_live_close(struct pnr_live *live, const char *process_path, bool remove)
@@ -329,16 +373,8 @@ static const char *live_fault(const struct pnr_live_header *h, size_t size)
 /* Reads up to size bytes at an offset; less only at the end of the file or when it cannot be read. */
 static size_t read_at(int fd, void *bytes, size_t size, size_t at)
 {
-    size_t got = 0;
-    while (got < size) {
-        ssize_t n = pread(fd, (char *)bytes + got, size - got, (off_t)(at + got));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            break;
-        got += (size_t)n;
-    }
-    return got;
+    ssize_t n = pnr_file_read(fd, bytes, size, (off_t)at);
+    return n < 0 ? 0 : (size_t)n;
 }
 
 /* Copies the headers, of which the first has been checked. Returns 0 or -1. */
@@ -363,7 +399,7 @@ int pnr_live_open(const char *process_path, struct pnr_live *live, struct pnr_er
     int fd = -1;
     *live = (struct pnr_live){ 0 };
     pnr_file_path(process_path, "live", path);
-    fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    fd = pnr_file_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0 && errno == ENOENT)
         return 0;
     if (fd < 0 || fstat(fd, &st) != 0) {
@@ -416,14 +452,56 @@ uint32_t pnr_live_read(const struct pnr_live *live, uint32_t k, struct pnr_live_
     return read_at(live->fd, chunk, sizeof *chunk, PNR_LIVE_PAGE + k * sizeof *chunk) == sizeof *chunk ? n : 0;
 }
 
+static struct pnr_record load_record(const struct pnr_record *at)
+{
+    uint64_t first = atomic_load_explicit((const _Atomic uint64_t *)&at->word[0], memory_order_acquire);
+    return (struct pnr_record){ { first, atomic_load_explicit((const _Atomic uint64_t *)&at->word[1],
+                                                              memory_order_relaxed) } };
+}
+
 uint32_t pnr_live_count(const struct pnr_live *live, uint32_t k)
 {
     struct pnr_record records[256];
     uint32_t n = 0, got, all = sizeof records / sizeof *records;
-    if (live->records)
-        return count(live->records + (size_t)k * PNR_BLOCK_RECORDS, PNR_BLOCK_RECORDS);
+    if (live->records) {
+        while (n < PNR_BLOCK_RECORDS &&
+               pnr_record_kind(load_record(&live->records[(size_t)k * PNR_BLOCK_RECORDS + n])) != PNR_EMPTY)
+            n++;
+        return n;
+    }
     do
         n += got = read_records(live, k, n, records, all);
     while (got == all && n < PNR_BLOCK_RECORDS);
     return n;
+}
+
+bool pnr_live_header(const struct pnr_live *live, uint32_t k, struct pnr_block_header *header)
+{
+    const struct pnr_live_chunk *chunk = &live->chunks[k];
+    const _Atomic uint64_t *from = (const _Atomic uint64_t *)&chunk->block;
+    struct pnr_err err;
+    uint64_t words[HEADER_WORDS];
+    if (atomic_load_explicit(&chunk->state, memory_order_acquire) != PNR_CHUNK_IN_USE)
+        return false;
+    for (size_t i = 0; i < HEADER_WORDS; i++)
+        words[i] = atomic_load_explicit(&from[i], memory_order_relaxed);
+    memcpy(header, words, sizeof words);
+    return pnr_block_header_check(header, true, 0, &err) == 0;
+}
+
+uint32_t pnr_live_copy(const struct pnr_live *live, uint32_t k, const struct pnr_block_header *header,
+                       struct pnr_record *records, uint32_t n)
+{
+    const struct pnr_record *from = live->records + (size_t)k * PNR_BLOCK_RECORDS;
+    struct pnr_block_header now;
+    uint32_t same = 0;
+    for (uint32_t i = 0; i < n; i++)
+        records[i] = load_record(&from[i]);
+    atomic_thread_fence(memory_order_acquire);
+    for (; same < n && pnr_record_kind(records[same]) != PNR_EMPTY; same++) {
+        struct pnr_record again = load_record(&from[same]);
+        if (again.word[0] != records[same].word[0] || again.word[1] != records[same].word[1])
+            break;                      /* it was taken back meanwhile, and so was all behind it */
+    }
+    return pnr_live_header(live, k, &now) && now.check == header->check ? same : 0;
 }

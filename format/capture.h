@@ -14,10 +14,14 @@
  *     4096              struct pnr_live_chunk, 128 bytes each, padded to a whole page of 4096
  *     records_at        the records of chunk 0, chunk 1, ...: 256 KiB each
  *
- * Order of stores, recorder's side: a free chunk's records are all zero. Chunk taken: header, then (release)
- * state = IN_USE. Record: second word, then (release) first word. Block written to a segment: (release)
+ * Order of stores, recorder's side: a free chunk's records are all zero. Chunk taken: header, then state = IN_USE.
+ * Record: second word, then first word; taken back: first word, then second word. Block written to a segment:
  * state = FREE, then the records are zeroed. A reader takes, from each chunk in use whose (thread, sequence) is
- * not whole in a segment, the records before the first EMPTY one. */
+ * not whole in a segment, the records before the first EMPTY one.
+ *
+ * In each pair the later store is a release, or comes behind a release fence where it is not one store: the functions
+ * below see to it. A reader beside a thread that goes on loads in the opposite order, with acquire, and looks again
+ * (pnr_live_copy). Compiled they are plain moves, but for fences on processors that need them. */
 #ifndef PNR_CAPTURE_H
 #define PNR_CAPTURE_H
 
@@ -25,6 +29,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "block.h"
 #include "error.h"
@@ -78,6 +83,11 @@ struct pnr_live {
     int fd;                             /* when opened */
 };
 
+/* open(2), with O_CLOEXEC and 0600, and pread(2) of `size` bytes or as many as there are: a signal that interrupts them is of
+ * no account. */
+int pnr_file_open(const char *path, int flags);
+ssize_t pnr_file_read(int fd, void *bytes, size_t size, off_t at);
+
 /* ---- recorder's side ---- */
 
 /* Makes a capture's directory (0700) where nothing is: at path or, when a capture is there, at run-2.pnr, run-3.pnr,
@@ -100,6 +110,34 @@ int pnr_capture_enter_process(const char *path, long pid, char *process_path, si
  * not inherited by fork. Returns 0 or -1; what and sys_errno tell a full disk from a filesystem without
  * shared mappings. */
 int pnr_live_create(const char *process_path, uint32_t n_chunks, struct pnr_live *live, struct pnr_err *err);
+
+/* Stores a record where all is zero. */
+static inline void pnr_live_store(struct pnr_record *at, struct pnr_record r)
+{
+    atomic_store_explicit((_Atomic uint64_t *)&at->word[1], r.word[1], memory_order_relaxed);
+    atomic_store_explicit((_Atomic uint64_t *)&at->word[0], r.word[0], memory_order_release);
+}
+
+/* The same for a record without frame, given its first word: half of the second is enough. */
+static inline void pnr_live_store_function(struct pnr_record *at, uint64_t first_word, uint32_t function)
+{
+    typedef uint32_t __attribute__((may_alias)) half;
+    __atomic_store_n((half *)&at->word[1] + 1, function, __ATOMIC_RELAXED);
+    atomic_store_explicit((_Atomic uint64_t *)&at->word[0], first_word, memory_order_release);
+}
+
+/* Takes a record back. */
+static inline void pnr_live_clear(struct pnr_record *at)
+{
+    atomic_store_explicit((_Atomic uint64_t *)&at->word[0], 0, memory_order_relaxed);
+    atomic_store_explicit((_Atomic uint64_t *)&at->word[1], 0, memory_order_release);
+}
+
+/* Announces a free chunk as this block. */
+void pnr_live_begin(struct pnr_live *live, uint32_t k, const struct pnr_block_header *header);
+
+/* The chunk is not in use any more: its records may be zeroed. */
+void pnr_live_free(struct pnr_live *live, uint32_t k);
 
 /* Unmaps or closes, and removes the file when remove is true: only after every chunk was written. */
 void pnr_live_close(struct pnr_live *live, const char *process_path, bool remove);
@@ -136,5 +174,13 @@ uint32_t pnr_live_read(const struct pnr_live *live, uint32_t k, struct pnr_live_
 
 /* The number of leading records of chunk k, up to PNR_BLOCK_RECORDS, that were written. */
 uint32_t pnr_live_count(const struct pnr_live *live, uint32_t k);
+
+/* Gives the header of chunk k. False when the chunk is not in use, or was taken or given back at this moment. */
+bool pnr_live_header(const struct pnr_live *live, uint32_t k, struct pnr_block_header *header);
+
+/* Copies the leading records of chunk k, n at most, while its thread may go on. Returns how many there were at one moment;
+ * 0 when the chunk is not, or no longer, in use for the block of this header. */
+uint32_t pnr_live_copy(const struct pnr_live *live, uint32_t k, const struct pnr_block_header *header,
+                       struct pnr_record *records, uint32_t n);
 
 #endif

@@ -7,6 +7,8 @@
 #include <cpuid.h>
 #endif
 
+#include "../format/capture.h"
+
 #define READS 5                         /* of an instant; the one that took least is kept */
 #define MEASURE_NS 1000000
 
@@ -18,10 +20,10 @@ static struct pnr_instant first;
 static bool kernel_uses_counter(void)
 {
     char name[16] = "";
-    int fd = open("/sys/devices/system/clocksource/clocksource0/current_clocksource", O_RDONLY | O_CLOEXEC);
+    int fd = pnr_file_open("/sys/devices/system/clocksource/clocksource0/current_clocksource", O_RDONLY);
     if (fd < 0)
         return true;                    /* a container without /sys: CPUID alone decides */
-    ssize_t size = read(fd, name, sizeof name - 1);
+    ssize_t size = pnr_file_read(fd, name, sizeof name - 1, 0);
     close(fd);
     return size > 0 && (strncmp(name, "tsc", 3) == 0 || strncmp(name, "kvm-clock", 9) == 0 ||
                         strncmp(name, "hyperv", 6) == 0);

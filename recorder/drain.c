@@ -31,7 +31,7 @@ struct rec_stream {
 };
 
 struct chunk {                          /* what the mapping does not say of a chunk */
-    struct rec_stream *stream;
+    struct rec_stream *stream;          /* NULL while it is free */
     struct pnr_block_header header;
 };
 
@@ -44,7 +44,7 @@ static struct {
     /* `lock` guards the two lists and the counts; `io` the segments, streams' n_written and their ends, and that no chunk
      * becomes free. */
     pthread_mutex_t lock, io;
-    pthread_mutex_t presence;           /* of the thread: held while it is sent away or fetched */
+    pthread_mutex_t presence;           /* of the thread: held while it is sent away or fetched, and at the end */
     sem_t work;                         /* something is queued, or is to be looked at */
     pthread_cond_t idle, turn;          /* a chunk became free; a block was written */
     struct chunk chunks[REC_DRAIN_CHUNKS];
@@ -54,7 +54,7 @@ static struct {
     int n_in_work;
     bool is_stopping, is_pausing;
     _Atomic bool is_awaited;            /* on_wake is due */
-    uint64_t paused_ns;                 /* when the thread was sent away; 0: it is there */
+    _Atomic uint64_t paused_ns;         /* when the thread was sent away; 0: it is there. Changed with `presence` */
     _Atomic bool has_failed;
     struct pnr_err failure;
     uint8_t tick_shift;                 /* of the blocks */
@@ -108,7 +108,8 @@ static bool write_in_turn(int chunk, const void *bytes, size_t size)
     }
     bool written = !rec_drain_has_failed();
     if (written) {
-        atomic_store_explicit(&drain.live.chunks[chunk].state, PNR_CHUNK_FREE, memory_order_release);
+        pnr_live_free(&drain.live, (uint32_t)chunk);
+        drain.chunks[chunk].stream = NULL;
         stream->n_written++;
         free_if_done(stream);
     }
@@ -349,8 +350,7 @@ struct pnr_record *rec_drain_begin(int chunk, struct rec_stream *stream, struct 
     c->header = (struct pnr_block_header){ .flags = flags, .thread = stream->thread, .sequence = stream->n_begun++,
                                            .n_open = n_open, .begin = begin, .track = track };
     pnr_block_header_seal(&c->header);
-    drain.live.chunks[chunk].block = c->header;
-    atomic_store_explicit(&drain.live.chunks[chunk].state, PNR_CHUNK_IN_USE, memory_order_release);
+    pnr_live_begin(&drain.live, (uint32_t)chunk, &c->header);
     return records_of(chunk);
 }
 
@@ -371,16 +371,22 @@ void rec_drain_put(int chunk, uint32_t n, struct pnr_instant end, uint16_t flags
 void rec_drain_give_back(int chunk)
 {
     drain.chunks[chunk].stream->n_begun--;
-    atomic_store_explicit(&drain.live.chunks[chunk].state, PNR_CHUNK_FREE, memory_order_release);
+    drain.chunks[chunk].stream = NULL;
+    pnr_live_free(&drain.live, (uint32_t)chunk);
     pthread_mutex_lock(&drain.lock);
     drain.free[drain.n_free++] = chunk;
     pthread_mutex_unlock(&drain.lock);
 }
 
+static bool is_away(void)
+{
+    return atomic_load_explicit(&drain.paused_ns, memory_order_relaxed) != 0;
+}
+
 void rec_drain_pause(void)
 {
     pthread_mutex_lock(&drain.presence);
-    if (!drain.paused_ns) {
+    if (!is_away()) {
         pthread_mutex_lock(&drain.lock);
         drain.is_pausing = true;
         pthread_mutex_unlock(&drain.lock);
@@ -389,25 +395,40 @@ void rec_drain_pause(void)
         wait_until_gone(atomic_load(&drain.thread_id));
         drain.is_pausing = false;
     }
-    drain.paused_ns = rec_clock_instant().monotonic_ns;
+    atomic_store(&drain.paused_ns, rec_clock_instant().monotonic_ns);
     pthread_mutex_unlock(&drain.presence);
 }
 
 bool rec_drain_resume(void)
 {
-    if (!drain.paused_ns)
+    if (!is_away())
         return true;
     pthread_mutex_lock(&drain.presence);
-    if (drain.paused_ns && rec_clock_instant().monotonic_ns - drain.paused_ns >= PAUSE_NS && start_thread() == 0)
-        drain.paused_ns = 0;
+    bool is_due = is_away() && !drain.is_stopping &&
+                  rec_clock_instant().monotonic_ns - atomic_load(&drain.paused_ns) >= PAUSE_NS;
+    if (is_due && start_thread() == 0)
+        atomic_store(&drain.paused_ns, 0);
     pthread_mutex_unlock(&drain.presence);
-    return !drain.paused_ns;
+    return !is_away();
 }
 
 void rec_drain_wake(void)
 {
     atomic_store(&drain.is_awaited, true);
     sem_post(&drain.work);
+}
+
+static void stand_in(void)
+{
+    if (is_away() && atomic_exchange(&drain.is_awaited, false))
+        drain.options.on_wake();
+}
+
+void rec_drain_stand_in(void)
+{
+    pthread_mutex_lock(&drain.presence);
+    stand_in();
+    pthread_mutex_unlock(&drain.presence);
 }
 
 /* ---- saving what there is ---- */
@@ -417,34 +438,43 @@ struct copy {                           /* of a chunk that is being filled or wa
     struct pnr_record *records;         /* owned */
 };
 
-/* Copies a chunk as far as it is filled. With `io`, so that no chunk becomes free by being written; that its thread fills
- * it, gives it back or takes back a record meanwhile is found out. Gives no records when there are none. Returns 0, or -1
- * when out of memory. */
-static int copy_chunk(int chunk, struct copy *copy)
+struct last_block {                     /* of a thread, or an earlier one of it */
+    uint32_t thread, sequence;          /* thread 0: none */
+};
+
+/* The chunks are looked at one after the other while threads go on, so a chunk can be passed by as free and be full before
+ * the thread's next one is come upon. So a first look finds how far each thread has got; the copies, which come after it,
+ * go that far: all blocks before were announced by then. With `io`, so that none of them is written meanwhile. */
+static void find_last_blocks(struct last_block *last)
 {
-    const struct pnr_live_chunk *c = &drain.live.chunks[chunk];
-    struct pnr_err err;
+    struct pnr_block_header header;
+    for (int i = 0; i < drain.n_chunks; i++) {
+        bool is = pnr_live_header(&drain.live, (uint32_t)i, &header);
+        last[i] = is ? (struct last_block){ header.thread, header.sequence } : (struct last_block){ 0 };
+    }
+}
+
+static bool is_within(const struct last_block *last, const struct pnr_block_header *header)
+{
+    for (int i = 0; i < drain.n_chunks; i++)
+        if (last[i].thread == header->thread && last[i].sequence >= header->sequence)
+            return true;
+    return false;
+}
+
+/* Copies a chunk as far as it is filled. Gives no records when there are none. Returns 0, or -1 when out of memory. */
+static int copy_chunk(int chunk, const struct last_block *last, struct copy *copy)
+{
     copy->records = NULL;
-    if (atomic_load_explicit(&c->state, memory_order_acquire) != PNR_CHUNK_IN_USE)
+    if (!pnr_live_header(&drain.live, (uint32_t)chunk, &copy->header) || !is_within(last, &copy->header))
         return 0;
-    copy->header = c->block;
     uint32_t n = pnr_live_count(&drain.live, (uint32_t)chunk);
-    if (n == 0 || pnr_block_header_check(&copy->header, true, 0, &err) != 0)
+    if (n == 0)
         return 0;
-    const struct pnr_record *records = records_of(chunk);
     if (!(copy->records = malloc(n * sizeof *copy->records)))
         return -1;
-    for (uint32_t i = 0; i < n; i++)
-        copy->records[i] = (struct pnr_record){ { atomic_load_explicit((_Atomic uint64_t *)&records[i].word[0],
-                                                                       memory_order_acquire), records[i].word[1] } };
-    atomic_thread_fence(memory_order_acquire);
-    copy->header.n_records = 0;
-    while (copy->header.n_records < n && records[copy->header.n_records].word[0] ==
-           copy->records[copy->header.n_records].word[0])
-        copy->header.n_records++;
-    bool is_same = atomic_load_explicit(&c->state, memory_order_acquire) == PNR_CHUNK_IN_USE &&
-                   c->block.check == copy->header.check;
-    if (!is_same || copy->header.n_records < copy->header.n_open || copy->header.n_records == 0) {
+    copy->header.n_records = pnr_live_copy(&drain.live, (uint32_t)chunk, &copy->header, copy->records, n);
+    if (copy->header.n_records < copy->header.n_open || copy->header.n_records == 0) {
         free(copy->records);
         copy->records = NULL;
     }
@@ -457,26 +487,24 @@ static int by_sequence(const void *a, const void *b)
     return x->header.sequence < y->header.sequence ? -1 : x->header.sequence > y->header.sequence;
 }
 
-/* A finished segment in another directory: the same file, or a copy of it where a link cannot be. */
-static int link_segment(const char *from, const char *to, struct pnr_err *err)
+/* Copies a file of another directory. Returns 0 or -1. */
+static int copy_segment(const char *from, const char *process_path, const char *name, struct pnr_err *err)
 {
     char bytes[65536];
+    struct rec_file file;
     ssize_t n;
-    if (link(from, to) == 0 || errno == ENOENT)         /* it has been dropped just now */
-        return 0;
-    int in = open(from, O_RDONLY | O_CLOEXEC);
-    int out = in < 0 ? -1 : open(to, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    int result = out < 0 ? pnr_err_system(err, to, "cannot save a segment") : 0;
-    while (result == 0 && (n = read(in, bytes, sizeof bytes)) != 0)
-        if (n < 0 || write(out, bytes, (size_t)n) != n)
-            result = pnr_err_system(err, to, "cannot save a segment");
-    if (in >= 0)
-        close(in);
-    if (out >= 0)
-        close(out);
+    int in = pnr_file_open(from, O_RDONLY | O_NOFOLLOW);
+    if (in < 0)
+        return errno == ENOENT ? 0 : pnr_err_system(err, from, "cannot read");  /* it has been dropped just now */
+    int result = rec_file_create(&file, process_path, name, err);
+    while (result == 0 && (n = pnr_file_read(in, bytes, sizeof bytes, file.size)) != 0)
+        result = n > 0 ? rec_file_append(&file, bytes, (size_t)n, err) : pnr_err_system(err, from, "cannot read");
+    rec_file_release(&file);
+    close(in);
     return result;
 }
 
+/* Puts the finished segments into another directory: the same files, or copies of them where links cannot be. */
 static int link_segments(const char *process_path, struct pnr_err *err)
 {
     char from[PATH_MAX], to[PATH_MAX];
@@ -488,8 +516,8 @@ static int link_segments(const char *process_path, struct pnr_err *err)
     for (size_t i = n; i-- > 0 && result == 0;) {       /* the oldest last: it may be dropped meanwhile */
         pnr_segment_path(drain.process_path, numbers[i], from);
         pnr_segment_path(process_path, numbers[i], to);
-        if (numbers[i] != drain.segments.number)
-            result = link_segment(from, to, err);
+        if (numbers[i] != drain.segments.number && link(from, to) != 0)
+            result = copy_segment(from, process_path, strrchr(to, '/') + 1, err);
     }
     free(numbers);
     return result;
@@ -523,12 +551,14 @@ static int write_copies(struct copy *copies, int n, const char *process_path, ui
 int rec_drain_save(const char *process_path, struct pnr_instant *end, struct pnr_err *err)
 {
     struct copy *copies = calloc((size_t)drain.n_chunks, sizeof *copies);
+    struct last_block last[REC_DRAIN_CHUNKS];
     int n = 0, result = 0;
     if (!copies)
         return pnr_err_set(err, PNR_E_MEMORY, process_path, 0, "out of memory");
     pthread_mutex_lock(&drain.io);
+    find_last_blocks(last);
     for (int i = 0; i < drain.n_chunks && result == 0; i++) {
-        if (copy_chunk(i, &copies[n]) != 0)
+        if (copy_chunk(i, last, &copies[n]) != 0)
             result = pnr_err_set(err, PNR_E_MEMORY, process_path, 0, "out of memory");
         n += copies[n].records != NULL;
     }
@@ -547,11 +577,24 @@ int rec_drain_save(const char *process_path, struct pnr_instant *end, struct pnr
     return result;
 }
 
-/* ---- forks ---- */
+/* ---- the end ---- */
+
+/* Those that have ended and whose blocks will not be written. */
+static void free_ended_streams(void)
+{
+    for (int i = 0; i < drain.n_chunks; i++) {
+        struct rec_stream *stream = drain.chunks[i].stream;
+        if (!stream || !stream->is_ended)
+            continue;
+        stream->n_written++;            /* each chunk that it holds is one block */
+        free_if_done(stream);
+    }
+}
 
 /* The mapping is not there (MADV_DONTFORK), and the locks are in whatever state the fork found them. */
 void rec_drain_forked(void)
 {
+    free_ended_streams();
     rec_segments_stop(&drain.segments);
     pnr_block_coder_free(drain.coder);
     pnr_block_coder_free(drain.helper);
@@ -565,14 +608,19 @@ bool rec_drain_has_failed(void)
 
 void rec_drain_stop(struct rec_drain_totals *totals)
 {
+    pthread_mutex_lock(&drain.presence);
     pthread_mutex_lock(&drain.lock);
     drain.is_stopping = true;
-    sem_post(&drain.work);
-    while (drain.paused_ns && drain.n_queued)
+    while (is_away() && drain.n_queued)
         work_once(drain.helper);
     pthread_mutex_unlock(&drain.lock);
-    if (!drain.paused_ns)
+    stand_in();
+    if (!is_away()) {
+        sem_post(&drain.work);
         pthread_join(drain.thread, NULL);
+    }
+    pthread_mutex_unlock(&drain.presence);
+    free_ended_streams();
     rec_segments_stop(&drain.segments);
     *totals = (struct rec_drain_totals){ drain.segments.n_bytes, drain.failure };
     pnr_block_coder_free(drain.coder);

@@ -9,10 +9,10 @@
  *         rec_drain_end                           the stream gets no more chunks
  *     rec_drain_stop
  *
- * All of it but the drain's own thread, rec_drain_wake and rec_drain_save is called by one thread at a time (the one
- * that has the GIL). When no chunk is free the caller of rec_drain_take writes one itself, so that memory is bounded
- * and nothing is lost; or, when that is wanted, goes without. After a failed write nothing more is written, and the chunks stay as they are in the live mapping,
- * from which a reader takes them. */
+ * All of it but the drain's own thread, rec_drain_wake, rec_drain_resume and rec_drain_save is called by one thread at a
+ * time (the one that has the GIL). When no chunk is free the caller of rec_drain_take writes one itself, so that memory is
+ * bounded and nothing is lost; or, when that is wanted, goes without. After a failed write nothing more is written, and the
+ * chunks stay as they are in the live mapping, from which a reader takes them. */
 #ifndef REC_DRAIN_H
 #define REC_DRAIN_H
 
@@ -31,7 +31,8 @@ struct rec_stream;                      /* the blocks of one thread, as the drai
 struct rec_drain_options {
     struct rec_limits limits;
     bool drops;                         /* when no chunk is free, rec_drain_take gives none */
-    void (*on_wake)(void);              /* what rec_drain_wake is for: called by the drain's thread; or NULL */
+    void (*on_wake)(void);              /* what rec_drain_wake is for: called by the drain's thread, or, when that is away,
+                                         * by rec_drain_stand_in and rec_drain_stop; or NULL */
 };
 
 struct rec_drain_totals {
@@ -75,14 +76,17 @@ void rec_drain_give_back(int chunk);
  * where there are more. Meanwhile chunks are encoded by those who find no free one. */
 void rec_drain_pause(void);
 
-/* Fetches the thread again, some time after the last pause. Returns whether it is there. */
+/* Fetches the thread again, some time after the last pause. Returns whether it is there. Any thread may call it. */
 bool rec_drain_resume(void);
 
 /* Has options.on_wake called, soon. Safe in a signal handler. */
 void rec_drain_wake(void);
 
+/* Calls it in place of the thread, when that is away and it is due. Any thread may do so. */
+void rec_drain_stand_in(void);
+
 /* Saves what there is at this moment as the segments of another process directory: links to the finished ones, and a last
- * one of what is in the chunks, while the traced threads go on. Gives the instant up to which it reaches. Returns 0 or -1. */
+ * one of what is in the chunks, while the traced threads go on. In on_wake only. Gives the instant up to which it reaches. Returns 0 or -1. */
 int rec_drain_save(const char *process_path, struct pnr_instant *end, struct pnr_err *err);
 
 /* In a forked child: forgets the parent's drain. */

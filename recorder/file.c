@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../format/capture.h"
+
 #define HIGHEST 4000            /* descriptors above cost the kernel a larger table */
 #define BELOW_LIMIT 64
 
@@ -27,7 +29,7 @@ static int move_up(int fd)
 static int open_as(struct rec_file *file, int flags, struct pnr_err *err)
 {
     struct stat st;
-    int fd = open(file->path, flags | O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int fd = pnr_file_open(file->path, flags | O_WRONLY | O_APPEND | O_NOFOLLOW);
     if (fd < 0)
         return pnr_err_system(err, file->path, "cannot open");
     if (fstat(fd, &st) != 0) {

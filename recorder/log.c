@@ -1,5 +1,6 @@
 #include "log.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -240,12 +241,15 @@ static int begin_files(const char *process_path, uint32_t n_chunks, struct pnr_l
 /* Takes away what was begun: an empty folder would be taken for a process that was recorded. */
 static void remove_begun(const char *capture_path, const char *process_path)
 {
-    static const char *const names[] = { "names", "live", "segment-1.zst" };
     char path[PATH_MAX];
-    rec_file_release(&session.names);
-    for (int i = 0; i < 3; i++)
-        if (snprintf(path, sizeof path, "%s/%s", process_path, names[i]) < (int)sizeof path)
-            unlink(path);
+    struct dirent *entry;
+    DIR *dir = opendir(process_path);
+    while (dir && (entry = readdir(dir))) {
+        pnr_file_path(process_path, entry->d_name, path);
+        unlink(path);
+    }
+    if (dir)
+        closedir(dir);
     rmdir(process_path);
     rmdir(capture_path);
 }
@@ -274,6 +278,7 @@ static int begin_process(const char *capture_path, uint32_t n_chunks, const stru
         else if (rec_drain_start(path, live, options, err) == 0)
             return 0;
     }
+    rec_file_release(&session.names);
     remove_begun(capture_path, path);
     return -1;
 }
@@ -307,6 +312,7 @@ int rec_log_start(const char *path, bool joins, const struct rec_drain_options *
 void rec_log_forked(void)
 {
     rec_current = &rec_log_nobody;
+    rec_drain_forked();
     for (struct rec_log *log = session.newest, *older; log; log = older) {
         older = log->older;
         free(log->stream);
@@ -315,7 +321,6 @@ void rec_log_forked(void)
     rec_file_release(&session.names);
     memset(&session, 0, sizeof session);
     session.names.fd = -1;
-    rec_drain_forked();
 }
 
 void rec_log_set_min_duration(uint64_t ns)
@@ -537,7 +542,7 @@ static int save_names(const char *process_path, struct pnr_instant end, struct p
     off_t size = 0;
     size_t at = PNR_NAMES_HEADER_SIZE, whole = at;
     const char *path = session.names.path;
-    int in = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int in = pnr_file_open(path, O_RDONLY | O_NOFOLLOW);
     if (in < 0 || (size = lseek(in, 0, SEEK_END)) < PNR_NAMES_HEADER_SIZE) {
         pnr_err_system(err, path, "cannot read");
         if (in >= 0)
@@ -545,7 +550,8 @@ static int save_names(const char *process_path, struct pnr_instant end, struct p
         return -1;
     }
     unsigned char *bytes = malloc((size_t)size);
-    int result = bytes && pread(in, bytes, (size_t)size, 0) == size ? 0 : pnr_err_system(err, path, "cannot read");
+    int result = bytes && pnr_file_read(in, bytes, (size_t)size, 0) == size ? 0 :
+                 pnr_err_system(err, path, "cannot read");
     close(in);
     while (result == 0 && pnr_name_decode(bytes, (size_t)size, &at, &name, &fault) == 1)
         whole = at;
@@ -564,25 +570,6 @@ static int save_names(const char *process_path, struct pnr_instant end, struct p
     return result;
 }
 
-static void remove_saved(const char *capture_path, const char *process_path)
-{
-    char path[PATH_MAX];
-    uint32_t *numbers;
-    size_t n;
-    struct pnr_err err;
-    if (pnr_capture_segments(process_path, &numbers, &n, &err) == 0) {
-        for (size_t i = 0; i < n; i++) {
-            pnr_segment_path(process_path, numbers[i], path);
-            unlink(path);
-        }
-        free(numbers);
-    }
-    pnr_file_path(process_path, "names", path);
-    unlink(path);
-    rmdir(process_path);
-    rmdir(capture_path);
-}
-
 int rec_log_save(const char *path, char *taken, struct pnr_err *err)
 {
     char absolute[PATH_MAX], process_path[PATH_MAX];
@@ -598,6 +585,6 @@ int rec_log_save(const char *path, char *taken, struct pnr_err *err)
     if (rec_drain_save(process_path, &end, err) == 0 && save_names(process_path, end, err) == 0 &&
         pnr_capture_enter_process(taken, pid, process_path, sizeof process_path, err) == 0)
         return 0;
-    remove_saved(taken, process_path);
+    remove_begun(taken, process_path);
     return -1;
 }

@@ -14,10 +14,8 @@
 #define REC_LOG_H
 
 #include <limits.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <string.h>
 
 #include "../format/names.h"
 #include "../format/record.h"
@@ -85,8 +83,8 @@ int rec_log_start(const char *path, bool joins, const struct rec_drain_options *
 /* In a forked child: forgets the parent's logs, which stay the parent's. */
 void rec_log_forked(void);
 
-/* Makes a capture, as rec_log_start does, of what this process has recorded up to now, and goes on. By the drain's thread
- * only. */
+/* Makes a capture, as rec_log_start does, of what this process has recorded up to now, and goes on. In on_wake only. When it
+ * fails it leaves nothing behind. */
 int rec_log_save(const char *path, char *taken, struct pnr_err *err);
 
 /* Adds a fact to the name table (specs/capture-format.md, section 6.3). */
@@ -144,13 +142,11 @@ static inline bool rec_log_has_room(const struct rec_log *log, uint64_t ticks)
     return __builtin_expect(log->next != log->end, 1) && __builtin_expect(ticks >> PNR_TICKS_BITS == 0, 1);
 }
 
-/* Stores a record for which there is room. Order of stores: format/capture.h. */
+/* Stores a record for which there is room. */
 static inline void rec_log_store(struct rec_log *log, uint64_t ticks, enum pnr_kind kind, uint64_t frame,
                                  uint32_t function)
 {
-    struct pnr_record r = pnr_record_make(ticks, kind, frame, function);
-    log->next->word[1] = r.word[1];
-    atomic_store_explicit((_Atomic uint64_t *)&log->next->word[0], r.word[0], memory_order_release);
+    pnr_live_store(log->next, pnr_record_make(ticks, kind, frame, function));
     log->next++;
 }
 
@@ -158,8 +154,7 @@ static inline void rec_log_store(struct rec_log *log, uint64_t ticks, enum pnr_k
 void rec_log_renew(struct rec_log *log);
 
 /* Stores a record of this instant without frame, where the clock is a counter. word: &log->call or &log->ret. Returns
- * false, and does nothing, when there is no room, or the counter's upper half has changed (every second or so). A chunk
- * is all zero, so half a word is enough for the function. */
+ * false, and does nothing, when there is no room, or the counter's upper half has changed (every second or so). */
 static inline bool rec_log_store_now(struct rec_log *log, const uint64_t *word, uint32_t function)
 {
     uint32_t high;
@@ -167,8 +162,7 @@ static inline bool rec_log_store_now(struct rec_log *log, const uint64_t *word, 
     struct pnr_record *r = log->next;
     if (__builtin_expect(r == log->end, 0) || __builtin_expect(high != log->high, 0))
         return false;
-    memcpy((char *)&r->word[1] + sizeof function, &function, sizeof function);
-    atomic_store_explicit((_Atomic uint64_t *)&r->word[0], *word + low, memory_order_release);
+    pnr_live_store_function(r, *word + low, function);
     log->next = r + 1;
     return true;
 }
@@ -182,8 +176,7 @@ static inline bool rec_log_store_frame_now(struct rec_log *log, enum pnr_kind ki
     if (__builtin_expect(r == log->end, 0) || __builtin_expect(high != log->high, 0))
         return false;
     struct pnr_record more = pnr_record_make(0, kind - PNR_CALL, frame, function);
-    r->word[1] = more.word[1];
-    atomic_store_explicit((_Atomic uint64_t *)&r->word[0], log->call + low + more.word[0], memory_order_release);
+    pnr_live_store(r, (struct pnr_record){ { log->call + low + more.word[0], more.word[1] } });
     log->next = r + 1;
     return true;
 }
@@ -191,9 +184,7 @@ static inline bool rec_log_store_frame_now(struct rec_log *log, enum pnr_kind ki
 /* Takes back the last record, of which the caller knows that it is the log's newest. */
 static inline void rec_log_take_back(struct rec_log *log)
 {
-    log->next--;
-    atomic_store_explicit((_Atomic uint64_t *)&log->next->word[0], 0, memory_order_release);
-    log->next->word[1] = 0;
+    pnr_live_clear(--log->next);
 }
 
 /* True for a record of these, whatever its ticks. */

@@ -8,13 +8,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../format/capture.h"
+
 /* Reads field 22 of a process's stat; *state is field 3. Returns 0 when it cannot be told, and *is_gone, whether there
  * is no such process. */
 static uint64_t read_start(const char *path, char *state, bool *is_gone)
 {
     char text[1024];
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    int fd = pnr_file_open(path, O_RDONLY);
+    ssize_t n = fd < 0 ? -1 : pnr_file_read(fd, text, sizeof text - 1, 0);
     *is_gone = n < 0 && (errno == ENOENT || errno == ESRCH);
     if (fd >= 0)
         close(fd);

@@ -74,8 +74,8 @@ static uint64_t first_block_ns(const char *path)
 {
     struct pnr_block_header header;
     struct pnr_err err;
-    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-    ssize_t n = fd < 0 ? -1 : pread(fd, &header, sizeof header, PNR_BLOCK_PREFIX_SIZE - PNR_BLOCK_HEADER_SIZE);
+    int fd = pnr_file_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    ssize_t n = fd < 0 ? -1 : pnr_file_read(fd, &header, sizeof header, PNR_BLOCK_PREFIX_SIZE - PNR_BLOCK_HEADER_SIZE);
     if (fd >= 0)
         close(fd);
     return n == sizeof header && pnr_block_header_check(&header, false, 0, &err) == 0 ? header.end.monotonic_ns : 0;
@@ -88,8 +88,8 @@ static bool look_at_live(const char *process_path, bool *is_running, uint64_t *l
     struct pnr_live_header header;
     const char *name = strstr(strrchr(process_path, '/'), "process-");
     pnr_file_path(process_path, "live", path);
-    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-    ssize_t n = fd < 0 ? -1 : pread(fd, &header, sizeof header, 0);
+    int fd = pnr_file_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    ssize_t n = fd < 0 ? -1 : pnr_file_read(fd, &header, sizeof header, 0);
     if (fd >= 0)
         close(fd);
     if (n != sizeof header)
@@ -242,7 +242,7 @@ static int take_lock(const char *capture_path, const struct rec_limits *limits, 
 {
     if (!limits->max_size && !limits->last_ns)
         return -1;
-    int lock = open(capture_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int lock = pnr_file_open(capture_path, O_RDONLY | O_DIRECTORY);
     if (lock < 0) {
         pnr_err_system(err, capture_path, "cannot look at the capture");
         return -2;

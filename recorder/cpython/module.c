@@ -424,6 +424,8 @@ static int find_own_folder(void)
         char *slash = strrchr(module.own, '/');
         slash ? (slash[1] = 0) : (module.own[0] = 0);
     }
+    if (bytes && !module.own)
+        PyErr_NoMemory();
     Py_XDECREF(bytes);
     Py_XDECREF(file);
     Py_XDECREF(package);

@@ -33,9 +33,9 @@ struct fact {
 };
 
 static struct {
-    bool is_on;
+    _Atomic bool is_on;                 /* this one and is_pending are read by signal handlers, too */
     bool is_paused;
-    bool is_pending;                    /* this is a forked child without an event so far */
+    _Atomic bool is_pending;            /* this is a forked child without an event so far */
     pid_t pid;                          /* of the process that was started */
     struct options options;             /* engine and filters are not valid after the start */
     struct rec_drain_options drain;
@@ -47,7 +47,8 @@ static struct {
     struct sigaction snapshot_before, toggle_before;
     /* What the drain's thread is to do, and what came of it. */
     _Atomic bool is_save_due, is_toggle_due;
-    const char *save_path;              /* for rec_recording_save; NULL: none is waiting */
+    bool is_saving;                     /* a thread is in rec_recording_save */
+    const char *_Atomic save_path;      /* what it waits for; NULL: nothing */
     char *save_taken;
     int save_result;
     struct pnr_err save_err;
@@ -206,13 +207,13 @@ static int toggle(void *unused)
 /* Pausing needs the interpreter: it is asked to see to it. */
 static void on_wake(void)
 {
-    if (atomic_exchange(&recording.is_toggle_due, false))
+    if (atomic_exchange(&recording.is_toggle_due, false) && recording.is_on && !cpython_is_finalizing())
         Py_AddPendingCall(toggle, NULL);
     if (atomic_exchange(&recording.is_save_due, false))
         save_beside();
-    if (recording.save_path) {
-        recording.save_result = rec_log_save(recording.save_path, recording.save_taken, &recording.save_err);
-        recording.save_path = NULL;
+    const char *path = atomic_exchange(&recording.save_path, NULL);
+    if (path) {
+        recording.save_result = rec_log_save(path, recording.save_taken, &recording.save_err);
         sem_post(&recording.saved);
     }
 }
@@ -264,12 +265,13 @@ int rec_recording_save(const char *path, char *taken)
         PyErr_SetString(PyExc_RuntimeError, "panopticon: this process is not being recorded");
         return -1;
     }
-    if (recording.save_path) {
+    if (recording.is_saving) {
         PyErr_SetString(PyExc_RuntimeError, "panopticon: another thread is saving a snapshot at this moment");
         return -1;
     }
+    recording.is_saving = true;
     recording.save_taken = taken;
-    recording.save_path = path;
+    atomic_store(&recording.save_path, path);
     rec_drain_wake();
     Py_BEGIN_ALLOW_THREADS
     for (;;) {
@@ -278,9 +280,10 @@ int rec_recording_save(const char *path, char *taken)
         struct timespec t = { (time_t)(until / 1000000000), (long)(until % 1000000000) };
         if (sem_clockwait(&recording.saved, CLOCK_MONOTONIC, &t) == 0)
             break;
-        rec_drain_resume();             /* it may be away, for a fork */
+        rec_drain_stand_in();           /* it may be away, for a fork */
     }
     Py_END_ALLOW_THREADS
+    recording.is_saving = false;
     if (recording.save_result == 0)
         return 0;
     rec_recording_raise(&recording.save_err);
@@ -385,6 +388,7 @@ static void begin_child(void)
     } else {
         write_facts();
         if (recording.engine->begin() != 0) {
+            rec_notice("process %ld is not recorded: out of memory", (long)getpid());
             leave_alone();
             rec_log_stop(&totals);
         } else if (recording.options.c_calls) {
@@ -474,7 +478,8 @@ static void forked_in_child(void)
     if (!recording.is_pending)
         rec_log_forked();
     recording.is_pending = true;
-    recording.save_path = NULL;
+    recording.is_saving = false;
+    atomic_store(&recording.save_path, NULL);
     rec_engine_forked(begin_child);
 }
 

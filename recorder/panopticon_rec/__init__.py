@@ -33,6 +33,9 @@ else:
         _recorder = None
         detail = "" if "cannot import name" in str(error) else f" ({error})"
         UNUSABLE = f"panopticon_rec was not built for this interpreter: scons python={sys.executable}{detail}"
+    except MemoryError:
+        _recorder = None
+        UNUSABLE = "out of memory"
 
 
 def facts(command, filters=()):
@@ -255,7 +258,12 @@ def follow(order):
     order = json.loads(base64.urlsafe_b64decode(order + "=" * (-len(order) % 4)))
     chosen = {**order["options"], "filters": [tuple(rule) for rule in order["options"]["filters"]]}
     if os.path.isdir(order["capture"]):
-        _recorder.start(order["capture"], True, {**facts(sys.orig_argv[1:], order["filters"]), "born": "exec"}, chosen, None)
+        try:
+            _recorder.start(order["capture"], True, {**facts(sys.orig_argv[1:], order["filters"]), "born": "exec"}, chosen,
+                            None)
+        except (OSError, MemoryError) as error:
+            reason = f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else "out of memory"
+            sys.stderr.write(f"panopticon: process {os.getpid()} is not recorded: {reason}\n")
 
 
 class AsyncTracer:

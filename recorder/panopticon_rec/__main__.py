@@ -228,6 +228,8 @@ def main():
     except OSError as error:
         text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         fail(f"{text}; choose another path with -o")
+    except MemoryError:
+        fail("out of memory")
 
 
 raise SystemExit(main())        # no call of a C function, which would be in the capture
