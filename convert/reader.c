@@ -146,8 +146,8 @@ static bool is_prefix(const unsigned char *prefix)
     return words[0] == PNR_BLOCK_SKIPPABLE && words[1] == PNR_BLOCK_HEADER_SIZE && words[2] == PNR_BLOCK_MAGIC;
 }
 
-/* Finds the next place from `at` on where a block with a good header begins; size when there is none. Steps over what was
- * never written, which may be terabytes. */
+/* Finds the next place from `at` on where a block with a good header begins; size when there is none. Steps over what
+ * was never written, which may be terabytes. */
 static uint64_t search(const struct reader *reader, uint64_t at, uint64_t size)
 {
     unsigned char bytes[SEARCH_SIZE];
@@ -602,10 +602,10 @@ static int64_t keep(struct reader *reader, struct cursor *cursor, uint32_t n)
     return kept;
 }
 
-/* Reads a chunk and gives its header, which says how many records it has: at least so many. Returns 0, or -1 when the chunk
- * was used for something else meanwhile, as only a process that still runs can do. */
-static int read_chunk(struct reader *reader, const struct place *place, uint32_t at_least, struct pnr_block_header *header,
-                      struct pnr_err *err)
+/* Reads a chunk and gives its header, which says how many records it has: at least so many. Returns 0, or -1 when the
+ * chunk was used for something else meanwhile, as only a process that still runs can do. */
+static int read_chunk(struct reader *reader, const struct place *place, uint32_t at_least,
+                      struct pnr_block_header *header, struct pnr_err *err)
 {
     struct pnr_live_chunk chunk;
     uint32_t n = pnr_live_read(&reader->live, (uint32_t)place->at, &chunk, reader->records);
@@ -616,9 +616,10 @@ static int read_chunk(struct reader *reader, const struct place *place, uint32_t
     return pnr_err_set(err, PNR_E_CORRUPT, NULL, 0, "chunk changed while it was read: the process still runs");
 }
 
-/* The same for a block of a segment: -1 when it is damaged, and fills err with a cause that has no path; or -2 when out of
- * memory. */
-static int read_block(struct reader *reader, const struct place *place, struct pnr_block_header *header, struct pnr_err *err)
+/* The same for a block of a segment: -1 when it is damaged, and fills err with a cause that has no path; or -2 when out
+ * of memory. */
+static int read_block(struct reader *reader, const struct place *place, struct pnr_block_header *header,
+                      struct pnr_err *err)
 {
     if (read_header(reader, place, header, err) == 0 && decode(reader, place, header, err) == 0)
         return 0;
@@ -660,7 +661,8 @@ static int give(struct reader *reader, struct cursor *cursor, const struct place
         .is_deeper = header->flags & PNR_BLOCK_DEEPER,
         .is_last = is_end && (header->flags & PNR_BLOCK_LAST),
         .is_after_pause = is_begin && cursor->has_begun && (header->flags & PNR_BLOCK_PAUSED),
-        .is_after_hole = is_begin && (cursor->is_after_hole || (cursor->has_begun && (header->flags & PNR_BLOCK_RESYNC))),
+        .is_after_hole = is_begin && (cursor->is_after_hole ||
+                                      (cursor->has_begun && (header->flags & PNR_BLOCK_RESYNC))),
     };
     cursor->is_after_hole = false;
     cursor->has_begun = true;

@@ -35,8 +35,8 @@
 #define SPANS_SEARCH 4096
 #define SPANS_IN_VAIN (1 << 20)
 
-/* Frames that may be open at a time, in all threads of a process: a block of a hundred bytes can open 16,384. Those beyond
- * are counted, not kept. */
+/* Frames that may be open at a time, in all threads of a process: a block of a hundred bytes can open 16,384. Those
+ * beyond are counted, not kept. */
 #define SPANS_MAX_OPEN (1 << 20)
 
 /* Of all threads together. */

@@ -1,5 +1,5 @@
-"""Captures that are not as files should be: links, pipes, directories, terabytes of nothing, and files that change while
-they are read. The converter ends by itself, soon, and in little memory."""
+"""Captures that are not as files should be: links, pipes, directories, terabytes of nothing, and files that change
+while they are read. The converter ends by itself, soon, and in little memory."""
 
 import os
 import resource
@@ -69,8 +69,9 @@ class Hostile(unittest.TestCase):
             for limit, value in limits:
                 resource.setrlimit(limit, (value, value))
         begin = time.monotonic()
-        with subprocess.Popen([conversion.CONVERTER, "run.pnr", "-q", *(options or ("-o", "-"))], cwd=self.temporary.name,
-                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=prepare) as run:
+        command = [conversion.CONVERTER, "run.pnr", "-q", *(options or ("-o", "-"))]
+        with subprocess.Popen(command, cwd=self.temporary.name, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                              preexec_fn=prepare) as run:
             try:
                 said = run.communicate(timeout=SECONDS)[1].decode()
             except subprocess.TimeoutExpired:
@@ -126,8 +127,8 @@ class Hostile(unittest.TestCase):
         self.assertEqual(self.convert(limits=[(resource.RLIMIT_NOFILE, 64)])[0], 0)
 
     def test_files_that_are_cut_off_while_they_are_read(self):
-        """The trace of the first two processes is more than the converter and a pipe hold, so the files of the others are
-        cut off when all have been opened and those have not been converted."""
+        """The trace of the first two processes is more than the converter and a pipe hold, so the files of the others
+        are cut off when all have been opened and those have not been converted."""
         self.process.rename(self.capture / "process-9")
         self.add("full_block", "process-1")
         self.add("full_block", "process-2")
