@@ -30,7 +30,7 @@ struct reader;
 struct reader_block {
     bool is_begin;                      /* false: this is a further piece of the block before */
     uint32_t track;                     /* of the first records; 0: the thread itself */
-    const struct pnr_record *open;      /* the OPEN records at its begin; borrowed until any thread's next reader_next */
+    const struct pnr_record *open;      /* the OPEN records at its begin; borrowed until the next reader_next, of any */
     uint32_t n_open;
     bool has_open;                      /* false: they tell nothing */
     const struct pnr_record *records;   /* those behind them; borrowed until the thread's next reader_next */

@@ -240,7 +240,8 @@ static void draw_fact(struct pnr_name *name)
 {
     static const char *const keys[] = {
         "pid", "ticks_per_second", "start_ticks", "start_monotonic_ns", "start_realtime_ns", "end_ticks",
-        "end_monotonic_ns", "command", "python", "filters", "min_duration_ns", "lost", "stopped", "forks", "engine", "parent_pid",
+        "end_monotonic_ns", "command", "python", "filters", "min_duration_ns", "lost", "stopped", "forks", "engine",
+        "parent_pid", "born", "process_name",
     };
     static char value[32];
     const char *key = keys[draw(sizeof keys / sizeof *keys)];
