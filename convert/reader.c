@@ -20,8 +20,9 @@
 #define SEARCH_BEGIN 2048
 #define SEARCH_SIZE 65536
 
-/* Records that all threads together may hold before they get less than a block, and what they get then. */
-#define HELD_MAX ((64 << 20) / PNR_RECORD_SIZE)
+/* Records that all threads together may hold before they get less than a block. Then each gets an equal part of as many,
+ * but no less than PIECE. */
+#define HELD_MAX ((48 << 20) / PNR_RECORD_SIZE)
 #define PIECE 256
 
 /* The OPEN records that a recorder writes at most: those behind a SWITCH are not parted from it. */
@@ -575,12 +576,12 @@ bool reader_begin(struct reader *reader, size_t thread, uint64_t *ticks)
 }
 
 /* How many of n records make a piece. */
-static uint32_t find_piece(const struct pnr_record *records, uint32_t n)
+static uint32_t find_piece(const struct reader *reader, const struct pnr_record *records, uint32_t n)
 {
-    uint32_t piece = PIECE;
-    while (piece < n && piece < PIECE + MAX_OPEN && pnr_record_kind(records[piece]) == PNR_OPEN)
+    size_t least = HELD_MAX / reader->n_cursors > PIECE ? HELD_MAX / reader->n_cursors : PIECE, piece = least;
+    while (piece < n && piece < least + MAX_OPEN && pnr_record_kind(records[piece]) == PNR_OPEN)
         piece++;
-    return piece;
+    return piece < n ? (uint32_t)piece : n;
 }
 
 /* Copies the records that the thread gets next, of the n of its block. Returns how many they are, or -1 when out of
@@ -588,8 +589,8 @@ static uint32_t find_piece(const struct pnr_record *records, uint32_t n)
 static int64_t keep(struct reader *reader, struct cursor *cursor, uint32_t n)
 {
     uint32_t kept = n - cursor->at;
-    if (kept > PIECE && kept > cursor->capacity && reader->n_held - cursor->capacity + kept > HELD_MAX)
-        kept = find_piece(reader->records + cursor->at, kept);
+    if (kept > cursor->capacity && reader->n_held - cursor->capacity + kept > HELD_MAX)
+        kept = find_piece(reader, reader->records + cursor->at, kept);
     if (kept > cursor->capacity) {
         give_back(reader, cursor);
         if (!(cursor->records = malloc(kept * sizeof *cursor->records)))

@@ -10,7 +10,7 @@
  *
  * Holds 40 bytes for each block, and one decoded block for each thread whose blocks are being read. As a block of a
  * hundred bytes may become 256 KiB, and there may be a hundred thousand threads, a thread gets its block in pieces when
- * 64 MiB are held: the block is decoded again for each. And one open file, two if the process was killed. One thread at
+ * 48 MiB are held: the block is decoded again for each. And one open file, two if the process was killed. One thread at
  * a time. */
 #ifndef READER_H
 #define READER_H
