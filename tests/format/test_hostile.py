@@ -14,7 +14,7 @@ from pathlib import Path
 
 import conversion
 
-SECONDS, KIBIBYTES = 20, 256 << 10          # of a converter with a sanitizer, too
+SECONDS, KIBIBYTES = 60, 200 << 10          # of a converter with a sanitizer, too
 TERABYTE = 1 << 40
 
 
@@ -119,6 +119,27 @@ class Hostile(unittest.TestCase):
         status, said = self.convert()
         self.assertEqual(status, 1)
         self.assertIn("names: byte 16: function index out of order", said)
+        self.assertLess(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, KIBIBYTES)
+
+    def test_many_threads_with_blocks_that_become_large(self):
+        """All blocks, of 150 bytes each and of 256 KiB in memory, are at the same time. Each record is an exit without
+        an entry, so what is said tells how many came through."""
+        n_threads, n = 800, 16384
+        planes = b"\1" * n + b"\2" * n                 # plane 0, ticks; plane 5, kinds: RETURN
+        frame = subprocess.run(["zstd", "-q", "-c", "--check", f"--stream-size={len(planes)}"], input=planes,
+                               capture_output=True, check=True).stdout
+        blocks = b""
+        for thread in range(1, n_threads + 1):
+            header = struct.pack("<4sHH5IHBB6QQ", b"PNRB", 1, 0, thread, 0, n, 0, len(frame), 1 << 0 | 1 << 5, 0, 0,
+                                 1, 1, 1, n + 1, n + 1, n + 1, 0)
+            blocks += struct.pack("<II", 0x184d2a5b, 96) + header + struct.pack("<Q", fnv1a(header)) + frame
+        for file in self.process.iterdir():
+            if file.name != "names":
+                file.unlink()
+        (self.process / "segment-1.zst").write_bytes(blocks)
+        status, said = self.convert()
+        self.assertEqual(status, 0, said)
+        self.assertIn(f"exits of frames that were not open, ignored: {n_threads * n}", said)
         self.assertLess(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, KIBIBYTES)
 
     def test_more_processes_than_descriptors(self):
