@@ -220,7 +220,7 @@ static int advance(struct process *process, struct run *run, uint64_t until, str
 static int merge(struct process *process, struct pnr_err *err)
 {
     struct run **heap = process->heap;
-    while (process->n_heap > 0) {
+    while (process->n_heap > 0 && !heap[0]->own.sink->is_broken) {
         uint64_t until = process->n_heap > 1 ? heap[1]->ticks : UINT64_MAX;
         if (process->n_heap > 2 && heap[2]->ticks < until)
             until = heap[2]->ticks;

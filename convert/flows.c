@@ -37,8 +37,9 @@ void flows_process(struct flows *flows, const struct symbols *symbols)
     flows->n_left_out = 0;
 }
 
-/* Frames lie some hundred bytes apart: the multiplications spread them, and the high bits are the good ones. Without the
- * secret a capture could bring frames that all have the same place, and each would be looked for among all others. */
+/* Frames lie some hundred bytes apart: the multiplications spread them, and the high bits are the good ones. Without
+ * the secret a capture could bring frames that all have the same place, and each would be looked for among all
+ * others. */
 static size_t home(const struct flows *flows, uint64_t frame)
 {
     frame = (frame ^ flows->secret) * (flows->secret | 1);

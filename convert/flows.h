@@ -18,8 +18,8 @@
  * Whether a slice stays in the trace may be known only when it ends (spans.h). Until then it is in its chain, but has no
  * point; one that does not stay is as if its frame had not run.
  *
- * Memory grows with the continuable frames that are alive, not with those that ended, up to FLOWS_MAX of them. One thread at
- * a time. */
+ * Memory grows with the continuable frames that are alive, not with those that ended, up to FLOWS_MAX of them. One
+ * thread at a time. */
 #ifndef FLOWS_H
 #define FLOWS_H
 

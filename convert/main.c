@@ -336,6 +336,8 @@ static int open_capture(const char *path, const struct notes *notes, struct capt
         else
             notes_err(notes, NOTE_DAMAGE, &err);
     }
+    if (!capture->readers)
+        complain("out of memory");
     pnr_list_clear(&list);
     if (capture->n > 0)
         return 0;

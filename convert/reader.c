@@ -20,8 +20,9 @@
 #define SEARCH_BEGIN 2048
 #define SEARCH_SIZE 65536
 
-/* Records that all threads together may hold before they get less than a block, and what they get then. */
-#define HELD_MAX ((64 << 20) / PNR_RECORD_SIZE)
+/* Records that all threads together may hold before they get less than a block. Then each gets an equal part of as many,
+ * but no less than PIECE. */
+#define HELD_MAX ((48 << 20) / PNR_RECORD_SIZE)
 #define PIECE 256
 
 /* The OPEN records that a recorder writes at most: those behind a SWITCH are not parted from it. */
@@ -140,8 +141,8 @@ static bool is_prefix(const unsigned char *prefix)
     return words[0] == PNR_BLOCK_SKIPPABLE && words[1] == PNR_BLOCK_HEADER_SIZE && words[2] == PNR_BLOCK_MAGIC;
 }
 
-/* Finds the next place from `at` on where a block with a good header begins; size when there is none. Steps over what was
- * never written, which may be terabytes. */
+/* Finds the next place from `at` on where a block with a good header begins; size when there is none. Steps over what
+ * was never written, which may be terabytes. */
 static uint64_t search(const struct reader *reader, uint64_t at, uint64_t size)
 {
     unsigned char bytes[SEARCH_SIZE];
@@ -607,12 +608,12 @@ bool reader_begin(struct reader *reader, size_t thread, uint64_t *ticks)
 }
 
 /* How many of n records make a piece. */
-static uint32_t find_piece(const struct pnr_record *records, uint32_t n)
+static uint32_t find_piece(const struct reader *reader, const struct pnr_record *records, uint32_t n)
 {
-    uint32_t piece = PIECE;
-    while (piece < n && piece < PIECE + MAX_OPEN && pnr_record_kind(records[piece]) == PNR_OPEN)
+    size_t least = HELD_MAX / reader->n_cursors > PIECE ? HELD_MAX / reader->n_cursors : PIECE, piece = least;
+    while (piece < n && piece < least + MAX_OPEN && pnr_record_kind(records[piece]) == PNR_OPEN)
         piece++;
-    return piece;
+    return piece < n ? (uint32_t)piece : n;
 }
 
 /* Copies the records that the thread gets next, of the n of its block. Returns how many they are, or -1 when out of
@@ -620,8 +621,8 @@ static uint32_t find_piece(const struct pnr_record *records, uint32_t n)
 static int64_t keep(struct reader *reader, struct cursor *cursor, uint32_t n)
 {
     uint32_t kept = n - cursor->at;
-    if (kept > PIECE && kept > cursor->capacity && reader->n_held - cursor->capacity + kept > HELD_MAX)
-        kept = find_piece(reader->records + cursor->at, kept);
+    if (kept > cursor->capacity && reader->n_held - cursor->capacity + kept > HELD_MAX)
+        kept = find_piece(reader, reader->records + cursor->at, kept);
     if (kept > cursor->capacity) {
         give_back(reader, cursor);
         if (!(cursor->records = malloc(kept * sizeof *cursor->records)))
@@ -634,10 +635,10 @@ static int64_t keep(struct reader *reader, struct cursor *cursor, uint32_t n)
     return kept;
 }
 
-/* Reads a chunk and gives its header, which says how many records it has: at least so many. Returns 0, or -1 when the chunk
- * was used for something else meanwhile, as only a process that still runs can do. */
-static int read_chunk(struct reader *reader, const struct place *place, uint32_t at_least, struct pnr_block_header *header,
-                      struct pnr_err *err)
+/* Reads a chunk and gives its header, which says how many records it has: at least so many. Returns 0, or -1 when the
+ * chunk was used for something else meanwhile, as only a process that still runs can do. */
+static int read_chunk(struct reader *reader, const struct place *place, uint32_t at_least,
+                      struct pnr_block_header *header, struct pnr_err *err)
 {
     struct pnr_live_chunk chunk;
     uint32_t n = pnr_live_read(&reader->live, (uint32_t)place->at, &chunk, reader->records);
@@ -648,9 +649,10 @@ static int read_chunk(struct reader *reader, const struct place *place, uint32_t
     return pnr_err_set(err, PNR_E_CORRUPT, NULL, 0, "chunk changed while it was read: the process still runs");
 }
 
-/* The same for a block of a segment: -1 when it is damaged, and fills err with a cause that has no path; or -2 when out of
- * memory. */
-static int read_block(struct reader *reader, const struct place *place, struct pnr_block_header *header, struct pnr_err *err)
+/* The same for a block of a segment: -1 when it is damaged, and fills err with a cause that has no path; or -2 when out
+ * of memory. */
+static int read_block(struct reader *reader, const struct place *place, struct pnr_block_header *header,
+                      struct pnr_err *err)
 {
     if (read_header(reader, place, header, err) == 0 && decode(reader, place, header, err) == 0)
         return 0;
@@ -692,7 +694,8 @@ static int give(struct reader *reader, struct cursor *cursor, const struct place
         .is_deeper = header->flags & PNR_BLOCK_DEEPER,
         .is_last = is_end && (header->flags & PNR_BLOCK_LAST),
         .is_after_pause = is_begin && cursor->has_begun && (header->flags & PNR_BLOCK_PAUSED),
-        .is_after_hole = is_begin && (cursor->is_after_hole || (cursor->has_begun && (header->flags & PNR_BLOCK_RESYNC))),
+        .is_after_hole = is_begin && (cursor->is_after_hole ||
+                                      (cursor->has_begun && (header->flags & PNR_BLOCK_RESYNC))),
     };
     cursor->is_after_hole = false;
     cursor->has_begun = true;

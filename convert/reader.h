@@ -8,9 +8,10 @@
  *         reader_next()               decodes it
  *     reader_close()
  *
- * Holds 40 bytes for each block, and one decoded block for each thread whose blocks are being read. As a block of a hundred
- * bytes may become 256 KiB, and there may be a hundred thousand threads, a thread gets its block in pieces when 64 MiB are
- * held: the block is decoded again for each. And one open file, two if the process was killed. One thread at a time. */
+ * Holds 40 bytes for each block, and one decoded block for each thread whose blocks are being read. As a block of a
+ * hundred bytes may become 256 KiB, and there may be a hundred thousand threads, a thread gets its block in pieces when
+ * 48 MiB are held: the block is decoded again for each. And one open file, two if the process was killed. One thread at
+ * a time. */
 #ifndef READER_H
 #define READER_H
 
@@ -29,7 +30,7 @@ struct reader;
 struct reader_block {
     bool is_begin;                      /* false: this is a further piece of the block before */
     uint32_t track;                     /* of the first records; 0: the thread itself */
-    const struct pnr_record *open;      /* the OPEN records at its begin; borrowed until the next reader_next of any thread */
+    const struct pnr_record *open;      /* the OPEN records at its begin; borrowed until the next reader_next, of any */
     uint32_t n_open;
     bool has_open;                      /* false: they tell nothing */
     const struct pnr_record *records;   /* those behind them; borrowed until the thread's next reader_next */
@@ -71,11 +72,12 @@ bool reader_has_dropped(const struct reader *reader, uint64_t *complete_ticks);
 size_t reader_n_threads(const struct reader *reader);
 uint32_t reader_thread_number(const struct reader *reader, size_t thread);
 
-/* Tells when the thread's next block begins. False when there is none left: then the thread's memory has been given back. */
+/* Tells when the thread's next block begins. False when there is none left: then the thread's memory has been given
+ * back. */
 bool reader_begin(struct reader *reader, size_t thread, uint64_t *ticks);
 
-/* Reads the thread's next block that is whole, or the next piece of one. Returns 1; 0 when there is none left, as above; -1
- * when out of memory. */
+/* Reads the thread's next block that is whole, or the next piece of one. Returns 1; 0 when there is none left, as
+ * above; -1 when out of memory. */
 int reader_next(struct reader *reader, size_t thread, struct reader_block *block, struct pnr_err *err);
 
 #endif

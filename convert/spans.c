@@ -44,7 +44,7 @@ static uint64_t later(uint64_t ns, uint64_t least)
 
 static int grow(struct spans *spans)
 {
-    size_t capacity = spans->capacity ? 2 * spans->capacity : 64;
+    size_t capacity = spans->capacity ? 2 * spans->capacity : 8;
     struct spans_frame *stack = realloc(spans->stack, capacity * sizeof *stack);
     if (!stack)
         return -1;

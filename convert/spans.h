@@ -33,10 +33,10 @@
 /* How deep an exit's frame is looked for, and how much of the stack is tried when it is brought to its innermost
  * frames: bounds the work that a bad capture can cause. So does how many frames may be compared in vain in a block. */
 #define SPANS_SEARCH 4096
-#define SPANS_IN_VAIN (1 << 20)
+#define SPANS_IN_VAIN (1 << 16)
 
-/* Frames that may be open at a time, in all threads of a process: a block of a hundred bytes can open 16,384. Those beyond
- * are counted, not kept. */
+/* Frames that may be open at a time, in all threads of a process: a block of a hundred bytes can open 16,384. Those
+ * beyond are counted, not kept. */
 #define SPANS_MAX_OPEN (1 << 20)
 
 /* Of all threads together. */

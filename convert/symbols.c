@@ -12,7 +12,8 @@
 /* How much of the file is read at a time. */
 #define READ_SIZE (256 << 10)
 
-/* Opens the file and makes room for all of it, of which the kernel gives what is used. Returns its descriptor, or -1. */
+/* Opens the file and makes room for all of it, of which the kernel gives what is used. Returns its descriptor, or
+ * -1. */
 static int open_names(const char *path, struct symbols *symbols, struct pnr_err *err)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -28,7 +29,8 @@ static int open_names(const char *path, struct symbols *symbols, struct pnr_err 
         goto fail;
     }
     symbols->room = status.st_size ? (size_t)status.st_size : 1;
-    symbols->bytes = mmap(NULL, symbols->room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    symbols->bytes = mmap(NULL, symbols->room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                          -1, 0);
     if (symbols->bytes == MAP_FAILED) {
         symbols->bytes = NULL;
         pnr_err_set(err, PNR_E_MEMORY, path, 0, "out of memory");
@@ -63,8 +65,8 @@ static void *grow(void *array, size_t n, size_t element)
     return realloc(array, (n < 8 ? 8 : 2 * n) * element);
 }
 
-/* Indices count up from 1, so the n-th function has n - 1 entries before it: an index beyond what the file has room for up
- * to `at` is damage, not a reason to allocate gigabytes. Returns 1, 0 for a bad index, -1 when out of memory. */
+/* Indices count up from 1, so the n-th function has n - 1 entries before it: an index beyond what the file has room for
+ * up to `at` is damage, not a reason to allocate gigabytes. Returns 1, 0 for a bad index, -1 when out of memory. */
 static int add_function(struct symbols *symbols, const struct pnr_name *name, size_t at, size_t *capacity)
 {
     if (name->index == 0 || name->index > at / PNR_NAME_ENTRY_SIZE + 1)
@@ -120,8 +122,8 @@ static void settle_threads(struct symbols *symbols)
 }
 
 /* Adds the entry that was found at an offset. Returns 0, or -1 when out of memory. */
-static int add_entry(struct symbols *symbols, const struct pnr_name *name, const char *path, size_t at, size_t *capacity,
-                     const struct notes *notes)
+static int add_entry(struct symbols *symbols, const struct pnr_name *name, const char *path, size_t at,
+                     size_t *capacity, const struct notes *notes)
 {
     int added = 1;
     if (name->type == PNR_NAME_FUNCTION)
@@ -139,8 +141,8 @@ static int add_entry(struct symbols *symbols, const struct pnr_name *name, const
 }
 
 /* Reads the entries, and no more of the file than they need. An entry that is cut off fills torn. Returns 0 or -1. */
-static int read_entries(int fd, const char *path, struct symbols *symbols, const struct notes *notes, struct pnr_err *torn,
-                        struct pnr_err *err)
+static int read_entries(int fd, const char *path, struct symbols *symbols, const struct notes *notes,
+                        struct pnr_err *torn, struct pnr_err *err)
 {
     size_t at = PNR_NAMES_HEADER_SIZE, capacity = 0;
     for (;;) {

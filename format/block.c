@@ -291,8 +291,8 @@ const void *pnr_block_encode(struct pnr_block_coder *coder, struct pnr_block_hea
 static bool is_checked_frame(const unsigned char *data, size_t size, size_t content_size)
 {
     static const unsigned char magic[4] = { 0x28, 0xb5, 0x2f, 0xfd };
-    return size > 5 && memcmp(data, magic, sizeof magic) == 0 && ZSTD_findFrameCompressedSize(data, size) == size && (data[4] & 4) &&
-           ZSTD_getFrameContentSize(data, size) == content_size;
+    return size > 5 && memcmp(data, magic, sizeof magic) == 0 && (data[4] & 4) &&
+           ZSTD_findFrameCompressedSize(data, size) == size && ZSTD_getFrameContentSize(data, size) == content_size;
 }
 
 int pnr_block_decode(struct pnr_block_coder *coder, const struct pnr_block_header *header, const void *data,

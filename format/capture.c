@@ -440,13 +440,15 @@ static uint32_t count(const struct pnr_record *records, uint32_t n)
 }
 
 /* Reads n records of chunk k from the first-th on. Returns how many of them were written. */
-static uint32_t read_records(const struct pnr_live *live, uint32_t k, uint32_t first, struct pnr_record *records, uint32_t n)
+static uint32_t read_records(const struct pnr_live *live, uint32_t k, uint32_t first, struct pnr_record *records,
+                             uint32_t n)
 {
     size_t at = live_records_at(live->header->n_chunks) + (size_t)k * PNR_CHUNK_SIZE + first * sizeof *records;
     return count(records, (uint32_t)(read_at(live->fd, records, n * sizeof *records, at) / sizeof *records));
 }
 
-uint32_t pnr_live_read(const struct pnr_live *live, uint32_t k, struct pnr_live_chunk *chunk, struct pnr_record *records)
+uint32_t pnr_live_read(const struct pnr_live *live, uint32_t k, struct pnr_live_chunk *chunk,
+                       struct pnr_record *records)
 {
     uint32_t n = read_records(live, k, 0, records, PNR_BLOCK_RECORDS);
     return read_at(live->fd, chunk, sizeof *chunk, PNR_LIVE_PAGE + k * sizeof *chunk) == sizeof *chunk ? n : 0;

@@ -163,14 +163,15 @@ int pnr_capture_segments(const char *process_path, uint32_t **numbers, size_t *n
 void pnr_file_path(const char *process_path, const char *name, char *path);
 void pnr_segment_path(const char *process_path, uint32_t number, char *path);
 
-/* Opens the live file to read it. It is not mapped: a file that becomes shorter meanwhile would end the reader by SIGBUS.
- * Returns 1; 0 when there is none; -1 when it is damaged. Only the header page has been checked: check each chunk's block
- * header with pnr_block_header_check. */
+/* Opens the live file to read it. It is not mapped: a file that becomes shorter meanwhile would end the reader by
+ * SIGBUS. Returns 1; 0 when there is none; -1 when it is damaged. Only the header page has been checked: check each
+ * chunk's block header with pnr_block_header_check. */
 int pnr_live_open(const char *process_path, struct pnr_live *live, struct pnr_err *err);
 
 /* Reads the written records of chunk k of an opened mapping, up to PNR_BLOCK_RECORDS, and then its header as it is now:
  * the chunk's owner may have given it back meanwhile. Returns how many records; 0 too when they cannot be read. */
-uint32_t pnr_live_read(const struct pnr_live *live, uint32_t k, struct pnr_live_chunk *chunk, struct pnr_record *records);
+uint32_t pnr_live_read(const struct pnr_live *live, uint32_t k, struct pnr_live_chunk *chunk,
+                       struct pnr_record *records);
 
 /* The number of leading records of chunk k, up to PNR_BLOCK_RECORDS, that were written. */
 uint32_t pnr_live_count(const struct pnr_live *live, uint32_t k);

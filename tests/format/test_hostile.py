@@ -1,5 +1,5 @@
-"""Captures that are not as files should be: links, pipes, directories, terabytes of nothing, and files that change while
-they are read. The converter ends by itself, soon, and in little memory."""
+"""Captures that are not as files should be: links, pipes, directories, terabytes of nothing, and files that change
+while they are read. The converter ends by itself, soon, and in little memory."""
 
 import os
 import resource
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import conversion
 
-SECONDS, KIBIBYTES = 20, 256 << 10          # of a converter with a sanitizer, too
+SECONDS, KIBIBYTES = 60, 200 << 10          # of a converter with a sanitizer, too
 TERABYTE = 1 << 40
 
 
@@ -69,8 +69,9 @@ class Hostile(unittest.TestCase):
             for limit, value in limits:
                 resource.setrlimit(limit, (value, value))
         begin = time.monotonic()
-        with subprocess.Popen([conversion.CONVERTER, "run.pnr", "-q", *(options or ("-o", "-"))], cwd=self.temporary.name,
-                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=prepare) as run:
+        command = [conversion.CONVERTER, "run.pnr", "-q", *(options or ("-o", "-"))]
+        with subprocess.Popen(command, cwd=self.temporary.name, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                              preexec_fn=prepare) as run:
             try:
                 said = run.communicate(timeout=SECONDS)[1].decode()
             except subprocess.TimeoutExpired:
@@ -120,14 +121,35 @@ class Hostile(unittest.TestCase):
         self.assertIn("names: byte 16: function index out of order", said)
         self.assertLess(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, KIBIBYTES)
 
+    def test_many_threads_with_blocks_that_become_large(self):
+        """All blocks, of 150 bytes each and of 256 KiB in memory, are at the same time. Each record is an exit without
+        an entry, so what is said tells how many came through."""
+        n_threads, n = 800, 16384
+        planes = b"\1" * n + b"\2" * n                 # plane 0, ticks; plane 5, kinds: RETURN
+        frame = subprocess.run(["zstd", "-q", "-c", "--check", f"--stream-size={len(planes)}"], input=planes,
+                               capture_output=True, check=True).stdout
+        blocks = b""
+        for thread in range(1, n_threads + 1):
+            header = struct.pack("<4sHH5IHBB6QQ", b"PNRB", 1, 0, thread, 0, n, 0, len(frame), 1 << 0 | 1 << 5, 0, 0,
+                                 1, 1, 1, n + 1, n + 1, n + 1, 0)
+            blocks += struct.pack("<II", 0x184d2a5b, 96) + header + struct.pack("<Q", fnv1a(header)) + frame
+        for file in self.process.iterdir():
+            if file.name != "names":
+                file.unlink()
+        (self.process / "segment-1.zst").write_bytes(blocks)
+        status, said = self.convert()
+        self.assertEqual(status, 0, said)
+        self.assertIn(f"exits of frames that were not open, ignored: {n_threads * n}", said)
+        self.assertLess(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, KIBIBYTES)
+
     def test_more_processes_than_descriptors(self):
         for pid in range(100, 300):
             self.add("smallest", f"process-{pid}")
         self.assertEqual(self.convert(limits=[(resource.RLIMIT_NOFILE, 64)])[0], 0)
 
     def test_files_that_are_cut_off_while_they_are_read(self):
-        """The trace of the first two processes is more than the converter and a pipe hold, so the files of the others are
-        cut off when all have been opened and those have not been converted."""
+        """The trace of the first two processes is more than the converter and a pipe hold, so the files of the others
+        are cut off when all have been opened and those have not been converted."""
         self.process.rename(self.capture / "process-9")
         self.add("full_block", "process-1")
         self.add("full_block", "process-2")

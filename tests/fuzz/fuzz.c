@@ -92,7 +92,8 @@ static void draw_record(struct pnr_record *record)
     *record = pnr_record_make(ticks, kind, frame, function);
 }
 
-/* Changes some records, or makes a row of a few of them, each time with higher numbers in it. Returns how many they are. */
+/* Changes some records, or makes a row of a few of them, each time with higher numbers in it. Returns how many they
+ * are. */
 static uint32_t draw_records(struct pnr_record *records, uint32_t n)
 {
     if (draw(3)) {
@@ -102,7 +103,8 @@ static uint32_t draw_records(struct pnr_record *records, uint32_t n)
     }
     uint32_t wanted = draw(2) ? PNR_BLOCK_RECORDS : 1 + (uint32_t)draw(PNR_BLOCK_RECORDS);
     uint32_t begin = (uint32_t)draw(n), row = 1 + (uint32_t)draw(n - begin < 8 ? n - begin : 8);
-    uint64_t ticks = draw(3) ? draw(2) : draw_number(20), frame = draw(2) ? 0 : draw_number(30), function = draw(4) == 0;
+    uint64_t ticks = draw(3) ? draw(2) : draw_number(20), frame = draw(2) ? 0 : draw_number(30);
+    uint64_t function = draw(4) == 0;
     memmove(records, records + begin, row * sizeof *records);
     for (uint32_t i = row; i < wanted; i++) {
         struct pnr_record before = records[i - row];
@@ -151,7 +153,7 @@ static void draw_header(struct pnr_block_header *header, bool live)
     case 2: header->thread = 1 + (uint32_t)draw(4); break;
     case 3: header->sequence = (uint32_t)draw_number(32); break;
     case 4: header->sequence += 1 - (uint32_t)draw(3); break;
-    case 5: header->n_open = (uint32_t)draw(header->n_records + 1); break;
+    case 5: header->n_open = (uint32_t)draw((uint64_t)header->n_records + 1); break;
     case 6: header->n_open = header->n_records; break;
     case 7: instant->ticks = draw_number(64); break;
     case 8: instant->monotonic_ns = draw_number(64); break;
@@ -237,13 +239,15 @@ static size_t find_entries(const uint8_t *bytes, size_t size, struct piece piece
 static void draw_fact(struct pnr_name *name)
 {
     static const char *const keys[] = {
-        "pid", "ticks_per_second", "start_ticks", "start_monotonic_ns", "start_realtime_ns", "end_ticks", "end_monotonic_ns",
-        "command", "python", "filters", "min_duration_ns", "lost", "stopped", "forks", "engine", "parent_pid",
+        "pid", "ticks_per_second", "start_ticks", "start_monotonic_ns", "start_realtime_ns", "end_ticks",
+        "end_monotonic_ns", "command", "python", "filters", "min_duration_ns", "lost", "stopped", "forks", "engine",
+        "parent_pid", "born", "process_name",
     };
     static char value[32];
     const char *key = keys[draw(sizeof keys / sizeof *keys)];
     int size = snprintf(value, sizeof value, "%llu", (unsigned long long)draw_number(64));
-    *name = (struct pnr_name){ .type = PNR_NAME_FACT, .strings = { { key, (uint32_t)strlen(key) }, { value, (uint32_t)size } } };
+    *name = (struct pnr_name){ .type = PNR_NAME_FACT,
+                               .strings = { { key, (uint32_t)strlen(key) }, { value, (uint32_t)size } } };
 }
 
 static size_t change_entry(uint8_t *bytes, size_t size, size_t max, struct piece piece)
@@ -265,10 +269,8 @@ static size_t change_entry(uint8_t *bytes, size_t size, size_t max, struct piece
     case 5: draw_fact(&name); break;
     default:
         memcpy(string, changed->bytes, changed->size);
-        *changed = (struct pnr_string){ string, (uint32_t)LLVMFuzzerMutate((uint8_t *)string, changed->size,
-                                                                           draw(64) ? 64 + changed->size / 2 : PNR_NAME_MAX) };
-        if (changed->size > PNR_NAME_MAX)
-            changed->size = PNR_NAME_MAX;
+        size_t most = draw(64) && changed->size < PNR_NAME_MAX / 2 ? 2 * changed->size + 16 : PNR_NAME_MAX;
+        *changed = (struct pnr_string){ string, (uint32_t)LLVMFuzzerMutate((uint8_t *)string, changed->size, most) };
     }
     pnr_name_encode(&name, entry);
     return replace(bytes, size, max, piece, entry, pnr_name_size(&name));
@@ -304,13 +306,14 @@ size_t fuzz_mutate_names(uint8_t *bytes, size_t size, size_t max, unsigned seed)
 #define LIVE_HEADER sizeof(struct pnr_live_header)
 #define LIVE_CHUNKS (LIVE_HEADER + 1)
 #define CHUNK sizeof(struct pnr_live_chunk)
+#define MAX_CHUNKS 16                   /* each costs 256 KiB of reading */
 
 /* Where the records of the chunks are. Returns how many chunks the input has. */
 static size_t find_chunks(const uint8_t *bytes, size_t size, struct piece records[MAX_PIECES])
 {
     if (size <= LIVE_HEADER)
         return 0;
-    size_t n = bytes[LIVE_HEADER], at = LIVE_CHUNKS + n * CHUNK;
+    size_t n = bytes[LIVE_HEADER] % (MAX_CHUNKS + 1), at = LIVE_CHUNKS + n * CHUNK;
     if (at > size)
         return 0;
     for (size_t k = 0; k < n; k++) {

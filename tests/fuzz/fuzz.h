@@ -4,9 +4,9 @@
  *
  *     segment        the file as it is
  *     names          the file as it is
- *     live           96 bytes of the live header; u8 k; k chunk headers of 128 bytes; for each of them u16 n and n records.
- *                    The file is made of that: all else in it is 0, and its size is what n_chunks asks for, less what the
- *                    last byte says in pages if anything is left behind all that
+ *     live           96 bytes of the live header; u8 k, up to 16; k chunk headers of 128 bytes; for each of them u16 n
+ *                    and n records. The file is made of that: all else in it is 0, and its size is what n_chunks asks
+ *                    for, less what the last byte says in pages if anything is left behind all that
  *     capture        4 x u32 sizes; names; segment 1; segment 2; live. An empty file is not there
  *
  * tests/fuzz/seeds.py makes such inputs of captures. */

@@ -1,5 +1,5 @@
-/* Blocks: whatever a header's check lets through is decoded into just as much memory as it may take; and what was decoded is
- * the same when it has been encoded and decoded once more. */
+/* Blocks: whatever a header's check lets through is decoded into just as much memory as it may take; and what was
+ * decoded is the same when it has been encoded and decoded once more. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,8 +22,8 @@ static void check_again(struct pnr_block_coder *coder, struct pnr_block_header h
     if (!block || size > PNR_BLOCK_PREFIX_SIZE + pnr_block_data_bound())
         abort();
     unsigned char *data = copy(block + PNR_BLOCK_PREFIX_SIZE, header.data_size);
-    if (pnr_block_header_check(&header, false, 0, &err) != 0 || pnr_block_decode(coder, &header, data, again, &err) != 0 ||
-        memcmp(again, records, n) != 0)
+    if (pnr_block_header_check(&header, false, 0, &err) != 0 ||
+        pnr_block_decode(coder, &header, data, again, &err) != 0 || memcmp(again, records, n) != 0)
         abort();
     free(data);
     free(again);

@@ -9,8 +9,8 @@
 #include "convert/trace_json.h"
 #include "fuzz.h"
 
-/* A block of a hundred bytes may call 16,384 times a function whose name has 65,535: a trace may be as long as the disk has
- * room, and so it is full here before long. */
+/* A block of a hundred bytes may call 16,384 times a function whose name has 65,535: a trace may be as long as the disk
+ * has room, and so it is full here before long. */
 #define DISK_SIZE (32 << 20)
 
 #define ALL_KINDS 0x1e
