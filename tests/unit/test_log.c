@@ -426,8 +426,8 @@ Test(log, keeps_names_to_their_part, .init = begin_small, .fini = end)
     rec_log_stop(&totals);
     cr_expect_str_eq(find_fact(process, "unnamed", &n_functions), "2");
     cr_expect_eq(n_functions, expected - 1);
-    cr_expect_geq((n_functions - 1) * sizeof name, REC_LEAST_SIZE / 8 - sizeof name);
-    cr_expect_leq((n_functions - 1) * sizeof name, REC_LEAST_SIZE / 8 + sizeof name);
+    cr_expect_geq((n_functions - 1) * sizeof name, REC_LEAST_SIZE / 16 - sizeof name);
+    cr_expect_leq((n_functions - 1) * sizeof name, REC_LEAST_SIZE / 16 + sizeof name);
 }
 
 /* ---- saving ---- */
