@@ -49,7 +49,8 @@ static struct {
     pthread_cond_t idle, turn;          /* a chunk became free; a block was written */
     struct chunk chunks[REC_DRAIN_CHUNKS];
     int n_chunks;
-    int free[REC_DRAIN_CHUNKS], n_free; /* last in, first out: the warmest */
+    uint64_t free[REC_DRAIN_CHUNKS / 64];       /* a bit each: the lowest is taken, so that few are ever touched */
+    int n_free;
     int queue[REC_DRAIN_CHUNKS], n_queued, queue_at;
     int n_in_work;
     bool is_stopping, is_pausing;
@@ -61,6 +62,26 @@ static struct {
     struct pnr_block_coder *coder, *helper;     /* the drain's, and that of a thread that found no free chunk */
     struct rec_segments segments;
 } drain;
+
+/* ---- free chunks ---- */
+
+/* With the lock, both. */
+static void put_free(int chunk)
+{
+    drain.free[chunk / 64] |= UINT64_C(1) << chunk % 64;
+    drain.n_free++;
+}
+
+static int take_free(void)
+{
+    int i = 0;
+    while (!drain.free[i])
+        i++;
+    int bit = __builtin_ctzll(drain.free[i]);
+    drain.free[i] &= drain.free[i] - 1;
+    drain.n_free--;
+    return 64 * i + bit;
+}
 
 /* ---- writing a block ---- */
 
@@ -159,7 +180,7 @@ static void work_once(struct pnr_block_coder *coder)
     pthread_mutex_lock(&drain.lock);
     drain.n_in_work--;
     if (is_free)
-        drain.free[drain.n_free++] = chunk;
+        put_free(chunk);
     pthread_cond_broadcast(&drain.idle);
 }
 
@@ -270,8 +291,8 @@ int rec_drain_start(const char *process_path, struct pnr_live live, const struct
     drain.options = *options;
     drain.tick_shift = find_tick_shift();
     drain.n_chunks = (int)live.header->n_chunks;
-    for (int i = drain.n_chunks - 1; i >= 0; i--)
-        drain.free[drain.n_free++] = i;
+    for (int i = 0; i < drain.n_chunks; i++)
+        put_free(i);
     if (rec_segments_start(&drain.segments, process_path, &options->limits, err) != 0) {
         pnr_live_close(&drain.live, process_path, true);
         return -1;
@@ -324,7 +345,7 @@ int rec_drain_take(void)
             pthread_cond_wait(&drain.idle, &drain.lock);
     }
     if (drain.n_free && !rec_drain_has_failed())
-        chunk = drain.free[--drain.n_free];
+        chunk = take_free();
     pthread_mutex_unlock(&drain.lock);
     return chunk;
 }
@@ -374,7 +395,7 @@ void rec_drain_give_back(int chunk)
     drain.chunks[chunk].stream = NULL;
     pnr_live_free(&drain.live, (uint32_t)chunk);
     pthread_mutex_lock(&drain.lock);
-    drain.free[drain.n_free++] = chunk;
+    put_free(chunk);
     pthread_mutex_unlock(&drain.lock);
 }
 

@@ -22,8 +22,7 @@
 #include "segments.h"
 #include "../format/capture.h"
 
-/* Chunks in the live mapping at most: 32 MiB of disk, and of memory as far as they were ever used at once; the free
- * chunk used last is taken first. */
+/* Chunks in the live mapping at most: 32 MiB of disk, and of memory as far as they were ever used at once. */
 #define REC_DRAIN_CHUNKS 128
 
 struct rec_stream;                      /* the blocks of one thread, as the drain sees them */

@@ -1,0 +1,124 @@
+"""What the soak records: an asyncio HTTP server with worker threads, in a parent and forked children that share its socket.
+A child serves for a while and is replaced by another one.
+
+    python3 server.py CHILDREN SECONDS FOLDER
+
+CHILDREN at a time, each for SECONDS. Prints its port. Ends in order at SIGTERM. When a process ends, it leaves in FOLDER a
+file named by its pid: how often handle() began in the last second of its life, and of those before, by time.monotonic_ns().
+"""
+
+import asyncio
+import collections
+import hashlib
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+BEGINS = collections.deque(maxlen=200_000)      # when handle() began
+
+
+def digest(text, rounds):
+    for _ in range(rounds):
+        text = hashlib.sha256(text.encode()).hexdigest()
+    return text
+
+
+def split(text):
+    for i in range(0, len(text), 8):
+        yield text[i:i + 8]
+
+
+async def chunks(text):
+    for part in split(text):
+        await asyncio.sleep(0)
+        yield part
+
+
+async def handle(executor, n):
+    BEGINS.append(time.monotonic_ns())
+    loop = asyncio.get_running_loop()
+    text = await loop.run_in_executor(executor, digest, str(n), 20)
+    return "-".join([part async for part in chunks(text)])
+
+
+async def connected(executor, reader, writer):
+    try:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            body = (await handle(executor, int(head.split(b" ", 2)[1][1:]))).encode()
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+            await writer.drain()
+    except (asyncio.IncompleteReadError, ConnectionError):
+        pass
+    finally:
+        writer.close()
+
+
+async def serve(listener, seconds):
+    """Serves until SIGTERM, or for so many seconds and until its connections are closed."""
+    over = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, over.set)
+    if seconds:
+        loop.call_later(seconds, over.set)
+    with ThreadPoolExecutor(4) as executor:
+        open_ones = set()
+
+        def connect(reader, writer):
+            task = asyncio.ensure_future(connected(executor, reader, writer))
+            open_ones.add(task)
+            task.add_done_callback(open_ones.discard)
+
+        server = await asyncio.start_server(connect, sock=listener)
+        await over.wait()
+        server.close()
+        if open_ones:
+            await asyncio.wait(open_ones, timeout=5)
+
+
+def leave_counts(folder):
+    last = BEGINS[-1] if BEGINS else 0
+    counts = collections.Counter((last - begin) // 10**9 for begin in BEGINS)
+    with open(os.path.join(folder, str(os.getpid())), "w", encoding="ascii") as file:
+        print(last, *(counts[i] for i in range(3)), file=file)
+
+
+def child(listener, seconds, folder):
+    BEGINS.clear()
+    asyncio.run(serve(listener, seconds))
+    leave_counts(folder)
+    os._exit(0)
+
+
+def main(n_children, seconds, folder):
+    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+    listener.setblocking(False)         # of the file that all processes share
+    print(listener.getsockname()[1], flush=True)
+    over = threading.Event()
+    children = {}
+
+    def look_after_children():
+        while not over.is_set():
+            for pid in [pid for pid in children if os.waitpid(pid, os.WNOHANG)[0]]:
+                del children[pid]
+            while len(children) < n_children and not over.is_set():
+                pid = os.fork()
+                if not pid:
+                    child(listener.dup(), seconds, folder)
+                children[pid] = True
+            over.wait(0.1)
+
+    signal.signal(signal.SIGTERM, lambda *_: over.set())
+    look_after_children()
+    for pid in children:
+        os.kill(pid, signal.SIGTERM)
+    for pid in children:
+        os.waitpid(pid, 0)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), float(sys.argv[2]), sys.argv[3])
