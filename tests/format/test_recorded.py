@@ -240,10 +240,10 @@ GREENLETS = """
             start(leaf, i)
         return start(deep, 3)
     def main():
-        threads = [threading.Thread(target=work, args=(300,)) for _ in range(2)]
+        threads = [threading.Thread(target=work, args=(100,)) for _ in range(2)]
         for thread in threads:
             thread.start()
-        one = work(1000)
+        one = work(400)
         for thread in threads:
             thread.join()
         return one
@@ -367,7 +367,7 @@ class Recorded(unittest.TestCase):
                 self.assertEqual(process.has_ended, status == 0)
                 if process.has_ended:
                     self.assertEqual(process.number("events"), count(process, lambda kind, _: kind != reader.OPEN))
-                self.assertEqual(self.calls(process, "leaf"), 1600 * 20 + 3 * (9000 + 500 + 1))
+                self.assertEqual(self.calls(process, "leaf"), 600 * 20 + 3 * (9000 + 500 + 1))
                 self.assertEqual(sum(thread.is_track for thread in process.threads.values()),
                                  3 * (7 + 6 + 1 + 1 + 500 + 1) + (status != 0))
                 blocks = [block for thread in process.threads.values() for block in thread.blocks]
