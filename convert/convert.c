@@ -150,7 +150,8 @@ static int load(struct process *process, struct run *run, struct pnr_err *err)
     bool is_known = change_track(process, run, block->track);
     run->own.count->in_vain = 0;
     run->own.count->unknown_tracks += !is_known;
-    spans_seam(run->spans, block->is_after_hole ? SPANS_HOLE : block->is_after_pause ? SPANS_PAUSE : SPANS_SEAMLESS, ns);
+    spans_seam(run->spans,
+               block->is_after_hole ? SPANS_HOLE : block->is_after_pause ? SPANS_PAUSE : SPANS_SEAMLESS, ns);
     if (block->has_open && is_known)
         spans_open(run->spans, block->open, block->n_open, block->is_deeper, ns);
     return 1;

@@ -503,8 +503,8 @@ def scan(process, thread):
 
 
 def check_tracks(process):
-    """A track is that of the thread that it runs in first. Counts changes to others, and drops them with the OPEN records
-    behind them."""
+    """A track is that of the thread that it runs in first. Counts changes to others, and drops them with the OPEN
+    records behind them."""
     owners = {}
     uses = [use for thread in process.threads.values() for block in thread.blocks for use in
             [(block.begin, thread.number, block.header.track),

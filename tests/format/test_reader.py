@@ -29,7 +29,7 @@ class Reader(unittest.TestCase):
         self.assertEqual(got, [record for record in records if record[1] != writer.OPEN])
 
     def test_takes_tracks(self):
-        """OPEN records behind a SWITCH are at its time. What goes to a track that is not there is left out, with them."""
+        """OPEN records behind a SWITCH are at its time. A change to a track that is not there is left out with them."""
         with writer.Capture(self.path) as capture:
             process = capture.process(7)
             main = process.function("__main__", "main")
@@ -49,7 +49,8 @@ class Reader(unittest.TestCase):
         self.assertEqual([block.track for block in (first, second, third)], [0, track, None])
         self.assertEqual([block.opened and len(block.opened) for block in (first, second, third)], [[], 1, None])
         self.assertEqual([kind for _, kind, _, _ in third.records], [writer.RETURN])
-        self.assertEqual([kind for block in process.threads[2].blocks for _, kind, _, _ in block.records], [writer.CALL])
+        other, = process.threads[2].blocks
+        self.assertEqual([kind for _, kind, _, _ in other.records], [writer.CALL])
         self.assertEqual(process.skipped, {"unknown track": 4})
 
     def test_takes_what_lies_in_a_live_mapping(self):

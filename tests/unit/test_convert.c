@@ -152,8 +152,8 @@ static const char *events_of(const struct check_sink *sink)
     return events ? events + 1 : "";
 }
 
-/* Blocks of thread 1, from 1000 and 2000 on; greenlets 2 and 3 are known, 4 runs in thread 5. Slices of thread 1 are shown as
- * 0:, those of thread 5 as 1:, those of the greenlets as 2:, 3:, 4:. */
+/* Blocks of thread 1, from 1000 and 2000 on; greenlets 2 and 3 are known, 4 runs in thread 5. Slices of thread 1 are
+ * shown as 0:, those of thread 5 as 1:, those of the greenlets as 2:, 3:, 4:. */
 Test(convert, gives_tracks_stacks_of_their_own)
 {
     enum { CALL = PNR_CALL, RET = PNR_RETURN, OPEN = PNR_OPEN, SWITCH = PNR_SWITCH, LOST = PNR_LOST,
@@ -170,8 +170,8 @@ Test(convert, gives_tracks_stacks_of_their_own)
               { 30, SWITCH, 0, 2 }, { 30, RET, 0, 1 } } }, 0, 0, "0:1[1000,1020] 2:1[1010,1030]", "" },
         /* what a SWITCH tells: nothing is new; something left; something found; only the innermost */
         { { { { 0, SWITCH, TOLD, 2 }, { 10, CALL, 0, 1 }, { 20, CALL, 0, 2 } },
-            { { 0, CALL, 0, 3 }, { 10, SWITCH, TOLD, 2 }, { 10, OPEN, 0, 1 }, { 10, OPEN, 0, 2 }, { 30, RET, 0, 2 } } }, 0, 0,
-          "2:2[1020,2030] 0:3[2000,2030]u 2:1[1010,2031]u", "" },
+            { { 0, CALL, 0, 3 }, { 10, SWITCH, TOLD, 2 }, { 10, OPEN, 0, 1 }, { 10, OPEN, 0, 2 }, { 30, RET, 0, 2 } } },
+          0, 0, "2:2[1020,2030] 0:3[2000,2030]u 2:1[1010,2031]u", "" },
         { { { { 0, SWITCH, TOLD, 2 }, { 10, CALL, 0, 1 }, { 20, CALL, 0, 2 } },
             { { 10, SWITCH, TOLD, 2 }, { 10, OPEN, 0, 1 }, { 30, RET, 0, 1 } } }, 0, 0,
           "2:2[1020,2010]l 2:1[1010,2030]", "" },
@@ -180,7 +180,7 @@ Test(convert, gives_tracks_stacks_of_their_own)
         { { { { 0, SWITCH, TOLD, 2 }, { 10, CALL, 0, 1 }, { 20, CALL, 0, 2 } },
             { { 10, SWITCH, DEEPER, 2 }, { 10, OPEN, 0, 2 }, { 30, RET, 0, 2 } } }, 0, 0,
           "2:2[1020,2030] 2:1[1010,2031]u", "" },
-        /* a block that begins in a track; the instants of its begin are that one's, and all tracks end with their thread */
+        /* a block that begins in a track; its instants are that one's, and all tracks end with their thread */
         { { { { 0, CALL, 0, 3 }, { 10, SWITCH, TOLD, 2 }, { 10, CALL, 0, 1 } },
             { { 0, OPEN, 0, 1 }, { 5, LOST, 0, 7 }, { 10, CALL, 0, 2 }, { 20, SWITCH, TOLD, 0 }, { 20, OPEN, 0, 3 },
               { 30, CALL, 0, 2 } } }, 2, PNR_BLOCK_PAUSED | PNR_BLOCK_LAST,
@@ -197,8 +197,8 @@ Test(convert, gives_tracks_stacks_of_their_own)
           "0:3[1000,1020]",
           "D:process-7: changes to a greenlet that has no entry or is another thread's, skipped: 2;" },
         /* OPEN without being told of */
-        { { { { 0, CALL, 0, 3 }, { 10, SWITCH, 0, 2 }, { 10, OPEN, 0, 1 }, { 20, SWITCH, 0, 0 }, { 30, RET, 0, 3 } } }, 0, 0,
-          "0:3[1000,1030]", "D:process-7: records of an unknown kind, skipped: 1;" },
+        { { { { 0, CALL, 0, 3 }, { 10, SWITCH, 0, 2 }, { 10, OPEN, 0, 1 }, { 20, SWITCH, 0, 0 }, { 30, RET, 0, 3 } } },
+          0, 0, "0:3[1000,1030]", "D:process-7: records of an unknown kind, skipped: 1;" },
     };
     const struct pnr_record other = pnr_record_make(0, PNR_SWITCH, PNR_SWITCH_OPEN, 4);
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
@@ -245,12 +245,12 @@ Test(convert, goes_on_with_chains_in_other_tracks)
     check_block(&capture, 1, 0, 0, 1000, one, 5);
     check_block(&capture, 3, 0, 0, 1300, two, 2);
     run((const char *[]){ capture.process }, 1, &sink, &said);
-    cr_expect_str_eq(events_of(&sink), "0:4[1000,1100] 0:s1@1099 2:4[1100,1200] 2:t1@1101 1:f1@1301 1:4[1300,1400]", "%s",
-                     sink.text);
+    cr_expect_str_eq(events_of(&sink), "0:4[1000,1100] 0:s1@1099 2:4[1100,1200] 2:t1@1101 1:f1@1301 1:4[1300,1400]",
+                     "%s", sink.text);
     check_capture_remove(&capture);
 }
 
-/* With equal ticks the thread with the lower number comes first, whichever began before: here it is who ends a chain. */
+/* With equal ticks the thread with the lower number comes first, whichever ran before: here it begins a chain. */
 Test(convert, merges_equal_ticks_by_threads)
 {
     struct check_capture capture;
