@@ -128,9 +128,9 @@ static void switch_track(struct process *process, struct run *run, struct pnr_re
     uint64_t flags = pnr_record_frame(record);
     uint32_t n = flags & PNR_SWITCH_OPEN ? count_open(&run->block, run->at + 1) : 0;
     if (!change_track(process, run, pnr_record_function(record)))
-        run->own.count->unknown_kinds++;
+        run->own.count->unknown_tracks++;
     else if (flags & PNR_SWITCH_OPEN)
-        spans_open(run->spans, run->block.records + run->at + 1, n, flags & PNR_SWITCH_DEEPER, SPANS_SEAMLESS, ns);
+        spans_open(run->spans, run->block.records + run->at + 1, n, flags & PNR_SWITCH_DEEPER, ns);
     run->at += n;
 }
 
@@ -144,14 +144,16 @@ static int load(struct process *process, struct run *run, struct pnr_err *err)
     run->at = 0;
     run->has_block = true;
     see(process, block->begin_ticks);
-    if (block->is_begin)
-        run->own.count->in_vain = 0;
-    if (block->is_begin && !change_track(process, run, block->track))
-        run->own.count->unknown_kinds++;
-    if (block->has_open)
-        spans_open(run->spans, block->open, block->n_open, block->is_deeper,
-                   block->is_after_hole ? SPANS_HOLE : block->is_after_pause ? SPANS_PAUSE : SPANS_SEAMLESS,
-                   trace_ns(process, block->begin_ticks));
+    if (!block->is_begin)
+        return 1;
+    uint64_t ns = trace_ns(process, block->begin_ticks > run->ticks ? block->begin_ticks : run->ticks);
+    bool is_known = change_track(process, run, block->track);
+    run->own.count->in_vain = 0;
+    run->own.count->unknown_tracks += !is_known;
+    spans_seam(run->spans,
+               block->is_after_hole ? SPANS_HOLE : block->is_after_pause ? SPANS_PAUSE : SPANS_SEAMLESS, ns);
+    if (block->has_open && is_known)
+        spans_open(run->spans, block->open, block->n_open, block->is_deeper, ns);
     return 1;
 }
 
@@ -217,13 +219,19 @@ static int advance(struct process *process, struct run *run, uint64_t until, str
     return 1;
 }
 
+/* The latest ticks at which the first of the heap comes before another one. */
+static uint64_t latest_before(const struct run *first, const struct run *other)
+{
+    return other->ticks - (other->thread < first->thread);
+}
+
 static int merge(struct process *process, struct pnr_err *err)
 {
     struct run **heap = process->heap;
     while (process->n_heap > 0 && !heap[0]->own.sink->is_broken) {
-        uint64_t until = process->n_heap > 1 ? heap[1]->ticks : UINT64_MAX;
-        if (process->n_heap > 2 && heap[2]->ticks < until)
-            until = heap[2]->ticks;
+        uint64_t until = process->n_heap > 1 ? latest_before(heap[0], heap[1]) : UINT64_MAX;
+        if (process->n_heap > 2 && latest_before(heap[0], heap[2]) < until)
+            until = latest_before(heap[0], heap[2]);
         int step = advance(process, heap[0], until, err);
         if (step < 0)
             return -1;
@@ -308,17 +316,34 @@ static void part(struct identity *ids, size_t n)
     qsort(ids, n, sizeof *ids, by_place);
 }
 
+/* Gives the sink a thread or a track, thread->order is its number, under its latest name. */
+static void name_thread(const struct reader *reader, struct sink *sink, struct sink_thread *thread)
+{
+    char text[32];
+    const struct pnr_name *entry = symbols_thread(reader_symbols(reader), thread->order);
+    if (entry && entry->strings[0].size)
+        thread->name = entry->strings[0];
+    else
+        thread->name = (struct pnr_string){
+            text, (uint32_t)snprintf(text, sizeof text, "thread %" PRIu32, thread->order) };
+    sink->thread(sink, thread);
+}
+
 /* Greenlets have ids of their own, above all others. */
 static void name_tracks(const struct process *process, struct sink *sink)
 {
-    const struct symbols *symbols = reader_symbols(process->reader);
     uint32_t n_threads = (uint32_t)reader_n_threads(process->reader);
     for (size_t i = 0; i < process->n_tracks; i++) {
         uint32_t number = process->tracks[i].number;
-        struct sink_thread thread = { .thread = n_threads + (uint32_t)i, .tid = TRACK_ID | (number & (TRACK_ID - 1)),
-                                      .order = number, .name = symbols_thread(symbols, number)->strings[0] };
-        sink->thread(sink, &thread);
+        name_thread(process->reader, sink, &(struct sink_thread){
+            .thread = n_threads + (uint32_t)i, .tid = TRACK_ID | (number & (TRACK_ID - 1)), .order = number });
     }
+}
+
+/* True for an entry of a greenlet. */
+static bool is_track(const struct pnr_name *entry)
+{
+    return entry->kind == PNR_THREAD_GREENLET && entry->index > 0;
 }
 
 /* Makes the tracks of all greenlets that have a name. Returns 0, or -1 when out of memory. */
@@ -327,11 +352,11 @@ static int make_tracks(struct process *process)
     const struct symbols *symbols = reader_symbols(process->reader);
     size_t n = 0;
     for (size_t i = 0; i < symbols->n_threads; i++)
-        n += symbols->threads[i].kind == PNR_THREAD_GREENLET;
+        n += is_track(&symbols->threads[i]);
     if (n && !(process->tracks = calloc(n, sizeof *process->tracks)))
         return -1;
     for (size_t i = 0; i < symbols->n_threads; i++)
-        if (symbols->threads[i].kind == PNR_THREAD_GREENLET)
+        if (is_track(&symbols->threads[i]))
             process->tracks[process->n_tracks++].number = symbols->threads[i].index;
     return 0;
 }
@@ -351,15 +376,8 @@ static int name_threads(const struct reader *reader, struct sink *sink)
     if (n)
         part(ids, n);
     for (size_t i = 0; i < n; i++) {
-        char text[32];
-        uint32_t number = reader_thread_number(reader, i);
-        const struct pnr_name *entry = symbols_thread(reader_symbols(reader), number);
-        struct sink_thread thread = { .thread = (uint32_t)i, .tid = ids[i].id, .order = number };
-        if (entry)
-            thread.name = entry->strings[0];
-        if (thread.name.size == 0)
-            thread.name = (struct pnr_string){ text, (uint32_t)snprintf(text, sizeof text, "thread %" PRIu32, number) };
-        sink->thread(sink, &thread);
+        name_thread(reader, sink, &(struct sink_thread){
+            .thread = (uint32_t)i, .tid = ids[i].id, .order = reader_thread_number(reader, i) });
     }
     free(ids);
     return 0;
@@ -441,6 +459,8 @@ static void say_oddities(struct reader *reader, uint64_t zero_ns, const struct s
         { NOTE_FACT, "exits of frames that were not open, ignored", now->ignored_exits - before->ignored_exits },
         { NOTE_FACT, "frames without an exit, closed with the next one out", now->missed_exits - before->missed_exits },
         { NOTE_DAMAGE, "records of an unknown kind, skipped", now->unknown_kinds - before->unknown_kinds },
+        { NOTE_DAMAGE, "changes to a greenlet that has no entry or is another thread's, skipped",
+          now->unknown_tracks - before->unknown_tracks },
         { NOTE_DAMAGE, "slices of functions that are not in the name table",
           now->unknown_functions - before->unknown_functions },
         { NOTE_DAMAGE, "records earlier than the one before them, moved up", now->backwards - before->backwards },

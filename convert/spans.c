@@ -278,16 +278,19 @@ static bool is_equal(const struct spans *spans, const struct pnr_record *open, s
     }
 }
 
-void spans_open(struct spans *spans, const struct pnr_record *open, size_t n, bool is_deeper, enum spans_seam seam,
-                uint64_t ns)
+void spans_seam(struct spans *spans, enum spans_seam seam, uint64_t ns)
 {
-    size_t end, matched;
     if (seam == SPANS_HOLE) {
         spans->count->holes++;
         tell(spans, "[events may be missing]", ns);
     } else if (seam == SPANS_PAUSE) {
         tell(spans, "[recording was paused]", ns);
     }
+}
+
+void spans_open(struct spans *spans, const struct pnr_record *open, size_t n, bool is_deeper, uint64_t ns)
+{
+    size_t end, matched;
     if (!spans->beyond && is_equal(spans, open, n, is_deeper))
         return;
     spans->beyond = 0;

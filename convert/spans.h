@@ -4,7 +4,7 @@
  * minimum duration, what the recorder kept of shorter calls: their slices are left out, as if they had not been.
  *
  *     spans_init()
- *     for each block: spans_open(), then spans_record() for each record after the OPEN ones
+ *     for each block: spans_seam(), spans_open(), then spans_record() for each record after the OPEN ones
  *     spans_end()         may be followed by further blocks
  *     spans_clear()
  *
@@ -49,6 +49,7 @@ struct spans_count {
     uint64_t ignored_exits;             /* no frame of that function was open */
     uint64_t missed_exits;              /* frames whose exit must be missing: one further out was left */
     uint64_t unknown_kinds;             /* records of kinds of a later version */
+    uint64_t unknown_tracks;            /* changes to tracks that are not there; counted by who makes those */
     uint64_t unknown_functions;         /* slices of functions that are not in the name table */
     uint64_t deepest;
     uint64_t open;                      /* at present */
@@ -80,9 +81,11 @@ void spans_clear(struct spans *spans);
 /* What lies between a block and the one before it. */
 enum spans_seam { SPANS_SEAMLESS, SPANS_HOLE, SPANS_PAUSE };
 
-/* A block begins at ns, with n OPEN records; is_deeper: they are only the innermost. */
-void spans_open(struct spans *spans, const struct pnr_record *open, size_t n, bool is_deeper, enum spans_seam seam,
-                uint64_t ns);
+/* A block begins at ns. */
+void spans_seam(struct spans *spans, enum spans_seam seam, uint64_t ns);
+
+/* These are open at ns: n OPEN records; is_deeper: only the innermost. */
+void spans_open(struct spans *spans, const struct pnr_record *open, size_t n, bool is_deeper, uint64_t ns);
 
 void spans_record(struct spans *spans, struct pnr_record record, uint64_t ns);
 

@@ -5,7 +5,7 @@
  *     file    16 bytes: "PNRNAMES", u32 version = 1, u32 reserved = 0; then entries
  *     entry    0  u32  size       of the whole entry, 40 + the three strings
  *              4  u8   type       enum pnr_name_type; unknown ones are skipped
- *              5  u8   kind       FUNCTION: enum pnr_function_kind; else 0
+ *              5  u8   kind       FUNCTION: enum pnr_function_kind; THREAD: enum pnr_thread_kind; else 0
  *              6  u16  reserved   0
  *              8  u32  index      FUNCTION: 1, 2, ... without holes; THREAD: its number; else 0
  *             12  u32  number     FUNCTION: first line; THREAD: the kernel's thread id; else 0

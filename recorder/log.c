@@ -379,7 +379,7 @@ static void put_chunk(struct rec_log *log, struct pnr_instant end, uint16_t flag
     uint32_t n = (uint32_t)(log->next - log->records);
     if (log->chunk < 0)
         return;
-    session.n_events += (uint64_t)(log->next - log->first);
+    session.n_events += (uint64_t)n - log->n_open;
     if (n)
         rec_drain_put(log->chunk, n, end, flags);
     else
@@ -420,6 +420,7 @@ bool rec_log_turn(struct rec_log *log, uint16_t flags, uint32_t n_open)
     log->track_block = ++log->block;
     log->next = log->records;
     log->first = log->records + n_open;
+    log->n_open = n_open;
     log->end = log->records + PNR_BLOCK_RECORDS;
     log->base = now.ticks;
     rec_log_renew(log);

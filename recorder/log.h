@@ -55,6 +55,7 @@ struct rec_log {
     const void *data_stack, *greenlet;  /* the engine's: what tells which track runs */
     uint32_t track;                     /* that runs; 0: the thread's own */
     uint64_t block, track_block;        /* number of the chunk, from 1; and of that in which the track's stack was told */
+    uint32_t n_open;                    /* OPEN records in the chunk */
     bool is_ending;                     /* the engine's */
     struct rec_log *newer, *older;      /* the list of all logs */
 };

@@ -103,6 +103,7 @@ void rec_threads_tell_switch(struct rec_log *log, cpython_frame *f, struct rec_o
         return;
     }
     rec_log_store(log, ticks, PNR_SWITCH, flags, log->track);
+    log->n_open += n;
     while (n--)
         rec_log_store(log, ticks, PNR_OPEN, open_frames[n].frame, open_frames[n].function);
     log->track_block = log->block;

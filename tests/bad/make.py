@@ -225,7 +225,7 @@ header_rule("block_version_0", 4, "<H", 0)
 header_rule("block_later_version", 4, "<H", 2)
 header_rule("block_reserved_flag", 6, "<H", 16)
 header_rule("block_reserved_field", 31, "<B", 1)
-header_rule("block_reserved_field_2", 80, "<Q", 1)
+header_rule("block_reserved_field_2", 84, "<I", 1)
 header_rule("block_thread_0", 8, "<I", 0)
 header_rule("block_n_records_0", 16, "<I", 0)
 header_rule("block_n_records_too_large", 16, "<I", 16385)
@@ -420,7 +420,7 @@ def dropped_and_block_missing(sample):
 
 @rule(1)
 def unknown_kind(sample):
-    sample.victim += [(6100, 18, 0, 0), (6200, 255, 1, 1)]
+    sample.victim += [(6100, 19, 0, 0), (6200, 255, 1, 1)]
     sample.finish()
 
 
@@ -456,6 +456,54 @@ def ticks_back_between_blocks(sample):
     sample.one.block(sample.victim, begin=500, end=6500)
     sample.add_last()
     sample.sample.end(10_000)
+
+
+# ---- tracks: of the sample's thread 1; the victim has a switch to one and back ----
+
+def add_track(sample, switches=(), **fields):
+    """The victim goes to greenlet 3, and the switches stand among its records there."""
+    track = sample.sample.track(3, 7001, "greenlet")
+    sample.add_victim([
+        open_(sample.main), switch(3600, track, SWITCH_OPEN), call(3700, sample.main), *switches,
+        return_(5000, sample.main), switch(5500, 0), call(6000, sample.work)], **fields)
+    sample.add_last()
+    sample.sample.end(10_000)
+
+
+@rule(1)
+def track_unknown(sample):
+    """The records behind are of the track before, and the OPEN records tell nothing."""
+    add_track(sample, [switch(4000, 4, SWITCH_OPEN), open_(sample.work), call(4100, sample.work),
+                       return_(4200, sample.work)])
+
+
+@rule(1)
+def track_that_is_a_thread(sample):
+    add_track(sample, [switch(4000, 2)])
+
+
+@rule(1)
+def track_of_another_thread(sample):
+    """It has run in thread 2 before."""
+    other = sample.sample.track(4, 7002, "of thread 2")
+    sample.two.block([call(3550, sample.work), switch(3560, other, SWITCH_OPEN), call(3600, sample.work),
+                      return_(3900, sample.work)], flags=LAST)
+    add_track(sample, [switch(4000, other, SWITCH_OPEN), call(4100, sample.work), return_(4200, sample.work)])
+
+
+@rule(1)
+def block_in_unknown_track(sample):
+    """The track before goes on, and its stack stays."""
+    sample.victim = [open_(sample.work), call(4000, sample.work), return_(5000, sample.work),
+                     switch(5500, 0, SWITCH_OPEN), open_(sample.main), call(6000, sample.work)]
+    sample.add_victim(track=3)
+    sample.add_last()
+    sample.sample.end(10_000)
+
+
+@rule(1)
+def open_behind_switch_without_flag(sample):
+    add_track(sample, [switch(4000, 0), open_(sample.main), switch(4100, 3)])
 
 
 # ---- the live mapping: the victim is its only chunk, unless told ----

@@ -21,11 +21,12 @@ from types import SimpleNamespace
 
 BLOCK_RECORDS = 16384
 KINDS = ("EMPTY CALL RETURN UNWIND START RESUME YIELD FINISH FINISH_UNWIND CREATE C_CALL C_RETURN C_RAISE OPEN LEFT "
-         "GAP GAP_END LOST").split()
+         "GAP GAP_END LOST SWITCH").split()
 for number, name in enumerate(KINDS):
     globals()[name] = number
 
 RESYNC, DEEPER, LAST, PAUSED = 1, 2, 4, 8
+SWITCH_OPEN, SWITCH_DEEPER = 1, 2
 FRAME_MARK = bytes.fromhex("5b 2a 4d 18 60 00 00 00")
 HEADER_MARK = FRAME_MARK + b"PNRB"
 
@@ -62,7 +63,10 @@ class Block:
     is_live: bool = False
     is_resync: bool = False         # by its flag, unless it is the thread's first, or by a hole before it
     is_paused: bool = False         # by its flag, unless it is the thread's first
+    begin: int = 0                  # its begin's ticks, not before the record before
     last: int = 0                   # ticks of the last record
+    track: int | None = 0           # that it begins in; None: one that is not there, so the one before goes on
+    opened: list | None = None      # its leading OPEN records; None: they tell nothing
 
 
 @dataclass
@@ -70,6 +74,7 @@ class Thread:
     number: int
     name: str | None = None
     native_id: int = 0
+    is_track: bool = False
     is_there: bool = False          # it has blocks, be they damaged
     blocks: list = field(default_factory=list)
 
@@ -159,6 +164,7 @@ def read_process(path, directory, reports):
     read_segments(path / directory, process, chunks, report)
     for thread in process.threads.values():
         scan(process, thread)
+    check_tracks(process)
     return process
 
 
@@ -217,7 +223,7 @@ def keep_name(process, entry, report, at, max_index):
             process.functions[index] = Function(*strings, number, kind if kind <= 5 else 0)
     elif type == 2:
         thread = process.threads.setdefault(index, Thread(index))
-        thread.name, thread.native_id = strings[0], number
+        thread.name, thread.native_id, thread.is_track = strings[0], number, kind == 1 and index > 0
     elif type == 3:
         process.facts[strings[0]] = strings[1]
     else:
@@ -239,7 +245,7 @@ def read_header(data, at, is_live=False):
     if len(data) - at < 96:
         raise Damage("cut off")
     (magic, version, flags, thread, sequence, n_records, n_open, data_size, planes, tick_shift, reserved, *instants,
-     reserved2, stored) = struct.unpack_from("<4sHHIIIIIHBB6QQQ", data, at)
+     track, reserved2, stored) = struct.unpack_from("<4sHHIIIIIHBB6QIIQ", data, at)
     if magic != b"PNRB":
         raise Damage("no block header")
     if version != 1:
@@ -252,7 +258,7 @@ def read_header(data, at, is_live=False):
         raise Damage("thread 0")
     header = SimpleNamespace(flags=flags, thread=thread, sequence=sequence, n_records=n_records, n_open=n_open,
                              data_size=data_size, planes=[k for k in range(16) if planes >> k & 1],
-                             tick_shift=tick_shift, begin=tuple(instants[:3]), end=tuple(instants[3:]))
+                             tick_shift=tick_shift, begin=tuple(instants[:3]), end=tuple(instants[3:]), track=track)
     if is_live:
         if n_records or data_size or planes or tick_shift or any(header.end) or n_open > BLOCK_RECORDS:
             raise Damage("not of a chunk")
@@ -468,23 +474,62 @@ def take_block(process, chunks, noted, report):
 
 def scan(process, thread):
     """Counts what stands at a wrong place, and drops it; sees to it that time does not go back."""
-    last = None
+    last = 0
     for block in thread.blocks:
-        kept, is_leading = [], True
-        for ticks, kind, frame, function in block.records:
-            is_leading = is_leading and kind == OPEN and len(kept) < block.header.n_open
-            if last is not None and ticks < last:
-                process.skipped["time back"] += not is_leading
+        kept, n_leading, is_told = [], 0, False         # is_told: OPEN records may stand here, behind a SWITCH
+        block.begin = last = max(last, block.header.begin[0])
+        for i, (ticks, kind, frame, function) in enumerate(block.records):
+            is_leading = kind == OPEN and i == n_leading < block.header.n_open
+            n_leading += is_leading
+            is_told = kind == SWITCH and frame & SWITCH_OPEN or kind == OPEN and is_told
+            if kind == OPEN and (is_leading or is_told):
+                ticks = last
+            elif ticks < last:
+                process.skipped["time back"] += 1
                 ticks = last
             last = block.last = ticks
-            if kind == EMPTY or kind > LOST:
+            if kind == EMPTY or kind > SWITCH:
                 process.skipped["unknown kind"] += 1
-            elif kind == OPEN and not is_leading:
+            elif kind == OPEN and not is_leading and not is_told:
                 process.skipped["OPEN inside"] += 1
             else:
                 if kind in (CALL, START, RESUME, C_CALL, OPEN) and function not in process.functions:
                     process.skipped["unknown function"] += 1
                 kept.append((ticks, kind, frame, function))
-        if len(kept) < block.header.n_open and all(kind == OPEN for _, kind, _, _ in kept):
-            kept = []                   # killed before the last of them was written
-        block.records = kept
+        if n_leading < block.header.n_open and n_leading == len(block.records):
+            block.records = []          # killed before the last of them was written
+        else:
+            block.records, block.opened = kept, kept[:n_leading]
+
+
+def check_tracks(process):
+    """A track is that of the thread that it runs in first. Counts changes to others, and drops them with the OPEN
+    records behind them."""
+    owners = {}
+    uses = [use for thread in process.threads.values() for block in thread.blocks for use in
+            [(block.begin, thread.number, block.header.track),
+             *((ticks, thread.number, track) for ticks, kind, _, track in block.records if kind == SWITCH)]]
+    for _, number, track in sorted(uses):
+        owners.setdefault(track, number)
+
+    def is_there(thread, track):
+        return track == 0 or (track in process.threads and process.threads[track].is_track
+                              and owners[track] == thread.number)
+
+    for thread in process.threads.values():
+        for block in thread.blocks:
+            block.track = block.header.track
+            is_dropped = not is_there(thread, block.track)      # the OPEN records that come are
+            process.skipped["unknown track"] += is_dropped
+            if is_dropped:
+                block.track = block.opened = None
+            kept = []
+            for record in block.records:
+                if record[1] == SWITCH and not is_there(thread, record[3]):
+                    is_dropped = True
+                    process.skipped["unknown track"] += 1
+                elif record[1] != OPEN or not is_dropped:
+                    is_dropped = False
+                    kept.append(record)
+            block.records = kept
+    process.skipped = +process.skipped

@@ -19,13 +19,17 @@ from pathlib import Path
 
 # Kinds of records: section 4.
 (EMPTY, CALL, RETURN, UNWIND, START, RESUME, YIELD, FINISH, FINISH_UNWIND, CREATE, C_CALL, C_RETURN, C_RAISE, OPEN,
- LEFT, GAP, GAP_END, LOST) = range(18)
+ LEFT, GAP, GAP_END, LOST, SWITCH) = range(19)
+
+# What `frame` of a SWITCH says.
+SWITCH_OPEN, SWITCH_DEEPER = 1, 2
 
 # Kinds of functions: section 6.1.
 PLAIN, GENERATOR, COROUTINE, ASYNC_GENERATOR, ITERABLE_COROUTINE, C_FUNCTION = range(6)
 
-# Types of name entries: section 6.
+# Types of name entries, and kinds of threads: section 6.
 FUNCTION, THREAD, FACT = 1, 2, 3
+TRACK = 1
 
 # Flags of blocks: section 5.
 RESYNC, DEEPER, LAST, PAUSED = 1, 2, 4, 8
@@ -107,7 +111,7 @@ def c_raise(at, function):
 
 
 def open_(function, frame=0):
-    """`at` is the block's begin: OPEN records have 0 ticks."""
+    """`at` is the block's begin, or that of the SWITCH before it."""
     return None, OPEN, frame, function
 
 
@@ -127,6 +131,15 @@ def lost(at, n):
     return at, LOST, 0, n
 
 
+def switch(at, track, flags=0):
+    return at, SWITCH, flags, track
+
+
+def count_leading(records):
+    """How many OPEN records they begin with."""
+    return next((i for i, record in enumerate(records) if record[1] != OPEN), len(records))
+
+
 # ---- blocks: section 5 ----
 
 def encode_planes(records, tick_shift=0):
@@ -142,9 +155,9 @@ def encode_planes(records, tick_shift=0):
 
 
 def encode_block_header(thread, sequence, n_records, n_open, data_size, begin, end, flags=0, *, planes=0, tick_shift=0,
-                        magic=b"PNRB", version=1, reserved=0, reserved2=0):
-    header = magic + struct.pack("<HHIIIIIHBB3Q3QQ", version, flags, thread, sequence, n_records, n_open, data_size,
-                                 planes, tick_shift, reserved, *begin, *end, reserved2)
+                        track=0, magic=b"PNRB", version=1, reserved=0, reserved2=0):
+    header = magic + struct.pack("<HHIIIIIHBB3Q3QII", version, flags, thread, sequence, n_records, n_open, data_size,
+                                 planes, tick_shift, reserved, *begin, *end, track, reserved2)
     return header + struct.pack("<Q", check(header))
 
 
@@ -251,6 +264,10 @@ class Process:
         self.entries.append(encode_name(THREAD, [name, "", ""], 0, number, native_id))
         return self.threads.setdefault(number, Thread(self, number))
 
+    def track(self, number, native_id, name):
+        self.entries.append(encode_name(THREAD, [name, "", ""], TRACK, number, native_id))
+        return number
+
     def segment(self, number):
         """Begins a segment, or goes on with it."""
         self.blocks = self.segments.setdefault(number, [])
@@ -297,16 +314,16 @@ class Thread:
         begin, end, records = self.timed(records, begin, end)
         planes, data = encode_planes(records, tick_shift)
         data = compress(data)
-        fields = {"n_records": len(records), "n_open": sum(r[1] == OPEN for r in records), "data_size": len(data),
+        fields = {"n_records": len(records), "n_open": count_leading(records), "data_size": len(data),
                   "planes": planes, "tick_shift": tick_shift} | fields
         header = encode_block_header(self.number, self.take(sequence), begin=begin, end=end, flags=flags, **fields)
         self.process.blocks.append(encode_skippable(header) + data)
-        self.n_events += sum(r[1] < OPEN for r in records)
+        self.n_events += sum(r[1] != OPEN for r in records)
 
     def chunk(self, records, begin=None, flags=0, sequence=None, **fields):
         """A chunk in use, for Process.leave_live: its block header and its records."""
         begin, _, records = self.timed(records, begin, None)
-        fields = {"n_open": sum(r[1] == OPEN for r in records)} | fields
+        fields = {"n_open": count_leading(records)} | fields
         fields = {"n_records": 0, "data_size": 0, "end": (0, 0, 0)} | fields
         header = encode_block_header(self.number, self.take(sequence), begin=begin, flags=flags, **fields)
         return header, b"".join(encode_record(*r) for r in records)
@@ -322,9 +339,12 @@ class Thread:
         times = [r[0] for r in records if r[0] is not None]
         begin = min(times, default=0) if begin is None else begin
         end = max(times, default=begin) if end is None else end
-        base = self.clock.ticks(begin)
-        return self.clock.instant(begin), self.clock.instant(end), [
-            (0 if r[0] is None else self.clock.ticks(r[0]) - base & 0xffffffffff, *r[1:]) for r in records]
+        base, ticks, result = self.clock.ticks(begin), 0, []
+        for at, *rest in records:
+            if at is not None:
+                ticks = self.clock.ticks(at) - base & 0xffffffffff
+            result.append((ticks, *rest))
+        return self.clock.instant(begin), self.clock.instant(end), result
 
 
 def write_sparse(path, data):

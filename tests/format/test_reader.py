@@ -28,6 +28,31 @@ class Reader(unittest.TestCase):
         got = [(at - writer.START_MONOTONIC_NS, *rest) for block in thread.blocks for at, *rest in block.records]
         self.assertEqual(got, [record for record in records if record[1] != writer.OPEN])
 
+    def test_takes_tracks(self):
+        """OPEN records behind a SWITCH are at its time. A change to a track that is not there is left out with them."""
+        with writer.Capture(self.path) as capture:
+            process = capture.process(7)
+            main = process.function("__main__", "main")
+            one, two = process.thread(1, 7, ""), process.thread(2, 8, "")
+            track = process.track(3, 7, "greenlet")
+            records = [writer.call(10, main), writer.switch(20, track, writer.SWITCH_OPEN), writer.open_(main),
+                       writer.open_(main), writer.call(30, main), writer.switch(40, 0), writer.call(50, main)]
+            lost = [writer.switch(60, track + 1, writer.SWITCH_OPEN), writer.open_(main), writer.switch(70, 2)]
+            one.block(records + lost)
+            one.block([writer.open_(main), writer.return_(90, main)], begin=80, track=track)
+            one.block([writer.open_(main), writer.return_(110, main)], begin=100, track=track + 1)
+            two.block([writer.call(15, main), writer.switch(25, track)])
+        process, = reader.read(self.path).processes
+        first, second, third = process.threads[1].blocks
+        self.assertEqual([(at - writer.START_MONOTONIC_NS, *rest) for at, *rest in first.records],
+                         [(20 if kind == writer.OPEN else at, kind, *rest) for at, kind, *rest in records])
+        self.assertEqual([block.track for block in (first, second, third)], [0, track, None])
+        self.assertEqual([block.opened and len(block.opened) for block in (first, second, third)], [[], 1, None])
+        self.assertEqual([kind for _, kind, _, _ in third.records], [writer.RETURN])
+        other, = process.threads[2].blocks
+        self.assertEqual([kind for _, kind, _, _ in other.records], [writer.CALL])
+        self.assertEqual(process.skipped, {"unknown track": 4})
+
     def test_takes_what_lies_in_a_live_mapping(self):
         with writer.Capture(self.path) as capture:
             process = capture.process(7)

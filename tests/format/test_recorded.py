@@ -23,6 +23,8 @@ PYTHON = os.environ.get("PANOPTICON_PYTHON", sys.executable)
 # Neighbouring instants of a real clock disagree by some ten nanoseconds; a converter may choose among them.
 TOLERANCE_NS = 2000
 
+HAS_GREENLET = subprocess.run([PYTHON, "-c", "import greenlet"], capture_output=True).returncode == 0
+
 PROGRAMS = {
     "calls over many blocks": """
         def fib(n):
@@ -186,6 +188,66 @@ SAVED = """
             leaf(i)
     work()
     """
+GREENLETS = """
+    import os, threading
+    from greenlet import getcurrent, greenlet
+    def leaf(i):
+        return i
+    def up(value):
+        return getcurrent().parent.switch(value)
+    def numbers(n):
+        for i in range(n):
+            yield leaf(i)
+    def consume(shared, n):
+        for i in range(n):
+            for _ in range(5):
+                next(shared, None)
+            up(i)
+    def nested(n):
+        if n:
+            inner = greenlet(nested)
+            inner.switch(n - 1)
+            up(n)
+            while not inner.dead:
+                inner.switch()
+    def raising():
+        up(0)
+        raise ValueError
+    def deep(n):
+        return deep(n - 1) if n else up(n)
+    def finish(*ones):
+        while ones:
+            for one in ones:
+                one.switch()
+            ones = [one for one in ones if not one.dead]
+    def start(function, *args):
+        one = greenlet(function)
+        one.switch(*args)
+        return one
+    def work(n):
+        shared = numbers(n * 20)
+        finish(*[start(consume, shared, n) for _ in range(7)])
+        finish(start(nested, 5))
+        try:
+            finish(start(raising))
+        except ValueError:
+            leaf(0)
+        one = start(deep, 400)
+        for i in range(9000):
+            leaf(i)
+        finish(one)
+        for i in range(500):
+            start(leaf, i)
+        return start(deep, 3)
+    def main():
+        threads = [threading.Thread(target=work, args=(100,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        one = work(400)
+        for thread in threads:
+            thread.join()
+        return one
+    """
 KILLED = """
     import os, signal
     def leaf(i):
@@ -201,6 +263,12 @@ KILLED = """
     next(suspended)
     stop()
     """
+
+
+def count(process, is_wanted):
+    """How many records are, by their kind and function."""
+    return sum(is_wanted(kind, function) for thread in process.threads.values() for block in thread.blocks
+               for _, kind, _, function in block.records)
 
 
 class Recorded(unittest.TestCase):
@@ -228,15 +296,25 @@ class Recorded(unittest.TestCase):
                     leading = [kind for _, kind, _, _ in block.records[:block.header.n_open]]
                     self.assertEqual(leading, [reader.OPEN] * block.header.n_open)
                     self.assertLessEqual(block.header.n_open, 1024)
+                    self.check_switches(process, thread, block)
         run = case.convert()
         self.assertEqual(run.returncode, 0, run.stderr.decode())
         self.assertEqual(trace_checker.check(case.path / "run.pnr", run.stdout.decode(), TOLERANCE_NS)[:10], [])
         return capture.processes
 
+    def check_switches(self, process, thread, block):
+        """The stack of each track is known before its first record in the block."""
+        known = {block.track}
+        for _, kind, flags, track in block.records:
+            if kind == reader.SWITCH:
+                self.assertLessEqual(flags, reader.SWITCH_OPEN | reader.SWITCH_DEEPER)
+                self.assertEqual(bool(flags & reader.SWITCH_OPEN), track not in known)
+                known.add(track)
+        for track in known - {0}:
+            self.assertEqual(process.threads[track].native_id, thread.native_id)
+
     def calls(self, process, name):
-        return sum(kind == reader.CALL and process.functions[function].name == name
-                   for thread in process.threads.values() for block in thread.blocks
-                   for _, kind, _, function in block.records)
+        return count(process, lambda kind, function: kind == reader.CALL and process.functions[function].name == name)
 
     def test_programs(self):
         for name, program in PROGRAMS.items():
@@ -246,9 +324,7 @@ class Recorded(unittest.TestCase):
                 self.assertTrue(process.has_ended)
                 directory = case.path / "run.pnr" / process.directory
                 self.assertFalse((directory / "live").exists())
-                self.assertEqual(process.facts["events"], str(sum(
-                    kind != reader.OPEN for thread in process.threads.values() for block in thread.blocks
-                    for _, kind, _, _ in block.records)))
+                self.assertEqual(process.number("events"), count(process, lambda kind, _: kind != reader.OPEN))
                 for file in directory.glob("*.zst"):
                     self.assertEqual(subprocess.run(["zstd", "-qt", file]).returncode, 0)
 
@@ -281,6 +357,23 @@ class Recorded(unittest.TestCase):
         thread, = process.threads.values()
         self.assertGreater(thread.blocks[0].header.sequence, 0)
         self.assertLess(thread.blocks[0].header.begin[1], process.number("end_monotonic_ns") - 400_000_000)
+
+    @unittest.skipUnless(HAS_GREENLET, "greenlet is not there for this Python")
+    def test_greenlets(self):
+        kill = "start(lambda: os.kill(os.getpid(), 9))"
+        for end, status in ("one = main()", 0), (f"one = main(); {kill}", -signal.SIGKILL):
+            with self.subTest(end):
+                process, = self.check(self.record(textwrap.dedent(GREENLETS) + end, status=status))
+                self.assertEqual(process.has_ended, status == 0)
+                if process.has_ended:
+                    self.assertEqual(process.number("events"), count(process, lambda kind, _: kind != reader.OPEN))
+                self.assertEqual(self.calls(process, "leaf"), 600 * 20 + 3 * (9000 + 500 + 1))
+                self.assertEqual(sum(thread.is_track for thread in process.threads.values()),
+                                 3 * (7 + 6 + 1 + 1 + 500 + 1) + (status != 0))
+                blocks = [block for thread in process.threads.values() for block in thread.blocks]
+                self.assertGreater(len({block.track for block in blocks}), 1)
+                told = [frame for block in blocks for _, kind, frame, _ in block.records if kind == reader.SWITCH]
+                self.assertEqual(set(told), {0, reader.SWITCH_OPEN})
 
     def test_saved(self):
         case = self.record(SAVED)

@@ -14,13 +14,16 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import takewhile
 
 import capture_reader as reader
 from capture_reader import (C_CALL, C_RAISE, C_RETURN, CALL, CREATE, DEEPER, FINISH, FINISH_UNWIND, GAP, GAP_END, LAST,
-                            LEFT, LOST, OPEN, RESUME, RETURN, START, UNWIND, YIELD)
+                            LEFT, LOST, OPEN, RESUME, RETURN, START, SWITCH, SWITCH_DEEPER, SWITCH_OPEN, UNWIND,
+                            YIELD)
 
 CATEGORIES = "python generator coroutine async_generator iterable_coroutine c_function".split()
 ID_STEP = 4194304
+TRACK_ID = 2147483648
 
 
 @dataclass(eq=False)
@@ -72,14 +75,15 @@ class Clock:
 
 
 class Stack:
-    """One thread. Edges are strictly increasing; a continuable frame's slice keeps a nanosecond after its begin and
-    one before its end for a point. Slices shorter than `least` are left out, as if they had not been."""
+    """That of a thread, or of a track. Edges are strictly increasing; a continuable frame's slice keeps a nanosecond
+    after its begin and one before its end for a point. Slices shorter than `least` are left out, as if they had not
+    been."""
 
-    def __init__(self, expected, process, where):
+    def __init__(self, expected, process, where, change):
         self.expected, self.process, self.where = expected, process, where
         self.open, self.last = [], 0
         self.least = process.number("min_duration_ns", 0)
-        self.changes = []               # for the chains: (ns, what, frame, slice)
+        self.change = change            # called for the chains, with what happens, frame and slice
 
     def push(self, kind, function, frame, ns, what=None, marks=()):
         begin, before = max(ns, self.last + 1), self.last
@@ -88,7 +92,7 @@ class Stack:
                       stays=kind == "gap" or bool(marks))
         self.open.append(slice)
         if frame:
-            self.changes.append((begin, what, frame, slice))
+            self.change(what, frame, slice)
 
     def pop(self, ns, marks=(), what="suspend"):
         slice = self.open.pop()
@@ -96,7 +100,7 @@ class Stack:
         slice.end = self.last = max(ns, self.last + (2 if frame else 1))
         slice.marks |= set(marks)
         if frame:
-            self.changes.append((slice.end, what, frame, slice))
+            self.change(what, frame, slice)
         slice.stays |= slice.end - slice.begin >= self.least or "unfinished" in marks
         if not slice.stays:
             self.last = slice.before
@@ -122,9 +126,10 @@ class Stack:
         self.keep_outer()
         self.expected.instants[(*self.where, text, self.last)] += 1
 
-    def begin_block(self, opened, is_deeper, ns):
-        """Brings the stack to what is open: what does not fit is left unseen, what is missing is opened. Where the
-        innermost frames are all that is known, to the place where most of them fit."""
+    def bring(self, records, is_deeper, ns):
+        """Brings the stack to what OPEN records tell: what does not fit is left unseen, what is missing is opened.
+        Where the innermost frames are all that is known, to the place where most of them fit."""
+        opened = [("python", function, frame) for _, _, frame, function in records]
         python = [slice for slice in self.open if slice.key[0] == "python"]
 
         def fitting(at):
@@ -152,7 +157,7 @@ class Stack:
             self.leave(("python", function, frame), ns, ["exception"] if kind in (UNWIND, FINISH_UNWIND) else [],
                        "suspend" if kind == YIELD else "finish")
         elif kind == CREATE:
-            self.changes.append((ns, "create", frame, None))
+            self.change("create", frame, None)
         elif kind == C_CALL:
             self.push("c", function, 0, ns)
         elif kind in (C_RETURN, C_RAISE):
@@ -184,35 +189,61 @@ class Expected:
     def add_process(self, process, pid, zero):
         clock = Clock(process)
         self.is_exact = self.is_exact and clock.is_exact
-        self.names[pid, pid, "process_name"] = clean(process.facts.get("command") or process.directory)
+        self.names[pid, pid, "process_name"] = clean(
+            (process.facts.get("command") or process.directory)
+            + (": " + process.facts["process_name"] if process.facts.get("process_name") else
+               " (fork)" if process.facts.get("born") == "fork" else ""))
         threads = [thread for _, thread in sorted(process.threads.items()) if thread.is_there]
-        changes, ends = [], [process.number("end_ticks", 0)]
+        changes, ends = [], [process.number("end_ticks", 0)]    # changes: ticks, thread, place, what, frame, slice
         for thread in threads:
             for block in thread.blocks:
                 ends += [block.header.begin[0], block.header.end[0], block.last]
         end = clock.ns(max(ends)) - zero
         for thread, tid in zip(threads, unique([thread.native_id or thread.number for thread in threads])):
-            self.names[pid, tid, "thread_name"] = clean(thread.name or f"thread {thread.number}")
-            self.order[pid, tid, "thread_sort_index"] = thread.number
-            stack = Stack(self, process, (pid, tid))
-            for block in thread.blocks:
-                begin = max(0, clock.ns(block.header.begin[0]) - zero)
-                if block.is_resync:
-                    stack.tell("[events may be missing]", begin)
-                elif block.is_paused:
-                    stack.tell("[recording was paused]", begin)
-                opened = [("python", function, frame) for _, kind, frame, function in block.records if kind == OPEN]
-                if block.records:
-                    stack.begin_block(opened, block.header.flags & DEEPER, begin)
-                for ticks, kind, frame, function in block.records:
-                    stack.record(kind, frame, function, max(0, clock.ns(ticks) - zero))
-                if block.header.flags & LAST:
-                    while stack.open:
-                        stack.pop(clock.ns(block.header.end[0] or block.last) - zero, ["unfinished"])
-            while stack.open:
-                stack.pop(end, ["unfinished"])
-            changes += [(ns, thread.number, i, *rest) for i, (ns, *rest) in enumerate(stack.changes)]
+            self.name_thread(pid, tid, thread)
+            self.add_thread(process, thread, pid, tid, lambda ticks: max(0, clock.ns(ticks) - zero), end, changes)
+        for number, thread in process.threads.items():
+            if thread.is_track:
+                self.name_thread(pid, TRACK_ID + number, thread)
         self.add_chains(process, sorted(changes, key=lambda change: change[:3]))
+
+    def name_thread(self, pid, tid, thread):
+        self.names[pid, tid, "thread_name"] = clean(thread.name or f"thread {thread.number}")
+        self.order[pid, tid, "thread_sort_index"] = thread.number
+
+    def add_thread(self, process, thread, pid, tid, time, end, changes):
+        now = 0                         # ticks
+
+        def change(*what):
+            changes.append((now, thread.number, len(changes), *what))
+
+        stacks = {0: Stack(self, process, (pid, tid), change)}
+        stack = stacks[0]
+        for block in thread.blocks:
+            now = block.begin
+            if block.track is not None:
+                stack = stacks.setdefault(block.track, Stack(self, process, (pid, TRACK_ID + block.track), change))
+            if block.is_resync:
+                stack.tell("[events may be missing]", time(now))
+            elif block.is_paused:
+                stack.tell("[recording was paused]", time(now))
+            if block.opened is not None:
+                stack.bring(block.opened, block.header.flags & DEEPER, time(now))
+            for i, (now, kind, frame, function) in enumerate(block.records):
+                if kind != SWITCH:
+                    stack.record(kind, frame, function, time(now))
+                    continue
+                stack = stacks.setdefault(function, Stack(self, process, (pid, TRACK_ID + function), change))
+                if frame & SWITCH_OPEN:
+                    stack.bring(takewhile(lambda record: record[1] == OPEN, block.records[i + 1:]),
+                                frame & SWITCH_DEEPER, time(now))
+            if block.header.flags & LAST:
+                for each in stacks.values():
+                    while each.open:
+                        each.pop(time(block.header.end[0] or block.last), ["unfinished"])
+        for each in stacks.values():
+            while each.open:
+                each.pop(end, ["unfinished"])
 
     def add_chains(self, process, changes):
         """In the order of time over all threads."""

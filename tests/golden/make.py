@@ -517,6 +517,75 @@ def paused(path):
         process.end(21_000)
 
 
+def greenlets(path):
+    """Main and two greenlets by turns, over three blocks; a generator goes on in another greenlet."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="greenlets.py")
+        main, work, leaf = (process.function("__main__", name, "greenlets.py", line)
+                            for name, line in (("main", 1), ("work", 4), ("leaf", 8)))
+        shared = process.function("__main__", "shared", "greenlets.py", 12, GENERATOR)
+        g = 0x4400_0001
+        thread = process.thread(1, 7001, "MainThread")
+        one = process.track(2, 7001, "greenlet at 0x7f0000000010")
+        two = process.track(3, 7001, "greenlet at 0x7f0000000020")
+        late = process.thread(4, 7002, "Thread-1 (work)")           # one row of numbers
+        other = process.track(5, 7002, "Greenlet at 0x7f0000000030")
+        process.track(6, 7001, "never ran")
+        process.track(7, 7001, "")
+        thread.block([
+            call(1000, main), create(1100, shared, g),
+            switch(2000, one, SWITCH_OPEN), call(2100, work),       # a new one: nothing is open
+            start(2200, shared, g), yield_(2300, shared, g), call(2400, leaf),
+            switch(3000, two, SWITCH_OPEN), call(3100, work),
+            resume(3200, shared, g), yield_(3300, shared, g),       # the chain goes on in another track
+            switch(4000, 0), call(4100, leaf), return_(4200, leaf),         # the block began with it
+            switch(5000, one), return_(5100, leaf),                 # its stack is known in this block
+            resume(5200, shared, g), call(5300, leaf),              # left open, and so is what is around it
+            switch(6000, two), call(6100, leaf),
+        ], end=6500)
+        thread.block([                                              # begins in a track
+            open_(work), open_(leaf), return_(7100, leaf), unwind(7200, work),
+            switch(8000, 0, SWITCH_OPEN), open_(main), call(8100, leaf), return_(8200, leaf),
+            switch(9000, one, SWITCH_OPEN), open_(work), open_(shared, g), open_(leaf),
+            return_(9100, leaf), yield_(9200, shared, g), call(9300, leaf),
+            switch(9300, 0), switch(9300, one), return_(9300, leaf),        # at the same time
+            switch(10_000, 0), resume(10_100, shared, g), finish(10_200, shared, g),
+            switch(11_000, two, SWITCH_OPEN),                       # it has ended
+        ], begin=7000, end=11_500, track=two)
+        thread.block([
+            open_(main), lost(12_100, 3),                           # in the thread's own stack
+            switch(13_000, one, SWITCH_OPEN | SWITCH_DEEPER), open_(leaf), left(13_100, 1),
+            switch(14_000, two, SWITCH_OPEN), open_(work), return_(14_100, work),   # entered unseen
+            call(14_200, leaf),
+            switch(15_000, 7, SWITCH_OPEN), call(15_100, leaf),
+            switch(16_000, 0), return_(16_100, main),
+        ], begin=12_000, end=17_000, flags=RESYNC | LAST)
+        late.block([call(3000, work), switch(3050, other, SWITCH_OPEN), open_(main),    # open before recording began
+                    call(4000, leaf), return_(5000, leaf), switch(6000, 0), return_(7000, work),
+                    switch(8000, other)])                           # open at the end
+        process.end(20_000)
+
+
+def forked(path):
+    """Processes that were forked, executed, named, or some of that."""
+    with Capture(path) as capture:
+        for pid, begin, facts in ((7, 0, {}), (8, 5000, {"born": "fork", "parent_pid": 7}),
+                                  (9, 6000, {"born": "fork", "parent_pid": 7, "process_name": "Process-1"}),
+                                  (10, 7000, {"born": "exec", "parent_pid": 8, "command": "-c pass"}),
+                                  (11, 8000, {"born": "exec", "parent_pid": 7, "process_name": "Wörker \"2\""}),
+                                  (12, 9000, {"born": "fork", "command": None}), (13, 9500, {"process_name": ""})):
+            process = capture.process(pid, command=facts.pop("command", "forked.py"), **facts, clock=Clock(
+                start_ticks=START_MONOTONIC_NS + begin, start_monotonic_ns=START_MONOTONIC_NS + begin))
+            main = process.function("__main__", "main", "forked.py", 1)
+            work = process.function("__main__", "work", "forked.py", 4)
+            thread = process.thread(1, pid, "MainThread")
+            thread.block([*([open_(main)] if facts.get("born") == "fork" else [call(50, main)]),
+                          call(100, work), return_(900, work), return_(1000, main)], begin=0, flags=LAST)
+            if pid == 9:
+                process.fact("process_name", "Process-1:1")         # renamed: the latest holds
+            process.end(1500)
+
+
 def store(data):
     """A zstd frame that keeps data as it is, so that one can read it: one raw block."""
     return (bytes.fromhex("28 b5 2f fd 24") + bytes([len(data)]) + (len(data) << 3 | 1).to_bytes(3, "little") + data
@@ -533,7 +602,8 @@ def with_strings(entry, strings):
 
 CASES = [smallest, generators, generator_moves, asynchronous, exceptions, opened, left_gap_lost, killed,
          killed_clock, unfinished, odd_names, processes, clock_drifts, later_minor_version, c_functions, min_duration,
-         full_block, rounded_ticks, interleaved, empty_segments, dropped, dropped_and_killed, paused]
+         full_block, rounded_ticks, interleaved, empty_segments, dropped, dropped_and_killed, paused,
+         greenlets, forked]
 
 if __name__ == "__main__":
     for case in CASES:

@@ -107,6 +107,7 @@ struct check_capture {
     char path[64];
     char process[128];
     uint32_t segment;                   /* to which blocks are appended */
+    uint32_t track;                     /* in which they begin */
     struct pnr_block_coder *coder;
 };
 
@@ -152,6 +153,7 @@ static inline void check_capture_make(struct check_capture *capture)
                                                .strings = { symbol->module, symbol->name, symbol->file } });
     }
     capture->segment = 1;
+    capture->track = 0;
     capture->coder = pnr_block_coder_new();
 }
 
@@ -171,7 +173,8 @@ static inline size_t check_block(struct check_capture *capture, uint32_t thread,
     size_t size;
     uint64_t end = begin + pnr_record_ticks(records[n - 1]);
     struct pnr_block_header header = { .thread = thread, .sequence = sequence, .flags = (uint16_t)flags,
-                                       .n_records = n, .begin = { begin, begin, begin }, .end = { end, end, end } };
+                                       .n_records = n, .begin = { begin, begin, begin }, .end = { end, end, end },
+                                       .track = capture->track };
     while (header.n_open < n && pnr_record_kind(records[header.n_open]) == PNR_OPEN)
         header.n_open++;
     snprintf(path, sizeof path, "%s/segment-%" PRIu32 ".zst", capture->process, capture->segment);

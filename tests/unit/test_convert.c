@@ -136,6 +136,173 @@ Test(convert, makes_ids_unique)
     check_capture_remove(&two);
 }
 
+static void name_track(struct check_capture *capture, uint32_t number)
+{
+    check_name(capture, (struct pnr_name){ .type = PNR_NAME_THREAD, .kind = PNR_THREAD_GREENLET, .index = number,
+                                           .strings = { check_string("g"), { NULL, 0 }, { NULL, 0 } } });
+}
+
+/* What of the sink's text comes behind the names of all threads. */
+static const char *events_of(const struct check_sink *sink)
+{
+    const char *events = sink->text;
+    for (const char *at = sink->text; (at = strstr(at, "thread")); at++)
+        events = at;
+    events = strchr(events, ' ');
+    return events ? events + 1 : "";
+}
+
+/* Blocks of thread 1, from 1000 and 2000 on; greenlets 2 and 3 are known, 4 runs in thread 5. Slices of thread 1 are
+ * shown as 0:, those of thread 5 as 1:, those of the greenlets as 2:, 3:, 4:. */
+Test(convert, gives_tracks_stacks_of_their_own)
+{
+    enum { CALL = PNR_CALL, RET = PNR_RETURN, OPEN = PNR_OPEN, SWITCH = PNR_SWITCH, LOST = PNR_LOST,
+           TOLD = PNR_SWITCH_OPEN, DEEPER = PNR_SWITCH_OPEN | PNR_SWITCH_DEEPER };
+    static const struct {
+        struct { uint64_t ticks; unsigned kind; uint64_t frame; uint32_t function; } records[2][8];
+        uint32_t track;                 /* of the second block */
+        unsigned flags;                 /* also its */
+        const char *events;
+        const char *said;
+    } table[] = {
+        /* by turns, with the same function in all; at equal ticks */
+        { { { { 0, CALL, 0, 1 }, { 10, SWITCH, TOLD, 2 }, { 10, CALL, 0, 1 }, { 20, SWITCH, 0, 0 }, { 20, RET, 0, 1 },
+              { 30, SWITCH, 0, 2 }, { 30, RET, 0, 1 } } }, 0, 0, "0:1[1000,1020] 2:1[1010,1030]", "" },
+        /* what a SWITCH tells: nothing is new; something left; something found; only the innermost */
+        { { { { 0, SWITCH, TOLD, 2 }, { 10, CALL, 0, 1 }, { 20, CALL, 0, 2 } },
+            { { 0, CALL, 0, 3 }, { 10, SWITCH, TOLD, 2 }, { 10, OPEN, 0, 1 }, { 10, OPEN, 0, 2 }, { 30, RET, 0, 2 } } },
+          0, 0, "2:2[1020,2030] 0:3[2000,2030]u 2:1[1010,2031]u", "" },
+        { { { { 0, SWITCH, TOLD, 2 }, { 10, CALL, 0, 1 }, { 20, CALL, 0, 2 } },
+            { { 10, SWITCH, TOLD, 2 }, { 10, OPEN, 0, 1 }, { 30, RET, 0, 1 } } }, 0, 0,
+          "2:2[1020,2010]l 2:1[1010,2030]", "" },
+        { { { { 0, CALL, 0, 3 }, { 10, SWITCH, TOLD, 2 }, { 10, OPEN, 0, 1 }, { 30, RET, 0, 1 } } }, 0, 0,
+          "2:1[1010,1030]b 0:3[1000,1030]u", "" },
+        { { { { 0, SWITCH, TOLD, 2 }, { 10, CALL, 0, 1 }, { 20, CALL, 0, 2 } },
+            { { 10, SWITCH, DEEPER, 2 }, { 10, OPEN, 0, 2 }, { 30, RET, 0, 2 } } }, 0, 0,
+          "2:2[1020,2030] 2:1[1010,2031]u", "" },
+        /* a block that begins in a track; its instants are that one's, and all tracks end with their thread */
+        { { { { 0, CALL, 0, 3 }, { 10, SWITCH, TOLD, 2 }, { 10, CALL, 0, 1 } },
+            { { 0, OPEN, 0, 1 }, { 5, LOST, 0, 7 }, { 10, CALL, 0, 2 }, { 20, SWITCH, TOLD, 0 }, { 20, OPEN, 0, 3 },
+              { 30, CALL, 0, 2 } } }, 2, PNR_BLOCK_PAUSED | PNR_BLOCK_LAST,
+          "2:[recording was paused]@2000 2:[lost 7 events]@2005 0:2[2030,2031]u 0:3[1000,2032]u 2:2[2010,2030]u "
+          "2:1[1010,2031]u", "F:process-7: events lost by the recorder: 7;" },
+        /* no such track: its OPEN records are passed over, the one before goes on */
+        { { { { 0, CALL, 0, 3 }, { 10, SWITCH, TOLD, 9 }, { 10, OPEN, 0, 1 }, { 20, CALL, 0, 2 } },
+            { { 0, OPEN, 0, 1 }, { 10, RET, 0, 2 }, { 20, RET, 0, 3 } } }, 9, PNR_BLOCK_RESYNC,
+          "0:[events may be missing]@2000 0:2[1020,2010] 0:3[1000,2020]",
+          "F:process-7: places where events may be missing: 1;"
+          " D:process-7: changes to a greenlet that has no entry or is another thread's, skipped: 2;" },
+        /* a thread is none; another thread's is none for this one, from when it has run there */
+        { { { { 0, CALL, 0, 3 }, { 0, SWITCH, 0, 5 }, { 10, SWITCH, TOLD, 4 }, { 20, RET, 0, 3 } } }, 0, 0,
+          "0:3[1000,1020]",
+          "D:process-7: changes to a greenlet that has no entry or is another thread's, skipped: 2;" },
+        /* OPEN without being told of */
+        { { { { 0, CALL, 0, 3 }, { 10, SWITCH, 0, 2 }, { 10, OPEN, 0, 1 }, { 20, SWITCH, 0, 0 }, { 30, RET, 0, 3 } } },
+          0, 0, "0:3[1000,1030]", "D:process-7: records of an unknown kind, skipped: 1;" },
+    };
+    const struct pnr_record other = pnr_record_make(0, PNR_SWITCH, PNR_SWITCH_OPEN, 4);
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct check_capture capture;
+        struct check_sink sink, said;
+        check_capture_make(&capture);
+        for (uint32_t number = 0; number <= 4; number++)
+            if (number != 1)
+                name_track(&capture, number);
+        name_thread(&capture, 1, 70);
+        name_thread(&capture, 5, 71);
+        check_block(&capture, 5, 0, 0, 500, &other, 1);
+        for (uint32_t k = 0; k < 2; k++) {
+            struct pnr_record records[8];
+            uint32_t n = 0;
+            for (; n < 8 && table[i].records[k][n].kind; n++)
+                records[n] = pnr_record_make(table[i].records[k][n].ticks, table[i].records[k][n].kind,
+                                             table[i].records[k][n].frame, table[i].records[k][n].function);
+            capture.track = k ? table[i].track : 0;
+            if (n)
+                check_block(&capture, 1, k, k ? table[i].flags : 0, 1000 + 1000 * k, records, n);
+        }
+        run((const char *[]){ capture.process }, 1, &sink, &said);
+        cr_expect_eq(strncmp(sink.text, "process7=process-7 thread0=70 thread1=71 thread2=2147483650 "
+                             "thread3=2147483651 thread4=2147483652 ", 98), 0, "%s", sink.text);
+        cr_expect_str_eq(events_of(&sink), table[i].events, "row %zu: %s", i, sink.text);
+        cr_expect_str_eq(said.text, table[i].said, "row %zu: %s", i, said.text);
+        check_capture_remove(&capture);
+    }
+}
+
+/* A generator goes on in another greenlet of its thread, and then in another thread. */
+Test(convert, goes_on_with_chains_in_other_tracks)
+{
+    struct check_capture capture;
+    struct check_sink sink, said;
+    const struct pnr_record one[] = {
+        pnr_record_make(0, PNR_START, 9, 4), pnr_record_make(100, PNR_YIELD, 9, 4),
+        pnr_record_make(100, PNR_SWITCH, PNR_SWITCH_OPEN, 2), pnr_record_make(100, PNR_RESUME, 9, 4),
+        pnr_record_make(200, PNR_YIELD, 9, 4) };
+    const struct pnr_record two[] = { pnr_record_make(0, PNR_RESUME, 9, 4), pnr_record_make(100, PNR_FINISH, 9, 4) };
+    check_capture_make(&capture);
+    name_track(&capture, 2);
+    check_block(&capture, 1, 0, 0, 1000, one, 5);
+    check_block(&capture, 3, 0, 0, 1300, two, 2);
+    run((const char *[]){ capture.process }, 1, &sink, &said);
+    cr_expect_str_eq(events_of(&sink), "0:4[1000,1100] 0:s1@1099 2:4[1100,1200] 2:t1@1101 1:f1@1301 1:4[1300,1400]",
+                     "%s", sink.text);
+    check_capture_remove(&capture);
+}
+
+/* With equal ticks the thread with the lower number comes first, whichever ran before: here it begins a chain. */
+Test(convert, merges_equal_ticks_by_threads)
+{
+    struct check_capture capture;
+    struct check_sink sink, said;
+    const struct pnr_record one[] = { pnr_record_make(0, PNR_START, 9, 4), pnr_record_make(100, PNR_YIELD, 9, 4) };
+    const struct pnr_record two[] = { pnr_record_make(0, PNR_CALL, 0, 1), pnr_record_make(200, PNR_RESUME, 9, 4),
+                                      pnr_record_make(300, PNR_FINISH, 9, 4) };
+    check_capture_make(&capture);
+    check_block(&capture, 1, 0, 0, 1200, one, 2);
+    check_block(&capture, 2, 0, 0, 1000, two, 3);
+    run((const char *[]){ capture.process }, 1, &sink, &said);
+    cr_expect(strstr(sink.text, " 0:s1@"), "%s", sink.text);
+    check_capture_remove(&capture);
+}
+
+static void expect_name(const char *command, const char *name, const char *born, const char *expected)
+{
+    struct check_capture capture;
+    struct check_sink said;
+    const struct notes notes = { collect, &said };
+    struct pnr_err err;
+    check_sink_init(&said);
+    check_capture_make(&capture);
+    if (command)
+        check_fact(&capture, "command", command);
+    if (name)
+        check_fact(&capture, "process_name", name);
+    if (born)
+        check_fact(&capture, "born", born);
+    struct reader *reader = reader_open(capture.process, &notes, &err);
+    cr_assert_not_null(reader);
+    struct pnr_string found = convert_process_name(reader);
+    cr_expect(found.size == strlen(expected) && memcmp(found.bytes, expected, found.size) == 0, "%.*s, not %s",
+              (int)found.size, found.bytes, expected);
+    free((char *)found.bytes);
+    reader_close(reader);
+    check_capture_remove(&capture);
+}
+
+Test(convert, names_processes)
+{
+    expect_name("app.py x", NULL, NULL, "app.py x");
+    expect_name("app.py", NULL, "fork", "app.py (fork)");
+    expect_name("app.py", NULL, "exec", "app.py");
+    expect_name("app.py", "", "fork", "app.py (fork)");
+    expect_name("app.py", "Process-1", "fork", "app.py: Process-1");
+    expect_name("app.py", "Process-1", "exec", "app.py: Process-1");
+    expect_name("app.py", "main", NULL, "app.py: main");
+    expect_name(NULL, "main", NULL, "process-7: main");
+    expect_name("", NULL, "fork", "process-7 (fork)");
+}
+
 /* A process killed while it wrote the OPEN records of a chunk: what was open stays open. */
 Test(convert, passes_over_open_records_that_were_cut_off)
 {

@@ -430,6 +430,122 @@ Test(log, keeps_names_to_their_part, .init = begin_small, .fini = end)
     cr_expect_leq((n_functions - 1) * sizeof name, REC_LEAST_SIZE / 16 + sizeof name);
 }
 
+/* ---- tracks ---- */
+
+/* Threads and tracks are numbered in one row. */
+Test(log, numbers_threads_and_tracks, .init = begin, .fini = end)
+{
+    static const struct { uint32_t index, number; uint8_t kind; const char *name; } expected[] = {
+        { 1, 7, 0, "name" }, { 2, 7, PNR_THREAD_GREENLET, "one" }, { 3, 7, 0, "name" },
+        { 4, 7, PNR_THREAD_GREENLET, "two" }, { 5, 7, PNR_THREAD_GREENLET, "three" }, { 6, 7, 0, "name" },
+        { 3, 7, 0, "other" } };
+    struct rec_log_totals totals;
+    struct rec_log *log = new_log(&folder), *other;
+    struct pnr_name entry;
+    struct pnr_err err;
+    char path[PATH_MAX], bytes[4096];
+    size_t at = PNR_NAMES_HEADER_SIZE, n = 0;
+    cr_expect_eq(rec_log_track(log, string("one")), 2);
+    other = new_log(&capture);
+    cr_expect_eq(rec_log_track(log, string("two")), 4);
+    cr_expect_eq(rec_log_track(other, string("three")), 5);
+    new_log(&process);
+    rec_log_rename(other, string("other"));
+    rec_log_stop(&totals);
+    cr_expect_eq(totals.n_threads, 3);
+    pnr_file_path(process, "names", path);
+    FILE *file = fopen(path, "rb");
+    cr_assert(file);
+    size_t size = fread(bytes, 1, sizeof bytes, file);
+    fclose(file);
+    while (pnr_name_decode(bytes, size, &at, &entry, &err) == 1) {
+        if (entry.type != PNR_NAME_THREAD)
+            continue;
+        cr_assert_lt(n, sizeof expected / sizeof *expected);
+        cr_expect_eq(entry.index, expected[n].index, "entry %zu", n);
+        cr_expect_eq(entry.number, expected[n].number, "entry %zu", n);
+        cr_expect_eq(entry.kind, expected[n].kind, "entry %zu", n);
+        cr_expect_eq(entry.strings[0].size, strlen(expected[n].name), "entry %zu", n);
+        cr_expect_eq(memcmp(entry.strings[0].bytes, expected[n].name, entry.strings[0].size), 0, "entry %zu", n);
+        n++;
+    }
+    cr_expect_eq(n, sizeof expected / sizeof *expected);
+}
+
+/* What the log knows of a track comes back with it, and what is the thread's stays. */
+Test(log, keeps_tracks, .init = begin, .fini = end)
+{
+    struct rec_log_totals totals;
+    struct rec_log *log = new_log(&folder);
+    struct rec_track fresh = { .number = 2 };
+    append(log, 0);
+    cr_expect_eq(log->track_block, log->block, "a block tells the track that it begins with");
+    log->epoch = 1;
+    log->base_depth = 2;
+    log->depth = 3;
+    log->c_depth = 4;
+    log->hooked_size = 5;
+    log->units = 6;
+    const struct rec_track own = rec_log_keep_track(log);
+    rec_log_set_track(log, &fresh);
+    cr_expect_eq(log->track, 2);
+    cr_expect_eq(log->base_depth + log->depth + log->c_depth + log->hooked_size, 0);
+    cr_expect_neq(log->track_block, log->block, "its stack has not been told");
+    cr_expect_eq(log->units, INT_MIN);
+    append(log, 1);
+    log->depth = 9;
+    log->track_block = log->block;
+    const struct rec_track kept = rec_log_keep_track(log);
+    cr_expect_eq(kept.number, 2);
+    cr_expect_eq(kept.depth, 9);
+    cr_expect_eq(kept.block, log->block);
+    rec_log_set_track(log, &own);
+    cr_expect_eq(log->track, 0);
+    cr_expect_eq(log->base_depth, 2);
+    cr_expect_eq(log->depth, 3);
+    cr_expect_eq(log->c_depth, 4);
+    cr_expect_eq(log->hooked_size, 5);
+    cr_expect_eq(log->track_block, log->block);
+    cr_assert(rec_log_turn(log, 0, 0));
+    cr_expect_eq(rec_log_keep_track(log).block, log->block);
+    cr_expect_neq(kept.block, log->block, "a new block tells nothing of other tracks");
+    rec_log_stop(&totals);
+    cr_expect_eq(totals.n_events, 2);
+}
+
+/* The header says in which track the block begins; OPEN records are no events, wherever they stand. */
+Test(log, begins_blocks_in_tracks, .init = begin, .fini = end)
+{
+    static const uint32_t tracks[] = { 0, 2, 2, 0 };
+    struct rec_log_totals totals;
+    struct rec_log *log = new_log(&folder);
+    struct pnr_block_header h;
+    char path[PATH_MAX];
+    uint32_t skippable[2], n = 0;
+    for (uint32_t i = 0; i < 4; i++) {
+        rec_log_set_track(log, &(struct rec_track){ .number = tracks[i] });
+        cr_assert(rec_log_turn(log, 0, 1));
+        rec_log_store(log, 0, PNR_OPEN, 0, 1);
+        rec_log_store(log, 0, PNR_SWITCH, PNR_SWITCH_OPEN, 3);
+        rec_log_store(log, 0, PNR_OPEN, 0, 1);
+        log->n_open++;
+    }
+    rec_log_stop(&totals);
+    cr_expect_eq(totals.n_events, 4);
+    pnr_segment_path(process, 1, path);
+    FILE *file = fopen(path, "rb");
+    cr_assert(file);
+    for (; fread(skippable, sizeof skippable, 1, file) == 1; n++) {
+        cr_assert_eq(fread(&h, sizeof h, 1, file), 1);
+        cr_assert_lt(n, 4);
+        cr_expect_eq(h.track, tracks[n], "block %u", n);
+        cr_expect_eq(h.n_open, 1);
+        fseek(file, h.data_size, SEEK_CUR);
+    }
+    cr_expect_eq(n, 4);
+    fclose(file);
+}
+
 /* ---- saving ---- */
 
 static char saved[PATH_MAX];

@@ -147,7 +147,7 @@ Test(spans, brings_the_stack_to_the_open_frames)
         run_events(&run, table[i].before, 6);
         for (size_t k = 0; k < table[i].n; k++)
             open[k] = pnr_record_make(0, PNR_OPEN, table[i].open[k].frame, table[i].open[k].function);
-        spans_open(&run.spans, open, table[i].n, table[i].is_deeper, SPANS_SEAMLESS, 100);
+        spans_open(&run.spans, open, table[i].n, table[i].is_deeper, 100);
         spans_end(&run.spans, 200);
         cr_expect_str_eq(run.sink.text, table[i].expected, "row %zu: %s", i, run.sink.text);
         run_clear(&run);
@@ -197,7 +197,7 @@ Test(spans, keeps_short_slices_whose_length_is_not_known)
     const struct pnr_record open = pnr_record_make(0, PNR_OPEN, 0, 1);
     run_init(&run);
     run.spans.least_ns = 100;
-    spans_open(&run.spans, &open, 1, false, SPANS_SEAMLESS, 10);
+    spans_open(&run.spans, &open, 1, false, 10);
     run_events(&run, (struct event[]){ { RET, 20, 1, 0 }, { CALL, 30, 2, 0 }, { CALL, 40, 3, 0 } }, 3);
     spans_end(&run.spans, 50);
     cr_expect_str_eq(run.sink.text, "0:1[10,20]b 0:3[40,50]u 0:2[30,51]u", "%s", run.sink.text);
@@ -216,7 +216,8 @@ Test(spans, tells_of_holes_and_pauses)
         const struct pnr_record open = pnr_record_make(0, PNR_OPEN, 0, 1);
         run_init(&run);
         run_events(&run, (struct event[]){ { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 } }, 2);
-        spans_open(&run.spans, &open, 1, false, table[i].seam, 100);
+        spans_seam(&run.spans, table[i].seam, 100);
+        spans_open(&run.spans, &open, 1, false, 100);
         spans_end(&run.spans, 200);
         cr_expect_str_eq(run.sink.text, table[i].expected, "row %zu: %s", i, run.sink.text);
         cr_expect_eq(run.count.holes, table[i].holes, "row %zu", i);
