@@ -412,12 +412,31 @@ end:
     return result;
 }
 
+static void say_dropped(struct reader *reader, uint64_t zero_ns, const struct notes *notes)
+{
+    uint64_t complete_ticks;
+    if (!reader_has_dropped(reader, &complete_ticks))
+        return;
+    if (reader_n_threads(reader) == 0) {
+        notes_say(notes, NOTE_FACT, "%s: all events were dropped (--max-size, --last)", reader_path(reader));
+        return;
+    }
+    uint64_t ns = timeline_ns(reader_timeline(reader), complete_ticks);
+    uint64_t ms = ns > zero_ns ? (ns - zero_ns + 999999) / 1000000 : 0;
+    notes_say(notes, NOTE_FACT, "%s: older events were dropped (--max-size, --last): complete from %" PRIu64
+              ".%03u s on", reader_path(reader), ms / 1000, (unsigned)(ms % 1000));
+}
+
 static void say_oddities(struct reader *reader, uint64_t zero_ns, const struct spans_count *before,
                          const struct spans_count *now, uint64_t n_left_out, const struct notes *notes)
 {
+    uint64_t lost = 0;                  /* of all, those too of which no record tells */
+    symbols_number(reader_symbols(reader), "lost", &lost);
+    if (now->lost - before->lost > lost)
+        lost = now->lost - before->lost;
     const struct { enum note_level level; const char *what; uint64_t n; } odd[] = {
         { NOTE_FACT, "events recovered from the live mapping", reader_size(reader)->n_recovered },
-        { NOTE_FACT, "events lost by the recorder", now->lost - before->lost },
+        { NOTE_FACT, "events lost by the recorder", lost },
         { NOTE_FACT, "places where events may be missing", now->holes - before->holes },
         { NOTE_FACT, "exits of frames that were not open, ignored", now->ignored_exits - before->ignored_exits },
         { NOTE_FACT, "frames without an exit, closed with the next one out", now->missed_exits - before->missed_exits },
@@ -432,13 +451,7 @@ static void say_oddities(struct reader *reader, uint64_t zero_ns, const struct s
         if (odd[i].n)
             notes_say(notes, odd[i].level, "%s: %s: %" PRIu64, reader_path(reader), odd[i].what, odd[i].n);
     }
-    uint64_t complete_ticks;
-    if (reader_has_dropped(reader, &complete_ticks)) {
-        uint64_t ns = timeline_ns(reader_timeline(reader), complete_ticks);
-        notes_say(notes, NOTE_FACT, "%s: older events were dropped (--max-size, --last): complete from %" PRIu64 ".%03u s on",
-                  reader_path(reader), (ns > zero_ns ? ns - zero_ns : 0) / 1000000000,
-                  (unsigned)((ns > zero_ns ? ns - zero_ns : 0) / 1000000 % 1000));
-    }
+    say_dropped(reader, zero_ns, notes);
     struct pnr_string stopped = symbols_fact(reader_symbols(reader), "stopped");
     if (stopped.size)
         notes_say(notes, NOTE_FACT, "%s: recording stopped early: %.*s", reader_path(reader), (int)stopped.size,

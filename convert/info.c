@@ -186,7 +186,7 @@ static void print(struct reader *reader, FILE *out, const struct info *info)
     fprintf(out, "\n  %-12s%" PRIu64 "\n", "gaps", info->kinds[PNR_GAP]);
     uint64_t lost = 0;
     symbols_number(symbols, "lost", &lost);
-    fprintf(out, "  %-12s%" PRIu64 " events%s\n", "lost", lost + info->lost,
+    fprintf(out, "  %-12s%" PRIu64 " events%s\n", "lost", lost > info->lost ? lost : info->lost,
             symbols_fact(symbols, "stopped").bytes ? ", and all after recording had stopped" : "");
     fprintf(out, "  %-12s%" PRIu64 " events from the live mapping\n", "recovered", size->n_recovered);
     fprintf(out, "  %-12s%" PRIu64 " blocks damaged or missing\n", "damage", size->n_damaged);

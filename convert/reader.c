@@ -67,6 +67,8 @@ struct reader {
     size_t n_held;                      /* records that the cursors have room for */
     int fd;                             /* -1, or the segment that was read last */
     uint32_t segment;
+    uint64_t n_told;                    /* reports of damage that may be of blocks that are missing */
+    uint64_t first_end_ticks;           /* of the first block in the lowest segment: nothing dropped is later */
     uint64_t complete_ticks;            /* see reader.h */
     struct reader_size size;
 };
@@ -213,6 +215,7 @@ static void end_segment(struct reader *reader, uint32_t segment, bool is_last, u
     say(reader, segment, is_killed ? NOTE_FACT : NOTE_DAMAGE, PNR_E_TRUNCATED, at,
         header ? "cut off inside a block" : "cut off inside a block header");
     reader->size.n_damaged++;
+    reader->n_told += !is_killed;
 }
 
 /* Walks the headers of a segment. Returns 0, or -1 when out of memory. */
@@ -221,6 +224,7 @@ static int walk(struct reader *reader, uint32_t segment, bool is_last)
     uint64_t at = 0, size = 0;
     if (open_segment(reader, segment, &size) != 0) {
         reader->size.n_damaged++;
+        reader->n_told++;
         return 0;
     }
     reader->size.bytes += size;
@@ -238,6 +242,7 @@ static int walk(struct reader *reader, uint32_t segment, bool is_last)
             reader->size.has_newer |= err.code == PNR_E_VERSION;
             say(reader, segment, NOTE_DAMAGE, err.code, at, err.what);
             reader->size.n_damaged++;
+            reader->n_told++;
             at = search(reader, at + 1, size);
             continue;
         }
@@ -249,6 +254,8 @@ static int walk(struct reader *reader, uint32_t segment, bool is_last)
         struct place *place = add_place(reader);
         if (!place)
             return -1;
+        if (!reader->first_end_ticks)
+            reader->first_end_ticks = header.end.ticks ? header.end.ticks : header.begin.ticks;
         *place = (struct place){ .thread = header.thread, .sequence = header.sequence, .segment = segment, .at = at,
                                  .begin_ticks = header.begin.ticks, .check = header.check };
         add_instant(reader, &header.begin);
@@ -258,6 +265,26 @@ static int walk(struct reader *reader, uint32_t segment, bool is_last)
     return 0;
 }
 
+static void say_missing_segments(const struct reader *reader, uint32_t first, uint32_t last)
+{
+    if (first == last)
+        notes_say(reader->notes, NOTE_DAMAGE, "%s: segment %" PRIu32 " is missing", reader->path, first);
+    else
+        notes_say(reader->notes, NOTE_DAMAGE, "%s: segments %" PRIu32 " to %" PRIu32 " are missing", reader->path,
+                  first, last);
+}
+
+/* True when older segments than those that are there were dropped: the lowest ones, or all. */
+static bool is_dropped(const struct reader *reader, const uint32_t *numbers, size_t n)
+{
+    if (n)
+        return numbers[0] > 1;
+    for (size_t i = 0; i < reader->n_places; i++)
+        if (reader->places[i].sequence > 0)
+            return true;
+    return reader->has_end;             /* a process that was killed may not have come to make the first one */
+}
+
 static int walk_segments(struct reader *reader, struct pnr_err *err)
 {
     uint32_t *numbers;
@@ -265,12 +292,10 @@ static int walk_segments(struct reader *reader, struct pnr_err *err)
     int result = 0;
     if (pnr_capture_segments(reader->path, &numbers, &n, err) < 0)
         return -1;
-    reader->has_dropped = n > 0 && numbers[0] > 1;
+    reader->has_dropped = is_dropped(reader, numbers, n);
     for (size_t i = 0; i < n && result == 0; i++) {
-        for (uint32_t missing = i ? numbers[i - 1] + 1 : numbers[i]; missing < numbers[i]; missing++) {
-            say(reader, missing, NOTE_DAMAGE, PNR_E_TRUNCATED, 0, "the segment is missing");
-            missing = numbers[i] - 1;
-        }
+        if (i && numbers[i] - numbers[i - 1] > 1)
+            say_missing_segments(reader, numbers[i - 1] + 1, numbers[i] - 1);
         result = walk(reader, numbers[i], i == n - 1);
     }
     free(numbers);
@@ -322,6 +347,7 @@ static int open_live(struct reader *reader)
              pnr_err_set(&err, PNR_E_CORRUPT, NULL, 0, "chunk is neither free nor in use")) != 0) {
             say_live(reader, k, err.code, err.what);
             reader->size.n_damaged++;
+            reader->n_told++;
             reader->size.has_newer |= err.code == PNR_E_VERSION;
         } else if (pnr_live_count(&reader->live, k) > 0) {
             if (!(place = add_place(reader)))
@@ -399,25 +425,38 @@ static void say_hole(const struct reader *reader, const struct place *place, uin
                   reader->path, place->sequence - n, (uint64_t)place->sequence - 1, place->thread);
 }
 
-/* Marks what comes after a hole. Bytes that are no block, of which was told, may be all that is missing. */
+/* Marks what comes after a hole. What was told of already, bytes that are no block say, may be all that is missing. */
 static void find_holes(struct reader *reader)
 {
     uint64_t missing = 0, n;
     for (size_t i = 0; i < reader->n_places; i++) {
-        struct place *place = &reader->places[i];
-        bool is_first = i == 0 || place[-1].thread != place->thread;
         n = count_missing(reader, i);
-        place->is_after_hole = n > 0;
+        reader->places[i].is_after_hole = n > 0;
         missing += n;
-        if (is_first && reader->has_dropped && place->sequence > 0 && place->begin_ticks > reader->complete_ticks)
-            reader->complete_ticks = place->begin_ticks;
     }
-    if (missing <= reader->size.n_damaged)
+    if (missing <= reader->n_told)
         return;
-    reader->size.n_damaged = missing;
+    reader->size.n_damaged += missing - reader->n_told;
     for (size_t i = 0; i < reader->n_places; i++)
         if ((n = count_missing(reader, i)) > 0)
             say_hole(reader, &reader->places[i], n);
+}
+
+/* From when on nothing was dropped: of the threads that are left that is the begin of their first blocks. Others, of
+ * which only the name is left, had ended, or rested, before the first block that is there was written. */
+static void find_complete(struct reader *reader)
+{
+    size_t n_threads = 0, n_named = reader->symbols->n_threads;
+    for (size_t i = 0; i < reader->n_places; i++) {
+        const struct place *place = &reader->places[i];
+        if (i > 0 && place[-1].thread == place->thread)
+            continue;
+        n_threads += symbols_thread(reader->symbols, place->thread) != NULL;
+        if (place->sequence > 0 && place->begin_ticks > reader->complete_ticks)
+            reader->complete_ticks = place->begin_ticks;
+    }
+    if (n_threads < n_named && reader->first_end_ticks > reader->complete_ticks)
+        reader->complete_ticks = reader->first_end_ticks;
 }
 
 /* Makes a cursor for every thread that has a block. Returns 0, or -1 when out of memory. */
@@ -481,6 +520,7 @@ static int prepare(struct reader *reader, struct pnr_err *err)
         return -1;
     drop_repeats(reader);
     find_holes(reader);
+    find_complete(reader);
     if (make_cursors(reader) < 0)
         return pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory");
     timeline_settle(&reader->timeline);

@@ -64,8 +64,8 @@ const struct symbols *reader_symbols(const struct reader *reader);
 struct timeline *reader_timeline(struct reader *reader);
 const struct reader_size *reader_size(const struct reader *reader);
 
-/* True when the recorder dropped the oldest segments (--max-size, --last). From complete_ticks on nothing was dropped; 0: of
- * the threads that are left nothing was dropped at all. */
+/* True when the recorder dropped the oldest segments (--max-size, --last), or all of them: then there may be no thread.
+ * From complete_ticks on nothing was dropped; 0: of the threads nothing was dropped at all. */
 bool reader_has_dropped(const struct reader *reader, uint64_t *complete_ticks);
 
 /* The threads count from 0 here, in the order of their numbers in the capture. */

@@ -1,5 +1,5 @@
 /* The record: one event of one thread, 16 bytes, the same in memory, in the live mapping and, after the
- * block transform is undone, in a thread file (specs/capture-format.md, section 4). Little-endian:
+ * block transform is undone, in a segment (specs/capture-format.md, section 4). Little-endian:
  *
  *    0  u40  ticks     clock ticks since the begin of the block
  *    5  u8   kind      enum pnr_kind; 0 = never written

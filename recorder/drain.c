@@ -328,6 +328,11 @@ int rec_drain_take(void)
     return chunk;
 }
 
+void rec_drain_wait(void)
+{
+    drain.options.drops = false;
+}
+
 bool rec_drain_is_behind(void)
 {
     pthread_mutex_lock(&drain.lock);
@@ -480,7 +485,7 @@ static int link_segments(const char *process_path, struct pnr_err *err)
     if (pnr_capture_segments(drain.process_path, &numbers, &n, err) != 0)
         return -1;
     int result = 0;
-    for (size_t i = 0; i < n && result == 0; i++) {
+    for (size_t i = n; i-- > 0 && result == 0;) {       /* the oldest last: it may be dropped meanwhile */
         pnr_segment_path(drain.process_path, numbers[i], from);
         pnr_segment_path(process_path, numbers[i], to);
         if (numbers[i] != drain.segments.number)

@@ -55,6 +55,9 @@ void rec_drain_end(struct rec_stream *stream);
  * be written, and the drain drops. */
 int rec_drain_take(void);
 
+/* From now on rec_drain_take waits, whatever the options say. */
+void rec_drain_wait(void);
+
 /* True when rec_drain_take gave none although some wait to be written. */
 bool rec_drain_is_behind(void);
 

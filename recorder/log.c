@@ -13,7 +13,7 @@
 #include "process.h"
 
 #define LIVE_PARTS 8                    /* the live mapping is at most that part of the greatest size */
-#define NAMES_PARTS 8                   /* ... and so are the names of functions and threads */
+#define NAMES_PARTS 16                  /* ... and so are the names of functions and threads */
 #define CHILD_CHUNKS 16                 /* of a process that joins: there may be many of them */
 #define KNOWN_NAMES 4096                /* functions that are found again by their names; a power of two */
 
@@ -225,6 +225,7 @@ static int begin_files(const char *process_path, uint32_t n_chunks, struct pnr_l
         return -1;
     live->header->process_start = rec_process_start();
     live->header->pid_namespace = rec_process_namespace();
+    rec_log_fact_number("pid", (uint64_t)getpid());
     rec_log_fact("clock", rec_clock_name());
     rec_log_fact_number("ticks_per_second", rec_clock_rate());
     write_instant("start", live->header->instants[0] = rec_clock_instant());
@@ -468,8 +469,17 @@ bool rec_log_drop(struct rec_log *log, uint64_t ticks, enum pnr_kind exit, uint6
     return true;
 }
 
+/* Events were lost, and nothing came after that could tell of it. A block without OPEN records that is DEEPER says nothing
+ * of the stack. */
+static void tell_lost_at_end(struct rec_log *log)
+{
+    if (log->n_lost && log->chunk < 0 && rec_log_turn(log, PNR_BLOCK_DEEPER, 0))
+        rec_log_tell_lost(log);
+}
+
 void rec_log_end(struct rec_log *log)
 {
+    tell_lost_at_end(log);
     put_chunk(log, rec_clock_instant(), PNR_BLOCK_LAST);
     rec_drain_end(log->stream);
     if (log->newer)
@@ -489,7 +499,9 @@ void rec_log_stop(struct rec_log_totals *totals)
     struct rec_drain_totals written;
     struct pnr_instant end = rec_clock_instant();
     rec_current = &rec_log_nobody;
+    rec_drain_wait();
     while (session.newest) {
+        tell_lost_at_end(session.newest);
         put_chunk(session.newest, end, 0);      /* without LAST: the thread lives on */
         rec_log_end(session.newest);
     }
@@ -552,6 +564,25 @@ static int save_names(const char *process_path, struct pnr_instant end, struct p
     return result;
 }
 
+static void remove_saved(const char *capture_path, const char *process_path)
+{
+    char path[PATH_MAX];
+    uint32_t *numbers;
+    size_t n;
+    struct pnr_err err;
+    if (pnr_capture_segments(process_path, &numbers, &n, &err) == 0) {
+        for (size_t i = 0; i < n; i++) {
+            pnr_segment_path(process_path, numbers[i], path);
+            unlink(path);
+        }
+        free(numbers);
+    }
+    pnr_file_path(process_path, "names", path);
+    unlink(path);
+    rmdir(process_path);
+    rmdir(capture_path);
+}
+
 int rec_log_save(const char *path, char *taken, struct pnr_err *err)
 {
     char absolute[PATH_MAX], process_path[PATH_MAX];
@@ -560,9 +591,13 @@ int rec_log_save(const char *path, char *taken, struct pnr_err *err)
     if (make_absolute(path, absolute, sizeof absolute, err) != 0 ||
         pnr_capture_make(absolute, taken, PATH_MAX, err) != 0)
         return -1;
-    if (pnr_capture_begin_process(taken, pid, process_path, sizeof process_path, err) != 0)
+    if (pnr_capture_begin_process(taken, pid, process_path, sizeof process_path, err) != 0) {
+        rmdir(taken);
         return -1;
-    if (rec_drain_save(process_path, &end, err) != 0 || save_names(process_path, end, err) != 0)
-        return -1;
-    return pnr_capture_enter_process(taken, pid, process_path, sizeof process_path, err);
+    }
+    if (rec_drain_save(process_path, &end, err) == 0 && save_names(process_path, end, err) == 0 &&
+        pnr_capture_enter_process(taken, pid, process_path, sizeof process_path, err) == 0)
+        return 0;
+    remove_saved(taken, process_path);
+    return -1;
 }

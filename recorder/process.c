@@ -1,18 +1,21 @@
 #include "process.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <fcntl.h>
 
-/* Reads field 22 of a process's stat; *state is field 3. Returns 0 when there is none. */
-static uint64_t read_start(const char *path, char *state)
+/* Reads field 22 of a process's stat; *state is field 3. Returns 0 when it cannot be told, and *is_gone, whether there
+ * is no such process. */
+static uint64_t read_start(const char *path, char *state, bool *is_gone)
 {
     char text[1024];
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    *is_gone = n < 0 && (errno == ENOENT || errno == ESRCH);
     if (fd >= 0)
         close(fd);
     if (n <= 0)
@@ -31,7 +34,8 @@ static uint64_t read_start(const char *path, char *state)
 uint64_t rec_process_start(void)
 {
     char state;
-    return read_start("/proc/self/stat", &state);
+    bool is_gone;
+    return read_start("/proc/self/stat", &state, &is_gone);
 }
 
 uint64_t rec_process_namespace(void)
@@ -43,8 +47,12 @@ uint64_t rec_process_namespace(void)
 bool rec_process_is_running(long pid, uint64_t start, uint64_t namespace)
 {
     char path[64], state = 0;
+    bool is_gone;
     if (!start || !namespace || namespace != rec_process_namespace())
         return true;
     snprintf(path, sizeof path, "/proc/%ld/stat", pid);
-    return read_start(path, &state) == start && state != 'Z' && state != 'X';
+    uint64_t found = read_start(path, &state, &is_gone);
+    if (!found)
+        return !is_gone;                /* it may be that the program has used up all descriptors */
+    return found == start && state != 'Z' && state != 'X';
 }

@@ -16,7 +16,7 @@
 #define SEGMENT_SIZE (UINT64_C(64) << 20)
 #define PARTS 32                        /* a segment is that part of max_size */
 #define LAST_PARTS 4                    /* ... and lasts that part of last_ns */
-#define SLACK_PARTS 16                  /* that part of max_size is left for name tables to grow in, until the next look */
+#define SLACK_PARTS 8                   /* that part of max_size is left for name tables to grow in, until the next look */
 #define TICK_NS 1000000000
 #define LOCK_TRIES 100
 
@@ -27,6 +27,7 @@ struct item {
     char path[PATH_MAX];
     uint64_t size;
     uint64_t end_ns;                    /* CLOCK_MONOTONIC: nothing in it is later */
+    size_t order;                       /* of those with the same end: the segments of a process as they are numbered */
     bool is_process;                    /* it goes with all that is left in its directory */
 };
 
@@ -57,8 +58,8 @@ static struct item *add_item(struct inventory *inventory)
         inventory->items = items;
         inventory->capacity = capacity;
     }
-    struct item *item = &inventory->items[inventory->n++];
-    *item = (struct item){ .size = 0 };
+    struct item *item = &inventory->items[inventory->n];
+    *item = (struct item){ .order = inventory->n++ };
     return item;
 }
 
@@ -85,7 +86,7 @@ static bool look_at_live(const char *process_path, bool *is_running, uint64_t *l
 {
     char path[PATH_MAX];
     struct pnr_live_header header;
-    const char *name = strrchr(process_path, '-');
+    const char *name = strstr(strrchr(process_path, '/'), "process-");
     pnr_file_path(process_path, "live", path);
     int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
     ssize_t n = fd < 0 ? -1 : pread(fd, &header, sizeof header, 0);
@@ -93,7 +94,6 @@ static bool look_at_live(const char *process_path, bool *is_running, uint64_t *l
         close(fd);
     if (n != sizeof header)
         return false;
-    name = strstr(strrchr(process_path, '/'), "process-");
     *is_running = rec_process_is_running(name ? strtol(name + strlen("process-"), NULL, 10) : 0, header.process_start,
                                          header.pid_namespace);
     *last_ns = header.instants[header.latest & 1].monotonic_ns;
@@ -108,7 +108,7 @@ static int look_at_process(struct inventory *inventory, const char *path, const 
     uint32_t *numbers;
     size_t n;
     bool is_running = false;
-    uint64_t last_ns = 0;
+    uint64_t last_ns = 0, before_ns = 0;
     struct item *item;
     if (pnr_capture_segments(path, &numbers, &n, err) != 0)
         return err->sys_errno == ENOENT ? 0 : -1;       /* another process dropped it just now */
@@ -127,6 +127,9 @@ static int look_at_process(struct inventory *inventory, const char *path, const 
         inventory->size += size;
         if (limits->last_ns)
             end_ns = first_ns + segment_ns(limits) + 2 * TICK_NS;
+        if (end_ns < before_ns)         /* by damage, or when two threads encoded: the lower goes first */
+            end_ns = before_ns;
+        before_ns = end_ns;
         if (end_ns > last_ns)
             last_ns = end_ns;
         if (is_current)
@@ -156,7 +159,9 @@ out_of_memory:
 static int by_end(const void *a, const void *b)
 {
     const struct item *x = a, *y = b;
-    return x->end_ns < y->end_ns ? -1 : x->end_ns > y->end_ns;
+    if (x->end_ns != y->end_ns)
+        return x->end_ns < y->end_ns ? -1 : 1;
+    return x->order < y->order ? -1 : 1;
 }
 
 static int take_inventory(const char *capture_path, const struct rec_limits *limits, struct inventory *inventory,
@@ -185,11 +190,18 @@ static void drop(const struct item *item)
         unlink(item->path);
         return;
     }
-    pnr_file_path(item->path, "live", path);
+    /* No reader looks into it any more. */
+    char gone[PATH_MAX];
+    const char *slash = strrchr(item->path, '/');
+    snprintf(gone, sizeof gone, "%.*s/begun-%ld", (int)(slash - item->path), item->path,
+             strtol(slash + 1 + strlen("process-"), NULL, 10));
+    if (rename(item->path, gone) != 0)
+        strcpy(gone, item->path);
+    pnr_file_path(gone, "live", path);
     unlink(path);
-    pnr_file_path(item->path, "names", path);
+    pnr_file_path(gone, "names", path);
     unlink(path);
-    rmdir(item->path);
+    rmdir(gone);
 }
 
 static uint64_t now_on_monotonic(void)
@@ -310,6 +322,8 @@ int rec_segments_roll(struct rec_segments *segments, struct pnr_err *err)
         result = make_room(capture_path, &segments->limits, segment_size(&segments->limits), err);
     if (result == 0)
         result = begin(segments, segments->number + 1, err);
+    else if (err->sys_errno == EMFILE || err->sys_errno == ENFILE)
+        result = 0;                     /* it cannot be looked at: the segment grows on */
     give_lock(lock);
     return result;
 }

@@ -130,7 +130,7 @@ static __attribute__((noinline)) PyObject *append_slowly(PyThreadState *ts, PyCo
 /* Another greenlet may run than at the last event; a new one begins with its first frame. */
 static inline bool may_be_other(PyThreadState *ts, const struct rec_log *log, enum pnr_kind kind)
 {
-    return cpython_data_stack(ts) != log->data_stack || (is_entry(kind) && !cpython_previous(cpython_running(ts)));
+    return cpython_data_stack(ts) != log->data_stack || (is_entry(kind) && cpython_is_outermost(cpython_running(ts)));
 }
 
 /* plain and continuable: the kinds of record for a function that is the one or the other. */
@@ -198,8 +198,10 @@ static bool may_come_from_tool(PyCodeObject *code, PyObject *offset)
 /* True when the records have left the running frame already, or it was never entered in them: it is one too many. */
 static bool is_left(PyThreadState *ts)
 {
-    const cpython_frame *f = cpython_running(ts);
+    cpython_frame *f = cpython_running(ts);
     struct rec_log *log = rec_threads.is_active ? rec_threads_find(ts) : NULL;
+    if (log && rec_greenlets.are_used)
+        log = catch_up(ts, f);
     uint64_t mark = f && log ? rec_functions_mark(f) : 0;
     if (!mark || rec_mark_flags(mark) & REC_MARK_EXCLUDED)
         return false;

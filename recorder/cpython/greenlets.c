@@ -63,7 +63,15 @@ void rec_greenlets_start(void (*on_use)(void))
 
 static bool is_alive(const struct greenlet *g)
 {
+#if PY_VERSION_HEX >= 0x030D0000
+    PyObject *object = NULL;
+    if (g->object && g->ref)
+        PyWeakref_GetRef(g->ref, &object);
+    Py_XDECREF(object);                 /* it cannot be the last: who dies is not referred to any more */
+    return object && object == g->object;
+#else
     return g->object && g->ref && PyWeakref_GET_OBJECT(g->ref) == g->object;
+#endif
 }
 
 static struct greenlet *place_of(struct greenlet *table, size_t capacity, const PyObject *object)

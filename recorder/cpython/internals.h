@@ -278,6 +278,20 @@ static inline cpython_frame *cpython_running_above(const PyThreadState *ts, uint
 
 #endif
 
+/* True for the frame that a stack begins with. */
+static inline bool cpython_is_outermost(const cpython_frame *f)
+{
+    const cpython_frame *previous = f->previous;
+#if PY_VERSION_HEX >= 0x030D0000
+    while (previous && cpython_is_entry(previous))
+        previous = previous->previous;
+#elif PY_VERSION_HEX >= 0x030C0000
+    while (previous && previous->owner == FRAME_OWNED_BY_CSTACK)
+        previous = previous->previous;
+#endif
+    return !previous;
+}
+
 /* The chunk in which the thread's next plain frame will lie (Python/pystate.c, push_chunk). */
 static inline const void *cpython_data_stack(const PyThreadState *ts) { return ts->datastack_chunk; }
 

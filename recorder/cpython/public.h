@@ -79,6 +79,8 @@ static inline bool cpython_is_continuable(const cpython_frame *f) { return cpyth
 /* Python code can see every frame object. */
 static inline bool cpython_is_incomplete(const cpython_frame *f) { return !f; }
 
+static inline bool cpython_is_outermost(const cpython_frame *f) { return !cpython_previous(f); }
+
 /* It cannot be told: greenlets are not. */
 static inline const void *cpython_data_stack(const PyThreadState *ts) { return (void)ts, NULL; }
 

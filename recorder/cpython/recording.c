@@ -162,7 +162,6 @@ out_of_memory:
 
 static void write_facts(void)
 {
-    rec_log_fact_number("pid", (uint64_t)getpid());
     rec_log_fact_number("parent_pid", (uint64_t)getppid());
     rec_log_fact("engine", recording.engine->name);
     for (size_t i = 0; i < recording.n_facts; i++)

@@ -273,8 +273,10 @@ void rec_threads_note(PyThreadState *ts, const cpython_frame *f, struct rec_log 
     PyObject *thread = cpython_argument(f, 0), *owned;
     const PyCodeObject *code = cpython_code(f);
     if (PyUnicode_CompareWithASCIIString(code->co_name, "invoke_excepthook") == 0) {
-        if (rec_threads.on_exception)
+        PyObject *exception = PyErr_GetHandledException();      /* owned */
+        if (rec_threads.on_exception && exception && !PyErr_GivenExceptionMatches(exception, PyExc_SystemExit))
             rec_threads.on_exception();
+        Py_XDECREF(exception);
         return;
     }
     if (!thread)

@@ -5,7 +5,7 @@ specs/capture-format.md, section 11. In each of them one thing is wrong.
     tests/bad/make.py [RULE...]         # default: all
 
 expected.stderr is what the converter says, stored when it had been read and found right; what is left of the trace
-tests/format/test_bad.py checks against the records by a way of its own.
+tests/format/test_conversion.py checks against the records by a way of its own.
 """
 
 import shutil
@@ -22,14 +22,17 @@ RULES = {}                                  # name: (exit status, function that 
 
 
 class Sample(Capture):
-    """The capture that is to be damaged: one process, two threads. The middle one of thread 1's three blocks is the
-    victim: those before and behind it must come through."""
+    """The capture that is to be damaged: one process, two threads, whose blocks lie in one segment. The middle one of
+    thread 1's three blocks is the victim: those before and behind it must come through."""
+
+    FIRST, VICTIM, LAST = 1, 2, 3               # where thread 1's blocks stand in the segment, behind thread 2's
 
     def __init__(self, path):
         super().__init__(path)
         self.sample = process = self.process(7)
         self.main = process.function("__main__", "main", "app.py", 1)
         self.work = process.function("__main__", "work", "app.py", 4)
+        self.blocks = process.blocks
         self.one, self.two = process.thread(1, 7001, "MainThread"), process.thread(2, 7002, "worker")
         self.two.block([call(1500, self.work), return_(2500, self.work)], flags=LAST)
         self.add_first()
@@ -198,11 +201,11 @@ def entry_cut_off(sample):
 def change_victim(sample, at, format, value, *, seal=True):
     """Changes a field of the victim's block header, or of the frame around it when `at` is negative."""
     sample.finish()
-    block = bytearray(sample.one.blocks[1])
+    block = bytearray(sample.blocks[sample.VICTIM])
     struct.pack_into(format, block, 8 + at, value)
     if seal:
         block[96:104] = struct.pack("<Q", check(block[8:96]))
-    sample.one.blocks[1] = bytes(block)
+    sample.blocks[sample.VICTIM] = bytes(block)
 
 
 def header_rule(name, at, format, value, seal=True):
@@ -220,11 +223,10 @@ header_rule("block_magic", 0, "4s", b"PNRC")
 header_rule("block_check", 40, "<Q", 1, seal=False)
 header_rule("block_version_0", 4, "<H", 0)
 header_rule("block_later_version", 4, "<H", 2)
-header_rule("block_reserved_flag", 6, "<H", 8)
+header_rule("block_reserved_flag", 6, "<H", 16)
 header_rule("block_reserved_field", 31, "<B", 1)
 header_rule("block_reserved_field_2", 80, "<Q", 1)
 header_rule("block_thread_0", 8, "<I", 0)
-header_rule("block_of_another_thread", 8, "<I", 2)
 header_rule("block_n_records_0", 16, "<I", 0)
 header_rule("block_n_records_too_large", 16, "<I", 16385)
 header_rule("block_n_open_above_n_records", 20, "<I", 5)
@@ -239,14 +241,14 @@ header_rule("sequence_hole", 12, "<I", 0xffffffff)
 @rule(1)
 def data_corrupted(sample):
     sample.finish()
-    block = sample.one.blocks[1]
-    sample.one.blocks[1] = block[:-1] + bytes([block[-1] ^ 1])
+    block = sample.blocks[sample.VICTIM]
+    sample.blocks[sample.VICTIM] = block[:-1] + bytes([block[-1] ^ 1])
 
 
 def replace_data(sample, data):
     """The victim gets another data frame."""
     sample.add_victim(data_size=len(data))
-    sample.one.blocks[1] = sample.one.blocks[1][:104] + data
+    sample.blocks[sample.VICTIM] = sample.blocks[sample.VICTIM][:104] + data
     sample.add_last()
     sample.sample.end(10_000)
 
@@ -288,37 +290,130 @@ def data_no_frame(sample):
 @rule(1)
 def cut_off_in_header(sample):
     sample.finish()
-    sample.one.blocks[2] = sample.one.blocks[2][:103]
+    sample.blocks[sample.LAST] = sample.blocks[sample.LAST][:103]
 
 
 @rule(1)
 def cut_off_in_data(sample):
     sample.finish()
-    sample.one.blocks[2] = sample.one.blocks[2][:-1]
+    sample.blocks[sample.LAST] = sample.blocks[sample.LAST][:-1]
 
 
 @rule(1)
 def junk_between_blocks(sample):
     sample.finish()
-    sample.one.blocks.insert(1, b"\x5b\x2a\x4d\x18 junk that begins like a block, PNRB, and is none" * 3)
+    sample.blocks.insert(sample.VICTIM, b"\x5b\x2a\x4d\x18 junk that begins like a block, PNRB, and is none" * 3)
 
 
 @rule(1)
 def junk_at_the_end(sample):
     sample.finish()
-    sample.one.blocks.append(bytes(1000))
+    sample.blocks.append(bytes(1000))
 
 
 @rule(1)
 def sequence_missing(sample):
     sample.finish()
-    del sample.one.blocks[1]
+    del sample.blocks[sample.VICTIM]
 
 
 @rule(1)
 def sequence_repeated(sample):
     sample.finish()
-    sample.one.blocks.insert(2, sample.one.blocks[1])
+    sample.blocks.insert(sample.LAST, sample.blocks[sample.VICTIM])
+
+
+# ---- segments: a block of thread 1 in each of the first three, and then an empty one, unless told ----
+
+def spread(sample):
+    """Gives each block of thread 1 a segment of its own."""
+    sample.finish()
+    segments = sample.sample.segments
+    segments[2], segments[3], segments[4] = [sample.blocks.pop(sample.VICTIM)], [sample.blocks.pop(sample.VICTIM)], []
+
+
+@rule(1)
+def segment_missing(sample):
+    spread(sample)
+    del sample.sample.segments[2]
+
+
+@rule(1)
+def segments_missing(sample):
+    """No block is: those were without any."""
+    spread(sample)
+    sample.sample.segments[9] = sample.sample.segments.pop(4)
+
+
+@rule(1)
+def segment_cut_off_in_data(sample):
+    spread(sample)
+    sample.sample.segments[2][0] = sample.sample.segments[2][0][:-1]
+
+
+@rule(1)
+def segment_cut_off_in_header(sample):
+    spread(sample)
+    sample.sample.segments[2][0] = sample.sample.segments[2][0][:103]
+
+
+def without_end(sample):
+    """The facts of the end go: the process was killed."""
+    sample.sample.entries = [entry for entry in sample.sample.entries if b"end_" not in entry]
+
+
+@rule(1)
+def segment_cut_off_and_killed(sample):
+    """In a segment that is not the last the kill did not do it."""
+    spread(sample)
+    without_end(sample)
+    sample.sample.segments[2][0] = sample.sample.segments[2][0][:-1]
+
+
+@rule(1)
+def cut_off_by_a_kill_and_block_missing(sample):
+    """That the one is no damage does not hide the other."""
+    spread(sample)
+    without_end(sample)
+    sample.sample.segments[2].clear()
+    sample.two.block([call(9000, sample.work)])
+    sample.sample.segments[4] = [sample.blocks.pop()[:-1]]
+
+
+@rule(1)
+def block_in_two_segments(sample):
+    spread(sample)
+    sample.sample.segments[4] = sample.sample.segments[2]
+
+
+@rule(1)
+def block_in_two_segments_damaged(sample):
+    """The first one holds, be its data damaged."""
+    spread(sample)
+    block = sample.sample.segments[2][0]
+    sample.sample.segments[2], sample.sample.segments[4] = [block[:-1] + bytes([block[-1] ^ 1])], [block]
+
+
+@rule_after(1)
+def segment_is_a_link(path):
+    (path / "process-7/segment-2.zst").symlink_to("segment-1.zst")
+
+
+@rule_after(1)
+def segment_is_a_directory(path):
+    (path / "process-7/segment-2.zst").mkdir()
+    (path / "process-7/segment-2.zst/file").write_bytes(b"git keeps no empty directories")
+
+
+@rule(1)
+def dropped_and_block_missing(sample):
+    """Thread 2 may begin with any block, but thread 1 has a hole."""
+    spread(sample)
+    sample.sample.segments[1].pop(0)
+    sample.sample.segment(3)
+    sample.two.block([open_(sample.work), call(7000, sample.work), return_(8000, sample.work)], begin=6600)
+    sample.sample.segments = {number + 5: blocks for number, blocks in sample.sample.segments.items()}
+    sample.sample.segments[7].clear()
 
 
 # ---- records ----

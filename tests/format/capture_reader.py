@@ -10,6 +10,7 @@ or, flat, `for process, thread, record in records(path)`. What was damaged stand
 is raised for what is no capture at all. Slow and plain on purpose. Needs the `zstd` command.
 """
 
+import os
 import re
 import struct
 import subprocess
@@ -24,7 +25,7 @@ KINDS = ("EMPTY CALL RETURN UNWIND START RESUME YIELD FINISH FINISH_UNWIND CREAT
 for number, name in enumerate(KINDS):
     globals()[name] = number
 
-RESYNC, DEEPER, LAST = 1, 2, 4
+RESYNC, DEEPER, LAST, PAUSED = 1, 2, 4, 8
 FRAME_MARK = bytes.fromhex("5b 2a 4d 18 60 00 00 00")
 HEADER_MARK = FRAME_MARK + b"PNRB"
 
@@ -59,7 +60,8 @@ class Block:
     header: SimpleNamespace
     records: list                   # (absolute ticks, kind, frame, function)
     is_live: bool = False
-    is_resync: bool = False         # by its flag, or by a hole before it
+    is_resync: bool = False         # by its flag, unless it is the thread's first, or by a hole before it
+    is_paused: bool = False         # by its flag, unless it is the thread's first
     last: int = 0                   # ticks of the last record
 
 
@@ -68,7 +70,7 @@ class Thread:
     number: int
     name: str | None = None
     native_id: int = 0
-    has_file: bool = False
+    is_there: bool = False          # it has blocks, be they damaged
     blocks: list = field(default_factory=list)
 
 
@@ -80,9 +82,11 @@ class Process:
     threads: dict = field(default_factory=dict)
     is_readable: bool = True        # False: its names file is rejected
     has_ended: bool = False
+    has_dropped: bool = False       # segments with the lowest numbers are not there any more
     headers: list = field(default_factory=list)     # the valid ones, also of blocks whose data is damaged
     live_instant: tuple | None = None
     n_recovered: int = 0
+    n_told: int = 0                 # reports that may be of blocks that are missing
     skipped: Counter = field(default_factory=Counter)
 
     def number(self, key, default=None):
@@ -91,17 +95,17 @@ class Process:
         return int(value) if re.fullmatch("0|[1-9][0-9]*", value) else default
 
     def instants(self):
-        """All known (ticks, monotonic ns, realtime ns)."""
+        """All known (ticks, monotonic ns)."""
         for end in ("start", "end"):
-            instant = tuple(self.number(f"{end}_{clock}") for clock in ("ticks", "monotonic_ns", "realtime_ns"))
+            instant = self.number(f"{end}_ticks"), self.number(f"{end}_monotonic_ns")
             if None not in instant:
                 yield instant
         for header in self.headers:
-            yield header.begin
+            yield header.begin[:2]
             if header.end != (0, 0, 0):
-                yield header.end
+                yield header.end[:2]
         if self.live_instant:
-            yield self.live_instant
+            yield self.live_instant[:2]
 
 
 @dataclass
@@ -152,13 +156,9 @@ def read_process(path, directory, reports):
     if not process.is_readable:
         return process
     chunks = read_live(path / directory, process, report)
-    numbers = {number for number, _ in chunks}
-    for entry in (path / directory).iterdir():
-        if match := re.fullmatch(r"thread-([1-9][0-9]*)\.zst", entry.name):
-            numbers.add(int(match[1]))
-    for number in sorted(numbers):
-        thread = process.threads.setdefault(number, Thread(number))
-        read_thread(path / directory, process, thread, chunks, report)
+    read_segments(path / directory, process, chunks, report)
+    for thread in process.threads.values():
+        scan(process, thread)
     return process
 
 
@@ -166,7 +166,7 @@ def read_process(path, directory, reports):
 
 def read_names(path, process, report):
     file = path / "names"
-    data = file.read_bytes() if file.exists() else b""
+    data = file.read_bytes() if is_file(file) else b""
     if data[:8] != b"PNRNAMES" or data[8:16] != bytes([1, 0, 0, 0, 0, 0, 0, 0]):
         process.is_readable = False
         report("names", 0, "later version" if data[:8] == b"PNRNAMES" and data[8:12] > bytes([1, 0, 0, 0])
@@ -234,8 +234,8 @@ def is_text(data):
 
 # ---- section 5 ----
 
-def read_header(data, at, number, is_live=False):
-    """A valid block header, or Damage. number: of the thread; None: any."""
+def read_header(data, at, is_live=False):
+    """A valid block header, or Damage."""
     if len(data) - at < 96:
         raise Damage("cut off")
     (magic, version, flags, thread, sequence, n_records, n_open, data_size, planes, tick_shift, reserved, *instants,
@@ -246,10 +246,10 @@ def read_header(data, at, number, is_live=False):
         raise Damage("later version" if version else "version 0")
     if stored != check(data[at:at + 88]):
         raise Damage("wrong check")
-    if flags > 7 or reserved or reserved2:
+    if flags > 15 or reserved or reserved2:
         raise Damage("reserved field or flag")
-    if thread == 0 or number not in (None, thread):
-        raise Damage("another thread")
+    if thread == 0:
+        raise Damage("thread 0")
     header = SimpleNamespace(flags=flags, thread=thread, sequence=sequence, n_records=n_records, n_open=n_open,
                              data_size=data_size, planes=[k for k in range(16) if planes >> k & 1],
                              tick_shift=tick_shift, begin=tuple(instants[:3]), end=tuple(instants[3:]))
@@ -308,9 +308,11 @@ def decode_data(data, header):
 # ---- section 7 ----
 
 def read_live(path, process, report):
-    """(thread, sequence) -> Block of each chunk in use."""
+    """(thread, sequence) -> blocks of the chunks in use that have records."""
     chunks = {}
-    if not (path / "live").exists():
+    if not is_file(path / "live"):
+        if os.path.lexists(path / "live"):
+            report("live", 0, "no regular file")
         return chunks
     data = memoryview((path / "live").read_bytes())
     start = bytes(data[:24]).ljust(24, b"\0")
@@ -330,11 +332,10 @@ def read_live(path, process, report):
         try:
             if state != 1:
                 raise Damage("unknown state")
-            header = read_header(data, at, None, is_live=True)
-            if (header.thread, header.sequence) in chunks:
-                raise Damage("chunk again")
+            header = read_header(data, at, is_live=True)
         except Damage as damage:
             report("live", at, str(damage))
+            process.n_told += 1
             continue
         result, record_at = [], records_at + k * BLOCK_RECORDS * 16
         for ticks_kind, frame_low, frame_high, function in struct.iter_unpack(
@@ -345,95 +346,127 @@ def read_live(path, process, report):
             result.append((header.begin[0] + ticks & 0xffffffffffffffff, ticks_kind[5], frame_low | frame_high << 16,
                            function))
         if result:
-            chunks[header.thread, header.sequence] = Block(header, result, True)
+            process.headers.append(header)
+            chunks.setdefault((header.thread, header.sequence), []).append(Block(header, result, True))
     return chunks
 
 
-# ---- section 9, steps 3 to 11 ----
+# ---- section 9, steps 3 to 7 ----
 
-def read_thread(path, process, thread, chunks, report):
-    name = f"thread-{thread.number}.zst"
-    thread.has_file = (path / name).exists()
-    data = (path / name).read_bytes() if thread.has_file else b""
-    at, found = 0, []                   # (offset, block), block None for damage that was told
+def is_file(path):
+    """A regular file that is no link to one."""
+    return path.is_file() and not path.is_symlink()
+
+
+def read_segments(path, process, chunks, report):
+    numbers = []
+    for entry in path.iterdir():
+        if (match := re.fullmatch(r"segment-([1-9][0-9]*)\.zst", entry.name)) and int(match[1]) < 2**32:
+            numbers.append(int(match[1]))
+    numbers.sort()
+    for number, next_number in zip(numbers, numbers[1:]):
+        if next_number > number + 1:
+            report(f"segment-{number + 1}.zst", None, f"{next_number - number - 1} segments missing")
+    process.has_dropped = (numbers[0] > 1 if numbers else
+                           process.has_ended or any(sequence for _, sequence in chunks))
+    noted = {}                          # (thread, sequence): header, data frame, file, offset
+    for number in numbers:
+        is_killed = number == numbers[-1] and not process.has_ended
+        read_segment(path, f"segment-{number}.zst", is_killed, process, chunks, noted, report)
+    take_blocks(process, chunks, noted, report)
+
+
+def read_segment(path, name, is_killed, process, chunks, noted, report):
+    """is_killed: if it is cut off, that is how a killed process leaves it."""
+    if not is_file(path / name):
+        report(name, 0, "no regular file")
+        process.n_told += 1
+        return
+    data, at = (path / name).read_bytes(), 0
     while at < len(data):
         header = None
         try:
             if len(data) - at >= 104:
                 if data[at:at + 8] != FRAME_MARK:
                     raise Damage("no block")
-                header = read_header(data, at + 8, thread.number)
+                header = read_header(data, at + 8)
         except Damage as damage:
             report(name, at, str(damage))
-            found.append((at, None))
-            at = find_header(data, at + 1, thread.number)
+            process.n_told += 1
+            at = find_header(data, at + 1)
             continue
         if header is None or header.data_size > len(data) - at - 104:
-            last = max((block.header.sequence for _, block in found if block), default=-1)
-            if (thread.number, last + 1) not in chunks:
-                report(name, at, "cut off", process.has_ended)
-                if process.has_ended:
-                    found.append((at, None))
-            break
-        process.headers.append(header)
-        try:
-            found.append((at, Block(header, decode_data(data[at + 104:at + 104 + header.data_size], header))))
-        except Damage as damage:
-            if (thread.number, header.sequence) not in chunks:
-                report(name, at, str(damage))
-                found.append((at, None))
-        at += 104 + header.data_size
-    whole = {block.header.sequence for _, block in found if block}
-    merge(process, thread, found, sorted((sequence, block) for (number, sequence), block in chunks.items()
-                                         if number == thread.number and sequence not in whole), report)
-    scan(process, thread, report)
-
-
-def merge(process, thread, found, recovered, report):
-    """Puts the blocks of the file and of the live mapping in order, and tells what is missing."""
-    name, next_sequence = f"thread-{thread.number}.zst", 0
-    is_known = False                    # what is missing before the next block was told already
-
-    def take(block, file, offset):
-        nonlocal next_sequence, is_known
-        sequence = block.header.sequence
-        if sequence < next_sequence:
-            report(file, offset, "sequence repeated")
+            if not is_killed or not ((header.thread, header.sequence) in chunks if header else chunks):
+                report(name, at, "cut off", not is_killed)
+                process.n_told += not is_killed
             return
-        block.is_resync = bool(block.header.flags & RESYNC) or sequence > next_sequence
-        if sequence > next_sequence and not is_known:
-            report(file, offset, f"{sequence - next_sequence} blocks missing")
-        is_known = False
-        next_sequence = sequence + 1
-        thread.blocks.append(block)
-        if block.is_live:
-            process.n_recovered += len(block.records)
-            process.headers.append(block.header)
-
-    for offset, block in found:
-        if not block:
-            is_known = True
-            continue
-        while recovered and recovered[0][0] < block.header.sequence:
-            take(recovered.pop(0)[1], "live", None)
-        take(block, name, offset)
-    for _, block in recovered:
-        take(block, "live", None)
+        process.headers.append(header)
+        key = header.thread, header.sequence
+        if key in noted:
+            report(name, at, "block again")
+        else:
+            noted[key] = header, data[at + 104:at + 104 + header.data_size], name, at
+        at += 104 + header.data_size
 
 
-def find_header(data, at, number):
+def find_header(data, at):
     while (at := data.find(HEADER_MARK, at)) >= 0:
         try:
-            read_header(data, at + 8, number)
+            read_header(data, at + 8)
             return at
         except Damage:
             at += 1
     return len(data)
 
 
-# ---- section 9, steps 12 to 14 ----
+# ---- section 9, steps 8 to 10 ----
 
-def scan(process, thread, report):
+def take_blocks(process, chunks, noted, report):
+    """Puts the blocks of the segments and of the live mapping in order, and tells what is missing."""
+    missing = []                        # (thread, first, number of blocks)
+    expected, is_hole = {}, {}          # of each thread
+    for number, sequence in sorted(noted.keys() | chunks.keys()):
+        thread = process.threads.setdefault(number, Thread(number))
+        is_first = not thread.is_there
+        thread.is_there = True
+        first = expected.get(number, sequence if process.has_dropped else 0)
+        if sequence > first:
+            missing.append((number, first, sequence - first))
+            is_hole[number] = True
+        expected[number] = sequence + 1
+        block = take_block(process, chunks.get((number, sequence), []), noted.get((number, sequence)), report)
+        if not block:
+            is_hole[number] = True
+            continue
+        block.is_resync = is_hole.pop(number, False) or bool(block.header.flags & RESYNC) and not is_first
+        block.is_paused = bool(block.header.flags & PAUSED) and not is_first
+        thread.blocks.append(block)
+    if sum(n for _, _, n in missing) > process.n_told:
+        for number, first, n in missing:
+            report("", None, f"{n} blocks of thread {number} missing, from {first} on")
+
+
+def take_block(process, chunks, noted, report):
+    """That of the segment if it is valid, else that of the first chunk; None if there is none."""
+    damage = None
+    if noted:
+        header, data, name, at = noted
+        try:
+            return Block(header, decode_data(data, header))
+        except Damage as found:
+            damage = name, at, str(found)
+    if not chunks:
+        report(*damage)
+        return None
+    for _ in chunks[1:]:
+        report("live", None, "chunk again")
+    process.n_recovered += len(chunks[0].records)
+    return chunks[0]
+
+
+# ---- section 9, steps 11 to 13 ----
+
+def scan(process, thread):
     """Counts what stands at a wrong place, and drops it; sees to it that time does not go back."""
     last = None
     for block in thread.blocks:

@@ -4,7 +4,8 @@
         process = capture.process(7)                    # names file with the facts of a start
         main = process.function("__main__", "main", "app.py", 1)
         thread = process.thread(1, 7001, "MainThread")
-        thread.block([call(10, main), return_(20, main)])
+        thread.block([call(10, main), return_(20, main)])       # in segment 1
+        process.segment(2)                              # further blocks go there
         process.end(1000)                               # the facts of a clean end
 
 Times are nanoseconds since the start of the process; the clock is "monotonic" (a tick is a nanosecond) unless
@@ -27,7 +28,7 @@ PLAIN, GENERATOR, COROUTINE, ASYNC_GENERATOR, ITERABLE_COROUTINE, C_FUNCTION = r
 FUNCTION, THREAD, FACT = 1, 2, 3
 
 # Flags of blocks: section 5.
-RESYNC, DEEPER, LAST = 1, 2, 4
+RESYNC, DEEPER, LAST, PAUSED = 1, 2, 4, 8
 
 BLOCK_RECORDS = 16384
 GAP_STACK = 1
@@ -167,10 +168,10 @@ def encode_name(type, strings, kind=0, index=0, number=0):
 
 # ---- live mapping: section 7 ----
 
-def encode_live_header(n_chunks, *, magic=b"PNR-LIVE", version=1, chunk_records=BLOCK_RECORDS, latest=0, reserved=0,
-                       instants=((0, 0, 0), (0, 0, 0))):
-    header = magic + struct.pack("<IIIIQ6Q", version, n_chunks, chunk_records, latest, reserved, *instants[0],
-                                 *instants[1])
+def encode_live_header(n_chunks, *, magic=b"PNR-LIVE", version=1, chunk_records=BLOCK_RECORDS, latest=0,
+                       instants=((0, 0, 0), (0, 0, 0)), process_start=1000, pid_namespace=4026531836):
+    header = magic + struct.pack("<IIIIQ6QQQ", version, n_chunks, chunk_records, latest, 0, *instants[0],
+                                 *instants[1], process_start, pid_namespace)
     return header.ljust(4096, b"\0")
 
 
@@ -226,6 +227,8 @@ class Process:
         self.header = encode_names_header()
         self.entries = []                       # of the names file, encoded
         self.threads = {}
+        self.segments = {}                      # number: encoded blocks, and whatever else is to stand among them
+        self.segment(1)
         self.live = None                        # bytes of the live file
         self.n_functions = 0
         ticks, monotonic_ns, realtime_ns = clock.instant(0)
@@ -246,7 +249,12 @@ class Process:
 
     def thread(self, number, native_id, name):
         self.entries.append(encode_name(THREAD, [name, "", ""], 0, number, native_id))
-        return self.threads.setdefault(number, Thread(self.clock, number))
+        return self.threads.setdefault(number, Thread(self, number))
+
+    def segment(self, number):
+        """Begins a segment, or goes on with it."""
+        self.blocks = self.segments.setdefault(number, [])
+        return self.blocks
 
     def end(self, at, lost=0):
         """The facts of a clean end."""
@@ -271,32 +279,29 @@ class Process:
     def write(self):
         self.path.mkdir()
         (self.path / "names").write_bytes(self.header + b"".join(self.entries))
-        for thread in self.threads.values():
-            if thread.blocks:
-                (self.path / f"thread-{thread.number}.zst").write_bytes(b"".join(thread.blocks))
+        for number, blocks in self.segments.items():
+            (self.path / f"segment-{number}.zst").write_bytes(b"".join(blocks))
         if self.live is not None:
             write_sparse(self.path / "live", self.live)
 
 
 class Thread:
-    def __init__(self, clock, number):
-        self.clock, self.number = clock, number
-        self.blocks = []                        # encoded
+    def __init__(self, process, number):
+        self.process, self.clock, self.number = process, process.clock, number
         self.sequence = 0                       # of the next block
         self.n_events = 0
 
     def block(self, records, begin=None, end=None, flags=0, sequence=None, tick_shift=0, **fields):
-        """Encodes and keeps a block. fields: what the header is to say in spite of the truth. Without `begin` it
-        begins with its first record that has a time."""
+        """Encodes a block and appends it to the segment. fields: what the header is to say in spite of the truth.
+        Without `begin` it begins with its first record that has a time."""
         begin, end, records = self.timed(records, begin, end)
         planes, data = encode_planes(records, tick_shift)
         data = compress(data)
         fields = {"n_records": len(records), "n_open": sum(r[1] == OPEN for r in records), "data_size": len(data),
                   "planes": planes, "tick_shift": tick_shift} | fields
         header = encode_block_header(self.number, self.take(sequence), begin=begin, end=end, flags=flags, **fields)
-        self.blocks.append(encode_skippable(header) + data)
+        self.process.blocks.append(encode_skippable(header) + data)
         self.n_events += sum(r[1] < OPEN for r in records)
-        return self.blocks[-1]
 
     def chunk(self, records, begin=None, flags=0, sequence=None, **fields):
         """A chunk in use, for Process.leave_live: its block header and its records."""

@@ -90,6 +90,20 @@ PROGRAMS = {
             except KeyError:
                 pass
         """,
+    "many threads": """
+        import threading
+        def leaf(i):
+            return i
+        def work():
+            for i in range(200):
+                leaf(i)
+        for _ in range(3):
+            threads = [threading.Thread(target=work) for _ in range(40)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        """,
     "deep": """
         import sys
         sys.setrecursionlimit(20_000)
@@ -104,6 +118,74 @@ PROGRAMS = {
         below(1200)
         """,
 }
+PAUSED = """
+    import panopticon_rec, threading
+    def leaf():
+        pass
+    def numbers():
+        yield 1
+        yield 2
+    def work(n):
+        leaf()
+        if n:
+            return work(n - 1)
+        panopticon_rec.pause()
+    def resume(n):
+        if n:
+            return resume(n - 1)
+        panopticon_rec.resume()
+    def other(steps):
+        steps[0].wait(); leaf(); steps[1].set(); steps[2].wait(); leaf()
+    def main():
+        steps = [threading.Event() for _ in range(3)]
+        thread = threading.Thread(target=other, args=(steps,))
+        thread.start()
+        steps[0].set(); steps[1].wait()
+        g = numbers()
+        next(g); work(3); resume(5); next(g); leaf()
+        steps[2].set()
+        thread.join()
+    main()
+    """
+FORKS = """
+    import os
+    def leaf(i):
+        return i
+    def work(n):
+        for i in range(9000):
+            leaf(i)
+        if n:
+            pid = os.fork()
+            if pid == 0:
+                return work(n - 1)
+            os.waitpid(pid, 0)
+    work(2)
+    """
+LAST = """
+    import time
+    def leaf():
+        pass
+    def burst():
+        for _ in range(9000):
+            leaf()
+    def main():
+        for _ in range(14):
+            burst()
+            time.sleep(0.25)
+    main()
+    """
+SAVED = """
+    import panopticon_rec
+    def leaf(i):
+        return i
+    def work():
+        for i in range(9000):
+            leaf(i)
+        panopticon_rec.snapshot("saved.pnr")
+        for i in range(9000):
+            leaf(i)
+    work()
+    """
 KILLED = """
     import os, signal
     def leaf(i):
@@ -122,40 +204,45 @@ KILLED = """
 
 
 class Recorded(unittest.TestCase):
-    def record(self, program, status=0):
+    def record(self, program, *options, status=0):
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         path = Path(directory.name)
         (path / "program.py").write_text(textwrap.dedent(program))
         environ = os.environ | {"PYTHONPATH": str(conversion.CONVERTER.parent), "PYTHONDONTWRITEBYTECODE": "1"}
-        run = subprocess.run([PYTHON, "-m", "panopticon_rec", "-q", "-o", "run.pnr", "program.py"], cwd=path,
+        run = subprocess.run([PYTHON, "-m", "panopticon_rec", "-q", "-o", "run.pnr", *options, "program.py"], cwd=path,
                              env=environ, capture_output=True, timeout=120)
         self.assertEqual(run.returncode, status, run.stderr.decode())
         return conversion.Case(path)
 
     def check(self, case):
-        """Both readers agree. Returns the process."""
+        """Both readers agree. Returns the processes."""
         capture = reader.read(case.path / "run.pnr")
         self.assertEqual(capture.reports, [])
-        process, = capture.processes
-        self.assertEqual(dict(process.skipped), {})
-        for key in "pid clock ticks_per_second start_ticks start_monotonic_ns start_realtime_ns".split():
-            self.assertIn(key, process.facts)
-        for thread in process.threads.values():
-            for block in thread.blocks:
-                leading = [kind for _, kind, _, _ in block.records[:block.header.n_open]]
-                self.assertEqual(leading, [reader.OPEN] * block.header.n_open)
-                self.assertLessEqual(block.header.n_open, 1024)
+        for process in capture.processes:
+            self.assertEqual(dict(process.skipped), {})
+            for key in "pid clock ticks_per_second start_ticks start_monotonic_ns start_realtime_ns".split():
+                self.assertIn(key, process.facts)
+            for thread in process.threads.values():
+                for block in thread.blocks:
+                    leading = [kind for _, kind, _, _ in block.records[:block.header.n_open]]
+                    self.assertEqual(leading, [reader.OPEN] * block.header.n_open)
+                    self.assertLessEqual(block.header.n_open, 1024)
         run = case.convert()
         self.assertEqual(run.returncode, 0, run.stderr.decode())
         self.assertEqual(trace_checker.check(case.path / "run.pnr", run.stdout.decode(), TOLERANCE_NS)[:10], [])
-        return process
+        return capture.processes
+
+    def calls(self, process, name):
+        return sum(kind == reader.CALL and process.functions[function].name == name
+                   for thread in process.threads.values() for block in thread.blocks
+                   for _, kind, _, function in block.records)
 
     def test_programs(self):
         for name, program in PROGRAMS.items():
             with self.subTest(name):
                 case = self.record(program)
-                process = self.check(case)
+                process, = self.check(case)
                 self.assertTrue(process.has_ended)
                 directory = case.path / "run.pnr" / process.directory
                 self.assertFalse((directory / "live").exists())
@@ -166,13 +253,45 @@ class Recorded(unittest.TestCase):
                     self.assertEqual(subprocess.run(["zstd", "-qt", file]).returncode, 0)
 
     def test_killed(self):
-        process = self.check(self.record(KILLED, -signal.SIGKILL))
+        process, = self.check(self.record(KILLED, status=-signal.SIGKILL))
         self.assertFalse(process.has_ended)
         self.assertGreater(process.n_recovered, 0)
-        calls = sum(kind == reader.CALL and process.functions[function].name == "leaf"
-                    for thread in process.threads.values() for block in thread.blocks
-                    for _, kind, _, function in block.records)
-        self.assertEqual(calls, 7001)
+        self.assertEqual(self.calls(process, "leaf"), 7001)
+
+    def test_paused(self):
+        process, = self.check(self.record(PAUSED))
+        self.assertEqual([sum(block.is_paused for block in thread.blocks) for thread in process.threads.values()], [1, 1])
+        self.assertEqual(self.calls(process, "leaf"), 7)
+        self.assertEqual(self.calls(process, "resume"), 0)
+
+    def test_forks(self):
+        processes = self.check(self.record(FORKS))
+        self.assertEqual(len(processes), 3)
+        self.assertEqual([process.facts.get("born") for process in processes], [None, "fork", "fork"])
+        for process, parent in zip(processes[1:], processes):
+            self.assertEqual(process.number("parent_pid"), parent.number("pid"))
+        for process in processes:
+            self.assertTrue(process.has_ended)
+            self.assertEqual(self.calls(process, "leaf"), 9000)
+
+    def test_last(self):
+        case = self.record(LAST, "--last", "400ms")
+        process, = self.check(case)
+        self.assertTrue(process.has_ended and process.has_dropped)
+        thread, = process.threads.values()
+        self.assertGreater(thread.blocks[0].header.sequence, 0)
+        self.assertLess(thread.blocks[0].header.begin[1], process.number("end_monotonic_ns") - 400_000_000)
+
+    def test_saved(self):
+        case = self.record(SAVED)
+        for name, calls in ("run.pnr", 18_000), ("saved.pnr", 9000):
+            with self.subTest(name):
+                if name != "run.pnr":
+                    (case.path / "run.pnr").rename(case.path / "other.pnr")
+                    (case.path / name).rename(case.path / "run.pnr")
+                process, = self.check(case)
+                self.assertTrue(process.has_ended)
+                self.assertEqual(self.calls(process, "leaf"), calls)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ class Clock:
 
     def __init__(self, process):
         self.points = []
-        for ticks, ns in sorted({(ticks, ns) for ticks, ns, _ in process.instants()}):
+        for ticks, ns in sorted(set(process.instants())):
             if not self.points or (ticks > self.points[-1][0] and ns > self.points[-1][1]):
                 self.points.append((ticks, ns))
         self.first_ns = self.points[0][1] if self.points else 0
@@ -185,7 +185,7 @@ class Expected:
         clock = Clock(process)
         self.is_exact = self.is_exact and clock.is_exact
         self.names[pid, pid, "process_name"] = clean(process.facts.get("command") or process.directory)
-        threads = [thread for _, thread in sorted(process.threads.items()) if thread.blocks or thread.has_file]
+        threads = [thread for _, thread in sorted(process.threads.items()) if thread.is_there]
         changes, ends = [], [process.number("end_ticks", 0)]
         for thread in threads:
             for block in thread.blocks:
@@ -195,11 +195,12 @@ class Expected:
             self.names[pid, tid, "thread_name"] = clean(thread.name or f"thread {thread.number}")
             self.order[pid, tid, "thread_sort_index"] = thread.number
             stack = Stack(self, process, (pid, tid))
-            for k, block in enumerate(thread.blocks):
+            for block in thread.blocks:
                 begin = max(0, clock.ns(block.header.begin[0]) - zero)
-                is_after_hole = block.is_resync and (k > 0 or block.header.sequence > 0)
-                if is_after_hole:
+                if block.is_resync:
                     stack.tell("[events may be missing]", begin)
+                elif block.is_paused:
+                    stack.tell("[recording was paused]", begin)
                 opened = [("python", function, frame) for _, kind, frame, function in block.records if kind == OPEN]
                 if block.records:
                     stack.begin_block(opened, block.header.flags & DEEPER, begin)

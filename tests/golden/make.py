@@ -5,7 +5,7 @@ release's captures stay readable for ever: this says what is in them, and makes 
     tests/golden/make.py [NAME...]          # default: all
 
 Times are nanoseconds since the start of the process. expected.trace is not made here: it is what the converter
-must give, and tests/format/test_golden.py checks it against the records by a way of its own.
+must give, and tests/format/test_conversion.py checks it against the records by a way of its own.
 """
 
 import shutil
@@ -192,7 +192,7 @@ def left_gap_lost(path):
 
 
 def killed(path):
-    """Killed: names and a thread file cut off, chunks in use, one whose block is in the file, a thread only there."""
+    """Killed: names and a segment cut off, chunks in use, one whose block is in the segment, a thread only there."""
     with Capture(path) as capture:
         process = capture.process(7, command="killed.py")
         main = process.function("__main__", "main", "killed.py", 1)
@@ -203,13 +203,13 @@ def killed(path):
         g = 0x77
         one.block([call(1000, main), call(1500, work)])
         again = [open_(main), open_(work), return_(2500, work)]
-        stale = one.chunk([call(1000, main), call(1500, work)], sequence=0)  # became a block just before
+        stale = one.chunk([call(1000, main), call(1500, work)], sequence=0)     # its block is in the segment
+        two.block([call(1200, work)])
         one.block(again, begin=2000)
-        one.blocks[-1] = one.blocks[-1][:-9]                                # torn: it is taken from its chunk
+        process.blocks[-1] = process.blocks[-1][:-9]                            # torn: it is taken from its chunk
         torn = one.chunk(again, begin=2000, sequence=1)
         next_one = one.chunk([open_(main), start(3000, ticks, g), yield_(3100, ticks, g),
                               resume(3200, ticks, g), call(3300, work)], begin=2600)
-        two.block([call(1200, work)])
         empty = two.chunk([], begin=4000)                                   # taken, nothing written yet
         only = three.chunk([call(3400, work), return_(3500, work), call(3600, work)])
         process.leave_live([stale, None, next_one, torn, empty, only], at=4000)
@@ -312,7 +312,9 @@ def later_minor_version(path):
         thread.block([call(1000, main), start(2000, task, 0x99), yield_(3000, task, 0x99), return_(4000, main)],
                      flags=LAST)
         process.end(5000)
-    for name in ("notes.txt", "process-x", "process-7/index", "process-7/thread-1.idx", "process-7/thread-01.zst"):
+    for name in ("notes.txt", "process-x", "begun-8", "process-7/index", "process-7/segment-1.idx",
+                 "process-7/segment-01.zst", "process-7/segment-0.zst", "process-7/segment-4294967296.zst",
+                 "process-7/thread-1.zst"):
         (capture.path / name).write_text("of a later version\n")
 
 
@@ -406,6 +408,115 @@ def rounded_ticks(path):
         process.end(1_000_000_000_400 + 2**39)
 
 
+def interleaved(path):
+    """Ten threads, whose blocks are written by turns into two segments; a generator goes from thread to thread."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="interleaved.py")
+        work, leaf = (process.function("__main__", name, "interleaved.py", line)
+                      for name, line in (("work", 1), ("leaf", 4)))
+        shared = process.function("__main__", "shared", "interleaved.py", 8, GENERATOR)
+        g = 0x5500_0000_01
+        threads = [process.thread(n, 7000 + n, f"Thread-{n}") for n in range(1, 11)]
+        for i, thread in enumerate(threads):
+            at = 1000 + 100 * i
+            enter = start if i == 0 else resume
+            thread.block([call(at, work), enter(at + 10, shared, g), yield_(at + 20, shared, g)])
+        for i, thread in list(enumerate(threads))[::-1]:        # written in another order than they began
+            at = 3000 + 10 * i
+            thread.block([open_(work), call(at, leaf), return_(at + 1000, leaf)], begin=2500)
+            if i == 5:
+                process.segment(2)
+        for i, thread in enumerate(threads):
+            at = 5000 + 100 * i
+            leave = finish if i == 9 else yield_
+            thread.block([open_(work), resume(at, shared, g), leave(at + 50, shared, g), return_(at + 90, work)],
+                         begin=4500, flags=LAST)
+        process.end(10_000)
+
+
+def empty_segments(path):
+    """A segment may be without blocks, the last one often is."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="empty.py")
+        main, leaf = (process.function("__main__", name, "empty.py", line) for name, line in (("main", 1), ("leaf", 4)))
+        thread = process.thread(1, 7001, "MainThread")
+        process.segment(2)
+        thread.block([call(1000, main), call(2000, leaf)])
+        process.segment(3)
+        process.segment(4)
+        thread.block([open_(main), open_(leaf), return_(4000, leaf), return_(5000, main)], begin=3000, flags=LAST)
+        process.segment(5)
+        process.end(6000)
+
+
+def dropped(path):
+    """Segments 1 to 4 were dropped: the threads begin with any block, one is whole, of one only the name is left."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="dropped.py", max_size=16 << 20)
+        main, work, leaf = (process.function("__main__", name, "dropped.py", line)
+                            for name, line in (("main", 1), ("work", 4), ("leaf", 8)))
+        numbers = process.function("__main__", "numbers", "dropped.py", 12, GENERATOR)
+        g = 0x4400_0001
+        one, two, _, four = (process.thread(n, 7000 + n, name) for n, name in
+                             ((1, "MainThread"), (2, "worker"), (3, "gone"), (4, "late")))
+        ms = 1_000_000
+        process.segments.clear()
+        process.segment(5)
+        one.block([open_(main), open_(numbers, g), call(3001 * ms, leaf), return_(3002 * ms, leaf),
+                   yield_(3003 * ms, numbers, g)], begin=3000 * ms, end=3300 * ms, flags=RESYNC, sequence=17)
+        two.block([open_(work), call(2500 * ms, leaf), return_(3200 * ms, leaf)], begin=2000 * ms,
+                  flags=DEEPER | PAUSED, sequence=2)
+        process.segment(6)
+        four.block([call(1500 * ms, work), call(3500 * ms, leaf), return_(3600 * ms, leaf), return_(3700 * ms, work)],
+                   begin=1000 * ms, flags=LAST)
+        one.block([open_(main), resume(4000 * ms, numbers, g), finish(4001 * ms, numbers, g), return_(4100 * ms, main)],
+                  begin=3300 * ms, flags=LAST)
+        two.block([open_(work), return_(4200 * ms, work)], begin=3900 * ms, flags=LAST)
+        process.end(5000 * ms)
+
+
+def dropped_and_killed(path):
+    """Of three processes that were killed or ended long ago all segments were dropped; of one the chunks are left."""
+    with Capture(path) as capture:
+        for pid in 7, 12, 15:
+            process = capture.process(pid, command=f"dropped-{pid}.py", last_ns=10**9)
+            main, leaf = (process.function("__main__", name, "dropped.py", line)
+                          for name, line in (("main", 1), ("leaf", 4)))
+            thread = process.thread(1, pid, "MainThread")
+            process.segments.clear()
+            if pid == 7:
+                process.leave_live([thread.chunk([open_(main), call(5000, leaf), return_(6000, leaf)], begin=4000,
+                                                 sequence=3)], at=7000)
+            elif pid == 12:
+                process.end(8000)
+            else:                       # killed at its start
+                process.leave_live([thread.chunk([call(5000, main), call(6000, leaf)])], at=7000)
+
+
+def paused(path):
+    """Recording was paused between blocks: what ended meanwhile is left unseen, what goes on goes on."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="paused.py")
+        main, work, leaf = (process.function("__main__", name, "paused.py", line)
+                            for name, line in (("main", 1), ("work", 4), ("leaf", 8)))
+        numbers = process.function("__main__", "numbers", "paused.py", 12, GENERATOR)
+        g = 0x4400_0001
+        one, two = process.thread(1, 7001, "MainThread"), process.thread(2, 7002, "worker")
+        one.block([open_(main), call(2000, work), return_(3000, work),          # a pause before the first block is none
+                   start(3100, numbers, g), yield_(3200, numbers, g),
+                   call(3300, work), call(3400, leaf)], begin=1000, end=4000, flags=PAUSED)
+        two.block([call(1000, work), call(2000, leaf)], end=4000)
+        one.block([open_(main), open_(work), return_(9000, work), resume(9100, numbers, g), yield_(9200, numbers, g)],
+                  begin=8000, end=9500, flags=PAUSED)                           # leaf is gone
+        two.block([open_(work), open_(leaf), return_(9000, leaf)], begin=8500, end=9500,
+                  flags=PAUSED)                                                 # nothing has changed
+        one.block([open_(main), open_(leaf), return_(13_000, leaf)], begin=12_000, flags=PAUSED | RESYNC)
+        one.block([open_(main), call(14_000, work)], begin=13_500, end=15_000)
+        one.block([open_(main), return_(20_000, main)], begin=19_000, flags=PAUSED | LAST)
+        two.block([call(20_000, leaf), return_(20_500, leaf)], begin=19_500, flags=PAUSED | LAST)   # work is gone
+        process.end(21_000)
+
+
 def store(data):
     """A zstd frame that keeps data as it is, so that one can read it: one raw block."""
     return (bytes.fromhex("28 b5 2f fd 24") + bytes([len(data)]) + (len(data) << 3 | 1).to_bytes(3, "little") + data
@@ -422,7 +533,7 @@ def with_strings(entry, strings):
 
 CASES = [smallest, generators, generator_moves, asynchronous, exceptions, opened, left_gap_lost, killed,
          killed_clock, unfinished, odd_names, processes, clock_drifts, later_minor_version, c_functions, min_duration,
-         full_block, rounded_ticks]
+         full_block, rounded_ticks, interleaved, empty_segments, dropped, dropped_and_killed, paused]
 
 if __name__ == "__main__":
     for case in CASES:

@@ -106,6 +106,7 @@ static inline const struct symbols *check_symbols(void)
 struct check_capture {
     char path[64];
     char process[128];
+    uint32_t segment;                   /* to which blocks are appended */
     struct pnr_block_coder *coder;
 };
 
@@ -130,7 +131,7 @@ static inline void check_fact(struct check_capture *capture, const char *key, co
                                            .strings = { check_string(key), check_string(value), { NULL, 0 } } });
 }
 
-/* A capture of one process with a name table, without threads; ticks are nanoseconds. */
+/* A capture of one process with a name table, without segments; ticks are nanoseconds. */
 static inline void check_capture_make(struct check_capture *capture)
 {
     char path[160], header[PNR_NAMES_HEADER_SIZE];
@@ -150,6 +151,7 @@ static inline void check_capture_make(struct check_capture *capture)
                                                .number = symbol->line,
                                                .strings = { symbol->module, symbol->name, symbol->file } });
     }
+    capture->segment = 1;
     capture->coder = pnr_block_coder_new();
 }
 
@@ -161,7 +163,7 @@ static inline void check_capture_remove(struct check_capture *capture)
     cr_assert_eq(system(command), 0);
 }
 
-/* Appends a block whose records' ticks count from begin. Gives its size. */
+/* Appends a block to the segment; its records' ticks count from begin. Gives its size. */
 static inline size_t check_block(struct check_capture *capture, uint32_t thread, uint32_t sequence, unsigned flags,
                                  uint64_t begin, const struct pnr_record *records, uint32_t n)
 {
@@ -172,7 +174,7 @@ static inline size_t check_block(struct check_capture *capture, uint32_t thread,
                                        .n_records = n, .begin = { begin, begin, begin }, .end = { end, end, end } };
     while (header.n_open < n && pnr_record_kind(records[header.n_open]) == PNR_OPEN)
         header.n_open++;
-    snprintf(path, sizeof path, "%s/thread-%" PRIu32 ".zst", capture->process, thread);
+    snprintf(path, sizeof path, "%s/segment-%" PRIu32 ".zst", capture->process, capture->segment);
     const void *block = pnr_block_encode(capture->coder, &header, records, &size);
     check_append(path, block, size);
     return size;

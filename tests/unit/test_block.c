@@ -89,7 +89,7 @@ Test(block, header_check_looks_at_each_field)
         { "version 0", 4, 2, 0, ANY, PNR_E_CORRUPT },
         { "version 2", 4, 2, 2, ANY, PNR_E_VERSION },
         { "version 65535", 4, 2, 65535, ANY, PNR_E_VERSION },
-        { "flags", 6, 2, 8, ANY, PNR_E_CORRUPT },
+        { "flags", 6, 2, 16, ANY, PNR_E_CORRUPT },
         { "flags", 6, 2, 0x8001, ANY, PNR_E_CORRUPT },
         { "thread", 8, 4, 0, ANY, PNR_E_CORRUPT },
         { "n_records 0", 16, 4, 0, FILE_ONLY, PNR_E_CORRUPT },

@@ -1,6 +1,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -170,27 +171,64 @@ Test(capture, knows_what_is_none)
     }
 }
 
-Test(capture, lists_threads_by_number)
+Test(capture, lists_segments_by_number)
 {
-    static const char *const files[] = { "thread-2.zst", "thread-10.zst", "thread-1.zst", "thread-4294967295.zst",
-                                         "thread-0.zst", "thread-01.zst", "thread-.zst", "thread-3.zst.tmp", "thread-3",
-                                         "thread--3.zst", "thread-+3.zst", "thread- 3.zst", "thread-4294967296.zst",
-                                         "thread-4294967299.zst", "thread-99999999999999999999.zst", "names", "live" };
+    static const char *const files[] = { "segment-2.zst", "segment-10.zst", "segment-1.zst", "segment-4294967295.zst",
+                                         "segment-0.zst", "segment-01.zst", "segment-.zst", "segment-3.zst.tmp",
+                                         "segment-3", "segment--3.zst", "segment-+3.zst", "segment- 3.zst",
+                                         "segment-4294967296.zst", "segment-4294967299.zst",
+                                         "segment-99999999999999999999.zst", "thread-3.zst", "Segment-3.zst", "names",
+                                         "live" };
     static const uint32_t expected[] = { 1, 2, 10, UINT32_MAX };
     uint32_t *numbers;
     size_t n;
     struct pnr_err err;
-    cr_assert_eq(pnr_capture_threads(".", &numbers, &n, &err), 0);
+    cr_assert_eq(pnr_capture_segments(".", &numbers, &n, &err), 0);
     cr_expect_eq(n, 0);
     free(numbers);
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         touch(files[i]);
-    cr_assert_eq(pnr_capture_threads(".", &numbers, &n, &err), 0);
+    cr_assert_eq(pnr_capture_segments(".", &numbers, &n, &err), 0);
     cr_assert_eq(n, 4, "%zu", n);
     cr_expect_arr_eq(numbers, expected, sizeof expected);
     free(numbers);
-    cr_expect_eq(pnr_capture_threads("absent", &numbers, &n, &err), -1);
+    cr_expect_eq(pnr_capture_segments("absent", &numbers, &n, &err), -1);
     cr_expect_eq(err.code, PNR_E_SYSTEM);
+}
+
+/* More than fit in what is allocated at first, made in another order. */
+Test(capture, lists_many_segments)
+{
+    uint32_t *numbers;
+    size_t n;
+    struct pnr_err err;
+    for (uint32_t i = 0; i < 300; i++) {
+        char path[PATH_MAX];
+        pnr_segment_path(".", i * 7 % 300 + 5, path);
+        touch(path);
+    }
+    cr_assert_eq(pnr_capture_segments(".", &numbers, &n, &err), 0);
+    cr_assert_eq(n, 300);
+    for (uint32_t i = 0; i < 300; i++)
+        cr_expect_eq(numbers[i], i + 5);
+    free(numbers);
+}
+
+Test(capture, gives_paths_that_are_not_cut)
+{
+    char path[PATH_MAX], folder[PATH_MAX];
+    pnr_file_path("run.pnr/process-7", "names", path);
+    cr_expect_str_eq(path, "run.pnr/process-7/names");
+    pnr_segment_path("run.pnr/process-7", 4294967295, path);
+    cr_expect_str_eq(path, "run.pnr/process-7/segment-4294967295.zst");
+    memset(folder, 'x', sizeof folder);
+    folder[PATH_MAX - 7] = 0;           /* with "/names" and a NUL it is just as long as a path may be */
+    pnr_file_path(folder, "names", path);
+    cr_expect_eq(strlen(path), PATH_MAX - 1);
+    pnr_file_path(folder, "names2", path);
+    cr_expect_str_eq(path, "", "nowhere");
+    pnr_segment_path(folder, 1, path);
+    cr_expect_str_eq(path, "", "nowhere");
 }
 
 /* ---- the live mapping ---- */
@@ -215,6 +253,8 @@ Test(capture, live_mapping_lies_in_the_file_as_the_spec_says)
         cr_expect_geq(st.st_blocks * 512, st.st_size, "its space is allocated");
 
         live.header->instants[1].ticks = 7;
+        live.header->process_start = 8;
+        live.header->pid_namespace = 9;
         live.chunks[last].state = PNR_CHUNK_IN_USE;
         live.records[(size_t)last * PNR_BLOCK_RECORDS] = pnr_record_make(0x1234, PNR_CALL, 0, 5);
         int fd = open("live", O_RDONLY);
@@ -224,6 +264,8 @@ Test(capture, live_mapping_lies_in_the_file_as_the_spec_says)
         cr_expect_eq(numbers[0], rows[i].n_chunks);
         cr_expect_eq(numbers[1], 16384);
         cr_expect_eq(bytes[56], 7, "instants[1]");
+        cr_expect_eq(bytes[80], 8, "process_start");
+        cr_expect_eq(bytes[88], 9, "pid_namespace");
         cr_assert_eq(pread(fd, bytes, 128, 4096 + 128 * (off_t)last), 128);
         cr_expect_eq(bytes[96], 1, "state");
         cr_assert_eq(pread(fd, bytes, 16, rows[i].records_at + last * (off_t)262144), 16);

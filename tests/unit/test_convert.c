@@ -79,6 +79,44 @@ Test(convert, moves_times_that_run_backwards)
     check_capture_remove(&capture);
 }
 
+/* What was open before a pause and is no more is left unseen; a hole is worse than a pause. */
+Test(convert, tells_of_pauses_and_holes)
+{
+    struct check_capture capture;
+    struct check_sink sink, said;
+    const struct pnr_record calls[] = { pnr_record_make(0, PNR_CALL, 0, 1), pnr_record_make(50, PNR_CALL, 0, 2) };
+    const struct pnr_record open[] = { pnr_record_make(0, PNR_OPEN, 0, 1), pnr_record_make(50, PNR_RETURN, 0, 1) };
+    const struct pnr_record call[] = { pnr_record_make(0, PNR_CALL, 0, 3), pnr_record_make(50, PNR_RETURN, 0, 3) };
+    check_capture_make(&capture);
+    check_block(&capture, 1, 0, PNR_BLOCK_PAUSED, 1000, calls, 2);
+    check_block(&capture, 1, 1, PNR_BLOCK_PAUSED, 2000, open, 2);
+    check_block(&capture, 1, 2, PNR_BLOCK_PAUSED | PNR_BLOCK_RESYNC, 3000, call, 2);
+    run((const char *[]){ capture.process }, 1, &sink, &said);
+    cr_expect(strstr(sink.text, "thread0=1 0:[recording was paused]@2000 0:2[1050,2001]l 0:1[1000,2050] "
+                                "0:[events may be missing]@3000 0:3[3001,3050]"), "%s", sink.text);
+    cr_expect_str_eq(said.text, "F:process-7: places where events may be missing: 1;", "%s", said.text);
+    check_capture_remove(&capture);
+}
+
+/* Times are rounded up: from then on nothing is missing. */
+Test(convert, tells_what_was_dropped)
+{
+    struct check_capture capture, all;
+    struct check_sink sink, said;
+    const struct pnr_record call[] = { pnr_record_make(0, PNR_CALL, 0, 1), pnr_record_make(50, PNR_RETURN, 0, 1) };
+    check_capture_make(&capture);
+    capture.segment = 3;
+    check_block(&capture, 1, 8, 0, 2345000001, call, 2);
+    check_capture_make(&all);
+    check_fact(&all, "end_ticks", "5000");
+    run((const char *[]){ capture.process, all.process }, 2, &sink, &said);
+    cr_expect(strstr(sink.text, " 0:1[2345000001,2345000051]"), "%s", sink.text);
+    cr_expect_str_eq(said.text, "F:process-7: older events were dropped (--max-size, --last): complete from 2.346 s "
+                                "on; F:process-7: all events were dropped (--max-size, --last);", "%s", said.text);
+    check_capture_remove(&capture);
+    check_capture_remove(&all);
+}
+
 Test(convert, makes_ids_unique)
 {
     struct check_capture one, two;

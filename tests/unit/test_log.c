@@ -1,6 +1,7 @@
 /* The log and the drain together, without an interpreter: what is appended is in the capture, in order, however
  * many threads and chunks there are and whatever fails. */
 #include <criterion/criterion.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,15 +15,26 @@
 
 static char folder[] = "/tmp/panopticon-test-XXXXXX", capture[PATH_MAX], process[PATH_MAX];
 
-static void begin(void)
+static void begin_with(struct rec_drain_options options)
 {
     char path[PATH_MAX];
     struct pnr_err err;
     cr_assert(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/run.pnr", folder);
     rec_clock_init();
-    cr_assert_eq(rec_log_start(path, capture, &err), 0, "%s", err.what);
+    cr_assert_eq(rec_log_start(path, false, &options, capture, &err), 0, "%s", err.what);
     snprintf(process, sizeof process, "%.4000s/process-%d", capture, getpid());
+}
+
+static void begin(void)
+{
+    begin_with((struct rec_drain_options){ .drops = false });
+}
+
+/* With eight chunks. */
+static void begin_small(void)
+{
+    begin_with((struct rec_drain_options){ .limits = { .max_size = REC_LEAST_SIZE }, .drops = true });
 }
 
 static void end(void)
@@ -50,35 +62,91 @@ static void append(struct rec_log *log, uint64_t number)
     rec_log_store(log, ticks, PNR_CALL, number, log->thread);
 }
 
-/* Reads a thread's file: its records must be numbered 0, 1, ... in blocks 0, 1, .... Returns how many there are. */
-static uint64_t count_in_file(uint32_t thread, bool *is_ended)
+/* What the segments hold of a thread. */
+struct in_file {
+    uint64_t n;                         /* records, without LOST */
+    uint64_t n_lost;                    /* what LOST records tell */
+    uint32_t n_blocks;
+    bool is_ended;
+};
+
+static void read_block(FILE *file, const struct pnr_block_header *h, struct in_file *in_file)
 {
     static struct pnr_record records[PNR_BLOCK_RECORDS];
     static unsigned char data[1 << 20];
-    char path[PATH_MAX + 32];
-    uint32_t skippable[2], sequence = 0;
-    uint64_t n = 0;
-    struct pnr_block_header h;
     struct pnr_err err;
     struct pnr_block_coder *coder = pnr_block_coder_new();
-    snprintf(path, sizeof path, "%s/thread-%u.zst", process, thread);
-    FILE *file = fopen(path, "rb");
-    *is_ended = false;
-    while (file && fread(skippable, sizeof skippable, 1, file) == 1) {
-        cr_assert_eq(skippable[0], PNR_BLOCK_SKIPPABLE);
-        cr_assert_eq(fread(&h, sizeof h, 1, file), 1);
-        cr_assert_eq(pnr_block_header_check(&h, false, 0, &err), 0, "%s", err.what);
-        cr_assert_eq(h.sequence, sequence++);
-        cr_assert_eq(fread(data, h.data_size, 1, file), 1);
-        cr_assert_eq(pnr_block_decode(coder, &h, data, records, &err), 0, "%s", err.what);
-        for (uint32_t i = 0; i < h.n_records; i++)
-            cr_assert_eq(pnr_record_frame(records[i]), n++);
-        *is_ended = h.flags & PNR_BLOCK_LAST;
+    cr_assert_eq(h->sequence, in_file->n_blocks++);
+    cr_assert_eq(fread(data, h->data_size, 1, file), 1);
+    cr_assert_eq(pnr_block_decode(coder, h, data, records, &err), 0, "%s", err.what);
+    for (uint32_t i = 0; i < h->n_records; i++) {
+        if (pnr_record_kind(records[i]) == PNR_LOST)
+            in_file->n_lost += pnr_record_function(records[i]);
+        else
+            cr_assert_eq(pnr_record_frame(records[i]), in_file->n++);
     }
-    if (file)
-        fclose(file);
+    in_file->is_ended = h->flags & PNR_BLOCK_LAST;
     pnr_block_coder_free(coder);
-    return n;
+}
+
+/* Reads a thread's blocks in the segments of a process: its records must be numbered 0, 1, ... in blocks 0, 1, ... */
+static struct in_file read_thread(const char *process_path, uint32_t thread)
+{
+    char path[PATH_MAX];
+    uint32_t skippable[2], *numbers;
+    size_t n;
+    struct in_file in_file = { 0 };
+    struct pnr_block_header h;
+    struct pnr_err err;
+    cr_assert_eq(pnr_capture_segments(process_path, &numbers, &n, &err), 0);
+    for (size_t i = 0; i < n; i++) {
+        pnr_segment_path(process_path, numbers[i], path);
+        FILE *file = fopen(path, "rb");
+        cr_assert(file, "%s", path);
+        while (fread(skippable, sizeof skippable, 1, file) == 1) {
+            cr_assert_eq(skippable[0], PNR_BLOCK_SKIPPABLE);
+            cr_assert_eq(fread(&h, sizeof h, 1, file), 1);
+            cr_assert_eq(pnr_block_header_check(&h, false, 0, &err), 0, "%s", err.what);
+            if (h.thread == thread)
+                read_block(file, &h, &in_file);
+            else
+                fseek(file, h.data_size, SEEK_CUR);
+        }
+        fclose(file);
+    }
+    free(numbers);
+    return in_file;
+}
+
+static uint64_t count_in_file(uint32_t thread, bool *is_ended)
+{
+    struct in_file in_file = read_thread(process, thread);
+    *is_ended = in_file.is_ended;
+    return in_file.n;
+}
+
+/* The value of a fact in a process's name table; "" if it is not there. Counts the functions. */
+static const char *find_fact(const char *process_path, const char *key, uint32_t *n_functions)
+{
+    static char value[128], bytes[4 << 20];
+    char path[PATH_MAX];
+    struct pnr_name name;
+    struct pnr_err err;
+    size_t at = PNR_NAMES_HEADER_SIZE;
+    pnr_file_path(process_path, "names", path);
+    FILE *file = fopen(path, "rb");
+    cr_assert(file);
+    size_t size = fread(bytes, 1, sizeof bytes, file);
+    fclose(file);
+    *value = 0;
+    *n_functions = 0;
+    while (pnr_name_decode(bytes, size, &at, &name, &err) == 1) {
+        *n_functions += name.type == PNR_NAME_FUNCTION;
+        if (name.type == PNR_NAME_FACT && name.strings[0].size == strlen(key) &&
+            memcmp(name.strings[0].bytes, key, strlen(key)) == 0)
+            snprintf(value, sizeof value, "%.*s", (int)name.strings[1].size, name.strings[1].bytes);
+    }
+    return value;
 }
 
 Test(log, writes_every_record_in_order, .init = begin, .fini = end)
@@ -89,7 +157,7 @@ Test(log, writes_every_record_in_order, .init = begin, .fini = end)
     struct rec_log *log = new_log(&n);
     for (uint64_t i = 0; i < n; i++)
         append(log, i);
-    rec_log_stop(0, &totals);
+    rec_log_stop(&totals);
     cr_expect_eq(totals.n_events, n);
     cr_expect_eq(totals.n_threads, 1);
     cr_expect_eq(totals.failure.code, PNR_OK);
@@ -107,7 +175,7 @@ Test(log, marks_the_last_block_of_a_thread, .init = begin, .fini = end)
     struct rec_log *log = new_log(&folder);
     append(log, 0);
     rec_log_end(log);
-    rec_log_stop(0, &totals);
+    rec_log_stop(&totals);
     cr_expect_eq(count_in_file(1, &is_ended), 1);
     cr_expect(is_ended);
 }
@@ -123,7 +191,7 @@ Test(log, takes_chunks_from_others_when_all_are_held, .init = begin, .fini = end
     for (uint64_t round = 0; round < ROUNDS; round++)
         for (int t = 0; t < THREADS; t++)
             append(logs[t], round);
-    rec_log_stop(0, &totals);
+    rec_log_stop(&totals);
     cr_expect_eq(totals.n_events, THREADS * ROUNDS);
     for (uint32_t t = 1; t <= THREADS; t++)
         cr_expect_eq(count_in_file(t, &is_ended), ROUNDS, "thread %u", t);
@@ -139,7 +207,7 @@ Test(log, takes_a_record_back, .init = begin, .fini = end)
     rec_log_take_back(log);
     cr_expect_eq(pnr_record_kind(*log->next), PNR_EMPTY, "a reader of the live mapping must not see it");
     append(log, 1);
-    rec_log_stop(0, &totals);
+    rec_log_stop(&totals);
     cr_expect_eq(totals.n_events, 2);
     cr_expect_eq(count_in_file(1, &is_ended), 2);
 }
@@ -204,7 +272,7 @@ Test(log, drops_short_calls, .init = begin, .fini = end)
     rec_log_least_ticks = 0;
     rec_log_store(log, 10, PNR_CALL, 0, 1);
     cr_expect_not(rec_log_drop(log, 11, PNR_RETURN, 0, 1), "there is no minimum");
-    rec_log_stop(0, &totals);
+    rec_log_stop(&totals);
 }
 
 /* What lies before the chunk's own records is another's. */
@@ -217,7 +285,7 @@ Test(log, drops_nothing_of_the_chunk_before, .init = begin, .fini = end)
     rec_log_least_ticks = 100;
     cr_expect_not(rec_log_drop(log, 11, PNR_RETURN, 0, 1));
     cr_expect_eq(log->next - log->records, 1);
-    rec_log_stop(0, &totals);
+    rec_log_stop(&totals);
 }
 
 Test(log, turns_before_ticks_overflow, .init = begin, .fini = end)
@@ -229,8 +297,195 @@ Test(log, turns_before_ticks_overflow, .init = begin, .fini = end)
     log->base -= PNR_TICKS_MAX + 1;     /* as if the block had begun so long ago */
     append(log, 1);
     cr_expect_eq(log->next - log->records, 1, "the second record begins a block");
-    rec_log_stop(0, &totals);
+    rec_log_stop(&totals);
     cr_expect_eq(count_in_file(1, &is_ended), 2);
+}
+
+/* Recording pauses: what was stored is written, and the threads go on with new blocks. */
+Test(log, puts_the_chunks_of_all, .init = begin, .fini = end)
+{
+    struct rec_log_totals totals;
+    struct rec_log *logs[] = { new_log(&folder), new_log(&capture), new_log(&process) };
+    append(logs[0], 0);
+    append(logs[1], 0);
+    rec_log_put_all();
+    for (int i = 0; i < 3; i++) {
+        cr_expect_eq(logs[i]->chunk, -1);
+        cr_expect_not(rec_log_has_room(logs[i], 0), "its next event turns");
+    }
+    append(logs[0], 1);
+    rec_log_stop(&totals);
+    cr_expect_eq(totals.n_events, 3);
+    static const uint32_t n_blocks[] = { 2, 1, 0 };
+    for (uint32_t i = 0; i < 3; i++) {
+        struct in_file in_file = read_thread(process, i + 1);
+        cr_expect_eq(in_file.n_blocks, n_blocks[i]);
+        cr_expect_eq(in_file.n, n_blocks[i]);
+    }
+}
+
+static void wait_for_turn(struct rec_log *log)
+{
+    for (int i = 0; i < 5000 && !rec_log_turn(log, 0, 0); i++)
+        usleep(1000);
+    cr_assert(rec_log_has_room(log, 0));
+}
+
+/* With `drops` a thread that finds no free chunk goes without, while some wait to be written. */
+Test(log, goes_without_rather_than_wait, .init = begin_small, .fini = end)
+{
+    const uint64_t n = 8 * PNR_BLOCK_RECORDS;
+    struct rec_log_totals totals;
+    struct rec_log *log = new_log(&n), *other = new_log(&totals);
+    rec_drain_pause();                  /* nobody writes */
+    for (uint64_t i = 0; i < n; i++)
+        append(log, i);
+    cr_expect_not(rec_log_turn(log, 0, 0));
+    cr_expect_not(rec_log_is_closed());
+    for (int i = 0; i < 5; i++)
+        rec_log_lose(log);
+    rec_log_lose(NULL);
+    for (int i = 0; i < 100 && !rec_drain_resume(); i++)
+        usleep(1000);
+    wait_for_turn(log);
+    rec_log_tell_lost(log);
+    rec_log_tell_lost(log);             /* it has been told */
+    append(log, n);
+    wait_for_turn(other);
+    append(other, 0);
+    rec_log_tell_lost(other);           /* there is nothing to tell */
+    rec_log_stop(&totals);
+    cr_expect_eq(totals.n_lost, 6);
+    cr_expect_eq(totals.failure.code, PNR_OK);
+    struct in_file in_file = read_thread(process, 1);
+    cr_expect_eq(in_file.n, n + 1);
+    cr_expect_eq(in_file.n_lost, 5);
+    in_file = read_thread(process, 2);
+    cr_expect_eq(in_file.n, 1);
+    cr_expect_eq(in_file.n_lost, 0);
+}
+
+/* Another process, here the same again, in the same capture. */
+Test(log, joins_a_capture, .init = begin, .fini = end)
+{
+    struct rec_log_totals totals;
+    struct pnr_err err;
+    char taken[PATH_MAX], path[PATH_MAX + 8];
+    bool is_ended;
+    append(new_log(&folder), 0);
+    rec_log_stop(&totals);
+    cr_assert_eq(rec_log_start(capture, true, &(struct rec_drain_options){ .drops = false }, taken, &err), 0);
+    cr_expect_str_eq(taken, capture);
+    append(new_log(&folder), 0);
+    rec_log_stop(&totals);
+    cr_expect_eq(totals.n_events, 1);
+    cr_expect_eq(count_in_file(1, &is_ended), 1);
+    snprintf(path, sizeof path, "%s-2", process);
+    cr_expect_eq(read_thread(path, 1).n, 1);
+}
+
+static struct pnr_string string(const char *text)
+{
+    return (struct pnr_string){ text, (uint32_t)strlen(text) };
+}
+
+/* Functions that have all in common share a number. */
+Test(log, finds_functions_again, .init = begin, .fini = end)
+{
+    static const struct { enum pnr_function_kind kind; uint32_t line; const char *strings[3]; } functions[] = {
+        { PNR_FUNCTION_PLAIN, 1, { "m", "f", "m.py" } }, { PNR_FUNCTION_PLAIN, 2, { "m", "f", "m.py" } },
+        { PNR_FUNCTION_GENERATOR, 1, { "m", "f", "m.py" } }, { PNR_FUNCTION_PLAIN, 1, { "mf", "", "m.py" } },
+        { PNR_FUNCTION_PLAIN, 1, { "m", "fm", ".py" } }, { PNR_FUNCTION_PLAIN, 1, { "", "", "" } },
+    };
+    struct rec_log_totals totals;
+    uint32_t n_functions;
+    for (int round = 0; round < 2; round++) {
+        for (uint32_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+            const struct pnr_string strings[3] = { string(functions[i].strings[0]), string(functions[i].strings[1]),
+                                                   string(functions[i].strings[2]) };
+            cr_expect_eq(rec_log_function(functions[i].kind, functions[i].line, strings), i + 1, "row %u", i);
+        }
+    }
+    rec_log_stop(&totals);
+    cr_expect_str_eq(find_fact(process, "unnamed", &n_functions), "");
+    cr_expect_eq(n_functions, sizeof functions / sizeof *functions);
+}
+
+/* Names take an eighth of the greatest size: what comes then shares one entry. */
+Test(log, keeps_names_to_their_part, .init = begin_small, .fini = end)
+{
+    static char name[60000];
+    struct rec_log_totals totals;
+    uint32_t n_functions, index, expected = 1;
+    memset(name, 'x', sizeof name);
+    const struct pnr_string strings[3] = { { name, sizeof name }, string("f"), string("m.py") };
+    while ((index = rec_log_function(PNR_FUNCTION_PLAIN, expected, strings)) == expected && expected < 1000)
+        expected++;
+    cr_expect_eq(index, expected - 1, "the second that has no room has the first one's entry");
+    cr_expect_eq(rec_log_function(PNR_FUNCTION_PLAIN, 1, strings), 1, "what has a number keeps it");
+    rec_log_stop(&totals);
+    cr_expect_str_eq(find_fact(process, "unnamed", &n_functions), "2");
+    cr_expect_eq(n_functions, expected - 1);
+    cr_expect_geq((n_functions - 1) * sizeof name, REC_LEAST_SIZE / 8 - sizeof name);
+    cr_expect_leq((n_functions - 1) * sizeof name, REC_LEAST_SIZE / 8 + sizeof name);
+}
+
+/* ---- saving ---- */
+
+static char saved[PATH_MAX];
+static sem_t is_saved;
+
+static void save(void)
+{
+    char path[PATH_MAX];
+    struct pnr_err err;
+    snprintf(path, sizeof path, "%s/saved.pnr", folder);
+    if (rec_log_save(path, saved, &err) != 0)
+        *saved = 0;
+    sem_post(&is_saved);
+}
+
+static void begin_to_save(void)
+{
+    sem_init(&is_saved, 0, 0);
+    begin_with((struct rec_drain_options){ .on_wake = save });
+}
+
+static void save_now(void)
+{
+    rec_drain_wake();
+    sem_wait(&is_saved);
+    cr_assert(*saved);
+}
+
+/* What is in segments and in chunks at that moment, as a capture that has ended; and recording goes on. */
+Test(log, saves_what_there_is, .init = begin_to_save, .fini = end)
+{
+    const uint64_t n = 3 * PNR_BLOCK_RECORDS + 5;
+    struct rec_log_totals totals;
+    char path[PATH_MAX + 32];
+    uint32_t n_functions;
+    struct rec_log *log = new_log(&n), *other = new_log(&totals), *third = new_log(&log);
+    for (uint64_t i = 0; i < n; i++)
+        append(log, i);
+    append(other, 0);
+    save_now();
+    append(log, n);
+    append(third, 0);
+    snprintf(path, sizeof path, "%s/process-%d", saved, getpid());
+    cr_expect_eq(read_thread(path, 1).n, n);
+    cr_expect_eq(read_thread(path, 2).n, 1);
+    cr_expect_eq(read_thread(path, 3).n, 0);
+    cr_expect_str_neq(find_fact(path, "end_ticks", &n_functions), "");
+    cr_expect_str_eq(find_fact(process, "end_ticks", &n_functions), "");
+    save_now();
+    cr_expect(strstr(saved, "/saved-2.pnr"), "%s", saved);
+    snprintf(path, sizeof path, "%s/process-%d", saved, getpid());
+    cr_expect_eq(read_thread(path, 1).n, n + 1);
+    rec_log_stop(&totals);
+    cr_expect_eq(read_thread(process, 1).n, n + 1);
+    cr_expect_eq(read_thread(process, 2).n, 1);
+    cr_expect_eq(read_thread(process, 3).n, 1);
 }
 
 /* A child that is killed leaves in the live mapping what was not yet in a file. */
@@ -242,13 +497,14 @@ Test(log, keeps_records_of_a_killed_process)
     struct pnr_err err;
     struct pnr_live live;
     bool is_ended;
+    const struct rec_drain_options options = { .drops = false };
     cr_assert(mkdtemp(folder));
     cr_assert_eq(pipe(to_parent), 0);
     pid_t pid = fork();
     if (pid == 0) {
         snprintf(path, sizeof path, "%s/run.pnr", folder);
         rec_clock_init();
-        rec_log_start(path, capture, &err);
+        rec_log_start(path, false, &options, capture, &err);
         struct rec_log *log = rec_log_new(&n, 7, (struct pnr_string){ "", 0 });
         for (uint64_t i = 0; i < n; i++)
             append(log, i);
@@ -279,6 +535,27 @@ static void limit_files(rlim_t size)
     cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
 }
 
+/* What cannot be made leaves nothing, and what was there stays. */
+Test(log, leaves_nothing_when_it_cannot_start, .init = begin, .fini = end)
+{
+    struct rec_log_totals totals;
+    struct pnr_err err;
+    char path[PATH_MAX], taken[PATH_MAX], begun[PATH_MAX + 32];
+    const struct rec_drain_options options = { .drops = false };
+    rec_log_stop(&totals);
+    snprintf(path, sizeof path, "%s/other.pnr", folder);
+    snprintf(begun, sizeof begun, "%s/begun-%d", capture, getpid());
+    limit_files(100000);                /* no room for the live mapping */
+    cr_expect_eq(rec_log_start(path, false, &options, taken, &err), -1);
+    cr_expect_neq(access(path, F_OK), 0);
+    cr_expect_eq(rec_log_start(capture, true, &options, taken, &err), -1);
+    cr_expect_eq(access(process, F_OK), 0);
+    cr_expect_neq(access(begun, F_OK), 0);
+    limit_files(RLIM_INFINITY);
+    cr_expect_eq(rec_log_start(path, true, &options, taken, &err), -1, "there is nothing to join");
+    cr_expect_neq(access(path, F_OK), 0);
+}
+
 Test(log, keeps_what_it_has_when_a_write_fails, .init = begin, .fini = end)
 {
     const uint64_t n = 4 * PNR_BLOCK_RECORDS;
@@ -292,7 +569,7 @@ Test(log, keeps_what_it_has_when_a_write_fails, .init = begin, .fini = end)
         append(log, i);
     limit_files(10);
     rec_log_turn(log, 0, 0);            /* puts the last chunk, whose write must fail now */
-    rec_log_stop(0, &totals);
+    rec_log_stop(&totals);
     cr_expect_neq(totals.failure.code, PNR_OK);
     limit_files(RLIM_INFINITY);
     uint64_t in_file = count_in_file(1, &is_ended), in_live = 0;

@@ -1,5 +1,7 @@
 #include "convert/reader.h"
 
+#include <sys/stat.h>
+
 #include "check.h"
 
 static void collect(void *arg, enum note_level level, const char *line)
@@ -8,20 +10,27 @@ static void collect(void *arg, enum note_level level, const char *line)
     check_write(arg, "%c:%s;", level == NOTE_DAMAGE ? 'D' : 'F', name ? name + 1 : line);
 }
 
-/* A thread of three blocks, whose records call the functions 1, 2 and 3. */
+/* Blocks, of which the k-th of a thread begins at 1000 * (k + 1), ends 2 later, and calls function 1, 2, 3, 1, ... */
 struct sample {
     struct check_capture capture;
-    size_t sizes[3];
+    size_t sizes[3];                    /* of the first ones */
     struct check_sink said;             /* its text: what the reader said */
+    bool has_dropped;                   /* what reader_has_dropped gave when it was read, and */
+    uint64_t complete_ticks;
 };
 
-static void add(struct sample *sample, uint32_t sequence, unsigned flags)
+static void add_to(struct sample *sample, uint32_t thread, uint32_t sequence, unsigned flags)
 {
     struct pnr_record records[] = { pnr_record_make(1, PNR_CALL, 0, sequence % 3 + 1),
                                     pnr_record_make(2, PNR_RETURN, 0, sequence % 3 + 1) };
-    size_t size = check_block(&sample->capture, 1, sequence, flags, 1000 * (sequence + 1), records, 2);
+    size_t size = check_block(&sample->capture, thread, sequence, flags, 1000 * (sequence + 1), records, 2);
     if (sequence < 3)
         sample->sizes[sequence] = size;
+}
+
+static void add(struct sample *sample, uint32_t sequence, unsigned flags)
+{
+    add_to(sample, 1, sequence, flags);
 }
 
 static void make(struct sample *sample, bool has_end)
@@ -32,15 +41,16 @@ static void make(struct sample *sample, bool has_end)
         check_fact(&sample->capture, "end_ticks", "100000");
 }
 
-static void thread_path(const struct sample *sample, char *path)
+/* The segment to which blocks are appended. */
+static void segment_path(const struct sample *sample, char *path)
 {
-    snprintf(path, 160, "%s/thread-1.zst", sample->capture.process);
+    snprintf(path, 160, "%s/segment-%u.zst", sample->capture.process, sample->capture.segment);
 }
 
 static void poke(const struct sample *sample, size_t at, unsigned char byte)
 {
     char path[160];
-    thread_path(sample, path);
+    segment_path(sample, path);
     int fd = open(path, O_WRONLY);
     cr_assert_eq(pwrite(fd, &byte, 1, (off_t)at), 1);
     close(fd);
@@ -49,7 +59,7 @@ static void poke(const struct sample *sample, size_t at, unsigned char byte)
 static void cut(const struct sample *sample, size_t size)
 {
     char path[160];
-    thread_path(sample, path);
+    segment_path(sample, path);
     cr_assert_eq(truncate(path, (off_t)size), 0);
 }
 
@@ -67,7 +77,8 @@ static void leave_chunk(const struct sample *sample, uint32_t thread, uint32_t s
     pnr_live_close(&live, sample->capture.process, false);
 }
 
-/* Reads all. The text: for each block "thread:function", "!" after a hole, "." for the last one of a thread. */
+/* Reads all. The text: for each block "thread:function", "!" after a hole, "~" after a pause, "." for the last one of a
+ * thread. */
 static void read_all(struct sample *sample, char *text, size_t size)
 {
     struct notes notes = { collect, &sample->said };
@@ -81,11 +92,13 @@ static void read_all(struct sample *sample, char *text, size_t size)
         int step;
         while (reader_begin(reader, i, &begin) && (step = reader_next(reader, i, &block, &err)) == 1) {
             size_t used = strlen(text);
-            snprintf(text + used, size - used, "%s%s%u:%u%s", used ? " " : "", block.is_after_hole ? "!" : "",
-                     reader_thread_number(reader, i), pnr_record_function(block.records[0]), block.is_last ? "." : "");
+            snprintf(text + used, size - used, "%s%s%s%u:%u%s", used ? " " : "", block.is_after_hole ? "!" : "",
+                     block.is_after_pause ? "~" : "", reader_thread_number(reader, i),
+                     pnr_record_function(block.records[0]), block.is_last ? "." : "");
         }
         cr_assert_eq(reader_next(reader, i, &block, &err), 0);
     }
+    sample->has_dropped = reader_has_dropped(reader, &sample->complete_ticks);
     reader_close(reader);
 }
 
@@ -93,8 +106,8 @@ static void expect(struct sample *sample, const char *blocks, const char *said)
 {
     char text[256];
     read_all(sample, text, sizeof text);
-    cr_expect_str_eq(text, blocks, "%s", text);
-    cr_expect_str_eq(sample->said.text, said, "%s", sample->said.text);
+    cr_expect_str_eq(text, blocks, "\"%s\", not \"%s\"", text, blocks);
+    cr_expect_str_eq(sample->said.text, said, "\"%s\", not \"%s\"", sample->said.text, said);
     check_capture_remove(&sample->capture);
 }
 
@@ -108,12 +121,34 @@ Test(reader, reads_blocks_in_order)
     expect(&sample, "1:1 !1:2 1:3.", "");
 }
 
-Test(reader, takes_a_resync_of_the_first_block_for_none)
+/* In a thread's first block RESYNC and PAUSED mean nothing. */
+Test(reader, tells_of_pauses)
 {
     struct sample sample;
     make(&sample, true);
-    add(&sample, 0, PNR_BLOCK_RESYNC);
-    expect(&sample, "1:1", "");
+    add(&sample, 0, PNR_BLOCK_RESYNC | PNR_BLOCK_PAUSED);
+    add(&sample, 1, PNR_BLOCK_PAUSED);
+    add(&sample, 2, PNR_BLOCK_PAUSED | PNR_BLOCK_RESYNC | PNR_BLOCK_LAST);
+    expect(&sample, "1:1 ~1:2 !~1:3.", "");
+}
+
+/* Blocks of three threads by turns, not in the order of their begin, with an empty segment between. */
+Test(reader, finds_the_blocks_of_each_thread)
+{
+    struct sample sample;
+    char path[160];
+    make(&sample, true);
+    add_to(&sample, 2, 0, 0);
+    add_to(&sample, 1, 0, 0);
+    add_to(&sample, 2, 1, 0);
+    sample.capture.segment = 2;
+    segment_path(&sample, path);
+    check_append(path, "", 0);
+    sample.capture.segment = 3;
+    add_to(&sample, 7, 0, PNR_BLOCK_LAST);
+    add_to(&sample, 2, 2, 0);
+    add_to(&sample, 1, 1, PNR_BLOCK_LAST);
+    expect(&sample, "1:1 1:2. 2:1 2:2 2:3 7:1.", "");
 }
 
 /* Wherever the second block is damaged, the other two are found. */
@@ -130,7 +165,7 @@ Test(reader, skips_damaged_blocks)
         poke(&sample, sample.sizes[0] + at, 0xa5);
         read_all(&sample, text, sizeof text);
         cr_expect_str_eq(text, "1:1 !1:3", "byte %zu: %s", at, text);
-        cr_expect(strstr(sample.said.text, "D:thread-1.zst: "), "byte %zu: %s", at, sample.said.text);
+        cr_expect(strstr(sample.said.text, "D:segment-1.zst: "), "byte %zu: %s", at, sample.said.text);
         cr_expect_null(strstr(sample.said.text, "missing"), "byte %zu: %s", at, sample.said.text);
         check_capture_remove(&sample.capture);
     }
@@ -150,7 +185,7 @@ Test(reader, reads_what_is_before_a_cut)
             read_all(&sample, text, sizeof text);
             cr_expect_str_eq(text, "1:1");
             if (left)
-                cr_expect(strstr(sample.said.text, has_end ? "D:thread-1.zst: byte" : "F:thread-1.zst: byte"), "%s",
+                cr_expect(strstr(sample.said.text, has_end ? "D:segment-1.zst: byte" : "F:segment-1.zst: byte"), "%s",
                           sample.said.text);
             else
                 cr_expect_str_eq(sample.said.text, "");
@@ -166,15 +201,175 @@ Test(reader, tells_of_holes_and_repeats)
     make(&sample, true);
     add(&sample, 0, 0);
     add(&sample, 2, 0);
-    snprintf(said, sizeof said, "D:thread-1.zst: block 1 is missing; D:thread-1.zst: byte %zu: block comes again; "
-             "D:thread-1.zst: blocks 3 to 5 are missing;", sample.sizes[0] + sample.sizes[2]);
+    snprintf(said, sizeof said, "D:segment-2.zst: byte 0: block comes again; "
+             "D:segment-1.zst: byte %zu: block comes again; "
+             "D:process-7: block 1 of thread 1 is missing; D:process-7: blocks 3 to 5 of thread 1 are missing;",
+             sample.sizes[0] + sample.sizes[2]);
     add(&sample, 2, 0);
+    sample.capture.segment = 2;
+    add(&sample, 0, 0);
     add(&sample, 6, 0);
     expect(&sample, "1:1 !1:3 !1:1", said);
 }
 
-/* The chunk's block: not in the file, torn there, damaged there, whole there. */
-Test(reader, takes_from_the_live_mapping_what_the_file_lacks)
+/* Damage of which was told may be all that is missing, but not when more is. */
+Test(reader, tells_of_more_missing_than_was_damaged)
+{
+    struct sample sample;
+    char said[200];
+    make(&sample, true);
+    add(&sample, 0, 0);
+    add(&sample, 1, 0);
+    add(&sample, 2, 0);
+    add(&sample, 4, 0);
+    poke(&sample, sample.sizes[0] + 8, 0xa5);
+    snprintf(said, sizeof said, "D:segment-1.zst: byte %zu: no block begins here; "
+             "D:process-7: block 1 of thread 1 is missing; D:process-7: block 3 of thread 1 is missing;",
+             sample.sizes[0]);
+    expect(&sample, "1:1 !1:3 !1:2", said);
+}
+
+Test(reader, tells_of_missing_segments)
+{
+    struct sample sample;
+    make(&sample, true);
+    add(&sample, 0, 0);
+    sample.capture.segment = 3;
+    add(&sample, 2, 0);
+    sample.capture.segment = 7;
+    add(&sample, 3, 0);
+    expect(&sample, "1:1 !1:3 1:1", "D:process-7: segment 2 is missing; D:process-7: segments 4 to 6 are missing; "
+                                    "D:process-7: block 1 of thread 1 is missing;");
+}
+
+/* Cut off in a segment that is not the last: damage, also when the process was killed. */
+Test(reader, reads_what_is_behind_a_cut)
+{
+    for (int has_end = 0; has_end < 2; has_end++) {
+        struct sample sample;
+        char said[100];
+        make(&sample, has_end);
+        add(&sample, 0, 0);
+        add(&sample, 1, 0);
+        cut(&sample, sample.sizes[0] + 50);
+        sample.capture.segment = 2;
+        add(&sample, 2, 0);
+        snprintf(said, sizeof said, "D:segment-1.zst: byte %zu: cut off inside a block header;", sample.sizes[0]);
+        expect(&sample, "1:1 !1:3", said);
+    }
+}
+
+/* A cut that is no damage does not stand for a block that is missing. */
+Test(reader, tells_of_holes_beside_a_cut_by_a_kill)
+{
+    struct sample sample;
+    char said[200];
+    make(&sample, false);
+    add(&sample, 0, 0);
+    add(&sample, 2, 0);
+    snprintf(said, sizeof said, "F:segment-1.zst: byte %zu: cut off inside a block header; "
+             "D:process-7: block 1 of thread 1 is missing;", sample.sizes[0] + sample.sizes[2]);
+    add(&sample, 3, 0);
+    cut(&sample, sample.sizes[0] + sample.sizes[2] + 10);
+    expect(&sample, "1:1 !1:3", said);
+}
+
+Test(reader, opens_only_regular_files)
+{
+    static const char *const said[] = { "D:segment-2.zst: cannot read: ", "D:segment-2.zst: byte 0: not a regular file",
+                                        "D:segment-2.zst: byte 0: not a regular file" };
+    for (int i = 0; i < 3; i++) {
+        struct sample sample;
+        char path[160], text[256];
+        make(&sample, true);
+        add(&sample, 0, 0);
+        sample.capture.segment = 2;
+        segment_path(&sample, path);
+        cr_assert_eq(i == 0 ? symlink("segment-1.zst", path) : i == 1 ? mkdir(path, 0700) : mkfifo(path, 0600), 0);
+        sample.capture.segment = 3;
+        add(&sample, 1, 0);
+        read_all(&sample, text, sizeof text);
+        cr_expect_str_eq(text, "1:1 1:2", "row %d: %s", i, text);
+        cr_expect_eq(strncmp(sample.said.text, said[i], strlen(said[i])), 0, "row %d: %s", i, sample.said.text);
+        check_capture_remove(&sample.capture);
+    }
+}
+
+/* Threads 1, 2, ... as their blocks are there; the lowest segment is this one. */
+Test(reader, tells_from_when_on_nothing_was_dropped)
+{
+    static const struct {
+        uint32_t segment;
+        struct { uint32_t thread, sequence; } blocks[4];
+        uint32_t n_names;               /* threads that are named */
+        bool has_dropped;
+        uint64_t complete_ticks;
+        const char *text;
+    } table[] = {
+        { 1, { { 1, 0 }, { 1, 1 } }, 1, false, 0, "1:1 1:2" },
+        { 2, { { 1, 4 }, { 1, 5 } }, 1, true, 5000, "1:2 1:3" },
+        /* the latest first block of all threads; a whole thread says nothing */
+        { 2, { { 1, 4 }, { 2, 6 }, { 3, 0 } }, 3, true, 7000, "1:2 2:1 3:1" },
+        { 2, { { 1, 0 } }, 1, true, 0, "1:1" },
+        /* of a thread nothing but its name is left: it had ended before the first block was written */
+        { 2, { { 1, 0 }, { 1, 1 } }, 2, true, 1002, "1:1 1:2" },
+        { 2, { { 1, 4 }, { 2, 8 } }, 3, true, 9000, "1:2 2:3" },
+        { 2, { { 1, 8 }, { 2, 4 } }, 3, true, 9002, "1:3 2:2" },
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct sample sample;
+        char text[256];
+        make(&sample, true);
+        for (uint32_t number = 1; number <= table[i].n_names; number++)
+            check_name(&sample.capture, (struct pnr_name){ .type = PNR_NAME_THREAD, .index = number });
+        sample.capture.segment = table[i].segment;
+        for (int k = 0; k < 4 && table[i].blocks[k].thread; k++)
+            add_to(&sample, table[i].blocks[k].thread, table[i].blocks[k].sequence, 0);
+        read_all(&sample, text, sizeof text);
+        cr_expect_str_eq(text, table[i].text, "row %zu: %s", i, text);
+        cr_expect_str_eq(sample.said.text, "", "row %zu: %s", i, sample.said.text);
+        cr_expect_eq(sample.has_dropped, table[i].has_dropped, "row %zu", i);
+        cr_expect_eq(sample.complete_ticks, table[i].complete_ticks, "row %zu: %" PRIu64, i, sample.complete_ticks);
+        check_capture_remove(&sample.capture);
+    }
+}
+
+/* Behind the first block a hole is one, whatever was dropped. */
+Test(reader, tells_of_holes_behind_what_was_dropped)
+{
+    struct sample sample;
+    make(&sample, true);
+    sample.capture.segment = 4;
+    add(&sample, 7, PNR_BLOCK_RESYNC);
+    add(&sample, 9, 0);
+    expect(&sample, "1:2 !1:1", "D:process-7: block 8 of thread 1 is missing;");
+}
+
+/* Without a segment all was dropped, if there ever was one. */
+Test(reader, takes_a_process_without_segments)
+{
+    static const struct { bool has_end, has_chunk; uint32_t sequence; const char *text; bool has_dropped; } table[] = {
+        { true, false, 0, "", true },
+        { false, false, 0, "", false },
+        { false, true, 0, "1:9", false },
+        { false, true, 3, "1:9", true },
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct sample sample;
+        char text[256];
+        make(&sample, table[i].has_end);
+        if (table[i].has_chunk)
+            leave_chunk(&sample, 1, table[i].sequence, 9);
+        read_all(&sample, text, sizeof text);
+        cr_expect_str_eq(text, table[i].text, "row %zu: %s", i, text);
+        cr_expect_str_eq(sample.said.text, "", "row %zu: %s", i, sample.said.text);
+        cr_expect_eq(sample.has_dropped, table[i].has_dropped, "row %zu", i);
+        check_capture_remove(&sample.capture);
+    }
+}
+
+/* The chunk's block: not in the segment, torn there, damaged there, whole there. */
+Test(reader, takes_from_the_live_mapping_what_the_segment_lacks)
 {
     static const struct { const char *blocks, *said; } table[] = {
         { "1:1 1:2 1:9", "" },

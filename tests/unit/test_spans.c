@@ -147,7 +147,7 @@ Test(spans, brings_the_stack_to_the_open_frames)
         run_events(&run, table[i].before, 6);
         for (size_t k = 0; k < table[i].n; k++)
             open[k] = pnr_record_make(0, PNR_OPEN, table[i].open[k].frame, table[i].open[k].function);
-        spans_open(&run.spans, open, table[i].n, table[i].is_deeper, false, 100);
+        spans_open(&run.spans, open, table[i].n, table[i].is_deeper, SPANS_SEAMLESS, 100);
         spans_end(&run.spans, 200);
         cr_expect_str_eq(run.sink.text, table[i].expected, "row %zu: %s", i, run.sink.text);
         run_clear(&run);
@@ -197,20 +197,31 @@ Test(spans, keeps_short_slices_whose_length_is_not_known)
     const struct pnr_record open = pnr_record_make(0, PNR_OPEN, 0, 1);
     run_init(&run);
     run.spans.least_ns = 100;
-    spans_open(&run.spans, &open, 1, false, false, 10);
+    spans_open(&run.spans, &open, 1, false, SPANS_SEAMLESS, 10);
     run_events(&run, (struct event[]){ { RET, 20, 1, 0 }, { CALL, 30, 2, 0 }, { CALL, 40, 3, 0 } }, 3);
     spans_end(&run.spans, 50);
     cr_expect_str_eq(run.sink.text, "0:1[10,20]b 0:3[40,50]u 0:2[30,51]u", "%s", run.sink.text);
     run_clear(&run);
 }
 
-Test(spans, tells_of_holes)
+Test(spans, tells_of_holes_and_pauses)
 {
-    struct run run;
-    run_init(&run);
-    spans_open(&run.spans, NULL, 0, false, true, 100);
-    cr_expect_str_eq(run.sink.text, "0:[events may be missing]@100");
-    run_clear(&run);
+    static const struct { enum spans_seam seam; const char *expected; uint64_t holes; } table[] = {
+        { SPANS_SEAMLESS, "0:2[20,100]l 0:1[10,200]u", 0 },
+        { SPANS_HOLE, "0:[events may be missing]@100 0:2[20,101]l 0:1[10,200]u", 1 },
+        { SPANS_PAUSE, "0:[recording was paused]@100 0:2[20,101]l 0:1[10,200]u", 0 },
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct run run;
+        const struct pnr_record open = pnr_record_make(0, PNR_OPEN, 0, 1);
+        run_init(&run);
+        run_events(&run, (struct event[]){ { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 } }, 2);
+        spans_open(&run.spans, &open, 1, false, table[i].seam, 100);
+        spans_end(&run.spans, 200);
+        cr_expect_str_eq(run.sink.text, table[i].expected, "row %zu: %s", i, run.sink.text);
+        cr_expect_eq(run.count.holes, table[i].holes, "row %zu", i);
+        run_clear(&run);
+    }
 }
 
 Test(spans, counts_what_is_odd)

@@ -1,0 +1,256 @@
+"""Greenlets: each is a track of its own, on which its calls nest as sys.setprofile saw them in the same greenlet."""
+
+import collections
+import importlib.util
+import json
+import os
+import shutil
+import sys
+import unittest
+
+import e2e
+
+HAS_GREENLET = e2e.run([e2e.PYTHON, "-c", "import greenlet"]).status == 0
+HAS_GEVENT = e2e.run([e2e.PYTHON, "-c", "import gevent"]).status == 0
+ENGINES = ["frame"] + (["monitoring"] if sys.version_info >= (3, 12) else [])
+
+# Prints, with the argument "truth", what each greenlet called: a list of (depth, name) in the order of the calls.
+TRUTH = """
+import json, sys, threading, weakref
+from greenlet import getcurrent
+if sys.argv[1:] == ["truth"]:
+    tracks, found = weakref.WeakKeyDictionary(), []     # [depth, calls] of each greenlet
+    def profile(frame, event, _):
+        if event not in ("call", "return") or not frame.f_code.co_filename.endswith("app.py"):
+            return
+        one = getcurrent()
+        if one not in tracks:
+            tracks[one] = [0, []]
+            found.append(tracks[one][1])
+        if event == "call":
+            tracks[one][1].append((tracks[one][0], frame.f_code.co_qualname))
+        tracks[one][0] += 1 if event == "call" else -1
+    threading.setprofile(profile)
+    sys.setprofile(profile)
+    main()
+    sys.setprofile(None)
+    print(json.dumps(found), file=sys.stderr)
+else:
+    main()
+"""
+
+SWITCHES = """
+from greenlet import greenlet, getcurrent
+def leaf(n): return n and leaf(n - 1)
+def pong(x):
+    while x < 50:
+        leaf(x % 5)
+        x = up(x)
+    return "end"
+def up(x): return getcurrent().parent.switch(x + 1)
+def ping(n):
+    others = [greenlet(pong) for _ in range(n)]
+    x = 0
+    while not all(one.dead for one in others):
+        for one in others:
+            if not one.dead:
+                one.switch(x % 60)
+                leaf(2)
+                x += 1
+def generate(n):
+    for i in range(n):
+        up(i)
+        yield leaf(i)
+def consume(n): return sum(one or 0 for one in generate(n))
+def nested(n):
+    if n:
+        inner = greenlet(nested)
+        inner.switch(n - 1)
+        leaf(n)
+        while not inner.dead: inner.switch()
+        leaf(1)
+def raising(n):
+    leaf(n)
+    raise ValueError(n)
+def killed():
+    try:
+        up(0)
+    finally:
+        leaf(1)
+def short(n): leaf(n)
+def main():
+    ping(3)
+    one = greenlet(consume)
+    one.switch(6)
+    while not one.dead: one.switch()
+    nested(5)
+    for i in range(3):
+        try:
+            greenlet(raising).switch(i)
+        except ValueError:
+            leaf(i)
+    one = greenlet(killed)
+    one.switch()
+    one.throw()
+    one = greenlet(killed)
+    one.switch()
+    del one
+    for i in range(200):
+        greenlet(short).switch(i % 3)
+    deep = greenlet(leaf)
+    deep.switch(400)
+    import threading
+    threads = [threading.Thread(target=ping, args=(2,)) for _ in range(2)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+"""
+
+GEVENT = """
+import gevent, gevent.pool, gevent.queue
+def leaf(n): return n and leaf(n - 1)
+def job(i):
+    leaf(i % 7)
+    gevent.sleep(0.0001 * (i % 3))
+    leaf(3)
+    return i
+def produce(queue):
+    for i in range(30):
+        queue.put(i)
+        leaf(1)
+    queue.put(None)
+def consume(queue):
+    while queue.get() is not None: leaf(2)
+def main():
+    print(sum(gevent.pool.Pool(20).map(job, range(100))))
+    queue = gevent.queue.Queue(3)
+    gevent.joinall([gevent.spawn(produce, queue), gevent.spawn(consume, queue)])
+    late = gevent.spawn(job, 1000)
+    late.kill()
+    try:
+        with gevent.Timeout(0.01): gevent.sleep(1)
+    except gevent.Timeout:
+        leaf(4)
+"""
+
+
+@unittest.skipUnless(HAS_GREENLET, "greenlet is not there for this Python")
+class Greenlets(e2e.EndToEnd):
+
+    def check(self, text, options=()):
+        program = self.write("app.py", text + TRUTH)
+        truth = e2e.plain([program, "truth"])
+        self.assertEqual(truth.status, 0, truth.err)
+        expected = [[(depth, f"__main__.{name}") for depth, name in calls] for calls in json.loads(truth.err)]
+        alone = e2e.plain([program])
+        for engine in ENGINES:
+            with self.subTest(engine=engine, options=options):
+                capture = self.path(f"{engine}.pnr")
+                found = e2e.recorded(capture, [program], options=["-q", "--engine", engine, "--include", "__main__",
+                                                                  *options])
+                self.assertEqual(found, alone)
+                finished = e2e.run([e2e.CONVERT, "-q", capture, "-o", self.path("run.trace")])
+                self.assertEqual(finished, (0, "", ""))
+                self.compare(expected, e2e.Trace(self.path("run.trace")))
+                shutil.rmtree(capture)
+
+    def compare(self, expected, trace):
+        tracks = collections.defaultdict(list)
+        for one in sorted(trace.slices, key=lambda one: (one.thread, one.begin)):
+            if one.function.name.startswith("__main__.") and one.function.name != "__main__.<module>":
+                tracks[one.thread].append((self.depth(one), one.function.name))
+                self.assertFalse(one.marks - {"exception"}, one)
+        self.assertEqual(sorted(tracks.values()), sorted(calls for calls in expected if calls))
+
+    @staticmethod
+    def depth(one):
+        depth = 0
+        while (one := one.parent):
+            depth += one.function.name.startswith("__main__.") and one.function.name != "__main__.<module>"
+        return depth
+
+    def test_switches(self):
+        self.check(SWITCHES)
+
+    def test_switches_with_c_calls(self):
+        self.check(SWITCHES, ["--c-calls"])
+
+    def test_everything_is_recorded(self):
+        self.check(SWITCHES, ["--include", "*"])
+
+    @unittest.skipUnless(HAS_GEVENT, "gevent is not there for this Python")
+    def test_gevent(self):
+        self.check(GEVENT)
+        self.check(GEVENT, ["--include", "*"])
+
+    def test_blocks_stand_alone(self):
+        """What is left when the first segments were dropped nests as it should: each block tells the stacks in it."""
+        program = self.write("app.py", SWITCHES + """
+def forever(n):
+    here = getcurrent().parent
+    outer(here, n)
+def outer(here, n): inner(here, n)
+def inner(here, n):
+    while True:
+        leaf(n)
+        here.switch()
+others = [greenlet(forever) for _ in range(5)]
+import time
+end = time.monotonic() + 3
+for i in range(5):
+    others[i].switch(i)
+while time.monotonic() < end:
+    others[i % 5].switch()
+    i += 1
+""")
+        capture = self.path("run.pnr")
+        e2e.recorded(capture, [program], options=["-q", "--last", "100ms"])
+        process, = os.listdir(capture)
+        numbers = [int(name[8:-4]) for name in os.listdir(os.path.join(capture, process)) if name.startswith("segment-")]
+        self.assertGreater(min(numbers), 1)
+        for number in numbers:          # as much as this test has memory for
+            if number < max(numbers) - 8:
+                os.remove(os.path.join(capture, process, f"segment-{number}.zst"))
+        trace = e2e.Trace(e2e.convert(capture))
+        leaves = trace.named("__main__.leaf")
+        self.assertGreater(len(leaves), 1000)
+        outside = {tuple(self.names(one)) for one in leaves}
+        self.assertEqual({names[names.index("__main__.inner"):] for names in outside},
+                         {("__main__.inner", "__main__.outer", "__main__.forever")})
+
+    @staticmethod
+    def names(one):
+        while (one := one.parent):
+            yield one.function.name
+
+    def test_begins_inside_greenlets(self):
+        self.script("""
+            import panopticon_rec
+            from greenlet import greenlet, getcurrent
+            def leaf(): pass
+            def up(): getcurrent().parent.switch()
+            def old(n):
+                leaf(); up(); leaf(); up(); leaf()
+            def main():
+                ones = [greenlet(old) for _ in range(3)]
+                for one in ones: one.switch(1)
+                with panopticon_rec.record("run.pnr"):
+                    for one in ones: one.switch()
+                    leaf()
+                    for one in ones: one.switch()
+                    leaf()
+            main()
+            """)
+        trace = self.trace()
+        olds = trace.named("__main__.old")
+        self.assertEqual([one.marks - {"unfinished"} for one in olds], [{"opened_before"}] * 3)
+        self.assertEqual(len({one.thread for one in olds}), 3)
+        self.assertEqual(sorted(one.parent.function.name for one in trace.named("__main__.leaf")),
+                         ["__main__.main"] * 2 + ["__main__.old"] * 6)
+
+    def test_nothing_is_imported(self):
+        finished = e2e.recorded(self.path("run.pnr"), ["-c", "import sys; print([m for m in sys.modules if 'greenlet' in m])"])
+        self.assertEqual(finished, (0, "[]\n", ""))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,85 @@
+/* recorder/process.h: a process is gone only when that is known. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "recorder/process.h"
+
+/* A process that does nothing, and when it started. */
+static pid_t start_child(uint64_t *start)
+{
+    int from_child[2];
+    cr_assert_eq(pipe(from_child), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        uint64_t mine = rec_process_start();
+        if (write(from_child[1], &mine, sizeof mine) == sizeof mine)
+            pause();
+        _exit(1);
+    }
+    cr_assert_eq(read(from_child[0], start, sizeof *start), sizeof *start);
+    close(from_child[0]);
+    close(from_child[1]);
+    return pid;
+}
+
+Test(process, knows_itself)
+{
+    cr_expect_neq(rec_process_start(), 0);
+    cr_expect_neq(rec_process_namespace(), 0);
+    cr_expect(rec_process_is_running(getpid(), rec_process_start(), rec_process_namespace()));
+}
+
+Test(process, tells_one_that_runs_from_one_that_is_gone)
+{
+    uint64_t start, namespace = rec_process_namespace();
+    siginfo_t info;
+    pid_t pid = start_child(&start);
+    cr_expect_geq(start, rec_process_start());
+    cr_expect(rec_process_is_running(pid, start, namespace));
+    cr_expect_not(rec_process_is_running(pid, start + 1, namespace), "another one, that got the same number");
+    kill(pid, SIGKILL);
+    cr_assert_eq(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
+    cr_expect_not(rec_process_is_running(pid, start, namespace), "nobody has waited for it");
+    waitpid(pid, NULL, 0);
+    cr_expect_not(rec_process_is_running(pid, start, namespace));
+}
+
+/* Its files must stay. */
+Test(process, takes_one_of_which_nothing_is_known_for_running)
+{
+    uint64_t start, namespace = rec_process_namespace();
+    pid_t pid = start_child(&start);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    cr_expect(rec_process_is_running(pid, 0, namespace));
+    cr_expect(rec_process_is_running(pid, start, 0));
+    cr_expect(rec_process_is_running(pid, start, namespace + 1), "in another namespace numbers mean others");
+}
+
+Test(process, takes_one_that_cannot_be_looked_at_for_running)
+{
+    uint64_t start = rec_process_start(), namespace = rec_process_namespace();
+    struct rlimit limit, none;
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    none = limit;
+    none.rlim_cur = 0;
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    bool is_running = rec_process_is_running(getpid(), start, namespace);
+    setrlimit(RLIMIT_NOFILE, &limit);
+    cr_expect(is_running);
+}
+
+/* The name stands before the field, in brackets, and may hold anything. */
+Test(process, is_not_confused_by_names)
+{
+    uint64_t start = rec_process_start();
+    cr_assert_eq(prctl(PR_SET_NAME, ") Z 1 (2 3) 4"), 0);
+    cr_expect_eq(rec_process_start(), start);
+    cr_expect(rec_process_is_running(getpid(), start, rec_process_namespace()));
+}
