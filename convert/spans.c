@@ -30,7 +30,8 @@ void spans_init(struct spans *spans, uint32_t thread, uint64_t least_ns, struct 
 void spans_clear(struct spans *spans)
 {
     free(spans->stack);
-    spans->count->open -= spans->n;
+    if (spans->n)                       /* what was never begun has no count */
+        spans->count->open -= spans->n;
     spans->stack = NULL;
     spans->n = spans->capacity = 0;
 }

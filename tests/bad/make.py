@@ -288,6 +288,15 @@ def data_no_frame(sample):
 
 
 @rule(1)
+def data_of_older_zstd(sample):
+    """A frame of zstd 0.7, which libzstd may still unpack: a raw block, and an end mark with bits of the checksum."""
+    data = planes(sample)
+    check = int.from_bytes(compress(data)[-4:], "little") >> 11
+    replace_data(sample, b"\x27\xb5\x2f\xfd\x24" + bytes([len(data), 0x40, 0, len(data)]) + data +
+                 bytes([0xc0 | check >> 16, check >> 8 & 0xff, check & 0xff]))
+
+
+@rule(1)
 def cut_off_in_header(sample):
     sample.finish()
     sample.blocks[sample.LAST] = sample.blocks[sample.LAST][:103]

@@ -191,7 +191,7 @@ def read_names(path, process, report):
             cut_off = at
             break
         try:
-            keep_name(process, data[at:at + size], report, at, len(data) // 40)
+            keep_name(process, data[at:at + size], report, at, at // 40 + 1)
         except Damage as damage:
             report("names", at, str(damage))
         at += size
