@@ -52,7 +52,7 @@ static struct {
     int free[REC_DRAIN_CHUNKS], n_free; /* last in, first out: the warmest */
     int queue[REC_DRAIN_CHUNKS], n_queued, queue_at;
     int n_in_work;
-    bool is_stopping, is_pausing;
+    bool is_stopping, is_pausing;       /* with `lock`; the first with `presence`, too, so that either is enough to read it */
     _Atomic bool is_awaited;            /* on_wake is due */
     _Atomic uint64_t paused_ns;         /* when the thread was sent away; 0: it is there. Changed with `presence` */
     _Atomic bool has_failed;
@@ -422,7 +422,8 @@ static void stand_in(void)
 void rec_drain_stand_in(void)
 {
     pthread_mutex_lock(&drain.presence);
-    stand_in();
+    if (!drain.is_stopping)             /* who stops has done it */
+        stand_in();
     pthread_mutex_unlock(&drain.presence);
 }
 
