@@ -53,7 +53,7 @@ static struct {
     int n_free;
     int queue[REC_DRAIN_CHUNKS], n_queued, queue_at;
     int n_in_work;
-    bool is_stopping, is_pausing;
+    bool is_stopping, is_pausing;       /* with `lock`; the first with `presence`, too, so that either is enough to read it */
     _Atomic bool is_awaited;            /* on_wake is due */
     _Atomic uint64_t paused_ns;         /* when the thread was sent away; 0: it is there. Changed with `presence` */
     _Atomic bool has_failed;
@@ -448,7 +448,8 @@ static void stand_in(void)
 void rec_drain_stand_in(void)
 {
     pthread_mutex_lock(&drain.presence);
-    stand_in();
+    if (!drain.is_stopping)             /* who stops has done it */
+        stand_in();
     pthread_mutex_unlock(&drain.presence);
 }
 

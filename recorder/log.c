@@ -529,6 +529,17 @@ void rec_log_stop(struct rec_log_totals *totals)
     rec_file_release(&session.names);
 }
 
+void rec_log_undo(struct rec_log_totals *totals)
+{
+    char process_path[PATH_MAX], capture_path[PATH_MAX];
+    rec_log_stop(totals);
+    strcpy(process_path, session.names.path);
+    *strrchr(process_path, '/') = 0;
+    strcpy(capture_path, process_path);
+    *strrchr(capture_path, '/') = 0;
+    remove_begun(capture_path, process_path);
+}
+
 /* ---- saving ---- */
 
 /* Copies the name table as far as it is whole, and adds the end. */

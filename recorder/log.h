@@ -128,6 +128,9 @@ void rec_log_end(struct rec_log *log);
 /* Ends all logs, writes everything and the closing facts. */
 void rec_log_stop(struct rec_log_totals *totals);
 
+/* Ends what could not begin, as rec_log_stop does, and removes it: there is nothing in it. */
+void rec_log_undo(struct rec_log_totals *totals);
+
 /* The newest log, from which `older` leads to all of them. */
 struct rec_log *rec_log_newest(void);
 

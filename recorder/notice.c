@@ -14,6 +14,11 @@ void rec_notice_init(void)
     was_open = fstat(STDERR_FILENO, &was) == 0;
 }
 
+void rec_notice_hold(void)
+{
+    was_open = false;
+}
+
 void rec_notice(const char *format, ...)
 {
     char line[1024];

@@ -6,6 +6,9 @@
 /* Remembers which file descriptor 2 is. */
 void rec_notice_init(void);
 
+/* Nothing is told until the next rec_notice_init. */
+void rec_notice_hold(void);
+
 /* Writes "panopticon: " and the formatted text with a newline, in one write(2) of at most 1,024 bytes. */
 void rec_notice(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -3,7 +3,6 @@
 #include "recording.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <limits.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -11,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "c_calls.h"
@@ -58,6 +56,7 @@ static struct {
 PyObject *rec_recording_raise(const struct pnr_err *err)
 {
     char text[512];
+    PyErr_Clear();                      /* OSError cannot be made while an exception is set */
     if (err->code == PNR_E_MEMORY)
         return PyErr_NoMemory();
     PyObject *path = PyUnicode_DecodeFSDefault(err->path);      /* owned */
@@ -292,19 +291,10 @@ int rec_recording_save(const char *path, char *taken)
 
 /* ---- start and stop ---- */
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *place)
-{
-    (void)st, (void)type, (void)place;
-    return remove(path);
-}
-
-/* Ends what could not begin: there is nothing in it. */
-static void undo_start(bool joins)
+static void undo_start(void)
 {
     struct rec_log_totals totals;
-    rec_log_stop(&totals);
-    if (!joins)
-        nftw(recording.capture, remove_one, 4, FTW_DEPTH | FTW_PHYS);
+    rec_log_undo(&totals);
     if (totals.failure.code != PNR_OK)
         rec_recording_raise(&totals.failure);   /* the true reason, in place of the one that is set */
 }
@@ -332,7 +322,7 @@ int rec_recording_start(const char *path, bool joins, PyObject *facts, PyObject 
     if (parse_options(dict, &recording.options) != 0 || !(recording.engine = find_engine(recording.options.engine)) ||
         set_filters(recording.options.filters) != 0 || keep_facts(facts) != 0)
         return -1;
-    rec_notice_init();
+    rec_notice_hold();                  /* until it has begun, what fails is raised */
     recording.pid = getpid();
     recording.forks = 0;
     recording.drain = (struct rec_drain_options){
@@ -344,12 +334,15 @@ int rec_recording_start(const char *path, bool joins, PyObject *facts, PyObject 
     }
     write_facts();
     bool has_engine = tell_path(on_path) == 0 && recording.engine->start() == 0;
-    if (!has_engine || (recording.options.c_calls && rec_c_calls_start() != 0)) {
+    if (!has_engine || (recording.options.c_calls && rec_c_calls_start() != 0) || rec_log_is_closed()) {
         if (has_engine)
             recording.engine->stop(false);
-        undo_start(joins);
+        if (recording.options.c_calls)
+            rec_c_calls_stop(false);
+        undo_start();
         return -1;
     }
+    rec_notice_init();
     rec_threads.on_exception = recording.options.snapshots_exceptions ? save_soon : NULL;
     recording.is_on = true;
     recording.is_paused = recording.is_pending = false;
@@ -388,9 +381,10 @@ static void begin_child(void)
     } else {
         write_facts();
         if (recording.engine->begin() != 0) {
-            rec_notice("process %ld is not recorded: out of memory", (long)getpid());
             leave_alone();
-            rec_log_stop(&totals);
+            rec_log_undo(&totals);
+            rec_notice("process %ld is not recorded: %s", (long)getpid(), totals.failure.code == PNR_OK ? "out of memory" :
+                       pnr_err_describe(&totals.failure, text, sizeof text));
         } else if (recording.options.c_calls) {
             rec_c_calls_begin();
         }

@@ -106,7 +106,7 @@ SWEEP = """
     for one in order["faults"]:
         nth = 1
         while round(number := number + 1, one[0], nth, *one[1:]):
-            nth += 1 if order["all"] or nth < 5 else nth // 2
+            nth += 1 if order["all"] or nth < 4 else nth
     """
 
 # Each thread calls its own functions in turn, inside of which it counts in its own 8 bytes of a shared file; a process that
