@@ -3,6 +3,7 @@
     PANOPTICON_BUILD     directory with panopticon-convert and the package panopticon_rec  [build/release]
     PANOPTICON_PYTHON    the interpreter whose programs are recorded                       [this one]
     PANOPTICON_LONG      1 = also the tests that take minutes
+    PANOPTICON_BRIEF     1 = not those that come out the same on every Python
 """
 
 import collections
@@ -23,6 +24,7 @@ PYTHON = os.environ.get("PANOPTICON_PYTHON") or sys.executable
 VERSION = sys.version_info[:2]      # the tests run under the interpreter that they record
 CONVERT = os.path.join(BUILD, "panopticon-convert")
 LONG = os.environ.get("PANOPTICON_LONG") == "1"
+once = unittest.skipIf(os.environ.get("PANOPTICON_BRIEF") == "1", "it comes out the same on every Python")
 CONTINUABLE = ("generator", "coroutine", "async_generator", "iterable_coroutine")
 FLAGS = ("exception", "unfinished", "opened_before", "left_unseen")
 

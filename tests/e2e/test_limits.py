@@ -8,7 +8,7 @@ import subprocess
 import time
 import unittest
 
-from e2e import CONVERT, LONG, PYTHON, EndToEnd, Trace, convert, environment, plain, recorded, recorder, run
+from e2e import CONVERT, LONG, EndToEnd, Trace, convert, environment, once, plain, recorded, recorder, run
 
 M = 1 << 20
 
@@ -39,6 +39,7 @@ def segments(capture):
     return sorted(int(name[8:-4]) for name in os.listdir(os.path.join(capture, process)) if name.startswith("segment-"))
 
 
+@once
 class Limits(EndToEnd):
 
     def record_watched(self, text, *options, looks=lambda capture: None, **more):
@@ -454,6 +455,7 @@ class Pauses(EndToEnd):
         self.assertEqual(finished, plain(program))
 
 
+@once
 class Full(EndToEnd):
 
     PROGRAM = """
@@ -509,6 +511,7 @@ class Full(EndToEnd):
         self.assertEqual(Trace(convert(self.path("run.pnr"))).count()["__main__.f"], 300_000)
 
 
+@once
 class Many(EndToEnd):
 
     def rss(self):
