@@ -434,7 +434,7 @@ class Signals(e2e.EndToEnd):
         self.kills("forks", 1, 2, (), 0.1)
 
     def test_kill_while_old_data_goes(self):
-        self.kills("last", 2, 0, ("--last", "1s" if e2e.LONG else "40ms"), 2.0 if e2e.LONG else 0.2, True)
+        self.kills("last", 2, 0, ("--last", "200ms" if e2e.LONG else "40ms"), 0.8 if e2e.LONG else 0.2, True)
 
     def test_kill_while_segments_are_begun(self):
         self.kills("rotation", 2, 1, ("--max-size", "16M", "--last", "30ms"), 0.2, True)
