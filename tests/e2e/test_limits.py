@@ -12,12 +12,13 @@ from e2e import CONVERT, LONG, EndToEnd, Trace, convert, environment, once, plai
 
 M = 1 << 20
 
-# Calls step(), which counts in a shared file, until it is told to stop or n times.
 COUNTING = """
     import os, sys, time
     def f(n): return n and f(n - 1)
-    def until(end):
-        while time.monotonic() < end: f(5)
+    def until(end, rest=0):
+        while time.monotonic() < end:
+            f(5)
+            if rest: time.sleep(rest)
 """
 
 
@@ -145,7 +146,7 @@ class Limits(EndToEnd):
     def tick(): pass
     thread = threading.Thread(target=now_and_then)
     thread.start()
-    until(time.monotonic() + 5)
+    until(time.monotonic() + 5, 0.0001)
     thread.join()
         """, "--last", "1s")
         self.assertGreater(segments(capture)[0], 1)
@@ -185,7 +186,9 @@ class Snapshots(EndToEnd):
     def after(): pass
     def outer(): middle()
     def work(stop):
-        while not stop.is_set(): f(3)
+        while not stop.is_set():
+            f(3)
+            time.sleep(0.0001)
     def main():
         stop = threading.Event()
         thread = threading.Thread(target=work, args=(stop,), name="worker")
@@ -495,7 +498,7 @@ class Full(EndToEnd):
         self.assertEqual(said.status, 0)
         self.assertIn(f"events lost by the recorder: {lost}", said.err)
         trace = Trace(self.path("run.trace"))
-        told = [int(re.match(r"\\[lost (\\d+) events\\]", text)[1]) for text in trace.instants if "lost" in text]
+        told = [int(re.match(r"\[lost (\d+) events\]", text)[1]) for text in trace.instants if "lost" in text]
         self.assertEqual(sum(told), lost)
         # nothing after a loss is misread: f calls itself nine times
         base = trace.named("__main__.<module>")[0].depth + 1
