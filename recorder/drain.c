@@ -393,8 +393,9 @@ bool rec_drain_resume(void)
     if (!drain.paused_ns)
         return true;
     pthread_mutex_lock(&drain.presence);
-    if (drain.paused_ns && rec_clock_instant().monotonic_ns - drain.paused_ns >= PAUSE_NS && start_thread() == 0)
-        drain.paused_ns = 0;
+    uint64_t now = rec_clock_instant().monotonic_ns;
+    if (drain.paused_ns && now - drain.paused_ns >= PAUSE_NS)
+        drain.paused_ns = start_thread() == 0 ? 0 : now;        /* no more threads may be made: not soon again */
     pthread_mutex_unlock(&drain.presence);
     return !drain.paused_ns;
 }
