@@ -828,7 +828,7 @@ def setUpModule():
         THERE.add("surround")
 
 
-class Same(e2e.EndToEnd):
+class Surroundings(e2e.EndToEnd):
     def setUp(self):
         super().setUp()
         os.chmod(self.directory, 0o755)         # for programs that give up their rights
@@ -859,6 +859,8 @@ class Same(e2e.EndToEnd):
                             f"{function}: {found[f'__main__.{function}']}, not {n}")
         return trace
 
+
+class Same(Surroundings):
     def compare(self, one):
         if not THERE.issuperset(one.modules):
             self.skipTest(f"{', '.join(one.modules)}: not there for this Python")
@@ -896,6 +898,224 @@ def add(name, one):
 
 for name, one in CASES.items():
     add(name, one)
+
+
+class Special(Surroundings):
+    """What takes more than one program, or is not the same but told."""
+
+    def test_venv(self):
+        """The recorder comes by PYTHONPATH, or by a .pth where that is ignored."""
+        e2e.run([e2e.PYTHON, "-m", "venv", "--without-pip", "--symlinks", self.path("venv")])
+        python = self.path("venv/bin/python3")
+        site = e2e.run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]).out.strip()
+        self.assertTrue(site.startswith(self.path("venv")), site)
+        program = self.write("app.py", "import sys\ndef f(): pass\nf()\nprint(sys.prefix, sys.flags, sys.path, __file__)")
+        self.compare_runs(python, [], program)
+        with open(os.path.join(site, "recorder.pth"), "w", encoding="ascii") as file:
+            file.write(e2e.BUILD + "\n")
+        for flags in ["-I"], ["-E"], ["-I", "-B", "-OO", "-W", "error"], ["-s", "-E"]:
+            self.compare_runs(python, flags, program)
+
+    def compare_runs(self, python, flags, program):
+        with self.subTest(flags=flags):
+            shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
+            plain = e2e.run([python, *flags, program], cwd=self.directory)
+            found = e2e.run([python, *flags, "-m", "panopticon_rec", "-q", program], cwd=self.directory)
+            self.assertEqual(found, plain)
+            self.assertEqual(found.status, 0, found.err)
+            self.check({"f": 1})
+
+    @unittest.skipUnless(IS_ROOT, "not root")
+    def test_other_root(self):
+        program = self.write("app.py", """
+            import os, sys, threading
+            def f(n): return n and f(n - 1)
+            f(3)
+            os.mkdir("root")
+            os.chroot("root")
+            os.chdir("/")
+            thread = threading.Thread(target=f, args=(5,))
+            thread.start()
+            thread.join()
+            exec("def g(): pass\\ng()")
+            for _ in range(30_000): f(1)
+            print(os.listdir("/"))
+            """)
+        plain = e2e.plain([program], cwd=self.directory)
+        self.assertEqual(plain, (0, "[]\n", ""))
+        for options in WAYS:
+            os.rmdir(self.path("root"))
+            with self.subTest(options=options):
+                self.assertEqual(self.recorded(options, [program]), plain)
+                self.check({"f": 60_010, "g": 1})
+
+    @unittest.skipUnless(IS_ROOT, "not root")
+    def test_rights_given_up(self):
+        """What cannot be recorded any more, a child, is told in one line; all else is as it was."""
+        program = self.write("app.py", """
+            import os, threading
+            def f(n): return n and f(n - 1)
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            thread = threading.Thread(target=f, args=(5,))
+            thread.start()
+            thread.join()
+            for _ in range(30_000): f(1)
+            while os.path.exists(f"/proc/self/task/{thread.native_id}"): pass
+            child = os.fork()
+            if not child:
+                f(3)
+                os._exit(7)
+            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), os.getuid())
+            """)
+        plain = e2e.plain([program], cwd=self.directory)
+        self.assertEqual(plain, (0, "7 65534\n", ""))
+        for options in WAYS:
+            with self.subTest(options=options):
+                found = self.recorded(options, [program])
+                self.assertEqual(found[:2], plain[:2])
+                self.assertRegex(found.err, r"^panopticon: process \d+ is not recorded: .*Permission denied.*\n$")
+                self.check({"f": 60_006})
+                found = self.recorded([*options, "--follow", "none"], [program])
+                self.assertEqual(found, plain)
+
+    def test_limit_of_file_sizes(self):
+        """The signal of a file that becomes too large is for the program's own files."""
+        program = self.write("app.py", """
+            import os, resource, signal, sys
+            def f(n): return n and f(n - 1)
+            if sys.argv[1] == "default":
+                signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+            elif sys.argv[1] == "handler":
+                signal.signal(signal.SIGXFSZ, lambda *unused: print("handled"))
+            f(3)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+            names = {}
+            for i in range(300): exec(f"def g{i}(): pass\\ng{i}()", names)
+            for i in range(60_000): f(i % 9)
+            child = os.fork()
+            if not child:
+                f(3)
+                os._exit(7)
+            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), signal.sigpending(), flush=True)
+            with open("large", "wb", buffering=0) as file:
+                try:
+                    file.write(bytes(4096))
+                    file.write(bytes(4096))
+                except OSError as error:
+                    print(error)
+            """)
+        for how, status in ("ignored", 0), ("default", -signal.SIGXFSZ), ("handler", 0):
+            plain = e2e.plain([program, how], cwd=self.directory)
+            self.assertEqual(plain.status, status, plain.err)
+            for options in WAYS:
+                with self.subTest(how=how, options=options):
+                    found = self.recorded(options, [program, how])
+                    self.assertEqual(found[:2], plain[:2])
+                    self.assertRegex(found.err, r"\A(panopticon: .*File too large.*\n)+\Z")
+                    self.check({}, oddities="damaged")
+
+    def test_nobody_reads_standard_error(self):
+        """The recorder's own lines end nobody by SIGPIPE."""
+        program = "import signal; signal.signal(signal.SIGPIPE, signal.SIG_DFL)\ndef f(): pass\nf()"
+        for options in WAYS:
+            with self.subTest(options=options):
+                shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
+                read, write = os.pipe()
+                process = subprocess.Popen(e2e.recorder(self.path("run.pnr"), ["-c", program], options=options), stderr=write,
+                                           env=e2e.environment())
+                os.close(write)
+                os.close(read)
+                self.assertEqual(process.wait(60), 0)
+                self.check({"f": 1})
+
+    @unittest.skipUnless(os.access("/dev/shm", os.W_OK), "there is no tmpfs")
+    def test_start_beside_a_fast_timer(self):
+        """A signal takes back what is allocated on a tmpfs."""
+        folder = tempfile.mkdtemp(prefix="panopticon-", dir="/dev/shm")
+        self.addCleanup(shutil.rmtree, folder)
+        finished = self.script("""
+            import panopticon_rec, signal, sys
+            def f(): pass
+            signal.signal(signal.SIGALRM, lambda *unused: None)
+            signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+            for i in range(3):
+                with panopticon_rec.record(f"{sys.argv[1]}/{i}.pnr"): f()
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            print("end")
+            """, folder)
+        self.assertEqual(finished.out, "end\n")
+        for i in range(3):
+            self.check({"f": 1}, name=f"{folder}/{i}.pnr")
+
+    EMBEDDING = """
+        #include <Python.h>
+        int main(int argc, char **argv)
+        {
+            for (int i = 0; i < 3; i++) {
+                PyConfig config;
+                PyConfig_InitPythonConfig(&config);
+                PyConfig_SetBytesString(&config, &config.program_name, argv[1]);
+                if (PyStatus_Exception(Py_InitializeFromConfig(&config)))
+                    return 3;
+                PyConfig_Clear(&config);
+                FILE *file = fopen(argv[2], "rb");
+                if (!file || PyRun_SimpleFile(file, argv[2]) != 0)
+                    return 4;
+                fclose(file);
+                if (Py_FinalizeEx() != 0)
+                    return 5;
+            }
+            return 0;
+        }
+        """
+
+    @unittest.skipUnless(CC and not IS_SANITIZED, "there is no compiler")
+    def test_embedding(self):
+        """A program with three interpreters, one after the other. A recording that is not stopped ends with its own."""
+        library = sysconfig.get_config_var("LDVERSION")
+        folder = sysconfig.get_config_var("LIBDIR")
+        made = subprocess.run([CC, "-o", self.path("embedding"), self.write("embedding.c", self.EMBEDDING), "-I",
+                               sysconfig.get_path("include"), f"-L{folder}", f"-Wl,-rpath,{folder}", f"-lpython{library}"],
+                              stderr=subprocess.DEVNULL, check=False)
+        if made.returncode:
+            self.skipTest("this Python has no library to embed")
+        script = self.write("app.py", """
+            import os, threading
+            class Pair:
+                def __init__(self): self.x = 1
+                def __getitem__(self, i): return i
+            def f(n): return n and f(n - 1)
+            def generate():
+                for i in range(50): yield Pair()[f(3)]
+            class Last:
+                def __del__(self): f(2)
+            last = Last()
+            if os.environ.get("RECORD"):
+                import panopticon_rec
+                recorder = panopticon_rec.Recorder("run.pnr", engine=os.environ["RECORD"],
+                                                   c_calls=bool(os.environ.get("C_CALLS"))).start()
+            for _ in range(40): list(generate())
+            thread = threading.Thread(target=f, args=(9,))
+            thread.start()
+            thread.join()
+            if os.environ.get("STOP"): recorder.stop()
+            print("end", flush=True)
+            """)
+        command = [self.path("embedding"), e2e.PYTHON, script]
+        plain = e2e.run(command, cwd=self.directory)
+        self.assertEqual(plain, (0, "end\n" * 3, ""))
+        for options in WAYS:
+            for more in {}, {"STOP": "1"}, {"STOP": "1", "C_CALLS": "1"}, {"C_CALLS": "1"}:
+                with self.subTest(options=options, more=more):
+                    for name in "run.pnr", "run-2.pnr", "run-3.pnr":
+                        shutil.rmtree(self.path(name), ignore_errors=True)
+                    self.assertEqual(e2e.run(command, cwd=self.directory, env={"RECORD": options[1], **more}), plain)
+                    for name in "run.pnr", "run-2.pnr", "run-3.pnr":
+                        self.check({"f": 40 * 50 * 4 + 10 + (0 if more.get("STOP") else 3), "generate": 40 * 51,
+                                    "Pair.__init__": 2000, "Pair.__getitem__": 2000}, name=name,
+                                   oddities="not open|lost|recovered")
 
 
 if __name__ == "__main__":
