@@ -425,10 +425,9 @@ bool rec_drain_resume(void)
     if (!is_away())
         return true;
     pthread_mutex_lock(&drain.presence);
-    bool is_due = is_away() && !drain.is_stopping &&
-                  rec_clock_instant().monotonic_ns - atomic_load(&drain.paused_ns) >= PAUSE_NS;
-    if (is_due && start_thread() == 0)
-        atomic_store(&drain.paused_ns, 0);
+    uint64_t now = rec_clock_instant().monotonic_ns;
+    if (is_away() && !drain.is_stopping && now - atomic_load(&drain.paused_ns) >= PAUSE_NS)
+        atomic_store(&drain.paused_ns, start_thread() == 0 ? 0 : now);  /* no more threads may be made: not soon again */
     pthread_mutex_unlock(&drain.presence);
     return !is_away();
 }

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "signals.h"
 #include "../format/capture.h"
 
 #define HIGHEST 4000            /* descriptors above cost the kernel a larger table */
@@ -67,12 +68,9 @@ static int is_ours(const struct rec_file *file)
     return file->fd >= 0 && fstat(file->fd, &st) == 0 && st.st_dev == file->device && st.st_ino == file->inode;
 }
 
-int rec_file_append(struct rec_file *file, const void *bytes, size_t size, struct pnr_err *err)
+static int append(struct rec_file *file, const char *at, size_t size, struct pnr_err *err)
 {
-    const char *at = bytes;
     size_t left = size;
-    if (!is_ours(file) && open_as(file, 0, err) != 0)
-        return -1;
     while (left) {
         ssize_t n = write(file->fd, at, left);
         if (n < 0 && errno == EINTR)
@@ -90,6 +88,17 @@ int rec_file_append(struct rec_file *file, const void *bytes, size_t size, struc
     }
     file->size += (off_t)size;
     return 0;
+}
+
+int rec_file_append(struct rec_file *file, const void *bytes, size_t size, struct pnr_err *err)
+{
+    sigset_t before;
+    if (!is_ours(file) && open_as(file, 0, err) != 0)
+        return -1;
+    rec_signals_hold(SIGXFSZ, &before);
+    int result = append(file, bytes, size, err);
+    rec_signals_release(SIGXFSZ, &before, result != 0 && err->sys_errno == EFBIG);
+    return result;
 }
 
 void rec_file_release(struct rec_file *file)

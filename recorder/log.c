@@ -12,6 +12,7 @@
 #include "file.h"
 #include "notice.h"
 #include "process.h"
+#include "signals.h"
 
 #define LIVE_PARTS 8                    /* the live mapping is at most that part of the greatest size */
 #define NAMES_PARTS 16                  /* ... and so are the names of functions and threads */
@@ -265,7 +266,7 @@ static uint32_t count_chunks(bool joins, uint64_t max_size)
 static int begin_process(const char *capture_path, uint32_t n_chunks, const struct rec_drain_options *options,
                          struct pnr_err *err)
 {
-    char path[PATH_MAX];
+    static char path[PATH_MAX];         /* the stack of a thread that forks may be small; guarded by the GIL */
     struct pnr_live live = { 0 };
     long pid = (long)getpid();
     if (pnr_capture_begin_process(capture_path, pid, path, sizeof path, err) != 0)
@@ -283,11 +284,22 @@ static int begin_process(const char *capture_path, uint32_t n_chunks, const stru
     return -1;
 }
 
+static int begin_with_room(const char *capture_path, uint32_t n_chunks, const struct rec_drain_options *options,
+                           struct pnr_err *err)
+{
+    int lock;
+    if (rec_segments_make_room(capture_path, &options->limits, (uint64_t)n_chunks * PNR_CHUNK_SIZE, &lock, err) != 0)
+        return -1;
+    int result = begin_process(capture_path, n_chunks, options, err);
+    rec_segments_room_taken(lock);
+    return result;
+}
+
 int rec_log_start(const char *path, bool joins, const struct rec_drain_options *options, char *taken,
                   struct pnr_err *err)
 {
-    char absolute[PATH_MAX];
-    int lock;
+    static char absolute[PATH_MAX];     /* as in begin_process */
+    sigset_t before;
     uint32_t n_chunks = count_chunks(joins, options->limits.max_size);
     memset(&session, 0, sizeof session);
     rec_log_least_ticks = 0;
@@ -299,11 +311,10 @@ int rec_log_start(const char *path, bool joins, const struct rec_drain_options *
         strcpy(taken, absolute);
     else if (pnr_capture_make(absolute, taken, PATH_MAX, err) != 0)
         return -1;
-    int result = rec_segments_make_room(taken, &options->limits, (uint64_t)n_chunks * PNR_CHUNK_SIZE, &lock, err);
-    if (result == 0) {
-        result = begin_process(taken, n_chunks, options, err);
-        rec_segments_room_taken(lock);
-    }
+    /* A signal takes back all that fallocate(2) has allocated on a tmpfs: beside a fast timer it would never end. */
+    rec_signals_hold(0, &before);
+    int result = begin_with_room(taken, n_chunks, options, err);
+    rec_signals_release(SIGXFSZ, &before, result != 0 && err->sys_errno == EFBIG);
     if (result != 0 && !joins)
         rmdir(taken);
     return result;

@@ -104,7 +104,7 @@ static bool look_at_live(const char *process_path, bool *is_running, uint64_t *l
 static int look_at_process(struct inventory *inventory, const char *path, const struct rec_limits *limits,
                            struct pnr_err *err)
 {
-    char file[PATH_MAX];
+    static char file[PATH_MAX];         /* as in begin */
     uint32_t *numbers;
     size_t n;
     bool is_running = false;
@@ -173,7 +173,7 @@ static int take_inventory(const char *capture_path, const struct rec_limits *lim
     if (pnr_capture_processes(capture_path, &list, err) != 0)
         return err->code == PNR_E_NOT_CAPTURE ? 0 : -1;
     for (size_t i = 0; i < list.n && result == 0; i++) {
-        char path[PATH_MAX];
+        static char path[PATH_MAX];     /* as in begin */
         pnr_file_path(capture_path, list.names[i], path);
         result = look_at_process(inventory, path, limits, err);
     }
@@ -285,8 +285,10 @@ static void capture_path_of(const struct rec_segments *segments, char *path)
 /* Begins the segment of that number; the one before is then finished. Returns 0 or -1: nothing has changed. */
 static int begin(struct rec_segments *segments, uint32_t number, struct pnr_err *err)
 {
-    char path[PATH_MAX];
-    struct rec_file file, last = segments->file;
+    /* The stack may be that of a small thread of the program. One process has one row of segments, and its lock. */
+    static char path[PATH_MAX];
+    static struct rec_file file, last;
+    last = segments->file;
     pnr_segment_path(segments->process_path, number, path);
     if (rec_file_create(&file, segments->process_path, strrchr(path, '/') + 1, err) != 0) {
         if (last.fd < 0 || (err->sys_errno != EMFILE && err->sys_errno != ENFILE))

@@ -1,4 +1,5 @@
-#include "threads.h"
+#include "greenlets.h"
+#include "tool.h"
 
 #include "engine.h"
 
@@ -9,6 +10,14 @@ cpython_frame *cpython_bottom;
 int rec_engine_init(const char *own)
 {
     return rec_functions_init(own) != 0 || rec_threads_init() != 0 ? -1 : 0;
+}
+
+void rec_engine_forget(void)
+{
+    rec_greenlets_forget();
+#if PY_VERSION_HEX >= 0x030C0000
+    rec_tool_forget();
+#endif
 }
 
 /* The marks that are on the stack are void: what they number are the parent's names. */

@@ -20,8 +20,10 @@
  * base_depth is how many recorded frames it had when last looked at, and the difference is told by LEFT. */
 #include "greenlets.h"
 
+#include <alloca.h>
 #include <limits.h>
 #include <pthread.h>
+#include <unistd.h>
 
 #include "engine.h"
 
@@ -102,6 +104,17 @@ static void prepare_classes(PyTypeObject *class)
 
 /* ---- the base and the guard ---- */
 
+/* The main thread's stack grows as it is used, up to a limit that the program may lower (RLIMIT_STACK). So what the hook may
+ * use is made a part of the stack at once, and as much again for what is called from there. Takes one page of memory. */
+static __attribute__((noinline)) void grow_stack(uintptr_t low, uintptr_t top)
+{
+    uintptr_t here = cpython_stack_pointer();
+    if (here > low && here < top) {
+        volatile char *lowest = alloca(here - low);
+        *lowest = 0;
+    }
+}
+
 /* Finds out where the C stack of the running thread is, and where its guard. */
 static void find_stack(struct rec_log *log)
 {
@@ -116,6 +129,8 @@ static void find_stack(struct rec_log *log)
     size_t share = size / STACK_SHARE < STACK_MOST ? size / STACK_SHARE : STACK_MOST;
     log->stack_top = size ? (uintptr_t)low + size : cpython_stack_pointer();
     log->hooked_low = log->stack_top - (size ? share : STACK_UNKNOWN);
+    if (size && log->native_id == (uint32_t)getpid())
+        grow_stack(log->hooked_low - share, log->stack_top);
 }
 
 /* All evaluations that run now are the base. */

@@ -262,7 +262,10 @@ static int begin(void)
     rec_threads_start(PyInterpreterState_Get(), give_up);
     rec_threads.before_c_call = sync_before_c_call;
     rec_greenlets_start(NULL);
-    return begin_threads();
+    if (begin_threads() != 0)
+        return -1;
+    rec_threads.is_told = true;         /* of what is entered from now on */
+    return 0;
 }
 
 static int start(void)

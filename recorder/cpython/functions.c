@@ -113,8 +113,7 @@ int rec_functions_init(const char *own)
 {
     functions.own = own;
     functions.own_size = strlen(own);
-    if (rec_functions.extra_index < 0)
-        rec_functions.extra_index = cpython_request_code_value();
+    rec_functions.extra_index = cpython_request_code_value();
     if (rec_functions.extra_index < 0) {
         PyErr_SetString(PyExc_RuntimeError, "panopticon: the interpreter has no place left for data on code objects "
                                             "(PEP 523); record without the other tools that use it");

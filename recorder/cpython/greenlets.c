@@ -59,6 +59,14 @@ void rec_greenlets_start(void (*on_use)(void))
     rec_greenlets_look();
 }
 
+/* Weak references of an interpreter that is gone are not released. */
+void rec_greenlets_forget(void)
+{
+    free(greenlets.table);
+    memset(&greenlets, 0, sizeof greenlets);
+    rec_greenlets.are_used = false;
+}
+
 /* ---- the table ---- */
 
 static bool is_alive(const struct greenlet *g)

@@ -20,6 +20,9 @@ extern struct rec_greenlets rec_greenlets __attribute__((visibility("hidden")));
 /* on_use: called at once, or later. */
 void rec_greenlets_start(void (*on_use)(void));
 
+/* The interpreter is gone. */
+void rec_greenlets_forget(void);
+
 /* The program has imported the module, or is about to. */
 void rec_greenlets_look(void);
 

@@ -315,6 +315,17 @@ static inline bool cpython_is_delegating(const cpython_frame *f)
     return opcode == YIELD_VALUE;
 }
 
+/* True for a frame that has been entered, and events will tell so: signals are handled and garbage is collected at its
+ * RESUME, from 3.13 on before the event (Python/bytecodes.c). */
+static inline bool cpython_is_untold(const cpython_frame *f)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return cpython_opcode(cpython_instruction(f)) == INSTRUMENTED_RESUME;
+#else
+    return !f;
+#endif
+}
+
 /* ---- recursion ---- */
 
 #if PY_VERSION_HEX >= 0x030C0000

@@ -24,6 +24,7 @@ extern char **environ;
 
 static struct {
     char *own;                          /* owned: the package's folder */
+    bool is_ready;                      /* for the interpreter that there is */
     /* What a recording that ends with the process does then; set by at_exit(). Owned. */
     bool tells_end;
     char *converter, *output;
@@ -216,6 +217,8 @@ static void end(bool is_finalized)
 static void end_with_process(void)
 {
     end(true);
+    rec_engine_forget();
+    module.is_ready = false;
 }
 
 /* In place of os._exit, which ends the process at once. Children that are forked end so as a rule. */
@@ -435,16 +438,21 @@ static int find_own_folder(void)
 PyMODINIT_FUNC PyInit__recorder(void)
 {
     if (!module.own) {                  /* once a process: hooks and handlers cannot be taken back */
-        if (find_own_folder() != 0 || rec_engine_init(module.own) != 0)
+        if (find_own_folder() != 0)
             return NULL;
         rec_clock_init();
+        if (rec_recording_init() != 0)
+            return NULL;
+        watch_leave();
+    }
+    if (!module.is_ready) {
+        if (rec_engine_init(module.own) != 0)
+            return NULL;
         if (Py_AtExit(end_with_process) != 0) {
             PyErr_SetString(PyExc_RuntimeError, "panopticon: no place left to be called at exit");
             return NULL;
         }
-        if (rec_recording_init() != 0)
-            return NULL;
-        watch_leave();
+        module.is_ready = true;
     }
     return PyModule_Create(&definition);
 }

@@ -87,6 +87,9 @@ static inline const void *cpython_data_stack(const PyThreadState *ts) { return (
 /* It cannot be told. */
 static inline bool cpython_is_delegating(const cpython_frame *f) { return !f; }
 
+/* It cannot be told. */
+static inline bool cpython_is_untold(const cpython_frame *f) { return !f; }
+
 /* The program can see the recorder's own frames below it, but they are not recorded. */
 static inline int cpython_run_detached(PyThreadState *ts, int (*func)(void *), void *arg)
 {

@@ -368,7 +368,8 @@ static void begin_child(void)
 {
     struct pnr_err err;
     struct rec_log_totals totals;
-    char text[512], taken[PATH_MAX];
+    char text[512];
+    static char taken[PATH_MAX];        /* the stack of a thread that forks may be small; guarded by the GIL */
     PyObject *type, *value, *traceback;
     recording.is_pending = false;
     recording.forks = 0;

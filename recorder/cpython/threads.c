@@ -20,7 +20,7 @@ static struct {
 cpython_frame *rec_threads_recorded_from(cpython_frame *f, uint64_t *mark)
 {
     for (; f; f = cpython_previous(f)) {
-        if (cpython_is_incomplete(f) || cpython_is_delegating(f))
+        if (cpython_is_incomplete(f) || cpython_is_delegating(f) || (rec_threads.is_told && cpython_is_untold(f)))
             continue;
         *mark = rec_functions_mark(f);
         if (*mark && !(rec_mark_flags(*mark) & REC_MARK_EXCLUDED))
@@ -329,7 +329,7 @@ void rec_threads_start(PyInterpreterState *interp, void (*give_up)(void))
     threads.give_up = give_up;
     rec_threads.interp = interp;
     rec_threads.n_ending = 0;
-    rec_threads.is_waiting = false;
+    rec_threads.is_waiting = rec_threads.is_told = false;
     rec_threads.on_new = NULL;
     rec_threads.before_c_call = NULL;
     rec_threads.is_active = true;

@@ -2,6 +2,8 @@
 
 #if PY_VERSION_HEX >= 0x030C0000
 
+#include <string.h>
+
 #define MAX_CALLBACKS 16
 
 struct callback {
@@ -158,6 +160,13 @@ void rec_tool_end(void)
             call_quietly("register_callback", Py_BuildValue("ilO", (int)tool.number, bit, Py_None));
     call_quietly("free_tool_id", Py_BuildValue("(i)", (int)tool.number));
     PyErr_Restore(type, value, traceback);
+    tool.number = -1;
+}
+
+/* Objects of an interpreter that is gone are not released. */
+void rec_tool_forget(void)
+{
+    memset(&tool, 0, sizeof tool);
     tool.number = -1;
 }
 

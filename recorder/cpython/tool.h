@@ -33,6 +33,9 @@ void rec_tool_end(void);
 
 bool rec_tool_has_begun(void);
 
+/* The interpreter is gone. */
+void rec_tool_forget(void);
+
 static inline PyObject *rec_tool_nothing(void) { return Py_NewRef(Py_None); }
 
 PyObject *rec_tool_disable(void);

@@ -561,7 +561,7 @@ class Many(EndToEnd):
         print(rss() - before)
             """)], options=options, timeout=900)
             self.assertEqual(finished.status, 0, finished.err)
-            self.assertLess(int(finished.out), 500)
+            self.assertLess(int(finished.out), 1000)
             if limit:
                 self.assertIn("names take their part of --max-size", finished.err)
                 self.assertLessEqual(size_of(capture), limit * M)
