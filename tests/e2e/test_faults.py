@@ -151,6 +151,7 @@ def is_told(err):
 
 
 @unittest.skipUnless(os.path.exists(FAULTS), "a sanitizer's build has no faults.so")
+@e2e.once
 class Faults(e2e.EndToEnd):
     SYSTEM = [("open", "EMFILE"), ("open", "EACCES"), ("open", "EINTR"), ("write", "ENOSPC"), ("write", "EINTR"),
               ("write", "short"), ("write", "torn"), ("ftruncate", "EIO"), ("posix_fallocate", "ENOSPC"), ("posix_fallocate", "EINTR"),
@@ -275,6 +276,7 @@ class Faults(e2e.EndToEnd):
             self.assertEqual(trace.count()["__main__.step"], 29_000)
 
 
+@e2e.once
 class Surroundings(e2e.EndToEnd):
     def setUp(self):
         super().setUp()
@@ -370,6 +372,7 @@ class Surroundings(e2e.EndToEnd):
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
 
 
+@e2e.once
 class Signals(e2e.EndToEnd):
     """Killed at any instant: each thread's calls that were counted before are in the trace, in order and without a gap, but
     for the oldest where a limit dropped them."""
