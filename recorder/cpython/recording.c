@@ -314,6 +314,10 @@ static int tell_path(PyObject *on_path)
 int rec_recording_start(const char *path, bool joins, PyObject *facts, PyObject *dict, PyObject *on_path)
 {
     struct pnr_err err;
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+        PyErr_SetString(PyExc_RuntimeError, "panopticon: a process's main interpreter is recorded, and this is another one");
+        return -1;
+    }
     if (recording.is_on) {
         PyErr_SetString(PyExc_RuntimeError,
                         "panopticon: this process is being recorded already; one recorder at a time");

@@ -32,7 +32,10 @@ else:
     except ImportError as error:
         _recorder = None
         detail = "" if "cannot import name" in str(error) else f" ({error})"
-        UNUSABLE = f"panopticon_rec was not built for this interpreter: scons python={sys.executable}{detail}"
+        if "subinterpreters" in detail:
+            UNUSABLE = "panopticon: a process's main interpreter is recorded, and this is another one"
+        else:
+            UNUSABLE = f"panopticon_rec was not built for this interpreter: scons python={sys.executable}{detail}"
     except MemoryError:
         _recorder = None
         UNUSABLE = "out of memory"
