@@ -256,6 +256,7 @@ static void sync_before_c_call(PyThreadState *ts)
         catch_up(ts, cpython_running(ts));
 }
 
+/* In a forked child its one thread begins with the event that this is called at. */
 static int begin(void)
 {
     rec_functions_start();
@@ -272,7 +273,7 @@ static int start(void)
 {
     if (rec_tool_begin() != 0)
         return -1;
-    if (listen() == 0 && begin() == 0 && rec_tool_watch() == 0)
+    if (listen() == 0 && begin() == 0 && begin_threads() == 0 && rec_tool_watch() == 0)
         return 0;
     rec_threads.is_active = false;
     rec_tool_end();
