@@ -256,13 +256,25 @@ static void sync_before_c_call(PyThreadState *ts)
         catch_up(ts, cpython_running(ts));
 }
 
-/* In a forked child its one thread begins with the event that this is called at. */
-static int begin(void)
+static void prepare(void)
 {
     rec_functions_start();
     rec_threads_start(PyInterpreterState_Get(), give_up);
     rec_threads.before_c_call = sync_before_c_call;
     rec_greenlets_start(NULL);
+}
+
+/* In a forked child, whose one thread begins with the event that this is called at. */
+static int begin(void)
+{
+    prepare();
+    rec_threads.is_told = true;
+    return 0;
+}
+
+static int begin_all(void)
+{
+    prepare();
     if (begin_threads() != 0)
         return -1;
     rec_threads.is_told = true;         /* of what is entered from now on */
@@ -273,7 +285,7 @@ static int start(void)
 {
     if (rec_tool_begin() != 0)
         return -1;
-    if (listen() == 0 && begin() == 0 && begin_threads() == 0 && rec_tool_watch() == 0)
+    if (listen() == 0 && begin_all() == 0 && rec_tool_watch() == 0)
         return 0;
     rec_threads.is_active = false;
     rec_tool_end();
