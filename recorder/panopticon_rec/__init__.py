@@ -172,8 +172,14 @@ class Recorder:
         if UNUSABLE:
             raise ImportError(UNUSABLE)
         lead = leader(self._options, self._filters) if self._follows_all else None
-        self.path = _recorder.start(self._wanted, False, facts(getattr(sys, "argv", []), self._filters), self._options,
-                                    lead)
+        before = os.environ.get("PYTHONPATH")
+        try:
+            self.path = _recorder.start(self._wanted, False, facts(getattr(sys, "argv", []), self._filters),
+                                        self._options, lead)
+        except BaseException:
+            if os.environ.get("PYTHONPATH") != before:
+                lead_no_more()
+            raise
         self._is_running = True
         return self
 

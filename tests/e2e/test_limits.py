@@ -428,6 +428,27 @@ class Pauses(EndToEnd):
             """)
         self.assertEqual((trace.count()["__main__.before"], trace.count()["__main__.after"]), (2, 0))
 
+    def test_paused_stop(self):
+        """A recording that is paused can be stopped, and another one follows; os._exit ends it, too."""
+        self.script("""
+            import os, panopticon_rec
+            def seen(): pass
+            def unseen(): pass
+            for name in "run.pnr", "run-2.pnr":
+                with panopticon_rec.record("run.pnr"):
+                    seen()
+                    panopticon_rec.pause()
+                    unseen()
+                unseen()
+            panopticon_rec.Recorder("third.pnr", start_paused=True).start()
+            unseen()
+            os._exit(0)
+            """)
+        for name in "run.pnr", "run-2.pnr":
+            counts = self.trace(name).count()
+            self.assertEqual((counts["__main__.seen"], counts["__main__.unseen"]), (1, 0))
+        self.assertEqual(self.trace("third.pnr").count()["__main__.unseen"], 0)
+
     def test_toggle(self):
         script = self.write("app.py", """
             import sys
