@@ -166,9 +166,8 @@ uint32_t rec_log_function(enum pnr_function_kind kind, uint32_t line, const stru
 uint32_t rec_log_track(const struct rec_log *log, struct pnr_string name)
 {
     uint32_t number = session.n_threads + ++session.n_tracks;
-    if (!is_full())
-        write_name(&(struct pnr_name){ .type = PNR_NAME_THREAD, .kind = PNR_THREAD_GREENLET, .index = number,
-                                       .number = log->native_id, .strings = { cut(name) } });
+    write_name(&(struct pnr_name){ .type = PNR_NAME_THREAD, .kind = PNR_THREAD_GREENLET, .index = number,
+                                   .number = log->native_id, .strings = { is_full() ? text("") : cut(name) } });
     return number;
 }
 
