@@ -23,6 +23,7 @@ BUILD = os.path.abspath(os.environ.get("PANOPTICON_BUILD") or os.path.join(HERE,
 PYTHON = os.environ.get("PANOPTICON_PYTHON") or sys.executable
 VERSION = sys.version_info[:2]      # the tests run under the interpreter that they record
 CONVERT = os.path.join(BUILD, "panopticon-convert")
+IS_SANITIZED = "san" in os.path.basename(BUILD)
 LONG = os.environ.get("PANOPTICON_LONG") == "1"
 once = unittest.skipIf(os.environ.get("PANOPTICON_BRIEF") == "1", "it comes out the same on every Python")
 CONTINUABLE = ("generator", "coroutine", "async_generator", "iterable_coroutine")

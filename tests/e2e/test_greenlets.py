@@ -134,6 +134,7 @@ def main():
 
 
 @unittest.skipUnless(HAS_GREENLET, "greenlet is not there for this Python")
+@unittest.skipIf(e2e.IS_SANITIZED, "AddressSanitizer does not know stacks that are exchanged")
 class Greenlets(e2e.EndToEnd):
 
     def check(self, text, options=()):

@@ -23,7 +23,6 @@ import e2e
 WAYS = [["--engine", "frame"], ["--engine", "monitoring"]] if e2e.VERSION >= (3, 12) else [["--engine", "frame"]]
 WAYS_WITH_C_CALLS = [[*options, "--c-calls"] for options in WAYS]
 IS_ROOT = os.geteuid() == 0
-IS_SANITIZED = "san" in os.path.basename(e2e.BUILD)
 CC = shutil.which("gcc")
 
 # How a program is run. calls: how often functions of __main__ were called, a number or (least, most); what the program
@@ -822,7 +821,7 @@ if e2e.VERSION < (3, 13):       # whose own evaluation needs more
     CASES["least_threads"] = CASES["small_threads"]._replace(text=CASES["small_threads"].text.replace("65536", "32768"))
 if not IS_ROOT:
     del CASES["no_more_threads"]
-if IS_SANITIZED:                # which needs much memory itself, and a good deal of stack
+if e2e.IS_SANITIZED:                # which needs much memory itself, and a good deal of stack
     del CASES["no_memory"]
     CASES.pop("least_threads", None)
 
@@ -926,7 +925,7 @@ for name, one in CASES.items():
 class Special(Surroundings):
     """What takes more than one program, or is not the same but told."""
 
-    @unittest.skipIf(IS_SANITIZED, "a sanitizer's runtime wants to be loaded first")
+    @unittest.skipIf(e2e.IS_SANITIZED, "a sanitizer's runtime wants to be loaded first")
     def test_venv(self):
         """The recorder comes by PYTHONPATH, or by a .pth where that is ignored."""
         e2e.run([e2e.PYTHON, "-m", "venv", "--without-pip", "--symlinks", self.path("venv")])
@@ -1096,7 +1095,7 @@ class Special(Surroundings):
         }
         """
 
-    @unittest.skipUnless(CC and not IS_SANITIZED, "there is no compiler")
+    @unittest.skipUnless(CC and not e2e.IS_SANITIZED, "there is no compiler")
     def test_embedding(self):
         """A program with three interpreters, one after the other. A recording that is not stopped ends with its own."""
         library = sysconfig.get_config_var("LDVERSION")
