@@ -358,7 +358,7 @@ class Recorded(unittest.TestCase):
         self.assertGreater(thread.blocks[0].header.sequence, 0)
         self.assertLess(thread.blocks[0].header.begin[1], process.number("end_monotonic_ns") - 400_000_000)
 
-    @unittest.skipIf("san" in os.path.basename(BUILD), "AddressSanitizer does not know stacks that are exchanged")
+    @unittest.skipIf("san" in conversion.CONVERTER.parent.name, "AddressSanitizer does not know stacks that are exchanged")
     @unittest.skipUnless(HAS_GREENLET, "greenlet is not there for this Python")
     def test_greenlets(self):
         kill = "start(lambda: os.kill(os.getpid(), 9))"
