@@ -258,12 +258,12 @@ def lead_no_more():
 
 
 def follow(order):
-    """Records this interpreter, which is about to run its program, as its parent wants it. Raises what _recorder.start
-    raises, when it cannot be."""
+    """Records this interpreter, which is about to run its program, as its parent wants it. Returns whether it does; raises
+    what _recorder.start raises."""
     import base64
     import json
     if UNUSABLE or "panopticon_rec" in sys.orig_argv:       # which has orders of its own
-        return
+        return False
     order = json.loads(base64.urlsafe_b64decode(order + "=" * (-len(order) % 4)))
     chosen = {**order["options"], "filters": [tuple(rule) for rule in order["options"]["filters"]]}
     if os.path.isdir(order["capture"]):

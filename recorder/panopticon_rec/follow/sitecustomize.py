@@ -19,13 +19,14 @@ def take_order():
 def follow(order):
     if sys.version_info >= (3, 11) and sys.implementation.name == "cpython":
         loaded = set(sys.modules)
+        is_recorded = False
         try:
             import panopticon_rec
-            panopticon_rec.follow(order)
+            is_recorded = panopticon_rec.follow(order)
         except Exception:               # the program runs, as it would
             pass
         for name in set(sys.modules) - loaded:
-            if name.partition(".")[0] != "panopticon_rec":
+            if not is_recorded or name.partition(".")[0] != "panopticon_rec":
                 del sys.modules[name]
 
 
