@@ -266,13 +266,15 @@ def follow(order):
         return False
     order = json.loads(base64.urlsafe_b64decode(order + "=" * (-len(order) % 4)))
     chosen = {**order["options"], "filters": [tuple(rule) for rule in order["options"]["filters"]]}
-    if os.path.isdir(order["capture"]):
-        try:
-            _recorder.start(order["capture"], True, {**facts(sys.orig_argv[1:], order["filters"]), "born": "exec"}, chosen,
-                            None)
-        except (OSError, MemoryError) as error:
-            reason = f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else "out of memory"
-            sys.stderr.write(f"panopticon: process {os.getpid()} is not recorded: {reason}\n")
+    if not os.path.isdir(order["capture"]):
+        return False
+    try:
+        _recorder.start(order["capture"], True, {**facts(sys.orig_argv[1:], order["filters"]), "born": "exec"}, chosen, None)
+    except (OSError, MemoryError) as error:
+        reason = f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else "out of memory"
+        sys.stderr.write(f"panopticon: process {os.getpid()} is not recorded: {reason}\n")
+        return False
+    return True
 
 
 class AsyncTracer:
