@@ -58,13 +58,17 @@ static inline uint64_t rec_clock_counter_halves(uint32_t *high)
 #endif
 }
 
-static inline uint64_t rec_clock_ticks(void)
+/* CLOCK_MONOTONIC alone. */
+static inline uint64_t rec_clock_monotonic_ns(void)
 {
     struct timespec t;
-    if (__builtin_expect(rec_clock_is_counter, 1))
-        return rec_clock_counter();
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static inline uint64_t rec_clock_ticks(void)
+{
+    return __builtin_expect(rec_clock_is_counter, 1) ? rec_clock_counter() : rec_clock_monotonic_ns();
 }
 
 #endif

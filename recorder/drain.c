@@ -96,13 +96,6 @@ static void fail(const struct pnr_err *err)
     rec_notice("%s; recording ends, what was recorded is kept", pnr_err_describe(err, text, sizeof text));
 }
 
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
 static void free_if_done(struct rec_stream *stream)
 {
     if (!stream->is_ended || stream->n_written != stream->n_begun)
@@ -124,7 +117,7 @@ static bool write_in_turn(int chunk, const void *bytes, size_t size)
         pnr_err_set(&err, PNR_E_MEMORY, drain.process_path, 0, "out of memory for compression");
         fail(&err);
     } else if (!rec_drain_has_failed() &&
-               rec_segments_append(&drain.segments, bytes, size, now_ns(), &err) != 0) {
+               rec_segments_append(&drain.segments, bytes, size, rec_clock_monotonic_ns(), &err) != 0) {
         fail(&err);
     }
     bool written = !rec_drain_has_failed();
@@ -199,7 +192,7 @@ static void look_at_segments(void)
 {
     struct pnr_err err;
     pthread_mutex_lock(&drain.io);
-    if (!rec_drain_has_failed() && rec_segments_tick(&drain.segments, now_ns(), &err) != 0)
+    if (!rec_drain_has_failed() && rec_segments_tick(&drain.segments, rec_clock_monotonic_ns(), &err) != 0)
         fail(&err);
     pthread_mutex_unlock(&drain.io);
 }
@@ -207,7 +200,7 @@ static void look_at_segments(void)
 /* Waits for wait_ns at most, which becomes longer each time when nothing comes. */
 static void wait_for_work(long *wait_ns)
 {
-    uint64_t until = now_ns() + (uint64_t)*wait_ns;
+    uint64_t until = rec_clock_monotonic_ns() + (uint64_t)*wait_ns;
     struct timespec t = { (time_t)(until / 1000000000), (long)(until % 1000000000) };
     if (sem_clockwait(&drain.work, CLOCK_MONOTONIC, &t) != 0 && *wait_ns < LAST_INSTANT_NS)
         *wait_ns = *wait_ns * 2 < LAST_INSTANT_NS ? *wait_ns * 2 : LAST_INSTANT_NS;
@@ -416,7 +409,7 @@ void rec_drain_pause(void)
         wait_until_gone(atomic_load(&drain.thread_id));
         drain.is_pausing = false;
     }
-    atomic_store(&drain.paused_ns, rec_clock_instant().monotonic_ns);
+    atomic_store(&drain.paused_ns, rec_clock_monotonic_ns());
     pthread_mutex_unlock(&drain.presence);
 }
 
@@ -425,7 +418,7 @@ bool rec_drain_resume(void)
     if (!is_away())
         return true;
     pthread_mutex_lock(&drain.presence);
-    uint64_t now = rec_clock_instant().monotonic_ns;
+    uint64_t now = rec_clock_monotonic_ns();
     if (is_away() && !drain.is_stopping && now - atomic_load(&drain.paused_ns) >= PAUSE_NS)
         atomic_store(&drain.paused_ns, start_thread() == 0 ? 0 : now);  /* no more threads may be made: not soon again */
     pthread_mutex_unlock(&drain.presence);

@@ -7,9 +7,9 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "process.h"
 #include "../format/capture.h"
 
@@ -204,13 +204,6 @@ static void drop(const struct item *item)
     rmdir(gone);
 }
 
-static uint64_t now_on_monotonic(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
 static int no_room(const char *capture_path, struct pnr_err *err)
 {
     errno = EDQUOT;
@@ -222,7 +215,7 @@ static int make_room(const char *capture_path, const struct rec_limits *limits, 
 {
     struct inventory inventory;
     uint64_t most = limits->max_size ? limits->max_size - limits->max_size / SLACK_PARTS : UINT64_MAX;
-    uint64_t now = now_on_monotonic(), oldest = limits->last_ns && now > limits->last_ns ? now - limits->last_ns : 0;
+    uint64_t now = rec_clock_monotonic_ns(), oldest = limits->last_ns && now > limits->last_ns ? now - limits->last_ns : 0;
     int result = take_inventory(capture_path, limits, &inventory, err);
     for (size_t i = 0; result == 0 && i < inventory.n; i++) {
         const struct item *item = &inventory.items[i];

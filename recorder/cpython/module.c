@@ -213,7 +213,7 @@ static void end(bool is_finalized)
 }
 
 /* Py_AtExit runs this when the interpreter is gone: after all of the program's own atexit functions, finalizers
- * and threads. A forked child is not recording and comes by without effect. */
+ * and threads. In a forked child it ends the child's own. */
 static void end_with_process(void)
 {
     end(true);
@@ -314,18 +314,29 @@ static int run_command(PyObject *command)
     return text ? PyRun_SimpleStringFlags(text, &flags) != 0 : print_error();
 }
 
+static int run_target(const struct program *p, bool runs_archive)
+{
+    PyCompilerFlags flags = _PyCompilerFlags_INIT;
+    switch (p->kind) {
+    case RUN_FILE:
+        return runs_archive ? run_module("__main__", false) : run_file(p->target);
+    case RUN_MODULE:
+        return run_module(PyUnicode_AsUTF8(p->target), true);
+    case RUN_COMMAND:
+        return run_command(p->target);
+    default:
+        return PyRun_AnyFileExFlags(stdin, "<stdin>", 0, &flags) != 0;
+    }
+}
+
 static int run_program(void *arg)
 {
     struct program *p = arg;
-    PyCompilerFlags flags = _PyCompilerFlags_INIT;
     bool runs_archive = p->kind == RUN_FILE && is_archive(p->target);
     if (rec_recording_start(p->path, false, p->facts, p->options, p->on_path) != 0)
         return -1;
     p->has_started = true;
-    int status = p->kind == RUN_FILE ? (runs_archive ? run_module("__main__", false) : run_file(p->target)) :
-                 p->kind == RUN_MODULE ? run_module(PyUnicode_AsUTF8(p->target), true) :
-                 p->kind == RUN_COMMAND ? run_command(p->target) :
-                 PyRun_AnyFileExFlags(stdin, "<stdin>", 0, &flags) != 0;
+    int status = run_target(p, runs_archive);
     if (status == 1)
         rec_recording_tell_exception();
     return status;

@@ -274,8 +274,7 @@ int rec_recording_save(const char *path, char *taken)
     rec_drain_wake();
     Py_BEGIN_ALLOW_THREADS
     for (;;) {
-        struct pnr_instant now = rec_clock_instant();
-        uint64_t until = now.monotonic_ns + 20000000;
+        uint64_t until = rec_clock_monotonic_ns() + 20000000;
         struct timespec t = { (time_t)(until / 1000000000), (long)(until % 1000000000) };
         if (sem_clockwait(&recording.saved, CLOCK_MONOTONIC, &t) == 0)
             break;
