@@ -171,24 +171,6 @@ uint32_t rec_log_track(const struct rec_log *log, struct pnr_string name)
     return number;
 }
 
-struct rec_track rec_log_keep_track(const struct rec_log *log)
-{
-    return (struct rec_track){ .number = log->track, .epoch = log->epoch, .base_depth = log->base_depth,
-                               .depth = log->depth, .c_depth = log->c_depth, .hooked_size = log->hooked_size,
-                               .block = log->track_block };
-}
-
-void rec_log_set_track(struct rec_log *log, const struct rec_track *track)
-{
-    log->track = track->number;
-    log->base_depth = track->base_depth;
-    log->depth = track->depth;
-    log->c_depth = track->c_depth;
-    log->hooked_size = track->hooked_size;
-    log->track_block = track->block;
-    log->units = INT_MIN;               /* what its evaluations left is not known */
-}
-
 void rec_log_rename(const struct rec_log *log, struct pnr_string name)
 {
     if (!is_full())
@@ -426,8 +408,8 @@ bool rec_log_turn(struct rec_log *log, uint16_t flags, uint32_t n_open)
     if (chunk < 0)
         return false;
     log->chunk = chunk;
-    log->records = rec_drain_begin(chunk, log->stream, now, flags, n_open, log->track);
-    log->track_block = ++log->block;
+    log->records = rec_drain_begin(chunk, log->stream, now, flags, n_open, log->track.number);
+    log->track.block = ++log->block;
     log->next = log->records;
     log->first = log->records + n_open;
     log->n_open = n_open;

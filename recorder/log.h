@@ -22,21 +22,23 @@
 #include "clock.h"
 #include "drain.h"
 
-/* One of the stacks that a thread has by turns (greenlets), while another one runs. */
+/* One of the stacks that a thread has by turns (greenlets). */
 struct rec_track {
+    uintptr_t hooked_size;              /* the engine's: see cpython/engine_frame.c */
     uint32_t number;                    /* in the capture; 0: the thread's own stack */
-    uint32_t epoch, base_depth, depth, c_depth;
-    uintptr_t hooked_size;
+    uint32_t base_depth;                /* the engine's */
+    uint32_t depth, c_depth;            /* the monitoring engine's: frames that are open; C calls that are */
     uint64_t block;                     /* the log's block in which the stack was told; 0: none */
 };
 
 struct rec_log {
     /* Hot: what an event reads. */
     struct pnr_record *next, *end;      /* where the next record goes; equal when a turn is due */
-    uintptr_t hooked_low, hooked_size;  /* the engine's: see cpython/engine_frame.c */
+    uintptr_t hooked_low;               /* the engine's */
     uint64_t call, ret;                 /* first words of a CALL and a RETURN in ... */
     uint32_t high;                      /* this upper half of the counter, less its lower half */
     int units;                          /* the engine's */
+    struct rec_track track;             /* that runs */
 
     const void *owner;                  /* whose log this is; NULL in the log that is nobody's */
     uint64_t base;                      /* ticks */
@@ -47,14 +49,11 @@ struct rec_log {
     uint32_t thread;
     uint32_t native_id;
     uintptr_t stack_top;                /* the engine's: no evaluation of this thread lies at or above it */
-    uint32_t base_depth;                /* the engine's */
     uint32_t epoch, pauses;             /* the engine's */
     uint32_t n_lost;                    /* events since the last chunk */
-    uint32_t depth, c_depth;            /* the monitoring engine's: frames that are open; C calls that are */
     uint64_t owner_id;                  /* the engine's */
     const void *data_stack, *greenlet;  /* the engine's: what tells which track runs */
-    uint32_t track;                     /* that runs; 0: the thread's own */
-    uint64_t block, track_block;        /* number of the chunk, from 1; and of that in which the track's stack was told */
+    uint64_t block;                     /* number of the chunk, from 1 */
     uint32_t n_open;                    /* OPEN records in the chunk */
     bool is_ending;                     /* the engine's */
     struct rec_log *newer, *older;      /* the list of all logs */
@@ -101,9 +100,12 @@ struct rec_log *rec_log_new(const void *owner, uint32_t native_id, struct pnr_st
 /* A new track of the thread's. Returns its number. */
 uint32_t rec_log_track(const struct rec_log *log, struct pnr_string name);
 
-/* What the log has of the track that runs, and back. */
-struct rec_track rec_log_keep_track(const struct rec_log *log);
-void rec_log_set_track(struct rec_log *log, const struct rec_track *track);
+/* From now on this track runs. */
+static inline void rec_log_set_track(struct rec_log *log, const struct rec_track *track)
+{
+    log->track = *track;
+    log->units = INT_MIN;               /* what its evaluations left is not known */
+}
 
 /* Names the thread again. */
 void rec_log_rename(const struct rec_log *log, struct pnr_string name);

@@ -201,11 +201,11 @@ static void append(PyThreadState *ts, enum pnr_kind kind, uint32_t index)
         rec_drain_resume();
     }
     if (kind == PNR_C_CALL)
-        log->c_depth++;
-    else if (log->c_depth == 0)
+        log->track.c_depth++;
+    else if (log->track.c_depth == 0)
         return;                         /* it was called before recording began */
     else
-        log->c_depth--;
+        log->track.c_depth--;
     if (kind == PNR_C_CALL || !rec_log_least_ticks ||
         !rec_log_drop(log, rec_clock_ticks() - log->base, kind, 0, index))
         rec_threads_append(ts, log, kind, (struct rec_open_frame){ 0, index }, rec_no_frame);

@@ -10,14 +10,14 @@
  *
  *     high addresses   base: evaluations that began before recording (or while the hook was off). Their frames
  *                      are left without the hook seeing it.
- *        floor ------- (hooked_low + hooked_size)
+ *        floor ------- (hooked_low + track.hooked_size)
  *                      hooked: each evaluation runs one frame, which the hook entered
  *        guard ------- (hooked_low): a quarter of the stack is used
  *                      the hook is taken off for the calls from here on, so that Python calls need no C stack
  *     low addresses
  *
  * A call out of the base, or a return into it, is where the log learns which frames of the base are gone:
- * base_depth is how many recorded frames it had when last looked at, and the difference is told by LEFT. */
+ * track.base_depth is how many recorded frames it had when last looked at, and the difference is told by LEFT. */
 #include "greenlets.h"
 
 #include <alloca.h>
@@ -139,7 +139,7 @@ static void set_floor(PyThreadState *ts, struct rec_log *log)
     if (!log->hooked_low)
         find_stack(log);
     uintptr_t floor = cpython_is_at_root(ts) ? log->stack_top : cpython_evaluation(ts);
-    log->hooked_size = floor > log->hooked_low ? floor - log->hooked_low : 0;
+    log->track.hooked_size = floor > log->hooked_low ? floor - log->hooked_low : 0;
     log->units = INT_MIN;               /* what the evaluations of the base left is not known */
 }
 
@@ -150,7 +150,7 @@ static bool is_beyond_guard(const struct rec_log *log)
 
 static bool is_between(const struct rec_log *log, uintptr_t evaluation)
 {
-    return evaluation - log->hooked_low < log->hooked_size;
+    return evaluation - log->hooked_low < log->track.hooked_size;
 }
 
 /* A log that begins, or that may have missed events: the stack is told in full, and all of it is the base. */
@@ -158,10 +158,11 @@ static bool adopt(PyThreadState *ts, struct rec_log *log, uint16_t flags, struct
 {
     log->epoch = engine.epoch;
     log->pauses = rec_threads.n_pauses;
-    log->c_depth = 0;
+    log->track.c_depth = 0;
     if (!rec_threads_turn(log, flags, cpython_running(ts), leaving))
         return false;
-    log->base_depth = rec_threads_count_recorded(cpython_running(ts));  /* the frame being left: exit record next */
+    /* But for the frame being left: its exit record comes next. */
+    log->track.base_depth = rec_threads_count_recorded(cpython_running(ts));
     return true;
 }
 
@@ -169,10 +170,10 @@ static bool adopt(PyThreadState *ts, struct rec_log *log, uint16_t flags, struct
 static void sync_base(PyThreadState *ts, struct rec_log *log, struct rec_open_frame leaving)
 {
     uint32_t depth = rec_threads_count_recorded(cpython_running(ts));
-    uint32_t present = leaving.function && log->base_depth > depth ? depth + 1 : depth;
+    uint32_t present = leaving.function && log->track.base_depth > depth ? depth + 1 : depth;
     if (!rec_threads_tell_left(log, present))
         rec_threads_turn(log, 0, cpython_running(ts), leaving);      /* its OPEN records tell it */
-    log->base_depth = depth;
+    log->track.base_depth = depth;
     set_floor(ts, log);
 }
 
@@ -181,7 +182,7 @@ static void change_track(PyThreadState *ts, struct rec_log *log, enum rec_greenl
                          struct rec_open_frame leaving)
 {
     if (change == REC_GREENLETS_NEW) {
-        log->base_depth = rec_threads_count_recorded(cpython_running(ts));
+        log->track.base_depth = rec_threads_count_recorded(cpython_running(ts));
         set_floor(ts, log);
     }
     rec_threads_tell_switch(log, cpython_running(ts), leaving);
@@ -486,8 +487,8 @@ static inline __attribute__((always_inline)) PyObject *hook_plain(PyThreadState 
                                                                   Py_ssize_t index, bool drops, bool tracks)
 {
     struct rec_log *log = rec_current;
-    if (unlikely(!is_between(log, cpython_evaluation_quick(ts))) ||
-        (tracks && rec_greenlets_may_have_changed(ts, log)))
+    if ((tracks && rec_greenlets_may_have_changed(ts, log) && !rec_greenlets_switch(ts, log)) ||
+        unlikely(!is_between(log, cpython_evaluation_quick(ts))))
         return hook_slowly(ts, f, throwflag);
     uint64_t mark = cpython_code_value(cpython_code(f), index);
     if (unlikely(mark >> 32 != rec_functions.plain))
@@ -497,8 +498,8 @@ static inline __attribute__((always_inline)) PyObject *hook_plain(PyThreadState 
     PyObject *result = evaluate(ts, f, 0, log);
     __asm__("" : "+r"(mark));           /* one value is kept over the evaluation, not what was made of it as well */
     log = rec_current;
-    if (unlikely(!result) || unlikely(!is_between(log, cpython_stack_pointer())) ||
-        (tracks && rec_greenlets_may_have_changed(ts, log)) ||
+    if (unlikely(!result) || (tracks && rec_greenlets_may_have_changed(ts, log) && !rec_greenlets_switch(ts, log)) ||
+        unlikely(!is_between(log, cpython_stack_pointer())) ||
         unlikely(!(drops ? return_or_drop(log, (uint32_t)mark) : rec_log_store_now(log, &log->ret, (uint32_t)mark))))
         return leave_frame(result, NULL, mark);
     return result;
@@ -543,10 +544,10 @@ static void use_greenlets(void)
         struct rec_log *log = rec_threads_find(ts);
         if (!log || log->epoch != engine.epoch || log->chunk < 0)
             continue;
-        log->base_depth = rec_threads_count_recorded(cpython_running(ts));
+        log->track.base_depth = rec_threads_count_recorded(cpython_running(ts));
         log->data_stack = cpython_data_stack(ts);
         uintptr_t floor = cpython_is_at_root(ts) ? log->stack_top : cpython_evaluation(ts);
-        log->hooked_size = floor > log->hooked_low ? floor - log->hooked_low : 0;
+        log->track.hooked_size = floor > log->hooked_low ? floor - log->hooked_low : 0;
     }
     if (engine.hook != hook_slowly)
         engine.hook = tracking_hook;
@@ -628,7 +629,7 @@ static bool stop(bool is_finalized)
         rec_threads_refresh_name(ts, log);
         if (log->epoch == engine.epoch &&
             !rec_threads_tell_left(log, rec_threads_count_recorded(
-                cpython_running_above(ts, log->hooked_low + log->hooked_size))))
+                cpython_running_above(ts, log->hooked_low + log->track.hooked_size))))
             rec_threads_turn(log, 0, cpython_running(ts), rec_no_frame);
     }
     _PyFrameEvalFunction now = _PyInterpreterState_GetEvalFrameFunc(rec_threads.interp);

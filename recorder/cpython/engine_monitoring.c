@@ -20,8 +20,8 @@
 static bool begin_log(struct rec_log *log, uint16_t flags, cpython_frame *from)
 {
     log->pauses = rec_threads.n_pauses;
-    log->c_depth = 0;
-    log->depth = rec_threads_count_recorded(from);
+    log->track.c_depth = 0;
+    log->track.depth = rec_threads_count_recorded(from);
     return rec_threads_turn(log, flags, from, rec_no_frame);
 }
 
@@ -47,7 +47,7 @@ static struct rec_log *catch_up(PyThreadState *ts, cpython_frame *from)
     if (is_new || log->pauses != rec_threads.n_pauses)
         return begin_log(log, is_new ? 0 : PNR_BLOCK_PAUSED, from) ? log : NULL;
     if (change == REC_GREENLETS_NEW)
-        log->depth = rec_threads_count_recorded(from);
+        log->track.depth = rec_threads_count_recorded(from);
     if (change != REC_GREENLETS_SAME)
         rec_threads_tell_switch(log, from, rec_no_frame);
     return log;
@@ -63,11 +63,11 @@ static inline bool is_entry(enum pnr_kind kind)
 static inline bool count(struct rec_log *log, enum pnr_kind kind)
 {
     if (is_entry(kind))
-        log->depth++;
-    else if (log->depth == 0)
+        log->track.depth++;
+    else if (log->track.depth == 0)
         return false;
     else
-        log->depth--;
+        log->track.depth--;
     return true;
 }
 
@@ -208,7 +208,7 @@ static bool is_left(PyThreadState *ts)
     if (log->chunk >= 0 && log->next != log->first && rec_mark_flags(mark) & REC_MARK_CONTINUABLE &&
         pnr_record_frame(log->next[-1]) == rec_identity(f))
         return !is_entry(pnr_record_kind(log->next[-1]));
-    return log->depth <= rec_threads_count_recorded(cpython_previous(f));
+    return log->track.depth <= rec_threads_count_recorded(cpython_previous(f));
 }
 
 static PyObject *on_unwind(PyObject *self, PyObject *const *args, size_t n, PyObject *names)

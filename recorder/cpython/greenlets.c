@@ -6,6 +6,7 @@
 #define API "greenlet._C_API"
 #define API_TYPE 0                      /* places in the API's table (greenlet.h) */
 #define API_GET_CURRENT 4
+#define BY_STACK 1024                   /* places to find a greenlet by its data stack */
 
 struct rec_greenlets rec_greenlets;
 
@@ -13,7 +14,9 @@ struct rec_greenlets rec_greenlets;
 struct greenlet {
     PyObject *object;                   /* an address; NULL: free */
     PyObject *ref;                      /* weak reference, by which to tell that it is still the same; owned */
+    const void *stack;                  /* its data stack when it was last asked for */
     struct rec_track track;
+    uint32_t epoch;                     /* of the log when it was */
 };
 
 static struct {
@@ -21,6 +24,7 @@ static struct {
     PyObject *parent;                   /* the getter of greenlet.parent; owned */
     struct greenlet *table;             /* open addressing; owned */
     size_t n, capacity;                 /* a power of two, or 0 */
+    struct greenlet *by_stack[BY_STACK];        /* in the table; NULL: none */
 } greenlets;
 
 /* ---- the module ---- */
@@ -54,6 +58,7 @@ void rec_greenlets_start(void (*on_use)(void))
     free(greenlets.table);
     greenlets.table = NULL;
     greenlets.n = greenlets.capacity = 0;
+    memset(greenlets.by_stack, 0, sizeof greenlets.by_stack);
     rec_greenlets.are_used = false;
     rec_greenlets.on_use = on_use;
     rec_greenlets_look();
@@ -110,6 +115,7 @@ static bool make_room(void)
             Py_XDECREF(greenlets.table[i].ref);
     }
     free(greenlets.table);
+    memset(greenlets.by_stack, 0, sizeof greenlets.by_stack);
     greenlets.table = table;
     greenlets.n = n;
     greenlets.capacity = capacity;
@@ -142,7 +148,9 @@ static struct greenlet *find(PyObject *object, const struct rec_log *log, bool *
     }
     g->object = object;
     g->ref = PyWeakref_NewRef(object, NULL);
+    g->stack = NULL;
     g->track = (struct rec_track){ .number = 0 };
+    g->epoch = 0;
     if (parent_of(object)) {
         char name[128];
         const char *dot = strrchr(Py_TYPE(object)->tp_name, '.');
@@ -152,42 +160,77 @@ static struct greenlet *find(PyObject *object, const struct rec_log *log, bool *
     return g;
 }
 
+static struct greenlet **place_by_stack(const void *stack)
+{
+    return &greenlets.by_stack[((uintptr_t)stack >> 12) * UINT64_C(0x9e3779b97f4a7c15) >> 54];
+}
+
 /* ---- changes ---- */
 
 /* What the log knows of its present track goes to the greenlet that it is of. */
-static void keep_track(struct rec_log *log, PyObject *running)
+static void keep_track(const struct rec_log *log)
+{
+    struct greenlet *g = log->greenlet ? place_of(greenlets.table, greenlets.capacity, log->greenlet) : NULL;
+    if (!g || !g->object)
+        return;
+    g->track = log->track;
+    g->epoch = log->epoch;
+}
+
+/* The first look at a thread: so far the thread itself ran, which is the outermost of the one that runs. */
+static void begin_thread(struct rec_log *log, PyObject *running)
 {
     bool is_new;
-    if (!log->greenlet) {               /* the first look: so far it was the thread itself */
-        for (PyObject *parent; running && (parent = parent_of(running)); running = parent)
-            ;
-        if (running && find(running, log, &is_new))
-            log->greenlet = running;
-    }
-    struct greenlet *g = log->greenlet ? place_of(greenlets.table, greenlets.capacity, log->greenlet) : NULL;
-    if (g && g->object)
-        g->track = rec_log_keep_track(log);
+    for (PyObject *parent; (parent = parent_of(running)); running = parent)
+        ;
+    if (find(running, log, &is_new))
+        log->greenlet = running;
 }
 
 enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_log *log)
 {
     PyObject *type, *value, *traceback;
-    bool is_new, was_enabled;
-    log->data_stack = cpython_data_stack(ts);
-    was_enabled = PyGC_Disable();       /* a collection could run Python code here */
+    bool is_new = false;
+    struct greenlet *g = NULL;
+    int was_enabled = PyGC_Disable();   /* a collection could run Python code here */
     PyErr_Fetch(&type, &value, &traceback);
     PyObject *object = greenlets.get_current();         /* owned */
-    keep_track(log, object);
-    struct greenlet *g = object ? find(object, log, &is_new) : NULL;
+    if (object && !log->greenlet)
+        begin_thread(log, object);
+    keep_track(log);
+    log->data_stack = cpython_data_stack(ts);
+    if (object && (g = find(object, log, &is_new))) {
+        g->stack = cpython_whole_data_stack(ts);
+        *place_by_stack(g->stack) = g;
+    }
     enum rec_greenlets_change change = REC_GREENLETS_SAME;
     if (g && (log->greenlet != object || is_new)) {
         log->greenlet = object;
         rec_log_set_track(log, &g->track);
-        change = is_new || g->track.epoch != log->epoch ? REC_GREENLETS_NEW : REC_GREENLETS_OTHER;
+        change = is_new || g->epoch != log->epoch ? REC_GREENLETS_NEW : REC_GREENLETS_OTHER;
     }
     PyErr_Restore(type, value, traceback);
     Py_XDECREF(object);                 /* it runs, so this is not the last reference */
     if (was_enabled)
         PyGC_Enable();
     return change;
+}
+
+bool rec_greenlets_switch(PyThreadState *ts, struct rec_log *log)
+{
+    const void *stack = cpython_whole_data_stack(ts);
+    const struct greenlet *g = *place_by_stack(stack);
+    uint64_t ticks = rec_clock_ticks() - log->base;
+    if (log->owner != ts || !log->greenlet || !cpython_running(ts) || !g || g->stack != stack)
+        return false;
+    if (g->object != log->greenlet) {
+        if (g->epoch != log->epoch || g->track.block != log->block || !rec_log_has_room(log, ticks))
+            return false;
+        keep_track(log);
+        log->greenlet = g->object;
+        rec_log_set_track(log, &g->track);
+        rec_log_store(log, ticks, PNR_SWITCH, 0, log->track.number);
+    }
+    log->data_stack = cpython_data_stack(ts);
+    return true;
 }

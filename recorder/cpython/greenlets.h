@@ -40,4 +40,8 @@ enum rec_greenlets_change {
 /* Finds out which greenlet runs, and changes the log's track. The caller tells it by rec_threads_tell_switch. */
 enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_log *log);
 
+/* The quick way, for an engine that sees the outermost frame of each new stack, so that a stack that was seen in this epoch is
+ * still the same greenlet's. Changes the log's track and tells it. Returns false, and does nothing, where that is not simple. */
+bool rec_greenlets_switch(PyThreadState *ts, struct rec_log *log);
+
 #endif

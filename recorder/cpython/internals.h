@@ -295,6 +295,15 @@ static inline bool cpython_is_outermost(const cpython_frame *f)
 /* The chunk in which the thread's next plain frame will lie (Python/pystate.c, push_chunk). */
 static inline const void *cpython_data_stack(const PyThreadState *ts) { return ts->datastack_chunk; }
 
+/* The first one, which stays as long as the stack; NULL before there is any. */
+static inline const void *cpython_whole_data_stack(const PyThreadState *ts)
+{
+    const _PyStackChunk *chunk = ts->datastack_chunk;
+    while (chunk && chunk->previous)
+        chunk = chunk->previous;
+    return chunk;
+}
+
 /* throw() and close() link the frames that delegate to the one they are meant for without running them: such a one
  * still stands at its yield (Objects/genobject.c, _gen_throw). */
 static inline bool cpython_is_delegating(const cpython_frame *f)

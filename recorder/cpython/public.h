@@ -83,6 +83,7 @@ static inline bool cpython_is_outermost(const cpython_frame *f) { return !cpytho
 
 /* It cannot be told: greenlets are not. */
 static inline const void *cpython_data_stack(const PyThreadState *ts) { return (void)ts, NULL; }
+static inline const void *cpython_whole_data_stack(const PyThreadState *ts) { return (void)ts, NULL; }
 
 /* It cannot be told. */
 static inline bool cpython_is_delegating(const cpython_frame *f) { return !f; }

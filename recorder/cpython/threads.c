@@ -94,7 +94,7 @@ void rec_threads_tell_switch(struct rec_log *log, cpython_frame *f, struct rec_o
     uint64_t ticks = rec_clock_ticks() - log->base, flags = 0;
     bool is_deeper;
     uint32_t n = 0;
-    if (log->chunk >= 0 && log->track_block != log->block) {
+    if (log->chunk >= 0 && log->track.block != log->block) {
         n = collect_open(f, inner, &is_deeper);
         flags = PNR_SWITCH_OPEN | (is_deeper ? PNR_SWITCH_DEEPER : 0);
     }
@@ -102,11 +102,11 @@ void rec_threads_tell_switch(struct rec_log *log, cpython_frame *f, struct rec_o
         rec_threads_turn(log, 0, f, inner);
         return;
     }
-    rec_log_store(log, ticks, PNR_SWITCH, flags, log->track);
+    rec_log_store(log, ticks, PNR_SWITCH, flags, log->track.number);
     log->n_open += n;
     while (n--)
         rec_log_store(log, ticks, PNR_OPEN, open_frames[n].frame, open_frames[n].function);
-    log->track_block = log->block;
+    log->track.block = log->block;
 }
 
 void rec_threads_append_after_turn(PyThreadState *ts, struct rec_log *log, enum pnr_kind kind,
@@ -172,12 +172,12 @@ struct rec_log *rec_threads_find(const PyThreadState *ts)
 bool rec_threads_tell_left(struct rec_log *log, uint32_t present)
 {
     uint64_t ticks = rec_clock_ticks() - log->base;
-    if (log->base_depth <= present)
+    if (log->track.base_depth <= present)
         return true;
     if (!rec_log_has_room(log, ticks))
         return false;
-    rec_log_store(log, ticks, PNR_LEFT, 0, log->base_depth - present);
-    log->base_depth = present;
+    rec_log_store(log, ticks, PNR_LEFT, 0, log->track.base_depth - present);
+    log->track.base_depth = present;
     return true;
 }
 

@@ -99,6 +99,10 @@ def main():
         greenlet(short).switch(i % 3)
     deep = greenlet(leaf)
     deep.switch(400)
+    kept = [greenlet(pong) for _ in range(20)]
+    for one in kept:
+        x = 45
+        while not one.dead: x = one.switch(x)
     import threading
     threads = [threading.Thread(target=ping, args=(2,)) for _ in range(2)]
     for thread in threads: thread.start()

@@ -472,42 +472,42 @@ Test(log, numbers_threads_and_tracks, .init = begin, .fini = end)
     cr_expect_eq(n, sizeof expected / sizeof *expected);
 }
 
-/* What the log knows of a track comes back with it, and what is the thread's stays. */
+/* What is known of a track comes back with it, and what is the thread's stays. */
 Test(log, keeps_tracks, .init = begin, .fini = end)
 {
     struct rec_log_totals totals;
     struct rec_log *log = new_log(&folder);
     struct rec_track fresh = { .number = 2 };
     append(log, 0);
-    cr_expect_eq(log->track_block, log->block, "a block tells the track that it begins with");
+    cr_expect_eq(log->track.block, log->block, "a block tells the track that it begins with");
     log->epoch = 1;
-    log->base_depth = 2;
-    log->depth = 3;
-    log->c_depth = 4;
-    log->hooked_size = 5;
+    log->track.base_depth = 2;
+    log->track.depth = 3;
+    log->track.c_depth = 4;
+    log->track.hooked_size = 5;
     log->units = 6;
-    const struct rec_track own = rec_log_keep_track(log);
+    const struct rec_track own = log->track;
     rec_log_set_track(log, &fresh);
-    cr_expect_eq(log->track, 2);
-    cr_expect_eq(log->base_depth + log->depth + log->c_depth + log->hooked_size, 0);
-    cr_expect_neq(log->track_block, log->block, "its stack has not been told");
+    cr_expect_eq(log->track.number, 2);
+    cr_expect_eq(log->track.base_depth + log->track.depth + log->track.c_depth + log->track.hooked_size, 0);
+    cr_expect_neq(log->track.block, log->block, "its stack has not been told");
     cr_expect_eq(log->units, INT_MIN);
     append(log, 1);
-    log->depth = 9;
-    log->track_block = log->block;
-    const struct rec_track kept = rec_log_keep_track(log);
+    log->track.depth = 9;
+    log->track.block = log->block;
+    const struct rec_track kept = log->track;
     cr_expect_eq(kept.number, 2);
     cr_expect_eq(kept.depth, 9);
     cr_expect_eq(kept.block, log->block);
     rec_log_set_track(log, &own);
-    cr_expect_eq(log->track, 0);
-    cr_expect_eq(log->base_depth, 2);
-    cr_expect_eq(log->depth, 3);
-    cr_expect_eq(log->c_depth, 4);
-    cr_expect_eq(log->hooked_size, 5);
-    cr_expect_eq(log->track_block, log->block);
+    cr_expect_eq(log->track.number, 0);
+    cr_expect_eq(log->track.base_depth, 2);
+    cr_expect_eq(log->track.depth, 3);
+    cr_expect_eq(log->track.c_depth, 4);
+    cr_expect_eq(log->track.hooked_size, 5);
+    cr_expect_eq(log->track.block, log->block);
     cr_assert(rec_log_turn(log, 0, 0));
-    cr_expect_eq(rec_log_keep_track(log).block, log->block);
+    cr_expect_eq(log->track.block, log->block);
     cr_expect_neq(kept.block, log->block, "a new block tells nothing of other tracks");
     rec_log_stop(&totals);
     cr_expect_eq(totals.n_events, 2);
