@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "process.h"
 #include "../format/capture.h"
+#include "../format/process.h"
 
 #define SEGMENT_SIZE (UINT64_C(64) << 20)
 #define PARTS 32                        /* a segment is that part of max_size */
@@ -94,7 +94,7 @@ static bool look_at_live(const char *process_path, bool *is_running, uint64_t *l
         close(fd);
     if (n != sizeof header)
         return false;
-    *is_running = rec_process_is_running(name ? strtol(name + strlen("process-"), NULL, 10) : 0, header.process_start,
+    *is_running = pnr_process_is_running(name ? strtol(name + strlen("process-"), NULL, 10) : 0, header.process_start,
                                          header.pid_namespace);
     *last_ns = header.instants[header.latest & 1].monotonic_ns;
     return true;
