@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,15 +47,15 @@ uint64_t pnr_process_namespace(void)
     return stat("/proc/self/ns/pid", &st) == 0 ? (uint64_t)st.st_ino : 0;
 }
 
-bool pnr_process_is_running(long pid, uint64_t start, uint64_t namespace)
+enum pnr_process_state pnr_process_look(long pid, uint64_t start, uint64_t namespace)
 {
     char path[64], state = 0;
     bool is_gone;
     if (!start || !namespace || namespace != pnr_process_namespace())
-        return true;
+        return PNR_PROCESS_UNKNOWN;
     snprintf(path, sizeof path, "/proc/%ld/stat", pid);
     uint64_t found = read_start(path, &state, &is_gone);
-    if (!found)
-        return !is_gone;                /* it may be that the program has used up all descriptors */
-    return found == start && state != 'Z' && state != 'X';
+    if (!found && !is_gone)
+        return PNR_PROCESS_UNKNOWN;     /* it may be that the program has used up all descriptors */
+    return found == start && state != 'Z' && state != 'X' ? PNR_PROCESS_RUNS : PNR_PROCESS_GONE;
 }

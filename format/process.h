@@ -2,8 +2,13 @@
 #ifndef PNR_PROCESS_H
 #define PNR_PROCESS_H
 
-#include <stdbool.h>
 #include <stdint.h>
+
+enum pnr_process_state {
+    PNR_PROCESS_UNKNOWN,                /* it may be of another machine or container */
+    PNR_PROCESS_RUNS,
+    PNR_PROCESS_GONE
+};
 
 /* When this process started, in clock ticks since the machine did; 0 when /proc does not tell. */
 uint64_t pnr_process_start(void);
@@ -11,8 +16,8 @@ uint64_t pnr_process_start(void);
 /* The inode of this process's PID namespace, or 0. */
 uint64_t pnr_process_namespace(void);
 
-/* False only for a process that is known to be gone: it lies in this process's namespace, and there is none of that id, or
- * one that started at another time, or that is a zombie. */
-bool pnr_process_is_running(long pid, uint64_t start, uint64_t namespace);
+/* Gone is one that lies in this process's namespace, and there is none of that id, or one that started at another time,
+ * or that is a zombie. */
+enum pnr_process_state pnr_process_look(long pid, uint64_t start, uint64_t namespace);
 
 #endif

@@ -32,7 +32,7 @@ Test(process, knows_itself)
 {
     cr_expect_neq(pnr_process_start(), 0);
     cr_expect_neq(pnr_process_namespace(), 0);
-    cr_expect(pnr_process_is_running(getpid(), pnr_process_start(), pnr_process_namespace()));
+    cr_expect_eq(pnr_process_look(getpid(), pnr_process_start(), pnr_process_namespace()), PNR_PROCESS_RUNS);
 }
 
 Test(process, tells_one_that_runs_from_one_that_is_gone)
@@ -41,28 +41,27 @@ Test(process, tells_one_that_runs_from_one_that_is_gone)
     siginfo_t info;
     pid_t pid = start_child(&start);
     cr_expect_geq(start, pnr_process_start());
-    cr_expect(pnr_process_is_running(pid, start, namespace));
-    cr_expect_not(pnr_process_is_running(pid, start + 1, namespace), "another one, that got the same number");
+    cr_expect_eq(pnr_process_look(pid, start, namespace), PNR_PROCESS_RUNS);
+    cr_expect_eq(pnr_process_look(pid, start + 1, namespace), PNR_PROCESS_GONE, "another one of that number");
     kill(pid, SIGKILL);
     cr_assert_eq(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
-    cr_expect_not(pnr_process_is_running(pid, start, namespace), "nobody has waited for it");
+    cr_expect_eq(pnr_process_look(pid, start, namespace), PNR_PROCESS_GONE, "nobody has waited for it");
     waitpid(pid, NULL, 0);
-    cr_expect_not(pnr_process_is_running(pid, start, namespace));
+    cr_expect_eq(pnr_process_look(pid, start, namespace), PNR_PROCESS_GONE);
 }
 
-/* Its files must stay. */
-Test(process, takes_one_of_which_nothing_is_known_for_running)
+Test(process, does_not_guess)
 {
     uint64_t start, namespace = pnr_process_namespace();
     pid_t pid = start_child(&start);
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
-    cr_expect(pnr_process_is_running(pid, 0, namespace));
-    cr_expect(pnr_process_is_running(pid, start, 0));
-    cr_expect(pnr_process_is_running(pid, start, namespace + 1), "in another namespace numbers mean others");
+    cr_expect_eq(pnr_process_look(pid, 0, namespace), PNR_PROCESS_UNKNOWN);
+    cr_expect_eq(pnr_process_look(pid, start, 0), PNR_PROCESS_UNKNOWN);
+    cr_expect_eq(pnr_process_look(pid, start, namespace + 1), PNR_PROCESS_UNKNOWN, "numbers mean others there");
 }
 
-Test(process, takes_one_that_cannot_be_looked_at_for_running)
+Test(process, does_not_guess_when_it_cannot_look)
 {
     uint64_t start = pnr_process_start(), namespace = pnr_process_namespace();
     struct rlimit limit, none;
@@ -70,9 +69,9 @@ Test(process, takes_one_that_cannot_be_looked_at_for_running)
     none = limit;
     none.rlim_cur = 0;
     cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
-    bool is_running = pnr_process_is_running(getpid(), start, namespace);
+    enum pnr_process_state state = pnr_process_look(getpid(), start, namespace);
     setrlimit(RLIMIT_NOFILE, &limit);
-    cr_expect(is_running);
+    cr_expect_eq(state, PNR_PROCESS_UNKNOWN);
 }
 
 /* The name stands before the field, in brackets, and may hold anything. */
@@ -81,5 +80,5 @@ Test(process, is_not_confused_by_names)
     uint64_t start = pnr_process_start();
     cr_assert_eq(prctl(PR_SET_NAME, ") Z 1 (2 3) 4"), 0);
     cr_expect_eq(pnr_process_start(), start);
-    cr_expect(pnr_process_is_running(getpid(), start, pnr_process_namespace()));
+    cr_expect_eq(pnr_process_look(getpid(), start, pnr_process_namespace()), PNR_PROCESS_RUNS);
 }
