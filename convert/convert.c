@@ -391,7 +391,7 @@ static int convert_process(struct reader *reader, uint64_t zero_ns, struct flows
     size_t n = reader_n_threads(reader);
     const struct symbols *symbols = reader_symbols(reader);
     struct process process = { .reader = reader, .timeline = reader_timeline(reader), .zero_ns = zero_ns };
-    uint64_t least_ns = 0;
+    uint64_t least_ns = 0, until_ns;
     int result = -1;
     process.runs = calloc(n + 1, sizeof *process.runs);
     process.heap = calloc(n + 1, sizeof *process.heap);
@@ -401,7 +401,8 @@ static int convert_process(struct reader *reader, uint64_t zero_ns, struct flows
     }
     name_tracks(&process, sink);
     flows_process(flows, symbols);
-    symbols_number(symbols, "end_ticks", &process.end_ticks);
+    if (reader_process(reader, &until_ns) != PNR_PROCESS_RUNS)
+        symbols_number(symbols, "end_ticks", &process.end_ticks);
     symbols_number(symbols, "min_duration_ns", &least_ns);
     for (size_t i = 0; i < process.n_tracks; i++)
         spans_init(&process.tracks[i].spans, (uint32_t)(n + i), least_ns, sink, flows, symbols, &count->spans);
@@ -428,6 +429,16 @@ end:
     free(process.runs);
     free(process.heap);
     return result;
+}
+
+static void say_running(const struct reader *reader, uint64_t zero_ns, const struct notes *notes)
+{
+    uint64_t until_ns;
+    if (reader_process(reader, &until_ns) != PNR_PROCESS_RUNS)
+        return;
+    uint64_t ms = until_ns > zero_ns ? (until_ns - zero_ns) / 1000000 : 0;
+    notes_say(notes, NOTE_FACT, "%s: the process still runs: this is what it had recorded up to %" PRIu64 ".%03u s",
+              reader_path(reader), ms / 1000, (unsigned)(ms % 1000));
 }
 
 static void say_dropped(struct reader *reader, uint64_t zero_ns, const struct notes *notes)
@@ -471,6 +482,7 @@ static void say_oddities(struct reader *reader, uint64_t zero_ns, const struct s
         if (odd[i].n)
             notes_say(notes, odd[i].level, "%s: %s: %" PRIu64, reader_path(reader), odd[i].what, odd[i].n);
     }
+    say_running(reader, zero_ns, notes);
     say_dropped(reader, zero_ns, notes);
     struct pnr_string stopped = symbols_fact(reader_symbols(reader), "stopped");
     if (stopped.size)

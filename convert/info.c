@@ -120,12 +120,16 @@ static void print_start(const struct reader *reader, FILE *out)
 
 static void print_span(struct reader *reader, FILE *out, const struct info *info)
 {
-    uint64_t begin = info->first_ticks, end = info->last_ticks;
+    uint64_t begin = info->first_ticks, end = info->last_ticks, end_ns;
+    bool is_running = reader_process(reader, &end_ns) == PNR_PROCESS_RUNS;
     symbols_number(reader_symbols(reader), "start_ticks", &begin);
     symbols_number(reader_symbols(reader), "end_ticks", &end);
-    if (begin > end)
+    uint64_t begin_ns = timeline_ns(reader_timeline(reader), begin);
+    if (!is_running)
+        end_ns = timeline_ns(reader_timeline(reader), end);
+    if (begin > end || begin_ns > end_ns)
         return;
-    uint64_t ns = timeline_ns(reader_timeline(reader), end) - timeline_ns(reader_timeline(reader), begin);
+    uint64_t ns = end_ns - begin_ns;
     fprintf(out, "  %-12s%" PRIu64 ".%06u s\n", "span", ns / 1000000000, (unsigned)(ns % 1000000000 / 1000));
 }
 
@@ -156,6 +160,20 @@ static void print_events(FILE *out, const struct info *info)
     }
 }
 
+static const char *describe_end(const struct reader *reader)
+{
+    uint64_t until_ns;
+    enum pnr_process_state process = reader_process(reader, &until_ns);
+    if (process == PNR_PROCESS_RUNS)
+        return "not yet: the process still runs";
+    if (symbols_fact(reader_symbols(reader), "end_ticks").bytes)
+        return "clean";
+    if (symbols_fact(reader_symbols(reader), "stopped").bytes)
+        return "recording stopped before the process did";
+    return process == PNR_PROCESS_GONE ? "not clean: the process was killed" :
+           "not clean: the process was killed, or it still runs";
+}
+
 static void print(struct reader *reader, FILE *out, const struct info *info)
 {
     const struct reader_size *size = reader_size(reader);
@@ -173,9 +191,7 @@ static void print(struct reader *reader, FILE *out, const struct info *info)
     print_filters(reader, out);
     print_start(reader, out);
     print_span(reader, out, info);
-    fprintf(out, "  %-12s%s\n", "end", symbols_fact(symbols, "end_ticks").bytes ? "clean" :
-            symbols_fact(symbols, "stopped").bytes ? "recording stopped before the process did" :
-            "not clean: the process was killed, or it still runs");
+    fprintf(out, "  %-12s%s\n", "end", describe_end(reader));
     print_fact(reader, out, "stopped", "stopped");
     print_threads(reader, out, info);
     print_events(out, info);

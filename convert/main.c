@@ -320,6 +320,7 @@ static void close_capture(struct capture *capture)
 static int open_capture(const char *path, const struct notes *notes, struct capture *capture)
 {
     struct pnr_list list;
+    struct stat status;
     struct pnr_err err;
     *capture = (struct capture){ NULL, 0 };
     if (pnr_capture_processes(path, &list, &err) < 0) {
@@ -333,8 +334,10 @@ static int open_capture(const char *path, const struct notes *notes, struct capt
         struct reader *reader = reader_open(process_path, notes, &err);
         if (reader)
             capture->readers[capture->n++] = reader;
-        else
+        else if (lstat(process_path, &status) == 0 || errno != ENOENT)
             notes_err(notes, NOTE_DAMAGE, &err);
+        else
+            notes_say(notes, NOTE_FACT, "%s: dropped meanwhile (--max-size, --last)", process_path);
     }
     if (!capture->readers)
         complain("out of memory");

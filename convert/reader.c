@@ -1,6 +1,12 @@
 /* reader_open walks the segments once, reading nothing but block headers, and keeps for each block where it lies: an
- * index of 40 bytes a block, sorted by thread and sequence, with the chunks of the live mapping among them. All that is
- * wrong with headers and sequences is said then, and the clock is known before the first record is converted. */
+ * index of 48 bytes a block, sorted by thread and sequence, with the chunks of the live mapping among them. All that is
+ * wrong with headers and sequences is said then, and the clock is known before the first record is converted.
+ *
+ * The process may go on meanwhile. So the order is against the recorder's: first the chunks, then the segments, then
+ * the names. What is not in a chunk any more is a block in a segment by then, and what is in either has its names. Later
+ * a chunk that has become a block is looked for behind the place where the walk ended (look_on), and gives no more than
+ * the records that it had at first: those behind may be of functions that the names do not have. A segment that was
+ * there and is not any more was dropped. */
 #include "reader.h"
 
 #include <errno.h>
@@ -11,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "format/capture.h"
@@ -32,11 +39,15 @@
 struct place {
     uint32_t thread, sequence;
     uint32_t segment;                   /* its number; 0: in the live mapping */
+    uint16_t n_records;                 /* of a chunk, when the reader was opened; 0: this is a block of a segment */
     bool is_after_hole;                 /* blocks before it are missing */
     uint64_t at;                        /* of the block in the segment; the chunk's number in the mapping */
     uint64_t begin_ticks;
+    uint64_t end_ticks;                 /* of its last record, if it is a chunk's */
     uint64_t check;                     /* of the header, as it was when the reader was opened */
 };
+
+_Static_assert(sizeof(struct place) == 48 && PNR_BLOCK_RECORDS <= UINT16_MAX, "there may be millions");
 
 /* Where the reading of one thread stands. */
 struct cursor {
@@ -52,8 +63,11 @@ struct cursor {
 struct reader {
     char *path;                         /* owned, like all below */
     const struct notes *notes;          /* borrowed */
-    bool has_end;                       /* the process ended cleanly */
+    enum pnr_process_state process;     /* when the reader was opened, which was at ... */
+    uint64_t until_ns;                  /* CLOCK_MONOTONIC */
+    bool has_end;                       /* the process had ended cleanly by then */
     bool has_dropped;                   /* the recorder dropped its oldest segments */
+    bool has_passed_over;               /* ... also some that were begun after the walk had ended */
     struct symbols *symbols;
     struct timeline timeline;
     struct pnr_live live;
@@ -67,6 +81,9 @@ struct reader {
     size_t n_held;                      /* records that the cursors have room for */
     int fd;                             /* -1, or the segment that was read last */
     uint32_t segment;
+    uint32_t walked;                    /* the segment in which the walk ended; 0: there was none */
+    uint64_t walked_at;
+    const char *torn;                   /* how the last segment is cut off there, if it is and no chunk has the block */
     uint64_t n_told;                    /* reports of damage that may be of blocks that are missing */
     uint64_t first_end_ticks;           /* of the first block in the lowest segment: nothing dropped is later */
     uint64_t complete_ticks;            /* see reader.h */
@@ -101,30 +118,41 @@ static void close_segment(struct reader *reader)
     reader->fd = -1;
 }
 
-/* Opens a segment, if it is not the one that is open. Returns 0, or -1 and says why. */
-static int open_segment(struct reader *reader, uint32_t number, uint64_t *size)
+/* Opens a segment, if it is not the one that is open, and tells its size. Returns 0 or -1. */
+static int open_segment(struct reader *reader, uint32_t number, uint64_t *size, struct pnr_err *err)
 {
     char path[PATH_MAX];
     struct stat status;
-    struct pnr_err err;
-    if (reader->fd >= 0 && reader->segment == number)
-        return 0;
-    close_segment(reader);
     pnr_segment_path(reader->path, number, path);
-    reader->segment = number;
-    reader->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (reader->fd < 0 || reader->segment != number) {
+        close_segment(reader);
+        reader->segment = number;
+        reader->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    }
     if (reader->fd < 0 || fstat(reader->fd, &status) < 0)
-        pnr_err_system(&err, path, "cannot read");
+        pnr_err_system(err, path, "cannot read");
     else if (!S_ISREG(status.st_mode))
-        pnr_err_set(&err, PNR_E_CORRUPT, path, 0, "not a regular file");
+        pnr_err_set(err, PNR_E_CORRUPT, path, 0, "not a regular file");
     else {
-        if (size)
-            *size = (uint64_t)status.st_size;
+        *size = (uint64_t)status.st_size;
         return 0;
     }
     close_segment(reader);
-    notes_err(reader->notes, NOTE_DAMAGE, &err);
     return -1;
+}
+
+/* True when a segment that was there is not any more: it was dropped. */
+static bool is_gone(const struct pnr_err *err)
+{
+    return err->code == PNR_E_SYSTEM && err->sys_errno == ENOENT;
+}
+
+static bool has_segment(const struct reader *reader, uint32_t number)
+{
+    char path[PATH_MAX];
+    struct stat status;
+    pnr_segment_path(reader->path, number, path);
+    return number > 0 && lstat(path, &status) == 0;
 }
 
 /* Reads up to size bytes at an offset; less only at the end of the file or when it cannot be read. */
@@ -195,32 +223,95 @@ static bool is_in_live(const struct reader *reader, uint32_t thread, uint32_t se
     return false;
 }
 
+static void say_cut(struct reader *reader, uint32_t segment, bool is_damage, uint64_t at, const char *what)
+{
+    say(reader, segment, is_damage ? NOTE_DAMAGE : NOTE_FACT, PNR_E_TRUNCATED, at, what);
+    reader->size.n_damaged++;
+    reader->n_told += is_damage;
+}
+
 /* The segment ends inside a block. Nothing is lost when the live mapping still has it; and it is how the last segment of
- * a killed process looks. */
+ * a process looks that was killed, or runs. */
 static void end_segment(struct reader *reader, uint32_t segment, bool is_last, uint64_t at,
                         const struct pnr_block_header *header)
 {
-    bool is_killed = is_last && !reader->has_end;
-    if (is_killed && (header ? is_in_live(reader, header->thread, header->sequence) : reader->n_places > 0 &&
-                      reader->places[0].segment == 0))
-        return;
-    say(reader, segment, is_killed ? NOTE_FACT : NOTE_DAMAGE, PNR_E_TRUNCATED, at,
-        header ? "cut off inside a block" : "cut off inside a block header");
-    reader->size.n_damaged++;
-    reader->n_told += !is_killed;
+    const char *what = header ? "cut off inside a block" : "cut off inside a block header";
+    if (!is_last)
+        say_cut(reader, segment, true, at, what);
+    else if (!(header ? is_in_live(reader, header->thread, header->sequence) :
+               reader->n_places > 0 && reader->places[0].segment == 0))
+        reader->torn = what;
 }
 
-/* Walks the headers of a segment. Returns 0, or -1 when out of memory. */
+static int by_number(const void *a, const void *b)
+{
+    const struct place *x = a, *y = b;
+    if (x->thread != y->thread)
+        return x->thread < y->thread ? -1 : 1;
+    return x->sequence < y->sequence ? -1 : x->sequence > y->sequence;
+}
+
+/* A block with this header begins there. Once there is an index only those are of interest that a chunk had when it was
+ * made. Returns 0, or -1 when out of memory. */
+static int find_block(struct reader *reader, const struct pnr_block_header *header, uint32_t segment, uint64_t at)
+{
+    struct place found = { .thread = header->thread, .sequence = header->sequence, .segment = segment, .at = at,
+                           .begin_ticks = header->begin.ticks,
+                           .end_ticks = header->end.ticks ? header->end.ticks : header->begin.ticks,
+                           .check = header->check };
+    struct place *place;
+    if (reader->cursors) {
+        place = bsearch(&found, reader->places, reader->n_places, sizeof found, by_number);
+        if (place && !place->segment) {
+            place->segment = segment;
+            place->at = at;
+            place->check = header->check;
+        }
+        return 0;
+    }
+    if (!(place = add_place(reader)))
+        return -1;
+    *place = found;
+    if (!reader->first_end_ticks)
+        reader->first_end_ticks = found.end_ticks;
+    add_instant(reader, &header->begin);
+    add_instant(reader, &header->end);
+    return 0;
+}
+
+/* The segment in which the last walk ended was dropped, whatever was behind that, and so were all before it. */
+static void pass_over(struct reader *reader)
+{
+    reader->has_dropped = true;
+    if (reader->cursors) {
+        reader->has_passed_over = true;
+        return;
+    }
+    while (reader->n_places > 0 && reader->places[reader->n_places - 1].segment)
+        reader->n_places--;
+    reader->size.bytes = reader->live.size;
+    reader->first_end_ticks = 0;
+}
+
+/* Walks the headers of a segment, from where the last walk ended if that was in this one. Returns 0; 1 when it is not
+ * there any more; -1 when out of memory. */
 static int walk(struct reader *reader, uint32_t segment, bool is_last)
 {
-    uint64_t at = 0, size = 0;
-    if (open_segment(reader, segment, &size) != 0) {
+    uint64_t at = segment == reader->walked ? reader->walked_at : 0, size = 0;
+    struct pnr_err problem;
+    reader->walked = segment;
+    reader->walked_at = at;
+    if (open_segment(reader, segment, &size, &problem) != 0) {
+        if (is_gone(&problem))
+            return 1;
+        notes_err(reader->notes, NOTE_DAMAGE, &problem);
         reader->size.n_damaged++;
         reader->n_told++;
         return 0;
     }
-    reader->size.bytes += size;
-    while (at < size) {
+    if (!reader->cursors)
+        reader->size.bytes += size;
+    for (; at < size; reader->walked_at = at) {
         unsigned char prefix[PNR_BLOCK_PREFIX_SIZE];
         struct pnr_block_header header;
         struct pnr_err err;
@@ -243,15 +334,8 @@ static int walk(struct reader *reader, uint32_t segment, bool is_last)
             end_segment(reader, segment, is_last, at, &header);
             return 0;
         }
-        struct place *place = add_place(reader);
-        if (!place)
+        if (find_block(reader, &header, segment, at) < 0)
             return -1;
-        if (!reader->first_end_ticks)
-            reader->first_end_ticks = header.end.ticks ? header.end.ticks : header.begin.ticks;
-        *place = (struct place){ .thread = header.thread, .sequence = header.sequence, .segment = segment, .at = at,
-                                 .begin_ticks = header.begin.ticks, .check = header.check };
-        add_instant(reader, &header.begin);
-        add_instant(reader, &header.end);
         at = end;
     }
     return 0;
@@ -274,24 +358,62 @@ static bool is_dropped(const struct reader *reader, const uint32_t *numbers, siz
     for (size_t i = 0; i < reader->n_places; i++)
         if (reader->places[i].sequence > 0)
             return true;
-    return reader->has_end;             /* a process that was killed may not have come to make the first one */
+    return false;
 }
 
+/* Walks the segments of a list from the one on in which the last walk ended, and those that were begun since the list
+ * was made. Returns as walk does. */
+static int walk_listed(struct reader *reader, const uint32_t *numbers, size_t n)
+{
+    size_t i = 0;
+    while (i < n && numbers[i] < reader->walked)
+        i++;
+    if (reader->walked && (i == n || numbers[i] != reader->walked))
+        pass_over(reader);
+    if (i == n)
+        return 0;
+    for (uint32_t number = numbers[i];; number++) {
+        while (i < n && numbers[i] <= number)
+            i++;
+        bool has_next = has_segment(reader, number + 1), is_last = !has_next && i == n;
+        int result = walk(reader, number, is_last);     /* one that is not the last is finished */
+        if (result != 0 || is_last)
+            return result;
+        if (has_next)
+            continue;
+        if (!has_segment(reader, number))
+            return 1;
+        say_missing_segments(reader, number + 1, numbers[i] - 1);
+        number = numbers[i] - 1;
+    }
+}
+
+/* Walks the segments from where the last walk ended to the end of the last one that is there now. Returns 0 or -1. */
 static int walk_segments(struct reader *reader, struct pnr_err *err)
 {
     uint32_t *numbers;
     size_t n;
-    int result = 0;
-    if (pnr_capture_segments(reader->path, &numbers, &n, err) < 0)
-        return -1;
-    reader->has_dropped = is_dropped(reader, numbers, n);
-    for (size_t i = 0; i < n && result == 0; i++) {
-        if (i && numbers[i] - numbers[i - 1] > 1)
-            say_missing_segments(reader, numbers[i - 1] + 1, numbers[i] - 1);
-        result = walk(reader, numbers[i], i == n - 1);
-    }
-    free(numbers);
+    int result;
+    do {
+        if (pnr_capture_segments(reader->path, &numbers, &n, err) < 0)
+            return -1;
+        if (!reader->cursors)
+            reader->has_dropped |= is_dropped(reader, numbers, n);
+        result = walk_listed(reader, numbers, n);
+        free(numbers);
+    } while (result > 0);
     return result == 0 ? 0 : pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory");
+}
+
+/* Looks where the chunks are now that have become blocks since the reader was opened. Returns 0, or -1 when out of
+ * memory. */
+static int look_on(struct reader *reader)
+{
+    struct pnr_err err;
+    if (walk_segments(reader, &err) == 0)
+        return 0;
+    reader->has_passed_over = reader->has_dropped = true;       /* with its process, which has ended */
+    return err.code == PNR_E_MEMORY ? -1 : 0;
 }
 
 /* Decodes the data frame of a block. Returns 0, or -1 and fills err with a cause that has no path. */
@@ -308,8 +430,10 @@ static int decode(struct reader *reader, const struct place *place, const struct
 static int read_header(struct reader *reader, const struct place *place, struct pnr_block_header *header,
                        struct pnr_err *err)
 {
-    if (open_segment(reader, place->segment, NULL) == 0 &&
-        read_at(reader, header, sizeof *header, place->at + PNR_BLOCK_PREFIX_SIZE - sizeof *header) == sizeof *header &&
+    uint64_t size;
+    if (open_segment(reader, place->segment, &size, err) != 0)
+        return -1;
+    if (read_at(reader, header, sizeof *header, place->at + PNR_BLOCK_PREFIX_SIZE - sizeof *header) == sizeof *header &&
         header->check == place->check && pnr_block_header_check(header, false, 0, err) == 0)
         return 0;
     return pnr_err_set(err, PNR_E_CORRUPT, NULL, place->at, "the segment changed while it was read");
@@ -317,49 +441,87 @@ static int read_header(struct reader *reader, const struct place *place, struct 
 
 /* ---- the index ---- */
 
-/* Adds the chunks in use. Returns 0, or -1 when out of memory. A live mapping that cannot be read is said and left. */
+/* What is wrong with a chunk's header, or 0. */
+static int check_chunk(const struct pnr_live_chunk *chunk, struct pnr_err *err)
+{
+    if (chunk->state != PNR_CHUNK_IN_USE)
+        return pnr_err_set(err, PNR_E_CORRUPT, NULL, 0, "chunk is neither free nor in use");
+    return pnr_block_header_check(&chunk->block, true, 0, err);
+}
+
+/* True when a block, or one behind it in its thread, was among these chunks. */
+static bool is_within(const struct pnr_live_chunk *chunks, uint32_t n, const struct pnr_block_header *header)
+{
+    struct pnr_err err;
+    for (uint32_t k = 0; k < n; k++)
+        if (chunks[k].block.thread == header->thread && chunks[k].block.sequence >= header->sequence &&
+            check_chunk(&chunks[k], &err) == 0)
+            return true;
+    return false;
+}
+
+/* Adds chunk k, which is in use, unless it has become a block just now. Returns 0, or -1 when out of memory. */
+static int add_chunk(struct reader *reader, uint32_t k, const struct pnr_live_chunk *before)
+{
+    const struct pnr_live_chunk *live = &reader->live.chunks[k];
+    struct pnr_live_chunk chunk;
+    struct pnr_err err;
+    struct place *place;
+    int n = pnr_live_read(&reader->live, k, &chunk, reader->records);
+    if (n >= 0 && memcmp(&chunk, live, sizeof chunk) != 0)
+        return 0;
+    if (check_chunk(live, &err) != 0) {
+        say_live(reader, k, err.code, err.what);
+        reader->size.n_damaged++;
+        reader->n_told++;
+        reader->size.has_newer |= err.code == PNR_E_VERSION;
+    } else if (n > 0 && is_within(before, reader->live.header->n_chunks, &live->block)) {
+        if (!(place = add_place(reader)))
+            return -1;
+        uint64_t begin = live->block.begin.ticks;
+        *place = (struct place){ .thread = live->block.thread, .sequence = live->block.sequence,
+                                 .n_records = (uint16_t)n, .at = k, .begin_ticks = begin,
+                                 .end_ticks = begin + pnr_record_ticks(reader->records[n - 1]),
+                                 .check = live->block.check };
+        add_instant(reader, &live->block.begin);
+    }
+    return 0;
+}
+
+/* Adds the chunks in use. One can be passed by as free and be full before its thread's next one is come upon, so a
+ * first look finds how far each thread has got, and what was begun after it does not count: no block before is missing.
+ * Returns 0, or -1 when out of memory. A live mapping that cannot be read is said and left. */
 static int open_live(struct reader *reader)
 {
     struct pnr_err err;
-    int found = pnr_live_open(reader->path, &reader->live, &err);
+    int found = pnr_live_open(reader->path, &reader->live, &err), result = 0;
     if (found < 0)
         notes_err(reader->notes, NOTE_DAMAGE, &err);
     if (found <= 0)
         return 0;
     reader->size.has_live = true;
     reader->size.bytes += reader->live.size;
-    for (uint32_t k = 0; k < reader->live.header->n_chunks; k++) {
-        struct pnr_live_chunk *live = &reader->live.chunks[k];
-        uint32_t state = atomic_load_explicit(&live->state, memory_order_acquire);
-        if (state == PNR_CHUNK_FREE)
-            continue;
-        struct pnr_block_header header = live->block;
-        struct place *place;
-        if ((state == PNR_CHUNK_IN_USE ? pnr_block_header_check(&header, true, 0, &err) :
-             pnr_err_set(&err, PNR_E_CORRUPT, NULL, 0, "chunk is neither free nor in use")) != 0) {
-            say_live(reader, k, err.code, err.what);
-            reader->size.n_damaged++;
-            reader->n_told++;
-            reader->size.has_newer |= err.code == PNR_E_VERSION;
-        } else if (pnr_live_count(&reader->live, k) > 0) {
-            if (!(place = add_place(reader)))
-                return -1;
-            *place = (struct place){ .thread = header.thread, .sequence = header.sequence, .at = k,
-                                     .begin_ticks = header.begin.ticks, .check = header.check };
-            add_instant(reader, &header.begin);
-        }
-    }
-    return 0;
+    reader->process = pnr_live_process(reader->path, reader->live.header);
+    uint32_t n = reader->live.header->n_chunks;
+    struct pnr_live_chunk *before = malloc(n * sizeof *before);
+    if (!before)
+        return -1;
+    memcpy(before, reader->live.chunks, n * sizeof *before);
+    pnr_live_look(&reader->live);
+    for (uint32_t k = 0; k < n && result == 0; k++)
+        if (reader->live.chunks[k].state != PNR_CHUNK_FREE)
+            result = add_chunk(reader, k, before);
+    free(before);
+    return result;
 }
 
 /* Places of the same block: those in segments first, in the order of the files. */
 static int by_block(const void *a, const void *b)
 {
     const struct place *x = a, *y = b;
-    if (x->thread != y->thread)
-        return x->thread < y->thread ? -1 : 1;
-    if (x->sequence != y->sequence)
-        return x->sequence < y->sequence ? -1 : 1;
+    int order = by_number(a, b);
+    if (order)
+        return order;
     if (x->segment != y->segment)
         return x->segment - 1 < y->segment - 1 ? -1 : 1;        /* 0 is the last */
     return x->at < y->at ? -1 : 1;
@@ -483,6 +645,13 @@ static void rest(struct reader *reader)
     reader->records = NULL;
 }
 
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
 static void add_fact(struct reader *reader, const char *ticks, const char *monotonic_ns)
 {
     struct pnr_instant instant = { 0, 0, 0 };
@@ -491,16 +660,31 @@ static void add_fact(struct reader *reader, const char *ticks, const char *monot
         add_instant(reader, &instant);
 }
 
+/* Reads the names, and what they tell of the end. Returns 0 or -1. */
+static int load_symbols(struct reader *reader, struct pnr_err *err)
+{
+    /* An end that came after the chunks had been looked at is not the end of what is read. */
+    bool is_growing = reader->size.has_live && reader->process != PNR_PROCESS_GONE;
+    reader->symbols = symbols_load(reader->path, is_growing, reader->notes, err);
+    if (!reader->symbols)
+        return -1;
+    reader->size.bytes += reader->symbols->room;
+    reader->has_end = !is_growing && symbols_fact(reader->symbols, "end_ticks").bytes;
+    if (symbols_fact(reader->symbols, "stopped").bytes)
+        reader->process = PNR_PROCESS_UNKNOWN;          /* it records no more, if it runs */
+    symbols_number(reader->symbols, "ticks_per_second", &reader->timeline.ticks_per_second);
+    add_fact(reader, "start_ticks", "start_monotonic_ns");
+    add_fact(reader, "end_ticks", "end_monotonic_ns");
+    return 0;
+}
+
 static int prepare(struct reader *reader, struct pnr_err *err)
 {
-    uint64_t ticks_per_second = 0;
     reader->coder = pnr_block_coder_new();
     reader->data = malloc(pnr_block_data_bound());
     reader->records = malloc(PNR_BLOCK_RECORDS * sizeof *reader->records);
-    symbols_number(reader->symbols, "ticks_per_second", &ticks_per_second);
-    timeline_init(&reader->timeline, ticks_per_second);
-    add_fact(reader, "start_ticks", "start_monotonic_ns");
-    add_fact(reader, "end_ticks", "end_monotonic_ns");
+    timeline_init(&reader->timeline, 0);
+    reader->until_ns = now_ns();
     if (!reader->coder || !reader->data || !reader->records || open_live(reader) < 0)
         return pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory");
     if (reader->size.has_live) {
@@ -508,8 +692,11 @@ static int prepare(struct reader *reader, struct pnr_err *err)
         if (latest < 2)                 /* the other one may be half written */
             add_instant(reader, &reader->live.header->instants[latest]);
     }
-    if (walk_segments(reader, err) < 0)
+    if (walk_segments(reader, err) < 0 || load_symbols(reader, err) < 0)
         return -1;
+    reader->has_dropped |= reader->has_end && !reader->walked;  /* one that was killed may not have come to make any */
+    if (reader->torn && reader->process != PNR_PROCESS_RUNS)
+        say_cut(reader, reader->walked, reader->has_end, reader->walked_at, reader->torn);
     drop_repeats(reader);
     find_holes(reader);
     find_complete(reader);
@@ -538,11 +725,6 @@ struct reader *reader_open(const char *path, const struct notes *notes, struct p
         goto fail;
     }
     reader->notes = notes;
-    reader->symbols = symbols_load(path, notes, err);
-    if (!reader->symbols)
-        goto fail;
-    reader->size.bytes = reader->symbols->room;
-    reader->has_end = symbols_fact(reader->symbols, "end_ticks").bytes != NULL;
     if (prepare(reader, err) < 0)
         goto fail;
     return reader;
@@ -571,6 +753,12 @@ struct timeline *reader_timeline(struct reader *reader) { return &reader->timeli
 const struct reader_size *reader_size(const struct reader *reader) { return &reader->size; }
 size_t reader_n_threads(const struct reader *reader) { return reader->n_cursors; }
 uint32_t reader_thread_number(const struct reader *reader, size_t thread) { return reader->cursors[thread].number; }
+
+enum pnr_process_state reader_process(const struct reader *reader, uint64_t *until_ns)
+{
+    *until_ns = reader->until_ns;
+    return reader->process;
+}
 
 bool reader_has_dropped(const struct reader *reader, uint64_t *complete_ticks)
 {
@@ -635,28 +823,60 @@ static int64_t keep(struct reader *reader, struct cursor *cursor, uint32_t n)
     return kept;
 }
 
-/* Reads a chunk and gives its header, which says how many records it has: at least so many. Returns 0, or -1 when the
- * chunk was used for something else meanwhile, as only a process that still runs can do. */
-static int read_chunk(struct reader *reader, const struct place *place, uint32_t at_least,
-                      struct pnr_block_header *header, struct pnr_err *err)
+enum outcome { READ, DROPPED, TAKEN_BACK, DAMAGED, OUT_OF_MEMORY };
+
+/* Leaves of what a chunk has, or the block that it became, the records that were there when the reader was opened. Some
+ * of them may have been taken back, and others be in their places, which are later. */
+static void cut(const struct reader *reader, const struct place *place, struct pnr_block_header *header)
 {
-    struct pnr_live_chunk chunk;
-    uint32_t n = pnr_live_read(&reader->live, (uint32_t)place->at, &chunk, reader->records);
-    *header = chunk.block;
+    uint32_t n = header->n_records < place->n_records ? header->n_records : place->n_records;
+    while (n > 0 && header->begin.ticks + pnr_record_ticks(reader->records[n - 1]) > place->end_ticks)
+        n--;
+    if (n == header->n_records)
+        return;
     header->n_records = n;
-    if (n > 0 && n >= at_least && chunk.state == PNR_CHUNK_IN_USE && header->check == place->check)
-        return 0;
-    return pnr_err_set(err, PNR_E_CORRUPT, NULL, 0, "chunk changed while it was read: the process still runs");
+    header->flags &= (uint16_t)~PNR_BLOCK_LAST;
+    header->end.ticks = 0;
 }
 
-/* The same for a block of a segment: -1 when it is damaged, and fills err with a cause that has no path; or -2 when out
- * of memory. */
-static int read_block(struct reader *reader, const struct place *place, struct pnr_block_header *header,
+/* Reads a chunk and gives its header, which says how many records it has. Returns 1; 0 when it is not there any more;
+ * -1 when it cannot be read, and fills err with a cause that has no path. */
+static int read_chunk(struct reader *reader, const struct place *place, struct pnr_block_header *header,
                       struct pnr_err *err)
 {
-    if (read_header(reader, place, header, err) == 0 && decode(reader, place, header, err) == 0)
-        return 0;
-    return err->code == PNR_E_MEMORY ? -2 : -1;
+    struct pnr_live_chunk chunk;
+    int n = pnr_live_read(&reader->live, (uint32_t)place->at, &chunk, reader->records);
+    if (n < 0)
+        return pnr_err_set(err, PNR_E_CORRUPT, NULL, 0, "chunk cannot be read");
+    *header = chunk.block;
+    if (chunk.state == PNR_CHUNK_IN_USE && header->check == place->check &&
+        pnr_block_header_check(header, true, 0, err) == 0) {
+        header->n_records = (uint32_t)n;
+        return 1;
+    }
+    if (reader->process == PNR_PROCESS_GONE)
+        return pnr_err_set(err, PNR_E_CORRUPT, NULL, 0, "chunk changed while it was read");
+    return 0;
+}
+
+/* Reads a block, wherever it is by now. When it is damaged, fills err. */
+static enum outcome read_place(struct reader *reader, const struct place *place, struct pnr_block_header *header,
+                               struct pnr_err *err)
+{
+    int has = place->segment ? 0 : read_chunk(reader, place, header, err);
+    if (has < 0)
+        return DAMAGED;
+    if (!has) {
+        if (!place->segment && look_on(reader) < 0)
+            return OUT_OF_MEMORY;
+        if (!place->segment)            /* a chunk that was given back has become no block */
+            return reader->has_passed_over ? DROPPED : TAKEN_BACK;
+        if (read_header(reader, place, header, err) != 0 || decode(reader, place, header, err) != 0)
+            return is_gone(err) ? DROPPED : err->code == PNR_E_MEMORY ? OUT_OF_MEMORY : DAMAGED;
+    }
+    if (place->n_records)
+        cut(reader, place, header);
+    return READ;
 }
 
 /* How many OPEN records a block of which n_open are announced begins with. */
@@ -708,6 +928,28 @@ static int give(struct reader *reader, struct cursor *cursor, const struct place
     return 1;
 }
 
+/* The block was dropped before it could be read. */
+static void drop(struct reader *reader, struct cursor *cursor, const struct place *place)
+{
+    reader->has_dropped = true;
+    if (place->end_ticks > reader->complete_ticks)
+        reader->complete_ticks = place->end_ticks;
+    cursor->is_after_hole |= cursor->has_begun;
+}
+
+/* The block is damaged. */
+static void skip(struct reader *reader, struct cursor *cursor, const struct place *place, const struct pnr_err *fault)
+{
+    if (fault->sys_errno)
+        notes_err(reader->notes, NOTE_DAMAGE, fault);
+    else if (place->segment)
+        say(reader, place->segment, NOTE_DAMAGE, PNR_E_CORRUPT, place->at, fault->what);
+    else
+        say_live(reader, (uint32_t)place->at, PNR_E_CORRUPT, fault->what);
+    reader->size.n_damaged++;
+    cursor->is_after_hole = cursor->has_begun = true;
+}
+
 int reader_next(struct reader *reader, size_t thread, struct reader_block *block, struct pnr_err *err)
 {
     struct cursor *cursor = &reader->cursors[thread];
@@ -715,22 +957,21 @@ int reader_next(struct reader *reader, size_t thread, struct reader_block *block
         const struct place *place = cursor->at > 0 ? cursor->next - 1 : cursor->next++;
         struct pnr_block_header header;
         struct pnr_err fault;
-        int result = place->segment ? read_block(reader, place, &header, &fault) :
-                                      read_chunk(reader, place, cursor->at, &header, &fault);
+        enum outcome outcome = read_place(reader, place, &header, &fault);
         cursor->is_after_hole |= cursor->at == 0 && place->is_after_hole;
-        if (result == 0)
-            result = give(reader, cursor, place, &header, block) < 0 ? -2 : 1;
-        if (result == -2)
+        if (outcome == READ) {
+            if (header.n_records < cursor->at)
+                header.n_records = cursor->at;          /* what has been given cannot be taken back */
+            if (give(reader, cursor, place, &header, block) > 0)
+                return 1;
+        }
+        if (outcome == READ || outcome == OUT_OF_MEMORY)
             return pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory");
-        if (result == 1)
-            return 1;
-        if (place->segment)
-            say(reader, place->segment, NOTE_DAMAGE, PNR_E_CORRUPT, place->at, fault.what);
-        else
-            say_live(reader, (uint32_t)place->at, PNR_E_CORRUPT, fault.what);
-        reader->size.n_damaged++;
-        cursor->is_after_hole = cursor->has_begun = true;
         cursor->at = 0;
+        if (outcome == DROPPED)
+            drop(reader, cursor, place);
+        else if (outcome == DAMAGED)
+            skip(reader, cursor, place, &fault);
     }
     end(reader, cursor);
     return 0;

@@ -8,10 +8,13 @@
  *         reader_next()               decodes it
  *     reader_close()
  *
- * Holds 40 bytes for each block, and one decoded block for each thread whose blocks are being read. As a block of a
+ * A process that still runs is read as it was when the reader was opened. What --max-size and --last drop before it
+ * could be read is no damage: see reader_has_dropped.
+ *
+ * Holds 48 bytes for each block, and one decoded block for each thread whose blocks are being read. As a block of a
  * hundred bytes may become 256 KiB, and there may be a hundred thousand threads, a thread gets its block in pieces when
- * 48 MiB are held: the block is decoded again for each. And one open file, two if the process was killed. One thread at
- * a time. */
+ * 48 MiB are held: the block is decoded again for each. And one open file, two if the process was killed or runs. One
+ * thread at a time. */
 #ifndef READER_H
 #define READER_H
 
@@ -20,6 +23,7 @@
 #include <stdint.h>
 
 #include "format/block.h"
+#include "format/process.h"
 #include "format/record.h"
 #include "timeline.h"
 #include "notes.h"
@@ -64,8 +68,12 @@ const struct symbols *reader_symbols(const struct reader *reader);
 struct timeline *reader_timeline(struct reader *reader);
 const struct reader_size *reader_size(const struct reader *reader);
 
+/* Whether the process runs: then it is read as it was at until_ns (CLOCK_MONOTONIC). */
+enum pnr_process_state reader_process(const struct reader *reader, uint64_t *until_ns);
+
 /* True when the recorder dropped the oldest segments (--max-size, --last), or all of them: then there may be no thread.
- * From complete_ticks on nothing was dropped; 0: of the threads nothing was dropped at all. */
+ * From complete_ticks on nothing was dropped; 0: of the threads nothing was dropped at all. Both can change while blocks
+ * are read. */
 bool reader_has_dropped(const struct reader *reader, uint64_t *complete_ticks);
 
 /* The threads count from 0 here, in the order of their numbers in the capture. */

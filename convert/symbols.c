@@ -176,7 +176,7 @@ static int read_entries(int fd, const char *path, struct symbols *symbols, const
     }
 }
 
-struct symbols *symbols_load(const char *process_path, const struct notes *notes, struct pnr_err *err)
+struct symbols *symbols_load(const char *process_path, bool is_growing, const struct notes *notes, struct pnr_err *err)
 {
     char path[4096];
     int fd = -1;
@@ -198,8 +198,9 @@ struct symbols *symbols_load(const char *process_path, const struct notes *notes
         goto fail;
     close(fd);
     settle_threads(symbols);
+    bool has_end = !is_growing && symbols_fact(symbols, "end_ticks").bytes;
     if (torn.code != PNR_OK)
-        notes_err(notes, symbols_fact(symbols, "end_ticks").bytes ? NOTE_DAMAGE : NOTE_FACT, &torn);
+        notes_err(notes, has_end ? NOTE_DAMAGE : NOTE_FACT, &torn);
     return symbols;
 fail:
     if (fd >= 0)

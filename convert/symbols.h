@@ -33,9 +33,9 @@ struct symbols {
     size_t n_facts;
 };
 
-/* Reads process_path/names. Returns NULL when there is nothing to work with: no such file, not a name table, a later
- * version, out of memory. */
-struct symbols *symbols_load(const char *process_path, const struct notes *notes, struct pnr_err *err);
+/* Reads process_path/names. is_growing: it may be that the process runs. Returns NULL when there is nothing to work
+ * with: no such file, not a name table, a later version, out of memory. */
+struct symbols *symbols_load(const char *process_path, bool is_growing, const struct notes *notes, struct pnr_err *err);
 
 /* Accepts NULL. */
 void symbols_free(struct symbols *symbols);

@@ -16,6 +16,7 @@
 #define BEGUN_PREFIX "begun-"
 #define SEGMENT_FORMAT "segment-%u.zst"
 #define MAX_NUMBERED 100000
+#define STEP 256                        /* records of a chunk that are read in one go: most have few */
 
 /* Reads a decimal number without sign and moves *text behind it. */
 static bool parse_number(const char **text, unsigned long *number)
@@ -377,17 +378,23 @@ static size_t read_at(int fd, void *bytes, size_t size, size_t at)
     return n < 0 ? 0 : (size_t)n;
 }
 
+void pnr_live_look(struct pnr_live *live)
+{
+    atomic_thread_fence(memory_order_acquire);          /* behind what was read before */
+    read_at(live->fd, live->chunks, live->header->n_chunks * sizeof *live->chunks, PNR_LIVE_PAGE);
+}
+
 /* Copies the headers, of which the first has been checked. Returns 0 or -1. */
 static int copy_headers(int fd, const struct pnr_live_header *header, struct pnr_live *live)
 {
-    size_t size = live_records_at(header->n_chunks);
-    char *bytes = calloc(1, size);
+    char *bytes = calloc(1, live_records_at(header->n_chunks));
     if (!bytes)
         return -1;
     memcpy(bytes, header, sizeof *header);
-    read_at(fd, bytes + PNR_LIVE_PAGE, size - PNR_LIVE_PAGE, PNR_LIVE_PAGE);
     live->header = (struct pnr_live_header *)bytes;
     live->chunks = (struct pnr_live_chunk *)(bytes + PNR_LIVE_PAGE);
+    live->fd = fd;
+    pnr_live_look(live);
     return 0;
 }
 
@@ -422,7 +429,6 @@ int pnr_live_open(const char *process_path, struct pnr_live *live, struct pnr_er
         goto fail;
     }
     live->size = (size_t)st.st_size;
-    live->fd = fd;
     return 1;
 fail:
     if (fd >= 0)
@@ -439,19 +445,45 @@ static uint32_t count(const struct pnr_record *records, uint32_t n)
     return i;
 }
 
-/* Reads n records of chunk k from the first-th on. Returns how many of them were written. */
-static uint32_t read_records(const struct pnr_live *live, uint32_t k, uint32_t first, struct pnr_record *records,
-                             uint32_t n)
+enum pnr_process_state pnr_live_process(const char *process_path, const struct pnr_live_header *header)
 {
-    size_t at = live_records_at(live->header->n_chunks) + (size_t)k * PNR_CHUNK_SIZE + first * sizeof *records;
-    return count(records, (uint32_t)(read_at(live->fd, records, n * sizeof *records, at) / sizeof *records));
+    unsigned long pid, k;
+    const char *slash = strrchr(process_path, '/');
+    if (!parse_process(slash ? slash + 1 : process_path, &pid, &k))
+        return PNR_PROCESS_UNKNOWN;
+    return pnr_process_look((long)pid, header->process_start, header->pid_namespace);
 }
 
-uint32_t pnr_live_read(const struct pnr_live *live, uint32_t k, struct pnr_live_chunk *chunk,
-                       struct pnr_record *records)
+/* Reads STEP records of chunk k from the first-th on. Returns how many of them were written. */
+static uint32_t read_records(const struct pnr_live *live, uint32_t k, uint32_t first, struct pnr_record *records)
 {
-    uint32_t n = read_records(live, k, 0, records, PNR_BLOCK_RECORDS);
-    return read_at(live->fd, chunk, sizeof *chunk, PNR_LIVE_PAGE + k * sizeof *chunk) == sizeof *chunk ? n : 0;
+    size_t at = live_records_at(live->header->n_chunks) + (size_t)k * PNR_CHUNK_SIZE + first * sizeof *records;
+    return count(records, (uint32_t)(read_at(live->fd, records, STEP * sizeof *records, at) / sizeof *records));
+}
+
+/* How many of n records of chunk k are still the same. */
+static uint32_t compare_records(const struct pnr_live *live, uint32_t k, const struct pnr_record *records, uint32_t n)
+{
+    struct pnr_record again[STEP];
+    uint32_t same = 0, got, i;
+    do {
+        got = read_records(live, k, same, again);
+        for (i = 0; i < got && same < n && memcmp(&again[i], &records[same], sizeof *again) == 0; i++)
+            same++;
+    } while (i == STEP && same < n);
+    return same;
+}
+
+int pnr_live_read(const struct pnr_live *live, uint32_t k, struct pnr_live_chunk *chunk, struct pnr_record *records)
+{
+    uint32_t n = 0, got;
+    do
+        n += got = read_records(live, k, n, records + n);
+    while (got == STEP && n < PNR_BLOCK_RECORDS);
+    atomic_thread_fence(memory_order_acquire);
+    n = compare_records(live, k, records, n);
+    atomic_thread_fence(memory_order_acquire);
+    return read_at(live->fd, chunk, sizeof *chunk, PNR_LIVE_PAGE + k * sizeof *chunk) == sizeof *chunk ? (int)n : -1;
 }
 
 static struct pnr_record load_record(const struct pnr_record *at)
@@ -463,17 +495,10 @@ static struct pnr_record load_record(const struct pnr_record *at)
 
 uint32_t pnr_live_count(const struct pnr_live *live, uint32_t k)
 {
-    struct pnr_record records[256];
-    uint32_t n = 0, got, all = sizeof records / sizeof *records;
-    if (live->records) {
-        while (n < PNR_BLOCK_RECORDS &&
-               pnr_record_kind(load_record(&live->records[(size_t)k * PNR_BLOCK_RECORDS + n])) != PNR_EMPTY)
-            n++;
-        return n;
-    }
-    do
-        n += got = read_records(live, k, n, records, all);
-    while (got == all && n < PNR_BLOCK_RECORDS);
+    uint32_t n = 0;
+    while (n < PNR_BLOCK_RECORDS &&
+           pnr_record_kind(load_record(&live->records[(size_t)k * PNR_BLOCK_RECORDS + n])) != PNR_EMPTY)
+        n++;
     return n;
 }
 

@@ -33,6 +33,7 @@
 
 #include "block.h"
 #include "error.h"
+#include "process.h"
 
 #define PNR_LIVE_MAGIC UINT64_C(0x4556494c2d524e50)     /* "PNR-LIVE" in file order */
 #define PNR_LIVE_VERSION 1
@@ -168,10 +169,18 @@ void pnr_segment_path(const char *process_path, uint32_t number, char *path);
  * chunk's block header with pnr_block_header_check. */
 int pnr_live_open(const char *process_path, struct pnr_live *live, struct pnr_err *err);
 
-/* Reads the written records of chunk k of an opened mapping, up to PNR_BLOCK_RECORDS, and then its header as it is now:
- * the chunk's owner may have given it back meanwhile. Returns how many records; 0 too when they cannot be read. */
-uint32_t pnr_live_read(const struct pnr_live *live, uint32_t k, struct pnr_live_chunk *chunk,
-                       struct pnr_record *records);
+/* Whether the process runs whose live header this is. */
+enum pnr_process_state pnr_live_process(const char *process_path, const struct pnr_live_header *header);
+
+/* Reads the chunks' headers of an opened mapping again. */
+void pnr_live_look(struct pnr_live *live);
+
+/* Reads the written records of chunk k of an opened mapping, up to PNR_BLOCK_RECORDS, of which its thread may take back
+ * some and write others meanwhile, and then its header as it is now: the chunk may have been given back. Returns how
+ * many records there were at one moment, or -1 when the chunk cannot be read. */
+int pnr_live_read(const struct pnr_live *live, uint32_t k, struct pnr_live_chunk *chunk, struct pnr_record *records);
+
+/* The next three are for a mapping, in the process that made it. */
 
 /* The number of leading records of chunk k, up to PNR_BLOCK_RECORDS, that were written. */
 uint32_t pnr_live_count(const struct pnr_live *live, uint32_t k);

@@ -11,7 +11,6 @@
 
 #include "file.h"
 #include "notice.h"
-#include "process.h"
 #include "signals.h"
 
 #define LIVE_PARTS 8                    /* the live mapping is at most that part of the greatest size */
@@ -206,8 +205,8 @@ static int begin_files(const char *process_path, uint32_t n_chunks, struct pnr_l
         return -1;
     if (pnr_live_create(process_path, n_chunks, live, err) != 0)
         return -1;
-    live->header->process_start = rec_process_start();
-    live->header->pid_namespace = rec_process_namespace();
+    live->header->process_start = pnr_process_start();
+    live->header->pid_namespace = pnr_process_namespace();
     rec_log_fact_number("pid", (uint64_t)getpid());
     rec_log_fact("clock", rec_clock_name());
     rec_log_fact_number("ticks_per_second", rec_clock_rate());

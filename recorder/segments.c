@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "process.h"
 #include "../format/capture.h"
 
 #define SEGMENT_SIZE (UINT64_C(64) << 20)
@@ -81,12 +80,11 @@ static uint64_t first_block_ns(const char *path)
     return n == sizeof header && pnr_block_header_check(&header, false, 0, &err) == 0 ? header.end.monotonic_ns : 0;
 }
 
-/* The live header of a process: whether it runs still, and its latest instant. False when there is no such file. */
+/* The live header of a process: whether it may still run, and its latest instant. False when there is no such file. */
 static bool look_at_live(const char *process_path, bool *is_running, uint64_t *last_ns)
 {
     char path[PATH_MAX];
     struct pnr_live_header header;
-    const char *name = strstr(strrchr(process_path, '/'), "process-");
     pnr_file_path(process_path, "live", path);
     int fd = pnr_file_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
     ssize_t n = fd < 0 ? -1 : pnr_file_read(fd, &header, sizeof header, 0);
@@ -94,8 +92,7 @@ static bool look_at_live(const char *process_path, bool *is_running, uint64_t *l
         close(fd);
     if (n != sizeof header)
         return false;
-    *is_running = rec_process_is_running(name ? strtol(name + strlen("process-"), NULL, 10) : 0, header.process_start,
-                                         header.pid_namespace);
+    *is_running = pnr_live_process(process_path, &header) != PNR_PROCESS_GONE;
     *last_ns = header.instants[header.latest & 1].monotonic_ns;
     return true;
 }

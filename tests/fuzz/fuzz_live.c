@@ -17,8 +17,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
             continue;
         struct pnr_record *records = malloc(PNR_CHUNK_SIZE);
         struct pnr_live_chunk chunk;
-        uint32_t n = pnr_live_read(&live, k, &chunk, records);
-        if (n > PNR_BLOCK_RECORDS || n != pnr_live_count(&live, k) || chunk.block.check != live.chunks[k].block.check)
+        int n = pnr_live_read(&live, k, &chunk, records);
+        if (n < 0 || n > PNR_BLOCK_RECORDS || chunk.block.check != live.chunks[k].block.check)
             abort();
         free(records);
     }

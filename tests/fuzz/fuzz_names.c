@@ -46,7 +46,7 @@ static void load(const uint8_t *bytes, size_t size)
     struct pnr_err err;
     uint64_t number;
     fuzz_write("names", bytes, size);
-    struct symbols *symbols = symbols_load(fuzz_directory(), &notes, &err);
+    struct symbols *symbols = symbols_load(fuzz_directory(), false, &notes, &err);
     if (!symbols)
         return;
     for (uint32_t i = 0; i <= symbols->n_functions + 1; i++) {

@@ -1,4 +1,4 @@
-/* recorder/process.h: a process is gone only when that is known. */
+/* format/process.h: a process is gone only when that is known. */
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <signal.h>
@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "recorder/process.h"
+#include "format/process.h"
 
 /* A process that does nothing, and when it started. */
 static pid_t start_child(uint64_t *start)
@@ -17,7 +17,7 @@ static pid_t start_child(uint64_t *start)
     cr_assert_eq(pipe(from_child), 0);
     pid_t pid = fork();
     if (pid == 0) {
-        uint64_t mine = rec_process_start();
+        uint64_t mine = pnr_process_start();
         if (write(from_child[1], &mine, sizeof mine) == sizeof mine)
             pause();
         _exit(1);
@@ -30,56 +30,55 @@ static pid_t start_child(uint64_t *start)
 
 Test(process, knows_itself)
 {
-    cr_expect_neq(rec_process_start(), 0);
-    cr_expect_neq(rec_process_namespace(), 0);
-    cr_expect(rec_process_is_running(getpid(), rec_process_start(), rec_process_namespace()));
+    cr_expect_neq(pnr_process_start(), 0);
+    cr_expect_neq(pnr_process_namespace(), 0);
+    cr_expect_eq(pnr_process_look(getpid(), pnr_process_start(), pnr_process_namespace()), PNR_PROCESS_RUNS);
 }
 
 Test(process, tells_one_that_runs_from_one_that_is_gone)
 {
-    uint64_t start, namespace = rec_process_namespace();
+    uint64_t start, namespace = pnr_process_namespace();
     siginfo_t info;
     pid_t pid = start_child(&start);
-    cr_expect_geq(start, rec_process_start());
-    cr_expect(rec_process_is_running(pid, start, namespace));
-    cr_expect_not(rec_process_is_running(pid, start + 1, namespace), "another one, that got the same number");
+    cr_expect_geq(start, pnr_process_start());
+    cr_expect_eq(pnr_process_look(pid, start, namespace), PNR_PROCESS_RUNS);
+    cr_expect_eq(pnr_process_look(pid, start + 1, namespace), PNR_PROCESS_GONE, "another one of that number");
     kill(pid, SIGKILL);
     cr_assert_eq(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
-    cr_expect_not(rec_process_is_running(pid, start, namespace), "nobody has waited for it");
+    cr_expect_eq(pnr_process_look(pid, start, namespace), PNR_PROCESS_GONE, "nobody has waited for it");
     waitpid(pid, NULL, 0);
-    cr_expect_not(rec_process_is_running(pid, start, namespace));
+    cr_expect_eq(pnr_process_look(pid, start, namespace), PNR_PROCESS_GONE);
 }
 
-/* Its files must stay. */
-Test(process, takes_one_of_which_nothing_is_known_for_running)
+Test(process, does_not_guess)
 {
-    uint64_t start, namespace = rec_process_namespace();
+    uint64_t start, namespace = pnr_process_namespace();
     pid_t pid = start_child(&start);
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
-    cr_expect(rec_process_is_running(pid, 0, namespace));
-    cr_expect(rec_process_is_running(pid, start, 0));
-    cr_expect(rec_process_is_running(pid, start, namespace + 1), "in another namespace numbers mean others");
+    cr_expect_eq(pnr_process_look(pid, 0, namespace), PNR_PROCESS_UNKNOWN);
+    cr_expect_eq(pnr_process_look(pid, start, 0), PNR_PROCESS_UNKNOWN);
+    cr_expect_eq(pnr_process_look(pid, start, namespace + 1), PNR_PROCESS_UNKNOWN, "numbers mean others there");
 }
 
-Test(process, takes_one_that_cannot_be_looked_at_for_running)
+Test(process, does_not_guess_when_it_cannot_look)
 {
-    uint64_t start = rec_process_start(), namespace = rec_process_namespace();
+    uint64_t start = pnr_process_start(), namespace = pnr_process_namespace();
     struct rlimit limit, none;
     cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
     none = limit;
     none.rlim_cur = 0;
     cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
-    bool is_running = rec_process_is_running(getpid(), start, namespace);
+    enum pnr_process_state state = pnr_process_look(getpid(), start, namespace);
     setrlimit(RLIMIT_NOFILE, &limit);
-    cr_expect(is_running);
+    cr_expect_eq(state, PNR_PROCESS_UNKNOWN);
 }
 
 /* The name stands before the field, in brackets, and may hold anything. */
 Test(process, is_not_confused_by_names)
 {
-    uint64_t start = rec_process_start();
+    uint64_t start = pnr_process_start();
     cr_assert_eq(prctl(PR_SET_NAME, ") Z 1 (2 3) 4"), 0);
-    cr_expect_eq(rec_process_start(), start);
-    cr_expect(rec_process_is_running(getpid(), start, rec_process_namespace()));
+    cr_expect_eq(pnr_process_start(), start);
+    cr_expect_eq(pnr_process_look(getpid(), start, pnr_process_namespace()), PNR_PROCESS_RUNS);
 }

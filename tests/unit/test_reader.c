@@ -1,5 +1,6 @@
 #include "convert/reader.h"
 
+#include <limits.h>
 #include <sys/stat.h>
 
 #include "check.h"
@@ -17,6 +18,9 @@ struct sample {
     struct check_sink said;             /* its text: what the reader said */
     bool has_dropped;                   /* what reader_has_dropped gave when it was read, and */
     uint64_t complete_ticks;
+    uint32_t n_records;                 /* that were read */
+    struct pnr_live live;               /* of a process that goes on */
+    void (*go_on)(struct sample *);     /* what it does when the reader has been opened; NULL: nothing */
 };
 
 static void add_to(struct sample *sample, uint32_t thread, uint32_t sequence, unsigned flags)
@@ -86,6 +90,8 @@ static void read_all(struct sample *sample, char *text, size_t size)
     struct reader *reader = reader_open(sample->capture.process, &notes, &err);
     cr_assert_not_null(reader);
     *text = 0;
+    if (sample->go_on)
+        sample->go_on(sample);
     for (size_t i = 0; i < reader_n_threads(reader); i++) {
         struct reader_block block;
         uint64_t begin;
@@ -94,7 +100,8 @@ static void read_all(struct sample *sample, char *text, size_t size)
             size_t used = strlen(text);
             snprintf(text + used, size - used, "%s%s%s%u:%u%s", used ? " " : "", block.is_after_hole ? "!" : "",
                      block.is_after_pause ? "~" : "", reader_thread_number(reader, i),
-                     pnr_record_function(block.records[0]), block.is_last ? "." : "");
+                     block.n_records ? pnr_record_function(block.records[0]) : 0, block.is_last ? "." : "");
+            sample->n_records += block.n_records;
         }
         cr_assert_eq(reader_next(reader, i, &block, &err), 0);
     }
@@ -400,6 +407,181 @@ Test(reader, finds_threads_that_are_only_in_the_live_mapping)
     add(&sample, 0, 0);
     leave_chunk(&sample, 5, 0, 9);
     expect(&sample, "1:1 5:9", "");
+}
+
+/* ---- a process that goes on while it is read ---- */
+
+#define N_FULL 5                        /* records of the chunk when it becomes a block */
+
+/* The chunk's records call functions 4, 5, 6, ... */
+static void store(struct sample *sample, uint32_t first, uint32_t n)
+{
+    for (uint32_t i = first; i < first + n; i++)
+        pnr_live_store(&sample->live.records[i], pnr_record_make(i, PNR_CALL, 0, 4 + i));
+}
+
+/* A process with blocks 0 and 1 in segments of this number and the next, and two records of block 2 in chunk 0. */
+static void make_running(struct sample *sample, uint32_t segment, void (*go_on)(struct sample *))
+{
+    struct pnr_err err;
+    struct pnr_block_header header = { .thread = 1, .sequence = 2, .begin = { 3000, 3000, 3000 } };
+    make(sample, false);
+    sample->go_on = go_on;
+    sample->capture.segment = segment;
+    add(sample, 0, 0);
+    sample->capture.segment = segment + 1;
+    add(sample, 1, 0);
+    cr_assert_eq(pnr_live_create(sample->capture.process, 2, &sample->live, &err), 0);
+    pnr_block_header_seal(&header);
+    pnr_live_begin(&sample->live, 0, &header);
+    store(sample, 0, 2);
+}
+
+static void expect_running(struct sample *sample, const char *blocks, uint32_t n_records, const char *said)
+{
+    expect(sample, blocks, said);
+    cr_expect_eq(sample->n_records, n_records, "%u records", sample->n_records);
+    pnr_live_close(&sample->live, sample->capture.process, false);
+}
+
+static void fill(struct sample *sample)
+{
+    store(sample, 2, N_FULL - 2);
+}
+
+/* The chunk becomes a block of five records, with which the thread ends. */
+static void write_chunk(struct sample *sample)
+{
+    fill(sample);
+    check_block(&sample->capture, 1, 2, PNR_BLOCK_LAST, 3000, sample->live.records, N_FULL);
+    pnr_live_free(&sample->live, 0);
+    memset(sample->live.records, 0, PNR_CHUNK_SIZE);
+}
+
+static void write_chunk_to_next_segment(struct sample *sample)
+{
+    sample->capture.segment++;
+    add_to(sample, 2, 0, 0);
+    write_chunk(sample);
+}
+
+static void write_chunk_and_use_it_again(struct sample *sample)
+{
+    struct pnr_block_header header = { .thread = 1, .sequence = 3, .begin = { 4000, 4000, 4000 } };
+    write_chunk(sample);
+    pnr_block_header_seal(&header);
+    pnr_live_begin(&sample->live, 0, &header);
+    store(sample, 0, N_FULL);
+}
+
+/* The first record stays; the second is taken back, and others come. */
+static void take_back_and_write_chunk(struct sample *sample)
+{
+    pnr_live_clear(&sample->live.records[1]);
+    pnr_live_store(&sample->live.records[1], pnr_record_make(2, PNR_CALL, 0, 99));
+    write_chunk(sample);
+}
+
+/* All of it is taken back: there will be another block 2. */
+static void give_chunk_back(struct sample *sample)
+{
+    pnr_live_clear(&sample->live.records[1]);
+    pnr_live_clear(&sample->live.records[0]);
+    pnr_live_free(&sample->live, 0);
+}
+
+static void give_chunk_back_and_write_another(struct sample *sample)
+{
+    give_chunk_back(sample);
+    store(sample, 0, N_FULL);
+    check_block(&sample->capture, 1, 2, 0, 3100, sample->live.records, N_FULL);
+}
+
+static void drop_segment(struct sample *sample, uint32_t number)
+{
+    char path[PATH_MAX];
+    pnr_segment_path(sample->capture.process, number, path);
+    cr_assert_eq(unlink(path), 0);
+}
+
+static void drop_first(struct sample *sample)
+{
+    drop_segment(sample, 4);
+}
+
+/* Both segments that there were, and one that was begun meanwhile, with the chunk's block. */
+static void drop_all(struct sample *sample)
+{
+    drop_segment(sample, 4);
+    drop_segment(sample, 5);
+    sample->capture.segment = 7;
+    add(sample, 3, 0);
+    pnr_live_free(&sample->live, 0);
+}
+
+Test(reader, gives_what_there_was_when_it_was_opened)
+{
+    static const struct { void (*go_on)(struct sample *); const char *blocks; uint32_t n_records; } table[] = {
+        { fill, "1:1 1:2 1:4", 6 },
+        { write_chunk, "1:1 1:2 1:4", 6 },
+        { write_chunk_to_next_segment, "1:1 1:2 1:4", 6 },
+        { write_chunk_and_use_it_again, "1:1 1:2 1:4", 6 },
+        { take_back_and_write_chunk, "1:1 1:2 1:4", 5 },
+        { give_chunk_back, "1:1 1:2", 4 },
+        { give_chunk_back_and_write_another, "1:1 1:2 1:0", 4 },
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct sample sample;
+        make_running(&sample, 1, table[i].go_on);
+        expect_running(&sample, table[i].blocks, table[i].n_records, "");
+        cr_expect_not(sample.has_dropped, "row %zu", i);
+    }
+}
+
+/* What is dropped before it could be read is no damage, and it is known from when on all is there. */
+Test(reader, tells_what_was_dropped_meanwhile)
+{
+    struct sample sample;
+    make_running(&sample, 4, drop_first);
+    expect_running(&sample, "1:2 1:4", 4, "");
+    cr_expect(sample.has_dropped);
+    cr_expect_eq(sample.complete_ticks, 1002);
+    make_running(&sample, 4, drop_all);
+    expect_running(&sample, "", 0, "");
+    cr_expect(sample.has_dropped);
+    cr_expect_eq(sample.complete_ticks, 3001, "the chunk's last record");
+}
+
+/* A block that the process is writing, of a chunk that was taken after the chunks had been looked at. */
+Test(reader, tells_a_process_that_runs_from_one_that_was_killed)
+{
+    static const struct { long start; enum pnr_process_state state; const char *said; } table[] = {
+        { 0, PNR_PROCESS_RUNS, "" },
+        { 1, PNR_PROCESS_GONE, "F:segment-2.zst: byte %zu: cut off inside a block header;" },
+    };
+    for (size_t i = 0; i < 2; i++) {
+        struct sample sample;
+        struct notes notes = { collect, &sample.said };
+        struct pnr_err err;
+        char process[160], said[100];
+        uint64_t until_ns;
+        make_running(&sample, 1, NULL);
+        pnr_live_free(&sample.live, 0);
+        add(&sample, 2, 0);
+        cut(&sample, sample.sizes[1] + 50);
+        sample.live.header->process_start = pnr_process_start() - (uint64_t)table[i].start;
+        sample.live.header->pid_namespace = pnr_process_namespace();
+        snprintf(process, sizeof process, "%s/process-%d", sample.capture.path, (int)getpid());
+        cr_assert_eq(rename(sample.capture.process, process), 0);
+        struct reader *reader = reader_open(process, &notes, &err);
+        cr_assert_not_null(reader);
+        cr_expect_eq(reader_process(reader, &until_ns), table[i].state);
+        snprintf(said, sizeof said, table[i].said, sample.sizes[1]);
+        cr_expect_str_eq(sample.said.text, said, "%s", sample.said.text);
+        reader_close(reader);
+        pnr_live_close(&sample.live, process, false);
+        check_capture_remove(&sample.capture);
+    }
 }
 
 Test(reader, says_why_there_is_nothing_to_read)

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "format/capture.h"
-#include "recorder/process.h"
+#include "format/process.h"
 #include "recorder/segments.h"
 
 #define SECOND UINT64_C(1000000000)
@@ -95,7 +95,7 @@ static void set_life(const struct process *process, enum life life)
     int fd = open(path, O_RDWR);
     cr_assert_eq(pread(fd, &header, sizeof header, 0), sizeof header);
     header.process_start = 1;
-    header.pid_namespace = rec_process_namespace() + (life == ALIVE);
+    header.pid_namespace = pnr_process_namespace() + (life == ALIVE);
     cr_assert_eq(pwrite(fd, &header, sizeof header, 0), sizeof header);
     close(fd);
 }
@@ -489,7 +489,7 @@ static int write_much(void)
     make_process(&process, getpid(), 4, (struct rec_limits){ SIZE, 0 });
     char path[PATH_MAX];
     pnr_file_path(process.path, "live", path);
-    const uint64_t start = rec_process_start(), namespace = rec_process_namespace();
+    const uint64_t start = pnr_process_start(), namespace = pnr_process_namespace();
     int fd = open(path, O_WRONLY);
     if (pwrite(fd, &start, 8, 80) != 8 || pwrite(fd, &namespace, 8, 88) != 8)
         return 1;

@@ -2,13 +2,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../format/capture.h"
+#include "capture.h"
 
 /* Reads field 22 of a process's stat; *state is field 3. Returns 0 when it cannot be told, and *is_gone, whether there
  * is no such process. */
@@ -33,28 +34,28 @@ static uint64_t read_start(const char *path, char *state, bool *is_gone)
     return at ? strtoull(at + 1, NULL, 10) : 0;
 }
 
-uint64_t rec_process_start(void)
+uint64_t pnr_process_start(void)
 {
     char state;
     bool is_gone;
     return read_start("/proc/self/stat", &state, &is_gone);
 }
 
-uint64_t rec_process_namespace(void)
+uint64_t pnr_process_namespace(void)
 {
     struct stat st;
     return stat("/proc/self/ns/pid", &st) == 0 ? (uint64_t)st.st_ino : 0;
 }
 
-bool rec_process_is_running(long pid, uint64_t start, uint64_t namespace)
+enum pnr_process_state pnr_process_look(long pid, uint64_t start, uint64_t namespace)
 {
     char path[64], state = 0;
     bool is_gone;
-    if (!start || !namespace || namespace != rec_process_namespace())
-        return true;
+    if (!start || !namespace || namespace != pnr_process_namespace())
+        return PNR_PROCESS_UNKNOWN;
     snprintf(path, sizeof path, "/proc/%ld/stat", pid);
     uint64_t found = read_start(path, &state, &is_gone);
-    if (!found)
-        return !is_gone;                /* it may be that the program has used up all descriptors */
-    return found == start && state != 'Z' && state != 'X';
+    if (!found && !is_gone)
+        return PNR_PROCESS_UNKNOWN;     /* it may be that the program has used up all descriptors */
+    return found == start && state != 'Z' && state != 'X' ? PNR_PROCESS_RUNS : PNR_PROCESS_GONE;
 }
