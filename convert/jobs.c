@@ -1,0 +1,162 @@
+#include "jobs.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+struct queue {
+    struct job *first, **end;
+};
+
+struct jobs {
+    pthread_mutex_t lock;               /* of all below, and of the hidden part of every job */
+    pthread_cond_t has_work, has_done;
+    struct queue waiting;
+    struct queue unfinished;            /* those with finish, in the order of their starts */
+    bool is_finishing;                  /* a thread is at it */
+    bool is_over;
+    unsigned n_workers;
+    pthread_t workers[];
+};
+
+/* ---- under the lock, which they give up while a job works ---- */
+
+/* Takes a job from among those that wait. */
+static void take(struct jobs *jobs, struct job *job)
+{
+    struct job **at = &jobs->waiting.first;
+    while (*at != job)
+        at = &(*at)->next;
+    *at = job->next;
+    if (!*at)
+        jobs->waiting.end = at;
+    job->state = JOB_RUNS;
+}
+
+/* Finishes all jobs whose turn it is, unless another thread does. */
+static void finish(struct jobs *jobs)
+{
+    struct job *job;
+    if (jobs->is_finishing)
+        return;
+    jobs->is_finishing = true;
+    while ((job = jobs->unfinished.first) && job->state == JOB_RAN) {
+        pthread_mutex_unlock(&jobs->lock);
+        job->finish(job);
+        pthread_mutex_lock(&jobs->lock);
+        if (!(jobs->unfinished.first = job->next_to_finish))
+            jobs->unfinished.end = &jobs->unfinished.first;
+        job->state = JOB_DONE;
+        pthread_cond_signal(&jobs->has_done);
+    }
+    jobs->is_finishing = false;
+}
+
+static void work(struct jobs *jobs, struct job *job)
+{
+    take(jobs, job);
+    pthread_mutex_unlock(&jobs->lock);
+    job->run(job);
+    pthread_mutex_lock(&jobs->lock);
+    job->state = job->finish ? JOB_RAN : JOB_DONE;
+    if (job->finish)
+        finish(jobs);
+    else
+        pthread_cond_signal(&jobs->has_done);
+}
+
+/* ---- threads ---- */
+
+static void *worker(void *arg)
+{
+    struct jobs *jobs = arg;
+    pthread_mutex_lock(&jobs->lock);
+    while (!jobs->is_over) {
+        if (jobs->waiting.first)
+            work(jobs, jobs->waiting.first);
+        else
+            pthread_cond_wait(&jobs->has_work, &jobs->lock);
+    }
+    pthread_mutex_unlock(&jobs->lock);
+    return NULL;
+}
+
+/* Signals are the owner's, but for the one that a write to a closed pipe brings to whoever writes. */
+static void make_workers(struct jobs *jobs, unsigned n)
+{
+    sigset_t most, old;
+    sigfillset(&most);
+    sigdelset(&most, SIGPIPE);
+    pthread_sigmask(SIG_SETMASK, &most, &old);
+    while (jobs->n_workers < n && pthread_create(&jobs->workers[jobs->n_workers], NULL, worker, jobs) == 0)
+        jobs->n_workers++;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+struct jobs *jobs_new(unsigned n_threads)
+{
+    struct jobs *jobs = calloc(1, sizeof *jobs + (n_threads - 1) * sizeof *jobs->workers);
+    if (!jobs)
+        return NULL;
+    pthread_mutex_init(&jobs->lock, NULL);
+    pthread_cond_init(&jobs->has_work, NULL);
+    pthread_cond_init(&jobs->has_done, NULL);
+    jobs->waiting.end = &jobs->waiting.first;
+    jobs->unfinished.end = &jobs->unfinished.first;
+    make_workers(jobs, n_threads - 1);
+    return jobs;
+}
+
+void jobs_free(struct jobs *jobs)
+{
+    if (!jobs)
+        return;
+    pthread_mutex_lock(&jobs->lock);
+    jobs->is_over = true;
+    pthread_cond_broadcast(&jobs->has_work);
+    pthread_mutex_unlock(&jobs->lock);
+    for (unsigned i = 0; i < jobs->n_workers; i++)
+        pthread_join(jobs->workers[i], NULL);
+    pthread_cond_destroy(&jobs->has_done);
+    pthread_cond_destroy(&jobs->has_work);
+    pthread_mutex_destroy(&jobs->lock);
+    free(jobs);
+}
+
+unsigned jobs_n_threads(const struct jobs *jobs)
+{
+    return jobs->n_workers + 1;
+}
+
+void jobs_start(struct jobs *jobs, struct job *job)
+{
+    pthread_mutex_lock(&jobs->lock);
+    job->state = JOB_WAITS;
+    job->next = job->next_to_finish = NULL;
+    *jobs->waiting.end = job;
+    jobs->waiting.end = &job->next;
+    if (job->finish) {
+        *jobs->unfinished.end = job;
+        jobs->unfinished.end = &job->next_to_finish;
+    }
+    if (jobs->n_workers == 0)
+        work(jobs, job);
+    else
+        pthread_cond_signal(&jobs->has_work);
+    pthread_mutex_unlock(&jobs->lock);
+}
+
+void jobs_wait(struct jobs *jobs, struct job *job)
+{
+    pthread_mutex_lock(&jobs->lock);
+    while (job->state != JOB_NONE && job->state != JOB_DONE) {
+        if (job->state == JOB_WAITS)
+            work(jobs, job);
+        else if (jobs->waiting.first)
+            work(jobs, jobs->waiting.first);
+        else
+            pthread_cond_wait(&jobs->has_done, &jobs->lock);
+    }
+    pthread_mutex_unlock(&jobs->lock);
+}
