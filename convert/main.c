@@ -4,17 +4,18 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <signal.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "format/capture.h"
 #include "convert.h"
 #include "info.h"
+#include "jobs.h"
+#include "output.h"
 #include "trace_json.h"
 
 #define VERSION "0.1"
@@ -26,20 +27,25 @@ enum status { ALL = 0, IN_PART = 1, NOTHING = 2 };
 #define CHROME_BYTES 500000000
 #define PERFETTO_LEVELS 512
 
+/* One thread puts the events in order: more cannot keep up with it, unless they compress. */
+#define MAX_THREADS 16
+
 /* A badly damaged capture has more to say than anyone reads. */
 #define NOTES_SHOWN 20
 
 static const char usage[] =
-    "usage: panopticon-convert CAPTURE [-o FILE] [--flows=KINDS] [-q]\n"
+    "usage: panopticon-convert CAPTURE [-o FILE] [--flows=KINDS] [-j N] [-q]\n"
     "       panopticon-convert CAPTURE --info\n"
     "\n"
     "Converts what python3 -m panopticon_rec recorded to Catapult JSON, for chrome://tracing and ui.perfetto.dev.\n"
     "\n"
     "  CAPTURE             a directory such as run.pnr\n"
     "  -o, --output=FILE   where to write; - is standard output           [CAPTURE's name, .trace]\n"
+    "                      a name that ends in .gz or .zst: compressed\n"
     "      --flows=KINDS   whose slices are joined by arrows: all, none, or some of generator,\n"
     "                      coroutine, async_generator, iterable_coroutine, with commas      [all]\n"
     "      --info          print what is in the capture instead\n"
+    "  -j, --jobs=N        how many threads work, up to 16                  [as many as processors]\n"
     "  -q, --quiet         no summary; warnings and errors are still shown\n"
     "  -h, --help          this text\n"
     "      --version       the version\n"
@@ -50,6 +56,7 @@ struct options {
     char *capture;
     const char *output;                 /* NULL = beside the capture */
     unsigned kinds;
+    unsigned n_threads;
     bool is_info, is_quiet;
 };
 
@@ -124,6 +131,26 @@ static int parse_kinds(const char *text, unsigned *kinds)
     }
 }
 
+static int parse_threads(const char *text, unsigned *n)
+{
+    char *end;
+    unsigned long number = strtoul(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || number == 0) {
+        complain("-j: \"%s\" is no number of threads", text);
+        return -1;
+    }
+    *n = number < MAX_THREADS ? (unsigned)number : MAX_THREADS;
+    return 0;
+}
+
+/* Those that this process may use. */
+static unsigned count_processors(void)
+{
+    cpu_set_t set;
+    unsigned n = sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+    return n < MAX_THREADS ? n : MAX_THREADS;
+}
+
 /* Returns 1 to go on, else 0 or -1: the work is done, well or badly. */
 static int parse_options(int argc, char **argv, struct options *options)
 {
@@ -132,6 +159,7 @@ static int parse_options(int argc, char **argv, struct options *options)
         { "output", required_argument, NULL, 'o' },
         { "flows", required_argument, NULL, FLOWS },
         { "info", no_argument, NULL, INFO },
+        { "jobs", required_argument, NULL, 'j' },
         { "quiet", no_argument, NULL, 'q' },
         { "help", no_argument, NULL, 'h' },
         { "version", no_argument, NULL, SHOW_VERSION },
@@ -139,8 +167,8 @@ static int parse_options(int argc, char **argv, struct options *options)
     };
     int option;
     argv[0] = "panopticon-convert";     /* getopt_long's messages begin with it */
-    *options = (struct options){ .kinds = ALL_KINDS };
-    while ((option = getopt_long(argc, argv, "o:qh", table, NULL)) != -1) {
+    *options = (struct options){ .kinds = ALL_KINDS, .n_threads = count_processors() };
+    while ((option = getopt_long(argc, argv, "o:j:qh", table, NULL)) != -1) {
         switch (option) {
         case 'o':
             options->output = optarg;
@@ -155,6 +183,10 @@ static int parse_options(int argc, char **argv, struct options *options)
             break;
         case INFO:
             options->is_info = true;
+            break;
+        case 'j':
+            if (parse_threads(optarg, &options->n_threads) < 0)
+                return -1;
             break;
         case 'q':
             options->is_quiet = true;
@@ -179,126 +211,21 @@ static int parse_options(int argc, char **argv, struct options *options)
     return 1;
 }
 
-/* ---- output ---- */
-
-/* The file to write. A regular file is written under a temporary name beside its own, and renamed when it is whole. */
-struct output {
-    char path[PATH_MAX];                /* "-" = standard output */
-    int fd;
-    bool is_temporary;
-};
-
-/* For the signal handler: the temporary file that an interrupted conversion must not leave. */
-static char temporary[PATH_MAX];
-static volatile sig_atomic_t has_temporary;
-
-static void clean_up(int signal_number)
-{
-    if (has_temporary)
-        unlink(temporary);
-    signal(signal_number, SIG_DFL);
-    raise(signal_number);
-}
-
-static void handle_signals(void)
-{
-    static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
-    struct sigaction action = { .sa_handler = clean_up };
-    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
-        sigaddset(&action.sa_mask, signals[i]);
-    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
-        struct sigaction old;
-        if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
-            sigaction(signals[i], &action, NULL);
-    }
-    signal(SIGXFSZ, SIG_IGN);           /* a file that may not grow is a failed write like others */
-}
-
-static int name_output(const struct options *options, struct output *output)
+/* Where to write, if no option says so: beside the capture. Returns 0, or -1 when the name is too long. */
+static int name_output(const struct options *options, char path[PATH_MAX])
 {
     int size;
     if (options->output) {
-        size = snprintf(output->path, PATH_MAX, "%s", options->output);
+        size = snprintf(path, PATH_MAX, "%s", options->output);
     } else {
         size_t n = strlen(options->capture);
         if (n > 4 && strcmp(options->capture + n - 4, ".pnr") == 0 && options->capture[n - 5] != '/')
             n -= 4;
-        size = snprintf(output->path, PATH_MAX, "%.*s.trace", (int)n, options->capture);
+        size = snprintf(path, PATH_MAX, "%.*s.trace", (int)n, options->capture);
     }
-    if (size >= PATH_MAX) {
-        complain("the output's name is too long");
-        return -1;
-    }
-    return 0;
-}
-
-static int make_temporary(struct output *output)
-{
-    char target[PATH_MAX];
-    if (realpath(output->path, target))         /* a symbolic link stays one */
-        memcpy(output->path, target, PATH_MAX);
-    const char *slash = strrchr(output->path, '/');
-    size_t directory = slash ? (size_t)(slash + 1 - output->path) : 0;
-    if ((size_t)snprintf(temporary, sizeof temporary, "%.*s.panopticon-XXXXXX", (int)directory, output->path) >=
-        sizeof temporary) {
-        errno = ENAMETOOLONG;
-        return -1;
-    }
-    sigset_t all, old;
-    sigfillset(&all);
-    sigprocmask(SIG_SETMASK, &all, &old);
-    output->fd = mkstemp(temporary);
-    has_temporary = output->is_temporary = output->fd >= 0;
-    sigprocmask(SIG_SETMASK, &old, NULL);
-    if (output->fd < 0)
-        return -1;
-    mode_t mask = umask(0);
-    umask(mask);
-    return fchmod(output->fd, 0666 & ~mask);
-}
-
-static int open_output(const struct options *options, struct output *output)
-{
-    struct stat status;
-    output->is_temporary = false;
-    if (name_output(options, output) < 0)
-        return -1;
-    if (strcmp(output->path, "-") == 0) {
-        output->fd = STDOUT_FILENO;
+    if (size < PATH_MAX)
         return 0;
-    }
-    bool exists = stat(output->path, &status) == 0;
-    if (exists && !S_ISREG(status.st_mode))
-        output->fd = open(output->path, O_WRONLY | O_CLOEXEC);  /* a device or a pipe; a directory fails here */
-    else if (make_temporary(output) < 0 && output->fd >= 0)
-        complain("%s: cannot set its mode: %s", output->path, strerror(errno));
-    if (output->fd < 0) {
-        complain("%s: cannot write: %s", output->path, strerror(errno));
-        return -1;
-    }
-    return 0;
-}
-
-static void drop_output(struct output *output)
-{
-    if (output->fd > STDERR_FILENO)
-        close(output->fd);
-    if (output->is_temporary)
-        unlink(temporary);
-    has_temporary = 0;
-}
-
-/* Gives the file its name. */
-static int keep_output(struct output *output)
-{
-    bool is_well = output->fd == STDOUT_FILENO || close(output->fd) == 0;
-    output->fd = -1;
-    if (is_well && (!output->is_temporary || rename(temporary, output->path) == 0)) {
-        has_temporary = 0;
-        return 0;
-    }
-    complain("%s: cannot write: %s", output->path, strerror(errno));
-    drop_output(output);
+    complain("the output's name is too long");
     return -1;
 }
 
@@ -380,7 +307,7 @@ static int show_info(const struct options *options, const struct capture *captur
 /* What was written. */
 struct result {
     struct convert_count count;
-    uint64_t events, bytes;
+    uint64_t events, bytes;             /* of the text, not compressed */
 };
 
 static void warn_viewers(const struct result *result)
@@ -408,28 +335,28 @@ static struct trace_json_about describe(const struct capture *capture)
 
 /* Writes the trace to an open output. Returns 0 or -1, having said why. */
 static int write_trace(const struct options *options, const struct capture *capture, const struct notes *notes,
-                       const struct output *output, struct result *result)
+                       struct output *output, struct result *result)
 {
     struct pnr_err err;
     int step = -1;
     struct trace_json_about about = describe(capture);
-    struct trace_json *trace = trace_json_new(output->fd);
+    struct trace_json *trace = trace_json_new(output, options->n_threads);
     if (!trace) {
         complain("out of memory");
         return -1;
     }
     if (convert(capture->readers, capture->n, options->kinds, trace_json_sink(trace), notes,
-                &result->count, &err) < 0) {
+                &result->count, &err) < 0 ||
+        trace_json_end(trace, &about, &err) < 0) {
         complain_err(&err);
         goto end;
     }
-    if (trace_json_end(trace, &about, &err) < 0) {
-        char text[1024];
-        complain("%s: %s", output->path, pnr_err_describe(&err, text, sizeof text));
+    if (is_newer(capture) && !output_is_broken(output)) {
+        complain("%s: made by a later version: nothing in it can be read", options->capture);
         goto end;
     }
-    if (is_newer(capture)) {
-        complain("%s: made by a later version: nothing in it can be read", options->capture);
+    if (output_keep(output, &err) < 0) {
+        complain_err(&err);
         goto end;
     }
     result->events = trace_json_events(trace);
@@ -442,22 +369,32 @@ end:
 
 static int convert_capture(const struct options *options, const struct capture *capture, const struct notes *notes)
 {
-    struct output output;
+    char path[PATH_MAX];
     struct result result;
-    handle_signals();
-    if (open_output(options, &output) < 0)
+    struct output *output = NULL;
+    struct pnr_err err;
+    int step = -1;
+    if (name_output(options, path) < 0)
         return -1;
-    if (write_trace(options, capture, notes, &output, &result) < 0) {
-        drop_output(&output);
+    struct jobs *jobs = jobs_new(options->n_threads);
+    if (!jobs) {
+        complain("out of memory");
         return -1;
     }
-    if (keep_output(&output) < 0)
+    if (!(output = output_open(path, jobs, &err)))
+        complain_err(&err);
+    else
+        step = write_trace(options, capture, notes, output, &result);
+    uint64_t file_size = output ? output_bytes(output) : 0;
+    output_close(output);
+    jobs_free(jobs);
+    if (step < 0)
         return -1;
     warn_viewers(&result);
     if (!options->is_quiet)
         complain("%" PRIu64 " slices, %" PRIu64 " flows, %" PRIu64 " threads: %s, %" PRIu64 " bytes",
                  result.count.spans.slices, result.count.chains, result.count.threads,
-                 strcmp(output.path, "-") == 0 ? "standard output" : output.path, result.bytes);
+                 strcmp(path, "-") == 0 ? "standard output" : path, file_size);
     return 0;
 }
 

@@ -5,13 +5,14 @@
  *     trace_json_end()
  *     trace_json_free()
  *
- * Write errors stick to the stream: trace_json_end reports the first. What it writes, and why so:
- * specs/trace-mapping.md. */
+ * The text is made by the jobs of the output. When that is broken, so is the sink; output_keep() tells why. What is
+ * written, and why so: specs/trace-mapping.md. */
 #ifndef TRACE_JSON_H
 #define TRACE_JSON_H
 
 #include <stdint.h>
 
+#include "output.h"
 #include "sink.h"
 
 struct trace_json;
@@ -23,8 +24,8 @@ struct trace_json_about {
     uint64_t start_realtime_ns;         /* 0 = unknown */
 };
 
-/* Writes to fd, which stays the caller's. Returns NULL when out of memory. */
-struct trace_json *trace_json_new(int fd);
+/* output is borrowed until trace_json_free(). n_threads: how many work at a time. Returns NULL when out of memory. */
+struct trace_json *trace_json_new(struct output *output, unsigned n_threads);
 
 /* Accepts NULL. */
 void trace_json_free(struct trace_json *trace);
@@ -32,11 +33,11 @@ void trace_json_free(struct trace_json *trace);
 /* Borrowed from the trace. */
 struct sink *trace_json_sink(struct trace_json *trace);
 
-/* Bytes and events so far. */
+/* Events so far; bytes of those whose text has been written, in the end all: uncompressed. */
 uint64_t trace_json_bytes(const struct trace_json *trace);
 uint64_t trace_json_events(const struct trace_json *trace);
 
-/* Completes the file and flushes it. Returns 0, or -1 when any of it could not be written. */
+/* Completes the text: the output can be kept. Returns 0, or -1 when out of memory. */
 int trace_json_end(struct trace_json *trace, const struct trace_json_about *about, struct pnr_err *err);
 
 #endif

@@ -50,7 +50,9 @@ class Layout(unittest.TestCase):
         def rule(path, quote, name):
             if quote == '"' or LIBC.fullmatch(name) or may_see_python(path):
                 return None
-            if name.startswith("zstd") and path.parent.name == "format":
+            if name == "zstd.h" and path.parent.name == "format":
+                return None
+            if name in ("zlib.h", "zstd.h") and path == ROOT / "convert" / "output.c":
                 return None
             return f"<{name}> is none of the libraries that {path.parent.name} knows"
         self.check(rule)

@@ -6,6 +6,8 @@
 
 #include "convert/convert.h"
 #include "convert/info.h"
+#include "convert/jobs.h"
+#include "convert/output.h"
 #include "convert/trace_json.h"
 #include "fuzz.h"
 
@@ -66,17 +68,21 @@ static void point_event(struct sink *sink, const struct point *point)
     next->point(next, point);
 }
 
-static void convert_it(struct reader *reader, const struct notes *notes, int fd)
+static void convert_it(struct reader *reader, const struct notes *notes)
 {
-    struct trace_json *trace = trace_json_new(fd);
+    struct pnr_err err;
+    struct jobs *jobs = jobs_new(1);
+    struct output *output = output_open("/dev/null", jobs, &err);
+    struct trace_json *trace = trace_json_new(output, 1);
     struct disk disk = { { process_event, thread_event, slice_event, instant_event, point_event, false }, trace };
     struct trace_json_about about = { .version = "", .command = symbols_fact(reader_symbols(reader), "command") };
     struct convert_count count;
-    struct pnr_err err;
     symbols_number(reader_symbols(reader), "start_realtime_ns", &about.start_realtime_ns);
     if (convert(&reader, 1, ALL_KINDS, &disk.sink, notes, &count, &err) == 0)
         trace_json_end(trace, &about, &err);
     trace_json_free(trace);
+    output_close(output);
+    jobs_free(jobs);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
@@ -99,7 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         if (!reader)
             break;
         if (i == 0)
-            convert_it(reader, &notes, fileno(nowhere));
+            convert_it(reader, &notes);
         else
             info_print(reader, nowhere, &err);
         reader_close(reader);

@@ -2,19 +2,27 @@
 
 #include "check.h"
 
-/* A trace written to a temporary file, for reading back. */
+#define N_THREADS 3
+
+/* A trace in a file, for reading back. */
 struct file {
-    FILE *stream;
+    char path[64];
+    struct jobs *jobs;
+    struct output *output;
     struct trace_json *trace;
     struct sink *sink;
 };
 
 static struct file begin(const struct symbols *symbols)
 {
-    struct file file = { .stream = tmpfile() };
+    struct file file = { .path = "/tmp/panopticon-test-XXXXXX" };
+    struct pnr_err err;
     struct sink_process process = { .pid = 7, .order = 0, .name = check_string("p"), .symbols = symbols };
     struct sink_thread thread = { .thread = 0, .tid = 70, .order = 1, .name = check_string("t") };
-    file.trace = trace_json_new(fileno(file.stream));
+    close(mkstemp(file.path));
+    file.jobs = jobs_new(N_THREADS);
+    cr_assert_not_null(file.output = output_open(file.path, file.jobs, &err));
+    file.trace = trace_json_new(file.output, N_THREADS);
     file.sink = trace_json_sink(file.trace);
     file.sink->process(file.sink, &process);
     file.sink->thread(file.sink, &thread);
@@ -29,10 +37,15 @@ static char *end(struct file *file)
     cr_assert_eq(trace_json_end(file->trace, &about, &err), 0);
     size_t size = trace_json_bytes(file->trace);
     char *text = calloc(1, size + 1);
-    rewind(file->stream);
-    cr_assert_eq(fread(text, 1, size + 1, file->stream), size);
     trace_json_free(file->trace);
-    fclose(file->stream);
+    cr_assert_eq(output_keep(file->output, &err), 0);
+    cr_assert_eq(output_bytes(file->output), size);
+    output_close(file->output);
+    jobs_free(file->jobs);
+    FILE *stream = fopen(file->path, "r");
+    cr_assert_eq(fread(text, 1, size + 1, stream), size);
+    fclose(stream);
+    unlink(file->path);
     return text;
 }
 
@@ -145,15 +158,54 @@ Test(trace_json, keeps_long_names_whole)
     free(text);
 }
 
-Test(trace_json, keeps_the_first_write_error)
+/* In the order in which they were given, however many batches that makes. */
+Test(trace_json, keeps_the_order_of_many)
 {
-    struct pnr_err err;
+    enum { N = 100000 };
+    struct file file = begin(check_symbols());
+    for (unsigned i = 0; i < N; i++) {
+        struct slice slice = { .begin_ns = i, .end_ns = i + 1, .function = 1 + i % 3 };
+        struct point point = { .ns = i, .chain = i, .function = 4, .phase = POINT_MIDDLE };
+        file.sink->slice(file.sink, &slice);
+        if (i % 1000 == 0)
+            file.sink->point(file.sink, &point);
+        if (i % 999 == 0)
+            file.sink->instant(file.sink, 0, i, "[word]");
+    }
+    cr_expect_eq(trace_json_events(file.trace), 4 + N + N / 1000 + N / 999 + 1);
+    char *text = end(&file), *at = text, expected[64];
+    for (unsigned i = 0; i < N; i++) {
+        snprintf(expected, sizeof expected, "\"ts\":%u.%03u,\"dur\":0.001,", i / 1000, i % 1000);
+        cr_assert_not_null(at = strstr(at, expected), "%u", i);
+        if (i % 1000 == 0) {
+            snprintf(expected, sizeof expected, "\"ph\":\"t\",\"bp\":\"e\",\"id\":%u,\"ts\":%u.%03u,", i, i / 1000, i % 1000);
+            cr_assert_not_null(at = strstr(at, expected), "%u", i);
+        }
+        cr_assert(i % 999 != 0 || (at = strstr(at, "\"name\":\"[word]\"")), "%u", i);
+    }
+    free(text);
+}
+
+Test(trace_json, stops_when_nothing_can_be_written)
+{
     struct trace_json_about about = { .version = "9" };
-    int fd = open("/dev/full", O_WRONLY);
-    struct trace_json *trace = trace_json_new(fd);
-    cr_expect_eq(trace_json_end(trace, &about, &err), -1);
+    struct slice slice = { .begin_ns = 1, .end_ns = 2, .function = 1 };
+    struct sink_process process = { .pid = 7, .name = check_string("p"), .symbols = check_symbols() };
+    struct sink_thread thread = { .thread = 0 };
+    struct pnr_err err;
+    struct jobs *jobs = jobs_new(N_THREADS);
+    struct output *output = output_open("/dev/full", jobs, &err);
+    struct trace_json *trace = trace_json_new(output, N_THREADS);
+    struct sink *sink = trace_json_sink(trace);
+    sink->process(sink, &process);
+    sink->thread(sink, &thread);
+    for (int i = 0; i < 1000000 && !sink->is_broken; i++)
+        sink->slice(sink, &slice);
+    cr_expect(sink->is_broken);
+    cr_expect_eq(trace_json_end(trace, &about, &err), 0);
+    cr_expect_eq(output_keep(output, &err), -1);
     cr_expect_eq(err.code, PNR_E_SYSTEM);
-    cr_expect(trace_json_sink(trace)->is_broken);
     trace_json_free(trace);
-    close(fd);
+    output_close(output);
+    jobs_free(jobs);
 }

@@ -1,0 +1,351 @@
+/* Every part is compressed by itself. For .zst that makes a frame, and a file may be a row of those. For .gz it is a piece
+ * of one deflate stream that ends at a whole byte, so that the file is a single gzip member: some viewers read no more
+ * than the first. */
+#include "output.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+#include <zstd.h>
+
+/* The fastest ones: what repeats in a trace, they find too. */
+#define GZIP_LEVEL 1
+#define ZSTD_LEVEL 1
+
+/* More than an empty block adds to a piece of a deflate stream. */
+#define FLUSH_SIZE 16
+
+enum coding { PLAIN, GZIP, ZSTD };
+
+/* What one thread compresses with. */
+struct packer {
+    struct packer *next;
+    z_stream deflater;
+    ZSTD_CCtx *compressor;
+};
+
+struct output {
+    struct jobs *jobs;                  /* borrowed */
+    char path[PATH_MAX];
+    int fd;
+    bool is_temporary;
+    enum coding coding;
+    uint32_t check;                     /* of all bytes so far, like the next; for the end of a gzip file */
+    uint32_t size;
+    _Atomic uint64_t n_written;
+    atomic_int sys_errno;               /* of the first failure; 0 = none */
+    pthread_mutex_t lock;               /* of the next */
+    struct packer *idle;
+};
+
+/* ---- the temporary file ---- */
+
+/* For the signal handler: the file that an interrupted conversion must not leave. */
+static char temporary[PATH_MAX];
+static volatile sig_atomic_t has_temporary;
+
+static void clean_up(int signal_number)
+{
+    if (has_temporary)
+        unlink(temporary);
+    signal(signal_number, SIG_DFL);
+    raise(signal_number);
+}
+
+static void handle_signals(void)
+{
+    static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+    struct sigaction action = { .sa_handler = clean_up };
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+        sigaddset(&action.sa_mask, signals[i]);
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+        struct sigaction old;
+        if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+            sigaction(signals[i], &action, NULL);
+    }
+    signal(SIGXFSZ, SIG_IGN);           /* a file that may not grow is a failed write like others */
+}
+
+static int make_temporary(struct output *output)
+{
+    char target[PATH_MAX];
+    if (realpath(output->path, target))         /* a symbolic link stays one */
+        memcpy(output->path, target, PATH_MAX);
+    const char *slash = strrchr(output->path, '/');
+    size_t directory = slash ? (size_t)(slash + 1 - output->path) : 0;
+    if ((size_t)snprintf(temporary, sizeof temporary, "%.*s.panopticon-XXXXXX", (int)directory, output->path) >=
+        sizeof temporary) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int fd = mkostemp(temporary, O_CLOEXEC);
+    has_temporary = output->is_temporary = fd >= 0;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (fd >= 0) {
+        mode_t mask = umask(0);
+        umask(mask);
+        (void)!fchmod(fd, 0666 & ~mask);        /* where that is impossible, modes mean little */
+    }
+    return fd;
+}
+
+/* ---- compressing ---- */
+
+static struct packer *make_packer(enum coding coding)
+{
+    struct packer *packer = calloc(1, sizeof *packer);
+    if (!packer)
+        return NULL;
+    bool is_well = coding == GZIP ?
+        deflateInit2(&packer->deflater, GZIP_LEVEL, Z_DEFLATED, -MAX_WBITS, 8, Z_DEFAULT_STRATEGY) == Z_OK :
+        (packer->compressor = ZSTD_createCCtx()) &&
+        !ZSTD_isError(ZSTD_CCtx_setParameter(packer->compressor, ZSTD_c_compressionLevel, ZSTD_LEVEL)) &&
+        !ZSTD_isError(ZSTD_CCtx_setParameter(packer->compressor, ZSTD_c_checksumFlag, 1));
+    if (is_well)
+        return packer;
+    ZSTD_freeCCtx(packer->compressor);
+    free(packer);
+    return NULL;
+}
+
+/* There are as many as threads that compress at a time. NULL when out of memory. */
+static struct packer *take_packer(struct output *output)
+{
+    pthread_mutex_lock(&output->lock);
+    struct packer *packer = output->idle;
+    if (packer)
+        output->idle = packer->next;
+    pthread_mutex_unlock(&output->lock);
+    return packer ? packer : make_packer(output->coding);
+}
+
+static void give_packer(struct output *output, struct packer *packer)
+{
+    pthread_mutex_lock(&output->lock);
+    packer->next = output->idle;
+    output->idle = packer;
+    pthread_mutex_unlock(&output->lock);
+}
+
+static int reserve(struct output_part *part, size_t size)
+{
+    if (size <= part->packed_capacity)
+        return 0;
+    free(part->packed);
+    part->packed = malloc(size);
+    part->packed_capacity = part->packed ? size : 0;
+    return part->packed ? 0 : -1;
+}
+
+static int pack_gzip(struct packer *packer, struct output_part *part)
+{
+    z_stream *deflater = &packer->deflater;
+    if (part->size > UINT_MAX || reserve(part, deflateBound(deflater, part->size) + FLUSH_SIZE) < 0)
+        return -1;
+    part->check = (uint32_t)crc32(0, part->bytes, (uInt)part->size);
+    deflateReset(deflater);
+    deflater->next_in = (void *)part->bytes;
+    deflater->avail_in = (uInt)part->size;
+    deflater->next_out = part->packed;
+    deflater->avail_out = (uInt)part->packed_capacity;
+    int result = deflate(deflater, Z_SYNC_FLUSH);
+    part->packed_size = deflater->total_out;
+    return result == Z_OK && deflater->avail_in == 0 && deflater->avail_out > 0 ? 0 : -1;
+}
+
+static int pack_zstd(struct packer *packer, struct output_part *part)
+{
+    if (reserve(part, ZSTD_compressBound(part->size)) < 0)
+        return -1;
+    part->packed_size = ZSTD_compress2(packer->compressor, part->packed, part->packed_capacity, part->bytes,
+                                       part->size);
+    return ZSTD_isError(part->packed_size) ? -1 : 0;
+}
+
+static int pack(struct output_part *part)
+{
+    struct output *output = part->output;
+    struct packer *packer = take_packer(output);
+    if (!packer)
+        return -1;
+    int result = output->coding == GZIP ? pack_gzip(packer, part) : pack_zstd(packer, part);
+    give_packer(output, packer);
+    return result;
+}
+
+/* ---- writing ---- */
+
+static void fail(struct output *output, int sys_errno)
+{
+    int none = 0;
+    atomic_compare_exchange_strong(&output->sys_errno, &none, sys_errno);
+}
+
+static void write_all(struct output *output, const void *bytes, size_t size)
+{
+    size_t at = 0;
+    while (at < size && !output_is_broken(output)) {
+        ssize_t n = write(output->fd, (const char *)bytes + at, size - at);
+        if (n > 0)
+            at += (size_t)n;
+        else if (n == 0 || errno != EINTR)
+            fail(output, n == 0 ? EIO : errno);
+    }
+    output->n_written += at;
+}
+
+/* Section 2.3.1 of RFC 1952: what stands before the deflate stream, and behind it, for a reader to compare with. */
+static void begin_gzip(struct output *output)
+{
+    static const unsigned char header[10] = { 0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255 };
+    write_all(output, header, sizeof header);
+}
+
+static void end_gzip(struct output *output)
+{
+    static const unsigned char empty_last_block[2] = { 3, 0 };
+    uint32_t numbers[2] = { output->check, output->size };
+    write_all(output, empty_last_block, sizeof empty_last_block);
+    write_all(output, numbers, sizeof numbers);
+}
+
+static void run(struct job *job)
+{
+    struct output_part *part = (struct output_part *)job;
+    if (!output_is_broken(part->output) &&
+        (part->make(part) < 0 || (part->output->coding != PLAIN && part->size > 0 && pack(part) < 0)))
+        fail(part->output, ENOMEM);
+}
+
+static void finish(struct job *job)
+{
+    struct output_part *part = (struct output_part *)job;
+    struct output *output = part->output;
+    if (part->size == 0 || output_is_broken(output))
+        return;
+    if (output->coding == GZIP)
+        output->check = (uint32_t)crc32_combine(output->check, part->check, (z_off_t)part->size);
+    output->size += (uint32_t)part->size;
+    if (output->coding == PLAIN)
+        write_all(output, part->bytes, part->size);
+    else
+        write_all(output, part->packed, part->packed_size);
+}
+
+/* ---- as others see it ---- */
+
+static bool ends_in(const char *path, const char *suffix)
+{
+    size_t size = strlen(path), n = strlen(suffix);
+    return size > n && strcmp(path + size - n, suffix) == 0;
+}
+
+struct output *output_open(const char *path, struct jobs *jobs, struct pnr_err *err)
+{
+    struct stat status;
+    struct output *output = calloc(1, sizeof *output);
+    if (!output) {
+        pnr_err_set(err, PNR_E_MEMORY, path, 0, "out of memory");
+        return NULL;
+    }
+    pthread_mutex_init(&output->lock, NULL);
+    output->jobs = jobs;
+    output->coding = ends_in(path, ".gz") ? GZIP : ends_in(path, ".zst") ? ZSTD : PLAIN;
+    handle_signals();
+    if (strcmp(path, "-") == 0) {
+        output->fd = STDOUT_FILENO;
+        return output;
+    }
+    output->fd = -1;
+    if ((size_t)snprintf(output->path, sizeof output->path, "%s", path) >= sizeof output->path)
+        errno = ENAMETOOLONG;
+    else if (stat(path, &status) == 0 && !S_ISREG(status.st_mode))
+        output->fd = open(path, O_WRONLY | O_CLOEXEC);  /* a device or a pipe; a directory fails here */
+    else
+        output->fd = make_temporary(output);
+    if (output->fd < 0) {
+        pnr_err_system(err, path, "cannot write");
+        output_close(output);
+        return NULL;
+    }
+    if (output->coding == GZIP)
+        begin_gzip(output);
+    return output;
+}
+
+void output_close(struct output *output)
+{
+    if (!output)
+        return;
+    if (output->fd > STDERR_FILENO)
+        close(output->fd);
+    if (output->is_temporary)
+        unlink(temporary);
+    has_temporary = 0;
+    for (struct packer *packer; (packer = output->idle); free(packer)) {
+        output->idle = packer->next;
+        deflateEnd(&packer->deflater);
+        ZSTD_freeCCtx(packer->compressor);
+    }
+    pthread_mutex_destroy(&output->lock);
+    free(output);
+}
+
+void output_add(struct output *output, struct output_part *part)
+{
+    part->output = output;
+    part->job.run = run;
+    part->job.finish = finish;
+    jobs_start(output->jobs, &part->job);
+}
+
+void output_wait(struct output *output, struct output_part *part)
+{
+    jobs_wait(output->jobs, &part->job);
+}
+
+void output_part_clear(struct output_part *part)
+{
+    free(part->packed);
+    part->packed = NULL;
+    part->packed_capacity = 0;
+}
+
+bool output_is_broken(const struct output *output)
+{
+    return atomic_load_explicit(&output->sys_errno, memory_order_relaxed) != 0;
+}
+
+uint64_t output_bytes(const struct output *output)
+{
+    return output->n_written;
+}
+
+int output_keep(struct output *output, struct pnr_err *err)
+{
+    const char *path = output->fd == STDOUT_FILENO ? "-" : output->path;
+    if (output->coding == GZIP)
+        end_gzip(output);
+    errno = output->sys_errno;
+    if (errno)
+        return pnr_err_system(err, path, "cannot write");
+    bool is_well = output->fd == STDOUT_FILENO || close(output->fd) == 0;
+    output->fd = -1;
+    if (!is_well || (output->is_temporary && rename(temporary, output->path) != 0))
+        return pnr_err_system(err, path, "cannot write");
+    output->is_temporary = false;
+    has_temporary = 0;
+    return 0;
+}
