@@ -185,6 +185,36 @@ static bool leave_block(struct process *process, struct run *run)
     return true;
 }
 
+/* Gives the block's records to the stack, up to that time. Returns whether that was all of them. */
+static bool record_all(struct process *process, struct run *run, uint64_t until)
+{
+    const struct pnr_record *records = run->block.records;
+    struct spans *spans = run->spans;
+    uint64_t begin = run->block.begin_ticks, now = run->ticks;
+    uint32_t at = run->at, n = run->block.n_records;
+    for (; at < n; at++) {
+        struct pnr_record record = records[at];
+        uint64_t ticks = begin + pnr_record_ticks(record);
+        if (ticks < now)                /* damage, or a clock that two processors do not agree about */
+            run->own.count->backwards++;
+        else
+            now = ticks;
+        if (now > until)
+            break;
+        if (pnr_record_kind(record) == PNR_SWITCH) {
+            run->at = at;
+            switch_track(process, run, record, trace_ns(process, now));
+            at = run->at;
+            spans = run->spans;
+        } else {
+            spans_record(spans, record, trace_ns(process, now));
+        }
+    }
+    run->at = at;
+    run->ticks = now;
+    return at == n;
+}
+
 /* Converts the thread's records up to the time when another thread has one. Returns 1; 0 at the thread's end; -1. */
 static int advance(struct process *process, struct run *run, uint64_t until, struct pnr_err *err)
 {
@@ -194,22 +224,8 @@ static int advance(struct process *process, struct run *run, uint64_t until, str
             if (step <= 0)
                 return step;
         }
-        const struct pnr_record *records = run->block.records;
-        uint64_t begin = run->block.begin_ticks, before = run->ticks;
-        for (; run->at < run->block.n_records; run->at++) {
-            uint64_t ticks = begin + pnr_record_ticks(records[run->at]);
-            if (ticks < before) {
-                ticks = before;         /* damage, or a clock that two processors do not agree about */
-                run->own.count->backwards++;
-            }
-            run->ticks = before = ticks;
-            if (ticks > until)
-                return 1;
-            if (pnr_record_kind(records[run->at]) == PNR_SWITCH)
-                switch_track(process, run, records[run->at], trace_ns(process, ticks));
-            else
-                spans_record(run->spans, records[run->at], trace_ns(process, ticks));
-        }
+        if (!record_all(process, run, until))
+            return 1;
         see(process, run->ticks);
         if (run->spans->is_out_of_memory || run->own.flows->is_out_of_memory)
             return pnr_err_set(err, PNR_E_MEMORY, reader_path(process->reader), 0, "out of memory");

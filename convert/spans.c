@@ -54,8 +54,8 @@ static int grow(struct spans *spans)
     return 0;
 }
 
-static void push(struct spans *spans, enum frame_type type, uint32_t function, uint64_t frame, bool is_start,
-                 unsigned marks, uint64_t ns)
+static inline void push(struct spans *spans, enum frame_type type, uint32_t function, uint64_t frame, bool is_start,
+                        unsigned marks, uint64_t ns)
 {
     if (spans->beyond || spans->count->open == SPANS_MAX_OPEN) {
         spans->beyond++;
@@ -75,18 +75,20 @@ static void push(struct spans *spans, enum frame_type type, uint32_t function, u
         spans->last_ns = ns + 1;
     }
     spans->count->open++;
-    spans->stack[spans->n++] = (struct spans_frame){ ns, before_ns, frame, function, type, (uint8_t)marks, stays };
+    spans->stack[spans->n++] = (struct spans_frame){ ns, before_ns, frame, function, (uint8_t)type, (uint8_t)marks, stays };
 }
 
 /* The slice will be in the trace. */
-static void stay(struct spans *spans, struct spans_frame *frame)
+static inline void stay(struct spans *spans, struct spans_frame *frame)
 {
-    if (!frame->stays && frame->frame)
+    if (frame->stays)
+        return;
+    if (frame->frame)
         flows_stay(spans->flows, spans->thread, frame->function, frame->frame, frame->begin_ns);
     frame->stays = true;
 }
 
-static void pop(struct spans *spans, bool is_finished, unsigned marks, uint64_t ns)
+static inline void pop(struct spans *spans, bool is_finished, unsigned marks, uint64_t ns)
 {
     struct spans_frame *top = &spans->stack[spans->n - 1];
     bool is_gap = top->type == FRAME_GAP;
@@ -128,19 +130,16 @@ static void close_to(struct spans *spans, size_t n, uint64_t ns)
 }
 
 /* A frame that runs is told by its function; two runs of the same function by their frames, if both are known. */
-static bool is_same(const struct spans_frame *open, enum frame_type type, uint32_t function, uint64_t frame)
+static inline bool is_same(const struct spans_frame *open, enum frame_type type, uint32_t function, uint64_t frame)
 {
     return open->type == type && open->function == function &&
            (open->frame == frame || open->frame == 0 || frame == 0);
 }
 
-static void leave(struct spans *spans, enum frame_type type, uint32_t function, uint64_t frame, bool is_finished,
-                  unsigned marks, uint64_t ns)
+/* Leaves a frame that may not be the innermost one. */
+static void leave_any(struct spans *spans, enum frame_type type, uint32_t function, uint64_t frame, bool is_finished,
+                      unsigned marks, uint64_t ns)
 {
-    if (spans->beyond) {
-        spans->beyond--;
-        return;
-    }
     size_t depth = spans->count->in_vain < SPANS_IN_VAIN ? SPANS_SEARCH : 1;
     size_t bottom = spans->n > depth ? spans->n - depth : 0;
     for (size_t i = spans->n; i > bottom; i--) {
@@ -153,6 +152,17 @@ static void leave(struct spans *spans, enum frame_type type, uint32_t function, 
     }
     spans->count->in_vain += spans->n - bottom;
     spans->count->ignored_exits++;
+}
+
+static inline void leave(struct spans *spans, enum frame_type type, uint32_t function, uint64_t frame, bool is_finished,
+                         unsigned marks, uint64_t ns)
+{
+    if (spans->beyond)
+        spans->beyond--;
+    else if (spans->n > 0 && is_same(&spans->stack[spans->n - 1], type, function, frame))
+        pop(spans, is_finished, marks, ns);
+    else
+        leave_any(spans, type, function, frame, is_finished, marks, ns);
 }
 
 /* The n innermost Python frames were left. */
@@ -176,55 +186,41 @@ static void tell(struct spans *spans, const char *text, uint64_t ns)
     spans->sink->instant(spans->sink, spans->thread, spans->last_ns, text);
 }
 
-void spans_record(struct spans *spans, struct pnr_record record, uint64_t ns)
+/* What records do to the stack, but for those that are rare. */
+enum effect { NONE, ENTER, LEAVE };
+
+static const struct {
+    uint8_t effect;
+    uint8_t type;                       /* enum frame_type */
+    bool is_first, is_last;             /* run of a continuable frame; others have no last one */
+    bool is_continuable;
+    uint8_t marks;                      /* enum slice_mark */
+} effects[PNR_KINDS] = {
+    [PNR_CALL] = { .effect = ENTER, .type = FRAME_PYTHON },
+    [PNR_RETURN] = { .effect = LEAVE, .type = FRAME_PYTHON },
+    [PNR_UNWIND] = { .effect = LEAVE, .type = FRAME_PYTHON, .marks = SLICE_EXCEPTION },
+    [PNR_START] = { .effect = ENTER, .type = FRAME_PYTHON, .is_continuable = true, .is_first = true },
+    [PNR_RESUME] = { .effect = ENTER, .type = FRAME_PYTHON, .is_continuable = true },
+    [PNR_YIELD] = { .effect = LEAVE, .type = FRAME_PYTHON, .is_continuable = true },
+    [PNR_FINISH] = { .effect = LEAVE, .type = FRAME_PYTHON, .is_continuable = true, .is_last = true },
+    [PNR_FINISH_UNWIND] = { .effect = LEAVE, .type = FRAME_PYTHON, .is_continuable = true, .is_last = true,
+                            .marks = SLICE_EXCEPTION },
+    [PNR_C_CALL] = { .effect = ENTER, .type = FRAME_C },
+    [PNR_C_RETURN] = { .effect = LEAVE, .type = FRAME_C },
+    [PNR_C_RAISE] = { .effect = LEAVE, .type = FRAME_C, .marks = SLICE_EXCEPTION },
+    [PNR_GAP] = { .effect = ENTER, .type = FRAME_GAP },
+    [PNR_GAP_END] = { .effect = LEAVE, .type = FRAME_GAP },
+};
+
+static void record_rare(struct spans *spans, struct pnr_record record, uint64_t ns)
 {
-    unsigned kind = pnr_record_kind(record);
     uint32_t function = pnr_record_function(record);
-    uint64_t frame = pnr_record_frame(record);
-    spans->count->events++;
-    switch (kind) {
-    case PNR_CALL:
-        push(spans, FRAME_PYTHON, function, 0, false, 0, ns);
-        break;
-    case PNR_RETURN:
-        leave(spans, FRAME_PYTHON, function, 0, true, 0, ns);
-        break;
-    case PNR_UNWIND:
-        leave(spans, FRAME_PYTHON, function, 0, true, SLICE_EXCEPTION, ns);
-        break;
-    case PNR_START:
-    case PNR_RESUME:
-        push(spans, FRAME_PYTHON, function, frame, kind == PNR_START, 0, ns);
-        break;
-    case PNR_YIELD:
-        leave(spans, FRAME_PYTHON, function, frame, false, 0, ns);
-        break;
-    case PNR_FINISH:
-        leave(spans, FRAME_PYTHON, function, frame, true, 0, ns);
-        break;
-    case PNR_FINISH_UNWIND:
-        leave(spans, FRAME_PYTHON, function, frame, true, SLICE_EXCEPTION, ns);
-        break;
+    switch (pnr_record_kind(record)) {
     case PNR_CREATE:
-        flows_create(spans->flows, frame);
-        break;
-    case PNR_C_CALL:
-        push(spans, FRAME_C, function, 0, false, 0, ns);
-        break;
-    case PNR_C_RETURN:
-        leave(spans, FRAME_C, function, 0, true, 0, ns);
-        break;
-    case PNR_C_RAISE:
-        leave(spans, FRAME_C, function, 0, true, SLICE_EXCEPTION, ns);
+        flows_create(spans->flows, pnr_record_frame(record));
         break;
     case PNR_LEFT:
         leave_unseen(spans, function, ns);
-        break;
-    case PNR_GAP:
-        push(spans, FRAME_GAP, function, 0, false, 0, ns);
-        break;
-    case PNR_GAP_END:
-        leave(spans, FRAME_GAP, function, 0, true, 0, ns);
         break;
     case PNR_LOST: {
         char text[64];
@@ -236,6 +232,23 @@ void spans_record(struct spans *spans, struct pnr_record record, uint64_t ns)
     default:                            /* also EMPTY, and OPEN where it must not be */
         spans->count->unknown_kinds++;
     }
+}
+
+void spans_record(struct spans *spans, struct pnr_record record, uint64_t ns)
+{
+    unsigned kind = pnr_record_kind(record);
+    unsigned known = kind < PNR_KINDS ? kind : PNR_EMPTY;
+    enum frame_type type = effects[known].type;
+    unsigned marks = effects[known].marks;
+    uint32_t function = pnr_record_function(record);
+    uint64_t frame = effects[known].is_continuable ? pnr_record_frame(record) : 0;
+    spans->count->events++;
+    if (effects[known].effect == ENTER)
+        push(spans, type, function, frame, effects[known].is_first, 0, ns);
+    else if (effects[known].effect == LEAVE)
+        leave(spans, type, function, frame, effects[known].is_last, marks, ns);
+    else
+        record_rare(spans, record, ns);
 }
 
 /* ---- the begin of a block ---- */

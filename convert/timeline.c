@@ -15,7 +15,7 @@ void timeline_init(struct timeline *timeline, uint64_t ticks_per_second)
     timeline->n = 0;
     timeline->spacing_ns = 1000000000;
     timeline->ticks_per_second = ticks_per_second;
-    timeline->at = 0;
+    timeline->stretch_ticks = 0;
 }
 
 static int by_ticks(const void *a, const void *b)
@@ -82,7 +82,7 @@ void timeline_settle(struct timeline *timeline)
     } else if (timeline->n) {
         timeline->n--;             /* the last stretch goes on beyond the last instant */
     }
-    timeline->at = 0;
+    timeline->stretch_ticks = 0;
 }
 
 /* The last point that is not after ticks. */
@@ -99,19 +99,28 @@ static size_t find(const struct timeline *timeline, uint64_t ticks)
     return low;
 }
 
-uint64_t timeline_ns(struct timeline *timeline, uint64_t ticks)
+/* How many ticks of a stretch have a time before LATEST_NS. */
+static uint64_t ticks_to_latest(const struct timeline_point *point)
+{
+    if (point->rate == 0)
+        return UINT64_MAX;
+    unsigned __int128 ticks = ((unsigned __int128)(LATEST_NS - point->ns) << TIMELINE_SHIFT) / point->rate;
+    return ticks < UINT64_MAX ? (uint64_t)ticks : UINT64_MAX;
+}
+
+uint64_t timeline_change_ns(struct timeline *timeline, uint64_t ticks)
 {
     if (timeline->n == 0)
         return 0;
-    const struct timeline_point *point = &timeline->points[timeline->at];
-    if (ticks < point->ticks || (timeline->at + 1 < timeline->n && ticks >= point[1].ticks)) {
-        timeline->at = find(timeline, ticks);
-        point = &timeline->points[timeline->at];
-        if (ticks < point->ticks)
-            return point->ns;
-    }
-    unsigned __int128 ns = point->ns + ((unsigned __int128)(ticks - point->ticks) * point->rate >> TIMELINE_SHIFT);
-    return ns < LATEST_NS ? (uint64_t)ns : LATEST_NS;
+    size_t at = find(timeline, ticks);
+    const struct timeline_point *point = &timeline->points[at];
+    if (ticks < point->ticks)
+        return point->ns;
+    timeline->stretch = *point;
+    timeline->stretch_ticks = ticks_to_latest(point);
+    if (at + 1 < timeline->n && point[1].ticks - point->ticks < timeline->stretch_ticks)
+        timeline->stretch_ticks = point[1].ticks - point->ticks;
+    return ticks - point->ticks < timeline->stretch_ticks ? timeline_ns(timeline, ticks) : LATEST_NS;
 }
 
 uint64_t timeline_first_ns(const struct timeline *timeline)

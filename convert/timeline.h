@@ -31,7 +31,8 @@ struct timeline {
     size_t n;
     uint64_t spacing_ns;                /* the least distance of two points; doubled when there are too many */
     uint64_t ticks_per_second;          /* what the recorder said, 0 = unknown */
-    size_t at;                          /* the stretch of the last call: the next one is mostly the same */
+    struct timeline_point stretch;      /* that of the last call: the next one is mostly the same */
+    uint64_t stretch_ticks;             /* its length, as far as times are not too late */
 };
 
 void timeline_init(struct timeline *timeline, uint64_t ticks_per_second);
@@ -40,8 +41,17 @@ void timeline_add(struct timeline *timeline, uint64_t ticks, uint64_t monotonic_
 
 void timeline_settle(struct timeline *timeline);
 
+/* What timeline_ns() does where the stretch of the last call ends. */
+uint64_t timeline_change_ns(struct timeline *timeline, uint64_t ticks);
+
 /* The first point's time for ticks before it; 0 for one without points. Never falls when ticks rise. */
-uint64_t timeline_ns(struct timeline *timeline, uint64_t ticks);
+static inline uint64_t timeline_ns(struct timeline *timeline, uint64_t ticks)
+{
+    uint64_t since = ticks - timeline->stretch.ticks;
+    if (since >= timeline->stretch_ticks)
+        return timeline_change_ns(timeline, ticks);
+    return timeline->stretch.ns + (uint64_t)((unsigned __int128)since * timeline->stretch.rate >> TIMELINE_SHIFT);
+}
 
 /* The time of the first instant, 0 for one without points. */
 uint64_t timeline_first_ns(const struct timeline *timeline);
