@@ -16,6 +16,7 @@
 #include "info.h"
 #include "jobs.h"
 #include "output.h"
+#include "progress.h"
 #include "trace_json.h"
 
 #define VERSION "0.1"
@@ -81,6 +82,7 @@ static void complain(const char *format, ...)
             *c = '?';
     }
     fflush(stdout);
+    progress_hide();
     fprintf(stderr, "panopticon-convert: %s\n", line);
 }
 
@@ -333,6 +335,27 @@ static struct trace_json_about describe(const struct capture *capture)
     return about;
 }
 
+/* What progress is told of. */
+struct work {
+    const struct capture *capture;
+    const struct output *output;
+    const struct trace_json *trace;
+};
+
+static void show_progress(void *arg)
+{
+    const struct work *work = arg;
+    if (!progress_is_due())
+        return;
+    struct progress progress = { .bytes = output_bytes(work->output), .events = trace_json_events(work->trace) };
+    for (size_t i = 0; i < work->capture->n; i++) {
+        const struct reader_size *size = reader_size(work->capture->readers[i]);
+        progress.n_read += size->n_blocks;
+        progress.n_blocks += size->n_found;
+    }
+    progress_show(&progress);
+}
+
 /* Writes the trace to an open output. Returns 0 or -1, having said why. */
 static int write_trace(const struct options *options, const struct capture *capture, const struct notes *notes,
                        struct output *output, struct result *result)
@@ -344,6 +367,11 @@ static int write_trace(const struct options *options, const struct capture *capt
     if (!trace) {
         complain("out of memory");
         return -1;
+    }
+    struct work work = { capture, output, trace };
+    if (!options->is_quiet) {
+        progress_begin();
+        output_watch(output, show_progress, &work);
     }
     if (convert(capture->readers, capture->n, options->kinds, trace_json_sink(trace), notes,
                 &result->count, &err) < 0 ||
@@ -363,6 +391,7 @@ static int write_trace(const struct options *options, const struct capture *capt
     result->bytes = trace_json_bytes(trace);
     step = 0;
 end:
+    progress_hide();
     trace_json_free(trace);
     return step;
 }

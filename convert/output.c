@@ -35,6 +35,8 @@ struct packer {
 
 struct output {
     struct jobs *jobs;                  /* borrowed */
+    void (*advance)(void *arg);         /* NULL, or the one who watches */
+    void *arg;
     char path[PATH_MAX];
     int fd;
     bool is_temporary;
@@ -285,6 +287,12 @@ struct output *output_open(const char *path, struct jobs *jobs, struct pnr_err *
     return output;
 }
 
+void output_watch(struct output *output, void (*advance)(void *arg), void *arg)
+{
+    output->advance = advance;
+    output->arg = arg;
+}
+
 void output_close(struct output *output)
 {
     if (!output)
@@ -309,6 +317,8 @@ void output_add(struct output *output, struct output_part *part)
     part->job.run = run;
     part->job.finish = finish;
     jobs_start(output->jobs, &part->job);
+    if (output->advance)
+        output->advance(output->arg);
 }
 
 void output_wait(struct output *output, struct output_part *part)

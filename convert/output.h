@@ -41,6 +41,9 @@ struct output_part {
  * cannot be made. */
 struct output *output_open(const char *path, struct jobs *jobs, struct pnr_err *err);
 
+/* advance(arg) is called whenever a part is added. */
+void output_watch(struct output *output, void (*advance)(void *arg), void *arg);
+
 /* Removes what was not kept. Accepts NULL. */
 void output_close(struct output *output);
 

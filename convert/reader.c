@@ -700,6 +700,7 @@ static int prepare(struct reader *reader, struct pnr_err *err)
     drop_repeats(reader);
     find_holes(reader);
     find_complete(reader);
+    reader->size.n_found = reader->n_places;
     if (make_cursors(reader) < 0)
         return pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory");
     timeline_settle(&reader->timeline);

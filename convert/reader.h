@@ -48,6 +48,7 @@ struct reader_block {
 
 struct reader_size {
     uint64_t bytes;                     /* of all files of the process */
+    uint64_t n_found;                   /* blocks in all */
     uint64_t n_blocks;                  /* read so far */
     uint64_t n_damaged;                 /* blocks skipped or missing so far */
     uint64_t n_recovered;               /* records read so far from the live mapping */
