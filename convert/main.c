@@ -396,27 +396,24 @@ end:
     return step;
 }
 
-static int convert_capture(const struct options *options, const struct capture *capture, const struct notes *notes)
+static int convert_capture(const struct options *options, const struct capture *capture, const struct notes *notes,
+                           struct jobs *jobs)
 {
     char path[PATH_MAX];
     struct result result;
-    struct output *output = NULL;
     struct pnr_err err;
-    int step = -1;
     if (name_output(options, path) < 0)
         return -1;
-    struct jobs *jobs = jobs_new(options->n_threads);
-    if (!jobs) {
-        complain("out of memory");
+    struct output *output = output_open(path, jobs, &err);
+    if (!output) {
+        complain_err(&err);
         return -1;
     }
-    if (!(output = output_open(path, jobs, &err)))
-        complain_err(&err);
-    else
-        step = write_trace(options, capture, notes, output, &result);
-    uint64_t file_size = output ? output_bytes(output) : 0;
+    for (size_t i = 0; i < capture->n; i++)
+        reader_use(capture->readers[i], jobs);
+    int step = write_trace(options, capture, notes, output, &result);
+    uint64_t file_size = output_bytes(output);
     output_close(output);
-    jobs_free(jobs);
     if (step < 0)
         return -1;
     warn_viewers(&result);
@@ -447,8 +444,13 @@ int main(int argc, char **argv)
         return step < 0 ? NOTHING : ALL;
     if (open_capture(options.capture, &notes, &capture) < 0)
         return NOTHING;
-    step = options.is_info ? show_info(&options, &capture) : convert_capture(&options, &capture, &notes);
+    struct jobs *jobs = jobs_new(options.is_info ? 1 : options.n_threads);
+    if (!jobs)
+        complain("out of memory");
+    step = !jobs ? -1 : options.is_info ? show_info(&options, &capture) :
+                                          convert_capture(&options, &capture, &notes, jobs);
     close_capture(&capture);
+    jobs_free(jobs);
     if (messages.n_notes > NOTES_SHOWN)
         complain("... and %" PRIu64 " messages more", messages.n_notes - NOTES_SHOWN);
     return step < 0 ? NOTHING : messages.is_damaged ? IN_PART : ALL;

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "format/capture.h"
+#include "ahead.h"
 
 /* How much of a file is looked at in one go for the next block after a damaged one: at first, as it may be near, and at
  * most. */
@@ -60,6 +61,12 @@ struct cursor {
     size_t capacity;
 };
 
+/* A block in a segment, and who reads it. */
+struct turn {
+    const struct place *place;
+    const struct cursor *cursor;
+};
+
 struct reader {
     char *path;                         /* owned, like all below */
     const struct notes *notes;          /* borrowed */
@@ -78,6 +85,10 @@ struct reader {
     struct pnr_block_coder *coder;
     unsigned char *data;                /* a data frame */
     struct pnr_record *records;         /* what was made of it */
+    struct jobs *jobs;                  /* borrowed, or NULL: then nothing is decoded ahead */
+    struct ahead *ahead;                /* made when the first block is read, like the next */
+    struct turn *turns;                 /* in the order in which they are likely to be read */
+    size_t n_turns, next_turn;          /* the first of those that have not been looked at */
     size_t n_held;                      /* records that the cursors have room for */
     int fd;                             /* -1, or the segment that was read last */
     uint32_t segment;
@@ -634,6 +645,11 @@ static int make_cursors(struct reader *reader)
 /* Gives back what no block needs any more. */
 static void rest(struct reader *reader)
 {
+    ahead_free(reader->ahead);
+    free(reader->turns);
+    reader->ahead = NULL;
+    reader->turns = NULL;
+    reader->jobs = NULL;
     close_segment(reader);
     if (reader->live.header)
         pnr_live_close(&reader->live, reader->path, false);
@@ -767,6 +783,53 @@ bool reader_has_dropped(const struct reader *reader, uint64_t *complete_ticks)
     return reader->has_dropped;
 }
 
+void reader_use(struct reader *reader, struct jobs *jobs)
+{
+    reader->jobs = jobs;
+}
+
+/* ---- reading ahead ---- */
+
+static int by_begin(const void *a, const void *b)
+{
+    const struct place *x = ((const struct turn *)a)->place, *y = ((const struct turn *)b)->place;
+    if (x->begin_ticks != y->begin_ticks)
+        return x->begin_ticks < y->begin_ticks ? -1 : 1;
+    return x < y ? -1 : 1;              /* of one thread in their order; else that of the threads */
+}
+
+/* What is read by and by is read in the order of time: so the turns are known. Without memory nothing is read ahead. */
+static void foresee(struct reader *reader)
+{
+    reader->turns = malloc((reader->n_places + 1) * sizeof *reader->turns);
+    reader->ahead = reader->turns ? ahead_new(reader->jobs) : NULL;
+    if (!reader->ahead)
+        return;
+    for (size_t i = 0; i < reader->n_cursors; i++)
+        for (const struct place *place = reader->cursors[i].next; place < reader->cursors[i].end; place++)
+            if (place->segment)
+                reader->turns[reader->n_turns++] = (struct turn){ place, &reader->cursors[i] };
+    qsort(reader->turns, reader->n_turns, sizeof *reader->turns, by_begin);
+}
+
+/* Starts to decode the next blocks, as many as may be. Those that cannot be read are left to reader_next(), which says
+ * why. */
+static void look_ahead(struct reader *reader)
+{
+    void *room;
+    if (!reader->turns && reader->jobs && jobs_n_threads(reader->jobs) > 1)
+        foresee(reader);
+    while (reader->ahead && reader->next_turn < reader->n_turns && (room = ahead_room(reader->ahead))) {
+        const struct turn *turn = &reader->turns[reader->next_turn++];
+        struct pnr_block_header header;
+        struct pnr_err err;
+        if (turn->place >= turn->cursor->next &&
+            read_header(reader, turn->place, &header, &err) == 0 &&
+            read_at(reader, room, header.data_size, turn->place->at + PNR_BLOCK_PREFIX_SIZE) == header.data_size)
+            ahead_start(reader->ahead, turn->place, &header);
+    }
+}
+
 /* ---- reading ---- */
 
 static void give_back(struct reader *reader, struct cursor *cursor)
@@ -872,7 +935,8 @@ static enum outcome read_place(struct reader *reader, const struct place *place,
             return OUT_OF_MEMORY;
         if (!place->segment)            /* a chunk that was given back has become no block */
             return reader->has_passed_over ? DROPPED : TAKEN_BACK;
-        if (read_header(reader, place, header, err) != 0 || decode(reader, place, header, err) != 0)
+        if (!(reader->ahead && ahead_take(reader->ahead, place, header, &reader->records)) &&
+            (read_header(reader, place, header, err) != 0 || decode(reader, place, header, err) != 0))
             return is_gone(err) ? DROPPED : err->code == PNR_E_MEMORY ? OUT_OF_MEMORY : DAMAGED;
     }
     if (place->n_records)
@@ -954,6 +1018,7 @@ static void skip(struct reader *reader, struct cursor *cursor, const struct plac
 int reader_next(struct reader *reader, size_t thread, struct reader_block *block, struct pnr_err *err)
 {
     struct cursor *cursor = &reader->cursors[thread];
+    look_ahead(reader);
     while (cursor->at > 0 || cursor->next < cursor->end) {
         const struct place *place = cursor->at > 0 ? cursor->next - 1 : cursor->next++;
         struct pnr_block_header header;

@@ -3,6 +3,7 @@
  * the next whole block is found; the block after a hole comes with is_after_hole.
  *
  *     reader_open()                   looks at every block header once: clock, holes, what is whole
+ *     reader_use()                    if there are threads that decode ahead
  *     for each thread, in any order
  *         reader_begin()              when does its next block begin
  *         reader_next()               decodes it
@@ -11,10 +12,10 @@
  * A process that still runs is read as it was when the reader was opened. What --max-size and --last drop before it
  * could be read is no damage: see reader_has_dropped.
  *
- * Holds 48 bytes for each block, and one decoded block for each thread whose blocks are being read. As a block of a
- * hundred bytes may become 256 KiB, and there may be a hundred thousand threads, a thread gets its block in pieces when
- * 48 MiB are held: the block is decoded again for each. And one open file, two if the process was killed or runs. One
- * thread at a time. */
+ * Holds 48 bytes for each block, 16 more to decode ahead, and one decoded block for each thread whose blocks are being
+ * read. As a block of a hundred bytes may become 256 KiB, and there may be a hundred thousand threads, a thread gets its
+ * block in pieces when 48 MiB are held: the block is decoded again for each. And one open file, two if the process was
+ * killed or runs. One thread at a time. */
 #ifndef READER_H
 #define READER_H
 
@@ -25,6 +26,7 @@
 #include "format/block.h"
 #include "format/process.h"
 #include "format/record.h"
+#include "jobs.h"
 #include "timeline.h"
 #include "notes.h"
 #include "symbols.h"
@@ -59,6 +61,10 @@ struct reader_size {
 /* path: the directory of the process; copied. notes is borrowed until reader_close. Returns NULL when nothing can be
  * read, and fills err. */
 struct reader *reader_open(const char *path, const struct notes *notes, struct pnr_err *err);
+
+/* Blocks are decoded before they are needed, if jobs has more than one thread. jobs is borrowed until all threads have
+ * been read, or reader_close(). */
+void reader_use(struct reader *reader, struct jobs *jobs);
 
 /* Accepts NULL. */
 void reader_close(struct reader *reader);
