@@ -868,11 +868,37 @@ static uint32_t find_piece(const struct reader *reader, const struct pnr_record 
     return piece < n ? (uint32_t)piece : n;
 }
 
-/* Copies the records that the thread gets next, of the n of its block. Returns how many they are, or -1 when out of
- * memory. */
-static int64_t keep(struct reader *reader, struct cursor *cursor, uint32_t n)
+/* Gives the cursor what has been read for its own, and takes what it had: cheaper than to copy a block. False when that
+ * is too much. */
+static bool swap(struct reader *reader, struct cursor *cursor)
+{
+    size_t n_held = reader->n_held - cursor->capacity + PNR_BLOCK_RECORDS;
+    if (n_held > HELD_MAX)
+        return false;
+    if (cursor->capacity != PNR_BLOCK_RECORDS) {
+        struct pnr_record *records = malloc(PNR_BLOCK_RECORDS * sizeof *records);
+        if (!records)
+            return false;
+        free(cursor->records);
+        cursor->records = records;
+    }
+    struct pnr_record *given = reader->records;
+    reader->records = cursor->records;
+    reader->n_held = n_held;
+    cursor->records = given;
+    cursor->capacity = PNR_BLOCK_RECORDS;
+    return true;
+}
+
+/* Keeps the records that the thread gets next, of the n of its block, and tells where. Returns how many they are, or -1
+ * when out of memory. */
+static int64_t keep(struct reader *reader, struct cursor *cursor, uint32_t n, const struct pnr_record **records)
 {
     uint32_t kept = n - cursor->at;
+    if (kept > PNR_BLOCK_RECORDS / 2 && swap(reader, cursor)) {
+        *records = cursor->records + cursor->at;
+        return kept;
+    }
     if (kept > cursor->capacity && reader->n_held - cursor->capacity + kept > HELD_MAX)
         kept = find_piece(reader, reader->records + cursor->at, kept);
     if (kept > cursor->capacity) {
@@ -884,6 +910,7 @@ static int64_t keep(struct reader *reader, struct cursor *cursor, uint32_t n)
     }
     if (kept)
         memcpy(cursor->records, reader->records + cursor->at, kept * sizeof *cursor->records);
+    *records = cursor->records;
     return kept;
 }
 
@@ -958,9 +985,10 @@ static int give(struct reader *reader, struct cursor *cursor, const struct place
                 const struct pnr_block_header *header, struct reader_block *block)
 {
     bool is_begin = cursor->at == 0;
-    uint32_t n_open = is_begin ? count_open(reader->records, header->n_records, header->n_open) : 0;
+    const struct pnr_record *open = reader->records, *records;
+    uint32_t n_open = is_begin ? count_open(open, header->n_records, header->n_open) : 0;
     cursor->at += n_open;
-    int64_t kept = keep(reader, cursor, header->n_records);
+    int64_t kept = keep(reader, cursor, header->n_records, &records);
     if (kept < 0)
         return -1;
     cursor->at += (uint32_t)kept;
@@ -968,11 +996,11 @@ static int give(struct reader *reader, struct cursor *cursor, const struct place
     *block = (struct reader_block){
         .is_begin = is_begin,
         .track = header->track,
-        .open = reader->records,
+        .open = open,
         .n_open = n_open,
         /* A process killed while it wrote these records leaves too few: they tell nothing then, and nothing follows. */
         .has_open = is_begin && (n_open == header->n_open || n_open < header->n_records),
-        .records = cursor->records,
+        .records = records,
         .n_records = (uint32_t)kept,
         .begin_ticks = header->begin.ticks,
         .end_ticks = is_end && place->segment ? header->end.ticks : 0,
