@@ -54,7 +54,7 @@ static int grow(struct spans *spans)
     return 0;
 }
 
-static inline void push(struct spans *spans, enum frame_type type, uint32_t function, uint64_t frame, bool is_start,
+static inline __attribute__((always_inline)) void push(struct spans *spans, enum frame_type type, uint32_t function, uint64_t frame, bool is_start,
                         unsigned marks, uint64_t ns)
 {
     if (spans->beyond || spans->count->open == SPANS_MAX_OPEN) {
@@ -161,7 +161,7 @@ static void leave_any(struct spans *spans, enum frame_type type, uint32_t functi
     spans->count->ignored_exits++;
 }
 
-static inline void leave(struct spans *spans, enum frame_type type, uint32_t function, uint64_t frame, bool is_finished,
+static inline __attribute__((always_inline)) void leave(struct spans *spans, enum frame_type type, uint32_t function, uint64_t frame, bool is_finished,
                          unsigned marks, uint64_t ns)
 {
     if (spans->beyond)
@@ -241,7 +241,7 @@ static void record_rare(struct spans *spans, struct pnr_record record, uint64_t 
     }
 }
 
-void spans_record(struct spans *spans, struct pnr_record record, uint64_t ns)
+static __attribute__((noinline)) void record_any(struct spans *spans, struct pnr_record record, uint64_t ns)
 {
     unsigned kind = pnr_record_kind(record);
     unsigned known = kind < PNR_KINDS ? kind : PNR_EMPTY;
@@ -249,13 +249,25 @@ void spans_record(struct spans *spans, struct pnr_record record, uint64_t ns)
     unsigned marks = effects[known].marks;
     uint32_t function = pnr_record_function(record);
     uint64_t frame = effects[known].is_continuable ? pnr_record_frame(record) : 0;
-    spans->count->events++;
     if (effects[known].effect == ENTER)
         push(spans, type, function, frame, effects[known].is_first, 0, ns);
     else if (effects[known].effect == LEAVE)
         leave(spans, type, function, frame, effects[known].is_last, marks, ns);
     else
         record_rare(spans, record, ns);
+}
+
+/* Most records are of two kinds: for those the compiler leaves out what is not theirs. */
+void spans_record(struct spans *spans, struct pnr_record record, uint64_t ns)
+{
+    unsigned kind = pnr_record_kind(record);
+    spans->count->events++;
+    if (kind == PNR_CALL)
+        push(spans, FRAME_PYTHON, pnr_record_function(record), 0, false, 0, ns);
+    else if (kind == PNR_RETURN)
+        leave(spans, FRAME_PYTHON, pnr_record_function(record), 0, true, 0, ns);
+    else
+        record_any(spans, record, ns);
 }
 
 /* ---- the begin of a block ---- */
