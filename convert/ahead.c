@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 /* Enough that none is waited for, as long as the order in which they are needed is foreseen. */
-#define MOST 6
+#define MOST 4
 
 struct slot {
     struct job job;                     /* first: a job is a slot */

@@ -33,6 +33,12 @@ struct packer {
     ZSTD_CCtx *compressor;
 };
 
+struct output_room {
+    struct output_room *next;
+    size_t size;
+    char bytes[];
+};
+
 struct output {
     struct jobs *jobs;                  /* borrowed */
     void (*advance)(void *arg);         /* NULL, or the one who watches */
@@ -45,8 +51,9 @@ struct output {
     uint32_t size;
     _Atomic uint64_t n_written;
     atomic_int sys_errno;               /* of the first failure; 0 = none */
-    pthread_mutex_t lock;               /* of the next */
-    struct packer *idle;
+    pthread_mutex_t lock;               /* of the next two */
+    struct packer *packers;             /* that nobody uses */
+    struct output_room *rooms;          /* the same; the one that was used last, which is in a cache, comes first */
 };
 
 /* ---- the temporary file ---- */
@@ -126,9 +133,9 @@ static struct packer *make_packer(enum coding coding)
 static struct packer *take_packer(struct output *output)
 {
     pthread_mutex_lock(&output->lock);
-    struct packer *packer = output->idle;
+    struct packer *packer = output->packers;
     if (packer)
-        output->idle = packer->next;
+        output->packers = packer->next;
     pthread_mutex_unlock(&output->lock);
     return packer ? packer : make_packer(output->coding);
 }
@@ -136,8 +143,8 @@ static struct packer *take_packer(struct output *output)
 static void give_packer(struct output *output, struct packer *packer)
 {
     pthread_mutex_lock(&output->lock);
-    packer->next = output->idle;
-    output->idle = packer;
+    packer->next = output->packers;
+    output->packers = packer;
     pthread_mutex_unlock(&output->lock);
 }
 
@@ -156,9 +163,9 @@ static int pack_gzip(struct packer *packer, struct output_part *part)
     z_stream *deflater = &packer->deflater;
     if (part->size > UINT_MAX || reserve(part, deflateBound(deflater, part->size) + FLUSH_SIZE) < 0)
         return -1;
-    part->check = (uint32_t)crc32(0, part->bytes, (uInt)part->size);
+    part->check = (uint32_t)crc32(0, (void *)part->room->bytes, (uInt)part->size);
     deflateReset(deflater);
-    deflater->next_in = (void *)part->bytes;
+    deflater->next_in = (void *)part->room->bytes;
     deflater->avail_in = (uInt)part->size;
     deflater->next_out = part->packed;
     deflater->avail_out = (uInt)part->packed_capacity;
@@ -171,7 +178,7 @@ static int pack_zstd(struct packer *packer, struct output_part *part)
 {
     if (reserve(part, ZSTD_compressBound(part->size)) < 0)
         return -1;
-    part->packed_size = ZSTD_compress2(packer->compressor, part->packed, part->packed_capacity, part->bytes,
+    part->packed_size = ZSTD_compress2(packer->compressor, part->packed, part->packed_capacity, part->room->bytes,
                                        part->size);
     return ZSTD_isError(part->packed_size) ? -1 : 0;
 }
@@ -185,6 +192,38 @@ static int pack(struct output_part *part)
     int result = output->coding == GZIP ? pack_gzip(packer, part) : pack_zstd(packer, part);
     give_packer(output, packer);
     return result;
+}
+
+/* ---- rooms ---- */
+
+char *output_room(struct output_part *part, size_t size)
+{
+    struct output *output = part->output;
+    pthread_mutex_lock(&output->lock);
+    struct output_room *room = output->rooms;
+    if (room)
+        output->rooms = room->next;
+    pthread_mutex_unlock(&output->lock);
+    if (!room || room->size < size) {
+        free(room);
+        if (!(room = malloc(sizeof *room + size)))
+            return NULL;
+        room->size = size;
+    }
+    part->room = room;
+    return room->bytes;
+}
+
+static void give_room(struct output_part *part)
+{
+    struct output *output = part->output;
+    if (!part->room)
+        return;
+    pthread_mutex_lock(&output->lock);
+    part->room->next = output->rooms;
+    output->rooms = part->room;
+    pthread_mutex_unlock(&output->lock);
+    part->room = NULL;
 }
 
 /* ---- writing ---- */
@@ -226,24 +265,27 @@ static void end_gzip(struct output *output)
 static void run(struct job *job)
 {
     struct output_part *part = (struct output_part *)job;
-    if (!output_is_broken(part->output) &&
-        (part->make(part) < 0 || (part->output->coding != PLAIN && part->size > 0 && pack(part) < 0)))
-        fail(part->output, ENOMEM);
+    struct output *output = part->output;
+    part->size = 0;
+    if (!output_is_broken(output) &&
+        (part->make(part) < 0 || (output->coding != PLAIN && part->size > 0 && pack(part) < 0)))
+        fail(output, ENOMEM);
+    if (output->coding != PLAIN)
+        give_room(part);
 }
 
 static void finish(struct job *job)
 {
     struct output_part *part = (struct output_part *)job;
     struct output *output = part->output;
-    if (part->size == 0 || output_is_broken(output))
-        return;
-    if (output->coding == GZIP)
+    if (part->size > 0 && output->coding == PLAIN)
+        write_all(output, part->room->bytes, part->size);
+    else if (part->size > 0)
+        write_all(output, part->packed, part->packed_size);
+    if (part->size > 0 && output->coding == GZIP)
         output->check = (uint32_t)crc32_combine(output->check, part->check, (z_off_t)part->size);
     output->size += (uint32_t)part->size;
-    if (output->coding == PLAIN)
-        write_all(output, part->bytes, part->size);
-    else
-        write_all(output, part->packed, part->packed_size);
+    give_room(part);
 }
 
 /* ---- as others see it ---- */
@@ -302,8 +344,10 @@ void output_close(struct output *output)
     if (output->is_temporary)
         unlink(temporary);
     has_temporary = 0;
-    for (struct packer *packer; (packer = output->idle); free(packer)) {
-        output->idle = packer->next;
+    for (struct output_room *room; (room = output->rooms); free(room))
+        output->rooms = room->next;
+    for (struct packer *packer; (packer = output->packers); free(packer)) {
+        output->packers = packer->next;
         deflateEnd(&packer->deflater);
         ZSTD_freeCCtx(packer->compressor);
     }

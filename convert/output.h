@@ -27,11 +27,11 @@ struct output;
 /* To be embedded in what makes the part. The caller sets make; the rest is 0 at first, and hidden. */
 struct output_part {
     struct job job;
-    /* Called by any thread. Sets bytes, borrowed until output_wait(), and size. Returns 0, or -1 when out of memory. */
+    /* Called by any thread: puts the bytes into output_room(), sets size. Returns 0, or -1 when out of memory. */
     int (*make)(struct output_part *part);
-    const void *bytes;
     size_t size;
     struct output *output;
+    struct output_room *room;
     void *packed;                       /* what is written, if it is not the bytes themselves; owned */
     size_t packed_size, packed_capacity;
     uint32_t check;                     /* of the bytes */
@@ -49,6 +49,9 @@ void output_close(struct output *output);
 
 /* part is borrowed until output_wait() returns. */
 void output_add(struct output *output, struct output_part *part);
+
+/* For make(): room for so many bytes, which it need not fill. NULL when out of memory. */
+char *output_room(struct output_part *part, size_t size);
 
 /* Returns when the part has been written. One that was never added has been. */
 void output_wait(struct output *output, struct output_part *part);

@@ -59,8 +59,6 @@ struct batch {
     size_t most;                        /* bytes that the events can become */
     char *ready;                        /* the text of some of them; owned */
     size_t ready_size, ready_capacity;
-    char *bytes;                        /* all of it; owned */
-    size_t capacity;
     struct event events[BATCH_EVENTS];
 };
 
@@ -306,16 +304,10 @@ static char *put_point(char *to, const struct batch *batch, const struct event *
 static int render(struct output_part *part)
 {
     struct batch *batch = (struct batch *)part;
-    if (batch->capacity < batch->most + STEP) {
-        size_t capacity = (batch->most > BATCH_SIZE ? batch->most : BATCH_SIZE) + STEP;
-        free(batch->bytes);
-        batch->capacity = 0;
-        if (!(batch->bytes = malloc(capacity)))
-            return -1;
-        batch->capacity = capacity;
-    }
     struct beginning beginning = { .size = 0 };
-    char *to = batch->bytes;
+    char *room = output_room(part, (batch->most > BATCH_SIZE ? batch->most : BATCH_SIZE) + STEP), *to = room;
+    if (!room)
+        return -1;
     for (const struct event *event = batch->events, *end = event + batch->n; event < end; event++) {
         if (event->kind == EVENT_SLICE)
             to = put_slice(to, batch, event, &beginning);
@@ -324,8 +316,7 @@ static int render(struct output_part *part)
         else
             to = put(to, batch->ready + event->ns, event->number);
     }
-    part->bytes = batch->bytes;
-    part->size = (size_t)(to - batch->bytes);
+    part->size = (size_t)(to - room);
     return 0;
 }
 
@@ -657,7 +648,6 @@ void trace_json_free(struct trace_json *trace)
         output_wait(trace->output, &batch->part);
         output_part_clear(&batch->part);
         free(batch->ready);
-        free(batch->bytes);
         free(batch);
     }
     forget_process(trace);

@@ -28,7 +28,6 @@ static void end(void)
 struct part {
     struct output_part part;            /* first: a part is one of these */
     unsigned number;
-    char bytes[PART_SIZE];
 };
 
 /* Some are empty. */
@@ -42,10 +41,10 @@ static size_t fill(char *bytes, unsigned number)
 
 static int make(struct output_part *output_part)
 {
-    struct part *part = (struct part *)output_part;
-    part->part.bytes = part->bytes;
-    part->part.size = fill(part->bytes, part->number);
-    return 0;
+    char *room = output_room(output_part, PART_SIZE);
+    if (room)
+        output_part->size = fill(room, ((struct part *)output_part)->number);
+    return room ? 0 : -1;
 }
 
 static int make_nothing(struct output_part *part)
