@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "format/record.h"
+#include "text.h"
 
 #define BUFFER_SIZE (1 << 20)
 
@@ -42,15 +43,6 @@ struct trace_json {
     uint32_t n_texts;
     struct thread *threads;
     uint32_t n_threads;
-};
-
-static const char *const categories[] = {
-    [PNR_FUNCTION_PLAIN] = "python",
-    [PNR_FUNCTION_GENERATOR] = "generator",
-    [PNR_FUNCTION_COROUTINE] = "coroutine",
-    [PNR_FUNCTION_ASYNC_GENERATOR] = "async_generator",
-    [PNR_FUNCTION_ITERABLE_COROUTINE] = "iterable_coroutine",
-    [PNR_FUNCTION_C] = "c_function",
 };
 
 /* ---- bytes ---- */
@@ -148,66 +140,10 @@ static char *put_time(char *to, uint64_t ns)
 
 /* ---- strings ---- */
 
-/* The length of the well-formed UTF-8 character at bytes, of which size are there; 0 when it is none. */
-static size_t character(const unsigned char *bytes, size_t size)
-{
-    unsigned char first = bytes[0];
-    size_t length = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
-    if (length == 0 || length > size)
-        return 0;
-    for (size_t i = 1; i < length; i++) {
-        if ((bytes[i] & 0xc0) != 0x80)
-            return 0;
-    }
-    if ((first == 0xe0 && bytes[1] < 0xa0) || (first == 0xed && bytes[1] >= 0xa0) ||
-        (first == 0xf0 && bytes[1] < 0x90) || (first == 0xf4 && bytes[1] >= 0x90))
-        return 0;
-    return length;
-}
-
-/* A surrogate, written like a character of three bytes. */
-static bool is_surrogate(const unsigned char *bytes, size_t size)
-{
-    return size >= 3 && bytes[0] == 0xed && bytes[1] >= 0xa0 && (bytes[2] & 0xc0) == 0x80 && bytes[1] < 0xc0;
-}
-
-/* The most bytes that put_string can make of it. */
+/* The most bytes that text_put_json can make of it. */
 static size_t escaped_size(struct pnr_string string)
 {
     return (size_t)string.size * 6;
-}
-
-/* The inside of a JSON string. Viewers refuse escaped surrogates, even in pairs, and cut a name at \u0000: what is not
- * well-formed UTF-8, and NUL, become U+FFFD. */
-static char *put_string(char *to, struct pnr_string string)
-{
-    const unsigned char *bytes = (const unsigned char *)string.bytes;
-    size_t size = string.size;
-    while (size > 0) {
-        size_t length = character(bytes, size);
-        if (length == 0 || *bytes == 0) {
-            length = is_surrogate(bytes, size) ? 3 : 1;
-            to = PUT(to, "\xef\xbf\xbd");
-        } else if (*bytes == '"' || *bytes == '\\') {
-            *to++ = '\\';
-            *to++ = (char)*bytes;
-        } else if (*bytes < 0x20) {
-            to = PUT(to, "\\u00");
-            *to++ = (char)('0' + (*bytes >> 4));
-            *to++ = "0123456789abcdef"[*bytes & 15];
-        } else {
-            to = put(to, (const char *)bytes, length);
-        }
-        bytes += length;
-        size -= length;
-    }
-    return to;
-}
-
-static const char *category(const struct symbol *symbol)
-{
-    size_t kind = symbol ? symbol->kind : PNR_FUNCTION_PLAIN;
-    return kind < sizeof categories / sizeof *categories ? categories[kind] : "python";
 }
 
 static char *put_name(char *to, const struct symbol *symbol, uint32_t function)
@@ -218,10 +154,10 @@ static char *put_name(char *to, const struct symbol *symbol, uint32_t function)
         *to++ = ']';
         return to;
     }
-    to = put_string(to, symbol->module);
+    to = text_put_json(to, symbol->module);
     if (symbol->module.size && symbol->name.size)
         *to++ = '.';
-    return put_string(to, symbol->name);
+    return text_put_json(to, symbol->name);
 }
 
 /* ---- events ---- */
@@ -241,7 +177,7 @@ static char *put_slice_head(char *to, const struct symbol *symbol, uint32_t func
     to = PUT(to, "{\"name\":\"");
     to = put_name(to, symbol, function);
     to = PUT(to, "\",\"cat\":\"");
-    to = put_text(to, category(symbol));
+    to = put_text(to, symbol_category(symbol));
     return PUT(to, "\",\"ph\":\"X\",\"ts\":");
 }
 
@@ -260,7 +196,7 @@ static const struct text *prepare(struct trace_json *trace, uint32_t function, c
     to = PUT(to, ",\"args\":{");
     if (symbol->file.size) {            /* a C function has none */
         to = PUT(to, "\"src\":\"");
-        to = put_string(to, symbol->file);
+        to = text_put_json(to, symbol->file);
         *to++ = ':';
         to = put_number(to, symbol->line);
         *to++ = '"';
@@ -344,7 +280,7 @@ static void instant_event(struct sink *sink, uint32_t thread, uint64_t ns, const
     if (!to)
         return;
     to = PUT(to, "{\"name\":\"");
-    to = put_string(to, string);
+    to = text_put_json(to, string);
     to = PUT(to, "\",\"cat\":\"panopticon\",\"ph\":\"i\",\"s\":\"t\",\"ts\":");
     to = put_time(to, ns);
     to = put(to, trace->threads[thread].bytes, trace->threads[thread].size);
@@ -361,7 +297,7 @@ static void point_event(struct sink *sink, const struct point *point)
     to = PUT(to, "{\"name\":\"");
     to = put_name(to, symbol, point->function);
     to = PUT(to, "\",\"cat\":\"");
-    to = put_text(to, category(symbol));
+    to = put_text(to, symbol_category(symbol));
     to = PUT(to, "\",\"ph\":\"");
     *to++ = "stf"[point->phase];
     to = PUT(to, "\",\"bp\":\"e\",\"id\":");
@@ -387,7 +323,7 @@ static void name_event(struct trace_json *trace, const char *name, uint32_t tid,
         return;
     to = put_metadata(to, name, trace->pid, tid, "name");
     *to++ = '"';
-    to = put_string(to, value);
+    to = text_put_json(to, value);
     done(trace, PUT(to, "\"}}"));
 }
 
@@ -458,7 +394,8 @@ struct trace_json *trace_json_new(int fd)
         free(trace);
         return NULL;
     }
-    trace->sink = (struct sink){ process_event, thread_event, slice_event, instant_event, point_event, false };
+    trace->sink = (struct sink){ .process = process_event, .thread = thread_event, .slice = slice_event,
+                                 .instant = instant_event, .point = point_event };
     trace->fd = fd;
     trace->capacity = BUFFER_SIZE;
     done(trace, PUT(trace->buffer, "{\"displayTimeUnit\":\"ns\",\"traceEvents\":["));
@@ -497,7 +434,7 @@ static void put_about(struct trace_json *trace, const char *key, struct pnr_stri
     to = PUT(to, ",\"");
     to = put_text(to, key);
     to = PUT(to, "\":\"");
-    to = put_string(to, value);
+    to = text_put_json(to, value);
     done(trace, PUT(to, "\""));
 }
 

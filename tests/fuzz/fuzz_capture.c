@@ -69,7 +69,8 @@ static void point_event(struct sink *sink, const struct point *point)
 static void convert_it(struct reader *reader, const struct notes *notes, int fd)
 {
     struct trace_json *trace = trace_json_new(fd);
-    struct disk disk = { { process_event, thread_event, slice_event, instant_event, point_event, false }, trace };
+    struct disk disk = { { .process = process_event, .thread = thread_event, .slice = slice_event,
+                           .instant = instant_event, .point = point_event }, trace };
     struct trace_json_about about = { .version = "", .command = symbols_fact(reader_symbols(reader), "command") };
     struct convert_count count;
     struct pnr_err err;

@@ -74,7 +74,8 @@ static inline void check_thread(struct sink *sink, const struct sink_thread *thr
 
 static inline void check_sink_init(struct check_sink *check)
 {
-    *check = (struct check_sink){ { check_process, check_thread, check_slice, check_instant, check_point, false }, "" };
+    *check = (struct check_sink){ { .process = check_process, .thread = check_thread, .slice = check_slice,
+                                    .instant = check_instant, .point = check_point }, "" };
 }
 
 /* ---- name tables ---- */
