@@ -77,7 +77,7 @@ int folded_write(const struct call_tree *tree, struct writer *writer)
     bool shown[2], is_cut = false;
     uint32_t node = 0, open = 0, level = 0;     /* level: nodes from the process to the one entered last, open */
     choose_roots(tree, shown);
-    while ((node = is_cut ? call_tree_next_beside(tree, node) : call_tree_next(tree, node)) != 0) {
+    while (!writer->sys_errno && (node = is_cut ? call_tree_next_beside(tree, node) : call_tree_next(tree, node))) {
         for (; open != tree->nodes[node].parent; open = tree->nodes[open].parent) {
             level--;
             path.depth -= level >= 2 || shown[level];
