@@ -352,7 +352,8 @@ static void name_tracks(const struct process *process, struct sink *sink)
     for (size_t i = 0; i < process->n_tracks; i++) {
         uint32_t number = process->tracks[i].number;
         name_thread(process->reader, sink, &(struct sink_thread){
-            .thread = n_threads + (uint32_t)i, .tid = TRACK_ID | (number & (TRACK_ID - 1)), .order = number });
+            .thread = n_threads + (uint32_t)i, .tid = TRACK_ID | (number & (TRACK_ID - 1)), .order = number,
+            .is_greenlet = true });
     }
 }
 

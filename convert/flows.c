@@ -12,6 +12,7 @@ struct flows_chain {
     uint64_t id;                        /* 0 until the second slice that stays */
     uint64_t point_ns;                  /* the point held back; 0 until the first slice that stays */
     uint64_t begin_ns;                  /* of the latest slice, whether it stays or not */
+    uint64_t end_ns;                    /* of the latest slice that stays; 0 while that runs */
     uint32_t thread;                    /* of the point */
     uint32_t begin_thread;
     uint32_t function;
@@ -127,6 +128,10 @@ static bool is_wanted(const struct flows *flows, uint32_t function, uint64_t fra
 /* The chain's latest slice stays: the point held back is not the last one, but that slice's may be. */
 static void go_on(struct flows *flows, struct flows_chain *chain)
 {
+    bool is_suspended = chain->end_ns && chain->begin_ns > chain->end_ns;
+    if (flows->sink->run)
+        flows->sink->run(flows->sink, chain->function, chain->point_ns == 0,
+                         is_suspended ? chain->begin_ns - chain->end_ns : 0);
     if (chain->id) {
         write_point(flows, chain, POINT_MIDDLE);
     } else if (chain->point_ns) {
@@ -135,6 +140,7 @@ static void go_on(struct flows *flows, struct flows_chain *chain)
     }
     chain->thread = chain->begin_thread;
     chain->point_ns = chain->begin_ns + 1;
+    chain->end_ns = 0;
 }
 
 uint64_t flows_enter(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, bool is_start, bool stays,
@@ -186,8 +192,10 @@ void flows_leave(struct flows *flows, uint32_t thread, uint32_t function, uint64
     if (is_finished) {
         end_chain(flows, chain);
         take_out(flows, chain);
-    } else if (chain->id == 0 && chain->thread == thread && chain->point_ns == begin_ns + 1) {
-        chain->point_ns = point_ns;     /* an arrow leaves the first slice where it ends */
+    } else if (chain->thread == thread && chain->point_ns == begin_ns + 1) {
+        chain->end_ns = point_ns + 1;
+        if (chain->id == 0)
+            chain->point_ns = point_ns; /* an arrow leaves the first slice where it ends */
     }
 }
 

@@ -1,5 +1,5 @@
 /* Numbers the chains of slices that belong to one continuable frame (generator, coroutine, ...), over all threads of a
- * process, and gives each chain its points, between which a viewer draws arrows.
+ * process, and gives each chain its points, between which a viewer draws arrows; tells how long each was suspended.
  *
  *     records                                      points
  *     START f, YIELD f                             (first, at the end of f's first slice)
@@ -62,7 +62,7 @@ uint64_t flows_enter(struct flows *flows, uint32_t thread, uint32_t function, ui
  * on meanwhile (an exit is missing), the slice has no point. */
 void flows_stay(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, uint64_t begin_ns);
 
-/* The slice that began at begin_ns ends, with point_ns inside it; is_finished: for ever. */
+/* The slice that began at begin_ns ends 1 ns after point_ns, which is inside it; is_finished: for ever. */
 void flows_leave(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, bool is_finished,
                  uint64_t begin_ns, uint64_t point_ns);
 

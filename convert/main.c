@@ -9,15 +9,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "format/capture.h"
 #include "convert.h"
+#include "folded.h"
 #include "info.h"
 #include "jobs.h"
 #include "output.h"
 #include "progress.h"
+#include "pstats.h"
+#include "top.h"
 #include "trace_json.h"
 
 #define VERSION "0.1"
@@ -36,16 +40,22 @@ enum status { ALL = 0, IN_PART = 1, NOTHING = 2 };
 #define NOTES_SHOWN 20
 
 static const char usage[] =
-    "usage: panopticon-convert CAPTURE [-o FILE] [--flows=KINDS] [-j N] [-q]\n"
+    "usage: panopticon-convert CAPTURE [-o FILE] [--format=FORMAT] [--flows=KINDS] [-j N] [-q]\n"
+    "       panopticon-convert CAPTURE --top [--json] [-o FILE] [-j N] [-q]\n"
     "       panopticon-convert CAPTURE --info\n"
     "\n"
-    "Converts what python3 -m panopticon_rec recorded to Catapult JSON, for chrome://tracing and ui.perfetto.dev.\n"
+    "Converts what python3 -m panopticon_rec recorded.\n"
     "\n"
     "  CAPTURE             a directory such as run.pnr\n"
-    "  -o, --output=FILE   where to write; - is standard output           [CAPTURE's name, .trace]\n"
+    "  -o, --output=FILE   where to write; - is standard output  [CAPTURE's name, .trace and the like]\n"
     "                      a name that ends in .gz or .zst: compressed\n"
-    "      --flows=KINDS   whose slices are joined by arrows: all, none, or some of generator,\n"
+    "      --format=FORMAT [by the end of FILE's name, else catapult]\n"
+    "                        catapult  .trace, .json: for chrome://tracing and ui.perfetto.dev\n"
+    "                        folded    .folded: stacks for flamegraph.pl, inferno, speedscope\n"
+    "                        pstats    .pstats, .prof: a profile for Python's pstats, snakeviz\n"
+    "      --flows=KINDS   catapult: whose slices are joined by arrows: all, none, or some of generator,\n"
     "                      coroutine, async_generator, iterable_coroutine, with commas      [all]\n"
+    "      --top           print the functions that took the most time instead; with --json, all\n"
     "      --info          print what is in the capture instead\n"
     "  -j, --jobs=N        how many threads work, up to 16                  [as many as processors]\n"
     "  -q, --quiet         no summary; warnings and errors are still shown\n"
@@ -54,12 +64,15 @@ static const char usage[] =
     "\n"
     "Exit status: 0 all converted, 1 converted in part (see the messages), 2 nothing written.\n";
 
+enum format { CATAPULT, FOLDED, PSTATS, TOP };
+
 struct options {
     char *capture;
     const char *output;                 /* NULL = beside the capture */
+    enum format format;
     unsigned kinds;
     unsigned n_threads;
-    bool is_info, is_quiet;
+    bool is_info, is_json, is_quiet;
 };
 
 struct messages {
@@ -154,13 +167,75 @@ static unsigned count_processors(void)
     return n < MAX_THREADS ? n : MAX_THREADS;
 }
 
+static const struct { const char *name, *suffixes[2]; } formats[] = {
+    [CATAPULT] = { "catapult", { ".trace", ".json" } },
+    [FOLDED] = { "folded", { ".folded", NULL } },
+    [PSTATS] = { "pstats", { ".pstats", ".prof" } },
+};
+
+static int parse_format(const char *text, enum format *format)
+{
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        if (strcmp(formats[i].name, text) == 0) {
+            *format = (enum format)i;
+            return 0;
+        }
+    }
+    complain("--format: unknown format \"%s\"; known are catapult, folded, pstats", text);
+    return -1;
+}
+
+/* The format that the end of the output's name tells. */
+static enum format guess_format(const char *output)
+{
+    size_t size = output ? strlen(output) - output_suffix(output) : 0;
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        for (size_t k = 0; k < 2 && formats[i].suffixes[k]; k++) {
+            size_t n = strlen(formats[i].suffixes[k]);
+            if (size >= n && memcmp(output + size - n, formats[i].suffixes[k], n) == 0)
+                return (enum format)i;
+        }
+    }
+    return CATAPULT;
+}
+
+/* Which of the options that choose what is written were given. */
+struct given {
+    bool has_format, has_flows, has_top;
+};
+
+/* Settles the format. Returns 0, or -1 for options that do not go together. */
+static int settle_format(struct options *options, const struct given *given)
+{
+    if (given->has_format + given->has_top + options->is_info > 1) {
+        complain("--format, --top and --info do not go together");
+        return -1;
+    }
+    if (options->is_json && !given->has_top) {
+        complain("--json is for --top");
+        return -1;
+    }
+    if (given->has_top)
+        options->format = TOP;
+    else if (!given->has_format)
+        options->format = guess_format(options->output);
+    if (given->has_flows && options->format != CATAPULT) {
+        complain("--flows is for catapult");
+        return -1;
+    }
+    return 0;
+}
+
 /* Returns 1 to go on, else 0 or -1: the work is done, well or badly. */
 static int parse_options(int argc, char **argv, struct options *options)
 {
-    enum { FLOWS = 256, INFO, SHOW_VERSION };
+    enum { FLOWS = 256, FORMAT, INFO, JSON, SHOW_TOP, SHOW_VERSION };
     static const struct option table[] = {
         { "output", required_argument, NULL, 'o' },
+        { "format", required_argument, NULL, FORMAT },
         { "flows", required_argument, NULL, FLOWS },
+        { "top", no_argument, NULL, SHOW_TOP },
+        { "json", no_argument, NULL, JSON },
         { "info", no_argument, NULL, INFO },
         { "jobs", required_argument, NULL, 'j' },
         { "quiet", no_argument, NULL, 'q' },
@@ -168,6 +243,7 @@ static int parse_options(int argc, char **argv, struct options *options)
         { "version", no_argument, NULL, SHOW_VERSION },
         { NULL, 0, NULL, 0 },
     };
+    struct given given = { false, false, false };
     int option;
     argv[0] = "panopticon-convert";     /* getopt_long's messages begin with it */
     *options = (struct options){ .kinds = ALL_KINDS, .n_threads = count_processors() };
@@ -180,9 +256,21 @@ static int parse_options(int argc, char **argv, struct options *options)
                 return -1;
             }
             break;
+        case FORMAT:
+            if (parse_format(optarg, &options->format) < 0)
+                return -1;
+            given.has_format = true;
+            break;
         case FLOWS:
             if (parse_kinds(optarg, &options->kinds) < 0)
                 return -1;
+            given.has_flows = true;
+            break;
+        case SHOW_TOP:
+            given.has_top = true;
+            break;
+        case JSON:
+            options->is_json = true;
             break;
         case INFO:
             options->is_info = true;
@@ -211,20 +299,20 @@ static int parse_options(int argc, char **argv, struct options *options)
     options->capture = argv[optind];
     for (size_t n = strlen(options->capture); n > 1 && options->capture[n - 1] == '/'; n--)
         options->capture[n - 1] = 0;
-    return 1;
+    return settle_format(options, &given) < 0 ? -1 : 1;
 }
 
 /* Where to write, if no option says so: beside the capture. Returns 0, or -1 when the name is too long. */
 static int name_output(const struct options *options, char path[PATH_MAX])
 {
     int size;
-    if (options->output) {
-        size = snprintf(path, PATH_MAX, "%s", options->output);
+    if (options->output || options->format == TOP) {
+        size = snprintf(path, PATH_MAX, "%s", options->output ? options->output : "-");
     } else {
         size_t n = strlen(options->capture);
         if (n > 4 && strcmp(options->capture + n - 4, ".pnr") == 0 && options->capture[n - 5] != '/')
             n -= 4;
-        size = snprintf(path, PATH_MAX, "%.*s.trace", (int)n, options->capture);
+        size = snprintf(path, PATH_MAX, "%.*s%s", (int)n, options->capture, formats[options->format].suffixes[0]);
     }
     if (size < PATH_MAX)
         return 0;
@@ -397,6 +485,79 @@ end:
     return step;
 }
 
+/* The columns of the terminal that fd is; 0 for what is none. */
+static size_t terminal_columns(int fd)
+{
+    struct winsize size;
+    const char *columns = getenv("COLUMNS");
+    if (!isatty(fd))
+        return 0;
+    if (columns && strtoul(columns, NULL, 10))
+        return strtoul(columns, NULL, 10);
+    return ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : 80;
+}
+
+/* Events that the recorder lost, those too of which no record tells. */
+static uint64_t count_lost(const struct capture *capture, const struct result *result)
+{
+    uint64_t lost = 0;
+    for (size_t i = 0; i < capture->n; i++) {
+        uint64_t n;
+        if (symbols_number(reader_symbols(capture->readers[i]), "lost", &n))
+            lost += n;
+    }
+    return lost > result->count.spans.lost ? lost : result->count.spans.lost;
+}
+
+static int print_tree(const struct options *options, const struct call_tree *tree, uint64_t n_lost,
+                      const struct output *output, struct writer *writer)
+{
+    if (options->format == FOLDED)
+        return folded_write(tree, writer);
+    if (options->format == PSTATS)
+        return pstats_write(tree, writer);
+    const struct top_form form = { options->is_json, terminal_columns(output_fd(output)), n_lost };
+    return top_write(tree, &form, writer);
+}
+
+/* The same for the formats that are made of a call tree. */
+static int write_tree(const struct options *options, const struct capture *capture, const struct notes *notes,
+                      struct output *output, struct result *result)
+{
+    struct pnr_err err;
+    struct writer writer;
+    int step = -1;
+    struct call_tree *tree = call_tree_new(options->format == FOLDED);
+    if (!tree) {
+        complain("out of memory");
+        return -1;
+    }
+    writer_init_output(&writer, output);
+    if (convert(capture->readers, capture->n, options->kinds, &tree->sink, notes, &result->count, &err) < 0) {
+        complain_err(&err);
+        goto end;
+    }
+    if (is_newer(capture)) {
+        complain("%s: made by a later version: nothing in it can be read", options->capture);
+        goto end;
+    }
+    if (tree->sink.is_broken || print_tree(options, tree, count_lost(capture, result), output, &writer) < 0) {
+        complain("out of memory");
+        goto end;
+    }
+    if (writer_end(&writer, &err) < 0 || output_keep(output, &err) < 0) {
+        complain_err(&err);
+        goto end;
+    }
+    if (tree->n_left_out)
+        notes_say(notes, NOTE_DAMAGE, "%s: calls left out, as there were too many different stacks: %" PRIu64,
+                  options->capture, tree->n_left_out);
+    step = 0;
+end:
+    call_tree_free(tree);
+    return step;
+}
+
 static int convert_capture(const struct options *options, const struct capture *capture, const struct notes *notes,
                            struct jobs *jobs)
 {
@@ -412,12 +573,13 @@ static int convert_capture(const struct options *options, const struct capture *
     }
     for (size_t i = 0; i < capture->n; i++)
         reader_use(capture->readers[i], jobs);
-    int step = write_trace(options, capture, notes, output, &result);
+    int step = (options->format == CATAPULT ? write_trace : write_tree)(options, capture, notes, output, &result);
     uint64_t file_size = output_bytes(output);
     output_close(output);
     if (step < 0)
         return -1;
-    warn_viewers(&result);
+    if (options->format == CATAPULT)
+        warn_viewers(&result);
     if (!options->is_quiet)
         complain("%" PRIu64 " slices, %" PRIu64 " flows, %" PRIu64 " threads: %s, %" PRIu64 " bytes",
                  result.count.spans.slices, result.count.chains, result.count.threads,

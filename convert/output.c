@@ -290,10 +290,23 @@ static void finish(struct job *job)
 
 /* ---- as others see it ---- */
 
-static bool ends_in(const char *path, const char *suffix)
+static const char *const suffixes[] = { [GZIP] = ".gz", [ZSTD] = ".zst" };
+
+static enum coding find_coding(const char *path)
 {
-    size_t size = strlen(path), n = strlen(suffix);
-    return size > n && strcmp(path + size - n, suffix) == 0;
+    size_t size = strlen(path);
+    for (enum coding coding = GZIP; coding <= ZSTD; coding++) {
+        size_t n = strlen(suffixes[coding]);
+        if (size > n && strcmp(path + size - n, suffixes[coding]) == 0)
+            return coding;
+    }
+    return PLAIN;
+}
+
+size_t output_suffix(const char *path)
+{
+    enum coding coding = find_coding(path);
+    return coding == PLAIN ? 0 : strlen(suffixes[coding]);
 }
 
 struct output *output_open(const char *path, struct jobs *jobs, struct pnr_err *err)
@@ -306,7 +319,7 @@ struct output *output_open(const char *path, struct jobs *jobs, struct pnr_err *
     }
     pthread_mutex_init(&output->lock, NULL);
     output->jobs = jobs;
-    output->coding = ends_in(path, ".gz") ? GZIP : ends_in(path, ".zst") ? ZSTD : PLAIN;
+    output->coding = find_coding(path);
     handle_signals();
     if (strcmp(path, "-") == 0) {
         output->fd = STDOUT_FILENO;
@@ -375,6 +388,36 @@ void output_part_clear(struct output_part *part)
     free(part->packed);
     part->packed = NULL;
     part->packed_capacity = 0;
+}
+
+struct copy {
+    struct output_part part;            /* first: a part is a copy */
+    const void *bytes;
+    size_t size;
+};
+
+static int make_copy(struct output_part *part)
+{
+    const struct copy *copy = (struct copy *)part;
+    char *room = output_room(part, copy->size);
+    if (!room)
+        return -1;
+    memcpy(room, copy->bytes, copy->size);
+    part->size = copy->size;
+    return 0;
+}
+
+void output_write(struct output *output, const void *bytes, size_t size)
+{
+    struct copy copy = { .part.make = make_copy, .bytes = bytes, .size = size };
+    output_add(output, &copy.part);
+    output_wait(output, &copy.part);
+    output_part_clear(&copy.part);
+}
+
+int output_fd(const struct output *output)
+{
+    return output->fd;
 }
 
 bool output_is_broken(const struct output *output)

@@ -62,6 +62,15 @@ void output_part_clear(struct output_part *part);
 /* True when something could not be written or made. */
 bool output_is_broken(const struct output *output);
 
+/* Writes bytes that are there, behind all parts that were added. */
+void output_write(struct output *output, const void *bytes, size_t size);
+
+/* The file's descriptor, to ask what it is. Borrowed. */
+int output_fd(const struct output *output);
+
+/* How many bytes at the end of the path tell that the file is compressed. */
+size_t output_suffix(const char *path);
+
 /* How many bytes have been written so far: those of the file. */
 uint64_t output_bytes(const struct output *output);
 

@@ -22,6 +22,7 @@ struct slice {
     uint32_t thread;
     uint32_t function;                  /* of a gap: enum pnr_gap */
     uint32_t marks;                     /* enum slice_mark */
+    uint32_t cookie;                    /* what the sink's enter() gave for it */
     bool is_gap;                        /* no function: nothing was recorded in this time */
 };
 
@@ -48,6 +49,7 @@ struct sink_thread {
     uint32_t tid;                       /* unique in the process */
     uint32_t order;
     struct pnr_string name;
+    bool is_greenlet;                   /* a stack of its own in a thread */
 };
 
 struct sink {
@@ -61,6 +63,13 @@ struct sink {
     void (*instant)(struct sink *sink, uint32_t thread, uint64_t ns, const char *text);
     /* Called in the order of the chain. */
     void (*point)(struct sink *sink, const struct point *point);
+    /* May be NULL. Called when a slice is entered, before those in it: gives the cookie that slice() will get with it.
+     * parent: that of the slice around it, 0 for an outermost one; function and is_gap: as in struct slice. Some slices
+     * that are entered do not stay: slice() is called neither for them nor for those in them. */
+    uint32_t (*enter)(struct sink *sink, uint32_t parent, uint32_t thread, uint32_t function, bool is_gap);
+    /* May be NULL. Called for each slice of a chain that stays, in the order of the chain: how long it was suspended
+     * before, since the end of the one before it. */
+    void (*run)(struct sink *sink, uint32_t function, bool is_first, uint64_t suspended_ns);
     /* Set by the sink when it cannot go on: what follows is in vain. */
     bool is_broken;
 };

@@ -15,6 +15,7 @@ struct spans_frame {
     uint64_t before_ns;                 /* the last edge or point before it */
     uint64_t frame;                     /* identity, 0 for a plain one */
     uint32_t function;                  /* GAP: enum pnr_gap */
+    uint32_t cookie;                    /* the sink's */
     uint8_t type;                       /* enum frame_type */
     uint8_t marks;                      /* enum slice_mark */
     bool stays;                         /* however short: something in it does */
@@ -74,8 +75,13 @@ static inline __attribute__((always_inline)) void push(struct spans *spans, enum
         ns = flows_enter(spans->flows, spans->thread, function, frame, is_start, stays, ns);
         spans->last_ns = ns + 1;
     }
+    uint32_t cookie = 0;
+    if (spans->sink->enter)
+        cookie = spans->sink->enter(spans->sink, spans->n ? spans->stack[spans->n - 1].cookie : 0, spans->thread,
+                                    function, type == FRAME_GAP);
     spans->count->open++;
-    spans->stack[spans->n++] = (struct spans_frame){ ns, before_ns, frame, function, (uint8_t)type, (uint8_t)marks, stays };
+    spans->stack[spans->n++] = (struct spans_frame){ ns, before_ns, frame, function, cookie, (uint8_t)type,
+                                                     (uint8_t)marks, stays };
 }
 
 /* The slice will be in the trace. */
@@ -112,6 +118,7 @@ static inline __attribute__((always_inline)) void pop_here(struct spans *spans, 
         .thread = spans->thread,
         .function = top->function,
         .marks = top->marks | marks,
+        .cookie = top->cookie,
         .is_gap = is_gap,
     };
     spans->sink->slice(spans->sink, &slice);

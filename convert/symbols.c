@@ -221,6 +221,20 @@ void symbols_free(struct symbols *symbols)
     free(symbols);
 }
 
+const char *symbol_category(const struct symbol *symbol)
+{
+    static const char *const categories[] = {
+        [PNR_FUNCTION_PLAIN] = "python",
+        [PNR_FUNCTION_GENERATOR] = "generator",
+        [PNR_FUNCTION_COROUTINE] = "coroutine",
+        [PNR_FUNCTION_ASYNC_GENERATOR] = "async_generator",
+        [PNR_FUNCTION_ITERABLE_COROUTINE] = "iterable_coroutine",
+        [PNR_FUNCTION_C] = "c_function",
+    };
+    size_t kind = symbol ? symbol->kind : PNR_FUNCTION_PLAIN;
+    return kind < sizeof categories / sizeof *categories ? categories[kind] : categories[PNR_FUNCTION_PLAIN];
+}
+
 const struct pnr_name *symbols_thread(const struct symbols *symbols, uint32_t number)
 {
     size_t low = 0, high = symbols->n_threads;

@@ -47,6 +47,9 @@ static inline const struct symbol *symbols_function(const struct symbols *symbol
     return symbol && symbol->is_known ? symbol : NULL;
 }
 
+/* The word for what kind of function it is; NULL: one that is not known. Static. */
+const char *symbol_category(const struct symbol *symbol);
+
 /* The entry of a thread, or NULL. Borrowed. */
 const struct pnr_name *symbols_thread(const struct symbols *symbols, uint32_t number);
 

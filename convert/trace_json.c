@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "format/record.h"
+#include "text.h"
 
 /* A batch is full when it has as many events, or can become more text than that: both stay in a processor's cache. A
  * single event may be longer. */
@@ -77,15 +78,6 @@ struct trace_json {
     uint32_t n_texts;
     struct thread *threads;
     uint32_t n_threads;
-};
-
-static const char *const categories[] = {
-    [PNR_FUNCTION_PLAIN] = "python",
-    [PNR_FUNCTION_GENERATOR] = "generator",
-    [PNR_FUNCTION_COROUTINE] = "coroutine",
-    [PNR_FUNCTION_ASYNC_GENERATOR] = "async_generator",
-    [PNR_FUNCTION_ITERABLE_COROUTINE] = "iterable_coroutine",
-    [PNR_FUNCTION_C] = "c_function",
 };
 
 /* ---- bytes ---- */
@@ -190,60 +182,10 @@ static inline char *put_near_time(char *to, uint64_t ns, struct beginning *begin
 
 /* ---- strings ---- */
 
-/* The length of the well-formed UTF-8 character at bytes, of which size are there; 0 when it is none. */
-static size_t character(const unsigned char *bytes, size_t size)
-{
-    unsigned char first = bytes[0];
-    size_t length = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
-    if (length == 0 || length > size)
-        return 0;
-    for (size_t i = 1; i < length; i++) {
-        if ((bytes[i] & 0xc0) != 0x80)
-            return 0;
-    }
-    if ((first == 0xe0 && bytes[1] < 0xa0) || (first == 0xed && bytes[1] >= 0xa0) ||
-        (first == 0xf0 && bytes[1] < 0x90) || (first == 0xf4 && bytes[1] >= 0x90))
-        return 0;
-    return length;
-}
-
-/* A surrogate, written like a character of three bytes. */
-static bool is_surrogate(const unsigned char *bytes, size_t size)
-{
-    return size >= 3 && bytes[0] == 0xed && bytes[1] >= 0xa0 && (bytes[2] & 0xc0) == 0x80 && bytes[1] < 0xc0;
-}
-
-/* The most bytes that put_string can make of it. */
+/* The most bytes that text_put_json can make of it. */
 static size_t escaped_size(struct pnr_string string)
 {
     return (size_t)string.size * 6;
-}
-
-/* The inside of a JSON string. Viewers refuse escaped surrogates, even in pairs, and cut a name at \u0000: what is not
- * well-formed UTF-8, and NUL, become U+FFFD. */
-static char *put_string(char *to, struct pnr_string string)
-{
-    const unsigned char *bytes = (const unsigned char *)string.bytes;
-    size_t size = string.size;
-    while (size > 0) {
-        size_t length = character(bytes, size);
-        if (length == 0 || *bytes == 0) {
-            length = is_surrogate(bytes, size) ? 3 : 1;
-            to = PUT(to, "\xef\xbf\xbd");
-        } else if (*bytes == '"' || *bytes == '\\') {
-            *to++ = '\\';
-            *to++ = (char)*bytes;
-        } else if (*bytes < 0x20) {
-            to = PUT(to, "\\u00");
-            *to++ = (char)('0' + (*bytes >> 4));
-            *to++ = "0123456789abcdef"[*bytes & 15];
-        } else {
-            to = put(to, (const char *)bytes, length);
-        }
-        bytes += length;
-        size -= length;
-    }
-    return to;
 }
 
 /* ---- a batch becomes text ---- */
@@ -414,19 +356,19 @@ static const struct text *prepare(struct text *text, const struct symbol *symbol
     if (!bytes)
         return NULL;
     char *to = PUT(bytes, ",\n{\"name\":\"");
-    to = put_string(to, symbol->module);
+    to = text_put_json(to, symbol->module);
     if (symbol->module.size && symbol->name.size)
         *to++ = '.';
-    to = put_string(to, symbol->name);
+    to = text_put_json(to, symbol->name);
     to = PUT(to, "\",\"cat\":\"");
-    to = put_text(to, symbol->kind < sizeof categories / sizeof *categories ? categories[symbol->kind] : "python");
+    to = put_text(to, symbol_category(symbol));
     to = PUT(to, "\",\"ph\":\"" SLICE_TIME);
     text->head_size = (uint32_t)(to - bytes);
     to = PUT(to, ",\"args\":{");
     if (symbol->file.size) {            /* a C function has none */
         text->has_args = true;
         to = PUT(to, "\"src\":\"");
-        to = put_string(to, symbol->file);
+        to = text_put_json(to, symbol->file);
         *to++ = ':';
         to = put_number(to, symbol->line);
         *to++ = '"';
@@ -524,7 +466,7 @@ static void instant_event(struct sink *sink, uint32_t thread, uint64_t ns, const
     if (!to)
         return;
     to = PUT(to, "{\"name\":\"");
-    to = put_string(to, string);
+    to = text_put_json(to, string);
     to = PUT(to, "\",\"cat\":\"panopticon\",\"ph\":\"i\",\"s\":\"t\",\"ts\":");
     to = put_time(to, ns);
     to = put_thread(to, &trace->threads[thread]);
@@ -546,7 +488,7 @@ static void name_event(struct trace_json *trace, const char *name, uint32_t tid,
         return;
     to = put_metadata(to, name, trace->pid, tid, "name");
     *to++ = '"';
-    to = put_string(to, value);
+    to = text_put_json(to, value);
     end_text(trace, PUT(to, "\"}}"));
 }
 
@@ -625,7 +567,8 @@ struct trace_json *trace_json_new(struct output *output, unsigned n_threads)
         batch->part.make = render;
         trace->batches[trace->n_batches] = batch;
     }
-    trace->sink = (struct sink){ process_event, thread_event, slice_event, instant_event, point_event, false };
+    trace->sink = (struct sink){ .process = process_event, .thread = thread_event, .slice = slice_event,
+                                 .instant = instant_event, .point = point_event };
     trace->output = output;
     trace->batch = trace->batches[0];
     trace->next = 1 % n_batches;
@@ -678,7 +621,7 @@ static void put_about(struct trace_json *trace, const char *key, struct pnr_stri
     to = PUT(to, ",\"");
     to = put_text(to, key);
     to = PUT(to, "\":\"");
-    to = put_string(to, value);
+    to = text_put_json(to, value);
     end_text(trace, PUT(to, "\""));
 }
 

@@ -37,9 +37,10 @@ class Case:
     def status(self):
         return int(self.expected("status", b"0"))
 
-    def convert(self):
+    def convert(self, *options):
         """Runs beside the capture, so that what is said has no other path in it."""
-        return subprocess.run([CONVERTER, "-q", "run.pnr", "-o", "-"], cwd=self.path, capture_output=True, timeout=60)
+        return subprocess.run([CONVERTER, "-q", "run.pnr", "-o", "-", *options], cwd=self.path, capture_output=True,
+                              timeout=60)
 
 
 def cases(folder):

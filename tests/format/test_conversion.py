@@ -1,6 +1,7 @@
 """The committed captures convert as expected: byte by byte, and checked by trace_checker."""
 
 import json
+import marshal
 import re
 import runpy
 import tempfile
@@ -75,6 +76,43 @@ class Bad(unittest.TestCase):
                 self.assertGreater(len(lines), 0)
                 for line in lines:
                     self.assertRegex(line, rf"^panopticon-convert: {where}: ")
+
+
+class OtherFormats(unittest.TestCase):
+    """What is made of a call tree has the calls of the trace, the same exit status, and as much is said."""
+
+    def check(self, case):
+        trace = case.convert()
+        slices = re.findall(rb'"ph":"X","ts":\d+\.\d+,"dur":(\d+)\.(\d+)', trace.stdout)
+        ns = [int(us) * 1000 + int(rest) for us, rest in slices]
+        runs = {options: case.convert(*options) for options in
+                (("--format=folded",), ("--format=pstats",), ("--top",), ("--top", "--json"))}
+        for options, run in runs.items():
+            with self.subTest(case.name, options=options):
+                self.assertEqual((run.returncode, run.stderr), (trace.returncode, trace.stderr))
+        if trace.returncode == 2:
+            self.assertEqual([run.stdout for run in runs.values()], [b""] * 4)
+            return
+        folded, dumped, table, told = (run.stdout for run in runs.values())
+        for line in folded.splitlines():
+            self.assertRegex(line.decode(), r"^[^\x00-\x1f]+ [1-9]\d*$")
+        stats, told = marshal.loads(dumped), json.loads(told)
+        self.assertEqual(sum(one[1] for one in stats.values()), len(slices))
+        self.assertEqual(sum(one["calls"] for one in told["functions"]), len(slices))
+        lost = re.findall(rb": events lost by the recorder: (\d+)\n", trace.stderr)
+        self.assertEqual(told["lost_events"], sum(map(int, lost)))
+        self.assertEqual(max((one["max_ns"] for one in told["functions"]), default=0), max(ns, default=0))
+        self.assertAlmostEqual(sum(one[2] for one in stats.values()),
+                               sum(one["self_ns"] for one in told["functions"]) / 1e9, places=6)
+        self.assertEqual(len(table.splitlines()), 1 + min(len(told["functions"]), 30) + (len(told["functions"]) > 30))
+
+    def test_golden(self):
+        for case in conversion.cases("golden"):
+            self.check(case)
+
+    def test_bad(self):
+        for case in conversion.cases("bad"):
+            self.check(case)
 
 
 class Made(unittest.TestCase):

@@ -142,6 +142,30 @@ class Hostile(unittest.TestCase):
         self.assertIn(f"exits of frames that were not open, ignored: {n_threads * n}", said)
         self.assertLess(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, KIBIBYTES)
 
+    def test_more_different_stacks_than_are_kept(self):
+        """Two recursions of 600,000, of different functions: each call is a stack of its own."""
+        n, n_blocks = 16000, 38
+        for file in self.process.iterdir():
+            if file.name != "names":
+                file.unlink()
+        def block(sequence, kind, function):
+            planes = b"\1" * n + bytes([kind]) * n + bytes([function]) * n     # ticks; kinds; functions
+            frame = subprocess.run(["zstd", "-q", "-c", "--check", f"--stream-size={len(planes)}"], input=planes,
+                                   capture_output=True, check=True).stdout
+            header = struct.pack("<4sHH5IHBB6QQ", b"PNRB", 1, 2, 1, sequence, n, 0, len(frame),
+                                 1 << 0 | 1 << 5 | 1 << 12, 0, 0, *3 * [1 + sequence * n], *3 * [(sequence + 1) * n], 0)
+            return struct.pack("<II", 0x184d2a5b, 96) + header + struct.pack("<Q", fnv1a(header)) + frame
+        kinds = [(kind, function) for function in (1, 2) for kind in (1, 2) for _ in range(n_blocks)]
+        (self.process / "segment-1.zst").write_bytes(b"".join(block(i, *kind) for i, kind in enumerate(kinds)))
+        self.assertEqual(self.convert()[0], 0)
+        for options in ("--format=folded",), ("--format=pstats",), ("--top",), ("--top", "--json"):
+            with self.subTest(options=options):
+                status, said = self.convert("-o", "-", *options)
+                self.assertEqual(status, 1, said)
+                n_left_out = 2 * n * n_blocks - 1048575 + 2 * (options == ("--format=folded",))     # roots
+                self.assertIn(f"calls left out, as there were too many different stacks: {n_left_out}", said)
+        self.assertLess(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, KIBIBYTES)
+
     def test_more_processes_than_descriptors(self):
         for pid in range(100, 300):
             self.add("smallest", f"process-{pid}")

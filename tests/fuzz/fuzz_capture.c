@@ -1,19 +1,26 @@
-/* The whole way: a process directory is read and converted, the trace goes to /dev/null; then what --info says. */
+/* The whole way: a process directory is read and converted, the trace goes to /dev/null; then what is made of a call
+ * tree, and what --info says. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "convert/convert.h"
+#include "convert/folded.h"
 #include "convert/info.h"
 #include "convert/jobs.h"
 #include "convert/output.h"
+#include "convert/pstats.h"
+#include "convert/top.h"
 #include "convert/trace_json.h"
 #include "fuzz.h"
 
 /* A block of a hundred bytes may call 16,384 times a function whose name has 65,535: a trace may be as long as the disk
  * has room, and so it is full here before long. */
 #define DISK_SIZE (32 << 20)
+
+/* Nor is there an end of folded stacks, of which each may have 256 KiB. */
+#define FOLDED_NODES 1000
 
 #define ALL_KINDS 0x1e
 
@@ -74,7 +81,8 @@ static void convert_it(struct reader *reader, const struct notes *notes)
     struct jobs *jobs = jobs_new(1);
     struct output *output = output_open("/dev/null", jobs, &err);
     struct trace_json *trace = trace_json_new(output, 1);
-    struct disk disk = { { process_event, thread_event, slice_event, instant_event, point_event, false }, trace };
+    struct disk disk = { { .process = process_event, .thread = thread_event, .slice = slice_event,
+                           .instant = instant_event, .point = point_event }, trace };
     struct trace_json_about about = { .version = "", .command = symbols_fact(reader_symbols(reader), "command") };
     struct convert_count count;
     symbols_number(reader_symbols(reader), "start_realtime_ns", &about.start_realtime_ns);
@@ -83,6 +91,27 @@ static void convert_it(struct reader *reader, const struct notes *notes)
     trace_json_free(trace);
     output_close(output);
     jobs_free(jobs);
+}
+
+static void add_up(struct reader *reader, const struct notes *notes, int fd, bool has_roots)
+{
+    static struct writer writer;
+    struct call_tree *tree = call_tree_new(has_roots);
+    struct convert_count count;
+    struct pnr_err err;
+    if (!tree)
+        abort();
+    writer_init(&writer, fd);
+    if (convert(&reader, 1, ALL_KINDS, &tree->sink, notes, &count, &err) == 0 && !tree->sink.is_broken) {
+        if (!has_roots) {
+            pstats_write(tree, &writer);
+            top_write(tree, &(struct top_form){ .columns = 80 }, &writer);
+            top_write(tree, &(struct top_form){ .is_json = true }, &writer);
+        } else if (tree->n_nodes <= FOLDED_NODES) {
+            folded_write(tree, &writer);
+        }
+    }
+    call_tree_free(tree);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
@@ -100,12 +129,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     for (int i = 0; i < FUZZ_PARTS - 1; i++)
         fuzz_write(names[i], parts[i], sizes[i]);
     fuzz_write_live(parts[FUZZ_PARTS - 1], sizes[FUZZ_PARTS - 1]);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 4; i++) {
         struct reader *reader = reader_open(fuzz_directory(), &notes, &err);
         if (!reader)
             break;
         if (i == 0)
             convert_it(reader, &notes);
+        else if (i < 3)
+            add_up(reader, &notes, fileno(nowhere), i == 2);
         else
             info_print(reader, nowhere, &err);
         reader_close(reader);

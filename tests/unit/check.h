@@ -12,7 +12,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "convert/call_tree.h"
 #include "convert/sink.h"
+#include "convert/writer.h"
 #include "format/block.h"
 #include "format/capture.h"
 #include "format/names.h"
@@ -74,7 +76,8 @@ static inline void check_thread(struct sink *sink, const struct sink_thread *thr
 
 static inline void check_sink_init(struct check_sink *check)
 {
-    *check = (struct check_sink){ { check_process, check_thread, check_slice, check_instant, check_point, false }, "" };
+    *check = (struct check_sink){ { .process = check_process, .thread = check_thread, .slice = check_slice,
+                                    .instant = check_instant, .point = check_point }, "" };
 }
 
 /* ---- name tables ---- */
@@ -99,6 +102,37 @@ static inline const struct symbols *check_symbols(void)
         functions[i] = (struct symbol){ check_string("m"), check_string(names[i]), check_string("m.py"),
                                         (uint32_t)i + 1, kinds[i], true };
     return &symbols;
+}
+
+/* ---- call trees ---- */
+
+/* A process with a thread, 0. */
+static inline void check_tree_begin(struct call_tree *tree, const struct symbols *symbols)
+{
+    struct sink *sink = &tree->sink;
+    sink->process(sink, &(struct sink_process){ .pid = 7, .name = check_string("p"), .symbols = symbols });
+    sink->thread(sink, &(struct sink_thread){ .thread = 0, .tid = 70, .name = check_string("t") });
+}
+
+/* A call of that length; gives its node. What is called in it comes before or after. */
+static inline uint32_t check_tree_call(struct call_tree *tree, uint32_t parent, uint32_t function, uint64_t ns)
+{
+    struct slice slice = { .end_ns = ns, .function = function };
+    slice.cookie = tree->sink.enter(&tree->sink, parent, 0, function, false);
+    tree->sink.slice(&tree->sink, &slice);
+    return slice.cookie;
+}
+
+/* All that a writer writes to the file, which is closed; the caller frees. */
+static inline char *check_read(FILE *file, struct writer *writer)
+{
+    struct pnr_err err;
+    cr_assert_eq(writer_end(writer, &err), 0);
+    char *text = calloc(1, writer->n_bytes + 1);
+    rewind(file);
+    cr_assert_eq(fread(text, 1, writer->n_bytes + 1, file), writer->n_bytes);
+    fclose(file);
+    return text;
 }
 
 /* ---- captures ---- */

@@ -1,0 +1,450 @@
+/* Nodes and functions are found in tables with open addressing, which hold their places; nothing is ever taken out. */
+#include "call_tree.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define NO_NODE UINT32_MAX
+#define NO_FUNCTION UINT32_MAX
+
+/* Where things are found by their hash. */
+struct table {
+    uint32_t *places;                   /* place + 1, 0 = empty; owned */
+    size_t n, capacity;
+};
+
+struct thread {
+    uint32_t function;                  /* the root's */
+    uint32_t node;                      /* 0 = not yet */
+};
+
+struct call_tree_state {
+    bool has_roots;
+    uint64_t secret;                    /* where things lie in the tables, nobody can tell beforehand */
+    struct table by_stack, by_name;
+    size_t node_capacity, function_capacity;
+    const struct symbols *symbols;      /* of the present process; borrowed */
+    uint32_t *known;                    /* by function index - 1: place + 1, 0 = not yet; owned */
+    uint32_t process;                   /* the root's function */
+    struct thread *threads;             /* of the present process; owned */
+    uint32_t n_threads;
+};
+
+/* Out of memory sticks. */
+static void fail(struct call_tree *tree)
+{
+    tree->sink.is_broken = true;
+}
+
+/* Makes room for one more element of an array. */
+static void *grow(void *array, size_t n, size_t *capacity, size_t element)
+{
+    if (n < *capacity)
+        return array;
+    size_t wanted = *capacity ? 2 * *capacity : 64;
+    void *grown = realloc(array, wanted * element);
+    if (grown)
+        *capacity = wanted;
+    return grown;
+}
+
+static uint64_t mix(const struct call_tree *tree, uint64_t hash, uint64_t word)
+{
+    hash = (hash ^ word ^ tree->state->secret) * (tree->state->secret | 1);
+    return (hash ^ hash >> 32) * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+static size_t home(const struct table *table, uint64_t hash)
+{
+    return (size_t)(hash >> 32) & (table->capacity - 1);
+}
+
+/* Makes room for one more; hash_of gives the hash of what is at a place. Returns 0, or -1 when out of memory. */
+static int make_room(struct call_tree *tree, struct table *table,
+                     uint64_t (*hash_of)(const struct call_tree *tree, uint32_t place))
+{
+    if (table->n * 4 < table->capacity * 3)
+        return 0;
+    struct table grown = { .n = table->n, .capacity = table->capacity ? 2 * table->capacity : 256 };
+    grown.places = calloc(grown.capacity, sizeof *grown.places);
+    if (!grown.places)
+        return -1;
+    for (size_t i = 0; i < table->capacity; i++) {
+        if (!table->places[i])
+            continue;
+        size_t at = home(&grown, hash_of(tree, table->places[i] - 1));
+        while (grown.places[at])
+            at = (at + 1) & (grown.capacity - 1);
+        grown.places[at] = table->places[i];
+    }
+    free(table->places);
+    *table = grown;
+    return 0;
+}
+
+/* ---- functions ---- */
+
+static uint64_t hash_string(const struct call_tree *tree, uint64_t hash, struct pnr_string string)
+{
+    hash = mix(tree, hash, string.size);
+    for (uint32_t at = 0; at < string.size; at += 8) {
+        uint64_t word = 0;
+        memcpy(&word, string.bytes + at, string.size - at < 8 ? string.size - at : 8);
+        hash = mix(tree, hash, word);
+    }
+    return hash;
+}
+
+static uint64_t hash_symbol(const struct call_tree *tree, const struct symbol *symbol, enum call_type type)
+{
+    uint64_t hash = mix(tree, type, (uint64_t)symbol->line << 8 | symbol->kind);
+    hash = hash_string(tree, hash, symbol->module);
+    hash = hash_string(tree, hash, symbol->name);
+    return hash_string(tree, hash, symbol->file);
+}
+
+static uint64_t hash_function(const struct call_tree *tree, uint32_t place)
+{
+    return hash_symbol(tree, &tree->functions[place].symbol, tree->functions[place].type);
+}
+
+static bool is_equal(struct pnr_string a, struct pnr_string b)
+{
+    return a.size == b.size && (a.size == 0 || memcmp(a.bytes, b.bytes, a.size) == 0);
+}
+
+static struct pnr_string copy(char **to, struct pnr_string string)
+{
+    struct pnr_string copied = { *to, string.size };
+    if (string.size)
+        memcpy(*to, string.bytes, string.size);
+    *to += string.size;
+    return copied;
+}
+
+static int add_function(struct call_tree *tree, const struct symbol *symbol, enum call_type type)
+{
+    struct call_function *functions = grow(tree->functions, tree->n_functions, &tree->state->function_capacity,
+                                           sizeof *functions);
+    if (!functions)
+        return -1;
+    tree->functions = functions;
+    char *bytes = malloc((size_t)symbol->module.size + symbol->name.size + symbol->file.size + 1);
+    if (!bytes)
+        return -1;
+    struct call_function *function = &functions[tree->n_functions++];
+    *function = (struct call_function){ .symbol = *symbol, .type = type };
+    function->symbol.module = copy(&bytes, symbol->module);     /* begins the memory: see call_tree_free() */
+    function->symbol.name = copy(&bytes, symbol->name);
+    function->symbol.file = copy(&bytes, symbol->file);
+    return 0;
+}
+
+/* The place of the function, which is added if it is new; NO_FUNCTION when out of memory. */
+static uint32_t find_function(struct call_tree *tree, const struct symbol *symbol, enum call_type type)
+{
+    struct table *table = &tree->state->by_name;
+    if (make_room(tree, table, hash_function) < 0) {
+        fail(tree);
+        return NO_FUNCTION;
+    }
+    size_t at = home(table, hash_symbol(tree, symbol, type));
+    for (; table->places[at]; at = (at + 1) & (table->capacity - 1)) {
+        const struct call_function *found = &tree->functions[table->places[at] - 1];
+        if (found->type == type && found->symbol.line == symbol->line && found->symbol.kind == symbol->kind &&
+            is_equal(found->symbol.name, symbol->name) && is_equal(found->symbol.module, symbol->module) &&
+            is_equal(found->symbol.file, symbol->file))
+            return table->places[at] - 1;
+    }
+    if (add_function(tree, symbol, type) < 0) {
+        fail(tree);
+        return NO_FUNCTION;
+    }
+    table->n++;
+    table->places[at] = tree->n_functions;
+    return tree->n_functions - 1;
+}
+
+static uint32_t find_named(struct call_tree *tree, const char *name, size_t size, enum call_type type)
+{
+    return find_function(tree, &(struct symbol){ .name = { name, (uint32_t)size } }, type);
+}
+
+/* The place of a function of the present process. */
+static uint32_t place_of(struct call_tree *tree, uint32_t index)
+{
+    struct call_tree_state *state = tree->state;
+    const struct symbol *symbol = symbols_function(state->symbols, index);
+    if (!symbol) {
+        char name[48];
+        int size = snprintf(name, sizeof name, "[unknown function %u]", (unsigned)index);
+        return find_named(tree, name, (size_t)size, CALL_UNKNOWN);
+    }
+    if (!state->known[index - 1]) {
+        uint32_t place = find_function(tree, symbol, CALL_FUNCTION);
+        if (place == NO_FUNCTION)
+            return place;
+        state->known[index - 1] = place + 1;
+    }
+    return state->known[index - 1] - 1;
+}
+
+/* ---- nodes ---- */
+
+static uint64_t hash_stack(const struct call_tree *tree, uint32_t parent, uint32_t function)
+{
+    return mix(tree, 0, (uint64_t)parent << 32 | function);
+}
+
+static uint64_t hash_node(const struct call_tree *tree, uint32_t place)
+{
+    return hash_stack(tree, tree->nodes[place].parent, tree->nodes[place].function);
+}
+
+static int add_node(struct call_tree *tree, uint32_t parent, uint32_t function)
+{
+    struct call_node *nodes = grow(tree->nodes, tree->n_nodes, &tree->state->node_capacity, sizeof *nodes);
+    if (!nodes)
+        return -1;
+    tree->nodes = nodes;
+    uint32_t place = tree->n_nodes++, last = nodes[parent].last_child;
+    nodes[place] = (struct call_node){ .parent = parent, .function = function,
+                                       .next = last ? nodes[last].next : place };
+    if (last)
+        nodes[last].next = place;
+    nodes[parent].last_child = place;
+    return 0;
+}
+
+/* The node of the function in its parent, which is added if it is new; NO_NODE when there are too many. */
+static uint32_t find_node(struct call_tree *tree, uint32_t parent, uint32_t function)
+{
+    struct table *table = &tree->state->by_stack;
+    if (parent == NO_NODE || function == NO_FUNCTION || tree->sink.is_broken)
+        return NO_NODE;
+    if (make_room(tree, table, hash_node) < 0) {
+        fail(tree);
+        return NO_NODE;
+    }
+    size_t at = home(table, hash_stack(tree, parent, function));
+    for (; table->places[at]; at = (at + 1) & (table->capacity - 1)) {
+        const struct call_node *found = &tree->nodes[table->places[at] - 1];
+        if (found->parent == parent && found->function == function)
+            return table->places[at] - 1;
+    }
+    if (tree->n_nodes == CALL_TREE_MAX)
+        return NO_NODE;
+    if (add_node(tree, parent, function) < 0) {
+        fail(tree);
+        return NO_NODE;
+    }
+    table->n++;
+    table->places[at] = tree->n_nodes;
+    return tree->n_nodes - 1;
+}
+
+/* ---- the sink ---- */
+
+static void forget_process(struct call_tree_state *state)
+{
+    free(state->known);
+    free(state->threads);
+    state->known = NULL;
+    state->threads = NULL;
+    state->n_threads = 0;
+}
+
+static void process_event(struct sink *sink, const struct sink_process *process)
+{
+    struct call_tree *tree = (struct call_tree *)sink;
+    struct call_tree_state *state = tree->state;
+    forget_process(state);
+    state->symbols = process->symbols;
+    state->known = calloc((size_t)process->symbols->n_functions + 1, sizeof *state->known);
+    if (!state->known)
+        fail(tree);
+    else if (state->has_roots)
+        state->process = find_named(tree, process->name.bytes, process->name.size, CALL_ROOT);
+}
+
+static void thread_event(struct sink *sink, const struct sink_thread *thread)
+{
+    static const char greenlets[] = "greenlets";
+    struct call_tree *tree = (struct call_tree *)sink;
+    struct call_tree_state *state = tree->state;
+    if (!state->has_roots || sink->is_broken)
+        return;
+    if (thread->thread >= state->n_threads) {
+        uint32_t n = (thread->thread + 16) * 2;
+        struct thread *threads = realloc(state->threads, n * sizeof *threads);
+        if (!threads) {
+            fail(tree);
+            return;
+        }
+        state->threads = threads;
+        state->n_threads = n;
+    }
+    uint32_t function = thread->is_greenlet ? find_named(tree, greenlets, sizeof greenlets - 1, CALL_ROOT)
+                                            : find_named(tree, thread->name.bytes, thread->name.size, CALL_ROOT);
+    state->threads[thread->thread] = (struct thread){ function, 0 };
+}
+
+/* The node that the thread's outermost slices are in. */
+static uint32_t find_root(struct call_tree *tree, uint32_t thread)
+{
+    if (!tree->state->has_roots)
+        return 0;
+    struct thread *root = &tree->state->threads[thread];
+    if (!root->node)
+        root->node = find_node(tree, find_node(tree, 0, tree->state->process), root->function);
+    return root->node;
+}
+
+static uint32_t enter_event(struct sink *sink, uint32_t parent, uint32_t thread, uint32_t function, bool is_gap)
+{
+    static const char gap[] = "[not recorded]";
+    struct call_tree *tree = (struct call_tree *)sink;
+    if (sink->is_broken)
+        return NO_NODE;
+    return find_node(tree, parent ? parent : find_root(tree, thread),
+                     is_gap ? find_named(tree, gap, sizeof gap - 1, CALL_GAP) : place_of(tree, function));
+}
+
+static void slice_event(struct sink *sink, const struct slice *slice)
+{
+    struct call_tree *tree = (struct call_tree *)sink;
+    if (slice->cookie == NO_NODE) {
+        tree->n_left_out++;
+        return;
+    }
+    struct call_node *node = &tree->nodes[slice->cookie];
+    uint64_t ns = slice->end_ns - slice->begin_ns;
+    node->calls++;
+    node->total_ns += ns;
+    if (ns > node->max_ns)
+        node->max_ns = ns;
+}
+
+static void run_event(struct sink *sink, uint32_t function, bool is_first, uint64_t suspended_ns)
+{
+    struct call_tree *tree = (struct call_tree *)sink;
+    uint32_t place = sink->is_broken ? NO_FUNCTION : place_of(tree, function);
+    if (place == NO_FUNCTION)
+        return;
+    tree->functions[place].n_chains += is_first;
+    tree->functions[place].suspended_ns += suspended_ns;
+}
+
+static void instant_event(struct sink *sink, uint32_t thread, uint64_t ns, const char *text)
+{
+    (void)sink, (void)thread, (void)ns, (void)text;
+}
+
+static void point_event(struct sink *sink, const struct point *point)
+{
+    (void)sink, (void)point;
+}
+
+/* ---- the tree ---- */
+
+struct call_tree *call_tree_new(bool has_roots)
+{
+    struct call_tree *tree = calloc(1, sizeof *tree);
+    if (!tree || !(tree->state = calloc(1, sizeof *tree->state)))
+        goto fail;
+    tree->sink = (struct sink){ .process = process_event, .thread = thread_event, .slice = slice_event,
+                                .instant = instant_event, .point = point_event, .enter = enter_event,
+                                .run = run_event };
+    tree->state->has_roots = has_roots;
+    if (getrandom(&tree->state->secret, sizeof tree->state->secret, GRND_NONBLOCK) < 0)
+        tree->state->secret = (uintptr_t)tree;
+    if (!(tree->nodes = grow(NULL, 0, &tree->state->node_capacity, sizeof *tree->nodes)))
+        goto fail;
+    tree->nodes[tree->n_nodes++] = (struct call_node){ .parent = 0 };
+    return tree;
+fail:
+    call_tree_free(tree);
+    return NULL;
+}
+
+void call_tree_free(struct call_tree *tree)
+{
+    if (!tree)
+        return;
+    for (uint32_t i = 0; i < tree->n_functions; i++)
+        free((char *)tree->functions[i].symbol.module.bytes);
+    free(tree->functions);
+    free(tree->nodes);
+    if (tree->state) {
+        forget_process(tree->state);
+        free(tree->state->by_stack.places);
+        free(tree->state->by_name.places);
+    }
+    free(tree->state);
+    free(tree);
+}
+
+static bool is_seen(const struct call_tree *tree, uint32_t node)
+{
+    return tree->nodes[node].calls || tree->functions[tree->nodes[node].function].type == CALL_ROOT;
+}
+
+/* The first of the children from `child` on that is seen, else 0. */
+static uint32_t find_seen(const struct call_tree *tree, uint32_t child, uint32_t last)
+{
+    while (!is_seen(tree, child)) {
+        if (child == last)
+            return 0;
+        child = tree->nodes[child].next;
+    }
+    return child;
+}
+
+uint32_t call_tree_next_beside(const struct call_tree *tree, uint32_t node)
+{
+    for (; node; node = tree->nodes[node].parent) {
+        uint32_t last = tree->nodes[tree->nodes[node].parent].last_child;
+        uint32_t beside = node == last ? 0 : find_seen(tree, tree->nodes[node].next, last);
+        if (beside)
+            return beside;
+    }
+    return 0;
+}
+
+uint32_t call_tree_next(const struct call_tree *tree, uint32_t node)
+{
+    uint32_t last = tree->nodes[node].last_child;
+    uint32_t child = last ? find_seen(tree, tree->nodes[last].next, last) : 0;
+    return child ? child : call_tree_next_beside(tree, node);
+}
+
+uint64_t call_tree_self(const struct call_tree *tree, uint32_t node)
+{
+    uint64_t inside = 0;
+    uint32_t last = tree->nodes[node].last_child;
+    for (uint32_t child = last; child;) {
+        inside += tree->nodes[child].total_ns;
+        child = tree->nodes[child].next;
+        if (child == last)
+            break;
+    }
+    return tree->nodes[node].total_ns > inside ? tree->nodes[node].total_ns - inside : 0;
+}
+
+size_t call_tree_name_size(const struct call_function *function)
+{
+    return (size_t)function->symbol.module.size + 1 + function->symbol.name.size;
+}
+
+char *call_tree_put_name(char *to, const struct call_function *function)
+{
+    const struct symbol *symbol = &function->symbol;
+    memcpy(to, symbol->module.bytes, symbol->module.size);
+    to += symbol->module.size;
+    if (symbol->module.size && symbol->name.size)
+        *to++ = '.';
+    memcpy(to, symbol->name.bytes, symbol->name.size);
+    return to + symbol->name.size;
+}
