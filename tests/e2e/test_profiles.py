@@ -206,6 +206,7 @@ class Pstats(e2e.EndToEnd):
         self.assertGreater(len(calls(found)), 15)
         return found
 
+    @unittest.skipIf(e2e.VERSION >= (3, 14), "cProfile counts C functions there, whatever its option builtins is")
     def test_calls_are_those_of_cprofile(self):
         found = self.compare(c_calls=False)
         slices = e2e.Trace(e2e.convert(self.path("run.pnr"))).slices
