@@ -1,6 +1,6 @@
-/* Every part is compressed by itself. For .zst that makes a frame, and a file may be a row of those. For .gz it is a piece
- * of one deflate stream that ends at a whole byte, so that the file is a single gzip member: some viewers read no more
- * than the first. */
+/* Every part is compressed by itself. For .zst that makes a frame, and a file may be a row of those. For .gz it is a
+ * piece of one deflate stream that ends at a whole byte, so that the file is a single gzip member: some viewers read no
+ * more than the first. */
 #include "output.h"
 
 #include <errno.h>

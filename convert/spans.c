@@ -55,8 +55,8 @@ static int grow(struct spans *spans)
     return 0;
 }
 
-static inline __attribute__((always_inline)) void push(struct spans *spans, enum frame_type type, uint32_t function, uint64_t frame, bool is_start,
-                        unsigned marks, uint64_t ns)
+static inline __attribute__((always_inline)) void push(struct spans *spans, enum frame_type type, uint32_t function,
+                                                       uint64_t frame, bool is_start, unsigned marks, uint64_t ns)
 {
     if (spans->beyond || spans->count->open == SPANS_MAX_OPEN) {
         spans->beyond++;
@@ -168,8 +168,8 @@ static void leave_any(struct spans *spans, enum frame_type type, uint32_t functi
     spans->count->ignored_exits++;
 }
 
-static inline __attribute__((always_inline)) void leave(struct spans *spans, enum frame_type type, uint32_t function, uint64_t frame, bool is_finished,
-                         unsigned marks, uint64_t ns)
+static inline __attribute__((always_inline)) void leave(struct spans *spans, enum frame_type type, uint32_t function,
+                                                        uint64_t frame, bool is_finished, unsigned marks, uint64_t ns)
 {
     if (spans->beyond)
         spans->beyond--;

@@ -178,7 +178,8 @@ Test(trace_json, keeps_the_order_of_many)
         snprintf(expected, sizeof expected, "\"ts\":%u.%03u,\"dur\":0.001,", i / 1000, i % 1000);
         cr_assert_not_null(at = strstr(at, expected), "%u", i);
         if (i % 1000 == 0) {
-            snprintf(expected, sizeof expected, "\"ph\":\"t\",\"bp\":\"e\",\"id\":%u,\"ts\":%u.%03u,", i, i / 1000, i % 1000);
+            snprintf(expected, sizeof expected, "\"ph\":\"t\",\"bp\":\"e\",\"id\":%u,\"ts\":%u.%03u,", i, i / 1000,
+                     i % 1000);
             cr_assert_not_null(at = strstr(at, expected), "%u", i);
         }
         cr_assert(i % 999 != 0 || (at = strstr(at, "\"name\":\"[word]\"")), "%u", i);
