@@ -20,13 +20,16 @@ Everything behind FILE or MODULE belongs to the program. Behind COMMAND, options
 Exit status: the program's; 2 when it was not run.
 """
 
+CONVERTED = (".trace", ".json", ".folded", ".pstats", ".prof")  # what convert/main.c knows
+
 
 def parse(arguments):
     """Returns (options, kind, target, arguments of the program)."""
     options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     options.add_argument("-o", "--output", metavar="PATH", default="run.pnr",
                          help="where the capture goes [run.pnr; run-2.pnr, ... when it is taken]; "
-                              "a PATH that ends in .trace or .json gets the converted trace instead")
+                              "a PATH that ends as what panopticon-convert writes (.trace, .json, .folded, .pstats, .prof, "
+                              "and with .gz or .zst behind it) gets that instead")
     options.add_argument("-q", "--quiet", action="store_true", help="no line on standard error at the end")
     options.add_argument("--c-calls", action="store_true", help="record calls of C functions, too")
     options.add_argument("--engine", choices=["frame", "monitoring"],
@@ -122,10 +125,11 @@ def remove_capture(path):
 
 
 def choose_paths(args):
-    """Returns (capture, output): output is the trace to make when the program has ended, or None."""
+    """Returns (capture, output): output is what to make of it when the program has ended, or None."""
     if not args.output:
         fail("-o needs a path")
-    if args.output.endswith((".trace", ".json")):
+    name, suffix = os.path.splitext(args.output)
+    if (name if suffix in (".gz", ".zst") else args.output).endswith(CONVERTED):
         folder = os.path.dirname(args.output) or os.curdir
         if os.path.isdir(args.output) or not os.path.isdir(folder) or not os.access(folder, os.W_OK):
             fail(f"{args.output}: cannot be written; choose another path with -o")

@@ -2,7 +2,10 @@
 And the options of the recorder's own command line."""
 
 import collections
+import gzip
+import json
 import os
+import pstats
 import re
 import shutil
 import socket
@@ -636,6 +639,18 @@ class Options(e2e.EndToEnd):
             self.assertLessEqual(len(finished.err.splitlines()), 1)
             self.assertIn("__main__.<module>", e2e.Trace(self.path(name)).count())
         self.assertEqual(sorted(os.listdir(self.directory)), ["print_hello.json", "print_hello.trace"])
+
+    @e2e.once
+    def test_other_formats_as_output(self):
+        for name in ("a.trace.gz", "a.json.zst", "a.folded", "a.folded.gz", "a.pstats", "a.prof"):
+            finished = self.record_with(["-o", name])
+            self.assertEqual((finished.status, finished.out), (0, "hello\n"), finished.err)
+        with gzip.open(self.path("a.trace.gz"), "rt", encoding="utf-8") as file:
+            self.assertIn("__main__.<module>", [event["name"] for event in json.load(file)["traceEvents"]])
+        with gzip.open(self.path("a.folded.gz"), "rb") as file:
+            self.assertIn(b"__main__.<module> ", file.read())
+        self.assertIn(("<string>", 1, "<module>"), pstats.Stats(self.path("a.prof")).stats)
+        self.assertEqual(len(os.listdir(self.directory)), 6)
 
     def test_trace_as_output_keeps_the_exit_status(self):
         self.assertEqual(self.record_with(["-q", "-o", "a.trace"], ["-c", "exit(5)"]).status, 5)
