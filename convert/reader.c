@@ -41,7 +41,8 @@ struct place {
     uint32_t thread, sequence;
     uint32_t segment;                   /* its number; 0: in the live mapping */
     uint16_t n_records;                 /* of a chunk, when the reader was opened; 0: this is a block of a segment */
-    bool is_after_hole;                 /* blocks before it are missing */
+    bool is_after_hole : 1;             /* blocks before it are missing */
+    bool is_last : 1, is_deeper : 1;    /* PNR_BLOCK_LAST, PNR_BLOCK_DEEPER */
     uint64_t at;                        /* of the block in the segment; the chunk's number in the mapping */
     uint64_t begin_ticks;
     uint64_t end_ticks;                 /* of its last record, if it is a chunk's */
@@ -267,7 +268,8 @@ static int by_number(const void *a, const void *b)
 static int find_block(struct reader *reader, const struct pnr_block_header *header, uint32_t segment, uint64_t at)
 {
     struct place found = { .thread = header->thread, .sequence = header->sequence, .segment = segment, .at = at,
-                           .begin_ticks = header->begin.ticks,
+                           .is_last = header->flags & PNR_BLOCK_LAST,
+                           .is_deeper = header->flags & PNR_BLOCK_DEEPER, .begin_ticks = header->begin.ticks,
                            .end_ticks = header->end.ticks ? header->end.ticks : header->begin.ticks,
                            .check = header->check };
     struct place *place;
@@ -491,7 +493,8 @@ static int add_chunk(struct reader *reader, uint32_t k, const struct pnr_live_ch
             return -1;
         uint64_t begin = live->block.begin.ticks;
         *place = (struct place){ .thread = live->block.thread, .sequence = live->block.sequence,
-                                 .n_records = (uint16_t)n, .at = k, .begin_ticks = begin,
+                                 .n_records = (uint16_t)n, .is_deeper = live->block.flags & PNR_BLOCK_DEEPER,
+                                 .at = k, .begin_ticks = begin,
                                  .end_ticks = begin + pnr_record_ticks(reader->records[n - 1]),
                                  .check = live->block.check };
         add_instant(reader, &live->block.begin);
@@ -846,6 +849,44 @@ static void end(struct reader *reader, struct cursor *cursor)
     if (!cursor->has_ended && ++reader->n_ended == reader->n_cursors)
         rest(reader);
     cursor->has_ended = true;
+}
+
+uint64_t reader_end(const struct reader *reader)
+{
+    uint64_t ticks = 0;
+    for (size_t i = 0; i < reader->n_places; i++) {
+        const struct place *place = &reader->places[i];
+        uint64_t end = place->end_ticks > place->begin_ticks ? place->end_ticks : place->begin_ticks;
+        if (end > ticks)
+            ticks = end;
+    }
+    return ticks;
+}
+
+void reader_limit(struct reader *reader, uint64_t from_ticks, uint64_t to_ticks)
+{
+    for (size_t i = 0; i < reader->n_cursors; i++) {
+        struct cursor *cursor = &reader->cursors[i];
+        const struct place *place = cursor->next, *end = cursor->end;
+        for (; place < end && place->begin_ticks < from_ticks; place++)
+            if (!place->is_deeper)
+                cursor->next = place;
+        if (place > cursor->next && place[-1].is_last && place[-1].end_ticks < from_ticks)
+            cursor->next = place;
+        while (place < end && place->begin_ticks < to_ticks)
+            place++;
+        cursor->end = place;
+    }
+}
+
+void reader_stop(struct reader *reader)
+{
+    for (size_t i = 0; i < reader->n_cursors; i++) {
+        struct cursor *cursor = &reader->cursors[i];
+        cursor->next = cursor->end;
+        cursor->at = 0;
+        end(reader, cursor);
+    }
 }
 
 bool reader_begin(struct reader *reader, size_t thread, uint64_t *ticks)

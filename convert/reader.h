@@ -3,10 +3,12 @@
  * the next whole block is found; the block after a hole comes with is_after_hole.
  *
  *     reader_open()                   looks at every block header once: clock, holes, what is whole
- *     reader_use()                    if there are threads that decode ahead
+ *     [reader_use()]                  if there are threads that decode ahead
+ *     [reader_limit()]                when only some time is wanted
  *     for each thread, in any order
  *         reader_begin()              when does its next block begin
  *         reader_next()               decodes it
+ *     [reader_stop()]                 when blocks are left that nobody wants
  *     reader_close()
  *
  * A process that still runs is read as it was when the reader was opened. What --max-size and --last drop before it
@@ -86,6 +88,17 @@ bool reader_has_dropped(const struct reader *reader, uint64_t *complete_ticks);
 /* The threads count from 0 here, in the order of their numbers in the capture. */
 size_t reader_n_threads(const struct reader *reader);
 uint32_t reader_thread_number(const struct reader *reader, size_t thread);
+
+/* When the last block that is known ends, the latest of all threads. */
+uint64_t reader_end(const struct reader *reader);
+
+/* Before anything is read: of each thread only what is needed to know all from from_ticks up to to_ticks. That is the
+ * last block that begins before from_ticks and tells of all frames that are open in it, as those may be open still;
+ * none if the thread had ended by then; and the blocks that follow and begin before to_ticks. */
+void reader_limit(struct reader *reader, uint64_t from_ticks, uint64_t to_ticks);
+
+/* Nothing more is read: gives memory and files back. */
+void reader_stop(struct reader *reader);
 
 /* Tells when the thread's next block begins. False when there is none left: then the thread's memory has been given
  * back. */

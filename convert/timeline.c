@@ -123,6 +123,19 @@ uint64_t timeline_change_ns(struct timeline *timeline, uint64_t ticks)
     return ticks - point->ticks < timeline->stretch_ticks ? timeline_ns(timeline, ticks) : LATEST_NS;
 }
 
+uint64_t timeline_ticks(struct timeline *timeline, uint64_t ns)
+{
+    uint64_t low = 0, high = UINT64_MAX;
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2;
+        if (timeline_ns(timeline, middle) < ns)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 uint64_t timeline_first_ns(const struct timeline *timeline)
 {
     return timeline->n ? timeline->points[0].ns : 0;

@@ -53,6 +53,9 @@ static inline uint64_t timeline_ns(struct timeline *timeline, uint64_t ticks)
     return timeline->stretch.ns + (uint64_t)((unsigned __int128)since * timeline->stretch.rate >> TIMELINE_SHIFT);
 }
 
+/* The earliest ticks whose time is ns or later; UINT64_MAX when none are. */
+uint64_t timeline_ticks(struct timeline *timeline, uint64_t ns);
+
 /* The time of the first instant, 0 for one without points. */
 uint64_t timeline_first_ns(const struct timeline *timeline);
 

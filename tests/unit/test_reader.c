@@ -140,6 +140,73 @@ Test(reader, tells_of_pauses)
 }
 
 /* Blocks of three threads by turns, not in the order of their begin, with an empty segment between. */
+/* Blocks 0 to 4 of thread 1, from 1000 * (k + 1) on, of which 2 is DEEPER; and block 0 of thread 2, which ended with
+ * it. Row by row: ticks, and the sequences that are read of each. */
+Test(reader, gives_no_more_than_is_needed)
+{
+    static const struct { uint64_t from, to; const char *expected; } table[] = {
+        { 0, UINT64_MAX, "1: 0 1 2 3 4 2: 0" },
+        { 0, 2000, "1: 0 2: 0" },
+        { 1000, 2001, "1: 0 1 2: 0" },
+        { 1002, 1003, "1: 0 2: 0" },
+        { 1003, 1004, "1: 0 2:" },
+        { 2000, 2001, "1: 0 1 2:" },
+        { 2001, 2002, "1: 1 2:" },
+        { 3500, 4000, "1: 1 2 2:" },
+        { 4000, UINT64_MAX, "1: 1 2 3 4 2:" },
+        { 4001, UINT64_MAX, "1: 3 4 2:" },
+        { 9000, UINT64_MAX, "1: 4 2:" },
+        { 0, 500, "1: 2:" },
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct sample sample;
+        struct pnr_err err;
+        struct reader_block block;
+        struct check_sink found;
+        uint64_t ticks;
+        make(&sample, true);
+        add_to(&sample, 2, 0, PNR_BLOCK_LAST);
+        for (uint32_t k = 0; k < 5; k++)
+            add(&sample, k, k == 2 ? PNR_BLOCK_DEEPER : 0);
+        check_sink_init(&sample.said);
+        check_sink_init(&found);
+        const struct notes notes = { collect, &sample.said };
+        struct reader *reader = reader_open(sample.capture.process, &notes, &err);
+        cr_assert_not_null(reader);
+        cr_expect_eq(reader_end(reader), 5002);
+        reader_limit(reader, table[i].from, table[i].to);
+        for (size_t thread = 0; thread < 2; thread++) {
+            check_write(&found, "%u:", reader_thread_number(reader, thread));
+            while (reader_begin(reader, thread, &ticks) && reader_next(reader, thread, &block, &err) > 0)
+                check_write(&found, "%u", (unsigned)(block.begin_ticks / 1000 - 1));
+        }
+        cr_expect_str_eq(found.text, table[i].expected, "row %zu: %s", i, found.text);
+        cr_expect_str_eq(sample.said.text, "");
+        reader_stop(reader);
+        reader_close(reader);
+        check_capture_remove(&sample.capture);
+    }
+}
+
+Test(reader, stops_before_the_end)
+{
+    struct sample sample;
+    struct pnr_err err;
+    struct reader_block block;
+    uint64_t ticks;
+    const struct notes notes = { collect, &sample.said };
+    make(&sample, true);
+    for (uint32_t k = 0; k < 3; k++)
+        add(&sample, k, 0);
+    struct reader *reader = reader_open(sample.capture.process, &notes, &err);
+    cr_assert_eq(reader_next(reader, 0, &block, &err), 1);
+    reader_stop(reader);
+    cr_expect_not(reader_begin(reader, 0, &ticks));
+    cr_expect_eq(reader_next(reader, 0, &block, &err), 0);
+    reader_close(reader);
+    check_capture_remove(&sample.capture);
+}
+
 Test(reader, finds_the_blocks_of_each_thread)
 {
     struct sample sample;

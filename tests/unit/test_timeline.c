@@ -1,6 +1,7 @@
 #include "convert/timeline.h"
 
 #include <criterion/criterion.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 #define SECOND UINT64_C(1000000000)
@@ -72,6 +73,20 @@ Test(timeline, keeps_nanoseconds_over_days)
         uint64_t exact = i * 10000000 / 10, ns = timeline_ns(timeline, start + i * step / 10);
         cr_assert(ns >= last && exact - ns <= 1, "%lu: %lu", (unsigned long)exact, (unsigned long)ns);
         last = ns;
+    }
+    free(timeline);
+}
+
+/* The way back: the earliest ticks of each time. */
+Test(timeline, finds_ticks)
+{
+    static const struct pair instants[] = { { 100, 5000 }, { 100 + 2 * SECOND, 5000 + SECOND } };
+    static const struct pair asked[] = { { 0, 0 }, { 0, 5000 }, { 102, 5001 }, { 200, 5050 },
+                                         { 100 + 4 * SECOND, 5000 + 2 * SECOND }, { UINT64_MAX, UINT64_MAX } };
+    struct timeline *timeline = make(instants, 2, SECOND);
+    for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
+        uint64_t ticks = timeline_ticks(timeline, asked[i].ns);
+        cr_expect_eq(ticks, asked[i].ticks, "row %zu: %" PRIu64, i, ticks);
     }
     free(timeline);
 }
