@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "shown.h"
+
 /* Process and thread ids of Linux lie below this. Ids that come again are told apart by adding multiples of it, which
  * keeps them below 2^32: beyond, a viewer takes all of them for one. */
 #define ID_LIMIT (UINT32_C(1) << 22)
@@ -15,6 +17,7 @@
 struct track {
     uint32_t number;
     struct run *run;                    /* its thread; NULL until it has run */
+    bool is_wanted;
     struct track *next;                 /* of the same thread */
     struct spans spans;
 };
@@ -25,6 +28,10 @@ struct run {
     struct spans own;                   /* the thread's own stack */
     struct spans *spans;                /* of what runs now: own, or a track's */
     struct track *tracks;               /* those that have run in it */
+    bool is_wanted;                     /* its own stack is; not: those of its tracks */
+    bool has_own;                       /* its own stack has run */
+    bool has_past;                      /* a block before `from` was read, and none is missing since */
+    bool is_late;                       /* what runs now is a stack that was not known at `from` */
     struct reader_block block;
     bool has_block;
     uint32_t at;                        /* the next record; n_records when the next block is to be read */
@@ -42,6 +49,9 @@ struct process {
     struct run **heap;                  /* those that have records left; the earliest first */
     size_t n_heap;
     uint64_t end_ticks;                 /* the latest seen */
+    uint64_t from_ns;                   /* what is open at that time is cut; 0: nothing is */
+    bool has_begun;                     /* the time is from_ns or later */
+    uint64_t to_ns;                     /* the same at the end */
 };
 
 static uint64_t trace_ns(struct process *process, uint64_t ticks)
@@ -91,6 +101,22 @@ static int by_track(const void *a, const void *b)
     return x->number < y->number ? -1 : x->number > y->number;
 }
 
+/* A stack that was not known at `from` has been brought to what is open in it: so it was at that time. */
+static void show_late(const struct process *process, struct run *run)
+{
+    if (run->is_late)
+        spans_show(run->spans, process->from_ns);
+    run->is_late = false;
+}
+
+/* What runs now runs for the first time. */
+static void meet(const struct process *process, struct run *run, bool is_wanted)
+{
+    run->is_late = process->from_ns && process->has_begun && is_wanted && run->spans->is_hidden;
+    if (!run->has_past)
+        show_late(process, run);        /* it may be new: shown from now on */
+}
+
 /* From now on the thread's records are of this track. False when there is none of that number, or another thread has
  * it. */
 static bool change_track(struct process *process, struct run *run, uint32_t number)
@@ -99,6 +125,9 @@ static bool change_track(struct process *process, struct run *run, uint32_t numb
     struct track *track = NULL;
     if (number == 0) {
         run->spans = &run->own;
+        if (!run->has_own)
+            meet(process, run, run->is_wanted);
+        run->has_own = true;
         return true;
     }
     if (process->n_tracks)
@@ -109,6 +138,8 @@ static bool change_track(struct process *process, struct run *run, uint32_t numb
         track->run = run;
         track->next = run->tracks;
         run->tracks = track;
+        run->spans = &track->spans;
+        meet(process, run, track->is_wanted);
     }
     run->spans = &track->spans;
     return true;
@@ -131,6 +162,7 @@ static void switch_track(struct process *process, struct run *run, struct pnr_re
         run->own.count->unknown_tracks++;
     else if (flags & PNR_SWITCH_OPEN)
         spans_open(run->spans, run->block.records + run->at + 1, n, flags & PNR_SWITCH_DEEPER, ns);
+    show_late(process, run);
     run->at += n;
 }
 
@@ -147,6 +179,7 @@ static int load(struct process *process, struct run *run, struct pnr_err *err)
     if (!block->is_begin)
         return 1;
     uint64_t ns = trace_ns(process, block->begin_ticks > run->ticks ? block->begin_ticks : run->ticks);
+    run->has_past = process->has_begun ? run->has_past && !block->is_after_hole : true;
     bool is_known = change_track(process, run, block->track);
     run->own.count->in_vain = 0;
     run->own.count->unknown_tracks += !is_known;
@@ -154,15 +187,31 @@ static int load(struct process *process, struct run *run, struct pnr_err *err)
                block->is_after_hole ? SPANS_HOLE : block->is_after_pause ? SPANS_PAUSE : SPANS_SEAMLESS, ns);
     if (block->has_open && is_known)
         spans_open(run->spans, block->open, block->n_open, block->is_deeper, ns);
+    show_late(process, run);
     return 1;
 }
 
-/* All that is open in the thread is closed. */
-static void end_run(struct run *run, uint64_t ns)
+/* `from` has come: what is open in the thread is shown from now on. */
+static void begin_run(const struct process *process, struct run *run)
 {
-    spans_end(&run->own, ns);
+    if (run->is_wanted && run->has_own && run->own.is_hidden)
+        spans_show(&run->own, process->from_ns);
     for (struct track *track = run->tracks; track; track = track->next)
-        spans_end(&track->spans, ns);
+        if (track->is_wanted && track->spans.is_hidden)
+            spans_show(&track->spans, process->from_ns);
+}
+
+/* All that is open in the thread is closed. */
+static void end_run(const struct process *process, struct run *run, uint64_t ns)
+{
+    bool is_cut = ns > process->to_ns;
+    if (is_cut)
+        ns = process->to_ns;
+    if (!process->has_begun && ns > process->from_ns)
+        begin_run(process, run);        /* the thread's last record was before that, but not its end */
+    spans_end(&run->own, ns, is_cut);
+    for (struct track *track = run->tracks; track; track = track->next)
+        spans_end(&track->spans, ns, is_cut);
 }
 
 /* The block is through: its thread may have ended with it, and the next one begins later. Returns whether there is
@@ -173,7 +222,7 @@ static bool leave_block(struct process *process, struct run *run)
     if (run->has_block) {
         see(process, run->block.end_ticks);
         if (run->block.is_last)
-            end_run(run, trace_ns(process, run->block.end_ticks ? run->block.end_ticks : run->ticks));
+            end_run(process, run, trace_ns(process, run->block.end_ticks ? run->block.end_ticks : run->ticks));
     }
     run->has_block = false;
     run->block.n_records = 0;
@@ -241,11 +290,14 @@ static uint64_t latest_before(const struct run *first, const struct run *other)
     return other->ticks - (other->thread < first->thread);
 }
 
-static int merge(struct process *process, struct pnr_err *err)
+/* Converts all records up to those with these ticks. Returns 0, or -1 and fills err. */
+static int merge(struct process *process, uint64_t last, struct pnr_err *err)
 {
     struct run **heap = process->heap;
-    while (process->n_heap > 0 && !heap[0]->own.sink->is_broken) {
-        uint64_t until = process->n_heap > 1 ? latest_before(heap[0], heap[1]) : UINT64_MAX;
+    while (process->n_heap > 0 && heap[0]->ticks <= last && !heap[0]->own.sink->is_broken) {
+        uint64_t until = last;
+        if (process->n_heap > 1 && latest_before(heap[0], heap[1]) < until)
+            until = latest_before(heap[0], heap[1]);
         if (process->n_heap > 2 && latest_before(heap[0], heap[2]) < until)
             until = latest_before(heap[0], heap[2]);
         int step = advance(process, heap[0], until, err);
@@ -332,8 +384,10 @@ static void part(struct identity *ids, size_t n)
     qsort(ids, n, sizeof *ids, by_place);
 }
 
-/* Gives the sink a thread or a track, thread->order is its number, under its latest name. */
-static void name_thread(const struct reader *reader, struct sink *sink, struct sink_thread *thread)
+/* Gives the sink a thread or a track, thread->order is its number, under its latest name. Returns whether it is
+ * selected. */
+static bool name_thread(const struct reader *reader, const struct selection *selection, struct sink *sink,
+                        struct sink_thread *thread)
 {
     char text[32];
     const struct pnr_name *entry = symbols_thread(reader_symbols(reader), thread->order);
@@ -343,15 +397,17 @@ static void name_thread(const struct reader *reader, struct sink *sink, struct s
         thread->name = (struct pnr_string){
             text, (uint32_t)snprintf(text, sizeof text, "thread %" PRIu32, thread->order) };
     sink->thread(sink, thread);
+    uint32_t own_id = thread->is_greenlet ? thread->tid : thread->tid % ID_LIMIT;
+    return selection_has_thread(selection, thread->tid, own_id, thread->name);
 }
 
 /* Greenlets have ids of their own, above all others. */
-static void name_tracks(const struct process *process, struct sink *sink)
+static void name_tracks(struct process *process, const struct selection *selection, struct sink *sink)
 {
     uint32_t n_threads = (uint32_t)reader_n_threads(process->reader);
     for (size_t i = 0; i < process->n_tracks; i++) {
         uint32_t number = process->tracks[i].number;
-        name_thread(process->reader, sink, &(struct sink_thread){
+        process->tracks[i].is_wanted = name_thread(process->reader, selection, sink, &(struct sink_thread){
             .thread = n_threads + (uint32_t)i, .tid = TRACK_ID | (number & (TRACK_ID - 1)), .order = number,
             .is_greenlet = true });
     }
@@ -378,8 +434,9 @@ static int make_tracks(struct process *process)
     return 0;
 }
 
-static int name_threads(const struct reader *reader, struct sink *sink)
+static int name_threads(const struct process *process, const struct selection *selection, struct sink *sink)
 {
+    const struct reader *reader = process->reader;
     size_t n = reader_n_threads(reader);
     struct identity *ids = calloc(n ? n : 1, sizeof *ids);
     if (!ids)
@@ -393,7 +450,7 @@ static int name_threads(const struct reader *reader, struct sink *sink)
     if (n)
         part(ids, n);
     for (size_t i = 0; i < n; i++) {
-        name_thread(reader, sink, &(struct sink_thread){
+        process->runs[i].is_wanted = name_thread(reader, selection, sink, &(struct sink_thread){
             .thread = (uint32_t)i, .tid = ids[i].id, .order = reader_thread_number(reader, i) });
     }
     free(ids);
@@ -402,46 +459,89 @@ static int name_threads(const struct reader *reader, struct sink *sink)
 
 /* ---- all of it ---- */
 
-static int convert_process(struct reader *reader, uint64_t zero_ns, struct flows *flows, struct sink *sink,
-                           struct convert_count *count, struct pnr_err *err)
+/* The ticks from the first of which on, and up to the last of which, something is wanted. */
+struct window {
+    uint64_t first, last;
+};
+
+/* Finds the window of a process, and lets the reader give no more than is needed for it. */
+static struct window find_window(struct process *process)
+{
+    uint64_t from = 0, to = UINT64_MAX;
+    if (process->from_ns > 0)
+        from = timeline_ticks(process->timeline, process->zero_ns + process->from_ns);
+    if (process->to_ns < UINT64_MAX)
+        to = timeline_ticks(process->timeline, process->zero_ns + process->to_ns);
+    see(process, reader_end(process->reader));
+    if (process->end_ticks < from || to == 0)
+        reader_stop(process->reader);
+    else
+        reader_limit(process->reader, from, to);
+    return (struct window){ from, to == UINT64_MAX ? to : to - 1 };
+}
+
+static int convert_process(struct reader *reader, uint64_t zero_ns, const struct selection *selection,
+                           struct flows *flows, struct sink *sink, struct convert_count *count, struct pnr_err *err)
 {
     size_t n = reader_n_threads(reader);
     const struct symbols *symbols = reader_symbols(reader);
-    struct process process = { .reader = reader, .timeline = reader_timeline(reader), .zero_ns = zero_ns };
+    struct process process = { .reader = reader, .timeline = reader_timeline(reader), .zero_ns = zero_ns,
+                               .from_ns = selection_from(selection), .to_ns = selection_to(selection) };
+    struct spans_choice choice = { .left_out = NULL };
+    struct window window = { 0, UINT64_MAX };
+    bool is_all = selection_is_all(selection);
     uint64_t least_ns = 0, until_ns;
     int result = -1;
     process.runs = calloc(n + 1, sizeof *process.runs);
     process.heap = calloc(n + 1, sizeof *process.heap);
-    if (!process.runs || !process.heap || name_threads(reader, sink) < 0 || make_tracks(&process) < 0) {
+    if (!process.runs || !process.heap || name_threads(&process, selection, sink) < 0 || make_tracks(&process) < 0 ||
+        selection_choose(selection, symbols, &choice) < 0) {
         pnr_err_set(err, PNR_E_MEMORY, reader_path(reader), 0, "out of memory");
         goto end;
     }
-    name_tracks(&process, sink);
+    name_tracks(&process, selection, sink);
     flows_process(flows, symbols);
     if (reader_process(reader, &until_ns) != PNR_PROCESS_RUNS)
         symbols_number(symbols, "end_ticks", &process.end_ticks);
     symbols_number(symbols, "min_duration_ns", &least_ns);
-    for (size_t i = 0; i < process.n_tracks; i++)
-        spans_init(&process.tracks[i].spans, (uint32_t)(n + i), least_ns, sink, flows, symbols, &count->spans);
+    least_ns = selection_least_ns(selection, least_ns);
+    if (!is_all)
+        window = find_window(&process);
+    for (size_t i = 0; i < process.n_tracks; i++) {
+        struct track *track = &process.tracks[i];
+        spans_init(&track->spans, (uint32_t)(n + i), least_ns, sink, flows, symbols, &count->spans);
+        if (!is_all)
+            spans_choose(&track->spans, &choice, process.from_ns || !track->is_wanted);
+    }
     for (size_t i = 0; i < n; i++) {
         struct run *run = &process.runs[i];
         run->thread = i;
         spans_init(&run->own, (uint32_t)i, least_ns, sink, flows, symbols, &count->spans);
+        if (!is_all)
+            spans_choose(&run->own, &choice, process.from_ns || !run->is_wanted);
         run->spans = &run->own;
         if (leave_block(&process, run))
             insert(&process, run);
     }
-    if (merge(&process, err) < 0)
+    if (window.first > 0 && merge(&process, window.first - 1, err) < 0)
+        goto end;
+    for (size_t i = 0; i < n && process.from_ns; i++)
+        begin_run(&process, &process.runs[i]);
+    process.has_begun = true;
+    if (merge(&process, window.last, err) < 0)
         goto end;
     for (size_t i = 0; i < n; i++)
-        end_run(&process.runs[i], trace_ns(&process, process.end_ticks));
+        end_run(&process, &process.runs[i], trace_ns(&process, process.end_ticks));
     flows_end_process(flows);
+    if (!is_all)
+        reader_stop(reader);
     result = 0;
 end:
     for (size_t i = 0; process.runs && i < n; i++)
         spans_clear(&process.runs[i].own);
     for (size_t i = 0; i < process.n_tracks; i++)
         spans_clear(&process.tracks[i].spans);
+    free((bool *)choice.left_out);
     free(process.tracks);
     free(process.runs);
     free(process.heap);
@@ -521,13 +621,37 @@ static uint64_t find_zero(struct reader **readers, size_t n)
     return zero;
 }
 
-int convert(struct reader **readers, size_t n, unsigned kinds, struct sink *sink, const struct notes *notes,
-            struct convert_count *count, struct pnr_err *err)
+struct selection_extent convert_extent(struct reader **readers, size_t n)
+{
+    struct selection_extent extent = { .end_ns = 0 };
+    uint64_t zero_ns = find_zero(readers, n), until_ns, ticks, number;
+    for (size_t i = 0; i < n; i++) {
+        const struct symbols *symbols = reader_symbols(readers[i]);
+        ticks = reader_end(readers[i]);
+        bool runs = reader_process(readers[i], &until_ns) == PNR_PROCESS_RUNS;
+        if (!runs && symbols_number(symbols, "end_ticks", &number) && number > ticks)
+            ticks = number;
+        uint64_t ns = timeline_ns(reader_timeline(readers[i]), ticks);
+        if (ns > zero_ns && ns - zero_ns > extent.end_ns)
+            extent.end_ns = ns - zero_ns;
+        if (symbols_number(symbols, "start_monotonic_ns", &number) && number == zero_ns)
+            symbols_number(symbols, "start_realtime_ns", &extent.start_realtime_ns);
+    }
+    return extent;
+}
+
+int convert(struct reader **readers, size_t n, const struct selection *selection, unsigned kinds, struct sink *sink,
+            const struct notes *notes, struct convert_count *count, struct pnr_err *err)
 {
     struct flows flows;
+    struct shown shown;
     uint64_t zero_ns = find_zero(readers, n);
     int result = -1;
+    bool is_all = selection_is_all(selection);
     *count = (struct convert_count){ .threads = 0 };
+    shown_init(&shown, sink);
+    if (!is_all)
+        sink = &shown.sink;
     flows_init(&flows, sink, kinds);
     struct identity *ids = calloc(n ? n : 1, sizeof *ids);
     if (!ids) {
@@ -550,16 +674,22 @@ int convert(struct reader **readers, size_t n, unsigned kinds, struct sink *sink
             pnr_err_set(err, PNR_E_MEMORY, reader_path(readers[i]), 0, "out of memory");
             goto end;
         }
-        sink->process(sink, &process);
+        bool is_wanted = selection_has_process(selection, process.pid, process.pid % ID_LIMIT, process.name);
+        if (is_wanted)
+            sink->process(sink, &process);
         free((char *)process.name.bytes);
-        if (convert_process(readers[i], zero_ns, &flows, sink, count, err) < 0)
+        if (!is_wanted)
+            continue;
+        if (convert_process(readers[i], zero_ns, selection, &flows, sink, count, err) < 0)
             goto end;
         say_oddities(readers[i], zero_ns, &before, &count->spans, flows.n_left_out, notes);
-        count->threads += reader_n_threads(readers[i]);
+        count->threads += is_all ? reader_n_threads(readers[i]) : 0;
     }
     count->chains = flows.n_chains;
-    result = 0;
+    count->threads += shown.n_threads;
+    result = shown.is_out_of_memory ? pnr_err_set(err, PNR_E_MEMORY, NULL, 0, "out of memory") : 0;
 end:
+    shown_clear(&shown);
     flows_clear(&flows);
     free(ids);
     return result;

@@ -40,8 +40,8 @@ enum status { ALL = 0, IN_PART = 1, NOTHING = 2 };
 #define NOTES_SHOWN 20
 
 static const char usage[] =
-    "usage: panopticon-convert CAPTURE [-o FILE] [--format=FORMAT] [--flows=KINDS] [-j N] [-q]\n"
-    "       panopticon-convert CAPTURE --top [--json] [-o FILE] [-j N] [-q]\n"
+    "usage: panopticon-convert CAPTURE [-o FILE] [--format=FORMAT] [--flows=KINDS] [PART] [-j N] [-q]\n"
+    "       panopticon-convert CAPTURE --top [--json] [-o FILE] [PART] [-j N] [-q]\n"
     "       panopticon-convert CAPTURE --info\n"
     "\n"
     "Converts what python3 -m panopticon_rec recorded.\n"
@@ -62,6 +62,17 @@ static const char usage[] =
     "  -h, --help          this text\n"
     "      --version       the version\n"
     "\n"
+    "PART chooses, in any format, what is shown:\n"
+    "      --from=TIME     from then on: seconds from the start, or 20ms, 3min and the like; -5s is from the end;\n"
+    "                      or a time on the clock, 2026-11-26T08:00:01.5Z or 08:00:01.5\n"
+    "      --to=TIME       what is before that\n"
+    "      --process=PID   processes with this id, or with a name that matches this glob; repeatable\n"
+    "      --thread=TID    the same of threads and greenlets\n"
+    "      --include=GLOB  functions whose module, module.name or file matches\n"
+    "      --exclude=GLOB  not these; both are repeatable, the last one that matches a function decides\n"
+    "      --min-duration=TIME   no shorter slices, such as 20us\n"
+    "      --max-depth=N   at most N slices in one another\n"
+    "\n"
     "Exit status: 0 all converted, 1 converted in part (see the messages), 2 nothing written.\n";
 
 enum format { CATAPULT, FOLDED, PSTATS, TOP };
@@ -69,6 +80,7 @@ enum format { CATAPULT, FOLDED, PSTATS, TOP };
 struct options {
     char *capture;
     const char *output;                 /* NULL = beside the capture */
+    struct selection *selection;        /* owned */
     enum format format;
     unsigned kinds;
     unsigned n_threads;
@@ -211,6 +223,10 @@ static int settle_format(struct options *options, const struct given *given)
         complain("--format, --top and --info do not go together");
         return -1;
     }
+    if (options->is_info && options->selection) {
+        complain("--info tells of the whole capture: no part of it can be chosen");
+        return -1;
+    }
     if (options->is_json && !given->has_top) {
         complain("--json is for --top");
         return -1;
@@ -226,10 +242,22 @@ static int settle_format(struct options *options, const struct given *given)
     return 0;
 }
 
+static int add_to_selection(struct options *options, int option, const char *name, const char *text)
+{
+    if (!options->selection && !(options->selection = selection_new())) {
+        complain("out of memory");
+        return -1;
+    }
+    const char *problem = selection_add(options->selection, (enum selection_option)option, text);
+    if (problem)
+        complain("--%s: \"%s\" is %s", name, text, problem);
+    return problem ? -1 : 0;
+}
+
 /* Returns 1 to go on, else 0 or -1: the work is done, well or badly. */
 static int parse_options(int argc, char **argv, struct options *options)
 {
-    enum { FLOWS = 256, FORMAT, INFO, JSON, SHOW_TOP, SHOW_VERSION };
+    enum { FLOWS = 256, FORMAT, INFO, JSON, SHOW_TOP, SHOW_VERSION, SELECT };
     static const struct option table[] = {
         { "output", required_argument, NULL, 'o' },
         { "format", required_argument, NULL, FORMAT },
@@ -237,6 +265,14 @@ static int parse_options(int argc, char **argv, struct options *options)
         { "top", no_argument, NULL, SHOW_TOP },
         { "json", no_argument, NULL, JSON },
         { "info", no_argument, NULL, INFO },
+        { "from", required_argument, NULL, SELECT + SELECT_FROM },
+        { "to", required_argument, NULL, SELECT + SELECT_TO },
+        { "process", required_argument, NULL, SELECT + SELECT_PROCESS },
+        { "thread", required_argument, NULL, SELECT + SELECT_THREAD },
+        { "include", required_argument, NULL, SELECT + SELECT_INCLUDE },
+        { "exclude", required_argument, NULL, SELECT + SELECT_EXCLUDE },
+        { "min-duration", required_argument, NULL, SELECT + SELECT_MIN_DURATION },
+        { "max-depth", required_argument, NULL, SELECT + SELECT_MAX_DEPTH },
         { "jobs", required_argument, NULL, 'j' },
         { "quiet", no_argument, NULL, 'q' },
         { "help", no_argument, NULL, 'h' },
@@ -244,10 +280,10 @@ static int parse_options(int argc, char **argv, struct options *options)
         { NULL, 0, NULL, 0 },
     };
     struct given given = { false, false, false };
-    int option;
+    int option, at = 0;
     argv[0] = "panopticon-convert";     /* getopt_long's messages begin with it */
     *options = (struct options){ .kinds = ALL_KINDS, .n_threads = count_processors() };
-    while ((option = getopt_long(argc, argv, "o:j:qh", table, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "o:j:qh", table, &at)) != -1) {
         switch (option) {
         case 'o':
             options->output = optarg;
@@ -289,7 +325,10 @@ static int parse_options(int argc, char **argv, struct options *options)
             puts("panopticon-convert " VERSION);
             return 0;
         default:
-            return -1;                  /* getopt_long has said why */
+            if (option < SELECT)
+                return -1;              /* getopt_long has said why */
+            if (add_to_selection(options, option - SELECT, table[at].name, optarg) < 0)
+                return -1;
         }
     }
     if (argc - optind != 1 || !*argv[optind]) {
@@ -462,7 +501,7 @@ static int write_trace(const struct options *options, const struct capture *capt
         progress_begin();
         output_watch(output, show_progress, &work);
     }
-    if (convert(capture->readers, capture->n, options->kinds, trace_json_sink(trace), notes,
+    if (convert(capture->readers, capture->n, options->selection, options->kinds, trace_json_sink(trace), notes,
                 &result->count, &err) < 0 ||
         trace_json_end(trace, &about, &err) < 0) {
         complain_err(&err);
@@ -533,7 +572,8 @@ static int write_tree(const struct options *options, const struct capture *captu
         return -1;
     }
     writer_init_output(&writer, output);
-    if (convert(capture->readers, capture->n, options->kinds, &tree->sink, notes, &result->count, &err) < 0) {
+    if (convert(capture->readers, capture->n, options->selection, options->kinds, &tree->sink, notes, &result->count,
+                &err) < 0) {
         complain_err(&err);
         goto end;
     }
@@ -558,13 +598,33 @@ end:
     return step;
 }
 
+/* Fixes the times that are wanted. Returns 0 or -1, having said why. */
+static int settle_selection(const struct options *options, const struct capture *capture)
+{
+    if (!options->selection)
+        return 0;
+    const struct selection_extent extent = convert_extent(capture->readers, capture->n);
+    const char *problem = selection_settle(options->selection, &extent);
+    if (problem)
+        complain("%s: %s", options->capture, problem);
+    return problem ? -1 : 0;
+}
+
+static void say_result(const struct options *options, const struct result *result, const char *path, uint64_t size)
+{
+    uint64_t slices = result->count.spans.slices;
+    const char *nothing = slices == 0 && options->selection ? "nothing of what was selected is in the capture: " : "";
+    complain("%s%" PRIu64 " slices, %" PRIu64 " flows, %" PRIu64 " threads: %s, %" PRIu64 " bytes", nothing, slices,
+             result->count.chains, result->count.threads, strcmp(path, "-") == 0 ? "standard output" : path, size);
+}
+
 static int convert_capture(const struct options *options, const struct capture *capture, const struct notes *notes,
                            struct jobs *jobs)
 {
     char path[PATH_MAX];
     struct result result;
     struct pnr_err err;
-    if (name_output(options, path) < 0)
+    if (settle_selection(options, capture) < 0 || name_output(options, path) < 0)
         return -1;
     struct output *output = output_open(path, jobs, &err);
     if (!output) {
@@ -581,9 +641,7 @@ static int convert_capture(const struct options *options, const struct capture *
     if (options->format == CATAPULT)
         warn_viewers(&result);
     if (!options->is_quiet)
-        complain("%" PRIu64 " slices, %" PRIu64 " flows, %" PRIu64 " threads: %s, %" PRIu64 " bytes",
-                 result.count.spans.slices, result.count.chains, result.count.threads,
-                 strcmp(path, "-") == 0 ? "standard output" : path, file_size);
+        say_result(options, &result, path, file_size);
     return 0;
 }
 
@@ -603,10 +661,10 @@ int main(int argc, char **argv)
     struct notes notes = { say_note, &messages };
     open_standard_files();
     int step = parse_options(argc, argv, &options);
-    if (step <= 0)
-        return step < 0 ? NOTHING : ALL;
-    if (open_capture(options.capture, &notes, &capture) < 0)
-        return NOTHING;
+    if (step <= 0 || open_capture(options.capture, &notes, &capture) < 0) {
+        selection_free(options.selection);
+        return step == 0 ? ALL : NOTHING;
+    }
     struct jobs *jobs = jobs_new(options.is_info ? 1 : options.n_threads);
     if (!jobs)
         complain("out of memory");
@@ -614,6 +672,7 @@ int main(int argc, char **argv)
                                           convert_capture(&options, &capture, &notes, jobs);
     close_capture(&capture);
     jobs_free(jobs);
+    selection_free(options.selection);
     if (messages.n_notes > NOTES_SHOWN)
         complain("... and %" PRIu64 " messages more", messages.n_notes - NOTES_SHOWN);
     return step < 0 ? NOTHING : messages.is_damaged ? IN_PART : ALL;

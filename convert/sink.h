@@ -14,7 +14,8 @@ enum slice_mark {
     SLICE_EXCEPTION = 1,                /* left by an exception */
     SLICE_UNFINISHED = 2,               /* still open when the recording of its thread ended */
     SLICE_OPENED_BEFORE = 4,            /* open before the recording began, or entered unseen */
-    SLICE_LEFT_UNSEEN = 8               /* left at some time before its end */
+    SLICE_LEFT_UNSEEN = 8,              /* left at some time before its end */
+    SLICE_CUT = 16                      /* begins before, or ends after, what was selected */
 };
 
 struct slice {

@@ -19,6 +19,7 @@ struct spans_frame {
     uint8_t type;                       /* enum frame_type */
     uint8_t marks;                      /* enum slice_mark */
     bool stays;                         /* however short: something in it does */
+    bool is_left_out;                   /* not shown: has no times, cookie is that of the one around it */
 };
 
 void spans_init(struct spans *spans, uint32_t thread, uint64_t least_ns, struct sink *sink, struct flows *flows,
@@ -28,13 +29,19 @@ void spans_init(struct spans *spans, uint32_t thread, uint64_t least_ns, struct 
                              .least_ns = least_ns };
 }
 
+void spans_choose(struct spans *spans, const struct spans_choice *choice, bool is_hidden)
+{
+    spans->choice = choice;
+    spans->is_hidden = is_hidden;
+}
+
 void spans_clear(struct spans *spans)
 {
     free(spans->stack);
     if (spans->n)                       /* what was never begun has no count */
         spans->count->open -= spans->n;
     spans->stack = NULL;
-    spans->n = spans->capacity = 0;
+    spans->n = spans->n_left_out = spans->capacity = 0;
 }
 
 static uint64_t later(uint64_t ns, uint64_t least)
@@ -55,6 +62,28 @@ static int grow(struct spans *spans)
     return 0;
 }
 
+static bool is_left_out(const struct spans *spans, enum frame_type type, uint32_t function)
+{
+    const struct spans_choice *choice = spans->choice;
+    if (spans->is_hidden || spans->n - spans->n_left_out >= choice->max_depth)
+        return true;
+    if (type == FRAME_GAP || !choice->left_out)
+        return false;
+    return function - 1 < choice->n_functions ? choice->left_out[function - 1] : choice->leaves_unknown_out;
+}
+
+/* Keeps the frame on the stack, so that its exit is known, and nothing more. */
+static void push_left_out(struct spans *spans, enum frame_type type, uint32_t function, uint64_t frame, bool is_start)
+{
+    if (frame && is_start)
+        flows_create(spans->flows, frame);
+    uint32_t cookie = spans->n ? spans->stack[spans->n - 1].cookie : 0;
+    spans->count->open++;
+    spans->n_left_out++;
+    spans->stack[spans->n++] = (struct spans_frame){ .frame = frame, .function = function, .cookie = cookie,
+                                                     .type = type, .is_left_out = true };
+}
+
 static inline __attribute__((always_inline)) void push(struct spans *spans, enum frame_type type, uint32_t function,
                                                        uint64_t frame, bool is_start, unsigned marks, uint64_t ns)
 {
@@ -67,8 +96,12 @@ static inline __attribute__((always_inline)) void push(struct spans *spans, enum
         spans->is_out_of_memory = true;
         return;
     }
+    if (spans->choice && is_left_out(spans, type, function)) {
+        push_left_out(spans, type, function, frame, is_start);
+        return;
+    }
     uint64_t before_ns = spans->last_ns;
-    bool stays = !spans->least_ns || type == FRAME_GAP || marks & SLICE_OPENED_BEFORE;
+    bool stays = !spans->least_ns || type == FRAME_GAP || marks & (SLICE_OPENED_BEFORE | SLICE_CUT);
     ns = later(ns, before_ns + 1);
     spans->last_ns = ns;
     if (frame) {
@@ -81,7 +114,7 @@ static inline __attribute__((always_inline)) void push(struct spans *spans, enum
                                     function, type == FRAME_GAP);
     spans->count->open++;
     spans->stack[spans->n++] = (struct spans_frame){ ns, before_ns, frame, function, cookie, (uint8_t)type,
-                                                     (uint8_t)marks, stays };
+                                                     (uint8_t)marks, stays, false };
 }
 
 /* The slice will be in the trace. */
@@ -89,9 +122,21 @@ static inline void stay(struct spans *spans, struct spans_frame *frame)
 {
     if (frame->stays)
         return;
-    if (frame->frame)
+    if (frame->frame && !frame->is_left_out)
         flows_stay(spans->flows, spans->thread, frame->function, frame->frame, frame->begin_ns);
     frame->stays = true;
+}
+
+/* What it would have been kept for keeps the one around it. */
+static void pop_left_out(struct spans *spans, bool is_finished)
+{
+    const struct spans_frame *top = &spans->stack[--spans->n];
+    spans->n_left_out--;
+    spans->count->open--;
+    if (top->frame && is_finished)
+        flows_create(spans->flows, top->frame);
+    if (top->stays && spans->n > 0)
+        stay(spans, &spans->stack[spans->n - 1]);
 }
 
 /* Made a part of leave(), where nearly all slices end. */
@@ -99,9 +144,13 @@ static inline __attribute__((always_inline)) void pop_here(struct spans *spans, 
                                                            uint64_t ns)
 {
     struct spans_frame *top = &spans->stack[spans->n - 1];
+    if (top->is_left_out) {
+        pop_left_out(spans, is_finished);
+        return;
+    }
     bool is_gap = top->type == FRAME_GAP;
     uint64_t end = later(ns, spans->last_ns + (top->frame ? 2 : 1));
-    if (end - top->begin_ns >= spans->least_ns || marks & SLICE_UNFINISHED)
+    if (end - top->begin_ns >= spans->least_ns || marks & (SLICE_UNFINISHED | SLICE_CUT))
         stay(spans, top);
     if (top->frame)
         flows_leave(spans->flows, spans->thread, top->function, top->frame, is_finished, top->begin_ns, end - 1);
@@ -123,8 +172,8 @@ static inline __attribute__((always_inline)) void pop_here(struct spans *spans, 
     };
     spans->sink->slice(spans->sink, &slice);
     spans->count->slices++;
-    if (spans->n + 1 > spans->count->deepest)
-        spans->count->deepest = spans->n + 1;
+    if (spans->n - spans->n_left_out >= spans->count->deepest)
+        spans->count->deepest = spans->n - spans->n_left_out + 1;
     if (!is_gap && !symbols_function(spans->symbols, top->function))
         spans->count->unknown_functions++;
     if (spans->n > 0)
@@ -159,13 +208,13 @@ static void leave_any(struct spans *spans, enum frame_type type, uint32_t functi
     for (size_t i = spans->n; i > bottom; i--) {
         if (!is_same(&spans->stack[i - 1], type, function, frame))
             continue;
-        spans->count->missed_exits += spans->n - i;
+        spans->count->missed_exits += spans->is_hidden ? 0 : spans->n - i;
         close_to(spans, i, ns);
         pop(spans, is_finished, marks, ns);
         return;
     }
     spans->count->in_vain += spans->n - bottom;
-    spans->count->ignored_exits++;
+    spans->count->ignored_exits += !spans->is_hidden && !spans->is_cut;
 }
 
 static inline __attribute__((always_inline)) void leave(struct spans *spans, enum frame_type type, uint32_t function,
@@ -194,6 +243,8 @@ static void leave_unseen(struct spans *spans, uint32_t n, uint64_t ns)
 
 static void tell(struct spans *spans, const char *text, uint64_t ns)
 {
+    if (spans->is_hidden)
+        return;
     spans->last_ns = later(ns, spans->last_ns + 1);
     if (spans->n > 0)
         stay(spans, &spans->stack[spans->n - 1]);
@@ -238,7 +289,7 @@ static void record_rare(struct spans *spans, struct pnr_record record, uint64_t 
         break;
     case PNR_LOST: {
         char text[64];
-        spans->count->lost += function;
+        spans->count->lost += spans->is_hidden ? 0 : function;
         snprintf(text, sizeof text, "[lost %" PRIu32 " events]", function);
         tell(spans, text, ns);
         break;
@@ -321,7 +372,7 @@ static bool is_equal(const struct spans *spans, const struct pnr_record *open, s
 void spans_seam(struct spans *spans, enum spans_seam seam, uint64_t ns)
 {
     if (seam == SPANS_HOLE) {
-        spans->count->holes++;
+        spans->count->holes += !spans->is_hidden;
         tell(spans, "[events may be missing]", ns);
     } else if (seam == SPANS_PAUSE) {
         tell(spans, "[recording was paused]", ns);
@@ -354,9 +405,24 @@ void spans_open(struct spans *spans, const struct pnr_record *open, size_t n, bo
              SLICE_OPENED_BEFORE, ns);
 }
 
-void spans_end(struct spans *spans, uint64_t ns)
+void spans_show(struct spans *spans, uint64_t ns)
+{
+    size_t n = spans->n;
+    uint64_t beyond = spans->beyond;
+    spans->is_hidden = false;
+    spans->is_cut = true;
+    spans->count->open -= n;
+    spans->n = spans->n_left_out = spans->beyond = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct spans_frame open = spans->stack[i];
+        push(spans, open.type, open.function, open.frame, false, SLICE_CUT, ns);
+    }
+    spans->beyond += beyond;
+}
+
+void spans_end(struct spans *spans, uint64_t ns, bool is_cut)
 {
     spans->beyond = 0;
     while (spans->n > 0)
-        pop(spans, false, SLICE_UNFINISHED, ns);
+        pop(spans, false, is_cut ? SLICE_CUT : SLICE_UNFINISHED, ns);
 }

@@ -3,7 +3,7 @@
  * stack is brought, and an exit that does not fit the innermost frame is looked for below it. And, in a capture with a
  * minimum duration, what the recorder kept of shorter calls: their slices are left out, as if they had not been.
  *
- *     spans_init()
+ *     spans_init() [spans_choose() [spans_show(), when that is due]]
  *     for each block: spans_seam(), spans_open(), then spans_record() for each record after the OPEN ones
  *     spans_end()         may be followed by further blocks
  *     spans_clear()
@@ -68,6 +68,10 @@ struct spans {
     uint64_t least_ns;                  /* shorter slices are left out; 0 = none */
     struct spans_frame *stack;          /* owned; outermost first */
     size_t n, capacity;
+    size_t n_left_out;                  /* of those on the stack, are not shown */
+    const struct spans_choice *choice;  /* borrowed; NULL: all is shown */
+    bool is_hidden;                     /* nothing is shown, not yet at least */
+    bool is_cut;                        /* spans_show was called: frames that nobody told of may be open */
     uint64_t last_ns;                   /* the last edge or point */
     uint64_t beyond;                    /* frames on top of the stack that are not kept */
     bool is_out_of_memory;              /* sticks; frames are missing from then on */
@@ -75,6 +79,20 @@ struct spans {
 
 void spans_init(struct spans *spans, uint32_t thread, uint64_t least_ns, struct sink *sink, struct flows *flows,
                 const struct symbols *symbols, struct spans_count *count);
+
+/* Which slices are shown. One that is not is as if it had not been recorded: what is in it is in the one around it. */
+struct spans_choice {
+    const bool *left_out;               /* by the function's index - 1; NULL: none is */
+    uint32_t n_functions;
+    bool leaves_unknown_out;            /* functions that are not among those */
+    uint64_t max_depth;                 /* so many shown in one another at most */
+};
+
+/* Right after spans_init. choice is borrowed. is_hidden: nothing is shown until spans_show, or ever. */
+void spans_choose(struct spans *spans, const struct spans_choice *choice, bool is_hidden);
+
+/* From now on slices are shown: what is open at ns as if it began then, with the mark SLICE_CUT. */
+void spans_show(struct spans *spans, uint64_t ns);
 
 void spans_clear(struct spans *spans);
 
@@ -89,7 +107,7 @@ void spans_open(struct spans *spans, const struct pnr_record *open, size_t n, bo
 
 void spans_record(struct spans *spans, struct pnr_record record, uint64_t ns);
 
-/* Closes all that is open, unfinished. */
-void spans_end(struct spans *spans, uint64_t ns);
+/* Closes all that is open: is_cut: it goes on, but what follows is not wanted; else it is unfinished. */
+void spans_end(struct spans *spans, uint64_t ns, bool is_cut);
 
 #endif

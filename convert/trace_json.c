@@ -195,6 +195,7 @@ static const struct { uint32_t mark; const char *text; } mark_texts[] = {
     { SLICE_UNFINISHED, ",\"unfinished\":true" },
     { SLICE_OPENED_BEFORE, ",\"opened_before\":true" },
     { SLICE_LEFT_UNSEEN, ",\"left_unseen\":true" },
+    { SLICE_CUT, ",\"cut\":true" },
 };
 
 /* The last of args, and the end of the event. */
@@ -536,6 +537,7 @@ static void thread_event(struct sink *sink, const struct sink_thread *thread)
     struct trace_json *trace = (struct trace_json *)sink;
     if (thread->thread >= trace->n_threads) {
         uint32_t n = (thread->thread + 16) * 2;
+        flush(trace);                   /* batches that are not written yet have the old table */
         struct thread *threads = realloc(trace->threads, n * sizeof *threads);
         if (!threads) {
             run_out_of_memory(trace);

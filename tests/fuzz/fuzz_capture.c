@@ -1,5 +1,5 @@
-/* The whole way: a process directory is read and converted, the trace goes to /dev/null; then what is made of a call
- * tree, and what --info says. */
+/* The whole way: a process directory is read and converted, the trace goes to /dev/null, and then a piece of it; then
+ * what is made of a call tree, and what --info says. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,7 +75,22 @@ static void point_event(struct sink *sink, const struct point *point)
     next->point(next, point);
 }
 
-static void convert_it(struct reader *reader, const struct notes *notes)
+/* A piece out of the middle; NULL when there is none. */
+static struct selection *select_some(struct reader *reader)
+{
+    struct selection *selection = selection_new();
+    const struct selection_extent extent = convert_extent(&reader, 1);
+    if (!selection || selection_add(selection, SELECT_FROM, "1200ns") || selection_add(selection, SELECT_TO, "-100ns") ||
+        selection_add(selection, SELECT_EXCLUDE, "*f") || selection_add(selection, SELECT_MAX_DEPTH, "5") ||
+        selection_add(selection, SELECT_MIN_DURATION, "2ns") || selection_add(selection, SELECT_THREAD, "*[!2]"))
+        abort();
+    if (!selection_settle(selection, &extent))
+        return selection;
+    selection_free(selection);
+    return NULL;
+}
+
+static void convert_it(struct reader *reader, const struct selection *selection, const struct notes *notes)
 {
     struct pnr_err err;
     struct jobs *jobs = jobs_new(1);
@@ -86,7 +101,7 @@ static void convert_it(struct reader *reader, const struct notes *notes)
     struct trace_json_about about = { .version = "", .command = symbols_fact(reader_symbols(reader), "command") };
     struct convert_count count;
     symbols_number(reader_symbols(reader), "start_realtime_ns", &about.start_realtime_ns);
-    if (convert(&reader, 1, ALL_KINDS, &disk.sink, notes, &count, &err) == 0)
+    if (convert(&reader, 1, selection, ALL_KINDS, &disk.sink, notes, &count, &err) == 0)
         trace_json_end(trace, &about, &err);
     trace_json_free(trace);
     output_close(output);
@@ -102,7 +117,7 @@ static void add_up(struct reader *reader, const struct notes *notes, int fd, boo
     if (!tree)
         abort();
     writer_init(&writer, fd);
-    if (convert(&reader, 1, ALL_KINDS, &tree->sink, notes, &count, &err) == 0 && !tree->sink.is_broken) {
+    if (convert(&reader, 1, NULL, ALL_KINDS, &tree->sink, notes, &count, &err) == 0 && !tree->sink.is_broken) {
         if (!has_roots) {
             pstats_write(tree, &writer);
             top_write(tree, &(struct top_form){ .columns = 80 }, &writer);
@@ -129,16 +144,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     for (int i = 0; i < FUZZ_PARTS - 1; i++)
         fuzz_write(names[i], parts[i], sizes[i]);
     fuzz_write_live(parts[FUZZ_PARTS - 1], sizes[FUZZ_PARTS - 1]);
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 5; i++) {
         struct reader *reader = reader_open(fuzz_directory(), &notes, &err);
         if (!reader)
             break;
-        if (i == 0)
-            convert_it(reader, &notes);
-        else if (i < 3)
-            add_up(reader, &notes, fileno(nowhere), i == 2);
+        struct selection *selection = i == 1 ? select_some(reader) : NULL;
+        if (i == 0 || selection)
+            convert_it(reader, selection, &notes);
+        else if (i == 2 || i == 3)
+            add_up(reader, &notes, fileno(nowhere), i == 3);
         else
             info_print(reader, nowhere, &err);
+        selection_free(selection);
         reader_close(reader);
     }
     return 0;

@@ -37,12 +37,13 @@ static inline void check_write(struct check_sink *check, const char *format, ...
     va_end(args);
 }
 
-/* "2:7[10,20]eu" is thread 2, function 7, from 10 to 20, marks e(xception) u(nfinished) b(efore) l(eft unseen). */
+/* "2:7[10,20]eu" is thread 2, function 7, from 10 to 20, marks e(xception) u(nfinished) b(efore) l(eft unseen)
+ * c(ut). */
 static inline void check_slice(struct sink *sink, const struct slice *slice)
 {
-    char marks[5] = "";
-    for (int i = 0; i < 4; i++)
-        strncat(marks, slice->marks >> i & 1 ? (const char *[]){ "e", "u", "b", "l" }[i] : "", 1);
+    char marks[6] = "";
+    for (int i = 0; i < 5; i++)
+        strncat(marks, slice->marks >> i & 1 ? (const char *[]){ "e", "u", "b", "l", "c" }[i] : "", 1);
     if (slice->is_gap)
         check_write((struct check_sink *)sink, "%u:gap%u[%" PRIu64 ",%" PRIu64 "]%s", slice->thread, slice->function,
                     slice->begin_ns, slice->end_ns, marks);

@@ -21,7 +21,7 @@ static void run(const char *const *paths, size_t n, struct check_sink *sink, str
     check_sink_init(said);
     for (size_t i = 0; i < n; i++)
         cr_assert_not_null(readers[i] = reader_open(paths[i], &notes, &err));
-    cr_assert_eq(convert(readers, n, KINDS, &sink->sink, &notes, &count, &err), 0);
+    cr_assert_eq(convert(readers, n, NULL, KINDS, &sink->sink, &notes, &count, &err), 0);
     for (size_t i = 0; i < n; i++)
         reader_close(readers[i]);
 }

@@ -148,7 +148,7 @@ Test(spans, brings_the_stack_to_the_open_frames)
         for (size_t k = 0; k < table[i].n; k++)
             open[k] = pnr_record_make(0, PNR_OPEN, table[i].open[k].frame, table[i].open[k].function);
         spans_open(&run.spans, open, table[i].n, table[i].is_deeper, 100);
-        spans_end(&run.spans, 200);
+        spans_end(&run.spans, 200, false);
         cr_expect_str_eq(run.sink.text, table[i].expected, "row %zu: %s", i, run.sink.text);
         run_clear(&run);
     }
@@ -199,7 +199,7 @@ Test(spans, keeps_short_slices_whose_length_is_not_known)
     run.spans.least_ns = 100;
     spans_open(&run.spans, &open, 1, false, 10);
     run_events(&run, (struct event[]){ { RET, 20, 1, 0 }, { CALL, 30, 2, 0 }, { CALL, 40, 3, 0 } }, 3);
-    spans_end(&run.spans, 50);
+    spans_end(&run.spans, 50, false);
     cr_expect_str_eq(run.sink.text, "0:1[10,20]b 0:3[40,50]u 0:2[30,51]u", "%s", run.sink.text);
     run_clear(&run);
 }
@@ -218,11 +218,109 @@ Test(spans, tells_of_holes_and_pauses)
         run_events(&run, (struct event[]){ { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 } }, 2);
         spans_seam(&run.spans, table[i].seam, 100);
         spans_open(&run.spans, &open, 1, false, 100);
-        spans_end(&run.spans, 200);
+        spans_end(&run.spans, 200, false);
         cr_expect_str_eq(run.sink.text, table[i].expected, "row %zu: %s", i, run.sink.text);
         cr_expect_eq(run.count.holes, table[i].holes, "row %zu", i);
         run_clear(&run);
     }
+}
+
+/* Row by row: what is left out (function 2; what is deeper), records, slices. Those of 9 are of a generator. */
+Test(spans, leaves_out_what_is_not_chosen)
+{
+    static const bool second[CHECK_FUNCTIONS] = { false, true }, fourth[CHECK_FUNCTIONS] = { [3] = true };
+    static const struct {
+        const bool *left_out; uint64_t max_depth, least_ns; struct event events[14]; const char *expected;
+    } table[] = {
+        { second, 9, 0, { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { CALL, 30, 3, 0 }, { RET, 40, 3, 0 },
+                          { RET, 50, 2, 0 }, { RET, 60, 1, 0 } }, "0:3[30,40] 0:1[10,60]" },
+        /* takes no nanosecond */
+        { second, 9, 0, { { CALL, 10, 1, 0 }, { CALL, 10, 2, 0 }, { RET, 10, 2, 0 }, { RET, 10, 1, 0 } },
+          "0:1[10,11]" },
+        /* nor does its exit leave another one */
+        { second, 9, 0, { { CALL, 10, 2, 0 }, { CALL, 20, 1, 0 }, { RET, 30, 2, 0 }, { CALL, 40, 1, 0 },
+                          { RET, 50, 1, 0 } }, "0:1[20,30]l 0:1[40,50]" },
+        { NULL, 1, 0, { { CALL, 10, 1, 0 }, { GAP, 15, 1, 0 }, { CALL, 20, 2, 0 }, { RET, 30, 2, 0 },
+                        { GAPE, 35, 1, 0 }, { RET, 40, 1, 0 } }, "0:1[10,40]" },
+        { second, 1, 0, { { CALL, 10, 2, 0 }, { CALL, 20, 1, 0 }, { CALL, 30, 3, 0 }, { LOST, 35, 5, 0 },
+                          { RET, 40, 3, 0 }, { RET, 50, 1, 0 }, { RET, 60, 2, 0 } },
+          "0:[lost 5 events]@35 0:1[20,50]" },
+        /* its chain is none, and one of the same identity has ended */
+        { fourth, 9, 0, { { START, 10, 5, 9 }, { YIELD, 20, 5, 9 }, { RES, 30, 5, 9 }, { YIELD, 40, 5, 9 },
+                          { START, 50, 4, 9 }, { FIN, 60, 4, 9 }, { RES, 70, 5, 9 }, { FIN, 80, 5, 9 } },
+          "0:5[10,20] 0:s1@19 0:5[30,40] 0:f1@31 0:5[70,80]" },
+        { fourth, 9, 0, { { START, 10, 4, 9 }, { YIELD, 20, 4, 9 }, { RES, 30, 4, 9 }, { FIN, 40, 4, 9 } }, "" },
+        /* what stays keeps what is around it, past one that is left out */
+        { second, 9, 100, { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { GAP, 30, 1, 0 }, { GAPE, 40, 1, 0 },
+                            { RET, 50, 2, 0 }, { RET, 60, 1, 0 } }, "0:gap1[30,40] 0:1[10,60]" },
+        { second, 9, 100, { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { RET, 50, 2, 0 }, { RET, 60, 1, 0 } }, "" },
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct run run;
+        run_init(&run);
+        const struct spans_choice choice = { table[i].left_out, table[i].left_out ? CHECK_FUNCTIONS : 0, false,
+                                             table[i].max_depth };
+        spans_choose(&run.spans, &choice, false);
+        run.spans.least_ns = table[i].least_ns;
+        run_events(&run, table[i].events, 14);
+        spans_end(&run.spans, 500, false);
+        cr_expect_str_eq(run.sink.text, table[i].expected, "row %zu: %s", i, run.sink.text);
+        cr_expect_eq(run.count.open, 0);
+        run_clear(&run);
+    }
+}
+
+/* At 100 the stack is shown; at 200 it is cut. */
+Test(spans, cuts_what_is_open)
+{
+    static const struct { struct event before[8], inside[8]; const char *expected; } table[] = {
+        { { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { RET, 30, 2, 0 } }, { { CALL, 110, 3, 0 } },
+          "0:3[110,200]c 0:1[100,201]c" },
+        { { { CALL, 10, 1, 0 }, { GAP, 20, 1, 0 } }, { { GAPE, 120, 1, 0 }, { UNW, 130, 1, 0 } },
+          "0:gap1[101,120]c 0:1[100,130]ec" },
+        /* entries right at the cut make room */
+        { { { CALL, 10, 1, 0 }, { START, 20, 4, 9 } }, { { CALL, 100, 3, 0 }, { RET, 100, 3, 0 } },
+          "0:3[103,104] 0:4[101,200]c 0:1[100,201]c" },
+        /* chains begin in it, even if they began before and ended in between */
+        { { { START, 10, 4, 9 }, { YIELD, 20, 4, 9 }, { RES, 30, 4, 9 } },
+          { { YIELD, 110, 4, 9 }, { RES, 120, 4, 9 }, { FIN, 130, 4, 9 }, { RES, 140, 4, 9 } },
+          "0:4[100,110]c 0:s1@109 0:f1@121 0:4[120,130] 0:4[140,200]c" },
+        /* what nobody told of is left; what was lost before is not told */
+        { { { LOST, 10, 5, 0 } }, { { CRET, 110, 9, 0 }, { RET, 120, 1, 0 } }, "" },
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct run run;
+        run_init(&run);
+        const struct spans_choice choice = { .max_depth = UINT64_MAX };
+        spans_choose(&run.spans, &choice, true);
+        run_events(&run, table[i].before, 8);
+        cr_expect_str_eq(run.sink.text, "");
+        spans_show(&run.spans, 100);
+        run_events(&run, table[i].inside, 8);
+        spans_end(&run.spans, 200, true);
+        cr_expect_str_eq(run.sink.text, table[i].expected, "row %zu: %s", i, run.sink.text);
+        cr_expect_eq(run.count.open, 0);
+        cr_expect_eq(run.count.ignored_exits, 0);
+        cr_expect_eq(run.count.lost, 0);
+        run_clear(&run);
+    }
+}
+
+/* One that is cut may be longer than what is seen of it. */
+Test(spans, keeps_short_slices_that_are_cut)
+{
+    struct run run;
+    run_init(&run);
+    const struct spans_choice choice = { .max_depth = UINT64_MAX };
+    spans_choose(&run.spans, &choice, true);
+    run.spans.least_ns = 1000;
+    run_events(&run, (struct event[]){ { CALL, 10, 1, 0 } }, 1);
+    spans_show(&run.spans, 100);
+    run_events(&run, (struct event[]){ { CALL, 110, 2, 0 }, { RET, 120, 2, 0 }, { RET, 130, 1, 0 },
+                                       { CALL, 190, 3, 0 } }, 4);
+    spans_end(&run.spans, 200, true);
+    cr_expect_str_eq(run.sink.text, "0:1[100,130]c 0:3[190,200]c", "%s", run.sink.text);
+    run_clear(&run);
 }
 
 Test(spans, counts_what_is_odd)

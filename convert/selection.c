@@ -1,0 +1,415 @@
+#include "selection.h"
+
+#include <fnmatch.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define SECOND UINT64_C(1000000000)
+#define DAY (24 * 3600 * (int64_t)SECOND)
+
+enum moment_type { MOMENT_NONE, MOMENT_OF_TRACE, MOMENT_BEFORE_END, MOMENT_ON_CLOCK };
+
+/* A time, as it was written. */
+struct moment {
+    enum moment_type type;
+    uint64_t ns;                        /* length; on the clock: what is beyond the second */
+    struct tm clock;                    /* hour, minute, second and, if it has one, the date */
+    bool has_date, has_zone;
+    int64_t zone_s;                     /* east of Greenwich */
+};
+
+struct rule {
+    enum selection_option option;
+    const char *text;                   /* borrowed */
+};
+
+struct selection {
+    struct rule *rules;                 /* processes, threads, functions; owned */
+    size_t n;
+    struct moment from, to;
+    uint64_t from_ns, to_ns;
+    uint64_t least_ns;
+    uint64_t max_depth;
+    bool is_all;
+};
+
+struct selection *selection_new(void)
+{
+    struct selection *selection = calloc(1, sizeof *selection);
+    if (selection) {
+        selection->is_all = true;
+        selection->to_ns = selection->max_depth = UINT64_MAX;
+    }
+    return selection;
+}
+
+void selection_free(struct selection *selection)
+{
+    if (!selection)
+        return;
+    free(selection->rules);
+    free(selection);
+}
+
+/* ---- times as they are written ---- */
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* Digits of a fraction behind the point, of which the first 18 count, as a part of 10^18. Returns their end. */
+static const char *parse_fraction(const char *text, uint64_t *fraction)
+{
+    uint64_t unit = UINT64_C(1000000000000000000);
+    for (*fraction = 0; is_digit(*text); text++) {
+        unit /= 10;
+        *fraction += unit * (uint64_t)(*text - '0');
+    }
+    return text;
+}
+
+/* A number and a unit; without one, seconds, if that is allowed. */
+static bool parse_length(const char *text, bool needs_unit, uint64_t *ns)
+{
+    static const struct { const char *name; uint64_t ns; } units[] = {
+        { "ns", 1 }, { "us", 1000 }, { "ms", 1000000 }, { "s", SECOND }, { "min", 60 * SECOND },
+        { "h", 3600 * SECOND }, { "", SECOND },
+    };
+    const char *at = text;
+    uint64_t whole = 0, fraction = 0;
+    for (; is_digit(*at); at++) {
+        whole = whole * 10 + (uint64_t)(*at - '0');
+        if (whole > INT64_MAX / 10)
+            return false;
+    }
+    if (at == text)
+        return false;
+    if (*at == '.')
+        at = parse_fraction(at + 1, &fraction);
+    for (size_t i = 0; i < sizeof units / sizeof *units - needs_unit; i++) {
+        if (strcmp(at, units[i].name) != 0)
+            continue;
+        unsigned __int128 length = (unsigned __int128)whole * units[i].ns +
+                                   (unsigned __int128)fraction * units[i].ns / UINT64_C(1000000000000000000);
+        *ns = (uint64_t)length;
+        return length < INT64_MAX;
+    }
+    return false;
+}
+
+/* Z, or +HH:MM. */
+static bool parse_zone(const char *text, struct moment *moment)
+{
+    struct tm zone = { .tm_min = 0 };
+    moment->has_zone = *text != 0;
+    if (strcmp(text, "Z") == 0 || *text == 0)
+        return true;
+    if ((*text != '+' && *text != '-') || !is_digit(text[1]))
+        return false;
+    const char *end = strptime(text + 1, "%H:%M", &zone);
+    moment->zone_s = (zone.tm_hour * 60 + zone.tm_min) * (*text == '-' ? -60 : 60);
+    return end && *end == 0;
+}
+
+/* [YYYY-MM-DDT]HH:MM[:SS[.FRACTION]][ZONE] */
+static bool parse_clock(const char *text, struct moment *moment)
+{
+    const char *at = strptime(text, "%Y-%m-%d", &moment->clock);
+    moment->has_date = at != NULL;
+    if (at) {
+        struct tm day = moment->clock;
+        timegm(&day);
+        if (day.tm_mday != moment->clock.tm_mday || (*at != 'T' && *at != ' '))
+            return false;               /* there is no 31st of April */
+        text = at + 1;
+    }
+    if (!is_digit(*text) || !(at = strptime(text, "%H:%M", &moment->clock)))
+        return false;
+    if (*at == ':') {
+        uint64_t fraction = 0;
+        if (!is_digit(at[1]) || !(at = strptime(at + 1, "%S", &moment->clock)))
+            return false;
+        if (*at == '.')
+            at = parse_fraction(at + 1, &fraction);
+        moment->ns = fraction / SECOND;
+    }
+    return parse_zone(at, moment);
+}
+
+static bool parse_moment(const char *text, struct moment *moment)
+{
+    bool is_before_end = *text == '-';
+    *moment = (struct moment){ .type = is_before_end ? MOMENT_BEFORE_END : MOMENT_OF_TRACE };
+    if (parse_length(text + is_before_end, false, &moment->ns))
+        return true;
+    *moment = (struct moment){ .type = MOMENT_ON_CLOCK };
+    return is_digit(*text) && parse_clock(text, moment);
+}
+
+/* ---- options ---- */
+
+static bool parse_depth(const char *text, uint64_t *depth)
+{
+    char *end;
+    *depth = strtoull(text, &end, 10);
+    return is_digit(*text) && *end == 0 && *depth > 0;
+}
+
+static const char *add_rule(struct selection *selection, enum selection_option option, const char *text)
+{
+    if (!*text)
+        return "nothing";
+    struct rule *rules = realloc(selection->rules, (selection->n + 1) * sizeof *rules);
+    if (!rules)
+        return "out of memory";
+    selection->rules = rules;
+    rules[selection->n++] = (struct rule){ option, text };
+    return NULL;
+}
+
+const char *selection_add(struct selection *selection, enum selection_option option, const char *text)
+{
+    selection->is_all = false;
+    switch (option) {
+    case SELECT_FROM:
+    case SELECT_TO:
+        return parse_moment(text, option == SELECT_FROM ? &selection->from : &selection->to) ? NULL :
+               "no time: such as 12.5, 20ms, 3min, -5s (from the end), 08:00:01.5, 2026-11-26T08:00:01Z";
+    case SELECT_MIN_DURATION:
+        return parse_length(text, true, &selection->least_ns) ? NULL :
+               "no length of time: a number and ns, us, ms, s, min or h, such as 20us";
+    case SELECT_MAX_DEPTH:
+        return parse_depth(text, &selection->max_depth) ? NULL : "no depth: a number from 1 on";
+    default:
+        return add_rule(selection, option, text);
+    }
+}
+
+bool selection_is_all(const struct selection *selection)
+{
+    return !selection || selection->is_all;
+}
+
+/* ---- from and to ---- */
+
+/* The wall clock's time of a date; INT64_MIN when it has none. */
+static int64_t on_date(const struct moment *moment, const struct tm *date)
+{
+    struct tm clock = moment->clock;
+    clock.tm_year = date->tm_year;
+    clock.tm_mon = date->tm_mon;
+    clock.tm_mday = date->tm_mday;
+    clock.tm_isdst = -1;
+    int64_t seconds = moment->has_zone ? timegm(&clock) - moment->zone_s : mktime(&clock);
+    if (seconds < -(INT64_MAX / (int64_t)SECOND) || seconds > INT64_MAX / (int64_t)SECOND - 1)
+        return INT64_MIN;
+    return seconds * (int64_t)SECOND + (int64_t)moment->ns;
+}
+
+/* How far a time lies outside of these. */
+static uint64_t distance(int64_t ns, int64_t first, int64_t last)
+{
+    return ns < first ? (uint64_t)first - (uint64_t)ns : ns > last ? (uint64_t)ns - (uint64_t)last : 0;
+}
+
+/* The wall clock's time. Without a date: on the day on which it is nearest to the times from first to last, the first
+ * such day; is_behind: of those behind first. */
+static int64_t on_clock(const struct moment *moment, int64_t first, int64_t last, bool is_behind)
+{
+    int64_t nearest = INT64_MIN;
+    if (moment->has_date)
+        return on_date(moment, &moment->clock);
+    for (int day = -1; day <= 1; day++) {
+        struct tm date;
+        time_t seconds = (time_t)((first + day * DAY) / (int64_t)SECOND + (moment->has_zone ? moment->zone_s : 0));
+        if (!(moment->has_zone ? gmtime_r : localtime_r)(&seconds, &date))
+            continue;
+        int64_t ns = on_date(moment, &date);
+        if (is_behind && ns <= first)
+            continue;
+        if (nearest == INT64_MIN || distance(ns, first, last) < distance(nearest, first, last))
+            nearest = ns;
+    }
+    return nearest;
+}
+
+/* The trace's time; from_ns: what comes before it is not meant. Returns NULL or why there is none. */
+static const char *settle(const struct moment *moment, const struct selection_extent *extent, uint64_t from_ns,
+                          uint64_t *ns)
+{
+    const uint64_t zero = extent->start_realtime_ns;
+    *ns = moment->ns;
+    if (moment->type == MOMENT_BEFORE_END)
+        *ns = extent->end_ns > moment->ns ? extent->end_ns - moment->ns : 0;
+    if (moment->type != MOMENT_ON_CLOCK)
+        return NULL;
+    if (zero == 0 || zero > INT64_MAX / 2 || extent->end_ns > INT64_MAX / 4 || from_ns > INT64_MAX / 4)
+        return "the capture does not tell its time on the wall clock";
+    uint64_t last = from_ns > extent->end_ns ? from_ns : extent->end_ns;
+    int64_t found = on_clock(moment, (int64_t)(zero + from_ns), (int64_t)(zero + last), from_ns > 0);
+    *ns = found > (int64_t)zero ? (uint64_t)found - zero : 0;
+    return NULL;
+}
+
+const char *selection_settle(struct selection *selection, const struct selection_extent *extent)
+{
+    const char *problem = NULL;
+    if (selection->from.type)
+        problem = settle(&selection->from, extent, 0, &selection->from_ns);
+    if (!problem && selection->to.type)
+        problem = settle(&selection->to, extent, selection->from_ns, &selection->to_ns);
+    if (!problem && selection->from_ns >= selection->to_ns)
+        problem = selection->from.type ? "--from is not before --to" : "--to is not after the start of the trace";
+    return problem;
+}
+
+uint64_t selection_from(const struct selection *selection)
+{
+    return selection ? selection->from_ns : 0;
+}
+
+uint64_t selection_to(const struct selection *selection)
+{
+    return selection ? selection->to_ns : UINT64_MAX;
+}
+
+/* ---- processes and threads ---- */
+
+static bool is_id(const char *text, uint32_t id, uint32_t own_id)
+{
+    char *end;
+    unsigned long long number = strtoull(text, &end, 10);
+    return is_digit(*text) && *end == 0 && (number == id || number == own_id);
+}
+
+/* What C functions take; NULL when out of memory. */
+static char *copy(struct pnr_string string)
+{
+    char *text = malloc((size_t)string.size + 1);
+    if (!text)
+        return NULL;
+    if (string.size)
+        memcpy(text, string.bytes, string.size);
+    text[string.size] = 0;
+    return text;
+}
+
+static bool is_wanted(const struct selection *selection, enum selection_option option, uint32_t id, uint32_t own_id,
+                      struct pnr_string name)
+{
+    bool has_rule = false, is_found = false;
+    char *text = NULL;
+    for (size_t i = 0; selection && i < selection->n && !is_found; i++) {
+        const struct rule *rule = &selection->rules[i];
+        if (rule->option != option)
+            continue;
+        has_rule = true;
+        if (!text)
+            text = copy(name);
+        is_found = is_id(rule->text, id, own_id) || (text && fnmatch(rule->text, text, FNM_NOESCAPE) == 0);
+    }
+    free(text);
+    return is_found || !has_rule;
+}
+
+bool selection_has_process(const struct selection *selection, uint32_t id, uint32_t own_id, struct pnr_string name)
+{
+    return is_wanted(selection, SELECT_PROCESS, id, own_id, name);
+}
+
+bool selection_has_thread(const struct selection *selection, uint32_t id, uint32_t own_id, struct pnr_string name)
+{
+    return is_wanted(selection, SELECT_THREAD, id, own_id, name);
+}
+
+/* ---- functions ---- */
+
+uint64_t selection_least_ns(const struct selection *selection, uint64_t recorded_ns)
+{
+    return selection && selection->least_ns > recorded_ns ? selection->least_ns : recorded_ns;
+}
+
+static bool is_of_functions(const struct rule *rule)
+{
+    return rule->option == SELECT_INCLUDE || rule->option == SELECT_EXCLUDE;
+}
+
+/* What no rule matches is left out if the first one includes. */
+static bool leaves_others_out(const struct selection *selection)
+{
+    for (size_t i = 0; i < selection->n; i++)
+        if (is_of_functions(&selection->rules[i]))
+            return selection->rules[i].option == SELECT_INCLUDE;
+    return false;
+}
+
+static bool is_left_out(const struct selection *selection, const char *module, const char *name, const char *file)
+{
+    for (size_t i = selection->n; i-- > 0;) {
+        const struct rule *rule = &selection->rules[i];
+        if (is_of_functions(rule) && (fnmatch(rule->text, module, FNM_NOESCAPE) == 0 ||
+                                      fnmatch(rule->text, name, FNM_NOESCAPE) == 0 ||
+                                      fnmatch(rule->text, file, FNM_NOESCAPE) == 0))
+            return rule->option == SELECT_EXCLUDE;
+    }
+    return leaves_others_out(selection);
+}
+
+static void append(char *text, size_t *size, struct pnr_string string)
+{
+    if (string.size)
+        memcpy(text + *size, string.bytes, string.size);
+    *size += string.size;
+}
+
+/* The function as a slice is called: module, `.`, qualified name. NULL when out of memory. */
+static char *full_name(const struct symbol *symbol)
+{
+    size_t size = 0;
+    char *text = malloc((size_t)symbol->module.size + symbol->name.size + 2);
+    if (!text)
+        return NULL;
+    append(text, &size, symbol->module);
+    if (symbol->module.size && symbol->name.size)
+        text[size++] = '.';
+    append(text, &size, symbol->name);
+    text[size] = 0;
+    return text;
+}
+
+static int judge(const struct selection *selection, const struct symbol *symbol, bool *left_out)
+{
+    char *module = copy(symbol->module), *name = full_name(symbol), *file = copy(symbol->file);
+    int result = module && name && file ? 0 : -1;
+    if (result == 0)
+        *left_out = is_left_out(selection, module, name, file);
+    free(module);
+    free(name);
+    free(file);
+    return result;
+}
+
+int selection_choose(const struct selection *selection, const struct symbols *symbols, struct spans_choice *choice)
+{
+    *choice = (struct spans_choice){ .max_depth = selection ? selection->max_depth : UINT64_MAX };
+    size_t n_rules = 0;
+    for (size_t i = 0; selection && i < selection->n; i++)
+        n_rules += is_of_functions(&selection->rules[i]);
+    if (n_rules == 0)
+        return 0;
+    bool *left_out = calloc((size_t)symbols->n_functions + 1, sizeof *left_out);
+    if (!left_out)
+        return -1;
+    choice->left_out = left_out;
+    choice->n_functions = symbols->n_functions;
+    choice->leaves_unknown_out = leaves_others_out(selection);
+    for (uint32_t i = 0; i < symbols->n_functions; i++) {
+        const struct symbol *symbol = &symbols->functions[i];
+        left_out[i] = choice->leaves_unknown_out;
+        if (symbol->is_known && judge(selection, symbol, &left_out[i]) < 0)
+            return -1;
+    }
+    return 0;
+}

@@ -1,0 +1,70 @@
+#include "convert/shown.h"
+
+#include "check.h"
+
+static void tell(struct sink *sink, uint32_t pid, uint32_t n_threads)
+{
+    char name[2] = "p", thread[2] = "t";        /* not there any more when they are passed on */
+    sink->process(sink, &(struct sink_process){ .pid = pid, .name = check_string(name) });
+    for (uint32_t i = 0; i < n_threads; i++)
+        sink->thread(sink, &(struct sink_thread){ .thread = i, .tid = 70 + i, .name = check_string(thread) });
+    name[0] = thread[0] = '?';
+}
+
+/* Names come just before what is first shown of them. */
+Test(shown, names_what_is_shown)
+{
+    struct check_sink check;
+    struct shown shown;
+    check_sink_init(&check);
+    shown_init(&shown, &check.sink);
+    struct sink *sink = &shown.sink;
+    cr_expect_null(sink->enter);
+    tell(sink, 7, 40);
+    tell(sink, 8, 40);
+    sink->slice(sink, &(struct slice){ .begin_ns = 1, .end_ns = 2, .thread = 33, .function = 1 });
+    sink->slice(sink, &(struct slice){ .begin_ns = 3, .end_ns = 4, .thread = 33, .function = 1 });
+    tell(sink, 9, 2);
+    sink->instant(sink, 1, 5, "[x]");
+    sink->point(sink, &(struct point){ 6, 1, 0, 4, POINT_FIRST });
+    tell(sink, 10, 2);
+    cr_expect_str_eq(check.text, "process8=p thread33=103 33:1[1,2] 33:1[3,4] process9=p thread1=71 1:[x]@5 thread0=70 "
+                                 "0:s1@6", "%s", check.text);
+    cr_expect_eq(shown.n_threads, 3);
+    shown_clear(&shown);
+}
+
+Test(shown, breaks_with_what_is_behind)
+{
+    struct check_sink check;
+    struct shown shown;
+    check_sink_init(&check);
+    shown_init(&shown, &check.sink);
+    tell(&shown.sink, 7, 1);
+    check.sink.is_broken = true;
+    shown.sink.instant(&shown.sink, 0, 5, "[x]");
+    cr_expect(shown.sink.is_broken);
+    cr_expect_not(shown.is_out_of_memory);
+    shown_clear(&shown);
+}
+
+/* A call tree learns of processes and threads before the first entry. */
+Test(shown, passes_entries_on)
+{
+    struct call_tree *tree = call_tree_new(true);
+    struct shown shown;
+    shown_init(&shown, &tree->sink);
+    struct sink *sink = &shown.sink;
+    for (uint32_t i = 0; i < 2; i++) {
+        sink->process(sink, &(struct sink_process){ .pid = i, .name = check_string("p"), .symbols = check_symbols() });
+        sink->thread(sink, &(struct sink_thread){ .thread = 0, .tid = 70, .name = check_string("t") });
+    }
+    sink->run(sink, 4, true, 0);
+    struct slice slice = { .end_ns = 10, .function = 4 };
+    slice.cookie = sink->enter(sink, 0, 0, 4, false);
+    sink->slice(sink, &slice);
+    cr_expect_eq(tree->n_nodes, 4);             /* none, process, thread, function */
+    cr_expect_eq(tree->nodes[slice.cookie].calls, 1);
+    shown_clear(&shown);
+    call_tree_free(tree);
+}
