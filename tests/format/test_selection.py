@@ -338,6 +338,23 @@ class AnyCapture(Test):
                         self.check(case, f"--from={begin}ns", f"--to={end}ns", "--max-depth=2", "--exclude=*.leaf")
 
 
+class ManyThreads(Test):
+    def test_they_are_told_of_when_they_are_shown(self):
+        """However many threads make the text: threads begin one after another, and each has many slices."""
+        def fill(process, thread, f, g, h, gen):
+            for i in range(2, 150):
+                at = i * 10**6
+                process.thread(i, 7000 + i, f"t{i}").block(
+                    [record for k in range(1500) for record in (call(at + 200 * k, f), return_(at + 200 * k + 50, f))])
+            process.end(2 * 10**8)
+        self.make(fill)
+        one, many = (convert(self.path, "-j", n, "--from=5ms", "--exclude=m.g") for n in "14")
+        self.assertEqual((one.returncode, many.returncode), (0, 0))
+        self.assertTrue(one.stdout == many.stdout)
+        self.assertEqual(one.stdout.count('"thread_name"'), 145)
+        self.assertEqual(one.stdout.count('"ph":"X"'), 145 * 1500)
+
+
 class Bytes(Test):
     def test_few_are_read(self):
         """One second out of many blocks: their headers are read, and the blocks of that second."""
