@@ -201,6 +201,14 @@ static void begin_run(const struct process *process, struct run *run)
             spans_show(&track->spans, process->from_ns);
 }
 
+/* The same for all threads. */
+static void begin_runs(struct process *process)
+{
+    for (size_t i = 0; i < reader_n_threads(process->reader) && process->from_ns; i++)
+        begin_run(process, &process->runs[i]);
+    process->has_begun = true;
+}
+
 /* All that is open in the thread is closed. */
 static void end_run(const struct process *process, struct run *run, uint64_t ns)
 {
@@ -290,12 +298,22 @@ static uint64_t latest_before(const struct run *first, const struct run *other)
     return other->ticks - (other->thread < first->thread);
 }
 
-/* Converts all records up to those with these ticks. Returns 0, or -1 and fills err. */
-static int merge(struct process *process, uint64_t last, struct pnr_err *err)
+/* The ticks from the first of which on, and up to the last of which, something is wanted. */
+struct window {
+    uint64_t first, last;
+};
+
+/* Converts all records up to the last ones that are wanted. Returns 0, or -1 and fills err. */
+static int merge(struct process *process, struct window window, struct pnr_err *err)
 {
     struct run **heap = process->heap;
-    while (process->n_heap > 0 && heap[0]->ticks <= last && !heap[0]->own.sink->is_broken) {
-        uint64_t until = last;
+    for (;;) {
+        bool is_before = process->n_heap > 0 && heap[0]->ticks < window.first;
+        if (!is_before && !process->has_begun)
+            begin_runs(process);
+        if (process->n_heap == 0 || heap[0]->ticks > window.last || heap[0]->own.sink->is_broken)
+            return 0;
+        uint64_t until = is_before ? window.first - 1 : window.last;
         if (process->n_heap > 1 && latest_before(heap[0], heap[1]) < until)
             until = latest_before(heap[0], heap[1]);
         if (process->n_heap > 2 && latest_before(heap[0], heap[2]) < until)
@@ -311,7 +329,6 @@ static int merge(struct process *process, uint64_t last, struct pnr_err *err)
         if (process->n_heap > 0)
             sift(process);
     }
-    return 0;
 }
 
 /* ---- processes and threads as the sink sees them ---- */
@@ -459,11 +476,6 @@ static int name_threads(const struct process *process, const struct selection *s
 
 /* ---- all of it ---- */
 
-/* The ticks from the first of which on, and up to the last of which, something is wanted. */
-struct window {
-    uint64_t first, last;
-};
-
 /* Finds the window of a process, and lets the reader give no more than is needed for it. */
 static struct window find_window(struct process *process)
 {
@@ -523,12 +535,7 @@ static int convert_process(struct reader *reader, uint64_t zero_ns, const struct
         if (leave_block(&process, run))
             insert(&process, run);
     }
-    if (window.first > 0 && merge(&process, window.first - 1, err) < 0)
-        goto end;
-    for (size_t i = 0; i < n && process.from_ns; i++)
-        begin_run(&process, &process.runs[i]);
-    process.has_begun = true;
-    if (merge(&process, window.last, err) < 0)
+    if (merge(&process, window, err) < 0)
         goto end;
     for (size_t i = 0; i < n; i++)
         end_run(&process, &process.runs[i], trace_ns(&process, process.end_ticks));

@@ -19,7 +19,8 @@ struct spans_frame {
     uint8_t type;                       /* enum frame_type */
     uint8_t marks;                      /* enum slice_mark */
     bool stays;                         /* however short: something in it does */
-    bool is_left_out;                   /* not shown: has no times, cookie is that of the one around it */
+    bool is_left_out;                   /* not shown: has no times, never stays, cookie is that of the one around it */
+    bool keeps;                         /* the one around this one, which is left out, stays for what is in this one */
 };
 
 void spans_init(struct spans *spans, uint32_t thread, uint64_t least_ns, struct sink *sink, struct flows *flows,
@@ -114,7 +115,7 @@ static inline __attribute__((always_inline)) void push(struct spans *spans, enum
                                     function, type == FRAME_GAP);
     spans->count->open++;
     spans->stack[spans->n++] = (struct spans_frame){ ns, before_ns, frame, function, cookie, (uint8_t)type,
-                                                     (uint8_t)marks, stays, false };
+                                                     (uint8_t)marks, stays, false, false };
 }
 
 /* The slice will be in the trace. */
@@ -122,12 +123,14 @@ static inline void stay(struct spans *spans, struct spans_frame *frame)
 {
     if (frame->stays)
         return;
-    if (frame->frame && !frame->is_left_out)
+    frame->keeps = frame->is_left_out;
+    if (frame->is_left_out)
+        return;
+    if (frame->frame)
         flows_stay(spans->flows, spans->thread, frame->function, frame->frame, frame->begin_ns);
     frame->stays = true;
 }
 
-/* What it would have been kept for keeps the one around it. */
 static void pop_left_out(struct spans *spans, bool is_finished)
 {
     const struct spans_frame *top = &spans->stack[--spans->n];
@@ -135,7 +138,7 @@ static void pop_left_out(struct spans *spans, bool is_finished)
     spans->count->open--;
     if (top->frame && is_finished)
         flows_create(spans->flows, top->frame);
-    if (top->stays && spans->n > 0)
+    if (top->keeps && spans->n > 0)
         stay(spans, &spans->stack[spans->n - 1]);
 }
 
@@ -144,7 +147,7 @@ static inline __attribute__((always_inline)) void pop_here(struct spans *spans, 
                                                            uint64_t ns)
 {
     struct spans_frame *top = &spans->stack[spans->n - 1];
-    if (top->is_left_out) {
+    if (!top->stays && top->is_left_out) {
         pop_left_out(spans, is_finished);
         return;
     }
@@ -172,7 +175,7 @@ static inline __attribute__((always_inline)) void pop_here(struct spans *spans, 
     };
     spans->sink->slice(spans->sink, &slice);
     spans->count->slices++;
-    if (spans->n - spans->n_left_out >= spans->count->deepest)
+    if (spans->n >= spans->count->deepest && spans->n - spans->n_left_out >= spans->count->deepest)
         spans->count->deepest = spans->n - spans->n_left_out + 1;
     if (!is_gap && !symbols_function(spans->symbols, top->function))
         spans->count->unknown_functions++;
