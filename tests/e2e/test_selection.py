@@ -109,6 +109,7 @@ def sieve(trace, begin=0, end=None, thread=None, takes=lambda name, src: True, l
     return threads, [chain for chain in chains if chain]
 
 
+@e2e.once
 class Selection(e2e.EndToEnd):
     @classmethod
     def setUpClass(cls):
@@ -237,6 +238,7 @@ class Selection(e2e.EndToEnd):
         return e2e.Trace(e2e.convert(self.path("run.pnr"), *options))
 
 
+@e2e.once
 class Texts(e2e.EndToEnd):
     """How options are written, and what is said."""
 
