@@ -208,8 +208,8 @@ static void end(bool is_finalized)
     }
     nftw(rec_recording_path(), remove_one, 4, FTW_DEPTH | FTW_PHYS);
     if (module.tells_end)
-        rec_notice("%s: %" PRIu64 " events, %u thread%s, %" PRIu64 " lost; open it in chrome://tracing", module.output,
-                   totals.n_events, totals.n_threads, totals.n_threads == 1 ? "" : "s", totals.n_lost);
+        rec_notice("%s: %" PRIu64 " events, %u thread%s, %" PRIu64 " lost", module.output, totals.n_events,
+                   totals.n_threads, totals.n_threads == 1 ? "" : "s", totals.n_lost);
 }
 
 /* Py_AtExit runs this when the interpreter is gone: after all of the program's own atexit functions, finalizers
