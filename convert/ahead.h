@@ -30,8 +30,8 @@ void *ahead_room(struct ahead *ahead);
  * known by. */
 void ahead_start(struct ahead *ahead, const void *key, const struct pnr_block_header *header);
 
-/* Gives the records of the block in exchange for *records, which has room for as many. False when it was not started, or
- * is damaged; then nothing is changed. */
+/* Gives the records of the block in exchange for *records, which has room for as many. False when it was not started,
+ * or is damaged; then nothing is changed. */
 bool ahead_take(struct ahead *ahead, const void *key, struct pnr_block_header *header, struct pnr_record **records);
 
 #endif

@@ -15,8 +15,8 @@
  *         flows_create(); flows_end_process()
  *     flows_clear()
  *
- * Whether a slice stays in the trace may be known only when it ends (spans.h). Until then it is in its chain, but has no
- * point; one that does not stay is as if its frame had not run.
+ * Whether a slice stays in the trace may be known only when it ends (spans.h). Until then it is in its chain, but has
+ * no point; one that does not stay is as if its frame had not run.
  *
  * Memory grows with the continuable frames that are alive, not with those that ended, up to FLOWS_MAX of them. One
  * thread at a time. */
@@ -58,8 +58,8 @@ void flows_process(struct flows *flows, const struct symbols *symbols);
 uint64_t flows_enter(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, bool is_start, bool stays,
                      uint64_t begin_ns);
 
-/* A slice that was not sure to stay does: before flows_leave(). begin_ns: what flows_enter() gave. If the chain has gone
- * on meanwhile (an exit is missing), the slice has no point. */
+/* A slice that was not sure to stay does: before flows_leave(). begin_ns: what flows_enter() gave. If the chain has
+ * gone on meanwhile (an exit is missing), the slice has no point. */
 void flows_stay(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, uint64_t begin_ns);
 
 /* The slice that began at begin_ns ends 1 ns after point_ns, which is inside it; is_finished: for ever. */

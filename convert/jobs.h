@@ -5,8 +5,8 @@
  *     jobs_wait(), for every job before its memory is used for something else
  *     jobs_free()
  *
- * Whoever waits helps: the owner runs the job that it waits for if nobody has begun it, and others while it runs. So one
- * thread in all is the owner: then jobs_start() runs the job itself, and no thread is made.
+ * Whoever waits helps: the owner runs the job that it waits for if nobody has begun it, and others while it runs. So
+ * one thread in all is the owner: then jobs_start() runs the job itself, and no thread is made.
  *
  * All calls are the owner's: a job starts no other, and waits for none. */
 #ifndef JOBS_H

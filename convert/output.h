@@ -1,14 +1,14 @@
-/* The file that a conversion writes. Hides where it lies until it is whole, how it is compressed, and what happens to it
- * when the conversion is interrupted.
+/* The file that a conversion writes. Hides where it lies until it is whole, how it is compressed, and what happens to
+ * it when the conversion is interrupted.
  *
  *     output_open()
  *     for each part: output_add(), and output_wait() before its memory is used for something else
  *     output_keep()
  *     output_close()
  *
- * A regular file is written under a temporary name beside its own and gets its name from output_keep(): until then there
- * is none under it, or the old one. A signal that ends the program removes the temporary one. A name that ends in .gz or
- * .zst makes a file of that kind; - is standard output.
+ * A regular file is written under a temporary name beside its own and gets its name from output_keep(): until then
+ * there is none under it, or the old one. A signal that ends the program removes the temporary one. A name that ends in
+ * .gz or .zst makes a file of that kind; - is standard output.
  *
  * Parts are made and compressed by threads beside one another, and written in the order in which they were added. The
  * first failure stays: what follows is in vain. All calls are those of the owner of the jobs. */

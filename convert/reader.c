@@ -3,10 +3,10 @@
  * wrong with headers and sequences is said then, and the clock is known before the first record is converted.
  *
  * The process may go on meanwhile. So the order is against the recorder's: first the chunks, then the segments, then
- * the names. What is not in a chunk any more is a block in a segment by then, and what is in either has its names. Later
- * a chunk that has become a block is looked for behind the place where the walk ended (look_on), and gives no more than
- * the records that it had at first: those behind may be of functions that the names do not have. A segment that was
- * there and is not any more was dropped. */
+ * the names. What is not in a chunk any more is a block in a segment by then, and what is in either has its names.
+ * Later a chunk that has become a block is looked for behind the place where the walk ended (look_on), and gives no
+ * more than the records that it had at first: those behind may be of functions that the names do not have. A segment
+ * that was there and is not any more was dropped. */
 #include "reader.h"
 
 #include <errno.h>
@@ -28,8 +28,8 @@
 #define SEARCH_BEGIN 2048
 #define SEARCH_SIZE 65536
 
-/* Records that all threads together may hold before they get less than a block. Then each gets an equal part of as many,
- * but no less than PIECE. */
+/* Records that all threads together may hold before they get less than a block. Then each gets an equal part of as
+ * many, but no less than PIECE. */
 #define HELD_MAX ((48 << 20) / PNR_RECORD_SIZE)
 #define PIECE 256
 
@@ -242,8 +242,8 @@ static void say_cut(struct reader *reader, uint32_t segment, bool is_damage, uin
     reader->n_told += is_damage;
 }
 
-/* The segment ends inside a block. Nothing is lost when the live mapping still has it; and it is how the last segment of
- * a process looks that was killed, or runs. */
+/* The segment ends inside a block. Nothing is lost when the live mapping still has it; and it is how the last segment
+ * of a process looks that was killed, or runs. */
 static void end_segment(struct reader *reader, uint32_t segment, bool is_last, uint64_t at,
                         const struct pnr_block_header *header)
 {
@@ -541,8 +541,8 @@ static int by_block(const void *a, const void *b)
     return x->at < y->at ? -1 : 1;
 }
 
-/* True when the block in the segment is whole. The recorder writes a block before it frees the chunk, so a kill between the
- * two leaves both. */
+/* True when the block in the segment is whole. The recorder writes a block before it frees the chunk, so a kill between
+ * the two leaves both. */
 static bool is_whole(struct reader *reader, const struct place *place)
 {
     struct pnr_block_header header;

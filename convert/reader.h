@@ -15,9 +15,9 @@
  * could be read is no damage: see reader_has_dropped.
  *
  * Holds 48 bytes for each block, 16 more to decode ahead, and one decoded block for each thread whose blocks are being
- * read. As a block of a hundred bytes may become 256 KiB, and there may be a hundred thousand threads, a thread gets its
- * block in pieces when 48 MiB are held: the block is decoded again for each. And one open file, two if the process was
- * killed or runs. One thread at a time. */
+ * read. As a block of a hundred bytes may become 256 KiB, and there may be a hundred thousand threads, a thread gets
+ * its block in pieces when 48 MiB are held: the block is decoded again for each. And one open file, two if the process
+ * was killed or runs. One thread at a time. */
 #ifndef READER_H
 #define READER_H
 
@@ -81,8 +81,8 @@ const struct reader_size *reader_size(const struct reader *reader);
 enum pnr_process_state reader_process(const struct reader *reader, uint64_t *until_ns);
 
 /* True when the recorder dropped the oldest segments (--max-size, --last), or all of them: then there may be no thread.
- * From complete_ticks on nothing was dropped; 0: of the threads nothing was dropped at all. Both can change while blocks
- * are read. */
+ * From complete_ticks on nothing was dropped; 0: of the threads nothing was dropped at all. Both can change while
+ * blocks are read. */
 bool reader_has_dropped(const struct reader *reader, uint64_t *complete_ticks);
 
 /* The threads count from 0 here, in the order of their numbers in the capture. */

@@ -1,6 +1,6 @@
 /* The calls of the sink only note events, 32 bytes each, in batches. A batch becomes text as a part of the output, by
- * any thread: what is the same in all slices of a function, and of a thread, has been prepared, so text is mostly copied.
- * Rare events are made to text at once.
+ * any thread: what is the same in all slices of a function, and of a thread, has been prepared, so text is mostly
+ * copied. Rare events are made to text at once.
  *
  * Everything that rendering a batch reads is complete before the batch is added, and is kept until the next process. */
 #include "trace_json.h"

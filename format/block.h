@@ -20,8 +20,8 @@
 /* Records per block and per chunk of the live mapping, 256 KiB. The figures are in bench/README.md. */
 #define PNR_BLOCK_RECORDS 16384
 
-/* zstd's parameters for blocks. In planes what repeats is long, so a small table of long matches finds as much as the level's
- * own and stays in the nearest cache. The figures are in bench/README.md. */
+/* zstd's parameters for blocks. In planes what repeats is long, so a small table of long matches finds as much as the
+ * level's own and stays in the nearest cache. The figures are in bench/README.md. */
 #define PNR_BLOCK_LEVEL 1
 #define PNR_BLOCK_HASH_LOG 8
 #define PNR_BLOCK_MIN_MATCH 7

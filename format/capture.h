@@ -84,8 +84,8 @@ struct pnr_live {
     int fd;                             /* when opened */
 };
 
-/* open(2), with O_CLOEXEC and 0600, and pread(2) of `size` bytes or as many as there are: a signal that interrupts them is of
- * no account. */
+/* open(2), with O_CLOEXEC and 0600, and pread(2) of `size` bytes or as many as there are: a signal that interrupts them
+ * is of no account. */
 int pnr_file_open(const char *path, int flags);
 ssize_t pnr_file_read(int fd, void *bytes, size_t size, off_t at);
 
@@ -157,7 +157,8 @@ void pnr_list_clear(struct pnr_list *list);
  * path is no directory or has none of them; else PNR_E_SYSTEM. */
 int pnr_capture_processes(const char *path, struct pnr_list *list, struct pnr_err *err);
 
-/* The numbers of the segments in the process directory, ascending; *numbers is the caller's to free. Returns 0 or -1. */
+/* The numbers of the segments in the process directory, ascending; *numbers is the caller's to free. Returns 0 or -1.
+ * */
 int pnr_capture_segments(const char *process_path, uint32_t **numbers, size_t *n, struct pnr_err *err);
 
 /* Writes the path of a file in a process directory: PATH_MAX bytes; an empty one, which is nowhere, if it is longer. */
@@ -188,8 +189,8 @@ uint32_t pnr_live_count(const struct pnr_live *live, uint32_t k);
 /* Gives the header of chunk k. False when the chunk is not in use, or was taken or given back at this moment. */
 bool pnr_live_header(const struct pnr_live *live, uint32_t k, struct pnr_block_header *header);
 
-/* Copies the leading records of chunk k, n at most, while its thread may go on. Returns how many there were at one moment;
- * 0 when the chunk is not, or no longer, in use for the block of this header. */
+/* Copies the leading records of chunk k, n at most, while its thread may go on. Returns how many there were at one
+ * moment; 0 when the chunk is not, or no longer, in use for the block of this header. */
 uint32_t pnr_live_copy(const struct pnr_live *live, uint32_t k, const struct pnr_block_header *header,
                        struct pnr_record *records, uint32_t n);
 

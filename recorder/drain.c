@@ -41,8 +41,8 @@ static struct {
     struct pnr_live live;
     pthread_t thread;
     _Atomic pid_t thread_id;            /* 0 before the thread has told it */
-    /* `lock` guards the two lists and the counts; `io` the segments, streams' n_written and their ends, and that no chunk
-     * becomes free. */
+    /* `lock` guards the two lists and the counts; `io` the segments, streams' n_written and their ends, and that no
+     * chunk becomes free. */
     pthread_mutex_t lock, io;
     pthread_mutex_t presence;           /* of the thread: held while it is sent away or fetched, and at the end */
     sem_t work;                         /* something is queued, or is to be looked at */
@@ -103,8 +103,8 @@ static void free_if_done(struct rec_stream *stream)
     free(stream);
 }
 
-/* Appends in the order of the blocks: two threads may be encoding for one stream. Then the chunk is free. Returns whether it
- * was written. */
+/* Appends in the order of the blocks: two threads may be encoding for one stream. Then the chunk is free. Returns
+ * whether it was written. */
 static bool write_in_turn(int chunk, const void *bytes, size_t size)
 {
     struct rec_stream *stream = drain.chunks[chunk].stream;
@@ -456,9 +456,10 @@ struct last_block {                     /* of a thread, or an earlier one of it 
     uint32_t thread, sequence;          /* thread 0: none */
 };
 
-/* The chunks are looked at one after the other while threads go on, so a chunk can be passed by as free and be full before
- * the thread's next one is come upon. So a first look finds how far each thread has got; the copies, which come after it,
- * go that far: all blocks before were announced by then. With `io`, so that none of them is written meanwhile. */
+/* The chunks are looked at one after the other while threads go on, so a chunk can be passed by as free and be full
+ * before the thread's next one is come upon. So a first look finds how far each thread has got; the copies, which come
+ * after it, go that far: all blocks before were announced by then. With `io`, so that none of them is written
+ * meanwhile. */
 static void find_last_blocks(struct last_block *last)
 {
     struct pnr_block_header header;

@@ -9,10 +9,10 @@
  *         rec_drain_end                           the stream gets no more chunks
  *     rec_drain_stop
  *
- * All of it but the drain's own thread, rec_drain_wake, rec_drain_resume and rec_drain_save is called by one thread at a
- * time (the one that has the GIL). When no chunk is free the caller of rec_drain_take writes one itself, so that memory is
- * bounded and nothing is lost; or, when that is wanted, goes without. After a failed write nothing more is written, and the
- * chunks stay as they are in the live mapping, from which a reader takes them. */
+ * All of it but the drain's own thread, rec_drain_wake, rec_drain_resume and rec_drain_save is called by one thread at
+ * a time (the one that has the GIL). When no chunk is free the caller of rec_drain_take writes one itself, so that
+ * memory is bounded and nothing is lost; or, when that is wanted, goes without. After a failed write nothing more is
+ * written, and the chunks stay as they are in the live mapping, from which a reader takes them. */
 #ifndef REC_DRAIN_H
 #define REC_DRAIN_H
 
@@ -39,8 +39,8 @@ struct rec_drain_totals {
     struct pnr_err failure;             /* the first; code PNR_OK when there was none */
 };
 
-/* Starts the thread on a live mapping of at most REC_DRAIN_CHUNKS chunks, which the drain owns from now on, also when it
- * fails. process_path and options are copied. Returns 0 or -1. */
+/* Starts the thread on a live mapping of at most REC_DRAIN_CHUNKS chunks, which the drain owns from now on, also when
+ * it fails. process_path and options are copied. Returns 0 or -1. */
 int rec_drain_start(const char *process_path, struct pnr_live live, const struct rec_drain_options *options,
                     struct pnr_err *err);
 
@@ -51,8 +51,8 @@ struct rec_stream *rec_drain_stream(uint32_t thread);
 void rec_drain_end(struct rec_stream *stream);
 
 /* Takes a chunk, which the caller fills. Returns its number, or -1: nothing can be written any more, see
- * rec_drain_has_failed; or all chunks are being filled by other threads, of which the caller must put one; or some wait to
- * be written, and the drain drops. */
+ * rec_drain_has_failed; or all chunks are being filled by other threads, of which the caller must put one; or some wait
+ * to be written, and the drain drops. */
 int rec_drain_take(void);
 
 /* From now on rec_drain_take waits, whatever the options say. */
@@ -84,8 +84,9 @@ void rec_drain_wake(void);
 /* Calls it in place of the thread, when that is away and it is due. Any thread may do so. */
 void rec_drain_stand_in(void);
 
-/* Saves what there is at this moment as the segments of another process directory: links to the finished ones, and a last
- * one of what is in the chunks, while the traced threads go on. In on_wake only. Gives the instant up to which it reaches. Returns 0 or -1. */
+/* Saves what there is at this moment as the segments of another process directory: links to the finished ones, and a
+ * last one of what is in the chunks, while the traced threads go on. In on_wake only. Gives the instant up to which it
+ * reaches. Returns 0 or -1. */
 int rec_drain_save(const char *process_path, struct pnr_instant *end, struct pnr_err *err);
 
 /* In a forked child: forgets the parent's drain. */

@@ -52,7 +52,8 @@ static void fail_names(void)
                pnr_err_describe(&session.failure, text, sizeof text));
 }
 
-/* Returns the entry, in bytes or, if it is longer than size, in memory that the caller frees; NULL when out of memory. */
+/* Returns the entry, in bytes or, if it is longer than size, in memory that the caller frees; NULL when out of memory.
+ * */
 static unsigned char *encode_name(const struct pnr_name *name, unsigned char *bytes, size_t size)
 {
     unsigned char *entry = bytes;
@@ -466,8 +467,8 @@ bool rec_log_drop(struct rec_log *log, uint64_t ticks, enum pnr_kind exit, uint6
     return true;
 }
 
-/* Events were lost, and nothing came after that could tell of it. A block without OPEN records that is DEEPER says nothing
- * of the stack. */
+/* Events were lost, and nothing came after that could tell of it. A block without OPEN records that is DEEPER says
+ * nothing of the stack. */
 static void tell_lost_at_end(struct rec_log *log)
 {
     if (log->n_lost && log->chunk < 0 && rec_log_turn(log, PNR_BLOCK_DEEPER, 0))

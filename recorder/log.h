@@ -74,17 +74,17 @@ extern struct rec_log rec_log_nobody __attribute__((visibility("hidden")));
 /* The minimum duration: a call of fewer ticks is dropped (rec_log_drop). 0: none is. */
 extern uint64_t rec_log_least_ticks __attribute__((visibility("hidden")));
 
-/* Begins with a process's folder, the name table and the drain: in a new capture, at path or where pnr_capture_make finds
- * room; or, when joins, in the capture that is at path. Copies the capture's path, absolute, to taken (PATH_MAX bytes).
- * Returns 0 or -1. */
+/* Begins with a process's folder, the name table and the drain: in a new capture, at path or where pnr_capture_make
+ * finds room; or, when joins, in the capture that is at path. Copies the capture's path, absolute, to taken (PATH_MAX
+ * bytes). Returns 0 or -1. */
 int rec_log_start(const char *path, bool joins, const struct rec_drain_options *options, char *taken,
                   struct pnr_err *err);
 
 /* In a forked child: forgets the parent's logs, which stay the parent's. */
 void rec_log_forked(void);
 
-/* Makes a capture, as rec_log_start does, of what this process has recorded up to now, and goes on. In on_wake only. When it
- * fails it leaves nothing behind. */
+/* Makes a capture, as rec_log_start does, of what this process has recorded up to now, and goes on. In on_wake only.
+ * When it fails it leaves nothing behind. */
 int rec_log_save(const char *path, char *taken, struct pnr_err *err);
 
 /* Adds a fact to the name table (specs/capture-format.md, section 6.3). */

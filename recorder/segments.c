@@ -227,7 +227,8 @@ static int make_room(const char *capture_path, const struct rec_limits *limits, 
     return result;
 }
 
-/* Only who has it looks for room and takes it. Returns the lock, -1 when there is nothing to lock, or -2 and fills err. */
+/* Only who has it looks for room and takes it. Returns the lock, -1 when there is nothing to lock, or -2 and fills err.
+ * */
 static int take_lock(const char *capture_path, const struct rec_limits *limits, struct pnr_err *err)
 {
     if (!limits->max_size && !limits->last_ns)

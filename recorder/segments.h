@@ -1,14 +1,14 @@
-/* The files that a process's blocks go to: which one is written, when the next is begun, and which old ones are dropped so
- * that the capture keeps to its limits. Free of Python. One thread at a time.
+/* The files that a process's blocks go to: which one is written, when the next is begun, and which old ones are dropped
+ * so that the capture keeps to its limits. Free of Python. One thread at a time.
  *
  *     rec_segments_start
  *         rec_segments_append ...             a block
  *         rec_segments_tick                   now and then
  *     rec_segments_stop
  *
- * All processes of a capture share its size. Who begins a segment first makes room for all of it, by dropping the oldest
- * segments of any process that are finished, under a lock on the capture's directory; processes that have ended and whose
- * data is all dropped go, too. specs/recording.md, section 8. */
+ * All processes of a capture share its size. Who begins a segment first makes room for all of it, by dropping the
+ * oldest segments of any process that are finished, under a lock on the capture's directory; processes that have ended
+ * and whose data is all dropped go, too. specs/recording.md, section 8. */
 #ifndef REC_SEGMENTS_H
 #define REC_SEGMENTS_H
 

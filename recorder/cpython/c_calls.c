@@ -226,8 +226,8 @@ static __attribute__((noinline, cold)) void end_late(void)
 
 #if PY_VERSION_HEX < 0x030E0000
 
-/* CALL tells of a bound method made by types.MethodType before it is taken apart, C_RETURN and C_RAISE tell of the function
- * in it. But CALL_FUNCTION_EX, which does not take it apart, has none of these. */
+/* CALL tells of a bound method made by types.MethodType before it is taken apart, C_RETURN and C_RAISE tell of the
+ * function in it. But CALL_FUNCTION_EX, which does not take it apart, has none of these. */
 static __attribute__((noinline)) uint32_t index_of_method(PyObject *method, PyObject *code, PyObject *offset)
 {
     PyObject *function = PyMethod_GET_FUNCTION(method), *self = PyMethod_GET_SELF(method);      /* borrowed */

@@ -29,8 +29,8 @@ struct rec_engine {
 /* NULL where this Python does not have it. */
 extern const struct rec_engine *const rec_engine_frame, *const rec_engine_monitoring;
 
-/* Once an interpreter: a program that embeds Python may have several, one after the other. own: prefix of the files whose
- * functions are never recorded; borrowed for ever. Returns 0, or -1 with an exception set. */
+/* Once an interpreter: a program that embeds Python may have several, one after the other. own: prefix of the files
+ * whose functions are never recorded; borrowed for ever. Returns 0, or -1 with an exception set. */
 int rec_engine_init(const char *own);
 
 /* The interpreter is gone, and with it all objects that are kept. Nothing is being recorded. */

@@ -104,8 +104,9 @@ static void prepare_classes(PyTypeObject *class)
 
 /* ---- the base and the guard ---- */
 
-/* The main thread's stack grows as it is used, up to a limit that the program may lower (RLIMIT_STACK). So what the hook may
- * use is made a part of the stack at once, and as much again for what is called from there. Takes one page of memory. */
+/* The main thread's stack grows as it is used, up to a limit that the program may lower (RLIMIT_STACK). So what the
+ * hook may use is made a part of the stack at once, and as much again for what is called from there. Takes one page of
+ * memory. */
 static __attribute__((noinline)) void grow_stack(uintptr_t low, uintptr_t top)
 {
     uintptr_t here = cpython_stack_pointer();
@@ -481,8 +482,8 @@ static inline bool return_or_drop(struct rec_log *log, uint32_t function)
 }
 
 /* The hot path: a plain frame, timed by the counter. All else leaves it by a tail call, so that it calls nothing but
- * the evaluation and keeps as little as it can over it. Nothing is ever thrown into a plain frame. index: where the marks
- * are. drops: there is a minimum duration. tracks: there are greenlets. */
+ * the evaluation and keeps as little as it can over it. Nothing is ever thrown into a plain frame. index: where the
+ * marks are. drops: there is a minimum duration. tracks: there are greenlets. */
 static inline __attribute__((always_inline)) PyObject *hook_plain(PyThreadState *ts, cpython_frame *f, int throwflag,
                                                                   Py_ssize_t index, bool drops, bool tracks)
 {

@@ -1,5 +1,5 @@
-/* The monitoring engine: the events of sys.monitoring (PEP 669), from CPython 3.12 on. Slower than the frame engine, and
- * documented: it needs no frame evaluation function, no C stack, and of the interpreter's internals only what
+/* The monitoring engine: the events of sys.monitoring (PEP 669), from CPython 3.12 on. Slower than the frame engine,
+ * and documented: it needs no frame evaluation function, no C stack, and of the interpreter's internals only what
  * internals.h reads of a frame. specs/recording.md tells which record comes of what.
  *
  * CPython tells the events of a frame while the frame is the running one, but leaves some exits untold; the
@@ -58,8 +58,8 @@ static inline bool is_entry(enum pnr_kind kind)
     return kind == PNR_CALL || kind == PNR_START || kind == PNR_RESUME;
 }
 
-/* Frames that the program does not know of (rec_engine_run_detached) are left when it has ended. Returns whether there is
- * one that can be left. */
+/* Frames that the program does not know of (rec_engine_run_detached) are left when it has ended. Returns whether there
+ * is one that can be left. */
 static inline bool count(struct rec_log *log, enum pnr_kind kind)
 {
     if (is_entry(kind))
@@ -84,8 +84,8 @@ static bool is_filtered(const cpython_frame *f)
     return is;
 }
 
-/* The answer to an event of a function that leaves no records. The recorder's own functions go on to tell their few: what
- * is disabled comes back only if the next recording brings back the events that all tools have disabled. */
+/* The answer to an event of a function that leaves no records. The recorder's own functions go on to tell their few:
+ * what is disabled comes back only if the next recording brings back the events that all tools have disabled. */
 static PyObject *exclude(const cpython_frame *f, bool can_disable)
 {
     return can_disable && is_filtered(f) ? rec_tool_disable() : rec_tool_nothing();

@@ -1,7 +1,8 @@
-/* Greenlets: stacks by turns on one thread. Each is a track of its own in the capture: its records stand in its thread's
- * blocks, behind SWITCH records. That another one runs is seen at the next event, by the interpreter's data stack, which
- * each greenlet has for itself (greenlet: TPythonState.cpp); and where a stack begins. Nothing is done, and nothing imported,
- * before the program has imported greenlet. All functions are called with the GIL; none runs Python code.
+/* Greenlets: stacks by turns on one thread. Each is a track of its own in the capture: its records stand in its
+ * thread's blocks, behind SWITCH records. That another one runs is seen at the next event, by the interpreter's data
+ * stack, which each greenlet has for itself (greenlet: TPythonState.cpp); and where a stack begins. Nothing is done,
+ * and nothing imported, before the program has imported greenlet. All functions are called with the GIL; none runs
+ * Python code.
  *
  *     rec_greenlets_start                 a recording begins
  *         rec_greenlets_look              whenever a function of the module `greenlet` is met
@@ -40,8 +41,9 @@ enum rec_greenlets_change {
 /* Finds out which greenlet runs, and changes the log's track. The caller tells it by rec_threads_tell_switch. */
 enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_log *log);
 
-/* The quick way, for an engine that sees the outermost frame of each new stack, so that a stack that was seen in this epoch is
- * still the same greenlet's. Changes the log's track and tells it. Returns false, and does nothing, where that is not simple. */
+/* The quick way, for an engine that sees the outermost frame of each new stack, so that a stack that was seen in this
+ * epoch is still the same greenlet's. Changes the log's track and tells it. Returns false, and does nothing, where that
+ * is not simple. */
 bool rec_greenlets_switch(PyThreadState *ts, struct rec_log *log);
 
 #endif

@@ -7,7 +7,8 @@
  * - A frame of a generator lies inside the generator object.
  * - 3.11, 3.12: ts->cframe is the _PyCFrame of the innermost C evaluation, an address on the C stack; its current_frame
  *   is the running Python frame. &ts->root_cframe stands for "no evaluation".
- * - From 3.12 on each C evaluation has an entry frame on the C stack, to which its first Python frame leads. From 3.13 on
+ * - From 3.12 on each C evaluation has an entry frame on the C stack, to which its first Python frame leads. From 3.13
+ * on
  *   it is all that tells where the evaluation is.
  * - From 3.15 on a thread's outermost frame is such an entry frame, but in the thread state: ts->base_frame. */
 #ifndef REC_INTERNALS_H
@@ -27,8 +28,8 @@ typedef struct _PyInterpreterFrame cpython_frame;
  * a hook; from 3.12 on it asks. */
 #define CPYTHON_INLINES_GETITEM (PY_VERSION_HEX < 0x030C0000)
 
-/* 3.13's CALL_ALLOC_AND_ENTER_INIT (Python/bytecodes.c) runs a __init__ inside the evaluation that calls the class, without
- * asking for a hook; 3.12 has no such instruction, and from 3.14 on it asks. */
+/* 3.13's CALL_ALLOC_AND_ENTER_INIT (Python/bytecodes.c) runs a __init__ inside the evaluation that calls the class,
+ * without asking for a hook; 3.12 has no such instruction, and from 3.14 on it asks. */
 #define CPYTHON_INLINES_INIT (PY_VERSION_HEX >= 0x030D0000 && PY_VERSION_HEX < 0x030E0000)
 
 /* 3.12 and 3.13 count C calls that can recurse, and an evaluation as two of them (PY_EVAL_C_STACK_UNITS). */

@@ -221,8 +221,8 @@ static void end_with_process(void)
     module.is_ready = false;
 }
 
-/* In place of os._exit, which ends the process at once. Children that are forked end so as a rule. Another interpreter, which
- * may have a GIL of its own, touches nothing: what was recorded is in the live mapping. */
+/* In place of os._exit, which ends the process at once. Children that are forked end so as a rule. Another interpreter,
+ * which may have a GIL of its own, touches nothing: what was recorded is in the live mapping. */
 static PyObject *leave(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
 {
     bool is_well = n == 1 && !names && PyLong_Check(args[0]);

@@ -1,6 +1,6 @@
-/* A CPython whose internals are not known, by its public interface alone: what internals.h has, as far as the monitoring
- * engine needs it. Frames are frame objects, which the interpreter makes when it is asked and keeps while they run: all that
- * is given here is borrowed. */
+/* A CPython whose internals are not known, by its public interface alone: what internals.h has, as far as the
+ * monitoring engine needs it. Frames are frame objects, which the interpreter makes when it is asked and keeps while
+ * they run: all that is given here is borrowed. */
 #ifndef REC_PUBLIC_H
 #define REC_PUBLIC_H
 

@@ -18,11 +18,12 @@
 int rec_recording_init(void);
 
 /* path: of the capture, a new one or, when joins, one that is there. facts: dict of str to str. options: dict, see
- * start_doc in module.c. on_path: called with the capture's path before the first event; or None. Returns 0, or -1 with an
- * exception set. */
+ * start_doc in module.c. on_path: called with the capture's path before the first event; or None. Returns 0, or -1 with
+ * an exception set. */
 int rec_recording_start(const char *path, bool joins, PyObject *facts, PyObject *options, PyObject *on_path);
 
-/* is_finalized: the interpreter is gone. In a forked child that has not recorded anything there is nothing to end: zeros. */
+/* is_finalized: the interpreter is gone. In a forked child that has not recorded anything there is nothing to end:
+ * zeros. */
 void rec_recording_stop(bool is_finalized, struct rec_log_totals *totals);
 
 /* True between start and stop, also in forked children that are followed. */
@@ -38,8 +39,8 @@ const char *rec_recording_path(void);
 int rec_recording_pause(void);
 int rec_recording_resume(void);
 
-/* Saves what this process has recorded up to now as a capture of its own, at path or where there is room for it, which is
- * copied to taken (PATH_MAX bytes). Other threads run meanwhile. Returns 0, or -1 with an exception set. */
+/* Saves what this process has recorded up to now as a capture of its own, at path or where there is room for it, which
+ * is copied to taken (PATH_MAX bytes). Other threads run meanwhile. Returns 0, or -1 with an exception set. */
 int rec_recording_save(const char *path, char *taken);
 
 /* An exception has ended the program. */

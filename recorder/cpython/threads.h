@@ -62,8 +62,8 @@ bool rec_threads_tell_left(struct rec_log *log, uint32_t present);
 /* Reads the name of a thread once more. */
 void rec_threads_refresh_name(const PyThreadState *ts, const struct rec_log *log);
 
-/* At the entry of a function with REC_MARK_NAMES: it names a thread, the present one or the one whose name is being set,
- * or this process; or it tells that an exception ends a thread. */
+/* At the entry of a function with REC_MARK_NAMES: it names a thread, the present one or the one whose name is being
+ * set, or this process; or it tells that an exception ends a thread. */
 void rec_threads_note(PyThreadState *ts, const cpython_frame *f, struct rec_log *log);
 
 /* The identity of a continuable frame in a record. */
@@ -81,8 +81,8 @@ uint32_t rec_threads_count_recorded(cpython_frame *f);
  * about to be left, or below which a gap lies, which is not on the interpreter's stack. */
 bool rec_threads_turn(struct rec_log *log, uint16_t flags, cpython_frame *from, struct rec_open_frame inner);
 
-/* The log's track has changed: tells it, and the stack of the new one if this block does not have it; f and inner as for a
- * turn. */
+/* The log's track has changed: tells it, and the stack of the new one if this block does not have it; f and inner as
+ * for a turn. */
 void rec_threads_tell_switch(struct rec_log *log, cpython_frame *f, struct rec_open_frame inner);
 
 void rec_threads_append_after_turn(PyThreadState *ts, struct rec_log *log, enum pnr_kind kind,

@@ -66,8 +66,8 @@ static int init(void)
     return tool.disable ? 0 : -1;
 }
 
-/* PEP 669 gives 0, 1, 2 and 5 to debuggers, coverage, profilers and optimizers, and cProfile insists on 2: those without
- * a meaning come first. */
+/* PEP 669 gives 0, 1, 2 and 5 to debuggers, coverage, profilers and optimizers, and cProfile insists on 2: those
+ * without a meaning come first. */
 int rec_tool_begin(void)
 {
     static const int numbers[] = { 4, 3, 5 };

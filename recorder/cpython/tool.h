@@ -9,8 +9,8 @@
 
 #include "cpython.h"
 
-/* Called at an event with what PEP 669 says of it: code, offset, and one or two more. Must return rec_tool_nothing(), or
- * rec_tool_disable() for no more events of this kind from this place. */
+/* Called at an event with what PEP 669 says of it: code, offset, and one or two more. Must return rec_tool_nothing(),
+ * or rec_tool_disable() for no more events of this kind from this place. */
 typedef vectorcallfunc rec_tool_callback;
 
 /* Returns 0, or -1 with an exception set: all numbers are other tools'. */
