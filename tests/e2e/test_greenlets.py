@@ -51,7 +51,8 @@ def up(x): return getcurrent().parent.switch(x + 1)
 def ping(n):
     others = [greenlet(pong) for _ in range(n)]
     x = 0
-    while not all([one.dead for one in others]):    # a generator closed half-way is resumed only where there is a profiler (3.14)
+    # A list: a generator closed half-way is resumed only where there is a profiler (3.14).
+    while not all([one.dead for one in others]):
         for one in others:
             if not one.dead:
                 one.switch(x % 60)
