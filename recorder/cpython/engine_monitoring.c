@@ -130,7 +130,8 @@ static __attribute__((noinline)) PyObject *append_slowly(PyThreadState *ts, PyCo
 /* Another greenlet may run than at the last event; a new one begins with its first frame. */
 static inline bool may_be_other(PyThreadState *ts, const struct rec_log *log, enum pnr_kind kind)
 {
-    return cpython_data_stack(ts) != log->data_stack || (is_entry(kind) && cpython_is_outermost(cpython_running(ts)));
+    return cpython_data_stack(ts) != log->data_stack || rec_greenlets.has_bare ||
+           (is_entry(kind) && cpython_is_outermost(cpython_running(ts)));
 }
 
 /* plain and continuable: the kinds of record for a function that is the one or the other. */
@@ -252,7 +253,7 @@ static int begin_threads(void)
 
 static void sync_before_c_call(PyThreadState *ts)
 {
-    if (rec_greenlets.are_used && cpython_data_stack(ts) != rec_current->data_stack)
+    if (rec_greenlets.are_used && (rec_greenlets.has_bare || cpython_data_stack(ts) != rec_current->data_stack))
         catch_up(ts, cpython_running(ts));
 }
 

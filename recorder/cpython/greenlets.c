@@ -6,7 +6,7 @@
 #define API "greenlet._C_API"
 #define API_TYPE 0                      /* places in the API's table (greenlet.h) */
 #define API_GET_CURRENT 4
-#define BY_STACK 1024                   /* places to find a greenlet by its data stack */
+#define BY_STACK 1024                   /* places to find a greenlet by its data stack; a power of two */
 
 struct rec_greenlets rec_greenlets;
 
@@ -59,7 +59,7 @@ void rec_greenlets_start(void (*on_use)(void))
     greenlets.table = NULL;
     greenlets.n = greenlets.capacity = 0;
     memset(greenlets.by_stack, 0, sizeof greenlets.by_stack);
-    rec_greenlets.are_used = false;
+    rec_greenlets.are_used = rec_greenlets.has_bare = false;
     rec_greenlets.on_use = on_use;
     rec_greenlets_look();
 }
@@ -162,7 +162,7 @@ static struct greenlet *find(PyObject *object, const struct rec_log *log, bool *
 
 static struct greenlet **place_by_stack(const void *stack)
 {
-    return &greenlets.by_stack[((uintptr_t)stack >> 12) * UINT64_C(0x9e3779b97f4a7c15) >> 54];
+    return &greenlets.by_stack[((uintptr_t)stack >> 12) * UINT64_C(0x9e3779b97f4a7c15) >> 32 & (BY_STACK - 1)];
 }
 
 /* ---- changes ---- */
@@ -202,6 +202,7 @@ enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_log
     if (object && (g = find(object, log, &is_new))) {
         g->stack = cpython_whole_data_stack(ts);
         *place_by_stack(g->stack) = g;
+        rec_greenlets.has_bare |= !g->stack;
     }
     enum rec_greenlets_change change = REC_GREENLETS_SAME;
     if (g && (log->greenlet != object || is_new)) {
@@ -221,7 +222,7 @@ bool rec_greenlets_switch(PyThreadState *ts, struct rec_log *log)
     const void *stack = cpython_whole_data_stack(ts);
     const struct greenlet *g = *place_by_stack(stack);
     uint64_t ticks = rec_clock_ticks() - log->base;
-    if (log->owner != ts || !log->greenlet || !cpython_running(ts) || !g || g->stack != stack)
+    if (log->owner != ts || !log->greenlet || rec_greenlets.has_bare || !cpython_running(ts) || !g || g->stack != stack)
         return false;
     if (g->object != log->greenlet) {
         if (g->epoch != log->epoch || g->track.block != log->block || !rec_log_has_room(log, ticks))

@@ -14,6 +14,7 @@
 
 struct rec_greenlets {
     bool are_used;
+    bool has_bare;                      /* one began without data stack: that of one which has ended may become its own */
     void (*on_use)(void);               /* called when they are from now on; or NULL */
 };
 extern struct rec_greenlets rec_greenlets __attribute__((visibility("hidden")));
@@ -29,7 +30,8 @@ void rec_greenlets_look(void);
 
 static inline bool rec_greenlets_may_have_changed(const PyThreadState *ts, const struct rec_log *log)
 {
-    return unlikely(cpython_data_stack(ts) != log->data_stack) || unlikely(!cpython_running(ts));
+    return unlikely(cpython_data_stack(ts) != log->data_stack) || unlikely(!cpython_running(ts)) ||
+           unlikely(rec_greenlets.has_bare);
 }
 
 enum rec_greenlets_change {
@@ -42,8 +44,8 @@ enum rec_greenlets_change {
 enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_log *log);
 
 /* The quick way, for an engine that sees the outermost frame of each new stack, so that a stack that was seen in this
- * epoch is still the same greenlet's. Changes the log's track and tells it. Returns false, and does nothing, where that
- * is not simple. */
+ * epoch is still the same greenlet's; not once a greenlet began in a generator's frame, which lies on no stack. Changes
+ * the log's track and tells it. Returns false, and does nothing, where that is not simple. */
 bool rec_greenlets_switch(PyThreadState *ts, struct rec_log *log);
 
 #endif

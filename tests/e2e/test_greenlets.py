@@ -40,6 +40,7 @@ else:
 """
 
 SWITCHES = """
+from functools import partial
 from greenlet import greenlet, getcurrent
 def leaf(n): return n and leaf(n - 1)
 def pong(x):
@@ -79,6 +80,14 @@ def killed():
     finally:
         leaf(1)
 def short(n): leaf(n)
+def go_on():
+    switch = getcurrent().parent.switch
+    switch()
+    leaf(1)
+    switch()
+    leaf(2)
+    return
+    yield
 def main():
     ping(3)
     one = greenlet(consume)
@@ -98,6 +107,12 @@ def main():
     del one
     for i in range(200):
         greenlet(short).switch(i % 3)
+    bare = [greenlet(partial(next, go_on(), None)) for _ in range(5)]      # the outermost frame lies in the generator
+    for one in bare: one.switch()
+    ended = [greenlet(short) for _ in range(5)]
+    for one in ended: one.switch(2)
+    for _ in range(2):
+        for one in bare: one.switch()
     deep = greenlet(leaf)
     deep.switch(400)
     kept = [greenlet(pong) for _ in range(20)]
