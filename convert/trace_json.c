@@ -293,8 +293,9 @@ static void change_batch(struct trace_json *trace)
 /* All that was added is written. */
 static void flush(struct trace_json *trace)
 {
+    change_batch(trace);
     for (size_t i = 0; i < trace->n_batches; i++)
-        change_batch(trace);
+        empty(trace, trace->batches[i]);
 }
 
 /* Adds an event that becomes at most so many bytes, and more than none. */
