@@ -450,10 +450,10 @@ static void warn_viewers(const struct result *result)
         complain("%" PRIu64 " levels of nesting: Perfetto drops slices deeper than %d", deepest, PERFETTO_LEVELS);
 }
 
-static struct trace_json_about describe(const struct capture *capture)
+static struct trace_about describe(const struct capture *capture)
 {
     const struct symbols *symbols = reader_symbols(capture->readers[0]);
-    struct trace_json_about about = {
+    struct trace_about about = {
         .version = VERSION,
         .command = symbols_fact(symbols, "command"),
         .python = symbols_fact(symbols, "python"),
@@ -467,7 +467,7 @@ static struct trace_json_about describe(const struct capture *capture)
 struct work {
     const struct capture *capture;
     const struct output *output;
-    const struct trace_json *trace;
+    const struct trace *trace;
 };
 
 static void show_progress(void *arg)
@@ -475,7 +475,7 @@ static void show_progress(void *arg)
     const struct work *work = arg;
     if (!progress_is_due())
         return;
-    struct progress progress = { .bytes = output_bytes(work->output), .events = trace_json_events(work->trace) };
+    struct progress progress = { .bytes = output_bytes(work->output), .events = trace_events(work->trace) };
     for (size_t i = 0; i < work->capture->n; i++) {
         const struct reader_size *size = reader_size(work->capture->readers[i]);
         progress.n_read += size->n_blocks;
@@ -490,8 +490,8 @@ static int write_trace(const struct options *options, const struct capture *capt
 {
     struct pnr_err err;
     int step = -1;
-    struct trace_json_about about = describe(capture);
-    struct trace_json *trace = trace_json_new(output, options->n_threads);
+    struct trace_about about = describe(capture);
+    struct trace *trace = trace_new(&trace_json, output, options->n_threads);
     if (!trace) {
         complain("out of memory");
         return -1;
@@ -501,9 +501,9 @@ static int write_trace(const struct options *options, const struct capture *capt
         progress_begin();
         output_watch(output, show_progress, &work);
     }
-    if (convert(capture->readers, capture->n, options->selection, options->kinds, trace_json_sink(trace), notes,
+    if (convert(capture->readers, capture->n, options->selection, options->kinds, trace_sink(trace), notes,
                 &result->count, &err) < 0 ||
-        trace_json_end(trace, &about, &err) < 0) {
+        trace_end(trace, &about, &err) < 0) {
         complain_err(&err);
         goto end;
     }
@@ -515,12 +515,12 @@ static int write_trace(const struct options *options, const struct capture *capt
         complain_err(&err);
         goto end;
     }
-    result->events = trace_json_events(trace);
-    result->bytes = trace_json_bytes(trace);
+    result->events = trace_events(trace);
+    result->bytes = trace_bytes(trace);
     step = 0;
 end:
     progress_hide();
-    trace_json_free(trace);
+    trace_free(trace);
     return step;
 }
 

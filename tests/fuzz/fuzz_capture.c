@@ -32,14 +32,14 @@ static void ignore(void *arg, enum note_level level, const char *line)
 /* A sink on its way to the trace. */
 struct disk {
     struct sink sink;                   /* first: a sink is a disk */
-    struct trace_json *trace;
+    struct trace *trace;
 };
 
 static struct sink *check_disk(struct sink *sink)
 {
     struct disk *disk = (struct disk *)sink;
-    struct sink *next = trace_json_sink(disk->trace);
-    sink->is_broken = next->is_broken = next->is_broken || trace_json_bytes(disk->trace) > DISK_SIZE;
+    struct sink *next = trace_sink(disk->trace);
+    sink->is_broken = next->is_broken = next->is_broken || trace_bytes(disk->trace) > DISK_SIZE;
     return next;
 }
 
@@ -95,15 +95,15 @@ static void convert_it(struct reader *reader, const struct selection *selection,
     struct pnr_err err;
     struct jobs *jobs = jobs_new(1);
     struct output *output = output_open("/dev/null", jobs, &err);
-    struct trace_json *trace = trace_json_new(output, 1);
+    struct trace *trace = trace_new(&trace_json, output, 1);
     struct disk disk = { { .process = process_event, .thread = thread_event, .slice = slice_event,
                            .instant = instant_event, .point = point_event }, trace };
-    struct trace_json_about about = { .version = "", .command = symbols_fact(reader_symbols(reader), "command") };
+    struct trace_about about = { .version = "", .command = symbols_fact(reader_symbols(reader), "command") };
     struct convert_count count;
     symbols_number(reader_symbols(reader), "start_realtime_ns", &about.start_realtime_ns);
     if (convert(&reader, 1, selection, ALL_KINDS, &disk.sink, notes, &count, &err) == 0)
-        trace_json_end(trace, &about, &err);
-    trace_json_free(trace);
+        trace_end(trace, &about, &err);
+    trace_free(trace);
     output_close(output);
     jobs_free(jobs);
 }

@@ -9,7 +9,7 @@ struct file {
     char path[64];
     struct jobs *jobs;
     struct output *output;
-    struct trace_json *trace;
+    struct trace *trace;
     struct sink *sink;
 };
 
@@ -22,8 +22,8 @@ static struct file begin(const struct symbols *symbols)
     close(mkstemp(file.path));
     file.jobs = jobs_new(N_THREADS);
     cr_assert_not_null(file.output = output_open(file.path, file.jobs, &err));
-    file.trace = trace_json_new(file.output, N_THREADS);
-    file.sink = trace_json_sink(file.trace);
+    file.trace = trace_new(&trace_json, file.output, N_THREADS);
+    file.sink = trace_sink(file.trace);
     file.sink->process(file.sink, &process);
     file.sink->thread(file.sink, &thread);
     return file;
@@ -32,12 +32,12 @@ static struct file begin(const struct symbols *symbols)
 /* All that was written; the caller frees. */
 static char *end(struct file *file)
 {
-    struct trace_json_about about = { .version = "9", .command = check_string("app \"x\"") };
+    struct trace_about about = { .version = "9", .command = check_string("app \"x\"") };
     struct pnr_err err;
-    cr_assert_eq(trace_json_end(file->trace, &about, &err), 0);
-    size_t size = trace_json_bytes(file->trace);
+    cr_assert_eq(trace_end(file->trace, &about, &err), 0);
+    size_t size = trace_bytes(file->trace);
     char *text = calloc(1, size + 1);
-    trace_json_free(file->trace);
+    trace_free(file->trace);
     cr_assert_eq(output_keep(file->output, &err), 0);
     cr_assert_eq(output_bytes(file->output), size);
     output_close(file->output);
@@ -172,7 +172,7 @@ Test(trace_json, keeps_the_order_of_many)
         if (i % 999 == 0)
             file.sink->instant(file.sink, 0, i, "[word]");
     }
-    cr_expect_eq(trace_json_events(file.trace), 4 + N + N / 1000 + N / 999 + 1);
+    cr_expect_eq(trace_events(file.trace), 4 + N + N / 1000 + N / 999 + 1);
     char *text = end(&file), *at = text, expected[64];
     for (unsigned i = 0; i < N; i++) {
         snprintf(expected, sizeof expected, "\"ts\":%u.%03u,\"dur\":0.001,", i / 1000, i % 1000);
@@ -189,24 +189,24 @@ Test(trace_json, keeps_the_order_of_many)
 
 Test(trace_json, stops_when_nothing_can_be_written)
 {
-    struct trace_json_about about = { .version = "9" };
+    struct trace_about about = { .version = "9" };
     struct slice slice = { .begin_ns = 1, .end_ns = 2, .function = 1 };
     struct sink_process process = { .pid = 7, .name = check_string("p"), .symbols = check_symbols() };
     struct sink_thread thread = { .thread = 0 };
     struct pnr_err err;
     struct jobs *jobs = jobs_new(N_THREADS);
     struct output *output = output_open("/dev/full", jobs, &err);
-    struct trace_json *trace = trace_json_new(output, N_THREADS);
-    struct sink *sink = trace_json_sink(trace);
+    struct trace *trace = trace_new(&trace_json, output, N_THREADS);
+    struct sink *sink = trace_sink(trace);
     sink->process(sink, &process);
     sink->thread(sink, &thread);
     for (int i = 0; i < 1000000 && !sink->is_broken; i++)
         sink->slice(sink, &slice);
     cr_expect(sink->is_broken);
-    cr_expect_eq(trace_json_end(trace, &about, &err), 0);
+    cr_expect_eq(trace_end(trace, &about, &err), 0);
     cr_expect_eq(output_keep(output, &err), -1);
     cr_expect_eq(err.code, PNR_E_SYSTEM);
-    trace_json_free(trace);
+    trace_free(trace);
     output_close(output);
     jobs_free(jobs);
 }
