@@ -205,7 +205,7 @@ static void thread_event(struct sink *sink, const struct sink_thread *thread)
 struct trace *trace_new(const struct trace_format *format, struct output *output, unsigned n_threads)
 {
     struct trace *trace = calloc(1, format->size);
-    size_t n_batches = n_threads > 1 ? 2 * n_threads + 2 : 1;
+    size_t n_batches = n_threads > 1 ? 2 * n_threads + 8 : 1;
     if (!trace || !(trace->batches = calloc(n_batches, sizeof *trace->batches)))
         goto fail;
     for (; trace->n_batches < n_batches; trace->n_batches++) {
@@ -241,6 +241,8 @@ void trace_free(struct trace *trace)
         free(batch->ready);
         free(batch);
     }
+    if (trace->format)
+        trace->format->clear(trace);
     forget_process(trace);
     free(trace->batches);
     free(trace);

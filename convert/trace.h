@@ -59,7 +59,6 @@ int trace_end(struct trace *trace, const struct trace_about *about, struct pnr_e
 struct trace_function {
     char *bytes;                        /* TRACE_STEP more than the two; owned; NULL = not yet */
     uint32_t head_size, tail_size;      /* what they are is the format's */
-    bool has_args;                      /* the same */
 };
 
 /* The same for a thread. */
@@ -97,6 +96,7 @@ struct trace_format {
     size_t event_size;                  /* more than a slice or a point takes beside what is prepared */
     void (*begin)(struct trace *trace);
     void (*end)(struct trace *trace, const struct trace_about *about);
+    void (*clear)(struct trace *trace); /* gives back what the format owns */
     void (*process)(struct trace *trace, const struct sink_process *process);
     /* Prepares the thread, too. */
     void (*thread)(struct trace *trace, const struct sink_thread *thread, struct trace_thread *prepared);

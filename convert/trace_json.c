@@ -1,5 +1,6 @@
-/* What is the same in every slice of a function is its text up to the time (the head), and args and the end of the
- * event (the tail); of a thread, its ids. */
+/* What is the same in every slice of a function is its text up to the time (the head), and the number of its source and
+ * the end of the event (the tail); of a thread, its ids. The sources themselves, as stack frames of Catapult's, come
+ * last in the file: in each slice they were a third of it. */
 #include "trace_json.h"
 
 #include <inttypes.h>
@@ -15,12 +16,18 @@
 /* More than the fixed parts of any event take. */
 #define EVENT_SIZE 512
 
+#define PIECE (64 << 10)
+
 /* More than a slice or a point takes beside what is prepared. */
 #define NUMBERS_SIZE 224
 
 struct trace_json {
     struct trace trace;                 /* first: a trace is one of these */
     uint32_t pid;                       /* of the present process */
+    uint64_t n_functions;               /* it has so many, like the next */
+    uint64_t n_before;                  /* the processes before it had */
+    char *sources;                      /* text of the stack frames, those of all processes; owned */
+    size_t sources_size, sources_capacity;
 };
 
 /* ---- bytes ---- */
@@ -141,6 +148,8 @@ static const struct { uint32_t mark; const char *text; } mark_texts[] = {
     { SLICE_CUT, ",\"cut\":true" },
 };
 
+#define ARGS ",\"args\":{"
+
 /* The last of args, and the end of the event. */
 static char *put_marks(char *to, uint32_t marks, bool is_first)
 {
@@ -160,7 +169,7 @@ static inline char *put_thread(char *to, const struct trace_thread *thread)
 }
 
 #define SLICE_TIME "X\",\"ts\":"        /* how the head of a slice ends */
-#define SLICE_END "}}"                  /* how its tail does */
+#define SLICE_END "}"                  /* how its tail does */
 
 static inline char *put_slice(char *to, const struct trace_batch *batch, const struct trace_event *event,
                               struct beginning *beginning)
@@ -172,7 +181,7 @@ static inline char *put_slice(char *to, const struct trace_batch *batch, const s
     to = put_time(to, event->number);
     to = put_thread(to, &batch->threads[event->thread]);
     to = put_prepared(to, function->bytes + function->head_size, function->tail_size);
-    return event->detail ? put_marks(to - strlen(SLICE_END), event->detail, !function->has_args) : to;
+    return event->detail ? put_marks(PUT(to - strlen(SLICE_END), ARGS), event->detail, true) : to;
 }
 
 static char *put_point(char *to, const struct trace_batch *batch, const struct trace_event *event)
@@ -212,11 +221,37 @@ static char *begin_event(struct trace *trace, size_t strings_size)
     return to;
 }
 
+/* Adds where the function is to the stack frames. Returns its number there; 0 when out of memory. */
+static uint64_t add_source(struct trace_json *json, uint32_t index, const struct symbol *symbol)
+{
+    uint64_t number = json->n_before + index;
+    size_t most = EVENT_SIZE + escaped_size(symbol->file);
+    if (json->sources_capacity - json->sources_size < most) {
+        size_t capacity = 2 * json->sources_capacity + most;
+        char *sources = realloc(json->sources, capacity);
+        if (!sources)
+            return 0;
+        json->sources = sources;
+        json->sources_capacity = capacity;
+    }
+    char *to = json->sources + json->sources_size;
+    to = json->sources_size ? PUT(to, ",\n\"") : PUT(to, "\n\"");
+    to = put_number(to, number);
+    to = PUT(to, "\":{\"name\":\"");
+    to = text_put_json(to, symbol->file);
+    *to++ = ':';
+    to = put_number(to, symbol->line);
+    to = PUT(to, "\"}");
+    json->sources_size = (size_t)(to - json->sources);
+    return number;
+}
+
 static int prepare(struct trace *trace, uint32_t index, const struct symbol *symbol, struct trace_function *function)
 {
-    (void)trace, (void)index;
-    char *bytes = malloc(EVENT_SIZE + escaped_size(symbol->module) + escaped_size(symbol->name) +
-                         escaped_size(symbol->file));
+    uint64_t source = 0;                /* a C function has none */
+    if (symbol->file.size && !(source = add_source((struct trace_json *)trace, index, symbol)))
+        return -1;
+    char *bytes = malloc(EVENT_SIZE + escaped_size(symbol->module) + escaped_size(symbol->name));
     if (!bytes)
         return -1;
     char *to = PUT(bytes, ",\n{\"name\":\"");
@@ -228,14 +263,9 @@ static int prepare(struct trace *trace, uint32_t index, const struct symbol *sym
     to = put_text(to, symbol_category(symbol));
     to = PUT(to, "\",\"ph\":\"" SLICE_TIME);
     function->head_size = (uint32_t)(to - bytes);
-    to = PUT(to, ",\"args\":{");
-    if (symbol->file.size) {            /* a C function has none */
-        function->has_args = true;
-        to = PUT(to, "\"src\":\"");
-        to = text_put_json(to, symbol->file);
-        *to++ = ':';
-        to = put_number(to, symbol->line);
-        *to++ = '"';
+    if (source) {
+        to = PUT(to, ",\"sf\":");
+        to = put_number(to, source);
     }
     to = PUT(to, SLICE_END);
     function->tail_size = (uint32_t)(to - bytes) - function->head_size;
@@ -263,13 +293,16 @@ static void odd_slice(struct trace *trace, const struct slice *slice)
     to = PUT(to, ",\"dur\":");
     to = put_time(to, slice->end_ns - slice->begin_ns);
     to = put_thread(to, &trace->threads[slice->thread]);
-    to = PUT(to, ",\"args\":{");
     if (slice->is_gap) {
-        to = PUT(to, "\"reason\":\"");
+        to = PUT(to, ARGS "\"reason\":\"");
         to = put_text(to, slice->function == PNR_GAP_STACK ? "C stack guard" : "unknown");
-        *to++ = '"';
+        to = put_marks(PUT(to, "\""), slice->marks, false);
+    } else if (slice->marks) {
+        to = put_marks(PUT(to, ARGS), slice->marks, true);
+    } else {
+        to = PUT(to, SLICE_END);
     }
-    trace_end_bytes(trace, put_marks(to, slice->marks, !slice->is_gap));
+    trace_end_bytes(trace, to);
 }
 
 static void instant(struct trace *trace, uint32_t thread, uint64_t ns, const char *text)
@@ -317,7 +350,10 @@ static void order_event(struct trace *trace, const char *name, uint32_t tid, uin
 
 static void process(struct trace *trace, const struct sink_process *process)
 {
-    ((struct trace_json *)trace)->pid = process->pid;
+    struct trace_json *json = (struct trace_json *)trace;
+    json->pid = process->pid;
+    json->n_before += json->n_functions;
+    json->n_functions = process->symbols->n_functions;
     name_event(trace, "process_name", process->pid, process->name);
     order_event(trace, "process_sort_index", process->pid, process->order);
 }
@@ -352,6 +388,23 @@ static void put_about(struct trace *trace, const char *key, struct pnr_string va
     trace_end_bytes(trace, PUT(to, "\""));
 }
 
+/* In pieces, as it may be long. */
+static void put_sources(struct trace *trace)
+{
+    const struct trace_json *json = (struct trace_json *)trace;
+    for (size_t at = 0, n; at < json->sources_size; at += n) {
+        n = json->sources_size - at < PIECE ? json->sources_size - at : PIECE;
+        char *to = trace_begin_bytes(trace, n);
+        if (to)
+            trace_end_bytes(trace, put(to, json->sources + at, n));
+    }
+}
+
+static void clear(struct trace *trace)
+{
+    free(((struct trace_json *)trace)->sources);
+}
+
 static void end(struct trace *trace, const struct trace_about *about)
 {
     char start[64] = "";
@@ -362,8 +415,12 @@ static void end(struct trace *trace, const struct trace_about *about)
         snprintf(start + size, sizeof start - size, ".%09uZ", (unsigned)(about->start_realtime_ns % 1000000000));
     }
     char *to = trace_begin_bytes(trace, EVENT_SIZE);
+    if (to)
+        trace_end_bytes(trace, PUT(to, "\n],\"stackFrames\":{"));
+    put_sources(trace);
+    to = trace_begin_bytes(trace, EVENT_SIZE);
     if (to) {
-        to = PUT(to, "\n],\"otherData\":{\"converter\":\"panopticon-convert ");
+        to = PUT(to, "\n},\"otherData\":{\"converter\":\"panopticon-convert ");
         to = put_text(to, about->version);
         trace_end_bytes(trace, PUT(to, "\""));
     }
@@ -381,6 +438,7 @@ const struct trace_format trace_json = {
     .event_size = NUMBERS_SIZE,
     .begin = begin,
     .end = end,
+    .clear = clear,
     .process = process,
     .thread = thread,
     .odd_slice = odd_slice,

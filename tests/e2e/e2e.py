@@ -114,9 +114,9 @@ class Slice:
         return depth
 
 
-def events(file):
+def events(file, sources=None):
     """Yields the events of an open trace. Each is a line of its own, so that a trace of any size can be read; what
-    stands before and behind them is JSON, too."""
+    stands before and behind them is JSON, too. In the end, sources gets where functions are, by their numbers."""
     head = line = file.readline()
     while not line.endswith("[\n"):
         line = file.readline()
@@ -127,7 +127,9 @@ def events(file):
         if line.startswith("]"):
             break
         yield json.loads(line.removesuffix("\n").removesuffix(","), parse_float=nanoseconds)
-    json.loads(head + line + file.read())
+    rest = json.loads(head + line + file.read())
+    if sources is not None:
+        sources.update({int(number): frame["name"] for number, frame in rest["stackFrames"].items()})
 
 
 class Trace:
@@ -148,14 +150,14 @@ class Trace:
         if os.path.getsize(path) > self.LARGEST:
             raise AssertionError(f"{path}: {os.path.getsize(path)} bytes are too many to keep")
         self.threads, self.processes, self.metadata, self.instants = {}, {}, [], []
-        functions, threads, points = {}, collections.defaultdict(list), collections.defaultdict(list)
+        threads, points, sources = collections.defaultdict(list), collections.defaultdict(list), {}
         with open(path, encoding="utf-8") as file:
-            for event in events(file):
+            for event in events(file, sources):
                 kind, thread = event["ph"], (event["pid"], event.get("tid"))
                 if kind == "X":
-                    function = Function(event["name"], event["cat"], event["args"].get("src", ""))
-                    function = functions.setdefault(function, function)
-                    marks = frozenset(mark for mark in FLAGS if event["args"].get(mark))
+                    function = event["name"], event["cat"], event.get("sf")
+                    args = event.get("args", ())
+                    marks = frozenset(mark for mark in FLAGS if mark in args)
                     threads[thread].append(Slice(function, event["ts"], event["ts"] + event["dur"], thread, marks))
                 elif kind in "stf":
                     points[thread].append((event["ts"], kind, event["id"], event["name"], event["cat"]))
@@ -167,7 +169,13 @@ class Trace:
                         self.processes[event["pid"]] = event["args"]["name"]
                 elif kind == "i":
                     self.instants.append(event["name"])
-        self.slices, found = [], collections.defaultdict(list)
+        self.slices, found, functions = [], collections.defaultdict(list), {}
+        for slices in threads.values():
+            for one in slices:
+                name, cat, number = key = one.function
+                if key not in functions:
+                    functions[key] = Function(name, cat, sources[number] if number else "")
+                one.function = functions[key]
         for thread, slices in threads.items():
             nest(slices)
             bind(slices, points.pop(thread, []), found)

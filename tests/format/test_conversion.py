@@ -35,8 +35,9 @@ class Golden(unittest.TestCase):
             "another thread's name": (r'("args":\{"name":"[^"]*)"', lambda m: f'{m[1]}x"'),
             "another category": (r'("cat":")(python|generator)', lambda m: f"{m[1]}x{m[2]}"),
             "another line": (r'(\.py:\d+)"', lambda m: f'{m[1]}1"'),
-            "a mark": (r'("src":"[^"]*")\}', lambda m: f'{m[1]},"unfinished":true}}'),
-            "no mark": (r',"[a-z_]+":true', lambda m: ""),
+            "a mark": (r'("sf":\d+)\}', lambda m: f'{m[1]},"args":{{"unfinished":true}}}}'),
+            "another source": (r'("sf":)(\d+)', lambda m: f"{m[1]}{int(m[2]) + 50}"),
+            "another mark": (r'"[a-z_]+":true', lambda m: '"other":true'),
             "no event": (r'\n\{"name":"[^\n]*"ph":"[Xstfi]"[^\n]*,(?=\n)', lambda m: ""),
         }
         for case in conversion.cases("golden"):

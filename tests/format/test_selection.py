@@ -41,7 +41,7 @@ def told(run):
         where = f"{event['tid'] - lowest}/" if event["tid"] > lowest else ""
         name, ts = event["name"].removeprefix("m."), event["ts"]
         if event["ph"] == "X":
-            marks = "".join(mark[0] for mark in MARKS if event["args"].get(mark))
+            marks = "".join(mark[0] for mark in MARKS if mark in event.get("args", ()))
             words.append((event["tid"], ts, f"{where}{name}[{ts},{ts + event['dur']}]{marks}"))
         elif event["ph"] == "i":
             words.append((event["tid"], ts, f"{where}{name}@{ts}"))

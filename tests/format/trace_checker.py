@@ -314,12 +314,13 @@ def check(capture_path, trace_text, tolerance_ns=None):
     trace = json.loads(trace_text, parse_float=nanoseconds)
     if trace["displayTimeUnit"] != "ns":
         problems.append("displayTimeUnit is not ns")
+    sources = trace["stackFrames"]
     slices, points, instants, metadata = [], defaultdict(list), Counter(), {}
     for event in trace["traceEvents"]:
         where = event["pid"], event["tid"]
         if event["ph"] == "X":
-            args = dict(event["args"])
-            src = args.pop("src", None)
+            args = dict(event.get("args", {}))
+            src = sources.get(str(event.get("sf")), {}).get("name")
             if event["name"] == "[not recorded]" and args.pop("reason", None) != "C stack guard":
                 problems.append(f"a gap without its reason: {event}")
             if any(value is not True for value in args.values()):

@@ -62,12 +62,14 @@ Test(trace_json, writes_the_whole_file)
         "{\"name\":\"thread_sort_index\",\"cat\":\"__metadata\",\"ph\":\"M\","
         "\"ts\":0,\"pid\":7,\"tid\":70,\"args\":{\"sort_index\":1}},\n"
         "{\"name\":\"m.f4\",\"cat\":\"generator\",\"ph\":\"X\","
-        "\"ts\":1.002,\"dur\":0.040,\"pid\":7,\"tid\":70,\"args\":{\"src\":\"m.py:4\"}},\n"
+        "\"ts\":1.002,\"dur\":0.040,\"pid\":7,\"tid\":70,\"sf\":4},\n"
         "{\"name\":\"[lost 5 events]\",\"cat\":\"panopticon\",\"ph\":\"i\","
         "\"s\":\"t\",\"ts\":1.500,\"pid\":7,\"tid\":70},\n"
         "{\"name\":\"m.f4\",\"cat\":\"generator\",\"ph\":\"s\","
         "\"bp\":\"e\",\"id\":3,\"ts\":1.041,\"pid\":7,\"tid\":70}\n"
-        "],\"otherData\":{\"converter\":\"panopticon-convert 9\",\"command\":\"app \\\"x\\\"\"}}\n";
+        "],\"stackFrames\":{\n"
+        "\"4\":{\"name\":\"m.py:4\"}\n"
+        "},\"otherData\":{\"converter\":\"panopticon-convert 9\",\"command\":\"app \\\"x\\\"\"}}\n";
     struct file file = begin(check_symbols());
     struct slice slice = { .begin_ns = 1002, .end_ns = 1042, .function = 4 };
     struct point point = { .ns = 1041, .chain = 3, .function = 4, .phase = POINT_FIRST };
@@ -94,13 +96,13 @@ static char *only_slice(const struct symbols *symbols, struct slice slice)
 Test(trace_json, marks_slices)
 {
     static const struct { struct slice slice; const char *part; } table[] = {
-        { { .function = 1, .marks = SLICE_EXCEPTION }, "\"args\":{\"src\":\"m.py:1\",\"exception\":true}}" },
+        { { .function = 1, .marks = SLICE_EXCEPTION }, ",\"sf\":1,\"args\":{\"exception\":true}}" },
         { { .function = 1, .marks = SLICE_UNFINISHED | SLICE_OPENED_BEFORE },
-          "\"args\":{\"src\":\"m.py:1\",\"unfinished\":true,\"opened_before\":true}}" },
-        { { .function = 1, .marks = SLICE_LEFT_UNSEEN }, "\"args\":{\"src\":\"m.py:1\",\"left_unseen\":true}}" },
+          ",\"sf\":1,\"args\":{\"unfinished\":true,\"opened_before\":true}}" },
+        { { .function = 1, .marks = SLICE_LEFT_UNSEEN }, ",\"sf\":1,\"args\":{\"left_unseen\":true}}" },
         { { .function = 99 }, "{\"name\":\"[unknown function 99]\",\"cat\":\"python\",\"ph\":\"X\"" },
-        { { .function = 99 }, "\"args\":{}}" },
-        { { .function = 99, .marks = SLICE_UNFINISHED }, "\"args\":{\"unfinished\":true}}" },
+        { { .function = 99 }, "\"tid\":70}" },
+        { { .function = 99, .marks = SLICE_UNFINISHED }, "\"tid\":70,\"args\":{\"unfinished\":true}}" },
         { { .function = 1, .is_gap = true }, "{\"name\":\"[not recorded]\",\"cat\":\"panopticon\"" },
         { { .function = 1, .is_gap = true }, "\"args\":{\"reason\":\"C stack guard\"}}" },
         { { .function = 9, .is_gap = true, .marks = SLICE_UNFINISHED },
@@ -154,7 +156,7 @@ Test(trace_json, keeps_long_names_whole)
     struct symbol function = { { name, sizeof name }, { name, sizeof name }, { name, sizeof name }, 1, 0, true };
     struct symbols symbols = { .functions = &function, .n_functions = 1 };
     char *text = only_slice(&symbols, (struct slice){ .function = 1 });
-    cr_expect_gt(strlen(text), 3 * 6 * sizeof name);
+    cr_expect_gt(strlen(text), 2 * 6 * sizeof name);
     free(text);
 }
 
