@@ -126,7 +126,7 @@ Test(trace_json, escapes_names)
         { "plain", 5, "plain" },
         { "a\"b\\c", 5, "a\\\"b\\\\c" },
         { "tab\tnl\nesc\x1b", 11, "tab\\u0009nl\\u000aesc\\u001b" },
-        { "\x7f", 1, "\x7f" },
+        { "\x7f", 1, "\\u007f" },
         { "\xc3\xa9 \xe2\x82\xac", 6, "\xc3\xa9 \xe2\x82\xac" },
         { "\xf0\x9f\x99\x82", 4, "\xf0\x9f\x99\x82" },                      /* beyond the BMP, as it is */
         { "a\0b", 3, "a\xef\xbf\xbd" "b" },
