@@ -126,6 +126,8 @@ static inline char *put_number(char *to, unsigned field, uint64_t number)
 }
 
 /* Messages of less than 128 bytes: the number of bytes is one. */
+#define SMALL_SIZE 2                    /* what begin_small() puts, if the field is below 16 */
+
 static inline char *begin_small(char *to, unsigned field)
 {
     return put_tag(to, field, WIRE_BYTES) + 1;
@@ -184,49 +186,48 @@ static char *put_marks(char *to, uint32_t marks)
     return to;
 }
 
-/* The time in full, which leaves the sequence's clock as it is. */
-static char *put_time(char *to, uint64_t ns)
+static inline char *put_prepared(char *to, const char *bytes, size_t size)
 {
-    to = put_number(to, PACKET_TIMESTAMP, ns);
-    return put_number(to, PACKET_CLOCK, CLOCK_TRACE);
-}
-
-/* The time as the sequence's clock tells it. */
-static inline char *put_near_time(char *to, uint64_t ns, uint64_t *clock_ns)
-{
-    if (ns < *clock_ns)
-        return put_time(to, ns);
-    to = put_number(to, PACKET_TIMESTAMP, ns - *clock_ns);
-    *clock_ns = ns;
-    return to;
+    memcpy(to, bytes, TRACE_STEP);      /* nothing that is prepared is longer */
+    return to + size;
 }
 
 static inline char *put_track(char *to, const struct trace_thread *thread)
 {
-    memcpy(to, thread->bytes, TRACE_STEP);
-    return to + thread->size;
-}
-
-static inline char *put_prepared(char *to, const char *bytes, size_t size)
-{
-    memcpy(to, bytes, TRACE_STEP);      /* prepare() makes no more */
-    return to + size;
+    return put_prepared(to, thread->bytes, thread->size);
 }
 
 /* One batch while it becomes packets. */
 struct rendering {
     const struct trace_batch *batch;
-    uint32_t sequence;
     uint64_t clock_ns;
+    char head[TRACE_STEP];              /* of all its packets, up to the time */
+    size_t head_size;
 };
+
+static void begin_rendering(struct rendering *rendering, const struct trace_batch *batch, uint32_t sequence)
+{
+    *rendering = (struct rendering){ .batch = batch, .clock_ns = batch->since_ns };
+    char *to = put_number(begin_small(rendering->head, PACKET), PACKET_SEQUENCE, sequence);
+    rendering->head_size = (size_t)(put_tag(to, PACKET_TIMESTAMP, WIRE_NUMBER) - rendering->head);
+}
+
+/* A packet up to its event. */
+static inline char *put_head(char *to, struct rendering *rendering, uint64_t ns)
+{
+    to = put_prepared(to, rendering->head, rendering->head_size);
+    if (ns < rendering->clock_ns)       /* the time in full, which leaves the sequence's clock as it is */
+        return put_number(put_varint(to, ns), PACKET_CLOCK, CLOCK_TRACE);
+    to = put_varint(to, ns - rendering->clock_ns);
+    rendering->clock_ns = ns;
+    return to;
+}
 
 static inline char *put_begin(char *to, struct rendering *rendering, const struct trace_event *event)
 {
     const struct trace_function *function = event->function;
-    char *packet = begin_small(to, PACKET);
-    to = put_number(packet, PACKET_SEQUENCE, rendering->sequence);
-    to = put_near_time(to, event->ns, &rendering->clock_ns);
-    char *body = begin_small(to, PACKET_TRACK_EVENT);
+    char *packet = to + SMALL_SIZE;
+    char *body = begin_small(put_head(to, rendering, event->ns), PACKET_TRACK_EVENT);
     to = put_number(body, EVENT_TYPE, EVENT_BEGIN);
     to = put_track(to, &rendering->batch->threads[event->thread]);
     to = put_prepared(to, function->bytes, function->head_size + function->tail_size);
@@ -239,10 +240,8 @@ static inline char *put_begin(char *to, struct rendering *rendering, const struc
 
 static inline char *put_end(char *to, struct rendering *rendering, const struct trace_event *event)
 {
-    char *packet = begin_small(to, PACKET);
-    to = put_number(packet, PACKET_SEQUENCE, rendering->sequence);
-    to = put_near_time(to, event->ns + event->number, &rendering->clock_ns);
-    char *body = begin_small(to, PACKET_TRACK_EVENT);
+    char *packet = to + SMALL_SIZE;
+    char *body = begin_small(put_head(to, rendering, event->ns + event->number), PACKET_TRACK_EVENT);
     to = put_number(body, EVENT_TYPE, EVENT_END);
     to = put_track(to, &rendering->batch->threads[event->thread]);
     end_small(body, to);
@@ -252,10 +251,8 @@ static inline char *put_end(char *to, struct rendering *rendering, const struct 
 
 static char *put_point(char *to, struct rendering *rendering, const struct trace_event *event)
 {
-    char *packet = begin_small(to, PACKET);
-    to = put_number(packet, PACKET_SEQUENCE, rendering->sequence);
-    to = put_near_time(to, event->ns, &rendering->clock_ns);
-    char *body = begin_small(to, PACKET_TRACK_EVENT);
+    char *packet = to + SMALL_SIZE;
+    char *body = begin_small(put_head(to, rendering, event->ns), PACKET_TRACK_EVENT);
     to = put_track(body, &rendering->batch->threads[event->thread]);
     to = put_prepared(to, event->function->bytes, event->function->head_size);
     char *legacy = begin_small(to, EVENT_LEGACY);
@@ -276,28 +273,43 @@ _Static_assert(TRACE_BATCH_EVENTS <= UINT16_MAX / 2, "an event fits in a place")
 
 #define MAX_PLACES (2 * TRACE_BATCH_EVENTS)
 
-/* Puts edges and points in the order of their times, as far as slices are nested, from the last one on: what is in a
- * slice stands before it. Slices of another thread that are not, and first points, which are told late, may be out of
- * order. Gives the first of the places, which end at places + MAX_PLACES. */
+/* The slices of a batch whose ends have been put and whose begins have not, in the order of their begins. */
+struct open {
+    size_t n;
+    place events[TRACE_BATCH_EVENTS];
+};
+
+/* Those that are already there seldom begin later: only in other threads. */
+static inline void add_open(struct open *open, const struct trace_event *events, size_t event)
+{
+    size_t k = open->n++;
+    for (; k > 0 && events[open->events[k - 1]].ns > events[event].ns; k--)
+        open->events[k] = open->events[k - 1];
+    open->events[k] = (place)event;
+}
+
+/* Puts edges and points in the order of their times, from the last one on: the ends come in that order. First points are
+ * told late, and stay where they are. Gives the first of the places, which end at places + MAX_PLACES. */
 static const place *order(const struct trace_batch *batch, place places[MAX_PLACES])
 {
-    place open[TRACE_BATCH_EVENTS];
-    size_t n_open = 0;
+    struct open open;
+    const struct trace_event *events = batch->events;
     place *first = places + MAX_PLACES;
+    open.n = 0;
     for (size_t i = batch->n; i-- > 0;) {
-        const struct trace_event *event = &batch->events[i];
+        const struct trace_event *event = &events[i];
         if (event->kind == TRACE_BYTES)
             continue;
         bool is_slice = event->kind == TRACE_SLICE, is_late = !is_slice && event->detail == POINT_FIRST;
         uint64_t ns = is_slice ? event->ns + event->number : event->ns;
-        for (; n_open > 0 && !is_late && batch->events[open[n_open - 1]].ns > ns; n_open--)
-            *--first = (place)(open[n_open - 1] << 1 | 1);
+        for (; open.n > 0 && !is_late && events[open.events[open.n - 1]].ns > ns; open.n--)
+            *--first = (place)(open.events[open.n - 1] << 1 | 1);
         *--first = (place)(i << 1);
         if (is_slice)
-            open[n_open++] = (place)i;
+            add_open(&open, events, i);
     }
-    while (n_open > 0)
-        *--first = (place)(open[--n_open] << 1 | 1);
+    while (open.n > 0)
+        *--first = (place)(open.events[--open.n] << 1 | 1);
     return first;
 }
 
@@ -305,7 +317,8 @@ static const place *order(const struct trace_batch *batch, place places[MAX_PLAC
 static char *render(const struct trace_batch *batch, char *to)
 {
     place places[MAX_PLACES];
-    struct rendering rendering = { batch, ((const struct perfetto *)batch->trace)->sequence, batch->since_ns };
+    struct rendering rendering;
+    begin_rendering(&rendering, batch, ((const struct perfetto *)batch->trace)->sequence);
     if (batch->ready_size)
         memcpy(to, batch->ready, batch->ready_size);
     to += batch->ready_size;
@@ -423,7 +436,8 @@ static char *begin_event(struct rare_event *event, enum event_type type, uint32_
     if (!event->packet)
         return NULL;
     char *to = put_number(event->packet, PACKET_SEQUENCE, sequence(event->trace));
-    to = put_time(to, ns);
+    to = put_number(to, PACKET_TIMESTAMP, ns);
+    to = put_number(to, PACKET_CLOCK, CLOCK_TRACE);
     event->body = begin(to, PACKET_TRACK_EVENT);
     to = put_number(event->body, EVENT_TYPE, type);
     return put_track(to, &event->trace->threads[thread]);
