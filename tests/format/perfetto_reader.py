@@ -1,4 +1,4 @@
-"""Reads a Perfetto trace as specs/trace-mapping.md, section 3, says it is written, without a protobuf library. What is not in
+"""Reads a Perfetto trace as specs/trace-mapping.md, section 2.1, says it is written, without a protobuf library. What is not in
 that section is an error.
 
     events = read(data)         # sets of tuples, as json_events(text) gives them of the JSON of the same capture

@@ -1,6 +1,7 @@
 """The Perfetto trace of a capture tells the same as its JSON, which test_conversion compares with the records."""
 
 import json
+import re
 import subprocess
 import tempfile
 import unittest
@@ -112,6 +113,15 @@ class Perfetto(unittest.TestCase):
                 process.thread(1, 4_000_000, "MainThread").block([call(1000 * k, main), return_(1000 * k + 500, main)])
                 process.end(1_000_000)
         self.assertGreater(max(self.compare(self.folder).processes), 2**31)
+
+    def test_worked_example(self):
+        """The bytes of the specification are the end of a file."""
+        spec = (conversion.ROOT / "specs/trace-mapping.md").read_text(encoding="utf-8")
+        example = spec[spec.index("The last three packets of tests/golden/smallest"):spec.index("## 3. Times")]
+        rows = re.findall(r"^ {4,}((?:[0-9a-f]{2} +)*[0-9a-f]{2})(?: {2,}|$)", example, re.M)
+        data = bytes.fromhex(" ".join(rows))
+        self.assertGreater(len(data), 80)
+        self.assertTrue(convert(conversion.ROOT / "tests/golden/smallest", PERFETTO).stdout.endswith(data), data.hex(" "))
 
     def test_a_name_tells_the_format(self):
         case = next(case for case in conversion.cases("golden") if case.name == "generators")
