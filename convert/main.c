@@ -19,6 +19,7 @@
 #include "info.h"
 #include "jobs.h"
 #include "output.h"
+#include "perfetto.h"
 #include "progress.h"
 #include "pstats.h"
 #include "top.h"
@@ -51,9 +52,10 @@ static const char usage[] =
     "                      a name that ends in .gz or .zst: compressed\n"
     "      --format=FORMAT [by the end of FILE's name, else catapult]\n"
     "                        catapult  .trace, .json: for chrome://tracing and ui.perfetto.dev\n"
+    "                        perfetto  .pftrace, .perfetto-trace: for ui.perfetto.dev, a fifth of the size\n"
     "                        folded    .folded: stacks for flamegraph.pl, inferno, speedscope\n"
     "                        pstats    .pstats, .prof: a profile for Python's pstats, snakeviz\n"
-    "      --flows=KINDS   catapult: whose slices are joined by arrows: all, none, or some of generator,\n"
+    "      --flows=KINDS   in a trace: whose slices are joined by arrows: all, none, or some of generator,\n"
     "                      coroutine, async_generator, iterable_coroutine, with commas      [all]\n"
     "      --top           print the functions that took the most time instead; with --json, all\n"
     "      --info          print what is in the capture instead\n"
@@ -75,7 +77,7 @@ static const char usage[] =
     "\n"
     "Exit status: 0 all converted, 1 converted in part (see the messages), 2 nothing written.\n";
 
-enum format { CATAPULT, FOLDED, PSTATS, TOP };
+enum format { CATAPULT, PERFETTO, FOLDED, PSTATS, TOP };
 
 struct options {
     char *capture;
@@ -179,21 +181,26 @@ static unsigned count_processors(void)
     return n < MAX_THREADS ? n : MAX_THREADS;
 }
 
-static const struct { const char *name, *suffixes[2]; } formats[] = {
-    [CATAPULT] = { "catapult", { ".trace", ".json" } },
-    [FOLDED] = { "folded", { ".folded", NULL } },
-    [PSTATS] = { "pstats", { ".pstats", ".prof" } },
+static const struct {
+    const char *name, *suffixes[2];
+    const struct trace_format *trace;   /* NULL: made of a call tree */
+} formats[] = {
+    [CATAPULT] = { "catapult", { ".trace", ".json" }, &trace_json },
+    [PERFETTO] = { "perfetto", { ".pftrace", ".perfetto-trace" }, &perfetto },
+    [FOLDED] = { "folded", { ".folded", NULL }, NULL },
+    [PSTATS] = { "pstats", { ".pstats", ".prof" }, NULL },
+    [TOP] = { "", { NULL, NULL }, NULL },
 };
 
 static int parse_format(const char *text, enum format *format)
 {
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
-        if (strcmp(formats[i].name, text) == 0) {
+        if (*text && strcmp(formats[i].name, text) == 0) {
             *format = (enum format)i;
             return 0;
         }
     }
-    complain("--format: unknown format \"%s\"; known are catapult, folded, pstats", text);
+    complain("--format: unknown format \"%s\"; known are catapult, perfetto, folded, pstats", text);
     return -1;
 }
 
@@ -235,8 +242,8 @@ static int settle_format(struct options *options, const struct given *given)
         options->format = TOP;
     else if (!given->has_format)
         options->format = guess_format(options->output);
-    if (given->has_flows && options->format != CATAPULT) {
-        complain("--flows is for catapult");
+    if (given->has_flows && !formats[options->format].trace) {
+        complain("--flows is for catapult and perfetto");
         return -1;
     }
     return 0;
@@ -440,10 +447,10 @@ struct result {
     uint64_t events, bytes;             /* of the text, not compressed */
 };
 
-static void warn_viewers(const struct result *result)
+static void warn_viewers(const struct result *result, enum format format)
 {
     uint64_t events = result->events, bytes = result->bytes, deepest = result->count.spans.deepest;
-    if (events > CHROME_EVENTS || bytes > CHROME_BYTES)
+    if (format == CATAPULT && (events > CHROME_EVENTS || bytes > CHROME_BYTES))
         complain("%" PRIu64 " events, %" PRIu64 " MB: more than chrome://tracing can show; open it in Perfetto "
                  "(https://ui.perfetto.dev)", events, bytes / 1000000);
     if (deepest > PERFETTO_LEVELS)
@@ -491,7 +498,7 @@ static int write_trace(const struct options *options, const struct capture *capt
     struct pnr_err err;
     int step = -1;
     struct trace_about about = describe(capture);
-    struct trace *trace = trace_new(&trace_json, output, options->n_threads);
+    struct trace *trace = trace_new(formats[options->format].trace, &about, output, options->n_threads);
     if (!trace) {
         complain("out of memory");
         return -1;
@@ -503,7 +510,7 @@ static int write_trace(const struct options *options, const struct capture *capt
     }
     if (convert(capture->readers, capture->n, options->selection, options->kinds, trace_sink(trace), notes,
                 &result->count, &err) < 0 ||
-        trace_end(trace, &about, &err) < 0) {
+        trace_end(trace, &err) < 0) {
         complain_err(&err);
         goto end;
     }
@@ -633,13 +640,13 @@ static int convert_capture(const struct options *options, const struct capture *
     }
     for (size_t i = 0; i < capture->n; i++)
         reader_use(capture->readers[i], jobs);
-    int step = (options->format == CATAPULT ? write_trace : write_tree)(options, capture, notes, output, &result);
+    int step = (formats[options->format].trace ? write_trace : write_tree)(options, capture, notes, output, &result);
     uint64_t file_size = output_bytes(output);
     output_close(output);
     if (step < 0)
         return -1;
-    if (options->format == CATAPULT)
-        warn_viewers(&result);
+    if (formats[options->format].trace)
+        warn_viewers(&result, options->format);
     if (!options->is_quiet)
         say_result(options, &result, path, file_size);
     return 0;

@@ -46,6 +46,7 @@ static void change_batch(struct trace *trace)
     trace->next = (trace->next + 1) % trace->n_batches;
     empty(trace, trace->batch);
     trace->batch->threads = trace->threads;
+    trace->batch->since_ns = trace->latest_ns;
     trace->sink.is_broken |= output_is_broken(trace->output);
 }
 
@@ -111,6 +112,14 @@ static inline const struct trace_function *find_function(struct trace *trace, ui
     return function->bytes ? function : NULL;
 }
 
+/* A slice or a point has been added. */
+static inline void note(struct trace *trace, uint64_t ns)
+{
+    trace->n_events++;
+    if (ns > trace->latest_ns)
+        trace->latest_ns = ns;
+}
+
 static void slice_event(struct sink *sink, const struct slice *slice)
 {
     struct trace *trace = (struct trace *)sink;
@@ -129,7 +138,7 @@ static void slice_event(struct sink *sink, const struct slice *slice)
         .kind = TRACE_SLICE,
         .detail = (uint16_t)slice->marks,
     };
-    trace->n_events++;
+    note(trace, slice->end_ns);
 }
 
 static void point_event(struct sink *sink, const struct point *point)
@@ -146,7 +155,7 @@ static void point_event(struct sink *sink, const struct point *point)
         .kind = TRACE_POINT,
         .detail = (uint16_t)point->phase,
     };
-    trace->n_events++;
+    note(trace, point->ns);
 }
 
 static void instant_event(struct sink *sink, uint32_t thread, uint64_t ns, const char *text)
@@ -173,6 +182,7 @@ static void process_event(struct sink *sink, const struct sink_process *process)
     struct trace *trace = (struct trace *)sink;
     flush(trace);
     forget_process(trace);
+    trace->latest_ns = trace->batch->since_ns = 0;
     trace->symbols = process->symbols;
     trace->functions = calloc(process->symbols->n_functions + 1, sizeof *trace->functions);
     if (trace->functions)
@@ -202,7 +212,8 @@ static void thread_event(struct sink *sink, const struct sink_thread *thread)
 
 /* ---- the whole trace ---- */
 
-struct trace *trace_new(const struct trace_format *format, struct output *output, unsigned n_threads)
+struct trace *trace_new(const struct trace_format *format, const struct trace_about *about, struct output *output,
+                        unsigned n_threads)
 {
     struct trace *trace = calloc(1, format->size);
     size_t n_batches = n_threads > 1 ? 2 * n_threads + 8 : 1;
@@ -219,6 +230,7 @@ struct trace *trace_new(const struct trace_format *format, struct output *output
     trace->sink = (struct sink){ .process = process_event, .thread = thread_event, .slice = slice_event,
                                  .instant = instant_event, .point = point_event };
     trace->format = format;
+    trace->about = *about;
     trace->output = output;
     trace->batch = trace->batches[0];
     trace->next = 1 % n_batches;
@@ -241,7 +253,7 @@ void trace_free(struct trace *trace)
         free(batch->ready);
         free(batch);
     }
-    if (trace->format)
+    if (trace->format && trace->format->clear)
         trace->format->clear(trace);
     forget_process(trace);
     free(trace->batches);
@@ -263,9 +275,10 @@ uint64_t trace_events(const struct trace *trace)
     return trace->n_events;
 }
 
-int trace_end(struct trace *trace, const struct trace_about *about, struct pnr_err *err)
+int trace_end(struct trace *trace, struct pnr_err *err)
 {
-    trace->format->end(trace, about);
+    if (trace->format->end)
+        trace->format->end(trace);
     flush(trace);
     return trace->is_out_of_memory ? pnr_err_set(err, PNR_E_MEMORY, NULL, 0, "out of memory") : 0;
 }

@@ -30,8 +30,10 @@ struct trace_about {
     uint64_t start_realtime_ns;         /* 0 = unknown */
 };
 
-/* output is borrowed until trace_free(). n_threads: how many work at a time. Returns NULL when out of memory. */
-struct trace *trace_new(const struct trace_format *format, struct output *output, unsigned n_threads);
+/* output and the strings of about are borrowed until trace_free(). n_threads: how many work at a time. Returns NULL when
+ * out of memory. */
+struct trace *trace_new(const struct trace_format *format, const struct trace_about *about, struct output *output,
+                        unsigned n_threads);
 
 /* Accepts NULL. */
 void trace_free(struct trace *trace);
@@ -44,7 +46,7 @@ uint64_t trace_bytes(const struct trace *trace);
 uint64_t trace_events(const struct trace *trace);
 
 /* Completes the bytes: the output can be kept. Returns 0, or -1 when out of memory. */
-int trace_end(struct trace *trace, const struct trace_about *about, struct pnr_err *err);
+int trace_end(struct trace *trace, struct pnr_err *err);
 
 /* ---- for the formats ---- */
 
@@ -82,6 +84,7 @@ struct trace_batch {
     struct output_part part;            /* first: a part is a batch */
     const struct trace *trace;
     const struct trace_thread *threads; /* borrowed */
+    uint64_t since_ns;                  /* the latest time in the process's batches before */
     size_t n;
     size_t most;                        /* bytes that the events can become */
     char *ready;                        /* the bytes of rare events; owned */
@@ -95,7 +98,7 @@ struct trace_format {
     size_t size;                        /* of what it has instead of struct trace, which comes first in it */
     size_t event_size;                  /* more than a slice or a point takes beside what is prepared */
     void (*begin)(struct trace *trace);
-    void (*end)(struct trace *trace, const struct trace_about *about);
+    void (*end)(struct trace *trace);   /* may be NULL, like the next */
     void (*clear)(struct trace *trace); /* gives back what the format owns */
     void (*process)(struct trace *trace, const struct sink_process *process);
     /* Prepares the thread, too. */
@@ -113,12 +116,14 @@ struct trace_format {
 struct trace {
     struct sink sink;                   /* first: a sink is a trace */
     const struct trace_format *format;
+    struct trace_about about;
     struct output *output;              /* borrowed */
     struct trace_batch **batches;       /* owned, like the two tables */
     size_t n_batches;
     struct trace_batch *batch;          /* the one that is being filled */
     size_t next;                        /* which will be filled after it */
     uint64_t n_bytes, n_events;         /* the format counts those that it makes to bytes at once */
+    uint64_t latest_ns;                 /* of the present process's slices and points */
     bool is_out_of_memory;
     const struct symbols *symbols;      /* of the present process; borrowed */
     struct trace_function *functions;   /* by function index - 1 */

@@ -405,8 +405,9 @@ static void clear(struct trace *trace)
     free(((struct trace_json *)trace)->sources);
 }
 
-static void end(struct trace *trace, const struct trace_about *about)
+static void end(struct trace *trace)
 {
+    const struct trace_about *about = &trace->about;
     char start[64] = "";
     time_t seconds = (time_t)(about->start_realtime_ns / 1000000000);
     struct tm utc;

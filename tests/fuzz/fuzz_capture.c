@@ -10,6 +10,7 @@
 #include "convert/info.h"
 #include "convert/jobs.h"
 #include "convert/output.h"
+#include "convert/perfetto.h"
 #include "convert/pstats.h"
 #include "convert/top.h"
 #include "convert/trace_json.h"
@@ -90,19 +91,20 @@ static struct selection *select_some(struct reader *reader)
     return NULL;
 }
 
-static void convert_it(struct reader *reader, const struct selection *selection, const struct notes *notes)
+static void convert_it(struct reader *reader, const struct trace_format *format, const struct selection *selection,
+                       const struct notes *notes)
 {
     struct pnr_err err;
     struct jobs *jobs = jobs_new(1);
     struct output *output = output_open("/dev/null", jobs, &err);
-    struct trace *trace = trace_new(&trace_json, output, 1);
+    struct trace_about about = { .version = "", .command = symbols_fact(reader_symbols(reader), "command") };
+    symbols_number(reader_symbols(reader), "start_realtime_ns", &about.start_realtime_ns);
+    struct trace *trace = trace_new(format, &about, output, 1);
     struct disk disk = { { .process = process_event, .thread = thread_event, .slice = slice_event,
                            .instant = instant_event, .point = point_event }, trace };
-    struct trace_about about = { .version = "", .command = symbols_fact(reader_symbols(reader), "command") };
     struct convert_count count;
-    symbols_number(reader_symbols(reader), "start_realtime_ns", &about.start_realtime_ns);
     if (convert(&reader, 1, selection, ALL_KINDS, &disk.sink, notes, &count, &err) == 0)
-        trace_end(trace, &about, &err);
+        trace_end(trace, &err);
     trace_free(trace);
     output_close(output);
     jobs_free(jobs);
@@ -150,7 +152,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
             break;
         struct selection *selection = i == 1 ? select_some(reader) : NULL;
         if (i == 0 || selection)
-            convert_it(reader, selection, &notes);
+            convert_it(reader, &trace_json, selection, &notes);
+            convert_it(reader, &perfetto, selection, &notes);
         else if (i == 2 || i == 3)
             add_up(reader, &notes, fileno(nowhere), i == 3);
         else

@@ -22,7 +22,8 @@ static struct file begin(const struct symbols *symbols)
     close(mkstemp(file.path));
     file.jobs = jobs_new(N_THREADS);
     cr_assert_not_null(file.output = output_open(file.path, file.jobs, &err));
-    file.trace = trace_new(&trace_json, file.output, N_THREADS);
+    struct trace_about about = { .version = "9", .command = check_string("app \"x\"") };
+    file.trace = trace_new(&trace_json, &about, file.output, N_THREADS);
     file.sink = trace_sink(file.trace);
     file.sink->process(file.sink, &process);
     file.sink->thread(file.sink, &thread);
@@ -32,9 +33,8 @@ static struct file begin(const struct symbols *symbols)
 /* All that was written; the caller frees. */
 static char *end(struct file *file)
 {
-    struct trace_about about = { .version = "9", .command = check_string("app \"x\"") };
     struct pnr_err err;
-    cr_assert_eq(trace_end(file->trace, &about, &err), 0);
+    cr_assert_eq(trace_end(file->trace, &err), 0);
     size_t size = trace_bytes(file->trace);
     char *text = calloc(1, size + 1);
     trace_free(file->trace);
@@ -198,14 +198,14 @@ Test(trace_json, stops_when_nothing_can_be_written)
     struct pnr_err err;
     struct jobs *jobs = jobs_new(N_THREADS);
     struct output *output = output_open("/dev/full", jobs, &err);
-    struct trace *trace = trace_new(&trace_json, output, N_THREADS);
+    struct trace *trace = trace_new(&trace_json, &about, output, N_THREADS);
     struct sink *sink = trace_sink(trace);
     sink->process(sink, &process);
     sink->thread(sink, &thread);
     for (int i = 0; i < 1000000 && !sink->is_broken; i++)
         sink->slice(sink, &slice);
     cr_expect(sink->is_broken);
-    cr_expect_eq(trace_end(trace, &about, &err), 0);
+    cr_expect_eq(trace_end(trace, &err), 0);
     cr_expect_eq(output_keep(output, &err), -1);
     cr_expect_eq(err.code, PNR_E_SYSTEM);
     trace_free(trace);
