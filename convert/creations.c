@@ -75,11 +75,6 @@ uint32_t creations_add(struct creations *creations, uint32_t *undecided, uint32_
     return creation;
 }
 
-uint64_t creations_ns(const struct creations *creations, uint32_t creation)
-{
-    return at(creations, creation)->ns;
-}
-
 /* Takes it from its list, if it is in one. */
 static void unlist(struct creations *creations, struct creation *one)
 {

@@ -40,9 +40,6 @@ void creations_clear(struct creations *creations);
  * Gives a number from 1 on, or 0 when out of memory. */
 uint32_t creations_add(struct creations *creations, uint32_t *undecided, uint32_t thread, uint32_t function, uint64_t ns);
 
-/* When it was made. */
-uint64_t creations_ns(const struct creations *creations, uint32_t creation);
-
 /* The frame's first slice stays; ns is for a point in it, and not earlier than when the frame was made. The number is
  * free from now on. */
 void creations_run(struct creations *creations, uint32_t creation, uint32_t thread, uint64_t ns);

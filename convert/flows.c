@@ -12,7 +12,7 @@ struct flows_chain {
     uint64_t id;                        /* 0 until the second slice that stays */
     uint64_t point_ns;                  /* the point held back; 0 until the first slice that stays */
     uint64_t begin_ns;                  /* of the latest slice, whether it stays or not */
-    uint64_t end_ns;                    /* of the latest slice that stays; 0 while that runs */
+    uint64_t end_ns;                    /* of the latest slice that stays, 0 while that runs; or when it was made */
     uint64_t task;                      /* 0: it is none; TASK_UNTOLD until its first slice stays */
     uint32_t thread;                    /* of the point */
     uint32_t begin_thread;
@@ -118,15 +118,7 @@ static void take_out(struct flows *flows, struct flows_chain *chain)
     flows->n--;
 }
 
-/* ---- what is told ---- */
-
-/* Writes the point held back. */
-static void write_point(struct flows *flows, const struct flows_chain *chain, enum point_phase phase)
-{
-    struct point point = { .ns = chain->point_ns, .chain = chain->id, .thread = chain->thread,
-                           .function = chain->function, .phase = phase };
-    flows->sink->point(flows->sink, &point);
-}
+/* ---- tasks ---- */
 
 static void tell_task(struct flows *flows, const struct flows_chain *chain, enum task_phase phase, uint64_t ns,
                       uint32_t marks)
@@ -135,7 +127,7 @@ static void tell_task(struct flows *flows, const struct flows_chain *chain, enum
     flows->sink->task(flows->sink, &event);
 }
 
-/* A slice of the task begins, or it ends: if the exit of the slice before is missing, that was 1 ns long. */
+/* Its latest slice has ended, if that was not told: the exit is missing, and it is taken to be 1 ns long. */
 static void suspend_task(struct flows *flows, struct flows_chain *chain)
 {
     if (chain->end_ns)
@@ -144,18 +136,8 @@ static void suspend_task(struct flows *flows, struct flows_chain *chain)
     tell_task(flows, chain, TASK_SUSPENDED, chain->end_ns, 0);
 }
 
-/* ns: it goes on until then at least. */
-static void end_task(struct flows *flows, struct flows_chain *chain, uint64_t ns, uint32_t marks)
-{
-    if (chain->task && chain->task != TASK_UNTOLD) {
-        suspend_task(flows, chain);
-        tell_task(flows, chain, TASK_END, ns > chain->end_ns ? ns : chain->end_ns, marks);
-    }
-    chain->task = 0;
-}
-
-/* The task's latest slice, which began just now, stays. */
-static void run_task(struct flows *flows, struct flows_chain *chain)
+/* Its latest slice, which began just now, stays. */
+static __attribute__((noinline)) void run_task(struct flows *flows, struct flows_chain *chain)
 {
     bool is_first = chain->task == TASK_UNTOLD;
     if (is_first)
@@ -168,7 +150,25 @@ static void run_task(struct flows *flows, struct flows_chain *chain)
     tell_task(flows, chain, TASK_RUNS, chain->begin_ns, 0);
 }
 
+/* ns: it goes on until then at least. */
+static __attribute__((noinline)) void end_task(struct flows *flows, struct flows_chain *chain, uint64_t ns,
+                                               uint32_t marks)
+{
+    if (chain->task != TASK_UNTOLD) {
+        suspend_task(flows, chain);
+        tell_task(flows, chain, TASK_END, ns > chain->end_ns ? ns : chain->end_ns, marks);
+    }
+    chain->task = 0;
+}
+
 /* ---- chains ---- */
+
+/* Writes the point held back. */
+static void write_point(struct flows *flows, const struct flows_chain *chain, enum point_phase phase)
+{
+    struct point point = { chain->point_ns, chain->id, chain->thread, chain->function, phase, false };
+    flows->sink->point(flows->sink, &point);
+}
 
 static void drop_creation(struct flows *flows, struct flows_chain *chain)
 {
@@ -187,13 +187,13 @@ static void end_chain(struct flows *flows, struct flows_chain *chain)
     take_out(flows, chain);
 }
 
-static bool is_among(const struct flows *flows, unsigned kinds, uint32_t function)
+static inline __attribute__((always_inline)) bool is_among(const struct flows *flows, unsigned kinds, uint32_t function)
 {
     const struct symbol *symbol = symbols_function(flows->symbols, function);
     return symbol && symbol->kind < 32 && (kinds >> symbol->kind & 1);
 }
 
-static bool is_wanted(const struct flows *flows, uint32_t function, uint64_t frame)
+static inline bool is_wanted(const struct flows *flows, uint32_t function, uint64_t frame)
 {
     return frame && is_among(flows, flows->kinds, function);
 }
@@ -201,13 +201,11 @@ static bool is_wanted(const struct flows *flows, uint32_t function, uint64_t fra
 /* The chain's latest slice stays: the point held back is not the last one, but that slice's may be. */
 static void go_on(struct flows *flows, struct flows_chain *chain)
 {
-    bool is_suspended = chain->end_ns && chain->begin_ns > chain->end_ns;
-    if (flows->sink->run)
-        flows->sink->run(flows->sink, chain->function, chain->point_ns == 0,
-                         is_suspended ? chain->begin_ns - chain->end_ns : 0);
-    if (chain->creation)
-        creations_run(&flows->creations, chain->creation, chain->begin_thread, chain->begin_ns + 1);
-    chain->creation = 0;
+    if (flows->sink->run) {
+        bool is_first = chain->point_ns == 0, is_suspended = chain->end_ns && chain->begin_ns > chain->end_ns;
+        flows->sink->run(flows->sink, chain->function, is_first,
+                         is_suspended && !is_first ? chain->begin_ns - chain->end_ns : 0);
+    }
     if (chain->id) {
         write_point(flows, chain, POINT_MIDDLE);
     } else if (chain->point_ns && is_among(flows, flows->choice.chains, chain->function)) {
@@ -215,6 +213,9 @@ static void go_on(struct flows *flows, struct flows_chain *chain)
         flows->n_chains++;
         write_point(flows, chain, POINT_FIRST);
     }
+    if (chain->creation)
+        creations_run(&flows->creations, chain->creation, chain->begin_thread, chain->begin_ns + 1);
+    chain->creation = 0;
     if (chain->task)
         run_task(flows, chain);
     chain->thread = chain->begin_thread;
@@ -222,31 +223,27 @@ static void go_on(struct flows *flows, struct flows_chain *chain)
     chain->end_ns = 0;
 }
 
-/* The chain of the frame that is entered, without those that have ended; NULL when there cannot be one. */
-static struct flows_chain *find_or_add(struct flows *flows, uint32_t function, uint64_t frame, bool is_start)
+/* The chain of a frame that is entered, when it may be that it had none, or only one that has ended. Returns NULL when
+ * there cannot be one. */
+static __attribute__((noinline)) struct flows_chain *begin_chain(struct flows *flows, struct flows_chain *chain,
+                                                                 uint32_t function, uint64_t frame, unsigned how)
 {
-    struct flows_chain *chain = find(flows, frame);
-    if (chain && chain->frame) {
-        bool has_run = chain->begin_ns != 0;
-        if (chain->function == function && !(is_start && has_run)) {
-            if (has_run || !is_start)
-                drop_creation(flows, chain);    /* this is not the first slice */
-            return chain;
-        }
+    bool is_there = chain && chain->frame, has_run = is_there && chain->begin_ns;
+    if (is_there && (chain->function != function || (how & FLOWS_START && has_run))) {
         end_chain(flows, chain);
+        is_there = false;
     }
-    chain = add(flows, frame);
-    if (chain)
+    if (!is_there) {
+        chain = add(flows, frame);
+        if (!chain)
+            return NULL;
         chain->function = function;
+    } else if (has_run || !(how & FLOWS_START)) {
+        drop_creation(flows, chain);    /* this is not the first slice */
+    }
+    if (how & FLOWS_TASK && !chain->begin_ns)
+        chain->task = TASK_UNTOLD;
     return chain;
-}
-
-/* The earliest time at which the next slice of the chain can begin. */
-static uint64_t earliest(const struct flows *flows, const struct flows_chain *chain)
-{
-    if (chain->creation)
-        return creations_ns(&flows->creations, chain->creation);
-    return chain->end_ns ? chain->end_ns : chain->point_ns;
 }
 
 uint64_t flows_enter(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, unsigned how,
@@ -254,13 +251,15 @@ uint64_t flows_enter(struct flows *flows, uint32_t thread, uint32_t function, ui
 {
     if (!is_wanted(flows, function, frame))
         return begin_ns;
-    struct flows_chain *chain = find_or_add(flows, function, frame, how & FLOWS_START);
-    if (!chain)
-        return begin_ns;
-    if (how & FLOWS_TASK && chain->begin_ns == 0)
-        chain->task = TASK_UNTOLD;
-    if (begin_ns < earliest(flows, chain))
-        begin_ns = earliest(flows, chain);
+    struct flows_chain *chain = find(flows, frame);
+    if (how & FLOWS_START || !chain || chain->frame != frame || chain->function != function || chain->creation) {
+        chain = begin_chain(flows, chain, function, frame, how);
+        if (!chain)
+            return begin_ns;
+    }
+    uint64_t earliest = chain->end_ns ? chain->end_ns : chain->point_ns;
+    if (begin_ns < earliest)
+        begin_ns = earliest;
     chain->begin_thread = thread;
     chain->begin_ns = begin_ns;
     if (how & FLOWS_STAYS)
@@ -288,18 +287,15 @@ void flows_leave(struct flows *flows, uint32_t thread, uint32_t function, uint64
     struct flows_chain *chain = find_chain(flows, function, frame);
     if (!chain)
         return;
-    bool is_latest = chain->thread == thread && chain->point_ns == begin_ns + 1;
-    if (is_latest && chain->task) {
+    if (chain->thread == thread && chain->point_ns == begin_ns + 1) {
         chain->end_ns = point_ns + 1;
-        tell_task(flows, chain, TASK_SUSPENDED, chain->end_ns, 0);
-    }
-    if (is_finished) {
-        end_chain(flows, chain);
-    } else if (is_latest) {
-        chain->end_ns = point_ns + 1;
+        if (chain->task)
+            tell_task(flows, chain, TASK_SUSPENDED, chain->end_ns, 0);
         if (chain->id == 0)
             chain->point_ns = point_ns; /* an arrow leaves the first slice where it ends */
     }
+    if (is_finished)
+        end_chain(flows, chain);
 }
 
 void flows_end(struct flows *flows, uint64_t frame)
@@ -322,6 +318,7 @@ void flows_create(struct flows *flows, uint32_t *undecided, uint32_t thread, uin
     if (!chain)
         return;
     chain->function = function;
+    chain->end_ns = ns;
     chain->creation = creations_add(&flows->creations, undecided, thread, function, ns);
     flows->is_out_of_memory |= chain->creation == 0;
 }

@@ -99,7 +99,7 @@ static void push_left_out(struct spans *spans, enum frame_type type, uint32_t fu
 
 /* True when a coroutine that is entered now is a task, if that is its first slice. C functions and gaps may lie between
  * it and what runs it, but not many. */
-static bool is_task(const struct spans *spans, uint32_t function)
+static __attribute__((noinline)) bool is_task(const struct spans *spans, uint32_t function)
 {
     const struct symbol *symbol = symbols_function(spans->symbols, function);
     if (!symbol || symbol->kind != PNR_FUNCTION_COROUTINE)
@@ -110,13 +110,6 @@ static bool is_task(const struct spans *spans, uint32_t function)
             return tasks_runs(&spans->flows->tasks, around->function, around->frame != 0);
     }
     return tasks_runs(&spans->flows->tasks, 0, false);
-}
-
-static uint64_t enter_flow(struct spans *spans, uint32_t function, uint64_t frame, unsigned how, uint64_t ns)
-{
-    if (spans->flows->choice.has_tasks && is_task(spans, function))
-        how |= FLOWS_TASK;
-    return flows_enter(spans->flows, spans->thread, function, frame, how, ns);
 }
 
 static inline __attribute__((always_inline)) void push(struct spans *spans, enum frame_type type, uint32_t function,
@@ -141,7 +134,9 @@ static inline __attribute__((always_inline)) void push(struct spans *spans, enum
     spans->last_ns = ns;
     if (frame) {
         unsigned how = (is_start ? FLOWS_START : 0) | (stays ? FLOWS_STAYS : 0);
-        ns = enter_flow(spans, function, frame, how, ns);
+        if (spans->flows->choice.has_tasks && is_task(spans, function))
+            how |= FLOWS_TASK;
+        ns = flows_enter(spans->flows, spans->thread, function, frame, how, ns);
         spans->last_ns = ns + 1;
     }
     uint32_t cookie = 0;

@@ -144,7 +144,7 @@ static void point_event(struct sink *sink, const struct point *point)
         .function = function,
         .thread = point->thread,
         .kind = TRACE_POINT,
-        .detail = (uint16_t)(point->phase + (point->is_creation ? TRACE_DETAIL : 0)),
+        .detail = (uint16_t)(point->phase + TRACE_DETAIL * point->is_creation),
     };
     trace->n_events++;
 }

@@ -182,7 +182,7 @@ static char *put_point(char *to, const struct trace_batch *batch, const struct t
         to = put_prepared(to, function->bytes, function->head_size) - strlen(SLICE_TIME);
     else
         to = PUT(put_prepared(to, function->bytes, function->name_size), ",\"cat\":\"creation\",\"ph\":\"");
-    *to++ = "stf"[event->detail % TRACE_DETAIL];
+    *to++ = "stf stf"[event->detail];
     to = PUT(to, "\",\"bp\":\"e\",\"id\":");
     to = put_number(to, event->number);
     to = PUT(to, ",\"ts\":");
