@@ -537,9 +537,11 @@ static int convert_process(struct reader *reader, uint64_t zero_ns, const struct
     }
     if (merge(&process, window, err) < 0)
         goto end;
+    uint64_t end_ns = trace_ns(&process, process.end_ticks);
     for (size_t i = 0; i < n; i++)
-        end_run(&process, &process.runs[i], trace_ns(&process, process.end_ticks));
-    flows_end_process(flows);
+        end_run(&process, &process.runs[i], end_ns);
+    bool is_cut = end_ns > process.to_ns;
+    flows_end_process(flows, is_cut ? process.to_ns : end_ns, is_cut);
     if (!is_all)
         reader_stop(reader);
     result = 0;
@@ -647,8 +649,8 @@ struct selection_extent convert_extent(struct reader **readers, size_t n)
     return extent;
 }
 
-int convert(struct reader **readers, size_t n, const struct selection *selection, unsigned kinds, struct sink *sink,
-            const struct notes *notes, struct convert_count *count, struct pnr_err *err)
+int convert(struct reader **readers, size_t n, const struct selection *selection, struct flows_choice choice,
+            struct sink *sink, const struct notes *notes, struct convert_count *count, struct pnr_err *err)
 {
     struct flows flows;
     struct shown shown;
@@ -659,7 +661,7 @@ int convert(struct reader **readers, size_t n, const struct selection *selection
     shown_init(&shown, sink);
     if (!is_all)
         sink = &shown.sink;
-    flows_init(&flows, sink, kinds);
+    flows_init(&flows, sink, choice);
     struct identity *ids = calloc(n ? n : 1, sizeof *ids);
     if (!ids) {
         pnr_err_set(err, PNR_E_MEMORY, NULL, 0, "out of memory");
@@ -693,6 +695,8 @@ int convert(struct reader **readers, size_t n, const struct selection *selection
         count->threads += is_all ? reader_n_threads(readers[i]) : 0;
     }
     count->chains = flows.n_chains;
+    count->creations = flows.creations.n_arrows;
+    count->tasks = flows.n_tasks;
     count->threads += shown.n_threads;
     result = shown.is_out_of_memory ? pnr_err_set(err, PNR_E_MEMORY, NULL, 0, "out of memory") : 0;
 end:

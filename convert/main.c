@@ -41,7 +41,7 @@ enum status { ALL = 0, IN_PART = 1, NOTHING = 2 };
 #define NOTES_SHOWN 20
 
 static const char usage[] =
-    "usage: panopticon-convert CAPTURE [-o FILE] [--format=FORMAT] [--flows=KINDS] [PART] [-j N] [-q]\n"
+    "usage: panopticon-convert CAPTURE [-o FILE] [--format=FORMAT] [--flows=KINDS] [--tasks] [PART] [-j N] [-q]\n"
     "       panopticon-convert CAPTURE --top [--json] [-o FILE] [PART] [-j N] [-q]\n"
     "       panopticon-convert CAPTURE --info\n"
     "\n"
@@ -57,6 +57,8 @@ static const char usage[] =
     "                        pstats    .pstats, .prof: a profile for Python's pstats, snakeviz\n"
     "      --flows=KINDS   in a trace: whose slices are joined by arrows: all, none, or some of generator,\n"
     "                      coroutine, async_generator, iterable_coroutine, with commas      [all]\n"
+    "                      creation: arrows from where they, or all if it is alone, were made\n"
+    "      --tasks         catapult: a row for each task of asyncio, too\n"
     "      --top           print the functions that took the most time instead; with --json, all\n"
     "      --info          print what is in the capture instead\n"
     "  -j, --jobs=N        how many threads work, up to 16                  [as many as processors]\n"
@@ -84,7 +86,7 @@ struct options {
     const char *output;                 /* NULL = beside the capture */
     struct selection *selection;        /* owned */
     enum format format;
-    unsigned kinds;
+    struct flows_choice flows;
     unsigned n_threads;
     bool is_info, is_json, is_quiet;
 };
@@ -133,7 +135,9 @@ static void say_note(void *arg, enum note_level level, const char *line)
 #define ALL_KINDS (1u << PNR_FUNCTION_GENERATOR | 1u << PNR_FUNCTION_COROUTINE | \
                    1u << PNR_FUNCTION_ASYNC_GENERATOR | 1u << PNR_FUNCTION_ITERABLE_COROUTINE)
 
-static int parse_kinds(const char *text, unsigned *kinds)
+#define CREATION (1u << 31)             /* beside bits for kinds */
+
+static int parse_flows(const char *text, struct flows_choice *flows)
 {
     static const struct { const char *name; unsigned kinds; } table[] = {
         { "all", ALL_KINDS },
@@ -142,8 +146,9 @@ static int parse_kinds(const char *text, unsigned *kinds)
         { "coroutine", 1u << PNR_FUNCTION_COROUTINE },
         { "async_generator", 1u << PNR_FUNCTION_ASYNC_GENERATOR },
         { "iterable_coroutine", 1u << PNR_FUNCTION_ITERABLE_COROUTINE },
+        { "creation", CREATION },
     };
-    *kinds = 0;
+    unsigned kinds = 0;
     for (;;) {
         size_t size = strcspn(text, ","), i = 0;
         while (i < sizeof table / sizeof *table &&
@@ -151,14 +156,17 @@ static int parse_kinds(const char *text, unsigned *kinds)
             i++;
         if (i == sizeof table / sizeof *table) {
             complain("--flows: unknown kind \"%.*s\"; known are generator, coroutine, async_generator, "
-                     "iterable_coroutine, all, none", (int)size, text);
+                     "iterable_coroutine, creation, all, none", (int)size, text);
             return -1;
         }
-        *kinds |= table[i].kinds;
+        kinds |= table[i].kinds;
         if (text[size] == 0)
-            return 0;
+            break;
         text += size + 1;
     }
+    flows->chains = kinds & ALL_KINDS;
+    flows->creations = kinds == CREATION ? ALL_KINDS : kinds & CREATION ? flows->chains : 0;
+    return 0;
 }
 
 static int parse_threads(const char *text, unsigned *n)
@@ -246,6 +254,10 @@ static int settle_format(struct options *options, const struct given *given)
         complain("--flows is for catapult and perfetto");
         return -1;
     }
+    if (options->flows.has_tasks && options->format != CATAPULT) {
+        complain("--tasks is for catapult");
+        return -1;
+    }
     return 0;
 }
 
@@ -264,11 +276,12 @@ static int add_to_selection(struct options *options, int option, const char *nam
 /* Returns 1 to go on, else 0 or -1: the work is done, well or badly. */
 static int parse_options(int argc, char **argv, struct options *options)
 {
-    enum { FLOWS = 256, FORMAT, INFO, JSON, SHOW_TOP, SHOW_VERSION, SELECT };
+    enum { FLOWS = 256, FORMAT, TASKS, INFO, JSON, SHOW_TOP, SHOW_VERSION, SELECT };
     static const struct option table[] = {
         { "output", required_argument, NULL, 'o' },
         { "format", required_argument, NULL, FORMAT },
         { "flows", required_argument, NULL, FLOWS },
+        { "tasks", no_argument, NULL, TASKS },
         { "top", no_argument, NULL, SHOW_TOP },
         { "json", no_argument, NULL, JSON },
         { "info", no_argument, NULL, INFO },
@@ -289,7 +302,7 @@ static int parse_options(int argc, char **argv, struct options *options)
     struct given given = { false, false, false };
     int option, at = 0;
     argv[0] = "panopticon-convert";     /* getopt_long's messages begin with it */
-    *options = (struct options){ .kinds = ALL_KINDS, .n_threads = count_processors() };
+    *options = (struct options){ .flows = { .chains = ALL_KINDS }, .n_threads = count_processors() };
     while ((option = getopt_long(argc, argv, "o:j:qh", table, &at)) != -1) {
         switch (option) {
         case 'o':
@@ -305,9 +318,12 @@ static int parse_options(int argc, char **argv, struct options *options)
             given.has_format = true;
             break;
         case FLOWS:
-            if (parse_kinds(optarg, &options->kinds) < 0)
+            if (parse_flows(optarg, &options->flows) < 0)
                 return -1;
             given.has_flows = true;
+            break;
+        case TASKS:
+            options->flows.has_tasks = true;
             break;
         case SHOW_TOP:
             given.has_top = true;
@@ -508,7 +524,7 @@ static int write_trace(const struct options *options, const struct capture *capt
         progress_begin();
         output_watch(output, show_progress, &work);
     }
-    if (convert(capture->readers, capture->n, options->selection, options->kinds, trace_sink(trace), notes,
+    if (convert(capture->readers, capture->n, options->selection, options->flows, trace_sink(trace), notes,
                 &result->count, &err) < 0 ||
         trace_end(trace, &err) < 0) {
         complain_err(&err);
@@ -579,7 +595,7 @@ static int write_tree(const struct options *options, const struct capture *captu
         return -1;
     }
     writer_init_output(&writer, output);
-    if (convert(capture->readers, capture->n, options->selection, options->kinds, &tree->sink, notes, &result->count,
+    if (convert(capture->readers, capture->n, options->selection, options->flows, &tree->sink, notes, &result->count,
                 &err) < 0) {
         complain_err(&err);
         goto end;
@@ -619,10 +635,16 @@ static int settle_selection(const struct options *options, const struct capture 
 
 static void say_result(const struct options *options, const struct result *result, const char *path, uint64_t size)
 {
-    uint64_t slices = result->count.spans.slices;
+    const struct convert_count *count = &result->count;
+    uint64_t slices = count->spans.slices;
     const char *nothing = slices == 0 && options->selection ? "nothing of what was selected is in the capture: " : "";
-    complain("%s%" PRIu64 " slices, %" PRIu64 " flows, %" PRIu64 " threads: %s, %" PRIu64 " bytes", nothing, slices,
-             result->count.chains, result->count.threads, strcmp(path, "-") == 0 ? "standard output" : path, size);
+    char creations[40] = "", tasks[40] = "";
+    if (options->flows.creations)
+        snprintf(creations, sizeof creations, "%" PRIu64 " creations, ", count->creations);
+    if (options->flows.has_tasks)
+        snprintf(tasks, sizeof tasks, "%" PRIu64 " tasks, ", count->tasks);
+    complain("%s%" PRIu64 " slices, %" PRIu64 " flows, %s%s%" PRIu64 " threads: %s, %" PRIu64 " bytes", nothing, slices,
+             count->chains, creations, tasks, count->threads, strcmp(path, "-") == 0 ? "standard output" : path, size);
 }
 
 static int convert_capture(const struct options *options, const struct capture *capture, const struct notes *notes,

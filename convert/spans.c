@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* How many C functions and gaps are looked behind for what runs a task. */
+#define TASK_SEARCH 64
+
 enum frame_type {
     FRAME_PYTHON,                       /* the only type that OPEN and LEFT tell of */
     FRAME_C,
@@ -11,7 +14,10 @@ enum frame_type {
 };
 
 struct spans_frame {
-    uint64_t begin_ns;
+    union {
+        uint64_t begin_ns;
+        uint64_t n_around;              /* left out: as many are on the stack up to the innermost shown one around it */
+    };
     uint64_t before_ns;                 /* the last edge or point before it */
     uint64_t frame;                     /* identity, 0 for a plain one */
     uint32_t function;                  /* GAP: enum pnr_gap */
@@ -63,26 +69,47 @@ static int grow(struct spans *spans)
     return 0;
 }
 
-static bool is_left_out(const struct spans *spans, enum frame_type type, uint32_t function)
+static bool leaves_out(const struct spans_choice *choice, uint32_t function)
 {
-    const struct spans_choice *choice = spans->choice;
-    if (spans->is_hidden || spans->n - spans->n_left_out >= choice->max_depth)
-        return true;
-    if (type == FRAME_GAP || !choice->left_out)
+    if (!choice->left_out)
         return false;
     return function - 1 < choice->n_functions ? choice->left_out[function - 1] : choice->leaves_unknown_out;
+}
+
+static bool is_left_out(const struct spans *spans, enum frame_type type, uint32_t function)
+{
+    if (spans->is_hidden || spans->n - spans->n_left_out >= spans->choice->max_depth)
+        return true;
+    return type != FRAME_GAP && leaves_out(spans->choice, function);
 }
 
 /* Keeps the frame on the stack, so that its exit is known, and nothing more. */
 static void push_left_out(struct spans *spans, enum frame_type type, uint32_t function, uint64_t frame, bool is_start)
 {
     if (frame && is_start)
-        flows_create(spans->flows, frame);
-    uint32_t cookie = spans->n ? spans->stack[spans->n - 1].cookie : 0;
+        flows_end(spans->flows, frame);
+    const struct spans_frame *around = spans->n ? &spans->stack[spans->n - 1] : NULL;
+    uint64_t n_around = around && around->is_left_out ? around->n_around : spans->n;
+    uint32_t cookie = around ? around->cookie : 0;
     spans->count->open++;
     spans->n_left_out++;
-    spans->stack[spans->n++] = (struct spans_frame){ .frame = frame, .function = function, .cookie = cookie,
-                                                     .type = type, .is_left_out = true };
+    spans->stack[spans->n++] = (struct spans_frame){ .n_around = n_around, .frame = frame, .function = function,
+                                                     .cookie = cookie, .type = type, .is_left_out = true };
+}
+
+/* True when a coroutine that is entered now is a task, if that is its first slice. C functions and gaps may lie between
+ * it and what runs it, but not many. */
+static __attribute__((noinline)) bool is_task(const struct spans *spans, uint32_t function)
+{
+    const struct symbol *symbol = symbols_function(spans->symbols, function);
+    if (!symbol || symbol->kind != PNR_FUNCTION_COROUTINE)
+        return false;
+    for (size_t i = 1; i <= spans->n && i <= TASK_SEARCH; i++) {
+        const struct spans_frame *around = &spans->stack[spans->n - i];
+        if (around->type == FRAME_PYTHON)
+            return tasks_runs(&spans->flows->tasks, around->function, around->frame != 0);
+    }
+    return tasks_runs(&spans->flows->tasks, 0, false);
 }
 
 static inline __attribute__((always_inline)) void push(struct spans *spans, enum frame_type type, uint32_t function,
@@ -106,7 +133,10 @@ static inline __attribute__((always_inline)) void push(struct spans *spans, enum
     ns = later(ns, before_ns + 1);
     spans->last_ns = ns;
     if (frame) {
-        ns = flows_enter(spans->flows, spans->thread, function, frame, is_start, stays, ns);
+        unsigned how = (is_start ? FLOWS_START : 0) | (stays ? FLOWS_STAYS : 0);
+        if (spans->flows->choice.has_tasks && is_task(spans, function))
+            how |= FLOWS_TASK;
+        ns = flows_enter(spans->flows, spans->thread, function, frame, how, ns);
         spans->last_ns = ns + 1;
     }
     uint32_t cookie = 0;
@@ -114,7 +144,7 @@ static inline __attribute__((always_inline)) void push(struct spans *spans, enum
         cookie = spans->sink->enter(spans->sink, spans->n ? spans->stack[spans->n - 1].cookie : 0, spans->thread,
                                     function, type == FRAME_GAP);
     spans->count->open++;
-    spans->stack[spans->n++] = (struct spans_frame){ ns, before_ns, frame, function, cookie, (uint8_t)type,
+    spans->stack[spans->n++] = (struct spans_frame){ { ns }, before_ns, frame, function, cookie, (uint8_t)type,
                                                      (uint8_t)marks, stays, false, false };
 }
 
@@ -129,6 +159,8 @@ static inline void stay(struct spans *spans, struct spans_frame *frame)
     if (frame->frame)
         flows_stay(spans->flows, spans->thread, frame->function, frame->frame, frame->begin_ns);
     frame->stays = true;
+    if (spans->undecided)
+        flows_decide(spans->flows, &spans->undecided, frame->begin_ns, true);
 }
 
 static void pop_left_out(struct spans *spans, bool is_finished)
@@ -137,7 +169,7 @@ static void pop_left_out(struct spans *spans, bool is_finished)
     spans->n_left_out--;
     spans->count->open--;
     if (top->frame && is_finished)
-        flows_create(spans->flows, top->frame);
+        flows_end(spans->flows, top->frame);
     if (top->keeps && spans->n > 0)
         stay(spans, &spans->stack[spans->n - 1]);
 }
@@ -161,6 +193,8 @@ static inline __attribute__((always_inline)) void pop_here(struct spans *spans, 
     spans->count->open--;
     if (!top->stays) {
         spans->last_ns = top->before_ns;
+        if (spans->undecided)
+            flows_decide(spans->flows, &spans->undecided, top->begin_ns, false);
         return;
     }
     spans->last_ns = end;
@@ -254,6 +288,24 @@ static void tell(struct spans *spans, const char *text, uint64_t ns)
     spans->sink->instant(spans->sink, spans->thread, spans->last_ns, text);
 }
 
+/* The innermost slice that is shown has made a frame. If it has been open for long enough, it stays. */
+static void create(struct spans *spans, uint32_t function, uint64_t frame, uint64_t ns)
+{
+    flows_end(spans->flows, frame);
+    if (spans->is_hidden || (spans->choice && leaves_out(spans->choice, function)))
+        return;
+    spans->last_ns = later(ns, spans->last_ns + 1);
+    if (spans->beyond || spans->n == spans->n_left_out)
+        return;
+    struct spans_frame *maker = &spans->stack[spans->n - 1];
+    if (maker->is_left_out)
+        maker = &spans->stack[maker->n_around - 1];
+    if (spans->last_ns - maker->begin_ns >= spans->least_ns)
+        stay(spans, maker);
+    flows_create(spans->flows, maker->stays ? NULL : &spans->undecided, spans->thread, function, frame,
+                 spans->last_ns);
+}
+
 /* What records do to the stack, but for those that are rare. */
 enum effect { NONE, ENTER, LEAVE };
 
@@ -285,7 +337,7 @@ static void record_rare(struct spans *spans, struct pnr_record record, uint64_t 
     uint32_t function = pnr_record_function(record);
     switch (pnr_record_kind(record)) {
     case PNR_CREATE:
-        flows_create(spans->flows, pnr_record_frame(record));
+        create(spans, function, pnr_record_frame(record), ns);
         break;
     case PNR_LEFT:
         leave_unseen(spans, function, ns);

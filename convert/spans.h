@@ -10,7 +10,7 @@
  *
  * Times: within a thread no two edges and no point of a chain share a nanosecond, whatever the clock says; so each
  * edge is at least 1 ns after the one before, and the nanosecond after the begin of a continuable frame's slice, and
- * the one before its end, hold nothing but the chain's point.
+ * the one before its end, hold nothing but the chain's point; nor does one at which a frame is made.
  *
  *     records          raw ns     slices of f, g (continuable) and their points
  *     CALL f             10       f begins at 10
@@ -72,7 +72,8 @@ struct spans {
     const struct spans_choice *choice;  /* borrowed; NULL: all is shown */
     bool is_hidden;                     /* nothing is shown, not yet at least */
     bool is_cut;                        /* spans_show was called: frames that nobody told of may be open */
-    uint64_t last_ns;                   /* the last edge or point */
+    uint64_t last_ns;                   /* the last edge or point, or making of a frame */
+    uint32_t undecided;                 /* frames that were made in slices that may not stay: creations.h */
     uint64_t beyond;                    /* frames on top of the stack that are not kept */
     bool is_out_of_memory;              /* sticks; frames are missing from then on */
 };

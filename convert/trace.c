@@ -153,9 +153,26 @@ static void point_event(struct sink *sink, const struct point *point)
         .function = function,
         .thread = point->thread,
         .kind = TRACE_POINT,
-        .detail = (uint16_t)point->phase,
+        .detail = (uint16_t)(point->phase + TRACE_DETAIL * point->is_creation),
     };
-    note(trace, point->ns);
+    trace->n_events++;
+}
+
+static void task_event(struct sink *sink, const struct task_event *event)
+{
+    struct trace *trace = (struct trace *)sink;
+    const struct trace_function *function = find_function(trace, event->function);
+    if (!function || sink->is_broken)   /* the same */
+        return;
+    *add(trace, function->head_size + function->tail_size + trace->format->event_size) = (struct trace_event){
+        .ns = event->ns,
+        .number = event->task,
+        .function = function,
+        .thread = event->thread,
+        .kind = TRACE_TASK,
+        .detail = (uint16_t)(event->phase + TRACE_DETAIL * event->marks),
+    };
+    note(trace, event->ns);
 }
 
 static void instant_event(struct sink *sink, uint32_t thread, uint64_t ns, const char *text)
@@ -228,7 +245,7 @@ struct trace *trace_new(const struct trace_format *format, const struct trace_ab
         trace->batches[trace->n_batches] = batch;
     }
     trace->sink = (struct sink){ .process = process_event, .thread = thread_event, .slice = slice_event,
-                                 .instant = instant_event, .point = point_event };
+                                 .instant = instant_event, .point = point_event, .task = task_event };
     trace->format = format;
     trace->about = *about;
     trace->output = output;

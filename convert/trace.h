@@ -61,6 +61,7 @@ int trace_end(struct trace *trace, struct pnr_err *err);
 struct trace_function {
     char *bytes;                        /* TRACE_STEP more than the two; owned; NULL = not yet */
     uint32_t head_size, tail_size;      /* what they are is the format's */
+    uint32_t name_size;                 /* the same: a part of the head */
 };
 
 /* The same for a thread. */
@@ -69,15 +70,18 @@ struct trace_thread {
     uint32_t size;
 };
 
-enum trace_event_kind { TRACE_SLICE, TRACE_POINT, TRACE_BYTES };
+enum trace_event_kind { TRACE_SLICE, TRACE_POINT, TRACE_TASK, TRACE_BYTES };
+
+/* A point's detail is its phase, and this for one of a creation; a task's is its phase, and its marks times this. */
+#define TRACE_DETAIL 4
 
 struct trace_event {
     uint64_t ns;                        /* BYTES: where they are in the batch's */
-    uint64_t number;                    /* SLICE: its length; POINT: its chain; BYTES: how many */
+    uint64_t number;                    /* SLICE: its length; POINT: its chain; TASK: which; BYTES: how many */
     const struct trace_function *function;
     uint32_t thread;
     uint16_t kind;
-    uint16_t detail;                    /* SLICE: marks; POINT: its phase */
+    uint16_t detail;                    /* SLICE: marks; POINT and TASK: see TRACE_DETAIL */
 };
 
 struct trace_batch {
@@ -96,7 +100,7 @@ struct trace_batch {
  * trace_begin_bytes() and trace_end_bytes(). */
 struct trace_format {
     size_t size;                        /* of what it has instead of struct trace, which comes first in it */
-    size_t event_size;                  /* more than a slice or a point takes beside what is prepared */
+    size_t event_size;                  /* more than an event takes beside what is prepared */
     void (*begin)(struct trace *trace);
     void (*end)(struct trace *trace);   /* may be NULL, like the next */
     void (*clear)(struct trace *trace); /* gives back what the format owns */

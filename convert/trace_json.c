@@ -1,6 +1,6 @@
-/* What is the same in every slice of a function is its text up to the time (the head), and the number of its source and
- * the end of the event (the tail); of a thread, its ids. The sources themselves, as stack frames of Catapult's, come
- * last in the file: in each slice they were a third of it. */
+/* What is the same in every slice of a function is its text up to the time (the head), of which the first part is up to
+ * the category (the name), and the number of its source and the end of the event (the tail); of a thread, its ids. The
+ * sources themselves, as stack frames of Catapult's, come last in the file: in each slice they were a third of it. */
 #include "trace_json.h"
 
 #include <inttypes.h>
@@ -18,7 +18,7 @@
 
 #define PIECE (64 << 10)
 
-/* More than a slice or a point takes beside what is prepared. */
+/* More than an event takes beside what is prepared. */
 #define NUMBERS_SIZE 224
 
 struct trace_json {
@@ -186,14 +186,41 @@ static inline char *put_slice(char *to, const struct trace_batch *batch, const s
 
 static char *put_point(char *to, const struct trace_batch *batch, const struct trace_event *event)
 {
-    to = put_prepared(to, event->function->bytes, event->function->head_size) - strlen(SLICE_TIME);
-    *to++ = "stf"[event->detail];
+    const struct trace_function *function = event->function;
+    if (event->detail < TRACE_DETAIL)
+        to = put_prepared(to, function->bytes, function->head_size) - strlen(SLICE_TIME);
+    else
+        to = PUT(put_prepared(to, function->bytes, function->name_size), ",\"cat\":\"creation\",\"ph\":\"");
+    *to++ = "stf stf"[event->detail];
     to = PUT(to, "\",\"bp\":\"e\",\"id\":");
     to = put_number(to, event->number);
     to = PUT(to, ",\"ts\":");
     to = put_time(to, event->ns);
     to = put_thread(to, &batch->threads[event->thread]);
     return PUT(to, "}");
+}
+
+/* A task is one event of two ends, and what it runs is another one within. */
+static char *put_task(char *to, const struct trace_batch *batch, const struct trace_event *event)
+{
+    const struct trace_function *function = event->function;
+    enum task_phase phase = event->detail % TRACE_DETAIL;
+    if (phase == TASK_BEGIN || phase == TASK_END)
+        to = put_prepared(to, function->bytes, function->name_size);
+    else
+        to = PUT(to, ",\n{\"name\":\"[running]\"");
+    to = PUT(to, ",\"cat\":\"task\",\"ph\":\"");
+    *to++ = phase == TASK_BEGIN || phase == TASK_RUNS ? 'b' : 'e';
+    to = PUT(to, "\",\"id\":");
+    to = put_number(to, event->number);
+    to = PUT(to, ",\"ts\":");
+    to = put_time(to, event->ns);
+    to = put_thread(to, &batch->threads[event->thread]);
+    if (phase == TASK_BEGIN)
+        return put_prepared(to, function->bytes + function->head_size, function->tail_size);
+    if (event->detail < TRACE_DETAIL)
+        return PUT(to, "}");
+    return put_marks(PUT(to, ARGS), event->detail / TRACE_DETAIL, true);
 }
 
 static char *render(const struct trace_batch *batch, char *to)
@@ -204,6 +231,8 @@ static char *render(const struct trace_batch *batch, char *to)
             to = put_slice(to, batch, event, &beginning);
         else if (event->kind == TRACE_POINT)
             to = put_point(to, batch, event);
+        else if (event->kind == TRACE_TASK)
+            to = put_task(to, batch, event);
         else
             to = put(to, batch->ready + event->ns, event->number);
     }
@@ -259,7 +288,9 @@ static int prepare(struct trace *trace, uint32_t index, const struct symbol *sym
     if (symbol->module.size && symbol->name.size)
         *to++ = '.';
     to = text_put_json(to, symbol->name);
-    to = PUT(to, "\",\"cat\":\"");
+    *to++ = '"';
+    function->name_size = (uint32_t)(to - bytes);
+    to = PUT(to, ",\"cat\":\"");
     to = put_text(to, symbol_category(symbol));
     to = PUT(to, "\",\"ph\":\"" SLICE_TIME);
     function->head_size = (uint32_t)(to - bytes);

@@ -23,7 +23,7 @@
 /* Nor is there an end of folded stacks, of which each may have 256 KiB. */
 #define FOLDED_NODES 1000
 
-#define ALL_KINDS 0x1e
+static const struct flows_choice all_flows = { .chains = 0x1e, .creations = 0x1e, .has_tasks = true };
 
 static void ignore(void *arg, enum note_level level, const char *line)
 {
@@ -76,6 +76,12 @@ static void point_event(struct sink *sink, const struct point *point)
     next->point(next, point);
 }
 
+static void task_event(struct sink *sink, const struct task_event *event)
+{
+    struct sink *next = check_disk(sink);
+    next->task(next, event);
+}
+
 /* A piece out of the middle; NULL when there is none. */
 static struct selection *select_some(struct reader *reader)
 {
@@ -101,9 +107,9 @@ static void convert_it(struct reader *reader, const struct trace_format *format,
     symbols_number(reader_symbols(reader), "start_realtime_ns", &about.start_realtime_ns);
     struct trace *trace = trace_new(format, &about, output, 1);
     struct disk disk = { { .process = process_event, .thread = thread_event, .slice = slice_event,
-                           .instant = instant_event, .point = point_event }, trace };
+                           .instant = instant_event, .point = point_event, .task = task_event }, trace };
     struct convert_count count;
-    if (convert(&reader, 1, selection, ALL_KINDS, &disk.sink, notes, &count, &err) == 0)
+    if (convert(&reader, 1, selection, all_flows, &disk.sink, notes, &count, &err) == 0)
         trace_end(trace, &err);
     trace_free(trace);
     output_close(output);
@@ -119,7 +125,7 @@ static void add_up(struct reader *reader, const struct notes *notes, int fd, boo
     if (!tree)
         abort();
     writer_init(&writer, fd);
-    if (convert(&reader, 1, NULL, ALL_KINDS, &tree->sink, notes, &count, &err) == 0 && !tree->sink.is_broken) {
+    if (convert(&reader, 1, NULL, all_flows, &tree->sink, notes, &count, &err) == 0 && !tree->sink.is_broken) {
         if (!has_roots) {
             pstats_write(tree, &writer);
             top_write(tree, &(struct top_form){ .columns = 80 }, &writer);

@@ -25,7 +25,7 @@ static void run_init(struct run *run)
 {
     memset(run, 0, sizeof *run);
     check_sink_init(&run->sink);
-    flows_init(&run->flows, &run->sink.sink, ~0u);
+    flows_init(&run->flows, &run->sink.sink, (struct flows_choice){ .chains = ~0u });
     flows_process(&run->flows, check_symbols());
     spans_init(&run->spans, 0, 0, &run->sink.sink, &run->flows, check_symbols(), &run->count);
 }
