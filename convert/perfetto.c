@@ -14,7 +14,7 @@
 #include "format/record.h"
 #include "text.h"
 
-/* ---- the format: specs/trace-mapping.md, section 2.1 ---- */
+/* ---- the format: specs/trace-mapping.md, section 10 ---- */
 
 enum { PACKET = 1 };                    /* of Trace */
 
@@ -76,7 +76,7 @@ enum annotation_field { ANNOTATION_NAME_ID = 1, ANNOTATION_BOOL = 2, ANNOTATION_
 enum legacy_field { LEGACY_PHASE = 2, LEGACY_ID = 6, LEGACY_BINDS_TO_ENCLOSING = 12 };
 
 /* Ids of what every sequence has. Functions have theirs in the order in which they come: small ones are shorter. */
-#define CATEGORY_PANOPTICON (PNR_FUNCTION_C + 2)        /* behind those of functions, each its kind and 1 */
+#define CATEGORY_PANOPTICON (PNR_FUNCTION_C + 1)        /* behind those of functions, each its kind; plain ones have none */
 
 static const struct { uint32_t mark; const char *name; } annotations[] = {      /* each its place and 1 */
     { SLICE_EXCEPTION, "exception" },
@@ -413,7 +413,8 @@ static int prepare(struct trace *trace, uint32_t index, const struct symbol *sym
     uint32_t id = ++((struct perfetto *)trace)->n_functions;
     function->bytes = to;
     to = put_number(to, EVENT_NAME_ID, id);
-    to = put_number(to, EVENT_CATEGORY_ID, symbol->kind <= PNR_FUNCTION_C ? symbol->kind + 1 : 1);
+    if (symbol->kind > PNR_FUNCTION_PLAIN && symbol->kind <= PNR_FUNCTION_C)
+        to = put_number(to, EVENT_CATEGORY_ID, symbol->kind);
     function->head_size = (uint32_t)(to - function->bytes);
     if (symbol->file.size)
         to = put_number(to, EVENT_SOURCE_ID, id);
@@ -469,9 +470,10 @@ static void odd_slice(struct trace *trace, const struct slice *slice)
     if (!slice->is_gap)
         snprintf(name, sizeof name, "[unknown function %" PRIu32 "]", slice->function);
     to = put_word(to, EVENT_NAME, name);
-    to = put_number(to, EVENT_CATEGORY_ID, slice->is_gap ? CATEGORY_PANOPTICON : PNR_FUNCTION_PLAIN + 1);
-    if (slice->is_gap)
+    if (slice->is_gap) {
+        to = put_number(to, EVENT_CATEGORY_ID, CATEGORY_PANOPTICON);
         to = put_reason(to, slice->function);
+    }
     end_event(&event, put_marks(to, slice->marks));
     to = begin_event(&event, EVENT_END, slice->thread, slice->end_ns, 0);
     if (to)
@@ -532,8 +534,8 @@ static char *put_defaults(char *to, uint64_t track)
 static char *put_common_names(char *to)
 {
     char *body = to = begin(to, PACKET_INTERNED);
-    for (uint8_t kind = 0; kind <= PNR_FUNCTION_C; kind++)
-        to = put_interned(to, INTERNED_CATEGORY, kind + 1, symbol_category(&(struct symbol){ .kind = kind }));
+    for (uint8_t kind = PNR_FUNCTION_PLAIN + 1; kind <= PNR_FUNCTION_C; kind++)
+        to = put_interned(to, INTERNED_CATEGORY, kind, symbol_category(&(struct symbol){ .kind = kind }));
     to = put_interned(to, INTERNED_CATEGORY, CATEGORY_PANOPTICON, "panopticon");
     for (unsigned i = 0; i < sizeof annotations / sizeof *annotations; i++)
         to = put_interned(to, INTERNED_ANNOTATION, i + 1, annotations[i].name);

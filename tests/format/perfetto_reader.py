@@ -1,4 +1,4 @@
-"""Reads a Perfetto trace as specs/trace-mapping.md, section 2.1, says it is written, without a protobuf library. What is not in
+"""Reads a Perfetto trace as specs/trace-mapping.md, section 10, says it is written, without a protobuf library. What is not in
 that section is an error.
 
     events = read(data)         # sets of tuples, as json_events(text) gives them of the JSON of the same capture
@@ -107,6 +107,9 @@ class Sequence:
         assert ("name" in event) != ("name_id" in event)
         return event["name"] if "name" in event else self.interned["NAME"][event["name_id"]]["string"]
 
+    def category(self, event):
+        return self.interned["CATEGORY"][event["category"]]["string"] if "category" in event else "python"
+
     def args(self, event):
         args = {}
         if "source" in event:
@@ -176,8 +179,7 @@ def read_event(packet, sequence, tracks):
     event = packet["EVENT"]
     where = tracks[event.get("track", sequence.track)]
     says = None if event.get("type") == 2 else (
-        sequence.name(event), sequence.interned["CATEGORY"][event["category"]]["string"], sequence.args(event),
-        event.get("FLOW"))
+        sequence.name(event), sequence.category(event), sequence.args(event), event.get("FLOW"))
     return where, sequence.time(packet), event.get("type", 0), says
 
 
@@ -209,7 +211,8 @@ def json_events(text):
         where, ns = (event["pid"], event["tid"]), int(event["ts"] * 1000)
         if event["ph"] == "X":
             end = ns + int(event["dur"] * 1000)
-            events.add_slice(where, ns, end, event["name"], event["cat"], event["args"])
+            source = {"src": trace["stackFrames"][str(event["sf"])]["name"]} if "sf" in event else {}
+            events.add_slice(where, ns, end, event["name"], event["cat"], source | event.get("args", {}))
         elif event["ph"] == "i":
             events.instants[(*where, ns, event["name"], event["cat"])] += 1
         elif event["ph"] == "M":
