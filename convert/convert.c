@@ -52,6 +52,8 @@ struct process {
     uint64_t from_ns;                   /* what is open at that time is cut; 0: nothing is */
     bool has_begun;                     /* the time is from_ns or later */
     uint64_t to_ns;                     /* the same at the end */
+    struct spans_count *count;
+    struct spans_count before;          /* what that was at the begin */
 };
 
 static uint64_t trace_ns(struct process *process, uint64_t ticks)
@@ -201,12 +203,25 @@ static void begin_run(const struct process *process, struct run *run)
             spans_show(&track->spans, process->from_ns);
 }
 
+/* What was odd before `from` is not told. */
+static void forget_oddities(struct process *process)
+{
+    struct spans_count *count = process->count;
+    const struct spans_count *before = &process->before;
+    count->events = before->events;
+    count->backwards = before->backwards;
+    count->unknown_kinds = before->unknown_kinds;
+    count->unknown_tracks = before->unknown_tracks;
+}
+
 /* The same for all threads. */
 static void begin_runs(struct process *process)
 {
     for (size_t i = 0; i < reader_n_threads(process->reader) && process->from_ns; i++)
         begin_run(process, &process->runs[i]);
     process->has_begun = true;
+    if (process->from_ns)
+        forget_oddities(process);
 }
 
 /* All that is open in the thread is closed. */
@@ -492,13 +507,15 @@ static struct window find_window(struct process *process)
     return (struct window){ from, to == UINT64_MAX ? to : to - 1 };
 }
 
-static int convert_process(struct reader *reader, uint64_t zero_ns, const struct selection *selection,
+static int convert_process(struct reader *reader, uint64_t zero_ns, const struct convert_how *how,
                            struct flows *flows, struct sink *sink, struct convert_count *count, struct pnr_err *err)
 {
+    const struct selection *selection = how->selection;
     size_t n = reader_n_threads(reader);
     const struct symbols *symbols = reader_symbols(reader);
     struct process process = { .reader = reader, .timeline = reader_timeline(reader), .zero_ns = zero_ns,
-                               .from_ns = selection_from(selection), .to_ns = selection_to(selection) };
+                               .from_ns = selection_from(selection), .to_ns = selection_to(selection),
+                               .count = &count->spans, .before = count->spans };
     struct spans_choice choice = { .left_out = NULL };
     struct window window = { 0, UINT64_MAX };
     bool is_all = selection_is_all(selection);
@@ -580,31 +597,46 @@ static void say_dropped(struct reader *reader, uint64_t zero_ns, const struct no
               ".%03u s on", reader_path(reader), ms / 1000, (unsigned)(ms % 1000));
 }
 
-static void say_oddities(struct reader *reader, uint64_t zero_ns, const struct spans_count *before,
-                         const struct spans_count *now, uint64_t n_left_out, const struct notes *notes)
+/* What has become odd since. */
+static void add_odd(struct convert_odd *odd, const struct spans_count *before, const struct spans_count *now,
+                    uint64_t without_chain)
+{
+    odd->lost += now->lost - before->lost;
+    odd->holes += now->holes - before->holes;
+    odd->ignored_exits += now->ignored_exits - before->ignored_exits;
+    odd->missed_exits += now->missed_exits - before->missed_exits;
+    odd->unknown_kinds += now->unknown_kinds - before->unknown_kinds;
+    odd->unknown_tracks += now->unknown_tracks - before->unknown_tracks;
+    odd->unknown_functions += now->unknown_functions - before->unknown_functions;
+    odd->backwards += now->backwards - before->backwards;
+    odd->too_many += now->too_many - before->too_many;
+    odd->without_chain += without_chain;
+    odd->is_converted = true;
+}
+
+static void say_odd(struct reader *reader, uint64_t zero_ns, const struct convert_odd *odd, const struct notes *notes)
 {
     uint64_t lost = 0;                  /* of all, those too of which no record tells */
     symbols_number(reader_symbols(reader), "lost", &lost);
-    if (now->lost - before->lost > lost)
-        lost = now->lost - before->lost;
-    const struct { enum note_level level; const char *what; uint64_t n; } odd[] = {
+    if (odd->lost > lost)
+        lost = odd->lost;
+    const struct { enum note_level level; const char *what; uint64_t n; } table[] = {
         { NOTE_FACT, "events recovered from the live mapping", reader_size(reader)->n_recovered },
         { NOTE_FACT, "events lost by the recorder", lost },
-        { NOTE_FACT, "places where events may be missing", now->holes - before->holes },
-        { NOTE_FACT, "exits of frames that were not open, ignored", now->ignored_exits - before->ignored_exits },
-        { NOTE_FACT, "frames without an exit, closed with the next one out", now->missed_exits - before->missed_exits },
-        { NOTE_DAMAGE, "records of an unknown kind, skipped", now->unknown_kinds - before->unknown_kinds },
-        { NOTE_DAMAGE, "changes to a greenlet that has no entry or is another thread's, skipped",
-          now->unknown_tracks - before->unknown_tracks },
-        { NOTE_DAMAGE, "slices of functions that are not in the name table",
-          now->unknown_functions - before->unknown_functions },
-        { NOTE_DAMAGE, "records earlier than the one before them, moved up", now->backwards - before->backwards },
-        { NOTE_DAMAGE, "frames left out, as too many were open", now->too_many - before->too_many },
-        { NOTE_DAMAGE, "slices without arrows, as too many generators and coroutines were suspended", n_left_out },
+        { NOTE_FACT, "places where events may be missing", odd->holes },
+        { NOTE_FACT, "exits of frames that were not open, ignored", odd->ignored_exits },
+        { NOTE_FACT, "frames without an exit, closed with the next one out", odd->missed_exits },
+        { NOTE_DAMAGE, "records of an unknown kind, skipped", odd->unknown_kinds },
+        { NOTE_DAMAGE, "changes to a greenlet that has no entry or is another thread's, skipped", odd->unknown_tracks },
+        { NOTE_DAMAGE, "slices of functions that are not in the name table", odd->unknown_functions },
+        { NOTE_DAMAGE, "records earlier than the one before them, moved up", odd->backwards },
+        { NOTE_DAMAGE, "frames left out, as too many were open", odd->too_many },
+        { NOTE_DAMAGE, "slices without arrows, as too many generators and coroutines were suspended",
+          odd->without_chain },
     };
-    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
-        if (odd[i].n)
-            notes_say(notes, odd[i].level, "%s: %s: %" PRIu64, reader_path(reader), odd[i].what, odd[i].n);
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        if (table[i].n)
+            notes_say(notes, table[i].level, "%s: %s: %" PRIu64, reader_path(reader), table[i].what, table[i].n);
     }
     say_running(reader, zero_ns, notes);
     say_dropped(reader, zero_ns, notes);
@@ -647,9 +679,18 @@ struct selection_extent convert_extent(struct reader **readers, size_t n)
     return extent;
 }
 
-int convert(struct reader **readers, size_t n, const struct selection *selection, unsigned kinds, struct sink *sink,
-            const struct notes *notes, struct convert_count *count, struct pnr_err *err)
+void convert_say(struct reader **readers, size_t n, const struct convert_odd *odd, const struct notes *notes)
 {
+    uint64_t zero_ns = find_zero(readers, n);
+    for (size_t i = 0; i < n; i++)
+        if (odd[i].is_converted)
+            say_odd(readers[i], zero_ns, &odd[i], notes);
+}
+
+int convert(struct reader **readers, size_t n, const struct convert_how *how, struct sink *sink,
+            struct convert_count *count, struct convert_odd *odd, struct pnr_err *err)
+{
+    const struct selection *selection = how->selection;
     struct flows flows;
     struct shown shown;
     uint64_t zero_ns = find_zero(readers, n);
@@ -659,7 +700,7 @@ int convert(struct reader **readers, size_t n, const struct selection *selection
     shown_init(&shown, sink);
     if (!is_all)
         sink = &shown.sink;
-    flows_init(&flows, sink, kinds);
+    flows_init(&flows, sink, how->kinds);
     struct identity *ids = calloc(n ? n : 1, sizeof *ids);
     if (!ids) {
         pnr_err_set(err, PNR_E_MEMORY, NULL, 0, "out of memory");
@@ -687,9 +728,9 @@ int convert(struct reader **readers, size_t n, const struct selection *selection
         free((char *)process.name.bytes);
         if (!is_wanted)
             continue;
-        if (convert_process(readers[i], zero_ns, selection, &flows, sink, count, err) < 0)
+        if (convert_process(readers[i], zero_ns, how, &flows, sink, count, err) < 0)
             goto end;
-        say_oddities(readers[i], zero_ns, &before, &count->spans, flows.n_left_out, notes);
+        add_odd(&odd[i], &before, &count->spans, flows.n_left_out);
         count->threads += is_all ? reader_n_threads(readers[i]) : 0;
     }
     count->chains = flows.n_chains;

@@ -362,7 +362,8 @@ static int name_output(const struct options *options, char path[PATH_MAX])
 /* ---- the work ---- */
 
 struct capture {
-    struct reader **readers;            /* owned */
+    struct reader **readers;            /* owned, like the next */
+    struct convert_odd *odd;            /* of each */
     size_t n;
 };
 
@@ -371,6 +372,7 @@ static void close_capture(struct capture *capture)
     for (size_t i = 0; i < capture->n; i++)
         reader_close(capture->readers[i]);
     free(capture->readers);
+    free(capture->odd);
 }
 
 /* Opens all processes that can be read. Returns 0, or -1 when there is none. */
@@ -379,13 +381,15 @@ static int open_capture(const char *path, const struct notes *notes, struct capt
     struct pnr_list list;
     struct stat status;
     struct pnr_err err;
-    *capture = (struct capture){ NULL, 0 };
+    *capture = (struct capture){ NULL, NULL, 0 };
     if (pnr_capture_processes(path, &list, &err) < 0) {
         complain_err(&err);
         return -1;
     }
     capture->readers = calloc(list.n, sizeof *capture->readers);
-    for (size_t i = 0; capture->readers && i < list.n; i++) {
+    capture->odd = calloc(list.n, sizeof *capture->odd);
+    bool has_memory = capture->readers && capture->odd;
+    for (size_t i = 0; has_memory && i < list.n; i++) {
         char process_path[PATH_MAX];
         snprintf(process_path, sizeof process_path, "%s/%s", path, list.names[i]);
         struct reader *reader = reader_open(process_path, notes, &err);
@@ -396,12 +400,12 @@ static int open_capture(const char *path, const struct notes *notes, struct capt
         else
             notes_say(notes, NOTE_FACT, "%s: dropped meanwhile (--max-size, --last)", process_path);
     }
-    if (!capture->readers)
+    if (!has_memory)
         complain("out of memory");
     pnr_list_clear(&list);
     if (capture->n > 0)
         return 0;
-    free(capture->readers);
+    close_capture(capture);
     return -1;
 }
 
@@ -415,6 +419,17 @@ static bool is_newer(const struct capture *capture)
         n_blocks += reader_size(capture->readers[i])->n_blocks;
     }
     return has_newer && n_blocks == 0;
+}
+
+/* Gives the sink what is wanted of the capture, and says what was odd. Returns 0 or -1. */
+static int convert_all(const struct options *options, const struct capture *capture, const struct notes *notes,
+                       struct sink *sink, struct convert_count *count, struct pnr_err *err)
+{
+    const struct convert_how how = { options->selection, options->kinds };
+    if (convert(capture->readers, capture->n, &how, sink, count, capture->odd, err) < 0)
+        return -1;
+    convert_say(capture->readers, capture->n, capture->odd, notes);
+    return 0;
 }
 
 static int show_info(const struct options *options, const struct capture *capture)
@@ -501,8 +516,7 @@ static int write_trace(const struct options *options, const struct capture *capt
         progress_begin();
         output_watch(output, show_progress, &work);
     }
-    if (convert(capture->readers, capture->n, options->selection, options->kinds, trace_json_sink(trace), notes,
-                &result->count, &err) < 0 ||
+    if (convert_all(options, capture, notes, trace_json_sink(trace), &result->count, &err) < 0 ||
         trace_json_end(trace, &about, &err) < 0) {
         complain_err(&err);
         goto end;
@@ -572,8 +586,7 @@ static int write_tree(const struct options *options, const struct capture *captu
         return -1;
     }
     writer_init_output(&writer, output);
-    if (convert(capture->readers, capture->n, options->selection, options->kinds, &tree->sink, notes, &result->count,
-                &err) < 0) {
+    if (convert_all(options, capture, notes, &tree->sink, &result->count, &err) < 0) {
         complain_err(&err);
         goto end;
     }

@@ -90,7 +90,7 @@ static struct selection *select_some(struct reader *reader)
     return NULL;
 }
 
-static void convert_it(struct reader *reader, const struct selection *selection, const struct notes *notes)
+static void convert_it(struct reader *reader, const struct convert_how *how, const struct notes *notes)
 {
     struct pnr_err err;
     struct jobs *jobs = jobs_new(1);
@@ -100,24 +100,28 @@ static void convert_it(struct reader *reader, const struct selection *selection,
                            .instant = instant_event, .point = point_event }, trace };
     struct trace_json_about about = { .version = "", .command = symbols_fact(reader_symbols(reader), "command") };
     struct convert_count count;
+    struct convert_odd odd = { .lost = 0 };
     symbols_number(reader_symbols(reader), "start_realtime_ns", &about.start_realtime_ns);
-    if (convert(&reader, 1, selection, ALL_KINDS, &disk.sink, notes, &count, &err) == 0)
+    if (convert(&reader, 1, how, &disk.sink, &count, &odd, &err) == 0)
         trace_json_end(trace, &about, &err);
+    convert_say(&reader, 1, &odd, notes);
     trace_json_free(trace);
     output_close(output);
     jobs_free(jobs);
 }
 
-static void add_up(struct reader *reader, const struct notes *notes, int fd, bool has_roots)
+static void add_up(struct reader *reader, int fd, bool has_roots)
 {
     static struct writer writer;
     struct call_tree *tree = call_tree_new(has_roots);
     struct convert_count count;
+    struct convert_odd odd = { .lost = 0 };
     struct pnr_err err;
     if (!tree)
         abort();
     writer_init(&writer, fd);
-    if (convert(&reader, 1, NULL, ALL_KINDS, &tree->sink, notes, &count, &err) == 0 && !tree->sink.is_broken) {
+    if (convert(&reader, 1, &(struct convert_how){ .kinds = ALL_KINDS }, &tree->sink, &count, &odd, &err) == 0 &&
+        !tree->sink.is_broken) {
         if (!has_roots) {
             pstats_write(tree, &writer);
             top_write(tree, &(struct top_form){ .columns = 80 }, &writer);
@@ -150,9 +154,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
             break;
         struct selection *selection = i == 1 ? select_some(reader) : NULL;
         if (i == 0 || selection)
-            convert_it(reader, selection, &notes);
+            convert_it(reader, &(struct convert_how){ selection, ALL_KINDS }, &notes);
         else if (i == 2 || i == 3)
-            add_up(reader, &notes, fileno(nowhere), i == 3);
+            add_up(reader, fileno(nowhere), i == 3);
         else
             info_print(reader, nowhere, &err);
         selection_free(selection);
