@@ -38,6 +38,12 @@ struct run {
     uint64_t ticks;                     /* of the next record, or of the next block's begin */
 };
 
+/* A later process that this one started. */
+struct birth {
+    uint64_t ticks;
+    uint64_t *places;                   /* how many edges this one had by then goes there */
+};
+
 /* One process while it is converted. */
 struct process {
     struct reader *reader;
@@ -54,6 +60,9 @@ struct process {
     uint64_t to_ns;                     /* the same at the end */
     struct spans_count *count;
     struct spans_count before;          /* what that was at the begin */
+    uint64_t *places;                   /* the edges are numbered from there on; NULL: they are not */
+    struct birth *births;               /* in the order of time; owned */
+    size_t n_births, next_birth;
 };
 
 static uint64_t trace_ns(struct process *process, uint64_t ticks)
@@ -318,6 +327,19 @@ struct window {
     uint64_t first, last;
 };
 
+/* The next record is at ticks: the processes that were started by then begin here. Returns the ticks before the next
+ * such start. */
+static uint64_t give_birth(struct process *process, uint64_t ticks)
+{
+    for (; process->next_birth < process->n_births; process->next_birth++) {
+        const struct birth *birth = &process->births[process->next_birth];
+        if (birth->ticks > ticks)
+            return birth->ticks - 1;
+        *birth->places = *process->places;
+    }
+    return UINT64_MAX;
+}
+
 /* Converts all records up to the last ones that are wanted. Returns 0, or -1 and fills err. */
 static int merge(struct process *process, struct window window, struct pnr_err *err)
 {
@@ -328,7 +350,9 @@ static int merge(struct process *process, struct window window, struct pnr_err *
             begin_runs(process);
         if (process->n_heap == 0 || heap[0]->ticks > window.last || heap[0]->own.sink->is_broken)
             return 0;
-        uint64_t until = is_before ? window.first - 1 : window.last;
+        uint64_t until = is_before ? window.first - 1 : window.last, next_birth = give_birth(process, heap[0]->ticks);
+        if (next_birth < until)
+            until = next_birth;
         if (process->n_heap > 1 && latest_before(heap[0], heap[1]) < until)
             until = latest_before(heap[0], heap[1]);
         if (process->n_heap > 2 && latest_before(heap[0], heap[2]) < until)
@@ -507,10 +531,38 @@ static struct window find_window(struct process *process)
     return (struct window){ from, to == UINT64_MAX ? to : to - 1 };
 }
 
-static int convert_process(struct reader *reader, uint64_t zero_ns, const struct convert_how *how,
-                           struct flows *flows, struct sink *sink, struct convert_count *count, struct pnr_err *err)
+static int by_birth(const void *a, const void *b)
 {
-    const struct selection *selection = how->selection;
+    const struct birth *x = a, *y = b;
+    return x->ticks < y->ticks ? -1 : x->ticks > y->ticks;
+}
+
+/* Finds those of the n - 1 processes that come after this one, the first, which it started; places has n, too. Returns 0,
+ * or -1 when out of memory. */
+static int find_births(struct process *process, struct reader **readers, size_t n, uint64_t *places)
+{
+    uint64_t parent, start_ns;
+    if (!(process->births = calloc(n, sizeof *process->births)))
+        return -1;
+    for (size_t i = 1; i < n; i++) {
+        const struct symbols *symbols = reader_symbols(readers[i]);
+        if (symbols_number(symbols, "parent_pid", &parent) && parent == convert_process_pid(process->reader) &&
+            symbols_number(symbols, "start_monotonic_ns", &start_ns))
+            process->births[process->n_births++] = (struct birth){ timeline_ticks(process->timeline, start_ns),
+                                                                   &places[i] };
+    }
+    qsort(process->births, process->n_births, sizeof *process->births, by_birth);
+    process->places = places;
+    return 0;
+}
+
+/* Converts the first of n processes, those that come after it among them. places: of each, where the numbers of its
+ * edges begin; NULL: they have none. */
+static int convert_process(struct reader **readers, size_t n_processes, uint64_t *places, uint64_t zero_ns,
+                           const struct selection *selection, struct flows *flows, struct sink *sink,
+                           struct convert_count *count, struct pnr_err *err)
+{
+    struct reader *reader = readers[0];
     size_t n = reader_n_threads(reader);
     const struct symbols *symbols = reader_symbols(reader);
     struct process process = { .reader = reader, .timeline = reader_timeline(reader), .zero_ns = zero_ns,
@@ -524,7 +576,8 @@ static int convert_process(struct reader *reader, uint64_t zero_ns, const struct
     process.runs = calloc(n + 1, sizeof *process.runs);
     process.heap = calloc(n + 1, sizeof *process.heap);
     if (!process.runs || !process.heap || name_threads(&process, selection, sink) < 0 || make_tracks(&process) < 0 ||
-        selection_choose(selection, symbols, &choice) < 0) {
+        selection_choose(selection, symbols, &choice) < 0 ||
+        (places && find_births(&process, readers, n_processes, places) < 0)) {
         pnr_err_set(err, PNR_E_MEMORY, reader_path(reader), 0, "out of memory");
         goto end;
     }
@@ -539,6 +592,7 @@ static int convert_process(struct reader *reader, uint64_t zero_ns, const struct
     for (size_t i = 0; i < process.n_tracks; i++) {
         struct track *track = &process.tracks[i];
         spans_init(&track->spans, (uint32_t)(n + i), least_ns, sink, flows, symbols, &count->spans);
+        spans_number(&track->spans, places);
         if (!is_all)
             spans_choose(&track->spans, &choice, process.from_ns || !track->is_wanted);
     }
@@ -546,6 +600,7 @@ static int convert_process(struct reader *reader, uint64_t zero_ns, const struct
         struct run *run = &process.runs[i];
         run->thread = i;
         spans_init(&run->own, (uint32_t)i, least_ns, sink, flows, symbols, &count->spans);
+        spans_number(&run->own, places);
         if (!is_all)
             spans_choose(&run->own, &choice, process.from_ns || !run->is_wanted);
         run->spans = &run->own;
@@ -557,6 +612,7 @@ static int convert_process(struct reader *reader, uint64_t zero_ns, const struct
     for (size_t i = 0; i < n; i++)
         end_run(&process, &process.runs[i], trace_ns(&process, process.end_ticks));
     flows_end_process(flows);
+    give_birth(&process, UINT64_MAX);
     if (!is_all)
         reader_stop(reader);
     result = 0;
@@ -566,6 +622,7 @@ end:
     for (size_t i = 0; i < process.n_tracks; i++)
         spans_clear(&process.tracks[i].spans);
     free((bool *)choice.left_out);
+    free(process.births);
     free(process.tracks);
     free(process.runs);
     free(process.heap);
@@ -702,7 +759,8 @@ int convert(struct reader **readers, size_t n, const struct convert_how *how, st
         sink = &shown.sink;
     flows_init(&flows, sink, how->kinds);
     struct identity *ids = calloc(n ? n : 1, sizeof *ids);
-    if (!ids) {
+    uint64_t *places = how->is_logical ? calloc(n ? n : 1, sizeof *places) : NULL;
+    if (!ids || (how->is_logical && !places)) {
         pnr_err_set(err, PNR_E_MEMORY, NULL, 0, "out of memory");
         goto end;
     }
@@ -728,7 +786,8 @@ int convert(struct reader **readers, size_t n, const struct convert_how *how, st
         free((char *)process.name.bytes);
         if (!is_wanted)
             continue;
-        if (convert_process(readers[i], zero_ns, how, &flows, sink, count, err) < 0)
+        if (convert_process(readers + i, n - i, places ? places + i : NULL, zero_ns, selection, &flows, sink, count,
+                            err) < 0)
             goto end;
         add_odd(&odd[i], &before, &count->spans, flows.n_left_out);
         count->threads += is_all ? reader_n_threads(readers[i]) : 0;
@@ -739,6 +798,7 @@ int convert(struct reader **readers, size_t n, const struct convert_how *how, st
 end:
     shown_clear(&shown);
     flows_clear(&flows);
+    free(places);
     free(ids);
     return result;
 }

@@ -5,6 +5,7 @@
 #ifndef CONVERT_H
 #define CONVERT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,6 +25,7 @@ struct convert_count {
 struct convert_how {
     const struct selection *selection;  /* what of it, settled; NULL: all; borrowed */
     unsigned kinds;                     /* bit k: points for enum pnr_function_kind k */
+    bool is_logical;                    /* times are places in the order of edges: specs/trace-mapping.md, section 11 */
 };
 
 /* What was odd in a process. */

@@ -84,7 +84,7 @@ struct options {
     enum format format;
     unsigned kinds;
     unsigned n_threads;
-    bool is_info, is_json, is_quiet;
+    bool is_logical, is_info, is_json, is_quiet;
 };
 
 struct messages {
@@ -235,8 +235,8 @@ static int settle_format(struct options *options, const struct given *given)
         options->format = TOP;
     else if (!given->has_format)
         options->format = guess_format(options->output);
-    if (given->has_flows && options->format != CATAPULT) {
-        complain("--flows is for catapult");
+    if ((given->has_flows || options->is_logical) && options->format != CATAPULT) {
+        complain("%s is for catapult", given->has_flows ? "--flows" : "--logical");
         return -1;
     }
     return 0;
@@ -257,11 +257,12 @@ static int add_to_selection(struct options *options, int option, const char *nam
 /* Returns 1 to go on, else 0 or -1: the work is done, well or badly. */
 static int parse_options(int argc, char **argv, struct options *options)
 {
-    enum { FLOWS = 256, FORMAT, INFO, JSON, SHOW_TOP, SHOW_VERSION, SELECT };
+    enum { FLOWS = 256, FORMAT, INFO, JSON, LOGICAL, SHOW_TOP, SHOW_VERSION, SELECT };
     static const struct option table[] = {
         { "output", required_argument, NULL, 'o' },
         { "format", required_argument, NULL, FORMAT },
         { "flows", required_argument, NULL, FLOWS },
+        { "logical", no_argument, NULL, LOGICAL },
         { "top", no_argument, NULL, SHOW_TOP },
         { "json", no_argument, NULL, JSON },
         { "info", no_argument, NULL, INFO },
@@ -301,6 +302,9 @@ static int parse_options(int argc, char **argv, struct options *options)
             if (parse_kinds(optarg, &options->kinds) < 0)
                 return -1;
             given.has_flows = true;
+            break;
+        case LOGICAL:
+            options->is_logical = true;
             break;
         case SHOW_TOP:
             given.has_top = true;
@@ -425,7 +429,7 @@ static bool is_newer(const struct capture *capture)
 static int convert_all(const struct options *options, const struct capture *capture, const struct notes *notes,
                        struct sink *sink, struct convert_count *count, struct pnr_err *err)
 {
-    const struct convert_how how = { options->selection, options->kinds };
+    const struct convert_how how = { options->selection, options->kinds, options->is_logical };
     if (convert(capture->readers, capture->n, &how, sink, count, capture->odd, err) < 0)
         return -1;
     convert_say(capture->readers, capture->n, capture->odd, notes);

@@ -154,7 +154,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
             break;
         struct selection *selection = i == 1 ? select_some(reader) : NULL;
         if (i == 0 || selection)
-            convert_it(reader, &(struct convert_how){ selection, ALL_KINDS }, &notes);
+            convert_it(reader, &(struct convert_how){ .selection = selection, .kinds = ALL_KINDS }, &notes);
         else if (i == 2 || i == 3)
             add_up(reader, fileno(nowhere), i == 3);
         else
