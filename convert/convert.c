@@ -703,8 +703,7 @@ static void say_odd(struct reader *reader, uint64_t zero_ns, const struct conver
                   stopped.bytes);
 }
 
-/* The start of the trace: when the first process started. */
-static uint64_t find_zero(struct reader **readers, size_t n)
+uint64_t convert_zero_ns(struct reader **readers, size_t n)
 {
     uint64_t zero = UINT64_MAX;
     for (size_t i = 0; i < n; i++) {
@@ -720,7 +719,7 @@ static uint64_t find_zero(struct reader **readers, size_t n)
 struct selection_extent convert_extent(struct reader **readers, size_t n)
 {
     struct selection_extent extent = { .end_ns = 0 };
-    uint64_t zero_ns = find_zero(readers, n), until_ns, ticks, number;
+    uint64_t zero_ns = convert_zero_ns(readers, n), until_ns, ticks, number;
     for (size_t i = 0; i < n; i++) {
         const struct symbols *symbols = reader_symbols(readers[i]);
         ticks = reader_end(readers[i]);
@@ -738,7 +737,7 @@ struct selection_extent convert_extent(struct reader **readers, size_t n)
 
 void convert_say(struct reader **readers, size_t n, const struct convert_odd *odd, const struct notes *notes)
 {
-    uint64_t zero_ns = find_zero(readers, n);
+    uint64_t zero_ns = convert_zero_ns(readers, n);
     for (size_t i = 0; i < n; i++)
         if (odd[i].is_converted)
             say_odd(readers[i], zero_ns, &odd[i], notes);
@@ -750,7 +749,7 @@ int convert(struct reader **readers, size_t n, const struct convert_how *how, st
     const struct selection *selection = how->selection;
     struct flows flows;
     struct shown shown;
-    uint64_t zero_ns = find_zero(readers, n);
+    uint64_t zero_ns = convert_zero_ns(readers, n);
     int result = -1;
     bool is_all = selection_is_all(selection);
     *count = (struct convert_count){ .threads = 0 };

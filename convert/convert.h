@@ -36,6 +36,9 @@ struct convert_odd {
     bool is_converted;                  /* nothing has been seen of others */
 };
 
+/* The start of the trace: CLOCK_MONOTONIC when the first process started. */
+uint64_t convert_zero_ns(struct reader **readers, size_t n);
+
 /* What a selection needs to know of the processes. */
 struct selection_extent convert_extent(struct reader **readers, size_t n);
 

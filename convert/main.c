@@ -21,6 +21,7 @@
 #include "output.h"
 #include "progress.h"
 #include "pstats.h"
+#include "split.h"
 #include "top.h"
 #include "trace_json.h"
 
@@ -84,6 +85,7 @@ struct options {
     enum format format;
     unsigned kinds;
     unsigned n_threads;
+    uint64_t split_size;                /* 0 = one file */
     bool is_logical, is_info, is_json, is_quiet;
 };
 
@@ -159,6 +161,25 @@ static int parse_kinds(const char *text, unsigned *kinds)
     }
 }
 
+static int parse_size(const char *text, uint64_t *size)
+{
+    static const char units[] = "kMGT";
+    char *end;
+    unsigned long long number = strtoull(text, &end, 10);
+    const char *unit = *end == 'K' ? units : *end ? strchr(units, *end) : NULL;
+    int shift = unit ? 10 * (int)(unit - units + 1) : 0;
+    end += unit != NULL;
+    if (*text < '0' || *text > '9' || *end || number > (uint64_t)INT64_MAX >> shift) {
+        complain("--split: \"%s\" is no size: a number and k, M, G or T, such as 200M", text);
+        return -1;
+    }
+    *size = (uint64_t)number << shift;
+    if (*size >= SPLIT_LEAST_SIZE)
+        return 0;
+    complain("--split: files of %d bytes are the smallest", SPLIT_LEAST_SIZE);
+    return -1;
+}
+
 static int parse_threads(const char *text, unsigned *n)
 {
     char *end;
@@ -216,6 +237,26 @@ struct given {
     bool has_format, has_flows, has_top;
 };
 
+/* The parts of a trace are files. Returns 0 or -1. */
+static int settle_split(struct options *options)
+{
+    if (!options->split_size)
+        return 0;
+    if (options->format != CATAPULT || options->is_info) {
+        complain("--split is for catapult");
+        return -1;
+    }
+    if (options->output && strcmp(options->output, "-") == 0) {
+        complain("--split makes files: -o needs a name");
+        return -1;
+    }
+    if (!options->selection && !(options->selection = selection_new())) {
+        complain("out of memory");
+        return -1;
+    }
+    return 0;
+}
+
 /* Settles the format. Returns 0, or -1 for options that do not go together. */
 static int settle_format(struct options *options, const struct given *given)
 {
@@ -239,7 +280,7 @@ static int settle_format(struct options *options, const struct given *given)
         complain("%s is for catapult", given->has_flows ? "--flows" : "--logical");
         return -1;
     }
-    return 0;
+    return settle_split(options);
 }
 
 static int add_to_selection(struct options *options, int option, const char *name, const char *text)
@@ -257,12 +298,13 @@ static int add_to_selection(struct options *options, int option, const char *nam
 /* Returns 1 to go on, else 0 or -1: the work is done, well or badly. */
 static int parse_options(int argc, char **argv, struct options *options)
 {
-    enum { FLOWS = 256, FORMAT, INFO, JSON, LOGICAL, SHOW_TOP, SHOW_VERSION, SELECT };
+    enum { FLOWS = 256, FORMAT, INFO, JSON, LOGICAL, SPLIT, SHOW_TOP, SHOW_VERSION, SELECT };
     static const struct option table[] = {
         { "output", required_argument, NULL, 'o' },
         { "format", required_argument, NULL, FORMAT },
         { "flows", required_argument, NULL, FLOWS },
         { "logical", no_argument, NULL, LOGICAL },
+        { "split", required_argument, NULL, SPLIT },
         { "top", no_argument, NULL, SHOW_TOP },
         { "json", no_argument, NULL, JSON },
         { "info", no_argument, NULL, INFO },
@@ -305,6 +347,10 @@ static int parse_options(int argc, char **argv, struct options *options)
             break;
         case LOGICAL:
             options->is_logical = true;
+            break;
+        case SPLIT:
+            if (parse_size(optarg, &options->split_size) < 0)
+                return -1;
             break;
         case SHOW_TOP:
             given.has_top = true;
@@ -432,7 +478,8 @@ static int convert_all(const struct options *options, const struct capture *capt
     const struct convert_how how = { options->selection, options->kinds, options->is_logical };
     if (convert(capture->readers, capture->n, &how, sink, count, capture->odd, err) < 0)
         return -1;
-    convert_say(capture->readers, capture->n, capture->odd, notes);
+    if (notes)
+        convert_say(capture->readers, capture->n, capture->odd, notes);
     return 0;
 }
 
@@ -457,6 +504,8 @@ static int show_info(const struct options *options, const struct capture *captur
 struct result {
     struct convert_count count;
     uint64_t events, bytes;             /* of the text, not compressed */
+    uint64_t file_bytes;
+    uint64_t n_files;
 };
 
 static void warn_viewers(const struct result *result)
@@ -482,19 +531,30 @@ static struct trace_json_about describe(const struct capture *capture)
     return about;
 }
 
-/* What progress is told of. */
+/* One of the files of a trace. */
+struct part {
+    struct split *split;
+    const struct result *before;        /* of the files before it */
+    bool is_again;                      /* another window is to be tried instead */
+    bool is_nothing;                    /* there is nothing in it: no file */
+};
+
+/* What is asked while a trace is written. */
 struct work {
     const struct capture *capture;
     const struct output *output;
-    const struct trace_json *trace;
+    struct trace_json *trace;
+    const struct part *part;            /* NULL = there is one file */
+    bool is_quiet;
 };
 
-static void show_progress(void *arg)
+static void show_progress(const struct work *work)
 {
-    const struct work *work = arg;
-    if (!progress_is_due())
-        return;
     struct progress progress = { .bytes = output_bytes(work->output), .events = trace_json_events(work->trace) };
+    if (work->part) {
+        progress.bytes += work->part->before->file_bytes;
+        progress.events += work->part->before->events;
+    }
     for (size_t i = 0; i < work->capture->n; i++) {
         const struct reader_size *size = reader_size(work->capture->readers[i]);
         progress.n_read += size->n_blocks;
@@ -503,9 +563,28 @@ static void show_progress(void *arg)
     progress_show(&progress);
 }
 
-/* Writes the trace to an open output. Returns 0 or -1, having said why. */
+static void watch(void *arg)
+{
+    const struct work *work = arg;
+    if (work->part && trace_json_bytes(work->trace) > split_most(work->part->split))
+        trace_json_sink(work->trace)->is_broken = true;
+    if (!work->is_quiet && progress_is_due())
+        show_progress(work);
+}
+
+/* Judges a part whose text is complete. Returns whether it becomes a file. */
+static bool is_file(struct part *part, const struct result *result)
+{
+    const struct split_result judged = { result->bytes, result->events, result->count.spans.cut };
+    part->is_again = !split_judge(part->split, &judged);
+    part->is_nothing = result->events == 0 && part->before->n_files > 0;
+    return !part->is_again && !part->is_nothing;
+}
+
+/* Writes the trace, or that part of it, to an open output, and keeps it if it becomes a file. notes: NULL if what was
+ * odd will be said later. Returns 0 or -1, having said why. */
 static int write_trace(const struct options *options, const struct capture *capture, const struct notes *notes,
-                       struct output *output, struct result *result)
+                       struct output *output, struct part *part, struct result *result)
 {
     struct pnr_err err;
     int step = -1;
@@ -515,11 +594,8 @@ static int write_trace(const struct options *options, const struct capture *capt
         complain("out of memory");
         return -1;
     }
-    struct work work = { capture, output, trace };
-    if (!options->is_quiet) {
-        progress_begin();
-        output_watch(output, show_progress, &work);
-    }
+    struct work work = { capture, output, trace, part, options->is_quiet };
+    output_watch(output, watch, &work);
     if (convert_all(options, capture, notes, trace_json_sink(trace), &result->count, &err) < 0 ||
         trace_json_end(trace, &about, &err) < 0) {
         complain_err(&err);
@@ -529,13 +605,14 @@ static int write_trace(const struct options *options, const struct capture *capt
         complain("%s: made by a later version: nothing in it can be read", options->capture);
         goto end;
     }
-    if (output_keep(output, &err) < 0) {
-        complain_err(&err);
-        goto end;
-    }
     result->events = trace_json_events(trace);
     result->bytes = trace_json_bytes(trace);
-    step = 0;
+    if (!output_is_broken(output) && part && !is_file(part, result))
+        step = 0;
+    else if (output_keep(output, &err) < 0)
+        complain_err(&err);
+    else
+        step = 0;
 end:
     progress_hide();
     trace_json_free(trace);
@@ -627,22 +704,20 @@ static int settle_selection(const struct options *options, const struct capture 
     return problem ? -1 : 0;
 }
 
-static void say_result(const struct options *options, const struct result *result, const char *path, uint64_t size)
+static void say_result(const struct options *options, const struct result *result, const char *path)
 {
     uint64_t slices = result->count.spans.slices;
     const char *nothing = slices == 0 && options->selection ? "nothing of what was selected is in the capture: " : "";
     complain("%s%" PRIu64 " slices, %" PRIu64 " flows, %" PRIu64 " threads: %s, %" PRIu64 " bytes", nothing, slices,
-             result->count.chains, result->count.threads, strcmp(path, "-") == 0 ? "standard output" : path, size);
+             result->count.chains, result->count.threads, strcmp(path, "-") == 0 ? "standard output" : path,
+             result->file_bytes);
 }
 
-static int convert_capture(const struct options *options, const struct capture *capture, const struct notes *notes,
-                           struct jobs *jobs)
+/* Writes a file, or that part of the trace. Returns 0 or -1, having said why. */
+static int write_file(const struct options *options, const struct capture *capture, const struct notes *notes,
+                      struct jobs *jobs, const char *path, struct part *part, struct result *result)
 {
-    char path[PATH_MAX];
-    struct result result;
     struct pnr_err err;
-    if (settle_selection(options, capture) < 0 || name_output(options, path) < 0)
-        return -1;
     struct output *output = output_open(path, jobs, &err);
     if (!output) {
         complain_err(&err);
@@ -650,15 +725,134 @@ static int convert_capture(const struct options *options, const struct capture *
     }
     for (size_t i = 0; i < capture->n; i++)
         reader_use(capture->readers[i], jobs);
-    int step = (options->format == CATAPULT ? write_trace : write_tree)(options, capture, notes, output, &result);
-    uint64_t file_size = output_bytes(output);
+    int step = options->format == CATAPULT ? write_trace(options, capture, notes, output, part, result) :
+                                             write_tree(options, capture, notes, output, result);
+    result->file_bytes = output_bytes(output);
+    result->n_files = 1;
     output_close(output);
-    if (step < 0)
+    return step;
+}
+
+/* ---- several files ---- */
+
+/* x.trace.gz becomes x-K.trace.gz. Returns 0, or -1 when the name is too long. */
+static int name_part(const char *path, uint64_t k, char name[PATH_MAX])
+{
+    const char *slash = strrchr(path, '/'), *begin = slash ? slash + 1 : path;
+    size_t size = strlen(path) - output_suffix(path), n = size;
+    while (n > 0 && path + n > begin && path[n - 1] != '.')
+        n--;
+    n = path + n > begin + 1 ? n - 1 : size;            /* a name of nothing but an end has none */
+    if (snprintf(name, PATH_MAX, "%.*s-%" PRIu64 "%s", (int)n, path, k, path + n) < PATH_MAX)
+        return 0;
+    complain("the output's name is too long");
+    return -1;
+}
+
+static void add_result(struct result *total, const struct result *result)
+{
+    total->count.spans.slices += result->count.spans.slices;
+    total->count.chains += result->count.chains;
+    total->file_bytes += result->file_bytes;
+    total->events += result->events;
+    total->n_files++;
+}
+
+/* Makes all ready to be converted again. Returns 0 or -1, having said why. */
+static int rewind_capture(const struct capture *capture)
+{
+    for (size_t i = 0; i < capture->n; i++) {
+        if (reader_rewind(capture->readers[i]) < 0) {
+            complain("out of memory");
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* Writes the parts one after another. total: of all files. Returns 0 or -1, having said why. */
+static int write_parts(const struct options *options, const struct capture *capture, struct jobs *jobs,
+                       const char *path, struct split *split, struct convert_odd *odd, struct result *total)
+{
+    uint64_t from_ns, to_ns;
+    while (split_next(split, &from_ns, &to_ns)) {
+        struct part part = { .split = split, .before = total };
+        struct result result;
+        char name[PATH_MAX];
+        memcpy(odd, capture->odd, capture->n * sizeof *odd);
+        selection_set_window(options->selection, from_ns, to_ns);
+        if (name_part(path, total->n_files + 1, name) < 0 ||
+            write_file(options, capture, NULL, jobs, name, &part, &result) < 0 || rewind_capture(capture) < 0)
+            return -1;
+        if (part.is_again) {
+            memcpy(capture->odd, odd, capture->n * sizeof *odd);
+        } else if (!part.is_nothing) {
+            add_result(total, &result);
+            warn_viewers(&result);
+        }
+    }
+    return 0;
+}
+
+static void say_parts(const struct options *options, const struct split *split, const struct result *total,
+                      const char *path)
+{
+    char first[PATH_MAX], last[PATH_MAX], next[PATH_MAX];
+    if (total->n_files == 0 || name_part(path, 1, first) < 0 || name_part(path, total->n_files, last) < 0 ||
+        name_part(path, total->n_files + 1, next) < 0)
+        return;
+    if (split_n_large(split))
+        complain("files larger than %" PRIu64 " bytes, as less cannot be cut off: %" PRIu64, options->split_size,
+                 split_n_large(split));
+    if (access(next, F_OK) == 0)
+        complain("%s is there from before: it is none of these files", next);
+    if (!options->is_quiet)
+        complain("%" PRIu64 " slices, %" PRIu64 " flows: %s%s%s, %" PRIu64 " bytes", total->count.spans.slices,
+                 total->count.chains, first, total->n_files > 1 ? " to " : "", total->n_files > 1 ? last : "",
+                 total->file_bytes);
+}
+
+/* Returns 0; -1, having said why, when there is no file; or 1 when there are some, but not all. */
+static int convert_parts(const struct options *options, const struct capture *capture, const struct notes *notes,
+                         struct jobs *jobs, const char *path)
+{
+    struct result total = { .n_files = 0 };
+    struct convert_odd *odd = calloc(capture->n, sizeof *odd);
+    struct split *split = split_new(capture->readers, capture->n, convert_zero_ns(capture->readers, capture->n),
+                                    selection_from(options->selection), selection_to(options->selection),
+                                    options->split_size);
+    int step = -1;
+    if (!odd || !split) {
+        complain("out of memory");
+        goto end;
+    }
+    step = write_parts(options, capture, jobs, path, split, odd, &total);
+    convert_say(capture->readers, capture->n, capture->odd, notes);
+    say_parts(options, split, &total, path);
+    step = step < 0 && total.n_files > 0 ? 1 : step;
+end:
+    split_free(split);
+    free(odd);
+    return step;
+}
+
+static int convert_capture(const struct options *options, const struct capture *capture, const struct notes *notes,
+                           struct jobs *jobs)
+{
+    char path[PATH_MAX];
+    struct result result;
+    if (settle_selection(options, capture) < 0 || name_output(options, path) < 0)
+        return -1;
+    if (!options->is_quiet && options->format == CATAPULT)
+        progress_begin();
+    if (options->split_size)
+        return convert_parts(options, capture, notes, jobs, path);
+    if (write_file(options, capture, notes, jobs, path, NULL, &result) < 0)
         return -1;
     if (options->format == CATAPULT)
         warn_viewers(&result);
     if (!options->is_quiet)
-        say_result(options, &result, path, file_size);
+        say_result(options, &result, path);
     return 0;
 }
 
@@ -692,5 +886,5 @@ int main(int argc, char **argv)
     selection_free(options.selection);
     if (messages.n_notes > NOTES_SHOWN)
         complain("... and %" PRIu64 " messages more", messages.n_notes - NOTES_SHOWN);
-    return step < 0 ? NOTHING : messages.is_damaged ? IN_PART : ALL;
+    return step < 0 ? NOTHING : step > 0 || messages.is_damaged ? IN_PART : ALL;
 }

@@ -667,6 +667,7 @@ static void rest(struct reader *reader)
     free(reader->turns);
     reader->ahead = NULL;
     reader->turns = NULL;
+    reader->n_turns = reader->next_turn = 0;
     reader->jobs = NULL;
     close_segment(reader);
     if (reader->live.header)

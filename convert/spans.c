@@ -458,6 +458,7 @@ void spans_show(struct spans *spans, uint64_t ns)
 void spans_end(struct spans *spans, uint64_t ns, bool is_cut)
 {
     spans->beyond = 0;
+    spans->count->cut += is_cut ? spans->n - spans->n_left_out : 0;
     while (spans->n > 0)
         pop(spans, false, is_cut ? SLICE_CUT : SLICE_UNFINISHED, ns);
 }

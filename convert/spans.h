@@ -51,6 +51,7 @@ struct spans_count {
     uint64_t unknown_kinds;             /* records of kinds of a later version */
     uint64_t unknown_tracks;            /* changes to tracks that are not there; counted by who makes those */
     uint64_t unknown_functions;         /* slices of functions that are not in the name table */
+    uint64_t cut;                       /* slices that go on behind what is wanted */
     uint64_t deepest;
     uint64_t open;                      /* at present */
     uint64_t too_many;                  /* frames beyond SPANS_MAX_OPEN */
