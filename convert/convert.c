@@ -169,6 +169,7 @@ static void switch_track(struct process *process, struct run *run, struct pnr_re
 {
     uint64_t flags = pnr_record_frame(record);
     uint32_t n = flags & PNR_SWITCH_OPEN ? count_open(&run->block, run->at + 1) : 0;
+    run->own.count->events++;
     if (!change_track(process, run, pnr_record_function(record)))
         run->own.count->unknown_tracks++;
     else if (flags & PNR_SWITCH_OPEN)
@@ -658,6 +659,7 @@ static void say_dropped(struct reader *reader, uint64_t zero_ns, const struct no
 static void add_odd(struct convert_odd *odd, const struct spans_count *before, const struct spans_count *now,
                     uint64_t without_chain)
 {
+    odd->events += now->events - before->events;
     odd->lost += now->lost - before->lost;
     odd->holes += now->holes - before->holes;
     odd->ignored_exits += now->ignored_exits - before->ignored_exits;

@@ -32,6 +32,7 @@ struct convert_how {
 struct convert_odd {
     uint64_t lost, holes, ignored_exits, missed_exits, unknown_kinds, unknown_tracks, unknown_functions, backwards,
              too_many;                  /* as in struct spans_count */
+    uint64_t events;                    /* the same; not odd, but in each */
     uint64_t without_chain;             /* slices that have no chain, as there were too many */
     bool is_converted;                  /* nothing has been seen of others */
 };

@@ -24,6 +24,7 @@
 #include "split.h"
 #include "top.h"
 #include "trace_json.h"
+#include "verify.h"
 
 #define VERSION "0.1"
 
@@ -43,7 +44,7 @@ enum status { ALL = 0, IN_PART = 1, NOTHING = 2 };
 static const char usage[] =
     "usage: panopticon-convert CAPTURE [-o FILE] [--format=FORMAT] [--flows=KINDS] [PART] [-j N] [-q]\n"
     "       panopticon-convert CAPTURE --top [--json] [-o FILE] [PART] [-j N] [-q]\n"
-    "       panopticon-convert CAPTURE --info\n"
+    "       panopticon-convert CAPTURE --info | --verify\n"
     "\n"
     "Converts what python3 -m panopticon_rec recorded.\n"
     "\n"
@@ -56,8 +57,12 @@ static const char usage[] =
     "                        pstats    .pstats, .prof: a profile for Python's pstats, snakeviz\n"
     "      --flows=KINDS   catapult: whose slices are joined by arrows: all, none, or some of generator,\n"
     "                      coroutine, async_generator, iterable_coroutine, with commas      [all]\n"
+    "      --split=SIZE    catapult: several files, NAME-1.trace and so on, each of SIZE at most, such as 200M (k, M, G,\n"
+    "                      of the text, not compressed), one behind the other in time, to be opened by itself\n"
+    "      --logical       catapult: all calls are of the same width: time is the order of events\n"
     "      --top           print the functions that took the most time instead; with --json, all\n"
-    "      --info          print what is in the capture instead\n"
+    "      --info          print what is in the capture instead, without reading the data; with --verify, more\n"
+    "      --verify        read all of the capture and say what is damaged instead\n"
     "  -j, --jobs=N        how many threads work, up to 16                  [as many as processors]\n"
     "  -q, --quiet         no summary; warnings and errors are still shown\n"
     "  -h, --help          this text\n"
@@ -86,12 +91,12 @@ struct options {
     unsigned kinds;
     unsigned n_threads;
     uint64_t split_size;                /* 0 = one file */
-    bool is_logical, is_info, is_json, is_quiet;
+    bool is_logical, is_info, is_verify, is_json, is_quiet;
 };
 
 struct messages {
     uint64_t n_notes;
-    bool is_damaged;
+    uint64_t n_damaged;                 /* those that tell of damage */
 };
 
 static void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -123,7 +128,7 @@ static void complain_err(const struct pnr_err *err)
 static void say_note(void *arg, enum note_level level, const char *line)
 {
     struct messages *messages = arg;
-    messages->is_damaged |= level == NOTE_DAMAGE;
+    messages->n_damaged += level == NOTE_DAMAGE;
     if (++messages->n_notes <= NOTES_SHOWN)
         complain("%s", line);
 }
@@ -242,7 +247,7 @@ static int settle_split(struct options *options)
 {
     if (!options->split_size)
         return 0;
-    if (options->format != CATAPULT || options->is_info) {
+    if (options->format != CATAPULT) {
         complain("--split is for catapult");
         return -1;
     }
@@ -260,12 +265,22 @@ static int settle_split(struct options *options)
 /* Settles the format. Returns 0, or -1 for options that do not go together. */
 static int settle_format(struct options *options, const struct given *given)
 {
-    if (given->has_format + given->has_top + options->is_info > 1) {
-        complain("--format, --top and --info do not go together");
+    bool writes_nothing = options->is_info || options->is_verify;
+    const char *name = options->is_info ? "--info" : "--verify";
+    if (given->has_format + given->has_top + writes_nothing > 1) {
+        complain("--format, --top and %s do not go together", name);
         return -1;
     }
-    if (options->is_info && options->selection) {
-        complain("--info tells of the whole capture: no part of it can be chosen");
+    if (writes_nothing && options->selection) {
+        complain("%s tells of the whole capture: no part of it can be chosen", name);
+        return -1;
+    }
+    if (writes_nothing && (options->is_logical || options->split_size)) {
+        complain("%s writes no trace: no %s", name, options->is_logical ? "--logical" : "--split");
+        return -1;
+    }
+    if (options->is_verify && options->output) {
+        complain("--verify writes nothing: no -o");
         return -1;
     }
     if (options->is_json && !given->has_top) {
@@ -298,7 +313,7 @@ static int add_to_selection(struct options *options, int option, const char *nam
 /* Returns 1 to go on, else 0 or -1: the work is done, well or badly. */
 static int parse_options(int argc, char **argv, struct options *options)
 {
-    enum { FLOWS = 256, FORMAT, INFO, JSON, LOGICAL, SPLIT, SHOW_TOP, SHOW_VERSION, SELECT };
+    enum { FLOWS = 256, FORMAT, INFO, JSON, LOGICAL, SPLIT, SHOW_TOP, SHOW_VERSION, VERIFY, SELECT };
     static const struct option table[] = {
         { "output", required_argument, NULL, 'o' },
         { "format", required_argument, NULL, FORMAT },
@@ -308,6 +323,7 @@ static int parse_options(int argc, char **argv, struct options *options)
         { "top", no_argument, NULL, SHOW_TOP },
         { "json", no_argument, NULL, JSON },
         { "info", no_argument, NULL, INFO },
+        { "verify", no_argument, NULL, VERIFY },
         { "from", required_argument, NULL, SELECT + SELECT_FROM },
         { "to", required_argument, NULL, SELECT + SELECT_TO },
         { "process", required_argument, NULL, SELECT + SELECT_PROCESS },
@@ -360,6 +376,9 @@ static int parse_options(int argc, char **argv, struct options *options)
             break;
         case INFO:
             options->is_info = true;
+            break;
+        case VERIFY:
+            options->is_verify = true;
             break;
         case 'j':
             if (parse_threads(optarg, &options->n_threads) < 0)
@@ -483,39 +502,97 @@ static int convert_all(const struct options *options, const struct capture *capt
     return 0;
 }
 
+/* Makes all ready to be converted again. Returns 0 or -1, having said why. */
+static int rewind_capture(const struct capture *capture)
+{
+    for (size_t i = 0; i < capture->n; i++) {
+        if (reader_rewind(capture->readers[i]) < 0) {
+            complain("out of memory");
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int end_standard_output(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return 0;
+    complain("standard output: cannot write: %s", strerror(errno));
+    return -1;
+}
+
 static int show_info(const struct options *options, const struct capture *capture)
 {
     struct pnr_err err;
     printf("%s: %zu %s\n", options->capture, capture->n, capture->n == 1 ? "process" : "processes");
     for (size_t i = 0; i < capture->n; i++) {
-        if (info_print(capture->readers[i], stdout, &err) < 0) {
+        if (info_print(capture->readers[i], stdout, options->is_verify, &err) < 0) {
             complain_err(&err);
             return -1;
         }
     }
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        complain("standard output: cannot write: %s", strerror(errno));
+    if (options->is_verify)
+        return rewind_capture(capture);
+    puts("The kinds of events, gaps, and losses that only the data tell of: --info --verify");
+    return end_standard_output();
+}
+
+static void print_count(uint64_t n, const char *one, const char *more)
+{
+    printf("%" PRIu64 " %s, ", n, n == 1 ? one : more);
+}
+
+/* Says what is damaged, and how much there is. */
+static int verify_capture(const struct options *options, const struct capture *capture, const struct notes *notes,
+                          const struct messages *messages, struct jobs *jobs)
+{
+    struct verify_sum sum;
+    struct pnr_err err;
+    for (size_t i = 0; i < capture->n; i++)
+        reader_use(capture->readers[i], jobs);
+    if (verify(capture->readers, capture->n, notes, capture->odd, &sum, &err) < 0) {
+        complain_err(&err);
         return -1;
     }
-    return 0;
+    if (is_newer(capture)) {
+        complain("%s: made by a later version: nothing in it can be read", options->capture);
+        return -1;
+    }
+    if (options->is_quiet)
+        return end_standard_output();
+    printf("%s: ", options->capture);
+    print_count(capture->n, "process", "processes");
+    print_count(sum.threads, "thread", "threads");
+    print_count(sum.blocks, "block", "blocks");
+    print_count(sum.events, "event", "events");
+    printf("%" PRIu64 " bytes: ", sum.bytes);
+    if (messages->n_damaged == 0)
+        printf("all whole\n");
+    else
+        printf("damaged, %" PRIu64 " %s above\n", messages->n_damaged, messages->n_damaged == 1 ? "finding" : "findings");
+    return end_standard_output();
 }
 
 /* What was written. */
 struct result {
     struct convert_count count;
-    uint64_t events, bytes;             /* of the text, not compressed */
+    uint64_t events, bytes;             /* of the text, not compressed; of several files the most */
     uint64_t file_bytes;
     uint64_t n_files;
 };
 
-static void warn_viewers(const struct result *result)
+/* Says what the viewers cannot take, and what helps. */
+static void warn_viewers(const struct result *result, const char *path)
 {
     uint64_t events = result->events, bytes = result->bytes, deepest = result->count.spans.deepest;
     if (events > CHROME_EVENTS || bytes > CHROME_BYTES)
-        complain("%" PRIu64 " events, %" PRIu64 " MB: more than chrome://tracing can show; open it in Perfetto "
-                 "(https://ui.perfetto.dev)", events, bytes / 1000000);
+        complain("%" PRIu64 " events, %" PRIu64 " MB: more than chrome://tracing can show%s; try --split 200M, or "
+                 "Perfetto (https://ui.perfetto.dev), best with -o NAME.pftrace", events, bytes / 1000000,
+                 output_suffix(path) ? ", compressed or not" : "");
     if (deepest > PERFETTO_LEVELS)
-        complain("%" PRIu64 " levels of nesting: Perfetto drops slices deeper than %d", deepest, PERFETTO_LEVELS);
+        complain("%" PRIu64 " levels of nesting: Perfetto drops slices deeper than %d; try --max-depth %d", deepest,
+                 PERFETTO_LEVELS, PERFETTO_LEVELS);
 }
 
 static struct trace_json_about describe(const struct capture *capture)
@@ -534,7 +611,8 @@ static struct trace_json_about describe(const struct capture *capture)
 /* One of the files of a trace. */
 struct part {
     struct split *split;
-    const struct result *before;        /* of the files before it */
+    const struct result *before;        /* of the files before it, like the next */
+    uint64_t events_before;
     bool is_again;                      /* another window is to be tried instead */
     bool is_nothing;                    /* there is nothing in it: no file */
 };
@@ -553,7 +631,7 @@ static void show_progress(const struct work *work)
     struct progress progress = { .bytes = output_bytes(work->output), .events = trace_json_events(work->trace) };
     if (work->part) {
         progress.bytes += work->part->before->file_bytes;
-        progress.events += work->part->before->events;
+        progress.events += work->part->events_before;
     }
     for (size_t i = 0; i < work->capture->n; i++) {
         const struct reader_size *size = reader_size(work->capture->readers[i]);
@@ -749,34 +827,30 @@ static int name_part(const char *path, uint64_t k, char name[PATH_MAX])
     return -1;
 }
 
-static void add_result(struct result *total, const struct result *result)
+static uint64_t greater(uint64_t a, uint64_t b)
 {
-    total->count.spans.slices += result->count.spans.slices;
-    total->count.chains += result->count.chains;
-    total->file_bytes += result->file_bytes;
-    total->events += result->events;
-    total->n_files++;
+    return a > b ? a : b;
 }
 
-/* Makes all ready to be converted again. Returns 0 or -1, having said why. */
-static int rewind_capture(const struct capture *capture)
+static void add_result(struct result *total, const struct result *result)
 {
-    for (size_t i = 0; i < capture->n; i++) {
-        if (reader_rewind(capture->readers[i]) < 0) {
-            complain("out of memory");
-            return -1;
-        }
-    }
-    return 0;
+    struct spans_count *spans = &total->count.spans;
+    spans->deepest = greater(spans->deepest, result->count.spans.deepest);
+    spans->slices += result->count.spans.slices;
+    total->count.chains += result->count.chains;
+    total->file_bytes += result->file_bytes;
+    total->events = greater(total->events, result->events);
+    total->bytes = greater(total->bytes, result->bytes);
+    total->n_files++;
 }
 
 /* Writes the parts one after another. total: of all files. Returns 0 or -1, having said why. */
 static int write_parts(const struct options *options, const struct capture *capture, struct jobs *jobs,
                        const char *path, struct split *split, struct convert_odd *odd, struct result *total)
 {
-    uint64_t from_ns, to_ns;
+    uint64_t from_ns, to_ns, events = 0;
     while (split_next(split, &from_ns, &to_ns)) {
-        struct part part = { .split = split, .before = total };
+        struct part part = { .split = split, .before = total, .events_before = events };
         struct result result;
         char name[PATH_MAX];
         memcpy(odd, capture->odd, capture->n * sizeof *odd);
@@ -788,7 +862,7 @@ static int write_parts(const struct options *options, const struct capture *capt
             memcpy(capture->odd, odd, capture->n * sizeof *odd);
         } else if (!part.is_nothing) {
             add_result(total, &result);
-            warn_viewers(&result);
+            events += result.events;
         }
     }
     return 0;
@@ -804,6 +878,7 @@ static void say_parts(const struct options *options, const struct split *split, 
     if (split_n_large(split))
         complain("files larger than %" PRIu64 " bytes, as less cannot be cut off: %" PRIu64, options->split_size,
                  split_n_large(split));
+    warn_viewers(total, path);
     if (access(next, F_OK) == 0)
         complain("%s is there from before: it is none of these files", next);
     if (!options->is_quiet)
@@ -850,7 +925,7 @@ static int convert_capture(const struct options *options, const struct capture *
     if (write_file(options, capture, notes, jobs, path, NULL, &result) < 0)
         return -1;
     if (options->format == CATAPULT)
-        warn_viewers(&result);
+        warn_viewers(&result, path);
     if (!options->is_quiet)
         say_result(options, &result, path);
     return 0;
@@ -864,11 +939,21 @@ static void open_standard_files(void)
             break;
 }
 
+/* Does what the options say. Returns 0; -1, having said why, when nothing was written; 1 when not all was. */
+static int work_on(const struct options *options, const struct capture *capture, const struct notes *notes,
+                   const struct messages *messages, struct jobs *jobs)
+{
+    int step = options->is_info ? show_info(options, capture) : 0;
+    if (step == 0 && options->is_verify)
+        return verify_capture(options, capture, notes, messages, jobs);
+    return options->is_info ? step : convert_capture(options, capture, notes, jobs);
+}
+
 int main(int argc, char **argv)
 {
     struct options options;
     struct capture capture;
-    struct messages messages = { 0, false };
+    struct messages messages = { 0, 0 };
     struct notes notes = { say_note, &messages };
     open_standard_files();
     int step = parse_options(argc, argv, &options);
@@ -876,15 +961,14 @@ int main(int argc, char **argv)
         selection_free(options.selection);
         return step == 0 ? ALL : NOTHING;
     }
-    struct jobs *jobs = jobs_new(options.is_info ? 1 : options.n_threads);
+    struct jobs *jobs = jobs_new(options.n_threads);
     if (!jobs)
         complain("out of memory");
-    step = !jobs ? -1 : options.is_info ? show_info(&options, &capture) :
-                                          convert_capture(&options, &capture, &notes, jobs);
+    step = jobs ? work_on(&options, &capture, &notes, &messages, jobs) : -1;
     close_capture(&capture);
     jobs_free(jobs);
     selection_free(options.selection);
     if (messages.n_notes > NOTES_SHOWN)
         complain("... and %" PRIu64 " messages more", messages.n_notes - NOTES_SHOWN);
-    return step < 0 ? NOTHING : step > 0 || messages.is_damaged ? IN_PART : ALL;
+    return step < 0 ? NOTHING : step > 0 || messages.n_damaged ? IN_PART : ALL;
 }

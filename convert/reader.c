@@ -932,8 +932,9 @@ bool reader_look(const struct reader *reader, size_t i, struct reader_outline *o
     if (i >= reader->n_places)
         return false;
     const struct place *place = &reader->places[i];
-    *outline = (struct reader_outline){ place->thread, (uint32_t)place->n_records - (uint32_t)place->n_open,
-                                        place->begin_ticks, place->end_ticks, place->is_chunk };
+    *outline = (struct reader_outline){ place->thread, place->n_records,
+                                        (uint32_t)place->n_records - (uint32_t)place->n_open, place->begin_ticks,
+                                        place->end_ticks, place->is_chunk };
     return true;
 }
 

@@ -108,7 +108,7 @@ int reader_rewind(struct reader *reader);
 /* What the header of a block says, whether or not it can be read. */
 struct reader_outline {
     uint32_t thread;                    /* its number in the capture */
-    uint32_t n_events;                  /* records; OPEN ones at its begin left out */
+    uint32_t n_records, n_events;       /* the latter without the OPEN ones at its begin */
     uint64_t begin_ticks, end_ticks;
     bool is_live;                       /* it lay in the live mapping when the reader was opened */
 };

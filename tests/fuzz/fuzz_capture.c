@@ -158,7 +158,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         else if (i == 2 || i == 3)
             add_up(reader, fileno(nowhere), i == 3);
         else
-            info_print(reader, nowhere, &err);
+            info_print(reader, nowhere, i == 4, &err);
         selection_free(selection);
         reader_close(reader);
     }
