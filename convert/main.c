@@ -844,6 +844,16 @@ static void add_result(struct result *total, const struct result *result)
     total->n_files++;
 }
 
+/* The times can be given to --from and --to as they are. */
+static void say_part(const struct result *result, const char *name, uint64_t from_ns, uint64_t to_ns)
+{
+    char to[64] = "the end";
+    if (to_ns < UINT64_MAX)
+        snprintf(to, sizeof to, "%" PRIu64 ".%09" PRIu64 " s", to_ns / 1000000000, to_ns % 1000000000);
+    complain("%s: from %" PRIu64 ".%09" PRIu64 " s to %s, %" PRIu64 " slices, %" PRIu64 " bytes", name,
+             from_ns / 1000000000, from_ns % 1000000000, to, result->count.spans.slices, result->file_bytes);
+}
+
 /* Writes the parts one after another. total: of all files. Returns 0 or -1, having said why. */
 static int write_parts(const struct options *options, const struct capture *capture, struct jobs *jobs,
                        const char *path, struct split *split, struct convert_odd *odd, struct result *total)
@@ -863,6 +873,8 @@ static int write_parts(const struct options *options, const struct capture *capt
         } else if (!part.is_nothing) {
             add_result(total, &result);
             events += result.events;
+            if (!options->is_quiet)
+                say_part(&result, name, from_ns, to_ns);
         }
     }
     return 0;
