@@ -5,6 +5,7 @@
 #ifndef CONVERT_H
 #define CONVERT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,14 +22,35 @@ struct convert_count {
     uint64_t threads;                   /* of a selection: those of which something is shown */
 };
 
+/* How it is done. */
+struct convert_how {
+    const struct selection *selection;  /* what of it, settled; NULL: all; borrowed */
+    struct flows_choice flows;
+    bool is_logical;                    /* times are places in the order of edges: specs/trace-mapping.md, section 12 */
+};
+
+/* What was odd in a process. */
+struct convert_odd {
+    uint64_t lost, holes, ignored_exits, missed_exits, unknown_kinds, unknown_tracks, unknown_functions, backwards,
+             too_many;                  /* as in struct spans_count */
+    uint64_t events;                    /* the same; not odd, but in each */
+    uint64_t without_chain;             /* slices that have no chain, as there were too many */
+    bool is_converted;                  /* nothing has been seen of others */
+};
+
+/* The start of the trace: CLOCK_MONOTONIC when the first process started. */
+uint64_t convert_zero_ns(struct reader **readers, size_t n);
+
 /* What a selection needs to know of the processes. */
 struct selection_extent convert_extent(struct reader **readers, size_t n);
 
-/* Converts the processes one after another, what is selected of them (settled; NULL: all), with those flows. A reader
- * may be read once. What was odd is said to notes. Fills count. Returns 0, also when the sink broke: who made it asks
- * it; or -1 when out of memory. */
-int convert(struct reader **readers, size_t n, const struct selection *selection, struct flows_choice flows,
-            struct sink *sink, const struct notes *notes, struct convert_count *count, struct pnr_err *err);
+/* Converts the processes one after another. A reader may be read once, until it is rewound. Fills count, and adds to the
+ * n of odd. Returns 0, also when the sink broke: who made it asks it; or -1 when out of memory. */
+int convert(struct reader **readers, size_t n, const struct convert_how *how, struct sink *sink,
+            struct convert_count *count, struct convert_odd *odd, struct pnr_err *err);
+
+/* Says to notes what was odd, and what is not in the capture. */
+void convert_say(struct reader **readers, size_t n, const struct convert_odd *odd, const struct notes *notes);
 
 /* The process's command, or its directory's name, and what tells it from others with the same one. Its bytes are the
  * caller's to free; NULL when out of memory. */

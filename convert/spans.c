@@ -18,7 +18,7 @@ struct spans_frame {
         uint64_t begin_ns;
         uint64_t n_around;              /* left out: as many are on the stack up to the innermost shown one around it */
     };
-    uint64_t before_ns;                 /* the last edge or point before it */
+    uint64_t before_ns;                 /* the last edge or point before it; with places: its begin on the clock */
     uint64_t frame;                     /* identity, 0 for a plain one */
     uint32_t function;                  /* GAP: enum pnr_gap */
     uint32_t cookie;                    /* the sink's */
@@ -34,6 +34,11 @@ void spans_init(struct spans *spans, uint32_t thread, uint64_t least_ns, struct 
 {
     *spans = (struct spans){ .sink = sink, .flows = flows, .symbols = symbols, .count = count, .thread = thread,
                              .least_ns = least_ns };
+}
+
+void spans_number(struct spans *spans, uint64_t *places)
+{
+    spans->places = places;
 }
 
 void spans_choose(struct spans *spans, const struct spans_choice *choice, bool is_hidden)
@@ -54,6 +59,12 @@ void spans_clear(struct spans *spans)
 static uint64_t later(uint64_t ns, uint64_t least)
 {
     return ns > least ? ns : least;
+}
+
+/* When an edge is, of which the clock says ns. */
+static inline uint64_t take_place(struct spans *spans, uint64_t ns)
+{
+    return spans->places ? ++*spans->places * SPANS_PLACE_NS : ns;
 }
 
 /* ---- entering and leaving ---- */
@@ -128,9 +139,9 @@ static inline __attribute__((always_inline)) void push(struct spans *spans, enum
         push_left_out(spans, type, function, frame, is_start);
         return;
     }
-    uint64_t before_ns = spans->last_ns;
+    uint64_t before_ns = spans->places ? ns : spans->last_ns;
     bool stays = !spans->least_ns || type == FRAME_GAP || marks & (SLICE_OPENED_BEFORE | SLICE_CUT);
-    ns = later(ns, before_ns + 1);
+    ns = later(take_place(spans, ns), spans->last_ns + 1);
     spans->last_ns = ns;
     if (frame) {
         unsigned how = (is_start ? FLOWS_START : 0) | (stays ? FLOWS_STAYS : 0);
@@ -163,6 +174,25 @@ static inline void stay(struct spans *spans, struct spans_frame *frame)
         flows_decide(spans->flows, &spans->undecided, frame->begin_ns, true);
 }
 
+/* How long the slice is that ends at end, of which the clock says ns. */
+static inline uint64_t length(const struct spans *spans, const struct spans_frame *frame, uint64_t end, uint64_t ns)
+{
+    if (!spans->places)
+        return end - frame->begin_ns;
+    return ns > frame->before_ns ? ns - frame->before_ns : 0;
+}
+
+/* The slice is as if it had not been. */
+static inline void drop(struct spans *spans, const struct spans_frame *frame)
+{
+    spans->last_ns = frame->before_ns;
+    if (!spans->places)
+        return;
+    if (*spans->places * SPANS_PLACE_NS == frame->begin_ns)
+        --*spans->places;               /* no other thread has an edge in it */
+    spans->last_ns = *spans->places * SPANS_PLACE_NS;
+}
+
 static void pop_left_out(struct spans *spans, bool is_finished)
 {
     const struct spans_frame *top = &spans->stack[--spans->n];
@@ -185,14 +215,16 @@ static inline __attribute__((always_inline)) void pop_here(struct spans *spans, 
     }
     bool is_gap = top->type == FRAME_GAP;
     uint64_t end = later(ns, spans->last_ns + (top->frame ? 2 : 1));
-    if (end - top->begin_ns >= spans->least_ns || marks & (SLICE_UNFINISHED | SLICE_CUT))
+    if (length(spans, top, end, ns) >= spans->least_ns || marks & (SLICE_UNFINISHED | SLICE_CUT))
         stay(spans, top);
+    if (top->stays)
+        end = take_place(spans, end);
     if (top->frame)
         flows_leave(spans->flows, spans->thread, top->function, top->frame, is_finished, top->begin_ns, end - 1);
     spans->n--;
     spans->count->open--;
     if (!top->stays) {
-        spans->last_ns = top->before_ns;
+        drop(spans, top);
         if (spans->undecided)
             flows_decide(spans->flows, &spans->undecided, top->begin_ns, false);
         return;
@@ -282,7 +314,7 @@ static void tell(struct spans *spans, const char *text, uint64_t ns)
 {
     if (spans->is_hidden)
         return;
-    spans->last_ns = later(ns, spans->last_ns + 1);
+    spans->last_ns = later(take_place(spans, ns), spans->last_ns + 1);
     if (spans->n > 0)
         stay(spans, &spans->stack[spans->n - 1]);
     spans->sink->instant(spans->sink, spans->thread, spans->last_ns, text);
@@ -478,6 +510,7 @@ void spans_show(struct spans *spans, uint64_t ns)
 void spans_end(struct spans *spans, uint64_t ns, bool is_cut)
 {
     spans->beyond = 0;
+    spans->count->cut += is_cut ? spans->n - spans->n_left_out : 0;
     while (spans->n > 0)
         pop(spans, false, is_cut ? SLICE_CUT : SLICE_UNFINISHED, ns);
 }

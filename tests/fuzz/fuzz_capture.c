@@ -97,7 +97,7 @@ static struct selection *select_some(struct reader *reader)
     return NULL;
 }
 
-static void convert_it(struct reader *reader, const struct trace_format *format, const struct selection *selection,
+static void convert_it(struct reader *reader, const struct trace_format *format, const struct convert_how *how,
                        const struct notes *notes)
 {
     struct pnr_err err;
@@ -109,23 +109,27 @@ static void convert_it(struct reader *reader, const struct trace_format *format,
     struct disk disk = { { .process = process_event, .thread = thread_event, .slice = slice_event,
                            .instant = instant_event, .point = point_event, .task = task_event }, trace };
     struct convert_count count;
-    if (convert(&reader, 1, selection, all_flows, &disk.sink, notes, &count, &err) == 0)
+    struct convert_odd odd = { .lost = 0 };
+    if (convert(&reader, 1, how, &disk.sink, &count, &odd, &err) == 0)
         trace_end(trace, &err);
+    convert_say(&reader, 1, &odd, notes);
     trace_free(trace);
     output_close(output);
     jobs_free(jobs);
 }
 
-static void add_up(struct reader *reader, const struct notes *notes, int fd, bool has_roots)
+static void add_up(struct reader *reader, int fd, bool has_roots)
 {
     static struct writer writer;
     struct call_tree *tree = call_tree_new(has_roots);
     struct convert_count count;
+    struct convert_odd odd = { .lost = 0 };
     struct pnr_err err;
     if (!tree)
         abort();
     writer_init(&writer, fd);
-    if (convert(&reader, 1, NULL, all_flows, &tree->sink, notes, &count, &err) == 0 && !tree->sink.is_broken) {
+    if (convert(&reader, 1, &(struct convert_how){ .flows = all_flows }, &tree->sink, &count, &odd, &err) == 0 &&
+        !tree->sink.is_broken) {
         if (!has_roots) {
             pstats_write(tree, &writer);
             top_write(tree, &(struct top_form){ .columns = 80 }, &writer);
@@ -152,18 +156,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     for (int i = 0; i < FUZZ_PARTS - 1; i++)
         fuzz_write(names[i], parts[i], sizes[i]);
     fuzz_write_live(parts[FUZZ_PARTS - 1], sizes[FUZZ_PARTS - 1]);
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 6; i++) {
         struct reader *reader = reader_open(fuzz_directory(), &notes, &err);
         if (!reader)
             break;
         struct selection *selection = i == 1 ? select_some(reader) : NULL;
+        const struct convert_how how = { .selection = selection, .flows = all_flows, .is_logical = i == 2 };
         if (i == 0 || selection)
-            convert_it(reader, &trace_json, selection, &notes);
-            convert_it(reader, &perfetto, selection, &notes);
-        else if (i == 2 || i == 3)
-            add_up(reader, &notes, fileno(nowhere), i == 3);
+            convert_it(reader, &trace_json, &how, &notes);
+        else if (i == 2)
+            convert_it(reader, &perfetto, &how, &notes);
+        else if (i == 3 || i == 4)
+            add_up(reader, fileno(nowhere), i == 4);
         else
-            info_print(reader, nowhere, &err);
+            info_print(reader, nowhere, true, &err);
         selection_free(selection);
         reader_close(reader);
     }

@@ -16,12 +16,14 @@ static void run(const char *const *paths, size_t n, struct check_sink *sink, str
     struct notes notes = { collect, said };
     struct reader *readers[4];
     struct convert_count count;
+    struct convert_odd odd[4] = { { .lost = 0 } };
     struct pnr_err err;
     check_sink_init(sink);
     check_sink_init(said);
     for (size_t i = 0; i < n; i++)
         cr_assert_not_null(readers[i] = reader_open(paths[i], &notes, &err));
-    cr_assert_eq(convert(readers, n, NULL, flows, &sink->sink, &notes, &count, &err), 0);
+    cr_assert_eq(convert(readers, n, &(struct convert_how){ .flows = flows }, &sink->sink, &count, odd, &err), 0);
+    convert_say(readers, n, odd, &notes);
     for (size_t i = 0; i < n; i++)
         reader_close(readers[i]);
 }
