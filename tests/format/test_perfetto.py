@@ -117,7 +117,7 @@ class Perfetto(unittest.TestCase):
     def test_worked_example(self):
         """The bytes of the specification are the end of a file."""
         spec = (conversion.ROOT / "specs/trace-mapping.md").read_text(encoding="utf-8")
-        example = spec[spec.index("The last three packets of tests/golden/smallest"):spec.index("## 11. Version changes")]
+        example = spec[spec.index("The last three packets of tests/golden/smallest"):spec.index("## 11. Looking")]
         rows = re.findall(r"^ {4,}((?:[0-9a-f]{2} +)*[0-9a-f]{2})(?: {2,}|$)", example, re.M)
         data = bytes.fromhex(" ".join(rows))
         self.assertGreater(len(data), 80)

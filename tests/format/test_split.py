@@ -166,7 +166,7 @@ class Whole(Test):
             where = event["pid"], event["tid"]
             if event["ph"] == "X":
                 slices[where].append({"begin": event["ts"], "end": event["ts"] + event["dur"], "name": event["name"],
-                                      "marks": {mark for mark in event["args"] if mark != "src"}})
+                                      "marks": {mark for mark in event.get("args", {}) if mark != "src"}})
             elif event["ph"] in "stf":
                 points[event["id"]].append((event["ts"], event["ph"], where))
         for row in slices.values():
