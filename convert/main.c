@@ -506,12 +506,12 @@ static int open_capture(const char *path, const struct notes *notes, struct capt
 static bool is_newer(const struct capture *capture)
 {
     bool has_newer = false;
-    uint64_t n_blocks = 0;
+    uint64_t n_found = 0;
     for (size_t i = 0; i < capture->n; i++) {
         has_newer |= reader_size(capture->readers[i])->has_newer;
-        n_blocks += reader_size(capture->readers[i])->n_blocks;
+        n_found += reader_size(capture->readers[i])->n_found;
     }
-    return has_newer && n_blocks == 0;
+    return has_newer && n_found == 0;
 }
 
 /* Gives the sink what is wanted of the capture, and says what was odd. Returns 0 or -1. */
