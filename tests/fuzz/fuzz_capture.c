@@ -1,5 +1,5 @@
-/* The whole way: a process directory is read and converted, the trace goes to /dev/null, and then a piece of it; then
- * what is made of a call tree, and what --info says. */
+/* The whole way: a process directory is read and converted, the trace goes to /dev/null, and then a piece of it, and all
+ * of it in pieces; then what is made of a call tree, and what --info and --verify say. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,8 +11,10 @@
 #include "convert/jobs.h"
 #include "convert/output.h"
 #include "convert/pstats.h"
+#include "convert/split.h"
 #include "convert/top.h"
 #include "convert/trace_json.h"
+#include "convert/verify.h"
 #include "fuzz.h"
 
 /* A block of a hundred bytes may call 16,384 times a function whose name has 65,535: a trace may be as long as the disk
@@ -23,6 +25,10 @@
 #define FOLDED_NODES 1000
 
 #define ALL_KINDS 0x1e
+
+/* A trace in pieces: bytes of each, and how many are tried. */
+#define PIECE_SIZE 2000
+#define PIECES 12
 
 static void ignore(void *arg, enum note_level level, const char *line)
 {
@@ -90,7 +96,8 @@ static struct selection *select_some(struct reader *reader)
     return NULL;
 }
 
-static void convert_it(struct reader *reader, const struct convert_how *how, const struct notes *notes)
+/* Returns the bytes of the trace. */
+static uint64_t convert_it(struct reader *reader, const struct convert_how *how, const struct notes *notes)
 {
     struct pnr_err err;
     struct jobs *jobs = jobs_new(1);
@@ -105,9 +112,53 @@ static void convert_it(struct reader *reader, const struct convert_how *how, con
     if (convert(&reader, 1, how, &disk.sink, &count, &odd, &err) == 0)
         trace_json_end(trace, &about, &err);
     convert_say(&reader, 1, &odd, notes);
+    uint64_t n = trace_json_bytes(trace);
     trace_json_free(trace);
     output_close(output);
     jobs_free(jobs);
+    return n;
+}
+
+static void convert_pieces(struct reader *reader, const struct notes *notes)
+{
+    struct split *split = split_new(&reader, 1, convert_zero_ns(&reader, 1), 0, UINT64_MAX, PIECE_SIZE);
+    struct selection *selection = selection_new();
+    struct stacks stacks[2] = { { .n = 0 }, { .n = 0 } };
+    uint64_t from_ns, to_ns, next_ns = 0;
+    unsigned n = 0;
+    if (!split || !selection)
+        abort();
+    for (int i = 0; i < PIECES && split_next(split, &from_ns, &to_ns); i++) {
+        if (from_ns != next_ns || to_ns <= from_ns)
+            abort();
+        const struct convert_how how = { .selection = selection, .kinds = ALL_KINDS, .is_logical = n % 2,
+                                         .from = n ? &stacks[(n + 1) % 2] : NULL, .to = &stacks[n % 2] };
+        selection_set_window(selection, from_ns, to_ns);
+        stacks_clear(&stacks[n % 2]);
+        struct split_result result = { .bytes = convert_it(reader, &how, notes), .events = 10, .n_open = 1 };
+        if (split_judge(split, &result)) {
+            next_ns = to_ns;
+            n++;
+        }
+        if (reader_rewind(reader) < 0)
+            abort();
+    }
+    stacks_clear(&stacks[0]);
+    stacks_clear(&stacks[1]);
+    selection_free(selection);
+    split_free(split);
+}
+
+static void say_all(struct reader *reader, const struct notes *notes, FILE *nowhere)
+{
+    struct verify_sum sum;
+    struct convert_odd odd = { .lost = 0 };
+    struct pnr_err err;
+    info_print(reader, nowhere, false, &err);
+    info_print(reader, nowhere, true, &err);
+    if (reader_rewind(reader) < 0)
+        abort();
+    verify(&reader, 1, notes, &odd, &sum, &err);
 }
 
 static void add_up(struct reader *reader, int fd, bool has_roots)
@@ -148,7 +199,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     for (int i = 0; i < FUZZ_PARTS - 1; i++)
         fuzz_write(names[i], parts[i], sizes[i]);
     fuzz_write_live(parts[FUZZ_PARTS - 1], sizes[FUZZ_PARTS - 1]);
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 6; i++) {
         struct reader *reader = reader_open(fuzz_directory(), &notes, &err);
         if (!reader)
             break;
@@ -157,8 +208,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
             convert_it(reader, &(struct convert_how){ .selection = selection, .kinds = ALL_KINDS }, &notes);
         else if (i == 2 || i == 3)
             add_up(reader, fileno(nowhere), i == 3);
-        else
-            info_print(reader, nowhere, i == 4, &err);
+        else if (i == 4)
+            convert_pieces(reader, &notes);
+        else if (i == 5)
+            say_all(reader, &notes, nowhere);
         selection_free(selection);
         reader_close(reader);
     }
