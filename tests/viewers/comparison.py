@@ -36,8 +36,13 @@ def canonical(args):
     return json.dumps(args, sort_keys=True)
 
 
-def arrow(origin, target, cat, name):
-    return cat, name, (origin.pid, origin.tid, origin.begin), (target.pid, target.tid, target.begin)
+def arrow(origin, target):
+    return origin.cat, origin.name, (origin.pid, origin.tid, origin.begin), (target.pid, target.tid, target.begin)
+
+
+def arrows(chains):
+    """Those between the slices of each chain."""
+    return collections.Counter(arrow(*pair) for chain in chains for pair in zip(chain, chain[1:]))
 
 
 class Trace:
@@ -53,7 +58,7 @@ class Trace:
         self.first = min(each.begin for each in self.slices)
         self.n_instants, self.n_chains = len(by_phase["i"]), len(by_phase["s"])
         self.chains = self._chains(by_phase["s"] + by_phase["t"] + by_phase["f"])
-        self.arrows = self._arrows(self.chains)
+        self.arrows = arrows([[each for _, _, each in chain] for chain in self.chains])
         self.threads = self._threads(by_phase["M"])
         self.n_threads = sum(tid < 2**31 for _, tid in self.threads)    # the others are greenlets
 
@@ -104,14 +109,6 @@ class Trace:
             assert re.fullmatch("st*f", phases), phases
             assert len({(each.name, each.cat) for _, _, each in chain}) == 1, chain
         return list(chains.values())
-
-    @staticmethod
-    def _arrows(chains):
-        arrows = collections.Counter()
-        for chain in chains:
-            for (_, _, origin), (_, _, target) in zip(chain, chain[1:]):
-                arrows[arrow(origin, target, origin.cat, origin.name)] += 1
-        return arrows
 
     @staticmethod
     def _threads(events):

@@ -33,7 +33,9 @@ class Catapult(viewer_case.ViewerCase, unittest.TestCase):
                   None if row["parent"] is None else (ns(rows[row["parent"]]["start"]), rows[row["parent"]]["name"]))
             for row in rows]
         for row in shown["arrows"]:
-            arrows[comparison.arrow(slices[row["from"]], slices[row["to"]], row["cat"], row["name"])] += 1
+            origin, target = slices[row["from"]], slices[row["to"]]
+            self.assertEqual((row["cat"], row["name"]), (origin.cat, origin.name))
+            arrows[comparison.arrow(origin, target)] += 1
         threads = {(row["pid"], row["tid"]): (row["name"], row["process"]) for row in shown["threads"]}
         unfinished = [f"no end: {row['name']}" for row in rows if row["didNotFinish"]]
         return Shown(slices, arrows, threads, shown["warnings"] + unfinished)

@@ -39,15 +39,13 @@ class Perfetto(viewer_case.ViewerCase, unittest.TestCase):
         begun = collections.defaultdict(list)
         for each in trace.slices:       # in the order of begins
             begun[each.pid, each.tid].append(each)
-        arrows = collections.Counter()
+        chains = []
         for chain in trace.chains:
-            bound = []
+            chains.append([])
             for at, _, meant in chain:
                 thread = begun[meant.pid, meant.tid]
-                bound.append(slices[thread[bisect.bisect(thread, at, key=lambda each: each.begin) - 1]])
-            for origin, target in zip(bound, bound[1:]):
-                arrows[comparison.arrow(origin, target, origin.cat, origin.name)] += 1
-        return Shown(list(slices.values()), arrows,
+                chains[-1].append(slices[thread[bisect.bisect(thread, at, key=lambda each: each.begin) - 1]])
+        return Shown(list(slices.values()), comparison.arrows(chains),
                      {thread: tuple(map(as_it_reads, names)) for thread, names in trace.threads.items()})
 
     def show(self, path):
@@ -66,7 +64,7 @@ class Perfetto(viewer_case.ViewerCase, unittest.TestCase):
                                    None if parent is None else (rows[parent][1], rows[parent][3]))
         arrows = collections.Counter()
         for origin, target in self.viewer.query("select slice_out, slice_in from flow"):
-            arrows[comparison.arrow(slices[origin], slices[target], slices[origin].cat, slices[origin].name)] += 1
+            arrows[comparison.arrow(slices[origin], slices[target])] += 1
         threads = {(pid, tid): (thread, process) for pid, tid, thread, process in self.viewer.query(
             "select pid, tid, thread.name, process.name from thread join process using (upid)"
             " where thread.name is not null")}          # nobody named process 0, which it always has
