@@ -9,7 +9,8 @@
  *         creations_drop()                    ... or is not, or will never come
  *     creations_clear()
  *
- * Memory: those that are added and not yet run or dropped, and those that have run and are not decided. */
+ * Memory: those that are added and not yet run or dropped, and those that have run and are not decided. Together there
+ * must be no more than CREATIONS_MAX. */
 #ifndef CREATIONS_H
 #define CREATIONS_H
 
@@ -17,6 +18,9 @@
 #include <stdint.h>
 
 #include "sink.h"
+
+/* At a time. */
+#define CREATIONS_MAX (3 << 18)
 
 struct creation;
 
