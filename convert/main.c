@@ -54,7 +54,7 @@ static const char usage[] =
     "                      a name that ends in .gz or .zst: compressed\n"
     "      --format=FORMAT [by the end of FILE's name, else catapult]\n"
     "                        catapult  .trace, .json: for chrome://tracing and ui.perfetto.dev\n"
-    "                        perfetto  .pftrace, .perfetto-trace: for ui.perfetto.dev, a fifth of the size\n"
+    "                        perfetto  .pftrace, .perfetto-trace: for ui.perfetto.dev, a fourth of the size\n"
     "                        folded    .folded: stacks for flamegraph.pl, inferno, speedscope\n"
     "                        pstats    .pstats, .prof: a profile for Python's pstats, snakeviz\n"
     "      --flows=KINDS   in a trace: whose slices are joined by arrows: all, none, or some of generator,\n"

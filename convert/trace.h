@@ -30,8 +30,8 @@ struct trace_about {
     uint64_t start_realtime_ns;         /* 0 = unknown */
 };
 
-/* output and the strings of about are borrowed until trace_free(). n_threads: how many work at a time. Returns NULL when
- * out of memory. */
+/* output and the strings of about are borrowed until trace_free(). n_threads: how many work at a time. Returns NULL
+ * when out of memory. */
 struct trace *trace_new(const struct trace_format *format, const struct trace_about *about, struct output *output,
                         unsigned n_threads);
 

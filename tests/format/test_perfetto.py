@@ -67,7 +67,8 @@ class Perfetto(unittest.TestCase):
                 with self.subTest(case.name):
                     events = self.compare(case.path, "--tasks", "--flows=all,creation")
                     self.compare(case.path, "--logical", "--tasks")
-                    found |= {one[3:5] for one in events.tasks} | {one[4:6] for one in events.points} if events else set()
+                    if events:
+                        found |= {one[3:5] for one in events.tasks} | {one[4:6] for one in events.points}
         self.assertLessEqual({("b", "[running]"), ("e", "[running]"), ("creation", "s"), ("creation", "f")}, found)
 
     def test_any_number_of_threads(self):
