@@ -60,6 +60,9 @@ struct process {
     uint64_t to_ns;                     /* the same at the end */
     struct spans_count *count;
     struct spans_count before;          /* what that was at the begin */
+    uint32_t order;                     /* its own, from 0 */
+    const struct stacks *known;         /* what is open at from_ns; NULL = that is not known */
+    struct stacks *saved;               /* what is open at to_ns goes there; NULL = it is not wanted */
     uint64_t *places;                   /* the edges are numbered from there on; NULL: they are not */
     struct birth *births;               /* in the order of time; owned */
     size_t n_births, next_birth;
@@ -112,11 +115,21 @@ static int by_track(const void *a, const void *b)
     return x->number < y->number ? -1 : x->number > y->number;
 }
 
+/* What is open in the stack is shown from `from` on. */
+static void show(const struct process *process, struct spans *spans)
+{
+    size_t n;
+    const struct stacks_frame *frames = stacks_find(process->known, process->order, spans->thread, &n);
+    if (frames)
+        spans_restore(spans, frames, n);
+    spans_show(spans, process->from_ns);
+}
+
 /* A stack that was not known at `from` has been brought to what is open in it: so it was at that time. */
 static void show_late(const struct process *process, struct run *run)
 {
     if (run->is_late)
-        spans_show(run->spans, process->from_ns);
+        show(process, run->spans);
     run->is_late = false;
 }
 
@@ -207,10 +220,10 @@ static int load(struct process *process, struct run *run, struct pnr_err *err)
 static void begin_run(const struct process *process, struct run *run)
 {
     if (run->is_wanted && run->has_own && run->own.is_hidden)
-        spans_show(&run->own, process->from_ns);
+        show(process, &run->own);
     for (struct track *track = run->tracks; track; track = track->next)
         if (track->is_wanted && track->spans.is_hidden)
-            spans_show(&track->spans, process->from_ns);
+            show(process, &track->spans);
 }
 
 /* What was odd before `from` is not told. */
@@ -234,6 +247,13 @@ static void begin_runs(struct process *process)
         forget_oddities(process);
 }
 
+static void end_stack(const struct process *process, struct spans *spans, uint64_t ns, bool is_cut)
+{
+    if (process->saved && is_cut && !spans->is_hidden)
+        spans_save(spans, process->saved, process->order);
+    spans_end(spans, ns, is_cut);
+}
+
 /* All that is open in the thread is closed. */
 static void end_run(const struct process *process, struct run *run, uint64_t ns)
 {
@@ -242,9 +262,9 @@ static void end_run(const struct process *process, struct run *run, uint64_t ns)
         ns = process->to_ns;
     if (!process->has_begun && ns > process->from_ns)
         begin_run(process, run);        /* the thread's last record was before that, but not its end */
-    spans_end(&run->own, ns, is_cut);
+    end_stack(process, &run->own, ns, is_cut);
     for (struct track *track = run->tracks; track; track = track->next)
-        spans_end(&track->spans, ns, is_cut);
+        end_stack(process, &track->spans, ns, is_cut);
 }
 
 /* The block is through: its thread may have ended with it, and the next one begins later. Returns whether there is
@@ -528,7 +548,7 @@ static struct window find_window(struct process *process)
     if (process->end_ticks < from || to == 0)
         reader_stop(process->reader);
     else
-        reader_limit(process->reader, from, to);
+        reader_limit(process->reader, from, to, process->known != NULL);
     return (struct window){ from, to == UINT64_MAX ? to : to - 1 };
 }
 
@@ -559,16 +579,18 @@ static int find_births(struct process *process, struct reader **readers, size_t 
 
 /* Converts the first of n processes, those that come after it among them. places: of each, where the numbers of its
  * edges begin; NULL: they have none. */
-static int convert_process(struct reader **readers, size_t n_processes, uint64_t *places, uint64_t zero_ns,
-                           const struct selection *selection, struct flows *flows, struct sink *sink,
+static int convert_process(struct reader **readers, size_t n_processes, uint32_t order, uint64_t *places,
+                           uint64_t zero_ns, const struct convert_how *how, struct flows *flows, struct sink *sink,
                            struct convert_count *count, struct pnr_err *err)
 {
     struct reader *reader = readers[0];
+    const struct selection *selection = how->selection;
     size_t n = reader_n_threads(reader);
     const struct symbols *symbols = reader_symbols(reader);
     struct process process = { .reader = reader, .timeline = reader_timeline(reader), .zero_ns = zero_ns,
                                .from_ns = selection_from(selection), .to_ns = selection_to(selection),
-                               .count = &count->spans, .before = count->spans };
+                               .count = &count->spans, .before = count->spans, .order = order, .known = how->from,
+                               .saved = how->to };
     struct spans_choice choice = { .left_out = NULL };
     struct window window = { 0, UINT64_MAX };
     bool is_all = selection_is_all(selection);
@@ -789,8 +811,8 @@ int convert(struct reader **readers, size_t n, const struct convert_how *how, st
         free((char *)process.name.bytes);
         if (!is_wanted)
             continue;
-        if (convert_process(readers + i, n - i, places ? places + i : NULL, zero_ns, selection, &flows, sink, count,
-                            err) < 0)
+        if (convert_process(readers + i, n - i, (uint32_t)i, places ? places + i : NULL, zero_ns, how, &flows, sink,
+                            count, err) < 0)
             goto end;
         add_odd(&odd[i], &before, &count->spans, flows.n_left_out);
         count->threads += is_all ? reader_n_threads(readers[i]) : 0;
@@ -799,6 +821,9 @@ int convert(struct reader **readers, size_t n, const struct convert_how *how, st
     count->creations = flows.creations.n_arrows;
     count->tasks = flows.n_tasks;
     count->threads += shown.n_threads;
+    if (how->to)
+        stacks_settle(how->to, how->from);
+    shown.is_out_of_memory |= how->to && how->to->is_out_of_memory;
     result = shown.is_out_of_memory ? pnr_err_set(err, PNR_E_MEMORY, NULL, 0, "out of memory") : 0;
 end:
     shown_clear(&shown);

@@ -15,6 +15,7 @@
 #include "selection.h"
 #include "sink.h"
 #include "spans.h"
+#include "stacks.h"
 
 struct convert_count {
     struct spans_count spans;
@@ -26,6 +27,8 @@ struct convert_count {
 struct convert_how {
     const struct selection *selection;  /* what of it, settled; NULL: all; borrowed */
     struct flows_choice flows;
+    const struct stacks *from;          /* what is open at the selection's `from`, as another conversion has told; or NULL */
+    struct stacks *to;                  /* gets what is open at its `to`; or NULL */
     bool is_logical;                    /* times are places in the order of edges: specs/trace-mapping.md, section 12 */
 };
 

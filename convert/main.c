@@ -506,19 +506,44 @@ static int open_capture(const char *path, const struct notes *notes, struct capt
 static bool is_newer(const struct capture *capture)
 {
     bool has_newer = false;
-    uint64_t n_blocks = 0;
+    uint64_t n_found = 0;
     for (size_t i = 0; i < capture->n; i++) {
         has_newer |= reader_size(capture->readers[i])->has_newer;
-        n_blocks += reader_size(capture->readers[i])->n_blocks;
+        n_found += reader_size(capture->readers[i])->n_found;
     }
-    return has_newer && n_blocks == 0;
+    return has_newer && n_found == 0;
 }
 
-/* Gives the sink what is wanted of the capture, and says what was odd. Returns 0 or -1. */
+/* What was written. */
+struct result {
+    struct convert_count count;
+    uint64_t events, bytes;             /* of the text, not compressed; of several files the most */
+    uint64_t file_bytes;
+    uint64_t n_files;
+};
+
+/* One of the files of a trace. */
+struct part {
+    struct split *split;
+    const struct result *before;        /* of the files before it, like the next */
+    uint64_t events_before;
+    const struct stacks *from;          /* what is open at its begin; NULL = that is not known */
+    struct stacks *to;                  /* what is open at its end goes there */
+    bool is_again;                      /* another window is to be tried instead */
+    bool is_nothing;                    /* there is nothing in it: no file */
+};
+
+/* Gives the sink what is wanted of the capture, that part of it if there are some, and says what was odd, unless notes is
+ * NULL. Returns 0 or -1. */
 static int convert_all(const struct options *options, const struct capture *capture, const struct notes *notes,
-                       struct sink *sink, struct convert_count *count, struct pnr_err *err)
+                       const struct part *part, struct sink *sink, struct convert_count *count, struct pnr_err *err)
 {
-    const struct convert_how how = { options->selection, options->flows, options->is_logical };
+    struct convert_how how = { .selection = options->selection, .flows = options->flows,
+                               .is_logical = options->is_logical };
+    if (part) {
+        how.from = part->from;
+        how.to = part->to;
+    }
     if (convert(capture->readers, capture->n, &how, sink, count, capture->odd, err) < 0)
         return -1;
     if (notes)
@@ -598,14 +623,6 @@ static int verify_capture(const struct options *options, const struct capture *c
     return end_standard_output();
 }
 
-/* What was written. */
-struct result {
-    struct convert_count count;
-    uint64_t events, bytes;             /* of the text, not compressed; of several files the most */
-    uint64_t file_bytes;
-    uint64_t n_files;
-};
-
 /* Says what the viewers cannot take, and what helps. */
 static void warn_viewers(const struct result *result, const char *path, enum format format)
 {
@@ -631,15 +648,6 @@ static struct trace_about describe(const struct capture *capture)
     symbols_number(symbols, "start_realtime_ns", &about.start_realtime_ns);
     return about;
 }
-
-/* One of the files of a trace. */
-struct part {
-    struct split *split;
-    const struct result *before;        /* of the files before it, like the next */
-    uint64_t events_before;
-    bool is_again;                      /* another window is to be tried instead */
-    bool is_nothing;                    /* there is nothing in it: no file */
-};
 
 /* What is asked while a trace is written. */
 struct work {
@@ -698,7 +706,7 @@ static int write_trace(const struct options *options, const struct capture *capt
     }
     struct work work = { capture, output, trace, part, options->is_quiet };
     output_watch(output, watch, &work);
-    if (convert_all(options, capture, notes, trace_sink(trace), &result->count, &err) < 0 ||
+    if (convert_all(options, capture, notes, part, trace_sink(trace), &result->count, &err) < 0 ||
         trace_end(trace, &err) < 0) {
         complain_err(&err);
         goto end;
@@ -769,7 +777,7 @@ static int write_tree(const struct options *options, const struct capture *captu
         return -1;
     }
     writer_init_output(&writer, output);
-    if (convert_all(options, capture, notes, &tree->sink, &result->count, &err) < 0) {
+    if (convert_all(options, capture, notes, NULL, &tree->sink, &result->count, &err) < 0) {
         complain_err(&err);
         goto end;
     }
@@ -886,28 +894,47 @@ static void say_part(const struct result *result, const char *name, uint64_t fro
              from_ns / 1000000000, from_ns % 1000000000, to, result->count.spans.slices, result->file_bytes);
 }
 
+/* What is kept between the parts. */
+struct between {
+    struct stacks stacks[2];            /* what is open at the begin of a part, by turns, and at its end */
+    struct convert_odd *odd;            /* owned; what was odd before it */
+};
+
+/* Tries a part. Returns 0 or -1, having said why. */
+static int write_part(const struct options *options, const struct capture *capture, struct jobs *jobs, const char *name,
+                      struct between *between, struct part *part, struct result *result)
+{
+    memcpy(between->odd, capture->odd, capture->n * sizeof *between->odd);
+    stacks_clear(part->to);
+    if (write_file(options, capture, NULL, jobs, name, part, result) < 0 || rewind_capture(capture) < 0)
+        return -1;
+    if (part->is_again)
+        memcpy(capture->odd, between->odd, capture->n * sizeof *between->odd);
+    return 0;
+}
+
 /* Writes the parts one after another. total: of all files. Returns 0 or -1, having said why. */
 static int write_parts(const struct options *options, const struct capture *capture, struct jobs *jobs,
-                       const char *path, struct split *split, struct convert_odd *odd, struct result *total)
+                       const char *path, struct split *split, struct between *between, struct result *total)
 {
     uint64_t from_ns, to_ns, events = 0;
+    unsigned n = 0;                     /* parts so far, of which no file need have come */
     while (split_next(split, &from_ns, &to_ns)) {
-        struct part part = { .split = split, .before = total, .events_before = events };
+        struct part part = { .split = split, .before = total, .events_before = events, .to = &between->stacks[n % 2],
+                             .from = n ? &between->stacks[(n + 1) % 2] : NULL };
         struct result result;
         char name[PATH_MAX];
-        memcpy(odd, capture->odd, capture->n * sizeof *odd);
         selection_set_window(options->selection, from_ns, to_ns);
         if (name_part(path, total->n_files + 1, name) < 0 ||
-            write_file(options, capture, NULL, jobs, name, &part, &result) < 0 || rewind_capture(capture) < 0)
+            write_part(options, capture, jobs, name, between, &part, &result) < 0)
             return -1;
-        if (part.is_again) {
-            memcpy(capture->odd, odd, capture->n * sizeof *odd);
-        } else if (!part.is_nothing) {
-            add_result(total, &result);
-            events += result.events;
-            if (!options->is_quiet)
-                say_part(&result, name, from_ns, to_ns);
-        }
+        n += !part.is_again;
+        if (part.is_again || part.is_nothing)
+            continue;
+        add_result(total, &result);
+        events += result.events;
+        if (!options->is_quiet)
+            say_part(&result, name, from_ns, to_ns);
     }
     return 0;
 }
@@ -936,22 +963,24 @@ static int convert_parts(const struct options *options, const struct capture *ca
                          struct jobs *jobs, const char *path)
 {
     struct result total = { .n_files = 0 };
-    struct convert_odd *odd = calloc(capture->n, sizeof *odd);
+    struct between between = { .odd = calloc(capture->n, sizeof *between.odd) };
     struct split *split = split_new(capture->readers, capture->n, convert_zero_ns(capture->readers, capture->n),
                                     selection_from(options->selection), selection_to(options->selection),
                                     options->split_size);
     int step = -1;
-    if (!odd || !split) {
+    if (!between.odd || !split) {
         complain("out of memory");
         goto end;
     }
-    step = write_parts(options, capture, jobs, path, split, odd, &total);
+    step = write_parts(options, capture, jobs, path, split, &between, &total);
     convert_say(capture->readers, capture->n, capture->odd, notes);
     say_parts(options, split, &total, path);
     step = step < 0 && total.n_files > 0 ? 1 : step;
 end:
     split_free(split);
-    free(odd);
+    stacks_clear(&between.stacks[0]);
+    stacks_clear(&between.stacks[1]);
+    free(between.odd);
     return step;
 }
 

@@ -885,13 +885,13 @@ uint64_t reader_end(const struct reader *reader)
     return ticks;
 }
 
-void reader_limit(struct reader *reader, uint64_t from_ticks, uint64_t to_ticks)
+void reader_limit(struct reader *reader, uint64_t from_ticks, uint64_t to_ticks, bool is_known)
 {
     for (size_t i = 0; i < reader->n_cursors; i++) {
         struct cursor *cursor = &reader->cursors[i];
         struct place *place = cursor->next, *end = cursor->end;
         for (; place < end && place->begin_ticks < from_ticks; place++)
-            if (!place->is_deeper)
+            if (!place->is_deeper || is_known)
                 cursor->next = place;
         if (place > cursor->next && place[-1].is_last && place[-1].end_ticks < from_ticks)
             cursor->next = place;

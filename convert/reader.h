@@ -95,8 +95,9 @@ uint64_t reader_end(const struct reader *reader);
 
 /* Before anything is read: of each thread only what is needed to know all from from_ticks up to to_ticks. That is the
  * last block that begins before from_ticks and tells of all frames that are open in it, as those may be open still;
- * none if the thread had ended by then; and the blocks that follow and begin before to_ticks. */
-void reader_limit(struct reader *reader, uint64_t from_ticks, uint64_t to_ticks);
+ * none if the thread had ended by then; and the blocks that follow and begin before to_ticks. is_known: what is open
+ * at from_ticks need not be told. */
+void reader_limit(struct reader *reader, uint64_t from_ticks, uint64_t to_ticks, bool is_known);
 
 /* Nothing more is read: gives memory and files back. */
 void reader_stop(struct reader *reader);

@@ -507,6 +507,27 @@ void spans_show(struct spans *spans, uint64_t ns)
     spans->beyond += beyond;
 }
 
+void spans_restore(struct spans *spans, const struct stacks_frame *frames, size_t n)
+{
+    while (spans->capacity < n && !spans->is_out_of_memory)
+        spans->is_out_of_memory = grow(spans) < 0;
+    if (spans->is_out_of_memory)
+        return;
+    spans->count->open += n;
+    spans->count->open -= spans->n;
+    spans->n = spans->n_left_out = n;
+    for (size_t i = 0; i < n; i++)
+        spans->stack[i] = (struct spans_frame){ .frame = frames[i].frame, .function = frames[i].function,
+                                                .type = (uint8_t)frames[i].type, .is_left_out = true };
+}
+
+void spans_save(const struct spans *spans, struct stacks *stacks, uint32_t process)
+{
+    struct stacks_frame *frames = stacks_add(stacks, process, spans->thread, spans->n);
+    for (size_t i = 0; frames && i < spans->n; i++)
+        frames[i] = (struct stacks_frame){ spans->stack[i].frame, spans->stack[i].function, spans->stack[i].type };
+}
+
 void spans_end(struct spans *spans, uint64_t ns, bool is_cut)
 {
     spans->beyond = 0;

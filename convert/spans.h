@@ -29,6 +29,7 @@
 #include "format/record.h"
 #include "flows.h"
 #include "sink.h"
+#include "stacks.h"
 
 /* How deep an exit's frame is looked for, and how much of the stack is tried when it is brought to its innermost
  * frames: bounds the work that a bad capture can cause. So does how many frames may be compared in vain in a block. */
@@ -101,6 +102,12 @@ void spans_choose(struct spans *spans, const struct spans_choice *choice, bool i
 
 /* From now on slices are shown: what is open at ns as if it began then, with the mark SLICE_CUT. */
 void spans_show(struct spans *spans, uint64_t ns);
+
+/* Right before that: these n frames are open, whatever the blocks have told. */
+void spans_restore(struct spans *spans, const struct stacks_frame *frames, size_t n);
+
+/* Adds what is open. */
+void spans_save(const struct spans *spans, struct stacks *stacks, uint32_t process);
 
 void spans_clear(struct spans *spans);
 

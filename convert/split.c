@@ -212,7 +212,7 @@ static void shorten(struct split *split)
 /* The window is a file: the next one begins. */
 static void go_on(struct split *split, const struct split_result *result)
 {
-    double records = move(split, &split->from, UINT64_MAX, split->to_ns);
+    double records = move(split, &split->from, (double)UINT64_MAX, split->to_ns);
     if (records >= 1 && result->bytes > 0)
         split->bytes = (double)result->bytes / records;
     split->is_done = split->to_ns == split->end_ns;

@@ -106,7 +106,7 @@ class AnyCapture(unittest.TestCase):
         for event in events(run):
             if event["ph"] == "X":
                 where, begin, end = (event["pid"], event["tid"]), event["ts"], event["ts"] + event["dur"]
-                slices[where].append((begin, end, event["name"], tuple(event["args"])))
+                slices[where].append((begin, end, event["name"], tuple(event.get("args", {}))))
                 edges += [(begin, where), (end, where)]
         for row in slices.values():
             row.sort()

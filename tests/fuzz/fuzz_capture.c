@@ -1,5 +1,5 @@
-/* The whole way: a process directory is read and converted, the trace goes to /dev/null, and then a piece of it; then
- * what is made of a call tree, and what --info says. */
+/* The whole way: a process directory is read and converted, the trace goes to /dev/null, and then a piece of it, and all
+ * of it in pieces; then what is made of a call tree, and what --info and --verify say. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,8 +12,10 @@
 #include "convert/output.h"
 #include "convert/perfetto.h"
 #include "convert/pstats.h"
+#include "convert/split.h"
 #include "convert/top.h"
 #include "convert/trace_json.h"
+#include "convert/verify.h"
 #include "fuzz.h"
 
 /* A block of a hundred bytes may call 16,384 times a function whose name has 65,535: a trace may be as long as the disk
@@ -24,6 +26,10 @@
 #define FOLDED_NODES 1000
 
 static const struct flows_choice all_flows = { .chains = 0x1e, .creations = 0x1e, .has_tasks = true };
+
+/* A trace in pieces: bytes of each, and how many are tried. */
+#define PIECE_SIZE 2000
+#define PIECES 12
 
 static void ignore(void *arg, enum note_level level, const char *line)
 {
@@ -97,8 +103,9 @@ static struct selection *select_some(struct reader *reader)
     return NULL;
 }
 
-static void convert_it(struct reader *reader, const struct trace_format *format, const struct convert_how *how,
-                       const struct notes *notes)
+/* Returns the bytes of the trace. */
+static uint64_t convert_it(struct reader *reader, const struct trace_format *format, const struct convert_how *how,
+                           const struct notes *notes)
 {
     struct pnr_err err;
     struct jobs *jobs = jobs_new(1);
@@ -113,9 +120,53 @@ static void convert_it(struct reader *reader, const struct trace_format *format,
     if (convert(&reader, 1, how, &disk.sink, &count, &odd, &err) == 0)
         trace_end(trace, &err);
     convert_say(&reader, 1, &odd, notes);
+    uint64_t n = trace_bytes(trace);
     trace_free(trace);
     output_close(output);
     jobs_free(jobs);
+    return n;
+}
+
+static void convert_pieces(struct reader *reader, const struct notes *notes)
+{
+    struct split *split = split_new(&reader, 1, convert_zero_ns(&reader, 1), 0, UINT64_MAX, PIECE_SIZE);
+    struct selection *selection = selection_new();
+    struct stacks stacks[2] = { { .n = 0 }, { .n = 0 } };
+    uint64_t from_ns, to_ns, next_ns = 0;
+    unsigned n = 0;
+    if (!split || !selection)
+        abort();
+    for (int i = 0; i < PIECES && split_next(split, &from_ns, &to_ns); i++) {
+        if (from_ns != next_ns || to_ns <= from_ns)
+            abort();
+        const struct convert_how how = { .selection = selection, .flows = all_flows, .is_logical = n % 2,
+                                         .from = n ? &stacks[(n + 1) % 2] : NULL, .to = &stacks[n % 2] };
+        selection_set_window(selection, from_ns, to_ns);
+        stacks_clear(&stacks[n % 2]);
+        struct split_result result = { .bytes = convert_it(reader, &trace_json, &how, notes), .events = 10, .n_open = 1 };
+        if (split_judge(split, &result)) {
+            next_ns = to_ns;
+            n++;
+        }
+        if (reader_rewind(reader) < 0)
+            abort();
+    }
+    stacks_clear(&stacks[0]);
+    stacks_clear(&stacks[1]);
+    selection_free(selection);
+    split_free(split);
+}
+
+static void say_all(struct reader *reader, const struct notes *notes, FILE *nowhere)
+{
+    struct verify_sum sum;
+    struct convert_odd odd = { .lost = 0 };
+    struct pnr_err err;
+    info_print(reader, nowhere, false, &err);
+    info_print(reader, nowhere, true, &err);
+    if (reader_rewind(reader) < 0)
+        abort();
+    verify(&reader, 1, notes, &odd, &sum, &err);
 }
 
 static void add_up(struct reader *reader, int fd, bool has_roots)
@@ -156,7 +207,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     for (int i = 0; i < FUZZ_PARTS - 1; i++)
         fuzz_write(names[i], parts[i], sizes[i]);
     fuzz_write_live(parts[FUZZ_PARTS - 1], sizes[FUZZ_PARTS - 1]);
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 7; i++) {
         struct reader *reader = reader_open(fuzz_directory(), &notes, &err);
         if (!reader)
             break;
@@ -168,8 +219,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
             convert_it(reader, &perfetto, &how, &notes);
         else if (i == 3 || i == 4)
             add_up(reader, fileno(nowhere), i == 4);
-        else
-            info_print(reader, nowhere, true, &err);
+        else if (i == 5)
+            convert_pieces(reader, &notes);
+        else if (i == 6)
+            say_all(reader, &notes, nowhere);
         selection_free(selection);
         reader_close(reader);
     }

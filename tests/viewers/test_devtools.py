@@ -1,0 +1,34 @@
+"""Traces opened in the Performance panel of Chromium's DevTools. It shows no arrows, and no instant events of threads."""
+
+import unittest
+
+import browser
+import devtools
+import viewer_case
+from comparison import Shown, Slice, canonical
+
+
+class DevTools(viewer_case.ViewerCase, unittest.TestCase):
+    golden = ["greenlets", "left_gap_lost", "odd_names", "paused", "processes"]
+
+    @classmethod
+    def setUpClass(cls):
+        cls.viewer = devtools.Viewer(browser.shared())
+
+    def expected(self, trace):
+        return Shown([each for each in trace.slices if each.begin < each.end], threads=trace.used_threads())
+
+    def show(self, path):
+        self.viewer.open(path)
+        slices, threads = [], {}
+        for pid, tid, process, thread, rows in self.viewer.read():
+            threads[pid, tid] = thread, process
+            for begin, duration, name, cat, args, parent in rows:
+                slices.append(Slice(pid, tid, round(begin * 1000), round((begin + duration) * 1000), name, cat,
+                                    canonical(args), None if parent is None else
+                                    (round(rows[parent][0] * 1000), rows[parent][2])))
+        return Shown(slices, threads=threads)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,101 @@
+"""What each viewer is tested for: what it shows must be what the trace file says, no more and no less.
+
+    class Some(viewer_case.ViewerCase, unittest.TestCase):
+        show(path)              opens the file, and gives a comparison.Shown
+        expected(trace)         what is to be shown of a comparison.Trace, as far as this viewer shows such things
+"""
+
+import collections
+import json
+import re
+
+import captures
+import comparison
+from captures import HERE, ROOT
+
+KINDS = {"generator", "coroutine", "async_generator", "iterable_coroutine"}
+
+
+class ViewerCase:
+    golden = []                         # names of some golden captures, else all
+
+    def check(self, capture, *options, name="out.trace"):
+        """Converts with these options, opens the output of this name, and compares. Gives what the trace says."""
+        path, summary = capture.convert("out.trace", *options)
+        trace = comparison.Trace(path)
+        told = [int(number) for number in re.search(r"(\d+) slices, (\d+) flows, (\d+) threads", summary).groups()]
+        self.assertEqual(told[:2], [len(trace.slices) - trace.n_instants, trace.n_chains], summary)
+        if not options:                 # of a part greenlets are counted, too
+            self.assertEqual(told[2], trace.n_threads, summary)
+        if name != "out.trace":
+            path, _ = capture.convert(name, *options)
+        self.compare(trace, path)
+        return trace
+
+    def compare(self, trace, path):
+        expected, shown = self.expected(trace), self.show(path)
+        self.assertEqual(shown.warnings, [])
+        self.same(expected.slices, shown.slices, "slices")
+        self.same(expected.arrows.elements(), shown.arrows.elements(), "arrows")
+        self.assertEqual(shown.threads, expected.threads)
+
+    def same(self, expected, shown, what):
+        expected, shown = collections.Counter(expected), collections.Counter(shown)
+        if expected != shown:
+            missing, added = [*(expected - shown).elements()], [*(shown - expected).elements()]
+            self.fail(f"{what}: {expected.total()} in the trace, {shown.total()} shown; "
+                      f"not shown: {missing[:3]}; not in the trace: {added[:3]}")
+
+    def test_demo(self):
+        trace = self.check(captures.recorded(ROOT / "examples/demo.py"))
+        self.assertEqual(trace.crossing("__main__.recipe"), 6)
+        self.assertEqual({cat for cat, *_ in trace.arrows}, KINDS)
+        self.assertEqual({name for name, _ in trace.threads.values()}, {"MainThread", "oven"})
+
+    def test_threads(self):
+        trace = self.check(captures.recorded(HERE / "programs/threads.py"))
+        self.assertEqual({name for name, _ in trace.threads.values()},
+                         {"MainThread", "one", "two", "three", "after", "daemon"})
+        self.assertEqual(trace.crossing("__main__.count"), 30)      # 29 times handed on; closed by main
+
+    def test_generators(self):
+        trace = self.check(captures.recorded(HERE / "programs/generators.py"))
+        self.assertEqual({cat for cat, *_ in trace.arrows}, KINDS)
+
+    def test_odd_names(self):
+        capture = captures.recorded(HERE / "programs/odd_names.py")
+        trace = self.check(capture)
+        names = {each.name for each in trace.slices}
+        for module, name in json.loads(capture.printed):
+            # A lone surrogate is no character, and NUL ends a name in other viewers.
+            full = f"{module}.{name}" if name else module
+            self.assertIn(re.sub("[\0\ud800-\udfff]", "\ufffd", full), names)
+        self.assertIn('the "\U0001f9f5"\n', {name for name, _ in trace.threads.values()})
+
+    def test_written(self):
+        for name in captures.WRITTEN:
+            with self.subTest(name):
+                self.check(captures.written(name))
+
+    def test_golden(self):
+        paths = [ROOT / "tests/golden" / name / "expected.trace" for name in self.golden]
+        for path in paths or sorted((ROOT / "tests/golden").glob("*/expected.trace")):
+            with self.subTest(path.parent.name):
+                self.compare(comparison.Trace(path), path)
+
+    def test_cut(self):
+        capture = captures.recorded(ROOT / "examples/demo.py")
+        demo, _ = capture.convert("out.trace")
+        times = sorted(each.begin for each in comparison.Trace(demo).slices if each.name == "__main__.recipe")
+        begin, end = times[len(times) // 4], times[len(times) * 3 // 4]
+        trace = self.check(capture, f"--from={begin}ns", f"--to={end}ns")
+        self.assertIn('"cut": true', "".join(each.args for each in trace.slices))
+        for options in (["--from=100us", "--to=200us"], ["--from=50us", "--max-depth=3"], ["--process=7", "--thread=7"],
+                        ["--exclude=__main__*", "--min-duration=1us"]):
+            with self.subTest(options):
+                trace = self.check(captures.written("mixed 0"), *options)
+                self.assertTrue(trace.slices)
+
+    def test_gzip(self):
+        self.check(captures.recorded(HERE / "programs/threads.py"), name="out.trace.gz")
+        self.check(captures.written("mixed 1"), name="out.trace.gz")
