@@ -45,8 +45,8 @@ def recorded(program):
     """Captures the program, a path."""
     directory = new_directory()
     env = {**os.environ, "PYTHONPATH": str(BUILD), "PYTHONDONTWRITEBYTECODE": "1"}
-    ran = subprocess.run([PYTHON, "-m", "panopticon_rec", "-q", "-o", directory / "run.pnr", program], env=env,
-                         cwd=directory, check=True, stdout=subprocess.PIPE, timeout=100)
+    ran = subprocess.run([PYTHON, "-m", "panopticon_rec", "-q", "-o", directory / "run.pnr", program.name], env=env,
+                         cwd=program.parent, check=True, stdout=subprocess.PIPE, timeout=100)
     return Capture(directory / "run.pnr", ran.stdout)
 
 

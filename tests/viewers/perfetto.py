@@ -52,3 +52,16 @@ class Viewer:
                 rows.push(columns.map(column => typeof row[column] == 'bigint' ? Number(row[column]) : row[column]));
             return rows;
             """, sql)
+
+    def show(self, slice):
+        """Shows all of the trace, and the arrows of the slice with this id and of those that it leads to."""
+        self._page.run("""
+            for (const track of app.trace.workspace.flatTracks)
+                track.expand();
+            if (app.sidebar.visible)
+                app.sidebar.toggleVisibility();
+            app.trace.timeline.setViewportTime(app.trace.traceInfo.start, app.trace.traceInfo.end);
+            app.trace.selection.selectSqlEvent('slice', given[0], { switchToCurrentSelectionTab: false });
+            await until(() => app.trace.flows.connectedFlows.length);
+            await new Promise(done => setTimeout(done, 1500));      // it paints later
+            """, slice)
