@@ -38,6 +38,12 @@ struct run {
     uint64_t ticks;                     /* of the next record, or of the next block's begin */
 };
 
+/* A later process that this one started. */
+struct birth {
+    uint64_t ticks;
+    uint64_t *places;                   /* how many edges this one had by then goes there */
+};
+
 /* One process while it is converted. */
 struct process {
     struct reader *reader;
@@ -52,6 +58,14 @@ struct process {
     uint64_t from_ns;                   /* what is open at that time is cut; 0: nothing is */
     bool has_begun;                     /* the time is from_ns or later */
     uint64_t to_ns;                     /* the same at the end */
+    struct spans_count *count;
+    struct spans_count before;          /* what that was at the begin */
+    uint32_t order;                     /* its own, from 0 */
+    const struct stacks *known;         /* what is open at from_ns; NULL = that is not known */
+    struct stacks *saved;               /* what is open at to_ns goes there; NULL = it is not wanted */
+    uint64_t *places;                   /* the edges are numbered from there on; NULL: they are not */
+    struct birth *births;               /* in the order of time; owned */
+    size_t n_births, next_birth;
 };
 
 static uint64_t trace_ns(struct process *process, uint64_t ticks)
@@ -101,11 +115,21 @@ static int by_track(const void *a, const void *b)
     return x->number < y->number ? -1 : x->number > y->number;
 }
 
+/* What is open in the stack is shown from `from` on. */
+static void show(const struct process *process, struct spans *spans)
+{
+    size_t n;
+    const struct stacks_frame *frames = stacks_find(process->known, process->order, spans->thread, &n);
+    if (frames)
+        spans_restore(spans, frames, n);
+    spans_show(spans, process->from_ns);
+}
+
 /* A stack that was not known at `from` has been brought to what is open in it: so it was at that time. */
 static void show_late(const struct process *process, struct run *run)
 {
     if (run->is_late)
-        spans_show(run->spans, process->from_ns);
+        show(process, run->spans);
     run->is_late = false;
 }
 
@@ -158,6 +182,7 @@ static void switch_track(struct process *process, struct run *run, struct pnr_re
 {
     uint64_t flags = pnr_record_frame(record);
     uint32_t n = flags & PNR_SWITCH_OPEN ? count_open(&run->block, run->at + 1) : 0;
+    run->own.count->events++;
     if (!change_track(process, run, pnr_record_function(record)))
         run->own.count->unknown_tracks++;
     else if (flags & PNR_SWITCH_OPEN)
@@ -195,10 +220,21 @@ static int load(struct process *process, struct run *run, struct pnr_err *err)
 static void begin_run(const struct process *process, struct run *run)
 {
     if (run->is_wanted && run->has_own && run->own.is_hidden)
-        spans_show(&run->own, process->from_ns);
+        show(process, &run->own);
     for (struct track *track = run->tracks; track; track = track->next)
         if (track->is_wanted && track->spans.is_hidden)
-            spans_show(&track->spans, process->from_ns);
+            show(process, &track->spans);
+}
+
+/* What was odd before `from` is not told. */
+static void forget_oddities(struct process *process)
+{
+    struct spans_count *count = process->count;
+    const struct spans_count *before = &process->before;
+    count->events = before->events;
+    count->backwards = before->backwards;
+    count->unknown_kinds = before->unknown_kinds;
+    count->unknown_tracks = before->unknown_tracks;
 }
 
 /* The same for all threads. */
@@ -207,6 +243,15 @@ static void begin_runs(struct process *process)
     for (size_t i = 0; i < reader_n_threads(process->reader) && process->from_ns; i++)
         begin_run(process, &process->runs[i]);
     process->has_begun = true;
+    if (process->from_ns)
+        forget_oddities(process);
+}
+
+static void end_stack(const struct process *process, struct spans *spans, uint64_t ns, bool is_cut)
+{
+    if (process->saved && is_cut && !spans->is_hidden)
+        spans_save(spans, process->saved, process->order);
+    spans_end(spans, ns, is_cut);
 }
 
 /* All that is open in the thread is closed. */
@@ -217,9 +262,9 @@ static void end_run(const struct process *process, struct run *run, uint64_t ns)
         ns = process->to_ns;
     if (!process->has_begun && ns > process->from_ns)
         begin_run(process, run);        /* the thread's last record was before that, but not its end */
-    spans_end(&run->own, ns, is_cut);
+    end_stack(process, &run->own, ns, is_cut);
     for (struct track *track = run->tracks; track; track = track->next)
-        spans_end(&track->spans, ns, is_cut);
+        end_stack(process, &track->spans, ns, is_cut);
 }
 
 /* The block is through: its thread may have ended with it, and the next one begins later. Returns whether there is
@@ -303,6 +348,19 @@ struct window {
     uint64_t first, last;
 };
 
+/* The next record is at ticks: the processes that were started by then begin here. Returns the ticks before the next
+ * such start. */
+static uint64_t give_birth(struct process *process, uint64_t ticks)
+{
+    for (; process->next_birth < process->n_births; process->next_birth++) {
+        const struct birth *birth = &process->births[process->next_birth];
+        if (birth->ticks > ticks)
+            return birth->ticks - 1;
+        *birth->places = *process->places;
+    }
+    return UINT64_MAX;
+}
+
 /* Converts all records up to the last ones that are wanted. Returns 0, or -1 and fills err. */
 static int merge(struct process *process, struct window window, struct pnr_err *err)
 {
@@ -313,7 +371,9 @@ static int merge(struct process *process, struct window window, struct pnr_err *
             begin_runs(process);
         if (process->n_heap == 0 || heap[0]->ticks > window.last || heap[0]->own.sink->is_broken)
             return 0;
-        uint64_t until = is_before ? window.first - 1 : window.last;
+        uint64_t until = is_before ? window.first - 1 : window.last, next_birth = give_birth(process, heap[0]->ticks);
+        if (next_birth < until)
+            until = next_birth;
         if (process->n_heap > 1 && latest_before(heap[0], heap[1]) < until)
             until = latest_before(heap[0], heap[1]);
         if (process->n_heap > 2 && latest_before(heap[0], heap[2]) < until)
@@ -488,17 +548,49 @@ static struct window find_window(struct process *process)
     if (process->end_ticks < from || to == 0)
         reader_stop(process->reader);
     else
-        reader_limit(process->reader, from, to);
+        reader_limit(process->reader, from, to, process->known != NULL);
     return (struct window){ from, to == UINT64_MAX ? to : to - 1 };
 }
 
-static int convert_process(struct reader *reader, uint64_t zero_ns, const struct selection *selection,
-                           struct flows *flows, struct sink *sink, struct convert_count *count, struct pnr_err *err)
+static int by_birth(const void *a, const void *b)
 {
+    const struct birth *x = a, *y = b;
+    return x->ticks < y->ticks ? -1 : x->ticks > y->ticks;
+}
+
+/* Finds those of the n - 1 processes that come after this one, the first, which it started; places has n, too. Returns 0,
+ * or -1 when out of memory. */
+static int find_births(struct process *process, struct reader **readers, size_t n, uint64_t *places)
+{
+    uint64_t parent, start_ns;
+    if (!(process->births = calloc(n, sizeof *process->births)))
+        return -1;
+    for (size_t i = 1; i < n; i++) {
+        const struct symbols *symbols = reader_symbols(readers[i]);
+        if (symbols_number(symbols, "parent_pid", &parent) && parent == convert_process_pid(process->reader) &&
+            symbols_number(symbols, "start_monotonic_ns", &start_ns))
+            process->births[process->n_births++] = (struct birth){ timeline_ticks(process->timeline, start_ns),
+                                                                   &places[i] };
+    }
+    qsort(process->births, process->n_births, sizeof *process->births, by_birth);
+    process->places = places;
+    return 0;
+}
+
+/* Converts the first of n processes, those that come after it among them. places: of each, where the numbers of its
+ * edges begin; NULL: they have none. */
+static int convert_process(struct reader **readers, size_t n_processes, uint32_t order, uint64_t *places,
+                           uint64_t zero_ns, const struct convert_how *how, struct flows *flows, struct sink *sink,
+                           struct convert_count *count, struct pnr_err *err)
+{
+    struct reader *reader = readers[0];
+    const struct selection *selection = how->selection;
     size_t n = reader_n_threads(reader);
     const struct symbols *symbols = reader_symbols(reader);
     struct process process = { .reader = reader, .timeline = reader_timeline(reader), .zero_ns = zero_ns,
-                               .from_ns = selection_from(selection), .to_ns = selection_to(selection) };
+                               .from_ns = selection_from(selection), .to_ns = selection_to(selection),
+                               .count = &count->spans, .before = count->spans, .order = order, .known = how->from,
+                               .saved = how->to };
     struct spans_choice choice = { .left_out = NULL };
     struct window window = { 0, UINT64_MAX };
     bool is_all = selection_is_all(selection);
@@ -507,7 +599,8 @@ static int convert_process(struct reader *reader, uint64_t zero_ns, const struct
     process.runs = calloc(n + 1, sizeof *process.runs);
     process.heap = calloc(n + 1, sizeof *process.heap);
     if (!process.runs || !process.heap || name_threads(&process, selection, sink) < 0 || make_tracks(&process) < 0 ||
-        selection_choose(selection, symbols, &choice) < 0) {
+        selection_choose(selection, symbols, &choice) < 0 ||
+        (places && find_births(&process, readers, n_processes, places) < 0)) {
         pnr_err_set(err, PNR_E_MEMORY, reader_path(reader), 0, "out of memory");
         goto end;
     }
@@ -522,6 +615,7 @@ static int convert_process(struct reader *reader, uint64_t zero_ns, const struct
     for (size_t i = 0; i < process.n_tracks; i++) {
         struct track *track = &process.tracks[i];
         spans_init(&track->spans, (uint32_t)(n + i), least_ns, sink, flows, symbols, &count->spans);
+        spans_number(&track->spans, places);
         if (!is_all)
             spans_choose(&track->spans, &choice, process.from_ns || !track->is_wanted);
     }
@@ -529,6 +623,7 @@ static int convert_process(struct reader *reader, uint64_t zero_ns, const struct
         struct run *run = &process.runs[i];
         run->thread = i;
         spans_init(&run->own, (uint32_t)i, least_ns, sink, flows, symbols, &count->spans);
+        spans_number(&run->own, places);
         if (!is_all)
             spans_choose(&run->own, &choice, process.from_ns || !run->is_wanted);
         run->spans = &run->own;
@@ -537,9 +632,12 @@ static int convert_process(struct reader *reader, uint64_t zero_ns, const struct
     }
     if (merge(&process, window, err) < 0)
         goto end;
+    uint64_t end_ns = trace_ns(&process, process.end_ticks);
     for (size_t i = 0; i < n; i++)
-        end_run(&process, &process.runs[i], trace_ns(&process, process.end_ticks));
-    flows_end_process(flows);
+        end_run(&process, &process.runs[i], end_ns);
+    bool is_cut = end_ns > process.to_ns;
+    flows_end_process(flows, is_cut ? process.to_ns : end_ns, is_cut);
+    give_birth(&process, UINT64_MAX);
     if (!is_all)
         reader_stop(reader);
     result = 0;
@@ -549,6 +647,7 @@ end:
     for (size_t i = 0; i < process.n_tracks; i++)
         spans_clear(&process.tracks[i].spans);
     free((bool *)choice.left_out);
+    free(process.births);
     free(process.tracks);
     free(process.runs);
     free(process.heap);
@@ -580,31 +679,47 @@ static void say_dropped(struct reader *reader, uint64_t zero_ns, const struct no
               ".%03u s on", reader_path(reader), ms / 1000, (unsigned)(ms % 1000));
 }
 
-static void say_oddities(struct reader *reader, uint64_t zero_ns, const struct spans_count *before,
-                         const struct spans_count *now, uint64_t n_left_out, const struct notes *notes)
+/* What has become odd since. */
+static void add_odd(struct convert_odd *odd, const struct spans_count *before, const struct spans_count *now,
+                    uint64_t without_chain)
+{
+    odd->events += now->events - before->events;
+    odd->lost += now->lost - before->lost;
+    odd->holes += now->holes - before->holes;
+    odd->ignored_exits += now->ignored_exits - before->ignored_exits;
+    odd->missed_exits += now->missed_exits - before->missed_exits;
+    odd->unknown_kinds += now->unknown_kinds - before->unknown_kinds;
+    odd->unknown_tracks += now->unknown_tracks - before->unknown_tracks;
+    odd->unknown_functions += now->unknown_functions - before->unknown_functions;
+    odd->backwards += now->backwards - before->backwards;
+    odd->too_many += now->too_many - before->too_many;
+    odd->without_chain += without_chain;
+    odd->is_converted = true;
+}
+
+static void say_odd(struct reader *reader, uint64_t zero_ns, const struct convert_odd *odd, const struct notes *notes)
 {
     uint64_t lost = 0;                  /* of all, those too of which no record tells */
     symbols_number(reader_symbols(reader), "lost", &lost);
-    if (now->lost - before->lost > lost)
-        lost = now->lost - before->lost;
-    const struct { enum note_level level; const char *what; uint64_t n; } odd[] = {
+    if (odd->lost > lost)
+        lost = odd->lost;
+    const struct { enum note_level level; const char *what; uint64_t n; } table[] = {
         { NOTE_FACT, "events recovered from the live mapping", reader_size(reader)->n_recovered },
         { NOTE_FACT, "events lost by the recorder", lost },
-        { NOTE_FACT, "places where events may be missing", now->holes - before->holes },
-        { NOTE_FACT, "exits of frames that were not open, ignored", now->ignored_exits - before->ignored_exits },
-        { NOTE_FACT, "frames without an exit, closed with the next one out", now->missed_exits - before->missed_exits },
-        { NOTE_DAMAGE, "records of an unknown kind, skipped", now->unknown_kinds - before->unknown_kinds },
-        { NOTE_DAMAGE, "changes to a greenlet that has no entry or is another thread's, skipped",
-          now->unknown_tracks - before->unknown_tracks },
-        { NOTE_DAMAGE, "slices of functions that are not in the name table",
-          now->unknown_functions - before->unknown_functions },
-        { NOTE_DAMAGE, "records earlier than the one before them, moved up", now->backwards - before->backwards },
-        { NOTE_DAMAGE, "frames left out, as too many were open", now->too_many - before->too_many },
-        { NOTE_DAMAGE, "slices without arrows, as too many generators and coroutines were suspended", n_left_out },
+        { NOTE_FACT, "places where events may be missing", odd->holes },
+        { NOTE_FACT, "exits of frames that were not open, ignored", odd->ignored_exits },
+        { NOTE_FACT, "frames without an exit, closed with the next one out", odd->missed_exits },
+        { NOTE_DAMAGE, "records of an unknown kind, skipped", odd->unknown_kinds },
+        { NOTE_DAMAGE, "changes to a greenlet that has no entry or is another thread's, skipped", odd->unknown_tracks },
+        { NOTE_DAMAGE, "slices of functions that are not in the name table", odd->unknown_functions },
+        { NOTE_DAMAGE, "records earlier than the one before them, moved up", odd->backwards },
+        { NOTE_DAMAGE, "frames left out, as too many were open", odd->too_many },
+        { NOTE_DAMAGE, "slices without arrows, as too many generators and coroutines were suspended",
+          odd->without_chain },
     };
-    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
-        if (odd[i].n)
-            notes_say(notes, odd[i].level, "%s: %s: %" PRIu64, reader_path(reader), odd[i].what, odd[i].n);
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        if (table[i].n)
+            notes_say(notes, table[i].level, "%s: %s: %" PRIu64, reader_path(reader), table[i].what, table[i].n);
     }
     say_running(reader, zero_ns, notes);
     say_dropped(reader, zero_ns, notes);
@@ -614,8 +729,7 @@ static void say_oddities(struct reader *reader, uint64_t zero_ns, const struct s
                   stopped.bytes);
 }
 
-/* The start of the trace: when the first process started. */
-static uint64_t find_zero(struct reader **readers, size_t n)
+uint64_t convert_zero_ns(struct reader **readers, size_t n)
 {
     uint64_t zero = UINT64_MAX;
     for (size_t i = 0; i < n; i++) {
@@ -631,7 +745,7 @@ static uint64_t find_zero(struct reader **readers, size_t n)
 struct selection_extent convert_extent(struct reader **readers, size_t n)
 {
     struct selection_extent extent = { .end_ns = 0 };
-    uint64_t zero_ns = find_zero(readers, n), until_ns, ticks, number;
+    uint64_t zero_ns = convert_zero_ns(readers, n), until_ns, ticks, number;
     for (size_t i = 0; i < n; i++) {
         const struct symbols *symbols = reader_symbols(readers[i]);
         ticks = reader_end(readers[i]);
@@ -647,21 +761,31 @@ struct selection_extent convert_extent(struct reader **readers, size_t n)
     return extent;
 }
 
-int convert(struct reader **readers, size_t n, const struct selection *selection, unsigned kinds, struct sink *sink,
-            const struct notes *notes, struct convert_count *count, struct pnr_err *err)
+void convert_say(struct reader **readers, size_t n, const struct convert_odd *odd, const struct notes *notes)
 {
+    uint64_t zero_ns = convert_zero_ns(readers, n);
+    for (size_t i = 0; i < n; i++)
+        if (odd[i].is_converted)
+            say_odd(readers[i], zero_ns, &odd[i], notes);
+}
+
+int convert(struct reader **readers, size_t n, const struct convert_how *how, struct sink *sink,
+            struct convert_count *count, struct convert_odd *odd, struct pnr_err *err)
+{
+    const struct selection *selection = how->selection;
     struct flows flows;
     struct shown shown;
-    uint64_t zero_ns = find_zero(readers, n);
+    uint64_t zero_ns = convert_zero_ns(readers, n);
     int result = -1;
     bool is_all = selection_is_all(selection);
     *count = (struct convert_count){ .threads = 0 };
     shown_init(&shown, sink);
     if (!is_all)
         sink = &shown.sink;
-    flows_init(&flows, sink, kinds);
+    flows_init(&flows, sink, how->flows);
     struct identity *ids = calloc(n ? n : 1, sizeof *ids);
-    if (!ids) {
+    uint64_t *places = how->is_logical ? calloc(n ? n : 1, sizeof *places) : NULL;
+    if (!ids || (how->is_logical && !places)) {
         pnr_err_set(err, PNR_E_MEMORY, NULL, 0, "out of memory");
         goto end;
     }
@@ -687,17 +811,24 @@ int convert(struct reader **readers, size_t n, const struct selection *selection
         free((char *)process.name.bytes);
         if (!is_wanted)
             continue;
-        if (convert_process(readers[i], zero_ns, selection, &flows, sink, count, err) < 0)
+        if (convert_process(readers + i, n - i, (uint32_t)i, places ? places + i : NULL, zero_ns, how, &flows, sink,
+                            count, err) < 0)
             goto end;
-        say_oddities(readers[i], zero_ns, &before, &count->spans, flows.n_left_out, notes);
+        add_odd(&odd[i], &before, &count->spans, flows.n_left_out);
         count->threads += is_all ? reader_n_threads(readers[i]) : 0;
     }
     count->chains = flows.n_chains;
+    count->creations = flows.creations.n_arrows;
+    count->tasks = flows.n_tasks;
     count->threads += shown.n_threads;
+    if (how->to)
+        stacks_settle(how->to, how->from);
+    shown.is_out_of_memory |= how->to && how->to->is_out_of_memory;
     result = shown.is_out_of_memory ? pnr_err_set(err, PNR_E_MEMORY, NULL, 0, "out of memory") : 0;
 end:
     shown_clear(&shown);
     flows_clear(&flows);
+    free(places);
     free(ids);
     return result;
 }

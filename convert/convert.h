@@ -5,29 +5,55 @@
 #ifndef CONVERT_H
 #define CONVERT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "flows.h"
 #include "notes.h"
 #include "reader.h"
 #include "selection.h"
 #include "sink.h"
 #include "spans.h"
+#include "stacks.h"
 
 struct convert_count {
     struct spans_count spans;
-    uint64_t chains;
+    uint64_t chains, creations, tasks;  /* that were told to the sink */
     uint64_t threads;                   /* of a selection: those of which something is shown */
 };
+
+/* How it is done. */
+struct convert_how {
+    const struct selection *selection;  /* what of it, settled; NULL: all; borrowed */
+    struct flows_choice flows;
+    const struct stacks *from;          /* what is open at the selection's `from`, as another conversion has told; or NULL */
+    struct stacks *to;                  /* gets what is open at its `to`; or NULL */
+    bool is_logical;                    /* times are places in the order of edges: specs/trace-mapping.md, section 12 */
+};
+
+/* What was odd in a process. */
+struct convert_odd {
+    uint64_t lost, holes, ignored_exits, missed_exits, unknown_kinds, unknown_tracks, unknown_functions, backwards,
+             too_many;                  /* as in struct spans_count */
+    uint64_t events;                    /* the same; not odd, but in each */
+    uint64_t without_chain;             /* slices that have no chain, as there were too many */
+    bool is_converted;                  /* nothing has been seen of others */
+};
+
+/* The start of the trace: CLOCK_MONOTONIC when the first process started. */
+uint64_t convert_zero_ns(struct reader **readers, size_t n);
 
 /* What a selection needs to know of the processes. */
 struct selection_extent convert_extent(struct reader **readers, size_t n);
 
-/* Converts the processes one after another, what is selected of them (settled; NULL: all); kinds: bit k = points for
- * enum pnr_function_kind k. A reader may be read once. What was odd is said
- * to notes. Fills count. Returns 0, also when the sink broke: who made it asks it; or -1 when out of memory. */
-int convert(struct reader **readers, size_t n, const struct selection *selection, unsigned kinds, struct sink *sink,
-            const struct notes *notes, struct convert_count *count, struct pnr_err *err);
+/* Converts the processes one after another. A reader may be read once, until it is rewound. Fills count, and adds to the
+ * n of odd. Returns 0, also when the sink broke: who made it asks it; or -1 when out of memory. */
+int convert(struct reader **readers, size_t n, const struct convert_how *how, struct sink *sink,
+            struct convert_count *count, struct convert_odd *odd, struct pnr_err *err);
+
+/* Says to notes what was odd, and what is not in the capture. */
+void convert_say(struct reader **readers, size_t n, const struct convert_odd *odd, const struct notes *notes);
 
 /* The process's command, or its directory's name, and what tells it from others with the same one. Its bytes are the
  * caller's to free; NULL when out of memory. */

@@ -12,9 +12,10 @@ struct thread_info {
 };
 
 struct info {
-    uint64_t kinds[256];
-    uint64_t n_records;                 /* OPEN ones left out */
-    uint64_t lost;
+    bool reads_all;
+    uint64_t kinds[256];                /* like lost only of what is read */
+    uint64_t n_records, n_blocks;       /* OPEN ones left out */
+    uint64_t lost, recovered;
     uint64_t first_ticks, last_ticks;
     struct thread_info *threads;        /* owned */
 };
@@ -40,6 +41,30 @@ static const char *const kind_names[PNR_KINDS] = {
     [PNR_SWITCH] = "switches between greenlets",
 };
 
+static void see(struct info *info, uint64_t begin_ticks, uint64_t end_ticks)
+{
+    if (begin_ticks < info->first_ticks)
+        info->first_ticks = begin_ticks;
+    if (end_ticks > info->last_ticks)
+        info->last_ticks = end_ticks;
+}
+
+/* Counts what the headers tell. */
+static void count_headers(const struct reader *reader, struct info *info)
+{
+    struct reader_outline outline;
+    size_t thread = 0;
+    for (size_t i = 0; reader_look(reader, i, &outline); i++) {
+        while (reader_thread_number(reader, thread) != outline.thread)
+            thread++;                   /* the blocks come in the order of the threads */
+        info->threads[thread].n_records += outline.n_events;
+        info->n_records += outline.n_events;
+        info->n_blocks++;
+        info->recovered += outline.is_live ? outline.n_records : 0;
+        see(info, outline.begin_ticks, outline.end_ticks);
+    }
+}
+
 static int count_thread(struct reader *reader, size_t thread, struct info *info, struct pnr_err *err)
 {
     struct reader_block block;
@@ -57,10 +82,7 @@ static int count_thread(struct reader *reader, size_t thread, struct info *info,
             if (kind != PNR_OPEN)
                 info->threads[thread].n_records++;
         }
-        if (block.begin_ticks < info->first_ticks)
-            info->first_ticks = block.begin_ticks;
-        if (last > info->last_ticks)
-            info->last_ticks = last;
+        see(info, block.begin_ticks, last);
     }
     info->n_records += info->threads[thread].n_records;
     return step;
@@ -174,6 +196,16 @@ static const char *describe_end(const struct reader *reader)
            "not clean: the process was killed, or it still runs";
 }
 
+/* Without the data nothing is known of a process that has no end. */
+static void print_lost(const struct symbols *symbols, FILE *out, const struct info *info)
+{
+    uint64_t lost = 0;
+    if (!symbols_number(symbols, "lost", &lost) && !info->reads_all)
+        return;
+    fprintf(out, "  %-12s%" PRIu64 " events%s\n", "lost", lost > info->lost ? lost : info->lost,
+            symbols_fact(symbols, "stopped").bytes ? ", and all after recording had stopped" : "");
+}
+
 static void print(struct reader *reader, FILE *out, const struct info *info)
 {
     const struct reader_size *size = reader_size(reader);
@@ -196,29 +228,34 @@ static void print(struct reader *reader, FILE *out, const struct info *info)
     print_threads(reader, out, info);
     print_events(out, info);
     fprintf(out, "  %-12s%" PRIu32 "\n", "functions", symbols->n_known);
-    fprintf(out, "  %-12s%" PRIu64 " bytes on disk, %" PRIu64 " blocks", "size", size->bytes, size->n_blocks);
+    fprintf(out, "  %-12s%" PRIu64 " bytes on disk, %" PRIu64 " blocks", "size", size->bytes, info->n_blocks);
     if (info->n_records)
         fprintf(out, ", %.2f bytes per event", (double)size->bytes / (double)info->n_records);
-    fprintf(out, "\n  %-12s%" PRIu64 "\n", "gaps", info->kinds[PNR_GAP]);
-    uint64_t lost = 0;
-    symbols_number(symbols, "lost", &lost);
-    fprintf(out, "  %-12s%" PRIu64 " events%s\n", "lost", lost > info->lost ? lost : info->lost,
-            symbols_fact(symbols, "stopped").bytes ? ", and all after recording had stopped" : "");
-    fprintf(out, "  %-12s%" PRIu64 " events from the live mapping\n", "recovered", size->n_recovered);
+    putc('\n', out);
+    if (info->reads_all)
+        fprintf(out, "  %-12s%" PRIu64 "\n", "gaps", info->kinds[PNR_GAP]);
+    print_lost(symbols, out, info);
+    fprintf(out, "  %-12s%" PRIu64 " events from the live mapping\n", "recovered", info->recovered);
     fprintf(out, "  %-12s%" PRIu64 " blocks damaged or missing\n", "damage", size->n_damaged);
     print_fact(reader, out, "forks", "forks");
 }
 
-int info_print(struct reader *reader, FILE *out, struct pnr_err *err)
+int info_print(struct reader *reader, FILE *out, bool reads_all, struct pnr_err *err)
 {
     size_t n = reader_n_threads(reader);
-    struct info info = { .first_ticks = UINT64_MAX };
+    struct info info = { .reads_all = reads_all, .first_ticks = UINT64_MAX };
     int result = 0;
     info.threads = calloc(n + 1, sizeof *info.threads);
     if (!info.threads)
         return pnr_err_set(err, PNR_E_MEMORY, reader_path(reader), 0, "out of memory");
-    for (size_t i = 0; i < n && result == 0; i++)
+    if (!reads_all)
+        count_headers(reader, &info);
+    for (size_t i = 0; i < n && reads_all && result == 0; i++)
         result = count_thread(reader, i, &info, err);
+    if (reads_all) {
+        info.n_blocks = reader_size(reader)->n_blocks;
+        info.recovered = reader_size(reader)->n_recovered;
+    }
     if (result == 0)
         print(reader, out, &info);
     free(info.threads);

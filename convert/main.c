@@ -19,10 +19,13 @@
 #include "info.h"
 #include "jobs.h"
 #include "output.h"
+#include "perfetto.h"
 #include "progress.h"
 #include "pstats.h"
+#include "split.h"
 #include "top.h"
 #include "trace_json.h"
+#include "verify.h"
 
 #define VERSION "0.1"
 
@@ -40,9 +43,9 @@ enum status { ALL = 0, IN_PART = 1, NOTHING = 2 };
 #define NOTES_SHOWN 20
 
 static const char usage[] =
-    "usage: panopticon-convert CAPTURE [-o FILE] [--format=FORMAT] [--flows=KINDS] [PART] [-j N] [-q]\n"
+    "usage: panopticon-convert CAPTURE [-o FILE] [--format=FORMAT] [--flows=KINDS] [--tasks] [PART] [-j N] [-q]\n"
     "       panopticon-convert CAPTURE --top [--json] [-o FILE] [PART] [-j N] [-q]\n"
-    "       panopticon-convert CAPTURE --info\n"
+    "       panopticon-convert CAPTURE --info | --verify\n"
     "\n"
     "Converts what python3 -m panopticon_rec recorded.\n"
     "\n"
@@ -51,12 +54,19 @@ static const char usage[] =
     "                      a name that ends in .gz or .zst: compressed\n"
     "      --format=FORMAT [by the end of FILE's name, else catapult]\n"
     "                        catapult  .trace, .json: for chrome://tracing and ui.perfetto.dev\n"
+    "                        perfetto  .pftrace, .perfetto-trace: for ui.perfetto.dev, a fifth of the size\n"
     "                        folded    .folded: stacks for flamegraph.pl, inferno, speedscope\n"
     "                        pstats    .pstats, .prof: a profile for Python's pstats, snakeviz\n"
-    "      --flows=KINDS   catapult: whose slices are joined by arrows: all, none, or some of generator,\n"
+    "      --flows=KINDS   in a trace: whose slices are joined by arrows: all, none, or some of generator,\n"
     "                      coroutine, async_generator, iterable_coroutine, with commas      [all]\n"
+    "                      creation: arrows from where they, or all if it is alone, were made\n"
+    "      --tasks         catapult: a row for each task of asyncio, too\n"
+    "      --split=SIZE    in a trace: several files, NAME-1.trace and so on, each of SIZE at most, such as 200M (k, M, G,\n"
+    "                      of the text, not compressed), one behind the other in time, to be opened by itself\n"
+    "      --logical       in a trace: all calls are of the same width: time is the order of events\n"
     "      --top           print the functions that took the most time instead; with --json, all\n"
-    "      --info          print what is in the capture instead\n"
+    "      --info          print what is in the capture instead, without reading the data; with --verify, more\n"
+    "      --verify        read all of the capture and say what is damaged instead\n"
     "  -j, --jobs=N        how many threads work, up to 16                  [as many as processors]\n"
     "  -q, --quiet         no summary; warnings and errors are still shown\n"
     "  -h, --help          this text\n"
@@ -75,21 +85,22 @@ static const char usage[] =
     "\n"
     "Exit status: 0 all converted, 1 converted in part (see the messages), 2 nothing written.\n";
 
-enum format { CATAPULT, FOLDED, PSTATS, TOP };
+enum format { CATAPULT, PERFETTO, FOLDED, PSTATS, TOP };
 
 struct options {
     char *capture;
     const char *output;                 /* NULL = beside the capture */
     struct selection *selection;        /* owned */
     enum format format;
-    unsigned kinds;
+    struct flows_choice flows;
     unsigned n_threads;
-    bool is_info, is_json, is_quiet;
+    uint64_t split_size;                /* 0 = one file */
+    bool is_logical, is_info, is_verify, is_json, is_quiet;
 };
 
 struct messages {
     uint64_t n_notes;
-    bool is_damaged;
+    uint64_t n_damaged;                 /* those that tell of damage */
 };
 
 static void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -121,7 +132,7 @@ static void complain_err(const struct pnr_err *err)
 static void say_note(void *arg, enum note_level level, const char *line)
 {
     struct messages *messages = arg;
-    messages->is_damaged |= level == NOTE_DAMAGE;
+    messages->n_damaged += level == NOTE_DAMAGE;
     if (++messages->n_notes <= NOTES_SHOWN)
         complain("%s", line);
 }
@@ -131,7 +142,9 @@ static void say_note(void *arg, enum note_level level, const char *line)
 #define ALL_KINDS (1u << PNR_FUNCTION_GENERATOR | 1u << PNR_FUNCTION_COROUTINE | \
                    1u << PNR_FUNCTION_ASYNC_GENERATOR | 1u << PNR_FUNCTION_ITERABLE_COROUTINE)
 
-static int parse_kinds(const char *text, unsigned *kinds)
+#define CREATION (1u << 31)             /* beside bits for kinds */
+
+static int parse_flows(const char *text, struct flows_choice *flows)
 {
     static const struct { const char *name; unsigned kinds; } table[] = {
         { "all", ALL_KINDS },
@@ -140,8 +153,9 @@ static int parse_kinds(const char *text, unsigned *kinds)
         { "coroutine", 1u << PNR_FUNCTION_COROUTINE },
         { "async_generator", 1u << PNR_FUNCTION_ASYNC_GENERATOR },
         { "iterable_coroutine", 1u << PNR_FUNCTION_ITERABLE_COROUTINE },
+        { "creation", CREATION },
     };
-    *kinds = 0;
+    unsigned kinds = 0;
     for (;;) {
         size_t size = strcspn(text, ","), i = 0;
         while (i < sizeof table / sizeof *table &&
@@ -149,14 +163,36 @@ static int parse_kinds(const char *text, unsigned *kinds)
             i++;
         if (i == sizeof table / sizeof *table) {
             complain("--flows: unknown kind \"%.*s\"; known are generator, coroutine, async_generator, "
-                     "iterable_coroutine, all, none", (int)size, text);
+                     "iterable_coroutine, creation, all, none", (int)size, text);
             return -1;
         }
-        *kinds |= table[i].kinds;
+        kinds |= table[i].kinds;
         if (text[size] == 0)
-            return 0;
+            break;
         text += size + 1;
     }
+    flows->chains = kinds & ALL_KINDS;
+    flows->creations = kinds == CREATION ? ALL_KINDS : kinds & CREATION ? flows->chains : 0;
+    return 0;
+}
+
+static int parse_size(const char *text, uint64_t *size)
+{
+    static const char units[] = "kMGT";
+    char *end;
+    unsigned long long number = strtoull(text, &end, 10);
+    const char *unit = *end == 'K' ? units : *end ? strchr(units, *end) : NULL;
+    int shift = unit ? 10 * (int)(unit - units + 1) : 0;
+    end += unit != NULL;
+    if (*text < '0' || *text > '9' || *end || number > (uint64_t)INT64_MAX >> shift) {
+        complain("--split: \"%s\" is no size: a number and k, M, G or T, such as 200M", text);
+        return -1;
+    }
+    *size = (uint64_t)number << shift;
+    if (*size >= SPLIT_LEAST_SIZE)
+        return 0;
+    complain("--split: files of %d bytes are the smallest", SPLIT_LEAST_SIZE);
+    return -1;
 }
 
 static int parse_threads(const char *text, unsigned *n)
@@ -179,21 +215,26 @@ static unsigned count_processors(void)
     return n < MAX_THREADS ? n : MAX_THREADS;
 }
 
-static const struct { const char *name, *suffixes[2]; } formats[] = {
-    [CATAPULT] = { "catapult", { ".trace", ".json" } },
-    [FOLDED] = { "folded", { ".folded", NULL } },
-    [PSTATS] = { "pstats", { ".pstats", ".prof" } },
+static const struct {
+    const char *name, *suffixes[2];
+    const struct trace_format *trace;   /* NULL: made of a call tree */
+} formats[] = {
+    [CATAPULT] = { "catapult", { ".trace", ".json" }, &trace_json },
+    [PERFETTO] = { "perfetto", { ".pftrace", ".perfetto-trace" }, &perfetto },
+    [FOLDED] = { "folded", { ".folded", NULL }, NULL },
+    [PSTATS] = { "pstats", { ".pstats", ".prof" }, NULL },
+    [TOP] = { "", { NULL, NULL }, NULL },
 };
 
 static int parse_format(const char *text, enum format *format)
 {
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
-        if (strcmp(formats[i].name, text) == 0) {
+        if (*text && strcmp(formats[i].name, text) == 0) {
             *format = (enum format)i;
             return 0;
         }
     }
-    complain("--format: unknown format \"%s\"; known are catapult, folded, pstats", text);
+    complain("--format: unknown format \"%s\"; known are catapult, perfetto, folded, pstats", text);
     return -1;
 }
 
@@ -216,15 +257,45 @@ struct given {
     bool has_format, has_flows, has_top;
 };
 
+/* The parts of a trace are files. Returns 0 or -1. */
+static int settle_split(struct options *options)
+{
+    if (!options->split_size)
+        return 0;
+    if (!formats[options->format].trace) {
+        complain("--split is for catapult and perfetto");
+        return -1;
+    }
+    if (options->output && strcmp(options->output, "-") == 0) {
+        complain("--split makes files: -o needs a name");
+        return -1;
+    }
+    if (!options->selection && !(options->selection = selection_new())) {
+        complain("out of memory");
+        return -1;
+    }
+    return 0;
+}
+
 /* Settles the format. Returns 0, or -1 for options that do not go together. */
 static int settle_format(struct options *options, const struct given *given)
 {
-    if (given->has_format + given->has_top + options->is_info > 1) {
-        complain("--format, --top and --info do not go together");
+    bool writes_nothing = options->is_info || options->is_verify;
+    const char *name = options->is_info ? "--info" : "--verify";
+    if (given->has_format + given->has_top + writes_nothing > 1) {
+        complain("--format, --top and %s do not go together", name);
         return -1;
     }
-    if (options->is_info && options->selection) {
-        complain("--info tells of the whole capture: no part of it can be chosen");
+    if (writes_nothing && options->selection) {
+        complain("%s tells of the whole capture: no part of it can be chosen", name);
+        return -1;
+    }
+    if (writes_nothing && (options->is_logical || options->split_size)) {
+        complain("%s writes no trace: no %s", name, options->is_logical ? "--logical" : "--split");
+        return -1;
+    }
+    if (options->is_verify && options->output) {
+        complain("--verify writes nothing: no -o");
         return -1;
     }
     if (options->is_json && !given->has_top) {
@@ -235,11 +306,16 @@ static int settle_format(struct options *options, const struct given *given)
         options->format = TOP;
     else if (!given->has_format)
         options->format = guess_format(options->output);
-    if (given->has_flows && options->format != CATAPULT) {
-        complain("--flows is for catapult");
+    const char *of_traces = given->has_flows ? "--flows" : options->is_logical ? "--logical" : NULL;
+    if (of_traces && !formats[options->format].trace) {
+        complain("%s is for catapult and perfetto", of_traces);
         return -1;
     }
-    return 0;
+    if (options->flows.has_tasks && options->format != CATAPULT) {
+        complain("--tasks is for catapult");
+        return -1;
+    }
+    return settle_split(options);
 }
 
 static int add_to_selection(struct options *options, int option, const char *name, const char *text)
@@ -257,14 +333,18 @@ static int add_to_selection(struct options *options, int option, const char *nam
 /* Returns 1 to go on, else 0 or -1: the work is done, well or badly. */
 static int parse_options(int argc, char **argv, struct options *options)
 {
-    enum { FLOWS = 256, FORMAT, INFO, JSON, SHOW_TOP, SHOW_VERSION, SELECT };
+    enum { FLOWS = 256, FORMAT, TASKS, INFO, JSON, LOGICAL, SPLIT, SHOW_TOP, SHOW_VERSION, VERIFY, SELECT };
     static const struct option table[] = {
         { "output", required_argument, NULL, 'o' },
         { "format", required_argument, NULL, FORMAT },
         { "flows", required_argument, NULL, FLOWS },
+        { "tasks", no_argument, NULL, TASKS },
+        { "logical", no_argument, NULL, LOGICAL },
+        { "split", required_argument, NULL, SPLIT },
         { "top", no_argument, NULL, SHOW_TOP },
         { "json", no_argument, NULL, JSON },
         { "info", no_argument, NULL, INFO },
+        { "verify", no_argument, NULL, VERIFY },
         { "from", required_argument, NULL, SELECT + SELECT_FROM },
         { "to", required_argument, NULL, SELECT + SELECT_TO },
         { "process", required_argument, NULL, SELECT + SELECT_PROCESS },
@@ -282,7 +362,7 @@ static int parse_options(int argc, char **argv, struct options *options)
     struct given given = { false, false, false };
     int option, at = 0;
     argv[0] = "panopticon-convert";     /* getopt_long's messages begin with it */
-    *options = (struct options){ .kinds = ALL_KINDS, .n_threads = count_processors() };
+    *options = (struct options){ .flows = { .chains = ALL_KINDS }, .n_threads = count_processors() };
     while ((option = getopt_long(argc, argv, "o:j:qh", table, &at)) != -1) {
         switch (option) {
         case 'o':
@@ -298,9 +378,19 @@ static int parse_options(int argc, char **argv, struct options *options)
             given.has_format = true;
             break;
         case FLOWS:
-            if (parse_kinds(optarg, &options->kinds) < 0)
+            if (parse_flows(optarg, &options->flows) < 0)
                 return -1;
             given.has_flows = true;
+            break;
+        case TASKS:
+            options->flows.has_tasks = true;
+            break;
+        case LOGICAL:
+            options->is_logical = true;
+            break;
+        case SPLIT:
+            if (parse_size(optarg, &options->split_size) < 0)
+                return -1;
             break;
         case SHOW_TOP:
             given.has_top = true;
@@ -310,6 +400,9 @@ static int parse_options(int argc, char **argv, struct options *options)
             break;
         case INFO:
             options->is_info = true;
+            break;
+        case VERIFY:
+            options->is_verify = true;
             break;
         case 'j':
             if (parse_threads(optarg, &options->n_threads) < 0)
@@ -362,7 +455,8 @@ static int name_output(const struct options *options, char path[PATH_MAX])
 /* ---- the work ---- */
 
 struct capture {
-    struct reader **readers;            /* owned */
+    struct reader **readers;            /* owned, like the next */
+    struct convert_odd *odd;            /* of each */
     size_t n;
 };
 
@@ -371,6 +465,7 @@ static void close_capture(struct capture *capture)
     for (size_t i = 0; i < capture->n; i++)
         reader_close(capture->readers[i]);
     free(capture->readers);
+    free(capture->odd);
 }
 
 /* Opens all processes that can be read. Returns 0, or -1 when there is none. */
@@ -379,13 +474,15 @@ static int open_capture(const char *path, const struct notes *notes, struct capt
     struct pnr_list list;
     struct stat status;
     struct pnr_err err;
-    *capture = (struct capture){ NULL, 0 };
+    *capture = (struct capture){ NULL, NULL, 0 };
     if (pnr_capture_processes(path, &list, &err) < 0) {
         complain_err(&err);
         return -1;
     }
     capture->readers = calloc(list.n, sizeof *capture->readers);
-    for (size_t i = 0; capture->readers && i < list.n; i++) {
+    capture->odd = calloc(list.n, sizeof *capture->odd);
+    bool has_memory = capture->readers && capture->odd;
+    for (size_t i = 0; has_memory && i < list.n; i++) {
         char process_path[PATH_MAX];
         snprintf(process_path, sizeof process_path, "%s/%s", path, list.names[i]);
         struct reader *reader = reader_open(process_path, notes, &err);
@@ -396,12 +493,12 @@ static int open_capture(const char *path, const struct notes *notes, struct capt
         else
             notes_say(notes, NOTE_FACT, "%s: dropped meanwhile (--max-size, --last)", process_path);
     }
-    if (!capture->readers)
+    if (!has_memory)
         complain("out of memory");
     pnr_list_clear(&list);
     if (capture->n > 0)
         return 0;
-    free(capture->readers);
+    close_capture(capture);
     return -1;
 }
 
@@ -409,12 +506,69 @@ static int open_capture(const char *path, const struct notes *notes, struct capt
 static bool is_newer(const struct capture *capture)
 {
     bool has_newer = false;
-    uint64_t n_blocks = 0;
+    uint64_t n_found = 0;
     for (size_t i = 0; i < capture->n; i++) {
         has_newer |= reader_size(capture->readers[i])->has_newer;
-        n_blocks += reader_size(capture->readers[i])->n_blocks;
+        n_found += reader_size(capture->readers[i])->n_found;
     }
-    return has_newer && n_blocks == 0;
+    return has_newer && n_found == 0;
+}
+
+/* What was written. */
+struct result {
+    struct convert_count count;
+    uint64_t events, bytes;             /* of the text, not compressed; of several files the most */
+    uint64_t file_bytes;
+    uint64_t n_files;
+};
+
+/* One of the files of a trace. */
+struct part {
+    struct split *split;
+    const struct result *before;        /* of the files before it, like the next */
+    uint64_t events_before;
+    const struct stacks *from;          /* what is open at its begin; NULL = that is not known */
+    struct stacks *to;                  /* what is open at its end goes there */
+    bool is_again;                      /* another window is to be tried instead */
+    bool is_nothing;                    /* there is nothing in it: no file */
+};
+
+/* Gives the sink what is wanted of the capture, that part of it if there are some, and says what was odd, unless notes is
+ * NULL. Returns 0 or -1. */
+static int convert_all(const struct options *options, const struct capture *capture, const struct notes *notes,
+                       const struct part *part, struct sink *sink, struct convert_count *count, struct pnr_err *err)
+{
+    struct convert_how how = { .selection = options->selection, .flows = options->flows,
+                               .is_logical = options->is_logical };
+    if (part) {
+        how.from = part->from;
+        how.to = part->to;
+    }
+    if (convert(capture->readers, capture->n, &how, sink, count, capture->odd, err) < 0)
+        return -1;
+    if (notes)
+        convert_say(capture->readers, capture->n, capture->odd, notes);
+    return 0;
+}
+
+/* Makes all ready to be converted again. Returns 0 or -1, having said why. */
+static int rewind_capture(const struct capture *capture)
+{
+    for (size_t i = 0; i < capture->n; i++) {
+        if (reader_rewind(capture->readers[i]) < 0) {
+            complain("out of memory");
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int end_standard_output(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return 0;
+    complain("standard output: cannot write: %s", strerror(errno));
+    return -1;
 }
 
 static int show_info(const struct options *options, const struct capture *capture)
@@ -422,38 +576,70 @@ static int show_info(const struct options *options, const struct capture *captur
     struct pnr_err err;
     printf("%s: %zu %s\n", options->capture, capture->n, capture->n == 1 ? "process" : "processes");
     for (size_t i = 0; i < capture->n; i++) {
-        if (info_print(capture->readers[i], stdout, &err) < 0) {
+        if (info_print(capture->readers[i], stdout, options->is_verify, &err) < 0) {
             complain_err(&err);
             return -1;
         }
     }
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        complain("standard output: cannot write: %s", strerror(errno));
+    if (options->is_verify)
+        return rewind_capture(capture);
+    puts("The kinds of events, gaps, and losses that only the data tell of: --info --verify");
+    return end_standard_output();
+}
+
+static void print_count(uint64_t n, const char *one, const char *more)
+{
+    printf("%" PRIu64 " %s, ", n, n == 1 ? one : more);
+}
+
+/* Says what is damaged, and how much there is. */
+static int verify_capture(const struct options *options, const struct capture *capture, const struct notes *notes,
+                          const struct messages *messages, struct jobs *jobs)
+{
+    struct verify_sum sum;
+    struct pnr_err err;
+    for (size_t i = 0; i < capture->n; i++)
+        reader_use(capture->readers[i], jobs);
+    if (verify(capture->readers, capture->n, notes, capture->odd, &sum, &err) < 0) {
+        complain_err(&err);
         return -1;
     }
-    return 0;
+    if (is_newer(capture)) {
+        complain("%s: made by a later version: nothing in it can be read", options->capture);
+        return -1;
+    }
+    if (options->is_quiet)
+        return end_standard_output();
+    printf("%s: ", options->capture);
+    print_count(capture->n, "process", "processes");
+    print_count(sum.threads, "thread", "threads");
+    print_count(sum.blocks, "block", "blocks");
+    print_count(sum.events, "event", "events");
+    printf("%" PRIu64 " bytes: ", sum.bytes);
+    if (messages->n_damaged == 0)
+        printf("all whole\n");
+    else
+        printf("damaged, %" PRIu64 " %s above\n", messages->n_damaged, messages->n_damaged == 1 ? "finding" : "findings");
+    return end_standard_output();
 }
 
-/* What was written. */
-struct result {
-    struct convert_count count;
-    uint64_t events, bytes;             /* of the text, not compressed */
-};
-
-static void warn_viewers(const struct result *result)
+/* Says what the viewers cannot take, and what helps. */
+static void warn_viewers(const struct result *result, const char *path, enum format format)
 {
     uint64_t events = result->events, bytes = result->bytes, deepest = result->count.spans.deepest;
-    if (events > CHROME_EVENTS || bytes > CHROME_BYTES)
-        complain("%" PRIu64 " events, %" PRIu64 " MB: more than chrome://tracing can show; open it in Perfetto "
-                 "(https://ui.perfetto.dev)", events, bytes / 1000000);
+    if (format == CATAPULT && (events > CHROME_EVENTS || bytes > CHROME_BYTES))
+        complain("%" PRIu64 " events, %" PRIu64 " MB: more than chrome://tracing can show%s; try --split 200M, or "
+                 "Perfetto (https://ui.perfetto.dev), best with -o NAME.pftrace", events, bytes / 1000000,
+                 output_suffix(path) ? ", compressed or not" : "");
     if (deepest > PERFETTO_LEVELS)
-        complain("%" PRIu64 " levels of nesting: Perfetto drops slices deeper than %d", deepest, PERFETTO_LEVELS);
+        complain("%" PRIu64 " levels of nesting: Perfetto drops slices deeper than %d; try --max-depth %d", deepest,
+                 PERFETTO_LEVELS, PERFETTO_LEVELS);
 }
 
-static struct trace_json_about describe(const struct capture *capture)
+static struct trace_about describe(const struct capture *capture)
 {
     const struct symbols *symbols = reader_symbols(capture->readers[0]);
-    struct trace_json_about about = {
+    struct trace_about about = {
         .version = VERSION,
         .command = symbols_fact(symbols, "command"),
         .python = symbols_fact(symbols, "python"),
@@ -463,19 +649,22 @@ static struct trace_json_about describe(const struct capture *capture)
     return about;
 }
 
-/* What progress is told of. */
+/* What is asked while a trace is written. */
 struct work {
     const struct capture *capture;
     const struct output *output;
-    const struct trace_json *trace;
+    struct trace *trace;
+    const struct part *part;            /* NULL = there is one file */
+    bool is_quiet;
 };
 
-static void show_progress(void *arg)
+static void show_progress(const struct work *work)
 {
-    const struct work *work = arg;
-    if (!progress_is_due())
-        return;
-    struct progress progress = { .bytes = output_bytes(work->output), .events = trace_json_events(work->trace) };
+    struct progress progress = { .bytes = output_bytes(work->output), .events = trace_events(work->trace) };
+    if (work->part) {
+        progress.bytes += work->part->before->file_bytes;
+        progress.events += work->part->events_before;
+    }
     for (size_t i = 0; i < work->capture->n; i++) {
         const struct reader_size *size = reader_size(work->capture->readers[i]);
         progress.n_read += size->n_blocks;
@@ -484,26 +673,41 @@ static void show_progress(void *arg)
     progress_show(&progress);
 }
 
-/* Writes the trace to an open output. Returns 0 or -1, having said why. */
+static void watch(void *arg)
+{
+    const struct work *work = arg;
+    if (work->part && trace_bytes(work->trace) > split_most(work->part->split))
+        trace_sink(work->trace)->is_broken = true;
+    if (!work->is_quiet && progress_is_due())
+        show_progress(work);
+}
+
+/* Judges a part whose text is complete. Returns whether it becomes a file. */
+static bool is_file(struct part *part, const struct result *result)
+{
+    const struct split_result judged = { result->bytes, result->events, result->count.spans.cut };
+    part->is_again = !split_judge(part->split, &judged);
+    part->is_nothing = result->events == 0 && part->before->n_files > 0;
+    return !part->is_again && !part->is_nothing;
+}
+
+/* Writes the trace, or that part of it, to an open output, and keeps it if it becomes a file. notes: NULL if what was
+ * odd will be said later. Returns 0 or -1, having said why. */
 static int write_trace(const struct options *options, const struct capture *capture, const struct notes *notes,
-                       struct output *output, struct result *result)
+                       struct output *output, struct part *part, struct result *result)
 {
     struct pnr_err err;
     int step = -1;
-    struct trace_json_about about = describe(capture);
-    struct trace_json *trace = trace_json_new(output, options->n_threads);
+    struct trace_about about = describe(capture);
+    struct trace *trace = trace_new(formats[options->format].trace, &about, output, options->n_threads);
     if (!trace) {
         complain("out of memory");
         return -1;
     }
-    struct work work = { capture, output, trace };
-    if (!options->is_quiet) {
-        progress_begin();
-        output_watch(output, show_progress, &work);
-    }
-    if (convert(capture->readers, capture->n, options->selection, options->kinds, trace_json_sink(trace), notes,
-                &result->count, &err) < 0 ||
-        trace_json_end(trace, &about, &err) < 0) {
+    struct work work = { capture, output, trace, part, options->is_quiet };
+    output_watch(output, watch, &work);
+    if (convert_all(options, capture, notes, part, trace_sink(trace), &result->count, &err) < 0 ||
+        trace_end(trace, &err) < 0) {
         complain_err(&err);
         goto end;
     }
@@ -511,16 +715,17 @@ static int write_trace(const struct options *options, const struct capture *capt
         complain("%s: made by a later version: nothing in it can be read", options->capture);
         goto end;
     }
-    if (output_keep(output, &err) < 0) {
+    result->events = trace_events(trace);
+    result->bytes = trace_bytes(trace);
+    if (!output_is_broken(output) && part && !is_file(part, result))
+        step = 0;
+    else if (output_keep(output, &err) < 0)
         complain_err(&err);
-        goto end;
-    }
-    result->events = trace_json_events(trace);
-    result->bytes = trace_json_bytes(trace);
-    step = 0;
+    else
+        step = 0;
 end:
     progress_hide();
-    trace_json_free(trace);
+    trace_free(trace);
     return step;
 }
 
@@ -572,8 +777,7 @@ static int write_tree(const struct options *options, const struct capture *captu
         return -1;
     }
     writer_init_output(&writer, output);
-    if (convert(capture->readers, capture->n, options->selection, options->kinds, &tree->sink, notes, &result->count,
-                &err) < 0) {
+    if (convert_all(options, capture, notes, NULL, &tree->sink, &result->count, &err) < 0) {
         complain_err(&err);
         goto end;
     }
@@ -610,22 +814,26 @@ static int settle_selection(const struct options *options, const struct capture 
     return problem ? -1 : 0;
 }
 
-static void say_result(const struct options *options, const struct result *result, const char *path, uint64_t size)
+static void say_result(const struct options *options, const struct result *result, const char *path)
 {
-    uint64_t slices = result->count.spans.slices;
+    const struct convert_count *count = &result->count;
+    uint64_t slices = count->spans.slices;
     const char *nothing = slices == 0 && options->selection ? "nothing of what was selected is in the capture: " : "";
-    complain("%s%" PRIu64 " slices, %" PRIu64 " flows, %" PRIu64 " threads: %s, %" PRIu64 " bytes", nothing, slices,
-             result->count.chains, result->count.threads, strcmp(path, "-") == 0 ? "standard output" : path, size);
+    char creations[40] = "", tasks[40] = "";
+    if (options->flows.creations)
+        snprintf(creations, sizeof creations, "%" PRIu64 " creations, ", count->creations);
+    if (options->flows.has_tasks)
+        snprintf(tasks, sizeof tasks, "%" PRIu64 " tasks, ", count->tasks);
+    complain("%s%" PRIu64 " slices, %" PRIu64 " flows, %s%s%" PRIu64 " threads: %s, %" PRIu64 " bytes", nothing, slices,
+             count->chains, creations, tasks, count->threads, strcmp(path, "-") == 0 ? "standard output" : path,
+             result->file_bytes);
 }
 
-static int convert_capture(const struct options *options, const struct capture *capture, const struct notes *notes,
-                           struct jobs *jobs)
+/* Writes a file, or that part of the trace. Returns 0 or -1, having said why. */
+static int write_file(const struct options *options, const struct capture *capture, const struct notes *notes,
+                      struct jobs *jobs, const char *path, struct part *part, struct result *result)
 {
-    char path[PATH_MAX];
-    struct result result;
     struct pnr_err err;
-    if (settle_selection(options, capture) < 0 || name_output(options, path) < 0)
-        return -1;
     struct output *output = output_open(path, jobs, &err);
     if (!output) {
         complain_err(&err);
@@ -633,15 +841,166 @@ static int convert_capture(const struct options *options, const struct capture *
     }
     for (size_t i = 0; i < capture->n; i++)
         reader_use(capture->readers[i], jobs);
-    int step = (options->format == CATAPULT ? write_trace : write_tree)(options, capture, notes, output, &result);
-    uint64_t file_size = output_bytes(output);
+    int step = formats[options->format].trace ? write_trace(options, capture, notes, output, part, result) :
+                                             write_tree(options, capture, notes, output, result);
+    result->file_bytes = output_bytes(output);
+    result->n_files = 1;
     output_close(output);
-    if (step < 0)
+    return step;
+}
+
+/* ---- several files ---- */
+
+/* x.trace.gz becomes x-K.trace.gz. Returns 0, or -1 when the name is too long. */
+static int name_part(const char *path, uint64_t k, char name[PATH_MAX])
+{
+    const char *slash = strrchr(path, '/'), *begin = slash ? slash + 1 : path;
+    size_t size = strlen(path) - output_suffix(path), n = size;
+    while (n > 0 && path + n > begin && path[n - 1] != '.')
+        n--;
+    n = path + n > begin + 1 ? n - 1 : size;            /* a name of nothing but an end has none */
+    if (snprintf(name, PATH_MAX, "%.*s-%" PRIu64 "%s", (int)n, path, k, path + n) < PATH_MAX)
+        return 0;
+    complain("the output's name is too long");
+    return -1;
+}
+
+static uint64_t greater(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static void add_result(struct result *total, const struct result *result)
+{
+    struct spans_count *spans = &total->count.spans;
+    spans->deepest = greater(spans->deepest, result->count.spans.deepest);
+    spans->slices += result->count.spans.slices;
+    total->count.chains += result->count.chains;
+    total->count.creations += result->count.creations;
+    total->count.tasks += result->count.tasks;
+    total->file_bytes += result->file_bytes;
+    total->events = greater(total->events, result->events);
+    total->bytes = greater(total->bytes, result->bytes);
+    total->n_files++;
+}
+
+/* The times can be given to --from and --to as they are. */
+static void say_part(const struct result *result, const char *name, uint64_t from_ns, uint64_t to_ns)
+{
+    char to[64] = "the end";
+    if (to_ns < UINT64_MAX)
+        snprintf(to, sizeof to, "%" PRIu64 ".%09" PRIu64 " s", to_ns / 1000000000, to_ns % 1000000000);
+    complain("%s: from %" PRIu64 ".%09" PRIu64 " s to %s, %" PRIu64 " slices, %" PRIu64 " bytes", name,
+             from_ns / 1000000000, from_ns % 1000000000, to, result->count.spans.slices, result->file_bytes);
+}
+
+/* What is kept between the parts. */
+struct between {
+    struct stacks stacks[2];            /* what is open at the begin of a part, by turns, and at its end */
+    struct convert_odd *odd;            /* owned; what was odd before it */
+};
+
+/* Tries a part. Returns 0 or -1, having said why. */
+static int write_part(const struct options *options, const struct capture *capture, struct jobs *jobs, const char *name,
+                      struct between *between, struct part *part, struct result *result)
+{
+    memcpy(between->odd, capture->odd, capture->n * sizeof *between->odd);
+    stacks_clear(part->to);
+    if (write_file(options, capture, NULL, jobs, name, part, result) < 0 || rewind_capture(capture) < 0)
         return -1;
-    if (options->format == CATAPULT)
-        warn_viewers(&result);
+    if (part->is_again)
+        memcpy(capture->odd, between->odd, capture->n * sizeof *between->odd);
+    return 0;
+}
+
+/* Writes the parts one after another. total: of all files. Returns 0 or -1, having said why. */
+static int write_parts(const struct options *options, const struct capture *capture, struct jobs *jobs,
+                       const char *path, struct split *split, struct between *between, struct result *total)
+{
+    uint64_t from_ns, to_ns, events = 0;
+    unsigned n = 0;                     /* parts so far, of which no file need have come */
+    while (split_next(split, &from_ns, &to_ns)) {
+        struct part part = { .split = split, .before = total, .events_before = events, .to = &between->stacks[n % 2],
+                             .from = n ? &between->stacks[(n + 1) % 2] : NULL };
+        struct result result;
+        char name[PATH_MAX];
+        selection_set_window(options->selection, from_ns, to_ns);
+        if (name_part(path, total->n_files + 1, name) < 0 ||
+            write_part(options, capture, jobs, name, between, &part, &result) < 0)
+            return -1;
+        n += !part.is_again;
+        if (part.is_again || part.is_nothing)
+            continue;
+        add_result(total, &result);
+        events += result.events;
+        if (!options->is_quiet)
+            say_part(&result, name, from_ns, to_ns);
+    }
+    return 0;
+}
+
+static void say_parts(const struct options *options, const struct split *split, const struct result *total,
+                      const char *path)
+{
+    char first[PATH_MAX], last[PATH_MAX], next[PATH_MAX];
+    if (total->n_files == 0 || name_part(path, 1, first) < 0 || name_part(path, total->n_files, last) < 0 ||
+        name_part(path, total->n_files + 1, next) < 0)
+        return;
+    if (split_n_large(split))
+        complain("files larger than %" PRIu64 " bytes, as less cannot be cut off: %" PRIu64, options->split_size,
+                 split_n_large(split));
+    warn_viewers(total, path, options->format);
+    if (access(next, F_OK) == 0)
+        complain("%s is there from before: it is none of these files", next);
     if (!options->is_quiet)
-        say_result(options, &result, path, file_size);
+        complain("%" PRIu64 " slices, %" PRIu64 " flows: %s%s%s, %" PRIu64 " bytes", total->count.spans.slices,
+                 total->count.chains, first, total->n_files > 1 ? " to " : "", total->n_files > 1 ? last : "",
+                 total->file_bytes);
+}
+
+/* Returns 0; -1, having said why, when there is no file; or 1 when there are some, but not all. */
+static int convert_parts(const struct options *options, const struct capture *capture, const struct notes *notes,
+                         struct jobs *jobs, const char *path)
+{
+    struct result total = { .n_files = 0 };
+    struct between between = { .odd = calloc(capture->n, sizeof *between.odd) };
+    struct split *split = split_new(capture->readers, capture->n, convert_zero_ns(capture->readers, capture->n),
+                                    selection_from(options->selection), selection_to(options->selection),
+                                    options->split_size);
+    int step = -1;
+    if (!between.odd || !split) {
+        complain("out of memory");
+        goto end;
+    }
+    step = write_parts(options, capture, jobs, path, split, &between, &total);
+    convert_say(capture->readers, capture->n, capture->odd, notes);
+    say_parts(options, split, &total, path);
+    step = step < 0 && total.n_files > 0 ? 1 : step;
+end:
+    split_free(split);
+    stacks_clear(&between.stacks[0]);
+    stacks_clear(&between.stacks[1]);
+    free(between.odd);
+    return step;
+}
+
+static int convert_capture(const struct options *options, const struct capture *capture, const struct notes *notes,
+                           struct jobs *jobs)
+{
+    char path[PATH_MAX];
+    struct result result;
+    if (settle_selection(options, capture) < 0 || name_output(options, path) < 0)
+        return -1;
+    if (!options->is_quiet && formats[options->format].trace)
+        progress_begin();
+    if (options->split_size)
+        return convert_parts(options, capture, notes, jobs, path);
+    if (write_file(options, capture, notes, jobs, path, NULL, &result) < 0)
+        return -1;
+    if (formats[options->format].trace)
+        warn_viewers(&result, path, options->format);
+    if (!options->is_quiet)
+        say_result(options, &result, path);
     return 0;
 }
 
@@ -653,11 +1012,21 @@ static void open_standard_files(void)
             break;
 }
 
+/* Does what the options say. Returns 0; -1, having said why, when nothing was written; 1 when not all was. */
+static int work_on(const struct options *options, const struct capture *capture, const struct notes *notes,
+                   const struct messages *messages, struct jobs *jobs)
+{
+    int step = options->is_info ? show_info(options, capture) : 0;
+    if (step == 0 && options->is_verify)
+        return verify_capture(options, capture, notes, messages, jobs);
+    return options->is_info ? step : convert_capture(options, capture, notes, jobs);
+}
+
 int main(int argc, char **argv)
 {
     struct options options;
     struct capture capture;
-    struct messages messages = { 0, false };
+    struct messages messages = { 0, 0 };
     struct notes notes = { say_note, &messages };
     open_standard_files();
     int step = parse_options(argc, argv, &options);
@@ -665,15 +1034,14 @@ int main(int argc, char **argv)
         selection_free(options.selection);
         return step == 0 ? ALL : NOTHING;
     }
-    struct jobs *jobs = jobs_new(options.is_info ? 1 : options.n_threads);
+    struct jobs *jobs = jobs_new(options.n_threads);
     if (!jobs)
         complain("out of memory");
-    step = !jobs ? -1 : options.is_info ? show_info(&options, &capture) :
-                                          convert_capture(&options, &capture, &notes, jobs);
+    step = jobs ? work_on(&options, &capture, &notes, &messages, jobs) : -1;
     close_capture(&capture);
     jobs_free(jobs);
     selection_free(options.selection);
     if (messages.n_notes > NOTES_SHOWN)
         complain("... and %" PRIu64 " messages more", messages.n_notes - NOTES_SHOWN);
-    return step < 0 ? NOTHING : messages.is_damaged ? IN_PART : ALL;
+    return step < 0 ? NOTHING : step > 0 || messages.n_damaged ? IN_PART : ALL;
 }

@@ -21,6 +21,9 @@
 #define GZIP_LEVEL 1
 #define ZSTD_LEVEL 1
 
+/* So much of a file's space is asked for at a time: what has its place already is written in two thirds of the time. */
+#define AHEAD (64 << 20)
+
 /* More than an empty block adds to a piece of a deflate stream. */
 #define FLUSH_SIZE 16
 
@@ -46,6 +49,7 @@ struct output {
     char path[PATH_MAX];
     int fd;
     bool is_temporary;
+    uint64_t reserved;                  /* bytes that have a place on the disk; UINT64_MAX: no more can be asked for */
     enum coding coding;
     uint32_t check;                     /* of all bytes so far, like the next; for the end of a gzip file */
     uint32_t size;
@@ -148,7 +152,7 @@ static void give_packer(struct output *output, struct packer *packer)
     pthread_mutex_unlock(&output->lock);
 }
 
-static int reserve(struct output_part *part, size_t size)
+static int grow_packed(struct output_part *part, size_t size)
 {
     if (size <= part->packed_capacity)
         return 0;
@@ -161,7 +165,7 @@ static int reserve(struct output_part *part, size_t size)
 static int pack_gzip(struct packer *packer, struct output_part *part)
 {
     z_stream *deflater = &packer->deflater;
-    if (part->size > UINT_MAX || reserve(part, deflateBound(deflater, part->size) + FLUSH_SIZE) < 0)
+    if (part->size > UINT_MAX || grow_packed(part, deflateBound(deflater, part->size) + FLUSH_SIZE) < 0)
         return -1;
     part->check = (uint32_t)crc32(0, (void *)part->room->bytes, (uInt)part->size);
     deflateReset(deflater);
@@ -176,7 +180,7 @@ static int pack_gzip(struct packer *packer, struct output_part *part)
 
 static int pack_zstd(struct packer *packer, struct output_part *part)
 {
-    if (reserve(part, ZSTD_compressBound(part->size)) < 0)
+    if (grow_packed(part, ZSTD_compressBound(part->size)) < 0)
         return -1;
     part->packed_size = ZSTD_compress2(packer->compressor, part->packed, part->packed_capacity, part->room->bytes,
                                        part->size);
@@ -234,9 +238,22 @@ static void fail(struct output *output, int sys_errno)
     atomic_compare_exchange_strong(&output->sys_errno, &none, sys_errno);
 }
 
+/* Asks for the place of what will be written. It is no failure if there is none: write() tells. */
+static void reserve_space(struct output *output, uint64_t end)
+{
+    while (end > output->reserved) {
+        if (fallocate(output->fd, FALLOC_FL_KEEP_SIZE, (off_t)output->reserved, AHEAD) == 0)
+            output->reserved += AHEAD;
+        else if (errno != EINTR)
+            output->reserved = UINT64_MAX;
+    }
+}
+
 static void write_all(struct output *output, const void *bytes, size_t size)
 {
     size_t at = 0;
+    if (output->is_temporary)
+        reserve_space(output, output->n_written + size);
     while (at < size && !output_is_broken(output)) {
         ssize_t n = write(output->fd, (const char *)bytes + at, size - at);
         if (n > 0)
@@ -438,6 +455,8 @@ int output_keep(struct output *output, struct pnr_err *err)
     errno = output->sys_errno;
     if (errno)
         return pnr_err_system(err, path, "cannot write");
+    if (output->reserved)
+        (void)!ftruncate(output->fd, (off_t)output->n_written);         /* gives back what was asked for in vain */
     bool is_well = output->fd == STDOUT_FILENO || close(output->fd) == 0;
     output->fd = -1;
     if (!is_well || (output->is_temporary && rename(temporary, output->path) != 0))

@@ -40,10 +40,13 @@
 struct place {
     uint32_t thread, sequence;
     uint32_t segment;                   /* its number; 0: in the live mapping */
-    uint16_t n_records;                 /* of a chunk, when the reader was opened; 0: this is a block of a segment */
+    uint16_t n_records;                 /* of a chunk, when the reader was opened */
+    bool is_chunk : 1;                  /* it was one when the reader was opened */
     bool is_after_hole : 1;             /* blocks before it are missing */
     bool is_last : 1, is_deeper : 1;    /* PNR_BLOCK_LAST, PNR_BLOCK_DEEPER */
-    uint64_t at;                        /* of the block in the segment; the chunk's number in the mapping */
+    bool is_read : 1, is_damaged : 1;   /* it has been counted, its damage has been said */
+    uint64_t at : 48;                   /* of the block in the segment; the chunk's number in the mapping */
+    uint64_t n_open : 16;               /* OPEN records at its begin, as its header says */
     uint64_t begin_ticks;
     uint64_t end_ticks;                 /* of its last record, if it is a chunk's */
     uint64_t check;                     /* of the header, as it was when the reader was opened */
@@ -54,7 +57,7 @@ _Static_assert(sizeof(struct place) == 48 && PNR_BLOCK_RECORDS <= UINT16_MAX, "t
 /* Where the reading of one thread stands. */
 struct cursor {
     uint32_t number;
-    const struct place *next, *end;
+    struct place *next, *end;
     bool is_after_hole;                 /* a block was skipped before the next one */
     bool has_begun, has_ended;
     uint32_t at;                        /* the block before `next` has been given up to here; 0: as a whole */
@@ -271,6 +274,7 @@ static int find_block(struct reader *reader, const struct pnr_block_header *head
                            .is_last = header->flags & PNR_BLOCK_LAST,
                            .is_deeper = header->flags & PNR_BLOCK_DEEPER, .begin_ticks = header->begin.ticks,
                            .end_ticks = header->end.ticks ? header->end.ticks : header->begin.ticks,
+                           .n_records = (uint16_t)header->n_records, .n_open = (uint16_t)header->n_open,
                            .check = header->check };
     struct place *place;
     if (reader->cursors) {
@@ -493,7 +497,9 @@ static int add_chunk(struct reader *reader, uint32_t k, const struct pnr_live_ch
             return -1;
         uint64_t begin = live->block.begin.ticks;
         *place = (struct place){ .thread = live->block.thread, .sequence = live->block.sequence,
-                                 .n_records = (uint16_t)n, .is_deeper = live->block.flags & PNR_BLOCK_DEEPER,
+                                 .n_records = (uint16_t)n, .is_chunk = true,
+                                 .n_open = (uint16_t)(live->block.n_open < (uint32_t)n ? live->block.n_open : (uint32_t)n),
+                                 .is_deeper = live->block.flags & PNR_BLOCK_DEEPER,
                                  .at = k, .begin_ticks = begin,
                                  .end_ticks = begin + pnr_record_ticks(reader->records[n - 1]),
                                  .check = live->block.check };
@@ -627,6 +633,19 @@ static void find_complete(struct reader *reader)
         reader->complete_ticks = reader->first_end_ticks;
 }
 
+/* Each thread is read from its first block on. */
+static void set_cursors(struct reader *reader)
+{
+    struct cursor *cursor = reader->cursors - 1;
+    for (size_t i = 0; i < reader->n_places; i++) {
+        struct place *place = &reader->places[i];
+        if (i == 0 || place->thread != place[-1].thread)
+            *++cursor = (struct cursor){ .number = place->thread, .next = place };
+        cursor->end = place + 1;
+    }
+    reader->n_ended = 0;
+}
+
 /* Makes a cursor for every thread that has a block. Returns 0, or -1 when out of memory. */
 static int make_cursors(struct reader *reader)
 {
@@ -636,12 +655,8 @@ static int make_cursors(struct reader *reader)
     reader->cursors = calloc(n + 1, sizeof *reader->cursors);
     if (!reader->cursors)
         return -1;
-    for (size_t i = 0; i < reader->n_places; i++) {
-        const struct place *place = &reader->places[i];
-        if (i == 0 || place->thread != place[-1].thread)
-            reader->cursors[reader->n_cursors++] = (struct cursor){ .number = place->thread, .next = place };
-        reader->cursors[reader->n_cursors - 1].end = place + 1;
-    }
+    reader->n_cursors = n;
+    set_cursors(reader);
     return 0;
 }
 
@@ -652,6 +667,7 @@ static void rest(struct reader *reader)
     free(reader->turns);
     reader->ahead = NULL;
     reader->turns = NULL;
+    reader->n_turns = reader->next_turn = 0;
     reader->jobs = NULL;
     close_segment(reader);
     if (reader->live.header)
@@ -662,6 +678,15 @@ static void rest(struct reader *reader)
     reader->coder = NULL;
     reader->data = NULL;
     reader->records = NULL;
+}
+
+/* What blocks are decoded with. Returns 0, or -1 when out of memory. */
+static int make_room(struct reader *reader)
+{
+    reader->coder = pnr_block_coder_new();
+    reader->data = malloc(pnr_block_data_bound());
+    reader->records = malloc(PNR_BLOCK_RECORDS * sizeof *reader->records);
+    return reader->coder && reader->data && reader->records ? 0 : -1;
 }
 
 static uint64_t now_ns(void)
@@ -699,12 +724,9 @@ static int load_symbols(struct reader *reader, struct pnr_err *err)
 
 static int prepare(struct reader *reader, struct pnr_err *err)
 {
-    reader->coder = pnr_block_coder_new();
-    reader->data = malloc(pnr_block_data_bound());
-    reader->records = malloc(PNR_BLOCK_RECORDS * sizeof *reader->records);
     timeline_init(&reader->timeline, 0);
     reader->until_ns = now_ns();
-    if (!reader->coder || !reader->data || !reader->records || open_live(reader) < 0)
+    if (make_room(reader) < 0 || open_live(reader) < 0)
         return pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory");
     if (reader->size.has_live) {
         uint32_t latest = atomic_load(&reader->live.header->latest);
@@ -863,13 +885,13 @@ uint64_t reader_end(const struct reader *reader)
     return ticks;
 }
 
-void reader_limit(struct reader *reader, uint64_t from_ticks, uint64_t to_ticks)
+void reader_limit(struct reader *reader, uint64_t from_ticks, uint64_t to_ticks, bool is_known)
 {
     for (size_t i = 0; i < reader->n_cursors; i++) {
         struct cursor *cursor = &reader->cursors[i];
-        const struct place *place = cursor->next, *end = cursor->end;
+        struct place *place = cursor->next, *end = cursor->end;
         for (; place < end && place->begin_ticks < from_ticks; place++)
-            if (!place->is_deeper)
+            if (!place->is_deeper || is_known)
                 cursor->next = place;
         if (place > cursor->next && place[-1].is_last && place[-1].end_ticks < from_ticks)
             cursor->next = place;
@@ -887,6 +909,33 @@ void reader_stop(struct reader *reader)
         cursor->at = 0;
         end(reader, cursor);
     }
+}
+
+int reader_rewind(struct reader *reader)
+{
+    struct pnr_err err;
+    for (size_t i = 0; i < reader->n_cursors; i++)
+        give_back(reader, &reader->cursors[i]);
+    if (reader->n_cursors == 0)
+        return 0;
+    rest(reader);
+    set_cursors(reader);
+    if (make_room(reader) < 0)
+        return -1;
+    if (reader->size.has_live)
+        pnr_live_open(reader->path, &reader->live, &err);       /* chunks that have become blocks will be found */
+    return 0;
+}
+
+bool reader_look(const struct reader *reader, size_t i, struct reader_outline *outline)
+{
+    if (i >= reader->n_places)
+        return false;
+    const struct place *place = &reader->places[i];
+    *outline = (struct reader_outline){ place->thread, place->n_records,
+                                        (uint32_t)place->n_records - (uint32_t)place->n_open, place->begin_ticks,
+                                        place->end_ticks, place->is_chunk };
+    return true;
 }
 
 bool reader_begin(struct reader *reader, size_t thread, uint64_t *ticks)
@@ -977,6 +1026,8 @@ static int read_chunk(struct reader *reader, const struct place *place, struct p
                       struct pnr_err *err)
 {
     struct pnr_live_chunk chunk;
+    if (!reader->live.header)           /* it is not there any more, now that all is read again */
+        return 0;
     int n = pnr_live_read(&reader->live, (uint32_t)place->at, &chunk, reader->records);
     if (n < 0)
         return pnr_err_set(err, PNR_E_CORRUPT, NULL, 0, "chunk cannot be read");
@@ -1007,7 +1058,7 @@ static enum outcome read_place(struct reader *reader, const struct place *place,
             (read_header(reader, place, header, err) != 0 || decode(reader, place, header, err) != 0))
             return is_gone(err) ? DROPPED : err->code == PNR_E_MEMORY ? OUT_OF_MEMORY : DAMAGED;
     }
-    if (place->n_records)
+    if (place->is_chunk)
         cut(reader, place, header);
     return READ;
 }
@@ -1022,7 +1073,7 @@ static uint32_t count_open(const struct pnr_record *records, uint32_t n_records,
 }
 
 /* Gives what of the block that has been read comes next. Returns 1, or -1 when out of memory. */
-static int give(struct reader *reader, struct cursor *cursor, const struct place *place,
+static int give(struct reader *reader, struct cursor *cursor, struct place *place,
                 const struct pnr_block_header *header, struct reader_block *block)
 {
     bool is_begin = cursor->at == 0;
@@ -1053,9 +1104,10 @@ static int give(struct reader *reader, struct cursor *cursor, const struct place
     };
     cursor->is_after_hole = false;
     cursor->has_begun = true;
-    if (is_begin) {
+    if (is_begin && !place->is_read) {
         reader->size.n_recovered += place->segment ? 0 : header->n_records;
         reader->size.n_blocks++;
+        place->is_read = true;
     }
     if (is_end)
         cursor->at = 0;
@@ -1072,8 +1124,11 @@ static void drop(struct reader *reader, struct cursor *cursor, const struct plac
 }
 
 /* The block is damaged. */
-static void skip(struct reader *reader, struct cursor *cursor, const struct place *place, const struct pnr_err *fault)
+static void skip(struct reader *reader, struct cursor *cursor, struct place *place, const struct pnr_err *fault)
 {
+    cursor->is_after_hole = cursor->has_begun = true;
+    if (place->is_damaged)
+        return;                         /* said when it was read before */
     if (fault->sys_errno)
         notes_err(reader->notes, NOTE_DAMAGE, fault);
     else if (place->segment)
@@ -1081,7 +1136,7 @@ static void skip(struct reader *reader, struct cursor *cursor, const struct plac
     else
         say_live(reader, (uint32_t)place->at, PNR_E_CORRUPT, fault->what);
     reader->size.n_damaged++;
-    cursor->is_after_hole = cursor->has_begun = true;
+    place->is_damaged = true;
 }
 
 int reader_next(struct reader *reader, size_t thread, struct reader_block *block, struct pnr_err *err)
@@ -1089,7 +1144,7 @@ int reader_next(struct reader *reader, size_t thread, struct reader_block *block
     struct cursor *cursor = &reader->cursors[thread];
     look_ahead(reader);
     while (cursor->at > 0 || cursor->next < cursor->end) {
-        const struct place *place = cursor->at > 0 ? cursor->next - 1 : cursor->next++;
+        struct place *place = cursor->at > 0 ? cursor->next - 1 : cursor->next++;
         struct pnr_block_header header;
         struct pnr_err fault;
         enum outcome outcome = read_place(reader, place, &header, &fault);

@@ -9,6 +9,7 @@
  *         reader_begin()              when does its next block begin
  *         reader_next()               decodes it
  *     [reader_stop()]                 when blocks are left that nobody wants
+ *     [reader_rewind()]               to read again
  *     reader_close()
  *
  * A process that still runs is read as it was when the reader was opened. What --max-size and --last drop before it
@@ -94,11 +95,27 @@ uint64_t reader_end(const struct reader *reader);
 
 /* Before anything is read: of each thread only what is needed to know all from from_ticks up to to_ticks. That is the
  * last block that begins before from_ticks and tells of all frames that are open in it, as those may be open still;
- * none if the thread had ended by then; and the blocks that follow and begin before to_ticks. */
-void reader_limit(struct reader *reader, uint64_t from_ticks, uint64_t to_ticks);
+ * none if the thread had ended by then; and the blocks that follow and begin before to_ticks. is_known: what is open
+ * at from_ticks need not be told. */
+void reader_limit(struct reader *reader, uint64_t from_ticks, uint64_t to_ticks, bool is_known);
 
 /* Nothing more is read: gives memory and files back. */
 void reader_stop(struct reader *reader);
+
+/* All can be read again, from the begin: reader_use() and reader_limit() are to be called again. What was said and
+ * counted is not a second time. Returns 0, or -1 when out of memory. */
+int reader_rewind(struct reader *reader);
+
+/* What the header of a block says, whether or not it can be read. */
+struct reader_outline {
+    uint32_t thread;                    /* its number in the capture */
+    uint32_t n_records, n_events;       /* the latter without the OPEN ones at its begin */
+    uint64_t begin_ticks, end_ticks;
+    bool is_live;                       /* it lay in the live mapping when the reader was opened */
+};
+
+/* Of block i, from 0, in the order of threads and of their blocks. False when there is none. */
+bool reader_look(const struct reader *reader, size_t i, struct reader_outline *outline);
 
 /* Tells when the thread's next block begins. False when there is none left: then the thread's memory has been given
  * back. */

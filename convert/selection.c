@@ -31,7 +31,7 @@ struct selection {
     uint64_t from_ns, to_ns;
     uint64_t least_ns;
     uint64_t max_depth;
-    bool is_all;
+    bool is_all;                        /* no option was added */
 };
 
 struct selection *selection_new(void)
@@ -189,7 +189,7 @@ const char *selection_add(struct selection *selection, enum selection_option opt
 
 bool selection_is_all(const struct selection *selection)
 {
-    return !selection || selection->is_all;
+    return !selection || (selection->is_all && selection->from_ns == 0 && selection->to_ns == UINT64_MAX);
 }
 
 /* ---- from and to ---- */
@@ -263,6 +263,12 @@ const char *selection_settle(struct selection *selection, const struct selection
     if (!problem && selection->from_ns >= selection->to_ns)
         problem = selection->from.type ? "--from is not before --to" : "--to is not after the start of the trace";
     return problem;
+}
+
+void selection_set_window(struct selection *selection, uint64_t from_ns, uint64_t to_ns)
+{
+    selection->from_ns = from_ns;
+    selection->to_ns = to_ns;
 }
 
 uint64_t selection_from(const struct selection *selection)

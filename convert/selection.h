@@ -46,7 +46,10 @@ struct selection_extent {
 /* Fixes from and to. Returns NULL, or why that cannot be, static. */
 const char *selection_settle(struct selection *selection, const struct selection_extent *extent);
 
-/* True for NULL, and if no option was added. */
+/* Takes another from and to, in nanoseconds of the trace. 0: there is no from; UINT64_MAX: there is no to. */
+void selection_set_window(struct selection *selection, uint64_t from_ns, uint64_t to_ns);
+
+/* True for NULL, and if no option was added and no window set. */
 bool selection_is_all(const struct selection *selection);
 
 /* Nanoseconds of the trace. 0: there is no from. UINT64_MAX: there is no to. */

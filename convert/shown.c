@@ -140,12 +140,20 @@ static void run_event(struct sink *sink, uint32_t function, bool is_first, uint6
     look_after(shown);
 }
 
+static void task_event(struct sink *sink, const struct task_event *event)
+{
+    struct shown *shown = (struct shown *)sink;
+    if (tell_thread(shown, event->thread))
+        shown->next->task(shown->next, event);
+    look_after(shown);
+}
+
 void shown_init(struct shown *shown, struct sink *next)
 {
     *shown = (struct shown){
         .sink = { .process = process_event, .thread = thread_event, .slice = slice_event, .instant = instant_event,
                   .point = point_event, .enter = next->enter ? enter_event : NULL,
-                  .run = next->run ? run_event : NULL },
+                  .run = next->run ? run_event : NULL, .task = next->task ? task_event : NULL },
         .next = next,
     };
 }

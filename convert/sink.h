@@ -29,13 +29,27 @@ struct slice {
 
 enum point_phase { POINT_FIRST, POINT_MIDDLE, POINT_LAST };
 
-/* Where a chain of slices of one continuable frame passes through one of them. */
+/* Where a chain of slices of one continuable frame passes through one of them; or one of the two ends, first and last, of
+ * the arrow from the slice that made the frame to its first one. */
 struct point {
     uint64_t ns;
-    uint64_t chain;                     /* from 1, one for each chain of the trace */
+    uint64_t chain;                     /* from 1, one for each chain, and each such arrow, of the trace */
+    uint32_t thread;
+    uint32_t function;                  /* that of the frame */
+    enum point_phase phase;
+    bool is_creation;                   /* of such an arrow */
+};
+
+enum task_phase { TASK_BEGIN, TASK_RUNS, TASK_SUSPENDED, TASK_END };
+
+/* A task begins, runs and is suspended by turns, and ends. */
+struct task_event {
+    uint64_t ns;                        /* never less than that of the task's event before */
+    uint64_t task;                      /* from 1, one for each task of the trace */
     uint32_t thread;
     uint32_t function;
-    enum point_phase phase;
+    enum task_phase phase;
+    uint32_t marks;                     /* END: SLICE_UNFINISHED or SLICE_CUT, if it goes on after that */
 };
 
 struct sink_process {
@@ -71,6 +85,9 @@ struct sink {
     /* May be NULL. Called for each slice of a chain that stays, in the order of the chain: how long it was suspended
      * before, since the end of the one before it. */
     void (*run)(struct sink *sink, uint32_t function, bool is_first, uint64_t suspended_ns);
+    /* May be NULL. Called if tasks are wanted, in the order of the task: BEGIN, one pair of RUNS and SUSPENDED after
+     * another, END. */
+    void (*task)(struct sink *sink, const struct task_event *event);
     /* Set by the sink when it cannot go on: what follows is in vain. */
     bool is_broken;
 };

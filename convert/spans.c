@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* How many C functions and gaps are looked behind for what runs a task. */
+#define TASK_SEARCH 64
+
 enum frame_type {
     FRAME_PYTHON,                       /* the only type that OPEN and LEFT tell of */
     FRAME_C,
@@ -11,8 +14,11 @@ enum frame_type {
 };
 
 struct spans_frame {
-    uint64_t begin_ns;
-    uint64_t before_ns;                 /* the last edge or point before it */
+    union {
+        uint64_t begin_ns;
+        uint64_t n_around;              /* left out: as many are on the stack up to the innermost shown one around it */
+    };
+    uint64_t before_ns;                 /* the last edge or point before it; with places: its begin on the clock */
     uint64_t frame;                     /* identity, 0 for a plain one */
     uint32_t function;                  /* GAP: enum pnr_gap */
     uint32_t cookie;                    /* the sink's */
@@ -28,6 +34,11 @@ void spans_init(struct spans *spans, uint32_t thread, uint64_t least_ns, struct 
 {
     *spans = (struct spans){ .sink = sink, .flows = flows, .symbols = symbols, .count = count, .thread = thread,
                              .least_ns = least_ns };
+}
+
+void spans_number(struct spans *spans, uint64_t *places)
+{
+    spans->places = places;
 }
 
 void spans_choose(struct spans *spans, const struct spans_choice *choice, bool is_hidden)
@@ -50,6 +61,12 @@ static uint64_t later(uint64_t ns, uint64_t least)
     return ns > least ? ns : least;
 }
 
+/* When an edge is, of which the clock says ns. */
+static inline uint64_t take_place(struct spans *spans, uint64_t ns)
+{
+    return spans->places ? ++*spans->places * SPANS_PLACE_NS : ns;
+}
+
 /* ---- entering and leaving ---- */
 
 static int grow(struct spans *spans)
@@ -63,26 +80,47 @@ static int grow(struct spans *spans)
     return 0;
 }
 
-static bool is_left_out(const struct spans *spans, enum frame_type type, uint32_t function)
+static bool leaves_out(const struct spans_choice *choice, uint32_t function)
 {
-    const struct spans_choice *choice = spans->choice;
-    if (spans->is_hidden || spans->n - spans->n_left_out >= choice->max_depth)
-        return true;
-    if (type == FRAME_GAP || !choice->left_out)
+    if (!choice->left_out)
         return false;
     return function - 1 < choice->n_functions ? choice->left_out[function - 1] : choice->leaves_unknown_out;
+}
+
+static bool is_left_out(const struct spans *spans, enum frame_type type, uint32_t function)
+{
+    if (spans->is_hidden || spans->n - spans->n_left_out >= spans->choice->max_depth)
+        return true;
+    return type != FRAME_GAP && leaves_out(spans->choice, function);
 }
 
 /* Keeps the frame on the stack, so that its exit is known, and nothing more. */
 static void push_left_out(struct spans *spans, enum frame_type type, uint32_t function, uint64_t frame, bool is_start)
 {
     if (frame && is_start)
-        flows_create(spans->flows, frame);
-    uint32_t cookie = spans->n ? spans->stack[spans->n - 1].cookie : 0;
+        flows_end(spans->flows, frame);
+    const struct spans_frame *around = spans->n ? &spans->stack[spans->n - 1] : NULL;
+    uint64_t n_around = around && around->is_left_out ? around->n_around : spans->n;
+    uint32_t cookie = around ? around->cookie : 0;
     spans->count->open++;
     spans->n_left_out++;
-    spans->stack[spans->n++] = (struct spans_frame){ .frame = frame, .function = function, .cookie = cookie,
-                                                     .type = type, .is_left_out = true };
+    spans->stack[spans->n++] = (struct spans_frame){ .n_around = n_around, .frame = frame, .function = function,
+                                                     .cookie = cookie, .type = type, .is_left_out = true };
+}
+
+/* True when a coroutine that is entered now is a task, if that is its first slice. C functions and gaps may lie between
+ * it and what runs it, but not many. */
+static __attribute__((noinline)) bool is_task(const struct spans *spans, uint32_t function)
+{
+    const struct symbol *symbol = symbols_function(spans->symbols, function);
+    if (!symbol || symbol->kind != PNR_FUNCTION_COROUTINE)
+        return false;
+    for (size_t i = 1; i <= spans->n && i <= TASK_SEARCH; i++) {
+        const struct spans_frame *around = &spans->stack[spans->n - i];
+        if (around->type == FRAME_PYTHON)
+            return tasks_runs(&spans->flows->tasks, around->function, around->frame != 0);
+    }
+    return tasks_runs(&spans->flows->tasks, 0, false);
 }
 
 static inline __attribute__((always_inline)) void push(struct spans *spans, enum frame_type type, uint32_t function,
@@ -101,12 +139,15 @@ static inline __attribute__((always_inline)) void push(struct spans *spans, enum
         push_left_out(spans, type, function, frame, is_start);
         return;
     }
-    uint64_t before_ns = spans->last_ns;
+    uint64_t before_ns = spans->places ? ns : spans->last_ns;
     bool stays = !spans->least_ns || type == FRAME_GAP || marks & (SLICE_OPENED_BEFORE | SLICE_CUT);
-    ns = later(ns, before_ns + 1);
+    ns = later(take_place(spans, ns), spans->last_ns + 1);
     spans->last_ns = ns;
     if (frame) {
-        ns = flows_enter(spans->flows, spans->thread, function, frame, is_start, stays, ns);
+        unsigned how = (is_start ? FLOWS_START : 0) | (stays ? FLOWS_STAYS : 0);
+        if (spans->flows->choice.has_tasks && is_task(spans, function))
+            how |= FLOWS_TASK;
+        ns = flows_enter(spans->flows, spans->thread, function, frame, how, ns);
         spans->last_ns = ns + 1;
     }
     uint32_t cookie = 0;
@@ -114,7 +155,7 @@ static inline __attribute__((always_inline)) void push(struct spans *spans, enum
         cookie = spans->sink->enter(spans->sink, spans->n ? spans->stack[spans->n - 1].cookie : 0, spans->thread,
                                     function, type == FRAME_GAP);
     spans->count->open++;
-    spans->stack[spans->n++] = (struct spans_frame){ ns, before_ns, frame, function, cookie, (uint8_t)type,
+    spans->stack[spans->n++] = (struct spans_frame){ { ns }, before_ns, frame, function, cookie, (uint8_t)type,
                                                      (uint8_t)marks, stays, false, false };
 }
 
@@ -129,6 +170,27 @@ static inline void stay(struct spans *spans, struct spans_frame *frame)
     if (frame->frame)
         flows_stay(spans->flows, spans->thread, frame->function, frame->frame, frame->begin_ns);
     frame->stays = true;
+    if (spans->undecided)
+        flows_decide(spans->flows, &spans->undecided, frame->begin_ns, true);
+}
+
+/* How long the slice is that ends at end, of which the clock says ns. */
+static inline uint64_t length(const struct spans *spans, const struct spans_frame *frame, uint64_t end, uint64_t ns)
+{
+    if (!spans->places)
+        return end - frame->begin_ns;
+    return ns > frame->before_ns ? ns - frame->before_ns : 0;
+}
+
+/* The slice is as if it had not been. */
+static inline void drop(struct spans *spans, const struct spans_frame *frame)
+{
+    spans->last_ns = frame->before_ns;
+    if (!spans->places)
+        return;
+    if (*spans->places * SPANS_PLACE_NS == frame->begin_ns)
+        --*spans->places;               /* no other thread has an edge in it */
+    spans->last_ns = *spans->places * SPANS_PLACE_NS;
 }
 
 static void pop_left_out(struct spans *spans, bool is_finished)
@@ -137,7 +199,7 @@ static void pop_left_out(struct spans *spans, bool is_finished)
     spans->n_left_out--;
     spans->count->open--;
     if (top->frame && is_finished)
-        flows_create(spans->flows, top->frame);
+        flows_end(spans->flows, top->frame);
     if (top->keeps && spans->n > 0)
         stay(spans, &spans->stack[spans->n - 1]);
 }
@@ -153,14 +215,18 @@ static inline __attribute__((always_inline)) void pop_here(struct spans *spans, 
     }
     bool is_gap = top->type == FRAME_GAP;
     uint64_t end = later(ns, spans->last_ns + (top->frame ? 2 : 1));
-    if (end - top->begin_ns >= spans->least_ns || marks & (SLICE_UNFINISHED | SLICE_CUT))
+    if (length(spans, top, end, ns) >= spans->least_ns || marks & (SLICE_UNFINISHED | SLICE_CUT))
         stay(spans, top);
+    if (top->stays)
+        end = take_place(spans, end);
     if (top->frame)
         flows_leave(spans->flows, spans->thread, top->function, top->frame, is_finished, top->begin_ns, end - 1);
     spans->n--;
     spans->count->open--;
     if (!top->stays) {
-        spans->last_ns = top->before_ns;
+        drop(spans, top);
+        if (spans->undecided)
+            flows_decide(spans->flows, &spans->undecided, top->begin_ns, false);
         return;
     }
     spans->last_ns = end;
@@ -248,10 +314,28 @@ static void tell(struct spans *spans, const char *text, uint64_t ns)
 {
     if (spans->is_hidden)
         return;
-    spans->last_ns = later(ns, spans->last_ns + 1);
+    spans->last_ns = later(take_place(spans, ns), spans->last_ns + 1);
     if (spans->n > 0)
         stay(spans, &spans->stack[spans->n - 1]);
     spans->sink->instant(spans->sink, spans->thread, spans->last_ns, text);
+}
+
+/* The innermost slice that is shown has made a frame. If it has been open for long enough, it stays. */
+static void create(struct spans *spans, uint32_t function, uint64_t frame, uint64_t ns)
+{
+    flows_end(spans->flows, frame);
+    if (spans->is_hidden || (spans->choice && leaves_out(spans->choice, function)))
+        return;
+    spans->last_ns = later(ns, spans->last_ns + 1);
+    if (spans->beyond || spans->n == spans->n_left_out)
+        return;
+    struct spans_frame *maker = &spans->stack[spans->n - 1];
+    if (maker->is_left_out)
+        maker = &spans->stack[maker->n_around - 1];
+    if (spans->last_ns - maker->begin_ns >= spans->least_ns)
+        stay(spans, maker);
+    flows_create(spans->flows, maker->stays ? NULL : &spans->undecided, spans->thread, function, frame,
+                 spans->last_ns);
 }
 
 /* What records do to the stack, but for those that are rare. */
@@ -285,7 +369,7 @@ static void record_rare(struct spans *spans, struct pnr_record record, uint64_t 
     uint32_t function = pnr_record_function(record);
     switch (pnr_record_kind(record)) {
     case PNR_CREATE:
-        flows_create(spans->flows, pnr_record_frame(record));
+        create(spans, function, pnr_record_frame(record), ns);
         break;
     case PNR_LEFT:
         leave_unseen(spans, function, ns);
@@ -423,9 +507,31 @@ void spans_show(struct spans *spans, uint64_t ns)
     spans->beyond += beyond;
 }
 
+void spans_restore(struct spans *spans, const struct stacks_frame *frames, size_t n)
+{
+    while (spans->capacity < n && !spans->is_out_of_memory)
+        spans->is_out_of_memory = grow(spans) < 0;
+    if (spans->is_out_of_memory)
+        return;
+    spans->count->open += n;
+    spans->count->open -= spans->n;
+    spans->n = spans->n_left_out = n;
+    for (size_t i = 0; i < n; i++)
+        spans->stack[i] = (struct spans_frame){ .frame = frames[i].frame, .function = frames[i].function,
+                                                .type = (uint8_t)frames[i].type, .is_left_out = true };
+}
+
+void spans_save(const struct spans *spans, struct stacks *stacks, uint32_t process)
+{
+    struct stacks_frame *frames = stacks_add(stacks, process, spans->thread, spans->n);
+    for (size_t i = 0; frames && i < spans->n; i++)
+        frames[i] = (struct stacks_frame){ spans->stack[i].frame, spans->stack[i].function, spans->stack[i].type };
+}
+
 void spans_end(struct spans *spans, uint64_t ns, bool is_cut)
 {
     spans->beyond = 0;
+    spans->count->cut += is_cut ? spans->n - spans->n_left_out : 0;
     while (spans->n > 0)
         pop(spans, false, is_cut ? SLICE_CUT : SLICE_UNFINISHED, ns);
 }

@@ -3,14 +3,14 @@
  * stack is brought, and an exit that does not fit the innermost frame is looked for below it. And, in a capture with a
  * minimum duration, what the recorder kept of shorter calls: their slices are left out, as if they had not been.
  *
- *     spans_init() [spans_choose() [spans_show(), when that is due]]
+ *     spans_init() [spans_number()] [spans_choose() [spans_show(), when that is due]]
  *     for each block: spans_seam(), spans_open(), then spans_record() for each record after the OPEN ones
  *     spans_end()         may be followed by further blocks
  *     spans_clear()
  *
  * Times: within a thread no two edges and no point of a chain share a nanosecond, whatever the clock says; so each
  * edge is at least 1 ns after the one before, and the nanosecond after the begin of a continuable frame's slice, and
- * the one before its end, hold nothing but the chain's point.
+ * the one before its end, hold nothing but the chain's point; nor does one at which a frame is made.
  *
  *     records          raw ns     slices of f, g (continuable) and their points
  *     CALL f             10       f begins at 10
@@ -29,6 +29,7 @@
 #include "format/record.h"
 #include "flows.h"
 #include "sink.h"
+#include "stacks.h"
 
 /* How deep an exit's frame is looked for, and how much of the stack is tried when it is brought to its innermost
  * frames: bounds the work that a bad capture can cause. So does how many frames may be compared in vain in a block. */
@@ -51,6 +52,7 @@ struct spans_count {
     uint64_t unknown_kinds;             /* records of kinds of a later version */
     uint64_t unknown_tracks;            /* changes to tracks that are not there; counted by who makes those */
     uint64_t unknown_functions;         /* slices of functions that are not in the name table */
+    uint64_t cut;                       /* slices that go on behind what is wanted */
     uint64_t deepest;
     uint64_t open;                      /* at present */
     uint64_t too_many;                  /* frames beyond SPANS_MAX_OPEN */
@@ -72,13 +74,20 @@ struct spans {
     const struct spans_choice *choice;  /* borrowed; NULL: all is shown */
     bool is_hidden;                     /* nothing is shown, not yet at least */
     bool is_cut;                        /* spans_show was called: frames that nobody told of may be open */
-    uint64_t last_ns;                   /* the last edge or point */
+    uint64_t last_ns;                   /* the last edge or point, or making of a frame */
+    uint32_t undecided;                 /* frames that were made in slices that may not stay: creations.h */
+    uint64_t *places;                   /* borrowed; NULL: times are those of the clock */
     uint64_t beyond;                    /* frames on top of the stack that are not kept */
     bool is_out_of_memory;              /* sticks; frames are missing from then on */
 };
 
 void spans_init(struct spans *spans, uint32_t thread, uint64_t least_ns, struct sink *sink, struct flows *flows,
                 const struct symbols *symbols, struct spans_count *count);
+
+/* From now on an edge, or an instant, has its place among all edges instead of its time, SPANS_PLACE_NS for each. places:
+ * how many there are so far; borrowed, and the same for all stacks whose edges are counted together. */
+#define SPANS_PLACE_NS 1000
+void spans_number(struct spans *spans, uint64_t *places);
 
 /* Which slices are shown. One that is not is as if it had not been recorded: what is in it is in the one around it. */
 struct spans_choice {
@@ -93,6 +102,12 @@ void spans_choose(struct spans *spans, const struct spans_choice *choice, bool i
 
 /* From now on slices are shown: what is open at ns as if it began then, with the mark SLICE_CUT. */
 void spans_show(struct spans *spans, uint64_t ns);
+
+/* Right before that: these n frames are open, whatever the blocks have told. */
+void spans_restore(struct spans *spans, const struct stacks_frame *frames, size_t n);
+
+/* Adds what is open. */
+void spans_save(const struct spans *spans, struct stacks *stacks, uint32_t process);
 
 void spans_clear(struct spans *spans);
 

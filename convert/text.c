@@ -49,7 +49,8 @@ char *text_put_utf8(char *to, struct pnr_string string)
     return to;
 }
 
-/* Viewers refuse escaped surrogates, even in pairs, and cut a name at \u0000. */
+/* Viewers refuse escaped surrogates, even in pairs, and cut a name at \u0000; Perfetto refuses U+007F as it is in a value
+ * that it skips. */
 char *text_put_json(char *to, struct pnr_string string)
 {
     for (size_t at = 0, length; at < string.size; at += length) {
@@ -58,9 +59,9 @@ char *text_put_json(char *to, struct pnr_string string)
         if (first == '"' || first == '\\') {
             *to++ = '\\';
             *to++ = (char)first;
-        } else if (first >= 0x20 && first < 0x80) {
+        } else if (first >= 0x20 && first < 0x7f) {
             *to++ = (char)first;
-        } else if (first > 0 && first < 0x20) {
+        } else if (first > 0 && first < 0x80) {
             to = put(to, "\\u00", 4);
             *to++ = (char)('0' + (first >> 4));
             *to++ = "0123456789abcdef"[first & 15];

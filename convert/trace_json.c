@@ -1,8 +1,6 @@
-/* The calls of the sink only note events, 32 bytes each, in batches. A batch becomes text as a part of the output, by
- * any thread: what is the same in all slices of a function, and of a thread, has been prepared, so text is mostly
- * copied. Rare events are made to text at once.
- *
- * Everything that rendering a batch reads is complete before the batch is added, and is kept until the next process. */
+/* What is the same in every slice of a function is its text up to the time (the head), of which the first part is up to
+ * the category (the name), and the number of its source and the end of the event (the tail); of a thread, its ids. The
+ * sources themselves, as stack frames of Catapult's, come last in the file: in each slice they were a third of it. */
 #include "trace_json.h"
 
 #include <inttypes.h>
@@ -15,69 +13,21 @@
 #include "format/record.h"
 #include "text.h"
 
-/* A batch is full when it has as many events, or can become more text than that: both stay in a processor's cache. A
- * single event may be longer. */
-#define BATCH_EVENTS 2048
-#define BATCH_SIZE (512 << 10)
-
 /* More than the fixed parts of any event take. */
 #define EVENT_SIZE 512
 
-/* More than a slice or a point takes beside what is prepared. */
+#define PIECE (64 << 10)
+
+/* More than an event takes beside what is prepared. */
 #define NUMBERS_SIZE 224
 
-/* put_prepared() moves so many bytes at a time, the last ones too many. */
-#define STEP 32
-
-/* What is the same in every slice of a function, prepared when it is first needed. */
-struct text {
-    char *bytes;                        /* owned; NULL = not yet */
-    uint32_t head_size;                 /* up to the time */
-    uint32_t tail_size;                 /* args and the end of the event */
-    bool has_args;                      /* other members than marks */
-};
-
-struct thread {
-    char bytes[48];                     /* ,"pid":1,"tid":2 */
-    uint32_t size;
-};
-
-enum event_kind { EVENT_SLICE, EVENT_POINT, EVENT_TEXT };
-
-struct event {
-    uint64_t ns;                        /* TEXT: where it is in the batch's text */
-    uint64_t number;                    /* SLICE: its length; POINT: its chain; TEXT: its size */
-    const struct text *text;
-    uint32_t thread;
-    uint16_t kind;
-    uint16_t detail;                    /* SLICE: marks; POINT: its phase */
-};
-
-struct batch {
-    struct output_part part;            /* first: a part is a batch */
-    const struct thread *threads;       /* borrowed */
-    size_t n;
-    size_t most;                        /* bytes that the events can become */
-    char *ready;                        /* the text of some of them; owned */
-    size_t ready_size, ready_capacity;
-    struct event events[BATCH_EVENTS];
-};
-
 struct trace_json {
-    struct sink sink;                   /* first: a sink is a trace */
-    struct output *output;              /* borrowed */
-    struct batch **batches;             /* owned, like the two tables */
-    size_t n_batches;
-    struct batch *batch;                /* the one that is being filled */
-    size_t next;                        /* which will be filled after it */
-    uint64_t n_bytes, n_events;
-    bool is_out_of_memory;
-    uint32_t pid;
-    const struct symbols *symbols;      /* of the present process; borrowed */
-    struct text *texts;                 /* by function index - 1 */
-    uint32_t n_texts;
-    struct thread *threads;
-    uint32_t n_threads;
+    struct trace trace;                 /* first: a trace is one of these */
+    uint32_t pid;                       /* of the present process */
+    uint64_t n_functions;               /* it has so many, like the next */
+    uint64_t n_before;                  /* the processes before it had */
+    char *sources;                      /* text of the stack frames, those of all processes; owned */
+    size_t sources_size, sources_capacity;
 };
 
 /* ---- bytes ---- */
@@ -99,8 +49,8 @@ static char *put_text(char *to, const char *text)
 /* Some bytes more are read and written than asked for, which is faster than to look how many they are. */
 static inline char *put_prepared(char *to, const char *bytes, size_t size)
 {
-    for (size_t i = 0; i < size; i += STEP)
-        memcpy(to + i, bytes + i, STEP);
+    for (size_t i = 0; i < size; i += TRACE_STEP)
+        memcpy(to + i, bytes + i, TRACE_STEP);
     return to + size;
 }
 
@@ -198,6 +148,8 @@ static const struct { uint32_t mark; const char *text; } mark_texts[] = {
     { SLICE_CUT, ",\"cut\":true" },
 };
 
+#define ARGS ",\"args\":{"
+
 /* The last of args, and the end of the event. */
 static char *put_marks(char *to, uint32_t marks, bool is_first)
 {
@@ -210,32 +162,36 @@ static char *put_marks(char *to, uint32_t marks, bool is_first)
     return PUT(to, "}}");
 }
 
-static inline char *put_thread(char *to, const struct thread *thread)
+static inline char *put_thread(char *to, const struct trace_thread *thread)
 {
     memcpy(to, thread->bytes, sizeof thread->bytes);
     return to + thread->size;
 }
 
 #define SLICE_TIME "X\",\"ts\":"        /* how the head of a slice ends */
-#define SLICE_END "}}"                  /* how its tail does */
+#define SLICE_END "}"                  /* how its tail does */
 
-static inline char *put_slice(char *to, const struct batch *batch, const struct event *event,
+static inline char *put_slice(char *to, const struct trace_batch *batch, const struct trace_event *event,
                               struct beginning *beginning)
 {
-    const struct text *text = event->text;
-    to = put_prepared(to, text->bytes, text->head_size);
+    const struct trace_function *function = event->function;
+    to = put_prepared(to, function->bytes, function->head_size);
     to = put_near_time(to, event->ns, beginning);
     to = PUT(to, ",\"dur\":");
     to = put_time(to, event->number);
     to = put_thread(to, &batch->threads[event->thread]);
-    to = put_prepared(to, text->bytes + text->head_size, text->tail_size);
-    return event->detail ? put_marks(to - strlen(SLICE_END), event->detail, !text->has_args) : to;
+    to = put_prepared(to, function->bytes + function->head_size, function->tail_size);
+    return event->detail ? put_marks(PUT(to - strlen(SLICE_END), ARGS), event->detail, true) : to;
 }
 
-static char *put_point(char *to, const struct batch *batch, const struct event *event)
+static char *put_point(char *to, const struct trace_batch *batch, const struct trace_event *event)
 {
-    to = put_prepared(to, event->text->bytes, event->text->head_size) - strlen(SLICE_TIME);
-    *to++ = "stf"[event->detail];
+    const struct trace_function *function = event->function;
+    if (event->detail < TRACE_DETAIL)
+        to = put_prepared(to, function->bytes, function->head_size) - strlen(SLICE_TIME);
+    else
+        to = PUT(put_prepared(to, function->bytes, function->name_size), ",\"cat\":\"creation\",\"ph\":\"");
+    *to++ = "stf stf"[event->detail];
     to = PUT(to, "\",\"bp\":\"e\",\"id\":");
     to = put_number(to, event->number);
     to = PUT(to, ",\"ts\":");
@@ -244,158 +200,113 @@ static char *put_point(char *to, const struct batch *batch, const struct event *
     return PUT(to, "}");
 }
 
-static int render(struct output_part *part)
+/* A task is one event of two ends, and what it runs is another one within. */
+static char *put_task(char *to, const struct trace_batch *batch, const struct trace_event *event)
 {
-    struct batch *batch = (struct batch *)part;
+    const struct trace_function *function = event->function;
+    enum task_phase phase = event->detail % TRACE_DETAIL;
+    if (phase == TASK_BEGIN || phase == TASK_END)
+        to = put_prepared(to, function->bytes, function->name_size);
+    else
+        to = PUT(to, ",\n{\"name\":\"[running]\"");
+    to = PUT(to, ",\"cat\":\"task\",\"ph\":\"");
+    *to++ = phase == TASK_BEGIN || phase == TASK_RUNS ? 'b' : 'e';
+    to = PUT(to, "\",\"id\":");
+    to = put_number(to, event->number);
+    to = PUT(to, ",\"ts\":");
+    to = put_time(to, event->ns);
+    to = put_thread(to, &batch->threads[event->thread]);
+    if (phase == TASK_BEGIN)
+        return put_prepared(to, function->bytes + function->head_size, function->tail_size);
+    if (event->detail < TRACE_DETAIL)
+        return PUT(to, "}");
+    return put_marks(PUT(to, ARGS), event->detail / TRACE_DETAIL, true);
+}
+
+static char *render(const struct trace_batch *batch, char *to)
+{
     struct beginning beginning = { .size = 0 };
-    char *room = output_room(part, (batch->most > BATCH_SIZE ? batch->most : BATCH_SIZE) + STEP), *to = room;
-    if (!room)
-        return -1;
-    for (const struct event *event = batch->events, *end = event + batch->n; event < end; event++) {
-        if (event->kind == EVENT_SLICE)
+    for (const struct trace_event *event = batch->events, *end = event + batch->n; event < end; event++) {
+        if (event->kind == TRACE_SLICE)
             to = put_slice(to, batch, event, &beginning);
-        else if (event->kind == EVENT_POINT)
+        else if (event->kind == TRACE_POINT)
             to = put_point(to, batch, event);
+        else if (event->kind == TRACE_TASK)
+            to = put_task(to, batch, event);
         else
             to = put(to, batch->ready + event->ns, event->number);
     }
-    part->size = (size_t)(to - room);
-    return 0;
-}
-
-/* ---- batches ---- */
-
-/* What is prepared is missing from now on: nothing may be added any more. */
-static void run_out_of_memory(struct trace_json *trace)
-{
-    trace->is_out_of_memory = trace->sink.is_broken = true;
-}
-
-/* Makes the batch, when its text has been written, empty. */
-static void empty(struct trace_json *trace, struct batch *batch)
-{
-    output_wait(trace->output, &batch->part);
-    trace->n_bytes += batch->part.size;
-    batch->part.size = batch->n = batch->most = batch->ready_size = 0;
-}
-
-/* Gives the batch that was filled to the output, and goes on with another one. */
-static void change_batch(struct trace_json *trace)
-{
-    output_add(trace->output, &trace->batch->part);
-    trace->batch = trace->batches[trace->next];
-    trace->next = (trace->next + 1) % trace->n_batches;
-    empty(trace, trace->batch);
-    trace->batch->threads = trace->threads;
-    trace->sink.is_broken |= output_is_broken(trace->output);
-}
-
-/* All that was added is written. */
-static void flush(struct trace_json *trace)
-{
-    change_batch(trace);
-    for (size_t i = 0; i < trace->n_batches; i++)
-        empty(trace, trace->batches[i]);
-}
-
-/* Adds an event that becomes at most so many bytes, and more than none. */
-static inline struct event *add(struct trace_json *trace, size_t most)
-{
-    struct batch *batch = trace->batch;
-    if (batch->n == BATCH_EVENTS || (batch->most + most > BATCH_SIZE && batch->n > 0)) {
-        change_batch(trace);
-        batch = trace->batch;
-    }
-    batch->most += most;
-    return &batch->events[batch->n++];
-}
-
-/* Room for text that is at most so long; NULL when the trace is broken. */
-static char *begin_text(struct trace_json *trace, size_t most)
-{
-    if (trace->sink.is_broken)
-        return NULL;
-    struct event *event = add(trace, most);
-    struct batch *batch = trace->batch;
-    *event = (struct event){ .ns = batch->ready_size, .kind = EVENT_TEXT };
-    if (batch->ready_capacity - batch->ready_size < most) {
-        size_t capacity = 2 * batch->ready_capacity + most;
-        char *ready = realloc(batch->ready, capacity);
-        if (!ready) {
-            run_out_of_memory(trace);
-            return NULL;
-        }
-        batch->ready = ready;
-        batch->ready_capacity = capacity;
-    }
-    return batch->ready + batch->ready_size;
-}
-
-static void end_text(struct trace_json *trace, const char *end)
-{
-    struct batch *batch = trace->batch;
-    struct event *event = &batch->events[batch->n - 1];
-    event->number = (size_t)(end - batch->ready) - event->ns;
-    batch->ready_size += event->number;
+    return to;
 }
 
 /* ---- events ---- */
 
-/* The same for an event with strings of at most that size; and its first bytes. */
-static char *begin_event(struct trace_json *trace, size_t strings_size)
+/* Room for an event with strings of at most that size; and its first bytes. */
+static char *begin_event(struct trace *trace, size_t strings_size)
 {
-    char *to = begin_text(trace, EVENT_SIZE + strings_size);
+    char *to = trace_begin_bytes(trace, EVENT_SIZE + strings_size);
     if (to)
         to = trace->n_events++ ? PUT(to, ",\n") : PUT(to, "\n");
     return to;
 }
 
-/* The text of a function of the name table, or NULL when out of memory. */
-static const struct text *prepare(struct text *text, const struct symbol *symbol)
+/* Adds where the function is to the stack frames. Returns its number there; 0 when out of memory. */
+static uint64_t add_source(struct trace_json *json, uint32_t index, const struct symbol *symbol)
 {
-    char *bytes = malloc(EVENT_SIZE + escaped_size(symbol->module) + escaped_size(symbol->name) +
-                         escaped_size(symbol->file));
+    uint64_t number = json->n_before + index;
+    size_t most = EVENT_SIZE + escaped_size(symbol->file);
+    if (json->sources_capacity - json->sources_size < most) {
+        size_t capacity = 2 * json->sources_capacity + most;
+        char *sources = realloc(json->sources, capacity);
+        if (!sources)
+            return 0;
+        json->sources = sources;
+        json->sources_capacity = capacity;
+    }
+    char *to = json->sources + json->sources_size;
+    to = json->sources_size ? PUT(to, ",\n\"") : PUT(to, "\n\"");
+    to = put_number(to, number);
+    to = PUT(to, "\":{\"name\":\"");
+    to = text_put_json(to, symbol->file);
+    *to++ = ':';
+    to = put_number(to, symbol->line);
+    to = PUT(to, "\"}");
+    json->sources_size = (size_t)(to - json->sources);
+    return number;
+}
+
+static int prepare(struct trace *trace, uint32_t index, const struct symbol *symbol, struct trace_function *function)
+{
+    uint64_t source = 0;                /* a C function has none */
+    if (symbol->file.size && !(source = add_source((struct trace_json *)trace, index, symbol)))
+        return -1;
+    char *bytes = malloc(EVENT_SIZE + escaped_size(symbol->module) + escaped_size(symbol->name));
     if (!bytes)
-        return NULL;
+        return -1;
     char *to = PUT(bytes, ",\n{\"name\":\"");
     to = text_put_json(to, symbol->module);
     if (symbol->module.size && symbol->name.size)
         *to++ = '.';
     to = text_put_json(to, symbol->name);
-    to = PUT(to, "\",\"cat\":\"");
+    *to++ = '"';
+    function->name_size = (uint32_t)(to - bytes);
+    to = PUT(to, ",\"cat\":\"");
     to = put_text(to, symbol_category(symbol));
     to = PUT(to, "\",\"ph\":\"" SLICE_TIME);
-    text->head_size = (uint32_t)(to - bytes);
-    to = PUT(to, ",\"args\":{");
-    if (symbol->file.size) {            /* a C function has none */
-        text->has_args = true;
-        to = PUT(to, "\"src\":\"");
-        to = text_put_json(to, symbol->file);
-        *to++ = ':';
-        to = put_number(to, symbol->line);
-        *to++ = '"';
+    function->head_size = (uint32_t)(to - bytes);
+    if (source) {
+        to = PUT(to, ",\"sf\":");
+        to = put_number(to, source);
     }
     to = PUT(to, SLICE_END);
-    text->tail_size = (uint32_t)(to - bytes) - text->head_size;
-    char *fitting = realloc(bytes, (size_t)(to - bytes) + STEP);
-    text->bytes = fitting ? fitting : bytes;
-    return text;
-}
-
-/* NULL for a function that is not in the name table, or when the trace is broken. */
-static inline const struct text *find_text(struct trace_json *trace, uint32_t function)
-{
-    struct text *text = function - 1 < trace->n_texts ? &trace->texts[function - 1] : NULL;
-    if (!text || text->bytes)
-        return text;
-    const struct symbol *symbol = symbols_function(trace->symbols, function);
-    if (symbol && !prepare(text, symbol))
-        run_out_of_memory(trace);
-    return text->bytes ? text : NULL;
+    function->tail_size = (uint32_t)(to - bytes) - function->head_size;
+    char *fitting = realloc(bytes, (size_t)(to - bytes) + TRACE_STEP);
+    function->bytes = fitting ? fitting : bytes;
+    return 0;
 }
 
 /* A slice without a function of the name table. */
-static void odd_slice(struct trace_json *trace, const struct slice *slice)
+static void odd_slice(struct trace *trace, const struct slice *slice)
 {
     char *to = begin_event(trace, 0);
     if (!to)
@@ -413,56 +324,20 @@ static void odd_slice(struct trace_json *trace, const struct slice *slice)
     to = PUT(to, ",\"dur\":");
     to = put_time(to, slice->end_ns - slice->begin_ns);
     to = put_thread(to, &trace->threads[slice->thread]);
-    to = PUT(to, ",\"args\":{");
     if (slice->is_gap) {
-        to = PUT(to, "\"reason\":\"");
+        to = PUT(to, ARGS "\"reason\":\"");
         to = put_text(to, slice->function == PNR_GAP_STACK ? "C stack guard" : "unknown");
-        *to++ = '"';
+        to = put_marks(PUT(to, "\""), slice->marks, false);
+    } else if (slice->marks) {
+        to = put_marks(PUT(to, ARGS), slice->marks, true);
+    } else {
+        to = PUT(to, SLICE_END);
     }
-    end_text(trace, put_marks(to, slice->marks, !slice->is_gap));
+    trace_end_bytes(trace, to);
 }
 
-static void slice_event(struct sink *sink, const struct slice *slice)
+static void instant(struct trace *trace, uint32_t thread, uint64_t ns, const char *text)
 {
-    struct trace_json *trace = (struct trace_json *)sink;
-    const struct text *text = slice->is_gap ? NULL : find_text(trace, slice->function);
-    if (!text) {
-        odd_slice(trace, slice);
-        return;
-    }
-    if (sink->is_broken)
-        return;
-    *add(trace, text->head_size + text->tail_size + NUMBERS_SIZE) = (struct event){
-        .ns = slice->begin_ns,
-        .number = slice->end_ns - slice->begin_ns,
-        .text = text,
-        .thread = slice->thread,
-        .kind = EVENT_SLICE,
-        .detail = (uint16_t)slice->marks,
-    };
-    trace->n_events++;
-}
-
-static void point_event(struct sink *sink, const struct point *point)
-{
-    struct trace_json *trace = (struct trace_json *)sink;
-    const struct text *text = find_text(trace, point->function);
-    if (!text || sink->is_broken)       /* flows.h: none of an unknown function */
-        return;
-    *add(trace, text->head_size + NUMBERS_SIZE) = (struct event){
-        .ns = point->ns,
-        .number = point->chain,
-        .text = text,
-        .thread = point->thread,
-        .kind = EVENT_POINT,
-        .detail = (uint16_t)point->phase,
-    };
-    trace->n_events++;
-}
-
-static void instant_event(struct sink *sink, uint32_t thread, uint64_t ns, const char *text)
-{
-    struct trace_json *trace = (struct trace_json *)sink;
     struct pnr_string string = { text, (uint32_t)strlen(text) };
     char *to = begin_event(trace, escaped_size(string));
     if (!to)
@@ -472,7 +347,7 @@ static void instant_event(struct sink *sink, uint32_t thread, uint64_t ns, const
     to = PUT(to, "\",\"cat\":\"panopticon\",\"ph\":\"i\",\"s\":\"t\",\"ts\":");
     to = put_time(to, ns);
     to = put_thread(to, &trace->threads[thread]);
-    end_text(trace, PUT(to, "}"));
+    trace_end_bytes(trace, PUT(to, "}"));
 }
 
 /* The begin of a metadata event about a process or thread, up to its value. */
@@ -483,153 +358,87 @@ static char *put_metadata(char *to, const char *name, uint32_t pid, uint32_t tid
                          ",\"tid\":%" PRIu32 ",\"args\":{\"%s\":", name, pid, tid, key);
 }
 
-static void name_event(struct trace_json *trace, const char *name, uint32_t tid, struct pnr_string value)
+static void name_event(struct trace *trace, const char *name, uint32_t tid, struct pnr_string value)
 {
     char *to = begin_event(trace, escaped_size(value));
     if (!to)
         return;
-    to = put_metadata(to, name, trace->pid, tid, "name");
+    to = put_metadata(to, name, ((struct trace_json *)trace)->pid, tid, "name");
     *to++ = '"';
     to = text_put_json(to, value);
-    end_text(trace, PUT(to, "\"}}"));
+    trace_end_bytes(trace, PUT(to, "\"}}"));
 }
 
-static void order_event(struct trace_json *trace, const char *name, uint32_t tid, uint32_t order)
+static void order_event(struct trace *trace, const char *name, uint32_t tid, uint32_t order)
 {
     char *to = begin_event(trace, 0);
     if (!to)
         return;
-    to = put_metadata(to, name, trace->pid, tid, "sort_index");
+    to = put_metadata(to, name, ((struct trace_json *)trace)->pid, tid, "sort_index");
     to = put_number(to, order);
-    end_text(trace, PUT(to, "}}"));
+    trace_end_bytes(trace, PUT(to, "}}"));
 }
 
-static void forget_process(struct trace_json *trace)
+static void process(struct trace *trace, const struct sink_process *process)
 {
-    for (uint32_t i = 0; i < trace->n_texts; i++)
-        free(trace->texts[i].bytes);
-    free(trace->texts);
-    free(trace->threads);
-    trace->texts = NULL;
-    trace->threads = NULL;
-    trace->n_texts = 0;
-    trace->n_threads = 0;
-    trace->symbols = NULL;
-}
-
-static void process_event(struct sink *sink, const struct sink_process *process)
-{
-    struct trace_json *trace = (struct trace_json *)sink;
-    flush(trace);
-    forget_process(trace);
-    trace->pid = process->pid;
-    trace->symbols = process->symbols;
-    trace->texts = calloc(process->symbols->n_functions + 1, sizeof *trace->texts);
-    if (trace->texts)
-        trace->n_texts = process->symbols->n_functions;
-    else
-        run_out_of_memory(trace);
+    struct trace_json *json = (struct trace_json *)trace;
+    json->pid = process->pid;
+    json->n_before += json->n_functions;
+    json->n_functions = process->symbols->n_functions;
     name_event(trace, "process_name", process->pid, process->name);
     order_event(trace, "process_sort_index", process->pid, process->order);
 }
 
-static void thread_event(struct sink *sink, const struct sink_thread *thread)
+static void thread(struct trace *trace, const struct sink_thread *thread, struct trace_thread *prepared)
 {
-    struct trace_json *trace = (struct trace_json *)sink;
-    if (thread->thread >= trace->n_threads) {
-        uint32_t n = (thread->thread + 16) * 2;
-        flush(trace);                   /* batches that are not written yet have the old table */
-        struct thread *threads = realloc(trace->threads, n * sizeof *threads);
-        if (!threads) {
-            run_out_of_memory(trace);
-            return;
-        }
-        trace->threads = threads;
-        trace->n_threads = n;
-        trace->batch->threads = threads;
-    }
-    struct thread *own = &trace->threads[thread->thread];
-    own->size = (uint32_t)snprintf(own->bytes, sizeof own->bytes, ",\"pid\":%" PRIu32 ",\"tid\":%" PRIu32,
-                                   trace->pid, thread->tid);
+    prepared->size = (uint32_t)snprintf(prepared->bytes, sizeof prepared->bytes,
+                                        ",\"pid\":%" PRIu32 ",\"tid\":%" PRIu32,
+                                        ((struct trace_json *)trace)->pid, thread->tid);
     name_event(trace, "thread_name", thread->tid, thread->name);
     order_event(trace, "thread_sort_index", thread->tid, thread->order);
 }
 
 /* ---- the file ---- */
 
-struct trace_json *trace_json_new(struct output *output, unsigned n_threads)
+static void begin(struct trace *trace)
 {
-    struct trace_json *trace = calloc(1, sizeof *trace);
-    size_t n_batches = n_threads > 1 ? 2 * n_threads + 2 : 1;
-    if (!trace || !(trace->batches = calloc(n_batches, sizeof *trace->batches)))
-        goto fail;
-    for (; trace->n_batches < n_batches; trace->n_batches++) {
-        struct batch *batch = calloc(1, sizeof *batch);
-        if (!batch)
-            goto fail;
-        batch->part.make = render;
-        trace->batches[trace->n_batches] = batch;
-    }
-    trace->sink = (struct sink){ .process = process_event, .thread = thread_event, .slice = slice_event,
-                                 .instant = instant_event, .point = point_event };
-    trace->output = output;
-    trace->batch = trace->batches[0];
-    trace->next = 1 % n_batches;
-    char *to = begin_text(trace, EVENT_SIZE);
-    if (!to)
-        goto fail;
-    end_text(trace, PUT(to, "{\"displayTimeUnit\":\"ns\",\"traceEvents\":["));
-    return trace;
-fail:
-    trace_json_free(trace);
-    return NULL;
+    char *to = trace_begin_bytes(trace, EVENT_SIZE);
+    if (to)
+        trace_end_bytes(trace, PUT(to, "{\"displayTimeUnit\":\"ns\",\"traceEvents\":["));
 }
 
-void trace_json_free(struct trace_json *trace)
+static void put_about(struct trace *trace, const char *key, struct pnr_string value)
 {
-    if (!trace)
-        return;
-    for (size_t i = 0; i < trace->n_batches; i++) {
-        struct batch *batch = trace->batches[i];
-        output_wait(trace->output, &batch->part);
-        output_part_clear(&batch->part);
-        free(batch->ready);
-        free(batch);
-    }
-    forget_process(trace);
-    free(trace->batches);
-    free(trace);
-}
-
-struct sink *trace_json_sink(struct trace_json *trace)
-{
-    return &trace->sink;
-}
-
-uint64_t trace_json_bytes(const struct trace_json *trace)
-{
-    return trace->n_bytes;
-}
-
-uint64_t trace_json_events(const struct trace_json *trace)
-{
-    return trace->n_events;
-}
-
-static void put_about(struct trace_json *trace, const char *key, struct pnr_string value)
-{
-    char *to = value.size ? begin_text(trace, EVENT_SIZE + escaped_size(value)) : NULL;
+    char *to = value.size ? trace_begin_bytes(trace, EVENT_SIZE + escaped_size(value)) : NULL;
     if (!to)
         return;
     to = PUT(to, ",\"");
     to = put_text(to, key);
     to = PUT(to, "\":\"");
     to = text_put_json(to, value);
-    end_text(trace, PUT(to, "\""));
+    trace_end_bytes(trace, PUT(to, "\""));
 }
 
-int trace_json_end(struct trace_json *trace, const struct trace_json_about *about, struct pnr_err *err)
+/* In pieces, as it may be long. */
+static void put_sources(struct trace *trace)
 {
+    const struct trace_json *json = (struct trace_json *)trace;
+    for (size_t at = 0, n; at < json->sources_size; at += n) {
+        n = json->sources_size - at < PIECE ? json->sources_size - at : PIECE;
+        char *to = trace_begin_bytes(trace, n);
+        if (to)
+            trace_end_bytes(trace, put(to, json->sources + at, n));
+    }
+}
+
+static void clear(struct trace *trace)
+{
+    free(((struct trace_json *)trace)->sources);
+}
+
+static void end(struct trace *trace)
+{
+    const struct trace_about *about = &trace->about;
     char start[64] = "";
     time_t seconds = (time_t)(about->start_realtime_ns / 1000000000);
     struct tm utc;
@@ -637,19 +446,35 @@ int trace_json_end(struct trace_json *trace, const struct trace_json_about *abou
         size_t size = strftime(start, sizeof start, "%Y-%m-%dT%H:%M:%S", &utc);
         snprintf(start + size, sizeof start - size, ".%09uZ", (unsigned)(about->start_realtime_ns % 1000000000));
     }
-    char *to = begin_text(trace, EVENT_SIZE);
+    char *to = trace_begin_bytes(trace, EVENT_SIZE);
+    if (to)
+        trace_end_bytes(trace, PUT(to, "\n],\"stackFrames\":{"));
+    put_sources(trace);
+    to = trace_begin_bytes(trace, EVENT_SIZE);
     if (to) {
-        to = PUT(to, "\n],\"otherData\":{\"converter\":\"panopticon-convert ");
+        to = PUT(to, "\n},\"otherData\":{\"converter\":\"panopticon-convert ");
         to = put_text(to, about->version);
-        end_text(trace, PUT(to, "\""));
+        trace_end_bytes(trace, PUT(to, "\""));
     }
     put_about(trace, "command", about->command);
     put_about(trace, "python", about->python);
     put_about(trace, "recorder", about->recorder);
     put_about(trace, "start", (struct pnr_string){ start, (uint32_t)strlen(start) });
-    to = begin_text(trace, EVENT_SIZE);
+    to = trace_begin_bytes(trace, EVENT_SIZE);
     if (to)
-        end_text(trace, PUT(to, "}}\n"));
-    flush(trace);
-    return trace->is_out_of_memory ? pnr_err_set(err, PNR_E_MEMORY, NULL, 0, "out of memory") : 0;
+        trace_end_bytes(trace, PUT(to, "}}\n"));
 }
+
+const struct trace_format trace_json = {
+    .size = sizeof(struct trace_json),
+    .event_size = NUMBERS_SIZE,
+    .begin = begin,
+    .end = end,
+    .clear = clear,
+    .process = process,
+    .thread = thread,
+    .odd_slice = odd_slice,
+    .instant = instant,
+    .prepare = prepare,
+    .render = render,
+};

@@ -20,7 +20,8 @@ Everything behind FILE or MODULE belongs to the program. Behind COMMAND, options
 Exit status: the program's; 2 when it was not run.
 """
 
-CONVERTED = (".trace", ".json", ".folded", ".pstats", ".prof")  # what convert/main.c knows
+# What convert/main.c knows.
+CONVERTED = (".trace", ".json", ".pftrace", ".perfetto-trace", ".folded", ".pstats", ".prof")
 
 
 def parse(arguments):
@@ -28,8 +29,9 @@ def parse(arguments):
     options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     options.add_argument("-o", "--output", metavar="PATH", default="run.pnr",
                          help="where the capture goes [run.pnr; run-2.pnr, ... when it is taken]; "
-                              "a PATH that ends as what panopticon-convert writes (.trace, .json, .folded, .pstats, .prof, "
-                              "and with .gz or .zst behind it) gets that instead")
+                              "a PATH that ends as what panopticon-convert writes (.trace, .json, .pftrace, "
+                              ".perfetto-trace, .folded, .pstats, .prof, and with .gz or .zst behind it) gets that "
+                              "instead")
     options.add_argument("-q", "--quiet", action="store_true", help="no line on standard error at the end")
     options.add_argument("--c-calls", action="store_true", help="record calls of C functions, too")
     options.add_argument("--engine", choices=["frame", "monitoring"],

@@ -6,6 +6,7 @@
     PANOPTICON_BRIEF     1 = not those that come out the same on every Python
 """
 
+import bisect
 import collections
 import json
 import os
@@ -114,9 +115,9 @@ class Slice:
         return depth
 
 
-def events(file):
+def events(file, sources=None):
     """Yields the events of an open trace. Each is a line of its own, so that a trace of any size can be read; what
-    stands before and behind them is JSON, too."""
+    stands before and behind them is JSON, too. In the end, sources gets where functions are, by their numbers."""
     head = line = file.readline()
     while not line.endswith("[\n"):
         line = file.readline()
@@ -127,15 +128,23 @@ def events(file):
         if line.startswith("]"):
             break
         yield json.loads(line.removesuffix("\n").removesuffix(","), parse_float=nanoseconds)
-    json.loads(head + line + file.read())
+    rest = json.loads(head + line + file.read())
+    if sources is not None:
+        sources.update({int(number): frame["name"] for number, frame in rest["stackFrames"].items()})
+
+
+Creation = collections.namedtuple("Creation", "maker made")     # slices
+Task = collections.namedtuple("Task", "name src begin end runs marks")
 
 
 class Trace:
-    """A trace, checked while it is read: slices nest, and every flow point lies inside a slice of its own
-    function.
+    """A trace, checked while it is read: slices nest, every flow point lies inside a slice of its own function, and
+    what begins ends.
 
     slices     all slices; per thread in the order in which they begin, times in ns
     chains     the slices of each continuable frame that ran, in the order in which it ran
+    creations  who made it, if the trace tells that, for each: Creation
+    tasks      the tasks of asyncio, if the trace tells them: Task; runs are the slices in which one ran
     threads    (pid, tid): name
     processes  pid: name
     metadata   the metadata events
@@ -148,15 +157,21 @@ class Trace:
         if os.path.getsize(path) > self.LARGEST:
             raise AssertionError(f"{path}: {os.path.getsize(path)} bytes are too many to keep")
         self.threads, self.processes, self.metadata, self.instants = {}, {}, [], []
-        functions, threads, points = {}, collections.defaultdict(list), collections.defaultdict(list)
+        threads, points, sources = collections.defaultdict(list), collections.defaultdict(list), {}
+        creations, tasks = collections.defaultdict(list), collections.defaultdict(list)
         with open(path, encoding="utf-8") as file:
-            for event in events(file):
+            for event in events(file, sources):
                 kind, thread = event["ph"], (event["pid"], event.get("tid"))
                 if kind == "X":
-                    function = Function(event["name"], event["cat"], event["args"].get("src", ""))
-                    function = functions.setdefault(function, function)
-                    marks = frozenset(mark for mark in FLAGS if event["args"].get(mark))
+                    function = event["name"], event["cat"], event.get("sf")
+                    args = event.get("args", ())
+                    marks = frozenset(mark for mark in FLAGS if mark in args)
                     threads[thread].append(Slice(function, event["ts"], event["ts"] + event["dur"], thread, marks))
+                elif kind in "stf" and event["cat"] == "creation":
+                    creations[event["id"]].append((kind, thread, event["ts"], event["name"]))
+                elif kind in "be":
+                    tasks[event["id"]].append((kind, event["name"], thread, event["ts"], event.get("args", {}),
+                                               event.get("sf")))
                 elif kind in "stf":
                     points[thread].append((event["ts"], kind, event["id"], event["name"], event["cat"]))
                 elif kind == "M":
@@ -167,11 +182,23 @@ class Trace:
                         self.processes[event["pid"]] = event["args"]["name"]
                 elif kind == "i":
                     self.instants.append(event["name"])
-        self.slices, found = [], collections.defaultdict(list)
+        self.slices, found, begins, functions = [], collections.defaultdict(list), {}, {}
+        for slices in threads.values():
+            for one in slices:
+                name, cat, number = key = one.function
+                if key not in functions:
+                    functions[key] = Function(name, cat, sources[number] if number else "")
+                one.function = functions[key]
         for thread, slices in threads.items():
             nest(slices)
             bind(slices, points.pop(thread, []), found)
             self.slices += slices
+            begins[thread] = [one.begin for one in slices]
+        self.creations = [creation(ends, threads, begins) for ends in creations.values()]
+        if sorted([*found, *creations]) != list(range(1, len(found) + len(creations) + 1)):
+            raise AssertionError("flows and creations are not numbered from 1 on")
+        by_begin = {(one.thread, one.begin): one for one in self.slices} if tasks else {}
+        self.tasks = [task(events, by_begin, sources) for events in tasks.values()]
         if points:
             raise AssertionError(f"flow points on threads without slices: {dict(points)}")
         self.chains = [chain(number, steps) for number, steps in found.items()]
@@ -226,6 +253,42 @@ def bind(slices, points, found):
             raise AssertionError(f"two flow points in {top}")
         top.chained = True
         found[number].append((ts, kind, top))
+
+
+def innermost(slices, begins, ts):
+    one = slices[bisect.bisect_right(begins, ts) - 1] if begins and begins[0] <= ts else None
+    while one and one.end < ts:
+        one = one.parent
+    return one
+
+
+def creation(ends, threads, begins):
+    """Both ends lie inside the slices that they join, strictly, and time goes on from one to the other."""
+    if [kind for kind, *_ in ends] != ["s", "f"]:
+        raise AssertionError(f"a creation is told by {ends}")
+    (_, there, begin, name), (_, here, end, same) = ends
+    maker, made = innermost(threads[there], begins[there], begin), innermost(threads[here], begins[here], end)
+    if not maker or not made or not maker.begin < begin < maker.end or end != made.begin + 1 or begin >= end or \
+            not name == same == made.function.name or made.function.cat not in CONTINUABLE:
+        raise AssertionError(f"the creation {ends} is from {maker} to {made}")
+    return Creation(maker, made)
+
+
+def task(events, slices, sources):
+    """It begins with its first run and ends with its last one, or at the end of its process."""
+    (_, name, *_, source), *inner, last = events
+    kinds, times = "".join(kind for kind, *_ in events), [event[3] for event in events]
+    if kinds != "b" + "be" * (len(inner) // 2) + "e" or {event[1] for event in inner} != {"[running]"} or \
+            last[1] != name or times != sorted(times) or times[0] != times[1]:
+        raise AssertionError(f"a task is told by {events}")
+    runs = [slices.get((thread, ts)) for kind, _, thread, ts, *_ in inner if kind == "b"]
+    ends = [event[3] for event in inner if event[0] == "e"]
+    if any(not run or run.end != end or run.function.name != name for run, end in zip(runs, ends)):
+        raise AssertionError(f"{name} runs in {runs} until {ends}")
+    marks = frozenset(last[4])
+    if marks - {"unfinished", "cut"} or (not marks and times[-1] != times[-2]):
+        raise AssertionError(f"the task {name} ends by {last}")
+    return Task(name, sources.get(source, ""), times[0], times[-1], runs, marks)
 
 
 def chain(number, steps):

@@ -642,7 +642,8 @@ class Options(e2e.EndToEnd):
 
     @e2e.once
     def test_other_formats_as_output(self):
-        for name in ("a.trace.gz", "a.json.zst", "a.folded", "a.folded.gz", "a.pstats", "a.prof"):
+        for name in ("a.trace.gz", "a.json.zst", "a.folded", "a.folded.gz", "a.pstats", "a.prof", "a.pftrace",
+                     "a.perfetto-trace"):
             finished = self.record_with(["-o", name])
             self.assertEqual((finished.status, finished.out), (0, "hello\n"), finished.err)
         with gzip.open(self.path("a.trace.gz"), "rt", encoding="utf-8") as file:
@@ -650,7 +651,9 @@ class Options(e2e.EndToEnd):
         with gzip.open(self.path("a.folded.gz"), "rb") as file:
             self.assertIn(b"__main__.<module> ", file.read())
         self.assertIn(("<string>", 1, "<module>"), pstats.Stats(self.path("a.prof")).stats)
-        self.assertEqual(len(os.listdir(self.directory)), 6)
+        with open(self.path("a.pftrace"), "rb") as file:
+            self.assertIn(b"__main__.<module>", file.read())
+        self.assertEqual(len(os.listdir(self.directory)), 8)
 
     def test_trace_as_output_keeps_the_exit_status(self):
         self.assertEqual(self.record_with(["-q", "-o", "a.trace"], ["-c", "exit(5)"]).status, 5)

@@ -66,7 +66,7 @@ class SameResult(e2e.EndToEnd):
 
     def check_capture(self):
         """It converts, and the trace has the form of one: large ones are not read whole."""
-        trace = e2e.convert(self.path("run.pnr"))
+        trace = e2e.convert(self.path("run.pnr"), "--flows=all,creation", "--tasks")
         with open(trace, "rb") as file:
             self.assertEqual(file.read(1), b"{")
             file.seek(max(0, os.path.getsize(trace) - 2000))

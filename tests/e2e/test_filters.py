@@ -215,7 +215,7 @@ class Globs(e2e.EndToEnd):
     def test_excluded_generators(self):
         """They leave no record at all, also where they are created."""
         self.found("--exclude", "*.inner", "--no-stdlib")
-        told = e2e.run([e2e.CONVERT, self.path("run.pnr"), "--info"])
+        told = e2e.run([e2e.CONVERT, self.path("run.pnr"), "--info", "--verify"])
         self.assertNotIn("created", told.out)
         self.assertNotIn("suspended", told.out)
 

@@ -404,10 +404,12 @@ class CommandLine(e2e.EndToEnd):
             with open(self.path(path), "rb") as file:
                 begin = file.read(1000)
             return "pstats" if begin.startswith(b"{\xa8") else "catapult" if begin.startswith(b'{"disp') else \
+                "perfetto" if begin.startswith(b"\n\x8e\x80\x80\0") else \
                 "folded" if re.match(rb"[^\n]+ \d+\n", begin) else "?"
         for options, path, expected in (
                 (["-o", "a.trace"], "a.trace", "catapult"), (["-o", "a.json"], "a.json", "catapult"),
                 (["-o", "a.folded"], "a.folded", "folded"), (["-o", "a.pstats"], "a.pstats", "pstats"),
+                (["-o", "a.pftrace"], "a.pftrace", "perfetto"), (["--format=perfetto"], "run.pftrace", "perfetto"),
                 (["-o", "a.prof"], "a.prof", "pstats"), (["-o", "a.other"], "a.other", "catapult"),
                 (["--format=folded"], "run.folded", "folded"), (["--format=pstats"], "run.pstats", "pstats"),
                 (["--format=catapult", "-o", "b.folded"], "b.folded", "catapult"),

@@ -4,6 +4,7 @@
     expected.trace          golden: the converter's output, byte by byte
     expected.stderr         what it says with -q; not there: nothing
     expected.status         its exit status; not there: 0
+    options                 with these the trace is made; not there: none
 
 The converter is that of $PANOPTICON_BUILD, by default build/release. When its output changes for a good reason:
 
@@ -37,8 +38,13 @@ class Case:
     def status(self):
         return int(self.expected("status", b"0"))
 
+    def options(self):
+        file = self.path / "options"
+        return file.read_text().split() if file.exists() else []
+
     def convert(self, *options):
-        """Runs beside the capture, so that what is said has no other path in it."""
+        """Runs beside the capture, so that what is said has no other path in it. Without options: with the case's own."""
+        options = options or self.options()
         return subprocess.run([CONVERTER, "-q", "run.pnr", "-o", "-", *options], cwd=self.path, capture_output=True,
                               timeout=60)
 
@@ -56,7 +62,7 @@ def problems(case, run):
         return [f"status is {run.returncode}, not {case.status()}; it said {run.stderr.decode()}"]
     if run.returncode == 2:
         return [f"{len(run.stdout)} bytes of output in spite of status 2"] if run.stdout else []
-    return trace_checker.check(case.path / "run.pnr", run.stdout.decode())
+    return trace_checker.check(case.path / "run.pnr", run.stdout.decode(), options=case.options())
 
 
 def store(case, is_golden):

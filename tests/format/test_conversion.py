@@ -28,27 +28,30 @@ class Golden(unittest.TestCase):
             "a longer slice": (r'("dur":)(\d+)', lambda m: f"{m[1]}{int(m[2]) + 1}"),
             "another point": (r'("id":\d+,"ts":)(\d+)', lambda m: f"{m[1]}{int(m[2]) + 1}"),
             "another chain": (r'("id":)(\d+)', lambda m: f"{m[1]}{int(m[2]) + 50}"),
-            "another phase": (r'"ph":"([stf])"', lambda m: '"ph":"s"' if m[1] == "f" else '"ph":"f"'),
+            "another phase": (r'"ph":"([stfbe])"', lambda m: f'"ph":"{dict(s="f", t="f", f="s", b="e", e="b")[m[1]]}"'),
             "another thread": (r'("tid":)(\d+)', lambda m: f"{m[1]}{int(m[2]) + 1}"),
             "another process": (r'("pid":)(\d+)', lambda m: f"{m[1]}{int(m[2]) + 1}"),
-            "another name": (r'("name":"[^"]*)("[^\n]*"ph":"[Xstfi]")', lambda m: f"{m[1]}x{m[2]}"),
+            "another name": (r'("name":"[^"]*)("[^\n]*"ph":"[Xstfibe]")', lambda m: f"{m[1]}x{m[2]}"),
             "another thread's name": (r'("args":\{"name":"[^"]*)"', lambda m: f'{m[1]}x"'),
-            "another category": (r'("cat":")(python|generator)', lambda m: f"{m[1]}x{m[2]}"),
+            "another category": (r'("cat":")(python|generator|creation|task)', lambda m: f"{m[1]}x{m[2]}"),
             "another line": (r'(\.py:\d+)"', lambda m: f'{m[1]}1"'),
-            "a mark": (r'("src":"[^"]*")\}', lambda m: f'{m[1]},"unfinished":true}}'),
-            "no mark": (r',"[a-z_]+":true', lambda m: ""),
-            "no event": (r'\n\{"name":"[^\n]*"ph":"[Xstfi]"[^\n]*,(?=\n)', lambda m: ""),
+            "a mark": (r'("sf":\d+)\}', lambda m: f'{m[1]},"args":{{"unfinished":true}}}}'),
+            "another source": (r'("sf":)(\d+)', lambda m: f"{m[1]}{int(m[2]) + 50}"),
+            "another mark": (r'"[a-z_]+":true', lambda m: '"other":true'),
+            "no event": (r'\n\{"name":"[^\n]*"ph":"[Xstfibe]"[^\n]*,(?=\n)', lambda m: ""),
         }
         for case in conversion.cases("golden"):
             trace = case.expected("trace").decode()
-            if case.name not in ("generators", "generator_moves", "left_gap_lost", "opened", "greenlets"):
+            if case.name not in ("generators", "generator_moves", "left_gap_lost", "opened", "greenlets",
+                                 "creations", "tasks"):
                 continue
             for name, (pattern, change) in changes.items():
                 for match in list(re.finditer(pattern, trace))[:8]:
                     changed = trace[:match.start()] + re.sub(pattern, change, match[0] + trace[match.end():], count=1)
                     with self.subTest(case=case.name, change=name, at=match[0]):
                         json.loads(changed)
-                        self.assertNotEqual(trace_checker.check(case.path / "run.pnr", changed), [])
+                        self.assertNotEqual(
+                            trace_checker.check(case.path / "run.pnr", changed, options=case.options()), [])
 
 
 class Bad(unittest.TestCase):

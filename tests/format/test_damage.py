@@ -68,7 +68,8 @@ class Damage(unittest.TestCase):
                 self.assertEqual(run.returncode, expected_status(capture), told)
                 statuses.add(run.returncode)
                 if run.returncode < 2:
-                    self.assertEqual(trace_checker.check(case.path / "run.pnr", run.stdout.decode()), [], told)
+                    self.assertEqual(trace_checker.check(case.path / "run.pnr", run.stdout.decode(),
+                                                         options=case.options()), [], told)
         self.assertEqual(statuses, {0, 1, 2}, "the damage is of all sorts")
 
 

@@ -91,6 +91,7 @@ class Hostile(unittest.TestCase):
                     make(file, good)
                     self.assertEqual(self.convert()[0], status)
                     self.assertEqual(self.convert("--info")[0], status)
+                    self.assertEqual(self.convert("--verify")[0], status)
                     shutil.rmtree(file) if file.is_dir() and not file.is_symlink() else file.unlink()
                     good.rename(file)
 

@@ -69,6 +69,33 @@ PROGRAMS = {
             await asyncio.gather(*tasks, return_exceptions=True)
         asyncio.run(main())
         """,
+    "generators and coroutines of others": """
+        import asyncio, queue, threading
+        def numbers(n):
+            for i in range(n):
+                yield i
+        def work(ones):
+            while (one := ones.get()) is not None:
+                sum(one)
+        async def task(n):
+            await asyncio.sleep(0)
+            return sum(numbers(n))
+        def make(loop, n):
+            return [asyncio.run_coroutine_threadsafe(task(i), loop) for i in range(n)]
+        async def main():
+            loop = asyncio.get_running_loop()
+            for future in await asyncio.to_thread(make, loop, 50):
+                await asyncio.wrap_future(future)
+        ones = queue.Queue()
+        thread = threading.Thread(target=work, args=(ones,))
+        thread.start()
+        for i in range(2000):
+            ones.put(numbers(i % 7))
+            numbers(i)
+        ones.put(None)
+        thread.join()
+        asyncio.run(main())
+        """,
     "exceptions and closing": """
         def numbers():
             try:
@@ -297,9 +324,11 @@ class Recorded(unittest.TestCase):
                     self.assertEqual(leading, [reader.OPEN] * block.header.n_open)
                     self.assertLessEqual(block.header.n_open, 1024)
                     self.check_switches(process, thread, block)
-        run = case.convert()
-        self.assertEqual(run.returncode, 0, run.stderr.decode())
-        self.assertEqual(trace_checker.check(case.path / "run.pnr", run.stdout.decode(), TOLERANCE_NS)[:10], [])
+        for options in [], ["--tasks", "--flows=all,creation"]:
+            run = case.convert(*options)
+            self.assertEqual(run.returncode, 0, run.stderr.decode())
+            found = trace_checker.check(case.path / "run.pnr", run.stdout.decode(), TOLERANCE_NS, options)
+            self.assertEqual(found[:10], [])
         return capture.processes
 
     def check_switches(self, process, thread, block):

@@ -11,7 +11,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import conversion
-from capture_writer import (BLOCK_RECORDS, DEEPER, GENERATOR, LAST, RESYNC, SWITCH_OPEN, Capture, c_call, c_return,
+from capture_writer import (BLOCK_RECORDS, COROUTINE, DEEPER, GENERATOR, LAST, RESYNC, SWITCH_OPEN, Capture, c_call, c_return,
                             call, create, encode_block_header, encode_skippable, finish, lost, open_, resume, return_,
                             start, switch, yield_)
 
@@ -33,21 +33,28 @@ def events(run):
 
 
 def told(run):
-    """The trace as words, in the order of time: name[begin,end]marks, name!instant, phase:name@time. Those of threads
-    other than the one with the lowest id have its id, less its, in front."""
+    """The trace as words, in the order of time: name[begin,end]marks, name!instant, phase:name@time, of creations with
+    capital letters, of tasks (b)egin, r(uns), w(aits), e(nd)marks. Those of threads other than the one with the lowest
+    id have its id, less its, in front."""
     words, found = [], [event for event in events(run) if event["ph"] != "M"]
     lowest = min((event["tid"] for event in found), default=0)
     for event in found:
         where = f"{event['tid'] - lowest}/" if event["tid"] > lowest else ""
         name, ts = event["name"].removeprefix("m."), event["ts"]
         if event["ph"] == "X":
-            marks = "".join(mark[0] for mark in MARKS if event["args"].get(mark))
+            marks = "".join(mark[0] for mark in MARKS if mark in event.get("args", ()))
             words.append((event["tid"], ts, f"{where}{name}[{ts},{ts + event['dur']}]{marks}"))
         elif event["ph"] == "i":
             words.append((event["tid"], ts, f"{where}{name}@{ts}"))
         else:
-            words.append((event["tid"], ts, f"{where}{event['ph']}{event['id']}@{ts}"))
-    return " ".join(word for *_, word in sorted(words))
+            phase = event["ph"]
+            if event["cat"] == "creation":
+                phase = phase.upper()
+            elif name == "[running]":
+                phase = {"b": "r", "e": "w"}[phase]
+            marks = "".join(mark[0] for mark in event.get("args", {}) if mark in MARKS)
+            words.append((event["tid"], ts, f"{where}{phase}{event['id']}@{ts}{marks}"))
+    return " ".join(word for *_, word in sorted(words, key=lambda word: word[:2]))
 
 
 class Test(unittest.TestCase):
@@ -286,6 +293,75 @@ class Sieve(Test):
                 self.assertEqual(sorted({event["pid"] for event in events(convert(self.path, *options.split()))}), pids)
 
 
+class Creations(Test):
+    def test_what_is_not_shown_has_no_arrow(self):
+        def fill(process, thread, f, g, h, gen):
+            thread.block([call(1000, f), call(2000, g), create(2500, gen, 77), return_(3000, g),
+                          start(4000, gen, 77), yield_(4500, gen, 77), return_(9000, f)])
+            process.thread(2, 7002, "Other").block([call(1000, h), create(2400, gen, 88), return_(5000, h)])
+            thread.block([start(9100, gen, 88), finish(9200, gen, 88)])
+            process.end(10_000)
+        self.make(fill)
+        f, g, arrow, other = "f[1000,9000]", "g[2000,3000]", "gen[4000,4500] F1@4001", "gen[9100,9200]"
+        self.expect(
+            ("--flows=creation", f"{f} {g} S1@2500 {arrow} {other} F2@9101 1/h[1000,5000] 1/S2@2400"),
+            ("--flows=generator", f"{f} {g} gen[4000,4500] {other} 1/h[1000,5000]"),
+            ("--flows=coroutine,creation", f"{f} {g} gen[4000,4500] {other} 1/h[1000,5000]"),
+            # neither a slice of another thread, nor what runs before that
+            ("--flows=creation --thread=7001", f"{f} {g} S1@2500 {arrow} {other}"),
+            ("--flows=creation --thread=7001 --from=2600ns", "f[2600,9000]c g[2601,3000]c gen[4000,4500] " + other),
+            ("--flows=creation --thread=7001 --from=2500ns --to=4300ns",
+             "f[2500,4301]c g[2501,3000]c S1@2502 gen[4000,4300]c F1@4001"),
+            ("--flows=creation --thread=7001 --from=2400ns --to=4000ns", "f[2400,4000]c g[2401,3000]c"),
+            ("--flows=creation --thread=7002", "h[1000,5000]"),
+            # what is left out has made it in whoever called it
+            ("--flows=creation --thread=7001 --exclude=m.g", f"{f} S1@2500 {arrow} {other}"),
+            ("--flows=creation --thread=7001 --exclude=m.[fg]", f"gen[4000,4500] {other}"),
+            ("--flows=creation --thread=7001 --exclude=m.gen", f"{f} {g}"),
+            ("--flows=creation --thread=7001 --max-depth=1", f"{f} {other}"),
+            ("--flows=creation --thread=7001 --min-duration=500ns", f"{f} {g} S1@2500 {arrow}"),
+            ("--flows=creation --thread=7001 --min-duration=501ns", f"{f} {g}"),
+            ("--flows=creation --thread=7001 --min-duration=500ns --exclude=m.g", f"{f} S1@2500 {arrow}"),
+        )
+
+
+class Tasks(Test):
+    def test_what_is_shown_of_them(self):
+        def fill(process, thread, f, g, h, gen):
+            step = process.function("asyncio.events", "Handle._run", "events.py", 78)
+            main, child = (process.function("m", name, "m.py", 20, COROUTINE) for name in ("main", "child"))
+            thread.block([call(1000, step), start(1100, main, 77), yield_(1900, main, 77), return_(2000, step),
+                          call(3000, step), start(3100, main, 88), start(3200, child, 99), yield_(3800, child, 99),
+                          yield_(3900, main, 88), return_(4000, step),
+                          call(5000, step), resume(5100, main, 77), finish(5900, main, 77), return_(6000, step),
+                          call(7000, step), resume(7100, main, 88), resume(7200, child, 99), call(7300, f),
+                          return_(7400, f), yield_(7500, child, 99), yield_(7900, main, 88), return_(8000, step)])
+            process.end(10_000)
+        self.make(fill)
+        def lanes(options):
+            run = convert(self.path, "--tasks", "--flows=none", *options.split())
+            self.assertEqual((run.returncode, run.stderr), (0, ""))
+            return " ".join(word for word in told(run).split() if word[0] in "brwe" and word[1].isdigit())
+        one, two = "b1@1100 r1@1100 w1@1900", "b2@3100 r2@3100 w2@3900"
+        for options, words in (
+                ("", f"{one} {two} r1@5100 w1@5900 e1@5900 r2@7100 w2@7900 e2@10000u"),
+                # from the first slice that is shown on, and to the cut
+                ("--from=2500ns", "b1@3100 r1@3100 w1@3900 b2@5100 r2@5100 w2@5900 e2@5900 r1@7100 w1@7900 e1@10000u"),
+                ("--from=3300ns --to=5500ns", "b1@3301 r1@3301 w1@3900 b2@5100 r2@5100 w2@5500 e1@5500c e2@5500c"),
+                ("--from=3300ns --to=4500ns", "b1@3301 r1@3301 w1@3900 e1@4500c"),
+                ("--to=1500ns", "b1@1100 r1@1100 w1@1500 e1@1500c"),
+                ("--from=8100ns", ""),
+                # they are told by functions that are not shown, too
+                ("--exclude=asyncio.*", f"{one} {two} r1@5100 w1@5900 e1@5900 r2@7100 w2@7900 e2@10000u"),
+                ("--exclude=m.main", ""),
+                ("--max-depth=1", ""),
+                ("--min-duration=801ns", ""),
+                ("--min-duration=800ns --to=4500ns", "b1@1100 r1@1100 w1@1900 b2@3100 r2@3100 w2@3900 e1@4500c e2@4500c"),
+                ("--thread=8000", "")):
+            with self.subTest(options):
+                self.assertEqual(lanes(options), words)
+
+
 class AnyCapture(Test):
     """Whatever is chosen of whatever capture: the converter ends in order, and edges and chains are right."""
 
@@ -296,7 +372,7 @@ class AnyCapture(Test):
             return
         found = json.loads(run.stdout, parse_float=nanoseconds)["traceEvents"]
         named = {(event["pid"], event["tid"]) for event in found if event["name"] == "thread_name"}
-        threads, chains = defaultdict(list), defaultdict(list)
+        threads, chains, tasks = defaultdict(list), defaultdict(list), defaultdict(list)
         for event in found:
             where = event["pid"], event["tid"]
             if event["ph"] != "M":
@@ -304,7 +380,9 @@ class AnyCapture(Test):
             if event["ph"] == "X":
                 threads[where].append((event["ts"], event["ts"] + event["dur"], event["name"]))
             elif event["ph"] in "stf":
-                chains[event["id"]].append((event["ts"], event["ph"], where, event["name"]))
+                chains[event["id"]].append((event["ts"], event["ph"], where, event["name"], event["cat"]))
+            elif event["ph"] in "be":
+                tasks[event["id"]].append((event["ts"], event["ph"]))
         for slices in threads.values():
             slices.sort()
             edges = sorted(edge for begin, end, _ in slices for edge in (begin, end))
@@ -318,9 +396,13 @@ class AnyCapture(Test):
         for chain in chains.values():
             chain.sort()
             self.assertEqual("".join(phase for _, phase, *_ in chain), "s" + "t" * (len(chain) - 2) + "f", options)
-            for ts, _, where, name in chain:
+            for ts, phase, where, name, cat in chain:
                 inmost = [one for one in threads[where] if one[0] < ts < one[1]][-1]
-                self.assertEqual(inmost[2], name, options)
+                if (phase, cat) != ("s", "creation"):
+                    self.assertEqual(inmost[2], name, options)
+        for task in tasks.values():
+            self.assertEqual("".join(phase for _, phase in task), "b" + "be" * (len(task) // 2 - 1) + "e", options)
+            self.assertEqual(task, sorted(task, key=lambda event: event[0]), options)
         return threads
 
     def test_golden_and_bad_ones(self):
@@ -328,14 +410,14 @@ class AnyCapture(Test):
         for case in itertools.chain(conversion.cases("golden"), conversion.cases("bad")):
             if case.status() == 2:
                 continue
-            whole = self.check(case)
+            whole = self.check(case, "--tasks", "--flows=all,creation")
             edges = sorted({edge for slices in whole.values() for begin, end, _ in slices for edge in (begin, end)})
             for _ in range(4 if edges else 0):
                 begin, end = sorted(choose.choice(edges) + choose.randrange(-1, 2) for _ in range(2))
                 if 0 <= begin < end:
                     with self.subTest(case.name, begin=begin, end=end):
-                        self.check(case, f"--from={begin}ns", f"--to={end}ns")
-                        self.check(case, f"--from={begin}ns", f"--to={end}ns", "--max-depth=2", "--exclude=*.leaf")
+                        self.check(case, f"--from={begin}ns", f"--to={end}ns", "--tasks", "--flows=all,creation")
+                        self.check(case, "--tasks", "--flows=all,creation", f"--from={begin}ns", f"--to={end}ns", "--max-depth=2", "--exclude=*.leaf")
 
 
 class ManyThreads(Test):

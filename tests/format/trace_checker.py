@@ -2,11 +2,12 @@
 in a few lines, and the rules of specs/trace-mapping.md. Shares no code with the converter.
 
     problems = check(capture_path, trace_text)          # a list of lines; empty: all right
+    problems = check(capture_path, trace_text, options=["--flows=all,creation", "--tasks"])
 
 Compared exactly: slices with name, category, source, marks, begin, end, process and thread; chains, by the slices that
-their points lie in; instants; names and order of processes and threads. Times may differ by tolerance_ns, by default
-by nothing where a tick is a nanosecond and by one where it is not; real clocks need more, since a converter may leave
-instants out.
+their points lie in; arrows from where frames were made, the same way; tasks, by the slices in which they run; instants;
+names and order of processes and threads. Times may differ by tolerance_ns, by default by nothing where a tick is a
+nanosecond and by one where it is not; real clocks need more, since a converter may leave instants out.
 """
 
 import json
@@ -38,6 +39,7 @@ class Slice:
     src: str | None = None
     before: int = 0                 # the last edge or point before it
     stays: bool = False             # it is in the trace, however short
+    around: tuple | None = None     # the key of the innermost Python frame around it
 
     def same(self):
         return (*self.where, self.name, self.cat, self.src, self.begin, self.end, *sorted(self.marks))
@@ -49,6 +51,18 @@ class Chain:
     cat: str
     function: int
     slices: list = field(default_factory=list)
+    is_task: bool = False
+    end: int | None = None          # of the process, if it was alive then
+
+
+@dataclass(eq=False)
+class Creation:
+    ns: int
+    where: tuple                    # pid, tid
+    function: int
+    maker: Slice
+    made: Slice | None = None       # the first slice of the frame
+    name: str = ""
 
 
 class Clock:
@@ -88,8 +102,9 @@ class Stack:
     def push(self, kind, function, frame, ns, what=None, marks=()):
         begin, before = max(ns, self.last + 1), self.last
         self.last = begin + bool(frame)
+        around = next((slice.key for slice in reversed(self.open) if slice.key[0] == "python"), None)
         slice = Slice((kind, function, frame), begin, marks=set(marks), where=self.where, before=before,
-                      stays=kind == "gap" or bool(marks))
+                      stays=kind == "gap" or bool(marks), around=around)
         self.open.append(slice)
         if frame:
             self.change(what, frame, slice)
@@ -157,7 +172,9 @@ class Stack:
             self.leave(("python", function, frame), ns, ["exception"] if kind in (UNWIND, FINISH_UNWIND) else [],
                        "suspend" if kind == YIELD else "finish")
         elif kind == CREATE:
-            self.change("create", frame, None)
+            self.last = max(ns, self.last + 1)
+            maker = self.open[-1] if self.open else None
+            self.change("create", frame, Creation(self.last, self.where, function, maker))
         elif kind == C_CALL:
             self.push("c", function, 0, ns)
         elif kind in (C_RETURN, C_RAISE):
@@ -177,6 +194,7 @@ class Stack:
 class Expected:
     def __init__(self, capture):
         self.slices, self.chains, self.instants, self.names = [], [], Counter(), {}
+        self.creations, self.tasks = [], []
         self.is_exact = True
         processes = [process for process in capture.processes if process.is_readable]
         zero = min((process.number("start_monotonic_ns", Clock(process).first_ns) for process in processes), default=0)
@@ -205,7 +223,7 @@ class Expected:
         for number, thread in process.threads.items():
             if thread.is_track:
                 self.name_thread(pid, TRACK_ID + number, thread)
-        self.add_chains(process, sorted(changes, key=lambda change: change[:3]))
+        self.add_chains(process, sorted(changes, key=lambda change: change[:3]), end)
 
     def name_thread(self, pid, tid, thread):
         self.names[pid, tid, "thread_name"] = clean(thread.name or f"thread {thread.number}")
@@ -245,27 +263,47 @@ class Expected:
             while each.open:
                 each.pop(end, ["unfinished"])
 
-    def add_chains(self, process, changes):
+    def add_chains(self, process, changes, end):
         """In the order of time over all threads."""
-        alive = {}
+        alive, made, chains = {}, {}, []
         for _, _, _, what, frame, slice in changes:
             if what == "create":
                 alive.pop(frame, None)
+                made[frame] = slice
             elif what in ("start", "resume") and is_continuable(process, slice.key[1]):
+                creation = made.pop(frame, None)
+                if creation and what == "start" and creation.maker and creation.function == slice.key[1]:
+                    creation.made, creation.name = slice, describe(process, *slice.key[:2])[0]
+                    self.creations.append(creation)
                 chain = alive.get(frame)
                 if what == "start" or not chain or chain.function != slice.key[1]:
-                    chain = alive[frame] = Chain(*describe(process, *slice.key[:2])[:2], slice.key[1])
-                    self.chains.append(chain)
+                    chain = alive[frame] = Chain(*describe(process, *slice.key[:2])[:2], slice.key[1],
+                                                 is_task=is_task(process, slice))
+                    chains.append(chain)
                 if slice.stays:
                     chain.slices.append(slice)
             elif what == "finish":
                 alive.pop(frame, None)
-        self.chains = [chain for chain in self.chains if len(chain.slices) > 1]
+        for chain in alive.values():
+            chain.end = end
+        self.chains += [chain for chain in chains if len(chain.slices) > 1]
+        self.tasks += [chain for chain in chains if chain.is_task and chain.slices]
+        self.creations = [one for one in self.creations if one.maker.stays and one.made.stays]
 
 
 def is_continuable(process, number):
     """Frames of functions that are not known get no chains: a chain needs a category."""
     return number in process.functions and CATEGORIES[process.functions[number].kind] in CATEGORIES[1:5]
+
+
+def is_task(process, slice):
+    """A coroutine that runs in a plain function of asyncio's; where the loop is not recorded, in none that awaits it."""
+    if CATEGORIES[process.functions[slice.key[1]].kind] != "coroutine" or (slice.around and slice.around[2]):
+        return False
+    if not any((one.module, one.name) == ("asyncio.events", "Handle._run") for one in process.functions.values()):
+        return True
+    around = slice.around and process.functions.get(slice.around[1])
+    return bool(around) and around.module.split(".")[0] in ("asyncio", "uvloop")
 
 
 def is_same(a, b):
@@ -306,20 +344,25 @@ def nanoseconds(text):
     return int(whole) * 1000 + int(rest)
 
 
-def check(capture_path, trace_text, tolerance_ns=None):
+def check(capture_path, trace_text, tolerance_ns=None, options=()):
     problems = []
     expected = Expected(reader.read(capture_path))
+    if not any(option.startswith("--flows") and "creation" in option for option in options):
+        expected.creations = []
+    if "--tasks" not in options:
+        expected.tasks = []
     if tolerance_ns is None:
         tolerance_ns = 0 if expected.is_exact else 1
     trace = json.loads(trace_text, parse_float=nanoseconds)
     if trace["displayTimeUnit"] != "ns":
         problems.append("displayTimeUnit is not ns")
-    slices, points, instants, metadata = [], defaultdict(list), Counter(), {}
+    sources = trace["stackFrames"]
+    slices, points, instants, metadata, tasks = [], defaultdict(list), Counter(), {}, defaultdict(list)
     for event in trace["traceEvents"]:
         where = event["pid"], event["tid"]
         if event["ph"] == "X":
-            args = dict(event["args"])
-            src = args.pop("src", None)
+            args = dict(event.get("args", {}))
+            src = sources.get(str(event.get("sf")), {}).get("name")
             if event["name"] == "[not recorded]" and args.pop("reason", None) != "C stack guard":
                 problems.append(f"a gap without its reason: {event}")
             if any(value is not True for value in args.values()):
@@ -334,6 +377,10 @@ def check(capture_path, trace_text, tolerance_ns=None):
             if event["s"] != "t":
                 problems.append(f"an instant that is not the thread's: {event}")
             instants[(*where, event["name"], event["ts"])] += 1
+        elif event["ph"] in "be":
+            if event["cat"] != "task":
+                problems.append(f"an event that is no task's: {event}")
+            tasks[event["id"]].append(event | {"src": sources.get(str(event.get("sf")), {}).get("name")})
         elif event["ph"] == "M":
             if event["cat"] != "__metadata":
                 problems.append(f"metadata without category: {event}")
@@ -349,7 +396,12 @@ def check(capture_path, trace_text, tolerance_ns=None):
     if instants != expected.instants:
         problems.append(f"instants are {instants}, not {expected.instants}")
     pairs = compare_slices(slices, expected, tolerance_ns, problems)
+    creations = {id: points.pop(id) for id, chain in list(points.items()) if chain[0][4] == "creation"}
+    if sorted([*points, *creations]) != list(range(1, len(points) + len(creations) + 1)):
+        problems.append(f"chains are numbered {sorted(points)}, creations {sorted(creations)}")
     compare_chains(points, slices, pairs, expected, problems)
+    compare_creations(creations, slices, pairs, expected, tolerance_ns, problems)
+    compare_tasks(tasks, pairs, expected, tolerance_ns, problems)
     return problems
 
 
@@ -421,5 +473,59 @@ def compare_chains(points, slices, pairs, expected, problems):
     if sorted(have) != sorted(want):
         problems.append(f"chains have {sorted(map(len, have))} slices, should have {sorted(map(len, want))}, or "
                         "they are other slices")
-    if sorted(points) != list(range(1, len(points) + 1)):
-        problems.append(f"chains are numbered {sorted(points)}")
+
+
+def compare_creations(creations, slices, pairs, expected, tolerance_ns, problems):
+    """`s` lies in the slice that made the frame, where that was; `f` behind the begin of the frame's first slice."""
+    inmost, have, want = Inmost(slices), [], []
+    for points in creations.values():
+        points.sort()
+        (begin, _, maker, name, _), (end, _, made, *_) = points[0], points[-1]
+        if "".join(phase for _, phase, *_ in points) != "sf" or len({point[3:] for point in points}) > 1:
+            problems.append(f"a creation is told by {points}")
+        maker, made = inmost.find(maker, begin), inmost.find(made, end)
+        if not maker or not made or not maker.begin < begin < maker.end or end != made.begin + 1 or begin >= end:
+            problems.append(f"the creation of {name} at {begin} lies in {maker}, and its end at {end} in {made}")
+        have.append((id(made), id(maker), name, begin))
+    for one in expected.creations:
+        want.append((id(pairs.get(one.made)), id(pairs.get(one.maker)), one.name, one.ns))
+    have.sort()
+    want.sort()
+    if [one[:3] for one in have] != [one[:3] for one in want]:
+        problems.append(f"{len(have)} creations, should be {len(want)}, or they are others")
+    elif any(abs(a[3] - b[3]) > tolerance_ns for a, b in zip(have, want)):
+        problems.append(f"creations are at {[one[3] for one in have]}, not {[one[3] for one in want]}")
+
+
+def compare_tasks(tasks, pairs, expected, tolerance_ns, problems):
+    """A task is one event around one for each of its slices; where one ends and another one begins they are in order."""
+    want = defaultdict(list)
+    for chain in expected.tasks:
+        runs = [pairs[slice] for slice in chain.slices if slice in pairs]
+        edges = [(where, ts) for run in runs for where, ts in ((run.where, run.begin), (run.where, run.end))]
+        want[chain.name, runs[0].src, tuple(edges)].append(chain.end)
+    for events in tasks.values():
+        first, *inner, last = events if len(events) > 1 else events * 2
+        places = [((event["pid"], event["tid"]), event["ts"]) for event in events]
+        key = first["name"], first["src"], tuple(places[1:-1])
+        phases = "".join(event["ph"] for event in events)
+        names = {event["name"] for event in inner}
+        if phases != "b" + "be" * (len(inner) // 2) + "e" or names != {"[running]"} or first["name"] != last["name"]:
+            problems.append(f"a task is told by {phases}, {names}, {last['name']}")
+        elif any(a["ts"] > b["ts"] for a, b in zip(events, events[1:])) or places[0] != places[1]:
+            problems.append(f"the times of a task are not in order: {events}")
+        elif not want[key]:
+            problems.append(f"no such task: {key}")
+        else:
+            end = want[key].pop()
+            marks = {"unfinished": True} if end is not None else {}
+            ts = max(end or 0, places[-2][1])
+            if (last.get("args", {}), places[-1][0]) != (marks, places[-2][0]) \
+                    or any("args" in event for event in (first, *inner)) \
+                    or abs(last["ts"] - ts) > (tolerance_ns if marks else 0):
+                problems.append(f"the end of {first['name']} is {last}, not {ts}, or there are odd args")
+    missing = [key[:2] for key, ends in want.items() for _ in ends]
+    if missing:
+        problems.append(f"tasks are missing: {missing}")
+    if sorted(tasks) != list(range(1, len(tasks) + 1)):
+        problems.append(f"tasks are numbered {sorted(tasks)}")

@@ -1,5 +1,5 @@
-/* The whole way: a process directory is read and converted, the trace goes to /dev/null, and then a piece of it; then
- * what is made of a call tree, and what --info says. */
+/* The whole way: a process directory is read and converted, the trace goes to /dev/null, and then a piece of it, and all
+ * of it in pieces; then what is made of a call tree, and what --info and --verify say. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,9 +10,12 @@
 #include "convert/info.h"
 #include "convert/jobs.h"
 #include "convert/output.h"
+#include "convert/perfetto.h"
 #include "convert/pstats.h"
+#include "convert/split.h"
 #include "convert/top.h"
 #include "convert/trace_json.h"
+#include "convert/verify.h"
 #include "fuzz.h"
 
 /* A block of a hundred bytes may call 16,384 times a function whose name has 65,535: a trace may be as long as the disk
@@ -22,7 +25,11 @@
 /* Nor is there an end of folded stacks, of which each may have 256 KiB. */
 #define FOLDED_NODES 1000
 
-#define ALL_KINDS 0x1e
+static const struct flows_choice all_flows = { .chains = 0x1e, .creations = 0x1e, .has_tasks = true };
+
+/* A trace in pieces: bytes of each, and how many are tried. */
+#define PIECE_SIZE 2000
+#define PIECES 12
 
 static void ignore(void *arg, enum note_level level, const char *line)
 {
@@ -32,14 +39,14 @@ static void ignore(void *arg, enum note_level level, const char *line)
 /* A sink on its way to the trace. */
 struct disk {
     struct sink sink;                   /* first: a sink is a disk */
-    struct trace_json *trace;
+    struct trace *trace;
 };
 
 static struct sink *check_disk(struct sink *sink)
 {
     struct disk *disk = (struct disk *)sink;
-    struct sink *next = trace_json_sink(disk->trace);
-    sink->is_broken = next->is_broken = next->is_broken || trace_json_bytes(disk->trace) > DISK_SIZE;
+    struct sink *next = trace_sink(disk->trace);
+    sink->is_broken = next->is_broken = next->is_broken || trace_bytes(disk->trace) > DISK_SIZE;
     return next;
 }
 
@@ -75,6 +82,12 @@ static void point_event(struct sink *sink, const struct point *point)
     next->point(next, point);
 }
 
+static void task_event(struct sink *sink, const struct task_event *event)
+{
+    struct sink *next = check_disk(sink);
+    next->task(next, event);
+}
+
 /* A piece out of the middle; NULL when there is none. */
 static struct selection *select_some(struct reader *reader)
 {
@@ -90,34 +103,84 @@ static struct selection *select_some(struct reader *reader)
     return NULL;
 }
 
-static void convert_it(struct reader *reader, const struct selection *selection, const struct notes *notes)
+/* Returns the bytes of the trace. */
+static uint64_t convert_it(struct reader *reader, const struct trace_format *format, const struct convert_how *how,
+                           const struct notes *notes)
 {
     struct pnr_err err;
     struct jobs *jobs = jobs_new(1);
     struct output *output = output_open("/dev/null", jobs, &err);
-    struct trace_json *trace = trace_json_new(output, 1);
-    struct disk disk = { { .process = process_event, .thread = thread_event, .slice = slice_event,
-                           .instant = instant_event, .point = point_event }, trace };
-    struct trace_json_about about = { .version = "", .command = symbols_fact(reader_symbols(reader), "command") };
-    struct convert_count count;
+    struct trace_about about = { .version = "", .command = symbols_fact(reader_symbols(reader), "command") };
     symbols_number(reader_symbols(reader), "start_realtime_ns", &about.start_realtime_ns);
-    if (convert(&reader, 1, selection, ALL_KINDS, &disk.sink, notes, &count, &err) == 0)
-        trace_json_end(trace, &about, &err);
-    trace_json_free(trace);
+    struct trace *trace = trace_new(format, &about, output, 1);
+    struct disk disk = { { .process = process_event, .thread = thread_event, .slice = slice_event,
+                           .instant = instant_event, .point = point_event, .task = task_event }, trace };
+    struct convert_count count;
+    struct convert_odd odd = { .lost = 0 };
+    if (convert(&reader, 1, how, &disk.sink, &count, &odd, &err) == 0)
+        trace_end(trace, &err);
+    convert_say(&reader, 1, &odd, notes);
+    uint64_t n = trace_bytes(trace);
+    trace_free(trace);
     output_close(output);
     jobs_free(jobs);
+    return n;
 }
 
-static void add_up(struct reader *reader, const struct notes *notes, int fd, bool has_roots)
+static void convert_pieces(struct reader *reader, const struct notes *notes)
+{
+    struct split *split = split_new(&reader, 1, convert_zero_ns(&reader, 1), 0, UINT64_MAX, PIECE_SIZE);
+    struct selection *selection = selection_new();
+    struct stacks stacks[2] = { { .n = 0 }, { .n = 0 } };
+    uint64_t from_ns, to_ns, next_ns = 0;
+    unsigned n = 0;
+    if (!split || !selection)
+        abort();
+    for (int i = 0; i < PIECES && split_next(split, &from_ns, &to_ns); i++) {
+        if (from_ns != next_ns || to_ns <= from_ns)
+            abort();
+        const struct convert_how how = { .selection = selection, .flows = all_flows, .is_logical = n % 2,
+                                         .from = n ? &stacks[(n + 1) % 2] : NULL, .to = &stacks[n % 2] };
+        selection_set_window(selection, from_ns, to_ns);
+        stacks_clear(&stacks[n % 2]);
+        struct split_result result = { .bytes = convert_it(reader, &trace_json, &how, notes), .events = 10, .n_open = 1 };
+        if (split_judge(split, &result)) {
+            next_ns = to_ns;
+            n++;
+        }
+        if (reader_rewind(reader) < 0)
+            abort();
+    }
+    stacks_clear(&stacks[0]);
+    stacks_clear(&stacks[1]);
+    selection_free(selection);
+    split_free(split);
+}
+
+static void say_all(struct reader *reader, const struct notes *notes, FILE *nowhere)
+{
+    struct verify_sum sum;
+    struct convert_odd odd = { .lost = 0 };
+    struct pnr_err err;
+    info_print(reader, nowhere, false, &err);
+    info_print(reader, nowhere, true, &err);
+    if (reader_rewind(reader) < 0)
+        abort();
+    verify(&reader, 1, notes, &odd, &sum, &err);
+}
+
+static void add_up(struct reader *reader, int fd, bool has_roots)
 {
     static struct writer writer;
     struct call_tree *tree = call_tree_new(has_roots);
     struct convert_count count;
+    struct convert_odd odd = { .lost = 0 };
     struct pnr_err err;
     if (!tree)
         abort();
     writer_init(&writer, fd);
-    if (convert(&reader, 1, NULL, ALL_KINDS, &tree->sink, notes, &count, &err) == 0 && !tree->sink.is_broken) {
+    if (convert(&reader, 1, &(struct convert_how){ .flows = all_flows }, &tree->sink, &count, &odd, &err) == 0 &&
+        !tree->sink.is_broken) {
         if (!has_roots) {
             pstats_write(tree, &writer);
             top_write(tree, &(struct top_form){ .columns = 80 }, &writer);
@@ -144,17 +207,22 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     for (int i = 0; i < FUZZ_PARTS - 1; i++)
         fuzz_write(names[i], parts[i], sizes[i]);
     fuzz_write_live(parts[FUZZ_PARTS - 1], sizes[FUZZ_PARTS - 1]);
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 7; i++) {
         struct reader *reader = reader_open(fuzz_directory(), &notes, &err);
         if (!reader)
             break;
         struct selection *selection = i == 1 ? select_some(reader) : NULL;
+        const struct convert_how how = { .selection = selection, .flows = all_flows, .is_logical = i == 2 };
         if (i == 0 || selection)
-            convert_it(reader, selection, &notes);
-        else if (i == 2 || i == 3)
-            add_up(reader, &notes, fileno(nowhere), i == 3);
-        else
-            info_print(reader, nowhere, &err);
+            convert_it(reader, &trace_json, &how, &notes);
+        else if (i == 2)
+            convert_it(reader, &perfetto, &how, &notes);
+        else if (i == 3 || i == 4)
+            add_up(reader, fileno(nowhere), i == 4);
+        else if (i == 5)
+            convert_pieces(reader, &notes);
+        else if (i == 6)
+            say_all(reader, &notes, nowhere);
         selection_free(selection);
         reader_close(reader);
     }

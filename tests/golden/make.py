@@ -586,6 +586,134 @@ def forked(path):
             process.end(1500)
 
 
+def creations(path):
+    """Arrows from where generators and coroutines were made, and where there is none."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="creations.py")
+        main, work = (process.function("__main__", name, "creations.py", line) for name, line in (("main", 1), ("work", 4)))
+        numbers = process.function("__main__", "numbers", "creations.py", 9, GENERATOR)
+        task = process.function("__main__", "task", "creations.py", 20, COROUTINE)
+        ticks = process.function("__main__", "ticks", "creations.py", 30, ASYNC_GENERATOR)
+        apply = process.function("builtins", "map", "", 0, C_FUNCTION)
+        a, b, c, d, e = (0x5500_0000_01 + i for i in range(5))
+        one, two = process.thread(1, 7001, "MainThread"), process.thread(2, 7002, "Thread-1 (work)")
+        one.block([
+            create(500, numbers, a),                        # in no slice
+            start(600, numbers, a), yield_(700, numbers, a),
+            call(1000, main),
+            create(1100, numbers, a),                       # a plain one; the address was one's that is gone
+            start(1200, numbers, a), yield_(1300, numbers, a), resume(1400, numbers, a), finish(1500, numbers, a),
+            create(2000, task, a), create(2000, task, b), create(2000, ticks, c),       # at the same time
+            start(2000, task, a),                           # one of them makes another one, which runs at once
+            create(2000, numbers, d), start(2000, numbers, d), finish(2000, numbers, d),
+            yield_(2000, task, a),
+            start(2100, task, b), finish_unwind(2200, task, b),
+            create(2300, numbers, b),                       # it never runs: the address is used again
+            create(2400, numbers, b), create(2500, task, d),            # both run in another thread
+            c_call(3000, apply), create(3100, numbers, e), start(3200, numbers, e), finish(3300, numbers, e),
+            c_return(3400, apply),                          # a C function made it
+            resume(3500, task, a),
+            call(3600, work), create(3650, numbers, e), return_(3700, work), finish(3800, task, a),
+            start(3900, numbers, e), yield_(4000, numbers, e),          # when who made it has ended
+            resume(4050, ticks, c), yield_(4060, ticks, c),             # its first slice was not seen
+            create(4100, task, a), start(4200, numbers, a), finish(4300, numbers, a),   # nor what became of the first one
+            create(4400, work, a), create(4500, 99, a), create(4600, task, 0),  # odd ones
+            create(5000, task, c),                          # it has not run
+            return_(9000, main),
+        ], flags=LAST)
+        two.block([call(2600, work), start(2700, numbers, b), yield_(2800, numbers, b), start(2900, task, d),
+                   finish(3000, task, d), return_(3100, work)], flags=LAST)
+        process.end(10_000)
+
+
+def creations_min_duration(path):
+    """... where short slices are left out, which may be known only when they end."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="creations.py", min_duration_ns=1000)
+        main, work = (process.function("__main__", name, "creations.py", line) for name, line in (("main", 1), ("work", 4)))
+        numbers = process.function("__main__", "numbers", "creations.py", 9, GENERATOR)
+        a, b, c, d = (0x5500_0000_01 + i for i in range(4))
+        one, two = process.thread(1, 7001, "MainThread"), process.thread(2, 7002, "Thread-1 (work)")
+        one.block([
+            call(1000, main),
+            call(1100, work), create(1200, numbers, a), return_(1300, work),    # who made it does not stay
+            start(1400, numbers, a), finish(2500, numbers, a),
+            call(3000, work), create(3100, numbers, a), create(3110, numbers, b),   # it does, for what is in it:
+            start(3200, numbers, a), finish(3300, numbers, a),          # not for this one, too short itself
+            start(3400, numbers, b), yield_(4500, numbers, b), return_(4550, work),     # but for this one
+            call(5000, work), create(5100, numbers, a), create(5200, numbers, c),
+            call(5300, work), create(5400, numbers, d), return_(5500, work),    # one in it does not
+            return_(7000, work),                                        # it does, and that is known only here
+            start(7100, numbers, c), yield_(8200, numbers, c),
+            call(9000, work), create(9100, numbers, c), return_(9200, work),    # the address again, by one that is short
+            start(9300, numbers, c), yield_(10_400, numbers, c),
+            call(11_000, work), call(11_100, work), create(11_200, numbers, c), lost(11_300, 3),
+            return_(11_400, work), return_(11_500, work),               # both stay, for what was lost
+            start(11_600, numbers, c), yield_(12_700, numbers, c),
+            call(13_000, work), create(14_500, numbers, c), start(14_600, numbers, c), finish(15_700, numbers, c),
+            return_(15_800, work),                                      # open for long when it makes it
+            call(16_000, work), create(16_100, numbers, c),             # open at the end
+        ])
+        two.block([call(5150, main), start(5600, numbers, a), finish(6700, numbers, a),     # before that is known
+                   start(6750, numbers, d), finish(7900, numbers, d),
+                   start(16_150, numbers, c), lost(16_160, 1), finish(16_170, numbers, c), return_(16_200, main)],
+                  flags=LAST)
+        process.end(16_500, lost=4)
+
+
+def tasks(path):
+    """Tasks of asyncio, and coroutines that are none; then the same where asyncio was not recorded."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="tasks.py")
+        run = process.function("asyncio.runners", "Runner.run", "/usr/lib/python3.11/asyncio/runners.py", 86)
+        step = process.function("asyncio.events", "Handle._run", "/usr/lib/python3.11/asyncio/events.py", 78)
+        sleep = process.function("asyncio.tasks", "sleep", "/usr/lib/python3.11/asyncio/tasks.py", 627, COROUTINE)
+        context = process.function("builtins", "Context.run", "", 0, C_FUNCTION)
+        by_hand = process.function("asyncio_like", "drive", "like.py", 1)
+        main, child, late = (process.function("__main__", name, "tasks.py", line, COROUTINE)
+                             for name, line in (("main", 10), ("child", 20), ("late", 30)))
+        ticker = process.function("__main__", "ticker", "tasks.py", 40, ASYNC_GENERATOR)
+        m, c, d, s, t, e = (0x7f12_3450 + i for i in range(6))
+        one, two = process.thread(1, 7001, "MainThread"), process.thread(2, 7002, "Thread-1 (loop)")
+        one.block([
+            create(500, main, m), call(1000, run),
+            call(1100, step), start(1200, main, m), create(1250, child, c), create(1260, child, d),
+            yield_(1300, main, m), return_(1400, step),
+            call(1500, step), start(1600, child, c), create(1610, sleep, s), start(1620, sleep, s),     # it awaits this
+            yield_(1650, sleep, s), yield_(1700, child, c), return_(1800, step),
+            call(1900, step), c_call(1910, context), start(1920, child, d), yield_(1930, child, d),
+            c_return(1940, context), return_(1950, step),
+            call(2000, step), resume(2100, child, c), resume(2110, sleep, s), finish(2120, sleep, s),
+            finish(2200, child, c), return_(2300, step),
+            call(2400, step), start(2500, ticker, t), yield_(2600, ticker, t), return_(2700, step),     # no coroutine
+            call(3000, step), resume(3100, main, m), call(3150, by_hand), start(3200, child, c), yield_(3300, child, c),
+            resume(3310, child, c), finish(3320, child, c), return_(3350, by_hand), yield_(3400, main, m),
+            return_(3500, step),                                        # it runs that one itself
+            call(3600, step), resume(3700, child, d), finish_unwind(3800, child, d), return_(3900, step),
+            call(4000, step), start(4000, child, e), yield_(4000, child, e), resume(4000, child, e),    # at the same time
+            yield_(4000, child, e), return_(4000, step),
+            call(4050, step), start(4060, child, e), yield_(4070, child, e), return_(4080, step),       # the address again
+            call(4100, step), resume(4200, late, s), yield_(4300, late, s), return_(4400, step),        # its begin is missing
+            call(5000, step), resume(5100, main, m),                    # open at the end, others are suspended
+        ], end=6000)
+        two.block([call(3000, run), call(3650, step), resume(3950, child, e), return_(3960, step)])     # none yet
+        process.end(7000)
+        process = capture.process(8, command="no_stdlib.py", filters="no-stdlib", clock=Clock(
+            start_ticks=START_MONOTONIC_NS + 10_000, start_monotonic_ns=START_MONOTONIC_NS + 10_000))
+        module = process.function("__main__", "<module>", "no_stdlib.py", 1)
+        main, child = (process.function("__main__", name, "no_stdlib.py", line, COROUTINE)
+                       for name, line in (("main", 10), ("child", 20)))
+        thread = process.thread(1, 8001, "MainThread")
+        thread.block([
+            call(500, module), create(600, main, m),
+            start(1000, main, m), create(1100, child, c), create(1110, child, d), start(1200, child, d),
+            finish(1300, child, d), yield_(1400, main, m),
+            start(1500, child, c), yield_(1600, child, c), resume(1700, child, c), finish(1800, child, c),
+            resume(1900, main, m), finish(2000, main, m), return_(3000, module),
+        ], flags=LAST)
+        process.end(4000)
+
+
 def store(data):
     """A zstd frame that keeps data as it is, so that one can read it: one raw block."""
     return (bytes.fromhex("28 b5 2f fd 24") + bytes([len(data)]) + (len(data) << 3 | 1).to_bytes(3, "little") + data
@@ -603,7 +731,7 @@ def with_strings(entry, strings):
 CASES = [smallest, generators, generator_moves, asynchronous, exceptions, opened, left_gap_lost, killed,
          killed_clock, unfinished, odd_names, processes, clock_drifts, later_minor_version, c_functions, min_duration,
          full_block, rounded_ticks, interleaved, empty_segments, dropped, dropped_and_killed, paused,
-         greenlets, forked]
+         greenlets, forked, creations, creations_min_duration, tasks]
 
 if __name__ == "__main__":
     for case in CASES:

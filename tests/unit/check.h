@@ -57,11 +57,19 @@ static inline void check_instant(struct sink *sink, uint32_t thread, uint64_t ns
     check_write((struct check_sink *)sink, "%u:%s@%" PRIu64, thread, text, ns);
 }
 
-/* "2:s1@15" is the first point of chain 1, in thread 2 at 15. */
+/* "2:s1@15" is the first point of chain 1, in thread 2 at 15; "2:S1@15" the same of a creation. */
 static inline void check_point(struct sink *sink, const struct point *point)
 {
-    check_write((struct check_sink *)sink, "%u:%c%" PRIu64 "@%" PRIu64, point->thread, "stf"[point->phase],
-                point->chain, point->ns);
+    check_write((struct check_sink *)sink, "%u:%c%" PRIu64 "@%" PRIu64, point->thread,
+                (point->is_creation ? "S?F" : "stf")[point->phase], point->chain, point->ns);
+}
+
+/* "2:b1@10" is the begin of task 1, in thread 2 at 10; r(uns) w(aits) e(nds), the last one with u(nfinished) or c(ut). */
+static inline void check_task(struct sink *sink, const struct task_event *event)
+{
+    check_write((struct check_sink *)sink, "%u:%c%" PRIu64 "@%" PRIu64 "%s", event->thread, "brwe"[event->phase],
+                event->task, event->ns,
+                event->marks & SLICE_UNFINISHED ? "u" : event->marks & SLICE_CUT ? "c" : "");
 }
 
 static inline void check_process(struct sink *sink, const struct sink_process *process)
@@ -78,7 +86,7 @@ static inline void check_thread(struct sink *sink, const struct sink_thread *thr
 static inline void check_sink_init(struct check_sink *check)
 {
     *check = (struct check_sink){ { .process = check_process, .thread = check_thread, .slice = check_slice,
-                                    .instant = check_instant, .point = check_point }, "" };
+                                    .instant = check_instant, .point = check_point, .task = check_task }, "" };
 }
 
 /* ---- name tables ---- */

@@ -33,7 +33,7 @@ static void run_thread(struct call_tree *tree, uint32_t thread, uint64_t least_n
     struct flows flows;
     struct spans spans;
     struct spans_count count = { 0 };
-    flows_init(&flows, &tree->sink, ~0u);
+    flows_init(&flows, &tree->sink, (struct flows_choice){ .chains = ~0u });
     flows_process(&flows, check_symbols());
     spans_init(&spans, thread, least_ns, &tree->sink, &flows, check_symbols(), &count);
     for (size_t i = 0; i < n && events[i].kind; i++)

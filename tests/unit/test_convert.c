@@ -2,7 +2,7 @@
 
 #include "check.h"
 
-#define KINDS (~0u)
+static const struct flows_choice flows = { .chains = ~0u };
 
 static void collect(void *arg, enum note_level level, const char *line)
 {
@@ -16,12 +16,14 @@ static void run(const char *const *paths, size_t n, struct check_sink *sink, str
     struct notes notes = { collect, said };
     struct reader *readers[4];
     struct convert_count count;
+    struct convert_odd odd[4] = { { .lost = 0 } };
     struct pnr_err err;
     check_sink_init(sink);
     check_sink_init(said);
     for (size_t i = 0; i < n; i++)
         cr_assert_not_null(readers[i] = reader_open(paths[i], &notes, &err));
-    cr_assert_eq(convert(readers, n, NULL, KINDS, &sink->sink, &notes, &count, &err), 0);
+    cr_assert_eq(convert(readers, n, &(struct convert_how){ .flows = flows }, &sink->sink, &count, odd, &err), 0);
+    convert_say(readers, n, odd, &notes);
     for (size_t i = 0; i < n; i++)
         reader_close(readers[i]);
 }
@@ -61,7 +63,7 @@ Test(convert, closes_what_is_open)
     check_block(&capture, 1, 0, PNR_BLOCK_LAST, 1000, call, 2);
     check_block(&capture, 2, 0, 0, 2000, call, 2);
     run((const char *[]){ capture.process }, 1, &sink, &said);
-    cr_expect(strstr(sink.text, "0:1[1000,1050]u 1:1[2000,5000]u"), "%s", sink.text);
+    cr_expect(strstr(sink.text, "0:1[1000,1051]u 1:1[2000,5000]u"), "%s", sink.text);
     check_capture_remove(&capture);
 }
 

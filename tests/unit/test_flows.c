@@ -2,8 +2,9 @@
 
 #include "check.h"
 
-/* What happens to frames, in the order of time: S(tart) R(esume) Y(ield) F(inish) C(reate); small letters are slices that
- * are not sure to stay: s(tart) r(esume), and k(ept), at its begin's time. */
+/* What happens to frames, in the order of time: S(tart) R(esume) Y(ield) F(inish) C(reate) E(nd, unseen), T: a start of
+ * what may be a task; small letters are slices that are not sure to stay: s(tart) r(esume), and k(ept), at its begin's
+ * time, c(reate) by one that is not sure to, and then D(one) and d(one without staying), with its begin's time. */
 struct step {
     char what;
     uint32_t thread;
@@ -15,22 +16,30 @@ struct step {
 static void play(struct flows *flows, const struct step *steps, size_t n)
 {
     uint64_t begin_ns[8] = { 0 };
+    uint32_t undecided[4] = { 0 };
     for (size_t i = 0; i < n && steps[i].what; i++) {
         const struct step *s = &steps[i];
-        if (strchr("SRsr", s->what))
-            begin_ns[s->frame] = flows_enter(flows, s->thread, s->function, s->frame, strchr("Ss", s->what) != NULL,
-                                             strchr("SR", s->what) != NULL, s->ns);
-        else if (s->what == 'C')
-            flows_create(flows, s->frame);
+        unsigned how = (strchr("SsT", s->what) ? FLOWS_START : 0) | (strchr("SRT", s->what) ? FLOWS_STAYS : 0) |
+                       (s->what == 'T' ? FLOWS_TASK : 0);
+        if (strchr("SRsrT", s->what))
+            begin_ns[s->frame] = flows_enter(flows, s->thread, s->function, s->frame, how, s->ns);
+        else if (strchr("CcE", s->what))
+            flows_end(flows, s->frame);
+        if (strchr("Cc", s->what))
+            flows_create(flows, s->what == 'c' ? &undecided[s->thread] : NULL, s->thread, s->function, s->frame, s->ns);
+        else if (strchr("Dd", s->what))
+            flows_decide(flows, &undecided[s->thread], s->ns, s->what == 'D');
         else if (s->what == 'k')
             flows_stay(flows, s->thread, s->function, s->frame, s->ns);
-        else
+        else if (strchr("YF", s->what))
             flows_leave(flows, s->thread, s->function, s->frame, s->what == 'F', begin_ns[s->frame], s->ns);
     }
 }
 
 #define ALL (~0u)
 #define GENERATORS (1u << PNR_FUNCTION_GENERATOR)
+
+static const struct flows_choice all_chains = { .chains = ALL };
 
 Test(flows, joins_the_slices_of_a_frame)
 {
@@ -67,7 +76,7 @@ Test(flows, joins_the_slices_of_a_frame)
         { ALL, { { 'S', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'R', 0, 4, 1, 30 }, { 'Y', 0, 4, 1, 40 },
             { 'S', 0, 4, 1, 50 }, { 'Y', 0, 4, 1, 60 }, { 'R', 0, 4, 1, 70 } },
           "0:s1@20 0:f1@31 0:s2@60 0:f2@71" },
-        { ALL, { { 'S', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'C', 0, 0, 1, 25 }, { 'R', 0, 4, 1, 30 } }, "" },
+        { ALL, { { 'S', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'E', 0, 0, 1, 25 }, { 'R', 0, 4, 1, 30 } }, "" },
         { ALL, { { 'S', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'R', 0, 5, 1, 30 }, { 'Y', 0, 5, 1, 40 } }, "" },
         /* kinds that are not wanted, and plain functions, have none */
         { GENERATORS, { { 'S', 0, 6, 1, 10 }, { 'Y', 0, 6, 1, 20 }, { 'R', 0, 6, 1, 30 }, { 'S', 0, 4, 2, 40 },
@@ -79,10 +88,10 @@ Test(flows, joins_the_slices_of_a_frame)
         struct check_sink sink;
         struct flows flows;
         check_sink_init(&sink);
-        flows_init(&flows, &sink.sink, table[i].kinds);
+        flows_init(&flows, &sink.sink, (struct flows_choice){ .chains = table[i].kinds });
         flows_process(&flows, check_symbols());
         play(&flows, table[i].steps, 10);
-        flows_end_process(&flows);
+        flows_end_process(&flows, 1000, false);
         cr_expect_str_eq(sink.text, table[i].expected, "row %zu: %s", i, sink.text);
         cr_expect_eq(flows.n, 0, "row %zu", i);
         flows_clear(&flows);
@@ -119,30 +128,146 @@ Test(flows, passes_over_slices_that_do_not_stay)
         struct check_sink sink;
         struct flows flows;
         check_sink_init(&sink);
-        flows_init(&flows, &sink.sink, ALL);
+        flows_init(&flows, &sink.sink, all_chains);
         flows_process(&flows, check_symbols());
         play(&flows, table[i].steps, 12);
-        flows_end_process(&flows);
+        flows_end_process(&flows, 1000, false);
         cr_expect_str_eq(sink.text, table[i].expected, "row %zu: %s", i, sink.text);
         flows_clear(&flows);
     }
 }
 
-/* A thread's times may have been moved up: the next slice, in another thread, must not begin before the arrow. */
+/* A thread's times may have been moved up: the next slice, in another thread, must not begin before that one has ended,
+ * or, if that is not known, before the arrow. */
 Test(flows, never_points_backwards)
 {
     struct check_sink sink;
     struct flows flows;
     check_sink_init(&sink);
-    flows_init(&flows, &sink.sink, ALL);
+    flows_init(&flows, &sink.sink, all_chains);
     flows_process(&flows, check_symbols());
-    cr_expect_eq(flows_enter(&flows, 1, 4, 1, true, true, 100), 100);
+    cr_expect_eq(flows_enter(&flows, 1, 4, 1, FLOWS_START | FLOWS_STAYS, 100), 100);
     flows_leave(&flows, 1, 4, 1, false, 100, 150);
-    cr_expect_eq(flows_enter(&flows, 2, 4, 1, false, true, 120), 150);
-    cr_expect_eq(flows_enter(&flows, 3, 4, 1, false, true, 120), 151);
-    flows_end_process(&flows);
-    cr_expect_str_eq(sink.text, "1:s1@150 2:t1@151 3:f1@152");
+    cr_expect_eq(flows_enter(&flows, 2, 4, 1, FLOWS_STAYS, 120), 151);
+    cr_expect_eq(flows_enter(&flows, 3, 4, 1, FLOWS_STAYS, 120), 152);
+    flows_end_process(&flows, 1000, false);
+    cr_expect_str_eq(sink.text, "1:s1@150 2:t1@152 3:f1@153");
     flows_clear(&flows);
+}
+
+Test(flows, draws_arrows_from_where_frames_were_made)
+{
+    static const struct { unsigned chains, creations; struct step steps[12]; const char *expected; } table[] = {
+        /* an arrow to the first slice, and beside it the chain's own ones */
+        { ALL, ALL, { { 'C', 1, 4, 1, 5 }, { 'S', 0, 4, 1, 10 }, { 'F', 0, 4, 1, 20 } }, "1:S1@5 0:F1@11" },
+        { ALL, ALL, { { 'C', 1, 4, 1, 5 }, { 'S', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'R', 0, 4, 1, 30 },
+            { 'F', 0, 4, 1, 40 } }, "1:S1@5 0:F1@11 0:s2@20 0:f2@31" },
+        { 0, ALL, { { 'C', 1, 4, 1, 5 }, { 'S', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'R', 0, 4, 1, 30 },
+            { 'F', 0, 4, 1, 40 } }, "1:S1@5 0:F1@11" },
+        /* only where that is wanted */
+        { ALL, GENERATORS, { { 'C', 1, 4, 1, 5 }, { 'C', 1, 6, 2, 6 }, { 'S', 0, 6, 2, 7 }, { 'S', 0, 4, 1, 10 } },
+          "1:S1@5 0:F1@11" },
+        { ALL, 0, { { 'C', 1, 4, 1, 5 }, { 'S', 0, 4, 1, 10 } }, "" },
+        /* it never runs; the address again; another function; the first slice was not seen; it has ended unseen */
+        { ALL, ALL, { { 'C', 1, 4, 1, 5 } }, "" },
+        { ALL, ALL, { { 'C', 1, 4, 1, 5 }, { 'C', 1, 4, 1, 6 }, { 'S', 0, 4, 1, 10 } }, "1:S1@6 0:F1@11" },
+        { ALL, ALL, { { 'C', 1, 4, 1, 5 }, { 'S', 0, 5, 1, 10 } }, "" },
+        { ALL, ALL, { { 'C', 1, 4, 1, 5 }, { 'R', 0, 4, 1, 10 }, { 'S', 0, 4, 1, 20 } }, "" },
+        { ALL, ALL, { { 'C', 1, 4, 1, 5 }, { 'E', 0, 0, 1, 6 }, { 'S', 0, 4, 1, 20 } }, "" },
+        /* a function that nobody knows, and a plain one */
+        { ALL, ALL, { { 'C', 1, 99, 1, 5 }, { 'S', 0, 99, 1, 10 } }, "" },
+        { 30, 30, { { 'C', 1, 1, 1, 5 } }, "" },
+        /* no arrow points backwards */
+        { ALL, ALL, { { 'C', 1, 4, 1, 50 }, { 'S', 0, 4, 1, 10 } }, "1:S1@50 0:F1@51" },
+        /* the first slice does not stay, or does later */
+        { ALL, ALL, { { 'C', 1, 4, 1, 5 }, { 's', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'R', 0, 4, 1, 30 } }, "" },
+        { ALL, ALL, { { 'C', 1, 4, 1, 5 }, { 's', 0, 4, 1, 10 }, { 'k', 0, 4, 1, 10 } }, "1:S1@5 0:F1@11" },
+        /* the one that made it does not stay, or does later: before the first slice, or behind it */
+        { ALL, ALL, { { 'c', 1, 4, 1, 5 }, { 'D', 1, 0, 0, 4 }, { 'S', 0, 4, 1, 10 } }, "1:S1@5 0:F1@11" },
+        { ALL, ALL, { { 'c', 1, 4, 1, 5 }, { 'd', 1, 0, 0, 4 }, { 'S', 0, 4, 1, 10 } }, "" },
+        { ALL, ALL, { { 'c', 1, 4, 1, 5 }, { 'S', 0, 4, 1, 10 }, { 'F', 0, 4, 1, 20 }, { 'C', 1, 4, 1, 25 },
+            { 'D', 1, 0, 0, 4 }, { 'S', 0, 4, 1, 30 } }, "1:S1@5 0:F1@11 1:S2@25 0:F2@31" },
+        { ALL, ALL, { { 'c', 1, 4, 1, 5 }, { 'S', 0, 4, 1, 10 }, { 'd', 1, 0, 0, 4 }, { 'F', 0, 4, 1, 20 } }, "" },
+        /* nested, several, and one out of the middle */
+        { ALL, ALL, { { 'c', 1, 4, 1, 5 }, { 'c', 1, 4, 2, 6 }, { 'c', 1, 4, 3, 8 }, { 'c', 2, 4, 4, 8 },
+            { 'C', 3, 4, 2, 9 }, { 'S', 0, 4, 1, 10 }, { 'S', 0, 4, 3, 11 }, { 'd', 1, 0, 0, 7 },
+            { 'S', 0, 4, 4, 12 }, { 'D', 2, 0, 0, 1 }, { 'D', 1, 0, 0, 4 }, { 'S', 0, 4, 2, 13 } },
+          "2:S1@8 0:F1@13 1:S2@5 0:F2@11 3:S3@9 0:F3@14" },
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct check_sink sink;
+        struct flows flows;
+        check_sink_init(&sink);
+        flows_init(&flows, &sink.sink, (struct flows_choice){ table[i].chains, table[i].creations, false });
+        flows_process(&flows, check_symbols());
+        play(&flows, table[i].steps, 12);
+        cr_expect_leq(flows.creations.n_alive, flows.n, "row %zu", i);
+        flows_end_process(&flows, 1000, false);
+        cr_expect_str_eq(sink.text, table[i].expected, "row %zu: %s", i, sink.text);
+        cr_expect_eq(flows.creations.n_alive, 0, "row %zu", i);
+        flows_clear(&flows);
+    }
+}
+
+/* Frames that are made and never run: their addresses are used again, sooner or later. */
+Test(flows, forgets_what_was_made)
+{
+    struct check_sink sink;
+    struct flows flows;
+    uint32_t undecided = 0;
+    check_sink_init(&sink);
+    flows_init(&flows, &sink.sink, (struct flows_choice){ .creations = ALL });
+    flows_process(&flows, check_symbols());
+    for (uint64_t i = 1; i <= 200000; i++) {
+        flows_end(&flows, 1 + i % 100);
+        flows_create(&flows, i % 3 ? &undecided : NULL, 1, 4, 1 + i % 100, i);
+    }
+    cr_expect_eq(flows.n, 100);
+    cr_expect_eq(flows.creations.n_alive, 100);
+    cr_expect_leq(flows.creations.capacity, 256);
+    flows_decide(&flows, &undecided, 0, true);
+    cr_expect_eq(undecided, 0);
+    flows_clear(&flows);
+}
+
+Test(flows, tells_of_tasks)
+{
+    static const struct { struct step steps[12]; const char *expected; } table[] = {
+        { { { 'T', 1, 6, 1, 10 }, { 'Y', 1, 6, 1, 20 }, { 'R', 2, 6, 1, 30 }, { 'F', 2, 6, 1, 40 } },
+          "1:b1@10 1:r1@10 1:w1@21 2:r1@30 2:w1@41 2:e1@41" },
+        /* two by turns, a coroutine that is none, a generator */
+        { { { 'T', 0, 6, 1, 10 }, { 'Y', 0, 6, 1, 20 }, { 'T', 0, 6, 2, 30 }, { 'S', 0, 6, 3, 31 }, { 'Y', 0, 6, 3, 32 },
+            { 'Y', 0, 6, 2, 40 }, { 'R', 0, 6, 1, 50 }, { 'F', 0, 6, 1, 60 }, { 'S', 0, 4, 4, 65 },
+            { 'R', 0, 6, 2, 70 }, { 'R', 0, 6, 3, 71 }, { 'F', 0, 6, 2, 80 } },
+          "0:b1@10 0:r1@10 0:w1@21 0:b2@30 0:r2@30 0:w2@41 0:r1@50 0:w1@61 0:e1@61 0:r2@70 0:w2@81 0:e2@81" },
+        /* it is still suspended at the end; the address again; it has ended unseen */
+        { { { 'T', 0, 6, 1, 10 }, { 'Y', 0, 6, 1, 20 } }, "0:b1@10 0:r1@10 0:w1@21 0:e1@1000u" },
+        { { { 'T', 0, 6, 1, 10 }, { 'Y', 0, 6, 1, 20 }, { 'T', 0, 6, 1, 30 }, { 'F', 0, 6, 1, 40 } },
+          "0:b1@10 0:r1@10 0:w1@21 0:e1@21 0:b2@30 0:r2@30 0:w2@41 0:e2@41" },
+        { { { 'T', 0, 6, 1, 10 }, { 'Y', 0, 6, 1, 20 }, { 'E', 0, 6, 1, 30 } }, "0:b1@10 0:r1@10 0:w1@21 0:e1@21" },
+        /* exits are missing */
+        { { { 'T', 0, 6, 1, 10 }, { 'R', 1, 6, 1, 30 }, { 'Y', 0, 6, 1, 35 }, { 'E', 0, 6, 1, 40 } },
+          "0:b1@10 0:r1@10 0:w1@11 1:r1@30 1:w1@31 1:e1@31" },
+        /* some do not stay; none does */
+        { { { 's', 0, 6, 1, 10 }, { 'Y', 0, 6, 1, 20 }, { 'R', 0, 6, 1, 30 }, { 'F', 0, 6, 1, 40 } }, "" },
+        { { { 'T', 0, 6, 1, 10 }, { 'Y', 0, 6, 1, 20 }, { 'r', 0, 6, 1, 30 }, { 'F', 0, 6, 1, 40 } },
+          "0:b1@10 0:r1@10 0:w1@21 0:e1@21" },
+        /* a slice does not begin before the one before it has ended */
+        { { { 'T', 0, 6, 1, 10 }, { 'Y', 0, 6, 1, 20 }, { 'R', 1, 6, 1, 15 }, { 'Y', 1, 6, 1, 22 }, { 'R', 2, 6, 1, 16 },
+            { 'F', 2, 6, 1, 24 } },
+          "0:b1@10 0:r1@10 0:w1@21 1:r1@21 1:w1@23 2:r1@23 2:w1@25 2:e1@25" },
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct check_sink sink;
+        struct flows flows;
+        check_sink_init(&sink);
+        flows_init(&flows, &sink.sink, (struct flows_choice){ .has_tasks = true });
+        flows_process(&flows, check_symbols());
+        play(&flows, table[i].steps, 12);
+        flows_end_process(&flows, 1000, false);
+        cr_expect_str_eq(sink.text, table[i].expected, "row %zu: %s", i, sink.text);
+        flows_clear(&flows);
+    }
 }
 
 /* Identities are the same in two processes, chains are not. */
@@ -151,12 +276,12 @@ Test(flows, keeps_processes_apart)
     struct check_sink sink;
     struct flows flows;
     check_sink_init(&sink);
-    flows_init(&flows, &sink.sink, ALL);
+    flows_init(&flows, &sink.sink, all_chains);
     for (int i = 0; i < 2; i++) {
         static const struct step steps[] = { { 'S', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'R', 0, 4, 1, 30 } };
         flows_process(&flows, check_symbols());
         play(&flows, steps, 3);
-        flows_end_process(&flows);
+        flows_end_process(&flows, 1000, false);
     }
     cr_expect_str_eq(sink.text, "0:s1@20 0:f1@31 0:s2@20 0:f2@31");
     flows_clear(&flows);
@@ -168,12 +293,12 @@ Test(flows, forgets_what_ended)
     struct check_sink sink;
     struct flows flows;
     check_sink_init(&sink);
-    flows_init(&flows, &sink.sink, ALL);
+    flows_init(&flows, &sink.sink, all_chains);
     flows_process(&flows, check_symbols());
     for (uint64_t i = 1; i <= 100; i++)
-        flows_enter(&flows, 0, 4, i * 11, true, true, i);
+        flows_enter(&flows, 0, 4, i * 11, FLOWS_START | FLOWS_STAYS, i);
     for (uint64_t i = 1; i <= 200000; i++) {
-        flows_enter(&flows, 0, 4, 5000 + i, true, true, 1000 + i);
+        flows_enter(&flows, 0, 4, 5000 + i, FLOWS_START | FLOWS_STAYS, 1000 + i);
         if (i > 50)
             flows_leave(&flows, 0, 4, 5000 + i - 50, true, 1000 + i - 50, 1000 + i);
     }

@@ -26,11 +26,12 @@ Test(shown, names_what_is_shown)
     sink->slice(sink, &(struct slice){ .begin_ns = 3, .end_ns = 4, .thread = 33, .function = 1 });
     tell(sink, 9, 2);
     sink->instant(sink, 1, 5, "[x]");
-    sink->point(sink, &(struct point){ 6, 1, 0, 4, POINT_FIRST });
+    sink->point(sink, &(struct point){ 6, 1, 0, 4, POINT_FIRST, false });
     tell(sink, 10, 2);
+    sink->task(sink, &(struct task_event){ 7, 1, 1, 6, TASK_BEGIN, 0 });
     cr_expect_str_eq(check.text, "process8=p thread33=103 33:1[1,2] 33:1[3,4] process9=p thread1=71 1:[x]@5 thread0=70 "
-                                 "0:s1@6", "%s", check.text);
-    cr_expect_eq(shown.n_threads, 3);
+                                 "0:s1@6 process10=p thread1=71 1:b1@7", "%s", check.text);
+    cr_expect_eq(shown.n_threads, 4);
     shown_clear(&shown);
 }
 

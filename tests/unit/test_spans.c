@@ -25,7 +25,7 @@ static void run_init(struct run *run)
 {
     memset(run, 0, sizeof *run);
     check_sink_init(&run->sink);
-    flows_init(&run->flows, &run->sink.sink, ~0u);
+    flows_init(&run->flows, &run->sink.sink, (struct flows_choice){ .chains = ~0u });
     flows_process(&run->flows, check_symbols());
     spans_init(&run->spans, 0, 0, &run->sink.sink, &run->flows, check_symbols(), &run->count);
 }
@@ -357,4 +357,60 @@ Test(spans, takes_deep_stacks)
     cr_expect_str_eq(run.sink.text, "0:1[10,1399999]");
     cr_expect_eq(run.count.deepest, 400000);
     run_clear(&run);
+}
+
+/* Each edge has the next place, whatever the clock says; what is left out gives it back. */
+Test(spans, numbers_edges)
+{
+    static const struct event events[] = { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { RET, 5000, 2, 0 }, { CALL, 5000, 3, 0 },
+                                           { START, 5000, 4, 9 }, { YIELD, 5000, 4, 9 }, { RET, 5000, 3, 0 },
+                                           { RES, 9000, 4, 9 }, { FIN, 9990, 4, 9 }, { LOST, 9991, 3, 0 },
+                                           { RET, 9999, 1, 0 } };
+    static const struct { uint64_t least_ns; const char *expected; } table[] = {
+        { 0, "0:2[2000,3000] 0:4[5000,6000] 0:3[4000,7000] 0:s1@5999 0:f1@8001 0:4[8000,9000] 0:[lost 3 events]@10000 "
+             "0:1[1000,11000]" },
+        { 100, "0:2[2000,3000] 0:4[4000,5000] 0:[lost 3 events]@6000 0:1[1000,7000]" },
+        { 4980, "0:2[2000,3000] 0:[lost 3 events]@4000 0:1[1000,5000]" },
+        { 4981, "0:[lost 3 events]@2000 0:1[1000,3000]" },
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct run run;
+        uint64_t places = 0;
+        run_init(&run);
+        run.spans.least_ns = table[i].least_ns;
+        spans_number(&run.spans, &places);
+        run_events(&run, events, sizeof events / sizeof *events);
+        cr_expect_str_eq(run.sink.text, table[i].expected, "row %zu: %s", i, run.sink.text);
+        run_clear(&run);
+    }
+}
+
+/* What is open goes on in another conversion, C functions too, of which OPEN records do not tell. */
+Test(spans, saves_and_restores)
+{
+    static const struct event before[] = { { CALL, 10, 1, 0 }, { CCALL, 20, 9, 0 }, { START, 30, 4, 8 } };
+    static const struct event after[] = { { YIELD, 200, 4, 8 }, { CRET, 210, 9, 0 }, { RET, 220, 1, 0 } };
+    const struct spans_choice choice = { .max_depth = UINT64_MAX };
+    struct run one, other;
+    struct stacks stacks = { .n = 0 };
+    size_t n;
+    run_init(&one);
+    run_events(&one, before, 3);
+    spans_save(&one.spans, &stacks, 5);
+    stacks_settle(&stacks, NULL);
+    run_init(&other);
+    spans_choose(&other.spans, &choice, true);
+    spans_open(&other.spans, (struct pnr_record[]){ pnr_record_make(0, PNR_OPEN, 0, 1),
+                                                    pnr_record_make(0, PNR_OPEN, 8, 4) }, 2,
+               false, 90);
+    const struct stacks_frame *frames = stacks_find(&stacks, 5, 0, &n);
+    cr_assert_not_null(frames);
+    spans_restore(&other.spans, frames, n);
+    spans_show(&other.spans, 100);
+    run_events(&other, after, 3);
+    cr_expect_str_eq(other.sink.text, "0:4[102,200]c 0:9[101,210]c 0:1[100,220]c", "%s", other.sink.text);
+    cr_expect_eq(other.count.open, 0);
+    run_clear(&one);
+    run_clear(&other);
+    stacks_clear(&stacks);
 }

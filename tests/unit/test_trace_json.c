@@ -9,7 +9,7 @@ struct file {
     char path[64];
     struct jobs *jobs;
     struct output *output;
-    struct trace_json *trace;
+    struct trace *trace;
     struct sink *sink;
 };
 
@@ -22,8 +22,9 @@ static struct file begin(const struct symbols *symbols)
     close(mkstemp(file.path));
     file.jobs = jobs_new(N_THREADS);
     cr_assert_not_null(file.output = output_open(file.path, file.jobs, &err));
-    file.trace = trace_json_new(file.output, N_THREADS);
-    file.sink = trace_json_sink(file.trace);
+    struct trace_about about = { .version = "9", .command = check_string("app \"x\"") };
+    file.trace = trace_new(&trace_json, &about, file.output, N_THREADS);
+    file.sink = trace_sink(file.trace);
     file.sink->process(file.sink, &process);
     file.sink->thread(file.sink, &thread);
     return file;
@@ -32,12 +33,11 @@ static struct file begin(const struct symbols *symbols)
 /* All that was written; the caller frees. */
 static char *end(struct file *file)
 {
-    struct trace_json_about about = { .version = "9", .command = check_string("app \"x\"") };
     struct pnr_err err;
-    cr_assert_eq(trace_json_end(file->trace, &about, &err), 0);
-    size_t size = trace_json_bytes(file->trace);
+    cr_assert_eq(trace_end(file->trace, &err), 0);
+    size_t size = trace_bytes(file->trace);
     char *text = calloc(1, size + 1);
-    trace_json_free(file->trace);
+    trace_free(file->trace);
     cr_assert_eq(output_keep(file->output, &err), 0);
     cr_assert_eq(output_bytes(file->output), size);
     output_close(file->output);
@@ -62,12 +62,14 @@ Test(trace_json, writes_the_whole_file)
         "{\"name\":\"thread_sort_index\",\"cat\":\"__metadata\",\"ph\":\"M\","
         "\"ts\":0,\"pid\":7,\"tid\":70,\"args\":{\"sort_index\":1}},\n"
         "{\"name\":\"m.f4\",\"cat\":\"generator\",\"ph\":\"X\","
-        "\"ts\":1.002,\"dur\":0.040,\"pid\":7,\"tid\":70,\"args\":{\"src\":\"m.py:4\"}},\n"
+        "\"ts\":1.002,\"dur\":0.040,\"pid\":7,\"tid\":70,\"sf\":4},\n"
         "{\"name\":\"[lost 5 events]\",\"cat\":\"panopticon\",\"ph\":\"i\","
         "\"s\":\"t\",\"ts\":1.500,\"pid\":7,\"tid\":70},\n"
         "{\"name\":\"m.f4\",\"cat\":\"generator\",\"ph\":\"s\","
         "\"bp\":\"e\",\"id\":3,\"ts\":1.041,\"pid\":7,\"tid\":70}\n"
-        "],\"otherData\":{\"converter\":\"panopticon-convert 9\",\"command\":\"app \\\"x\\\"\"}}\n";
+        "],\"stackFrames\":{\n"
+        "\"4\":{\"name\":\"m.py:4\"}\n"
+        "},\"otherData\":{\"converter\":\"panopticon-convert 9\",\"command\":\"app \\\"x\\\"\"}}\n";
     struct file file = begin(check_symbols());
     struct slice slice = { .begin_ns = 1002, .end_ns = 1042, .function = 4 };
     struct point point = { .ns = 1041, .chain = 3, .function = 4, .phase = POINT_FIRST };
@@ -94,13 +96,13 @@ static char *only_slice(const struct symbols *symbols, struct slice slice)
 Test(trace_json, marks_slices)
 {
     static const struct { struct slice slice; const char *part; } table[] = {
-        { { .function = 1, .marks = SLICE_EXCEPTION }, "\"args\":{\"src\":\"m.py:1\",\"exception\":true}}" },
+        { { .function = 1, .marks = SLICE_EXCEPTION }, ",\"sf\":1,\"args\":{\"exception\":true}}" },
         { { .function = 1, .marks = SLICE_UNFINISHED | SLICE_OPENED_BEFORE },
-          "\"args\":{\"src\":\"m.py:1\",\"unfinished\":true,\"opened_before\":true}}" },
-        { { .function = 1, .marks = SLICE_LEFT_UNSEEN }, "\"args\":{\"src\":\"m.py:1\",\"left_unseen\":true}}" },
+          ",\"sf\":1,\"args\":{\"unfinished\":true,\"opened_before\":true}}" },
+        { { .function = 1, .marks = SLICE_LEFT_UNSEEN }, ",\"sf\":1,\"args\":{\"left_unseen\":true}}" },
         { { .function = 99 }, "{\"name\":\"[unknown function 99]\",\"cat\":\"python\",\"ph\":\"X\"" },
-        { { .function = 99 }, "\"args\":{}}" },
-        { { .function = 99, .marks = SLICE_UNFINISHED }, "\"args\":{\"unfinished\":true}}" },
+        { { .function = 99 }, "\"tid\":70}" },
+        { { .function = 99, .marks = SLICE_UNFINISHED }, "\"tid\":70,\"args\":{\"unfinished\":true}}" },
         { { .function = 1, .is_gap = true }, "{\"name\":\"[not recorded]\",\"cat\":\"panopticon\"" },
         { { .function = 1, .is_gap = true }, "\"args\":{\"reason\":\"C stack guard\"}}" },
         { { .function = 9, .is_gap = true, .marks = SLICE_UNFINISHED },
@@ -124,7 +126,7 @@ Test(trace_json, escapes_names)
         { "plain", 5, "plain" },
         { "a\"b\\c", 5, "a\\\"b\\\\c" },
         { "tab\tnl\nesc\x1b", 11, "tab\\u0009nl\\u000aesc\\u001b" },
-        { "\x7f", 1, "\x7f" },
+        { "\x7f", 1, "\\u007f" },
         { "\xc3\xa9 \xe2\x82\xac", 6, "\xc3\xa9 \xe2\x82\xac" },
         { "\xf0\x9f\x99\x82", 4, "\xf0\x9f\x99\x82" },                      /* beyond the BMP, as it is */
         { "a\0b", 3, "a\xef\xbf\xbd" "b" },
@@ -154,7 +156,7 @@ Test(trace_json, keeps_long_names_whole)
     struct symbol function = { { name, sizeof name }, { name, sizeof name }, { name, sizeof name }, 1, 0, true };
     struct symbols symbols = { .functions = &function, .n_functions = 1 };
     char *text = only_slice(&symbols, (struct slice){ .function = 1 });
-    cr_expect_gt(strlen(text), 3 * 6 * sizeof name);
+    cr_expect_gt(strlen(text), 2 * 6 * sizeof name);
     free(text);
 }
 
@@ -172,7 +174,7 @@ Test(trace_json, keeps_the_order_of_many)
         if (i % 999 == 0)
             file.sink->instant(file.sink, 0, i, "[word]");
     }
-    cr_expect_eq(trace_json_events(file.trace), 4 + N + N / 1000 + N / 999 + 1);
+    cr_expect_eq(trace_events(file.trace), 4 + N + N / 1000 + N / 999 + 1);
     char *text = end(&file), *at = text, expected[64];
     for (unsigned i = 0; i < N; i++) {
         snprintf(expected, sizeof expected, "\"ts\":%u.%03u,\"dur\":0.001,", i / 1000, i % 1000);
@@ -189,24 +191,24 @@ Test(trace_json, keeps_the_order_of_many)
 
 Test(trace_json, stops_when_nothing_can_be_written)
 {
-    struct trace_json_about about = { .version = "9" };
+    struct trace_about about = { .version = "9" };
     struct slice slice = { .begin_ns = 1, .end_ns = 2, .function = 1 };
     struct sink_process process = { .pid = 7, .name = check_string("p"), .symbols = check_symbols() };
     struct sink_thread thread = { .thread = 0 };
     struct pnr_err err;
     struct jobs *jobs = jobs_new(N_THREADS);
     struct output *output = output_open("/dev/full", jobs, &err);
-    struct trace_json *trace = trace_json_new(output, N_THREADS);
-    struct sink *sink = trace_json_sink(trace);
+    struct trace *trace = trace_new(&trace_json, &about, output, N_THREADS);
+    struct sink *sink = trace_sink(trace);
     sink->process(sink, &process);
     sink->thread(sink, &thread);
     for (int i = 0; i < 1000000 && !sink->is_broken; i++)
         sink->slice(sink, &slice);
     cr_expect(sink->is_broken);
-    cr_expect_eq(trace_json_end(trace, &about, &err), 0);
+    cr_expect_eq(trace_end(trace, &err), 0);
     cr_expect_eq(output_keep(output, &err), -1);
     cr_expect_eq(err.code, PNR_E_SYSTEM);
-    trace_json_free(trace);
+    trace_free(trace);
     output_close(output);
     jobs_free(jobs);
 }

@@ -1,0 +1,664 @@
+/* Messages are written as they go, without a library: those for C build them in memory first. What is the same in every
+ * slice of a function is its name and category (the head), and where its source is (the tail); of a thread, its track.
+ *
+ * Times are differences. A sequence of packets has a clock of its own, to which each of its packets that has not another
+ * clock adds; it never goes back. So the begins of slices, which are told when they end, are put between the ends of
+ * those in them. What is still earlier than the clock has its time in full. */
+#include "perfetto.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "format/record.h"
+#include "text.h"
+
+/* ---- the format: specs/trace-mapping.md, section 10 ---- */
+
+enum { PACKET = 1 };                    /* of Trace */
+
+enum packet_field {
+    PACKET_CLOCK_SNAPSHOT = 6,
+    PACKET_TIMESTAMP = 8,
+    PACKET_SEQUENCE = 10,
+    PACKET_TRACK_EVENT = 11,
+    PACKET_INTERNED = 12,
+    PACKET_SEQUENCE_FLAGS = 13,
+    PACKET_CLOCK = 58,
+    PACKET_DEFAULTS = 59,
+    PACKET_TRACK = 60,
+    PACKET_ATTRIBUTES = 126
+};
+
+enum { SEQUENCE_STARTS = 1 };           /* sequence flags: nothing of before is referred to */
+
+enum snapshot_field { SNAPSHOT_CLOCK = 1, SNAPSHOT_PRIMARY = 2 };
+enum clock_field { CLOCK_ID = 1, CLOCK_TIME = 2, CLOCK_IS_INCREMENTAL = 3 };
+enum clock { CLOCK_REALTIME = 1, CLOCK_TRACE = 6, CLOCK_SEQUENCE = 64 };        /* the second is Perfetto's BOOTTIME */
+
+enum defaults_field { DEFAULTS_TRACK_EVENT = 11, DEFAULTS_CLOCK = 58 };
+
+enum attribute_field { ATTRIBUTES_ATTRIBUTE = 1, ATTRIBUTE_KEY = 1, ATTRIBUTE_STRING = 3 };
+
+enum track_field {
+    TRACK_UUID = 1,
+    TRACK_PROCESS = 3,
+    TRACK_THREAD = 4,
+    TRACK_RANK = 12,                    /* among processes or threads, if the next two are 1 in track 0 */
+    TRACK_PROCESS_ORDER = 19,
+    TRACK_THREAD_ORDER = 20
+};
+
+enum process_field { PROCESS_PID = 1, PROCESS_NAME = 6 };
+enum thread_field { THREAD_PID = 1, THREAD_TID = 2, THREAD_NAME = 5 };
+
+enum interned_field {
+    INTERNED_CATEGORY = 1,
+    INTERNED_NAME = 2,
+    INTERNED_ANNOTATION = 3,
+    INTERNED_SOURCE = 4
+};
+enum { INTERNED_ID = 1, INTERNED_STRING = 2, SOURCE_FILE = 2, SOURCE_LINE = 4 };
+
+enum event_field {
+    EVENT_CATEGORY_ID = 3,
+    EVENT_ANNOTATION = 4,
+    EVENT_LEGACY = 6,
+    EVENT_TYPE = 9,
+    EVENT_NAME_ID = 10,
+    EVENT_TRACK = 11,
+    EVENT_NAME = 23,
+    EVENT_SOURCE_ID = 34
+};
+enum event_type { EVENT_BEGIN = 1, EVENT_END = 2, EVENT_INSTANT = 3 };
+enum annotation_field { ANNOTATION_NAME_ID = 1, ANNOTATION_BOOL = 2, ANNOTATION_STRING = 6 };
+enum legacy_field { LEGACY_PHASE = 2, LEGACY_ID = 6, LEGACY_BINDS_TO_ENCLOSING = 12 };
+
+/* Ids of what every sequence has. Functions have theirs in the order in which they come: small ones are shorter. */
+#define CATEGORY_PANOPTICON (PNR_FUNCTION_C + 1)        /* behind those of functions, each its kind; plain ones have none */
+
+static const struct { uint32_t mark; const char *name; } annotations[] = {      /* each its place and 1 */
+    { SLICE_EXCEPTION, "exception" },
+    { SLICE_UNFINISHED, "unfinished" },
+    { SLICE_OPENED_BEFORE, "opened_before" },
+    { SLICE_LEFT_UNSEEN, "left_unseen" },
+    { SLICE_CUT, "cut" },
+    { 0, "reason" },
+};
+#define ANNOTATION_REASON 6
+
+/* More than the fixed parts of any packet take. */
+#define PACKET_SIZE 512
+
+/* More than the packets of a slice or a point take beside what is prepared. */
+#define EDGES_SIZE 160
+
+struct perfetto {
+    struct trace trace;                 /* first: a trace is one of these */
+    uint32_t pid;                       /* of the present process, like the next two */
+    uint32_t sequence;
+    uint64_t track;                     /* its own; those of its threads follow */
+    uint64_t next_track;                /* behind all of them */
+    uint32_t n_functions;               /* that have an id in the sequence */
+};
+
+/* ---- fields ---- */
+
+enum wire { WIRE_NUMBER = 0, WIRE_BYTES = 2 };
+
+static inline char *put_varint(char *to, uint64_t number)
+{
+    for (; number >= 0x80; number >>= 7)
+        *to++ = (char)(number | 0x80);
+    *to++ = (char)number;
+    return to;
+}
+
+static inline char *put_tag(char *to, unsigned field, enum wire wire)
+{
+    return put_varint(to, field << 3 | wire);
+}
+
+static inline char *put_number(char *to, unsigned field, uint64_t number)
+{
+    return put_varint(put_tag(to, field, WIRE_NUMBER), number);
+}
+
+/* Messages of less than 128 bytes: the number of bytes is one. */
+#define SMALL_SIZE 2                    /* what begin_small() puts, if the field is below 16 */
+
+static inline char *begin_small(char *to, unsigned field)
+{
+    return put_tag(to, field, WIRE_BYTES) + 1;
+}
+
+/* body: what begin_small() gave. */
+static inline void end_small(char *body, const char *to)
+{
+    body[-1] = (char)(to - body);
+}
+
+/* The same for others, up to 2^28 bytes: the number is written with four bytes, whatever it is. */
+static char *begin(char *to, unsigned field)
+{
+    return put_tag(to, field, WIRE_BYTES) + 4;
+}
+
+static void end(char *body, const char *to)
+{
+    size_t size = (size_t)(to - body);
+    for (int i = 0; i < 4; i++, size >>= 7)
+        body[i - 4] = (char)((size & 0x7f) | (i < 3 ? 0x80 : 0));
+}
+
+/* The most bytes that put_string() can make of it. */
+static size_t string_size(struct pnr_string string)
+{
+    return (size_t)string.size * 3;
+}
+
+static char *put_string(char *to, unsigned field, struct pnr_string string)
+{
+    char *body = begin(to, field);
+    to = text_put_utf8(body, string);
+    end(body, to);
+    return to;
+}
+
+static char *put_word(char *to, unsigned field, const char *word)
+{
+    return put_string(to, field, (struct pnr_string){ word, (uint32_t)strlen(word) });
+}
+
+/* ---- slices and points ---- */
+
+static char *put_marks(char *to, uint32_t marks)
+{
+    for (unsigned i = 0; i < sizeof annotations / sizeof *annotations; i++) {
+        if (!(marks & annotations[i].mark))
+            continue;
+        char *body = begin_small(to, EVENT_ANNOTATION);
+        to = put_number(body, ANNOTATION_NAME_ID, i + 1);
+        to = put_number(to, ANNOTATION_BOOL, 1);
+        end_small(body, to);
+    }
+    return to;
+}
+
+static inline char *put_prepared(char *to, const char *bytes, size_t size)
+{
+    memcpy(to, bytes, TRACE_STEP);      /* nothing that is prepared is longer */
+    return to + size;
+}
+
+static inline char *put_track(char *to, const struct trace_thread *thread)
+{
+    return put_prepared(to, thread->bytes, thread->size);
+}
+
+/* One batch while it becomes packets. */
+struct rendering {
+    const struct trace_batch *batch;
+    uint64_t clock_ns;
+    char head[TRACE_STEP];              /* of all its packets, up to the time */
+    size_t head_size;
+};
+
+static void begin_rendering(struct rendering *rendering, const struct trace_batch *batch, uint32_t sequence)
+{
+    *rendering = (struct rendering){ .batch = batch, .clock_ns = batch->since_ns };
+    char *to = put_number(begin_small(rendering->head, PACKET), PACKET_SEQUENCE, sequence);
+    rendering->head_size = (size_t)(put_tag(to, PACKET_TIMESTAMP, WIRE_NUMBER) - rendering->head);
+}
+
+/* A packet up to its event. */
+static inline char *put_head(char *to, struct rendering *rendering, uint64_t ns)
+{
+    to = put_prepared(to, rendering->head, rendering->head_size);
+    if (ns < rendering->clock_ns)       /* the time in full, which leaves the sequence's clock as it is */
+        return put_number(put_varint(to, ns), PACKET_CLOCK, CLOCK_TRACE);
+    to = put_varint(to, ns - rendering->clock_ns);
+    rendering->clock_ns = ns;
+    return to;
+}
+
+static inline char *put_begin(char *to, struct rendering *rendering, const struct trace_event *event)
+{
+    const struct trace_function *function = event->function;
+    char *packet = to + SMALL_SIZE;
+    char *body = begin_small(put_head(to, rendering, event->ns), PACKET_TRACK_EVENT);
+    to = put_number(body, EVENT_TYPE, EVENT_BEGIN);
+    to = put_track(to, &rendering->batch->threads[event->thread]);
+    to = put_prepared(to, function->bytes, function->head_size + function->tail_size);
+    if (event->detail)
+        to = put_marks(to, event->detail);
+    end_small(body, to);
+    end_small(packet, to);
+    return to;
+}
+
+static inline char *put_end(char *to, struct rendering *rendering, const struct trace_event *event)
+{
+    char *packet = to + SMALL_SIZE;
+    char *body = begin_small(put_head(to, rendering, event->ns + event->number), PACKET_TRACK_EVENT);
+    to = put_number(body, EVENT_TYPE, EVENT_END);
+    to = put_track(to, &rendering->batch->threads[event->thread]);
+    end_small(body, to);
+    end_small(packet, to);
+    return to;
+}
+
+static char *put_point(char *to, struct rendering *rendering, const struct trace_event *event)
+{
+    char *packet = to + SMALL_SIZE;
+    char *body = begin_small(put_head(to, rendering, event->ns), PACKET_TRACK_EVENT);
+    to = put_track(body, &rendering->batch->threads[event->thread]);
+    to = put_prepared(to, event->function->bytes, event->function->head_size);
+    char *legacy = begin_small(to, EVENT_LEGACY);
+    to = put_number(legacy, LEGACY_PHASE, (unsigned char)"stf"[event->detail]);
+    to = put_number(to, LEGACY_ID, event->number);
+    to = put_number(to, LEGACY_BINDS_TO_ENCLOSING, 1);
+    end_small(legacy, to);
+    end_small(body, to);
+    end_small(packet, to);
+    return to;
+}
+
+/* ---- the order of a batch ---- */
+
+/* An edge or a point: its event and, in the last bit, whether it is the begin of a slice. */
+typedef uint16_t place;
+_Static_assert(TRACE_BATCH_EVENTS <= UINT16_MAX / 2, "an event fits in a place");
+
+#define MAX_PLACES (2 * TRACE_BATCH_EVENTS)
+
+/* The slices of a batch whose ends have been put and whose begins have not, in the order of their begins. */
+struct open {
+    size_t n;
+    place events[TRACE_BATCH_EVENTS];
+};
+
+/* Those that are already there seldom begin later: only in other threads. */
+static inline void add_open(struct open *open, const struct trace_event *events, size_t event)
+{
+    size_t k = open->n++;
+    for (; k > 0 && events[open->events[k - 1]].ns > events[event].ns; k--)
+        open->events[k] = open->events[k - 1];
+    open->events[k] = (place)event;
+}
+
+/* Puts edges and points in the order of their times, from the last one on: the ends come in that order. First points are
+ * told late, and stay where they are. Gives the first of the places, which end at places + MAX_PLACES. */
+static const place *order(const struct trace_batch *batch, place places[MAX_PLACES])
+{
+    struct open open;
+    const struct trace_event *events = batch->events;
+    place *first = places + MAX_PLACES;
+    open.n = 0;
+    for (size_t i = batch->n; i-- > 0;) {
+        const struct trace_event *event = &events[i];
+        if (event->kind == TRACE_BYTES)
+            continue;
+        bool is_slice = event->kind == TRACE_SLICE, is_late = !is_slice && event->detail == POINT_FIRST;
+        uint64_t ns = is_slice ? event->ns + event->number : event->ns;
+        for (; open.n > 0 && !is_late && events[open.events[open.n - 1]].ns > ns; open.n--)
+            *--first = (place)(open.events[open.n - 1] << 1 | 1);
+        *--first = (place)(i << 1);
+        if (is_slice)
+            add_open(&open, events, i);
+    }
+    while (open.n > 0)
+        *--first = (place)(open.events[--open.n] << 1 | 1);
+    return first;
+}
+
+/* What was made to bytes at once comes first: the names of functions are among it. */
+static char *render(const struct trace_batch *batch, char *to)
+{
+    place places[MAX_PLACES];
+    struct rendering rendering;
+    begin_rendering(&rendering, batch, ((const struct perfetto *)batch->trace)->sequence);
+    if (batch->ready_size)
+        memcpy(to, batch->ready, batch->ready_size);
+    to += batch->ready_size;
+    for (const place *at = order(batch, places), *last = places + MAX_PLACES; at < last; at++) {
+        const struct trace_event *event = &batch->events[*at >> 1];
+        if (*at & 1)
+            to = put_begin(to, &rendering, event);
+        else if (event->kind == TRACE_SLICE)
+            to = put_end(to, &rendering, event);
+        else
+            to = put_point(to, &rendering, event);
+    }
+    return to;
+}
+
+/* ---- rare events ---- */
+
+/* The beginning of a packet with strings of at most that size; NULL when the trace is broken. */
+static char *begin_packet(struct trace *trace, size_t strings_size)
+{
+    char *to = trace_begin_bytes(trace, PACKET_SIZE + strings_size);
+    return to ? begin(to, PACKET) : NULL;
+}
+
+static void end_packet(struct trace *trace, char *packet, const char *to)
+{
+    end(packet, to);
+    trace_end_bytes(trace, to);
+}
+
+static inline uint32_t sequence(const struct trace *trace)
+{
+    return ((const struct perfetto *)trace)->sequence;
+}
+
+/* An entry of the interned data. */
+static char *put_interned(char *to, enum interned_field field, uint64_t id, const char *word)
+{
+    char *body = begin(to, field);
+    to = put_number(body, INTERNED_ID, id);
+    to = put_word(to, INTERNED_STRING, word);
+    end(body, to);
+    return to;
+}
+
+static char *put_function_name(char *to, uint32_t id, const struct symbol *symbol)
+{
+    char *body = begin(to, INTERNED_NAME);
+    to = put_number(body, INTERNED_ID, id);
+    char *string = begin(to, INTERNED_STRING);
+    to = text_put_utf8(string, symbol->module);
+    if (symbol->module.size && symbol->name.size)
+        *to++ = '.';
+    to = text_put_utf8(to, symbol->name);
+    end(string, to);
+    end(body, to);
+    return to;
+}
+
+static char *put_source(char *to, uint32_t id, const struct symbol *symbol)
+{
+    char *body = begin(to, INTERNED_SOURCE);
+    to = put_number(body, INTERNED_ID, id);
+    to = put_string(to, SOURCE_FILE, symbol->file);
+    to = put_number(to, SOURCE_LINE, symbol->line);
+    end(body, to);
+    return to;
+}
+
+/* Tells the function's name and source. */
+static void name_function(struct trace *trace, uint32_t id, const struct symbol *symbol)
+{
+    char *packet = begin_packet(trace, string_size(symbol->module) + string_size(symbol->name) +
+                                           string_size(symbol->file));
+    if (!packet)
+        return;
+    char *to = put_number(packet, PACKET_SEQUENCE, sequence(trace));
+    char *interned = begin(to, PACKET_INTERNED);
+    to = put_function_name(interned, id, symbol);
+    if (symbol->file.size)              /* a C function has none */
+        to = put_source(to, id, symbol);
+    end(interned, to);
+    end_packet(trace, packet, to);
+}
+
+static int prepare(struct trace *trace, uint32_t index, const struct symbol *symbol, struct trace_function *function)
+{
+    (void)index;
+    char *to = calloc(1, 2 * TRACE_STEP);
+    if (!to)
+        return -1;
+    uint32_t id = ++((struct perfetto *)trace)->n_functions;
+    function->bytes = to;
+    to = put_number(to, EVENT_NAME_ID, id);
+    if (symbol->kind > PNR_FUNCTION_PLAIN && symbol->kind <= PNR_FUNCTION_C)
+        to = put_number(to, EVENT_CATEGORY_ID, symbol->kind);
+    function->head_size = (uint32_t)(to - function->bytes);
+    if (symbol->file.size)
+        to = put_number(to, EVENT_SOURCE_ID, id);
+    function->tail_size = (uint32_t)(to - function->bytes) - function->head_size;
+    name_function(trace, id, symbol);
+    return 0;
+}
+
+/* A packet about something on a thread, while it is written. */
+struct rare_event {
+    struct trace *trace;
+    char *packet, *body;
+};
+
+/* Room for an event with strings of at most that size, and its first fields; NULL when the trace is broken. */
+static char *begin_event(struct rare_event *event, enum event_type type, uint32_t thread, uint64_t ns,
+                         size_t strings_size)
+{
+    event->packet = begin_packet(event->trace, strings_size);
+    if (!event->packet)
+        return NULL;
+    char *to = put_number(event->packet, PACKET_SEQUENCE, sequence(event->trace));
+    to = put_number(to, PACKET_TIMESTAMP, ns);
+    to = put_number(to, PACKET_CLOCK, CLOCK_TRACE);
+    event->body = begin(to, PACKET_TRACK_EVENT);
+    to = put_number(event->body, EVENT_TYPE, type);
+    return put_track(to, &event->trace->threads[thread]);
+}
+
+static void end_event(const struct rare_event *event, const char *to)
+{
+    end(event->body, to);
+    end_packet(event->trace, event->packet, to);
+}
+
+/* Why there is a gap. */
+static char *put_reason(char *to, uint32_t gap)
+{
+    char *body = begin(to, EVENT_ANNOTATION);
+    to = put_number(body, ANNOTATION_NAME_ID, ANNOTATION_REASON);
+    to = put_word(to, ANNOTATION_STRING, gap == PNR_GAP_STACK ? "C stack guard" : "unknown");
+    end(body, to);
+    return to;
+}
+
+static void odd_slice(struct trace *trace, const struct slice *slice)
+{
+    struct rare_event event = { .trace = trace };
+    char name[64] = "[not recorded]";
+    char *to = begin_event(&event, EVENT_BEGIN, slice->thread, slice->begin_ns, 0);
+    if (!to)
+        return;
+    if (!slice->is_gap)
+        snprintf(name, sizeof name, "[unknown function %" PRIu32 "]", slice->function);
+    to = put_word(to, EVENT_NAME, name);
+    if (slice->is_gap) {
+        to = put_number(to, EVENT_CATEGORY_ID, CATEGORY_PANOPTICON);
+        to = put_reason(to, slice->function);
+    }
+    end_event(&event, put_marks(to, slice->marks));
+    to = begin_event(&event, EVENT_END, slice->thread, slice->end_ns, 0);
+    if (to)
+        end_event(&event, to);
+    trace->n_events++;
+}
+
+static void instant(struct trace *trace, uint32_t thread, uint64_t ns, const char *text)
+{
+    struct rare_event event = { .trace = trace };
+    struct pnr_string string = { text, (uint32_t)strlen(text) };
+    char *to = begin_event(&event, EVENT_INSTANT, thread, ns, string_size(string));
+    if (!to)
+        return;
+    to = put_string(to, EVENT_NAME, string);
+    end_event(&event, put_number(to, EVENT_CATEGORY_ID, CATEGORY_PANOPTICON));
+    trace->n_events++;
+}
+
+/* ---- processes and threads ---- */
+
+static char *put_clock(char *to, enum clock clock, uint64_t ns)
+{
+    char *body = begin(to, SNAPSHOT_CLOCK);
+    to = put_number(body, CLOCK_ID, clock);
+    to = put_number(to, CLOCK_TIME, ns);
+    if (clock == CLOCK_SEQUENCE)
+        to = put_number(to, CLOCK_IS_INCREMENTAL, 1);
+    end(body, to);
+    return to;
+}
+
+/* What the clocks showed when the trace started. */
+static char *put_clocks(char *to, const struct trace_about *about)
+{
+    char *body = begin(to, PACKET_CLOCK_SNAPSHOT);
+    to = put_clock(body, CLOCK_TRACE, 0);
+    if (about->start_realtime_ns)
+        to = put_clock(to, CLOCK_REALTIME, about->start_realtime_ns);
+    to = put_clock(to, CLOCK_SEQUENCE, 0);
+    to = put_number(to, SNAPSHOT_PRIMARY, CLOCK_TRACE);
+    end(body, to);
+    return to;
+}
+
+/* What packets of the sequence do not say themselves. */
+static char *put_defaults(char *to, uint64_t track)
+{
+    char *body = begin(to, PACKET_DEFAULTS);
+    to = put_number(body, DEFAULTS_CLOCK, CLOCK_SEQUENCE);
+    char *event = begin(to, DEFAULTS_TRACK_EVENT);
+    to = put_number(event, EVENT_TRACK, track);
+    end(event, to);
+    end(body, to);
+    return to;
+}
+
+static char *put_common_names(char *to)
+{
+    char *body = to = begin(to, PACKET_INTERNED);
+    for (uint8_t kind = PNR_FUNCTION_PLAIN + 1; kind <= PNR_FUNCTION_C; kind++)
+        to = put_interned(to, INTERNED_CATEGORY, kind, symbol_category(&(struct symbol){ .kind = kind }));
+    to = put_interned(to, INTERNED_CATEGORY, CATEGORY_PANOPTICON, "panopticon");
+    for (unsigned i = 0; i < sizeof annotations / sizeof *annotations; i++)
+        to = put_interned(to, INTERNED_ANNOTATION, i + 1, annotations[i].name);
+    end(body, to);
+    return to;
+}
+
+/* The first packet of a process, whose sequence it begins. */
+static void begin_sequence(struct perfetto *perfetto)
+{
+    struct trace *trace = &perfetto->trace;
+    char *packet = begin_packet(trace, 0);
+    if (!packet)
+        return;
+    char *to = put_number(packet, PACKET_SEQUENCE, perfetto->sequence);
+    to = put_number(to, PACKET_SEQUENCE_FLAGS, SEQUENCE_STARTS);
+    to = put_clocks(to, &trace->about);
+    to = put_defaults(to, perfetto->track + 1);
+    end_packet(trace, packet, put_common_names(to));
+}
+
+static void process(struct trace *trace, const struct sink_process *process)
+{
+    struct perfetto *perfetto = (struct perfetto *)trace;
+    perfetto->pid = process->pid;
+    perfetto->sequence++;
+    perfetto->n_functions = 0;
+    perfetto->track = perfetto->next_track;
+    perfetto->next_track += 2;
+    begin_sequence(perfetto);
+    char *packet = begin_packet(trace, string_size(process->name));
+    if (!packet)
+        return;
+    char *body = begin(put_number(packet, PACKET_SEQUENCE, perfetto->sequence), PACKET_TRACK);
+    char *to = put_number(body, TRACK_UUID, perfetto->track);
+    char *own = begin(to, TRACK_PROCESS);
+    to = put_number(own, PROCESS_PID, process->pid);
+    to = put_string(to, PROCESS_NAME, process->name);
+    end(own, to);
+    to = put_number(to, TRACK_RANK, process->order);
+    end(body, to);
+    end_packet(trace, packet, to);
+}
+
+static void thread(struct trace *trace, const struct sink_thread *thread, struct trace_thread *prepared)
+{
+    struct perfetto *perfetto = (struct perfetto *)trace;
+    uint64_t track = perfetto->track + 1 + thread->thread;
+    prepared->size = 0;                 /* the first one is the default */
+    if (thread->thread > 0)
+        prepared->size = (uint32_t)(put_number(prepared->bytes, EVENT_TRACK, track) - prepared->bytes);
+    if (track >= perfetto->next_track)
+        perfetto->next_track = track + 1;
+    char *packet = begin_packet(trace, string_size(thread->name));
+    if (!packet)
+        return;
+    char *body = begin(put_number(packet, PACKET_SEQUENCE, perfetto->sequence), PACKET_TRACK);
+    char *to = put_number(body, TRACK_UUID, track);
+    char *own = begin(to, TRACK_THREAD);
+    to = put_number(own, THREAD_PID, perfetto->pid);
+    to = put_number(to, THREAD_TID, thread->tid);
+    to = put_string(to, THREAD_NAME, thread->name);
+    end(own, to);
+    to = put_number(to, TRACK_RANK, thread->order);
+    end(body, to);
+    end_packet(trace, packet, to);
+}
+
+/* ---- the whole trace ---- */
+
+static void begin_order(struct trace *trace)
+{
+    char *packet = begin_packet(trace, 0);
+    if (!packet)
+        return;
+    char *body = begin(packet, PACKET_TRACK);
+    char *to = put_number(body, TRACK_UUID, 0);
+    to = put_number(to, TRACK_PROCESS_ORDER, 1);
+    to = put_number(to, TRACK_THREAD_ORDER, 1);
+    end(body, to);
+    end_packet(trace, packet, to);
+}
+
+static char *put_attribute(char *to, const char *key, struct pnr_string value)
+{
+    if (!value.size)
+        return to;
+    char *body = begin(to, ATTRIBUTES_ATTRIBUTE);
+    to = put_word(body, ATTRIBUTE_KEY, key);
+    to = put_string(to, ATTRIBUTE_STRING, value);
+    end(body, to);
+    return to;
+}
+
+static void begin_trace(struct trace *trace)
+{
+    const struct trace_about *about = &trace->about;
+    char converter[64];
+    struct pnr_string string = {
+        converter, (uint32_t)snprintf(converter, sizeof converter, "panopticon-convert %s", about->version) };
+    ((struct perfetto *)trace)->next_track = 1;
+    begin_order(trace);
+    char *packet = begin_packet(trace, string_size(about->command) + string_size(about->python) +
+                                           string_size(about->recorder));
+    if (!packet)
+        return;
+    char *body = begin(packet, PACKET_ATTRIBUTES);
+    char *to = put_attribute(body, "converter", string);
+    to = put_attribute(to, "command", about->command);
+    to = put_attribute(to, "python", about->python);
+    to = put_attribute(to, "recorder", about->recorder);
+    end(body, to);
+    end_packet(trace, packet, to);
+}
+
+const struct trace_format perfetto = {
+    .size = sizeof(struct perfetto),
+    .event_size = EDGES_SIZE,
+    .begin = begin_trace,
+    .process = process,
+    .thread = thread,
+    .odd_slice = odd_slice,
+    .instant = instant,
+    .prepare = prepare,
+    .render = render,
+};

@@ -1,0 +1,24 @@
+/* Tells which coroutines asyncio runs as tasks, by what runs them.
+ *
+ *     tasks_process()
+ *     tasks_runs() for what is around a coroutine's first slice */
+#ifndef TASKS_H
+#define TASKS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "symbols.h"
+
+struct tasks {
+    const struct symbols *symbols;      /* borrowed */
+    bool has_loop;                      /* asyncio's own event loop is recorded */
+};
+
+void tasks_process(struct tasks *tasks, const struct symbols *symbols);
+
+/* True when a coroutine that has this function as the innermost Python frame around it is a task. 0: there is none.
+ * is_continuable: it is the frame of a generator or coroutine, which awaits what it runs. */
+bool tasks_runs(const struct tasks *tasks, uint32_t function, bool is_continuable);
+
+#endif

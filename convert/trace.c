@@ -1,0 +1,301 @@
+/* The calls of the sink only note events, 32 bytes each. A batch of them becomes a part of the output, made by any
+ * thread: what is the same in all slices of a function, and of a thread, has been prepared, so bytes are mostly copied.
+ * Rare events are made to bytes at once.
+ *
+ * Everything that rendering a batch reads is complete before the batch is added, and is kept until the next process. */
+#include "trace.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A batch is full, too, when it can become more bytes than that: both they and the events stay in a processor's cache.
+ * A single event may be longer. */
+#define BATCH_SIZE (512 << 10)
+
+/* ---- batches ---- */
+
+static int render(struct output_part *part)
+{
+    struct trace_batch *batch = (struct trace_batch *)part;
+    char *room = output_room(part, (batch->most > BATCH_SIZE ? batch->most : BATCH_SIZE) + TRACE_STEP);
+    if (!room)
+        return -1;
+    part->size = (size_t)(batch->trace->format->render(batch, room) - room);
+    return 0;
+}
+
+/* What is prepared is missing from now on: nothing may be added any more. */
+static void run_out_of_memory(struct trace *trace)
+{
+    trace->is_out_of_memory = trace->sink.is_broken = true;
+}
+
+/* Makes the batch, when its bytes have been written, empty. */
+static void empty(struct trace *trace, struct trace_batch *batch)
+{
+    output_wait(trace->output, &batch->part);
+    trace->n_bytes += batch->part.size;
+    batch->part.size = batch->n = batch->most = batch->ready_size = 0;
+}
+
+/* Gives the batch that was filled to the output, and goes on with another one. */
+static void change_batch(struct trace *trace)
+{
+    output_add(trace->output, &trace->batch->part);
+    trace->batch = trace->batches[trace->next];
+    trace->next = (trace->next + 1) % trace->n_batches;
+    empty(trace, trace->batch);
+    trace->batch->threads = trace->threads;
+    trace->batch->since_ns = trace->latest_ns;
+    trace->sink.is_broken |= output_is_broken(trace->output);
+}
+
+/* All that was added is written. */
+static void flush(struct trace *trace)
+{
+    change_batch(trace);
+    for (size_t i = 0; i < trace->n_batches; i++)
+        empty(trace, trace->batches[i]);
+}
+
+/* Adds an event that becomes at most so many bytes, and more than none. */
+static inline struct trace_event *add(struct trace *trace, size_t most)
+{
+    struct trace_batch *batch = trace->batch;
+    if (batch->n == TRACE_BATCH_EVENTS || (batch->most + most > BATCH_SIZE && batch->n > 0)) {
+        change_batch(trace);
+        batch = trace->batch;
+    }
+    batch->most += most;
+    return &batch->events[batch->n++];
+}
+
+char *trace_begin_bytes(struct trace *trace, size_t most)
+{
+    if (trace->sink.is_broken)
+        return NULL;
+    struct trace_event *event = add(trace, most);
+    struct trace_batch *batch = trace->batch;
+    *event = (struct trace_event){ .ns = batch->ready_size, .kind = TRACE_BYTES };
+    if (batch->ready_capacity - batch->ready_size < most) {
+        size_t capacity = 2 * batch->ready_capacity + most;
+        char *ready = realloc(batch->ready, capacity);
+        if (!ready) {
+            run_out_of_memory(trace);
+            return NULL;
+        }
+        batch->ready = ready;
+        batch->ready_capacity = capacity;
+    }
+    return batch->ready + batch->ready_size;
+}
+
+void trace_end_bytes(struct trace *trace, const char *end)
+{
+    struct trace_batch *batch = trace->batch;
+    struct trace_event *event = &batch->events[batch->n - 1];
+    event->number = (size_t)(end - batch->ready) - event->ns;
+    batch->ready_size += event->number;
+}
+
+/* ---- events ---- */
+
+/* NULL for a function that is not in the name table, or when the trace is broken. */
+static inline const struct trace_function *find_function(struct trace *trace, uint32_t index)
+{
+    struct trace_function *function = index - 1 < trace->n_functions ? &trace->functions[index - 1] : NULL;
+    if (!function || function->bytes)
+        return function;
+    const struct symbol *symbol = symbols_function(trace->symbols, index);
+    if (symbol && trace->format->prepare(trace, index, symbol, function) < 0)
+        run_out_of_memory(trace);
+    return function->bytes ? function : NULL;
+}
+
+/* A slice or a point has been added. */
+static inline void note(struct trace *trace, uint64_t ns)
+{
+    trace->n_events++;
+    if (ns > trace->latest_ns)
+        trace->latest_ns = ns;
+}
+
+static void slice_event(struct sink *sink, const struct slice *slice)
+{
+    struct trace *trace = (struct trace *)sink;
+    const struct trace_function *function = slice->is_gap ? NULL : find_function(trace, slice->function);
+    if (!function) {
+        trace->format->odd_slice(trace, slice);
+        return;
+    }
+    if (sink->is_broken)
+        return;
+    *add(trace, function->head_size + function->tail_size + trace->format->event_size) = (struct trace_event){
+        .ns = slice->begin_ns,
+        .number = slice->end_ns - slice->begin_ns,
+        .function = function,
+        .thread = slice->thread,
+        .kind = TRACE_SLICE,
+        .detail = (uint16_t)slice->marks,
+    };
+    note(trace, slice->end_ns);
+}
+
+static void point_event(struct sink *sink, const struct point *point)
+{
+    struct trace *trace = (struct trace *)sink;
+    const struct trace_function *function = find_function(trace, point->function);
+    if (!function || sink->is_broken)   /* flows.h: none of an unknown function */
+        return;
+    *add(trace, function->head_size + trace->format->event_size) = (struct trace_event){
+        .ns = point->ns,
+        .number = point->chain,
+        .function = function,
+        .thread = point->thread,
+        .kind = TRACE_POINT,
+        .detail = (uint16_t)(point->phase + TRACE_DETAIL * point->is_creation),
+    };
+    trace->n_events++;
+}
+
+static void task_event(struct sink *sink, const struct task_event *event)
+{
+    struct trace *trace = (struct trace *)sink;
+    const struct trace_function *function = find_function(trace, event->function);
+    if (!function || sink->is_broken)   /* the same */
+        return;
+    *add(trace, function->head_size + function->tail_size + trace->format->event_size) = (struct trace_event){
+        .ns = event->ns,
+        .number = event->task,
+        .function = function,
+        .thread = event->thread,
+        .kind = TRACE_TASK,
+        .detail = (uint16_t)(event->phase + TRACE_DETAIL * event->marks),
+    };
+    note(trace, event->ns);
+}
+
+static void instant_event(struct sink *sink, uint32_t thread, uint64_t ns, const char *text)
+{
+    struct trace *trace = (struct trace *)sink;
+    trace->format->instant(trace, thread, ns, text);
+}
+
+static void forget_process(struct trace *trace)
+{
+    for (uint32_t i = 0; i < trace->n_functions; i++)
+        free(trace->functions[i].bytes);
+    free(trace->functions);
+    free(trace->threads);
+    trace->functions = NULL;
+    trace->threads = NULL;
+    trace->n_functions = 0;
+    trace->n_threads = 0;
+    trace->symbols = NULL;
+}
+
+static void process_event(struct sink *sink, const struct sink_process *process)
+{
+    struct trace *trace = (struct trace *)sink;
+    flush(trace);
+    forget_process(trace);
+    trace->latest_ns = trace->batch->since_ns = 0;
+    trace->symbols = process->symbols;
+    trace->functions = calloc(process->symbols->n_functions + 1, sizeof *trace->functions);
+    if (trace->functions)
+        trace->n_functions = process->symbols->n_functions;
+    else
+        run_out_of_memory(trace);
+    trace->format->process(trace, process);
+}
+
+static void thread_event(struct sink *sink, const struct sink_thread *thread)
+{
+    struct trace *trace = (struct trace *)sink;
+    if (thread->thread >= trace->n_threads) {
+        uint32_t n = (thread->thread + 16) * 2;
+        flush(trace);                   /* batches that are not written yet have the old table */
+        struct trace_thread *threads = realloc(trace->threads, n * sizeof *threads);
+        if (!threads) {
+            run_out_of_memory(trace);
+            return;
+        }
+        trace->threads = threads;
+        trace->n_threads = n;
+        trace->batch->threads = threads;
+    }
+    trace->format->thread(trace, thread, &trace->threads[thread->thread]);
+}
+
+/* ---- the whole trace ---- */
+
+struct trace *trace_new(const struct trace_format *format, const struct trace_about *about, struct output *output,
+                        unsigned n_threads)
+{
+    struct trace *trace = calloc(1, format->size);
+    size_t n_batches = n_threads > 1 ? 2 * n_threads + 8 : 1;
+    if (!trace || !(trace->batches = calloc(n_batches, sizeof *trace->batches)))
+        goto fail;
+    for (; trace->n_batches < n_batches; trace->n_batches++) {
+        struct trace_batch *batch = calloc(1, sizeof *batch);
+        if (!batch)
+            goto fail;
+        batch->part.make = render;
+        batch->trace = trace;
+        trace->batches[trace->n_batches] = batch;
+    }
+    trace->sink = (struct sink){ .process = process_event, .thread = thread_event, .slice = slice_event,
+                                 .instant = instant_event, .point = point_event, .task = task_event };
+    trace->format = format;
+    trace->about = *about;
+    trace->output = output;
+    trace->batch = trace->batches[0];
+    trace->next = 1 % n_batches;
+    format->begin(trace);
+    if (!trace->is_out_of_memory)
+        return trace;
+fail:
+    trace_free(trace);
+    return NULL;
+}
+
+void trace_free(struct trace *trace)
+{
+    if (!trace)
+        return;
+    for (size_t i = 0; i < trace->n_batches; i++) {
+        struct trace_batch *batch = trace->batches[i];
+        output_wait(trace->output, &batch->part);
+        output_part_clear(&batch->part);
+        free(batch->ready);
+        free(batch);
+    }
+    if (trace->format && trace->format->clear)
+        trace->format->clear(trace);
+    forget_process(trace);
+    free(trace->batches);
+    free(trace);
+}
+
+struct sink *trace_sink(struct trace *trace)
+{
+    return &trace->sink;
+}
+
+uint64_t trace_bytes(const struct trace *trace)
+{
+    return trace->n_bytes;
+}
+
+uint64_t trace_events(const struct trace *trace)
+{
+    return trace->n_events;
+}
+
+int trace_end(struct trace *trace, struct pnr_err *err)
+{
+    if (trace->format->end)
+        trace->format->end(trace);
+    flush(trace);
+    return trace->is_out_of_memory ? pnr_err_set(err, PNR_E_MEMORY, NULL, 0, "out of memory") : 0;
+}

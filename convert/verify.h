@@ -1,0 +1,20 @@
+/* Reads all of a capture and makes nothing of it: so all that a conversion would say is said, and whether as many events
+ * are there as were recorded. */
+#ifndef VERIFY_H
+#define VERIFY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "convert.h"
+
+/* What there is in all processes. */
+struct verify_sum {
+    uint64_t threads, blocks, events, bytes;
+};
+
+/* odd: of each process, all 0 at first. What is found is said to notes. Returns 0, or -1 when out of memory. */
+int verify(struct reader **readers, size_t n, const struct notes *notes, struct convert_odd *odd,
+           struct verify_sum *sum, struct pnr_err *err);
+
+#endif

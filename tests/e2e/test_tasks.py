@@ -1,0 +1,200 @@
+"""Arrows from where coroutines were made, and rows of tasks. The truth: what CPython itself says of where a coroutine was
+made (sys.set_coroutine_origin_tracking_depth), and what asyncio says of its tasks: those that its task factory makes,
+and those that are not done at the end."""
+
+import collections
+import json
+import subprocess
+import unittest
+
+import e2e
+
+PROGRAM = """
+    import asyncio, contextlib, json, sys, threading, types
+    import panopticon_rec
+
+    LOOP
+    sys.set_coroutine_origin_tracking_depth(1)
+    made, runs = [], []
+
+    def factory(loop, coro, **more):
+        if isinstance(coro, types.CoroutineType):
+            made.append((coro.cr_origin[0][2], coro.__qualname__))
+        return asyncio.Task(coro, loop=loop, **more)
+
+    async def leaf(n):
+        await asyncio.sleep(0)
+        return n
+
+    async def steps(n):
+        "Runs n + 1 times."
+        for i in range(n):
+            await asyncio.sleep(0.0001 * (i % 2))
+        runs.append(n + 1)
+
+    async def inner(n):
+        "Runs once more for each leaf and each step that it awaits."
+        for i in range(n):
+            await leaf(i)
+        await steps(n)
+        return n
+
+    async def numbers(n):
+        for i in range(n):
+            yield i
+            await asyncio.sleep(0)
+
+    async def parent():
+        async for n in numbers(4):
+            asyncio.get_running_loop().create_task(inner(n))
+        await asyncio.gather(*(spawn(n) for n in range(5)), leaf(1))
+
+    async def forever():
+        await asyncio.Event().wait()
+
+    async def cancelled():
+        task = asyncio.create_task(forever())
+        await asyncio.sleep(0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    def spawn(n):
+        return asyncio.create_task(steps(n))
+
+    def ask(loop):
+        sys.set_coroutine_origin_tracking_depth(1)      # each thread has its own
+        for n in range(20):
+            asyncio.run_coroutine_threadsafe(steps(n % 3), loop).result()
+
+    async def main():
+        asyncio.get_running_loop().set_task_factory(factory)
+        await asyncio.gather(parent(), parent(), cancelled())
+        async with asyncio.TaskGroup() as group:
+            for n in range(3):
+                group.create_task(inner(n))
+        await asyncio.to_thread(ask, asyncio.get_running_loop())
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(forever(), 0.001)
+        for _ in range(3):
+            asyncio.ensure_future(forever())
+        await asyncio.sleep(0.001)
+
+    with panopticon_rec.record("run.pnr", **json.loads(sys.argv[1])):
+        made.append(("<module>", "main"))
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(main())
+    left = [task.get_coro().__qualname__ for task in asyncio.all_tasks(loop)]
+    print(json.dumps([made, runs, left]))
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    """
+UVLOOP = "import uvloop; asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())"
+HAS_UVLOOP = subprocess.run([e2e.PYTHON, "-c", "import uvloop"], capture_output=True).returncode == 0
+OPTIONS = "--flows=all,creation", "--tasks"
+
+
+def own(name):
+    """As CPython calls it: a name without its module, or, if it is no name of the program, as it is."""
+    return name.removeprefix("__main__.")
+
+
+class Tasks(e2e.EndToEnd):
+    def check(self, loop="", has_creations=True, **how):
+        finished = self.script(PROGRAM.replace("LOOP", loop), json.dumps(how))
+        made, runs, left = json.loads(finished.out)
+        trace = e2e.Trace(e2e.convert(self.path("run.pnr"), *OPTIONS))
+        tasks = [task for task in trace.tasks if task.name.startswith("__main__.")]
+        self.assertSame(collections.Counter(name for _, name in made), collections.Counter(own(task.name) for task in tasks),
+                        "tasks")
+        self.assertGreater(len(tasks), 40)
+        self.assertEqual(sorted(own(task.name) for task in tasks if task.marks), sorted(left))
+        self.assertSame(collections.Counter(runs), collections.Counter(
+            len(task.runs) for task in tasks if task.name == "__main__.steps") + self.inner(tasks), "runs")
+        if not has_creations:
+            self.assertEqual(trace.creations, [])
+            return
+        makers = {creation.made: creation.maker for creation in trace.creations}
+        found = collections.Counter((own(makers[task.runs[0]].function.name).rpartition(".")[2], own(task.name))
+                                    for task in tasks)
+        self.assertSame(collections.Counter(map(tuple, made)), found, "who made them")
+
+    def inner(self, tasks):
+        """steps() that a task awaits: it goes on where the task does, but for those of the leaves that come first."""
+        return collections.Counter((len(task.runs) + 1) // 2 for task in tasks if task.name == "__main__.inner")
+
+    def test_of_asyncio(self):
+        self.check()
+
+    def test_c_functions(self):
+        self.check(c_calls=True)
+
+    def test_asyncio_is_not_recorded(self):
+        self.check(filters=["no-stdlib"])
+
+    @unittest.skipUnless(HAS_UVLOOP, "uvloop is not there for this Python")
+    def test_of_uvloop(self):
+        self.check(UVLOOP)
+
+    @unittest.skipIf(e2e.VERSION < (3, 12), "the engine is for CPython 3.12 and later")
+    def test_monitoring(self):
+        self.check(has_creations=False, engine="monitoring")
+
+    @unittest.skipIf(e2e.VERSION < (3, 12), "eager tasks are of CPython 3.12 and later")
+    def test_eager_tasks(self):
+        _, trace = self.trace_of("""
+            import asyncio
+            async def quick():
+                return 1
+            async def slow():
+                await asyncio.sleep(0)
+            async def main():
+                asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+                tasks = [asyncio.create_task(one()) for one in (quick, slow, quick)]
+                await quick()
+                await asyncio.gather(*tasks, slow())
+            asyncio.run(main())
+            """)
+        self.assertEqual([(own(task.name), len(task.runs)) for task in trace.tasks if own(task.name) != task.name],
+                         [("main", 2), ("quick", 1), ("slow", 2), ("quick", 1), ("slow", 2)])
+
+    def trace_of(self, text):
+        finished, _ = self.record(text)
+        return finished, e2e.Trace(e2e.convert(self.path("run.pnr"), *OPTIONS))
+
+    def test_generators(self):
+        _, trace = self.trace_of("""
+            import threading
+            def numbers(n):
+                for i in range(n):
+                    yield i
+            def take(one):
+                for _ in one:
+                    pass
+            def never():
+                return numbers(3)
+            def nested(n):
+                yield from numbers(n)
+            never()
+            def main():
+                for n in range(100):
+                    take(nested(n % 3))
+                    never()
+                shared = numbers(5)
+                thread = threading.Thread(target=take, args=(shared,))
+                thread.start()
+                thread.join()
+            main()
+            """)
+        found = collections.Counter((own(maker.function.name), own(made.function.name), maker.thread == made.thread)
+                                    for maker, made in trace.creations if made.function.name != own(made.function.name))
+        expected = {("main", "nested", True): 100, ("nested", "numbers", True): 100, ("main", "numbers", False): 1}
+        if e2e.VERSION < (3, 12):           # to close one that never ran is to run it
+            expected["never", "numbers", True] = 101
+        self.assertSame(expected, found, "creations")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,227 @@
+"""Reads a Perfetto trace as specs/trace-mapping.md, section 10, says it is written, without a protobuf library. What is not in
+that section is an error.
+
+    events = read(data)         # sets of tuples, as json_events(text) gives them of the JSON of the same capture
+"""
+
+import json
+from collections import Counter, defaultdict
+from decimal import Decimal
+
+NUMBER, BYTES = 0, 2
+
+# Of each message its fields: number to name. Those in capitals are messages; those that end in * may come again.
+MESSAGES = {
+    "PACKET": {6: "CLOCKS", 8: "timestamp", 10: "sequence", 11: "EVENT", 12: "INTERNED", 13: "flags", 58: "clock",
+               59: "DEFAULTS", 60: "TRACK", 126: "ATTRIBUTES"},
+    "CLOCKS": {1: "CLOCK*", 2: "primary"},
+    "CLOCK": {1: "id", 2: "time", 3: "is_incremental"},
+    "DEFAULTS": {11: "EVENT_DEFAULTS", 58: "clock"},
+    "EVENT_DEFAULTS": {11: "track"},
+    "ATTRIBUTES": {1: "ATTRIBUTE*"},
+    "ATTRIBUTE": {1: "key", 3: "string"},
+    "TRACK": {1: "uuid", 3: "PROCESS", 4: "THREAD", 12: "rank", 19: "process_order", 20: "thread_order"},
+    "PROCESS": {1: "pid", 6: "name"},
+    "THREAD": {1: "pid", 2: "tid", 5: "name"},
+    "INTERNED": {1: "CATEGORY*", 2: "NAME*", 3: "ANNOTATION_NAME*", 4: "SOURCE*"},
+    "CATEGORY": {1: "id", 2: "string"},
+    "NAME": {1: "id", 2: "string"},
+    "ANNOTATION_NAME": {1: "id", 2: "string"},
+    "SOURCE": {1: "id", 2: "file", 4: "line"},
+    "EVENT": {3: "category", 4: "ANNOTATION*", 6: "FLOW", 9: "type", 10: "name_id", 11: "track", 23: "name",
+              34: "source"},
+    "ANNOTATION": {1: "name_id", 2: "is_true", 6: "string"},
+    "FLOW": {2: "phase", 6: "id", 12: "binds_to_enclosing"},
+}
+
+
+def read_varint(data, at):
+    number = shift = 0
+    while True:
+        byte = data[at]
+        number |= (byte & 0x7f) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return number, at
+
+
+def read_message(data, name):
+    """A dict; fields that may come again are lists."""
+    fields, message, at = MESSAGES[name], {}, 0
+    while at < len(data):
+        tag, at = read_varint(data, at)
+        assert tag & 7 in (NUMBER, BYTES), f"wire type {tag & 7} in {name}"
+        value, at = read_varint(data, at)
+        field = fields[tag >> 3]
+        key = field.rstrip("*")
+        if tag & 7 == BYTES:
+            assert at + value <= len(data), f"{name} is cut off"
+            value, at = data[at:at + value], at + value
+            value = read_message(value, key) if key.isupper() else value.decode()
+        if field.endswith("*"):
+            message.setdefault(key, []).append(value)
+        else:
+            assert key not in message, f"{key} comes again in {name}"
+            message[key] = value
+    return message
+
+
+def read_packets(data):
+    at = 0
+    while at < len(data):
+        assert data[at] == 0x0a, f"no packet at {at}"
+        size, at = read_varint(data, at + 1)
+        assert at + size <= len(data), f"the packet at {at} is cut off"
+        yield read_message(data[at:at + size], "PACKET")
+        at += size
+
+
+class Sequence:
+    """The packets of one process."""
+
+    def __init__(self, packet):
+        assert packet["flags"] == 1, "the first packet of a sequence does not begin it"
+        clocks = {clock["id"]: clock for clock in packet["CLOCKS"]["CLOCK"]}
+        assert packet["CLOCKS"]["primary"] == 6 and clocks[6]["time"] == 0
+        assert clocks[64] == {"id": 64, "time": 0, "is_incremental": 1}
+        assert packet["DEFAULTS"]["clock"] == 64
+        self.realtime_ns = clocks.get(1, {}).get("time", 0)
+        self.clock_ns = 0
+        self.track = packet["DEFAULTS"]["EVENT_DEFAULTS"]["track"]
+        self.interned = defaultdict(dict)
+
+    def time(self, packet):
+        if "clock" in packet:
+            assert packet["clock"] == 6
+            return packet["timestamp"]
+        self.clock_ns += packet["timestamp"]
+        return self.clock_ns
+
+    def intern(self, interned):
+        for kind, entries in interned.items():
+            for entry in entries:
+                assert entry["id"] not in self.interned[kind], f"{kind} {entry['id']} comes again"
+                self.interned[kind][entry["id"]] = entry
+
+    def name(self, event):
+        assert ("name" in event) != ("name_id" in event)
+        return event["name"] if "name" in event else self.interned["NAME"][event["name_id"]]["string"]
+
+    def category(self, event):
+        return self.interned["CATEGORY"][event["category"]]["string"] if "category" in event else "python"
+
+    def args(self, event):
+        args = {}
+        if "source" in event:
+            source = self.interned["SOURCE"][event["source"]]
+            args["src"] = f"{source['file']}:{source['line']}"
+        for annotation in event.get("ANNOTATION", ()):
+            value = annotation["string"] if "string" in annotation else bool(annotation["is_true"])
+            args[self.interned["ANNOTATION_NAME"][annotation["name_id"]]["string"]] = value
+        return args
+
+
+class Events:
+    """What a trace tells, however it is written. Times are nanoseconds."""
+
+    def __init__(self):
+        self.slices, self.points, self.instants = Counter(), Counter(), Counter()
+        self.processes, self.threads = {}, {}           # pid, (pid, tid): name, order
+        self.about = {}
+
+    def add_slice(self, where, begin, end, name, cat, args):
+        self.slices[(*where, begin, end, name, cat, *sorted(args.items()))] += 1
+
+    def __eq__(self, other):
+        return vars(self) == vars(other)
+
+
+def read(data):
+    events, sequences, edges = Events(), {}, []
+    tracks = {}                                         # uuid: pid, tid
+    for packet in read_packets(data):
+        sequence = packet.get("sequence")
+        if "ATTRIBUTES" in packet:
+            events.about = {one["key"]: one["string"] for one in packet["ATTRIBUTES"]["ATTRIBUTE"]}
+        if "TRACK" in packet:
+            read_track(packet["TRACK"], events, tracks)
+        if sequence not in sequences and sequence is not None:
+            sequences[sequence] = Sequence(packet)
+        if "INTERNED" in packet:
+            sequences[sequence].intern(packet["INTERNED"])
+        if "EVENT" in packet:
+            edges.append(read_event(packet, sequences[sequence], tracks))
+    pair(edges, events)
+    events.realtime_ns = {one.realtime_ns for one in sequences.values()}
+    return events
+
+
+def read_track(track, events, tracks):
+    uuid = track["uuid"]
+    assert uuid not in tracks, f"track {uuid} comes again"
+    if uuid == 0:
+        assert track["process_order"] == track["thread_order"] == 1
+        tracks[uuid] = None
+    elif "PROCESS" in track:
+        process = track["PROCESS"]
+        tracks[uuid] = None
+        assert process["pid"] not in events.processes
+        events.processes[process["pid"]] = process["name"], track["rank"]
+    else:
+        thread = track["THREAD"]
+        tracks[uuid] = thread["pid"], thread["tid"]
+        assert thread["pid"] in events.processes and tracks[uuid] not in events.threads
+        events.threads[tracks[uuid]] = thread["name"], track["rank"]
+
+
+def read_event(packet, sequence, tracks):
+    """(thread, time, type, what it says). Interned data and tracks must have been told before."""
+    event = packet["EVENT"]
+    where = tracks[event.get("track", sequence.track)]
+    says = None if event.get("type") == 2 else (
+        sequence.name(event), sequence.category(event), sequence.args(event), event.get("FLOW"))
+    return where, sequence.time(packet), event.get("type", 0), says
+
+
+def pair(edges, events):
+    """Begins and ends, in the order of their times, make slices."""
+    open_slices = defaultdict(list)
+    for where, ns, type, says in sorted(edges, key=lambda edge: edge[1]):
+        if type == 2:
+            begin, (name, cat, args, _) = open_slices[where].pop()
+            events.add_slice(where, begin, ns, name, cat, args)
+        elif type == 1:
+            open_slices[where].append((ns, says))
+        elif type == 3:
+            events.instants[(*where, ns, says[0], says[1])] += 1
+        else:
+            name, cat, _, flow = says
+            assert flow["binds_to_enclosing"] == 1
+            # What a viewer does: the innermost slice that is open then.
+            assert open_slices[where][-1][1][0] == name, f"a point of {name} lies in {open_slices[where][-1]}"
+            events.points[(*where, ns, name, cat, chr(flow["phase"]), flow["id"])] += 1
+    assert not any(open_slices.values()), "a slice has no end"
+
+
+def json_events(text):
+    """The same of Catapult JSON."""
+    trace, events = json.loads(text, parse_float=Decimal), Events()
+    named = defaultdict(dict)
+    for event in trace["traceEvents"]:
+        where, ns = (event["pid"], event["tid"]), int(event["ts"] * 1000)
+        if event["ph"] == "X":
+            end = ns + int(event["dur"] * 1000)
+            source = {"src": trace["stackFrames"][str(event["sf"])]["name"]} if "sf" in event else {}
+            events.add_slice(where, ns, end, event["name"], event["cat"], source | event.get("args", {}))
+        elif event["ph"] == "i":
+            events.instants[(*where, ns, event["name"], event["cat"])] += 1
+        elif event["ph"] == "M":
+            kind, what = event["name"].split("_", 1)
+            key = where[0] if kind == "process" else where
+            named[kind].setdefault(key, {})[what] = event["args"][what]
+        else:
+            events.points[(*where, ns, event["name"], event["cat"], event["ph"], event["id"])] += 1
+    events.processes = {key: (value["name"], value["sort_index"]) for key, value in named["process"].items()}
+    events.threads = {key: (value["name"], value["sort_index"]) for key, value in named["thread"].items()}
+    events.about = {key: value for key, value in trace["otherData"].items() if key != "start"}
+    return events
