@@ -34,7 +34,10 @@ class Viewer:
             app.plugins.orderedPlugins = app.plugins.orderedPlugins.filter(
                 plugin => given[1].includes(plugin.desc.id.replace('dev.perfetto.', '')));
             const message = () => document.querySelector('.pf-modal-dialog');
-            const blob = await (await fetch('/trace')).blob();
+            const answer = await fetch('/trace');
+            if (!answer.ok)
+                throw new Error('there is no trace');
+            const blob = await answer.blob();
             app.closeCurrentTrace();
             app.openTraceFromFile(new File([blob], given[0]));
             await until(() => message() || app.trace && !app.isLoadingTrace);
