@@ -54,13 +54,13 @@ static const char usage[] =
     "                      a name that ends in .gz or .zst: compressed\n"
     "      --format=FORMAT [by the end of FILE's name, else catapult]\n"
     "                        catapult  .trace, .json: for chrome://tracing and ui.perfetto.dev\n"
-    "                        perfetto  .pftrace, .perfetto-trace: for ui.perfetto.dev, a fifth of the size\n"
+    "                        perfetto  .pftrace, .perfetto-trace: for ui.perfetto.dev, a fourth of the size\n"
     "                        folded    .folded: stacks for flamegraph.pl, inferno, speedscope\n"
     "                        pstats    .pstats, .prof: a profile for Python's pstats, snakeviz\n"
     "      --flows=KINDS   in a trace: whose slices are joined by arrows: all, none, or some of generator,\n"
     "                      coroutine, async_generator, iterable_coroutine, with commas      [all]\n"
     "                      creation: arrows from where they, or all if it is alone, were made\n"
-    "      --tasks         catapult: a row for each task of asyncio, too\n"
+    "      --tasks         in a trace: a row for each task of asyncio, too\n"
     "      --split=SIZE    in a trace: several files, NAME-1.trace and so on, each of SIZE at most, such as 200M (k, M, G,\n"
     "                      of the text, not compressed), one behind the other in time, to be opened by itself\n"
     "      --logical       in a trace: all calls are of the same width: time is the order of events\n"
@@ -311,8 +311,8 @@ static int settle_format(struct options *options, const struct given *given)
         complain("%s is for catapult and perfetto", of_traces);
         return -1;
     }
-    if (options->flows.has_tasks && options->format != CATAPULT) {
-        complain("--tasks is for catapult");
+    if (options->flows.has_tasks && !formats[options->format].trace) {
+        complain("--tasks is for catapult and perfetto");
         return -1;
     }
     return settle_split(options);

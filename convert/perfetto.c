@@ -1,8 +1,8 @@
 /* Messages are written as they go, without a library: those for C build them in memory first. What is the same in every
  * slice of a function is its name and category (the head), and where its source is (the tail); of a thread, its track.
  *
- * Times are differences. A sequence of packets has a clock of its own, to which each of its packets that has not another
- * clock adds; it never goes back. So the begins of slices, which are told when they end, are put between the ends of
+ * Times are differences. A sequence of packets has a clock of its own, to which each of its packets adds that has not
+ * another clock; it never goes back. So the begins of slices, which are told when they end, are put between the ends of
  * those in them. What is still earlier than the clock has its time in full. */
 #include "perfetto.h"
 
@@ -45,6 +45,7 @@ enum track_field {
     TRACK_UUID = 1,
     TRACK_PROCESS = 3,
     TRACK_THREAD = 4,
+    TRACK_PARENT = 5,
     TRACK_RANK = 12,                    /* among processes or threads, if the next two are 1 in track 0 */
     TRACK_PROCESS_ORDER = 19,
     TRACK_THREAD_ORDER = 20
@@ -75,8 +76,11 @@ enum event_type { EVENT_BEGIN = 1, EVENT_END = 2, EVENT_INSTANT = 3 };
 enum annotation_field { ANNOTATION_NAME_ID = 1, ANNOTATION_BOOL = 2, ANNOTATION_STRING = 6 };
 enum legacy_field { LEGACY_PHASE = 2, LEGACY_ID = 6, LEGACY_BINDS_TO_ENCLOSING = 12 };
 
-/* Ids of what every sequence has. Functions have theirs in the order in which they come: small ones are shorter. */
-#define CATEGORY_PANOPTICON (PNR_FUNCTION_C + 1)        /* behind those of functions, each its kind; plain ones have none */
+/* Ids of what every sequence has. A function's category is its kind, but plain ones have none. */
+enum { CATEGORY_PANOPTICON = PNR_FUNCTION_C + 1, CATEGORY_CREATION, CATEGORY_TASK };
+
+/* Functions have their ids in the order in which they come, behind this one: small ones are shorter. */
+#define NAME_RUNNING 1
 
 static const struct { uint32_t mark; const char *name; } annotations[] = {      /* each its place and 1 */
     { SLICE_EXCEPTION, "exception" },
@@ -87,6 +91,9 @@ static const struct { uint32_t mark; const char *name; } annotations[] = {      
     { 0, "reason" },
 };
 #define ANNOTATION_REASON 6
+
+/* A task's track is this and its number: above those of threads. */
+#define TASK_TRACKS (UINT64_C(1) << 32)
 
 /* More than the fixed parts of any packet take. */
 #define PACKET_SIZE 512
@@ -100,7 +107,7 @@ struct perfetto {
     uint32_t sequence;
     uint64_t track;                     /* its own; those of its threads follow */
     uint64_t next_track;                /* behind all of them */
-    uint32_t n_functions;               /* that have an id in the sequence */
+    uint32_t last_name;                 /* the last id of a name in the sequence */
 };
 
 /* ---- fields ---- */
@@ -223,6 +230,11 @@ static inline char *put_head(char *to, struct rendering *rendering, uint64_t ns)
     return to;
 }
 
+static inline uint64_t end_ns(const struct trace_event *slice)
+{
+    return slice->ns + slice->number;
+}
+
 static inline char *put_begin(char *to, struct rendering *rendering, const struct trace_event *event)
 {
     const struct trace_function *function = event->function;
@@ -241,7 +253,7 @@ static inline char *put_begin(char *to, struct rendering *rendering, const struc
 static inline char *put_end(char *to, struct rendering *rendering, const struct trace_event *event)
 {
     char *packet = to + SMALL_SIZE;
-    char *body = begin_small(put_head(to, rendering, event->ns + event->number), PACKET_TRACK_EVENT);
+    char *body = begin_small(put_head(to, rendering, end_ns(event)), PACKET_TRACK_EVENT);
     to = put_number(body, EVENT_TYPE, EVENT_END);
     to = put_track(to, &rendering->batch->threads[event->thread]);
     end_small(body, to);
@@ -249,14 +261,22 @@ static inline char *put_end(char *to, struct rendering *rendering, const struct 
     return to;
 }
 
+static char *put_name(char *to, const struct trace_function *function)
+{
+    return put_prepared(to, function->bytes, function->name_size);
+}
+
 static char *put_point(char *to, struct rendering *rendering, const struct trace_event *event)
 {
     char *packet = to + SMALL_SIZE;
     char *body = begin_small(put_head(to, rendering, event->ns), PACKET_TRACK_EVENT);
     to = put_track(body, &rendering->batch->threads[event->thread]);
-    to = put_prepared(to, event->function->bytes, event->function->head_size);
+    if (event->detail < TRACE_DETAIL)
+        to = put_prepared(to, event->function->bytes, event->function->head_size);
+    else
+        to = put_number(put_name(to, event->function), EVENT_CATEGORY_ID, CATEGORY_CREATION);
     char *legacy = begin_small(to, EVENT_LEGACY);
-    to = put_number(legacy, LEGACY_PHASE, (unsigned char)"stf"[event->detail]);
+    to = put_number(legacy, LEGACY_PHASE, (unsigned char)"stf"[event->detail % TRACE_DETAIL]);
     to = put_number(to, LEGACY_ID, event->number);
     to = put_number(to, LEGACY_BINDS_TO_ENCLOSING, 1);
     end_small(legacy, to);
@@ -265,9 +285,50 @@ static char *put_point(char *to, struct rendering *rendering, const struct trace
     return to;
 }
 
+/* A track in the process, which has the name of the first event in it. */
+static char *put_task_track(char *to, const struct rendering *rendering, uint64_t track)
+{
+    const struct perfetto *perfetto = (const struct perfetto *)rendering->batch->trace;
+    char *packet = begin_small(to, PACKET);
+    to = put_number(packet, PACKET_SEQUENCE, perfetto->sequence);
+    char *body = begin_small(to, PACKET_TRACK);
+    to = put_number(body, TRACK_UUID, track);
+    to = put_number(to, TRACK_PARENT, perfetto->track);
+    end_small(body, to);
+    end_small(packet, to);
+    return to;
+}
+
+/* A task is a slice on a track of its own, and what it runs are others within. */
+static char *put_task(char *to, struct rendering *rendering, const struct trace_event *event)
+{
+    const struct trace_function *function = event->function;
+    enum task_phase phase = event->detail % TRACE_DETAIL;
+    uint64_t track = TASK_TRACKS + event->number;
+    bool is_begin = phase == TASK_BEGIN || phase == TASK_RUNS;
+    if (phase == TASK_BEGIN)
+        to = put_task_track(to, rendering, track);
+    char *packet = to + SMALL_SIZE;
+    char *body = begin_small(put_head(to, rendering, event->ns), PACKET_TRACK_EVENT);
+    to = put_number(body, EVENT_TYPE, is_begin ? EVENT_BEGIN : EVENT_END);
+    to = put_number(to, EVENT_TRACK, track);
+    if (phase == TASK_BEGIN)
+        to = put_name(to, function);
+    else if (phase == TASK_RUNS)
+        to = put_number(to, EVENT_NAME_ID, NAME_RUNNING);
+    if (is_begin)
+        to = put_number(to, EVENT_CATEGORY_ID, CATEGORY_TASK);
+    if (phase == TASK_BEGIN)
+        to = put_prepared(to, function->bytes + function->head_size, function->tail_size);
+    to = put_marks(to, event->detail / TRACE_DETAIL);
+    end_small(body, to);
+    end_small(packet, to);
+    return to;
+}
+
 /* ---- the order of a batch ---- */
 
-/* An edge or a point: its event and, in the last bit, whether it is the begin of a slice. */
+/* An edge, a point or a task's event: its place and, in the last bit, whether it is the begin of a slice. */
 typedef uint16_t place;
 _Static_assert(TRACE_BATCH_EVENTS <= UINT16_MAX / 2, "an event fits in a place");
 
@@ -288,8 +349,18 @@ static inline void add_open(struct open *open, const struct trace_event *events,
     open->events[k] = (place)event;
 }
 
-/* Puts edges and points in the order of their times, from the last one on: the ends come in that order. First points are
- * told late, and stay where they are. Gives the first of the places, which end at places + MAX_PLACES. */
+/* Whether what is no slice is told after slices that end later. */
+static bool is_late(const struct trace_batch *batch, size_t event)
+{
+    const struct trace_event *before = &batch->events[event];
+    while (before > batch->events)
+        if ((--before)->kind == TRACE_SLICE)
+            return end_ns(before) > batch->events[event].ns;
+    return batch->since_ns > batch->events[event].ns;
+}
+
+/* Puts all in the order of their times, from the last one on: the ends of slices come in that order. What is told late
+ * stays where it is. Gives the first of the places, which end at places + MAX_PLACES. */
 static const place *order(const struct trace_batch *batch, place places[MAX_PLACES])
 {
     struct open open;
@@ -300,9 +371,9 @@ static const place *order(const struct trace_batch *batch, place places[MAX_PLAC
         const struct trace_event *event = &events[i];
         if (event->kind == TRACE_BYTES)
             continue;
-        bool is_slice = event->kind == TRACE_SLICE, is_late = !is_slice && event->detail == POINT_FIRST;
-        uint64_t ns = is_slice ? event->ns + event->number : event->ns;
-        for (; open.n > 0 && !is_late && events[open.events[open.n - 1]].ns > ns; open.n--)
+        bool is_slice = event->kind == TRACE_SLICE, is_in_order = is_slice || !is_late(batch, i);
+        uint64_t ns = is_slice ? end_ns(event) : event->ns;
+        for (; open.n > 0 && is_in_order && events[open.events[open.n - 1]].ns > ns; open.n--)
             *--first = (place)(open.events[open.n - 1] << 1 | 1);
         *--first = (place)(i << 1);
         if (is_slice)
@@ -328,6 +399,8 @@ static char *render(const struct trace_batch *batch, char *to)
             to = put_begin(to, &rendering, event);
         else if (event->kind == TRACE_SLICE)
             to = put_end(to, &rendering, event);
+        else if (event->kind == TRACE_TASK)
+            to = put_task(to, &rendering, event);
         else
             to = put_point(to, &rendering, event);
     }
@@ -410,9 +483,10 @@ static int prepare(struct trace *trace, uint32_t index, const struct symbol *sym
     char *to = calloc(1, 2 * TRACE_STEP);
     if (!to)
         return -1;
-    uint32_t id = ++((struct perfetto *)trace)->n_functions;
+    uint32_t id = ++((struct perfetto *)trace)->last_name;
     function->bytes = to;
     to = put_number(to, EVENT_NAME_ID, id);
+    function->name_size = (uint32_t)(to - function->bytes);
     if (symbol->kind > PNR_FUNCTION_PLAIN && symbol->kind <= PNR_FUNCTION_C)
         to = put_number(to, EVENT_CATEGORY_ID, symbol->kind);
     function->head_size = (uint32_t)(to - function->bytes);
@@ -537,6 +611,9 @@ static char *put_common_names(char *to)
     for (uint8_t kind = PNR_FUNCTION_PLAIN + 1; kind <= PNR_FUNCTION_C; kind++)
         to = put_interned(to, INTERNED_CATEGORY, kind, symbol_category(&(struct symbol){ .kind = kind }));
     to = put_interned(to, INTERNED_CATEGORY, CATEGORY_PANOPTICON, "panopticon");
+    to = put_interned(to, INTERNED_CATEGORY, CATEGORY_CREATION, "creation");
+    to = put_interned(to, INTERNED_CATEGORY, CATEGORY_TASK, "task");
+    to = put_interned(to, INTERNED_NAME, NAME_RUNNING, "[running]");
     for (unsigned i = 0; i < sizeof annotations / sizeof *annotations; i++)
         to = put_interned(to, INTERNED_ANNOTATION, i + 1, annotations[i].name);
     end(body, to);
@@ -562,7 +639,7 @@ static void process(struct trace *trace, const struct sink_process *process)
     struct perfetto *perfetto = (struct perfetto *)trace;
     perfetto->pid = process->pid;
     perfetto->sequence++;
-    perfetto->n_functions = 0;
+    perfetto->last_name = NAME_RUNNING;
     perfetto->track = perfetto->next_track;
     perfetto->next_track += 2;
     begin_sequence(perfetto);

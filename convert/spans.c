@@ -326,13 +326,16 @@ static void create(struct spans *spans, uint32_t function, uint64_t frame, uint6
     flows_end(spans->flows, frame);
     if (spans->is_hidden || (spans->choice && leaves_out(spans->choice, function)))
         return;
-    spans->last_ns = later(ns, spans->last_ns + 1);
+    if (!spans->places)
+        spans->last_ns = later(ns, spans->last_ns + 1);
+    else if (spans->last_ns % SPANS_PLACE_NS < SPANS_PLACE_NS / 2)
+        spans->last_ns++;               /* no place of its own, and not that of the next edge */
     if (spans->beyond || spans->n == spans->n_left_out)
         return;
     struct spans_frame *maker = &spans->stack[spans->n - 1];
     if (maker->is_left_out)
         maker = &spans->stack[maker->n_around - 1];
-    if (spans->last_ns - maker->begin_ns >= spans->least_ns)
+    if (length(spans, maker, spans->last_ns, ns) >= spans->least_ns)
         stay(spans, maker);
     flows_create(spans->flows, maker->stays ? NULL : &spans->undecided, spans->thread, function, frame,
                  spans->last_ns);

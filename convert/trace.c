@@ -112,7 +112,7 @@ static inline const struct trace_function *find_function(struct trace *trace, ui
     return function->bytes ? function : NULL;
 }
 
-/* A slice or a point has been added. */
+/* An event has been added, which tells of nothing later than ns. */
 static inline void note(struct trace *trace, uint64_t ns)
 {
     trace->n_events++;
@@ -155,7 +155,7 @@ static void point_event(struct sink *sink, const struct point *point)
         .kind = TRACE_POINT,
         .detail = (uint16_t)(point->phase + TRACE_DETAIL * point->is_creation),
     };
-    trace->n_events++;
+    note(trace, point->ns);
 }
 
 static void task_event(struct sink *sink, const struct task_event *event)

@@ -30,8 +30,8 @@ struct trace_about {
     uint64_t start_realtime_ns;         /* 0 = unknown */
 };
 
-/* output and the strings of about are borrowed until trace_free(). n_threads: how many work at a time. Returns NULL when
- * out of memory. */
+/* output and the strings of about are borrowed until trace_free(). n_threads: how many work at a time. Returns NULL
+ * when out of memory. */
 struct trace *trace_new(const struct trace_format *format, const struct trace_about *about, struct output *output,
                         unsigned n_threads);
 
@@ -127,7 +127,7 @@ struct trace {
     struct trace_batch *batch;          /* the one that is being filled */
     size_t next;                        /* which will be filled after it */
     uint64_t n_bytes, n_events;         /* the format counts those that it makes to bytes at once */
-    uint64_t latest_ns;                 /* of the present process's slices and points */
+    uint64_t latest_ns;                 /* of the present process's events but those that are bytes at once */
     bool is_out_of_memory;
     const struct symbols *symbols;      /* of the present process; borrowed */
     struct trace_function *functions;   /* by function index - 1 */

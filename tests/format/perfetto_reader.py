@@ -1,5 +1,5 @@
-"""Reads a Perfetto trace as specs/trace-mapping.md, section 10, says it is written, without a protobuf library. What is not in
-that section is an error.
+"""Reads a Perfetto trace as specs/trace-mapping.md, section 10, says it is written, without a protobuf library. What is
+not in that section is an error.
 
     events = read(data)         # sets of tuples, as json_events(text) gives them of the JSON of the same capture
 """
@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from decimal import Decimal
 
 NUMBER, BYTES = 0, 2
+TASKS = 2**32                   # uuids of their tracks are above it
 
 # Of each message its fields: number to name. Those in capitals are messages; those that end in * may come again.
 MESSAGES = {
@@ -20,7 +21,7 @@ MESSAGES = {
     "EVENT_DEFAULTS": {11: "track"},
     "ATTRIBUTES": {1: "ATTRIBUTE*"},
     "ATTRIBUTE": {1: "key", 3: "string"},
-    "TRACK": {1: "uuid", 3: "PROCESS", 4: "THREAD", 12: "rank", 19: "process_order", 20: "thread_order"},
+    "TRACK": {1: "uuid", 3: "PROCESS", 4: "THREAD", 5: "parent", 12: "rank", 19: "process_order", 20: "thread_order"},
     "PROCESS": {1: "pid", 6: "name"},
     "THREAD": {1: "pid", 2: "tid", 5: "name"},
     "INTERNED": {1: "CATEGORY*", 2: "NAME*", 3: "ANNOTATION_NAME*", 4: "SOURCE*"},
@@ -125,7 +126,7 @@ class Events:
     """What a trace tells, however it is written. Times are nanoseconds."""
 
     def __init__(self):
-        self.slices, self.points, self.instants = Counter(), Counter(), Counter()
+        self.slices, self.points, self.instants, self.tasks = Counter(), Counter(), Counter(), Counter()
         self.processes, self.threads = {}, {}           # pid, (pid, tid): name, order
         self.about = {}
 
@@ -164,9 +165,12 @@ def read_track(track, events, tracks):
         tracks[uuid] = None
     elif "PROCESS" in track:
         process = track["PROCESS"]
-        tracks[uuid] = None
+        tracks[uuid] = process["pid"]
         assert process["pid"] not in events.processes
         events.processes[process["pid"]] = process["name"], track["rank"]
+    elif "parent" in track:
+        assert uuid > TASKS
+        tracks[uuid] = tracks[track["parent"]], TASKS, uuid - TASKS
     else:
         thread = track["THREAD"]
         tracks[uuid] = thread["pid"], thread["tid"]
@@ -175,44 +179,62 @@ def read_track(track, events, tracks):
 
 
 def read_event(packet, sequence, tracks):
-    """(thread, time, type, what it says). Interned data and tracks must have been told before."""
+    """(thread or task, time, type, args, name, category, flow). Interned data and tracks must have been told before."""
     event = packet["EVENT"]
-    where = tracks[event.get("track", sequence.track)]
-    says = None if event.get("type") == 2 else (
-        sequence.name(event), sequence.category(event), sequence.args(event), event.get("FLOW"))
-    return where, sequence.time(packet), event.get("type", 0), says
+    where, args = tracks[event.get("track", sequence.track)], sequence.args(event)
+    if event.get("type") == 2:
+        return where, sequence.time(packet), 2, args, None, None, None
+    return (where, sequence.time(packet), event.get("type", 0), args, sequence.name(event), sequence.category(event),
+            event.get("FLOW"))
 
 
 def pair(edges, events):
     """Begins and ends, in the order of their times, make slices."""
     open_slices = defaultdict(list)
-    for where, ns, type, says in sorted(edges, key=lambda edge: edge[1]):
-        if type == 2:
-            begin, (name, cat, args, _) = open_slices[where].pop()
-            events.add_slice(where, begin, ns, name, cat, args)
+    for where, ns, type, args, name, cat, flow in sorted(edges, key=lambda edge: edge[1]):
+        if TASKS in where:
+            assert type == 2 or cat == "task"
+            add_task(events, where[0], where[2], ns, "be"[type - 1], open_slices[where], name, args)
+        elif type == 2:
+            begin, name, cat, of_begin = open_slices[where].pop()
+            events.add_slice(where, begin, ns, name, cat, of_begin | args)
         elif type == 1:
-            open_slices[where].append((ns, says))
+            open_slices[where].append((ns, name, cat, args))
         elif type == 3:
-            events.instants[(*where, ns, says[0], says[1])] += 1
+            events.instants[(*where, ns, name, cat)] += 1
         else:
-            name, cat, _, flow = says
             assert flow["binds_to_enclosing"] == 1
+            phase, around = chr(flow["phase"]), open_slices[where][-1]
             # What a viewer does: the innermost slice that is open then.
-            assert open_slices[where][-1][1][0] == name, f"a point of {name} lies in {open_slices[where][-1]}"
-            events.points[(*where, ns, name, cat, chr(flow["phase"]), flow["id"])] += 1
+            assert around[1] == name or (cat == "creation" and phase == "s"), f"a point of {name} lies in {around}"
+            events.points[(*where, ns, name, cat, phase, flow["id"])] += 1
     assert not any(open_slices.values()), "a slice has no end"
+
+
+def add_task(events, pid, task, ns, phase, open_names, name, args):
+    """What ends is what began last."""
+    if phase == "b":
+        open_names.append(name)
+    else:
+        name = open_names.pop()
+    events.tasks[(pid, task, ns, phase, name, *sorted(args.items()))] += 1
 
 
 def json_events(text):
     """The same of Catapult JSON."""
+    def source(trace, event):
+        return {"src": trace["stackFrames"][str(event["sf"])]["name"]} if "sf" in event else {}
     trace, events = json.loads(text, parse_float=Decimal), Events()
-    named = defaultdict(dict)
+    named, open_names = defaultdict(dict), defaultdict(list)
     for event in trace["traceEvents"]:
         where, ns = (event["pid"], event["tid"]), int(event["ts"] * 1000)
         if event["ph"] == "X":
             end = ns + int(event["dur"] * 1000)
-            source = {"src": trace["stackFrames"][str(event["sf"])]["name"]} if "sf" in event else {}
-            events.add_slice(where, ns, end, event["name"], event["cat"], source | event.get("args", {}))
+            args = source(trace, event) | event.get("args", {})
+            events.add_slice(where, ns, end, event["name"], event["cat"], args)
+        elif event["cat"] == "task":
+            args = source(trace, event) | event.get("args", {})
+            add_task(events, where[0], event["id"], ns, event["ph"], open_names[event["id"]], event["name"], args)
         elif event["ph"] == "i":
             events.instants[(*where, ns, event["name"], event["cat"])] += 1
         elif event["ph"] == "M":

@@ -48,6 +48,16 @@ class Captures(test_selection.Test):
         self.make(fill)
         self.expect(("--logical", "f[1000,8000] gen[2000,3000] s1@2999 gen[4000,7000] f1@4001 g[5000,6000]"))
 
+    def test_what_is_made_has_no_place(self):
+        def fill(process, thread, f, g, h, gen):
+            thread.block([call(10_000, f), *(create(20_000, gen, i) for i in range(1, 2000)), start(30_000, gen, 9),
+                          yield_(40_000, gen, 9), resume(50_000, gen, 9), finish(60_000, gen, 9), return_(70_000, f)])
+            process.end(80_000)
+        self.make(fill)
+        self.expect(("--logical --flows=none", "f[1000,6000] gen[2000,3000] gen[4000,5000]"),
+                    ("--logical --flows=all,creation", "f[1000,6000] S1@1009 gen[2000,3000] F1@2001 s2@2999 "
+                                                       "gen[4000,5000] f2@4001"))
+
     def test_windows_are_those_of_the_clock(self):
         def fill(process, thread, f, g, h, gen):
             thread.block([call(1000, f), call(2000, g), return_(3000, g), call(4000, h), return_(5000, h),

@@ -60,6 +60,17 @@ class Perfetto(unittest.TestCase):
                 self.compare(case.path, "--from=1500ns", "--to=-1us", "--min-duration=20ns")
                 self.compare(case.path, "--flows=none")
 
+    def test_tasks_and_creations(self):
+        found = set()
+        for folder in "golden", "bad":
+            for case in conversion.cases(folder):
+                with self.subTest(case.name):
+                    events = self.compare(case.path, "--tasks", "--flows=all,creation")
+                    self.compare(case.path, "--logical", "--tasks")
+                    if events:
+                        found |= {one[3:5] for one in events.tasks} | {one[4:6] for one in events.points}
+        self.assertLessEqual({("b", "[running]"), ("e", "[running]"), ("creation", "s"), ("creation", "f")}, found)
+
     def test_any_number_of_threads(self):
         for case in conversion.cases("golden"):
             with self.subTest(case.name):
@@ -104,6 +115,23 @@ class Perfetto(unittest.TestCase):
         for n in 2, 5:
             self.assertEqual(convert(self.folder, PERFETTO, "-j", str(n)).stdout, expected)
 
+    def test_chains_over_many_batches(self):
+        """Wherever a batch ends, the clock goes on with the next one."""
+        with Capture(self.folder / "run.pnr") as capture:
+            process = capture.process(7)
+            inner = process.function("__main__", "inner")
+            generator = process.function("__main__", "g", "app.py", 9, GENERATOR)
+            thread = process.thread(1, 7001, "MainThread")
+            for block in range(5):
+                records = []
+                for at in range(100_000 * block, 100_000 * (block + 1), 100):
+                    around = (resume if at else start)(at, generator, 5), yield_(at + 80, generator, 5)
+                    within = [call(at + 30, inner), return_(at + 50, inner)] if at % 700 == 0 else []
+                    records += [around[0], *within, around[1]]
+                thread.block(records)
+            process.end(1_000_000)
+        self.assertEqual(len(self.compare(self.folder).points), 5000)
+
     def test_ids_that_come_again(self):
         """More often than 31 bits have room for."""
         with Capture(self.folder / "run.pnr") as capture:
@@ -117,11 +145,12 @@ class Perfetto(unittest.TestCase):
     def test_worked_example(self):
         """The bytes of the specification are the end of a file."""
         spec = (conversion.ROOT / "specs/trace-mapping.md").read_text(encoding="utf-8")
-        example = spec[spec.index("The last three packets of tests/golden/smallest"):spec.index("## 11. Looking")]
+        example = re.search(r"The last three packets of tests/golden/smallest.*?^## ", spec, re.M | re.S)[0]
         rows = re.findall(r"^ {4,}((?:[0-9a-f]{2} +)*[0-9a-f]{2})(?: {2,}|$)", example, re.M)
         data = bytes.fromhex(" ".join(rows))
         self.assertGreater(len(data), 80)
-        self.assertTrue(convert(conversion.ROOT / "tests/golden/smallest", PERFETTO).stdout.endswith(data), data.hex(" "))
+        written = convert(conversion.ROOT / "tests/golden/smallest", PERFETTO).stdout
+        self.assertEqual(written[-len(data):].hex(" "), data.hex(" "))
 
     def test_a_name_tells_the_format(self):
         case = next(case for case in conversion.cases("golden") if case.name == "generators")
