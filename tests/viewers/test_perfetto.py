@@ -93,7 +93,7 @@ class PerfettoJson(PerfettoCase, unittest.TestCase):
 @unittest.skipUnless(perfetto.FOLDER.is_dir(), "tests/viewers/run fetches Perfetto")
 class PerfettoProtobuf(PerfettoCase, unittest.TestCase):
     extension = ".pftrace"
-    golden = ["creations", "greenlets", "left_gap_lost", "odd_names", "paused", "processes"]
+    golden = ["greenlets", "left_gap_lost", "odd_names", "paused", "processes"]
     test_split = None                   # where it splits depends on the bytes; what it writes does not
 
 
