@@ -88,8 +88,10 @@ class Browser:
         """Gives the file to the page's file input, as a person does."""
         self.driver.find_element(By.CSS_SELECTOR, "input[type=file]").send_keys(str(path))
 
-    def screenshot(self, path):
-        self.driver.save_screenshot(str(path))
+    def screenshot(self, path, selector=None):
+        """Writes a PNG of the window, or of an element."""
+        shown = self.driver.find_element(By.CSS_SELECTOR, selector) if selector else self.driver
+        (shown.screenshot if selector else shown.save_screenshot)(str(path))
 
     def _find(self, path):
         """The file that is served as this path."""

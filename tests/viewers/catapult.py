@@ -2,7 +2,7 @@
 
     viewer = catapult.Viewer(browser.shared())
     viewer.open("out.trace")
-    shown = viewer.read()           # {"slices": [...], "arrows": [...], "threads": [...], "warnings": [...]}
+    shown = viewer.read()           # {"slices": [...], "arrows": [...], "threads": [...], "tasks": [...], ...}
     viewer.show(begin_ms, end_ms)   # for a screenshot
 
 Debian has taken chrome://tracing out of its Chromium; the package golang-1.19-src ships the viewer as one page. It is

@@ -3,18 +3,23 @@
 
     trace = comparison.Trace(path)
     trace.slices                # list of Slice: instant events too, as slices without length
-    trace.chains                # each a list of (time, phase, Slice), for its points
+    trace.chains                # for their points, each a list of (time, phase, Slice); trace.creations: the same
     trace.arrows                # Counter of (category, name, (pid, tid, begin) of a slice, that of the next of its chain)
     trace.threads               # (pid, tid) -> (name of the thread, name of its process)
+    trace.tasks                 # Counter of Task
 """
 
+import bisect
 import collections
 import json
 import re
 from dataclasses import dataclass, field
 
-# Times are ns; parent is (begin, name); args are JSON.
-Slice = collections.namedtuple("Slice", "pid tid begin end name cat args parent")
+# Times are ns; parent is (begin, name); args are JSON; src is FILE:LINE, or None.
+Slice = collections.namedtuple("Slice", "pid tid begin end name cat args parent src")
+
+# Of asyncio, a row of its own. args and src as above; runs are the (begin, end) of when it ran.
+Task = collections.namedtuple("Task", "pid begin end name args src runs")
 
 
 @dataclass
@@ -23,6 +28,7 @@ class Shown:
     slices: list
     arrows: collections.Counter = field(default_factory=collections.Counter)
     threads: dict = field(default_factory=dict)
+    tasks: collections.Counter = field(default_factory=collections.Counter)
     warnings: list = field(default_factory=list)
 
 
@@ -36,13 +42,8 @@ def canonical(args):
     return json.dumps(args, sort_keys=True)
 
 
-def arrow(origin, target):
-    return origin.cat, origin.name, (origin.pid, origin.tid, origin.begin), (target.pid, target.tid, target.begin)
-
-
-def arrows(chains):
-    """Those between the slices of each chain."""
-    return collections.Counter(arrow(*pair) for chain in chains for pair in zip(chain, chain[1:]))
+def arrow(cat, name, origin, target):
+    return cat, name, (origin.pid, origin.tid, origin.begin), (target.pid, target.tid, target.begin)
 
 
 class Trace:
@@ -51,16 +52,28 @@ class Trace:
         by_phase = collections.defaultdict(list)
         for event in document["traceEvents"]:
             by_phase[event["ph"]].append(event)
-        assert by_phase.keys() <= set("XMistf"), by_phase.keys()
+        assert by_phase.keys() <= set("XMistfbe"), by_phase.keys()
+        self._sources = {int(key): frame["name"] for key, frame in document["stackFrames"].items()}
         for event in by_phase["i"]:
             event["dur"] = "0.000"
         self.slices = self._slices(by_phase["X"] + by_phase["i"])
         self.first = min(each.begin for each in self.slices)
-        self.n_instants, self.n_chains = len(by_phase["i"]), len(by_phase["s"])
-        self.chains = self._chains(by_phase["s"] + by_phase["t"] + by_phase["f"])
-        self.arrows = arrows([[each for _, _, each in chain] for chain in self.chains])
+        self.n_instants = len(by_phase["i"])
+        self.chains, self.creations = self._chains(by_phase["s"] + by_phase["t"] + by_phase["f"])
+        self.arrows = self.bound_arrows(lambda at, meant: meant)
         self.threads = self._threads(by_phase["M"])
         self.n_threads = sum(tid < 2**31 for _, tid in self.threads)    # the others are greenlets
+        self.tasks = self._tasks(event for event in document["traceEvents"] if event["ph"] in "be")
+
+    def bound_arrows(self, bind):
+        """A Counter of arrows, whose points are bound to the slice that bind(time, slice that is meant) gives."""
+        arrows = collections.Counter()
+        for cat, chains in (None, self.chains), ("creation", self.creations):
+            for chain in chains:
+                name, kind = chain[-1][2].name, cat or chain[0][2].cat
+                bound = [bind(at, each) for at, _, each in chain]
+                arrows.update(arrow(kind, name, *pair) for pair in zip(bound, bound[1:]))
+        return arrows
 
     def used_threads(self):
         """Those with slices."""
@@ -72,8 +85,7 @@ class Trace:
         return sum(n for (_, function, origin, target), n in self.arrows.items()
                    if function == name and origin[:2] != target[:2])
 
-    @staticmethod
-    def _slices(events):
+    def _slices(self, events):
         """In the order of threads and begins."""
         threads = collections.defaultdict(list)
         for event in events:
@@ -88,27 +100,51 @@ class Trace:
                     stack.pop()
                 assert not stack or end <= stack[-1].end, f"{event['name']} overlaps the end of {stack[-1].name}"
                 slices.append(Slice(pid, tid, begin, end, event["name"], event["cat"], canonical(event.get("args", {})),
-                                    (stack[-1].begin, stack[-1].name) if stack else None))
+                                    (stack[-1].begin, stack[-1].name) if stack else None,
+                                    self._sources[event["sf"]] if "sf" in event else None))
                 stack.append(slices[-1])
         return slices
 
     def _chains(self, points):
-        """Of each chain the points as (time, phase, slice that it is meant for)."""
-        begins = {(s.pid, s.tid, s.begin, s.name, s.cat): s for s in self.slices}
-        ends = {(s.pid, s.tid, s.end, s.name, s.cat): s for s in self.slices}
-        chains = collections.defaultdict(list)
+        """The chains and creations. A point is meant for the innermost slice that holds it."""
+        begun, by_begin = collections.defaultdict(list), {}
+        for each in self.slices:
+            begun[each.pid, each.tid].append(each.begin)
+            by_begin[each.pid, each.tid, each.begin] = each
+        rows = collections.defaultdict(list)
         for point in points:
-            at, function = nanoseconds(point["ts"]), (point["name"], point["cat"])
-            # One nanosecond inside: an s at its end, unless that was not known when the next slice began.
-            found = point["ph"] == "s" and ends.get((point["pid"], point["tid"], at + 1, *function))
-            chains[point["id"]].append(
-                (at, point["ph"], found or begins[point["pid"], point["tid"], at - 1, *function]))
-        for chain in chains.values():
-            chain.sort()
-            phases = "".join(phase for _, phase, _ in chain)
+            at, thread = nanoseconds(point["ts"]), (point["pid"], point["tid"])
+            each = by_begin[*thread, begun[thread][bisect.bisect(begun[thread], at) - 1]]
+            while not each.begin < at < each.end:
+                each = by_begin[*thread, each.parent[0]]
+            rows[point["id"]].append((at, point["ph"], each, point["name"], point["cat"]))
+        chains, creations = [], []
+        for row in rows.values():
+            row.sort()
+            phases = "".join(phase for _, phase, *_ in row)
             assert re.fullmatch("st*f", phases), phases
-            assert len({(each.name, each.cat) for _, _, each in chain}) == 1, chain
-        return list(chains.values())
+            for at, phase, each, name, cat in row:
+                assert (name, cat) == (each.name, each.cat) or (cat == "creation" and
+                                                                (phase == "s" or name == each.name)), (row, each)
+            (creations if row[0][4] == "creation" else chains).append([point[:3] for point in row])
+        return chains, creations
+
+    def _tasks(self, events):
+        """The events of each are in order in the file."""
+        open_tasks, tasks = {}, collections.Counter()
+        for event in events:
+            at, key = nanoseconds(event["ts"]), (event["pid"], event["id"])
+            if key not in open_tasks:
+                src = self._sources[event["sf"]] if "sf" in event else None
+                open_tasks[key] = Task(event["pid"], at, None, event["name"], canonical(event.get("args", {})), src, [])
+            elif event["name"] == "[running]":
+                open_tasks[key].runs.append(at)
+            else:
+                task = open_tasks.pop(key)
+                tasks[task._replace(end=at, args=canonical({**json.loads(task.args), **event.get("args", {})}),
+                                    runs=tuple(zip(task.runs[::2], task.runs[1::2])))] += 1
+        assert not open_tasks
+        return tasks
 
     @staticmethod
     def _threads(events):

@@ -47,7 +47,7 @@ class Viewer:
                 for (const [tid, thread] of process.threads) {
                     const slices = [];
                     const add = (node, parent) => {
-                        const { ts, dur, name, cat, args } = node.entry;
+                        const { ts, dur, name, cat, args = {} } = node.entry;
                         const place = slices.push([ts, dur, name, cat, args, parent]) - 1;
                         for (const child of node.children)
                             add(child, place);

@@ -34,7 +34,10 @@ class Viewer:
             app.plugins.orderedPlugins = app.plugins.orderedPlugins.filter(
                 plugin => given[1].includes(plugin.desc.id.replace('dev.perfetto.', '')));
             const message = () => document.querySelector('.pf-modal-dialog');
-            const blob = await (await fetch('/trace')).blob();
+            const answer = await fetch('/trace');
+            if (!answer.ok)
+                throw new Error('there is no trace');
+            const blob = await answer.blob();
             app.closeCurrentTrace();
             app.openTraceFromFile(new File([blob], given[0]));
             await until(() => message() || app.trace && !app.isLoadingTrace);
@@ -52,3 +55,16 @@ class Viewer:
                 rows.push(columns.map(column => typeof row[column] == 'bigint' ? Number(row[column]) : row[column]));
             return rows;
             """, sql)
+
+    def show(self, slice):
+        """Shows all of the trace, and the arrows of the slice with this id and of those that it leads to."""
+        self._page.run("""
+            for (const track of app.trace.workspace.flatTracks)
+                track.expand();
+            if (app.sidebar.visible)
+                app.sidebar.toggleVisibility();
+            app.trace.timeline.setViewportTime(app.trace.traceInfo.start, app.trace.traceInfo.end);
+            app.trace.selection.selectSqlEvent('slice', given[0], { switchToCurrentSelectionTab: false });
+            await until(() => app.trace.flows.connectedFlows.length);
+            await new Promise(done => setTimeout(done, 1500));      // it paints later
+            """, slice)

@@ -4,10 +4,12 @@ import collections
 import unittest
 
 import browser
+import captures
 import catapult
 import comparison
 import viewer_case
-from comparison import Shown, Slice, canonical
+from captures import HERE, ROOT
+from comparison import Shown, Slice, Task, canonical
 
 
 class Catapult(viewer_case.ViewerCase, unittest.TestCase):
@@ -17,7 +19,7 @@ class Catapult(viewer_case.ViewerCase, unittest.TestCase):
 
     def expected(self, trace):
         self.first = trace.first        # it counts times from there
-        return Shown(trace.slices, trace.arrows, trace.used_threads())
+        return Shown(trace.slices, trace.arrows, trace.used_threads(), trace.tasks)
 
     def show(self, path):
         self.viewer.open(path)
@@ -30,15 +32,23 @@ class Catapult(viewer_case.ViewerCase, unittest.TestCase):
         slices = [
             Slice(row["pid"], row["tid"], ns(row["start"]), ns(row["start"] + row["duration"]), row["name"], row["cat"],
                   canonical(row["args"]),
-                  None if row["parent"] is None else (ns(rows[row["parent"]]["start"]), rows[row["parent"]]["name"]))
+                  None if row["parent"] is None else (ns(rows[row["parent"]]["start"]), rows[row["parent"]]["name"]),
+                  row["src"])
             for row in rows]
         for row in shown["arrows"]:
-            origin, target = slices[row["from"]], slices[row["to"]]
-            self.assertEqual((row["cat"], row["name"]), (origin.cat, origin.name))
-            arrows[comparison.arrow(origin, target)] += 1
+            arrows[comparison.arrow(row["cat"], row["name"], slices[row["from"]], slices[row["to"]])] += 1
+        tasks = collections.Counter(
+            Task(row["pid"], ns(row["start"]), ns(row["start"] + row["duration"]), row["name"], canonical(row["args"]),
+                 row["src"], tuple((ns(begin), ns(begin + duration)) for begin, duration in row["runs"]))
+            for row in shown["tasks"])
         threads = {(row["pid"], row["tid"]): (row["name"], row["process"]) for row in shown["threads"]}
         unfinished = [f"no end: {row['name']}" for row in rows if row["didNotFinish"]]
-        return Shown(slices, arrows, threads, shown["warnings"] + unfinished)
+        return Shown(slices, arrows, threads, tasks, shown["warnings"] + unfinished)
+
+    def test_tasks(self):
+        for program in ROOT / "examples/demo.py", HERE / "programs/generators.py":
+            trace = self.check(captures.recorded(program), "--tasks", "--flows=none")
+            self.assertTrue(trace.tasks)
 
 
 if __name__ == "__main__":

@@ -17,18 +17,22 @@ KINDS = {"generator", "coroutine", "async_generator", "iterable_coroutine"}
 
 
 class ViewerCase:
+    extension = ".trace"                # of what it is given
     golden = []                         # names of some golden captures, else all
 
-    def check(self, capture, *options, name="out.trace"):
-        """Converts with these options, opens the output of this name, and compares. Gives what the trace says."""
+    def check(self, capture, *options, compressed=""):
+        """Converts with these options, opens the output, and compares. Gives what the trace says."""
         path, summary = capture.convert("out.trace", *options)
         trace = comparison.Trace(path)
-        told = [int(number) for number in re.search(r"(\d+) slices, (\d+) flows, (\d+) threads", summary).groups()]
-        self.assertEqual(told[:2], [len(trace.slices) - trace.n_instants, trace.n_chains], summary)
+        told = {what: int(n) for n, what in re.findall(r"(\d+) (slices|flows|creations|tasks|threads)", summary)}
+        n_threads = told.pop("threads")
+        self.assertEqual(+collections.Counter(told), +collections.Counter(
+            slices=len(trace.slices) - trace.n_instants, flows=len(trace.chains), creations=len(trace.creations),
+            tasks=trace.tasks.total()), summary)
         if not options:                 # of a part greenlets are counted, too
-            self.assertEqual(told[2], trace.n_threads, summary)
-        if name != "out.trace":
-            path, _ = capture.convert(name, *options)
+            self.assertEqual(n_threads, trace.n_threads, summary)
+        if self.extension + compressed != ".trace":
+            path, _ = capture.convert(f"out{self.extension}{compressed}", *options)
         self.compare(trace, path)
         return trace
 
@@ -37,6 +41,7 @@ class ViewerCase:
         self.assertEqual(shown.warnings, [])
         self.same(expected.slices, shown.slices, "slices")
         self.same(expected.arrows.elements(), shown.arrows.elements(), "arrows")
+        self.same(expected.tasks.elements(), shown.tasks.elements(), "tasks")
         self.assertEqual(shown.threads, expected.threads)
 
     def same(self, expected, shown, what):
@@ -81,7 +86,10 @@ class ViewerCase:
         paths = [ROOT / "tests/golden" / name / "expected.trace" for name in self.golden]
         for path in paths or sorted((ROOT / "tests/golden").glob("*/expected.trace")):
             with self.subTest(path.parent.name):
-                self.compare(comparison.Trace(path), path)
+                trace = comparison.Trace(path)
+                if self.extension != ".trace":
+                    path, _ = captures.Capture(path.with_name("run.pnr")).convert("out" + self.extension)
+                self.compare(trace, path)
 
     def test_cut(self):
         capture = captures.recorded(ROOT / "examples/demo.py")
@@ -96,6 +104,22 @@ class ViewerCase:
                 trace = self.check(captures.written("mixed 0"), *options)
                 self.assertTrue(trace.slices)
 
+    def test_split(self):
+        capture = captures.recorded(HERE / "programs/threads.py")
+        first, _ = capture.convert("out.trace", "--split=100k")
+        paths = sorted(first.parent.iterdir())
+        self.assertGreater(len(paths), 2)
+        for path in paths[0], paths[-1]:
+            self.compare(comparison.Trace(path), path)
+
+    def test_creations(self):
+        trace = self.check(captures.recorded(HERE / "programs/generators.py"), "--flows=all,creation")
+        self.assertTrue(trace.creations)
+        self.check(captures.written("mixed 3"), "--flows=creation")
+
+    def test_logical(self):
+        self.check(captures.written("mixed 2"), "--logical")
+
     def test_gzip(self):
-        self.check(captures.recorded(HERE / "programs/threads.py"), name="out.trace.gz")
-        self.check(captures.written("mixed 1"), name="out.trace.gz")
+        self.check(captures.recorded(HERE / "programs/threads.py"), compressed=".gz")
+        self.check(captures.written("mixed 1"), compressed=".gz")
