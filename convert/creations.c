@@ -1,5 +1,5 @@
-/* A pool, so that a frame's chain keeps a small number. The undecided ones of a track are a list, newest first: those of
- * the innermost slices come first, so each decision takes them from its begin. */
+/* A pool, so that a frame's chain keeps a small number. The undecided ones of a track are a list, newest first: those
+ * of the innermost slices come first, so each decision takes them from its begin. */
 #include "creations.h"
 
 #include <stdlib.h>
@@ -59,7 +59,8 @@ static void release(struct creations *creations, uint32_t creation)
     creations->n_alive--;
 }
 
-uint32_t creations_add(struct creations *creations, uint32_t *undecided, uint32_t thread, uint32_t function, uint64_t ns)
+uint32_t creations_add(struct creations *creations, uint32_t *undecided, uint32_t thread, uint32_t function,
+                       uint64_t ns)
 {
     uint32_t creation = take(creations);
     if (creation == 0)

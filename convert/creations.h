@@ -1,6 +1,6 @@
-/* The arrows from the slice that made a continuable frame to the first slice of that frame: who spawned it. Hides that it
- * may be known only later whether the two slices are in the trace (spans.h): an arrow is drawn when both are sure to
- * be, in whichever order that comes out.
+/* The arrows from the slice that made a continuable frame to the first slice of that frame: who spawned it. Hides that
+ * it may be known only later whether the two slices are in the trace (spans.h): an arrow is drawn when both are sure
+ * to be, in whichever order that comes out.
  *
  *     creations_init()
  *     creations_add()                     a slice has made a frame
@@ -9,7 +9,8 @@
  *         creations_drop()                    ... or is not, or will never come
  *     creations_clear()
  *
- * Memory: those that are added and not yet run or dropped, and those that have run and are not decided. */
+ * Memory: those that are added and not yet run or dropped, and those that have run and are not decided. Together there
+ * must be no more than CREATIONS_MAX. */
 #ifndef CREATIONS_H
 #define CREATIONS_H
 
@@ -17,6 +18,9 @@
 #include <stdint.h>
 
 #include "sink.h"
+
+/* At a time. */
+#define CREATIONS_MAX (3 << 18)
 
 struct creation;
 
@@ -36,9 +40,10 @@ void creations_init(struct creations *creations, struct sink *sink, uint64_t *la
 void creations_clear(struct creations *creations);
 
 /* A slice of the thread made a frame at ns, which is inside it and nothing else's. undecided: the list of a track's
- * creations of which it is not known whether their slices stay, 0 at first; must outlive it. NULL: the slice is sure to stay.
- * Gives a number from 1 on, or 0 when out of memory. */
-uint32_t creations_add(struct creations *creations, uint32_t *undecided, uint32_t thread, uint32_t function, uint64_t ns);
+ * creations of which it is not known whether their slices stay, 0 at first; must outlive it. NULL: the slice is sure to
+ * stay. Gives a number from 1 on, or 0 when out of memory. */
+uint32_t creations_add(struct creations *creations, uint32_t *undecided, uint32_t thread, uint32_t function,
+                       uint64_t ns);
 
 /* The frame's first slice stays; ns is for a point in it, and not earlier than when the frame was made. The number is
  * free from now on. */

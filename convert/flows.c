@@ -310,7 +310,7 @@ void flows_create(struct flows *flows, uint32_t *undecided, uint32_t thread, uin
 {
     if (!frame || !is_among(flows, flows->choice.creations, function))
         return;
-    if (flows->creations.n_alive == FLOWS_MAX) {
+    if (flows->creations.n_alive == CREATIONS_MAX) {
         flows->n_left_out++;
         return;
     }

@@ -56,7 +56,8 @@ struct flows {
     struct flows_chain *table;          /* owned */
     size_t n, capacity;
     uint64_t secret;                    /* where a frame lies in the table, nobody can tell beforehand */
-    uint64_t n_left_out;                /* slices without a chain, as there were FLOWS_MAX; of the present process */
+    uint64_t n_left_out;                /* slices without a chain, as there were FLOWS_MAX, and frames that were made
+                                           when there were CREATIONS_MAX; of the present process */
     uint64_t last_id;                   /* given to a chain or a creation */
     uint64_t n_chains;                  /* with at least two slices: those that have ids */
     uint64_t n_tasks;

@@ -29,8 +29,8 @@ struct slice {
 
 enum point_phase { POINT_FIRST, POINT_MIDDLE, POINT_LAST };
 
-/* Where a chain of slices of one continuable frame passes through one of them; or one of the two ends, first and last, of
- * the arrow from the slice that made the frame to its first one. */
+/* Where a chain of slices of one continuable frame passes through one of them; or one of the two ends, first and last,
+ * of the arrow from the slice that made the frame to its first one. */
 struct point {
     uint64_t ns;
     uint64_t chain;                     /* from 1, one for each chain, and each such arrow, of the trace */

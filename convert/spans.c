@@ -326,10 +326,7 @@ static void create(struct spans *spans, uint32_t function, uint64_t frame, uint6
     flows_end(spans->flows, frame);
     if (spans->is_hidden || (spans->choice && leaves_out(spans->choice, function)))
         return;
-    if (!spans->places)
-        spans->last_ns = later(ns, spans->last_ns + 1);
-    else if (spans->last_ns % SPANS_PLACE_NS < SPANS_PLACE_NS / 2)
-        spans->last_ns++;               /* no place of its own, and not that of the next edge */
+    spans->last_ns = spans->places ? *spans->places * SPANS_PLACE_NS + 2 : later(ns, spans->last_ns + 1);
     if (spans->beyond || spans->n == spans->n_left_out)
         return;
     struct spans_frame *maker = &spans->stack[spans->n - 1];

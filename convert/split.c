@@ -22,6 +22,9 @@
 /* What is open at a window's begin and end may be that part of a file: else most of all files would be that. */
 #define OPEN_PART 4
 
+/* More than there are. */
+#define ALL_RECORDS 1e300
+
 /* Where the density changes. */
 struct change {
     uint64_t ns;
@@ -132,8 +135,8 @@ static double move(const struct split *split, struct position *position, double 
             next_ns = until_ns;
         double all = position->density * (double)(next_ns - position->ns), rest = records - moved;
         if (all > rest) {
-            uint64_t ns = position->ns + (uint64_t)(rest / position->density);
-            position->ns = ns < next_ns ? ns : next_ns;
+            double length = rest / position->density;
+            position->ns = length < (double)(next_ns - position->ns) ? position->ns + (uint64_t)length : next_ns;
             return records;
         }
         moved += all;
@@ -168,7 +171,7 @@ struct split *split_new(struct reader **readers, size_t n, uint64_t zero_ns, uin
     split->size = split->allowed = split->most = size;
     split->bytes = FIRST_BYTES;
     split->records = AIM * (double)size / split->bytes;
-    move(split, &split->from, (double)UINT64_MAX, from_ns);
+    move(split, &split->from, ALL_RECORDS, from_ns);
     choose(split);
     return split;
 }
@@ -212,7 +215,7 @@ static void shorten(struct split *split)
 /* The window is a file: the next one begins. */
 static void go_on(struct split *split, const struct split_result *result)
 {
-    double records = move(split, &split->from, (double)UINT64_MAX, split->to_ns);
+    double records = move(split, &split->from, ALL_RECORDS, split->to_ns);
     if (records >= 1 && result->bytes > 0)
         split->bytes = (double)result->bytes / records;
     split->is_done = split->to_ns == split->end_ns;

@@ -1,6 +1,7 @@
-/* A step of a task begins in C code, or in a plain function of asyncio's: Handle._run with the event loop of the standard
- * library, a task factory when a task begins at once. Where the loop's functions are not recorded, or the loop is none
- * of Python's, as uvloop is, whatever function happens to be around it says no more than that nobody awaits it. */
+/* A step of a task begins in C code, or in a plain function of asyncio's: Handle._run with the event loop of the
+ * standard library, a task factory when a task begins at once. Where the loop's functions are not recorded, or the loop
+ * is none of Python's, as uvloop is, whatever function happens to be around it says no more than that nobody awaits
+ * it. */
 #include "tasks.h"
 
 #include <string.h>

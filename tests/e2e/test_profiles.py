@@ -435,7 +435,8 @@ class CommandLine(e2e.EndToEnd):
         self.record("print('hello')")
         for options in (["--format=perf"], ["--format="], ["--format=pstats", "--top"], ["--top", "--info"],
                         ["--format=folded", "--info"], ["--json"], ["--json", "--format=pstats"],
-                        ["--flows=all", "--top"], ["--flows=none", "-o", "a.folded"]):
+                        ["--flows=all", "--top"], ["--flows=none", "-o", "a.folded"], ["--flows=all,creations"],
+                        ["--tasks", "--top"], ["--tasks", "-o", "a.pstats"]):
             with self.subTest(options=options):
                 finished = self.converter("run.pnr", *options)
                 self.assertEqual((finished.status, finished.out), (2, ""))

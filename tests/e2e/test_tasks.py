@@ -1,6 +1,6 @@
-"""Arrows from where coroutines were made, and rows of tasks. The truth: what CPython itself says of where a coroutine was
-made (sys.set_coroutine_origin_tracking_depth), and what asyncio says of its tasks: those that its task factory makes,
-and those that are not done at the end."""
+"""Arrows from where coroutines were made, and rows of tasks. The truth: what CPython itself says of where a coroutine
+was made (sys.set_coroutine_origin_tracking_depth), and what asyncio says of its tasks: those that its task factory
+makes, and those that are not done at the end."""
 
 import collections
 import json
@@ -107,8 +107,8 @@ class Tasks(e2e.EndToEnd):
         made, runs, left = json.loads(finished.out)
         trace = e2e.Trace(e2e.convert(self.path("run.pnr"), *OPTIONS))
         tasks = [task for task in trace.tasks if task.name.startswith("__main__.")]
-        self.assertSame(collections.Counter(name for _, name in made), collections.Counter(own(task.name) for task in tasks),
-                        "tasks")
+        self.assertSame(collections.Counter(name for _, name in made),
+                        collections.Counter(own(task.name) for task in tasks), "tasks")
         self.assertGreater(len(tasks), 40)
         self.assertEqual(sorted(own(task.name) for task in tasks if task.marks), sorted(left))
         self.assertSame(collections.Counter(runs), collections.Counter(

@@ -55,7 +55,7 @@ class Captures(test_selection.Test):
             process.end(80_000)
         self.make(fill)
         self.expect(("--logical --flows=none", "f[1000,6000] gen[2000,3000] gen[4000,5000]"),
-                    ("--logical --flows=all,creation", "f[1000,6000] S1@1009 gen[2000,3000] F1@2001 s2@2999 "
+                    ("--logical --flows=all,creation", "f[1000,6000] S1@1002 gen[2000,3000] F1@2001 s2@2999 "
                                                        "gen[4000,5000] f2@4001"))
 
     def test_windows_are_those_of_the_clock(self):

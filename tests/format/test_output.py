@@ -67,8 +67,9 @@ class Output(unittest.TestCase):
         for folder in "golden", "bad":
             for case in conversion.cases(folder):
                 found = {(run.returncode, run.stdout, run.stderr) for run in (
-                    subprocess.run([conversion.CONVERTER, "-q", "run.pnr", "-o", "-", "-j", str(n)], cwd=case.path,
-                                   capture_output=True, timeout=SECONDS) for n in THREADS)}
+                    subprocess.run([conversion.CONVERTER, "-q", "run.pnr", "-o", "-", "-j", str(n), "--tasks",
+                                    "--flows=all,creation"], cwd=case.path, capture_output=True, timeout=SECONDS)
+                    for n in THREADS)}
                 with self.subTest(case.name):
                     self.assertEqual(len(found), 1)
 

@@ -168,7 +168,7 @@ class Whole(Test):
             where = event["pid"], event["tid"]
             if event["ph"] == "X":
                 slices[where].append({"begin": event["ts"], "end": event["ts"] + event["dur"], "name": event["name"],
-                                      "marks": {mark for mark in event.get("args", {}) if mark != "src"}})
+                                      "marks": set(event.get("args", ()))})
             elif event["ph"] in "stf":
                 points[event["id"]].append((event["ts"], event["ph"], where))
         for row in slices.values():
@@ -276,7 +276,8 @@ class Sizes(Test):
         files, said = self.split("64k")
         self.assertIn("files larger than 65536 bytes", said)
         self.assertLess(len(files), 20)
-        self.assertEqual(sum((self.folder / name).read_text().count('"name":"m.g"') for name, *_ in files), 4000)
+        n = sum((self.folder / name).read_text().count('"name":"m.g"') for name, *_ in files)
+        self.assertIn(n, range(4000, 4000 + len(files)))                # one may be cut at each edge
         for name, *_ in files:
             self.assertLess(os.path.getsize(self.folder / name), 10 * 64 * K)
 

@@ -498,7 +498,7 @@ def compare_creations(creations, slices, pairs, expected, tolerance_ns, problems
 
 
 def compare_tasks(tasks, pairs, expected, tolerance_ns, problems):
-    """A task is one event around one for each of its slices; where one ends and another one begins they are in order."""
+    """A task is one event around one for each of its slices; those of the same time are in order."""
     want = defaultdict(list)
     for chain in expected.tasks:
         runs = [pairs[slice] for slice in chain.slices if slice in pairs]
@@ -520,8 +520,8 @@ def compare_tasks(tasks, pairs, expected, tolerance_ns, problems):
             end = want[key].pop()
             marks = {"unfinished": True} if end is not None else {}
             ts = max(end or 0, places[-2][1])
-            if (last.get("args", {}), places[-1][0]) != (marks, places[-2][0]) \
-                    or any("args" in event for event in (first, *inner)) \
+            odd = any("args" in event for event in (first, *inner))
+            if odd or (last.get("args", {}), places[-1][0]) != (marks, places[-2][0]) \
                     or abs(last["ts"] - ts) > (tolerance_ns if marks else 0):
                 problems.append(f"the end of {first['name']} is {last}, not {ts}, or there are odd args")
     missing = [key[:2] for key, ends in want.items() for _ in ends]

@@ -590,7 +590,8 @@ def creations(path):
     """Arrows from where generators and coroutines were made, and where there is none."""
     with Capture(path) as capture:
         process = capture.process(7, command="creations.py")
-        main, work = (process.function("__main__", name, "creations.py", line) for name, line in (("main", 1), ("work", 4)))
+        main, work = (process.function("__main__", name, "creations.py", line)
+                      for name, line in (("main", 1), ("work", 4)))
         numbers = process.function("__main__", "numbers", "creations.py", 9, GENERATOR)
         task = process.function("__main__", "task", "creations.py", 20, COROUTINE)
         ticks = process.function("__main__", "ticks", "creations.py", 30, ASYNC_GENERATOR)
@@ -616,7 +617,7 @@ def creations(path):
             call(3600, work), create(3650, numbers, e), return_(3700, work), finish(3800, task, a),
             start(3900, numbers, e), yield_(4000, numbers, e),          # when who made it has ended
             resume(4050, ticks, c), yield_(4060, ticks, c),             # its first slice was not seen
-            create(4100, task, a), start(4200, numbers, a), finish(4300, numbers, a),   # nor what became of the first one
+            create(4100, task, a), start(4200, numbers, a), finish(4300, numbers, a),   # nor what became of that
             create(4400, work, a), create(4500, 99, a), create(4600, task, 0),  # odd ones
             create(5000, task, c),                          # it has not run
             return_(9000, main),
@@ -630,7 +631,8 @@ def creations_min_duration(path):
     """... where short slices are left out, which may be known only when they end."""
     with Capture(path) as capture:
         process = capture.process(7, command="creations.py", min_duration_ns=1000)
-        main, work = (process.function("__main__", name, "creations.py", line) for name, line in (("main", 1), ("work", 4)))
+        main, work = (process.function("__main__", name, "creations.py", line)
+                      for name, line in (("main", 1), ("work", 4)))
         numbers = process.function("__main__", "numbers", "creations.py", 9, GENERATOR)
         a, b, c, d = (0x5500_0000_01 + i for i in range(4))
         one, two = process.thread(1, 7001, "MainThread"), process.thread(2, 7002, "Thread-1 (work)")
@@ -645,7 +647,7 @@ def creations_min_duration(path):
             call(5300, work), create(5400, numbers, d), return_(5500, work),    # one in it does not
             return_(7000, work),                                        # it does, and that is known only here
             start(7100, numbers, c), yield_(8200, numbers, c),
-            call(9000, work), create(9100, numbers, c), return_(9200, work),    # the address again, by one that is short
+            call(9000, work), create(9100, numbers, c), return_(9200, work),    # the address again, for a short time
             start(9300, numbers, c), yield_(10_400, numbers, c),
             call(11_000, work), call(11_100, work), create(11_200, numbers, c), lost(11_300, 3),
             return_(11_400, work), return_(11_500, work),               # both stay, for what was lost
@@ -690,10 +692,10 @@ def tasks(path):
             resume(3310, child, c), finish(3320, child, c), return_(3350, by_hand), yield_(3400, main, m),
             return_(3500, step),                                        # it runs that one itself
             call(3600, step), resume(3700, child, d), finish_unwind(3800, child, d), return_(3900, step),
-            call(4000, step), start(4000, child, e), yield_(4000, child, e), resume(4000, child, e),    # at the same time
+            call(4000, step), start(4000, child, e), yield_(4000, child, e), resume(4000, child, e), # at the same time
             yield_(4000, child, e), return_(4000, step),
-            call(4050, step), start(4060, child, e), yield_(4070, child, e), return_(4080, step),       # the address again
-            call(4100, step), resume(4200, late, s), yield_(4300, late, s), return_(4400, step),        # its begin is missing
+            call(4050, step), start(4060, child, e), yield_(4070, child, e), return_(4080, step),   # the address again
+            call(4100, step), resume(4200, late, s), yield_(4300, late, s), return_(4400, step),    # its begin is missing
             call(5000, step), resume(5100, main, m),                    # open at the end, others are suspended
         ], end=6000)
         two.block([call(3000, run), call(3650, step), resume(3950, child, e), return_(3960, step)])     # none yet

@@ -70,6 +70,9 @@ Test(spans, makes_slices_of_records)
         { { { CALL, 10, 1, 0 }, { LOST, 20, 99, 0 }, { RET, 40, 1, 0 } }, "0:[lost 99 events]@20 0:1[10,40]" },
         { { { CALL, 10, 1, 0 }, { 200, 20, 1, 0 }, { OPEN, 25, 1, 0 }, { RET, 40, 1, 0 } }, "0:1[10,40]" },
         { { { CALL, 10, 77, 0 }, { RET, 20, 77, 0 } }, "0:77[10,20]" },
+        /* where a frame is made, there is nothing else */
+        { { { CALL, 10, 1, 0 }, { CREATE, 10, 4, 8 }, { CREATE, 20, 4, 9 }, { START, 20, 4, 9 }, { FIN, 20, 4, 9 },
+            { CREATE, 30, 4, 9 }, { RET, 30, 1, 0 } }, "0:4[21,24] 0:1[10,31]" },
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         struct run run;

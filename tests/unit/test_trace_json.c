@@ -120,6 +120,32 @@ Test(trace_json, marks_slices)
     }
 }
 
+Test(trace_json, tells_of_creations_and_tasks)
+{
+    static const char expected[] =
+        "{\"name\":\"m.f6\",\"cat\":\"creation\",\"ph\":\"s\",\"bp\":\"e\",\"id\":3,\"ts\":1.041,\"pid\":7,\"tid\":70},\n"
+        "{\"name\":\"m.f6\",\"cat\":\"creation\",\"ph\":\"f\",\"bp\":\"e\",\"id\":3,\"ts\":1.042,\"pid\":7,\"tid\":70},\n"
+        "{\"name\":\"m.f6\",\"cat\":\"task\",\"ph\":\"b\",\"id\":5,\"ts\":1.050,\"pid\":7,\"tid\":70,"
+        "\"args\":{\"src\":\"m.py:6\"}},\n"
+        "{\"name\":\"[running]\",\"cat\":\"task\",\"ph\":\"b\",\"id\":5,\"ts\":1.050,\"pid\":7,\"tid\":70},\n"
+        "{\"name\":\"[running]\",\"cat\":\"task\",\"ph\":\"e\",\"id\":5,\"ts\":1.060,\"pid\":7,\"tid\":70},\n"
+        "{\"name\":\"m.f6\",\"cat\":\"task\",\"ph\":\"e\",\"id\":5,\"ts\":1.060,\"pid\":7,\"tid\":70},\n"
+        "{\"name\":\"m.f6\",\"cat\":\"task\",\"ph\":\"e\",\"id\":6,\"ts\":1.070,\"pid\":7,\"tid\":70,"
+        "\"args\":{\"cut\":true}}\n]";
+    struct file file = begin(check_symbols());
+    struct point point = { .ns = 1041, .chain = 3, .function = 6, .phase = POINT_FIRST, .is_creation = true };
+    file.sink->point(file.sink, &point);
+    point.ns++;
+    point.phase = POINT_LAST;
+    file.sink->point(file.sink, &point);
+    for (enum task_phase phase = TASK_BEGIN; phase <= TASK_END; phase++)
+        file.sink->task(file.sink, &(struct task_event){ phase < TASK_SUSPENDED ? 1050 : 1060, 5, 0, 6, phase, 0 });
+    file.sink->task(file.sink, &(struct task_event){ 1070, 6, 0, 6, TASK_END, SLICE_CUT });
+    char *text = end(&file);
+    cr_expect(strstr(text, expected), "%s", text);
+    free(text);
+}
+
 Test(trace_json, escapes_names)
 {
     static const struct { const char *name; uint32_t size; const char *json; } table[] = {
