@@ -70,8 +70,7 @@ struct process {
 
 static uint64_t trace_ns(struct process *process, uint64_t ticks)
 {
-    uint64_t ns = timeline_ns(process->timeline, ticks);
-    return ns > process->zero_ns ? ns - process->zero_ns : 0;
+    return timeline_since(process->timeline, process->zero_ns, ticks);
 }
 
 static bool is_before(const struct run *a, const struct run *b)
@@ -290,31 +289,19 @@ static bool leave_block(struct process *process, struct run *run)
 /* Gives the block's records to the stack, up to that time. Returns whether that was all of them. */
 static bool record_all(struct process *process, struct run *run, uint64_t until)
 {
-    const struct pnr_record *records = run->block.records;
-    struct spans *spans = run->spans;
-    uint64_t begin = run->block.begin_ticks, now = run->ticks;
-    uint32_t at = run->at, n = run->block.n_records;
-    for (; at < n; at++) {
-        struct pnr_record record = records[at];
-        uint64_t ticks = begin + pnr_record_ticks(record);
-        if (ticks < now)                /* damage, or a clock that two processors do not agree about */
-            run->own.count->backwards++;
-        else
-            now = ticks;
-        if (now > until)
-            break;
-        if (pnr_record_kind(record) == PNR_SWITCH) {
-            run->at = at;
-            switch_track(process, run, record, trace_ns(process, now));
-            at = run->at;
-            spans = run->spans;
-        } else {
-            spans_record(spans, record, trace_ns(process, now));
-        }
+    struct spans_input input = { process->timeline, process->zero_ns, run->block.records, run->at,
+                                 run->block.n_records, run->block.begin_ticks, run->ticks };
+    for (;;) {
+        spans_records(run->spans, &input, until);
+        run->at = input.at;
+        run->ticks = input.ticks;
+        if (input.at == input.n)
+            return true;
+        if (input.ticks > until)
+            return false;
+        switch_track(process, run, input.records[input.at], trace_ns(process, input.ticks));
+        input.at = run->at + 1;
     }
-    run->at = at;
-    run->ticks = now;
-    return at == n;
 }
 
 /* Converts the thread's records up to the time when another thread has one. Returns 1; 0 at the thread's end; -1. */

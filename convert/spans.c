@@ -403,16 +403,32 @@ static __attribute__((noinline)) void record_any(struct spans *spans, struct pnr
 }
 
 /* Most records are of two kinds: for those the compiler leaves out what is not theirs. */
-void spans_record(struct spans *spans, struct pnr_record record, uint64_t ns)
+void spans_records(struct spans *spans, struct spans_input *input, uint64_t until_ticks)
 {
-    unsigned kind = pnr_record_kind(record);
-    spans->count->events++;
-    if (kind == PNR_CALL)
-        push(spans, FRAME_PYTHON, pnr_record_function(record), 0, false, 0, ns);
-    else if (kind == PNR_RETURN)
-        leave(spans, FRAME_PYTHON, pnr_record_function(record), 0, true, 0, ns);
-    else
-        record_any(spans, record, ns);
+    const struct pnr_record *records = input->records;
+    uint64_t now = input->ticks;
+    uint32_t at = input->at, n = input->n, first = at;
+    for (; at < n; at++) {
+        struct pnr_record record = records[at];
+        unsigned kind = pnr_record_kind(record);
+        uint64_t ticks = input->begin_ticks + pnr_record_ticks(record);
+        if (ticks < now)                /* damage, or a clock that two processors do not agree about */
+            spans->count->backwards++;
+        else
+            now = ticks;
+        if (now > until_ticks || kind == PNR_SWITCH)
+            break;
+        uint64_t ns = timeline_since(input->timeline, input->zero_ns, now);
+        if (kind == PNR_CALL)
+            push(spans, FRAME_PYTHON, pnr_record_function(record), 0, false, 0, ns);
+        else if (kind == PNR_RETURN)
+            leave(spans, FRAME_PYTHON, pnr_record_function(record), 0, true, 0, ns);
+        else
+            record_any(spans, record, ns);
+    }
+    spans->count->events += at - first;
+    input->at = at;
+    input->ticks = now;
 }
 
 /* ---- the begin of a block ---- */

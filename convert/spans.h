@@ -4,7 +4,7 @@
  * minimum duration, what the recorder kept of shorter calls: their slices are left out, as if they had not been.
  *
  *     spans_init() [spans_number()] [spans_choose() [spans_show(), when that is due]]
- *     for each block: spans_seam(), spans_open(), then spans_record() for each record after the OPEN ones
+ *     for each block: spans_seam(), spans_open(), then spans_records() for those after the OPEN ones
  *     spans_end()         may be followed by further blocks
  *     spans_clear()
  *
@@ -29,6 +29,7 @@
 #include "format/record.h"
 #include "flows.h"
 #include "sink.h"
+#include "timeline.h"
 #include "stacks.h"
 
 /* How deep an exit's frame is looked for, and how much of the stack is tried when it is brought to its innermost
@@ -120,7 +121,18 @@ void spans_seam(struct spans *spans, enum spans_seam seam, uint64_t ns);
 /* These are open at ns: n OPEN records; is_deeper: only the innermost. */
 void spans_open(struct spans *spans, const struct pnr_record *open, size_t n, bool is_deeper, uint64_t ns);
 
-void spans_record(struct spans *spans, struct pnr_record record, uint64_t ns);
+/* Records of a thread, as far as they are not through. */
+struct spans_input {
+    struct timeline *timeline;          /* borrowed, like the records */
+    uint64_t zero_ns;                   /* the start of the trace */
+    const struct pnr_record *records;
+    uint32_t at, n;                     /* the next one; how many there are */
+    uint64_t begin_ticks;               /* what their ticks are counted from */
+    uint64_t ticks;                     /* of the last one: what is earlier is moved up, and counted */
+};
+
+/* Goes through the records up to, and without, the first one that is later than that, or is a SWITCH. */
+void spans_records(struct spans *spans, struct spans_input *input, uint64_t until_ticks);
 
 /* Closes all that is open: is_cut: it goes on, but what follows is not wanted; else it is unfinished. */
 void spans_end(struct spans *spans, uint64_t ns, bool is_cut);

@@ -53,6 +53,13 @@ static inline uint64_t timeline_ns(struct timeline *timeline, uint64_t ticks)
     return timeline->stretch.ns + (uint64_t)((unsigned __int128)since * timeline->stretch.rate >> TIMELINE_SHIFT);
 }
 
+/* The same from zero_ns on; 0 for what is before it. */
+static inline uint64_t timeline_since(struct timeline *timeline, uint64_t zero_ns, uint64_t ticks)
+{
+    uint64_t ns = timeline_ns(timeline, ticks);
+    return ns > zero_ns ? ns - zero_ns : 0;
+}
+
 /* The earliest ticks whose time is ns or later; UINT64_MAX when none are. */
 uint64_t timeline_ticks(struct timeline *timeline, uint64_t ns);
 

@@ -14,6 +14,7 @@
 
 #include "convert/call_tree.h"
 #include "convert/sink.h"
+#include "convert/spans.h"
 #include "convert/writer.h"
 #include "format/block.h"
 #include "format/capture.h"
@@ -111,6 +112,21 @@ static inline const struct symbols *check_symbols(void)
         functions[i] = (struct symbol){ check_string("m"), check_string(names[i]), check_string("m.py"),
                                         (uint32_t)i + 1, kinds[i], true };
     return &symbols;
+}
+
+/* ---- records ---- */
+
+/* Gives the stack a record that was stored at that time. */
+static inline void check_record(struct spans *spans, struct pnr_record record, uint64_t ns)
+{
+    static struct timeline timeline;    /* a tick is a nanosecond */
+    if (timeline.n == 0) {
+        timeline_init(&timeline, 0);
+        timeline_add(&timeline, 0, 0);
+        timeline_settle(&timeline);
+    }
+    struct spans_input input = { .timeline = &timeline, .records = &record, .n = 1, .begin_ticks = ns };
+    spans_records(spans, &input, UINT64_MAX);
 }
 
 /* ---- call trees ---- */

@@ -37,7 +37,7 @@ static void run_thread(struct call_tree *tree, uint32_t thread, uint64_t least_n
     flows_process(&flows, check_symbols());
     spans_init(&spans, thread, least_ns, &tree->sink, &flows, check_symbols(), &count);
     for (size_t i = 0; i < n && events[i].kind; i++)
-        spans_record(&spans, pnr_record_make(0, events[i].kind, events[i].frame, events[i].function), events[i].ns);
+        check_record(&spans, pnr_record_make(0, events[i].kind, events[i].frame, events[i].function), events[i].ns);
     spans_end(&spans, 1000, false);
     spans_clear(&spans);
     flows_clear(&flows);

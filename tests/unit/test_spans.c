@@ -39,7 +39,7 @@ static void run_clear(struct run *run)
 static void run_events(struct run *run, const struct event *events, size_t n)
 {
     for (size_t i = 0; i < n && events[i].kind; i++)
-        spans_record(&run->spans, pnr_record_make(0, events[i].kind, events[i].frame, events[i].function),
+        check_record(&run->spans, pnr_record_make(0, events[i].kind, events[i].frame, events[i].function),
                      events[i].ns);
 }
 
@@ -352,10 +352,10 @@ Test(spans, takes_deep_stacks)
     struct run run;
     run_init(&run);
     for (uint32_t i = 0; i < 400000; i++)
-        spans_record(&run.spans, pnr_record_make(0, PNR_CALL, 0, 1), 10 + i);
+        check_record(&run.spans, pnr_record_make(0, PNR_CALL, 0, 1), 10 + i);
     for (uint32_t i = 0; i < 400000; i++) {
         run.sink.text[0] = 0;
-        spans_record(&run.spans, pnr_record_make(0, PNR_RETURN, 0, 1), 1000000 + i);
+        check_record(&run.spans, pnr_record_make(0, PNR_RETURN, 0, 1), 1000000 + i);
     }
     cr_expect_str_eq(run.sink.text, "0:1[10,1399999]");
     cr_expect_eq(run.count.deepest, 400000);

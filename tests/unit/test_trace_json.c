@@ -125,8 +125,7 @@ Test(trace_json, tells_of_creations_and_tasks)
     static const char expected[] =
         "{\"name\":\"m.f6\",\"cat\":\"creation\",\"ph\":\"s\",\"bp\":\"e\",\"id\":3,\"ts\":1.041,\"pid\":7,\"tid\":70},\n"
         "{\"name\":\"m.f6\",\"cat\":\"creation\",\"ph\":\"f\",\"bp\":\"e\",\"id\":3,\"ts\":1.042,\"pid\":7,\"tid\":70},\n"
-        "{\"name\":\"m.f6\",\"cat\":\"task\",\"ph\":\"b\",\"id\":5,\"ts\":1.050,\"pid\":7,\"tid\":70,"
-        "\"args\":{\"src\":\"m.py:6\"}},\n"
+        "{\"name\":\"m.f6\",\"cat\":\"task\",\"ph\":\"b\",\"id\":5,\"ts\":1.050,\"pid\":7,\"tid\":70,\"sf\":6},\n"
         "{\"name\":\"[running]\",\"cat\":\"task\",\"ph\":\"b\",\"id\":5,\"ts\":1.050,\"pid\":7,\"tid\":70},\n"
         "{\"name\":\"[running]\",\"cat\":\"task\",\"ph\":\"e\",\"id\":5,\"ts\":1.060,\"pid\":7,\"tid\":70},\n"
         "{\"name\":\"m.f6\",\"cat\":\"task\",\"ph\":\"e\",\"id\":5,\"ts\":1.060,\"pid\":7,\"tid\":70},\n"
