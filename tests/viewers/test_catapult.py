@@ -47,7 +47,7 @@ class Catapult(viewer_case.ViewerCase, unittest.TestCase):
 
     def test_tasks(self):
         for program in ROOT / "examples/demo.py", HERE / "programs/generators.py":
-            trace = self.check(captures.recorded(program), "--tasks", "--flows=none")
+            trace = self.check(captures.recorded(program), "--tasks", "--flows=none", *viewer_case.OWN)
             self.assertTrue(trace.tasks)
 
 

@@ -6,10 +6,12 @@ import re
 import unittest
 
 import browser
+import captures
 import comparison
 import perfetto
 import viewer_case
-from comparison import Shown, Slice, canonical
+from captures import HERE, ROOT
+from comparison import Shown, Slice, Task, canonical
 
 
 def as_it_reads(text):
@@ -60,14 +62,30 @@ class PerfettoCase(viewer_case.ViewerCase):
             where thread.name is not null and pid > 0""")}        # it has a process 0 of its own
         warnings = [f"{name}: {value}" for name, value in self.viewer.query(
             "select name, value from stats where severity != 'info' and value > 0")]
-        return Shown(list(slices.values()), arrows, threads, self.tasks(), warnings)
+        tasks, runs = {}, collections.defaultdict(list)
+        for number, begin, duration, name, pid, arg_set, parent in self.viewer.query("""
+                select slice.id, slice.ts, slice.dur, slice.name, pid, slice.arg_set_id, slice.parent_id
+                from slice left join process_track on track_id = process_track.id left join process using (upid)
+                where track_id not in (select id from thread_track) order by slice.ts"""):
+            if parent is None:
+                tasks[number] = Task(pid, begin, begin + duration, name, canonical(args[arg_set]), sources.get(arg_set), None)
+            else:
+                self.assertEqual(name, "[running]")
+                runs[parent].append((begin, begin + duration))
+        tasks = collections.Counter(task._replace(runs=tuple(runs[number])) for number, task in tasks.items())
+        return Shown(list(slices.values()), arrows, threads, tasks, warnings)
 
-    def tasks(self):
-        return collections.Counter()
+    def test_tasks(self):
+        for program in ROOT / "examples/demo.py", HERE / "programs/generators.py":
+            trace = self.check(captures.recorded(program), "--tasks", "--flows=none", *viewer_case.OWN)
+            self.assertTrue(trace.tasks)
 
 
 @unittest.skipUnless(perfetto.FOLDER.is_dir(), "tests/viewers/run fetches Perfetto")
 class PerfettoJson(PerfettoCase, unittest.TestCase):
+    golden = ["asynchronous", "creations", "generators", "greenlets", "interleaved", "left_gap_lost", "odd_names", "opened",
+              "paused", "processes", "tasks", "unfinished"]
+
     def expected(self, trace):
         slices = {each: each._replace(
             name=as_it_reads(each.name), src=None,
@@ -88,7 +106,9 @@ class PerfettoJson(PerfettoCase, unittest.TestCase):
         for (cat, name, *ends), n in bound.items():
             arrows[cat, as_it_reads(name), *ends] += n
         return Shown(list(slices.values()), arrows,
-                     {thread: tuple(map(as_it_reads, names)) for thread, names in trace.threads.items()})
+                     {thread: tuple(map(as_it_reads, names)) for thread, names in trace.threads.items()},
+                     collections.Counter(each._replace(pid=None, name=as_it_reads(each.name), src=None)
+                                         for each in trace.tasks.elements()))
 
 
 @unittest.skipUnless(perfetto.FOLDER.is_dir(), "tests/viewers/run fetches Perfetto")
@@ -102,7 +122,7 @@ class PerfettoProtobuf(PerfettoCase, unittest.TestCase):
         slices = [each._replace(tid=signed(each.tid), cat=None if each.cat == "python" else each.cat,
                                 src=each.src and each.src.replace("\\", "/")) for each in trace.slices]
         return Shown(slices, trace.bound_arrows(lambda at, meant: meant._replace(tid=signed(meant.tid))),
-                     {(pid, signed(tid)): names for (pid, tid), names in trace.threads.items()})
+                     {(pid, signed(tid)): names for (pid, tid), names in trace.threads.items()}, trace.tasks)
 
 
 if __name__ == "__main__":

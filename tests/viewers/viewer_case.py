@@ -13,6 +13,8 @@ import captures
 import comparison
 from captures import HERE, ROOT
 
+# What a program imports are many slices of the same sort.
+OWN = ["--include=__main__", "--include=asyncio*", "--exclude=*<module>"]
 KINDS = {"generator", "coroutine", "async_generator", "iterable_coroutine"}
 
 
@@ -64,7 +66,7 @@ class ViewerCase:
         self.assertEqual(trace.crossing("__main__.count"), 30)      # 29 times handed on; closed by main
 
     def test_generators(self):
-        trace = self.check(captures.recorded(HERE / "programs/generators.py"))
+        trace = self.check(captures.recorded(HERE / "programs/generators.py"), *OWN)
         self.assertEqual({cat for cat, *_ in trace.arrows}, KINDS)
 
     def test_odd_names(self):
@@ -113,7 +115,7 @@ class ViewerCase:
             self.compare(comparison.Trace(path), path)
 
     def test_creations(self):
-        trace = self.check(captures.recorded(HERE / "programs/generators.py"), "--flows=all,creation")
+        trace = self.check(captures.recorded(HERE / "programs/generators.py"), "--flows=all,creation", *OWN)
         self.assertTrue(trace.creations)
         self.check(captures.written("mixed 3"), "--flows=creation")
 
