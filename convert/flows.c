@@ -282,17 +282,15 @@ void flows_stay(struct flows *flows, uint32_t thread, uint32_t function, uint64_
 }
 
 void flows_leave(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, bool is_finished,
-                 uint64_t begin_ns, uint64_t point_ns)
+                 uint64_t begin_ns, uint64_t end_ns)
 {
     struct flows_chain *chain = find_chain(flows, function, frame);
     if (!chain)
         return;
     if (chain->thread == thread && chain->point_ns == begin_ns + 1) {
-        chain->end_ns = point_ns + 1;
+        chain->end_ns = end_ns;
         if (chain->task)
-            tell_task(flows, chain, TASK_SUSPENDED, chain->end_ns, 0);
-        if (chain->id == 0)
-            chain->point_ns = point_ns; /* an arrow leaves the first slice where it ends */
+            tell_task(flows, chain, TASK_SUSPENDED, end_ns, 0);
     }
     if (is_finished)
         end_chain(flows, chain);

@@ -2,7 +2,7 @@
  * process, and gives each chain its points, between which a viewer draws arrows; tells how long each was suspended.
  *
  *     records                                      points
- *     START f, YIELD f                             (first, at the end of f's first slice)
+ *     START f, YIELD f                             (first, at the begin of f's first slice)
  *                       RESUME f, YIELD f          (at the begin of the second slice) the first one is written now
  *                       RESUME f, FINISH f         the second one is written now, as a middle one; then this one, last
  *
@@ -85,9 +85,9 @@ uint64_t flows_enter(struct flows *flows, uint32_t thread, uint32_t function, ui
  * gone on meanwhile (an exit is missing), the slice has no point. */
 void flows_stay(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, uint64_t begin_ns);
 
-/* The slice that began at begin_ns ends 1 ns after point_ns, which is inside it; is_finished: for ever. */
+/* The slice that began at begin_ns ends; is_finished: for ever. */
 void flows_leave(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, bool is_finished,
-                 uint64_t begin_ns, uint64_t point_ns);
+                 uint64_t begin_ns, uint64_t end_ns);
 
 /* The frame of this identity, if there is one, has ended, though it did not show. */
 void flows_end(struct flows *flows, uint64_t frame);

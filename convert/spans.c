@@ -214,13 +214,13 @@ static inline __attribute__((always_inline)) void pop_here(struct spans *spans, 
         return;
     }
     bool is_gap = top->type == FRAME_GAP;
-    uint64_t end = later(ns, spans->last_ns + (top->frame ? 2 : 1));
+    uint64_t end = later(ns, spans->last_ns + 1);
     if (length(spans, top, end, ns) >= spans->least_ns || marks & (SLICE_UNFINISHED | SLICE_CUT))
         stay(spans, top);
     if (top->stays)
         end = take_place(spans, end);
     if (top->frame)
-        flows_leave(spans->flows, spans->thread, top->function, top->frame, is_finished, top->begin_ns, end - 1);
+        flows_leave(spans->flows, spans->thread, top->function, top->frame, is_finished, top->begin_ns, end);
     spans->n--;
     spans->count->open--;
     if (!top->stays) {

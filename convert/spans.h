@@ -9,15 +9,15 @@
  *     spans_clear()
  *
  * Times: within a thread no two edges and no point of a chain share a nanosecond, whatever the clock says; so each
- * edge is at least 1 ns after the one before, and the nanosecond after the begin of a continuable frame's slice, and
- * the one before its end, hold nothing but the chain's point; nor does one at which a frame is made.
+ * edge is at least 1 ns after the one before, and the nanosecond after the begin of a continuable frame's slice holds
+ * nothing but the chain's point; nor does one at which a frame is made.
  *
  *     records          raw ns     slices of f, g (continuable) and their points
  *     CALL f             10       f begins at 10
- *     START g            10       g begins at 11, its first point can be at 12
+ *     START g            10       g begins at 11, its point is at 12
  *     CALL h             10       h begins at 13
  *     RETURN h           10       h ends at 14
- *     YIELD g            10       g ends at 16, its point is at 15
+ *     YIELD g            10       g ends at 15
  *     RETURN f           40       f ends at 40 */
 #ifndef SPANS_H
 #define SPANS_H

@@ -46,7 +46,7 @@ class Captures(test_selection.Test):
                           return_(5000, f)])
             process.end(9000)
         self.make(fill)
-        self.expect(("--logical", "f[1000,8000] gen[2000,3000] s1@2999 gen[4000,7000] f1@4001 g[5000,6000]"))
+        self.expect(("--logical", "f[1000,8000] gen[2000,3000] s1@2001 gen[4000,7000] f1@4001 g[5000,6000]"))
 
     def test_what_is_made_has_no_place(self):
         def fill(process, thread, f, g, h, gen):
@@ -55,7 +55,7 @@ class Captures(test_selection.Test):
             process.end(80_000)
         self.make(fill)
         self.expect(("--logical --flows=none", "f[1000,6000] gen[2000,3000] gen[4000,5000]"),
-                    ("--logical --flows=all,creation", "f[1000,6000] S1@1002 gen[2000,3000] F1@2001 s2@2999 "
+                    ("--logical --flows=all,creation", "f[1000,6000] S1@1002 gen[2000,3000] F1@2001 s2@2001 "
                                                        "gen[4000,5000] f2@4001"))
 
     def test_windows_are_those_of_the_clock(self):

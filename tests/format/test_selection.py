@@ -143,10 +143,10 @@ class Window(Test):
         one, two, three, four = "gen[1000,1500] gen[2000,2500] gen[3000,3500] gen[4000,4500]".split()
         self.expect(
             ("--to=1600ns", one),                           # one slice has no chain
-            ("--to=2600ns", f"{one} s1@1499 {two} f1@2001"),
-            ("--from=1700ns --to=4700ns", f"{two} s1@2499 {three} t1@3001 {four} f1@4001"),
-            ("--from=2200ns --to=3200ns", "gen[2200,2500]c s1@2499 gen[3000,3200]c f1@3001"),
-            ("--from=4200ns", "gen[4200,4500]c gen[5000,5500] s1@5499 gen[6000,6500] f1@6001"),
+            ("--to=2600ns", f"{one} s1@1001 {two} f1@2001"),
+            ("--from=1700ns --to=4700ns", f"{two} s1@2001 {three} t1@3001 {four} f1@4001"),
+            ("--from=2200ns --to=3200ns", "gen[2200,2500]c s1@2201 gen[3000,3200]c f1@3001"),
+            ("--from=4200ns", "gen[4200,4500]c gen[5000,5500] s1@5001 gen[6000,6500] f1@6001"),
             ("--from=3600ns --to=5600ns", f"{four} gen[5000,5500]"),
         )
 
@@ -160,10 +160,10 @@ class Window(Test):
             process.end(7000)
         self.make(fill)
         self.expect(
-            ("--from=1700ns --to=3200ns", "gen[3000,3200]c f1@3001 1/gen[2000,2500] 1/s1@2499"),
+            ("--from=1700ns --to=3200ns", "gen[3000,3200]c f1@3001 1/gen[2000,2500] 1/s1@2001"),
             # the second one is another generator, though nobody shows that the first has ended
-            ("--thread=MainThread", "gen[1000,1500] s1@1499 gen[3000,3500] f1@3001 gen[6000,6500]"),
-            ("--thread=7002", "gen[2000,2500] s1@2499 gen[4000,4500] f1@4001 gen[5000,5100]"),
+            ("--thread=MainThread", "gen[1000,1500] s1@1001 gen[3000,3500] f1@3001 gen[6000,6500]"),
+            ("--thread=7002", "gen[2000,2500] s1@2001 gen[4000,4500] f1@4001 gen[5000,5100]"),
         )
 
     def test_greenlets(self):
@@ -253,7 +253,7 @@ class Sieve(Test):
                           return_(10_000, f), call(11_000, h), return_(11_100, h)])
             process.end(12_000)
         self.make(fill)
-        chain = "gen[4000,5000] s1@4999"
+        chain = "gen[4000,5000] s1@4001"
         self.expect(
             ("--exclude=m.g", f"f[1000,10000] h[3000,6000] {chain} gen[7000,8000] f1@7001 h[11000,11100]"),
             ("--exclude=m.gen", "f[1000,10000] g[2000,9000] h[3000,6000] h[11000,11100]"),

@@ -46,7 +46,7 @@ Test(convert, merges_threads)
     check_block(&capture, 1, 0, 0, 1000, one, 4);
     check_block(&capture, 2, 0, 0, 1200, two, 2);
     run((const char *[]){ capture.process }, 1, &sink, &said);
-    cr_expect_str_eq(sink.text, "process7=process-7 thread0=1 thread1=2 0:4[1000,1100] 0:s1@1099 1:4[1300,1400] "
+    cr_expect_str_eq(sink.text, "process7=process-7 thread0=1 thread1=2 0:4[1000,1100] 0:s1@1001 1:4[1300,1400] "
                                 "1:t1@1301 0:f1@1601 0:4[1600,1700]", "%s", sink.text);
     cr_expect_str_eq(said.text, "");
     check_capture_remove(&capture);
@@ -247,7 +247,7 @@ Test(convert, goes_on_with_chains_in_other_tracks)
     check_block(&capture, 1, 0, 0, 1000, one, 5);
     check_block(&capture, 3, 0, 0, 1300, two, 2);
     run((const char *[]){ capture.process }, 1, &sink, &said);
-    cr_expect_str_eq(events_of(&sink), "0:4[1000,1100] 0:s1@1099 2:4[1100,1200] 2:t1@1101 1:f1@1301 1:4[1300,1400]",
+    cr_expect_str_eq(events_of(&sink), "0:4[1000,1100] 0:s1@1001 2:4[1100,1200] 2:t1@1101 1:f1@1301 1:4[1300,1400]",
                      "%s", sink.text);
     check_capture_remove(&capture);
 }

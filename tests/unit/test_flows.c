@@ -47,40 +47,40 @@ Test(flows, joins_the_slices_of_a_frame)
         /* one slice: no points */
         { ALL, { { 'S', 0, 4, 1, 10 }, { 'F', 0, 4, 1, 20 } }, "" },
         { ALL, { { 'S', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 } }, "" },
-        /* two: from the end of the first to the begin of the second */
+        /* two: from the begin of the first to that of the second */
         { ALL, { { 'S', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'R', 0, 4, 1, 30 }, { 'F', 0, 4, 1, 40 } },
-          "0:s1@20 0:f1@31" },
+          "0:s1@11 0:f1@31" },
         /* four */
         { ALL, { { 'S', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'R', 0, 4, 1, 30 }, { 'Y', 0, 4, 1, 40 },
             { 'R', 0, 4, 1, 50 }, { 'Y', 0, 4, 1, 60 }, { 'R', 0, 4, 1, 70 }, { 'F', 0, 4, 1, 80 } },
-          "0:s1@20 0:t1@31 0:t1@51 0:f1@71" },
+          "0:s1@11 0:t1@31 0:t1@51 0:f1@71" },
         /* suspended, or running, for ever */
         { ALL, { { 'S', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'R', 0, 4, 1, 30 }, { 'Y', 0, 4, 1, 40 } },
-          "0:s1@20 0:f1@31" },
-        { ALL, { { 'S', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'R', 0, 4, 1, 30 } }, "0:s1@20 0:f1@31" },
+          "0:s1@11 0:f1@31" },
+        { ALL, { { 'S', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'R', 0, 4, 1, 30 } }, "0:s1@11 0:f1@31" },
         /* the exit of the first slice is missing */
         { ALL, { { 'S', 0, 4, 1, 10 }, { 'R', 0, 4, 1, 30 } }, "0:s1@11 0:f1@31" },
         /* over threads */
         { ALL, { { 'S', 1, 4, 1, 10 }, { 'Y', 1, 4, 1, 20 }, { 'R', 2, 4, 1, 30 }, { 'F', 2, 4, 1, 40 } },
-          "1:s1@20 2:f1@31" },
+          "1:s1@11 2:f1@31" },
         /* the start was not seen */
         { ALL, { { 'R', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'R', 0, 4, 1, 30 }, { 'F', 0, 4, 1, 40 } },
-          "0:s1@20 0:f1@31" },
+          "0:s1@11 0:f1@31" },
         /* two frames at the same time */
         { ALL, { { 'S', 0, 4, 1, 10 }, { 'S', 0, 6, 2, 11 }, { 'Y', 0, 6, 2, 20 }, { 'Y', 0, 4, 1, 21 },
             { 'R', 0, 6, 2, 30 }, { 'F', 0, 6, 2, 31 }, { 'R', 0, 4, 1, 40 }, { 'F', 0, 4, 1, 41 } },
-          "0:s1@20 0:f1@31 0:s2@21 0:f2@41" },
+          "0:s1@12 0:f1@31 0:s2@11 0:f2@41" },
         /* the address again: after its end, without one, after a CREATE, by another function */
         { ALL, { { 'S', 0, 4, 1, 10 }, { 'F', 0, 4, 1, 20 }, { 'R', 0, 4, 1, 30 } }, "" },
         { ALL, { { 'S', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'S', 0, 4, 1, 30 }, { 'Y', 0, 4, 1, 40 } }, "" },
         { ALL, { { 'S', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'R', 0, 4, 1, 30 }, { 'Y', 0, 4, 1, 40 },
             { 'S', 0, 4, 1, 50 }, { 'Y', 0, 4, 1, 60 }, { 'R', 0, 4, 1, 70 } },
-          "0:s1@20 0:f1@31 0:s2@60 0:f2@71" },
+          "0:s1@11 0:f1@31 0:s2@51 0:f2@71" },
         { ALL, { { 'S', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'E', 0, 0, 1, 25 }, { 'R', 0, 4, 1, 30 } }, "" },
         { ALL, { { 'S', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'R', 0, 5, 1, 30 }, { 'Y', 0, 5, 1, 40 } }, "" },
         /* kinds that are not wanted, and plain functions, have none */
         { GENERATORS, { { 'S', 0, 6, 1, 10 }, { 'Y', 0, 6, 1, 20 }, { 'R', 0, 6, 1, 30 }, { 'S', 0, 4, 2, 40 },
-            { 'Y', 0, 4, 2, 50 }, { 'R', 0, 4, 2, 60 } }, "0:s1@50 0:f1@61" },
+            { 'Y', 0, 4, 2, 50 }, { 'R', 0, 4, 2, 60 } }, "0:s1@41 0:f1@61" },
         { 0, { { 'S', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'R', 0, 4, 1, 30 } }, "" },
         { ALL, { { 'S', 0, 99, 1, 10 }, { 'Y', 0, 99, 1, 20 }, { 'R', 0, 99, 1, 30 } }, "" },
     };
@@ -103,16 +103,16 @@ Test(flows, passes_over_slices_that_do_not_stay)
     static const struct { struct step steps[12]; const char *expected; } table[] = {
         /* all stay; none does; the first does not; the last; the middle */
         { { { 's', 0, 4, 1, 10 }, { 'k', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'r', 0, 4, 1, 30 },
-            { 'k', 0, 4, 1, 30 }, { 'F', 0, 4, 1, 40 } }, "0:s1@20 0:f1@31" },
+            { 'k', 0, 4, 1, 30 }, { 'F', 0, 4, 1, 40 } }, "0:s1@11 0:f1@31" },
         { { { 's', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'r', 0, 4, 1, 30 }, { 'F', 0, 4, 1, 40 } }, "" },
         { { { 's', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'r', 0, 4, 1, 30 }, { 'k', 0, 4, 1, 30 },
             { 'Y', 0, 4, 1, 40 }, { 'r', 0, 4, 1, 50 }, { 'k', 0, 4, 1, 50 }, { 'F', 0, 4, 1, 60 } },
-          "0:s1@40 0:f1@51" },
+          "0:s1@31 0:f1@51" },
         { { { 's', 0, 4, 1, 10 }, { 'k', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'r', 0, 4, 1, 30 },
             { 'F', 0, 4, 1, 40 } }, "" },
         { { { 's', 1, 4, 1, 10 }, { 'k', 1, 4, 1, 10 }, { 'Y', 1, 4, 1, 20 }, { 'r', 2, 4, 1, 30 },
             { 'Y', 2, 4, 1, 40 }, { 'r', 3, 4, 1, 50 }, { 'k', 3, 4, 1, 50 }, { 'F', 3, 4, 1, 60 } },
-          "1:s1@20 3:f1@51" },
+          "1:s1@11 3:f1@51" },
         /* chains without any are not numbered, and one that does not stay ends the one before all the same */
         { { { 's', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'r', 0, 4, 1, 21 }, { 'F', 0, 4, 1, 22 },
             { 's', 0, 4, 1, 30 }, { 'k', 0, 4, 1, 30 }, { 'Y', 0, 4, 1, 40 }, { 's', 0, 4, 1, 50 },
@@ -122,7 +122,7 @@ Test(flows, passes_over_slices_that_do_not_stay)
         /* its exit is missing, and the chain has gone on: no point; then nor does it move that of another slice */
         { { { 's', 1, 4, 1, 10 }, { 'r', 2, 4, 1, 30 }, { 'k', 2, 4, 1, 30 }, { 'k', 1, 4, 1, 10 },
             { 'Y', 2, 4, 1, 40 }, { 'Y', 1, 4, 1, 45 }, { 'r', 2, 4, 1, 50 }, { 'k', 2, 4, 1, 50 } },
-          "2:s1@40 2:f1@51" },
+          "2:s1@31 2:f1@51" },
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         struct check_sink sink;
@@ -148,10 +148,10 @@ Test(flows, never_points_backwards)
     flows_process(&flows, check_symbols());
     cr_expect_eq(flows_enter(&flows, 1, 4, 1, FLOWS_START | FLOWS_STAYS, 100), 100);
     flows_leave(&flows, 1, 4, 1, false, 100, 150);
-    cr_expect_eq(flows_enter(&flows, 2, 4, 1, FLOWS_STAYS, 120), 151);
-    cr_expect_eq(flows_enter(&flows, 3, 4, 1, FLOWS_STAYS, 120), 152);
+    cr_expect_eq(flows_enter(&flows, 2, 4, 1, FLOWS_STAYS, 120), 150);
+    cr_expect_eq(flows_enter(&flows, 3, 4, 1, FLOWS_STAYS, 120), 151);
     flows_end_process(&flows, 1000, false);
-    cr_expect_str_eq(sink.text, "1:s1@150 2:t1@152 3:f1@153");
+    cr_expect_str_eq(sink.text, "1:s1@101 2:t1@151 3:f1@152");
     flows_clear(&flows);
 }
 
@@ -161,7 +161,7 @@ Test(flows, draws_arrows_from_where_frames_were_made)
         /* an arrow to the first slice, and beside it the chain's own ones */
         { ALL, ALL, { { 'C', 1, 4, 1, 5 }, { 'S', 0, 4, 1, 10 }, { 'F', 0, 4, 1, 20 } }, "1:S1@5 0:F1@11" },
         { ALL, ALL, { { 'C', 1, 4, 1, 5 }, { 'S', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'R', 0, 4, 1, 30 },
-            { 'F', 0, 4, 1, 40 } }, "1:S1@5 0:F1@11 0:s2@20 0:f2@31" },
+            { 'F', 0, 4, 1, 40 } }, "1:S1@5 0:F1@11 0:s2@11 0:f2@31" },
         { 0, ALL, { { 'C', 1, 4, 1, 5 }, { 'S', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'R', 0, 4, 1, 30 },
             { 'F', 0, 4, 1, 40 } }, "1:S1@5 0:F1@11" },
         /* only where that is wanted */
@@ -234,28 +234,28 @@ Test(flows, tells_of_tasks)
 {
     static const struct { struct step steps[12]; const char *expected; } table[] = {
         { { { 'T', 1, 6, 1, 10 }, { 'Y', 1, 6, 1, 20 }, { 'R', 2, 6, 1, 30 }, { 'F', 2, 6, 1, 40 } },
-          "1:b1@10 1:r1@10 1:w1@21 2:r1@30 2:w1@41 2:e1@41" },
+          "1:b1@10 1:r1@10 1:w1@20 2:r1@30 2:w1@40 2:e1@40" },
         /* two by turns, a coroutine that is none, a generator */
         { { { 'T', 0, 6, 1, 10 }, { 'Y', 0, 6, 1, 20 }, { 'T', 0, 6, 2, 30 }, { 'S', 0, 6, 3, 31 }, { 'Y', 0, 6, 3, 32 },
             { 'Y', 0, 6, 2, 40 }, { 'R', 0, 6, 1, 50 }, { 'F', 0, 6, 1, 60 }, { 'S', 0, 4, 4, 65 },
             { 'R', 0, 6, 2, 70 }, { 'R', 0, 6, 3, 71 }, { 'F', 0, 6, 2, 80 } },
-          "0:b1@10 0:r1@10 0:w1@21 0:b2@30 0:r2@30 0:w2@41 0:r1@50 0:w1@61 0:e1@61 0:r2@70 0:w2@81 0:e2@81" },
+          "0:b1@10 0:r1@10 0:w1@20 0:b2@30 0:r2@30 0:w2@40 0:r1@50 0:w1@60 0:e1@60 0:r2@70 0:w2@80 0:e2@80" },
         /* it is still suspended at the end; the address again; it has ended unseen */
-        { { { 'T', 0, 6, 1, 10 }, { 'Y', 0, 6, 1, 20 } }, "0:b1@10 0:r1@10 0:w1@21 0:e1@1000u" },
+        { { { 'T', 0, 6, 1, 10 }, { 'Y', 0, 6, 1, 20 } }, "0:b1@10 0:r1@10 0:w1@20 0:e1@1000u" },
         { { { 'T', 0, 6, 1, 10 }, { 'Y', 0, 6, 1, 20 }, { 'T', 0, 6, 1, 30 }, { 'F', 0, 6, 1, 40 } },
-          "0:b1@10 0:r1@10 0:w1@21 0:e1@21 0:b2@30 0:r2@30 0:w2@41 0:e2@41" },
-        { { { 'T', 0, 6, 1, 10 }, { 'Y', 0, 6, 1, 20 }, { 'E', 0, 6, 1, 30 } }, "0:b1@10 0:r1@10 0:w1@21 0:e1@21" },
+          "0:b1@10 0:r1@10 0:w1@20 0:e1@20 0:b2@30 0:r2@30 0:w2@40 0:e2@40" },
+        { { { 'T', 0, 6, 1, 10 }, { 'Y', 0, 6, 1, 20 }, { 'E', 0, 6, 1, 30 } }, "0:b1@10 0:r1@10 0:w1@20 0:e1@20" },
         /* exits are missing */
         { { { 'T', 0, 6, 1, 10 }, { 'R', 1, 6, 1, 30 }, { 'Y', 0, 6, 1, 35 }, { 'E', 0, 6, 1, 40 } },
           "0:b1@10 0:r1@10 0:w1@11 1:r1@30 1:w1@31 1:e1@31" },
         /* some do not stay; none does */
         { { { 's', 0, 6, 1, 10 }, { 'Y', 0, 6, 1, 20 }, { 'R', 0, 6, 1, 30 }, { 'F', 0, 6, 1, 40 } }, "" },
         { { { 'T', 0, 6, 1, 10 }, { 'Y', 0, 6, 1, 20 }, { 'r', 0, 6, 1, 30 }, { 'F', 0, 6, 1, 40 } },
-          "0:b1@10 0:r1@10 0:w1@21 0:e1@21" },
+          "0:b1@10 0:r1@10 0:w1@20 0:e1@20" },
         /* a slice does not begin before the one before it has ended */
         { { { 'T', 0, 6, 1, 10 }, { 'Y', 0, 6, 1, 20 }, { 'R', 1, 6, 1, 15 }, { 'Y', 1, 6, 1, 22 }, { 'R', 2, 6, 1, 16 },
             { 'F', 2, 6, 1, 24 } },
-          "0:b1@10 0:r1@10 0:w1@21 1:r1@21 1:w1@23 2:r1@23 2:w1@25 2:e1@25" },
+          "0:b1@10 0:r1@10 0:w1@20 1:r1@20 1:w1@22 2:r1@22 2:w1@24 2:e1@24" },
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         struct check_sink sink;
@@ -283,7 +283,7 @@ Test(flows, keeps_processes_apart)
         play(&flows, steps, 3);
         flows_end_process(&flows, 1000, false);
     }
-    cr_expect_str_eq(sink.text, "0:s1@20 0:f1@31 0:s2@20 0:f2@31");
+    cr_expect_str_eq(sink.text, "0:s1@11 0:f1@31 0:s2@11 0:f2@31");
     flows_clear(&flows);
 }
 

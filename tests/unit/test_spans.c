@@ -60,7 +60,7 @@ Test(spans, makes_slices_of_records)
         { { { CALL, 10, 1, 0 }, { RET, 20, 2, 0 }, { RET, 30, 1, 0 } }, "0:1[10,30]" },
         { { { RET, 20, 2, 0 } }, "" },
         /* the same function in two frames */
-        { { { START, 10, 4, 8 }, { START, 20, 4, 9 }, { YIELD, 30, 4, 8 } }, "0:4[20,30]l 0:4[10,32]" },
+        { { { START, 10, 4, 8 }, { START, 20, 4, 9 }, { YIELD, 30, 4, 8 } }, "0:4[20,30]l 0:4[10,31]" },
         { { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { CALL, 30, 3, 0 }, { LEFT, 40, 2, 0 }, { RET, 50, 1, 0 } },
           "0:3[30,40]l 0:2[20,41]l 0:1[10,50]" },
         { { { CALL, 10, 1, 0 }, { LEFT, 40, 9, 0 } }, "0:1[10,40]l" },
@@ -72,7 +72,7 @@ Test(spans, makes_slices_of_records)
         { { { CALL, 10, 77, 0 }, { RET, 20, 77, 0 } }, "0:77[10,20]" },
         /* where a frame is made, there is nothing else */
         { { { CALL, 10, 1, 0 }, { CREATE, 10, 4, 8 }, { CREATE, 20, 4, 9 }, { START, 20, 4, 9 }, { FIN, 20, 4, 9 },
-            { CREATE, 30, 4, 9 }, { RET, 30, 1, 0 } }, "0:4[21,24] 0:1[10,31]" },
+            { CREATE, 30, 4, 9 }, { RET, 30, 1, 0 } }, "0:4[21,23] 0:1[10,31]" },
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         struct run run;
@@ -89,7 +89,7 @@ Test(spans, gives_every_edge_and_point_a_nanosecond_of_its_own)
         /* the example in spans.h */
         { { { CALL, 10, 1, 0 }, { START, 10, 4, 9 }, { CALL, 10, 2, 0 }, { RET, 10, 2, 0 }, { YIELD, 10, 4, 9 },
             { RES, 10, 4, 9 }, { FIN, 10, 4, 9 }, { RET, 40, 1, 0 } },
-          "0:2[13,14] 0:4[11,16] 0:s1@15 0:f1@18 0:4[17,20] 0:1[10,40]" },
+          "0:2[13,14] 0:4[11,15] 0:s1@12 0:f1@17 0:4[16,18] 0:1[10,40]" },
         { { { CALL, 10, 1, 0 }, { RET, 10, 1, 0 }, { CALL, 5, 1, 0 }, { RET, 4, 1, 0 } }, "0:1[10,11] 0:1[12,13]" },
         { { { LOST, 10, 1, 0 }, { CALL, 10, 1, 0 }, { RET, 10, 1, 0 } }, "0:[lost 1 events]@10 0:1[11,12]" },
     };
@@ -181,7 +181,7 @@ Test(spans, leaves_short_slices_out)
         { { { START, 100, 4, 9 }, { YIELD, 200, 4, 9 }, { RES, 300, 4, 9 }, { YIELD, 301, 4, 9 },
             { RES, 400, 4, 9 }, { CALL, 410, 1, 0 }, { RET, 510, 1, 0 }, { FIN, 520, 4, 9 }, { START, 600, 4, 9 },
             { YIELD, 610, 4, 9 }, { RES, 700, 4, 9 }, { FIN, 800, 4, 9 } },
-          "0:4[100,200] 0:1[410,510] 0:s1@199 0:f1@401 0:4[400,520] 0:4[700,800]" },
+          "0:4[100,200] 0:1[410,510] 0:s1@101 0:f1@401 0:4[400,520] 0:4[700,800]" },
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         struct run run;
@@ -251,7 +251,7 @@ Test(spans, leaves_out_what_is_not_chosen)
         /* its chain is none, and one of the same identity has ended */
         { fourth, 9, 0, { { START, 10, 5, 9 }, { YIELD, 20, 5, 9 }, { RES, 30, 5, 9 }, { YIELD, 40, 5, 9 },
                           { START, 50, 4, 9 }, { FIN, 60, 4, 9 }, { RES, 70, 5, 9 }, { FIN, 80, 5, 9 } },
-          "0:5[10,20] 0:s1@19 0:5[30,40] 0:f1@31 0:5[70,80]" },
+          "0:5[10,20] 0:s1@11 0:5[30,40] 0:f1@31 0:5[70,80]" },
         { fourth, 9, 0, { { START, 10, 4, 9 }, { YIELD, 20, 4, 9 }, { RES, 30, 4, 9 }, { FIN, 40, 4, 9 } }, "" },
         /* what stays keeps what is around it, past one that is left out */
         { second, 9, 100, { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { GAP, 30, 1, 0 }, { GAPE, 40, 1, 0 },
@@ -287,7 +287,7 @@ Test(spans, cuts_what_is_open)
         /* chains begin in it, even if they began before and ended in between */
         { { { START, 10, 4, 9 }, { YIELD, 20, 4, 9 }, { RES, 30, 4, 9 } },
           { { YIELD, 110, 4, 9 }, { RES, 120, 4, 9 }, { FIN, 130, 4, 9 }, { RES, 140, 4, 9 } },
-          "0:4[100,110]c 0:s1@109 0:f1@121 0:4[120,130] 0:4[140,200]c" },
+          "0:4[100,110]c 0:s1@101 0:f1@121 0:4[120,130] 0:4[140,200]c" },
         /* what nobody told of is left; what was lost before is not told */
         { { { LOST, 10, 5, 0 } }, { { CRET, 110, 9, 0 }, { RET, 120, 1, 0 } }, "" },
     };
@@ -370,7 +370,7 @@ Test(spans, numbers_edges)
                                            { RES, 9000, 4, 9 }, { FIN, 9990, 4, 9 }, { LOST, 9991, 3, 0 },
                                            { RET, 9999, 1, 0 } };
     static const struct { uint64_t least_ns; const char *expected; } table[] = {
-        { 0, "0:2[2000,3000] 0:4[5000,6000] 0:3[4000,7000] 0:s1@5999 0:f1@8001 0:4[8000,9000] 0:[lost 3 events]@10000 "
+        { 0, "0:2[2000,3000] 0:4[5000,6000] 0:3[4000,7000] 0:s1@5001 0:f1@8001 0:4[8000,9000] 0:[lost 3 events]@10000 "
              "0:1[1000,11000]" },
         { 100, "0:2[2000,3000] 0:4[4000,5000] 0:[lost 3 events]@6000 0:1[1000,7000]" },
         { 4980, "0:2[2000,3000] 0:[lost 3 events]@4000 0:1[1000,5000]" },

@@ -103,8 +103,9 @@ class PerfettoJson(PerfettoCase, unittest.TestCase):
             thread = begun[meant.pid, meant.tid]
             return thread[bisect.bisect(thread, at, key=lambda each: each.begin) - 1]
 
-        arrows = collections.Counter()
-        for (cat, name, *ends), n in trace.bound_arrows(bind).items():
+        bound, arrows = trace.bound_arrows(bind), collections.Counter()
+        self.assertLessEqual({cat for cat, *_ in bound - trace.arrows}, {"creation"})
+        for (cat, name, *ends), n in bound.items():
             arrows[cat, as_it_reads(name), *ends] += n
         return Shown(list(slices.values()), arrows,
                      {thread: tuple(map(as_it_reads, names)) for thread, names in trace.threads.items()},
