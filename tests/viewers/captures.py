@@ -1,5 +1,5 @@
-"""Captures to show: of programs, recorded now, and written by hand (tests/format/capture_writer.py), with what viewers could
-stumble over.
+"""Captures to show: of programs, recorded now, and written by hand (tests/format/capture_writer.py), with what
+viewers could stumble over.
 
     capture = captures.recorded(program)        # once in a process; capture.printed is what it printed
     capture = captures.written("ticks")
@@ -74,8 +74,8 @@ def new_directory():
 # ---- what is written by hand ----
 
 def ticks(capture):
-    """All of a thread at one tick, several times: siblings, calls in one another, and generators in one another, each of which
-    gives its value through all of them; one of them goes on in another thread."""
+    """All of a thread at one tick, several times: siblings, calls in one another, and generators in one another, each of
+    which gives its value through all of them; one of them goes on in another thread."""
     process = capture.process(7, command="ticks.py")
     f, g = (process.function("__main__", name, "ticks.py", 1) for name in "fg")
     generators = [process.function("__main__", f"level_{n}", "ticks.py", n, w.GENERATOR) for n in range(6)]
@@ -104,8 +104,8 @@ def deep(capture):
 
 
 def mixed(seed, capture):
-    """Anything, as a program could do it: processes, threads, greenlets, generators of all kinds that go on anywhere, C calls,
-    exceptions; often at the same tick."""
+    """Anything, as a program could do it: processes, threads, greenlets, generators of all kinds that go on anywhere, C
+    calls, exceptions; often at the same tick."""
     chance = random.Random(seed)
     for pid in 7, 4194300:
         process = capture.process(pid, command=f"mixed {pid} \U0001f9f5.py")

@@ -1,10 +1,10 @@
-"""What a trace file says, in the terms in which viewers are asked what they show. It is worked out by the mapping's rules
-(specs/trace-mapping.md), not by a viewer's.
+"""What a trace file says, in the terms in which viewers are asked what they show. It is worked out by the mapping's
+rules (specs/trace-mapping.md), not by a viewer's.
 
     trace = comparison.Trace(path)
     trace.slices                # list of Slice: instant events too, as slices without length
     trace.chains                # for their points, each a list of (time, phase, Slice); trace.creations: the same
-    trace.arrows                # Counter of (category, name, (pid, tid, begin) of a slice, that of the next of its chain)
+    trace.arrows                # Counter of (category, name, from, to), which are (pid, tid, begin) of slices
     trace.threads               # (pid, tid) -> (name of the thread, name of its process)
     trace.tasks                 # Counter of Task
 """

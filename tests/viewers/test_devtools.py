@@ -17,7 +17,8 @@ class DevTools(viewer_case.ViewerCase, unittest.TestCase):
         cls.viewer = devtools.Viewer(browser.shared())
 
     def expected(self, trace):
-        return Shown([each._replace(src=None) for each in trace.slices if each.begin < each.end], threads=trace.used_threads())
+        slices = [each._replace(src=None) for each in trace.slices if each.begin < each.end]
+        return Shown(slices, threads=trace.used_threads())
 
     def show(self, path):
         self.viewer.open(path)

@@ -46,7 +46,8 @@ class PerfettoCase(viewer_case.ViewerCase):
                    if "file_name" in source}
         rows = {row[0]: row for row in self.viewer.query("""
             select slice.id, slice.ts, slice.dur, slice.name, category, pid, tid, slice.arg_set_id, slice.parent_id
-            from slice join thread_track on track_id = thread_track.id join thread using (utid) join process using (upid)
+            from slice join thread_track on track_id = thread_track.id
+            join thread using (utid) join process using (upid)
             """)}
         slices = {}
         for number, begin, duration, name, cat, pid, tid, arg_set, parent in rows.values():
@@ -54,8 +55,8 @@ class PerfettoCase(viewer_case.ViewerCase):
                                    None if parent is None else (rows[parent][1], rows[parent][3]), sources.get(arg_set))
         arrows = collections.Counter()
         for origin, target, cat, name in self.viewer.query("""
-                select slice_out, slice_in, extract_arg(arg_set_id, 'cat') as cat, extract_arg(arg_set_id, 'name') as name
-                from flow"""):
+                select slice_out, slice_in, extract_arg(arg_set_id, 'cat') as cat,
+                extract_arg(arg_set_id, 'name') as name from flow"""):
             arrows[comparison.arrow(cat, name, slices[origin], slices[target])] += 1
         threads = {(pid, tid): (thread, process) for pid, tid, thread, process in self.viewer.query("""
             select pid, tid, thread.name, process.name from thread join process using (upid)
@@ -68,7 +69,8 @@ class PerfettoCase(viewer_case.ViewerCase):
                 from slice left join process_track on track_id = process_track.id left join process using (upid)
                 where track_id not in (select id from thread_track) order by slice.ts"""):
             if parent is None:
-                tasks[number] = Task(pid, begin, begin + duration, name, canonical(args[arg_set]), sources.get(arg_set), None)
+                tasks[number] = Task(pid, begin, begin + duration, name, canonical(args[arg_set]),
+                                     sources.get(arg_set), None)
             else:
                 self.assertEqual(name, "[running]")
                 runs[parent].append((begin, begin + duration))
@@ -83,16 +85,16 @@ class PerfettoCase(viewer_case.ViewerCase):
 
 @unittest.skipUnless(perfetto.FOLDER.is_dir(), "tests/viewers/run fetches Perfetto")
 class PerfettoJson(PerfettoCase, unittest.TestCase):
-    golden = ["asynchronous", "creations", "generators", "greenlets", "interleaved", "left_gap_lost", "odd_names", "opened",
-              "paused", "processes", "tasks", "unfinished"]
+    golden = ["asynchronous", "creations", "generators", "greenlets", "interleaved", "left_gap_lost", "odd_names",
+              "opened", "paused", "processes", "tasks", "unfinished"]
 
     def expected(self, trace):
         slices = {each: each._replace(
             name=as_it_reads(each.name), src=None,
             parent=each.parent and (each.parent[0], as_it_reads(each.parent[1]))) for each in trace.slices}
 
-        # Slices that have ended are open to it until the next one of the thread begins: so a point belongs to the slice that
-        # began last before it, whether that still runs or not.
+        # Slices that have ended are open to it until the next one of the thread begins: so a point belongs to the slice
+        # that began last before it, whether that still runs or not.
         begun = collections.defaultdict(list)
         for each in trace.slices:       # in the order of begins
             begun[each.pid, each.tid].append(each)

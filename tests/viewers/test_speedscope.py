@@ -1,5 +1,5 @@
-"""Traces and folded stacks opened in speedscope, and read back from what it exports. It shows no arrows, no instant events, no
-stack frames and no categories; args are a part of the names; times of each thread begin with its first slice."""
+"""Traces and folded stacks opened in speedscope, and read back from what it exports. It shows no arrows, no instant
+events, no stack frames and no categories; args are a part of the names; times of each thread begin with its first slice."""
 
 import collections
 import contextlib
@@ -29,7 +29,8 @@ class Speedscope(viewer_case.ViewerCase, unittest.TestCase):
             if each.begin < each.end:
                 start = first.setdefault((each.pid, each.tid), each.begin)
                 parent = each.parent and (each.parent[0] - start, each.parent[1])
-                slices.append(each._replace(begin=each.begin - start, end=each.end - start, cat=None, parent=parent, src=None))
+                slices.append(each._replace(begin=each.begin - start, end=each.end - start, cat=None, parent=parent,
+                                            src=None))
         return Shown(slices, threads={thread: names for thread, names in trace.threads.items() if thread in first})
 
     def show(self, path):
