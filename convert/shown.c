@@ -85,7 +85,7 @@ static bool tell_thread(struct shown *shown, uint32_t thread)
         tell_process(shown);
         shown->next->thread(shown->next, &kept->thread);
         kept->is_told = true;
-        shown->n_threads++;
+        shown->n_threads += !kept->thread.is_greenlet;
     }
     return true;
 }

@@ -22,7 +22,7 @@ struct shown {
     bool is_kept_back;                  /* the process is */
     struct shown_thread *threads;       /* of the process; owned */
     size_t n, capacity;
-    uint64_t n_threads;                 /* that were told of, in all processes */
+    uint64_t n_threads;                 /* that were told of, in all processes, but for greenlets */
     bool is_out_of_memory;
 };
 

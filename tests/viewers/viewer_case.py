@@ -31,8 +31,7 @@ class ViewerCase:
         self.assertEqual(+collections.Counter(told), +collections.Counter(
             slices=len(trace.slices) - trace.n_instants, flows=len(trace.chains), creations=len(trace.creations),
             tasks=trace.tasks.total()), summary)
-        if not options:                 # of a part greenlets are counted, too
-            self.assertEqual(n_threads, trace.n_threads, summary)
+        self.assertEqual(n_threads, trace.n_threads, summary)
         if self.extension + compressed != ".trace":
             path, _ = capture.convert(f"out{self.extension}{compressed}", *options)
         self.compare(trace, path)

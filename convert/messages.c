@@ -1,0 +1,33 @@
+#include "messages.h"
+
+#include <limits.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "progress.h"
+
+void complain(const char *format, ...)
+{
+    char line[PATH_MAX + 1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    for (char *c = line; *c; c++) {     /* what a capture says must not steer a terminal */
+        bool is_long = c[0] == '\xc2' && (c[1] & 0xe0) == 0x80;         /* U+0080 to U+009F */
+        if (is_long)
+            *c++ = '?';
+        if (is_long || (unsigned char)*c < 0x20 || *c == 0x7f)
+            *c = '?';
+    }
+    fflush(stdout);
+    progress_hide();
+    fprintf(stderr, "panopticon-convert: %s\n", line);
+}
+
+void complain_err(const struct pnr_err *err)
+{
+    char text[1024];
+    complain("%s", pnr_err_describe(err, text, sizeof text));
+}

@@ -1,0 +1,12 @@
+/* What the converter says on standard error: lines, and nothing in them that could steer a terminal. */
+#ifndef MESSAGES_H
+#define MESSAGES_H
+
+#include "format/error.h"
+
+/* One line, `panopticon-convert: ...`, in place of the progress. As printf(3). */
+void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+void complain_err(const struct pnr_err *err);
+
+#endif
