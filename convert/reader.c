@@ -22,6 +22,7 @@
 
 #include "format/capture.h"
 #include "ahead.h"
+#include "prefetch.h"
 
 /* How much of a file is looked at in one go for the next block after a damaged one: at first, as it may be near, and at
  * most. */
@@ -416,7 +417,9 @@ static int walk_segments(struct reader *reader, struct pnr_err *err)
             return -1;
         if (!reader->cursors)
             reader->has_dropped |= is_dropped(reader, numbers, n);
+        struct prefetch *prefetch = reader->cursors ? NULL : prefetch_start(reader->path, numbers, n);
         result = walk_listed(reader, numbers, n);
+        prefetch_end(prefetch);
         free(numbers);
     } while (result > 0);
     return result == 0 ? 0 : pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory");
