@@ -410,18 +410,29 @@ static int settle_selection(const struct options *options, const struct capture 
     return problem ? -1 : 0;
 }
 
+#define ARROWS_SIZE 120                 /* three numbers and words */
+
+/* How many flows there are, and what else was asked for. */
+static const char *count_arrows(const struct options *options, const struct convert_count *count,
+                                char arrows[ARROWS_SIZE])
+{
+    char creations[40] = "", tasks[40] = "";
+    if (options->flows.creations)
+        snprintf(creations, sizeof creations, ", %" PRIu64 " creations", count->creations);
+    if (options->flows.has_tasks)
+        snprintf(tasks, sizeof tasks, ", %" PRIu64 " tasks", count->tasks);
+    snprintf(arrows, ARROWS_SIZE, "%" PRIu64 " flows%s%s", count->chains, creations, tasks);
+    return arrows;
+}
+
 static void say_result(const struct options *options, const struct result *result, const char *path)
 {
     const struct convert_count *count = &result->count;
-    uint64_t slices = count->spans.slices;
-    const char *nothing = slices == 0 && options->selection ? "nothing of what was selected is in the capture: " : "";
-    char creations[40] = "", tasks[40] = "";
-    if (options->flows.creations)
-        snprintf(creations, sizeof creations, "%" PRIu64 " creations, ", count->creations);
-    if (options->flows.has_tasks)
-        snprintf(tasks, sizeof tasks, "%" PRIu64 " tasks, ", count->tasks);
-    complain("%s%" PRIu64 " slices, %" PRIu64 " flows, %s%s%" PRIu64 " threads: %s, %" PRIu64 " bytes", nothing, slices,
-             count->chains, creations, tasks, count->threads, strcmp(path, "-") == 0 ? "standard output" : path,
+    const char *nothing = count->spans.slices == 0 && options->selection ?
+        "nothing of what was selected is in the capture: " : "";
+    char arrows[ARROWS_SIZE];
+    complain("%s%" PRIu64 " slices, %s, %" PRIu64 " threads: %s, %" PRIu64 " bytes", nothing, count->spans.slices,
+             count_arrows(options, count, arrows), count->threads, strcmp(path, "-") == 0 ? "standard output" : path,
              result->file_bytes);
 }
 
@@ -538,7 +549,7 @@ static int write_parts(const struct options *options, const struct capture *capt
 static void say_parts(const struct options *options, const struct split *split, const struct result *total,
                       const char *path)
 {
-    char first[PATH_MAX], last[PATH_MAX], next[PATH_MAX];
+    char first[PATH_MAX], last[PATH_MAX], next[PATH_MAX], arrows[ARROWS_SIZE];
     if (total->n_files == 0 || name_part(path, 1, first) < 0 || name_part(path, total->n_files, last) < 0 ||
         name_part(path, total->n_files + 1, next) < 0)
         return;
@@ -549,9 +560,9 @@ static void say_parts(const struct options *options, const struct split *split, 
     if (access(next, F_OK) == 0)
         complain("%s is there from before: it is none of these files", next);
     if (!options->is_quiet)
-        complain("%" PRIu64 " slices, %" PRIu64 " flows: %s%s%s, %" PRIu64 " bytes", total->count.spans.slices,
-                 total->count.chains, first, total->n_files > 1 ? " to " : "", total->n_files > 1 ? last : "",
-                 total->file_bytes);
+        complain("%" PRIu64 " slices, %s: %s%s%s, %" PRIu64 " bytes", total->count.spans.slices,
+                 count_arrows(options, &total->count, arrows), first, total->n_files > 1 ? " to " : "",
+                 total->n_files > 1 ? last : "", total->file_bytes);
 }
 
 /* Returns 0; -1, having said why, when there is no file; or 1 when there are some, but not all. */

@@ -128,6 +128,12 @@ class Files(Test):
         self.assertEqual([window for _, *window in plain], [window for _, *window in packed])
         self.assertLess(os.path.getsize(self.folder / "x-2.trace.gz"), 40 * K)
 
+    def test_the_summary_tells_what_was_asked_for(self):
+        write_busy(self.capture)
+        for options, words in ([], "flows"), (["--tasks", "--flows=all,creation"], r"flows, \d+ creations, \d+ tasks"):
+            _, said = self.split("400k", "-o", "x.trace", *options)
+            self.assertRegex(said, rf"\d+ slices, \d+ {words}: x-1.trace to x-\d+.trace, \d+ bytes\n$")
+
     def test_what_is_there_already(self):
         write_busy(self.capture)
         files, said = self.split("100k")
