@@ -565,6 +565,16 @@ static void say_parts(const struct options *options, const struct split *split, 
                  total->n_files > 1 ? last : "", total->file_bytes);
 }
 
+/* A name that is something else's would not be that of a file beside it. */
+static bool can_be_file(const char *path)
+{
+    struct stat status;
+    bool is_file = path[strlen(path) - 1] != '/' && (stat(path, &status) < 0 || S_ISREG(status.st_mode));
+    if (!is_file)
+        complain("--split makes files: %s is none", path);
+    return is_file;
+}
+
 /* Returns 0; -1, having said why, when there is no file; or 1 when there are some, but not all. */
 static int convert_parts(const struct options *options, const struct capture *capture, const struct notes *notes,
                          struct jobs *jobs, const char *path)
@@ -601,7 +611,7 @@ static int convert_capture(const struct options *options, const struct capture *
     if (!options->is_quiet && options_trace(options))
         progress_begin();
     if (options->split_size)
-        return convert_parts(options, capture, notes, jobs, path);
+        return can_be_file(path) ? convert_parts(options, capture, notes, jobs, path) : -1;
     if (write_file(options, capture, notes, jobs, path, NULL, &result) < 0)
         return -1;
     if (options_trace(options))

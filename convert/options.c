@@ -198,6 +198,8 @@ static int settle_format(struct options *options, const struct given *given)
 {
     bool writes_nothing = options->is_info || options->is_verify;
     const char *name = options->is_info ? "--info" : "--verify";
+    const char *of_traces = given->has_flows ? "--flows" : options->flows.has_tasks ? "--tasks" :
+                            options->is_logical ? "--logical" : options->split_size ? "--split" : NULL;
     if (given->has_format + given->has_top + writes_nothing > 1) {
         complain("--format, --top and %s do not go together", name);
         return -1;
@@ -206,12 +208,8 @@ static int settle_format(struct options *options, const struct given *given)
         complain("%s tells of the whole capture: no part of it can be chosen", name);
         return -1;
     }
-    if (writes_nothing && (options->is_logical || options->split_size)) {
-        complain("%s writes no trace: no %s", name, options->is_logical ? "--logical" : "--split");
-        return -1;
-    }
-    if (options->is_verify && options->output) {
-        complain("--verify writes nothing: no -o");
+    if (writes_nothing && (of_traces || options->output)) {
+        complain("%s writes no trace: no %s", name, of_traces ? of_traces : "-o");
         return -1;
     }
     if (options->is_json && !given->has_top) {
@@ -222,8 +220,6 @@ static int settle_format(struct options *options, const struct given *given)
         options->format = TOP;
     else if (!given->has_format)
         options->format = guess_format(options->output);
-    const char *of_traces = given->has_flows ? "--flows" : options->flows.has_tasks ? "--tasks" :
-                            options->is_logical ? "--logical" : options->split_size ? "--split" : NULL;
     if (of_traces && !formats[options->format].trace) {
         complain("%s is for catapult and perfetto", of_traces);
         return -1;

@@ -155,7 +155,8 @@ class Files(Test):
 
     def test_refused(self):
         write_busy(self.capture, 2)
-        for options in (["--split=1M", "-o", "-"], ["--split=1M", "--format=folded"], ["--split=1M", "-o", "x.pstats"],
+        for options in (["--split=1M", "-o", "-"], ["--split=1M", "-o", "/dev/null"], ["--split=1M", "-o", "."],
+                        ["--split=1M", "-o", "there/"], ["--split=1M", "--format=folded"], ["--split=1M", "-o", "x.pstats"],
                         ["--split=1M", "--top"], ["--split=1M", "--info"], ["--split=1M", "--verify"], ["--split=0"],
                         ["--split=63k"], ["--split=x"], ["--split=1.5M"], ["--split=-1M"], ["--split=1MB"], ["--split="],
                         ["--split=99999999999G"]):

@@ -120,11 +120,13 @@ class Verify(Test):
 
     def test_refused(self):
         write_large(self.capture, 1, calls(10))
-        for options in ["-o", "x.trace"], ["--top"], ["--format=folded"], ["--from=1"], ["--json"]:
-            with self.subTest(options):
-                status, out, said = run("run.pnr", "--verify", *options, cwd=self.folder)
-                self.assertEqual((status, out), (2, ""))
-                self.assertEqual(said.count("\n"), 1)
+        for options in (["-o", "x.trace"], ["--top"], ["--format=folded"], ["--from=1"], ["--json"], ["--tasks"],
+                        ["--flows=none"], ["--logical"]):
+            for what in "--verify", "--info":
+                with self.subTest(options, what=what):
+                    status, out, said = run("run.pnr", what, *options, cwd=self.folder)
+                    self.assertEqual((status, out), (2, ""))
+                    self.assertEqual(said.count("\n"), 1)
         self.assertEqual(os.listdir(self.folder), ["run.pnr"])
 
 
