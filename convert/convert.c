@@ -34,7 +34,6 @@ struct run {
     bool is_late;                       /* what runs now is a stack that was not known at `from` */
     struct reader_block block;
     bool has_block;
-    bool is_new;                        /* the block has been read, but the time of its begin has not come */
     uint32_t at;                        /* the next record; n_records when the next block is to be read */
     uint64_t ticks;                     /* of the next record, or of the next block's begin */
 };
@@ -191,29 +190,19 @@ static void switch_track(struct process *process, struct run *run, struct pnr_re
     run->at += n;
 }
 
-/* Reads the next block, which may begin later than it seemed: what was before it is damaged. Returns 1, 0 at the thread's
- * end, -1. */
+/* Reads the next block and brings the stack to what was open when it began. Returns 1, 0 at the thread's end, -1. */
 static int load(struct process *process, struct run *run, struct pnr_err *err)
 {
-    int step = reader_next(process->reader, run->thread, &run->block, err);
+    struct reader_block *block = &run->block;
+    int step = reader_next(process->reader, run->thread, block, err);
     if (step <= 0)
         return step;
     run->at = 0;
-    run->has_block = run->is_new = true;
-    if (run->block.begin_ticks > run->ticks)
-        run->ticks = run->block.begin_ticks;
-    return 1;
-}
-
-/* Brings the stack to what was open when the block began. */
-static void enter_block(struct process *process, struct run *run)
-{
-    const struct reader_block *block = &run->block;
-    run->is_new = false;
+    run->has_block = true;
     see(process, block->begin_ticks);
     if (!block->is_begin)
-        return;
-    uint64_t ns = trace_ns(process, run->ticks);
+        return 1;
+    uint64_t ns = trace_ns(process, block->begin_ticks > run->ticks ? block->begin_ticks : run->ticks);
     run->has_past = process->has_begun ? run->has_past && !block->is_after_hole : true;
     bool is_known = change_track(process, run, block->track);
     run->own.count->in_vain = 0;
@@ -223,6 +212,7 @@ static void enter_block(struct process *process, struct run *run)
     if (block->has_open && is_known)
         spans_open(run->spans, block->open, block->n_open, block->is_deeper, ns);
     show_late(process, run);
+    return 1;
 }
 
 /* `from` has come: what is open in the thread is shown from now on. */
@@ -318,14 +308,11 @@ static bool record_all(struct process *process, struct run *run, uint64_t until)
 static int advance(struct process *process, struct run *run, uint64_t until, struct pnr_err *err)
 {
     while (run->ticks <= until) {
-        if (!run->has_block) {
+        if (run->at == run->block.n_records) {
             int step = load(process, run, err);
             if (step <= 0)
                 return step;
-            continue;
         }
-        if (run->is_new)
-            enter_block(process, run);
         if (!record_all(process, run, until))
             return 1;
         see(process, run->ticks);
