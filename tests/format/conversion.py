@@ -16,6 +16,8 @@ An output is only stored if trace_checker finds it right. The same check is a pa
 import os
 import subprocess
 import sys
+import tempfile
+import unittest
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +55,16 @@ def cases(folder):
     found = [Case(path.parent) for path in sorted((ROOT / "tests" / folder).glob("*/run.pnr"))]
     assert found, f"no captures in tests/{folder}"
     return found
+
+
+class CaptureCase(unittest.TestCase):
+    """Each test has a folder of its own, for a capture in it."""
+
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.folder = Path(temporary.name)
+        self.capture = self.folder / "run.pnr"
 
 
 def problems(case, run):

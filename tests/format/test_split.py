@@ -5,11 +5,9 @@ import os
 import re
 import signal
 import subprocess
-import tempfile
 import time
 import unittest
 from collections import defaultdict
-from pathlib import Path
 
 import conversion
 from capture_writer import (C_FUNCTION, COROUTINE, GENERATOR, Capture, c_call, call, finish, open_, resume, return_, start,
@@ -53,13 +51,7 @@ def write_busy(path, n_blocks=30, has_c=False):
             process.end(100_000 * n_blocks + 3 * 10**9)
 
 
-class Test(unittest.TestCase):
-    def setUp(self):
-        temporary = tempfile.TemporaryDirectory()
-        self.addCleanup(temporary.cleanup)
-        self.folder = Path(temporary.name)
-        self.capture = self.folder / "run.pnr"
-
+class Test(conversion.CaptureCase):
     def convert(self, *options, capture="run.pnr", status=0):
         run = subprocess.run([conversion.CONVERTER, capture, *options], cwd=self.folder, capture_output=True,
                              timeout=SECONDS)

@@ -6,9 +6,7 @@ import random
 import re
 import shutil
 import subprocess
-import tempfile
 import unittest
-from pathlib import Path
 
 import conversion
 from capture_writer import (BLOCK_RECORDS, Capture, call, create, encode_block_header, encode_skippable, open_, return_)
@@ -51,15 +49,7 @@ def calls(n, spread=random.Random(3)):
     return records
 
 
-class Test(unittest.TestCase):
-    def setUp(self):
-        temporary = tempfile.TemporaryDirectory()
-        self.addCleanup(temporary.cleanup)
-        self.folder = Path(temporary.name)
-        self.capture = self.folder / "run.pnr"
-
-
-class Verify(Test):
+class Verify(conversion.CaptureCase):
     def check(self, path):
         """As a conversion: what is said, and the exit status. Returns that and the summary."""
         there = os.listdir(path)
@@ -130,7 +120,7 @@ class Verify(Test):
         self.assertEqual(os.listdir(self.folder), ["run.pnr"])
 
 
-class Info(Test):
+class Info(conversion.CaptureCase):
     def test_no_data_is_read(self):
         write_large(self.capture, 1000, calls(BLOCK_RECORDS // 2))
         size = sum(file.stat().st_size for file in self.capture.rglob("*") if file.is_file())
@@ -163,7 +153,7 @@ class Info(Test):
                 self.assertLessEqual(more - {"events", "size", "lost"}, {"gaps"})
 
 
-class Viewers(Test):
+class Viewers(conversion.CaptureCase):
     """With captures that really pass the limits."""
 
     def said(self, *options):
