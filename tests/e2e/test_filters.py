@@ -497,7 +497,7 @@ class MinDuration(e2e.EndToEnd):
             try:
                 with open(counter, "rb") as file:
                     seen = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-                    while not struct.unpack_from("Q", seen)[0] and process.poll() is None:
+                    while struct.unpack_from("Q", seen)[0] <= 100 and process.poll() is None:
                         time.sleep(0.0005)
                     time.sleep(instant)
             finally:
