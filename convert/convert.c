@@ -190,7 +190,7 @@ static void switch_track(struct process *process, struct run *run, struct pnr_re
     run->at += n;
 }
 
-/* Reads the next block and brings the stack to what was open when it began. Returns 1, 0 at the thread's end, -1. */
+/* Reads the next block and brings the stack to what was open when it began. Returns 1, 0 when it is skipped, -1. */
 static int load(struct process *process, struct run *run, struct pnr_err *err)
 {
     struct reader_block *block = &run->block;
@@ -310,8 +310,13 @@ static int advance(struct process *process, struct run *run, uint64_t until, str
     while (run->ticks <= until) {
         if (run->at == run->block.n_records) {
             int step = load(process, run, err);
-            if (step <= 0)
-                return step;
+            if (step < 0)
+                return -1;
+            if (step == 0) {            /* the one behind it may begin after the time of another thread */
+                if (!leave_block(process, run))
+                    return 0;
+                continue;
+            }
         }
         if (!record_all(process, run, until))
             return 1;

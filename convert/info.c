@@ -68,8 +68,13 @@ static void count_headers(const struct reader *reader, struct info *info)
 static int count_thread(struct reader *reader, size_t thread, struct info *info, struct pnr_err *err)
 {
     struct reader_block block;
-    int step;
-    while ((step = reader_next(reader, thread, &block, err)) > 0) {
+    uint64_t ticks;
+    while (reader_begin(reader, thread, &ticks)) {
+        int step = reader_next(reader, thread, &block, err);
+        if (step < 0)
+            return -1;
+        if (step == 0)
+            continue;
         uint64_t last = block.begin_ticks;
         if (block.n_records)
             last += pnr_record_ticks(block.records[block.n_records - 1]);
@@ -85,7 +90,7 @@ static int count_thread(struct reader *reader, size_t thread, struct info *info,
         see(info, block.begin_ticks, last);
     }
     info->n_records += info->threads[thread].n_records;
-    return step;
+    return 0;
 }
 
 /* Control characters would steer the terminal. */

@@ -1145,27 +1145,28 @@ static void skip(struct reader *reader, struct cursor *cursor, struct place *pla
 int reader_next(struct reader *reader, size_t thread, struct reader_block *block, struct pnr_err *err)
 {
     struct cursor *cursor = &reader->cursors[thread];
+    struct pnr_block_header header;
+    struct pnr_err fault;
     look_ahead(reader);
-    while (cursor->at > 0 || cursor->next < cursor->end) {
-        struct place *place = cursor->at > 0 ? cursor->next - 1 : cursor->next++;
-        struct pnr_block_header header;
-        struct pnr_err fault;
-        enum outcome outcome = read_place(reader, place, &header, &fault);
-        cursor->is_after_hole |= cursor->at == 0 && place->is_after_hole;
-        if (outcome == READ) {
-            if (header.n_records < cursor->at)
-                header.n_records = cursor->at;          /* what has been given cannot be taken back */
-            if (give(reader, cursor, place, &header, block) > 0)
-                return 1;
-        }
-        if (outcome == READ || outcome == OUT_OF_MEMORY)
-            return pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory");
-        cursor->at = 0;
-        if (outcome == DROPPED)
-            drop(reader, cursor, place);
-        else if (outcome == DAMAGED)
-            skip(reader, cursor, place, &fault);
+    if (cursor->at == 0 && cursor->next == cursor->end) {
+        end(reader, cursor);
+        return 0;
     }
-    end(reader, cursor);
+    struct place *place = cursor->at > 0 ? cursor->next - 1 : cursor->next++;
+    enum outcome outcome = read_place(reader, place, &header, &fault);
+    cursor->is_after_hole |= cursor->at == 0 && place->is_after_hole;
+    if (outcome == READ) {
+        if (header.n_records < cursor->at)
+            header.n_records = cursor->at;          /* what has been given cannot be taken back */
+        if (give(reader, cursor, place, &header, block) > 0)
+            return 1;
+    }
+    if (outcome == READ || outcome == OUT_OF_MEMORY)
+        return pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory");
+    cursor->at = 0;
+    if (outcome == DROPPED)
+        drop(reader, cursor, place);
+    else if (outcome == DAMAGED)
+        skip(reader, cursor, place, &fault);
     return 0;
 }

@@ -121,8 +121,8 @@ bool reader_look(const struct reader *reader, size_t i, struct reader_outline *o
  * back. */
 bool reader_begin(struct reader *reader, size_t thread, uint64_t *ticks);
 
-/* Reads the thread's next block that is whole, or the next piece of one. Returns 1; 0 when there is none left, as
- * above; -1 when out of memory. */
+/* Reads the thread's next block, or the next piece of one. Returns 1; 0 when it is damaged, which has been said, or is not
+ * there any more, or none is left: reader_begin() tells of the one behind it; -1 when out of memory. */
 int reader_next(struct reader *reader, size_t thread, struct reader_block *block, struct pnr_err *err);
 
 #endif

@@ -209,6 +209,19 @@ class Window(Test):
                 self.assertEqual([line.rpartition("process-7: ")[2] for line in run.stderr.splitlines()], said)
                 self.assertEqual(told(run), words)
 
+    def test_a_damaged_block_before_a_hole(self):
+        """The block behind it begins after `from`, however early the damaged one does."""
+        def fill(process, thread, f, g, h, gen):
+            thread.block([call(100, f)], end=1000)
+            thread.block([open_(f), call(2000, h), return_(2100, h)], begin=2000, end=3000)
+            process.blocks[-1] = process.blocks[-1][:-6] + bytes(6)
+            thread.block([open_(g), call(5000, h), return_(5100, h), return_(6000, g)], begin=4000, end=6000)
+            process.end(7000)
+        self.make(fill)
+        run = convert(self.path, "--from=3000ns")
+        self.assertEqual(run.returncode, 1)
+        self.assertEqual(told(run), "[events may be missing]@4000 g[4001,6000]o h[5000,5100]")
+
     def test_a_killed_process(self):
         def fill(process, thread, f, g, h, gen):
             thread.block([call(1000, f), call(2000, g)], end=3000)

@@ -372,12 +372,19 @@ static void check_thread(struct reader *reader, size_t thread, const struct proc
     bool is_known = !reader_has_dropped(reader, &complete_ticks), has_taken_back = false;
     struct reader_block block;
     struct pnr_err err;
-    int result;
+    uint64_t ticks;
     if (number >= N_THREADS) {
         fault("%s: thread %u", reader_path(reader), number);
         return;
     }
-    while ((result = reader_next(reader, thread, &block, &err)) == 1) {
+    while (reader_begin(reader, thread, &ticks)) {
+        int result = reader_next(reader, thread, &block, &err);
+        if (result < 0) {
+            check(false, reader_path(reader), &err);
+            return;
+        }
+        if (result == 0)
+            continue;
         for (uint32_t i = 0; i < block.n_records; i++) {
             unsigned kind = pnr_record_kind(block.records[i]);
             uint32_t function = pnr_record_function(block.records[i]);
@@ -396,8 +403,6 @@ static void check_thread(struct reader *reader, size_t thread, const struct proc
             is_known = true;
         }
     }
-    if (result < 0)
-        check(false, reader_path(reader), &err);
     if (!has_taken_back && (next > process->n_events[number] || (!is_snapshot && next < process->n_stored[number])))
         fault("%s: thread %u has %u events where %u of %u were stored", reader_path(reader), number, next,
               process->n_stored[number], process->n_events[number]);

@@ -95,8 +95,11 @@ static void read_all(struct sample *sample, char *text, size_t size)
     for (size_t i = 0; i < reader_n_threads(reader); i++) {
         struct reader_block block;
         uint64_t begin;
-        int step;
-        while (reader_begin(reader, i, &begin) && (step = reader_next(reader, i, &block, &err)) == 1) {
+        while (reader_begin(reader, i, &begin)) {
+            int step = reader_next(reader, i, &block, &err);
+            cr_assert_geq(step, 0);
+            if (step == 0)
+                continue;
             size_t used = strlen(text);
             snprintf(text + used, size - used, "%s%s%s%u:%u%s", used ? " " : "", block.is_after_hole ? "!" : "",
                      block.is_after_pause ? "~" : "", reader_thread_number(reader, i),
@@ -147,7 +150,7 @@ static void read_sequences(struct reader *reader, struct check_sink *found)
     uint64_t ticks;
     for (size_t thread = 0; thread < 2; thread++) {
         check_write(found, "%u:", reader_thread_number(reader, thread));
-        while (reader_begin(reader, thread, &ticks) && reader_next(reader, thread, &block, &err) > 0)
+        while (reader_begin(reader, thread, &ticks) && reader_next(reader, thread, &block, &err) == 1)
             check_write(found, "%u", (unsigned)(block.begin_ticks / 1000 - 1));
     }
 }
