@@ -13,6 +13,7 @@
 
 #include "format/block.h"
 #include "format/capture.h"
+#include "format/file.h"
 
 /* As many reads at a time as a disk does at once; each thread needs little more than a path. */
 #define MOST_THREADS 16

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "format/capture.h"
+#include "format/file.h"
 #include "ahead.h"
 #include "prefetch.h"
 

@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "file.h"
+
 #define PROCESS_PREFIX "process-"
 #define BEGUN_PREFIX "begun-"
 #define SEGMENT_FORMAT "segment-%u.zst"
@@ -42,31 +44,6 @@ static bool parse_process(const char *name, unsigned long *pid, unsigned long *k
         return false;
     snprintf(again, sizeof again, *k > 1 ? PROCESS_PREFIX "%lu-%lu" : PROCESS_PREFIX "%lu", *pid, *k);
     return strcmp(again, name) == 0;
-}
-
-int pnr_file_open(const char *path, int flags)
-{
-    int fd;
-    do
-        fd = open(path, flags | O_CLOEXEC, 0600);
-    while (fd < 0 && errno == EINTR);
-    return fd;
-}
-
-ssize_t pnr_file_read(int fd, void *bytes, size_t size, off_t at)
-{
-    size_t done = 0;
-    while (done < size) {
-        ssize_t n = pread(fd, (char *)bytes + done, size - done, at + (off_t)done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -1;
-        if (n == 0)
-            break;
-        done += (size_t)n;
-    }
-    return (ssize_t)done;
 }
 
 /* ---- recorder's side ---- */

@@ -84,11 +84,6 @@ struct pnr_live {
     int fd;                             /* when opened */
 };
 
-/* open(2), with O_CLOEXEC and 0600, and pread(2) of `size` bytes or as many as there are: a signal that interrupts them
- * is of no account. */
-int pnr_file_open(const char *path, int flags);
-ssize_t pnr_file_read(int fd, void *bytes, size_t size, off_t at);
-
 /* ---- recorder's side ---- */
 
 /* Makes a capture's directory (0700) where nothing is: at path or, when a capture is there, at run-2.pnr, run-3.pnr,

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "capture.h"
+#include "file.h"
 
 /* Reads field 22 of a process's stat; *state is field 3. Returns 0 when it cannot be told, and *is_gone, whether there
  * is no such process. */

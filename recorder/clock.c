@@ -7,7 +7,7 @@
 #include <cpuid.h>
 #endif
 
-#include "../format/capture.h"
+#include "../format/file.h"
 
 #define READS 5                         /* of an instant; the one that took least is kept */
 #define MEASURE_NS 1000000

@@ -16,6 +16,7 @@
 #include "clock.h"
 #include "file.h"
 #include "notice.h"
+#include "../format/file.h"
 
 #define FIRST_INSTANT_NS 10000000       /* the live mapping's instant is renewed after 10 ms, 20 ms, ... 1 s */
 #define LAST_INSTANT_NS 1000000000

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "signals.h"
-#include "../format/capture.h"
+#include "../format/file.h"
 
 #define HIGHEST 4000            /* descriptors above cost the kernel a larger table */
 #define BELOW_LIMIT 64

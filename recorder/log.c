@@ -12,6 +12,7 @@
 #include "file.h"
 #include "notice.h"
 #include "signals.h"
+#include "../format/file.h"
 
 #define LIVE_PARTS 8                    /* the live mapping is at most that part of the greatest size */
 #define NAMES_PARTS 16                  /* ... and so are the names of functions and threads */

@@ -11,6 +11,7 @@
 
 #include "clock.h"
 #include "../format/capture.h"
+#include "../format/file.h"
 
 #define SEGMENT_SIZE (UINT64_C(64) << 20)
 #define PARTS 32                        /* a segment is that part of max_size */
