@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "shown.h"
+#include "convert/slices/shown.h"
 
 /* Process and thread ids of Linux lie below this. Ids that come again are told apart by adding multiples of it, which
  * keeps them below 2^32: beyond, a viewer takes all of them for one. */

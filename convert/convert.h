@@ -9,13 +9,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "flows.h"
+#include "convert/read/reader.h"
+#include "convert/slices/flows.h"
+#include "convert/slices/selection.h"
+#include "convert/slices/sink.h"
+#include "convert/slices/spans.h"
+#include "convert/slices/stacks.h"
 #include "notes.h"
-#include "reader.h"
-#include "selection.h"
-#include "sink.h"
-#include "spans.h"
-#include "stacks.h"
 
 struct convert_count {
     struct spans_count spans;

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#include "reader.h"
+#include "convert/read/reader.h"
 
 /* reads_all: with what only the data tell, the kinds of events, gaps and lost events. Returns 0, or -1 when out of
  * memory. Whether out could be written, the caller asks it. */

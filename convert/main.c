@@ -10,19 +10,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "convert/slices/split.h"
+#include "convert/write/folded.h"
+#include "convert/write/output.h"
+#include "convert/write/pstats.h"
+#include "convert/write/top.h"
+#include "convert/write/trace.h"
 #include "format/capture.h"
 #include "convert.h"
-#include "folded.h"
 #include "info.h"
 #include "jobs.h"
 #include "messages.h"
 #include "options.h"
-#include "output.h"
 #include "progress.h"
-#include "pstats.h"
-#include "split.h"
-#include "top.h"
-#include "trace.h"
 #include "verify.h"
 
 enum status { ALL = 0, IN_PART = 1, NOTHING = 2 };

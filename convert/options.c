@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "convert/slices/split.h"
+#include "convert/write/output.h"
+#include "convert/write/perfetto.h"
+#include "convert/write/trace_json.h"
 #include "format/names.h"
 #include "messages.h"
-#include "output.h"
-#include "perfetto.h"
-#include "split.h"
-#include "trace_json.h"
 
 /* One thread puts the events in order: more cannot keep up with it, unless they compress. */
 #define MAX_THREADS 16

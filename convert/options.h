@@ -6,9 +6,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "flows.h"
-#include "selection.h"
-#include "trace.h"
+#include "convert/slices/flows.h"
+#include "convert/slices/selection.h"
+#include "convert/write/trace.h"
 
 #define OPTIONS_VERSION "0.1"
 

@@ -6,15 +6,15 @@
 #include <unistd.h>
 
 #include "convert/convert.h"
-#include "convert/folded.h"
+#include "convert/write/folded.h"
 #include "convert/info.h"
 #include "convert/jobs.h"
-#include "convert/output.h"
-#include "convert/perfetto.h"
-#include "convert/pstats.h"
-#include "convert/split.h"
-#include "convert/top.h"
-#include "convert/trace_json.h"
+#include "convert/write/output.h"
+#include "convert/write/perfetto.h"
+#include "convert/write/pstats.h"
+#include "convert/slices/split.h"
+#include "convert/write/top.h"
+#include "convert/write/trace_json.h"
 #include "convert/verify.h"
 #include "fuzz.h"
 

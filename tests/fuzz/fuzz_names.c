@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "convert/symbols.h"
+#include "convert/read/symbols.h"
 #include "format/block.h"
 #include "format/names.h"
 #include "fuzz.h"

@@ -25,7 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "convert/reader.h"
+#include "convert/read/reader.h"
 #include "format/capture.h"
 #include "recorder/log.h"
 

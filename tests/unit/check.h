@@ -12,10 +12,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "convert/call_tree.h"
-#include "convert/sink.h"
-#include "convert/spans.h"
-#include "convert/writer.h"
+#include "convert/write/call_tree.h"
+#include "convert/slices/sink.h"
+#include "convert/slices/spans.h"
+#include "convert/write/writer.h"
 #include "format/block.h"
 #include "format/capture.h"
 #include "format/names.h"

@@ -1,9 +1,9 @@
-#include "convert/call_tree.h"
+#include "convert/write/call_tree.h"
 
 #include "check.h"
-#include "convert/flows.h"
-#include "convert/profile.h"
-#include "convert/spans.h"
+#include "convert/slices/flows.h"
+#include "convert/write/profile.h"
+#include "convert/slices/spans.h"
 
 enum { CALL = PNR_CALL, RET = PNR_RETURN, START = PNR_START, RES = PNR_RESUME, YIELD = PNR_YIELD, FIN = PNR_FINISH,
        CCALL = PNR_C_CALL, CRET = PNR_C_RETURN, GAP = PNR_GAP, GAPE = PNR_GAP_END };

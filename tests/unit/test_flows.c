@@ -1,4 +1,4 @@
-#include "convert/flows.h"
+#include "convert/slices/flows.h"
 
 #include "check.h"
 

@@ -1,4 +1,4 @@
-#include "convert/folded.h"
+#include "convert/write/folded.h"
 
 #include "check.h"
 

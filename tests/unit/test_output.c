@@ -1,4 +1,4 @@
-#include "convert/output.h"
+#include "convert/write/output.h"
 
 #include <fcntl.h>
 #include <stdio.h>

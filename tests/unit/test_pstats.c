@@ -1,4 +1,4 @@
-#include "convert/pstats.h"
+#include "convert/write/pstats.h"
 
 #include "check.h"
 

@@ -1,4 +1,4 @@
-#include "convert/reader.h"
+#include "convert/read/reader.h"
 
 #include <limits.h>
 #include <sys/stat.h>

@@ -1,4 +1,4 @@
-#include "convert/selection.h"
+#include "convert/slices/selection.h"
 
 #include <time.h>
 

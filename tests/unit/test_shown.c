@@ -1,4 +1,4 @@
-#include "convert/shown.h"
+#include "convert/slices/shown.h"
 
 #include "check.h"
 

@@ -1,4 +1,4 @@
-#include "convert/spans.h"
+#include "convert/slices/spans.h"
 
 #include "check.h"
 

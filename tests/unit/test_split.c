@@ -1,4 +1,4 @@
-#include "convert/split.h"
+#include "convert/slices/split.h"
 
 #include "check.h"
 

@@ -1,4 +1,4 @@
-#include "convert/stacks.h"
+#include "convert/slices/stacks.h"
 
 #include "check.h"
 

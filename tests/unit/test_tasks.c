@@ -1,4 +1,4 @@
-#include "convert/tasks.h"
+#include "convert/slices/tasks.h"
 
 #include "check.h"
 

@@ -1,4 +1,4 @@
-#include "convert/timeline.h"
+#include "convert/read/timeline.h"
 
 #include <criterion/criterion.h>
 #include <inttypes.h>

@@ -1,4 +1,4 @@
-#include "convert/top.h"
+#include "convert/write/top.h"
 
 #include "check.h"
 

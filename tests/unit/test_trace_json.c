@@ -1,4 +1,4 @@
-#include "convert/trace_json.h"
+#include "convert/write/trace_json.h"
 
 #include "check.h"
 

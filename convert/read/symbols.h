@@ -11,8 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "convert/notes.h"
 #include "format/names.h"
-#include "notes.h"
 
 struct symbol {
     struct pnr_string module, name, file;       /* borrowed from the symbols */

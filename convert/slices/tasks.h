@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "symbols.h"
+#include "convert/read/symbols.h"
 
 struct tasks {
     const struct symbols *symbols;      /* borrowed */

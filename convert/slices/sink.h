@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "symbols.h"
+#include "convert/read/symbols.h"
 
 enum slice_mark {
     SLICE_EXCEPTION = 1,                /* left by an exception */

@@ -14,8 +14,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "convert/read/symbols.h"
 #include "spans.h"
-#include "symbols.h"
 
 enum selection_option {
     SELECT_FROM, SELECT_TO,             /* a time: see specs/trace-mapping.md, section 9 */

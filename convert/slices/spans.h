@@ -26,10 +26,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "convert/read/timeline.h"
 #include "format/record.h"
 #include "flows.h"
 #include "sink.h"
-#include "timeline.h"
 #include "stacks.h"
 
 /* How deep an exit's frame is looked for, and how much of the stack is tried when it is brought to its innermost

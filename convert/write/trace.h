@@ -15,8 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "convert/slices/sink.h"
 #include "output.h"
-#include "sink.h"
 
 /* ---- for those who write a trace ---- */
 

@@ -11,8 +11,8 @@
 
 #include <stdbool.h>
 
+#include "convert/jobs.h"
 #include "format/block.h"
-#include "jobs.h"
 
 struct ahead;
 

@@ -26,13 +26,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "convert/jobs.h"
+#include "convert/notes.h"
 #include "format/block.h"
 #include "format/process.h"
 #include "format/record.h"
-#include "jobs.h"
-#include "timeline.h"
-#include "notes.h"
 #include "symbols.h"
+#include "timeline.h"
 
 struct reader;
 

@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "reader.h"
+#include "convert/read/reader.h"
 
 /* Smaller files would be mostly what is open at both ends. */
 #define SPLIT_LEAST_SIZE (64 << 10)

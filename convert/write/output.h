@@ -19,8 +19,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "convert/jobs.h"
 #include "format/error.h"
-#include "jobs.h"
 
 struct output;
 

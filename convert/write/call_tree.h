@@ -17,7 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "sink.h"
+#include "convert/slices/sink.h"
 
 /* At most so many nodes, [0] included. Calls beyond have none: they are counted, and their time is their caller's
  * own. */
