@@ -23,7 +23,8 @@ KILLS = 300 if e2e.LONG else 32
 CANNOT_FAIL = "EINTR", "short"          # of such a fault nothing may be seen
 
 PROGRAM = """
-    import os, sys, threading
+    import os, sys, threading, warnings
+    warnings.simplefilter("ignore")             # of forks beside threads that have just ended
     def generate(n):
         for i in range(n):
             yield step(i)
@@ -50,8 +51,9 @@ PROGRAM = """
 # Records again and again in one process, with another fault each time, and tells what came of it, in one line of JSON each.
 # A round whose fault was not reached is the last of its kind.
 SWEEP = """
-    import ctypes, json, os, sys, threading
+    import ctypes, json, os, sys, threading, warnings
     import panopticon_rec
+    warnings.simplefilter("ignore")             # the same
     library = ctypes.CDLL(os.environ["LD_PRELOAD"])
     def generate(n):
         for i in range(n):
