@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -389,6 +390,8 @@ static int write_tree(const struct options *options, const struct capture *captu
         complain_err(&err);
         goto end;
     }
+    if (options->format == PSTATS && result->count.spans.slices == 0)
+        complain("the profile is empty: Python's pstats does not read such a one");
     if (tree->n_left_out)
         notes_say(notes, NOTE_DAMAGE, "%s: calls left out, as there were too many different stacks: %" PRIu64,
                   options->capture, tree->n_left_out);
@@ -646,6 +649,7 @@ int main(int argc, char **argv)
     struct messages messages = { 0, 0 };
     struct notes notes = { say_note, &messages };
     open_standard_files();
+    setlocale(LC_CTYPE, "C.UTF-8");     /* in globs, ? and [] are characters */
     int step = options_parse(argc, argv, &options);
     if (step <= 0 || open_capture(options.capture, &notes, &capture) < 0) {
         selection_free(options.selection);

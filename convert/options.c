@@ -333,7 +333,7 @@ int options_parse(int argc, char **argv, struct options *options)
         }
     }
     if (argc - optind != 1 || !*argv[optind]) {
-        complain(argc == optind ? "which capture? Try --help" : "one capture at a time; try --help");
+        complain(argc - optind < 2 ? "which capture? Try --help" : "one capture at a time; try --help");
         return -1;
     }
     options->capture = argv[optind];
@@ -349,9 +349,13 @@ const struct trace_format *options_trace(const struct options *options)
 
 int options_name_output(const struct options *options, char path[PATH_MAX])
 {
+    const char *slash = strrchr(options->capture, '/'), *name = slash ? slash + 1 : options->capture;
     int size;
     if (options->output || options->format == TOP) {
         size = snprintf(path, PATH_MAX, "%s", options->output ? options->output : "-");
+    } else if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || !*name) {
+        complain("-o is needed: \"%s\" is no name that the output could have, too", options->capture);
+        return -1;
     } else {
         size_t n = strlen(options->capture);
         if (n > 4 && strcmp(options->capture + n - 4, ".pnr") == 0 && options->capture[n - 5] != '/')

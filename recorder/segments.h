@@ -13,6 +13,7 @@
 #define REC_SEGMENTS_H
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "file.h"
@@ -58,5 +59,8 @@ int rec_segments_roll(struct rec_segments *segments, struct pnr_err *err);
 int rec_segments_tick(struct rec_segments *segments, uint64_t now_ns, struct pnr_err *err);
 
 void rec_segments_stop(struct rec_segments *segments);
+
+/* Whether a process of the capture may run still, other than one that has stopped recording at its end. */
+bool rec_segments_grow(const char *capture_path);
 
 #endif

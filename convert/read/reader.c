@@ -79,7 +79,8 @@ struct reader {
     enum pnr_process_state process;     /* when the reader was opened, which was at ... */
     uint64_t until_ns;                  /* CLOCK_MONOTONIC */
     bool has_end;                       /* the process had ended cleanly by then */
-    bool has_dropped;                   /* the recorder dropped its oldest segments */
+    bool may_drop;                      /* the recorder was allowed to drop its oldest segments */
+    bool has_dropped;                   /* ... and did */
     bool has_passed_over;               /* ... also some that were begun after the walk had ended */
     struct symbols *symbols;
     struct timeline timeline;
@@ -98,7 +99,8 @@ struct reader {
     size_t n_held;                      /* records that the cursors have room for */
     int fd;                             /* -1, or the segment that was read last */
     uint32_t segment;
-    uint32_t walked;                    /* the segment in which the walk ended; 0: there was none */
+    uint32_t lowest;                    /* the first segment when the reader was opened; 0: there was none, like the next */
+    uint32_t walked;                    /* the one in which the walk ended */
     uint64_t walked_at;
     const char *torn;                   /* how the last segment is cut off there, if it is and no chunk has the block */
     uint64_t n_told;                    /* reports of damage that may be of blocks that are missing */
@@ -301,11 +303,12 @@ static int find_block(struct reader *reader, const struct pnr_block_header *head
 /* The segment in which the last walk ended was dropped, whatever was behind that, and so were all before it. */
 static void pass_over(struct reader *reader)
 {
-    reader->has_dropped = true;
     if (reader->cursors) {
         reader->has_passed_over = true;
+        reader->has_dropped |= reader->may_drop;
         return;
     }
+    reader->has_dropped = true;
     while (reader->n_places > 0 && reader->places[reader->n_places - 1].segment)
         reader->n_places--;
     reader->size.bytes = reader->live.size;
@@ -369,7 +372,7 @@ static void say_missing_segments(const struct reader *reader, uint32_t first, ui
                   first, last);
 }
 
-/* True when older segments than those that are there were dropped: the lowest ones, or all. */
+/* True when older segments than those that are there were dropped, if any may be: the lowest ones, or all. */
 static bool is_dropped(const struct reader *reader, const uint32_t *numbers, size_t n)
 {
     if (n)
@@ -378,6 +381,16 @@ static bool is_dropped(const struct reader *reader, const uint32_t *numbers, siz
         if (reader->places[i].sequence > 0)
             return true;
     return false;
+}
+
+/* What looked like dropped is missing: nothing of this process is ever dropped. */
+static void miss_first_segments(struct reader *reader)
+{
+    reader->has_dropped = false;
+    if (reader->lowest > 1)
+        say_missing_segments(reader, 1, reader->lowest - 1);
+    else
+        notes_say(reader->notes, NOTE_DAMAGE, "%s: its segments are missing", reader->path);
 }
 
 /* Walks the segments of a list from the one on in which the last walk ended, and those that were begun since the list
@@ -416,8 +429,10 @@ static int walk_segments(struct reader *reader, struct pnr_err *err)
     do {
         if (pnr_capture_segments(reader->path, &numbers, &n, err) < 0)
             return -1;
-        if (!reader->cursors)
+        if (!reader->cursors) {
+            reader->lowest = n ? numbers[0] : 0;
             reader->has_dropped |= is_dropped(reader, numbers, n);
+        }
         struct prefetch *prefetch = reader->cursors ? NULL : prefetch_start(reader->path, numbers, n);
         result = walk_listed(reader, numbers, n);
         prefetch_end(prefetch);
@@ -433,7 +448,8 @@ static int look_on(struct reader *reader)
     struct pnr_err err;
     if (walk_segments(reader, &err) == 0)
         return 0;
-    reader->has_passed_over = reader->has_dropped = true;       /* with its process, which has ended */
+    reader->has_passed_over = true;     /* with its process, which has ended */
+    reader->has_dropped |= reader->may_drop;
     return err.code == PNR_E_MEMORY ? -1 : 0;
 }
 
@@ -718,6 +734,7 @@ static int load_symbols(struct reader *reader, struct pnr_err *err)
         return -1;
     reader->size.bytes += reader->symbols->room;
     reader->has_end = !is_growing && symbols_fact(reader->symbols, "end_ticks").bytes;
+    reader->may_drop = symbols_fact(reader->symbols, "max_size").bytes || symbols_fact(reader->symbols, "last_ns").bytes;
     if (symbols_fact(reader->symbols, "stopped").bytes)
         reader->process = PNR_PROCESS_UNKNOWN;          /* it records no more, if it runs */
     symbols_number(reader->symbols, "ticks_per_second", &reader->timeline.ticks_per_second);
@@ -740,6 +757,8 @@ static int prepare(struct reader *reader, struct pnr_err *err)
     if (walk_segments(reader, err) < 0 || load_symbols(reader, err) < 0)
         return -1;
     reader->has_dropped |= reader->has_end && !reader->walked;  /* one that was killed may not have come to make any */
+    if (reader->has_dropped && !reader->may_drop)
+        miss_first_segments(reader);
     if (reader->torn && reader->process != PNR_PROCESS_RUNS)
         say_cut(reader, reader->walked, reader->has_end, reader->walked_at, reader->torn);
     drop_repeats(reader);
@@ -1056,11 +1075,15 @@ static enum outcome read_place(struct reader *reader, const struct place *place,
     if (!has) {
         if (!place->segment && look_on(reader) < 0)
             return OUT_OF_MEMORY;
-        if (!place->segment)            /* a chunk that was given back has become no block */
-            return reader->has_passed_over ? DROPPED : TAKEN_BACK;
+        if (!place->segment && !reader->has_passed_over)
+            return TAKEN_BACK;          /* a chunk that was given back has become no block */
+        if (!place->segment) {
+            pnr_err_set(err, PNR_E_CORRUPT, NULL, 0, "the block's segment is missing");
+            return reader->may_drop ? DROPPED : DAMAGED;
+        }
         if (!(reader->ahead && ahead_take(reader->ahead, place, header, &reader->records)) &&
             (read_header(reader, place, header, err) != 0 || decode(reader, place, header, err) != 0))
-            return is_gone(err) ? DROPPED : err->code == PNR_E_MEMORY ? OUT_OF_MEMORY : DAMAGED;
+            return is_gone(err) && reader->may_drop ? DROPPED : err->code == PNR_E_MEMORY ? OUT_OF_MEMORY : DAMAGED;
     }
     if (place->is_chunk)
         cut(reader, place, header);

@@ -260,9 +260,11 @@ const char *selection_settle(struct selection *selection, const struct selection
         problem = settle(&selection->from, extent, 0, &selection->from_ns);
     if (!problem && selection->to.type)
         problem = settle(&selection->to, extent, selection->from_ns, &selection->to_ns);
-    if (!problem && selection->from_ns >= selection->to_ns)
-        problem = selection->from.type ? "--from is not before --to" : "--to is not after the start of the trace";
-    return problem;
+    if (problem)
+        return problem;
+    if (selection->to_ns == 0)          /* or before it: then --from may be, too */
+        return "--to is not after the start of the trace";
+    return selection->from_ns < selection->to_ns ? NULL : "--from is not before --to";
 }
 
 void selection_set_window(struct selection *selection, uint64_t from_ns, uint64_t to_ns)

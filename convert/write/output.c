@@ -449,7 +449,7 @@ uint64_t output_bytes(const struct output *output)
 
 int output_keep(struct output *output, struct pnr_err *err)
 {
-    const char *path = output->fd == STDOUT_FILENO ? "-" : output->path;
+    const char *path = output->fd == STDOUT_FILENO ? "standard output" : output->path;
     if (output->coding == GZIP)
         end_gzip(output);
     errno = output->sys_errno;

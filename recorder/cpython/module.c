@@ -19,6 +19,7 @@
 #include "engine.h"
 #include "recording.h"
 #include "../notice.h"
+#include "../segments.h"
 
 extern char **environ;
 
@@ -203,6 +204,11 @@ static void end(bool is_finalized)
     int status = convert(&before);
     if (status != 0) {
         rec_notice("%s %s; the capture is %s", module.output, status == 1 ? "is not complete" : "could not be made",
+                   rec_recording_path());
+        return;
+    }
+    if (rec_segments_grow(rec_recording_path())) {
+        rec_notice("%s has what was recorded up to now; other processes go on: the capture is %s", module.output,
                    rec_recording_path());
         return;
     }

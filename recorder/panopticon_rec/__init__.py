@@ -59,6 +59,8 @@ def options(c_calls=False, engine=None, filters=(), min_duration=0, max_size=0, 
     signals = [parse_signal(name) for name in snapshot_on if name != "exception"]
     if len(signals) > 1:
         raise ValueError("one signal makes snapshots")
+    if toggle_on and parse_signal(toggle_on) in signals:
+        raise ValueError(f"{toggle_on!r} makes snapshots: another signal pauses and resumes")
     return {"c_calls": c_calls, "engine": engine, "filters": [rule for one in filters for rule in parse_filter(one)],
             "min_duration_ns": parse_duration(min_duration), "max_size": parse_size(max_size),
             "last_ns": parse_duration(last), "drops": when_full == "drop", "follows_forks": follow != "none",
@@ -69,8 +71,9 @@ def options(c_calls=False, engine=None, filters=(), min_duration=0, max_size=0, 
 def parse_signal(name):
     """The number of a signal that a program can do without. name: SIGUSR2, USR2."""
     import signal
-    number = getattr(signal, name if name.startswith("SIG") else f"SIG{name}", 0)
-    if not number or number in (signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL):
+    number = signal.Signals.__members__.get(f"SIG{name.removeprefix('SIG')}") if isinstance(name, str) else None
+    if not number or number in (signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL,
+                                signal.SIGABRT):
         raise ValueError(f"{name!r} is no signal for this; SIGUSR1 and SIGUSR2 are")
     return int(number)
 

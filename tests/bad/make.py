@@ -403,6 +403,19 @@ def block_in_two_segments_damaged(sample):
     sample.sample.segments[2], sample.sample.segments[4] = [block[:-1] + bytes([block[-1] ^ 1])], [block]
 
 
+@rule(1)
+def first_segment_missing(sample):
+    """No limit allowed to drop it."""
+    spread(sample)
+    sample.sample.segments = {number: blocks for number, blocks in sample.sample.segments.items() if number > 1}
+
+
+@rule_after(1)
+def all_segments_missing(path):
+    for segment in (path / "process-7").glob("segment-*.zst"):
+        segment.unlink()
+
+
 @rule_after(1)
 def segment_is_a_link(path):
     (path / "process-7/segment-2.zst").symlink_to("segment-1.zst")
@@ -417,6 +430,7 @@ def segment_is_a_directory(path):
 @rule(1)
 def dropped_and_block_missing(sample):
     """Thread 2 may begin with any block, but thread 1 has a hole."""
+    sample.sample.fact("max_size", str(16 << 20))
     spread(sample)
     sample.sample.segments[1].pop(0)
     sample.sample.segment(3)

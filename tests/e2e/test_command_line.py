@@ -9,6 +9,7 @@ import pstats
 import re
 import shutil
 import socket
+import time
 import unittest
 import zipfile
 
@@ -658,6 +659,27 @@ class Options(e2e.EndToEnd):
     def test_trace_as_output_keeps_the_exit_status(self):
         self.assertEqual(self.record_with(["-q", "-o", "a.trace"], ["-c", "exit(5)"]).status, 5)
         self.assertIn("__main__.<module>", e2e.Trace(self.path("a.trace")).count())
+
+    def test_trace_as_output_while_a_child_runs(self):
+        app = self.write("app.py", """
+            import os, time
+            def late(): pass
+            if os.fork() == 0:
+                null = os.open(os.devnull, os.O_RDWR)
+                os.dup2(null, 1)
+                os.dup2(null, 2)
+                while not os.path.exists("go"): time.sleep(0.01)
+                late()
+                os._exit(0)
+            """)
+        finished = self.record_with(["-q", "-o", "a.trace"], [app])
+        self.assertEqual((finished.status, finished.out), (0, ""))
+        self.assertIn("other processes go on: the capture is " + self.path("a.trace.pnr"), finished.err)
+        self.assertEqual(e2e.Trace(self.path("a.trace")).count()["__main__.late"], 0)
+        self.write("go", "")
+        while any("live" in files for _, _, files in os.walk(self.path("a.trace.pnr"))):
+            time.sleep(0.01)
+        self.assertEqual(e2e.Trace(e2e.convert(self.path("a.trace.pnr"))).count()["__main__.late"], 1)
 
     def test_help_and_version(self):
         for option in ("-h", "--help", "--version"):

@@ -170,7 +170,9 @@ class Limits(EndToEnd):
 
     def test_limits_that_are_none(self):
         for options in (["--max-size", "1M"], ["--max-size", "-5"], ["--max-size", "big"], ["--last", "soon"],
-                        ["--snapshot-on", "SIGKILL"], ["--toggle-on", "exception"], ["--snapshot-on", "SIGNONE"]):
+                        ["--snapshot-on", "SIGKILL"], ["--toggle-on", "exception"], ["--snapshot-on", "SIGNONE"],
+                        ["--toggle-on", "SIG_UNBLOCK"], ["--toggle-on", "ABRT"],
+                        ["--toggle-on", "SIGUSR1", "--snapshot-on", "USR1"]):
             finished = recorded(self.path("run.pnr"), ["-c", "print(1)"], options=options)
             self.assertEqual((finished.status, finished.out), (2, ""), options)
             self.assertEqual(len(finished.err.splitlines()), 1, finished.err)

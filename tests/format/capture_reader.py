@@ -373,8 +373,10 @@ def read_segments(path, process, chunks, report):
     for number, next_number in zip(numbers, numbers[1:]):
         if next_number > number + 1:
             report(f"segment-{number + 1}.zst", None, f"{next_number - number - 1} segments missing")
-    process.has_dropped = (numbers[0] > 1 if numbers else
-                           process.has_ended or any(sequence for _, sequence in chunks))
+    is_absent = numbers[0] > 1 if numbers else process.has_ended or any(sequence for _, sequence in chunks)
+    process.has_dropped = is_absent and not process.facts.keys().isdisjoint({"max_size", "last_ns"})
+    if is_absent and not process.has_dropped:
+        report(f"segment-{numbers[0] - 1 if numbers else 1}.zst", None, "the first segments are missing")
     noted = {}                          # (thread, sequence): header, data frame, file, offset
     for number in numbers:
         is_killed = number == numbers[-1] and not process.has_ended

@@ -113,6 +113,15 @@ class Window(Test):
             ("--to=20s", self.whole()),
         )
 
+    def test_no_window(self):
+        self.make(self.nested)
+        for options, words in (["--to=0"], "--to is not after the start of the trace"), \
+                              (["--from=-5s", "--to=-4s"], "--to is not after the start of the trace"), \
+                              (["--from=2us", "--to=1us"], "--from is not before --to"):
+            run = convert(self.path, *options)
+            self.assertEqual((run.returncode, run.stdout), (2, ""))
+            self.assertEqual(run.stderr, f"panopticon-convert: {self.path}: {words}\n")
+
     def test_what_is_unfinished(self):
         def fill(process, thread, f, g, h, gen):
             thread.block([call(1000, f), call(2000, g)], end=3000)
@@ -291,6 +300,19 @@ class Sieve(Test):
         self.make(fill, min_duration_ns=1000)
         self.expect(("--min-duration=10ns", "f[1000,9000] h[3000,5000]"),
                     ("--min-duration=3us", "f[1000,9000]"))
+
+    def test_globs_are_of_characters(self):
+        def fill(process, thread, f, g, h, gen):
+            other = process.function("m", "größe", "m.py", 9)
+            process.thread(2, 7002, "wörker").block([call(1000, other), return_(2000, other), call(3000, g), return_(4000, g)],
+                                                    end=5000)
+            process.end(6000)
+        self.make(fill)
+        self.expect(
+            ("--thread=w?rker", "größe[1000,2000] g[3000,4000]"),
+            ("--thread=w[äö]rker --include=m.gr[!a-z]?e", "größe[1000,2000]"),
+            ("--thread=w???rker", ""),
+        )
 
     def test_names_of_processes(self):
         with Capture(self.path) as capture:

@@ -109,7 +109,9 @@ Test(convert, tells_what_was_dropped)
     check_capture_make(&capture);
     capture.segment = 3;
     check_block(&capture, 1, 8, 0, 2345000001, call, 2);
+    check_fact(&capture, "max_size", "1000");
     check_capture_make(&all);
+    check_fact(&all, "max_size", "1000");
     check_fact(&all, "end_ticks", "5000");
     run((const char *[]){ capture.process, all.process }, 2, &sink, &said);
     cr_expect(strstr(sink.text, " 0:1[2345000001,2345000051]"), "%s", sink.text);

@@ -410,6 +410,7 @@ Test(reader, tells_from_when_on_nothing_was_dropped)
         struct sample sample;
         char text[256];
         make(&sample, true);
+        check_fact(&sample.capture, "max_size", "1000");
         for (uint32_t number = 1; number <= table[i].n_names; number++)
             check_name(&sample.capture, (struct pnr_name){ .type = PNR_NAME_THREAD, .index = number });
         sample.capture.segment = table[i].segment;
@@ -429,10 +430,30 @@ Test(reader, tells_of_holes_behind_what_was_dropped)
 {
     struct sample sample;
     make(&sample, true);
+    check_fact(&sample.capture, "last_ns", "1");
     sample.capture.segment = 4;
     add(&sample, 7, PNR_BLOCK_RESYNC);
     add(&sample, 9, 0);
     expect(&sample, "1:2 !1:1", "D:process-7: block 8 of thread 1 is missing;");
+}
+
+/* Where no limit allows to drop anything, it is missing. */
+Test(reader, misses_the_first_segments)
+{
+    struct sample sample;
+    make(&sample, true);
+    sample.capture.segment = 4;
+    add(&sample, 0, 0);
+    expect(&sample, "1:1", "D:process-7: segments 1 to 3 are missing;");
+    make(&sample, true);
+    sample.capture.segment = 2;
+    add(&sample, 1, 0);
+    expect(&sample, "!1:2", "D:process-7: segment 1 is missing; D:process-7: block 0 of thread 1 is missing;");
+    make(&sample, true);
+    expect(&sample, "", "D:process-7: its segments are missing;");
+    make(&sample, false);
+    leave_chunk(&sample, 1, 3, 9);
+    expect(&sample, "!1:9", "D:process-7: its segments are missing; D:process-7: blocks 0 to 2 of thread 1 are missing;");
 }
 
 /* Without a segment all was dropped, if there ever was one. */
@@ -448,6 +469,7 @@ Test(reader, takes_a_process_without_segments)
         struct sample sample;
         char text[256];
         make(&sample, table[i].has_end);
+        check_fact(&sample.capture, "max_size", "1000");
         if (table[i].has_chunk)
             leave_chunk(&sample, 1, table[i].sequence, 9);
         read_all(&sample, text, sizeof text);
@@ -626,10 +648,12 @@ Test(reader, tells_what_was_dropped_meanwhile)
 {
     struct sample sample;
     make_running(&sample, 4, drop_first);
+    check_fact(&sample.capture, "max_size", "1000");
     expect_running(&sample, "1:2 1:4", 4, "");
     cr_expect(sample.has_dropped);
     cr_expect_eq(sample.complete_ticks, 1002);
     make_running(&sample, 4, drop_all);
+    check_fact(&sample.capture, "max_size", "1000");
     expect_running(&sample, "", 0, "");
     cr_expect(sample.has_dropped);
     cr_expect_eq(sample.complete_ticks, 3001, "the chunk's last record");
