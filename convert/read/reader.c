@@ -387,10 +387,12 @@ static bool is_dropped(const struct reader *reader, const uint32_t *numbers, siz
 static void miss_first_segments(struct reader *reader)
 {
     reader->has_dropped = false;
-    if (reader->lowest > 1)
+    if (reader->lowest > 1) {
         say_missing_segments(reader, 1, reader->lowest - 1);
-    else
-        notes_say(reader->notes, NOTE_DAMAGE, "%s: its segments are missing", reader->path);
+        return;
+    }
+    reader->size.n_damaged++;           /* no block's number tells that others are missing */
+    notes_say(reader->notes, NOTE_DAMAGE, "%s: its segments are missing", reader->path);
 }
 
 /* Walks the segments of a list from the one on in which the last walk ended, and those that were begun since the list
