@@ -65,6 +65,7 @@ def count(path, name):
     return entered, left
 
 
+@e2e.once
 class Killed(e2e.EndToEnd):
     def kill(self, n_threads, mode, instant):
         """Kills the program some time after it began to count; returns the counters and the trace's path."""
