@@ -306,7 +306,8 @@ static inline const void *cpython_whole_data_stack(const PyThreadState *ts)
 }
 
 /* throw() and close() link the frames that delegate to the one they are meant for without running them: such a one
- * still stands at its yield (Objects/genobject.c, _gen_throw). */
+ * still stands at its yield (Objects/genobject.c, _gen_throw). One that runs may stand there, too, while an exception that
+ * was thrown into it unwinds its stack. */
 static inline bool cpython_is_delegating(const cpython_frame *f)
 {
     if (!cpython_is_continuable(f) || cpython_generator(f)->gi_frame_state != FRAME_EXECUTING)
@@ -316,6 +317,8 @@ static inline bool cpython_is_delegating(const cpython_frame *f)
         return false;
     int opcode = cpython_opcode(cpython_instruction(f) - 1);
 #else
+    if (f->stacktop < 0)                /* it is in use (Include/internal/pycore_frame.h, _PyFrame_GetStackPointer) */
+        return false;
     int opcode = cpython_opcode(cpython_instruction(f));
 #endif
 #if PY_VERSION_HEX >= 0x030C0000

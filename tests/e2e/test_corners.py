@@ -81,6 +81,30 @@ class Corners(e2e.EndToEnd):
         main, = trace.named("__main__.main")
         self.assertEqual(main.marks, {"opened_before", "unfinished"})
 
+    def test_generators_that_are_closed_by_each_other(self):
+        """Each stands at its yield while what it went through is closed, and a block begins below."""
+        program = self.write("app.py", """
+            def f(): pass
+            def innermost():
+                try:
+                    yield 1
+                finally:
+                    for _ in range(20_000): f()
+            def outer(n):
+                for each in iter([1]):
+                    for x in outer(n - 1) if n else innermost(): yield x
+            def delegating(n):
+                for x in outer(n): yield from iter([x])
+            def main(generator):
+                for x in generator: break
+            main(outer(20))
+            main(delegating(20))
+            """)
+        e2e.recorded(self.path("run.pnr"), [program])
+        calls = self.converted().named("__main__.f")
+        self.assertEqual(len(calls), 40_000)
+        self.assertEqual([one.function.name for one in {call.parent for call in calls}], ["__main__.innermost"] * 2)
+
     def test_thread_locals_of_many_threads_that_end(self):
         """Finalizers run while a thread's state is being cleared: they are the thread's."""
         program = self.write("app.py", """
