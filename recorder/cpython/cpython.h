@@ -24,7 +24,7 @@
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
 /* Both are as PyUnstable_Code_SetExtra and PyUnstable_Eval_RequestCodeExtraIndex, which is what 3.12 calls them. */
-static inline int cpython_set_code_value(PyCodeObject *code, Py_ssize_t index, uint64_t value)
+static inline int cpython_set_code_extra(PyCodeObject *code, Py_ssize_t index, uint64_t value)
 {
 #if PY_VERSION_HEX >= 0x030C0000
     return PyUnstable_Code_SetExtra((PyObject *)code, index, (void *)(uintptr_t)value);

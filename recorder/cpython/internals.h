@@ -67,6 +67,23 @@ static inline uint64_t cpython_code_value(const PyCodeObject *code, Py_ssize_t i
     return has ? (uint64_t)(uintptr_t)extra->values[index] : 0;
 }
 
+/* Returns 0, or -1 with an exception set. Where there are no values yet, the interpreter would make room for those of all
+ * its users, and call their functions that free one when the code object goes (code_dealloc), with NULL, though they
+ * never saw that code object. */
+static inline int cpython_set_code_value(PyCodeObject *code, Py_ssize_t index, uint64_t value)
+{
+    if (!code->co_extra) {
+        struct cpython_code_extra *extra = PyMem_Calloc(1, sizeof *extra + (size_t)(index + 1) * sizeof *extra->values);
+        if (!extra) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        extra->size = index + 1;
+        code->co_extra = extra;
+    }
+    return cpython_set_code_extra(code, index, value);
+}
+
 /* The value of a str key in a dict, borrowed, or NULL. Runs no Python code, as a lookup among keys of any type can,
  * which compares those with the same hash: such a dict is searched for a real str. */
 static inline PyObject *cpython_lookup(PyObject *dict, PyObject *key)

@@ -22,6 +22,11 @@ static inline uint64_t cpython_code_value(const PyCodeObject *code, Py_ssize_t i
     return (uint64_t)(uintptr_t)value;
 }
 
+static inline int cpython_set_code_value(PyCodeObject *code, Py_ssize_t index, uint64_t value)
+{
+    return cpython_set_code_extra(code, index, value);
+}
+
 static inline PyObject *cpython_lookup(PyObject *dict, PyObject *key)
 {
     PyObject *k, *value;

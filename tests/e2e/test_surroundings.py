@@ -521,6 +521,17 @@ CASES = {
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         warnings.warn("x")
         """, {"f": 1}, flags=("-W", "error"), status=1),
+    "data_on_code_objects": case("""
+        import ctypes
+        request = getattr(ctypes.pythonapi, "PyUnstable_Eval_RequestCodeExtraIndex", None) or \\
+            ctypes.pythonapi._PyEval_RequestCodeExtraIndex
+        freed = []
+        free = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(freed.append)
+        request(free)
+        def f(): pass
+        for _ in range(9): exec("def g(): f()\\ng()")
+        print(freed)
+        """, {"f": 9, "g": 9}),
     "hash_seed": case("def f(): pass\nf()\nprint(hash('text'), {'a', 'b', 'c', 'd'})", {"f": 1},
                       env={"PYTHONHASHSEED": "5"}),
     "no_frozen_modules": case("import os\ndef f(): pass\nf()\nprint(os.__file__)", {"f": 1},
