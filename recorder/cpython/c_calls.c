@@ -27,6 +27,7 @@ struct named {
 
 static struct {
     uint32_t session;                   /* the recording that has C calls; 0: none */
+    bool is_held;                       /* recording is paused: on 3.11 no thread has ours */
     bool was_displaced;                 /* a thread has, or had, another tool's profile function */
     struct c_function known[KNOWN];
     struct named *named;                /* owned */
@@ -321,7 +322,7 @@ static int on_profile(PyObject *object, PyFrameObject *frame, int what, PyObject
 static void thread_ended(PyObject *capsule)
 {
     const PyThreadState *ts = PyCapsule_GetPointer(capsule, NULL);
-    if ((uintptr_t)PyCapsule_GetContext(capsule) == c_calls.session)
+    if ((uintptr_t)PyCapsule_GetContext(capsule) == c_calls.session && !c_calls.is_held)
         c_calls.was_displaced |= ts->c_profilefunc != on_profile;
 }
 
@@ -362,6 +363,8 @@ static int watch(void)
 
 static void unwatch(void)
 {
+    if (c_calls.is_held)
+        return;                         /* what other tools did in the pause is theirs */
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
         if (ts->c_profilefunc != on_profile) {
             c_calls.was_displaced = true;
@@ -390,21 +393,25 @@ void rec_c_calls_begin(void)
 {
     forget_names();                     /* the parent's */
     memset(c_calls.known, 0, sizeof c_calls.known);
-    c_calls.was_displaced = false;
+    c_calls.is_held = c_calls.was_displaced = false;
     c_calls.session = rec_functions.session;
     rec_threads.on_new = watch_thread;
 }
 
 void rec_c_calls_pause(void)
 {
-    if (c_calls.session)
-        hold();
+    if (!c_calls.session)
+        return;
+    hold();
+    c_calls.is_held = true;
 }
 
 void rec_c_calls_resume(void)
 {
-    if (c_calls.session)
-        go_on();
+    if (!c_calls.session)
+        return;
+    c_calls.is_held = false;
+    go_on();
 }
 
 int rec_c_calls_start(void)

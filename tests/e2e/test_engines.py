@@ -189,6 +189,43 @@ class Profilers:
             threading.Thread(target=threading.Event().wait, daemon=True).start()
             """)
 
+    def test_nobody_is_displaced_in_a_pause(self):
+        """Threads that end and begin in it; a profile function that comes and goes, or is there at the stop."""
+        out, trace = self.run_script("""
+            import panopticon_rec, sys, threading
+            def f(): return "x".casefold()
+            def wait(ready, event):
+                ready.set()
+                event.wait()
+                f()
+            def started():
+                ready, event = threading.Event(), threading.Event()
+                thread = threading.Thread(target=wait, args=(ready, event))
+                thread.start()
+                ready.wait()
+                return thread, event
+            def end(thread, event):
+                event.set()
+                thread.join()
+            with panopticon_rec.Recorder("run.pnr", OPTIONS) as recorder:
+                ends = started()
+                panopticon_rec.pause()
+                end(*ends)
+                end(*started())
+                goes_on = started()
+                sys.setprofile(lambda *_: None)
+                f()
+                sys.setprofile(None)
+                panopticon_rec.resume()
+                end(*goes_on)
+                panopticon_rec.pause()
+                sys.setprofile(lambda *_: None)
+                f()
+            print(sys.getprofile() is None)
+            """)
+        self.assertEqual(out, "False\n")
+        self.assertEqual((trace.count()["__main__.f"], trace.count()["str.casefold"]), (1, self.c_calls))
+
 
 @in_each_way
 class TraceFunctions:
