@@ -830,6 +830,68 @@ class CCalls:
         self.assertEqual({one.parent.function.name for one in trace.named("__main__.key")}, {"builtins.sorted"})
         self.assertEqual(len(trace.named("time.sleep")), 150 * 3 * 4)
 
+    def test_gap(self):
+        """Below the guard of the frame engine C calls are not recorded either: those that are belong to functions that
+        are, and each of these makes its own but for the innermost ones."""
+        self.recorded([self.write("app.py", """
+            import sys
+            sys.setrecursionlimit(100_000)
+            def down(n):
+                return n and max(abs(n), down(n - 1))
+            down(50_000)
+            down(10)
+            """)])
+        trace = self.converted()
+        counts = trace.count()
+        self.assertEqual(counts["[not recorded]"], self.engine == "frame")
+        for name in "builtins.max", "builtins.abs":
+            inside = [one for one in trace.named(name) if one.parent.function.name == "__main__.down"]
+            callers = {id(one.parent) for one in inside}
+            self.assertEqual((len(inside), len(callers)), (counts["__main__.down"] - 2,) * 2)
+        self.assertEqual({one.marks for one in trace.of(self.path("app.py"))}, {frozenset()})
+
+    def test_gap_beside_other_threads(self):
+        """What a thread calls meanwhile is not recorded, nor its end, even if that comes later. What it has called before
+        ends in the gap, and is not open any more behind it."""
+        self.recorded([self.write("app.py", """
+            import sys, threading, time
+            sys.setrecursionlimit(100_000)
+            def dive(n):
+                if n:
+                    dive(n - 1)
+                else:
+                    deep.set()
+                    go_up.wait()
+            def late():
+                time.sleep(0.1)
+                dive(80_000)
+            def end(x):
+                go_up.set()
+                thread.join()
+                for _ in range(3): leaf(x)
+                return x
+            def leaf(x): return abs(x)
+            def work():
+                thread.start()
+                deep.wait()
+                sorted([1], key=end)
+                leaf(2)
+                sorted([1], key=leaf)
+            thread = threading.Thread(target=late)
+            deep, go_up = threading.Event(), threading.Event()
+            work()
+            """)])
+        trace = self.converted(oddities="events may be missing")
+        has_gap = self.engine == "frame"
+        self.assertEqual(trace.instants, ["[events may be missing]"] * has_gap)
+        self.assertEqual([one.parent.function.name for one in trace.named("builtins.sorted")],
+                         ["__main__.work"] * (1 if has_gap else 2))
+        self.assertEqual([one.parent.function.name for one in trace.named("builtins.abs")], ["__main__.leaf"] * 5)
+        self.assertEqual({one.parent.function.name for one in trace.named("__main__.leaf")},
+                         {"__main__.end", "__main__.work", "builtins.sorted"})
+        self.assertEqual({one.marks - {"exception"} for one in trace.slices if one.function.cat == "c_function"},
+                         {frozenset()})
+
 
 @in_each_way
 class Parts:
