@@ -57,6 +57,13 @@ struct rec_log {
     uint64_t block;                     /* number of the chunk, from 1 */
     uint32_t n_open;                    /* OPEN records in the chunk */
     bool is_ending;                     /* the engine's */
+    struct {                            /* the monitoring engine's: when an exception was last about to leave a frame */
+        const struct pnr_record *next;  /* ... and `next` and `block` were these, */
+        uint64_t block;
+        const void *outer;              /* the next recorded frame was this one, */
+        uint32_t n_outside;             /* with it there were so many, */
+        uint32_t depth;                 /* and by the records, with the one that was left */
+    } unwound;
     struct rec_log *newer, *older;      /* the list of all logs */
 };
 

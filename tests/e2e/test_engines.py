@@ -1180,6 +1180,28 @@ class Holes:
             """, same=lambda finished: finished._replace(err=re.sub("0x[0-9a-f]+", "0x", finished.err)))
         self.check_nesting(trace, ())
 
+    def test_exception_out_of_deep_coroutines(self):
+        """The time that it takes grows with their number, not with its square: that would be 16 times for each of these."""
+        finished = self.recorded([self.write("app.py", """
+            import sys, time
+            sys.setrecursionlimit(20_000)
+            async def deep(n):
+                if n: await deep(n - 1)
+                raise KeyError
+            def least(n):
+                least = 1e9
+                for _ in range(5):
+                    begin = time.perf_counter()
+                    try:
+                        deep(n).send(None)
+                    except KeyError:
+                        least = min(least, time.perf_counter() - begin)
+                return least
+            print(least(16_000) / least(1000) / 16)
+            """)])
+        self.assertLess(float(finished.out), 6)
+        self.check_nesting(self.converted(), ())
+
     def test_open_before_the_start(self):
         """Exits of frames that were open before, by return and by exception; then start again."""
         text = """
