@@ -475,6 +475,8 @@ static void forked_in_child(void)
         return;
     if (!recording.is_pending)
         rec_log_forked();
+    if (rec_threads.is_unhooked && !recording.is_paused)
+        recording.engine->resume();     /* the gap in which it was born is its parent's: nothing here would end it */
     recording.is_pending = true;
     recording.is_saving = false;
     atomic_store(&recording.save_path, NULL);

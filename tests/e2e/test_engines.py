@@ -991,6 +991,28 @@ class Parts:
             self.assertEqual((counts["str.upper"], counts["str.title"]), (int(has_c_calls), 0), name)
             self.assertEqual(counts["builtins.len"], has_c_calls * (20_001 if name == "run.pnr" else 1), name)
 
+    def test_fork_below_the_guard(self):
+        """The child of a function in a gap is recorded, in the gap and behind it. The monitoring engine has no gaps, and
+        more frames than a block opens with are another matter."""
+        depth = 50_000 if self.engine == "frame" else 500
+        trace = self.compare(f"""
+            import os, sys, warnings
+            warnings.simplefilter("ignore")
+            sys.setrecursionlimit(100_000)
+            def down(n):
+                return down(n - 1) if n else fork()
+            def fork():
+                child = not os.fork()
+                if child: inside()
+                else: os.wait()
+                return child
+            def inside(): pass
+            def behind(): pass
+            down({depth})
+            behind()
+            """)
+        self.assertEqual((trace.count()["__main__.inside"], trace.count()["__main__.behind"]), (1, 2))
+
     def test_child_costs_nothing(self):
         """In a forked child that is not followed the hooks are out after its first event."""
         self.options += ["--follow", "none"]
