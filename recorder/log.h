@@ -28,7 +28,7 @@ struct rec_track {
     uint32_t number;                    /* in the capture; 0: the thread's own stack */
     uint32_t base_depth;                /* the engine's */
     uint32_t depth, c_depth;            /* the monitoring engine's: frames that are open; C calls that are */
-    uint32_t c_gap_begin, c_gap_end;    /* of these, counted from 1: those behind c_gap_begin, to c_gap_end, made in a gap */
+    uint32_t c_gap_begin, c_gap_end;    /* of these, from 1: those behind c_gap_begin, to c_gap_end, made in a gap */
     uint64_t block;                     /* the log's block in which the stack was told; 0: none */
 };
 

@@ -202,8 +202,11 @@ static uint32_t count_outside(struct rec_log *log, cpython_frame *f)
 {
     uint64_t mark;
     bool follows = log->unwound.outer == f && log->unwound.depth == log->track.depth + 1 &&
-                   log->unwound.block == log->block && log->unwound.next + 1 == log->next &&
-                   (pnr_record_kind(log->next[-1]) == PNR_UNWIND || pnr_record_kind(log->next[-1]) == PNR_FINISH_UNWIND);
+                   log->unwound.block == log->block && log->unwound.next + 1 == log->next;
+    if (follows) {
+        unsigned kind = pnr_record_kind(log->next[-1]);
+        follows = kind == PNR_UNWIND || kind == PNR_FINISH_UNWIND;
+    }
     cpython_frame *outer = rec_threads_recorded_from(cpython_previous(f), &mark);
     log->unwound.n_outside = follows ? log->unwound.n_outside - 1 : rec_threads_count_recorded(outer);
     log->unwound.depth = log->track.depth;

@@ -851,8 +851,8 @@ class CCalls:
         self.assertEqual({one.marks for one in trace.of(self.path("app.py"))}, {frozenset()})
 
     def test_gap_beside_other_threads(self):
-        """What a thread calls meanwhile is not recorded, nor its end, even if that comes later. What it has called before
-        ends in the gap, and is not open any more behind it."""
+        """What a thread calls meanwhile is not recorded, nor its end, even if that comes later. What it has called
+        before ends in the gap, and is not open any more behind it."""
         self.recorded([self.write("app.py", """
             import sys, threading, time
             sys.setrecursionlimit(100_000)
@@ -1203,7 +1203,7 @@ class Holes:
         self.check_nesting(trace, ())
 
     def test_exception_out_of_deep_coroutines(self):
-        """It takes a few times as long as without the recorder; a hundred times, if each looked at all those outwards."""
+        """It takes a few times as long as without the recorder; a hundred times, if each looked at all outwards of it."""
         program = self.write("app.py", """
             import sys, time
             sys.setrecursionlimit(20_000)
