@@ -28,6 +28,7 @@ struct rec_track {
     uint32_t number;                    /* in the capture; 0: the thread's own stack */
     uint32_t base_depth;                /* the engine's */
     uint32_t depth, c_depth;            /* the monitoring engine's: frames that are open; C calls that are */
+    uint32_t c_gap_begin, c_gap_end;    /* of these, from 1: those behind c_gap_begin, to c_gap_end, made in a gap */
     uint64_t block;                     /* the log's block in which the stack was told; 0: none */
 };
 
@@ -56,6 +57,13 @@ struct rec_log {
     uint64_t block;                     /* number of the chunk, from 1 */
     uint32_t n_open;                    /* OPEN records in the chunk */
     bool is_ending;                     /* the engine's */
+    struct {                            /* the monitoring engine's: when an exception was last about to leave a frame */
+        const struct pnr_record *next;  /* ... and `next` and `block` were these, */
+        uint64_t block;
+        const void *outer;              /* the next recorded frame was this one, */
+        uint32_t n_outside;             /* with it there were so many, */
+        uint32_t depth;                 /* and by the records, with the one that was left */
+    } unwound;
     struct rec_log *newer, *older;      /* the list of all logs */
 };
 

@@ -27,6 +27,7 @@ struct named {
 
 static struct {
     uint32_t session;                   /* the recording that has C calls; 0: none */
+    bool is_held;                       /* recording is paused: on 3.11 no thread has ours */
     bool was_displaced;                 /* a thread has, or had, another tool's profile function */
     struct c_function known[KNOWN];
     struct named *named;                /* owned */
@@ -189,10 +190,36 @@ static inline uint32_t index_of_callable(PyObject *callable, PyObject *first)
 
 /* ---- records ---- */
 
+/* Counts a call or its end. Returns whether it is to be recorded: not a call that is made in a gap, nor its end,
+ * wherever that is; nor the end of one that was made before recording began. */
+static inline bool count(struct rec_track *track, enum pnr_kind kind)
+{
+    if (kind == PNR_C_CALL) {
+        track->c_depth++;
+        if (likely(!rec_threads.is_unhooked))
+            return true;
+        if (track->c_gap_end <= track->c_gap_begin)
+            track->c_gap_begin = track->c_depth - 1;
+        track->c_gap_end = track->c_depth;
+        return false;
+    }
+    if (track->c_depth == 0)
+        return false;
+    uint32_t n = track->c_depth--;
+    if (likely(n > track->c_gap_end))
+        return true;
+    track->c_gap_end = n - 1;
+    return n <= track->c_gap_begin;
+}
+
 static void append(PyThreadState *ts, enum pnr_kind kind, uint32_t index)
 {
-    if ((kind == PNR_C_CALL || rec_greenlets.are_used) && rec_threads.before_c_call)
+    if (unlikely(rec_threads.is_unhooked)) {
+        if (rec_greenlets.are_used)
+            return;                     /* which of them runs is not known */
+    } else if ((kind == PNR_C_CALL || rec_greenlets.are_used) && rec_threads.before_c_call) {
         rec_threads.before_c_call(ts);
+    }
     struct rec_log *log = rec_current;
     if (unlikely(log->owner != ts)) {
         log = ts->interp == rec_threads.interp ? rec_threads_find(ts) : NULL;
@@ -200,12 +227,8 @@ static void append(PyThreadState *ts, enum pnr_kind kind, uint32_t index)
             return;                     /* a thread shows up by its first Python function */
         rec_drain_resume();
     }
-    if (kind == PNR_C_CALL)
-        log->track.c_depth++;
-    else if (log->track.c_depth == 0)
-        return;                         /* it was called before recording began */
-    else
-        log->track.c_depth--;
+    if (!count(&log->track, kind))
+        return;
     if (kind == PNR_C_CALL || !rec_log_least_ticks ||
         !rec_log_drop(log, rec_clock_ticks() - log->base, kind, 0, index))
         rec_threads_append(ts, log, kind, (struct rec_open_frame){ 0, index }, rec_no_frame);
@@ -321,7 +344,7 @@ static int on_profile(PyObject *object, PyFrameObject *frame, int what, PyObject
 static void thread_ended(PyObject *capsule)
 {
     const PyThreadState *ts = PyCapsule_GetPointer(capsule, NULL);
-    if ((uintptr_t)PyCapsule_GetContext(capsule) == c_calls.session)
+    if ((uintptr_t)PyCapsule_GetContext(capsule) == c_calls.session && !c_calls.is_held)
         c_calls.was_displaced |= ts->c_profilefunc != on_profile;
 }
 
@@ -362,6 +385,8 @@ static int watch(void)
 
 static void unwatch(void)
 {
+    if (c_calls.is_held)
+        return;                         /* what other tools did in the pause is theirs */
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
         if (ts->c_profilefunc != on_profile) {
             c_calls.was_displaced = true;
@@ -390,21 +415,25 @@ void rec_c_calls_begin(void)
 {
     forget_names();                     /* the parent's */
     memset(c_calls.known, 0, sizeof c_calls.known);
-    c_calls.was_displaced = false;
+    c_calls.is_held = c_calls.was_displaced = false;
     c_calls.session = rec_functions.session;
     rec_threads.on_new = watch_thread;
 }
 
 void rec_c_calls_pause(void)
 {
-    if (c_calls.session)
-        hold();
+    if (!c_calls.session)
+        return;
+    hold();
+    c_calls.is_held = true;
 }
 
 void rec_c_calls_resume(void)
 {
-    if (c_calls.session)
-        go_on();
+    if (!c_calls.session)
+        return;
+    c_calls.is_held = false;
+    go_on();
 }
 
 int rec_c_calls_start(void)

@@ -37,7 +37,6 @@ static struct {
     _PyFrameEvalFunction hook;          /* ours: frame_hook, dropping_hook, or hook_slowly where there is no counter */
     _PyFrameEvalFunction evaluate;      /* the hook that was there before, or CPython's own */
     _PyFrameEvalFunction other;         /* another tool's hook that may call ours, which could not be taken off */
-    bool is_unhooked;                   /* the hook is off, beyond a guard */
     uint32_t epoch;                     /* raised when other threads may have run without the hook */
 #if CPYTHON_INLINES_GETITEM
     PyObject *getitem;                  /* interned */
@@ -159,7 +158,8 @@ static bool adopt(PyThreadState *ts, struct rec_log *log, uint16_t flags, struct
 {
     log->epoch = engine.epoch;
     log->pauses = rec_threads.n_pauses;
-    log->track.c_depth = 0;
+    if (flags != PNR_BLOCK_RESYNC || rec_greenlets.are_used)        /* else C calls were counted in the gap, too */
+        log->track.c_depth = log->track.c_gap_begin = log->track.c_gap_end = 0;
     if (!rec_threads_turn(log, flags, cpython_running(ts), leaving))
         return false;
     /* But for the frame being left: its exit record comes next. */
@@ -342,11 +342,11 @@ static PyObject *evaluate_unhooked(PyThreadState *ts, cpython_frame *f, int thro
     _PyFrameEvalFunction hook = _PyInterpreterState_GetEvalFrameFunc(rec_threads.interp);
     rec_threads_append(ts, log, PNR_GAP, stack_gap, self);
     _PyInterpreterState_SetEvalFrameFunc(rec_threads.interp, engine.evaluate);
-    engine.is_unhooked = true;
+    rec_threads.is_unhooked = true;
     PyObject *result = evaluate(ts, f, throwflag, log);
     if (!rec_threads.is_active || rec_functions.session != session || rec_threads.n_pauses != n_pauses)
         return result;
-    engine.is_unhooked = false;
+    rec_threads.is_unhooked = false;
     if (_PyInterpreterState_GetEvalFrameFunc(rec_threads.interp) == engine.evaluate)
         _PyInterpreterState_SetEvalFrameFunc(rec_threads.interp, hook);
     log = rec_threads_find(ts);
@@ -560,7 +560,6 @@ static int begin(void)
 {
     PyThreadState *self = PyThreadState_Get();
     engine.epoch = 0;
-    engine.is_unhooked = false;
     rec_functions_start();
     rec_threads_start(self->interp, unhook);
     rec_threads.before_c_call = sync_before_c_call;
@@ -582,7 +581,7 @@ static int begin(void)
 static void resume(void)
 {
     engine.epoch++;
-    engine.is_unhooked = false;
+    rec_threads.is_unhooked = false;
     if (_PyInterpreterState_GetEvalFrameFunc(rec_threads.interp) == engine.evaluate)
         _PyInterpreterState_SetEvalFrameFunc(rec_threads.interp, engine.hook);
 }
@@ -634,7 +633,7 @@ static bool stop(bool is_finalized)
             rec_threads_turn(log, 0, cpython_running(ts), rec_no_frame);
     }
     _PyFrameEvalFunction now = _PyInterpreterState_GetEvalFrameFunc(rec_threads.interp);
-    bool is_ours = now == (engine.is_unhooked ? engine.evaluate : engine.hook);
+    bool is_ours = now == (rec_threads.is_unhooked ? engine.evaluate : engine.hook);
     engine.other = is_ours ? NULL : now;
     rec_threads_give_up();
     return is_ours;

@@ -196,6 +196,26 @@ static bool may_come_from_tool(PyCodeObject *code, PyObject *offset)
     return is_watched[opcode];
 }
 
+/* How many recorded frames there are outwards of one that an exception is about to leave. For all frames that it leaves
+ * they are counted once: when nothing but the exit of the last one was recorded since, there is one less. */
+static uint32_t count_outside(struct rec_log *log, cpython_frame *f)
+{
+    uint64_t mark;
+    bool follows = log->unwound.outer == f && log->unwound.depth == log->track.depth + 1 &&
+                   log->unwound.block == log->block && log->unwound.next + 1 == log->next;
+    if (follows) {
+        unsigned kind = pnr_record_kind(log->next[-1]);
+        follows = kind == PNR_UNWIND || kind == PNR_FINISH_UNWIND;
+    }
+    cpython_frame *outer = rec_threads_recorded_from(cpython_previous(f), &mark);
+    log->unwound.n_outside = follows ? log->unwound.n_outside - 1 : rec_threads_count_recorded(outer);
+    log->unwound.depth = log->track.depth;
+    log->unwound.next = log->next;
+    log->unwound.block = log->block;
+    log->unwound.outer = outer;
+    return log->unwound.n_outside;
+}
+
 /* True when the records have left the running frame already, or it was never entered in them: it is one too many. */
 static bool is_left(PyThreadState *ts)
 {
@@ -209,7 +229,7 @@ static bool is_left(PyThreadState *ts)
     if (log->chunk >= 0 && log->next != log->first && rec_mark_flags(mark) & REC_MARK_CONTINUABLE &&
         pnr_record_frame(log->next[-1]) == rec_identity(f))
         return !is_entry(pnr_record_kind(log->next[-1]));
-    return log->track.depth <= rec_threads_count_recorded(cpython_previous(f));
+    return log->track.depth <= count_outside(log, f);
 }
 
 static PyObject *on_unwind(PyObject *self, PyObject *const *args, size_t n, PyObject *names)

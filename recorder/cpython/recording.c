@@ -414,21 +414,17 @@ int rec_recording_pause(void)
     return 0;
 }
 
-static void go_on(void)
-{
-    recording.is_paused = false;
-    recording.is_pending ? recording.engine->resume() : rec_engine_resume(recording.engine);
-    rec_c_calls_resume();
-}
-
 int rec_recording_resume(void)
 {
     if (!recording.is_on) {
         PyErr_SetString(PyExc_RuntimeError, "panopticon: this process is not being recorded");
         return -1;
     }
-    if (recording.is_paused)
-        go_on();
+    if (recording.is_paused) {
+        recording.is_paused = false;
+        recording.is_pending ? recording.engine->resume() : rec_engine_resume(recording.engine);
+        rec_c_calls_resume();
+    }
     return 0;
 }
 
@@ -445,7 +441,7 @@ void rec_recording_stop(bool is_finalized, struct rec_log_totals *totals)
         return;
     }
     if (recording.is_paused && !is_finalized)
-        go_on();                        /* so that all ends as it does always */
+        rec_engine_resume(recording.engine);    /* so that all ends as it does always */
     bool was_alone = recording.engine->stop(is_finalized), were_c_calls_seen = rec_c_calls_stop(is_finalized);
     if (recording.forks)
         rec_log_fact_number("forks", recording.forks);
@@ -479,6 +475,8 @@ static void forked_in_child(void)
         return;
     if (!recording.is_pending)
         rec_log_forked();
+    if (rec_threads.is_unhooked && !recording.is_paused)
+        recording.engine->resume();     /* the gap in which it was born is its parent's: nothing here would end it */
     recording.is_pending = true;
     recording.is_saving = false;
     atomic_store(&recording.save_path, NULL);

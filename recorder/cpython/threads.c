@@ -329,7 +329,7 @@ void rec_threads_start(PyInterpreterState *interp, void (*give_up)(void))
     threads.give_up = give_up;
     rec_threads.interp = interp;
     rec_threads.n_ending = 0;
-    rec_threads.is_waiting = rec_threads.is_told = false;
+    rec_threads.is_waiting = rec_threads.is_unhooked = rec_threads.is_told = false;
     rec_threads.on_new = NULL;
     rec_threads.before_c_call = NULL;
     rec_threads.is_active = true;

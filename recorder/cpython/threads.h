@@ -24,6 +24,7 @@ struct rec_threads {
     bool is_active;
     bool is_waiting;                    /* not active, but going to be: paused, or in a child before its first event */
     void (*when_awake)(void);           /* to be called at the next event, once; or NULL */
+    bool is_unhooked;                   /* the frame engine is in a gap: nothing is recorded on any thread */
     bool is_told;                       /* of entries by events, which can come after others in the same frame */
     uint32_t n_pauses;
     PyInterpreterState *interp;         /* that is recorded */

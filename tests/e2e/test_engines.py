@@ -189,6 +189,43 @@ class Profilers:
             threading.Thread(target=threading.Event().wait, daemon=True).start()
             """)
 
+    def test_nobody_is_displaced_in_a_pause(self):
+        """Threads that end and begin in it; a profile function that comes and goes, or is there at the stop."""
+        out, trace = self.run_script("""
+            import panopticon_rec, sys, threading
+            def f(): return "x".casefold()
+            def wait(ready, event):
+                ready.set()
+                event.wait()
+                f()
+            def started():
+                ready, event = threading.Event(), threading.Event()
+                thread = threading.Thread(target=wait, args=(ready, event))
+                thread.start()
+                ready.wait()
+                return thread, event
+            def end(thread, event):
+                event.set()
+                thread.join()
+            with panopticon_rec.Recorder("run.pnr", OPTIONS) as recorder:
+                ends = started()
+                panopticon_rec.pause()
+                end(*ends)
+                end(*started())
+                goes_on = started()
+                sys.setprofile(lambda *_: None)
+                f()
+                sys.setprofile(None)
+                panopticon_rec.resume()
+                end(*goes_on)
+                panopticon_rec.pause()
+                sys.setprofile(lambda *_: None)
+                f()
+            print(sys.getprofile() is None)
+            """)
+        self.assertEqual(out, "False\n")
+        self.assertEqual((trace.count()["__main__.f"], trace.count()["str.casefold"]), (1, self.c_calls))
+
 
 @in_each_way
 class TraceFunctions:
@@ -793,6 +830,68 @@ class CCalls:
         self.assertEqual({one.parent.function.name for one in trace.named("__main__.key")}, {"builtins.sorted"})
         self.assertEqual(len(trace.named("time.sleep")), 150 * 3 * 4)
 
+    def test_gap(self):
+        """Below the guard of the frame engine C calls are not recorded either: those that are belong to functions that
+        are, and each of these makes its own but for the innermost ones."""
+        self.recorded([self.write("app.py", """
+            import sys
+            sys.setrecursionlimit(100_000)
+            def down(n):
+                return n and max(abs(n), down(n - 1))
+            down(50_000)
+            down(10)
+            """)])
+        trace = self.converted()
+        counts = trace.count()
+        self.assertEqual(counts["[not recorded]"], self.engine == "frame")
+        for name in "builtins.max", "builtins.abs":
+            inside = [one for one in trace.named(name) if one.parent.function.name == "__main__.down"]
+            callers = {id(one.parent) for one in inside}
+            self.assertEqual((len(inside), len(callers)), (counts["__main__.down"] - 2,) * 2)
+        self.assertEqual({one.marks for one in trace.of(self.path("app.py"))}, {frozenset()})
+
+    def test_gap_beside_other_threads(self):
+        """What a thread calls meanwhile is not recorded, nor its end, even if that comes later. What it has called
+        before ends in the gap, and is not open any more behind it."""
+        self.recorded([self.write("app.py", """
+            import sys, threading, time
+            sys.setrecursionlimit(100_000)
+            def dive(n):
+                if n:
+                    dive(n - 1)
+                else:
+                    deep.set()
+                    go_up.wait()
+            def late():
+                time.sleep(0.1)
+                dive(80_000)
+            def end(x):
+                go_up.set()
+                thread.join()
+                for _ in range(3): leaf(x)
+                return x
+            def leaf(x): return abs(x)
+            def work():
+                thread.start()
+                deep.wait()
+                sorted([1], key=end)
+                leaf(2)
+                sorted([1], key=leaf)
+            thread = threading.Thread(target=late)
+            deep, go_up = threading.Event(), threading.Event()
+            work()
+            """)])
+        trace = self.converted(oddities="events may be missing")
+        has_gap = self.engine == "frame"
+        self.assertEqual(trace.instants, ["[events may be missing]"] * has_gap)
+        self.assertEqual([one.parent.function.name for one in trace.named("builtins.sorted")],
+                         ["__main__.work"] * (1 if has_gap else 2))
+        self.assertEqual([one.parent.function.name for one in trace.named("builtins.abs")], ["__main__.leaf"] * 5)
+        self.assertEqual({one.parent.function.name for one in trace.named("__main__.leaf")},
+                         {"__main__.end", "__main__.work", "builtins.sorted"})
+        self.assertEqual({one.marks - {"exception"} for one in trace.slices if one.function.cat == "c_function"},
+                         {frozenset()})
+
 
 @in_each_way
 class Parts:
@@ -891,6 +990,28 @@ class Parts:
             self.assertEqual((counts["__main__.f"], counts["__main__.g"]), (4 if name == "run.pnr" else 5, 1), name)
             self.assertEqual((counts["str.upper"], counts["str.title"]), (int(has_c_calls), 0), name)
             self.assertEqual(counts["builtins.len"], has_c_calls * (20_001 if name == "run.pnr" else 1), name)
+
+    def test_fork_below_the_guard(self):
+        """The child of a function in a gap is recorded, in the gap and behind it. The monitoring engine has no gaps, and
+        more frames than a block opens with are another matter."""
+        depth = 50_000 if self.engine == "frame" else 500
+        trace = self.compare(f"""
+            import os, sys, warnings
+            warnings.simplefilter("ignore")
+            sys.setrecursionlimit(100_000)
+            def down(n):
+                return down(n - 1) if n else fork()
+            def fork():
+                child = not os.fork()
+                if child: inside()
+                else: os.wait()
+                return child
+            def inside(): pass
+            def behind(): pass
+            down({depth})
+            behind()
+            """)
+        self.assertEqual((trace.count()["__main__.inside"], trace.count()["__main__.behind"]), (1, 2))
 
     def test_child_costs_nothing(self):
         """In a forked child that is not followed the hooks are out after its first event."""
@@ -1080,6 +1201,27 @@ class Holes:
                 pass
             """, same=lambda finished: finished._replace(err=re.sub("0x[0-9a-f]+", "0x", finished.err)))
         self.check_nesting(trace, ())
+
+    def test_exception_out_of_deep_coroutines(self):
+        """It takes a few times as long as without the recorder; a hundred times, if each looked at all outwards of it."""
+        program = self.write("app.py", """
+            import sys, time
+            sys.setrecursionlimit(20_000)
+            async def deep(n):
+                if n: await deep(n - 1)
+                raise KeyError
+            least = 1e9
+            for _ in range(5):
+                begin = time.perf_counter()
+                try:
+                    deep(16_000).send(None)
+                except KeyError:
+                    least = min(least, time.perf_counter() - begin)
+            print(least)
+            """)
+        plain, found = float(e2e.plain([program]).out), float(self.recorded([program]).out)
+        self.assertLess(found / plain, 40)
+        self.check_nesting(self.converted(), ())
 
     def test_open_before_the_start(self):
         """Exits of frames that were open before, by return and by exception; then start again."""
