@@ -38,10 +38,15 @@ static struct {
     _PyFrameEvalFunction evaluate;      /* the hook that was there before, or CPython's own */
     _PyFrameEvalFunction other;         /* another tool's hook that may call ours, which could not be taken off */
     uint32_t epoch;                     /* raised when other threads may have run without the hook */
+#if CPYTHON_COUNTS_C_CALLS
+    uintptr_t ways[CPYTHON_N_WAYS];     /* the least C stack that was seen between an evaluation and the hook */
+#endif
 #if CPYTHON_INLINES_GETITEM
     PyObject *getitem;                  /* interned */
 #elif CPYTHON_INLINES_INIT
     newfunc type_new;                   /* type's own */
+    PyObject *init;                     /* interned */
+    PyObject *inlining;                 /* classes whose __init__ need not be called through the hook now; or NULL */
 #endif
 } engine;
 
@@ -64,23 +69,52 @@ static void prepare_class(PyTypeObject *class)
 
 #elif CPYTHON_INLINES_INIT
 
+/* In place of PyType_GenericAlloc, which it calls. While the hook is off the interpreter shall do as without it, so
+ * that a recursion through __init__ needs no C stack. */
+static PyObject *allocate(PyTypeObject *class, Py_ssize_t n)
+{
+    if (unlikely(rec_threads.is_unhooked) && rec_threads.is_active && class->tp_alloc == allocate) {
+        if (!engine.inlining)
+            engine.inlining = PyList_New(0);
+        if (engine.inlining && PyList_Append(engine.inlining, (PyObject *)class) == 0)
+            cpython_inline_init(PyThreadState_Get(), class);
+        else
+            PyErr_Clear();
+    }
+    return PyType_GenericAlloc(class, n);
+}
+
+/* The hook is on again. */
+static void never_inline_again(void)
+{
+    PyObject *classes = engine.inlining;                    /* owned */
+    engine.inlining = NULL;
+    for (Py_ssize_t i = 0; classes && i < PyList_GET_SIZE(classes); i++)
+        cpython_never_inline_init((PyTypeObject *)PyList_GET_ITEM(classes, i), allocate);
+    Py_XDECREF(classes);
+}
+
 /* In place of the tp_new of type and its metaclasses. */
 static PyObject *new_class(PyTypeObject *meta, PyObject *args, PyObject *kwargs)
 {
     PyObject *class = engine.type_new(meta, args, kwargs);
     if (class && PyType_Check(class))
-        cpython_never_inline_init((PyTypeObject *)class);
+        cpython_never_inline_init((PyTypeObject *)class, allocate);
     return class;
 }
 
 /* A metaclass must have the tp_new of type, or one of its own (Objects/typeobject.c, tp_new_wrapper). */
 static void prepare_class(PyTypeObject *class)
 {
-    cpython_never_inline_init(class);
+    cpython_never_inline_init(class, allocate);
     if (class->tp_new == engine.type_new)
         class->tp_new = new_class;
 }
 
+#endif
+
+#if !CPYTHON_INLINES_INIT
+static void never_inline_again(void) { }
 #endif
 
 #if CPYTHON_INLINES_GETITEM || CPYTHON_INLINES_INIT
@@ -237,11 +271,16 @@ static void sync_before_c_call(PyThreadState *ts)
 
 /* ---- the hook ---- */
 
+/* Where the C stack was when the hook was called, in it and in what it leaves by a tail call. */
+#define ENTERED ((uintptr_t)__builtin_dwarf_cfa())
+
 /* Evaluates a frame; the log is this thread's.
  *
  * CPython 3.12 and 3.13 count calls of C functions, and an evaluation as two. Without a hook a Python function that a
  * Python function calls is no evaluation of its own: its units are given back. One that C code calls is: it keeps them.
- * The two are told apart by what the units are: those inside of the caller's evaluation, or fewer. */
+ * The two are told apart by what the units are, those inside of the caller's evaluation or fewer, and, since not all C
+ * code takes units (functools.partial), by how far down the C stack the hook is called: nothing is nearer to the
+ * caller's evaluation than what that calls itself. */
 #if CPYTHON_COUNTS_C_CALLS
 static PyObject *evaluate_with_units(PyThreadState *ts, cpython_frame *f, int throwflag, int given)
 {
@@ -251,11 +290,41 @@ static PyObject *evaluate_with_units(PyThreadState *ts, cpython_frame *f, int th
     return result;
 }
 
-static __attribute__((noinline)) PyObject *evaluate_from_c(PyThreadState *ts, cpython_frame *f, int throwflag,
-                                                          struct rec_log *log)
+#if CPYTHON_INLINES_INIT
+/* The call of the class took a unit, too. Where the extra unit that CPython would take of the other limit is the last
+ * one, the frame begins nevertheless: none that it calls will. */
+static PyObject *evaluate_init(PyThreadState *ts, cpython_frame *f)
 {
+    int taken = ts->py_recursion_remaining > 1 && cpython_has_init_shim(ts, f);
+    ts->py_recursion_remaining -= taken;
+    PyObject *result = evaluate_with_units(ts, f, 0, CPYTHON_EVALUATION_UNITS + 1);
+    ts->py_recursion_remaining += taken;
+    return result;
+}
+#endif
+
+/* True when the caller's evaluation itself calls this frame, this far above the hook, and would have run it. */
+static bool is_inlining(const PyThreadState *ts, const cpython_frame *f, uintptr_t distance)
+{
+    enum cpython_way way = cpython_way(ts, f);
+    if (way >= CPYTHON_N_WAYS)
+        return way == CPYTHON_OTHER_WAY;
+    if (engine.ways[way] > distance)
+        engine.ways[way] = distance;
+    return engine.ways[way] == distance;
+}
+
+static __attribute__((noinline)) PyObject *evaluate_otherwise(PyThreadState *ts, cpython_frame *f, int throwflag,
+                                                             struct rec_log *log, uintptr_t distance)
+{
+    if (log->units == ts->c_recursion_remaining && is_inlining(ts, f, distance))
+        return evaluate_with_units(ts, f, throwflag, CPYTHON_EVALUATION_UNITS);
     if (log->units == ts->c_recursion_remaining + 1 && cpython_is_sending(ts, f))
         return evaluate_with_units(ts, f, throwflag, CPYTHON_EVALUATION_UNITS + 1);
+#if CPYTHON_INLINES_INIT
+    if (log->units == ts->c_recursion_remaining + 1 && cpython_is_inlining_init(ts, f, allocate, engine.init))
+        return evaluate_init(ts, f);
+#endif
     int outside = log->units;
     log->units = ts->c_recursion_remaining - CPYTHON_EVALUATION_UNITS;
     PyObject *result = engine.evaluate(ts, f, throwflag);
@@ -265,16 +334,20 @@ static __attribute__((noinline)) PyObject *evaluate_from_c(PyThreadState *ts, cp
     return result;
 }
 
-static inline PyObject *evaluate(PyThreadState *ts, cpython_frame *f, int throwflag, struct rec_log *log)
+static inline PyObject *evaluate(PyThreadState *ts, cpython_frame *f, int throwflag, struct rec_log *log,
+                                 uintptr_t entered)
 {
-    if (unlikely(log->units != ts->c_recursion_remaining) || unlikely(!cpython_is_inlining(ts, f)))
-        return evaluate_from_c(ts, f, throwflag, log);
+    uintptr_t distance = cpython_evaluation_quick(ts) - entered;
+    if (unlikely(log->units != ts->c_recursion_remaining) || unlikely(distance != engine.ways[CPYTHON_CALL]))
+        return evaluate_otherwise(ts, f, throwflag, log, distance);
     return evaluate_with_units(ts, f, throwflag, CPYTHON_EVALUATION_UNITS);
 }
 #else
-static inline PyObject *evaluate(PyThreadState *ts, cpython_frame *f, int throwflag, struct rec_log *log)
+static inline PyObject *evaluate(PyThreadState *ts, cpython_frame *f, int throwflag, struct rec_log *log,
+                                 uintptr_t entered)
 {
     (void)log;
+    (void)entered;
     return engine.evaluate(ts, f, throwflag);
 }
 #endif
@@ -333,7 +406,7 @@ static bool take_back(PyThreadState *ts, uint64_t mark)
 /* Evaluates without the hook: Python calls below this frame then need no C stack, as without the recorder. Other
  * threads that run meanwhile run without it too. */
 static PyObject *evaluate_unhooked(PyThreadState *ts, cpython_frame *f, int throwflag, struct rec_log *log,
-                                   uint64_t frame, uint64_t mark)
+                                   uint64_t frame, uint64_t mark, uintptr_t entered)
 {
     const struct rec_open_frame self = { frame, (uint32_t)mark }, stack_gap = { 0, PNR_GAP_STACK };
     uint32_t session = rec_functions.session, n_pauses = rec_threads.n_pauses;
@@ -343,7 +416,8 @@ static PyObject *evaluate_unhooked(PyThreadState *ts, cpython_frame *f, int thro
     rec_threads_append(ts, log, PNR_GAP, stack_gap, self);
     _PyInterpreterState_SetEvalFrameFunc(rec_threads.interp, engine.evaluate);
     rec_threads.is_unhooked = true;
-    PyObject *result = evaluate(ts, f, throwflag, log);
+    PyObject *result = evaluate(ts, f, throwflag, log, entered);
+    never_inline_again();
     if (!rec_threads.is_active || rec_functions.session != session || rec_threads.n_pauses != n_pauses)
         return result;
     rec_threads.is_unhooked = false;
@@ -384,7 +458,7 @@ static enum pnr_kind entry_of(const cpython_frame *f, uint64_t mark)
 static PyObject *create(PyThreadState *ts, cpython_frame *f, int throwflag, uint64_t mark)
 {
     struct rec_log *log = rec_current;
-    PyObject *result = evaluate(ts, f, throwflag, log);
+    PyObject *result = evaluate(ts, f, throwflag, log, ENTERED);
     const cpython_frame *made = result ? cpython_generator_frame(result) : NULL;
     log = rec_current;
     if (!made || !rec_mark_is_current(mark) || (!is_fast(ts, log) && !(log = catch_up(ts, rec_no_frame))))
@@ -403,7 +477,8 @@ static __attribute__((noinline)) PyObject *hook_slowly(PyThreadState *ts, cpytho
     if (rec_mark_flags(mark) & REC_MARK_NAMES)
         rec_threads_note(ts, f, log);
     if (rec_mark_flags(mark) & REC_MARK_EXCLUDED)
-        return is_unhooked ? evaluate_unhooked(ts, f, throwflag, log, 0, 0) : evaluate(ts, f, throwflag, log);
+        return is_unhooked ? evaluate_unhooked(ts, f, throwflag, log, 0, 0, ENTERED) :
+                             evaluate(ts, f, throwflag, log, ENTERED);
     if (rec_mark_flags(mark) & REC_MARK_CONTINUABLE && !cpython_is_continuable(f))
         return create(ts, f, throwflag, mark);
 #if CPYTHON_INLINES_GETITEM
@@ -417,8 +492,8 @@ static __attribute__((noinline)) PyObject *hook_slowly(PyThreadState *ts, cpytho
     enum pnr_kind entry = entry_of(f, mark);
     uint64_t frame = entry == PNR_CALL ? 0 : rec_identity(f);
     append_entry(ts, log, entry, frame, (uint32_t)mark);
-    PyObject *result = is_unhooked ? evaluate_unhooked(ts, f, throwflag, log, frame, mark) :
-                                     evaluate(ts, f, throwflag, log);
+    PyObject *result = is_unhooked ? evaluate_unhooked(ts, f, throwflag, log, frame, mark, ENTERED) :
+                                     evaluate(ts, f, throwflag, log, ENTERED);
 #if CPYTHON_INLINES_GETITEM
     if (result && namespace)
         never_inline_getitem(namespace);
@@ -444,7 +519,7 @@ static __attribute__((noinline)) PyObject *hook_continuable(PyThreadState *ts, c
     if (unlikely(!rec_log_store_frame_now(log, cpython_is_first_entry(f) ? PNR_START : PNR_RESUME, rec_identity(f),
                                           (uint32_t)mark)))
         return hook_slowly(ts, f, throwflag);
-    PyObject *result = evaluate(ts, f, throwflag, log);
+    PyObject *result = evaluate(ts, f, throwflag, log, ENTERED);
     log = rec_current;
     if (unlikely(!result) || unlikely(rec_log_least_ticks) || unlikely(rec_greenlets.are_used) ||
         unlikely(!is_between(log, cpython_stack_pointer())) ||
@@ -461,7 +536,7 @@ static __attribute__((noinline)) PyObject *hook_marked(PyThreadState *ts, cpytho
     if (flags == REC_MARK_CONTINUABLE)
         return hook_continuable(ts, f, throwflag, mark);
     if (flags == REC_MARK_EXCLUDED)
-        return evaluate(ts, f, throwflag, rec_current);
+        return evaluate(ts, f, throwflag, rec_current, ENTERED);
     return hook_slowly(ts, f, throwflag);
 }
 
@@ -496,7 +571,7 @@ static inline __attribute__((always_inline)) PyObject *hook_plain(PyThreadState 
         return hook_marked(ts, f, throwflag, mark);
     if (unlikely(!rec_log_store_now(log, &log->call, (uint32_t)mark)))
         return hook_slowly(ts, f, 0);
-    PyObject *result = evaluate(ts, f, 0, log);
+    PyObject *result = evaluate(ts, f, 0, log, ENTERED);
     __asm__("" : "+r"(mark));           /* one value is kept over the evaluation, not what was made of it as well */
     log = rec_current;
     if (unlikely(!result) || (tracks && rec_greenlets_may_have_changed(ts, log) && !rec_greenlets_switch(ts, log)) ||
@@ -560,6 +635,10 @@ static int begin(void)
 {
     PyThreadState *self = PyThreadState_Get();
     engine.epoch = 0;
+#if CPYTHON_COUNTS_C_CALLS
+    memset(engine.ways, 0xFF, sizeof engine.ways);
+#endif
+    never_inline_again();
     rec_functions_start();
     rec_threads_start(self->interp, unhook);
     rec_threads.before_c_call = sync_before_c_call;
@@ -582,6 +661,7 @@ static void resume(void)
 {
     engine.epoch++;
     rec_threads.is_unhooked = false;
+    never_inline_again();
     if (_PyInterpreterState_GetEvalFrameFunc(rec_threads.interp) == engine.evaluate)
         _PyInterpreterState_SetEvalFrameFunc(rec_threads.interp, engine.hook);
 }
@@ -597,6 +677,9 @@ static int start(void)
             return -1;
 #elif CPYTHON_INLINES_INIT
         engine.type_new = PyType_Type.tp_new;
+        engine.init = PyUnicode_InternFromString("__init__");
+        if (!engine.init)
+            return -1;
 #endif
     }
     engine.hook = !rec_clock_is_counter ? hook_slowly : rec_log_least_ticks ? dropping_hook :

@@ -202,17 +202,55 @@ static inline PyObject *cpython_namespace(const cpython_frame *f) { return f->f_
 #endif
 
 #if CPYTHON_INLINES_INIT
-static inline PyObject *cpython_allocate(PyTypeObject *type, Py_ssize_t n) { return PyType_GenericAlloc(type, n); }
-
 /* Sees to it that a class's __init__ is called through the hook: the specializer only takes classes that are
  * allocated by PyType_GenericAlloc itself (Python/specialize.c). A new version takes the old places back. */
-static inline void cpython_never_inline_init(PyTypeObject *class)
+static inline void cpython_never_inline_init(PyTypeObject *class, allocfunc other)
 {
     if (!(class->tp_flags & Py_TPFLAGS_HEAPTYPE) || class->tp_alloc != PyType_GenericAlloc)
         return;
-    class->tp_alloc = cpython_allocate;
+    class->tp_alloc = other;
     if (((PyHeapTypeObject *)class)->_spec_cache.init)
         PyType_Modified(class);
+}
+
+/* Undoes it, for the place too that is calling the class: it would stay as it is for any class. */
+static inline void cpython_inline_init(const PyThreadState *ts, PyTypeObject *class)
+{
+    const cpython_frame *caller = ts->current_frame;
+    class->tp_alloc = PyType_GenericAlloc;
+    if (caller && cpython_opcode(caller->instr_ptr) == CALL_NON_PY_GENERAL) {
+        caller->instr_ptr->op.code = CALL;
+        caller->instr_ptr[1].counter = adaptive_counter_warmup();
+    }
+}
+
+/* True when this frame is a __init__ that the interpreter without a hook would run inside the evaluation of the running
+ * one that calls the class, if nothing but the interpreter is between the two (Python/specialize.c,
+ * specialize_class_call). other: what the class was given in place of PyType_GenericAlloc; name: "__init__". Its place
+ * has become hot: it is specialized in the way that is left. */
+static inline bool cpython_is_inlining_init(const PyThreadState *ts, const cpython_frame *f, allocfunc other,
+                                            PyObject *name)
+{
+    const cpython_frame *caller = ts->current_frame;
+    int opcode = caller ? cpython_opcode(caller->instr_ptr) : 0;
+    const PyCodeObject *code = cpython_code(f);
+    if ((opcode != CALL_NON_PY_GENERAL && opcode != CALL_ALLOC_AND_ENTER_INIT) || cpython_is_continuable(f) ||
+        code->co_argcount != caller->instr_ptr->op.arg + 1 || code->co_kwonlyargcount ||
+        (code->co_flags & (CO_VARKEYWORDS | CO_VARARGS | CO_OPTIMIZED)) != CO_OPTIMIZED)
+        return false;
+    PyTypeObject *class = Py_TYPE(f->localsplus[0]);
+    return class->tp_alloc == other && class->tp_flags & Py_TPFLAGS_INLINE_VALUES &&
+           class->tp_new == PyBaseObject_Type.tp_new && Py_IS_TYPE(class, &PyType_Type) &&
+           _PyType_Lookup(class, name) == f->f_funcobj;
+}
+
+/* That instruction puts a frame of its own below the __init__, which counts for the recursion limit. It does not where
+ * the two have no room in the chunk of the interpreter's data stack: once a chunk. Alone, a __init__ fills chunks more
+ * slowly, so it counts as alone where the two would lie. */
+static inline bool cpython_has_init_shim(const PyThreadState *ts, const cpython_frame *f)
+{
+    enum { SHIM = FRAME_SPECIALS_SIZE + 2 };            /* Python/specialize.c, _Py_InitCleanup */
+    return (PyObject **)f - ts->datastack_chunk->data >= cpython_code(f)->co_framesize + SHIM;
 }
 #endif
 
@@ -370,32 +408,49 @@ static inline bool cpython_is_untold(const cpython_frame *f)
 
 #define CPYTHON_EVALUATION_UNITS 2
 
-/* True when the interpreter without a hook would run this frame inside the evaluation of the running one that calls
- * it, if nothing but the interpreter is between the two. What it does so only when the place has become hot
- * (subscription, properties, iteration) counts as hot: under a hook the places do not become it. */
-static inline bool cpython_is_inlining(const PyThreadState *ts, const cpython_frame *f)
+/* How an instruction runs a Python function. Those that have one way to do it come first. */
+enum cpython_way {
+    CPYTHON_CALL, CPYTHON_CALL_KW, CPYTHON_FOR_ITER, CPYTHON_SEND, CPYTHON_N_WAYS, CPYTHON_OTHER_WAY = CPYTHON_N_WAYS,
+    CPYTHON_NO_WAY,                     /* never inside of its own evaluation */
+};
+
+/* The way of the instruction that the running frame stands at, if the interpreter without a hook would run this frame
+ * inside that frame's evaluation, where nothing but the interpreter is between the two. What it does so only when the
+ * place has become hot (subscription, properties, iteration) counts as hot: under a hook the places do not become it. */
+static inline enum cpython_way cpython_way(const PyThreadState *ts, const cpython_frame *f)
 {
-    static const bool inlines[256] = {
-        [CALL] = true, [CALL_FUNCTION_EX] = true, [SEND] = true, [SEND_GEN] = true, [FOR_ITER] = true,
-        [FOR_ITER_GEN] = true, [BINARY_SUBSCR] = true, [BINARY_SUBSCR_GETITEM] = true,
-        [LOAD_ATTR_PROPERTY] = true, [LOAD_ATTR_GETATTRIBUTE_OVERRIDDEN] = true,
-        [CALL_PY_EXACT_ARGS] = true, [CALL_BOUND_METHOD_EXACT_ARGS] = true,
-        [INSTRUMENTED_CALL] = true, [INSTRUMENTED_CALL_FUNCTION_EX] = true, [INSTRUMENTED_LINE] = true,
-        [INSTRUMENTED_INSTRUCTION] = true,
-#if PY_VERSION_HEX >= 0x030D0000
-        [CALL_KW] = true, [INSTRUMENTED_CALL_KW] = true, [CALL_PY_GENERAL] = true, [CALL_BOUND_METHOD_GENERAL] = true,
-        [CALL_NON_PY_GENERAL] = true,
-#else
-        [CALL_PY_WITH_DEFAULTS] = true,
-#endif
-    };
     const cpython_frame *caller = cpython_running(ts);
-    int opcode = caller ? cpython_opcode(cpython_instruction(caller)) : 0;
-    if (unlikely(opcode == LOAD_ATTR)) {        /* a property, where nothing comes before it */
-        const PyObject *self = f->localsplus[0];
-        return self && Py_TYPE(self)->tp_getattro == PyObject_GenericGetAttr;
+    bool is_continuable = cpython_is_continuable(f);
+    switch (caller ? cpython_opcode(cpython_instruction(caller)) : 0) {
+    case CALL: case CALL_PY_EXACT_ARGS: case CALL_BOUND_METHOD_EXACT_ARGS: case INSTRUMENTED_CALL:
+#if PY_VERSION_HEX >= 0x030D0000
+    case CALL_PY_GENERAL: case CALL_BOUND_METHOD_GENERAL: case CALL_NON_PY_GENERAL:
+#else
+    case CALL_PY_WITH_DEFAULTS:
+#endif
+        return is_continuable ? CPYTHON_NO_WAY : CPYTHON_CALL;
+#if PY_VERSION_HEX >= 0x030D0000
+    case CALL_KW: case INSTRUMENTED_CALL_KW:
+        return is_continuable ? CPYTHON_NO_WAY : CPYTHON_CALL_KW;
+#endif
+    case FOR_ITER: case FOR_ITER_GEN:
+        return is_continuable ? CPYTHON_FOR_ITER : CPYTHON_NO_WAY;
+    case SEND: case SEND_GEN:
+        return is_continuable ? CPYTHON_SEND : CPYTHON_NO_WAY;
+    case CALL_FUNCTION_EX: case INSTRUMENTED_CALL_FUNCTION_EX:  /* not a bound method: the function is on the stack */
+        for (int i = 0; i < cpython_code(caller)->co_stacksize; i++)
+            if (caller->localsplus[cpython_code(caller)->co_nlocalsplus + i] == (PyObject *)f->f_funcobj)
+                return is_continuable ? CPYTHON_NO_WAY : CPYTHON_OTHER_WAY;
+        return CPYTHON_NO_WAY;
+    case LOAD_ATTR:                     /* a property, where nothing comes before it */
+        return f->localsplus[0] && Py_TYPE(f->localsplus[0])->tp_getattro == PyObject_GenericGetAttr ?
+               CPYTHON_OTHER_WAY : CPYTHON_NO_WAY;
+    case BINARY_SUBSCR: case BINARY_SUBSCR_GETITEM: case LOAD_ATTR_PROPERTY: case LOAD_ATTR_GETATTRIBUTE_OVERRIDDEN:
+    case INSTRUMENTED_LINE: case INSTRUMENTED_INSTRUCTION:
+        return CPYTHON_OTHER_WAY;
+    default:
+        return CPYTHON_NO_WAY;
     }
-    return inlines[opcode];
 }
 
 /* True when the running frame awaits or delegates to this one. With a hook 3.12 does that by a call of the method send

@@ -26,6 +26,21 @@ IN_A_THREAD = """threading.stack_size(256 * 1024)
     thread.start()
     thread.join()"""
 
+DEEP_INIT = f"""
+    import sys, threading
+    sys.setrecursionlimit(30_000)
+    class Node:
+        def __init__(self, n):
+            if n: Node(n - 1)
+    def after():
+        for _ in range(100): Node(0)
+    def main():
+        for _ in range(2):
+            Node(14_000)
+            after()
+    {IN_A_THREAD}
+    """
+
 # C code that calls itself, through Python or not: how deep it goes before it gives up.
 LIMITS = """
     import ast, copy, functools, json, pickle, sys, threading
@@ -43,6 +58,7 @@ LIMITS = """
         def __getitem__(self, k): return self.inner[k] if isinstance(self.inner, Odd) else k
         def __add__(self, other): return self.inner + other
         def __call__(self): return self.inner()
+        def bound(self, n): return n and self.bound(*(n - 1,))
         @property
         def deep(self): return self.inner.deep if isinstance(self.inner, Odd) else 1
     def odd(n):
@@ -54,6 +70,18 @@ LIMITS = """
     def generated(n):
         if n: yield from generated(n - 1)
         else: yield n
+    def partial(n): return n and functools.partial(partial, n - 1)()
+    kept = functools.partial(lambda n: n and kept(n - 1))
+    def keyword(n): return n and functools.partial(keyword)(n=n - 1)
+    def keyword_of_its_own(n): return n and keyword_of_its_own(n=n - 1)
+    def unpacked(n): return n and unpacked(*(n - 1,))
+    def unpacked_keyword(n): return n and unpacked_keyword(**{"n": n - 1})
+    def iterated(n):
+        for one in map(iterated, [n - 1] if n else []): return one
+    def enumerated(n):
+        if n:
+            for _ in enumerate(enumerated(n - 1)): pass
+        yield n
     def parsed(n): return eval("(" * min(n, 150) + "1" + ")" * min(n, 150))
     async def awaited(n): return n and await awaited(n - 1)
     def run(n):
@@ -77,6 +105,15 @@ LIMITS = """
         "map": mapped,
         "yield from": lambda n: list(generated(n)),
         "await": run,
+        "own keyword": keyword_of_its_own,
+        "unpacked": unpacked,
+        "unpacked keyword": unpacked_keyword,
+        "unpacked, bound": Odd(1).bound,
+        "partial": partial,
+        "partial that is kept": kept,
+        "partial with a keyword": keyword,
+        "map in a loop": iterated,
+        "enumerate in a loop": lambda n: list(enumerated(n)),
         "parse": parsed,
         "reduce": lambda n: functools.reduce(lambda f, _: lambda: f(), range(n), lambda: 1)(),
     }
@@ -246,6 +283,42 @@ class Deep(e2e.EndToEnd):
 
     def test_limits_with_a_higher_limit(self):
         self.compare_limits(LIMITS + "\n    sys.setrecursionlimit(4000)\n    show()")
+
+    def test_init(self):
+        """3.13 and 3.14 run a __init__ inside the evaluation that calls its class once the place is hot, and count a
+        frame more for it where the two have room in the interpreter's chunk of 16 KiB: it may go a little deeper
+        here."""
+        plain, found = self.run_both("""
+            import sys
+            class Node:
+                def __init__(self, n): self.next = Node(n - 1) if n else None
+            def deepest():
+                low, high = 0, 40_000
+                while low < high:
+                    middle = (low + high + 1) // 2
+                    try:
+                        Node(middle)
+                        low = middle
+                    except RecursionError:
+                        high = middle - 1
+                return low
+            for limit in 1000, 4000, 30_000 if sys.version_info >= (3, 12) else 4000:
+                sys.setrecursionlimit(limit)
+                print(deepest())
+            """)
+        self.assertEqual((found.status, found.err), (plain.status, plain.err))
+        for one, deepest in zip(found.out.split(), plain.out.split(), strict=True):
+            self.assertGreaterEqual(int(one), int(deepest))
+            if e2e.VERSION < (3, 14):
+                self.assertLessEqual(int(one), int(deepest) * 1.01 + 2)
+
+    @unittest.skipUnless((3, 13) <= e2e.VERSION < (3, 14), "others do not run it without C stack, or count it")
+    def test_init_in_a_small_stack(self):
+        """Behind the gap each __init__ is recorded again."""
+        trace = self.compare_and_read(DEEP_INIT)
+        self.assertEqual(len(trace.named("[not recorded]")), 2)
+        afters = [one for one in trace.named("__main__.Node.__init__") if one.parent.function.name == "__main__.after"]
+        self.assertEqual(len(afters), 200)
 
 
 if __name__ == "__main__":
