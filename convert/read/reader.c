@@ -6,7 +6,7 @@
  * the names. What is not in a chunk any more is a block in a segment by then, and what is in either has its names.
  * Later a chunk that has become a block is looked for behind the place where the walk ended (look_on), and gives no
  * more than the records that it had at first: those behind may be of functions that the names do not have. A segment
- * that was there and is not any more was dropped. */
+ * that was there and is not any more was dropped, if the names tell of a limit. */
 #include "reader.h"
 
 #include <errno.h>
@@ -160,7 +160,7 @@ static int open_segment(struct reader *reader, uint32_t number, uint64_t *size, 
     return -1;
 }
 
-/* True when a segment that was there is not any more: it was dropped. */
+/* True when a segment that was there is not any more. */
 static bool is_gone(const struct pnr_err *err)
 {
     return err->code == PNR_E_SYSTEM && err->sys_errno == ENOENT;
@@ -1077,9 +1077,9 @@ static enum outcome read_place(struct reader *reader, const struct place *place,
     if (!has) {
         if (!place->segment && look_on(reader) < 0)
             return OUT_OF_MEMORY;
-        if (!place->segment && !reader->has_passed_over)
-            return TAKEN_BACK;          /* a chunk that was given back has become no block */
         if (!place->segment) {
+            if (!reader->has_passed_over)
+                return TAKEN_BACK;      /* a chunk that was given back has become no block */
             pnr_err_set(err, PNR_E_CORRUPT, NULL, 0, "the block's segment is missing");
             return reader->may_drop ? DROPPED : DAMAGED;
         }

@@ -657,6 +657,12 @@ Test(reader, tells_what_was_dropped_meanwhile)
     expect_running(&sample, "", 0, "");
     cr_expect(sample.has_dropped);
     cr_expect_eq(sample.complete_ticks, 3001, "the chunk's last record");
+    make_running(&sample, 4, drop_all);
+    expect_running(&sample, "", 0, "D:process-7: segments 1 to 3 are missing; "
+                                   "D:segment-4.zst: cannot read: No such file or directory; "
+                                   "D:segment-5.zst: cannot read: No such file or directory; "
+                                   "D:live: byte 4096: the block's segment is missing;");
+    cr_expect_not(sample.has_dropped, "no limit allowed it");
 }
 
 /* A block that the process is writing, of a chunk that was taken after the chunks had been looked at. */
