@@ -42,7 +42,20 @@ DEEP_INIT = f"""
     """
 
 # C code that calls itself, through Python or not: how deep it goes before it gives up.
-LIMITS = """
+DEEPEST = """
+    def deepest(probe, high, *errors):
+        low = 0
+        while low < high:
+            middle = (low + high + 1) // 2
+            try:
+                probe(middle)
+                low = middle
+            except errors:
+                high = middle - 1
+        return low
+    """
+
+LIMITS = DEEPEST + """
     import ast, copy, functools, json, pickle, sys, threading
     def nested(n):
         one = []
@@ -117,19 +130,9 @@ LIMITS = """
         "parse": parsed,
         "reduce": lambda n: functools.reduce(lambda f, _: lambda: f(), range(n), lambda: 1)(),
     }
-    def deepest(probe):
-        low, high = 0, 5000
-        while low < high:
-            middle = (low + high + 1) // 2
-            try:
-                probe(middle)
-                low = middle
-            except (RecursionError, MemoryError, ValueError):
-                high = middle - 1
-        return low
     def show():
         for name, probe in probes.items():
-            print(name, deepest(probe))
+            print(name, deepest(probe, 5000, RecursionError, MemoryError, ValueError))
     """
 
 
@@ -288,24 +291,14 @@ class Deep(e2e.EndToEnd):
         """3.13 and 3.14 run a __init__ inside the evaluation that calls its class once the place is hot, and count a
         frame more for it where the two have room in the interpreter's chunk of 16 KiB: it may go a little deeper
         here."""
-        plain, found = self.run_both("""
-            import sys
-            class Node:
-                def __init__(self, n): self.next = Node(n - 1) if n else None
-            def deepest():
-                low, high = 0, 40_000
-                while low < high:
-                    middle = (low + high + 1) // 2
-                    try:
-                        Node(middle)
-                        low = middle
-                    except RecursionError:
-                        high = middle - 1
-                return low
-            for limit in 1000, 4000, 30_000 if sys.version_info >= (3, 12) else 4000:
-                sys.setrecursionlimit(limit)
-                print(deepest())
-            """)
+        plain, found = self.run_both(DEEPEST + """
+    import sys
+    class Node:
+        def __init__(self, n): self.next = Node(n - 1) if n else None
+    for limit in 1000, 4000, 30_000 if sys.version_info >= (3, 12) else 4000:
+        sys.setrecursionlimit(limit)
+        print(deepest(Node, 40_000, RecursionError))
+    """)
         self.assertEqual((found.status, found.err), (plain.status, plain.err))
         for one, deepest in zip(found.out.split(), plain.out.split(), strict=True):
             self.assertGreaterEqual(int(one), int(deepest))
