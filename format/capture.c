@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +17,9 @@
 
 #define PROCESS_PREFIX "process-"
 #define BEGUN_PREFIX "begun-"
-#define SEGMENT_FORMAT "segment-%u.zst"
+#define SEGMENT_FORMAT "segment-%u"
+#define THREAD_FORMAT "thread-%u.zst"
+#define SHORT_THREADS "short-threads.zst"
 #define MAX_NUMBERED 100000
 #define STEP 256                        /* records of a chunk that are read in one go: most have few */
 
@@ -60,14 +63,14 @@ static int number_path(char *path, size_t size, const char *stem, int stem_size,
     return -1;
 }
 
-/* True for an entry of a capture: "process-<pid>[-<k>]" with a name table in it, or "begun-<pid>". */
+/* True for an entry of a capture: "process-<pid>[-<k>]" with a name table in it, or a process that is begun. */
 static bool is_entry(const char *capture, const char *name)
 {
     char path[PATH_MAX];
     unsigned long pid, k;
-    const char *at = name + strlen(BEGUN_PREFIX);
-    if (strncmp(name, BEGUN_PREFIX, strlen(BEGUN_PREFIX)) == 0)
-        return parse_number(&at, &pid) && *at == 0;
+    enum pnr_process_state state;
+    if (pnr_capture_is_begun(name, &state))
+        return true;
     return parse_process(name, &pid, &k) &&
            snprintf(path, sizeof path, "%s/%s/names", capture, name) < (int)sizeof path && access(path, F_OK) == 0;
 }
@@ -105,13 +108,36 @@ int pnr_capture_make(const char *path, char *taken, size_t size, struct pnr_err 
     return pnr_err_system(err, path, "cannot make the capture's directory");
 }
 
-int pnr_capture_begin_process(const char *path, long pid, char *process_path, size_t size, struct pnr_err *err)
+int pnr_capture_begin_process(const char *path, char *process_path, size_t size, struct pnr_err *err)
 {
-    if ((size_t)snprintf(process_path, size, "%s/" BEGUN_PREFIX "%ld", path, pid) >= size)
-        errno = ENAMETOOLONG;
-    else if (mkdir(process_path, 0700) == 0)
-        return 0;
+    char stem[PATH_MAX];
+    int stem_size = snprintf(stem, sizeof stem, "%s/" BEGUN_PREFIX "%ld-%" PRIu64 "-%" PRIu64, path, (long)getpid(),
+                             pnr_process_start(), pnr_process_namespace());
+    errno = ENAMETOOLONG;
+    for (int k = 1; stem_size < (int)sizeof stem && k < MAX_NUMBERED; k++) {    /* k > 1 only where /proc is missing */
+        if (number_path(process_path, size, stem, stem_size, "", k) != 0)
+            break;
+        if (mkdir(process_path, 0700) == 0)
+            return 0;
+        if (errno != EEXIST)
+            break;
+    }
     return pnr_err_system(err, path, "cannot make a process's directory in the capture");
+}
+
+bool pnr_capture_is_begun(const char *name, enum pnr_process_state *state)
+{
+    unsigned long numbers[3], k;
+    const char *at = name + strlen(BEGUN_PREFIX);
+    if (strncmp(name, BEGUN_PREFIX, strlen(BEGUN_PREFIX)) != 0)
+        return false;
+    for (int i = 0; i < 3; i++)
+        if (!parse_number(&at, &numbers[i]) || (i < 2 && *at++ != '-'))
+            return false;
+    if (*at == '-' && (at++, !parse_number(&at, &k)))
+        return false;
+    *state = pnr_process_look((long)numbers[0], numbers[1], numbers[2]);
+    return *at == 0;
 }
 
 int pnr_capture_enter_process(const char *path, long pid, char *process_path, size_t size, struct pnr_err *err)
@@ -153,9 +179,9 @@ static void live_place(struct pnr_live *live, void *mapping, uint32_t n_chunks)
     live->fd = -1;
 }
 
-void pnr_file_path(const char *process_path, const char *name, char *path)
+void pnr_file_path(const char *directory, const char *name, char *path)
 {
-    if (snprintf(path, PATH_MAX, "%s/%s", process_path, name) >= PATH_MAX)
+    if (snprintf(path, PATH_MAX, "%s/%s", directory, name) >= PATH_MAX)
         *path = 0;
 }
 
@@ -297,21 +323,31 @@ static int compare_numbers(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-int pnr_capture_segments(const char *process_path, uint32_t **numbers, size_t *n, struct pnr_err *err)
+/* The number in the name of a directory's entry that is just what this format gives for it; 0 for any other name. */
+static uint32_t number_in(const char *name, const char *format)
+{
+    char again[32];
+    unsigned number;
+    if (sscanf(name, format, &number) != 1)
+        return 0;
+    snprintf(again, sizeof again, format, number);
+    return strcmp(again, name) == 0 ? number : 0;
+}
+
+/* The numbers in the names of a directory's entries, ascending; 0 for an entry of the name zero, if that is not NULL.
+ * Returns 0 or -1. */
+static int list_numbers(const char *path, const char *format, const char *zero, uint32_t **numbers, size_t *n,
+                        struct pnr_err *err)
 {
     struct dirent *entry;
     *numbers = NULL;
     *n = 0;
-    DIR *dir = opendir(process_path);
+    DIR *dir = opendir(path);
     if (!dir)
-        return pnr_err_system(err, process_path, "cannot open a process of the capture");
+        return pnr_err_system(err, path, "cannot open a directory of the capture");
     while ((entry = readdir(dir))) {
-        unsigned number;
-        char again[32];
-        if (sscanf(entry->d_name, SEGMENT_FORMAT, &number) != 1 || number == 0)
-            continue;
-        snprintf(again, sizeof again, SEGMENT_FORMAT, number);
-        if (strcmp(again, entry->d_name) != 0)
+        uint32_t number = number_in(entry->d_name, format);
+        if (number == 0 && !(zero && strcmp(entry->d_name, zero) == 0))
             continue;
         uint32_t *more = grow(*numbers, *n, sizeof *more);
         if (!more) {
@@ -319,7 +355,7 @@ int pnr_capture_segments(const char *process_path, uint32_t **numbers, size_t *n
             free(*numbers);
             *numbers = NULL;
             *n = 0;
-            return pnr_err_set(err, PNR_E_MEMORY, process_path, 0, "out of memory");
+            return pnr_err_set(err, PNR_E_MEMORY, path, 0, "out of memory");
         }
         *numbers = more;
         more[(*n)++] = number;
@@ -330,10 +366,32 @@ int pnr_capture_segments(const char *process_path, uint32_t **numbers, size_t *n
     return 0;
 }
 
-void pnr_segment_path(const char *process_path, uint32_t number, char *path)
+int pnr_capture_segments(const char *process_path, uint32_t **numbers, size_t *n, struct pnr_err *err)
+{
+    return list_numbers(process_path, SEGMENT_FORMAT, NULL, numbers, n, err);
+}
+
+int pnr_capture_threads(const char *process_path, uint32_t segment, uint32_t **threads, size_t *n, struct pnr_err *err)
+{
+    char path[PATH_MAX];
+    pnr_segment_path(process_path, segment, path);
+    return list_numbers(path, THREAD_FORMAT, SHORT_THREADS, threads, n, err);
+}
+
+void pnr_segment_path(const char *process_path, uint32_t segment, char *path)
 {
     char name[32];
-    snprintf(name, sizeof name, SEGMENT_FORMAT, number);
+    snprintf(name, sizeof name, SEGMENT_FORMAT, segment);
+    pnr_file_path(process_path, name, path);
+}
+
+void pnr_thread_path(const char *process_path, uint32_t segment, uint32_t thread, char *path)
+{
+    char name[64];
+    if (thread == PNR_SHORT_THREADS)
+        snprintf(name, sizeof name, SEGMENT_FORMAT "/" SHORT_THREADS, segment);
+    else
+        snprintf(name, sizeof name, SEGMENT_FORMAT "/" THREAD_FORMAT, segment, thread);
     pnr_file_path(process_path, name, path);
 }
 

@@ -1,10 +1,12 @@
 /* The capture directory and the live mapping, in both directions. specs/capture-format.md, sections 2 and 7.
  *
  *     run.pnr/                          0700
- *       begun-<pid>/                    a process whose first two files are not whole yet; no reader looks into it
+ *       begun-<pid>-<start>-<space>/    a process whose first two files are not whole yet; no reader looks into it
  *       process-<pid>[-<k>]/            k = 2, 3, ... when a pid comes again
  *         names                         format/names.h
- *         segment-<n>.zst               blocks of all threads, n = 1, 2, ...: format/block.h
+ *         segment-<n>/                  a span of time, n = 1, 2, ...: what is evicted as a whole, the oldest first
+ *           thread-<k>.zst              blocks of thread k and of no other: format/block.h
+ *           short-threads.zst           blocks of threads that each have this one only, and did not fill it
  *         live                          the chunks not yet written as blocks; gone after a clean end
  *
  * The live mapping is a file that the recorder maps shared, so that what was stored there outlives the process,
@@ -15,7 +17,7 @@
  *     records_at        the records of chunk 0, chunk 1, ...: 256 KiB each
  *
  * Order of stores, recorder's side: a free chunk's records are all zero. Chunk taken: header, then state = IN_USE.
- * Record: second word, then first word; taken back: first word, then second word. Block written to a segment:
+ * Record: second word, then first word; taken back: first word, then second word. Block written to its file:
  * state = FREE, then the records are zeroed. A reader takes, from each chunk in use whose (thread, sequence) is
  * not whole in a segment, the records before the first EMPTY one.
  *
@@ -94,9 +96,14 @@ int pnr_capture_make(const char *path, char *taken, size_t size, struct pnr_err 
 /* True for a directory in which nothing but processes of a capture lie, and at least one. */
 bool pnr_capture_is(const char *path);
 
-/* Makes a directory (0700) inside the capture in which the files of a process are begun; no reader looks into it.
- * Copies its path to process_path. Returns 0 or -1. */
-int pnr_capture_begin_process(const char *path, long pid, char *process_path, size_t size, struct pnr_err *err);
+/* Makes a directory (0700) inside the capture in which the files of this process are begun; no reader looks into it.
+ * Its name says which process that is, so that others can tell whether it still runs (pnr_capture_begun_state). Copies
+ * its path to process_path. Returns 0 or -1. */
+int pnr_capture_begin_process(const char *path, char *process_path, size_t size, struct pnr_err *err);
+
+/* Whether the process still runs that made the directory of this name with pnr_capture_begin_process. False for any
+ * other name. */
+bool pnr_capture_is_begun(const char *name, enum pnr_process_state *state);
 
 /* Gives that directory its name, process-<pid> or the next free one: from now on the process is in the capture, with a
  * name table and a live mapping that are whole. process_path: in what it was, out what it is. Returns 0 or -1. */
@@ -156,9 +163,18 @@ int pnr_capture_processes(const char *path, struct pnr_list *list, struct pnr_er
  * */
 int pnr_capture_segments(const char *process_path, uint32_t **numbers, size_t *n, struct pnr_err *err);
 
-/* Writes the path of a file in a process directory: PATH_MAX bytes; an empty one, which is nowhere, if it is longer. */
-void pnr_file_path(const char *process_path, const char *name, char *path);
-void pnr_segment_path(const char *process_path, uint32_t number, char *path);
+/* The file of a segment that holds the blocks of short threads, among those of its threads. */
+#define PNR_SHORT_THREADS 0
+
+/* The threads that have a file in a segment, ascending, PNR_SHORT_THREADS among them; *threads is the caller's to free.
+ * Returns 0 or -1. */
+int pnr_capture_threads(const char *process_path, uint32_t segment, uint32_t **threads, size_t *n, struct pnr_err *err);
+
+/* Writes the path of a file in a directory, of a segment, and of the file of a thread (or PNR_SHORT_THREADS) in it:
+ * PATH_MAX bytes; an empty one, which is nowhere, if it is longer. */
+void pnr_file_path(const char *directory, const char *name, char *path);
+void pnr_segment_path(const char *process_path, uint32_t segment, char *path);
+void pnr_thread_path(const char *process_path, uint32_t segment, uint32_t thread, char *path);
 
 /* Opens the live file to read it. It is not mapped: a file that becomes shorter meanwhile would end the reader by
  * SIGBUS. Returns 1; 0 when there is none; -1 when it is damaged. Only the header page has been checked: check each

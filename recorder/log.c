@@ -251,7 +251,7 @@ static int begin_process(const char *capture_path, uint32_t n_chunks, const stru
     static char path[PATH_MAX];         /* the stack of a thread that forks may be small; guarded by the GIL */
     struct pnr_live live = { 0 };
     long pid = (long)getpid();
-    if (pnr_capture_begin_process(capture_path, pid, path, sizeof path, err) != 0)
+    if (pnr_capture_begin_process(capture_path, path, sizeof path, err) != 0)
         return -1;
     if (begin_files(path, n_chunks, &live, err) == 0) {
         bool is_entered = pnr_capture_enter_process(capture_path, pid, path, sizeof path, err) == 0 &&
@@ -583,7 +583,7 @@ int rec_log_save(const char *path, char *taken, struct pnr_err *err)
     if (make_absolute(path, absolute, sizeof absolute, err) != 0 ||
         pnr_capture_make(absolute, taken, PATH_MAX, err) != 0)
         return -1;
-    if (pnr_capture_begin_process(taken, pid, process_path, sizeof process_path, err) != 0) {
+    if (pnr_capture_begin_process(taken, process_path, sizeof process_path, err) != 0) {
         rmdir(taken);
         return -1;
     }

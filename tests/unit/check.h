@@ -198,7 +198,7 @@ static inline void check_capture_make(struct check_capture *capture)
     struct pnr_err err;
     strcpy(capture->path, "/tmp/panopticon-test-XXXXXX");
     cr_assert_not_null(mkdtemp(capture->path));
-    cr_assert_eq(pnr_capture_begin_process(capture->path, 7, capture->process, sizeof capture->process, &err), 0);
+    cr_assert_eq(pnr_capture_begin_process(capture->path, capture->process, sizeof capture->process, &err), 0);
     cr_assert_eq(pnr_capture_enter_process(capture->path, 7, capture->process, sizeof capture->process, &err), 0);
     snprintf(path, sizeof path, "%s/names", capture->process);
     pnr_names_header_encode(header);

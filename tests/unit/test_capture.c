@@ -85,7 +85,7 @@ Test(capture, makes_private_directories_of_processes)
     for (size_t i = 0; i < 3; i++) {
         char path[200];
         struct pnr_err err;
-        cr_assert_eq(pnr_capture_begin_process("run.pnr", 7, path, sizeof path, &err), 0);
+        cr_assert_eq(pnr_capture_begin_process("run.pnr", path, sizeof path, &err), 0);
         cr_expect_str_eq(path, "run.pnr/begun-7");
         cr_assert_eq(pnr_capture_enter_process("run.pnr", 7, path, sizeof path, &err), 0);
         cr_expect_str_eq(path, expected[i]);
@@ -107,7 +107,7 @@ Test(capture, says_why_it_cannot_be_made)
         char path[200];
         struct pnr_err err;
         for (int is_process = 0; is_process < 2; is_process++) {
-            cr_expect_eq(is_process ? pnr_capture_begin_process(rows[i].path, 7, path, rows[i].room, &err) :
+            cr_expect_eq(is_process ? pnr_capture_begin_process(rows[i].path, path, rows[i].room, &err) :
                          pnr_capture_make(rows[i].path, path, rows[i].room, &err), -1, "row %zu", i);
             cr_expect_eq(err.code, PNR_E_SYSTEM, "row %zu", i);
             cr_expect_eq(err.sys_errno, rows[i].number, "row %zu", i);
