@@ -52,7 +52,8 @@
  *   24  u64  unused            0
  *   32  2 x 3 x u64  instants  a recent instant on the three clocks; all 0 = not yet written
  *   80  u64  process_start     when the process started, clock ticks since the machine did: proc(5), stat, field 22
- *   88  u64  pid_namespace     the inode of /proc/self/ns/pid; both 0 = not known */
+ *   88  u64  pid_namespace     the inode of /proc/self/ns/pid; both 0 = not known
+ *   96  u64  n_events          records in blocks that were written, without OPEN */
 struct pnr_live_header {
     uint64_t magic;
     uint32_t version;
@@ -63,6 +64,7 @@ struct pnr_live_header {
     struct pnr_instant instants[2];
     uint64_t process_start;
     uint64_t pid_namespace;
+    uint64_t n_events;
 };
 
 enum pnr_chunk_state { PNR_CHUNK_FREE = 0, PNR_CHUNK_IN_USE = 1 };

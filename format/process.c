@@ -11,9 +11,9 @@
 
 #include "file.h"
 
-/* Reads field 22 of a process's stat; *state is field 3. Returns 0 when it cannot be told, and *is_gone, whether there
- * is no such process. */
-static uint64_t read_start(const char *path, char *state, bool *is_gone)
+/* Reads field 22 of a process's stat. *is_ended: it is a zombie; its first thread alone may be one (field 3) while there
+ * are others (field 20). Returns 0 when it cannot be told, and *is_gone, whether there is no such process. */
+static uint64_t read_start(const char *path, bool *is_ended, bool *is_gone)
 {
     char text[1024];
     int fd = pnr_file_open(path, O_RDONLY);
@@ -27,18 +27,22 @@ static uint64_t read_start(const char *path, char *state, bool *is_gone)
     char *at = strrchr(text, ')');      /* the name before it may hold anything */
     if (!at || at[1] != ' ')
         return 0;
-    *state = at[2];
+    char state = at[2];
+    unsigned long n_threads = 1;
     at++;
-    for (int field = 3; at && field < 22; field++)
+    for (int field = 3; at && field < 22; field++) {
         at = strchr(at + 1, ' ');
+        if (at && field == 19)
+            n_threads = strtoul(at + 1, NULL, 10);
+    }
+    *is_ended = (state == 'Z' || state == 'X') && n_threads <= 1;
     return at ? strtoull(at + 1, NULL, 10) : 0;
 }
 
 uint64_t pnr_process_start(void)
 {
-    char state;
-    bool is_gone;
-    return read_start("/proc/self/stat", &state, &is_gone);
+    bool is_ended, is_gone;
+    return read_start("/proc/self/stat", &is_ended, &is_gone);
 }
 
 uint64_t pnr_process_namespace(void)
@@ -49,13 +53,13 @@ uint64_t pnr_process_namespace(void)
 
 enum pnr_process_state pnr_process_look(long pid, uint64_t start, uint64_t namespace)
 {
-    char path[64], state = 0;
-    bool is_gone;
+    char path[64];
+    bool is_ended = false, is_gone;
     if (!start || !namespace || namespace != pnr_process_namespace())
         return PNR_PROCESS_UNKNOWN;
     snprintf(path, sizeof path, "/proc/%ld/stat", pid);
-    uint64_t found = read_start(path, &state, &is_gone);
+    uint64_t found = read_start(path, &is_ended, &is_gone);
     if (!found && !is_gone)
         return PNR_PROCESS_UNKNOWN;     /* it may be that the program has used up all descriptors */
-    return found == start && state != 'Z' && state != 'X' ? PNR_PROCESS_RUNS : PNR_PROCESS_GONE;
+    return found == start && !is_ended ? PNR_PROCESS_RUNS : PNR_PROCESS_GONE;
 }

@@ -11,6 +11,7 @@
 
 #define READS 5                         /* of an instant; the one that took least is kept */
 #define MEASURE_NS 1000000
+#define RESOLUTION_NS 4                 /* of the times in blocks */
 
 bool rec_clock_is_counter;
 static struct pnr_instant first;
@@ -97,4 +98,13 @@ uint64_t rec_clock_rate(void)
         past = now.monotonic_ns - first.monotonic_ns;
     }
     return (uint64_t)((unsigned __int128)(now.ticks - first.ticks) * 1000000000 / past);
+}
+
+uint8_t rec_clock_tick_shift(void)
+{
+    uint64_t rate = rec_clock_rate();
+    uint8_t shift = 0;
+    while (UINT64_C(2000000000) << shift <= RESOLUTION_NS * rate)
+        shift++;
+    return shift;
 }

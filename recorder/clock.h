@@ -25,6 +25,10 @@ const char *rec_clock_name(void);
 /* Ticks per second, measured between rec_clock_init and now. Sleeps until that is at least 1 ms. */
 uint64_t rec_clock_rate(void);
 
+/* How many low bits of the ticks blocks do not keep: what is finer than some nanoseconds is noise, and noise fills the
+ * disk. */
+uint8_t rec_clock_tick_shift(void);
+
 /* The present instant on all clocks. ticks and monotonic_ns belong together within the time that one read of
  * the clock takes, some 50 ns. */
 struct pnr_instant rec_clock_instant(void);

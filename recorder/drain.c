@@ -9,18 +9,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "clock.h"
 #include "file.h"
+#include "finish.h"
 #include "notice.h"
 #include "../format/file.h"
 
 #define FIRST_INSTANT_NS 10000000       /* the live mapping's instant is renewed after 10 ms, 20 ms, ... 1 s */
 #define LAST_INSTANT_NS 1000000000
-#define RESOLUTION_NS 4                 /* of the times in blocks: what is finer is noise, and noise fills the disk */
+#define FINISH_NS 2000000000            /* what others left is looked for after that time */
 #define PAUSE_NS 10000000               /* how long the thread stays away around a fork */
 #define THREAD_STACK (256 * 1024)
 
@@ -37,7 +39,7 @@ struct chunk {                          /* what the mapping does not say of a ch
 };
 
 static struct {
-    char process_path[PATH_MAX];
+    char process_path[PATH_MAX], capture_path[PATH_MAX];
     struct rec_drain_options options;
     struct pnr_live live;
     pthread_t thread;
@@ -62,6 +64,7 @@ static struct {
     uint8_t tick_shift;                 /* of the blocks */
     struct pnr_block_coder *coder, *helper;     /* the drain's, and that of a thread that found no free chunk */
     struct rec_segments segments;
+    uint64_t finish_ns;                 /* when others are looked at again */
 } drain;
 
 /* ---- free chunks ---- */
@@ -118,11 +121,12 @@ static bool write_in_turn(int chunk, const void *bytes, size_t size)
         pnr_err_set(&err, PNR_E_MEMORY, drain.process_path, 0, "out of memory for compression");
         fail(&err);
     } else if (!rec_drain_has_failed() &&
-               rec_segments_append(&drain.segments, bytes, size, rec_clock_monotonic_ns(), &err) != 0) {
+               rec_segments_append(&drain.segments, header, bytes, size, rec_clock_monotonic_ns(), &err) != 0) {
         fail(&err);
     }
     bool written = !rec_drain_has_failed();
     if (written) {
+        drain.live.header->n_events += header->n_records - header->n_open;
         pnr_live_free(&drain.live, (uint32_t)chunk);
         drain.chunks[chunk].stream = NULL;
         stream->n_written++;
@@ -136,16 +140,6 @@ static bool write_in_turn(int chunk, const void *bytes, size_t size)
 static struct pnr_record *records_of(int chunk)
 {
     return drain.live.records + (size_t)chunk * PNR_BLOCK_RECORDS;
-}
-
-/* The ticks of the resolution, as a power of two. */
-static uint8_t find_tick_shift(void)
-{
-    uint64_t rate = rec_clock_rate();
-    uint8_t shift = 0;
-    while (UINT64_C(2000000000) << shift <= RESOLUTION_NS * rate)
-        shift++;
-    return shift;
 }
 
 /* Writes one queued chunk and empties it. Returns whether it is free now. */
@@ -188,13 +182,16 @@ static void renew_instant(void)
     atomic_store_explicit(&drain.live.header->latest, other, memory_order_release);
 }
 
-/* What is too old goes, when nothing is written, too. */
-static void look_at_segments(void)
+/* What is too old goes, when nothing is written, too; and what other processes of the capture left is finished. */
+static void look_at_capture(void)
 {
     struct pnr_err err;
+    uint64_t now = rec_clock_monotonic_ns();
     pthread_mutex_lock(&drain.io);
-    if (!rec_drain_has_failed() && rec_segments_tick(&drain.segments, rec_clock_monotonic_ns(), &err) != 0)
+    if (!rec_drain_has_failed() && rec_segments_tick(&drain.segments, now, &err) != 0)
         fail(&err);
+    if (!rec_drain_has_failed())
+        rec_finish_tick(drain.capture_path, now, &drain.finish_ns);
     pthread_mutex_unlock(&drain.io);
 }
 
@@ -208,7 +205,7 @@ static void wait_for_work(long *wait_ns)
     while (sem_trywait(&drain.work) == 0)
         ;
     renew_instant();
-    look_at_segments();
+    look_at_capture();
 }
 
 static void *run(void *unused)
@@ -280,14 +277,17 @@ int rec_drain_start(const char *process_path, struct pnr_live live, const struct
 {
     memset(&drain, 0, sizeof drain);
     snprintf(drain.process_path, sizeof drain.process_path, "%s", process_path);
+    snprintf(drain.capture_path, sizeof drain.capture_path, "%.*s", (int)(strrchr(process_path, '/') - process_path),
+             process_path);
+    drain.finish_ns = rec_clock_monotonic_ns() + FINISH_NS;
     init_locks();
     drain.live = live;
     drain.options = *options;
-    drain.tick_shift = find_tick_shift();
+    drain.tick_shift = rec_clock_tick_shift();
     drain.n_chunks = (int)live.header->n_chunks;
     for (int i = 0; i < drain.n_chunks; i++)
         put_free(i);
-    if (rec_segments_start(&drain.segments, process_path, &options->limits, err) != 0) {
+    if (rec_segments_start(&drain.segments, process_path, 1, &options->limits, err) != 0) {
         pnr_live_close(&drain.live, process_path, true);
         return -1;
     }
@@ -504,15 +504,15 @@ static int by_sequence(const void *a, const void *b)
 }
 
 /* Copies a file of another directory. Returns 0 or -1. */
-static int copy_segment(const char *from, const char *process_path, const char *name, struct pnr_err *err)
+static int copy_file(const char *from, const char *directory, const char *name, struct pnr_err *err)
 {
     char bytes[65536];
     struct rec_file file;
     ssize_t n;
     int in = pnr_file_open(from, O_RDONLY | O_NOFOLLOW);
     if (in < 0)
-        return errno == ENOENT ? 0 : pnr_err_system(err, from, "cannot read");  /* it has been dropped just now */
-    int result = rec_file_create(&file, process_path, name, err);
+        return errno == ENOENT ? 0 : pnr_err_system(err, from, "cannot read");  /* it has been evicted just now */
+    int result = rec_file_create(&file, directory, name, err);
     while (result == 0 && (n = pnr_file_read(in, bytes, sizeof bytes, file.size)) != 0)
         result = n > 0 ? rec_file_append(&file, bytes, (size_t)n, err) : pnr_err_system(err, from, "cannot read");
     rec_file_release(&file);
@@ -520,21 +520,41 @@ static int copy_segment(const char *from, const char *process_path, const char *
     return result;
 }
 
-/* Puts the finished segments into another directory: the same files, or copies of them where links cannot be. */
-static int link_segments(const char *process_path, struct pnr_err *err)
+/* Puts a finished segment into another process directory: the same files, or copies of them where links cannot be. One
+ * that is evicted meanwhile is missing, or a part of it is. */
+static int link_segment(const char *process_path, uint32_t segment, struct pnr_err *err)
 {
     char from[PATH_MAX], to[PATH_MAX];
+    uint32_t *threads;
+    size_t n;
+    if (pnr_capture_threads(drain.process_path, segment, &threads, &n, err) != 0)
+        return err->sys_errno == ENOENT ? 0 : -1;
+    pnr_segment_path(process_path, segment, to);
+    int result = mkdir(to, 0700) == 0 ? 0 : pnr_err_system(err, to, "cannot make a segment");
+    for (size_t i = 0; i < n && result == 0; i++) {
+        pnr_thread_path(drain.process_path, segment, threads[i], from);
+        pnr_thread_path(process_path, segment, threads[i], to);
+        char *slash = strrchr(to, '/');
+        if (link(from, to) != 0) {
+            *slash = 0;
+            result = copy_file(from, to, slash + 1, err);
+        }
+    }
+    free(threads);
+    return result;
+}
+
+/* Puts the finished segments into another process directory. Returns 0 or -1. */
+static int link_segments(const char *process_path, struct pnr_err *err)
+{
     uint32_t *numbers;
     size_t n;
     if (pnr_capture_segments(drain.process_path, &numbers, &n, err) != 0)
         return -1;
     int result = 0;
-    for (size_t i = n; i-- > 0 && result == 0;) {       /* the oldest last: it may be dropped meanwhile */
-        pnr_segment_path(drain.process_path, numbers[i], from);
-        pnr_segment_path(process_path, numbers[i], to);
-        if (numbers[i] != drain.segments.number && link(from, to) != 0)
-            result = copy_segment(from, process_path, strrchr(to, '/') + 1, err);
-    }
+    for (size_t i = n; i-- > 0 && result == 0;)         /* the oldest last: it may be evicted meanwhile */
+        if (numbers[i] != drain.segments.number)
+            result = link_segment(process_path, numbers[i], err);
     free(numbers);
     return result;
 }
@@ -543,23 +563,25 @@ static int link_segments(const char *process_path, struct pnr_err *err)
 static int write_copies(struct copy *copies, int n, const char *process_path, uint32_t number, struct pnr_instant end,
                         struct pnr_err *err)
 {
-    char path[PATH_MAX];
-    struct rec_file file;
+    struct rec_segments *segments = malloc(sizeof *segments);
     struct pnr_block_coder *coder = pnr_block_coder_new();
-    if (!coder)
-        return pnr_err_set(err, PNR_E_MEMORY, process_path, 0, "out of memory");
+    int result = -1;
+    if (!segments || !coder)
+        pnr_err_set(err, PNR_E_MEMORY, process_path, 0, "out of memory");
+    else
+        result = rec_segments_start(segments, process_path, number, &(struct rec_limits){ 0 }, err);
     qsort(copies, (size_t)n, sizeof *copies, by_sequence);
-    pnr_segment_path(process_path, number, path);
-    int result = rec_file_create(&file, process_path, strrchr(path, '/') + 1, err);
     for (int i = 0; i < n && result == 0; i++) {
         size_t size;
         copies[i].header.end = end;
         copies[i].header.tick_shift = drain.tick_shift;
         const void *bytes = pnr_block_encode(coder, &copies[i].header, copies[i].records, &size);
-        result = bytes ? rec_file_append(&file, bytes, size, err) :
+        result = bytes ? rec_segments_append(segments, &copies[i].header, bytes, size, end.monotonic_ns, err) :
                          pnr_err_set(err, PNR_E_MEMORY, process_path, 0, "out of memory for compression");
     }
-    rec_file_release(&file);
+    if (segments)
+        rec_segments_stop(segments);
+    free(segments);
     pnr_block_coder_free(coder);
     return result;
 }

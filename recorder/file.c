@@ -52,14 +52,32 @@ int rec_file_move(struct rec_file *file, const char *directory, const char *name
     return pnr_err_system(err, directory, "cannot make a file");
 }
 
-int rec_file_create(struct rec_file *file, const char *directory, const char *name, struct pnr_err *err)
+/* Returns 0 or -1. */
+static int open_new(struct rec_file *file, const char *directory, const char *name, int flags, struct pnr_err *err)
 {
     file->fd = -1;
     file->size = 0;
     file->inode = 0;
-    if (rec_file_move(file, directory, name, err) != 0)
+    return rec_file_move(file, directory, name, err) != 0 ? -1 : open_as(file, flags, err);
+}
+
+int rec_file_create(struct rec_file *file, const char *directory, const char *name, struct pnr_err *err)
+{
+    return open_new(file, directory, name, O_CREAT | O_EXCL, err);
+}
+
+int rec_file_open(struct rec_file *file, const char *directory, const char *name, struct pnr_err *err)
+{
+    struct stat st;
+    if (open_new(file, directory, name, O_CREAT, err) != 0)
         return -1;
-    return open_as(file, O_CREAT | O_EXCL, err);
+    if (fstat(file->fd, &st) != 0) {
+        pnr_err_system(err, file->path, "cannot look at the file");
+        rec_file_release(file);
+        return -1;
+    }
+    file->size = st.st_size;
+    return 0;
 }
 
 static int is_ours(const struct rec_file *file)

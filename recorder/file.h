@@ -22,6 +22,9 @@ struct rec_file {
 /* Makes the file, which must not exist, for the owner alone (0600). Returns 0 or -1. */
 int rec_file_create(struct rec_file *file, const char *directory, const char *name, struct pnr_err *err);
 
+/* Opens the file to append to what is in it, or makes it as rec_file_create does. Returns 0 or -1. */
+int rec_file_open(struct rec_file *file, const char *directory, const char *name, struct pnr_err *err);
+
 /* Says where the file lies: it has been moved, or another made it. Returns 0, or -1 when the path is too long. */
 int rec_file_move(struct rec_file *file, const char *directory, const char *name, struct pnr_err *err);
 

@@ -1,22 +1,22 @@
 #include "log.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "file.h"
+#include "finish.h"
+#include "names.h"
 #include "notice.h"
 #include "signals.h"
-#include "../format/file.h"
+#include "tree.h"
 
 #define LIVE_PARTS 8                    /* the live mapping is at most that part of the greatest size */
 #define NAMES_PARTS 16                  /* ... and so are the names of functions and threads */
 #define CHILD_CHUNKS 16                 /* of a process that joins: there may be many of them */
+#define FINISH_WAIT_MS 1000             /* for another process of the capture that makes room at this moment */
 #define KNOWN_NAMES 4096                /* functions that are found again by their names; a power of two */
 
 struct rec_log rec_log_nobody;
@@ -30,6 +30,8 @@ struct known_name {
 };
 
 static struct {
+    char capture_path[PATH_MAX];
+    bool joins;                         /* the capture is another process's */
     struct rec_file names;
     uint64_t names_most;                /* bytes; what comes then has no name */
     uint32_t unnamed;                   /* the entry that stands for all those; 0: there is none yet */
@@ -53,68 +55,28 @@ static void fail_names(void)
                pnr_err_describe(&session.failure, text, sizeof text));
 }
 
-/* Returns the entry, in bytes or, if it is longer than size, in memory that the caller frees; NULL when out of memory.
- * */
-static unsigned char *encode_name(const struct pnr_name *name, unsigned char *bytes, size_t size)
-{
-    unsigned char *entry = bytes;
-    if (pnr_name_size(name) > size && !(entry = malloc(pnr_name_size(name)))) {
-        pnr_err_set(&session.failure, PNR_E_MEMORY, session.names.path, 0, "out of memory");
-        fail_names();
-        return NULL;
-    }
-    pnr_name_encode(name, entry);
-    return entry;
-}
-
 static void write_name(const struct pnr_name *name)
 {
-    unsigned char bytes[PNR_NAME_ENTRY_SIZE + 1024], *entry;
-    if (session.has_failed || !(entry = encode_name(name, bytes, sizeof bytes)))
-        return;
-    if (rec_file_append(&session.names, entry, pnr_name_size(name), &session.failure) != 0)
+    if (!session.has_failed && rec_names_append(&session.names, name, &session.failure) != 0)
         fail_names();
-    if (entry != bytes)
-        free(entry);
-}
-
-/* Cut to what an entry holds, at the edge of a character. */
-static struct pnr_string cut(struct pnr_string s)
-{
-    if (s.size > PNR_NAME_MAX) {
-        s.size = PNR_NAME_MAX;
-        while (s.size && ((unsigned char)s.bytes[s.size] & 0xc0) == 0x80)
-            s.size--;
-    }
-    return s;
-}
-
-static struct pnr_string text(const char *s)
-{
-    return cut((struct pnr_string){ s, (uint32_t)strlen(s) });
 }
 
 void rec_log_fact(const char *key, const char *value)
 {
-    write_name(&(struct pnr_name){ .type = PNR_NAME_FACT, .strings = { text(key), text(value) } });
+    if (!session.has_failed && rec_names_append_fact(&session.names, key, value, &session.failure) != 0)
+        fail_names();
 }
 
 void rec_log_fact_number(const char *key, uint64_t value)
 {
-    char digits[24];
-    snprintf(digits, sizeof digits, "%" PRIu64, value);
-    rec_log_fact(key, digits);
+    if (!session.has_failed && rec_names_append_number(&session.names, key, value, &session.failure) != 0)
+        fail_names();
 }
 
-static void write_instant(const char *which, struct pnr_instant t)
+static void write_instant(const char *which, struct pnr_instant instant)
 {
-    char key[32];
-    snprintf(key, sizeof key, "%s_ticks", which);
-    rec_log_fact_number(key, t.ticks);
-    snprintf(key, sizeof key, "%s_monotonic_ns", which);
-    rec_log_fact_number(key, t.monotonic_ns);
-    snprintf(key, sizeof key, "%s_realtime_ns", which);
-    rec_log_fact_number(key, t.realtime_ns);
+    if (!session.has_failed && rec_names_append_instant(&session.names, which, instant, &session.failure) != 0)
+        fail_names();
 }
 
 /* True when there is no room for more names. Says so once. */
@@ -149,13 +111,13 @@ uint32_t rec_log_function(enum pnr_function_kind kind, uint32_t line, const stru
 {
     uint64_t check;
     struct pnr_name name = { .type = PNR_NAME_FUNCTION, .kind = (uint8_t)kind, .number = line,
-                             .strings = { cut(strings[0]), cut(strings[1]), cut(strings[2]) } };
+                             .strings = { rec_names_cut(strings[0]), rec_names_cut(strings[1]), rec_names_cut(strings[2]) } };
     struct known_name *known = find_known(&name, &check);
     if (known->index && known->check == check)
         return known->index;
     if (is_full()) {
         if (!session.unnamed) {
-            name = (struct pnr_name){ .type = PNR_NAME_FUNCTION, .strings = { text(""), text("[no room for names]") } };
+            name = (struct pnr_name){ .type = PNR_NAME_FUNCTION, .strings = { rec_names_text(""), rec_names_text("[no room for names]") } };
             session.unnamed = add_function(&name);
         }
         return session.unnamed;
@@ -168,7 +130,7 @@ uint32_t rec_log_track(const struct rec_log *log, struct pnr_string name)
 {
     uint32_t number = session.n_threads + ++session.n_tracks;
     write_name(&(struct pnr_name){ .type = PNR_NAME_THREAD, .kind = PNR_THREAD_GREENLET, .index = number,
-                                   .number = log->native_id, .strings = { is_full() ? text("") : cut(name) } });
+                                   .number = log->native_id, .strings = { is_full() ? rec_names_text("") : rec_names_cut(name) } });
     return number;
 }
 
@@ -176,7 +138,7 @@ void rec_log_rename(const struct rec_log *log, struct pnr_string name)
 {
     if (!is_full())
         write_name(&(struct pnr_name){ .type = PNR_NAME_THREAD, .index = log->thread, .number = log->native_id,
-                                       .strings = { cut(name) } });
+                                       .strings = { rec_names_cut(name) } });
 }
 
 /* ---- session ---- */
@@ -224,16 +186,7 @@ static int begin_files(const char *process_path, uint32_t n_chunks, struct pnr_l
 /* Takes away what was begun: an empty folder would be taken for a process that was recorded. */
 static void remove_begun(const char *capture_path, const char *process_path)
 {
-    char path[PATH_MAX];
-    struct dirent *entry;
-    DIR *dir = opendir(process_path);
-    while (dir && (entry = readdir(dir))) {
-        pnr_file_path(process_path, entry->d_name, path);
-        unlink(path);
-    }
-    if (dir)
-        closedir(dir);
-    rmdir(process_path);
+    rec_tree_remove(process_path);
     rmdir(capture_path);
 }
 
@@ -270,10 +223,11 @@ static int begin_with_room(const char *capture_path, uint32_t n_chunks, const st
                            struct pnr_err *err)
 {
     int lock;
-    if (rec_segments_make_room(capture_path, &options->limits, (uint64_t)n_chunks * PNR_CHUNK_SIZE, &lock, err) != 0)
+    uint64_t size = (uint64_t)n_chunks * PNR_CHUNK_SIZE + rec_retention_segment_size(&options->limits);
+    if (rec_retention_reserve(capture_path, &options->limits, size, &lock, err) != 0)
         return -1;
     int result = begin_process(capture_path, n_chunks, options, err);
-    rec_segments_room_taken(lock);
+    rec_retention_release(lock);
     return result;
 }
 
@@ -293,6 +247,8 @@ int rec_log_start(const char *path, bool joins, const struct rec_drain_options *
         strcpy(taken, absolute);
     else if (pnr_capture_make(absolute, taken, PATH_MAX, err) != 0)
         return -1;
+    strcpy(session.capture_path, taken);
+    session.joins = joins;
     /* A signal takes back all that fallocate(2) has allocated on a tmpfs: beside a fast timer it would never end. */
     rec_signals_hold(0, &before);
     int result = begin_with_room(taken, n_chunks, options, err);
@@ -520,17 +476,17 @@ void rec_log_stop(struct rec_log_totals *totals)
     }
     totals->n_bytes = written.n_bytes + (uint64_t)session.names.size;
     rec_file_release(&session.names);
+    if (!session.joins)
+        rec_finish_all(session.capture_path, FINISH_WAIT_MS);
 }
 
 void rec_log_undo(struct rec_log_totals *totals)
 {
-    char process_path[PATH_MAX], capture_path[PATH_MAX];
+    char process_path[PATH_MAX];
     rec_log_stop(totals);
     strcpy(process_path, session.names.path);
     *strrchr(process_path, '/') = 0;
-    strcpy(capture_path, process_path);
-    *strrchr(capture_path, '/') = 0;
-    remove_begun(capture_path, process_path);
+    remove_begun(session.capture_path, process_path);
 }
 
 /* ---- saving ---- */
@@ -539,36 +495,13 @@ void rec_log_undo(struct rec_log_totals *totals)
 static int save_names(const char *process_path, struct pnr_instant end, struct pnr_err *err)
 {
     struct rec_file file;
-    struct pnr_name name;
-    struct pnr_err fault;
-    unsigned char entry[PNR_NAME_ENTRY_SIZE + 64];
-    const struct { const char *key; uint64_t value; } facts[] = {
-        { "end_ticks", end.ticks }, { "end_monotonic_ns", end.monotonic_ns }, { "end_realtime_ns", end.realtime_ns } };
-    off_t size = 0;
-    size_t at = PNR_NAMES_HEADER_SIZE, whole = at;
-    const char *path = session.names.path;
-    int in = pnr_file_open(path, O_RDONLY | O_NOFOLLOW);
-    if (in < 0 || (size = lseek(in, 0, SEEK_END)) < PNR_NAMES_HEADER_SIZE) {
-        pnr_err_system(err, path, "cannot read");
-        if (in >= 0)
-            close(in);
-        return -1;
-    }
-    unsigned char *bytes = malloc((size_t)size);
-    int result = bytes && pnr_file_read(in, bytes, (size_t)size, 0) == size ? 0 :
-                 pnr_err_system(err, path, "cannot read");
-    close(in);
-    while (result == 0 && pnr_name_decode(bytes, (size_t)size, &at, &name, &fault) == 1)
-        whole = at;
-    if (result == 0 && (result = rec_file_create(&file, process_path, "names", err)) == 0) {
-        result = rec_file_append(&file, bytes, whole, err);
-        for (int i = 0; i < 3 && result == 0; i++) {
-            char digits[24];
-            snprintf(digits, sizeof digits, "%" PRIu64, facts[i].value);
-            name = (struct pnr_name){ .type = PNR_NAME_FACT, .strings = { text(facts[i].key), text(digits) } };
-            pnr_name_encode(&name, entry);
-            result = rec_file_append(&file, entry, pnr_name_size(&name), err);
-        }
+    size_t size;
+    unsigned char *bytes = rec_names_read(session.names.path, &size, err);
+    int result = bytes ? rec_file_create(&file, process_path, "names", err) : -1;
+    if (result == 0) {
+        result = rec_file_append(&file, bytes, size, err);
+        if (result == 0)
+            result = rec_names_append_instant(&file, "end", end, err);
         rec_file_release(&file);
     }
     free(bytes);

@@ -19,7 +19,7 @@
 #include "engine.h"
 #include "recording.h"
 #include "../notice.h"
-#include "../segments.h"
+#include "../retention.h"
 
 extern char **environ;
 
@@ -207,7 +207,7 @@ static void end(bool is_finalized)
                    rec_recording_path());
         return;
     }
-    if (rec_segments_grow(rec_recording_path())) {
+    if (rec_retention_is_growing(rec_recording_path())) {
         rec_notice("%s has what was recorded up to now; other processes go on: the capture is %s", module.output,
                    rec_recording_path());
         return;

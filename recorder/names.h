@@ -1,0 +1,29 @@
+/* Name tables as they are written: entries appended to a file. No Python dependency. */
+#ifndef REC_NAMES_H
+#define REC_NAMES_H
+
+#include <stdint.h>
+
+#include "file.h"
+#include "../format/block.h"
+#include "../format/names.h"
+
+/* A string for an entry, cut to PNR_NAME_MAX bytes at the edge of a character. The second takes a C string. */
+struct pnr_string rec_names_cut(struct pnr_string s);
+struct pnr_string rec_names_text(const char *s);
+
+/* Appends an entry. Returns 0 or -1. */
+int rec_names_append(struct rec_file *file, const struct pnr_name *name, struct pnr_err *err);
+
+/* Appends a fact. Returns 0 or -1. */
+int rec_names_append_fact(struct rec_file *file, const char *key, const char *value, struct pnr_err *err);
+int rec_names_append_number(struct rec_file *file, const char *key, uint64_t value, struct pnr_err *err);
+
+/* Appends three facts, <which>_ticks, <which>_monotonic_ns and <which>_realtime_ns. Returns 0 or -1. */
+int rec_names_append_instant(struct rec_file *file, const char *which, struct pnr_instant instant, struct pnr_err *err);
+
+/* Reads a name table. Returns its bytes, owned by the caller, and how many of them, up to the end of the last whole entry;
+ * or NULL. */
+unsigned char *rec_names_read(const char *path, size_t *size, struct pnr_err *err);
+
+#endif

@@ -1,0 +1,365 @@
+#include "retention.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "tree.h"
+#include "../format/capture.h"
+#include "../format/file.h"
+
+#define SEGMENT_SIZE (UINT64_C(64) << 20)
+#define SIZE_PARTS 32                   /* a segment is that part of max_size */
+#define LAST_PARTS 4                    /* ... and lasts that part of last_ns */
+#define SLACK_PARTS 8                   /* that part of max_size is left for name tables to grow in, until the next look */
+#define TICK_NS 1000000000
+#define MAX_WAIT_MS 100
+#define DISK_BLOCK 4096
+#define EVICTED "evicted"             /* in a process: a segment that is being removed */
+
+uint64_t rec_retention_segment_size(const struct rec_limits *limits)
+{
+    uint64_t part = limits->max_size / SIZE_PARTS;
+    return limits->max_size && part < SEGMENT_SIZE ? part : SEGMENT_SIZE;
+}
+
+uint64_t rec_retention_segment_ns(const struct rec_limits *limits)
+{
+    return limits->last_ns ? limits->last_ns / LAST_PARTS : UINT64_MAX;
+}
+
+uint64_t rec_retention_size_on_disk(uint64_t size)
+{
+    return (size + DISK_BLOCK - 1) / DISK_BLOCK * DISK_BLOCK;
+}
+
+/* ---- what is in the capture ---- */
+
+/* Something that can be evicted: a segment that is finished, or all that is left of a process that has ended. */
+struct item {
+    size_t process;                     /* its place in the list of processes */
+    uint32_t segment;                   /* 0: the process */
+    uint64_t size;
+    uint64_t end_ns;                    /* CLOCK_MONOTONIC: nothing in it is later */
+    size_t order;                       /* of those with the same end: the segments of a process as they are numbered */
+};
+
+struct inventory {
+    struct pnr_list processes;
+    uint64_t size;                      /* of all that is there and all that is reserved */
+    struct item *items;                 /* owned */
+    size_t n, capacity;
+};
+
+static struct item *add_item(struct inventory *inventory, size_t process, uint32_t segment)
+{
+    if (inventory->n == inventory->capacity) {
+        size_t capacity = inventory->capacity ? 2 * inventory->capacity : 64;
+        struct item *items = realloc(inventory->items, capacity * sizeof *items);
+        if (!items)
+            return NULL;
+        inventory->items = items;
+        inventory->capacity = capacity;
+    }
+    struct item *item = &inventory->items[inventory->n];
+    *item = (struct item){ .process = process, .segment = segment, .order = inventory->n++ };
+    return item;
+}
+
+/* The end of the first block of a thread's file, or 0. */
+static uint64_t first_block_ns(const char *path)
+{
+    struct pnr_block_header header;
+    struct pnr_err err;
+    int fd = pnr_file_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    ssize_t n = fd < 0 ? -1 : pnr_file_read(fd, &header, sizeof header, PNR_BLOCK_PREFIX_SIZE - PNR_BLOCK_HEADER_SIZE);
+    if (fd >= 0)
+        close(fd);
+    if (n != sizeof header || pnr_block_header_check(&header, false, 0, &err) != 0)
+        return 0;
+    return header.end.monotonic_ns ? header.end.monotonic_ns : header.begin.monotonic_ns;
+}
+
+/* When some block of a segment was written, or 0. Any block will do: a segment lasts no longer than it may. */
+static uint64_t segment_ns(const char *process_path, uint32_t segment)
+{
+    static char path[PATH_MAX];
+    struct pnr_err err;
+    uint32_t *threads;
+    size_t n;
+    uint64_t ns = 0;
+    if (pnr_capture_threads(process_path, segment, &threads, &n, &err) != 0)
+        return 0;
+    for (size_t i = 0; i < n && ns == 0; i++) {
+        pnr_thread_path(process_path, segment, threads[i], path);
+        ns = first_block_ns(path);
+    }
+    free(threads);
+    return ns;
+}
+
+/* The live header of a process: whether it may still run, and its latest instant. False when there is no such file. */
+static bool look_at_live(const char *process_path, bool *is_running, uint64_t *last_ns)
+{
+    static char path[PATH_MAX];
+    struct pnr_live_header header;
+    pnr_file_path(process_path, "live", path);
+    int fd = pnr_file_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    ssize_t n = fd < 0 ? -1 : pnr_file_read(fd, &header, sizeof header, 0);
+    if (fd >= 0)
+        close(fd);
+    if (n != sizeof header)
+        return false;
+    *is_running = pnr_live_process(process_path, &header) != PNR_PROCESS_GONE;
+    *last_ns = header.instants[header.latest & 1].monotonic_ns;
+    return true;
+}
+
+/* What a process takes beside its segments. */
+static uint64_t rest_size(const char *process_path)
+{
+    static const char *const names[] = { "names", "live", EVICTED };
+    static char path[PATH_MAX];
+    uint64_t size = 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        pnr_file_path(process_path, names[i], path);
+        size += rec_tree_size(path);
+    }
+    return size;
+}
+
+/* Adds a process to the inventory. Returns 0 or -1. */
+static int look_at_process(struct inventory *inventory, size_t process, const char *path,
+                           const struct rec_limits *limits, struct pnr_err *err)
+{
+    static char segment_path[PATH_MAX];
+    uint32_t *numbers;
+    size_t n;
+    bool is_running = false;
+    uint64_t last_ns = 0, before_ns = 0;
+    struct item *item;
+    if (pnr_capture_segments(path, &numbers, &n, err) != 0)
+        return err->sys_errno == ENOENT ? 0 : -1;       /* another process evicted it just now */
+    bool has_live = look_at_live(path, &is_running, &last_ns);
+    uint64_t rest = rest_size(path);
+    for (size_t i = 0; i < n; i++) {
+        pnr_segment_path(path, numbers[i], segment_path);
+        uint64_t size = rec_tree_size(segment_path), end_ns = segment_ns(path, numbers[i]);
+        bool is_current = is_running && i == n - 1;
+        if (is_current && size < rec_retention_segment_size(limits))
+            size = rec_retention_segment_size(limits);
+        inventory->size += size;
+        if (limits->last_ns)
+            end_ns += rec_retention_segment_ns(limits) + 2 * TICK_NS;
+        if (end_ns < before_ns)         /* by damage, or when two threads encoded: the lower goes first */
+            end_ns = before_ns;
+        before_ns = end_ns;
+        if (end_ns > last_ns)
+            last_ns = end_ns;
+        if (is_current)
+            continue;
+        if (!(item = add_item(inventory, process, numbers[i])))
+            goto out_of_memory;
+        item->size = size;
+        item->end_ns = end_ns;
+    }
+    inventory->size += rest;
+    if (!(has_live && is_running)) {
+        if (!(item = add_item(inventory, process, 0)))
+            goto out_of_memory;
+        item->size = rest;
+        item->end_ns = last_ns + 1;     /* after its segments */
+    }
+    free(numbers);
+    return 0;
+out_of_memory:
+    free(numbers);
+    return pnr_err_set(err, PNR_E_MEMORY, path, 0, "out of memory");
+}
+
+static int by_end(const void *a, const void *b)
+{
+    const struct item *x = a, *y = b;
+    if (x->end_ns != y->end_ns)
+        return x->end_ns < y->end_ns ? -1 : 1;
+    return x->order < y->order ? -1 : 1;
+}
+
+static void clear_inventory(struct inventory *inventory)
+{
+    pnr_list_clear(&inventory->processes);
+    free(inventory->items);
+}
+
+uint64_t rec_retention_remove_waste(const char *capture_path)
+{
+    static char path[PATH_MAX];
+    struct dirent *entry;
+    enum pnr_process_state state;
+    uint64_t size = 0;
+    DIR *dir = opendir(capture_path);
+    while (dir && (entry = readdir(dir))) {
+        if (!pnr_capture_is_begun(entry->d_name, &state))
+            continue;
+        pnr_file_path(capture_path, entry->d_name, path);
+        if (state == PNR_PROCESS_GONE)
+            rec_tree_remove(path);
+        else
+            size += rec_tree_size(path);
+    }
+    if (dir)
+        closedir(dir);
+    return size;
+}
+
+/* Gives the inventory, which the caller clears. Returns 0 or -1. */
+static int take_inventory(const char *capture_path, const struct rec_limits *limits, struct inventory *inventory,
+                          struct pnr_err *err)
+{
+    static char path[PATH_MAX];
+    int result = 0;
+    *inventory = (struct inventory){ .size = rec_retention_remove_waste(capture_path) };
+    if (pnr_capture_processes(capture_path, &inventory->processes, err) != 0)
+        return err->code == PNR_E_NOT_CAPTURE ? 0 : -1;
+    for (size_t i = 0; i < inventory->processes.n && result == 0; i++) {
+        pnr_file_path(capture_path, inventory->processes.names[i], path);
+        result = look_at_process(inventory, i, path, limits, err);
+    }
+    if (inventory->n)
+        qsort(inventory->items, inventory->n, sizeof *inventory->items, by_end);
+    return result;
+}
+
+/* Takes a directory out of the capture in one step and removes it. If this is cut off, the rest is no part of the capture:
+ * in a process it is removed before the next one is evicted; beside the processes, as one that was begun. */
+static void evict_segment(const char *process_path, uint32_t segment)
+{
+    static char from[PATH_MAX], to[PATH_MAX];
+    pnr_segment_path(process_path, segment, from);
+    pnr_file_path(process_path, EVICTED, to);
+    if (rename(from, to) != 0) {
+        rec_tree_remove(to);
+        if (rename(from, to) != 0)
+            return;
+    }
+    rec_tree_remove(to);
+}
+
+static void evict_process(const char *capture_path, const char *process_path)
+{
+    static char waste[PATH_MAX];
+    struct pnr_err err;
+    if (pnr_capture_begin_process(capture_path, waste, sizeof waste, &err) == 0 && rename(process_path, waste) == 0)
+        rec_tree_remove(waste);
+}
+
+static void evict(const char *capture_path, const struct inventory *inventory, const struct item *item)
+{
+    static char process_path[PATH_MAX];
+    pnr_file_path(capture_path, inventory->processes.names[item->process], process_path);
+    if (item->segment)
+        evict_segment(process_path, item->segment);
+    else
+        evict_process(capture_path, process_path);
+}
+
+static int no_room(const char *capture_path, struct pnr_err *err)
+{
+    errno = EDQUOT;
+    return pnr_err_system(err, capture_path, "--max-size leaves no room");
+}
+
+/* With the lock: evicts what is too old, and the oldest of the rest until `size` more bytes fit. Returns 0 or -1. */
+static int make_room(const char *capture_path, const struct rec_limits *limits, uint64_t size, struct pnr_err *err)
+{
+    struct inventory inventory;
+    uint64_t max = limits->max_size ? limits->max_size - limits->max_size / SLACK_PARTS : UINT64_MAX;
+    uint64_t now = rec_clock_monotonic_ns(), oldest = limits->last_ns && now > limits->last_ns ? now - limits->last_ns : 0;
+    int result = take_inventory(capture_path, limits, &inventory, err);
+    for (size_t i = 0; result == 0 && i < inventory.n; i++) {
+        const struct item *item = &inventory.items[i];
+        if (item->end_ns >= oldest && inventory.size + size <= max)
+            break;
+        evict(capture_path, &inventory, item);
+        inventory.size -= item->size < inventory.size ? item->size : inventory.size;
+    }
+    if (result == 0 && inventory.size + size > max)
+        result = no_room(capture_path, err);
+    clear_inventory(&inventory);
+    return result;
+}
+
+/* ---- the lock ---- */
+
+/* Waits so many ms at most. */
+static bool lock_within(int fd, int max_wait_ms)
+{
+    for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; i++) {
+        if (i >= max_wait_ms)
+            return false;
+        usleep(1000);
+    }
+    return true;
+}
+
+int rec_retention_lock(const char *capture_path, int max_wait_ms)
+{
+    int lock = pnr_file_open(capture_path, O_RDONLY | O_DIRECTORY);
+    if (lock >= 0 && !lock_within(lock, max_wait_ms)) {
+        close(lock);
+        lock = -1;
+    }
+    return lock;
+}
+
+int rec_retention_reserve(const char *capture_path, const struct rec_limits *limits, uint64_t size, int *lock,
+                          struct pnr_err *err)
+{
+    *lock = -1;
+    if (!limits->max_size && !limits->last_ns)
+        return 0;
+    *lock = pnr_file_open(capture_path, O_RDONLY | O_DIRECTORY);
+    if (*lock < 0)
+        return pnr_err_system(err, capture_path, "cannot look at the capture");
+    lock_within(*lock, MAX_WAIT_MS);    /* whoever has it may have been stopped: then it goes without */
+    if (make_room(capture_path, limits, size, err) == 0)
+        return 0;
+    rec_retention_release(*lock);
+    *lock = -1;
+    return -1;
+}
+
+void rec_retention_release(int lock)
+{
+    if (lock < 0)
+        return;
+    flock(lock, LOCK_UN);               /* a child that was forked meanwhile has the descriptor, too */
+    close(lock);
+}
+
+/* ---- who runs ---- */
+
+bool rec_retention_is_growing(const char *capture_path)
+{
+    static char path[PATH_MAX];
+    struct pnr_list list;
+    struct pnr_err err;
+    bool is_growing = false;
+    if (pnr_capture_processes(capture_path, &list, &err) != 0)
+        return false;
+    for (size_t i = 0; i < list.n && !is_growing; i++) {
+        bool is_running;
+        uint64_t last_ns;
+        pnr_file_path(capture_path, list.names[i], path);
+        is_growing = look_at_live(path, &is_running, &last_ns) && is_running;
+    }
+    pnr_list_clear(&list);
+    return is_growing;
+}

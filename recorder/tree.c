@@ -1,0 +1,36 @@
+#include "tree.h"
+
+#include <ftw.h>
+#include <stdio.h>
+
+#include "retention.h"
+
+#define MAX_DESCRIPTORS 3               /* a process's directory, a segment in it, and one to spare */
+
+static uint64_t total;
+
+static int add_one(const char *path, const struct stat *st, int type, struct FTW *position)
+{
+    (void)path, (void)type, (void)position;
+    total += rec_retention_size_on_disk((uint64_t)st->st_size);
+    return 0;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *position)
+{
+    (void)st, (void)type, (void)position;
+    remove(path);
+    return 0;
+}
+
+uint64_t rec_tree_size(const char *path)
+{
+    total = 0;
+    nftw(path, add_one, MAX_DESCRIPTORS, FTW_PHYS);
+    return total;
+}
+
+void rec_tree_remove(const char *path)
+{
+    nftw(path, remove_one, MAX_DESCRIPTORS, FTW_PHYS | FTW_DEPTH);
+}
