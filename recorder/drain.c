@@ -18,6 +18,7 @@
 #include "file.h"
 #include "finish.h"
 #include "notice.h"
+#include "tree.h"
 #include "../format/file.h"
 
 #define FIRST_INSTANT_NS 10000000       /* the live mapping's instant is renewed after 10 ms, 20 ms, ... 1 s */
@@ -677,6 +678,16 @@ int rec_drain_move(const char *process_path, struct pnr_live live, const struct 
     pthread_mutex_unlock(&drain.presence);
     free(segments);
     return result;
+}
+
+void rec_drain_change_user(uid_t user, void (*func)(void *), void *arg)
+{
+    uid_t before = geteuid();
+    rec_drain_pause();                  /* so that it makes no files */
+    rec_tree_give(drain.process_path, user);
+    func(arg);
+    if (geteuid() == before)            /* it did not come to that */
+        rec_tree_give(drain.process_path, before);
 }
 
 uint64_t rec_drain_size(void)

@@ -103,6 +103,10 @@ int rec_drain_link(const char *process_path, uint32_t first_segment, struct pnr_
 int rec_drain_move(const char *process_path, struct pnr_live live, const struct rec_limits *limits, void (*on_move)(void),
                    struct pnr_err *err);
 
+/* Calls func(arg), in which this process becomes another user, and gives it the files of the process, so that recording can go
+ * on. The thread is away meanwhile, as after rec_drain_pause. */
+void rec_drain_change_user(uid_t user, void (*func)(void *), void *arg);
+
 /* Bytes of all blocks that were written. */
 uint64_t rec_drain_size(void);
 

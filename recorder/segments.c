@@ -4,8 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "../format/capture.h"
+
+#define SHARED_NS 1000000000            /* how often room is made for processes of other users */
 
 /* All static paths are there because the stack may be that of a small thread of the program. They are used under the
  * lock of the process's one row of segments. */
@@ -70,6 +73,17 @@ static uint32_t file_for(const struct pnr_block_header *header)
 
 /* ---- segments ---- */
 
+/* Makes room for `size` more bytes, in the whole capture or, where this process may not look at that any more, in its own
+ * directory. The lock is to be released. Returns 0 or -1. */
+static int reserve(struct rec_segments *segments, uint64_t size, int *lock, struct pnr_err *err)
+{
+    static char capture_path[PATH_MAX];
+    capture_path_of(segments, capture_path);
+    if (rec_retention_reserve(capture_path, &segments->limits, size, lock, err) == 0)
+        return 0;
+    return err->sys_errno == EACCES ? rec_retention_trim(segments->process_path, &segments->limits, size, err) : -1;
+}
+
 /* Begins the segment of that number; the one before is then finished. Returns 0 or -1: nothing has changed. */
 static int begin(struct rec_segments *segments, uint32_t number, struct pnr_err *err)
 {
@@ -95,13 +109,10 @@ int rec_segments_start(struct rec_segments *segments, const char *process_path, 
 
 int rec_segments_roll(struct rec_segments *segments, struct pnr_err *err)
 {
-    static char capture_path[PATH_MAX];
     int lock;
     if (!segments->begun_ns)
         return 0;
-    capture_path_of(segments, capture_path);
-    uint64_t size = rec_retention_segment_size(&segments->limits);
-    if (rec_retention_reserve(capture_path, &segments->limits, size, &lock, err) != 0) {
+    if (reserve(segments, rec_retention_segment_size(&segments->limits), &lock, err) != 0) {
         bool cannot_look = err->sys_errno == EMFILE || err->sys_errno == ENFILE;
         return cannot_look ? 0 : -1;    /* the segment grows on */
     }
@@ -131,17 +142,30 @@ int rec_segments_append(struct rec_segments *segments, const struct pnr_block_he
     return 0;
 }
 
-int rec_segments_tick(struct rec_segments *segments, uint64_t now_ns, struct pnr_err *err)
+/* Whether it is time to look for what has to go. Processes that have given up their rights cannot do that for one another:
+ * then root does it for them. */
+static bool is_due(const struct rec_segments *segments, uint64_t now_ns)
 {
     static char capture_path[PATH_MAX];
+    const struct rec_limits *limits = &segments->limits;
+    uint64_t age = now_ns - segments->checked_ns;
+    if (limits->last_ns && age >= rec_retention_segment_ns(limits))
+        return true;
+    if (!limits->max_size || age < SHARED_NS || geteuid() != 0)
+        return false;
+    capture_path_of(segments, capture_path);
+    return rec_retention_is_shared(capture_path);
+}
+
+int rec_segments_tick(struct rec_segments *segments, uint64_t now_ns, struct pnr_err *err)
+{
     int lock;
-    if (!segments->limits.last_ns || now_ns - segments->checked_ns < rec_retention_segment_ns(&segments->limits))
+    if (!is_due(segments, now_ns))
         return 0;
     segments->checked_ns = now_ns;
     if (segments->begun_ns && now_ns - segments->begun_ns >= rec_retention_segment_ns(&segments->limits))
         return rec_segments_roll(segments, err);
-    capture_path_of(segments, capture_path);
-    if (rec_retention_reserve(capture_path, &segments->limits, 0, &lock, err) != 0)
+    if (reserve(segments, 0, &lock, err) != 0)
         return -1;
     rec_retention_release(lock);
     return 0;

@@ -2,6 +2,7 @@
 
 #include <ftw.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "retention.h"
 
@@ -21,6 +22,20 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
     (void)st, (void)type, (void)position;
     remove(path);
     return 0;
+}
+
+static uid_t owner;
+
+static int give_one(const char *path, const struct stat *st, int type, struct FTW *position)
+{
+    (void)st, (void)type, (void)position;
+    return lchown(path, owner, (gid_t)-1);
+}
+
+void rec_tree_give(const char *path, uid_t user)
+{
+    owner = user;
+    nftw(path, give_one, MAX_DESCRIPTORS, FTW_PHYS);
 }
 
 uint64_t rec_tree_size(const char *path)

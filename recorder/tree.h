@@ -3,9 +3,13 @@
 #define REC_TREE_H
 
 #include <stdint.h>
+#include <sys/types.h>
 
 /* What the directory and all below it take on disk, in bytes; 0 when it is not there. */
 uint64_t rec_tree_size(const char *path);
+
+/* Makes the user the owner of the directory and all below it. */
+void rec_tree_give(const char *path, uid_t user);
 
 /* Removes the directory and all below it, as far as that can be done. */
 void rec_tree_remove(const char *path);

@@ -18,6 +18,7 @@
 
 #include "engine.h"
 #include "recording.h"
+#include "setuid.h"
 #include "../notice.h"
 #include "../retention.h"
 
@@ -196,6 +197,7 @@ static void end(bool is_finalized)
     rec_recording_stop(is_finalized, &totals);
     if (!rec_recording_is_own())
         return;
+    rec_notice_pass_on(rec_recording_path());
     if (!module.output) {
         if (module.tells_end)
             tell_end(&totals);
@@ -462,6 +464,7 @@ PyMODINIT_FUNC PyInit__recorder(void)
         if (rec_recording_init() != 0)
             return NULL;
         watch_leave();
+    rec_setuid_watch();
     }
     if (!module.is_ready) {
         if (rec_engine_init(module.own) != 0)

@@ -346,6 +346,9 @@ int rec_recording_start(const char *path, bool joins, PyObject *facts, PyObject 
         return -1;
     }
     rec_notice_init();
+    rec_notice_redirect(joins ? recording.capture : NULL);
+    if (!joins && geteuid() == 0)
+        rec_notice_open_to_all(recording.capture);
     rec_threads.on_exception = recording.options.snapshots_exceptions ? save_soon : NULL;
     recording.is_on = true;
     recording.is_paused = recording.is_pending = false;
@@ -376,18 +379,19 @@ static void begin_child(void)
     PyObject *type, *value, *traceback;
     recording.is_pending = false;
     recording.forks = 0;
+    rec_notice_redirect(recording.capture);
     PyErr_Fetch(&type, &value, &traceback);
     if (!recording.options.follows_forks) {
         leave_alone();
     } else if (rec_log_start(recording.capture, true, &recording.drain, taken, &err) != 0) {
-        rec_notice("process %ld is not recorded: %s", (long)getpid(), pnr_err_describe(&err, text, sizeof text));
+        rec_notice("not recorded: %s", pnr_err_describe(&err, text, sizeof text));
         leave_alone();
     } else {
         write_facts();
         if (recording.engine->begin() != 0) {
             leave_alone();
             rec_log_undo(&totals);
-            rec_notice("process %ld is not recorded: %s", (long)getpid(), totals.failure.code == PNR_OK ? "out of memory" :
+            rec_notice("not recorded: %s", totals.failure.code == PNR_OK ? "out of memory" :
                        pnr_err_describe(&totals.failure, text, sizeof text));
         } else if (recording.options.c_calls) {
             rec_c_calls_begin();
@@ -481,6 +485,20 @@ static void forked_in_child(void)
     recording.is_saving = false;
     atomic_store(&recording.save_path, NULL);
     rec_engine_forked(begin_child);
+}
+
+/* ---- giving up rights ---- */
+
+void rec_recording_change_user(uid_t user, void (*func)(void *), void *arg)
+{
+    if (recording.is_on && recording.is_pending)
+        rec_threads_wake(PyThreadState_Get());          /* as another user it could not begin any more */
+    if (!recording.is_on || recording.is_pending) {
+        func(arg);
+        return;
+    }
+    rec_drain_change_user(user, func, arg);
+    rec_current = &rec_log_nobody;      /* the next event sees to it that the drain goes on */
 }
 
 int rec_recording_init(void)

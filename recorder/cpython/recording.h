@@ -11,6 +11,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "../log.h"
 
@@ -42,6 +43,9 @@ int rec_recording_resume(void);
 /* Saves what this process has recorded up to now as a capture of its own, at path or where there is room for it, which
  * is copied to taken (PATH_MAX bytes). Other threads run meanwhile. Returns 0, or -1 with an exception set. */
 int rec_recording_save(const char *path, char *taken);
+
+/* Calls func(arg), in which this process becomes this user, and sees to it that its recording can go on. */
+void rec_recording_change_user(uid_t user, void (*func)(void *), void *arg);
 
 /* An exception has ended the program. */
 void rec_recording_tell_exception(void);
