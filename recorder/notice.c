@@ -106,6 +106,7 @@ void rec_notice_pass_on(const char *capture_path)
         if ((unsigned char)bytes[i] < ' ' && (bytes[i] != '\n' || n_lines > 1))
             bytes[i] = ' ';             /* anybody may have written it */
     }
+    unlink(path);
     if (n_lines == 0)
         return;
     bytes[n] = 0;
@@ -114,5 +115,4 @@ void rec_notice_pass_on(const char *capture_path)
         rec_notice("%s", bytes);
     else
         rec_notice("%s (and %s%zu more messages of child processes)", bytes, n == MAX_READ ? "at least " : "", n_lines - 1);
-    unlink(path);
 }

@@ -197,7 +197,6 @@ static void end(bool is_finalized)
     rec_recording_stop(is_finalized, &totals);
     if (!rec_recording_is_own())
         return;
-    rec_notice_pass_on(rec_recording_path());
     if (!module.output) {
         if (module.tells_end)
             tell_end(&totals);

@@ -35,6 +35,7 @@ static struct {
     bool is_paused;
     _Atomic bool is_pending;            /* this is a forked child without an event so far */
     pid_t pid;                          /* of the process that was started */
+    bool joins;                         /* the capture is another process's */
     struct options options;             /* engine and filters are not valid after the start */
     struct rec_drain_options drain;
     const struct rec_engine *engine;
@@ -327,6 +328,7 @@ int rec_recording_start(const char *path, bool joins, PyObject *facts, PyObject 
         return -1;
     rec_notice_hold();                  /* until it has begun, what fails is raised */
     recording.pid = getpid();
+    recording.joins = joins;
     recording.forks = 0;
     recording.drain = (struct rec_drain_options){
         .limits = { recording.options.max_size, recording.options.last_ns }, .drops = recording.options.drops,
@@ -450,6 +452,8 @@ void rec_recording_stop(bool is_finalized, struct rec_log_totals *totals)
     if (recording.forks)
         rec_log_fact_number("forks", recording.forks);
     rec_log_stop(totals);
+    if (rec_recording_is_own() && !recording.joins)
+        rec_notice_pass_on(recording.capture);
     if (!was_alone)
         rec_notice("another tool replaced the frame evaluation function while recording: calls may be missing");
     if (!were_c_calls_seen)
