@@ -654,14 +654,14 @@ int rec_drain_cut(uint32_t *segment, struct pnr_err *err)
     return result;
 }
 
-int rec_drain_move(const char *process_path, struct pnr_live live, const struct rec_limits *limits, void (*on_move)(void),
-                   struct pnr_err *err)
+int rec_drain_move(const char *process_path, struct pnr_live live, const struct rec_drain_options *options,
+                   void (*on_move)(void), struct pnr_err *err)
 {
     struct rec_segments *segments = malloc(sizeof *segments);
     pthread_mutex_lock(&drain.presence);
     send_away();                        /* it looks at all that changes here */
     uint64_t n_bytes = drain.segments.n_bytes;
-    int result = segments ? rec_segments_start(segments, process_path, drain.segments.number, limits, err) :
+    int result = segments ? rec_segments_start(segments, process_path, drain.segments.number, &options->limits, err) :
                             pnr_err_set(err, PNR_E_MEMORY, process_path, 0, "out of memory");
     if (result != 0) {
         pnr_live_close(&live, process_path, true);
@@ -671,6 +671,7 @@ int rec_drain_move(const char *process_path, struct pnr_live live, const struct 
         drain.segments.n_bytes = n_bytes;
         pnr_live_close(&drain.live, drain.process_path, true);
         set_place(process_path, live);
+        drain.options = *options;
         on_move();
     }
     if (start_thread() == 0)

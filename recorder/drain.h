@@ -100,8 +100,8 @@ int rec_drain_link(const char *process_path, uint32_t first_segment, struct pnr_
 /* After a cut: goes on in another process directory, on another live mapping, which the drain owns from now on, also when
  * it fails, with the number of the segment that comes next. The old mapping is removed. on_move is called when that is
  * done, while the drain's thread is away. Returns 0, or -1 and nothing has changed. */
-int rec_drain_move(const char *process_path, struct pnr_live live, const struct rec_limits *limits, void (*on_move)(void),
-                   struct pnr_err *err);
+int rec_drain_move(const char *process_path, struct pnr_live live, const struct rec_drain_options *options,
+                   void (*on_move)(void), struct pnr_err *err);
 
 /* Calls func(arg), in which this process becomes another user, and gives it the files of the process, so that recording can go
  * on. The thread is away meanwhile, as after rec_drain_pause. */

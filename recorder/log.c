@@ -636,7 +636,7 @@ int rec_log_move(const char *path, const struct rec_part *part, const struct rec
         pnr_live_close(&live, process_path, true);
         goto fail;
     }
-    if (rec_drain_move(process_path, live, &options->limits, take_moved_names, err) != 0)
+    if (rec_drain_move(process_path, live, options, take_moved_names, err) != 0)
         goto fail;
     write_end(&moved_names, totals, end, &totals->failure);
     rec_file_release(&moved_names);
