@@ -87,7 +87,7 @@ static void read_all(struct sample *sample, char *text, size_t size)
 {
     struct notes notes = { collect, &sample->said };
     struct pnr_err err;
-    struct reader *reader = reader_open(sample->capture.process, &notes, &err);
+    struct reader *reader = reader_open(sample->capture.process, NULL, &notes, &err);
     cr_assert_not_null(reader);
     *text = 0;
     if (sample->go_on)
@@ -186,7 +186,7 @@ Test(reader, gives_no_more_than_is_needed)
             add(&sample, k, k == 2 ? PNR_BLOCK_DEEPER : 0);
         check_sink_init(&sample.said);
         const struct notes notes = { collect, &sample.said };
-        struct reader *reader = reader_open(sample.capture.process, &notes, &err);
+        struct reader *reader = reader_open(sample.capture.process, NULL, &notes, &err);
         cr_assert_not_null(reader);
         cr_expect_eq(reader_end(reader), 5002);
         for (int again = 0; again < 2; again++) {
@@ -214,7 +214,7 @@ Test(reader, stops_before_the_end)
     make(&sample, true);
     for (uint32_t k = 0; k < 3; k++)
         add(&sample, k, 0);
-    struct reader *reader = reader_open(sample.capture.process, &notes, &err);
+    struct reader *reader = reader_open(sample.capture.process, NULL, &notes, &err);
     cr_assert_eq(reader_next(reader, 0, &block, &err), 1);
     reader_stop(reader);
     cr_expect_not(reader_begin(reader, 0, &ticks));
@@ -686,7 +686,7 @@ Test(reader, tells_a_process_that_runs_from_one_that_was_killed)
         sample.live.header->pid_namespace = pnr_process_namespace();
         snprintf(process, sizeof process, "%s/process-%d", sample.capture.path, (int)getpid());
         cr_assert_eq(rename(sample.capture.process, process), 0);
-        struct reader *reader = reader_open(process, &notes, &err);
+        struct reader *reader = reader_open(process, NULL, &notes, &err);
         cr_assert_not_null(reader);
         cr_expect_eq(reader_process(reader, &until_ns), table[i].state);
         snprintf(said, sizeof said, table[i].said, sample.sizes[1]);
@@ -706,10 +706,10 @@ Test(reader, says_why_there_is_nothing_to_read)
     make(&sample, true);
     snprintf(path, sizeof path, "%s/names", sample.capture.process);
     unlink(path);
-    cr_expect_null(reader_open(sample.capture.process, &notes, &err));
+    cr_expect_null(reader_open(sample.capture.process, NULL, &notes, &err));
     cr_expect_eq(err.code, PNR_E_SYSTEM);
     check_append(path, "PNRNAMEX\1\0\0\0\0\0\0\0", 16);
-    cr_expect_null(reader_open(sample.capture.process, &notes, &err));
+    cr_expect_null(reader_open(sample.capture.process, NULL, &notes, &err));
     cr_expect_eq(err.code, PNR_E_NOT_CAPTURE);
     check_capture_remove(&sample.capture);
 }
