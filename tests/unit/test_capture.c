@@ -1,6 +1,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,13 +81,16 @@ Test(capture, makes_private_directories)
 Test(capture, makes_private_directories_of_processes)
 {
     static const char *const expected[] = { "run.pnr/process-7", "run.pnr/process-7-2", "run.pnr/process-7-3" };
+    char begun[200];
     cr_assert_eq(mkdir("run.pnr", 0700), 0);
     umask(0);
+    snprintf(begun, sizeof begun, "run.pnr/begun-%d-%" PRIu64 "-%" PRIu64, (int)getpid(), pnr_process_start(),
+             pnr_process_namespace());
     for (size_t i = 0; i < 3; i++) {
         char path[200];
         struct pnr_err err;
         cr_assert_eq(pnr_capture_begin_process("run.pnr", path, sizeof path, &err), 0);
-        cr_expect_str_eq(path, "run.pnr/begun-7");
+        cr_expect_str_eq(path, begun);
         cr_assert_eq(pnr_capture_enter_process("run.pnr", 7, path, sizeof path, &err), 0);
         cr_expect_str_eq(path, expected[i]);
         char names[220];
@@ -171,14 +175,13 @@ Test(capture, knows_what_is_none)
     }
 }
 
+/* Whatever the entries are: it is for the reader to see. */
 Test(capture, lists_segments_by_number)
 {
-    static const char *const files[] = { "segment-2.zst", "segment-10.zst", "segment-1.zst", "segment-4294967295.zst",
-                                         "segment-0.zst", "segment-01.zst", "segment-.zst", "segment-3.zst.tmp",
-                                         "segment-3", "segment--3.zst", "segment-+3.zst", "segment- 3.zst",
-                                         "segment-4294967296.zst", "segment-4294967299.zst",
-                                         "segment-99999999999999999999.zst", "thread-3.zst", "Segment-3.zst", "names",
-                                         "live" };
+    static const char *const files[] = { "segment-2", "segment-10", "segment-1", "segment-4294967295", "segment-0",
+                                         "segment-01", "segment-", "segment-3.tmp", "segment-3.zst", "segment--3",
+                                         "segment-+3", "segment- 3", "segment-4294967296", "segment-4294967299",
+                                         "segment-99999999999999999999", "thread-3", "Segment-3", "names", "live" };
     static const uint32_t expected[] = { 1, 2, 10, UINT32_MAX };
     uint32_t *numbers;
     size_t n;
@@ -193,6 +196,33 @@ Test(capture, lists_segments_by_number)
     cr_expect_arr_eq(numbers, expected, sizeof expected);
     free(numbers);
     cr_expect_eq(pnr_capture_segments("absent", &numbers, &n, &err), -1);
+    cr_expect_eq(err.code, PNR_E_SYSTEM);
+}
+
+Test(capture, lists_threads_by_number)
+{
+    static const char *const files[] = { "thread-2.zst", "thread-10.zst", "short-threads.zst", "thread-1.zst",
+                                         "thread-4294967295.zst", "thread-0.zst", "thread-01.zst", "thread-.zst",
+                                         "thread-3.zst.tmp", "thread-3", "thread--3.zst", "thread-4294967296.zst",
+                                         "short-threads", "short-threads.zst2", "segment-3.zst", "Thread-3.zst" };
+    static const uint32_t expected[] = { PNR_SHORT_THREADS, 1, 2, 10, UINT32_MAX };
+    uint32_t *threads;
+    size_t n;
+    struct pnr_err err;
+    cr_assert_eq(mkdir("segment-7", 0700), 0);
+    cr_assert_eq(pnr_capture_threads(".", 7, &threads, &n, &err), 0);
+    cr_expect_eq(n, 0);
+    free(threads);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char path[PATH_MAX];
+        pnr_file_path("segment-7", files[i], path);
+        touch(path);
+    }
+    cr_assert_eq(pnr_capture_threads(".", 7, &threads, &n, &err), 0);
+    cr_assert_eq(n, 5, "%zu", n);
+    cr_expect_arr_eq(threads, expected, sizeof expected);
+    free(threads);
+    cr_expect_eq(pnr_capture_threads(".", 8, &threads, &n, &err), -1);
     cr_expect_eq(err.code, PNR_E_SYSTEM);
 }
 
@@ -220,7 +250,11 @@ Test(capture, gives_paths_that_are_not_cut)
     pnr_file_path("run.pnr/process-7", "names", path);
     cr_expect_str_eq(path, "run.pnr/process-7/names");
     pnr_segment_path("run.pnr/process-7", 4294967295, path);
-    cr_expect_str_eq(path, "run.pnr/process-7/segment-4294967295.zst");
+    cr_expect_str_eq(path, "run.pnr/process-7/segment-4294967295");
+    pnr_thread_path("run.pnr/process-7", 4294967295, 4294967295, path);
+    cr_expect_str_eq(path, "run.pnr/process-7/segment-4294967295/thread-4294967295.zst");
+    pnr_thread_path("run.pnr/process-7", 1, PNR_SHORT_THREADS, path);
+    cr_expect_str_eq(path, "run.pnr/process-7/segment-1/short-threads.zst");
     memset(folder, 'x', sizeof folder);
     folder[PATH_MAX - 7] = 0;           /* with "/names" and a NUL it is just as long as a path may be */
     pnr_file_path(folder, "names", path);
@@ -228,6 +262,8 @@ Test(capture, gives_paths_that_are_not_cut)
     pnr_file_path(folder, "names2", path);
     cr_expect_str_eq(path, "", "nowhere");
     pnr_segment_path(folder, 1, path);
+    cr_expect_str_eq(path, "", "nowhere");
+    pnr_thread_path(folder, 1, 1, path);
     cr_expect_str_eq(path, "", "nowhere");
 }
 
