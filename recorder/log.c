@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "file.h"
@@ -581,7 +582,10 @@ static int begin_copy(const char *capture_path, const struct rec_part *part, cha
     uint32_t next;
     if (rec_drain_cut(&next, err) != 0 || pnr_capture_begin_process(capture_path, process_path, PATH_MAX, err) != 0)
         return -1;
-    if (rec_drain_link(process_path, part->first_segment, err) == 0 && copy_names(names, process_path, part, err) == 0)
+    char path[PATH_MAX];
+    pnr_segment_path(process_path, part->first_segment, path);
+    if (rec_drain_link(process_path, part->first_segment, err) == 0 &&
+        (mkdir(path, 0700) == 0 || errno == EEXIST) && copy_names(names, process_path, part, err) == 0)
         return 0;
     rec_file_release(names);
     rec_tree_remove(process_path);

@@ -211,6 +211,9 @@ static int load_symbols(struct index *index, struct pnr_err *err)
         index->process = PNR_PROCESS_GONE;
     if (has_fact(index, "stopped"))
         index->process = PNR_PROCESS_UNKNOWN;           /* it records no more, if it runs */
+    uint64_t begin = 1;
+    symbols_number(index->symbols, "first_segment", &begin);
+    index->begin_segment = begin >= 1 && begin <= UINT32_MAX ? (uint32_t)begin : 1;
     symbols_number(index->symbols, "ticks_per_second", &index->timeline.ticks_per_second);
     add_fact(index, "start_ticks", "start_monotonic_ns");
     add_fact(index, "end_ticks", "end_monotonic_ns");
@@ -222,7 +225,7 @@ static int load_symbols(struct index *index, struct pnr_err *err)
  * killed may not have come to make any. */
 static bool is_dropped(const struct index *index)
 {
-    if (index->blocks.files.has_lost || index->blocks.files.lowest > 1)
+    if (index->blocks.files.has_lost || index->blocks.files.lowest > index->begin_segment)
         return true;
     for (size_t i = 0; i < index->n_places; i++)
         if (index->blocks.files.lowest == 0 && index->places[i].sequence > 0)
@@ -234,8 +237,8 @@ static bool is_dropped(const struct index *index)
 static void miss_first_segments(struct index *index)
 {
     uint32_t lowest = index->blocks.files.lowest;
-    if (lowest > 1) {
-        files_say_missing(&index->blocks.files, index->notes, 1, lowest - 1);
+    if (lowest > index->begin_segment) {
+        files_say_missing(&index->blocks.files, index->notes, index->begin_segment, lowest - 1);
         return;
     }
     index->size.n_damaged++;            /* no block's number tells that others are missing */
@@ -511,7 +514,7 @@ static uint64_t count_missing(const struct index *index, size_t i)
     const struct place *place = &index->places[i];
     bool is_first = i == 0 || place[-1].thread != place->thread;
     if (is_first)
-        return index->has_dropped ? 0 : place->sequence;
+        return index->has_dropped || index->begin_segment > 1 ? 0 : place->sequence;
     return (uint64_t)place->sequence - place[-1].sequence - 1;
 }
 

@@ -46,6 +46,7 @@ struct index {
     size_t n_left_out;
     struct trail short_trail;
     uint64_t n_told;                    /* reports of damage that may be of blocks that are missing */
+    uint32_t begin_segment;             /* the one that the process begins with: above 1 in a capture of a part */
     uint32_t first_segment;             /* the lowest one with a block, and ... */
     uint64_t first_end_ticks;           /* the earliest end of one in it: nothing dropped is later */
     uint64_t complete_ticks;            /* from then on nothing was dropped; 0: nothing of any thread was */

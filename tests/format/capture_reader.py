@@ -89,6 +89,7 @@ class Process:
     is_readable: bool = True        # False: its names file is rejected
     has_ended: bool = False         # or was finished by another process: nothing may be cut off
     has_dropped: bool = False       # segments with the lowest numbers are not there any more
+    is_part: bool = False           # blocks before the first of a thread are in another capture
     headers: list = field(default_factory=list)     # the valid ones, also of blocks whose data is damaged
     live_instant: tuple | None = None
     n_recovered: int = 0
@@ -376,7 +377,9 @@ def read_segments(path, process, chunks, report):
     for number, next_number in zip(numbers, numbers[1:]):
         if next_number > number + 1:
             report(f"segment-{number + 1}", None, f"{next_number - number - 1} segments missing")
-    is_absent = (numbers[0] > 1 if numbers else
+    begin = int(process.facts.get("first_segment", "1"))
+    process.is_part = begin > 1
+    is_absent = (numbers[0] > begin if numbers else
                  "end_ticks" in process.facts or any(sequence for _, sequence in chunks))
     process.has_dropped = is_absent and not process.facts.keys().isdisjoint({"max_size", "last_ns"})
     if is_absent and not process.has_dropped:
@@ -459,7 +462,7 @@ def take_blocks(process, chunks, noted, report):
         thread = process.threads.setdefault(number, Thread(number))
         is_first = not thread.is_there
         thread.is_there = True
-        first = expected.get(number, sequence if process.has_dropped else 0)
+        first = expected.get(number, sequence if process.has_dropped or process.is_part else 0)
         if sequence > first:
             missing.append((number, first, sequence - first))
             is_hole[number] = True
