@@ -124,7 +124,7 @@ int rec_segments_roll(struct rec_segments *segments, struct pnr_err *err)
 int rec_segments_append(struct rec_segments *segments, const struct pnr_block_header *header, const void *block,
                         size_t size, uint64_t now_ns, struct pnr_err *err)
 {
-    bool is_full = segments->size + size > rec_retention_segment_size(&segments->limits);
+    bool is_full = segments->size + rec_retention_size_on_disk(size) > rec_retention_segment_size(&segments->limits);
     bool is_old = segments->begun_ns && now_ns - segments->begun_ns >= rec_retention_segment_ns(&segments->limits);
     if ((is_full || is_old) && rec_segments_roll(segments, err) != 0)
         return -1;
