@@ -49,7 +49,8 @@ struct rec_log {
     int chunk;                          /* -1: none */
     uint32_t thread;
     uint32_t native_id;
-    uintptr_t stack_top;                /* the engine's: no evaluation of this thread lies at or above it */
+    uintptr_t stack_low, stack_top;     /* the engine's: the thread's own C stack */
+    uintptr_t foreign_floor;            /* the engine's */
     uint32_t epoch, pauses;             /* the engine's */
     uint32_t n_lost;                    /* events since the last chunk */
     uint64_t owner_id;                  /* the engine's */

@@ -291,21 +291,44 @@ static inline uintptr_t cpython_evaluation(const PyThreadState *ts)
     return f != root ? (uintptr_t)f : UINTPTR_MAX - 1;
 }
 
-/* The same for a frame that has its evaluation for itself; for any other it may be an address that is on no C stack. */
+/* The innermost evaluation that lies between two addresses; 0 when there is none. */
+static inline uintptr_t cpython_evaluation_within(const PyThreadState *ts, uintptr_t low, uintptr_t top)
+{
+    const cpython_frame *f = ts->current_frame, *root = cpython_root(ts);
+    while (f != root && !(cpython_is_entry(f) && (uintptr_t)f >= low && (uintptr_t)f < top))
+        f = f->previous;
+    return f != root ? (uintptr_t)f : 0;
+}
+
+/* From this address up the C stack, from each evaluation to the next one that is no further than that: the last one, or
+ * the address itself. */
+static inline uintptr_t cpython_outermost_near(const PyThreadState *ts, uintptr_t address, uintptr_t distance)
+{
+    const cpython_frame *root = cpython_root(ts);
+    for (const cpython_frame *f = ts->current_frame; f != root; f = f->previous) {
+        if (!cpython_is_entry(f))
+            continue;
+        if ((uintptr_t)f - address >= distance)
+            break;
+        address = (uintptr_t)f;
+    }
+    return address;
+}
+
+/* cpython_evaluation for a frame that has its evaluation for itself; for any other it may be an address that is on no C stack. */
 static inline uintptr_t cpython_evaluation_quick(const PyThreadState *ts)
 {
     return likely(ts->current_frame) ? (uintptr_t)ts->current_frame->previous : UINTPTR_MAX - 1;
 }
 
-/* The running frame of the first C evaluation, from the innermost outwards, that lies at or above the address; NULL if
- * there is none. */
-static inline cpython_frame *cpython_running_above(const PyThreadState *ts, uintptr_t address)
+/* The running frame of that evaluation; NULL when there is none. */
+static inline cpython_frame *cpython_running_within(const PyThreadState *ts, uintptr_t low, uintptr_t top)
 {
     cpython_frame *running = ts->current_frame, *root = cpython_root(ts);
     for (cpython_frame *f = running; f != root; f = f->previous) {
         if (!cpython_is_entry(f))
             continue;
-        if ((uintptr_t)f >= address)
+        if ((uintptr_t)f >= low && (uintptr_t)f < top)
             return running;
         running = f->previous;
     }
@@ -324,12 +347,31 @@ static inline uintptr_t cpython_evaluation(const PyThreadState *ts)
     return cpython_is_at_root(ts) ? UINTPTR_MAX - 1 : (uintptr_t)ts->cframe;
 }
 
-static inline cpython_frame *cpython_running_above(const PyThreadState *ts, uintptr_t address)
+static inline const _PyCFrame *cpython_cframe_within(const PyThreadState *ts, uintptr_t low, uintptr_t top)
 {
     const _PyCFrame *c = ts->cframe;
-    while (c != &ts->root_cframe && (uintptr_t)c < address)
+    while (c != &ts->root_cframe && !((uintptr_t)c >= low && (uintptr_t)c < top))
         c = c->previous;
-    return c->current_frame;
+    return c;
+}
+
+static inline uintptr_t cpython_evaluation_within(const PyThreadState *ts, uintptr_t low, uintptr_t top)
+{
+    const _PyCFrame *c = cpython_cframe_within(ts, low, top);
+    return c != &ts->root_cframe ? (uintptr_t)c : 0;
+}
+
+static inline cpython_frame *cpython_running_within(const PyThreadState *ts, uintptr_t low, uintptr_t top)
+{
+    return cpython_cframe_within(ts, low, top)->current_frame;
+}
+
+static inline uintptr_t cpython_outermost_near(const PyThreadState *ts, uintptr_t address, uintptr_t distance)
+{
+    const _PyCFrame *c = ts->cframe;
+    for (; c != &ts->root_cframe && (uintptr_t)c - address < distance; c = c->previous)
+        address = (uintptr_t)c;
+    return address;
 }
 
 #endif

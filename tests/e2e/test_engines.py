@@ -600,6 +600,26 @@ class FrameHooks:
         self.assertEqual((trace.count()["__main__.work"], trace.count()["__main__.f"]), (1, 8))
 
 
+# What pybind11 does (pybind11.h, cpp_function).
+BOUND = """
+    #include <Python.h>
+    static PyObject *function(PyObject *self, PyObject *args, PyObject *names) { return Py_NewRef(Py_None); }
+    static PyMethodDef call = { "call", (PyCFunction)(void *)function, METH_VARARGS | METH_KEYWORDS, NULL };
+    static PyMethodDef method = { "method", (PyCFunction)(void *)function, METH_VARARGS | METH_KEYWORDS, NULL };
+    static int fill(PyObject *module)
+    {
+        PyObject *name = PyUnicode_FromString(NAME);
+        PyObject *class = PyObject_CallFunction((PyObject *)&PyType_Type, "s(){}", "Class");
+        PyObject_SetAttrString(module, "call", PyCFunction_NewEx(&call, PyCapsule_New(&call, "record", NULL), name));
+        PyObject_SetAttrString(class, "method", PyCFunction_NewEx(&method, PyCapsule_New(&method, "record", NULL), name));
+        return PyObject_SetAttrString(module, "Class", class);
+    }
+    static PyModuleDef_Slot slots[] = { { Py_mod_exec, fill }, { 0 } };
+    static PyModuleDef definition = { PyModuleDef_HEAD_INIT, NAME, "", 0, NULL, slots };
+    PyMODINIT_FUNC INIT(void) { return PyModuleDef_Init(&definition); }
+    """
+
+
 @with_c_calls
 class CCalls:
     def below(self, trace, function):
@@ -650,6 +670,30 @@ class CCalls:
         inside = [one for one, path in self.below(trace, "__main__.f") if ">" not in path]
         self.assertEqual([one.function.name for one in inside if one.function.cat == "c_function"], expected)
         self.assertEqual({one.marks for one in inside}, {frozenset()})
+
+    @unittest.skipUnless(shutil.which("gcc"), "there is no compiler")
+    def test_names_of_bound_functions(self):
+        """Functions as pybind11 makes them, of two modules: self is an object of its own, and __module__ is a str."""
+        for name in "one", "two":
+            finished = e2e.run(["gcc", "-shared", "-fPIC", "-I", sysconfig.get_path("include"), f"-DINIT=PyInit_{name}",
+                                f'-DNAME="{name}"', "-o", self.path(f"{name}.so"), self.write("bound.c", BOUND)])
+            self.assertEqual(finished.status, 0, finished.err)
+        path = self.write("app.py", """
+            import cProfile, one, sys, two
+            def f(): one.call(), two.call(), one.Class().method(), two.Class.method()
+            if sys.argv[1:]:
+                profile = cProfile.Profile()
+                profile.runcall(f)
+                profile.create_stats()
+                print(*(name for _, _, name in profile.stats if name.endswith((".call>", ".method>"))))
+            else:
+                f()
+            """)
+        self.assertEqual(self.recorded([path]), e2e.Finished(0, "", ""))
+        names = [one.function.name for one, path in self.below(self.converted(), "__main__.f") if ">" not in path]
+        self.assertEqual(names, ["one.call", "two.call", "one.method", "two.method"])
+        shown = e2e.plain([path, "cProfile"], cwd=self.directory).out
+        self.assertEqual(sorted(shown.replace("<built-in method ", "").replace(">", "").split()), sorted(names))
 
     def test_callbacks_nest(self):
         text = """
