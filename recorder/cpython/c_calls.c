@@ -233,7 +233,8 @@ static void append(PyThreadState *ts, enum pnr_kind kind, uint32_t index)
         return;
     if (kind == PNR_C_CALL || !rec_log_least_ticks ||
         !rec_log_drop(log, rec_clock_ticks() - log->base, kind, 0, index))
-        rec_threads_append(ts, log, kind, (struct rec_open_frame){ 0, index }, rec_no_frame);
+        rec_threads_append(ts, log, kind, (struct rec_open_frame){ 0, index }, kind == PNR_C_CALL ? rec_no_frame :
+                           (struct rec_open_frame){ PNR_OPEN_C_CALL, index });
 }
 
 static void unwatch(void);

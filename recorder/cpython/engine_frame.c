@@ -224,20 +224,20 @@ static bool adopt(PyThreadState *ts, struct rec_log *log, uint16_t flags, struct
     log->pauses = rec_threads.n_pauses;
     if (flags != PNR_BLOCK_RESYNC || rec_greenlets.are_used)        /* else C calls were counted in the gap, too */
         log->track.c_depth = log->track.c_gap_begin = log->track.c_gap_end = 0;
-    if (!rec_threads_turn(log, flags, cpython_running(ts), leaving))
+    if (!rec_threads_turn(log, flags, rec_threads_innermost(ts), leaving))
         return false;
     /* But for the frame being left: its exit record comes next. */
-    log->track.base_depth = rec_threads_count_recorded(cpython_running(ts));
+    log->track.base_depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
     return true;
 }
 
 /* An event between the base and a hooked frame: tells which frames of the base were left. */
 static void sync_base(PyThreadState *ts, struct rec_log *log, struct rec_open_frame leaving)
 {
-    uint32_t depth = rec_threads_count_recorded(cpython_running(ts));
+    uint32_t depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
     uint32_t present = leaving.function && log->track.base_depth > depth ? depth + 1 : depth;
     if (!rec_threads_tell_left(log, present))
-        rec_threads_turn(log, 0, cpython_running(ts), leaving);      /* its OPEN records tell it */
+        rec_threads_turn(log, 0, rec_threads_innermost(ts), leaving);      /* its OPEN records tell it */
     log->track.base_depth = depth;
     set_floor(ts, log);
 }
@@ -247,10 +247,10 @@ static void change_track(PyThreadState *ts, struct rec_log *log, enum rec_greenl
                          struct rec_open_frame leaving)
 {
     if (change == REC_GREENLETS_NEW) {
-        log->track.base_depth = rec_threads_count_recorded(cpython_running(ts));
+        log->track.base_depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
         set_floor(ts, log);
     }
-    rec_threads_tell_switch(log, cpython_running(ts), leaving);
+    rec_threads_tell_switch(log, rec_threads_innermost(ts), leaving);
 }
 
 /* For any event that is not fast: finds the thread's log, makes it the current one and brings it to the present.
@@ -650,7 +650,7 @@ static void use_greenlets(void)
         struct rec_log *log = rec_threads_find(ts);
         if (!log || log->epoch != engine.epoch || log->chunk < 0)
             continue;
-        log->track.base_depth = rec_threads_count_recorded(cpython_running(ts));
+        log->track.base_depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
         log->data_stack = cpython_data_stack(ts);
         if (log->hooked_low)            /* else it is not known before the thread runs */
             set_floor(ts, log);
@@ -672,6 +672,7 @@ static int begin(void)
     rec_functions_start();
     rec_threads_start(self->interp, unhook);
     rec_threads.before_c_call = sync_before_c_call;
+    rec_threads.has_late_exits = PY_VERSION_HEX >= 0x030C0000;
     rec_greenlets_start(use_greenlets);
     PyThreadState *oldest = PyInterpreterState_ThreadHead(self->interp);
     while (PyThreadState_Next(oldest))
@@ -741,9 +742,9 @@ static bool stop(bool is_finalized)
             continue;
         rec_threads_refresh_name(ts, log);
         if (log->epoch == engine.epoch &&
-            !rec_threads_tell_left(log, rec_threads_count_recorded(cpython_running_within(
+            !rec_threads_tell_left(log, rec_threads_count_recorded(ts, cpython_running_within(
                 ts, log->hooked_low + log->track.hooked_size, log->stack_low ? log->stack_top : UINTPTR_MAX))))
-            rec_threads_turn(log, 0, cpython_running(ts), rec_no_frame);
+            rec_threads_turn(log, 0, rec_threads_innermost(ts), rec_no_frame);
     }
     _PyFrameEvalFunction now = _PyInterpreterState_GetEvalFrameFunc(rec_threads.interp);
     bool is_ours = now == (rec_threads.is_unhooked ? engine.evaluate : engine.hook);
