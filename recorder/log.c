@@ -12,6 +12,7 @@
 #include "file.h"
 #include "notice.h"
 #include "signals.h"
+#include "wiped.h"
 #include "../format/file.h"
 
 #define LIVE_PARTS 8                    /* the live mapping is at most that part of the greatest size */
@@ -284,6 +285,7 @@ int rec_log_start(const char *path, bool joins, const struct rec_drain_options *
     sigset_t before;
     uint32_t n_chunks = count_chunks(joins, options->limits.max_size);
     memset(&session, 0, sizeof session);
+    rec_wiped_start();
     rec_log_least_ticks = 0;
     session.names.fd = -1;
     session.names_most = options->limits.max_size ? options->limits.max_size / NAMES_PARTS : UINT64_MAX;
@@ -306,11 +308,6 @@ void rec_log_forked(void)
 {
     rec_current = &rec_log_nobody;
     rec_drain_forked();
-    for (struct rec_log *log = session.newest, *older; log; log = older) {
-        older = log->older;
-        free(log->stream);
-        free(log);
-    }
     rec_file_release(&session.names);
     memset(&session, 0, sizeof session);
     session.names.fd = -1;
@@ -350,9 +347,11 @@ void rec_log_tell_lost(struct rec_log *log)
 
 struct rec_log *rec_log_new(const void *owner, uint32_t native_id, struct pnr_string name)
 {
-    struct rec_log *log = calloc(1, sizeof *log);
-    if (!log || !(log->stream = rec_drain_stream(session.n_threads + session.n_tracks + 1))) {
-        free(log);
+    struct rec_log *log = rec_wiped_new(sizeof *log);
+    if (!log)
+        return NULL;
+    if (!(log->stream = rec_drain_stream(session.n_threads + session.n_tracks + 1))) {
+        rec_wiped_free(log);
         return NULL;
     }
     log->owner = owner;
@@ -489,7 +488,7 @@ void rec_log_end(struct rec_log *log)
         log->older->newer = log->newer;
     if (rec_current == log)
         rec_current = &rec_log_nobody;
-    free(log);
+    rec_wiped_free(log);
 }
 
 void rec_log_stop(struct rec_log_totals *totals)

@@ -216,11 +216,14 @@ static inline bool count(struct rec_track *track, enum pnr_kind kind)
 
 static void append(PyThreadState *ts, enum pnr_kind kind, uint32_t index)
 {
+    uint32_t session = rec_functions.session;
     if (unlikely(rec_threads.is_unhooked)) {
         if (rec_greenlets.are_used)
             return;                     /* which of them runs is not known */
     } else if ((kind == PNR_C_CALL || rec_greenlets.are_used) && rec_threads.before_c_call) {
         rec_threads.before_c_call(ts);
+        if (unlikely(session != rec_functions.session))
+            return;                     /* a forked child has begun, where the number is another one */
     }
     struct rec_log *log = rec_current;
     if (unlikely(log->owner != ts)) {

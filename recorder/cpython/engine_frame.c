@@ -401,6 +401,7 @@ static inline __attribute__((always_inline)) void append_exit(PyThreadState *ts,
  * left unseen. */
 static __attribute__((noinline)) void leave_slowly(PyThreadState *ts, enum pnr_kind kind, uint64_t frame, uint64_t mark)
 {
+    rec_threads_notice_fork();
     bool is_known = rec_mark_is_current(mark);
     struct rec_log *log = catch_up(ts, is_known ? (struct rec_open_frame){ frame, (uint32_t)mark } : rec_no_frame);
     if (log && is_known)
@@ -447,6 +448,7 @@ static PyObject *evaluate_unhooked(PyThreadState *ts, cpython_frame *f, int thro
     _PyInterpreterState_SetEvalFrameFunc(rec_threads.interp, engine.evaluate);
     rec_threads.is_unhooked = true;
     PyObject *result = evaluate(ts, f, throwflag, log, entered);
+    rec_threads_notice_fork();
     never_inline_again();
     if (!rec_threads.is_active || rec_functions.session != session || rec_threads.n_pauses != n_pauses)
         return result;
@@ -491,7 +493,7 @@ static PyObject *create(PyThreadState *ts, cpython_frame *f, int throwflag, uint
     PyObject *result = evaluate(ts, f, throwflag, log, ENTERED);
     const cpython_frame *made = result ? cpython_generator_frame(result) : NULL;
     log = rec_current;
-    if (!made || !rec_mark_is_current(mark) || (!is_fast(ts, log) && !(log = catch_up(ts, rec_no_frame))))
+    if (!made || (!is_fast(ts, log) && !(log = catch_up(ts, rec_no_frame))) || !rec_mark_is_current(mark))
         return result;
     append_entry(ts, log, PNR_CREATE, rec_identity(made), (uint32_t)mark);
     return result;

@@ -10,12 +10,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "c_calls.h"
 #include "engine.h"
 #include "../filter.h"
 #include "../notice.h"
+#include "../wiped.h"
 
 struct options {
     const char *engine;                 /* "frame", "monitoring", or NULL: the first that there is */
@@ -39,6 +41,8 @@ static struct {
     struct rec_drain_options drain;
     const struct rec_engine *engine;
     uint64_t forks;                     /* children that are not recorded */
+    _Atomic uint64_t *unannounced;      /* those of whose fork nobody told: in memory that they share; or NULL */
+    bool was_announced;                 /* the fork of this child */
     char capture[PATH_MAX];
     struct fact *facts;                 /* owned; those that a child has, too */
     size_t n_facts;
@@ -225,7 +229,7 @@ static void save_soon(void)
 
 void rec_recording_tell_exception(void)
 {
-    if (recording.is_on && rec_threads.on_exception)
+    if (rec_recording_is_on() && rec_threads.on_exception)
         rec_threads.on_exception();
 }
 
@@ -260,7 +264,7 @@ static void stop_handling(int signal, const struct sigaction *before)
 
 int rec_recording_save(const char *path, char *taken)
 {
-    if (!recording.is_on || recording.is_pending) {
+    if (!rec_recording_is_on() || recording.is_pending) {
         PyErr_SetString(PyExc_RuntimeError, "panopticon: this process is not being recorded");
         return -1;
     }
@@ -328,6 +332,8 @@ int rec_recording_start(const char *path, bool joins, PyObject *facts, PyObject 
     rec_notice_hold();                  /* until it has begun, what fails is raised */
     recording.pid = getpid();
     recording.forks = 0;
+    if (recording.unannounced)
+        *recording.unannounced = 0;
     recording.drain = (struct rec_drain_options){
         .limits = { recording.options.max_size, recording.options.last_ns }, .drops = recording.options.drops,
         .on_wake = on_wake };
@@ -378,6 +384,8 @@ static void begin_child(void)
     recording.forks = 0;
     PyErr_Fetch(&type, &value, &traceback);
     if (!recording.options.follows_forks) {
+        if (recording.unannounced)
+            *recording.unannounced += !recording.was_announced;
         leave_alone();
     } else if (rec_log_start(recording.capture, true, &recording.drain, taken, &err) != 0) {
         rec_notice("process %ld is not recorded: %s", (long)getpid(), pnr_err_describe(&err, text, sizeof text));
@@ -396,13 +404,19 @@ static void begin_child(void)
     PyErr_Restore(type, value, traceback);
 }
 
-bool rec_recording_is_on(void) { return recording.is_on; }
+/* What Python code asks for may be the first that is heard of a fork. */
+bool rec_recording_is_on(void)
+{
+    rec_threads_notice_fork();
+    return recording.is_on;
+}
+
 bool rec_recording_is_own(void) { return recording.pid == getpid(); }
 const char *rec_recording_path(void) { return recording.capture; }
 
 int rec_recording_pause(void)
 {
-    if (!recording.is_on) {
+    if (!rec_recording_is_on()) {
         PyErr_SetString(PyExc_RuntimeError, "panopticon: this process is not being recorded");
         return -1;
     }
@@ -416,7 +430,7 @@ int rec_recording_pause(void)
 
 int rec_recording_resume(void)
 {
-    if (!recording.is_on) {
+    if (!rec_recording_is_on()) {
         PyErr_SetString(PyExc_RuntimeError, "panopticon: this process is not being recorded");
         return -1;
     }
@@ -443,6 +457,8 @@ void rec_recording_stop(bool is_finalized, struct rec_log_totals *totals)
     if (recording.is_paused && !is_finalized)
         rec_engine_resume(recording.engine);    /* so that all ends as it does always */
     bool was_alone = recording.engine->stop(is_finalized), were_c_calls_seen = rec_c_calls_stop(is_finalized);
+    if (recording.unannounced)
+        recording.forks += *recording.unannounced;
     if (recording.forks)
         rec_log_fact_number("forks", recording.forks);
     rec_log_stop(totals);
@@ -469,8 +485,10 @@ static void forked_in_parent(void)
     rec_current = &rec_log_nobody;
 }
 
-static void forked_in_child(void)
+static void become_child(bool was_announced)
 {
+    rec_wiped_start();
+    recording.was_announced = was_announced;
     if (!recording.is_on)
         return;
     if (!recording.is_pending)
@@ -483,8 +501,23 @@ static void forked_in_child(void)
     rec_engine_forked(begin_child);
 }
 
+static void forked_in_child(void)
+{
+    become_child(true);
+}
+
+/* _Fork and the system calls themselves tell neither Python nor libc. The drain's locks, and its thread, which is not
+ * here, are forgotten in any case. */
+static void forked_in_silence(void)
+{
+    become_child(false);
+}
+
 int rec_recording_init(void)
 {
+    void *shared = mmap(NULL, sizeof *recording.unannounced, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    recording.unannounced = shared == MAP_FAILED ? NULL : shared;
+    rec_threads.on_fork = forked_in_silence;
     sem_init(&recording.saved, 0, 0);
     if (pthread_atfork(prepare_fork, forked_in_parent, forked_in_child) == 0)
         return 0;

@@ -3,6 +3,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../wiped.h"
+
 #define MAX_OPEN 1024                   /* OPEN records of a block: the innermost frames */
 #define RECENT 4096                     /* logs found by their thread state without a search; a power of two */
 #define CAPSULE "panopticon.log"
@@ -63,8 +65,15 @@ uint32_t rec_threads_count_recorded(PyThreadState *ts, cpython_frame *f)
     return n;
 }
 
+void rec_threads_notice_fork(void)
+{
+    if (unlikely(rec_wiped_is_forked()))
+        rec_threads.on_fork();
+}
+
 bool rec_threads_wake(const PyThreadState *ts)
 {
+    rec_threads_notice_fork();
     void (*when_awake)(void) = rec_threads.when_awake;
     if (when_awake) {
         rec_threads.when_awake = NULL;

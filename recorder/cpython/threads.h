@@ -33,6 +33,7 @@ struct rec_threads {
     void (*on_new)(PyThreadState *ts);  /* called for each thread that gets a log; or NULL */
     void (*before_c_call)(PyThreadState *ts);   /* the frame engine's; or NULL */
     void (*on_exception)(void);         /* an exception ends a thread; or NULL */
+    void (*on_fork)(void);              /* this is a forked child, and nobody has said so */
 };
 extern struct rec_threads rec_threads __attribute__((visibility("hidden")));
 
@@ -41,6 +42,10 @@ int rec_threads_init(void);
 
 /* give_up: called when nothing can be kept any more, so that no more events come. */
 void rec_threads_start(PyInterpreterState *interp, void (*give_up)(void));
+
+/* In a child of a fork that nobody told of: begins as others do. An event that is not fast calls it before it looks at a
+ * mark: those of the parent become void. */
+void rec_threads_notice_fork(void);
 
 /* At an event that is not fast: true when it is to be recorded. Begins the recording of a forked child. */
 bool rec_threads_wake(const PyThreadState *ts);
