@@ -13,6 +13,7 @@
 #include "notice.h"
 #include "signals.h"
 #include "tree.h"
+#include "wiped.h"
 
 #define LIVE_PARTS 8                    /* the live mapping is at most that part of the greatest size */
 #define NAMES_PARTS 16                  /* ... and so are the names of functions and threads */
@@ -256,6 +257,7 @@ int rec_log_start(const char *path, bool joins, const struct rec_drain_options *
     sigset_t before;
     uint32_t n_chunks = count_chunks(joins, options->limits.max_size);
     memset(&session, 0, sizeof session);
+    rec_wiped_start();
     rec_log_least_ticks = 0;
     session.names.fd = -1;
     session.names_most = options->limits.max_size ? options->limits.max_size / NAMES_PARTS : UINT64_MAX;
@@ -276,11 +278,6 @@ void rec_log_forked(void)
 {
     rec_current = &rec_log_nobody;
     rec_drain_forked();
-    for (struct rec_log *log = session.newest, *older; log; log = older) {
-        older = log->older;
-        free(log->stream);
-        free(log);
-    }
     rec_file_release(&session.names);
     memset(&session, 0, sizeof session);
     session.names.fd = -1;
@@ -320,9 +317,11 @@ void rec_log_tell_lost(struct rec_log *log)
 
 struct rec_log *rec_log_new(const void *owner, uint32_t native_id, struct pnr_string name)
 {
-    struct rec_log *log = calloc(1, sizeof *log);
-    if (!log || !(log->stream = rec_drain_stream(session.n_threads + session.n_tracks + 1))) {
-        free(log);
+    struct rec_log *log = rec_wiped_new(sizeof *log);
+    if (!log)
+        return NULL;
+    if (!(log->stream = rec_drain_stream(session.n_threads + session.n_tracks + 1))) {
+        rec_wiped_free(log);
         return NULL;
     }
     log->owner = owner;
@@ -461,7 +460,7 @@ void rec_log_end(struct rec_log *log)
     if (rec_current == log)
         rec_current = &rec_log_nobody;
     session.n_threads_ended++;
-    free(log);
+    rec_wiped_free(log);
 }
 
 /* Adds the facts of the end to a name table. Returns 0 or -1. */

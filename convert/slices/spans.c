@@ -9,7 +9,7 @@
 #define TASK_SEARCH 64
 
 enum frame_type {
-    FRAME_PYTHON,                       /* the only type that OPEN and LEFT tell of */
+    FRAME_PYTHON,                       /* the only type that LEFT tells of, and that OPEN records tell all of */
     FRAME_C,
     FRAME_GAP
 };
@@ -492,26 +492,38 @@ void spans_records(struct spans *spans, struct spans_input *input, uint64_t unti
 
 /* ---- the begin of a block ---- */
 
-static bool is_open(const struct spans_frame *open, struct pnr_record record)
+/* An OPEN record is of a Python frame or of the call of a C function. */
+static enum frame_type type_of(struct pnr_record open)
 {
-    return is_same(open, FRAME_PYTHON, pnr_record_function(record), pnr_record_frame(record));
+    return pnr_record_frame(open) == PNR_OPEN_C_CALL ? FRAME_C : FRAME_PYTHON;
 }
 
-/* How many of the n OPEN records equal the Python frames from position `at` of the stack on, one after another. *end
- * is the position behind the last one that does. No more than SPANS_SEARCH others may lie between them. */
+static uint64_t frame_of(struct pnr_record open)
+{
+    return type_of(open) == FRAME_PYTHON ? pnr_record_frame(open) : 0;
+}
+
+static bool is_open(const struct spans_frame *open, struct pnr_record record)
+{
+    return is_same(open, type_of(record), pnr_record_function(record), frame_of(record));
+}
+
+/* How many of the n OPEN records equal the frames from position `at` of the stack on, one after another. *end is the
+ * position behind the last one that does. No more than SPANS_SEARCH others, which are no Python frames, may lie between
+ * them. */
 static size_t match(const struct spans *spans, size_t at, const struct pnr_record *open, size_t n, size_t *end)
 {
     size_t matched = 0, others = 0;
     *end = at;
     for (; at < spans->n && matched < n && others <= SPANS_SEARCH; at++) {
-        if (spans->stack[at].type != FRAME_PYTHON) {
+        if (is_open(&spans->stack[at], open[matched])) {
+            matched++;
+            *end = at + 1;
+        } else if (spans->stack[at].type != FRAME_PYTHON) {
             others++;
-            continue;
-        }
-        if (!is_open(&spans->stack[at], open[matched]))
+        } else {
             break;
-        matched++;
-        *end = at + 1;
+        }
     }
     return matched;
 }
@@ -522,11 +534,12 @@ static bool is_equal(const struct spans *spans, const struct pnr_record *open, s
 {
     size_t at = spans->n, others = 0;
     for (;;) {
-        while (at > 0 && spans->stack[at - 1].type != FRAME_PYTHON && others <= SPANS_SEARCH)
+        while (at > 0 && spans->stack[at - 1].type != FRAME_PYTHON && others <= SPANS_SEARCH &&
+               !(n > 0 && is_open(&spans->stack[at - 1], open[n - 1])))
             at--, others++;
         if (n == 0)
             return is_deeper || at == 0;
-        if (at == 0 || spans->stack[at - 1].type != FRAME_PYTHON || !is_open(&spans->stack[--at], open[--n]))
+        if (at == 0 || !is_open(&spans->stack[--at], open[--n]))
             return false;
     }
 }
@@ -564,8 +577,7 @@ void spans_open(struct spans *spans, const struct pnr_record *open, size_t n, bo
     }
     close_to(spans, end, ns);
     for (size_t i = matched; i < n; i++)
-        push(spans, FRAME_PYTHON, pnr_record_function(open[i]), pnr_record_frame(open[i]), false,
-             SLICE_OPENED_BEFORE, ns);
+        push(spans, type_of(open[i]), pnr_record_function(open[i]), frame_of(open[i]), false, SLICE_OPENED_BEFORE, ns);
 }
 
 void spans_show(struct spans *spans, uint64_t ns)

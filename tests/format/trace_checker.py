@@ -19,7 +19,7 @@ from itertools import takewhile
 
 import capture_reader as reader
 from capture_reader import (C_CALL, C_RAISE, C_RETURN, CALL, CREATE, DEEPER, FINISH, FINISH_UNWIND, GAP, GAP_END, LAST,
-                            LEFT, LOST, OPEN, RESUME, RETURN, START, SWITCH, SWITCH_DEEPER, SWITCH_OPEN, UNWIND,
+                            LEFT, LOST, OPEN, OPEN_C_CALL, RESUME, RETURN, START, SWITCH, SWITCH_DEEPER, SWITCH_OPEN, UNWIND,
                             YIELD)
 
 CATEGORIES = "python generator coroutine async_generator iterable_coroutine c_function".split()
@@ -147,8 +147,9 @@ class Stack:
     def bring(self, records, is_deeper, ns):
         """Brings the stack to what OPEN records tell: what does not fit is left unseen, what is missing is opened.
         Where the innermost frames are all that is known, to the place where most of them fit."""
-        opened = [("python", function, frame) for _, _, frame, function in records]
-        python = [slice for slice in self.open if slice.key[0] == "python"]
+        opened = [("c", function, 0) if frame == OPEN_C_CALL else ("python", function, frame)
+                  for _, _, frame, function in records]
+        python = [slice for slice in self.open if slice.key[0] == "python" or slice.key in opened]
 
         def fitting(at):
             n = 0

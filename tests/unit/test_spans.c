@@ -142,6 +142,18 @@ Test(spans, brings_the_stack_to_the_open_frames)
           "0:gap1[40,200]u 0:2[30,201]u 0:9[20,202]u 0:1[10,203]u" },
         { { { CALL, 10, 1, 0 }, { GAP, 20, 1, 0 } }, { { OPEN, 0, 1, 0 }, { OPEN, 0, 2, 0 } }, 2, false,
           "0:gap1[20,100]l 0:2[101,200]ub 0:1[10,201]u" },
+        /* ... but for C functions that are: equal, one more, one that is not told beside one that is, a call in place of
+         * another */
+        { { { CALL, 10, 1, 0 }, { CCALL, 20, 9, 0 }, { CALL, 30, 2, 0 } },
+          { { OPEN, 0, 1, 0 }, { OPEN, 0, 9, PNR_OPEN_C_CALL }, { OPEN, 0, 2, 0 } }, 3, false,
+          "0:2[30,200]u 0:9[20,201]u 0:1[10,202]u" },
+        { { { 0, 0, 0, 0 } }, { { OPEN, 0, 1, 0 }, { OPEN, 0, 9, PNR_OPEN_C_CALL }, { OPEN, 0, 2, 0 } }, 3, false,
+          "0:2[102,200]ub 0:9[101,201]ub 0:1[100,202]ub" },
+        { { { CALL, 10, 1, 0 }, { CCALL, 20, 8, 0 }, { CCALL, 30, 9, 0 }, { CALL, 40, 2, 0 } },
+          { { OPEN, 0, 1, 0 }, { OPEN, 0, 9, PNR_OPEN_C_CALL }, { OPEN, 0, 2, 0 } }, 3, false,
+          "0:2[40,200]u 0:9[30,201]u 0:8[20,202]u 0:1[10,203]u" },
+        { { { CALL, 10, 1, 0 }, { CCALL, 20, 8, 0 } }, { { OPEN, 0, 1, 0 }, { OPEN, 0, 9, PNR_OPEN_C_CALL } }, 2, false,
+          "0:8[20,100]l 0:9[101,200]ub 0:1[10,201]u" },
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         struct run run;
