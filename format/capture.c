@@ -78,7 +78,8 @@ bool pnr_capture_is(const char *path)
     int n = 0, n_other = 0;
     DIR *dir = opendir(path);
     while (dir && (entry = readdir(dir)))
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+            strcmp(entry->d_name, PNR_CAPTURE_ORDER) != 0)
             is_entry(path, entry->d_name) ? n++ : n_other++;
     if (dir)
         closedir(dir);

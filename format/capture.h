@@ -1,6 +1,7 @@
 /* The capture directory and the live mapping, in both directions. specs/capture-format.md, sections 2 and 7.
  *
  *     run.pnr/                          0700
+ *       order                           not for readers: PNR_CAPTURE_ORDER
  *       begun-<pid>/                    a process whose first two files are not whole yet; no reader looks into it
  *       process-<pid>[-<k>]/            k = 2, 3, ... when a pid comes again
  *         names                         format/names.h
@@ -91,7 +92,10 @@ struct pnr_live {
  * path. */
 int pnr_capture_make(const char *path, char *taken, size_t size, struct pnr_err *err);
 
-/* True for a directory in which nothing but processes of a capture lie, and at least one. */
+/* A file beside the processes: what the recorder tells interpreters that take part later. It is not for readers. */
+#define PNR_CAPTURE_ORDER "order"
+
+/* True for a directory in which nothing but processes of a capture, and their order, lie, and at least one process. */
 bool pnr_capture_is(const char *path);
 
 /* Makes a directory (0700) inside the capture in which the files of a process are begun; no reader looks into it.
