@@ -356,21 +356,3 @@ void rec_segments_stop(struct rec_segments *segments)
 {
     rec_file_release(&segments->file);
 }
-
-bool rec_segments_grow(const char *capture_path)
-{
-    struct pnr_list list;
-    struct pnr_err err;
-    bool is_growing = false;
-    if (pnr_capture_processes(capture_path, &list, &err) != 0)
-        return false;
-    for (size_t i = 0; i < list.n && !is_growing; i++) {
-        static char path[PATH_MAX];     /* as in begin */
-        bool is_running;
-        uint64_t last_ns;
-        pnr_file_path(capture_path, list.names[i], path);
-        is_growing = look_at_live(path, &is_running, &last_ns) && is_running;
-    }
-    pnr_list_clear(&list);
-    return is_growing;
-}

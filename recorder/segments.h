@@ -60,7 +60,4 @@ int rec_segments_tick(struct rec_segments *segments, uint64_t now_ns, struct pnr
 
 void rec_segments_stop(struct rec_segments *segments);
 
-/* Whether a process of the capture may run still, other than one that has stopped recording at its end. */
-bool rec_segments_grow(const char *capture_path);
-
 #endif
