@@ -321,9 +321,12 @@ def program_at():
     return len(sys.orig_argv) - len(sys.argv)
 
 
-def words_before_recorder():
-    """The words of the command line before the recorder's own name: the interpreter and its flags; None when it is
-    something else that this interpreter runs."""
+MODULES = "panopticon_rec", "panopticon_rec.__main__"
+
+
+def find_recorder():
+    """Returns (words, is_path) when it is the recorder's command line that this interpreter runs: the words before its name,
+    which are the interpreter and its flags, and whether it is named by its path; else None."""
     at = program_at()
     if at < 1:
         return None
@@ -334,13 +337,10 @@ def words_before_recorder():
     elif word.startswith("-") and word.endswith(tuple(f"m{module}" for module in MODULES)):
         flags = word[:word.index("mpanopticon_rec")]
     elif os.path.realpath(word) in (os.path.realpath(PACKAGE), os.path.join(os.path.realpath(PACKAGE), "__main__.py")):
-        return before
+        return before, True
     else:
         return None
-    return before if flags == "-" else [*before, flags]
-
-
-MODULES = "panopticon_rec", "panopticon_rec.__main__"
+    return before if flags == "-" else [*before, flags], False
 
 
 def helper():
@@ -355,7 +355,7 @@ def follow(entry):
     """Records this interpreter, which is about to run its program, as its parent wants it. Returns whether it does, or will
     in children; raises ValueError or LookupError for an order that is damaged, and what else _recorder.start raises."""
     is_server = helper() == "forkserver"
-    if UNUSABLE or helper() == "resource_tracker" or words_before_recorder():   # which sees to it itself
+    if UNUSABLE or helper() == "resource_tracker" or find_recorder():       # which sees to it itself
         return False
     try:
         order = read_order(entry)

@@ -142,10 +142,9 @@ def find_joined(wanted):
 def set_up_as_main(kind, target, argv):
     """Makes sys and __main__ what they are when the interpreter starts the program itself."""
     is_archive = kind == FILE and (os.path.isdir(target) or is_importable(target))
-    before = panopticon_rec.words_before_recorder()     # None: a program runs this module (runpy)
-    own = sys.orig_argv[panopticon_rec.program_at()] if before else ""
-    is_path = before and own not in panopticon_rec.MODULES and not own.startswith("-")
-    has_place = not sys.flags.safe_path or (is_path and os.path.isdir(own))    # sys.path[0] is ours, or -m's
+    before, is_path = panopticon_rec.find_recorder() or (None, False)   # None: a program runs this module (runpy)
+    is_folder = is_path and os.path.isdir(sys.orig_argv[panopticon_rec.program_at()])
+    has_place = not sys.flags.safe_path or is_folder    # sys.path[0] is ours, or -m's
     if kind != MODULE or is_path:       # else it is what it is to be
         del sys.path[:has_place]
         if is_archive:
