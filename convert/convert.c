@@ -389,27 +389,26 @@ static struct pnr_string string(const char *text)
     return (struct pnr_string){ text, (uint32_t)strlen(text) };
 }
 
+/* What tells it from the others of its program comes first. */
 struct pnr_string convert_process_name(const struct reader *reader)
 {
     const struct symbols *symbols = reader_symbols(reader);
     struct pnr_string command = symbols_fact(symbols, "command"), own = symbols_fact(symbols, "process_name");
     struct pnr_string born = symbols_fact(symbols, "born");
-    const char *slash = strrchr(reader_path(reader), '/'), *between = "";
+    const char *slash = strrchr(reader_path(reader), '/'), *end = "";
     if (command.size == 0)
         command = string(slash ? slash + 1 : reader_path(reader));
-    if (own.size)
-        between = ": ";
-    else if (born.size == 4 && memcmp(born.bytes, "fork", 4) == 0)
-        between = " (fork)";
-    size_t size = command.size + strlen(between) + own.size;
-    char *name = malloc(size + 1);
-    if (!name)
-        return (struct pnr_string){ NULL, 0 };
-    memcpy(name, command.bytes, command.size);
-    memcpy(name + command.size, between, strlen(between));
-    if (own.size)
-        memcpy(name + command.size + strlen(between), own.bytes, own.size);
-    return (struct pnr_string){ name, (uint32_t)size };
+    if (!own.size && born.size == 4 && memcmp(born.bytes, "fork", 4) == 0)
+        end = " (fork)";
+    const struct pnr_string parts[] = { own, string(own.size ? ": " : ""), command, string(end) };
+    uint32_t size = 0;
+    char *name = malloc((size_t)own.size + command.size + sizeof " (fork)" + sizeof ": ");
+    for (size_t i = 0; name && i < sizeof parts / sizeof *parts; i++) {
+        if (parts[i].size)
+            memcpy(name + size, parts[i].bytes, parts[i].size);
+        size += parts[i].size;
+    }
+    return (struct pnr_string){ name, size };
 }
 
 uint32_t convert_process_pid(const struct reader *reader)

@@ -69,7 +69,7 @@ static bool is_entry(const char *capture, const char *name)
     char path[PATH_MAX];
     unsigned long pid, k;
     enum pnr_process_state state;
-    if (pnr_capture_is_begun(name, &state) || strcmp(name, PNR_MESSAGES) == 0)
+    if (pnr_capture_is_begun(name, &state) || strcmp(name, PNR_CAPTURE_MESSAGES) == 0)
         return true;
     return parse_process(name, &pid, &k) &&
            snprintf(path, sizeof path, "%s/%s/names", capture, name) < (int)sizeof path && access(path, F_OK) == 0;
@@ -81,7 +81,8 @@ bool pnr_capture_is(const char *path)
     int n = 0, n_other = 0;
     DIR *dir = opendir(path);
     while (dir && (entry = readdir(dir)))
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+            strcmp(entry->d_name, PNR_CAPTURE_ORDER) != 0)
             is_entry(path, entry->d_name) ? n++ : n_other++;
     if (dir)
         closedir(dir);

@@ -40,7 +40,7 @@ static void append_message(const char *line, size_t size)
 {
     char path[PATH_MAX];
     sigset_t before;
-    pnr_file_path(capture, PNR_MESSAGES, path);
+    pnr_file_path(capture, PNR_CAPTURE_MESSAGES, path);
     int fd = pnr_file_open(path, O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0)
         fd = pnr_file_open(path, O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CREAT);
@@ -82,7 +82,7 @@ void rec_notice(const char *format, ...)
 void rec_notice_open_to_all(const char *capture_path)
 {
     char path[PATH_MAX];
-    pnr_file_path(capture_path, PNR_MESSAGES, path);
+    pnr_file_path(capture_path, PNR_CAPTURE_MESSAGES, path);
     int fd = pnr_file_open(path, O_WRONLY | O_APPEND | O_NOFOLLOW | O_CREAT | O_EXCL);
     if (fd < 0)
         return;
@@ -96,7 +96,7 @@ void rec_notice_pass_on(const char *capture_path)
     char path[PATH_MAX], bytes[MAX_READ + 1];
     struct stat st;
     size_t n_lines = 0;
-    pnr_file_path(capture_path, PNR_MESSAGES, path);
+    pnr_file_path(capture_path, PNR_CAPTURE_MESSAGES, path);
     int fd = pnr_file_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
     ssize_t n = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? pnr_file_read(fd, bytes, MAX_READ, 0) : -1;
     if (fd >= 0)

@@ -443,23 +443,3 @@ void rec_retention_release(int lock)
     flock(lock, LOCK_UN);               /* a child that was forked meanwhile has the descriptor, too */
     close(lock);
 }
-
-/* ---- who runs ---- */
-
-bool rec_retention_is_growing(const char *capture_path)
-{
-    static char path[PATH_MAX];
-    struct pnr_list list;
-    struct pnr_err err;
-    bool is_growing = false;
-    if (pnr_capture_processes(capture_path, &list, &err) != 0)
-        return false;
-    for (size_t i = 0; i < list.n && !is_growing; i++) {
-        bool is_running;
-        uint64_t last_ns;
-        pnr_file_path(capture_path, list.names[i], path);
-        is_growing = look_at_live(path, &is_running, &last_ns, &err) != 0 || is_running;
-    }
-    pnr_list_clear(&list);
-    return is_growing;
-}

@@ -7,47 +7,57 @@
 
 #include "retention.h"
 
-#define MAX_DESCRIPTORS 3               /* a process's directory, a segment in it, and one to spare */
+#define MAX_DESCRIPTORS 1               /* the program may have left no more */
 
-static uint64_t total;
+/* What nftw's function has no other place for. */
+static _Thread_local struct {
+    uint64_t size;
+    uid_t owner;
+    int failure;                        /* the first errno */
+} state;
 
 static int add_one(const char *path, const struct stat *st, int type, struct FTW *position)
 {
     (void)path, (void)type, (void)position;
-    total += rec_retention_size_on_disk((uint64_t)st->st_size);
+    state.size += rec_retention_size_on_disk((uint64_t)st->st_size);
     return 0;
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *position)
 {
     (void)st, (void)type, (void)position;
-    remove(path);
+    if (remove(path) != 0 && !state.failure)
+        state.failure = errno;
     return 0;
 }
-
-static uid_t owner;
 
 static int give_one(const char *path, const struct stat *st, int type, struct FTW *position)
 {
     (void)st, (void)type, (void)position;
-    return lchown(path, owner, (gid_t)-1);
+    if (lchown(path, state.owner, (gid_t)-1) != 0 && !state.failure)
+        state.failure = errno;
+    return 0;
 }
 
 void rec_tree_give(const char *path, uid_t user)
 {
-    owner = user;
+    state.owner = user;
     nftw(path, give_one, MAX_DESCRIPTORS, FTW_PHYS);
 }
 
 int rec_tree_size(const char *path, uint64_t *size)
 {
-    total = 0;
+    state.size = 0;
     int result = nftw(path, add_one, MAX_DESCRIPTORS, FTW_PHYS);
-    *size = total;
+    *size = state.size;
     return result == 0 || errno == ENOENT ? 0 : -1;     /* what is gone takes nothing */
 }
 
-void rec_tree_remove(const char *path)
+int rec_tree_remove(const char *path)
 {
-    nftw(path, remove_one, MAX_DESCRIPTORS, FTW_PHYS | FTW_DEPTH);
+    state.failure = 0;
+    if (nftw(path, remove_one, MAX_DESCRIPTORS, FTW_PHYS | FTW_DEPTH) == 0 && state.failure == 0)
+        return 0;
+    errno = state.failure ? state.failure : errno;
+    return -1;
 }

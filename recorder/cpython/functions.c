@@ -49,7 +49,8 @@ static bool is_noted(const PyCodeObject *code, const struct pnr_string strings[3
         return is_text(strings[1], "Thread._bootstrap_inner") ||
                is_text(strings[1], "_make_invoke_excepthook.<locals>.invoke_excepthook") ||
                (is_text(strings[1], "Thread.name") && code->co_argcount == 2);
-    return is_text(strings[0], "multiprocessing.process") && is_text(strings[1], "BaseProcess._bootstrap");
+    return (is_text(strings[0], "multiprocessing.process") && is_text(strings[1], "BaseProcess._bootstrap")) ||
+           (is_text(strings[0], "execnet.gateway_base") && is_text(strings[1], "serve"));
 }
 
 #if CPYTHON_INLINES_GETITEM

@@ -4,34 +4,33 @@
 #include <Python.h>
 
 #include <errno.h>
-#include <ftw.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "engine.h"
 #include "recording.h"
 #include "setuid.h"
+#include "../conversion.h"
 #include "../notice.h"
-#include "../retention.h"
-
-extern char **environ;
+#include "../place.h"
+#include "../survey.h"
+#include "../tree.h"
+#include "../../format/process.h"
 
 static struct {
     char *own;                          /* owned: the package's folder */
     bool is_ready;                      /* for the interpreter that there is */
     /* What a recording that ends with the process does then; set by at_exit(). Owned. */
-    bool tells_end;
+    bool is_command, tells_end;
     char *converter, *output;
+    struct rec_place place;             /* of the recording that run() begins */
     _PyCFunctionFastWithKeywords leave;  /* os._exit's own */
-} module;
+} module = { .place = { .lock = -1 } };
 
 PyDoc_STRVAR(start_doc,
 "start(path, joins, facts, options, on_path)\n--\n\n"
@@ -138,28 +137,6 @@ static void hold_signals(sigset_t *before)
     pthread_sigmask(SIG_BLOCK, &held, before);
 }
 
-/* Returns the converter's exit status; 2 when it could not be run. mask: its signal mask. */
-static int convert(const sigset_t *mask)
-{
-    pid_t pid;
-    int status = -1;
-    posix_spawnattr_t attr;
-    char *argv[] = { module.converter, "-q", "-o", module.output, (char *)rec_recording_path(), NULL };
-    signal(SIGCHLD, SIG_DFL);           /* the program may have ignored it: then there is nothing to wait for */
-    posix_spawnattr_init(&attr);
-    posix_spawnattr_setsigmask(&attr, mask);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
-    int code = posix_spawn(&pid, module.converter, NULL, &attr, argv, environ);
-    posix_spawnattr_destroy(&attr);
-    if (code != 0) {
-        rec_notice("%s: %s", module.converter, strerror(code));
-        return 2;
-    }
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 2;
-}
-
 /* The capture as the user would name it: relative, where it lies in the current directory. */
 static const char *shown_path(void)
 {
@@ -169,58 +146,117 @@ static const char *shown_path(void)
     return rec_recording_path() + (is_below ? size + 1 : 0);
 }
 
-static void tell_end(const struct rec_log_totals *totals)
+static const char *describe_size(uint64_t n_bytes, char *text, size_t size)
 {
-    const char *path = shown_path();
-    char size[32];
-    if (totals->n_bytes < 10000)
-        snprintf(size, sizeof size, "%" PRIu64 " bytes", totals->n_bytes);
-    else if (totals->n_bytes < 1000000)
-        snprintf(size, sizeof size, "%" PRIu64 " kB", totals->n_bytes / 1000);
+    if (n_bytes < 10000)
+        snprintf(text, size, "%" PRIu64 " bytes", n_bytes);
+    else if (n_bytes < 1000000)
+        snprintf(text, size, "%" PRIu64 " kB", n_bytes / 1000);
     else
-        snprintf(size, sizeof size, "%.1f MB", (double)totals->n_bytes / 1e6);
-    rec_notice("%s: %" PRIu64 " events, %u thread%s, %s, %" PRIu64 " lost%s; panopticon-convert %s", path,
-               totals->n_events, totals->n_threads, totals->n_threads == 1 ? "" : "s", size, totals->n_lost,
-               totals->failure.code == PNR_OK ? "" : " and all that came after the failure", path);
+        snprintf(text, size, "%.1f MB", (double)n_bytes / 1e6);
+    return text;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *place)
+/* "1,940 events, 9 threads of 3 processes". */
+static const char *describe_contents(const struct rec_survey *survey, char *text, size_t size)
 {
-    (void)st, (void)type, (void)place;
-    return remove(path);
+    int at = snprintf(text, size, "%" PRIu64 " events, %u thread%s", survey->n_events, survey->n_threads,
+                      survey->n_threads == 1 ? "" : "s");
+    if (survey->n_processes > 1)
+        snprintf(text + at, size - (size_t)at, " of %u processes", survey->n_processes);
+    return text;
+}
+
+/* Whose events are not among those. Empty when all are. */
+static const char *describe_rest(const struct rec_survey *survey, char *text, size_t size)
+{
+    int at = 0;
+    text[0] = 0;
+    if (survey->n_running)
+        at = snprintf(text, size, "; %u process%s still recording", survey->n_running,
+                      survey->n_running == 1 ? " is" : "es are");
+    if (survey->n_killed)
+        at += snprintf(text + at, size - (size_t)at, "; %u did not reach %s end", survey->n_killed,
+                       survey->n_killed == 1 ? "its" : "their");
+    if (at)
+        snprintf(text + at, size - (size_t)at, " and %s not counted",
+                 survey->n_running + survey->n_killed == 1 ? "is" : "are");
+    return text;
+}
+
+/* Totals over all processes of the capture, or of this one where it cannot be looked at. What failed in this one kept it
+ * from telling its own. */
+static void survey(const struct rec_log_totals *totals, struct rec_survey *survey)
+{
+    rec_survey_take(rec_recording_path(), survey);
+    if (survey->n_processes && totals->failure.code == PNR_OK)
+        return;
+    if (survey->n_processes == 0)
+        *survey = (struct rec_survey){ .n_processes = 1, .n_threads = totals->n_threads, .n_bytes = totals->n_bytes };
+    survey->n_killed -= survey->n_killed > 0;
+    survey->n_events += totals->n_events;
+    if (survey->n_lost < totals->n_lost)
+        survey->n_lost = totals->n_lost;
+}
+
+static void tell_end(const struct rec_log_totals *totals, const struct rec_survey *survey)
+{
+    const char *path = shown_path();
+    char contents[128], size[32], rest[128];
+    rec_notice("%s: %s, %s, %" PRIu64 " lost%s%s; panopticon-convert %s", path,
+               describe_contents(survey, contents, sizeof contents), describe_size(survey->n_bytes, size, sizeof size),
+               survey->n_lost, totals->failure.code == PNR_OK ? "" : " and all that came after the failure",
+               describe_rest(survey, rest, sizeof rest), path);
+}
+
+/* Makes what was asked for of the capture, and removes that. */
+static void make_output(const struct rec_survey *survey, const sigset_t *mask)
+{
+    char contents[128], rest[128];
+    int status = module.converter ? rec_conversion_run(module.converter, module.output, rec_recording_path(), mask) : 2;
+    if (status != 0) {
+        rec_notice("%s %s; the capture is %s", module.output, status == 1 ? "is not complete" : "could not be made",
+                   rec_recording_path());
+        return;
+    }
+    if (survey->n_running) {
+        rec_notice("%s has what was recorded up to now; other processes go on: the capture is %s", module.output,
+                   rec_recording_path());
+        return;
+    }
+    rec_tree_remove(rec_recording_path());
+    if (module.tells_end)
+        rec_notice("%s: %s, %" PRIu64 " lost%s", module.output, describe_contents(survey, contents, sizeof contents),
+                   survey->n_lost, describe_rest(survey, rest, sizeof rest));
 }
 
 /* The process ends: so does its recording, and what was asked for is done. */
 static void end(bool is_finalized)
 {
     struct rec_log_totals totals;
+    struct rec_survey found;
     sigset_t before;
     if (!rec_recording_is_on())
         return;
+    bool is_command = module.is_command && rec_recording_is_own();
+    bool has_duty = is_command && (module.tells_end || module.output);
     hold_signals(&before);
+    if (is_command)
+        rec_conversion_catch();
+    bool is_there = !has_duty || rec_recording_locate();
     rec_recording_end(is_finalized, &totals);
-    if (!rec_recording_is_own())
+    if (!has_duty)
         return;
-    if (!module.output) {
-        if (module.tells_end)
-            tell_end(&totals);
-        return;
-    }
-    int status = convert(&before);
-    if (status != 0) {
-        rec_notice("%s %s; the capture is %s", module.output, status == 1 ? "is not complete" : "could not be made",
-                   rec_recording_path());
+    if (!is_there) {
+        rec_notice("%s is not to be found any more: moved or removed while the program ran%s%s", shown_path(),
+                   module.output ? "; not made: " : "", module.output ? module.output : "");
         return;
     }
-    if (rec_retention_is_growing(rec_recording_path())) {
-        rec_notice("%s has what was recorded up to now; other processes go on: the capture is %s", module.output,
-                   rec_recording_path());
-        return;
-    }
-    nftw(rec_recording_path(), remove_one, 4, FTW_DEPTH | FTW_PHYS);
-    if (module.tells_end)
-        rec_notice("%s: %" PRIu64 " events, %u thread%s, %" PRIu64 " lost", module.output, totals.n_events,
-                   totals.n_threads, totals.n_threads == 1 ? "" : "s", totals.n_lost);
+    survey(&totals, &found);
+    if (module.output)
+        make_output(&found, &before);
+    else
+        tell_end(&totals, &found);
 }
 
 /* Py_AtExit runs this when the interpreter is gone: after all of the program's own atexit functions, finalizers
@@ -261,12 +297,28 @@ static void watch_leave(void)
 
 /* ---- running a program ---- */
 
+/* Copies a path. Returns false with an exception set. */
+static bool keep_path(PyObject *object, char **path)
+{
+    PyObject *bytes;
+    if (object == Py_None)
+        return true;
+    if (!PyUnicode_FSConverter(object, &bytes))
+        return false;
+    *path = strdup(PyBytes_AS_STRING(bytes));
+    Py_DECREF(bytes);
+    if (!*path)
+        PyErr_NoMemory();
+    return *path != NULL;
+}
+
 enum run_kind { RUN_FILE, RUN_MODULE, RUN_COMMAND, RUN_STDIN };
 
 struct program {
     int kind;
     PyObject *target;                   /* borrowed: file name, module or command */
     const char *path;                   /* of the capture */
+    int joins;
     PyObject *facts, *options, *on_path;        /* borrowed */
     bool has_started;
 };
@@ -340,59 +392,116 @@ static int run_target(const struct program *p, bool runs_archive)
     }
 }
 
+/* One of sys.flags. */
+static bool has_flag(const char *name)
+{
+    PyObject *flags = PySys_GetObject("flags");         /* borrowed */
+    PyObject *flag = flags ? PyObject_GetAttrString(flags, name) : NULL;        /* owned */
+    bool is = flag && PyObject_IsTrue(flag) > 0;
+    Py_XDECREF(flag);
+    PyErr_Clear();
+    return is;
+}
+
+/* With -i, or PYTHONINSPECT, which the program may have set, the interpreter's main goes on to the prompt if there is
+ * someone to ask (Modules/main.c, pymain_repl): then run() returns 0, as no SystemExit of ours may come between. Where
+ * nobody is there, SystemExit would not end the process either. */
+static int settle_status(int status)
+{
+    bool inspects = has_flag("inspect");
+    bool will_ask = inspects || (!has_flag("ignore_environment") && getenv("PYTHONINSPECT") && *getenv("PYTHONINSPECT"));
+    if (will_ask && (has_flag("interactive") || isatty(STDIN_FILENO)))
+        return 0;
+    if (inspects && status)
+        Py_Exit(status);
+    return status;
+}
+
+static int start_program(struct program *p)
+{
+    struct pnr_err err;
+    if (!p->joins && rec_place_clear(&module.place, &err) != 0) {
+        rec_place_settle(&module.place, false);
+        rec_recording_raise(&err);
+        return -1;
+    }
+    char taken[PATH_MAX];
+    int number = rec_recording_start(p->path, p->joins, p->facts, p->options, p->on_path, taken);
+    rec_place_settle(&module.place, number > 0);
+    return number > 0 ? 0 : -1;
+}
+
 static int run_program(void *arg)
 {
     struct program *p = arg;
     bool runs_archive = p->kind == RUN_FILE && is_archive(p->target);
-    char taken[PATH_MAX];
-    if (!rec_recording_start(p->path, false, p->facts, p->options, p->on_path, taken))
+    if (!rec_recording_is_on() && start_program(p) != 0)
         return -1;
     p->has_started = true;
     int status = run_target(p, runs_archive);
     if (status == 1)
         rec_recording_tell_exception();
-    return status;
+    return settle_status(status);
 }
 
 PyDoc_STRVAR(run_doc,
-"run(kind, target, path, facts, options, on_path)\n--\n\n"
-"Starts recording into path, as start() does, and runs a program as the interpreter's own main does\n"
+"run(kind, target, path, joins, facts, options, on_path)\n--\n\n"
+"Starts recording into path, as start() does, or where choose_place() found room for it, and runs a program as the\n"
+"interpreter's own main does\n"
 "(Modules/main.c): kind 0: the script, folder or zip file target; 1: the module; 2: the command; 3: standard input.\n"
-"No frame of the caller is visible to it. Returns the exit status; SystemExit ends the process. Recording goes on\n"
-"until the process ends.");
+"No frame of the caller is visible to it. Returns the exit status, which is 0 when the interpreter goes on to its prompt;\n"
+"SystemExit ends the process. Recording goes on until the process ends. A process that is being recorded already just runs\n"
+"the program.");
 
 static PyObject *py_run(PyObject *self, PyObject *args)
 {
     struct program p = { 0 };
     PyObject *path;                     /* owned */
     (void)self;
-    if (!PyArg_ParseTuple(args, "iUO&O!O!O:run", &p.kind, &p.target, PyUnicode_FSConverter, &path, &PyDict_Type,
+    if (!PyArg_ParseTuple(args, "iUO&pO!O!O:run", &p.kind, &p.target, PyUnicode_FSConverter, &path, &p.joins, &PyDict_Type,
                           &p.facts, &PyDict_Type, &p.options, &p.on_path))
         return NULL;
     p.path = PyBytes_AS_STRING(path);
-    int status = rec_engine_run_detached(run_program, &p);
+    /* Frames of a recording that goes on cannot be taken out of its sight. */
+    int status = rec_recording_is_on() ? run_program(&p) : rec_engine_run_detached(run_program, &p);
     Py_DECREF(path);
     return p.has_started ? PyLong_FromLong(status) : NULL;
+}
+
+PyDoc_STRVAR(choose_place_doc,
+"choose_place(path, output, replaces)\n--\n\n"
+"Chooses where the next run() records: at path; if it replaces, one capture that is there goes when the new one has\n"
+"begun. Or, with an output (a path, else None), beside that; output is then what no other recording that runs has\n"
+"promised: out-2.trace, ... for out.trace. Returns (path, output). Raises ValueError for what cannot be replaced.");
+
+static PyObject *py_choose_place(PyObject *self, PyObject *args)
+{
+    PyObject *path, *object;            /* owned; borrowed */
+    char *output = NULL, taken[PATH_MAX], text[512];
+    struct pnr_err err;
+    int replaces;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "O&Op:choose_place", PyUnicode_FSConverter, &path, &object, &replaces))
+        return NULL;
+    int code = keep_path(object, &output) ? 0 : -1;
+    if (code == 0 && (output ? rec_place_choose_output(&module.place, output, taken, &err) :
+                      rec_place_choose_capture(&module.place, PyBytes_AS_STRING(path), replaces, &err)) != 0) {
+        PyErr_SetString(PyExc_ValueError, pnr_err_describe(&err, text, sizeof text));
+        code = -1;
+    }
+    Py_DECREF(path);
+    if (code != 0 || !output) {
+        free(output);
+        return code == 0 ? Py_BuildValue("NO", PyUnicode_DecodeFSDefault(module.place.capture), Py_None) : NULL;
+    }
+    free(output);
+    return Py_BuildValue("NN", PyUnicode_DecodeFSDefault(module.place.capture), PyUnicode_DecodeFSDefault(taken));
 }
 
 PyDoc_STRVAR(at_exit_doc,
 "at_exit(tells, converter, output)\n--\n\n"
 "What a recording that ends with the process does then: with an output (a path, else None) it runs the converter on\n"
 "the capture and removes it; if it tells, it says what was recorded in one line on standard error.");
-
-static bool keep_path(PyObject *object, char **path)
-{
-    PyObject *bytes;
-    if (object == Py_None)
-        return true;
-    if (!PyUnicode_FSConverter(object, &bytes))
-        return false;
-    *path = strdup(PyBytes_AS_STRING(bytes));
-    Py_DECREF(bytes);
-    if (!*path)
-        PyErr_NoMemory();
-    return *path != NULL;
-}
 
 static PyObject *py_at_exit(PyObject *self, PyObject *args)
 {
@@ -401,25 +510,43 @@ static PyObject *py_at_exit(PyObject *self, PyObject *args)
     (void)self;
     if (!PyArg_ParseTuple(args, "pOO:at_exit", &tells, &converter, &output))
         return NULL;
+    module.is_command = true;
     module.tells_end = tells;
     if (!keep_path(converter, &module.converter) || !keep_path(output, &module.output))
         return NULL;
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(is_capture_doc,
-"is_capture(path)\n--\n\n"
-"True for a directory in which nothing but processes of a capture lie, and at least one.");
+PyDoc_STRVAR(is_on_doc, "is_on()\n--\n\nWhether this process is being recorded.");
 
-static PyObject *py_is_capture(PyObject *self, PyObject *object)
+static PyObject *py_is_on(PyObject *self, PyObject *unused)
+{
+    (void)self, (void)unused;
+    return PyBool_FromLong(rec_recording_is_on());
+}
+
+PyDoc_STRVAR(identify_doc,
+"identify()\n--\n\n"
+"Which process this is: text that no other has, and that stays when it runs another program (exec).");
+
+static PyObject *py_identify(PyObject *self, PyObject *unused)
+{
+    (void)self, (void)unused;
+    return PyUnicode_FromFormat("%ld-%llu-%llu", (long)getpid(), (unsigned long long)pnr_process_start(),
+                                (unsigned long long)pnr_process_namespace());
+}
+
+PyDoc_STRVAR(remove_doc, "remove(path)\n--\n\nRemoves a directory with all that is in it, as far as it can.");
+
+static PyObject *py_remove(PyObject *self, PyObject *object)
 {
     PyObject *path;                     /* owned */
     (void)self;
     if (!PyUnicode_FSConverter(object, &path))
         return NULL;
-    bool is = pnr_capture_is(PyBytes_AS_STRING(path));
+    rec_tree_remove(PyBytes_AS_STRING(path));
     Py_DECREF(path);
-    return PyBool_FromLong(is);
+    Py_RETURN_NONE;
 }
 
 /* ---- module ---- */
@@ -432,7 +559,10 @@ static PyMethodDef methods[] = {
     { "snapshot", py_snapshot, METH_O, snapshot_doc },
     { "run", py_run, METH_VARARGS, run_doc },
     { "at_exit", py_at_exit, METH_VARARGS, at_exit_doc },
-    { "is_capture", py_is_capture, METH_O, is_capture_doc },
+    { "choose_place", py_choose_place, METH_VARARGS, choose_place_doc },
+    { "is_on", py_is_on, METH_NOARGS, is_on_doc },
+    { "identify", py_identify, METH_NOARGS, identify_doc },
+    { "remove", py_remove, METH_O, remove_doc },
     { 0 }
 };
 

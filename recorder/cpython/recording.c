@@ -2,6 +2,7 @@
 
 #include "recording.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
@@ -11,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "c_calls.h"
@@ -18,6 +20,7 @@
 #include "../filter.h"
 #include "../notice.h"
 #include "../wiped.h"
+#include "../../format/capture.h"
 
 struct options {
     const char *engine;                 /* "frame", "monitoring", or NULL: the first that there is */
@@ -59,6 +62,8 @@ static struct {
     _Atomic uint64_t *unannounced;      /* those of whose fork nobody told: in memory that they share; or NULL */
     bool was_announced;                 /* the fork of this child */
     char capture[PATH_MAX];
+    dev_t device;                       /* of the capture, to find it again */
+    ino_t inode;
     struct fact *facts;                 /* owned; those that a child has, too */
     size_t n_facts;
     struct sigaction snapshot_before, toggle_before;
@@ -315,12 +320,54 @@ static struct rec_drain_options drain_options(const struct options *options)
                                        .on_wake = on_wake };
 }
 
-static void undo_start(void)
+/* joins: the capture is another's. */
+static void undo_start(bool joins)
 {
+    char order[PATH_MAX];
     struct rec_log_totals totals;
+    pnr_file_path(recording.capture, PNR_CAPTURE_ORDER, order);
+    if (!joins)
+        unlink(order);
     rec_log_undo(&totals);
     if (totals.failure.code != PNR_OK)
         rec_recording_raise(&totals.failure);   /* the true reason, in place of the one that is set */
+}
+
+static void remember_place(void)
+{
+    struct stat st = { .st_ino = 0 };
+    stat(recording.capture, &st);
+    recording.device = st.st_dev;
+    recording.inode = st.st_ino;
+}
+
+static bool is_capture(const char *path)
+{
+    struct stat st;
+    return recording.inode && lstat(path, &st) == 0 && st.st_dev == recording.device && st.st_ino == recording.inode;
+}
+
+/* The kernel knows where the files lie that are open, and they lie in a directory of the capture. */
+bool rec_recording_locate(void)
+{
+    char link[64], path[PATH_MAX];
+    struct dirent *entry;
+    bool is_found = is_capture(recording.capture);
+    DIR *dir = is_found ? NULL : opendir("/proc/self/fd");
+    while (dir && !is_found && (entry = readdir(dir))) {
+        snprintf(link, sizeof link, "/proc/self/fd/%.20s", entry->d_name);
+        ssize_t size = readlink(link, path, sizeof path - 1);
+        path[size < 0 ? 0 : size] = 0;
+        for (char *slash; !is_found && (slash = strrchr(path, '/')) && slash != path; ) {
+            *slash = 0;
+            is_found = is_capture(path);
+        }
+        if (is_found)
+            strcpy(recording.capture, path);
+    }
+    if (dir)
+        closedir(dir);
+    return is_found;
 }
 
 /* Returns 0, or -1 with an exception set. */
@@ -483,6 +530,7 @@ int rec_recording_start(const char *path, bool joins, PyObject *facts, PyObject 
     }
     strcpy(taken, recording.capture);
     recording.has_c_calls = recording.options.c_calls;
+    remember_place();
     write_facts();
     bool has_engine = tell_path(on_path, taken) == 0 && recording.engine->start() == 0;
     if (!has_engine || (recording.options.c_calls && rec_c_calls_start() != 0) || rec_log_is_closed()) {
@@ -490,7 +538,7 @@ int rec_recording_start(const char *path, bool joins, PyObject *facts, PyObject 
             recording.engine->stop(false);
         if (recording.options.c_calls)
             rec_c_calls_stop(false);
-        undo_start();
+        undo_start(joins);
         return 0;
     }
     rec_notice_init();

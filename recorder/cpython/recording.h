@@ -44,6 +44,10 @@ bool rec_recording_is_own(void);
 /* The capture's absolute path. */
 const char *rec_recording_path(void);
 
+/* Finds the capture again, which the program may have moved; before the stop. Returns false when it is nowhere: removed, or
+ * moved and out of sight. Without the GIL, too. */
+bool rec_recording_locate(void);
+
 /* Returns 0, or -1 with RuntimeError set: nothing is being recorded. */
 int rec_recording_pause(void);
 int rec_recording_resume(void);

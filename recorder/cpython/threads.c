@@ -407,15 +407,13 @@ struct rec_log *rec_threads_new(PyThreadState *ts)
     return log;
 }
 
-/* multiprocessing names its processes as they begin. */
-static void write_process_name(PyObject *process)
+static void write_process_name(PyObject *name)
 {
-    PyObject *owned, *name = plain_attribute(process, "_name");
+    PyObject *owned;
     if (name && PyUnicode_Check(name)) {
         rec_log_fact("process_name", rec_functions_text(name, &owned).bytes);
         Py_XDECREF(owned);
     }
-    Py_XDECREF(name);
 }
 
 void rec_threads_note(PyThreadState *ts, const cpython_frame *f, struct rec_log *log)
@@ -432,7 +430,13 @@ void rec_threads_note(PyThreadState *ts, const cpython_frame *f, struct rec_log 
     if (!thread)
         return;
     if (PyUnicode_CompareWithASCIIString(code->co_name, "_bootstrap") == 0) {
-        write_process_name(thread);
+        PyObject *name = plain_attribute(thread, "_name");      /* owned; multiprocessing names its processes */
+        write_process_name(name);
+        Py_XDECREF(name);
+        return;
+    }
+    if (PyUnicode_CompareWithASCIIString(code->co_name, "serve") == 0) {
+        write_process_name(cpython_argument(f, 1));     /* execnet, and so pytest-xdist: "gw0-worker" */
         return;
     }
     if (code->co_argcount == 1) {

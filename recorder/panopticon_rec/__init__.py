@@ -10,12 +10,19 @@
         ...
     print(str(at))
 
-One recorder at a time in a process. It sees all threads. It never raises into the program that it records:
-when it cannot go on (disk full) it says so once on standard error and the program runs on.
+It sees all threads. A recording inside another one gives a capture of its own part. It never raises into the program
+that it records: when it cannot go on (disk full) it says so once on standard error and the program runs on.
+
+Imports nothing but what is part of the interpreter itself: a module of the standard library may be the program's own, by its
+place in sys.path.
 """
+
+import atexit
 
 import os
 import sys
+
+import _signal
 
 __all__ = ["AsyncTracer", "Recorder", "pause", "record", "resume", "snapshot"]
 __version__ = "0.1"
@@ -70,12 +77,12 @@ def options(c_calls=False, engine=None, filters=(), min_duration=0, max_size=0, 
 
 def parse_signal(name):
     """The number of a signal that a program can do without. name: SIGUSR2, USR2."""
-    import signal
-    number = signal.Signals.__members__.get(f"SIG{name.removeprefix('SIG')}") if isinstance(name, str) else None
-    if not number or number in (signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL,
-                                signal.SIGABRT):
+    key = f"SIG{name.removeprefix('SIG')}" if isinstance(name, str) else ""
+    number = getattr(_signal, key, 0) if key[3:4].isalnum() else 0      # SIG_IGN is none
+    if not number or number in (_signal.SIGKILL, _signal.SIGSTOP, _signal.SIGSEGV, _signal.SIGBUS, _signal.SIGFPE,
+                                _signal.SIGILL, _signal.SIGABRT):
         raise ValueError(f"{name!r} is no signal for this; SIGUSR1 and SIGUSR2 are")
-    return int(number)
+    return number
 
 
 def parse_size(size):
@@ -96,7 +103,7 @@ def parse_filter(text):
     """The rules of a filter: (action, text), the action as in recorder/filter.h."""
     include, exclude, exclude_below = range(3)
     action, _, glob = text.partition(" ") if isinstance(text, str) else ("", "", "")
-    if action in ("include", "exclude") and glob and "\n" not in glob:
+    if action in ("include", "exclude") and glob and "\n" not in glob and "\0" not in glob:
         return [(include if action == "include" else exclude, glob)]
     frozen = exclude_below, "<frozen "
     if text == "no-frozen":
@@ -166,7 +173,7 @@ class Recorder:
         snapshot_on = [snapshot_on] if isinstance(snapshot_on, str) else list(snapshot_on)
         self._options = options(filters=self._filters, snapshot_on=snapshot_on, follow=follow, **more)
         self._follows_all = follow == "all"
-        self._is_running = False
+        self._is_running = self._leads = False
         self._number = 0
 
     def start(self):
@@ -177,7 +184,9 @@ class Recorder:
             raise ImportError(UNUSABLE)
         if self._is_running:
             raise RuntimeError("panopticon: this recorder is running already")
-        lead = leader(self._options, self._filters) if self._follows_all else None
+        # Inside another recording it is that one which says what becomes of children.
+        self._leads = self._follows_all and not _recorder.is_on()
+        lead = leader(self._options, self._filters) if self._leads else None
         before = os.environ.get("PYTHONPATH")
         try:
             self._number, self.path = _recorder.start(
@@ -196,7 +205,7 @@ class Recorder:
         if not self._is_running:
             raise RuntimeError("panopticon: this recorder is not running")
         self._is_running = False
-        if self._follows_all:
+        if self._leads:
             lead_no_more()
         return _recorder.stop(self._number)
 
@@ -234,23 +243,35 @@ def snapshot(path="run-snapshot.pnr"):
 
 # ---- interpreters that the program starts ----
 
-FOLLOW = os.path.join(os.path.dirname(os.path.abspath(__file__)), "follow")     # see sitecustomize.py in it
+PACKAGE = os.path.dirname(os.path.abspath(__file__))
+FOLLOW = os.path.join(PACKAGE, "follow")        # see sitecustomize.py in it
+MARK = f"{FOLLOW}/order-"
 
 
-def leader(options, filters):
-    """Returns a function that sees to it, given the path of a capture, that interpreters which this process starts are
-    recorded into it: by PYTHONPATH, the one variable of the environment that is changed."""
-    import base64
-    import json
+def leader(options, filters, follows_all=True, **duty):
+    """Returns a function that leaves in a capture, given its path, what an interpreter needs to know that takes part later
+    (specs/recording.md, section 9), and sees to it that those which this process starts do: by PYTHONPATH, the one variable
+    of the environment that is changed. duty: what this process does at its end."""
 
     def lead(capture):
-        order = json.dumps({"capture": capture, "options": options, "filters": filters}).encode()
-        order = base64.urlsafe_b64encode(order).decode().rstrip("=")
-        lead_no_more()
-        before = os.environ.get("PYTHONPATH")
-        os.environ["PYTHONPATH"] = os.pathsep.join([FOLLOW, f"{FOLLOW}/order-{order}", *([before] if before else [])])
+        by = _recorder.identify()
+        known = {"by": by, **duty, **{key: value for key, value in options.items() if key != "filters"}}
+        fields = [f"{key}={int(value) if isinstance(value, bool) else value}" for key, value in known.items()
+                  if value is not None]
+        order = "\0".join([*fields, *(f"filter={text}" for text in filters)]).encode("utf-8", "surrogatepass")
+        with open(os.path.join(capture, "order"), "xb", opener=open_for_owner) as file:
+            file.write(order)
+        if follows_all:
+            lead_no_more()
+            before = os.environ.get("PYTHONPATH")
+            os.environ["PYTHONPATH"] = os.pathsep.join([FOLLOW, f"{MARK}{by}-{os.fsencode(capture).hex()}",
+                                                        *([before] if before else [])])
 
     return lead
+
+
+def open_for_owner(path, flags):
+    return os.open(path, flags, 0o600)
 
 
 def lead_no_more():
@@ -263,24 +284,130 @@ def lead_no_more():
         os.environ["PYTHONPATH"] = os.pathsep.join(after)
 
 
-def follow(order):
-    """Records this interpreter, which is about to run its program, as its parent wants it. Returns whether it does; raises
-    what _recorder.start raises."""
-    import base64
-    import json
-    if UNUSABLE or "panopticon_rec" in sys.orig_argv:       # which has orders of its own
-        return False
-    order = json.loads(base64.urlsafe_b64decode(order + "=" * (-len(order) % 4)))
-    chosen = {**order["options"], "filters": [tuple(rule) for rule in order["options"]["filters"]]}
-    if not os.path.isdir(order["capture"]):
+def find_order():
+    """The entry of PYTHONPATH that names a capture in which this process takes part; or None."""
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return next((entry for entry in entries if entry.startswith(MARK)), None)
+
+
+def parse_entry(entry):
+    """Who left the order that an entry of PYTHONPATH names, and in which capture."""
+    by, _, path = entry.removeprefix(MARK).rpartition("-")
+    return by, os.fsdecode(bytes.fromhex(path))
+
+
+def read_order(entry):
+    """What there is to know of the capture that an entry of PYTHONPATH names: dict of str to str, and a list for `filters`.
+    None when it is gone, or another lies there now. Raises PermissionError."""
+    by, capture = parse_entry(entry)
+    try:
+        with open(os.path.join(capture, "order"), "rb") as file:
+            fields = file.read().decode("utf-8", "surrogatepass").split("\0")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    pairs = [field.partition("=")[::2] for field in fields]
+    order = {**dict(pairs), "capture": capture, "filters": [value for key, value in pairs if key == "filter"]}
+    return order if order["by"] == by else None
+
+
+OPTIONS = ("c_calls", "min_duration_ns", "max_size", "last_ns", "drops", "follows_forks", "starts_paused",
+           "snapshots_exceptions", "snapshot_signal", "toggle_signal")
+
+
+def options_of(order):
+    """The options of the recording in which this process takes part, as _recorder.start takes them."""
+    rules = [rule for text in order["filters"] for rule in parse_filter(text)]
+    return {**{key: int(order[key]) for key in OPTIONS}, "engine": order.get("engine"), "filters": rules}
+
+
+def take_duty(order):
+    """A process that has run another program (exec) still has to do at its end what was asked of it."""
+    if order["by"] == _recorder.identify() and "tells" in order:
+        _recorder.at_exit(order["tells"] == "1", find_converter(), order.get("output"))
+
+
+def program_at():
+    """Where in sys.orig_argv what the interpreter runs is named: a script, the module behind -m, the command behind -c."""
+    return len(sys.orig_argv) - len(sys.argv)
+
+
+MODULES = "panopticon_rec", "panopticon_rec.__main__"
+
+
+def find_recorder():
+    """Returns (words, is_path) when it is the recorder's command line that this interpreter runs: the words before its name,
+    which are the interpreter and its flags, and whether it is named by its path; else None."""
+    at = program_at()
+    if at < 1:
+        return None
+    *before, word = sys.orig_argv[:at + 1]
+    last = before[-1]
+    if word in MODULES and last[:1] == "-" and last[-1] == "m" and last[1] not in "-XW":
+        flags = before.pop()[:-1]       # -m, or -Bm
+    elif word.startswith("-") and word.endswith(tuple(f"m{module}" for module in MODULES)):
+        flags = word[:word.index("mpanopticon_rec")]
+    elif os.path.realpath(word) in (os.path.realpath(PACKAGE), os.path.join(os.path.realpath(PACKAGE), "__main__.py")):
+        return before, True
+    else:
+        return None
+    return before if flags == "-" else [*before, flags], False
+
+
+def helper():
+    """What this interpreter is if it is none of the program's, but a helper of multiprocessing or loky: "resource_tracker",
+    or "forkserver", which does nothing but fork the program's; else None."""
+    words = sys.orig_argv[program_at()].split()[:3] if sys.argv[0] == "-c" else []
+    name = words[1].rpartition(".")[2] if len(words) == 3 and words[::2] == ["from", "import"] else None
+    return name if name in ("resource_tracker", "forkserver") else None
+
+
+def follow(entry):
+    """Records this interpreter, which is about to run its program, as its parent wants it. Returns whether it does, or will
+    in children; raises ValueError or LookupError for an order that is damaged, and what else _recorder.start raises."""
+    is_server = helper() == "forkserver"
+    if UNUSABLE or helper() == "resource_tracker" or find_recorder():       # which sees to it itself
         return False
     try:
-        _recorder.start(order["capture"], True, {**facts(sys.orig_argv[1:], order["filters"]), "born": "exec"}, chosen, None)
+        order = read_order(entry)
+        if not order:
+            return False
+        if is_server:
+            os.register_at_fork(after_in_child=lambda: _recorder.is_on() or take_part(order, "fork"))
+            return True
+        take_duty(order)
+    except OSError as error:
+        return leave_message(parse_entry(entry)[1], error)
+    return take_part(order, "exec")
+
+
+def take_part(order, born):
+    """Begins to record this process into the capture of the order. Returns whether it could."""
+    try:
+        _recorder.start(order["capture"], True, {**facts(sys.orig_argv[1:], order["filters"]), "born": born},
+                        options_of(order), None)
     except (OSError, MemoryError) as error:
-        reason = f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else "out of memory"
-        sys.stderr.write(f"panopticon: process {os.getpid()} is not recorded: {reason}\n")
-        return False
+        return leave_message(order["capture"], error)
     return True
+
+
+def leave_message(capture, error):
+    """This process is not recorded: the one that began the capture says so at its end, as in recorder/notice.c. Returns
+    False."""
+    reason = f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else "out of memory"
+    try:
+        with open(os.path.join(capture, "messages"), "ab", opener=open_to_append) as file:
+            file.write(f"process {os.getpid()}: not recorded: {reason}\n".encode("utf-8", "surrogateescape"))
+    except OSError:
+        pass                            # nobody is left to tell
+    return False
+
+
+def open_to_append(path, flags):
+    """Opens the file, or makes it: O_CREAT on a file of another user may be refused (protected_regular in proc(5))."""
+    try:
+        return os.open(path, flags & ~os.O_CREAT | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 class AsyncTracer:
@@ -299,11 +426,8 @@ class AsyncTracer:
 
     def start(self):
         """Begins, as Recorder.start; what an earlier recording of this tracer gave is forgotten. Returns the tracer."""
-        import tempfile
-        import weakref
         self._forget()
-        folder = tempfile.mkdtemp(prefix="panopticon-")
-        self._remove = weakref.finalize(self, remove_folder, folder, os.getpid())
+        folder, self._remove = make_folder()
         self._recorder = Recorder(os.path.join(folder, "run.pnr"), c_calls=True, follow="none")
         try:
             self._recorder.start()
@@ -328,32 +452,63 @@ class AsyncTracer:
     def __exit__(self, *exception):
         self._recorder.__exit__(*exception)
 
+    def __del__(self):
+        self._forget()
+
     def __str__(self):
         if self._remove:
             if self._recorder._is_running:
                 raise RuntimeError("panopticon: the tracer is still running: stop it first")
-            self._text = self._convert()
+            self._text = convert(self._recorder.path)
             self._forget()
         return self._text
 
-    def _convert(self):
-        import subprocess
-        converter = find_converter()
-        if not converter:
-            raise FileNotFoundError("panopticon-convert was found neither beside panopticon_rec nor on PATH")
-        done = subprocess.run([converter, "-q", "-o", "-", self._recorder.path], stdout=subprocess.PIPE, check=False)
-        if done.returncode > 1:
-            raise OSError(f"panopticon-convert failed with status {done.returncode}")
-        return done.stdout.decode("utf-8")
-
     def _forget(self):
         if self._remove:
+            atexit.unregister(self._remove)
             self._remove()
             self._remove = None
 
 
-def remove_folder(folder, pid):
-    """Removes a tracer's temporary folder, in the process that made it and not in a forked child."""
-    if os.getpid() == pid:
-        import shutil
-        shutil.rmtree(folder, ignore_errors=True)
+def make_folder():
+    """A temporary folder, and the function that removes it: at the end of the process at the latest, and not in a forked
+    child."""
+    pid = os.getpid()
+    name = f"panopticon-{pid}-{os.urandom(6).hex()}"
+    places = [*filter(None, map(os.environ.get, ("TMPDIR", "TEMP", "TMP"))), "/tmp", "/var/tmp", os.getcwd()]
+    for place in places:
+        folder = os.path.join(os.path.abspath(place), name)
+        try:
+            os.mkdir(folder, 0o700)
+            break
+        except OSError:
+            if place is places[-1]:
+                raise
+
+    def remove():
+        if os.getpid() == pid:
+            _recorder.remove(folder)
+
+    atexit.register(remove)
+    return folder, remove
+
+
+def convert(capture):
+    """The text of a trace, which lies beside the capture meanwhile."""
+    converter = find_converter()
+    if not converter:
+        raise FileNotFoundError("panopticon-convert was found neither beside panopticon_rec nor on PATH")
+    trace = f"{capture}.trace"
+    pid = os.posix_spawn(converter, [converter, "-q", "-o", trace, capture], os.environ)
+    try:
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    except ChildProcessError:           # the program ignores SIGCHLD
+        status = 0 if os.path.exists(trace) else 2
+    except BaseException:
+        os.kill(pid, _signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
+    if status not in (0, 1):
+        raise OSError(f"panopticon-convert failed with status {status}")
+    with open(trace, encoding="utf-8") as file:
+        return file.read()

@@ -4,9 +4,7 @@ import sys
 
 LOADED_BEFORE = list(sys.modules)
 
-import argparse
 import os
-import stat
 
 import panopticon_rec
 from panopticon_rec import _recorder
@@ -26,6 +24,7 @@ CONVERTED = (".trace", ".json", ".pftrace", ".perfetto-trace", ".folded", ".psta
 
 def parse(arguments):
     """Returns (options, kind, target, arguments of the program)."""
+    import argparse
     options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     options.add_argument("-o", "--output", metavar="PATH", default="run.pnr",
                          help="where the capture goes [run.pnr; run-2.pnr, ... when it is taken]; "
@@ -61,7 +60,7 @@ def parse(arguments):
     options.add_argument("--snapshot-on", metavar="WHEN", action="append", default=[],
                          help="SIGNAL, such as SIGUSR2, or exception (that ends the program or a thread): save a snapshot "
                               "beside the capture; may be given for both")
-    options.add_argument("--force", action="store_true", help="overwrite a capture that is there")
+    options.add_argument("--force", action="store_true", help="replace a capture that is there, if no process uses it")
     parser = argparse.ArgumentParser(
         prog="python3 -m panopticon_rec", parents=[options], allow_abbrev=False, epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter, description="Record a Python program.",
@@ -108,22 +107,12 @@ def absolute(path):
 def check_readable(path):
     """A script that cannot be run is told before anything is recorded."""
     try:
-        if stat.S_ISREG(os.stat(path).st_mode):     # a pipe is read once
+        if os.path.isfile(path):        # a pipe is read once
             open(path, "rb").close()
+        else:
+            os.stat(path)
     except OSError as error:
         fail(f"can't open file {path!r}: [Errno {error.errno}] {error.strerror}")
-
-
-def remove_capture(path):
-    """For --force. Nothing but a capture is removed."""
-    if os.path.lexists(path):
-        if os.path.islink(path) or not _recorder.is_capture(path):
-            fail(f"{path}: not a capture, so --force does not remove it")
-        import shutil
-        try:
-            shutil.rmtree(path)
-        except OSError as error:
-            fail(f"{path}: cannot be removed: {error.strerror}")
 
 
 def choose_paths(args):
@@ -136,22 +125,37 @@ def choose_paths(args):
         if os.path.isdir(args.output) or not os.path.isdir(folder) or not os.access(folder, os.W_OK):
             fail(f"{args.output}: cannot be written; choose another path with -o")
         return args.output + ".pnr", os.path.abspath(args.output)
-    if args.force:
-        remove_capture(args.output)
     return args.output, None
+
+
+def find_joined(wanted):
+    """The order of the recording in which this process takes part, if it was begun by a command line that names the same
+    path: this is that command line once more, which a program has run to start itself again."""
+    entry = panopticon_rec.find_order()
+    try:
+        order = panopticon_rec.read_order(entry) if entry else None
+    except (OSError, ValueError, LookupError):
+        return None
+    return order if order and order.get("wanted") == wanted else None
 
 
 def set_up_as_main(kind, target, argv):
     """Makes sys and __main__ what they are when the interpreter starts the program itself."""
-    sys.argv[:] = argv
     is_archive = kind == FILE and (os.path.isdir(target) or is_importable(target))
-    if sys.flags.safe_path:
-        sys.path[:0] = [target] if is_archive else []
-    elif kind == FILE:                  # -m has put the current directory there
-        sys.path[0] = target if is_archive else os.path.dirname(os.path.realpath(target))
-    elif kind != MODULE:
-        sys.path[0] = ""
-    unload(["linecache"] if kind == COMMAND and sys.version_info >= (3, 13) else [])
+    before, is_path = panopticon_rec.find_recorder() or (None, False)   # None: a program runs this module (runpy)
+    is_folder = is_path and os.path.isdir(sys.orig_argv[panopticon_rec.program_at()])
+    has_place = not sys.flags.safe_path or is_folder    # sys.path[0] is ours, or -m's
+    if kind != MODULE or is_path:       # else it is what it is to be
+        del sys.path[:has_place]
+        if is_archive:
+            sys.path.insert(0, target)
+        elif not sys.flags.safe_path:
+            sys.path.insert(0, os.path.dirname(os.path.realpath(target)) if kind == FILE else
+                            os.getcwd() if kind == MODULE else "")
+    if before:
+        sys.orig_argv[:] = before + argv
+    sys.argv[:] = [argv[0], *argv[2:]] if kind in (MODULE, COMMAND) else argv
+    unload(bool(before), ["linecache"] if kind == COMMAND and sys.version_info >= (3, 13) else [])
     main = type(sys)("__main__")
     import builtins
     annotations = {"__annotations__": {}} if sys.version_info < (3, 14) else {}
@@ -191,44 +195,94 @@ def prepare_command(command):
     return command
 
 
-def unload(but=()):
+def unload(by_interpreter, but):
     """Takes out of sys.modules what was loaded for us, by -m too: the program finds the modules that it would find
     without us, and its own imports are in the capture. The last module that any program has is site, or __main__ where
-    there is no site (-S)."""
+    there is no site (-S). by_interpreter: this is not run by a program, which has modules of its own."""
     last = "site" if "site" in LOADED_BEFORE else "__main__"
-    for name in [*LOADED_BEFORE[LOADED_BEFORE.index(last) + 1:], *(set(sys.modules) - set(LOADED_BEFORE))]:
+    before = LOADED_BEFORE[LOADED_BEFORE.index(last) + 1:] if by_interpreter else []
+    for name in [*before, *(set(sys.modules) - set(LOADED_BEFORE))]:
         if name.partition(".")[0] != "panopticon_rec" and name not in but:
             sys.modules.pop(name, None)
 
 
+def standard_library():
+    """The part of sys.path in which the modules lie that we import: those of the program's that have the same names are its
+    own business."""
+    folder = os.path.dirname(os.__file__)
+    return [folder, *(entry for entry in sys.path if os.path.basename(entry) == "lib-dynload")]
+
+
+class Plan:
+    """What the command line asks for."""
+
+    def __init__(self, words):
+        args, self.kind, self.target, arguments = parse(words)
+        if panopticon_rec.UNUSABLE:
+            fail(panopticon_rec.UNUSABLE)
+        filters = args.filters or []
+        try:
+            self.options = panopticon_rec.options(args.c_calls, args.engine, filters, args.min_duration, args.max_size,
+                                                  args.last, args.when_full, args.follow, args.start_paused,
+                                                  args.snapshot_on, args.toggle_on)
+        except ValueError as error:
+            fail(error)
+        if self.kind == FILE:
+            check_readable(self.target)
+        flag = {MODULE: ["-m"], COMMAND: ["-c"]}.get(self.kind, [])
+        self.facts = panopticon_rec.facts([*flag, self.target, *arguments], filters)
+        self.argv = [*flag, self.target, *arguments]
+        self.joined = self.lead = None
+        self.capture, output = choose_paths(args)
+        if _recorder.is_on():
+            if not args.quiet:
+                sys.stderr.write(f"panopticon: this process is being recorded already: no {args.output} is made\n")
+            return
+        wanted = os.path.abspath(args.output)
+        self.joined = find_joined(wanted)
+        if self.joined:
+            self.join()
+        else:
+            self.begin(args, filters, wanted, output)
+
+    def join(self):
+        """Takes part in the recording that this command line has begun: its options are those of that one."""
+        self.capture, self.options = self.joined["capture"], panopticon_rec.options_of(self.joined)
+        self.facts["born"] = "exec"
+        panopticon_rec.take_duty(self.joined)
+
+    def begin(self, args, filters, wanted, output):
+        converter = panopticon_rec.find_converter() if output else None
+        if output and not converter:
+            fail("panopticon-convert was found neither beside panopticon_rec nor on PATH: record into a .pnr instead")
+        try:
+            self.capture, output = _recorder.choose_place(self.capture, output, args.force)
+        except ValueError as error:
+            fail(error)
+        _recorder.at_exit(not args.quiet, converter, output)
+        if output or args.follow == "all":
+            self.lead = panopticon_rec.leader(self.options, filters, args.follow == "all", output=output,
+                                              tells=not args.quiet, wanted=wanted)
+
+    def run(self):
+        return _recorder.run(self.kind, self.target, self.capture, self.joined is not None, self.facts, self.options,
+                             self.lead)
+
+
 def main():
-    args, kind, target, arguments = parse(sys.argv[1:])
-    if panopticon_rec.UNUSABLE:
-        fail(panopticon_rec.UNUSABLE)
-    filters = args.filters or []
+    path = sys.path[:]
+    sys.path[:] = standard_library()
     try:
-        chosen = panopticon_rec.options(args.c_calls, args.engine, filters, args.min_duration, args.max_size, args.last,
-                                        args.when_full, args.follow, args.start_paused, args.snapshot_on, args.toggle_on)
-    except ValueError as error:
-        fail(error)
-    if kind == FILE:
-        check_readable(target)
-    capture, output = choose_paths(args)
-    converter = panopticon_rec.find_converter() if output else None
-    if output and not converter:
-        fail("panopticon-convert was found neither beside panopticon_rec nor on PATH: record into a .pnr instead")
-    flag = {MODULE: ["-m"], COMMAND: ["-c"]}.get(kind, [])
-    facts = panopticon_rec.facts([*flag, target, *arguments], filters)
-    argv = [*(flag or [target]), *arguments]
-    if kind == FILE:
-        target = absolute(target)
-    elif kind == COMMAND:
-        target = prepare_command(target)
-    lead = panopticon_rec.leader(chosen, filters) if args.follow == "all" else None
-    set_up_as_main(kind, target, argv)
-    _recorder.at_exit(not args.quiet, converter, output)
+        plan = Plan(sys.argv[1:])
+        if plan.kind == FILE:
+            plan.target = absolute(plan.target)
+        elif plan.kind == COMMAND:
+            plan.target = prepare_command(plan.target)
+    finally:
+        sys.path[:] = path
+    set_up_as_main(plan.kind, plan.target, plan.argv)
     try:
-        return _recorder.run(kind, target, capture, facts, chosen, lead)
+        return plan.run()
     except (RuntimeError, ValueError) as error:
         fail(str(error).removeprefix("panopticon: "))
     except OSError as error:
@@ -238,4 +292,6 @@ def main():
         fail("out of memory")
 
 
-raise SystemExit(main())        # no call of a C function, which would be in the capture
+status = main()
+if status:                      # else -i goes on to its prompt
+    raise SystemExit(status)    # no call of a C function, which would be in the capture

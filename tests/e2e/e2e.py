@@ -77,6 +77,11 @@ def convert(capture, *options, status=0):
     return trace
 
 
+def process_directories(capture):
+    """Their names."""
+    return sorted(name for name in os.listdir(capture) if name.startswith("process-"))
+
+
 def wait_until_it_sleeps(pid):
     """Returns when the main thread of a process has been seen asleep for 0.1 s without a break."""
     seen = 0

@@ -236,6 +236,22 @@ class AsyncTracer(e2e.EndToEnd):
         self.assertEqual([len(chain) for chain in chains], [4])
         self.assertEqual(os.listdir(self.directory).count("run.pnr"), 0)
 
+    def test_beside_modules_of_the_same_names(self):
+        """The program's own signal.py is its own business, and stays what it finds."""
+        for name in "base64", "json", "random", "shutil", "signal", "subprocess", "tempfile", "weakref":
+            self.write(f"{name}.py", f"print('shadow', {name!r})")
+        finished = self.script("""
+            import panopticon_rec
+            def f(): pass
+            with panopticon_rec.record("run.pnr", follow="all", snapshot_on="SIGUSR2", min_duration="0s"): f()
+            with panopticon_rec.AsyncTracer() as tracer: f()
+            print(str(tracer).count("__main__.f"))
+            import signal
+            print(signal.__file__)
+            """)
+        self.assertEqual(finished.out, f"1\nshadow signal\n{self.path('signal.py')}\n")
+        self.assertEqual(self.trace().count()["__main__.f"], 1)
+
     def test_leaves_nothing(self):
         finished = self.script("""
             import os, tempfile

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import pstats
+import pty
 import re
 import shutil
 import socket
@@ -20,7 +21,7 @@ Case = collections.namedtuple("Case", "text arguments flags env stdin stdout")
 
 SHOW_MAIN = """
     import sys, __main__
-    print(sys.argv, sys.path, sys.orig_argv[-1:] and sys.flags, sys.warnoptions, sys._xoptions)
+    print(sys.argv, sys.path, sys.orig_argv, sys.flags, sys.warnoptions, sys._xoptions)
     for name in ("__name__", "__file__", "__package__", "__doc__", "__annotations__", "__cached__"):
         print(name, repr(globals().get(name, "missing")))
     print(type(__loader__), __spec__ and (__spec__.name, __spec__.origin, __spec__.parent), __builtins__)
@@ -45,6 +46,9 @@ CASES = {
     "main_of_a_command": case("", ["-c", "import sys; print(sys.argv, sys.path, globals().keys(), __name__)", "-c",
                                   "y"]),
     "main_of_stdin": case("", ["-", "x"], stdin=b"import sys\nprint(sys.argv, sys.path, globals().keys())\n"),
+    "command_line_of_a_command": case("", ["-c", "  import sys; print(sys.orig_argv)".strip(), "-c", "--", "y"]),
+    "command_line_of_stdin": case("", ["-", "x"], stdin=b"import sys; print(sys.orig_argv)"),
+    "command_line_with_flags": case(SHOW_MAIN, ["app.py", "-m", "x"], flags=["-B", "-X", "dev", "-Wignore::UserWarning"]),
     "a_command_of_many_lines": case("", ["-c", "def f():\n    return 1 / 0\nf()"]),
     "module_and_its_package_are_imported": case("", ["-m", "package.part"]),
     "program_in_a_symbolic_link": case(SHOW_MAIN, ["link.py"]),
@@ -563,6 +567,153 @@ class Surroundings(e2e.EndToEnd):
         self.assertEqual(found[0], found[1])
         trace = e2e.Trace(e2e.convert(self.path("run.pnr")))
         self.assertEqual([one.marks for one in trace.named("__main__.wait")], [{"exception"}])
+
+
+class CommandLine(e2e.EndToEnd):
+    """However the recorder is named, the program finds the command line, and all else, that it has without."""
+
+    def test_ways_to_name_the_recorder(self):
+        show = self.write("app.py", SHOW_MAIN)
+        for name in "directory/__main__.py", "package/part.py":
+            self.write(name, SHOW_MAIN)
+        package = os.path.join(e2e.BUILD, "panopticon_rec")
+        ways = (["-mpanopticon_rec"], ["-Bmpanopticon_rec"], ["-Bm", "panopticon_rec"], ["-m", "panopticon_rec.__main__"],
+                [package], [package + "/"], [package + "/__main__.py"], ["panopticon_rec"])
+        os.symlink(package, self.path("panopticon_rec"))
+        for way in ways:
+            for arguments in ["app.py", "-m", "panopticon_rec"], ["-m", "package.part", "x"], ["directory"]:
+                for safe in [], ["-P"]:
+                    with self.subTest(way=way, arguments=arguments, safe=safe):
+                        given = ["-B"] if way[0].startswith("-B") else []
+                        plain = e2e.plain(arguments, flags=[*safe, *given], cwd=self.directory)
+                        found = e2e.run([e2e.PYTHON, *safe, *way, "-q", "-o", "run.pnr", "--force", *arguments],
+                                        cwd=self.directory)
+                        self.assertEqual(steady(found), steady(plain))
+        self.assertTrue(os.path.exists(show))
+
+
+class Prompt(e2e.EndToEnd):
+    """With -i, and with PYTHONINSPECT, the interpreter asks for more when the program has ended."""
+
+    PROGRAMS = {
+        "good": "print('good')\nvalue = 5",
+        "bad": "value = 6\nraise LookupError('the program\'s')",
+        "exits": "import sys\nvalue = 7\nsys.exit(3)",
+        "asks": "import os\nvalue = 8\nos.environ['PYTHONINSPECT'] = '1'",
+        "asks_and_fails": "import os\nvalue = 9\nos.environ['PYTHONINSPECT'] = '1'\n1 / 0",
+    }
+    ASK = (b"import sys; print(value, repr(getattr(sys, 'last_value', None)), sys.argv, __name__)\n"
+           b"def more(): pass\n\nmore()\n")
+
+    def compare(self, run, name, flags, env):
+        app = self.write("app.py", self.PROGRAMS[name])
+        self.write("package/__init__.py", "")
+        self.write("package/__main__.py", self.PROGRAMS[name])
+        for arguments in [app], ["-m", "package"], ["-c", self.PROGRAMS[name]]:
+            with self.subTest(name, flags=flags, env=env, arguments=arguments):
+                plain = run([e2e.PYTHON, *flags, *arguments], env)
+                self.assertEqual(steady(run([e2e.PYTHON, *flags, "-m", "panopticon_rec", "-q", "--force", *arguments], env)),
+                                 steady(plain))
+        return e2e.Trace(e2e.convert(self.path("run.pnr"))).count()["__main__.more"]
+
+    def test_without_a_terminal(self):
+        def run(command, env):
+            return e2e.run(command, cwd=self.directory, env=env, stdin=self.ASK)
+
+        for name in self.PROGRAMS:
+            self.assertEqual(self.compare(run, name, ["-i"], {}), 1)
+            for flags, env in ([], {"PYTHONINSPECT": "1"}), (["-E"], {"PYTHONINSPECT": "1", "PYTHONPATH": ""}), ([], {}):
+                if "-E" not in flags:           # else the recorder is not found
+                    self.assertEqual(self.compare(run, name, flags, env), 0)
+
+    def test_at_a_terminal(self):
+        def run(command, env):
+            pid, terminal = pty.fork()
+            if not pid:
+                os.chdir(self.directory)
+                os.execve(command[0], command, e2e.environment(PYTHON_BASIC_REPL="1", TERM="dumb", **env))
+            os.write(terminal, self.ASK + b"raise SystemExit(5)\n")
+            out = b""
+            try:
+                while part := os.read(terminal, 4096):
+                    out += part
+            except OSError:                     # its other end is closed
+                pass
+            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            os.close(terminal)
+            # What is typed, and the prompts, come when they come.
+            lines = [line for line in out.decode().splitlines() if not line.startswith((">>>", "...")) and line not in typed]
+            return e2e.Finished(status, "\n".join(sorted(lines)), "")
+
+        typed = (*self.ASK.decode().splitlines(), "raise SystemExit(5)")
+        for name in self.PROGRAMS:
+            for env in {}, {"PYTHONINSPECT": "1"}:
+                self.compare(run, name, [], env)
+
+
+class Shadows(e2e.EndToEnd):
+    """Modules of the program that have the names of those that the recorder needs."""
+
+    NAMES = ("argparse atexit base64 bz2 codecs contextlib copy enum fcntl functools gettext inspect io json keyword "
+             "linecache locale marshal math operator os pathlib posixpath random re reprlib runpy shutil signal stat string struct "
+             "subprocess sysconfig tempfile textwrap threading tokenize traceback types warnings weakref zipfile").split()
+
+    def setUp(self):
+        super().setUp()
+        for name in self.NAMES:
+            self.write(f"shadows/{name}.py", f"print('shadow', {name!r}, __name__)")
+        self.shadows = self.path("shadows")
+
+    def check(self, arguments, options=(), err="", **more):
+        """The same output: a shadow says so when it is imported."""
+        plain = e2e.plain(arguments, **more)
+        found = e2e.recorded(self.path("run.pnr"), arguments, options=["-q", "--force", *options], **more)
+        self.assertEqual(found, plain)
+        return plain
+
+    def remove_needed(self, arguments, **more):
+        """Those that the interpreter, site and -m import themselves, before any program, are no business of ours."""
+        while found := {line.split()[1] for line in e2e.plain(arguments, **more).out.splitlines() if "shadow" in line}:
+            for name in found:
+                os.remove(f"{self.shadows}/{name}.py")
+
+    def test_in_the_current_directory(self):
+        self.remove_needed(["-m", "nothing_there"], cwd=self.shadows)
+        self.write("shadows/app.py", "import json, locale, shutil, sys\nprint(json.__file__, sorted(sys.modules) and 1)")
+        self.write("shadows/package/__main__.py", "import argparse, re, signal\nprint(argparse.__file__, re.__file__)")
+        plain = self.check(["app.py"], cwd=self.shadows)
+        self.assertIn("shadow json", plain.out)
+        self.check(["-m", "package"], cwd=self.shadows)
+        self.check(["package"], cwd=self.shadows)
+        self.remove_needed(["-c", "pass"], cwd=self.shadows)    # from 3.13 on: linecache and what that needs
+        self.check(["-c", "import argparse, signal; print(argparse.__file__)"], cwd=self.shadows)
+        self.check(["../shadows/app.py"], cwd=self.shadows)
+        for options in (["--no-stdlib", "--exclude", "x*"], ["--max-size", "20M", "--last", "20s", "--snapshot-on", "USR2"],
+                        ["--toggle-on", "USR1"], ["--follow", "none"]):
+            self.check(["app.py"], options, cwd=self.shadows)
+        self.check(["app.py"], ["-o", self.path("out.trace")], cwd=self.shadows)
+        self.assertTrue(os.path.exists(self.path("out.trace")))
+        for arguments in ["--help"], ["--nonsense"], ["missing.py"]:
+            finished = e2e.run([e2e.PYTHON, "-m", "panopticon_rec", *arguments], cwd=self.shadows)
+            self.assertNotIn("shadow", finished.out + finished.err)
+
+    def test_on_the_path(self):
+        """In PYTHONPATH, before the standard library, in the program and in the interpreters that it starts."""
+        env = {"PYTHONPATH": f"{e2e.BUILD}:{self.shadows}"}
+        self.remove_needed(["-m", "nothing_there"], env=env)
+        app = self.write("app.py", """
+            import sys
+            if sys.argv[1:]:
+                import json
+                print(json.__file__)
+            else:
+                import _posixsubprocess, os
+                os.spawnv(os.P_WAIT, sys.executable, [sys.executable, sys.argv[0], "child"])
+            def work(): pass
+            work()
+            """)
+        self.check([app], env=env)
+        self.assertEqual(e2e.Trace(e2e.convert(self.path("run.pnr"))).count()["__main__.work"], 2)
 
 
 class Options(e2e.EndToEnd):

@@ -47,7 +47,7 @@ class Corners(e2e.EndToEnd):
             thread.join()
             """)
         e2e.recorded(self.path("run.pnr"), [program])
-        process, = os.listdir(self.path("run.pnr"))
+        process, = e2e.process_directories(self.path("run.pnr"))
         files = sorted(name for name in os.listdir(self.path(f"run.pnr/{process}")) if name.startswith("segment-"))
         self.assertEqual(files, ["segment-1.zst"])
         for name in files:

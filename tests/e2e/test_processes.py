@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 
-from e2e import BUILD, PYTHON, CONVERT, EndToEnd, Trace, convert, environment, plain, recorded, recorder, run
+from e2e import BUILD, PYTHON, CONVERT, EndToEnd, Trace, convert, environment, plain, process_directories, recorded, recorder, run
 
 # What every program below does in each process: f(n) calls itself n times, so the trace tells what ran where.
 DEFINITIONS = """
@@ -242,7 +242,7 @@ class Processes(EndToEnd):
         os.execv(sys.executable, [sys.executable, sys.argv[0], str(n + 1)])
         """, "1")
         self.assertEqual(counts, [2, 3, 4])
-        names = sorted(os.listdir(self.path("run.pnr")))
+        names = process_directories(self.path("run.pnr"))
         self.assertEqual([name.count("-") for name in names], [1, 2, 2])
 
     def test_child_outlives_its_parent(self):
@@ -320,3 +320,163 @@ class Processes(EndToEnd):
         finished = plain([script], cwd=self.directory)
         self.assertEqual(finished, (0, "", ""))
         self.assertEqual(self.count(self.trace()), [2, 3, 4])
+
+    def test_the_recorders_name_in_a_command_line(self):
+        """It decides nothing where it is none of the interpreter's words: an argument, a value, a file."""
+        self.write("panopticon_rec.txt", "")
+        trace, counts = self.check("""
+    import subprocess
+    words = [["panopticon_rec"], ["-m", "panopticon_rec"], ["--title=panopticon_rec"], ["panopticon_rec.txt"]]
+    if sys.argv[1:2] == ["child"]:
+        f(int(sys.argv[2]))
+        print(sys.argv[3:], sys.orig_argv[1:])
+    else:
+        for word in words:
+            print(subprocess.check_output([sys.executable, "-Wignore", sys.argv[0], "child", "4", *word]))
+        print(subprocess.check_output([sys.executable, "-c", "print('panopticon_rec')", "panopticon_rec"]))
+        """)
+        self.assertEqual(counts, [0, 0, 5, 5, 5, 5])
+
+    def test_a_child_that_is_the_recorder(self):
+        """It records its program, once, into its own capture, and its program ends as ever; but see the next two tests."""
+        trace, counts = self.check("""
+    import panopticon_rec, subprocess
+    package = panopticon_rec.__path__[0]
+    if sys.argv[1:2] == ["child"]:
+        f(int(sys.argv[2]))
+        print(sys.argv, sys.orig_argv[1:])
+        sys.exit(3)
+    ways = [["-m", "panopticon_rec"], ["-mpanopticon_rec"], ["-Bm", "panopticon_rec"], [package], [package + "/__main__.py"]]
+    for i, way in enumerate(ways):
+        child = subprocess.run([sys.executable, *way, "-q", "--force", "-o", f"own-{i}.pnr", sys.argv[0], "child", str(i)],
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        print(child.returncode, child.stdout.decode(), sorted(os.listdir(f"own-{i}.pnr")) and 1)
+        """)
+        self.assertEqual(counts, [0])
+        for i in range(5):
+            self.assertEqual(self.count(Trace(convert(self.path(f"own-{i}.pnr")))), [i + 1])
+
+    def test_the_recorder_run_by_a_program(self):
+        """By runpy, in a process that is being recorded: there is one recorder at a time; its program is run, and recorded."""
+        self.write("inner.py", DEFINITIONS + "\n    f(6)\n    print(sys.argv, __name__)\n    sys.exit(5)\n")
+        trace, counts = self.check("""
+    import json, runpy, subprocess
+    text = "import runpy, sys; sys.argv[1:] = ['-q', '-o', 'o.pnr', '--force', 'inner.py', 'x']; " \\
+           "runpy.run_module('panopticon_rec', run_name='__main__', alter_sys=True)"
+    child = subprocess.run([sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    print(child.returncode, child.stdout.decode())
+    sys.argv[1:] = ["-q", "-o", "o.pnr", "--force", "inner.py", "y"]
+    try:
+        runpy.run_module("panopticon_rec", run_name="__main__", alter_sys=True)
+    finally:
+        print(json is sys.modules.get("json"))
+        """, status=5)
+        self.assertEqual(counts, [7, 7])
+
+    def test_its_own_command_line_again(self):
+        """A program that starts itself again by the command line that the kernel knows, and so the recorder: the child takes
+        part in its parent's recording, whatever else that command line asks for."""
+        self.write("app.py", DEFINITIONS + """
+    import subprocess
+    if "IS_CHILD" in os.environ:
+        f(8)
+        subprocess.check_call([sys.executable, "app.py", "x"]) if not sys.argv[1:] else None
+    else:
+        f(1)
+        with open("/proc/self/cmdline", "rb") as file:
+            command = file.read().split(b"\\0")[:-1]
+        subprocess.check_call(command, env={**os.environ, "IS_CHILD": "1"})
+        f(2)
+        """.replace("\\\\", "\\"))
+        for options, name in (["-q", "-o", "run.pnr"], "run.pnr"), (["-q", "--force", "-o", "./run.pnr"], "run.pnr"), \
+                             (["-q", "-o", "out.trace"], "out.trace"):
+            finished = run([PYTHON, "-m", "panopticon_rec", *options, "app.py"], cwd=self.directory)
+            self.assertEqual(finished, (0, "", ""))
+            trace = Trace(convert(self.path(name)) if name.endswith(".pnr") else self.path(name))
+            self.assertEqual(self.count(trace), [5, 9, 9])
+        self.assertEqual(sorted(os.listdir(self.directory)), ["app.py", "out.trace", "run.pnr", "run.trace"])
+
+    def test_many_filters(self):
+        """What children need to know is in the capture: the environment does not grow, and exec works."""
+        options = ["-q", "--include", "__main__", *(word for i in range(9000) for word in ("--exclude", f"module{i}.*"))]
+        trace, counts = self.check("""
+    import json, subprocess
+    f(1)
+    assert len(os.environ["PYTHONPATH"]) < 8000
+    if not sys.argv[1:]:
+        print(subprocess.check_output([sys.executable, sys.argv[0], "child"]).decode())
+    json.dumps({})
+        """, options=options)
+        self.assertEqual(counts, [2, 2])
+        self.assertEqual({one.function.name.partition(".")[0] for one in trace.slices}, {"__main__"})
+
+    def test_capture_that_is_gone(self):
+        """Moved, removed, or another one in its place: interpreters that are started then run as ever."""
+        for change in ('os.rename("run.pnr", "moved.pnr")', 'shutil.rmtree("run.pnr")',
+                       'os.rename("run.pnr", "moved.pnr"); '
+                       'call("-m", "panopticon_rec", "-q", "-o", "run.pnr", "-c", "1", env=clean)',
+                       'os.rename("run.pnr", "moved.pnr"); open("run.pnr", "w").close()',
+                       'os.unlink("run.pnr/order"); os.mkdir("run.pnr/order")',
+                       'open("run.pnr/order", "w").close()', 'open("run.pnr/order", "wb").write(bytes(range(256)) * 9)'):
+            for name in "run.pnr", "moved.pnr":
+                shutil.rmtree(self.path(name), ignore_errors=True)
+                if os.path.exists(self.path(name)):
+                    os.remove(self.path(name))
+            script = self.write("app.py", DEFINITIONS + f"""
+    import shutil, subprocess
+    def call(*words, env=None):
+        print(subprocess.run([sys.executable, *words], stdout=-1, stderr=-2, env=env))
+    clean = {{**os.environ, "PYTHONPATH": {BUILD!r}}}
+    if not sys.argv[1:]:
+        {change}
+        call("app.py", "child")
+    else:
+        f(1)
+        print("child")
+            """)
+            with self.subTest(change):
+                finished = recorded("run.pnr", [script], cwd=self.directory)
+                if 'os.mkdir("run.pnr/order")' not in change:       # which is told
+                    self.assertIn("stdout=b'child\\n'", finished.out)
+                self.assertEqual((finished.status, finished.err), (0, ""))
+
+    def test_helpers_of_multiprocessing(self):
+        """They are no programs of the user: one file, one line, whatever of theirs still runs at the end."""
+        self.write("app.py", DEFINITIONS + """
+    import multiprocessing
+    from multiprocessing import shared_memory
+
+    if __name__ == "__main__":
+        context = multiprocessing.get_context(sys.argv[1])
+        memory = shared_memory.SharedMemory(create=True, size=100)
+        processes = [context.Process(target=f, args=(n,)) for n in (2, 4)]
+        for process in processes: process.start()
+        for process in processes: process.join()
+        memory.close()
+        memory.unlink()
+        """)
+        for method in "fork", "spawn", "forkserver":
+            with self.subTest(method):
+                finished = run([PYTHON, "-m", "panopticon_rec", "-o", "out.trace", "app.py", method], cwd=self.directory,
+                               env={"PYTHONWARNINGS": "ignore"})
+                self.assertEqual(finished[:2], (0, ""))
+                self.assertRegex(finished.err, r"\Apanopticon: \S*/out\.trace: \d+ events, .* of 3 processes, 0 lost\n\Z")
+                self.assertEqual(sorted(os.listdir(self.directory)), ["app.py", "out.trace"])
+                trace = Trace(self.path("out.trace"))
+                self.assertEqual(self.count(trace), [0, 3, 5])
+                names = sorted(trace.processes.values())
+                kind = {"fork": "ForkProcess", "spawn": "SpawnProcess", "forkserver": "ForkServerProcess"}[method]
+                self.assertEqual([name.partition(":")[0] for name in names], [f"{kind}-1", f"{kind}-2", f"app.py {method}"])
+
+    def test_names_of_execnets_processes(self):
+        """pytest-xdist's workers: the function that runs in each is told what it is called (execnet/gateway_base.py)."""
+        self.write("execnet/__init__.py", "")
+        self.write("execnet/gateway_base.py", "def serve(io, id):\n    print(id)\n")
+        trace, counts = self.check("""
+    import subprocess
+    for name in "gw0", "gw1":
+        text = f"from execnet.gateway_base import serve; serve(None, id='{name}-worker')"
+        print(subprocess.check_output([sys.executable, "-c", text]).decode())
+        """)
+        names = [name.partition(":")[0] for name in trace.processes.values()]
+        self.assertEqual(sorted(names), [self.path("app.py"), "gw0-worker", "gw1-worker"])

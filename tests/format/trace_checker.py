@@ -212,9 +212,9 @@ class Expected:
         clock = Clock(process)
         self.is_exact = self.is_exact and clock.is_exact
         self.names[pid, pid, "process_name"] = clean(
-            (process.facts.get("command") or process.directory)
-            + (": " + process.facts["process_name"] if process.facts.get("process_name") else
-               " (fork)" if process.facts.get("born") == "fork" else ""))
+            (process.facts["process_name"] + ": " if process.facts.get("process_name") else "")
+            + (process.facts.get("command") or process.directory)
+            + (" (fork)" if process.facts.get("born") == "fork" and not process.facts.get("process_name") else ""))
         threads = [thread for _, thread in sorted(process.threads.items()) if thread.is_there]
         changes, ends = [], [process.number("end_ticks", 0)]    # changes: ticks, thread, place, what, frame, slice
         for thread in threads:

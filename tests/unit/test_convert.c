@@ -300,10 +300,10 @@ Test(convert, names_processes)
     expect_name("app.py", NULL, "fork", "app.py (fork)");
     expect_name("app.py", NULL, "exec", "app.py");
     expect_name("app.py", "", "fork", "app.py (fork)");
-    expect_name("app.py", "Process-1", "fork", "app.py: Process-1");
-    expect_name("app.py", "Process-1", "exec", "app.py: Process-1");
-    expect_name("app.py", "main", NULL, "app.py: main");
-    expect_name(NULL, "main", NULL, "process-7: main");
+    expect_name("app.py", "Process-1", "fork", "Process-1: app.py");
+    expect_name("app.py", "Process-1", "exec", "Process-1: app.py");
+    expect_name("app.py", "main", NULL, "main: app.py");
+    expect_name(NULL, "main", NULL, "main: process-7");
     expect_name("", NULL, "fork", "process-7 (fork)");
 }
 

@@ -1,0 +1,201 @@
+#include "place.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "notice.h"
+#include "survey.h"
+#include "tree.h"
+#include "../format/capture.h"
+#include "../format/file.h"
+
+#define LOCK_TRIES 1000
+#define MAX_NUMBERED 100000
+
+/* True when the process that is to convert the capture at its end runs, or ends: `order` tells who it is. */
+static bool is_owned(const char *capture)
+{
+    char path[PATH_MAX], text[256];
+    unsigned long long start, namespace;
+    long pid;
+    pnr_file_path(capture, PNR_CAPTURE_ORDER, path);
+    int fd = pnr_file_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    ssize_t size = fd < 0 ? -1 : pnr_file_read(fd, text, sizeof text - 1, 0);
+    if (fd >= 0)
+        close(fd);
+    if (size <= 0)
+        return false;
+    text[size] = 0;
+    const char *next = text + strlen(text) + 1;
+    return next < text + size && strncmp(next, "output=", 7) == 0 &&
+           sscanf(text, "by=%ld-%llu-%llu", &pid, &start, &namespace) == 3 && pid != (long)getpid() &&
+           pnr_process_look(pid, start, namespace) == PNR_PROCESS_RUNS;
+}
+
+static bool is_in_use(const char *capture)
+{
+    return rec_survey_runs(capture) || is_owned(capture);
+}
+
+/* Copies the folder of a path: "." for a name alone. */
+static void folder_of(const char *path, char *folder)
+{
+    const char *slash = strrchr(path, '/');
+    if (!slash)
+        strcpy(folder, ".");
+    else
+        snprintf(folder, PATH_MAX, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+}
+
+/* The folder need not be one that can be locked. */
+static int take_lock(const char *path)
+{
+    char folder[PATH_MAX];
+    folder_of(path, folder);
+    int lock = pnr_file_open(folder, O_RDONLY | O_DIRECTORY);
+    for (int i = 0; lock >= 0 && i < LOCK_TRIES && flock(lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK; i++)
+        usleep(1000);                   /* whoever has it may have been stopped */
+    return lock;
+}
+
+static int begin(struct rec_place *place, const char *path, const char *extension, struct pnr_err *err)
+{
+    size_t size = strlen(path);
+    *place = (struct rec_place){ .lock = -1 };
+    while (size > 1 && path[size - 1] == '/')
+        size--;
+    if (snprintf(place->capture, sizeof place->capture, "%.*s%s", (int)size, path, extension) >=
+        (int)(sizeof place->capture - sizeof "/..replaced")) {
+        errno = ENAMETOOLONG;
+        return pnr_err_system(err, path, "cannot make the capture's directory");
+    }
+    place->lock = take_lock(place->capture);
+    return 0;
+}
+
+static int refuse(struct rec_place *place, const char *what, struct pnr_err *err)
+{
+    pnr_err_set(err, PNR_E_NOT_CAPTURE, place->capture, 0, what);
+    rec_place_settle(place, false);
+    return -1;
+}
+
+static bool is_there(const char *path)
+{
+    struct stat st;
+    return lstat(path, &st) == 0;
+}
+
+/* What an earlier --force that was killed has left. */
+static void tidy_aside(const struct rec_place *place, const char *aside)
+{
+    if (!pnr_capture_is(aside) || is_in_use(aside))
+        return;
+    if (!is_there(place->capture))
+        rename(aside, place->capture);
+    else
+        rec_tree_remove(aside);
+}
+
+static void aside_of(const char *capture, char *aside)
+{
+    const char *slash = strrchr(capture, '/'), *name = slash ? slash + 1 : capture;
+    if (snprintf(aside, PATH_MAX, "%.*s.%s.replaced", (int)(name - capture), capture, name) >= PATH_MAX)
+        *aside = 0;                     /* begin has seen to it that this cannot be */
+}
+
+int rec_place_choose_capture(struct rec_place *place, const char *path, bool replaces, struct pnr_err *err)
+{
+    char aside[PATH_MAX];
+    struct stat st;
+    if (begin(place, path, "", err) != 0)
+        return -1;
+    if (!replaces)
+        return 0;
+    aside_of(place->capture, aside);
+    tidy_aside(place, aside);
+    if (lstat(place->capture, &st) != 0)
+        return 0;
+    if (!S_ISDIR(st.st_mode) || !pnr_capture_is(place->capture))
+        return refuse(place, "not a capture, so --force does not remove it", err);
+    if (is_in_use(place->capture))
+        return refuse(place, "a process may still record into it, so --force does not remove it", err);
+    place->replaces = true;
+    return 0;
+}
+
+/* True when a capture that is in use, named after this output, lies beside it. */
+static bool is_promised(const char *output)
+{
+    char folder[PATH_MAX], path[PATH_MAX];
+    struct dirent *entry;
+    bool is = false;
+    const char *slash = strrchr(output, '/'), *name = slash ? slash + 1 : output;
+    size_t size = strlen(name);
+    folder_of(output, folder);
+    DIR *dir = opendir(folder);
+    while (dir && !is && (entry = readdir(dir))) {
+        size_t length = strlen(entry->d_name);
+        if (length < size + 4 || strncmp(entry->d_name, name, size) != 0 || strcmp(entry->d_name + length - 4, ".pnr") != 0)
+            continue;
+        pnr_file_path(folder, entry->d_name, path);
+        is = is_in_use(path);
+    }
+    if (dir)
+        closedir(dir);
+    return is;
+}
+
+/* Where the number goes in: before .trace.gz as before .trace. */
+static size_t stem_size(const char *output)
+{
+    const char *slash = strrchr(output, '/'), *name = slash ? slash + 1 : output, *dot = strrchr(name, '.');
+    if (dot && (strcmp(dot, ".gz") == 0 || strcmp(dot, ".zst") == 0)) {
+        const char *inner = memrchr(name, '.', (size_t)(dot - name));
+        dot = inner ? inner : dot;
+    }
+    return dot ? (size_t)(dot - output) : strlen(output);
+}
+
+int rec_place_choose_output(struct rec_place *place, const char *output, char *taken, struct pnr_err *err)
+{
+    size_t stem = stem_size(output);
+    if (begin(place, output, ".pnr", err) != 0)
+        return -1;
+    strcpy(taken, output);
+    for (int k = 2; is_promised(taken) && k < MAX_NUMBERED; k++)
+        if (snprintf(taken, PATH_MAX - sizeof ".pnr", "%.*s-%d%s", (int)stem, output, k, output + stem) >=
+            (int)(PATH_MAX - sizeof ".pnr"))
+            return refuse(place, "no free name beside it is short enough", err);
+    snprintf(place->capture, sizeof place->capture, "%s.pnr", taken);
+    return 0;
+}
+
+int rec_place_clear(struct rec_place *place, struct pnr_err *err)
+{
+    if (!place->replaces)
+        return 0;
+    aside_of(place->capture, place->aside);
+    if (rename(place->capture, place->aside) == 0)
+        return 0;
+    pnr_err_system(err, place->capture, "cannot be removed");
+    place->aside[0] = 0;
+    return -1;
+}
+
+void rec_place_settle(struct rec_place *place, bool has_begun)
+{
+    if (place->aside[0] && has_begun && rec_tree_remove(place->aside) != 0)
+        rec_notice("%s: cannot be removed: %s", place->aside, strerror(errno));
+    if (place->aside[0] && !has_begun)
+        rename(place->aside, place->capture);
+    if (place->lock >= 0)
+        close(place->lock);
+    *place = (struct rec_place){ .lock = -1 };
+}

@@ -1,0 +1,129 @@
+#include "survey.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tree.h"
+#include "../format/capture.h"
+#include "../format/file.h"
+#include "../format/names.h"
+
+/* One process of a capture. */
+struct process {
+    bool is_running, has_events;
+    uint32_t n_threads;
+    uint64_t n_events, n_lost;
+};
+
+/* True for the process that asks: it has ended its recording, or was another program when it began this one. */
+static bool is_this(const char *name, const struct pnr_live_header *header)
+{
+    return strtol(name + strcspn(name, "0123456789"), NULL, 10) == (long)getpid() &&
+           header->process_start == pnr_process_start() && header->pid_namespace == pnr_process_namespace();
+}
+
+static bool is_running(const char *path, const char *name)
+{
+    struct pnr_live live;
+    struct pnr_err err;
+    if (pnr_live_open(path, &live, &err) != 1)
+        return false;
+    bool is = pnr_live_process(path, live.header) != PNR_PROCESS_GONE && !is_this(name, live.header);
+    pnr_live_close(&live, path, false);
+    return is;
+}
+
+static bool is_text(struct pnr_string s, const char *text)
+{
+    return s.size == strlen(text) && memcmp(s.bytes, text, s.size) == 0;
+}
+
+static uint64_t number(struct pnr_string s)
+{
+    char digits[24];
+    snprintf(digits, sizeof digits, "%.*s", (int)(s.size < sizeof digits ? s.size : 0), s.bytes);
+    return strtoull(digits, NULL, 10);
+}
+
+/* Threads are numbered in the order of their first entries; a later one renames. */
+static void note(struct process *process, const struct pnr_name *name, uint32_t *last_thread)
+{
+    const struct pnr_string *key = &name->strings[0], *value = &name->strings[1];
+    if (name->type == PNR_NAME_THREAD && name->index > *last_thread) {
+        *last_thread = name->index;
+        process->n_threads += name->kind == PNR_THREAD_OWN;
+    }
+    if (name->type != PNR_NAME_FACT)
+        return;
+    if (is_text(*key, "events")) {
+        process->has_events = true;
+        process->n_events = number(*value);
+    } else if (is_text(*key, "lost")) {
+        process->n_lost = number(*value);
+    }
+}
+
+static void read_names(const char *process_path, struct process *process)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    struct pnr_name name;
+    struct pnr_err err;
+    uint32_t last_thread = 0;
+    size_t at = PNR_NAMES_HEADER_SIZE;
+    pnr_file_path(process_path, "names", path);
+    int fd = pnr_file_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    size_t size = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? (size_t)st.st_size : 0;
+    char *bytes = size ? malloc(size) : NULL;
+    if (bytes && pnr_file_read(fd, bytes, size, 0) == (ssize_t)size && pnr_names_header_check(bytes, size, &err) == 0)
+        while (pnr_name_decode(bytes, size, &at, &name, &err) == 1)
+            note(process, &name, &last_thread);
+    free(bytes);
+    if (fd >= 0)
+        close(fd);
+}
+
+void rec_survey_take(const char *capture_path, struct rec_survey *survey)
+{
+    char path[PATH_MAX];
+    struct pnr_list list;
+    struct pnr_err err;
+    *survey = (struct rec_survey){ .n_bytes = 0 };
+    if (pnr_capture_processes(capture_path, &list, &err) != 0)
+        return;
+    for (size_t i = 0; i < list.n; i++) {
+        struct process process = { .n_events = 0 };
+        pnr_file_path(capture_path, list.names[i], path);
+        process.is_running = is_running(path, list.names[i]);
+        read_names(path, &process);
+        survey->n_processes++;
+        survey->n_running += process.is_running;
+        survey->n_killed += !process.is_running && !process.has_events;
+        survey->n_threads += process.n_threads;
+        survey->n_events += process.n_events;
+        survey->n_lost += process.n_lost;
+    }
+    pnr_list_clear(&list);
+    rec_tree_size(capture_path, &survey->n_bytes);
+}
+
+bool rec_survey_runs(const char *capture_path)
+{
+    char path[PATH_MAX];
+    struct pnr_list list;
+    struct pnr_err err;
+    bool runs = false;
+    if (pnr_capture_processes(capture_path, &list, &err) != 0)
+        return false;
+    for (size_t i = 0; i < list.n && !runs; i++) {
+        pnr_file_path(capture_path, list.names[i], path);
+        runs = is_running(path, list.names[i]);
+    }
+    pnr_list_clear(&list);
+    return runs;
+}

@@ -1,0 +1,25 @@
+/* What lies in a capture, for the recorder that has written into it: totals over its processes, and which of them run
+ * still. Free of Python. */
+#ifndef REC_SURVEY_H
+#define REC_SURVEY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct rec_survey {
+    uint32_t n_processes;
+    uint32_t n_running;                 /* that record still, other than this process */
+    uint32_t n_killed;                  /* that do not record any more and did not tell how many events they had */
+    uint32_t n_threads;                 /* of all processes */
+    uint64_t n_events, n_lost;          /* of those that told it at their end */
+    uint64_t n_bytes;                   /* of all files */
+};
+
+/* Reads the name tables of all processes, not their data. What cannot be read is left out. */
+void rec_survey_take(const char *capture_path, struct rec_survey *survey);
+
+/* Whether a process other than this one may record into the capture, as far as the live headers tell. A program that
+ * this process was before an exec does not. */
+bool rec_survey_runs(const char *capture_path);
+
+#endif
