@@ -7,9 +7,8 @@
 
 #include "convert/slices/shown.h"
 
-/* Process and thread ids of Linux lie below this. Ids that come again are told apart by adding multiples of it, which
- * keeps them below 2^32: beyond, a viewer takes all of them for one. */
-#define ID_LIMIT (UINT32_C(1) << 22)
+/* Ids that come again stay below 2^32: beyond, a viewer takes all of them for one. */
+#define ID_LIMIT SELECTION_ID_LIMIT
 #define ID_REPEATS 1023
 #define TRACK_ID (UINT32_C(1) << 31)    /* greenlets' ids have this bit */
 
@@ -453,18 +452,31 @@ static void part(struct identity *ids, size_t n)
     qsort(ids, n, sizeof *ids, by_place);
 }
 
+/* The latest name of a thread or a track; text has room for that of one that has none. */
+static struct pnr_string find_name(const struct pnr_name *entry, uint32_t number, char text[32])
+{
+    if (entry && entry->strings[0].size)
+        return entry->strings[0];
+    return (struct pnr_string){ text, (uint32_t)snprintf(text, 32, "thread %" PRIu32, number) };
+}
+
+static uint32_t thread_id(const struct pnr_name *entry, uint32_t number)
+{
+    return (entry && entry->number ? entry->number : number) % ID_LIMIT;
+}
+
+static uint32_t track_id(uint32_t number)
+{
+    return TRACK_ID | (number & (TRACK_ID - 1));
+}
+
 /* Gives the sink a thread or a track, thread->order is its number, under its latest name. Returns whether it is
  * selected. */
 static bool name_thread(const struct reader *reader, const struct selection *selection, struct sink *sink,
                         struct sink_thread *thread)
 {
     char text[32];
-    const struct pnr_name *entry = symbols_thread(reader_symbols(reader), thread->order);
-    if (entry && entry->strings[0].size)
-        thread->name = entry->strings[0];
-    else
-        thread->name = (struct pnr_string){
-            text, (uint32_t)snprintf(text, sizeof text, "thread %" PRIu32, thread->order) };
+    thread->name = find_name(symbols_thread(reader_symbols(reader), thread->order), thread->order, text);
     sink->thread(sink, thread);
     uint32_t own_id = thread->is_greenlet ? thread->tid : thread->tid % ID_LIMIT;
     return selection_has_thread(selection, thread->tid, own_id, thread->name);
@@ -477,8 +489,7 @@ static void name_tracks(struct process *process, const struct selection *selecti
     for (size_t i = 0; i < process->n_tracks; i++) {
         uint32_t number = process->tracks[i].number;
         process->tracks[i].is_wanted = name_thread(process->reader, selection, sink, &(struct sink_thread){
-            .thread = n_threads + (uint32_t)i, .tid = TRACK_ID | (number & (TRACK_ID - 1)), .order = number,
-            .is_greenlet = true });
+            .thread = n_threads + (uint32_t)i, .tid = track_id(number), .order = number, .is_greenlet = true });
     }
 }
 
@@ -514,7 +525,7 @@ static int name_threads(const struct process *process, const struct selection *s
         uint32_t number = reader_thread_number(reader, i);
         const struct pnr_name *entry = symbols_thread(reader_symbols(reader), number);
         ids[i].place = (uint32_t)i;
-        ids[i].id = (entry && entry->number ? entry->number : number) % ID_LIMIT;
+        ids[i].id = thread_id(entry, number);
     }
     if (n)
         part(ids, n);
@@ -524,6 +535,72 @@ static int name_threads(const struct process *process, const struct selection *s
     }
     free(ids);
     return 0;
+}
+
+/* ---- what is read ---- */
+
+static int by_tid(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Finds the threads of the greenlets that are selected. Returns 1, or -1 when out of memory. */
+static int choose_tracks(struct convert_choice *choice, const struct symbols *symbols)
+{
+    char text[32];
+    free(choice->tids);
+    choice->n_tids = 0;
+    if (!(choice->tids = malloc((symbols->n_threads + 1) * sizeof *choice->tids)))
+        return -1;
+    for (size_t i = 0; i < symbols->n_threads; i++) {
+        const struct pnr_name *entry = &symbols->threads[i];
+        uint32_t id = track_id(entry->index);
+        if (is_track(entry) &&
+            selection_has_thread(choice->selection, id, id, find_name(entry, entry->index, text)))
+            choice->tids[choice->n_tids++] = entry->number;
+    }
+    if (choice->n_tids)
+        qsort(choice->tids, choice->n_tids, sizeof *choice->tids, by_tid);
+    return 1;
+}
+
+static int choose_process(void *arg, const struct reader *reader)
+{
+    struct convert_choice *choice = arg;
+    struct pnr_string name = convert_process_name(reader);
+    if (!name.bytes)
+        return -1;
+    bool is_wanted = selection_may_have_process(choice->selection, convert_process_pid(reader), name);
+    free((char *)name.bytes);
+    choice->reader = reader;
+    return is_wanted ? choose_tracks(choice, reader_symbols(reader)) : 0;
+}
+
+/* A greenlet of which it is not known which thread it runs on may be of any. */
+static bool wants_thread(void *arg, uint32_t number)
+{
+    const struct convert_choice *choice = arg;
+    const struct pnr_name *entry = symbols_thread(reader_symbols(choice->reader), number);
+    char text[32];
+    if (selection_may_have_thread(choice->selection, thread_id(entry, number), find_name(entry, number, text)))
+        return true;
+    if (choice->n_tids == 0)
+        return false;
+    return choice->tids[0] == 0 || !entry || entry->number == 0 ||
+           bsearch(&entry->number, choice->tids, choice->n_tids, sizeof *choice->tids, by_tid);
+}
+
+const struct reader_choice *convert_choice_init(struct convert_choice *choice, const struct selection *selection)
+{
+    *choice = (struct convert_choice){ { choose_process, wants_thread, choice }, .selection = selection };
+    return selection_chooses(selection) ? &choice->of_threads : NULL;
+}
+
+void convert_choice_clear(struct convert_choice *choice)
+{
+    free(choice->tids);
+    choice->tids = NULL;
 }
 
 /* ---- all of it ---- */

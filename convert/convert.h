@@ -41,6 +41,20 @@ struct convert_odd {
     bool is_converted;                  /* nothing has been seen of others */
 };
 
+/* Which threads of a process are read: those that a selection may have, and those of the greenlets that it may have. */
+struct convert_choice {
+    struct reader_choice of_threads;    /* for reader_open() */
+    const struct selection *selection;  /* borrowed */
+    const struct reader *reader;        /* that is being opened */
+    uint32_t *tids;                     /* of the threads of those greenlets, ascending; owned */
+    size_t n_tids;
+};
+
+/* Gives what to open the readers of a capture with, one after the other; NULL when all is to be read. selection is
+ * borrowed until convert_choice_clear(). */
+const struct reader_choice *convert_choice_init(struct convert_choice *choice, const struct selection *selection);
+void convert_choice_clear(struct convert_choice *choice);
+
 /* The start of the trace: CLOCK_MONOTONIC when the first process started. */
 uint64_t convert_zero_ns(struct reader **readers, size_t n);
 

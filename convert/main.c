@@ -65,9 +65,12 @@ static void close_capture(struct capture *capture)
     free(capture->odd);
 }
 
-/* Opens all processes that can be read. Returns 0, or -1 when there is none. */
-static int open_capture(const char *path, const struct notes *notes, struct capture *capture)
+/* Opens all processes that can be read, as far as they are wanted. Returns 0, or -1 when there is none. */
+static int open_capture(const struct options *options, const struct notes *notes, struct capture *capture)
 {
+    const char *path = options->capture;
+    struct convert_choice choice;
+    const struct reader_choice *of_threads = convert_choice_init(&choice, options->selection);
     struct pnr_list list;
     struct stat status;
     struct pnr_err err;
@@ -82,7 +85,7 @@ static int open_capture(const char *path, const struct notes *notes, struct capt
     for (size_t i = 0; has_memory && i < list.n; i++) {
         char process_path[PATH_MAX];
         snprintf(process_path, sizeof process_path, "%s/%s", path, list.names[i]);
-        struct reader *reader = reader_open(process_path, notes, &err);
+        struct reader *reader = reader_open(process_path, of_threads, notes, &err);
         if (reader)
             capture->readers[capture->n++] = reader;
         else if (lstat(process_path, &status) == 0 || errno != ENOENT)
@@ -93,6 +96,7 @@ static int open_capture(const char *path, const struct notes *notes, struct capt
     if (!has_memory)
         complain("out of memory");
     pnr_list_clear(&list);
+    convert_choice_clear(&choice);
     if (capture->n > 0)
         return 0;
     close_capture(capture);
@@ -651,7 +655,7 @@ int main(int argc, char **argv)
     open_standard_files();
     setlocale(LC_CTYPE, "C.UTF-8");     /* in globs, ? and [] are characters */
     int step = options_parse(argc, argv, &options);
-    if (step <= 0 || open_capture(options.capture, &notes, &capture) < 0) {
+    if (step <= 0 || open_capture(&options, &notes, &capture) < 0) {
         selection_free(options.selection);
         return step == 0 ? ALL : NOTHING;
     }

@@ -69,7 +69,7 @@ static bool is_entry(const char *capture, const char *name)
     char path[PATH_MAX];
     unsigned long pid, k;
     enum pnr_process_state state;
-    if (pnr_capture_is_begun(name, &state))
+    if (pnr_capture_is_begun(name, &state) || strcmp(name, PNR_MESSAGES) == 0)
         return true;
     return parse_process(name, &pid, &k) &&
            snprintf(path, sizeof path, "%s/%s/names", capture, name) < (int)sizeof path && access(path, F_OK) == 0;
@@ -97,7 +97,7 @@ int pnr_capture_make(const char *path, char *taken, size_t size, struct pnr_err 
         if (number_path(taken, size, path, (int)(dot - path), dot, k) != 0)
             break;
         if (mkdir(taken, 0700) == 0)
-            return 0;
+            return geteuid() != 0 || chmod(taken, 0711) == 0 ? 0 : pnr_err_system(err, taken, "cannot set its mode");
         if (errno != EEXIST)
             break;
         if (k == 1 && !pnr_capture_is(taken)) {

@@ -1,6 +1,7 @@
 /* The capture directory and the live mapping, in both directions. specs/capture-format.md, sections 2 and 7.
  *
- *     run.pnr/                          0700
+ *     run.pnr/                          0700; 0711 when root made it
+ *       messages                        what child processes have to say to the user: text for people, not for readers
  *       begun-<pid>-<start>-<space>/    a process whose first two files are not whole yet; no reader looks into it
  *       process-<pid>[-<k>]/            k = 2, 3, ... when a pid comes again
  *         names                         format/names.h
@@ -94,9 +95,12 @@ struct pnr_live {
 
 /* ---- recorder's side ---- */
 
+/* A file of the capture that is not for readers. */
+#define PNR_MESSAGES "messages"
+
 /* Makes a capture's directory (0700) where nothing is: at path or, when a capture is there, at run-2.pnr, run-3.pnr,
  * ... for run.pnr. Copies the one it made to taken. Returns 0 or -1, also when something else than a capture is at
- * path. */
+ * path. Made by root, others may pass through it (0711): a process that gives up its rights still reaches its own files. */
 int pnr_capture_make(const char *path, char *taken, size_t size, struct pnr_err *err);
 
 /* True for a directory in which nothing but processes of a capture lie, and at least one. */

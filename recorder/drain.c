@@ -283,19 +283,27 @@ static void init_locks(void)
     pthread_cond_init(&drain.turn, NULL);
 }
 
+/* Where blocks go, and the chunks, all of which are free. */
+static void set_place(const char *process_path, struct pnr_live live)
+{
+    snprintf(drain.process_path, sizeof drain.process_path, "%s", process_path);
+    drain.live = live;
+    drain.n_chunks = (int)live.header->n_chunks;
+    memset(drain.free, 0, sizeof drain.free);
+    drain.n_free = 0;
+    for (int i = 0; i < drain.n_chunks; i++)
+        put_free(i);
+}
+
 int rec_drain_start(const char *process_path, struct pnr_live live, const struct rec_drain_options *options,
                     struct pnr_err *err)
 {
     memset(&drain, 0, sizeof drain);
-    snprintf(drain.process_path, sizeof drain.process_path, "%s", process_path);
-    drain.finish_ns = rec_clock_monotonic_ns() + REC_FINISH_PERIOD_NS;
     init_locks();
-    drain.live = live;
+    set_place(process_path, live);
+    drain.finish_ns = rec_clock_monotonic_ns() + REC_FINISH_PERIOD_NS;
     drain.options = *options;
     drain.tick_shift = rec_clock_tick_shift();
-    drain.n_chunks = (int)live.header->n_chunks;
-    for (int i = 0; i < drain.n_chunks; i++)
-        put_free(i);
     if (rec_segments_start(&drain.segments, process_path, 1, &options->limits, err) != 0) {
         pnr_live_close(&drain.live, process_path, true);
         return -1;
@@ -408,19 +416,27 @@ static bool is_away(void)
     return atomic_load_explicit(&drain.paused_ns, memory_order_relaxed) != 0;
 }
 
-void rec_drain_pause(void)
+/* With `presence`: ends the thread, if it is there. */
+static void send_away(void)
 {
-    pthread_mutex_lock(&drain.presence);
     if (!is_away()) {
         pthread_mutex_lock(&drain.lock);
         drain.is_pausing = true;
         pthread_mutex_unlock(&drain.lock);
         sem_post(&drain.work);
         pthread_join(drain.thread, NULL);
-        wait_until_gone(atomic_load(&drain.thread_id));
         drain.is_pausing = false;
     }
     atomic_store(&drain.paused_ns, rec_clock_monotonic_ns());
+}
+
+void rec_drain_pause(void)
+{
+    pthread_mutex_lock(&drain.presence);
+    bool was_there = !is_away();
+    send_away();
+    if (was_there)
+        wait_until_gone(atomic_load(&drain.thread_id));
     pthread_mutex_unlock(&drain.presence);
 }
 
@@ -559,8 +575,7 @@ static int link_segment(const char *process_path, uint32_t segment, struct pnr_e
     return result;
 }
 
-/* Puts the finished segments into another process directory. Returns 0 or -1. */
-static int link_segments(const char *process_path, struct pnr_err *err)
+int rec_drain_link(const char *process_path, uint32_t first_segment, struct pnr_err *err)
 {
     uint32_t *numbers;
     size_t n;
@@ -568,7 +583,7 @@ static int link_segments(const char *process_path, struct pnr_err *err)
         return -1;
     int result = 0;
     for (size_t i = n; i-- > 0 && result == 0;)         /* the oldest last: it may be evicted meanwhile */
-        if (numbers[i] != drain.segments.number)
+        if (numbers[i] >= first_segment && numbers[i] < drain.segments.number)
             result = link_segment(process_path, numbers[i], err);
     free(numbers);
     return result;
@@ -617,7 +632,7 @@ int rec_drain_save(const char *process_path, struct pnr_instant *end, struct pnr
     }
     *end = rec_clock_instant();
     if (result == 0 && rec_segments_roll(&drain.segments, err) == 0)
-        result = link_segments(process_path, err);
+        result = rec_drain_link(process_path, 1, err);
     else
         result = -1;
     uint32_t number = drain.segments.number;
@@ -628,6 +643,74 @@ int rec_drain_save(const char *process_path, struct pnr_instant *end, struct pnr
         free(copies[i].records);
     free(copies);
     return result;
+}
+
+/* ---- captures of a part ---- */
+
+int rec_drain_cut(uint32_t *segment, struct pnr_err *err)
+{
+    pthread_mutex_lock(&drain.lock);
+    while ((drain.n_queued || drain.n_in_work) && !rec_drain_has_failed()) {
+        if (drain.n_queued)
+            work_once(drain.helper);
+        else
+            pthread_cond_wait(&drain.idle, &drain.lock);
+    }
+    pthread_mutex_unlock(&drain.lock);
+    pthread_mutex_lock(&drain.io);
+    int result = rec_drain_has_failed() ? -1 : rec_segments_roll(&drain.segments, err);
+    if (rec_drain_has_failed())
+        *err = drain.failure;
+    else if (result == 0 && drain.segments.begun_ns)    /* there was no descriptor to look at the capture */
+        result = (errno = EMFILE, pnr_err_system(err, drain.process_path, "cannot end a segment"));
+    *segment = drain.segments.number;
+    pthread_mutex_unlock(&drain.io);
+    return result;
+}
+
+int rec_drain_move(const char *process_path, struct pnr_live live, const struct rec_drain_options *options,
+                   void (*on_move)(void), struct pnr_err *err)
+{
+    struct rec_segments *segments = malloc(sizeof *segments);
+    pthread_mutex_lock(&drain.presence);
+    send_away();                        /* it looks at all that changes here */
+    uint64_t n_bytes = drain.segments.n_bytes;
+    int result = segments ? rec_segments_start(segments, process_path, drain.segments.number, &options->limits, err) :
+                            pnr_err_set(err, PNR_E_MEMORY, process_path, 0, "out of memory");
+    if (result != 0) {
+        pnr_live_close(&live, process_path, true);
+    } else {
+        rec_segments_stop(&drain.segments);
+        drain.segments = *segments;
+        drain.segments.n_bytes = n_bytes;
+        pnr_live_close(&drain.live, drain.process_path, true);
+        set_place(process_path, live);
+        drain.options = *options;
+        on_move();
+    }
+    if (start_thread() == 0)
+        atomic_store(&drain.paused_ns, 0);
+    pthread_mutex_unlock(&drain.presence);
+    free(segments);
+    return result;
+}
+
+void rec_drain_change_user(uid_t user, void (*func)(void *), void *arg)
+{
+    uid_t before = geteuid();
+    rec_drain_pause();                  /* so that it makes no files */
+    rec_tree_give(drain.process_path, user);
+    func(arg);
+    if (geteuid() == before)            /* it did not come to that */
+        rec_tree_give(drain.process_path, before);
+}
+
+uint64_t rec_drain_size(void)
+{
+    pthread_mutex_lock(&drain.io);
+    uint64_t size = drain.segments.n_bytes;
+    pthread_mutex_unlock(&drain.io);
+    return size;
 }
 
 /* ---- the end ---- */

@@ -89,6 +89,27 @@ void rec_drain_stand_in(void);
  * reaches. Returns 0 or -1. */
 int rec_drain_save(const char *process_path, struct pnr_instant *end, struct pnr_err *err);
 
+/* Writes all that is queued and ends the segment: what comes from now on is in the one whose number it gives. No chunk may be
+ * in use. Returns 0 or -1. */
+int rec_drain_cut(uint32_t *segment, struct pnr_err *err);
+
+/* Puts the segments from this number on that are finished into another process directory, as links or copies. Returns 0
+ * or -1. */
+int rec_drain_link(const char *process_path, uint32_t first_segment, struct pnr_err *err);
+
+/* After a cut: goes on in another process directory, on another live mapping, which the drain owns from now on, also when
+ * it fails, with the number of the segment that comes next. The old mapping is removed. on_move is called when that is
+ * done, while the drain's thread is away. Returns 0, or -1 and nothing has changed. */
+int rec_drain_move(const char *process_path, struct pnr_live live, const struct rec_drain_options *options,
+                   void (*on_move)(void), struct pnr_err *err);
+
+/* Calls func(arg), in which this process becomes another user, and gives it the files of the process, so that recording can go
+ * on. The thread is away meanwhile, as after rec_drain_pause. */
+void rec_drain_change_user(uid_t user, void (*func)(void *), void *arg);
+
+/* Bytes of all blocks that were written. */
+uint64_t rec_drain_size(void);
+
 /* In a forked child: forgets the parent's drain. */
 void rec_drain_forked(void);
 

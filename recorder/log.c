@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "file.h"
@@ -29,7 +30,7 @@ struct known_name {
     uint32_t index;
 };
 
-static struct {
+static struct session {
     char capture_path[PATH_MAX];
     bool joins;                         /* the capture is another process's */
     struct rec_file names;
@@ -40,8 +41,10 @@ static struct {
     bool has_failed;
     struct rec_log *newest;
     uint32_t n_threads, n_tracks;       /* both are numbered in one row */
+    uint32_t n_threads_ended;
     uint32_t n_functions;
     uint64_t n_events, n_lost;
+    struct rec_part before;             /* where the capture that is written begins */
     struct known_name known[KNOWN_NAMES];
 } session;
 
@@ -159,6 +162,24 @@ static int make_absolute(const char *path, char *absolute, size_t size, struct p
     return 0;
 }
 
+int rec_log_make_capture(const char *path, char *taken, struct pnr_err *err)
+{
+    static char absolute[PATH_MAX];     /* as in begin_process */
+    return make_absolute(path, absolute, sizeof absolute, err) != 0 ? -1 :
+           pnr_capture_make(absolute, taken, PATH_MAX, err);
+}
+
+/* Makes the live mapping of this process. Returns 0 or -1. */
+static int begin_live(const char *process_path, uint32_t n_chunks, struct pnr_live *live, struct pnr_err *err)
+{
+    if (pnr_live_create(process_path, n_chunks, live, err) != 0)
+        return -1;
+    live->header->process_start = pnr_process_start();
+    live->header->pid_namespace = pnr_process_namespace();
+    live->header->instants[0] = rec_clock_instant();
+    return 0;
+}
+
 /* The name table with what every reader needs, and the live mapping. */
 static int begin_files(const char *process_path, uint32_t n_chunks, struct pnr_live *live, struct pnr_err *err)
 {
@@ -167,14 +188,12 @@ static int begin_files(const char *process_path, uint32_t n_chunks, struct pnr_l
     if (rec_file_create(&session.names, process_path, "names", err) != 0 ||
         rec_file_append(&session.names, header, sizeof header, err) != 0)
         return -1;
-    if (pnr_live_create(process_path, n_chunks, live, err) != 0)
+    if (begin_live(process_path, n_chunks, live, err) != 0)
         return -1;
-    live->header->process_start = pnr_process_start();
-    live->header->pid_namespace = pnr_process_namespace();
     rec_log_fact_number("pid", (uint64_t)getpid());
     rec_log_fact("clock", rec_clock_name());
     rec_log_fact_number("ticks_per_second", rec_clock_rate());
-    write_instant("start", live->header->instants[0] = rec_clock_instant());
+    write_instant("start", live->header->instants[0]);
     if (session.has_failed) {
         *err = session.failure;
         pnr_live_close(live, process_path, true);
@@ -234,18 +253,13 @@ static int begin_with_room(const char *capture_path, uint32_t n_chunks, const st
 int rec_log_start(const char *path, bool joins, const struct rec_drain_options *options, char *taken,
                   struct pnr_err *err)
 {
-    static char absolute[PATH_MAX];     /* as in begin_process */
     sigset_t before;
     uint32_t n_chunks = count_chunks(joins, options->limits.max_size);
     memset(&session, 0, sizeof session);
     rec_log_least_ticks = 0;
     session.names.fd = -1;
     session.names_most = options->limits.max_size ? options->limits.max_size / NAMES_PARTS : UINT64_MAX;
-    if (make_absolute(path, absolute, sizeof absolute, err) != 0)
-        return -1;
-    if (joins)
-        strcpy(taken, absolute);
-    else if (pnr_capture_make(absolute, taken, PATH_MAX, err) != 0)
+    if ((joins ? make_absolute(path, taken, PATH_MAX, err) : rec_log_make_capture(path, taken, err)) != 0)
         return -1;
     strcpy(session.capture_path, taken);
     session.joins = joins;
@@ -446,6 +460,7 @@ void rec_log_end(struct rec_log *log)
         log->older->newer = log->newer;
     if (rec_current == log)
         rec_current = &rec_log_nobody;
+    session.n_threads_ended++;
     free(log);
 }
 
@@ -455,9 +470,24 @@ static void process_path_of(char *path)
     *strrchr(path, '/') = 0;
 }
 
+/* Adds the facts of the end to a name table. Returns 0 or -1. */
+static int write_end(struct rec_file *names, const struct rec_log_totals *totals, struct pnr_instant end,
+                     struct pnr_err *err)
+{
+    char text[512];
+    int result = rec_names_append_number(names, "lost", totals->n_lost, err);
+    if (result == 0 && session.n_unnamed)
+        result = rec_names_append_number(names, "unnamed", session.n_unnamed, err);
+    if (result == 0 && totals->failure.code != PNR_OK)
+        return rec_names_append_fact(names, "stopped", pnr_err_describe(&totals->failure, text, sizeof text), err);
+    if (result == 0)
+        result = rec_names_append_number(names, "events", totals->n_events, err);
+    return result == 0 ? rec_names_append_instant(names, "end", end, err) : -1;
+}
+
 void rec_log_stop(struct rec_log_totals *totals)
 {
-    char path[PATH_MAX], text[512];
+    char path[PATH_MAX];
     struct rec_drain_totals written;
     struct pnr_instant end = rec_clock_instant();
     rec_current = &rec_log_nobody;
@@ -468,19 +498,14 @@ void rec_log_stop(struct rec_log_totals *totals)
         rec_log_end(session.newest);
     }
     rec_drain_stop(&written);
-    *totals = (struct rec_log_totals){ .n_events = session.n_events, .n_lost = session.n_lost,
-                                       .n_threads = session.n_threads,
+    *totals = (struct rec_log_totals){ .n_events = session.n_events - session.before.n_events,
+                                       .n_lost = session.n_lost - session.before.n_lost,
+                                       .n_threads = session.n_threads - session.before.n_threads_ended,
                                        .failure = session.has_failed ? session.failure : written.failure };
-    rec_log_fact_number("lost", session.n_lost);
-    if (session.n_unnamed)
-        rec_log_fact_number("unnamed", session.n_unnamed);
-    if (totals->failure.code == PNR_OK) {
-        rec_log_fact_number("events", session.n_events);
-        write_instant("end", end);
-        totals->failure = session.has_failed ? session.failure : totals->failure;
-    } else {
-        rec_log_fact("stopped", pnr_err_describe(&totals->failure, text, sizeof text));
-    }
+    if (!session.has_failed && write_end(&session.names, totals, end, &session.failure) != 0)
+        fail_names();
+    if (totals->failure.code == PNR_OK && session.has_failed)
+        totals->failure = session.failure;
     totals->n_bytes = written.n_bytes + (uint64_t)session.names.size;
     rec_file_release(&session.names);
     if (!session.joins) {
@@ -499,38 +524,142 @@ void rec_log_undo(struct rec_log_totals *totals)
 
 /* ---- saving ---- */
 
-/* Copies the name table as far as it is whole, and adds the end. */
-static int save_names(const char *process_path, struct pnr_instant end, struct pnr_err *err)
+/* Copies the name table as far as it is whole into a process's directory, and says where the part begins, if it is one.
+ * Leaves the file open. Returns 0 or -1. */
+static int copy_names(struct rec_file *file, const char *process_path, const struct rec_part *part, struct pnr_err *err)
 {
-    struct rec_file file;
     size_t size;
     unsigned char *bytes = rec_names_read(session.names.path, &size, err);
-    int result = bytes ? rec_file_create(&file, process_path, "names", err) : -1;
-    if (result == 0) {
-        result = rec_file_append(&file, bytes, size, err);
-        if (result == 0)
-            result = rec_names_append_instant(&file, "end", end, err);
-        rec_file_release(&file);
-    }
+    file->fd = -1;
+    int result = bytes ? rec_file_create(file, process_path, "names", err) : -1;
+    if (result == 0)
+        result = rec_file_append(file, bytes, size, err);
     free(bytes);
+    if (result == 0 && part)
+        result = rec_names_append_instant(file, "start", part->start, err);
+    if (result == 0 && part)
+        result = rec_names_append_number(file, "first_segment", part->first_segment, err);
     return result;
 }
 
 int rec_log_save(const char *path, char *taken, struct pnr_err *err)
 {
-    char absolute[PATH_MAX], process_path[PATH_MAX];
+    char process_path[PATH_MAX];
+    struct rec_file names = { .fd = -1 };
     struct pnr_instant end;
-    long pid = (long)getpid();
-    if (make_absolute(path, absolute, sizeof absolute, err) != 0 ||
-        pnr_capture_make(absolute, taken, PATH_MAX, err) != 0)
+    if (rec_log_make_capture(path, taken, err) != 0)
         return -1;
     if (pnr_capture_begin_process(taken, process_path, sizeof process_path, err) != 0) {
         rmdir(taken);
         return -1;
     }
-    if (rec_drain_save(process_path, &end, err) == 0 && save_names(process_path, end, err) == 0 &&
-        pnr_capture_enter_process(taken, pid, process_path, sizeof process_path, err) == 0)
+    int result = rec_drain_save(process_path, &end, err);
+    if (result == 0)
+        result = copy_names(&names, process_path, NULL, err);
+    if (result == 0)
+        result = rec_names_append_instant(&names, "end", end, err);
+    rec_file_release(&names);
+    if (result == 0)
+        result = pnr_capture_enter_process(taken, (long)getpid(), process_path, sizeof process_path, err);
+    if (result != 0)
+        remove_begun(taken, process_path);
+    return result;
+}
+
+/* ---- parts ---- */
+
+int rec_log_begin_part(struct rec_part *part, struct pnr_err *err)
+{
+    rec_log_put_all();
+    *part = (struct rec_part){ .start = rec_clock_instant(), .n_events = session.n_events, .n_lost = session.n_lost,
+                               .n_threads_ended = session.n_threads_ended };
+    return rec_drain_cut(&part->first_segment, err);
+}
+
+/* What was recorded since a part began, its chunks all put. */
+static struct rec_log_totals totals_since(const struct rec_part *part)
+{
+    return (struct rec_log_totals){ .n_events = session.n_events - part->n_events, .n_lost = session.n_lost - part->n_lost,
+                                    .n_threads = session.n_threads - part->n_threads_ended };
+}
+
+/* Makes a process's directory with the segments and names of a part up to now, which is not in the capture yet. The names
+ * are left open. Returns 0, or -1 and there is nothing to remove. */
+static int begin_copy(const char *capture_path, const struct rec_part *part, char *process_path, struct rec_file *names,
+                      struct pnr_err *err)
+{
+    uint32_t next;
+    if (rec_drain_cut(&next, err) != 0 || pnr_capture_begin_process(capture_path, process_path, PATH_MAX, err) != 0)
+        return -1;
+    char path[PATH_MAX];
+    pnr_segment_path(process_path, part->first_segment, path);
+    if (rec_drain_link(process_path, part->first_segment, err) == 0 &&
+        (mkdir(path, 0700) == 0 || errno == EEXIST) && copy_names(names, process_path, part, err) == 0)
         return 0;
-    remove_begun(taken, process_path);
+    rec_file_release(names);
+    rec_tree_remove(process_path);
+    return -1;
+}
+
+int rec_log_save_part(const char *path, const struct rec_part *part, struct rec_log_totals *totals, struct pnr_err *err)
+{
+    static char process_path[PATH_MAX]; /* as in begin_process, like the next */
+    static struct rec_file names;
+    struct pnr_instant end = rec_clock_instant();
+    rec_log_put_all();
+    *totals = totals_since(part);
+    if (begin_copy(path, part, process_path, &names, err) != 0)
+        return -1;
+    int result = write_end(&names, totals, end, err);
+    rec_file_release(&names);
+    if (result == 0)
+        result = pnr_capture_enter_process(path, (long)getpid(), process_path, PATH_MAX, err);
+    if (result == 0)
+        rec_tree_size(process_path, &totals->n_bytes);
+    else
+        rec_tree_remove(process_path);
+    return result;
+}
+
+static struct rec_file moved_names;     /* of the capture that recording moves to */
+
+/* The drain has moved. */
+static void take_moved_names(void)
+{
+    struct rec_file before = session.names;
+    session.names = moved_names;
+    moved_names = before;
+}
+
+int rec_log_move(const char *path, const struct rec_part *part, const struct rec_drain_options *options,
+                 struct rec_log_totals *totals, struct pnr_err *err)
+{
+    static char process_path[PATH_MAX]; /* as in begin_process */
+    struct pnr_live live = { 0 };
+    struct pnr_instant end = rec_clock_instant();
+    rec_log_put_all();
+    *totals = totals_since(&session.before);
+    totals->n_bytes = (uint64_t)session.names.size + rec_drain_size();
+    if (begin_copy(path, part, process_path, &moved_names, err) != 0)
+        return -1;
+    if (begin_live(process_path, count_chunks(false, options->limits.max_size), &live, err) != 0)
+        goto fail;
+    live.header->n_events = session.n_events - part->n_events;          /* what the segments hold that go with it */
+    if (pnr_capture_enter_process(path, (long)getpid(), process_path, PATH_MAX, err) != 0 ||
+        rec_file_move(&moved_names, process_path, "names", err) != 0) {
+        pnr_live_close(&live, process_path, true);
+        goto fail;
+    }
+    if (rec_drain_move(process_path, live, options, take_moved_names, err) != 0)
+        goto fail;
+    write_end(&moved_names, totals, end, &totals->failure);
+    rec_file_release(&moved_names);
+    strcpy(session.capture_path, path);
+    session.joins = false;
+    session.before = *part;
+    return 0;
+fail:
+    rec_file_release(&moved_names);
+    rec_tree_remove(process_path);
     return -1;
 }

@@ -1,16 +1,24 @@
 #include "notice.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "signals.h"
+#include "../format/capture.h"
+#include "../format/file.h"
+
+#define MAX_READ 4096                   /* of the messages: the first line is what matters */
 
 static bool was_open;
 static struct stat was;
+static const char *capture;             /* in a child process; borrowed */
 
 void rec_notice_init(void)
 {
@@ -22,23 +30,89 @@ void rec_notice_hold(void)
     was_open = false;
 }
 
+void rec_notice_redirect(const char *capture_path)
+{
+    capture = capture_path;
+}
+
+/* Appends the line to the messages of the capture. When it fails, nobody is left to tell. */
+static void append_message(const char *line, size_t size)
+{
+    char path[PATH_MAX];
+    sigset_t before;
+    pnr_file_path(capture, PNR_MESSAGES, path);
+    int fd = pnr_file_open(path, O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0)
+        fd = pnr_file_open(path, O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CREAT);
+    if (fd < 0)
+        return;
+    rec_signals_hold(SIGXFSZ, &before);
+    bool is_written = write(fd, line, size) >= 0;
+    rec_signals_release(SIGXFSZ, &before, !is_written && errno == EFBIG);
+    close(fd);
+}
+
+static void write_line(const char *line, size_t size)
+{
+    struct stat st;
+    sigset_t before;
+    if (!was_open || fstat(STDERR_FILENO, &st) != 0 || st.st_dev != was.st_dev || st.st_ino != was.st_ino)
+        return;
+    /* When it fails, nobody is left to tell. */
+    rec_signals_hold(SIGPIPE, &before);
+    bool is_written = write(STDERR_FILENO, line, size) >= 0;
+    rec_signals_release(SIGPIPE, &before, !is_written && errno == EPIPE);
+}
+
 void rec_notice(const char *format, ...)
 {
     char line[1024];
-    struct stat st;
-    sigset_t before;
     va_list args;
-    if (!was_open || fstat(STDERR_FILENO, &st) != 0 || st.st_dev != was.st_dev || st.st_ino != was.st_ino)
-        return;
-    int size = snprintf(line, sizeof line, "panopticon: ");
+    int size = capture ? snprintf(line, sizeof line, "process %ld: ", (long)getpid()) :
+                         snprintf(line, sizeof line, "panopticon: ");
     va_start(args, format);
     size += vsnprintf(line + size, sizeof line - (size_t)size, format, args);
     va_end(args);
     if (size > (int)sizeof line - 1)
         size = sizeof line - 1;
     line[size++] = '\n';
-    /* When it fails, nobody is left to tell. */
-    rec_signals_hold(SIGPIPE, &before);
-    bool is_written = write(STDERR_FILENO, line, (size_t)size) >= 0;
-    rec_signals_release(SIGPIPE, &before, !is_written && errno == EPIPE);
+    capture ? append_message(line, (size_t)size) : write_line(line, (size_t)size);
+}
+
+void rec_notice_open_to_all(const char *capture_path)
+{
+    char path[PATH_MAX];
+    pnr_file_path(capture_path, PNR_MESSAGES, path);
+    int fd = pnr_file_open(path, O_WRONLY | O_APPEND | O_NOFOLLOW | O_CREAT | O_EXCL);
+    if (fd < 0)
+        return;
+    if (fchmod(fd, 0622) != 0)
+        unlink(path);
+    close(fd);
+}
+
+void rec_notice_pass_on(const char *capture_path)
+{
+    char path[PATH_MAX], bytes[MAX_READ + 1];
+    struct stat st;
+    size_t n_lines = 0;
+    pnr_file_path(capture_path, PNR_MESSAGES, path);
+    int fd = pnr_file_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    ssize_t n = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? pnr_file_read(fd, bytes, MAX_READ, 0) : -1;
+    if (fd >= 0)
+        close(fd);
+    for (ssize_t i = 0; i < n; i++) {
+        n_lines += bytes[i] == '\n';
+        if ((unsigned char)bytes[i] < ' ' && (bytes[i] != '\n' || n_lines > 1))
+            bytes[i] = ' ';             /* anybody may have written it */
+    }
+    unlink(path);
+    if (n_lines == 0)
+        return;
+    bytes[n] = 0;
+    bytes[strcspn(bytes, "\n")] = 0;
+    if (n_lines == 1)
+        rec_notice("%s", bytes);
+    else
+        rec_notice("%s (and %s%zu more messages of child processes)", bytes, n == MAX_READ ? "at least " : "", n_lines - 1);
 }

@@ -287,8 +287,6 @@ static int take_inventory(const char *capture_path, const struct rec_limits *lim
         pnr_file_path(capture_path, inventory->processes.names[i], path);
         result = look_at_process(inventory, i, path, limits, err);
     }
-    if (inventory->n)
-        qsort(inventory->items, inventory->n, sizeof *inventory->items, by_end);
     return result;
 }
 
@@ -333,24 +331,63 @@ static int no_room(const char *capture_path, struct pnr_err *err)
     return pnr_err_system(err, capture_path, "--max-size leaves no room");
 }
 
-/* With the lock: evicts what is too old, and the oldest of the rest until `size` more bytes fit. Returns 0 or -1. */
+/* Evicts what is too old, and the oldest of the rest until `size` more bytes fit. Returns 0 or -1. */
+static int evict_oldest(const char *capture_path, struct inventory *inventory, const struct rec_limits *limits,
+                        uint64_t size, struct pnr_err *err)
+{
+    uint64_t max = limits->max_size ? limits->max_size - limits->max_size / SLACK_PARTS : UINT64_MAX;
+    uint64_t now = rec_clock_monotonic_ns(), oldest = limits->last_ns && now > limits->last_ns ? now - limits->last_ns : 0;
+    if (inventory->n)
+        qsort(inventory->items, inventory->n, sizeof *inventory->items, by_end);
+    for (size_t i = 0; i < inventory->n; i++) {
+        const struct item *item = &inventory->items[i];
+        if (item->end_ns >= oldest && inventory->size + size <= max)
+            break;
+        if (evict(capture_path, inventory, item))
+            inventory->size -= item->size < inventory->size ? item->size : inventory->size;
+    }
+    return inventory->size + size > max ? no_room(capture_path, err) : 0;
+}
+
+/* With the lock: the same in the whole capture. */
 static int make_room(const char *capture_path, const struct rec_limits *limits, uint64_t size, struct pnr_err *err)
 {
     struct inventory inventory;
-    uint64_t max = limits->max_size ? limits->max_size - limits->max_size / SLACK_PARTS : UINT64_MAX;
-    uint64_t now = rec_clock_monotonic_ns(), oldest = limits->last_ns && now > limits->last_ns ? now - limits->last_ns : 0;
     int result = take_inventory(capture_path, limits, &inventory, err);
-    for (size_t i = 0; result == 0 && i < inventory.n; i++) {
-        const struct item *item = &inventory.items[i];
-        if (item->end_ns >= oldest && inventory.size + size <= max)
-            break;
-        if (evict(capture_path, &inventory, item))
-            inventory.size -= item->size < inventory.size ? item->size : inventory.size;
-    }
-    if (result == 0 && inventory.size + size > max)
-        result = no_room(capture_path, err);
+    if (result == 0)
+        result = evict_oldest(capture_path, &inventory, limits, size, err);
     clear_inventory(&inventory);
     return result;
+}
+
+int rec_retention_trim(const char *process_path, const struct rec_limits *limits, uint64_t size, struct pnr_err *err)
+{
+    static char capture_path[PATH_MAX];
+    strcpy(capture_path, process_path);
+    char *slash = strrchr(capture_path, '/'), *name = slash + 1;
+    *slash = 0;
+    struct inventory inventory = { .processes = { &name, 1 } };         /* borrowed */
+    int result = look_at_process(&inventory, 0, process_path, limits, err);
+    if (result == 0)
+        result = evict_oldest(capture_path, &inventory, limits, size, err);
+    free(inventory.items);
+    return result;
+}
+
+bool rec_retention_is_shared(const char *capture_path)
+{
+    static char path[PATH_MAX];
+    struct dirent *entry;
+    struct stat st;
+    bool is_shared = false;
+    DIR *dir = opendir(capture_path);
+    while (dir && !is_shared && (entry = readdir(dir))) {
+        pnr_file_path(capture_path, entry->d_name, path);
+        is_shared = *entry->d_name != '.' && lstat(path, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid != geteuid();
+    }
+    if (dir)
+        closedir(dir);
+    return is_shared;
 }
 
 /* ---- the lock ---- */

@@ -38,6 +38,13 @@ uint64_t rec_retention_size_on_disk(uint64_t size);
 int rec_retention_reserve(const char *capture_path, const struct rec_limits *limits, uint64_t size, int *lock,
                           struct pnr_err *err);
 
+/* The same for a process that may not look at the others, because it has given up its rights: evicts its own segments, as if
+ * it were the only one. Returns 0 or -1. */
+int rec_retention_trim(const char *process_path, const struct rec_limits *limits, uint64_t size, struct pnr_err *err);
+
+/* Whether there are processes of another user in the capture, for which this one has to keep the limits. */
+bool rec_retention_is_shared(const char *capture_path);
+
 /* Accepts -1. */
 void rec_retention_release(int lock);
 

@@ -4,8 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "../format/capture.h"
+
+#define SHARED_NS 1000000000            /* how often room is made for processes of other users */
 
 /* The capture that the process is in. */
 static const char *capture_path(struct rec_segments *segments)
@@ -77,6 +80,17 @@ static uint32_t file_for(const struct pnr_block_header *header)
 
 /* ---- segments ---- */
 
+/* Makes room for `size` more bytes, in the whole capture or, where this process may not look at that any more, in its own
+ * directory. The lock is to be released. Returns 1; 0 when it cannot look what there is, because the program has used up
+ * all descriptors: later it can; or -1. */
+static int reserve(struct rec_segments *segments, uint64_t size, int *lock, struct pnr_err *err)
+{
+    int result = rec_retention_reserve(capture_path(segments), &segments->limits, size, lock, err);
+    if (result != 0 && err->sys_errno == EACCES)
+        result = rec_retention_trim(segments->process_path, &segments->limits, size, err);
+    return result == 0 ? 1 : lacks_descriptors(err) ? 0 : -1;
+}
+
 /* Begins the segment of that number; the one before is then finished. Returns 0 or -1: nothing has changed. */
 static int begin(struct rec_segments *segments, uint32_t number, struct pnr_err *err)
 {
@@ -97,15 +111,6 @@ int rec_segments_start(struct rec_segments *segments, const char *process_path, 
     segments->limits = *limits;
     snprintf(segments->process_path, sizeof segments->process_path, "%s", process_path);
     return begin(segments, number, err);
-}
-
-/* Makes room for so many bytes. Returns 1; 0 when it cannot look what there is, because the program has used up all
- * descriptors: later it can; or -1. */
-static int reserve(struct rec_segments *segments, uint64_t size, int *lock, struct pnr_err *err)
-{
-    if (rec_retention_reserve(capture_path(segments), &segments->limits, size, lock, err) == 0)
-        return 1;
-    return lacks_descriptors(err) ? 0 : -1;
 }
 
 int rec_segments_roll(struct rec_segments *segments, struct pnr_err *err)
@@ -142,10 +147,23 @@ int rec_segments_append(struct rec_segments *segments, const struct pnr_block_he
     return 0;
 }
 
+/* Whether it is time to look for what has to go. Processes that have given up their rights cannot do that for one another:
+ * then root does it for them. */
+static bool is_due(struct rec_segments *segments, uint64_t now_ns)
+{
+    const struct rec_limits *limits = &segments->limits;
+    uint64_t age = now_ns - segments->checked_ns;
+    if (limits->last_ns && age >= rec_retention_segment_ns(limits))
+        return true;
+    if (!limits->max_size || age < SHARED_NS || geteuid() != 0)
+        return false;
+    return rec_retention_is_shared(capture_path(segments));
+}
+
 int rec_segments_tick(struct rec_segments *segments, uint64_t now_ns, struct pnr_err *err)
 {
     int lock;
-    if (!segments->limits.last_ns || now_ns - segments->checked_ns < rec_retention_segment_ns(&segments->limits))
+    if (!is_due(segments, now_ns))
         return 0;
     segments->checked_ns = now_ns;
     if (segments->begun_ns && now_ns - segments->begun_ns >= rec_retention_segment_ns(&segments->limits))

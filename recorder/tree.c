@@ -3,12 +3,13 @@
 #include <errno.h>
 #include <ftw.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "retention.h"
 
 #define MAX_DESCRIPTORS 3               /* a process's directory, a segment in it, and one to spare */
 
-static uint64_t total;
+static _Thread_local uint64_t total;
 
 static int add_one(const char *path, const struct stat *st, int type, struct FTW *position)
 {
@@ -22,6 +23,20 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
     (void)st, (void)type, (void)position;
     remove(path);
     return 0;
+}
+
+static uid_t owner;
+
+static int give_one(const char *path, const struct stat *st, int type, struct FTW *position)
+{
+    (void)st, (void)type, (void)position;
+    return lchown(path, owner, (gid_t)-1);
+}
+
+void rec_tree_give(const char *path, uid_t user)
+{
+    owner = user;
+    nftw(path, give_one, MAX_DESCRIPTORS, FTW_PHYS);
 }
 
 int rec_tree_size(const char *path, uint64_t *size)

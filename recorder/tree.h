@@ -3,10 +3,14 @@
 #define REC_TREE_H
 
 #include <stdint.h>
+#include <sys/types.h>
 
 /* Gives what the directory, or file, and all below it take on disk, in bytes; 0 when it is not there. Returns 0, or -1, and
- * errno, when it cannot be looked at. One thread of the process at a time. */
+ * errno, when it cannot be looked at. */
 int rec_tree_size(const char *path, uint64_t *size);
+
+/* Makes the user the owner of the directory and all below it. */
+void rec_tree_give(const char *path, uid_t user);
 
 /* Removes the directory and all below it, as far as that can be done. */
 void rec_tree_remove(const char *path);

@@ -8,7 +8,6 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "format/block.h"
@@ -21,9 +20,9 @@
 
 struct prefetch {
     const char *path;
-    const uint32_t *numbers;
+    const struct file *files;
     size_t n;
-    atomic_size_t next;                 /* of the segments */
+    atomic_size_t next;                 /* of the files */
     atomic_bool is_over;
     unsigned n_threads;
     pthread_t threads[MOST_THREADS];
@@ -41,13 +40,10 @@ struct beginning {
 _Static_assert(offsetof(struct beginning, header.data_size) == 8 + offsetof(struct pnr_block_header, data_size),
                "the beginning of a block, as it lies in the file");
 
-static void walk(struct prefetch *prefetch, int fd)
+static void walk(struct prefetch *prefetch, int fd, uint64_t size)
 {
     struct beginning beginning;
-    struct stat status;
-    if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode))
-        return;
-    for (off_t at = 0; at < status.st_size && !prefetch->is_over;) {
+    for (off_t at = 0; at < (off_t)size && !prefetch->is_over;) {
         if (pnr_file_read(fd, &beginning, sizeof beginning, at) < (ssize_t)sizeof beginning ||
             beginning.frame[0] != PNR_BLOCK_SKIPPABLE || beginning.frame[1] != PNR_BLOCK_HEADER_SIZE)
             return;
@@ -59,25 +55,26 @@ static void *work(void *arg)
 {
     struct prefetch *prefetch = arg;
     for (size_t i; (i = prefetch->next++) < prefetch->n && !prefetch->is_over;) {
+        const struct file *file = &prefetch->files[i];
         char path[PATH_MAX];
-        pnr_segment_path(prefetch->path, prefetch->numbers[i], path);
+        pnr_thread_path(prefetch->path, file->segment, file->thread, path);
         int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
         if (fd < 0)
             continue;
-        walk(prefetch, fd);
+        walk(prefetch, fd, file->size);
         close(fd);
     }
     return NULL;
 }
 
-struct prefetch *prefetch_start(const char *process_path, const uint32_t *numbers, size_t n)
+struct prefetch *prefetch_start(const char *process_path, const struct file *files, size_t n)
 {
     struct prefetch *prefetch = n > 1 ? malloc(sizeof *prefetch) : NULL;
     pthread_attr_t attributes;
     sigset_t all, old;
     if (!prefetch)
         return NULL;
-    *prefetch = (struct prefetch){ .path = process_path, .numbers = numbers, .n = n, .next = 1 };
+    *prefetch = (struct prefetch){ .path = process_path, .files = files, .n = n, .next = 1 };
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_SIZE);
     sigfillset(&all);                   /* signals are the owner's */

@@ -1,5 +1,5 @@
 /* Reads one process of a capture: its name table, and each thread's blocks in the order of their sequence, whether
- * they lie in a segment or still in the live mapping. Trusts nothing: what is damaged is said, skipped, and
+ * they lie in a file of a segment or still in the live mapping. Trusts nothing: what is damaged is said, skipped, and
  * the next whole block is found; the block after a hole comes with is_after_hole.
  *
  *     reader_open()                   looks at every block header once: clock, holes, what is whole
@@ -17,8 +17,8 @@
  *
  * Holds 48 bytes for each block, 16 more to decode ahead, and one decoded block for each thread whose blocks are being
  * read. As a block of a hundred bytes may become 256 KiB, and there may be a hundred thousand threads, a thread gets
- * its block in pieces when 48 MiB are held: the block is decoded again for each. And one open file, two if the process
- * was killed or runs. One thread at a time. */
+ * its block in pieces when 48 MiB are held: the block is decoded again for each. And up to 32 open files while it is
+ * read, one more if the process was killed or runs. One thread at a time. */
 #ifndef READER_H
 #define READER_H
 
@@ -61,9 +61,18 @@ struct reader_size {
     bool has_newer;                     /* blocks of a later version were skipped */
 };
 
-/* path: the directory of the process; copied. notes is borrowed until reader_close. Returns NULL when nothing can be
- * read, and fills err. */
-struct reader *reader_open(const char *path, const struct notes *notes, struct pnr_err *err);
+/* Which threads are wanted. The files of others are not opened: those are threads without a block. */
+struct reader_choice {
+    /* Asked first, when the symbols are known. Returns 1; 0 if nothing of the process is wanted; -1 when out of memory. */
+    int (*begin)(void *arg, const struct reader *reader);
+    bool (*wants)(void *arg, uint32_t thread);          /* by its number in the capture */
+    void *arg;
+};
+
+/* path: the directory of the process; copied. choice: NULL for all threads; borrowed for the call. notes is borrowed until
+ * reader_close. Returns NULL when nothing can be read, and fills err. */
+struct reader *reader_open(const char *path, const struct reader_choice *choice, const struct notes *notes,
+                           struct pnr_err *err);
 
 /* Blocks are decoded before they are needed, if jobs has more than one thread. jobs is borrowed until all threads have
  * been read, or reader_close(). */

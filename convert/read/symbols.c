@@ -198,9 +198,8 @@ struct symbols *symbols_load(const char *process_path, bool is_growing, const st
         goto fail;
     close(fd);
     settle_threads(symbols);
-    bool has_end = !is_growing && symbols_fact(symbols, "end_ticks").bytes;
     if (torn.code != PNR_OK)
-        notes_err(notes, has_end ? NOTE_DAMAGE : NOTE_FACT, &torn);
+        notes_err(notes, !is_growing && symbols_has_end(symbols) ? NOTE_DAMAGE : NOTE_FACT, &torn);
     return symbols;
 fail:
     if (fd >= 0)
@@ -273,4 +272,9 @@ bool symbols_number(const struct symbols *symbols, const char *key, uint64_t *va
     }
     *value = number;
     return true;
+}
+
+bool symbols_has_end(const struct symbols *symbols)
+{
+    return symbols_fact(symbols, "end_ticks").bytes || symbols_fact(symbols, "killed_ticks").bytes;
 }

@@ -59,4 +59,7 @@ struct pnr_string symbols_fact(const struct symbols *symbols, const char *key);
 /* The same for a fact that is a decimal number. False when it is not there or none. */
 bool symbols_number(const struct symbols *symbols, const char *key, uint64_t *value);
 
+/* Whether all was written that there is to write: by the recorder at its end or, when it was killed, by another process. */
+bool symbols_has_end(const struct symbols *symbols);
+
 #endif

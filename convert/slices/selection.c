@@ -285,11 +285,16 @@ uint64_t selection_to(const struct selection *selection)
 
 /* ---- processes and threads ---- */
 
+/* An id that is not known yet: own_id and any multiple of SELECTION_ID_LIMIT. */
+#define ANY_ID UINT32_MAX
+
 static bool is_id(const char *text, uint32_t id, uint32_t own_id)
 {
     char *end;
     unsigned long long number = strtoull(text, &end, 10);
-    return is_digit(*text) && *end == 0 && (number == id || number == own_id);
+    if (!is_digit(*text) || *end != 0)
+        return false;
+    return number == id || number == own_id || (id == ANY_ID && number % SELECTION_ID_LIMIT == own_id);
 }
 
 /* What C functions take; NULL when out of memory. */
@@ -330,6 +335,24 @@ bool selection_has_process(const struct selection *selection, uint32_t id, uint3
 bool selection_has_thread(const struct selection *selection, uint32_t id, uint32_t own_id, struct pnr_string name)
 {
     return is_wanted(selection, SELECT_THREAD, id, own_id, name);
+}
+
+bool selection_may_have_process(const struct selection *selection, uint32_t own_id, struct pnr_string name)
+{
+    return is_wanted(selection, SELECT_PROCESS, ANY_ID, own_id, name);
+}
+
+bool selection_may_have_thread(const struct selection *selection, uint32_t own_id, struct pnr_string name)
+{
+    return is_wanted(selection, SELECT_THREAD, ANY_ID, own_id, name);
+}
+
+bool selection_chooses(const struct selection *selection)
+{
+    for (size_t i = 0; selection && i < selection->n; i++)
+        if (selection->rules[i].option == SELECT_PROCESS || selection->rules[i].option == SELECT_THREAD)
+            return true;
+    return false;
 }
 
 /* ---- functions ---- */

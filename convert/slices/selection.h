@@ -25,6 +25,9 @@ enum selection_option {
     SELECT_MAX_DEPTH                    /* a number from 1 on */
 };
 
+/* Process and thread ids of Linux lie below this. Ids that come again are told apart by adding multiples of it. */
+#define SELECTION_ID_LIMIT (UINT32_C(1) << 22)
+
 struct selection;
 
 /* Of all; NULL when out of memory. */
@@ -59,6 +62,13 @@ uint64_t selection_to(const struct selection *selection);
 /* id: as it is in the trace; own_id: before it was made unique. */
 bool selection_has_process(const struct selection *selection, uint32_t id, uint32_t own_id, struct pnr_string name);
 bool selection_has_thread(const struct selection *selection, uint32_t id, uint32_t own_id, struct pnr_string name);
+
+/* Whether it may have them, as long as the id in the trace is not known. */
+bool selection_may_have_process(const struct selection *selection, uint32_t own_id, struct pnr_string name);
+bool selection_may_have_thread(const struct selection *selection, uint32_t own_id, struct pnr_string name);
+
+/* True when some processes, or threads, are left out. */
+bool selection_chooses(const struct selection *selection);
 
 /* The least length of a slice, in a process whose recorder had one. */
 uint64_t selection_least_ns(const struct selection *selection, uint64_t recorded_ns);

@@ -365,8 +365,8 @@ static void watch_end(PyThreadState *ts)
 /* A thread that has a profile function keeps it. */
 static void watch_thread(PyThreadState *ts)
 {
-    if (c_calls.session != rec_functions.session)
-        return;                         /* of a recording that a fork has ended */
+    if (c_calls.session != rec_functions.session || c_calls.is_held)
+        return;                         /* of a recording that a fork has ended; or not now */
     if (ts->c_profilefunc && ts->c_profilefunc != on_profile) {
         c_calls.was_displaced = true;
         return;

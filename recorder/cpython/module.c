@@ -18,6 +18,7 @@
 
 #include "engine.h"
 #include "recording.h"
+#include "setuid.h"
 #include "../notice.h"
 #include "../retention.h"
 
@@ -41,8 +42,9 @@ PyDoc_STRVAR(start_doc,
 "text), min_duration_ns, max_size (bytes), last_ns (int, 0 = no limit), drops (bool: when no chunk is free, events are\n"
 "lost), follows_forks (bool), starts_paused (bool), snapshots_exceptions (bool), snapshot_signal, toggle_signal (int, 0 =\n"
 "none). on_path: called with the path that was taken before the first event, or None.\n"
-"Returns the absolute path of the directory that was made. Raises OSError when the capture cannot be written,\n"
-"RuntimeError when the process is being recorded already, and ValueError when this Python does not have the engine.");
+"In a process that is being recorded already, the capture is a part of that recording, with its engine and its filters.\n"
+"Returns the number of the capture, for stop(), and the absolute path of the directory that was made. Raises OSError when\n"
+"the capture cannot be written, and ValueError when this Python does not have the engine.");
 
 static PyObject *py_start(PyObject *self, PyObject *args)
 {
@@ -52,27 +54,30 @@ static PyObject *py_start(PyObject *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "O&pO!O!O:start", PyUnicode_FSConverter, &path, &joins, &PyDict_Type, &facts,
                           &PyDict_Type, &options, &on_path))
         return NULL;
-    int code = rec_recording_start(PyBytes_AS_STRING(path), joins, facts, options, on_path);
+    char taken[PATH_MAX];
+    int number = rec_recording_start(PyBytes_AS_STRING(path), joins, facts, options, on_path, taken);
     Py_DECREF(path);
-    return code == 0 ? PyUnicode_DecodeFSDefault(rec_recording_path()) : NULL;
+    return number ? Py_BuildValue("iN", number, PyUnicode_DecodeFSDefault(taken)) : NULL;
 }
 
 PyDoc_STRVAR(stop_doc,
-"stop()\n--\n\n"
-"Ends the recording and writes all of it. Returns (events, threads, bytes, lost): how many records, threads that were\n"
+"stop(number)\n--\n\n"
+"Ends the capture of this number and writes all of it. Returns (events, threads, bytes, lost): how many records, threads that were\n"
 "seen, size of the capture, events that could not be kept. Raises OSError when the capture could not be written to\n"
 "the end; what was recorded is kept. In a forked child it ends the child's own; zeros if nothing was recorded there.");
 
-static PyObject *py_stop(PyObject *self, PyObject *unused)
+static PyObject *py_stop(PyObject *self, PyObject *object)
 {
-    struct rec_log_totals totals = { 0 };
-    (void)self, (void)unused;
+    struct rec_log_totals totals;
+    int number = (int)PyLong_AsLong(object);
+    (void)self;
+    if (PyErr_Occurred())
+        return NULL;
     if (!rec_recording_is_on() && rec_recording_is_own()) {
         PyErr_SetString(PyExc_RuntimeError, "panopticon: this process is not being recorded");
         return NULL;
     }
-    if (rec_recording_is_on())
-        rec_recording_stop(false, &totals);
+    rec_recording_stop(number, &totals);
     if (totals.failure.code != PNR_OK)
         return rec_recording_raise(&totals.failure);
     return Py_BuildValue("KIKK", (unsigned long long)totals.n_events, (unsigned)totals.n_threads,
@@ -193,7 +198,7 @@ static void end(bool is_finalized)
     if (!rec_recording_is_on())
         return;
     hold_signals(&before);
-    rec_recording_stop(is_finalized, &totals);
+    rec_recording_end(is_finalized, &totals);
     if (!rec_recording_is_own())
         return;
     if (!module.output) {
@@ -339,7 +344,8 @@ static int run_program(void *arg)
 {
     struct program *p = arg;
     bool runs_archive = p->kind == RUN_FILE && is_archive(p->target);
-    if (rec_recording_start(p->path, false, p->facts, p->options, p->on_path) != 0)
+    char taken[PATH_MAX];
+    if (!rec_recording_start(p->path, false, p->facts, p->options, p->on_path, taken))
         return -1;
     p->has_started = true;
     int status = run_target(p, runs_archive);
@@ -420,7 +426,7 @@ static PyObject *py_is_capture(PyObject *self, PyObject *object)
 
 static PyMethodDef methods[] = {
     { "start", py_start, METH_VARARGS, start_doc },
-    { "stop", py_stop, METH_NOARGS, stop_doc },
+    { "stop", py_stop, METH_O, stop_doc },
     { "pause", py_pause, METH_NOARGS, pause_doc },
     { "resume", py_resume, METH_NOARGS, resume_doc },
     { "snapshot", py_snapshot, METH_O, snapshot_doc },
@@ -462,6 +468,7 @@ PyMODINIT_FUNC PyInit__recorder(void)
         if (rec_recording_init() != 0)
             return NULL;
         watch_leave();
+    rec_setuid_watch();
     }
     if (!module.is_ready) {
         if (rec_engine_init(module.own) != 0)

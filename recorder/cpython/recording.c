@@ -30,13 +30,28 @@ struct fact {
     char *key, *value;                  /* owned */
 };
 
+/* A capture that is made of a part of the recording. */
+struct inner {
+    int number;
+    char path[PATH_MAX];
+    struct rec_part part;
+    struct options options;             /* engine and filters are not valid after the start */
+    bool has_resumed;                   /* the recording was paused before it */
+    struct inner *older;
+};
+
 static struct {
     _Atomic bool is_on;                 /* this one and is_pending are read by signal handlers, too */
     bool is_paused;
     _Atomic bool is_pending;            /* this is a forked child without an event so far */
     pid_t pid;                          /* of the process that was started */
-    struct options options;             /* engine and filters are not valid after the start */
+    bool joins;                         /* the capture is another process's */
+    struct options options;             /* of the capture that is written; engine and filters are not valid after the start */
     struct rec_drain_options drain;
+    int number;                         /* of the capture that is written */
+    int n_started;                      /* captures, in all */
+    struct inner *newest;               /* owned */
+    bool has_c_calls;                   /* calls of C functions are recorded */
     const struct rec_engine *engine;
     uint64_t forks;                     /* children that are not recorded */
     char capture[PATH_MAX];
@@ -288,7 +303,13 @@ int rec_recording_save(const char *path, char *taken)
     return -1;
 }
 
-/* ---- start and stop ---- */
+/* ---- the beginning ---- */
+
+static struct rec_drain_options drain_options(const struct options *options)
+{
+    return (struct rec_drain_options){ .limits = { options->max_size, options->last_ns }, .drops = options->drops,
+                                       .on_wake = on_wake };
+}
 
 static void undo_start(void)
 {
@@ -299,53 +320,177 @@ static void undo_start(void)
 }
 
 /* Returns 0, or -1 with an exception set. */
-static int tell_path(PyObject *on_path)
+static int tell_path(PyObject *on_path, const char *taken)
 {
     if (on_path == Py_None)
         return 0;
-    PyObject *path = PyUnicode_DecodeFSDefault(recording.capture);
+    PyObject *path = PyUnicode_DecodeFSDefault(taken);
     PyObject *result = path ? PyObject_CallOneArg(on_path, path) : NULL;
     Py_XDECREF(path);
     Py_XDECREF(result);
     return result ? 0 : -1;
 }
 
-int rec_recording_start(const char *path, bool joins, PyObject *facts, PyObject *dict, PyObject *on_path)
+/* ---- captures inside the recording ---- */
+
+static bool is_c_calls_wanted(void)
+{
+    bool is = recording.options.c_calls;
+    for (struct inner *inner = recording.newest; inner; inner = inner->older)
+        is |= inner->options.c_calls;
+    return is;
+}
+
+/* Turns the records of C calls on or off, as the captures want it. Once on beside the monitoring engine they stay so, as
+ * both have their events by one tool number. Returns 0, or -1 with an exception set. */
+static int set_c_calls(void)
+{
+    bool is_wanted = is_c_calls_wanted();
+    if (is_wanted == recording.has_c_calls || (!is_wanted && recording.engine != rec_engine_frame))
+        return 0;
+    if (!is_wanted)
+        rec_c_calls_pause();
+    else if (rec_c_calls_start() != 0)
+        return -1;
+    recording.has_c_calls = is_wanted;
+    return 0;
+}
+
+/* Returns the number, or 0 with an exception set. */
+static int start_inner(const char *path, PyObject *dict, PyObject *on_path, char *taken)
+{
+    struct pnr_err err;
+    struct inner *inner = calloc(1, sizeof *inner);
+    if (!inner) {
+        PyErr_NoMemory();
+        return 0;
+    }
+    if (parse_options(dict, &inner->options) != 0 || (inner->options.engine && !find_engine(inner->options.engine)))
+        goto fail;
+    if (rec_log_make_capture(path, taken, &err) != 0) {
+        rec_recording_raise(&err);
+        goto fail;
+    }
+    strcpy(inner->path, taken);
+    if (rec_log_begin_part(&inner->part, &err) != 0) {
+        rec_recording_raise(&err);
+        goto remove;
+    }
+    inner->older = recording.newest;
+    recording.newest = inner;
+    if (set_c_calls() != 0 || tell_path(on_path, taken) != 0) {
+        recording.newest = inner->older;
+        set_c_calls();
+        goto remove;
+    }
+    if (recording.is_paused && !inner->options.starts_paused) {
+        rec_recording_resume();
+        inner->has_resumed = true;
+    }
+    return inner->number = ++recording.n_started;
+remove:
+    rmdir(taken);
+fail:
+    free(inner);
+    return 0;
+}
+
+/* Takes it out of the list; the caller frees it. */
+static void forget_inner(struct inner *inner)
+{
+    struct inner **link = &recording.newest;
+    while (*link != inner)
+        link = &(*link)->older;
+    *link = inner->older;
+}
+
+static void stop_inner(struct inner *inner, struct rec_log_totals *totals)
+{
+    if (rec_log_save_part(inner->path, &inner->part, totals, &totals->failure) != 0)
+        rmdir(inner->path);
+    if (inner->has_resumed)
+        rec_recording_pause();
+    forget_inner(inner);
+    set_c_calls();
+    free(inner);
+}
+
+static struct inner *find_inner(int number)
+{
+    struct inner *inner = recording.newest;
+    while (inner && inner->number != number)
+        inner = inner->older;
+    return inner;
+}
+
+/* The capture that is written ends, others go on: recording moves to the oldest of them. Returns false when it cannot. */
+static bool move(struct rec_log_totals *totals)
+{
+    struct pnr_err err;
+    char text[512];
+    struct inner *oldest = recording.newest;
+    while (oldest->older)
+        oldest = oldest->older;
+    struct rec_drain_options drain = drain_options(&oldest->options);
+    if (rec_log_move(oldest->path, &oldest->part, &drain, totals, &err) != 0) {
+        rec_notice("%s; the recordings inside this one end with it", pnr_err_describe(&err, text, sizeof text));
+        return false;
+    }
+    stop_handling(recording.options.snapshot_signal, &recording.snapshot_before);
+    stop_handling(recording.options.toggle_signal, &recording.toggle_before);
+    forget_inner(oldest);
+    recording.number = oldest->number;
+    recording.options = oldest->options;
+    recording.drain = drain;
+    recording.joins = false;
+    strcpy(recording.capture, oldest->path);
+    set_c_calls();
+    rec_threads.on_exception = recording.options.snapshots_exceptions ? save_soon : NULL;
+    handle(recording.options.snapshot_signal, &recording.snapshot_before);
+    handle(recording.options.toggle_signal, &recording.toggle_before);
+    free(oldest);
+    return true;
+}
+
+/* ---- start and stop ---- */
+
+int rec_recording_start(const char *path, bool joins, PyObject *facts, PyObject *dict, PyObject *on_path, char *taken)
 {
     struct pnr_err err;
     if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
         PyErr_SetString(PyExc_RuntimeError, "panopticon: a process's main interpreter is recorded, and this is another one");
-        return -1;
+        return 0;
     }
-    if (recording.is_on) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "panopticon: this process is being recorded already; one recorder at a time");
-        return -1;
-    }
+    if (recording.is_on)
+        return start_inner(path, dict, on_path, taken);
     if (parse_options(dict, &recording.options) != 0 || !(recording.engine = find_engine(recording.options.engine)) ||
         set_filters(recording.options.filters) != 0 || keep_facts(facts) != 0)
-        return -1;
+        return 0;
     rec_notice_hold();                  /* until it has begun, what fails is raised */
     recording.pid = getpid();
+    recording.joins = joins;
     recording.forks = 0;
-    recording.drain = (struct rec_drain_options){
-        .limits = { recording.options.max_size, recording.options.last_ns }, .drops = recording.options.drops,
-        .on_wake = on_wake };
+    recording.drain = drain_options(&recording.options);
     if (rec_log_start(path, joins, &recording.drain, recording.capture, &err) != 0) {
         rec_recording_raise(&err);
-        return -1;
+        return 0;
     }
+    strcpy(taken, recording.capture);
+    recording.has_c_calls = recording.options.c_calls;
     write_facts();
-    bool has_engine = tell_path(on_path) == 0 && recording.engine->start() == 0;
+    bool has_engine = tell_path(on_path, taken) == 0 && recording.engine->start() == 0;
     if (!has_engine || (recording.options.c_calls && rec_c_calls_start() != 0) || rec_log_is_closed()) {
         if (has_engine)
             recording.engine->stop(false);
         if (recording.options.c_calls)
             rec_c_calls_stop(false);
         undo_start();
-        return -1;
+        return 0;
     }
     rec_notice_init();
+    rec_notice_redirect(joins ? recording.capture : NULL);
+    if (!joins && geteuid() == 0)
+        rec_notice_open_to_all(recording.capture);
     rec_threads.on_exception = recording.options.snapshots_exceptions ? save_soon : NULL;
     recording.is_on = true;
     recording.is_paused = recording.is_pending = false;
@@ -353,7 +498,7 @@ int rec_recording_start(const char *path, bool joins, PyObject *facts, PyObject 
     handle(recording.options.toggle_signal, &recording.toggle_before);
     if (recording.options.starts_paused)
         rec_recording_pause();
-    return 0;
+    return recording.number = ++recording.n_started;
 }
 
 /* This child is not recorded: no more events come. */
@@ -376,21 +521,23 @@ static void begin_child(void)
     PyObject *type, *value, *traceback;
     recording.is_pending = false;
     recording.forks = 0;
+    rec_notice_redirect(recording.capture);
     PyErr_Fetch(&type, &value, &traceback);
     if (!recording.options.follows_forks) {
         leave_alone();
     } else if (rec_log_start(recording.capture, true, &recording.drain, taken, &err) != 0) {
-        rec_notice("process %ld is not recorded: %s", (long)getpid(), pnr_err_describe(&err, text, sizeof text));
+        rec_notice("not recorded: %s", pnr_err_describe(&err, text, sizeof text));
         leave_alone();
     } else {
         write_facts();
         if (recording.engine->begin() != 0) {
             leave_alone();
             rec_log_undo(&totals);
-            rec_notice("process %ld is not recorded: %s", (long)getpid(), totals.failure.code == PNR_OK ? "out of memory" :
+            rec_notice("not recorded: %s", totals.failure.code == PNR_OK ? "out of memory" :
                        pnr_err_describe(&totals.failure, text, sizeof text));
-        } else if (recording.options.c_calls) {
+        } else if (recording.has_c_calls) {
             rec_c_calls_begin();
+            set_c_calls();
         }
     }
     PyErr_Restore(type, value, traceback);
@@ -423,13 +570,33 @@ int rec_recording_resume(void)
     if (recording.is_paused) {
         recording.is_paused = false;
         recording.is_pending ? recording.engine->resume() : rec_engine_resume(recording.engine);
-        rec_c_calls_resume();
+        if (recording.has_c_calls)
+            rec_c_calls_resume();
     }
     return 0;
 }
 
-void rec_recording_stop(bool is_finalized, struct rec_log_totals *totals)
+void rec_recording_stop(int number, struct rec_log_totals *totals)
 {
+    struct inner *inner = find_inner(number);
+    *totals = (struct rec_log_totals){ 0 };
+    if (!recording.is_on)
+        return;
+    if (inner)
+        stop_inner(inner, totals);
+    else if (number == recording.number && !(recording.newest && move(totals)))
+        rec_recording_end(false, totals);
+}
+
+void rec_recording_end(bool is_finalized, struct rec_log_totals *totals)
+{
+    struct rec_log_totals of_inner;
+    while (recording.newest) {
+        struct inner *inner = recording.newest;
+        rec_log_save_part(inner->path, &inner->part, &of_inner, &of_inner.failure);
+        recording.newest = inner->older;
+        free(inner);
+    }
     *totals = (struct rec_log_totals){ 0 };
     recording.is_on = false;
     stop_handling(recording.options.snapshot_signal, &recording.snapshot_before);
@@ -446,6 +613,8 @@ void rec_recording_stop(bool is_finalized, struct rec_log_totals *totals)
     if (recording.forks)
         rec_log_fact_number("forks", recording.forks);
     rec_log_stop(totals);
+    if (rec_recording_is_own() && !recording.joins)
+        rec_notice_pass_on(recording.capture);
     if (!was_alone)
         rec_notice("another tool replaced the frame evaluation function while recording: calls may be missing");
     if (!were_c_calls_seen)
@@ -477,10 +646,29 @@ static void forked_in_child(void)
         rec_log_forked();
     if (rec_threads.is_unhooked && !recording.is_paused)
         recording.engine->resume();     /* the gap in which it was born is its parent's: nothing here would end it */
+    while (recording.newest) {          /* they are the parent's */
+        struct inner *inner = recording.newest;
+        recording.newest = inner->older;
+        free(inner);
+    }
     recording.is_pending = true;
     recording.is_saving = false;
     atomic_store(&recording.save_path, NULL);
     rec_engine_forked(begin_child);
+}
+
+/* ---- giving up rights ---- */
+
+void rec_recording_change_user(uid_t user, void (*func)(void *), void *arg)
+{
+    if (recording.is_on && recording.is_pending)
+        rec_threads_wake(PyThreadState_Get());          /* as another user it could not begin any more */
+    if (!recording.is_on || recording.is_pending) {
+        func(arg);
+        return;
+    }
+    rec_drain_change_user(user, func, arg);
+    rec_current = &rec_log_nobody;      /* the next event sees to it that the drain goes on */
 }
 
 int rec_recording_init(void)

@@ -1,16 +1,21 @@
 /* The recording of this process: how it begins, pauses, is saved and ends, and what becomes of it in forked children.
- * There is one at a time. All functions are called with the GIL, but for those where it says otherwise.
+ * There is one at a time, and one hook and one stream of events; several captures may be made of it. The one that began it
+ * is written as the events come. Another one that starts meanwhile is a part of it, made when it stops, with the engine, the
+ * filters and the minimum duration of the recording. When the first one stops before it, recording goes on in the other's
+ * directory. All functions are called with the GIL, but for those where it says otherwise.
  *
  *     rec_recording_init                  once a process
- *         rec_recording_start
+ *         rec_recording_start             for each capture
  *             rec_recording_pause, rec_recording_resume, rec_recording_save
- *         rec_recording_stop */
+ *         rec_recording_stop
+ *         rec_recording_end               the end of the process: of all captures */
 #ifndef REC_RECORDING_H
 #define REC_RECORDING_H
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "../log.h"
 
@@ -18,13 +23,17 @@
 int rec_recording_init(void);
 
 /* path: of the capture, a new one or, when joins, one that is there. facts: dict of str to str. options: dict, see
- * start_doc in module.c. on_path: called with the capture's path before the first event; or None. Returns 0, or -1 with
- * an exception set. */
-int rec_recording_start(const char *path, bool joins, PyObject *facts, PyObject *options, PyObject *on_path);
+ * start_doc in module.c. on_path: called with the capture's path before the first event; or None. The path that was taken
+ * is copied to taken (PATH_MAX bytes). Returns the number of the capture, from 1, or 0 with an exception set. */
+int rec_recording_start(const char *path, bool joins, PyObject *facts, PyObject *options, PyObject *on_path, char *taken);
 
-/* is_finalized: the interpreter is gone. In a forked child that has not recorded anything there is nothing to end:
- * zeros. */
-void rec_recording_stop(bool is_finalized, struct rec_log_totals *totals);
+/* Ends the capture of this number, and the recording with the last one. In a forked child, one that its parent has begun
+ * inside the recording is nothing to end: zeros. */
+void rec_recording_stop(int number, struct rec_log_totals *totals);
+
+/* Ends all. is_finalized: the interpreter is gone. In a forked child that has not recorded anything there is nothing to
+ * end: zeros. */
+void rec_recording_end(bool is_finalized, struct rec_log_totals *totals);
 
 /* True between start and stop, also in forked children that are followed. */
 bool rec_recording_is_on(void);
@@ -42,6 +51,9 @@ int rec_recording_resume(void);
 /* Saves what this process has recorded up to now as a capture of its own, at path or where there is room for it, which
  * is copied to taken (PATH_MAX bytes). Other threads run meanwhile. Returns 0, or -1 with an exception set. */
 int rec_recording_save(const char *path, char *taken);
+
+/* Calls func(arg), in which this process becomes this user, and sees to it that its recording can go on. */
+void rec_recording_change_user(uid_t user, void (*func)(void *), void *arg);
 
 /* An exception has ended the program. */
 void rec_recording_tell_exception(void);

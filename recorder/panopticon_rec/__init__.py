@@ -167,18 +167,21 @@ class Recorder:
         self._options = options(filters=self._filters, snapshot_on=snapshot_on, follow=follow, **more)
         self._follows_all = follow == "all"
         self._is_running = False
+        self._number = 0
 
     def start(self):
-        """Begins. Raises OSError when the capture cannot be written, RuntimeError when this process is being
-        recorded already, ImportError when this interpreter cannot be recorded, ValueError when it does not have the
+        """Begins. Raises OSError when the capture cannot be written, RuntimeError when this recorder is running
+        already, ImportError when this interpreter cannot be recorded, ValueError when it does not have the
         engine. Returns the recorder."""
         if UNUSABLE:
             raise ImportError(UNUSABLE)
+        if self._is_running:
+            raise RuntimeError("panopticon: this recorder is running already")
         lead = leader(self._options, self._filters) if self._follows_all else None
         before = os.environ.get("PYTHONPATH")
         try:
-            self.path = _recorder.start(self._wanted, False, facts(getattr(sys, "argv", []), self._filters),
-                                        self._options, lead)
+            self._number, self.path = _recorder.start(
+                self._wanted, False, facts(getattr(sys, "argv", []), self._filters), self._options, lead)
         except BaseException:
             if os.environ.get("PYTHONPATH") != before:
                 lead_no_more()
@@ -195,7 +198,7 @@ class Recorder:
         self._is_running = False
         if self._follows_all:
             lead_no_more()
-        return _recorder.stop()
+        return _recorder.stop(self._number)
 
     def __enter__(self):
         return self.start()

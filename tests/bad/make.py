@@ -22,18 +22,18 @@ RULES = {}                                  # name: (exit status, function that 
 
 
 class Sample(Capture):
-    """The capture that is to be damaged: one process, two threads, whose blocks lie in one segment. The middle one of
-    thread 1's three blocks is the victim: those before and behind it must come through."""
+    """The capture that is to be damaged: one process, two threads, each with a file in the only segment. The middle one
+    of thread 1's three blocks is the victim: those before and behind it must come through."""
 
-    FIRST, VICTIM, LAST = 1, 2, 3               # where thread 1's blocks stand in the segment, behind thread 2's
+    VICTIM, LAST = 1, 2                         # where thread 1's blocks stand in its file
 
     def __init__(self, path):
         super().__init__(path)
         self.sample = process = self.process(7)
         self.main = process.function("__main__", "main", "app.py", 1)
         self.work = process.function("__main__", "work", "app.py", 4)
-        self.blocks = process.blocks
         self.one, self.two = process.thread(1, 7001, "MainThread"), process.thread(2, 7002, "worker")
+        self.blocks = process.file(self.one.file)
         self.two.block([call(1500, self.work), return_(2500, self.work)], flags=LAST)
         self.add_first()
         self.victim = self.records()
@@ -332,13 +332,15 @@ def sequence_repeated(sample):
     sample.blocks.insert(sample.LAST, sample.blocks[sample.VICTIM])
 
 
-# ---- segments: a block of thread 1 in each of the first three, and then an empty one, unless told ----
+# ---- segments: a block of thread 1 in each of the first three, and then one with an empty file, unless told ----
 
 def spread(sample):
-    """Gives each block of thread 1 a segment of its own."""
+    """Gives each block of thread 1 a segment of its own. Returns its files, by segment."""
     sample.finish()
-    segments = sample.sample.segments
-    segments[2], segments[3], segments[4] = [sample.blocks.pop(sample.VICTIM)], [sample.blocks.pop(sample.VICTIM)], []
+    name, segments = sample.one.file, sample.sample.segments
+    segments[2], segments[3], segments[4] = ({name: blocks} for blocks in (
+        [sample.blocks.pop(sample.VICTIM)], [sample.blocks.pop(sample.VICTIM)], []))
+    return {number: files[name] for number, files in segments.items()}
 
 
 @rule(1)
@@ -355,15 +357,21 @@ def segments_missing(sample):
 
 
 @rule(1)
-def segment_cut_off_in_data(sample):
+def file_missing(sample):
     spread(sample)
-    sample.sample.segments[2][0] = sample.sample.segments[2][0][:-1]
+    sample.sample.segments[2] = {sample.two.file: []}
 
 
 @rule(1)
-def segment_cut_off_in_header(sample):
-    spread(sample)
-    sample.sample.segments[2][0] = sample.sample.segments[2][0][:103]
+def file_cut_off_in_data(sample):
+    blocks = spread(sample)[2]
+    blocks[0] = blocks[0][:-1]
+
+
+@rule(1)
+def file_cut_off_in_header(sample):
+    blocks = spread(sample)[2]
+    blocks[0] = blocks[0][:103]
 
 
 def without_end(sample):
@@ -372,71 +380,106 @@ def without_end(sample):
 
 
 @rule(1)
-def segment_cut_off_and_killed(sample):
+def file_cut_off_and_killed(sample):
     """In a segment that is not the last the kill did not do it."""
-    spread(sample)
+    blocks = spread(sample)[2]
     without_end(sample)
-    sample.sample.segments[2][0] = sample.sample.segments[2][0][:-1]
+    blocks[0] = blocks[0][:-1]
+
+
+@rule(1)
+def file_cut_off_and_finished(sample):
+    """Who has finished what a kill had left has cut off such ends."""
+    blocks = spread(sample)[3]
+    del sample.sample.segments[4]
+    without_end(sample)
+    sample.sample.fact("killed_ticks", sample.sample.clock.ticks(9500))
+    blocks[0] = blocks[0][:-1]
 
 
 @rule(1)
 def cut_off_by_a_kill_and_block_missing(sample):
     """That the one is no damage does not hide the other."""
-    spread(sample)
+    files = spread(sample)
     without_end(sample)
-    sample.sample.segments[2].clear()
+    files[2].clear()
+    sample.sample.segment(4)
     sample.two.block([call(9000, sample.work)])
-    sample.sample.segments[4] = [sample.blocks.pop()[:-1]]
+    blocks = sample.sample.file(sample.two.file)
+    blocks[0] = blocks[0][:-1]
 
 
 @rule(1)
 def block_in_two_segments(sample):
-    spread(sample)
-    sample.sample.segments[4] = sample.sample.segments[2]
+    files = spread(sample)
+    files[4] += files[2]
 
 
 @rule(1)
 def block_in_two_segments_damaged(sample):
     """The first one holds, be its data damaged."""
-    spread(sample)
-    block = sample.sample.segments[2][0]
-    sample.sample.segments[2], sample.sample.segments[4] = [block[:-1] + bytes([block[-1] ^ 1])], [block]
+    files = spread(sample)
+    block = files[2][0]
+    files[2][0] = block[:-1] + bytes([block[-1] ^ 1])
+    files[4].append(block)
+
+
+@rule(1)
+def block_in_two_files(sample):
+    """The file of short threads comes first."""
+    sample.finish()
+    sample.sample.file(SHORT_THREADS).append(sample.blocks[sample.VICTIM])
+
+
+@rule(1)
+def block_in_the_file_of_another_thread(sample):
+    sample.finish()
+    sample.sample.file(sample.two.file).append(sample.blocks.pop(sample.VICTIM))
 
 
 @rule(1)
 def first_segment_missing(sample):
     """No limit allowed to drop it."""
     spread(sample)
-    sample.sample.segments = {number: blocks for number, blocks in sample.sample.segments.items() if number > 1}
+    del sample.sample.segments[1]
 
 
 @rule_after(1)
 def all_segments_missing(path):
-    for segment in (path / "process-7").glob("segment-*.zst"):
-        segment.unlink()
+    shutil.rmtree(path / "process-7/segment-1")
 
 
 @rule_after(1)
 def segment_is_a_link(path):
-    (path / "process-7/segment-2.zst").symlink_to("segment-1.zst")
+    (path / "process-7/segment-2").symlink_to("segment-1")
 
 
 @rule_after(1)
-def segment_is_a_directory(path):
-    (path / "process-7/segment-2.zst").mkdir()
-    (path / "process-7/segment-2.zst/file").write_bytes(b"git keeps no empty directories")
+def segment_is_a_file(path):
+    (path / "process-7/segment-1/thread-1.zst").rename(path / "process-7/segment-2")
+
+
+@rule_after(1)
+def file_is_a_link(path):
+    (path / "process-7/segment-1/thread-3.zst").symlink_to("thread-1.zst")
+
+
+@rule_after(1)
+def file_is_a_directory(path):
+    (path / "process-7/segment-1/short-threads.zst").mkdir()
+    (path / "process-7/segment-1/short-threads.zst/file").write_bytes(b"git keeps no empty directories")
 
 
 @rule(1)
 def dropped_and_block_missing(sample):
     """Thread 2 may begin with any block, but thread 1 has a hole."""
     sample.sample.fact("max_size", str(16 << 20))
-    spread(sample)
-    sample.sample.segments[1].pop(0)
+    files = spread(sample)
+    del sample.sample.segments[1][sample.two.file]
     sample.sample.segment(3)
     sample.two.block([open_(sample.work), call(7000, sample.work), return_(8000, sample.work)], begin=6600)
-    sample.sample.segments = {number + 5: blocks for number, blocks in sample.sample.segments.items()}
-    sample.sample.segments[7].clear()
+    files[2].clear()
+    sample.sample.segments = {number + 5: files for number, files in sample.sample.segments.items()}
 
 
 # ---- records ----

@@ -25,6 +25,7 @@ KINDS = ("EMPTY CALL RETURN UNWIND START RESUME YIELD FINISH FINISH_UNWIND CREAT
 for number, name in enumerate(KINDS):
     globals()[name] = number
 
+SHORT_THREADS = "short-threads.zst"
 RESYNC, DEEPER, LAST, PAUSED = 1, 2, 4, 8
 SWITCH_OPEN, SWITCH_DEEPER = 1, 2
 FRAME_MARK = bytes.fromhex("5b 2a 4d 18 60 00 00 00")
@@ -86,8 +87,9 @@ class Process:
     functions: dict = field(default_factory=dict)
     threads: dict = field(default_factory=dict)
     is_readable: bool = True        # False: its names file is rejected
-    has_ended: bool = False
+    has_ended: bool = False         # or was finished by another process: nothing may be cut off
     has_dropped: bool = False       # segments with the lowest numbers are not there any more
+    is_part: bool = False           # blocks before the first of a thread are in another capture
     headers: list = field(default_factory=list)     # the valid ones, also of blocks whose data is damaged
     live_instant: tuple | None = None
     n_recovered: int = 0
@@ -101,7 +103,7 @@ class Process:
 
     def instants(self):
         """All known (ticks, monotonic ns)."""
-        for end in ("start", "end"):
+        for end in ("start", "end", "killed"):
             instant = self.number(f"{end}_ticks"), self.number(f"{end}_monotonic_ns")
             if None not in instant:
                 yield instant
@@ -195,7 +197,7 @@ def read_names(path, process, report):
         except Damage as damage:
             report("names", at, str(damage))
         at += size
-    process.has_ended = "end_ticks" in process.facts
+    process.has_ended = not process.facts.keys().isdisjoint({"end_ticks", "killed_ticks"})
     if cut_off is not None:
         report("names", cut_off, "cut off", process.has_ended)
 
@@ -364,28 +366,41 @@ def is_file(path):
     return path.is_file() and not path.is_symlink()
 
 
+def numbers_in(path, pattern):
+    """Of the entries whose name is that with a number, 1 to 4,294,967,295, in their order."""
+    matches = (re.fullmatch(pattern, entry.name) for entry in path.iterdir())
+    return sorted(int(match[1]) for match in matches if match and int(match[1]) < 2**32)
+
+
 def read_segments(path, process, chunks, report):
-    numbers = []
-    for entry in path.iterdir():
-        if (match := re.fullmatch(r"segment-([1-9][0-9]*)\.zst", entry.name)) and int(match[1]) < 2**32:
-            numbers.append(int(match[1]))
-    numbers.sort()
+    numbers = numbers_in(path, r"segment-([1-9][0-9]*)")
     for number, next_number in zip(numbers, numbers[1:]):
         if next_number > number + 1:
-            report(f"segment-{number + 1}.zst", None, f"{next_number - number - 1} segments missing")
-    is_absent = numbers[0] > 1 if numbers else process.has_ended or any(sequence for _, sequence in chunks)
+            report(f"segment-{number + 1}", None, f"{next_number - number - 1} segments missing")
+    begin = int(process.facts.get("first_segment", "1"))
+    process.is_part = begin > 1
+    is_absent = (numbers[0] > begin if numbers else
+                 "end_ticks" in process.facts or any(sequence for _, sequence in chunks))
     process.has_dropped = is_absent and not process.facts.keys().isdisjoint({"max_size", "last_ns"})
     if is_absent and not process.has_dropped:
-        report(f"segment-{numbers[0] - 1 if numbers else 1}.zst", None, "the first segments are missing")
+        report(f"segment-{numbers[0] - 1 if numbers else 1}", None, "the first segments are missing")
     noted = {}                          # (thread, sequence): header, data frame, file, offset
     for number in numbers:
-        is_killed = number == numbers[-1] and not process.has_ended
-        read_segment(path, f"segment-{number}.zst", is_killed, process, chunks, noted, report)
+        name = f"segment-{number}"
+        if not (path / name).is_dir() or (path / name).is_symlink():
+            report(name, 0, "no directory")
+            process.n_told += 1
+            continue
+        threads = [f"thread-{thread}.zst" for thread in numbers_in(path / name, r"thread-([1-9][0-9]*)\.zst")]
+        for file in [SHORT_THREADS] * os.path.lexists(path / name / SHORT_THREADS) + threads:
+            is_killed = number == numbers[-1] and not process.has_ended
+            read_file(path, f"{name}/{file}", is_killed, process, chunks, noted, report)
     take_blocks(process, chunks, noted, report)
 
 
-def read_segment(path, name, is_killed, process, chunks, noted, report):
+def read_file(path, name, is_killed, process, chunks, noted, report):
     """is_killed: if it is cut off, that is how a killed process leaves it."""
+    own = None if name.endswith(SHORT_THREADS) else int(re.search(r"thread-(\d+)", name)[1])
     if not is_file(path / name):
         report(name, 0, "no regular file")
         process.n_told += 1
@@ -404,17 +419,27 @@ def read_segment(path, name, is_killed, process, chunks, noted, report):
             at = find_header(data, at + 1)
             continue
         if header is None or header.data_size > len(data) - at - 104:
-            if not is_killed or not ((header.thread, header.sequence) in chunks if header else chunks):
+            held = ((header.thread, header.sequence) in chunks if header else
+                    any(own in (None, thread) for thread, _ in chunks))
+            if not is_killed or not held:
                 report(name, at, "cut off", not is_killed)
                 process.n_told += not is_killed
             return
-        process.headers.append(header)
-        key = header.thread, header.sequence
-        if key in noted:
-            report(name, at, "block again")
+        if own not in (None, header.thread):
+            report(name, at, "block of another thread")
+            process.n_told += 1
         else:
-            noted[key] = header, data[at + 104:at + 104 + header.data_size], name, at
+            note_block(process, header, data[at + 104:at + 104 + header.data_size], name, at, noted, report)
         at += 104 + header.data_size
+
+
+def note_block(process, header, data, name, at, noted, report):
+    process.headers.append(header)
+    key = header.thread, header.sequence
+    if key in noted:
+        report(name, at, "block again")
+    else:
+        noted[key] = header, data, name, at
 
 
 def find_header(data, at):
@@ -437,7 +462,7 @@ def take_blocks(process, chunks, noted, report):
         thread = process.threads.setdefault(number, Thread(number))
         is_first = not thread.is_there
         thread.is_there = True
-        first = expected.get(number, sequence if process.has_dropped else 0)
+        first = expected.get(number, sequence if process.has_dropped or process.is_part else 0)
         if sequence > first:
             missing.append((number, first, sequence - first))
             is_hole[number] = True

@@ -4,8 +4,9 @@
         process = capture.process(7)                    # names file with the facts of a start
         main = process.function("__main__", "main", "app.py", 1)
         thread = process.thread(1, 7001, "MainThread")
-        thread.block([call(10, main), return_(20, main)])       # in segment 1
+        thread.block([call(10, main), return_(20, main)])       # in segment 1, file thread-1.zst
         process.segment(2)                              # further blocks go there
+        thread.block([call(30, main), return_(40, main)], is_short=True)    # in file short-threads.zst
         process.end(1000)                               # the facts of a clean end
 
 Times are nanoseconds since the start of the process; the clock is "monotonic" (a tick is a nanosecond) unless
@@ -35,6 +36,7 @@ TRACK = 1
 RESYNC, DEEPER, LAST, PAUSED = 1, 2, 4, 8
 
 BLOCK_RECORDS = 16384
+SHORT_THREADS = "short-threads.zst"
 GAP_STACK = 1
 
 START_MONOTONIC_NS = 5_000_000_000_000
@@ -240,7 +242,7 @@ class Process:
         self.header = encode_names_header()
         self.entries = []                       # of the names file, encoded
         self.threads = {}
-        self.segments = {}                      # number: encoded blocks, and whatever else is to stand among them
+        self.segments = {}                      # number: {file's name: encoded blocks, and whatever else is among them}
         self.segment(1)
         self.live = None                        # bytes of the live file
         self.n_functions = 0
@@ -270,8 +272,12 @@ class Process:
 
     def segment(self, number):
         """Begins a segment, or goes on with it."""
-        self.blocks = self.segments.setdefault(number, [])
-        return self.blocks
+        self.files = self.segments.setdefault(number, {})
+        return self.files
+
+    def file(self, name):
+        """Blocks of a file of the segment, a list that may be changed: thread-1.zst, short-threads.zst."""
+        return self.files.setdefault(name, [])
 
     def end(self, at, lost=0):
         """The facts of a clean end."""
@@ -296,8 +302,10 @@ class Process:
     def write(self):
         self.path.mkdir()
         (self.path / "names").write_bytes(self.header + b"".join(self.entries))
-        for number, blocks in self.segments.items():
-            (self.path / f"segment-{number}.zst").write_bytes(b"".join(blocks))
+        for number, files in self.segments.items():
+            (self.path / f"segment-{number}").mkdir()
+            for name, blocks in files.items():
+                (self.path / f"segment-{number}" / name).write_bytes(b"".join(blocks))
         if self.live is not None:
             write_sparse(self.path / "live", self.live)
 
@@ -308,16 +316,21 @@ class Thread:
         self.sequence = 0                       # of the next block
         self.n_events = 0
 
-    def block(self, records, begin=None, end=None, flags=0, sequence=None, tick_shift=0, **fields):
-        """Encodes a block and appends it to the segment. fields: what the header is to say in spite of the truth.
-        Without `begin` it begins with its first record that has a time."""
+    @property
+    def file(self):
+        """The name of its file in a segment."""
+        return f"thread-{self.number}.zst"
+
+    def block(self, records, begin=None, end=None, flags=0, sequence=None, tick_shift=0, is_short=False, **fields):
+        """Encodes a block and appends it to the thread's file in the segment, or to that of short threads. fields: what
+        the header is to say in spite of the truth. Without `begin` it begins with its first record that has a time."""
         begin, end, records = self.timed(records, begin, end)
         planes, data = encode_planes(records, tick_shift)
         data = compress(data)
         fields = {"n_records": len(records), "n_open": count_leading(records), "data_size": len(data),
                   "planes": planes, "tick_shift": tick_shift} | fields
         header = encode_block_header(self.number, self.take(sequence), begin=begin, end=end, flags=flags, **fields)
-        self.process.blocks.append(encode_skippable(header) + data)
+        self.process.file(SHORT_THREADS if is_short else self.file).append(encode_skippable(header) + data)
         self.n_events += sum(r[1] != OPEN for r in records)
 
     def chunk(self, records, begin=None, flags=0, sequence=None, **fields):

@@ -72,7 +72,7 @@ class Bad(unittest.TestCase):
                          .expected("stderr").decode())
 
     def test_what_is_damaged_is_said_in_one_line_each(self):
-        where = r"run\.pnr(/process-\d+(/(names|live|segment-\d+\.zst))?)?"
+        where = r"run\.pnr(/process-\d+(/(names|live|segment-\d+(/(thread-\d+|short-threads)\.zst)?))?)?"
         for case in conversion.cases("bad"):
             with self.subTest(case.name):
                 lines = case.expected("stderr").decode().splitlines()
@@ -137,7 +137,7 @@ class Made(unittest.TestCase):
 
 
 def contents(path):
-    """Files and what they hold. Data frames depend on the version of zstd: sizes of segments may differ."""
+    """Files and what they hold. Data frames depend on the version of zstd: sizes of files may differ."""
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     return {str(file.relative_to(path)): (file.is_symlink(), file.suffix == ".zst" or file.read_bytes())
             for file in files}

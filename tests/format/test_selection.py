@@ -223,7 +223,8 @@ class Window(Test):
         def fill(process, thread, f, g, h, gen):
             thread.block([call(100, f)], end=1000)
             thread.block([open_(f), call(2000, h), return_(2100, h)], begin=2000, end=3000)
-            process.blocks[-1] = process.blocks[-1][:-6] + bytes(6)
+            blocks = process.file(thread.file)
+            blocks[-1] = blocks[-1][:-6] + bytes(6)
             thread.block([open_(g), call(5000, h), return_(5100, h), return_(6000, g)], begin=4000, end=6000)
             process.end(7000)
         self.make(fill)
@@ -487,14 +488,15 @@ class Bytes(Test):
                 records += [call(at, name), return_(at + 40 + choose.randrange(60), name)]
                 at += 100 + choose.randrange(400)
             thread.block(records)
-            block = process.segments[1].pop()
+            block = process.file(thread.file).pop()
             fields = dict(zip(("n_records", "n_open", "data_size", "planes"),
                               (len(records), 0, len(block) - 104, int.from_bytes(block[36:38], "little"))))
             self.assertGreater(len(block), 12_000)              # as recorded ones are
             for k in range(n_blocks):
                 begin, end = process.clock.instant(k * 10**7), process.clock.instant(k * 10**7 + at)
                 header = encode_block_header(1, k, begin=begin, end=end, **fields)
-                process.segment(1 + k // 500).append(encode_skippable(header) + block[104:])
+                process.segment(1 + k // 500)
+                process.file(thread.file).append(encode_skippable(header) + block[104:])
             process.end(n_blocks * 10**7)
         size = sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
         nothing = self.bytes_read("--version")

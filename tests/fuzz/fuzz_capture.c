@@ -208,7 +208,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         fuzz_write(names[i], parts[i], sizes[i]);
     fuzz_write_live(parts[FUZZ_PARTS - 1], sizes[FUZZ_PARTS - 1]);
     for (int i = 0; i < 7; i++) {
-        struct reader *reader = reader_open(fuzz_directory(), &notes, &err);
+        struct reader *reader = reader_open(fuzz_directory(), NULL, &notes, &err);
         if (!reader)
             break;
         struct selection *selection = i == 1 ? select_some(reader) : NULL;

@@ -192,7 +192,7 @@ def left_gap_lost(path):
 
 
 def killed(path):
-    """Killed: names and a segment cut off, chunks in use, one whose block is in the segment, a thread only there."""
+    """Killed: names and a file cut off, chunks in use, one whose block is in the segment, a thread only there."""
     with Capture(path) as capture:
         process = capture.process(7, command="killed.py")
         main = process.function("__main__", "main", "killed.py", 1)
@@ -206,7 +206,8 @@ def killed(path):
         stale = one.chunk([call(1000, main), call(1500, work)], sequence=0)     # its block is in the segment
         two.block([call(1200, work)])
         one.block(again, begin=2000)
-        process.blocks[-1] = process.blocks[-1][:-9]                            # torn: it is taken from its chunk
+        blocks = process.file(one.file)
+        blocks[-1] = blocks[-1][:-9]                                            # torn: it is taken from its chunk
         torn = one.chunk(again, begin=2000, sequence=1)
         next_one = one.chunk([open_(main), start(3000, ticks, g), yield_(3100, ticks, g),
                               resume(3200, ticks, g), call(3300, work)], begin=2600)
@@ -312,9 +313,13 @@ def later_minor_version(path):
         thread.block([call(1000, main), start(2000, task, 0x99), yield_(3000, task, 0x99), return_(4000, main)],
                      flags=LAST)
         process.end(5000)
-    for name in ("notes.txt", "process-x", "begun-8", "process-7/index", "process-7/segment-1.idx",
-                 "process-7/segment-01.zst", "process-7/segment-0.zst", "process-7/segment-4294967296.zst",
-                 "process-7/thread-1.zst"):
+    for name in ("notes.txt", "process-x", "begun-8", "process-7/index", "process-7/segment-1.zst",
+                 "process-7/segment-01/thread-1.zst", "process-7/segment-0/thread-1.zst",
+                 "process-7/segment-4294967296/thread-1.zst", "process-7/thread-1.zst",
+                 *(f"process-7/segment-1/{name}" for name in (
+                     "index", "thread-0.zst", "thread-01.zst", "thread-1", "thread-1.zst.old", "thread-4294967296.zst",
+                     "short-threads", "thread-1.zst.d/thread-1.zst"))):
+        (capture.path / name).parent.mkdir(exist_ok=True)
         (capture.path / name).write_text("of a later version\n")
 
 
@@ -435,17 +440,21 @@ def interleaved(path):
 
 
 def empty_segments(path):
-    """A segment may be without blocks, the last one often is."""
+    """A segment may be without blocks, the last one often is. (One without a file is not here: git keeps none.)"""
     with Capture(path) as capture:
         process = capture.process(7, command="empty.py")
         main, leaf = (process.function("__main__", name, "empty.py", line) for name, line in (("main", 1), ("leaf", 4)))
         thread = process.thread(1, 7001, "MainThread")
+        process.file(thread.file)
         process.segment(2)
+        process.file(SHORT_THREADS)
         thread.block([call(1000, main), call(2000, leaf)])
         process.segment(3)
+        process.file("thread-9.zst")
         process.segment(4)
         thread.block([open_(main), open_(leaf), return_(4000, leaf), return_(5000, main)], begin=3000, flags=LAST)
         process.segment(5)
+        process.file(thread.file)
         process.end(6000)
 
 
@@ -491,6 +500,48 @@ def dropped_and_killed(path):
                 process.end(8000)
             else:                       # killed at its start
                 process.leave_live([thread.chunk([call(5000, main), call(6000, leaf)])], at=7000)
+
+
+def short_threads(path):
+    """Threads that ended with a single block, in the file for those; one that has blocks in its own, too, by a reader's
+    leave; a coroutine goes from one to another."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="short.py")
+        main, work, leaf = (process.function("__main__", name, "short.py", line)
+                            for name, line in (("main", 1), ("work", 4), ("leaf", 8)))
+        shared = process.function("__main__", "shared", "short.py", 12, COROUTINE)
+        g = 0x4400_0001
+        one = process.thread(1, 7001, "MainThread")
+        one.block([call(1000, main), call(1100, leaf), return_(1200, leaf)])
+        for n in range(2, 6):
+            at = 1000 * n
+            records = [call(at, work), resume(at + 100, shared, g), yield_(at + 200, shared, g), return_(at + 300, work)]
+            if n == 2:
+                records[1] = start(at + 100, shared, g)
+            elif n == 5:
+                records[2] = finish(at + 200, shared, g)
+            process.thread(n, 7000 + n, f"Thread-{n} (work)").block(records, flags=LAST, is_short=True)
+            if n == 3:
+                process.segment(2)
+        one.block([open_(main), call(7000, leaf), return_(7100, leaf)], begin=6000, is_short=True)
+        one.block([open_(main), return_(8000, main)], begin=7500, flags=LAST)
+        process.end(9000)
+
+
+def killed_and_finished(path):
+    """Of a process that was killed another one has written the chunks as blocks: it is whole, without an end. Of the
+    instants only the last known one is far enough from others to tell the clock's rate, which is not the nominal one."""
+    clock = Clock("tsc", 2_000_000_000, start_ticks=1_000_000, ticks=lambda at: at * 21 // 10)
+    with Capture(path) as capture:
+        process = capture.process(7, clock=clock, command="finished.py")
+        main, work = (process.function("__main__", name, "finished.py", line) for name, line in (("main", 1), ("work", 4)))
+        one, two = process.thread(1, 7001, "MainThread"), process.thread(2, 7002, "worker")
+        one.block([call(1000, main), call(2000, work), return_(300_000, work)])
+        process.segment(2)
+        one.block([open_(main), call(600_000, work)], begin=500_000)
+        two.block([call(400_000, work), return_(700_000, work), call(800_000, work)])
+        for key, value in zip(("killed_ticks", "killed_monotonic_ns", "killed_realtime_ns"), clock.instant(9_000_000_000)):
+            process.fact(key, value)
 
 
 def paused(path):
@@ -732,7 +783,8 @@ def with_strings(entry, strings):
 
 CASES = [smallest, generators, generator_moves, asynchronous, exceptions, opened, left_gap_lost, killed,
          killed_clock, unfinished, odd_names, processes, clock_drifts, later_minor_version, c_functions, min_duration,
-         full_block, rounded_ticks, interleaved, empty_segments, dropped, dropped_and_killed, paused,
+         full_block, rounded_ticks, interleaved, empty_segments, short_threads, dropped, dropped_and_killed,
+         killed_and_finished, paused,
          greenlets, forked, creations, creations_min_duration, tasks]
 
 if __name__ == "__main__":

@@ -414,7 +414,7 @@ static void check_process(const char *path, const struct process *process, bool 
     struct pnr_err err;
     uint64_t complete_ticks;
     size_t n = 0, n_most = 0, n_found;
-    struct reader *reader = reader_open(path, &notes, &err);
+    struct reader *reader = reader_open(path, NULL, &notes, &err);
     if (!reader) {
         check(false, path, &err);
         return;

@@ -6,10 +6,12 @@
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "convert/write/call_tree.h"
@@ -166,6 +168,7 @@ struct check_capture {
     char path[64];
     char process[128];
     uint32_t segment;                   /* to which blocks are appended */
+    bool is_short;                      /* to its file of short threads, not to that of their own */
     uint32_t track;                     /* in which they begin */
     struct pnr_block_coder *coder;
 };
@@ -212,6 +215,7 @@ static inline void check_capture_make(struct check_capture *capture)
                                                .strings = { symbol->module, symbol->name, symbol->file } });
     }
     capture->segment = 1;
+    capture->is_short = false;
     capture->track = 0;
     capture->coder = pnr_block_coder_new();
 }
@@ -224,11 +228,20 @@ static inline void check_capture_remove(struct check_capture *capture)
     cr_assert_eq(system(command), 0);
 }
 
-/* Appends a block to the segment; its records' ticks count from begin. Gives its size. */
+/* The file of the segment to which blocks of the thread are appended; PATH_MAX bytes. Makes the segment if there is
+ * none. */
+static inline void check_thread_path(const struct check_capture *capture, uint32_t thread, char *path)
+{
+    pnr_segment_path(capture->process, capture->segment, path);
+    mkdir(path, 0700);
+    pnr_thread_path(capture->process, capture->segment, capture->is_short ? PNR_SHORT_THREADS : thread, path);
+}
+
+/* Appends a block to its file in the segment; its records' ticks count from begin. Gives its size. */
 static inline size_t check_block(struct check_capture *capture, uint32_t thread, uint32_t sequence, unsigned flags,
                                  uint64_t begin, const struct pnr_record *records, uint32_t n)
 {
-    char path[160];
+    char path[PATH_MAX];
     size_t size;
     uint64_t end = begin + pnr_record_ticks(records[n - 1]);
     struct pnr_block_header header = { .thread = thread, .sequence = sequence, .flags = (uint16_t)flags,
@@ -236,7 +249,7 @@ static inline size_t check_block(struct check_capture *capture, uint32_t thread,
                                        .track = capture->track };
     while (header.n_open < n && pnr_record_kind(records[header.n_open]) == PNR_OPEN)
         header.n_open++;
-    snprintf(path, sizeof path, "%s/segment-%" PRIu32 ".zst", capture->process, capture->segment);
+    check_thread_path(capture, thread, path);
     const void *block = pnr_block_encode(capture->coder, &header, records, &size);
     check_append(path, block, size);
     return size;

@@ -21,7 +21,7 @@ static void run(const char *const *paths, size_t n, struct check_sink *sink, str
     check_sink_init(sink);
     check_sink_init(said);
     for (size_t i = 0; i < n; i++)
-        cr_assert_not_null(readers[i] = reader_open(paths[i], &notes, &err));
+        cr_assert_not_null(readers[i] = reader_open(paths[i], NULL, &notes, &err));
     cr_assert_eq(convert(readers, n, &(struct convert_how){ .flows = flows }, &sink->sink, &count, odd, &err), 0);
     convert_say(readers, n, odd, &notes);
     for (size_t i = 0; i < n; i++)
@@ -284,7 +284,7 @@ static void expect_name(const char *command, const char *name, const char *born,
         check_fact(&capture, "process_name", name);
     if (born)
         check_fact(&capture, "born", born);
-    struct reader *reader = reader_open(capture.process, &notes, &err);
+    struct reader *reader = reader_open(capture.process, NULL, &notes, &err);
     cr_assert_not_null(reader);
     struct pnr_string found = convert_process_name(reader);
     cr_expect(found.size == strlen(expected) && memcmp(found.bytes, expected, found.size) == 0, "%.*s, not %s",

@@ -1,13 +1,17 @@
 #include "convert/read/reader.h"
 
 #include <limits.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "check.h"
 
+/* From the segment on, or else the last name of a path on. */
 static void collect(void *arg, enum note_level level, const char *line)
 {
-    const char *name = strrchr(line, '/');
+    const char *name = strstr(line, "/segment-");
+    if (!name)
+        name = strrchr(line, '/');
     check_write(arg, "%c:%s;", level == NOTE_DAMAGE ? 'D' : 'F', name ? name + 1 : line);
 }
 
@@ -20,6 +24,7 @@ struct sample {
     uint64_t complete_ticks;
     uint32_t n_records;                 /* that were read */
     struct pnr_live live;               /* of a process that goes on */
+    const struct reader_choice *choice; /* NULL: all threads */
     void (*go_on)(struct sample *);     /* what it does when the reader has been opened; NULL: nothing */
 };
 
@@ -45,25 +50,21 @@ static void make(struct sample *sample, bool has_end)
         check_fact(&sample->capture, "end_ticks", "100000");
 }
 
-/* The segment to which blocks are appended. */
-static void segment_path(const struct sample *sample, char *path)
-{
-    snprintf(path, 160, "%s/segment-%u.zst", sample->capture.process, sample->capture.segment);
-}
-
+/* Of thread 1, in the segment to which blocks are appended. */
 static void poke(const struct sample *sample, size_t at, unsigned char byte)
 {
-    char path[160];
-    segment_path(sample, path);
+    char path[PATH_MAX];
+    check_thread_path(&sample->capture, 1, path);
     int fd = open(path, O_WRONLY);
     cr_assert_eq(pwrite(fd, &byte, 1, (off_t)at), 1);
     close(fd);
 }
 
+/* The same file. */
 static void cut(const struct sample *sample, size_t size)
 {
-    char path[160];
-    segment_path(sample, path);
+    char path[PATH_MAX];
+    check_thread_path(&sample->capture, 1, path);
     cr_assert_eq(truncate(path, (off_t)size), 0);
 }
 
@@ -87,7 +88,7 @@ static void read_all(struct sample *sample, char *text, size_t size)
 {
     struct notes notes = { collect, &sample->said };
     struct pnr_err err;
-    struct reader *reader = reader_open(sample->capture.process, &notes, &err);
+    struct reader *reader = reader_open(sample->capture.process, sample->choice, &notes, &err);
     cr_assert_not_null(reader);
     *text = 0;
     if (sample->go_on)
@@ -186,7 +187,7 @@ Test(reader, gives_no_more_than_is_needed)
             add(&sample, k, k == 2 ? PNR_BLOCK_DEEPER : 0);
         check_sink_init(&sample.said);
         const struct notes notes = { collect, &sample.said };
-        struct reader *reader = reader_open(sample.capture.process, &notes, &err);
+        struct reader *reader = reader_open(sample.capture.process, NULL, &notes, &err);
         cr_assert_not_null(reader);
         cr_expect_eq(reader_end(reader), 5002);
         for (int again = 0; again < 2; again++) {
@@ -214,7 +215,7 @@ Test(reader, stops_before_the_end)
     make(&sample, true);
     for (uint32_t k = 0; k < 3; k++)
         add(&sample, k, 0);
-    struct reader *reader = reader_open(sample.capture.process, &notes, &err);
+    struct reader *reader = reader_open(sample.capture.process, NULL, &notes, &err);
     cr_assert_eq(reader_next(reader, 0, &block, &err), 1);
     reader_stop(reader);
     cr_expect_not(reader_begin(reader, 0, &ticks));
@@ -226,19 +227,24 @@ Test(reader, stops_before_the_end)
 Test(reader, finds_the_blocks_of_each_thread)
 {
     struct sample sample;
-    char path[160];
+    char path[PATH_MAX];
     make(&sample, true);
     add_to(&sample, 2, 0, 0);
     add_to(&sample, 1, 0, 0);
     add_to(&sample, 2, 1, 0);
     sample.capture.segment = 2;
-    segment_path(&sample, path);
+    check_thread_path(&sample.capture, 1, path);
     check_append(path, "", 0);
     sample.capture.segment = 3;
+    check_thread_path(&sample.capture, 1, path);        /* a segment without a file */
+    sample.capture.segment = 4;
+    sample.capture.is_short = true;
     add_to(&sample, 7, 0, PNR_BLOCK_LAST);
     add_to(&sample, 2, 2, 0);
+    add_to(&sample, 4, 0, PNR_BLOCK_LAST);
+    sample.capture.is_short = false;
     add_to(&sample, 1, 1, PNR_BLOCK_LAST);
-    expect(&sample, "1:1 1:2. 2:1 2:2 2:3 7:1.", "");
+    expect(&sample, "1:1 1:2. 2:1 2:2 2:3 4:1. 7:1.", "");
 }
 
 /* Wherever the second block is damaged, the other two are found. */
@@ -255,7 +261,7 @@ Test(reader, skips_damaged_blocks)
         poke(&sample, sample.sizes[0] + at, 0xa5);
         read_all(&sample, text, sizeof text);
         cr_expect_str_eq(text, "1:1 !1:3", "byte %zu: %s", at, text);
-        cr_expect(strstr(sample.said.text, "D:segment-1.zst: "), "byte %zu: %s", at, sample.said.text);
+        cr_expect(strstr(sample.said.text, "D:segment-1/thread-1.zst: "), "byte %zu: %s", at, sample.said.text);
         cr_expect_null(strstr(sample.said.text, "missing"), "byte %zu: %s", at, sample.said.text);
         check_capture_remove(&sample.capture);
     }
@@ -275,7 +281,7 @@ Test(reader, reads_what_is_before_a_cut)
             read_all(&sample, text, sizeof text);
             cr_expect_str_eq(text, "1:1");
             if (left)
-                cr_expect(strstr(sample.said.text, has_end ? "D:segment-1.zst: byte" : "F:segment-1.zst: byte"), "%s",
+                cr_expect(strstr(sample.said.text, has_end ? "D:segment-1/thread-1.zst: byte" : "F:segment-1/thread-1.zst: byte"), "%s",
                           sample.said.text);
             else
                 cr_expect_str_eq(sample.said.text, "");
@@ -287,12 +293,12 @@ Test(reader, reads_what_is_before_a_cut)
 Test(reader, tells_of_holes_and_repeats)
 {
     struct sample sample;
-    char said[200];
+    char said[300];
     make(&sample, true);
     add(&sample, 0, 0);
     add(&sample, 2, 0);
-    snprintf(said, sizeof said, "D:segment-2.zst: byte 0: block comes again; "
-             "D:segment-1.zst: byte %zu: block comes again; "
+    snprintf(said, sizeof said, "D:segment-2/thread-1.zst: byte 0: block comes again; "
+             "D:segment-1/thread-1.zst: byte %zu: block comes again; "
              "D:process-7: block 1 of thread 1 is missing; D:process-7: blocks 3 to 5 of thread 1 are missing;",
              sample.sizes[0] + sample.sizes[2]);
     add(&sample, 2, 0);
@@ -313,7 +319,7 @@ Test(reader, tells_of_more_missing_than_was_damaged)
     add(&sample, 2, 0);
     add(&sample, 4, 0);
     poke(&sample, sample.sizes[0] + 8, 0xa5);
-    snprintf(said, sizeof said, "D:segment-1.zst: byte %zu: no block begins here; "
+    snprintf(said, sizeof said, "D:segment-1/thread-1.zst: byte %zu: no block begins here; "
              "D:process-7: block 1 of thread 1 is missing; D:process-7: block 3 of thread 1 is missing;",
              sample.sizes[0]);
     expect(&sample, "1:1 !1:3 !1:2", said);
@@ -344,7 +350,7 @@ Test(reader, reads_what_is_behind_a_cut)
         cut(&sample, sample.sizes[0] + 50);
         sample.capture.segment = 2;
         add(&sample, 2, 0);
-        snprintf(said, sizeof said, "D:segment-1.zst: byte %zu: cut off inside a block header;", sample.sizes[0]);
+        snprintf(said, sizeof said, "D:segment-1/thread-1.zst: byte %zu: cut off inside a block header;", sample.sizes[0]);
         expect(&sample, "1:1 !1:3", said);
     }
 }
@@ -357,7 +363,7 @@ Test(reader, tells_of_holes_beside_a_cut_by_a_kill)
     make(&sample, false);
     add(&sample, 0, 0);
     add(&sample, 2, 0);
-    snprintf(said, sizeof said, "F:segment-1.zst: byte %zu: cut off inside a block header; "
+    snprintf(said, sizeof said, "F:segment-1/thread-1.zst: byte %zu: cut off inside a block header; "
              "D:process-7: block 1 of thread 1 is missing;", sample.sizes[0] + sample.sizes[2]);
     add(&sample, 3, 0);
     cut(&sample, sample.sizes[0] + sample.sizes[2] + 10);
@@ -366,21 +372,134 @@ Test(reader, tells_of_holes_beside_a_cut_by_a_kill)
 
 Test(reader, opens_only_regular_files)
 {
-    static const char *const said[] = { "D:segment-2.zst: cannot read: ", "D:segment-2.zst: byte 0: not a regular file",
-                                        "D:segment-2.zst: byte 0: not a regular file" };
-    for (int i = 0; i < 3; i++) {
+    static const char *const said[] = { "cannot read: ", "byte 0: not a regular file", "byte 0: not a regular file" };
+    for (int i = 0; i < 6; i++) {
         struct sample sample;
-        char path[160], text[256];
+        char path[PATH_MAX], text[256], expected[100];
+        bool is_segment = i >= 3;
         make(&sample, true);
         add(&sample, 0, 0);
         sample.capture.segment = 2;
-        segment_path(&sample, path);
-        cr_assert_eq(i == 0 ? symlink("segment-1.zst", path) : i == 1 ? mkdir(path, 0700) : mkfifo(path, 0600), 0);
+        if (is_segment)
+            pnr_segment_path(sample.capture.process, 2, path);
+        else
+            check_thread_path(&sample.capture, 2, path);
+        cr_assert_eq(i == 0 ? symlink("thread-1.zst", path) : i == 1 ? mkdir(path, 0700) : i % 3 == 2 ? mkfifo(path, 0600) :
+                     i == 3 ? symlink("segment-1", path) : close(creat(path, 0600)), 0);
         sample.capture.segment = 3;
         add(&sample, 1, 0);
+        snprintf(expected, sizeof expected, "D:segment-2%s: %s", is_segment ? "" : "/thread-2.zst",
+                 is_segment ? "byte 0: not a directory" : said[i]);
         read_all(&sample, text, sizeof text);
         cr_expect_str_eq(text, "1:1 1:2", "row %d: %s", i, text);
-        cr_expect_eq(strncmp(sample.said.text, said[i], strlen(said[i])), 0, "row %d: %s", i, sample.said.text);
+        cr_expect_eq(strncmp(sample.said.text, expected, strlen(expected)), 0, "row %d: %s", i, sample.said.text);
+        check_capture_remove(&sample.capture);
+    }
+}
+
+/* A block in the file of another thread is none of either. */
+Test(reader, rejects_blocks_of_other_threads)
+{
+    struct sample sample;
+    char from[PATH_MAX], to[PATH_MAX], said[200];
+    make(&sample, true);
+    add(&sample, 0, 0);
+    add_to(&sample, 2, 0, 0);
+    check_thread_path(&sample.capture, 2, from);
+    check_thread_path(&sample.capture, 1, to);
+    char *bytes = malloc(4096);
+    int fd = open(from, O_RDONLY);
+    ssize_t size = read(fd, bytes, 4096);
+    close(fd);
+    check_append(to, bytes, (size_t)size);
+    free(bytes);
+    cr_assert_eq(unlink(from), 0);
+    snprintf(said, sizeof said, "D:segment-1/thread-1.zst: byte %zu: block of another thread;", sample.sizes[0]);
+    add(&sample, 1, 0);
+    expect(&sample, "1:1 1:2", said);
+}
+
+/* More files than may be open, read by turns. */
+Test(reader, opens_few_files_at_a_time)
+{
+    enum { N = 100 };
+    struct sample sample;
+    struct notes notes = { collect, &sample.said };
+    struct reader_block block;
+    struct pnr_err err;
+    make(&sample, true);
+    for (uint32_t k = 0; k < 3; k++)
+        for (uint32_t thread = 1; thread <= N; thread++)
+            add_to(&sample, thread, k, 0);
+    const struct rlimit few = { 20, 20 };
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+    struct reader *reader = reader_open(sample.capture.process, NULL, &notes, &err);
+    cr_assert_not_null(reader);
+    cr_assert_eq(reader_n_threads(reader), N);
+    for (uint32_t k = 0; k < 3; k++)
+        for (size_t thread = 0; thread < N; thread++)
+            cr_expect_eq(reader_next(reader, thread, &block, &err), 1, "block %u of %zu", k, thread);
+    cr_expect_str_eq(sample.said.text, "");
+    reader_close(reader);
+    check_capture_remove(&sample.capture);
+}
+
+/* ---- threads that are wanted ---- */
+
+static int begin_choice(void *arg, const struct reader *reader)
+{
+    cr_expect_eq(reader_symbols(reader)->n_known, CHECK_FUNCTIONS);
+    return *(const unsigned *)arg > 0;
+}
+
+/* A bit for each thread. */
+static bool has_bit(void *arg, uint32_t thread)
+{
+    return *(const unsigned *)arg >> thread & 1;
+}
+
+/* Threads 1 and 2 have files, 3 and 4 are short, 5 has a chunk only; a file of thread 2 is damaged. Those that are not
+ * wanted are there, without a block, and nothing is said of their files. */
+Test(reader, reads_only_the_threads_that_are_wanted)
+{
+    static const struct { unsigned wanted; const char *text, *threads; bool is_said; } table[] = {
+        { 1 << 1, "1:1 1:2", "1 2 3 4 5", false },
+        { 1 << 3, "3:1.", "1 2 3 4 5", false },
+        { 1 << 5 | 1 << 1, "1:1 1:2 5:9", "1 2 3 4 5", false },
+        { 1 << 2, "2:1", "1 2 3 4 5", true },
+        { 1 << 9, "", "1 2 3 4 5", false },
+        { 0, "", "", false },
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct sample sample;
+        struct check_sink threads;
+        unsigned wanted = table[i].wanted;
+        const struct reader_choice choice = { begin_choice, has_bit, &wanted };
+        char text[256], path[PATH_MAX];
+        make(&sample, false);
+        sample.choice = &choice;
+        add(&sample, 0, 0);
+        add_to(&sample, 2, 0, 0);
+        sample.capture.is_short = true;
+        add_to(&sample, 4, 0, PNR_BLOCK_LAST);
+        add_to(&sample, 3, 0, PNR_BLOCK_LAST);
+        sample.capture.is_short = false;
+        sample.capture.segment = 2;
+        add(&sample, 1, 0);
+        check_thread_path(&sample.capture, 2, path);
+        cr_assert_eq(mkdir(path, 0700), 0);
+        leave_chunk(&sample, 5, 0, 9);
+        read_all(&sample, text, sizeof text);
+        cr_expect_str_eq(text, table[i].text, "row %zu: %s", i, text);
+        cr_expect_eq(sample.said.text[0] != 0, table[i].is_said, "row %zu: %s", i, sample.said.text);
+        check_sink_init(&threads);
+        struct notes notes = { collect, &sample.said };
+        struct pnr_err err;
+        struct reader *reader = reader_open(sample.capture.process, &choice, &notes, &err);
+        for (size_t k = 0; k < reader_n_threads(reader); k++)
+            check_write(&threads, "%u", reader_thread_number(reader, k));
+        cr_expect_str_eq(threads.text, table[i].threads, "row %zu: %s", i, threads.text);
+        reader_close(reader);
         check_capture_remove(&sample.capture);
     }
 }
@@ -404,7 +523,7 @@ Test(reader, tells_from_when_on_nothing_was_dropped)
         /* of a thread nothing but its name is left: it had ended before the first block was written */
         { 2, { { 1, 0 }, { 1, 1 } }, 2, true, 1002, "1:1 1:2" },
         { 2, { { 1, 4 }, { 2, 8 } }, 3, true, 9000, "1:2 2:3" },
-        { 2, { { 1, 8 }, { 2, 4 } }, 3, true, 9002, "1:3 2:2" },
+        { 2, { { 1, 8 }, { 2, 8 } }, 3, true, 9002, "1:3 2:3" },
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         struct sample sample;
@@ -570,6 +689,17 @@ static void write_chunk_to_next_segment(struct sample *sample)
     write_chunk(sample);
 }
 
+/* The next segment has no file of the thread, and the block lies in that of short threads behind another one. */
+static void write_chunk_as_short(struct sample *sample)
+{
+    sample->capture.segment++;
+    add_to(sample, 2, 0, 0);
+    sample->capture.segment++;
+    sample->capture.is_short = true;
+    add_to(sample, 3, 0, PNR_BLOCK_LAST);
+    write_chunk(sample);
+}
+
 static void write_chunk_and_use_it_again(struct sample *sample)
 {
     struct pnr_block_header header = { .thread = 1, .sequence = 3, .begin = { 4000, 4000, 4000 } };
@@ -604,9 +734,10 @@ static void give_chunk_back_and_write_another(struct sample *sample)
 
 static void drop_segment(struct sample *sample, uint32_t number)
 {
-    char path[PATH_MAX];
+    char path[PATH_MAX], away[PATH_MAX];
     pnr_segment_path(sample->capture.process, number, path);
-    cr_assert_eq(unlink(path), 0);
+    snprintf(away, sizeof away, "%s/away-%u", sample->capture.path, number);
+    cr_assert_eq(rename(path, away), 0);
 }
 
 static void drop_first(struct sample *sample)
@@ -630,6 +761,7 @@ Test(reader, gives_what_there_was_when_it_was_opened)
         { fill, "1:1 1:2 1:4", 6 },
         { write_chunk, "1:1 1:2 1:4", 6 },
         { write_chunk_to_next_segment, "1:1 1:2 1:4", 6 },
+        { write_chunk_as_short, "1:1 1:2 1:4", 6 },
         { write_chunk_and_use_it_again, "1:1 1:2 1:4", 6 },
         { take_back_and_write_chunk, "1:1 1:2 1:4", 5 },
         { give_chunk_back, "1:1 1:2", 4 },
@@ -659,8 +791,8 @@ Test(reader, tells_what_was_dropped_meanwhile)
     cr_expect_eq(sample.complete_ticks, 3001, "the chunk's last record");
     make_running(&sample, 4, drop_all);
     expect_running(&sample, "", 0, "D:process-7: segments 1 to 3 are missing; "
-                                   "D:segment-4.zst: cannot read: No such file or directory; "
-                                   "D:segment-5.zst: cannot read: No such file or directory; "
+                                   "D:segment-4/thread-1.zst: cannot read: No such file or directory; "
+                                   "D:segment-5/thread-1.zst: cannot read: No such file or directory; "
                                    "D:live: byte 4096: the block's segment is missing;");
     cr_expect_not(sample.has_dropped, "no limit allowed it");
 }
@@ -670,7 +802,7 @@ Test(reader, tells_a_process_that_runs_from_one_that_was_killed)
 {
     static const struct { long start; enum pnr_process_state state; const char *said; } table[] = {
         { 0, PNR_PROCESS_RUNS, "" },
-        { 1, PNR_PROCESS_GONE, "F:segment-2.zst: byte %zu: cut off inside a block header;" },
+        { 1, PNR_PROCESS_GONE, "F:segment-2/thread-1.zst: byte %zu: cut off inside a block header;" },
     };
     for (size_t i = 0; i < 2; i++) {
         struct sample sample;
@@ -686,7 +818,7 @@ Test(reader, tells_a_process_that_runs_from_one_that_was_killed)
         sample.live.header->pid_namespace = pnr_process_namespace();
         snprintf(process, sizeof process, "%s/process-%d", sample.capture.path, (int)getpid());
         cr_assert_eq(rename(sample.capture.process, process), 0);
-        struct reader *reader = reader_open(process, &notes, &err);
+        struct reader *reader = reader_open(process, NULL, &notes, &err);
         cr_assert_not_null(reader);
         cr_expect_eq(reader_process(reader, &until_ns), table[i].state);
         snprintf(said, sizeof said, table[i].said, sample.sizes[1]);
@@ -706,10 +838,10 @@ Test(reader, says_why_there_is_nothing_to_read)
     make(&sample, true);
     snprintf(path, sizeof path, "%s/names", sample.capture.process);
     unlink(path);
-    cr_expect_null(reader_open(sample.capture.process, &notes, &err));
+    cr_expect_null(reader_open(sample.capture.process, NULL, &notes, &err));
     cr_expect_eq(err.code, PNR_E_SYSTEM);
     check_append(path, "PNRNAMEX\1\0\0\0\0\0\0\0", 16);
-    cr_expect_null(reader_open(sample.capture.process, &notes, &err));
+    cr_expect_null(reader_open(sample.capture.process, NULL, &notes, &err));
     cr_expect_eq(err.code, PNR_E_NOT_CAPTURE);
     check_capture_remove(&sample.capture);
 }

@@ -18,7 +18,7 @@ static struct reader *make(struct check_capture *capture, uint32_t n)
         records[i] = pnr_record_make(10 * i, i % 2 ? PNR_RETURN : PNR_CALL, 0, 1);
     for (uint32_t k = 0; k < n; k++)
         check_block(capture, 1, k, 0, 20000 * k, records, 1000);
-    struct reader *reader = reader_open(capture->process, &notes, &err);
+    struct reader *reader = reader_open(capture->process, NULL, &notes, &err);
     cr_assert_not_null(reader);
     return reader;
 }

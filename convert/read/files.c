@@ -1,0 +1,208 @@
+#include "files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "format/capture.h"
+
+void files_init(struct files *files, const char *path)
+{
+    *files = (struct files){ .path = path };
+    for (size_t i = 0; i < FILES_OPEN; i++)
+        files->open[i].fd = -1;
+}
+
+void files_clear(struct files *files)
+{
+    files_rest(files);
+    free(files->list);
+    files->list = NULL;
+    files->n = 0;
+}
+
+/* ---- the list ---- */
+
+bool files_has_segment(const struct files *files, uint32_t segment)
+{
+    char path[PATH_MAX];
+    struct stat status;
+    pnr_segment_path(files->path, segment, path);
+    return segment > 0 && lstat(path, &status) == 0;
+}
+
+bool files_is_gone(const struct pnr_err *err)
+{
+    return err->code == PNR_E_SYSTEM && err->sys_errno == ENOENT;
+}
+
+/* Looks which threads have a file in a segment. Returns 0 or -1. */
+static int list_threads(const struct files *files, uint32_t segment, uint32_t **threads, size_t *n,
+                        struct pnr_err *err)
+{
+    char path[PATH_MAX];
+    struct stat status;
+    pnr_segment_path(files->path, segment, path);
+    if (lstat(path, &status) < 0)
+        return pnr_err_system(err, path, "cannot read");
+    if (!S_ISDIR(status.st_mode))
+        return pnr_err_set(err, PNR_E_CORRUPT, path, 0, "not a directory");
+    return pnr_capture_threads(files->path, segment, threads, n, err);
+}
+
+/* A file that is gone by now has no size: whoever opens it will see. */
+static uint64_t find_size(const struct files *files, uint32_t segment, uint32_t thread)
+{
+    char path[PATH_MAX];
+    struct stat status;
+    pnr_thread_path(files->path, segment, thread, path);
+    return lstat(path, &status) == 0 && S_ISREG(status.st_mode) ? (uint64_t)status.st_size : 0;
+}
+
+/* The segment was evicted before it had been looked into, and so were all before it. */
+static void forget(struct files *files)
+{
+    files->n = 0;
+    files->bytes = 0;
+    files->has_lost = true;
+}
+
+/* Adds the files of a segment. Returns 0, or -1 when out of memory. */
+static int list_segment(struct files *files, uint32_t segment, const struct notes *notes)
+{
+    struct pnr_err problem;
+    uint32_t *threads;
+    size_t n;
+    if (list_threads(files, segment, &threads, &n, &problem) < 0) {
+        if (problem.code == PNR_E_MEMORY)
+            return -1;
+        if (files_is_gone(&problem)) {
+            forget(files);
+            return 0;
+        }
+        notes_err(notes, NOTE_DAMAGE, &problem);
+        files->n_damaged++;
+        return 0;
+    }
+    struct file *list = realloc(files->list, (files->n + n + 1) * sizeof *list);
+    if (list)
+        files->list = list;
+    for (size_t i = 0; list && i < n; i++) {
+        uint64_t size = find_size(files, segment, threads[i]);
+        list[files->n++] = (struct file){ segment, threads[i], size };
+        files->bytes += size;
+    }
+    free(threads);
+    return list ? 0 : -1;
+}
+
+void files_say_missing(const struct files *files, const struct notes *notes, uint32_t first, uint32_t last)
+{
+    if (first == last)
+        notes_say(notes, NOTE_DAMAGE, "%s: segment %" PRIu32 " is missing", files->path, first);
+    else
+        notes_say(notes, NOTE_DAMAGE, "%s: segments %" PRIu32 " to %" PRIu32 " are missing", files->path, first, last);
+}
+
+/* Lists the segments of these numbers, and those that were begun since the numbers were read. Whether there is another
+ * one is asked before a segment is looked into: one that is not the last is finished, and all of it is seen. Returns 0,
+ * or -1 when out of memory. */
+static int list_numbers(struct files *files, const uint32_t *numbers, size_t n, const struct notes *notes)
+{
+    size_t i = 0;
+    for (uint32_t number = numbers[0];; number++) {
+        while (i < n && numbers[i] <= number)
+            i++;
+        bool has_next = files_has_segment(files, number + 1);
+        if (list_segment(files, number, notes) < 0)
+            return -1;
+        files->last = number;
+        if (has_next)
+            continue;
+        if (i == n)
+            return 0;
+        if (files_has_segment(files, number))
+            files_say_missing(files, notes, number + 1, numbers[i] - 1);
+        else
+            forget(files);
+        number = numbers[i] - 1;
+    }
+}
+
+int files_list(struct files *files, const struct notes *notes, struct pnr_err *err)
+{
+    uint32_t *numbers;
+    size_t n;
+    if (pnr_capture_segments(files->path, &numbers, &n, err) < 0)
+        return -1;
+    int result = n ? list_numbers(files, numbers, n, notes) : 0;
+    if (n)
+        files->lowest = numbers[0];
+    free(numbers);
+    return result == 0 ? 0 : pnr_err_set(err, PNR_E_MEMORY, files->path, 0, "out of memory");
+}
+
+/* ---- descriptors ---- */
+
+static int open_regular(const char *path, struct pnr_err *err)
+{
+    struct stat status;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0 || fstat(fd, &status) < 0)
+        pnr_err_system(err, path, "cannot read");
+    else if (!S_ISREG(status.st_mode))
+        pnr_err_set(err, PNR_E_CORRUPT, path, 0, "not a regular file");
+    else
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+/* The descriptor of that file, or the one that gives way to it. */
+static struct files_descriptor *find(struct files *files, uint32_t segment, uint32_t thread)
+{
+    struct files_descriptor *oldest = &files->open[0];
+    for (struct files_descriptor *one = files->open; one < files->open + FILES_OPEN; one++) {
+        if (one->fd >= 0 && one->segment == segment && one->thread == thread)
+            return one;
+        if (one->used < oldest->used)
+            oldest = one;
+    }
+    if (oldest->fd >= 0)
+        close(oldest->fd);
+    *oldest = (struct files_descriptor){ .fd = -1 };
+    return oldest;
+}
+
+int files_open(struct files *files, uint32_t segment, uint32_t thread, struct pnr_err *err)
+{
+    char path[PATH_MAX];
+    struct files_descriptor *one = find(files, segment, thread);
+    if (one->fd < 0) {
+        pnr_thread_path(files->path, segment, thread, path);
+        int fd = open_regular(path, err);
+        if (fd < 0 && (err->sys_errno == EMFILE || err->sys_errno == ENFILE)) {
+            files_rest(files);
+            fd = open_regular(path, err);
+        }
+        if (fd < 0)
+            return -1;
+        *one = (struct files_descriptor){ fd, segment, thread, 0 };
+    }
+    one->used = ++files->n_calls;
+    return one->fd;
+}
+
+void files_rest(struct files *files)
+{
+    for (struct files_descriptor *one = files->open; one < files->open + FILES_OPEN; one++) {
+        if (one->fd >= 0)
+            close(one->fd);
+        *one = (struct files_descriptor){ .fd = -1 };
+    }
+}

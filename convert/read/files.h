@@ -1,0 +1,72 @@
+/* The files of a process in which its blocks lie, as they are at one moment: each segment's directory has some. Hides
+ * directories, what stands in the place of one, how segments come and go while they are listed, and descriptors: few are
+ * open at a time, however many files there are.
+ *
+ *     files_init()
+ *     files_list()            the moment
+ *     files_open() ...        to read one; files_rest() in between
+ *     files_clear()
+ *
+ * One thread at a time. */
+#ifndef FILES_H
+#define FILES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "convert/notes.h"
+#include "format/error.h"
+
+#define FILES_OPEN 32
+
+struct file {
+    uint32_t segment;
+    uint32_t thread;                    /* or PNR_SHORT_THREADS */
+    uint64_t size;                      /* at that moment; 0 for what is no regular file */
+};
+
+struct files_descriptor {
+    int fd;                             /* -1 = none */
+    uint32_t segment, thread;
+    uint64_t used;                      /* when it was asked for last, counted in calls */
+};
+
+struct files {
+    const char *path;                   /* of the process; borrowed */
+    struct file *list;                  /* by segment, then by thread; owned */
+    size_t n;
+    uint64_t bytes;                     /* of all of them */
+    uint32_t lowest, last;              /* the segments that there were; 0: none */
+    bool has_lost;                      /* a segment was there, and was not any more when it was looked into */
+    uint64_t n_damaged;                 /* segments that could not be looked into, which has been said */
+    struct files_descriptor open[FILES_OPEN];
+    uint64_t n_calls;
+};
+
+/* path is borrowed until files_clear(). */
+void files_init(struct files *files, const char *path);
+
+void files_clear(struct files *files);
+
+/* Lists all files. What begins after the last segment that was found has been begun is not of the moment. Says which
+ * segments are missing between others, or cannot be looked into. Returns 0, or -1 and fills err. */
+int files_list(struct files *files, const struct notes *notes, struct pnr_err *err);
+
+/* Says that these segments are missing. */
+void files_say_missing(const struct files *files, const struct notes *notes, uint32_t first, uint32_t last);
+
+/* True when there is something of that name now. */
+bool files_has_segment(const struct files *files, uint32_t segment);
+
+/* Opens a file to read it, also one that is not listed. Returns a descriptor, borrowed until the next call; or -1, and
+ * fills err. */
+int files_open(struct files *files, uint32_t segment, uint32_t thread, struct pnr_err *err);
+
+/* True for an error that says that the file is not there. */
+bool files_is_gone(const struct pnr_err *err);
+
+/* Closes all descriptors: files_open() opens them again. */
+void files_rest(struct files *files);
+
+#endif

@@ -1,0 +1,278 @@
+"""Recordings inside a recording: each gives a capture of its own part, and the enclosing one stays whole."""
+
+import json
+import os
+import unittest
+
+import e2e
+from e2e import CONTINUABLE, VERSION, Trace, convert, recorded
+
+# f() is called a different number of times before, in and behind each part.
+COUNTED = """
+    import panopticon_rec
+    def f(): pass
+    def calls(n):
+        for _ in range(n): f()
+    """
+
+MODES = [{}, {"--engine": "monitoring"}] if VERSION >= (3, 12) else [{}]
+
+
+class Inner(e2e.EndToEnd):
+    """Each test runs alone and under the command line: what the program does, and its own captures, are the same."""
+
+    def record_both(self, text, *options):
+        """Runs the program alone, then recorded into run.pnr, and yields both times."""
+        script = self.write("app.py", e2e.textwrap.dedent(COUNTED) + e2e.textwrap.dedent(text))
+        alone = e2e.plain([script], cwd=self.directory)
+        self.assertEqual((alone.status, alone.err), (0, ""))
+        yield alone
+        for name in os.listdir(self.directory):
+            if name.endswith((".pnr", ".trace")):
+                e2e.shutil.rmtree(self.path(name), ignore_errors=True)
+        inside = recorded(self.path("run.pnr"), [script], options=["-q", *options], cwd=self.directory)
+        self.assertEqual(inside, alone)
+        yield inside
+
+    def f_in(self, name):
+        """How often f was called in a capture, which must convert without a word."""
+        finished = e2e.run([e2e.CONVERT, "-q", self.path(name), "-o", self.path("part.trace")])
+        self.assertEqual((finished.status, finished.err), (0, ""))
+        return Trace(self.path("part.trace")).count()["__main__.f"]
+
+    def test_tracer(self):
+        for mode in MODES:
+            text = """
+                def deep(n):
+                    if n: return deep(n - 1)
+                    with panopticon_rec.AsyncTracer() as tracer:
+                        calls(7); len("x")
+                    calls(5)
+                    return tracer
+                calls(3)
+                print(str(deep(2)).count('"__main__.f"'), "builtins.len" in str(deep(1)))
+                """
+            options = [word for pair in mode.items() for word in pair]
+            for finished in self.record_both(text, *options):
+                self.assertEqual(finished.out, "7 True\n")
+            self.assertEqual(self.f_in("run.pnr"), 3 + 2 * (7 + 5))
+
+    def test_one_after_the_other_and_inside(self):
+        text = """
+            calls(1)
+            with panopticon_rec.record("a.pnr"):
+                calls(2)
+                with panopticon_rec.record("b.pnr"):
+                    calls(4)
+                calls(8)
+            with panopticon_rec.record("c.pnr"):
+                calls(16)
+            """
+        for _ in self.record_both(text):
+            self.assertEqual([self.f_in(f"{name}.pnr") for name in "abc"], [14, 4, 16])
+        self.assertEqual(self.f_in("run.pnr"), 31)
+
+    def test_the_outer_one_ends_first(self):
+        text = """
+            first = panopticon_rec.Recorder("a.pnr").start()
+            calls(1)
+            second = panopticon_rec.Recorder("b.pnr").start()
+            calls(2)
+            third = panopticon_rec.Recorder("c.pnr").start()
+            calls(4)
+            first.stop()
+            calls(8)
+            second.stop()
+            calls(16)
+            third.stop()
+            calls(32)
+            """
+        for _ in self.record_both(text):
+            self.assertEqual([self.f_in(f"{name}.pnr") for name in "abc"], [7, 14, 28])
+        self.assertEqual(self.f_in("run.pnr"), 63)
+
+    def test_totals(self):
+        """stop() counts the part: the calls of f and of calls(), the exit of each included."""
+        text = """
+            outer = panopticon_rec.Recorder("a.pnr").start()
+            calls(1000)
+            inner = panopticon_rec.Recorder("b.pnr").start()
+            calls(10)
+            print(inner.stop()[0])
+            print(outer.stop()[0])
+            """
+        for finished in self.record_both(text):
+            self.assertEqual([int(line) for line in finished.out.split()][0], 22)
+
+    def test_concurrent_blocks(self):
+        """Two coroutines of one loop: neither encloses the other."""
+        text = """
+            import asyncio
+            n = 0
+            def step():
+                global n
+                n += 1
+                f()
+            async def serve(name, k):
+                with panopticon_rec.record(name):
+                    begin = n
+                    for _ in range(k):
+                        step()
+                        await asyncio.sleep(0)
+                    return n - begin
+            async def main():
+                return await asyncio.gather(serve("a.pnr", 5), serve("b.pnr", 20), serve("c.pnr", 10))
+            print(*asyncio.run(main()))
+            """
+        for finished in self.record_both(text):
+            self.assertEqual([self.f_in(f"{name}.pnr") for name in "abc"], [int(n) for n in finished.out.split()])
+
+    def test_frames_and_flows_go_over_the_edges(self):
+        text = """
+            def numbers():
+                for k in range(6):
+                    f()
+                    yield k
+            running = numbers()
+            next(running); next(running)
+            def enclosing():
+                recorder = panopticon_rec.Recorder("a.pnr").start()
+                next(running); next(running)
+                recorder.stop()
+            enclosing()
+            for _ in running: pass
+            """
+        for _ in self.record_both(text):
+            trace = Trace(convert(self.path("a.pnr")))
+            self.assertEqual([len(one.marks) > 0 for one in trace.named("__main__.enclosing")], [True])
+            self.assertEqual([one.depth for one in trace.named("__main__.numbers")], [2, 2])
+            chain, = [chain for chain in trace.chains if chain[0].function.cat in CONTINUABLE]
+            self.assertEqual(len(chain), 2)
+            self.assertEqual(trace.count()["__main__.f"], 2)
+
+    def test_threads(self):
+        """Threads that run all the while: no call is lost or doubled at an edge."""
+        text = """
+            import threading
+            total, go = 0, True
+            def work():
+                for _ in range(20_000): f()
+            threads = [threading.Thread(target=work) for _ in range(4)]
+            for thread in threads: thread.start()
+            recorders = []
+            for k in range(6):
+                recorders.append(panopticon_rec.Recorder(f"part-{k}.pnr").start())
+                calls(100)
+                if k % 2: recorders.pop(0).stop()
+            for thread in threads: thread.join()
+            while recorders: recorders.pop().stop()
+            """
+        for finished in self.record_both(text):
+            for k in range(6):
+                self.assertGreaterEqual(self.f_in(f"part-{k}.pnr"), 100)
+        self.assertEqual(self.f_in("run.pnr"), 80_600)
+
+    def test_not_stopped_before_the_end(self):
+        text = """
+            calls(1)
+            recorder = panopticon_rec.Recorder("a.pnr").start()
+            calls(2)
+            """
+        for _ in self.record_both(text):
+            self.assertEqual(self.f_in("a.pnr"), 2)
+        self.assertEqual(self.f_in("run.pnr"), 3)
+
+    def test_in_a_forked_child(self):
+        text = """
+            import os
+            with panopticon_rec.record("a.pnr"):
+                calls(1)
+                pid = os.fork()
+                calls(2)
+                if not pid:
+                    with panopticon_rec.record("b.pnr"):
+                        calls(4)
+            calls(8)
+            if not pid: os._exit(0)
+            print(os.waitpid(pid, 0)[1])
+            """
+        for _ in self.record_both(text):
+            self.assertEqual(self.f_in("b.pnr"), 4)
+        self.assertEqual((self.f_in("a.pnr"), self.f_in("run.pnr")), (3, 1 + 2 + 8 + 2 + 4 + 8))
+
+    def test_of_a_paused_recording(self):
+        text = """
+            calls(1)
+            with panopticon_rec.record("a.pnr"):
+                calls(2)
+            calls(4)
+            """
+        *_, inside = self.record_both(text, "--start-paused")
+        self.assertEqual((inside.status, self.f_in("a.pnr"), self.f_in("run.pnr")), (0, 2, 2))
+
+    @unittest.skipUnless(os.access("/dev/shm", os.W_OK), "needs another file system")
+    def test_on_another_file_system(self):
+        """Where links cannot be made, segments are copied."""
+        text = """
+            import os, sys
+            folder = f"/dev/shm/panopticon-test-{os.getpid()}"
+            os.mkdir(folder)
+            os.symlink(folder, "elsewhere")
+            outer = panopticon_rec.Recorder("a.pnr").start()
+            calls(1)
+            inner = panopticon_rec.Recorder("elsewhere/b.pnr").start()
+            calls(100_000)
+            outer.stop()
+            calls(4)
+            inner.stop()
+            os.rename("elsewhere", "there")
+            """
+        for _ in self.record_both(text):
+            self.addCleanup(e2e.shutil.rmtree, os.path.realpath(self.path("there")), ignore_errors=True)
+            self.assertEqual((self.f_in("a.pnr"), self.f_in("there/b.pnr")), (100_001, 100_004))
+            os.unlink(self.path("there"))
+
+    def test_limits_hold_on(self):
+        """The recording around it drops old data: the part says what it has, and is a capture."""
+        text = """
+            with panopticon_rec.record("a.pnr"):
+                calls(2_000_000)
+            """
+        *_, inside = self.record_both(text, "--max-size", "16M")
+        finished = e2e.run([e2e.CONVERT, "--verify", self.path("a.pnr")])
+        self.assertEqual((inside.status, finished.status), (0, 0), finished.err)
+
+    def test_what_cannot_be_written(self):
+        text = """
+            try:
+                panopticon_rec.Recorder("missing/a.pnr").start()
+            except OSError as error:
+                print(error.errno)
+            recorder = panopticon_rec.Recorder("b.pnr").start()
+            try:
+                recorder.start()
+            except RuntimeError as error:
+                print(error)
+            recorder.stop()
+            calls(3)
+            """
+        for finished in self.record_both(text):
+            self.assertEqual(finished.out, "2\npanopticon: this recorder is running already\n")
+        self.assertEqual(self.f_in("run.pnr"), 3)
+
+    def test_names_of_the_time(self):
+        """A part begins at its own zero, and its facts are those of its own begin and end."""
+        text = """
+            import time
+            time.sleep(0.3)
+            with panopticon_rec.record("a.pnr"):
+                calls(1)
+            """
+        for _ in self.record_both(text):
+            with open(convert(self.path("a.pnr")), encoding="utf-8") as file:
+                begins = [event["ts"] for event in json.load(file)["traceEvents"] if event["ph"] == "X"]
+            self.assertLess(min(begins), 300_000)
+
+
+if __name__ == "__main__":
+    unittest.main()
