@@ -50,7 +50,10 @@ class Limits(EndToEnd):
         capture, _ = self.record_watched("""
     def main():
         f(1)
-        until(time.monotonic() + 4)
+        until(time.monotonic() + 2)
+        while os.path.exists(f"run.pnr/process-{os.getpid()}/segment-1"):
+            until(time.monotonic() + 0.1)
+        until(time.monotonic() + 1)
         last()
     def last(): pass
     main()
@@ -110,12 +113,11 @@ class Limits(EndToEnd):
         """)
         finished = recorded(self.path("run.pnr"), [script], options=["-q", "--max-size", "16M"])
         self.assertEqual((finished.status, finished.out), (0, f"{list(range(12))}\n"))
-        lines = finished.err.splitlines()
-        self.assertTrue(lines)
-        for line in lines:
-            self.assertRegex(line, r"^panopticon: process \d+ is not recorded: .*--max-size leaves no room")
+        said = re.fullmatch(r"panopticon: process \d+: not recorded: .*--max-size leaves no room: Disk quota exceeded"
+                            r"(?: \(and (\d+) more messages? of child processes\))?\n", finished.err)
+        self.assertTrue(said, finished.err)
         trace = Trace(convert(self.path("run.pnr")))
-        self.assertEqual(len(trace.processes), 13 - len(lines))
+        self.assertEqual(len(trace.processes), 13 - 1 - int(said[1] or 0))
 
     def test_last(self):
         """At least the last second of each thread, and not all."""
@@ -145,7 +147,7 @@ class Limits(EndToEnd):
         capture, _ = self.record_watched("""
     until(time.monotonic() + 1)
     time.sleep(5)
-    print(sorted(os.listdir(os.path.join("run.pnr", *os.listdir("run.pnr")))))
+    print(sorted(os.listdir(f"run.pnr/process-{os.getpid()}")))
         """, "--last", "200ms")
         self.assertEqual(len(segments(capture)), 1)
 
@@ -547,14 +549,15 @@ class Many(EndToEnd):
         self.assertLess(growth, 300)
         self.assertLess(files, 10)
         (segment,) = segments(capture).values()         # 64 MiB would begin another one
-        self.assertEqual(sorted(os.listdir(segment)), ["short-threads.zst", "thread-1.zst"])
+        files = set(os.listdir(segment))                # the last one's end may not have been seen
+        self.assertLessEqual(files, {"short-threads.zst", "thread-1.zst", f"thread-{n + 1}.zst"})
         self.assertEqual(sorted(os.listdir(os.path.dirname(segment))), ["names", "segment-1"])
         info = run([CONVERT, "--info", capture], timeout=600)
         self.assertIn(f"threads     {n + 1}\n", info.out)
 
     def test_threads_that_write_on(self):
         """Each has a file, of which a few are open at a time; the program has few descriptors."""
-        n, rounds = 300, 40
+        n, rounds = 300, 12
         capture = self.path("run.pnr")
         script = self.write("app.py", f"""
         import os, resource, threading
