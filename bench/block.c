@@ -1,6 +1,6 @@
 /* Encodes the records of thread files again in several ways and prints what each costs: the figures of
  * bench/README.md.
- *     block run.pnr/process-1/segment-1.zst ...
+ *     block run.pnr/process-1/segment-1/thread-1.zst ...
  * For each way a row, for each file bytes and ns per record, the least of several runs: compression alone, the block header
  * counted. */
 #include <stdio.h>

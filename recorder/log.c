@@ -464,12 +464,6 @@ void rec_log_end(struct rec_log *log)
     free(log);
 }
 
-static void process_path_of(char *path)
-{
-    strcpy(path, session.names.path);
-    *strrchr(path, '/') = 0;
-}
-
 /* Adds the facts of the end to a name table. Returns 0 or -1. */
 static int write_end(struct rec_file *names, const struct rec_log_totals *totals, struct pnr_instant end,
                      struct pnr_err *err)
@@ -483,6 +477,12 @@ static int write_end(struct rec_file *names, const struct rec_log_totals *totals
     if (result == 0)
         result = rec_names_append_number(names, "events", totals->n_events, err);
     return result == 0 ? rec_names_append_instant(names, "end", end, err) : -1;
+}
+
+static void process_path_of(char *path)
+{
+    strcpy(path, session.names.path);
+    *strrchr(path, '/') = 0;
 }
 
 void rec_log_stop(struct rec_log_totals *totals)

@@ -1,12 +1,14 @@
 #include "segments.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "../format/capture.h"
+#include "../format/file.h"
 
 #define SHARED_NS 1000000000            /* how often room is made for processes of other users */
 
@@ -36,6 +38,23 @@ static void release_all(struct rec_segments *segments)
 {
     for (int i = 0; i < REC_SEGMENTS_OPEN_FILES; i++)
         release(&segments->files[i]);
+}
+
+/* The program may use up all descriptors before the first block is written. */
+static void take_spare(struct rec_segments *segments)
+{
+    if (segments->spare >= 0 && rec_file_is_still(segments->spare, &segments->spare_was))
+        return;
+    segments->spare = rec_file_move_up(pnr_file_open(segments->process_path, O_PATH | O_DIRECTORY));
+    if (segments->spare >= 0)
+        fstat(segments->spare, &segments->spare_was);
+}
+
+static void give_spare(struct rec_segments *segments)
+{
+    if (rec_file_is_still(segments->spare, &segments->spare_was))
+        close(segments->spare);
+    segments->spare = -1;
 }
 
 static int open_file(struct rec_segments *segments, struct rec_thread_file *file, uint32_t thread, struct pnr_err *err)
@@ -68,6 +87,7 @@ static struct rec_thread_file *find_file(struct rec_segments *segments, uint32_t
     if (!lacks_descriptors(err))
         return NULL;
     release_all(segments);              /* the program has used up all other descriptors */
+    give_spare(segments);
     return open_file(segments, oldest, thread, err) == 0 ? oldest : NULL;
 }
 
@@ -80,17 +100,6 @@ static uint32_t file_for(const struct pnr_block_header *header)
 
 /* ---- segments ---- */
 
-/* Makes room for `size` more bytes, in the whole capture or, where this process may not look at that any more, in its own
- * directory. The lock is to be released. Returns 1; 0 when it cannot look what there is, because the program has used up
- * all descriptors: later it can; or -1. */
-static int reserve(struct rec_segments *segments, uint64_t size, int *lock, struct pnr_err *err)
-{
-    int result = rec_retention_reserve(capture_path(segments), &segments->limits, size, lock, err);
-    if (result != 0 && err->sys_errno == EACCES)
-        result = rec_retention_trim(segments->process_path, &segments->limits, size, err);
-    return result == 0 ? 1 : lacks_descriptors(err) ? 0 : -1;
-}
-
 /* Begins the segment of that number; the one before is then finished. Returns 0 or -1: nothing has changed. */
 static int begin(struct rec_segments *segments, uint32_t number, struct pnr_err *err)
 {
@@ -101,6 +110,7 @@ static int begin(struct rec_segments *segments, uint32_t number, struct pnr_err 
     segments->number = number;
     segments->size = 0;
     segments->begun_ns = 0;
+    take_spare(segments);
     return 0;
 }
 
@@ -108,9 +118,21 @@ int rec_segments_start(struct rec_segments *segments, const char *process_path, 
                        const struct rec_limits *limits, struct pnr_err *err)
 {
     memset(segments, 0, sizeof *segments);
+    segments->spare = -1;
     segments->limits = *limits;
     snprintf(segments->process_path, sizeof segments->process_path, "%s", process_path);
     return begin(segments, number, err);
+}
+
+/* Makes room for so many bytes in the capture or, where this process may not look at that any more, in its own directory.
+ * Returns 1; 0 when it cannot look what there is, because the program has used up all descriptors: later it can; or -1. */
+static int reserve(struct rec_segments *segments, uint64_t size, int *lock, struct pnr_err *err)
+{
+    if (rec_retention_reserve(capture_path(segments), &segments->limits, size, lock, err) == 0)
+        return 1;
+    if (err->sys_errno == EACCES)
+        return rec_retention_trim(segments->process_path, &segments->limits, size, err) == 0 ? 1 : -1;
+    return lacks_descriptors(err) ? 0 : -1;
 }
 
 int rec_segments_roll(struct rec_segments *segments, struct pnr_err *err)
@@ -155,9 +177,7 @@ static bool is_due(struct rec_segments *segments, uint64_t now_ns)
     uint64_t age = now_ns - segments->checked_ns;
     if (limits->last_ns && age >= rec_retention_segment_ns(limits))
         return true;
-    if (!limits->max_size || age < SHARED_NS || geteuid() != 0)
-        return false;
-    return rec_retention_is_shared(capture_path(segments));
+    return limits->max_size && age >= SHARED_NS && geteuid() == 0 && rec_retention_is_shared(capture_path(segments));
 }
 
 int rec_segments_tick(struct rec_segments *segments, uint64_t now_ns, struct pnr_err *err)
@@ -177,4 +197,5 @@ int rec_segments_tick(struct rec_segments *segments, uint64_t now_ns, struct pnr
 void rec_segments_stop(struct rec_segments *segments)
 {
     release_all(segments);
+    give_spare(segments);
 }

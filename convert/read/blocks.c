@@ -41,7 +41,7 @@ int blocks_read_data(struct blocks *blocks, const struct place *place, struct pn
                      struct pnr_err *err)
 {
     uint64_t at = place->at + PNR_BLOCK_PREFIX_SIZE;
-    int fd = files_open(&blocks->files, place->segment, place_file(place), err);
+    int fd = files_open(&blocks->files, place->segment, place_file(place), NULL, err);
     if (fd < 0)
         return -1;
     if (pnr_file_read(fd, header, sizeof *header, (off_t)(at - sizeof *header)) != sizeof *header ||

@@ -67,12 +67,11 @@ static uint64_t find_size(const struct files *files, uint32_t segment, uint32_t 
 static void forget(struct files *files)
 {
     files->n = 0;
-    files->bytes = 0;
     files->has_lost = true;
 }
 
-/* Adds the files of a segment. Returns 0, or -1 when out of memory. */
-static int list_segment(struct files *files, uint32_t segment, const struct notes *notes)
+/* Adds the files of a segment. is_last: its files may grow. Returns 0, or -1 when out of memory. */
+static int list_segment(struct files *files, uint32_t segment, bool is_last, const struct notes *notes)
 {
     struct pnr_err problem;
     uint32_t *threads;
@@ -92,9 +91,8 @@ static int list_segment(struct files *files, uint32_t segment, const struct note
     if (list)
         files->list = list;
     for (size_t i = 0; list && i < n; i++) {
-        uint64_t size = find_size(files, segment, threads[i]);
+        uint64_t size = is_last ? find_size(files, segment, threads[i]) : FILES_FINISHED;
         list[files->n++] = (struct file){ segment, threads[i], size };
-        files->bytes += size;
     }
     free(threads);
     return list ? 0 : -1;
@@ -118,7 +116,7 @@ static int list_numbers(struct files *files, const uint32_t *numbers, size_t n, 
         while (i < n && numbers[i] <= number)
             i++;
         bool has_next = files_has_segment(files, number + 1);
-        if (list_segment(files, number, notes) < 0)
+        if (list_segment(files, number, !has_next && i == n, notes) < 0)
             return -1;
         files->last = number;
         if (has_next)
@@ -148,7 +146,7 @@ int files_list(struct files *files, const struct notes *notes, struct pnr_err *e
 
 /* ---- descriptors ---- */
 
-static int open_regular(const char *path, struct pnr_err *err)
+static int open_regular(const char *path, uint64_t *size, struct pnr_err *err)
 {
     struct stat status;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -156,8 +154,10 @@ static int open_regular(const char *path, struct pnr_err *err)
         pnr_err_system(err, path, "cannot read");
     else if (!S_ISREG(status.st_mode))
         pnr_err_set(err, PNR_E_CORRUPT, path, 0, "not a regular file");
-    else
+    else {
+        *size = (uint64_t)status.st_size;
         return fd;
+    }
     if (fd >= 0)
         close(fd);
     return -1;
@@ -179,21 +179,24 @@ static struct files_descriptor *find(struct files *files, uint32_t segment, uint
     return oldest;
 }
 
-int files_open(struct files *files, uint32_t segment, uint32_t thread, struct pnr_err *err)
+int files_open(struct files *files, uint32_t segment, uint32_t thread, uint64_t *size, struct pnr_err *err)
 {
     char path[PATH_MAX];
+    uint64_t now;
     struct files_descriptor *one = find(files, segment, thread);
     if (one->fd < 0) {
         pnr_thread_path(files->path, segment, thread, path);
-        int fd = open_regular(path, err);
+        int fd = open_regular(path, &now, err);
         if (fd < 0 && (err->sys_errno == EMFILE || err->sys_errno == ENFILE)) {
             files_rest(files);
-            fd = open_regular(path, err);
+            fd = open_regular(path, &now, err);
         }
         if (fd < 0)
             return -1;
-        *one = (struct files_descriptor){ fd, segment, thread, 0 };
+        *one = (struct files_descriptor){ fd, segment, thread, now, 0 };
     }
+    if (size)
+        *size = one->size;
     one->used = ++files->n_calls;
     return one->fd;
 }

@@ -1,4 +1,4 @@
-/* The files of a process in which its blocks lie, as they are at one moment: each segment's directory has some. Hides
+/* The files of a process in which its blocks lie, as they were at one moment: each segment's directory has some. Hides
  * directories, what stands in the place of one, how segments come and go while they are listed, and descriptors: few are
  * open at a time, however many files there are.
  *
@@ -20,15 +20,20 @@
 
 #define FILES_OPEN 32
 
+/* A segment that is not the last does not change: to ask for the sizes of all its files would take as long as to open
+ * them. */
+#define FILES_FINISHED UINT64_MAX
+
 struct file {
     uint32_t segment;
     uint32_t thread;                    /* or PNR_SHORT_THREADS */
-    uint64_t size;                      /* at that moment; 0 for what is no regular file */
+    uint64_t size;                      /* at that moment; FILES_FINISHED: all that is in it */
 };
 
 struct files_descriptor {
     int fd;                             /* -1 = none */
     uint32_t segment, thread;
+    uint64_t size;                      /* when it was opened */
     uint64_t used;                      /* when it was asked for last, counted in calls */
 };
 
@@ -36,7 +41,6 @@ struct files {
     const char *path;                   /* of the process; borrowed */
     struct file *list;                  /* by segment, then by thread; owned */
     size_t n;
-    uint64_t bytes;                     /* of all of them */
     uint32_t lowest, last;              /* the segments that there were; 0: none */
     bool has_lost;                      /* a segment was there, and was not any more when it was looked into */
     uint64_t n_damaged;                 /* segments that could not be looked into, which has been said */
@@ -59,9 +63,9 @@ void files_say_missing(const struct files *files, const struct notes *notes, uin
 /* True when there is something of that name now. */
 bool files_has_segment(const struct files *files, uint32_t segment);
 
-/* Opens a file to read it, also one that is not listed. Returns a descriptor, borrowed until the next call; or -1, and
- * fills err. */
-int files_open(struct files *files, uint32_t segment, uint32_t thread, struct pnr_err *err);
+/* Opens a file to read it, also one that is not listed. size: gets its size when it was opened, unless it is NULL.
+ * Returns a descriptor, borrowed until the next call; or -1, and fills err. */
+int files_open(struct files *files, uint32_t segment, uint32_t thread, uint64_t *size, struct pnr_err *err);
 
 /* True for an error that says that the file is not there. */
 bool files_is_gone(const struct pnr_err *err);

@@ -253,7 +253,6 @@ int index_look(struct index *index, struct pnr_err *err)
         return pnr_err_set(err, PNR_E_MEMORY, index->path, 0, "out of memory");
     if (files_list(files, index->notes, err) < 0 || load_symbols(index, err) < 0)
         return -1;
-    index->size.bytes += files->bytes;
     index->size.n_damaged += files->n_damaged;
     index->n_told += files->n_damaged;
     index->short_trail = index_trail(index);
@@ -412,18 +411,25 @@ static void miss_file(struct index *index, const struct file *file, const struct
     count_damage(index);
 }
 
-/* Walks the headers of a file. Returns 0, or -1 when out of memory. */
-static int walk_file(struct index *index, const struct file *file, struct choice *choice)
+/* Walks the headers of a file, the first of n that are left. When they have to come from the disk, the others are fetched
+ * beside. Returns 0, or -1 when out of memory. */
+static int walk_file(struct index *index, const struct file *file, size_t n, struct choice *choice,
+                     struct prefetch **prefetch)
 {
     struct walk_found found;
     struct pnr_err problem;
     enum walk_step step;
-    struct walk walk = { files_open(&index->blocks.files, file->segment, file->thread, &problem), 0, file->size };
+    uint64_t size;
+    struct walk walk = { .fd = files_open(&index->blocks.files, file->segment, file->thread, &size, &problem) };
     if (walk.fd < 0) {
         miss_file(index, file, &problem);
         return 0;
     }
+    walk.size = file->size < size ? file->size : size;
+    index->size.bytes += walk.size;
     while ((step = walk_next(&walk, &found)) != WALK_END) {
+        if (walk.has_waited && !*prefetch)
+            *prefetch = prefetch_start(index->path, file, n);
         bool is_foreign = step == WALK_BLOCK && file->thread != PNR_SHORT_THREADS && file->thread != found.header.thread;
         if (step == WALK_CUT_IN_BLOCK || step == WALK_CUT_IN_HEADER) {
             end_file(index, file, found.at, step == WALK_CUT_IN_BLOCK ? &found.header : NULL);
@@ -446,10 +452,10 @@ static int walk_file(struct index *index, const struct file *file, struct choice
 static int walk_files(struct index *index, struct choice *choice)
 {
     const struct files *files = &index->blocks.files;
-    struct prefetch *prefetch = prefetch_start(index->path, files->list, files->n);
+    struct prefetch *prefetch = NULL;
     int result = 0;
     for (size_t i = 0; i < files->n && result == 0; i++)
-        result = walk_file(index, &files->list[i], choice);
+        result = walk_file(index, &files->list[i], files->n - i, choice, &prefetch);
     prefetch_end(prefetch);
     return result;
 }
@@ -593,7 +599,7 @@ static void follow_file(struct index *index, uint32_t thread, struct trail *trai
     struct stat status;
     struct pnr_err err;
     enum walk_step step;
-    struct walk walk = { files_open(&index->blocks.files, trail->segment, thread, &err), trail->at, 0 };
+    struct walk walk = { .fd = files_open(&index->blocks.files, trail->segment, thread, NULL, &err), .at = trail->at };
     if (walk.fd < 0 || fstat(walk.fd, &status) < 0)
         return;
     walk.size = (uint64_t)status.st_size;

@@ -40,10 +40,10 @@ struct beginning {
 _Static_assert(offsetof(struct beginning, header.data_size) == 8 + offsetof(struct pnr_block_header, data_size),
                "the beginning of a block, as it lies in the file");
 
-static void walk(struct prefetch *prefetch, int fd, uint64_t size)
+static void walk(struct prefetch *prefetch, int fd)
 {
     struct beginning beginning;
-    for (off_t at = 0; at < (off_t)size && !prefetch->is_over;) {
+    for (off_t at = 0; !prefetch->is_over;) {
         if (pnr_file_read(fd, &beginning, sizeof beginning, at) < (ssize_t)sizeof beginning ||
             beginning.frame[0] != PNR_BLOCK_SKIPPABLE || beginning.frame[1] != PNR_BLOCK_HEADER_SIZE)
             return;
@@ -61,7 +61,7 @@ static void *work(void *arg)
         int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
         if (fd < 0)
             continue;
-        walk(prefetch, fd, file->size);
+        walk(prefetch, fd);
         close(fd);
     }
     return NULL;

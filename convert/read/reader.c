@@ -56,13 +56,17 @@ struct reader {
 static void set_cursors(struct reader *reader)
 {
     const struct index *index = &reader->index;
-    struct place *place = index->places, *end = index->places + index->n_places;
+    size_t at = 0;
     for (size_t i = 0; i < reader->n_cursors; i++) {
         struct cursor *cursor = &reader->cursors[i];
-        *cursor = (struct cursor){ .number = cursor->number, .next = place, .trail = index_trail(index) };
-        while (place < end && place->thread == cursor->number)
-            place++;
-        cursor->end = place;
+        size_t begin = at;
+        while (at < index->n_places && index->places[at].thread == cursor->number)
+            at++;
+        *cursor = (struct cursor){ .number = cursor->number, .trail = index_trail(index) };
+        if (at > begin) {
+            cursor->next = index->places + begin;
+            cursor->end = index->places + at;
+        }
     }
     reader->n_ended = 0;
 }

@@ -52,7 +52,7 @@ struct reader_block {
 };
 
 struct reader_size {
-    uint64_t bytes;                     /* of all files of the process */
+    uint64_t bytes;                     /* of all files of the process, but those of threads that are left out */
     uint64_t n_found;                   /* blocks in all */
     uint64_t n_blocks;                  /* read so far */
     uint64_t n_damaged;                 /* blocks skipped or missing so far */

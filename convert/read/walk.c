@@ -1,8 +1,8 @@
 #include "walk.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "format/file.h"
@@ -13,11 +13,16 @@
 #define SEARCH_SIZE 65536
 
 /* Reads up to size bytes at an offset; less only at the end of what is walked or when it cannot be read. */
-static size_t read_at(const struct walk *walk, void *bytes, size_t size, uint64_t at)
+static size_t read_at(struct walk *walk, void *bytes, size_t size, uint64_t at)
 {
     if (size > walk->size - at)
         size = (size_t)(walk->size - at);
-    ssize_t n = pnr_file_read(walk->fd, bytes, size, (off_t)at);
+    const struct iovec there = { bytes, size };
+    ssize_t n = walk->has_waited ? -1 : preadv2(walk->fd, &there, 1, (off_t)at, RWF_NOWAIT);
+    if (n == (ssize_t)size)
+        return size;
+    walk->has_waited = true;
+    n = pnr_file_read(walk->fd, bytes, size, (off_t)at);
     return n < 0 ? 0 : (size_t)n;
 }
 
@@ -30,7 +35,7 @@ static bool is_prefix(const unsigned char *prefix)
 
 /* Finds the next place from `at` on where a block with a good header begins; the end when there is none. Steps over what
  * was never written, which may be terabytes. */
-static uint64_t search(const struct walk *walk, uint64_t at)
+static uint64_t search(struct walk *walk, uint64_t at)
 {
     unsigned char bytes[SEARCH_SIZE];
     for (size_t wanted = SEARCH_BEGIN;; wanted = 2 * wanted < sizeof bytes ? 2 * wanted : sizeof bytes) {

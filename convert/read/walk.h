@@ -1,12 +1,13 @@
 /* Walks the blocks of a file by their headers: each says where the next one begins. Behind what is damaged the next good
  * header is looked for.
  *
- *     struct walk walk = { fd, at, size };
+ *     struct walk walk = { .fd = fd, .at = at, .size = size };
  *     while ((step = walk_next(&walk, &found)) != WALK_END)
  */
 #ifndef WALK_H
 #define WALK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "format/block.h"
@@ -16,6 +17,7 @@ struct walk {
     int fd;                             /* borrowed */
     uint64_t at;                        /* what has been seen ends here */
     uint64_t size;                      /* nothing behind it is read */
+    bool has_waited;                    /* not all that was read was in memory already */
 };
 
 enum walk_step {

@@ -224,8 +224,8 @@ static void change_track(PyThreadState *ts, struct rec_log *log, enum rec_greenl
 }
 
 /* For any event that is not fast: finds the thread's log, makes it the current one and brings it to the present.
- * leaving: the frame whose exit this is. NULL when nothing is recorded. */
-static struct rec_log *catch_up(PyThreadState *ts, struct rec_open_frame leaving)
+ * entered: the frame that is about to run, or NULL. leaving: that whose exit this is. NULL when nothing is recorded. */
+static struct rec_log *catch_up(PyThreadState *ts, cpython_frame *entered, struct rec_open_frame leaving)
 {
     if (!rec_threads_wake(ts))
         return NULL;
@@ -241,7 +241,7 @@ static struct rec_log *catch_up(PyThreadState *ts, struct rec_open_frame leaving
     rec_log_renew(log);
     rec_current = log->is_ending || !rec_drain_resume() ? &rec_log_nobody : log;
     enum rec_greenlets_change change = rec_greenlets.are_used && rec_greenlets_may_have_changed(ts, log) ?
-        rec_greenlets_notice(ts, log) : REC_GREENLETS_SAME;
+        rec_greenlets_notice(ts, log, entered) : REC_GREENLETS_SAME;
     if (is_new || log->epoch != engine.epoch) {
         uint16_t flags = is_new ? 0 : log->pauses != rec_threads.n_pauses ? PNR_BLOCK_PAUSED : PNR_BLOCK_RESYNC;
         if (!adopt(ts, log, flags, leaving))
@@ -266,7 +266,7 @@ static inline bool is_fast(const PyThreadState *ts, const struct rec_log *log)
 static void sync_before_c_call(PyThreadState *ts)
 {
     if (!is_fast(ts, rec_current))
-        catch_up(ts, rec_no_frame);
+        catch_up(ts, NULL, rec_no_frame);
 }
 
 /* ---- the hook ---- */
@@ -372,7 +372,7 @@ static inline __attribute__((always_inline)) void append_exit(PyThreadState *ts,
 static __attribute__((noinline)) void leave_slowly(PyThreadState *ts, enum pnr_kind kind, uint64_t frame, uint64_t mark)
 {
     bool is_known = rec_mark_is_current(mark);
-    struct rec_log *log = catch_up(ts, is_known ? (struct rec_open_frame){ frame, (uint32_t)mark } : rec_no_frame);
+    struct rec_log *log = catch_up(ts, NULL, is_known ? (struct rec_open_frame){ frame, (uint32_t)mark } : rec_no_frame);
     if (log && is_known)
         append_exit(ts, log, kind, frame, (uint32_t)mark);
 }
@@ -429,7 +429,7 @@ static PyObject *evaluate_unhooked(PyThreadState *ts, cpython_frame *f, int thro
             log->epoch++;
         engine.epoch++;
     }
-    if ((log = catch_up(ts, self)))
+    if ((log = catch_up(ts, NULL, self)))
         rec_threads_append(ts, log, PNR_GAP_END, stack_gap, self);
     return result;
 }
@@ -461,7 +461,7 @@ static PyObject *create(PyThreadState *ts, cpython_frame *f, int throwflag, uint
     PyObject *result = evaluate(ts, f, throwflag, log, ENTERED);
     const cpython_frame *made = result ? cpython_generator_frame(result) : NULL;
     log = rec_current;
-    if (!made || !rec_mark_is_current(mark) || (!is_fast(ts, log) && !(log = catch_up(ts, rec_no_frame))))
+    if (!made || !rec_mark_is_current(mark) || (!is_fast(ts, log) && !(log = catch_up(ts, NULL, rec_no_frame))))
         return result;
     append_entry(ts, log, PNR_CREATE, rec_identity(made), (uint32_t)mark);
     return result;
@@ -469,7 +469,7 @@ static PyObject *create(PyThreadState *ts, cpython_frame *f, int throwflag, uint
 
 static __attribute__((noinline)) PyObject *hook_slowly(PyThreadState *ts, cpython_frame *f, int throwflag)
 {
-    struct rec_log *log = catch_up(ts, rec_no_frame);
+    struct rec_log *log = catch_up(ts, f, rec_no_frame);
     uint64_t mark = log ? rec_functions_mark(f) : 0;
     if (!mark)
         return engine.evaluate(ts, f, throwflag);

@@ -43,7 +43,7 @@ static struct rec_log *catch_up(PyThreadState *ts, cpython_frame *from)
     if (is_new && !(log = rec_threads_new(ts)))
         return NULL;
     rec_current = log->is_ending || !rec_drain_resume() ? &rec_log_nobody : log;
-    enum rec_greenlets_change change = rec_greenlets.are_used ? rec_greenlets_notice(ts, log) : REC_GREENLETS_SAME;
+    enum rec_greenlets_change change = rec_greenlets.are_used ? rec_greenlets_notice(ts, log, NULL) : REC_GREENLETS_SAME;
     if (is_new || log->pauses != rec_threads.n_pauses)
         return begin_log(log, is_new ? 0 : PNR_BLOCK_PAUSED, from) ? log : NULL;
     if (change == REC_GREENLETS_NEW)

@@ -15,15 +15,28 @@ N_SEEDS = 400
 ODD_RECORDS = ("unknown kind", "OPEN inside", "time back", "unknown function")
 
 
+def move(file, source):
+    """The file becomes another one, of the same segment or of another; or the segment does."""
+    segment = file.parent.with_name(f"segment-{source.randrange(1, 8)}")
+    if source.random() < 0.3:
+        if not segment.exists():
+            file.parent.rename(segment)
+        return
+    name = source.choice([file.name, file.name, "short-threads.zst", f"thread-{source.randrange(1, 12)}.zst"])
+    other = segment / name if source.random() < 0.7 else file.with_name(name)
+    other.parent.mkdir(exist_ok=True)
+    shutil.copy(file, other) if source.random() < 0.5 and file != other else file.rename(other)
+
+
 def damage(path, source):
-    """Up to four changes: a bit, a cut, something taken out, something put in, a segment gone, or there again."""
+    """Up to four changes: a bit, a cut, something taken out, something put in, a file or its whole segment gone, or there
+    again."""
     for _ in range(source.choice([1, 1, 2, 4])):
         files = [file for file in sorted(path.rglob("*")) if file.name in ("names", "live") or file.suffix == ".zst"]
         file = source.choice(files)
         data = bytearray(file.read_bytes())
         if file.suffix == ".zst" and source.random() < 0.1:
-            other = file.with_name(f"segment-{source.randrange(1, 8)}.zst")
-            shutil.copy(file, other) if source.random() < 0.5 and file != other else file.rename(other)
+            move(file, source)
             continue
         if not data:
             continue
@@ -43,8 +56,8 @@ def damage(path, source):
 def expected_status(capture):
     readable = [process for process in capture.processes if process.is_readable]
     is_later = any(report.text == "later version" and not report.file.endswith("/names") for report in capture.reports)
-    if is_later and not any(thread.blocks for process in readable for thread in process.threads.values()):
-        return 2                        # nothing is left, and a later converter might read it
+    if is_later and not any(thread.is_there for process in readable for thread in process.threads.values()):
+        return 2                        # all of it is of a later version
     if not readable:
         return 2
     is_odd = any(process.skipped[what] for process in readable for what in ODD_RECORDS)

@@ -13,6 +13,7 @@ import unittest
 from pathlib import Path
 
 import conversion
+from capture_writer import Capture, call, return_
 
 SECONDS, KIBIBYTES = 60, 200 << 10          # of a converter with a sanitizer, too
 TERABYTE = 1 << 40
@@ -63,6 +64,13 @@ class Hostile(unittest.TestCase):
         shutil.copytree(source, self.capture / name)
         return self.capture / name
 
+    def replace_segment(self, name, blocks):
+        """All that is left of the process are its names and a file in a segment."""
+        shutil.rmtree(self.process / "segment-1")
+        (self.process / "live").unlink()
+        (self.process / "segment-1").mkdir()
+        (self.process / "segment-1" / name).write_bytes(blocks)
+
     def convert(self, *options, limits=()):
         """The exit status and what was said."""
         def prepare():
@@ -82,9 +90,11 @@ class Hostile(unittest.TestCase):
         return run.returncode, said
 
     def test_files_of_other_types(self):
-        status_of = {"names": 2, "segment-1.zst": 1, "live": 1}
+        status_of = {"names": 2, "segment-1": 1, "segment-1/thread-1.zst": 1, "segment-1/thread-2.zst": 1, "live": 1}
         for name, status in status_of.items():
             for make in link, pipe, directory, listening, missing, loop:
+                if (name, make) == ("segment-1", directory):
+                    continue
                 with self.subTest(file=name, is_a=make.__name__):
                     file, good = self.process / name, self.capture / "good"
                     file.rename(good)
@@ -103,7 +113,7 @@ class Hostile(unittest.TestCase):
         self.assertIn("process-7: not the directory of a process", said)
 
     def test_terabytes_of_nothing(self):
-        for name, status in ("names", 1), ("segment-1.zst", 1), ("live", 0):
+        for name, status in ("names", 1), ("segment-1/thread-1.zst", 1), ("live", 0):
             with self.subTest(file=name):
                 file = self.process / name
                 size = file.stat().st_size
@@ -134,10 +144,7 @@ class Hostile(unittest.TestCase):
             header = struct.pack("<4sHH5IHBB6QQ", b"PNRB", 1, 0, thread, 0, n, 0, len(frame), 1 << 0 | 1 << 5, 0, 0,
                                  1, 1, 1, n + 1, n + 1, n + 1, 0)
             blocks += struct.pack("<II", 0x184d2a5b, 96) + header + struct.pack("<Q", fnv1a(header)) + frame
-        for file in self.process.iterdir():
-            if file.name != "names":
-                file.unlink()
-        (self.process / "segment-1.zst").write_bytes(blocks)
+        self.replace_segment("short-threads.zst", blocks)
         status, said = self.convert()
         self.assertEqual(status, 0, said)
         self.assertIn(f"exits of frames that were not open, ignored: {n_threads * n}", said)
@@ -146,9 +153,6 @@ class Hostile(unittest.TestCase):
     def test_more_different_stacks_than_are_kept(self):
         """Two recursions of 600,000, of different functions: each call is a stack of its own."""
         n, n_blocks = 16000, 38
-        for file in self.process.iterdir():
-            if file.name != "names":
-                file.unlink()
         def block(sequence, kind, function):
             planes = b"\1" * n + bytes([kind]) * n + bytes([function]) * n     # ticks; kinds; functions
             frame = subprocess.run(["zstd", "-q", "-c", "--check", f"--stream-size={len(planes)}"], input=planes,
@@ -157,7 +161,7 @@ class Hostile(unittest.TestCase):
                                  1 << 0 | 1 << 5 | 1 << 12, 0, 0, *3 * [1 + sequence * n], *3 * [(sequence + 1) * n], 0)
             return struct.pack("<II", 0x184d2a5b, 96) + header + struct.pack("<Q", fnv1a(header)) + frame
         kinds = [(kind, function) for function in (1, 2) for kind in (1, 2) for _ in range(n_blocks)]
-        (self.process / "segment-1.zst").write_bytes(b"".join(block(i, *kind) for i, kind in enumerate(kinds)))
+        self.replace_segment("thread-1.zst", b"".join(block(i, *kind) for i, kind in enumerate(kinds)))
         self.assertEqual(self.convert()[0], 0)
         for options in ("--format=folded",), ("--format=pstats",), ("--top",), ("--top", "--json"):
             with self.subTest(options=options):
@@ -166,6 +170,35 @@ class Hostile(unittest.TestCase):
                 n_left_out = 2 * n * n_blocks - 1048575 + 2 * (options == ("--format=folded",))     # roots
                 self.assertIn(f"calls left out, as there were too many different stacks: {n_left_out}", said)
         self.assertLess(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, KIBIBYTES)
+
+    def test_a_hundred_thousand_files(self):
+        """All but one are empty, of one segment; and segments without a file."""
+        for thread in range(3, 100_000):
+            (self.process / "segment-1" / f"thread-{thread}.zst").touch()
+        for number in range(2, 2000):
+            (self.process / f"segment-{number}").mkdir()
+        for options in ("-o", "-"), ("--info",), ("--verify",), ("-o", "-", "--thread=MainThread"):
+            with self.subTest(options=options):
+                self.assertEqual(self.convert(*options, limits=[(resource.RLIMIT_NOFILE, 64)])[0], 1, "a file is cut off")
+        self.assertLess(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, KIBIBYTES)
+
+    def test_more_threads_than_descriptors(self):
+        """Of 300 threads each has blocks in its own file in two segments, which are read by turns."""
+        path = self.capture.with_name("threads.pnr")
+        with Capture(path) as capture:
+            process = capture.process(7)
+            f = process.function("m", "f")
+            threads = [process.thread(n, 7000 + n, f"Thread-{n}") for n in range(1, 301)]
+            for k in range(4):
+                process.segment(1 + k // 2)
+                for i, thread in enumerate(threads):
+                    thread.block([call(10_000 * k + i, f), return_(10_000 * k + 5000, f)])
+            process.end(50_000)
+        shutil.rmtree(self.capture)
+        path.rename(self.capture)
+        for options in ("-o", "-", "-j1"), ("-o", "-", "-j3"), ("--verify",), ("--info",):
+            with self.subTest(options=options):
+                self.assertEqual(self.convert(*options, limits=[(resource.RLIMIT_NOFILE, 64)]), (0, ""))
 
     def test_more_processes_than_descriptors(self):
         for pid in range(100, 300):
@@ -179,7 +212,7 @@ class Hostile(unittest.TestCase):
         self.add("full_block", "process-1")
         self.add("full_block", "process-2")
         self.add("killed", "process-8")
-        for name in "names", "segment-1.zst", "live":
+        for name in "names", "segment-1/thread-1.zst", "live":
             with self.subTest(file=name):
                 with subprocess.Popen([conversion.CONVERTER, "run.pnr", "-q", "-o", "-"], cwd=self.temporary.name,
                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:

@@ -170,10 +170,58 @@ class Window(Test):
         self.make(fill)
         self.expect(
             ("--from=1700ns --to=3200ns", "gen[3000,3200]c f1@3001 1/gen[2000,2500] 1/s1@2001"),
-            # the second one is another generator, though nobody shows that the first has ended
-            ("--thread=MainThread", "gen[1000,1500] s1@1001 gen[3000,3500] f1@3001 gen[6000,6500]"),
+            # the last one is another generator of the same function, which only the thread that is not read tells
+            ("--thread=MainThread", "gen[1000,1500] s1@1001 gen[3000,3500] t1@3001 gen[6000,6500] f1@6001"),
             ("--thread=7002", "gen[2000,2500] s1@2001 gen[4000,4500] f1@4001 gen[5000,5100]"),
         )
+
+    def test_chains_that_the_same_address_does_not_join(self):
+        """Another generator came to the address in a thread that is not read: of another function; or begun, or made, in
+        the thread that is read."""
+        def fill(process, thread, f, g, h, gen):
+            other, another = process.thread(2, 7002, "Other"), process.function("m", "another", "s.py", 7, GENERATOR)
+            thread.block([start(1000, gen, 77), yield_(1500, gen, 77)])
+            other.block([resume(1600, gen, 77), finish(1700, gen, 77), start(1800, another, 77), yield_(1900, another, 77)])
+            thread.block([resume(2000, another, 77), yield_(2100, another, 77)])
+            other.block([resume(2200, another, 77), finish(2300, another, 77)])
+            thread.block([start(3000, another, 77), yield_(3100, another, 77)])
+            other.block([resume(3200, another, 77), finish(3300, another, 77)])
+            thread.block([create(4000, another, 77)])
+            other.block([start(4100, another, 77), yield_(4200, another, 77)])
+            thread.block([resume(4300, another, 77), yield_(4400, another, 77)])
+            process.end(7000)
+        self.make(fill)
+        self.expect(("--thread=MainThread", "gen[1000,1500] another[2000,2100] another[3000,3100] another[4300,4400]"))
+
+    def test_files_of_other_threads_are_not_read(self):
+        """So nothing is said of them. An id is that in the whole trace."""
+        def fill(process, thread, f, g, h, gen):
+            ids = {2: 7002, 3: 7003, 4: 7001, 5: 7001}          # two have the id of the first one
+            others = [process.thread(number, tid, f"Other-{number}") for number, tid in ids.items()]
+            for k, other in enumerate([thread, *others]):
+                other.block([call(1000 + 10 * k, f), return_(1005 + 10 * k, f)], flags=LAST, is_short=k == 2)
+            process.end(2000)
+        self.make(fill)
+        file = self.path / "process-7/segment-1/thread-2.zst"
+        file.unlink()
+        file.mkdir()
+        self.expect(("--thread=Other-3", "f[1020,1025]"), ("--thread=Other-5", "f[1040,1045]"),
+                    (f"--thread={7001 + 2**22}", "f[1030,1035]"), (f"--thread={7001 + 2 * 2**22}", "f[1040,1045]"),
+                    ("--thread=7001", f"f[1000,1005] {2**22}/f[1030,1035] {2 * 2**22}/f[1040,1045]"),
+                    ("--thread=nobody", ""), ("--process=8", ""))
+        self.assertEqual(convert(self.path, "--thread=7002").returncode, 1)
+        self.assertEqual(convert(self.path, "--process=7").returncode, 1)
+
+    def test_a_greenlet_brings_the_file_of_its_thread(self):
+        def fill(process, thread, f, g, h, gen):
+            other, one = process.thread(2, 7002, "Other"), process.track(3, 7002, "one")
+            thread.block([call(1000, f), return_(1100, f)])
+            other.block([call(1000, f), switch(2000, one, SWITCH_OPEN), call(2100, g), return_(2200, g)])
+            process.end(3000)
+        self.make(fill)
+        (self.path / "process-7/segment-1/thread-1.zst").write_bytes(b"junk")
+        self.expect(("--thread=one", "g[2100,2200]"), (f"--thread={2**31 + 3}", "g[2100,2200]"),
+                    ("--thread=Other", "f[1000,3000]u"))
 
     def test_greenlets(self):
         def fill(process, thread, f, g, h, gen):

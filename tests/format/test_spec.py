@@ -25,7 +25,7 @@ def example(name):
 class WorkedExample(unittest.TestCase):
     def test_bytes_are_those_of_the_files(self):
         files = {str(path.relative_to(CAPTURE)): path.read_bytes() for path in CAPTURE.rglob("*") if path.is_file()}
-        self.assertEqual(sorted(files), ["process-7/names", "process-7/segment-1.zst"])
+        self.assertEqual(sorted(files), ["process-7/names", "process-7/segment-1/thread-1.zst"])
         for name, data in files.items():
             self.assertEqual(example(name).hex(" "), data.hex(" "), name)
             self.assertRegex(SPEC, rf"example\.pnr/{re.escape(name)} +{len(data)} bytes")

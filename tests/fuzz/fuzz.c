@@ -1,5 +1,6 @@
 #include "fuzz.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>
@@ -115,7 +116,7 @@ static uint32_t draw_records(struct pnr_record *records, uint32_t n)
     return wanted;
 }
 
-/* ---- segments ---- */
+/* ---- blocks ---- */
 
 static struct pnr_block_coder *coder(void)
 {
@@ -199,7 +200,7 @@ static size_t add_block(uint8_t *bytes, size_t size, size_t max)
     return block ? replace(bytes, size, max, (struct piece){ size, 0 }, block, block_size) : size;
 }
 
-size_t fuzz_mutate_segment(uint8_t *bytes, size_t size, size_t max, unsigned seed)
+size_t fuzz_mutate_blocks(uint8_t *bytes, size_t size, size_t max, unsigned seed)
 {
     struct piece blocks[MAX_PIECES];
     state = seed;
@@ -428,14 +429,14 @@ void fuzz_split(const uint8_t *bytes, size_t size, const uint8_t *parts[FUZZ_PAR
 size_t fuzz_mutate_capture(uint8_t *bytes, size_t size, size_t max, unsigned seed)
 {
     static size_t (*const mutate[FUZZ_PARTS])(uint8_t *, size_t, size_t, unsigned) = {
-        fuzz_mutate_names, fuzz_mutate_segment, fuzz_mutate_segment, fuzz_mutate_live,
+        fuzz_mutate_names, fuzz_mutate_blocks, fuzz_mutate_blocks, fuzz_mutate_blocks, fuzz_mutate_blocks, fuzz_mutate_live,
     };
     const uint8_t *parts[FUZZ_PARTS];
     size_t sizes[FUZZ_PARTS], at = FUZZ_PARTS * sizeof(uint32_t);
     state = seed;
     draw(2);
-    int part = (int)draw(6);
-    part = part < 3 ? 1 : part - 2;     /* half of the changes are in the first segment */
+    int part = (int)draw(8);
+    part = part < 4 ? 1 : part - 2;     /* half of the changes are in the first file of blocks */
     if (draw(8) == 0)
         part = 0;
     if (max < at)
@@ -463,13 +464,17 @@ size_t fuzz_mutate_capture(uint8_t *bytes, size_t size, size_t max, unsigned see
 
 /* ---- files ---- */
 
-static char directory[PATH_MAX - 32];
+const char *const fuzz_names[FUZZ_PARTS] = {
+    "names", "segment-1/thread-1.zst", "segment-1/thread-2.zst", "segment-1/short-threads.zst", "segment-2/thread-1.zst",
+    "live",
+};
+
+static char directory[PATH_MAX - 64];
 
 static void remove_directory(void)
 {
-    static const char *const names[] = { "names", "segment-1.zst", "segment-2.zst", "live" };
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        fuzz_write(names[i], NULL, 0);
+    for (int i = 0; i < FUZZ_PARTS; i++)
+        fuzz_write(fuzz_names[i], NULL, 0);
     rmdir(directory);
     *strrchr(directory, '/') = 0;
     rmdir(directory);
@@ -508,12 +513,19 @@ static void put(int fd, const void *bytes, size_t size, size_t at)
 
 void fuzz_write(const char *name, const uint8_t *bytes, size_t size)
 {
-    char path[PATH_MAX];
+    char path[PATH_MAX], segment[PATH_MAX];
     pnr_file_path(fuzz_directory(), name, path);
+    strcpy(segment, path);
+    *strrchr(segment, '/') = 0;
+    bool is_in_segment = strchr(name, '/');
     if (size == 0) {
         unlink(path);
+        if (is_in_segment)
+            rmdir(segment);             /* unless there is another file in it */
         return;
     }
+    if (is_in_segment && mkdir(segment, 0700) != 0 && errno != EEXIST)
+        abort();
     int fd = make(name);
     put(fd, bytes, size, 0);
     close(fd);

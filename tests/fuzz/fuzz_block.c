@@ -56,5 +56,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t size, size_t max, unsigned seed);
 size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t size, size_t max, unsigned seed)
 {
-    return fuzz_mutate_segment(bytes, size, max, seed);
+    return fuzz_mutate_blocks(bytes, size, max, seed);
 }

@@ -192,11 +192,22 @@ static void add_up(struct reader *reader, int fd, bool has_roots)
     call_tree_free(tree);
 }
 
+static int choose_any(void *arg, const struct reader *reader)
+{
+    (void)arg, (void)reader;
+    return 1;
+}
+
+static bool wants_odd(void *arg, uint32_t thread)
+{
+    (void)arg;
+    return thread % 2;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
     static FILE *nowhere;
-    static const char *const names[FUZZ_PARTS - 1] = { "names", "segment-1.zst", "segment-2.zst" };
     const uint8_t *parts[FUZZ_PARTS];
     size_t sizes[FUZZ_PARTS];
     struct notes notes = { ignore, NULL };
@@ -205,15 +216,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         abort();
     fuzz_split(bytes, size, parts, sizes);
     for (int i = 0; i < FUZZ_PARTS - 1; i++)
-        fuzz_write(names[i], parts[i], sizes[i]);
+        fuzz_write(fuzz_names[i], parts[i], sizes[i]);
     fuzz_write_live(parts[FUZZ_PARTS - 1], sizes[FUZZ_PARTS - 1]);
-    for (int i = 0; i < 7; i++) {
-        struct reader *reader = reader_open(fuzz_directory(), NULL, &notes, &err);
+    for (int i = 0; i < 8; i++) {
+        const struct reader_choice choice = { choose_any, wants_odd, NULL };
+        struct reader *reader = reader_open(fuzz_directory(), i == 7 ? &choice : NULL, &notes, &err);
         if (!reader)
             break;
         struct selection *selection = i == 1 ? select_some(reader) : NULL;
         const struct convert_how how = { .selection = selection, .flows = all_flows, .is_logical = i == 2 };
-        if (i == 0 || selection)
+        if (i == 0 || i == 7 || selection)
             convert_it(reader, &trace_json, &how, &notes);
         else if (i == 2)
             convert_it(reader, &perfetto, &how, &notes);

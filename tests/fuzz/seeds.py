@@ -38,10 +38,13 @@ def live(path):
 def main(folder, captures):
     for capture in captures or sorted(TESTS.glob("golden/*/*.pnr")) + sorted(TESTS.glob("bad/*/*.pnr")):
         for process in sorted(Path(capture).glob("process-*")):
-            segments = [read(path) for path in sorted(process.glob("segment-*.zst"))[:2]]
-            parts = [read(process / "names"), *segments, *[b""] * (2 - len(segments)), live(process / "live")]
-            whole = struct.pack("<4I", *map(len, parts)) + b"".join(parts)
-            for target, seeds in {"names": parts[:1], "block": segments, "live": parts[3:], "capture": [whole]}.items():
+            segments = sorted(process.glob("segment-*"))[:2]
+            first, second = [*segments, process / "none", process / "none"][:2]
+            blocks = [read(path) for path in (first / "thread-1.zst", first / "thread-2.zst", first / "short-threads.zst",
+                                              second / "thread-1.zst")]
+            parts = [read(process / "names"), *blocks, live(process / "live")]
+            whole = struct.pack("<6I", *map(len, parts)) + b"".join(parts)
+            for target, seeds in {"names": parts[:1], "block": blocks, "live": parts[-1:], "capture": [whole]}.items():
                 (folder / target).mkdir(parents=True, exist_ok=True)
                 for i, seed in enumerate(seeds):
                     if seed:

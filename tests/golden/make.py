@@ -529,18 +529,17 @@ def short_threads(path):
 
 
 def killed_and_finished(path):
-    """Of a process that was killed another one has written the chunks as blocks: it is whole, without an end. Of the
-    instants only the last known one is far enough from others to tell the clock's rate, which is not the nominal one."""
-    clock = Clock("tsc", 2_000_000_000, start_ticks=1_000_000, ticks=lambda at: at * 21 // 10)
+    """Of a process that was killed another one has written the chunks as blocks: it is whole, without an end."""
     with Capture(path) as capture:
-        process = capture.process(7, clock=clock, command="finished.py")
+        process = capture.process(7, command="finished.py")
         main, work = (process.function("__main__", name, "finished.py", line) for name, line in (("main", 1), ("work", 4)))
         one, two = process.thread(1, 7001, "MainThread"), process.thread(2, 7002, "worker")
-        one.block([call(1000, main), call(2000, work), return_(300_000, work)])
+        one.block([call(1000, main), call(2000, work), return_(3000, work)])
         process.segment(2)
-        one.block([open_(main), call(600_000, work)], begin=500_000)
-        two.block([call(400_000, work), return_(700_000, work), call(800_000, work)])
-        for key, value in zip(("killed_ticks", "killed_monotonic_ns", "killed_realtime_ns"), clock.instant(9_000_000_000)):
+        one.block([open_(main), call(6000, work)], begin=5000)
+        two.block([call(4000, work), return_(7000, work), call(8000, work)])
+        for key, value in zip(("killed_ticks", "killed_monotonic_ns", "killed_realtime_ns"),
+                              process.clock.instant(9000)):
             process.fact(key, value)
 
 
