@@ -643,6 +643,7 @@ int rec_log_move(const char *path, const struct rec_part *part, const struct rec
         return -1;
     if (begin_live(process_path, count_chunks(false, options->limits.max_size), &live, err) != 0)
         goto fail;
+    live.header->n_events = session.n_events - part->n_events;          /* what the segments hold that go with it */
     if (pnr_capture_enter_process(path, (long)getpid(), process_path, PATH_MAX, err) != 0 ||
         rec_file_move(&moved_names, process_path, "names", err) != 0) {
         pnr_live_close(&live, process_path, true);

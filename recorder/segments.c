@@ -1,12 +1,14 @@
 #include "segments.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "../format/capture.h"
+#include "../format/file.h"
 
 #define SHARED_NS 1000000000            /* how often room is made for processes of other users */
 
@@ -36,6 +38,23 @@ static void release_all(struct rec_segments *segments)
 {
     for (int i = 0; i < REC_SEGMENTS_OPEN_FILES; i++)
         release(&segments->files[i]);
+}
+
+/* The program may use up all descriptors before the first block is written. */
+static void take_spare(struct rec_segments *segments)
+{
+    if (segments->spare >= 0 && rec_file_is_still(segments->spare, &segments->spare_was))
+        return;
+    segments->spare = rec_file_move_up(pnr_file_open(segments->process_path, O_PATH | O_DIRECTORY));
+    if (segments->spare >= 0)
+        fstat(segments->spare, &segments->spare_was);
+}
+
+static void give_spare(struct rec_segments *segments)
+{
+    if (rec_file_is_still(segments->spare, &segments->spare_was))
+        close(segments->spare);
+    segments->spare = -1;
 }
 
 static int open_file(struct rec_segments *segments, struct rec_thread_file *file, uint32_t thread, struct pnr_err *err)
@@ -68,6 +87,7 @@ static struct rec_thread_file *find_file(struct rec_segments *segments, uint32_t
     if (!lacks_descriptors(err))
         return NULL;
     release_all(segments);              /* the program has used up all other descriptors */
+    give_spare(segments);
     return open_file(segments, oldest, thread, err) == 0 ? oldest : NULL;
 }
 
@@ -90,6 +110,7 @@ static int begin(struct rec_segments *segments, uint32_t number, struct pnr_err 
     segments->number = number;
     segments->size = 0;
     segments->begun_ns = 0;
+    take_spare(segments);
     return 0;
 }
 
@@ -97,6 +118,7 @@ int rec_segments_start(struct rec_segments *segments, const char *process_path, 
                        const struct rec_limits *limits, struct pnr_err *err)
 {
     memset(segments, 0, sizeof *segments);
+    segments->spare = -1;
     segments->limits = *limits;
     snprintf(segments->process_path, sizeof segments->process_path, "%s", process_path);
     return begin(segments, number, err);
@@ -175,4 +197,5 @@ int rec_segments_tick(struct rec_segments *segments, uint64_t now_ns, struct pnr
 void rec_segments_stop(struct rec_segments *segments)
 {
     release_all(segments);
+    give_spare(segments);
 }

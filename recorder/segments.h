@@ -34,6 +34,8 @@ struct rec_segments {
     char path[PATH_MAX];                /* that is being made: the stack may be that of a small thread of the program */
     struct rec_limits limits;
     struct rec_thread_file files[REC_SEGMENTS_OPEN_FILES];      /* of the last segment */
+    int spare;                          /* a descriptor to give back when no other is left to open a file with; or -1 */
+    struct stat spare_was;
     uint32_t number;                    /* of the last segment: 1, 2, ... */
     uint64_t size;                      /* of it on disk */
     uint64_t begun_ns;                  /* when its first block was written; 0: it has none. CLOCK_MONOTONIC */

@@ -94,6 +94,25 @@ def wait_until_it_sleeps(pid):
         time.sleep(0.01)
 
 
+def segments(capture):
+    """The paths of the segments of a capture of one process, by their numbers, in order."""
+    process, = process_directories(capture)
+    names = (name for name in os.listdir(os.path.join(capture, process)) if name.startswith("segment-"))
+    return {int(name[8:]): os.path.join(capture, process, name) for name in sorted(names, key=lambda name: int(name[8:]))}
+
+
+def size_on_disk(path):
+    """Bytes that a capture takes, in whole disk blocks as du counts; what goes while it is looked at is none."""
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in [folder, *(os.path.join(folder, name) for name in names)]:
+            try:
+                total += -os.lstat(name).st_size // 4096 * -4096
+            except FileNotFoundError:
+                pass
+    return total
+
+
 class Slice:
     __slots__ = "function", "begin", "end", "thread", "marks", "parent", "chained"
 

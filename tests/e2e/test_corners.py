@@ -47,11 +47,11 @@ class Corners(e2e.EndToEnd):
             thread.join()
             """)
         e2e.recorded(self.path("run.pnr"), [program])
-        process, = e2e.process_directories(self.path("run.pnr"))
-        files = sorted(name for name in os.listdir(self.path(f"run.pnr/{process}")) if name.startswith("segment-"))
-        self.assertEqual(files, ["segment-1.zst"])
+        (segment,) = e2e.segments(self.path("run.pnr")).values()
+        files = sorted(os.listdir(segment))
+        self.assertEqual(files, ["thread-1.zst", "thread-2.zst"])
         for name in files:
-            finished = e2e.run(["zstd", "-t", self.path(f"run.pnr/{process}/{name}")])
+            finished = e2e.run(["zstd", "-t", os.path.join(segment, name)])
             self.assertEqual(finished.status, 0, finished.err)
 
     def test_throw_past_a_delegating_frame(self):

@@ -220,38 +220,6 @@ Test(capture, lists_many_segments)
     free(numbers);
 }
 
-/* The file of the short threads comes first. */
-Test(capture, lists_threads_by_number)
-{
-    static const char *const files[] = { "thread-2.zst", "thread-10.zst", "thread-1.zst", "thread-4294967295.zst",
-                                         "short-threads.zst", "thread-0.zst", "thread-01.zst", "thread-.zst", "thread-3",
-                                         "thread-3.zst.tmp", "thread--3.zst", "thread-+3.zst", "thread- 3.zst",
-                                         "thread-4294967296.zst", "thread-99999999999999999999.zst", "Thread-3.zst",
-                                         "short-threads", "short-threads.zst.tmp", "segment-3" };
-    static const uint32_t expected[] = { PNR_SHORT_THREADS, 1, 2, 10, UINT32_MAX };
-    uint32_t *threads;
-    size_t n;
-    struct pnr_err err;
-    cr_assert_eq(mkdir("segment-7", 0700), 0);
-    cr_assert_eq(pnr_capture_threads(".", 7, &threads, &n, &err), 0);
-    cr_expect_eq(n, 0);
-    free(threads);
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        char path[100];
-        snprintf(path, sizeof path, "segment-7/%s", files[i]);
-        touch(path);
-    }
-    cr_assert_eq(pnr_capture_threads(".", 7, &threads, &n, &err), 0);
-    cr_assert_eq(n, sizeof expected / sizeof *expected, "%zu", n);
-    cr_expect_arr_eq(threads, expected, sizeof expected);
-    free(threads);
-    cr_expect_eq(pnr_capture_threads(".", 8, &threads, &n, &err), -1);
-    cr_expect_eq(err.sys_errno, ENOENT);
-    touch("segment-9");
-    cr_expect_eq(pnr_capture_threads(".", 9, &threads, &n, &err), -1);
-    cr_expect_eq(err.sys_errno, ENOTDIR);
-}
-
 /* The name says which process it is, so that others can tell whether it runs still. */
 Test(capture, knows_processes_that_are_begun)
 {

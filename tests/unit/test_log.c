@@ -2,12 +2,14 @@
  * many threads and chunks there are and whatever fails. */
 #include <criterion/criterion.h>
 #include <dirent.h>
+#include <fcntl.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -540,6 +542,58 @@ Test(log, saves_what_there_is, .init = begin_to_save, .fini = end)
     cr_expect_eq(read_thread(process, 1).n, n + 1);
     cr_expect_eq(read_thread(process, 2).n, 1);
     cr_expect_eq(read_thread(process, 3).n, 1);
+}
+
+/* The linking of files is this file's: another process evicts a segment meanwhile. */
+static const char *evicted;             /* the segment, when its n-th file is linked */
+static int evicted_at;
+
+int link(const char *from, const char *to)
+{
+    char path[PATH_MAX];
+    if (evicted && strncmp(from, evicted, strlen(evicted)) == 0 && evicted_at-- == 0) {
+        pnr_file_path(process, "evicted", path);
+        cr_assert_eq(rename(evicted, path), 0);
+    }
+    return (int)syscall(SYS_linkat, AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+
+/* A segment that is evicted while it is saved is missing as a whole: a part of the first one would look like damage. */
+Test(log, saves_no_part_of_a_segment, .init = begin_to_save, .fini = end)
+{
+    for (int at = 0; at < 2; at++) {
+        struct rec_log_totals totals;
+        struct rec_drain_options options = { .on_wake = save };
+        char path[PATH_MAX + 32], segment[PATH_MAX + 32], taken[PATH_MAX];
+        struct rec_log *log = new_log(&at), *other = new_log(&totals);
+        struct pnr_err err;
+        uint32_t *numbers;
+        size_t n;
+        for (uint64_t i = 0; i < 3; i++) {      /* what is in chunks goes into a segment of its own */
+            append(log, i);
+            append(other, i);
+            rec_log_put_all();
+            while (read_thread(process, 1).n <= i || read_thread(process, 2).n <= i)
+                usleep(1000);
+            save_now();
+        }
+        snprintf(segment, sizeof segment, "%s/segment-1/", process);
+        evicted_at = at;
+        evicted = segment;
+        save_now();
+        evicted = NULL;
+        snprintf(path, sizeof path, "%s/process-%d", saved, getpid());
+        cr_assert_eq(pnr_capture_segments(path, &numbers, &n, &err), 0);
+        cr_assert_geq(n, 2);
+        for (size_t i = 0; i < n; i++)
+            cr_expect_eq(numbers[i], i + 2, "%zu: %u", i, numbers[i]);
+        free(numbers);
+        rec_log_stop(&totals);
+        if (at == 1)
+            return;
+        cr_assert_eq(rec_log_start(capture, true, &options, taken, &err), 0);
+        snprintf(process, sizeof process, "%.4000s/process-%d-2", capture, getpid());
+    }
 }
 
 /* A child that is killed leaves in the live mapping what was not yet in a file. */

@@ -78,27 +78,34 @@ Test(segments, last_a_part_of_the_time)
     rec_segments_stop(&process.segments);
 }
 
-/* The program has used up all descriptors: the segment's own is what is left. */
+/* The program has used up all descriptors, before the first block or later: the recorder's own are what is left. */
 Test(segments, begin_without_a_descriptor_to_spare)
 {
-    struct process process;
-    make_process(&process, 7, 1, (struct rec_limits){ 0, 0 });
-    append(&process, 1);
-    struct rlimit limit = { 200, 200 };
-    rec_segments_stop(&process.segments);
-    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
-    append(&process, 2);
-    int used[200], n = 0;
-    while ((used[n] = dup(0)) >= 0)
-        n++;
-    cr_assert_eq(errno, EMFILE);
-    int result = rec_segments_roll(&process.segments, &err);
-    int appended = append(&process, 3);
-    while (n > 0)
-        close(used[--n]);
-    cr_expect_eq(result, 0);
-    cr_expect_eq(appended, 0);
-    cr_expect_str_eq(segments_of(&process), "1 2");
+    for (int has_block = 0; has_block < 2; has_block++) {
+        struct process process;
+        struct rlimit limit = { 200, 200 };
+        cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        make_process(&process, 7 + has_block, 1, (struct rec_limits){ 0, 0 });
+        if (has_block)
+            append(&process, 1);
+        int used[200], n = 0, results[5];
+        while ((used[n] = dup(0)) >= 0)
+            n++;
+        cr_assert_eq(errno, EMFILE);
+        results[0] = append(&process, 2);
+        results[1] = append_of(&process, 2, 0, 0, 2);
+        results[2] = rec_segments_roll(&process.segments, &err);
+        results[3] = append(&process, 3);
+        results[4] = append_of(&process, 2, 1, 0, 3);
+        while (n > 0)
+            close(used[--n]);
+        for (int i = 0; i < 5; i++)
+            cr_expect_eq(results[i], 0, "%d", i);
+        cr_expect_str_eq(segments_of(&process), "1 2");
+        for (uint32_t segment = 1; segment <= 2; segment++)
+            cr_expect_str_eq(threads_of(&process, segment), "1 2");
+        rec_segments_stop(&process.segments);
+    }
 }
 
 /* ---- which file a block goes to ---- */
@@ -170,7 +177,7 @@ Test(segments, keep_few_files_open)
             most = n > most ? n : most;
         }
     }
-    cr_expect_eq(most, REC_SEGMENTS_OPEN_FILES);
+    cr_expect_eq(most, REC_SEGMENTS_OPEN_FILES + 1, "and one to spare");
     rec_segments_stop(&process.segments);
     cr_expect_eq(count_descriptors(), before);
     const uint64_t size = process.segments.n_bytes / N;
