@@ -20,9 +20,7 @@ void files_init(struct files *files, const char *path)
 void files_clear(struct files *files)
 {
     files_rest(files);
-    free(files->list);
-    files->list = NULL;
-    files->n = 0;
+    files_drop_list(files);
 }
 
 /* ---- the list ---- */
@@ -129,6 +127,13 @@ static int list_numbers(struct files *files, const uint32_t *numbers, size_t n, 
             forget(files);
         number = numbers[i] - 1;
     }
+}
+
+void files_drop_list(struct files *files)
+{
+    free(files->list);
+    files->list = NULL;
+    files->n = 0;
 }
 
 int files_list(struct files *files, const struct notes *notes, struct pnr_err *err)

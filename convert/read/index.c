@@ -575,6 +575,7 @@ int index_walk(struct index *index, bool (*wants)(void *arg, uint32_t thread), v
     choose(index, &choice);
     int result = choice.is_out_of_memory ? -1 : walk_files(index, &choice);
     settle(index, &choice);
+    files_drop_list(&index->blocks.files);
     if (result < 0)
         return pnr_err_set(err, PNR_E_MEMORY, index->path, 0, "out of memory");
     drop_repeats(index);

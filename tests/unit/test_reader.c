@@ -556,6 +556,23 @@ Test(reader, tells_of_holes_behind_what_was_dropped)
     expect(&sample, "1:2 !1:1", "D:process-7: block 8 of thread 1 is missing;");
 }
 
+/* A part of a recording begins with the segment that its names tell. */
+Test(reader, takes_a_part_of_a_recording)
+{
+    struct sample sample;
+    make(&sample, true);
+    check_fact(&sample.capture, "first_segment", "4");
+    sample.capture.segment = 4;
+    add(&sample, 7, PNR_BLOCK_RESYNC);
+    add(&sample, 9, 0);
+    expect(&sample, "1:2 !1:1", "D:process-7: block 8 of thread 1 is missing;");
+    make(&sample, true);
+    check_fact(&sample.capture, "first_segment", "4");
+    sample.capture.segment = 6;
+    add(&sample, 7, 0);
+    expect(&sample, "1:2", "D:process-7: segments 4 to 5 are missing;");
+}
+
 /* Where no limit allows to drop anything, it is missing. */
 Test(reader, misses_the_first_segments)
 {
