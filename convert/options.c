@@ -76,6 +76,7 @@ static int parse_flows(const char *text, struct flows_choice *flows)
         { "creation", CREATION },
     };
     unsigned kinds = 0;
+    bool has_none = false;
     for (;;) {
         size_t size = strcspn(text, ","), i = 0;
         while (i < sizeof table / sizeof *table &&
@@ -87,9 +88,14 @@ static int parse_flows(const char *text, struct flows_choice *flows)
             return -1;
         }
         kinds |= table[i].kinds;
+        has_none |= table[i].kinds == 0;
         if (text[size] == 0)
             break;
         text += size + 1;
+    }
+    if (has_none && kinds & ALL_KINDS) {
+        complain("--flows: none does not go with kinds that are wanted");
+        return -1;
     }
     flows->chains = kinds & ALL_KINDS;
     flows->creations = kinds == CREATION ? ALL_KINDS : kinds & CREATION ? flows->chains : 0;

@@ -235,7 +235,15 @@ void pnr_live_begin(struct pnr_live *live, uint32_t k, const struct pnr_block_he
     atomic_thread_fence(memory_order_release);          /* whoever loads a word of it sees that the chunk was free */
     for (size_t i = 0; i < HEADER_WORDS; i++)
         atomic_store_explicit(&to[i], words[i], memory_order_relaxed);
+    atomic_store_explicit(&live->chunks[k].n_events, 0, memory_order_relaxed);
     atomic_store_explicit(&live->chunks[k].state, PNR_CHUNK_IN_USE, memory_order_release);
+}
+
+void pnr_live_count_block(struct pnr_live *live, uint32_t k, uint32_t n_events)
+{
+    uint64_t n = atomic_load_explicit(&live->header->n_events, memory_order_relaxed) + n_events;
+    atomic_store_explicit(&live->chunks[k].n_events, n, memory_order_release);
+    atomic_store_explicit(&live->header->n_events, n, memory_order_release);
 }
 
 void pnr_live_free(struct pnr_live *live, uint32_t k)

@@ -65,18 +65,22 @@ struct pnr_live_header {
     struct pnr_instant instants[2];
     uint64_t process_start;
     uint64_t pid_namespace;
-    uint64_t n_events;
+    _Atomic uint64_t n_events;
 };
 
 enum pnr_chunk_state { PNR_CHUNK_FREE = 0, PNR_CHUNK_IN_USE = 1 };
 
 /*    0  96 bytes  block        n_records, data_size and end are 0
  *   96  u32       state        enum pnr_chunk_state
- *  100  28 bytes  unused       0 */
+ *  100  u32       unused       0
+ *  104  u64       n_events     what the live header's is with this block, once the block is in its file; before: 0
+ *  112  16 bytes  unused2      0 */
 struct pnr_live_chunk {
     struct pnr_block_header block;
     _Atomic uint32_t state;
-    uint32_t unused[7];
+    uint32_t unused;
+    _Atomic uint64_t n_events;
+    uint32_t unused2[4];
 };
 
 _Static_assert(sizeof(struct pnr_live_chunk) == 128, "written as it lies in memory");
@@ -144,6 +148,10 @@ static inline void pnr_live_clear(struct pnr_record *at)
 
 /* Announces a free chunk as this block. */
 void pnr_live_begin(struct pnr_live *live, uint32_t k, const struct pnr_block_header *header);
+
+/* Chunk k has become a block with so many records that are not OPEN: counts them, so that whoever finds the chunk in use
+ * can tell whether they have been counted. */
+void pnr_live_count_block(struct pnr_live *live, uint32_t k, uint32_t n_events);
 
 /* The chunk is not in use any more: its records may be zeroed. */
 void pnr_live_free(struct pnr_live *live, uint32_t k);

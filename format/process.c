@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,13 +14,12 @@
 #include "file.h"
 
 /* Reads field 22 of a process's stat. *is_ended: it is a zombie; its first thread alone may be one (field 3) while there
- * are others (field 20). Returns 0 when it cannot be told, and *is_gone, whether there is no such process. */
-static uint64_t read_start(const char *path, bool *is_ended, bool *is_gone)
+ * are others (field 20). Returns 0 when it cannot be told. */
+static uint64_t read_start(const char *path, bool *is_ended)
 {
     char text[1024];
     int fd = pnr_file_open(path, O_RDONLY);
     ssize_t n = fd < 0 ? -1 : pnr_file_read(fd, text, sizeof text - 1, 0);
-    *is_gone = n < 0 && (errno == ENOENT || errno == ESRCH);
     if (fd >= 0)
         close(fd);
     if (n <= 0)
@@ -41,8 +42,8 @@ static uint64_t read_start(const char *path, bool *is_ended, bool *is_gone)
 
 uint64_t pnr_process_start(void)
 {
-    bool is_ended, is_gone;
-    return read_start("/proc/self/stat", &is_ended, &is_gone);
+    bool is_ended;
+    return read_start("/proc/self/stat", &is_ended);
 }
 
 uint64_t pnr_process_namespace(void)
@@ -51,15 +52,29 @@ uint64_t pnr_process_namespace(void)
     return stat("/proc/self/ns/pid", &st) == 0 ? (uint64_t)st.st_ino : 0;
 }
 
+/* True when /proc tells of the processes of this namespace: a new one has that of its parent's (unshare -p) until somebody
+ * mounts it anew. There each process has two numbers, of which the one in the parent's namespace is greater. */
+static bool has_own_proc(void)
+{
+    char text[32];
+    ssize_t n = readlink("/proc/self", text, sizeof text - 1);
+    text[n > 0 ? n : 0] = 0;
+    return strtol(text, NULL, 10) == (long)getpid();
+}
+
 enum pnr_process_state pnr_process_look(long pid, uint64_t start, uint64_t namespace)
 {
     char path[64];
-    bool is_ended = false, is_gone;
+    bool is_ended = false;
     if (!start || !namespace || namespace != pnr_process_namespace())
         return PNR_PROCESS_UNKNOWN;
+    if (pid <= 0 || pid > INT_MAX || (kill((pid_t)pid, 0) != 0 && errno == ESRCH))
+        return PNR_PROCESS_GONE;
+    if (!has_own_proc())
+        return PNR_PROCESS_UNKNOWN;
     snprintf(path, sizeof path, "/proc/%ld/stat", pid);
-    uint64_t found = read_start(path, &is_ended, &is_gone);
-    if (!found && !is_gone)
-        return PNR_PROCESS_UNKNOWN;     /* it may be that the program has used up all descriptors */
+    uint64_t found = read_start(path, &is_ended);
+    if (!found)
+        return PNR_PROCESS_UNKNOWN;     /* it is hidden, or the program has used up all descriptors */
     return found == start && !is_ended ? PNR_PROCESS_RUNS : PNR_PROCESS_GONE;
 }

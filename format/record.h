@@ -47,6 +47,10 @@ enum pnr_gap {
     PNR_GAP_STACK = 1           /* the thread's C stack is a quarter full: specs/recording.md, section 3 */
 };
 
+enum {
+    PNR_OPEN_C_CALL = 1         /* an OPEN record's frame, which is no address: the call of a C function */
+};
+
 enum pnr_switch {
     PNR_SWITCH_OPEN = 1,        /* the OPEN records that follow tell all frames that are open in the track */
     PNR_SWITCH_DEEPER = 2       /* ... or, when there are more, the innermost */

@@ -23,7 +23,6 @@
 
 #define FIRST_INSTANT_NS 10000000       /* the live mapping's instant is renewed after 10 ms, 20 ms, ... 1 s */
 #define LAST_INSTANT_NS 1000000000
-#define FINISH_NS 2000000000            /* what others left is looked for after that time */
 #define PAUSE_NS 10000000               /* how long the thread stays away around a fork */
 #define THREAD_STACK (256 * 1024)
 
@@ -37,10 +36,11 @@ struct rec_stream {
 struct chunk {                          /* what the mapping does not say of a chunk */
     struct rec_stream *stream;          /* NULL while it is free */
     struct pnr_block_header header;
+    uint32_t n_events;                  /* of its records, when it is put */
 };
 
 static struct {
-    char process_path[PATH_MAX], capture_path[PATH_MAX];
+    char process_path[PATH_MAX];
     struct rec_drain_options options;
     struct pnr_live live;
     pthread_t thread;
@@ -127,7 +127,7 @@ static bool write_in_turn(int chunk, const void *bytes, size_t size)
     }
     bool written = !rec_drain_has_failed();
     if (written) {
-        drain.live.header->n_events += header->n_records - header->n_open;
+        pnr_live_count_block(&drain.live, (uint32_t)chunk, drain.chunks[chunk].n_events);
         pnr_live_free(&drain.live, (uint32_t)chunk);
         drain.chunks[chunk].stream = NULL;
         stream->n_written++;
@@ -183,7 +183,17 @@ static void renew_instant(void)
     atomic_store_explicit(&drain.live.header->latest, other, memory_order_release);
 }
 
-/* What is too old goes, when nothing is written, too; and what other processes of the capture left is finished. */
+/* True when the thread has something better to do than to finish others: somebody waits for it, or soon will. */
+static bool is_needed(void)
+{
+    pthread_mutex_lock(&drain.lock);
+    bool is = drain.is_pausing || drain.is_stopping || drain.is_awaited || drain.n_free < drain.n_chunks / 2;
+    pthread_mutex_unlock(&drain.lock);
+    return is;
+}
+
+/* What is too old goes, when nothing is written, too; and what other processes of the capture left is finished: without
+ * `io`, so that a thread that finds no free chunk does not wait for that. */
 static void look_at_capture(void)
 {
     struct pnr_err err;
@@ -191,9 +201,9 @@ static void look_at_capture(void)
     pthread_mutex_lock(&drain.io);
     if (!rec_drain_has_failed() && rec_segments_tick(&drain.segments, now, &err) != 0)
         fail(&err);
-    if (!rec_drain_has_failed())
-        rec_finish_tick(drain.capture_path, now, &drain.finish_ns);
     pthread_mutex_unlock(&drain.io);
+    if (!rec_drain_has_failed())
+        rec_finish_tick(drain.process_path, now, is_needed, &drain.finish_ns);
 }
 
 /* Waits for wait_ns at most, which becomes longer each time when nothing comes. */
@@ -277,8 +287,6 @@ static void init_locks(void)
 static void set_place(const char *process_path, struct pnr_live live)
 {
     snprintf(drain.process_path, sizeof drain.process_path, "%s", process_path);
-    snprintf(drain.capture_path, sizeof drain.capture_path, "%.*s", (int)(strrchr(process_path, '/') - process_path),
-             process_path);
     drain.live = live;
     drain.n_chunks = (int)live.header->n_chunks;
     memset(drain.free, 0, sizeof drain.free);
@@ -293,7 +301,7 @@ int rec_drain_start(const char *process_path, struct pnr_live live, const struct
     memset(&drain, 0, sizeof drain);
     init_locks();
     set_place(process_path, live);
-    drain.finish_ns = rec_clock_monotonic_ns() + FINISH_NS;
+    drain.finish_ns = rec_clock_monotonic_ns() + REC_FINISH_PERIOD_NS;
     drain.options = *options;
     drain.tick_shift = rec_clock_tick_shift();
     if (rec_segments_start(&drain.segments, process_path, 1, &options->limits, err) != 0) {
@@ -378,9 +386,10 @@ struct pnr_record *rec_drain_begin(int chunk, struct rec_stream *stream, struct 
     return records_of(chunk);
 }
 
-void rec_drain_put(int chunk, uint32_t n, struct pnr_instant end, uint16_t flags)
+void rec_drain_put(int chunk, uint32_t n, uint32_t n_events, struct pnr_instant end, uint16_t flags)
 {
     struct chunk *c = &drain.chunks[chunk];
+    c->n_events = n_events;
     c->header.n_records = n;
     c->header.end = end;
     c->header.flags |= flags;
@@ -538,7 +547,7 @@ static int copy_file(const char *from, const char *directory, const char *name, 
 }
 
 /* Puts a finished segment into another process directory: the same files, or copies of them where links cannot be. One
- * that is evicted meanwhile is missing, or a part of it is. */
+ * that is evicted meanwhile is missing as a whole. */
 static int link_segment(const char *process_path, uint32_t segment, struct pnr_err *err)
 {
     char from[PATH_MAX], to[PATH_MAX];
@@ -558,6 +567,11 @@ static int link_segment(const char *process_path, uint32_t segment, struct pnr_e
         }
     }
     free(threads);
+    pnr_segment_path(drain.process_path, segment, from);
+    if (result == 0 && access(from, F_OK) != 0) {       /* it was taken away by one step, before its files were */
+        pnr_segment_path(process_path, segment, to);
+        rec_tree_remove(to);
+    }
     return result;
 }
 
@@ -648,7 +662,7 @@ int rec_drain_cut(uint32_t *segment, struct pnr_err *err)
     if (rec_drain_has_failed())
         *err = drain.failure;
     else if (result == 0 && drain.segments.begun_ns)    /* there was no descriptor to look at the capture */
-        result = (errno = EMFILE, pnr_err_system(err, drain.capture_path, "cannot end a segment"));
+        result = (errno = EMFILE, pnr_err_system(err, drain.process_path, "cannot end a segment"));
     *segment = drain.segments.number;
     pthread_mutex_unlock(&drain.io);
     return result;

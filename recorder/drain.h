@@ -65,8 +65,8 @@ bool rec_drain_is_behind(void);
 struct pnr_record *rec_drain_begin(int chunk, struct rec_stream *stream, struct pnr_instant begin, uint16_t flags,
                                    uint32_t n_open, uint32_t track);
 
-/* Queues n > 0 records for writing. flags are added to those of rec_drain_begin. */
-void rec_drain_put(int chunk, uint32_t n, struct pnr_instant end, uint16_t flags);
+/* Queues n > 0 records for writing, of which n_events are not OPEN. flags are added to those of rec_drain_begin. */
+void rec_drain_put(int chunk, uint32_t n, uint32_t n_events, struct pnr_instant end, uint16_t flags);
 
 /* Gives back a chunk in which no record stands; its block's number is used again. */
 void rec_drain_give_back(int chunk);

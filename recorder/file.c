@@ -13,11 +13,12 @@
 #define HIGHEST 4000            /* descriptors above cost the kernel a larger table */
 #define BELOW_LIMIT 64
 
-/* Moves a descriptor out of the way of the program's own. */
-static int move_up(int fd)
+int rec_file_move_up(int fd)
 {
     struct rlimit limit;
     rlim_t low = HIGHEST;
+    if (fd < 0)
+        return fd;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < low + BELOW_LIMIT)
         low = limit.rlim_cur > BELOW_LIMIT ? limit.rlim_cur - BELOW_LIMIT : 0;
     int high = fcntl(fd, F_DUPFD_CLOEXEC, (int)low);
@@ -27,7 +28,18 @@ static int move_up(int fd)
     return high;
 }
 
-static int open_as(struct rec_file *file, int flags, struct pnr_err *err)
+static bool is_same(int fd, dev_t device, ino_t inode)
+{
+    struct stat st;
+    return fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+}
+
+bool rec_file_is_still(int fd, const struct stat *was)
+{
+    return is_same(fd, was->st_dev, was->st_ino);
+}
+
+static int open_as(struct rec_file *file, int flags, off_t *size, struct pnr_err *err)
 {
     struct stat st;
     int fd = pnr_file_open(file->path, flags | O_WRONLY | O_APPEND | O_NOFOLLOW);
@@ -38,9 +50,10 @@ static int open_as(struct rec_file *file, int flags, struct pnr_err *err)
         close(fd);
         return -1;
     }
-    file->fd = move_up(fd);
+    file->fd = rec_file_move_up(fd);
     file->device = st.st_dev;
     file->inode = st.st_ino;
+    *size = st.st_size;
     return 0;
 }
 
@@ -58,7 +71,7 @@ static int open_new(struct rec_file *file, const char *directory, const char *na
     file->fd = -1;
     file->size = 0;
     file->inode = 0;
-    return rec_file_move(file, directory, name, err) != 0 ? -1 : open_as(file, flags, err);
+    return rec_file_move(file, directory, name, err) != 0 ? -1 : open_as(file, flags, &file->size, err);
 }
 
 int rec_file_create(struct rec_file *file, const char *directory, const char *name, struct pnr_err *err)
@@ -68,22 +81,12 @@ int rec_file_create(struct rec_file *file, const char *directory, const char *na
 
 int rec_file_open(struct rec_file *file, const char *directory, const char *name, struct pnr_err *err)
 {
-    struct stat st;
-    if (open_new(file, directory, name, O_CREAT, err) != 0)
-        return -1;
-    if (fstat(file->fd, &st) != 0) {
-        pnr_err_system(err, file->path, "cannot look at the file");
-        rec_file_release(file);
-        return -1;
-    }
-    file->size = st.st_size;
-    return 0;
+    return open_new(file, directory, name, O_CREAT, err);
 }
 
-static int is_ours(const struct rec_file *file)
+static bool is_ours(const struct rec_file *file)
 {
-    struct stat st;
-    return file->fd >= 0 && fstat(file->fd, &st) == 0 && st.st_dev == file->device && st.st_ino == file->inode;
+    return is_same(file->fd, file->device, file->inode);
 }
 
 static int append(struct rec_file *file, const char *at, size_t size, struct pnr_err *err)
@@ -111,7 +114,8 @@ static int append(struct rec_file *file, const char *at, size_t size, struct pnr
 int rec_file_append(struct rec_file *file, const void *bytes, size_t size, struct pnr_err *err)
 {
     sigset_t before;
-    if (!is_ours(file) && open_as(file, 0, err) != 0)
+    off_t size_now;                     /* what a write may have left behind in part does not count */
+    if (!is_ours(file) && open_as(file, 0, &size_now, err) != 0)
         return -1;
     rec_signals_hold(SIGXFSZ, &before);
     int result = append(file, bytes, size, err);

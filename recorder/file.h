@@ -6,7 +6,9 @@
 #define REC_FILE_H
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "../format/error.h"
@@ -34,5 +36,10 @@ int rec_file_append(struct rec_file *file, const void *bytes, size_t size, struc
 
 /* Gives the descriptor back; a later append opens the file again. */
 void rec_file_release(struct rec_file *file);
+
+/* The same care for descriptors that are only read from: moves one out of the way of the program's own, as far as that can
+ * be done, and returns what it is now; and tells whether one is still what it was. */
+int rec_file_move_up(int fd);
+bool rec_file_is_still(int fd, const struct stat *was);
 
 #endif

@@ -18,29 +18,35 @@
 #include "../format/capture.h"
 #include "../format/file.h"
 
-#define PERIOD_NS UINT64_C(2000000000)  /* between two looks */
 #define COST_PARTS 50                   /* a look takes no more than that part of the time */
 
 /* A chunk in which there are records. */
 struct left {
     uint32_t chunk;
     struct pnr_block_header header;
+    uint64_t n_events_then;             /* what the process had recorded up to this block; 0: it has not counted it */
     bool is_written;                    /* its block is in a file */
 };
 
 /* A process that is being finished. */
 struct dead {
     char path[PATH_MAX];
+    bool (*is_needed)(void);            /* or NULL */
     struct pnr_live live;
+    struct stat live_was;               /* its file */
     struct left *left;                  /* owned, by thread and sequence */
     size_t n_left;
     uint32_t segment;                   /* the last one */
+    off_t names_size;                   /* up to the end of the last whole entry */
+    bool has_facts;                     /* that tell of its end */
     struct rec_segments segments;
     struct pnr_block_coder *coder;      /* owned, like the next two */
     unsigned char *data;
     struct pnr_record *records;
-    uint64_t n_events;
+    uint64_t n_events;                  /* that it recorded */
 };
+
+/* ---- what there is ---- */
 
 static int by_block(const void *a, const void *b)
 {
@@ -55,6 +61,7 @@ static bool list_chunks(struct dead *dead)
 {
     const struct pnr_live_header *header = dead->live.header;
     struct pnr_err err;
+    dead->n_events = header->n_events;
     if (!(dead->left = calloc(header->n_chunks, sizeof *dead->left)))
         return false;
     for (uint32_t k = 0; k < header->n_chunks; k++) {
@@ -63,11 +70,23 @@ static bool list_chunks(struct dead *dead)
             continue;
         if (chunk->state != PNR_CHUNK_IN_USE || pnr_block_header_check(&chunk->block, true, 0, &err) != 0)
             return false;
-        dead->left[dead->n_left++] = (struct left){ .chunk = k, .header = chunk->block };
+        dead->left[dead->n_left++] = (struct left){ k, chunk->block, chunk->n_events, false };
+        if (chunk->n_events > dead->n_events)
+            dead->n_events = chunk->n_events;
     }
     if (dead->n_left)
         qsort(dead->left, dead->n_left, sizeof *dead->left, by_block);
+    for (size_t i = 1; i < dead->n_left; i++)
+        if (by_block(&dead->left[i - 1], &dead->left[i]) == 0)
+            return false;
     return true;
+}
+
+/* Counts the events of a block that its process did not come to count; they are in dead->records. */
+static void count_events(struct dead *dead, const struct left *left, uint32_t n)
+{
+    for (uint32_t i = 0; i < n && left->n_events_then == 0; i++)
+        dead->n_events += pnr_record_kind(dead->records[i]) != PNR_OPEN;
 }
 
 /* Finds the last segment. False when it cannot be told which it was. */
@@ -80,10 +99,34 @@ static bool find_segment(struct dead *dead)
         return false;
     dead->segment = n ? numbers[n - 1] : 1;
     free(numbers);
+    bool are_evicted = n == 0 && dead->live.header->n_events > 0;
     for (size_t i = 0; i < dead->n_left && n == 0; i++)
-        if (dead->left[i].header.sequence > 0)
-            return false;               /* all segments were evicted */
-    return true;
+        are_evicted |= dead->left[i].header.sequence > 0;
+    return !are_evicted;
+}
+
+static bool is_fact(const struct pnr_name *name, const char *key)
+{
+    return name->type == PNR_NAME_FACT && name->strings[0].size == strlen(key) &&
+           memcmp(name->strings[0].bytes, key, strlen(key)) == 0;
+}
+
+/* Reads the name table. False when an entry but a torn last one is damaged: what is appended would not be read. */
+static bool check_names(struct dead *dead)
+{
+    char path[PATH_MAX];
+    struct pnr_name name;
+    struct pnr_err err;
+    size_t size, at = PNR_NAMES_HEADER_SIZE;
+    int result = -1;
+    pnr_file_path(dead->path, "names", path);
+    unsigned char *bytes = rec_names_read(path, &size, &err);
+    if (bytes && pnr_names_header_check(bytes, size, &err) == 0)
+        while ((result = pnr_name_decode(bytes, size, &at, &name, &err)) > 0)
+            dead->has_facts |= is_fact(&name, "end_ticks") || is_fact(&name, "killed_realtime_ns");
+    free(bytes);
+    dead->names_size = (off_t)size;
+    return result == 0;
 }
 
 static struct left *find_left(struct dead *dead, const struct pnr_block_header *header)
@@ -92,7 +135,19 @@ static struct left *find_left(struct dead *dead, const struct pnr_block_header *
     return dead->n_left ? bsearch(&key, dead->left, dead->n_left, sizeof key, by_block) : NULL;
 }
 
-/* True when the data of the block at that place is what its header says. */
+/* Reads the header of the block at that place, of which there is enough. Returns whether there is one. */
+static bool read_header(int fd, off_t at, struct pnr_block_header *header)
+{
+    struct { uint32_t skippable[2]; struct pnr_block_header header; } prefix;
+    struct pnr_err err;
+    if (pnr_file_read(fd, &prefix, sizeof prefix, at) != sizeof prefix)
+        return false;
+    *header = prefix.header;
+    return prefix.skippable[0] == PNR_BLOCK_SKIPPABLE && prefix.skippable[1] == PNR_BLOCK_HEADER_SIZE &&
+           pnr_block_header_check(header, false, 0, &err) == 0;
+}
+
+/* True when the data of the block at that place is what its header says. Then dead->records are its. */
 static bool is_whole(struct dead *dead, int fd, const struct pnr_block_header *header, off_t at)
 {
     struct pnr_err err;
@@ -100,46 +155,45 @@ static bool is_whole(struct dead *dead, int fd, const struct pnr_block_header *h
            pnr_block_decode(dead->coder, header, dead->data, dead->records, &err) == 0;
 }
 
-/* Looks which blocks of the chunks are in the file, and cuts off one that is there in part. False when there is something
- * else that is not whole: then the reader tells of it, and the chunks stay. */
+/* Looks which blocks of the chunks are in a file of that size. Gives where the last whole one ends. False when something
+ * is not whole that no kill explains: a block that is cut off must be one of the chunks'. */
+static bool check_blocks(struct dead *dead, uint32_t thread, int fd, off_t size, off_t *end)
+{
+    struct pnr_block_header header;
+    for (*end = 0; size - *end >= PNR_BLOCK_PREFIX_SIZE;) {
+        if (!read_header(fd, *end, &header) || (thread != PNR_SHORT_THREADS && header.thread != thread))
+            return false;
+        off_t next = *end + PNR_BLOCK_PREFIX_SIZE + (off_t)header.data_size;
+        struct left *left = find_left(dead, &header);
+        if (next > size)
+            return left != NULL;
+        if (left && !is_whole(dead, fd, &header, *end))
+            return false;
+        if (left && !left->is_written)
+            count_events(dead, left, header.n_records);
+        if (left)
+            left->is_written = true;
+        *end = next;
+    }
+    return true;
+}
+
+/* The same for the file of a thread, if it is there; cuts off what is there in part. The program may close and open what it
+ * likes meanwhile, also under this number: what was read counts only when the file is the same behind it. */
 static bool check_file(struct dead *dead, uint32_t thread)
 {
     char path[PATH_MAX];
-    struct pnr_block_header header;
-    struct pnr_err err;
     struct stat st;
-    off_t at = 0;
+    off_t end = 0;
     pnr_thread_path(dead->path, dead->segment, thread, path);
-    int fd = pnr_file_open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK);
+    int fd = rec_file_move_up(pnr_file_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
     if (fd < 0)
         return errno == ENOENT;
-    bool is_ok = fstat(fd, &st) == 0 && S_ISREG(st.st_mode), is_torn = false;
-    while (is_ok && !is_torn && at < st.st_size) {
-        struct left *left = NULL;
-        if (st.st_size - at < PNR_BLOCK_PREFIX_SIZE) {
-            is_torn = true;
-            break;
-        }
-        off_t header_at = at + PNR_BLOCK_PREFIX_SIZE - PNR_BLOCK_HEADER_SIZE;
-        is_ok = pnr_file_read(fd, &header, sizeof header, header_at) == sizeof header &&
-                pnr_block_header_check(&header, false, 0, &err) == 0;
-        off_t end = at + PNR_BLOCK_PREFIX_SIZE + (off_t)header.data_size;
-        left = is_ok ? find_left(dead, &header) : NULL;
-        if (is_ok && end > st.st_size) {
-            is_torn = true;
-            is_ok = left != NULL;
-            break;
-        }
-        if (left) {
-            is_ok = is_whole(dead, fd, &header, at);
-            left->is_written = true;
-        }
-        at = end;
-    }
-    if (is_ok && is_torn)
-        is_ok = ftruncate(fd, at) == 0;
-    close(fd);
-    return is_ok;
+    bool is_ok = lstat(path, &st) == 0 && S_ISREG(st.st_mode) && check_blocks(dead, thread, fd, st.st_size, &end);
+    bool is_still = rec_file_is_still(fd, &st);
+    if (is_still)
+        close(fd);
+    return is_ok && is_still && (end == st.st_size || truncate(path, end) == 0);
 }
 
 static bool check_files(struct dead *dead)
@@ -151,6 +205,18 @@ static bool check_files(struct dead *dead)
     return is_ok;
 }
 
+/* ---- what is made of it ---- */
+
+/* True when the live file that was opened is the one that lies there. */
+static bool has_live_still(const struct dead *dead)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    pnr_file_path(dead->path, "live", path);
+    return rec_file_is_still(dead->live.fd, &dead->live_was) && lstat(path, &st) == 0 &&
+           st.st_dev == dead->live_was.st_dev && st.st_ino == dead->live_was.st_ino;
+}
+
 /* Appends the block of a chunk. Returns 0 or -1. */
 static int write_chunk(struct dead *dead, const struct left *left, struct pnr_err *err)
 {
@@ -159,7 +225,7 @@ static int write_chunk(struct dead *dead, const struct left *left, struct pnr_er
     const struct pnr_instant *last = &dead->live.header->instants[dead->live.header->latest & 1];
     size_t size;
     int n = pnr_live_read(&dead->live, left->chunk, &chunk, dead->records);
-    if (n < 0)
+    if (n < 0 || chunk.block.check != header.check || !has_live_still(dead))
         return -1;
     if (n == 0 || (uint32_t)n < header.n_open)
         return 0;                       /* it was ended before there was an event */
@@ -170,70 +236,111 @@ static int write_chunk(struct dead *dead, const struct left *left, struct pnr_er
     const void *block = pnr_block_encode(dead->coder, &header, dead->records, &size);
     if (!block)
         return -1;
-    dead->n_events += (uint32_t)n - header.n_open;
+    count_events(dead, left, (uint32_t)n);
     return rec_segments_append(&dead->segments, &header, block, size, rec_clock_monotonic_ns(), err);
+}
+
+/* Appends the blocks that are in no file yet. Returns 0 or -1, also when it has broken off, after one block at least. */
+static int write_chunks(struct dead *dead, struct pnr_err *err)
+{
+    int result = rec_segments_start(&dead->segments, dead->path, dead->segment, &(struct rec_limits){ 0 }, err);
+    for (size_t i = 0; i < dead->n_left && result == 0; i++) {
+        if (dead->left[i].is_written)
+            continue;
+        result = write_chunk(dead, &dead->left[i], err);
+        if (result == 0 && dead->is_needed && dead->is_needed())
+            result = -1;
+    }
+    rec_segments_stop(&dead->segments);
+    return result;
 }
 
 /* Cuts off an entry that is there in part, and appends what is known of the end. Returns 0 or -1. */
 static int write_facts(struct dead *dead, struct pnr_err *err)
 {
-    char path[PATH_MAX];
     struct rec_file names;
-    size_t size;
     const struct pnr_live_header *live = dead->live.header;
-    pnr_file_path(dead->path, "names", path);
-    unsigned char *bytes = rec_names_read(path, &size, err);
-    if (!bytes || rec_file_open(&names, dead->path, "names", err) != 0) {
-        free(bytes);
+    if (dead->has_facts)
+        return 0;
+    if (rec_file_open(&names, dead->path, "names", err) != 0)
         return -1;
-    }
-    free(bytes);
-    int result = 0;
-    if ((uint64_t)names.size > size) {
-        result = truncate(path, (off_t)size);
-        names.size = (off_t)size;
-    }
+    int result = names.size == dead->names_size ? 0 : truncate(names.path, dead->names_size);
+    names.size = dead->names_size;
     if (result == 0)
-        result = rec_names_append_number(&names, "events", live->n_events + dead->n_events, err);
+        result = rec_names_append_number(&names, "events", dead->n_events, err);
     if (result == 0)
         result = rec_names_append_instant(&names, "killed", live->instants[live->latest & 1], err);
     rec_file_release(&names);
     return result;
 }
 
-static void finish(struct dead *dead)
+/* Returns whether it is finished, and its live mapping can go. */
+static bool finish(struct dead *dead)
 {
     struct pnr_err err;
-    int result = list_chunks(dead) && find_segment(dead) && check_files(dead) ? 0 : -1;
-    if (result == 0)
-        result = rec_segments_start(&dead->segments, dead->path, dead->segment, &(struct rec_limits){ 0 }, &err);
-    for (size_t i = 0; i < dead->n_left && result == 0; i++)
-        if (!dead->left[i].is_written)
-            result = write_chunk(dead, &dead->left[i], &err);
-    rec_segments_stop(&dead->segments);
-    if (result == 0)
-        result = write_facts(dead, &err);
-    pnr_live_close(&dead->live, dead->path, result == 0);
+    return list_chunks(dead) && find_segment(dead) && check_names(dead) && check_files(dead) &&
+           write_chunks(dead, &err) == 0 && write_facts(dead, &err) == 0 && has_live_still(dead);
 }
 
-/* With the lock of the capture: finishes a process, if it does not run any more and has a live mapping. */
-static void finish_process(const char *path)
+/* ---- which processes ---- */
+
+/* True when the program has ended that this is the live mapping of. It may be an earlier one of this very process, which
+ * goes on after exec. */
+static bool has_ended(const char *path, const struct pnr_live_header *header)
 {
+    long pid;
+    enum pnr_process_state state = pnr_live_process(path, header);
+    if (state != PNR_PROCESS_RUNS)
+        return state == PNR_PROCESS_GONE;
+    return sscanf(strrchr(path, '/') + 1, "process-%ld", &pid) == 1 && pid == (long)getpid();
+}
+
+/* The same for the directory of a process. False, too, when there is no live mapping. */
+static bool is_left(const char *path)
+{
+    struct pnr_live live;
     struct pnr_err err;
+    if (pnr_live_open(path, &live, &err) <= 0)
+        return false;
+    bool is = has_ended(path, live.header);
+    pnr_live_close(&live, path, false);
+    return is;
+}
+
+/* Opens the live mapping. Returns whether it is that of a process that has ended. */
+static bool open_live(struct dead *dead)
+{
+    char path[PATH_MAX];
+    struct pnr_err err;
+    if (pnr_live_open(dead->path, &dead->live, &err) <= 0)
+        return false;
+    dead->live.fd = rec_file_move_up(dead->live.fd);
+    pnr_file_path(dead->path, "live", path);
+    return lstat(path, &dead->live_was) == 0 && has_live_still(dead) && has_ended(dead->path, dead->live.header);
+}
+
+static void close_live(struct dead *dead, bool remove)
+{
+    if (!dead->live.header)
+        return;
+    if (!rec_file_is_still(dead->live.fd, &dead->live_was))
+        dead->live.fd = -1;             /* the program has closed it */
+    pnr_live_close(&dead->live, dead->path, remove);
+}
+
+/* With the lock of the capture. */
+static void finish_process(const char *path, bool (*is_needed)(void))
+{
     struct dead *dead = calloc(1, sizeof *dead);
     if (!dead)
         return;
-    snprintf(dead->path, sizeof dead->path, "%s", path);
-    if (pnr_live_open(path, &dead->live, &err) > 0) {
-        dead->coder = pnr_block_coder_new();
-        dead->data = malloc(pnr_block_data_bound());
-        dead->records = malloc(PNR_BLOCK_RECORDS * sizeof *dead->records);
-        bool is_gone = pnr_live_process(path, dead->live.header) == PNR_PROCESS_GONE;
-        if (is_gone && dead->coder && dead->data && dead->records)
-            finish(dead);
-        else
-            pnr_live_close(&dead->live, path, false);
-    }
+    strcpy(dead->path, path);
+    dead->is_needed = is_needed;
+    dead->coder = pnr_block_coder_new();
+    dead->data = malloc(pnr_block_data_bound());
+    dead->records = malloc(PNR_BLOCK_RECORDS * sizeof *dead->records);
+    bool has_memory = dead->coder && dead->data && dead->records;
+    close_live(dead, has_memory && open_live(dead) && finish(dead));
     free(dead->records);
     free(dead->data);
     pnr_block_coder_free(dead->coder);
@@ -241,44 +348,61 @@ static void finish_process(const char *path)
     free(dead);
 }
 
-void rec_finish_all(const char *capture_path, int max_wait_ms)
+/* The lock is held for one process at a time: others wait for it when they need room. */
+static void finish_others(const char *process_path, int max_wait_ms, bool (*is_needed)(void))
 {
     char path[PATH_MAX];
     struct pnr_list list;
     struct pnr_err err;
-    int lock = rec_retention_lock(capture_path, max_wait_ms);
-    if (lock < 0)
+    strcpy(path, process_path);
+    char *name = strrchr(path, '/');
+    *name++ = 0;
+    rec_retention_remove_waste(path);
+    if (pnr_capture_processes(path, &list, &err) != 0)
         return;
-    rec_retention_remove_waste(capture_path);
-    if (pnr_capture_processes(capture_path, &list, &err) == 0) {
-        for (size_t i = 0; i < list.n; i++) {
-            pnr_file_path(capture_path, list.names[i], path);
-            finish_process(path);
-        }
-        pnr_list_clear(&list);
+    for (size_t i = 0; i < list.n && !(is_needed && is_needed()); i++) {
+        snprintf(name, sizeof path - (size_t)(name - path), "%s", list.names[i]);
+        name[-1] = '/';
+        if (strcmp(path, process_path) == 0 || !is_left(path))
+            continue;
+        name[-1] = 0;
+        int lock = rec_retention_lock(path, max_wait_ms);
+        name[-1] = '/';
+        if (lock < 0)
+            break;
+        finish_process(path, is_needed);
+        rec_retention_release(lock);
     }
-    rec_retention_release(lock);
+    pnr_list_clear(&list);
 }
 
-/* The directory's time of last access says when one of the processes looked last. True when that is long enough ago; then
- * this one looks. */
-static bool takes_turn(const char *capture_path)
+void rec_finish_all(const char *process_path, int max_wait_ms)
 {
+    finish_others(process_path, max_wait_ms, NULL);
+}
+
+/* The time of last access of the capture's directory says when one of the processes looked last. True when that is long
+ * enough ago; then this one looks. */
+static bool takes_turn(const char *process_path)
+{
+    char path[PATH_MAX];
     struct stat st;
     struct timespec now, times[2] = { { .tv_nsec = UTIME_NOW }, { .tv_nsec = UTIME_OMIT } };
+    strcpy(path, process_path);
+    *strrchr(path, '/') = 0;
     clock_gettime(CLOCK_REALTIME, &now);
-    if (stat(capture_path, &st) != 0)
+    if (stat(path, &st) != 0)
         return false;
     int64_t age = ((int64_t)now.tv_sec - st.st_atim.tv_sec) * 1000000000 + now.tv_nsec - st.st_atim.tv_nsec;
-    return (age < 0 || age >= (int64_t)PERIOD_NS) && utimensat(AT_FDCWD, capture_path, times, 0) == 0;
+    return (age < 0 || age >= (int64_t)REC_FINISH_PERIOD_NS) && utimensat(AT_FDCWD, path, times, 0) == 0;
 }
 
-void rec_finish_tick(const char *capture_path, uint64_t now_ns, uint64_t *next_ns)
+void rec_finish_tick(const char *process_path, uint64_t now_ns, bool (*is_needed)(void), uint64_t *next_ns)
 {
     if (now_ns < *next_ns)
         return;
-    if (takes_turn(capture_path))
-        rec_finish_all(capture_path, 0);
+    if (takes_turn(process_path))
+        finish_others(process_path, 0, is_needed);
     uint64_t pause_ns = (rec_clock_monotonic_ns() - now_ns) * COST_PARTS;
-    *next_ns = now_ns + (pause_ns > PERIOD_NS ? pause_ns : PERIOD_NS);
+    *next_ns = now_ns + (pause_ns > REC_FINISH_PERIOD_NS ? pause_ns : REC_FINISH_PERIOD_NS);
 }

@@ -13,6 +13,7 @@
 #include "notice.h"
 #include "signals.h"
 #include "tree.h"
+#include "wiped.h"
 
 #define LIVE_PARTS 8                    /* the live mapping is at most that part of the greatest size */
 #define NAMES_PARTS 16                  /* ... and so are the names of functions and threads */
@@ -256,6 +257,7 @@ int rec_log_start(const char *path, bool joins, const struct rec_drain_options *
     sigset_t before;
     uint32_t n_chunks = count_chunks(joins, options->limits.max_size);
     memset(&session, 0, sizeof session);
+    rec_wiped_start();
     rec_log_least_ticks = 0;
     session.names.fd = -1;
     session.names_most = options->limits.max_size ? options->limits.max_size / NAMES_PARTS : UINT64_MAX;
@@ -276,11 +278,6 @@ void rec_log_forked(void)
 {
     rec_current = &rec_log_nobody;
     rec_drain_forked();
-    for (struct rec_log *log = session.newest, *older; log; log = older) {
-        older = log->older;
-        free(log->stream);
-        free(log);
-    }
     rec_file_release(&session.names);
     memset(&session, 0, sizeof session);
     session.names.fd = -1;
@@ -320,9 +317,11 @@ void rec_log_tell_lost(struct rec_log *log)
 
 struct rec_log *rec_log_new(const void *owner, uint32_t native_id, struct pnr_string name)
 {
-    struct rec_log *log = calloc(1, sizeof *log);
-    if (!log || !(log->stream = rec_drain_stream(session.n_threads + session.n_tracks + 1))) {
-        free(log);
+    struct rec_log *log = rec_wiped_new(sizeof *log);
+    if (!log)
+        return NULL;
+    if (!(log->stream = rec_drain_stream(session.n_threads + session.n_tracks + 1))) {
+        rec_wiped_free(log);
         return NULL;
     }
     log->owner = owner;
@@ -342,9 +341,10 @@ static void put_chunk(struct rec_log *log, struct pnr_instant end, uint16_t flag
     uint32_t n = (uint32_t)(log->next - log->records);
     if (log->chunk < 0)
         return;
-    session.n_events += (uint64_t)n - log->n_open;
+    uint32_t n_events = n > log->n_open ? n - log->n_open : 0;
+    session.n_events += n_events;
     if (n)
-        rec_drain_put(log->chunk, n, end, flags);
+        rec_drain_put(log->chunk, n, n_events, end, flags);
     else
         rec_drain_give_back(log->chunk);
     log->chunk = -1;
@@ -460,7 +460,7 @@ void rec_log_end(struct rec_log *log)
     if (rec_current == log)
         rec_current = &rec_log_nobody;
     session.n_threads_ended++;
-    free(log);
+    rec_wiped_free(log);
 }
 
 /* Adds the facts of the end to a name table. Returns 0 or -1. */
@@ -478,8 +478,15 @@ static int write_end(struct rec_file *names, const struct rec_log_totals *totals
     return result == 0 ? rec_names_append_instant(names, "end", end, err) : -1;
 }
 
+static void process_path_of(char *path)
+{
+    strcpy(path, session.names.path);
+    *strrchr(path, '/') = 0;
+}
+
 void rec_log_stop(struct rec_log_totals *totals)
 {
+    char path[PATH_MAX];
     struct rec_drain_totals written;
     struct pnr_instant end = rec_clock_instant();
     rec_current = &rec_log_nobody;
@@ -500,16 +507,17 @@ void rec_log_stop(struct rec_log_totals *totals)
         totals->failure = session.failure;
     totals->n_bytes = written.n_bytes + (uint64_t)session.names.size;
     rec_file_release(&session.names);
-    if (!session.joins)
-        rec_finish_all(session.capture_path, FINISH_WAIT_MS);
+    if (!session.joins) {
+        process_path_of(path);
+        rec_finish_all(path, FINISH_WAIT_MS);
+    }
 }
 
 void rec_log_undo(struct rec_log_totals *totals)
 {
     char process_path[PATH_MAX];
     rec_log_stop(totals);
-    strcpy(process_path, session.names.path);
-    *strrchr(process_path, '/') = 0;
+    process_path_of(process_path);
     remove_begun(session.capture_path, process_path);
 }
 
@@ -606,7 +614,7 @@ int rec_log_save_part(const char *path, const struct rec_part *part, struct rec_
     if (result == 0)
         result = pnr_capture_enter_process(path, (long)getpid(), process_path, PATH_MAX, err);
     if (result == 0)
-        totals->n_bytes = rec_tree_size(process_path);
+        rec_tree_size(process_path, &totals->n_bytes);
     else
         rec_tree_remove(process_path);
     return result;

@@ -49,7 +49,8 @@ struct rec_log {
     int chunk;                          /* -1: none */
     uint32_t thread;
     uint32_t native_id;
-    uintptr_t stack_top;                /* the engine's: no evaluation of this thread lies at or above it */
+    uintptr_t stack_low, stack_top;     /* the engine's: the thread's own C stack */
+    uintptr_t foreign_floor;            /* the engine's */
     uint32_t epoch, pauses;             /* the engine's */
     uint32_t n_lost;                    /* events since the last chunk */
     uint64_t owner_id;                  /* the engine's */
@@ -88,7 +89,8 @@ extern uint64_t rec_log_least_ticks __attribute__((visibility("hidden")));
 int rec_log_start(const char *path, bool joins, const struct rec_drain_options *options, char *taken,
                   struct pnr_err *err);
 
-/* In a forked child: forgets the parent's logs, which stay the parent's. */
+/* In a forked child: forgets the parent's logs, which stay the parent's. They lie in memory that is zero there (wiped.h):
+ * no event that finds one of them is fast, and none has an owner. */
 void rec_log_forked(void);
 
 /* A part of the recording that becomes a capture of its own: it begins with a segment. */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "file.h"
 #include "tree.h"
 #include "../format/capture.h"
 #include "../format/file.h"
@@ -23,7 +24,7 @@
 #define TICK_NS 1000000000
 #define MAX_WAIT_MS 100
 #define DISK_BLOCK 4096
-#define EVICTED "evicted"             /* in a process: a segment that is being removed */
+#define EVICTED "evicted"               /* in a process: a segment that is being removed */
 
 uint64_t rec_retention_segment_size(const struct rec_limits *limits)
 {
@@ -59,13 +60,17 @@ struct inventory {
     size_t n, capacity;
 };
 
-static struct item *add_item(struct inventory *inventory, size_t process, uint32_t segment)
+/* NULL when out of memory. */
+static struct item *add_item(struct inventory *inventory, size_t process, uint32_t segment, const char *path,
+                             struct pnr_err *err)
 {
     if (inventory->n == inventory->capacity) {
         size_t capacity = inventory->capacity ? 2 * inventory->capacity : 64;
         struct item *items = realloc(inventory->items, capacity * sizeof *items);
-        if (!items)
+        if (!items) {
+            pnr_err_set(err, PNR_E_MEMORY, path, 0, "out of memory");
             return NULL;
+        }
         inventory->items = items;
         inventory->capacity = capacity;
     }
@@ -74,66 +79,102 @@ static struct item *add_item(struct inventory *inventory, size_t process, uint32
     return item;
 }
 
-/* The end of the first block of a thread's file, or 0. */
-static uint64_t first_block_ns(const char *path)
+/* While the program has used up all descriptors nothing can be judged: the whole inventory fails then. What is gone, or is
+ * another user's, is no hindrance. Returns 0 or -1. */
+static int cannot_look(const char *path, struct pnr_err *err)
+{
+    bool is_later = errno == EMFILE || errno == ENFILE || errno == ENOMEM;
+    return is_later ? pnr_err_system(err, path, "cannot look at the capture") : 0;
+}
+
+/* Reads a part of a file. Gives how many bytes were read: 0 when there is no such file, -1 when it cannot be read. Returns
+ * 0 or -1. */
+static int read_part(const char *path, void *bytes, size_t size, off_t at, ssize_t *n, struct pnr_err *err)
+{
+    int fd = pnr_file_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    *n = fd < 0 && (errno == ENOENT || errno == ELOOP) ? 0 : -1;
+    if (fd < 0)
+        return cannot_look(path, err);
+    *n = pnr_file_read(fd, bytes, size, at);
+    close(fd);
+    return 0;
+}
+
+/* Gives the end of the first block of a thread's file, or 0. Returns 0 or -1. */
+static int first_block_ns(const char *path, uint64_t *ns, struct pnr_err *err)
 {
     struct pnr_block_header header;
-    struct pnr_err err;
-    int fd = pnr_file_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-    ssize_t n = fd < 0 ? -1 : pnr_file_read(fd, &header, sizeof header, PNR_BLOCK_PREFIX_SIZE - PNR_BLOCK_HEADER_SIZE);
-    if (fd >= 0)
-        close(fd);
-    if (n != sizeof header || pnr_block_header_check(&header, false, 0, &err) != 0)
-        return 0;
-    return header.end.monotonic_ns ? header.end.monotonic_ns : header.begin.monotonic_ns;
+    struct pnr_err fault;
+    ssize_t n;
+    *ns = 0;
+    if (read_part(path, &header, sizeof header, PNR_BLOCK_PREFIX_SIZE - PNR_BLOCK_HEADER_SIZE, &n, err) != 0)
+        return -1;
+    if (n == sizeof header && pnr_block_header_check(&header, false, 0, &fault) == 0)
+        *ns = header.end.monotonic_ns ? header.end.monotonic_ns : header.begin.monotonic_ns;
+    return 0;
 }
 
-/* When some block of a segment was written, or 0. Any block will do: a segment lasts no longer than it may. */
-static uint64_t segment_ns(const char *process_path, uint32_t segment)
+/* Gives when some block of a segment was written, or 0. Any block will do: a segment lasts no longer than it may. Returns
+ * 0 or -1. */
+static int segment_ns(const char *process_path, uint32_t segment, uint64_t *ns, struct pnr_err *err)
 {
     static char path[PATH_MAX];
-    struct pnr_err err;
     uint32_t *threads;
     size_t n;
-    uint64_t ns = 0;
-    if (pnr_capture_threads(process_path, segment, &threads, &n, &err) != 0)
-        return 0;
-    for (size_t i = 0; i < n && ns == 0; i++) {
+    int result = 0;
+    *ns = 0;
+    if (pnr_capture_threads(process_path, segment, &threads, &n, err) != 0)
+        return err->sys_errno == ENOENT || err->sys_errno == ENOTDIR ? 0 : -1;
+    for (size_t i = 0; i < n && *ns == 0 && result == 0; i++) {
         pnr_thread_path(process_path, segment, threads[i], path);
-        ns = first_block_ns(path);
+        result = first_block_ns(path, ns, err);
     }
     free(threads);
-    return ns;
+    return result;
 }
 
-/* The live header of a process: whether it may still run, and its latest instant. False when there is no such file. */
-static bool look_at_live(const char *process_path, bool *is_running, uint64_t *last_ns)
+/* Gives whether a process may still run, by its live header, and its latest instant. Returns 0 or -1. */
+static int look_at_live(const char *process_path, bool *is_running, uint64_t *last_ns, struct pnr_err *err)
 {
     static char path[PATH_MAX];
     struct pnr_live_header header;
+    ssize_t n;
     pnr_file_path(process_path, "live", path);
-    int fd = pnr_file_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-    ssize_t n = fd < 0 ? -1 : pnr_file_read(fd, &header, sizeof header, 0);
-    if (fd >= 0)
-        close(fd);
-    if (n != sizeof header)
-        return false;
-    *is_running = pnr_live_process(process_path, &header) != PNR_PROCESS_GONE;
-    *last_ns = header.instants[header.latest & 1].monotonic_ns;
-    return true;
+    if (read_part(path, &header, sizeof header, 0, &n, err) != 0)
+        return -1;
+    *is_running = n < 0;
+    *last_ns = 0;
+    if (n == sizeof header) {
+        *is_running = pnr_live_process(process_path, &header) != PNR_PROCESS_GONE;
+        *last_ns = header.instants[header.latest & 1].monotonic_ns;
+    }
+    return 0;
 }
 
-/* What a process takes beside its segments. */
-static uint64_t rest_size(const char *process_path)
+/* Adds what the directory, or file, and all below it take on disk. Returns 0 or -1. */
+static int add_size(const char *path, uint64_t *size, struct pnr_err *err)
+{
+    uint64_t more;
+    if (rec_tree_size(path, &more) != 0)
+        return cannot_look(path, err);
+    *size += more;
+    return 0;
+}
+
+/* Gives what a process takes beside its segments: its directory itself, too, for of small processes there may be very
+ * many. Returns 0 or -1. */
+static int rest_size(const char *process_path, uint64_t *size, struct pnr_err *err)
 {
     static const char *const names[] = { "names", "live", EVICTED };
     static char path[PATH_MAX];
-    uint64_t size = 0;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    struct stat st;
+    int result = 0;
+    *size = lstat(process_path, &st) == 0 ? rec_retention_size_on_disk((uint64_t)st.st_size) : 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names && result == 0; i++) {
         pnr_file_path(process_path, names[i], path);
-        size += rec_tree_size(path);
+        result = add_size(path, size, err);
     }
-    return size;
+    return result;
 }
 
 /* Adds a process to the inventory. Returns 0 or -1. */
@@ -143,16 +184,18 @@ static int look_at_process(struct inventory *inventory, size_t process, const ch
     static char segment_path[PATH_MAX];
     uint32_t *numbers;
     size_t n;
-    bool is_running = false;
-    uint64_t last_ns = 0, before_ns = 0;
+    bool is_running;
+    uint64_t rest, last_ns, before_ns = 0;
     struct item *item;
     if (pnr_capture_segments(path, &numbers, &n, err) != 0)
         return err->sys_errno == ENOENT ? 0 : -1;       /* another process evicted it just now */
-    bool has_live = look_at_live(path, &is_running, &last_ns);
-    uint64_t rest = rest_size(path);
+    if (look_at_live(path, &is_running, &last_ns, err) != 0 || rest_size(path, &rest, err) != 0)
+        goto fail;
     for (size_t i = 0; i < n; i++) {
+        uint64_t size = 0, end_ns;
         pnr_segment_path(path, numbers[i], segment_path);
-        uint64_t size = rec_tree_size(segment_path), end_ns = segment_ns(path, numbers[i]);
+        if (add_size(segment_path, &size, err) != 0 || segment_ns(path, numbers[i], &end_ns, err) != 0)
+            goto fail;
         bool is_current = is_running && i == n - 1;
         if (is_current && size < rec_retention_segment_size(limits))
             size = rec_retention_segment_size(limits);
@@ -166,23 +209,23 @@ static int look_at_process(struct inventory *inventory, size_t process, const ch
             last_ns = end_ns;
         if (is_current)
             continue;
-        if (!(item = add_item(inventory, process, numbers[i])))
-            goto out_of_memory;
+        if (!(item = add_item(inventory, process, numbers[i], path, err)))
+            goto fail;
         item->size = size;
         item->end_ns = end_ns;
     }
     inventory->size += rest;
-    if (!(has_live && is_running)) {
-        if (!(item = add_item(inventory, process, 0)))
-            goto out_of_memory;
+    if (!is_running) {
+        if (!(item = add_item(inventory, process, 0, path, err)))
+            goto fail;
         item->size = rest;
         item->end_ns = last_ns + 1;     /* after its segments */
     }
     free(numbers);
     return 0;
-out_of_memory:
+fail:
     free(numbers);
-    return pnr_err_set(err, PNR_E_MEMORY, path, 0, "out of memory");
+    return -1;
 }
 
 static int by_end(const void *a, const void *b)
@@ -199,25 +242,34 @@ static void clear_inventory(struct inventory *inventory)
     free(inventory->items);
 }
 
-uint64_t rec_retention_remove_waste(const char *capture_path)
+/* Removes what is left of processes that were ended while they began. Adds what those take that begin at this moment, if
+ * size is not NULL. Returns 0 or -1. */
+static int clear_begun(const char *capture_path, uint64_t *size, struct pnr_err *err)
 {
-    static char path[PATH_MAX];
+    char path[PATH_MAX];
     struct dirent *entry;
     enum pnr_process_state state;
-    uint64_t size = 0;
+    int result = 0;
     DIR *dir = opendir(capture_path);
-    while (dir && (entry = readdir(dir))) {
+    if (!dir)
+        return cannot_look(capture_path, err);
+    while (result == 0 && (entry = readdir(dir))) {
         if (!pnr_capture_is_begun(entry->d_name, &state))
             continue;
         pnr_file_path(capture_path, entry->d_name, path);
         if (state == PNR_PROCESS_GONE)
             rec_tree_remove(path);
-        else
-            size += rec_tree_size(path);
+        else if (size)
+            result = add_size(path, size, err);
     }
-    if (dir)
-        closedir(dir);
-    return size;
+    closedir(dir);
+    return result;
+}
+
+void rec_retention_remove_waste(const char *capture_path)
+{
+    struct pnr_err err;
+    clear_begun(capture_path, NULL, &err);
 }
 
 /* Gives the inventory, which the caller clears. Returns 0 or -1. */
@@ -225,8 +277,10 @@ static int take_inventory(const char *capture_path, const struct rec_limits *lim
                           struct pnr_err *err)
 {
     static char path[PATH_MAX];
-    int result = 0;
-    *inventory = (struct inventory){ .size = rec_retention_remove_waste(capture_path) };
+    *inventory = (struct inventory){ 0 };
+    int result = clear_begun(capture_path, &inventory->size, err);
+    if (result != 0)
+        return -1;
     if (pnr_capture_processes(capture_path, &inventory->processes, err) != 0)
         return err->code == PNR_E_NOT_CAPTURE ? 0 : -1;
     for (size_t i = 0; i < inventory->processes.n && result == 0; i++) {
@@ -238,7 +292,7 @@ static int take_inventory(const char *capture_path, const struct rec_limits *lim
 
 /* Takes a directory out of the capture in one step and removes it. If this is cut off, the rest is no part of the capture:
  * in a process it is removed before the next one is evicted; beside the processes, as one that was begun. */
-static void evict_segment(const char *process_path, uint32_t segment)
+static bool evict_segment(const char *process_path, uint32_t segment)
 {
     static char from[PATH_MAX], to[PATH_MAX];
     pnr_segment_path(process_path, segment, from);
@@ -246,27 +300,29 @@ static void evict_segment(const char *process_path, uint32_t segment)
     if (rename(from, to) != 0) {
         rec_tree_remove(to);
         if (rename(from, to) != 0)
-            return;
+            return errno == ENOENT;
     }
     rec_tree_remove(to);
+    return true;
 }
 
-static void evict_process(const char *capture_path, const char *process_path)
+static bool evict_process(const char *capture_path, const char *process_path)
 {
     static char waste[PATH_MAX];
     struct pnr_err err;
-    if (pnr_capture_begin_process(capture_path, waste, sizeof waste, &err) == 0 && rename(process_path, waste) == 0)
-        rec_tree_remove(waste);
+    if (pnr_capture_begin_process(capture_path, waste, sizeof waste, &err) != 0)
+        return false;
+    bool is_gone = rename(process_path, waste) == 0 || errno == ENOENT;
+    rec_tree_remove(waste);
+    return is_gone;
 }
 
-static void evict(const char *capture_path, const struct inventory *inventory, const struct item *item)
+/* Returns whether it is gone. */
+static bool evict(const char *capture_path, const struct inventory *inventory, const struct item *item)
 {
     static char process_path[PATH_MAX];
     pnr_file_path(capture_path, inventory->processes.names[item->process], process_path);
-    if (item->segment)
-        evict_segment(process_path, item->segment);
-    else
-        evict_process(capture_path, process_path);
+    return item->segment ? evict_segment(process_path, item->segment) : evict_process(capture_path, process_path);
 }
 
 static int no_room(const char *capture_path, struct pnr_err *err)
@@ -287,8 +343,8 @@ static int evict_oldest(const char *capture_path, struct inventory *inventory, c
         const struct item *item = &inventory->items[i];
         if (item->end_ns >= oldest && inventory->size + size <= max)
             break;
-        evict(capture_path, inventory, item);
-        inventory->size -= item->size < inventory->size ? item->size : inventory->size;
+        if (evict(capture_path, inventory, item))
+            inventory->size -= item->size < inventory->size ? item->size : inventory->size;
     }
     return inventory->size + size > max ? no_room(capture_path, err) : 0;
 }
@@ -347,9 +403,14 @@ static bool lock_within(int fd, int max_wait_ms)
     return true;
 }
 
+static int open_lock(const char *capture_path)
+{
+    return rec_file_move_up(pnr_file_open(capture_path, O_RDONLY | O_DIRECTORY));
+}
+
 int rec_retention_lock(const char *capture_path, int max_wait_ms)
 {
-    int lock = pnr_file_open(capture_path, O_RDONLY | O_DIRECTORY);
+    int lock = open_lock(capture_path);
     if (lock >= 0 && !lock_within(lock, max_wait_ms)) {
         close(lock);
         lock = -1;
@@ -363,7 +424,7 @@ int rec_retention_reserve(const char *capture_path, const struct rec_limits *lim
     *lock = -1;
     if (!limits->max_size && !limits->last_ns)
         return 0;
-    *lock = pnr_file_open(capture_path, O_RDONLY | O_DIRECTORY);
+    *lock = open_lock(capture_path);
     if (*lock < 0)
         return pnr_err_system(err, capture_path, "cannot look at the capture");
     lock_within(*lock, MAX_WAIT_MS);    /* whoever has it may have been stopped: then it goes without */
@@ -376,8 +437,9 @@ int rec_retention_reserve(const char *capture_path, const struct rec_limits *lim
 
 void rec_retention_release(int lock)
 {
-    if (lock < 0)
-        return;
+    struct stat st;
+    if (lock < 0 || fstat(lock, &st) != 0 || !S_ISDIR(st.st_mode))
+        return;                         /* the program has closed it, and may have a file of its own there */
     flock(lock, LOCK_UN);               /* a child that was forked meanwhile has the descriptor, too */
     close(lock);
 }
@@ -396,7 +458,7 @@ bool rec_retention_is_growing(const char *capture_path)
         bool is_running;
         uint64_t last_ns;
         pnr_file_path(capture_path, list.names[i], path);
-        is_growing = look_at_live(path, &is_running, &last_ns) && is_running;
+        is_growing = look_at_live(path, &is_running, &last_ns, &err) != 0 || is_running;
     }
     pnr_list_clear(&list);
     return is_growing;

@@ -52,9 +52,8 @@ void rec_retention_release(int lock);
  * capture. */
 int rec_retention_lock(const char *capture_path, int max_wait_ms);
 
-/* With the lock: removes what processes left that were ended while they began. Returns how many bytes those take that
- * begin at this moment. */
-uint64_t rec_retention_remove_waste(const char *capture_path);
+/* With the lock: removes what processes left that were ended while they began. Any thread may do so at any time. */
+void rec_retention_remove_waste(const char *capture_path);
 
 /* Whether a process of the capture may run still, other than one that has stopped recording at its end. */
 bool rec_retention_is_growing(const char *capture_path);

@@ -10,16 +10,20 @@
 
 #define SHARED_NS 1000000000            /* how often room is made for processes of other users */
 
-/* All static paths are there because the stack may be that of a small thread of the program. They are used under the
- * lock of the process's one row of segments. */
-
-static void capture_path_of(const struct rec_segments *segments, char *path)
+/* The capture that the process is in. */
+static const char *capture_path(struct rec_segments *segments)
 {
-    strcpy(path, segments->process_path);
-    *strrchr(path, '/') = 0;
+    strcpy(segments->path, segments->process_path);
+    *strrchr(segments->path, '/') = 0;
+    return segments->path;
 }
 
 /* ---- files ---- */
+
+static bool lacks_descriptors(const struct pnr_err *err)
+{
+    return err->sys_errno == EMFILE || err->sys_errno == ENFILE;
+}
 
 static void release(struct rec_thread_file *file)
 {
@@ -36,12 +40,15 @@ static void release_all(struct rec_segments *segments)
 
 static int open_file(struct rec_segments *segments, struct rec_thread_file *file, uint32_t thread, struct pnr_err *err)
 {
-    static char path[PATH_MAX];
-    pnr_thread_path(segments->process_path, segments->number, thread, path);
-    char *slash = strrchr(path, '/');
-    *slash = 0;
+    pnr_thread_path(segments->process_path, segments->number, thread, segments->path);
+    char *slash = strrchr(segments->path, '/');
     file->thread = thread;
-    return rec_file_open(&file->file, path, slash + 1, err);
+    if (!slash) {
+        errno = ENAMETOOLONG;
+        return pnr_err_system(err, segments->process_path, "cannot make a file");
+    }
+    *slash = 0;
+    return rec_file_open(&file->file, segments->path, slash + 1, err);
 }
 
 /* The file of a thread in the last segment, open; NULL when that cannot be. */
@@ -58,7 +65,7 @@ static struct rec_thread_file *find_file(struct rec_segments *segments, uint32_t
     release(oldest);
     if (open_file(segments, oldest, thread, err) == 0)
         return oldest;
-    if (err->sys_errno != EMFILE && err->sys_errno != ENFILE)
+    if (!lacks_descriptors(err))
         return NULL;
     release_all(segments);              /* the program has used up all other descriptors */
     return open_file(segments, oldest, thread, err) == 0 ? oldest : NULL;
@@ -73,24 +80,12 @@ static uint32_t file_for(const struct pnr_block_header *header)
 
 /* ---- segments ---- */
 
-/* Makes room for `size` more bytes, in the whole capture or, where this process may not look at that any more, in its own
- * directory. The lock is to be released. Returns 0 or -1. */
-static int reserve(struct rec_segments *segments, uint64_t size, int *lock, struct pnr_err *err)
-{
-    static char capture_path[PATH_MAX];
-    capture_path_of(segments, capture_path);
-    if (rec_retention_reserve(capture_path, &segments->limits, size, lock, err) == 0)
-        return 0;
-    return err->sys_errno == EACCES ? rec_retention_trim(segments->process_path, &segments->limits, size, err) : -1;
-}
-
 /* Begins the segment of that number; the one before is then finished. Returns 0 or -1: nothing has changed. */
 static int begin(struct rec_segments *segments, uint32_t number, struct pnr_err *err)
 {
-    static char path[PATH_MAX];
-    pnr_segment_path(segments->process_path, number, path);
-    if (mkdir(path, 0700) != 0 && errno != EEXIST)
-        return pnr_err_system(err, path, "cannot make a segment");
+    pnr_segment_path(segments->process_path, number, segments->path);
+    if (mkdir(segments->path, 0700) != 0 && errno != EEXIST)
+        return pnr_err_system(err, segments->path, "cannot make a segment");
     release_all(segments);
     segments->number = number;
     segments->size = 0;
@@ -107,16 +102,26 @@ int rec_segments_start(struct rec_segments *segments, const char *process_path, 
     return begin(segments, number, err);
 }
 
+/* Makes room for so many bytes in the capture or, where this process may not look at that any more, in its own directory.
+ * Returns 1; 0 when it cannot look what there is, because the program has used up all descriptors: later it can; or -1. */
+static int reserve(struct rec_segments *segments, uint64_t size, int *lock, struct pnr_err *err)
+{
+    if (rec_retention_reserve(capture_path(segments), &segments->limits, size, lock, err) == 0)
+        return 1;
+    if (err->sys_errno == EACCES)
+        return rec_retention_trim(segments->process_path, &segments->limits, size, err) == 0 ? 1 : -1;
+    return lacks_descriptors(err) ? 0 : -1;
+}
+
 int rec_segments_roll(struct rec_segments *segments, struct pnr_err *err)
 {
     int lock;
     if (!segments->begun_ns)
         return 0;
-    if (reserve(segments, rec_retention_segment_size(&segments->limits), &lock, err) != 0) {
-        bool cannot_look = err->sys_errno == EMFILE || err->sys_errno == ENFILE;
-        return cannot_look ? 0 : -1;    /* the segment grows on */
-    }
-    int result = begin(segments, segments->number + 1, err);
+    int result = reserve(segments, rec_retention_segment_size(&segments->limits), &lock, err);
+    if (result <= 0)
+        return result;                  /* when there is no error the segment grows on */
+    result = begin(segments, segments->number + 1, err);
     rec_retention_release(lock);
     return result;
 }
@@ -124,7 +129,7 @@ int rec_segments_roll(struct rec_segments *segments, struct pnr_err *err)
 int rec_segments_append(struct rec_segments *segments, const struct pnr_block_header *header, const void *block,
                         size_t size, uint64_t now_ns, struct pnr_err *err)
 {
-    bool is_full = segments->size + size > rec_retention_segment_size(&segments->limits);
+    bool is_full = segments->size + rec_retention_size_on_disk(size) > rec_retention_segment_size(&segments->limits);
     bool is_old = segments->begun_ns && now_ns - segments->begun_ns >= rec_retention_segment_ns(&segments->limits);
     if ((is_full || is_old) && rec_segments_roll(segments, err) != 0)
         return -1;
@@ -144,17 +149,13 @@ int rec_segments_append(struct rec_segments *segments, const struct pnr_block_he
 
 /* Whether it is time to look for what has to go. Processes that have given up their rights cannot do that for one another:
  * then root does it for them. */
-static bool is_due(const struct rec_segments *segments, uint64_t now_ns)
+static bool is_due(struct rec_segments *segments, uint64_t now_ns)
 {
-    static char capture_path[PATH_MAX];
     const struct rec_limits *limits = &segments->limits;
     uint64_t age = now_ns - segments->checked_ns;
     if (limits->last_ns && age >= rec_retention_segment_ns(limits))
         return true;
-    if (!limits->max_size || age < SHARED_NS || geteuid() != 0)
-        return false;
-    capture_path_of(segments, capture_path);
-    return rec_retention_is_shared(capture_path);
+    return limits->max_size && age >= SHARED_NS && geteuid() == 0 && rec_retention_is_shared(capture_path(segments));
 }
 
 int rec_segments_tick(struct rec_segments *segments, uint64_t now_ns, struct pnr_err *err)
@@ -165,10 +166,10 @@ int rec_segments_tick(struct rec_segments *segments, uint64_t now_ns, struct pnr
     segments->checked_ns = now_ns;
     if (segments->begun_ns && now_ns - segments->begun_ns >= rec_retention_segment_ns(&segments->limits))
         return rec_segments_roll(segments, err);
-    if (reserve(segments, 0, &lock, err) != 0)
-        return -1;
-    rec_retention_release(lock);
-    return 0;
+    int result = reserve(segments, 0, &lock, err);
+    if (result > 0)
+        rec_retention_release(lock);
+    return result < 0 ? -1 : 0;
 }
 
 void rec_segments_stop(struct rec_segments *segments)

@@ -31,6 +31,7 @@ struct rec_thread_file {
 
 struct rec_segments {
     char process_path[PATH_MAX];
+    char path[PATH_MAX];                /* that is being made: the stack may be that of a small thread of the program */
     struct rec_limits limits;
     struct rec_thread_file files[REC_SEGMENTS_OPEN_FILES];      /* of the last segment */
     uint32_t number;                    /* of the last segment: 1, 2, ... */

@@ -1,5 +1,6 @@
 #include "tree.h"
 
+#include <errno.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -38,11 +39,12 @@ void rec_tree_give(const char *path, uid_t user)
     nftw(path, give_one, MAX_DESCRIPTORS, FTW_PHYS);
 }
 
-uint64_t rec_tree_size(const char *path)
+int rec_tree_size(const char *path, uint64_t *size)
 {
     total = 0;
-    nftw(path, add_one, MAX_DESCRIPTORS, FTW_PHYS);
-    return total;
+    int result = nftw(path, add_one, MAX_DESCRIPTORS, FTW_PHYS);
+    *size = total;
+    return result == 0 || errno == ENOENT ? 0 : -1;     /* what is gone takes nothing */
 }
 
 void rec_tree_remove(const char *path)

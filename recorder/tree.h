@@ -1,12 +1,13 @@
-/* Directories with all that is in them. Symbolic links are not followed. One thread of the process at a time. */
+/* Directories with all that is in them. Symbolic links are not followed. */
 #ifndef REC_TREE_H
 #define REC_TREE_H
 
 #include <stdint.h>
 #include <sys/types.h>
 
-/* What the directory and all below it take on disk, in bytes; 0 when it is not there. */
-uint64_t rec_tree_size(const char *path);
+/* Gives what the directory, or file, and all below it take on disk, in bytes; 0 when it is not there. Returns 0, or -1, and
+ * errno, when it cannot be looked at. One thread of the process at a time. */
+int rec_tree_size(const char *path, uint64_t *size);
 
 /* Makes the user the owner of the directory and all below it. */
 void rec_tree_give(const char *path, uid_t user);

@@ -11,7 +11,7 @@ SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*
 
 # Headers of the C library and the kernel, as far as anything here may need them.
 LIBC = re.compile(r"(sys|linux)/\w+\.h|(" + "|".join("""
-    assert ctype cpuid dirent dlfcn endian errno fcntl fenv fnmatch float getopt inttypes limits locale math poll pthread sched
+    assert ctype cpuid dirent dlfcn endian errno fcntl fenv fnmatch float ftw getopt inttypes limits locale math poll pthread sched
     semaphore signal stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings threads time uchar
     unistd wchar x86intrin
     """.split()) + r")\.h")

@@ -3,12 +3,13 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* How many C functions and gaps are looked behind for what runs a task. */
 #define TASK_SEARCH 64
 
 enum frame_type {
-    FRAME_PYTHON,                       /* the only type that OPEN and LEFT tell of */
+    FRAME_PYTHON,                       /* the only type that LEFT tells of, and that OPEN records tell all of */
     FRAME_C,
     FRAME_GAP
 };
@@ -112,13 +113,15 @@ static void push_left_out(struct spans *spans, enum frame_type type, uint32_t fu
                                                      .cookie = cookie, .type = type, .is_left_out = true };
 }
 
-/* True when a coroutine that is entered now is a task, if that is its first slice. C functions and gaps may lie between
+/* True when a coroutine that is entered now is a task, if that is its first slice. Else C functions and gaps may lie between
  * it and what runs it, but not many. */
 static __attribute__((noinline)) bool is_task(const struct spans *spans, uint32_t function)
 {
     const struct symbol *symbol = symbols_function(spans->symbols, function);
     if (!symbol || symbol->kind != PNR_FUNCTION_COROUTINE)
         return false;
+    if (spans->starts_task)
+        return true;
     for (size_t i = 1; i <= spans->n && i <= TASK_SEARCH; i++) {
         const struct spans_frame *around = &spans->stack[spans->n - i];
         if (around->type == FRAME_PYTHON)
@@ -397,20 +400,54 @@ static void record_rare(struct spans *spans, struct pnr_record record, uint64_t 
     }
 }
 
-static __attribute__((noinline)) void record_any(struct spans *spans, struct pnr_record record, uint64_t ns)
+/* The i-th record before the one at that place, from 1 on: no further than SPANS_LAST before the block. */
+static struct pnr_record before(const struct spans *spans, const struct spans_input *input, uint32_t at, uint32_t i)
 {
+    return i <= at ? input->records[at - i] : spans->last[SPANS_LAST - (i - at)];
+}
+
+/* Keeps the last records of a block that is through. */
+static void keep_last(struct spans *spans, const struct spans_input *input)
+{
+    struct pnr_record last[SPANS_LAST];
+    for (uint32_t i = 1; i <= SPANS_LAST; i++)
+        last[SPANS_LAST - i] = before(spans, input, input->n, i);
+    memcpy(spans->last, last, sizeof last);
+}
+
+/* True when the record at that place, a START, is behind two calls in a row that tell of a task. */
+static bool starts_task(const struct spans *spans, const struct spans_input *input, uint32_t at)
+{
+    uint32_t functions[SPANS_LAST / 2];
+    for (uint32_t i = 0; i < SPANS_LAST / 2; i++) {
+        struct pnr_record call = before(spans, input, at, 2 * i + 2), end = before(spans, input, at, 2 * i + 1);
+        if (pnr_record_kind(call) != PNR_CALL || pnr_record_kind(end) != PNR_RETURN)
+            return false;
+        functions[i] = pnr_record_function(end);
+    }
+    return tasks_starts(&spans->flows->tasks, functions[1], functions[0]);
+}
+
+/* The record at that place. */
+static __attribute__((noinline)) void record_any(struct spans *spans, const struct spans_input *input, uint32_t at,
+                                                 uint64_t ns)
+{
+    struct pnr_record record = input->records[at];
     unsigned kind = pnr_record_kind(record);
     unsigned known = kind < PNR_KINDS ? kind : PNR_EMPTY;
     enum frame_type type = effects[known].type;
     unsigned marks = effects[known].marks;
     uint32_t function = pnr_record_function(record);
     uint64_t frame = effects[known].is_continuable ? pnr_record_frame(record) : 0;
-    if (effects[known].effect == ENTER)
+    if (effects[known].effect == ENTER) {
+        spans->starts_task = effects[known].is_first && spans->flows->choice.has_tasks && starts_task(spans, input, at);
         push(spans, type, function, frame, effects[known].is_first, 0, ns);
-    else if (effects[known].effect == LEAVE)
+        spans->starts_task = false;
+    } else if (effects[known].effect == LEAVE) {
         leave_here(spans, false, type, function, frame, effects[known].is_last, marks, ns);
-    else
+    } else {
         record_rare(spans, record, ns);
+    }
 }
 
 /* Most records are of two kinds: for those the compiler leaves out what is not theirs. */
@@ -436,7 +473,7 @@ static inline __attribute__((always_inline)) void record_here(struct spans *span
         else if (kind == PNR_RETURN)
             leave_here(spans, is_plain, FRAME_PYTHON, pnr_record_function(record), 0, true, 0, ns);
         else
-            record_any(spans, record, ns);
+            record_any(spans, input, at, ns);
     }
     spans->count->events += at - first;
     input->at = at;
@@ -449,30 +486,44 @@ void spans_records(struct spans *spans, struct spans_input *input, uint64_t unti
         record_here(spans, true, input, until_ticks);
     else
         record_here(spans, false, input, until_ticks);
+    if (input->at == input->n)
+        keep_last(spans, input);
 }
 
 /* ---- the begin of a block ---- */
 
-static bool is_open(const struct spans_frame *open, struct pnr_record record)
+/* An OPEN record is of a Python frame or of the call of a C function. */
+static enum frame_type type_of(struct pnr_record open)
 {
-    return is_same(open, FRAME_PYTHON, pnr_record_function(record), pnr_record_frame(record));
+    return pnr_record_frame(open) == PNR_OPEN_C_CALL ? FRAME_C : FRAME_PYTHON;
 }
 
-/* How many of the n OPEN records equal the Python frames from position `at` of the stack on, one after another. *end
- * is the position behind the last one that does. No more than SPANS_SEARCH others may lie between them. */
+static uint64_t frame_of(struct pnr_record open)
+{
+    return type_of(open) == FRAME_PYTHON ? pnr_record_frame(open) : 0;
+}
+
+static bool is_open(const struct spans_frame *open, struct pnr_record record)
+{
+    return is_same(open, type_of(record), pnr_record_function(record), frame_of(record));
+}
+
+/* How many of the n OPEN records equal the frames from position `at` of the stack on, one after another. *end is the
+ * position behind the last one that does. No more than SPANS_SEARCH others, which are no Python frames, may lie between
+ * them. */
 static size_t match(const struct spans *spans, size_t at, const struct pnr_record *open, size_t n, size_t *end)
 {
     size_t matched = 0, others = 0;
     *end = at;
     for (; at < spans->n && matched < n && others <= SPANS_SEARCH; at++) {
-        if (spans->stack[at].type != FRAME_PYTHON) {
+        if (is_open(&spans->stack[at], open[matched])) {
+            matched++;
+            *end = at + 1;
+        } else if (spans->stack[at].type != FRAME_PYTHON) {
             others++;
-            continue;
-        }
-        if (!is_open(&spans->stack[at], open[matched]))
+        } else {
             break;
-        matched++;
-        *end = at + 1;
+        }
     }
     return matched;
 }
@@ -483,11 +534,12 @@ static bool is_equal(const struct spans *spans, const struct pnr_record *open, s
 {
     size_t at = spans->n, others = 0;
     for (;;) {
-        while (at > 0 && spans->stack[at - 1].type != FRAME_PYTHON && others <= SPANS_SEARCH)
+        while (at > 0 && spans->stack[at - 1].type != FRAME_PYTHON && others <= SPANS_SEARCH &&
+               !(n > 0 && is_open(&spans->stack[at - 1], open[n - 1])))
             at--, others++;
         if (n == 0)
             return is_deeper || at == 0;
-        if (at == 0 || spans->stack[at - 1].type != FRAME_PYTHON || !is_open(&spans->stack[--at], open[--n]))
+        if (at == 0 || !is_open(&spans->stack[--at], open[--n]))
             return false;
     }
 }
@@ -495,6 +547,7 @@ static bool is_equal(const struct spans *spans, const struct pnr_record *open, s
 void spans_seam(struct spans *spans, enum spans_seam seam, uint64_t ns)
 {
     if (seam == SPANS_HOLE) {
+        memset(spans->last, 0, sizeof spans->last);
         spans->count->holes += !spans->is_hidden;
         tell(spans, "[events may be missing]", ns);
     } else if (seam == SPANS_PAUSE) {
@@ -524,8 +577,7 @@ void spans_open(struct spans *spans, const struct pnr_record *open, size_t n, bo
     }
     close_to(spans, end, ns);
     for (size_t i = matched; i < n; i++)
-        push(spans, FRAME_PYTHON, pnr_record_function(open[i]), pnr_record_frame(open[i]), false,
-             SLICE_OPENED_BEFORE, ns);
+        push(spans, type_of(open[i]), pnr_record_function(open[i]), frame_of(open[i]), false, SLICE_OPENED_BEFORE, ns);
 }
 
 void spans_show(struct spans *spans, uint64_t ns)

@@ -41,6 +41,9 @@
  * beyond are counted, not kept. */
 #define SPANS_MAX_OPEN (1 << 20)
 
+/* The records in which is seen that a coroutine is a task which begins at once: two calls. */
+#define SPANS_LAST 4
+
 /* Of all threads together. */
 struct spans_count {
     uint64_t events;                    /* records; OPEN ones left out */
@@ -76,6 +79,8 @@ struct spans {
     bool is_hidden;                     /* nothing is shown, not yet at least */
     bool is_cut;                        /* spans_show was called: frames that nobody told of may be open */
     uint64_t last_ns;                   /* the last edge or point, or making of a frame */
+    struct pnr_record last[SPANS_LAST]; /* those before the next block; EMPTY: not known */
+    bool starts_task;                   /* what is entered now is a task, by what was called before */
     uint32_t undecided;                 /* frames that were made in slices that may not stay: creations.h */
     uint64_t *places;                   /* borrowed; NULL: times are those of the clock */
     uint64_t beyond;                    /* frames on top of the stack that are not kept */

@@ -1,7 +1,11 @@
 /* A step of a task begins in C code, or in a plain function of asyncio's: Handle._run with the event loop of the
  * standard library, a task factory when a task begins at once. Where the loop's functions are not recorded, or the loop
  * is none of Python's, as uvloop is, whatever function happens to be around it says no more than that nobody awaits
- * it. */
+ * it. But the body of a module that is imported runs no event loop: types and _collections_abc make coroutines there for
+ * the sake of their type, and close them, which CPython 3.11 enters.
+ *
+ * asyncio.Task(coroutine, eager_start=True) begins in C code (3.12 and later, _asynciomodule.c), wherever it is called:
+ * also in a coroutine, which seems to await it then. But it has asked the loop two things before, in a row. */
 #include "tasks.h"
 
 #include <string.h>
@@ -19,12 +23,22 @@ static bool is_of_package(struct pnr_string module, const char *package)
            (module.size == size || module.bytes[size] == '.');
 }
 
+static bool is_function(const struct symbol *symbol, const char *module, const char *name)
+{
+    return symbol && is_text(symbol->module, module) && is_text(symbol->name, name);
+}
+
+static bool is_body_of_import(const struct symbol *symbol)
+{
+    return symbol && is_text(symbol->name, "<module>") && !is_text(symbol->module, "__main__");
+}
+
 void tasks_process(struct tasks *tasks, const struct symbols *symbols)
 {
     *tasks = (struct tasks){ .symbols = symbols };
     for (uint32_t i = 1; i <= symbols->n_functions && !tasks->has_loop; i++) {
         const struct symbol *symbol = symbols_function(symbols, i);
-        tasks->has_loop = symbol && is_text(symbol->module, "asyncio.events") && is_text(symbol->name, "Handle._run");
+        tasks->has_loop = is_function(symbol, "asyncio.events", "Handle._run");
     }
 }
 
@@ -34,6 +48,12 @@ bool tasks_runs(const struct tasks *tasks, uint32_t function, bool is_continuabl
     if (is_continuable)
         return false;
     if (!tasks->has_loop)
-        return true;
+        return !is_body_of_import(symbol);
     return symbol && (is_of_package(symbol->module, "asyncio") || is_of_package(symbol->module, "uvloop"));
+}
+
+bool tasks_starts(const struct tasks *tasks, uint32_t first, uint32_t second)
+{
+    return is_function(symbols_function(tasks->symbols, first), "asyncio.base_events", "BaseEventLoop.get_debug") &&
+           is_function(symbols_function(tasks->symbols, second), "asyncio.base_events", "BaseEventLoop.is_running");
 }

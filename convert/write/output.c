@@ -3,6 +3,7 @@
  * more than the first. */
 #include "output.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -26,6 +28,11 @@
 
 /* More than an empty block adds to a piece of a deflate stream. */
 #define FLUSH_SIZE 16
+
+/* x.trace is .x.trace.panopticon-XXXXXX at first; the last six are random. A name that is too long is cut. */
+#define MIDDLE ".panopticon-"
+#define RANDOM "XXXXXX"
+#define NAME_ROOM (int)(NAME_MAX + 1 - sizeof "." MIDDLE RANDOM)
 
 enum coding { PLAIN, GZIP, ZSTD };
 
@@ -88,22 +95,78 @@ static void handle_signals(void)
     signal(SIGXFSZ, SIG_IGN);           /* a file that may not grow is a failed write like others */
 }
 
+/* Returns 0, or -1 and errno. */
+static int name_temporary(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    if ((size_t)snprintf(temporary, sizeof temporary, "%.*s.%.*s" MIDDLE RANDOM, (int)(name - path), path, NAME_ROOM,
+                         name) < sizeof temporary)
+        return 0;
+    errno = ENAMETOOLONG;
+    return -1;
+}
+
+/* Removes a temporary file that no conversion holds: one that was killed has left it. */
+static void remove_left(int folder, const char *name)
+{
+    struct stat opened, named;
+    int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &opened) == 0 && S_ISREG(opened.st_mode) &&
+        fstatat(folder, name, &named, AT_SYMLINK_NOFOLLOW) == 0 && named.st_dev == opened.st_dev &&
+        named.st_ino == opened.st_ino)
+        unlinkat(folder, name, 0);
+    close(fd);
+}
+
+/* The same for all of the name that `temporary` is made for. */
+static void remove_all_left(void)
+{
+    char path[PATH_MAX];
+    memcpy(path, temporary, sizeof path);
+    char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    size_t size = strlen(name), stem = size - strlen(RANDOM);
+    char prefix[NAME_MAX + 1];
+    memcpy(prefix, name, size + 1);
+    *name = 0;
+    DIR *folder = opendir(slash ? path : ".");
+    for (struct dirent *entry; folder && (entry = readdir(folder));)
+        if (strlen(entry->d_name) == size && memcmp(entry->d_name, prefix, stem) == 0)
+            remove_left(dirfd(folder), entry->d_name);
+    if (folder)
+        closedir(folder);
+}
+
+/* Makes the file and holds it by a lock, which ends with its last descriptor. Returns it, or -1 and errno. */
+static int make_locked(void)
+{
+    for (;;) {
+        struct stat status;
+        memcpy(temporary + strlen(temporary) - strlen(RANDOM), RANDOM, strlen(RANDOM));
+        int fd = mkostemp(temporary, O_CLOEXEC);
+        if (fd < 0)
+            return -1;
+        if ((flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) &&
+            (fstat(fd, &status) < 0 || status.st_nlink > 0))
+            return fd;                  /* locked, or where there are no locks, so that nobody else gets one */
+        unlink(temporary);              /* another conversion has taken it for one that was left */
+        close(fd);
+    }
+}
+
 static int make_temporary(struct output *output)
 {
     char target[PATH_MAX];
     if (realpath(output->path, target))         /* a symbolic link stays one */
         memcpy(output->path, target, PATH_MAX);
-    const char *slash = strrchr(output->path, '/');
-    size_t directory = slash ? (size_t)(slash + 1 - output->path) : 0;
-    if ((size_t)snprintf(temporary, sizeof temporary, "%.*s.panopticon-XXXXXX", (int)directory, output->path) >=
-        sizeof temporary) {
-        errno = ENAMETOOLONG;
+    if (name_temporary(output->path) < 0)
         return -1;
-    }
+    remove_all_left();
     sigset_t all, old;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    int fd = mkostemp(temporary, O_CLOEXEC);
+    int fd = make_locked();
     has_temporary = output->is_temporary = fd >= 0;
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (fd >= 0) {
@@ -457,10 +520,15 @@ int output_keep(struct output *output, struct pnr_err *err)
         return pnr_err_system(err, path, "cannot write");
     if (output->reserved)
         (void)!ftruncate(output->fd, (off_t)output->n_written);         /* gives back what was asked for in vain */
+    int held = output->is_temporary ? dup(output->fd) : -1;     /* the lock, until it has its name */
     bool is_well = output->fd == STDOUT_FILENO || close(output->fd) == 0;
     output->fd = -1;
-    if (!is_well || (output->is_temporary && rename(temporary, output->path) != 0))
-        return pnr_err_system(err, path, "cannot write");
+    int result = is_well && (!output->is_temporary || rename(temporary, output->path) == 0) ? 0 :
+                 pnr_err_system(err, path, "cannot write");
+    if (held >= 0)
+        close(held);
+    if (result != 0)
+        return -1;
     output->is_temporary = false;
     has_temporary = 0;
     return 0;

@@ -7,7 +7,8 @@
  *     output_close()
  *
  * A regular file is written under a temporary name beside its own and gets its name from output_keep(): until then
- * there is none under it, or the old one. A signal that ends the program removes the temporary one. A name that ends in
+ * there is none under it, or the old one. A signal that ends the program removes the temporary one; if that is SIGKILL,
+ * the next output_open() with the same path does: it is locked as long as someone writes it. A name that ends in
  * .gz or .zst makes a file of that kind; - is standard output.
  *
  * Parts are made and compressed by threads beside one another, and written in the order in which they were added. The

@@ -129,13 +129,20 @@ static uint32_t index_of_name(const char *module, const char *name)
     return place->index;
 }
 
-/* self: of a bound function; a module, an instance or a class. Borrowed, or NULL. */
+/* True for a method, whose name begins with the class of self. A function that says of which module it is belongs to that,
+ * whatever its self: that of pybind11's functions is an object of pybind11's own. */
+static bool is_named_by_class(const PyObject *self, const PyObject *from)
+{
+    return self && !PyModule_Check(self) && !(from && PyUnicode_Check(from));
+}
+
+/* self: of a bound function; a module, an instance or a class. from: the function's __module__. Borrowed, or NULL. */
 static uint32_t find_index(const PyMethodDef *method, PyObject *self, PyObject *from)
 {
     PyObject *type, *value, *traceback;
     char module[256] = "", name[512] = "";
     PyErr_Fetch(&type, &value, &traceback);
-    if (!self || PyModule_Check(self)) {
+    if (!is_named_by_class(self, from)) {
         if (!append_text(module, sizeof module, from) && self)
             append_text(module, sizeof module, cpython_lookup(PyModule_GetDict(self), c_calls.name_key));
     } else {
@@ -153,16 +160,11 @@ static uint32_t find_index(const PyMethodDef *method, PyObject *self, PyObject *
     return index;
 }
 
-static bool is_named_by_class(const PyObject *self)
-{
-    return self && !PyModule_Check(self);
-}
-
 /* The function's place in the name table; 0 when its calls are not recorded. self: borrowed, or NULL. */
 static uint32_t index_of(const PyMethodDef *method, PyObject *self, PyObject *from)
 {
     uint32_t version = 0;
-    bool is_by_class = is_named_by_class(self);
+    bool is_by_class = is_named_by_class(self, from);
     if (is_by_class)
         version = class_of(self)->tp_version_tag;
     struct c_function *known = &c_calls.known[((uintptr_t)method / 16 ^ version * 0x9e3779b1u) % KNOWN];
@@ -214,11 +216,14 @@ static inline bool count(struct rec_track *track, enum pnr_kind kind)
 
 static void append(PyThreadState *ts, enum pnr_kind kind, uint32_t index)
 {
+    uint32_t session = rec_functions.session;
     if (unlikely(rec_threads.is_unhooked)) {
         if (rec_greenlets.are_used)
             return;                     /* which of them runs is not known */
     } else if ((kind == PNR_C_CALL || rec_greenlets.are_used) && rec_threads.before_c_call) {
         rec_threads.before_c_call(ts);
+        if (unlikely(session != rec_functions.session))
+            return;                     /* a forked child has begun, where the number is another one */
     }
     struct rec_log *log = rec_current;
     if (unlikely(log->owner != ts)) {
@@ -231,7 +236,8 @@ static void append(PyThreadState *ts, enum pnr_kind kind, uint32_t index)
         return;
     if (kind == PNR_C_CALL || !rec_log_least_ticks ||
         !rec_log_drop(log, rec_clock_ticks() - log->base, kind, 0, index))
-        rec_threads_append(ts, log, kind, (struct rec_open_frame){ 0, index }, rec_no_frame);
+        rec_threads_append(ts, log, kind, (struct rec_open_frame){ 0, index }, kind == PNR_C_CALL ? rec_no_frame :
+                           (struct rec_open_frame){ PNR_OPEN_C_CALL, index });
 }
 
 static void unwatch(void);

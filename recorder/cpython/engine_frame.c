@@ -16,6 +16,9 @@
  *                      the hook is taken off for the calls from here on, so that Python calls need no C stack
  *     low addresses
  *
+ * A C library may run Python on stacks of its own, above the thread's or below it. No evaluation there is between guard
+ * and floor, so that all their events come to catch_up(), and each of these stacks has a guard of its own.
+ *
  * A call out of the base, or a return into it, is where the log learns which frames of the base are gone:
  * track.base_depth is how many recorded frames it had when last looked at, and the difference is told by LEFT. */
 #include "greenlets.h"
@@ -32,6 +35,7 @@
 #define STACK_SHARE 4                   /* the hook uses at most this part of a thread's C stack ... */
 #define STACK_MOST (16 << 20)           /* ... and at most this, where the stack is said to be endless */
 #define STACK_UNKNOWN (64 << 10)        /* used where the bounds cannot be had */
+#define STACK_FOREIGN (16 << 10)        /* used of a stack that is not the thread's own, whose bounds are not known */
 
 static struct {
     _PyFrameEvalFunction hook;          /* ours: frame_hook, dropping_hook, or hook_slowly where there is no counter */
@@ -161,10 +165,17 @@ static void find_stack(struct rec_log *log)
         pthread_attr_destroy(&attr);
     }
     size_t share = size / STACK_SHARE < STACK_MOST ? size / STACK_SHARE : STACK_MOST;
+    log->stack_low = size ? (uintptr_t)low : 0;
     log->stack_top = size ? (uintptr_t)low + size : cpython_stack_pointer();
     log->hooked_low = log->stack_top - (size ? share : STACK_UNKNOWN);
     if (size && log->native_id == (uint32_t)getpid())
         grow_stack(log->hooked_low - share, log->stack_top);
+}
+
+/* False on the stack of a coroutine of C code (makecontext, fibers). Where the bounds are not known, all is own. */
+static bool is_on_own_stack(const struct rec_log *log, uintptr_t address)
+{
+    return !log->stack_low || address - log->stack_low < log->stack_top - log->stack_low;
 }
 
 /* All evaluations that run now are the base. */
@@ -172,19 +183,38 @@ static void set_floor(PyThreadState *ts, struct rec_log *log)
 {
     if (!log->hooked_low)
         find_stack(log);
-    uintptr_t floor = cpython_is_at_root(ts) ? log->stack_top : cpython_evaluation(ts);
+    uintptr_t evaluation = cpython_is_at_root(ts) ? 0 : cpython_evaluation(ts);
+    log->foreign_floor = evaluation && !is_on_own_stack(log, evaluation) ? evaluation : 0;
+    uintptr_t floor = log->foreign_floor ? cpython_evaluation_within(ts, log->stack_low, log->stack_top) : evaluation;
+    if (!floor)
+        floor = log->stack_top;
     log->track.hooked_size = floor > log->hooked_low ? floor - log->hooked_low : 0;
     log->units = INT_MIN;               /* what the evaluations of the base left is not known */
 }
 
-static bool is_beyond_guard(const struct rec_log *log)
+/* A foreign stack says neither where it begins nor where it ends. The evaluations on it do, by and by: where the next one
+ * outwards is further away than all that the hook may use, it lies on another stack, or what is between the two is so
+ * large that the stack must be, too. */
+static bool is_beyond_guard(PyThreadState *ts, const struct rec_log *log)
 {
-    return cpython_stack_pointer() < log->hooked_low;
+    uintptr_t here = cpython_stack_pointer();
+    if (is_on_own_stack(log, here))
+        return here < log->hooked_low;
+    return cpython_outermost_near(ts, here, STACK_FOREIGN) - here > STACK_FOREIGN;
 }
 
 static bool is_between(const struct rec_log *log, uintptr_t evaluation)
 {
     return evaluation - log->hooked_low < log->track.hooked_size;
+}
+
+/* True for an evaluation that the hook did not make. On a foreign stack that is known of those that ran when the floor
+ * was set on it. */
+static bool is_in_base(const struct rec_log *log, uintptr_t evaluation)
+{
+    if (evaluation < UINTPTR_MAX - 1 && !is_on_own_stack(log, evaluation))
+        return log->foreign_floor && evaluation - log->foreign_floor < STACK_FOREIGN;
+    return evaluation >= log->hooked_low && !is_between(log, evaluation);
 }
 
 /* A log that begins, or that may have missed events: the stack is told in full, and all of it is the base. */
@@ -194,20 +224,20 @@ static bool adopt(PyThreadState *ts, struct rec_log *log, uint16_t flags, struct
     log->pauses = rec_threads.n_pauses;
     if (flags != PNR_BLOCK_RESYNC || rec_greenlets.are_used)        /* else C calls were counted in the gap, too */
         log->track.c_depth = log->track.c_gap_begin = log->track.c_gap_end = 0;
-    if (!rec_threads_turn(log, flags, cpython_running(ts), leaving))
+    if (!rec_threads_turn(log, flags, rec_threads_innermost(ts), leaving))
         return false;
     /* But for the frame being left: its exit record comes next. */
-    log->track.base_depth = rec_threads_count_recorded(cpython_running(ts));
+    log->track.base_depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
     return true;
 }
 
 /* An event between the base and a hooked frame: tells which frames of the base were left. */
 static void sync_base(PyThreadState *ts, struct rec_log *log, struct rec_open_frame leaving)
 {
-    uint32_t depth = rec_threads_count_recorded(cpython_running(ts));
+    uint32_t depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
     uint32_t present = leaving.function && log->track.base_depth > depth ? depth + 1 : depth;
     if (!rec_threads_tell_left(log, present))
-        rec_threads_turn(log, 0, cpython_running(ts), leaving);      /* its OPEN records tell it */
+        rec_threads_turn(log, 0, rec_threads_innermost(ts), leaving);      /* its OPEN records tell it */
     log->track.base_depth = depth;
     set_floor(ts, log);
 }
@@ -217,15 +247,15 @@ static void change_track(PyThreadState *ts, struct rec_log *log, enum rec_greenl
                          struct rec_open_frame leaving)
 {
     if (change == REC_GREENLETS_NEW) {
-        log->track.base_depth = rec_threads_count_recorded(cpython_running(ts));
+        log->track.base_depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
         set_floor(ts, log);
     }
-    rec_threads_tell_switch(log, cpython_running(ts), leaving);
+    rec_threads_tell_switch(log, rec_threads_innermost(ts), leaving);
 }
 
 /* For any event that is not fast: finds the thread's log, makes it the current one and brings it to the present.
- * leaving: the frame whose exit this is. NULL when nothing is recorded. */
-static struct rec_log *catch_up(PyThreadState *ts, struct rec_open_frame leaving)
+ * entered: the frame that is about to run, or NULL. leaving: that whose exit this is. NULL when nothing is recorded. */
+static struct rec_log *catch_up(PyThreadState *ts, cpython_frame *entered, struct rec_open_frame leaving)
 {
     if (!rec_threads_wake(ts))
         return NULL;
@@ -241,7 +271,7 @@ static struct rec_log *catch_up(PyThreadState *ts, struct rec_open_frame leaving
     rec_log_renew(log);
     rec_current = log->is_ending || !rec_drain_resume() ? &rec_log_nobody : log;
     enum rec_greenlets_change change = rec_greenlets.are_used && rec_greenlets_may_have_changed(ts, log) ?
-        rec_greenlets_notice(ts, log) : REC_GREENLETS_SAME;
+        rec_greenlets_notice(ts, log, entered) : REC_GREENLETS_SAME;
     if (is_new || log->epoch != engine.epoch) {
         uint16_t flags = is_new ? 0 : log->pauses != rec_threads.n_pauses ? PNR_BLOCK_PAUSED : PNR_BLOCK_RESYNC;
         if (!adopt(ts, log, flags, leaving))
@@ -251,7 +281,7 @@ static struct rec_log *catch_up(PyThreadState *ts, struct rec_open_frame leaving
     }
     if (change != REC_GREENLETS_SAME)
         change_track(ts, log, change, leaving);
-    if (evaluation >= log->hooked_low && !is_between(log, evaluation))
+    if (is_in_base(log, evaluation))
         sync_base(ts, log, leaving);
     return rec_threads.is_active ? log : NULL;
 }
@@ -266,7 +296,7 @@ static inline bool is_fast(const PyThreadState *ts, const struct rec_log *log)
 static void sync_before_c_call(PyThreadState *ts)
 {
     if (!is_fast(ts, rec_current))
-        catch_up(ts, rec_no_frame);
+        catch_up(ts, NULL, rec_no_frame);
 }
 
 /* ---- the hook ---- */
@@ -371,8 +401,9 @@ static inline __attribute__((always_inline)) void append_exit(PyThreadState *ts,
  * left unseen. */
 static __attribute__((noinline)) void leave_slowly(PyThreadState *ts, enum pnr_kind kind, uint64_t frame, uint64_t mark)
 {
+    rec_threads_notice_fork();
     bool is_known = rec_mark_is_current(mark);
-    struct rec_log *log = catch_up(ts, is_known ? (struct rec_open_frame){ frame, (uint32_t)mark } : rec_no_frame);
+    struct rec_log *log = catch_up(ts, NULL, is_known ? (struct rec_open_frame){ frame, (uint32_t)mark } : rec_no_frame);
     if (log && is_known)
         append_exit(ts, log, kind, frame, (uint32_t)mark);
 }
@@ -417,6 +448,7 @@ static PyObject *evaluate_unhooked(PyThreadState *ts, cpython_frame *f, int thro
     _PyInterpreterState_SetEvalFrameFunc(rec_threads.interp, engine.evaluate);
     rec_threads.is_unhooked = true;
     PyObject *result = evaluate(ts, f, throwflag, log, entered);
+    rec_threads_notice_fork();
     never_inline_again();
     if (!rec_threads.is_active || rec_functions.session != session || rec_threads.n_pauses != n_pauses)
         return result;
@@ -429,7 +461,7 @@ static PyObject *evaluate_unhooked(PyThreadState *ts, cpython_frame *f, int thro
             log->epoch++;
         engine.epoch++;
     }
-    if ((log = catch_up(ts, self)))
+    if ((log = catch_up(ts, NULL, self)))
         rec_threads_append(ts, log, PNR_GAP_END, stack_gap, self);
     return result;
 }
@@ -461,7 +493,7 @@ static PyObject *create(PyThreadState *ts, cpython_frame *f, int throwflag, uint
     PyObject *result = evaluate(ts, f, throwflag, log, ENTERED);
     const cpython_frame *made = result ? cpython_generator_frame(result) : NULL;
     log = rec_current;
-    if (!made || !rec_mark_is_current(mark) || (!is_fast(ts, log) && !(log = catch_up(ts, rec_no_frame))))
+    if (!made || (!is_fast(ts, log) && !(log = catch_up(ts, NULL, rec_no_frame))) || !rec_mark_is_current(mark))
         return result;
     append_entry(ts, log, PNR_CREATE, rec_identity(made), (uint32_t)mark);
     return result;
@@ -469,11 +501,11 @@ static PyObject *create(PyThreadState *ts, cpython_frame *f, int throwflag, uint
 
 static __attribute__((noinline)) PyObject *hook_slowly(PyThreadState *ts, cpython_frame *f, int throwflag)
 {
-    struct rec_log *log = catch_up(ts, rec_no_frame);
+    struct rec_log *log = catch_up(ts, f, rec_no_frame);
     uint64_t mark = log ? rec_functions_mark(f) : 0;
     if (!mark)
         return engine.evaluate(ts, f, throwflag);
-    bool is_unhooked = is_beyond_guard(log);
+    bool is_unhooked = is_beyond_guard(ts, log);
     if (rec_mark_flags(mark) & REC_MARK_NAMES)
         rec_threads_note(ts, f, log);
     if (rec_mark_flags(mark) & REC_MARK_EXCLUDED)
@@ -620,10 +652,10 @@ static void use_greenlets(void)
         struct rec_log *log = rec_threads_find(ts);
         if (!log || log->epoch != engine.epoch || log->chunk < 0)
             continue;
-        log->track.base_depth = rec_threads_count_recorded(cpython_running(ts));
+        log->track.base_depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
         log->data_stack = cpython_data_stack(ts);
-        uintptr_t floor = cpython_is_at_root(ts) ? log->stack_top : cpython_evaluation(ts);
-        log->track.hooked_size = floor > log->hooked_low ? floor - log->hooked_low : 0;
+        if (log->hooked_low)            /* else it is not known before the thread runs */
+            set_floor(ts, log);
     }
     if (engine.hook != hook_slowly)
         engine.hook = tracking_hook;
@@ -642,6 +674,7 @@ static int begin(void)
     rec_functions_start();
     rec_threads_start(self->interp, unhook);
     rec_threads.before_c_call = sync_before_c_call;
+    rec_threads.has_late_exits = PY_VERSION_HEX >= 0x030C0000;
     rec_greenlets_start(use_greenlets);
     PyThreadState *oldest = PyInterpreterState_ThreadHead(self->interp);
     while (PyThreadState_Next(oldest))
@@ -711,9 +744,9 @@ static bool stop(bool is_finalized)
             continue;
         rec_threads_refresh_name(ts, log);
         if (log->epoch == engine.epoch &&
-            !rec_threads_tell_left(log, rec_threads_count_recorded(
-                cpython_running_above(ts, log->hooked_low + log->track.hooked_size))))
-            rec_threads_turn(log, 0, cpython_running(ts), rec_no_frame);
+            !rec_threads_tell_left(log, rec_threads_count_recorded(ts, cpython_running_within(
+                ts, log->hooked_low + log->track.hooked_size, log->stack_low ? log->stack_top : UINTPTR_MAX))))
+            rec_threads_turn(log, 0, rec_threads_innermost(ts), rec_no_frame);
     }
     _PyFrameEvalFunction now = _PyInterpreterState_GetEvalFrameFunc(rec_threads.interp);
     bool is_ours = now == (rec_threads.is_unhooked ? engine.evaluate : engine.hook);

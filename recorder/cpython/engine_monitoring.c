@@ -17,11 +17,11 @@
 #define CONTINUABLE (CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR)
 
 /* A thread's first chunk, and the first after a pause. */
-static bool begin_log(struct rec_log *log, uint16_t flags, cpython_frame *from)
+static bool begin_log(PyThreadState *ts, struct rec_log *log, uint16_t flags, cpython_frame *from)
 {
     log->pauses = rec_threads.n_pauses;
     log->track.c_depth = 0;
-    log->track.depth = rec_threads_count_recorded(from);
+    log->track.depth = rec_threads_count_recorded(ts, from);
     return rec_threads_turn(log, flags, from, rec_no_frame);
 }
 
@@ -43,11 +43,11 @@ static struct rec_log *catch_up(PyThreadState *ts, cpython_frame *from)
     if (is_new && !(log = rec_threads_new(ts)))
         return NULL;
     rec_current = log->is_ending || !rec_drain_resume() ? &rec_log_nobody : log;
-    enum rec_greenlets_change change = rec_greenlets.are_used ? rec_greenlets_notice(ts, log) : REC_GREENLETS_SAME;
+    enum rec_greenlets_change change = rec_greenlets.are_used ? rec_greenlets_notice(ts, log, NULL) : REC_GREENLETS_SAME;
     if (is_new || log->pauses != rec_threads.n_pauses)
-        return begin_log(log, is_new ? 0 : PNR_BLOCK_PAUSED, from) ? log : NULL;
+        return begin_log(ts, log, is_new ? 0 : PNR_BLOCK_PAUSED, from) ? log : NULL;
     if (change == REC_GREENLETS_NEW)
-        log->track.depth = rec_threads_count_recorded(from);
+        log->track.depth = rec_threads_count_recorded(ts, from);
     if (change != REC_GREENLETS_SAME)
         rec_threads_tell_switch(log, from, rec_no_frame);
     return log;
@@ -198,7 +198,7 @@ static bool may_come_from_tool(PyCodeObject *code, PyObject *offset)
 
 /* How many recorded frames there are outwards of one that an exception is about to leave. For all frames that it leaves
  * they are counted once: when nothing but the exit of the last one was recorded since, there is one less. */
-static uint32_t count_outside(struct rec_log *log, cpython_frame *f)
+static uint32_t count_outside(PyThreadState *ts, struct rec_log *log, cpython_frame *f)
 {
     uint64_t mark;
     bool follows = log->unwound.outer == f && log->unwound.depth == log->track.depth + 1 &&
@@ -207,8 +207,8 @@ static uint32_t count_outside(struct rec_log *log, cpython_frame *f)
         unsigned kind = pnr_record_kind(log->next[-1]);
         follows = kind == PNR_UNWIND || kind == PNR_FINISH_UNWIND;
     }
-    cpython_frame *outer = rec_threads_recorded_from(cpython_previous(f), &mark);
-    log->unwound.n_outside = follows ? log->unwound.n_outside - 1 : rec_threads_count_recorded(outer);
+    cpython_frame *outer = rec_threads_recorded_from(ts, cpython_previous(f), &mark);
+    log->unwound.n_outside = follows ? log->unwound.n_outside - 1 : rec_threads_count_recorded(ts, outer);
     log->unwound.depth = log->track.depth;
     log->unwound.next = log->next;
     log->unwound.block = log->block;
@@ -229,7 +229,7 @@ static bool is_left(PyThreadState *ts)
     if (log->chunk >= 0 && log->next != log->first && rec_mark_flags(mark) & REC_MARK_CONTINUABLE &&
         pnr_record_frame(log->next[-1]) == rec_identity(f))
         return !is_entry(pnr_record_kind(log->next[-1]));
-    return log->track.depth <= count_outside(log, f);
+    return log->track.depth <= count_outside(ts, log, f);
 }
 
 static PyObject *on_unwind(PyObject *self, PyObject *const *args, size_t n, PyObject *names)
@@ -263,7 +263,7 @@ static int begin_threads(void)
         oldest = PyThreadState_Next(oldest);
     for (PyThreadState *ts = oldest; ts; ts = ts->prev) {
         struct rec_log *log = rec_threads_new(ts);
-        if (!log || !begin_log(log, 0, cpython_running(ts))) {
+        if (!log || !begin_log(ts, log, 0, cpython_running(ts))) {
             PyErr_NoMemory();
             return -1;
         }

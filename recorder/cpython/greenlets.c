@@ -7,6 +7,9 @@
 #define API_TYPE 0                      /* places in the API's table (greenlet.h) */
 #define API_GET_CURRENT 4
 #define BY_STACK 1024                   /* places to find a greenlet by its data stack; a power of two */
+#define N_FREE (1 << 14)                /* tracks that are kept for later greenlets; a power of two, like the next */
+#define FREE_HEADS (1 << 10)
+#define LOOKED_AT 32                    /* greenlets of which is asked, for a new one, whether they have ended */
 
 struct rec_greenlets rec_greenlets;
 
@@ -16,15 +19,33 @@ struct greenlet {
     PyObject *ref;                      /* weak reference, by which to tell that it is still the same; owned */
     const void *stack;                  /* its data stack when it was last asked for */
     struct rec_track track;
+    uint64_t key;                       /* of the track: which greenlets may have it next */
     uint32_t epoch;                     /* of the log when it was */
+    bool has_ended;                     /* the track is not its own any more */
+    bool is_noted;                      /* it is among those that have begun, or one that was at this address */
+};
+
+/* A track whose greenlet has ended. */
+struct free_track {
+    uint64_t key;
+    uint32_t number;
+    uint32_t next;                      /* in its list, from 1; 0: none */
 };
 
 static struct {
     PyObject *(*get_current)(void);
-    PyObject *parent;                   /* the getter of greenlet.parent; owned */
+    PyObject *parent, *dead;            /* the getters of these; owned */
+    PyObject *name, *run;               /* interned names of attributes */
     struct greenlet *table;             /* open addressing; owned */
     size_t n, capacity;                 /* a power of two, or 0 */
     struct greenlet *by_stack[BY_STACK];        /* in the table; NULL: none */
+    PyObject **begun;                   /* addresses: those that had not ended when that was last asked; owned */
+    size_t n_begun, begun_capacity;
+    size_t looked_at;                   /* the next of these to be asked about */
+    struct free_track free[N_FREE];
+    uint32_t n_places;                  /* in `free`: those from 1 on that are or were in use */
+    uint32_t vacant;                    /* the first of the latter; 0: none */
+    uint32_t heads[FREE_HEADS];         /* lists of the former, by key */
 } greenlets;
 
 /* ---- the module ---- */
@@ -40,15 +61,26 @@ void rec_greenlets_look(void)
     PyObject *capsule = module && PyModule_Check(module) ?
         PyDict_GetItemString(PyModule_GetDict(module), "_C_API") : NULL;
     void **api = capsule && PyCapsule_CheckExact(capsule) ? PyCapsule_GetPointer(capsule, API) : NULL;
-    PyObject *getter = api ? PyDict_GetItemString(((PyTypeObject *)api[API_TYPE])->tp_dict, "parent") : NULL;
-    if (getter && Py_TYPE(getter)->tp_descr_get) {
+    PyObject *dict = api ? ((PyTypeObject *)api[API_TYPE])->tp_dict : NULL;
+    PyObject *parent = dict ? PyDict_GetItemString(dict, "parent") : NULL;
+    PyObject *dead = dict ? PyDict_GetItemString(dict, "dead") : NULL;
+    if (parent && Py_TYPE(parent)->tp_descr_get && dead && Py_TYPE(dead)->tp_descr_get) {
         greenlets.get_current = (PyObject *(*)(void))api[API_GET_CURRENT];
-        Py_XSETREF(greenlets.parent, Py_NewRef(getter));
+        Py_XSETREF(greenlets.parent, Py_NewRef(parent));
+        Py_XSETREF(greenlets.dead, Py_NewRef(dead));
+        Py_XSETREF(greenlets.name, PyUnicode_InternFromString("name"));
+        Py_XSETREF(greenlets.run, PyUnicode_InternFromString("_run"));
         rec_greenlets.are_used = true;
         if (rec_greenlets.on_use)
             rec_greenlets.on_use();
     }
     PyErr_Restore(type, value, traceback);
+}
+
+static void forget_free_tracks(void)
+{
+    memset(greenlets.heads, 0, sizeof greenlets.heads);
+    greenlets.n_places = greenlets.vacant = 0;
 }
 
 void rec_greenlets_start(void (*on_use)(void))
@@ -59,15 +91,18 @@ void rec_greenlets_start(void (*on_use)(void))
     greenlets.table = NULL;
     greenlets.n = greenlets.capacity = 0;
     memset(greenlets.by_stack, 0, sizeof greenlets.by_stack);
+    forget_free_tracks();
+    greenlets.n_begun = 0;
     rec_greenlets.are_used = rec_greenlets.has_bare = false;
     rec_greenlets.on_use = on_use;
     rec_greenlets_look();
 }
 
-/* Weak references of an interpreter that is gone are not released. */
+/* References to what an interpreter had that is gone are not released. */
 void rec_greenlets_forget(void)
 {
     free(greenlets.table);
+    free(greenlets.begun);
     memset(&greenlets, 0, sizeof greenlets);
     rec_greenlets.are_used = false;
 }
@@ -95,14 +130,66 @@ static struct greenlet *place_of(struct greenlet *table, size_t capacity, const 
     return &table[at];
 }
 
+/* The value of a getter of greenlets. Borrowed: it must be alive otherwise. */
+static PyObject *get(PyObject *getter, PyObject *object)
+{
+    PyObject *value = Py_TYPE(getter)->tp_descr_get(getter, object, (PyObject *)Py_TYPE(object));
+    Py_XDECREF(value);
+    PyErr_Clear();
+    return value;
+}
+
+/* Keeps a track for a later greenlet. If there are too many, all others are given up: they are not used again. */
+static void keep_free_track(uint64_t key, uint32_t number)
+{
+    uint32_t *head = &greenlets.heads[key & (FREE_HEADS - 1)], place = greenlets.vacant;
+    if (place) {
+        greenlets.vacant = greenlets.free[place - 1].next;
+    } else {
+        if (greenlets.n_places == N_FREE)
+            forget_free_tracks();
+        place = ++greenlets.n_places;
+    }
+    greenlets.free[place - 1] = (struct free_track){ key, number, *head };
+    *head = place;
+}
+
+/* One that has ended never runs again. Its track is free. */
+static void look_whether_it_ended(struct greenlet *g)
+{
+    if (!g->object || g->has_ended || (is_alive(g) && get(greenlets.dead, g->object) != Py_True))
+        return;
+    g->has_ended = true;
+    if (g->track.number)
+        keep_free_track(g->key, g->track.number);
+}
+
+/* Notes one that begins. Without memory its track is not used again. */
+static void note_begun(struct greenlet *g)
+{
+    if (greenlets.n_begun == greenlets.begun_capacity) {
+        size_t capacity = greenlets.begun_capacity ? 2 * greenlets.begun_capacity : 64;
+        PyObject **begun = realloc(greenlets.begun, capacity * sizeof *begun);
+        if (!begun)
+            return;
+        greenlets.begun = begun;
+        greenlets.begun_capacity = capacity;
+    }
+    if (!g->is_noted)
+        greenlets.begun[greenlets.n_begun++] = g->object;
+    g->is_noted = true;
+}
+
 /* Makes the table anew without those that are gone, with room for one more. Returns whether there is. */
 static bool make_room(void)
 {
     size_t n = 0, capacity = 64;
     if (4 * (greenlets.n + 1) <= 3 * greenlets.capacity)
         return true;
-    for (size_t i = 0; i < greenlets.capacity; i++)
+    for (size_t i = 0; i < greenlets.capacity; i++) {
+        look_whether_it_ended(&greenlets.table[i]);
         n += is_alive(&greenlets.table[i]);
+    }
     while (capacity < 4 * (n + 1))
         capacity *= 2;
     struct greenlet *table = calloc(capacity, sizeof *table);
@@ -119,26 +206,120 @@ static bool make_room(void)
     greenlets.table = table;
     greenlets.n = n;
     greenlets.capacity = capacity;
+    greenlets.n_begun = 0;
+    for (size_t i = 0; i < capacity; i++) {
+        table[i].is_noted = false;
+        if (table[i].object && !table[i].has_ended && table[i].track.number)
+            note_begun(&table[i]);
+    }
     return true;
 }
 
 /* Borrowed: who runs keeps its parents. NULL for a thread's first greenlet, which is the thread itself. */
 static PyObject *parent_of(PyObject *object)
 {
-    PyObject *parent = Py_TYPE(greenlets.parent)->tp_descr_get(greenlets.parent, object, (PyObject *)Py_TYPE(object));
-    Py_XDECREF(parent);
-    PyErr_Clear();
+    PyObject *parent = get(greenlets.parent, object);
     return parent == Py_None ? NULL : parent;
 }
 
-/* The greenlet's place; *is_new: it had none. NULL when out of memory. */
-static struct greenlet *find(PyObject *object, const struct rec_log *log, bool *is_new)
+/* ---- names, and tracks ---- */
+
+/* What the greenlet itself has under that name, not its type. Borrowed, or NULL. */
+static PyObject *own_attribute(PyObject *object, PyObject *name)
+{
+    Py_ssize_t offset = Py_TYPE(object)->tp_dictoffset;
+    PyObject *dict = offset > 0 ? *(PyObject **)((char *)object + offset) : NULL;
+    PyObject *value = dict && name && PyDict_Check(dict) ? cpython_lookup(dict, name) : NULL;
+    PyErr_Clear();
+    return value;
+}
+
+/* The qualified name of the function of the outermost frame: those from f outwards, or else the one that is entered.
+ * Borrowed, or NULL. */
+static PyObject *outermost_name(cpython_frame *f, cpython_frame *entered)
+{
+    PyObject *name = entered ? cpython_code(entered)->co_qualname : NULL;
+    for (; f; f = cpython_previous(f))
+        if (!cpython_is_incomplete(f))
+            name = cpython_code(f)->co_qualname;
+    return name;
+}
+
+/* What it is called: by the program, if that gave it a name (gevent.Greenlet.name); else as the function that it runs, which
+ * gevent keeps, where it is not seen. Other names would have to be asked for by Python code. Borrowed, or NULL. */
+static PyObject *name_of(PyObject *object, cpython_frame *f, cpython_frame *entered)
+{
+    PyObject *name = own_attribute(object, greenlets.name), *run = own_attribute(object, greenlets.run);
+    if (name && PyUnicode_Check(name) && PyUnicode_GetLength(name) > 0)
+        return name;
+    if (run && PyMethod_Check(run))
+        run = PyMethod_GET_FUNCTION(run);
+    return run && PyFunction_Check(run) ? ((PyFunctionObject *)run)->func_qualname : outermost_name(f, entered);
+}
+
+/* FNV-1a: which tracks are alike. */
+static uint64_t key_of(struct pnr_string name, uint32_t thread)
+{
+    uint64_t key = UINT64_C(0xcbf29ce484222325) ^ thread;
+    for (uint32_t i = 0; i < name.size; i++)
+        key = (key ^ (unsigned char)name.bytes[i]) * UINT64_C(0x100000001b3);
+    return key ^ key >> 32;
+}
+
+/* Asks of some of those that have begun, by turns, whether they have ended. */
+static void look_at_some(void)
+{
+    for (size_t n = greenlets.n_begun < LOOKED_AT ? greenlets.n_begun : LOOKED_AT; n > 0; n--) {
+        if (greenlets.looked_at >= greenlets.n_begun)
+            greenlets.looked_at = 0;
+        PyObject **object = &greenlets.begun[greenlets.looked_at];
+        struct greenlet *g = place_of(greenlets.table, greenlets.capacity, *object);
+        look_whether_it_ended(g);
+        g->is_noted = !g->has_ended;
+        if (g->has_ended)
+            *object = greenlets.begun[--greenlets.n_begun];
+        else
+            greenlets.looked_at++;
+    }
+}
+
+/* Takes a track of that key out of those that are free. 0: there is none. */
+static uint32_t take_free_track(uint64_t key)
+{
+    look_at_some();
+    uint32_t *at = &greenlets.heads[key & (FREE_HEADS - 1)], place;
+    while ((place = *at) && greenlets.free[place - 1].key != key)
+        at = &greenlets.free[place - 1].next;
+    if (!place)
+        return 0;
+    *at = greenlets.free[place - 1].next;
+    greenlets.free[place - 1].next = greenlets.vacant;
+    greenlets.vacant = place;
+    return greenlets.free[place - 1].number;
+}
+
+/* Gives a new greenlet, which runs, a track. */
+static void begin_track(struct greenlet *g, const struct rec_log *log, PyThreadState *ts, cpython_frame *entered)
+{
+    PyObject *owned = NULL, *name = name_of(g->object, cpython_running(ts), entered);
+    struct pnr_string text = name ? rec_functions_text(name, &owned) : (struct pnr_string){ "greenlet", 8 };
+    g->key = key_of(text, log->thread);
+    g->track.number = take_free_track(g->key);
+    if (!g->track.number)
+        g->track.number = rec_log_track(log, text);
+    note_begun(g);
+    Py_XDECREF(owned);
+}
+
+/* The greenlet's place; *is_new: it had none, and has no track yet. NULL when out of memory. */
+static struct greenlet *find(PyObject *object, bool *is_new)
 {
     struct greenlet *g = greenlets.capacity ? place_of(greenlets.table, greenlets.capacity, object) : NULL;
-    *is_new = !g || !is_alive(g);
+    *is_new = !g || g->has_ended || !is_alive(g);
     if (!*is_new)
         return g;
     if (g && g->object) {
+        look_whether_it_ended(g);
         Py_CLEAR(g->ref);               /* another one was there once */
     } else {
         if (!make_room())
@@ -151,12 +332,7 @@ static struct greenlet *find(PyObject *object, const struct rec_log *log, bool *
     g->stack = NULL;
     g->track = (struct rec_track){ .number = 0 };
     g->epoch = 0;
-    if (parent_of(object)) {
-        char name[128];
-        const char *dot = strrchr(Py_TYPE(object)->tp_name, '.');
-        snprintf(name, sizeof name, "%.64s at %p", dot ? dot + 1 : Py_TYPE(object)->tp_name, (void *)object);
-        g->track.number = rec_log_track(log, (struct pnr_string){ name, (uint32_t)strlen(name) });
-    }
+    g->has_ended = false;
     return g;
 }
 
@@ -171,7 +347,7 @@ static struct greenlet **place_by_stack(const void *stack)
 static void keep_track(const struct rec_log *log)
 {
     struct greenlet *g = log->greenlet ? place_of(greenlets.table, greenlets.capacity, log->greenlet) : NULL;
-    if (!g || !g->object)
+    if (!g || !g->object || g->has_ended)
         return;
     g->track = log->track;
     g->epoch = log->epoch;
@@ -183,11 +359,11 @@ static void begin_thread(struct rec_log *log, PyObject *running)
     bool is_new;
     for (PyObject *parent; (parent = parent_of(running)); running = parent)
         ;
-    if (find(running, log, &is_new))
+    if (find(running, &is_new))
         log->greenlet = running;
 }
 
-enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_log *log)
+enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_log *log, cpython_frame *entered)
 {
     PyObject *type, *value, *traceback;
     bool is_new = false;
@@ -199,7 +375,9 @@ enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_log
         begin_thread(log, object);
     keep_track(log);
     log->data_stack = cpython_data_stack(ts);
-    if (object && (g = find(object, log, &is_new))) {
+    if (object && (g = find(object, &is_new))) {
+        if (is_new && parent_of(object))
+            begin_track(g, log, ts, entered);
         g->stack = cpython_whole_data_stack(ts);
         *place_by_stack(g->stack) = g;
         rec_greenlets.has_bare |= !g->stack;

@@ -1,7 +1,8 @@
 /* Greenlets: stacks by turns on one thread. Each is a track of its own in the capture: its records stand in its
  * thread's blocks, behind SWITCH records. That another one runs is seen at the next event, by the interpreter's data
  * stack, which each greenlet has for itself (greenlet: TPythonState.cpp); and where a stack begins. Nothing is done,
- * and nothing imported, before the program has imported greenlet. All functions are called with the GIL; none runs
+ * and nothing imported, before the program has imported greenlet. A track is used again, by a later greenlet of the same
+ * thread and name, when the one that it was of has ended: so a program has as many as run at a time. All functions are called with the GIL; none runs
  * Python code.
  *
  *     rec_greenlets_start                 a recording begins
@@ -40,8 +41,9 @@ enum rec_greenlets_change {
     REC_GREENLETS_NEW                   /* ... and nothing is known of it */
 };
 
-/* Finds out which greenlet runs, and changes the log's track. The caller tells it by rec_threads_tell_switch. */
-enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_log *log);
+/* Finds out which greenlet runs, and changes the log's track. The caller tells it by rec_threads_tell_switch. entered: the
+ * frame that is about to run, if the interpreter does not have it yet; or NULL. */
+enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_log *log, cpython_frame *entered);
 
 /* The quick way, for an engine that sees the outermost frame of each new stack, so that a stack that was seen in this
  * epoch is still the same greenlet's; not once a greenlet began in a generator's frame, which lies on no stack. Changes

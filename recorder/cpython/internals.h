@@ -256,16 +256,18 @@ static inline bool cpython_has_init_shim(const PyThreadState *ts, const cpython_
 
 /* ---- the stack ---- */
 
-#if PY_VERSION_HEX >= 0x030D0000
-
 static inline bool cpython_is_entry(const cpython_frame *f)
 {
 #if PY_VERSION_HEX >= 0x030E0000
     return f->owner >= FRAME_OWNED_BY_INTERPRETER;
-#else
+#elif PY_VERSION_HEX >= 0x030C0000
     return f->owner == FRAME_OWNED_BY_CSTACK;
+#else
+    return (void)f, false;
 #endif
 }
+
+#if PY_VERSION_HEX >= 0x030D0000
 
 static inline cpython_frame *cpython_running(const PyThreadState *ts) { return ts->current_frame; }
 
@@ -291,21 +293,44 @@ static inline uintptr_t cpython_evaluation(const PyThreadState *ts)
     return f != root ? (uintptr_t)f : UINTPTR_MAX - 1;
 }
 
-/* The same for a frame that has its evaluation for itself; for any other it may be an address that is on no C stack. */
+/* The innermost evaluation that lies between two addresses; 0 when there is none. */
+static inline uintptr_t cpython_evaluation_within(const PyThreadState *ts, uintptr_t low, uintptr_t top)
+{
+    const cpython_frame *f = ts->current_frame, *root = cpython_root(ts);
+    while (f != root && !(cpython_is_entry(f) && (uintptr_t)f >= low && (uintptr_t)f < top))
+        f = f->previous;
+    return f != root ? (uintptr_t)f : 0;
+}
+
+/* From this address up the C stack, from each evaluation to the next one that is no further than that: the last one, or
+ * the address itself. */
+static inline uintptr_t cpython_outermost_near(const PyThreadState *ts, uintptr_t address, uintptr_t distance)
+{
+    const cpython_frame *root = cpython_root(ts);
+    for (const cpython_frame *f = ts->current_frame; f != root; f = f->previous) {
+        if (!cpython_is_entry(f))
+            continue;
+        if ((uintptr_t)f - address >= distance)
+            break;
+        address = (uintptr_t)f;
+    }
+    return address;
+}
+
+/* cpython_evaluation for a frame that has its evaluation for itself; for any other it may be an address that is on no C stack. */
 static inline uintptr_t cpython_evaluation_quick(const PyThreadState *ts)
 {
     return likely(ts->current_frame) ? (uintptr_t)ts->current_frame->previous : UINTPTR_MAX - 1;
 }
 
-/* The running frame of the first C evaluation, from the innermost outwards, that lies at or above the address; NULL if
- * there is none. */
-static inline cpython_frame *cpython_running_above(const PyThreadState *ts, uintptr_t address)
+/* The running frame of that evaluation; NULL when there is none. */
+static inline cpython_frame *cpython_running_within(const PyThreadState *ts, uintptr_t low, uintptr_t top)
 {
     cpython_frame *running = ts->current_frame, *root = cpython_root(ts);
     for (cpython_frame *f = running; f != root; f = f->previous) {
         if (!cpython_is_entry(f))
             continue;
-        if ((uintptr_t)f >= address)
+        if ((uintptr_t)f >= low && (uintptr_t)f < top)
             return running;
         running = f->previous;
     }
@@ -324,12 +349,31 @@ static inline uintptr_t cpython_evaluation(const PyThreadState *ts)
     return cpython_is_at_root(ts) ? UINTPTR_MAX - 1 : (uintptr_t)ts->cframe;
 }
 
-static inline cpython_frame *cpython_running_above(const PyThreadState *ts, uintptr_t address)
+static inline const _PyCFrame *cpython_cframe_within(const PyThreadState *ts, uintptr_t low, uintptr_t top)
 {
     const _PyCFrame *c = ts->cframe;
-    while (c != &ts->root_cframe && (uintptr_t)c < address)
+    while (c != &ts->root_cframe && !((uintptr_t)c >= low && (uintptr_t)c < top))
         c = c->previous;
-    return c->current_frame;
+    return c;
+}
+
+static inline uintptr_t cpython_evaluation_within(const PyThreadState *ts, uintptr_t low, uintptr_t top)
+{
+    const _PyCFrame *c = cpython_cframe_within(ts, low, top);
+    return c != &ts->root_cframe ? (uintptr_t)c : 0;
+}
+
+static inline cpython_frame *cpython_running_within(const PyThreadState *ts, uintptr_t low, uintptr_t top)
+{
+    return cpython_cframe_within(ts, low, top)->current_frame;
+}
+
+static inline uintptr_t cpython_outermost_near(const PyThreadState *ts, uintptr_t address, uintptr_t distance)
+{
+    const _PyCFrame *c = ts->cframe;
+    for (; c != &ts->root_cframe && (uintptr_t)c - address < distance; c = c->previous)
+        address = (uintptr_t)c;
+    return address;
 }
 
 #endif
@@ -338,13 +382,8 @@ static inline cpython_frame *cpython_running_above(const PyThreadState *ts, uint
 static inline bool cpython_is_outermost(const cpython_frame *f)
 {
     const cpython_frame *previous = f->previous;
-#if PY_VERSION_HEX >= 0x030D0000
     while (previous && cpython_is_entry(previous))
         previous = previous->previous;
-#elif PY_VERSION_HEX >= 0x030C0000
-    while (previous && previous->owner == FRAME_OWNED_BY_CSTACK)
-        previous = previous->previous;
-#endif
     return !previous;
 }
 
@@ -358,6 +397,50 @@ static inline const void *cpython_whole_data_stack(const PyThreadState *ts)
     while (chunk && chunk->previous)
         chunk = chunk->previous;
     return chunk;
+}
+
+/* True for the entry frame of no evaluation. */
+static inline bool cpython_is_base(const PyThreadState *ts, const cpython_frame *f) { return f == cpython_root(ts); }
+
+/* From 3.12 on a frame that is left is taken off the stack first, and then cleared (Python/ceval.c,
+ * _PyEvalFrameClearAndPop). Its evaluation goes on meanwhile: the entry frame leads to no frame, as that of what it
+ * calls, or as the running one. The frame is still in the data stack, behind those that called it, and linked to the
+ * entry frame. Returns it; NULL for a generator's, which lies elsewhere. */
+static inline cpython_frame *cpython_dying(const PyThreadState *ts, const cpython_frame *entry)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    const cpython_frame *caller = entry->previous;
+    if (cpython_is_base(ts, entry))
+        return NULL;
+    while (caller && caller->owner != FRAME_OWNED_BY_THREAD)
+        caller = caller->previous;
+    const _PyStackChunk *newer = NULL, *chunk = ts->datastack_chunk;
+    while (chunk && chunk->previous && !((uintptr_t)caller - (uintptr_t)chunk < chunk->size)) {
+        newer = chunk;
+        chunk = chunk->previous;
+    }
+    if (!chunk)
+        return NULL;
+    PyObject *const *at = caller ? (PyObject *const *)caller + cpython_code(caller)->co_framesize : chunk->data + 1;
+    for (;;) {
+        if (at >= (chunk == ts->datastack_chunk ? ts->datastack_top : chunk->data + chunk->top)) {
+            if (!newer)
+                return NULL;
+            chunk = newer;
+            for (newer = ts->datastack_chunk; newer != chunk && newer->previous != chunk; newer = newer->previous)
+                ;
+            newer = newer != chunk ? newer : NULL;
+            at = chunk->data;
+            continue;
+        }
+        cpython_frame *f = (cpython_frame *)at;
+        if (f->previous == entry && f->owner == FRAME_OWNED_BY_THREAD)
+            return f;
+        at += cpython_code(f)->co_framesize;
+    }
+#else
+    return (void)ts, (void)entry, NULL;
+#endif
 }
 
 /* throw() and close() link the frames that delegate to the one they are meant for without running them: such a one

@@ -10,12 +10,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "c_calls.h"
 #include "engine.h"
 #include "../filter.h"
 #include "../notice.h"
+#include "../wiped.h"
 
 struct options {
     const char *engine;                 /* "frame", "monitoring", or NULL: the first that there is */
@@ -54,6 +56,8 @@ static struct {
     bool has_c_calls;                   /* calls of C functions are recorded */
     const struct rec_engine *engine;
     uint64_t forks;                     /* children that are not recorded */
+    _Atomic uint64_t *unannounced;      /* those of whose fork nobody told: in memory that they share; or NULL */
+    bool was_announced;                 /* the fork of this child */
     char capture[PATH_MAX];
     struct fact *facts;                 /* owned; those that a child has, too */
     size_t n_facts;
@@ -240,7 +244,7 @@ static void save_soon(void)
 
 void rec_recording_tell_exception(void)
 {
-    if (recording.is_on && rec_threads.on_exception)
+    if (rec_recording_is_on() && rec_threads.on_exception)
         rec_threads.on_exception();
 }
 
@@ -275,7 +279,7 @@ static void stop_handling(int signal, const struct sigaction *before)
 
 int rec_recording_save(const char *path, char *taken)
 {
-    if (!recording.is_on || recording.is_pending) {
+    if (!rec_recording_is_on() || recording.is_pending) {
         PyErr_SetString(PyExc_RuntimeError, "panopticon: this process is not being recorded");
         return -1;
     }
@@ -470,6 +474,8 @@ int rec_recording_start(const char *path, bool joins, PyObject *facts, PyObject 
     recording.pid = getpid();
     recording.joins = joins;
     recording.forks = 0;
+    if (recording.unannounced)
+        *recording.unannounced = 0;
     recording.drain = drain_options(&recording.options);
     if (rec_log_start(path, joins, &recording.drain, recording.capture, &err) != 0) {
         rec_recording_raise(&err);
@@ -524,6 +530,8 @@ static void begin_child(void)
     rec_notice_redirect(recording.capture);
     PyErr_Fetch(&type, &value, &traceback);
     if (!recording.options.follows_forks) {
+        if (recording.unannounced)
+            *recording.unannounced += !recording.was_announced;
         leave_alone();
     } else if (rec_log_start(recording.capture, true, &recording.drain, taken, &err) != 0) {
         rec_notice("not recorded: %s", pnr_err_describe(&err, text, sizeof text));
@@ -543,13 +551,19 @@ static void begin_child(void)
     PyErr_Restore(type, value, traceback);
 }
 
-bool rec_recording_is_on(void) { return recording.is_on; }
+/* What Python code asks for may be the first that is heard of a fork. */
+bool rec_recording_is_on(void)
+{
+    rec_threads_notice_fork();
+    return recording.is_on;
+}
+
 bool rec_recording_is_own(void) { return recording.pid == getpid(); }
 const char *rec_recording_path(void) { return recording.capture; }
 
 int rec_recording_pause(void)
 {
-    if (!recording.is_on) {
+    if (!rec_recording_is_on()) {
         PyErr_SetString(PyExc_RuntimeError, "panopticon: this process is not being recorded");
         return -1;
     }
@@ -563,7 +577,7 @@ int rec_recording_pause(void)
 
 int rec_recording_resume(void)
 {
-    if (!recording.is_on) {
+    if (!rec_recording_is_on()) {
         PyErr_SetString(PyExc_RuntimeError, "panopticon: this process is not being recorded");
         return -1;
     }
@@ -610,6 +624,8 @@ void rec_recording_end(bool is_finalized, struct rec_log_totals *totals)
     if (recording.is_paused && !is_finalized)
         rec_engine_resume(recording.engine);    /* so that all ends as it does always */
     bool was_alone = recording.engine->stop(is_finalized), were_c_calls_seen = rec_c_calls_stop(is_finalized);
+    if (recording.unannounced)
+        recording.forks += *recording.unannounced;
     if (recording.forks)
         rec_log_fact_number("forks", recording.forks);
     rec_log_stop(totals);
@@ -638,8 +654,10 @@ static void forked_in_parent(void)
     rec_current = &rec_log_nobody;
 }
 
-static void forked_in_child(void)
+static void become_child(bool was_announced)
 {
+    rec_wiped_start();
+    recording.was_announced = was_announced;
     if (!recording.is_on)
         return;
     if (!recording.is_pending)
@@ -655,6 +673,18 @@ static void forked_in_child(void)
     recording.is_saving = false;
     atomic_store(&recording.save_path, NULL);
     rec_engine_forked(begin_child);
+}
+
+static void forked_in_child(void)
+{
+    become_child(true);
+}
+
+/* _Fork and the system calls themselves tell neither Python nor libc. The drain's locks, and its thread, which is not
+ * here, are forgotten in any case. */
+static void forked_in_silence(void)
+{
+    become_child(false);
 }
 
 /* ---- giving up rights ---- */
@@ -673,6 +703,9 @@ void rec_recording_change_user(uid_t user, void (*func)(void *), void *arg)
 
 int rec_recording_init(void)
 {
+    void *shared = mmap(NULL, sizeof *recording.unannounced, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    recording.unannounced = shared == MAP_FAILED ? NULL : shared;
+    rec_threads.on_fork = forked_in_silence;
     sem_init(&recording.saved, 0, 0);
     if (pthread_atfork(prepare_fork, forked_in_parent, forked_in_child) == 0)
         return 0;

@@ -1,7 +1,9 @@
-#include "threads.h"
+#include "greenlets.h"
 
 #include <string.h>
 #include <unistd.h>
+
+#include "../wiped.h"
 
 #define MAX_OPEN 1024                   /* OPEN records of a block: the innermost frames */
 #define RECENT 4096                     /* logs found by their thread state without a search; a power of two */
@@ -17,31 +19,61 @@ static struct {
 
 /* ---- the stack as it is ---- */
 
-cpython_frame *rec_threads_recorded_from(cpython_frame *f, uint64_t *mark)
+/* The frame that is being cleared, which an entry frame stands for that leads to none, if it will have an exit record;
+ * else the entry frame. */
+static cpython_frame *cleared_at(PyThreadState *ts, cpython_frame *entry)
 {
-    for (; f; f = cpython_previous(f)) {
-        if (cpython_is_incomplete(f) || cpython_is_delegating(f) || (rec_threads.is_told && cpython_is_untold(f)))
-            continue;
-        *mark = rec_functions_mark(f);
-        if (*mark && !(rec_mark_flags(*mark) & REC_MARK_EXCLUDED))
-            return f;
-    }
-    return NULL;
+    cpython_frame *f = rec_threads.has_late_exits ? cpython_dying(ts, entry) : NULL;
+    return f && rec_mark_is_current(rec_mark_peek(f)) ? f : entry;
 }
 
-uint32_t rec_threads_count_recorded(cpython_frame *f)
+cpython_frame *rec_threads_innermost(PyThreadState *ts)
+{
+    cpython_frame *f = cpython_running(ts);
+    return f && cpython_is_entry(f) ? cleared_at(ts, f) : f;
+}
+
+static cpython_frame *outwards_of(PyThreadState *ts, cpython_frame *f)
+{
+    cpython_frame *previous = cpython_previous(f);
+    return previous && cpython_is_entry(previous) && cpython_is_entry(f) ? cleared_at(ts, previous) : previous;
+}
+
+static bool is_recorded(cpython_frame *f, uint64_t *mark)
+{
+    if (cpython_is_incomplete(f) || cpython_is_delegating(f) || (rec_threads.is_told && cpython_is_untold(f)))
+        return false;
+    *mark = rec_functions_mark(f);
+    return *mark && !(rec_mark_flags(*mark) & REC_MARK_EXCLUDED);
+}
+
+cpython_frame *rec_threads_recorded_from(PyThreadState *ts, cpython_frame *f, uint64_t *mark)
+{
+    while (f && !is_recorded(f, mark))
+        f = outwards_of(ts, f);
+    return f;
+}
+
+uint32_t rec_threads_count_recorded(PyThreadState *ts, cpython_frame *f)
 {
     uint64_t mark;
     uint32_t n = 0;
-    while ((f = rec_threads_recorded_from(f, &mark))) {
+    while ((f = rec_threads_recorded_from(ts, f, &mark))) {
         f = cpython_previous(f);
         n++;
     }
     return n;
 }
 
+void rec_threads_notice_fork(void)
+{
+    if (unlikely(rec_wiped_is_forked()))
+        rec_threads.on_fork();
+}
+
 bool rec_threads_wake(const PyThreadState *ts)
 {
+    rec_threads_notice_fork();
     void (*when_awake)(void) = rec_threads.when_awake;
     if (when_awake) {
         rec_threads.when_awake = NULL;
@@ -57,25 +89,142 @@ void rec_threads_give_up(void)
     threads.give_up();
 }
 
-static struct rec_open_frame open_frames[MAX_OPEN];     /* innermost first; guarded by the GIL */
+static struct rec_open_frame open_frames[MAX_OPEN];     /* innermost first; guarded by the GIL, like the next ones */
 
-/* Fills open_frames and returns how many there are; *is_deeper: there are more. */
-static uint32_t collect_open(cpython_frame *f, struct rec_open_frame inner, bool *is_deeper)
+/* Fills open_frames from the interpreter's stack and returns how many there are; *is_deeper: there are more; *n_holes:
+ * those whose function is 0, frames of generators that are being cleared, if they are recorded. */
+static uint32_t collect_stack(PyThreadState *ts, cpython_frame *f, struct rec_open_frame inner, bool *is_deeper,
+                              uint32_t *n_holes)
 {
     uint32_t n = 0;
     uint64_t mark;
+    *n_holes = 0;
     if (inner.function)
         open_frames[n++] = inner;
-    for (; n < MAX_OPEN && (f = rec_threads_recorded_from(f, &mark)); f = cpython_previous(f))
-        open_frames[n++] = (struct rec_open_frame){ cpython_is_continuable(f) ? rec_identity(f) : 0, (uint32_t)mark };
-    *is_deeper = n == MAX_OPEN && rec_threads_recorded_from(f, &mark);
+    while (n < MAX_OPEN && f) {
+        bool is_entry = cpython_is_entry(f);
+        if (is_entry && rec_threads.has_late_exits && !cpython_is_base(ts, f)) {
+            open_frames[n++] = (struct rec_open_frame){ 0, 0 };
+            ++*n_holes;
+        } else if (is_recorded(f, &mark)) {
+            open_frames[n++] = (struct rec_open_frame){ cpython_is_continuable(f) ? rec_identity(f) : 0, (uint32_t)mark };
+        }
+        f = outwards_of(ts, f);
+        if (!is_entry && f && cpython_is_entry(f))
+            f = outwards_of(ts, f);     /* its own evaluation's */
+    }
+    *is_deeper = f && rec_threads_recorded_from(ts, f, &mark);
     return n;
+}
+
+/* What the records of a chunk tell to be open. */
+struct told {
+    const struct pnr_record *first, *next;
+    uint32_t n_left;
+};
+
+#define C_CALL (UINT32_C(1) << 31)      /* besides the number of a function */
+
+/* Those whose exits stand behind the place that is looked at, and their entries before it; 0 is any Python frame. */
+static uint32_t left_behind[PNR_BLOCK_RECORDS];
+
+/* Gives the next one outwards; returns false when no more is told. Of what is open around an exit, what does not belong to
+ * it was left without a record. */
+static bool next_told(struct told *told, struct rec_open_frame *open)
+{
+    while (told->next != told->first) {
+        struct pnr_record r = *--told->next;
+        uint32_t function = pnr_record_function(r), n = 1;
+        uint64_t frame = pnr_record_frame(r);
+        switch (pnr_record_kind(r)) {
+        case PNR_LEFT:
+            n = function;
+            function = 0;
+            /* fall through */
+        case PNR_RETURN: case PNR_UNWIND: case PNR_YIELD: case PNR_FINISH: case PNR_FINISH_UNWIND:
+            if (n > PNR_BLOCK_RECORDS - told->n_left)
+                return false;
+            while (n--)
+                left_behind[told->n_left++] = function;
+            continue;
+        case PNR_C_RETURN: case PNR_C_RAISE:
+            if (told->n_left == PNR_BLOCK_RECORDS)
+                return false;
+            left_behind[told->n_left++] = function | C_CALL;
+            continue;
+        case PNR_C_CALL:
+            frame = PNR_OPEN_C_CALL;
+            break;
+        case PNR_CALL: case PNR_START: case PNR_RESUME: case PNR_OPEN:
+            break;
+        case PNR_SWITCH:
+            return false;
+        default:
+            continue;
+        }
+        uint32_t what = frame == PNR_OPEN_C_CALL ? function | C_CALL : function;
+        if (!told->n_left) {
+            *open = (struct rec_open_frame){ frame, function };
+            return true;
+        }
+        uint32_t left = left_behind[told->n_left - 1];
+        told->n_left -= left == what || (!left && frame != PNR_OPEN_C_CALL);
+    }
+    return false;
+}
+
+static bool is_same(struct rec_open_frame a, struct rec_open_frame b)
+{
+    return a.frame == b.frame && a.function == b.function;
+}
+
+/* Adds to open_frames what is on no stack that could be read, from the records before: so many calls of C functions,
+ * and the generators' frames that are being cleared. Returns how many there are now. */
+static uint32_t add_told(const struct rec_log *log, uint32_t n, uint32_t n_calls, uint32_t n_holes)
+{
+    static struct rec_open_frame stack[MAX_OPEN];
+    struct told told = { .first = log->records, .next = log->next };
+    struct rec_open_frame open;
+    uint32_t i = 0, m = 0;
+    memcpy(stack, open_frames, n * sizeof *stack);
+    while (m < MAX_OPEN && (n_calls || n_holes) && next_told(&told, &open)) {
+        if (i + 1 < n && !stack[i].function && is_same(stack[i + 1], open)) {
+            n_holes--;                  /* there was none that is recorded */
+            i++;
+        }
+        if (i < n && is_same(stack[i], open)) {
+            open_frames[m++] = stack[i++];
+            n_calls -= open.frame == PNR_OPEN_C_CALL;
+        } else if (open.frame == PNR_OPEN_C_CALL) {
+            open_frames[m++] = open;
+            n_calls -= n_calls > 0;
+        } else if (open.frame && i < n && !stack[i].function) {
+            open_frames[m++] = open;
+            n_holes--;
+            i++;
+        }
+    }
+    for (; i < n && m < MAX_OPEN; i++)
+        if (stack[i].function)
+            open_frames[m++] = stack[i];
+    return m;
+}
+
+/* Fills open_frames with what is open and returns how much that is. follows: the log's chunk tells of all until now. */
+static uint32_t collect_open(const struct rec_log *log, cpython_frame *f, struct rec_open_frame inner, bool follows,
+                             bool *is_deeper)
+{
+    uint32_t n_holes, n_calls = log->track.c_depth + (inner.frame == PNR_OPEN_C_CALL);
+    uint32_t n = collect_stack((PyThreadState *)log->owner, f, inner, is_deeper, &n_holes);
+    if (!n_holes && (!n_calls || !follows))
+        return n;
+    return follows ? add_told(log, n, n_calls, n_holes) : add_told(log, n, 0, 0);
 }
 
 bool rec_threads_turn(struct rec_log *log, uint16_t flags, cpython_frame *f, struct rec_open_frame inner)
 {
     bool is_deeper;
-    uint32_t n = collect_open(f, inner, &is_deeper);
+    uint32_t n = collect_open(log, f, inner, !flags && log->chunk >= 0 && !rec_greenlets.are_used, &is_deeper);
     flags |= is_deeper ? PNR_BLOCK_DEEPER : 0;
     if (!rec_log_turn(log, flags, n)) {
         rec_log_lose(log);
@@ -95,7 +244,7 @@ void rec_threads_tell_switch(struct rec_log *log, cpython_frame *f, struct rec_o
     bool is_deeper;
     uint32_t n = 0;
     if (log->chunk >= 0 && log->track.block != log->block) {
-        n = collect_open(f, inner, &is_deeper);
+        n = collect_open(log, f, inner, false, &is_deeper);
         flags = PNR_SWITCH_OPEN | (is_deeper ? PNR_SWITCH_DEEPER : 0);
     }
     if (!rec_log_has_room(log, ticks) || (size_t)(log->end - log->next) < n + 1) {
@@ -112,7 +261,7 @@ void rec_threads_tell_switch(struct rec_log *log, cpython_frame *f, struct rec_o
 void rec_threads_append_after_turn(PyThreadState *ts, struct rec_log *log, enum pnr_kind kind,
                                    struct rec_open_frame about, struct rec_open_frame inner)
 {
-    if (rec_threads_turn(log, 0, cpython_running(ts), inner))
+    if (rec_threads_turn(log, 0, rec_threads_innermost(ts), inner))
         rec_log_store(log, rec_clock_ticks() - log->base, kind, about.frame, about.function);
 }
 
@@ -329,7 +478,7 @@ void rec_threads_start(PyInterpreterState *interp, void (*give_up)(void))
     threads.give_up = give_up;
     rec_threads.interp = interp;
     rec_threads.n_ending = 0;
-    rec_threads.is_waiting = rec_threads.is_unhooked = rec_threads.is_told = false;
+    rec_threads.is_waiting = rec_threads.is_unhooked = rec_threads.is_told = rec_threads.has_late_exits = false;
     rec_threads.on_new = NULL;
     rec_threads.before_c_call = NULL;
     rec_threads.is_active = true;

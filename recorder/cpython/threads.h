@@ -13,7 +13,7 @@
 
 #include "../log.h"
 
-/* A frame that is on no stack yet, or no more; function 0 = none. */
+/* A frame that is on no stack yet, or no more, or a call of a C function (frame PNR_OPEN_C_CALL); function 0 = none. */
 struct rec_open_frame {
     uint64_t frame;
     uint32_t function;
@@ -26,12 +26,14 @@ struct rec_threads {
     void (*when_awake)(void);           /* to be called at the next event, once; or NULL */
     bool is_unhooked;                   /* the frame engine is in a gap: nothing is recorded on any thread */
     bool is_told;                       /* of entries by events, which can come after others in the same frame */
+    bool has_late_exits;                /* of a frame that is left when it has been cleared, from 3.12 on */
     uint32_t n_pauses;
     PyInterpreterState *interp;         /* that is recorded */
     uint32_t n_ending;                  /* logs whose thread is being cleared */
     void (*on_new)(PyThreadState *ts);  /* called for each thread that gets a log; or NULL */
     void (*before_c_call)(PyThreadState *ts);   /* the frame engine's; or NULL */
     void (*on_exception)(void);         /* an exception ends a thread; or NULL */
+    void (*on_fork)(void);              /* this is a forked child, and nobody has said so */
 };
 extern struct rec_threads rec_threads __attribute__((visibility("hidden")));
 
@@ -40,6 +42,10 @@ int rec_threads_init(void);
 
 /* give_up: called when nothing can be kept any more, so that no more events come. */
 void rec_threads_start(PyInterpreterState *interp, void (*give_up)(void));
+
+/* In a child of a fork that nobody told of: begins as others do. An event that is not fast calls it before it looks at a
+ * mark: those of the parent become void. */
+void rec_threads_notice_fork(void);
 
 /* At an event that is not fast: true when it is to be recorded. Begins the recording of a forked child. */
 bool rec_threads_wake(const PyThreadState *ts);
@@ -73,13 +79,17 @@ static inline uint64_t rec_identity(const cpython_frame *f)
     return (uint64_t)cpython_address(f) >> 4 & ((UINT64_C(1) << PNR_FRAME_BITS) - 1);
 }
 
-/* The next frame outwards, this one included, that is recorded; NULL when there is none. */
-cpython_frame *rec_threads_recorded_from(cpython_frame *f, uint64_t *mark);
+/* The running frame, or the one that is being cleared. */
+cpython_frame *rec_threads_innermost(PyThreadState *ts);
 
-uint32_t rec_threads_count_recorded(cpython_frame *f);
+/* The next frame outwards, this one included, that is recorded; NULL when there is none. */
+cpython_frame *rec_threads_recorded_from(PyThreadState *ts, cpython_frame *f, uint64_t *mark);
+
+uint32_t rec_threads_count_recorded(PyThreadState *ts, cpython_frame *f);
 
 /* Takes a new chunk, which begins with the stack: the frame `from` and those outwards of it. inner: the frame that is
- * about to be left, or below which a gap lies, which is not on the interpreter's stack. */
+ * about to be left, or below which a gap lies, which is not on the interpreter's stack; or the call of a C function that
+ * is. */
 bool rec_threads_turn(struct rec_log *log, uint16_t flags, cpython_frame *from, struct rec_open_frame inner);
 
 /* The log's track has changed: tells it, and the stack of the new one if this block does not have it; f and inner as

@@ -600,6 +600,26 @@ class FrameHooks:
         self.assertEqual((trace.count()["__main__.work"], trace.count()["__main__.f"]), (1, 8))
 
 
+# What pybind11 does (pybind11.h, cpp_function).
+BOUND = """
+    #include <Python.h>
+    static PyObject *function(PyObject *self, PyObject *args, PyObject *names) { return Py_NewRef(Py_None); }
+    static PyMethodDef call = { "call", (PyCFunction)(void *)function, METH_VARARGS | METH_KEYWORDS, NULL };
+    static PyMethodDef method = { "method", (PyCFunction)(void *)function, METH_VARARGS | METH_KEYWORDS, NULL };
+    static int fill(PyObject *module)
+    {
+        PyObject *name = PyUnicode_FromString(NAME);
+        PyObject *class = PyObject_CallFunction((PyObject *)&PyType_Type, "s(){}", "Class");
+        PyObject_SetAttrString(module, "call", PyCFunction_NewEx(&call, PyCapsule_New(&call, "record", NULL), name));
+        PyObject_SetAttrString(class, "method", PyCFunction_NewEx(&method, PyCapsule_New(&method, "record", NULL), name));
+        return PyObject_SetAttrString(module, "Class", class);
+    }
+    static PyModuleDef_Slot slots[] = { { Py_mod_exec, fill }, { 0 } };
+    static PyModuleDef definition = { PyModuleDef_HEAD_INIT, NAME, "", 0, NULL, slots };
+    PyMODINIT_FUNC INIT(void) { return PyModuleDef_Init(&definition); }
+    """
+
+
 @with_c_calls
 class CCalls:
     def below(self, trace, function):
@@ -650,6 +670,30 @@ class CCalls:
         inside = [one for one, path in self.below(trace, "__main__.f") if ">" not in path]
         self.assertEqual([one.function.name for one in inside if one.function.cat == "c_function"], expected)
         self.assertEqual({one.marks for one in inside}, {frozenset()})
+
+    @unittest.skipUnless(shutil.which("gcc"), "there is no compiler")
+    def test_names_of_bound_functions(self):
+        """Functions as pybind11 makes them, of two modules: self is an object of its own, and __module__ is a str."""
+        for name in "one", "two":
+            finished = e2e.run(["gcc", "-shared", "-fPIC", "-I", sysconfig.get_path("include"), f"-DINIT=PyInit_{name}",
+                                f'-DNAME="{name}"', "-o", self.path(f"{name}.so"), self.write("bound.c", BOUND)])
+            self.assertEqual(finished.status, 0, finished.err)
+        path = self.write("app.py", """
+            import cProfile, one, sys, two
+            def f(): one.call(), two.call(), one.Class().method(), two.Class.method()
+            if sys.argv[1:]:
+                profile = cProfile.Profile()
+                profile.runcall(f)
+                profile.create_stats()
+                print(*(name for _, _, name in profile.stats if name.endswith((".call>", ".method>"))))
+            else:
+                f()
+            """)
+        self.assertEqual(self.recorded([path]), e2e.Finished(0, "", ""))
+        names = [one.function.name for one, path in self.below(self.converted(), "__main__.f") if ">" not in path]
+        self.assertEqual(names, ["one.call", "two.call", "one.method", "two.method"])
+        shown = e2e.plain([path, "cProfile"], cwd=self.directory).out
+        self.assertEqual(sorted(shown.replace("<built-in method ", "").replace(">", "").split()), sorted(names))
 
     def test_callbacks_nest(self):
         text = """
@@ -830,6 +874,31 @@ class CCalls:
         self.assertEqual({one.parent.function.name for one in trace.named("__main__.key")}, {"builtins.sorted"})
         self.assertEqual(len(trace.named("time.sleep")), 150 * 3 * 4)
 
+    def test_open_when_older_data_goes(self):
+        """A call that was made in data that was dropped: it is open at the begin of what is left."""
+        shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
+        finished = e2e.recorded(self.path("run.pnr"), [self.write("app.py", """
+            import itertools, time
+            def f(): return len("x")
+            def hold(x):
+                until = time.monotonic() + 4
+                while time.monotonic() < until:
+                    for _ in itertools.repeat(None, 300): f()
+                    time.sleep(0.001)
+                return x
+            def within(x): return max([x], key=hold)
+            def main(): return sorted([1], key=within)
+            main()
+            """)], options=[*self.options, "--last", "200ms"], cwd=self.directory)
+        self.assertEqual(finished, e2e.Finished(0, "", ""))
+        trace = self.converted(oddities="dropped|before|oldest")
+        for name, inner, outer in (("builtins.sorted", "within", "main"), ("builtins.max", "hold", "within")):
+            one, = trace.named(name)
+            self.assertEqual((one.parent.function.name, one.marks), (f"__main__.{outer}", {"opened_before"}))
+            inside, = trace.named(f"__main__.{inner}")
+            self.assertIs(inside.parent, one)
+        self.assertGreater(len(trace.named("__main__.f")), 1000)
+
     def test_gap(self):
         """Below the guard of the frame engine C calls are not recorded either: those that are belong to functions that
         are, and each of these makes its own but for the innermost ones."""
@@ -891,6 +960,133 @@ class CCalls:
                          {"__main__.end", "__main__.work", "builtins.sorted"})
         self.assertEqual({one.marks - {"exception"} for one in trace.slices if one.function.cat == "c_function"},
                          {frozenset()})
+
+
+@in_each_way
+class Clearing:
+    """From 3.12 on a frame is left when it has been cleared, unless sys.monitoring says so: what its variables' destructors
+    call is in its slice, and that may be more than a chunk holds, and whatever happens meanwhile."""
+
+    CLASS = """
+        def g(): pass
+        class D:
+            def __init__(self, *what): self.what = what
+            def __del__(self):
+                for _ in range(N): g()
+                for one in self.what: one()
+                for _ in range(N): g()
+        """
+
+    def record_clearing(self, text, n=10_000, **more):
+        finished = self.recorded([self.write("app.py", self.CLASS.replace("N", str(n)) + text)], **more)
+        self.assertEqual(finished, e2e.Finished(0, "", ""))
+        return self.converted()
+
+    def parents(self, trace, name):
+        return [one.parent.function.name.removeprefix("__main__.") for one in trace.named(f"__main__.{name}")]
+
+    def inside(self, inner, outer):
+        """In whose slice a destructor is: that of the function whose variable goes, or its caller's."""
+        return inner if HAS_MONITORING and self.engine == "frame" else outer
+
+    def test_plain(self):
+        trace = self.record_clearing("""
+        def f():
+            d = D()
+        def fails():
+            d = D()
+            raise ValueError
+        def main():
+            f()
+            try: fails()
+            except ValueError: pass
+        main()
+        """)
+        # the traceback keeps the variables of a frame that an exception has left
+        self.assertEqual(self.parents(trace, "D.__del__"), [self.inside("f", "main"), "main"])
+        self.assertEqual(self.parents(trace, "g"), ["D.__del__"] * 40_000)
+        marks = {one.function.name: one.marks for one in trace.of(self.path("app.py")) if one.marks}
+        self.assertEqual(marks, {"__main__.fails": {"exception"}})
+
+    def test_continuable(self):
+        trace = self.record_clearing("""
+        import sys
+        def generate():
+            d = D()
+            yield 1
+        async def sub():
+            d = D()
+            return 1
+        async def awaits():
+            return await sub()
+        def delegates():
+            d = D()
+            yield from generate()
+        def main():
+            for _ in generate(): pass
+            for _ in delegates(): pass
+            try: awaits().send(None)
+            except StopIteration: pass
+        main()
+        """)
+        expected = [self.inside(*pair) for pair in
+                    [("generate", "main"), ("generate", "delegates"), ("delegates", "main"), ("sub", "awaits")]]
+        self.assertEqual(self.parents(trace, "D.__del__"), expected)
+        self.assertEqual(self.parents(trace, "g"), ["D.__del__"] * 80_000)
+        self.assertEqual({one.marks for one in trace.of(self.path("app.py"))}, {frozenset()})
+
+    def test_deep(self):
+        """Frames that are cleared by frames that are cleared, in callers of many chunks of the data stack."""
+        trace = self.record_clearing("""
+        def low(n):
+            d = D(lambda: low(n - 1)) if n else None
+        def high(n):
+            a = b = c = d = e = n
+            return high(n - 1) if n else low(20)
+        high(400)
+        """, n=1000)
+        self.assertEqual(self.parents(trace, "g"), ["D.__del__"] * 40_000)
+        self.assertEqual(self.parents(trace, "low"), ["high"] + ["low.<locals>.<lambda>"] * 20)
+        callers = ["low" if self.inside(1, 0) else ("high" if k == 0 else "low.<locals>.<lambda>") for k in range(20)]
+        self.assertEqual(self.parents(trace, "D.__del__"), callers)
+        self.assertEqual({one.marks for one in trace.of(self.path("app.py"))}, {frozenset()})
+
+    def test_whatever_happens_meanwhile(self):
+        """The frame that is cleared is open again behind a pause, and before one ends; a snapshot and a fork have their
+        own ends of it."""
+        trace = self.record_clearing("""
+        import os, panopticon_rec
+        def pauses():
+            panopticon_rec.pause()
+            g()
+            panopticon_rec.resume()
+        def saves():
+            panopticon_rec.snapshot("saved.pnr")
+        def forks():
+            pid = os.fork()
+            if not pid:
+                g()
+                os._exit(0)
+            os.waitpid(pid, 0)
+        def f():
+            d = D(pauses, saves, forks)
+        def main():
+            f()
+            g()
+        main()
+        """, n=9)
+        pids = {pid for pid, _ in trace.threads}
+        self.assertEqual(len(pids), 2)
+        main, = (pid for pid in pids if any(one.thread[0] == pid for one in trace.named("__main__.pauses")))
+        own = [one for one in trace.of(self.path("app.py")) if one.thread[0] == main]
+        f, = (one for one in own if one.function.name == "__main__.f")
+        self.assertEqual([one.parent.function.name for one in own if one.function.name == "__main__.D.__del__"],
+                         ["__main__." + self.inside("f", "main")])
+        self.assertFalse(f.marks)
+        last, = (one for one in own if one.function.name == "__main__.g" and one.parent.function.name == "__main__.main")
+        self.assertGreater(last.begin, f.end)
+        self.assertEqual({one.function.name for one in self.converted("saved.pnr").slices if "unfinished" in one.marks} &
+                         {"__main__.f"}, {"__main__.f"} if self.inside(1, 0) else set())
 
 
 @in_each_way

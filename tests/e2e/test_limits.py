@@ -228,7 +228,8 @@ class Snapshots(EndToEnd):
         self.assertEqual(whole.count()["__main__.after"], 1)
 
     def test_traced_threads_go_on(self):
-        """While a snapshot is made the longest step of another thread is below 10 ms, or what it is without."""
+        """While a snapshot is made the longest step of another thread is below 10 ms, or what it is without. A busy
+        machine makes some steps long: if the snapshot does, there is a long one in each."""
         self.write("app.py", COUNTING + """
     import panopticon_rec, threading
     steps, stop = [], threading.Event()
@@ -242,19 +243,21 @@ class Snapshots(EndToEnd):
     thread = threading.Thread(target=work)
     thread.start()
     time.sleep(0.5)
-    usual = max(steps)
-    steps.clear()
-    for i in range(5):
+    usual, longest = max(steps), []
+    for i in range(8):
+        steps.clear()
         panopticon_rec.snapshot("shot.pnr")
         time.sleep(0.05)
+        while not steps: time.sleep(0.001)
+        longest.append(max(steps))
     stop.set()
     thread.join()
-    print(usual, max(steps))
+    print(usual, min(longest))
         """)
         finished = recorded(self.path("run.pnr"), [self.path("app.py")], cwd=self.directory)
         self.assertEqual((finished.status, finished.err), (0, ""))
         usual, longest = map(float, finished.out.split())
-        self.assertLess(longest, max(0.1, 3 * usual))   # of a machine that does other things, too
+        self.assertLess(longest, max(0.1, 3 * usual))
 
     def test_signal(self):
         """Also while the main thread does not run Python code; the program's calls of the system are not disturbed."""

@@ -143,17 +143,21 @@ class Split(e2e.EndToEnd):
             def leaf(n): return n
             def step(n): return [leaf(i) for i in range(n)]
             def work():
-                while not ended.wait(0.02): step(60)
-            ended = threading.Event()
+                while not ended.wait(0.02):
+                    step(60)
+                    begun.set()
+            begun, ended = threading.Event(), threading.Event()
             threads = [threading.Thread(target=work) for _ in range(3)]
             for thread in threads: thread.start()
+            begun.wait()
+            print("begun", flush=True)
             sys.stdin.read()
             ended.set()
         """)
         capture = self.path("run.pnr")
         with subprocess.Popen(e2e.recorder(capture, [script]), cwd=self.directory, stdin=subprocess.PIPE,
-                              env=e2e.environment()) as program:
-            time.sleep(1)
+                              stdout=subprocess.PIPE, env=e2e.environment()) as program:
+            self.assertEqual(program.stdout.readline(), b"begun\n")
             before = 0
             for _ in range(4):
                 names = self.split("--flows=none")

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 
-from e2e import BUILD, PYTHON, CONVERT, EndToEnd, Trace, convert, plain, recorded, run
+from e2e import BUILD, PYTHON, CONVERT, EndToEnd, Trace, convert, environment, plain, recorded, recorder, run
 
 # What every program below does in each process: f(n) calls itself n times, so the trace tells what ran where.
 DEFINITIONS = """
@@ -246,24 +246,25 @@ class Processes(EndToEnd):
         self.assertEqual([name.count("-") for name in names], [1, 2, 2])
 
     def test_child_outlives_its_parent(self):
-        """The parent waits for nobody; what the child does after is in the capture."""
+        """The parent waits for nobody; what the child does after is in the capture. The child waits for a file that is
+        made when the parent has ended, and holds a pipe until its own end."""
         script = self.write("app.py", DEFINITIONS + """
     f(1)
     if not os.fork():
         os.close(0); os.close(1); os.close(2)
-        time.sleep(0.5)
+        while not os.path.exists("go"): time.sleep(0.01)
         f(4)
-        open("done", "w").close()
         """)
         capture = self.path("run.pnr")
-        import time
-        begin = time.monotonic()
-        finished = recorded(capture, [script], cwd=self.directory)
-        self.assertEqual((finished.status, finished.err), (0, ""))
-        self.assertLess(time.monotonic() - begin, 0.45)
-        while not os.path.exists(self.path("done")):
-            time.sleep(0.01)
-        time.sleep(0.3)
+        held, holds = os.pipe()
+        with open(held, "rb") as child:
+            with open(holds, "wb") as inherited:
+                process = subprocess.Popen(recorder(capture, [script]), cwd=self.directory, env=environment(),
+                                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                           pass_fds=[inherited.fileno()])
+            self.assertEqual((process.communicate(timeout=120), process.returncode), ((b"", b""), 0))
+            open(self.path("go"), "w").close()
+            self.assertEqual(child.read(), b"")
         self.assertEqual(self.count(Trace(convert(capture))), [2, 5])
 
     def test_daemon_and_threads_in_children(self):

@@ -436,6 +436,7 @@ class CommandLine(e2e.EndToEnd):
         for options in (["--format=perf"], ["--format="], ["--format=pstats", "--top"], ["--top", "--info"],
                         ["--format=folded", "--info"], ["--json"], ["--json", "--format=pstats"],
                         ["--flows=all", "--top"], ["--flows=none", "-o", "a.folded"], ["--flows=all,creations"],
+                        ["--flows=all,none"], ["--flows=none,generator,creation"],
                         ["--tasks", "--top"], ["--tasks", "-o", "a.pstats"]):
             with self.subTest(options=options):
                 finished = self.converter("run.pnr", *options)

@@ -319,14 +319,15 @@ CASES = {
         print(closed)
         """, {"f": 500, "make": 500, "generate": 1000}, c_calls=True),
     "watchdog_of_faulthandler": case("""
-        import faulthandler, tempfile, threading, time
+        import faulthandler, os, tempfile, threading, time
         def f(n): return f(n - 1) if n else done.acquire()
         done = threading.Semaphore(0)
         threads = [threading.Thread(target=f, args=(9,)) for _ in range(2)]
         for thread in threads: thread.start()
         with tempfile.TemporaryFile("w+") as file:
             faulthandler.dump_traceback_later(0.05, file=file)
-            time.sleep(0.15)
+            while not os.fstat(file.fileno()).st_size: time.sleep(0.01)
+            faulthandler.cancel_dump_traceback_later()      # waits for the end of what is being written
             file.seek(0)
             print(file.read())
         for _ in threads: done.release()

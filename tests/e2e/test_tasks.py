@@ -160,8 +160,83 @@ class Tasks(e2e.EndToEnd):
         self.assertEqual([(own(task.name), len(task.runs)) for task in trace.tasks if own(task.name) != task.name],
                          [("main", 2), ("quick", 1), ("slow", 2), ("quick", 1), ("slow", 2)])
 
-    def trace_of(self, text):
-        finished, _ = self.record(text)
+    @unittest.skipIf(e2e.VERSION < (3, 12), "eager tasks are of CPython 3.12 and later")
+    def test_tasks_that_begin_where_they_are_made(self):
+        """In coroutines, async generators and plain functions, which await them, or do not; the program says which are
+        tasks, and how often each runs."""
+        program = """
+            import asyncio, json
+            made, calls = [], []
+            def note(coro, n):
+                made.append((coro.__qualname__, n))
+                return coro
+            async def quick():
+                pass
+            async def slow(n):
+                for _ in range(n): await asyncio.sleep(0)
+            async def outer(n):
+                await asyncio.Task(note(slow(n), n + 1), loop=loop(), eager_start=True)
+                await slow(1)
+            async def fails():
+                await slow(1)
+                raise KeyError
+            async def forever():
+                await asyncio.Event().wait()
+            async def numbers():
+                task = asyncio.Task(note(slow(2), 3), loop=loop(), eager_start=True)
+                yield 1
+                await task
+            def plain(coro, n):
+                return asyncio.Task(note(coro, n), loop=loop(), eager_start=True)
+            loop = asyncio.get_running_loop
+            async def main():
+                tasks = [asyncio.Task(note(quick(), 1), loop=loop(), eager_start=True),
+                         asyncio.Task(note(slow(3), 4), loop=loop(), eager_start=True),
+                         plain(slow(2), 3), plain(quick(), 1), asyncio.create_task(note(slow(1), 2))]
+                await quick()
+                if loop().is_running():
+                    await slow(1)                       # this is none
+                [await slow(0) async for _ in numbers()]
+                for n in range(2000):                   # so that some begin where a block of the capture does
+                    asyncio.Task(note(quick(), 1), loop=loop(), eager_start=True)
+                await asyncio.gather(*tasks, asyncio.Task(note(outer(2), 3), loop=loop(), eager_start=True),
+                                     asyncio.Task(note(fails(), 2), loop=loop(), eager_start=True), return_exceptions=True)
+                cancelled = asyncio.Task(note(forever(), 2), loop=loop(), eager_start=True)
+                await asyncio.sleep(0)
+                cancelled.cancel()
+                await asyncio.gather(cancelled, return_exceptions=True)
+            runner = asyncio.Runner()
+            runner.get_loop()
+            runner.run(main())
+            print(json.dumps(made))
+            """
+        for options in [], ["--c-calls"], ["--engine", "monitoring"]:
+            with self.subTest(options):
+                finished, trace = self.trace_of(program, options=["-q", "--force", *options])
+                found = collections.Counter((own(task.name), len(task.runs)) for task in trace.tasks
+                                            if own(task.name) not in (task.name, "main"))
+                expected = collections.Counter(map(tuple, json.loads(finished.out)))
+                self.assertSame(expected, found, "tasks")
+
+    def test_importing_makes_no_tasks(self):
+        """Modules make coroutines for the sake of their type, and close them, which 3.11 enters."""
+        _, trace = self.trace_of("""
+            import importlib, sys
+            for name in "types", "_collections_abc":
+                sys.modules.pop(name, None)
+                importlib.import_module(name)
+            async def main(): pass
+            def drive(coro):
+                try:
+                    coro.send(None)
+                except StopIteration:
+                    pass
+            drive(main())
+            """)
+        self.assertEqual([task.name for task in trace.tasks], ["__main__.main"])
+
+    def trace_of(self, text, **how):
+        finished, _ = self.record(text, **how)
         return finished, e2e.Trace(e2e.convert(self.path("run.pnr"), *OPTIONS))
 
     def test_generators(self):

@@ -28,6 +28,7 @@ for number, name in enumerate(KINDS):
 SHORT_THREADS = "short-threads.zst"
 RESYNC, DEEPER, LAST, PAUSED = 1, 2, 4, 8
 SWITCH_OPEN, SWITCH_DEEPER = 1, 2
+OPEN_C_CALL = 1
 FRAME_MARK = bytes.fromhex("5b 2a 4d 18 60 00 00 00")
 HEADER_MARK = FRAME_MARK + b"PNRB"
 

@@ -111,6 +111,49 @@ class Output(unittest.TestCase):
                     self.assertEqual(run.stderr.read(), b"")
                     self.assertEqual(os.listdir(self.folder), ["run.pnr"])
 
+    def test_what_was_killed_is_removed_by_the_next_one(self):
+        """... to the same name, and only by that; what still runs keeps its file."""
+        write_long(self.folder / "run.pnr")
+        for name, other in ("x.trace.gz", "y.trace.gz"), ("y.trace.gz", "y.trace"), ("x" * 240 + ".trace.gz", "x"):
+            with self.subTest(name), self.begin("-o", name) as killed, self.begin("-o", name, "-j", "1") as stopped:
+                try:
+                    self.check_left(name, other, killed, stopped)
+                finally:
+                    stopped.kill()
+                os.remove(self.folder / name)
+
+    def check_left(self, name, other, killed, stopped):
+        self.wait_for(3)
+        left = set(os.listdir(self.folder))
+        killed.kill()
+        killed.wait()
+        stopped.send_signal(signal.SIGSTOP)
+        self.convert("-o", other, "--from=1s")
+        os.remove(self.folder / other)
+        self.assertEqual(set(os.listdir(self.folder)), left)
+        self.convert("-o", name, "--from=1s")
+        found = set(os.listdir(self.folder))
+        self.assertEqual((len(found & left), found - left), (2, {name}))
+        stopped.send_signal(signal.SIGCONT)
+        self.assertEqual(stopped.wait(SECONDS), 0)
+        self.assertEqual(set(os.listdir(self.folder)), {"run.pnr", name})
+
+    def test_what_is_no_file_of_a_conversion_stays(self):
+        write_busy(self.folder / "run.pnr")
+        names = ["xx.trace.panopticon-abcdef", ".x.trace.panopticon-abcde", ".xx.trace.panopticon-abcdef", ".x.trace"]
+        for name in names:
+            (self.folder / name).touch()
+        os.mkdir(self.folder / ".x.trace.panopticon-folder")
+        os.symlink("xx.trace.panopticon-abcdef", self.folder / ".x.trace.panopticon-linked")
+        self.convert("-o", "x.trace")
+        self.assertEqual(sorted(os.listdir(self.folder)), sorted(
+            [*names, "run.pnr", "x.trace", ".x.trace.panopticon-folder", ".x.trace.panopticon-linked"]))
+
+    def wait_for(self, n):
+        """Until there are so many files."""
+        while len(os.listdir(self.folder)) < n:
+            time.sleep(0.001)
+
     def test_a_closed_pipe(self):
         """As with other tools: the signal ends it, or where that is ignored, a message."""
         write_long(self.folder / "run.pnr")

@@ -19,7 +19,7 @@ from itertools import takewhile
 
 import capture_reader as reader
 from capture_reader import (C_CALL, C_RAISE, C_RETURN, CALL, CREATE, DEEPER, FINISH, FINISH_UNWIND, GAP, GAP_END, LAST,
-                            LEFT, LOST, OPEN, RESUME, RETURN, START, SWITCH, SWITCH_DEEPER, SWITCH_OPEN, UNWIND,
+                            LEFT, LOST, OPEN, OPEN_C_CALL, RESUME, RETURN, START, SWITCH, SWITCH_DEEPER, SWITCH_OPEN, UNWIND,
                             YIELD)
 
 CATEGORIES = "python generator coroutine async_generator iterable_coroutine c_function".split()
@@ -40,6 +40,7 @@ class Slice:
     before: int = 0                 # the last edge or point before it
     stays: bool = False             # it is in the trace, however short
     around: tuple | None = None     # the key of the innermost Python frame around it
+    is_eager: bool = False          # the two calls were made right before that come before a task that begins at once
 
     def same(self):
         return (*self.where, self.name, self.cat, self.src, self.begin, self.end, *sorted(self.marks))
@@ -97,6 +98,7 @@ class Stack:
         self.expected, self.process, self.where = expected, process, where
         self.open, self.last = [], 0
         self.least = process.number("min_duration_ns", 0)
+        self.is_asked = False           # see Slice.is_eager
         self.change = change            # called for the chains, with what happens, frame and slice
 
     def push(self, kind, function, frame, ns, what=None, marks=()):
@@ -104,7 +106,8 @@ class Stack:
         self.last = begin + bool(frame)
         around = next((slice.key for slice in reversed(self.open) if slice.key[0] == "python"), None)
         slice = Slice((kind, function, frame), begin, marks=set(marks), where=self.where, before=before,
-                      stays=kind == "gap" or bool(marks), around=around)
+                      stays=kind == "gap" or bool(marks), around=around,
+                      is_eager=what == "start" and self.is_asked)
         self.open.append(slice)
         if frame:
             self.change(what, frame, slice)
@@ -144,8 +147,9 @@ class Stack:
     def bring(self, records, is_deeper, ns):
         """Brings the stack to what OPEN records tell: what does not fit is left unseen, what is missing is opened.
         Where the innermost frames are all that is known, to the place where most of them fit."""
-        opened = [("python", function, frame) for _, _, frame, function in records]
-        python = [slice for slice in self.open if slice.key[0] == "python"]
+        opened = [("c", function, 0) if frame == OPEN_C_CALL else ("python", function, frame)
+                  for _, _, frame, function in records]
+        python = [slice for slice in self.open if slice.key[0] == "python" or slice.key in opened]
 
         def fitting(at):
             n = 0
@@ -237,17 +241,21 @@ class Expected:
 
         stacks = {0: Stack(self, process, (pid, tid), change)}
         stack = stacks[0]
+        before = []                     # the records before this one: kind, function
         for block in thread.blocks:
             now = block.begin
             if block.track is not None:
                 stack = stacks.setdefault(block.track, Stack(self, process, (pid, TRACK_ID + block.track), change))
             if block.is_resync:
+                before = []
                 stack.tell("[events may be missing]", time(now))
             elif block.is_paused:
                 stack.tell("[recording was paused]", time(now))
             if block.opened is not None:
                 stack.bring(block.opened, block.header.flags & DEEPER, time(now))
             for i, (now, kind, frame, function) in enumerate(block.records):
+                stack.is_asked = kind == START and is_asked(process, before)
+                before = [*before[-3:], (kind, function)]
                 if kind != SWITCH:
                     stack.record(kind, frame, function, time(now))
                     continue
@@ -297,13 +305,25 @@ def is_continuable(process, number):
 
 
 def is_task(process, slice):
-    """A coroutine that runs in a plain function of asyncio's; where the loop is not recorded, in none that awaits it."""
-    if CATEGORIES[process.functions[slice.key[1]].kind] != "coroutine" or (slice.around and slice.around[2]):
+    """A coroutine that runs in a plain function of asyncio's; where the loop is not recorded, in none that awaits it,
+    nor in a module that is imported. And one that the loop was asked about before."""
+    if CATEGORIES[process.functions[slice.key[1]].kind] != "coroutine":
         return False
-    if not any((one.module, one.name) == ("asyncio.events", "Handle._run") for one in process.functions.values()):
+    if slice.is_eager:
         return True
+    if slice.around and slice.around[2]:
+        return False
     around = slice.around and process.functions.get(slice.around[1])
+    if not any((one.module, one.name) == ("asyncio.events", "Handle._run") for one in process.functions.values()):
+        return not around or around.name != "<module>" or around.module == "__main__"
     return bool(around) and around.module.split(".")[0] in ("asyncio", "uvloop")
+
+
+def is_asked(process, records):
+    """Two calls: the loop was asked both."""
+    names = [(one.module, one.name) if (one := process.functions.get(number)) else None for _, number in records]
+    return [kind for kind, _ in records] == [CALL, RETURN] * 2 and names == [
+        ("asyncio.base_events", f"BaseEventLoop.{name}") for name in ("get_debug", "is_running") for _ in range(2)]
 
 
 def is_same(a, b):

@@ -274,6 +274,15 @@ static struct rec_drain_options drain_options(void)
                                        .on_wake = on_wake };
 }
 
+/* As recording.c does: what these limits drop is not missing. */
+static void write_limits(void)
+{
+    if (scenario->max_size)
+        rec_log_fact_number("max_size", scenario->max_size);
+    if (scenario->last_ns)
+        rec_log_fact_number("last_ns", scenario->last_ns);
+}
+
 /* A forked child records some events and ends in one way or another. Its exit status: 0; 2 when there is no room for it. */
 static void run_child(struct process *child, unsigned seed)
 {
@@ -290,6 +299,7 @@ static void run_child(struct process *child, unsigned seed)
         check(is_full, "a child cannot begin", &err);
         _exit(is_full ? 2 : 1);
     }
+    write_limits();
     begin(&r);
     for (uint32_t n = pick(&seed, 100000); n--;)
         append(&r);
@@ -512,6 +522,7 @@ static void run(long milliseconds)
         check(false, "cannot begin", &err);
         return;
     }
+    write_limits();
     for (uintptr_t i = 0; i < N_WORKERS; i++)
         pthread_create(&threads[n++], NULL, come_and_go, (void *)(i + 1));
     for (uintptr_t i = 0; i < 2; i++)

@@ -118,8 +118,8 @@ static inline const struct symbols *check_symbols(void)
 
 /* ---- records ---- */
 
-/* Gives the stack a record that was stored at that time. */
-static inline void check_record(struct spans *spans, struct pnr_record record, uint64_t ns)
+/* Gives the stack the records of a block that begins at that time. */
+static inline void check_records(struct spans *spans, const struct pnr_record *records, uint32_t n, uint64_t ns)
 {
     static struct timeline timeline;    /* a tick is a nanosecond */
     if (timeline.n == 0) {
@@ -127,8 +127,14 @@ static inline void check_record(struct spans *spans, struct pnr_record record, u
         timeline_add(&timeline, 0, 0);
         timeline_settle(&timeline);
     }
-    struct spans_input input = { .timeline = &timeline, .records = &record, .n = 1, .begin_ticks = ns };
+    struct spans_input input = { .timeline = &timeline, .records = records, .n = n, .begin_ticks = ns };
     spans_records(spans, &input, UINT64_MAX);
+}
+
+/* The same for a record that is all of one. */
+static inline void check_record(struct spans *spans, struct pnr_record record, uint64_t ns)
+{
+    check_records(spans, &record, 1, ns);
 }
 
 /* ---- call trees ---- */

@@ -58,6 +58,7 @@ static void make_process(const char *capture)
 
 /* ---- the directory ---- */
 
+/* Others may pass through what root makes: what has given up its rights still reaches its own files. */
 Test(capture, makes_private_directories)
 {
     static const struct { const char *path, *taken; } rows[] = {
@@ -73,7 +74,7 @@ Test(capture, makes_private_directories)
         struct pnr_err err;
         cr_assert_eq(pnr_capture_make(rows[i].path, taken, sizeof taken, &err), 0, "row %zu", i);
         cr_expect_str_eq(taken, rows[i].taken, "row %zu", i);
-        cr_expect_eq(mode_of(taken), 0700, "row %zu", i);
+        cr_expect_eq(mode_of(taken), geteuid() == 0 ? 0711 : 0700, "row %zu", i);
         make_process(taken);            /* an empty directory is no capture */
     }
 }
@@ -178,10 +179,10 @@ Test(capture, knows_what_is_none)
 /* Whatever the entries are: it is for the reader to see. */
 Test(capture, lists_segments_by_number)
 {
-    static const char *const files[] = { "segment-2", "segment-10", "segment-1", "segment-4294967295", "segment-0",
-                                         "segment-01", "segment-", "segment-3.tmp", "segment-3.zst", "segment--3",
-                                         "segment-+3", "segment- 3", "segment-4294967296", "segment-4294967299",
-                                         "segment-99999999999999999999", "thread-3", "Segment-3", "names", "live" };
+    static const char *const directories[] = { "segment-2", "segment-10", "segment-1", "segment-4294967295", "segment-0",
+                                               "segment-01", "segment-", "segment-3.tmp", "segment-3.zst", "segment--3",
+                                               "segment-+3", "segment- 3", "segment-4294967296", "segment-4294967299",
+                                               "segment-99999999999999999999", "thread-3", "Segment-3", "evicted" };
     static const uint32_t expected[] = { 1, 2, 10, UINT32_MAX };
     uint32_t *numbers;
     size_t n;
@@ -189,40 +190,15 @@ Test(capture, lists_segments_by_number)
     cr_assert_eq(pnr_capture_segments(".", &numbers, &n, &err), 0);
     cr_expect_eq(n, 0);
     free(numbers);
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-        touch(files[i]);
+    for (size_t i = 0; i < sizeof directories / sizeof *directories; i++)
+        cr_assert_eq(mkdir(directories[i], 0700), 0);
+    touch("names");
+    touch("live");
     cr_assert_eq(pnr_capture_segments(".", &numbers, &n, &err), 0);
     cr_assert_eq(n, 4, "%zu", n);
     cr_expect_arr_eq(numbers, expected, sizeof expected);
     free(numbers);
     cr_expect_eq(pnr_capture_segments("absent", &numbers, &n, &err), -1);
-    cr_expect_eq(err.code, PNR_E_SYSTEM);
-}
-
-Test(capture, lists_threads_by_number)
-{
-    static const char *const files[] = { "thread-2.zst", "thread-10.zst", "short-threads.zst", "thread-1.zst",
-                                         "thread-4294967295.zst", "thread-0.zst", "thread-01.zst", "thread-.zst",
-                                         "thread-3.zst.tmp", "thread-3", "thread--3.zst", "thread-4294967296.zst",
-                                         "short-threads", "short-threads.zst2", "segment-3.zst", "Thread-3.zst" };
-    static const uint32_t expected[] = { PNR_SHORT_THREADS, 1, 2, 10, UINT32_MAX };
-    uint32_t *threads;
-    size_t n;
-    struct pnr_err err;
-    cr_assert_eq(mkdir("segment-7", 0700), 0);
-    cr_assert_eq(pnr_capture_threads(".", 7, &threads, &n, &err), 0);
-    cr_expect_eq(n, 0);
-    free(threads);
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        char path[PATH_MAX];
-        pnr_file_path("segment-7", files[i], path);
-        touch(path);
-    }
-    cr_assert_eq(pnr_capture_threads(".", 7, &threads, &n, &err), 0);
-    cr_assert_eq(n, 5, "%zu", n);
-    cr_expect_arr_eq(threads, expected, sizeof expected);
-    free(threads);
-    cr_expect_eq(pnr_capture_threads(".", 8, &threads, &n, &err), -1);
     cr_expect_eq(err.code, PNR_E_SYSTEM);
 }
 
@@ -235,13 +211,68 @@ Test(capture, lists_many_segments)
     for (uint32_t i = 0; i < 300; i++) {
         char path[PATH_MAX];
         pnr_segment_path(".", i * 7 % 300 + 5, path);
-        touch(path);
+        cr_assert_eq(mkdir(path, 0700), 0);
     }
     cr_assert_eq(pnr_capture_segments(".", &numbers, &n, &err), 0);
     cr_assert_eq(n, 300);
     for (uint32_t i = 0; i < 300; i++)
         cr_expect_eq(numbers[i], i + 5);
     free(numbers);
+}
+
+/* The file of the short threads comes first. */
+Test(capture, lists_threads_by_number)
+{
+    static const char *const files[] = { "thread-2.zst", "thread-10.zst", "thread-1.zst", "thread-4294967295.zst",
+                                         "short-threads.zst", "thread-0.zst", "thread-01.zst", "thread-.zst", "thread-3",
+                                         "thread-3.zst.tmp", "thread--3.zst", "thread-+3.zst", "thread- 3.zst",
+                                         "thread-4294967296.zst", "thread-99999999999999999999.zst", "Thread-3.zst",
+                                         "short-threads", "short-threads.zst.tmp", "segment-3" };
+    static const uint32_t expected[] = { PNR_SHORT_THREADS, 1, 2, 10, UINT32_MAX };
+    uint32_t *threads;
+    size_t n;
+    struct pnr_err err;
+    cr_assert_eq(mkdir("segment-7", 0700), 0);
+    cr_assert_eq(pnr_capture_threads(".", 7, &threads, &n, &err), 0);
+    cr_expect_eq(n, 0);
+    free(threads);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char path[100];
+        snprintf(path, sizeof path, "segment-7/%s", files[i]);
+        touch(path);
+    }
+    cr_assert_eq(pnr_capture_threads(".", 7, &threads, &n, &err), 0);
+    cr_assert_eq(n, sizeof expected / sizeof *expected, "%zu", n);
+    cr_expect_arr_eq(threads, expected, sizeof expected);
+    free(threads);
+    cr_expect_eq(pnr_capture_threads(".", 8, &threads, &n, &err), -1);
+    cr_expect_eq(err.sys_errno, ENOENT);
+    touch("segment-9");
+    cr_expect_eq(pnr_capture_threads(".", 9, &threads, &n, &err), -1);
+    cr_expect_eq(err.sys_errno, ENOTDIR);
+}
+
+/* The name says which process it is, so that others can tell whether it runs still. */
+Test(capture, knows_processes_that_are_begun)
+{
+    static const char *const others[] = { "begun-7", "begun-7-8", "begun-7-8-9-", "begun-7-8-9-x", "begun-7-8-9x",
+                                          "begun--7-8-9", "begun-x-8-9", "Begun-7-8-9", "process-7-8-9", "begun-7-8-",
+                                          "begun-7-8-99999999999999999999" };
+    enum pnr_process_state state;
+    char path[200];
+    struct pnr_err err;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        cr_expect_not(pnr_capture_is_begun(others[i], &state), "%s", others[i]);
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(pnr_capture_begin_process(".", path, sizeof path, &err), 0);
+        cr_assert(pnr_capture_is_begun(path + 2, &state), "%s", path);
+        cr_expect_eq(state, PNR_PROCESS_RUNS);
+    }
+    snprintf(path, sizeof path, "begun-%d-1-%" PRIu64, getpid(), pnr_process_namespace());
+    cr_assert(pnr_capture_is_begun(path, &state));
+    cr_expect_eq(state, PNR_PROCESS_GONE, "another one of that number");
+    cr_assert(pnr_capture_is_begun("begun-1-2-3", &state));
+    cr_expect_eq(state, PNR_PROCESS_UNKNOWN, "in another namespace");
 }
 
 Test(capture, gives_paths_that_are_not_cut)
@@ -251,8 +282,8 @@ Test(capture, gives_paths_that_are_not_cut)
     cr_expect_str_eq(path, "run.pnr/process-7/names");
     pnr_segment_path("run.pnr/process-7", 4294967295, path);
     cr_expect_str_eq(path, "run.pnr/process-7/segment-4294967295");
-    pnr_thread_path("run.pnr/process-7", 4294967295, 4294967295, path);
-    cr_expect_str_eq(path, "run.pnr/process-7/segment-4294967295/thread-4294967295.zst");
+    pnr_thread_path("run.pnr/process-7", 4294967295, 4294967294, path);
+    cr_expect_str_eq(path, "run.pnr/process-7/segment-4294967295/thread-4294967294.zst");
     pnr_thread_path("run.pnr/process-7", 1, PNR_SHORT_THREADS, path);
     cr_expect_str_eq(path, "run.pnr/process-7/segment-1/short-threads.zst");
     memset(folder, 'x', sizeof folder);
@@ -291,7 +322,9 @@ Test(capture, live_mapping_lies_in_the_file_as_the_spec_says)
         live.header->instants[1].ticks = 7;
         live.header->process_start = 8;
         live.header->pid_namespace = 9;
+        live.header->n_events = 10;
         live.chunks[last].state = PNR_CHUNK_IN_USE;
+        pnr_live_count_block(&live, last, 1);
         live.records[(size_t)last * PNR_BLOCK_RECORDS] = pnr_record_make(0x1234, PNR_CALL, 0, 5);
         int fd = open("live", O_RDONLY);
         cr_assert_eq(pread(fd, bytes, 128, 0), 128);
@@ -302,8 +335,10 @@ Test(capture, live_mapping_lies_in_the_file_as_the_spec_says)
         cr_expect_eq(bytes[56], 7, "instants[1]");
         cr_expect_eq(bytes[80], 8, "process_start");
         cr_expect_eq(bytes[88], 9, "pid_namespace");
+        cr_expect_eq(bytes[96], 11, "n_events");
         cr_assert_eq(pread(fd, bytes, 128, 4096 + 128 * (off_t)last), 128);
         cr_expect_eq(bytes[96], 1, "state");
+        cr_expect_eq(bytes[104], 11, "n_events");
         cr_assert_eq(pread(fd, bytes, 16, rows[i].records_at + last * (off_t)262144), 16);
         cr_expect_eq(bytes[1], 0x12, "record");
         close(fd);

@@ -1,6 +1,7 @@
 /* The log and the drain together, without an interpreter: what is appended is in the capture, in order, however
  * many threads and chunks there are and whatever fails. */
 #include <criterion/criterion.h>
+#include <dirent.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
@@ -10,8 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "format/capture.h"
-#include "recorder/log.h"
+#include "recorded.h"
 
 static char folder[] = "/tmp/panopticon-test-XXXXXX", capture[PATH_MAX], process[PATH_MAX];
 
@@ -51,102 +51,11 @@ static struct rec_log *new_log(const void *owner)
     return log;
 }
 
-/* Appends as an engine does: the frame counts the thread's records. */
-static void append(struct rec_log *log, uint64_t number)
-{
-    uint64_t ticks = rec_clock_ticks() - log->base;
-    if (!rec_log_has_room(log, ticks)) {
-        cr_assert(rec_log_turn(log, 0, 0));
-        ticks = rec_clock_ticks() - log->base;
-    }
-    rec_log_store(log, ticks, PNR_CALL, number, log->thread);
-}
-
-/* What the segments hold of a thread. */
-struct in_file {
-    uint64_t n;                         /* records, without LOST */
-    uint64_t n_lost;                    /* what LOST records tell */
-    uint32_t n_blocks;
-    bool is_ended;
-};
-
-static void read_block(FILE *file, const struct pnr_block_header *h, struct in_file *in_file)
-{
-    static struct pnr_record records[PNR_BLOCK_RECORDS];
-    static unsigned char data[1 << 20];
-    struct pnr_err err;
-    struct pnr_block_coder *coder = pnr_block_coder_new();
-    cr_assert_eq(h->sequence, in_file->n_blocks++);
-    cr_assert_eq(fread(data, h->data_size, 1, file), 1);
-    cr_assert_eq(pnr_block_decode(coder, h, data, records, &err), 0, "%s", err.what);
-    for (uint32_t i = 0; i < h->n_records; i++) {
-        if (pnr_record_kind(records[i]) == PNR_LOST)
-            in_file->n_lost += pnr_record_function(records[i]);
-        else
-            cr_assert_eq(pnr_record_frame(records[i]), in_file->n++);
-    }
-    in_file->is_ended = h->flags & PNR_BLOCK_LAST;
-    pnr_block_coder_free(coder);
-}
-
-/* Reads a thread's blocks in the segments of a process: its records must be numbered 0, 1, ... in blocks 0, 1, ... */
-static struct in_file read_thread(const char *process_path, uint32_t thread)
-{
-    char path[PATH_MAX];
-    uint32_t skippable[2], *numbers;
-    size_t n;
-    struct in_file in_file = { 0 };
-    struct pnr_block_header h;
-    struct pnr_err err;
-    cr_assert_eq(pnr_capture_segments(process_path, &numbers, &n, &err), 0);
-    for (size_t i = 0; i < n; i++) {
-        pnr_segment_path(process_path, numbers[i], path);
-        FILE *file = fopen(path, "rb");
-        cr_assert(file, "%s", path);
-        while (fread(skippable, sizeof skippable, 1, file) == 1) {
-            cr_assert_eq(skippable[0], PNR_BLOCK_SKIPPABLE);
-            cr_assert_eq(fread(&h, sizeof h, 1, file), 1);
-            cr_assert_eq(pnr_block_header_check(&h, false, 0, &err), 0, "%s", err.what);
-            if (h.thread == thread)
-                read_block(file, &h, &in_file);
-            else
-                fseek(file, h.data_size, SEEK_CUR);
-        }
-        fclose(file);
-    }
-    free(numbers);
-    return in_file;
-}
-
 static uint64_t count_in_file(uint32_t thread, bool *is_ended)
 {
     struct in_file in_file = read_thread(process, thread);
     *is_ended = in_file.is_ended;
     return in_file.n;
-}
-
-/* The value of a fact in a process's name table; "" if it is not there. Counts the functions. */
-static const char *find_fact(const char *process_path, const char *key, uint32_t *n_functions)
-{
-    static char value[128], bytes[4 << 20];
-    char path[PATH_MAX];
-    struct pnr_name name;
-    struct pnr_err err;
-    size_t at = PNR_NAMES_HEADER_SIZE;
-    pnr_file_path(process_path, "names", path);
-    FILE *file = fopen(path, "rb");
-    cr_assert(file);
-    size_t size = fread(bytes, 1, sizeof bytes, file);
-    fclose(file);
-    *value = 0;
-    *n_functions = 0;
-    while (pnr_name_decode(bytes, size, &at, &name, &err) == 1) {
-        *n_functions += name.type == PNR_NAME_FUNCTION;
-        if (name.type == PNR_NAME_FACT && name.strings[0].size == strlen(key) &&
-            memcmp(name.strings[0].bytes, key, strlen(key)) == 0)
-            snprintf(value, sizeof value, "%.*s", (int)name.strings[1].size, name.strings[1].bytes);
-    }
-    return value;
 }
 
 Test(log, writes_every_record_in_order, .init = begin, .fini = end)
@@ -178,6 +87,35 @@ Test(log, marks_the_last_block_of_a_thread, .init = begin, .fini = end)
     rec_log_stop(&totals);
     cr_expect_eq(count_in_file(1, &is_ended), 1);
     cr_expect(is_ended);
+}
+
+/* Threads that come and go with few events need no file each; one that lives on has one. */
+Test(log, keeps_short_threads_together, .init = begin, .fini = end)
+{
+    enum { THREADS = 1000 };
+    struct rec_log_totals totals;
+    struct rec_log *log = new_log(&folder);
+    uint32_t *threads;
+    size_t n;
+    bool is_ended;
+    struct pnr_err err;
+    append(log, 0);
+    for (int i = 0; i < THREADS; i++) {
+        struct rec_log *other = new_log(&capture);
+        append(other, 0);
+        rec_log_end(other);
+    }
+    append(log, 1);
+    rec_log_stop(&totals);
+    cr_assert_eq(pnr_capture_threads(process, 1, &threads, &n, &err), 0);
+    cr_assert_eq(n, 2);
+    cr_expect_eq(threads[0], PNR_SHORT_THREADS);
+    cr_expect_eq(threads[1], 1, "it lived on");
+    free(threads);
+    for (uint32_t i = 1; i <= THREADS + 1; i++) {
+        cr_expect_eq(count_in_file(i, &is_ended), i == 1 ? 2 : 1, "thread %u", i);
+        cr_expect_eq(is_ended, i != 1);
+    }
 }
 
 Test(log, takes_chunks_from_others_when_all_are_held, .init = begin, .fini = end)
@@ -532,7 +470,7 @@ Test(log, begins_blocks_in_tracks, .init = begin, .fini = end)
     }
     rec_log_stop(&totals);
     cr_expect_eq(totals.n_events, 4);
-    pnr_segment_path(process, 1, path);
+    pnr_thread_path(process, 1, 1, path);
     FILE *file = fopen(path, "rb");
     cr_assert(file);
     for (; fread(skippable, sizeof skippable, 1, file) == 1; n++) {
@@ -653,22 +591,37 @@ static void limit_files(rlim_t size)
     cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
 }
 
+static int count_entries(const char *path)
+{
+    struct dirent *entry;
+    int n = 0;
+    DIR *dir = opendir(path);
+    while ((entry = readdir(dir)))
+        n += *entry->d_name != '.';
+    closedir(dir);
+    return n;
+}
+
 /* What cannot be made leaves nothing, and what was there stays. */
 Test(log, leaves_nothing_when_it_cannot_start, .init = begin, .fini = end)
 {
     struct rec_log_totals totals;
     struct pnr_err err;
-    char path[PATH_MAX], taken[PATH_MAX], begun[PATH_MAX + 32];
+    char path[PATH_MAX], taken[PATH_MAX];
+    struct pnr_list list;
     const struct rec_drain_options options = { .drops = false };
     rec_log_stop(&totals);
     snprintf(path, sizeof path, "%s/other.pnr", folder);
-    snprintf(begun, sizeof begun, "%s/begun-%d", capture, getpid());
     limit_files(100000);                /* no room for the live mapping */
     cr_expect_eq(rec_log_start(path, false, &options, taken, &err), -1);
     cr_expect_neq(access(path, F_OK), 0);
     cr_expect_eq(rec_log_start(capture, true, &options, taken, &err), -1);
     cr_expect_eq(access(process, F_OK), 0);
-    cr_expect_neq(access(begun, F_OK), 0);
+    cr_assert(pnr_capture_is(capture));
+    cr_assert_eq(pnr_capture_processes(capture, &list, &err), 0);
+    cr_expect_eq(list.n, 1);
+    pnr_list_clear(&list);
+    cr_expect_eq(count_entries(capture), 1);
     limit_files(RLIM_INFINITY);
     cr_expect_eq(rec_log_start(path, true, &options, taken, &err), -1, "there is nothing to join");
     cr_expect_neq(access(path, F_OK), 0);

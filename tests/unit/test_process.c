@@ -1,6 +1,7 @@
 /* format/process.h: a process is gone only when that is known. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
@@ -72,6 +73,42 @@ Test(process, does_not_guess_when_it_cannot_look)
     enum pnr_process_state state = pnr_process_look(getpid(), start, namespace);
     setrlimit(RLIMIT_NOFILE, &limit);
     cr_expect_eq(state, PNR_PROCESS_UNKNOWN);
+}
+
+/* A new namespace has the /proc of the old one until somebody mounts another: there its numbers mean other processes. The
+ * first process is told from all others by its number 1, which there is that of the machine's first one. */
+Test(process, does_not_take_the_proc_of_another_namespace)
+{
+    int from_child[2], state = -1;
+    cr_assert_eq(pipe(from_child), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (unshare(CLONE_NEWPID) != 0)
+            _exit(2);                   /* that is not permitted here */
+        pid_t first = fork();
+        if (first == 0) {
+            uint64_t start = pnr_process_start(), namespace = pnr_process_namespace();
+            pid_t second = fork();
+            if (second == 0) {
+                state = pnr_process_look(1, start, namespace);
+                _exit(write(from_child[1], &state, sizeof state) != sizeof state);
+            }
+            waitpid(second, NULL, 0);
+            state = pnr_process_look(second, start, namespace);
+            _exit(write(from_child[1], &state, sizeof state) != sizeof state);
+        }
+        waitpid(first, NULL, 0);
+        _exit(0);
+    }
+    int status;
+    waitpid(pid, &status, 0);
+    close(from_child[1]);
+    if (WEXITSTATUS(status) == 2)
+        cr_skip_test("no right to make PID namespaces");
+    cr_assert_eq(read(from_child[0], &state, sizeof state), sizeof state);
+    cr_expect_eq(state, PNR_PROCESS_UNKNOWN, "it runs");
+    cr_assert_eq(read(from_child[0], &state, sizeof state), sizeof state);
+    cr_expect_eq(state, PNR_PROCESS_GONE, "there is none of that number, which can be told without /proc");
 }
 
 /* The name stands before the field, in brackets, and may hold anything. */

@@ -1,164 +1,13 @@
-/* recorder/segments.h: when segments begin, what is dropped, and that a capture keeps to its limits. */
-#include <criterion/criterion.h>
-#include <dirent.h>
+/* recorder/segments.h: when segments begin, which file a block goes to, what is dropped, and that a capture keeps to its
+ * limits. */
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/file.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
-#include "format/capture.h"
-#include "format/process.h"
-#include "recorder/segments.h"
+#include "processes.h"
 
-#define SECOND UINT64_C(1000000000)
-#define SIZE REC_LEAST_SIZE
-#define SEGMENT_SIZE (SIZE / 32)
-
-/* ---- what the tests share: a capture, processes in it, and blocks ---- */
-
-static char capture[] = "/tmp/panopticon-test-XXXXXX";
-static struct pnr_block_coder *coder;
-static struct pnr_err err;
-
-struct process {
-    char path[PATH_MAX];
-    struct rec_segments segments;
-    uint32_t sequence;                  /* of the next block */
-};
-
-static void begin(void)
-{
-    cr_assert(mkdtemp(capture));
-    coder = pnr_block_coder_new();
-}
-
-static void end(void)
-{
-    char command[PATH_MAX];
-    pnr_block_coder_free(coder);
-    snprintf(command, sizeof command, "rm -r %s", capture);
-    cr_assert_eq(system(command), 0);
-}
-
-TestSuite(segments, .init = begin, .fini = end);
-
-static uint64_t now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
-}
-
-static uint64_t file_size(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
-}
-
-/* Bytes of all files of all processes. */
-static uint64_t capture_size(void)
-{
-    struct dirent *process, *file;
-    uint64_t size = 0;
-    DIR *dir = opendir(capture);
-    while ((process = readdir(dir))) {
-        char folder[PATH_MAX], path[PATH_MAX];
-        pnr_file_path(capture, process->d_name, folder);
-        DIR *files = *process->d_name == '.' ? NULL : opendir(folder);
-        while (files && (file = readdir(files))) {
-            pnr_file_path(folder, file->d_name, path);
-            size += *file->d_name == '.' ? 0 : file_size(path);
-        }
-        if (files)
-            closedir(files);
-    }
-    closedir(dir);
-    return size;
-}
-
-/* Whose the live mapping is: of a process that is gone, or of one in another PID namespace, which nobody can tell from
- * one that runs. */
-enum life { DEAD, ALIVE };
-
-static void set_life(const struct process *process, enum life life)
-{
-    char path[PATH_MAX];
-    struct pnr_live_header header;
-    pnr_file_path(process->path, "live", path);
-    int fd = open(path, O_RDWR);
-    cr_assert_eq(pread(fd, &header, sizeof header, 0), sizeof header);
-    header.process_start = 1;
-    header.pid_namespace = pnr_process_namespace() + (life == ALIVE);
-    cr_assert_eq(pwrite(fd, &header, sizeof header, 0), sizeof header);
-    close(fd);
-}
-
-/* A process that runs, with a name table of 1,000 bytes and a live mapping of so many chunks. */
-static void make_process(struct process *process, long pid, uint32_t n_chunks, struct rec_limits limits)
-{
-    char path[PATH_MAX];
-    struct pnr_live live;
-    snprintf(process->path, sizeof process->path, "%s/process-%ld", capture, pid);
-    cr_assert_eq(mkdir(process->path, 0700), 0);
-    pnr_file_path(process->path, "names", path);
-    int fd = open(path, O_WRONLY | O_CREAT, 0600);
-    cr_assert_eq(ftruncate(fd, 1000), 0);
-    close(fd);
-    cr_assert_eq(pnr_live_create(process->path, n_chunks, &live, &err), 0);
-    pnr_live_close(&live, process->path, false);
-    set_life(process, ALIVE);
-    process->sequence = 0;
-    cr_assert_eq(rec_segments_start(&process->segments, process->path, &limits, &err), 0, "%s", err.what);
-}
-
-/* Appends a block of some 25,000 bytes that was closed and is written at this time. */
-static int append(struct process *process, uint64_t ns)
-{
-    static struct pnr_record records[2000];
-    struct pnr_block_header header = { .thread = 1, .sequence = process->sequence++, .n_records = 2000,
-                                       .begin = { ns, ns, ns }, .end = { ns, ns, ns } };
-    size_t size;
-    for (size_t i = 0; !pnr_record_kind(records[1999]) && i < 2000; i++)
-        records[i] = pnr_record_make((uint64_t)random() & 0xffffff, PNR_CALL, (uint64_t)random(), (uint32_t)random());
-    const void *block = pnr_block_encode(coder, &header, records, &size);
-    return rec_segments_append(&process->segments, block, size, ns, &err);
-}
-
-/* The process's segments: "1 2 3". */
-static const char *segments_of(const struct process *process)
-{
-    static char text[1000];
-    uint32_t *numbers;
-    size_t n, used = 0;
-    *text = 0;
-    if (pnr_capture_segments(process->path, &numbers, &n, &err) != 0)
-        return "gone";
-    for (size_t i = 0; i < n && used < sizeof text; i++)
-        used += (size_t)snprintf(text + used, sizeof text - used, "%s%u", i ? " " : "", numbers[i]);
-    free(numbers);
-    return text;
-}
-
-/* True when no number is missing between the lowest and the highest; gives both. */
-static bool is_row(const struct process *process, uint32_t *first, uint32_t *last)
-{
-    uint32_t *numbers;
-    size_t n;
-    *first = *last = 0;
-    if (pnr_capture_segments(process->path, &numbers, &n, &err) != 0 || n == 0)
-        return true;
-    *first = numbers[0];
-    *last = numbers[n - 1];
-    free(numbers);
-    return *last - *first == n - 1;
-}
+TestSuite(segments, .init = begin_capture, .fini = end_capture);
 
 /* ---- when a segment begins ---- */
 
@@ -176,41 +25,38 @@ Test(segments, begin_with_the_first)
     append(&process, 2);
     cr_expect_str_eq(segments_of(&process), "1 2");
     rec_segments_stop(&process.segments);
-    cr_expect_eq(process.segments.n_bytes, capture_size() - 1000 - 8192 - 262144);
+    cr_expect_eq(process.segments.n_bytes, file_size(file_of(&process, 1, 1)) + file_size(file_of(&process, 2, 1)));
 }
 
 /* Nothing is dropped where nothing is limited. */
 Test(segments, are_of_64_mib_without_limits)
 {
     struct process process;
-    char path[PATH_MAX];
     make_process(&process, 7, 1, (struct rec_limits){ 0, 0 });
     append(&process, 1);
-    uint64_t size = (uint64_t)process.segments.file.size;
-    process.segments.file.size = (off_t)((64 << 20) - size);    /* as if so much were in it */
+    uint64_t size = file_size(file_of(&process, 1, 1));
+    process.segments.size = (64 << 20) - (size + 4095) / 4096 * 4096;   /* as if so much were in it */
     append(&process, 1000 * SECOND);
     cr_expect_str_eq(segments_of(&process), "1", "it is full to the last byte");
     append(&process, 1001 * SECOND);
     cr_expect_str_eq(segments_of(&process), "1 2");
     cr_expect_eq(rec_segments_tick(&process.segments, 2000 * SECOND, &err), 0);
     cr_expect_str_eq(segments_of(&process), "1 2");
-    pnr_segment_path(process.path, 1, path);
-    cr_expect_eq(file_size(path), 2 * size);
+    cr_expect_eq(file_size(file_of(&process, 1, 1)), 2 * size);
     rec_segments_stop(&process.segments);
 }
 
 Test(segments, are_a_part_of_the_greatest_size)
 {
     struct process process;
-    char path[PATH_MAX];
     make_process(&process, 7, 1, (struct rec_limits){ SIZE, 0 });
     while (process.segments.number < 5)
         cr_assert_eq(append(&process, now()), 0);
     cr_expect_str_eq(segments_of(&process), "1 2 3 4 5");
     for (uint32_t number = 1; number < 5; number++) {
-        pnr_segment_path(process.path, number, path);
-        cr_expect_leq(file_size(path), SEGMENT_SIZE);
-        cr_expect_geq(file_size(path), SEGMENT_SIZE - 40000, "another block would not have fitted");
+        uint64_t size = file_size(file_of(&process, number, 1));
+        cr_expect_leq(size, SEGMENT_SIZE);
+        cr_expect_geq(size, SEGMENT_SIZE - 40000, "another block would not have fitted");
     }
     rec_segments_stop(&process.segments);
 }
@@ -239,7 +85,7 @@ Test(segments, begin_without_a_descriptor_to_spare)
     make_process(&process, 7, 1, (struct rec_limits){ 0, 0 });
     append(&process, 1);
     struct rlimit limit = { 200, 200 };
-    rec_file_release(&process.segments.file);
+    rec_segments_stop(&process.segments);
     cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
     append(&process, 2);
     int used[200], n = 0;
@@ -253,6 +99,148 @@ Test(segments, begin_without_a_descriptor_to_spare)
     cr_expect_eq(result, 0);
     cr_expect_eq(appended, 0);
     cr_expect_str_eq(segments_of(&process), "1 2");
+}
+
+/* ---- which file a block goes to ---- */
+
+/* A thread has one in each segment in which it writes; those that ended with one block that is not full share one. */
+Test(segments, have_a_file_for_each_thread)
+{
+    struct process process;
+    make_process(&process, 7, 1, (struct rec_limits){ 0, 0 });
+    append_of(&process, 1, 0, 0, 1);
+    append_of(&process, 3, 0, PNR_BLOCK_LAST, 2);       /* it has come and gone */
+    append_of(&process, 2, 0, 0, 3);
+    append_of(&process, 1, 1, 0, 4);
+    append_of(&process, 4, 0, PNR_BLOCK_LAST, 5);
+    append_of(&process, 2, 1, PNR_BLOCK_LAST, 6);       /* it has a file */
+    cr_expect_str_eq(threads_of(&process, 1), "0 1 2");
+    rec_segments_roll(&process.segments, &err);
+    cr_expect_str_eq(threads_of(&process, 2), "", "a file is made with its first block");
+    append_of(&process, 1, 2, PNR_BLOCK_LAST, 7);
+    cr_expect_str_eq(threads_of(&process, 2), "1", "one block of several, though the only one here");
+    rec_segments_stop(&process.segments);
+    const uint64_t size = file_size(file_of(&process, 2, 1));
+    for (uint32_t thread = 0; thread <= 2; thread++)
+        cr_expect_eq(file_size(file_of(&process, 1, thread)), 2 * size, "thread %u", thread);
+    cr_expect_eq(process.segments.n_bytes, 7 * size);
+    cr_expect_eq(process.segments.n_blocks, 7);
+}
+
+/* A block that is full is worth a file, even if the thread ended with it. */
+Test(segments, tell_short_threads_by_the_records)
+{
+    static struct pnr_record records[PNR_BLOCK_RECORDS];
+    struct process process;
+    size_t size;
+    make_process(&process, 7, 1, (struct rec_limits){ 0, 0 });
+    for (size_t i = 0; i < PNR_BLOCK_RECORDS; i++)
+        records[i] = pnr_record_make(i, PNR_CALL, 0, 1);
+    for (uint32_t thread = 1; thread <= 2; thread++) {
+        struct pnr_block_header header = { .thread = thread, .flags = PNR_BLOCK_LAST,
+                                           .n_records = thread == 1 ? PNR_BLOCK_RECORDS - 1 : PNR_BLOCK_RECORDS };
+        const void *block = pnr_block_encode(coder, &header, records, &size);
+        cr_assert_eq(rec_segments_append(&process.segments, &header, block, size, 1, &err), 0);
+    }
+    cr_expect_str_eq(threads_of(&process, 1), "0 2");
+    rec_segments_stop(&process.segments);
+}
+
+static int count_descriptors(void)
+{
+    int n = 0;
+    for (int fd = 0; fd < 4200; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+/* Many threads write by turns, and the program has few descriptors: a few files are open at a time, each has its blocks. */
+Test(segments, keep_few_files_open)
+{
+    enum { N = 300, ROUNDS = 5 };
+    struct rlimit limit = { 64, 64 };
+    struct process process;
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    int before = count_descriptors(), most = 0;
+    make_process(&process, 7, 1, (struct rec_limits){ 0, 0 });
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        for (uint32_t thread = 1; thread <= N; thread++) {
+            cr_assert_eq(append_of(&process, thread, round, 0, 1), 0, "%s", err.what);
+            int n = count_descriptors() - before;
+            most = n > most ? n : most;
+        }
+    }
+    cr_expect_eq(most, REC_SEGMENTS_OPEN_FILES);
+    rec_segments_stop(&process.segments);
+    cr_expect_eq(count_descriptors(), before);
+    const uint64_t size = process.segments.n_bytes / N;
+    for (uint32_t thread = 1; thread <= N; thread++)
+        cr_expect_eq(file_size(file_of(&process, 1, thread)), size, "thread %u", thread);
+    cr_expect_eq(process.segments.size, N * ((size + 4095) / 4096 * 4096));
+}
+
+/* Those that write stay open while others come and go. */
+Test(segments, keep_the_files_open_that_are_written)
+{
+    struct process process;
+    make_process(&process, 7, 1, (struct rec_limits){ 0, 0 });
+    append_of(&process, 1, 0, 0, 1);
+    for (uint32_t thread = 2; thread < 100; thread++) {
+        append_of(&process, thread, 0, 0, 1);
+        append_of(&process, 1, thread - 1, 0, 1);
+        int fd = -1;
+        for (int i = 0; i < REC_SEGMENTS_OPEN_FILES; i++)
+            if (process.segments.files[i].used && process.segments.files[i].thread == 1)
+                fd = process.segments.files[i].file.fd;
+        cr_assert(fd >= 0 && fcntl(fd, F_GETFD) >= 0);
+        static int first = -1;
+        first = first < 0 ? fd : first;
+        cr_assert_eq(fd, first);
+    }
+    rec_segments_stop(&process.segments);
+}
+
+/* The program closes all descriptors and opens its own under the same numbers, as a daemon does. */
+Test(segments, are_not_confused_by_a_program_that_closes_their_files)
+{
+    struct process process;
+    char path[PATH_MAX];
+    make_process(&process, 7, 1, (struct rec_limits){ 0, 0 });
+    for (uint32_t thread = 1; thread <= 3; thread++)
+        append_of(&process, thread, 0, 0, 1);
+    snprintf(path, sizeof path, "%s/own", capture);
+    int own = open(path, O_RDWR | O_CREAT, 0600);
+    for (int i = 0; i < 3; i++)
+        cr_assert_geq(dup2(own, process.segments.files[i].file.fd), 0);
+    for (uint32_t thread = 1; thread <= 3; thread++)
+        cr_assert_eq(append_of(&process, thread, 1, 0, 1), 0);
+    for (uint32_t thread = 4; thread <= 30; thread++)
+        append_of(&process, thread, 0, 0, 1);
+    rec_segments_stop(&process.segments);
+    cr_expect_eq(file_size(path), 0);
+    cr_expect_eq(fcntl(own, F_GETFD), 0);
+    const uint64_t size = file_size(file_of(&process, 1, 4));
+    for (uint32_t thread = 1; thread <= 3; thread++)
+        cr_expect_eq(file_size(file_of(&process, 1, thread)), 2 * size);
+}
+
+/* All disk blocks of all files count: many small ones fill a segment, too. */
+Test(segments, count_the_disk_blocks_of_small_files)
+{
+    static struct pnr_record record;
+    struct process process;
+    uint32_t thread = 0;
+    size_t size;
+    record = pnr_record_make(0, PNR_CALL, 0, 1);
+    make_process(&process, 7, 1, (struct rec_limits){ SIZE, 0 });
+    while (process.segments.number == 1) {
+        struct pnr_block_header header = { .thread = ++thread, .n_records = 1 };
+        const void *block = pnr_block_encode(coder, &header, &record, &size);
+        cr_assert_lt(size, 4096);
+        cr_assert_eq(rec_segments_append(&process.segments, &header, block, size, now(), &err), 0);
+    }
+    cr_expect_eq(thread, SEGMENT_SIZE / 4096 + 1);
+    rec_segments_stop(&process.segments);
 }
 
 /* ---- what is dropped ---- */
@@ -354,13 +342,11 @@ Test(segments, drop_the_lowest_number_first)
     for (int is_damaged = 0; is_damaged < 2; is_damaged++) {
         struct process process;
         uint32_t first, last;
-        char path[PATH_MAX];
         make_process(&process, 7 + is_damaged, 1, (struct rec_limits){ SIZE, 0 });
         for (uint32_t number = 1; number <= 30; number++) {
             append(&process, SECOND * (100 - number));
             cr_assert_eq(rec_segments_roll(&process.segments, &err), 0);
-            pnr_segment_path(process.path, number, path);
-            cr_assert(!is_damaged || number % 3 || truncate(path, 50) == 0);
+            cr_assert(!is_damaged || number % 3 || truncate(file_of(&process, number, 1), 50) == 0);
         }
         for (first = 1; first < 25;) {
             cr_assert_eq(append(&process, SECOND * 200), 0);
@@ -451,19 +437,19 @@ Test(segments, make_room_for_a_process)
     uint32_t first, last;
     int lock;
     make_process(&process, 7, 8, limits);
-    cr_assert_eq(rec_segments_make_room(capture, &limits, 2 << 20, &lock, &err), 0);
+    cr_assert_eq(rec_retention_reserve(capture, &limits, 2 << 20, &lock, &err), 0);
     cr_expect(is_locked());
-    rec_segments_room_taken(lock);
+    rec_retention_release(lock);
     cr_expect_not(is_locked());
     cr_expect_str_eq(segments_of(&process), "1");
     while (process.segments.n_bytes < 2 * SIZE)
         append(&process, now());
     cr_expect_not(is_locked());
-    cr_assert_eq(rec_segments_make_room(capture, &limits, 2 << 20, &lock, &err), 0);
-    rec_segments_room_taken(lock);
+    cr_assert_eq(rec_retention_reserve(capture, &limits, 2 << 20, &lock, &err), 0);
+    rec_retention_release(lock);
     cr_expect_leq(capture_size() + (2 << 20) + SEGMENT_SIZE, SIZE);
     cr_expect(is_row(&process, &first, &last) && last == process.segments.number);
-    cr_expect_eq(rec_segments_make_room(capture, &limits, SIZE, &lock, &err), -1, "so much there will never be");
+    cr_expect_eq(rec_retention_reserve(capture, &limits, SIZE, &lock, &err), -1, "so much there will never be");
     cr_expect_eq(err.sys_errno, EDQUOT);
     cr_expect_not(is_locked());
     rec_segments_stop(&process.segments);
@@ -473,10 +459,10 @@ Test(segments, need_no_room_without_limits)
 {
     const struct rec_limits none = { 0, 0 }, some = { SIZE, 0 };
     int lock;
-    cr_assert_eq(rec_segments_make_room(capture, &none, UINT64_C(1) << 60, &lock, &err), 0);
+    cr_assert_eq(rec_retention_reserve(capture, &none, UINT64_C(1) << 60, &lock, &err), 0);
     cr_expect_not(is_locked());
-    rec_segments_room_taken(lock);
-    cr_expect_eq(rec_segments_make_room("/nonexistent", &some, 1, &lock, &err), -1);
+    rec_retention_release(lock);
+    cr_expect_eq(rec_retention_reserve("/nonexistent", &some, 1, &lock, &err), -1);
     cr_expect_eq(err.sys_errno, ENOENT);
 }
 

@@ -142,6 +142,18 @@ Test(spans, brings_the_stack_to_the_open_frames)
           "0:gap1[40,200]u 0:2[30,201]u 0:9[20,202]u 0:1[10,203]u" },
         { { { CALL, 10, 1, 0 }, { GAP, 20, 1, 0 } }, { { OPEN, 0, 1, 0 }, { OPEN, 0, 2, 0 } }, 2, false,
           "0:gap1[20,100]l 0:2[101,200]ub 0:1[10,201]u" },
+        /* ... but for C functions that are: equal, one more, one that is not told beside one that is, a call in place of
+         * another */
+        { { { CALL, 10, 1, 0 }, { CCALL, 20, 9, 0 }, { CALL, 30, 2, 0 } },
+          { { OPEN, 0, 1, 0 }, { OPEN, 0, 9, PNR_OPEN_C_CALL }, { OPEN, 0, 2, 0 } }, 3, false,
+          "0:2[30,200]u 0:9[20,201]u 0:1[10,202]u" },
+        { { { 0, 0, 0, 0 } }, { { OPEN, 0, 1, 0 }, { OPEN, 0, 9, PNR_OPEN_C_CALL }, { OPEN, 0, 2, 0 } }, 3, false,
+          "0:2[102,200]ub 0:9[101,201]ub 0:1[100,202]ub" },
+        { { { CALL, 10, 1, 0 }, { CCALL, 20, 8, 0 }, { CCALL, 30, 9, 0 }, { CALL, 40, 2, 0 } },
+          { { OPEN, 0, 1, 0 }, { OPEN, 0, 9, PNR_OPEN_C_CALL }, { OPEN, 0, 2, 0 } }, 3, false,
+          "0:2[40,200]u 0:9[30,201]u 0:8[20,202]u 0:1[10,203]u" },
+        { { { CALL, 10, 1, 0 }, { CCALL, 20, 8, 0 } }, { { OPEN, 0, 1, 0 }, { OPEN, 0, 9, PNR_OPEN_C_CALL } }, 2, false,
+          "0:8[20,100]l 0:9[101,200]ub 0:1[10,201]u" },
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         struct run run;
@@ -416,4 +428,62 @@ Test(spans, saves_and_restores)
     run_clear(&one);
     run_clear(&other);
     stacks_clear(&stacks);
+}
+
+static void ignore_slice(struct sink *sink, const struct slice *slice)
+{
+    (void)sink, (void)slice;
+}
+
+/* Functions 1 and 2 are what the loop is asked, 6 is a coroutine; there is a loop, so that 3 runs no tasks. */
+static const struct symbols *symbols_of_loop(void)
+{
+    static struct symbol functions[CHECK_FUNCTIONS + 1];
+    static struct symbols symbols = { .functions = functions, .n_functions = CHECK_FUNCTIONS + 1 };
+    static const struct symbol loop[] = {
+        { .module = { "asyncio.base_events", 19 }, .name = { "BaseEventLoop.get_debug", 23 }, .is_known = true },
+        { .module = { "asyncio.base_events", 19 }, .name = { "BaseEventLoop.is_running", 24 }, .is_known = true },
+        { .module = { "asyncio.events", 14 }, .name = { "Handle._run", 11 }, .is_known = true },
+    };
+    memcpy(functions, check_symbols()->functions, CHECK_FUNCTIONS * sizeof *functions);
+    memcpy(functions, loop, 2 * sizeof *loop);
+    functions[CHECK_FUNCTIONS] = loop[2];
+    return &symbols;
+}
+
+#define ASKED(ns) { CALL, ns, 1, 0 }, { RET, ns + 1, 1, 0 }, { CALL, ns + 2, 2, 0 }, { RET, ns + 3, 2, 0 }
+
+/* A task that begins at once does so in what made it, a coroutine (6) or a plain function (3), which await it or go on.
+ * The blocks: all records are in one, or each is one of its own. */
+Test(spans, finds_tasks_that_begin_at_once)
+{
+    static const struct { struct event events[10]; const char *expected; } table[] = {
+        { { { RES, 10, 6, 1 }, ASKED(11), { START, 20, 6, 2 }, { YIELD, 30, 6, 2 }, { YIELD, 40, 6, 1 } },
+          "0:b1@20 0:r1@20 0:w1@30" },
+        { { { CALL, 10, 3, 0 }, ASKED(11), { START, 20, 6, 2 }, { FIN, 30, 6, 2 } }, "0:b1@20 0:r1@20 0:w1@30 0:e1@30" },
+        /* one that goes on, one that another function was called before, one before which one thing was asked */
+        { { { RES, 10, 6, 1 }, ASKED(11), { RES, 20, 6, 2 }, { YIELD, 30, 6, 2 } }, "" },
+        { { { RES, 10, 6, 1 }, ASKED(11), { CALL, 15, 3, 0 }, { RET, 16, 3, 0 }, { START, 20, 6, 2 } }, "" },
+        { { { RES, 10, 6, 1 }, { CALL, 13, 2, 0 }, { RET, 14, 2, 0 }, { START, 20, 6, 2 } }, "" },
+        { { { RES, 10, 6, 1 }, { START, 20, 6, 2 } }, "" },
+    };
+    for (size_t i = 0; i < 2 * sizeof table / sizeof *table; i++) {
+        const struct event *events = table[i / 2].events;
+        struct pnr_record records[10];
+        struct run run;
+        uint32_t n = 0;
+        run_init(&run);
+        flows_init(&run.flows, &run.sink.sink, (struct flows_choice){ .has_tasks = true });
+        flows_process(&run.flows, symbols_of_loop());
+        spans_init(&run.spans, 0, 0, &run.sink.sink, &run.flows, symbols_of_loop(), &run.count);
+        run.sink.sink.slice = ignore_slice;
+        for (; n < 10 && events[n].kind; n++)
+            records[n] = pnr_record_make(events[n].ns, events[n].kind, events[n].frame, events[n].function);
+        if (i % 2)
+            run_events(&run, events, 10);
+        else
+            check_records(&run.spans, records, n, 0);
+        cr_expect_str_eq(run.sink.text, table[i / 2].expected, "row %zu: %s", i / 2, run.sink.text);
+        run_clear(&run);
+    }
 }

@@ -1,0 +1,117 @@
+/* What the tests of the recorder share: events that are numbered, and reading them back from the files. */
+#ifndef RECORDED_H
+#define RECORDED_H
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "format/capture.h"
+#include "recorder/log.h"
+
+/* Appends as an engine does: the frame counts the thread's records. */
+static inline void append(struct rec_log *log, uint64_t number)
+{
+    uint64_t ticks = rec_clock_ticks() - log->base;
+    if (!rec_log_has_room(log, ticks)) {
+        cr_assert(rec_log_turn(log, 0, 0));
+        ticks = rec_clock_ticks() - log->base;
+    }
+    rec_log_store(log, ticks, PNR_CALL, number, log->thread);
+}
+
+/* What the segments hold of a thread. */
+struct in_file {
+    uint64_t n;                         /* records, without LOST */
+    uint64_t n_lost;                    /* what LOST records tell */
+    uint32_t n_blocks;
+    bool is_ended;
+};
+
+static inline void read_block(FILE *file, const struct pnr_block_header *h, struct in_file *in_file)
+{
+    static struct pnr_record records[PNR_BLOCK_RECORDS];
+    static unsigned char data[1 << 20];
+    struct pnr_err err;
+    struct pnr_block_coder *coder = pnr_block_coder_new();
+    cr_assert_eq(h->sequence, in_file->n_blocks++);
+    cr_assert_eq(fread(data, h->data_size, 1, file), 1);
+    cr_assert_eq(pnr_block_decode(coder, h, data, records, &err), 0, "%s", err.what);
+    for (uint32_t i = 0; i < h->n_records; i++) {
+        if (pnr_record_kind(records[i]) == PNR_LOST)
+            in_file->n_lost += pnr_record_function(records[i]);
+        else if (pnr_record_kind(records[i]) != PNR_OPEN)
+            cr_assert_eq(pnr_record_frame(records[i]), in_file->n++);
+    }
+    in_file->is_ended = h->flags & PNR_BLOCK_LAST;
+    pnr_block_coder_free(coder);
+}
+
+/* Reads the blocks of a thread in one file, of which all must be whole, and this thread's if the file is that of one. */
+static inline void read_file(const char *path, uint32_t thread, bool is_shared, struct in_file *in_file)
+{
+    uint32_t skippable[2];
+    struct pnr_block_header h;
+    struct pnr_err err;
+    FILE *file = fopen(path, "rb");
+    cr_assert(file, "%s", path);
+    while (fread(skippable, 1, sizeof skippable, file) != 0) {
+        cr_assert_eq(skippable[0], PNR_BLOCK_SKIPPABLE);
+        cr_assert_eq(fread(&h, sizeof h, 1, file), 1);
+        cr_assert_eq(pnr_block_header_check(&h, false, 0, &err), 0, "%s", err.what);
+        cr_assert(is_shared || h.thread == thread, "%s: thread %u", path, h.thread);
+        if (h.thread == thread)
+            read_block(file, &h, in_file);
+        else
+            fseek(file, h.data_size, SEEK_CUR);
+    }
+    fclose(file);
+}
+
+/* Reads a thread's blocks in the segments of a process: its records must be numbered 0, 1, ... in blocks 0, 1, ... */
+static inline struct in_file read_thread(const char *process_path, uint32_t thread)
+{
+    const uint32_t names[] = { PNR_SHORT_THREADS, thread };
+    char path[PATH_MAX];
+    uint32_t *numbers;
+    size_t n;
+    struct in_file in_file = { 0 };
+    struct pnr_err err;
+    cr_assert_eq(pnr_capture_segments(process_path, &numbers, &n, &err), 0);
+    for (size_t i = 0; i < n; i++) {
+        for (int k = 0; k < 2; k++) {
+            pnr_thread_path(process_path, numbers[i], names[k], path);
+            if (access(path, F_OK) == 0)
+                read_file(path, thread, k == 0, &in_file);
+        }
+    }
+    free(numbers);
+    return in_file;
+}
+
+/* The value of a fact in a process's name table; "" if it is not there. Counts the functions. */
+static inline const char *find_fact(const char *process_path, const char *key, uint32_t *n_functions)
+{
+    static char value[128], bytes[4 << 20];
+    char path[PATH_MAX];
+    struct pnr_name name;
+    struct pnr_err err;
+    size_t at = PNR_NAMES_HEADER_SIZE;
+    pnr_file_path(process_path, "names", path);
+    FILE *file = fopen(path, "rb");
+    cr_assert(file);
+    size_t size = fread(bytes, 1, sizeof bytes, file);
+    fclose(file);
+    *value = 0;
+    *n_functions = 0;
+    while (pnr_name_decode(bytes, size, &at, &name, &err) == 1) {
+        *n_functions += name.type == PNR_NAME_FUNCTION;
+        if (name.type == PNR_NAME_FACT && name.strings[0].size == strlen(key) &&
+            memcmp(name.strings[0].bytes, key, strlen(key)) == 0)
+            snprintf(value, sizeof value, "%.*s", (int)name.strings[1].size, name.strings[1].bytes);
+    }
+    return value;
+}
+
+#endif
