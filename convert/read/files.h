@@ -41,7 +41,7 @@ struct files_descriptor {
 struct files {
     const char *path;                   /* of the process; borrowed */
     struct file *list;                  /* by segment, then by thread; owned */
-    size_t n;
+    size_t n, capacity;
     uint32_t lowest, last;              /* the segments that there were; 0: none */
     bool has_lost;                      /* a segment was there, and was not any more when it was looked into */
     uint64_t n_damaged;                 /* segments that could not be looked into, which has been said */
