@@ -20,9 +20,7 @@ void files_init(struct files *files, const char *path)
 void files_clear(struct files *files)
 {
     files_rest(files);
-    free(files->list);
-    files->list = NULL;
-    files->n = 0;
+    files_drop_list(files);
 }
 
 /* ---- the list ---- */
@@ -70,6 +68,20 @@ static void forget(struct files *files)
     files->has_lost = true;
 }
 
+/* Makes room for so many files more. Returns 0, or -1 when out of memory. */
+static int make_room(struct files *files, size_t n)
+{
+    if (files->n + n <= files->capacity)
+        return 0;
+    size_t capacity = 2 * files->n + n;
+    struct file *list = realloc(files->list, capacity * sizeof *list);
+    if (!list)
+        return -1;
+    files->list = list;
+    files->capacity = capacity;
+    return 0;
+}
+
 /* Adds the files of a segment. is_last: its files may grow. Returns 0, or -1 when out of memory. */
 static int list_segment(struct files *files, uint32_t segment, bool is_last, const struct notes *notes)
 {
@@ -87,15 +99,13 @@ static int list_segment(struct files *files, uint32_t segment, bool is_last, con
         files->n_damaged++;
         return 0;
     }
-    struct file *list = realloc(files->list, (files->n + n + 1) * sizeof *list);
-    if (list)
-        files->list = list;
-    for (size_t i = 0; list && i < n; i++) {
+    int result = make_room(files, n);
+    for (size_t i = 0; result == 0 && i < n; i++) {
         uint64_t size = is_last ? find_size(files, segment, threads[i]) : FILES_FINISHED;
-        list[files->n++] = (struct file){ segment, threads[i], size };
+        files->list[files->n++] = (struct file){ segment, threads[i], size };
     }
     free(threads);
-    return list ? 0 : -1;
+    return result;
 }
 
 void files_say_missing(const struct files *files, const struct notes *notes, uint32_t first, uint32_t last)
@@ -129,6 +139,13 @@ static int list_numbers(struct files *files, const uint32_t *numbers, size_t n, 
             forget(files);
         number = numbers[i] - 1;
     }
+}
+
+void files_drop_list(struct files *files)
+{
+    free(files->list);
+    files->list = NULL;
+    files->n = files->capacity = 0;
 }
 
 int files_list(struct files *files, const struct notes *notes, struct pnr_err *err)

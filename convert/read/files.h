@@ -4,6 +4,7 @@
  *
  *     files_init()
  *     files_list()            the moment
+ *     [files_drop_list()]     when it is not needed any more: there may be a million
  *     files_open() ...        to read one; files_rest() in between
  *     files_clear()
  *
@@ -40,7 +41,7 @@ struct files_descriptor {
 struct files {
     const char *path;                   /* of the process; borrowed */
     struct file *list;                  /* by segment, then by thread; owned */
-    size_t n;
+    size_t n, capacity;
     uint32_t lowest, last;              /* the segments that there were; 0: none */
     bool has_lost;                      /* a segment was there, and was not any more when it was looked into */
     uint64_t n_damaged;                 /* segments that could not be looked into, which has been said */
@@ -56,6 +57,8 @@ void files_clear(struct files *files);
 /* Lists all files. What begins after the last segment that was found has been begun is not of the moment. Says which
  * segments are missing between others, or cannot be looked into. Returns 0, or -1 and fills err. */
 int files_list(struct files *files, const struct notes *notes, struct pnr_err *err);
+
+void files_drop_list(struct files *files);
 
 /* Says that these segments are missing. */
 void files_say_missing(const struct files *files, const struct notes *notes, uint32_t first, uint32_t last);

@@ -411,10 +411,23 @@ static void miss_file(struct index *index, const struct file *file, const struct
     count_damage(index);
 }
 
-/* Walks the headers of a file, the first of n that are left. When they have to come from the disk, the others are fetched
- * beside. Returns 0, or -1 when out of memory. */
+/* How often the disk was waited for before headers are fetched beside: now and then the kernel lets wait for what it has. */
+#define WAITS 16
+
+struct fetching {
+    struct prefetch *prefetch;          /* NULL = not yet, or it cannot be */
+    unsigned n_waited;
+};
+
+static void wait_less(struct fetching *fetching, const struct index *index, const struct file *files, size_t n)
+{
+    if (++fetching->n_waited == WAITS)
+        fetching->prefetch = prefetch_start(index->path, files, n);
+}
+
+/* Walks the headers of a file, the first of n that are left. Returns 0, or -1 when out of memory. */
 static int walk_file(struct index *index, const struct file *file, size_t n, struct choice *choice,
-                     struct prefetch **prefetch)
+                     struct fetching *fetching)
 {
     struct walk_found found;
     struct pnr_err problem;
@@ -428,8 +441,9 @@ static int walk_file(struct index *index, const struct file *file, size_t n, str
     walk.size = file->size < size ? file->size : size;
     index->size.bytes += walk.size;
     while ((step = walk_next(&walk, &found)) != WALK_END) {
-        if (walk.has_waited && !*prefetch)
-            *prefetch = prefetch_start(index->path, file, n);
+        if (walk.n_waited)
+            wait_less(fetching, index, file, n);
+        walk.n_waited = 0;
         bool is_foreign = step == WALK_BLOCK && file->thread != PNR_SHORT_THREADS && file->thread != found.header.thread;
         if (step == WALK_CUT_IN_BLOCK || step == WALK_CUT_IN_HEADER) {
             end_file(index, file, found.at, step == WALK_CUT_IN_BLOCK ? &found.header : NULL);
@@ -452,11 +466,11 @@ static int walk_file(struct index *index, const struct file *file, size_t n, str
 static int walk_files(struct index *index, struct choice *choice)
 {
     const struct files *files = &index->blocks.files;
-    struct prefetch *prefetch = NULL;
+    struct fetching fetching = { .prefetch = NULL };
     int result = 0;
     for (size_t i = 0; i < files->n && result == 0; i++)
-        result = walk_file(index, &files->list[i], files->n - i, choice, &prefetch);
-    prefetch_end(prefetch);
+        result = walk_file(index, &files->list[i], files->n - i, choice, &fetching);
+    prefetch_end(fetching.prefetch);
     return result;
 }
 
@@ -575,6 +589,7 @@ int index_walk(struct index *index, bool (*wants)(void *arg, uint32_t thread), v
     choose(index, &choice);
     int result = choice.is_out_of_memory ? -1 : walk_files(index, &choice);
     settle(index, &choice);
+    files_drop_list(&index->blocks.files);
     if (result < 0)
         return pnr_err_set(err, PNR_E_MEMORY, index->path, 0, "out of memory");
     drop_repeats(index);

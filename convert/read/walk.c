@@ -1,6 +1,7 @@
 #include "walk.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -18,10 +19,10 @@ static size_t read_at(struct walk *walk, void *bytes, size_t size, uint64_t at)
     if (size > walk->size - at)
         size = (size_t)(walk->size - at);
     const struct iovec there = { bytes, size };
-    ssize_t n = walk->has_waited ? -1 : preadv2(walk->fd, &there, 1, (off_t)at, RWF_NOWAIT);
+    ssize_t n = preadv2(walk->fd, &there, 1, (off_t)at, RWF_NOWAIT);
     if (n == (ssize_t)size)
         return size;
-    walk->has_waited = true;
+    walk->n_waited++;
     n = pnr_file_read(walk->fd, bytes, size, (off_t)at);
     return n < 0 ? 0 : (size_t)n;
 }

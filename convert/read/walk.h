@@ -7,7 +7,6 @@
 #ifndef WALK_H
 #define WALK_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "format/block.h"
@@ -17,7 +16,7 @@ struct walk {
     int fd;                             /* borrowed */
     uint64_t at;                        /* what has been seen ends here */
     uint64_t size;                      /* nothing behind it is read */
-    bool has_waited;                    /* not all that was read was in memory already */
+    unsigned n_waited;                  /* how often what was read was not in memory already */
 };
 
 enum walk_step {

@@ -556,6 +556,23 @@ Test(reader, tells_of_holes_behind_what_was_dropped)
     expect(&sample, "1:2 !1:1", "D:process-7: block 8 of thread 1 is missing;");
 }
 
+/* A part of a recording begins with the segment that its names tell. */
+Test(reader, takes_a_part_of_a_recording)
+{
+    struct sample sample;
+    make(&sample, true);
+    check_fact(&sample.capture, "first_segment", "4");
+    sample.capture.segment = 4;
+    add(&sample, 7, PNR_BLOCK_RESYNC);
+    add(&sample, 9, 0);
+    expect(&sample, "1:2 !1:1", "D:process-7: block 8 of thread 1 is missing;");
+    make(&sample, true);
+    check_fact(&sample.capture, "first_segment", "4");
+    sample.capture.segment = 6;
+    add(&sample, 7, 0);
+    expect(&sample, "1:2", "D:process-7: segments 4 to 5 are missing;");
+}
+
 /* Where no limit allows to drop anything, it is missing. */
 Test(reader, misses_the_first_segments)
 {
@@ -631,6 +648,32 @@ Test(reader, finds_threads_that_are_only_in_the_live_mapping)
     add(&sample, 0, 0);
     leave_chunk(&sample, 5, 0, 9);
     expect(&sample, "1:1 5:9", "");
+}
+
+/* The last known instant of a process that was killed is one more of the clock, which tells its rate here: a tick is not
+ * the nanosecond that it should be. Without an end nothing is missing, but what is cut off is damage. */
+Test(reader, reads_what_another_process_has_finished)
+{
+    struct sample sample;
+    char said[100];
+    struct notes notes = { collect, &sample.said };
+    struct pnr_err err;
+    uint64_t until_ns;
+    make(&sample, false);
+    check_fact(&sample.capture, "killed_ticks", "2000001000");
+    check_fact(&sample.capture, "killed_monotonic_ns", "1000001000");
+    add(&sample, 0, 0);
+    struct reader *reader = reader_open(sample.capture.process, NULL, &notes, &err);
+    cr_assert_not_null(reader);
+    cr_expect_eq(reader_process(reader, &until_ns), PNR_PROCESS_GONE);
+    uint64_t ns = timeline_ns(reader_timeline(reader), 1000001000);
+    cr_expect(ns >= 500000990 && ns <= 500001010, "%" PRIu64, ns);
+    reader_close(reader);
+    cr_expect_str_eq(sample.said.text, "");
+    add(&sample, 1, 0);
+    cut(&sample, sample.sizes[0] + 50);
+    snprintf(said, sizeof said, "D:segment-1/thread-1.zst: byte %zu: cut off inside a block header;", sample.sizes[0]);
+    expect(&sample, "1:1", said);
 }
 
 /* ---- a process that goes on while it is read ---- */
