@@ -772,7 +772,6 @@ static void say_odd(struct reader *reader, uint64_t zero_ns, const struct conver
     if (odd->lost > lost)
         lost = odd->lost;
     const struct { enum note_level level; const char *what; uint64_t n; } table[] = {
-        { NOTE_FACT, "events recovered from the live mapping", reader_size(reader)->n_recovered },
         { NOTE_FACT, "events lost by the recorder", lost },
         { NOTE_FACT, "places where events may be missing", odd->holes },
         { NOTE_FACT, "exits of frames that were not open, ignored", odd->ignored_exits },
@@ -795,6 +794,39 @@ static void say_odd(struct reader *reader, uint64_t zero_ns, const struct conver
     if (stopped.size)
         notes_say(notes, NOTE_FACT, "%s: recording stopped early: %.*s", reader_path(reader), (int)stopped.size,
                   stopped.bytes);
+}
+
+/* True of a process that left its live mapping: it did not end in order, and its last events were read from there. */
+static bool is_recovered(const struct reader *reader)
+{
+    uint64_t until_ns;
+    return reader_size(reader)->n_recovered && reader_process(reader, &until_ns) != PNR_PROCESS_RUNS &&
+           !symbols_fact(reader_symbols(reader), "stopped").size;
+}
+
+/* Says that of all such processes at once. */
+static void say_recovered(struct reader **readers, size_t n, const struct convert_odd *odd, const struct notes *notes)
+{
+    uint64_t n_processes = 0, n_events = 0;
+    bool is_whole = true;
+    const struct reader *one = NULL;
+    char number[40] = "";
+    for (size_t i = 0; i < n; i++) {
+        if (!odd[i].is_converted || !is_recovered(readers[i]))
+            continue;
+        one = readers[i];
+        n_processes++;
+        n_events += reader_size(one)->n_recovered;
+        is_whole &= !reader_size(one)->n_damaged && !odd[i].lost && !odd[i].holes;
+    }
+    if (n_processes == 0)
+        return;
+    const char *path = reader_path(one), *slash = strrchr(path, '/');
+    size_t size = n_processes == 1 || !slash ? strlen(path) : (size_t)(slash - path);
+    if (n_processes > 1)
+        snprintf(number, sizeof number, "%" PRIu64 " processes ", n_processes);
+    notes_say(notes, NOTE_FACT, "%.*s: %sdid not end in order (by a signal, say): the last %" PRIu64
+              " events were read from shared memory%s", (int)size, path, number, n_events, is_whole ? ", none is missing" : "");
 }
 
 uint64_t convert_zero_ns(struct reader **readers, size_t n)
@@ -835,6 +867,7 @@ void convert_say(struct reader **readers, size_t n, const struct convert_odd *od
     for (size_t i = 0; i < n; i++)
         if (odd[i].is_converted)
             say_odd(readers[i], zero_ns, &odd[i], notes);
+    say_recovered(readers, n, odd, notes);
 }
 
 int convert(struct reader **readers, size_t n, const struct convert_how *how, struct sink *sink,
