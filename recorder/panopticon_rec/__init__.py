@@ -356,9 +356,12 @@ def find_recorder():
 def helper():
     """What this interpreter is if it is none of the program's, but a helper of multiprocessing or loky: "resource_tracker",
     or "forkserver", which does nothing but fork the program's; else None."""
-    words = sys.orig_argv[program_at()].split()[:3] if sys.argv[0] == "-c" else []
-    name = words[1].rpartition(".")[2] if len(words) == 3 and words[::2] == ["from", "import"] else None
-    return name if name in ("resource_tracker", "forkserver") else None
+    statements = sys.orig_argv[program_at()].split(";")[:2] if sys.argv[0] == "-c" else []      # the first may be import sys
+    for kind in "resource_tracker", "forkserver":
+        for words in map(str.split, statements):
+            if words[:1] + words[2:] == ["from", "import", "main"] and words[1].endswith("." + kind):
+                return kind
+    return None
 
 
 def follow(entry):
