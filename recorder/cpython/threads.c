@@ -472,12 +472,23 @@ int rec_threads_init(void)
     return PyErr_Occurred() ? -1 : 0;
 }
 
+void rec_threads_change(void (*give_up)(void))
+{
+    threads.give_up = give_up;
+    rec_threads.is_unhooked = rec_threads.is_told = rec_threads.has_late_exits = false;
+    rec_threads.before_c_call = NULL;
+    for (struct rec_log *log = rec_log_newest(); log; log = log->older)
+        log->track.hooked_size = 0;
+    rec_greenlets_change();
+}
+
 void rec_threads_start(PyInterpreterState *interp, void (*give_up)(void))
 {
     memset(threads.recent, 0, sizeof threads.recent);
     threads.give_up = give_up;
     rec_threads.interp = interp;
     rec_threads.n_ending = 0;
+    rec_threads.missing = NULL;
     rec_threads.is_waiting = rec_threads.is_unhooked = rec_threads.is_told = rec_threads.has_late_exits = false;
     rec_threads.on_new = NULL;
     rec_threads.before_c_call = NULL;

@@ -28,6 +28,7 @@ struct rec_threads {
     bool is_told;                       /* of entries by events, which can come after others in the same frame */
     bool has_late_exits;                /* of a frame that is left when it has been cleared, from 3.12 on */
     uint32_t n_pauses;
+    const char *missing;                /* why calls may be missing: what another tool has done; NULL: none are */
     PyInterpreterState *interp;         /* that is recorded */
     uint32_t n_ending;                  /* logs whose thread is being cleared */
     void (*on_new)(PyThreadState *ts);  /* called for each thread that gets a log; or NULL */
@@ -52,6 +53,9 @@ bool rec_threads_wake(const PyThreadState *ts);
 
 /* Nothing more is recorded, whatever still comes. Calls give_up. */
 void rec_threads_give_up(void);
+
+/* Another engine goes on: as rec_threads_start, with the logs that there are. */
+void rec_threads_change(void (*give_up)(void));
 
 /* Ends the logs of thread states that are gone. */
 void rec_threads_end_logs(void);
