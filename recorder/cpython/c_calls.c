@@ -129,8 +129,8 @@ static uint32_t index_of_name(const char *module, const char *name)
     return place->index;
 }
 
-/* True for a method, whose name begins with the class of self. A function that says of which module it is belongs to that,
- * whatever its self: that of pybind11's functions is an object of pybind11's own. */
+/* True for a method, whose name begins with the class of self. A function that says of which module it is belongs to
+ * that, whatever its self: that of pybind11's functions is an object of pybind11's own. */
 static bool is_named_by_class(const PyObject *self, const PyObject *from)
 {
     return self && !PyModule_Check(self) && !(from && PyUnicode_Check(from));

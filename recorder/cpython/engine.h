@@ -27,9 +27,11 @@ struct rec_engine {
     /* True when a look is due. Any thread may ask, without the GIL. */
     bool (*needs_look)(void);
 
-    /* While it pauses: the other engine goes on in its place, from rec_engine_resume on. Of leave, there is nothing more
-     * to come; take_over returns 0, or -1 with an exception set. NULL where it cannot. */
+    /* While it pauses: from rec_engine_resume on the other engine records in its place. NULL where it does not do that. */
     void (*leave)(void);
+
+    /* Records in place of the other engine, after its leave and from rec_engine_resume on. NULL where it does not do that.
+     * Returns 0, or -1 with an exception set. */
     int (*take_over)(void);
 
     /* Ends it; the log may then be stopped. is_finalized: the interpreter is gone, nothing of it is touched. */

@@ -197,9 +197,9 @@ static void set_floor(PyThreadState *ts, struct rec_log *log)
     log->units = INT_MIN;               /* what the evaluations of the base left is not known */
 }
 
-/* A foreign stack says neither where it begins nor where it ends. The evaluations on it do, by and by: where the next one
- * outwards is further away than all that the hook may use, it lies on another stack, or what is between the two is so
- * large that the stack must be, too. */
+/* A foreign stack says neither where it begins nor where it ends. The evaluations on it do: where the next one outwards
+ * is further away than all that the hook may use, it lies on another stack, or what is between the two is so large that
+ * the stack must be, too. */
 static bool is_beyond_guard(PyThreadState *ts, const struct rec_log *log)
 {
     uintptr_t here = cpython_stack_pointer();
@@ -337,8 +337,8 @@ static void unhook(void)
         install(engine.evaluate);
 }
 
-/* Puts it on. Where another one is meanwhile, it may or may not call ours: what ours calls then is that one, which finds
- * out (hook_slowly). */
+/* Puts it on. Where another one is meanwhile, it may or may not call ours: what ours calls then is that one, which shows
+ * which it is (is_told). */
 static void hook(void)
 {
     _PyFrameEvalFunction now = installed();
@@ -371,8 +371,8 @@ static PyObject *evaluate_wrapped(PyThreadState *ts, cpython_frame *f, int throw
     return result;
 }
 
-/* At an entry that is not fast. True when the frame's entry is not to be told: it has been told, or it is in a gap, where
- * the hook is called by another tool's. */
+/* At an entry that is not fast. True when the frame's entry is not to be told: it has been told, or it is in a gap,
+ * where another tool's hook calls ours. */
 static bool is_told(const cpython_frame *f, bool wraps)
 {
     _PyFrameEvalFunction now = installed();

@@ -245,8 +245,8 @@ static PyObject *on_unwind(PyObject *self, PyObject *const *args, size_t n, PyOb
     return append(args[0], PNR_UNWIND, PNR_FINISH_UNWIND, false);
 }
 
-/* Called in the midst of an event, of a fork or of the interpreter's end: the callbacks find out. At the end it is the last
- * time that the number can be looked at. */
+/* Called in the midst of an event, of a fork or of the interpreter's end: the callbacks find out. At the end it is the
+ * last time that the number can be looked at. */
 static void give_up(void)
 {
     if (cpython_is_finalizing() && !rec_tool_look())

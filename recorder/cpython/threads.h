@@ -44,8 +44,8 @@ int rec_threads_init(void);
 /* give_up: called when nothing can be kept any more, so that no more events come. */
 void rec_threads_start(PyInterpreterState *interp, void (*give_up)(void));
 
-/* In a child of a fork that nobody told of: begins as others do. An event that is not fast calls it before it looks at a
- * mark: those of the parent become void. */
+/* In a child of a fork that nobody told of: begins as others do. An event that is not fast calls it before it looks at
+ * a mark: those of the parent become void. */
 void rec_threads_notice_fork(void);
 
 /* At an event that is not fast: true when it is to be recorded. Begins the recording of a forked child. */
@@ -92,8 +92,8 @@ cpython_frame *rec_threads_recorded_from(PyThreadState *ts, cpython_frame *f, ui
 uint32_t rec_threads_count_recorded(PyThreadState *ts, cpython_frame *f);
 
 /* Takes a new chunk, which begins with the stack: the frame `from` and those outwards of it. inner: the frame that is
- * about to be left, or below which a gap lies, which is not on the interpreter's stack; or the call of a C function that
- * is. */
+ * about to be left, or below which a gap lies, which is not on the interpreter's stack; or the call of a C function
+ * that is. */
 bool rec_threads_turn(struct rec_log *log, uint16_t flags, cpython_frame *from, struct rec_open_frame inner);
 
 /* The log's track has changed: tells it, and the stack of the new one if this block does not have it; f and inner as

@@ -31,7 +31,7 @@ static PyObject *deactivate(PyObject *self, PyObject *arg)
     return call(trampoline.deactivate, self, arg);
 }
 
-/* Puts a function in the place of sys's own, which it returns; NULL, and does nothing, where that is not as expected. */
+/* Puts a function in the place of sys's own. Returns that; or NULL, where it is not as expected, and does nothing. */
 static PyCFunction replace(const char *name, int flags, PyCFunction function)
 {
     PyObject *object = PySys_GetObject(name);   /* borrowed */
