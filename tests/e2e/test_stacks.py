@@ -142,7 +142,8 @@ class Fibers(e2e.EndToEnd):
         self.assertEqual(found, alone)
         self.assertEqual((found.status, found.err), (0, ""))
         trace = e2e.Trace(e2e.convert(self.path("run.pnr")))
-        self.assertFalse({mark for one in trace.slices for mark in one.marks} - {"exception"})
+        # not of the main thread's in threading: what it does in another thread's gap is not seen
+        self.assertFalse({mark for one in trace.of(path) for mark in one.marks} - {"exception"})
         return trace
 
     def test_all_is_recorded(self):
