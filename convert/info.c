@@ -230,6 +230,7 @@ static void print(struct reader *reader, FILE *out, const struct info *info)
     print_span(reader, out, info);
     fprintf(out, "  %-12s%s\n", "end", describe_end(reader));
     print_fact(reader, out, "stopped", "stopped");
+    print_fact(reader, out, "missing", "calls_missing");
     print_threads(reader, out, info);
     print_events(out, info);
     fprintf(out, "  %-12s%" PRIu32 "\n", "functions", symbols->n_known);

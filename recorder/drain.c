@@ -217,6 +217,8 @@ static void wait_for_work(long *wait_ns)
         ;
     renew_instant();
     look_at_capture();
+    if (drain.options.on_tick)
+        drain.options.on_tick();
 }
 
 static void *run(void *unused)

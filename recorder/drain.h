@@ -32,6 +32,7 @@ struct rec_drain_options {
     bool drops;                         /* when no chunk is free, rec_drain_take gives none */
     void (*on_wake)(void);              /* what rec_drain_wake is for: called by the drain's thread, or, when that is away,
                                          * by rec_drain_stand_in and rec_drain_stop; or NULL */
+    void (*on_tick)(void);              /* called by the thread whenever it has waited for work; or NULL */
 };
 
 struct rec_drain_totals {

@@ -89,8 +89,8 @@ extern uint64_t rec_log_least_ticks __attribute__((visibility("hidden")));
 int rec_log_start(const char *path, bool joins, const struct rec_drain_options *options, char *taken,
                   struct pnr_err *err);
 
-/* In a forked child: forgets the parent's logs, which stay the parent's. They lie in memory that is zero there (wiped.h):
- * no event that finds one of them is fast, and none has an owner. */
+/* In a forked child: forgets the parent's logs, which stay the parent's. They lie in memory that is zero there
+ * (wiped.h): no event that finds one of them is fast, and none has an owner. */
 void rec_log_forked(void);
 
 /* A part of the recording that becomes a capture of its own: it begins with a segment. */

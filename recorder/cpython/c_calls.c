@@ -129,8 +129,8 @@ static uint32_t index_of_name(const char *module, const char *name)
     return place->index;
 }
 
-/* True for a method, whose name begins with the class of self. A function that says of which module it is belongs to that,
- * whatever its self: that of pybind11's functions is an object of pybind11's own. */
+/* True for a method, whose name begins with the class of self. A function that says of which module it is belongs to
+ * that, whatever its self: that of pybind11's functions is an object of pybind11's own. */
 static bool is_named_by_class(const PyObject *self, const PyObject *from)
 {
     return self && !PyModule_Check(self) && !(from && PyUnicode_Check(from));
@@ -322,7 +322,14 @@ static void watch_thread(PyThreadState *ts) { (void)ts; }
 
 static void unwatch(void)
 {
-    rec_tool_end();
+    if (!rec_tool_end())
+        rec_threads.missing = REC_TOOL_TAKEN;
+}
+
+static void look(void)
+{
+    if (!rec_tool_look())
+        rec_threads.missing = REC_TOOL_TAKEN;
 }
 
 static void hold(void) { rec_tool_pause(); }
@@ -403,6 +410,8 @@ static void unwatch(void)
     }
 }
 
+static void look(void) { }              /* the ends of threads, and the stop, see it */
+
 static void hold(void) { unwatch(); }
 static void go_on(void) { watch(); }
 
@@ -440,6 +449,12 @@ void rec_c_calls_resume(void)
         return;
     c_calls.is_held = false;
     go_on();
+}
+
+void rec_c_calls_look(void)
+{
+    if (c_calls.session)
+        look();
 }
 
 int rec_c_calls_start(void)

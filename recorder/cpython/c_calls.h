@@ -16,6 +16,9 @@ void rec_c_calls_begin(void);
 void rec_c_calls_pause(void);
 void rec_c_calls_resume(void);
 
+/* Sees whether another tool has taken away what C calls come from; may be called without a start. */
+void rec_c_calls_look(void);
+
 /* After the engine's stop; may be called without a start. is_finalized: the interpreter is gone. Returns false when
  * another tool's profile function stood in the way on some thread, so that calls may be missing. */
 bool rec_c_calls_stop(bool is_finalized);

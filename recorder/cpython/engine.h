@@ -21,9 +21,21 @@ struct rec_engine {
     void (*pause)(void);
     void (*resume)(void);
 
-    /* Ends it; the log may then be stopped. is_finalized: the interpreter is gone, nothing of it is touched. Returns
-     * false when another tool stood in the way, so that calls may be missing. */
-    bool (*stop)(bool is_finalized);
+    /* Sees whether another tool has taken the engine's place, and takes it again. */
+    void (*look)(void);
+
+    /* True when a look is due. Any thread may ask, without the GIL. */
+    bool (*needs_look)(void);
+
+    /* While it pauses: from rec_engine_resume on the other engine records in its place. NULL where it does not do that. */
+    void (*leave)(void);
+
+    /* Records in place of the other engine, after its leave and from rec_engine_resume on. NULL where it does not do that.
+     * Returns 0, or -1 with an exception set. */
+    int (*take_over)(void);
+
+    /* Ends it; the log may then be stopped. is_finalized: the interpreter is gone, nothing of it is touched. */
+    void (*stop)(bool is_finalized);
 };
 
 /* NULL where this Python does not have it. */

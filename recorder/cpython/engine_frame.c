@@ -40,7 +40,12 @@
 static struct {
     _PyFrameEvalFunction hook;          /* ours: frame_hook, dropping_hook, or hook_slowly where there is no counter */
     _PyFrameEvalFunction evaluate;      /* the hook that was there before, or CPython's own */
-    _PyFrameEvalFunction other;         /* another tool's hook that may call ours, which could not be taken off */
+    _PyFrameEvalFunction wrapped;       /* another tool's, which ours calls in wrapping_hook, */
+    _PyFrameEvalFunction before;        /* and that which it called until then */
+    _PyFrameEvalFunction caller;        /* another tool's, of which is known that it calls ours */
+    _PyFrameEvalFunction left;          /* another tool's, which was there at the end of the last recording */
+    bool is_on;                         /* the recording's engine is this one */
+    bool is_suspect;                    /* what is wrapped was found where ours had been: perhaps calls are missing */
     uint32_t epoch;                     /* raised when other threads may have run without the hook */
 #if CPYTHON_COUNTS_C_CALLS
     uintptr_t ways[CPYTHON_N_WAYS];     /* the least C stack that was seen between an evaluation and the hook */
@@ -192,9 +197,9 @@ static void set_floor(PyThreadState *ts, struct rec_log *log)
     log->units = INT_MIN;               /* what the evaluations of the base left is not known */
 }
 
-/* A foreign stack says neither where it begins nor where it ends. The evaluations on it do, by and by: where the next one
- * outwards is further away than all that the hook may use, it lies on another stack, or what is between the two is so
- * large that the stack must be, too. */
+/* A foreign stack says neither where it begins nor where it ends. The evaluations on it do: where the next one outwards
+ * is further away than all that the hook may use, it lies on another stack, or what is between the two is so large that
+ * the stack must be, too. */
 static bool is_beyond_guard(PyThreadState *ts, const struct rec_log *log)
 {
     uintptr_t here = cpython_stack_pointer();
@@ -257,7 +262,7 @@ static void change_track(PyThreadState *ts, struct rec_log *log, enum rec_greenl
  * entered: the frame that is about to run, or NULL. leaving: that whose exit this is. NULL when nothing is recorded. */
 static struct rec_log *catch_up(PyThreadState *ts, cpython_frame *entered, struct rec_open_frame leaving)
 {
-    if (!rec_threads_wake(ts))
+    if (!rec_threads_wake(ts) || !engine.is_on)
         return NULL;
     if (rec_log_is_closed()) {
         rec_threads_give_up();
@@ -297,6 +302,93 @@ static void sync_before_c_call(PyThreadState *ts)
 {
     if (!is_fast(ts, rec_current))
         catch_up(ts, NULL, rec_no_frame);
+}
+
+/* ---- other tools' hooks ---- */
+
+#define REPLACED "another tool replaced the frame evaluation function"
+
+static PyObject *wrapping_hook(PyThreadState *ts, cpython_frame *f, int throwflag);
+
+static _PyFrameEvalFunction installed(void)
+{
+    return _PyInterpreterState_GetEvalFrameFunc(rec_threads.interp);
+}
+
+static void install(_PyFrameEvalFunction function)
+{
+    _PyInterpreterState_SetEvalFrameFunc(rec_threads.interp, function);
+}
+
+static bool is_ours(_PyFrameEvalFunction function)
+{
+    return function == engine.hook || function == wrapping_hook;
+}
+
+/* Takes the hook off, if no other is in its place. */
+static void unhook(void)
+{
+    _PyFrameEvalFunction now = installed();
+    if (now != engine.caller)
+        engine.caller = NULL;           /* it is gone; if it comes back it may not call ours */
+    if (now == wrapping_hook)
+        install(engine.wrapped);
+    else if (now == engine.hook)
+        install(engine.evaluate);
+}
+
+/* Puts it on. Where another one is meanwhile, it may or may not call ours: what ours calls then is that one, which shows
+ * which it is (is_told). */
+static void hook(void)
+{
+    _PyFrameEvalFunction now = installed();
+    if (is_ours(now) || now == engine.caller)
+        return;
+    if (now != engine.evaluate && now != engine.wrapped) {
+        engine.before = engine.wrapped;
+        engine.wrapped = now;
+    }
+    install(now == engine.evaluate ? engine.hook : wrapping_hook);
+}
+
+/* The frame that the other tool's function has been called for. */
+static __thread const cpython_frame *entering;
+
+/* Events are not fast meanwhile. */
+static PyObject *evaluate_wrapped(PyThreadState *ts, cpython_frame *f, int throwflag)
+{
+    const cpython_frame *outer = entering;
+    _PyFrameEvalFunction wrapped = engine.wrapped;
+    entering = f;
+    rec_current = &rec_log_nobody;
+    PyObject *result = wrapped(ts, f, throwflag);
+    entering = outer;
+    if (engine.is_suspect && wrapped != engine.caller) {
+        engine.is_suspect = false;
+        engine.epoch++;
+        rec_threads.missing = REPLACED;
+    }
+    return result;
+}
+
+/* At an entry that is not fast. True when the frame's entry is not to be told: it has been told, or it is in a gap,
+ * where another tool's hook calls ours. */
+static bool is_told(const cpython_frame *f, bool wraps)
+{
+    _PyFrameEvalFunction now = installed();
+    if (unlikely(f == entering)) {      /* ours was called by that which ours called: it need not be wrapped */
+        entering = NULL;
+        engine.caller = engine.wrapped;
+        engine.is_suspect = false;
+        if (wraps)
+            engine.wrapped = engine.before;
+        if (now == wrapping_hook)
+            install(engine.caller);
+        return true;
+    }
+    if (unlikely(!is_ours(now)) && !rec_threads.is_unhooked)
+        engine.caller = now;
+    return rec_threads.is_unhooked;
 }
 
 /* ---- the hook ---- */
@@ -437,24 +529,23 @@ static bool take_back(PyThreadState *ts, uint64_t mark)
 /* Evaluates without the hook: Python calls below this frame then need no C stack, as without the recorder. Other
  * threads that run meanwhile run without it too. */
 static PyObject *evaluate_unhooked(PyThreadState *ts, cpython_frame *f, int throwflag, struct rec_log *log,
-                                   uint64_t frame, uint64_t mark, uintptr_t entered)
+                                   uint64_t frame, uint64_t mark, uintptr_t entered, bool wraps)
 {
     const struct rec_open_frame self = { frame, (uint32_t)mark }, stack_gap = { 0, PNR_GAP_STACK };
     uint32_t session = rec_functions.session, n_pauses = rec_threads.n_pauses;
     if (!rec_threads.is_active)         /* the entry record found no chunk */
-        return engine.evaluate(ts, f, throwflag);
-    _PyFrameEvalFunction hook = _PyInterpreterState_GetEvalFrameFunc(rec_threads.interp);
+        return wraps ? engine.wrapped(ts, f, throwflag) : engine.evaluate(ts, f, throwflag);
     rec_threads_append(ts, log, PNR_GAP, stack_gap, self);
-    _PyInterpreterState_SetEvalFrameFunc(rec_threads.interp, engine.evaluate);
+    unhook();
     rec_threads.is_unhooked = true;
-    PyObject *result = evaluate(ts, f, throwflag, log, entered);
+    rec_current = &rec_log_nobody;
+    PyObject *result = wraps ? evaluate_wrapped(ts, f, throwflag) : evaluate(ts, f, throwflag, log, entered);
     rec_threads_notice_fork();
     never_inline_again();
     if (!rec_threads.is_active || rec_functions.session != session || rec_threads.n_pauses != n_pauses)
         return result;
     rec_threads.is_unhooked = false;
-    if (_PyInterpreterState_GetEvalFrameFunc(rec_threads.interp) == engine.evaluate)
-        _PyInterpreterState_SetEvalFrameFunc(rec_threads.interp, hook);
+    hook();
     log = rec_threads_find(ts);
     if (log && (rec_greenlets.are_used || PyThreadState_Next(PyInterpreterState_ThreadHead(rec_threads.interp)))) {
         if (log->epoch == engine.epoch)
@@ -487,10 +578,10 @@ static enum pnr_kind entry_of(const cpython_frame *f, uint64_t mark)
 }
 
 /* A frame that only makes a continuable one is no event of its own: CREATE tells what it made. */
-static PyObject *create(PyThreadState *ts, cpython_frame *f, int throwflag, uint64_t mark)
+static PyObject *create(PyThreadState *ts, cpython_frame *f, int throwflag, uint64_t mark, bool wraps)
 {
     struct rec_log *log = rec_current;
-    PyObject *result = evaluate(ts, f, throwflag, log, ENTERED);
+    PyObject *result = wraps ? evaluate_wrapped(ts, f, throwflag) : evaluate(ts, f, throwflag, log, ENTERED);
     const cpython_frame *made = result ? cpython_generator_frame(result) : NULL;
     log = rec_current;
     if (!made || (!is_fast(ts, log) && !(log = catch_up(ts, NULL, rec_no_frame))) || !rec_mark_is_current(mark))
@@ -499,20 +590,21 @@ static PyObject *create(PyThreadState *ts, cpython_frame *f, int throwflag, uint
     return result;
 }
 
-static __attribute__((noinline)) PyObject *hook_slowly(PyThreadState *ts, cpython_frame *f, int throwflag)
+static inline __attribute__((always_inline)) PyObject *hook_any(PyThreadState *ts, cpython_frame *f, int throwflag,
+                                                                bool wraps)
 {
     struct rec_log *log = catch_up(ts, f, rec_no_frame);
     uint64_t mark = log ? rec_functions_mark(f) : 0;
     if (!mark)
-        return engine.evaluate(ts, f, throwflag);
+        return wraps ? evaluate_wrapped(ts, f, throwflag) : engine.evaluate(ts, f, throwflag);
     bool is_unhooked = is_beyond_guard(ts, log);
     if (rec_mark_flags(mark) & REC_MARK_NAMES)
         rec_threads_note(ts, f, log);
     if (rec_mark_flags(mark) & REC_MARK_EXCLUDED)
-        return is_unhooked ? evaluate_unhooked(ts, f, throwflag, log, 0, 0, ENTERED) :
-                             evaluate(ts, f, throwflag, log, ENTERED);
+        return is_unhooked ? evaluate_unhooked(ts, f, throwflag, log, 0, 0, ENTERED, wraps) :
+               wraps ? evaluate_wrapped(ts, f, throwflag) : evaluate(ts, f, throwflag, log, ENTERED);
     if (rec_mark_flags(mark) & REC_MARK_CONTINUABLE && !cpython_is_continuable(f))
-        return create(ts, f, throwflag, mark);
+        return create(ts, f, throwflag, mark, wraps);
 #if CPYTHON_INLINES_GETITEM
     PyObject *namespace = NULL;         /* borrowed; whoever evaluates a code in a namespace owns it meanwhile */
     if (rec_mark_flags(mark) & REC_MARK_SUBSCRIPT) {
@@ -524,14 +616,29 @@ static __attribute__((noinline)) PyObject *hook_slowly(PyThreadState *ts, cpytho
     enum pnr_kind entry = entry_of(f, mark);
     uint64_t frame = entry == PNR_CALL ? 0 : rec_identity(f);
     append_entry(ts, log, entry, frame, (uint32_t)mark);
-    PyObject *result = is_unhooked ? evaluate_unhooked(ts, f, throwflag, log, frame, mark, ENTERED) :
-                                     evaluate(ts, f, throwflag, log, ENTERED);
+    PyObject *result = is_unhooked ? evaluate_unhooked(ts, f, throwflag, log, frame, mark, ENTERED, wraps) :
+                       wraps ? evaluate_wrapped(ts, f, throwflag) : evaluate(ts, f, throwflag, log, ENTERED);
 #if CPYTHON_INLINES_GETITEM
     if (result && namespace)
         never_inline_getitem(namespace);
 #endif
     append_result(ts, entry == PNR_CALL ? NULL : f, result, mark);
     return result;
+}
+
+static __attribute__((noinline)) PyObject *hook_slowly(PyThreadState *ts, cpython_frame *f, int throwflag)
+{
+    if (is_told(f, false))
+        return engine.evaluate(ts, f, throwflag);
+    return hook_any(ts, f, throwflag, false);
+}
+
+/* In place of all others, where another tool's function is not known to call ours. */
+static PyObject *wrapping_hook(PyThreadState *ts, cpython_frame *f, int throwflag)
+{
+    if (is_told(f, true))
+        return engine.wrapped(ts, f, throwflag);
+    return hook_any(ts, f, throwflag, true);
 }
 
 /* What comes after the evaluation and is not simple. */
@@ -547,7 +654,7 @@ static __attribute__((noinline)) PyObject *hook_continuable(PyThreadState *ts, c
 {
     struct rec_log *log = rec_current;
     if (!cpython_is_continuable(f))
-        return create(ts, f, throwflag, mark);
+        return create(ts, f, throwflag, mark, false);
     if (unlikely(!rec_log_store_frame_now(log, cpython_is_first_entry(f) ? PNR_START : PNR_RESUME, rec_identity(f),
                                           (uint32_t)mark)))
         return hook_slowly(ts, f, throwflag);
@@ -636,11 +743,16 @@ static PyObject *tracking_hook(PyThreadState *ts, cpython_frame *f, int throwfla
 
 /* ---- interface ---- */
 
-/* The hook goes, the program runs on. */
-static void unhook(void)
+/* Nothing is kept any more, or the interpreter ends: the hook goes, the program runs on. In a gap the other tool's, or
+ * CPython's own, is where ours will be. */
+static void give_up(void)
 {
-    if (_PyInterpreterState_GetEvalFrameFunc(rec_threads.interp) == engine.hook)
-        _PyInterpreterState_SetEvalFrameFunc(rec_threads.interp, engine.evaluate);
+    _PyFrameEvalFunction now = installed();
+    if (!rec_threads.is_unhooked && !is_ours(now) && now != engine.caller)
+        rec_threads.missing = REPLACED;
+    engine.left = is_ours(now) || now == engine.evaluate ? NULL : now;
+    engine.is_suspect = false;
+    unhook();
 }
 
 /* From now on greenlets may run. The frames that are there are left by hooks that do not look for them: they become the
@@ -659,8 +771,8 @@ static void use_greenlets(void)
     }
     if (engine.hook != hook_slowly)
         engine.hook = tracking_hook;
-    if (_PyInterpreterState_GetEvalFrameFunc(rec_threads.interp) == before)
-        _PyInterpreterState_SetEvalFrameFunc(rec_threads.interp, engine.hook);
+    if (installed() == before)
+        install(engine.hook);
 }
 
 static int begin(void)
@@ -672,7 +784,8 @@ static int begin(void)
 #endif
     never_inline_again();
     rec_functions_start();
-    rec_threads_start(self->interp, unhook);
+    rec_threads_start(self->interp, give_up);
+    engine.is_on = true;
     rec_threads.before_c_call = sync_before_c_call;
     rec_threads.has_late_exits = PY_VERSION_HEX >= 0x030C0000;
     rec_greenlets_start(use_greenlets);
@@ -695,13 +808,37 @@ static void resume(void)
     engine.epoch++;
     rec_threads.is_unhooked = false;
     never_inline_again();
-    if (_PyInterpreterState_GetEvalFrameFunc(rec_threads.interp) == engine.evaluate)
-        _PyInterpreterState_SetEvalFrameFunc(rec_threads.interp, engine.hook);
+    hook();
+}
+
+static bool needs_look(void)
+{
+    _PyFrameEvalFunction now = installed();
+    return !rec_threads.is_unhooked && !is_ours(now) && now != engine.caller;
+}
+
+/* Whether calls have been missed is not known before the next one. */
+static void look(void)
+{
+    if (!needs_look())
+        return;
+    engine.is_suspect = true;
+    if (installed() == engine.evaluate) {
+        engine.is_suspect = false;      /* nothing calls ours */
+        engine.epoch++;
+        rec_threads.missing = REPLACED;
+        rec_current = &rec_log_nobody;
+    }
+    hook();
+}
+
+static void leave_to_other(void)
+{
+    engine.is_on = false;
 }
 
 static int start(void)
 {
-    PyThreadState *self = PyThreadState_Get();
     if (!engine.evaluate) {             /* once a process */
         engine.evaluate = _PyEval_EvalFrameDefault;
 #if CPYTHON_INLINES_GETITEM
@@ -722,20 +859,20 @@ static int start(void)
 #if CPYTHON_INLINES_GETITEM || CPYTHON_INLINES_INIT
     prepare_classes(&PyBaseObject_Type);
 #endif
-    _PyFrameEvalFunction now = _PyInterpreterState_GetEvalFrameFunc(self->interp);
-    if (now != engine.hook && now != engine.other) {
-        engine.evaluate = now;
-        engine.other = NULL;
-        _PyInterpreterState_SetEvalFrameFunc(self->interp, engine.hook);
+    /* What was there when the last recording ended may call ours; any other cannot. */
+    if (!is_ours(installed()) && installed() != engine.left) {
+        engine.evaluate = installed();
+        engine.caller = NULL;
     }
+    hook();
     return 0;
 }
 
-static bool stop(bool is_finalized)
+static void stop(bool is_finalized)
 {
     if (is_finalized || !rec_threads.is_active) {
-        rec_threads.is_active = false;
-        return true;
+        rec_threads.is_active = engine.is_on = false;
+        return;
     }
     rec_threads_end_logs();
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
@@ -748,14 +885,13 @@ static bool stop(bool is_finalized)
                 ts, log->hooked_low + log->track.hooked_size, log->stack_low ? log->stack_top : UINTPTR_MAX))))
             rec_threads_turn(log, 0, rec_threads_innermost(ts), rec_no_frame);
     }
-    _PyFrameEvalFunction now = _PyInterpreterState_GetEvalFrameFunc(rec_threads.interp);
-    bool is_ours = now == (rec_threads.is_unhooked ? engine.evaluate : engine.hook);
-    engine.other = is_ours ? NULL : now;
     rec_threads_give_up();
-    return is_ours;
+    engine.is_on = false;
 }
 
-static const struct rec_engine frame = { "frame", start, begin, unhook, resume, stop };
+static const struct rec_engine frame = {
+    .name = "frame", .start = start, .begin = begin, .pause = unhook, .resume = resume, .look = look,
+    .needs_look = needs_look, .leave = leave_to_other, .stop = stop };
 const struct rec_engine *const rec_engine_frame = &frame;
 
 #else

@@ -14,12 +14,15 @@
 
 #if PY_VERSION_HEX >= 0x030C0000
 
+static uint32_t epoch;                  /* raised when events may have been missed on all threads */
+
 #define CONTINUABLE (CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR)
 
 /* A thread's first chunk, and the first after a pause. */
 static bool begin_log(PyThreadState *ts, struct rec_log *log, uint16_t flags, cpython_frame *from)
 {
     log->pauses = rec_threads.n_pauses;
+    log->epoch = epoch;
     log->track.c_depth = 0;
     log->track.depth = rec_threads_count_recorded(ts, from);
     return rec_threads_turn(log, flags, from, rec_no_frame);
@@ -44,8 +47,10 @@ static struct rec_log *catch_up(PyThreadState *ts, cpython_frame *from)
         return NULL;
     rec_current = log->is_ending || !rec_drain_resume() ? &rec_log_nobody : log;
     enum rec_greenlets_change change = rec_greenlets.are_used ? rec_greenlets_notice(ts, log, NULL) : REC_GREENLETS_SAME;
-    if (is_new || log->pauses != rec_threads.n_pauses)
-        return begin_log(ts, log, is_new ? 0 : PNR_BLOCK_PAUSED, from) ? log : NULL;
+    if (is_new || log->pauses != rec_threads.n_pauses || log->epoch != epoch) {
+        uint16_t flags = is_new ? 0 : log->pauses != rec_threads.n_pauses ? PNR_BLOCK_PAUSED : PNR_BLOCK_RESYNC;
+        return begin_log(ts, log, flags, from) ? log : NULL;
+    }
     if (change == REC_GREENLETS_NEW)
         log->track.depth = rec_threads_count_recorded(ts, from);
     if (change != REC_GREENLETS_SAME)
@@ -240,8 +245,13 @@ static PyObject *on_unwind(PyObject *self, PyObject *const *args, size_t n, PyOb
     return append(args[0], PNR_UNWIND, PNR_FINISH_UNWIND, false);
 }
 
-/* Called in the midst of an event, of a fork or of the interpreter's end: the callbacks find out. */
-static void give_up(void) { }
+/* Called in the midst of an event, of a fork or of the interpreter's end: the callbacks find out. At the end it is the
+ * last time that the number can be looked at. */
+static void give_up(void)
+{
+    if (cpython_is_finalizing() && !rec_tool_look())
+        rec_threads.missing = REC_TOOL_TAKEN;
+}
 
 static int listen(void)
 {
@@ -313,13 +323,34 @@ static int start(void)
     return -1;
 }
 
-static bool stop(bool is_finalized)
+static void look(void)
 {
-    if (!is_finalized)
-        rec_tool_end();
+    if (rec_tool_look())
+        return;
+    rec_threads.missing = REC_TOOL_TAKEN;
+    rec_current = &rec_log_nobody;
+    epoch++;
+}
+
+static bool needs_look(void) { return true; }
+
+static int take_over(void)
+{
+    if ((!rec_tool_has_begun() && rec_tool_begin() != 0) || listen() != 0)
+        return -1;
+    rec_threads_change(give_up);
+    rec_threads.before_c_call = sync_before_c_call;
+    rec_threads.is_told = true;
+    return 0;
+}
+
+static void stop(bool is_finalized)
+{
+    if (!is_finalized && !rec_tool_end())
+        rec_threads.missing = REC_TOOL_TAKEN;
     if (is_finalized || !rec_threads.is_active) {
         rec_threads.is_active = false;
-        return true;
+        return;
     }
     rec_threads_end_logs();
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
@@ -328,10 +359,11 @@ static bool stop(bool is_finalized)
             rec_threads_refresh_name(ts, log);
     }
     rec_threads_give_up();
-    return true;
 }
 
-static const struct rec_engine monitoring = { "monitoring", start, begin, rec_tool_pause, rec_tool_resume, stop };
+static const struct rec_engine monitoring = {
+    .name = "monitoring", .start = start, .begin = begin, .pause = rec_tool_pause, .resume = rec_tool_resume,
+    .look = look, .needs_look = needs_look, .take_over = take_over, .stop = stop };
 const struct rec_engine *const rec_engine_monitoring = &monitoring;
 
 #else

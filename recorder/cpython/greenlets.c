@@ -98,6 +98,13 @@ void rec_greenlets_start(void (*on_use)(void))
     rec_greenlets_look();
 }
 
+void rec_greenlets_change(void)
+{
+    rec_greenlets.on_use = NULL;
+    for (size_t i = 0; i < greenlets.capacity; i++)
+        greenlets.table[i].track.hooked_size = 0;
+}
+
 /* References to what an interpreter had that is gone are not released. */
 void rec_greenlets_forget(void)
 {

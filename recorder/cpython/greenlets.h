@@ -23,6 +23,9 @@ extern struct rec_greenlets rec_greenlets __attribute__((visibility("hidden")));
 /* on_use: called at once, or later. */
 void rec_greenlets_start(void (*on_use)(void));
 
+/* Another engine goes on, which does not need on_use. */
+void rec_greenlets_change(void);
+
 /* The interpreter is gone. */
 void rec_greenlets_forget(void);
 

@@ -317,7 +317,8 @@ static inline uintptr_t cpython_outermost_near(const PyThreadState *ts, uintptr_
     return address;
 }
 
-/* cpython_evaluation for a frame that has its evaluation for itself; for any other it may be an address that is on no C stack. */
+/* cpython_evaluation for a frame that has its evaluation for itself; for any other it may be an address that is on no
+ * C stack. */
 static inline uintptr_t cpython_evaluation_quick(const PyThreadState *ts)
 {
     return likely(ts->current_frame) ? (uintptr_t)ts->current_frame->previous : UINTPTR_MAX - 1;

@@ -93,7 +93,10 @@ static inline const void *cpython_whole_data_stack(const PyThreadState *ts) { re
 /* There are none. */
 static inline bool cpython_is_entry(const cpython_frame *f) { return !f; }
 static inline bool cpython_is_base(PyThreadState *ts, const cpython_frame *f) { return !ts && !f; }
-static inline cpython_frame *cpython_dying(PyThreadState *ts, const cpython_frame *f) { return (void)ts, (void)f, NULL; }
+static inline cpython_frame *cpython_dying(PyThreadState *ts, const cpython_frame *f)
+{
+    return (void)ts, (void)f, NULL;
+}
 
 /* It cannot be told. */
 static inline bool cpython_is_delegating(const cpython_frame *f) { return !f; }

@@ -17,6 +17,7 @@
 
 #include "c_calls.h"
 #include "engine.h"
+#include "trampoline.h"
 #include "../filter.h"
 #include "../notice.h"
 #include "../wiped.h"
@@ -91,6 +92,71 @@ PyObject *rec_recording_raise(const struct pnr_err *err)
     Py_XDECREF(error);
     Py_XDECREF(path);
     return NULL;
+}
+
+/* ---- other tools ---- */
+
+#define LOOK_NS 100000000               /* how often is looked whether another tool has taken a place */
+
+static int look(void *unused)
+{
+    (void)unused;
+    if (recording.is_on && !recording.is_paused && !recording.is_pending) {
+        recording.engine->look();
+        rec_c_calls_look();
+    }
+    PyErr_Clear();
+    return 0;
+}
+
+/* On the drain's thread. */
+static void look_soon(void)
+{
+    static uint64_t looked_ns;
+    uint64_t now = rec_clock_monotonic_ns();
+    if (now - looked_ns < LOOK_NS || !recording.is_on || recording.is_paused || cpython_is_finalizing() ||
+        !(recording.engine->needs_look() || recording.has_c_calls))
+        return;
+    looked_ns = now;
+    Py_AddPendingCall(look, NULL);
+}
+
+/* The monitoring engine goes on in place of the frame engine, which pauses. Where it cannot, no more is recorded, and
+ * false is returned. */
+static bool change_engine(void)
+{
+    recording.engine->leave();
+    if (rec_engine_monitoring->take_over() == 0) {
+        recording.engine = rec_engine_monitoring;
+        if (!recording.is_pending)
+            rec_log_fact("engine", "frame, then monitoring");
+        return true;
+    }
+    PyErr_Clear();
+    rec_threads.is_waiting = false;
+    rec_threads.missing = "the program has activated the stack trampoline, and sys.monitoring has no free tool number";
+    return false;
+}
+
+static bool must_change_engine(void)
+{
+    return recording.engine == rec_engine_frame && rec_engine_monitoring && rec_trampoline_is_active();
+}
+
+/* The frame engine steps aside, for what CPython does only where there is no hook. */
+static bool step_aside(void)
+{
+    if (PyInterpreterState_Get() != PyInterpreterState_Main() || !rec_recording_is_on() || recording.is_paused ||
+        recording.engine != rec_engine_frame)
+        return false;
+    rec_recording_pause();
+    return true;
+}
+
+static void come_back(void)
+{
+    rec_recording_resume();
+    PyErr_Clear();
 }
 
 /* ---- options and facts ---- */
@@ -317,7 +383,7 @@ int rec_recording_save(const char *path, char *taken)
 static struct rec_drain_options drain_options(const struct options *options)
 {
     return (struct rec_drain_options){ .limits = { options->max_size, options->last_ns }, .drops = options->drops,
-                                       .on_wake = on_wake };
+                                       .on_wake = on_wake, .on_tick = look_soon };
 }
 
 /* joins: the capture is another's. */
@@ -517,6 +583,8 @@ int rec_recording_start(const char *path, bool joins, PyObject *facts, PyObject 
     if (parse_options(dict, &recording.options) != 0 || !(recording.engine = find_engine(recording.options.engine)) ||
         set_filters(recording.options.filters) != 0 || keep_facts(facts) != 0)
         return 0;
+    if (must_change_engine())
+        recording.engine = rec_engine_monitoring;
     rec_notice_hold();                  /* until it has begun, what fails is raised */
     recording.pid = getpid();
     recording.joins = joins;
@@ -631,6 +699,8 @@ int rec_recording_resume(void)
     }
     if (recording.is_paused) {
         recording.is_paused = false;
+        if (must_change_engine() && !change_engine())
+            return 0;
         recording.is_pending ? recording.engine->resume() : rec_engine_resume(recording.engine);
         if (recording.has_c_calls)
             rec_c_calls_resume();
@@ -671,7 +741,10 @@ void rec_recording_end(bool is_finalized, struct rec_log_totals *totals)
     }
     if (recording.is_paused && !is_finalized)
         rec_engine_resume(recording.engine);    /* so that all ends as it does always */
-    bool was_alone = recording.engine->stop(is_finalized), were_c_calls_seen = rec_c_calls_stop(is_finalized);
+    recording.engine->stop(is_finalized);
+    bool were_c_calls_seen = rec_c_calls_stop(is_finalized);
+    if (rec_threads.missing)
+        rec_log_fact("calls_missing", rec_threads.missing);
     if (recording.unannounced)
         recording.forks += *recording.unannounced;
     if (recording.forks)
@@ -679,8 +752,8 @@ void rec_recording_end(bool is_finalized, struct rec_log_totals *totals)
     rec_log_stop(totals);
     if (rec_recording_is_own() && !recording.joins)
         rec_notice_pass_on(recording.capture);
-    if (!was_alone)
-        rec_notice("another tool replaced the frame evaluation function while recording: calls may be missing");
+    if (rec_threads.missing)
+        rec_notice("%s while recording: calls may be missing", rec_threads.missing);
     if (!were_c_calls_seen)
         rec_notice("another tool's profile function was there while recording: calls of C functions may be missing");
 }
@@ -754,6 +827,7 @@ int rec_recording_init(void)
     void *shared = mmap(NULL, sizeof *recording.unannounced, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     recording.unannounced = shared == MAP_FAILED ? NULL : shared;
     rec_threads.on_fork = forked_in_silence;
+    rec_trampoline_watch(step_aside, come_back);
     sem_init(&recording.saved, 0, 0);
     if (pthread_atfork(prepare_fork, forked_in_parent, forked_in_child) == 0)
         return 0;

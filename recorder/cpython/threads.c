@@ -107,7 +107,8 @@ static uint32_t collect_stack(PyThreadState *ts, cpython_frame *f, struct rec_op
             open_frames[n++] = (struct rec_open_frame){ 0, 0 };
             ++*n_holes;
         } else if (is_recorded(f, &mark)) {
-            open_frames[n++] = (struct rec_open_frame){ cpython_is_continuable(f) ? rec_identity(f) : 0, (uint32_t)mark };
+            uint64_t frame = cpython_is_continuable(f) ? rec_identity(f) : 0;
+            open_frames[n++] = (struct rec_open_frame){ frame, (uint32_t)mark };
         }
         f = outwards_of(ts, f);
         if (!is_entry && f && cpython_is_entry(f))
@@ -128,8 +129,8 @@ struct told {
 /* Those whose exits stand behind the place that is looked at, and their entries before it; 0 is any Python frame. */
 static uint32_t left_behind[PNR_BLOCK_RECORDS];
 
-/* Gives the next one outwards; returns false when no more is told. Of what is open around an exit, what does not belong to
- * it was left without a record. */
+/* Gives the next one outwards; returns false when no more is told. What stands between an exit and its entry, and has no
+ * exit of its own, was left without a record. */
 static bool next_told(struct told *told, struct rec_open_frame *open)
 {
     while (told->next != told->first) {
@@ -476,12 +477,23 @@ int rec_threads_init(void)
     return PyErr_Occurred() ? -1 : 0;
 }
 
+void rec_threads_change(void (*give_up)(void))
+{
+    threads.give_up = give_up;
+    rec_threads.is_unhooked = rec_threads.is_told = rec_threads.has_late_exits = false;
+    rec_threads.before_c_call = NULL;
+    for (struct rec_log *log = rec_log_newest(); log; log = log->older)
+        log->track.hooked_size = 0;
+    rec_greenlets_change();
+}
+
 void rec_threads_start(PyInterpreterState *interp, void (*give_up)(void))
 {
     memset(threads.recent, 0, sizeof threads.recent);
     threads.give_up = give_up;
     rec_threads.interp = interp;
     rec_threads.n_ending = 0;
+    rec_threads.missing = NULL;
     rec_threads.is_waiting = rec_threads.is_unhooked = rec_threads.is_told = rec_threads.has_late_exits = false;
     rec_threads.on_new = NULL;
     rec_threads.before_c_call = NULL;

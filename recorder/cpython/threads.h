@@ -28,6 +28,7 @@ struct rec_threads {
     bool is_told;                       /* of entries by events, which can come after others in the same frame */
     bool has_late_exits;                /* of a frame that is left when it has been cleared, from 3.12 on */
     uint32_t n_pauses;
+    const char *missing;                /* why calls may be missing: what another tool has done; NULL: none are */
     PyInterpreterState *interp;         /* that is recorded */
     uint32_t n_ending;                  /* logs whose thread is being cleared */
     void (*on_new)(PyThreadState *ts);  /* called for each thread that gets a log; or NULL */
@@ -43,8 +44,8 @@ int rec_threads_init(void);
 /* give_up: called when nothing can be kept any more, so that no more events come. */
 void rec_threads_start(PyInterpreterState *interp, void (*give_up)(void));
 
-/* In a child of a fork that nobody told of: begins as others do. An event that is not fast calls it before it looks at a
- * mark: those of the parent become void. */
+/* In a child of a fork that nobody told of: begins as others do. An event that is not fast calls it before it looks at
+ * a mark: those of the parent become void. */
 void rec_threads_notice_fork(void);
 
 /* At an event that is not fast: true when it is to be recorded. Begins the recording of a forked child. */
@@ -52,6 +53,9 @@ bool rec_threads_wake(const PyThreadState *ts);
 
 /* Nothing more is recorded, whatever still comes. Calls give_up. */
 void rec_threads_give_up(void);
+
+/* Another engine goes on: as rec_threads_start, with the logs that there are. */
+void rec_threads_change(void (*give_up)(void));
 
 /* Ends the logs of thread states that are gone. */
 void rec_threads_end_logs(void);
@@ -88,8 +92,8 @@ cpython_frame *rec_threads_recorded_from(PyThreadState *ts, cpython_frame *f, ui
 uint32_t rec_threads_count_recorded(PyThreadState *ts, cpython_frame *f);
 
 /* Takes a new chunk, which begins with the stack: the frame `from` and those outwards of it. inner: the frame that is
- * about to be left, or below which a gap lies, which is not on the interpreter's stack; or the call of a C function that
- * is. */
+ * about to be left, or below which a gap lies, which is not on the interpreter's stack; or the call of a C function
+ * that is. */
 bool rec_threads_turn(struct rec_log *log, uint16_t flags, cpython_frame *from, struct rec_open_frame inner);
 
 /* The log's track has changed: tells it, and the stack of the new one if this block does not have it; f and inner as

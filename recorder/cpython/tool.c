@@ -33,19 +33,33 @@ static struct {
     PyObject *monitoring;               /* sys.monitoring; owned */
     PyObject *type;                     /* of callbacks; owned */
     PyObject *disable;                  /* owned */
+    PyObject *name;                     /* by which the number is known to be ours: the very object; owned */
     long number;                        /* -1: none */
     long listened;                      /* the events that have a callback */
+    bool is_watching;
+    struct {
+        long bit;
+        struct callback *callback;      /* borrowed */
+    } listening[MAX_CALLBACKS];
+    int n_listening;
     bool has_disabled;
     struct callback *callbacks[MAX_CALLBACKS];  /* owned for ever: one may be running when the tool ends */
 } tool = { .number = -1 };
 
-/* Calls a function of sys.monitoring; takes args over. Returns 0, or -1 with an exception set. */
-static int call(const char *name, PyObject *args)
+/* Calls a function of sys.monitoring; takes args over. Returns what it gives, owned, or NULL with an exception set. */
+static PyObject *ask(const char *name, PyObject *args)
 {
     PyObject *function = args ? PyObject_GetAttrString(tool.monitoring, name) : NULL;
     PyObject *result = function ? PyObject_Call(function, args, NULL) : NULL;
     Py_XDECREF(function);
     Py_XDECREF(args);
+    return result;
+}
+
+/* The same without what it gives. Returns 0, or -1 with an exception set. */
+static int call(const char *name, PyObject *args)
+{
+    PyObject *result = ask(name, args);
     Py_XDECREF(result);
     return result ? 0 : -1;
 }
@@ -59,25 +73,23 @@ static int init(void)
     tool.monitoring = Py_XNewRef(monitoring);
     if (!tool.type)
         tool.type = PyType_FromSpec(&spec);
+    if (!tool.name)
+        tool.name = PyUnicode_FromString("panopticon");
     if (!tool.monitoring)
         PyErr_SetString(PyExc_RuntimeError, "panopticon: sys.monitoring is gone");
-    else if (tool.type)
+    else if (tool.type && tool.name)
         tool.disable = PyObject_GetAttrString(tool.monitoring, "DISABLE");
     return tool.disable ? 0 : -1;
 }
 
 /* PEP 669 gives 0, 1, 2 and 5 to debuggers, coverage, profilers and optimizers, and cProfile insists on 2: those
- * without a meaning come first. */
-int rec_tool_begin(void)
+ * without a meaning come first. Returns 0, or -1 with an exception set. */
+static int take_number(void)
 {
     static const int numbers[] = { 4, 3, 5 };
-    if (init() != 0)
-        return -1;
-    rec_tool_end();                     /* of a recording that a fork has ended */
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        if (call("use_tool_id", Py_BuildValue("is", numbers[i], "panopticon")) == 0) {
+        if (call("use_tool_id", Py_BuildValue("iO", numbers[i], tool.name)) == 0) {
             tool.number = numbers[i];
-            tool.listened = 0;
             return 0;
         }
         if (!PyErr_ExceptionMatches(PyExc_ValueError))
@@ -89,6 +101,15 @@ int rec_tool_begin(void)
     return -1;
 }
 
+int rec_tool_begin(void)
+{
+    if (init() != 0)
+        return -1;
+    rec_tool_end();                     /* of a recording that a fork has ended */
+    tool.n_listening = 0;
+    tool.listened = 0;
+    return take_number();
+}
 /* The bit of an event; 0 with an exception set. */
 static long find_event(const char *name)
 {
@@ -117,6 +138,10 @@ int rec_tool_listen(const char *event, rec_tool_callback function)
     struct callback *callback = bit ? callback_of(function) : NULL;
     if (!callback || call("register_callback", Py_BuildValue("ilO", (int)tool.number, bit, callback)) != 0)
         return -1;
+    if (!(tool.listened & bit)) {
+        tool.listening[tool.n_listening].bit = bit;
+        tool.listening[tool.n_listening++].callback = callback;
+    }
     tool.listened |= bit;
     return 0;
 }
@@ -128,6 +153,7 @@ int rec_tool_watch(void)
         if (call("restart_events", PyTuple_New(0)) != 0)
             return -1;
     }
+    tool.is_watching = true;
     return call("set_events", Py_BuildValue("il", (int)tool.number, tool.listened));
 }
 
@@ -138,29 +164,92 @@ static void call_quietly(const char *name, PyObject *args)
         PyErr_Clear();
 }
 
+/* Another tool may have freed the number, and a third have taken it. */
+static bool is_ours(void)
+{
+    PyObject *name = ask("get_tool", Py_BuildValue("(i)", (int)tool.number));
+    if (!name)
+        PyErr_Clear();
+    Py_XDECREF(name);
+    return name == tool.name;
+}
+
+/* Takes our callbacks off the number, and no other tool's. */
+static void stop_listening(void)
+{
+    for (int i = 0; i < tool.n_listening; i++) {
+        int number = (int)tool.number;
+        long bit = tool.listening[i].bit;
+        PyObject *before = ask("register_callback", Py_BuildValue("ilO", number, bit, Py_None));
+        if (before && before != Py_None && before != (PyObject *)tool.listening[i].callback)
+            call_quietly("register_callback", Py_BuildValue("ilO", number, bit, before));
+        Py_XDECREF(before);
+        PyErr_Clear();
+    }
+}
+
+/* Takes a number again and listens on it. Returns 0, or -1 with an exception set. */
+static int begin_again(void)
+{
+    stop_listening();
+    tool.number = -1;
+    if (take_number() != 0)
+        return -1;
+    for (int i = 0; i < tool.n_listening; i++)
+        if (call("register_callback", Py_BuildValue("ilO", (int)tool.number, tool.listening[i].bit,
+                                                    tool.listening[i].callback)) != 0)
+            return -1;
+    return 0;
+}
+
+bool rec_tool_look(void)
+{
+    PyObject *type, *value, *traceback;
+    if (tool.number < 0 || !tool.is_watching)
+        return true;
+    PyErr_Fetch(&type, &value, &traceback);
+    bool is = is_ours();
+    if (!is && begin_again() == 0)
+        call_quietly("set_events", Py_BuildValue("il", (int)tool.number, tool.listened));
+    PyErr_Clear();
+    PyErr_Restore(type, value, traceback);
+    return is;
+}
+
 void rec_tool_pause(void)
 {
-    call_quietly("set_events", Py_BuildValue("ii", (int)tool.number, 0));
+    tool.is_watching = false;
+    if (tool.number >= 0 && is_ours())
+        call_quietly("set_events", Py_BuildValue("ii", (int)tool.number, 0));
 }
 
 void rec_tool_resume(void)
 {
+    if (tool.number < 0 || (!is_ours() && begin_again() != 0)) {
+        PyErr_Clear();
+        return;
+    }
+    tool.is_watching = true;
     call_quietly("set_events", Py_BuildValue("il", (int)tool.number, tool.listened));
 }
 
-void rec_tool_end(void)
+bool rec_tool_end(void)
 {
     PyObject *type, *value, *traceback;
+    bool is = true, was_watching = tool.is_watching;
+    tool.is_watching = false;
     if (tool.number < 0)
-        return;
+        return !was_watching;
     PyErr_Fetch(&type, &value, &traceback);
-    call_quietly("set_events", Py_BuildValue("ii", (int)tool.number, 0));
-    for (long bit = 1; bit <= tool.listened; bit <<= 1)
-        if (tool.listened & bit)
-            call_quietly("register_callback", Py_BuildValue("ilO", (int)tool.number, bit, Py_None));
-    call_quietly("free_tool_id", Py_BuildValue("(i)", (int)tool.number));
+    is = is_ours();
+    if (is)
+        call_quietly("set_events", Py_BuildValue("ii", (int)tool.number, 0));
+    stop_listening();
+    if (is)
+        call_quietly("free_tool_id", Py_BuildValue("(i)", (int)tool.number));
     PyErr_Restore(type, value, traceback);
     tool.number = -1;
+    return is || !was_watching;
 }
 
 /* Objects of an interpreter that is gone are not released. */

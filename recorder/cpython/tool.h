@@ -9,6 +9,9 @@
 
 #include "cpython.h"
 
+/* What calls may be missing by. */
+#define REC_TOOL_TAKEN "another tool freed the recorder's tool number of sys.monitoring"
+
 /* Called at an event with what PEP 669 says of it: code, offset, and one or two more. Must return rec_tool_nothing(),
  * or rec_tool_disable() for no more events of this kind from this place. */
 typedef vectorcallfunc rec_tool_callback;
@@ -28,8 +31,11 @@ int rec_tool_watch(void);
 void rec_tool_pause(void);
 void rec_tool_resume(void);
 
-/* No more events. May be called without a begin. */
-void rec_tool_end(void);
+/* Sees whether the number is still ours; if not, takes one again. Returns whether it was: else events are missing. */
+bool rec_tool_look(void);
+
+/* No more events. May be called without a begin. Returns whether the number was ours to the end. */
+bool rec_tool_end(void);
 
 bool rec_tool_has_begun(void);
 

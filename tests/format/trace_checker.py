@@ -19,8 +19,8 @@ from itertools import takewhile
 
 import capture_reader as reader
 from capture_reader import (C_CALL, C_RAISE, C_RETURN, CALL, CREATE, DEEPER, FINISH, FINISH_UNWIND, GAP, GAP_END, LAST,
-                            LEFT, LOST, OPEN, OPEN_C_CALL, RESUME, RETURN, START, SWITCH, SWITCH_DEEPER, SWITCH_OPEN, UNWIND,
-                            YIELD)
+                            LEFT, LOST, OPEN, OPEN_C_CALL, RESUME, RETURN, START, SWITCH, SWITCH_DEEPER, SWITCH_OPEN,
+                            UNWIND, YIELD)
 
 CATEGORIES = "python generator coroutine async_generator iterable_coroutine c_function".split()
 ID_STEP = 4194304

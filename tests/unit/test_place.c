@@ -13,6 +13,7 @@
 #include "format/capture.h"
 #include "format/names.h"
 #include "recorder/place.h"
+#include "recorder/tree.h"
 #include "recorder/survey.h"
 
 static char folder[] = "/tmp/panopticon-test-XXXXXX";
@@ -190,7 +191,7 @@ Test(place, finds_an_output_that_is_not_promised)
         cr_expect_str_eq(taken, table[i].taken);
         cr_expect_str_eq(place.capture, table[i].capture);
         rec_place_settle(&place, true);
-        rec_place_remove(table[i].used);
+        rec_tree_remove(table[i].used);
     }
 }
 
@@ -206,6 +207,6 @@ Test(place, takes_a_capture_that_is_converted_for_one_in_use)
         fclose(file);
         cr_expect_eq(rec_place_choose_capture(&place, "run.pnr", true, &err), is_promised ? -1 : 0);
         rec_place_settle(&place, true);
-        rec_place_remove("run.pnr");
+        rec_tree_remove("run.pnr");
     }
 }

@@ -237,21 +237,3 @@ Test(retention, goes_on_with_what_is_half_evicted)
     cr_expect_neq(access(to, F_OK), 0);
     rec_segments_stop(&process.segments);
 }
-
-/* ---- who records still ---- */
-
-Test(retention, knows_whether_the_capture_grows)
-{
-    struct process process, other;
-    char path[PATH_MAX];
-    cr_expect_not(rec_retention_is_growing(capture));
-    make_process(&process, 7, 1, (struct rec_limits){ 0 });
-    make_process(&other, 8, 1, (struct rec_limits){ 0 });
-    set_life(&other, DEAD);
-    cr_expect(rec_retention_is_growing(capture));
-    pnr_file_path(process.path, "live", path);
-    unlink(path);
-    cr_expect_not(rec_retention_is_growing(capture));
-    rec_segments_stop(&process.segments);
-    rec_segments_stop(&other.segments);
-}

@@ -142,7 +142,7 @@ Test(spans, brings_the_stack_to_the_open_frames)
           "0:gap1[40,200]u 0:2[30,201]u 0:9[20,202]u 0:1[10,203]u" },
         { { { CALL, 10, 1, 0 }, { GAP, 20, 1, 0 } }, { { OPEN, 0, 1, 0 }, { OPEN, 0, 2, 0 } }, 2, false,
           "0:gap1[20,100]l 0:2[101,200]ub 0:1[10,201]u" },
-        /* ... but for C functions that are: equal, one more, one that is not told beside one that is, a call in place of
+        /* ... but for C functions that are: equal; one more; one that is not told beside one that is; one in place of
          * another */
         { { { CALL, 10, 1, 0 }, { CCALL, 20, 9, 0 }, { CALL, 30, 2, 0 } },
           { { OPEN, 0, 1, 0 }, { OPEN, 0, 9, PNR_OPEN_C_CALL }, { OPEN, 0, 2, 0 } }, 3, false,

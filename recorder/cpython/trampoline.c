@@ -1,0 +1,64 @@
+#include "cpython.h"
+
+#include "trampoline.h"
+
+static struct {
+    bool (*before)(void);
+    void (*after)(void);
+    PyCFunction activate, deactivate;   /* sys's own */
+} trampoline;
+
+static PyObject *call(PyCFunction own, PyObject *self, PyObject *arg)
+{
+    PyObject *type, *value, *traceback;
+    bool is_aside = trampoline.before();
+    PyObject *result = own(self, arg);
+    if (is_aside) {
+        PyErr_Fetch(&type, &value, &traceback);
+        trampoline.after();
+        PyErr_Restore(type, value, traceback);
+    }
+    return result;
+}
+
+static PyObject *activate(PyObject *self, PyObject *arg)
+{
+    return call(trampoline.activate, self, arg);
+}
+
+static PyObject *deactivate(PyObject *self, PyObject *arg)
+{
+    return call(trampoline.deactivate, self, arg);
+}
+
+/* Puts a function in the place of sys's own. Returns that; or NULL, where it is not as expected, and does nothing. */
+static PyCFunction replace(const char *name, int flags, PyCFunction function)
+{
+    PyObject *object = PySys_GetObject(name);   /* borrowed */
+    if (!object || !PyCFunction_CheckExact(object))
+        return NULL;
+    PyMethodDef *method = ((PyCFunctionObject *)object)->m_ml;
+    PyCFunction own = method->ml_meth;
+    if (method->ml_flags != flags)
+        return NULL;
+    method->ml_meth = function;
+    return own;
+}
+
+void rec_trampoline_watch(bool (*before)(void), void (*after)(void))
+{
+    trampoline.before = before;
+    trampoline.after = after;
+    trampoline.activate = replace("activate_stack_trampoline", METH_O, activate);
+    trampoline.deactivate = replace("deactivate_stack_trampoline", METH_NOARGS, deactivate);
+}
+
+bool rec_trampoline_is_active(void)
+{
+    PyObject *function = trampoline.activate ? PySys_GetObject("is_stack_trampoline_active") : NULL;
+    PyObject *result = function ? PyObject_CallNoArgs(function) : NULL;
+    bool is = result == Py_True;
+    Py_XDECREF(result);
+    PyErr_Clear();
+    return is;
+}
