@@ -453,7 +453,7 @@ void rec_c_calls_resume(void)
 
 void rec_c_calls_look(void)
 {
-    if (c_calls.session)
+    if (c_calls.session && !c_calls.is_held)
         look();
 }
 
