@@ -108,6 +108,26 @@ static void free_if_done(struct rec_stream *stream)
     free(stream);
 }
 
+/* With `io`: the process's directory is not where it was. Returns whether it has been found elsewhere. */
+static bool follow_directory(void)
+{
+    char path[PATH_MAX];
+    if (access(drain.process_path, F_OK) == 0 || !drain.options.locate || !drain.options.locate(path))
+        return false;
+    strcpy(drain.process_path, path);
+    strcpy(drain.segments.process_path, path);
+    return true;
+}
+
+/* With `io`. Returns 0 or -1. */
+static int append(const struct pnr_block_header *header, const void *bytes, size_t size, struct pnr_err *err)
+{
+    int result = rec_segments_append(&drain.segments, header, bytes, size, rec_clock_monotonic_ns(), err);
+    if (result != 0 && err->sys_errno == ENOENT && follow_directory())
+        result = rec_segments_append(&drain.segments, header, bytes, size, rec_clock_monotonic_ns(), err);
+    return result;
+}
+
 /* Appends in the order of the blocks: two threads may be encoding for one stream. Then the chunk is free. Returns
  * whether it was written. */
 static bool write_in_turn(int chunk, const void *bytes, size_t size)
@@ -121,8 +141,7 @@ static bool write_in_turn(int chunk, const void *bytes, size_t size)
     if (!bytes) {
         pnr_err_set(&err, PNR_E_MEMORY, drain.process_path, 0, "out of memory for compression");
         fail(&err);
-    } else if (!rec_drain_has_failed() &&
-               rec_segments_append(&drain.segments, header, bytes, size, rec_clock_monotonic_ns(), &err) != 0) {
+    } else if (!rec_drain_has_failed() && append(header, bytes, size, &err) != 0) {
         fail(&err);
     }
     bool written = !rec_drain_has_failed();
@@ -199,7 +218,8 @@ static void look_at_capture(void)
     struct pnr_err err;
     uint64_t now = rec_clock_monotonic_ns();
     pthread_mutex_lock(&drain.io);
-    if (!rec_drain_has_failed() && rec_segments_tick(&drain.segments, now, &err) != 0)
+    if (!rec_drain_has_failed() && rec_segments_tick(&drain.segments, now, &err) != 0 &&
+        !(err.sys_errno == ENOENT && follow_directory()))       /* then the next time */
         fail(&err);
     pthread_mutex_unlock(&drain.io);
     if (!rec_drain_has_failed())
@@ -760,6 +780,7 @@ void rec_drain_stop(struct rec_drain_totals *totals)
     pthread_mutex_unlock(&drain.presence);
     free_ended_streams();
     rec_segments_stop(&drain.segments);
+    follow_directory();                 /* to remove the mapping */
     *totals = (struct rec_drain_totals){ drain.segments.n_bytes, drain.failure };
     pnr_block_coder_free(drain.coder);
     pnr_block_coder_free(drain.helper);

@@ -123,6 +123,18 @@ int rec_file_append(struct rec_file *file, const void *bytes, size_t size, struc
     return result;
 }
 
+bool rec_file_locate(const struct rec_file *file, char *path)
+{
+    char link[64];
+    struct stat st;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", file->fd);
+    ssize_t size = is_ours(file) ? readlink(link, path, PATH_MAX - 1) : -1;
+    if (size < 0)
+        return false;
+    path[size] = 0;
+    return lstat(path, &st) == 0 && st.st_dev == file->device && st.st_ino == file->inode;
+}
+
 void rec_file_release(struct rec_file *file)
 {
     if (is_ours(file))

@@ -7,6 +7,7 @@
 
 #include <limits.h>
 #include <stdbool.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -33,6 +34,9 @@ int rec_file_move(struct rec_file *file, const char *directory, const char *name
 /* Appends all the bytes or, as far as the system lets us, none; opens the file for it, also when there are no bytes.
  * Returns 0 or -1. */
 int rec_file_append(struct rec_file *file, const void *bytes, size_t size, struct pnr_err *err);
+
+/* Tells where the file lies now, as far as it is open, in PATH_MAX bytes. Returns whether it is known. */
+bool rec_file_locate(const struct rec_file *file, char *path);
 
 /* Gives the descriptor back; a later append opens the file again. */
 void rec_file_release(struct rec_file *file);

@@ -348,26 +348,21 @@ static void finish_process(const char *path, bool (*is_needed)(void))
     free(dead);
 }
 
-/* The lock is held for one process at a time: others wait for it when they need room. */
-static void finish_others(const char *process_path, int max_wait_ms, bool (*is_needed)(void))
+/* own: the name of the caller's process in the capture, which is left alone; or NULL. The lock is held for one process at a
+ * time: others wait for it when they need room. */
+static void finish_others(const char *capture_path, const char *own, int max_wait_ms, bool (*is_needed)(void))
 {
     char path[PATH_MAX];
     struct pnr_list list;
     struct pnr_err err;
-    strcpy(path, process_path);
-    char *name = strrchr(path, '/');
-    *name++ = 0;
-    rec_retention_remove_waste(path);
-    if (pnr_capture_processes(path, &list, &err) != 0)
+    rec_retention_remove_waste(capture_path);
+    if (pnr_capture_processes(capture_path, &list, &err) != 0)
         return;
     for (size_t i = 0; i < list.n && !(is_needed && is_needed()); i++) {
-        snprintf(name, sizeof path - (size_t)(name - path), "%s", list.names[i]);
-        name[-1] = '/';
-        if (strcmp(path, process_path) == 0 || !is_left(path))
+        pnr_file_path(capture_path, list.names[i], path);
+        if ((own && strcmp(list.names[i], own) == 0) || !is_left(path))
             continue;
-        name[-1] = 0;
-        int lock = rec_retention_lock(path, max_wait_ms);
-        name[-1] = '/';
+        int lock = rec_retention_lock(capture_path, max_wait_ms);
         if (lock < 0)
             break;
         finish_process(path, is_needed);
@@ -376,33 +371,34 @@ static void finish_others(const char *process_path, int max_wait_ms, bool (*is_n
     pnr_list_clear(&list);
 }
 
-void rec_finish_all(const char *process_path, int max_wait_ms)
+void rec_finish_all(const char *capture_path, int max_wait_ms)
 {
-    finish_others(process_path, max_wait_ms, NULL);
+    finish_others(capture_path, NULL, max_wait_ms, NULL);
 }
 
 /* The time of last access of the capture's directory says when one of the processes looked last. True when that is long
  * enough ago; then this one looks. */
-static bool takes_turn(const char *process_path)
+static bool takes_turn(const char *capture_path)
 {
-    char path[PATH_MAX];
     struct stat st;
     struct timespec now, times[2] = { { .tv_nsec = UTIME_NOW }, { .tv_nsec = UTIME_OMIT } };
-    strcpy(path, process_path);
-    *strrchr(path, '/') = 0;
     clock_gettime(CLOCK_REALTIME, &now);
-    if (stat(path, &st) != 0)
+    if (stat(capture_path, &st) != 0)
         return false;
     int64_t age = ((int64_t)now.tv_sec - st.st_atim.tv_sec) * 1000000000 + now.tv_nsec - st.st_atim.tv_nsec;
-    return (age < 0 || age >= (int64_t)REC_FINISH_PERIOD_NS) && utimensat(AT_FDCWD, path, times, 0) == 0;
+    return (age < 0 || age >= (int64_t)REC_FINISH_PERIOD_NS) && utimensat(AT_FDCWD, capture_path, times, 0) == 0;
 }
 
 void rec_finish_tick(const char *process_path, uint64_t now_ns, bool (*is_needed)(void), uint64_t *next_ns)
 {
     if (now_ns < *next_ns)
         return;
-    if (takes_turn(process_path))
-        finish_others(process_path, 0, is_needed);
+    char capture_path[PATH_MAX];
+    strcpy(capture_path, process_path);
+    char *own = strrchr(capture_path, '/');
+    *own++ = 0;
+    if (takes_turn(capture_path))
+        finish_others(capture_path, own, 0, is_needed);
     uint64_t pause_ns = (rec_clock_monotonic_ns() - now_ns) * COST_PARTS;
     *next_ns = now_ns + (pause_ns > REC_FINISH_PERIOD_NS ? pause_ns : REC_FINISH_PERIOD_NS);
 }

@@ -17,7 +17,7 @@
  * which it looks. Breaks off when is_needed says that the caller has something better to do. *next_ns: when it is due. */
 void rec_finish_tick(const char *process_path, uint64_t now_ns, bool (*is_needed)(void), uint64_t *next_ns);
 
-/* Does it now, unless another process has the capture locked for so many ms. */
-void rec_finish_all(const char *process_path, int max_wait_ms);
+/* Does it now, unless another process has the capture locked for so many ms. The caller has ended its own recording. */
+void rec_finish_all(const char *capture_path, int max_wait_ms);
 
 #endif

@@ -217,6 +217,15 @@ static uint32_t count_chunks(bool joins, uint64_t max_size)
     return (uint32_t)(max_size && most < n ? most : n);
 }
 
+/* Where the process's directory lies now, by its name table, which is open. */
+static bool locate_process(char *path)
+{
+    if (!rec_file_locate(&session.names, path))
+        return false;
+    *strrchr(path, '/') = 0;
+    return true;
+}
+
 /* Makes the process's folder in the capture and all that is in it at first. */
 static int begin_process(const char *capture_path, uint32_t n_chunks, const struct rec_drain_options *options,
                          struct pnr_err *err)
@@ -224,6 +233,8 @@ static int begin_process(const char *capture_path, uint32_t n_chunks, const stru
     static char path[PATH_MAX];         /* the stack of a thread that forks may be small; guarded by the GIL */
     struct pnr_live live = { 0 };
     long pid = (long)getpid();
+    struct rec_drain_options with_place = *options;
+    with_place.locate = locate_process;
     if (pnr_capture_begin_process(capture_path, path, sizeof path, err) != 0)
         return -1;
     if (begin_files(path, n_chunks, &live, err) == 0) {
@@ -231,7 +242,7 @@ static int begin_process(const char *capture_path, uint32_t n_chunks, const stru
                           rec_file_move(&session.names, path, "names", err) == 0;
         if (!is_entered)
             pnr_live_close(&live, path, true);
-        else if (rec_drain_start(path, live, options, err) == 0)
+        else if (rec_drain_start(path, live, &with_place, err) == 0)
             return 0;
     }
     rec_file_release(&session.names);
@@ -478,15 +489,8 @@ static int write_end(struct rec_file *names, const struct rec_log_totals *totals
     return result == 0 ? rec_names_append_instant(names, "end", end, err) : -1;
 }
 
-static void process_path_of(char *path)
-{
-    strcpy(path, session.names.path);
-    *strrchr(path, '/') = 0;
-}
-
 void rec_log_stop(struct rec_log_totals *totals)
 {
-    char path[PATH_MAX];
     struct rec_drain_totals written;
     struct pnr_instant end = rec_clock_instant();
     rec_current = &rec_log_nobody;
@@ -507,17 +511,21 @@ void rec_log_stop(struct rec_log_totals *totals)
         totals->failure = session.failure;
     totals->n_bytes = written.n_bytes + (uint64_t)session.names.size;
     rec_file_release(&session.names);
-    if (!session.joins) {
-        process_path_of(path);
-        rec_finish_all(path, FINISH_WAIT_MS);
-    }
+    if (!session.joins)
+        rec_log_finish_others();
+}
+
+void rec_log_finish_others(void)
+{
+    rec_finish_all(session.capture_path, FINISH_WAIT_MS);
 }
 
 void rec_log_undo(struct rec_log_totals *totals)
 {
     char process_path[PATH_MAX];
     rec_log_stop(totals);
-    process_path_of(process_path);
+    strcpy(process_path, session.names.path);
+    *strrchr(process_path, '/') = 0;
     remove_begun(session.capture_path, process_path);
 }
 
@@ -614,7 +622,7 @@ int rec_log_save_part(const char *path, const struct rec_part *part, struct rec_
     if (result == 0)
         result = pnr_capture_enter_process(path, (long)getpid(), process_path, PATH_MAX, err);
     if (result == 0)
-        rec_tree_size(process_path, &totals->n_bytes);
+        rec_tree_bytes(process_path, &totals->n_bytes);
     else
         rec_tree_remove(process_path);
     return result;
@@ -635,7 +643,9 @@ int rec_log_move(const char *path, const struct rec_part *part, const struct rec
 {
     static char process_path[PATH_MAX]; /* as in begin_process */
     struct pnr_live live = { 0 };
+    struct rec_drain_options with_place = *options;
     struct pnr_instant end = rec_clock_instant();
+    with_place.locate = locate_process;
     rec_log_put_all();
     *totals = totals_since(&session.before);
     totals->n_bytes = (uint64_t)session.names.size + rec_drain_size();
@@ -649,7 +659,7 @@ int rec_log_move(const char *path, const struct rec_part *part, const struct rec
         pnr_live_close(&live, process_path, true);
         goto fail;
     }
-    if (rec_drain_move(process_path, live, options, take_moved_names, err) != 0)
+    if (rec_drain_move(process_path, live, &with_place, take_moved_names, err) != 0)
         goto fail;
     write_end(&moved_names, totals, end, &totals->failure);
     rec_file_release(&moved_names);

@@ -164,6 +164,10 @@ void rec_log_end(struct rec_log *log);
 /* Ends all logs, writes everything and the closing facts. */
 void rec_log_stop(struct rec_log_totals *totals);
 
+/* After the stop: finishes what other processes of the capture left that were killed. The process that began the capture does
+ * it at its stop anyway. */
+void rec_log_finish_others(void);
+
 /* Ends what could not begin, as rec_log_stop does, and removes it: there is nothing in it. */
 void rec_log_undo(struct rec_log_totals *totals);
 

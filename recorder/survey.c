@@ -27,13 +27,17 @@ static bool is_this(const char *name, const struct pnr_live_header *header)
            header->process_start == pnr_process_start() && header->pid_namespace == pnr_process_namespace();
 }
 
-static bool is_running(const char *path, const char *name)
+/* n_events: those in the blocks that it has written so far, if it is another process with a live mapping; else 0. */
+static bool is_running(const char *path, const char *name, uint64_t *n_events)
 {
     struct pnr_live live;
     struct pnr_err err;
+    *n_events = 0;
     if (pnr_live_open(path, &live, &err) != 1)
         return false;
-    bool is = pnr_live_process(path, live.header) != PNR_PROCESS_GONE && !is_this(name, live.header);
+    bool is_other = !is_this(name, live.header);
+    bool is = is_other && pnr_live_process(path, live.header) != PNR_PROCESS_GONE;
+    *n_events = is_other ? live.header->n_events : 0;
     pnr_live_close(&live, path, false);
     return is;
 }
@@ -99,8 +103,11 @@ void rec_survey_take(const char *capture_path, struct rec_survey *survey)
     for (size_t i = 0; i < list.n; i++) {
         struct process process = { .n_events = 0 };
         pnr_file_path(capture_path, list.names[i], path);
-        process.is_running = is_running(path, list.names[i]);
+        uint64_t n_written;
+        process.is_running = is_running(path, list.names[i], &n_written);
         read_names(path, &process);
+        if (!process.has_events)
+            process.n_events = n_written;
         survey->n_processes++;
         survey->n_running += process.is_running;
         survey->n_killed += !process.is_running && !process.has_events;
@@ -109,7 +116,7 @@ void rec_survey_take(const char *capture_path, struct rec_survey *survey)
         survey->n_lost += process.n_lost;
     }
     pnr_list_clear(&list);
-    rec_tree_size(capture_path, &survey->n_bytes);
+    rec_tree_bytes(capture_path, &survey->n_bytes);
 }
 
 bool rec_survey_runs(const char *capture_path)
@@ -122,7 +129,8 @@ bool rec_survey_runs(const char *capture_path)
         return false;
     for (size_t i = 0; i < list.n && !runs; i++) {
         pnr_file_path(capture_path, list.names[i], path);
-        runs = is_running(path, list.names[i]);
+        uint64_t n_written;
+        runs = is_running(path, list.names[i], &n_written);
     }
     pnr_list_clear(&list);
     return runs;

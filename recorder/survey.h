@@ -9,9 +9,10 @@
 struct rec_survey {
     uint32_t n_processes;
     uint32_t n_running;                 /* that record still, other than this process */
-    uint32_t n_killed;                  /* that do not record any more and did not tell how many events they had */
+    uint32_t n_killed;                  /* that do not record any more, and nobody has finished what they left */
     uint32_t n_threads;                 /* of all processes */
-    uint64_t n_events, n_lost;          /* of those that told it at their end */
+    uint64_t n_events;                  /* of those others as far as they are in blocks */
+    uint64_t n_lost;                    /* of those that told it at their end */
     uint64_t n_bytes;                   /* of all files */
 };
 

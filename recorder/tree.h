@@ -9,6 +9,9 @@
  * errno, when it cannot be looked at. Any thread may call them. */
 int rec_tree_size(const char *path, uint64_t *size);
 
+/* Gives the bytes in all files below the directory. Returns as rec_tree_size. */
+int rec_tree_bytes(const char *path, uint64_t *bytes);
+
 /* Makes the user the owner of the directory and all below it. */
 void rec_tree_give(const char *path, uid_t user);
 

@@ -29,10 +29,10 @@
 /* More than an empty block adds to a piece of a deflate stream. */
 #define FLUSH_SIZE 16
 
-/* x.trace is .x.trace.panopticon-XXXXXX at first; the last six are random. A name that is too long is cut. */
-#define MIDDLE ".panopticon-"
+/* x.trace is .panopticon-x.trace-XXXXXX at first; the last six are random. A name that is too long is cut. */
+#define PREFIX ".panopticon-"
 #define RANDOM "XXXXXX"
-#define NAME_ROOM (int)(NAME_MAX + 1 - sizeof "." MIDDLE RANDOM)
+#define NAME_ROOM (int)(NAME_MAX + 1 - sizeof PREFIX "-" RANDOM)
 
 enum coding { PLAIN, GZIP, ZSTD };
 
@@ -99,8 +99,8 @@ static void handle_signals(void)
 static int name_temporary(const char *path)
 {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    if ((size_t)snprintf(temporary, sizeof temporary, "%.*s.%.*s" MIDDLE RANDOM, (int)(name - path), path, NAME_ROOM,
-                         name) < sizeof temporary)
+    if ((size_t)snprintf(temporary, sizeof temporary, "%.*s" PREFIX "%.*s-" RANDOM, (int)(name - path), path,
+                         NAME_ROOM, name) < sizeof temporary)
         return 0;
     errno = ENAMETOOLONG;
     return -1;

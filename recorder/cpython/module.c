@@ -167,7 +167,7 @@ static const char *describe_contents(const struct rec_survey *survey, char *text
     return text;
 }
 
-/* Whose events are not among those. Empty when all are. */
+/* Which processes have more events than were counted. Empty when none has. */
 static const char *describe_rest(const struct rec_survey *survey, char *text, size_t size)
 {
     int at = 0;
@@ -179,8 +179,7 @@ static const char *describe_rest(const struct rec_survey *survey, char *text, si
         at += snprintf(text + at, size - (size_t)at, "; %u did not reach %s end", survey->n_killed,
                        survey->n_killed == 1 ? "its" : "their");
     if (at)
-        snprintf(text + at, size - (size_t)at, " and %s not counted",
-                 survey->n_running + survey->n_killed == 1 ? "is" : "are");
+        snprintf(text + at, size - (size_t)at, ", counted as far as written");
     return text;
 }
 
@@ -247,6 +246,9 @@ static void end(bool is_finalized)
     rec_recording_end(is_finalized, &totals);
     if (!has_duty)
         return;
+    rec_log_finish_others();            /* this process may be a later one of those that it was (exec), */
+    rec_notice_redirect(NULL);          /* which has the duty of the one that began the capture */
+    rec_notice_pass_on(rec_recording_path());
     if (!is_there) {
         rec_notice("%s is not to be found any more: moved or removed while the program ran%s%s", shown_path(),
                    module.output ? "; not made: " : "", module.output ? module.output : "");

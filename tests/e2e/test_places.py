@@ -184,16 +184,18 @@ class Places(EndToEnd):
         self.assertEqual(finished[:2], (0, ""))
         self.assertRegex(finished.err, r"\Apanopticon: moved\.pnr: \d+ events.*; panopticon-convert moved\.pnr\n\Z")
         self.assertEqual(self.count("moved.pnr"), 1)
+        self.assertEqual([name for _, _, names in os.walk(self.path("moved.pnr")) for name in names if name == "live"], [])
         moves = moves.replace("run.pnr", "out.trace.pnr").replace("moved", "m2")
         finished = self.record_with(["-o", "out.trace"], ["-c", moves])
         self.assertEqual(self.count("out.trace"), 1)
         removes = "import shutil; shutil.rmtree('run.pnr')"
         finished = self.record_with([], ["-c", removes])
         self.assertEqual(finished[:2], (0, ""))
-        self.assertRegex(finished.err, r"\Apanopticon: run\.pnr is not to be found any more: moved or removed.*\n\Z")
+        ends = r"panopticon: \S*\.pnr/process-\d+/segment-1/thread-1\.zst: cannot open: No such file or directory; recording ends.*\n"
+        self.assertRegex(finished.err, rf"\A{ends}panopticon: run\.pnr is not to be found any more: moved or removed.*\n\Z")
         finished = self.record_with(["-o", "lost.trace"], ["-c", removes.replace("run.pnr", "lost.trace.pnr")])
         self.assertEqual(finished[:2], (0, ""))
-        self.assertRegex(finished.err, r"\Apanopticon: lost\.trace\.pnr is not to be found.*; not made: .*/lost\.trace\n\Z")
+        self.assertRegex(finished.err, rf"\A{ends}panopticon: lost\.trace\.pnr is not to be found.*; not made: .*/lost\.trace\n\Z")
         # another capture has taken its place
         replaces = "import os; os.rename('run.pnr', 'm3.pnr'); os.mkdir('run.pnr')"
         self.assertIn("m3.pnr: ", self.record_with([], ["-c", replaces]).err)
@@ -316,6 +318,6 @@ class Places(EndToEnd):
             "while not os.path.exists('a-begun'): time.sleep(0.01)", "def f(): os.kill(os.getpid(), 9)",
             "if not os.fork(): f()", "os.wait()"])])
         self.assertRegex(finished.err, r"\Apanopticon: run\.pnr: \d+ events, 3 threads of 3 processes, [\d.]+ MB, 0 lost; "
-                                       r"1 process is still recording; 1 did not reach its end and are not counted; "
+                                       r"1 process is still recording, counted as far as written; "
                                        r"panopticon-convert run\.pnr\n\Z")
         self.let_go("run.pnr", "a", 1)

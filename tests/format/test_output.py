@@ -140,14 +140,14 @@ class Output(unittest.TestCase):
 
     def test_what_is_no_file_of_a_conversion_stays(self):
         write_busy(self.folder / "run.pnr")
-        names = ["xx.trace.panopticon-abcdef", ".x.trace.panopticon-abcde", ".xx.trace.panopticon-abcdef", ".x.trace"]
+        names = ["panopticon-x.trace-abcdef", ".panopticon-x.trace-abcde", ".panopticon-xx.trace-abcdef", ".x.trace"]
         for name in names:
             (self.folder / name).touch()
-        os.mkdir(self.folder / ".x.trace.panopticon-folder")
-        os.symlink("xx.trace.panopticon-abcdef", self.folder / ".x.trace.panopticon-linked")
+        os.mkdir(self.folder / ".panopticon-x.trace-folder")
+        os.symlink("panopticon-x.trace-abcdef", self.folder / ".panopticon-x.trace-linked")
         self.convert("-o", "x.trace")
         self.assertEqual(sorted(os.listdir(self.folder)), sorted(
-            [*names, "run.pnr", "x.trace", ".x.trace.panopticon-folder", ".x.trace.panopticon-linked"]))
+            [*names, "run.pnr", "x.trace", ".panopticon-x.trace-folder", ".panopticon-x.trace-linked"]))
 
     def wait_for(self, n):
         """Until there are so many files."""
