@@ -410,7 +410,7 @@ static off_t find_chunk(const char *process)
 /* What no kill explains: the reader is to tell of it, and has the chunks. */
 Test(finish, leaves_damage_alone)
 {
-    enum { NAMES, LIVE_HEADER, CHUNK, CHUNK_STATE, BLOCK_HEADER, BLOCK_BEFORE_HEADER, BLOCK_DATA, FOREIGN, TORN_FOREIGN,
+    enum { NAMES, LIVE_HEADER, CHUNK, CHUNK_STATE, BLOCK_HEADER, BLOCK_BEFORE_HEADER, BLOCK_DATA, TORN, FOREIGN, TORN_FOREIGN,
            SEGMENTS_GONE, N };
     for (int what = 0; what < N; what++) {
         char path[PATH_MAX], bytes[2000] = "";
@@ -449,6 +449,10 @@ Test(finish, leaves_damage_alone)
                 find_written(process, path, &block);
                 stat(path, &st);
                 damage(path, st.st_size - 30);
+            }
+            if (what == TORN) {         /* the first block, whose chunk has been given back */
+                struct pnr_block_header *h = (struct pnr_block_header *)(bytes + 8);
+                cr_assert_eq(truncate(path, PNR_BLOCK_PREFIX_SIZE + h->data_size - 1), 0);
             }
             if (what == FOREIGN || what == TORN_FOREIGN) {
                 pnr_thread_path(process, 1, 2, path);           /* a block of thread 1 in the file of thread 2 */
