@@ -45,6 +45,7 @@ static struct {
     _PyFrameEvalFunction caller;        /* another tool's, of which is known that it calls ours */
     _PyFrameEvalFunction left;          /* another tool's, which was there at the end of the last recording */
     bool is_on;                         /* the recording's engine is this one */
+    bool is_hooked;                     /* the hook was put on, and not taken off; another tool may have replaced it */
     bool is_suspect;                    /* what is wrapped was found where ours had been: perhaps calls are missing */
     uint32_t epoch;                     /* raised when other threads may have run without the hook */
 #if CPYTHON_COUNTS_C_CALLS
@@ -329,6 +330,7 @@ static bool is_ours(_PyFrameEvalFunction function)
 static void unhook(void)
 {
     _PyFrameEvalFunction now = installed();
+    engine.is_hooked = false;
     if (now != engine.caller)
         engine.caller = NULL;           /* it is gone; if it comes back it may not call ours */
     if (now == wrapping_hook)
@@ -342,6 +344,7 @@ static void unhook(void)
 static void hook(void)
 {
     _PyFrameEvalFunction now = installed();
+    engine.is_hooked = true;
     if (is_ours(now) || now == engine.caller)
         return;
     if (now != engine.evaluate && now != engine.wrapped) {
@@ -743,12 +746,17 @@ static PyObject *tracking_hook(PyThreadState *ts, cpython_frame *f, int throwfla
 
 /* ---- interface ---- */
 
-/* Nothing is kept any more, or the interpreter ends: the hook goes, the program runs on. In a gap the other tool's, or
- * CPython's own, is where ours will be. */
+static bool needs_look(void)
+{
+    _PyFrameEvalFunction now = installed();
+    return engine.is_hooked && !is_ours(now) && now != engine.caller;
+}
+
+/* Nothing is kept any more, or the interpreter ends: the hook goes, the program runs on. */
 static void give_up(void)
 {
     _PyFrameEvalFunction now = installed();
-    if (!rec_threads.is_unhooked && !is_ours(now) && now != engine.caller)
+    if (needs_look())
         rec_threads.missing = REPLACED;
     engine.left = is_ours(now) || now == engine.evaluate ? NULL : now;
     engine.is_suspect = false;
@@ -809,12 +817,6 @@ static void resume(void)
     rec_threads.is_unhooked = false;
     never_inline_again();
     hook();
-}
-
-static bool needs_look(void)
-{
-    _PyFrameEvalFunction now = installed();
-    return !rec_threads.is_unhooked && !is_ours(now) && now != engine.caller;
 }
 
 /* Whether calls have been missed is not known before the next one. */
