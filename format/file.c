@@ -4,13 +4,18 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-int pnr_file_open(const char *path, int flags)
+int pnr_file_open_at(int directory, const char *path, int flags)
 {
     int fd;
     do
-        fd = open(path, flags | O_CLOEXEC, 0600);
+        fd = openat(directory, path, flags | O_CLOEXEC, 0600);
     while (fd < 0 && errno == EINTR);
     return fd;
+}
+
+int pnr_file_open(const char *path, int flags)
+{
+    return pnr_file_open_at(AT_FDCWD, path, flags);
 }
 
 ssize_t pnr_file_read(int fd, void *bytes, size_t size, off_t at)

@@ -8,6 +8,9 @@
 /* With O_CLOEXEC, and 0600 for a file that is made. Returns the descriptor, or -1 and errno. */
 int pnr_file_open(const char *path, int flags);
 
+/* The same for a path below an open directory. */
+int pnr_file_open_at(int directory, const char *path, int flags);
+
 /* Reads `size` bytes, or as many as there are from `at` on. Returns how many, or -1 and errno. */
 ssize_t pnr_file_read(int fd, void *bytes, size_t size, off_t at);
 

@@ -108,14 +108,12 @@ static void free_if_done(struct rec_stream *stream)
     free(stream);
 }
 
-/* With `io`: the process's directory is not where it was. Returns whether it has been found elsewhere. */
-static bool follow_directory(void)
+/* With `io`: true when the program has moved the capture, and it has been found again. */
+static bool has_moved(const struct pnr_err *err)
 {
-    char path[PATH_MAX];
-    if (access(drain.process_path, F_OK) == 0 || !drain.options.locate || !drain.options.locate(path))
+    if ((err->sys_errno != ENOENT && err->sys_errno != ENOTDIR) || !rec_segments_locate(&drain.segments))
         return false;
-    strcpy(drain.process_path, path);
-    strcpy(drain.segments.process_path, path);
+    strcpy(drain.process_path, drain.segments.process_path);
     return true;
 }
 
@@ -123,7 +121,7 @@ static bool follow_directory(void)
 static int append(const struct pnr_block_header *header, const void *bytes, size_t size, struct pnr_err *err)
 {
     int result = rec_segments_append(&drain.segments, header, bytes, size, rec_clock_monotonic_ns(), err);
-    if (result != 0 && err->sys_errno == ENOENT && follow_directory())
+    if (result != 0 && has_moved(err))
         result = rec_segments_append(&drain.segments, header, bytes, size, rec_clock_monotonic_ns(), err);
     return result;
 }
@@ -219,7 +217,7 @@ static void look_at_capture(void)
     uint64_t now = rec_clock_monotonic_ns();
     pthread_mutex_lock(&drain.io);
     if (!rec_drain_has_failed() && rec_segments_tick(&drain.segments, now, &err) != 0 &&
-        !(err.sys_errno == ENOENT && follow_directory()))       /* then the next time */
+        !has_moved(&err))               /* then the next time */
         fail(&err);
     pthread_mutex_unlock(&drain.io);
     if (!rec_drain_has_failed())
@@ -779,10 +777,11 @@ void rec_drain_stop(struct rec_drain_totals *totals)
     }
     pthread_mutex_unlock(&drain.presence);
     free_ended_streams();
+    if (!rec_drain_has_failed())
+        rec_segments_remove(&drain.segments, "live");
     rec_segments_stop(&drain.segments);
-    follow_directory();                 /* to remove the mapping */
     *totals = (struct rec_drain_totals){ drain.segments.n_bytes, drain.failure };
     pnr_block_coder_free(drain.coder);
     pnr_block_coder_free(drain.helper);
-    pnr_live_close(&drain.live, drain.process_path, !rec_drain_has_failed());
+    pnr_live_close(&drain.live, drain.process_path, false);
 }

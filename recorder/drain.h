@@ -30,8 +30,6 @@ struct rec_stream;                      /* the blocks of one thread, as the drai
 struct rec_drain_options {
     struct rec_limits limits;
     bool drops;                         /* when no chunk is free, rec_drain_take gives none */
-    bool (*locate)(char *path);         /* finds the process's directory again, when the program has moved it: PATH_MAX bytes.
-                                         * Called by any thread; or NULL */
     void (*on_wake)(void);              /* what rec_drain_wake is for: called by the drain's thread, or, when that is away,
                                          * by rec_drain_stand_in and rec_drain_stop; or NULL */
     void (*on_tick)(void);              /* called by the thread whenever it has waited for work; or NULL */

@@ -39,10 +39,11 @@ bool rec_file_is_still(int fd, const struct stat *was)
     return is_same(fd, was->st_dev, was->st_ino);
 }
 
-static int open_as(struct rec_file *file, int flags, off_t *size, struct pnr_err *err)
+/* By its path below an open directory. Returns 0 or -1. */
+static int open_below(struct rec_file *file, int above, const char *below, int flags, off_t *size, struct pnr_err *err)
 {
     struct stat st;
-    int fd = pnr_file_open(file->path, flags | O_WRONLY | O_APPEND | O_NOFOLLOW);
+    int fd = pnr_file_open_at(above, below, flags | O_WRONLY | O_APPEND | O_NOFOLLOW);
     if (fd < 0)
         return pnr_err_system(err, file->path, "cannot open");
     if (fstat(fd, &st) != 0) {
@@ -55,6 +56,11 @@ static int open_as(struct rec_file *file, int flags, off_t *size, struct pnr_err
     file->inode = st.st_ino;
     *size = st.st_size;
     return 0;
+}
+
+static int open_as(struct rec_file *file, int flags, off_t *size, struct pnr_err *err)
+{
+    return open_below(file, AT_FDCWD, file->path, flags, size, err);
 }
 
 int rec_file_move(struct rec_file *file, const char *directory, const char *name, struct pnr_err *err)
@@ -82,6 +88,16 @@ int rec_file_create(struct rec_file *file, const char *directory, const char *na
 int rec_file_open(struct rec_file *file, const char *directory, const char *name, struct pnr_err *err)
 {
     return open_new(file, directory, name, O_CREAT, err);
+}
+
+int rec_file_open_at(struct rec_file *file, int above, const char *below, const char *directory, const char *name,
+                     struct pnr_err *err)
+{
+    file->fd = -1;
+    file->size = 0;
+    file->inode = 0;
+    return rec_file_move(file, directory, name, err) != 0 ? -1 :
+           open_below(file, above, below, O_CREAT, &file->size, err);
 }
 
 static bool is_ours(const struct rec_file *file)
@@ -121,18 +137,6 @@ int rec_file_append(struct rec_file *file, const void *bytes, size_t size, struc
     int result = append(file, bytes, size, err);
     rec_signals_release(SIGXFSZ, &before, result != 0 && err->sys_errno == EFBIG);
     return result;
-}
-
-bool rec_file_locate(const struct rec_file *file, char *path)
-{
-    char link[64];
-    struct stat st;
-    snprintf(link, sizeof link, "/proc/self/fd/%d", file->fd);
-    ssize_t size = is_ours(file) ? readlink(link, path, PATH_MAX - 1) : -1;
-    if (size < 0)
-        return false;
-    path[size] = 0;
-    return lstat(path, &st) == 0 && st.st_dev == file->device && st.st_ino == file->inode;
 }
 
 void rec_file_release(struct rec_file *file)

@@ -28,15 +28,17 @@ int rec_file_create(struct rec_file *file, const char *directory, const char *na
 /* Opens the file to append to what is in it, or makes it as rec_file_create does. Returns 0 or -1. */
 int rec_file_open(struct rec_file *file, const char *directory, const char *name, struct pnr_err *err);
 
+/* The same, by its path below an open directory: that leads there also when the program has moved the directory, or its own
+ * root, or may not pass through those above it any more. */
+int rec_file_open_at(struct rec_file *file, int above, const char *below, const char *directory, const char *name,
+                     struct pnr_err *err);
+
 /* Says where the file lies: it has been moved, or another made it. Returns 0, or -1 when the path is too long. */
 int rec_file_move(struct rec_file *file, const char *directory, const char *name, struct pnr_err *err);
 
 /* Appends all the bytes or, as far as the system lets us, none; opens the file for it, also when there are no bytes.
  * Returns 0 or -1. */
 int rec_file_append(struct rec_file *file, const void *bytes, size_t size, struct pnr_err *err);
-
-/* Tells where the file lies now, as far as it is open, in PATH_MAX bytes. Returns whether it is known. */
-bool rec_file_locate(const struct rec_file *file, char *path);
 
 /* Gives the descriptor back; a later append opens the file again. */
 void rec_file_release(struct rec_file *file);

@@ -217,15 +217,6 @@ static uint32_t count_chunks(bool joins, uint64_t max_size)
     return (uint32_t)(max_size && most < n ? most : n);
 }
 
-/* Where the process's directory lies now, by its name table, which is open. */
-static bool locate_process(char *path)
-{
-    if (!rec_file_locate(&session.names, path))
-        return false;
-    *strrchr(path, '/') = 0;
-    return true;
-}
-
 /* Makes the process's folder in the capture and all that is in it at first. */
 static int begin_process(const char *capture_path, uint32_t n_chunks, const struct rec_drain_options *options,
                          struct pnr_err *err)
@@ -233,8 +224,6 @@ static int begin_process(const char *capture_path, uint32_t n_chunks, const stru
     static char path[PATH_MAX];         /* the stack of a thread that forks may be small; guarded by the GIL */
     struct pnr_live live = { 0 };
     long pid = (long)getpid();
-    struct rec_drain_options with_place = *options;
-    with_place.locate = locate_process;
     if (pnr_capture_begin_process(capture_path, path, sizeof path, err) != 0)
         return -1;
     if (begin_files(path, n_chunks, &live, err) == 0) {
@@ -242,7 +231,7 @@ static int begin_process(const char *capture_path, uint32_t n_chunks, const stru
                           rec_file_move(&session.names, path, "names", err) == 0;
         if (!is_entered)
             pnr_live_close(&live, path, true);
-        else if (rec_drain_start(path, live, &with_place, err) == 0)
+        else if (rec_drain_start(path, live, options, err) == 0)
             return 0;
     }
     rec_file_release(&session.names);
@@ -643,9 +632,7 @@ int rec_log_move(const char *path, const struct rec_part *part, const struct rec
 {
     static char process_path[PATH_MAX]; /* as in begin_process */
     struct pnr_live live = { 0 };
-    struct rec_drain_options with_place = *options;
     struct pnr_instant end = rec_clock_instant();
-    with_place.locate = locate_process;
     rec_log_put_all();
     *totals = totals_since(&session.before);
     totals->n_bytes = (uint64_t)session.names.size + rec_drain_size();
@@ -659,7 +646,7 @@ int rec_log_move(const char *path, const struct rec_part *part, const struct rec
         pnr_live_close(&live, process_path, true);
         goto fail;
     }
-    if (rec_drain_move(process_path, live, &with_place, take_moved_names, err) != 0)
+    if (rec_drain_move(process_path, live, options, take_moved_names, err) != 0)
         goto fail;
     write_end(&moved_names, totals, end, &totals->failure);
     rec_file_release(&moved_names);

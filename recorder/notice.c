@@ -91,6 +91,14 @@ void rec_notice_open_to_all(const char *capture_path)
     close(fd);
 }
 
+void rec_notice_give(const char *capture_path, uid_t user)
+{
+    char path[PATH_MAX];
+    pnr_file_path(capture_path, PNR_CAPTURE_MESSAGES, path);
+    if (lchown(path, user, (gid_t)-1) != 0 && errno != ENOENT)
+        rec_notice("%s: cannot be given to another user: %s", path, strerror(errno));
+}
+
 void rec_notice_pass_on(const char *capture_path)
 {
     char path[PATH_MAX], bytes[MAX_READ + 1];
@@ -106,7 +114,8 @@ void rec_notice_pass_on(const char *capture_path)
         if ((unsigned char)bytes[i] < ' ' && (bytes[i] != '\n' || n_lines > 1))
             bytes[i] = ' ';             /* anybody may have written it */
     }
-    unlink(path);
+    if (unlink(path) != 0 && n_lines > 0 && truncate(path, 0) != 0)
+        rec_notice("%s: cannot be removed: %s", path, strerror(errno));
     if (n_lines == 0)
         return;
     bytes[n] = 0;

@@ -40,25 +40,36 @@ static void release_all(struct rec_segments *segments)
         release(&segments->files[i]);
 }
 
-/* The program may use up all descriptors before the first block is written. */
-static void take_spare(struct rec_segments *segments)
+/* Opens the process's directory. */
+static void take_directory(struct rec_segments *segments)
 {
-    if (segments->spare >= 0 && rec_file_is_still(segments->spare, &segments->spare_was))
+    if (rec_file_is_still(segments->directory, &segments->directory_was))
         return;
-    segments->spare = rec_file_move_up(pnr_file_open(segments->process_path, O_PATH | O_DIRECTORY));
-    if (segments->spare >= 0)
-        fstat(segments->spare, &segments->spare_was);
+    segments->directory = rec_file_move_up(pnr_file_open(segments->process_path, O_PATH | O_DIRECTORY));
+    if (segments->directory >= 0)
+        fstat(segments->directory, &segments->directory_was);
 }
 
-static void give_spare(struct rec_segments *segments)
+static void give_directory(struct rec_segments *segments)
 {
-    if (rec_file_is_still(segments->spare, &segments->spare_was))
-        close(segments->spare);
-    segments->spare = -1;
+    if (rec_file_is_still(segments->directory, &segments->directory_was))
+        close(segments->directory);
+    segments->directory = -1;
+}
+
+/* What a path that leads down from the process's directory begins with: the open directory and "." or, when it is not open,
+ * the process's path. */
+static const char *base(const struct rec_segments *segments, int *above)
+{
+    bool is_open = rec_file_is_still(segments->directory, &segments->directory_was);
+    *above = is_open ? segments->directory : AT_FDCWD;
+    return is_open ? "." : segments->process_path;
 }
 
 static int open_file(struct rec_segments *segments, struct rec_thread_file *file, uint32_t thread, struct pnr_err *err)
 {
+    int above;
+    pnr_thread_path(base(segments, &above), segments->number, thread, segments->below);
     pnr_thread_path(segments->process_path, segments->number, thread, segments->path);
     char *slash = strrchr(segments->path, '/');
     file->thread = thread;
@@ -67,7 +78,7 @@ static int open_file(struct rec_segments *segments, struct rec_thread_file *file
         return pnr_err_system(err, segments->process_path, "cannot make a file");
     }
     *slash = 0;
-    return rec_file_open(&file->file, segments->path, slash + 1, err);
+    return rec_file_open_at(&file->file, above, segments->below, segments->path, slash + 1, err);
 }
 
 /* The file of a thread in the last segment, open; NULL when that cannot be. */
@@ -87,7 +98,7 @@ static struct rec_thread_file *find_file(struct rec_segments *segments, uint32_t
     if (!lacks_descriptors(err))
         return NULL;
     release_all(segments);              /* the program has used up all other descriptors */
-    give_spare(segments);
+    give_directory(segments);
     return open_file(segments, oldest, thread, err) == 0 ? oldest : NULL;
 }
 
@@ -103,14 +114,15 @@ static uint32_t file_for(const struct pnr_block_header *header)
 /* Begins the segment of that number; the one before is then finished. Returns 0 or -1: nothing has changed. */
 static int begin(struct rec_segments *segments, uint32_t number, struct pnr_err *err)
 {
-    pnr_segment_path(segments->process_path, number, segments->path);
-    if (mkdir(segments->path, 0700) != 0 && errno != EEXIST)
+    int above;
+    pnr_segment_path(base(segments, &above), number, segments->path);
+    if (mkdirat(above, segments->path, 0700) != 0 && errno != EEXIST)
         return pnr_err_system(err, segments->path, "cannot make a segment");
     release_all(segments);
     segments->number = number;
     segments->size = 0;
     segments->begun_ns = 0;
-    take_spare(segments);
+    take_directory(segments);
     return 0;
 }
 
@@ -118,7 +130,7 @@ int rec_segments_start(struct rec_segments *segments, const char *process_path, 
                        const struct rec_limits *limits, struct pnr_err *err)
 {
     memset(segments, 0, sizeof *segments);
-    segments->spare = -1;
+    segments->directory = -1;
     segments->limits = *limits;
     snprintf(segments->process_path, sizeof segments->process_path, "%s", process_path);
     return begin(segments, number, err);
@@ -194,8 +206,32 @@ int rec_segments_tick(struct rec_segments *segments, uint64_t now_ns, struct pnr
     return result < 0 ? -1 : 0;
 }
 
+bool rec_segments_locate(struct rec_segments *segments)
+{
+    char link[64];
+    struct stat st;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", segments->directory);
+    bool is_open = rec_file_is_still(segments->directory, &segments->directory_was);
+    ssize_t size = is_open ? readlink(link, segments->path, sizeof segments->path - 1) : -1;
+    if (size <= 0)
+        return false;
+    segments->path[size] = 0;
+    if (strcmp(segments->path, segments->process_path) == 0 || lstat(segments->path, &st) != 0 ||
+        st.st_dev != segments->directory_was.st_dev || st.st_ino != segments->directory_was.st_ino)
+        return false;
+    strcpy(segments->process_path, segments->path);
+    return true;
+}
+
+void rec_segments_remove(struct rec_segments *segments, const char *name)
+{
+    int above;
+    pnr_file_path(base(segments, &above), name, segments->path);
+    unlinkat(above, segments->path, 0);
+}
+
 void rec_segments_stop(struct rec_segments *segments)
 {
     release_all(segments);
-    give_spare(segments);
+    give_directory(segments);
 }

@@ -31,11 +31,11 @@ struct rec_thread_file {
 
 struct rec_segments {
     char process_path[PATH_MAX];
-    char path[PATH_MAX];                /* that is being made: the stack may be that of a small thread of the program */
+    char path[PATH_MAX], below[PATH_MAX];       /* that is being made: the stack may be that of a small thread of the program */
     struct rec_limits limits;
     struct rec_thread_file files[REC_SEGMENTS_OPEN_FILES];      /* of the last segment */
-    int spare;                          /* a descriptor to give back when no other is left to open a file with; or -1 */
-    struct stat spare_was;
+    int directory;                      /* the process's, open; given back when no other descriptor is left; or -1 */
+    struct stat directory_was;
     uint32_t number;                    /* of the last segment: 1, 2, ... */
     uint64_t size;                      /* of it on disk */
     uint64_t begun_ns;                  /* when its first block was written; 0: it has none. CLOCK_MONOTONIC */
@@ -56,6 +56,12 @@ int rec_segments_roll(struct rec_segments *segments, struct pnr_err *err);
 
 /* Evicts what has become too old, when nothing is written, too. Returns 0 or -1. */
 int rec_segments_tick(struct rec_segments *segments, uint64_t now_ns, struct pnr_err *err);
+
+/* The program may have moved the directory of the process: finds it again. Returns whether it lies elsewhere now. */
+bool rec_segments_locate(struct rec_segments *segments);
+
+/* Removes another file of the process. */
+void rec_segments_remove(struct rec_segments *segments, const char *name);
 
 /* Gives back all descriptors. */
 void rec_segments_stop(struct rec_segments *segments);

@@ -127,22 +127,6 @@ class Record(e2e.EndToEnd):
         counts = [self.trace(name).count()["__main__.f"] for name in captures]
         self.assertEqual(sum(counts), 8, dict(zip(captures, counts)))
 
-    def test_second_recorder_at_once(self):
-        finished = self.script("""
-            import panopticon_rec
-            def f(): pass
-            with panopticon_rec.record("run.pnr"):
-                try:
-                    with panopticon_rec.record("other.pnr"):
-                        print("two")
-                except RuntimeError as error:
-                    print(len(str(error).splitlines()))
-                f()
-            """)
-        self.assertEqual(finished.out, "1\n")
-        self.assertEqual(self.trace().count()["__main__.f"], 1)
-        self.assertFalse(os.path.exists(self.path("other.pnr")))
-
     def test_wrong_order(self):
         finished = self.script("""
             import panopticon_rec
@@ -180,18 +164,6 @@ class Record(e2e.EndToEnd):
             f()
             """)
         self.assertEqual(self.trace().count()["__main__.f"], 1)
-
-    def test_under_the_command_line(self):
-        """A program that records itself, itself recorded: a clear error."""
-        program = self.write("app.py", """
-            import panopticon_rec
-            try:
-                panopticon_rec.Recorder("inner.pnr").start()
-            except RuntimeError as error:
-                print("refused")
-            """)
-        finished = e2e.recorded(self.path("run.pnr"), [program], cwd=self.directory)
-        self.assertEqual(finished, e2e.Finished(0, "refused\n", ""))
 
     def test_many_short_recordings(self):
         """No memory, file or thread is left behind."""
