@@ -110,7 +110,7 @@ int pnr_capture_make(const char *path, char *taken, size_t size, struct pnr_err 
 bool pnr_capture_is(const char *path);
 
 /* Makes a directory (0700) inside the capture in which the files of this process are begun; no reader looks into it.
- * Its name says which process that is, so that others can tell whether it still runs (pnr_capture_begun_state). Copies
+ * Its name says which process that is, so that others can tell whether it still runs (pnr_capture_is_begun). Copies
  * its path to process_path. Returns 0 or -1. */
 int pnr_capture_begin_process(const char *path, char *process_path, size_t size, struct pnr_err *err);
 

@@ -636,7 +636,7 @@ static int write_copies(struct copy *copies, int n, const char *process_path, ui
     return result;
 }
 
-int rec_drain_save(const char *process_path, struct pnr_instant *end, struct pnr_err *err)
+int rec_drain_save(const char *process_path, uint32_t first_segment, struct pnr_instant *end, struct pnr_err *err)
 {
     struct copy *copies = calloc((size_t)drain.n_chunks, sizeof *copies);
     struct last_block last[REC_DRAIN_CHUNKS];
@@ -652,7 +652,7 @@ int rec_drain_save(const char *process_path, struct pnr_instant *end, struct pnr
     }
     *end = rec_clock_instant();
     if (result == 0 && rec_segments_roll(&drain.segments, err) == 0)
-        result = rec_drain_link(process_path, 1, err);
+        result = rec_drain_link(process_path, first_segment, err);
     else
         result = -1;
     uint32_t number = drain.segments.number;

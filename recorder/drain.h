@@ -85,10 +85,10 @@ void rec_drain_wake(void);
 /* Calls it in place of the thread, when that is away and it is due. Any thread may do so. */
 void rec_drain_stand_in(void);
 
-/* Saves what there is at this moment as the segments of another process directory: links to the finished ones, and a
- * last one of what is in the chunks, while the traced threads go on. In on_wake only. Gives the instant up to which it
- * reaches. Returns 0 or -1. */
-int rec_drain_save(const char *process_path, struct pnr_instant *end, struct pnr_err *err);
+/* Saves what there is at this moment, from this segment on, as the segments of another process directory: links to the
+ * finished ones, and a last one of what is in the chunks, while the traced threads go on. In on_wake, or by the thread
+ * that calls the others. Gives the instant up to which it reaches. Returns 0 or -1. */
+int rec_drain_save(const char *process_path, uint32_t first_segment, struct pnr_instant *end, struct pnr_err *err);
 
 /* Writes all that is queued and ends the segment: what comes from now on is in the one whose number it gives. No chunk may be
  * in use. Returns 0 or -1. */

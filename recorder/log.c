@@ -165,7 +165,7 @@ static int make_absolute(const char *path, char *absolute, size_t size, struct p
 
 int rec_log_make_capture(const char *path, char *taken, struct pnr_err *err)
 {
-    static char absolute[PATH_MAX];     /* as in begin_process */
+    char absolute[PATH_MAX];
     return make_absolute(path, absolute, sizeof absolute, err) != 0 ? -1 :
            pnr_capture_make(absolute, taken, PATH_MAX, err);
 }
@@ -208,6 +208,12 @@ static void remove_begun(const char *capture_path, const char *process_path)
 {
     rec_tree_remove(process_path);
     rmdir(capture_path);
+}
+
+/* How many bytes the name table may have. */
+static uint64_t most_names(const struct rec_limits *limits)
+{
+    return limits->max_size ? limits->max_size / NAMES_PARTS : UINT64_MAX;
 }
 
 /* How many chunks a process has. */
@@ -260,7 +266,7 @@ int rec_log_start(const char *path, bool joins, const struct rec_drain_options *
     rec_wiped_start();
     rec_log_least_ticks = 0;
     session.names.fd = -1;
-    session.names_most = options->limits.max_size ? options->limits.max_size / NAMES_PARTS : UINT64_MAX;
+    session.names_most = most_names(&options->limits);
     if ((joins ? make_absolute(path, taken, PATH_MAX, err) : rec_log_make_capture(path, taken, err)) != 0)
         return -1;
     strcpy(session.capture_path, taken);
@@ -538,7 +544,7 @@ static int copy_names(struct rec_file *file, const char *process_path, const str
     return result;
 }
 
-int rec_log_save(const char *path, char *taken, struct pnr_err *err)
+int rec_log_save(const char *path, const struct rec_part *part, char *taken, struct pnr_err *err)
 {
     char process_path[PATH_MAX];
     struct rec_file names = { .fd = -1 };
@@ -549,9 +555,9 @@ int rec_log_save(const char *path, char *taken, struct pnr_err *err)
         rmdir(taken);
         return -1;
     }
-    int result = rec_drain_save(process_path, &end, err);
+    int result = rec_drain_save(process_path, part ? part->first_segment : 1, &end, err);
     if (result == 0)
-        result = copy_names(&names, process_path, NULL, err);
+        result = copy_names(&names, process_path, part, err);
     if (result == 0)
         result = rec_names_append_instant(&names, "end", end, err);
     rec_file_release(&names);
@@ -564,12 +570,41 @@ int rec_log_save(const char *path, char *taken, struct pnr_err *err)
 
 /* ---- parts ---- */
 
-int rec_log_begin_part(struct rec_part *part, struct pnr_err *err)
+/* Returns 0, or -1 and the part is what it was. */
+static int begin_here(struct rec_part *part, struct pnr_err *err)
 {
+    uint32_t segment;
     rec_log_put_all();
-    *part = (struct rec_part){ .start = rec_clock_instant(), .n_events = session.n_events, .n_lost = session.n_lost,
-                               .n_threads_ended = session.n_threads_ended };
-    return rec_drain_cut(&part->first_segment, err);
+    struct pnr_instant start = rec_clock_instant();
+    if (rec_drain_cut(&segment, err) != 0)
+        return -1;
+    part->first_segment = segment;
+    part->start = start;
+    part->n_events = session.n_events;
+    part->n_lost = session.n_lost;
+    part->n_threads_ended = session.n_threads_ended;
+    return 0;
+}
+
+int rec_log_begin_part(const char *path, struct rec_part *part, struct pnr_err *err)
+{
+    if (pnr_capture_begin_process(path, part->process_path, sizeof part->process_path, err) != 0)
+        return -1;
+    if (begin_here(part, err) == 0)
+        return 0;
+    rmdir(part->process_path);
+    return -1;
+}
+
+void rec_log_begin_part_later(struct rec_part *part)
+{
+    struct pnr_err err;
+    begin_here(part, &err);
+}
+
+void rec_log_undo_part(const char *path, const struct rec_part *part)
+{
+    remove_begun(path, part->process_path);
 }
 
 /* What was recorded since a part began, its chunks all put. */
@@ -579,21 +614,28 @@ static struct rec_log_totals totals_since(const struct rec_part *part)
                                     .n_threads = session.n_threads - part->n_threads_ended };
 }
 
-/* Makes a process's directory with the segments and names of a part up to now, which is not in the capture yet. The names
- * are left open. Returns 0, or -1 and there is nothing to remove. */
-static int begin_copy(const char *capture_path, const struct rec_part *part, char *process_path, struct rec_file *names,
-                      struct pnr_err *err)
+/* What was made of a part goes, and its directory is as it was. */
+static void begin_again(const struct rec_part *part, const char *process_path)
 {
+    rec_tree_remove(process_path);
+    mkdir(part->process_path, 0700);
+}
+
+/* Puts the segments and names of a part up to now into its directory, whose path is copied to process_path and which is
+ * not in the capture yet. The names are left open. Returns 0, or -1 and it is empty. */
+static int begin_copy(const struct rec_part *part, char *process_path, struct rec_file *names, struct pnr_err *err)
+{
+    static char path[PATH_MAX];         /* as in begin_process */
     uint32_t next;
-    if (rec_drain_cut(&next, err) != 0 || pnr_capture_begin_process(capture_path, process_path, PATH_MAX, err) != 0)
-        return -1;
-    char path[PATH_MAX];
+    strcpy(process_path, part->process_path);
     pnr_segment_path(process_path, part->first_segment, path);
+    if (rec_drain_cut(&next, err) != 0)
+        return -1;
     if (rec_drain_link(process_path, part->first_segment, err) == 0 &&
         (mkdir(path, 0700) == 0 || errno == EEXIST) && copy_names(names, process_path, part, err) == 0)
         return 0;
     rec_file_release(names);
-    rec_tree_remove(process_path);
+    begin_again(part, process_path);
     return -1;
 }
 
@@ -604,16 +646,17 @@ int rec_log_save_part(const char *path, const struct rec_part *part, struct rec_
     struct pnr_instant end = rec_clock_instant();
     rec_log_put_all();
     *totals = totals_since(part);
-    if (begin_copy(path, part, process_path, &names, err) != 0)
-        return -1;
-    int result = write_end(&names, totals, end, err);
-    rec_file_release(&names);
+    int result = begin_copy(part, process_path, &names, err);
+    if (result == 0) {
+        result = write_end(&names, totals, end, err);
+        rec_file_release(&names);
+    }
     if (result == 0)
         result = pnr_capture_enter_process(path, (long)getpid(), process_path, PATH_MAX, err);
     if (result == 0)
         rec_tree_bytes(process_path, &totals->n_bytes);
     else
-        rec_tree_remove(process_path);
+        rec_log_undo_part(path, part);
     return result;
 }
 
@@ -636,7 +679,7 @@ int rec_log_move(const char *path, const struct rec_part *part, const struct rec
     rec_log_put_all();
     *totals = totals_since(&session.before);
     totals->n_bytes = (uint64_t)session.names.size + rec_drain_size();
-    if (begin_copy(path, part, process_path, &moved_names, err) != 0)
+    if (begin_copy(part, process_path, &moved_names, err) != 0)
         return -1;
     if (begin_live(process_path, count_chunks(false, options->limits.max_size), &live, err) != 0)
         goto fail;
@@ -652,10 +695,11 @@ int rec_log_move(const char *path, const struct rec_part *part, const struct rec
     rec_file_release(&moved_names);
     strcpy(session.capture_path, path);
     session.joins = false;
+    session.names_most = most_names(&options->limits);
     session.before = *part;
     return 0;
 fail:
     rec_file_release(&moved_names);
-    rec_tree_remove(process_path);
+    begin_again(part, process_path);
     return -1;
 }

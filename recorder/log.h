@@ -95,31 +95,39 @@ void rec_log_forked(void);
 
 /* A part of the recording that becomes a capture of its own: it begins with a segment. */
 struct rec_part {
+    char process_path[PATH_MAX];        /* in its capture: a directory that is being begun, and empty */
     uint32_t first_segment;
     struct pnr_instant start;
     uint64_t n_events, n_lost;          /* of the recording, before it */
     uint32_t n_threads_ended;
 };
 
-/* A part begins. Each thread's next block opens with its stack. Returns 0 or -1. */
-int rec_log_begin_part(struct rec_part *part, struct pnr_err *err);
+/* A part begins, whose capture is the new directory at path; what is begun in it says that it is in use. Each thread's
+ * next block opens with its stack. Returns 0, or -1 and leaves nothing behind in the directory. */
+int rec_log_begin_part(const char *path, struct rec_part *part, struct pnr_err *err);
 
-/* Makes a process of this part up to now in the capture at path, an empty directory. Recording goes on. Gives the part's
- * totals. Returns 0, or -1 and leaves nothing behind in the directory. */
+/* The part begins only now. When that fails it has begun when it had before. */
+void rec_log_begin_part_later(struct rec_part *part);
+
+/* Makes a process of this part up to now in its capture at path. Recording goes on. Gives the part's totals. Returns 0,
+ * or -1 and leaves nothing behind in the directory. */
 int rec_log_save_part(const char *path, const struct rec_part *part, struct rec_log_totals *totals, struct pnr_err *err);
 
+/* Takes away what was begun for a part, and its capture at path. */
+void rec_log_undo_part(const char *path, const struct rec_part *part);
+
 /* Ends the capture that is written, as rec_log_stop does, and gives its totals. Recording goes on in the capture at path,
- * an empty directory, which has this part as if it had been written there from the beginning. Returns 0, or -1 and nothing
- * has changed. */
+ * that of the part, which has it as if it had been written there from the beginning. Returns 0, or -1 and nothing has
+ * changed. */
 int rec_log_move(const char *path, const struct rec_part *part, const struct rec_drain_options *options,
                  struct rec_log_totals *totals, struct pnr_err *err);
 
 /* Makes a new capture's directory, as rec_log_start does. Copies its path to taken (PATH_MAX bytes). Returns 0 or -1. */
 int rec_log_make_capture(const char *path, char *taken, struct pnr_err *err);
 
-/* Makes a capture, as rec_log_start does, of what this process has recorded up to now, and goes on. In on_wake only.
- * When it fails it leaves nothing behind. */
-int rec_log_save(const char *path, char *taken, struct pnr_err *err);
+/* Makes a capture, as rec_log_start does, of what this process has recorded up to now in the capture that is written, or in
+ * a part, and goes on. In on_wake, or with the GIL. When it fails it leaves nothing behind. */
+int rec_log_save(const char *path, const struct rec_part *part, char *taken, struct pnr_err *err);
 
 /* Adds a fact to the name table (specs/capture-format.md, section 6.3). */
 void rec_log_fact(const char *key, const char *value);

@@ -1,5 +1,6 @@
 #include "survey.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -119,12 +120,28 @@ void rec_survey_take(const char *capture_path, struct rec_survey *survey)
     rec_tree_bytes(capture_path, &survey->n_bytes);
 }
 
+/* Whether another process begins at this moment, or holds the place of a part that it records. */
+static bool begins(const char *capture_path)
+{
+    struct dirent *entry;
+    enum pnr_process_state state;
+    bool is = false;
+    DIR *dir = opendir(capture_path);
+    while (dir && !is && (entry = readdir(dir)))
+        is = pnr_capture_is_begun(entry->d_name, &state) && state != PNR_PROCESS_GONE;
+    if (dir)
+        closedir(dir);
+    return is;
+}
+
 bool rec_survey_runs(const char *capture_path)
 {
     char path[PATH_MAX];
     struct pnr_list list;
     struct pnr_err err;
     bool runs = false;
+    if (begins(capture_path))
+        return true;
     if (pnr_capture_processes(capture_path, &list, &err) != 0)
         return false;
     for (size_t i = 0; i < list.n && !runs; i++) {

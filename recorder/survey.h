@@ -19,8 +19,8 @@ struct rec_survey {
 /* Reads the name tables of all processes, not their data. What cannot be read is left out. */
 void rec_survey_take(const char *capture_path, struct rec_survey *survey);
 
-/* Whether a process other than this one may record into the capture, as far as the live headers tell. A program that
- * this process was before an exec does not. */
+/* Whether a process other than this one may record into the capture, as far as the live headers tell, or what a process
+ * begins there. A program that this process was before an exec does not. */
 bool rec_survey_runs(const char *capture_path);
 
 #endif

@@ -430,14 +430,14 @@ void rec_c_calls_begin(void)
 {
     forget_names();                     /* the parent's */
     memset(c_calls.known, 0, sizeof c_calls.known);
-    c_calls.is_held = c_calls.was_displaced = false;
+    c_calls.was_displaced = false;
     c_calls.session = rec_functions.session;
     rec_threads.on_new = watch_thread;
 }
 
 void rec_c_calls_pause(void)
 {
-    if (!c_calls.session)
+    if (!c_calls.session || c_calls.is_held)
         return;
     hold();
     c_calls.is_held = true;
@@ -465,6 +465,7 @@ int rec_c_calls_start(void)
         return -1;
     if (!c_calls.capsule_key && !(c_calls.capsule_key = PyUnicode_InternFromString("panopticon.c_calls")))
         return -1;
+    c_calls.is_held = false;
     rec_c_calls_begin();
     if (watch() == 0)
         return 0;

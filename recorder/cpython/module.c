@@ -600,7 +600,7 @@ PyMODINIT_FUNC PyInit__recorder(void)
         if (rec_recording_init() != 0)
             return NULL;
         watch_leave();
-    rec_setuid_watch();
+        rec_setuid_watch();
     }
     if (!module.is_ready) {
         if (rec_engine_init(module.own) != 0)

@@ -20,6 +20,7 @@
 #include "trampoline.h"
 #include "../filter.h"
 #include "../notice.h"
+#include "../tree.h"
 #include "../wiped.h"
 #include "../../format/capture.h"
 
@@ -43,8 +44,11 @@ struct inner {
     struct rec_part part;
     struct options options;             /* engine and filters are not valid after the start */
     bool has_resumed;                   /* the recording was paused before it */
+    bool is_waiting;                    /* it begins when recording is resumed */
     struct inner *older;
 };
+
+#define AN_EXCEPTION 0                  /* that has ended the program or a thread; no signal has this number */
 
 static struct {
     _Atomic bool is_on;                 /* this one and is_pending are read by signal handlers, too */
@@ -56,7 +60,8 @@ static struct {
     struct rec_drain_options drain;
     int number;                         /* of the capture that is written */
     int n_started;                      /* captures, in all */
-    struct inner *newest;               /* owned */
+    struct inner *newest;               /* owned; changed with `captures` */
+    pthread_mutex_t captures;           /* guards for the drain's thread which captures there are */
     bool has_c_calls;                   /* calls of C functions are recorded */
     const struct rec_engine *engine;
     uint64_t forks;                     /* children that are not recorded */
@@ -67,9 +72,12 @@ static struct {
     ino_t inode;
     struct fact *facts;                 /* owned; those that a child has, too */
     size_t n_facts;
-    struct sigaction snapshot_before, toggle_before;
-    /* What the drain's thread is to do, and what came of it. */
-    _Atomic bool is_save_due, is_toggle_due;
+    struct occasion {
+        _Atomic bool is_due;            /* the drain's thread is to see to it */
+        int n_users;                    /* captures that want the signal */
+        struct sigaction before;
+    } occasions[NSIG];                  /* signals, and AN_EXCEPTION */
+    /* What the drain's thread is to save, and what came of it. */
     bool is_saving;                     /* a thread is in rec_recording_save */
     const char *_Atomic save_path;      /* what it waits for; NULL: nothing */
     char *save_taken;
@@ -266,50 +274,83 @@ static void write_facts(void)
         rec_log_fact_number("last_ns", recording.options.last_ns);
 }
 
-/* ---- saving, on the drain's thread ---- */
+/* ---- signals, exceptions and snapshots ---- */
 
-/* A place beside the capture: run-snapshot.pnr for run.pnr. */
-static void save_beside(void)
+/* Saves a capture, which is written or a part, in a place beside it: run-snapshot.pnr for run.pnr. */
+static void save_beside(const char *capture, const struct rec_part *part)
 {
     char path[PATH_MAX], taken[PATH_MAX], text[512];
     struct pnr_err err;
-    const char *slash = strrchr(recording.capture, '/'), *dot = strrchr(slash, '.');
-    size_t stem = dot && dot > slash + 1 ? (size_t)(dot - recording.capture) : strlen(recording.capture);
-    if (snprintf(path, sizeof path, "%.*s-snapshot%s", (int)stem, recording.capture, recording.capture + stem) >=
-        (int)sizeof path)
+    const char *slash = strrchr(capture, '/'), *dot = strrchr(slash, '.');
+    size_t stem = dot && dot > slash + 1 ? (size_t)(dot - capture) : strlen(capture);
+    if (snprintf(path, sizeof path, "%.*s-snapshot%s", (int)stem, capture, capture + stem) >= (int)sizeof path)
         return;
-    if (rec_log_save(path, taken, &err) == 0)
+    if (rec_log_save(path, part, taken, &err) == 0)
         rec_notice("%s: what was recorded up to now", taken);
     else
         rec_notice("%s; no snapshot was made, recording goes on", pnr_err_describe(&err, text, sizeof text));
+}
+
+static bool is_saved_on(const struct options *options, int occasion)
+{
+    return occasion == AN_EXCEPTION ? options->snapshots_exceptions : options->snapshot_signal == occasion;
+}
+
+static bool is_any_waiting(void)
+{
+    bool is = false;
+    for (struct inner *inner = recording.newest; inner; inner = inner->older)
+        is |= inner->is_waiting;
+    return is;
 }
 
 static int toggle(void *unused)
 {
     (void)unused;
     if (recording.is_on)
-        recording.is_paused ? rec_recording_resume() : rec_recording_pause();
+        recording.is_paused || is_any_waiting() ? rec_recording_resume() : rec_recording_pause();
     PyErr_Clear();
     return 0;
 }
 
-/* Pausing needs the interpreter: it is asked to see to it. */
+/* With `captures`. */
+static void attend_to(int occasion)
+{
+    bool is_toggle = recording.options.toggle_signal == occasion;
+    if (is_saved_on(&recording.options, occasion))
+        save_beside(recording.capture, NULL);
+    for (struct inner *inner = recording.newest; inner; inner = inner->older) {
+        is_toggle |= inner->options.toggle_signal == occasion;
+        if (is_saved_on(&inner->options, occasion))
+            save_beside(inner->path, &inner->part);
+    }
+    /* Pausing needs the interpreter: it is asked to see to it. */
+    if (occasion != AN_EXCEPTION && is_toggle && recording.is_on && !cpython_is_finalizing())
+        Py_AddPendingCall(toggle, NULL);
+}
+
+static void attend_to_all(void)
+{
+    pthread_mutex_lock(&recording.captures);
+    for (int i = 0; i < NSIG; i++)
+        if (atomic_exchange(&recording.occasions[i].is_due, false))
+            attend_to(i);
+    pthread_mutex_unlock(&recording.captures);
+}
+
 static void on_wake(void)
 {
-    if (atomic_exchange(&recording.is_toggle_due, false) && recording.is_on && !cpython_is_finalizing())
-        Py_AddPendingCall(toggle, NULL);
-    if (atomic_exchange(&recording.is_save_due, false))
-        save_beside();
+    attend_to_all();
     const char *path = atomic_exchange(&recording.save_path, NULL);
     if (path) {
-        recording.save_result = rec_log_save(path, recording.save_taken, &recording.save_err);
+        recording.save_result = rec_log_save(path, NULL, recording.save_taken, &recording.save_err);
         sem_post(&recording.saved);
     }
 }
 
-static void save_soon(void)
+static void tell_exception(void)
 {
-    atomic_store(&recording.is_save_due, true);
+    atomic_store(&recording.occasions[AN_EXCEPTION].is_due, true);
     rec_drain_wake();
 }
 
@@ -325,32 +366,47 @@ static void on_signal(int signal)
     int saved = errno;
     if (!recording.is_on || recording.is_pending)
         return;
-    if (signal == recording.options.snapshot_signal)
-        atomic_store(&recording.is_save_due, true);
-    if (signal == recording.options.toggle_signal)
-        atomic_store(&recording.is_toggle_due, true);
+    atomic_store(&recording.occasions[signal].is_due, true);
     rec_drain_wake();
     errno = saved;
 }
 
-static void handle(int signal, struct sigaction *before)
+static void handle(int signal)
 {
     struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART | SA_ONSTACK };
     sigemptyset(&action.sa_mask);
-    if (signal)
-        sigaction(signal, &action, before);
+    if (signal && !recording.occasions[signal].n_users++)
+        sigaction(signal, &action, &recording.occasions[signal].before);
 }
 
-static void stop_handling(int signal, const struct sigaction *before)
+static void stop_handling(int signal)
 {
     struct sigaction now;
-    if (signal && sigaction(signal, NULL, &now) == 0 && now.sa_handler == on_signal)
-        sigaction(signal, before, NULL);
+    if (signal && !--recording.occasions[signal].n_users && sigaction(signal, NULL, &now) == 0 &&
+        now.sa_handler == on_signal)
+        sigaction(signal, &recording.occasions[signal].before, NULL);
 }
+
+/* From now on a capture has what it wants to be told of. */
+static void attend(const struct options *options)
+{
+    handle(options->snapshot_signal);
+    handle(options->toggle_signal);
+    if (options->snapshots_exceptions)
+        rec_threads.on_exception = tell_exception;
+}
+
+static void attend_no_more(const struct options *options)
+{
+    stop_handling(options->snapshot_signal);
+    stop_handling(options->toggle_signal);
+}
+
+static bool begin_if_pending(void);
 
 int rec_recording_save(const char *path, char *taken)
 {
-    if (!rec_recording_is_on() || recording.is_pending) {
+    if (!begin_if_pending()) {
         PyErr_SetString(PyExc_RuntimeError, "panopticon: this process is not being recorded");
         return -1;
     }
@@ -473,6 +529,25 @@ static int set_c_calls(void)
     return 0;
 }
 
+static void add_inner(struct inner *inner)
+{
+    pthread_mutex_lock(&recording.captures);
+    inner->older = recording.newest;
+    recording.newest = inner;
+    pthread_mutex_unlock(&recording.captures);
+}
+
+/* Takes it out of the list; the caller frees it. */
+static void forget_inner(struct inner *inner)
+{
+    struct inner **link = &recording.newest;
+    pthread_mutex_lock(&recording.captures);
+    while (*link != inner)
+        link = &(*link)->older;
+    *link = inner->older;
+    pthread_mutex_unlock(&recording.captures);
+}
+
 /* Returns the number, or 0 with an exception set. */
 static int start_inner(const char *path, PyObject *dict, PyObject *on_path, char *taken)
 {
@@ -489,47 +564,54 @@ static int start_inner(const char *path, PyObject *dict, PyObject *on_path, char
         goto fail;
     }
     strcpy(inner->path, taken);
-    if (rec_log_begin_part(&inner->part, &err) != 0) {
+    if (rec_log_begin_part(taken, &inner->part, &err) != 0) {
         rec_recording_raise(&err);
-        goto remove;
+        rmdir(taken);
+        goto fail;
     }
-    inner->older = recording.newest;
-    recording.newest = inner;
+    inner->is_waiting = inner->options.starts_paused;
+    add_inner(inner);
     if (set_c_calls() != 0 || tell_path(on_path, taken) != 0) {
-        recording.newest = inner->older;
+        forget_inner(inner);
         set_c_calls();
-        goto remove;
+        rec_log_undo_part(taken, &inner->part);
+        goto fail;
     }
-    if (recording.is_paused && !inner->options.starts_paused) {
+    attend(&inner->options);
+    if (recording.is_paused && !inner->is_waiting) {
         rec_recording_resume();
         inner->has_resumed = true;
     }
     return inner->number = ++recording.n_started;
-remove:
-    rmdir(taken);
 fail:
     free(inner);
     return 0;
 }
 
-/* Takes it out of the list; the caller frees it. */
-static void forget_inner(struct inner *inner)
+/* Makes its capture, and forgets it. */
+static void save_inner(struct inner *inner, struct rec_log_totals *totals)
 {
-    struct inner **link = &recording.newest;
-    while (*link != inner)
-        link = &(*link)->older;
-    *link = inner->older;
+    char text[512];
+    struct pnr_err err;
+    attend_to_all();                    /* the drain's thread may be away, and it is the last time for this capture */
+    if (inner->is_waiting)
+        rec_log_begin_part_later(&inner->part);         /* and there is nothing in it */
+    if (rec_log_save_part(inner->path, &inner->part, totals, &err) != 0) {
+        totals->failure = err;
+        rec_notice("%s; %s is not made", pnr_err_describe(&err, text, sizeof text), inner->path);
+    }
+    attend_no_more(&inner->options);
+    forget_inner(inner);
+    free(inner);
 }
 
 static void stop_inner(struct inner *inner, struct rec_log_totals *totals)
 {
-    if (rec_log_save_part(inner->path, &inner->part, totals, &totals->failure) != 0)
-        rmdir(inner->path);
-    if (inner->has_resumed)
+    bool pauses = inner->has_resumed;
+    save_inner(inner, totals);
+    if (pauses)
         rec_recording_pause();
-    forget_inner(inner);
     set_c_calls();
-    free(inner);
 }
 
 static struct inner *find_inner(int number)
@@ -549,27 +631,86 @@ static bool move(struct rec_log_totals *totals)
     while (oldest->older)
         oldest = oldest->older;
     struct rec_drain_options drain = drain_options(&oldest->options);
+    if (oldest->is_waiting)
+        rec_log_begin_part_later(&oldest->part);
     if (rec_log_move(oldest->path, &oldest->part, &drain, totals, &err) != 0) {
         rec_notice("%s; the recordings inside this one end with it", pnr_err_describe(&err, text, sizeof text));
         return false;
     }
-    stop_handling(recording.options.snapshot_signal, &recording.snapshot_before);
-    stop_handling(recording.options.toggle_signal, &recording.toggle_before);
+    attend_no_more(&recording.options);
     forget_inner(oldest);
-    recording.number = oldest->number;
+    pthread_mutex_lock(&recording.captures);
     recording.options = oldest->options;
+    strcpy(recording.capture, oldest->path);
+    pthread_mutex_unlock(&recording.captures);
+    recording.number = oldest->number;
     recording.drain = drain;
     recording.joins = false;
-    strcpy(recording.capture, oldest->path);
     set_c_calls();
-    rec_threads.on_exception = recording.options.snapshots_exceptions ? save_soon : NULL;
-    handle(recording.options.snapshot_signal, &recording.snapshot_before);
-    handle(recording.options.toggle_signal, &recording.toggle_before);
+    if (oldest->is_waiting && !recording.newest)
+        rec_recording_pause();
     free(oldest);
     return true;
 }
 
 /* ---- start and stop ---- */
+
+/* This child is not recorded: no more events come. */
+static void leave_alone(void)
+{
+    recording.is_on = false;
+    rec_threads.is_active = rec_threads.is_waiting = false;
+    rec_current = &rec_log_nobody;
+    recording.engine->pause();
+    rec_c_calls_stop(false);
+}
+
+/* At the first event of a forked child; or when it asks for something, paused or not. */
+static void begin_child(void)
+{
+    struct pnr_err err;
+    struct rec_log_totals totals;
+    char text[512];
+    static char taken[PATH_MAX];        /* the stack of a thread that forks may be small; guarded by the GIL */
+    PyObject *type, *value, *traceback;
+    recording.is_pending = false;
+    recording.forks = 0;
+    rec_notice_redirect(recording.capture);
+    PyErr_Fetch(&type, &value, &traceback);
+    if (!recording.options.follows_forks) {
+        if (recording.unannounced)
+            *recording.unannounced += !recording.was_announced;
+        leave_alone();
+    } else if (rec_log_start(recording.capture, true, &recording.drain, taken, &err) != 0) {
+        rec_notice("not recorded: %s", pnr_err_describe(&err, text, sizeof text));
+        leave_alone();
+    } else {
+        write_facts();
+        if (recording.engine->begin() != 0) {
+            leave_alone();
+            rec_log_undo(&totals);
+            rec_notice("not recorded: %s", totals.failure.code == PNR_OK ? "out of memory" :
+                       pnr_err_describe(&totals.failure, text, sizeof text));
+        } else if (recording.has_c_calls) {
+            rec_c_calls_begin();
+            set_c_calls();
+        }
+        if (recording.is_on && recording.is_paused) {
+            recording.is_paused = false;
+            rec_recording_pause();
+        }
+    }
+    PyErr_Restore(type, value, traceback);
+}
+
+/* Begins in a forked child that has not had an event so far: because it is paused, say. Returns whether this process is
+ * being recorded. */
+static bool begin_if_pending(void)
+{
+    if (recording.is_on && recording.is_pending)
+        rec_threads_wake(PyThreadState_Get());
+    return recording.is_on && !recording.is_pending;
+}
 
 int rec_recording_start(const char *path, bool joins, PyObject *facts, PyObject *dict, PyObject *on_path, char *taken)
 {
@@ -578,7 +719,7 @@ int rec_recording_start(const char *path, bool joins, PyObject *facts, PyObject 
         PyErr_SetString(PyExc_RuntimeError, "panopticon: a process's main interpreter is recorded, and this is another one");
         return 0;
     }
-    if (recording.is_on)
+    if (begin_if_pending())
         return start_inner(path, dict, on_path, taken);
     if (parse_options(dict, &recording.options) != 0 || !(recording.engine = find_engine(recording.options.engine)) ||
         set_filters(recording.options.filters) != 0 || keep_facts(facts) != 0)
@@ -613,58 +754,13 @@ int rec_recording_start(const char *path, bool joins, PyObject *facts, PyObject 
     rec_notice_redirect(joins ? recording.capture : NULL);
     if (!joins && geteuid() == 0)
         rec_notice_open_to_all(recording.capture);
-    rec_threads.on_exception = recording.options.snapshots_exceptions ? save_soon : NULL;
+    rec_threads.on_exception = NULL;
     recording.is_on = true;
     recording.is_paused = recording.is_pending = false;
-    handle(recording.options.snapshot_signal, &recording.snapshot_before);
-    handle(recording.options.toggle_signal, &recording.toggle_before);
+    attend(&recording.options);
     if (recording.options.starts_paused)
         rec_recording_pause();
     return recording.number = ++recording.n_started;
-}
-
-/* This child is not recorded: no more events come. */
-static void leave_alone(void)
-{
-    recording.is_on = false;
-    rec_threads.is_active = rec_threads.is_waiting = false;
-    rec_current = &rec_log_nobody;
-    recording.engine->pause();
-    rec_c_calls_stop(false);
-}
-
-/* At the first event of a forked child. */
-static void begin_child(void)
-{
-    struct pnr_err err;
-    struct rec_log_totals totals;
-    char text[512];
-    static char taken[PATH_MAX];        /* the stack of a thread that forks may be small; guarded by the GIL */
-    PyObject *type, *value, *traceback;
-    recording.is_pending = false;
-    recording.forks = 0;
-    rec_notice_redirect(recording.capture);
-    PyErr_Fetch(&type, &value, &traceback);
-    if (!recording.options.follows_forks) {
-        if (recording.unannounced)
-            *recording.unannounced += !recording.was_announced;
-        leave_alone();
-    } else if (rec_log_start(recording.capture, true, &recording.drain, taken, &err) != 0) {
-        rec_notice("not recorded: %s", pnr_err_describe(&err, text, sizeof text));
-        leave_alone();
-    } else {
-        write_facts();
-        if (recording.engine->begin() != 0) {
-            leave_alone();
-            rec_log_undo(&totals);
-            rec_notice("not recorded: %s", totals.failure.code == PNR_OK ? "out of memory" :
-                       pnr_err_describe(&totals.failure, text, sizeof text));
-        } else if (recording.has_c_calls) {
-            rec_c_calls_begin();
-            set_c_calls();
-        }
-    }
-    PyErr_Restore(type, value, traceback);
 }
 
 /* What Python code asks for may be the first that is heard of a fork. */
@@ -697,6 +793,11 @@ int rec_recording_resume(void)
         PyErr_SetString(PyExc_RuntimeError, "panopticon: this process is not being recorded");
         return -1;
     }
+    for (struct inner *inner = recording.newest; inner; inner = inner->older) {
+        if (inner->is_waiting)
+            rec_log_begin_part_later(&inner->part);
+        inner->is_waiting = false;
+    }
     if (recording.is_paused) {
         recording.is_paused = false;
         if (must_change_engine() && !change_engine())
@@ -723,16 +824,11 @@ void rec_recording_stop(int number, struct rec_log_totals *totals)
 void rec_recording_end(bool is_finalized, struct rec_log_totals *totals)
 {
     struct rec_log_totals of_inner;
-    while (recording.newest) {
-        struct inner *inner = recording.newest;
-        rec_log_save_part(inner->path, &inner->part, &of_inner, &of_inner.failure);
-        recording.newest = inner->older;
-        free(inner);
-    }
+    while (recording.newest)
+        save_inner(recording.newest, &of_inner);
     *totals = (struct rec_log_totals){ 0 };
     recording.is_on = false;
-    stop_handling(recording.options.snapshot_signal, &recording.snapshot_before);
-    stop_handling(recording.options.toggle_signal, &recording.toggle_before);
+    attend_no_more(&recording.options);
     if (recording.is_pending) {
         rec_threads.when_awake = NULL;
         if (!is_finalized)
@@ -785,11 +881,14 @@ static void become_child(bool was_announced)
         rec_log_forked();
     if (rec_threads.is_unhooked && !recording.is_paused)
         recording.engine->resume();     /* the gap in which it was born is its parent's: nothing here would end it */
+    pthread_mutex_init(&recording.captures, NULL);      /* another thread may have had it */
     while (recording.newest) {          /* they are the parent's */
         struct inner *inner = recording.newest;
-        recording.newest = inner->older;
+        forget_inner(inner);            /* but its signals still do not end the process */
         free(inner);
     }
+    for (int i = 0; i < NSIG; i++)
+        recording.occasions[i].is_due = false;          /* of the parent's, too */
     recording.is_pending = true;
     recording.is_saving = false;
     atomic_store(&recording.save_path, NULL);
@@ -810,17 +909,27 @@ static void forked_in_silence(void)
 
 /* ---- giving up rights ---- */
 
+/* What this process still writes beside its own directory: captures of parts, which are filled when they stop, and the
+ * messages, if it will read them. */
+static void give_rest(uid_t user)
+{
+    if (rec_recording_is_own() && !recording.joins)
+        rec_notice_give(recording.capture, user);
+    for (struct inner *inner = recording.newest; inner; inner = inner->older)
+        rec_tree_give(inner->path, user);
+}
+
 void rec_recording_change_user(uid_t user, void (*func)(void *), void *arg)
 {
-    if (recording.is_on && recording.is_pending)
-        rec_threads_wake(PyThreadState_Get());          /* as another user it could not begin any more */
-    if (!recording.is_on || recording.is_pending) {
+    if (!begin_if_pending()) {          /* as another user it could not begin any more */
         func(arg);
         return;
     }
-    if (rec_recording_is_own() && !recording.joins)
-        rec_notice_give(recording.capture, user);
+    uid_t before = geteuid();
+    give_rest(user);
     rec_drain_change_user(user, func, arg);
+    if (geteuid() == before)            /* it did not come to that */
+        give_rest(before);
     rec_current = &rec_log_nobody;      /* the next event sees to it that the drain goes on */
 }
 
@@ -831,6 +940,7 @@ int rec_recording_init(void)
     rec_threads.on_fork = forked_in_silence;
     rec_trampoline_watch(step_aside, come_back);
     sem_init(&recording.saved, 0, 0);
+    pthread_mutex_init(&recording.captures, NULL);
     if (pthread_atfork(prepare_fork, forked_in_parent, forked_in_child) == 0)
         return 0;
     PyErr_SetString(PyExc_RuntimeError, "panopticon: no place left to be called at fork");

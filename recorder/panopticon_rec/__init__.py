@@ -430,8 +430,10 @@ class AsyncTracer:
     def start(self):
         """Begins, as Recorder.start; what an earlier recording of this tracer gave is forgotten. Returns the tracer."""
         self._forget()
-        folder, self._remove = make_folder()
+        folder = make_folder()
         self._recorder = Recorder(os.path.join(folder, "run.pnr"), c_calls=True, follow="none")
+        self._remove = remover(folder, self._recorder)
+        atexit.register(self._remove)
         try:
             self._recorder.start()
         except BaseException:
@@ -474,26 +476,29 @@ class AsyncTracer:
 
 
 def make_folder():
-    """A temporary folder, and the function that removes it: at the end of the process at the latest, and not in a forked
-    child."""
-    pid = os.getpid()
-    name = f"panopticon-{pid}-{os.urandom(6).hex()}"
+    """A temporary folder."""
+    name = f"panopticon-{os.getpid()}-{os.urandom(6).hex()}"
     places = [*filter(None, map(os.environ.get, ("TMPDIR", "TEMP", "TMP"))), "/tmp", "/var/tmp", os.getcwd()]
     for place in places:
         folder = os.path.join(os.path.abspath(place), name)
         try:
             os.mkdir(folder, 0o700)
-            break
+            return folder
         except OSError:
             if place is places[-1]:
                 raise
 
+
+def remover(folder, recorder):
+    """The function that removes the folder of a recorder, which it ends before; not in a forked child."""
+    pid = os.getpid()
+
     def remove():
         if os.getpid() == pid:
+            recorder.__exit__()
             _recorder.remove(folder)
 
-    atexit.register(remove)
-    return folder, remove
+    return remove
 
 
 def convert(capture):

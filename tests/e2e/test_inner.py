@@ -182,6 +182,153 @@ class Inner(e2e.EndToEnd):
             self.assertEqual(self.f_in("a.pnr"), 2)
         self.assertEqual(self.f_in("run.pnr"), 3)
 
+    def test_signals(self):
+        """Those that a part wants are handled, and what they ask for is done; behind the part they are the program's again."""
+        text = """
+            import os, signal, time
+            def tell(number):
+                os.kill(os.getpid(), number)
+                time.sleep(0.1)
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+            recorder = panopticon_rec.Recorder("a.pnr", toggle_on="SIGUSR1", snapshot_on="SIGUSR2").start()
+            calls(1)
+            tell(signal.SIGUSR1)
+            calls(100)
+            tell(signal.SIGUSR1)
+            calls(2)
+            os.kill(os.getpid(), signal.SIGUSR2)
+            recorder.stop()
+            tell(signal.SIGUSR1)
+            calls(4)
+            """
+        for mode in MODES:
+            options = [word for pair in mode.items() for word in pair]
+            script = self.write("app.py", e2e.textwrap.dedent(COUNTED) + e2e.textwrap.dedent(text))
+            for run in lambda: e2e.plain([script], cwd=self.directory), \
+                    lambda: recorded(self.path("run.pnr"), [script], options=["-q", *options], cwd=self.directory):
+                for name in os.listdir(self.directory):
+                    if name.endswith(".pnr"):
+                        e2e.shutil.rmtree(self.path(name))
+                finished = run()
+                self.assertEqual((finished.status, finished.out), (0, ""), finished.err)
+                self.assertIn("a-snapshot.pnr: what was recorded up to now", finished.err)
+                self.assertEqual((self.f_in("a.pnr"), self.f_in("a-snapshot.pnr")), (3, 3))
+            self.assertEqual(self.f_in("run.pnr"), 7)
+
+    def test_snapshot_of_a_part(self):
+        """It has what the part has up to then, and each capture that wants one has its own."""
+        text = """
+            import os, signal, time
+            calls(1)
+            with panopticon_rec.record("a.pnr", snapshot_on="SIGUSR2"):
+                calls(2)
+                os.kill(os.getpid(), signal.SIGUSR2)
+                while not os.path.exists("a-snapshot.pnr"): time.sleep(0.01)
+                time.sleep(0.2)
+                calls(4)
+            """
+        script = self.write("app.py", e2e.textwrap.dedent(COUNTED) + e2e.textwrap.dedent(text))
+        options = ["-q", "--snapshot-on", "SIGUSR2"]
+        finished = recorded(self.path("run.pnr"), [script], options=options, cwd=self.directory)
+        self.assertEqual((finished.status, len(finished.err.splitlines())), (0, 2), finished.err)
+        found = [self.f_in(name) for name in ("a.pnr", "a-snapshot.pnr", "run.pnr", "run-snapshot.pnr")]
+        self.assertEqual(found, [6, 2, 7, 3])
+
+    def test_start_paused(self):
+        """A part that is to begin later does, and the enclosing recording goes on meanwhile."""
+        text = """
+            recorder = panopticon_rec.Recorder("a.pnr", start_paused=True).start()
+            calls(1)
+            panopticon_rec.resume()
+            calls(2)
+            recorder.stop()
+            with panopticon_rec.record("b.pnr", start_paused=True):
+                calls(4)
+            """
+        for _ in self.record_both(text):
+            self.assertEqual((self.f_in("a.pnr"), self.f_in("b.pnr")), (2, 0))
+        self.assertEqual(self.f_in("run.pnr"), 7)
+
+    def test_a_program_that_comes_again(self):
+        """A part that was not made, as its program was killed or has become another one, is in nobody's way; nor is its
+        place free for --force while it is open."""
+        text = """
+            import os, subprocess, sys
+            recorder = panopticon_rec.Recorder("a.pnr").start()
+            print(os.path.basename(recorder.path))
+            sys.stdout.flush()
+            if len(sys.argv) < 2:
+                os.execv(sys.executable, [sys.executable, *sys.argv, "1"])
+            if len(sys.argv) == 2:
+                words = "-m", "panopticon_rec", "--force", "-o", recorder.path, "-c", "pass"
+                print(subprocess.run([sys.executable, *words], capture_output=True).returncode)
+                if not os.fork():
+                    os.execv(sys.executable, [sys.executable, *sys.argv, "1"])
+                sys.stdout.flush()
+                os.wait()
+                os.kill(os.getpid(), 9)
+            recorder.stop()
+            """
+        script = self.write("app.py", e2e.textwrap.dedent(COUNTED) + e2e.textwrap.dedent(text))
+        for options in [None, ["-q"]]:
+            finished = e2e.plain([script], cwd=self.directory) if options is None else \
+                recorded(self.path("run.pnr"), [script], options=options, cwd=self.directory)
+            self.assertEqual((finished.status, finished.out), (-9, "a.pnr\na-2.pnr\n2\na-3.pnr\n"), finished.err)
+            for name in "a.pnr", "a-2.pnr", "a-3.pnr":
+                e2e.shutil.rmtree(self.path(name))
+
+    def test_tracers_that_are_not_stopped(self):
+        text = """
+            import gc
+            def abandon():
+                panopticon_rec.AsyncTracer().start()
+                calls(1)
+            abandon()
+            gc.collect()
+            with panopticon_rec.AsyncTracer() as tracer:
+                calls(2)
+            print(str(tracer).count('"__main__.f"'))
+            tracer.start()
+            calls(4)
+            """
+        for finished in self.record_both(text):
+            self.assertEqual(finished.out, "2\n")
+        self.assertEqual(self.f_in("run.pnr"), 7)
+
+    def test_in_a_forked_child_without_events(self):
+        """In a child that is paused, or has called nothing that is recorded, the first to hear of the fork is the part."""
+        text = """
+            import os
+            if panopticon_rec._recorder.is_on(): panopticon_rec.pause()
+            pid = os.fork()
+            if not pid:
+                with panopticon_rec.record("a.pnr"):
+                    calls(1)
+                calls(2)
+                os._exit(0)
+            print(os.waitpid(pid, 0)[1])
+            """
+        for mode in MODES:
+            for more in [], ["--c-calls"]:
+                options = [word for pair in mode.items() for word in pair] + more
+                for finished in self.record_both(text, *options):
+                    self.assertEqual(finished.out, "0\n")
+                    self.assertEqual(self.f_in("a.pnr"), 1)
+                self.assertEqual(self.f_in("run.pnr"), 1)
+
+    def test_what_a_part_lacks_is_told(self):
+        text = """
+            import shutil
+            with panopticon_rec.record("a.pnr"):
+                calls(1)
+                shutil.rmtree("a.pnr")
+            """
+        script = self.write("app.py", e2e.textwrap.dedent(COUNTED) + e2e.textwrap.dedent(text))
+        finished = recorded(self.path("run.pnr"), [script], options=["-q"], cwd=self.directory)
+        self.assertEqual((finished.status, len(finished.err.splitlines())), (0, 1))
+        self.assertIn("a.pnr is not made", finished.err)
+        self.assertEqual(self.f_in("run.pnr"), 1)
+
     def test_in_a_forked_child(self):
         text = """
             import os

@@ -70,6 +70,26 @@ class Users(e2e.EndToEnd):
         self.assertEqual((finished.out, finished.err), ("TypeError\nOverflowError\nTypeError\nNone\nNone\n", ""))
         self.assertEqual(self.count(), 100_000)
 
+    def test_recordings_inside_a_recording(self):
+        """They are made by who the program has become, also when it cannot look at the enclosing one any more."""
+        for options in [], ["--max-size", "32M"], ["--last", "1h"]:
+            for name in "run.pnr", "a.pnr", "b.pnr":
+                e2e.shutil.rmtree(self.path(name), ignore_errors=True)
+            finished = self.drop("""
+                import panopticon_rec
+                first = panopticon_rec.Recorder(os.path.abspath("a.pnr")).start()
+                second = panopticon_rec.Recorder(os.path.abspath("b.pnr")).start()
+                calls(1)
+                drop()
+                calls(20_000)
+                print(first.stop()[3])
+                in_thread(4)
+                print(second.stop()[3])
+                """, *options)
+            self.assertEqual((finished.out, finished.err), ("0\n0\n", ""), options)
+            for name, n in ("run.pnr", 20_005), ("a.pnr", 20_001), ("b.pnr", 20_005):
+                self.assertEqual(Trace(convert(self.path(name))).count()["__main__.f"], n, (name, options))
+
     def test_workers(self):
         """As servers do: a master that stays root forks workers, which give up their rights."""
         for options in [], ["--max-size", "32M"], ["--last", "1h"]:

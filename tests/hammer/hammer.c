@@ -348,7 +348,7 @@ static void on_wake(void)
         return;
     atomic_fetch_add(&n_saves, 1);
     snprintf(path, sizeof path, "%s/snapshot.pnr", folder);
-    if (rec_log_save(path, taken, &err) != 0 && !scenario->disk_size)
+    if (rec_log_save(path, NULL, taken, &err) != 0 && !scenario->disk_size)
         check(false, "no snapshot", &err);
 }
 
