@@ -703,10 +703,10 @@ int rec_drain_move(const char *process_path, struct pnr_live live, const struct 
         rec_segments_stop(&drain.segments);
         drain.segments = *segments;
         drain.segments.n_bytes = n_bytes;
+        on_move();
         pnr_live_close(&drain.live, drain.process_path, true);
         set_place(process_path, live);
         drain.options = *options;
-        on_move();
     }
     if (start_thread() == 0)
         atomic_store(&drain.paused_ns, 0);
@@ -777,11 +777,15 @@ void rec_drain_stop(struct rec_drain_totals *totals)
     }
     pthread_mutex_unlock(&drain.presence);
     free_ended_streams();
-    if (!rec_drain_has_failed())
-        rec_segments_remove(&drain.segments, "live");
-    rec_segments_stop(&drain.segments);
     *totals = (struct rec_drain_totals){ drain.segments.n_bytes, drain.failure };
     pnr_block_coder_free(drain.coder);
     pnr_block_coder_free(drain.helper);
+}
+
+void rec_drain_remove(void)
+{
+    if (!rec_drain_has_failed())
+        rec_segments_remove(&drain.segments, "live");
+    rec_segments_stop(&drain.segments);
     pnr_live_close(&drain.live, drain.process_path, false);
 }

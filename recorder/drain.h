@@ -8,6 +8,7 @@
  *             rec_drain_put                       to be written; or rec_drain_give_back when it stayed empty
  *         rec_drain_end                           the stream gets no more chunks
  *     rec_drain_stop
+ *     rec_drain_remove
  *
  * All of it but the drain's own thread, rec_drain_wake, rec_drain_resume and rec_drain_save is called by one thread at
  * a time (the one that has the GIL). When no chunk is free the caller of rec_drain_take writes one itself, so that
@@ -99,8 +100,8 @@ int rec_drain_cut(uint32_t *segment, struct pnr_err *err);
 int rec_drain_link(const char *process_path, uint32_t first_segment, struct pnr_err *err);
 
 /* After a cut: goes on in another process directory, on another live mapping, which the drain owns from now on, also when
- * it fails, with the number of the segment that comes next. The old mapping is removed. on_move is called when that is
- * done, while the drain's thread is away. Returns 0, or -1 and nothing has changed. */
+ * it fails, with the number of the segment that comes next. on_move is called when that is sure, while the drain's thread is
+ * away; then the old mapping is removed. Returns 0, or -1 and nothing has changed. */
 int rec_drain_move(const char *process_path, struct pnr_live live, const struct rec_drain_options *options,
                    void (*on_move)(void), struct pnr_err *err);
 
@@ -117,7 +118,10 @@ void rec_drain_forked(void);
 /* True once a write has failed. */
 bool rec_drain_has_failed(void);
 
-/* Writes what is queued, ends the thread, and removes the live mapping if all was written. */
+/* Writes what is queued and ends the thread. */
 void rec_drain_stop(struct rec_drain_totals *totals);
+
+/* Removes the live mapping if all was written: as the last of all, for it is what others finish of a process that was killed. */
+void rec_drain_remove(void);
 
 #endif

@@ -502,6 +502,7 @@ void rec_log_stop(struct rec_log_totals *totals)
                                        .failure = session.has_failed ? session.failure : written.failure };
     if (!session.has_failed && write_end(&session.names, totals, end, &session.failure) != 0)
         fail_names();
+    rec_drain_remove();                 /* whoever is killed before that is finished by another process */
     if (totals->failure.code == PNR_OK && session.has_failed)
         totals->failure = session.failure;
     totals->n_bytes = written.n_bytes + (uint64_t)session.names.size;
@@ -660,14 +661,18 @@ int rec_log_save_part(const char *path, const struct rec_part *part, struct rec_
     return result;
 }
 
-static struct rec_file moved_names;     /* of the capture that recording moves to */
+static struct {
+    struct rec_file names;              /* of the capture that recording moves to */
+    struct pnr_instant end;             /* of the one that it leaves */
+    struct rec_log_totals *totals;
+} moved;
 
-/* The drain has moved. */
+/* The drain moves. */
 static void take_moved_names(void)
 {
-    struct rec_file before = session.names;
-    session.names = moved_names;
-    moved_names = before;
+    write_end(&session.names, moved.totals, moved.end, &moved.totals->failure);
+    rec_file_release(&session.names);
+    session.names = moved.names;
 }
 
 int rec_log_move(const char *path, const struct rec_part *part, const struct rec_drain_options *options,
@@ -675,31 +680,30 @@ int rec_log_move(const char *path, const struct rec_part *part, const struct rec
 {
     static char process_path[PATH_MAX]; /* as in begin_process */
     struct pnr_live live = { 0 };
-    struct pnr_instant end = rec_clock_instant();
+    moved.end = rec_clock_instant();
+    moved.totals = totals;
     rec_log_put_all();
     *totals = totals_since(&session.before);
     totals->n_bytes = (uint64_t)session.names.size + rec_drain_size();
-    if (begin_copy(part, process_path, &moved_names, err) != 0)
+    if (begin_copy(part, process_path, &moved.names, err) != 0)
         return -1;
     if (begin_live(process_path, count_chunks(false, options->limits.max_size), &live, err) != 0)
         goto fail;
     live.header->n_events = session.n_events - part->n_events;          /* what the segments hold that go with it */
     if (pnr_capture_enter_process(path, (long)getpid(), process_path, PATH_MAX, err) != 0 ||
-        rec_file_move(&moved_names, process_path, "names", err) != 0) {
+        rec_file_move(&moved.names, process_path, "names", err) != 0) {
         pnr_live_close(&live, process_path, true);
         goto fail;
     }
     if (rec_drain_move(process_path, live, options, take_moved_names, err) != 0)
         goto fail;
-    write_end(&moved_names, totals, end, &totals->failure);
-    rec_file_release(&moved_names);
     strcpy(session.capture_path, path);
     session.joins = false;
     session.names_most = most_names(&options->limits);
     session.before = *part;
     return 0;
 fail:
-    rec_file_release(&moved_names);
+    rec_file_release(&moved.names);
     begin_again(part, process_path);
     return -1;
 }

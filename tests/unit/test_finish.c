@@ -477,12 +477,56 @@ static void set_owner(const char *process, uint64_t start, uint64_t namespace)
     cr_assert_eq(pwrite(fd, owner, sizeof owner, 80), sizeof owner);
     close(fd);
 }
+/* Records and ends in order, but is killed at the at-th change of a file from then on. Returns whether there were so many. */
+static bool record_and_die_at_the_end(int at, enum how how, pid_t *pid)
+{
+    struct rec_drain_options options = { .drops = false };
+    struct rec_log_totals totals;
+    char taken[PATH_MAX];
+    struct pnr_err err;
+    int status;
+    memset(&told[0], 0, sizeof told[0]);
+    *pid = fork();
+    if (*pid == 0) {
+        if (rec_log_start(capture, access(capture, F_OK) == 0, &options, taken, &err) != 0)
+            _exit(1);
+        record(&told[0]);
+        fault.how = how;
+        fault.n = 0;
+        fault.at = at;
+        rec_log_stop(&totals);
+        _exit(0);
+    }
+    waitpid(*pid, &status, 0);
+    cr_assert(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
+    return WIFSIGNALED(status);
+}
 
-/* One that runs, is stopped, or may run on another machine or in another container; and the caller's own. */
+/* Wherever the kill comes while a process ends, another one sees it: there is its live mapping, or its end. */
+Test(finish, takes_what_was_killed_at_its_end)
+{
+    uint32_t n_functions, n_clean = 0, n_killed = 0;
+    pid_t pid;
+    for (int how = BEFORE; how <= BEHIND; how++) {
+        for (int at = 0; record_and_die_at_the_end(at, (enum how)how, &pid); at++) {
+            rec_finish_all(capture, 0);
+            check_whole(process_of(pid), &told[0], NULL);
+            bool is_clean = *find_fact(process_of(pid), "end_ticks", &n_functions);
+            bool is_killed = *find_fact(process_of(pid), "killed_ticks", &n_functions);
+            cr_expect_neq(is_clean, is_killed, "how %d, at %d", how, at);
+            n_clean += is_clean;
+            n_killed += is_killed;
+        }
+    }
+    cr_expect_gt(n_clean, 0);
+    cr_expect_gt(n_killed, 0);
+}
+
+/* One that runs, is stopped, or may run on another machine or in another container. */
 Test(finish, leaves_the_living_alone)
 {
     struct rec_drain_options options = { .drops = false };
-    char taken[PATH_MAX], own[PATH_MAX], byte;
+    char taken[PATH_MAX], byte;
     struct pnr_err err;
     int from_child[2], to_child[2], status;
     pid_t elsewhere = record_and_die(&told[1], DIE_NEVER, BEFORE);
@@ -681,6 +725,20 @@ Test(finish, is_looked_for_by_turns)
     next_ns = 0;
     rec_finish_tick(process_of(1), now_ns, is_idle, &next_ns);
     cr_expect_not(has_live(process_of(pid)), "the clock was set back");
+}
+
+Test(finish, leaves_its_own_alone)
+{
+    char own[100];
+    uint64_t next_ns = 0;
+    strcpy(own, process_of(record_and_die(&told[0], DIE_NEVER, BEFORE)));
+    set_last_look(capture, 10);
+    rec_finish_tick(own, 1, is_idle, &next_ns);
+    cr_expect(has_live(own));
+    set_last_look(capture, 10);
+    next_ns = 0;
+    rec_finish_tick(process_of(1), 1, is_idle, &next_ns);
+    cr_expect_not(has_live(own));
 }
 
 /* While a process has the capture locked nothing is done, and nobody waits for longer than asked. */
