@@ -19,11 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
+import kinds
+
 BLOCK_RECORDS = 16384
-KINDS = ("EMPTY CALL RETURN UNWIND START RESUME YIELD FINISH FINISH_UNWIND CREATE C_CALL C_RETURN C_RAISE OPEN LEFT "
-         "GAP GAP_END LOST SWITCH").split()
-for number, name in enumerate(KINDS):
-    globals()[name] = number
+globals().update(kinds.NUMBERS)     # EMPTY, CALL, RETURN, ...
 
 SHORT_THREADS = "short-threads.zst"
 RESYNC, DEEPER, LAST, PAUSED = 1, 2, 4, 8
