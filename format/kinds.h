@@ -65,11 +65,15 @@ static inline struct pnr_kind_effect pnr_kind_effect(unsigned kind)
     return pnr_kind_effects[kind < PNR_KINDS ? kind : PNR_EMPTY];
 }
 
-/* True for CALL, START and RESUME. */
-static inline bool pnr_kind_enters_frame(unsigned kind)
+/* True for CALL, START and RESUME. Compares with each of them, since hot paths of the recorder ask: a look into the table
+ * takes more instructions. */
+static inline bool pnr_kind_enters_frame(enum pnr_kind kind)
 {
-    struct pnr_kind_effect of = pnr_kind_effect(kind);
-    return of.effect == PNR_EFFECT_ENTER && of.subject == PNR_SUBJECT_PYTHON;
+    return false
+#define PNR_KIND(number, name, effect, subject, ...) \
+           || (PNR_EFFECT_##effect == PNR_EFFECT_ENTER && PNR_SUBJECT_##subject == PNR_SUBJECT_PYTHON && kind == (number))
+#include "kinds.def"
+           ;
 }
 
 /* True when `function` is a number of the name table. */
