@@ -65,13 +65,14 @@ static inline struct pnr_kind_effect pnr_kind_effect(unsigned kind)
     return pnr_kind_effects[kind < PNR_KINDS ? kind : PNR_EMPTY];
 }
 
-/* True for CALL, START and RESUME. Compares with each of them, since hot paths of the recorder ask: a look into the table
- * takes more instructions. */
+/* True for CALL, START and RESUME. Compares with each of them, since hot paths of the recorder ask, and a look into the
+ * table takes more instructions. */
 static inline bool pnr_kind_enters_frame(enum pnr_kind kind)
 {
     return false
 #define PNR_KIND(number, name, effect, subject, ...) \
-           || (PNR_EFFECT_##effect == PNR_EFFECT_ENTER && PNR_SUBJECT_##subject == PNR_SUBJECT_PYTHON && kind == (number))
+           || (PNR_EFFECT_##effect == PNR_EFFECT_ENTER && PNR_SUBJECT_##subject == PNR_SUBJECT_PYTHON && \
+               kind == PNR_##name)
 #include "kinds.def"
            ;
 }

@@ -515,7 +515,7 @@ def scan(process, thread):
                 process.skipped["time back"] += 1
                 ticks = last
             last = block.last = ticks
-            if kind == EMPTY or kind > SWITCH:
+            if kind == EMPTY or kind >= len(kinds.KINDS):
                 process.skipped["unknown kind"] += 1
             elif kind == OPEN and not is_leading and not is_told:
                 process.skipped["OPEN inside"] += 1

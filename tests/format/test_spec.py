@@ -1,5 +1,5 @@
-"""The worked example of specs/capture-format.md, section 12, is what the text says, and is tests/golden/smallest; the numbers
-and the kinds of records of the specifications are those of the code."""
+"""The worked example of specs/capture-format.md, section 12, is what the text says, and is tests/golden/smallest. The
+numbers and the kinds of records of the specifications are those of the code."""
 
 import re
 import unittest
