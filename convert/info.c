@@ -20,25 +20,9 @@ struct info {
     struct thread_info *threads;        /* owned */
 };
 
-static const char *const kind_names[PNR_KINDS] = {
-    [PNR_CALL] = "calls",
-    [PNR_RETURN] = "returns",
-    [PNR_UNWIND] = "left by an exception",
-    [PNR_START] = "generators and coroutines started",
-    [PNR_RESUME] = "... resumed",
-    [PNR_YIELD] = "... suspended",
-    [PNR_FINISH] = "... finished",
-    [PNR_FINISH_UNWIND] = "... finished by an exception",
-    [PNR_CREATE] = "... created",
-    [PNR_C_CALL] = "C calls",
-    [PNR_C_RETURN] = "C returns",
-    [PNR_C_RAISE] = "C raises",
-    [PNR_OPEN] = "open frames at block begins",
-    [PNR_LEFT] = "marks of frames left unseen",
-    [PNR_GAP] = "gaps",
-    [PNR_GAP_END] = "gap ends",
-    [PNR_LOST] = "marks of lost events",
-    [PNR_SWITCH] = "switches between greenlets",
+static const char *const kind_labels[PNR_KINDS] = {
+#define PNR_KIND(number, name, effect, subject, traits, entry, label, ...) [number] = (label),
+#include "format/kinds.def"
 };
 
 static void see(struct info *info, uint64_t begin_ticks, uint64_t end_ticks)
@@ -180,8 +164,8 @@ static void print_events(FILE *out, const struct info *info)
         if (!info->kinds[kind])
             continue;
         fprintf(out, "    %12" PRIu64 "  ", info->kinds[kind]);
-        if (kind < PNR_KINDS && kind_names[kind])
-            fprintf(out, "%s\n", kind_names[kind]);
+        if (kind < PNR_KINDS && *kind_labels[kind])
+            fprintf(out, "%s\n", kind_labels[kind]);
         else
             fprintf(out, "of unknown kind %u\n", kind);
     }

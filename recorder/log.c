@@ -408,23 +408,6 @@ void rec_log_renew(struct rec_log *log)
     log->ret = begin - log->base + ((uint64_t)PNR_RETURN << PNR_TICKS_BITS);
 }
 
-/* The entry of what such an exit leaves. */
-static enum pnr_kind entry_of(enum pnr_kind exit)
-{
-    switch (exit) {
-    case PNR_YIELD:
-        return PNR_RESUME;
-    case PNR_FINISH:
-    case PNR_FINISH_UNWIND:
-        return PNR_START;
-    case PNR_C_RETURN:
-    case PNR_C_RAISE:
-        return PNR_C_CALL;
-    default:
-        return PNR_CALL;
-    }
-}
-
 bool rec_log_drop(struct rec_log *log, uint64_t ticks, enum pnr_kind exit, uint64_t frame, uint32_t function)
 {
     const struct pnr_record *entry = log->next;
@@ -435,7 +418,8 @@ bool rec_log_drop(struct rec_log *log, uint64_t ticks, enum pnr_kind exit, uint6
             return false;
         entry--;
     } while (pnr_record_kind(*entry) == PNR_CREATE);
-    if (!rec_log_is(*entry, entry_of(exit), frame, function) || ticks - pnr_record_ticks(*entry) >= rec_log_least_ticks)
+    if (!rec_log_is(*entry, pnr_kind_effect(exit).entry, frame, function) ||
+        ticks - pnr_record_ticks(*entry) >= rec_log_least_ticks)
         return false;
     while (log->next != entry)
         rec_log_take_back(log);

@@ -120,12 +120,13 @@ static void point_event(struct sink *sink, const struct point *point)
 }
 
 /* What is entered may not stay; but a sink that wants to know must know where. */
-static uint32_t enter_event(struct sink *sink, uint32_t parent, uint32_t thread, uint32_t function, bool is_gap)
+static uint32_t enter_event(struct sink *sink, uint32_t parent, uint32_t thread, uint32_t function,
+                            enum pnr_subject subject)
 {
     struct shown *shown = (struct shown *)sink;
     uint32_t cookie = 0;
     if (tell_thread(shown, thread))
-        cookie = shown->next->enter(shown->next, parent, thread, function, is_gap);
+        cookie = shown->next->enter(shown->next, parent, thread, function, subject);
     look_after(shown);
     return cookie;
 }

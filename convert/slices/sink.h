@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "convert/read/symbols.h"
+#include "format/kinds.h"
 
 enum slice_mark {
     SLICE_EXCEPTION = 1,                /* left by an exception */
@@ -21,10 +22,10 @@ enum slice_mark {
 struct slice {
     uint64_t begin_ns, end_ns;
     uint32_t thread;
-    uint32_t function;                  /* of a gap: enum pnr_gap */
+    uint32_t function;                  /* of an unrecorded region: enum pnr_gap */
     uint32_t marks;                     /* enum slice_mark */
     uint32_t cookie;                    /* what the sink's enter() gave for it */
-    bool is_gap;                        /* no function: nothing was recorded in this time */
+    enum pnr_subject subject;           /* what is no function has its name from subjects.h */
 };
 
 enum point_phase { POINT_FIRST, POINT_MIDDLE, POINT_LAST };
@@ -79,9 +80,10 @@ struct sink {
     /* Called in the order of the chain. */
     void (*point)(struct sink *sink, const struct point *point);
     /* May be NULL. Called when a slice is entered, before those in it: gives the cookie that slice() will get with it.
-     * parent: that of the slice around it, 0 for an outermost one; function and is_gap: as in struct slice. Some slices
-     * that are entered do not stay: slice() is called neither for them nor for those in them. */
-    uint32_t (*enter)(struct sink *sink, uint32_t parent, uint32_t thread, uint32_t function, bool is_gap);
+     * parent: that of the slice around it, 0 for an outermost one; function and subject: as in struct slice. Some
+     * slices that are entered do not stay: slice() is called neither for them nor for those in them. */
+    uint32_t (*enter)(struct sink *sink, uint32_t parent, uint32_t thread, uint32_t function,
+                      enum pnr_subject subject);
     /* May be NULL. Called for each slice of a chain that stays, in the order of the chain: how long it was suspended
      * before, since the end of the one before it. */
     void (*run)(struct sink *sink, uint32_t function, bool is_first, uint64_t suspended_ns);

@@ -5,14 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How many C functions and gaps are looked behind for what runs a task. */
+/* How many C functions and unrecorded regions are looked behind for what runs a task. */
 #define TASK_SEARCH 64
-
-enum frame_type {
-    FRAME_PYTHON,                       /* the only type that LEFT tells of, and that OPEN records tell all of */
-    FRAME_C,
-    FRAME_GAP
-};
 
 struct spans_frame {
     union {
@@ -21,9 +15,9 @@ struct spans_frame {
     };
     uint64_t before_ns;                 /* the last edge or point before it; with places: its begin on the clock */
     uint64_t frame;                     /* identity, 0 for a plain one */
-    uint32_t function;                  /* GAP: enum pnr_gap */
+    uint32_t function;                  /* of an unrecorded region: enum pnr_gap */
     uint32_t cookie;                    /* the sink's */
-    uint8_t type;                       /* enum frame_type */
+    uint8_t subject;                    /* enum pnr_subject */
     uint8_t marks;                      /* enum slice_mark */
     bool stays;                         /* however short: something in it does */
     bool is_left_out;                   /* not shown: has no times, never stays, cookie is that of the one around it */
@@ -92,15 +86,16 @@ static bool leaves_out(const struct spans_choice *choice, uint32_t function)
     return function - 1 < choice->n_functions ? choice->left_out[function - 1] : choice->leaves_unknown_out;
 }
 
-static bool is_left_out(const struct spans *spans, enum frame_type type, uint32_t function)
+static bool is_left_out(const struct spans *spans, enum pnr_subject subject, uint32_t function)
 {
     if (spans->is_hidden || spans->n - spans->n_left_out >= spans->choice->max_depth)
         return true;
-    return type != FRAME_GAP && leaves_out(spans->choice, function);
+    return pnr_subject_is_function(subject) && leaves_out(spans->choice, function);
 }
 
 /* Keeps the frame on the stack, so that its exit is known, and nothing more. */
-static void push_left_out(struct spans *spans, enum frame_type type, uint32_t function, uint64_t frame, bool is_start)
+static void push_left_out(struct spans *spans, enum pnr_subject subject, uint32_t function, uint64_t frame,
+                          bool is_start)
 {
     if (frame && is_start)
         flows_end(spans->flows, frame);
@@ -110,11 +105,11 @@ static void push_left_out(struct spans *spans, enum frame_type type, uint32_t fu
     spans->count->open++;
     spans->n_left_out++;
     spans->stack[spans->n++] = (struct spans_frame){ .n_around = n_around, .frame = frame, .function = function,
-                                                     .cookie = cookie, .type = type, .is_left_out = true };
+                                                     .cookie = cookie, .subject = subject, .is_left_out = true };
 }
 
-/* True when a coroutine that is entered now is a task, if that is its first slice. Else C functions and gaps may lie between
- * it and what runs it, but not many. */
+/* True when a coroutine that is entered now is a task, if that is its first slice. Else C functions and unrecorded
+ * regions may lie between it and what runs it, but not many. */
 static __attribute__((noinline)) bool is_task(const struct spans *spans, uint32_t function)
 {
     const struct symbol *symbol = symbols_function(spans->symbols, function);
@@ -124,15 +119,16 @@ static __attribute__((noinline)) bool is_task(const struct spans *spans, uint32_
         return true;
     for (size_t i = 1; i <= spans->n && i <= TASK_SEARCH; i++) {
         const struct spans_frame *around = &spans->stack[spans->n - i];
-        if (around->type == FRAME_PYTHON)
+        if (around->subject == PNR_SUBJECT_PYTHON)
             return tasks_runs(&spans->flows->tasks, around->function, around->frame != 0);
     }
     return tasks_runs(&spans->flows->tasks, 0, false);
 }
 
-static inline __attribute__((always_inline)) void push_here(struct spans *spans, bool is_plain, enum frame_type type,
-                                                            uint32_t function, uint64_t frame, bool is_start,
-                                                            unsigned marks, uint64_t ns)
+static inline __attribute__((always_inline)) void push_here(struct spans *spans, bool is_plain,
+                                                            enum pnr_subject subject, uint32_t function,
+                                                            uint64_t frame, bool is_start, unsigned marks,
+                                                            uint64_t ns)
 {
     if (spans->beyond || spans->count->open == SPANS_MAX_OPEN) {
         spans->beyond++;
@@ -143,12 +139,13 @@ static inline __attribute__((always_inline)) void push_here(struct spans *spans,
         spans->is_out_of_memory = true;
         return;
     }
-    if (!is_plain && spans->choice && is_left_out(spans, type, function)) {
-        push_left_out(spans, type, function, frame, is_start);
+    if (!is_plain && spans->choice && is_left_out(spans, subject, function)) {
+        push_left_out(spans, subject, function, frame, is_start);
         return;
     }
     uint64_t before_ns = !is_plain && spans->places ? ns : spans->last_ns;
-    bool stays = is_plain || !spans->least_ns || type == FRAME_GAP || marks & (SLICE_OPENED_BEFORE | SLICE_CUT);
+    bool stays = is_plain || !spans->least_ns || !pnr_subject_is_function(subject) ||
+                 marks & (SLICE_OPENED_BEFORE | SLICE_CUT);
     ns = later(is_plain ? ns : take_place(spans, ns), spans->last_ns + 1);
     spans->last_ns = ns;
     if (frame) {
@@ -161,16 +158,16 @@ static inline __attribute__((always_inline)) void push_here(struct spans *spans,
     uint32_t cookie = 0;
     if (!is_plain && spans->sink->enter)
         cookie = spans->sink->enter(spans->sink, spans->n ? spans->stack[spans->n - 1].cookie : 0, spans->thread,
-                                    function, type == FRAME_GAP);
+                                    function, subject);
     spans->count->open++;
-    spans->stack[spans->n++] = (struct spans_frame){ { ns }, before_ns, frame, function, cookie, (uint8_t)type,
+    spans->stack[spans->n++] = (struct spans_frame){ { ns }, before_ns, frame, function, cookie, (uint8_t)subject,
                                                      (uint8_t)marks, stays, false, false };
 }
 
-static void push(struct spans *spans, enum frame_type type, uint32_t function, uint64_t frame, bool is_start,
+static void push(struct spans *spans, enum pnr_subject subject, uint32_t function, uint64_t frame, bool is_start,
                  unsigned marks, uint64_t ns)
 {
-    push_here(spans, false, type, function, frame, is_start, marks, ns);
+    push_here(spans, false, subject, function, frame, is_start, marks, ns);
 }
 
 /* The slice will be in the trace. */
@@ -226,7 +223,7 @@ static inline __attribute__((always_inline)) void pop_here(struct spans *spans, 
         pop_left_out(spans, is_finished);
         return;
     }
-    bool is_gap = top->type == FRAME_GAP;
+    enum pnr_subject subject = top->subject;
     uint64_t end = later(ns, spans->last_ns + 1);
     if (!is_plain && (length(spans, top, end, ns) >= spans->least_ns || marks & (SLICE_UNFINISHED | SLICE_CUT)))
         stay(spans, top);
@@ -250,13 +247,13 @@ static inline __attribute__((always_inline)) void pop_here(struct spans *spans, 
         .function = top->function,
         .marks = top->marks | marks,
         .cookie = top->cookie,
-        .is_gap = is_gap,
+        .subject = subject,
     };
     spans->sink->slice(spans->sink, &slice);
     spans->count->slices++;
     if (spans->n >= spans->count->deepest && spans->n - spans->n_left_out >= spans->count->deepest)
         spans->count->deepest = spans->n - spans->n_left_out + 1;
-    if (!is_gap && !symbols_function(spans->symbols, top->function))
+    if (pnr_subject_is_function(subject) && !symbols_function(spans->symbols, top->function))
         spans->count->unknown_functions++;
     if (!is_plain && spans->n > 0)
         stay(spans, top - 1);
@@ -275,20 +272,20 @@ static void close_to(struct spans *spans, size_t n, uint64_t ns)
 }
 
 /* A frame that runs is told by its function; two runs of the same function by their frames, if both are known. */
-static inline bool is_same(const struct spans_frame *open, enum frame_type type, uint32_t function, uint64_t frame)
+static inline bool is_same(const struct spans_frame *open, enum pnr_subject subject, uint32_t function, uint64_t frame)
 {
-    return open->type == type && open->function == function &&
+    return open->subject == subject && open->function == function &&
            (open->frame == frame || open->frame == 0 || frame == 0);
 }
 
 /* Leaves a frame that may not be the innermost one. */
-static void leave_any(struct spans *spans, enum frame_type type, uint32_t function, uint64_t frame, bool is_finished,
-                      unsigned marks, uint64_t ns)
+static void leave_any(struct spans *spans, enum pnr_subject subject, uint32_t function, uint64_t frame,
+                      bool is_finished, unsigned marks, uint64_t ns)
 {
     size_t depth = spans->count->in_vain < SPANS_IN_VAIN ? SPANS_SEARCH : 1;
     size_t bottom = spans->n > depth ? spans->n - depth : 0;
     for (size_t i = spans->n; i > bottom; i--) {
-        if (!is_same(&spans->stack[i - 1], type, function, frame))
+        if (!is_same(&spans->stack[i - 1], subject, function, frame))
             continue;
         spans->count->missed_exits += spans->is_hidden ? 0 : spans->n - i;
         close_to(spans, i, ns);
@@ -299,16 +296,17 @@ static void leave_any(struct spans *spans, enum frame_type type, uint32_t functi
     spans->count->ignored_exits += !spans->is_hidden && !spans->is_cut;
 }
 
-static inline __attribute__((always_inline)) void leave_here(struct spans *spans, bool is_plain, enum frame_type type,
-                                                             uint32_t function, uint64_t frame, bool is_finished,
-                                                             unsigned marks, uint64_t ns)
+static inline __attribute__((always_inline)) void leave_here(struct spans *spans, bool is_plain,
+                                                             enum pnr_subject subject, uint32_t function,
+                                                             uint64_t frame, bool is_finished, unsigned marks,
+                                                             uint64_t ns)
 {
     if (spans->beyond)
         spans->beyond--;
-    else if (spans->n > 0 && is_same(&spans->stack[spans->n - 1], type, function, frame))
+    else if (spans->n > 0 && is_same(&spans->stack[spans->n - 1], subject, function, frame))
         pop_here(spans, is_plain, is_finished, marks, ns);
     else
-        leave_any(spans, type, function, frame, is_finished, marks, ns);
+        leave_any(spans, subject, function, frame, is_finished, marks, ns);
 }
 
 /* The n innermost Python frames were left. */
@@ -318,7 +316,7 @@ static void leave_unseen(struct spans *spans, uint32_t n, uint64_t ns)
     spans->beyond -= beyond;
     n -= (uint32_t)beyond;
     while (n > 0 && spans->n > 0) {
-        if (spans->stack[spans->n - 1].type == FRAME_PYTHON)
+        if (spans->stack[spans->n - 1].subject == PNR_SUBJECT_PYTHON)
             n--;
         pop(spans, false, SLICE_LEFT_UNSEEN, ns);
     }
@@ -351,32 +349,6 @@ static void create(struct spans *spans, uint32_t function, uint64_t frame, uint6
     flows_create(spans->flows, maker->stays ? NULL : &spans->undecided, spans->thread, function, frame,
                  spans->last_ns);
 }
-
-/* What records do to the stack, but for those that are rare. */
-enum effect { NONE, ENTER, LEAVE };
-
-static const struct {
-    uint8_t effect;
-    uint8_t type;                       /* enum frame_type */
-    bool is_first, is_last;             /* run of a continuable frame; others have no last one */
-    bool is_continuable;
-    uint8_t marks;                      /* enum slice_mark */
-} effects[PNR_KINDS] = {
-    [PNR_CALL] = { .effect = ENTER, .type = FRAME_PYTHON },
-    [PNR_RETURN] = { .effect = LEAVE, .type = FRAME_PYTHON },
-    [PNR_UNWIND] = { .effect = LEAVE, .type = FRAME_PYTHON, .marks = SLICE_EXCEPTION },
-    [PNR_START] = { .effect = ENTER, .type = FRAME_PYTHON, .is_continuable = true, .is_first = true },
-    [PNR_RESUME] = { .effect = ENTER, .type = FRAME_PYTHON, .is_continuable = true },
-    [PNR_YIELD] = { .effect = LEAVE, .type = FRAME_PYTHON, .is_continuable = true },
-    [PNR_FINISH] = { .effect = LEAVE, .type = FRAME_PYTHON, .is_continuable = true, .is_last = true },
-    [PNR_FINISH_UNWIND] = { .effect = LEAVE, .type = FRAME_PYTHON, .is_continuable = true, .is_last = true,
-                            .marks = SLICE_EXCEPTION },
-    [PNR_C_CALL] = { .effect = ENTER, .type = FRAME_C },
-    [PNR_C_RETURN] = { .effect = LEAVE, .type = FRAME_C },
-    [PNR_C_RAISE] = { .effect = LEAVE, .type = FRAME_C, .marks = SLICE_EXCEPTION },
-    [PNR_GAP] = { .effect = ENTER, .type = FRAME_GAP },
-    [PNR_GAP_END] = { .effect = LEAVE, .type = FRAME_GAP },
-};
 
 static void record_rare(struct spans *spans, struct pnr_record record, uint64_t ns)
 {
@@ -433,18 +405,17 @@ static __attribute__((noinline)) void record_any(struct spans *spans, const stru
                                                  uint64_t ns)
 {
     struct pnr_record record = input->records[at];
-    unsigned kind = pnr_record_kind(record);
-    unsigned known = kind < PNR_KINDS ? kind : PNR_EMPTY;
-    enum frame_type type = effects[known].type;
-    unsigned marks = effects[known].marks;
+    struct pnr_kind_effect of = pnr_kind_effect(pnr_record_kind(record));
     uint32_t function = pnr_record_function(record);
-    uint64_t frame = effects[known].is_continuable ? pnr_record_frame(record) : 0;
-    if (effects[known].effect == ENTER) {
-        spans->starts_task = effects[known].is_first && spans->flows->choice.has_tasks && starts_task(spans, input, at);
-        push(spans, type, function, frame, effects[known].is_first, 0, ns);
+    uint64_t frame = of.traits & PNR_CONTINUABLE ? pnr_record_frame(record) : 0;
+    if (of.effect == PNR_EFFECT_ENTER) {
+        bool is_first = of.traits & PNR_FIRST;
+        spans->starts_task = is_first && spans->flows->choice.has_tasks && starts_task(spans, input, at);
+        push(spans, of.subject, function, frame, is_first, 0, ns);
         spans->starts_task = false;
-    } else if (effects[known].effect == LEAVE) {
-        leave_here(spans, false, type, function, frame, effects[known].is_last, marks, ns);
+    } else if (of.effect == PNR_EFFECT_LEAVE) {
+        unsigned marks = of.traits & PNR_EXCEPTION ? SLICE_EXCEPTION : 0;
+        leave_here(spans, false, of.subject, function, frame, of.traits & PNR_LAST, marks, ns);
     } else {
         record_rare(spans, record, ns);
     }
@@ -469,9 +440,9 @@ static inline __attribute__((always_inline)) void record_here(struct spans *span
             break;
         uint64_t ns = timeline_since(input->timeline, input->zero_ns, now);
         if (kind == PNR_CALL)
-            push_here(spans, is_plain, FRAME_PYTHON, pnr_record_function(record), 0, false, 0, ns);
+            push_here(spans, is_plain, PNR_SUBJECT_PYTHON, pnr_record_function(record), 0, false, 0, ns);
         else if (kind == PNR_RETURN)
-            leave_here(spans, is_plain, FRAME_PYTHON, pnr_record_function(record), 0, true, 0, ns);
+            leave_here(spans, is_plain, PNR_SUBJECT_PYTHON, pnr_record_function(record), 0, true, 0, ns);
         else
             record_any(spans, input, at, ns);
     }
@@ -493,19 +464,19 @@ void spans_records(struct spans *spans, struct spans_input *input, uint64_t unti
 /* ---- the begin of a block ---- */
 
 /* An OPEN record is of a Python frame or of the call of a C function. */
-static enum frame_type type_of(struct pnr_record open)
+static enum pnr_subject subject_of(struct pnr_record open)
 {
-    return pnr_record_frame(open) == PNR_OPEN_C_CALL ? FRAME_C : FRAME_PYTHON;
+    return pnr_record_frame(open) == PNR_OPEN_C_CALL ? PNR_SUBJECT_C : PNR_SUBJECT_PYTHON;
 }
 
 static uint64_t frame_of(struct pnr_record open)
 {
-    return type_of(open) == FRAME_PYTHON ? pnr_record_frame(open) : 0;
+    return subject_of(open) == PNR_SUBJECT_PYTHON ? pnr_record_frame(open) : 0;
 }
 
 static bool is_open(const struct spans_frame *open, struct pnr_record record)
 {
-    return is_same(open, type_of(record), pnr_record_function(record), frame_of(record));
+    return is_same(open, subject_of(record), pnr_record_function(record), frame_of(record));
 }
 
 /* How many of the n OPEN records equal the frames from position `at` of the stack on, one after another. *end is the
@@ -519,7 +490,7 @@ static size_t match(const struct spans *spans, size_t at, const struct pnr_recor
         if (is_open(&spans->stack[at], open[matched])) {
             matched++;
             *end = at + 1;
-        } else if (spans->stack[at].type != FRAME_PYTHON) {
+        } else if (spans->stack[at].subject != PNR_SUBJECT_PYTHON) {
             others++;
         } else {
             break;
@@ -534,7 +505,7 @@ static bool is_equal(const struct spans *spans, const struct pnr_record *open, s
 {
     size_t at = spans->n, others = 0;
     for (;;) {
-        while (at > 0 && spans->stack[at - 1].type != FRAME_PYTHON && others <= SPANS_SEARCH &&
+        while (at > 0 && spans->stack[at - 1].subject != PNR_SUBJECT_PYTHON && others <= SPANS_SEARCH &&
                !(n > 0 && is_open(&spans->stack[at - 1], open[n - 1])))
             at--, others++;
         if (n == 0)
@@ -577,7 +548,8 @@ void spans_open(struct spans *spans, const struct pnr_record *open, size_t n, bo
     }
     close_to(spans, end, ns);
     for (size_t i = matched; i < n; i++)
-        push(spans, type_of(open[i]), pnr_record_function(open[i]), frame_of(open[i]), false, SLICE_OPENED_BEFORE, ns);
+        push(spans, subject_of(open[i]), pnr_record_function(open[i]), frame_of(open[i]), false, SLICE_OPENED_BEFORE,
+             ns);
 }
 
 void spans_show(struct spans *spans, uint64_t ns)
@@ -590,7 +562,7 @@ void spans_show(struct spans *spans, uint64_t ns)
     spans->n = spans->n_left_out = spans->beyond = 0;
     for (size_t i = 0; i < n; i++) {
         struct spans_frame open = spans->stack[i];
-        push(spans, open.type, open.function, open.frame, false, SLICE_CUT, ns);
+        push(spans, open.subject, open.function, open.frame, false, SLICE_CUT, ns);
     }
     spans->beyond += beyond;
 }
@@ -606,14 +578,14 @@ void spans_restore(struct spans *spans, const struct stacks_frame *frames, size_
     spans->n = spans->n_left_out = n;
     for (size_t i = 0; i < n; i++)
         spans->stack[i] = (struct spans_frame){ .frame = frames[i].frame, .function = frames[i].function,
-                                                .type = (uint8_t)frames[i].type, .is_left_out = true };
+                                                .subject = frames[i].subject, .is_left_out = true };
 }
 
 void spans_save(const struct spans *spans, struct stacks *stacks, uint32_t process)
 {
     struct stacks_frame *frames = stacks_add(stacks, process, spans->thread, spans->n);
     for (size_t i = 0; frames && i < spans->n; i++)
-        frames[i] = (struct stacks_frame){ spans->stack[i].frame, spans->stack[i].function, spans->stack[i].type };
+        frames[i] = (struct stacks_frame){ spans->stack[i].frame, spans->stack[i].function, spans->stack[i].subject };
 }
 
 void spans_end(struct spans *spans, uint64_t ns, bool is_cut)

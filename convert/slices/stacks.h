@@ -17,7 +17,7 @@
 struct stacks_frame {
     uint64_t frame;                     /* identity, 0 for a plain one */
     uint32_t function;
-    uint32_t type;                      /* spans.c knows what it means */
+    uint32_t subject;                   /* enum pnr_subject */
 };
 
 struct stacks_entry {

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "convert/slices/subjects.h"
+
 #define NO_NODE UINT32_MAX
 #define NO_FUNCTION UINT32_MAX
 
@@ -191,6 +193,12 @@ static uint32_t place_of(struct call_tree *tree, uint32_t index)
     return state->known[index - 1] - 1;
 }
 
+static uint32_t place_of_subject(struct call_tree *tree, enum pnr_subject subject)
+{
+    const char *name = subject_name(subject);
+    return find_named(tree, name, strlen(name), CALL_NO_FUNCTION);
+}
+
 /* ---- nodes ---- */
 
 static uint64_t hash_stack(const struct call_tree *tree, uint32_t parent, uint32_t function)
@@ -302,14 +310,14 @@ static uint32_t find_root(struct call_tree *tree, uint32_t thread)
     return root->node;
 }
 
-static uint32_t enter_event(struct sink *sink, uint32_t parent, uint32_t thread, uint32_t function, bool is_gap)
+static uint32_t enter_event(struct sink *sink, uint32_t parent, uint32_t thread, uint32_t function,
+                            enum pnr_subject subject)
 {
-    static const char gap[] = "[not recorded]";
     struct call_tree *tree = (struct call_tree *)sink;
     if (sink->is_broken)
         return NO_NODE;
     return find_node(tree, parent ? parent : find_root(tree, thread),
-                     is_gap ? find_named(tree, gap, sizeof gap - 1, CALL_GAP) : place_of(tree, function));
+                     pnr_subject_is_function(subject) ? place_of(tree, function) : place_of_subject(tree, subject));
 }
 
 static void slice_event(struct sink *sink, const struct slice *slice)

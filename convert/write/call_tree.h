@@ -25,7 +25,7 @@
 
 enum call_type {
     CALL_FUNCTION,
-    CALL_GAP,                           /* [not recorded] */
+    CALL_NO_FUNCTION,                   /* subjects.h names it */
     CALL_UNKNOWN,                       /* [unknown function N] */
     CALL_ROOT                           /* a process or a thread, see call_tree_new() */
 };

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "format/record.h"
+#include "convert/slices/subjects.h"
 #include "text.h"
 
 /* ---- the format: specs/trace-mapping.md, section 10 ---- */
@@ -524,12 +524,11 @@ static void end_event(const struct rare_event *event, const char *to)
     end_packet(event->trace, event->packet, to);
 }
 
-/* Why there is a gap. */
-static char *put_reason(char *to, uint32_t gap)
+static char *put_reason(char *to, const struct slice *slice)
 {
     char *body = begin(to, EVENT_ANNOTATION);
     to = put_number(body, ANNOTATION_NAME_ID, ANNOTATION_REASON);
-    to = put_word(to, ANNOTATION_STRING, gap == PNR_GAP_STACK ? "C stack guard" : "unknown");
+    to = put_word(to, ANNOTATION_STRING, subject_reason(slice->subject, slice->function));
     end(body, to);
     return to;
 }
@@ -537,16 +536,16 @@ static char *put_reason(char *to, uint32_t gap)
 static void odd_slice(struct trace *trace, const struct slice *slice)
 {
     struct rare_event event = { .trace = trace };
-    char name[64] = "[not recorded]";
+    const char *name = subject_name(slice->subject);
+    char unknown[64];
     char *to = begin_event(&event, EVENT_BEGIN, slice->thread, slice->begin_ns, 0);
     if (!to)
         return;
-    if (!slice->is_gap)
-        snprintf(name, sizeof name, "[unknown function %" PRIu32 "]", slice->function);
-    to = put_word(to, EVENT_NAME, name);
-    if (slice->is_gap) {
+    snprintf(unknown, sizeof unknown, "[unknown function %" PRIu32 "]", slice->function);
+    to = put_word(to, EVENT_NAME, name ? name : unknown);
+    if (name) {
         to = put_number(to, EVENT_CATEGORY_ID, CATEGORY_PANOPTICON);
-        to = put_reason(to, slice->function);
+        to = put_reason(to, slice);
     }
     end_event(&event, put_marks(to, slice->marks));
     to = begin_event(&event, EVENT_END, slice->thread, slice->end_ns, 0);

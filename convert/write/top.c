@@ -66,7 +66,7 @@ static int put_json(struct writer *writer, const struct call_tree *tree, const s
         if (put_names(writer, function) < 0)
             return -1;
         writer_format(writer, "\"kind\":\"%s\",\"calls\":%" PRIu64 ",\"primitive_calls\":%" PRIu64,
-                      function->type == CALL_GAP ? "panopticon" : symbol_category(&function->symbol), line->calls,
+                      function->type == CALL_NO_FUNCTION ? "panopticon" : symbol_category(&function->symbol), line->calls,
                       line->primitive_calls);
         writer_format(writer, ",\"total_ns\":%" PRIu64 ",\"self_ns\":%" PRIu64 ",\"mean_ns\":%" PRIu64
                       ",\"max_ns\":%" PRIu64, line->cumulative_ns, line->self_ns, line->sum_ns / line->calls,

@@ -123,7 +123,8 @@ static inline void note(struct trace *trace, uint64_t ns)
 static void slice_event(struct sink *sink, const struct slice *slice)
 {
     struct trace *trace = (struct trace *)sink;
-    const struct trace_function *function = slice->is_gap ? NULL : find_function(trace, slice->function);
+    const struct trace_function *function = pnr_subject_is_function(slice->subject)
+                                               ? find_function(trace, slice->function) : NULL;
     if (!function) {
         trace->format->odd_slice(trace, slice);
         return;

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "format/record.h"
+#include "convert/slices/subjects.h"
 #include "text.h"
 
 /* More than the fixed parts of any event take. */
@@ -308,12 +308,14 @@ static int prepare(struct trace *trace, uint32_t index, const struct symbol *sym
 /* A slice without a function of the name table. */
 static void odd_slice(struct trace *trace, const struct slice *slice)
 {
+    const char *name = subject_name(slice->subject);
     char *to = begin_event(trace, 0);
     if (!to)
         return;
     to = PUT(to, "{\"name\":\"");
-    if (slice->is_gap) {
-        to = PUT(to, "[not recorded]\",\"cat\":\"panopticon");
+    if (name) {
+        to = put_text(to, name);
+        to = PUT(to, "\",\"cat\":\"panopticon");
     } else {
         to = PUT(to, "[unknown function ");
         to = put_number(to, slice->function);
@@ -324,9 +326,9 @@ static void odd_slice(struct trace *trace, const struct slice *slice)
     to = PUT(to, ",\"dur\":");
     to = put_time(to, slice->end_ns - slice->begin_ns);
     to = put_thread(to, &trace->threads[slice->thread]);
-    if (slice->is_gap) {
+    if (name) {
         to = PUT(to, ARGS "\"reason\":\"");
-        to = put_text(to, slice->function == PNR_GAP_STACK ? "C stack guard" : "unknown");
+        to = put_text(to, subject_reason(slice->subject, slice->function));
         to = put_marks(PUT(to, "\""), slice->marks, false);
     } else if (slice->marks) {
         to = put_marks(PUT(to, ARGS), slice->marks, true);

@@ -521,8 +521,7 @@ static bool take_back(PyThreadState *ts, uint64_t mark)
     struct rec_log *log = rec_current;
     if (!cpython_never_began(ts) || log->owner != ts || log->next == log->first)
         return false;
-    unsigned kind = pnr_record_kind(log->next[-1]);
-    if ((kind != PNR_CALL && kind != PNR_START && kind != PNR_RESUME) ||
+    if (!pnr_kind_enters_frame(pnr_record_kind(log->next[-1])) ||
         pnr_record_function(log->next[-1]) != (uint32_t)mark)
         return false;
     rec_log_take_back(log);

@@ -58,16 +58,11 @@ static struct rec_log *catch_up(PyThreadState *ts, cpython_frame *from)
     return log;
 }
 
-static inline bool is_entry(enum pnr_kind kind)
-{
-    return kind == PNR_CALL || kind == PNR_START || kind == PNR_RESUME;
-}
-
 /* Frames that the program does not know of (rec_engine_run_detached) are left when it has ended. Returns whether there
  * is one that can be left. */
 static inline bool count(struct rec_log *log, enum pnr_kind kind)
 {
-    if (is_entry(kind))
+    if (pnr_kind_enters_frame(kind))
         log->track.depth++;
     else if (log->track.depth == 0)
         return false;
@@ -99,7 +94,7 @@ static PyObject *exclude(const cpython_frame *f, bool can_disable)
 /* An exit from what was shorter than the minimum duration takes its entry back instead. */
 static inline void store(struct rec_log *log, uint64_t ticks, enum pnr_kind kind, uint64_t frame, uint32_t function)
 {
-    if (is_entry(kind) || !rec_log_least_ticks || !rec_log_drop(log, ticks, kind, frame, function))
+    if (pnr_kind_enters_frame(kind) || !rec_log_least_ticks || !rec_log_drop(log, ticks, kind, frame, function))
         rec_log_store(log, ticks, kind, frame, function);
 }
 
@@ -109,7 +104,7 @@ static __attribute__((noinline)) PyObject *append_slowly(PyThreadState *ts, PyCo
     cpython_frame *f = cpython_running(ts);
     if (!f || cpython_code(f) != code)
         return rec_tool_nothing();
-    struct rec_log *log = catch_up(ts, is_entry(kind) ? cpython_previous(f) : f);
+    struct rec_log *log = catch_up(ts, pnr_kind_enters_frame(kind) ? cpython_previous(f) : f);
     uint64_t mark = log ? rec_functions_mark(f) : 0;
     if (!mark)
         return rec_tool_nothing();
@@ -124,7 +119,7 @@ static __attribute__((noinline)) PyObject *append_slowly(PyThreadState *ts, PyCo
     uint64_t ticks = rec_clock_ticks() - log->base;
     if (!rec_log_has_room(log, ticks)) {
         const struct rec_open_frame self = { frame, (uint32_t)mark };
-        if (!rec_threads_turn(log, 0, cpython_previous(f), is_entry(kind) ? rec_no_frame : self))
+        if (!rec_threads_turn(log, 0, cpython_previous(f), pnr_kind_enters_frame(kind) ? rec_no_frame : self))
             return rec_tool_nothing();
         ticks = rec_clock_ticks() - log->base;
     }
@@ -136,7 +131,7 @@ static __attribute__((noinline)) PyObject *append_slowly(PyThreadState *ts, PyCo
 static inline bool may_be_other(PyThreadState *ts, const struct rec_log *log, enum pnr_kind kind)
 {
     return cpython_data_stack(ts) != log->data_stack || rec_greenlets.has_bare ||
-           (is_entry(kind) && cpython_is_outermost(cpython_running(ts)));
+           (pnr_kind_enters_frame(kind) && cpython_is_outermost(cpython_running(ts)));
 }
 
 /* plain and continuable: the kinds of record for a function that is the one or the other. */
@@ -233,7 +228,7 @@ static bool is_left(PyThreadState *ts)
         return false;
     if (log->chunk >= 0 && log->next != log->first && rec_mark_flags(mark) & REC_MARK_CONTINUABLE &&
         pnr_record_frame(log->next[-1]) == rec_identity(f))
-        return !is_entry(pnr_record_kind(log->next[-1]));
+        return !pnr_kind_enters_frame(pnr_record_kind(log->next[-1]));
     return log->track.depth <= count_outside(ts, log, f);
 }
 

@@ -135,35 +135,26 @@ static bool next_told(struct told *told, struct rec_open_frame *open)
 {
     while (told->next != told->first) {
         struct pnr_record r = *--told->next;
+        struct pnr_kind_effect of = pnr_kind_effect(pnr_record_kind(r));
+        bool is_c = of.subject == PNR_SUBJECT_C;
         uint32_t function = pnr_record_function(r), n = 1;
-        uint64_t frame = pnr_record_frame(r);
-        switch (pnr_record_kind(r)) {
-        case PNR_LEFT:
+        uint64_t frame = is_c ? PNR_OPEN_C_CALL : pnr_record_frame(r);
+        if (of.effect == PNR_EFFECT_CHANGE)
+            return false;
+        if (of.effect == PNR_EFFECT_NONE || !pnr_subject_is_function(of.subject))
+            continue;
+        uint32_t what = frame == PNR_OPEN_C_CALL ? function | C_CALL : function;
+        if (of.effect == PNR_EFFECT_LEAVE_SEVERAL) {
             n = function;
-            function = 0;
-            /* fall through */
-        case PNR_RETURN: case PNR_UNWIND: case PNR_YIELD: case PNR_FINISH: case PNR_FINISH_UNWIND:
+            what = 0;
+        }
+        if (of.effect == PNR_EFFECT_LEAVE || of.effect == PNR_EFFECT_LEAVE_SEVERAL) {
             if (n > PNR_BLOCK_RECORDS - told->n_left)
                 return false;
             while (n--)
-                left_behind[told->n_left++] = function;
-            continue;
-        case PNR_C_RETURN: case PNR_C_RAISE:
-            if (told->n_left == PNR_BLOCK_RECORDS)
-                return false;
-            left_behind[told->n_left++] = function | C_CALL;
-            continue;
-        case PNR_C_CALL:
-            frame = PNR_OPEN_C_CALL;
-            break;
-        case PNR_CALL: case PNR_START: case PNR_RESUME: case PNR_OPEN:
-            break;
-        case PNR_SWITCH:
-            return false;
-        default:
+                left_behind[told->n_left++] = what;
             continue;
         }
-        uint32_t what = frame == PNR_OPEN_C_CALL ? function | C_CALL : function;
         if (!told->n_left) {
             *open = (struct rec_open_frame){ frame, function };
             return true;

@@ -486,7 +486,7 @@ def dropped_and_block_missing(sample):
 
 @rule(1)
 def unknown_kind(sample):
-    sample.victim += [(6100, 19, 0, 0), (6200, 255, 1, 1)]
+    sample.victim += [(6100, 254, 0, 0), (6200, 255, 1, 1)]
     sample.finish()
 
 

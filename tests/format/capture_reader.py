@@ -19,11 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
+import kinds
+
 BLOCK_RECORDS = 16384
-KINDS = ("EMPTY CALL RETURN UNWIND START RESUME YIELD FINISH FINISH_UNWIND CREATE C_CALL C_RETURN C_RAISE OPEN LEFT "
-         "GAP GAP_END LOST SWITCH").split()
-for number, name in enumerate(KINDS):
-    globals()[name] = number
+globals().update(kinds.NUMBERS)     # EMPTY, CALL, RETURN, ...
 
 SHORT_THREADS = "short-threads.zst"
 RESYNC, DEEPER, LAST, PAUSED = 1, 2, 4, 8
@@ -516,7 +515,7 @@ def scan(process, thread):
                 process.skipped["time back"] += 1
                 ticks = last
             last = block.last = ticks
-            if kind == EMPTY or kind > SWITCH:
+            if kind == EMPTY or kind >= len(kinds.KINDS):
                 process.skipped["unknown kind"] += 1
             elif kind == OPEN and not is_leading and not is_told:
                 process.skipped["OPEN inside"] += 1

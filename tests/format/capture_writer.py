@@ -14,13 +14,16 @@ another one is asked for. Every structure has an `encode_` function of its own, 
 Needs the `zstd` command.
 """
 
+import builtins
+import keyword
 import struct
 import subprocess
 from pathlib import Path
 
-# Kinds of records: section 4.
-(EMPTY, CALL, RETURN, UNWIND, START, RESUME, YIELD, FINISH, FINISH_UNWIND, CREATE, C_CALL, C_RETURN, C_RAISE, OPEN,
- LEFT, GAP, GAP_END, LOST, SWITCH) = range(19)
+import kinds
+
+# Kinds of records, EMPTY, CALL, RETURN, ...: section 4.
+globals().update(kinds.NUMBERS)
 
 # What `frame` of a SWITCH says.
 SWITCH_OPEN, SWITCH_DEEPER = 1, 2
@@ -64,61 +67,23 @@ def encode_record(ticks, kind, frame=0, function=0):
             + function.to_bytes(4, "little"))
 
 
-def call(at, function):
-    return at, CALL, 0, function
+def make_encoder(kind):
+    """Gives what makes a record of that kind: call(at, function), start(at, function, frame), lost(at, n), ..."""
+    if kind.frame == "0":
+        return lambda at, function: (at, kind.number, 0, function)
+    return lambda at, function, frame: (at, kind.number, frame, function)
 
 
-def return_(at, function):
-    return at, RETURN, 0, function
-
-
-def unwind(at, function):
-    return at, UNWIND, 0, function
-
-
-def start(at, function, frame):
-    return at, START, frame, function
-
-
-def resume(at, function, frame):
-    return at, RESUME, frame, function
-
-
-def yield_(at, function, frame):
-    return at, YIELD, frame, function
-
-
-def finish(at, function, frame):
-    return at, FINISH, frame, function
-
-
-def finish_unwind(at, function, frame):
-    return at, FINISH_UNWIND, frame, function
-
-
-def create(at, function, frame):
-    return at, CREATE, frame, function
-
-
-def c_call(at, function):
-    return at, C_CALL, 0, function
-
-
-def c_return(at, function):
-    return at, C_RETURN, 0, function
-
-
-def c_raise(at, function):
-    return at, C_RAISE, 0, function
+for row in kinds.KINDS:
+    function_name = row.name.lower()
+    if keyword.iskeyword(function_name) or hasattr(builtins, function_name):
+        function_name += "_"            # return_, yield_, open_
+    globals()[function_name] = make_encoder(row)
 
 
 def open_(function, frame=0):
     """`at` is the block's begin, or that of the SWITCH before it."""
     return None, OPEN, frame, function
-
-
-def left(at, n):
-    return at, LEFT, 0, n
 
 
 def gap(at):
@@ -127,10 +92,6 @@ def gap(at):
 
 def gap_end(at):
     return at, GAP_END, 0, GAP_STACK
-
-
-def lost(at, n):
-    return at, LOST, 0, n
 
 
 def switch(at, track, flags=0):

@@ -1,10 +1,12 @@
-"""The worked example of specs/capture-format.md, section 12, is what the text says, and is tests/golden/smallest."""
+"""The worked example of specs/capture-format.md, section 12, is what the text says, and is tests/golden/smallest. The
+numbers and the kinds of records of the specifications are those of the code."""
 
 import re
 import unittest
 from pathlib import Path
 
 import capture_reader as reader
+import kinds
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = (ROOT / "specs/capture-format.md").read_text(encoding="utf-8")
@@ -61,14 +63,50 @@ class Numbers(unittest.TestCase):
                     else:
                         self.assertEqual(text, value.replace(",", ""))
 
-    def test_kinds_are_those_of_the_header(self):
-        header = (ROOT / "format/record.h").read_text()
-        kinds = re.search(r"enum pnr_kind \{(.*?)\}", header, re.S)[1]
-        in_code = {int(number): name for name, number in re.findall(r"^    PNR_([A-Z_]+) = (\d+),", kinds, re.M)}
-        section = SPEC[SPEC.index("## 4. The record"):SPEC.index("## 5. The block")]
-        in_spec = {int(number): name for number, name in re.findall(r"^\| (\d+) \| ([A-Z_]+) \|", section, re.M)}
+
+class Kinds(unittest.TestCase):
+    """format/kinds.def is consistent, and says what the two specifications say."""
+
+    def section(self, text, begin, end):
+        return text[text.index(begin):text.index(end)]
+
+    def test_the_table_of_the_capture_format_has_the_rows_of_the_code(self):
+        def words(name):
+            return {"PYTHON": "Python", "C": "C"}.get(name, name.lower().replace("_", " "))
+
+        section = self.section(SPEC, "## 4. The record", "## 5. The block")
+        in_spec = re.findall(r"^\| \d+ \| [A-Z_]+ \|.*$", section, re.M)
+        in_code = [f"| {kind.number} | {kind.name} | {words(kind.effect)} | {words(kind.subject)} | {kind.meaning} | "
+                   f"{kind.ticks} | {kind.frame} | {kind.function} |" for kind in kinds.KINDS]
         self.assertEqual(in_spec, in_code)
-        self.assertEqual(list(in_spec.values()), reader.KINDS)
+
+    def test_the_trace_mapping_says_of_each_kind_what_happens(self):
+        mapping = (ROOT / "specs/trace-mapping.md").read_text(encoding="utf-8")
+        section = self.section(mapping, "## 4. From records to slices", "**Leaving a frame.**")
+        names = [name for row in re.findall(r"^\| ([A-Z].*?) \|", section, re.M)
+                 for name in re.findall("[A-Z][A-Z_]+", row)]
+        self.assertEqual(sorted(names), sorted(kind.name for kind in kinds.KINDS if kind.name != "EMPTY"))
+
+    def test_each_effect_and_subject_is_explained(self):
+        text = self.section(SPEC, "The **effect** is", "What a recorder guarantees")
+        for effect in {kind.effect for kind in kinds.KINDS}:
+            self.assertIn(f"*{effect.lower().replace('_', ' ')}*", text)
+
+    def test_numbers_have_no_holes(self):
+        self.assertEqual([kind.number for kind in kinds.KINDS], list(range(len(kinds.KINDS))))
+        self.assertEqual(len(kinds.NUMBERS), len(kinds.KINDS))
+
+    def test_an_exit_is_taken_back_with_an_entry_of_its_kind(self):
+        rows = {kind.name: kind for kind in kinds.KINDS}
+        for kind in kinds.KINDS:
+            with self.subTest(kind.name):
+                self.assertEqual(kind.effect == "LEAVE", kind.entry != "EMPTY")
+                if kind.effect != "LEAVE":
+                    continue
+                entry = rows[kind.entry]
+                self.assertEqual((entry.effect, entry.subject), ("ENTER", kind.subject))
+                self.assertEqual("PNR_CONTINUABLE" in entry.traits, "PNR_CONTINUABLE" in kind.traits)
+                self.assertEqual("PNR_FIRST" in entry.traits, "PNR_LAST" in kind.traits)
 
 
 if __name__ == "__main__":

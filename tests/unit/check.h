@@ -47,7 +47,7 @@ static inline void check_slice(struct sink *sink, const struct slice *slice)
     char marks[6] = "";
     for (int i = 0; i < 5; i++)
         strncat(marks, slice->marks >> i & 1 ? (const char *[]){ "e", "u", "b", "l", "c" }[i] : "", 1);
-    if (slice->is_gap)
+    if (slice->subject == PNR_SUBJECT_UNRECORDED_REGION)
         check_write((struct check_sink *)sink, "%u:gap%u[%" PRIu64 ",%" PRIu64 "]%s", slice->thread, slice->function,
                     slice->begin_ns, slice->end_ns, marks);
     else

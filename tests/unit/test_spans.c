@@ -342,17 +342,17 @@ Test(spans, counts_what_is_odd)
 {
     static const struct event events[] = {
         { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { RET, 30, 1, 0 }, { RET, 40, 3, 0 }, { LOST, 50, 7, 0 },
-        { 99, 60, 0, 0 }, { CALL, 70, 55, 0 }, { RET, 80, 55, 0 },
+        { 99, 60, 0, 0 }, { PNR_KINDS, 65, 0, 0 }, { CALL, 70, 55, 0 }, { RET, 80, 55, 0 },
     };
     struct run run;
     run_init(&run);
     run_events(&run, events, sizeof events / sizeof *events);
-    cr_expect_eq(run.count.events, 8);
+    cr_expect_eq(run.count.events, 9);
     cr_expect_eq(run.count.slices, 3);
     cr_expect_eq(run.count.missed_exits, 1);
     cr_expect_eq(run.count.ignored_exits, 1);
     cr_expect_eq(run.count.lost, 7);
-    cr_expect_eq(run.count.unknown_kinds, 1);
+    cr_expect_eq(run.count.unknown_kinds, 2);
     cr_expect_eq(run.count.unknown_functions, 1);
     cr_expect_eq(run.count.deepest, 2);
     run_clear(&run);

@@ -1,0 +1,22 @@
+#include "subjects.h"
+
+#include <stddef.h>
+
+#include "format/record.h"
+
+const char *subject_name(enum pnr_subject subject)
+{
+    switch (subject) {
+    case PNR_SUBJECT_UNRECORDED_REGION:
+        return "[not recorded]";
+    default:
+        return NULL;
+    }
+}
+
+const char *subject_reason(enum pnr_subject subject, uint32_t number)
+{
+    if (subject == PNR_SUBJECT_UNRECORDED_REGION && number == PNR_GAP_STACK)
+        return "C stack guard";
+    return "unknown";
+}

@@ -1,0 +1,86 @@
+/* The kinds of records, and what they do to the stack of the thread that they are of: kinds.def in C.
+ *
+ *     record             effect    subject               the stack, outermost first
+ *     CALL f             ENTER     PYTHON                f
+ *     C_CALL len         ENTER     C                     f len
+ *     C_RETURN len       LEAVE     C                     f
+ *     GAP                ENTER     UNRECORDED_REGION     f (unrecorded region)
+ *     GAP_END            LEAVE     UNRECORDED_REGION     f
+ *     CREATE g           NONE      PYTHON                f
+ *     RETURN f           LEAVE     PYTHON                (empty) */
+#ifndef PNR_KINDS_H
+#define PNR_KINDS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum pnr_kind {
+#define PNR_KIND(number, name, ...) PNR_##name = (number),
+#include "kinds.def"
+    PNR_KINDS                           /* one more than the highest kind of this version */
+};
+
+enum pnr_effect {
+    PNR_EFFECT_NONE,                    /* the stack stays as it is */
+    PNR_EFFECT_ENTER,                   /* an entry is put on the stack */
+    PNR_EFFECT_LEAVE,                   /* the innermost entry is left */
+    PNR_EFFECT_LEAVE_SEVERAL,           /* `function` Python frames are left, with what lies on them */
+    PNR_EFFECT_LIST,                    /* an entry is on the stack: told at a block's begin, and after a CHANGE */
+    PNR_EFFECT_CHANGE                   /* the thread goes on with another of its stacks */
+};
+
+/* What a record, an entry of a stack or a slice is about. Functions come first. */
+enum pnr_subject {
+    PNR_SUBJECT_PYTHON,                 /* a Python frame: LEFT counts only these, OPEN records list all of them */
+    PNR_SUBJECT_C,             /* a call of a C function */
+    PNR_SUBJECT_UNRECORDED_REGION,      /* a time in which nothing is recorded; `function` tells why: enum pnr_gap */
+    PNR_SUBJECT_TRACK,
+    PNR_SUBJECT_THREAD,
+    PNR_SUBJECT_NOTHING
+};
+
+enum pnr_trait {
+    PNR_EXCEPTION = 1,                  /* left by an exception */
+    PNR_CONTINUABLE = 2,                /* the frame is a continuable one, and `frame` its identity */
+    PNR_FIRST = 4,                      /* the first entry of a continuable frame */
+    PNR_LAST = 8                        /* its last exit */
+};
+
+struct pnr_kind_effect {
+    uint8_t effect;                     /* enum pnr_effect */
+    uint8_t subject;                    /* enum pnr_subject */
+    uint8_t traits;                     /* enum pnr_trait */
+    uint8_t entry;                      /* enum pnr_kind: see kinds.def */
+};
+
+static const struct pnr_kind_effect pnr_kind_effects[PNR_KINDS] = {
+#define PNR_KIND(number, name, effect, subject, traits, entry, ...) \
+    [number] = { PNR_EFFECT_##effect, PNR_SUBJECT_##subject, traits, PNR_##entry },
+#include "kinds.def"
+};
+
+/* A kind of a later version has the effect of EMPTY: none. */
+static inline struct pnr_kind_effect pnr_kind_effect(unsigned kind)
+{
+    return pnr_kind_effects[kind < PNR_KINDS ? kind : PNR_EMPTY];
+}
+
+/* True for CALL, START and RESUME. Compares with each of them, since hot paths of the recorder ask, and a look into the
+ * table takes more instructions. */
+static inline bool pnr_kind_enters_frame(enum pnr_kind kind)
+{
+    return false
+#define PNR_KIND(number, name, effect, subject, ...) \
+           || (PNR_EFFECT_##effect == PNR_EFFECT_ENTER && PNR_SUBJECT_##subject == PNR_SUBJECT_PYTHON && \
+               kind == PNR_##name)
+#include "kinds.def"
+           ;
+}
+
+/* True when `function` is a number of the name table. */
+static inline bool pnr_subject_is_function(enum pnr_subject subject)
+{
+    return subject <= PNR_SUBJECT_C;
+}
+
+#endif
