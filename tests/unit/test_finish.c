@@ -526,7 +526,7 @@ Test(finish, takes_what_was_killed_at_its_end)
 Test(finish, leaves_the_living_alone)
 {
     struct rec_drain_options options = { .drops = false };
-    char taken[PATH_MAX], byte;
+    char taken[PATH_MAX], own[120], byte;
     struct pnr_err err;
     int from_child[2], to_child[2], status;
     pid_t elsewhere = record_and_die(&told[1], DIE_NEVER, BEFORE);
