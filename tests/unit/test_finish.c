@@ -182,7 +182,7 @@ static int finish_in_child(int at, enum how how)
     if (pid == 0) {
         fault.at = at;
         fault.how = how;
-        rec_finish_all(capture, 10000);
+        rec_finish_all(nobody, 10000);
         _exit(at == DIE_NEVER || fault.n > at ? 0 : 1);         /* 1: there were not so many calls */
     }
     waitpid(pid, &status, 0);
@@ -205,15 +205,6 @@ static struct pnr_live_header live_header(const char *process)
     header = *live.header;
     pnr_live_close(&live, process, false);
     return header;
-}
-
-/* As if the last look were that long ago. */
-static void set_last_look(const char *path, time_t seconds)
-{
-    struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_nsec = UTIME_OMIT } };
-    clock_gettime(CLOCK_REALTIME, &times[0]);
-    times[0].tv_sec -= seconds;
-    cr_assert_eq(utimensat(AT_FDCWD, path, times, 0), 0);
 }
 
 static uint64_t fact(const char *process, const char *key)
@@ -248,7 +239,7 @@ Test(finish, writes_what_was_in_chunks)
 {
     pid_t pid = record_and_die(&told[0], DIE_NEVER, BEFORE);
     const struct pnr_live_header was = live_header(process_of(pid));
-    rec_finish_all(capture, 0);
+    rec_finish_all(nobody, 0);
     check_whole(process_of(pid), &told[0], &was);
     cr_expect_not(read_thread(process_of(pid), 1).is_ended);
 }
@@ -261,7 +252,7 @@ Test(finish, takes_each_block_once_wherever_the_kill_came)
         for (int at = 0; at < 12; at++) {
             pid_t pid = record_and_die(&told[0], at, (enum how)how);
             const struct pnr_live_header was = live_header(process_of(pid));
-            rec_finish_all(capture, 0);
+            rec_finish_all(nobody, 0);
             check_whole(process_of(pid), &told[0], &was);
         }
     }
@@ -314,7 +305,7 @@ Test(finish, counts_each_event_once)
         if (step == 1)
             cr_assert_eq(pwrite(fd, &n, sizeof n, 96), sizeof n);
         close(fd);
-        rec_finish_all(capture, 0);
+        rec_finish_all(nobody, 0);
         check_whole(process_of(pid), &told[0], &header);
     }
 }
@@ -335,7 +326,7 @@ Test(finish, makes_the_segment_that_is_missing)
     pnr_live_begin(&live, 2, &header);
     pnr_live_store(&live.records[2 * PNR_BLOCK_RECORDS], pnr_record_make(0, PNR_CALL, 0, 1));
     pnr_live_close(&live, nobody, false);
-    rec_finish_all(capture, 0);
+    rec_finish_all(process_of(1), 0);
     cr_expect(has_live(nobody), "without a name table it cannot tell of the end");
     pnr_file_path(nobody, "names", path);
     unsigned char bytes[PNR_NAMES_HEADER_SIZE];
@@ -343,7 +334,7 @@ Test(finish, makes_the_segment_that_is_missing)
     int fd = open(path, O_WRONLY | O_CREAT, 0600);
     cr_assert_eq(write(fd, bytes, sizeof bytes), sizeof bytes);
     close(fd);
-    rec_finish_all(capture, 0);
+    rec_finish_all(process_of(1), 0);
     cr_expect_not(has_live(nobody));
     cr_expect_eq(read_thread(nobody, 3).n, 1);
     cr_expect_str_eq(find_fact(nobody, "events", &n_functions), "1");
@@ -366,7 +357,7 @@ Test(finish, cuts_off_a_torn_name)
         int fd = open(path, O_WRONLY | O_APPEND);
         cr_assert_eq(write(fd, entry, size), (ssize_t)size);
         close(fd);
-        rec_finish_all(capture, 0);
+        rec_finish_all(nobody, 0);
         check_whole(process_of(pid), &told[0], &was);
         find_fact(process_of(pid), "events", &n_functions);
         cr_expect_eq(n_functions, size == pnr_name_size(&name) ? 1 : 0, "%zu bytes", size);
@@ -470,7 +461,7 @@ Test(finish, leaves_damage_alone)
             }
         }
         uint64_t before = check_of(process);
-        rec_finish_all(capture, 0);
+        rec_finish_all(nobody, 0);
         cr_expect(has_live(process), "damage %d", what);
         cr_expect_eq(check_of(process), before, "damage %d", what);
         shell("rm -rf %s", nobody);
@@ -513,12 +504,12 @@ Test(finish, leaves_the_living_alone)
         _exit(0);
     }
     cr_assert_eq(read(from_child[0], &byte, 1), 1);
-    rec_finish_all(capture, 0);
+    rec_finish_all(nobody, 0);
     cr_expect(has_live(process_of(pid)));
     kill(pid, SIGSTOP);
     waitpid(pid, &status, WUNTRACED);
     uint64_t before = check_of(process_of(pid));
-    rec_finish_all(capture, 0);
+    rec_finish_all(nobody, 0);
     cr_expect_eq(check_of(process_of(pid)), before);
     cr_expect(has_live(process_of(elsewhere)));
     cr_expect(has_live(process_of(unknown)));
@@ -532,11 +523,9 @@ Test(finish, leaves_the_living_alone)
     }
     strcpy(own, process_of(unknown));
     set_owner(own, 1, pnr_process_namespace());         /* now it is known that it is gone */
-    uint64_t next_ns = 0;
-    set_last_look(capture, 3);
-    rec_finish_tick(own, rec_clock_monotonic_ns(), NULL, &next_ns);
+    rec_finish_all(own, 0);
     cr_expect(has_live(own), "one does not finish oneself");
-    rec_finish_all(capture, 0);
+    rec_finish_all(nobody, 0);
     cr_expect_not(has_live(own));
 }
 
@@ -549,7 +538,7 @@ Test(finish, finishes_what_was_before_exec)
     snprintf(former, sizeof former, "%s-2", process_of(getpid()));
     cr_assert_eq(rename(process_of(pid), former), 0);
     set_owner(former, pnr_process_start(), pnr_process_namespace());
-    rec_finish_all(capture, 0);
+    rec_finish_all(process_of(getpid()), 0);
     check_whole(former, &told[0], &was);
 }
 
@@ -565,7 +554,7 @@ Test(finish, tells_of_the_end_once)
         pnr_name_encode(&name, entry);
         pnr_file_path(process_of(pid), "names", path);
         append_to(path, entry, pnr_name_size(&name));
-        rec_finish_all(capture, 0);
+        rec_finish_all(nobody, 0);
         cr_expect_not(has_live(process_of(pid)));
         cr_expect_str_eq(find_fact(process_of(pid), keys[i], &n_functions), "5");
         cr_expect_str_eq(find_fact(process_of(pid), "killed_ticks", &n_functions), "");
@@ -588,7 +577,7 @@ Test(finish, is_finished_by_another_wherever_it_ended)
             status = finish_in_child(at, (enum how)how);
             if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && at % 2)
                 finish_in_child(at / 2, (enum how)how);         /* another one that does not come to the end */
-            rec_finish_all(capture, 0);
+            rec_finish_all(nobody, 0);
             check_whole(process_of(pid), &told[0], &was);
         }
         cr_expect_gt(at, 8, "a cut, blocks, facts, the removal");
@@ -607,7 +596,7 @@ Test(finish, is_done_by_one_at_a_time)
     }
     for (int i = 0; i < FINISHERS; i++) {
         if (fork() == 0) {
-            rec_finish_all(capture, i % 2 ? 10000 : 0);
+            rec_finish_all(nobody, i % 2 ? 10000 : 0);
             _exit(0);
         }
     }
@@ -624,6 +613,15 @@ Test(finish, is_done_by_one_at_a_time)
 static bool is_needed(void)
 {
     return true;
+}
+
+/* As if the last look were that long ago. */
+static void set_last_look(const char *path, time_t seconds)
+{
+    struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_nsec = UTIME_OMIT } };
+    clock_gettime(CLOCK_REALTIME, &times[0]);
+    times[0].tv_sec -= seconds;
+    cr_assert_eq(utimensat(AT_FDCWD, path, times, 0), 0);
 }
 
 static int n_asked;
@@ -689,11 +687,11 @@ Test(finish, needs_the_lock)
     pid_t pid = record_and_die(&told[0], DIE_NEVER, BEFORE);
     int lock = rec_retention_lock(capture, 0);
     cr_assert_geq(lock, 0);
-    rec_finish_all(capture, 0);
-    rec_finish_all(capture, 20);
+    rec_finish_all(nobody, 0);
+    rec_finish_all(nobody, 20);
     cr_expect(has_live(process_of(pid)));
     rec_retention_release(lock);
-    rec_finish_all(capture, 0);
+    rec_finish_all(nobody, 0);
     cr_expect_not(has_live(process_of(pid)));
 }
 
@@ -709,7 +707,7 @@ Test(finish, gets_on_with_eviction)
         pids[i] = record_and_die(&told[i], i % 2 ? 4 : DIE_NEVER, HALFWAY);
     pid_t finisher = fork();
     if (finisher == 0) {
-        rec_finish_all(capture, 10000);
+        rec_finish_all(nobody, 10000);
         _exit(0);
     }
     for (uint64_t size = 0; size < REC_LEAST_SIZE; size += REC_LEAST_SIZE / 64) {
@@ -742,7 +740,7 @@ Test(finish, does_not_take_another_for_the_dead)
     if (finisher == 0) {
         fault.at = 2;                   /* the third write of a block ... */
         fault.how = FAILING;
-        rec_finish_all(capture, 0);      /* ... fails: the process is not finished */
+        rec_finish_all(nobody, 0);      /* ... fails: the process is not finished */
         _exit(0);
     }
     waitpid(finisher, &status, 0);
@@ -751,7 +749,7 @@ Test(finish, does_not_take_another_for_the_dead)
     cr_assert_eq(mkdir(process_of(pid), 0700), 0);
     pnr_file_path(process_of(pid), "live", path);
     cr_assert_eq(symlink(aside, path), 0);
-    rec_finish_all(capture, 0);
+    rec_finish_all(nobody, 0);
     cr_expect_eq(unlink(path), 0, "it is no mapping, and stays");
 }
 
@@ -769,7 +767,7 @@ Test(finish, removes_what_was_only_begun)
     for (int i = 0; i < 3; i++) {
         shell("mkdir -p %s/segment-1 && cd %s && echo x >names && echo x >segment-1/thread-1.zst", all[i], all[i]);
     }
-    rec_finish_all(capture, 0);
+    rec_finish_all(nobody, 0);
     cr_expect_neq(access(dead, F_OK), 0);
     cr_expect_eq(access(running, F_OK), 0);
     cr_expect_eq(access(unknown, F_OK), 0);
