@@ -552,7 +552,7 @@ static int by_sequence(const void *a, const void *b)
 /* Copies a file of another directory. Returns 0 or -1. */
 static int copy_file(const char *from, const char *directory, const char *name, struct pnr_err *err)
 {
-    char bytes[65536];
+    char bytes[8192];                   /* the stack of the thread that ends a part may be small */
     struct rec_file file;
     ssize_t n;
     int in = pnr_file_open(from, O_RDONLY | O_NOFOLLOW);

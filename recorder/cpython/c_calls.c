@@ -396,13 +396,19 @@ static int watch(void)
     return 0;
 }
 
+/* False for a thread that has not had an event yet, and for one that is being cleared. */
+static bool is_watched(const PyThreadState *ts)
+{
+    return ts->dict && PyDict_GetItem(ts->dict, c_calls.capsule_key);
+}
+
 static void unwatch(void)
 {
     if (c_calls.is_held)
         return;                         /* what other tools did in the pause is theirs */
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
         if (ts->c_profilefunc != on_profile) {
-            c_calls.was_displaced = true;
+            c_calls.was_displaced |= ts->c_profilefunc || is_watched(ts);
             continue;
         }
         ts->c_profilefunc = NULL;

@@ -110,6 +110,7 @@ int rec_tool_begin(void)
     tool.listened = 0;
     return take_number();
 }
+
 /* The bit of an event; 0 with an exception set. */
 static long find_event(const char *name)
 {

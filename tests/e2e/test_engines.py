@@ -190,6 +190,27 @@ class Profilers:
             threading.Thread(target=threading.Event().wait, daemon=True).start()
             """)
 
+    def test_nobody_is_displaced_by_a_thread_that_has_yet_to_begin(self):
+        """Pauses come while threads are made: their states are there before their first events."""
+        self.printed("""
+            import _thread, panopticon_rec, sys, threading, time
+            sys.setswitchinterval(1e-6)
+            def churn():
+                while not is_done:
+                    _thread.start_new_thread(len, ("x",))
+                    time.sleep(0)
+            with panopticon_rec.Recorder("run.pnr", OPTIONS) as recorder:
+                is_done = False
+                churning = threading.Thread(target=churn)
+                churning.start()
+                for _ in range(500):
+                    panopticon_rec.pause()
+                    panopticon_rec.resume()
+                    time.sleep(0)
+                is_done = True
+                churning.join()
+            """)
+
     def test_nobody_is_displaced_in_a_pause(self):
         """Threads that end and begin in it; a profile function that comes and goes, or is there at the stop."""
         out, trace = self.run_script("""
