@@ -1,5 +1,7 @@
 /* recorder/survey.h: what lies in a capture, and who records into it still. */
 #include <criterion/criterion.h>
+#include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "processes.h"
@@ -72,4 +74,61 @@ Test(survey, adds_up_all_processes)
     cr_expect_eq(survey.n_events, 500);
     cr_expect_eq(survey.n_lost, 12);
     cr_expect_geq(survey.n_bytes, 2 * (8192 + 262144));
+}
+
+/* A child that is forked is known of before it has made anything, and no longer when it has begun, has ended, or is another
+ * program; also one that is forked by such a child. */
+Test(survey, knows_of_children_that_have_not_begun)
+{
+    enum { BEGUN, ENDED, EXECUTED, FORKED, N };
+    char order[PATH_MAX], byte;
+    int from_child[2], to_child[2];
+    struct rec_survey survey;
+    pnr_file_path(capture, PNR_CAPTURE_ORDER, order);
+    close(open(order, O_WRONLY | O_CREAT, 0600));
+    for (int how = 0; how < N; how++) {
+        cr_assert_eq(pipe2(from_child, O_CLOEXEC), 0);
+        cr_assert_eq(pipe2(to_child, O_CLOEXEC), 0);
+        rec_survey_fork(capture);
+        pid_t pid = fork();
+        if (pid == 0) {
+            close(to_child[1]);
+            if (how == FORKED) {
+                rec_survey_fork(capture);
+                if (fork())
+                    _exit(0);
+            }
+            if (read(to_child[0], &byte, 1) == 1 && how == BEGUN) {
+                rec_survey_forked();
+                if (write(from_child[1], "", 1) == 1)
+                    pause();
+            }
+            if (how == EXECUTED)
+                execlp("sleep", "sleep", "1000", NULL);
+            _exit(0);
+        }
+        rec_survey_forked();
+        close(from_child[1]);
+        close(to_child[0]);
+        if (how == FORKED)
+            waitpid(pid, NULL, 0);
+        cr_expect(rec_survey_runs(capture), "%d", how);
+        rec_survey_take(capture, &survey);
+        cr_expect_eq(survey.n_running, 1, "%d", how);
+        cr_assert_eq(write(to_child[1], "", 1), 1);
+        cr_expect_eq(read(from_child[0], &byte, 1), how == BEGUN, "%d", how);
+        for (int i = 0; i < 1000 && how == FORKED && rec_survey_runs(capture); i++)
+            usleep(10000);              /* it closes one behind the other as it ends */
+        if (how == ENDED)
+            waitpid(pid, NULL, 0);
+        cr_expect_not(rec_survey_runs(capture), "%d", how);
+        rec_survey_take(capture, &survey);
+        cr_expect_eq(survey.n_running, 0, "%d", how);
+        close(from_child[0]);
+        close(to_child[1]);
+        if (how == BEGUN || how == EXECUTED)
+            kill(pid, SIGKILL);
+        if (how == BEGUN || how == EXECUTED)
+            waitpid(pid, NULL, 0);
+    }
 }
