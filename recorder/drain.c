@@ -119,11 +119,17 @@ static bool follow_directory(void)
     return true;
 }
 
+/* The same when a call has failed as it does where something else, or nothing, is in that place. */
+static bool follows(const struct pnr_err *err)
+{
+    return (err->sys_errno == ENOENT || err->sys_errno == ENOTDIR) && follow_directory();
+}
+
 /* With `io`. Returns 0 or -1. */
 static int append(const struct pnr_block_header *header, const void *bytes, size_t size, struct pnr_err *err)
 {
     int result = rec_segments_append(&drain.segments, header, bytes, size, rec_clock_monotonic_ns(), err);
-    if (result != 0 && err->sys_errno == ENOENT && follow_directory())
+    if (result != 0 && follows(err))
         result = rec_segments_append(&drain.segments, header, bytes, size, rec_clock_monotonic_ns(), err);
     return result;
 }
@@ -219,7 +225,7 @@ static void look_at_capture(void)
     uint64_t now = rec_clock_monotonic_ns();
     pthread_mutex_lock(&drain.io);
     if (!rec_drain_has_failed() && rec_segments_tick(&drain.segments, now, &err) != 0 &&
-        !(err.sys_errno == ENOENT && follow_directory()))       /* then the next time */
+        !follows(&err))                 /* then the next time */
         fail(&err);
     pthread_mutex_unlock(&drain.io);
     if (!rec_drain_has_failed())
