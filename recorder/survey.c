@@ -1,18 +1,27 @@
 #include "survey.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "file.h"
 #include "tree.h"
 #include "../format/capture.h"
 #include "../format/file.h"
 #include "../format/names.h"
+
+/* A lock on the capture's order that is not exclusive. Child and parent share it until both have closed it. */
+static struct {
+    int fd;                             /* or -1 */
+    struct stat was;
+} hold = { .fd = -1 };
 
 /* One process of a capture. */
 struct process {
@@ -93,12 +102,61 @@ static void read_names(const char *process_path, struct process *process)
         close(fd);
 }
 
+static int open_order(const char *capture_path)
+{
+    char path[PATH_MAX];
+    pnr_file_path(capture_path, PNR_CAPTURE_ORDER, path);
+    return rec_file_move_up(pnr_file_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
+}
+
+void rec_survey_fork(const char *capture_path)
+{
+    if (hold.fd >= 0)
+        return;                         /* this process is such a child itself */
+    hold.fd = open_order(capture_path);
+    if (hold.fd >= 0 && (fstat(hold.fd, &hold.was) != 0 || flock(hold.fd, LOCK_SH | LOCK_NB) != 0)) {
+        close(hold.fd);
+        hold.fd = -1;
+    }
+}
+
+void rec_survey_forked(void)
+{
+    if (hold.fd >= 0 && rec_file_is_still(hold.fd, &hold.was))
+        close(hold.fd);
+    hold.fd = -1;
+}
+
+/* Whether there is a forked child that has not come to begin. */
+static bool is_held(const char *capture_path)
+{
+    int fd = open_order(capture_path);
+    bool is = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    if (fd >= 0)
+        close(fd);
+    return is;
+}
+
+/* Whether another process begins at this moment. */
+static bool begins(const char *capture_path)
+{
+    struct dirent *entry;
+    enum pnr_process_state state;
+    bool is = is_held(capture_path);
+    DIR *dir = is ? NULL : opendir(capture_path);
+    while (dir && !is && (entry = readdir(dir)))
+        is = pnr_capture_is_begun(entry->d_name, &state) && state != PNR_PROCESS_GONE;
+    if (dir)
+        closedir(dir);
+    return is;
+}
+
 void rec_survey_take(const char *capture_path, struct rec_survey *survey)
 {
     char path[PATH_MAX];
     struct pnr_list list;
     struct pnr_err err;
-    *survey = (struct rec_survey){ .n_bytes = 0 };
+    *survey = (struct rec_survey){ .n_running = begins(capture_path) };  /* who has begun meanwhile is seen below */
     if (pnr_capture_processes(capture_path, &list, &err) != 0)
         return;
     for (size_t i = 0; i < list.n; i++) {

@@ -8,7 +8,7 @@
 
 struct rec_survey {
     uint32_t n_processes;
-    uint32_t n_running;                 /* that record still, other than this process */
+    uint32_t n_running;                 /* that record still, other than this process; those that begin count as one */
     uint32_t n_killed;                  /* that do not record any more, and nobody has finished what they left */
     uint32_t n_threads;                 /* of all processes */
     uint64_t n_events;                  /* of those others as far as they are in blocks */
@@ -20,7 +20,14 @@ struct rec_survey {
 void rec_survey_take(const char *capture_path, struct rec_survey *survey);
 
 /* Whether a process other than this one may record into the capture, as far as the live headers tell, or what a process
- * begins there. A program that this process was before an exec does not. */
+ * begins there, or a child that has not come to begin. A program that this process was before an exec does not. */
 bool rec_survey_runs(const char *capture_path);
+
+/* Before a fork: from now on a child is known of that will record into the capture, if that has an order. In the parent until it
+ * calls rec_survey_forked, in the child until it does so, or ends, or becomes another program. */
+void rec_survey_fork(const char *capture_path);
+
+/* In the parent behind the fork, in the child when it has begun. */
+void rec_survey_forked(void);
 
 #endif

@@ -218,7 +218,7 @@ static void make_output(const struct rec_survey *survey, const sigset_t *mask)
                    rec_recording_path());
         return;
     }
-    if (survey->n_running) {
+    if (survey->n_running || rec_survey_runs(rec_recording_path())) {
         rec_notice("%s has what was recorded up to now; other processes go on: the capture is %s", module.output,
                    rec_recording_path());
         return;

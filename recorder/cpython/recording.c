@@ -20,6 +20,7 @@
 #include "trampoline.h"
 #include "../filter.h"
 #include "../notice.h"
+#include "../survey.h"
 #include "../tree.h"
 #include "../wiped.h"
 #include "../../format/capture.h"
@@ -700,6 +701,7 @@ static void begin_child(void)
             rec_recording_pause();
         }
     }
+    rec_survey_forked();
     PyErr_Restore(type, value, traceback);
 }
 
@@ -858,6 +860,8 @@ void rec_recording_end(bool is_finalized, struct rec_log_totals *totals)
 
 static void prepare_fork(void)
 {
+    if (recording.is_on && recording.options.follows_forks)
+        rec_survey_fork(recording.capture);
     if (recording.is_on && !recording.is_pending)
         rec_drain_pause();
 }
@@ -867,6 +871,7 @@ static void forked_in_parent(void)
 {
     if (!recording.is_on || recording.is_pending)
         return;
+    rec_survey_forked();
     recording.forks += !recording.options.follows_forks;
     rec_current = &rec_log_nobody;
 }

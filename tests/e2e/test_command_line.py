@@ -832,6 +832,32 @@ class Options(e2e.EndToEnd):
             time.sleep(0.01)
         self.assertEqual(e2e.Trace(e2e.convert(self.path("a.trace.pnr"))).count()["__main__.late"], 1)
 
+    def test_trace_as_output_of_a_program_that_goes_into_the_background(self):
+        """Its child has come to no event when its parent's end is over: it waits in the statement in which it was forked."""
+        app = self.write("app.py", """
+            import os
+            def late(): pass
+            reader, writer = os.pipe()
+            if os.fork(): os._exit(0)
+            if os.close(writer) or os.read(reader, 1) == b"": late()
+            """)
+        finished = self.record_with(["-q", "-o", "a.trace"], [app])      # up to the child's end, which has its output
+        self.assertEqual((finished.status, finished.out), (0, ""))
+        self.assertIn("other processes go on: the capture is " + self.path("a.trace.pnr"), finished.err)
+        self.assertEqual(e2e.Trace(self.path("a.trace")).count()["__main__.late"], 0)
+        self.assertEqual(e2e.Trace(e2e.convert(self.path("a.trace.pnr"))).count()["__main__.late"], 1)
+        app = self.write("app.py", """
+            import os
+            reader, writer = os.pipe()
+            pid = os.fork()
+            if not pid:
+                os.dup2(reader, 0)
+                os.execv("/bin/cat", ["/bin/cat"])
+            while open(f"/proc/{pid}/comm").read() != "cat\\n": pass
+            """)
+        self.assertEqual(self.record_with(["-q", "-o", "b.trace"], [app]).err, "")
+        self.assertFalse(os.path.exists(self.path("b.trace.pnr")), "what has become another program does not count")
+
     def test_help_and_version(self):
         for option in ("-h", "--help", "--version"):
             finished = self.record_with([option], [])
