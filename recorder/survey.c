@@ -137,7 +137,8 @@ static bool is_held(const char *capture_path)
     return is;
 }
 
-/* Whether another process begins at this moment. */
+/* Whether another process begins at this moment, or has a child that has not come to begin, or holds the place of a part that it
+ * records. */
 static bool begins(const char *capture_path)
 {
     struct dirent *entry;
@@ -176,20 +177,6 @@ void rec_survey_take(const char *capture_path, struct rec_survey *survey)
     }
     pnr_list_clear(&list);
     rec_tree_bytes(capture_path, &survey->n_bytes);
-}
-
-/* Whether another process begins at this moment, or holds the place of a part that it records. */
-static bool begins(const char *capture_path)
-{
-    struct dirent *entry;
-    enum pnr_process_state state;
-    bool is = false;
-    DIR *dir = opendir(capture_path);
-    while (dir && !is && (entry = readdir(dir)))
-        is = pnr_capture_is_begun(entry->d_name, &state) && state != PNR_PROCESS_GONE;
-    if (dir)
-        closedir(dir);
-    return is;
 }
 
 bool rec_survey_runs(const char *capture_path)
