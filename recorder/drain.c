@@ -349,6 +349,13 @@ fail:
     return -1;
 }
 
+void rec_drain_hold(void)
+{
+    pthread_mutex_lock(&drain.io);
+    rec_segments_hold(&drain.segments);
+    pthread_mutex_unlock(&drain.io);
+}
+
 struct rec_stream *rec_drain_stream(uint32_t thread)
 {
     struct rec_stream *stream = calloc(1, sizeof *stream);
@@ -703,6 +710,7 @@ int rec_drain_move(const char *process_path, struct pnr_live live, const struct 
         rec_segments_stop(&drain.segments);
         drain.segments = *segments;
         drain.segments.n_bytes = n_bytes;
+        rec_segments_hold(&drain.segments);
         on_move();
         pnr_live_close(&drain.live, drain.process_path, true);
         set_place(process_path, live);

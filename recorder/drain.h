@@ -46,6 +46,9 @@ struct rec_drain_totals {
 int rec_drain_start(const char *process_path, struct pnr_live live, const struct rec_drain_options *options,
                     struct pnr_err *err);
 
+/* The program begins to run: see rec_segments_hold. */
+void rec_drain_hold(void);
+
 /* NULL when out of memory. */
 struct rec_stream *rec_drain_stream(uint32_t thread);
 

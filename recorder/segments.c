@@ -40,8 +40,7 @@ static void release_all(struct rec_segments *segments)
         release(&segments->files[i]);
 }
 
-/* Opens the process's directory. */
-static void take_directory(struct rec_segments *segments)
+void rec_segments_hold(struct rec_segments *segments)
 {
     if (rec_file_is_still(segments->directory, &segments->directory_was))
         return;
@@ -122,7 +121,6 @@ static int begin(struct rec_segments *segments, uint32_t number, struct pnr_err 
     segments->number = number;
     segments->size = 0;
     segments->begun_ns = 0;
-    take_directory(segments);
     return 0;
 }
 
@@ -156,6 +154,7 @@ int rec_segments_roll(struct rec_segments *segments, struct pnr_err *err)
     if (result <= 0)
         return result;                  /* when there is no error the segment grows on */
     result = begin(segments, segments->number + 1, err);
+    rec_segments_hold(segments);           /* the program may have closed it */
     rec_retention_release(lock);
     return result;
 }

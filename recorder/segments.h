@@ -3,6 +3,7 @@
  * at a time.
  *
  *     rec_segments_start
+ *     rec_segments_hold
  *         rec_segments_append ...             a block
  *         rec_segments_tick                   now and then
  *     rec_segments_stop
@@ -46,6 +47,10 @@ struct rec_segments {
 /* Makes the segment of this number, in which there may be files already. Returns 0 or -1. */
 int rec_segments_start(struct rec_segments *segments, const char *process_path, uint32_t number,
                        const struct rec_limits *limits, struct pnr_err *err);
+
+/* The program begins to run: from now on the process's directory is kept open, so that nothing that the program does leads
+ * away from it. */
+void rec_segments_hold(struct rec_segments *segments);
 
 /* Appends a block with this header, written at this time. Returns 0 or -1. */
 int rec_segments_append(struct rec_segments *segments, const struct pnr_block_header *header, const void *block,

@@ -686,6 +686,7 @@ static void begin_child(void)
         rec_notice("not recorded: %s", pnr_err_describe(&err, text, sizeof text));
         leave_alone();
     } else {
+        rec_drain_hold();
         write_facts();
         if (recording.engine->begin() != 0) {
             leave_alone();
@@ -752,6 +753,7 @@ int rec_recording_start(const char *path, bool joins, PyObject *facts, PyObject 
         undo_start(joins);
         return 0;
     }
+    rec_drain_hold();
     rec_notice_init();
     rec_notice_redirect(joins ? recording.capture : NULL);
     if (!joins && geteuid() == 0)

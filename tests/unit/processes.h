@@ -108,6 +108,7 @@ static inline void make_process(struct process *process, long pid, uint32_t n_ch
     set_life(process, ALIVE);
     process->sequence = 0;
     cr_assert_eq(rec_segments_start(&process->segments, process->path, 1, &limits, &err), 0, "%s", err.what);
+    rec_segments_hold(&process->segments);
 }
 
 /* Appends a block of a thread, of some 25,000 bytes, that was closed and is written at this time. */
