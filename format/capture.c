@@ -21,6 +21,7 @@
 #define THREAD_FORMAT "thread-%u.zst"
 #define SHORT_THREADS "short-threads.zst"
 #define MAX_NUMBERED 100000
+#define MAX_BEGIN_MS 1000               /* between the making of a capture's directory and of the first one in it */
 #define STEP 256                        /* records of a chunk that are read in one go: most have few */
 
 /* Reads a decimal number without sign and moves *text behind it. */
@@ -75,18 +76,42 @@ static bool is_entry(const char *capture, const char *name)
            snprintf(path, sizeof path, "%s/%s/names", capture, name) < (int)sizeof path && access(path, F_OK) == 0;
 }
 
-bool pnr_capture_is(const char *path)
+/* Counts what lies in a directory beside the order. Returns false when it is none. */
+static bool count_entries(const char *path, int *n, int *n_other)
 {
     struct dirent *entry;
-    int n = 0, n_other = 0;
     DIR *dir = opendir(path);
+    *n = *n_other = 0;
     while (dir && (entry = readdir(dir)))
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
             strcmp(entry->d_name, PNR_CAPTURE_ORDER) != 0)
-            is_entry(path, entry->d_name) ? n++ : n_other++;
+            ++*(is_entry(path, entry->d_name) ? n : n_other);
     if (dir)
         closedir(dir);
-    return n > 0 && n_other == 0;
+    return dir != NULL;
+}
+
+bool pnr_capture_is(const char *path)
+{
+    int n, n_other;
+    return count_entries(path, &n, &n_other) && n > 0 && n_other == 0;
+}
+
+static bool is_empty(const char *path)
+{
+    int n, n_other;
+    return count_entries(path, &n, &n_other) && n == 0 && n_other == 0;
+}
+
+/* True for a capture, and for one that another process has just made: the first process in it is begun at once. */
+static bool is_or_becomes(const char *path)
+{
+    bool is = pnr_capture_is(path);
+    for (int ms = 0; !is && ms < MAX_BEGIN_MS && is_empty(path); ms++) {
+        usleep(1000);
+        is = pnr_capture_is(path);
+    }
+    return is;
 }
 
 int pnr_capture_make(const char *path, char *taken, size_t size, struct pnr_err *err)
@@ -101,7 +126,7 @@ int pnr_capture_make(const char *path, char *taken, size_t size, struct pnr_err 
             return geteuid() != 0 || chmod(taken, 0711) == 0 ? 0 : pnr_err_system(err, taken, "cannot set its mode");
         if (errno != EEXIST)
             break;
-        if (k == 1 && !pnr_capture_is(taken)) {
+        if (k == 1 && !is_or_becomes(taken)) {
             errno = EEXIST;
             return pnr_err_system(err, path, "something that is not a capture is there");
         }

@@ -97,7 +97,7 @@ struct pnr_live {
 
 /* Makes a capture's directory (0700) where nothing is: at path or, when a capture is there, at run-2.pnr, run-3.pnr,
  * ... for run.pnr. Copies the one it made to taken. Returns 0 or -1, also when something else than a capture is at
- * path. Made by root, others may pass through it (0711): a process that gives up its rights still reaches its own files. */
+ * path; a directory that is empty, and stays so, is none. Made by root, others may pass through it (0711): a process that gives up its rights still reaches its own files. */
 int pnr_capture_make(const char *path, char *taken, size_t size, struct pnr_err *err);
 
 /* A file beside the processes: what the recorder tells interpreters that take part later. It is not for readers. */

@@ -403,6 +403,14 @@ static void attend_no_more(const struct options *options)
     stop_handling(options->toggle_signal);
 }
 
+/* The same for all captures, and those of the parent whose signals a forked child goes on to have. */
+static void give_signals_back(void)
+{
+    for (int i = 1; i < NSIG; i++)
+        while (recording.occasions[i].n_users)
+            stop_handling(i);
+}
+
 static bool begin_if_pending(void);
 
 int rec_recording_save(const char *path, char *taken)
@@ -660,6 +668,7 @@ static bool move(struct rec_log_totals *totals)
 static void leave_alone(void)
 {
     recording.is_on = false;
+    give_signals_back();
     rec_threads.is_active = rec_threads.is_waiting = false;
     rec_current = &rec_log_nobody;
     recording.engine->pause();
@@ -832,7 +841,7 @@ void rec_recording_end(bool is_finalized, struct rec_log_totals *totals)
         save_inner(recording.newest, &of_inner);
     *totals = (struct rec_log_totals){ 0 };
     recording.is_on = false;
-    attend_no_more(&recording.options);
+    give_signals_back();
     if (recording.is_pending) {
         rec_threads.when_awake = NULL;
         if (!is_finalized)

@@ -316,6 +316,23 @@ class Inner(e2e.EndToEnd):
                     self.assertEqual(self.f_in("a.pnr"), 1)
                 self.assertEqual(self.f_in("run.pnr"), 1)
 
+    def test_places_that_are_taken_at_once(self):
+        """Processes that begin captures, or make snapshots, under one name at the same time: each finds a place."""
+        text = """
+            import os
+            pids = []
+            for _ in range(8):
+                pids.append(os.fork())
+                if not pids[-1]:
+                    for i in range(25):
+                        with panopticon_rec.Recorder(f"at-once-{i}.pnr"): calls(1)
+                    os._exit(0)
+            print({os.waitpid(pid, 0)[1] for pid in pids})
+            print(sum(name.startswith("at-once-") for name in os.listdir()))
+            """
+        for finished in self.record_both(text):
+            self.assertEqual((finished.out, finished.err), ("{0}\n200\n", ""))
+
     def test_what_a_part_lacks_is_told(self):
         text = """
             import shutil

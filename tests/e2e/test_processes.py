@@ -442,6 +442,23 @@ class Processes(EndToEnd):
                 self.assertRegex(finished.err, rf"\A{said}\Z")
                 self.assertEqual(finished.status, 0)
 
+    def test_signals_of_a_child_that_is_not_recorded(self):
+        """They are the program's again; in one that is recorded they are the recorder's."""
+        script = self.write("app.py", DEFINITIONS + """
+    import signal
+    pid = os.fork()
+    if not pid:
+        f(1)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        os._exit(0)
+    print(os.waitpid(pid, 0)[1] == signal.SIGUSR1)
+            """)
+        for follow in "none", "fork":
+            shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
+            finished = recorded("run.pnr", [script], cwd=self.directory,
+                                options=["-q", "--follow", follow, "--toggle-on", "SIGUSR1"])
+            self.assertEqual((finished.out, finished.err), (f"{follow == 'none'}\n", ""))
+
     def test_helpers_of_multiprocessing(self):
         """They are no programs of the user: one file, one line, whatever of theirs still runs at the end."""
         self.write("app.py", DEFINITIONS + """
