@@ -91,6 +91,14 @@ void rec_notice_open_to_all(const char *capture_path)
     close(fd);
 }
 
+void rec_notice_give(const char *capture_path, uid_t user)
+{
+    char path[PATH_MAX];
+    pnr_file_path(capture_path, PNR_CAPTURE_MESSAGES, path);
+    if (lchown(path, user, (gid_t)-1) != 0)
+        return;                         /* there is none, or this is not root */
+}
+
 void rec_notice_pass_on(const char *capture_path)
 {
     char path[PATH_MAX], bytes[MAX_READ + 1];

@@ -4,6 +4,8 @@
 #ifndef REC_NOTICE_H
 #define REC_NOTICE_H
 
+#include <sys/types.h>
+
 /* Remembers which file descriptor 2 is. */
 void rec_notice_init(void);
 
@@ -19,6 +21,9 @@ void rec_notice(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Makes the file to which the children of this capture append, if they could not make it themselves: those that will run
  * as another user. They can do nothing else with it. */
 void rec_notice_open_to_all(const char *capture_path);
+
+/* For the process that will pass them on, before it becomes that user. */
+void rec_notice_give(const char *capture_path, uid_t user);
 
 /* Says what child processes had to say: the first line, and how many there are more. Removes the file. */
 void rec_notice_pass_on(const char *capture_path);

@@ -823,6 +823,8 @@ void rec_recording_change_user(uid_t user, void (*func)(void *), void *arg)
         func(arg);
         return;
     }
+    if (rec_recording_is_own())
+        rec_notice_give(recording.capture, user);
     rec_drain_change_user(user, func, arg);
     rec_current = &rec_log_nobody;      /* the next event sees to it that the drain goes on */
 }
