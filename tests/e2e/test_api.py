@@ -132,16 +132,14 @@ class Record(e2e.EndToEnd):
             import panopticon_rec
             def f(): pass
             with panopticon_rec.record("run.pnr"):
-                try:
-                    with panopticon_rec.record("other.pnr"):
-                        print("two")
-                except RuntimeError as error:
-                    print(len(str(error).splitlines()))
+                with panopticon_rec.record("other.pnr"):
+                    print("two")
+                    f()
                 f()
             """)
-        self.assertEqual(finished.out, "1\n")
-        self.assertEqual(self.trace().count()["__main__.f"], 1)
-        self.assertFalse(os.path.exists(self.path("other.pnr")))
+        self.assertEqual(finished, e2e.Finished(0, "two\n", ""))
+        self.assertEqual(self.trace().count()["__main__.f"], 2)
+        self.assertEqual(self.trace("other.pnr").count()["__main__.f"], 1)
 
     def test_wrong_order(self):
         finished = self.script("""
@@ -182,16 +180,20 @@ class Record(e2e.EndToEnd):
         self.assertEqual(self.trace().count()["__main__.f"], 1)
 
     def test_under_the_command_line(self):
-        """A program that records itself, itself recorded: a clear error."""
+        """A program that records itself, itself recorded."""
         program = self.write("app.py", """
             import panopticon_rec
-            try:
-                panopticon_rec.Recorder("inner.pnr").start()
-            except RuntimeError as error:
-                print("refused")
+            def f(): pass
+            f()
+            recorder = panopticon_rec.Recorder("inner.pnr")
+            recorder.start()
+            f()
+            recorder.stop()
             """)
         finished = e2e.recorded(self.path("run.pnr"), [program], cwd=self.directory)
-        self.assertEqual(finished, e2e.Finished(0, "refused\n", ""))
+        self.assertEqual(finished, e2e.Finished(0, "", ""))
+        self.assertEqual(self.trace().count()["__main__.f"], 2)
+        self.assertEqual(self.trace("inner.pnr").count()["__main__.f"], 1)
 
     def test_many_short_recordings(self):
         """No memory, file or thread is left behind."""
