@@ -127,6 +127,20 @@ class Record(e2e.EndToEnd):
         counts = [self.trace(name).count()["__main__.f"] for name in captures]
         self.assertEqual(sum(counts), 8, dict(zip(captures, counts)))
 
+    def test_second_recorder_at_once(self):
+        finished = self.script("""
+            import panopticon_rec
+            def f(): pass
+            with panopticon_rec.record("run.pnr"):
+                with panopticon_rec.record("other.pnr"):
+                    print("two")
+                    f()
+                f()
+            """)
+        self.assertEqual(finished, e2e.Finished(0, "two\n", ""))
+        self.assertEqual(self.trace().count()["__main__.f"], 2)
+        self.assertEqual(self.trace("other.pnr").count()["__main__.f"], 1)
+
     def test_wrong_order(self):
         finished = self.script("""
             import panopticon_rec
@@ -164,6 +178,22 @@ class Record(e2e.EndToEnd):
             f()
             """)
         self.assertEqual(self.trace().count()["__main__.f"], 1)
+
+    def test_under_the_command_line(self):
+        """A program that records itself, itself recorded."""
+        program = self.write("app.py", """
+            import panopticon_rec
+            def f(): pass
+            f()
+            recorder = panopticon_rec.Recorder("inner.pnr")
+            recorder.start()
+            f()
+            recorder.stop()
+            """)
+        finished = e2e.recorded(self.path("run.pnr"), [program], cwd=self.directory)
+        self.assertEqual(finished, e2e.Finished(0, "", ""))
+        self.assertEqual(self.trace().count()["__main__.f"], 2)
+        self.assertEqual(self.trace("inner.pnr").count()["__main__.f"], 1)
 
     def test_many_short_recordings(self):
         """No memory, file or thread is left behind."""

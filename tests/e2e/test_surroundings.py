@@ -1011,7 +1011,7 @@ class Special(Surroundings):
             with self.subTest(options=options):
                 found = self.recorded(options, [program])
                 self.assertEqual(found[:2], plain[:2])
-                self.assertRegex(found.err, r"^panopticon: process \d+: not recorded: .*Permission denied.*\n$")
+                self.assertRegex(found.err, r"^panopticon: process \d+: not recorded: .*Permission denied\n$")
                 self.check({"f": 60_006})
                 found = self.recorded([*options, "--follow", "none"], [program])
                 self.assertEqual(found, plain)
