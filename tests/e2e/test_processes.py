@@ -357,7 +357,7 @@ class Processes(EndToEnd):
             self.assertEqual(self.count(Trace(convert(self.path(f"own-{i}.pnr")))), [i + 1])
 
     def test_the_recorder_run_by_a_program(self):
-        """By runpy, in a process that is being recorded: there is one recorder at a time; its program is run, and recorded."""
+        """By runpy, in a process that is being recorded: its program is run, and recorded with it."""
         self.write("inner.py", DEFINITIONS + "\n    f(6)\n    print(sys.argv, __name__)\n    sys.exit(5)\n")
         trace, counts = self.check("""
     import json, runpy, subprocess
