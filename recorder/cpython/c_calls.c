@@ -130,10 +130,12 @@ static uint32_t index_of_name(const char *module, const char *name)
 }
 
 /* True for a method, whose name begins with the class of self. A function that says of which module it is belongs to
- * that, whatever its self: that of pybind11's functions is an object of pybind11's own. */
-static bool is_named_by_class(const PyObject *self, const PyObject *from)
+ * that, whatever its self: that of pybind11's functions is an object of pybind11's own. Not so a static method, of which
+ * CPython 3.15 says that, too (Objects/typeobject.c, type_add_method). */
+static bool is_named_by_class(const PyMethodDef *method, const PyObject *self, const PyObject *from)
 {
-    return self && !PyModule_Check(self) && !(from && PyUnicode_Check(from));
+    bool is_static = self && (method->ml_flags & METH_STATIC) && PyType_Check(self);
+    return is_static || (self && !PyModule_Check(self) && !(from && PyUnicode_Check(from)));
 }
 
 /* self: of a bound function; a module, an instance or a class. from: the function's __module__. Borrowed, or NULL. */
@@ -142,7 +144,7 @@ static uint32_t find_index(const PyMethodDef *method, PyObject *self, PyObject *
     PyObject *type, *value, *traceback;
     char module[256] = "", name[512] = "";
     PyErr_Fetch(&type, &value, &traceback);
-    if (!is_named_by_class(self, from)) {
+    if (!is_named_by_class(method, self, from)) {
         if (!append_text(module, sizeof module, from) && self)
             append_text(module, sizeof module, cpython_lookup(PyModule_GetDict(self), c_calls.name_key));
     } else {
@@ -164,7 +166,7 @@ static uint32_t find_index(const PyMethodDef *method, PyObject *self, PyObject *
 static uint32_t index_of(const PyMethodDef *method, PyObject *self, PyObject *from)
 {
     uint32_t version = 0;
-    bool is_by_class = is_named_by_class(self, from);
+    bool is_by_class = is_named_by_class(method, self, from);
     if (is_by_class)
         version = class_of(self)->tp_version_tag;
     struct c_function *known = &c_calls.known[((uintptr_t)method / 16 ^ version * 0x9e3779b1u) % KNOWN];
