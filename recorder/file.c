@@ -58,11 +58,6 @@ static int open_below(struct rec_file *file, int above, const char *below, int f
     return 0;
 }
 
-static int open_as(struct rec_file *file, int flags, off_t *size, struct pnr_err *err)
-{
-    return open_below(file, AT_FDCWD, file->path, flags, size, err);
-}
-
 int rec_file_move(struct rec_file *file, const char *directory, const char *name, struct pnr_err *err)
 {
     if (snprintf(file->path, sizeof file->path, "%s/%s", directory, name) < (int)sizeof file->path)
@@ -71,33 +66,31 @@ int rec_file_move(struct rec_file *file, const char *directory, const char *name
     return pnr_err_system(err, directory, "cannot make a file");
 }
 
-/* Returns 0 or -1. */
-static int open_new(struct rec_file *file, const char *directory, const char *name, int flags, struct pnr_err *err)
-{
-    file->fd = -1;
-    file->size = 0;
-    file->inode = 0;
-    return rec_file_move(file, directory, name, err) != 0 ? -1 : open_as(file, flags, &file->size, err);
-}
-
-int rec_file_create(struct rec_file *file, const char *directory, const char *name, struct pnr_err *err)
-{
-    return open_new(file, directory, name, O_CREAT | O_EXCL, err);
-}
-
-int rec_file_open(struct rec_file *file, const char *directory, const char *name, struct pnr_err *err)
-{
-    return open_new(file, directory, name, O_CREAT, err);
-}
-
-int rec_file_open_at(struct rec_file *file, int above, const char *below, const char *directory, const char *name,
-                     struct pnr_err *err)
+/* below: the path below an open directory, or NULL: the file's own path. Returns 0 or -1. */
+static int open_new(struct rec_file *file, int above, const char *below, const char *directory, const char *name, int flags,
+                    struct pnr_err *err)
 {
     file->fd = -1;
     file->size = 0;
     file->inode = 0;
     return rec_file_move(file, directory, name, err) != 0 ? -1 :
-           open_below(file, above, below, O_CREAT, &file->size, err);
+           open_below(file, above, below ? below : file->path, flags, &file->size, err);
+}
+
+int rec_file_create(struct rec_file *file, const char *directory, const char *name, struct pnr_err *err)
+{
+    return open_new(file, AT_FDCWD, NULL, directory, name, O_CREAT | O_EXCL, err);
+}
+
+int rec_file_open(struct rec_file *file, const char *directory, const char *name, struct pnr_err *err)
+{
+    return open_new(file, AT_FDCWD, NULL, directory, name, O_CREAT, err);
+}
+
+int rec_file_open_at(struct rec_file *file, int above, const char *below, const char *directory, const char *name,
+                     struct pnr_err *err)
+{
+    return open_new(file, above, below, directory, name, O_CREAT, err);
 }
 
 static bool is_ours(const struct rec_file *file)
@@ -131,7 +124,7 @@ int rec_file_append(struct rec_file *file, const void *bytes, size_t size, struc
 {
     sigset_t before;
     off_t size_now;                     /* what a write may have left behind in part does not count */
-    if (!is_ours(file) && open_as(file, 0, &size_now, err) != 0)
+    if (!is_ours(file) && open_below(file, AT_FDCWD, file->path, 0, &size_now, err) != 0)
         return -1;
     rec_signals_hold(SIGXFSZ, &before);
     int result = append(file, bytes, size, err);

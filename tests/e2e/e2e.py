@@ -363,6 +363,15 @@ class EndToEnd(unittest.TestCase):
         self.assertEqual((finished.status, finished.err), (status, ""))
         return finished, Trace(convert(capture))
 
+    def record_as_plain(self, text, *options):
+        """Runs a program alone, and recorded into run.pnr, which must come to the same. Returns what came of it."""
+        path = self.write("app.py", text)
+        alone = plain([path], cwd=self.directory)
+        shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
+        found = recorded(self.path("run.pnr"), [path], cwd=self.directory, options=["-q", *options])
+        self.assertEqual(found, alone)
+        return found
+
     def script(self, text, *arguments, status=0, **more):
         """Runs a program that records itself: its captures are what it makes in self.directory."""
         finished = plain([self.write("app.py", text), *arguments], cwd=self.directory, **more)

@@ -49,11 +49,7 @@ PROGRAM = """
 @unittest.skipUnless(WAYS, "neither _Fork nor the number of a system call is known")
 class Unannounced(e2e.EndToEnd):
     def compare(self, text, *options):
-        path = self.write("app.py", text)
-        alone = e2e.plain([path], cwd=self.directory)
-        shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
-        found = e2e.recorded(self.path("run.pnr"), [path], cwd=self.directory, options=["-q", *options])
-        self.assertEqual(found, alone)
+        self.record_as_plain(text, *options)
         finished = e2e.run([e2e.CONVERT, "--verify", self.path("run.pnr")])
         self.assertEqual(finished.status, 0, finished.err)
         return e2e.Trace(e2e.convert(self.path("run.pnr")))

@@ -135,15 +135,11 @@ class Fibers(e2e.EndToEnd):
         self.assertEqual(finished.status, 0, finished.err)
 
     def compare(self, text, *options):
-        path = self.write("app.py", text)
-        alone = e2e.plain([path], cwd=self.directory)
-        shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
-        found = e2e.recorded(self.path("run.pnr"), [path], cwd=self.directory, options=["-q", *options])
-        self.assertEqual(found, alone)
+        found = self.record_as_plain(text, *options)
         self.assertEqual((found.status, found.err), (0, ""))
         trace = e2e.Trace(e2e.convert(self.path("run.pnr")))
         # not of the main thread's in threading: what it does in another thread's gap is not seen
-        self.assertFalse({mark for one in trace.of(path) for mark in one.marks} - {"exception"})
+        self.assertFalse({mark for one in trace.of(self.path("app.py")) for mark in one.marks} - {"exception"})
         return trace
 
     def test_all_is_recorded(self):
