@@ -393,8 +393,8 @@ static struct pnr_string string(const char *text)
 struct pnr_string convert_process_name(const struct reader *reader)
 {
     const struct symbols *symbols = reader_symbols(reader);
-    struct pnr_string command = symbols_fact(symbols, "command"), own = symbols_fact(symbols, "process_name");
-    struct pnr_string born = symbols_fact(symbols, "born");
+    struct pnr_string command = symbols_property(symbols, "command"), own = symbols_property(symbols, "process_name");
+    struct pnr_string born = symbols_property(symbols, "born");
     const char *slash = strrchr(reader_path(reader), '/'), *end = "";
     if (command.size == 0)
         command = string(slash ? slash + 1 : reader_path(reader));
@@ -722,28 +722,28 @@ end:
     return result;
 }
 
-static void say_running(const struct reader *reader, uint64_t zero_ns, const struct notes *notes)
+static void say_running(const struct reader *reader, uint64_t zero_ns, const struct diagnostics *diagnostics)
 {
     uint64_t until_ns;
     if (reader_process(reader, &until_ns) != PNR_PROCESS_RUNS)
         return;
     uint64_t ms = until_ns > zero_ns ? (until_ns - zero_ns) / 1000000 : 0;
-    notes_say(notes, NOTE_FACT, "%s: the process still runs: this is what it had recorded up to %" PRIu64 ".%03u s",
+    diagnostics_report(diagnostics, DIAGNOSTIC_INFO, "%s: the process still runs: this is what it had recorded up to %" PRIu64 ".%03u s",
               reader_path(reader), ms / 1000, (unsigned)(ms % 1000));
 }
 
-static void say_dropped(struct reader *reader, uint64_t zero_ns, const struct notes *notes)
+static void say_dropped(struct reader *reader, uint64_t zero_ns, const struct diagnostics *diagnostics)
 {
     uint64_t complete_ticks;
     if (!reader_has_dropped(reader, &complete_ticks))
         return;
     if (reader_n_threads(reader) == 0) {
-        notes_say(notes, NOTE_FACT, "%s: all events were dropped (--max-size, --last)", reader_path(reader));
+        diagnostics_report(diagnostics, DIAGNOSTIC_INFO, "%s: all events were dropped (--max-size, --last)", reader_path(reader));
         return;
     }
     uint64_t ns = timeline_ns(reader_timeline(reader), complete_ticks);
     uint64_t ms = ns > zero_ns ? (ns - zero_ns + 999999) / 1000000 : 0;
-    notes_say(notes, NOTE_FACT, "%s: older events were dropped (--max-size, --last): complete from %" PRIu64
+    diagnostics_report(diagnostics, DIAGNOSTIC_INFO, "%s: older events were dropped (--max-size, --last): complete from %" PRIu64
               ".%03u s on", reader_path(reader), ms / 1000, (unsigned)(ms % 1000));
 }
 
@@ -765,34 +765,34 @@ static void add_odd(struct convert_odd *odd, const struct spans_count *before, c
     odd->is_converted = true;
 }
 
-static void say_odd(struct reader *reader, uint64_t zero_ns, const struct convert_odd *odd, const struct notes *notes)
+static void say_odd(struct reader *reader, uint64_t zero_ns, const struct convert_odd *odd, const struct diagnostics *diagnostics)
 {
     uint64_t lost = 0;                  /* of all, those too of which no record tells */
     symbols_number(reader_symbols(reader), "lost", &lost);
     if (odd->lost > lost)
         lost = odd->lost;
-    const struct { enum note_level level; const char *what; uint64_t n; } table[] = {
-        { NOTE_FACT, "events lost by the recorder", lost },
-        { NOTE_FACT, "places where events may be missing", odd->holes },
-        { NOTE_FACT, "exits of frames that were not open, ignored", odd->ignored_exits },
-        { NOTE_FACT, "frames without an exit, closed with the next one out", odd->missed_exits },
-        { NOTE_DAMAGE, "records of an unknown kind, skipped", odd->unknown_kinds },
-        { NOTE_DAMAGE, "changes to a greenlet that has no entry or is another thread's, skipped", odd->unknown_tracks },
-        { NOTE_DAMAGE, "slices of functions that are not in the name table", odd->unknown_functions },
-        { NOTE_DAMAGE, "records earlier than the one before them, moved up", odd->backwards },
-        { NOTE_DAMAGE, "frames left out, as too many were open", odd->too_many },
-        { NOTE_DAMAGE, "slices without arrows, as too many generators and coroutines were suspended",
+    const struct { enum diagnostic_level level; const char *what; uint64_t n; } table[] = {
+        { DIAGNOSTIC_INFO, "events lost by the recorder", lost },
+        { DIAGNOSTIC_INFO, "places where events may be missing", odd->holes },
+        { DIAGNOSTIC_INFO, "exits of frames that were not open, ignored", odd->ignored_exits },
+        { DIAGNOSTIC_INFO, "frames without an exit, closed with the next one out", odd->missed_exits },
+        { DIAGNOSTIC_DAMAGE, "records of an unknown kind, skipped", odd->unknown_kinds },
+        { DIAGNOSTIC_DAMAGE, "changes to a greenlet that has no entry or is another thread's, skipped", odd->unknown_tracks },
+        { DIAGNOSTIC_DAMAGE, "slices of functions that are not in the name table", odd->unknown_functions },
+        { DIAGNOSTIC_DAMAGE, "records earlier than the one before them, moved up", odd->backwards },
+        { DIAGNOSTIC_DAMAGE, "frames left out, as too many were open", odd->too_many },
+        { DIAGNOSTIC_DAMAGE, "slices without arrows, as too many generators and coroutines were suspended",
           odd->without_chain },
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         if (table[i].n)
-            notes_say(notes, table[i].level, "%s: %s: %" PRIu64, reader_path(reader), table[i].what, table[i].n);
+            diagnostics_report(diagnostics, table[i].level, "%s: %s: %" PRIu64, reader_path(reader), table[i].what, table[i].n);
     }
-    say_running(reader, zero_ns, notes);
-    say_dropped(reader, zero_ns, notes);
-    struct pnr_string stopped = symbols_fact(reader_symbols(reader), "stopped");
+    say_running(reader, zero_ns, diagnostics);
+    say_dropped(reader, zero_ns, diagnostics);
+    struct pnr_string stopped = symbols_property(reader_symbols(reader), "stopped");
     if (stopped.size)
-        notes_say(notes, NOTE_FACT, "%s: recording stopped early: %.*s", reader_path(reader), (int)stopped.size,
+        diagnostics_report(diagnostics, DIAGNOSTIC_INFO, "%s: recording stopped early: %.*s", reader_path(reader), (int)stopped.size,
                   stopped.bytes);
 }
 
@@ -801,11 +801,11 @@ static bool is_recovered(const struct reader *reader)
 {
     uint64_t until_ns;
     return reader_size(reader)->n_recovered && reader_process(reader, &until_ns) != PNR_PROCESS_RUNS &&
-           !symbols_fact(reader_symbols(reader), "stopped").size;
+           !symbols_property(reader_symbols(reader), "stopped").size;
 }
 
 /* Says that of all such processes at once. */
-static void say_recovered(struct reader **readers, size_t n, const struct convert_odd *odd, const struct notes *notes)
+static void say_recovered(struct reader **readers, size_t n, const struct convert_odd *odd, const struct diagnostics *diagnostics)
 {
     uint64_t n_processes = 0, n_events = 0;
     bool is_whole = true;
@@ -825,7 +825,7 @@ static void say_recovered(struct reader **readers, size_t n, const struct conver
     size_t size = n_processes == 1 || !slash ? strlen(path) : (size_t)(slash - path);
     if (n_processes > 1)
         snprintf(number, sizeof number, "%" PRIu64 " processes ", n_processes);
-    notes_say(notes, NOTE_FACT, "%.*s: %sdid not end in order (by a signal, say): the last %" PRIu64
+    diagnostics_report(diagnostics, DIAGNOSTIC_INFO, "%.*s: %sdid not end in order (by a signal, say): the last %" PRIu64
               " events were read from shared memory%s", (int)size, path, number, n_events, is_whole ? ", none is missing" : "");
 }
 
@@ -861,13 +861,13 @@ struct selection_extent convert_extent(struct reader **readers, size_t n)
     return extent;
 }
 
-void convert_say(struct reader **readers, size_t n, const struct convert_odd *odd, const struct notes *notes)
+void convert_say(struct reader **readers, size_t n, const struct convert_odd *odd, const struct diagnostics *diagnostics)
 {
     uint64_t zero_ns = convert_zero_ns(readers, n);
     for (size_t i = 0; i < n; i++)
         if (odd[i].is_converted)
-            say_odd(readers[i], zero_ns, &odd[i], notes);
-    say_recovered(readers, n, odd, notes);
+            say_odd(readers[i], zero_ns, &odd[i], diagnostics);
+    say_recovered(readers, n, odd, diagnostics);
 }
 
 int convert(struct reader **readers, size_t n, const struct convert_how *how, struct sink *sink,

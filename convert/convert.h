@@ -15,7 +15,7 @@
 #include "convert/slices/sink.h"
 #include "convert/slices/spans.h"
 #include "convert/slices/stacks.h"
-#include "notes.h"
+#include "diagnostics.h"
 
 struct convert_count {
     struct spans_count spans;
@@ -66,14 +66,14 @@ struct selection_extent convert_extent(struct reader **readers, size_t n);
 int convert(struct reader **readers, size_t n, const struct convert_how *how, struct sink *sink,
             struct convert_count *count, struct convert_odd *odd, struct pnr_err *err);
 
-/* Says to notes what was odd, and what is not in the capture. */
-void convert_say(struct reader **readers, size_t n, const struct convert_odd *odd, const struct notes *notes);
+/* Says to diagnostics what was odd, and what is not in the capture. */
+void convert_say(struct reader **readers, size_t n, const struct convert_odd *odd, const struct diagnostics *diagnostics);
 
 /* The process's command, or its directory's name, and what tells it from others with the same one. Its bytes are the
  * caller's to free; NULL when out of memory. */
 struct pnr_string convert_process_name(const struct reader *reader);
 
-/* The process id, by its facts or else by its directory's name. */
+/* The process id, by its properties or else by its directory's name. */
 uint32_t convert_process_pid(const struct reader *reader);
 
 #endif

@@ -89,9 +89,9 @@ static void print_text(FILE *out, struct pnr_string text)
     putc('\n', out);
 }
 
-static void print_fact(const struct reader *reader, FILE *out, const char *label, const char *key)
+static void print_property(const struct reader *reader, FILE *out, const char *label, const char *key)
 {
-    struct pnr_string value = symbols_fact(reader_symbols(reader), key);
+    struct pnr_string value = symbols_property(reader_symbols(reader), key);
     if (value.size) {
         fprintf(out, "  %-12s", label);
         print_text(out, value);
@@ -101,7 +101,7 @@ static void print_fact(const struct reader *reader, FILE *out, const char *label
 /* What the recorder left out: a line for each rule. */
 static void print_filters(const struct reader *reader, FILE *out)
 {
-    struct pnr_string rules = symbols_fact(reader_symbols(reader), "filters");
+    struct pnr_string rules = symbols_property(reader_symbols(reader), "filters");
     const char *label = "filters";
     uint64_t ns;
     while (rules.size) {
@@ -177,9 +177,9 @@ static const char *describe_end(const struct reader *reader)
     enum pnr_process_state process = reader_process(reader, &until_ns);
     if (process == PNR_PROCESS_RUNS)
         return "not yet: the process still runs";
-    if (symbols_fact(reader_symbols(reader), "end_ticks").bytes)
+    if (symbols_property(reader_symbols(reader), "end_ticks").bytes)
         return "clean";
-    if (symbols_fact(reader_symbols(reader), "stopped").bytes)
+    if (symbols_property(reader_symbols(reader), "stopped").bytes)
         return "recording stopped before the process did";
     return process == PNR_PROCESS_GONE ? "not clean: the process was killed" :
            "not clean: the process was killed, or it still runs";
@@ -192,7 +192,7 @@ static void print_lost(const struct symbols *symbols, FILE *out, const struct in
     if (!symbols_number(symbols, "lost", &lost) && !info->reads_all)
         return;
     fprintf(out, "  %-12s%" PRIu64 " events%s\n", "lost", lost > info->lost ? lost : info->lost,
-            symbols_fact(symbols, "stopped").bytes ? ", and all after recording had stopped" : "");
+            symbols_property(symbols, "stopped").bytes ? ", and all after recording had stopped" : "");
 }
 
 static void print(struct reader *reader, FILE *out, const struct info *info)
@@ -203,18 +203,18 @@ static void print(struct reader *reader, FILE *out, const struct info *info)
     fprintf(out, "process %" PRIu32 ": ", convert_process_pid(reader));
     print_text(out, name);
     free((char *)name.bytes);
-    print_fact(reader, out, "parent", "parent_pid");
-    print_fact(reader, out, "python", "python");
-    print_fact(reader, out, "executable", "executable");
-    print_fact(reader, out, "recorder", "recorder");
-    print_fact(reader, out, "engine", "engine");
-    print_fact(reader, out, "clock", "clock");
+    print_property(reader, out, "parent", "parent_pid");
+    print_property(reader, out, "python", "python");
+    print_property(reader, out, "executable", "executable");
+    print_property(reader, out, "recorder", "recorder");
+    print_property(reader, out, "engine", "engine");
+    print_property(reader, out, "clock", "clock");
     print_filters(reader, out);
     print_start(reader, out);
     print_span(reader, out, info);
     fprintf(out, "  %-12s%s\n", "end", describe_end(reader));
-    print_fact(reader, out, "stopped", "stopped");
-    print_fact(reader, out, "missing", "calls_missing");
+    print_property(reader, out, "stopped", "stopped");
+    print_property(reader, out, "missing", "calls_missing");
     print_threads(reader, out, info);
     print_events(out, info);
     fprintf(out, "  %-12s%" PRIu32 "\n", "functions", symbols->n_known);
@@ -223,11 +223,11 @@ static void print(struct reader *reader, FILE *out, const struct info *info)
         fprintf(out, ", %.2f bytes per event", (double)size->bytes / (double)info->n_records);
     putc('\n', out);
     if (info->reads_all)
-        fprintf(out, "  %-12s%" PRIu64 "\n", "gaps", info->kinds[PNR_GAP]);
+        fprintf(out, "  %-12s%" PRIu64 "\n", "gaps", info->kinds[PNR_UNRECORDED]);
     print_lost(symbols, out, info);
     fprintf(out, "  %-12s%" PRIu64 " events from the live mapping\n", "recovered", info->recovered);
     fprintf(out, "  %-12s%" PRIu64 " blocks damaged or missing\n", "damage", size->n_damaged);
-    print_fact(reader, out, "forks", "forks");
+    print_property(reader, out, "forks", "forks");
 }
 
 int info_print(struct reader *reader, FILE *out, bool reads_all, struct pnr_err *err)

@@ -41,12 +41,12 @@ struct messages {
     uint64_t n_damaged;                 /* those that tell of damage */
 };
 
-static void say_note(void *arg, enum note_level level, const char *line)
+static void say_note(void *arg, enum diagnostic_level level, const char *line)
 {
     struct messages *messages = arg;
-    messages->n_damaged += level == NOTE_DAMAGE;
+    messages->n_damaged += level == DIAGNOSTIC_DAMAGE;
     if (++messages->n_notes <= NOTES_SHOWN)
-        complain("%s", line);
+        warn("%s", line);
 }
 
 /* ---- the capture ---- */
@@ -66,7 +66,7 @@ static void close_capture(struct capture *capture)
 }
 
 /* Opens all processes that can be read, as far as they are wanted. Returns 0, or -1 when there is none. */
-static int open_capture(const struct options *options, const struct notes *notes, struct capture *capture)
+static int open_capture(const struct options *options, const struct diagnostics *diagnostics, struct capture *capture)
 {
     const char *path = options->capture;
     struct convert_choice choice;
@@ -76,7 +76,7 @@ static int open_capture(const struct options *options, const struct notes *notes
     struct pnr_err err;
     *capture = (struct capture){ NULL, NULL, 0 };
     if (pnr_capture_processes(path, &list, &err) < 0) {
-        complain_err(&err);
+        warn_err(&err);
         return -1;
     }
     capture->readers = calloc(list.n, sizeof *capture->readers);
@@ -85,16 +85,16 @@ static int open_capture(const struct options *options, const struct notes *notes
     for (size_t i = 0; has_memory && i < list.n; i++) {
         char process_path[PATH_MAX];
         snprintf(process_path, sizeof process_path, "%s/%s", path, list.names[i]);
-        struct reader *reader = reader_open(process_path, of_threads, notes, &err);
+        struct reader *reader = reader_open(process_path, of_threads, diagnostics, &err);
         if (reader)
             capture->readers[capture->n++] = reader;
         else if (lstat(process_path, &status) == 0 || errno != ENOENT)
-            notes_err(notes, NOTE_DAMAGE, &err);
+            diagnostics_err(diagnostics, DIAGNOSTIC_DAMAGE, &err);
         else
-            notes_say(notes, NOTE_FACT, "%s: dropped meanwhile (--max-size, --last)", process_path);
+            diagnostics_report(diagnostics, DIAGNOSTIC_INFO, "%s: dropped meanwhile (--max-size, --last)", process_path);
     }
     if (!has_memory)
-        complain("out of memory");
+        warn("out of memory");
     pnr_list_clear(&list);
     convert_choice_clear(&choice);
     if (capture->n > 0)
@@ -134,9 +134,9 @@ struct part {
     bool is_nothing;                    /* there is nothing in it: no file */
 };
 
-/* Gives the sink what is wanted of the capture, that part of it if there are some, and says what was odd, unless notes is
+/* Gives the sink what is wanted of the capture, that part of it if there are some, and says what was odd, unless diagnostics is
  * NULL. Returns 0 or -1. */
-static int convert_all(const struct options *options, const struct capture *capture, const struct notes *notes,
+static int convert_all(const struct options *options, const struct capture *capture, const struct diagnostics *diagnostics,
                        const struct part *part, struct sink *sink, struct convert_count *count, struct pnr_err *err)
 {
     struct convert_how how = { .selection = options->selection, .flows = options->flows,
@@ -147,8 +147,8 @@ static int convert_all(const struct options *options, const struct capture *capt
     }
     if (convert(capture->readers, capture->n, &how, sink, count, capture->odd, err) < 0)
         return -1;
-    if (notes)
-        convert_say(capture->readers, capture->n, capture->odd, notes);
+    if (diagnostics)
+        convert_say(capture->readers, capture->n, capture->odd, diagnostics);
     return 0;
 }
 
@@ -157,7 +157,7 @@ static int rewind_capture(const struct capture *capture)
 {
     for (size_t i = 0; i < capture->n; i++) {
         if (reader_rewind(capture->readers[i]) < 0) {
-            complain("out of memory");
+            warn("out of memory");
             return -1;
         }
     }
@@ -168,7 +168,7 @@ static int end_standard_output(void)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))
         return 0;
-    complain("standard output: cannot write: %s", strerror(errno));
+    warn("standard output: cannot write: %s", strerror(errno));
     return -1;
 }
 
@@ -178,7 +178,7 @@ static int show_info(const struct options *options, const struct capture *captur
     printf("%s: %zu %s\n", options->capture, capture->n, capture->n == 1 ? "process" : "processes");
     for (size_t i = 0; i < capture->n; i++) {
         if (info_print(capture->readers[i], stdout, options->is_verify, &err) < 0) {
-            complain_err(&err);
+            warn_err(&err);
             return -1;
         }
     }
@@ -194,19 +194,19 @@ static void print_count(uint64_t n, const char *one, const char *more)
 }
 
 /* Says what is damaged, and how much there is. */
-static int verify_capture(const struct options *options, const struct capture *capture, const struct notes *notes,
+static int verify_capture(const struct options *options, const struct capture *capture, const struct diagnostics *diagnostics,
                           const struct messages *messages, struct jobs *jobs)
 {
     struct verify_sum sum;
     struct pnr_err err;
     for (size_t i = 0; i < capture->n; i++)
         reader_use(capture->readers[i], jobs);
-    if (verify(capture->readers, capture->n, notes, capture->odd, &sum, &err) < 0) {
-        complain_err(&err);
+    if (verify(capture->readers, capture->n, diagnostics, capture->odd, &sum, &err) < 0) {
+        warn_err(&err);
         return -1;
     }
     if (is_newer(capture)) {
-        complain("%s: made by a later version: nothing in it can be read", options->capture);
+        warn("%s: made by a later version: nothing in it can be read", options->capture);
         return -1;
     }
     if (options->is_quiet)
@@ -229,11 +229,11 @@ static void warn_viewers(const struct result *result, const char *path, enum for
 {
     uint64_t events = result->events, bytes = result->bytes, deepest = result->count.spans.deepest;
     if (format == CATAPULT && (events > CHROME_EVENTS || bytes > CHROME_BYTES))
-        complain("%" PRIu64 " events, %" PRIu64 " MB: more than chrome://tracing can show%s; try --split 200M, or "
+        warn("%" PRIu64 " events, %" PRIu64 " MB: more than chrome://tracing can show%s; try --split 200M, or "
                  "Perfetto (https://ui.perfetto.dev), best with -o NAME.pftrace", events, bytes / 1000000,
                  output_suffix(path) ? ", compressed or not" : "");
     if (deepest > PERFETTO_LEVELS)
-        complain("%" PRIu64 " levels of nesting: Perfetto drops slices deeper than %d; try --max-depth %d", deepest,
+        warn("%" PRIu64 " levels of nesting: Perfetto drops slices deeper than %d; try --max-depth %d", deepest,
                  PERFETTO_LEVELS, PERFETTO_LEVELS);
 }
 
@@ -242,9 +242,9 @@ static struct trace_about describe(const struct capture *capture)
     const struct symbols *symbols = reader_symbols(capture->readers[0]);
     struct trace_about about = {
         .version = OPTIONS_VERSION,
-        .command = symbols_fact(symbols, "command"),
-        .python = symbols_fact(symbols, "python"),
-        .recorder = symbols_fact(symbols, "recorder"),
+        .command = symbols_property(symbols, "command"),
+        .python = symbols_property(symbols, "python"),
+        .recorder = symbols_property(symbols, "recorder"),
     };
     symbols_number(symbols, "start_realtime_ns", &about.start_realtime_ns);
     return about;
@@ -292,9 +292,9 @@ static bool is_file(struct part *part, const struct result *result)
     return !part->is_again && !part->is_nothing;
 }
 
-/* Writes the trace, or that part of it, to an open output, and keeps it if it becomes a file. notes: NULL if what was
+/* Writes the trace, or that part of it, to an open output, and keeps it if it becomes a file. diagnostics: NULL if what was
  * odd will be said later. Returns 0 or -1, having said why. */
-static int write_trace(const struct options *options, const struct capture *capture, const struct notes *notes,
+static int write_trace(const struct options *options, const struct capture *capture, const struct diagnostics *diagnostics,
                        struct output *output, struct part *part, struct result *result)
 {
     struct pnr_err err;
@@ -302,18 +302,18 @@ static int write_trace(const struct options *options, const struct capture *capt
     struct trace_about about = describe(capture);
     struct trace *trace = trace_new(options_trace(options), &about, output, options->n_threads);
     if (!trace) {
-        complain("out of memory");
+        warn("out of memory");
         return -1;
     }
     struct work work = { capture, output, trace, part, options->is_quiet };
     output_watch(output, watch, &work);
-    if (convert_all(options, capture, notes, part, trace_sink(trace), &result->count, &err) < 0 ||
+    if (convert_all(options, capture, diagnostics, part, trace_sink(trace), &result->count, &err) < 0 ||
         trace_end(trace, &err) < 0) {
-        complain_err(&err);
+        warn_err(&err);
         goto end;
     }
     if (is_newer(capture) && !output_is_broken(output)) {
-        complain("%s: made by a later version: nothing in it can be read", options->capture);
+        warn("%s: made by a later version: nothing in it can be read", options->capture);
         goto end;
     }
     result->events = trace_events(trace);
@@ -321,7 +321,7 @@ static int write_trace(const struct options *options, const struct capture *capt
     if (!output_is_broken(output) && part && !is_file(part, result))
         step = 0;
     else if (output_keep(output, &err) < 0)
-        complain_err(&err);
+        warn_err(&err);
     else
         step = 0;
 end:
@@ -366,7 +366,7 @@ static int print_tree(const struct options *options, const struct call_tree *tre
 }
 
 /* The same for the formats that are made of a call tree. */
-static int write_tree(const struct options *options, const struct capture *capture, const struct notes *notes,
+static int write_tree(const struct options *options, const struct capture *capture, const struct diagnostics *diagnostics,
                       struct output *output, struct result *result)
 {
     struct pnr_err err;
@@ -374,30 +374,30 @@ static int write_tree(const struct options *options, const struct capture *captu
     int step = -1;
     struct call_tree *tree = call_tree_new(options->format == FOLDED);
     if (!tree) {
-        complain("out of memory");
+        warn("out of memory");
         return -1;
     }
     writer_init_output(&writer, output);
-    if (convert_all(options, capture, notes, NULL, &tree->sink, &result->count, &err) < 0) {
-        complain_err(&err);
+    if (convert_all(options, capture, diagnostics, NULL, &tree->sink, &result->count, &err) < 0) {
+        warn_err(&err);
         goto end;
     }
     if (is_newer(capture)) {
-        complain("%s: made by a later version: nothing in it can be read", options->capture);
+        warn("%s: made by a later version: nothing in it can be read", options->capture);
         goto end;
     }
     if (tree->sink.is_broken || print_tree(options, tree, count_lost(capture, result), output, &writer) < 0) {
-        complain("out of memory");
+        warn("out of memory");
         goto end;
     }
     if (writer_end(&writer, &err) < 0 || output_keep(output, &err) < 0) {
-        complain_err(&err);
+        warn_err(&err);
         goto end;
     }
     if (options->format == PSTATS && result->count.spans.slices == 0)
-        complain("the profile is empty: Python's pstats does not read such a one");
+        warn("the profile is empty: Python's pstats does not read such a one");
     if (tree->n_left_out)
-        notes_say(notes, NOTE_DAMAGE, "%s: calls left out, as there were too many different stacks: %" PRIu64,
+        diagnostics_report(diagnostics, DIAGNOSTIC_DAMAGE, "%s: calls left out, as there were too many different stacks: %" PRIu64,
                   options->capture, tree->n_left_out);
     step = 0;
 end:
@@ -413,7 +413,7 @@ static int settle_selection(const struct options *options, const struct capture 
     const struct selection_extent extent = convert_extent(capture->readers, capture->n);
     const char *problem = selection_settle(options->selection, &extent);
     if (problem)
-        complain("%s: %s", options->capture, problem);
+        warn("%s: %s", options->capture, problem);
     return problem ? -1 : 0;
 }
 
@@ -438,25 +438,25 @@ static void say_result(const struct options *options, const struct result *resul
     const char *nothing = count->spans.slices == 0 && options->selection ?
         "nothing of what was selected is in the capture: " : "";
     char arrows[ARROWS_SIZE];
-    complain("%s%" PRIu64 " slices, %s, %" PRIu64 " threads: %s, %" PRIu64 " bytes", nothing, count->spans.slices,
+    warn("%s%" PRIu64 " slices, %s, %" PRIu64 " threads: %s, %" PRIu64 " bytes", nothing, count->spans.slices,
              count_arrows(options, count, arrows), count->threads, strcmp(path, "-") == 0 ? "standard output" : path,
              result->file_bytes);
 }
 
 /* Writes a file, or that part of the trace. Returns 0 or -1, having said why. */
-static int write_file(const struct options *options, const struct capture *capture, const struct notes *notes,
+static int write_file(const struct options *options, const struct capture *capture, const struct diagnostics *diagnostics,
                       struct jobs *jobs, const char *path, struct part *part, struct result *result)
 {
     struct pnr_err err;
     struct output *output = output_open(path, jobs, &err);
     if (!output) {
-        complain_err(&err);
+        warn_err(&err);
         return -1;
     }
     for (size_t i = 0; i < capture->n; i++)
         reader_use(capture->readers[i], jobs);
-    int step = options_trace(options) ? write_trace(options, capture, notes, output, part, result) :
-                                             write_tree(options, capture, notes, output, result);
+    int step = options_trace(options) ? write_trace(options, capture, diagnostics, output, part, result) :
+                                             write_tree(options, capture, diagnostics, output, result);
     result->file_bytes = output_bytes(output);
     result->n_files = 1;
     output_close(output);
@@ -475,7 +475,7 @@ static int name_part(const char *path, uint64_t k, char name[PATH_MAX])
     n = path + n > begin + 1 ? n - 1 : size;            /* a name of nothing but an end has none */
     if (snprintf(name, PATH_MAX, "%.*s-%" PRIu64 "%s", (int)n, path, k, path + n) < PATH_MAX)
         return 0;
-    complain("the output's name is too long");
+    warn("the output's name is too long");
     return -1;
 }
 
@@ -504,7 +504,7 @@ static void say_part(const struct result *result, const char *name, uint64_t fro
     char to[64] = "the end";
     if (to_ns < UINT64_MAX)
         snprintf(to, sizeof to, "%" PRIu64 ".%09" PRIu64 " s", to_ns / 1000000000, to_ns % 1000000000);
-    complain("%s: from %" PRIu64 ".%09" PRIu64 " s to %s, %" PRIu64 " slices, %" PRIu64 " bytes", name,
+    warn("%s: from %" PRIu64 ".%09" PRIu64 " s to %s, %" PRIu64 " slices, %" PRIu64 " bytes", name,
              from_ns / 1000000000, from_ns % 1000000000, to, result->count.spans.slices, result->file_bytes);
 }
 
@@ -561,13 +561,13 @@ static void say_parts(const struct options *options, const struct split *split, 
         name_part(path, total->n_files + 1, next) < 0)
         return;
     if (split_n_large(split))
-        complain("files larger than %" PRIu64 " bytes, as less cannot be cut off: %" PRIu64, options->split_size,
+        warn("files larger than %" PRIu64 " bytes, as less cannot be cut off: %" PRIu64, options->split_size,
                  split_n_large(split));
     warn_viewers(total, path, options->format);
     if (access(next, F_OK) == 0)
-        complain("%s is there from before: it is none of these files", next);
+        warn("%s is there from before: it is none of these files", next);
     if (!options->is_quiet)
-        complain("%" PRIu64 " slices, %s: %s%s%s, %" PRIu64 " bytes", total->count.spans.slices,
+        warn("%" PRIu64 " slices, %s: %s%s%s, %" PRIu64 " bytes", total->count.spans.slices,
                  count_arrows(options, &total->count, arrows), first, total->n_files > 1 ? " to " : "",
                  total->n_files > 1 ? last : "", total->file_bytes);
 }
@@ -578,12 +578,12 @@ static bool can_be_file(const char *path)
     struct stat status;
     bool is_file = path[strlen(path) - 1] != '/' && (stat(path, &status) < 0 || S_ISREG(status.st_mode));
     if (!is_file)
-        complain("--split makes files: %s is none", path);
+        warn("--split makes files: %s is none", path);
     return is_file;
 }
 
 /* Returns 0; -1, having said why, when there is no file; or 1 when there are some, but not all. */
-static int convert_parts(const struct options *options, const struct capture *capture, const struct notes *notes,
+static int convert_parts(const struct options *options, const struct capture *capture, const struct diagnostics *diagnostics,
                          struct jobs *jobs, const char *path)
 {
     struct result total = { .n_files = 0 };
@@ -593,11 +593,11 @@ static int convert_parts(const struct options *options, const struct capture *ca
                                     options->split_size);
     int step = -1;
     if (!between.odd || !split) {
-        complain("out of memory");
+        warn("out of memory");
         goto end;
     }
     step = write_parts(options, capture, jobs, path, split, &between, &total);
-    convert_say(capture->readers, capture->n, capture->odd, notes);
+    convert_say(capture->readers, capture->n, capture->odd, diagnostics);
     say_parts(options, split, &total, path);
     step = step < 0 && total.n_files > 0 ? 1 : step;
 end:
@@ -608,7 +608,7 @@ end:
     return step;
 }
 
-static int convert_capture(const struct options *options, const struct capture *capture, const struct notes *notes,
+static int convert_capture(const struct options *options, const struct capture *capture, const struct diagnostics *diagnostics,
                            struct jobs *jobs)
 {
     char path[PATH_MAX];
@@ -618,8 +618,8 @@ static int convert_capture(const struct options *options, const struct capture *
     if (!options->is_quiet && options_trace(options))
         progress_begin();
     if (options->split_size)
-        return can_be_file(path) ? convert_parts(options, capture, notes, jobs, path) : -1;
-    if (write_file(options, capture, notes, jobs, path, NULL, &result) < 0)
+        return can_be_file(path) ? convert_parts(options, capture, diagnostics, jobs, path) : -1;
+    if (write_file(options, capture, diagnostics, jobs, path, NULL, &result) < 0)
         return -1;
     if (options_trace(options))
         warn_viewers(&result, path, options->format);
@@ -637,13 +637,13 @@ static void open_standard_files(void)
 }
 
 /* Does what the options say. Returns 0; -1, having said why, when nothing was written; 1 when not all was. */
-static int work_on(const struct options *options, const struct capture *capture, const struct notes *notes,
+static int work_on(const struct options *options, const struct capture *capture, const struct diagnostics *diagnostics,
                    const struct messages *messages, struct jobs *jobs)
 {
     int step = options->is_info ? show_info(options, capture) : 0;
     if (step == 0 && options->is_verify)
-        return verify_capture(options, capture, notes, messages, jobs);
-    return options->is_info ? step : convert_capture(options, capture, notes, jobs);
+        return verify_capture(options, capture, diagnostics, messages, jobs);
+    return options->is_info ? step : convert_capture(options, capture, diagnostics, jobs);
 }
 
 int main(int argc, char **argv)
@@ -651,22 +651,22 @@ int main(int argc, char **argv)
     struct options options;
     struct capture capture;
     struct messages messages = { 0, 0 };
-    struct notes notes = { say_note, &messages };
+    struct diagnostics diagnostics = { say_note, &messages };
     open_standard_files();
     setlocale(LC_CTYPE, "C.UTF-8");     /* in globs, ? and [] are characters */
     int step = options_parse(argc, argv, &options);
-    if (step <= 0 || open_capture(&options, &notes, &capture) < 0) {
+    if (step <= 0 || open_capture(&options, &diagnostics, &capture) < 0) {
         selection_free(options.selection);
         return step == 0 ? ALL : NOTHING;
     }
     struct jobs *jobs = jobs_new(options.n_threads);
     if (!jobs)
-        complain("out of memory");
-    step = jobs ? work_on(&options, &capture, &notes, &messages, jobs) : -1;
+        warn("out of memory");
+    step = jobs ? work_on(&options, &capture, &diagnostics, &messages, jobs) : -1;
     close_capture(&capture);
     jobs_free(jobs);
     selection_free(options.selection);
     if (messages.n_notes > NOTES_SHOWN)
-        complain("... and %" PRIu64 " messages more", messages.n_notes - NOTES_SHOWN);
+        warn("... and %" PRIu64 " messages more", messages.n_notes - NOTES_SHOWN);
     return step < 0 ? NOTHING : step > 0 || messages.n_damaged ? IN_PART : ALL;
 }

@@ -7,7 +7,7 @@
 
 #include "progress.h"
 
-void complain(const char *format, ...)
+void warn(const char *format, ...)
 {
     char line[PATH_MAX + 1024];
     va_list args;
@@ -26,8 +26,8 @@ void complain(const char *format, ...)
     fprintf(stderr, "panopticon-convert: %s\n", line);
 }
 
-void complain_err(const struct pnr_err *err)
+void warn_err(const struct pnr_err *err)
 {
     char text[1024];
-    complain("%s", pnr_err_describe(err, text, sizeof text));
+    warn("%s", pnr_err_describe(err, text, sizeof text));
 }

@@ -5,8 +5,8 @@
 #include "format/error.h"
 
 /* One line, `panopticon-convert: ...`, in place of the progress. As printf(3). */
-void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-void complain_err(const struct pnr_err *err);
+void warn_err(const struct pnr_err *err);
 
 #endif

@@ -83,7 +83,7 @@ static int parse_flows(const char *text, struct flows_choice *flows)
                (strlen(table[i].name) != size || memcmp(table[i].name, text, size) != 0))
             i++;
         if (i == sizeof table / sizeof *table) {
-            complain("--flows: unknown kind \"%.*s\"; known are generator, coroutine, async_generator, "
+            warn("--flows: unknown kind \"%.*s\"; known are generator, coroutine, async_generator, "
                      "iterable_coroutine, creation, all, none", (int)size, text);
             return -1;
         }
@@ -94,7 +94,7 @@ static int parse_flows(const char *text, struct flows_choice *flows)
         text += size + 1;
     }
     if (has_none && kinds & ALL_KINDS) {
-        complain("--flows: none does not go with kinds that are wanted");
+        warn("--flows: none does not go with kinds that are wanted");
         return -1;
     }
     flows->chains = kinds & ALL_KINDS;
@@ -111,13 +111,13 @@ static int parse_size(const char *text, uint64_t *size)
     int shift = unit ? 10 * (int)(unit - units + 1) : 0;
     end += unit != NULL;
     if (*text < '0' || *text > '9' || *end || number > (uint64_t)INT64_MAX >> shift) {
-        complain("--split: \"%s\" is no size: a number and k, M, G or T, such as 200M", text);
+        warn("--split: \"%s\" is no size: a number and k, M, G or T, such as 200M", text);
         return -1;
     }
     *size = (uint64_t)number << shift;
     if (*size >= SPLIT_LEAST_SIZE)
         return 0;
-    complain("--split: files of %d bytes are the smallest", SPLIT_LEAST_SIZE);
+    warn("--split: files of %d bytes are the smallest", SPLIT_LEAST_SIZE);
     return -1;
 }
 
@@ -126,7 +126,7 @@ static int parse_threads(const char *text, unsigned *n)
     char *end;
     unsigned long number = strtoul(text, &end, 10);
     if (*text < '0' || *text > '9' || *end || number == 0) {
-        complain("-j: \"%s\" is no number of threads", text);
+        warn("-j: \"%s\" is no number of threads", text);
         return -1;
     }
     *n = number < MAX_THREADS ? (unsigned)number : MAX_THREADS;
@@ -160,7 +160,7 @@ static int parse_format(const char *text, enum format *format)
             return 0;
         }
     }
-    complain("--format: unknown format \"%s\"; known are catapult, perfetto, folded, pstats", text);
+    warn("--format: unknown format \"%s\"; known are catapult, perfetto, folded, pstats", text);
     return -1;
 }
 
@@ -189,11 +189,11 @@ static int settle_split(struct options *options)
     if (!options->split_size)
         return 0;
     if (options->output && strcmp(options->output, "-") == 0) {
-        complain("--split makes files: -o needs a name");
+        warn("--split makes files: -o needs a name");
         return -1;
     }
     if (!options->selection && !(options->selection = selection_new())) {
-        complain("out of memory");
+        warn("out of memory");
         return -1;
     }
     return 0;
@@ -207,19 +207,19 @@ static int settle_format(struct options *options, const struct given *given)
     const char *of_traces = given->has_flows ? "--flows" : options->flows.has_tasks ? "--tasks" :
                             options->is_logical ? "--logical" : options->split_size ? "--split" : NULL;
     if (given->has_format + given->has_top + writes_nothing > 1) {
-        complain("--format, --top and %s do not go together", name);
+        warn("--format, --top and %s do not go together", name);
         return -1;
     }
     if (writes_nothing && options->selection) {
-        complain("%s tells of the whole capture: no part of it can be chosen", name);
+        warn("%s tells of the whole capture: no part of it can be chosen", name);
         return -1;
     }
     if (writes_nothing && (of_traces || options->output)) {
-        complain("%s writes no trace: no %s", name, of_traces ? of_traces : "-o");
+        warn("%s writes no trace: no %s", name, of_traces ? of_traces : "-o");
         return -1;
     }
     if (options->is_json && !given->has_top) {
-        complain("--json is for --top");
+        warn("--json is for --top");
         return -1;
     }
     if (given->has_top)
@@ -227,7 +227,7 @@ static int settle_format(struct options *options, const struct given *given)
     else if (!given->has_format)
         options->format = guess_format(options->output);
     if (of_traces && !formats[options->format].trace) {
-        complain("%s is for catapult and perfetto", of_traces);
+        warn("%s is for catapult and perfetto", of_traces);
         return -1;
     }
     return settle_split(options);
@@ -236,12 +236,12 @@ static int settle_format(struct options *options, const struct given *given)
 static int add_to_selection(struct options *options, int option, const char *name, const char *text)
 {
     if (!options->selection && !(options->selection = selection_new())) {
-        complain("out of memory");
+        warn("out of memory");
         return -1;
     }
     const char *problem = selection_add(options->selection, (enum selection_option)option, text);
     if (problem)
-        complain("--%s: \"%s\" is %s", name, text, problem);
+        warn("--%s: \"%s\" is %s", name, text, problem);
     return problem ? -1 : 0;
 }
 
@@ -282,7 +282,7 @@ int options_parse(int argc, char **argv, struct options *options)
         case 'o':
             options->output = optarg;
             if (!*optarg) {
-                complain("-o needs a name");
+                warn("-o needs a name");
                 return -1;
             }
             break;
@@ -339,7 +339,7 @@ int options_parse(int argc, char **argv, struct options *options)
         }
     }
     if (argc - optind != 1 || !*argv[optind]) {
-        complain(argc - optind < 2 ? "which capture? Try --help" : "one capture at a time; try --help");
+        warn(argc - optind < 2 ? "which capture? Try --help" : "one capture at a time; try --help");
         return -1;
     }
     options->capture = argv[optind];
@@ -360,7 +360,7 @@ int options_name_output(const struct options *options, char path[PATH_MAX])
     if (options->output || options->format == TOP) {
         size = snprintf(path, PATH_MAX, "%s", options->output ? options->output : "-");
     } else if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || !*name) {
-        complain("-o is needed: \"%s\" is no name that the output could have, too", options->capture);
+        warn("-o is needed: \"%s\" is no name that the output could have, too", options->capture);
         return -1;
     } else {
         size_t n = strlen(options->capture);
@@ -370,6 +370,6 @@ int options_name_output(const struct options *options, char path[PATH_MAX])
     }
     if (size < PATH_MAX)
         return 0;
-    complain("the output's name is too long");
+    warn("the output's name is too long");
     return -1;
 }

@@ -13,8 +13,8 @@ struct verify_sum {
     uint64_t threads, blocks, events, bytes;
 };
 
-/* odd: of each process, all 0 at first. What is found is said to notes. Returns 0, or -1 when out of memory. */
-int verify(struct reader **readers, size_t n, const struct notes *notes, struct convert_odd *odd,
+/* odd: of each process, all 0 at first. What is found is said to diagnostics. Returns 0, or -1 when out of memory. */
+int verify(struct reader **readers, size_t n, const struct diagnostics *diagnostics, struct convert_odd *odd,
            struct verify_sum *sum, struct pnr_err *err);
 
 #endif

@@ -44,7 +44,7 @@ size_t pnr_block_data_bound(void)
     return ZSTD_compressBound(PLANES * PNR_BLOCK_RECORDS);
 }
 
-static bool is_zero(struct pnr_instant t)
+static bool is_zero(struct pnr_clock_sample t)
 {
     return !t.ticks && !t.monotonic_ns && !t.realtime_ns;
 }

@@ -41,7 +41,7 @@ enum pnr_block_flag {
 };
 
 /* One instant on three clocks. */
-struct pnr_instant {
+struct pnr_clock_sample {
     uint64_t ticks;             /* of the process's tick clock */
     uint64_t monotonic_ns;      /* CLOCK_MONOTONIC */
     uint64_t realtime_ns;       /* CLOCK_REALTIME */
@@ -80,8 +80,8 @@ struct pnr_block_header {
     uint16_t planes;
     uint8_t tick_shift;
     uint8_t reserved;
-    struct pnr_instant begin;
-    struct pnr_instant end;
+    struct pnr_clock_sample begin;
+    struct pnr_clock_sample end;
     uint32_t track;
     uint32_t reserved2;
     uint64_t check;

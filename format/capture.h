@@ -62,7 +62,7 @@ struct pnr_live_header {
     uint32_t chunk_records;
     _Atomic uint32_t latest;
     uint64_t unused;
-    struct pnr_instant instants[2];
+    struct pnr_clock_sample instants[2];
     uint64_t process_start;
     uint64_t pid_namespace;
     _Atomic uint64_t n_events;

@@ -4,8 +4,8 @@
  *     CALL f             ENTER     PYTHON                f
  *     C_CALL len         ENTER     C                     f len
  *     C_RETURN len       LEAVE     C                     f
- *     GAP                ENTER     UNRECORDED_REGION     f (unrecorded region)
- *     GAP_END            LEAVE     UNRECORDED_REGION     f
+ *     UNRECORDED         ENTER     UNRECORDED            f (unrecorded region)
+ *     UNRECORDED_END     LEAVE     UNRECORDED            f
  *     CREATE g           NONE      PYTHON                f
  *     RETURN f           LEAVE     PYTHON                (empty) */
 #ifndef PNR_KINDS_H
@@ -32,8 +32,8 @@ enum pnr_effect {
 /* What a record, an entry of a stack or a slice is about. Functions come first. */
 enum pnr_subject {
     PNR_SUBJECT_PYTHON,                 /* a Python frame: LEFT counts only these, OPEN records list all of them */
-    PNR_SUBJECT_C,             /* a call of a C function */
-    PNR_SUBJECT_UNRECORDED_REGION,      /* a time in which nothing is recorded; `function` tells why: enum pnr_gap */
+    PNR_SUBJECT_C,                      /* a call of a C function */
+    PNR_SUBJECT_UNRECORDED,             /* a time in which nothing is recorded; `function` tells why: enum pnr_unrecorded_reason */
     PNR_SUBJECT_TRACK,
     PNR_SUBJECT_THREAD,
     PNR_SUBJECT_NOTHING

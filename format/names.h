@@ -1,5 +1,5 @@
 /* The name table of a process: its file `names`, append-only. It says what the numbers in the records mean
- * (functions), who the threads are, and the facts about the process. Every entry is written before the first
+ * (functions), who the threads are, and the properties about the process. Every entry is written before the first
  * record that needs it. specs/capture-format.md, section 6.
  *
  *     file    16 bytes: "PNRNAMES", u32 version = 1, u32 reserved = 0; then entries
@@ -32,7 +32,7 @@
 enum pnr_name_type {
     PNR_NAME_FUNCTION = 1,              /* strings: module, qualified name, file */
     PNR_NAME_THREAD = 2,                /* strings: name, "", ""; a later entry of the same thread renames it; kind: see below */
-    PNR_NAME_FACT = 3                   /* strings: key, value, "" (specs/capture-format.md, section 6.3) */
+    PNR_NAME_PROPERTY = 3                   /* strings: key, value, "" (specs/capture-format.md, section 6.3) */
 };
 
 enum pnr_thread_kind {

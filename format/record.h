@@ -22,8 +22,8 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "records are written as they lie in memory");
 
-enum pnr_gap {
-    PNR_GAP_STACK = 1           /* the thread's C stack is a quarter full: specs/recording.md, section 3 */
+enum pnr_unrecorded_reason {
+    PNR_UNRECORDED_STACK = 1           /* the thread's C stack is a quarter full: specs/recording.md, section 3 */
 };
 
 enum {

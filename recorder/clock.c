@@ -14,7 +14,7 @@
 #define RESOLUTION_NS 4                 /* of the times in blocks */
 
 bool rec_clock_is_counter;
-static struct pnr_instant first;
+static struct pnr_clock_sample first;
 
 #ifdef __x86_64__
 /* The kernel measures and watches the counters of all cores; where it does not trust them, nor do we. */
@@ -49,7 +49,7 @@ static bool has_counter(void)
 void rec_clock_init(void)
 {
     rec_clock_is_counter = has_counter();
-    first = rec_clock_instant();
+    first = rec_clock_sample();
 }
 
 const char *rec_clock_name(void)
@@ -68,9 +68,9 @@ static uint64_t in_ns(struct timespec t)
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-struct pnr_instant rec_clock_instant(void)
+struct pnr_clock_sample rec_clock_sample(void)
 {
-    struct pnr_instant best = { 0 };
+    struct pnr_clock_sample best = { 0 };
     uint64_t best_width = UINT64_MAX;
     for (int i = 0; i < READS; i++) {
         struct timespec monotonic, realtime;
@@ -80,7 +80,7 @@ struct pnr_instant rec_clock_instant(void)
         clock_gettime(CLOCK_REALTIME, &realtime);
         if (width < best_width) {
             best_width = width;
-            best = (struct pnr_instant){ before + width / 2, in_ns(monotonic), in_ns(realtime) };
+            best = (struct pnr_clock_sample){ before + width / 2, in_ns(monotonic), in_ns(realtime) };
         }
     }
     return best;
@@ -88,13 +88,13 @@ struct pnr_instant rec_clock_instant(void)
 
 uint64_t rec_clock_rate(void)
 {
-    struct pnr_instant now = rec_clock_instant();
+    struct pnr_clock_sample now = rec_clock_sample();
     if (!rec_clock_is_counter)
         return 1000000000;
     uint64_t past = now.monotonic_ns - first.monotonic_ns;
     if (past < MEASURE_NS) {
         nanosleep(&(struct timespec){ 0, (long)(MEASURE_NS - past) }, NULL);
-        now = rec_clock_instant();
+        now = rec_clock_sample();
         past = now.monotonic_ns - first.monotonic_ns;
     }
     return (uint64_t)((unsigned __int128)(now.ticks - first.ticks) * 1000000000 / past);

@@ -31,7 +31,7 @@ uint8_t rec_clock_tick_shift(void);
 
 /* The present instant on all clocks. ticks and monotonic_ns belong together within the time that one read of
  * the clock takes, some 50 ns. */
-struct pnr_instant rec_clock_instant(void);
+struct pnr_clock_sample rec_clock_sample(void);
 
 /* The counter, where rec_clock_is_counter. */
 static inline uint64_t rec_clock_counter(void)

@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "notice.h"
+#include "diagnostics.h"
 
 extern char **environ;
 
@@ -89,7 +89,7 @@ int rec_conversion_run(const char *converter, const char *output, const char *ca
         return 2;
     pid_t pid = spawn(converter, argv, mask);
     if (pid < 0) {
-        rec_notice("%s: %s", converter, strerror(errno));
+        rec_warn("%s: %s", converter, strerror(errno));
         return 2;
     }
     running = pid;

@@ -17,7 +17,7 @@
 #include "clock.h"
 #include "file.h"
 #include "finish.h"
-#include "notice.h"
+#include "diagnostics.h"
 #include "tree.h"
 #include "../format/file.h"
 
@@ -98,7 +98,7 @@ static void fail(const struct pnr_err *err)
         return;
     drain.failure = *err;
     atomic_store(&drain.has_failed, true);
-    rec_notice("%s; recording ends, what was recorded is kept", pnr_err_describe(err, text, sizeof text));
+    rec_warn("%s; recording ends, what was recorded is kept", pnr_err_describe(err, text, sizeof text));
 }
 
 static void free_if_done(struct rec_stream *stream)
@@ -196,7 +196,7 @@ static void work_once(struct pnr_block_coder *coder)
 static void renew_instant(void)
 {
     uint32_t other = 1 - atomic_load_explicit(&drain.live.header->latest, memory_order_relaxed);
-    drain.live.header->instants[other] = rec_clock_instant();
+    drain.live.header->instants[other] = rec_clock_sample();
     atomic_store_explicit(&drain.live.header->latest, other, memory_order_release);
 }
 
@@ -401,7 +401,7 @@ bool rec_drain_is_behind(void)
     return is;
 }
 
-struct pnr_record *rec_drain_begin(int chunk, struct rec_stream *stream, struct pnr_instant begin, uint16_t flags,
+struct pnr_record *rec_drain_begin(int chunk, struct rec_stream *stream, struct pnr_clock_sample begin, uint16_t flags,
                                    uint32_t n_open, uint32_t track)
 {
     struct chunk *c = &drain.chunks[chunk];
@@ -413,7 +413,7 @@ struct pnr_record *rec_drain_begin(int chunk, struct rec_stream *stream, struct 
     return records_of(chunk);
 }
 
-void rec_drain_put(int chunk, uint32_t n, uint32_t n_events, struct pnr_instant end, uint16_t flags)
+void rec_drain_submit(int chunk, uint32_t n, uint32_t n_events, struct pnr_clock_sample end, uint16_t flags)
 {
     struct chunk *c = &drain.chunks[chunk];
     c->n_events = n_events;
@@ -428,7 +428,7 @@ void rec_drain_put(int chunk, uint32_t n, uint32_t n_events, struct pnr_instant 
     sem_post(&drain.work);
 }
 
-void rec_drain_give_back(int chunk)
+void rec_drain_release(int chunk)
 {
     drain.chunks[chunk].stream->n_begun--;
     drain.chunks[chunk].stream = NULL;
@@ -457,7 +457,7 @@ static void send_away(void)
     atomic_store(&drain.paused_ns, rec_clock_monotonic_ns());
 }
 
-void rec_drain_pause(void)
+void rec_drain_park(void)
 {
     pthread_mutex_lock(&drain.presence);
     bool was_there = !is_away();
@@ -467,7 +467,7 @@ void rec_drain_pause(void)
     pthread_mutex_unlock(&drain.presence);
 }
 
-bool rec_drain_resume(void)
+bool rec_drain_unpark(void)
 {
     if (!is_away())
         return true;
@@ -491,7 +491,7 @@ static void stand_in(void)
         drain.options.on_wake();
 }
 
-void rec_drain_stand_in(void)
+void rec_drain_run_inline(void)
 {
     pthread_mutex_lock(&drain.presence);
     if (!drain.is_stopping)             /* who stops has done it */
@@ -617,7 +617,7 @@ int rec_drain_link(const char *process_path, uint32_t first_segment, struct pnr_
 }
 
 /* Writes the copies as a segment. */
-static int write_copies(struct copy *copies, int n, const char *process_path, uint32_t number, struct pnr_instant end,
+static int write_copies(struct copy *copies, int n, const char *process_path, uint32_t number, struct pnr_clock_sample end,
                         struct pnr_err *err)
 {
     struct rec_segments *segments = malloc(sizeof *segments);
@@ -643,7 +643,7 @@ static int write_copies(struct copy *copies, int n, const char *process_path, ui
     return result;
 }
 
-int rec_drain_save(const char *process_path, uint32_t first_segment, struct pnr_instant *end, struct pnr_err *err)
+int rec_drain_save(const char *process_path, uint32_t first_segment, struct pnr_clock_sample *end, struct pnr_err *err)
 {
     struct copy *copies = calloc((size_t)drain.n_chunks, sizeof *copies);
     struct last_block last[REC_DRAIN_CHUNKS];
@@ -657,7 +657,7 @@ int rec_drain_save(const char *process_path, uint32_t first_segment, struct pnr_
             result = pnr_err_set(err, PNR_E_MEMORY, process_path, 0, "out of memory");
         n += copies[n].records != NULL;
     }
-    *end = rec_clock_instant();
+    *end = rec_clock_sample();
     if (result == 0 && rec_segments_roll(&drain.segments, err) == 0)
         result = rec_drain_link(process_path, first_segment, err);
     else
@@ -726,7 +726,7 @@ int rec_drain_move(const char *process_path, struct pnr_live live, const struct 
 void rec_drain_change_user(uid_t user, void (*func)(void *), void *arg)
 {
     uid_t before = geteuid();
-    rec_drain_pause();                  /* so that it makes no files */
+    rec_drain_park();                  /* so that it makes no files */
     rec_tree_give(drain.process_path, user);
     func(arg);
     if (geteuid() == before)            /* it did not come to that */

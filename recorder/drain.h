@@ -5,12 +5,12 @@
  *         rec_drain_stream                        once a thread
  *             rec_drain_take, rec_drain_begin     a free chunk, announced in the live mapping
  *             ... the thread fills it ...
- *             rec_drain_put                       to be written; or rec_drain_give_back when it stayed empty
+ *             rec_drain_submit                       to be written; or rec_drain_release when it stayed empty
  *         rec_drain_end                           the stream gets no more chunks
  *     rec_drain_stop
  *     rec_drain_remove
  *
- * All of it but the drain's own thread, rec_drain_wake, rec_drain_resume and rec_drain_save is called by one thread at
+ * All of it but the drain's own thread, rec_drain_wake, rec_drain_unpark and rec_drain_save is called by one thread at
  * a time (the one that has the GIL). When no chunk is free the caller of rec_drain_take writes one itself, so that
  * memory is bounded and nothing is lost; or, when that is wanted, goes without. After a failed write nothing more is
  * written, and the chunks stay as they are in the live mapping, from which a reader takes them. */
@@ -32,7 +32,7 @@ struct rec_drain_options {
     struct rec_limits limits;
     bool drops;                         /* when no chunk is free, rec_drain_take gives none */
     void (*on_wake)(void);              /* what rec_drain_wake is for: called by the drain's thread, or, when that is away,
-                                         * by rec_drain_stand_in and rec_drain_stop; or NULL */
+                                         * by rec_drain_run_inline and rec_drain_stop; or NULL */
     void (*on_tick)(void);              /* called by the thread whenever it has waited for work; or NULL */
 };
 
@@ -67,32 +67,32 @@ void rec_drain_wait(void);
 bool rec_drain_is_behind(void);
 
 /* Announces the chunk as the stream's next block. Returns its PNR_BLOCK_RECORDS records, all zero. */
-struct pnr_record *rec_drain_begin(int chunk, struct rec_stream *stream, struct pnr_instant begin, uint16_t flags,
+struct pnr_record *rec_drain_begin(int chunk, struct rec_stream *stream, struct pnr_clock_sample begin, uint16_t flags,
                                    uint32_t n_open, uint32_t track);
 
 /* Queues n > 0 records for writing, of which n_events are not OPEN. flags are added to those of rec_drain_begin. */
-void rec_drain_put(int chunk, uint32_t n, uint32_t n_events, struct pnr_instant end, uint16_t flags);
+void rec_drain_submit(int chunk, uint32_t n, uint32_t n_events, struct pnr_clock_sample end, uint16_t flags);
 
 /* Gives back a chunk in which no record stands; its block's number is used again. */
-void rec_drain_give_back(int chunk);
+void rec_drain_release(int chunk);
 
 /* Sends the thread away, so that a fork finds a process with no thread but its own: from CPython 3.12 on os.fork warns
  * where there are more. Meanwhile chunks are encoded by those who find no free one. */
-void rec_drain_pause(void);
+void rec_drain_park(void);
 
 /* Fetches the thread again, some time after the last pause. Returns whether it is there. Any thread may call it. */
-bool rec_drain_resume(void);
+bool rec_drain_unpark(void);
 
 /* Has options.on_wake called, soon. Safe in a signal handler. */
 void rec_drain_wake(void);
 
 /* Calls it in place of the thread, when that is away and it is due. Any thread may do so. */
-void rec_drain_stand_in(void);
+void rec_drain_run_inline(void);
 
 /* Saves what there is at this moment, from this segment on, as the segments of another process directory: links to the
  * finished ones, and a last one of what is in the chunks, while the traced threads go on. In on_wake, or by the thread
  * that calls the others. Gives the instant up to which it reaches. Returns 0 or -1. */
-int rec_drain_save(const char *process_path, uint32_t first_segment, struct pnr_instant *end, struct pnr_err *err);
+int rec_drain_save(const char *process_path, uint32_t first_segment, struct pnr_clock_sample *end, struct pnr_err *err);
 
 /* Writes all that is queued and ends the segment: what comes from now on is in the one whose number it gives. No chunk may be
  * in use. Returns 0 or -1. */
@@ -109,7 +109,7 @@ int rec_drain_move(const char *process_path, struct pnr_live live, const struct 
                    void (*on_move)(void), struct pnr_err *err);
 
 /* Calls func(arg), in which this process becomes another user, and gives it the files of the process, so that recording can go
- * on. The thread is away meanwhile, as after rec_drain_pause. */
+ * on. The thread is away meanwhile, as after rec_drain_park. */
 void rec_drain_change_user(uid_t user, void (*func)(void *), void *arg);
 
 /* Bytes of all blocks that were written. */

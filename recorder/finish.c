@@ -38,7 +38,7 @@ struct dead {
     size_t n_left;
     uint32_t segment;                   /* the last one */
     off_t names_size;                   /* up to the end of the last whole entry */
-    bool has_facts;                     /* that tell of its end */
+    bool has_properties;                     /* that tell of its end */
     struct rec_segments segments;
     struct pnr_block_coder *coder;      /* owned, like the next two */
     unsigned char *data;
@@ -105,9 +105,9 @@ static bool find_segment(struct dead *dead)
     return !are_evicted;
 }
 
-static bool is_fact(const struct pnr_name *name, const char *key)
+static bool is_property(const struct pnr_name *name, const char *key)
 {
-    return name->type == PNR_NAME_FACT && name->strings[0].size == strlen(key) &&
+    return name->type == PNR_NAME_PROPERTY && name->strings[0].size == strlen(key) &&
            memcmp(name->strings[0].bytes, key, strlen(key)) == 0;
 }
 
@@ -123,7 +123,7 @@ static bool check_names(struct dead *dead)
     unsigned char *bytes = rec_names_read(path, &size, &err);
     if (bytes && pnr_names_header_check(bytes, size, &err) == 0)
         while ((result = pnr_name_decode(bytes, size, &at, &name, &err)) > 0)
-            dead->has_facts |= is_fact(&name, "end_ticks") || is_fact(&name, "killed_realtime_ns");
+            dead->has_properties |= is_property(&name, "end_ticks") || is_property(&name, "killed_realtime_ns");
     free(bytes);
     dead->names_size = (off_t)size;
     return result == 0;
@@ -222,7 +222,7 @@ static int write_chunk(struct dead *dead, const struct left *left, struct pnr_er
 {
     struct pnr_live_chunk chunk;
     struct pnr_block_header header = left->header;
-    const struct pnr_instant *last = &dead->live.header->instants[dead->live.header->latest & 1];
+    const struct pnr_clock_sample *last = &dead->live.header->instants[dead->live.header->latest & 1];
     size_t size;
     int n = pnr_live_read(&dead->live, left->chunk, &chunk, dead->records);
     if (n < 0 || chunk.block.check != header.check || !has_live_still(dead))
@@ -232,7 +232,7 @@ static int write_chunk(struct dead *dead, const struct left *left, struct pnr_er
     header.n_records = (uint32_t)n;
     header.tick_shift = rec_clock_tick_shift();
     uint64_t last_ticks = header.begin.ticks + pnr_record_ticks(dead->records[n - 1]);
-    header.end = last->ticks >= last_ticks ? *last : (struct pnr_instant){ 0 };
+    header.end = last->ticks >= last_ticks ? *last : (struct pnr_clock_sample){ 0 };
     const void *block = pnr_block_encode(dead->coder, &header, dead->records, &size);
     if (!block)
         return -1;
@@ -256,11 +256,11 @@ static int write_chunks(struct dead *dead, struct pnr_err *err)
 }
 
 /* Cuts off an entry that is there in part, and appends what is known of the end. Returns 0 or -1. */
-static int write_facts(struct dead *dead, struct pnr_err *err)
+static int write_properties(struct dead *dead, struct pnr_err *err)
 {
     struct rec_file names;
     const struct pnr_live_header *live = dead->live.header;
-    if (dead->has_facts)
+    if (dead->has_properties)
         return 0;
     if (rec_file_open(&names, dead->path, "names", err) != 0)
         return -1;
@@ -269,7 +269,7 @@ static int write_facts(struct dead *dead, struct pnr_err *err)
     if (result == 0)
         result = rec_names_append_number(&names, "events", dead->n_events, err);
     if (result == 0)
-        result = rec_names_append_instant(&names, "killed", live->instants[live->latest & 1], err);
+        result = rec_names_append_clock_sample(&names, "killed", live->instants[live->latest & 1], err);
     rec_file_release(&names);
     return result;
 }
@@ -279,7 +279,7 @@ static bool finish(struct dead *dead)
 {
     struct pnr_err err;
     return list_chunks(dead) && find_segment(dead) && check_names(dead) && check_files(dead) &&
-           write_chunks(dead, &err) == 0 && write_facts(dead, &err) == 0 && has_live_still(dead);
+           write_chunks(dead, &err) == 0 && write_properties(dead, &err) == 0 && has_live_still(dead);
 }
 
 /* ---- which processes ---- */

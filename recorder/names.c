@@ -37,9 +37,9 @@ int rec_names_append(struct rec_file *file, const struct pnr_name *name, struct 
     return result;
 }
 
-int rec_names_append_fact(struct rec_file *file, const char *key, const char *value, struct pnr_err *err)
+int rec_names_append_property(struct rec_file *file, const char *key, const char *value, struct pnr_err *err)
 {
-    return rec_names_append(file, &(struct pnr_name){ .type = PNR_NAME_FACT,
+    return rec_names_append(file, &(struct pnr_name){ .type = PNR_NAME_PROPERTY,
                                                       .strings = { rec_names_text(key), rec_names_text(value) } }, err);
 }
 
@@ -47,10 +47,10 @@ int rec_names_append_number(struct rec_file *file, const char *key, uint64_t val
 {
     char digits[24];
     snprintf(digits, sizeof digits, "%" PRIu64, value);
-    return rec_names_append_fact(file, key, digits, err);
+    return rec_names_append_property(file, key, digits, err);
 }
 
-int rec_names_append_instant(struct rec_file *file, const char *which, struct pnr_instant instant, struct pnr_err *err)
+int rec_names_append_clock_sample(struct rec_file *file, const char *which, struct pnr_clock_sample instant, struct pnr_err *err)
 {
     const struct { const char *clock; uint64_t value; } parts[] = {
         { "ticks", instant.ticks }, { "monotonic_ns", instant.monotonic_ns }, { "realtime_ns", instant.realtime_ns } };

@@ -15,12 +15,12 @@ struct pnr_string rec_names_text(const char *s);
 /* Appends an entry. Returns 0 or -1. */
 int rec_names_append(struct rec_file *file, const struct pnr_name *name, struct pnr_err *err);
 
-/* Appends a fact. Returns 0 or -1. */
-int rec_names_append_fact(struct rec_file *file, const char *key, const char *value, struct pnr_err *err);
+/* Appends a property. Returns 0 or -1. */
+int rec_names_append_property(struct rec_file *file, const char *key, const char *value, struct pnr_err *err);
 int rec_names_append_number(struct rec_file *file, const char *key, uint64_t value, struct pnr_err *err);
 
-/* Appends three facts, <which>_ticks, <which>_monotonic_ns and <which>_realtime_ns. Returns 0 or -1. */
-int rec_names_append_instant(struct rec_file *file, const char *which, struct pnr_instant instant, struct pnr_err *err);
+/* Appends three properties, <which>_ticks, <which>_monotonic_ns and <which>_realtime_ns. Returns 0 or -1. */
+int rec_names_append_clock_sample(struct rec_file *file, const char *which, struct pnr_clock_sample instant, struct pnr_err *err);
 
 /* Reads a name table. Returns its bytes, owned by the caller, and how many of them, up to the end of the last whole entry;
  * or NULL. */

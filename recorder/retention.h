@@ -23,7 +23,7 @@ struct rec_limits {
 };
 
 /* The least max_size that can be kept. */
-#define REC_LEAST_SIZE (UINT64_C(16) << 20)
+#define REC_MIN_SIZE (UINT64_C(16) << 20)
 
 /* A segment is full when it has so many bytes, and ends at that age. */
 uint64_t rec_retention_segment_size(const struct rec_limits *limits);

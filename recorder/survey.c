@@ -72,7 +72,7 @@ static void note(struct process *process, const struct pnr_name *name, uint32_t 
         *last_thread = name->index;
         process->n_threads += name->kind == PNR_THREAD_OWN;
     }
-    if (name->type != PNR_NAME_FACT)
+    if (name->type != PNR_NAME_PROPERTY)
         return;
     if (is_text(*key, "events")) {
         process->has_events = true;

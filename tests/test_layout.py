@@ -51,7 +51,7 @@ class Layout(unittest.TestCase):
         """Reading knows nothing of slices, and these nothing of how they are written; all know what works for all."""
         def rank(path):
             if path.parent == ROOT / "convert":
-                return len(CONVERTER) if path.stem not in ("jobs", "notes") else 0
+                return len(CONVERTER) if path.stem not in ("jobs", "diagnostics") else 0
             return CONVERTER.index(path.parent.name)
 
         def rule(path, quote, name):

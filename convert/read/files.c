@@ -83,7 +83,7 @@ static int make_room(struct files *files, size_t n)
 }
 
 /* Adds the files of a segment. is_last: its files may grow. Returns 0, or -1 when out of memory. */
-static int list_segment(struct files *files, uint32_t segment, bool is_last, const struct notes *notes)
+static int list_segment(struct files *files, uint32_t segment, bool is_last, const struct diagnostics *diagnostics)
 {
     struct pnr_err problem;
     uint32_t *threads;
@@ -95,7 +95,7 @@ static int list_segment(struct files *files, uint32_t segment, bool is_last, con
             forget(files);
             return 0;
         }
-        notes_err(notes, NOTE_DAMAGE, &problem);
+        diagnostics_err(diagnostics, DIAGNOSTIC_DAMAGE, &problem);
         files->n_damaged++;
         return 0;
     }
@@ -108,25 +108,25 @@ static int list_segment(struct files *files, uint32_t segment, bool is_last, con
     return result;
 }
 
-void files_say_missing(const struct files *files, const struct notes *notes, uint32_t first, uint32_t last)
+void files_say_missing(const struct files *files, const struct diagnostics *diagnostics, uint32_t first, uint32_t last)
 {
     if (first == last)
-        notes_say(notes, NOTE_DAMAGE, "%s: segment %" PRIu32 " is missing", files->path, first);
+        diagnostics_report(diagnostics, DIAGNOSTIC_DAMAGE, "%s: segment %" PRIu32 " is missing", files->path, first);
     else
-        notes_say(notes, NOTE_DAMAGE, "%s: segments %" PRIu32 " to %" PRIu32 " are missing", files->path, first, last);
+        diagnostics_report(diagnostics, DIAGNOSTIC_DAMAGE, "%s: segments %" PRIu32 " to %" PRIu32 " are missing", files->path, first, last);
 }
 
 /* Lists the segments of these numbers, and those that were begun since the numbers were read. Whether there is another
  * one is asked before a segment is looked into: one that is not the last is finished, and all of it is seen. Returns 0,
  * or -1 when out of memory. */
-static int list_numbers(struct files *files, const uint32_t *numbers, size_t n, const struct notes *notes)
+static int list_numbers(struct files *files, const uint32_t *numbers, size_t n, const struct diagnostics *diagnostics)
 {
     size_t i = 0;
     for (uint32_t number = numbers[0];; number++) {
         while (i < n && numbers[i] <= number)
             i++;
         bool has_next = files_has_segment(files, number + 1);
-        if (list_segment(files, number, !has_next && i == n, notes) < 0)
+        if (list_segment(files, number, !has_next && i == n, diagnostics) < 0)
             return -1;
         files->last = number;
         if (has_next)
@@ -134,7 +134,7 @@ static int list_numbers(struct files *files, const uint32_t *numbers, size_t n, 
         if (i == n)
             return 0;
         if (files_has_segment(files, number))
-            files_say_missing(files, notes, number + 1, numbers[i] - 1);
+            files_say_missing(files, diagnostics, number + 1, numbers[i] - 1);
         else
             forget(files);
         number = numbers[i] - 1;
@@ -148,13 +148,13 @@ void files_drop_list(struct files *files)
     files->n = files->capacity = 0;
 }
 
-int files_list(struct files *files, const struct notes *notes, struct pnr_err *err)
+int files_list(struct files *files, const struct diagnostics *diagnostics, struct pnr_err *err)
 {
     uint32_t *numbers;
     size_t n;
     if (pnr_capture_segments(files->path, &numbers, &n, err) < 0)
         return -1;
-    int result = n ? list_numbers(files, numbers, n, notes) : 0;
+    int result = n ? list_numbers(files, numbers, n, diagnostics) : 0;
     if (n)
         files->lowest = numbers[0];
     free(numbers);

@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "convert/notes.h"
+#include "convert/diagnostics.h"
 #include "format/error.h"
 
 #define FILES_OPEN 32
@@ -56,12 +56,12 @@ void files_clear(struct files *files);
 
 /* Lists all files. What begins after the last segment that was found has been begun is not of the moment. Says which
  * segments are missing between others, or cannot be looked into. Returns 0, or -1 and fills err. */
-int files_list(struct files *files, const struct notes *notes, struct pnr_err *err);
+int files_list(struct files *files, const struct diagnostics *diagnostics, struct pnr_err *err);
 
 void files_drop_list(struct files *files);
 
 /* Says that these segments are missing. */
-void files_say_missing(const struct files *files, const struct notes *notes, uint32_t first, uint32_t last);
+void files_say_missing(const struct files *files, const struct diagnostics *diagnostics, uint32_t first, uint32_t last);
 
 /* True when there is something of that name now. */
 bool files_has_segment(const struct files *files, uint32_t segment);

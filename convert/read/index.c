@@ -19,9 +19,9 @@
 #include "prefetch.h"
 #include "walk.h"
 
-void index_init(struct index *index, const char *path, const struct notes *notes)
+void index_init(struct index *index, const char *path, const struct diagnostics *diagnostics)
 {
-    *index = (struct index){ .path = path, .notes = notes };
+    *index = (struct index){ .path = path, .diagnostics = diagnostics };
     blocks_init(&index->blocks, path);
     timeline_init(&index->timeline, 0);
 }
@@ -36,14 +36,14 @@ void index_clear(struct index *index)
 
 /* ---- what is said ---- */
 
-static void say(const struct index *index, uint32_t segment, uint32_t thread, enum note_level level, enum pnr_code code,
+static void say(const struct index *index, uint32_t segment, uint32_t thread, enum diagnostic_level level, enum pnr_code code,
                 uint64_t offset, const char *what)
 {
     char path[PATH_MAX];
     struct pnr_err err;
     pnr_thread_path(index->path, segment, thread, path);
     pnr_err_set(&err, code, path, offset, what);
-    notes_err(index->notes, level, &err);
+    diagnostics_err(index->diagnostics, level, &err);
 }
 
 static void say_live(const struct index *index, uint32_t chunk, enum pnr_code code, const char *what)
@@ -52,13 +52,13 @@ static void say_live(const struct index *index, uint32_t chunk, enum pnr_code co
     struct pnr_err err;
     pnr_file_path(index->path, "live", path);
     pnr_err_set(&err, code, path, PNR_LIVE_PAGE + chunk * sizeof(struct pnr_live_chunk), what);
-    notes_err(index->notes, NOTE_DAMAGE, &err);
+    diagnostics_err(index->diagnostics, DIAGNOSTIC_DAMAGE, &err);
 }
 
 void index_say(const struct index *index, const struct place *place, const char *what)
 {
     if (place->segment)
-        say(index, place->segment, place_file(place), NOTE_DAMAGE, PNR_E_CORRUPT, place->at, what);
+        say(index, place->segment, place_file(place), DIAGNOSTIC_DAMAGE, PNR_E_CORRUPT, place->at, what);
     else
         say_live(index, (uint32_t)place->at, PNR_E_CORRUPT, what);
 }
@@ -85,7 +85,7 @@ static struct place *add_place(struct index *index)
     return &index->places[index->n_places++];
 }
 
-static void add_instant(struct index *index, const struct pnr_instant *instant)
+static void add_instant(struct index *index, const struct pnr_clock_sample *instant)
 {
     if (instant->ticks || instant->monotonic_ns)
         timeline_add(&index->timeline, instant->ticks, instant->monotonic_ns);
@@ -152,7 +152,7 @@ static int look_at_chunks(struct index *index)
     struct pnr_live *live = &index->blocks.live;
     int found = pnr_live_open(index->path, live, &err), result = 0;
     if (found < 0)
-        notes_err(index->notes, NOTE_DAMAGE, &err);
+        diagnostics_err(index->diagnostics, DIAGNOSTIC_DAMAGE, &err);
     if (found <= 0)
         return 0;
     index->size.has_live = true;
@@ -183,14 +183,14 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-static bool has_fact(const struct index *index, const char *key)
+static bool has_property(const struct index *index, const char *key)
 {
-    return symbols_fact(index->symbols, key).bytes;
+    return symbols_property(index->symbols, key).bytes;
 }
 
-static void add_fact(struct index *index, const char *ticks, const char *monotonic_ns)
+static void add_property(struct index *index, const char *ticks, const char *monotonic_ns)
 {
-    struct pnr_instant instant = { 0, 0, 0 };
+    struct pnr_clock_sample instant = { 0, 0, 0 };
     if (symbols_number(index->symbols, ticks, &instant.ticks) &&
         symbols_number(index->symbols, monotonic_ns, &instant.monotonic_ns))
         add_instant(index, &instant);
@@ -201,23 +201,23 @@ static int load_symbols(struct index *index, struct pnr_err *err)
 {
     /* An end that came after the chunks had been looked at is not the end of what is read. */
     bool is_growing = index->size.has_live && index->process != PNR_PROCESS_GONE;
-    index->symbols = symbols_load(index->path, is_growing, index->notes, err);
+    index->symbols = symbols_load(index->path, is_growing, index->diagnostics, err);
     if (!index->symbols)
         return -1;
     index->size.bytes += index->symbols->room;
     index->has_end = !is_growing && symbols_has_end(index->symbols);
-    index->may_drop = has_fact(index, "max_size") || has_fact(index, "last_ns");
-    if (!is_growing && has_fact(index, "killed_ticks"))
+    index->may_drop = has_property(index, "max_size") || has_property(index, "last_ns");
+    if (!is_growing && has_property(index, "killed_ticks"))
         index->process = PNR_PROCESS_GONE;
-    if (has_fact(index, "stopped"))
+    if (has_property(index, "stopped"))
         index->process = PNR_PROCESS_UNKNOWN;           /* it records no more, if it runs */
     uint64_t begin = 1;
     symbols_number(index->symbols, "first_segment", &begin);
     index->begin_segment = begin >= 1 && begin <= UINT32_MAX ? (uint32_t)begin : 1;
     symbols_number(index->symbols, "ticks_per_second", &index->timeline.ticks_per_second);
-    add_fact(index, "start_ticks", "start_monotonic_ns");
-    add_fact(index, "end_ticks", "end_monotonic_ns");
-    add_fact(index, "killed_ticks", "killed_monotonic_ns");
+    add_property(index, "start_ticks", "start_monotonic_ns");
+    add_property(index, "end_ticks", "end_monotonic_ns");
+    add_property(index, "killed_ticks", "killed_monotonic_ns");
     return 0;
 }
 
@@ -230,7 +230,7 @@ static bool is_dropped(const struct index *index)
     for (size_t i = 0; i < index->n_places; i++)
         if (index->blocks.files.lowest == 0 && index->places[i].sequence > 0)
             return true;
-    return index->blocks.files.lowest == 0 && index->has_end && has_fact(index, "end_ticks");
+    return index->blocks.files.lowest == 0 && index->has_end && has_property(index, "end_ticks");
 }
 
 /* What looks like dropped is missing: nothing of this process is ever dropped. */
@@ -238,11 +238,11 @@ static void miss_first_segments(struct index *index)
 {
     uint32_t lowest = index->blocks.files.lowest;
     if (lowest > index->begin_segment) {
-        files_say_missing(&index->blocks.files, index->notes, index->begin_segment, lowest - 1);
+        files_say_missing(&index->blocks.files, index->diagnostics, index->begin_segment, lowest - 1);
         return;
     }
     index->size.n_damaged++;            /* no block's number tells that others are missing */
-    notes_say(index->notes, NOTE_DAMAGE, "%s: its segments are missing", index->path);
+    diagnostics_report(index->diagnostics, DIAGNOSTIC_DAMAGE, "%s: its segments are missing", index->path);
 }
 
 int index_look(struct index *index, struct pnr_err *err)
@@ -251,7 +251,7 @@ int index_look(struct index *index, struct pnr_err *err)
     index->until_ns = now_ns();
     if (blocks_make_room(&index->blocks) < 0 || look_at_chunks(index) < 0)
         return pnr_err_set(err, PNR_E_MEMORY, index->path, 0, "out of memory");
-    if (files_list(files, index->notes, err) < 0 || load_symbols(index, err) < 0)
+    if (files_list(files, index->diagnostics, err) < 0 || load_symbols(index, err) < 0)
         return -1;
     index->size.n_damaged += files->n_damaged;
     index->n_told += files->n_damaged;
@@ -380,7 +380,7 @@ static void end_file(struct index *index, const struct file *file, uint64_t at, 
     bool is_damage = index->has_end || file->segment != index->blocks.files.last;
     if (!is_damage && (index->process == PNR_PROCESS_RUNS || is_in_live(index, file->thread, header)))
         return;
-    say(index, file->segment, file->thread, is_damage ? NOTE_DAMAGE : NOTE_FACT, PNR_E_TRUNCATED, at, what);
+    say(index, file->segment, file->thread, is_damage ? DIAGNOSTIC_DAMAGE : DIAGNOSTIC_INFO, PNR_E_TRUNCATED, at, what);
     index->size.n_damaged++;
     index->n_told += is_damage;
 }
@@ -407,7 +407,7 @@ static void miss_file(struct index *index, const struct file *file, const struct
         forget(index, file->segment);
         return;
     }
-    notes_err(index->notes, NOTE_DAMAGE, problem);
+    diagnostics_err(index->diagnostics, DIAGNOSTIC_DAMAGE, problem);
     count_damage(index);
 }
 
@@ -451,7 +451,7 @@ static int walk_file(struct index *index, const struct file *file, size_t n, str
             if (is_foreign)
                 pnr_err_set(&found.err, PNR_E_CORRUPT, NULL, 0, "block of another thread");
             index->size.has_newer |= found.err.code == PNR_E_VERSION;
-            say(index, file->segment, file->thread, NOTE_DAMAGE, found.err.code, found.at, found.err.what);
+            say(index, file->segment, file->thread, DIAGNOSTIC_DAMAGE, found.err.code, found.at, found.err.what);
             count_damage(index);
         } else if (file->thread == PNR_SHORT_THREADS && !is_wanted(choice, found.header.thread)) {
             continue;
@@ -535,10 +535,10 @@ static uint64_t count_missing(const struct index *index, size_t i)
 static void say_hole(const struct index *index, const struct place *place, uint64_t n)
 {
     if (n == 1)
-        notes_say(index->notes, NOTE_DAMAGE, "%s: block %" PRIu64 " of thread %" PRIu32 " is missing", index->path,
+        diagnostics_report(index->diagnostics, DIAGNOSTIC_DAMAGE, "%s: block %" PRIu64 " of thread %" PRIu32 " is missing", index->path,
                   place->sequence - n, place->thread);
     else
-        notes_say(index->notes, NOTE_DAMAGE, "%s: blocks %" PRIu64 " to %" PRIu64 " of thread %" PRIu32 " are missing",
+        diagnostics_report(index->diagnostics, DIAGNOSTIC_DAMAGE, "%s: blocks %" PRIu64 " to %" PRIu64 " of thread %" PRIu32 " are missing",
                   index->path, place->sequence - n, (uint64_t)place->sequence - 1, place->thread);
 }
 

@@ -30,7 +30,7 @@ struct trail {
 
 struct index {
     const char *path;                   /* borrowed, like the next */
-    const struct notes *notes;
+    const struct diagnostics *diagnostics;
     struct blocks blocks;
     enum pnr_process_state process;     /* when it was looked at, which was at ... */
     uint64_t until_ns;                  /* CLOCK_MONOTONIC */
@@ -54,7 +54,7 @@ struct index {
 };
 
 /* Both are borrowed until index_clear(). */
-void index_init(struct index *index, const char *path, const struct notes *notes);
+void index_init(struct index *index, const char *path, const struct diagnostics *diagnostics);
 void index_clear(struct index *index);
 
 /* Returns 0, or -1 when nothing can be read, and fills err. */

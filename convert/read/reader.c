@@ -127,7 +127,7 @@ static int prepare(struct reader *reader, const struct reader_choice *choice, st
     return 0;
 }
 
-struct reader *reader_open(const char *path, const struct reader_choice *choice, const struct notes *notes,
+struct reader *reader_open(const char *path, const struct reader_choice *choice, const struct diagnostics *diagnostics,
                            struct pnr_err *err)
 {
     struct reader *reader = calloc(1, sizeof *reader);
@@ -137,7 +137,7 @@ struct reader *reader_open(const char *path, const struct reader_choice *choice,
         free(reader);
         return NULL;
     }
-    index_init(&reader->index, reader->path, notes);
+    index_init(&reader->index, reader->path, diagnostics);
     if (lstat(path, &status) == 0 && !S_ISDIR(status.st_mode))
         pnr_err_set(err, PNR_E_NOT_CAPTURE, path, 0, "not the directory of a process");
     else if (prepare(reader, choice, err) == 0)
@@ -503,7 +503,7 @@ static void skip(struct reader *reader, struct cursor *cursor, struct place *pla
     if (place->is_damaged)
         return;                         /* said when it was read before */
     if (fault->sys_errno)
-        notes_err(reader->index.notes, NOTE_DAMAGE, fault);
+        diagnostics_err(reader->index.diagnostics, DIAGNOSTIC_DAMAGE, fault);
     else
         index_say(&reader->index, place, fault->what);
     reader->index.size.n_damaged++;

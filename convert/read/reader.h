@@ -27,7 +27,7 @@
 #include <stdint.h>
 
 #include "convert/jobs.h"
-#include "convert/notes.h"
+#include "convert/diagnostics.h"
 #include "format/block.h"
 #include "format/process.h"
 #include "format/record.h"
@@ -69,9 +69,9 @@ struct reader_choice {
     void *arg;
 };
 
-/* path: the directory of the process; copied. choice: NULL for all threads; borrowed for the call. notes is borrowed until
+/* path: the directory of the process; copied. choice: NULL for all threads; borrowed for the call. diagnostics is borrowed until
  * reader_close. Returns NULL when nothing can be read, and fills err. */
-struct reader *reader_open(const char *path, const struct reader_choice *choice, const struct notes *notes,
+struct reader *reader_open(const char *path, const struct reader_choice *choice, const struct diagnostics *diagnostics,
                            struct pnr_err *err);
 
 /* Blocks are decoded before they are needed, if jobs has more than one thread. jobs is borrowed until all threads have

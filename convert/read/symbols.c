@@ -123,25 +123,25 @@ static void settle_threads(struct symbols *symbols)
 
 /* Adds the entry that was found at an offset. Returns 0, or -1 when out of memory. */
 static int add_entry(struct symbols *symbols, const struct pnr_name *name, const char *path, size_t at,
-                     size_t *capacity, const struct notes *notes)
+                     size_t *capacity, const struct diagnostics *diagnostics)
 {
     int added = 1;
     if (name->type == PNR_NAME_FUNCTION)
         added = add_function(symbols, name, at, capacity);
     else if (name->type == PNR_NAME_THREAD)
         added = add(&symbols->threads, &symbols->n_threads, name);
-    else if (name->type == PNR_NAME_FACT)
-        added = add(&symbols->facts, &symbols->n_facts, name);
+    else if (name->type == PNR_NAME_PROPERTY)
+        added = add(&symbols->properties, &symbols->n_properties, name);
     if (added == 0) {
         struct pnr_err where;
         pnr_err_set(&where, PNR_E_CORRUPT, path, at, "function index out of order");
-        notes_err(notes, NOTE_DAMAGE, &where);
+        diagnostics_err(diagnostics, DIAGNOSTIC_DAMAGE, &where);
     }
     return added < 0 ? -1 : 0;
 }
 
 /* Reads the entries, and no more of the file than they need. An entry that is cut off fills torn. Returns 0 or -1. */
-static int read_entries(int fd, const char *path, struct symbols *symbols, const struct notes *notes,
+static int read_entries(int fd, const char *path, struct symbols *symbols, const struct diagnostics *diagnostics,
                         struct pnr_err *torn, struct pnr_err *err)
 {
     size_t at = PNR_NAMES_HEADER_SIZE, capacity = 0;
@@ -165,18 +165,18 @@ static int read_entries(int fd, const char *path, struct symbols *symbols, const
         if (step < 0) {
             struct pnr_err where;
             pnr_err_set(&where, problem.code, path, begin, problem.what);
-            notes_err(notes, NOTE_DAMAGE, &where);
+            diagnostics_err(diagnostics, DIAGNOSTIC_DAMAGE, &where);
             uint32_t told;
             memcpy(&told, (char *)symbols->bytes + begin, sizeof told);
             if (at - begin != told)     /* the entry's size cannot be believed: where the next one is, nobody knows */
                 return 0;
-        } else if (add_entry(symbols, &name, path, begin, &capacity, notes) < 0) {
+        } else if (add_entry(symbols, &name, path, begin, &capacity, diagnostics) < 0) {
             return pnr_err_set(err, PNR_E_MEMORY, path, 0, "out of memory");
         }
     }
 }
 
-struct symbols *symbols_load(const char *process_path, bool is_growing, const struct notes *notes, struct pnr_err *err)
+struct symbols *symbols_load(const char *process_path, bool is_growing, const struct diagnostics *diagnostics, struct pnr_err *err)
 {
     char path[4096];
     int fd = -1;
@@ -194,12 +194,12 @@ struct symbols *symbols_load(const char *process_path, bool is_growing, const st
         goto fail;
     }
     struct pnr_err torn = { .code = PNR_OK };
-    if (read_entries(fd, path, symbols, notes, &torn, err) < 0)
+    if (read_entries(fd, path, symbols, diagnostics, &torn, err) < 0)
         goto fail;
     close(fd);
     settle_threads(symbols);
     if (torn.code != PNR_OK)
-        notes_err(notes, !is_growing && symbols_has_end(symbols) ? NOTE_DAMAGE : NOTE_FACT, &torn);
+        diagnostics_err(diagnostics, !is_growing && symbols_has_end(symbols) ? DIAGNOSTIC_DAMAGE : DIAGNOSTIC_INFO, &torn);
     return symbols;
 fail:
     if (fd >= 0)
@@ -214,7 +214,7 @@ void symbols_free(struct symbols *symbols)
         return;
     free(symbols->functions);
     free(symbols->threads);
-    free(symbols->facts);
+    free(symbols->properties);
     if (symbols->bytes)
         munmap(symbols->bytes, symbols->room);
     free(symbols);
@@ -247,11 +247,11 @@ const struct pnr_name *symbols_thread(const struct symbols *symbols, uint32_t nu
     return low < symbols->n_threads && symbols->threads[low].index == number ? &symbols->threads[low] : NULL;
 }
 
-struct pnr_string symbols_fact(const struct symbols *symbols, const char *key)
+struct pnr_string symbols_property(const struct symbols *symbols, const char *key)
 {
     size_t size = strlen(key);
-    for (size_t i = symbols->n_facts; i-- > 0;) {
-        const struct pnr_string *strings = symbols->facts[i].strings;
+    for (size_t i = symbols->n_properties; i-- > 0;) {
+        const struct pnr_string *strings = symbols->properties[i].strings;
         if (strings[0].size == size && memcmp(strings[0].bytes, key, size) == 0)
             return strings[1];
     }
@@ -260,7 +260,7 @@ struct pnr_string symbols_fact(const struct symbols *symbols, const char *key)
 
 bool symbols_number(const struct symbols *symbols, const char *key, uint64_t *value)
 {
-    struct pnr_string text = symbols_fact(symbols, key);
+    struct pnr_string text = symbols_property(symbols, key);
     uint64_t number = 0;
     if (text.size == 0)
         return false;
@@ -276,5 +276,5 @@ bool symbols_number(const struct symbols *symbols, const char *key, uint64_t *va
 
 bool symbols_has_end(const struct symbols *symbols)
 {
-    return symbols_fact(symbols, "end_ticks").bytes || symbols_fact(symbols, "killed_ticks").bytes;
+    return symbols_property(symbols, "end_ticks").bytes || symbols_property(symbols, "killed_ticks").bytes;
 }

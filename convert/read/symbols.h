@@ -1,7 +1,7 @@
-/* The name table of one process in memory: functions, threads and facts. Hides the file `names` and what may be wrong
+/* The name table of one process in memory: functions, threads and properties. Hides the file `names` and what may be wrong
  * with it: a damaged entry is said and skipped, a torn last one belongs to a process that was killed.
  *
- *     symbols_load() ... symbols_function(), symbols_thread(), symbols_fact() ... symbols_free()
+ *     symbols_load() ... symbols_function(), symbols_thread(), symbols_property() ... symbols_free()
  *
  * Read-only once loaded. */
 #ifndef SYMBOLS_H
@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "convert/notes.h"
+#include "convert/diagnostics.h"
 #include "format/names.h"
 
 struct symbol {
@@ -29,13 +29,13 @@ struct symbols {
     uint32_t n_known;
     struct pnr_name *threads;                   /* one each, its latest name, by number; owned */
     size_t n_threads;
-    struct pnr_name *facts;                     /* in the order of the file; owned */
-    size_t n_facts;
+    struct pnr_name *properties;                     /* in the order of the file; owned */
+    size_t n_properties;
 };
 
 /* Reads process_path/names. is_growing: it may be that the process runs. Returns NULL when there is nothing to work
  * with: no such file, not a name table, a later version, out of memory. */
-struct symbols *symbols_load(const char *process_path, bool is_growing, const struct notes *notes, struct pnr_err *err);
+struct symbols *symbols_load(const char *process_path, bool is_growing, const struct diagnostics *diagnostics, struct pnr_err *err);
 
 /* Accepts NULL. */
 void symbols_free(struct symbols *symbols);
@@ -53,10 +53,10 @@ const char *symbol_category(const struct symbol *symbol);
 /* The entry of a thread, or NULL. Borrowed. */
 const struct pnr_name *symbols_thread(const struct symbols *symbols, uint32_t number);
 
-/* The latest value of a fact; size 0 and no bytes when it is not there. Borrowed. */
-struct pnr_string symbols_fact(const struct symbols *symbols, const char *key);
+/* The latest value of a property; size 0 and no bytes when it is not there. Borrowed. */
+struct pnr_string symbols_property(const struct symbols *symbols, const char *key);
 
-/* The same for a fact that is a decimal number. False when it is not there or none. */
+/* The same for a property that is a decimal number. False when it is not there or none. */
 bool symbols_number(const struct symbols *symbols, const char *key, uint64_t *value);
 
 /* Whether all was written that there is to write: by the recorder at its end or, when it was killed, by another process. */

@@ -22,7 +22,7 @@ enum slice_mark {
 struct slice {
     uint64_t begin_ns, end_ns;
     uint32_t thread;
-    uint32_t function;                  /* of an unrecorded region: enum pnr_gap */
+    uint32_t function;                  /* of an unrecorded region: enum pnr_unrecorded_reason */
     uint32_t marks;                     /* enum slice_mark */
     uint32_t cookie;                    /* what the sink's enter() gave for it */
     enum pnr_subject subject;           /* what is no function has its name from subjects.h */

@@ -15,7 +15,7 @@ struct spans_frame {
     };
     uint64_t before_ns;                 /* the last edge or point before it; with places: its begin on the clock */
     uint64_t frame;                     /* identity, 0 for a plain one */
-    uint32_t function;                  /* of an unrecorded region: enum pnr_gap */
+    uint32_t function;                  /* of an unrecorded region: enum pnr_unrecorded_reason */
     uint32_t cookie;                    /* the sink's */
     uint8_t subject;                    /* enum pnr_subject */
     uint8_t marks;                      /* enum slice_mark */

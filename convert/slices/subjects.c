@@ -7,7 +7,7 @@
 const char *subject_name(enum pnr_subject subject)
 {
     switch (subject) {
-    case PNR_SUBJECT_UNRECORDED_REGION:
+    case PNR_SUBJECT_UNRECORDED:
         return "[not recorded]";
     default:
         return NULL;
@@ -16,7 +16,7 @@ const char *subject_name(enum pnr_subject subject)
 
 const char *subject_reason(enum pnr_subject subject, uint32_t number)
 {
-    if (subject == PNR_SUBJECT_UNRECORDED_REGION && number == PNR_GAP_STACK)
+    if (subject == PNR_SUBJECT_UNRECORDED && number == PNR_UNRECORDED_STACK)
         return "C stack guard";
     return "unknown";
 }

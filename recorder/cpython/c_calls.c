@@ -120,7 +120,7 @@ static uint32_t index_of_name(const char *module, const char *name)
     if (!place->index) {
         const struct pnr_string strings[3] = { { module, (uint32_t)strlen(module) },
                                                { name, (uint32_t)strlen(name) }, { "", 0 } };
-        uint32_t index = rec_log_function(PNR_FUNCTION_C, 0, strings);
+        uint32_t index = rec_session_add_function(PNR_FUNCTION_C, 0, strings);
         if (!index)
             return 0;
         *place = (struct named){ hash, index };
@@ -227,18 +227,18 @@ static void append(PyThreadState *ts, enum pnr_kind kind, uint32_t index)
         if (unlikely(session != rec_functions.session))
             return;                     /* a forked child has begun, where the number is another one */
     }
-    struct rec_log *log = rec_current;
-    if (unlikely(log->owner != ts)) {
-        log = ts->interp == rec_threads.interp ? rec_threads_find(ts) : NULL;
-        if (!log)
+    struct rec_buffer *buffer = rec_current;
+    if (unlikely(buffer->owner != ts)) {
+        buffer = ts->interp == rec_threads.interp ? rec_threads_find(ts) : NULL;
+        if (!buffer)
             return;                     /* a thread shows up by its first Python function */
-        rec_drain_resume();
+        rec_drain_unpark();
     }
-    if (!count(&log->track, kind))
+    if (!count(&buffer->track, kind))
         return;
-    if (kind == PNR_C_CALL || !rec_log_least_ticks ||
-        !rec_log_drop(log, rec_clock_ticks() - log->base, kind, 0, index))
-        rec_threads_append(ts, log, kind, (struct rec_open_frame){ 0, index }, kind == PNR_C_CALL ? rec_no_frame :
+    if (kind == PNR_C_CALL || !rec_min_duration_ticks ||
+        !rec_buffer_elide(buffer, rec_clock_ticks() - buffer->base, kind, 0, index))
+        rec_threads_append(ts, buffer, kind, (struct rec_open_frame){ 0, index }, kind == PNR_C_CALL ? rec_no_frame :
                            (struct rec_open_frame){ PNR_OPEN_C_CALL, index });
 }
 

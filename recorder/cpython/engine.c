@@ -20,12 +20,12 @@ void rec_engine_forget(void)
 #endif
 }
 
-/* The marks that are on the stack are void: what they number are the parent's names. */
-void rec_engine_forked(void (*when_awake)(void))
+/* The tags that are on the stack are void: what they number are the parent's names. */
+void rec_engine_forked(void (*on_first_event)(void))
 {
     rec_threads.is_active = false;
-    rec_threads.is_waiting = when_awake != NULL;
-    rec_threads.when_awake = when_awake;
+    rec_threads.is_waiting = on_first_event != NULL;
+    rec_threads.on_first_event = on_first_event;
     rec_functions_start();
 }
 
@@ -34,8 +34,8 @@ void rec_engine_pause(const struct rec_engine *engine)
     rec_threads.is_active = false;
     rec_threads.is_waiting = true;
     engine->pause();
-    rec_log_put_all();
-    rec_current = &rec_log_nobody;
+    rec_buffer_flush_all();
+    rec_current = &rec_no_buffer;
 }
 
 void rec_engine_resume(const struct rec_engine *engine)

@@ -1,5 +1,5 @@
 /* An engine: where events come from. It sees every Python function that is entered and left and appends records
- * to the log. All functions are called with the GIL, but for rec_engine_forked. */
+ * to the buffer. All functions are called with the GIL, but for rec_engine_forked. */
 #ifndef REC_ENGINE_H
 #define REC_ENGINE_H
 
@@ -8,9 +8,9 @@
 #include <stdbool.h>
 
 struct rec_engine {
-    const char *name;                   /* for the fact "engine" */
+    const char *name;                   /* for the property "engine" */
 
-    /* Begins to record all threads of this interpreter: the log has been started. Frames that are open now are shown
+    /* Begins to record all threads of this interpreter: the buffer has been started. Frames that are open now are shown
      * as opened before. Returns 0, or -1 with an exception set. */
     int (*start)(void);
 
@@ -34,7 +34,7 @@ struct rec_engine {
      * Returns 0, or -1 with an exception set. */
     int (*take_over)(void);
 
-    /* Ends it; the log may then be stopped. is_finalized: the interpreter is gone, nothing of it is touched. */
+    /* Ends it; the buffer may then be stopped. is_finalized: the interpreter is gone, nothing of it is touched. */
     void (*stop)(bool is_finalized);
 };
 
@@ -48,8 +48,8 @@ int rec_engine_init(const char *own);
 /* The interpreter is gone, and with it all objects that are kept. Nothing is being recorded. */
 void rec_engine_forget(void);
 
-/* In a forked child: recording ends without a record. when_awake is called at the first event that comes; or NULL. */
-void rec_engine_forked(void (*when_awake)(void));
+/* In a forked child: recording ends without a record. on_first_event is called at the first event that comes; or NULL. */
+void rec_engine_forked(void (*on_first_event)(void));
 
 /* No events come until rec_engine_resume. Called when they do. */
 void rec_engine_pause(const struct rec_engine *engine);

@@ -1,12 +1,12 @@
 /* The frame engine: a frame evaluation function (PEP 523) around each Python frame. The entry record before the
  * evaluation, the exit record after it: pairing is structural. specs/recording.md tells which record comes of what.
  *
- * What one event reads lies in struct rec_log of the current thread. An event is fast when
+ * What one event reads lies in struct rec_buffer of the current thread. An event is fast when
  * - the caller's C evaluation (at the exit: the hook's own frame) lies between the guard and the base (below) of the
- *   log of the last event, so that this log is this thread's,
- * - the function was seen before in this recording, so that its mark is in co_extra,
+ *   buffer of the last event, so that this buffer is this thread's,
+ * - the function was seen before in this recording, so that its tag is in co_extra,
  * - and the chunk has room.
- * Everything else goes through catch_up() or rec_threads_turn().
+ * Everything else goes through catch_up() or rec_threads_start_chunk().
  *
  *     high addresses   base: evaluations that began before recording (or while the hook was off). Their frames
  *                      are left without the hook seeing it.
@@ -19,7 +19,7 @@
  * A C library may run Python on stacks of its own, above the thread's or below it. No evaluation there is between guard
  * and floor, so that all their events come to catch_up(), and each of these stacks has a guard of its own.
  *
- * A call out of the base, or a return into it, is where the log learns which frames of the base are gone:
+ * A call out of the base, or a return into it, is where the buffer learns which frames of the base are gone:
  * track.base_depth is how many recorded frames it had when last looked at, and the difference is told by LEFT. */
 #include "greenlets.h"
 
@@ -160,7 +160,7 @@ static __attribute__((noinline)) void grow_stack(uintptr_t low, uintptr_t top)
 }
 
 /* Finds out where the C stack of the running thread is, and where its guard. */
-static void find_stack(struct rec_log *log)
+static void find_stack(struct rec_buffer *buffer)
 {
     pthread_attr_t attr;
     void *low;
@@ -171,131 +171,131 @@ static void find_stack(struct rec_log *log)
         pthread_attr_destroy(&attr);
     }
     size_t share = size / STACK_SHARE < STACK_MOST ? size / STACK_SHARE : STACK_MOST;
-    log->stack_low = size ? (uintptr_t)low : 0;
-    log->stack_top = size ? (uintptr_t)low + size : cpython_stack_pointer();
-    log->hooked_low = log->stack_top - (size ? share : STACK_UNKNOWN);
-    if (size && log->native_id == (uint32_t)getpid())
-        grow_stack(log->hooked_low - share, log->stack_top);
+    buffer->stack_low = size ? (uintptr_t)low : 0;
+    buffer->stack_top = size ? (uintptr_t)low + size : cpython_stack_pointer();
+    buffer->hooked_low = buffer->stack_top - (size ? share : STACK_UNKNOWN);
+    if (size && buffer->native_id == (uint32_t)getpid())
+        grow_stack(buffer->hooked_low - share, buffer->stack_top);
 }
 
 /* False on the stack of a coroutine of C code (makecontext, fibers). Where the bounds are not known, all is own. */
-static bool is_on_own_stack(const struct rec_log *log, uintptr_t address)
+static bool is_on_own_stack(const struct rec_buffer *buffer, uintptr_t address)
 {
-    return !log->stack_low || address - log->stack_low < log->stack_top - log->stack_low;
+    return !buffer->stack_low || address - buffer->stack_low < buffer->stack_top - buffer->stack_low;
 }
 
 /* All evaluations that run now are the base. */
-static void set_floor(PyThreadState *ts, struct rec_log *log)
+static void set_floor(PyThreadState *ts, struct rec_buffer *buffer)
 {
-    if (!log->hooked_low)
-        find_stack(log);
+    if (!buffer->hooked_low)
+        find_stack(buffer);
     uintptr_t evaluation = cpython_is_at_root(ts) ? 0 : cpython_evaluation(ts);
-    log->foreign_floor = evaluation && !is_on_own_stack(log, evaluation) ? evaluation : 0;
-    uintptr_t floor = log->foreign_floor ? cpython_evaluation_within(ts, log->stack_low, log->stack_top) : evaluation;
+    buffer->foreign_floor = evaluation && !is_on_own_stack(buffer, evaluation) ? evaluation : 0;
+    uintptr_t floor = buffer->foreign_floor ? cpython_evaluation_within(ts, buffer->stack_low, buffer->stack_top) : evaluation;
     if (!floor)
-        floor = log->stack_top;
-    log->track.hooked_size = floor > log->hooked_low ? floor - log->hooked_low : 0;
-    log->units = INT_MIN;               /* what the evaluations of the base left is not known */
+        floor = buffer->stack_top;
+    buffer->track.hooked_size = floor > buffer->hooked_low ? floor - buffer->hooked_low : 0;
+    buffer->units = INT_MIN;               /* what the evaluations of the base left is not known */
 }
 
 /* A foreign stack says neither where it begins nor where it ends. The evaluations on it do: where the next one outwards
  * is further away than all that the hook may use, it lies on another stack, or what is between the two is so large that
  * the stack must be, too. */
-static bool is_beyond_guard(PyThreadState *ts, const struct rec_log *log)
+static bool is_beyond_guard(PyThreadState *ts, const struct rec_buffer *buffer)
 {
     uintptr_t here = cpython_stack_pointer();
-    if (is_on_own_stack(log, here))
-        return here < log->hooked_low;
+    if (is_on_own_stack(buffer, here))
+        return here < buffer->hooked_low;
     return cpython_outermost_near(ts, here, STACK_FOREIGN) - here > STACK_FOREIGN;
 }
 
-static bool is_between(const struct rec_log *log, uintptr_t evaluation)
+static bool is_between(const struct rec_buffer *buffer, uintptr_t evaluation)
 {
-    return evaluation - log->hooked_low < log->track.hooked_size;
+    return evaluation - buffer->hooked_low < buffer->track.hooked_size;
 }
 
 /* True for an evaluation that the hook did not make. On a foreign stack that is known of those that ran when the floor
  * was set on it. */
-static bool is_in_base(const struct rec_log *log, uintptr_t evaluation)
+static bool is_in_base(const struct rec_buffer *buffer, uintptr_t evaluation)
 {
-    if (evaluation < UINTPTR_MAX - 1 && !is_on_own_stack(log, evaluation))
-        return log->foreign_floor && evaluation - log->foreign_floor < STACK_FOREIGN;
-    return evaluation >= log->hooked_low && !is_between(log, evaluation);
+    if (evaluation < UINTPTR_MAX - 1 && !is_on_own_stack(buffer, evaluation))
+        return buffer->foreign_floor && evaluation - buffer->foreign_floor < STACK_FOREIGN;
+    return evaluation >= buffer->hooked_low && !is_between(buffer, evaluation);
 }
 
-/* A log that begins, or that may have missed events: the stack is told in full, and all of it is the base. */
-static bool adopt(PyThreadState *ts, struct rec_log *log, uint16_t flags, struct rec_open_frame leaving)
+/* A buffer that begins, or that may have missed events: the stack is told in full, and all of it is the base. */
+static bool adopt(PyThreadState *ts, struct rec_buffer *buffer, uint16_t flags, struct rec_open_frame leaving)
 {
-    log->epoch = engine.epoch;
-    log->pauses = rec_threads.n_pauses;
+    buffer->epoch = engine.epoch;
+    buffer->pauses = rec_threads.n_pauses;
     if (flags != PNR_BLOCK_RESYNC || rec_greenlets.are_used)        /* else C calls were counted in the gap, too */
-        log->track.c_depth = log->track.c_gap_begin = log->track.c_gap_end = 0;
-    if (!rec_threads_turn(log, flags, rec_threads_innermost(ts), leaving))
+        buffer->track.c_depth = buffer->track.c_gap_begin = buffer->track.c_gap_end = 0;
+    if (!rec_threads_start_chunk(buffer, flags, rec_threads_innermost(ts), leaving))
         return false;
     /* But for the frame being left: its exit record comes next. */
-    log->track.base_depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
+    buffer->track.base_depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
     return true;
 }
 
 /* An event between the base and a hooked frame: tells which frames of the base were left. */
-static void sync_base(PyThreadState *ts, struct rec_log *log, struct rec_open_frame leaving)
+static void sync_base(PyThreadState *ts, struct rec_buffer *buffer, struct rec_open_frame leaving)
 {
     uint32_t depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
-    uint32_t present = leaving.function && log->track.base_depth > depth ? depth + 1 : depth;
-    if (!rec_threads_tell_left(log, present))
-        rec_threads_turn(log, 0, rec_threads_innermost(ts), leaving);      /* its OPEN records tell it */
-    log->track.base_depth = depth;
-    set_floor(ts, log);
+    uint32_t present = leaving.function && buffer->track.base_depth > depth ? depth + 1 : depth;
+    if (!rec_threads_emit_left(buffer, present))
+        rec_threads_start_chunk(buffer, 0, rec_threads_innermost(ts), leaving);      /* its OPEN records tell it */
+    buffer->track.base_depth = depth;
+    set_floor(ts, buffer);
 }
 
 /* Another greenlet runs: what is known of the base is that of its track, or nothing. */
-static void change_track(PyThreadState *ts, struct rec_log *log, enum rec_greenlets_change change,
+static void change_track(PyThreadState *ts, struct rec_buffer *buffer, enum rec_greenlets_change change,
                          struct rec_open_frame leaving)
 {
     if (change == REC_GREENLETS_NEW) {
-        log->track.base_depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
-        set_floor(ts, log);
+        buffer->track.base_depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
+        set_floor(ts, buffer);
     }
-    rec_threads_tell_switch(log, rec_threads_innermost(ts), leaving);
+    rec_threads_emit_switch(buffer, rec_threads_innermost(ts), leaving);
 }
 
-/* For any event that is not fast: finds the thread's log, makes it the current one and brings it to the present.
+/* For any event that is not fast: finds the thread's buffer, makes it the current one and brings it to the present.
  * entered: the frame that is about to run, or NULL. leaving: that whose exit this is. NULL when nothing is recorded. */
-static struct rec_log *catch_up(PyThreadState *ts, cpython_frame *entered, struct rec_open_frame leaving)
+static struct rec_buffer *catch_up(PyThreadState *ts, cpython_frame *entered, struct rec_open_frame leaving)
 {
-    if (!rec_threads_wake(ts) || !engine.is_on)
+    if (!rec_threads_activate_if_pending(ts) || !engine.is_on)
         return NULL;
-    if (rec_log_is_closed()) {
-        rec_threads_give_up();
+    if (rec_session_is_closed()) {
+        rec_threads_disable();
         return NULL;
     }
-    struct rec_log *log = rec_threads_find(ts);
+    struct rec_buffer *buffer = rec_threads_find(ts);
     uintptr_t evaluation = cpython_evaluation(ts);
-    bool is_new = !log;
-    if (is_new && !(log = rec_threads_new(ts)))
+    bool is_new = !buffer;
+    if (is_new && !(buffer = rec_threads_new(ts)))
         return NULL;
-    rec_log_renew(log);
-    rec_current = log->is_ending || !rec_drain_resume() ? &rec_log_nobody : log;
-    enum rec_greenlets_change change = rec_greenlets.are_used && rec_greenlets_may_have_changed(ts, log) ?
-        rec_greenlets_notice(ts, log, entered) : REC_GREENLETS_SAME;
-    if (is_new || log->epoch != engine.epoch) {
-        uint16_t flags = is_new ? 0 : log->pauses != rec_threads.n_pauses ? PNR_BLOCK_PAUSED : PNR_BLOCK_RESYNC;
-        if (!adopt(ts, log, flags, leaving))
+    rec_buffer_renew_counter(buffer);
+    rec_current = buffer->is_ending || !rec_drain_unpark() ? &rec_no_buffer : buffer;
+    enum rec_greenlets_change change = rec_greenlets.are_used && rec_greenlets_may_have_changed(ts, buffer) ?
+        rec_greenlets_notice(ts, buffer, entered) : REC_GREENLETS_SAME;
+    if (is_new || buffer->epoch != engine.epoch) {
+        uint16_t flags = is_new ? 0 : buffer->pauses != rec_threads.n_pauses ? PNR_BLOCK_PAUSED : PNR_BLOCK_RESYNC;
+        if (!adopt(ts, buffer, flags, leaving))
             return NULL;
-        set_floor(ts, log);
-        return rec_threads.is_active ? log : NULL;
+        set_floor(ts, buffer);
+        return rec_threads.is_active ? buffer : NULL;
     }
     if (change != REC_GREENLETS_SAME)
-        change_track(ts, log, change, leaving);
-    if (is_in_base(log, evaluation))
-        sync_base(ts, log, leaving);
-    return rec_threads.is_active ? log : NULL;
+        change_track(ts, buffer, change, leaving);
+    if (is_in_base(buffer, evaluation))
+        sync_base(ts, buffer, leaving);
+    return rec_threads.is_active ? buffer : NULL;
 }
 
-static inline bool is_fast(const PyThreadState *ts, const struct rec_log *log)
+static inline bool is_fast(const PyThreadState *ts, const struct rec_buffer *buffer)
 {
-    return likely(is_between(log, cpython_evaluation_quick(ts))) &&
-           (likely(!rec_greenlets.are_used) || !rec_greenlets_may_have_changed(ts, log));
+    return likely(is_between(buffer, cpython_evaluation_quick(ts))) &&
+           (likely(!rec_greenlets.are_used) || !rec_greenlets_may_have_changed(ts, buffer));
 }
 
 /* Frames of the base may be gone before a C function is called, too. */
@@ -363,7 +363,7 @@ static PyObject *evaluate_wrapped(PyThreadState *ts, cpython_frame *f, int throw
     const cpython_frame *outer = entering;
     _PyFrameEvalFunction wrapped = engine.wrapped;
     entering = f;
-    rec_current = &rec_log_nobody;
+    rec_current = &rec_no_buffer;
     PyObject *result = wrapped(ts, f, throwflag);
     entering = outer;
     if (engine.is_suspect && wrapped != engine.caller) {
@@ -399,7 +399,7 @@ static bool is_told(const cpython_frame *f, bool wraps)
 /* Where the C stack was when the hook was called, in it and in what it leaves by a tail call. */
 #define ENTERED ((uintptr_t)__builtin_dwarf_cfa())
 
-/* Evaluates a frame; the log is this thread's.
+/* Evaluates a frame; the buffer is this thread's.
  *
  * CPython 3.12 and 3.13 count calls of C functions, and an evaluation as two. Without a hook a Python function that a
  * Python function calls is no evaluation of its own: its units are given back. One that C code calls is: it keeps them.
@@ -440,191 +440,191 @@ static bool is_inlining(const PyThreadState *ts, const cpython_frame *f, uintptr
 }
 
 static __attribute__((noinline)) PyObject *evaluate_otherwise(PyThreadState *ts, cpython_frame *f, int throwflag,
-                                                             struct rec_log *log, uintptr_t distance)
+                                                             struct rec_buffer *buffer, uintptr_t distance)
 {
-    if (log->units == ts->c_recursion_remaining && is_inlining(ts, f, distance))
+    if (buffer->units == ts->c_recursion_remaining && is_inlining(ts, f, distance))
         return evaluate_with_units(ts, f, throwflag, CPYTHON_EVALUATION_UNITS);
-    if (log->units == ts->c_recursion_remaining + 1 && cpython_is_sending(ts, f))
+    if (buffer->units == ts->c_recursion_remaining + 1 && cpython_is_sending(ts, f))
         return evaluate_with_units(ts, f, throwflag, CPYTHON_EVALUATION_UNITS + 1);
 #if CPYTHON_INLINES_INIT
-    if (log->units == ts->c_recursion_remaining + 1 && cpython_is_inlining_init(ts, f, allocate, engine.init))
+    if (buffer->units == ts->c_recursion_remaining + 1 && cpython_is_inlining_init(ts, f, allocate, engine.init))
         return evaluate_init(ts, f);
 #endif
-    int outside = log->units;
-    log->units = ts->c_recursion_remaining - CPYTHON_EVALUATION_UNITS;
+    int outside = buffer->units;
+    buffer->units = ts->c_recursion_remaining - CPYTHON_EVALUATION_UNITS;
     PyObject *result = engine.evaluate(ts, f, throwflag);
-    log = rec_current->owner == ts ? rec_current : rec_threads.is_active ? rec_threads_find(ts) : NULL;
-    if (log)
-        log->units = outside;
+    buffer = rec_current->owner == ts ? rec_current : rec_threads.is_active ? rec_threads_find(ts) : NULL;
+    if (buffer)
+        buffer->units = outside;
     return result;
 }
 
-static inline PyObject *evaluate(PyThreadState *ts, cpython_frame *f, int throwflag, struct rec_log *log,
+static inline PyObject *evaluate(PyThreadState *ts, cpython_frame *f, int throwflag, struct rec_buffer *buffer,
                                  uintptr_t entered)
 {
     uintptr_t distance = cpython_evaluation_quick(ts) - entered;
-    if (unlikely(log->units != ts->c_recursion_remaining) || unlikely(distance != engine.ways[CPYTHON_CALL]))
-        return evaluate_otherwise(ts, f, throwflag, log, distance);
+    if (unlikely(buffer->units != ts->c_recursion_remaining) || unlikely(distance != engine.ways[CPYTHON_CALL]))
+        return evaluate_otherwise(ts, f, throwflag, buffer, distance);
     return evaluate_with_units(ts, f, throwflag, CPYTHON_EVALUATION_UNITS);
 }
 #else
-static inline PyObject *evaluate(PyThreadState *ts, cpython_frame *f, int throwflag, struct rec_log *log,
+static inline PyObject *evaluate(PyThreadState *ts, cpython_frame *f, int throwflag, struct rec_buffer *buffer,
                                  uintptr_t entered)
 {
-    (void)log;
+    (void)buffer;
     (void)entered;
     return engine.evaluate(ts, f, throwflag);
 }
 #endif
 
-static inline void append_entry(PyThreadState *ts, struct rec_log *log, enum pnr_kind kind, uint64_t frame,
+static inline void append_entry(PyThreadState *ts, struct rec_buffer *buffer, enum pnr_kind kind, uint64_t frame,
                                 uint32_t function)
 {
-    rec_threads_append(ts, log, kind, (struct rec_open_frame){ frame, function }, rec_no_frame);
+    rec_threads_append(ts, buffer, kind, (struct rec_open_frame){ frame, function }, rec_no_frame);
 }
 
-static inline __attribute__((always_inline)) void append_exit(PyThreadState *ts, struct rec_log *log,
+static inline __attribute__((always_inline)) void append_exit(PyThreadState *ts, struct rec_buffer *buffer,
                                                               enum pnr_kind kind, uint64_t frame, uint32_t function)
 {
-    if (rec_log_least_ticks && rec_log_drop(log, rec_clock_ticks() - log->base, kind, frame, function))
+    if (rec_min_duration_ticks && rec_buffer_elide(buffer, rec_clock_ticks() - buffer->base, kind, frame, function))
         return;
-    rec_threads_append(ts, log, kind, (struct rec_open_frame){ frame, function },
+    rec_threads_append(ts, buffer, kind, (struct rec_open_frame){ frame, function },
                        (struct rec_open_frame){ frame, function });
 }
 
 /* The exit of a frame that was entered in an earlier recording has no function number in this one: it counts as
  * left unseen. */
-static __attribute__((noinline)) void leave_slowly(PyThreadState *ts, enum pnr_kind kind, uint64_t frame, uint64_t mark)
+static __attribute__((noinline)) void leave_slowly(PyThreadState *ts, enum pnr_kind kind, uint64_t frame, uint64_t tag)
 {
     rec_threads_notice_fork();
-    bool is_known = rec_mark_is_current(mark);
-    struct rec_log *log = catch_up(ts, NULL, is_known ? (struct rec_open_frame){ frame, (uint32_t)mark } : rec_no_frame);
-    if (log && is_known)
-        append_exit(ts, log, kind, frame, (uint32_t)mark);
+    bool is_known = rec_tag_is_current(tag);
+    struct rec_buffer *buffer = catch_up(ts, NULL, is_known ? (struct rec_open_frame){ frame, (uint32_t)tag } : rec_no_frame);
+    if (buffer && is_known)
+        append_exit(ts, buffer, kind, frame, (uint32_t)tag);
 }
 
-/* A frame that was entered in an earlier recording is part of this one's base, so its exit is never fast: a fast mark
+/* A frame that was entered in an earlier recording is part of this one's base, so its exit is never fast: a fast tag
  * is a current one. */
 static inline __attribute__((always_inline)) void leave(PyThreadState *ts, enum pnr_kind kind, uint64_t frame,
-                                                        uint64_t mark)
+                                                        uint64_t tag)
 {
-    struct rec_log *log = rec_current;
-    if (is_fast(ts, log))
-        append_exit(ts, log, kind, frame, (uint32_t)mark);
+    struct rec_buffer *buffer = rec_current;
+    if (is_fast(ts, buffer))
+        append_exit(ts, buffer, kind, frame, (uint32_t)tag);
     else
-        leave_slowly(ts, kind, frame, mark);
+        leave_slowly(ts, kind, frame, tag);
 }
 
 /* Takes the entry record of a frame that never ran back, if it is the newest. */
-static bool take_back(PyThreadState *ts, uint64_t mark)
+static bool take_back(PyThreadState *ts, uint64_t tag)
 {
-    struct rec_log *log = rec_current;
-    if (!cpython_never_began(ts) || log->owner != ts || log->next == log->first)
+    struct rec_buffer *buffer = rec_current;
+    if (!cpython_never_began(ts) || buffer->owner != ts || buffer->next == buffer->first)
         return false;
-    if (!pnr_kind_enters_frame(pnr_record_kind(log->next[-1])) ||
-        pnr_record_function(log->next[-1]) != (uint32_t)mark)
+    if (!pnr_kind_enters_frame(pnr_record_kind(buffer->next[-1])) ||
+        pnr_record_function(buffer->next[-1]) != (uint32_t)tag)
         return false;
-    rec_log_take_back(log);
+    rec_buffer_retract(buffer);
     return true;
 }
 
 /* Evaluates without the hook: Python calls below this frame then need no C stack, as without the recorder. Other
  * threads that run meanwhile run without it too. */
-static PyObject *evaluate_unhooked(PyThreadState *ts, cpython_frame *f, int throwflag, struct rec_log *log,
-                                   uint64_t frame, uint64_t mark, uintptr_t entered, bool wraps)
+static PyObject *evaluate_unhooked(PyThreadState *ts, cpython_frame *f, int throwflag, struct rec_buffer *buffer,
+                                   uint64_t frame, uint64_t tag, uintptr_t entered, bool wraps)
 {
-    const struct rec_open_frame self = { frame, (uint32_t)mark }, stack_gap = { 0, PNR_GAP_STACK };
+    const struct rec_open_frame self = { frame, (uint32_t)tag }, stack_gap = { 0, PNR_UNRECORDED_STACK };
     uint32_t session = rec_functions.session, n_pauses = rec_threads.n_pauses;
     if (!rec_threads.is_active)         /* the entry record found no chunk */
         return wraps ? engine.wrapped(ts, f, throwflag) : engine.evaluate(ts, f, throwflag);
-    rec_threads_append(ts, log, PNR_GAP, stack_gap, self);
+    rec_threads_append(ts, buffer, PNR_UNRECORDED, stack_gap, self);
     unhook();
     rec_threads.is_unhooked = true;
-    rec_current = &rec_log_nobody;
-    PyObject *result = wraps ? evaluate_wrapped(ts, f, throwflag) : evaluate(ts, f, throwflag, log, entered);
+    rec_current = &rec_no_buffer;
+    PyObject *result = wraps ? evaluate_wrapped(ts, f, throwflag) : evaluate(ts, f, throwflag, buffer, entered);
     rec_threads_notice_fork();
     never_inline_again();
     if (!rec_threads.is_active || rec_functions.session != session || rec_threads.n_pauses != n_pauses)
         return result;
     rec_threads.is_unhooked = false;
     hook();
-    log = rec_threads_find(ts);
-    if (log && (rec_greenlets.are_used || PyThreadState_Next(PyInterpreterState_ThreadHead(rec_threads.interp)))) {
-        if (log->epoch == engine.epoch)
-            log->epoch++;
+    buffer = rec_threads_find(ts);
+    if (buffer && (rec_greenlets.are_used || PyThreadState_Next(PyInterpreterState_ThreadHead(rec_threads.interp)))) {
+        if (buffer->epoch == engine.epoch)
+            buffer->epoch++;
         engine.epoch++;
     }
-    if ((log = catch_up(ts, NULL, self)))
-        rec_threads_append(ts, log, PNR_GAP_END, stack_gap, self);
+    if ((buffer = catch_up(ts, NULL, self)))
+        rec_threads_append(ts, buffer, PNR_UNRECORDED_END, stack_gap, self);
     return result;
 }
 
 /* The exit record of a frame that was left with this result. f: NULL for a plain one. */
-static void append_result(PyThreadState *ts, const cpython_frame *f, const PyObject *result, uint64_t mark)
+static void append_result(PyThreadState *ts, const cpython_frame *f, const PyObject *result, uint64_t tag)
 {
     enum pnr_kind exit;
-    if (!result && take_back(ts, mark))
+    if (!result && take_back(ts, tag))
         return;
     if (result)
         exit = !f ? PNR_RETURN : cpython_is_suspended(f) ? PNR_YIELD : PNR_FINISH;
     else
         exit = f ? PNR_FINISH_UNWIND : PNR_UNWIND;
-    leave(ts, exit, f ? rec_identity(f) : 0, mark);
+    leave(ts, exit, f ? rec_frame_identity(f) : 0, tag);
 }
 
-static enum pnr_kind entry_of(const cpython_frame *f, uint64_t mark)
+static enum pnr_kind entry_of(const cpython_frame *f, uint64_t tag)
 {
-    if (!(rec_mark_flags(mark) & REC_MARK_CONTINUABLE))
+    if (!(rec_tag_flags(tag) & REC_TAG_CONTINUABLE))
         return PNR_CALL;
     return cpython_is_first_entry(f) ? PNR_START : PNR_RESUME;
 }
 
 /* A frame that only makes a continuable one is no event of its own: CREATE tells what it made. */
-static PyObject *create(PyThreadState *ts, cpython_frame *f, int throwflag, uint64_t mark, bool wraps)
+static PyObject *create(PyThreadState *ts, cpython_frame *f, int throwflag, uint64_t tag, bool wraps)
 {
-    struct rec_log *log = rec_current;
-    PyObject *result = wraps ? evaluate_wrapped(ts, f, throwflag) : evaluate(ts, f, throwflag, log, ENTERED);
+    struct rec_buffer *buffer = rec_current;
+    PyObject *result = wraps ? evaluate_wrapped(ts, f, throwflag) : evaluate(ts, f, throwflag, buffer, ENTERED);
     const cpython_frame *made = result ? cpython_generator_frame(result) : NULL;
-    log = rec_current;
-    if (!made || (!is_fast(ts, log) && !(log = catch_up(ts, NULL, rec_no_frame))) || !rec_mark_is_current(mark))
+    buffer = rec_current;
+    if (!made || (!is_fast(ts, buffer) && !(buffer = catch_up(ts, NULL, rec_no_frame))) || !rec_tag_is_current(tag))
         return result;
-    append_entry(ts, log, PNR_CREATE, rec_identity(made), (uint32_t)mark);
+    append_entry(ts, buffer, PNR_CREATE, rec_frame_identity(made), (uint32_t)tag);
     return result;
 }
 
 static inline __attribute__((always_inline)) PyObject *hook_any(PyThreadState *ts, cpython_frame *f, int throwflag,
                                                                 bool wraps)
 {
-    struct rec_log *log = catch_up(ts, f, rec_no_frame);
-    uint64_t mark = log ? rec_functions_mark(f) : 0;
-    if (!mark)
+    struct rec_buffer *buffer = catch_up(ts, f, rec_no_frame);
+    uint64_t tag = buffer ? rec_functions_tag(f) : 0;
+    if (!tag)
         return wraps ? evaluate_wrapped(ts, f, throwflag) : engine.evaluate(ts, f, throwflag);
-    bool is_unhooked = is_beyond_guard(ts, log);
-    if (rec_mark_flags(mark) & REC_MARK_NAMES)
-        rec_threads_note(ts, f, log);
-    if (rec_mark_flags(mark) & REC_MARK_EXCLUDED)
-        return is_unhooked ? evaluate_unhooked(ts, f, throwflag, log, 0, 0, ENTERED, wraps) :
-               wraps ? evaluate_wrapped(ts, f, throwflag) : evaluate(ts, f, throwflag, log, ENTERED);
-    if (rec_mark_flags(mark) & REC_MARK_CONTINUABLE && !cpython_is_continuable(f))
-        return create(ts, f, throwflag, mark, wraps);
+    bool is_unhooked = is_beyond_guard(ts, buffer);
+    if (rec_tag_flags(tag) & REC_TAG_WATCHED)
+        rec_threads_on_watched_call(ts, f, buffer);
+    if (rec_tag_flags(tag) & REC_TAG_EXCLUDED)
+        return is_unhooked ? evaluate_unhooked(ts, f, throwflag, buffer, 0, 0, ENTERED, wraps) :
+               wraps ? evaluate_wrapped(ts, f, throwflag) : evaluate(ts, f, throwflag, buffer, ENTERED);
+    if (rec_tag_flags(tag) & REC_TAG_CONTINUABLE && !cpython_is_continuable(f))
+        return create(ts, f, throwflag, tag, wraps);
 #if CPYTHON_INLINES_GETITEM
     PyObject *namespace = NULL;         /* borrowed; whoever evaluates a code in a namespace owns it meanwhile */
-    if (rec_mark_flags(mark) & REC_MARK_SUBSCRIPT) {
+    if (rec_tag_flags(tag) & REC_TAG_SUBSCRIPT) {
         namespace = cpython_namespace(f);
         if (cpython_code(f)->co_flags & CO_OPTIMIZED)
             cpython_never_inline(cpython_function(f));
     }
 #endif
-    enum pnr_kind entry = entry_of(f, mark);
-    uint64_t frame = entry == PNR_CALL ? 0 : rec_identity(f);
-    append_entry(ts, log, entry, frame, (uint32_t)mark);
-    PyObject *result = is_unhooked ? evaluate_unhooked(ts, f, throwflag, log, frame, mark, ENTERED, wraps) :
-                       wraps ? evaluate_wrapped(ts, f, throwflag) : evaluate(ts, f, throwflag, log, ENTERED);
+    enum pnr_kind entry = entry_of(f, tag);
+    uint64_t frame = entry == PNR_CALL ? 0 : rec_frame_identity(f);
+    append_entry(ts, buffer, entry, frame, (uint32_t)tag);
+    PyObject *result = is_unhooked ? evaluate_unhooked(ts, f, throwflag, buffer, frame, tag, ENTERED, wraps) :
+                       wraps ? evaluate_wrapped(ts, f, throwflag) : evaluate(ts, f, throwflag, buffer, ENTERED);
 #if CPYTHON_INLINES_GETITEM
     if (result && namespace)
         never_inline_getitem(namespace);
 #endif
-    append_result(ts, entry == PNR_CALL ? NULL : f, result, mark);
+    append_result(ts, entry == PNR_CALL ? NULL : f, result, tag);
     return result;
 }
 
@@ -644,81 +644,81 @@ static PyObject *wrapping_hook(PyThreadState *ts, cpython_frame *f, int throwfla
 }
 
 /* What comes after the evaluation and is not simple. */
-static __attribute__((noinline)) PyObject *leave_frame(PyObject *result, const cpython_frame *f, uint64_t mark)
+static __attribute__((noinline)) PyObject *leave_frame(PyObject *result, const cpython_frame *f, uint64_t tag)
 {
-    append_result(PyThreadState_Get(), f, result, mark);
+    append_result(PyThreadState_Get(), f, result, tag);
     return result;
 }
 
 /* As hook_plain, below. */
 static __attribute__((noinline)) PyObject *hook_continuable(PyThreadState *ts, cpython_frame *f, int throwflag,
-                                                            uint64_t mark)
+                                                            uint64_t tag)
 {
-    struct rec_log *log = rec_current;
+    struct rec_buffer *buffer = rec_current;
     if (!cpython_is_continuable(f))
-        return create(ts, f, throwflag, mark, false);
-    if (unlikely(!rec_log_store_frame_now(log, cpython_is_first_entry(f) ? PNR_START : PNR_RESUME, rec_identity(f),
-                                          (uint32_t)mark)))
+        return create(ts, f, throwflag, tag, false);
+    if (unlikely(!rec_buffer_append_frame_now(buffer, cpython_is_first_entry(f) ? PNR_START : PNR_RESUME, rec_frame_identity(f),
+                                          (uint32_t)tag)))
         return hook_slowly(ts, f, throwflag);
-    PyObject *result = evaluate(ts, f, throwflag, log, ENTERED);
-    log = rec_current;
-    if (unlikely(!result) || unlikely(rec_log_least_ticks) || unlikely(rec_greenlets.are_used) ||
-        unlikely(!is_between(log, cpython_stack_pointer())) ||
-        unlikely(!rec_log_store_frame_now(log, cpython_is_suspended(f) ? PNR_YIELD : PNR_FINISH, rec_identity(f),
-                                          (uint32_t)mark)))
-        return leave_frame(result, f, mark);
+    PyObject *result = evaluate(ts, f, throwflag, buffer, ENTERED);
+    buffer = rec_current;
+    if (unlikely(!result) || unlikely(rec_min_duration_ticks) || unlikely(rec_greenlets.are_used) ||
+        unlikely(!is_between(buffer, cpython_stack_pointer())) ||
+        unlikely(!rec_buffer_append_frame_now(buffer, cpython_is_suspended(f) ? PNR_YIELD : PNR_FINISH, rec_frame_identity(f),
+                                          (uint32_t)tag)))
+        return leave_frame(result, f, tag);
     return result;
 }
 
 /* A function with flags. All that one costs that is excluded is to find it out: nothing is kept over the evaluation. */
-static __attribute__((noinline)) PyObject *hook_marked(PyThreadState *ts, cpython_frame *f, int throwflag, uint64_t mark)
+static __attribute__((noinline)) PyObject *hook_marked(PyThreadState *ts, cpython_frame *f, int throwflag, uint64_t tag)
 {
-    uint32_t flags = (uint32_t)(mark >> 32) ^ rec_functions.plain;
-    if (flags == REC_MARK_CONTINUABLE)
-        return hook_continuable(ts, f, throwflag, mark);
-    if (flags == REC_MARK_EXCLUDED)
+    uint32_t flags = (uint32_t)(tag >> 32) ^ rec_functions.plain;
+    if (flags == REC_TAG_CONTINUABLE)
+        return hook_continuable(ts, f, throwflag, tag);
+    if (flags == REC_TAG_EXCLUDED)
         return evaluate(ts, f, throwflag, rec_current, ENTERED);
     return hook_slowly(ts, f, throwflag);
 }
 
 /* With a minimum duration: stores a RETURN, or takes the CALL back if it is the newest record. Returns false, and does
  * nothing, where that is not simple. */
-static inline bool return_or_drop(struct rec_log *log, uint32_t function)
+static inline bool return_or_drop(struct rec_buffer *buffer, uint32_t function)
 {
-    uint64_t ticks = rec_clock_counter() - log->base;
-    const struct pnr_record *newest = log->next - 1;
-    if (unlikely(log->next == log->first) || unlikely(!rec_log_has_room(log, ticks)) ||
+    uint64_t ticks = rec_clock_counter() - buffer->base;
+    const struct pnr_record *newest = buffer->next - 1;
+    if (unlikely(buffer->next == buffer->first) || unlikely(!rec_buffer_has_capacity(buffer, ticks)) ||
         unlikely(pnr_record_kind(*newest) == PNR_CREATE))
         return false;
-    if (rec_log_is(*newest, PNR_CALL, 0, function) && ticks - pnr_record_ticks(*newest) < rec_log_least_ticks)
-        rec_log_take_back(log);
+    if (rec_buffer_is_record(*newest, PNR_CALL, 0, function) && ticks - pnr_record_ticks(*newest) < rec_min_duration_ticks)
+        rec_buffer_retract(buffer);
     else
-        rec_log_store(log, ticks, PNR_RETURN, 0, function);
+        rec_buffer_append(buffer, ticks, PNR_RETURN, 0, function);
     return true;
 }
 
 /* The hot path: a plain frame, timed by the counter. All else leaves it by a tail call, so that it calls nothing but
  * the evaluation and keeps as little as it can over it. Nothing is ever thrown into a plain frame. index: where the
- * marks are. drops: there is a minimum duration. tracks: there are greenlets. */
+ * tags are. drops: there is a minimum duration. tracks: there are greenlets. */
 static inline __attribute__((always_inline)) PyObject *hook_plain(PyThreadState *ts, cpython_frame *f, int throwflag,
                                                                   Py_ssize_t index, bool drops, bool tracks)
 {
-    struct rec_log *log = rec_current;
-    if ((tracks && rec_greenlets_may_have_changed(ts, log) && !rec_greenlets_switch(ts, log)) ||
-        unlikely(!is_between(log, cpython_evaluation_quick(ts))))
+    struct rec_buffer *buffer = rec_current;
+    if ((tracks && rec_greenlets_may_have_changed(ts, buffer) && !rec_greenlets_switch(ts, buffer)) ||
+        unlikely(!is_between(buffer, cpython_evaluation_quick(ts))))
         return hook_slowly(ts, f, throwflag);
-    uint64_t mark = cpython_code_value(cpython_code(f), index);
-    if (unlikely(mark >> 32 != rec_functions.plain))
-        return hook_marked(ts, f, throwflag, mark);
-    if (unlikely(!rec_log_store_now(log, &log->call, (uint32_t)mark)))
+    uint64_t tag = cpython_code_value(cpython_code(f), index);
+    if (unlikely(tag >> 32 != rec_functions.plain))
+        return hook_marked(ts, f, throwflag, tag);
+    if (unlikely(!rec_buffer_append_now(buffer, &buffer->call, (uint32_t)tag)))
         return hook_slowly(ts, f, 0);
-    PyObject *result = evaluate(ts, f, 0, log, ENTERED);
-    __asm__("" : "+r"(mark));           /* one value is kept over the evaluation, not what was made of it as well */
-    log = rec_current;
-    if (unlikely(!result) || (tracks && rec_greenlets_may_have_changed(ts, log) && !rec_greenlets_switch(ts, log)) ||
-        unlikely(!is_between(log, cpython_stack_pointer())) ||
-        unlikely(!(drops ? return_or_drop(log, (uint32_t)mark) : rec_log_store_now(log, &log->ret, (uint32_t)mark))))
-        return leave_frame(result, NULL, mark);
+    PyObject *result = evaluate(ts, f, 0, buffer, ENTERED);
+    __asm__("" : "+r"(tag));           /* one value is kept over the evaluation, not what was made of it as well */
+    buffer = rec_current;
+    if (unlikely(!result) || (tracks && rec_greenlets_may_have_changed(ts, buffer) && !rec_greenlets_switch(ts, buffer)) ||
+        unlikely(!is_between(buffer, cpython_stack_pointer())) ||
+        unlikely(!(drops ? return_or_drop(buffer, (uint32_t)tag) : rec_buffer_append_now(buffer, &buffer->ret, (uint32_t)tag))))
+        return leave_frame(result, NULL, tag);
     return result;
 }
 
@@ -740,7 +740,7 @@ static PyObject *dropping_hook(PyThreadState *ts, cpython_frame *f, int throwfla
 
 static PyObject *tracking_hook(PyThreadState *ts, cpython_frame *f, int throwflag)
 {
-    return hook_plain(ts, f, throwflag, rec_functions.extra_index, rec_log_least_ticks != 0, true);
+    return hook_plain(ts, f, throwflag, rec_functions.extra_index, rec_min_duration_ticks != 0, true);
 }
 
 /* ---- interface ---- */
@@ -768,13 +768,13 @@ static void use_greenlets(void)
 {
     _PyFrameEvalFunction before = engine.hook;
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
-        struct rec_log *log = rec_threads_find(ts);
-        if (!log || log->epoch != engine.epoch || log->chunk < 0)
+        struct rec_buffer *buffer = rec_threads_find(ts);
+        if (!buffer || buffer->epoch != engine.epoch || buffer->chunk < 0)
             continue;
-        log->track.base_depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
-        log->data_stack = cpython_data_stack(ts);
-        if (log->hooked_low)            /* else it is not known before the thread runs */
-            set_floor(ts, log);
+        buffer->track.base_depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
+        buffer->data_stack = cpython_data_stack(ts);
+        if (buffer->hooked_low)            /* else it is not known before the thread runs */
+            set_floor(ts, buffer);
     }
     if (engine.hook != hook_slowly)
         engine.hook = tracking_hook;
@@ -800,8 +800,8 @@ static int begin(void)
     while (PyThreadState_Next(oldest))
         oldest = PyThreadState_Next(oldest);
     for (PyThreadState *ts = oldest; ts; ts = ts->prev) {
-        struct rec_log *log = rec_threads_new(ts);
-        if (!log || !adopt(ts, log, 0, rec_no_frame)) {
+        struct rec_buffer *buffer = rec_threads_new(ts);
+        if (!buffer || !adopt(ts, buffer, 0, rec_no_frame)) {
             rec_threads.is_active = false;
             PyErr_NoMemory();
             return -1;
@@ -828,7 +828,7 @@ static void look(void)
         engine.is_suspect = false;      /* nothing calls ours */
         engine.epoch++;
         rec_threads.missing = REPLACED;
-        rec_current = &rec_log_nobody;
+        rec_current = &rec_no_buffer;
     }
     hook();
 }
@@ -853,7 +853,7 @@ static int start(void)
             return -1;
 #endif
     }
-    engine.hook = !rec_clock_is_counter ? hook_slowly : rec_log_least_ticks ? dropping_hook :
+    engine.hook = !rec_clock_is_counter ? hook_slowly : rec_min_duration_ticks ? dropping_hook :
                   rec_functions.extra_index == 0 ? frame_hook : frame_hook_elsewhere;
     if (begin() != 0)
         return -1;
@@ -875,18 +875,18 @@ static void stop(bool is_finalized)
         rec_threads.is_active = engine.is_on = false;
         return;
     }
-    rec_threads_end_logs();
+    rec_threads_end_buffers();
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
-        struct rec_log *log = rec_threads_find(ts);
-        if (!log)
+        struct rec_buffer *buffer = rec_threads_find(ts);
+        if (!buffer)
             continue;
-        rec_threads_refresh_name(ts, log);
-        if (log->epoch == engine.epoch &&
-            !rec_threads_tell_left(log, rec_threads_count_recorded(ts, cpython_running_within(
-                ts, log->hooked_low + log->track.hooked_size, log->stack_low ? log->stack_top : UINTPTR_MAX))))
-            rec_threads_turn(log, 0, rec_threads_innermost(ts), rec_no_frame);
+        rec_threads_refresh_name(ts, buffer);
+        if (buffer->epoch == engine.epoch &&
+            !rec_threads_emit_left(buffer, rec_threads_count_recorded(ts, cpython_running_within(
+                ts, buffer->hooked_low + buffer->track.hooked_size, buffer->stack_low ? buffer->stack_top : UINTPTR_MAX))))
+            rec_threads_start_chunk(buffer, 0, rec_threads_innermost(ts), rec_no_frame);
     }
-    rec_threads_give_up();
+    rec_threads_disable();
     engine.is_on = false;
 }
 

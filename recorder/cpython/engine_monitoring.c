@@ -19,55 +19,55 @@ static uint32_t epoch;                  /* raised when events may have been miss
 #define CONTINUABLE (CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR)
 
 /* A thread's first chunk, and the first after a pause. */
-static bool begin_log(PyThreadState *ts, struct rec_log *log, uint16_t flags, cpython_frame *from)
+static bool begin_log(PyThreadState *ts, struct rec_buffer *buffer, uint16_t flags, cpython_frame *from)
 {
-    log->pauses = rec_threads.n_pauses;
-    log->epoch = epoch;
-    log->track.c_depth = 0;
-    log->track.depth = rec_threads_count_recorded(ts, from);
-    return rec_threads_turn(log, flags, from, rec_no_frame);
+    buffer->pauses = rec_threads.n_pauses;
+    buffer->epoch = epoch;
+    buffer->track.c_depth = 0;
+    buffer->track.depth = rec_threads_count_recorded(ts, from);
+    return rec_threads_start_chunk(buffer, flags, from, rec_no_frame);
 }
 
-/* For an event that is not the last one's thread's: finds the log and makes it the current one. from: the innermost
+/* For an event that is not the last one's thread's: finds the buffer and makes it the current one. from: the innermost
  * frame that was open before the event. NULL when nothing is recorded. */
-static struct rec_log *catch_up(PyThreadState *ts, cpython_frame *from)
+static struct rec_buffer *catch_up(PyThreadState *ts, cpython_frame *from)
 {
-    if (!rec_threads_wake(ts)) {
+    if (!rec_threads_activate_if_pending(ts)) {
         if (!rec_threads.is_active && !rec_threads.is_waiting && !cpython_is_finalizing())
             rec_tool_end();             /* a failure */
         return NULL;
     }
-    if (rec_log_is_closed()) {
-        rec_threads_give_up();
+    if (rec_session_is_closed()) {
+        rec_threads_disable();
         return NULL;
     }
-    struct rec_log *log = rec_threads_find(ts);
-    bool is_new = !log;
-    if (is_new && !(log = rec_threads_new(ts)))
+    struct rec_buffer *buffer = rec_threads_find(ts);
+    bool is_new = !buffer;
+    if (is_new && !(buffer = rec_threads_new(ts)))
         return NULL;
-    rec_current = log->is_ending || !rec_drain_resume() ? &rec_log_nobody : log;
-    enum rec_greenlets_change change = rec_greenlets.are_used ? rec_greenlets_notice(ts, log, NULL) : REC_GREENLETS_SAME;
-    if (is_new || log->pauses != rec_threads.n_pauses || log->epoch != epoch) {
-        uint16_t flags = is_new ? 0 : log->pauses != rec_threads.n_pauses ? PNR_BLOCK_PAUSED : PNR_BLOCK_RESYNC;
-        return begin_log(ts, log, flags, from) ? log : NULL;
+    rec_current = buffer->is_ending || !rec_drain_unpark() ? &rec_no_buffer : buffer;
+    enum rec_greenlets_change change = rec_greenlets.are_used ? rec_greenlets_notice(ts, buffer, NULL) : REC_GREENLETS_SAME;
+    if (is_new || buffer->pauses != rec_threads.n_pauses || buffer->epoch != epoch) {
+        uint16_t flags = is_new ? 0 : buffer->pauses != rec_threads.n_pauses ? PNR_BLOCK_PAUSED : PNR_BLOCK_RESYNC;
+        return begin_log(ts, buffer, flags, from) ? buffer : NULL;
     }
     if (change == REC_GREENLETS_NEW)
-        log->track.depth = rec_threads_count_recorded(ts, from);
+        buffer->track.depth = rec_threads_count_recorded(ts, from);
     if (change != REC_GREENLETS_SAME)
-        rec_threads_tell_switch(log, from, rec_no_frame);
-    return log;
+        rec_threads_emit_switch(buffer, from, rec_no_frame);
+    return buffer;
 }
 
 /* Frames that the program does not know of (rec_engine_run_detached) are left when it has ended. Returns whether there
  * is one that can be left. */
-static inline bool count(struct rec_log *log, enum pnr_kind kind)
+static inline bool count(struct rec_buffer *buffer, enum pnr_kind kind)
 {
     if (pnr_kind_enters_frame(kind))
-        log->track.depth++;
-    else if (log->track.depth == 0)
+        buffer->track.depth++;
+    else if (buffer->track.depth == 0)
         return false;
     else
-        log->track.depth--;
+        buffer->track.depth--;
     return true;
 }
 
@@ -92,10 +92,10 @@ static PyObject *exclude(const cpython_frame *f, bool can_disable)
 }
 
 /* An exit from what was shorter than the minimum duration takes its entry back instead. */
-static inline void store(struct rec_log *log, uint64_t ticks, enum pnr_kind kind, uint64_t frame, uint32_t function)
+static inline void store(struct rec_buffer *buffer, uint64_t ticks, enum pnr_kind kind, uint64_t frame, uint32_t function)
 {
-    if (pnr_kind_enters_frame(kind) || !rec_log_least_ticks || !rec_log_drop(log, ticks, kind, frame, function))
-        rec_log_store(log, ticks, kind, frame, function);
+    if (pnr_kind_enters_frame(kind) || !rec_min_duration_ticks || !rec_buffer_elide(buffer, ticks, kind, frame, function))
+        rec_buffer_append(buffer, ticks, kind, frame, function);
 }
 
 static __attribute__((noinline)) PyObject *append_slowly(PyThreadState *ts, PyCodeObject *code, enum pnr_kind kind,
@@ -104,33 +104,33 @@ static __attribute__((noinline)) PyObject *append_slowly(PyThreadState *ts, PyCo
     cpython_frame *f = cpython_running(ts);
     if (!f || cpython_code(f) != code)
         return rec_tool_nothing();
-    struct rec_log *log = catch_up(ts, pnr_kind_enters_frame(kind) ? cpython_previous(f) : f);
-    uint64_t mark = log ? rec_functions_mark(f) : 0;
-    if (!mark)
+    struct rec_buffer *buffer = catch_up(ts, pnr_kind_enters_frame(kind) ? cpython_previous(f) : f);
+    uint64_t tag = buffer ? rec_functions_tag(f) : 0;
+    if (!tag)
         return rec_tool_nothing();
-    bool names = rec_mark_flags(mark) & REC_MARK_NAMES && kind == PNR_CALL;
+    bool names = rec_tag_flags(tag) & REC_TAG_WATCHED && kind == PNR_CALL;
     if (names)
-        rec_threads_note(ts, f, log);
-    if (rec_mark_flags(mark) & REC_MARK_EXCLUDED)
+        rec_threads_on_watched_call(ts, f, buffer);
+    if (rec_tag_flags(tag) & REC_TAG_EXCLUDED)
         return exclude(f, can_disable && !names);
-    if (!count(log, kind))
+    if (!count(buffer, kind))
         return rec_tool_nothing();
-    uint64_t frame = rec_mark_flags(mark) & REC_MARK_CONTINUABLE ? rec_identity(f) : 0;
-    uint64_t ticks = rec_clock_ticks() - log->base;
-    if (!rec_log_has_room(log, ticks)) {
-        const struct rec_open_frame self = { frame, (uint32_t)mark };
-        if (!rec_threads_turn(log, 0, cpython_previous(f), pnr_kind_enters_frame(kind) ? rec_no_frame : self))
+    uint64_t frame = rec_tag_flags(tag) & REC_TAG_CONTINUABLE ? rec_frame_identity(f) : 0;
+    uint64_t ticks = rec_clock_ticks() - buffer->base;
+    if (!rec_buffer_has_capacity(buffer, ticks)) {
+        const struct rec_open_frame self = { frame, (uint32_t)tag };
+        if (!rec_threads_start_chunk(buffer, 0, cpython_previous(f), pnr_kind_enters_frame(kind) ? rec_no_frame : self))
             return rec_tool_nothing();
-        ticks = rec_clock_ticks() - log->base;
+        ticks = rec_clock_ticks() - buffer->base;
     }
-    store(log, ticks, kind, frame, (uint32_t)mark);
+    store(buffer, ticks, kind, frame, (uint32_t)tag);
     return rec_tool_nothing();
 }
 
 /* Another greenlet may run than at the last event; a new one begins with its first frame. */
-static inline bool may_be_other(PyThreadState *ts, const struct rec_log *log, enum pnr_kind kind)
+static inline bool may_be_other(PyThreadState *ts, const struct rec_buffer *buffer, enum pnr_kind kind)
 {
-    return cpython_data_stack(ts) != log->data_stack || rec_greenlets.has_bare ||
+    return cpython_data_stack(ts) != buffer->data_stack || rec_greenlets.has_bare ||
            (pnr_kind_enters_frame(kind) && cpython_is_outermost(cpython_running(ts)));
 }
 
@@ -138,22 +138,22 @@ static inline bool may_be_other(PyThreadState *ts, const struct rec_log *log, en
 static inline PyObject *append(PyObject *code, enum pnr_kind plain, enum pnr_kind continuable, bool can_disable)
 {
     PyThreadState *ts = PyThreadState_Get();
-    struct rec_log *log = rec_current;
-    uint64_t mark = cpython_code_value((PyCodeObject *)code, rec_functions.extra_index);
-    bool is_plain = mark >> 32 == rec_functions.plain;
-    bool is_continuable = mark >> 32 == (rec_functions.plain | REC_MARK_CONTINUABLE);
-    uint64_t ticks = rec_clock_ticks() - log->base;
-    if (unlikely(log->owner != ts) || unlikely(rec_greenlets.are_used && may_be_other(ts, log, plain)) ||
-        unlikely(!is_plain && !is_continuable) || unlikely(!rec_log_has_room(log, ticks)))
+    struct rec_buffer *buffer = rec_current;
+    uint64_t tag = cpython_code_value((PyCodeObject *)code, rec_functions.extra_index);
+    bool is_plain = tag >> 32 == rec_functions.plain;
+    bool is_continuable = tag >> 32 == (rec_functions.plain | REC_TAG_CONTINUABLE);
+    uint64_t ticks = rec_clock_ticks() - buffer->base;
+    if (unlikely(buffer->owner != ts) || unlikely(rec_greenlets.are_used && may_be_other(ts, buffer, plain)) ||
+        unlikely(!is_plain && !is_continuable) || unlikely(!rec_buffer_has_capacity(buffer, ticks)))
         return append_slowly(ts, (PyCodeObject *)code,
                              ((PyCodeObject *)code)->co_flags & CONTINUABLE ?
                              continuable : plain, can_disable);
-    if (unlikely(!count(log, plain)))
+    if (unlikely(!count(buffer, plain)))
         return rec_tool_nothing();
     if (is_plain)
-        store(log, ticks, plain, 0, (uint32_t)mark);
+        store(buffer, ticks, plain, 0, (uint32_t)tag);
     else
-        store(log, ticks, continuable, rec_identity(cpython_running(ts)), (uint32_t)mark);
+        store(buffer, ticks, continuable, rec_frame_identity(cpython_running(ts)), (uint32_t)tag);
     return rec_tool_nothing();
 }
 
@@ -198,38 +198,38 @@ static bool may_come_from_tool(PyCodeObject *code, PyObject *offset)
 
 /* How many recorded frames there are outwards of one that an exception is about to leave. For all frames that it leaves
  * they are counted once: when nothing but the exit of the last one was recorded since, there is one less. */
-static uint32_t count_outside(PyThreadState *ts, struct rec_log *log, cpython_frame *f)
+static uint32_t count_outside(PyThreadState *ts, struct rec_buffer *buffer, cpython_frame *f)
 {
-    uint64_t mark;
-    bool follows = log->unwound.outer == f && log->unwound.depth == log->track.depth + 1 &&
-                   log->unwound.block == log->block && log->unwound.next + 1 == log->next;
+    uint64_t tag;
+    bool follows = buffer->unwound.outer == f && buffer->unwound.depth == buffer->track.depth + 1 &&
+                   buffer->unwound.block == buffer->block && buffer->unwound.next + 1 == buffer->next;
     if (follows) {
-        unsigned kind = pnr_record_kind(log->next[-1]);
+        unsigned kind = pnr_record_kind(buffer->next[-1]);
         follows = kind == PNR_UNWIND || kind == PNR_FINISH_UNWIND;
     }
-    cpython_frame *outer = rec_threads_recorded_from(ts, cpython_previous(f), &mark);
-    log->unwound.n_outside = follows ? log->unwound.n_outside - 1 : rec_threads_count_recorded(ts, outer);
-    log->unwound.depth = log->track.depth;
-    log->unwound.next = log->next;
-    log->unwound.block = log->block;
-    log->unwound.outer = outer;
-    return log->unwound.n_outside;
+    cpython_frame *outer = rec_threads_recorded_from(ts, cpython_previous(f), &tag);
+    buffer->unwound.n_outside = follows ? buffer->unwound.n_outside - 1 : rec_threads_count_recorded(ts, outer);
+    buffer->unwound.depth = buffer->track.depth;
+    buffer->unwound.next = buffer->next;
+    buffer->unwound.block = buffer->block;
+    buffer->unwound.outer = outer;
+    return buffer->unwound.n_outside;
 }
 
 /* True when the records have left the running frame already, or it was never entered in them: it is one too many. */
 static bool is_left(PyThreadState *ts)
 {
     cpython_frame *f = cpython_running(ts);
-    struct rec_log *log = rec_threads.is_active ? rec_threads_find(ts) : NULL;
-    if (log && rec_greenlets.are_used)
-        log = catch_up(ts, f);
-    uint64_t mark = f && log ? rec_functions_mark(f) : 0;
-    if (!mark || rec_mark_flags(mark) & REC_MARK_EXCLUDED)
+    struct rec_buffer *buffer = rec_threads.is_active ? rec_threads_find(ts) : NULL;
+    if (buffer && rec_greenlets.are_used)
+        buffer = catch_up(ts, f);
+    uint64_t tag = f && buffer ? rec_functions_tag(f) : 0;
+    if (!tag || rec_tag_flags(tag) & REC_TAG_EXCLUDED)
         return false;
-    if (log->chunk >= 0 && log->next != log->first && rec_mark_flags(mark) & REC_MARK_CONTINUABLE &&
-        pnr_record_frame(log->next[-1]) == rec_identity(f))
-        return !pnr_kind_enters_frame(pnr_record_kind(log->next[-1]));
-    return log->track.depth <= count_outside(ts, log, f);
+    if (buffer->chunk >= 0 && buffer->next != buffer->first && rec_tag_flags(tag) & REC_TAG_CONTINUABLE &&
+        pnr_record_frame(buffer->next[-1]) == rec_frame_identity(f))
+        return !pnr_kind_enters_frame(pnr_record_kind(buffer->next[-1]));
+    return buffer->track.depth <= count_outside(ts, buffer, f);
 }
 
 static PyObject *on_unwind(PyObject *self, PyObject *const *args, size_t n, PyObject *names)
@@ -267,8 +267,8 @@ static int begin_threads(void)
     while (PyThreadState_Next(oldest))
         oldest = PyThreadState_Next(oldest);
     for (PyThreadState *ts = oldest; ts; ts = ts->prev) {
-        struct rec_log *log = rec_threads_new(ts);
-        if (!log || !begin_log(ts, log, 0, cpython_running(ts))) {
+        struct rec_buffer *buffer = rec_threads_new(ts);
+        if (!buffer || !begin_log(ts, buffer, 0, cpython_running(ts))) {
             PyErr_NoMemory();
             return -1;
         }
@@ -323,7 +323,7 @@ static void look(void)
     if (rec_tool_look())
         return;
     rec_threads.missing = REC_TOOL_TAKEN;
-    rec_current = &rec_log_nobody;
+    rec_current = &rec_no_buffer;
     epoch++;
 }
 
@@ -333,7 +333,7 @@ static int take_over(void)
 {
     if ((!rec_tool_has_begun() && rec_tool_begin() != 0) || listen() != 0)
         return -1;
-    rec_threads_change(give_up);
+    rec_threads_change_engine(give_up);
     rec_threads.before_c_call = sync_before_c_call;
     rec_threads.is_told = true;
     return 0;
@@ -347,13 +347,13 @@ static void stop(bool is_finalized)
         rec_threads.is_active = false;
         return;
     }
-    rec_threads_end_logs();
+    rec_threads_end_buffers();
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
-        struct rec_log *log = rec_threads_find(ts);
-        if (log)
-            rec_threads_refresh_name(ts, log);
+        struct rec_buffer *buffer = rec_threads_find(ts);
+        if (buffer)
+            rec_threads_refresh_name(ts, buffer);
     }
-    rec_threads_give_up();
+    rec_threads_disable();
 }
 
 static const struct rec_engine monitoring = {

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "../filter.h"
-#include "../log.h"
+#include "../thread_buffer.h"
 
 struct rec_functions rec_functions = { .extra_index = -1 };
 
@@ -33,7 +33,7 @@ struct pnr_string rec_functions_text(PyObject *object, PyObject **owned)
         PyErr_Clear();
         return (struct pnr_string){ "?", 1 };
     }
-    Py_ssize_t size = PyBytes_GET_SIZE(*owned), most = PNR_NAME_MAX + 4;    /* the log cuts at a character's edge */
+    Py_ssize_t size = PyBytes_GET_SIZE(*owned), most = PNR_NAME_MAX + 4;    /* the buffer cuts at a character's edge */
     return (struct pnr_string){ PyBytes_AS_STRING(*owned), (uint32_t)(size < most ? size : most) };
 }
 
@@ -61,7 +61,7 @@ static bool may_subscript(const PyCodeObject *code)
 }
 #endif
 
-/* Gives a code object its mark. Returns 0 when the name table cannot be written. Runs no Python code and keeps
+/* Gives a code object its tag. Returns 0 when the name table cannot be written. Runs no Python code and keeps
  * the exception that is set. */
 static uint64_t make_mark(const cpython_frame *f)
 {
@@ -76,38 +76,38 @@ static uint64_t make_mark(const cpython_frame *f)
     if (functions.has_greenlets && !rec_greenlets.are_used)
         rec_greenlets_look();
     enum pnr_function_kind kind = kind_of(code);
-    uint64_t flags = 0, index = 0, mark = 0;
+    uint64_t flags = 0, index = 0, tag = 0;
     bool is_own = strings[2].size > functions.own_size &&
                   memcmp(strings[2].bytes, functions.own, functions.own_size) == 0;
     if (is_own || rec_filter_excludes(strings[0], strings[2]))
-        flags = REC_MARK_EXCLUDED;
+        flags = REC_TAG_EXCLUDED;
     else
-        index = rec_log_function(kind, (uint32_t)code->co_firstlineno, strings);
+        index = rec_session_add_function(kind, (uint32_t)code->co_firstlineno, strings);
     if (index && kind != PNR_FUNCTION_PLAIN)
-        flags |= REC_MARK_CONTINUABLE;
+        flags |= REC_TAG_CONTINUABLE;
     else if (is_noted(code, strings))
-        flags |= REC_MARK_NAMES;
+        flags |= REC_TAG_WATCHED;
 #if CPYTHON_INLINES_GETITEM
     if (index && may_subscript(code))
-        flags |= REC_MARK_SUBSCRIPT;
+        flags |= REC_TAG_SUBSCRIPT;
     if (code->co_argcount == 2)         /* it may be a __getitem__ by another name */
         cpython_never_inline(cpython_function(f));
 #endif
-    if (index || flags & REC_MARK_EXCLUDED) {
-        mark = ((uint64_t)rec_functions.plain | flags) << 32 | index;
-        if (cpython_set_code_value(code, rec_functions.extra_index, mark) != 0)
+    if (index || flags & REC_TAG_EXCLUDED) {
+        tag = ((uint64_t)rec_functions.plain | flags) << 32 | index;
+        if (cpython_set_code_value(code, rec_functions.extra_index, tag) != 0)
             PyErr_Clear();              /* it is then named again at the next call */
     }
     for (int i = 0; i < 3; i++)
         Py_XDECREF(owned[i]);
     PyErr_Restore(type, value, traceback);
-    return mark;
+    return tag;
 }
 
-uint64_t rec_functions_mark(const cpython_frame *f)
+uint64_t rec_functions_tag(const cpython_frame *f)
 {
-    uint64_t mark = rec_mark_peek(f);
-    return rec_mark_is_current(mark) ? mark : make_mark(f);
+    uint64_t tag = rec_tag_peek(f);
+    return rec_tag_is_current(tag) ? tag : make_mark(f);
 }
 
 int rec_functions_init(const char *own)
@@ -127,5 +127,5 @@ int rec_functions_init(const char *own)
 void rec_functions_start(void)
 {
     rec_functions.session++;
-    rec_functions.plain = rec_functions.session << REC_MARK_SESSION_SHIFT;
+    rec_functions.plain = rec_functions.session << REC_TAG_SESSION_SHIFT;
 }

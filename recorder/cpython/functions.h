@@ -1,9 +1,9 @@
 /* Functions: their places in the name table, and what is decided of each once. What is known of a code object is its
- * mark, kept in its co_extra (PEP 523). All functions are called with the GIL; none runs Python code.
+ * tag, kept in its co_extra (PEP 523). All functions are called with the GIL; none runs Python code.
  *
  *     rec_functions_init                  once a process
- *         rec_functions_start             a recording begins: the marks of the last one are void
- *             rec_functions_mark          a function is seen */
+ *         rec_functions_start             a recording begins: the tags of the last one are void
+ *             rec_functions_tag          a function is seen */
 #ifndef REC_FUNCTIONS_H
 #define REC_FUNCTIONS_H
 
@@ -11,17 +11,17 @@
 
 #include "../../format/names.h"
 
-/* A mark: bits 0 to 31: index in the name table; 32 to 35: flags; 36 to 63: number of the recording. 0 is none. */
+/* A tag: bits 0 to 31: index in the name table; 32 to 35: flags; 36 to 63: number of the recording. 0 is none. */
 enum {
-    REC_MARK_EXCLUDED = 1,              /* no records; what it calls has. Of the others it has only NAMES */
-    REC_MARK_CONTINUABLE = 2,
-    REC_MARK_NAMES = 4,                 /* a call of it is looked at: rec_threads_note */
-    REC_MARK_SUBSCRIPT = 8              /* it is called __getitem__, or its locals are a namespace that may have one */
+    REC_TAG_EXCLUDED = 1,              /* no records; what it calls has. Of the others it has only NAMES */
+    REC_TAG_CONTINUABLE = 2,
+    REC_TAG_WATCHED = 4,                 /* a call of it is looked at: rec_threads_on_watched_call */
+    REC_TAG_SUBSCRIPT = 8              /* it is called __getitem__, or its locals are a namespace that may have one */
 };
-#define REC_MARK_SESSION_SHIFT 4        /* within the upper word */
+#define REC_TAG_SESSION_SHIFT 4        /* within the upper word */
 
 struct rec_functions {
-    uint32_t plain;                     /* upper word of a mark of this recording without flags */
+    uint32_t plain;                     /* upper word of a tag of this recording without flags */
     uint32_t session;
     Py_ssize_t extra_index;
 };
@@ -33,24 +33,24 @@ int rec_functions_init(const char *own);
 
 void rec_functions_start(void);
 
-/* The mark of the code that a frame runs; 0 when the name table cannot be written. Keeps the exception that is set. */
-uint64_t rec_functions_mark(const cpython_frame *f);
+/* The tag of the code that a frame runs; 0 when the name table cannot be written. Keeps the exception that is set. */
+uint64_t rec_functions_tag(const cpython_frame *f);
 
 /* The UTF-8 of a str, lone surrogates included; "?" for anything else. *owned is to be released after use. */
 struct pnr_string rec_functions_text(PyObject *object, PyObject **owned);
 
-static inline uint32_t rec_mark_flags(uint64_t mark)
+static inline uint32_t rec_tag_flags(uint64_t tag)
 {
-    return (uint32_t)(mark >> 32) & ((1 << REC_MARK_SESSION_SHIFT) - 1);
+    return (uint32_t)(tag >> 32) & ((1 << REC_TAG_SESSION_SHIFT) - 1);
 }
 
-static inline bool rec_mark_is_current(uint64_t mark)
+static inline bool rec_tag_is_current(uint64_t tag)
 {
-    return mark >> (32 + REC_MARK_SESSION_SHIFT) == rec_functions.session;
+    return tag >> (32 + REC_TAG_SESSION_SHIFT) == rec_functions.session;
 }
 
-/* The mark as it stands, perhaps of an earlier recording. */
-static inline uint64_t rec_mark_peek(const cpython_frame *f)
+/* The tag as it stands, perhaps of an earlier recording. */
+static inline uint64_t rec_tag_peek(const cpython_frame *f)
 {
     return cpython_code_value(cpython_code(f), rec_functions.extra_index);
 }

@@ -20,7 +20,7 @@ struct greenlet {
     const void *stack;                  /* its data stack when it was last asked for */
     struct rec_track track;
     uint64_t key;                       /* of the track: which greenlets may have it next */
-    uint32_t epoch;                     /* of the log when it was */
+    uint32_t epoch;                     /* of the buffer when it was */
     bool has_ended;                     /* the track is not its own any more */
     bool is_noted;                      /* it is among those that have begun, or one that was at this address */
 };
@@ -306,14 +306,14 @@ static uint32_t take_free_track(uint64_t key)
 }
 
 /* Gives a new greenlet, which runs, a track. */
-static void begin_track(struct greenlet *g, const struct rec_log *log, PyThreadState *ts, cpython_frame *entered)
+static void begin_track(struct greenlet *g, const struct rec_buffer *buffer, PyThreadState *ts, cpython_frame *entered)
 {
     PyObject *owned = NULL, *name = name_of(g->object, cpython_running(ts), entered);
     struct pnr_string text = name ? rec_functions_text(name, &owned) : (struct pnr_string){ "greenlet", 8 };
-    g->key = key_of(text, log->thread);
+    g->key = key_of(text, buffer->thread);
     g->track.number = take_free_track(g->key);
     if (!g->track.number)
-        g->track.number = rec_log_track(log, text);
+        g->track.number = rec_session_add_track(buffer, text);
     note_begun(g);
     Py_XDECREF(owned);
 }
@@ -350,27 +350,27 @@ static struct greenlet **place_by_stack(const void *stack)
 
 /* ---- changes ---- */
 
-/* What the log knows of its present track goes to the greenlet that it is of. */
-static void keep_track(const struct rec_log *log)
+/* What the buffer knows of its present track goes to the greenlet that it is of. */
+static void keep_track(const struct rec_buffer *buffer)
 {
-    struct greenlet *g = log->greenlet ? place_of(greenlets.table, greenlets.capacity, log->greenlet) : NULL;
+    struct greenlet *g = buffer->greenlet ? place_of(greenlets.table, greenlets.capacity, buffer->greenlet) : NULL;
     if (!g || !g->object || g->has_ended)
         return;
-    g->track = log->track;
-    g->epoch = log->epoch;
+    g->track = buffer->track;
+    g->epoch = buffer->epoch;
 }
 
 /* The first look at a thread: so far the thread itself ran, which is the outermost of the one that runs. */
-static void begin_thread(struct rec_log *log, PyObject *running)
+static void begin_thread(struct rec_buffer *buffer, PyObject *running)
 {
     bool is_new;
     for (PyObject *parent; (parent = parent_of(running)); running = parent)
         ;
     if (find(running, &is_new))
-        log->greenlet = running;
+        buffer->greenlet = running;
 }
 
-enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_log *log, cpython_frame *entered)
+enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_buffer *buffer, cpython_frame *entered)
 {
     PyObject *type, *value, *traceback;
     bool is_new = false;
@@ -378,22 +378,22 @@ enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_log
     int was_enabled = PyGC_Disable();   /* a collection could run Python code here */
     PyErr_Fetch(&type, &value, &traceback);
     PyObject *object = greenlets.get_current();         /* owned */
-    if (object && !log->greenlet)
-        begin_thread(log, object);
-    keep_track(log);
-    log->data_stack = cpython_data_stack(ts);
+    if (object && !buffer->greenlet)
+        begin_thread(buffer, object);
+    keep_track(buffer);
+    buffer->data_stack = cpython_data_stack(ts);
     if (object && (g = find(object, &is_new))) {
         if (is_new && parent_of(object))
-            begin_track(g, log, ts, entered);
+            begin_track(g, buffer, ts, entered);
         g->stack = cpython_whole_data_stack(ts);
         *place_by_stack(g->stack) = g;
         rec_greenlets.has_bare |= !g->stack;
     }
     enum rec_greenlets_change change = REC_GREENLETS_SAME;
-    if (g && (log->greenlet != object || is_new)) {
-        log->greenlet = object;
-        rec_log_set_track(log, &g->track);
-        change = is_new || g->epoch != log->epoch ? REC_GREENLETS_NEW : REC_GREENLETS_OTHER;
+    if (g && (buffer->greenlet != object || is_new)) {
+        buffer->greenlet = object;
+        rec_buffer_set_track(buffer, &g->track);
+        change = is_new || g->epoch != buffer->epoch ? REC_GREENLETS_NEW : REC_GREENLETS_OTHER;
     }
     PyErr_Restore(type, value, traceback);
     Py_XDECREF(object);                 /* it runs, so this is not the last reference */
@@ -402,21 +402,21 @@ enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_log
     return change;
 }
 
-bool rec_greenlets_switch(PyThreadState *ts, struct rec_log *log)
+bool rec_greenlets_switch(PyThreadState *ts, struct rec_buffer *buffer)
 {
     const void *stack = cpython_whole_data_stack(ts);
     const struct greenlet *g = *place_by_stack(stack);
-    uint64_t ticks = rec_clock_ticks() - log->base;
-    if (log->owner != ts || !log->greenlet || rec_greenlets.has_bare || !cpython_running(ts) || !g || g->stack != stack)
+    uint64_t ticks = rec_clock_ticks() - buffer->base;
+    if (buffer->owner != ts || !buffer->greenlet || rec_greenlets.has_bare || !cpython_running(ts) || !g || g->stack != stack)
         return false;
-    if (g->object != log->greenlet) {
-        if (g->epoch != log->epoch || g->track.block != log->block || !rec_log_has_room(log, ticks))
+    if (g->object != buffer->greenlet) {
+        if (g->epoch != buffer->epoch || g->track.block != buffer->block || !rec_buffer_has_capacity(buffer, ticks))
             return false;
-        keep_track(log);
-        log->greenlet = g->object;
-        rec_log_set_track(log, &g->track);
-        rec_log_store(log, ticks, PNR_SWITCH, 0, log->track.number);
+        keep_track(buffer);
+        buffer->greenlet = g->object;
+        rec_buffer_set_track(buffer, &g->track);
+        rec_buffer_append(buffer, ticks, PNR_SWITCH, 0, buffer->track.number);
     }
-    log->data_stack = cpython_data_stack(ts);
+    buffer->data_stack = cpython_data_stack(ts);
     return true;
 }

@@ -16,8 +16,8 @@
 #include "recording.h"
 #include "setuid.h"
 #include "../conversion.h"
-#include "../notice.h"
-#include "../place.h"
+#include "../diagnostics.h"
+#include "../destination.h"
 #include "../survey.h"
 #include "../tree.h"
 #include "../../format/process.h"
@@ -28,15 +28,15 @@ static struct {
     /* What a recording that ends with the process does then; set by at_exit(). Owned. */
     bool is_command, tells_end;
     char *converter, *output;
-    struct rec_place place;             /* of the recording that run() begins */
+    struct rec_destination place;             /* of the recording that run() begins */
     _PyCFunctionFastWithKeywords leave;  /* os._exit's own */
 } module = { .place = { .lock = -1 } };
 
 PyDoc_STRVAR(start_doc,
-"start(path, joins, facts, options, on_path)\n--\n\n"
+"start(path, joins, properties, options, on_path)\n--\n\n"
 "Begins to record all threads of this process into a capture directory at path (str or path-like), which is\n"
 "made; when something is there, at run-2.pnr, run-3.pnr, ... for run.pnr; or, if it joins, into the capture that is\n"
-"there. facts: dict of str to str, kept in the capture. options: dict with these keys, or fewer:\n"
+"there. properties: dict of str to str, kept in the capture. options: dict with these keys, or fewer:\n"
 "engine (\"frame\", \"monitoring\" or None), c_calls (bool), filters (list of (int, str): enum rec_filter_action and its\n"
 "text), min_duration_ns, max_size (bytes), last_ns (int, 0 = no limit), drops (bool: when no chunk is free, events are\n"
 "lost), follows_forks (bool), starts_paused (bool), snapshots_exceptions (bool), snapshot_signal, toggle_signal (int, 0 =\n"
@@ -47,14 +47,14 @@ PyDoc_STRVAR(start_doc,
 
 static PyObject *py_start(PyObject *self, PyObject *args)
 {
-    PyObject *path, *facts, *options, *on_path;         /* the first is owned, the others borrowed */
+    PyObject *path, *properties, *options, *on_path;         /* the first is owned, the others borrowed */
     int joins;
     (void)self;
-    if (!PyArg_ParseTuple(args, "O&pO!O!O:start", PyUnicode_FSConverter, &path, &joins, &PyDict_Type, &facts,
+    if (!PyArg_ParseTuple(args, "O&pO!O!O:start", PyUnicode_FSConverter, &path, &joins, &PyDict_Type, &properties,
                           &PyDict_Type, &options, &on_path))
         return NULL;
     char taken[PATH_MAX];
-    int number = rec_recording_start(PyBytes_AS_STRING(path), joins, facts, options, on_path, taken);
+    int number = rec_recording_start(PyBytes_AS_STRING(path), joins, properties, options, on_path, taken);
     Py_DECREF(path);
     return number ? Py_BuildValue("iN", number, PyUnicode_DecodeFSDefault(taken)) : NULL;
 }
@@ -67,7 +67,7 @@ PyDoc_STRVAR(stop_doc,
 
 static PyObject *py_stop(PyObject *self, PyObject *object)
 {
-    struct rec_log_totals totals;
+    struct rec_totals totals;
     int number = (int)PyLong_AsLong(object);
     (void)self;
     if (PyErr_Occurred())
@@ -185,7 +185,7 @@ static const char *describe_rest(const struct rec_survey *survey, char *text, si
 
 /* Totals over all processes of the capture, or of this one where it cannot be looked at. What failed in this one kept it
  * from telling its own. */
-static void survey(const struct rec_log_totals *totals, struct rec_survey *survey)
+static void survey(const struct rec_totals *totals, struct rec_survey *survey)
 {
     rec_survey_take(rec_recording_path(), survey);
     if (survey->n_processes && totals->failure.code == PNR_OK)
@@ -198,11 +198,11 @@ static void survey(const struct rec_log_totals *totals, struct rec_survey *surve
         survey->n_lost = totals->n_lost;
 }
 
-static void tell_end(const struct rec_log_totals *totals, const struct rec_survey *survey)
+static void tell_end(const struct rec_totals *totals, const struct rec_survey *survey)
 {
     const char *path = shown_path();
     char contents[128], size[32], rest[128];
-    rec_notice("%s: %s, %s, %" PRIu64 " lost%s%s; panopticon-convert %s", path,
+    rec_warn("%s: %s, %s, %" PRIu64 " lost%s%s; panopticon-convert %s", path,
                describe_contents(survey, contents, sizeof contents), describe_size(survey->n_bytes, size, sizeof size),
                survey->n_lost, totals->failure.code == PNR_OK ? "" : " and all that came after the failure",
                describe_rest(survey, rest, sizeof rest), path);
@@ -214,25 +214,25 @@ static void make_output(const struct rec_survey *survey, const sigset_t *mask)
     char contents[128], rest[128];
     int status = module.converter ? rec_conversion_run(module.converter, module.output, rec_recording_path(), mask) : 2;
     if (status != 0) {
-        rec_notice("%s %s; the capture is %s", module.output, status == 1 ? "is not complete" : "could not be made",
+        rec_warn("%s %s; the capture is %s", module.output, status == 1 ? "is not complete" : "could not be made",
                    rec_recording_path());
         return;
     }
     if (survey->n_running || rec_survey_runs(rec_recording_path())) {
-        rec_notice("%s has what was recorded up to now; other processes go on: the capture is %s", module.output,
+        rec_warn("%s has what was recorded up to now; other processes go on: the capture is %s", module.output,
                    rec_recording_path());
         return;
     }
     rec_tree_remove(rec_recording_path());
     if (module.tells_end)
-        rec_notice("%s: %s, %" PRIu64 " lost%s", module.output, describe_contents(survey, contents, sizeof contents),
+        rec_warn("%s: %s, %" PRIu64 " lost%s", module.output, describe_contents(survey, contents, sizeof contents),
                    survey->n_lost, describe_rest(survey, rest, sizeof rest));
 }
 
 /* The process ends: so does its recording, and what was asked for is done. */
 static void end(bool is_finalized)
 {
-    struct rec_log_totals totals;
+    struct rec_totals totals;
     struct rec_survey found;
     sigset_t before;
     if (!rec_recording_is_on())
@@ -246,11 +246,11 @@ static void end(bool is_finalized)
     rec_recording_end(is_finalized, &totals);
     if (!has_duty)
         return;
-    rec_log_finish_others();            /* this process may be a later one of those that it was (exec), */
-    rec_notice_redirect(NULL);          /* which has the duty of the one that began the capture */
-    rec_notice_pass_on(rec_recording_path());
+    rec_session_finish_others();            /* this process may be a later one of those that it was (exec), */
+    rec_diagnostics_redirect(NULL);          /* which has the duty of the one that began the capture */
+    rec_diagnostics_pass_on(rec_recording_path());
     if (!is_there) {
-        rec_notice("%s is not to be found any more: moved or removed while the program ran%s%s", shown_path(),
+        rec_warn("%s is not to be found any more: moved or removed while the program ran%s%s", shown_path(),
                    module.output ? "; not made: " : "", module.output ? module.output : "");
         return;
     }
@@ -321,7 +321,7 @@ struct program {
     PyObject *target;                   /* borrowed: file name, module or command */
     const char *path;                   /* of the capture */
     int joins;
-    PyObject *facts, *options, *on_path;        /* borrowed */
+    PyObject *properties, *options, *on_path;        /* borrowed */
     bool has_started;
 };
 
@@ -422,14 +422,14 @@ static int settle_status(int status)
 static int start_program(struct program *p)
 {
     struct pnr_err err;
-    if (!p->joins && rec_place_clear(&module.place, &err) != 0) {
-        rec_place_settle(&module.place, false);
+    if (!p->joins && rec_destination_clear(&module.place, &err) != 0) {
+        rec_destination_settle(&module.place, false);
         rec_recording_raise(&err);
         return -1;
     }
     char taken[PATH_MAX];
-    int number = rec_recording_start(p->path, p->joins, p->facts, p->options, p->on_path, taken);
-    rec_place_settle(&module.place, number > 0);
+    int number = rec_recording_start(p->path, p->joins, p->properties, p->options, p->on_path, taken);
+    rec_destination_settle(&module.place, number > 0);
     return number > 0 ? 0 : -1;
 }
 
@@ -442,12 +442,12 @@ static int run_program(void *arg)
     p->has_started = true;
     int status = run_target(p, runs_archive);
     if (status == 1)
-        rec_recording_tell_exception();
+        rec_recording_report_exception();
     return settle_status(status);
 }
 
 PyDoc_STRVAR(run_doc,
-"run(kind, target, path, joins, facts, options, on_path)\n--\n\n"
+"run(kind, target, path, joins, properties, options, on_path)\n--\n\n"
 "Starts recording into path, as start() does, or where choose_place() found room for it, and runs a program as the\n"
 "interpreter's own main does\n"
 "(Modules/main.c): kind 0: the script, folder or zip file target; 1: the module; 2: the command; 3: standard input.\n"
@@ -461,7 +461,7 @@ static PyObject *py_run(PyObject *self, PyObject *args)
     PyObject *path;                     /* owned */
     (void)self;
     if (!PyArg_ParseTuple(args, "iUO&pO!O!O:run", &p.kind, &p.target, PyUnicode_FSConverter, &path, &p.joins, &PyDict_Type,
-                          &p.facts, &PyDict_Type, &p.options, &p.on_path))
+                          &p.properties, &PyDict_Type, &p.options, &p.on_path))
         return NULL;
     p.path = PyBytes_AS_STRING(path);
     /* Frames of a recording that goes on cannot be taken out of its sight. */
@@ -486,8 +486,8 @@ static PyObject *py_choose_place(PyObject *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "O&Op:choose_place", PyUnicode_FSConverter, &path, &object, &replaces))
         return NULL;
     int code = keep_path(object, &output) ? 0 : -1;
-    if (code == 0 && (output ? rec_place_choose_output(&module.place, output, taken, &err) :
-                      rec_place_choose_capture(&module.place, PyBytes_AS_STRING(path), replaces, &err)) != 0) {
+    if (code == 0 && (output ? rec_destination_choose_output(&module.place, output, taken, &err) :
+                      rec_destination_choose_capture(&module.place, PyBytes_AS_STRING(path), replaces, &err)) != 0) {
         PyErr_SetString(PyExc_ValueError, pnr_err_describe(&err, text, sizeof text));
         code = -1;
     }

@@ -19,10 +19,10 @@
 #include "engine.h"
 #include "trampoline.h"
 #include "../filter.h"
-#include "../notice.h"
+#include "../diagnostics.h"
 #include "../survey.h"
 #include "../tree.h"
-#include "../wiped.h"
+#include "../fork_memory.h"
 #include "../../format/capture.h"
 
 struct options {
@@ -34,7 +34,7 @@ struct options {
     int snapshot_signal, toggle_signal; /* 0: none */
 };
 
-struct fact {
+struct property {
     char *key, *value;                  /* owned */
 };
 
@@ -42,7 +42,7 @@ struct fact {
 struct inner {
     int number;
     char path[PATH_MAX];
-    struct rec_part part;
+    struct rec_region part;
     struct options options;             /* engine and filters are not valid after the start */
     bool has_resumed;                   /* the recording was paused before it */
     bool is_waiting;                    /* it begins when recording is resumed */
@@ -71,8 +71,8 @@ static struct {
     char capture[PATH_MAX];
     dev_t device;                       /* of the capture, to find it again */
     ino_t inode;
-    struct fact *facts;                 /* owned; those that a child has, too */
-    size_t n_facts;
+    struct property *properties;                 /* owned; those that a child has, too */
+    size_t n_properties;
     struct occasion {
         _Atomic bool is_due;            /* the drain's thread is to see to it */
         int n_users;                    /* captures that want the signal */
@@ -138,7 +138,7 @@ static bool change_engine(void)
     if (rec_engine_monitoring->take_over() == 0) {
         recording.engine = rec_engine_monitoring;
         if (!recording.is_pending)
-            rec_log_fact("engine", "frame, then monitoring");
+            rec_session_add_property("engine", "frame, then monitoring");
         return true;
     }
     PyErr_Clear();
@@ -168,7 +168,7 @@ static void come_back(void)
     PyErr_Clear();
 }
 
-/* ---- options and facts ---- */
+/* ---- options and properties ---- */
 
 /* dict: what Python gives; every key that it may have is one here. Returns 0, or -1 with an exception set. */
 static int parse_options(PyObject *dict, struct options *options)
@@ -183,8 +183,8 @@ static int parse_options(PyObject *dict, struct options *options)
         &options->min_duration_ns, &options->max_size, &options->last_ns, &options->drops, &options->follows_forks,
         &options->starts_paused, &options->snapshots_exceptions, &options->snapshot_signal, &options->toggle_signal);
     Py_XDECREF(none);
-    if (is_good && options->max_size && options->max_size < REC_LEAST_SIZE) {
-        PyErr_Format(PyExc_ValueError, "panopticon: a capture takes at least %llu bytes", REC_LEAST_SIZE);
+    if (is_good && options->max_size && options->max_size < REC_MIN_SIZE) {
+        PyErr_Format(PyExc_ValueError, "panopticon: a capture takes at least %llu bytes", REC_MIN_SIZE);
         is_good = false;
     }
     return is_good ? 0 : -1;
@@ -223,34 +223,34 @@ static const struct rec_engine *find_engine(const char *name)
     return NULL;
 }
 
-static void forget_facts(void)
+static void forget_properties(void)
 {
-    for (size_t i = 0; i < recording.n_facts; i++) {
-        free(recording.facts[i].key);
-        free(recording.facts[i].value);
+    for (size_t i = 0; i < recording.n_properties; i++) {
+        free(recording.properties[i].key);
+        free(recording.properties[i].value);
     }
-    free(recording.facts);
-    recording.facts = NULL;
-    recording.n_facts = 0;
+    free(recording.properties);
+    recording.properties = NULL;
+    recording.n_properties = 0;
 }
 
-/* Keeps the facts. dict: of str to str. Returns 0, or -1 with an exception set. */
-static int keep_facts(PyObject *dict)
+/* Keeps the properties. dict: of str to str. Returns 0, or -1 with an exception set. */
+static int keep_properties(PyObject *dict)
 {
     PyObject *key, *value;
     Py_ssize_t at = 0;
-    forget_facts();
-    if (!(recording.facts = calloc((size_t)PyDict_Size(dict) + 1, sizeof *recording.facts)))
+    forget_properties();
+    if (!(recording.properties = calloc((size_t)PyDict_Size(dict) + 1, sizeof *recording.properties)))
         goto out_of_memory;
     while (PyDict_Next(dict, &at, &key, &value)) {
         const char *k = PyUnicode_AsUTF8(key);
         PyObject *bytes = k ? PyUnicode_AsEncodedString(value, "utf-8", "surrogatepass") : NULL;
         if (!bytes)
             return -1;
-        struct fact *fact = &recording.facts[recording.n_facts++];
-        *fact = (struct fact){ strdup(k), strdup(PyBytes_AS_STRING(bytes)) };
+        struct property *property = &recording.properties[recording.n_properties++];
+        *property = (struct property){ strdup(k), strdup(PyBytes_AS_STRING(bytes)) };
         Py_DECREF(bytes);
-        if (!fact->key || !fact->value)
+        if (!property->key || !property->value)
             goto out_of_memory;
     }
     return 0;
@@ -259,26 +259,26 @@ out_of_memory:
     return -1;
 }
 
-static void write_facts(void)
+static void write_properties(void)
 {
-    rec_log_fact_number("parent_pid", (uint64_t)getppid());
-    rec_log_fact("engine", recording.engine->name);
-    for (size_t i = 0; i < recording.n_facts; i++)
-        rec_log_fact(recording.facts[i].key, recording.facts[i].value);
+    rec_session_add_number("parent_pid", (uint64_t)getppid());
+    rec_session_add_property("engine", recording.engine->name);
+    for (size_t i = 0; i < recording.n_properties; i++)
+        rec_session_add_property(recording.properties[i].key, recording.properties[i].value);
     if (!rec_recording_is_own())
-        rec_log_fact("born", "fork");
+        rec_session_add_property("born", "fork");
     if (recording.options.min_duration_ns)
-        rec_log_set_min_duration(recording.options.min_duration_ns);
+        rec_session_set_min_duration(recording.options.min_duration_ns);
     if (recording.options.max_size)
-        rec_log_fact_number("max_size", recording.options.max_size);
+        rec_session_add_number("max_size", recording.options.max_size);
     if (recording.options.last_ns)
-        rec_log_fact_number("last_ns", recording.options.last_ns);
+        rec_session_add_number("last_ns", recording.options.last_ns);
 }
 
 /* ---- signals, exceptions and snapshots ---- */
 
 /* Saves a capture, which is written or a part, in a place beside it: run-snapshot.pnr for run.pnr. */
-static void save_beside(const char *capture, const struct rec_part *part)
+static void save_beside(const char *capture, const struct rec_region *part)
 {
     char path[PATH_MAX], taken[PATH_MAX], text[512];
     struct pnr_err err;
@@ -286,10 +286,10 @@ static void save_beside(const char *capture, const struct rec_part *part)
     size_t stem = dot && dot > slash + 1 ? (size_t)(dot - capture) : strlen(capture);
     if (snprintf(path, sizeof path, "%.*s-snapshot%s", (int)stem, capture, capture + stem) >= (int)sizeof path)
         return;
-    if (rec_log_save(path, part, taken, &err) == 0)
-        rec_notice("%s: what was recorded up to now", taken);
+    if (rec_session_snapshot(path, part, taken, &err) == 0)
+        rec_warn("%s: what was recorded up to now", taken);
     else
-        rec_notice("%s; no snapshot was made, recording goes on", pnr_err_describe(&err, text, sizeof text));
+        rec_warn("%s; no snapshot was made, recording goes on", pnr_err_describe(&err, text, sizeof text));
 }
 
 static bool is_saved_on(const struct options *options, int occasion)
@@ -344,7 +344,7 @@ static void on_wake(void)
     attend_to_all();
     const char *path = atomic_exchange(&recording.save_path, NULL);
     if (path) {
-        recording.save_result = rec_log_save(path, NULL, recording.save_taken, &recording.save_err);
+        recording.save_result = rec_session_snapshot(path, NULL, recording.save_taken, &recording.save_err);
         sem_post(&recording.saved);
     }
 }
@@ -355,7 +355,7 @@ static void tell_exception(void)
     rec_drain_wake();
 }
 
-void rec_recording_tell_exception(void)
+void rec_recording_report_exception(void)
 {
     if (rec_recording_is_on() && rec_threads.on_exception)
         rec_threads.on_exception();
@@ -433,7 +433,7 @@ int rec_recording_save(const char *path, char *taken)
         struct timespec t = { (time_t)(until / 1000000000), (long)(until % 1000000000) };
         if (sem_clockwait(&recording.saved, CLOCK_MONOTONIC, &t) == 0)
             break;
-        rec_drain_stand_in();           /* it may be away, for a fork */
+        rec_drain_run_inline();           /* it may be away, for a fork */
     }
     Py_END_ALLOW_THREADS
     recording.is_saving = false;
@@ -455,11 +455,11 @@ static struct rec_drain_options drain_options(const struct options *options)
 static void undo_start(bool joins)
 {
     char order[PATH_MAX];
-    struct rec_log_totals totals;
+    struct rec_totals totals;
     pnr_file_path(recording.capture, PNR_CAPTURE_ORDER, order);
     if (!joins)
         unlink(order);
-    rec_log_undo(&totals);
+    rec_session_discard(&totals);
     if (totals.failure.code != PNR_OK)
         rec_recording_raise(&totals.failure);   /* the true reason, in place of the one that is set */
 }
@@ -568,12 +568,12 @@ static int start_inner(const char *path, PyObject *dict, PyObject *on_path, char
     }
     if (parse_options(dict, &inner->options) != 0 || (inner->options.engine && !find_engine(inner->options.engine)))
         goto fail;
-    if (rec_log_make_capture(path, taken, &err) != 0) {
+    if (rec_session_make_capture(path, taken, &err) != 0) {
         rec_recording_raise(&err);
         goto fail;
     }
     strcpy(inner->path, taken);
-    if (rec_log_begin_part(taken, &inner->part, &err) != 0) {
+    if (rec_session_begin_region(taken, &inner->part, &err) != 0) {
         rec_recording_raise(&err);
         rmdir(taken);
         goto fail;
@@ -583,7 +583,7 @@ static int start_inner(const char *path, PyObject *dict, PyObject *on_path, char
     if (set_c_calls() != 0 || tell_path(on_path, taken) != 0) {
         forget_inner(inner);
         set_c_calls();
-        rec_log_undo_part(taken, &inner->part);
+        rec_session_discard_region(taken, &inner->part);
         goto fail;
     }
     attend(&inner->options);
@@ -598,23 +598,23 @@ fail:
 }
 
 /* Makes its capture, and forgets it. */
-static void save_inner(struct inner *inner, struct rec_log_totals *totals)
+static void save_inner(struct inner *inner, struct rec_totals *totals)
 {
     char text[512];
     struct pnr_err err;
     attend_to_all();                    /* the drain's thread may be away, and it is the last time for this capture */
     if (inner->is_waiting)
-        rec_log_begin_part_later(&inner->part);         /* and there is nothing in it */
-    if (rec_log_save_part(inner->path, &inner->part, totals, &err) != 0) {
+        rec_session_postpone_region(&inner->part);         /* and there is nothing in it */
+    if (rec_session_save_region(inner->path, &inner->part, totals, &err) != 0) {
         totals->failure = err;
-        rec_notice("%s; %s is not made", pnr_err_describe(&err, text, sizeof text), inner->path);
+        rec_warn("%s; %s is not made", pnr_err_describe(&err, text, sizeof text), inner->path);
     }
     attend_no_more(&inner->options);
     forget_inner(inner);
     free(inner);
 }
 
-static void stop_inner(struct inner *inner, struct rec_log_totals *totals)
+static void stop_inner(struct inner *inner, struct rec_totals *totals)
 {
     bool pauses = inner->has_resumed;
     save_inner(inner, totals);
@@ -632,7 +632,7 @@ static struct inner *find_inner(int number)
 }
 
 /* The capture that is written ends, others go on: recording moves to the oldest of them. Returns false when it cannot. */
-static bool move(struct rec_log_totals *totals)
+static bool move(struct rec_totals *totals)
 {
     struct pnr_err err;
     char text[512];
@@ -641,9 +641,9 @@ static bool move(struct rec_log_totals *totals)
         oldest = oldest->older;
     struct rec_drain_options drain = drain_options(&oldest->options);
     if (oldest->is_waiting)
-        rec_log_begin_part_later(&oldest->part);
-    if (rec_log_move(oldest->path, &oldest->part, &drain, totals, &err) != 0) {
-        rec_notice("%s; the recordings inside this one end with it", pnr_err_describe(&err, text, sizeof text));
+        rec_session_postpone_region(&oldest->part);
+    if (rec_session_move(oldest->path, &oldest->part, &drain, totals, &err) != 0) {
+        rec_warn("%s; the recordings inside this one end with it", pnr_err_describe(&err, text, sizeof text));
         return false;
     }
     attend_no_more(&recording.options);
@@ -670,7 +670,7 @@ static void leave_alone(void)
     recording.is_on = false;
     give_signals_back();
     rec_threads.is_active = rec_threads.is_waiting = false;
-    rec_current = &rec_log_nobody;
+    rec_current = &rec_no_buffer;
     recording.engine->pause();
     rec_c_calls_stop(false);
 }
@@ -679,28 +679,28 @@ static void leave_alone(void)
 static void begin_child(void)
 {
     struct pnr_err err;
-    struct rec_log_totals totals;
+    struct rec_totals totals;
     char text[512];
     static char taken[PATH_MAX];        /* the stack of a thread that forks may be small; guarded by the GIL */
     PyObject *type, *value, *traceback;
     recording.is_pending = false;
     recording.forks = 0;
-    rec_notice_redirect(recording.capture);
+    rec_diagnostics_redirect(recording.capture);
     PyErr_Fetch(&type, &value, &traceback);
     if (!recording.options.follows_forks) {
         if (recording.unannounced)
             *recording.unannounced += !recording.was_announced;
         leave_alone();
-    } else if (rec_log_start(recording.capture, true, &recording.drain, taken, &err) != 0) {
-        rec_notice("not recorded: %s", pnr_err_describe(&err, text, sizeof text));
+    } else if (rec_session_start(recording.capture, true, &recording.drain, taken, &err) != 0) {
+        rec_warn("not recorded: %s", pnr_err_describe(&err, text, sizeof text));
         leave_alone();
     } else {
         rec_drain_hold();
-        write_facts();
+        write_properties();
         if (recording.engine->begin() != 0) {
             leave_alone();
-            rec_log_undo(&totals);
-            rec_notice("not recorded: %s", totals.failure.code == PNR_OK ? "out of memory" :
+            rec_session_discard(&totals);
+            rec_warn("not recorded: %s", totals.failure.code == PNR_OK ? "out of memory" :
                        pnr_err_describe(&totals.failure, text, sizeof text));
         } else if (recording.has_c_calls) {
             rec_c_calls_begin();
@@ -720,11 +720,11 @@ static void begin_child(void)
 static bool begin_if_pending(void)
 {
     if (recording.is_on && recording.is_pending)
-        rec_threads_wake(PyThreadState_Get());
+        rec_threads_activate_if_pending(PyThreadState_Get());
     return recording.is_on && !recording.is_pending;
 }
 
-int rec_recording_start(const char *path, bool joins, PyObject *facts, PyObject *dict, PyObject *on_path, char *taken)
+int rec_recording_start(const char *path, bool joins, PyObject *properties, PyObject *dict, PyObject *on_path, char *taken)
 {
     struct pnr_err err;
     if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
@@ -734,27 +734,27 @@ int rec_recording_start(const char *path, bool joins, PyObject *facts, PyObject 
     if (begin_if_pending())
         return start_inner(path, dict, on_path, taken);
     if (parse_options(dict, &recording.options) != 0 || !(recording.engine = find_engine(recording.options.engine)) ||
-        set_filters(recording.options.filters) != 0 || keep_facts(facts) != 0)
+        set_filters(recording.options.filters) != 0 || keep_properties(properties) != 0)
         return 0;
     if (must_change_engine())
         recording.engine = rec_engine_monitoring;
-    rec_notice_hold();                  /* until it has begun, what fails is raised */
+    rec_diagnostics_hold();                  /* until it has begun, what fails is raised */
     recording.pid = getpid();
     recording.joins = joins;
     recording.forks = 0;
     if (recording.unannounced)
         *recording.unannounced = 0;
     recording.drain = drain_options(&recording.options);
-    if (rec_log_start(path, joins, &recording.drain, recording.capture, &err) != 0) {
+    if (rec_session_start(path, joins, &recording.drain, recording.capture, &err) != 0) {
         rec_recording_raise(&err);
         return 0;
     }
     strcpy(taken, recording.capture);
     recording.has_c_calls = recording.options.c_calls;
     remember_place();
-    write_facts();
+    write_properties();
     bool has_engine = tell_path(on_path, taken) == 0 && recording.engine->start() == 0;
-    if (!has_engine || (recording.options.c_calls && rec_c_calls_start() != 0) || rec_log_is_closed()) {
+    if (!has_engine || (recording.options.c_calls && rec_c_calls_start() != 0) || rec_session_is_closed()) {
         if (has_engine)
             recording.engine->stop(false);
         if (recording.options.c_calls)
@@ -763,10 +763,10 @@ int rec_recording_start(const char *path, bool joins, PyObject *facts, PyObject 
         return 0;
     }
     rec_drain_hold();
-    rec_notice_init();
-    rec_notice_redirect(joins ? recording.capture : NULL);
+    rec_diagnostics_init();
+    rec_diagnostics_redirect(joins ? recording.capture : NULL);
     if (!joins && geteuid() == 0)
-        rec_notice_open_to_all(recording.capture);
+        rec_diagnostics_open_to_all(recording.capture);
     rec_threads.on_exception = NULL;
     recording.is_on = true;
     recording.is_paused = recording.is_pending = false;
@@ -808,7 +808,7 @@ int rec_recording_resume(void)
     }
     for (struct inner *inner = recording.newest; inner; inner = inner->older) {
         if (inner->is_waiting)
-            rec_log_begin_part_later(&inner->part);
+            rec_session_postpone_region(&inner->part);
         inner->is_waiting = false;
     }
     if (recording.is_paused) {
@@ -822,10 +822,10 @@ int rec_recording_resume(void)
     return 0;
 }
 
-void rec_recording_stop(int number, struct rec_log_totals *totals)
+void rec_recording_stop(int number, struct rec_totals *totals)
 {
     struct inner *inner = find_inner(number);
-    *totals = (struct rec_log_totals){ 0 };
+    *totals = (struct rec_totals){ 0 };
     if (!recording.is_on)
         return;
     if (inner)
@@ -834,16 +834,16 @@ void rec_recording_stop(int number, struct rec_log_totals *totals)
         rec_recording_end(false, totals);
 }
 
-void rec_recording_end(bool is_finalized, struct rec_log_totals *totals)
+void rec_recording_end(bool is_finalized, struct rec_totals *totals)
 {
-    struct rec_log_totals of_inner;
+    struct rec_totals of_inner;
     while (recording.newest)
         save_inner(recording.newest, &of_inner);
-    *totals = (struct rec_log_totals){ 0 };
+    *totals = (struct rec_totals){ 0 };
     recording.is_on = false;
     give_signals_back();
     if (recording.is_pending) {
-        rec_threads.when_awake = NULL;
+        rec_threads.on_first_event = NULL;
         if (!is_finalized)
             leave_alone();
         return;
@@ -853,18 +853,18 @@ void rec_recording_end(bool is_finalized, struct rec_log_totals *totals)
     recording.engine->stop(is_finalized);
     bool were_c_calls_seen = rec_c_calls_stop(is_finalized);
     if (rec_threads.missing)
-        rec_log_fact("calls_missing", rec_threads.missing);
+        rec_session_add_property("calls_missing", rec_threads.missing);
     if (recording.unannounced)
         recording.forks += *recording.unannounced;
     if (recording.forks)
-        rec_log_fact_number("forks", recording.forks);
-    rec_log_stop(totals);
+        rec_session_add_number("forks", recording.forks);
+    rec_session_stop(totals);
     if (rec_recording_is_own() && !recording.joins)
-        rec_notice_pass_on(recording.capture);
+        rec_diagnostics_pass_on(recording.capture);
     if (rec_threads.missing)
-        rec_notice("%s while recording: calls may be missing", rec_threads.missing);
+        rec_warn("%s while recording: calls may be missing", rec_threads.missing);
     if (!were_c_calls_seen)
-        rec_notice("another tool's profile function was there while recording: calls of C functions may be missing");
+        rec_warn("another tool's profile function was there while recording: calls of C functions may be missing");
 }
 
 /* ---- forks ---- */
@@ -874,7 +874,7 @@ static void prepare_fork(void)
     if (recording.is_on && recording.options.follows_forks)
         rec_survey_fork(recording.capture);
     if (recording.is_on && !recording.is_pending)
-        rec_drain_pause();
+        rec_drain_park();
 }
 
 /* The next event sees to it that the drain goes on. */
@@ -884,17 +884,17 @@ static void forked_in_parent(void)
         return;
     rec_survey_forked();
     recording.forks += !recording.options.follows_forks;
-    rec_current = &rec_log_nobody;
+    rec_current = &rec_no_buffer;
 }
 
 static void become_child(bool was_announced)
 {
-    rec_wiped_start();
+    rec_fork_memory_start();
     recording.was_announced = was_announced;
     if (!recording.is_on)
         return;
     if (!recording.is_pending)
-        rec_log_forked();
+        rec_session_forked();
     if (rec_threads.is_unhooked && !recording.is_paused)
         recording.engine->resume();     /* the gap in which it was born is its parent's: nothing here would end it */
     pthread_mutex_init(&recording.captures, NULL);      /* another thread may have had it */
@@ -930,7 +930,7 @@ static void forked_in_silence(void)
 static void give_rest(uid_t user)
 {
     if (rec_recording_is_own() && !recording.joins)
-        rec_notice_give(recording.capture, user);
+        rec_diagnostics_give(recording.capture, user);
     for (struct inner *inner = recording.newest; inner; inner = inner->older)
         rec_tree_give(inner->path, user);
 }
@@ -946,7 +946,7 @@ void rec_recording_change_user(uid_t user, void (*func)(void *), void *arg)
     rec_drain_change_user(user, func, arg);
     if (geteuid() == before)            /* it did not come to that */
         give_rest(before);
-    rec_current = &rec_log_nobody;      /* the next event sees to it that the drain goes on */
+    rec_current = &rec_no_buffer;      /* the next event sees to it that the drain goes on */
 }
 
 int rec_recording_init(void)

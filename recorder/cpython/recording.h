@@ -17,23 +17,23 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#include "../log.h"
+#include "../thread_buffer.h"
 
 /* Returns 0, or -1 with an exception set. */
 int rec_recording_init(void);
 
-/* path: of the capture, a new one or, when joins, one that is there. facts: dict of str to str. options: dict, see
+/* path: of the capture, a new one or, when joins, one that is there. properties: dict of str to str. options: dict, see
  * start_doc in module.c. on_path: called with the capture's path before the first event; or None. The path that was taken
  * is copied to taken (PATH_MAX bytes). Returns the number of the capture, from 1, or 0 with an exception set. */
-int rec_recording_start(const char *path, bool joins, PyObject *facts, PyObject *options, PyObject *on_path, char *taken);
+int rec_recording_start(const char *path, bool joins, PyObject *properties, PyObject *options, PyObject *on_path, char *taken);
 
 /* Ends the capture of this number, and the recording with the last one. In a forked child, one that its parent has begun
  * inside the recording is nothing to end: zeros. */
-void rec_recording_stop(int number, struct rec_log_totals *totals);
+void rec_recording_stop(int number, struct rec_totals *totals);
 
 /* Ends all. is_finalized: the interpreter is gone. In a forked child that has not recorded anything there is nothing to
  * end: zeros. */
-void rec_recording_end(bool is_finalized, struct rec_log_totals *totals);
+void rec_recording_end(bool is_finalized, struct rec_totals *totals);
 
 /* True between start and stop, also in forked children that are followed. */
 bool rec_recording_is_on(void);
@@ -60,7 +60,7 @@ int rec_recording_save(const char *path, char *taken);
 void rec_recording_change_user(uid_t user, void (*func)(void *), void *arg);
 
 /* An exception has ended the program. */
-void rec_recording_tell_exception(void);
+void rec_recording_report_exception(void);
 
 /* Raises OSError or MemoryError. Returns NULL. */
 PyObject *rec_recording_raise(const struct pnr_err *err);

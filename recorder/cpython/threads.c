@@ -3,18 +3,18 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../wiped.h"
+#include "../fork_memory.h"
 
 #define MAX_OPEN 1024                   /* OPEN records of a block: the innermost frames */
-#define RECENT 4096                     /* logs found by their thread state without a search; a power of two */
-#define CAPSULE "panopticon.log"
+#define RECENT 4096                     /* buffers found by their thread state without a search; a power of two */
+#define CAPSULE "panopticon.buffer"
 
 struct rec_threads rec_threads;
 
 static struct {
     void (*give_up)(void);
     PyObject *capsule, *threading, *active;     /* interned names */
-    struct rec_log *recent[RECENT];
+    struct rec_buffer *recent[RECENT];
 } threads;
 
 /* ---- the stack as it is ---- */
@@ -24,7 +24,7 @@ static struct {
 static cpython_frame *cleared_at(PyThreadState *ts, cpython_frame *entry)
 {
     cpython_frame *f = rec_threads.has_late_exits ? cpython_dying(ts, entry) : NULL;
-    return f && rec_mark_is_current(rec_mark_peek(f)) ? f : entry;
+    return f && rec_tag_is_current(rec_tag_peek(f)) ? f : entry;
 }
 
 cpython_frame *rec_threads_innermost(PyThreadState *ts)
@@ -39,26 +39,26 @@ static cpython_frame *outwards_of(PyThreadState *ts, cpython_frame *f)
     return previous && cpython_is_entry(previous) && cpython_is_entry(f) ? cleared_at(ts, previous) : previous;
 }
 
-static bool is_recorded(cpython_frame *f, uint64_t *mark)
+static bool is_recorded(cpython_frame *f, uint64_t *tag)
 {
     if (cpython_is_incomplete(f) || cpython_is_delegating(f) || (rec_threads.is_told && cpython_is_untold(f)))
         return false;
-    *mark = rec_functions_mark(f);
-    return *mark && !(rec_mark_flags(*mark) & REC_MARK_EXCLUDED);
+    *tag = rec_functions_tag(f);
+    return *tag && !(rec_tag_flags(*tag) & REC_TAG_EXCLUDED);
 }
 
-cpython_frame *rec_threads_recorded_from(PyThreadState *ts, cpython_frame *f, uint64_t *mark)
+cpython_frame *rec_threads_recorded_from(PyThreadState *ts, cpython_frame *f, uint64_t *tag)
 {
-    while (f && !is_recorded(f, mark))
+    while (f && !is_recorded(f, tag))
         f = outwards_of(ts, f);
     return f;
 }
 
 uint32_t rec_threads_count_recorded(PyThreadState *ts, cpython_frame *f)
 {
-    uint64_t mark;
+    uint64_t tag;
     uint32_t n = 0;
-    while ((f = rec_threads_recorded_from(ts, f, &mark))) {
+    while ((f = rec_threads_recorded_from(ts, f, &tag))) {
         f = cpython_previous(f);
         n++;
     }
@@ -67,25 +67,25 @@ uint32_t rec_threads_count_recorded(PyThreadState *ts, cpython_frame *f)
 
 void rec_threads_notice_fork(void)
 {
-    if (unlikely(rec_wiped_is_forked()))
+    if (unlikely(rec_fork_memory_is_forked()))
         rec_threads.on_fork();
 }
 
-bool rec_threads_wake(const PyThreadState *ts)
+bool rec_threads_activate_if_pending(const PyThreadState *ts)
 {
     rec_threads_notice_fork();
-    void (*when_awake)(void) = rec_threads.when_awake;
-    if (when_awake) {
-        rec_threads.when_awake = NULL;
-        when_awake();
+    void (*on_first_event)(void) = rec_threads.on_first_event;
+    if (on_first_event) {
+        rec_threads.on_first_event = NULL;
+        on_first_event();
     }
     return rec_threads.is_active && ts->interp == rec_threads.interp;
 }
 
-void rec_threads_give_up(void)
+void rec_threads_disable(void)
 {
     rec_threads.is_active = false;
-    rec_current = &rec_log_nobody;
+    rec_current = &rec_no_buffer;
     threads.give_up();
 }
 
@@ -97,7 +97,7 @@ static uint32_t collect_stack(PyThreadState *ts, cpython_frame *f, struct rec_op
                               uint32_t *n_holes)
 {
     uint32_t n = 0;
-    uint64_t mark;
+    uint64_t tag;
     *n_holes = 0;
     if (inner.function)
         open_frames[n++] = inner;
@@ -106,15 +106,15 @@ static uint32_t collect_stack(PyThreadState *ts, cpython_frame *f, struct rec_op
         if (is_entry && rec_threads.has_late_exits && !cpython_is_base(ts, f)) {
             open_frames[n++] = (struct rec_open_frame){ 0, 0 };
             ++*n_holes;
-        } else if (is_recorded(f, &mark)) {
-            uint64_t frame = cpython_is_continuable(f) ? rec_identity(f) : 0;
-            open_frames[n++] = (struct rec_open_frame){ frame, (uint32_t)mark };
+        } else if (is_recorded(f, &tag)) {
+            uint64_t frame = cpython_is_continuable(f) ? rec_frame_identity(f) : 0;
+            open_frames[n++] = (struct rec_open_frame){ frame, (uint32_t)tag };
         }
         f = outwards_of(ts, f);
         if (!is_entry && f && cpython_is_entry(f))
             f = outwards_of(ts, f);     /* its own evaluation's */
     }
-    *is_deeper = f && rec_threads_recorded_from(ts, f, &mark);
+    *is_deeper = f && rec_threads_recorded_from(ts, f, &tag);
     return n;
 }
 
@@ -172,10 +172,10 @@ static bool is_same(struct rec_open_frame a, struct rec_open_frame b)
 
 /* Adds to open_frames what is on no stack that could be read, from the records before: so many calls of C functions,
  * and the generators' frames that are being cleared. Returns how many there are now. */
-static uint32_t add_told(const struct rec_log *log, uint32_t n, uint32_t n_calls, uint32_t n_holes)
+static uint32_t add_told(const struct rec_buffer *buffer, uint32_t n, uint32_t n_calls, uint32_t n_holes)
 {
     static struct rec_open_frame stack[MAX_OPEN];
-    struct told told = { .first = log->records, .next = log->next };
+    struct told told = { .first = buffer->records, .next = buffer->next };
     struct rec_open_frame open;
     uint32_t i = 0, m = 0;
     memcpy(stack, open_frames, n * sizeof *stack);
@@ -202,59 +202,59 @@ static uint32_t add_told(const struct rec_log *log, uint32_t n, uint32_t n_calls
     return m;
 }
 
-/* Fills open_frames with what is open and returns how much that is. follows: the log's chunk tells of all until now. */
-static uint32_t collect_open(const struct rec_log *log, cpython_frame *f, struct rec_open_frame inner, bool follows,
+/* Fills open_frames with what is open and returns how much that is. follows: the buffer's chunk tells of all until now. */
+static uint32_t collect_open(const struct rec_buffer *buffer, cpython_frame *f, struct rec_open_frame inner, bool follows,
                              bool *is_deeper)
 {
-    uint32_t n_holes, n_calls = log->track.c_depth + (inner.frame == PNR_OPEN_C_CALL);
-    uint32_t n = collect_stack((PyThreadState *)log->owner, f, inner, is_deeper, &n_holes);
+    uint32_t n_holes, n_calls = buffer->track.c_depth + (inner.frame == PNR_OPEN_C_CALL);
+    uint32_t n = collect_stack((PyThreadState *)buffer->owner, f, inner, is_deeper, &n_holes);
     if (!n_holes && (!n_calls || !follows))
         return n;
-    return follows ? add_told(log, n, n_calls, n_holes) : add_told(log, n, 0, 0);
+    return follows ? add_told(buffer, n, n_calls, n_holes) : add_told(buffer, n, 0, 0);
 }
 
-bool rec_threads_turn(struct rec_log *log, uint16_t flags, cpython_frame *f, struct rec_open_frame inner)
+bool rec_threads_start_chunk(struct rec_buffer *buffer, uint16_t flags, cpython_frame *f, struct rec_open_frame inner)
 {
     bool is_deeper;
-    uint32_t n = collect_open(log, f, inner, !flags && log->chunk >= 0 && !rec_greenlets.are_used, &is_deeper);
+    uint32_t n = collect_open(buffer, f, inner, !flags && buffer->chunk >= 0 && !rec_greenlets.are_used, &is_deeper);
     flags |= is_deeper ? PNR_BLOCK_DEEPER : 0;
-    if (!rec_log_turn(log, flags, n)) {
-        rec_log_lose(log);
-        if (rec_log_is_closed())
-            rec_threads_give_up();
+    if (!rec_buffer_start_chunk(buffer, flags, n)) {
+        rec_buffer_count_lost(buffer);
+        if (rec_session_is_closed())
+            rec_threads_disable();
         return false;
     }
     while (n--)
-        rec_log_store(log, 0, PNR_OPEN, open_frames[n].frame, open_frames[n].function);
-    rec_log_tell_lost(log);
+        rec_buffer_append(buffer, 0, PNR_OPEN, open_frames[n].frame, open_frames[n].function);
+    rec_buffer_emit_lost(buffer);
     return true;
 }
 
-void rec_threads_tell_switch(struct rec_log *log, cpython_frame *f, struct rec_open_frame inner)
+void rec_threads_emit_switch(struct rec_buffer *buffer, cpython_frame *f, struct rec_open_frame inner)
 {
-    uint64_t ticks = rec_clock_ticks() - log->base, flags = 0;
+    uint64_t ticks = rec_clock_ticks() - buffer->base, flags = 0;
     bool is_deeper;
     uint32_t n = 0;
-    if (log->chunk >= 0 && log->track.block != log->block) {
-        n = collect_open(log, f, inner, false, &is_deeper);
+    if (buffer->chunk >= 0 && buffer->track.block != buffer->block) {
+        n = collect_open(buffer, f, inner, false, &is_deeper);
         flags = PNR_SWITCH_OPEN | (is_deeper ? PNR_SWITCH_DEEPER : 0);
     }
-    if (!rec_log_has_room(log, ticks) || (size_t)(log->end - log->next) < n + 1) {
-        rec_threads_turn(log, 0, f, inner);
+    if (!rec_buffer_has_capacity(buffer, ticks) || (size_t)(buffer->end - buffer->next) < n + 1) {
+        rec_threads_start_chunk(buffer, 0, f, inner);
         return;
     }
-    rec_log_store(log, ticks, PNR_SWITCH, flags, log->track.number);
-    log->n_open += n;
+    rec_buffer_append(buffer, ticks, PNR_SWITCH, flags, buffer->track.number);
+    buffer->n_open += n;
     while (n--)
-        rec_log_store(log, ticks, PNR_OPEN, open_frames[n].frame, open_frames[n].function);
-    log->track.block = log->block;
+        rec_buffer_append(buffer, ticks, PNR_OPEN, open_frames[n].frame, open_frames[n].function);
+    buffer->track.block = buffer->block;
 }
 
-void rec_threads_append_after_turn(PyThreadState *ts, struct rec_log *log, enum pnr_kind kind,
+void rec_threads_append_in_new_chunk(PyThreadState *ts, struct rec_buffer *buffer, enum pnr_kind kind,
                                    struct rec_open_frame about, struct rec_open_frame inner)
 {
-    if (rec_threads_turn(log, 0, rec_threads_innermost(ts), inner))
-        rec_log_store(log, rec_clock_ticks() - log->base, kind, about.frame, about.function);
+    if (rec_threads_start_chunk(buffer, 0, rec_threads_innermost(ts), inner))
+        rec_buffer_append(buffer, rec_clock_ticks() - buffer->base, kind, about.frame, about.function);
 }
 
 /* ---- threads ---- */
@@ -284,87 +284,87 @@ static PyObject *thread_object(const PyThreadState *ts)
 }
 
 /* Writes the name of a threading.Thread, or that it has none. */
-static void write_name_of(const struct rec_log *log, PyObject *thread)
+static void write_name_of(const struct rec_buffer *buffer, PyObject *thread)
 {
     PyObject *owned, *name = plain_attribute(thread, "_name");
     if (name && PyUnicode_Check(name)) {
-        rec_log_rename(log, rec_functions_text(name, &owned));
+        rec_session_name_thread(buffer, rec_functions_text(name, &owned));
         Py_XDECREF(owned);
     }
     Py_XDECREF(name);
 }
 
-static bool is_log_of(const struct rec_log *log, const PyThreadState *ts)
+static bool is_log_of(const struct rec_buffer *buffer, const PyThreadState *ts)
 {
-    return log->owner == ts && log->owner_id == ts->id;         /* an address is used again, an id is not */
+    return buffer->owner == ts && buffer->owner_id == ts->id;         /* an address is used again, an id is not */
 }
 
-struct rec_log *rec_threads_find(const PyThreadState *ts)
+struct rec_buffer *rec_threads_find(const PyThreadState *ts)
 {
-    struct rec_log **recent = &threads.recent[(uintptr_t)ts / 64 % RECENT];
+    struct rec_buffer **recent = &threads.recent[(uintptr_t)ts / 64 % RECENT];
     if (*recent && is_log_of(*recent, ts))
         return *recent;
-    for (struct rec_log *log = rec_log_newest(); log; log = log->older)
-        if (is_log_of(log, ts))
-            return *recent = log;
+    for (struct rec_buffer *buffer = rec_buffer_newest(); buffer; buffer = buffer->older)
+        if (is_log_of(buffer, ts))
+            return *recent = buffer;
     return NULL;
 }
 
-bool rec_threads_tell_left(struct rec_log *log, uint32_t present)
+bool rec_threads_emit_left(struct rec_buffer *buffer, uint32_t present)
 {
-    uint64_t ticks = rec_clock_ticks() - log->base;
-    if (log->track.base_depth <= present)
+    uint64_t ticks = rec_clock_ticks() - buffer->base;
+    if (buffer->track.base_depth <= present)
         return true;
-    if (!rec_log_has_room(log, ticks))
+    if (!rec_buffer_has_capacity(buffer, ticks))
         return false;
-    rec_log_store(log, ticks, PNR_LEFT, 0, log->track.base_depth - present);
-    log->track.base_depth = present;
+    rec_buffer_append(buffer, ticks, PNR_LEFT, 0, buffer->track.base_depth - present);
+    buffer->track.base_depth = present;
     return true;
 }
 
 /* Runs when the thread state is cleared, the only sign of a thread's end that comes in time. What is cleared after
- * it (thread-local objects) can still run Python code, so the log ends only when the thread state is gone.
+ * it (thread-local objects) can still run Python code, so the buffer ends only when the thread state is gone.
  * An interpreter that ends clears those of daemon threads, which stop where they are, and last its own: no more events
- * then, and rec_log_stop ends the logs. */
+ * then, and rec_session_stop ends the buffers. */
 static void thread_ended(PyObject *capsule)
 {
-    struct rec_log *log = PyCapsule_GetPointer(capsule, CAPSULE);
+    struct rec_buffer *buffer = PyCapsule_GetPointer(capsule, CAPSULE);
     if (!(rec_threads.is_active || rec_threads.is_waiting) ||
         (uintptr_t)PyCapsule_GetContext(capsule) != rec_functions.session)
         return;
-    if (cpython_is_finalizing() && log->owner == PyThreadState_Get()) {
-        rec_threads_give_up();
+    if (cpython_is_finalizing() && buffer->owner == PyThreadState_Get()) {
+        rec_threads_disable();
         return;
     }
-    log->is_ending = true;
+    buffer->is_ending = true;
     rec_threads.n_ending++;
     if (!cpython_is_finalizing() && rec_threads.is_active)
-        rec_threads_tell_left(log, 0);
-    rec_current = &rec_log_nobody;
+        rec_threads_emit_left(buffer, 0);
+    rec_current = &rec_no_buffer;
 }
 
-void rec_threads_end_logs(void)
+void rec_threads_end_buffers(void)
 {
-    for (struct rec_log *log = rec_log_newest(), *older; log; log = older) {
-        older = log->older;
-        PyThreadState *ts = log->is_ending ? PyInterpreterState_ThreadHead(rec_threads.interp) : NULL;
-        while (ts && !is_log_of(log, ts))
+    for (struct rec_buffer *buffer = rec_buffer_newest(), *older; buffer; buffer = older) {
+        older = buffer->older;
+        PyThreadState *ts = buffer->is_ending ? PyInterpreterState_ThreadHead(rec_threads.interp) : NULL;
+        while (ts && !is_log_of(buffer, ts))
             ts = PyThreadState_Next(ts);
-        if (!log->is_ending || ts)
+        if (!buffer->is_ending || ts)
             continue;
         memset(threads.recent, 0, sizeof threads.recent);
-        rec_log_end(log);
+        rec_buffer_end(buffer);
         rec_threads.n_ending--;
     }
 }
 
-/* Hangs the log's end on the thread state. No garbage collection meanwhile: it could run Python code here. */
-static void watch_end(PyThreadState *ts, struct rec_log *log)
+/* Hangs the buffer's end on the thread state. No garbage collection meanwhile: it could run Python code here. */
+static void watch_end(PyThreadState *ts, struct rec_buffer *buffer)
 {
     int was_enabled = PyGC_Disable();
     if (!ts->dict)
         ts->dict = PyDict_New();
-    PyObject *capsule = PyCapsule_New(log, CAPSULE, NULL);
+    PyObject *capsule = PyCapsule_New(buffer, CAPSULE, NULL);
     if (!capsule || !ts->dict || PyCapsule_SetContext(capsule, (void *)(uintptr_t)rec_functions.session) != 0 ||
         PyDict_SetItem(ts->dict, threads.capsule, capsule) != 0 ||
         PyCapsule_SetDestructor(capsule, thread_ended) != 0)
@@ -374,41 +374,41 @@ static void watch_end(PyThreadState *ts, struct rec_log *log)
         PyGC_Enable();
 }
 
-struct rec_log *rec_threads_new(PyThreadState *ts)
+struct rec_buffer *rec_threads_new(PyThreadState *ts)
 {
     bool is_main = ts->native_thread_id == (unsigned long)getpid();
     const char *name = is_main ? "MainThread" : "";
     PyObject *type, *value, *traceback;
     if (rec_threads.n_ending)                /* not earlier: it takes a look at all threads */
-        rec_threads_end_logs();
-    struct rec_log *log = rec_log_new(ts, (uint32_t)ts->native_thread_id,
+        rec_threads_end_buffers();
+    struct rec_buffer *buffer = rec_buffer_new(ts, (uint32_t)ts->native_thread_id,
                                       (struct pnr_string){ name, (uint32_t)strlen(name) });
-    if (!log) {
-        rec_log_lose(NULL);
+    if (!buffer) {
+        rec_buffer_count_lost(NULL);
         return NULL;
     }
-    log->owner_id = ts->id;
+    buffer->owner_id = ts->id;
     PyErr_Fetch(&type, &value, &traceback);
     PyObject *thread = thread_object(ts);
     if (thread)
-        write_name_of(log, thread);
-    watch_end(ts, log);
+        write_name_of(buffer, thread);
+    watch_end(ts, buffer);
     PyErr_Restore(type, value, traceback);
     if (rec_threads.on_new)
         rec_threads.on_new(ts);
-    return log;
+    return buffer;
 }
 
 static void write_process_name(PyObject *name)
 {
     PyObject *owned;
     if (name && PyUnicode_Check(name)) {
-        rec_log_fact("process_name", rec_functions_text(name, &owned).bytes);
+        rec_session_add_property("process_name", rec_functions_text(name, &owned).bytes);
         Py_XDECREF(owned);
     }
 }
 
-void rec_threads_note(PyThreadState *ts, const cpython_frame *f, struct rec_log *log)
+void rec_threads_on_watched_call(PyThreadState *ts, const cpython_frame *f, struct rec_buffer *buffer)
 {
     PyObject *thread = cpython_argument(f, 0), *owned;
     const PyCodeObject *code = cpython_code(f);
@@ -432,17 +432,17 @@ void rec_threads_note(PyThreadState *ts, const cpython_frame *f, struct rec_log 
         return;
     }
     if (code->co_argcount == 1) {
-        log->native_id = (uint32_t)ts->native_thread_id;    /* so far it can be that of the thread that made it */
-        write_name_of(log, thread);
+        buffer->native_id = (uint32_t)ts->native_thread_id;    /* so far it can be that of the thread that made it */
+        write_name_of(buffer, thread);
         return;
     }
     PyObject *name = cpython_argument(f, 1), *id = plain_attribute(thread, "_ident");
     if (name && PyUnicode_Check(name) && id && PyLong_Check(id)) {
         unsigned long ident = PyLong_AsUnsignedLong(id);
         for (PyThreadState *t = PyInterpreterState_ThreadHead(ts->interp); t; t = PyThreadState_Next(t)) {
-            struct rec_log *named = t->thread_id == ident ? rec_threads_find(t) : NULL;
+            struct rec_buffer *named = t->thread_id == ident ? rec_threads_find(t) : NULL;
             if (named) {
-                rec_log_rename(named, rec_functions_text(name, &owned));
+                rec_session_name_thread(named, rec_functions_text(name, &owned));
                 Py_XDECREF(owned);
             }
         }
@@ -451,11 +451,11 @@ void rec_threads_note(PyThreadState *ts, const cpython_frame *f, struct rec_log 
     Py_XDECREF(id);
 }
 
-void rec_threads_refresh_name(const PyThreadState *ts, const struct rec_log *log)
+void rec_threads_refresh_name(const PyThreadState *ts, const struct rec_buffer *buffer)
 {
     PyObject *thread = thread_object(ts);
     if (thread)
-        write_name_of(log, thread);
+        write_name_of(buffer, thread);
 }
 
 /* ---- interface ---- */
@@ -468,13 +468,13 @@ int rec_threads_init(void)
     return PyErr_Occurred() ? -1 : 0;
 }
 
-void rec_threads_change(void (*give_up)(void))
+void rec_threads_change_engine(void (*give_up)(void))
 {
     threads.give_up = give_up;
     rec_threads.is_unhooked = rec_threads.is_told = rec_threads.has_late_exits = false;
     rec_threads.before_c_call = NULL;
-    for (struct rec_log *log = rec_log_newest(); log; log = log->older)
-        log->track.hooked_size = 0;
+    for (struct rec_buffer *buffer = rec_buffer_newest(); buffer; buffer = buffer->older)
+        buffer->track.hooked_size = 0;
     rec_greenlets_change();
 }
 

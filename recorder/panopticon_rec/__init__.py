@@ -48,7 +48,7 @@ else:
         UNUSABLE = "out of memory"
 
 
-def facts(command, filters=()):
+def properties(command, filters=()):
     """What a capture says of this process: dict of str to str (specs/capture-format.md, section 6.3). command: the
     program and its arguments, list of str."""
     told = {"python": sys.version.split()[0], "executable": sys.executable or "",
@@ -190,7 +190,7 @@ class Recorder:
         before = os.environ.get("PYTHONPATH")
         try:
             self._number, self.path = _recorder.start(
-                self._wanted, False, facts(getattr(sys, "argv", []), self._filters), self._options, lead)
+                self._wanted, False, properties(getattr(sys, "argv", []), self._filters), self._options, lead)
         except BaseException:
             if os.environ.get("PYTHONPATH") != before:
                 lead_no_more()
@@ -386,7 +386,7 @@ def follow(entry):
 def take_part(order, born):
     """Begins to record this process into the capture of the order. Returns whether it could."""
     try:
-        _recorder.start(order["capture"], True, {**facts(sys.orig_argv[1:], order["filters"]), "born": born},
+        _recorder.start(order["capture"], True, {**properties(sys.orig_argv[1:], order["filters"]), "born": born},
                         options_of(order), None)
     except (OSError, MemoryError) as error:
         return leave_message(order["capture"], error)
@@ -394,7 +394,7 @@ def take_part(order, born):
 
 
 def leave_message(capture, error):
-    """This process is not recorded: the one that began the capture says so at its end, as in recorder/notice.c. Returns
+    """This process is not recorded: the one that began the capture says so at its end, as in recorder/diagnostics.c. Returns
     False."""
     reason = f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else "out of memory"
     try:

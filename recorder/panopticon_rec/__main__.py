@@ -230,7 +230,7 @@ class Plan:
         if self.kind == FILE:
             check_readable(self.target)
         flag = {MODULE: ["-m"], COMMAND: ["-c"]}.get(self.kind, [])
-        self.facts = panopticon_rec.facts([*flag, self.target, *arguments], filters)
+        self.properties = panopticon_rec.properties([*flag, self.target, *arguments], filters)
         self.argv = [*flag, self.target, *arguments]
         self.joined = self.lead = None
         self.capture, output = choose_paths(args)
@@ -248,7 +248,7 @@ class Plan:
     def join(self):
         """Takes part in the recording that this command line has begun: its options are those of that one."""
         self.capture, self.options = self.joined["capture"], panopticon_rec.options_of(self.joined)
-        self.facts["born"] = "exec"
+        self.properties["born"] = "exec"
         panopticon_rec.take_duty(self.joined)
 
     def begin(self, args, filters, wanted, output):
@@ -265,7 +265,7 @@ class Plan:
                                               tells=not args.quiet, wanted=wanted)
 
     def run(self):
-        return _recorder.run(self.kind, self.target, self.capture, self.joined is not None, self.facts, self.options,
+        return _recorder.run(self.kind, self.target, self.capture, self.joined is not None, self.properties, self.options,
                              self.lead)
 
 

@@ -1941,7 +1941,7 @@ class Options(Engines):
                                                      "keywords only", "app.py"])
         self.assertEqual(self.converted().count()["builtins.len"], 1)
 
-    def test_fact(self):
+    def test_property(self):
         for engine in ENGINES:
             shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
             e2e.recorded(self.path("run.pnr"), ["-c", "pass"], options=["-q", "--engine", engine])

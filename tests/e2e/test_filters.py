@@ -12,7 +12,7 @@ import time
 import unittest
 
 import e2e
-import test_truth
+import test_oracle
 
 INCLUDE, EXCLUDE, STDLIB, FROZEN = "--include", "--exclude", "--no-stdlib", "--no-frozen"
 
@@ -56,16 +56,16 @@ class Truth(e2e.EndToEnd):
     """Real programs, compared with what sys.setprofile says of them less what is left out."""
 
     def compare(self, name, rules, least):
-        program = os.path.join(test_truth.PROGRAMS, name)
-        expected_run, told = test_truth.truth(program, self.path("truth.json"), [])
+        program = os.path.join(test_oracle.PROGRAMS, name)
+        expected_run, told = test_oracle.truth(program, self.path("oracle.json"), [])
         capture = self.path("run.pnr")
         found_run = e2e.recorded(capture, [program], options=options(rules))
-        self.assertEqual(*(test_truth.ADDRESS.sub("at ...", str(run)) for run in (found_run, expected_run)))
+        self.assertEqual(*(test_oracle.ADDRESS.sub("at ...", str(run)) for run in (found_run, expected_run)))
         trace = e2e.Trace(e2e.convert(capture))
-        expected = test_truth.Summary(self.without(told, rules), program)
-        found = test_truth.Summary(test_truth.traced(trace, program), program)
+        expected = test_oracle.Summary(self.without(told, rules), program)
+        found = test_oracle.Summary(test_oracle.traced(trace, program), program)
         n, n_all = (sum(one.sure["entries of functions"].values())
-                    for one in (expected, test_truth.Summary(told, program)))
+                    for one in (expected, test_oracle.Summary(told, program)))
         self.assertTrue(least <= n < n_all, f"{n} entries of {n_all}")
         for what, counter in expected.without_unsure(found).items():
             self.assertSame(expected.sure[what], counter, f"{name} {rules}: {what}")

@@ -316,7 +316,7 @@ class Inner(e2e.EndToEnd):
                     self.assertEqual(self.f_in("a.pnr"), 1)
                 self.assertEqual(self.f_in("run.pnr"), 1)
 
-    def test_places_that_are_taken_at_once(self):
+    def test_destination_that_are_taken_at_once(self):
         """Processes that begin captures, or make snapshots, under one name at the same time: each finds a place."""
         text = """
             import os
@@ -425,7 +425,7 @@ class Inner(e2e.EndToEnd):
         self.assertEqual(self.f_in("run.pnr"), 3)
 
     def test_names_of_the_time(self):
-        """A part begins at its own zero, and its facts are those of its own begin and end."""
+        """A part begins at its own zero, and its properties are those of its own begin and end."""
         text = """
             import time
             time.sleep(0.3)

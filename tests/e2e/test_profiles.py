@@ -247,9 +247,9 @@ class Pstats(e2e.EndToEnd):
 class Folded(e2e.EndToEnd):
     def test_stacks_are_those_of_setprofile(self):
         app = self.write("app.py", CALLS)
-        finished = e2e.run([e2e.PYTHON, os.path.join(e2e.HERE, "truth.py"), app, self.path("truth.json")])
+        finished = e2e.run([e2e.PYTHON, os.path.join(e2e.HERE, "oracle.py"), app, self.path("oracle.json")])
         self.assertEqual(finished, (0, "", ""))
-        with open(self.path("truth.json")) as file:
+        with open(self.path("oracle.json")) as file:
             told = json.load(file)
         expected, stacks = collections.Counter(), []
         for function, _, parent, _, _ in told["slices"]:

@@ -83,7 +83,7 @@ class Thread:
 @dataclass
 class Process:
     directory: str
-    facts: dict = field(default_factory=dict)
+    properties: dict = field(default_factory=dict)
     functions: dict = field(default_factory=dict)
     threads: dict = field(default_factory=dict)
     is_readable: bool = True        # False: its names file is rejected
@@ -97,8 +97,8 @@ class Process:
     skipped: Counter = field(default_factory=Counter)
 
     def number(self, key, default=None):
-        """A fact that is a number; default if it is not there or none."""
-        value = self.facts.get(key, "")
+        """A property that is a number; default if it is not there or none."""
+        value = self.properties.get(key, "")
         return int(value) if re.fullmatch("0|[1-9][0-9]*", value) else default
 
     def instants(self):
@@ -197,7 +197,7 @@ def read_names(path, process, report):
         except Damage as damage:
             report("names", at, str(damage))
         at += size
-    process.has_ended = not process.facts.keys().isdisjoint({"end_ticks", "killed_ticks"})
+    process.has_ended = not process.properties.keys().isdisjoint({"end_ticks", "killed_ticks"})
     if cut_off is not None:
         report("names", cut_off, "cut off", process.has_ended)
 
@@ -227,7 +227,7 @@ def keep_name(process, entry, report, at, max_index):
         thread = process.threads.setdefault(index, Thread(index))
         thread.name, thread.native_id, thread.is_track = strings[0], number, kind == 1 and index > 0
     elif type == 3:
-        process.facts[strings[0]] = strings[1]
+        process.properties[strings[0]] = strings[1]
     else:
         process.skipped["name type"] += 1
 
@@ -377,11 +377,11 @@ def read_segments(path, process, chunks, report):
     for number, next_number in zip(numbers, numbers[1:]):
         if next_number > number + 1:
             report(f"segment-{number + 1}", None, f"{next_number - number - 1} segments missing")
-    begin = int(process.facts.get("first_segment", "1"))
+    begin = int(process.properties.get("first_segment", "1"))
     process.is_part = begin > 1
     is_absent = (numbers[0] > begin if numbers else
-                 "end_ticks" in process.facts or any(sequence for _, sequence in chunks))
-    process.has_dropped = is_absent and not process.facts.keys().isdisjoint({"max_size", "last_ns"})
+                 "end_ticks" in process.properties or any(sequence for _, sequence in chunks))
+    process.has_dropped = is_absent and not process.properties.keys().isdisjoint({"max_size", "last_ns"})
     if is_absent and not process.has_dropped:
         report(f"segment-{numbers[0] - 1 if numbers else 1}", None, "the first segments are missing")
     noted = {}                          # (thread, sequence): header, data frame, file, offset

@@ -1,13 +1,13 @@
 """Writes captures as specs/capture-format.md says, without the project's C code.
 
     with Capture(path) as capture:
-        process = capture.process(7)                    # names file with the facts of a start
+        process = capture.process(7)                    # names file with the properties of a start
         main = process.function("__main__", "main", "app.py", 1)
         thread = process.thread(1, 7001, "MainThread")
         thread.block([call(10, main), return_(20, main)])       # in segment 1, file thread-1.zst
         process.segment(2)                              # further blocks go there
         thread.block([call(30, main), return_(40, main)], is_short=True)    # in file short-threads.zst
-        process.end(1000)                               # the facts of a clean end
+        process.end(1000)                               # the properties of a clean end
 
 Times are nanoseconds since the start of the process; the clock is "monotonic" (a tick is a nanosecond) unless
 another one is asked for. Every structure has an `encode_` function of its own, so that a test can damage it.
@@ -32,7 +32,7 @@ SWITCH_OPEN, SWITCH_DEEPER = 1, 2
 PLAIN, GENERATOR, COROUTINE, ASYNC_GENERATOR, ITERABLE_COROUTINE, C_FUNCTION = range(6)
 
 # Types of name entries, and kinds of threads: section 6.
-FUNCTION, THREAD, FACT = 1, 2, 3
+FUNCTION, THREAD, PROPERTY = 1, 2, 3
 TRACK = 1
 
 # Flags of blocks: section 5.
@@ -40,7 +40,7 @@ RESYNC, DEEPER, LAST, PAUSED = 1, 2, 4, 8
 
 BLOCK_RECORDS = 16384
 SHORT_THREADS = "short-threads.zst"
-GAP_STACK = 1
+UNRECORDED_STACK = 1
 
 START_MONOTONIC_NS = 5_000_000_000_000
 START_REALTIME_NS = 1_700_000_000_000_000_000
@@ -87,11 +87,11 @@ def open_(function, frame=0):
 
 
 def gap(at):
-    return at, GAP, 0, GAP_STACK
+    return at, UNRECORDED, 0, UNRECORDED_STACK
 
 
 def gap_end(at):
-    return at, GAP_END, 0, GAP_STACK
+    return at, UNRECORDED_END, 0, UNRECORDED_STACK
 
 
 def switch(at, track, flags=0):
@@ -189,8 +189,8 @@ class Capture:
         for process in self.processes:
             process.write()
 
-    def process(self, pid, k=1, clock=None, **facts):
-        process = Process(self.path / (f"process-{pid}" + (f"-{k}" if k > 1 else "")), pid, clock or Clock(), facts)
+    def process(self, pid, k=1, clock=None, **properties):
+        process = Process(self.path / (f"process-{pid}" + (f"-{k}" if k > 1 else "")), pid, clock or Clock(), properties)
         self.processes.append(process)
         return process
 
@@ -198,7 +198,7 @@ class Capture:
 class Process:
     """One process directory. Kept in memory as bytes until write(), so that a test may change anything."""
 
-    def __init__(self, path, pid, clock, facts):
+    def __init__(self, path, pid, clock, properties):
         self.path, self.clock = path, clock
         self.header = encode_names_header()
         self.entries = []                       # of the names file, encoded
@@ -211,12 +211,12 @@ class Process:
         for key, value in ({"pid": pid, "parent_pid": 1, "python": "3.11.2", "executable": "/usr/bin/python3",
                             "command": "app.py", "engine": "frame", "recorder": "1.0.0", "clock": clock.name,
                             "ticks_per_second": clock.ticks_per_second, "start_ticks": ticks,
-                            "start_monotonic_ns": monotonic_ns, "start_realtime_ns": realtime_ns} | facts).items():
+                            "start_monotonic_ns": monotonic_ns, "start_realtime_ns": realtime_ns} | properties).items():
             if value is not None:
-                self.fact(key, value)
+                self.add_property(key, value)
 
-    def fact(self, key, value):
-        self.entries.append(encode_name(FACT, [key, str(value), ""]))
+    def add_property(self, key, value):
+        self.entries.append(encode_name(PROPERTY, [key, str(value), ""]))
 
     def function(self, module, name, file="app.py", line=1, kind=PLAIN):
         self.n_functions += 1
@@ -241,12 +241,12 @@ class Process:
         return self.files.setdefault(name, [])
 
     def end(self, at, lost=0):
-        """The facts of a clean end."""
+        """The properties of a clean end."""
         ticks, monotonic_ns, realtime_ns = self.clock.instant(at)
         events = sum(thread.n_events for thread in self.threads.values())
         for key, value in (("end_ticks", ticks), ("end_monotonic_ns", monotonic_ns), ("end_realtime_ns", realtime_ns),
                            ("events", events), ("lost", lost), ("forks", 0)):
-            self.fact(key, value)
+            self.add_property(key, value)
 
     def leave_live(self, chunks, at=0, n_chunks=None, **header):
         """A live file as a killed process leaves it. chunks: None (free) or what Thread.chunk gave."""

@@ -1,4 +1,4 @@
-"""Runs the converter on the committed captures: tests/golden/NAME and tests/bad/RULE, each with
+"""Runs the converter on the committed captures: tests/golden/NAME and tests/invalid/RULE, each with
 
     run.pnr                 made by the folder's make.py
     expected.trace          golden: the converter's output, byte by byte
@@ -91,5 +91,5 @@ def store(case, is_golden):
 
 if __name__ == "__main__":
     wanted = sys.argv[1:]
-    sys.exit(sum(store(case, folder == "golden") for folder in ("golden", "bad") for case in cases(folder)
+    sys.exit(sum(store(case, folder == "golden") for folder in ("golden", "invalid") for case in cases(folder)
                  if not wanted or case.name in wanted) > 0)

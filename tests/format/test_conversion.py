@@ -56,7 +56,7 @@ class Golden(unittest.TestCase):
 
 class Bad(unittest.TestCase):
     def test_each_rule_is_kept(self):
-        for case in conversion.cases("bad"):
+        for case in conversion.cases("invalid"):
             with self.subTest(case.name):
                 run = case.convert()
                 self.assertEqual(conversion.problems(case, run), [])
@@ -68,12 +68,12 @@ class Bad(unittest.TestCase):
             (Path(directory) / "run.pnr").mkdir()
             run = conversion.Case(Path(directory)).convert()
         self.assertEqual(run.returncode, 2)
-        self.assertEqual(run.stderr.decode(), conversion.Case(conversion.ROOT / "tests/bad/no_process")
+        self.assertEqual(run.stderr.decode(), conversion.Case(conversion.ROOT / "tests/invalid/no_process")
                          .expected("stderr").decode())
 
     def test_what_is_damaged_is_said_in_one_line_each(self):
         where = r"run\.pnr(/process-\d+(/(names|live|segment-\d+(/(thread-\d+|short-threads)\.zst)?))?)?"
-        for case in conversion.cases("bad"):
+        for case in conversion.cases("invalid"):
             with self.subTest(case.name):
                 lines = case.expected("stderr").decode().splitlines()
                 self.assertGreater(len(lines), 0)
@@ -116,7 +116,7 @@ class OtherFormats(unittest.TestCase):
             self.check(case)
 
     def test_bad(self):
-        for case in conversion.cases("bad"):
+        for case in conversion.cases("invalid"):
             self.check(case)
 
 
@@ -124,7 +124,7 @@ class Made(unittest.TestCase):
     """What make.py makes is what is committed: it is the readable form of the captures."""
 
     def test_captures_are_what_their_scripts_make(self):
-        for folder in "golden", "bad":
+        for folder in "golden", "invalid":
             script = runpy.run_path(str(conversion.ROOT / "tests" / folder / "make.py"))
             makers = ({case.__name__: case for case in script["CASES"]} if folder == "golden" else
                       {name: make for name, (_, make) in script["RULES"].items()})

@@ -123,7 +123,7 @@ class AnyCapture(unittest.TestCase):
         return slices, sorted(edges)
 
     def test_golden_and_bad_ones(self):
-        for case in itertools.chain(conversion.cases("golden"), conversion.cases("bad")):
+        for case in itertools.chain(conversion.cases("golden"), conversion.cases("invalid")):
             run = convert(case.path / "run.pnr", "--logical")
             with self.subTest(case.name):
                 self.assertEqual(run.returncode, case.status())

@@ -64,7 +64,7 @@ class Output(unittest.TestCase):
                                 stderr=subprocess.PIPE, **how)
 
     def test_all_captures_with_any_number_of_threads(self):
-        for folder in "golden", "bad":
+        for folder in "golden", "invalid":
             for case in conversion.cases(folder):
                 found = {(run.returncode, run.stdout, run.stderr) for run in (
                     subprocess.run([conversion.CONVERTER, "-q", "run.pnr", "-o", "-", "-j", str(n), "--tasks",

@@ -50,7 +50,7 @@ class Perfetto(unittest.TestCase):
         self.assertLessEqual({"slices", "points", "instants", "processes", "threads", "about"} | marks, found)
 
     def test_bad(self):
-        for case in conversion.cases("bad"):
+        for case in conversion.cases("invalid"):
             with self.subTest(case.name):
                 self.compare(case.path)
 
@@ -62,7 +62,7 @@ class Perfetto(unittest.TestCase):
 
     def test_tasks_and_creations(self):
         found = set()
-        for folder in "golden", "bad":
+        for folder in "golden", "invalid":
             for case in conversion.cases(folder):
                 with self.subTest(case.name):
                     events = self.compare(case.path, "--tasks", "--flows=all,creation")

@@ -317,7 +317,7 @@ class Recorded(unittest.TestCase):
         for process in capture.processes:
             self.assertEqual(dict(process.skipped), {})
             for key in "pid clock ticks_per_second start_ticks start_monotonic_ns start_realtime_ns".split():
-                self.assertIn(key, process.facts)
+                self.assertIn(key, process.properties)
             for thread in process.threads.values():
                 for block in thread.blocks:
                     leading = [kind for _, kind, _, _ in block.records[:block.header.n_open]]
@@ -377,7 +377,7 @@ class Recorded(unittest.TestCase):
     def test_forks(self):
         processes = self.check(self.record(FORKS))
         self.assertEqual(len(processes), 3)
-        self.assertEqual([process.facts.get("born") for process in processes], [None, "fork", "fork"])
+        self.assertEqual([process.properties.get("born") for process in processes], [None, "fork", "fork"])
         for process, parent in zip(processes[1:], processes):
             self.assertEqual(process.number("parent_pid"), parent.number("pid"))
         for process in processes:

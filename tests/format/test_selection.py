@@ -63,10 +63,10 @@ class Test(unittest.TestCase):
         self.addCleanup(directory.cleanup)
         self.path = Path(directory.name) / "run.pnr"
 
-    def make(self, fill, **facts):
+    def make(self, fill, **properties):
         """fill(process, thread, f, g, h, gen)"""
         with Capture(self.path) as capture:
-            process = capture.process(7, **facts)
+            process = capture.process(7, **properties)
             names = [process.function("m", name, "m.py", i + 1) for i, name in enumerate("fgh")]
             names.append(process.function("m", "gen", "m.py", 9, GENERATOR))
             fill(process, process.thread(1, 7001, "MainThread"), *names)
@@ -491,7 +491,7 @@ class AnyCapture(Test):
 
     def test_golden_and_bad_ones(self):
         choose = random.Random(7)
-        for case in itertools.chain(conversion.cases("golden"), conversion.cases("bad")):
+        for case in itertools.chain(conversion.cases("golden"), conversion.cases("invalid")):
             if case.status() == 2:
                 continue
             whole = self.check(case, "--tasks", "--flows=all,creation")

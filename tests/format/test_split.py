@@ -320,7 +320,7 @@ class Ends(Test):
         self.convert("--split=20M", "-o", "x.trace", status=2)
 
     def test_what_is_odd_is_said_once(self):
-        for folder in "golden", "bad":
+        for folder in "golden", "invalid":
             for case in conversion.cases(folder):
                 with self.subTest(case.name):
                     for options in ["-o", "-"], ["-o", self.folder / "x.trace", "--split=64k"]:

@@ -18,7 +18,7 @@ from fractions import Fraction
 from itertools import takewhile
 
 import capture_reader as reader
-from capture_reader import (C_CALL, C_RAISE, C_RETURN, CALL, CREATE, DEEPER, FINISH, FINISH_UNWIND, GAP, GAP_END, LAST,
+from capture_reader import (C_CALL, C_RAISE, C_RETURN, CALL, CREATE, DEEPER, FINISH, FINISH_UNWIND, UNRECORDED, UNRECORDED_END, LAST,
                             LEFT, LOST, OPEN, OPEN_C_CALL, RESUME, RETURN, START, SWITCH, SWITCH_DEEPER, SWITCH_OPEN,
                             UNWIND, YIELD)
 
@@ -76,7 +76,7 @@ class Clock:
                 self.points.append((ticks, ns))
         self.first_ns = self.points[0][1] if self.points else 0
         self.rate = Fraction(10**9, process.number("ticks_per_second") or 10**9)
-        self.is_exact = process.facts.get("clock") == "monotonic"
+        self.is_exact = process.properties.get("clock") == "monotonic"
 
     def ns(self, ticks):
         if self.is_exact:
@@ -187,9 +187,9 @@ class Stack:
             while function and self.open:
                 function -= self.open[-1].key[0] == "python"
                 self.pop(ns, ["left_unseen"])
-        elif kind == GAP:
+        elif kind == UNRECORDED:
             self.push("gap", function, 0, ns)
-        elif kind == GAP_END:
+        elif kind == UNRECORDED_END:
             self.leave(("gap", function, 0), ns)
         elif kind == LOST:
             self.tell(f"[lost {function} events]", ns)
@@ -212,9 +212,9 @@ class Expected:
         clock = Clock(process)
         self.is_exact = self.is_exact and clock.is_exact
         self.names[pid, pid, "process_name"] = clean(
-            (process.facts["process_name"] + ": " if process.facts.get("process_name") else "")
-            + (process.facts.get("command") or process.directory)
-            + (" (fork)" if process.facts.get("born") == "fork" and not process.facts.get("process_name") else ""))
+            (process.properties["process_name"] + ": " if process.properties.get("process_name") else "")
+            + (process.properties.get("command") or process.directory)
+            + (" (fork)" if process.properties.get("born") == "fork" and not process.properties.get("process_name") else ""))
         threads = [thread for _, thread in sorted(process.threads.items()) if thread.is_there]
         changes, ends = [], [process.number("end_ticks", 0)]    # changes: ticks, thread, place, what, frame, slice
         for thread in threads:

@@ -147,7 +147,7 @@ static size_t find_blocks(const uint8_t *bytes, size_t size, struct piece pieces
 /* Changes a field, and now and then one that makes the header bad. */
 static void draw_header(struct pnr_block_header *header, bool live)
 {
-    struct pnr_instant *instant = draw(2) && !live ? &header->end : &header->begin;
+    struct pnr_clock_sample *instant = draw(2) && !live ? &header->end : &header->begin;
     switch (draw(13)) {
     case 0: header->flags = (uint16_t)draw(16); break;
     case 1: header->thread = (uint32_t)draw_number(32); break;
@@ -236,8 +236,8 @@ static size_t find_entries(const uint8_t *bytes, size_t size, struct piece piece
     return n;
 }
 
-/* What facts are looked up, and with values that matter. */
-static void draw_fact(struct pnr_name *name)
+/* What properties are looked up, and with values that matter. */
+static void draw_property(struct pnr_name *name)
 {
     static const char *const keys[] = {
         "pid", "ticks_per_second", "start_ticks", "start_monotonic_ns", "start_realtime_ns", "end_ticks",
@@ -247,7 +247,7 @@ static void draw_fact(struct pnr_name *name)
     static char value[32];
     const char *key = keys[draw(sizeof keys / sizeof *keys)];
     int size = snprintf(value, sizeof value, "%llu", (unsigned long long)draw_number(64));
-    *name = (struct pnr_name){ .type = PNR_NAME_FACT,
+    *name = (struct pnr_name){ .type = PNR_NAME_PROPERTY,
                                .strings = { { key, (uint32_t)strlen(key) }, { value, (uint32_t)size } } };
 }
 
@@ -267,7 +267,7 @@ static size_t change_entry(uint8_t *bytes, size_t size, size_t max, struct piece
     case 2: name.index = (uint32_t)draw_number(32); break;
     case 3: name.index += 1 - (uint32_t)draw(3); break;
     case 4: name.number = (uint32_t)draw_number(32); break;
-    case 5: draw_fact(&name); break;
+    case 5: draw_property(&name); break;
     default:
         memcpy(string, changed->bytes, changed->size);
         size_t most = draw(64) && changed->size < PNR_NAME_MAX / 2 ? 2 * changed->size + 16 : PNR_NAME_MAX;
@@ -348,7 +348,7 @@ static void draw_live_header(uint8_t *bytes)
 {
     struct pnr_live_header header;
     memcpy(&header, bytes, sizeof header);
-    struct pnr_instant *instant = &header.instants[draw(2)];
+    struct pnr_clock_sample *instant = &header.instants[draw(2)];
     switch (draw(6)) {
     case 0: header.n_chunks = (uint32_t)draw_number(32); break;
     case 1: header.n_chunks = 1 + (uint32_t)draw(8); break;

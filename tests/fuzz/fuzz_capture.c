@@ -31,7 +31,7 @@ static const struct flows_choice all_flows = { .chains = 0x1e, .creations = 0x1e
 #define PIECE_SIZE 2000
 #define PIECES 12
 
-static void ignore(void *arg, enum note_level level, const char *line)
+static void ignore(void *arg, enum diagnostic_level level, const char *line)
 {
     (void)arg, (void)level, (void)line;
 }
@@ -105,12 +105,12 @@ static struct selection *select_some(struct reader *reader)
 
 /* Returns the bytes of the trace. */
 static uint64_t convert_it(struct reader *reader, const struct trace_format *format, const struct convert_how *how,
-                           const struct notes *notes)
+                           const struct diagnostics *diagnostics)
 {
     struct pnr_err err;
     struct jobs *jobs = jobs_new(1);
     struct output *output = output_open("/dev/null", jobs, &err);
-    struct trace_about about = { .version = "", .command = symbols_fact(reader_symbols(reader), "command") };
+    struct trace_about about = { .version = "", .command = symbols_property(reader_symbols(reader), "command") };
     symbols_number(reader_symbols(reader), "start_realtime_ns", &about.start_realtime_ns);
     struct trace *trace = trace_new(format, &about, output, 1);
     struct disk disk = { { .process = process_event, .thread = thread_event, .slice = slice_event,
@@ -119,7 +119,7 @@ static uint64_t convert_it(struct reader *reader, const struct trace_format *for
     struct convert_odd odd = { .lost = 0 };
     if (convert(&reader, 1, how, &disk.sink, &count, &odd, &err) == 0)
         trace_end(trace, &err);
-    convert_say(&reader, 1, &odd, notes);
+    convert_say(&reader, 1, &odd, diagnostics);
     uint64_t n = trace_bytes(trace);
     trace_free(trace);
     output_close(output);
@@ -127,7 +127,7 @@ static uint64_t convert_it(struct reader *reader, const struct trace_format *for
     return n;
 }
 
-static void convert_pieces(struct reader *reader, const struct notes *notes)
+static void convert_pieces(struct reader *reader, const struct diagnostics *diagnostics)
 {
     struct split *split = split_new(&reader, 1, convert_zero_ns(&reader, 1), 0, UINT64_MAX, PIECE_SIZE);
     struct selection *selection = selection_new();
@@ -143,7 +143,7 @@ static void convert_pieces(struct reader *reader, const struct notes *notes)
                                          .from = n ? &stacks[(n + 1) % 2] : NULL, .to = &stacks[n % 2] };
         selection_set_window(selection, from_ns, to_ns);
         stacks_clear(&stacks[n % 2]);
-        struct split_result result = { .bytes = convert_it(reader, &trace_json, &how, notes), .events = 10, .n_open = 1 };
+        struct split_result result = { .bytes = convert_it(reader, &trace_json, &how, diagnostics), .events = 10, .n_open = 1 };
         if (split_judge(split, &result)) {
             next_ns = to_ns;
             n++;
@@ -157,7 +157,7 @@ static void convert_pieces(struct reader *reader, const struct notes *notes)
     split_free(split);
 }
 
-static void say_all(struct reader *reader, const struct notes *notes, FILE *nowhere)
+static void say_all(struct reader *reader, const struct diagnostics *diagnostics, FILE *nowhere)
 {
     struct verify_sum sum;
     struct convert_odd odd = { .lost = 0 };
@@ -166,7 +166,7 @@ static void say_all(struct reader *reader, const struct notes *notes, FILE *nowh
     info_print(reader, nowhere, true, &err);
     if (reader_rewind(reader) < 0)
         abort();
-    verify(&reader, 1, notes, &odd, &sum, &err);
+    verify(&reader, 1, diagnostics, &odd, &sum, &err);
 }
 
 static void add_up(struct reader *reader, int fd, bool has_roots)
@@ -210,7 +210,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     static FILE *nowhere;
     const uint8_t *parts[FUZZ_PARTS];
     size_t sizes[FUZZ_PARTS];
-    struct notes notes = { ignore, NULL };
+    struct diagnostics diagnostics = { ignore, NULL };
     struct pnr_err err;
     if (!nowhere && !(nowhere = fopen("/dev/null", "w")))
         abort();
@@ -220,21 +220,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     fuzz_write_live(parts[FUZZ_PARTS - 1], sizes[FUZZ_PARTS - 1]);
     for (int i = 0; i < 8; i++) {
         const struct reader_choice choice = { choose_any, wants_odd, NULL };
-        struct reader *reader = reader_open(fuzz_directory(), i == 7 ? &choice : NULL, &notes, &err);
+        struct reader *reader = reader_open(fuzz_directory(), i == 7 ? &choice : NULL, &diagnostics, &err);
         if (!reader)
             break;
         struct selection *selection = i == 1 ? select_some(reader) : NULL;
         const struct convert_how how = { .selection = selection, .flows = all_flows, .is_logical = i == 2 };
         if (i == 0 || i == 7 || selection)
-            convert_it(reader, &trace_json, &how, &notes);
+            convert_it(reader, &trace_json, &how, &diagnostics);
         else if (i == 2)
-            convert_it(reader, &perfetto, &how, &notes);
+            convert_it(reader, &perfetto, &how, &diagnostics);
         else if (i == 3 || i == 4)
             add_up(reader, fileno(nowhere), i == 4);
         else if (i == 5)
-            convert_pieces(reader, &notes);
+            convert_pieces(reader, &diagnostics);
         else if (i == 6)
-            say_all(reader, &notes, nowhere);
+            say_all(reader, &diagnostics, nowhere);
         selection_free(selection);
         reader_close(reader);
     }

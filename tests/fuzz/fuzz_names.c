@@ -7,7 +7,7 @@
 #include "format/names.h"
 #include "fuzz.h"
 
-static void ignore(void *arg, enum note_level level, const char *line)
+static void ignore(void *arg, enum diagnostic_level level, const char *line)
 {
     (void)arg, (void)level, (void)line;
 }
@@ -42,11 +42,11 @@ static void decode(const uint8_t *bytes, size_t size)
 
 static void load(const uint8_t *bytes, size_t size)
 {
-    struct notes notes = { ignore, NULL };
+    struct diagnostics diagnostics = { ignore, NULL };
     struct pnr_err err;
     uint64_t number;
     fuzz_write("names", bytes, size);
-    struct symbols *symbols = symbols_load(fuzz_directory(), false, &notes, &err);
+    struct symbols *symbols = symbols_load(fuzz_directory(), false, &diagnostics, &err);
     if (!symbols)
         return;
     for (uint32_t i = 0; i <= symbols->n_functions + 1; i++) {
@@ -60,7 +60,7 @@ static void load(const uint8_t *bytes, size_t size)
     for (size_t i = 0; i < symbols->n_threads; i++)
         if (symbols_thread(symbols, symbols->threads[i].index) != &symbols->threads[i])
             abort();
-    touch(symbols_fact(symbols, "command"));
+    touch(symbols_property(symbols, "command"));
     symbols_number(symbols, "end_ticks", &number);
     symbols_free(symbols);
 }

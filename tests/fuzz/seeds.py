@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes the fuzz targets' first inputs of captures; tests/fuzz/fuzz.h tells what they look like.
 
-    tests/fuzz/seeds.py FOLDER [CAPTURE...]     # default: those of tests/golden and tests/bad; FOLDER/block, names, ...
+    tests/fuzz/seeds.py FOLDER [CAPTURE...]     # default: those of tests/golden and tests/invalid; FOLDER/block, names, ...
 """
 
 import struct
@@ -36,7 +36,7 @@ def live(path):
 
 
 def main(folder, captures):
-    for capture in captures or sorted(TESTS.glob("golden/*/*.pnr")) + sorted(TESTS.glob("bad/*/*.pnr")):
+    for capture in captures or sorted(TESTS.glob("golden/*/*.pnr")) + sorted(TESTS.glob("invalid/*/*.pnr")):
         for process in sorted(Path(capture).glob("process-*")):
             segments = sorted(process.glob("segment-*"))[:2]
             first, second = [*segments, process / "none", process / "none"][:2]

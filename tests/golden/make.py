@@ -21,7 +21,7 @@ import capture_writer                       # noqa: E402
 
 
 def smallest(path):
-    """The worked example of specs/capture-format.md, section 12: few facts, data stored and not compressed."""
+    """The worked example of specs/capture-format.md, section 12: few properties, data stored and not compressed."""
     clock = Clock(start_ticks=5_000_000_000, start_monotonic_ns=5_000_000_000)
     with Capture(path) as capture:
         process = capture.process(7, clock=clock, parent_pid=None, python=None, executable=None, command=None,
@@ -31,7 +31,7 @@ def smallest(path):
         compress, capture_writer.compress = capture_writer.compress, store
         thread.block([call(1000, main), return_(3500, main)], begin=0, end=4000, flags=LAST)
         capture_writer.compress = compress
-        process.entries += [encode_name(FACT, [key, str(value), ""]) for key, value in
+        process.entries += [encode_name(PROPERTY, [key, str(value), ""]) for key, value in
                             zip(("end_ticks", "end_monotonic_ns", "end_realtime_ns"), clock.instant(5000))]
 
 
@@ -303,7 +303,7 @@ def clock_drifts(path):
 
 
 def later_minor_version(path):
-    """What a later recorder may add: facts, types of names, kinds of functions, files."""
+    """What a later recorder may add: properties, types of names, kinds of functions, files."""
     with Capture(path) as capture:
         process = capture.process(7, command="later.py", colour="blue")
         main = process.function("__main__", "main", "later.py", 1)
@@ -540,7 +540,7 @@ def killed_and_finished(path):
         two.block([call(4000, work), return_(7000, work), call(8000, work)])
         for key, value in zip(("killed_ticks", "killed_monotonic_ns", "killed_realtime_ns"),
                               process.clock.instant(9000)):
-            process.fact(key, value)
+            process.add_property(key, value)
 
 
 def paused(path):
@@ -619,20 +619,20 @@ def greenlets(path):
 def forked(path):
     """Processes that were forked, executed, named, or some of that."""
     with Capture(path) as capture:
-        for pid, begin, facts in ((7, 0, {}), (8, 5000, {"born": "fork", "parent_pid": 7}),
+        for pid, begin, properties in ((7, 0, {}), (8, 5000, {"born": "fork", "parent_pid": 7}),
                                   (9, 6000, {"born": "fork", "parent_pid": 7, "process_name": "Process-1"}),
                                   (10, 7000, {"born": "exec", "parent_pid": 8, "command": "-c pass"}),
                                   (11, 8000, {"born": "exec", "parent_pid": 7, "process_name": "Wörker \"2\""}),
                                   (12, 9000, {"born": "fork", "command": None}), (13, 9500, {"process_name": ""})):
-            process = capture.process(pid, command=facts.pop("command", "forked.py"), **facts, clock=Clock(
+            process = capture.process(pid, command=properties.pop("command", "forked.py"), **properties, clock=Clock(
                 start_ticks=START_MONOTONIC_NS + begin, start_monotonic_ns=START_MONOTONIC_NS + begin))
             main = process.function("__main__", "main", "forked.py", 1)
             work = process.function("__main__", "work", "forked.py", 4)
             thread = process.thread(1, pid, "MainThread")
-            thread.block([*([open_(main)] if facts.get("born") == "fork" else [call(50, main)]),
+            thread.block([*([open_(main)] if properties.get("born") == "fork" else [call(50, main)]),
                           call(100, work), return_(900, work), return_(1000, main)], begin=0, flags=LAST)
             if pid == 9:
-                process.fact("process_name", "Process-1:1")         # renamed: the latest holds
+                process.add_property("process_name", "Process-1:1")         # renamed: the latest holds
             process.end(1500)
 
 

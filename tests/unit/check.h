@@ -47,7 +47,7 @@ static inline void check_slice(struct sink *sink, const struct slice *slice)
     char marks[6] = "";
     for (int i = 0; i < 5; i++)
         strncat(marks, slice->marks >> i & 1 ? (const char *[]){ "e", "u", "b", "l", "c" }[i] : "", 1);
-    if (slice->subject == PNR_SUBJECT_UNRECORDED_REGION)
+    if (slice->subject == PNR_SUBJECT_UNRECORDED)
         check_write((struct check_sink *)sink, "%u:gap%u[%" PRIu64 ",%" PRIu64 "]%s", slice->thread, slice->function,
                     slice->begin_ns, slice->end_ns, marks);
     else
@@ -194,9 +194,9 @@ static inline void check_name(struct check_capture *capture, struct pnr_name nam
     check_append(path, bytes, pnr_name_size(&name));
 }
 
-static inline void check_fact(struct check_capture *capture, const char *key, const char *value)
+static inline void check_property(struct check_capture *capture, const char *key, const char *value)
 {
-    check_name(capture, (struct pnr_name){ .type = PNR_NAME_FACT,
+    check_name(capture, (struct pnr_name){ .type = PNR_NAME_PROPERTY,
                                            .strings = { check_string(key), check_string(value), { NULL, 0 } } });
 }
 
@@ -212,8 +212,8 @@ static inline void check_capture_make(struct check_capture *capture)
     snprintf(path, sizeof path, "%s/names", capture->process);
     pnr_names_header_encode(header);
     check_append(path, header, sizeof header);
-    check_fact(capture, "start_monotonic_ns", "0");
-    check_fact(capture, "ticks_per_second", "1000000000");
+    check_property(capture, "start_monotonic_ns", "0");
+    check_property(capture, "ticks_per_second", "1000000000");
     for (uint32_t i = 0; i < CHECK_FUNCTIONS; i++) {
         const struct symbol *symbol = symbols_function(check_symbols(), i + 1);
         check_name(capture, (struct pnr_name){ .type = PNR_NAME_FUNCTION, .kind = symbol->kind, .index = i + 1,

@@ -17,7 +17,7 @@
 #include "recorder/segments.h"
 
 #define SECOND UINT64_C(1000000000)
-#define SIZE REC_LEAST_SIZE
+#define SIZE REC_MIN_SIZE
 #define SEGMENT_SIZE (SIZE / 32)
 
 static char capture[] = "/tmp/panopticon-test-XXXXXX";

@@ -8,17 +8,17 @@
 #include <string.h>
 
 #include "format/capture.h"
-#include "recorder/log.h"
+#include "recorder/thread_buffer.h"
 
 /* Appends as an engine does: the frame counts the thread's records. */
-static inline void append(struct rec_log *log, uint64_t number)
+static inline void append(struct rec_buffer *log, uint64_t number)
 {
     uint64_t ticks = rec_clock_ticks() - log->base;
-    if (!rec_log_has_room(log, ticks)) {
-        cr_assert(rec_log_turn(log, 0, 0));
+    if (!rec_buffer_has_capacity(log, ticks)) {
+        cr_assert(rec_buffer_start_chunk(log, 0, 0));
         ticks = rec_clock_ticks() - log->base;
     }
-    rec_log_store(log, ticks, PNR_CALL, number, log->thread);
+    rec_buffer_append(log, ticks, PNR_CALL, number, log->thread);
 }
 
 /* What the segments hold of a thread. */
@@ -90,8 +90,8 @@ static inline struct in_file read_thread(const char *process_path, uint32_t thre
     return in_file;
 }
 
-/* The value of a fact in a process's name table; "" if it is not there. Counts the functions. */
-static inline const char *find_fact(const char *process_path, const char *key, uint32_t *n_functions)
+/* The value of a property in a process's name table; "" if it is not there. Counts the functions. */
+static inline const char *find_property(const char *process_path, const char *key, uint32_t *n_functions)
 {
     static char value[128], bytes[4 << 20];
     char path[PATH_MAX];
@@ -107,7 +107,7 @@ static inline const char *find_fact(const char *process_path, const char *key, u
     *n_functions = 0;
     while (pnr_name_decode(bytes, size, &at, &name, &err) == 1) {
         *n_functions += name.type == PNR_NAME_FUNCTION;
-        if (name.type == PNR_NAME_FACT && name.strings[0].size == strlen(key) &&
+        if (name.type == PNR_NAME_PROPERTY && name.strings[0].size == strlen(key) &&
             memcmp(name.strings[0].bytes, key, strlen(key)) == 0)
             snprintf(value, sizeof value, "%.*s", (int)name.strings[1].size, name.strings[1].bytes);
     }

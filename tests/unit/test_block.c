@@ -117,7 +117,7 @@ Test(block, header_check_looks_at_each_field)
         good.data_size = live ? 0 : 50;
         good.planes = live ? 0 : 0x1021;
         if (live)
-            good.end = (struct pnr_instant){ 0 };
+            good.end = (struct pnr_clock_sample){ 0 };
         pnr_block_header_seal(&good);
         cr_expect_eq(pnr_block_header_check(&good, live, 0, &err), 0, "live %d", live);
         for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -146,8 +146,8 @@ Test(block, header_check_accepts_the_limits)
     h.data_size = 263168;
     h.planes = UINT16_MAX;
     h.tick_shift = 39;
-    h.begin = (struct pnr_instant){ UINT64_MAX, UINT64_MAX, UINT64_MAX };
-    h.end = (struct pnr_instant){ 0 };
+    h.begin = (struct pnr_clock_sample){ UINT64_MAX, UINT64_MAX, UINT64_MAX };
+    h.end = (struct pnr_clock_sample){ 0 };
     pnr_block_header_seal(&h);
     cr_expect_eq(pnr_block_header_check(&h, false, 0, &err), 0);
 }

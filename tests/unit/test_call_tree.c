@@ -6,7 +6,7 @@
 #include "convert/slices/spans.h"
 
 enum { CALL = PNR_CALL, RET = PNR_RETURN, START = PNR_START, RES = PNR_RESUME, YIELD = PNR_YIELD, FIN = PNR_FINISH,
-       CCALL = PNR_C_CALL, CRET = PNR_C_RETURN, GAP = PNR_GAP, GAPE = PNR_GAP_END };
+       CCALL = PNR_C_CALL, CRET = PNR_C_RETURN, UNRECORDED = PNR_UNRECORDED, UNRECE = PNR_UNRECORDED_END };
 
 struct event {
     unsigned kind;
@@ -71,7 +71,7 @@ Test(call_tree, adds_up_slices_by_stacks)
           "f1 1/30:50 .f2 1/7:10 ..f3 1/3:3 .f3 1/10:10 f3 1/10:10 " },
         { 0, { { CALL, 10, 1, 0 }, { CALL, 20, 1, 0 }, { RET, 30, 1, 0 }, { RET, 40, 1, 0 } },
           "f1 1/20:30 .f1 1/10:10 " },
-        { 0, { { CALL, 10, 1, 0 }, { GAP, 20, 1, 0 }, { GAPE, 30, 1, 0 }, { CALL, 31, 99, 0 }, { RET, 40, 99, 0 },
+        { 0, { { CALL, 10, 1, 0 }, { UNRECORDED, 20, 1, 0 }, { UNRECE, 30, 1, 0 }, { CALL, 31, 99, 0 }, { RET, 40, 99, 0 },
                { CCALL, 50, 9, 0 }, { CRET, 52, 9, 0 }, { RET, 60, 1, 0 } },
           "f1 1/29:50 .[not recorded] 1/10:10 .[unknown function 99] 1/9:9 .f9 1/2:2 " },
         /* what is still open */

@@ -4,16 +4,16 @@
 
 static const struct flows_choice flows = { .chains = ~0u };
 
-static void collect(void *arg, enum note_level level, const char *line)
+static void collect(void *arg, enum diagnostic_level level, const char *line)
 {
     const char *from = strstr(line, "process-");
-    check_write(arg, "%c:%s;", level == NOTE_DAMAGE ? 'D' : 'F', from ? from : line);
+    check_write(arg, "%c:%s;", level == DIAGNOSTIC_DAMAGE ? 'D' : 'F', from ? from : line);
 }
 
 /* Converts the processes, n of them, and gives what the sink was told. */
 static void run(const char *const *paths, size_t n, struct check_sink *sink, struct check_sink *said)
 {
-    struct notes notes = { collect, said };
+    struct diagnostics diagnostics = { collect, said };
     struct reader *readers[4];
     struct convert_count count;
     struct convert_odd odd[4] = { { .lost = 0 } };
@@ -21,9 +21,9 @@ static void run(const char *const *paths, size_t n, struct check_sink *sink, str
     check_sink_init(sink);
     check_sink_init(said);
     for (size_t i = 0; i < n; i++)
-        cr_assert_not_null(readers[i] = reader_open(paths[i], NULL, &notes, &err));
+        cr_assert_not_null(readers[i] = reader_open(paths[i], NULL, &diagnostics, &err));
     cr_assert_eq(convert(readers, n, &(struct convert_how){ .flows = flows }, &sink->sink, &count, odd, &err), 0);
-    convert_say(readers, n, odd, &notes);
+    convert_say(readers, n, odd, &diagnostics);
     for (size_t i = 0; i < n; i++)
         reader_close(readers[i]);
 }
@@ -59,7 +59,7 @@ Test(convert, closes_what_is_open)
     struct check_sink sink, said;
     const struct pnr_record call[] = { pnr_record_make(0, PNR_CALL, 0, 1), pnr_record_make(50, PNR_CREATE, 0, 0) };
     check_capture_make(&capture);
-    check_fact(&capture, "end_ticks", "5000");
+    check_property(&capture, "end_ticks", "5000");
     check_block(&capture, 1, 0, PNR_BLOCK_LAST, 1000, call, 2);
     check_block(&capture, 2, 0, 0, 2000, call, 2);
     run((const char *[]){ capture.process }, 1, &sink, &said);
@@ -109,10 +109,10 @@ Test(convert, tells_what_was_dropped)
     check_capture_make(&capture);
     capture.segment = 3;
     check_block(&capture, 1, 8, 0, 2345000001, call, 2);
-    check_fact(&capture, "max_size", "1000");
+    check_property(&capture, "max_size", "1000");
     check_capture_make(&all);
-    check_fact(&all, "max_size", "1000");
-    check_fact(&all, "end_ticks", "5000");
+    check_property(&all, "max_size", "1000");
+    check_property(&all, "end_ticks", "5000");
     run((const char *[]){ capture.process, all.process }, 2, &sink, &said);
     cr_expect(strstr(sink.text, " 0:1[2345000001,2345000051]"), "%s", sink.text);
     cr_expect_str_eq(said.text, "F:process-7: older events were dropped (--max-size, --last): complete from 2.346 s "
@@ -274,17 +274,17 @@ static void expect_name(const char *command, const char *name, const char *born,
 {
     struct check_capture capture;
     struct check_sink said;
-    const struct notes notes = { collect, &said };
+    const struct diagnostics diagnostics = { collect, &said };
     struct pnr_err err;
     check_sink_init(&said);
     check_capture_make(&capture);
     if (command)
-        check_fact(&capture, "command", command);
+        check_property(&capture, "command", command);
     if (name)
-        check_fact(&capture, "process_name", name);
+        check_property(&capture, "process_name", name);
     if (born)
-        check_fact(&capture, "born", born);
-    struct reader *reader = reader_open(capture.process, NULL, &notes, &err);
+        check_property(&capture, "born", born);
+    struct reader *reader = reader_open(capture.process, NULL, &diagnostics, &err);
     cr_assert_not_null(reader);
     struct pnr_string found = convert_process_name(reader);
     cr_expect(found.size == strlen(expected) && memcmp(found.bytes, expected, found.size) == 0, "%.*s, not %s",

@@ -130,9 +130,9 @@ static const char *process_of(pid_t pid)
  * records. The thread before the last has come and gone. */
 static void record(struct told *mine)
 {
-    struct rec_log *logs[THREADS];
+    struct rec_buffer *logs[THREADS];
     for (uint32_t t = 0; t < THREADS; t++)
-        logs[t] = rec_log_new(&logs[t], 7 + t, (struct pnr_string){ "name", 4 });
+        logs[t] = rec_buffer_new(&logs[t], 7 + t, (struct pnr_string){ "name", 4 });
     for (uint32_t round = 0; round < 12; round++) {
         for (uint32_t t = 0; t < THREADS; t++) {
             uint32_t n = t == THREADS - 1 ? 1 : 9000 / (t + 1);
@@ -142,7 +142,7 @@ static void record(struct told *mine)
             }
         }
         if (round == 3) {
-            rec_log_end(logs[THREADS - 2]);
+            rec_buffer_end(logs[THREADS - 2]);
             logs[THREADS - 2] = NULL;
         }
     }
@@ -152,21 +152,21 @@ static void record(struct told *mine)
 static pid_t record_and_die(struct told *mine, int at, enum how how)
 {
     struct rec_drain_options options = { .drops = false };
-    struct rec_log_totals totals;
+    struct rec_totals totals;
     char taken[PATH_MAX];
     struct pnr_err err;
     int status;
     memset(mine, 0, sizeof *mine);
     pid_t pid = fork();
     if (pid == 0) {
-        if (rec_log_start(capture, access(capture, F_OK) == 0, &options, taken, &err) != 0)
+        if (rec_session_start(capture, access(capture, F_OK) == 0, &options, taken, &err) != 0)
             _exit(1);
         fault.at = at;
         fault.how = how;
         fault.blocks_only = true;
         record(mine);
         if (at != DIE_NEVER)
-            rec_log_stop(&totals);      /* it does not come to its end */
+            rec_session_stop(&totals);      /* it does not come to its end */
         kill(getpid(), SIGKILL);
     }
     waitpid(pid, &status, 0);
@@ -207,10 +207,10 @@ static struct pnr_live_header live_header(const char *process)
     return header;
 }
 
-static uint64_t fact(const char *process, const char *key)
+static uint64_t property(const char *process, const char *key)
 {
     uint32_t n_functions;
-    const char *text = find_fact(process, key, &n_functions);
+    const char *text = find_property(process, key, &n_functions);
     cr_assert(*text, "%s", key);
     return strtoull(text, NULL, 10);
 }
@@ -226,12 +226,12 @@ static void check_whole(const char *process, const struct told *mine, const stru
         cr_expect(n == mine->n_stored[t] || n == mine->n_stored[t] + 1, "thread %u", t + 1);
         sum += n;
     }
-    cr_expect_eq(fact(process, "events"), sum);
+    cr_expect_eq(property(process, "events"), sum);
     if (was) {
-        const struct pnr_instant *last = &was->instants[was->latest & 1];
-        cr_expect_eq(fact(process, "killed_ticks"), last->ticks);
-        cr_expect_eq(fact(process, "killed_monotonic_ns"), last->monotonic_ns);
-        cr_expect_eq(fact(process, "killed_realtime_ns"), last->realtime_ns);
+        const struct pnr_clock_sample *last = &was->instants[was->latest & 1];
+        cr_expect_eq(property(process, "killed_ticks"), last->ticks);
+        cr_expect_eq(property(process, "killed_monotonic_ns"), last->monotonic_ns);
+        cr_expect_eq(property(process, "killed_realtime_ns"), last->realtime_ns);
     }
 }
 
@@ -339,8 +339,8 @@ Test(finish, makes_the_segment_that_is_missing)
     rec_finish_all(capture, 0);
     cr_expect_not(has_live(nobody));
     cr_expect_eq(read_thread(nobody, 3).n, 1);
-    cr_expect_str_eq(find_fact(nobody, "events", &n_functions), "1");
-    cr_expect_str_eq(find_fact(nobody, "killed_ticks", &n_functions), "0", "it did not come to read a clock");
+    cr_expect_str_eq(find_property(nobody, "events", &n_functions), "1");
+    cr_expect_str_eq(find_property(nobody, "killed_ticks", &n_functions), "0", "it did not come to read a clock");
 }
 
 /* It was killed while it wrote a name, at each byte of it. */
@@ -361,7 +361,7 @@ Test(finish, cuts_off_a_torn_name)
         close(fd);
         rec_finish_all(capture, 0);
         check_whole(process_of(pid), &told[0], &was);
-        find_fact(process_of(pid), "events", &n_functions);
+        find_property(process_of(pid), "events", &n_functions);
         cr_expect_eq(n_functions, size == pnr_name_size(&name) ? 1 : 0, "%zu bytes", size);
     }
 }
@@ -483,20 +483,20 @@ static void set_owner(const char *process, uint64_t start, uint64_t namespace)
 static bool record_and_die_at_the_end(int at, enum how how, pid_t *pid)
 {
     struct rec_drain_options options = { .drops = false };
-    struct rec_log_totals totals;
+    struct rec_totals totals;
     char taken[PATH_MAX];
     struct pnr_err err;
     int status;
     memset(&told[0], 0, sizeof told[0]);
     *pid = fork();
     if (*pid == 0) {
-        if (rec_log_start(capture, access(capture, F_OK) == 0, &options, taken, &err) != 0)
+        if (rec_session_start(capture, access(capture, F_OK) == 0, &options, taken, &err) != 0)
             _exit(1);
         record(&told[0]);
         fault.how = how;
         fault.n = 0;
         fault.at = at;
-        rec_log_stop(&totals);
+        rec_session_stop(&totals);
         _exit(0);
     }
     waitpid(*pid, &status, 0);
@@ -513,8 +513,8 @@ Test(finish, takes_what_was_killed_at_its_end)
         for (int at = 0; record_and_die_at_the_end(at, (enum how)how, &pid); at++) {
             rec_finish_all(capture, 0);
             check_whole(process_of(pid), &told[0], NULL);
-            bool is_clean = *find_fact(process_of(pid), "end_ticks", &n_functions);
-            bool is_killed = *find_fact(process_of(pid), "killed_ticks", &n_functions);
+            bool is_clean = *find_property(process_of(pid), "end_ticks", &n_functions);
+            bool is_killed = *find_property(process_of(pid), "killed_ticks", &n_functions);
             cr_expect_neq(is_clean, is_killed, "how %d, at %d", how, at);
             n_clean += is_clean;
             n_killed += is_killed;
@@ -539,14 +539,14 @@ Test(finish, leaves_the_living_alone)
     cr_assert_eq(pipe(to_child), 0);
     pid_t pid = fork();
     if (pid == 0) {
-        struct rec_log_totals totals;
-        if (rec_log_start(capture, true, &options, taken, &err) != 0)
+        struct rec_totals totals;
+        if (rec_session_start(capture, true, &options, taken, &err) != 0)
             _exit(1);
         record(&told[0]);
         if (write(from_child[1], "", 1) != 1 || read(to_child[0], &byte, 1) != 1)
             _exit(2);
         record(&told[3]);               /* other threads, behind the first */
-        rec_log_stop(&totals);
+        rec_session_stop(&totals);
         _exit(0);
     }
     cr_assert_eq(read(from_child[0], &byte, 1), 1);
@@ -598,14 +598,14 @@ Test(finish, tells_of_the_end_once)
         char path[PATH_MAX], entry[200];
         uint32_t n_functions;
         pid_t pid = record_and_die(&told[0], DIE_NEVER, BEFORE);
-        struct pnr_name name = { .type = PNR_NAME_FACT, .strings = { { keys[i], (uint32_t)strlen(keys[i]) }, { "5", 1 } } };
+        struct pnr_name name = { .type = PNR_NAME_PROPERTY, .strings = { { keys[i], (uint32_t)strlen(keys[i]) }, { "5", 1 } } };
         pnr_name_encode(&name, entry);
         pnr_file_path(process_of(pid), "names", path);
         append_to(path, entry, pnr_name_size(&name));
         rec_finish_all(capture, 0);
         cr_expect_not(has_live(process_of(pid)));
-        cr_expect_str_eq(find_fact(process_of(pid), keys[i], &n_functions), "5");
-        cr_expect_str_eq(find_fact(process_of(pid), "killed_ticks", &n_functions), "");
+        cr_expect_str_eq(find_property(process_of(pid), keys[i], &n_functions), "5");
+        cr_expect_str_eq(find_property(process_of(pid), "killed_ticks", &n_functions), "");
     }
 }
 
@@ -628,7 +628,7 @@ Test(finish, is_finished_by_another_wherever_it_ended)
             rec_finish_all(capture, 0);
             check_whole(process_of(pid), &told[0], &was);
         }
-        cr_expect_gt(at, 8, "a cut, blocks, facts, the removal");
+        cr_expect_gt(at, 8, "a cut, blocks, properties, the removal");
     }
 }
 
@@ -761,7 +761,7 @@ Test(finish, needs_the_lock)
  * but for what was evicted, the oldest first. */
 Test(finish, gets_on_with_eviction)
 {
-    const struct rec_limits limits = { .max_size = REC_LEAST_SIZE };
+    const struct rec_limits limits = { .max_size = REC_MIN_SIZE };
     enum { N = 8 };
     pid_t pids[N];
     int status;
@@ -772,7 +772,7 @@ Test(finish, gets_on_with_eviction)
         rec_finish_all(capture, 10000);
         _exit(0);
     }
-    for (uint64_t size = 0; size < REC_LEAST_SIZE; size += REC_LEAST_SIZE / 64) {
+    for (uint64_t size = 0; size < REC_MIN_SIZE; size += REC_MIN_SIZE / 64) {
         struct pnr_err err;
         int lock;
         if (rec_retention_reserve(capture, &limits, size, &lock, &err) == 0)

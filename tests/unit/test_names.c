@@ -71,7 +71,7 @@ Test(names, entries_come_back_as_they_were)
     const struct { const char *name; struct pnr_name entry; } rows[] = {
         { "function", { 1, 3, 7, 42, { string("mod"), string("Class.method"), string("/dir/file.py") } } },
         { "thread", { 2, 0, 1, 4194304, { string("MainThread"), string(""), string("") } } },
-        { "fact", { 3, 0, 0, 0, { string("pid"), string("7"), string("") } } },
+        { "property", { 3, 0, 0, 0, { string("pid"), string("7"), string("") } } },
         { "unknown type and kind", { 200, 99, UINT32_MAX, UINT32_MAX, { string("a"), string("b"), string("c") } } },
         { "nothing", { 1, 0, 1, 0, { { NULL, 0 }, { NULL, 0 }, { NULL, 0 } } } },
         { "NUL inside", { 1, 0, 2, 0, { { "a\0b", 3 }, { "\0", 1 }, { "", 0 } } } },

@@ -7,12 +7,12 @@
 #include "check.h"
 
 /* From the segment on, or else the last name of a path on. */
-static void collect(void *arg, enum note_level level, const char *line)
+static void collect(void *arg, enum diagnostic_level level, const char *line)
 {
     const char *name = strstr(line, "/segment-");
     if (!name)
         name = strrchr(line, '/');
-    check_write(arg, "%c:%s;", level == NOTE_DAMAGE ? 'D' : 'F', name ? name + 1 : line);
+    check_write(arg, "%c:%s;", level == DIAGNOSTIC_DAMAGE ? 'D' : 'F', name ? name + 1 : line);
 }
 
 /* Blocks, of which the k-th of a thread begins at 1000 * (k + 1), ends 2 later, and calls function 1, 2, 3, 1, ... */
@@ -47,7 +47,7 @@ static void make(struct sample *sample, bool has_end)
     memset(sample, 0, sizeof *sample);
     check_capture_make(&sample->capture);
     if (has_end)
-        check_fact(&sample->capture, "end_ticks", "100000");
+        check_property(&sample->capture, "end_ticks", "100000");
 }
 
 /* Of thread 1, in the segment to which blocks are appended. */
@@ -86,9 +86,9 @@ static void leave_chunk(const struct sample *sample, uint32_t thread, uint32_t s
  * thread. */
 static void read_all(struct sample *sample, char *text, size_t size)
 {
-    struct notes notes = { collect, &sample->said };
+    struct diagnostics diagnostics = { collect, &sample->said };
     struct pnr_err err;
-    struct reader *reader = reader_open(sample->capture.process, sample->choice, &notes, &err);
+    struct reader *reader = reader_open(sample->capture.process, sample->choice, &diagnostics, &err);
     cr_assert_not_null(reader);
     *text = 0;
     if (sample->go_on)
@@ -186,8 +186,8 @@ Test(reader, gives_no_more_than_is_needed)
         for (uint32_t k = 0; k < 5; k++)
             add(&sample, k, k == 2 ? PNR_BLOCK_DEEPER : 0);
         check_sink_init(&sample.said);
-        const struct notes notes = { collect, &sample.said };
-        struct reader *reader = reader_open(sample.capture.process, NULL, &notes, &err);
+        const struct diagnostics diagnostics = { collect, &sample.said };
+        struct reader *reader = reader_open(sample.capture.process, NULL, &diagnostics, &err);
         cr_assert_not_null(reader);
         cr_expect_eq(reader_end(reader), 5002);
         for (int again = 0; again < 2; again++) {
@@ -211,11 +211,11 @@ Test(reader, stops_before_the_end)
     struct pnr_err err;
     struct reader_block block;
     uint64_t ticks;
-    const struct notes notes = { collect, &sample.said };
+    const struct diagnostics diagnostics = { collect, &sample.said };
     make(&sample, true);
     for (uint32_t k = 0; k < 3; k++)
         add(&sample, k, 0);
-    struct reader *reader = reader_open(sample.capture.process, NULL, &notes, &err);
+    struct reader *reader = reader_open(sample.capture.process, NULL, &diagnostics, &err);
     cr_assert_eq(reader_next(reader, 0, &block, &err), 1);
     reader_stop(reader);
     cr_expect_not(reader_begin(reader, 0, &ticks));
@@ -424,7 +424,7 @@ Test(reader, opens_few_files_at_a_time)
 {
     enum { N = 100 };
     struct sample sample;
-    struct notes notes = { collect, &sample.said };
+    struct diagnostics diagnostics = { collect, &sample.said };
     struct reader_block block;
     struct pnr_err err;
     make(&sample, true);
@@ -433,7 +433,7 @@ Test(reader, opens_few_files_at_a_time)
             add_to(&sample, thread, k, 0);
     const struct rlimit few = { 20, 20 };
     cr_assert_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
-    struct reader *reader = reader_open(sample.capture.process, NULL, &notes, &err);
+    struct reader *reader = reader_open(sample.capture.process, NULL, &diagnostics, &err);
     cr_assert_not_null(reader);
     cr_assert_eq(reader_n_threads(reader), N);
     for (uint32_t k = 0; k < 3; k++)
@@ -493,9 +493,9 @@ Test(reader, reads_only_the_threads_that_are_wanted)
         cr_expect_str_eq(text, table[i].text, "row %zu: %s", i, text);
         cr_expect_eq(sample.said.text[0] != 0, table[i].is_said, "row %zu: %s", i, sample.said.text);
         check_sink_init(&threads);
-        struct notes notes = { collect, &sample.said };
+        struct diagnostics diagnostics = { collect, &sample.said };
         struct pnr_err err;
-        struct reader *reader = reader_open(sample.capture.process, &choice, &notes, &err);
+        struct reader *reader = reader_open(sample.capture.process, &choice, &diagnostics, &err);
         for (size_t k = 0; k < reader_n_threads(reader); k++)
             check_write(&threads, "%u", reader_thread_number(reader, k));
         cr_expect_str_eq(threads.text, table[i].threads, "row %zu: %s", i, threads.text);
@@ -529,7 +529,7 @@ Test(reader, tells_from_when_on_nothing_was_dropped)
         struct sample sample;
         char text[256];
         make(&sample, true);
-        check_fact(&sample.capture, "max_size", "1000");
+        check_property(&sample.capture, "max_size", "1000");
         for (uint32_t number = 1; number <= table[i].n_names; number++)
             check_name(&sample.capture, (struct pnr_name){ .type = PNR_NAME_THREAD, .index = number });
         sample.capture.segment = table[i].segment;
@@ -549,7 +549,7 @@ Test(reader, tells_of_holes_behind_what_was_dropped)
 {
     struct sample sample;
     make(&sample, true);
-    check_fact(&sample.capture, "last_ns", "1");
+    check_property(&sample.capture, "last_ns", "1");
     sample.capture.segment = 4;
     add(&sample, 7, PNR_BLOCK_RESYNC);
     add(&sample, 9, 0);
@@ -561,13 +561,13 @@ Test(reader, takes_a_part_of_a_recording)
 {
     struct sample sample;
     make(&sample, true);
-    check_fact(&sample.capture, "first_segment", "4");
+    check_property(&sample.capture, "first_segment", "4");
     sample.capture.segment = 4;
     add(&sample, 7, PNR_BLOCK_RESYNC);
     add(&sample, 9, 0);
     expect(&sample, "1:2 !1:1", "D:process-7: block 8 of thread 1 is missing;");
     make(&sample, true);
-    check_fact(&sample.capture, "first_segment", "4");
+    check_property(&sample.capture, "first_segment", "4");
     sample.capture.segment = 6;
     add(&sample, 7, 0);
     expect(&sample, "1:2", "D:process-7: segments 4 to 5 are missing;");
@@ -605,7 +605,7 @@ Test(reader, takes_a_process_without_segments)
         struct sample sample;
         char text[256];
         make(&sample, table[i].has_end);
-        check_fact(&sample.capture, "max_size", "1000");
+        check_property(&sample.capture, "max_size", "1000");
         if (table[i].has_chunk)
             leave_chunk(&sample, 1, table[i].sequence, 9);
         read_all(&sample, text, sizeof text);
@@ -656,14 +656,14 @@ Test(reader, reads_what_another_process_has_finished)
 {
     struct sample sample;
     char said[100];
-    struct notes notes = { collect, &sample.said };
+    struct diagnostics diagnostics = { collect, &sample.said };
     struct pnr_err err;
     uint64_t until_ns;
     make(&sample, false);
-    check_fact(&sample.capture, "killed_ticks", "2000001000");
-    check_fact(&sample.capture, "killed_monotonic_ns", "1000001000");
+    check_property(&sample.capture, "killed_ticks", "2000001000");
+    check_property(&sample.capture, "killed_monotonic_ns", "1000001000");
     add(&sample, 0, 0);
-    struct reader *reader = reader_open(sample.capture.process, NULL, &notes, &err);
+    struct reader *reader = reader_open(sample.capture.process, NULL, &diagnostics, &err);
     cr_assert_not_null(reader);
     cr_expect_eq(reader_process(reader, &until_ns), PNR_PROCESS_GONE);
     uint64_t ns = timeline_ns(reader_timeline(reader), 1000001000);
@@ -823,12 +823,12 @@ Test(reader, tells_what_was_dropped_meanwhile)
 {
     struct sample sample;
     make_running(&sample, 4, drop_first);
-    check_fact(&sample.capture, "max_size", "1000");
+    check_property(&sample.capture, "max_size", "1000");
     expect_running(&sample, "1:2 1:4", 4, "");
     cr_expect(sample.has_dropped);
     cr_expect_eq(sample.complete_ticks, 1002);
     make_running(&sample, 4, drop_all);
-    check_fact(&sample.capture, "max_size", "1000");
+    check_property(&sample.capture, "max_size", "1000");
     expect_running(&sample, "", 0, "");
     cr_expect(sample.has_dropped);
     cr_expect_eq(sample.complete_ticks, 3001, "the chunk's last record");
@@ -849,7 +849,7 @@ Test(reader, tells_a_process_that_runs_from_one_that_was_killed)
     };
     for (size_t i = 0; i < 2; i++) {
         struct sample sample;
-        struct notes notes = { collect, &sample.said };
+        struct diagnostics diagnostics = { collect, &sample.said };
         struct pnr_err err;
         char process[160], said[100];
         uint64_t until_ns;
@@ -861,7 +861,7 @@ Test(reader, tells_a_process_that_runs_from_one_that_was_killed)
         sample.live.header->pid_namespace = pnr_process_namespace();
         snprintf(process, sizeof process, "%s/process-%d", sample.capture.path, (int)getpid());
         cr_assert_eq(rename(sample.capture.process, process), 0);
-        struct reader *reader = reader_open(process, NULL, &notes, &err);
+        struct reader *reader = reader_open(process, NULL, &diagnostics, &err);
         cr_assert_not_null(reader);
         cr_expect_eq(reader_process(reader, &until_ns), table[i].state);
         snprintf(said, sizeof said, table[i].said, sample.sizes[1]);
@@ -875,16 +875,16 @@ Test(reader, tells_a_process_that_runs_from_one_that_was_killed)
 Test(reader, says_why_there_is_nothing_to_read)
 {
     struct sample sample;
-    struct notes notes = { collect, &sample.said };
+    struct diagnostics diagnostics = { collect, &sample.said };
     struct pnr_err err;
     char path[160];
     make(&sample, true);
     snprintf(path, sizeof path, "%s/names", sample.capture.process);
     unlink(path);
-    cr_expect_null(reader_open(sample.capture.process, NULL, &notes, &err));
+    cr_expect_null(reader_open(sample.capture.process, NULL, &diagnostics, &err));
     cr_expect_eq(err.code, PNR_E_SYSTEM);
     check_append(path, "PNRNAMEX\1\0\0\0\0\0\0\0", 16);
-    cr_expect_null(reader_open(sample.capture.process, NULL, &notes, &err));
+    cr_expect_null(reader_open(sample.capture.process, NULL, &diagnostics, &err));
     cr_expect_eq(err.code, PNR_E_NOT_CAPTURE);
     check_capture_remove(&sample.capture);
 }

@@ -104,7 +104,7 @@ Test(selection, settles_windows)
         { { "from=6", "to=5" }, 0, true, 0, 0 },
         { { "to=0" }, 0, true, 0, 0 },
         { { "from=08:00Z" }, 0, true, 0, 0 },
-        /* hostile facts */
+        /* hostile properties */
         { { "from=08:00Z" }, UINT64_MAX, true, 0, 0 },
         { { "from=08:00Z" }, UINT64_MAX / 4 - 1, false, 0, UINT64_MAX },
         /* a time of the day is sought behind `from` */

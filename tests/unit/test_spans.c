@@ -4,7 +4,7 @@
 
 /* Kinds, short, so that a row of a table is a line. */
 enum { CALL = PNR_CALL, RET = PNR_RETURN, UNW = PNR_UNWIND, START = PNR_START, RES = PNR_RESUME, YIELD = PNR_YIELD,
-       FIN = PNR_FINISH, FINU = PNR_FINISH_UNWIND, LEFT = PNR_LEFT, GAP = PNR_GAP, GAPE = PNR_GAP_END, LOST = PNR_LOST,
+       FIN = PNR_FINISH, FINU = PNR_FINISH_UNWIND, LEFT = PNR_LEFT, UNRECORDED = PNR_UNRECORDED, UNRECE = PNR_UNRECORDED_END, LOST = PNR_LOST,
        CCALL = PNR_C_CALL, CRET = PNR_C_RETURN, CRAISE = PNR_C_RAISE, CREATE = PNR_CREATE, OPEN = PNR_OPEN };
 
 struct event {
@@ -65,7 +65,7 @@ Test(spans, makes_slices_of_records)
           "0:3[30,40]l 0:2[20,41]l 0:1[10,50]" },
         { { { CALL, 10, 1, 0 }, { LEFT, 40, 9, 0 } }, "0:1[10,40]l" },
         { { { CALL, 10, 1, 0 }, { CCALL, 20, 9, 0 }, { LEFT, 30, 1, 0 } }, "0:9[20,30]l 0:1[10,31]l" },
-        { { { CALL, 10, 1, 0 }, { GAP, 20, 1, 0 }, { GAPE, 30, 1, 0 }, { RET, 40, 1, 0 } },
+        { { { CALL, 10, 1, 0 }, { UNRECORDED, 20, 1, 0 }, { UNRECE, 30, 1, 0 }, { RET, 40, 1, 0 } },
           "0:gap1[20,30] 0:1[10,40]" },
         { { { CALL, 10, 1, 0 }, { LOST, 20, 99, 0 }, { RET, 40, 1, 0 } }, "0:[lost 99 events]@20 0:1[10,40]" },
         { { { CALL, 10, 1, 0 }, { 200, 20, 1, 0 }, { OPEN, 25, 1, 0 }, { RET, 40, 1, 0 } }, "0:1[10,40]" },
@@ -137,10 +137,10 @@ Test(spans, brings_the_stack_to_the_open_frames)
         { { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { CALL, 30, 1, 0 } }, { { OPEN, 0, 1, 0 }, { OPEN, 0, 2, 0 },
             { OPEN, 0, 3, 0 } }, 3, true, "0:1[30,100]l 0:3[101,200]ub 0:2[20,201]u 0:1[10,202]u" },
         /* gaps and C functions are not told: they stay while the frames around them do */
-        { { { CALL, 10, 1, 0 }, { CCALL, 20, 9, 0 }, { CALL, 30, 2, 0 }, { GAP, 40, 1, 0 } },
+        { { { CALL, 10, 1, 0 }, { CCALL, 20, 9, 0 }, { CALL, 30, 2, 0 }, { UNRECORDED, 40, 1, 0 } },
           { { OPEN, 0, 1, 0 }, { OPEN, 0, 2, 0 } }, 2, false,
           "0:gap1[40,200]u 0:2[30,201]u 0:9[20,202]u 0:1[10,203]u" },
-        { { { CALL, 10, 1, 0 }, { GAP, 20, 1, 0 } }, { { OPEN, 0, 1, 0 }, { OPEN, 0, 2, 0 } }, 2, false,
+        { { { CALL, 10, 1, 0 }, { UNRECORDED, 20, 1, 0 } }, { { OPEN, 0, 1, 0 }, { OPEN, 0, 2, 0 } }, 2, false,
           "0:gap1[20,100]l 0:2[101,200]ub 0:1[10,201]u" },
         /* ... but for C functions that are: equal; one more; one that is not told beside one that is; one in place of
          * another */
@@ -186,7 +186,7 @@ Test(spans, leaves_short_slices_out)
             { CALL, 11, 3, 0 }, { RET, 200, 3, 0 }, { RET, 200, 1, 0 } }, "0:3[11,200] 0:1[10,201]" },
         /* what stays keeps what is around it */
         { { { CALL, 10, 1, 0 }, { LOST, 20, 5, 0 }, { RET, 30, 1, 0 } }, "0:[lost 5 events]@20 0:1[10,30]" },
-        { { { CALL, 10, 1, 0 }, { GAP, 20, 1, 0 }, { GAPE, 30, 1, 0 }, { RET, 40, 1, 0 } },
+        { { { CALL, 10, 1, 0 }, { UNRECORDED, 20, 1, 0 }, { UNRECE, 30, 1, 0 }, { RET, 40, 1, 0 } },
           "0:gap1[20,30] 0:1[10,40]" },
         { { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { RET, 30, 2, 0 }, { LEFT, 40, 1, 0 } }, "" },
         /* chains go from long slice to long slice */
@@ -255,8 +255,8 @@ Test(spans, leaves_out_what_is_not_chosen)
         /* nor does its exit leave another one */
         { second, 9, 0, { { CALL, 10, 2, 0 }, { CALL, 20, 1, 0 }, { RET, 30, 2, 0 }, { CALL, 40, 1, 0 },
                           { RET, 50, 1, 0 } }, "0:1[20,30]l 0:1[40,50]" },
-        { NULL, 1, 0, { { CALL, 10, 1, 0 }, { GAP, 15, 1, 0 }, { CALL, 20, 2, 0 }, { RET, 30, 2, 0 },
-                        { GAPE, 35, 1, 0 }, { RET, 40, 1, 0 } }, "0:1[10,40]" },
+        { NULL, 1, 0, { { CALL, 10, 1, 0 }, { UNRECORDED, 15, 1, 0 }, { CALL, 20, 2, 0 }, { RET, 30, 2, 0 },
+                        { UNRECE, 35, 1, 0 }, { RET, 40, 1, 0 } }, "0:1[10,40]" },
         { second, 1, 0, { { CALL, 10, 2, 0 }, { CALL, 20, 1, 0 }, { CALL, 30, 3, 0 }, { LOST, 35, 5, 0 },
                           { RET, 40, 3, 0 }, { RET, 50, 1, 0 }, { RET, 60, 2, 0 } },
           "0:[lost 5 events]@35 0:1[20,50]" },
@@ -266,7 +266,7 @@ Test(spans, leaves_out_what_is_not_chosen)
           "0:5[10,20] 0:s1@11 0:5[30,40] 0:f1@31 0:5[70,80]" },
         { fourth, 9, 0, { { START, 10, 4, 9 }, { YIELD, 20, 4, 9 }, { RES, 30, 4, 9 }, { FIN, 40, 4, 9 } }, "" },
         /* what stays keeps what is around it, past one that is left out */
-        { second, 9, 100, { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { GAP, 30, 1, 0 }, { GAPE, 40, 1, 0 },
+        { second, 9, 100, { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { UNRECORDED, 30, 1, 0 }, { UNRECE, 40, 1, 0 },
                             { RET, 50, 2, 0 }, { RET, 60, 1, 0 } }, "0:gap1[30,40] 0:1[10,60]" },
         { second, 9, 100, { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { RET, 50, 2, 0 }, { RET, 60, 1, 0 } }, "" },
     };
@@ -291,7 +291,7 @@ Test(spans, cuts_what_is_open)
     static const struct { struct event before[8], inside[8]; const char *expected; } table[] = {
         { { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { RET, 30, 2, 0 } }, { { CALL, 110, 3, 0 } },
           "0:3[110,200]c 0:1[100,201]c" },
-        { { { CALL, 10, 1, 0 }, { GAP, 20, 1, 0 } }, { { GAPE, 120, 1, 0 }, { UNW, 130, 1, 0 } },
+        { { { CALL, 10, 1, 0 }, { UNRECORDED, 20, 1, 0 } }, { { UNRECE, 120, 1, 0 }, { UNW, 130, 1, 0 } },
           "0:gap1[101,120]c 0:1[100,130]ec" },
         /* entries right at the cut make room */
         { { { CALL, 10, 1, 0 }, { START, 20, 4, 9 } }, { { CALL, 100, 3, 0 }, { RET, 100, 3, 0 } },

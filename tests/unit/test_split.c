@@ -2,7 +2,7 @@
 
 #include "check.h"
 
-static void ignore(void *arg, enum note_level level, const char *line)
+static void ignore(void *arg, enum diagnostic_level level, const char *line)
 {
     (void)arg, (void)level, (void)line;
 }
@@ -10,7 +10,7 @@ static void ignore(void *arg, enum note_level level, const char *line)
 /* n blocks of 1,000 records each, a record every 10 ns, and nothing for as long after each. */
 static struct reader *make(struct check_capture *capture, uint32_t n)
 {
-    static const struct notes notes = { ignore, NULL };
+    static const struct diagnostics diagnostics = { ignore, NULL };
     static struct pnr_record records[1000];
     struct pnr_err err;
     check_capture_make(capture);
@@ -18,7 +18,7 @@ static struct reader *make(struct check_capture *capture, uint32_t n)
         records[i] = pnr_record_make(10 * i, i % 2 ? PNR_RETURN : PNR_CALL, 0, 1);
     for (uint32_t k = 0; k < n; k++)
         check_block(capture, 1, k, 0, 20000 * k, records, 1000);
-    struct reader *reader = reader_open(capture->process, NULL, &notes, &err);
+    struct reader *reader = reader_open(capture->process, NULL, &diagnostics, &err);
     cr_assert_not_null(reader);
     return reader;
 }

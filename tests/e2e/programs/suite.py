@@ -32,7 +32,7 @@ class Outcomes(unittest.TestCase):
     def test_expected(self):
         self.assertTrue(False)
 
-    def test_parts(self):
+    def test_split(self):
         for k in range(10):
             with self.subTest(k=k):
                 self.assertNotEqual(k % 3, 2)

@@ -1,4 +1,4 @@
-#include "log.h"
+#include "thread_buffer.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -10,10 +10,10 @@
 #include "file.h"
 #include "finish.h"
 #include "names.h"
-#include "notice.h"
+#include "diagnostics.h"
 #include "signals.h"
 #include "tree.h"
-#include "wiped.h"
+#include "fork_memory.h"
 
 #define LIVE_PARTS 8                    /* the live mapping is at most that part of the greatest size */
 #define NAMES_PARTS 16                  /* ... and so are the names of functions and threads */
@@ -21,9 +21,9 @@
 #define FINISH_WAIT_MS 1000             /* for another process of the capture that makes room at this moment */
 #define KNOWN_NAMES 4096                /* functions that are found again by their names; a power of two */
 
-struct rec_log rec_log_nobody;
-struct rec_log *rec_current = &rec_log_nobody;
-uint64_t rec_log_least_ticks;
+struct rec_buffer rec_no_buffer;
+struct rec_buffer *rec_current = &rec_no_buffer;
+uint64_t rec_min_duration_ticks;
 
 /* A function in the name table, by the check of its entry. */
 struct known_name {
@@ -40,12 +40,12 @@ static struct session {
     uint64_t n_unnamed;                 /* functions and threads */
     struct pnr_err failure;             /* of the name table */
     bool has_failed;
-    struct rec_log *newest;
+    struct rec_buffer *newest;
     uint32_t n_threads, n_tracks;       /* both are numbered in one row */
     uint32_t n_threads_ended;
     uint32_t n_functions;
     uint64_t n_events, n_lost;
-    struct rec_part before;             /* where the capture that is written begins */
+    struct rec_region before;             /* where the capture that is written begins */
     struct known_name known[KNOWN_NAMES];
 } session;
 
@@ -55,7 +55,7 @@ static void fail_names(void)
 {
     char text[512];
     session.has_failed = true;
-    rec_notice("%s; recording ends, what was recorded is kept",
+    rec_warn("%s; recording ends, what was recorded is kept",
                pnr_err_describe(&session.failure, text, sizeof text));
 }
 
@@ -65,21 +65,21 @@ static void write_name(const struct pnr_name *name)
         fail_names();
 }
 
-void rec_log_fact(const char *key, const char *value)
+void rec_session_add_property(const char *key, const char *value)
 {
-    if (!session.has_failed && rec_names_append_fact(&session.names, key, value, &session.failure) != 0)
+    if (!session.has_failed && rec_names_append_property(&session.names, key, value, &session.failure) != 0)
         fail_names();
 }
 
-void rec_log_fact_number(const char *key, uint64_t value)
+void rec_session_add_number(const char *key, uint64_t value)
 {
     if (!session.has_failed && rec_names_append_number(&session.names, key, value, &session.failure) != 0)
         fail_names();
 }
 
-static void write_instant(const char *which, struct pnr_instant instant)
+static void write_instant(const char *which, struct pnr_clock_sample instant)
 {
-    if (!session.has_failed && rec_names_append_instant(&session.names, which, instant, &session.failure) != 0)
+    if (!session.has_failed && rec_names_append_clock_sample(&session.names, which, instant, &session.failure) != 0)
         fail_names();
 }
 
@@ -89,7 +89,7 @@ static bool is_full(void)
     if ((uint64_t)session.names.size < session.names_most)
         return false;
     if (!session.n_unnamed++)
-        rec_notice("%s: names take their part of --max-size: what is met from now on has none", session.names.path);
+        rec_warn("%s: names take their part of --max-size: what is met from now on has none", session.names.path);
     return true;
 }
 
@@ -111,7 +111,7 @@ static uint32_t add_function(struct pnr_name *name)
     return session.n_functions = name->index;
 }
 
-uint32_t rec_log_function(enum pnr_function_kind kind, uint32_t line, const struct pnr_string strings[3])
+uint32_t rec_session_add_function(enum pnr_function_kind kind, uint32_t line, const struct pnr_string strings[3])
 {
     uint64_t check;
     struct pnr_name name = { .type = PNR_NAME_FUNCTION, .kind = (uint8_t)kind, .number = line,
@@ -130,18 +130,18 @@ uint32_t rec_log_function(enum pnr_function_kind kind, uint32_t line, const stru
     return known->index;
 }
 
-uint32_t rec_log_track(const struct rec_log *log, struct pnr_string name)
+uint32_t rec_session_add_track(const struct rec_buffer *buffer, struct pnr_string name)
 {
     uint32_t number = session.n_threads + ++session.n_tracks;
     write_name(&(struct pnr_name){ .type = PNR_NAME_THREAD, .kind = PNR_THREAD_GREENLET, .index = number,
-                                   .number = log->native_id, .strings = { is_full() ? rec_names_text("") : rec_names_cut(name) } });
+                                   .number = buffer->native_id, .strings = { is_full() ? rec_names_text("") : rec_names_cut(name) } });
     return number;
 }
 
-void rec_log_rename(const struct rec_log *log, struct pnr_string name)
+void rec_session_name_thread(const struct rec_buffer *buffer, struct pnr_string name)
 {
     if (!is_full())
-        write_name(&(struct pnr_name){ .type = PNR_NAME_THREAD, .index = log->thread, .number = log->native_id,
+        write_name(&(struct pnr_name){ .type = PNR_NAME_THREAD, .index = buffer->thread, .number = buffer->native_id,
                                        .strings = { rec_names_cut(name) } });
 }
 
@@ -163,7 +163,7 @@ static int make_absolute(const char *path, char *absolute, size_t size, struct p
     return 0;
 }
 
-int rec_log_make_capture(const char *path, char *taken, struct pnr_err *err)
+int rec_session_make_capture(const char *path, char *taken, struct pnr_err *err)
 {
     char absolute[PATH_MAX];
     return make_absolute(path, absolute, sizeof absolute, err) != 0 ? -1 :
@@ -177,7 +177,7 @@ static int begin_live(const char *process_path, uint32_t n_chunks, struct pnr_li
         return -1;
     live->header->process_start = pnr_process_start();
     live->header->pid_namespace = pnr_process_namespace();
-    live->header->instants[0] = rec_clock_instant();
+    live->header->instants[0] = rec_clock_sample();
     return 0;
 }
 
@@ -191,9 +191,9 @@ static int begin_files(const char *process_path, uint32_t n_chunks, struct pnr_l
         return -1;
     if (begin_live(process_path, n_chunks, live, err) != 0)
         return -1;
-    rec_log_fact_number("pid", (uint64_t)getpid());
-    rec_log_fact("clock", rec_clock_name());
-    rec_log_fact_number("ticks_per_second", rec_clock_rate());
+    rec_session_add_number("pid", (uint64_t)getpid());
+    rec_session_add_property("clock", rec_clock_name());
+    rec_session_add_number("ticks_per_second", rec_clock_rate());
     write_instant("start", live->header->instants[0]);
     if (session.has_failed) {
         *err = session.failure;
@@ -257,17 +257,17 @@ static int begin_with_room(const char *capture_path, uint32_t n_chunks, const st
     return result;
 }
 
-int rec_log_start(const char *path, bool joins, const struct rec_drain_options *options, char *taken,
+int rec_session_start(const char *path, bool joins, const struct rec_drain_options *options, char *taken,
                   struct pnr_err *err)
 {
     sigset_t before;
     uint32_t n_chunks = count_chunks(joins, options->limits.max_size);
     memset(&session, 0, sizeof session);
-    rec_wiped_start();
-    rec_log_least_ticks = 0;
+    rec_fork_memory_start();
+    rec_min_duration_ticks = 0;
     session.names.fd = -1;
     session.names_most = most_names(&options->limits);
-    if ((joins ? make_absolute(path, taken, PATH_MAX, err) : rec_log_make_capture(path, taken, err)) != 0)
+    if ((joins ? make_absolute(path, taken, PATH_MAX, err) : rec_session_make_capture(path, taken, err)) != 0)
         return -1;
     strcpy(session.capture_path, taken);
     session.joins = joins;
@@ -280,181 +280,181 @@ int rec_log_start(const char *path, bool joins, const struct rec_drain_options *
     return result;
 }
 
-void rec_log_forked(void)
+void rec_session_forked(void)
 {
-    rec_current = &rec_log_nobody;
+    rec_current = &rec_no_buffer;
     rec_drain_forked();
     rec_file_release(&session.names);
     memset(&session, 0, sizeof session);
     session.names.fd = -1;
 }
 
-void rec_log_set_min_duration(uint64_t ns)
+void rec_session_set_min_duration(uint64_t ns)
 {
-    rec_log_least_ticks = (uint64_t)((unsigned __int128)ns * rec_clock_rate() / 1000000000);
-    rec_log_fact_number("min_duration_ns", ns);
+    rec_min_duration_ticks = (uint64_t)((unsigned __int128)ns * rec_clock_rate() / 1000000000);
+    rec_session_add_number("min_duration_ns", ns);
 }
 
-struct rec_log *rec_log_newest(void)
+struct rec_buffer *rec_buffer_newest(void)
 {
     return session.newest;
 }
 
-bool rec_log_is_closed(void)
+bool rec_session_is_closed(void)
 {
     return session.has_failed || rec_drain_has_failed();
 }
 
-void rec_log_lose(struct rec_log *log)
+void rec_buffer_count_lost(struct rec_buffer *buffer)
 {
     session.n_lost++;
-    if (log)
-        log->n_lost++;
+    if (buffer)
+        buffer->n_lost++;
 }
 
-void rec_log_tell_lost(struct rec_log *log)
+void rec_buffer_emit_lost(struct rec_buffer *buffer)
 {
-    if (log->n_lost)
-        rec_log_store(log, rec_clock_ticks() - log->base, PNR_LOST, 0, log->n_lost);
-    log->n_lost = 0;
+    if (buffer->n_lost)
+        rec_buffer_append(buffer, rec_clock_ticks() - buffer->base, PNR_LOST, 0, buffer->n_lost);
+    buffer->n_lost = 0;
 }
 
-/* ---- logs ---- */
+/* ---- buffers ---- */
 
-struct rec_log *rec_log_new(const void *owner, uint32_t native_id, struct pnr_string name)
+struct rec_buffer *rec_buffer_new(const void *owner, uint32_t native_id, struct pnr_string name)
 {
-    struct rec_log *log = rec_wiped_new(sizeof *log);
-    if (!log)
+    struct rec_buffer *buffer = rec_fork_memory_new(sizeof *buffer);
+    if (!buffer)
         return NULL;
-    if (!(log->stream = rec_drain_stream(session.n_threads + session.n_tracks + 1))) {
-        rec_wiped_free(log);
+    if (!(buffer->stream = rec_drain_stream(session.n_threads + session.n_tracks + 1))) {
+        rec_fork_memory_free(buffer);
         return NULL;
     }
-    log->owner = owner;
-    log->chunk = -1;
-    log->thread = ++session.n_threads + session.n_tracks;
-    log->native_id = native_id;
-    log->older = session.newest;
+    buffer->owner = owner;
+    buffer->chunk = -1;
+    buffer->thread = ++session.n_threads + session.n_tracks;
+    buffer->native_id = native_id;
+    buffer->older = session.newest;
     if (session.newest)
-        session.newest->newer = log;
-    session.newest = log;
-    rec_log_rename(log, name);
-    return log;
+        session.newest->newer = buffer;
+    session.newest = buffer;
+    rec_session_name_thread(buffer, name);
+    return buffer;
 }
 
-static void put_chunk(struct rec_log *log, struct pnr_instant end, uint16_t flags)
+static void put_chunk(struct rec_buffer *buffer, struct pnr_clock_sample end, uint16_t flags)
 {
-    uint32_t n = (uint32_t)(log->next - log->records);
-    if (log->chunk < 0)
+    uint32_t n = (uint32_t)(buffer->next - buffer->records);
+    if (buffer->chunk < 0)
         return;
-    uint32_t n_events = n > log->n_open ? n - log->n_open : 0;
+    uint32_t n_events = n > buffer->n_open ? n - buffer->n_open : 0;
     session.n_events += n_events;
     if (n)
-        rec_drain_put(log->chunk, n, n_events, end, flags);
+        rec_drain_submit(buffer->chunk, n, n_events, end, flags);
     else
-        rec_drain_give_back(log->chunk);
-    log->chunk = -1;
-    log->first = log->next = log->end = NULL;
+        rec_drain_release(buffer->chunk);
+    buffer->chunk = -1;
+    buffer->first = buffer->next = buffer->end = NULL;
 }
 
-/* All chunks are held by threads: takes the one of the thread whose log is oldest. Its next event turns. */
-static void put_another(const struct rec_log *log)
+/* All chunks are held by threads: takes the one of the thread whose buffer is oldest. Its next event turns. */
+static void put_another(const struct rec_buffer *buffer)
 {
-    struct rec_log *victim = NULL;
-    for (struct rec_log *l = session.newest; l; l = l->older)
-        if (l != log && l->chunk >= 0)
+    struct rec_buffer *victim = NULL;
+    for (struct rec_buffer *l = session.newest; l; l = l->older)
+        if (l != buffer && l->chunk >= 0)
             victim = l;
     if (victim)
-        put_chunk(victim, rec_clock_instant(), 0);
+        put_chunk(victim, rec_clock_sample(), 0);
 }
 
-void rec_log_put_all(void)
+void rec_buffer_flush_all(void)
 {
-    struct pnr_instant now = rec_clock_instant();
-    for (struct rec_log *log = session.newest; log; log = log->older)
-        put_chunk(log, now, 0);
+    struct pnr_clock_sample now = rec_clock_sample();
+    for (struct rec_buffer *buffer = session.newest; buffer; buffer = buffer->older)
+        put_chunk(buffer, now, 0);
 }
 
-bool rec_log_turn(struct rec_log *log, uint16_t flags, uint32_t n_open)
+bool rec_buffer_start_chunk(struct rec_buffer *buffer, uint16_t flags, uint32_t n_open)
 {
-    struct pnr_instant now = rec_clock_instant();
-    put_chunk(log, now, 0);
+    struct pnr_clock_sample now = rec_clock_sample();
+    put_chunk(buffer, now, 0);
     int chunk = -1;
     while (!session.has_failed && (chunk = rec_drain_take()) < 0 && !rec_drain_has_failed() && !rec_drain_is_behind())
-        put_another(log);
+        put_another(buffer);
     if (chunk < 0)
         return false;
-    log->chunk = chunk;
-    log->records = rec_drain_begin(chunk, log->stream, now, flags, n_open, log->track.number);
-    log->track.block = ++log->block;
-    log->next = log->records;
-    log->first = log->records + n_open;
-    log->n_open = n_open;
-    log->end = log->records + PNR_BLOCK_RECORDS;
-    log->base = now.ticks;
-    rec_log_renew(log);
+    buffer->chunk = chunk;
+    buffer->records = rec_drain_begin(chunk, buffer->stream, now, flags, n_open, buffer->track.number);
+    buffer->track.block = ++buffer->block;
+    buffer->next = buffer->records;
+    buffer->first = buffer->records + n_open;
+    buffer->n_open = n_open;
+    buffer->end = buffer->records + PNR_BLOCK_RECORDS;
+    buffer->base = now.ticks;
+    rec_buffer_renew_counter(buffer);
     return true;
 }
 
-void rec_log_renew(struct rec_log *log)
+void rec_buffer_renew_counter(struct rec_buffer *buffer)
 {
     uint64_t begin = rec_clock_ticks() & ~(uint64_t)UINT32_MAX;
-    if ((begin + UINT32_MAX - log->base) >> PNR_TICKS_BITS) {
-        log->end = log->next;           /* the chunk's ticks come to their end: a turn is due */
+    if ((begin + UINT32_MAX - buffer->base) >> PNR_TICKS_BITS) {
+        buffer->end = buffer->next;           /* the chunk's ticks come to their end: a turn is due */
         return;
     }
-    log->high = (uint32_t)(begin >> 32);
-    log->call = begin - log->base + ((uint64_t)PNR_CALL << PNR_TICKS_BITS);
-    log->ret = begin - log->base + ((uint64_t)PNR_RETURN << PNR_TICKS_BITS);
+    buffer->high = (uint32_t)(begin >> 32);
+    buffer->call = begin - buffer->base + ((uint64_t)PNR_CALL << PNR_TICKS_BITS);
+    buffer->ret = begin - buffer->base + ((uint64_t)PNR_RETURN << PNR_TICKS_BITS);
 }
 
-bool rec_log_drop(struct rec_log *log, uint64_t ticks, enum pnr_kind exit, uint64_t frame, uint32_t function)
+bool rec_buffer_elide(struct rec_buffer *buffer, uint64_t ticks, enum pnr_kind exit, uint64_t frame, uint32_t function)
 {
-    const struct pnr_record *entry = log->next;
-    if (!rec_log_least_ticks)
+    const struct pnr_record *entry = buffer->next;
+    if (!rec_min_duration_ticks)
         return false;
     do {
-        if (entry == log->first)
+        if (entry == buffer->first)
             return false;
         entry--;
     } while (pnr_record_kind(*entry) == PNR_CREATE);
-    if (!rec_log_is(*entry, pnr_kind_effect(exit).entry, frame, function) ||
-        ticks - pnr_record_ticks(*entry) >= rec_log_least_ticks)
+    if (!rec_buffer_is_record(*entry, pnr_kind_effect(exit).entry, frame, function) ||
+        ticks - pnr_record_ticks(*entry) >= rec_min_duration_ticks)
         return false;
-    while (log->next != entry)
-        rec_log_take_back(log);
-    if (log->next != log->first && rec_log_is(log->next[-1], PNR_CREATE, frame, function))
-        rec_log_take_back(log);         /* of a frame that has come and gone */
+    while (buffer->next != entry)
+        rec_buffer_retract(buffer);
+    if (buffer->next != buffer->first && rec_buffer_is_record(buffer->next[-1], PNR_CREATE, frame, function))
+        rec_buffer_retract(buffer);         /* of a frame that has come and gone */
     return true;
 }
 
 /* Events were lost, and nothing came after that could tell of it. A block without OPEN records that is DEEPER says
  * nothing of the stack. */
-static void tell_lost_at_end(struct rec_log *log)
+static void tell_lost_at_end(struct rec_buffer *buffer)
 {
-    if (log->n_lost && log->chunk < 0 && rec_log_turn(log, PNR_BLOCK_DEEPER, 0))
-        rec_log_tell_lost(log);
+    if (buffer->n_lost && buffer->chunk < 0 && rec_buffer_start_chunk(buffer, PNR_BLOCK_DEEPER, 0))
+        rec_buffer_emit_lost(buffer);
 }
 
-void rec_log_end(struct rec_log *log)
+void rec_buffer_end(struct rec_buffer *buffer)
 {
-    tell_lost_at_end(log);
-    put_chunk(log, rec_clock_instant(), PNR_BLOCK_LAST);
-    rec_drain_end(log->stream);
-    if (log->newer)
-        log->newer->older = log->older;
+    tell_lost_at_end(buffer);
+    put_chunk(buffer, rec_clock_sample(), PNR_BLOCK_LAST);
+    rec_drain_end(buffer->stream);
+    if (buffer->newer)
+        buffer->newer->older = buffer->older;
     else
-        session.newest = log->older;
-    if (log->older)
-        log->older->newer = log->newer;
-    if (rec_current == log)
-        rec_current = &rec_log_nobody;
+        session.newest = buffer->older;
+    if (buffer->older)
+        buffer->older->newer = buffer->newer;
+    if (rec_current == buffer)
+        rec_current = &rec_no_buffer;
     session.n_threads_ended++;
-    rec_wiped_free(log);
+    rec_fork_memory_free(buffer);
 }
 
-/* Adds the facts of the end to a name table. Returns 0 or -1. */
-static int write_end(struct rec_file *names, const struct rec_log_totals *totals, struct pnr_instant end,
+/* Adds the properties of the end to a name table. Returns 0 or -1. */
+static int write_end(struct rec_file *names, const struct rec_totals *totals, struct pnr_clock_sample end,
                      struct pnr_err *err)
 {
     char text[512];
@@ -462,25 +462,25 @@ static int write_end(struct rec_file *names, const struct rec_log_totals *totals
     if (result == 0 && session.n_unnamed)
         result = rec_names_append_number(names, "unnamed", session.n_unnamed, err);
     if (result == 0 && totals->failure.code != PNR_OK)
-        return rec_names_append_fact(names, "stopped", pnr_err_describe(&totals->failure, text, sizeof text), err);
+        return rec_names_append_property(names, "stopped", pnr_err_describe(&totals->failure, text, sizeof text), err);
     if (result == 0)
         result = rec_names_append_number(names, "events", totals->n_events, err);
-    return result == 0 ? rec_names_append_instant(names, "end", end, err) : -1;
+    return result == 0 ? rec_names_append_clock_sample(names, "end", end, err) : -1;
 }
 
-void rec_log_stop(struct rec_log_totals *totals)
+void rec_session_stop(struct rec_totals *totals)
 {
     struct rec_drain_totals written;
-    struct pnr_instant end = rec_clock_instant();
-    rec_current = &rec_log_nobody;
+    struct pnr_clock_sample end = rec_clock_sample();
+    rec_current = &rec_no_buffer;
     rec_drain_wait();
     while (session.newest) {
         tell_lost_at_end(session.newest);
         put_chunk(session.newest, end, 0);      /* without LAST: the thread lives on */
-        rec_log_end(session.newest);
+        rec_buffer_end(session.newest);
     }
     rec_drain_stop(&written);
-    *totals = (struct rec_log_totals){ .n_events = session.n_events - session.before.n_events,
+    *totals = (struct rec_totals){ .n_events = session.n_events - session.before.n_events,
                                        .n_lost = session.n_lost - session.before.n_lost,
                                        .n_threads = session.n_threads - session.before.n_threads_ended,
                                        .failure = session.has_failed ? session.failure : written.failure };
@@ -492,18 +492,18 @@ void rec_log_stop(struct rec_log_totals *totals)
     totals->n_bytes = written.n_bytes + (uint64_t)session.names.size;
     rec_file_release(&session.names);
     if (!session.joins)
-        rec_log_finish_others();
+        rec_session_finish_others();
 }
 
-void rec_log_finish_others(void)
+void rec_session_finish_others(void)
 {
     rec_finish_all(session.capture_path, FINISH_WAIT_MS);
 }
 
-void rec_log_undo(struct rec_log_totals *totals)
+void rec_session_discard(struct rec_totals *totals)
 {
     char process_path[PATH_MAX];
-    rec_log_stop(totals);
+    rec_session_stop(totals);
     strcpy(process_path, session.names.path);
     *strrchr(process_path, '/') = 0;
     remove_begun(session.capture_path, process_path);
@@ -513,7 +513,7 @@ void rec_log_undo(struct rec_log_totals *totals)
 
 /* Copies the name table as far as it is whole into a process's directory, and says where the part begins, if it is one.
  * Leaves the file open. Returns 0 or -1. */
-static int copy_names(struct rec_file *file, const char *process_path, const struct rec_part *part, struct pnr_err *err)
+static int copy_names(struct rec_file *file, const char *process_path, const struct rec_region *part, struct pnr_err *err)
 {
     size_t size;
     unsigned char *bytes = rec_names_read(session.names.path, &size, err);
@@ -523,18 +523,18 @@ static int copy_names(struct rec_file *file, const char *process_path, const str
         result = rec_file_append(file, bytes, size, err);
     free(bytes);
     if (result == 0 && part)
-        result = rec_names_append_instant(file, "start", part->start, err);
+        result = rec_names_append_clock_sample(file, "start", part->start, err);
     if (result == 0 && part)
         result = rec_names_append_number(file, "first_segment", part->first_segment, err);
     return result;
 }
 
-int rec_log_save(const char *path, const struct rec_part *part, char *taken, struct pnr_err *err)
+int rec_session_snapshot(const char *path, const struct rec_region *part, char *taken, struct pnr_err *err)
 {
     char process_path[PATH_MAX];
     struct rec_file names = { .fd = -1 };
-    struct pnr_instant end;
-    if (rec_log_make_capture(path, taken, err) != 0)
+    struct pnr_clock_sample end;
+    if (rec_session_make_capture(path, taken, err) != 0)
         return -1;
     if (pnr_capture_begin_process(taken, process_path, sizeof process_path, err) != 0) {
         rmdir(taken);
@@ -544,7 +544,7 @@ int rec_log_save(const char *path, const struct rec_part *part, char *taken, str
     if (result == 0)
         result = copy_names(&names, process_path, part, err);
     if (result == 0)
-        result = rec_names_append_instant(&names, "end", end, err);
+        result = rec_names_append_clock_sample(&names, "end", end, err);
     rec_file_release(&names);
     if (result == 0)
         result = pnr_capture_enter_process(taken, (long)getpid(), process_path, sizeof process_path, err);
@@ -556,11 +556,11 @@ int rec_log_save(const char *path, const struct rec_part *part, char *taken, str
 /* ---- parts ---- */
 
 /* Returns 0, or -1 and the part is what it was. */
-static int begin_here(struct rec_part *part, struct pnr_err *err)
+static int begin_here(struct rec_region *part, struct pnr_err *err)
 {
     uint32_t segment;
-    rec_log_put_all();
-    struct pnr_instant start = rec_clock_instant();
+    rec_buffer_flush_all();
+    struct pnr_clock_sample start = rec_clock_sample();
     if (rec_drain_cut(&segment, err) != 0)
         return -1;
     part->first_segment = segment;
@@ -571,7 +571,7 @@ static int begin_here(struct rec_part *part, struct pnr_err *err)
     return 0;
 }
 
-int rec_log_begin_part(const char *path, struct rec_part *part, struct pnr_err *err)
+int rec_session_begin_region(const char *path, struct rec_region *part, struct pnr_err *err)
 {
     if (pnr_capture_begin_process(path, part->process_path, sizeof part->process_path, err) != 0)
         return -1;
@@ -581,26 +581,26 @@ int rec_log_begin_part(const char *path, struct rec_part *part, struct pnr_err *
     return -1;
 }
 
-void rec_log_begin_part_later(struct rec_part *part)
+void rec_session_postpone_region(struct rec_region *part)
 {
     struct pnr_err err;
     begin_here(part, &err);
 }
 
-void rec_log_undo_part(const char *path, const struct rec_part *part)
+void rec_session_discard_region(const char *path, const struct rec_region *part)
 {
     remove_begun(path, part->process_path);
 }
 
 /* What was recorded since a part began, its chunks all put. */
-static struct rec_log_totals totals_since(const struct rec_part *part)
+static struct rec_totals totals_since(const struct rec_region *part)
 {
-    return (struct rec_log_totals){ .n_events = session.n_events - part->n_events, .n_lost = session.n_lost - part->n_lost,
+    return (struct rec_totals){ .n_events = session.n_events - part->n_events, .n_lost = session.n_lost - part->n_lost,
                                     .n_threads = session.n_threads - part->n_threads_ended };
 }
 
 /* What was made of a part goes, and its directory is as it was. */
-static void begin_again(const struct rec_part *part, const char *process_path)
+static void begin_again(const struct rec_region *part, const char *process_path)
 {
     rec_tree_remove(process_path);
     mkdir(part->process_path, 0700);
@@ -608,7 +608,7 @@ static void begin_again(const struct rec_part *part, const char *process_path)
 
 /* Puts the segments and names of a part up to now into its directory, whose path is copied to process_path and which is
  * not in the capture yet. The names are left open. Returns 0, or -1 and it is empty. */
-static int begin_copy(const struct rec_part *part, char *process_path, struct rec_file *names, struct pnr_err *err)
+static int begin_copy(const struct rec_region *part, char *process_path, struct rec_file *names, struct pnr_err *err)
 {
     static char path[PATH_MAX];         /* as in begin_process */
     uint32_t next;
@@ -624,12 +624,12 @@ static int begin_copy(const struct rec_part *part, char *process_path, struct re
     return -1;
 }
 
-int rec_log_save_part(const char *path, const struct rec_part *part, struct rec_log_totals *totals, struct pnr_err *err)
+int rec_session_save_region(const char *path, const struct rec_region *part, struct rec_totals *totals, struct pnr_err *err)
 {
     static char process_path[PATH_MAX]; /* as in begin_process, like the next */
     static struct rec_file names;
-    struct pnr_instant end = rec_clock_instant();
-    rec_log_put_all();
+    struct pnr_clock_sample end = rec_clock_sample();
+    rec_buffer_flush_all();
     *totals = totals_since(part);
     int result = begin_copy(part, process_path, &names, err);
     if (result == 0) {
@@ -641,14 +641,14 @@ int rec_log_save_part(const char *path, const struct rec_part *part, struct rec_
     if (result == 0)
         rec_tree_bytes(process_path, &totals->n_bytes);
     else
-        rec_log_undo_part(path, part);
+        rec_session_discard_region(path, part);
     return result;
 }
 
 static struct {
     struct rec_file names;              /* of the capture that recording moves to */
-    struct pnr_instant end;             /* of the one that it leaves */
-    struct rec_log_totals *totals;
+    struct pnr_clock_sample end;             /* of the one that it leaves */
+    struct rec_totals *totals;
 } moved;
 
 /* The drain moves. */
@@ -659,14 +659,14 @@ static void take_moved_names(void)
     session.names = moved.names;
 }
 
-int rec_log_move(const char *path, const struct rec_part *part, const struct rec_drain_options *options,
-                 struct rec_log_totals *totals, struct pnr_err *err)
+int rec_session_move(const char *path, const struct rec_region *part, const struct rec_drain_options *options,
+                 struct rec_totals *totals, struct pnr_err *err)
 {
     static char process_path[PATH_MAX]; /* as in begin_process */
     struct pnr_live live = { 0 };
-    moved.end = rec_clock_instant();
+    moved.end = rec_clock_sample();
     moved.totals = totals;
-    rec_log_put_all();
+    rec_buffer_flush_all();
     *totals = totals_since(&session.before);
     totals->n_bytes = (uint64_t)session.names.size + rec_drain_size();
     if (begin_copy(part, process_path, &moved.names, err) != 0)

@@ -1,6 +1,6 @@
 """Runs a program under sys.setprofile and writes what ran: the independent truth about its Python frames.
 
-    python3 truth.py PROGRAM.py OUTPUT.json [c_calls] [monitored]
+    python3 oracle.py PROGRAM.py OUTPUT.json [c_calls] [monitored]
 
 c_calls: calls of C functions, too. monitored: as it is when sys.monitoring is used.
 

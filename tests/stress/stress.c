@@ -1,8 +1,8 @@
-/* Hammers the log and the drain as a program of many threads does, without an interpreter, and reads the captures back.
+/* Hammers the buffer and the drain as a program of many threads does, without an interpreter, and reads the captures back.
  *
- *     hammer [MILLISECONDS]               how long each scenario lasts [400]
+ *     stress [MILLISECONDS]               how long each scenario lasts [400]
  *
- * A mutex is the GIL. Under it threads come and go, record, end their logs, put all chunks and fork; without it others
+ * A mutex is the GIL. Under it threads come and go, record, end their buffers, put all chunks and fork; without it others
  * have snapshots made, and make them when the drain's thread is away, as rec_recording_save does. Then the recording is stopped while they
  * all go on. Each event carries its number in its thread in the record's field `function`: so it can be seen in each
  * process, each snapshot and each thread whether events are missing that neither LOST records nor the limits account for.
@@ -27,7 +27,7 @@
 
 #include "convert/read/reader.h"
 #include "format/capture.h"
-#include "recorder/log.h"
+#include "recorder/thread_buffer.h"
 
 #define N_WORKERS 4
 #define N_CHILDREN 12                   /* forked in a scenario at most */
@@ -51,21 +51,21 @@ static const struct scenario scenarios[] = {
     { .name = "forks", .n_logs = 2, .forks = true },
     { .name = "snapshots", .n_logs = 3, .saves = true },
     { .name = "forks and snapshots", .n_logs = 3, .forks = true, .saves = true },
-    { .name = "few chunks, small segments", .n_logs = 3, .max_size = REC_LEAST_SIZE, .forks = true, .saves = true },
+    { .name = "few chunks, small segments", .n_logs = 3, .max_size = REC_MIN_SIZE, .forks = true, .saves = true },
     { .name = "the last moments", .n_logs = 2, .last_ns = 100000000, .forks = true, .saves = true },
-    { .name = "slow disk", .n_logs = 3, .write_us = 2000, .max_size = REC_LEAST_SIZE, .forks = true, .saves = true },
-    { .name = "slow disk, drops", .n_logs = 3, .write_us = 5000, .drops = true, .max_size = 4 * REC_LEAST_SIZE,
+    { .name = "slow disk", .n_logs = 3, .write_us = 2000, .max_size = REC_MIN_SIZE, .forks = true, .saves = true },
+    { .name = "slow disk, drops", .n_logs = 3, .write_us = 5000, .drops = true, .max_size = 4 * REC_MIN_SIZE,
       .saves = true },
     { .name = "slow disk, drops, all chunks held", .n_logs = 4, .write_us = 5000, .drops = true,
-      .max_size = REC_LEAST_SIZE },
+      .max_size = REC_MIN_SIZE },
     { .name = "full disk", .n_logs = 3, .disk_size = 300000, .saves = true },
     { .name = "full disk, all chunks held", .n_logs = 4, .disk_size = 300000, .write_us = 1000,
-      .max_size = REC_LEAST_SIZE, .forks = true },
+      .max_size = REC_MIN_SIZE, .forks = true },
 };
 
 /* An event's thread, as the program has it. */
 struct recorded {
-    struct rec_log *log;                /* borrowed */
+    struct rec_buffer *buffer;                /* borrowed */
     uint32_t n;                         /* its events */
 };
 
@@ -79,7 +79,7 @@ struct process {
 static const struct scenario *scenario;
 static pthread_mutex_t gil = PTHREAD_MUTEX_INITIALIZER;
 static struct process *self, *children; /* one; N_CHILDREN */
-static char folder[] = "/tmp/panopticon-hammer-XXXXXX", capture[PATH_MAX];
+static char folder[] = "/tmp/panopticon-stress-XXXXXX", capture[PATH_MAX];
 static bool is_stopped, has_given_up;   /* with the GIL */
 static int n_children;
 static _Atomic bool is_over;            /* for those without the GIL */
@@ -95,7 +95,7 @@ static void __attribute__((format(printf, 1, 2))) fault(const char *format, ...)
     if (atomic_fetch_add(&n_faults, 1) >= 10)
         return;                         /* the first ones tell enough */
     va_start(args, format);
-    fprintf(stderr, "hammer: %s: ", scenario->name);
+    fprintf(stderr, "stress: %s: ", scenario->name);
     vfprintf(stderr, format, args);
     fputc('\n', stderr);
     va_end(args);
@@ -150,47 +150,47 @@ ssize_t __wrap_write(int fd, const void *bytes, size_t size)
 /* For an event that is not simple, as an engine does it. Returns false when it is lost. */
 static bool append_slowly(struct recorded *r, enum pnr_kind kind, uint64_t frame, uint32_t function)
 {
-    struct rec_log *log = r->log;
+    struct rec_buffer *buffer = r->buffer;
     uint32_t n_open = r->n % 3;
-    rec_log_renew(log);
-    if (!rec_log_has_room(log, rec_clock_ticks() - log->base)) {
-        if (!rec_log_turn(log, 0, n_open)) {
-            rec_log_lose(log);
-            has_given_up = rec_log_is_closed();
+    rec_buffer_renew_counter(buffer);
+    if (!rec_buffer_has_capacity(buffer, rec_clock_ticks() - buffer->base)) {
+        if (!rec_buffer_start_chunk(buffer, 0, n_open)) {
+            rec_buffer_count_lost(buffer);
+            has_given_up = rec_session_is_closed();
             return false;
         }
         for (uint32_t i = 0; i < n_open; i++)
-            rec_log_store(log, 0, PNR_OPEN, i, i);
-        rec_log_tell_lost(log);
+            rec_buffer_append(buffer, 0, PNR_OPEN, i, i);
+        rec_buffer_emit_lost(buffer);
     }
-    rec_log_store(log, rec_clock_ticks() - log->base, kind, frame, function);
+    rec_buffer_append(buffer, rec_clock_ticks() - buffer->base, kind, frame, function);
     return true;
 }
 
 static bool append_one(struct recorded *r, uint32_t function)
 {
-    struct rec_log *log = r->log;
-    if (rec_clock_is_counter && (r->n % 3 ? rec_log_store_now(log, r->n % 3 == 1 ? &log->call : &log->ret, function) :
-                                 rec_log_store_frame_now(log, PNR_START, (uintptr_t)r >> 4, function)))
+    struct rec_buffer *buffer = r->buffer;
+    if (rec_clock_is_counter && (r->n % 3 ? rec_buffer_append_now(buffer, r->n % 3 == 1 ? &buffer->call : &buffer->ret, function) :
+                                 rec_buffer_append_frame_now(buffer, PNR_START, (uintptr_t)r >> 4, function)))
         return true;
     return append_slowly(r, r->n % 3 ? PNR_CALL : PNR_START, r->n % 3 ? 0 : (uintptr_t)r >> 4, function);
 }
 
 static void append(struct recorded *r)
 {
-    if (r->n % 7 == 0 && rec_log_has_room(r->log, rec_clock_ticks() - r->log->base) && append_one(r, TAKEN_BACK))
-        rec_log_take_back(r->log);
+    if (r->n % 7 == 0 && rec_buffer_has_capacity(r->buffer, rec_clock_ticks() - r->buffer->base) && append_one(r, TAKEN_BACK))
+        rec_buffer_retract(r->buffer);
     bool is_stored = append_one(r, r->n);
     r->n++;
-    self->n_events[r->log->thread] = r->n;
+    self->n_events[r->buffer->thread] = r->n;
     if (is_stored)
-        self->n_stored[r->log->thread] = r->n;
+        self->n_stored[r->buffer->thread] = r->n;
 }
 
 static void begin(struct recorded *r)
 {
-    *r = (struct recorded){ .log = rec_log_new(r, 7, (struct pnr_string){ "worker", 6 }) };
-    if (!r->log || r->log->thread >= N_THREADS) {
+    *r = (struct recorded){ .buffer = rec_buffer_new(r, 7, (struct pnr_string){ "worker", 6 }) };
+    if (!r->buffer || r->buffer->thread >= N_THREADS) {
         fault("too many threads");
         exit(1);
     }
@@ -199,8 +199,8 @@ static void begin(struct recorded *r)
 static void end(struct recorded *r)
 {
     n_appended += r->n;
-    rec_log_end(r->log);
-    r->log = NULL;
+    rec_buffer_end(r->buffer);
+    r->buffer = NULL;
 }
 
 /* ---- threads ---- */
@@ -210,7 +210,7 @@ static bool enter(void)
 {
     pthread_mutex_lock(&gil);
     if (!is_stopped && !has_given_up) {
-        rec_drain_resume();
+        rec_drain_unpark();
         return true;
     }
     pthread_mutex_unlock(&gil);
@@ -224,16 +224,16 @@ static void leave(unsigned *seed)
         pause_us(pick(seed, 300));
 }
 
-/* A thread of the program: some turns with the GIL, then it is gone with all its logs. */
+/* A thread of the program: some turns with the GIL, then it is gone with all its buffers. */
 static void *work(void *arg)
 {
     unsigned seed = (unsigned)(uintptr_t)arg;
-    struct recorded logs[64] = { { 0 } };
+    struct recorded buffers[64] = { { 0 } };
     uint32_t n_turns = 1 + pick(&seed, 60);
     while (n_turns-- && enter()) {
         for (uint32_t i = pick(&seed, (uint32_t)scenario->n_logs) + 1; i--;) {
-            struct recorded *r = &logs[pick(&seed, (uint32_t)scenario->n_logs)];
-            if (!r->log)
+            struct recorded *r = &buffers[pick(&seed, (uint32_t)scenario->n_logs)];
+            if (!r->buffer)
                 begin(r);
             for (uint32_t n = pick(&seed, 3000); n-- && !has_given_up;)
                 append(r);
@@ -241,13 +241,13 @@ static void *work(void *arg)
                 end(r);
         }
         if (pick(&seed, 200) == 0)
-            rec_log_put_all();
+            rec_buffer_flush_all();
         leave(&seed);
     }
     pthread_mutex_lock(&gil);
     for (int i = 0; i < scenario->n_logs && !is_stopped; i++)
-        if (logs[i].log)
-            end(&logs[i]);
+        if (buffers[i].buffer)
+            end(&buffers[i]);
     pthread_mutex_unlock(&gil);
     return NULL;
 }
@@ -278,9 +278,9 @@ static struct rec_drain_options drain_options(void)
 static void write_limits(void)
 {
     if (scenario->max_size)
-        rec_log_fact_number("max_size", scenario->max_size);
+        rec_session_add_number("max_size", scenario->max_size);
     if (scenario->last_ns)
-        rec_log_fact_number("last_ns", scenario->last_ns);
+        rec_session_add_number("last_ns", scenario->last_ns);
 }
 
 /* A forked child records some events and ends in one way or another. Its exit status: 0; 2 when there is no room for it. */
@@ -288,13 +288,13 @@ static void run_child(struct process *child, unsigned seed)
 {
     struct rec_drain_options options = drain_options();
     struct recorded r;
-    struct rec_log_totals totals;
+    struct rec_totals totals;
     struct pnr_err err;
     char taken[PATH_MAX];
-    rec_log_forked();
+    rec_session_forked();
     self = child;
     self->pid = getpid();
-    if (rec_log_start(capture, true, &options, taken, &err) != 0) {
+    if (rec_session_start(capture, true, &options, taken, &err) != 0) {
         bool is_full = err.sys_errno == EDQUOT && scenario->max_size;
         check(is_full, "a child cannot begin", &err);
         _exit(is_full ? 2 : 1);
@@ -309,7 +309,7 @@ static void run_child(struct process *child, unsigned seed)
         break;
     case 1:
         end(&r);
-        rec_log_stop(&totals);
+        rec_session_stop(&totals);
         break;
     }
     _exit(atomic_load(&n_faults) ? 1 : 0);
@@ -324,7 +324,7 @@ static void *fork_now_and_then(void *arg)
         if (!enter())
             break;
         int before = atomic_load(&n_faults);
-        rec_drain_pause();
+        rec_drain_park();
         pid_t pid = fork();
         if (pid == 0) {
             atomic_store(&n_faults, 0);
@@ -348,7 +348,7 @@ static void on_wake(void)
         return;
     atomic_fetch_add(&n_saves, 1);
     snprintf(path, sizeof path, "%s/snapshot.pnr", folder);
-    if (rec_log_save(path, NULL, taken, &err) != 0 && !scenario->disk_size)
+    if (rec_session_snapshot(path, NULL, taken, &err) != 0 && !scenario->disk_size)
         check(false, "no snapshot", &err);
 }
 
@@ -359,7 +359,7 @@ static void *wake_now_and_then(void *arg)
         if (scenario->saves && pick(&seed, 20) == 0)
             atomic_store(&is_save_due, true);
         rec_drain_wake();
-        rec_drain_stand_in();
+        rec_drain_run_inline();
         pause_us(pick(&seed, 5000));
     }
     return NULL;
@@ -367,9 +367,9 @@ static void *wake_now_and_then(void *arg)
 
 /* ---- reading back ---- */
 
-static void say(void *arg, enum note_level level, const char *line)
+static void say(void *arg, enum diagnostic_level level, const char *line)
 {
-    if (level == NOTE_DAMAGE)
+    if (level == DIAGNOSTIC_DAMAGE)
         fault("%s: %s", (const char *)arg, line);
 }
 
@@ -420,11 +420,11 @@ static void check_thread(struct reader *reader, size_t thread, const struct proc
 
 static void check_process(const char *path, const struct process *process, bool is_snapshot)
 {
-    struct notes notes = { say, (void *)path };
+    struct diagnostics diagnostics = { say, (void *)path };
     struct pnr_err err;
     uint64_t complete_ticks;
     size_t n = 0, n_most = 0, n_found;
-    struct reader *reader = reader_open(path, NULL, &notes, &err);
+    struct reader *reader = reader_open(path, NULL, &diagnostics, &err);
     if (!reader) {
         check(false, path, &err);
         return;
@@ -503,7 +503,7 @@ static void run(long milliseconds)
 {
     pthread_t threads[N_WORKERS + 3];
     struct rec_drain_options options = drain_options();
-    struct rec_log_totals totals;
+    struct rec_totals totals;
     struct pnr_err err;
     char path[PATH_MAX];
     int n = 0;
@@ -518,7 +518,7 @@ static void run(long milliseconds)
     atomic_store(&n_saves, 0);
     atomic_store(&n_written, 0);
     snprintf(path, sizeof path, "%s/run.pnr", folder);
-    if (rec_log_start(path, false, &options, capture, &err) != 0) {
+    if (rec_session_start(path, false, &options, capture, &err) != 0) {
         check(false, "cannot begin", &err);
         return;
     }
@@ -531,7 +531,7 @@ static void run(long milliseconds)
         pthread_create(&threads[n++], NULL, fork_now_and_then, (void *)(uintptr_t)200);
     pause_us(milliseconds * 1000);
     pthread_mutex_lock(&gil);
-    rec_log_stop(&totals);
+    rec_session_stop(&totals);
     is_stopped = true;
     pthread_mutex_unlock(&gil);
     atomic_store(&is_over, true);
@@ -555,7 +555,7 @@ int main(int argc, char **argv)
     size_t size = (1 + N_CHILDREN) * sizeof *self;
     self = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (self == MAP_FAILED || !mkdtemp(folder)) {
-        perror("hammer");
+        perror("stress");
         return 1;
     }
     children = self + 1;

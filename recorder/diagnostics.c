@@ -1,4 +1,4 @@
-#include "notice.h"
+#include "diagnostics.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,17 +20,17 @@ static bool was_open;
 static struct stat was;
 static const char *capture;             /* in a child process; borrowed */
 
-void rec_notice_init(void)
+void rec_diagnostics_init(void)
 {
     was_open = fstat(STDERR_FILENO, &was) == 0;
 }
 
-void rec_notice_hold(void)
+void rec_diagnostics_hold(void)
 {
     was_open = false;
 }
 
-void rec_notice_redirect(const char *capture_path)
+void rec_diagnostics_redirect(const char *capture_path)
 {
     capture = capture_path;
 }
@@ -64,7 +64,7 @@ static void write_line(const char *line, size_t size)
     rec_signals_release(SIGPIPE, &before, !is_written && errno == EPIPE);
 }
 
-void rec_notice(const char *format, ...)
+void rec_warn(const char *format, ...)
 {
     char line[1024];
     va_list args;
@@ -79,7 +79,7 @@ void rec_notice(const char *format, ...)
     capture ? append_message(line, (size_t)size) : write_line(line, (size_t)size);
 }
 
-void rec_notice_open_to_all(const char *capture_path)
+void rec_diagnostics_open_to_all(const char *capture_path)
 {
     char path[PATH_MAX];
     pnr_file_path(capture_path, PNR_CAPTURE_MESSAGES, path);
@@ -91,15 +91,15 @@ void rec_notice_open_to_all(const char *capture_path)
     close(fd);
 }
 
-void rec_notice_give(const char *capture_path, uid_t user)
+void rec_diagnostics_give(const char *capture_path, uid_t user)
 {
     char path[PATH_MAX];
     pnr_file_path(capture_path, PNR_CAPTURE_MESSAGES, path);
     if (lchown(path, user, (gid_t)-1) != 0 && errno != ENOENT)
-        rec_notice("%s: cannot be given to another user: %s", path, strerror(errno));
+        rec_warn("%s: cannot be given to another user: %s", path, strerror(errno));
 }
 
-void rec_notice_pass_on(const char *capture_path)
+void rec_diagnostics_pass_on(const char *capture_path)
 {
     char path[PATH_MAX], bytes[MAX_READ + 1];
     struct stat st;
@@ -115,13 +115,13 @@ void rec_notice_pass_on(const char *capture_path)
             bytes[i] = ' ';             /* anybody may have written it */
     }
     if (unlink(path) != 0 && n_lines > 0 && truncate(path, 0) != 0)
-        rec_notice("%s: cannot be removed: %s", path, strerror(errno));
+        rec_warn("%s: cannot be removed: %s", path, strerror(errno));
     if (n_lines == 0)
         return;
     bytes[n] = 0;
     bytes[strcspn(bytes, "\n")] = 0;
     if (n_lines == 1)
-        rec_notice("%s", bytes);
+        rec_warn("%s", bytes);
     else
-        rec_notice("%s (and %s%zu more messages of child processes)", bytes, n == MAX_READ ? "at least " : "", n_lines - 1);
+        rec_warn("%s (and %s%zu more messages of child processes)", bytes, n == MAX_READ ? "at least " : "", n_lines - 1);
 }

@@ -1,4 +1,4 @@
-/* The log and the drain together, without an interpreter: what is appended is in the capture, in order, however
+/* The buffer and the drain together, without an interpreter: what is appended is in the capture, in order, however
  * many threads and chunks there are and whatever fails. */
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -24,7 +24,7 @@ static void begin_with(struct rec_drain_options options)
     cr_assert(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/run.pnr", folder);
     rec_clock_init();
-    cr_assert_eq(rec_log_start(path, false, &options, capture, &err), 0, "%s", err.what);
+    cr_assert_eq(rec_session_start(path, false, &options, capture, &err), 0, "%s", err.what);
     snprintf(process, sizeof process, "%.4000s/process-%d", capture, getpid());
 }
 
@@ -36,7 +36,7 @@ static void begin(void)
 /* With eight chunks. */
 static void begin_small(void)
 {
-    begin_with((struct rec_drain_options){ .limits = { .max_size = REC_LEAST_SIZE }, .drops = true });
+    begin_with((struct rec_drain_options){ .limits = { .max_size = REC_MIN_SIZE }, .drops = true });
 }
 
 static void end(void)
@@ -46,11 +46,11 @@ static void end(void)
     cr_expect_eq(system(command), 0);
 }
 
-static struct rec_log *new_log(const void *owner)
+static struct rec_buffer *new_log(const void *owner)
 {
-    struct rec_log *log = rec_log_new(owner, 7, (struct pnr_string){ "name", 4 });
-    cr_assert(log);
-    return log;
+    struct rec_buffer *buffer = rec_buffer_new(owner, 7, (struct pnr_string){ "name", 4 });
+    cr_assert(buffer);
+    return buffer;
 }
 
 static uint64_t count_in_file(uint32_t thread, bool *is_ended)
@@ -60,15 +60,15 @@ static uint64_t count_in_file(uint32_t thread, bool *is_ended)
     return in_file.n;
 }
 
-Test(log, writes_every_record_in_order, .init = begin, .fini = end)
+Test(buffer, writes_every_record_in_order, .init = begin, .fini = end)
 {
     const uint64_t n = 40 * PNR_BLOCK_RECORDS + 3;
-    struct rec_log_totals totals;
+    struct rec_totals totals;
     bool is_ended;
-    struct rec_log *log = new_log(&n);
+    struct rec_buffer *buffer = new_log(&n);
     for (uint64_t i = 0; i < n; i++)
-        append(log, i);
-    rec_log_stop(&totals);
+        append(buffer, i);
+    rec_session_stop(&totals);
     cr_expect_eq(totals.n_events, n);
     cr_expect_eq(totals.n_threads, 1);
     cr_expect_eq(totals.failure.code, PNR_OK);
@@ -79,36 +79,36 @@ Test(log, writes_every_record_in_order, .init = begin, .fini = end)
     cr_expect_neq(access(live, F_OK), 0, "the live mapping is gone after a clean end");
 }
 
-Test(log, marks_the_last_block_of_a_thread, .init = begin, .fini = end)
+Test(buffer, marks_the_last_block_of_a_thread, .init = begin, .fini = end)
 {
-    struct rec_log_totals totals;
+    struct rec_totals totals;
     bool is_ended;
-    struct rec_log *log = new_log(&folder);
-    append(log, 0);
-    rec_log_end(log);
-    rec_log_stop(&totals);
+    struct rec_buffer *buffer = new_log(&folder);
+    append(buffer, 0);
+    rec_buffer_end(buffer);
+    rec_session_stop(&totals);
     cr_expect_eq(count_in_file(1, &is_ended), 1);
     cr_expect(is_ended);
 }
 
 /* Threads that come and go with few events need no file each; one that lives on has one. */
-Test(log, keeps_short_threads_together, .init = begin, .fini = end)
+Test(buffer, keeps_short_threads_together, .init = begin, .fini = end)
 {
     enum { THREADS = 1000 };
-    struct rec_log_totals totals;
-    struct rec_log *log = new_log(&folder);
+    struct rec_totals totals;
+    struct rec_buffer *buffer = new_log(&folder);
     uint32_t *threads;
     size_t n;
     bool is_ended;
     struct pnr_err err;
-    append(log, 0);
+    append(buffer, 0);
     for (int i = 0; i < THREADS; i++) {
-        struct rec_log *other = new_log(&capture);
+        struct rec_buffer *other = new_log(&capture);
         append(other, 0);
-        rec_log_end(other);
+        rec_buffer_end(other);
     }
-    append(log, 1);
-    rec_log_stop(&totals);
+    append(buffer, 1);
+    rec_session_stop(&totals);
     cr_assert_eq(pnr_capture_threads(process, 1, &threads, &n, &err), 0);
     cr_assert_eq(n, 2);
     cr_expect_eq(threads[0], PNR_SHORT_THREADS);
@@ -120,40 +120,40 @@ Test(log, keeps_short_threads_together, .init = begin, .fini = end)
     }
 }
 
-Test(log, takes_chunks_from_others_when_all_are_held, .init = begin, .fini = end)
+Test(buffer, takes_chunks_from_others_when_all_are_held, .init = begin, .fini = end)
 {
     enum { THREADS = 3 * REC_DRAIN_CHUNKS, ROUNDS = 5 };
-    static struct rec_log *logs[THREADS];
-    struct rec_log_totals totals;
+    static struct rec_buffer *buffers[THREADS];
+    struct rec_totals totals;
     bool is_ended;
     for (int t = 0; t < THREADS; t++)
-        logs[t] = new_log(&logs[t]);
+        buffers[t] = new_log(&buffers[t]);
     for (uint64_t round = 0; round < ROUNDS; round++)
         for (int t = 0; t < THREADS; t++)
-            append(logs[t], round);
-    rec_log_stop(&totals);
+            append(buffers[t], round);
+    rec_session_stop(&totals);
     cr_expect_eq(totals.n_events, THREADS * ROUNDS);
     for (uint32_t t = 1; t <= THREADS; t++)
         cr_expect_eq(count_in_file(t, &is_ended), ROUNDS, "thread %u", t);
 }
 
-Test(log, takes_a_record_back, .init = begin, .fini = end)
+Test(buffer, takes_a_record_back, .init = begin, .fini = end)
 {
-    struct rec_log_totals totals;
+    struct rec_totals totals;
     bool is_ended;
-    struct rec_log *log = new_log(&folder);
-    append(log, 0);
-    append(log, 99);
-    rec_log_take_back(log);
-    cr_expect_eq(pnr_record_kind(*log->next), PNR_EMPTY, "a reader of the live mapping must not see it");
-    append(log, 1);
-    rec_log_stop(&totals);
+    struct rec_buffer *buffer = new_log(&folder);
+    append(buffer, 0);
+    append(buffer, 99);
+    rec_buffer_retract(buffer);
+    cr_expect_eq(pnr_record_kind(*buffer->next), PNR_EMPTY, "a reader of the live mapping must not see it");
+    append(buffer, 1);
+    rec_session_stop(&totals);
     cr_expect_eq(totals.n_events, 2);
     cr_expect_eq(count_in_file(1, &is_ended), 2);
 }
 
 /* Below 100 ticks: what is stored, the exit that comes, and how many records then are left. */
-Test(log, drops_short_calls, .init = begin, .fini = end)
+Test(buffer, drops_short_calls, .init = begin, .fini = end)
 {
     enum { F = 8, G = 9 };              /* frames of functions 2 and 3 */
     static const struct {
@@ -173,7 +173,7 @@ Test(log, drops_short_calls, .init = begin, .fini = end)
         /* what is around it stays */
         { { { 10, PNR_CALL, 0, 4 }, { 11, PNR_CALL, 0, 1 } }, 20, PNR_RETURN, 0, 1, 1, true },
         /* something in it; another's entry; none */
-        { { { 10, PNR_CALL, 0, 1 }, { 11, PNR_GAP, 0, 1 }, { 12, PNR_GAP_END, 0, 1 } }, 20, PNR_RETURN, 0, 1, 3, false },
+        { { { 10, PNR_CALL, 0, 1 }, { 11, PNR_UNRECORDED, 0, 1 }, { 12, PNR_UNRECORDED_END, 0, 1 } }, 20, PNR_RETURN, 0, 1, 3, false },
         { { { 10, PNR_CALL, 0, 1 } }, 20, PNR_RETURN, 0, 2, 1, false },
         { { { 10, PNR_CALL, 0, 1 } }, 20, PNR_C_RETURN, 0, 1, 1, false },
         { { { 0 } }, 20, PNR_RETURN, 0, 1, 0, false },
@@ -192,69 +192,69 @@ Test(log, drops_short_calls, .init = begin, .fini = end)
         { { { 10, PNR_CREATE, G, 3 }, { 300, PNR_START, F, 2 } }, 310, PNR_FINISH, F, 2, 1, true },
         { { { 10, PNR_CREATE, F, 2 } }, 20, PNR_RETURN, 0, 1, 1, false },
     };
-    struct rec_log_totals totals;
-    struct rec_log *log = new_log(&folder);
-    rec_log_set_min_duration(1000000000);
-    cr_expect_geq(rec_log_least_ticks, 1000000, "a second has as many ticks at the least");
-    rec_log_least_ticks = 100;
+    struct rec_totals totals;
+    struct rec_buffer *buffer = new_log(&folder);
+    rec_session_set_min_duration(1000000000);
+    cr_expect_geq(rec_min_duration_ticks, 1000000, "a second has as many ticks at the least");
+    rec_min_duration_ticks = 100;
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
-        cr_assert(rec_log_turn(log, 0, 1));
-        rec_log_store(log, 0, PNR_OPEN, 0, 1);
+        cr_assert(rec_buffer_start_chunk(buffer, 0, 1));
+        rec_buffer_append(buffer, 0, PNR_OPEN, 0, 1);
         for (int k = 0; k < 6 && table[i].records[k].kind; k++)
-            rec_log_store(log, table[i].records[k].ticks, table[i].records[k].kind, table[i].records[k].frame,
+            rec_buffer_append(buffer, table[i].records[k].ticks, table[i].records[k].kind, table[i].records[k].frame,
                           table[i].records[k].function);
-        bool is_dropped = rec_log_drop(log, table[i].ticks, table[i].exit, table[i].frame, table[i].function);
+        bool is_dropped = rec_buffer_elide(buffer, table[i].ticks, table[i].exit, table[i].frame, table[i].function);
         cr_expect_eq(is_dropped, table[i].is_dropped, "row %zu", i);
-        cr_expect_eq(log->next - log->first, table[i].left, "row %zu", i);
-        cr_expect_eq(pnr_record_kind(*log->next), PNR_EMPTY, "row %zu", i);
-        cr_expect_eq(log->next->word[1], 0, "row %zu", i);
+        cr_expect_eq(buffer->next - buffer->first, table[i].left, "row %zu", i);
+        cr_expect_eq(pnr_record_kind(*buffer->next), PNR_EMPTY, "row %zu", i);
+        cr_expect_eq(buffer->next->word[1], 0, "row %zu", i);
     }
-    rec_log_least_ticks = 0;
-    rec_log_store(log, 10, PNR_CALL, 0, 1);
-    cr_expect_not(rec_log_drop(log, 11, PNR_RETURN, 0, 1), "there is no minimum");
-    rec_log_stop(&totals);
+    rec_min_duration_ticks = 0;
+    rec_buffer_append(buffer, 10, PNR_CALL, 0, 1);
+    cr_expect_not(rec_buffer_elide(buffer, 11, PNR_RETURN, 0, 1), "there is no minimum");
+    rec_session_stop(&totals);
 }
 
 /* What lies before the chunk's own records is another's. */
-Test(log, drops_nothing_of_the_chunk_before, .init = begin, .fini = end)
+Test(buffer, drops_nothing_of_the_chunk_before, .init = begin, .fini = end)
 {
-    struct rec_log_totals totals;
-    struct rec_log *log = new_log(&folder);
-    cr_assert(rec_log_turn(log, 0, 1));
-    rec_log_store(log, 0, PNR_CALL, 0, 1);      /* in the place of an OPEN record */
-    rec_log_least_ticks = 100;
-    cr_expect_not(rec_log_drop(log, 11, PNR_RETURN, 0, 1));
-    cr_expect_eq(log->next - log->records, 1);
-    rec_log_stop(&totals);
+    struct rec_totals totals;
+    struct rec_buffer *buffer = new_log(&folder);
+    cr_assert(rec_buffer_start_chunk(buffer, 0, 1));
+    rec_buffer_append(buffer, 0, PNR_CALL, 0, 1);      /* in the place of an OPEN record */
+    rec_min_duration_ticks = 100;
+    cr_expect_not(rec_buffer_elide(buffer, 11, PNR_RETURN, 0, 1));
+    cr_expect_eq(buffer->next - buffer->records, 1);
+    rec_session_stop(&totals);
 }
 
-Test(log, turns_before_ticks_overflow, .init = begin, .fini = end)
+Test(buffer, turns_before_ticks_overflow, .init = begin, .fini = end)
 {
-    struct rec_log_totals totals;
+    struct rec_totals totals;
     bool is_ended;
-    struct rec_log *log = new_log(&folder);
-    append(log, 0);
-    log->base -= PNR_TICKS_MAX + 1;     /* as if the block had begun so long ago */
-    append(log, 1);
-    cr_expect_eq(log->next - log->records, 1, "the second record begins a block");
-    rec_log_stop(&totals);
+    struct rec_buffer *buffer = new_log(&folder);
+    append(buffer, 0);
+    buffer->base -= PNR_TICKS_MAX + 1;     /* as if the block had begun so long ago */
+    append(buffer, 1);
+    cr_expect_eq(buffer->next - buffer->records, 1, "the second record begins a block");
+    rec_session_stop(&totals);
     cr_expect_eq(count_in_file(1, &is_ended), 2);
 }
 
 /* Recording pauses: what was stored is written, and the threads go on with new blocks. */
-Test(log, puts_the_chunks_of_all, .init = begin, .fini = end)
+Test(buffer, puts_the_chunks_of_all, .init = begin, .fini = end)
 {
-    struct rec_log_totals totals;
-    struct rec_log *logs[] = { new_log(&folder), new_log(&capture), new_log(&process) };
-    append(logs[0], 0);
-    append(logs[1], 0);
-    rec_log_put_all();
+    struct rec_totals totals;
+    struct rec_buffer *buffers[] = { new_log(&folder), new_log(&capture), new_log(&process) };
+    append(buffers[0], 0);
+    append(buffers[1], 0);
+    rec_buffer_flush_all();
     for (int i = 0; i < 3; i++) {
-        cr_expect_eq(logs[i]->chunk, -1);
-        cr_expect_not(rec_log_has_room(logs[i], 0), "its next event turns");
+        cr_expect_eq(buffers[i]->chunk, -1);
+        cr_expect_not(rec_buffer_has_capacity(buffers[i], 0), "its next event turns");
     }
-    append(logs[0], 1);
-    rec_log_stop(&totals);
+    append(buffers[0], 1);
+    rec_session_stop(&totals);
     cr_expect_eq(totals.n_events, 3);
     static const uint32_t n_blocks[] = { 2, 1, 0 };
     for (uint32_t i = 0; i < 3; i++) {
@@ -264,37 +264,37 @@ Test(log, puts_the_chunks_of_all, .init = begin, .fini = end)
     }
 }
 
-static void wait_for_turn(struct rec_log *log)
+static void wait_for_turn(struct rec_buffer *buffer)
 {
-    for (int i = 0; i < 5000 && !rec_log_turn(log, 0, 0); i++)
+    for (int i = 0; i < 5000 && !rec_buffer_start_chunk(buffer, 0, 0); i++)
         usleep(1000);
-    cr_assert(rec_log_has_room(log, 0));
+    cr_assert(rec_buffer_has_capacity(buffer, 0));
 }
 
 /* With `drops` a thread that finds no free chunk goes without, while some wait to be written. */
-Test(log, goes_without_rather_than_wait, .init = begin_small, .fini = end)
+Test(buffer, goes_without_rather_than_wait, .init = begin_small, .fini = end)
 {
     const uint64_t n = 8 * PNR_BLOCK_RECORDS;
-    struct rec_log_totals totals;
-    struct rec_log *log = new_log(&n), *other = new_log(&totals);
-    rec_drain_pause();                  /* nobody writes */
+    struct rec_totals totals;
+    struct rec_buffer *buffer = new_log(&n), *other = new_log(&totals);
+    rec_drain_park();                  /* nobody writes */
     for (uint64_t i = 0; i < n; i++)
-        append(log, i);
-    cr_expect_not(rec_log_turn(log, 0, 0));
-    cr_expect_not(rec_log_is_closed());
+        append(buffer, i);
+    cr_expect_not(rec_buffer_start_chunk(buffer, 0, 0));
+    cr_expect_not(rec_session_is_closed());
     for (int i = 0; i < 5; i++)
-        rec_log_lose(log);
-    rec_log_lose(NULL);
-    for (int i = 0; i < 100 && !rec_drain_resume(); i++)
+        rec_buffer_count_lost(buffer);
+    rec_buffer_count_lost(NULL);
+    for (int i = 0; i < 100 && !rec_drain_unpark(); i++)
         usleep(1000);
-    wait_for_turn(log);
-    rec_log_tell_lost(log);
-    rec_log_tell_lost(log);             /* it has been told */
-    append(log, n);
+    wait_for_turn(buffer);
+    rec_buffer_emit_lost(buffer);
+    rec_buffer_emit_lost(buffer);             /* it has been told */
+    append(buffer, n);
     wait_for_turn(other);
     append(other, 0);
-    rec_log_tell_lost(other);           /* there is nothing to tell */
-    rec_log_stop(&totals);
+    rec_buffer_emit_lost(other);           /* there is nothing to tell */
+    rec_session_stop(&totals);
     cr_expect_eq(totals.n_lost, 6);
     cr_expect_eq(totals.failure.code, PNR_OK);
     struct in_file in_file = read_thread(process, 1);
@@ -306,18 +306,18 @@ Test(log, goes_without_rather_than_wait, .init = begin_small, .fini = end)
 }
 
 /* Another process, here the same again, in the same capture. */
-Test(log, joins_a_capture, .init = begin, .fini = end)
+Test(buffer, joins_a_capture, .init = begin, .fini = end)
 {
-    struct rec_log_totals totals;
+    struct rec_totals totals;
     struct pnr_err err;
     char taken[PATH_MAX], path[PATH_MAX + 8];
     bool is_ended;
     append(new_log(&folder), 0);
-    rec_log_stop(&totals);
-    cr_assert_eq(rec_log_start(capture, true, &(struct rec_drain_options){ .drops = false }, taken, &err), 0);
+    rec_session_stop(&totals);
+    cr_assert_eq(rec_session_start(capture, true, &(struct rec_drain_options){ .drops = false }, taken, &err), 0);
     cr_expect_str_eq(taken, capture);
     append(new_log(&folder), 0);
-    rec_log_stop(&totals);
+    rec_session_stop(&totals);
     cr_expect_eq(totals.n_events, 1);
     cr_expect_eq(count_in_file(1, &is_ended), 1);
     snprintf(path, sizeof path, "%s-2", process);
@@ -330,68 +330,68 @@ static struct pnr_string string(const char *text)
 }
 
 /* Functions that have all in common share a number. */
-Test(log, finds_functions_again, .init = begin, .fini = end)
+Test(buffer, finds_functions_again, .init = begin, .fini = end)
 {
     static const struct { enum pnr_function_kind kind; uint32_t line; const char *strings[3]; } functions[] = {
         { PNR_FUNCTION_PLAIN, 1, { "m", "f", "m.py" } }, { PNR_FUNCTION_PLAIN, 2, { "m", "f", "m.py" } },
         { PNR_FUNCTION_GENERATOR, 1, { "m", "f", "m.py" } }, { PNR_FUNCTION_PLAIN, 1, { "mf", "", "m.py" } },
         { PNR_FUNCTION_PLAIN, 1, { "m", "fm", ".py" } }, { PNR_FUNCTION_PLAIN, 1, { "", "", "" } },
     };
-    struct rec_log_totals totals;
+    struct rec_totals totals;
     uint32_t n_functions;
     for (int round = 0; round < 2; round++) {
         for (uint32_t i = 0; i < sizeof functions / sizeof *functions; i++) {
             const struct pnr_string strings[3] = { string(functions[i].strings[0]), string(functions[i].strings[1]),
                                                    string(functions[i].strings[2]) };
-            cr_expect_eq(rec_log_function(functions[i].kind, functions[i].line, strings), i + 1, "row %u", i);
+            cr_expect_eq(rec_session_add_function(functions[i].kind, functions[i].line, strings), i + 1, "row %u", i);
         }
     }
-    rec_log_stop(&totals);
-    cr_expect_str_eq(find_fact(process, "unnamed", &n_functions), "");
+    rec_session_stop(&totals);
+    cr_expect_str_eq(find_property(process, "unnamed", &n_functions), "");
     cr_expect_eq(n_functions, sizeof functions / sizeof *functions);
 }
 
 /* Names take an eighth of the greatest size: what comes then shares one entry. */
-Test(log, keeps_names_to_their_part, .init = begin_small, .fini = end)
+Test(buffer, keeps_names_to_their_part, .init = begin_small, .fini = end)
 {
     static char name[60000];
-    struct rec_log_totals totals;
+    struct rec_totals totals;
     uint32_t n_functions, index, expected = 1;
     memset(name, 'x', sizeof name);
     const struct pnr_string strings[3] = { { name, sizeof name }, string("f"), string("m.py") };
-    while ((index = rec_log_function(PNR_FUNCTION_PLAIN, expected, strings)) == expected && expected < 1000)
+    while ((index = rec_session_add_function(PNR_FUNCTION_PLAIN, expected, strings)) == expected && expected < 1000)
         expected++;
     cr_expect_eq(index, expected - 1, "the second that has no room has the first one's entry");
-    cr_expect_eq(rec_log_function(PNR_FUNCTION_PLAIN, 1, strings), 1, "what has a number keeps it");
-    rec_log_stop(&totals);
-    cr_expect_str_eq(find_fact(process, "unnamed", &n_functions), "2");
+    cr_expect_eq(rec_session_add_function(PNR_FUNCTION_PLAIN, 1, strings), 1, "what has a number keeps it");
+    rec_session_stop(&totals);
+    cr_expect_str_eq(find_property(process, "unnamed", &n_functions), "2");
     cr_expect_eq(n_functions, expected - 1);
-    cr_expect_geq((n_functions - 1) * sizeof name, REC_LEAST_SIZE / 16 - sizeof name);
-    cr_expect_leq((n_functions - 1) * sizeof name, REC_LEAST_SIZE / 16 + sizeof name);
+    cr_expect_geq((n_functions - 1) * sizeof name, REC_MIN_SIZE / 16 - sizeof name);
+    cr_expect_leq((n_functions - 1) * sizeof name, REC_MIN_SIZE / 16 + sizeof name);
 }
 
 /* ---- tracks ---- */
 
 /* Threads and tracks are numbered in one row. */
-Test(log, numbers_threads_and_tracks, .init = begin, .fini = end)
+Test(buffer, numbers_threads_and_tracks, .init = begin, .fini = end)
 {
     static const struct { uint32_t index, number; uint8_t kind; const char *name; } expected[] = {
         { 1, 7, 0, "name" }, { 2, 7, PNR_THREAD_GREENLET, "one" }, { 3, 7, 0, "name" },
         { 4, 7, PNR_THREAD_GREENLET, "two" }, { 5, 7, PNR_THREAD_GREENLET, "three" }, { 6, 7, 0, "name" },
         { 3, 7, 0, "other" } };
-    struct rec_log_totals totals;
-    struct rec_log *log = new_log(&folder), *other;
+    struct rec_totals totals;
+    struct rec_buffer *buffer = new_log(&folder), *other;
     struct pnr_name entry;
     struct pnr_err err;
     char path[PATH_MAX], bytes[4096];
     size_t at = PNR_NAMES_HEADER_SIZE, n = 0;
-    cr_expect_eq(rec_log_track(log, string("one")), 2);
+    cr_expect_eq(rec_session_add_track(buffer, string("one")), 2);
     other = new_log(&capture);
-    cr_expect_eq(rec_log_track(log, string("two")), 4);
-    cr_expect_eq(rec_log_track(other, string("three")), 5);
+    cr_expect_eq(rec_session_add_track(buffer, string("two")), 4);
+    cr_expect_eq(rec_session_add_track(other, string("three")), 5);
     new_log(&process);
-    rec_log_rename(other, string("other"));
-    rec_log_stop(&totals);
+    rec_session_name_thread(other, string("other"));
+    rec_session_stop(&totals);
     cr_expect_eq(totals.n_threads, 3);
     pnr_file_path(process, "names", path);
     FILE *file = fopen(path, "rb");
@@ -413,64 +413,64 @@ Test(log, numbers_threads_and_tracks, .init = begin, .fini = end)
 }
 
 /* What is known of a track comes back with it, and what is the thread's stays. */
-Test(log, keeps_tracks, .init = begin, .fini = end)
+Test(buffer, keeps_tracks, .init = begin, .fini = end)
 {
-    struct rec_log_totals totals;
-    struct rec_log *log = new_log(&folder);
+    struct rec_totals totals;
+    struct rec_buffer *buffer = new_log(&folder);
     struct rec_track fresh = { .number = 2 };
-    append(log, 0);
-    cr_expect_eq(log->track.block, log->block, "a block tells the track that it begins with");
-    log->epoch = 1;
-    log->track.base_depth = 2;
-    log->track.depth = 3;
-    log->track.c_depth = 4;
-    log->track.hooked_size = 5;
-    log->units = 6;
-    const struct rec_track own = log->track;
-    rec_log_set_track(log, &fresh);
-    cr_expect_eq(log->track.number, 2);
-    cr_expect_eq(log->track.base_depth + log->track.depth + log->track.c_depth + log->track.hooked_size, 0);
-    cr_expect_neq(log->track.block, log->block, "its stack has not been told");
-    cr_expect_eq(log->units, INT_MIN);
-    append(log, 1);
-    log->track.depth = 9;
-    log->track.block = log->block;
-    const struct rec_track kept = log->track;
+    append(buffer, 0);
+    cr_expect_eq(buffer->track.block, buffer->block, "a block tells the track that it begins with");
+    buffer->epoch = 1;
+    buffer->track.base_depth = 2;
+    buffer->track.depth = 3;
+    buffer->track.c_depth = 4;
+    buffer->track.hooked_size = 5;
+    buffer->units = 6;
+    const struct rec_track own = buffer->track;
+    rec_buffer_set_track(buffer, &fresh);
+    cr_expect_eq(buffer->track.number, 2);
+    cr_expect_eq(buffer->track.base_depth + buffer->track.depth + buffer->track.c_depth + buffer->track.hooked_size, 0);
+    cr_expect_neq(buffer->track.block, buffer->block, "its stack has not been told");
+    cr_expect_eq(buffer->units, INT_MIN);
+    append(buffer, 1);
+    buffer->track.depth = 9;
+    buffer->track.block = buffer->block;
+    const struct rec_track kept = buffer->track;
     cr_expect_eq(kept.number, 2);
     cr_expect_eq(kept.depth, 9);
-    cr_expect_eq(kept.block, log->block);
-    rec_log_set_track(log, &own);
-    cr_expect_eq(log->track.number, 0);
-    cr_expect_eq(log->track.base_depth, 2);
-    cr_expect_eq(log->track.depth, 3);
-    cr_expect_eq(log->track.c_depth, 4);
-    cr_expect_eq(log->track.hooked_size, 5);
-    cr_expect_eq(log->track.block, log->block);
-    cr_assert(rec_log_turn(log, 0, 0));
-    cr_expect_eq(log->track.block, log->block);
-    cr_expect_neq(kept.block, log->block, "a new block tells nothing of other tracks");
-    rec_log_stop(&totals);
+    cr_expect_eq(kept.block, buffer->block);
+    rec_buffer_set_track(buffer, &own);
+    cr_expect_eq(buffer->track.number, 0);
+    cr_expect_eq(buffer->track.base_depth, 2);
+    cr_expect_eq(buffer->track.depth, 3);
+    cr_expect_eq(buffer->track.c_depth, 4);
+    cr_expect_eq(buffer->track.hooked_size, 5);
+    cr_expect_eq(buffer->track.block, buffer->block);
+    cr_assert(rec_buffer_start_chunk(buffer, 0, 0));
+    cr_expect_eq(buffer->track.block, buffer->block);
+    cr_expect_neq(kept.block, buffer->block, "a new block tells nothing of other tracks");
+    rec_session_stop(&totals);
     cr_expect_eq(totals.n_events, 2);
 }
 
 /* The header says in which track the block begins; OPEN records are no events, wherever they stand. */
-Test(log, begins_blocks_in_tracks, .init = begin, .fini = end)
+Test(buffer, begins_blocks_in_tracks, .init = begin, .fini = end)
 {
     static const uint32_t tracks[] = { 0, 2, 2, 0 };
-    struct rec_log_totals totals;
-    struct rec_log *log = new_log(&folder);
+    struct rec_totals totals;
+    struct rec_buffer *buffer = new_log(&folder);
     struct pnr_block_header h;
     char path[PATH_MAX];
     uint32_t skippable[2], n = 0;
     for (uint32_t i = 0; i < 4; i++) {
-        rec_log_set_track(log, &(struct rec_track){ .number = tracks[i] });
-        cr_assert(rec_log_turn(log, 0, 1));
-        rec_log_store(log, 0, PNR_OPEN, 0, 1);
-        rec_log_store(log, 0, PNR_SWITCH, PNR_SWITCH_OPEN, 3);
-        rec_log_store(log, 0, PNR_OPEN, 0, 1);
-        log->n_open++;
+        rec_buffer_set_track(buffer, &(struct rec_track){ .number = tracks[i] });
+        cr_assert(rec_buffer_start_chunk(buffer, 0, 1));
+        rec_buffer_append(buffer, 0, PNR_OPEN, 0, 1);
+        rec_buffer_append(buffer, 0, PNR_SWITCH, PNR_SWITCH_OPEN, 3);
+        rec_buffer_append(buffer, 0, PNR_OPEN, 0, 1);
+        buffer->n_open++;
     }
-    rec_log_stop(&totals);
+    rec_session_stop(&totals);
     cr_expect_eq(totals.n_events, 4);
     pnr_thread_path(process, 1, 1, path);
     FILE *file = fopen(path, "rb");
@@ -496,7 +496,7 @@ static void save(void)
     char path[PATH_MAX];
     struct pnr_err err;
     snprintf(path, sizeof path, "%s/saved.pnr", folder);
-    if (rec_log_save(path, NULL, saved, &err) != 0)
+    if (rec_session_snapshot(path, NULL, saved, &err) != 0)
         *saved = 0;
     sem_post(&is_saved);
 }
@@ -515,30 +515,30 @@ static void save_now(void)
 }
 
 /* What is in segments and in chunks at that moment, as a capture that has ended; and recording goes on. */
-Test(log, saves_what_there_is, .init = begin_to_save, .fini = end)
+Test(buffer, saves_what_there_is, .init = begin_to_save, .fini = end)
 {
     const uint64_t n = 3 * PNR_BLOCK_RECORDS + 5;
-    struct rec_log_totals totals;
+    struct rec_totals totals;
     char path[PATH_MAX + 32];
     uint32_t n_functions;
-    struct rec_log *log = new_log(&n), *other = new_log(&totals), *third = new_log(&log);
+    struct rec_buffer *buffer = new_log(&n), *other = new_log(&totals), *third = new_log(&buffer);
     for (uint64_t i = 0; i < n; i++)
-        append(log, i);
+        append(buffer, i);
     append(other, 0);
     save_now();
-    append(log, n);
+    append(buffer, n);
     append(third, 0);
     snprintf(path, sizeof path, "%s/process-%d", saved, getpid());
     cr_expect_eq(read_thread(path, 1).n, n);
     cr_expect_eq(read_thread(path, 2).n, 1);
     cr_expect_eq(read_thread(path, 3).n, 0);
-    cr_expect_str_neq(find_fact(path, "end_ticks", &n_functions), "");
-    cr_expect_str_eq(find_fact(process, "end_ticks", &n_functions), "");
+    cr_expect_str_neq(find_property(path, "end_ticks", &n_functions), "");
+    cr_expect_str_eq(find_property(process, "end_ticks", &n_functions), "");
     save_now();
     cr_expect(strstr(saved, "/saved-2.pnr"), "%s", saved);
     snprintf(path, sizeof path, "%s/process-%d", saved, getpid());
     cr_expect_eq(read_thread(path, 1).n, n + 1);
-    rec_log_stop(&totals);
+    rec_session_stop(&totals);
     cr_expect_eq(read_thread(process, 1).n, n + 1);
     cr_expect_eq(read_thread(process, 2).n, 1);
     cr_expect_eq(read_thread(process, 3).n, 1);
@@ -559,20 +559,20 @@ int link(const char *from, const char *to)
 }
 
 /* A segment that is evicted while it is saved is missing as a whole: a part of the first one would look like damage. */
-Test(log, saves_no_part_of_a_segment, .init = begin_to_save, .fini = end)
+Test(buffer, saves_no_part_of_a_segment, .init = begin_to_save, .fini = end)
 {
     for (int at = 0; at < 2; at++) {
-        struct rec_log_totals totals;
+        struct rec_totals totals;
         struct rec_drain_options options = { .on_wake = save };
         char path[PATH_MAX + 32], segment[PATH_MAX + 32], taken[PATH_MAX];
-        struct rec_log *log = new_log(&at), *other = new_log(&totals);
+        struct rec_buffer *buffer = new_log(&at), *other = new_log(&totals);
         struct pnr_err err;
         uint32_t *numbers;
         size_t n;
         for (uint64_t i = 0; i < 3; i++) {      /* what is in chunks goes into a segment of its own */
-            append(log, i);
+            append(buffer, i);
             append(other, i);
-            rec_log_put_all();
+            rec_buffer_flush_all();
             while (read_thread(process, 1).n <= i || read_thread(process, 2).n <= i)
                 usleep(1000);
             save_now();
@@ -588,16 +588,16 @@ Test(log, saves_no_part_of_a_segment, .init = begin_to_save, .fini = end)
         for (size_t i = 0; i < n; i++)
             cr_expect_eq(numbers[i], i + 2, "%zu: %u", i, numbers[i]);
         free(numbers);
-        rec_log_stop(&totals);
+        rec_session_stop(&totals);
         if (at == 1)
             return;
-        cr_assert_eq(rec_log_start(capture, true, &options, taken, &err), 0);
+        cr_assert_eq(rec_session_start(capture, true, &options, taken, &err), 0);
         snprintf(process, sizeof process, "%.4000s/process-%d-2", capture, getpid());
     }
 }
 
 /* A child that is killed leaves in the live mapping what was not yet in a file. */
-Test(log, keeps_records_of_a_killed_process)
+Test(buffer, keeps_records_of_a_killed_process)
 {
     const uint64_t n = 5 * PNR_BLOCK_RECORDS + 17;
     int to_parent[2];
@@ -614,10 +614,10 @@ Test(log, keeps_records_of_a_killed_process)
     if (pid == 0) {
         snprintf(path, sizeof path, "%s/run.pnr", folder);
         rec_clock_init();
-        rec_log_start(path, false, &options, capture, &err);
-        struct rec_log *log = rec_log_new(&n, 7, (struct pnr_string){ "", 0 });
+        rec_session_start(path, false, &options, capture, &err);
+        struct rec_buffer *buffer = rec_buffer_new(&n, 7, (struct pnr_string){ "", 0 });
         for (uint64_t i = 0; i < n; i++)
-            append(log, i);
+            append(buffer, i);
         if (write(to_parent[1], "", 1) == 1)
             pause();
         _exit(1);
@@ -657,19 +657,19 @@ static int count_entries(const char *path)
 }
 
 /* What cannot be made leaves nothing, and what was there stays. */
-Test(log, leaves_nothing_when_it_cannot_start, .init = begin, .fini = end)
+Test(buffer, leaves_nothing_when_it_cannot_start, .init = begin, .fini = end)
 {
-    struct rec_log_totals totals;
+    struct rec_totals totals;
     struct pnr_err err;
     char path[PATH_MAX], taken[PATH_MAX];
     struct pnr_list list;
     const struct rec_drain_options options = { .drops = false };
-    rec_log_stop(&totals);
+    rec_session_stop(&totals);
     snprintf(path, sizeof path, "%s/other.pnr", folder);
     limit_files(100000);                /* no room for the live mapping */
-    cr_expect_eq(rec_log_start(path, false, &options, taken, &err), -1);
+    cr_expect_eq(rec_session_start(path, false, &options, taken, &err), -1);
     cr_expect_neq(access(path, F_OK), 0);
-    cr_expect_eq(rec_log_start(capture, true, &options, taken, &err), -1);
+    cr_expect_eq(rec_session_start(capture, true, &options, taken, &err), -1);
     cr_expect_eq(access(process, F_OK), 0);
     cr_assert(pnr_capture_is(capture));
     cr_assert_eq(pnr_capture_processes(capture, &list, &err), 0);
@@ -677,26 +677,26 @@ Test(log, leaves_nothing_when_it_cannot_start, .init = begin, .fini = end)
     pnr_list_clear(&list);
     cr_expect_eq(count_entries(capture), 1);
     limit_files(RLIM_INFINITY);
-    cr_expect_eq(rec_log_start(path, true, &options, taken, &err), -1, "there is nothing to join");
+    cr_expect_eq(rec_session_start(path, true, &options, taken, &err), -1, "there is nothing to join");
     cr_expect_neq(access(path, F_OK), 0);
 }
 
-Test(log, keeps_what_it_has_when_a_write_fails, .init = begin, .fini = end)
+Test(buffer, keeps_what_it_has_when_a_write_fails, .init = begin, .fini = end)
 {
     const uint64_t n = 4 * PNR_BLOCK_RECORDS;
-    struct rec_log_totals totals;
+    struct rec_totals totals;
     static struct pnr_record records[PNR_BLOCK_RECORDS];
     struct pnr_live_chunk chunk;
     struct pnr_live live;
     struct pnr_err err;
     bool is_ended;
-    struct rec_log *log = new_log(&n);
-    rec_log_fact("before", "the limit");
+    struct rec_buffer *buffer = new_log(&n);
+    rec_session_add_property("before", "the limit");
     for (uint64_t i = 0; i < n; i++)
-        append(log, i);
+        append(buffer, i);
     limit_files(10);
-    rec_log_turn(log, 0, 0);            /* puts the last chunk, whose write must fail now */
-    rec_log_stop(&totals);
+    rec_buffer_start_chunk(buffer, 0, 0);            /* puts the last chunk, whose write must fail now */
+    rec_session_stop(&totals);
     cr_expect_neq(totals.failure.code, PNR_OK);
     limit_files(RLIM_INFINITY);
     uint64_t in_file = count_in_file(1, &is_ended), in_live = 0;

@@ -1,4 +1,4 @@
-"""What the trace says of real programs equals what sys.setprofile says of them (truth.py).
+"""What the trace says of real programs equals what sys.setprofile says of them (oracle.py).
 
 Compared is what runs beneath the functions of the program's own file: outside of it the two runs differ, for
 each starts the program in its own way (and sees a thread's first frames or not). A program that calls something
@@ -22,9 +22,9 @@ PROGRAMS = os.path.join(e2e.HERE, "programs")
 
 
 def truth(program, output, options):
-    finished = e2e.run([e2e.PYTHON, os.path.join(e2e.HERE, "truth.py"), program, output, *options])
+    finished = e2e.run([e2e.PYTHON, os.path.join(e2e.HERE, "oracle.py"), program, output, *options])
     if not os.path.exists(output):
-        raise AssertionError(f"truth.py: {finished}")
+        raise AssertionError(f"oracle.py: {finished}")
     with open(output) as file:
         told = json.load(file)
     functions = [(name, src) for name, src in told["functions"]]
@@ -94,10 +94,10 @@ class Summary:
 class Comparison(e2e.EndToEnd):
     programs = sorted(name for name in os.listdir(PROGRAMS) if name.endswith(".py"))
     options = ["-q"]
-    told = []           # what truth.py is to tell
+    told = []           # what oracle.py is to tell
 
     def compare(self, program):
-        expected_run, expected = truth(program, self.path("truth.json"), self.told)
+        expected_run, expected = truth(program, self.path("oracle.json"), self.told)
         capture = self.path("run.pnr")
         found_run = e2e.recorded(capture, [program], options=self.options)
         self.assertEqual(*(ADDRESS.sub("at ...", str(run)) for run in (found_run, expected_run)))

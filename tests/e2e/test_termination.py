@@ -133,7 +133,7 @@ class Killed(e2e.EndToEnd):
             process.wait()
             if os.path.exists(capture):
                 finished = e2e.run([e2e.CONVERT, capture, "-o", self.path("run.trace")])
-                # Killed before its first fact was written it is no capture yet, and that is said.
+                # Killed before its first property was written it is no capture yet, and that is said.
                 if finished.status == 2 and len(finished.err.splitlines()) == 1:
                     continue
                 self.assertEqual(finished.status, 0, finished.err)

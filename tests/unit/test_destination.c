@@ -1,4 +1,4 @@
-/* recorder/place.h and recorder/survey.h: what a new recording may replace, and what lies in a capture. */
+/* recorder/destination.h and recorder/survey.h: what a new recording may replace, and what lies in a capture. */
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -12,7 +12,7 @@
 
 #include "format/capture.h"
 #include "format/names.h"
-#include "recorder/place.h"
+#include "recorder/destination.h"
 #include "recorder/tree.h"
 #include "recorder/survey.h"
 
@@ -82,8 +82,8 @@ static void make_process(const char *capture, pid_t pid, const char *suffix, uin
         add_name(file, PNR_NAME_THREAD, PNR_THREAD_OWN, 2 * i, "again", "");
     }
     if (events) {
-        add_name(file, PNR_NAME_FACT, 0, 0, "lost", "2");
-        add_name(file, PNR_NAME_FACT, 0, 0, "events", events);
+        add_name(file, PNR_NAME_PROPERTY, 0, 0, "lost", "2");
+        add_name(file, PNR_NAME_PROPERTY, 0, 0, "events", events);
     }
     fclose(file);
 }
@@ -141,32 +141,32 @@ Test(survey, knows_who_runs)
 
 Test(place, replaces_only_what_nobody_uses)
 {
-    struct rec_place place;
+    struct rec_destination place;
     make_process("used.pnr", other, "", 1, NULL);
     make_live("used.pnr", other, start_of(other));
-    cr_expect_eq(rec_place_choose_capture(&place, "used.pnr", true, &err), -1);
+    cr_expect_eq(rec_destination_choose_capture(&place, "used.pnr", true, &err), -1);
     cr_expect_str_eq(err.what, "a process may still record into it, so --force does not remove it");
-    cr_expect_eq(rec_place_choose_capture(&place, "used.pnr", false, &err), 0);
-    rec_place_settle(&place, true);
+    cr_expect_eq(rec_destination_choose_capture(&place, "used.pnr", false, &err), 0);
+    rec_destination_settle(&place, true);
     cr_expect(is_there("used.pnr"));
     cr_assert_eq(mkdir("other", 0700), 0);
-    cr_expect_eq(rec_place_choose_capture(&place, "other", true, &err), -1);
+    cr_expect_eq(rec_destination_choose_capture(&place, "other", true, &err), -1);
     cr_assert_eq(symlink("used.pnr", "link.pnr"), 0);
-    cr_expect_eq(rec_place_choose_capture(&place, "link.pnr/", true, &err), -1);
+    cr_expect_eq(rec_destination_choose_capture(&place, "link.pnr/", true, &err), -1);
 }
 
 Test(place, removes_the_old_one_when_the_new_one_has_begun)
 {
-    struct rec_place place;
+    struct rec_destination place;
     for (int has_begun = 0; has_begun < 2; has_begun++) {
         if (!has_begun)
             make_process("run.pnr", 7, "", 1, "1");
-        cr_assert_eq(rec_place_choose_capture(&place, "run.pnr//", true, &err), 0);
+        cr_assert_eq(rec_destination_choose_capture(&place, "run.pnr//", true, &err), 0);
         cr_expect(is_there("run.pnr/process-7"));
-        cr_assert_eq(rec_place_clear(&place, &err), 0);
+        cr_assert_eq(rec_destination_clear(&place, &err), 0);
         cr_expect_not(is_there("run.pnr"));
         cr_expect(is_there(".run.pnr.replaced/process-7"));
-        rec_place_settle(&place, has_begun);
+        rec_destination_settle(&place, has_begun);
         cr_expect_eq(is_there("run.pnr"), !has_begun);
         cr_expect_not(is_there(".run.pnr.replaced"));
     }
@@ -181,16 +181,16 @@ Test(place, finds_an_output_that_is_not_promised)
         { "a.b.json.gz.pnr", "a.b.json.gz", "a.b-2.json.gz", "a.b-2.json.gz.pnr" },
         { "sub/c.folded.zst.pnr", "sub/c.folded.zst", "sub/c-2.folded.zst", "sub/c-2.folded.zst.pnr" },
     };
-    struct rec_place place;
+    struct rec_destination place;
     char taken[PATH_MAX];
     cr_assert_eq(mkdir("sub", 0700), 0);
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         make_process(table[i].used, other, "", 1, NULL);
         make_live(table[i].used, other, start_of(other));
-        cr_assert_eq(rec_place_choose_output(&place, table[i].output, taken, &err), 0);
+        cr_assert_eq(rec_destination_choose_output(&place, table[i].output, taken, &err), 0);
         cr_expect_str_eq(taken, table[i].taken);
         cr_expect_str_eq(place.capture, table[i].capture);
-        rec_place_settle(&place, true);
+        rec_destination_settle(&place, true);
         rec_tree_remove(table[i].used);
     }
 }
@@ -198,15 +198,15 @@ Test(place, finds_an_output_that_is_not_promised)
 /* The process that is to convert it has ended its recording, and is at work. */
 Test(place, takes_a_capture_that_is_converted_for_one_in_use)
 {
-    struct rec_place place;
+    struct rec_destination place;
     for (int is_promised = 0; is_promised < 2; is_promised++) {
         FILE *file = (make_process("run.pnr", other, "", 1, "1"), fopen("run.pnr/order", "w"));
         cr_assert(file);
         fprintf(file, "by=%ld-%llu-%llu%c%s%ctells=1", (long)other, (unsigned long long)start_of(other),
                 (unsigned long long)pnr_process_namespace(), 0, is_promised ? "output=/out.trace" : "wanted=/run.pnr", 0);
         fclose(file);
-        cr_expect_eq(rec_place_choose_capture(&place, "run.pnr", true, &err), is_promised ? -1 : 0);
-        rec_place_settle(&place, true);
+        cr_expect_eq(rec_destination_choose_capture(&place, "run.pnr", true, &err), is_promised ? -1 : 0);
+        rec_destination_settle(&place, true);
         rec_tree_remove("run.pnr");
     }
 }

@@ -1,4 +1,4 @@
-#include "place.h"
+#include "destination.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "notice.h"
+#include "diagnostics.h"
 #include "survey.h"
 #include "tree.h"
 #include "../format/capture.h"
@@ -64,10 +64,10 @@ static int take_lock(const char *path)
     return lock;
 }
 
-static int begin(struct rec_place *place, const char *path, const char *extension, struct pnr_err *err)
+static int begin(struct rec_destination *place, const char *path, const char *extension, struct pnr_err *err)
 {
     size_t size = strlen(path);
-    *place = (struct rec_place){ .lock = -1 };
+    *place = (struct rec_destination){ .lock = -1 };
     while (size > 1 && path[size - 1] == '/')
         size--;
     if (snprintf(place->capture, sizeof place->capture, "%.*s%s", (int)size, path, extension) >=
@@ -79,10 +79,10 @@ static int begin(struct rec_place *place, const char *path, const char *extensio
     return 0;
 }
 
-static int refuse(struct rec_place *place, const char *what, struct pnr_err *err)
+static int refuse(struct rec_destination *place, const char *what, struct pnr_err *err)
 {
     pnr_err_set(err, PNR_E_NOT_CAPTURE, place->capture, 0, what);
-    rec_place_settle(place, false);
+    rec_destination_settle(place, false);
     return -1;
 }
 
@@ -93,7 +93,7 @@ static bool is_there(const char *path)
 }
 
 /* What an earlier --force that was killed has left. */
-static void tidy_aside(const struct rec_place *place, const char *aside)
+static void tidy_aside(const struct rec_destination *place, const char *aside)
 {
     if (!pnr_capture_is(aside) || is_in_use(aside))
         return;
@@ -110,7 +110,7 @@ static void aside_of(const char *capture, char *aside)
         *aside = 0;                     /* begin has seen to it that this cannot be */
 }
 
-int rec_place_choose_capture(struct rec_place *place, const char *path, bool replaces, struct pnr_err *err)
+int rec_destination_choose_capture(struct rec_destination *place, const char *path, bool replaces, struct pnr_err *err)
 {
     char aside[PATH_MAX];
     struct stat st;
@@ -163,7 +163,7 @@ static size_t stem_size(const char *output)
     return dot ? (size_t)(dot - output) : strlen(output);
 }
 
-int rec_place_choose_output(struct rec_place *place, const char *output, char *taken, struct pnr_err *err)
+int rec_destination_choose_output(struct rec_destination *place, const char *output, char *taken, struct pnr_err *err)
 {
     size_t stem = stem_size(output);
     if (begin(place, output, ".pnr", err) != 0)
@@ -177,7 +177,7 @@ int rec_place_choose_output(struct rec_place *place, const char *output, char *t
     return 0;
 }
 
-int rec_place_clear(struct rec_place *place, struct pnr_err *err)
+int rec_destination_clear(struct rec_destination *place, struct pnr_err *err)
 {
     if (!place->replaces)
         return 0;
@@ -189,13 +189,13 @@ int rec_place_clear(struct rec_place *place, struct pnr_err *err)
     return -1;
 }
 
-void rec_place_settle(struct rec_place *place, bool has_begun)
+void rec_destination_settle(struct rec_destination *place, bool has_begun)
 {
     if (place->aside[0] && has_begun && rec_tree_remove(place->aside) != 0)
-        rec_notice("%s: cannot be removed: %s", place->aside, strerror(errno));
+        rec_warn("%s: cannot be removed: %s", place->aside, strerror(errno));
     if (place->aside[0] && !has_begun)
         rename(place->aside, place->capture);
     if (place->lock >= 0)
         close(place->lock);
-    *place = (struct rec_place){ .lock = -1 };
+    *place = (struct rec_destination){ .lock = -1 };
 }

@@ -1,4 +1,4 @@
-#include "wiped.h"
+#include "fork_memory.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +32,7 @@ static bool add_slab(void)
     return true;
 }
 
-void rec_wiped_start(void)
+void rec_fork_memory_start(void)
 {
     wiped.n_taken = 0;
     wiped.free = NULL;
@@ -40,12 +40,12 @@ void rec_wiped_start(void)
         ((struct head *)wiped.slabs[0])->is_mine = true;
 }
 
-bool rec_wiped_is_forked(void)
+bool rec_fork_memory_is_forked(void)
 {
     return wiped.n_slabs && !((const struct head *)wiped.slabs[0])->is_mine;
 }
 
-void *rec_wiped_new(size_t size)
+void *rec_fork_memory_new(size_t size)
 {
     size_t head = offsetof(struct head, first), per_slab = (SLAB_SIZE - head) / size;
     void *memory = wiped.free;
@@ -60,7 +60,7 @@ void *rec_wiped_new(size_t size)
     return memset(memory, 0, size);
 }
 
-void rec_wiped_free(void *memory)
+void rec_fork_memory_free(void *memory)
 {
     memcpy(memory, &wiped.free, sizeof wiped.free);
     wiped.free = memory;

@@ -2,7 +2,7 @@
 """Makes the captures of this directory: RULE/run.pnr and RULE/expected.status for each "reject" and "report" rule of
 specs/capture-format.md, section 11. In each of them one thing is wrong.
 
-    tests/bad/make.py [RULE...]         # default: all
+    tests/invalid/make.py [RULE...]         # default: all
 
 expected.stderr is what the converter says, stored when it had been read and found right; what is left of the trace
 tests/format/test_conversion.py checks against the records by a way of its own.
@@ -375,7 +375,7 @@ def file_cut_off_in_header(sample):
 
 
 def without_end(sample):
-    """The facts of the end go: the process was killed."""
+    """The properties of the end go: the process was killed."""
     sample.sample.entries = [entry for entry in sample.sample.entries if b"end_" not in entry]
 
 
@@ -393,7 +393,7 @@ def file_cut_off_and_finished(sample):
     blocks = spread(sample)[3]
     del sample.sample.segments[4]
     without_end(sample)
-    sample.sample.fact("killed_ticks", sample.sample.clock.ticks(9500))
+    sample.sample.add_property("killed_ticks", sample.sample.clock.ticks(9500))
     blocks[0] = blocks[0][:-1]
 
 
@@ -473,7 +473,7 @@ def file_is_a_directory(path):
 @rule(1)
 def dropped_and_block_missing(sample):
     """Thread 2 may begin with any block, but thread 1 has a hole."""
-    sample.sample.fact("max_size", str(16 << 20))
+    sample.sample.add_property("max_size", str(16 << 20))
     files = spread(sample)
     del sample.sample.segments[1][sample.two.file]
     sample.sample.segment(3)
