@@ -312,6 +312,16 @@ class Vocabulary(unittest.TestCase):
                       if not any((folder / name).exists() for folder in folders)]
         self.assertEqual(wrong, [])
 
+    def test_faults(self):
+        """Each test that the table of faults names is there."""
+        faults = (ROOT / "specs" / "faults.md").read_text(encoding="utf-8")
+        names = set(re.findall(r"`(test_\w+)(?:\.(\w+))?`", faults))
+        self.assertGreater(len(names), 10)
+        self.assertEqual([name for name, case in sorted(names)
+                          if not (there := ROOT / "tests" / "e2e" / f"{name}.py").exists()
+                          or case and not re.search(rf"^class {case}\(", there.read_text(encoding="utf-8"), re.M)], [])
+        self.assertEqual([name for name in re.findall(r"`(tests/[\w/.]+)`", faults) if not (ROOT / name).exists()], [])
+
     def test_sections(self):
         """Each section of a specification that code, tests or another document refers to is there."""
         reference = re.compile(r"\b([\w-]+\.md)[,)]*\s+(?:\*\s+)?(?:#\s+)?sections? (\d+(?:\.\d+)?)")
