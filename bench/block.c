@@ -1,8 +1,8 @@
 /* Encodes the records of thread files again in several ways and prints what each costs: the figures of
  * bench/README.md.
  *     block run.pnr/process-1/segment-1/thread-1.zst ...
- * For each way a row, for each file bytes and ns per record, the least of several runs: compression alone, the block header
- * counted. */
+ * Prints a row for each way. For each file it has bytes and ns per record, for compression alone, with the block
+ * header. Times are the minimum of several runs. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,9 +12,9 @@
 #include "../format/block.h"
 
 #define RUNS 5
-#define MOST (1 << 22)
+#define MAX_RECORDS (1 << 22)
 
-static struct pnr_record records[MOST];
+static struct pnr_record records[MAX_RECORDS];
 
 static double now_ns(void)
 {
@@ -32,7 +32,7 @@ static size_t load(const char *path, struct pnr_block_coder *coder)
     uint32_t skippable[2];
     struct pnr_block_header h;
     FILE *file = fopen(path, "rb");
-    while (file && n + PNR_BLOCK_RECORDS <= MOST && fread(skippable, sizeof skippable, 1, file) == 1 &&
+    while (file && n + PNR_BLOCK_RECORDS <= MAX_RECORDS && fread(skippable, sizeof skippable, 1, file) == 1 &&
            fread(&h, sizeof h, 1, file) == 1 && fread(data, h.data_size, 1, file) == 1 &&
            pnr_block_decode(coder, &h, data, records + n, &err) == 0)
         n += h.n_records;
@@ -87,10 +87,10 @@ static ZSTD_CCtx *make_compressor(const struct way *way)
 static void measure(size_t n, const struct way *way)
 {
     static unsigned char output[4 << 20];
-    static size_t sizes[MOST / 1024 + 1];
+    static size_t sizes[MAX_RECORDS / 1024 + 1];
     unsigned char *input = malloc(n * PNR_RECORD_SIZE);
     ZSTD_CCtx *c = make_compressor(way);
-    double least = 1e30;
+    double min_ns = 1e30;
     size_t bytes = 0;
     for (size_t i = 0, b = 0; i < n; i += way->size, b++)
         sizes[b] = transform(input + i * PNR_RECORD_SIZE, records + i, n - i < way->size ? n - i : way->size, way);
@@ -100,9 +100,9 @@ static void measure(size_t n, const struct way *way)
         for (size_t i = 0, b = 0; i < n; i += way->size, b++)
             bytes += PNR_BLOCK_PREFIX_SIZE + ZSTD_compress2(c, output, sizeof output, input + i * PNR_RECORD_SIZE, sizes[b]);
         double took = now_ns() - start;
-        least = took < least ? took : least;
+        min_ns = took < min_ns ? took : min_ns;
     }
-    printf(" %.2f %4.1f |", (double)bytes / (double)n, least / (double)n);
+    printf(" %.2f %4.1f |", (double)bytes / (double)n, min_ns / (double)n);
     ZSTD_freeCCtx(c);
     free(input);
 }

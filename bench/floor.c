@@ -1,12 +1,12 @@
-/* What recording is measured against: the cheapest things that CPython offers, doing nothing or nearly so. An
+/* The minimum that any tracer pays: CPython's interfaces with callbacks that do nothing, or next to nothing. An
  * extension module for bench/run only.
  *     profile(1)      PyEval_SetProfile with a callback that returns 0: what every setprofile tracer pays first
- *     profile(2)      the same, counting; counts() gives (Python events, C events) since the last call
+ *     profile(2)      a callback that counts; counts() gives (Python events, C events) since the last call
  *     hook(1)         a frame evaluation function that only evaluates
- *     hook(2)         the same, and around it what a record is at the least: one clock read and 16 bytes stored
+ *     hook(2)         one that also does the minimum of a record: one clock read and 16 bytes stored
  *     event           a callback for sys.monitoring that does nothing
  *     clock()         ns that one read of the time-stamp counter takes
- * profile(0) and hook(0) take off. */
+ * profile(0) and hook(0) remove them. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 

@@ -1,4 +1,4 @@
-"""Puts load on server.py: load.py PORT REQUESTS. Eight connections on loopback, each sending its next request when it
+"""Puts load on server.py: load.py PORT REQUESTS. Opens eight connections on loopback. Each sends its next request when it
 has the answer. Prints as JSON the seconds that it took and the 99th percentile of the times from request to answer."""
 
 import json
@@ -8,7 +8,7 @@ import sys
 import time
 
 CONNECTIONS = 8
-SECONDS = 50        # after which it gives up
+SECONDS = 50        # after which it stops with an error
 BODY = json.dumps({"customer": "Ada", "lines": [{"item": f"thing {i}", "count": i, "price": 250 - i}
                                                 for i in range(1, 9)]}).encode()
 REQUEST = (b"POST /orders HTTP/1.1\r\nHost: localhost\r\nUser-Agent: load\r\nAccept: application/json\r\n"
@@ -16,7 +16,7 @@ REQUEST = (b"POST /orders HTTP/1.1\r\nHost: localhost\r\nUser-Agent: load\r\nAcc
 
 
 def is_whole(answer):
-    """True when all of it has come. Raises ValueError for anything but success."""
+    """True if the answer is complete. Raises ValueError for any status except success."""
     head, end, body = answer.partition(b"\r\n\r\n")
     if not answer.startswith(b"HTTP/1.1 200"):
         raise ValueError(f"answer {answer[:40]!r}")

@@ -1,4 +1,4 @@
-"""Runs one workload under one tracer, in the interpreter that is measured, and writes what was seen to
+"""Runs one workload under one tracer, in the interpreter that is measured, and writes the measurements to
 FOLDER/result.json:
 
     measure.py TRACER WORKLOAD WARM_UP LOOPS FOLDER
@@ -17,7 +17,7 @@ import programs
 import server
 import workloads
 
-# ---- the tracers, each from its own defaults
+# ---- the tracers, each with its own defaults
 
 
 @contextlib.contextmanager
@@ -110,7 +110,7 @@ TRACERS = {tracer.__name__: tracer for tracer in
 
 
 def drain_ns():
-    """CPU time until now of panopticon_rec's native thread; None when there is none."""
+    """CPU time until now of panopticon_rec's native thread; None if there is no such thread."""
     for task in glob.glob("/proc/self/task/*"):
         with open(task + "/comm") as name, open(task + "/schedstat") as times:
             if name.read() == "panopticon\n":

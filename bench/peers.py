@@ -1,4 +1,4 @@
-"""The interpreter that is measured, in a venv of its own below build/bench/, with what requirements.txt names."""
+"""Prepares the interpreter that is measured: a venv of its own below build/bench/, with the packages of requirements.txt."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ print(json.dumps({"executable": sys.executable, "version": platform.python_versi
 """
 
 
-def say(text):
+def progress(text):
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
@@ -25,7 +25,7 @@ def last_line(text):
 
 
 def ask(python):
-    """What an interpreter says of itself."""
+    """What an interpreter reports about itself."""
     return json.loads(subprocess.run([python, "-c", ABOUT_PYTHON], check=True, capture_output=True).stdout)
 
 
@@ -35,13 +35,13 @@ def home_of(about):
 
 
 def install(about, home):
-    """Makes the venv, unless it is there as it should be. What cannot be installed is said, and left out."""
+    """Makes the venv, unless it is there and up to date. Reports packages that cannot be installed, and excludes them."""
     with open(os.path.join(HERE, "requirements.txt")) as file:
         wanted = file.read()
     done = os.path.join(home, "requirements.txt")
     if os.path.exists(done) and open(done).read() == wanted:
         return
-    say(f"installing into {home}")
+    progress(f"installing into {home}")
     subprocess.run([about["executable"], "-m", "venv", "--clear", home], check=True)
     for line in wanted.splitlines():
         if line and not line.startswith("#"):
@@ -49,6 +49,6 @@ def install(about, home):
                                   "--disable-pip-version-check", "-q", "--no-deps", line],
                                  capture_output=True, text=True)
             if pip.returncode:
-                say(f"{line} could not be installed: {last_line(pip.stderr)}")
+                progress(f"{line} could not be installed: {last_line(pip.stderr)}")
     with open(done, "w") as file:
         file.write(wanted)

@@ -1,4 +1,4 @@
-"""Tables in Markdown of what bench/run measured, and the targets that it is held against."""
+"""Writes tables in Markdown of what bench/run measured, and of the targets."""
 
 import statistics
 
@@ -27,7 +27,7 @@ CALLS = ["fib", "generators", "sleeps", "methods"]      # the micro workloads wh
 
 
 def geometric_mean(values):
-    """None when one is None. What noise has made less than nothing counts as a tenth of a nanosecond."""
+    """None if one of the values is None. A cost that noise made negative counts as a tenth of a nanosecond."""
     values = list(values)
     return None if None in values or not values else statistics.geometric_mean([max(v, 0.1) for v in values])
 
@@ -37,12 +37,12 @@ def ratio(a, b):
 
 
 def median(values):
-    """None when there is nothing."""
+    """The median of the values that are not None; None if there are no such values."""
     values = [value for value in values if value is not None]
     return statistics.median(values) if values else None
 
 
-def least(values):
+def minimum(values):
     return min(value for value in values if value is not None)
 
 
@@ -54,7 +54,7 @@ class Figures:
         self.choose = choose
 
     def value(self, workload, tracer, key="seconds"):
-        """None when there is none."""
+        """None if it was not measured."""
         runs = self.data["runs"].get(workload, {}).get(tracer, [])
         values = [run and run.get(key) for run in runs]
         return None if all(value is None for value in values) else self.choose(values)
@@ -83,7 +83,7 @@ class Figures:
         return None if None in costs else costs[0] - costs[1] + costs[2] - costs[3]
 
     def start_ms(self):
-        """What `python3 -c pass` takes longer under the recorder, by the medians."""
+        """How much longer `python3 -c pass` takes under the recorder, by the medians."""
         starts = self.data.get("starts")
         return starts and (statistics.median(starts["rec"]) - statistics.median(starts[PLAIN])) * 1e3
 
@@ -100,7 +100,7 @@ class Figures:
         return ratio(sum(a for a, _ in seen), sum(b for _, b in seen))
 
     def bytes_per_event(self, tracer):
-        """One for each workload; none where nothing was written."""
+        """One for each workload that wrote anything."""
         sizes = [ratio(self.value(name, tracer, "bytes"), self.value(name, tracer, "events"))
                  for name in self.data["runs"]]
         return [size for size in sizes if size]
@@ -117,7 +117,7 @@ class Figures:
 
 
 def show(values, digits):
-    """Numbers, as least / median."""
+    """Numbers, as min / median."""
     if None in values:
         return "-"
     return " / ".join(f"{round(value, digits) + 0.0:,.{digits}f}" for value in values)       # + 0.0: no "-0"
@@ -139,7 +139,7 @@ def those_that_ran(data):
 
 def costs(data):
     """The table: what each tracer costs, over several workloads and in each."""
-    views = [Figures(data, least), Figures(data, median)]
+    views = [Figures(data, minimum), Figures(data, median)]
     ran = those_that_ran(data)
     base = "monitoring" if "monitoring" in ran else "profile"
     rows = []
@@ -163,8 +163,8 @@ def costs(data):
 
 
 def also(data):
-    """The table: what is not time, or not only."""
-    views = [Figures(data, least), Figures(data, median)]
+    """The table: everything except times and slowdowns."""
+    views = [Figures(data, minimum), Figures(data, median)]
     middle = views[1]
     rows = []
     for tracer in those_that_ran(data):
@@ -184,8 +184,8 @@ def also(data):
 
 
 def goals(data):
-    """(text, limit, True for "at most", figure of a Figures). The limit is None where there is no target for this
-    interpreter."""
+    """(text, limit, True for "at most", figure of a Figures). The limit is None if this interpreter has no
+    target."""
     minor = int(data["python"].split(".")[1])
     is_3_11 = minor == 11
     empty = "profile" if is_3_11 else "monitoring"
@@ -221,7 +221,7 @@ def goals(data):
 
 
 def targets(data):
-    """The table: each target, the figure by the least and by the medians of all rounds, and how it was from round to
+    """The table: each target, the figure by the minima and by the medians of all rounds, and its range from round to
     round."""
     rows = []
     for text, limit, is_at_most, figure in goals(data):
@@ -232,14 +232,14 @@ def targets(data):
         if limit and value is not None:
             verdict = "met" if (value <= limit if is_at_most else value >= limit) else "missed"
         rows.append([text, f"{'<=' if is_at_most else '>='} {limit:.3g}" if limit else "-",
-                     show([figure(Figures(data, least)), value], 3),
+                     show([figure(Figures(data, minimum)), value], 3),
                      f"{min(by_round):.3f} to {max(by_round):.3f}" if by_round else "-", verdict])
-    return table(["", "target", "least / median", "round by round", "by the medians"], rows)
+    return table(["", "target", "min / median", "round by round", "by the medians"], rows)
 
 
 def text(data):
     machine, load = data["machine"], data["load"]
     head = (f"CPython {data['python']}; {machine['cores']} cores of {machine['cpu']}, Linux {machine['kernel']}; one "
-            f"clock read takes {data['clock_ns']:.1f} ns; {data['rounds']} rounds, least / median; load {load[0]:.1f} "
+            f"clock read takes {data['clock_ns']:.1f} ns; {data['rounds']} rounds, min / median; load {load[0]:.1f} "
             f"before, {load[1]:.1f} after.\n")
     return "\n".join([head, costs(data), also(data), targets(data)])

@@ -12,8 +12,8 @@ import sys
 
 LOOPS = 30
 REQUESTS = 500      # of a loop
-SECONDS = 60        # after which the server gives up
-ANSWER = {}         # what load.py said last
+SECONDS = 60        # after which the server stops with an error
+ANSWER = {}         # what load.py printed last
 
 
 class Refused(Exception):
@@ -103,7 +103,7 @@ async def serve(listener):
 
 
 def once(loops):
-    """Serves loops * REQUESTS requests; returns the seconds that they took, as the load saw it."""
+    """Serves loops * REQUESTS requests; returns the seconds that they took, as load.py measured them."""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
         command = [sys.executable, "-I", "-S", os.path.join(os.path.dirname(os.path.abspath(__file__)), "load.py"),
                    str(listener.getsockname()[1]), str(loops * REQUESTS)]

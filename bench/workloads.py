@@ -7,7 +7,7 @@ some 100,000 events; the loops take 0.2 to 0.4 s untraced.
 import asyncio
 import time
 
-LONGEST = {}        # longest stall in ns that the workload `stall` saw
+LONGEST = {}        # longest stall in ns of the workload `stall`
 
 
 def fib(n):
@@ -68,7 +68,7 @@ def now():
 
 
 def stall(n):
-    """Calls a function that reads the clock, and keeps the longest time between two readings."""
+    """Calls a function that reads the clock, and stores the longest time between two readings."""
     longest = 0
     before = now()
     for _ in range(n):

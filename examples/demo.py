@@ -1,5 +1,5 @@
-"""A small bakery, to look at in a trace: a coroutine per baker, an async generator of orders, a generator for each
-recipe, and a second thread, the oven, that runs what the kitchen's generators left for it."""
+"""A small bakery, as an example of a trace. There is a coroutine for each baker, an async generator of orders, and a
+generator for each recipe. A second thread, the oven, runs the last step of each recipe's generator."""
 
 import asyncio
 import queue
@@ -13,7 +13,7 @@ RECIPES = {
 
 
 def stir(strokes):
-    """Takes time, so that the slice can be seen."""
+    """Takes time, so that its slice is wide enough to be visible."""
     bowl = 0
     for stroke in range(strokes):
         bowl = (bowl * 31 + stroke) % 65521
@@ -25,7 +25,7 @@ def weigh(ingredient):
 
 
 def recipe(product):
-    """One step at a time; who asks for the next one does it. The last step is asked for by the oven."""
+    """Yields one step at a time. The caller that asks for the next step runs it; the oven asks for the last one."""
     for ingredient in RECIPES[product]:
         weigh(ingredient)
         yield f"add {ingredient}"
@@ -34,7 +34,7 @@ def recipe(product):
 
 
 async def orders():
-    """Guests come in, one after another."""
+    """Guests arrive, one after another."""
     for number, product in enumerate(["bread", "cake", "cookies", "cake", "bread", "cookies"], 1):
         await asyncio.sleep(0.002)
         yield number, product
@@ -48,7 +48,7 @@ async def baker(name, table, oven):
             if step == "bake":
                 break
             stir(1500)
-            await asyncio.sleep(0)          # the other baker's turn
+            await asyncio.sleep(0)          # lets the other baker work
         baked = asyncio.Event()
         oven.put((steps, asyncio.get_running_loop(), baked))
         await baked.wait()
@@ -58,7 +58,7 @@ async def baker(name, table, oven):
 def run_oven(oven):
     while (work := oven.get()) is not None:
         steps, loop, baked = work
-        for _ in steps:                     # the generator that a baker began goes on in this thread
+        for _ in steps:                     # the generator that a baker started continues in this thread
             pass
         loop.call_soon_threadsafe(baked.set)
 

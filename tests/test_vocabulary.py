@@ -31,8 +31,8 @@ NAMES = [
     ("(?<!at_)(most|least)", "max, min"),
     ("odd|vain|seam", "anomalies, failed, block_boundary"),
     ("birth|born|facts?", "child_start, start_method, property"),
-    ("(?<!has_)begun", "partial"),
-    ("undecided|stays?|keeps", "pending, retained"),
+    ("(?<!has_)begun", "partial", PRODUCT),
+    ("undecided|stays?|keeps", "pending, retained", ("convert/", "tests/format/", "tests/unit/")),
     ("left_unseen|leave_unseen|enter_unseen|opened_before", "exit_missing, begin_unknown"),
     ("is_well", "ok"),
     ("adopt|catch_up", "resync_thread, slow_path"),
@@ -111,7 +111,8 @@ class Source:
         self.names, self.tests, self.comments, self.messages, self.code = [], set(), [], [], ""
         text = path.read_text(encoding="utf-8")
         {".py": self.read_python, ".md": self.read_markdown}.get(
-            path.suffix, self.read_c if path.suffix in (".c", ".h", ".def") else self.read_shell)(text)
+            path.suffix, self.read_c if path.suffix in (".c", ".h", ".def") else
+            self.read_python if "python" in text.split("\n", 1)[0] or path.name == "SConstruct" else self.read_shell)(text)
 
     def read_c(self, text):
         def replace(found):
@@ -184,7 +185,7 @@ class Source:
         """Pieces for the rules for prose: what stands in backquotes is a name of something, not a word."""
         messages = self.messages if self.name.startswith(PRODUCT) else []
         for piece in (*self.comments, *messages):
-            text = re.sub(r"`[^`]*`", lambda found: "``" + "\n" * found[0].count("\n"), piece.text)
+            text = re.sub(r"`[^`]*`|\bNone\b", lambda found: "``" + "\n" * found[0].count("\n"), piece.text)
             yield Piece(piece.line, re.sub(r"[ \t]+", " ", re.sub(r"[ \t]*\n[ \t]*", "\n", text)).strip(" \t").lower())
         for piece in self.names:
             if piece.text in self.tests:

@@ -42,7 +42,7 @@ class Golden(unittest.TestCase):
         }
         for case in conversion.cases("golden"):
             trace = case.expected("trace").decode()
-            if case.name not in ("generators", "generator_moves", "left_gap_lost", "opened", "greenlets",
+            if case.name not in ("generators", "generator_moves", "unrecorded_and_lost", "opened", "greenlets",
                                  "creations", "tasks"):
                 continue
             for name, (pattern, change) in changes.items():

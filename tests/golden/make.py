@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Makes the captures of this directory: NAME/run.pnr for each function below. The captures are committed, and a
-release's captures stay readable for ever: this says what is in them, and makes new ones.
+release's captures stay readable for ever. This program documents what is in them, and makes new ones.
 
     tests/golden/make.py [NAME...]          # default: all
 
 Times are nanoseconds since the start of the process. expected.trace is not made here: it is what the converter
-must give, and tests/format/test_conversion.py checks it against the records by a way of its own.
+must write, and tests/format/test_conversion.py checks it against the records independently.
 """
 
 import shutil
@@ -16,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "format"))
 sys.dont_write_bytecode = True
 
-from capture_writer import *                # noqa: E402, F403: the vocabulary of the captures below
+from capture_writer import *                # noqa: E402, F403: records, blocks and captures
 import capture_writer                       # noqa: E402
 
 
@@ -36,7 +36,7 @@ def smallest(path):
 
 
 def generators(path):
-    """Chains of 1, 2, 3 and 6 slices, throw, close, an address used again, an exception, yield from."""
+    """Flows of 1, 2, 3 and 6 slices, throw, close, an address used again, an exception, yield from."""
     with Capture(path) as capture:
         process = capture.process(7, command="generators.py")
         main = process.function("__main__", "main", "generators.py", 1)
@@ -49,7 +49,7 @@ def generators(path):
             call(1000, main),
             create(1100, once, a),                          # one slice: no arrow
             start(1200, once, a), finish(1300, once, a),
-            create(1400, once, a),                          # the same address: another chain, of 2
+            create(1400, once, a),                          # the same address: another flow, of 2
             start(1500, once, a), yield_(1600, once, a),
             resume(1700, once, a), finish(1800, once, a),
             create(2000, count, a), create(2010, count, b),  # two at once, 6 and 3 slices
@@ -60,9 +60,9 @@ def generators(path):
             resume(2900, count, b), yield_(3000, count, b),
             resume(3100, count, a), yield_(3200, count, a),
             resume(3300, count, a), yield_(3400, count, a),
-            resume(3500, count, b), finish_unwind(3600, count, b),  # close(): GeneratorExit leaves it
+            resume(3500, count, b), finish_unwind(3600, count, b),  # close(): left by GeneratorExit
             resume(3700, count, a), finish(3800, count, a),
-            start(4000, fails, b), yield_(4100, fails, b),  # its CREATE was not seen
+            start(4000, fails, b), yield_(4100, fails, b),  # without CREATE
             resume(4200, fails, b), finish_unwind(4300, fails, b),  # throw()
             start(5000, outer, c),                          # yield from: both are left and entered together
             start(5100, inner, a), yield_(5200, inner, a),
@@ -71,11 +71,11 @@ def generators(path):
             resume(5500, inner, a), finish(5600, inner, a),
             yield_(5700, outer, c),
             resume(5800, outer, c), finish(5900, outer, c),
-            start(6000, count, b), yield_(6100, count, b),  # freed without a word ...
+            start(6000, count, b), yield_(6100, count, b),  # freed without a record ...
             start(6200, count, b), finish(6300, count, b),  # ... and its address used again
             start(6400, count, a), yield_(6500, count, a),
-            resume(6600, count, a), yield_(6700, count, a),  # suspended for ever: the chain ends with its last slice
-            resume(6800, fails, 0x123), yield_(6900, fails, 0x123),  # START not seen
+            resume(6600, count, a), yield_(6700, count, a),  # suspended for ever: the flow ends with its last slice
+            resume(6800, fails, 0x123), yield_(6900, fails, 0x123),  # without START
             resume(7000, fails, 0x123), finish(7100, fails, 0x123),
             return_(9000, main),
         ], flags=LAST)
@@ -132,7 +132,7 @@ def asynchronous(path):
 
 
 def exceptions(path):
-    """Frames left by exceptions, one of them caught on the way; equal times; frames of no length."""
+    """Frames left by exceptions, one of which is caught in an outer frame; equal times; frames of no length."""
     with Capture(path) as capture:
         process = capture.process(7, command="exceptions.py")
         main, middle, deep = (process.function("__main__", name, "exceptions.py", line)
@@ -149,7 +149,7 @@ def exceptions(path):
 
 
 def opened(path):
-    """Frames that were open when recording began, blocks that open with the stack, one missing in between."""
+    """Frames that were open when recording began; blocks that begin with the stack, one of them missing."""
     with Capture(path) as capture:
         process = capture.process(7, command="opened.py")
         main, work, leaf = (process.function("__main__", name, "opened.py", line)
@@ -160,18 +160,18 @@ def opened(path):
         thread.block([open_(main), open_(work), open_(numbers, g),          # started inside a generator
                       call(1000, leaf), return_(2000, leaf), yield_(3000, numbers, g),
                       resume(4000, numbers, g), call(5000, leaf)], begin=500)
-        thread.block([open_(main), open_(work), open_(numbers, g), open_(leaf),     # as it stands
+        thread.block([open_(main), open_(work), open_(numbers, g), open_(leaf),     # the stack of the block before
                       return_(6000, leaf), yield_(7000, numbers, g)], begin=5500)
-        thread.block([open_(work), resume(8000, numbers, g)], begin=7500, flags=DEEPER)     # its innermost part
-        thread.block([open_(main), open_(leaf),             # something is missing: work and numbers are gone
+        thread.block([open_(work), resume(8000, numbers, g)], begin=7500, flags=DEEPER)     # the innermost frames
+        thread.block([open_(main), open_(leaf),             # a block is missing: work and numbers have ended
                       return_(11000, leaf), call(12000, work)], begin=10000, flags=RESYNC)
         thread.block([open_(main), open_(work),
                       return_(13000, work), return_(14000, main)], begin=12500, flags=LAST)
         process.end(20_000)
 
 
-def left_gap_lost(path):
-    """Frames left unseen, the stack guard's gap, records that could not be kept."""
+def unrecorded_and_lost(path):
+    """Frames whose exits are missing, an unrecorded region, lost events."""
     with Capture(path) as capture:
         process = capture.process(7, command="left.py")
         main, work, leaf = (process.function("__main__", name, "left.py", line)
@@ -183,7 +183,7 @@ def left_gap_lost(path):
             call(1000, main),
             call(1100, work), call(1200, leaf), left(1300, 2),
             call(2000, work), gap(2100), gap_end(2900), return_(3000, work),
-            start(4000, task, c), call(4100, leaf), left(4200, 2),         # a coroutine left unseen may go on
+            start(4000, task, c), call(4100, leaf), left(4200, 2),         # a coroutine whose exit is missing may continue
             resume(5000, task, c), finish(5100, task, c),
             call(6000, work), lost(6500, 1234), return_(7000, work),
             return_(9000, main),
@@ -207,18 +207,18 @@ def killed(path):
         two.block([call(1200, work)])
         one.block(again, begin=2000)
         blocks = process.file(one.file)
-        blocks[-1] = blocks[-1][:-9]                                            # torn: it is taken from its chunk
+        blocks[-1] = blocks[-1][:-9]                                            # torn: its chunk is used
         torn = one.chunk(again, begin=2000, sequence=1)
         next_one = one.chunk([open_(main), start(3000, ticks, g), yield_(3100, ticks, g),
                               resume(3200, ticks, g), call(3300, work)], begin=2600)
-        empty = two.chunk([], begin=4000)                                   # taken, nothing written yet
+        empty = two.chunk([], begin=4000)                                   # taken, without records
         only = three.chunk([call(3400, work), return_(3500, work), call(3600, work)])
         process.leave_live([stale, None, next_one, torn, empty, only], at=4000)
         process.entries.append(encode_name(FUNCTION, ["__main__", "never", "killed.py"], 0, 4, 99)[:-3])
 
 
 def killed_clock(path):
-    """Killed while it renewed the live mapping's instant: the latest one counts, the other is half written."""
+    """Killed while it renewed the clock sample of the live mapping: the latest one counts, the other is half written."""
     with Capture(path) as capture:
         process = capture.process(7, command="killed.py", clock=Clock(
             "tsc", 3 * 10**9, start_ticks=10**15, ticks=lambda at: at * 3003 // 1000))
@@ -249,7 +249,7 @@ def unfinished(path):
         process.end(9000)
 
 
-def odd_names(path):
+def unusual_names(path):
     """Names that are hard for JSON and for viewers."""
     names = ['say "hi"', "back\\slash", "new\nline", "tab\tbell\x07nul\x00del\x7f", "\U0001f642 non-BMP",
              "lone \ud83d here", "pair \ud83d\ude42 kept apart", "</script>", "constructor", "__proto__", "", "<lambda>",
@@ -272,7 +272,7 @@ def odd_names(path):
 
 
 def processes(path):
-    """Two processes, and a third with the first one's pid; starts an hour apart do not matter, zero is the earliest."""
+    """Two processes, and a third with the first one's pid. They start an hour apart; times count from the earliest start."""
     with Capture(path) as capture:
         for pid, k, begin, command in ((7, 1, 0, "parent.py"), (12, 1, 3000, "child.py"),
                                        (7, 2, 60_000_000, "again.py")):
@@ -281,7 +281,7 @@ def processes(path):
             main = process.function("__main__", "main", command, 1)
             numbers = process.function("__main__", "numbers", command, 5, GENERATOR)
             thread = process.thread(1, pid, "MainThread")
-            g = 0xabc                           # the same identity in all three
+            g = 0xabc                           # one identity in all three
             thread.block([call(1000, main), start(2000, numbers, g), yield_(3000, numbers, g),
                           resume(4000, numbers, g), finish(5000, numbers, g), return_(6000, main)], flags=LAST)
             process.end(7000)
@@ -324,7 +324,7 @@ def later_minor_version(path):
 
 
 def c_functions(path):
-    """C functions beside Python ones."""
+    """C functions among Python functions."""
     with Capture(path) as capture:
         process = capture.process(7, command="c.py")
         main = process.function("__main__", "main", "c.py", 1)
@@ -336,7 +336,7 @@ def c_functions(path):
 
 
 def min_duration(path):
-    """Nothing below 1,000 ns: what a recorder could not take back is left out by the converter."""
+    """Nothing below 1,000 ns: the converter leaves out what the recorder could not elide."""
     with Capture(path) as capture:
         process = capture.process(7, command="short.py", filters="exclude json.*\nno-frozen", min_duration_ns=1000)
         main, work, leaf = (process.function("__main__", name, "short.py", line)
@@ -353,8 +353,8 @@ def min_duration(path):
             call(3000, work), start(3100, once, h), finish(3200, once, h), unwind(4000, work),  # 1,000 is not below
             call(5000, work), return_(5999, work),
             call(6000, work), call(6000, leaf), return_(6000, leaf), call(6000, leaf), return_(7000, leaf),
-            return_(7000, work),                                        # what is left out moves no edge
-            start(8000, steps, g), yield_(8500, steps, g),              # a chain of 6 slices, of which 3 stay
+            return_(7000, work),                                        # leaving a slice out moves no begin or end
+            start(8000, steps, g), yield_(8500, steps, g),              # a flow of 6 slices, of which 3 are retained
             resume(9000, steps, g), yield_(11_000, steps, g),
             resume(12_000, steps, g), yield_(12_010, steps, g),
         ])
@@ -367,9 +367,9 @@ def min_duration(path):
             open_(main),
             resume(20_000, steps, g), call(20_100, leaf), return_(22_000, leaf), yield_(22_100, steps, g),
             resume(23_000, steps, g), finish(23_100, steps, g),
-            start(24_000, steps, g), yield_(24_100, steps, g),          # another, of which one stays
+            start(24_000, steps, g), yield_(24_100, steps, g),          # another, of which one is retained
             resume(25_000, steps, g), yield_(27_000, steps, g),
-            start(28_000, steps, g), yield_(30_000, steps, g),          # ended by the next one, which does not stay
+            start(28_000, steps, g), yield_(30_000, steps, g),          # ended by the next one, which is not retained
             start(31_000, steps, g), yield_(31_100, steps, g),
             resume(32_000, steps, g), finish(34_000, steps, g),
             call(35_000, work), gap(35_100), gap_end(35_200), return_(35_300, work),
@@ -380,7 +380,7 @@ def min_duration(path):
 
 
 def full_block(path):
-    """Blocks of 16,384 records, the most there is: 8,300 calls over two blocks, with OPEN at the edge."""
+    """Blocks of 16,384 records, the most there is: 8,300 calls over two blocks, with OPEN records between them."""
     with Capture(path) as capture:
         process = capture.process(7, command="full.py")
         main, leaf = (process.function("__main__", name, "full.py", line) for name, line in (("main", 1), ("leaf", 4)))
@@ -414,7 +414,7 @@ def rounded_ticks(path):
 
 
 def interleaved(path):
-    """Ten threads, whose blocks are written by turns into two segments; a generator goes from thread to thread."""
+    """Ten threads, whose blocks are interleaved in two segments. A generator moves from thread to thread."""
     with Capture(path) as capture:
         process = capture.process(7, command="interleaved.py")
         work, leaf = (process.function("__main__", name, "interleaved.py", line)
@@ -440,7 +440,7 @@ def interleaved(path):
 
 
 def empty_segments(path):
-    """A segment may be without blocks, the last one often is. (One without a file is not here: git keeps none.)"""
+    """A segment may be without blocks, and the last one often is. (git cannot keep a segment without a file.)"""
     with Capture(path) as capture:
         process = capture.process(7, command="empty.py")
         main, leaf = (process.function("__main__", name, "empty.py", line) for name, line in (("main", 1), ("leaf", 4)))
@@ -458,8 +458,8 @@ def empty_segments(path):
         process.end(6000)
 
 
-def dropped(path):
-    """Segments 1 to 4 were dropped: the threads begin with any block, one is whole, of one only the name is left."""
+def evicted(path):
+    """Segments 1 to 4 were evicted. Threads begin with any block. One is complete; of one only the name is left."""
     with Capture(path) as capture:
         process = capture.process(7, command="dropped.py", max_size=16 << 20)
         main, work, leaf = (process.function("__main__", name, "dropped.py", line)
@@ -484,8 +484,8 @@ def dropped(path):
         process.end(5000 * ms)
 
 
-def dropped_and_killed(path):
-    """Of three processes that were killed or ended long ago all segments were dropped; of one the chunks are left."""
+def evicted_and_killed(path):
+    """Three processes that were killed or ended long ago. All their segments were evicted; one still has chunks."""
     with Capture(path) as capture:
         for pid in 7, 12, 15:
             process = capture.process(pid, command=f"dropped-{pid}.py", last_ns=10**9)
@@ -503,8 +503,8 @@ def dropped_and_killed(path):
 
 
 def short_threads(path):
-    """Threads that ended with a single block, in the file for those; one that has blocks in its own, too, by a reader's
-    leave; a coroutine goes from one to another."""
+    """Threads that ended with a single block, in the file for such threads. One has blocks in a file of its own as well,
+    which a reader must accept. A coroutine moves from one to another."""
     with Capture(path) as capture:
         process = capture.process(7, command="short.py")
         main, work, leaf = (process.function("__main__", name, "short.py", line)
@@ -529,7 +529,7 @@ def short_threads(path):
 
 
 def killed_and_finished(path):
-    """Of a process that was killed another one has written the chunks as blocks: it is whole, without an end."""
+    """A killed process whose chunks another process has written as blocks: complete, except for an end."""
     with Capture(path) as capture:
         process = capture.process(7, command="finished.py")
         main, work = (process.function("__main__", name, "finished.py", line) for name, line in (("main", 1), ("work", 4)))
@@ -544,7 +544,7 @@ def killed_and_finished(path):
 
 
 def paused(path):
-    """Recording was paused between blocks: what ended meanwhile is left unseen, what goes on goes on."""
+    """Recording was paused between blocks. Exits of frames that ended meanwhile are missing; other frames continue."""
     with Capture(path) as capture:
         process = capture.process(7, command="paused.py")
         main, work, leaf = (process.function("__main__", name, "paused.py", line)
@@ -552,23 +552,23 @@ def paused(path):
         numbers = process.function("__main__", "numbers", "paused.py", 12, GENERATOR)
         g = 0x4400_0001
         one, two = process.thread(1, 7001, "MainThread"), process.thread(2, 7002, "worker")
-        one.block([open_(main), call(2000, work), return_(3000, work),          # a pause before the first block is none
+        one.block([open_(main), call(2000, work), return_(3000, work),          # no pause before the first block
                    start(3100, numbers, g), yield_(3200, numbers, g),
                    call(3300, work), call(3400, leaf)], begin=1000, end=4000, flags=PAUSED)
         two.block([call(1000, work), call(2000, leaf)], end=4000)
         one.block([open_(main), open_(work), return_(9000, work), resume(9100, numbers, g), yield_(9200, numbers, g)],
-                  begin=8000, end=9500, flags=PAUSED)                           # leaf is gone
+                  begin=8000, end=9500, flags=PAUSED)                           # leaf has ended
         two.block([open_(work), open_(leaf), return_(9000, leaf)], begin=8500, end=9500,
                   flags=PAUSED)                                                 # nothing has changed
         one.block([open_(main), open_(leaf), return_(13_000, leaf)], begin=12_000, flags=PAUSED | RESYNC)
         one.block([open_(main), call(14_000, work)], begin=13_500, end=15_000)
         one.block([open_(main), return_(20_000, main)], begin=19_000, flags=PAUSED | LAST)
-        two.block([call(20_000, leaf), return_(20_500, leaf)], begin=19_500, flags=PAUSED | LAST)   # work is gone
+        two.block([call(20_000, leaf), return_(20_500, leaf)], begin=19_500, flags=PAUSED | LAST)   # work has ended
         process.end(21_000)
 
 
 def greenlets(path):
-    """Main and two greenlets by turns, over three blocks; a generator goes on in another greenlet."""
+    """The main greenlet and two others in turn, over three blocks. A generator continues in another greenlet."""
     with Capture(path) as capture:
         process = capture.process(7, command="greenlets.py")
         main, work, leaf = (process.function("__main__", name, "greenlets.py", line)
@@ -587,10 +587,10 @@ def greenlets(path):
             switch(2000, one, SWITCH_OPEN), call(2100, work),       # a new one: nothing is open
             start(2200, shared, g), yield_(2300, shared, g), call(2400, leaf),
             switch(3000, two, SWITCH_OPEN), call(3100, work),
-            resume(3200, shared, g), yield_(3300, shared, g),       # the chain goes on in another track
+            resume(3200, shared, g), yield_(3300, shared, g),       # the flow continues in another track
             switch(4000, 0), call(4100, leaf), return_(4200, leaf),         # the block began with it
             switch(5000, one), return_(5100, leaf),                 # its stack is known in this block
-            resume(5200, shared, g), call(5300, leaf),              # left open, and so is what is around it
+            resume(5200, shared, g), call(5300, leaf),              # left open with the frames around it
             switch(6000, two), call(6100, leaf),
         ], end=6500)
         thread.block([                                              # begins in a track
@@ -605,7 +605,7 @@ def greenlets(path):
         thread.block([
             open_(main), lost(12_100, 3),                           # in the thread's own stack
             switch(13_000, one, SWITCH_OPEN | SWITCH_DEEPER), open_(leaf), left(13_100, 1),
-            switch(14_000, two, SWITCH_OPEN), open_(work), return_(14_100, work),   # entered unseen
+            switch(14_000, two, SWITCH_OPEN), open_(work), return_(14_100, work),   # its entry is missing
             call(14_200, leaf),
             switch(15_000, 7, SWITCH_OPEN), call(15_100, leaf),
             switch(16_000, 0), return_(16_100, main),
@@ -617,7 +617,7 @@ def greenlets(path):
 
 
 def forked(path):
-    """Processes that were forked, executed, named, or some of that."""
+    """Processes that were forked, executed or named, in several combinations."""
     with Capture(path) as capture:
         for pid, begin, properties in ((7, 0, {}), (8, 5000, {"born": "fork", "parent_pid": 7}),
                                   (9, 6000, {"born": "fork", "parent_pid": 7, "process_name": "Process-1"}),
@@ -632,12 +632,12 @@ def forked(path):
             thread.block([*([open_(main)] if properties.get("born") == "fork" else [call(50, main)]),
                           call(100, work), return_(900, work), return_(1000, main)], begin=0, flags=LAST)
             if pid == 9:
-                process.add_property("process_name", "Process-1:1")         # renamed: the latest holds
+                process.add_property("process_name", "Process-1:1")         # renamed: the latest name counts
             process.end(1500)
 
 
 def creations(path):
-    """Arrows from where generators and coroutines were made, and where there is none."""
+    """Spawn arrows of generators and coroutines, and cases without an arrow."""
     with Capture(path) as capture:
         process = capture.process(7, command="creations.py")
         main, work = (process.function("__main__", name, "creations.py", line)
@@ -652,7 +652,7 @@ def creations(path):
             create(500, numbers, a),                        # in no slice
             start(600, numbers, a), yield_(700, numbers, a),
             call(1000, main),
-            create(1100, numbers, a),                       # a plain one; the address was one's that is gone
+            create(1100, numbers, a),                       # a plain case; the address belonged to another one before
             start(1200, numbers, a), yield_(1300, numbers, a), resume(1400, numbers, a), finish(1500, numbers, a),
             create(2000, task, a), create(2000, task, b), create(2000, ticks, c),       # at the same time
             start(2000, task, a),                           # one of them makes another one, which runs at once
@@ -665,10 +665,10 @@ def creations(path):
             c_return(3400, apply),                          # a C function made it
             resume(3500, task, a),
             call(3600, work), create(3650, numbers, e), return_(3700, work), finish(3800, task, a),
-            start(3900, numbers, e), yield_(4000, numbers, e),          # when who made it has ended
-            resume(4050, ticks, c), yield_(4060, ticks, c),             # its first slice was not seen
-            create(4100, task, a), start(4200, numbers, a), finish(4300, numbers, a),   # nor what became of that
-            create(4400, work, a), create(4500, 99, a), create(4600, task, 0),  # odd ones
+            start(3900, numbers, e), yield_(4000, numbers, e),          # after the end of the frame that made it
+            resume(4050, ticks, c), yield_(4060, ticks, c),             # its first slice is missing
+            create(4100, task, a), start(4200, numbers, a), finish(4300, numbers, a),   # its first slice is missing
+            create(4400, work, a), create(4500, 99, a), create(4600, task, 0),  # invalid ones
             create(5000, task, c),                          # it has not run
             return_(9000, main),
         ], flags=LAST)
@@ -678,7 +678,7 @@ def creations(path):
 
 
 def creations_min_duration(path):
-    """... where short slices are left out, which may be known only when they end."""
+    """Spawn arrows where short slices are left out. Whether a slice is short may be known only when it ends."""
     with Capture(path) as capture:
         process = capture.process(7, command="creations.py", min_duration_ns=1000)
         main, work = (process.function("__main__", name, "creations.py", line)
@@ -688,19 +688,19 @@ def creations_min_duration(path):
         one, two = process.thread(1, 7001, "MainThread"), process.thread(2, 7002, "Thread-1 (work)")
         one.block([
             call(1000, main),
-            call(1100, work), create(1200, numbers, a), return_(1300, work),    # who made it does not stay
+            call(1100, work), create(1200, numbers, a), return_(1300, work),    # the slice that made it is not retained
             start(1400, numbers, a), finish(2500, numbers, a),
-            call(3000, work), create(3100, numbers, a), create(3110, numbers, b),   # it does, for what is in it:
-            start(3200, numbers, a), finish(3300, numbers, a),          # not for this one, too short itself
-            start(3400, numbers, b), yield_(4500, numbers, b), return_(4550, work),     # but for this one
+            call(3000, work), create(3100, numbers, a), create(3110, numbers, b),   # it is retained because of its contents:
+            start(3200, numbers, a), finish(3300, numbers, a),          # not because of this one, too short itself
+            start(3400, numbers, b), yield_(4500, numbers, b), return_(4550, work),     # because of this one
             call(5000, work), create(5100, numbers, a), create(5200, numbers, c),
-            call(5300, work), create(5400, numbers, d), return_(5500, work),    # one in it does not
-            return_(7000, work),                                        # it does, and that is known only here
+            call(5300, work), create(5400, numbers, d), return_(5500, work),    # an inner one is not retained
+            return_(7000, work),                                        # it is retained, which is known only here
             start(7100, numbers, c), yield_(8200, numbers, c),
             call(9000, work), create(9100, numbers, c), return_(9200, work),    # the address again, for a short time
             start(9300, numbers, c), yield_(10_400, numbers, c),
             call(11_000, work), call(11_100, work), create(11_200, numbers, c), lost(11_300, 3),
-            return_(11_400, work), return_(11_500, work),               # both stay, for what was lost
+            return_(11_400, work), return_(11_500, work),               # both are retained because events were lost
             start(11_600, numbers, c), yield_(12_700, numbers, c),
             call(13_000, work), create(14_500, numbers, c), start(14_600, numbers, c), finish(15_700, numbers, c),
             return_(15_800, work),                                      # open for long when it makes it
@@ -714,7 +714,7 @@ def creations_min_duration(path):
 
 
 def tasks(path):
-    """Tasks of asyncio, and coroutines that are none; then the same where asyncio was not recorded."""
+    """Tasks of asyncio, and coroutines that are not tasks. The second process is recorded without asyncio."""
     with Capture(path) as capture:
         process = capture.process(7, command="tasks.py")
         run = process.function("asyncio.runners", "Runner.run", "/usr/lib/python3.11/asyncio/runners.py", 86)
@@ -731,7 +731,7 @@ def tasks(path):
             create(500, main, m), call(1000, run),
             call(1100, step), start(1200, main, m), create(1250, child, c), create(1260, child, d),
             yield_(1300, main, m), return_(1400, step),
-            call(1500, step), start(1600, child, c), create(1610, sleep, s), start(1620, sleep, s),     # it awaits this
+            call(1500, step), start(1600, child, c), create(1610, sleep, s), start(1620, sleep, s),     # awaited
             yield_(1650, sleep, s), yield_(1700, child, c), return_(1800, step),
             call(1900, step), c_call(1910, context), start(1920, child, d), yield_(1930, child, d),
             c_return(1940, context), return_(1950, step),
@@ -740,7 +740,7 @@ def tasks(path):
             call(2400, step), start(2500, ticker, t), yield_(2600, ticker, t), return_(2700, step),     # no coroutine
             call(3000, step), resume(3100, main, m), call(3150, by_hand), start(3200, child, c), yield_(3300, child, c),
             resume(3310, child, c), finish(3320, child, c), return_(3350, by_hand), yield_(3400, main, m),
-            return_(3500, step),                                        # it runs that one itself
+            return_(3500, step),                                        # run by hand
             call(3600, step), resume(3700, child, d), finish_unwind(3800, child, d), return_(3900, step),
             call(4000, step), start(4000, child, e), yield_(4000, child, e), resume(4000, child, e), # at the same time
             yield_(4000, child, e), return_(4000, step),
@@ -748,7 +748,7 @@ def tasks(path):
             call(4100, step), resume(4200, late, s), yield_(4300, late, s), return_(4400, step),    # its begin is missing
             call(5000, step), resume(5100, main, m),                    # open at the end, others are suspended
         ], end=6000)
-        two.block([call(3000, run), call(3650, step), resume(3950, child, e), return_(3960, step)])     # none yet
+        two.block([call(3000, run), call(3650, step), resume(3950, child, e), return_(3960, step)])     # no task yet
         process.end(7000)
         process = capture.process(8, command="no_stdlib.py", filters="no-stdlib", clock=Clock(
             start_ticks=START_MONOTONIC_NS + 10_000, start_monotonic_ns=START_MONOTONIC_NS + 10_000))
@@ -767,22 +767,22 @@ def tasks(path):
 
 
 def store(data):
-    """A zstd frame that keeps data as it is, so that one can read it: one raw block."""
+    """A zstd frame with the data as one raw block, which is readable."""
     return (bytes.fromhex("28 b5 2f fd 24") + bytes([len(data)]) + (len(data) << 3 | 1).to_bytes(3, "little") + data
             + compress(data)[-4:])
 
 
 def with_strings(entry, strings):
-    """The name entry with other bytes for strings."""
+    """Returns the name entry with other bytes as its strings."""
     sizes = [len(string) for string in strings]
     head = struct.pack("<I", 40 + sum(sizes)) + entry[4:16] + struct.pack("<3I", *sizes) + bytes(4)
     body = b"".join(strings)
     return head + struct.pack("<Q", check(head + body)) + body
 
 
-CASES = [smallest, generators, generator_moves, asynchronous, exceptions, opened, left_gap_lost, killed,
-         killed_clock, unfinished, odd_names, processes, clock_drifts, later_minor_version, c_functions, min_duration,
-         full_block, rounded_ticks, interleaved, empty_segments, short_threads, dropped, dropped_and_killed,
+CASES = [smallest, generators, generator_moves, asynchronous, exceptions, opened, unrecorded_and_lost, killed,
+         killed_clock, unfinished, unusual_names, processes, clock_drifts, later_minor_version, c_functions, min_duration,
+         full_block, rounded_ticks, interleaved, empty_segments, short_threads, evicted, evicted_and_killed,
          killed_and_finished, paused,
          greenlets, forked, creations, creations_min_duration, tasks]
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Makes the captures of this directory: RULE/run.pnr and RULE/expected.status for each "reject" and "report" rule of
-specs/capture-format.md, section 11. In each of them one thing is wrong.
+specs/capture-format.md, section 11. Each has exactly one fault.
 
     tests/invalid/make.py [RULE...]         # default: all
 
-expected.stderr is what the converter says, stored when it had been read and found right; what is left of the trace
+expected.stderr is what the converter prints, stored after it was read and found right. What is left of the trace
 tests/format/test_conversion.py checks against the records by a way of its own.
 """
 
@@ -23,9 +23,9 @@ RULES = {}                                  # name: (exit status, function that 
 
 class Sample(Capture):
     """The capture that is to be damaged: one process, two threads, each with a file in the only segment. The middle one
-    of thread 1's three blocks is the victim: those before and behind it must come through."""
+    of thread 1's three blocks is the victim. The blocks before and after it must be converted."""
 
-    VICTIM, LAST = 1, 2                         # where thread 1's blocks stand in its file
+    VICTIM, LAST = 1, 2                         # indexes of thread 1's blocks in its file
 
     def __init__(self, path):
         super().__init__(path)
@@ -69,7 +69,7 @@ def rule(status):
 
 
 def rule_after(status):
-    """The same for a function that damages the whole sample on disk."""
+    """Registers a function that damages a finished sample on disk."""
     def keep(damage):
         def make(path):
             with Sample(path) as sample:
@@ -246,7 +246,7 @@ def data_corrupted(sample):
 
 
 def replace_data(sample, data):
-    """The victim gets another data frame."""
+    """Replaces the data frame of the victim."""
     sample.add_victim(data_size=len(data))
     sample.blocks[sample.VICTIM] = sample.blocks[sample.VICTIM][:104] + data
     sample.add_last()
@@ -332,10 +332,10 @@ def sequence_repeated(sample):
     sample.blocks.insert(sample.LAST, sample.blocks[sample.VICTIM])
 
 
-# ---- segments: a block of thread 1 in each of the first three, and then one with an empty file, unless told ----
+# ---- segments: by default a block of thread 1 in each of the first three, and then one with an empty file ----
 
 def spread(sample):
-    """Gives each block of thread 1 a segment of its own. Returns its files, by segment."""
+    """Moves each block of thread 1 to a segment of its own. Returns its files, by segment."""
     sample.finish()
     name, segments = sample.one.file, sample.sample.segments
     segments[2], segments[3], segments[4] = ({name: blocks} for blocks in (
@@ -351,7 +351,7 @@ def segment_missing(sample):
 
 @rule(1)
 def segments_missing(sample):
-    """No block is: those were without any."""
+    """No block is missing: the missing segments had none."""
     spread(sample)
     sample.sample.segments[9] = sample.sample.segments.pop(4)
 
@@ -375,13 +375,13 @@ def file_cut_off_in_header(sample):
 
 
 def without_end(sample):
-    """The properties of the end go: the process was killed."""
+    """Removes the properties of the end: the process was killed."""
     sample.sample.entries = [entry for entry in sample.sample.entries if b"end_" not in entry]
 
 
 @rule(1)
 def file_cut_off_and_killed(sample):
-    """In a segment that is not the last the kill did not do it."""
+    """A kill does not cut off a file of a segment that is not the last."""
     blocks = spread(sample)[2]
     without_end(sample)
     blocks[0] = blocks[0][:-1]
@@ -389,7 +389,7 @@ def file_cut_off_and_killed(sample):
 
 @rule(1)
 def file_cut_off_and_finished(sample):
-    """Who has finished what a kill had left has cut off such ends."""
+    """The process that finished a killed one has cut off such ends."""
     blocks = spread(sample)[3]
     del sample.sample.segments[4]
     without_end(sample)
@@ -399,7 +399,7 @@ def file_cut_off_and_finished(sample):
 
 @rule(1)
 def cut_off_by_a_kill_and_block_missing(sample):
-    """That the one is no damage does not hide the other."""
+    """An end that was cut off by the kill does not hide real damage."""
     files = spread(sample)
     without_end(sample)
     files[2].clear()
@@ -417,7 +417,7 @@ def block_in_two_segments(sample):
 
 @rule(1)
 def block_in_two_segments_damaged(sample):
-    """The first one holds, be its data damaged."""
+    """The first one counts, even if its data is damaged."""
     files = spread(sample)
     block = files[2][0]
     files[2][0] = block[:-1] + bytes([block[-1] ^ 1])
@@ -439,7 +439,7 @@ def block_in_the_file_of_another_thread(sample):
 
 @rule(1)
 def first_segment_missing(sample):
-    """No limit allowed to drop it."""
+    """There is no limit that allowed to evict it."""
     spread(sample)
     del sample.sample.segments[1]
 
@@ -471,8 +471,8 @@ def file_is_a_directory(path):
 
 
 @rule(1)
-def dropped_and_block_missing(sample):
-    """Thread 2 may begin with any block, but thread 1 has a hole."""
+def evicted_and_block_missing(sample):
+    """Thread 2 may begin with any block, but thread 1 lacks a block."""
     sample.sample.add_property("max_size", str(16 << 20))
     files = spread(sample)
     del sample.sample.segments[1][sample.two.file]
@@ -524,10 +524,10 @@ def ticks_back_between_blocks(sample):
     sample.sample.end(10_000)
 
 
-# ---- tracks: of the sample's thread 1; the victim has a switch to one and back ----
+# ---- tracks of the sample's thread 1: the victim has a switch to one and back ----
 
 def add_track(sample, switches=(), **fields):
-    """The victim goes to greenlet 3, and the switches stand among its records there."""
+    """The victim switches to greenlet 3. The given switches are among its records there."""
     track = sample.sample.track(3, 7001, "greenlet")
     sample.add_victim([
         open_(sample.main), switch(3600, track, SWITCH_OPEN), call(3700, sample.main), *switches,
@@ -538,7 +538,7 @@ def add_track(sample, switches=(), **fields):
 
 @rule(1)
 def track_unknown(sample):
-    """The records behind are of the track before, and the OPEN records tell nothing."""
+    """The records that follow belong to the track before, and the OPEN records have no meaning."""
     add_track(sample, [switch(4000, 4, SWITCH_OPEN), open_(sample.work), call(4100, sample.work),
                        return_(4200, sample.work)])
 
@@ -550,7 +550,7 @@ def track_that_is_a_thread(sample):
 
 @rule(1)
 def track_of_another_thread(sample):
-    """It has run in thread 2 before."""
+    """The track has run in thread 2 before."""
     other = sample.sample.track(4, 7002, "of thread 2")
     sample.two.block([call(3550, sample.work), switch(3560, other, SWITCH_OPEN), call(3600, sample.work),
                       return_(3900, sample.work)], flags=LAST)
@@ -559,7 +559,7 @@ def track_of_another_thread(sample):
 
 @rule(1)
 def block_in_unknown_track(sample):
-    """The track before goes on, and its stack stays."""
+    """The track before continues, with its stack."""
     sample.victim = [open_(sample.work), call(4000, sample.work), return_(5000, sample.work),
                      switch(5500, 0, SWITCH_OPEN), open_(sample.main), call(6000, sample.work)]
     sample.add_victim(track=3)
@@ -572,7 +572,7 @@ def open_behind_switch_without_flag(sample):
     add_track(sample, [switch(4000, 0), open_(sample.main), switch(4100, 3)])
 
 
-# ---- the live mapping: the victim is its only chunk, unless told ----
+# ---- the live mapping: by default the victim is its only chunk ----
 
 def killed(sample, **header):
     sample.sample.leave_live([sample.one.chunk(sample.victim, begin=3500)], at=6500, **header)
@@ -622,7 +622,7 @@ def live_shorter_than_header(sample):
 
 
 def change_chunk(sample, at, format, value, *, seal=True):
-    """Two chunks; the first is damaged, the second must come through."""
+    """Two chunks. The first is damaged; the second must be converted."""
     first = sample.one.chunk(sample.victim, begin=3500)
     second = sample.one.chunk([open_(sample.main), open_(sample.work), return_(8000, sample.work)], begin=7000)
     sample.sample.leave_live([first, second], at=9000)

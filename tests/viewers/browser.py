@@ -1,8 +1,8 @@
-"""Debian's headless Chromium, and what it shows: files served on the loopback interface. One thread at a time.
+"""Runs Debian's headless Chromium, with files served on the loopback interface. One thread at a time.
 
     with browser.Browser() as page:
         page.files["/index.html"] = pathlib.Path("index.html")
-        page.files["/viewer/"] = pathlib.Path("dist")       # a folder, with all that is in it
+        page.files["/viewer/"] = pathlib.Path("dist")       # a folder with its contents
         page.go("/index.html")
         answer = page.run("return document.title")          # the body of an async function; its arguments are `given`
 
@@ -22,7 +22,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.chrome.service import Service
 
-# The second line: WebGL without a graphics card. The last one: nothing is asked of other machines.
+# The second line gives WebGL without a graphics card. The last one keeps it from contacting other machines.
 FLAGS = ("--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
          " --use-gl=angle --use-angle=swiftshader --enable-unsafe-swiftshader"
          " --disable-component-update --disable-sync --hide-scrollbars --force-device-scale-factor=1").split()
@@ -69,23 +69,23 @@ class Browser:
         self._at = path
         self.driver.get(path if "://" in path else urllib.parse.urljoin(self._url, path))
 
-    def stay(self, path):
-        """Goes there unless it is there."""
+    def ensure_at(self, path):
+        """Opens the page unless it is open."""
         if self._at != path:
             self.go(path)
 
     def run(self, script, *given):
-        """What the script returns; what it throws is a ValueError. It can wait `until(() => condition)`."""
+        """Returns what the script returns, or raises what it throws as a ValueError. It may await `until(() => condition)`."""
         answer = self.driver.execute_async_script(UNTIL + f"""
             const given = arguments[0], done = arguments[1];
             (async () => {{ {script} }})().then(value => done([value]), error => done(String(error)))""", given)
         if isinstance(answer, str):
-            self._at = None             # whatever state it is in
+            self._at = None             # the state of the page is not known
             raise ValueError(f"the viewer says: {answer}")
         return answer[0]
 
     def choose_file(self, path):
-        """Gives the file to the page's file input, as a person does."""
+        """Passes the file to the page's file input, as a user does."""
         self.driver.find_element(By.CSS_SELECTOR, "input[type=file]").send_keys(str(path))
 
     def screenshot(self, path, selector=None):
@@ -126,7 +126,7 @@ class Browser:
 
 @functools.cache
 def shared():
-    """The browser of all tests of this process; it ends with it."""
+    """The browser of all tests of this process, closed at its end."""
     stack = contextlib.ExitStack()
     atexit.register(stack.close)
     return stack.enter_context(Browser())

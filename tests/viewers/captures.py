@@ -1,5 +1,5 @@
-"""Captures to show: of programs, recorded now, and written by hand (tests/format/capture_writer.py), with what
-viewers could stumble over.
+"""Captures for the viewers: recorded programs, and captures written by hand (tests/format/capture_writer.py) that are
+difficult for viewers.
 
     capture = captures.recorded(program)        # once in a process; capture.printed is what it printed
     capture = captures.written("ticks")
@@ -32,7 +32,7 @@ class Capture:
         self.path, self.printed = path, printed
 
     def convert(self, name, *options):
-        """Gives the path of the output, which has this name, and what the converter said."""
+        """Returns the path of the output, which has this name, and the converter's summary."""
         directory = new_directory()
         output = directory / name
         converted = subprocess.run([BUILD / "panopticon-convert", self.path, "-o", output, *options], timeout=100,
@@ -43,7 +43,7 @@ class Capture:
 
 @functools.cache
 def recorded(program):
-    """Captures the program, a path."""
+    """Records the program at this path."""
     directory = new_directory()
     env = {**os.environ, "PYTHONPATH": str(BUILD), "PYTHONDONTWRITEBYTECODE": "1"}
     ran = subprocess.run([PYTHON, "-m", "panopticon_rec", "-q", "-o", directory / "run.pnr", program.name], env=env,
@@ -71,11 +71,11 @@ def new_directory():
     return pathlib.Path(tempfile.mkdtemp(dir=base_directory()))
 
 
-# ---- what is written by hand ----
+# ---- captures written by hand ----
 
 def ticks(capture):
-    """All of a thread at one tick, several times: siblings, calls in one another, and generators in one another, each of
-    which gives its value through all of them; one of them goes on in another thread."""
+    """Everything of a thread at one tick, several times: siblings, nested calls, and nested generators that pass their
+    values through all of them. One of them continues in another thread."""
     process = capture.process(7, command="ticks.py")
     f, g = (process.function("__main__", name, "ticks.py", 1) for name in "fg")
     generators = [process.function("__main__", f"level_{n}", "ticks.py", n, w.GENERATOR) for n in range(6)]
@@ -95,7 +95,7 @@ def ticks(capture):
 
 
 def deep(capture):
-    """500 frames in one another: Perfetto takes 511."""
+    """500 nested frames: Perfetto takes 511."""
     process = capture.process(7, command="deep.py")
     f = process.function("__main__", "f", "deep.py", 1)
     process.thread(1, 7, "MainThread").block(
@@ -104,8 +104,8 @@ def deep(capture):
 
 
 def mixed(seed, capture):
-    """Anything, as a program could do it: processes, threads, greenlets, generators of all kinds that go on anywhere, C
-    calls, exceptions; often at the same tick."""
+    """Anything that a program could do: processes, threads, greenlets, generators of all kinds that continue anywhere,
+    C calls, exceptions; often at the same tick."""
     chance = random.Random(seed)
     for pid in 7, 4194300:
         process = capture.process(pid, command=f"mixed {pid} \U0001f9f5.py")
@@ -153,7 +153,7 @@ class MixedProcess:
                 self.suspended.append((function, frame, self.now, where))
                 return w.yield_(self.now, function, frame)
             return chance.choice([w.finish, w.finish_unwind])(self.now, function, frame)
-        # In another thread it goes on later than at the tick at which it was suspended.
+        # In another thread it continues after the tick at which it was suspended.
         ready = [each for each in self.suspended if each[2] < self.now or each[3] == where]
         if ready and chance.random() < 0.5:
             each = chance.choice(ready)

@@ -1,4 +1,4 @@
-"""Catapult's trace viewer, the code behind chrome://tracing.
+"""Catapult's trace viewer, the code of chrome://tracing.
 
     viewer = catapult.Viewer(browser.shared())
     viewer.open("out.trace")
@@ -23,11 +23,11 @@ class Viewer:
     def open(self, trace):
         """Loads a trace file. One that the viewer refuses raises ValueError."""
         self._page.files["/trace"] = pathlib.Path(trace)
-        self._page.stay("/catapult/catapult.html")
+        self._page.ensure_at("/catapult/catapult.html")
         self._page.run("await open('/trace', given[0])", pathlib.Path(trace).name)
 
     def read(self):
-        """What the viewer made of the trace; times are in milliseconds from the first event's."""
+        """Returns what the viewer shows of the trace. Times are in milliseconds from the first event's."""
         return self._page.run("return read()")
 
     def show(self, begin, end):

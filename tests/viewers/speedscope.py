@@ -18,7 +18,7 @@ class Viewer:
         page.files["/speedscope/"] = FOLDER
 
     def open(self, trace):
-        """Gives a file to its file input. One that it refuses raises ValueError."""
+        """Passes a file to its file input. One that it refuses raises ValueError."""
         self._page.go("/speedscope/index.html")
         self._page.run("window.said = []; window.alert = text => said.push(text);"
                        "await until(() => document.querySelector('input[type=file]'));")

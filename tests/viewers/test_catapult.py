@@ -18,7 +18,7 @@ class Catapult(viewer_case.ViewerCase, unittest.TestCase):
         cls.viewer = catapult.Viewer(browser.shared())
 
     def expected(self, trace):
-        self.first = trace.first        # it counts times from there
+        self.first = trace.first        # its times count from there
         return Shown(trace.slices, trace.arrows, trace.used_threads(), trace.tasks)
 
     def show(self, path):

@@ -10,7 +10,7 @@ from comparison import Shown, Slice, canonical
 
 
 class DevTools(viewer_case.ViewerCase, unittest.TestCase):
-    golden = ["greenlets", "left_gap_lost", "odd_names", "paused", "processes"]
+    golden = ["greenlets", "unrecorded_and_lost", "unusual_names", "paused", "processes"]
 
     @classmethod
     def setUpClass(cls):

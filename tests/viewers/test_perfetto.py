@@ -15,8 +15,7 @@ from comparison import Shown, Slice, Task, canonical
 
 
 def as_it_reads(text):
-    """JSON: it takes escapes for what they are only where one of them is that of a quotation mark; from v53 on
-    all of them."""
+    """JSON: before v53 it decodes escapes only if one of them is that of a quotation mark."""
     if '"' in text:
         return text
     return re.sub(r"[\0-\x1f\x7f]", lambda found: f"\\u{ord(found[0]):04x}", text.replace("\\", "\\\\"))
@@ -60,7 +59,7 @@ class PerfettoCase(viewer_case.ViewerCase):
             arrows[comparison.arrow(cat, name, slices[origin], slices[target])] += 1
         threads = {(pid, tid): (thread, process) for pid, tid, thread, process in self.viewer.query("""
             select pid, tid, thread.name, process.name from thread join process using (upid)
-            where thread.name is not null and pid > 0""")}        # it has a process 0 of its own
+            where thread.name is not null and pid > 0""")}        # Perfetto adds a process 0 of its own
         warnings = [f"{name}: {value}" for name, value in self.viewer.query(
             "select name, value from stats where severity != 'info' and value > 0")]
         tasks, runs = {}, collections.defaultdict(list)
@@ -85,7 +84,7 @@ class PerfettoCase(viewer_case.ViewerCase):
 
 @unittest.skipUnless(perfetto.FOLDER.is_dir(), "tests/viewers/run fetches Perfetto")
 class PerfettoJson(PerfettoCase, unittest.TestCase):
-    golden = ["asynchronous", "creations", "generators", "greenlets", "interleaved", "left_gap_lost", "odd_names",
+    golden = ["asynchronous", "creations", "generators", "greenlets", "interleaved", "unrecorded_and_lost", "unusual_names",
               "opened", "paused", "processes", "tasks", "unfinished"]
 
     def expected(self, trace):
@@ -93,7 +92,7 @@ class PerfettoJson(PerfettoCase, unittest.TestCase):
             name=as_it_reads(each.name), src=None,
             parent=each.parent and (each.parent[0], as_it_reads(each.parent[1]))) for each in trace.slices}
 
-        # Slices that have ended are open to it until the next one of the thread begins: so a point belongs to the slice
+        # Perfetto takes a slice as open until the next one of the thread begins. So a flow event belongs to the slice
         # that began last before it, whether that still runs or not.
         begun = collections.defaultdict(list)
         for each in trace.slices:       # in the order of begins
@@ -116,8 +115,8 @@ class PerfettoJson(PerfettoCase, unittest.TestCase):
 @unittest.skipUnless(perfetto.FOLDER.is_dir(), "tests/viewers/run fetches Perfetto")
 class PerfettoProtobuf(PerfettoCase, unittest.TestCase):
     extension = ".pftrace"
-    golden = ["greenlets", "left_gap_lost", "odd_names", "paused", "processes"]
-    test_split = None                   # where it splits depends on the bytes; what it writes does not
+    golden = ["greenlets", "unrecorded_and_lost", "unusual_names", "paused", "processes"]
+    test_split = None                   # where it splits depends on the bytes of JSON
 
 
     def expected(self, trace):

@@ -1,5 +1,5 @@
 """Traces and folded stacks opened in speedscope, and read back from what it exports. It shows no arrows, no instant
-events, no stack frames and no categories; args are a part of the names; times of each thread begin with its first slice."""
+events, no stack frames and no categories; args are a part of the names. The times of each thread begin with its first slice."""
 
 import collections
 import contextlib
@@ -17,7 +17,7 @@ from comparison import Shown, Slice, canonical
 
 @unittest.skipUnless(speedscope.FOLDER.is_dir(), "tests/viewers/run fetches speedscope")
 class Speedscope(viewer_case.ViewerCase, unittest.TestCase):
-    golden = ["greenlets", "left_gap_lost", "odd_names", "paused", "processes"]
+    golden = ["greenlets", "unrecorded_and_lost", "unusual_names", "paused", "processes"]
 
     @classmethod
     def setUpClass(cls):
@@ -72,7 +72,7 @@ class Speedscope(viewer_case.ViewerCase, unittest.TestCase):
             shown = self.viewer.read()
             names = [frame["name"] for frame in shown["shared"]["frames"]]
             profile, = shown["profiles"]
-            # It is a row of begins and ends, whose times are the weights.
+            # The profile is a list of begins and ends, whose times are the weights.
             weights, stack, last = collections.Counter(), [], 0
             for event in profile["events"]:
                 weights[";".join(stack)] += event["at"] - last

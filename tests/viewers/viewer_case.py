@@ -1,4 +1,4 @@
-"""What each viewer is tested for: what it shows must be what the trace file says, no more and no less.
+"""The tests of each viewer: it must show what the trace file contains, no more and no less.
 
     class Some(viewer_case.ViewerCase, unittest.TestCase):
         show(path)              opens the file, and gives a comparison.Shown
@@ -13,23 +13,23 @@ import captures
 import comparison
 from captures import HERE, ROOT
 
-# What a program imports are many slices of the same sort.
+# The imports of a program are many slices of the same sort.
 OWN = ["--include=__main__", "--include=asyncio*", "--exclude=*<module>"]
 KINDS = {"generator", "coroutine", "async_generator", "iterable_coroutine"}
 
 
 class ViewerCase:
-    extension = ".trace"                # of what it is given
-    golden = []                         # names of some golden captures, else all
+    extension = ".trace"                # of the file that the viewer gets
+    golden = []                         # names of golden captures; none: all
 
     def check(self, capture, *options, compressed=""):
-        """Converts with these options, opens the output, and compares. Gives what the trace says."""
+        """Converts with these options, opens the output, and compares. Returns what the trace contains."""
         path, summary = capture.convert("out.trace", *options)
         trace = comparison.Trace(path)
-        told = {what: int(n) for n, what in re.findall(r"(\d+) (slices|flows|creations|tasks|threads)", summary)}
-        n_threads = told.pop("threads")
-        self.assertEqual(+collections.Counter(told), +collections.Counter(
-            slices=len(trace.slices) - trace.n_instants, flows=len(trace.chains), creations=len(trace.creations),
+        counts = {what: int(n) for n, what in re.findall(r"(\d+) (slices|flows|creations|tasks|threads)", summary)}
+        n_threads = counts.pop("threads")
+        self.assertEqual(+collections.Counter(counts), +collections.Counter(
+            slices=len(trace.slices) - trace.n_instants, flows=len(trace.flows), creations=len(trace.creations),
             tasks=trace.tasks.total()), summary)
         self.assertEqual(n_threads, trace.n_threads, summary)
         if self.extension + compressed != ".trace":
@@ -62,18 +62,18 @@ class ViewerCase:
         trace = self.check(captures.recorded(HERE / "programs/threads.py"))
         self.assertEqual({name for name, _ in trace.threads.values()},
                          {"MainThread", "one", "two", "three", "after", "daemon"})
-        self.assertEqual(trace.crossing("__main__.count"), 30)      # 29 times handed on; closed by main
+        self.assertEqual(trace.crossing("__main__.count"), 30)      # passed on 29 times; closed by main
 
     def test_generators(self):
         trace = self.check(captures.recorded(HERE / "programs/generators.py"), *OWN)
         self.assertEqual({cat for cat, *_ in trace.arrows}, KINDS)
 
-    def test_odd_names(self):
-        capture = captures.recorded(HERE / "programs/odd_names.py")
+    def test_unusual_names(self):
+        capture = captures.recorded(HERE / "programs/unusual_names.py")
         trace = self.check(capture)
         names = {each.name for each in trace.slices}
         for module, name in json.loads(capture.printed):
-            # A lone surrogate is no character, and NUL ends a name in other viewers.
+            # A lone surrogate is not a character, and NUL ends a name in other viewers.
             full = f"{module}.{name}" if name else module
             self.assertIn(re.sub("[\0\ud800-\udfff]", "\ufffd", full), names)
         self.assertIn('the "\U0001f9f5"\n', {name for name, _ in trace.threads.values()})
