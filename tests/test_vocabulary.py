@@ -31,7 +31,7 @@ NAMES = [
     ("(?<!at_)(most|least)", "max, min"),
     ("odd|vain|seam", "anomalies, failed, block_boundary"),
     ("birth|born|facts?", "child_start, start_method, property"),
-    ("(?<!has_)begun", "partial", PRODUCT),
+    ("(is|make|count|remove|note|clear|n)_begun|begun_(prefix|capacity|ns)", "partial", PRODUCT),
     ("undecided|stays?|keeps", "pending, retained", ("convert/", "tests/format/", "tests/unit/")),
     ("left_unseen|leave_unseen|enter_unseen|opened_before", "exit_missing, begin_unknown"),
     ("is_well", "ok"),
@@ -41,7 +41,7 @@ NAMES = [
     ("gap", "unrecorded"),
     ("drops?|dropped", "elide, discard, evict, prune, skip"),
     ("chains?", "flow"),
-    ("(?<!_)edges?(?!_cases)|edges", "begin, end"),
+    ("edges?(?!_cases)", "begin, end"),
     ("marks?", "flags, code_tag"),
     ("points?(?=_(first|last|middle|ns|event|phase))|(first|last|middle|flows|put|take|write|trace|check)_points?", "flow_event"),
     ("(take|renew|live)_instants?", "clock_sample"),
@@ -49,19 +49,19 @@ NAMES = [
     ("show_late", "deferred"),
     ("turn", "start_chunk, readahead_entry", PRODUCT),
     ("places?", "block_ref, slot, position, sequence", PRODUCT),
-    ("ways?", "call_path", "recorder/"),
-    ("units?", "c_recursion_cost", "recorder/"),
+    ("ways?", "call_path", "recorder/cpython/"),
+    ("units?", "c_recursion_cost", "recorder/cpython/"),
     ("hooked_(low|size)|base_(depth|frame)|(in|sync)_base|(set|foreign)_floor", "hook_window, unhooked_frames", "recorder/"),
     ("rec_(log|part)|is_log_of|(new|begin)_log", "rec_buffer, rec_region"),
-    ("creations?", "spawn_arrow", "convert/"),
+    ("creations|creation(?=_)", "spawn_arrow", "convert/"),
     ("hammer|surroundings|corners|truth", "stress, environment, edge_cases, oracle"),
 ]
 
 # In the text of a C file without its comments.
 C_CODE = [
     (r"\bstruct run\b", "thread_cursor", "convert/"),
-    (r"\bstruct shown\b|\bshown_(init|clear|thread|path)\b", "lazy_metadata"),
-    (r"\bstruct stacks\b", "open_stack_snapshot"),
+    (r"\bstruct shown\b|\bshown_(init|clear|thread|path)\b", "lazy_metadata", "convert/"),
+    (r"\bstruct stacks\b", "open_stack_snapshot", "convert/"),
     (r"\benum \w*_step\b", "status"),
 ]
 
