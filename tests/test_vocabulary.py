@@ -249,6 +249,17 @@ class Vocabulary(unittest.TestCase):
                     for source in self.sources for rule in C_CODE if applies(rule, source.name)
                     for hit in re.finditer(rule[0], source.code))
 
+    def test_statics(self):
+        """A static function of the product has a name that no other one has: grep, gdb and perf tell them apart."""
+        where = collections.defaultdict(set)
+        for source in self.sources:
+            if source.path.suffix == ".c" and source.name.startswith(PRODUCT):
+                for name in re.findall(r"^static\b[^;={(]*?\b(\w+)\(", source.code.replace("__attribute__", ""), re.M):
+                    where[name].add(source.name)
+        shared = [f"{name}: {', '.join(sorted(files))}" for name, files in sorted(where.items()) if len(files) > 1]
+        if shared:
+            self.fail(f"{len(shared)} names\n" + "\n".join(shared))
+
     def test_prose(self):
         self.refuse((source.name, line + text.count("\n", 0, hit.start()),
                      text[max(0, hit.start() - 30):hit.end() + 20].replace("\n", " "), rule[0], rule[1])
