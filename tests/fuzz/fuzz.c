@@ -27,7 +27,7 @@ static uint64_t draw(uint64_t n)
     return (state >> 33) % n;
 }
 
-/* A number of so many bits, often one at an edge. */
+/* A number of so many bits, often one near a limit. */
 static uint64_t draw_number(unsigned bits)
 {
     uint64_t all = bits == 64 ? UINT64_MAX : (UINT64_C(1) << bits) - 1;
@@ -46,7 +46,7 @@ struct piece {
     size_t at, size;
 };
 
-/* Puts new bytes in the place of a piece. Returns the new size of all; the old one if there is no room. */
+/* Replaces a piece by new bytes. Returns the new size of the input, or the old one if it would be too large. */
 static size_t replace(uint8_t *bytes, size_t size, size_t max, struct piece old, const void *fresh, size_t fresh_size)
 {
     if (size - old.size + fresh_size > max)
@@ -57,7 +57,7 @@ static size_t replace(uint8_t *bytes, size_t size, size_t max, struct piece old,
     return size - old.size + fresh_size;
 }
 
-/* Doubles, removes or moves a piece, or cuts off what is behind its begin. */
+/* Doubles, removes or moves a piece, or cuts off the input where the piece begins. */
 static size_t shuffle(uint8_t *bytes, size_t size, size_t max, struct piece piece, struct piece other)
 {
     uint8_t *copy = malloc(piece.size + 1);
@@ -144,7 +144,7 @@ static size_t find_blocks(const uint8_t *bytes, size_t size, struct piece pieces
     return n;
 }
 
-/* Changes a field, and now and then one that makes the header bad. */
+/* Changes a field, and now and then one that makes the header invalid. */
 static void draw_header(struct pnr_block_header *header, bool live)
 {
     struct pnr_clock_sample *instant = draw(2) && !live ? &header->end : &header->begin;
@@ -212,7 +212,7 @@ size_t fuzz_mutate_blocks(uint8_t *bytes, size_t size, size_t max, unsigned seed
         return add_block(bytes, size, max);
     if (draw(4) == 0)
         return shuffle(bytes, size, max, blocks[draw(n)], blocks[draw(n)]);
-    if (draw(16) == 0) {                /* the data frame, whose checksum will not be right */
+    if (draw(16) == 0) {                /* the data frame, whose checksum is wrong then */
         struct piece block = blocks[draw(n)];
         LLVMFuzzerMutate(bytes + block.at + PNR_BLOCK_PREFIX_SIZE, block.size - PNR_BLOCK_PREFIX_SIZE,
                          block.size - PNR_BLOCK_PREFIX_SIZE);
@@ -236,7 +236,7 @@ static size_t find_entries(const uint8_t *bytes, size_t size, struct piece piece
     return n;
 }
 
-/* What properties are looked up, and with values that matter. */
+/* Keys of properties that readers look up, and values that matter. */
 static void draw_property(struct pnr_name *name)
 {
     static const char *const keys[] = {
@@ -270,8 +270,8 @@ static size_t change_entry(uint8_t *bytes, size_t size, size_t max, struct piece
     case 5: draw_property(&name); break;
     default:
         memcpy(string, changed->bytes, changed->size);
-        size_t most = draw(64) && changed->size < PNR_NAME_MAX / 2 ? 2 * changed->size + 16 : PNR_NAME_MAX;
-        *changed = (struct pnr_string){ string, (uint32_t)LLVMFuzzerMutate((uint8_t *)string, changed->size, most) };
+        size_t max_size = draw(64) && changed->size < PNR_NAME_MAX / 2 ? 2 * changed->size + 16 : PNR_NAME_MAX;
+        *changed = (struct pnr_string){ string, (uint32_t)LLVMFuzzerMutate((uint8_t *)string, changed->size, max_size) };
     }
     pnr_name_encode(&name, entry);
     return replace(bytes, size, max, piece, entry, pnr_name_size(&name));
@@ -309,7 +309,7 @@ size_t fuzz_mutate_names(uint8_t *bytes, size_t size, size_t max, unsigned seed)
 #define CHUNK sizeof(struct pnr_live_chunk)
 #define MAX_CHUNKS 16                   /* each costs 256 KiB of reading */
 
-/* Where the records of the chunks are. Returns how many chunks the input has. */
+/* Finds the records of the chunks. Returns how many chunks the input has. */
 static size_t find_chunks(const uint8_t *bytes, size_t size, struct piece records[MAX_PIECES])
 {
     if (size <= LIVE_HEADER)
@@ -338,8 +338,8 @@ static size_t change_records(uint8_t *bytes, size_t size, size_t max, struct pie
         return size;
     memcpy(records, bytes + piece.at, piece.size);
     n = draw_records(records, n);
-    size_t room = (max - (size - piece.size)) / sizeof *records;
-    uint16_t kept = (uint16_t)(n < room ? n : room);
+    size_t capacity = (max - (size - piece.size)) / sizeof *records;
+    uint16_t kept = (uint16_t)(n < capacity ? n : capacity);
     memcpy(bytes + piece.at - sizeof kept, &kept, sizeof kept);
     return replace(bytes, size, max, piece, records, kept * sizeof *records);
 }
@@ -444,18 +444,20 @@ size_t fuzz_mutate_capture(uint8_t *bytes, size_t size, size_t max, unsigned see
     fuzz_split(bytes, size, parts, sizes);
     uint8_t *all = malloc(max);
     for (int i = 0; i < FUZZ_PARTS; i++) {
-        size_t room = max - at, others = 0;
+        size_t capacity = max - at, others = 0;
         for (int j = i + 1; j < FUZZ_PARTS; j++)
             others += sizes[j];
-        if (sizes[i] > room)
-            sizes[i] = room;
+        if (sizes[i] > capacity)
+            sizes[i] = capacity;
         memcpy(all + at, parts[i], sizes[i]);
-        if (i == part && room > others)
-            sizes[i] = mutate[i](all + at, sizes[i] < room - others ? sizes[i] : room - others, room - others,
+        if (i == part && capacity > others) {
+            size_t max_size = capacity - others;
+            sizes[i] = mutate[i](all + at, sizes[i] < max_size ? sizes[i] : max_size, max_size,
                                  (unsigned)draw(UINT64_C(1) << 31));
+        }
         at += sizes[i];
-        uint32_t told = (uint32_t)sizes[i];
-        memcpy(all + (size_t)i * sizeof told, &told, sizeof told);
+        uint32_t written = (uint32_t)sizes[i];
+        memcpy(all + (size_t)i * sizeof written, &written, sizeof written);
     }
     memcpy(bytes, all, at);
     free(all);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the fuzz targets' first inputs of captures; tests/fuzz/fuzz.h tells what they look like.
+"""Makes the fuzz targets' first inputs of captures. tests/fuzz/fuzz.h describes their form.
 
     tests/fuzz/seeds.py FOLDER [CAPTURE...]     # default: those of tests/golden and tests/invalid; FOLDER/block, names, ...
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent.parent
 PAGE, CHUNK, RECORD, CHUNK_RECORDS = 4096, 128, 16, 16384
-LONGEST = 1 << 14                   # of one file: what is longer slows a fuzzer down
+LONGEST = 1 << 14                   # of one file: longer ones slow a fuzzer down
 
 
 def read(path):
@@ -18,7 +18,7 @@ def read(path):
 
 
 def live(path):
-    """What of the mapping is not 0."""
+    """The bytes of the mapping that are not 0."""
     if not path.is_file():
         return b""
     file = path.read_bytes()

@@ -1,4 +1,4 @@
-"""What the soak records: an asyncio HTTP server with worker threads, in a parent and forked children that share its socket.
+"""The server that tests/soak/run records: an asyncio HTTP server with worker threads, in a parent and forked children that share its socket.
 A child serves for a while and is replaced by another one.
 
     python3 server.py CHILDREN SECONDS FOLDER
@@ -18,7 +18,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-BEGINS = collections.deque([0] * 20_000, maxlen=20_000)        # when the last requests came, by time.monotonic_ns()
+BEGINS = collections.deque([0] * 20_000, maxlen=20_000)        # when the last requests arrived, by time.monotonic_ns()
 
 
 def begun():
@@ -63,7 +63,7 @@ async def connected(executor, reader, writer):
 
 
 async def serve(listener, seconds):
-    """Serves until SIGTERM, or for so many seconds and until its connections are closed."""
+    """Serves until SIGTERM, or for this many seconds and until its connections are closed."""
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, over.set)
