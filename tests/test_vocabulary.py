@@ -1,5 +1,6 @@
-"""The vocabulary: one word for one thing, by docs/glossary.md, and sentences that stand by themselves. Refuses the words
-that were replaced, in names, comments, messages and documents, and checks what documents refer to: files, sections, terms."""
+"""The vocabulary: one word for one thing, by docs/glossary.md, and sentences that stand by themselves. Refuses the
+words that were replaced, in names, comments, messages and documents. Checks that the files, sections and terms to which
+documents refer exist."""
 
 import collections
 import inspect
@@ -43,7 +44,8 @@ NAMES = [
     ("chains?", "flow"),
     ("edges?(?!_cases)", "begin, end"),
     ("marks?", "flags, code_tag"),
-    ("points?(?=_(first|last|middle|ns|event|phase))|(first|last|middle|flows|put|take|write|trace|check)_points?", "flow_event"),
+    ("points?(?=_(first|last|middle|ns|event|phase))", "flow_event"),
+    ("(first|last|middle|flows|put|take|write|trace|check)_points?", "flow_event"),
     ("(take|renew|live)_instants?", "clock_sample"),
     ("leader|lead", "payload, child_tracing_hook"),
     ("show_late", "deferred"),
@@ -51,7 +53,8 @@ NAMES = [
     ("places?", "block_ref, slot, position, sequence", PRODUCT),
     ("ways?", "call_path", "recorder/cpython/"),
     ("units?", "c_recursion_cost", "recorder/cpython/"),
-    ("hooked_(low|size)|base_(depth|frame)|(in|sync)_base|(set|foreign)_floor", "hook_window, unhooked_frames", "recorder/"),
+    ("hooked_(low|size)", "hook_window", "recorder/"),
+    ("base_(depth|frame)|(in|sync)_base|(set|foreign)_floor", "unhooked_frames", "recorder/"),
     ("rec_(log|part)|is_log_of|(new|begin)_log", "rec_buffer, rec_region"),
     ("creations|creation(?=_)", "spawn_arrow", "convert/"),
     ("hammer|surroundings|corners|truth", "stress, environment, edge_cases, oracle"),
@@ -103,16 +106,22 @@ Piece = collections.namedtuple("Piece", "line text")
 
 
 class Source:
-    """A file, taken apart: names (Piece), code without comments and strings, comments and messages (Pieces)."""
+    """A file, taken apart: names, comments and messages (lists of Piece), the names of its tests, and, of a C file, its
+    code without comments and strings."""
 
     def __init__(self, path):
         self.path = path
         self.name = str(path.relative_to(ROOT))
         self.names, self.tests, self.comments, self.messages, self.code = [], set(), [], [], ""
         text = path.read_text(encoding="utf-8")
-        {".py": self.read_python, ".md": self.read_markdown}.get(
-            path.suffix, self.read_c if path.suffix in (".c", ".h", ".def") else
-            self.read_python if "python" in text.split("\n", 1)[0] or path.name == "SConstruct" else self.read_shell)(text)
+        if path.suffix in (".c", ".h", ".def"):
+            self.read_c(text)
+        elif path.suffix == ".md":
+            self.read_markdown(text)
+        elif path.suffix == ".py" or path.name == "SConstruct" or "python" in text.split("\n", 1)[0]:
+            self.read_python(text)
+        else:
+            self.read_shell(text)
 
     def read_c(self, text):
         def replace(found):
@@ -131,11 +140,11 @@ class Source:
         previous, run = tokenize.NEWLINE, []
         for token in tokenize.generate_tokens(io.StringIO(text).readline):
             if token.type == tokenize.COMMENT:
-                if run and run[-1].line == token.start[0] - 1 and not text.splitlines()[token.start[0] - 1].split("#")[0].strip():
-                    run.append(Piece(token.start[0], token.string.lstrip("#")))
-                else:
+                number, own_line = token.start[0], token.line.lstrip().startswith("#")
+                if not (own_line and run and run[-1].line == number - 1):
                     self.end_run(run)
-                    run = [Piece(token.start[0], token.string.lstrip("#"))]
+                    run = []
+                run.append(Piece(number, token.string.lstrip("#")))
             elif token.type == tokenize.STRING:
                 body = re.sub(r'^\w*("""|\'\'\'|"|\')|("""|\'\'\'|"|\')$', "", token.string)
                 is_docstring = previous in (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.NL)
@@ -195,10 +204,10 @@ class Source:
 def sources():
     """Files of the project that people write, without data."""
     paths = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*")
-             if path.is_file() and not {"build", "__pycache__"} & set(path.parts)
+             if path.is_file() and "__pycache__" not in path.parts
              and (path.suffix in (".c", ".h", ".def", ".py") or path.suffix == "" and path.read_bytes()[:2] == b"#!")]
-    paths += [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "specs").glob("*.md"), *(ROOT / "bench").glob("*.md")]
-    paths += [path for path in (ROOT / "test", ROOT / "demo", ROOT / "SConstruct") if path.exists()]
+    paths += [path for folder in (".", "docs", "specs", "bench") for path in (ROOT / folder).glob("*.md")]
+    paths += [ROOT / "test", ROOT / "demo", ROOT / "SConstruct", *(ROOT / ".ci").iterdir()]
     return [Source(path) for path in sorted(set(paths)) if path not in NOT_EXAMINED]
 
 
@@ -241,7 +250,8 @@ class Vocabulary(unittest.TestCase):
             active = [(pattern, rule) for pattern, rule in rules if applies(rule, source.name)]
             for line, name in source.names:
                 if name not in source.tests and not source.name.startswith("tests/e2e/programs/"):
-                    found += ((source.name, line, name, rule[0], rule[1]) for pattern, rule in active if pattern.search(name.lower()))
+                    found += ((source.name, line, name, rule[0], rule[1]) for pattern, rule in active
+                              if pattern.search(name.lower()))
         self.refuse(found)
 
     def test_code(self):
@@ -290,7 +300,8 @@ class Vocabulary(unittest.TestCase):
         self.assertEqual([term for term, n in collections.Counter(terms).items() if n > 1], [])
         self.assertEqual([term for anchor, term, _, _ in rows if anchor != term.lower().replace(" ", "-")], [])
         self.assertEqual([f"{term}: [{used}]" for _, term, meaning, _ in rows
-                          for used in re.findall(r"\[([^\]]+)\](?!\()", re.sub(r"`[^`]*`", "", meaning)) if used not in terms], [])
+                          for used in re.findall(r"\[([^\]]+)\](?!\()", re.sub(r"`[^`]*`", "", meaning))
+                          if used not in terms], [])
         self.assertEqual([term for _, term, _, place in rows if not re.search(r"\]\(\.\./[^)]+\)", place)], [])
         targets = dict(re.findall(r"^\[([^\]]+)\]: (\S+)$", text, re.M))
         self.assertEqual(targets, {term: f"#{anchor}" for anchor, term, _, _ in rows})
@@ -339,7 +350,8 @@ class Vocabulary(unittest.TestCase):
         reference = re.compile(r"\b([\w-]+\.md)[,)]*\s+(?:\*\s+)?(?:#\s+)?sections? (\d+(?:\.\d+)?)")
         wrong = []
         for source in self.sources:
-            for name, section in reference.findall(re.sub(r"\n[ \t]*[*#]?", " ", source.path.read_text(encoding="utf-8"))):
+            text = re.sub(r"\n[ \t]*[*#]?", " ", source.path.read_text(encoding="utf-8"))
+            for name, section in reference.findall(text):
                 path = ROOT / "specs" / name
                 if path.exists() and section not in sections(path):
                     wrong.append(f"{source.name}: {name} has no section {section}")

@@ -270,7 +270,8 @@ static size_t change_entry(uint8_t *bytes, size_t size, size_t max, struct piece
     case 5: draw_property(&name); break;
     default:
         memcpy(string, changed->bytes, changed->size);
-        size_t max_size = draw(64) && changed->size < PNR_NAME_MAX / 2 ? 2 * changed->size + 16 : PNR_NAME_MAX;
+        bool is_small = draw(64) && changed->size < PNR_NAME_MAX / 2;
+        size_t max_size = is_small ? 2 * changed->size + 16 : PNR_NAME_MAX;
         *changed = (struct pnr_string){ string, (uint32_t)LLVMFuzzerMutate((uint8_t *)string, changed->size, max_size) };
     }
     pnr_name_encode(&name, entry);

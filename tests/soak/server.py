@@ -1,4 +1,5 @@
-"""The server that tests/soak/run records: an asyncio HTTP server with worker threads, in a parent and forked children that share its socket.
+"""The server that tests/soak/run records: an asyncio HTTP server with worker threads, in a parent and
+forked children that share its socket.
 A child serves for a while and is replaced by another one.
 
     python3 server.py CHILDREN SECONDS FOLDER
