@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "array.h"
 #include "file.h"
 
 #define PROCESS_PREFIX "process-"
@@ -313,17 +314,10 @@ static int compare_processes(const void *a, const void *b)
     return k[0] < k[1] ? -1 : k[0] > k[1];
 }
 
-/* Makes room for one more element in an array of n. Returns the array, moved or not, or NULL. */
-static void *grow(void *array, size_t n, size_t element)
-{
-    if (n & (n - 1))                    /* it grows when n is 0 or a power of two */
-        return array;
-    return realloc(array, (n ? 2 * n : 1) * element);
-}
-
 int pnr_capture_processes(const char *path, struct pnr_list *list, struct pnr_err *err)
 {
     unsigned long pid, k;
+    size_t capacity = 0;
     struct dirent *entry;
     *list = (struct pnr_list){ 0 };
     DIR *dir = opendir(path);
@@ -334,10 +328,8 @@ int pnr_capture_processes(const char *path, struct pnr_list *list, struct pnr_er
     while ((entry = readdir(dir))) {
         if (!parse_process(entry->d_name, &pid, &k))
             continue;
-        char **names = grow(list->names, list->n, sizeof *names);
-        if (names)
-            list->names = names;
-        if (!names || !(names[list->n] = strdup(entry->d_name))) {
+        if (pnr_array_reserve(&list->names, &capacity, list->n + 1) < 0 ||
+            !(list->names[list->n] = strdup(entry->d_name))) {
             closedir(dir);
             pnr_list_clear(list);
             return pnr_err_set(err, PNR_E_MEMORY, path, 0, "out of memory");
@@ -373,6 +365,7 @@ static uint32_t number_in(const char *name, const char *format)
 static int list_numbers(const char *path, const char *format, const char *zero, uint32_t **numbers, size_t *n,
                         struct pnr_err *err)
 {
+    size_t capacity = 0;
     struct dirent *entry;
     *numbers = NULL;
     *n = 0;
@@ -383,16 +376,14 @@ static int list_numbers(const char *path, const char *format, const char *zero, 
         uint32_t number = number_in(entry->d_name, format);
         if (number == 0 && !(zero && strcmp(entry->d_name, zero) == 0))
             continue;
-        uint32_t *more = grow(*numbers, *n, sizeof *more);
-        if (!more) {
+        if (pnr_array_reserve(numbers, &capacity, *n + 1) < 0) {
             closedir(dir);
             free(*numbers);
             *numbers = NULL;
             *n = 0;
             return pnr_err_set(err, PNR_E_MEMORY, path, 0, "out of memory");
         }
-        *numbers = more;
-        more[(*n)++] = number;
+        (*numbers)[(*n)++] = number;
     }
     closedir(dir);
     if (*n)

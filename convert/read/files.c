@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "format/array.h"
 #include "format/capture.h"
 
 void files_init(struct files *files, const char *path)
@@ -68,20 +69,6 @@ static void forget(struct files *files)
     files->has_lost = true;
 }
 
-/* Makes room for so many files more. Returns 0, or -1 when out of memory. */
-static int make_room(struct files *files, size_t n)
-{
-    if (files->n + n <= files->capacity)
-        return 0;
-    size_t capacity = 2 * files->n + n;
-    struct file *list = realloc(files->list, capacity * sizeof *list);
-    if (!list)
-        return -1;
-    files->list = list;
-    files->capacity = capacity;
-    return 0;
-}
-
 /* Adds the files of a segment. is_last: its files may grow. Returns 0, or -1 when out of memory. */
 static int list_segment(struct files *files, uint32_t segment, bool is_last, const struct diagnostics *diagnostics)
 {
@@ -99,7 +86,7 @@ static int list_segment(struct files *files, uint32_t segment, bool is_last, con
         files->n_damaged++;
         return 0;
     }
-    int result = make_room(files, n);
+    int result = pnr_array_reserve(&files->list, &files->capacity, files->n + n);
     for (size_t i = 0; result == 0 && i < n; i++) {
         uint64_t size = is_last ? find_size(files, segment, threads[i]) : FILES_FINISHED;
         files->list[files->n++] = (struct file){ segment, threads[i], size };

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "format/array.h"
 #include "prefetch.h"
 #include "walk.h"
 
@@ -74,14 +75,8 @@ static void count_damage(struct index *index)
 
 static struct place *add_place(struct index *index)
 {
-    if (index->n_places == index->capacity) {
-        size_t capacity = index->capacity ? 2 * index->capacity : 256;
-        struct place *places = realloc(index->places, capacity * sizeof *places);
-        if (!places)
-            return NULL;
-        index->places = places;
-        index->capacity = capacity;
-    }
+    if (pnr_array_reserve(&index->places, &index->capacity, index->n_places + 1) < 0)
+        return NULL;
     return &index->places[index->n_places++];
 }
 
@@ -284,17 +279,10 @@ static bool is_wanted(struct choice *choice, uint32_t thread)
 {
     if (!choice->wants || choice->wants(choice->arg, thread))
         return true;
-    if (choice->n == choice->capacity) {
-        size_t capacity = choice->capacity ? 2 * choice->capacity : 64;
-        uint32_t *more = realloc(choice->left_out, capacity * sizeof *more);
-        if (!more) {
-            choice->is_out_of_memory = true;
-            return false;
-        }
-        choice->left_out = more;
-        choice->capacity = capacity;
-    }
-    choice->left_out[choice->n++] = thread;
+    if (pnr_array_reserve(&choice->left_out, &choice->capacity, choice->n + 1) < 0)
+        choice->is_out_of_memory = true;
+    else
+        choice->left_out[choice->n++] = thread;
     return false;
 }
 

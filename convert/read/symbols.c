@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "format/array.h"
+
 /* How much of the file is read at a time. */
 #define READ_SIZE (256 << 10)
 
@@ -57,46 +59,29 @@ static int read_more(int fd, const char *path, struct symbols *symbols, struct p
     return n > 0;
 }
 
-/* Makes room for one more element of an array whose capacity is the next power of two from 8 on. */
-static void *grow(void *array, size_t n, size_t element)
-{
-    if (n < 8 ? n != 0 : (n & (n - 1)) != 0)
-        return array;
-    return realloc(array, (n < 8 ? 8 : 2 * n) * element);
-}
-
 /* Indices count up from 1, so the n-th function has n - 1 entries before it: an index beyond what the file has room for
  * up to `at` is damage, not a reason to allocate gigabytes. Returns 1, 0 for a bad index, -1 when out of memory. */
-static int add_function(struct symbols *symbols, const struct pnr_name *name, size_t at, size_t *capacity)
+static int add_function(struct symbols *symbols, const struct pnr_name *name, size_t at)
 {
     if (name->index == 0 || name->index > at / PNR_NAME_ENTRY_SIZE + 1)
         return 0;
-    if (name->index > *capacity) {
-        size_t wanted = *capacity * 2 > name->index ? *capacity * 2 : (size_t)name->index + 63;
-        struct symbol *functions = realloc(symbols->functions, wanted * sizeof *functions);
-        if (!functions)
-            return -1;
-        memset(functions + *capacity, 0, (wanted - *capacity) * sizeof *functions);
-        symbols->functions = functions;
-        *capacity = wanted;
-    }
+    if (pnr_array_reserve(&symbols->functions, &symbols->function_capacity, name->index) < 0)
+        return -1;
+    while (symbols->n_functions < name->index)
+        symbols->functions[symbols->n_functions++].is_known = false;
     struct symbol *symbol = &symbols->functions[name->index - 1];
     if (symbol->is_known)
         return 0;
     *symbol = (struct symbol){ name->strings[0], name->strings[1], name->strings[2], name->number, name->kind, true };
-    if (name->index > symbols->n_functions)
-        symbols->n_functions = name->index;
     symbols->n_known++;
     return 1;
 }
 
-static int add(struct pnr_name **array, size_t *n, const struct pnr_name *name)
+static int add(struct pnr_name **array, size_t *n, size_t *capacity, const struct pnr_name *name)
 {
-    struct pnr_name *grown = grow(*array, *n, sizeof **array);
-    if (!grown)
+    if (pnr_array_reserve(array, capacity, *n + 1) < 0)
         return -1;
-    *array = grown;
-    grown[(*n)++] = *name;
+    (*array)[(*n)++] = *name;
     return 1;
 }
 
@@ -123,15 +108,15 @@ static void settle_threads(struct symbols *symbols)
 
 /* Adds the entry that was found at an offset. Returns 0, or -1 when out of memory. */
 static int add_entry(struct symbols *symbols, const struct pnr_name *name, const char *path, size_t at,
-                     size_t *capacity, const struct diagnostics *diagnostics)
+                     const struct diagnostics *diagnostics)
 {
     int added = 1;
     if (name->type == PNR_NAME_FUNCTION)
-        added = add_function(symbols, name, at, capacity);
+        added = add_function(symbols, name, at);
     else if (name->type == PNR_NAME_THREAD)
-        added = add(&symbols->threads, &symbols->n_threads, name);
+        added = add(&symbols->threads, &symbols->n_threads, &symbols->thread_capacity, name);
     else if (name->type == PNR_NAME_PROPERTY)
-        added = add(&symbols->properties, &symbols->n_properties, name);
+        added = add(&symbols->properties, &symbols->n_properties, &symbols->property_capacity, name);
     if (added == 0) {
         struct pnr_err where;
         pnr_err_set(&where, PNR_E_CORRUPT, path, at, "function index out of order");
@@ -144,7 +129,7 @@ static int add_entry(struct symbols *symbols, const struct pnr_name *name, const
 static int read_entries(int fd, const char *path, struct symbols *symbols, const struct diagnostics *diagnostics,
                         struct pnr_err *torn, struct pnr_err *err)
 {
-    size_t at = PNR_NAMES_HEADER_SIZE, capacity = 0;
+    size_t at = PNR_NAMES_HEADER_SIZE;
     for (;;) {
         struct pnr_name name;
         struct pnr_err problem;
@@ -170,7 +155,7 @@ static int read_entries(int fd, const char *path, struct symbols *symbols, const
             memcpy(&told, (char *)symbols->bytes + begin, sizeof told);
             if (at - begin != told)     /* the entry's size cannot be believed: where the next one is, nobody knows */
                 return 0;
-        } else if (add_entry(symbols, &name, path, begin, &capacity, diagnostics) < 0) {
+        } else if (add_entry(symbols, &name, path, begin, diagnostics) < 0) {
             return pnr_err_set(err, PNR_E_MEMORY, path, 0, "out of memory");
         }
     }

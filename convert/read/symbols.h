@@ -31,6 +31,7 @@ struct symbols {
     size_t n_threads;
     struct pnr_name *properties;                     /* in the order of the file; owned */
     size_t n_properties;
+    size_t function_capacity, thread_capacity, property_capacity;
 };
 
 /* Reads process_path/names. is_growing: it may be that the process runs. Returns NULL when there is nothing to work
