@@ -13,7 +13,7 @@ enum diagnostic_level {
 };
 
 struct diagnostics {
-    void (*say)(void *arg, enum diagnostic_level level, const char *line);    /* line: borrowed for the call */
+    void (*report)(void *arg, enum diagnostic_level level, const char *line);    /* line: borrowed for the call */
     void *arg;
 };
 

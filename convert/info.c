@@ -25,7 +25,7 @@ static const char *const kind_labels[PNR_KINDS] = {
 #include "format/kinds.def"
 };
 
-static void see(struct info *info, uint64_t begin_ticks, uint64_t end_ticks)
+static void extend_span(struct info *info, uint64_t begin_ticks, uint64_t end_ticks)
 {
     if (begin_ticks < info->first_ticks)
         info->first_ticks = begin_ticks;
@@ -38,14 +38,14 @@ static void count_headers(const struct reader *reader, struct info *info)
 {
     struct reader_outline outline;
     size_t thread = 0;
-    for (size_t i = 0; reader_look(reader, i, &outline); i++) {
+    for (size_t i = 0; reader_find_outline(reader, i, &outline); i++) {
         while (reader_thread_number(reader, thread) != outline.thread)
             thread++;                   /* the blocks come in the order of the threads */
         info->threads[thread].n_records += outline.n_events;
         info->n_records += outline.n_events;
         info->n_blocks++;
         info->recovered += outline.is_live ? outline.n_records : 0;
-        see(info, outline.begin_ticks, outline.end_ticks);
+        extend_span(info, outline.begin_ticks, outline.end_ticks);
     }
 }
 
@@ -53,11 +53,11 @@ static int count_thread(struct reader *reader, size_t thread, struct info *info,
 {
     struct reader_block block;
     uint64_t ticks;
-    while (reader_begin(reader, thread, &ticks)) {
-        int step = reader_next(reader, thread, &block, err);
-        if (step < 0)
+    while (reader_peek(reader, thread, &ticks)) {
+        int status = reader_next(reader, thread, &block, err);
+        if (status < 0)
             return -1;
-        if (step == 0)
+        if (status == 0)
             continue;
         uint64_t last = block.begin_ticks;
         if (block.n_records)
@@ -71,7 +71,7 @@ static int count_thread(struct reader *reader, size_t thread, struct info *info,
             if (kind != PNR_OPEN)
                 info->threads[thread].n_records++;
         }
-        see(info, block.begin_ticks, last);
+        extend_span(info, block.begin_ticks, last);
     }
     info->n_records += info->threads[thread].n_records;
     return 0;

@@ -1,4 +1,4 @@
-/* Some threads that work for one owner, which is itself one of them. Hides threads, locks, and who does what.
+/* Some threads that run_job for one owner, which is itself one of them. Hides threads, locks, and who does what.
  *
  *     jobs_new()
  *     jobs_start(): the job is run once, by any thread, beside others
@@ -12,11 +12,11 @@
 #ifndef JOBS_H
 #define JOBS_H
 
-enum job_state { JOB_NONE, JOB_WAITS, JOB_RUNS, JOB_RAN, JOB_DONE };
+enum job_state { JOB_NONE, JOB_QUEUED, JOB_EXECUTES, JOB_EXECUTED, JOB_DONE };
 
 /* To be embedded in what the job is about. The caller sets the functions; the rest is 0 at first, and hidden. */
 struct job {
-    void (*run)(struct job *job);
+    void (*execute)(struct job *job);
     void (*finish)(struct job *job);    /* NULL, or called after run: one job at a time, in the order of their starts */
     enum job_state state;
     struct job *next;                   /* of those that wait */

@@ -10,7 +10,7 @@
 static bool is_wanted, is_shown;
 static uint64_t begin_ns, next_ns;
 
-static uint64_t now(void)
+static uint64_t monotonic_ns(void)
 {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
@@ -20,18 +20,18 @@ static uint64_t now(void)
 void progress_begin(void)
 {
     is_wanted = isatty(STDERR_FILENO);
-    begin_ns = now();
+    begin_ns = monotonic_ns();
     next_ns = begin_ns + INTERVAL_NS;
 }
 
 bool progress_is_due(void)
 {
-    return is_wanted && now() >= next_ns;
+    return is_wanted && monotonic_ns() >= next_ns;
 }
 
 void progress_show(const struct progress *progress)
 {
-    uint64_t ns = now();
+    uint64_t ns = monotonic_ns();
     double seconds = (double)(ns - begin_ns) / 1e9, millions = (double)progress->events / 1e6;
     double part = progress->n_read < progress->n_blocks ? (double)progress->n_read / (double)progress->n_blocks : 1;
     next_ns = ns + INTERVAL_NS;

@@ -31,7 +31,7 @@ static void take_point(struct sink *sink, const struct point *point)
 static void count_events(const struct reader *reader, const struct convert_odd *odd, const struct diagnostics *diagnostics)
 {
     uint64_t n_recorded, until_ns, complete_ticks;
-    if (reader_process(reader, &until_ns) == PNR_PROCESS_RUNS || reader_has_dropped(reader, &complete_ticks) ||
+    if (reader_process(reader, &until_ns) == PNR_PROCESS_RUNS || reader_has_evicted(reader, &complete_ticks) ||
         reader_size(reader)->n_damaged || !symbols_property(reader_symbols(reader), "end_ticks").bytes ||
         !symbols_number(reader_symbols(reader), "events", &n_recorded) ||
         odd->unknown_kinds || odd->events == n_recorded)

@@ -71,7 +71,7 @@ static bool is_entry(const char *capture, const char *name)
     char path[PATH_MAX];
     unsigned long pid, k;
     enum pnr_process_state state;
-    if (pnr_capture_is_begun(name, &state) || strcmp(name, PNR_CAPTURE_MESSAGES) == 0)
+    if (pnr_capture_is_partial(name, &state) || strcmp(name, PNR_CAPTURE_MESSAGES) == 0)
         return true;
     return parse_process(name, &pid, &k) &&
            snprintf(path, sizeof path, "%s/%s/names", capture, name) < (int)sizeof path && access(path, F_OK) == 0;
@@ -135,7 +135,7 @@ int pnr_capture_make(const char *path, char *taken, size_t size, struct pnr_err 
     return pnr_err_system(err, path, "cannot make the capture's directory");
 }
 
-int pnr_capture_begin_process(const char *path, char *process_path, size_t size, struct pnr_err *err)
+int pnr_capture_make_partial(const char *path, char *process_path, size_t size, struct pnr_err *err)
 {
     char stem[PATH_MAX];
     int stem_size = snprintf(stem, sizeof stem, "%s/" BEGUN_PREFIX "%ld-%" PRIu64 "-%" PRIu64, path, (long)getpid(),
@@ -152,7 +152,7 @@ int pnr_capture_begin_process(const char *path, char *process_path, size_t size,
     return pnr_err_system(err, path, "cannot make a process's directory in the capture");
 }
 
-bool pnr_capture_is_begun(const char *name, enum pnr_process_state *state)
+bool pnr_capture_is_partial(const char *name, enum pnr_process_state *state)
 {
     unsigned long numbers[3], k;
     const char *at = name + strlen(BEGUN_PREFIX);
@@ -163,11 +163,11 @@ bool pnr_capture_is_begun(const char *name, enum pnr_process_state *state)
             return false;
     if (*at == '-' && (at++, !parse_number(&at, &k)))
         return false;
-    *state = pnr_process_look((long)numbers[0], numbers[1], numbers[2]);
+    *state = pnr_process_find_state((long)numbers[0], numbers[1], numbers[2]);
     return *at == 0;
 }
 
-int pnr_capture_enter_process(const char *path, long pid, char *process_path, size_t size, struct pnr_err *err)
+int pnr_capture_publish_process(const char *path, long pid, char *process_path, size_t size, struct pnr_err *err)
 {
     char stem[PATH_MAX], name[PATH_MAX];
     int stem_size = snprintf(stem, sizeof stem, "%s/" PROCESS_PREFIX "%ld", path, pid);
@@ -438,7 +438,7 @@ static size_t read_at(int fd, void *bytes, size_t size, size_t at)
     return n < 0 ? 0 : (size_t)n;
 }
 
-void pnr_live_look(struct pnr_live *live)
+void pnr_live_reload_headers(struct pnr_live *live)
 {
     atomic_thread_fence(memory_order_acquire);          /* behind what was read before */
     read_at(live->fd, live->chunks, live->header->n_chunks * sizeof *live->chunks, PNR_LIVE_PAGE);
@@ -454,7 +454,7 @@ static int copy_headers(int fd, const struct pnr_live_header *header, struct pnr
     live->header = (struct pnr_live_header *)bytes;
     live->chunks = (struct pnr_live_chunk *)(bytes + PNR_LIVE_PAGE);
     live->fd = fd;
-    pnr_live_look(live);
+    pnr_live_reload_headers(live);
     return 0;
 }
 
@@ -511,7 +511,7 @@ enum pnr_process_state pnr_live_process(const char *process_path, const struct p
     const char *slash = strrchr(process_path, '/');
     if (!parse_process(slash ? slash + 1 : process_path, &pid, &k))
         return PNR_PROCESS_UNKNOWN;
-    return pnr_process_look((long)pid, header->process_start, header->pid_namespace);
+    return pnr_process_find_state((long)pid, header->process_start, header->pid_namespace);
 }
 
 /* Reads STEP records of chunk k from the first-th on. Returns how many of them were written. */

@@ -49,7 +49,7 @@
  *    8  u32  version           1
  *   12  u32  n_chunks          1 to PNR_LIVE_MAX_CHUNKS
  *   16  u32  chunk_records     PNR_BLOCK_RECORDS
- *   20  u32  latest            which of instants[] was written last, 0 or 1
+ *   20  u32  latest            which of clock_samples[] was written last, 0 or 1
  *   24  u64  unused            0
  *   32  2 x 3 x u64  instants  a recent instant on the three clocks; all 0 = not yet written
  *   80  u64  process_start     when the process started, clock ticks since the machine did: proc(5), stat, field 22
@@ -62,7 +62,7 @@ struct pnr_live_header {
     uint32_t chunk_records;
     _Atomic uint32_t latest;
     uint64_t unused;
-    struct pnr_clock_sample instants[2];
+    struct pnr_clock_sample clock_samples[2];
     uint64_t process_start;
     uint64_t pid_namespace;
     _Atomic uint64_t n_events;
@@ -110,17 +110,17 @@ int pnr_capture_make(const char *path, char *taken, size_t size, struct pnr_err 
 bool pnr_capture_is(const char *path);
 
 /* Makes a directory (0700) inside the capture in which the files of this process are begun; no reader looks into it.
- * Its name says which process that is, so that others can tell whether it still runs (pnr_capture_is_begun). Copies
+ * Its name says which process that is, so that others can tell whether it still runs (pnr_capture_is_partial). Copies
  * its path to process_path. Returns 0 or -1. */
-int pnr_capture_begin_process(const char *path, char *process_path, size_t size, struct pnr_err *err);
+int pnr_capture_make_partial(const char *path, char *process_path, size_t size, struct pnr_err *err);
 
-/* Whether the process still runs that made the directory of this name with pnr_capture_begin_process. False for any
+/* Whether the process still runs that made the directory of this name with pnr_capture_make_partial. False for any
  * other name. */
-bool pnr_capture_is_begun(const char *name, enum pnr_process_state *state);
+bool pnr_capture_is_partial(const char *name, enum pnr_process_state *state);
 
 /* Gives that directory its name, process-<pid> or the next free one: from now on the process is in the capture, with a
  * name table and a live mapping that are whole. process_path: in what it was, out what it is. Returns 0 or -1. */
-int pnr_capture_enter_process(const char *path, long pid, char *process_path, size_t size, struct pnr_err *err);
+int pnr_capture_publish_process(const char *path, long pid, char *process_path, size_t size, struct pnr_err *err);
 
 /* Makes and maps the live file, its space allocated in full, so that no store can fail later. The mapping is
  * not inherited by fork. Returns 0 or -1; what and sys_errno tell a full disk from a filesystem without
@@ -202,7 +202,7 @@ int pnr_live_open(const char *process_path, struct pnr_live *live, struct pnr_er
 enum pnr_process_state pnr_live_process(const char *process_path, const struct pnr_live_header *header);
 
 /* Reads the chunks' headers of an opened mapping again. */
-void pnr_live_look(struct pnr_live *live);
+void pnr_live_reload_headers(struct pnr_live *live);
 
 /* Reads the written records of chunk k of an opened mapping, up to PNR_BLOCK_RECORDS, of which its thread may take back
  * some and write others meanwhile, and then its header as it is now: the chunk may have been given back. Returns how

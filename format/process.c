@@ -62,7 +62,7 @@ static bool has_own_proc(void)
     return strtol(text, NULL, 10) == (long)getpid();
 }
 
-enum pnr_process_state pnr_process_look(long pid, uint64_t start, uint64_t namespace)
+enum pnr_process_state pnr_process_find_state(long pid, uint64_t start, uint64_t namespace)
 {
     char path[64];
     bool is_ended = false;

@@ -18,6 +18,6 @@ uint64_t pnr_process_namespace(void);
 
 /* Gone is one that lies in this process's namespace, and there is none of that id, or one that started at another time,
  * or that is a zombie. When /proc does not tell, or tells of another namespace, it is not known. */
-enum pnr_process_state pnr_process_look(long pid, uint64_t start, uint64_t namespace);
+enum pnr_process_state pnr_process_find_state(long pid, uint64_t start, uint64_t namespace);
 
 #endif

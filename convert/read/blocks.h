@@ -1,9 +1,9 @@
 /* Reads blocks from where they lie: a file of a segment, or a chunk of the live mapping. Knows no order and no thread.
  *
  *     blocks_init()
- *     blocks_make_room()      before something is read; again after blocks_rest()
+ *     blocks_allocate()      before something is read; again after blocks_release()
  *     blocks_read() ...
- *     blocks_rest()           gives memory, descriptors and the live mapping back
+ *     blocks_release()           gives memory, descriptors and the live mapping back
  *     blocks_clear() */
 #ifndef BLOCKS_H
 #define BLOCKS_H
@@ -17,7 +17,7 @@
 #include "files.h"
 
 /* Where a block lies, and what is known of it. */
-struct place {
+struct block_ref {
     uint32_t thread, sequence;
     uint32_t segment;                   /* its number; 0: in the live mapping */
     uint16_t n_records;                 /* of a chunk, when the reader was opened */
@@ -33,7 +33,7 @@ struct place {
     uint64_t check;                     /* of the header, as it was when the reader was opened */
 };
 
-_Static_assert(sizeof(struct place) == 48 && PNR_BLOCK_RECORDS <= UINT16_MAX, "there may be millions");
+_Static_assert(sizeof(struct block_ref) == 48 && PNR_BLOCK_RECORDS <= UINT16_MAX, "there may be millions");
 
 struct blocks {
     struct files files;
@@ -48,25 +48,25 @@ void blocks_init(struct blocks *blocks, const char *path);
 void blocks_clear(struct blocks *blocks);
 
 /* Returns 0, or -1 when out of memory. */
-int blocks_make_room(struct blocks *blocks);
-void blocks_rest(struct blocks *blocks);
+int blocks_allocate(struct blocks *blocks);
+void blocks_release(struct blocks *blocks);
 
-/* The file in which a place lies, as files.h names it. */
-static inline uint32_t place_file(const struct place *place)
+/* The file in which a ref lies, as files.h names it. */
+static inline uint32_t block_ref_file(const struct block_ref *ref)
 {
-    return place->is_short ? PNR_SHORT_THREADS : place->thread;
+    return ref->is_short ? PNR_SHORT_THREADS : ref->thread;
 }
 
 /* Reads the header of a block in a file again, and its data frame to data. Returns 0; -1 when the file is not as it was,
  * and fills err: without a path where it could be opened. */
-int blocks_read_data(struct blocks *blocks, const struct place *place, struct pnr_block_header *header, void *data,
+int blocks_read_data(struct blocks *blocks, const struct block_ref *ref, struct pnr_block_header *header, void *data,
                      struct pnr_err *err);
 
 /* The same, and decodes it. */
-int blocks_read(struct blocks *blocks, const struct place *place, struct pnr_block_header *header, struct pnr_err *err);
+int blocks_read(struct blocks *blocks, const struct block_ref *ref, struct pnr_block_header *header, struct pnr_err *err);
 
 /* Reads a chunk and gives its header, which says how many records it has. Returns 1; 0 when it is not there any more;
  * -1 when it cannot be read. */
-int blocks_read_chunk(struct blocks *blocks, const struct place *place, struct pnr_block_header *header);
+int blocks_read_chunk(struct blocks *blocks, const struct block_ref *ref, struct pnr_block_header *header);
 
 #endif

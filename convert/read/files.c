@@ -20,8 +20,8 @@ void files_init(struct files *files, const char *path)
 
 void files_clear(struct files *files)
 {
-    files_rest(files);
-    files_drop_list(files);
+    files_release(files);
+    files_free_list(files);
 }
 
 /* ---- the list ---- */
@@ -54,7 +54,7 @@ static int list_threads(const struct files *files, uint32_t segment, uint32_t **
 }
 
 /* A file that is gone by now has no size: whoever opens it will see. */
-static uint64_t find_size(const struct files *files, uint32_t segment, uint32_t thread)
+static uint64_t size_now(const struct files *files, uint32_t segment, uint32_t thread)
 {
     char path[PATH_MAX];
     struct stat status;
@@ -63,7 +63,7 @@ static uint64_t find_size(const struct files *files, uint32_t segment, uint32_t 
 }
 
 /* The segment was evicted before it had been looked into, and so were all before it. */
-static void forget(struct files *files)
+static void forget_evicted(struct files *files)
 {
     files->n = 0;
     files->has_lost = true;
@@ -79,7 +79,7 @@ static int list_segment(struct files *files, uint32_t segment, bool is_last, con
         if (problem.code == PNR_E_MEMORY)
             return -1;
         if (files_is_gone(&problem)) {
-            forget(files);
+            forget_evicted(files);
             return 0;
         }
         diagnostics_err(diagnostics, DIAGNOSTIC_DAMAGE, &problem);
@@ -88,14 +88,14 @@ static int list_segment(struct files *files, uint32_t segment, bool is_last, con
     }
     int result = pnr_array_reserve(&files->list, &files->capacity, files->n + n);
     for (size_t i = 0; result == 0 && i < n; i++) {
-        uint64_t size = is_last ? find_size(files, segment, threads[i]) : FILES_FINISHED;
+        uint64_t size = is_last ? size_now(files, segment, threads[i]) : FILES_FINISHED;
         files->list[files->n++] = (struct file){ segment, threads[i], size };
     }
     free(threads);
     return result;
 }
 
-void files_say_missing(const struct files *files, const struct diagnostics *diagnostics, uint32_t first, uint32_t last)
+void files_report_missing(const struct files *files, const struct diagnostics *diagnostics, uint32_t first, uint32_t last)
 {
     if (first == last)
         diagnostics_report(diagnostics, DIAGNOSTIC_DAMAGE, "%s: segment %" PRIu32 " is missing", files->path, first);
@@ -106,7 +106,7 @@ void files_say_missing(const struct files *files, const struct diagnostics *diag
 /* Lists the segments of these numbers, and those that were begun since the numbers were read. Whether there is another
  * one is asked before a segment is looked into: one that is not the last is finished, and all of it is seen. Returns 0,
  * or -1 when out of memory. */
-static int list_numbers(struct files *files, const uint32_t *numbers, size_t n, const struct diagnostics *diagnostics)
+static int list_segments(struct files *files, const uint32_t *numbers, size_t n, const struct diagnostics *diagnostics)
 {
     size_t i = 0;
     for (uint32_t number = numbers[0];; number++) {
@@ -121,14 +121,14 @@ static int list_numbers(struct files *files, const uint32_t *numbers, size_t n, 
         if (i == n)
             return 0;
         if (files_has_segment(files, number))
-            files_say_missing(files, diagnostics, number + 1, numbers[i] - 1);
+            files_report_missing(files, diagnostics, number + 1, numbers[i] - 1);
         else
-            forget(files);
+            forget_evicted(files);
         number = numbers[i] - 1;
     }
 }
 
-void files_drop_list(struct files *files)
+void files_free_list(struct files *files)
 {
     free(files->list);
     files->list = NULL;
@@ -141,7 +141,7 @@ int files_list(struct files *files, const struct diagnostics *diagnostics, struc
     size_t n;
     if (pnr_capture_segments(files->path, &numbers, &n, err) < 0)
         return -1;
-    int result = n ? list_numbers(files, numbers, n, diagnostics) : 0;
+    int result = n ? list_segments(files, numbers, n, diagnostics) : 0;
     if (n)
         files->lowest = numbers[0];
     free(numbers);
@@ -168,7 +168,7 @@ static int open_regular(const char *path, uint64_t *size, struct pnr_err *err)
 }
 
 /* The descriptor of that file, or the one that gives way to it. */
-static struct files_descriptor *find(struct files *files, uint32_t segment, uint32_t thread)
+static struct files_descriptor *find_descriptor(struct files *files, uint32_t segment, uint32_t thread)
 {
     struct files_descriptor *oldest = &files->open[0];
     for (struct files_descriptor *one = files->open; one < files->open + FILES_OPEN; one++) {
@@ -187,12 +187,12 @@ int files_open(struct files *files, uint32_t segment, uint32_t thread, uint64_t 
 {
     char path[PATH_MAX];
     uint64_t now;
-    struct files_descriptor *one = find(files, segment, thread);
+    struct files_descriptor *one = find_descriptor(files, segment, thread);
     if (one->fd < 0) {
         pnr_thread_path(files->path, segment, thread, path);
         int fd = open_regular(path, &now, err);
         if (fd < 0 && (err->sys_errno == EMFILE || err->sys_errno == ENFILE)) {
-            files_rest(files);
+            files_release(files);
             fd = open_regular(path, &now, err);
         }
         if (fd < 0)
@@ -205,7 +205,7 @@ int files_open(struct files *files, uint32_t segment, uint32_t thread, uint64_t 
     return one->fd;
 }
 
-void files_rest(struct files *files)
+void files_release(struct files *files)
 {
     for (struct files_descriptor *one = files->open; one < files->open + FILES_OPEN; one++) {
         if (one->fd >= 0)

@@ -1,11 +1,11 @@
 /* The files of a process in which its blocks lie, as they were at one moment: each segment's directory has some. Hides
- * directories, what stands in the place of one, how segments come and go while they are listed, and descriptors: few are
+ * directories, what stands in the ref of one, how segments come and go while they are listed, and descriptors: few are
  * open at a time, however many files there are.
  *
  *     files_init()
  *     files_list()            the moment
- *     [files_drop_list()]     when it is not needed any more: there may be a million
- *     files_open() ...        to read one; files_rest() in between
+ *     [files_free_list()]     when it is not needed any more: there may be a million
+ *     files_open() ...        to read one; files_release() in between
  *     files_clear()
  *
  * One thread at a time. */
@@ -58,10 +58,10 @@ void files_clear(struct files *files);
  * segments are missing between others, or cannot be looked into. Returns 0, or -1 and fills err. */
 int files_list(struct files *files, const struct diagnostics *diagnostics, struct pnr_err *err);
 
-void files_drop_list(struct files *files);
+void files_free_list(struct files *files);
 
 /* Says that these segments are missing. */
-void files_say_missing(const struct files *files, const struct diagnostics *diagnostics, uint32_t first, uint32_t last);
+void files_report_missing(const struct files *files, const struct diagnostics *diagnostics, uint32_t first, uint32_t last);
 
 /* True when there is something of that name now. */
 bool files_has_segment(const struct files *files, uint32_t segment);
@@ -74,6 +74,6 @@ int files_open(struct files *files, uint32_t segment, uint32_t thread, uint64_t 
 bool files_is_gone(const struct pnr_err *err);
 
 /* Closes all descriptors: files_open() opens them again. */
-void files_rest(struct files *files);
+void files_release(struct files *files);
 
 #endif

@@ -3,17 +3,17 @@
  * the next whole block is found; the block after a hole comes with is_after_hole.
  *
  *     reader_open()                   looks at every block header once: clock, holes, what is whole
- *     [reader_use()]                  if there are threads that decode ahead
- *     [reader_limit()]                when only some time is wanted
+ *     [reader_set_jobs()]                  if there are threads that decode ahead
+ *     [reader_set_range()]                when only some time is wanted
  *     for each thread, in any order
- *         reader_begin()              when does its next block begin
+ *         reader_peek()              when does its next block begin
  *         reader_next()               decodes it
  *     [reader_stop()]                 when blocks are left that nobody wants
  *     [reader_rewind()]               to read again
  *     reader_close()
  *
  * A process that still runs is read as it was when the reader was opened. What --max-size and --last drop before it
- * could be read is no damage: see reader_has_dropped.
+ * could be read is no damage: see reader_has_evicted.
  *
  * Holds 48 bytes for each block, 16 more to decode ahead, and one decoded block for each thread whose blocks are being
  * read. As a block of a hundred bytes may become 256 KiB, and there may be a hundred thousand threads, a thread gets
@@ -76,7 +76,7 @@ struct reader *reader_open(const char *path, const struct reader_choice *choice,
 
 /* Blocks are decoded before they are needed, if jobs has more than one thread. jobs is borrowed until all threads have
  * been read, or reader_close(). */
-void reader_use(struct reader *reader, struct jobs *jobs);
+void reader_set_jobs(struct reader *reader, struct jobs *jobs);
 
 /* Accepts NULL. */
 void reader_close(struct reader *reader);
@@ -93,7 +93,7 @@ enum pnr_process_state reader_process(const struct reader *reader, uint64_t *unt
 /* True when the recorder dropped the oldest segments (--max-size, --last), or all of them: then there may be no thread.
  * From complete_ticks on nothing was dropped; 0: of the threads nothing was dropped at all. Both can change while
  * blocks are read. */
-bool reader_has_dropped(const struct reader *reader, uint64_t *complete_ticks);
+bool reader_has_evicted(const struct reader *reader, uint64_t *complete_ticks);
 
 /* The threads count from 0 here, in the order of their numbers in the capture. */
 size_t reader_n_threads(const struct reader *reader);
@@ -106,12 +106,12 @@ uint64_t reader_end(const struct reader *reader);
  * last block that begins before from_ticks and tells of all frames that are open in it, as those may be open still;
  * none if the thread had ended by then; and the blocks that follow and begin before to_ticks. is_known: what is open
  * at from_ticks need not be told. */
-void reader_limit(struct reader *reader, uint64_t from_ticks, uint64_t to_ticks, bool is_known);
+void reader_set_range(struct reader *reader, uint64_t from_ticks, uint64_t to_ticks, bool is_known);
 
 /* Nothing more is read: gives memory and files back. */
 void reader_stop(struct reader *reader);
 
-/* All can be read again, from the begin: reader_use() and reader_limit() are to be called again. What was said and
+/* All can be read again, from the begin: reader_set_jobs() and reader_set_range() are to be called again. What was said and
  * counted is not a second time. Returns 0, or -1 when out of memory. */
 int reader_rewind(struct reader *reader);
 
@@ -124,14 +124,14 @@ struct reader_outline {
 };
 
 /* Of block i, from 0, in the order of threads and of their blocks. False when there is none. */
-bool reader_look(const struct reader *reader, size_t i, struct reader_outline *outline);
+bool reader_find_outline(const struct reader *reader, size_t i, struct reader_outline *outline);
 
 /* Tells when the thread's next block begins. False when there is none left: then the thread's memory has been given
  * back. */
-bool reader_begin(struct reader *reader, size_t thread, uint64_t *ticks);
+bool reader_peek(struct reader *reader, size_t thread, uint64_t *ticks);
 
 /* Reads the thread's next block, or the next piece of one. Returns 1; 0 when it is damaged, which has been said, or is not
- * there any more, or none is left: reader_begin() tells of the one behind it; -1 when out of memory. */
+ * there any more, or none is left: reader_peek() tells of the one behind it; -1 when out of memory. */
 int reader_next(struct reader *reader, size_t thread, struct reader_block *block, struct pnr_err *err);
 
 #endif

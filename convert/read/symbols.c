@@ -14,7 +14,7 @@
 /* How much of the file is read at a time. */
 #define READ_SIZE (256 << 10)
 
-/* Opens the file and makes room for all of it, of which the kernel gives what is used. Returns its descriptor, or
+/* Opens the file and makes mapped_size for all of it, of which the kernel gives what is used. Returns its descriptor, or
  * -1. */
 static int open_names(const char *path, struct symbols *symbols, struct pnr_err *err)
 {
@@ -30,8 +30,8 @@ static int open_names(const char *path, struct symbols *symbols, struct pnr_err 
         pnr_err_set(err, PNR_E_NOT_CAPTURE, path, 0, "not a regular file");
         goto fail;
     }
-    symbols->room = status.st_size ? (size_t)status.st_size : 1;
-    symbols->bytes = mmap(NULL, symbols->room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+    symbols->mapped_size = status.st_size ? (size_t)status.st_size : 1;
+    symbols->bytes = mmap(NULL, symbols->mapped_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
                           -1, 0);
     if (symbols->bytes == MAP_FAILED) {
         symbols->bytes = NULL;
@@ -48,7 +48,7 @@ fail:
  * meanwhile is left for the next conversion. Returns 1, 0 at the end, or -1 and fills err. */
 static int read_more(int fd, const char *path, struct symbols *symbols, struct pnr_err *err)
 {
-    size_t wanted = symbols->room - symbols->size;
+    size_t wanted = symbols->mapped_size - symbols->size;
     ssize_t n;
     do
         n = read(fd, (char *)symbols->bytes + symbols->size, wanted < READ_SIZE ? wanted : READ_SIZE);
@@ -59,7 +59,7 @@ static int read_more(int fd, const char *path, struct symbols *symbols, struct p
     return n > 0;
 }
 
-/* Indices count up from 1, so the n-th function has n - 1 entries before it: an index beyond what the file has room for
+/* Indices count up from 1, so the n-th function has n - 1 entries before it: an index beyond what the file has mapped_size for
  * up to `at` is damage, not a reason to allocate gigabytes. Returns 1, 0 for a bad index, -1 when out of memory. */
 static int add_function(struct symbols *symbols, const struct pnr_name *name, size_t at)
 {
@@ -77,7 +77,7 @@ static int add_function(struct symbols *symbols, const struct pnr_name *name, si
     return 1;
 }
 
-static int add(struct pnr_name **array, size_t *n, size_t *capacity, const struct pnr_name *name)
+static int append_name(struct pnr_name **array, size_t *n, size_t *capacity, const struct pnr_name *name)
 {
     if (pnr_array_reserve(array, capacity, *n + 1) < 0)
         return -1;
@@ -85,7 +85,7 @@ static int add(struct pnr_name **array, size_t *n, size_t *capacity, const struc
     return 1;
 }
 
-static int by_number(const void *a, const void *b)
+static int compare_threads(const void *a, const void *b)
 {
     const struct pnr_name *x = a, *y = b;
     if (x->index != y->index)
@@ -94,11 +94,11 @@ static int by_number(const void *a, const void *b)
 }
 
 /* Sorts the threads' entries and keeps the latest of each. */
-static void settle_threads(struct symbols *symbols)
+static void keep_latest_threads(struct symbols *symbols)
 {
     size_t kept = 0;
     if (symbols->n_threads)
-        qsort(symbols->threads, symbols->n_threads, sizeof *symbols->threads, by_number);
+        qsort(symbols->threads, symbols->n_threads, sizeof *symbols->threads, compare_threads);
     for (size_t i = 0; i < symbols->n_threads; i++) {
         if (i + 1 == symbols->n_threads || symbols->threads[i + 1].index != symbols->threads[i].index)
             symbols->threads[kept++] = symbols->threads[i];
@@ -114,9 +114,9 @@ static int add_entry(struct symbols *symbols, const struct pnr_name *name, const
     if (name->type == PNR_NAME_FUNCTION)
         added = add_function(symbols, name, at);
     else if (name->type == PNR_NAME_THREAD)
-        added = add(&symbols->threads, &symbols->n_threads, &symbols->thread_capacity, name);
+        added = append_name(&symbols->threads, &symbols->n_threads, &symbols->thread_capacity, name);
     else if (name->type == PNR_NAME_PROPERTY)
-        added = add(&symbols->properties, &symbols->n_properties, &symbols->property_capacity, name);
+        added = append_name(&symbols->properties, &symbols->n_properties, &symbols->property_capacity, name);
     if (added == 0) {
         struct pnr_err where;
         pnr_err_set(&where, PNR_E_CORRUPT, path, at, "function index out of order");
@@ -134,8 +134,8 @@ static int read_entries(int fd, const char *path, struct symbols *symbols, const
         struct pnr_name name;
         struct pnr_err problem;
         size_t begin = at;
-        int step = pnr_name_decode(symbols->bytes, symbols->size, &at, &name, &problem);
-        if (step == 0 || (step < 0 && problem.code == PNR_E_TRUNCATED)) {
+        int status = pnr_name_decode(symbols->bytes, symbols->size, &at, &name, &problem);
+        if (status == 0 || (status < 0 && problem.code == PNR_E_TRUNCATED)) {
             int more = read_more(fd, path, symbols, err);
             if (more < 0)
                 return -1;
@@ -143,17 +143,17 @@ static int read_entries(int fd, const char *path, struct symbols *symbols, const
                 at = begin;
                 continue;
             }
-            if (step < 0)
+            if (status < 0)
                 pnr_err_set(torn, problem.code, path, begin, problem.what);
             return 0;
         }
-        if (step < 0) {
+        if (status < 0) {
             struct pnr_err where;
             pnr_err_set(&where, problem.code, path, begin, problem.what);
             diagnostics_err(diagnostics, DIAGNOSTIC_DAMAGE, &where);
-            uint32_t told;
-            memcpy(&told, (char *)symbols->bytes + begin, sizeof told);
-            if (at - begin != told)     /* the entry's size cannot be believed: where the next one is, nobody knows */
+            uint32_t claimed_size;
+            memcpy(&claimed_size, (char *)symbols->bytes + begin, sizeof claimed_size);
+            if (at - begin != claimed_size)     /* the entry's size cannot be believed: where the next one is, nobody knows */
                 return 0;
         } else if (add_entry(symbols, &name, path, begin, diagnostics) < 0) {
             return pnr_err_set(err, PNR_E_MEMORY, path, 0, "out of memory");
@@ -182,7 +182,7 @@ struct symbols *symbols_load(const char *process_path, bool is_growing, const st
     if (read_entries(fd, path, symbols, diagnostics, &torn, err) < 0)
         goto fail;
     close(fd);
-    settle_threads(symbols);
+    keep_latest_threads(symbols);
     if (torn.code != PNR_OK)
         diagnostics_err(diagnostics, !is_growing && symbols_has_end(symbols) ? DIAGNOSTIC_DAMAGE : DIAGNOSTIC_INFO, &torn);
     return symbols;
@@ -201,7 +201,7 @@ void symbols_free(struct symbols *symbols)
     free(symbols->threads);
     free(symbols->properties);
     if (symbols->bytes)
-        munmap(symbols->bytes, symbols->room);
+        munmap(symbols->bytes, symbols->mapped_size);
     free(symbols);
 }
 

@@ -23,7 +23,7 @@ struct symbol {
 
 struct symbols {
     void *bytes;                                /* the file as far as it was read; a mapping, owned */
-    size_t size, room;                          /* bytes read; mapped */
+    size_t size, mapped_size;                          /* bytes read; mapped */
     struct symbol *functions;                   /* [0 .. n_functions), that of index i at i - 1; owned */
     uint32_t n_functions;                       /* holes included */
     uint32_t n_known;

@@ -2,7 +2,7 @@
  * header is looked for.
  *
  *     struct walk walk = { .fd = fd, .at = at, .size = size };
- *     while ((step = walk_next(&walk, &found)) != WALK_END)
+ *     while ((status = walk_next(&walk, &found)) != WALK_END)
  */
 #ifndef WALK_H
 #define WALK_H
@@ -19,7 +19,7 @@ struct walk {
     unsigned n_waited;                  /* how often what was read was not in memory already */
 };
 
-enum walk_step {
+enum walk_status {
     WALK_END,
     WALK_BLOCK,                         /* a block with a good header, whole as far as its size goes */
     WALK_DAMAGE,                        /* no block begins there, or one with a bad header, for which err tells why */
@@ -32,6 +32,6 @@ struct walk_found {
     struct pnr_err err;                 /* of WALK_DAMAGE; without a path */
 };
 
-enum walk_step walk_next(struct walk *walk, struct walk_found *found);
+enum walk_status walk_next(struct walk *walk, struct walk_found *found);
 
 #endif

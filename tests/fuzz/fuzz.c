@@ -348,7 +348,7 @@ static void draw_live_header(uint8_t *bytes)
 {
     struct pnr_live_header header;
     memcpy(&header, bytes, sizeof header);
-    struct pnr_clock_sample *instant = &header.instants[draw(2)];
+    struct pnr_clock_sample *instant = &header.clock_samples[draw(2)];
     switch (draw(6)) {
     case 0: header.n_chunks = (uint32_t)draw_number(32); break;
     case 1: header.n_chunks = 1 + (uint32_t)draw(8); break;

@@ -90,9 +90,9 @@ Test(capture, makes_private_directories_of_processes)
     for (size_t i = 0; i < 3; i++) {
         char path[200];
         struct pnr_err err;
-        cr_assert_eq(pnr_capture_begin_process("run.pnr", path, sizeof path, &err), 0);
+        cr_assert_eq(pnr_capture_make_partial("run.pnr", path, sizeof path, &err), 0);
         cr_expect_str_eq(path, begun);
-        cr_assert_eq(pnr_capture_enter_process("run.pnr", 7, path, sizeof path, &err), 0);
+        cr_assert_eq(pnr_capture_publish_process("run.pnr", 7, path, sizeof path, &err), 0);
         cr_expect_str_eq(path, expected[i]);
         char names[220];
         snprintf(names, sizeof names, "%s/names", path);
@@ -112,7 +112,7 @@ Test(capture, says_why_it_cannot_be_made)
         char path[200];
         struct pnr_err err;
         for (int is_process = 0; is_process < 2; is_process++) {
-            cr_expect_eq(is_process ? pnr_capture_begin_process(rows[i].path, path, rows[i].room, &err) :
+            cr_expect_eq(is_process ? pnr_capture_make_partial(rows[i].path, path, rows[i].room, &err) :
                          pnr_capture_make(rows[i].path, path, rows[i].room, &err), -1, "row %zu", i);
             cr_expect_eq(err.code, PNR_E_SYSTEM, "row %zu", i);
             cr_expect_eq(err.sys_errno, rows[i].number, "row %zu", i);
@@ -230,16 +230,16 @@ Test(capture, knows_processes_that_are_begun)
     char path[200];
     struct pnr_err err;
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        cr_expect_not(pnr_capture_is_begun(others[i], &state), "%s", others[i]);
+        cr_expect_not(pnr_capture_is_partial(others[i], &state), "%s", others[i]);
     for (int i = 0; i < 2; i++) {
-        cr_assert_eq(pnr_capture_begin_process(".", path, sizeof path, &err), 0);
-        cr_assert(pnr_capture_is_begun(path + 2, &state), "%s", path);
+        cr_assert_eq(pnr_capture_make_partial(".", path, sizeof path, &err), 0);
+        cr_assert(pnr_capture_is_partial(path + 2, &state), "%s", path);
         cr_expect_eq(state, PNR_PROCESS_RUNS);
     }
     snprintf(path, sizeof path, "begun-%d-1-%" PRIu64, getpid(), pnr_process_namespace());
-    cr_assert(pnr_capture_is_begun(path, &state));
+    cr_assert(pnr_capture_is_partial(path, &state));
     cr_expect_eq(state, PNR_PROCESS_GONE, "another one of that number");
-    cr_assert(pnr_capture_is_begun("begun-1-2-3", &state));
+    cr_assert(pnr_capture_is_partial("begun-1-2-3", &state));
     cr_expect_eq(state, PNR_PROCESS_UNKNOWN, "in another namespace");
 }
 
@@ -287,7 +287,7 @@ Test(capture, live_mapping_lies_in_the_file_as_the_spec_says)
         cr_expect_eq(st.st_size, rows[i].records_at + rows[i].n_chunks * (off_t)262144, "row %zu", i);
         cr_expect_geq(st.st_blocks * 512, st.st_size, "its space is allocated");
 
-        live.header->instants[1].ticks = 7;
+        live.header->clock_samples[1].ticks = 7;
         live.header->process_start = 8;
         live.header->pid_namespace = 9;
         live.header->n_events = 10;
@@ -300,7 +300,7 @@ Test(capture, live_mapping_lies_in_the_file_as_the_spec_says)
         cr_expect_arr_eq(bytes, start, 12);
         cr_expect_eq(numbers[0], rows[i].n_chunks);
         cr_expect_eq(numbers[1], 16384);
-        cr_expect_eq(bytes[56], 7, "instants[1]");
+        cr_expect_eq(bytes[56], 7, "clock_samples[1]");
         cr_expect_eq(bytes[80], 8, "process_start");
         cr_expect_eq(bytes[88], 9, "pid_namespace");
         cr_expect_eq(bytes[96], 11, "n_events");

@@ -20,7 +20,7 @@ struct sample {
     struct check_capture capture;
     size_t sizes[3];                    /* of the first ones */
     struct check_sink said;             /* its text: what the reader said */
-    bool has_dropped;                   /* what reader_has_dropped gave when it was read, and */
+    bool has_dropped;                   /* what reader_has_evicted gave when it was read, and */
     uint64_t complete_ticks;
     uint32_t n_records;                 /* that were read */
     struct pnr_live live;               /* of a process that goes on */
@@ -96,7 +96,7 @@ static void read_all(struct sample *sample, char *text, size_t size)
     for (size_t i = 0; i < reader_n_threads(reader); i++) {
         struct reader_block block;
         uint64_t begin;
-        while (reader_begin(reader, i, &begin)) {
+        while (reader_peek(reader, i, &begin)) {
             int step = reader_next(reader, i, &block, &err);
             cr_assert_geq(step, 0);
             if (step == 0)
@@ -109,7 +109,7 @@ static void read_all(struct sample *sample, char *text, size_t size)
         }
         cr_assert_eq(reader_next(reader, i, &block, &err), 0);
     }
-    sample->has_dropped = reader_has_dropped(reader, &sample->complete_ticks);
+    sample->has_dropped = reader_has_evicted(reader, &sample->complete_ticks);
     reader_close(reader);
 }
 
@@ -151,7 +151,7 @@ static void read_sequences(struct reader *reader, struct check_sink *found)
     uint64_t ticks;
     for (size_t thread = 0; thread < 2; thread++) {
         check_write(found, "%u:", reader_thread_number(reader, thread));
-        while (reader_begin(reader, thread, &ticks) && reader_next(reader, thread, &block, &err) == 1)
+        while (reader_peek(reader, thread, &ticks) && reader_next(reader, thread, &block, &err) == 1)
             check_write(found, "%u", (unsigned)(block.begin_ticks / 1000 - 1));
     }
 }
@@ -191,7 +191,7 @@ Test(reader, gives_no_more_than_is_needed)
         cr_assert_not_null(reader);
         cr_expect_eq(reader_end(reader), 5002);
         for (int again = 0; again < 2; again++) {
-            reader_limit(reader, table[i].from, table[i].to, table[i].is_known);
+            reader_set_range(reader, table[i].from, table[i].to, table[i].is_known);
             check_sink_init(&found);
             read_sequences(reader, &found);
             cr_expect_str_eq(found.text, table[i].expected, "row %zu: %s", i, found.text);
@@ -218,7 +218,7 @@ Test(reader, stops_before_the_end)
     struct reader *reader = reader_open(sample.capture.process, NULL, &diagnostics, &err);
     cr_assert_eq(reader_next(reader, 0, &block, &err), 1);
     reader_stop(reader);
-    cr_expect_not(reader_begin(reader, 0, &ticks));
+    cr_expect_not(reader_peek(reader, 0, &ticks));
     cr_expect_eq(reader_next(reader, 0, &block, &err), 0);
     reader_close(reader);
     check_capture_remove(&sample.capture);

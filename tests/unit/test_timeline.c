@@ -10,22 +10,22 @@ struct pair {
     uint64_t ticks, ns;
 };
 
-static struct timeline *make(const struct pair *instants, size_t n, uint64_t ticks_per_second)
+static struct timeline *make(const struct pair *samples, size_t n, uint64_t ticks_per_second)
 {
     struct timeline *timeline = malloc(sizeof *timeline);
     timeline_init(timeline, ticks_per_second);
     for (size_t i = 0; i < n; i++)
-        timeline_add(timeline, instants[i].ticks, instants[i].ns);
-    timeline_settle(timeline);
+        timeline_add(timeline, samples[i].ticks, samples[i].ns);
+    timeline_finish(timeline);
     return timeline;
 }
 
-/* Row by row: instants, the recorder's rate, and times asked for. */
+/* Row by row: samples, the recorder's rate, and times asked for. */
 Test(timeline, goes_through_the_instants)
 {
     static const struct {
         size_t n;
-        struct pair instants[4];
+        struct pair samples[4];
         uint64_t ticks_per_second;
         size_t n_asked;
         struct pair asked[5];
@@ -51,7 +51,7 @@ Test(timeline, goes_through_the_instants)
         { 1, { { 0, 0 } }, 1, 2, { { UINT64_MAX - 1, UINT64_C(1) << 62 }, { UINT64_MAX, UINT64_C(1) << 62 } } },
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
-        struct timeline *timeline = make(table[i].instants, table[i].n, table[i].ticks_per_second);
+        struct timeline *timeline = make(table[i].samples, table[i].n, table[i].ticks_per_second);
         for (size_t k = 0; k < table[i].n_asked; k++)
             cr_expect_eq(timeline_ns(timeline, table[i].asked[k].ticks), table[i].asked[k].ns, "row %zu, %zu", i, k);
         free(timeline);
@@ -66,7 +66,7 @@ Test(timeline, keeps_nanoseconds_over_days)
     timeline_init(timeline, 2900000000u);
     for (uint64_t i = 0; i < 3000000; i++)
         timeline_add(timeline, start + i * step, i * 10000000);
-    timeline_settle(timeline);
+    timeline_finish(timeline);
     cr_expect_leq(timeline->n, TIMELINE_MAX);
     uint64_t last = 0;
     for (uint64_t i = 0; i < 40000000; i += 1999) {
@@ -80,10 +80,10 @@ Test(timeline, keeps_nanoseconds_over_days)
 /* The way back: the earliest ticks of each time. */
 Test(timeline, finds_ticks)
 {
-    static const struct pair instants[] = { { 100, 5000 }, { 100 + 2 * SECOND, 5000 + SECOND } };
+    static const struct pair samples[] = { { 100, 5000 }, { 100 + 2 * SECOND, 5000 + SECOND } };
     static const struct pair asked[] = { { 0, 0 }, { 0, 5000 }, { 102, 5001 }, { 200, 5050 },
                                          { 100 + 4 * SECOND, 5000 + 2 * SECOND }, { UINT64_MAX, UINT64_MAX } };
-    struct timeline *timeline = make(instants, 2, SECOND);
+    struct timeline *timeline = make(samples, 2, SECOND);
     for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
         uint64_t ticks = timeline_ticks(timeline, asked[i].ns);
         cr_expect_eq(ticks, asked[i].ticks, "row %zu: %" PRIu64, i, ticks);
