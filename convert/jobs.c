@@ -10,31 +10,31 @@ struct queue {
 };
 
 struct jobs {
-    pthread_mutex_t lock;               /* of all below, and of the hidden part of every job */
+    pthread_mutex_t lock;               /* of all below, and of the private part of every job */
     pthread_cond_t has_work, has_done;
-    struct queue waiting;
+    struct queue queued;
     struct queue unfinished;            /* those with finish_jobs, in the order of their starts */
-    bool is_finishing;                  /* a thread is at it */
+    bool is_finishing;                  /* a thread is in finish_jobs() */
     bool is_stopping;
     unsigned n_workers;
     pthread_t workers[];
 };
 
-/* ---- under the lock, which they give up while a job works ---- */
+/* ---- with the lock held, which is released while a job is executed ---- */
 
-/* Takes a job from among those that wait. */
+/* Removes a job from the queue. */
 static void start_job(struct jobs *jobs, struct job *job)
 {
-    struct job **at = &jobs->waiting.first;
+    struct job **at = &jobs->queued.first;
     while (*at != job)
         at = &(*at)->next;
     *at = job->next;
     if (!*at)
-        jobs->waiting.end = at;
+        jobs->queued.end = at;
     job->state = JOB_EXECUTES;
 }
 
-/* Finishes all jobs whose turn it is, unless another thread does. */
+/* Finishes the jobs that come next in the order of starts and have been executed, unless another thread does. */
 static void finish_jobs(struct jobs *jobs)
 {
     struct job *job;
@@ -73,8 +73,8 @@ static void *run_worker(void *arg)
     struct jobs *jobs = arg;
     pthread_mutex_lock(&jobs->lock);
     while (!jobs->is_stopping) {
-        if (jobs->waiting.first)
-            run_job(jobs, jobs->waiting.first);
+        if (jobs->queued.first)
+            run_job(jobs, jobs->queued.first);
         else
             pthread_cond_wait(&jobs->has_work, &jobs->lock);
     }
@@ -82,7 +82,7 @@ static void *run_worker(void *arg)
     return NULL;
 }
 
-/* Signals are the owner's, but for the one that a write to a closed pipe brings to whoever writes. */
+/* Blocks all signals in the workers, except for SIGPIPE, which comes to the thread that writes to a closed pipe. */
 static void start_workers(struct jobs *jobs, unsigned n)
 {
     sigset_t all_but_pipe, old;
@@ -102,7 +102,7 @@ struct jobs *jobs_new(unsigned n_threads)
     pthread_mutex_init(&jobs->lock, NULL);
     pthread_cond_init(&jobs->has_work, NULL);
     pthread_cond_init(&jobs->has_done, NULL);
-    jobs->waiting.end = &jobs->waiting.first;
+    jobs->queued.end = &jobs->queued.first;
     jobs->unfinished.end = &jobs->unfinished.first;
     start_workers(jobs, n_threads - 1);
     return jobs;
@@ -134,8 +134,8 @@ void jobs_start(struct jobs *jobs, struct job *job)
     pthread_mutex_lock(&jobs->lock);
     job->state = JOB_QUEUED;
     job->next = job->next_to_finish = NULL;
-    *jobs->waiting.end = job;
-    jobs->waiting.end = &job->next;
+    *jobs->queued.end = job;
+    jobs->queued.end = &job->next;
     if (job->finish) {
         *jobs->unfinished.end = job;
         jobs->unfinished.end = &job->next_to_finish;
@@ -153,8 +153,8 @@ void jobs_wait(struct jobs *jobs, struct job *job)
     while (job->state != JOB_NONE && job->state != JOB_DONE) {
         if (job->state == JOB_QUEUED)
             run_job(jobs, job);
-        else if (jobs->waiting.first)
-            run_job(jobs, jobs->waiting.first);
+        else if (jobs->queued.first)
+            run_job(jobs, jobs->queued.first);
         else
             pthread_cond_wait(&jobs->has_done, &jobs->lock);
     }

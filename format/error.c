@@ -12,7 +12,7 @@ static void keep_path(struct pnr_err *err, const char *path)
         memcpy(err->path, path ? path : "", size + 1);
         return;
     }
-    memcpy(err->path, "...", 3);        /* the end of a path tells more than its start */
+    memcpy(err->path, "...", 3);        /* the end of a path says more than its start */
     memcpy(err->path + 3, path + size - (sizeof err->path - 4), sizeof err->path - 3);
 }
 

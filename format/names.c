@@ -5,7 +5,7 @@
 
 #include "block.h"
 
-#define CHECK_AT 32             /* where `check` stands, and what of the fixed part it covers */
+#define CHECK_AT 32             /* the offset of `check`, and how much of the fixed part it covers */
 
 struct entry {                  /* the fixed part, as it lies in the file; names.h has the table */
     uint32_t size;
@@ -20,7 +20,7 @@ struct entry {                  /* the fixed part, as it lies in the file; names
 _Static_assert(sizeof(struct entry) == PNR_NAME_ENTRY_SIZE, "no padding: written as it lies in memory");
 _Static_assert(offsetof(struct entry, check) == CHECK_AT, "the check is the last of the fixed part");
 
-/* The fixed part and the strings are checked as if they lay side by side, without the check between them. */
+/* Checks the fixed part and the strings as if they were contiguous, without the check between them. */
 static uint64_t entry_check(const unsigned char *bytes, size_t size)
 {
     return pnr_check_more(pnr_check(bytes, CHECK_AT), bytes + PNR_NAME_ENTRY_SIZE, size - PNR_NAME_ENTRY_SIZE);
@@ -61,14 +61,14 @@ int pnr_names_header_check(const void *bytes, size_t size, struct pnr_err *err)
         return pnr_err_set(err, PNR_E_TRUNCATED, NULL, 0, "name table without a whole header");
     memcpy(version, (const unsigned char *)bytes + 8, sizeof version);
     bool is_names = memcmp(bytes, PNR_NAMES_MAGIC, 8) == 0;
-    if (is_names && version[0] > PNR_NAMES_VERSION)     /* which may use what is reserved now */
+    if (is_names && version[0] > PNR_NAMES_VERSION)     /* it may use what is reserved now */
         return pnr_err_set(err, PNR_E_VERSION, NULL, 0, "capture of a later format version");
     if (!is_names || version[0] == 0 || version[1] != 0)
         return pnr_err_set(err, PNR_E_NOT_CAPTURE, NULL, 0, "not a name table of a capture");
     return 0;
 }
 
-/* What is wrong with an entry that lies whole in memory, or NULL. */
+/* Finds what is wrong with an entry that lies whole in memory, or returns NULL. */
 static const char *entry_fault(const struct entry *e, const unsigned char *bytes)
 {
     uint64_t strings_size = (uint64_t)e->sizes[0] + e->sizes[1] + e->sizes[2];

@@ -2,14 +2,14 @@
  *
  *     struct visits { uint64_t key; uint32_t n; };
  *     struct pnr_table table = { .slot_size = sizeof(struct visits), .secret = pnr_table_secret() };
- *     struct visits *visits = pnr_table_add(&table, key);         a new slot is 0 but for its key
+ *     struct visits *visits = pnr_table_add(&table, key);         a new slot is 0 except for its key
  *     for (visits = NULL; (visits = pnr_table_next(&table, visits));)
  *         ...                                                     in no order
  *     pnr_table_clear(&table);
  *
  * Slots lie in the table itself and move: a pointer to one lasts until the next pnr_table_add() or pnr_table_remove().
- * Open addressing with linear probing, at most three quarters full. What has no key of 64 bits is found by its hash:
- * whoever finds another thing of that key tries key + 1. */
+ * Open addressing with linear probing, at most three quarters full. What has no key of 64 bits is found by a hash of
+ * it: a caller that finds something else under that key tries key + 1. */
 #ifndef PNR_TABLE_H
 #define PNR_TABLE_H
 
@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 struct pnr_table {
-    void *slots;                        /* owned; the rest is 0 at first but for slot_size and secret */
+    void *slots;                        /* owned; at first all is 0 except slot_size and secret */
     size_t slot_size;                   /* a multiple of 8 */
     size_t n, capacity;                 /* slots in use; in all: a power of two, or 0 */
     uint64_t secret;                    /* may be 0 where nobody hostile chooses the keys */

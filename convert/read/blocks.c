@@ -52,7 +52,8 @@ int blocks_read_data(struct blocks *blocks, const struct block_ref *ref, struct 
     return 0;
 }
 
-int blocks_read(struct blocks *blocks, const struct block_ref *ref, struct pnr_block_header *header, struct pnr_err *err)
+int blocks_read(struct blocks *blocks, const struct block_ref *ref, struct pnr_block_header *header,
+                struct pnr_err *err)
 {
     if (blocks_read_data(blocks, ref, header, blocks->data, err) < 0)
         return -1;

@@ -39,7 +39,7 @@ bool files_is_gone(const struct pnr_err *err)
     return err->code == PNR_E_SYSTEM && err->sys_errno == ENOENT;
 }
 
-/* Looks which threads have a file in a segment. Returns 0 or -1. */
+/* Lists the threads that have a file in a segment. Returns 0 or -1. */
 static int list_threads(const struct files *files, uint32_t segment, uint32_t **threads, size_t *n,
                         struct pnr_err *err)
 {
@@ -53,7 +53,7 @@ static int list_threads(const struct files *files, uint32_t segment, uint32_t **
     return pnr_capture_threads(files->path, segment, threads, n, err);
 }
 
-/* A file that is gone by now has no size: whoever opens it will see. */
+/* Returns 0 for a file that has disappeared: files_open() will report it. */
 static uint64_t size_now(const struct files *files, uint32_t segment, uint32_t thread)
 {
     char path[PATH_MAX];
@@ -62,14 +62,14 @@ static uint64_t size_now(const struct files *files, uint32_t segment, uint32_t t
     return lstat(path, &status) == 0 && S_ISREG(status.st_mode) ? (uint64_t)status.st_size : 0;
 }
 
-/* The segment was evicted before it had been looked into, and so were all before it. */
+/* Removes all files from the list: their segment was evicted before it was listed, and so were all before it. */
 static void forget_evicted(struct files *files)
 {
     files->n = 0;
     files->has_lost = true;
 }
 
-/* Adds the files of a segment. is_last: its files may grow. Returns 0, or -1 when out of memory. */
+/* Adds the files of a segment. is_last: its files may still grow. Returns 0, or -1 when out of memory. */
 static int list_segment(struct files *files, uint32_t segment, bool is_last, const struct diagnostics *diagnostics)
 {
     struct pnr_err problem;
@@ -95,17 +95,19 @@ static int list_segment(struct files *files, uint32_t segment, bool is_last, con
     return result;
 }
 
-void files_report_missing(const struct files *files, const struct diagnostics *diagnostics, uint32_t first, uint32_t last)
+void files_report_missing(const struct files *files, const struct diagnostics *diagnostics, uint32_t first,
+                          uint32_t last)
 {
     if (first == last)
         diagnostics_report(diagnostics, DIAGNOSTIC_DAMAGE, "%s: segment %" PRIu32 " is missing", files->path, first);
     else
-        diagnostics_report(diagnostics, DIAGNOSTIC_DAMAGE, "%s: segments %" PRIu32 " to %" PRIu32 " are missing", files->path, first, last);
+        diagnostics_report(diagnostics, DIAGNOSTIC_DAMAGE, "%s: segments %" PRIu32 " to %" PRIu32 " are missing",
+                           files->path, first, last);
 }
 
-/* Lists the segments of these numbers, and those that were begun since the numbers were read. Whether there is another
- * one is asked before a segment is looked into: one that is not the last is finished, and all of it is seen. Returns 0,
- * or -1 when out of memory. */
+/* Lists the segments of these numbers, and those that began since the numbers were read. Asks whether there is a next
+ * segment before it lists one: if there is, the one is finished, and is listed whole. Returns 0, or -1 when out of
+ * memory. */
 static int list_segments(struct files *files, const uint32_t *numbers, size_t n, const struct diagnostics *diagnostics)
 {
     size_t i = 0;
@@ -167,7 +169,7 @@ static int open_regular(const char *path, uint64_t *size, struct pnr_err *err)
     return -1;
 }
 
-/* The descriptor of that file, or the one that gives way to it. */
+/* Finds the descriptor of a file, or evicts the one that was used least recently for it. */
 static struct files_descriptor *find_descriptor(struct files *files, uint32_t segment, uint32_t thread)
 {
     struct files_descriptor *oldest = &files->open[0];

@@ -275,15 +275,17 @@ static bool is_in_live(const struct index *index, uint32_t thread, const struct 
     return false;
 }
 
-/* Reports a file that ends inside a block, unless that is in order. In the last segment of a process that runs, the block
- * is being written. In that of a killed process nothing is lost when the live mapping still has the block. */
-static void report_cut_file(struct index *index, const struct file *file, uint64_t at, const struct pnr_block_header *header)
+/* Reports a file that ends inside a block, unless that is in order. In the last segment of a process that runs, the
+ * block is being written. In that of a killed process nothing is lost when the live mapping still has the block. */
+static void report_cut_file(struct index *index, const struct file *file, uint64_t at,
+                            const struct pnr_block_header *header)
 {
     const char *what = header ? "cut off inside a block" : "cut off inside a block header";
     bool is_damage = index->has_end || file->segment != index->blocks.files.last;
     if (!is_damage && (index->process == PNR_PROCESS_RUNS || is_in_live(index, file->thread, header)))
         return;
-    report_in_file(index, file->segment, file->thread, is_damage ? DIAGNOSTIC_DAMAGE : DIAGNOSTIC_INFO, PNR_E_TRUNCATED, at, what);
+    report_in_file(index, file->segment, file->thread, is_damage ? DIAGNOSTIC_DAMAGE : DIAGNOSTIC_INFO,
+                   PNR_E_TRUNCATED, at, what);
     index->size.n_damaged++;
     index->n_reported += is_damage;
 }
@@ -314,8 +316,8 @@ static void report_unopened(struct index *index, const struct file *file, const 
     index_count_damage(index);
 }
 
-/* How many headers had to be read from the disk before other threads prefetch them. A few waits prove nothing: the kernel
- * reports one now and then for a page that it has. */
+/* How many headers had to be read from the disk before other threads prefetch them. A few waits prove nothing: the
+ * kernel reports one now and then for a page that it has. */
 #define MAX_WAITS 16
 
 struct header_fetch {
@@ -348,14 +350,16 @@ static int walk_file(struct index *index, const struct file *file, size_t n, str
         if (walk.n_waited)
             count_wait(header_fetch, index, file, n);
         walk.n_waited = 0;
-        bool is_foreign = status == WALK_BLOCK && file->thread != PNR_SHORT_THREADS && file->thread != found.header.thread;
+        bool is_foreign = status == WALK_BLOCK && file->thread != PNR_SHORT_THREADS &&
+                          file->thread != found.header.thread;
         if (status == WALK_CUT_IN_BLOCK || status == WALK_CUT_IN_HEADER) {
             report_cut_file(index, file, found.at, status == WALK_CUT_IN_BLOCK ? &found.header : NULL);
         } else if (status == WALK_DAMAGE || is_foreign) {
             if (is_foreign)
                 pnr_err_set(&found.err, PNR_E_CORRUPT, NULL, 0, "block of another thread");
             index->size.has_newer |= found.err.code == PNR_E_VERSION;
-            report_in_file(index, file->segment, file->thread, DIAGNOSTIC_DAMAGE, found.err.code, found.at, found.err.what);
+            report_in_file(index, file->segment, file->thread, DIAGNOSTIC_DAMAGE, found.err.code, found.at,
+                           found.err.what);
             index_count_damage(index);
         } else if (file->thread == PNR_SHORT_THREADS && !is_wanted(choice, found.header.thread)) {
             continue;
@@ -448,8 +452,8 @@ static void report_hole(const struct index *index, const struct block_ref *ref, 
                            ref->sequence - n, (uint64_t)ref->sequence - 1, ref->thread);
 }
 
-/* Marks the blocks that follow a hole, and reports the holes. Damage that was reported before, bytes that are no block for
- * example, may be all that is missing: then the holes are not reported again. */
+/* Marks the blocks that follow a hole, and reports the holes. Damage that was reported before, bytes that are no block
+ * for example, may be all that is missing: then the holes are not reported again. */
 static void find_holes(struct index *index)
 {
     uint64_t missing = 0, n;

@@ -1,6 +1,6 @@
-/* Where each block of a process lies, in the order of threads and sequences, as of the moment when the reader was opened;
- * with the process's state, names and clock. Reports all that is wrong with headers and sequences. These are the steps of
- * specs/capture-format.md, sections 7 and 9, except for what is inside the blocks.
+/* Where each block of a process lies, in the order of threads and sequences, as of the moment when the reader was
+ * opened; with the process's state, names and clock. Reports all that is wrong with headers and sequences. These are
+ * the steps of specs/capture-format.md, sections 7 and 9, except for what is inside the blocks.
  *
  *     index_init()
  *     index_take_snapshot()       chunks, files, names, in this order
@@ -21,7 +21,8 @@
 #include "symbols.h"
 #include "timeline.h"
 
-/* How far the files of a thread, or those of short threads, have been searched for blocks that were chunks (recovery.h). */
+/* How far the files of a thread, or those of short threads, have been searched for blocks that were chunks
+ * (recovery.h). */
 struct rescan_position {
     uint32_t segment;
     uint64_t at;

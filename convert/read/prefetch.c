@@ -14,7 +14,7 @@
 #include "format/capture.h"
 #include "format/file.h"
 
-/* As many reads at a time as a disk does at once; each thread needs little more than a path. */
+/* As many as a disk serves at a time; each thread's stack holds little more than a path. */
 #define MAX_THREADS 16
 #define STACK_SIZE (128 << 10)
 
@@ -22,13 +22,13 @@ struct prefetch {
     const char *path;
     const struct file *files;
     size_t n;
-    atomic_size_t next;                 /* of the files */
+    atomic_size_t next;                 /* index in files */
     atomic_bool is_stopping;
     unsigned n_threads;
     pthread_t threads[MAX_THREADS];
 };
 
-/* What tells where the next block begins. */
+/* As much of a block as is needed to find the next one. */
 struct block_start {
     uint32_t frame[2];
     struct {
@@ -77,7 +77,7 @@ struct prefetch *prefetch_start(const char *process_path, const struct file *fil
     *prefetch = (struct prefetch){ .path = process_path, .files = files, .n = n, .next = 1 };
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_SIZE);
-    sigfillset(&all);                   /* signals are the owner's */
+    sigfillset(&all);                   /* leave signals to the owner */
     pthread_sigmask(SIG_SETMASK, &all, &old);
     while (prefetch->n_threads < MAX_THREADS && prefetch->n_threads < n - 1 &&
            pthread_create(&prefetch->threads[prefetch->n_threads], &attributes, prefetch_worker, prefetch) == 0)

@@ -2,12 +2,12 @@
 
 #include <stdlib.h>
 
-/* Enough that none is waited for, as long as the order in which they are needed is foreseen. */
+/* Enough that none is waited for, as long as blocks are taken in the order in which they were started. */
 #define MAX_SLOTS 4
 
 struct slot {
     struct job job;                     /* first: a job is a slot */
-    const void *key;                    /* NULL = free */
+    const void *key;                    /* NULL: free */
     struct pnr_block_header header;
     struct pnr_block_coder *coder;      /* owned, like the next two */
     void *data;
@@ -61,7 +61,7 @@ void readahead_free(struct readahead *readahead)
     free(readahead);
 }
 
-/* The slot of that key; NULL for none. */
+/* Finds the slot of a key. Returns NULL when there is none. */
 static struct slot *find_slot(struct readahead *readahead, const void *key)
 {
     for (size_t i = 0; i < MAX_SLOTS; i++)
@@ -84,7 +84,8 @@ void readahead_start(struct readahead *readahead, const void *key, const struct 
     jobs_start(readahead->jobs, &slot->job);
 }
 
-bool readahead_take(struct readahead *readahead, const void *key, struct pnr_block_header *header, struct pnr_record **records)
+bool readahead_take(struct readahead *readahead, const void *key, struct pnr_block_header *header,
+                    struct pnr_record **records)
 {
     struct slot *slot = find_slot(readahead, key);
     if (!slot)
@@ -93,9 +94,9 @@ bool readahead_take(struct readahead *readahead, const void *key, struct pnr_blo
     slot->key = NULL;
     if (!slot->is_ok)
         return false;
-    struct pnr_record *given = *records;
+    struct pnr_record *unused = *records;
     *records = slot->records;
     *header = slot->header;
-    slot->records = given;
+    slot->records = unused;
     return true;
 }

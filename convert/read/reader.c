@@ -354,8 +354,8 @@ static uint32_t piece_size(const struct reader *reader, const struct pnr_record 
     return size < n ? (uint32_t)size : n;
 }
 
-/* Exchanges the buffer that has been read for the cursor's own, which is cheaper than to copy a block. Returns false when
- * all cursors would hold too much. */
+/* Exchanges the buffer that has been read for the cursor's own, which is cheaper than to copy a block. Returns false
+ * when all cursors would hold too much. */
 static bool exchange_records(struct reader *reader, struct cursor *cursor)
 {
     size_t n_held = reader->n_held - cursor->capacity + PNR_BLOCK_RECORDS;
@@ -454,7 +454,7 @@ static int deliver(struct reader *reader, struct cursor *cursor, struct block_re
         .track = header->track,
         .open = open,
         .n_open = n_open,
-        /* A process killed while it wrote these leaves too few: then they are not the whole stack, and nothing follows. */
+        /* A process killed while it wrote these leaves too few: not the whole stack, and nothing follows. */
         .has_open = is_begin && (n_open == header->n_open || n_open < header->n_records),
         .records = records,
         .n_records = (uint32_t)n_stored,
@@ -488,7 +488,8 @@ static void count_evicted(struct reader *reader, struct cursor *cursor, const st
 }
 
 /* Accounts for a damaged block, and reports it, once. */
-static void skip_damaged(struct reader *reader, struct cursor *cursor, struct block_ref *ref, const struct pnr_err *fault)
+static void skip_damaged(struct reader *reader, struct cursor *cursor, struct block_ref *ref,
+                         const struct pnr_err *fault)
 {
     cursor->is_after_hole = cursor->has_begun = true;
     if (ref->is_damaged)

@@ -1,5 +1,5 @@
-/* Recovers the records that were in the live mapping when the reader was opened: the chunks of its snapshot. The process
- * may still run, so a chunk may be a block in a file by the time it is read; then that block is found.
+/* Recovers the records that were in the live mapping when the reader was opened: the chunks of its snapshot. The
+ * process may still run, so a chunk may be a block in a file by the time it is read; then that block is found.
  *
  *     recovery_add_chunks()       part of index_take_snapshot(): adds the chunks in use to the index
  *     index_walk()
@@ -33,8 +33,8 @@ enum read_outcome {
     READ_OUT_OF_MEMORY
 };
 
-/* Adds the chunks in use to the index. Reports a live mapping that cannot be read, and goes on without it. Returns 0, or
- * -1 when out of memory. */
+/* Adds the chunks in use to the index. Reports a live mapping that cannot be read, and goes on without it. Returns 0,
+ * or -1 when out of memory. */
 int recovery_add_chunks(struct index *index);
 
 /* Where the files of each thread ended at the snapshot. */

@@ -14,7 +14,7 @@
 /* How much of the file is read at a time. */
 #define READ_SIZE (256 << 10)
 
-/* Opens the file and makes mapped_size for all of it, of which the kernel gives what is used. Returns its descriptor, or
+/* Opens the file, and maps memory for all of it, of which the kernel provides what is used. Returns its descriptor, or
  * -1. */
 static int open_names(const char *path, struct symbols *symbols, struct pnr_err *err)
 {
@@ -31,8 +31,8 @@ static int open_names(const char *path, struct symbols *symbols, struct pnr_err 
         goto fail;
     }
     symbols->mapped_size = status.st_size ? (size_t)status.st_size : 1;
-    symbols->bytes = mmap(NULL, symbols->mapped_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                          -1, 0);
+    symbols->bytes = mmap(NULL, symbols->mapped_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS |
+                          MAP_NORESERVE, -1, 0);
     if (symbols->bytes == MAP_FAILED) {
         symbols->bytes = NULL;
         pnr_err_set(err, PNR_E_MEMORY, path, 0, "out of memory");
@@ -44,8 +44,8 @@ fail:
     return -1;
 }
 
-/* Reads some more of the file, up to the size that it had when it was opened: what a process that still runs appends
- * meanwhile is left for the next conversion. Returns 1, 0 at the end, or -1 and fills err. */
+/* Reads more of the file, up to its size when it was opened: what a running process appends meanwhile is left for the
+ * next conversion. Returns 1, 0 at the end, or -1 and fills err. */
 static int read_more(int fd, const char *path, struct symbols *symbols, struct pnr_err *err)
 {
     size_t wanted = symbols->mapped_size - symbols->size;
@@ -59,8 +59,9 @@ static int read_more(int fd, const char *path, struct symbols *symbols, struct p
     return n > 0;
 }
 
-/* Indices count up from 1, so the n-th function has n - 1 entries before it: an index beyond what the file has mapped_size for
- * up to `at` is damage, not a reason to allocate gigabytes. Returns 1, 0 for a bad index, -1 when out of memory. */
+/* Adds a function. Indices count up from 1, so the n-th function has n - 1 entries before it: an index above what fits
+ * in the file up to `at` is damage, and no reason to allocate gigabytes. Returns 1, 0 for a bad index, -1 when out of
+ * memory. */
 static int add_function(struct symbols *symbols, const struct pnr_name *name, size_t at)
 {
     if (name->index == 0 || name->index > at / PNR_NAME_ENTRY_SIZE + 1)
@@ -106,7 +107,7 @@ static void keep_latest_threads(struct symbols *symbols)
     symbols->n_threads = kept;
 }
 
-/* Adds the entry that was found at an offset. Returns 0, or -1 when out of memory. */
+/* Adds the entry at an offset of the file. Returns 0, or -1 when out of memory. */
 static int add_entry(struct symbols *symbols, const struct pnr_name *name, const char *path, size_t at,
                      const struct diagnostics *diagnostics)
 {
@@ -125,7 +126,7 @@ static int add_entry(struct symbols *symbols, const struct pnr_name *name, const
     return added < 0 ? -1 : 0;
 }
 
-/* Reads the entries, and no more of the file than they need. An entry that is cut off fills torn. Returns 0 or -1. */
+/* Reads all entries, and no more of the file than they need. Fills torn if the last one is cut off. Returns 0 or -1. */
 static int read_entries(int fd, const char *path, struct symbols *symbols, const struct diagnostics *diagnostics,
                         struct pnr_err *torn, struct pnr_err *err)
 {
@@ -153,7 +154,7 @@ static int read_entries(int fd, const char *path, struct symbols *symbols, const
             diagnostics_err(diagnostics, DIAGNOSTIC_DAMAGE, &where);
             uint32_t claimed_size;
             memcpy(&claimed_size, (char *)symbols->bytes + begin, sizeof claimed_size);
-            if (at - begin != claimed_size)     /* the entry's size cannot be believed: where the next one is, nobody knows */
+            if (at - begin != claimed_size)     /* the size is wrong, so the next entry cannot be found */
                 return 0;
         } else if (add_entry(symbols, &name, path, begin, diagnostics) < 0) {
             return pnr_err_set(err, PNR_E_MEMORY, path, 0, "out of memory");
@@ -161,7 +162,8 @@ static int read_entries(int fd, const char *path, struct symbols *symbols, const
     }
 }
 
-struct symbols *symbols_load(const char *process_path, bool is_growing, const struct diagnostics *diagnostics, struct pnr_err *err)
+struct symbols *symbols_load(const char *process_path, bool is_growing, const struct diagnostics *diagnostics,
+                             struct pnr_err *err)
 {
     char path[4096];
     int fd = -1;
@@ -184,7 +186,8 @@ struct symbols *symbols_load(const char *process_path, bool is_growing, const st
     close(fd);
     keep_latest_threads(symbols);
     if (torn.code != PNR_OK)
-        diagnostics_err(diagnostics, !is_growing && symbols_has_end(symbols) ? DIAGNOSTIC_DAMAGE : DIAGNOSTIC_INFO, &torn);
+        diagnostics_err(diagnostics, !is_growing && symbols_has_end(symbols) ? DIAGNOSTIC_DAMAGE : DIAGNOSTIC_INFO,
+                        &torn);
     return symbols;
 fail:
     if (fd >= 0)

@@ -3,11 +3,11 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-/* Two instants closer than this do not tell the rate better than the recorder's own figure: each pair of clock
- * readings is uncertain by some 100 ns. */
+/* Two samples closer than this do not give a better rate than the recorder's own figure: each pair of clock readings is
+ * uncertain by some 100 ns. */
 #define MIN_RATE_NS 1000000
 
-/* Far beyond any time that is meant, and far from overflow: damaged ticks end here. */
+/* The maximum time: far beyond any that is meant, and far from overflow. Damaged ticks end here. */
 #define MAX_NS (UINT64_C(1) << 62)
 
 void timeline_init(struct timeline *timeline, uint64_t ticks_per_second)
@@ -26,8 +26,8 @@ static int compare_samples(const void *a, const void *b)
     return x->ns < y->ns ? -1 : x->ns > y->ns;
 }
 
-/* Sorts, drops instants that run backwards, and thins to spacing_ns. The first and the last sample stay: what comes
- * before the last one gives way to it. */
+/* Sorts the samples, removes those that run backwards, and thins the rest to spacing_ns. Keeps the first and the last:
+ * if the one before the last is too close, that one goes. */
 static void thin_samples(struct timeline *timeline)
 {
     struct timeline_sample *samples = timeline->samples;
@@ -80,7 +80,7 @@ void timeline_finish(struct timeline *timeline)
     } else if (timeline->n == 1) {
         samples[0].rate = UINT64_C(1) << TIMELINE_SHIFT;
     } else if (timeline->n) {
-        timeline->n--;             /* the last interval goes on beyond the last instant */
+        timeline->n--;             /* the last interval goes on beyond the last sample */
     }
     timeline->interval_ticks = 0;
 }

@@ -1,12 +1,12 @@
-/* From ticks to nanoseconds of CLOCK_MONOTONIC, for one process: a line through the instants that the capture holds,
- * straight between neighbours, so that drift and suspended hours are corrected and all threads agree.
+/* Converts ticks to nanoseconds of CLOCK_MONOTONIC, for one process: by a line through the capture's clock samples,
+ * straight between neighbours. So drift and suspended hours are corrected, and all threads agree.
  *
  *     timeline_init()
- *     for each instant of the process, in any order: timeline_add()
+ *     for each clock sample of the process, in any order: timeline_add()
  *     timeline_finish()
  *     timeline_ns(), as often as wanted
  *
- * Memory does not grow with the number of instants. One thread at a time. */
+ * Memory does not grow with the number of samples. One thread at a time. */
 #ifndef TIMELINE_H
 #define TIMELINE_H
 
@@ -15,7 +15,7 @@
 
 #include "format/block.h"
 
-/* At most this many stretches; more instants are thinned out. */
+/* The maximum number of intervals; more samples are thinned out. */
 #define TIMELINE_MAX 4096
 
 /* A rate is kept in units of 2^-48 ns per tick: an error below 1 ns even over a day without an instant. */
@@ -29,10 +29,10 @@ struct timeline_sample {
 struct timeline {
     struct timeline_sample samples[2 * TIMELINE_MAX];
     size_t n;
-    uint64_t spacing_ns;                /* the least distance of two samples; doubled when there are too many */
-    uint64_t ticks_per_second;          /* what the recorder said, 0 = unknown */
-    struct timeline_sample interval;      /* that of the last call: the next one is mostly the same */
-    uint64_t interval_ticks;             /* its length, as far as times are not too late */
+    uint64_t spacing_ns;                /* the minimum distance of two samples; doubled when there are too many */
+    uint64_t ticks_per_second;          /* the recorder's figure; 0: not known */
+    struct timeline_sample interval;      /* of the last call: mostly that of the next one, too */
+    uint64_t interval_ticks;             /* its length, up to the maximum time */
 };
 
 void timeline_init(struct timeline *timeline, uint64_t ticks_per_second);
@@ -41,10 +41,11 @@ void timeline_add(struct timeline *timeline, uint64_t ticks, uint64_t monotonic_
 
 void timeline_finish(struct timeline *timeline);
 
-/* What timeline_ns() does where the interval of the last call ends. */
+/* Finds the interval of the ticks, for timeline_ns(). */
 uint64_t timeline_ns_slow_path(struct timeline *timeline, uint64_t ticks);
 
-/* The first sample's time for ticks before it; 0 for one without samples. Never falls when ticks rise. */
+/* Converts ticks; never falls when ticks rise. Ticks before the first sample have its time. Returns 0 without
+ * samples. */
 static inline uint64_t timeline_ns(struct timeline *timeline, uint64_t ticks)
 {
     uint64_t since = ticks - timeline->interval.ticks;
@@ -53,17 +54,17 @@ static inline uint64_t timeline_ns(struct timeline *timeline, uint64_t ticks)
     return timeline->interval.ns + (uint64_t)((unsigned __int128)since * timeline->interval.rate >> TIMELINE_SHIFT);
 }
 
-/* The same from zero_ns on; 0 for what is before it. */
+/* Converts ticks to the time since zero_ns; 0 for what is before it. */
 static inline uint64_t timeline_since(struct timeline *timeline, uint64_t zero_ns, uint64_t ticks)
 {
     uint64_t ns = timeline_ns(timeline, ticks);
     return ns > zero_ns ? ns - zero_ns : 0;
 }
 
-/* The earliest ticks whose time is ns or later; UINT64_MAX when none are. */
+/* Finds the earliest ticks whose time is ns or later; UINT64_MAX when there are none. */
 uint64_t timeline_ticks(struct timeline *timeline, uint64_t ns);
 
-/* The time of the first instant, 0 for one without samples. */
+/* The time of the first sample; 0 without samples. */
 uint64_t timeline_first_ns(const struct timeline *timeline);
 
 #endif

@@ -8,12 +8,11 @@
 
 #include "format/file.h"
 
-/* How much of a file is looked at in one go for the next block after a damaged one: at first, as it may be near, and at
- * most. */
+/* How much of a file is searched at a time for the next header: at first, as it may be near, and at most. */
 #define SEARCH_BEGIN 2048
 #define SEARCH_SIZE 65536
 
-/* Reads up to size bytes at an offset; less only at the end of what is walked or when it cannot be read. */
+/* Reads up to size bytes at an offset: less only at the end of the walk or when the file cannot be read. */
 static size_t read_at(struct walk *walk, void *bytes, size_t size, uint64_t at)
 {
     if (size > walk->size - at)
@@ -34,8 +33,8 @@ static bool is_block_prefix(const unsigned char *prefix)
     return words[0] == PNR_BLOCK_SKIPPABLE && words[1] == PNR_BLOCK_HEADER_SIZE && words[2] == PNR_BLOCK_MAGIC;
 }
 
-/* Finds the next ref from `at` on where a block with a good header begins; the end when there is none. Steps over what
- * was never written, which may be terabytes. */
+/* Finds the next offset from `at` on at which a valid header begins; the end when there is none. Skips the holes of a
+ * sparse file, which may be terabytes. */
 static uint64_t find_next_header(struct walk *walk, uint64_t at)
 {
     unsigned char bytes[SEARCH_SIZE];
