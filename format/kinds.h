@@ -29,14 +29,10 @@ enum pnr_effect {
     PNR_EFFECT_CHANGE                   /* the thread goes on with another of its stacks */
 };
 
-/* What a record, an entry of a stack or a slice is about. Functions come first. */
 enum pnr_subject {
-    PNR_SUBJECT_PYTHON,                 /* a Python frame: LEFT counts only these, OPEN records list all of them */
-    PNR_SUBJECT_C,                      /* a call of a C function */
-    PNR_SUBJECT_UNRECORDED,             /* nothing is recorded meanwhile; `function`: enum pnr_unrecorded_reason */
-    PNR_SUBJECT_TRACK,
-    PNR_SUBJECT_THREAD,
-    PNR_SUBJECT_NOTHING
+#define PNR_SUBJECT(name, ...) PNR_SUBJECT_##name,
+#include "kinds.def"
+    PNR_SUBJECTS
 };
 
 enum pnr_trait {
