@@ -86,11 +86,11 @@ def open_(function, frame=0):
     return None, OPEN, frame, function
 
 
-def gap(at):
+def unrecorded(at):
     return at, UNRECORDED, 0, UNRECORDED_STACK
 
 
-def gap_end(at):
+def unrecorded_end(at):
     return at, UNRECORDED_END, 0, UNRECORDED_STACK
 
 

@@ -182,7 +182,7 @@ def left_gap_lost(path):
         thread.block([
             call(1000, main),
             call(1100, work), call(1200, leaf), left(1300, 2),
-            call(2000, work), gap(2100), gap_end(2900), return_(3000, work),
+            call(2000, work), unrecorded(2100), unrecorded_end(2900), return_(3000, work),
             start(4000, task, c), call(4100, leaf), left(4200, 2),         # a coroutine left unseen may go on
             resume(5000, task, c), finish(5100, task, c),
             call(6000, work), lost(6500, 1234), return_(7000, work),
@@ -372,7 +372,7 @@ def min_duration(path):
             start(28_000, steps, g), yield_(30_000, steps, g),          # ended by the next one, which does not stay
             start(31_000, steps, g), yield_(31_100, steps, g),
             resume(32_000, steps, g), finish(34_000, steps, g),
-            call(35_000, work), gap(35_100), gap_end(35_200), return_(35_300, work),
+            call(35_000, work), unrecorded(35_100), unrecorded_end(35_200), return_(35_300, work),
             call(36_000, work), lost(36_100, 3), return_(36_200, work),
             call(37_000, work), call(37_100, leaf),                     # open at the end
         ], begin=19_000)
