@@ -301,7 +301,7 @@ int pnr_block_decode(struct pnr_block_coder *coder, const struct pnr_block_heade
     if (!coder->decompressor && !(coder->decompressor = ZSTD_createDCtx()))
         return pnr_err_set(err, PNR_E_MEMORY, NULL, 0, "out of memory");
     if (!is_checked_frame(data, header->data_size, content_size))
-        return pnr_err_set(err, PNR_E_CORRUPT, NULL, 0, "data frame is not as its block header says");
+        return pnr_err_set(err, PNR_E_CORRUPT, NULL, 0, "data frame does not match its block header");
     size_t got = ZSTD_decompressDCtx(coder->decompressor, coder->planes, sizeof coder->planes,
                                      data, header->data_size);
     if (ZSTD_isError(got))

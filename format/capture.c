@@ -432,7 +432,7 @@ static const char *live_fault(const struct pnr_live_header *h, size_t size)
     if (h->n_chunks == 0 || h->n_chunks > PNR_LIVE_MAX_CHUNKS)
         return "number of chunks out of range";
     if (h->chunk_records != PNR_BLOCK_RECORDS)
-        return "chunks of another size";
+        return "wrong number of records in a chunk";
     return size < live_size(h->n_chunks) ? "live mapping is shorter than its chunks" : NULL;
 }
 
@@ -480,7 +480,7 @@ int pnr_live_open(const char *process_path, struct pnr_live *live, struct pnr_er
     }
     if (!S_ISREG(st.st_mode) || st.st_size < PNR_LIVE_PAGE ||
         read_file(fd, &header, sizeof header, 0) != sizeof header) {
-        pnr_err_set(err, PNR_E_TRUNCATED, path, 0, "live mapping without a whole header");
+        pnr_err_set(err, PNR_E_TRUNCATED, path, 0, "live mapping is shorter than its header");
         goto fail;
     }
     const char *fault = live_fault(&header, (size_t)st.st_size);

@@ -48,7 +48,7 @@ int blocks_read_data(struct blocks *blocks, const struct block_ref *ref, struct 
         header->check != ref->check || pnr_block_header_check(header, false, 0, err) < 0)
         return pnr_err_set(err, PNR_E_CORRUPT, NULL, ref->at, "the file changed while it was read");
     if (pnr_file_read(fd, data, header->data_size, (off_t)at) != (ssize_t)header->data_size)
-        return pnr_err_set(err, PNR_E_TRUNCATED, NULL, at, "data frame cannot be read whole");
+        return pnr_err_set(err, PNR_E_TRUNCATED, NULL, at, "data frame cannot be read to its end");
     return 0;
 }
 

@@ -152,7 +152,7 @@ static void report_missing_segments(struct index *index)
         return;
     }
     index->size.n_damaged++;            /* no sequence shows that blocks are missing */
-    diagnostics_report(index->diagnostics, DIAGNOSTIC_DAMAGE, "%s: its segments are missing", index->path);
+    diagnostics_report(index->diagnostics, DIAGNOSTIC_DAMAGE, "%s: all segments are missing", index->path);
 }
 
 int index_take_snapshot(struct index *index, struct pnr_err *err)
@@ -280,7 +280,7 @@ static bool is_in_live(const struct index *index, uint32_t thread, const struct 
 static void report_cut_file(struct index *index, const struct file *file, uint64_t at,
                             const struct pnr_block_header *header)
 {
-    const char *what = header ? "cut off inside a block" : "cut off inside a block header";
+    const char *what = header ? "file ends inside a block" : "file ends inside a block header";
     bool is_damage = index->has_end || file->segment != index->blocks.files.last;
     if (!is_damage && (index->process == PNR_PROCESS_RUNS || is_in_live(index, file->thread, header)))
         return;
@@ -419,9 +419,9 @@ static void remove_duplicates(struct index *index)
         if (!last || last->thread != refs[i].thread || last->sequence != refs[i].sequence) {
             refs[kept++] = refs[i];
         } else if (refs[i].segment) {
-            index_report(index, &refs[i], "block comes again");
+            index_report(index, &refs[i], "repeated block (ignored)");
         } else if (!last->segment) {
-            index_report(index, &refs[i], "another chunk has the same block");
+            index_report(index, &refs[i], "chunk repeats the block of another one (ignored)");
             index->size.n_damaged++;
         } else if (!is_whole(index, last)) {
             *last = refs[i];

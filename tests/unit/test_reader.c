@@ -297,8 +297,8 @@ Test(reader, tells_of_holes_and_repeats)
     make(&sample, true);
     add(&sample, 0, 0);
     add(&sample, 2, 0);
-    snprintf(said, sizeof said, "D:segment-2/thread-1.zst: byte 0: block comes again; "
-             "D:segment-1/thread-1.zst: byte %zu: block comes again; "
+    snprintf(said, sizeof said, "D:segment-2/thread-1.zst: byte 0: repeated block (ignored); "
+             "D:segment-1/thread-1.zst: byte %zu: repeated block (ignored); "
              "D:process-7: block 1 of thread 1 is missing; D:process-7: blocks 3 to 5 of thread 1 are missing;",
              sample.sizes[0] + sample.sizes[2]);
     add(&sample, 2, 0);
@@ -350,7 +350,7 @@ Test(reader, reads_what_is_behind_a_cut)
         cut(&sample, sample.sizes[0] + 50);
         sample.capture.segment = 2;
         add(&sample, 2, 0);
-        snprintf(said, sizeof said, "D:segment-1/thread-1.zst: byte %zu: cut off inside a block header;", sample.sizes[0]);
+        snprintf(said, sizeof said, "D:segment-1/thread-1.zst: byte %zu: file ends inside a block header;", sample.sizes[0]);
         expect(&sample, "1:1 !1:3", said);
     }
 }
@@ -363,7 +363,7 @@ Test(reader, tells_of_holes_beside_a_cut_by_a_kill)
     make(&sample, false);
     add(&sample, 0, 0);
     add(&sample, 2, 0);
-    snprintf(said, sizeof said, "F:segment-1/thread-1.zst: byte %zu: cut off inside a block header; "
+    snprintf(said, sizeof said, "F:segment-1/thread-1.zst: byte %zu: file ends inside a block header; "
              "D:process-7: block 1 of thread 1 is missing;", sample.sizes[0] + sample.sizes[2]);
     add(&sample, 3, 0);
     cut(&sample, sample.sizes[0] + sample.sizes[2] + 10);
@@ -586,10 +586,10 @@ Test(reader, misses_the_first_segments)
     add(&sample, 1, 0);
     expect(&sample, "!1:2", "D:process-7: segment 1 is missing; D:process-7: block 0 of thread 1 is missing;");
     make(&sample, true);
-    expect(&sample, "", "D:process-7: its segments are missing;");
+    expect(&sample, "", "D:process-7: all segments are missing;");
     make(&sample, false);
     leave_chunk(&sample, 1, 3, 9);
-    expect(&sample, "!1:9", "D:process-7: its segments are missing; D:process-7: blocks 0 to 2 of thread 1 are missing;");
+    expect(&sample, "!1:9", "D:process-7: all segments are missing; D:process-7: blocks 0 to 2 of thread 1 are missing;");
 }
 
 /* Without a segment all was dropped, if there ever was one. */
@@ -672,7 +672,7 @@ Test(reader, reads_what_another_process_has_finished)
     cr_expect_str_eq(sample.said.text, "");
     add(&sample, 1, 0);
     cut(&sample, sample.sizes[0] + 50);
-    snprintf(said, sizeof said, "D:segment-1/thread-1.zst: byte %zu: cut off inside a block header;", sample.sizes[0]);
+    snprintf(said, sizeof said, "D:segment-1/thread-1.zst: byte %zu: file ends inside a block header;", sample.sizes[0]);
     expect(&sample, "1:1", said);
 }
 
@@ -845,7 +845,7 @@ Test(reader, tells_a_process_that_runs_from_one_that_was_killed)
 {
     static const struct { long start; enum pnr_process_state state; const char *said; } table[] = {
         { 0, PNR_PROCESS_RUNS, "" },
-        { 1, PNR_PROCESS_GONE, "F:segment-2/thread-1.zst: byte %zu: cut off inside a block header;" },
+        { 1, PNR_PROCESS_GONE, "F:segment-2/thread-1.zst: byte %zu: file ends inside a block header;" },
     };
     for (size_t i = 0; i < 2; i++) {
         struct sample sample;
