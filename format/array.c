@@ -1,5 +1,6 @@
 #include "array.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,7 +13,7 @@ int pnr_array_grow(void *array, size_t *capacity, size_t n, size_t element_size)
     size_t grown = 2 * *capacity > n ? 2 * *capacity : n;
     if (grown < MIN_CAPACITY)
         grown = MIN_CAPACITY;
-    if (!(elements = reallocarray(elements, grown, element_size)))
+    if (grown > SIZE_MAX / element_size || !(elements = realloc(elements, grown * element_size)))
         return -1;
     memcpy(array, &elements, sizeof elements);
     *capacity = grown;

@@ -27,7 +27,7 @@ static uint64_t draw(uint64_t n)
     return (state >> 33) % n;
 }
 
-/* A number of so many bits, often one at an edge. */
+/* A number of so many bits, often a smallest or largest one. */
 static uint64_t draw_number(unsigned bits)
 {
     uint64_t all = bits == 64 ? UINT64_MAX : (UINT64_C(1) << bits) - 1;
@@ -46,7 +46,7 @@ struct piece {
     size_t at, size;
 };
 
-/* Puts new bytes in the place of a piece. Returns the new size of all; the old one if there is no room. */
+/* Puts new bytes in the place of a piece. Returns the new size of all; the old one if they do not fit. */
 static size_t replace(uint8_t *bytes, size_t size, size_t max, struct piece old, const void *fresh, size_t fresh_size)
 {
     if (size - old.size + fresh_size > max)
@@ -57,7 +57,7 @@ static size_t replace(uint8_t *bytes, size_t size, size_t max, struct piece old,
     return size - old.size + fresh_size;
 }
 
-/* Doubles, removes or moves a piece, or cuts off what is behind its begin. */
+/* Doubles, removes or moves a piece, or cuts the input off inside it. */
 static size_t shuffle(uint8_t *bytes, size_t size, size_t max, struct piece piece, struct piece other)
 {
     uint8_t *copy = malloc(piece.size + 1);
@@ -147,7 +147,7 @@ static size_t find_blocks(const uint8_t *bytes, size_t size, struct piece pieces
 /* Changes a field, and now and then one that makes the header bad. */
 static void draw_header(struct pnr_block_header *header, bool live)
 {
-    struct pnr_clock_sample *instant = draw(2) && !live ? &header->end : &header->begin;
+    struct pnr_clock_sample *sample = draw(2) && !live ? &header->end : &header->begin;
     switch (draw(13)) {
     case 0: header->flags = (uint16_t)draw(16); break;
     case 1: header->thread = (uint32_t)draw_number(32); break;
@@ -156,9 +156,9 @@ static void draw_header(struct pnr_block_header *header, bool live)
     case 4: header->sequence += 1 - (uint32_t)draw(3); break;
     case 5: header->n_open = (uint32_t)draw((uint64_t)header->n_records + 1); break;
     case 6: header->n_open = header->n_records; break;
-    case 7: instant->ticks = draw_number(64); break;
-    case 8: instant->monotonic_ns = draw_number(64); break;
-    case 9: instant->ticks += draw_number(30); break;
+    case 7: sample->ticks = draw_number(64); break;
+    case 8: sample->monotonic_ns = draw_number(64); break;
+    case 9: sample->ticks += draw_number(30); break;
     case 10: ((uint8_t *)header)[draw(88)] ^= 1 << draw(8); break;
     case 11: header->track = (uint32_t)draw(4); break;
     default: header->tick_shift = live ? 0 : (uint8_t)draw(PNR_TICKS_BITS);
@@ -270,8 +270,8 @@ static size_t change_entry(uint8_t *bytes, size_t size, size_t max, struct piece
     case 5: draw_property(&name); break;
     default:
         memcpy(string, changed->bytes, changed->size);
-        size_t most = draw(64) && changed->size < PNR_NAME_MAX / 2 ? 2 * changed->size + 16 : PNR_NAME_MAX;
-        *changed = (struct pnr_string){ string, (uint32_t)LLVMFuzzerMutate((uint8_t *)string, changed->size, most) };
+        size_t max_size = draw(64) && changed->size < PNR_NAME_MAX / 2 ? 2 * changed->size + 16 : PNR_NAME_MAX;
+        *changed = (struct pnr_string){ string, (uint32_t)LLVMFuzzerMutate((uint8_t *)string, changed->size, max_size) };
     }
     pnr_name_encode(&name, entry);
     return replace(bytes, size, max, piece, entry, pnr_name_size(&name));
@@ -338,8 +338,8 @@ static size_t change_records(uint8_t *bytes, size_t size, size_t max, struct pie
         return size;
     memcpy(records, bytes + piece.at, piece.size);
     n = draw_records(records, n);
-    size_t room = (max - (size - piece.size)) / sizeof *records;
-    uint16_t kept = (uint16_t)(n < room ? n : room);
+    size_t capacity = (max - (size - piece.size)) / sizeof *records;
+    uint16_t kept = (uint16_t)(n < capacity ? n : capacity);
     memcpy(bytes + piece.at - sizeof kept, &kept, sizeof kept);
     return replace(bytes, size, max, piece, records, kept * sizeof *records);
 }
@@ -348,13 +348,13 @@ static void draw_live_header(uint8_t *bytes)
 {
     struct pnr_live_header header;
     memcpy(&header, bytes, sizeof header);
-    struct pnr_clock_sample *instant = &header.clock_samples[draw(2)];
+    struct pnr_clock_sample *sample = &header.clock_samples[draw(2)];
     switch (draw(6)) {
     case 0: header.n_chunks = (uint32_t)draw_number(32); break;
     case 1: header.n_chunks = 1 + (uint32_t)draw(8); break;
     case 2: header.latest = (uint32_t)draw_number(32); break;
-    case 3: instant->ticks = draw_number(64); break;
-    case 4: instant->monotonic_ns = draw_number(64); break;
+    case 3: sample->ticks = draw_number(64); break;
+    case 4: sample->monotonic_ns = draw_number(64); break;
     default: ((uint8_t *)&header)[draw(sizeof header)] ^= 1 << draw(8);
     }
     memcpy(bytes, &header, sizeof header);
@@ -444,18 +444,18 @@ size_t fuzz_mutate_capture(uint8_t *bytes, size_t size, size_t max, unsigned see
     fuzz_split(bytes, size, parts, sizes);
     uint8_t *all = malloc(max);
     for (int i = 0; i < FUZZ_PARTS; i++) {
-        size_t room = max - at, others = 0;
+        size_t capacity = max - at, others = 0;
         for (int j = i + 1; j < FUZZ_PARTS; j++)
             others += sizes[j];
-        if (sizes[i] > room)
-            sizes[i] = room;
+        if (sizes[i] > capacity)
+            sizes[i] = capacity;
         memcpy(all + at, parts[i], sizes[i]);
-        if (i == part && room > others)
-            sizes[i] = mutate[i](all + at, sizes[i] < room - others ? sizes[i] : room - others, room - others,
+        if (i == part && capacity > others)
+            sizes[i] = mutate[i](all + at, sizes[i] < capacity - others ? sizes[i] : capacity - others, capacity - others,
                                  (unsigned)draw(UINT64_C(1) << 31));
         at += sizes[i];
-        uint32_t told = (uint32_t)sizes[i];
-        memcpy(all + (size_t)i * sizeof told, &told, sizeof told);
+        uint32_t stored = (uint32_t)sizes[i];
+        memcpy(all + (size_t)i * sizeof stored, &stored, sizeof stored);
     }
     memcpy(bytes, all, at);
     free(all);

@@ -19,7 +19,7 @@ static void run(struct job *job)
 {
     struct square *square = (struct square *)job;
     if (square->number % 7 == 0)
-        usleep(100);                    /* those behind it are ready earlier */
+        usleep(100);                    /* those after it are ready earlier */
     square->result = square->number * square->number;
     square->thread = pthread_self();
 }
@@ -44,7 +44,7 @@ static void start_all(struct jobs *jobs, struct square *squares, void (*finish_o
     }
 }
 
-Test(jobs, runs_each_once_with_any_number_of_threads)
+Test(jobs, executes_each_once_with_any_number_of_threads)
 {
     for (unsigned n_threads = 1; n_threads <= 5; n_threads++) {
         struct square squares[N];
@@ -101,7 +101,7 @@ static void run_and_tell(struct job *job)
 }
 
 /* The one worker is busy until the other job has run: so the owner must run it. */
-Test(jobs, who_waits_runs_what_nobody_has_begun, .timeout = 10)
+Test(jobs, waiting_thread_executes_queued_jobs, .timeout = 10)
 {
     struct job first = { .execute = run_until_told }, second = { .execute = run_and_tell };
     struct jobs *jobs = jobs_new(2);

@@ -1,4 +1,4 @@
-/* format/process.h: a process is gone only when that is known. */
+/* Checks format/process.h: a process is gone only when that is known. */
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <sched.h>
@@ -36,7 +36,7 @@ Test(process, knows_itself)
     cr_expect_eq(pnr_process_find_state(getpid(), pnr_process_start(), pnr_process_namespace()), PNR_PROCESS_RUNS);
 }
 
-Test(process, tells_one_that_runs_from_one_that_is_gone)
+Test(process, distinguishes_running_from_gone)
 {
     uint64_t start, namespace = pnr_process_namespace();
     siginfo_t info;
@@ -62,7 +62,7 @@ Test(process, does_not_guess)
     cr_expect_eq(pnr_process_find_state(pid, start, namespace + 1), PNR_PROCESS_UNKNOWN, "numbers mean others there");
 }
 
-Test(process, does_not_guess_when_it_cannot_look)
+Test(process, does_not_guess_without_proc)
 {
     uint64_t start = pnr_process_start(), namespace = pnr_process_namespace();
     struct rlimit limit, none;
@@ -75,8 +75,8 @@ Test(process, does_not_guess_when_it_cannot_look)
     cr_expect_eq(state, PNR_PROCESS_UNKNOWN);
 }
 
-/* A new namespace has the /proc of the old one until somebody mounts another: there its numbers mean other processes. The
- * first process is told from all others by its number 1, which there is that of the machine's first one. */
+/* A new namespace has the /proc of the old one until somebody mounts another: there its numbers mean other processes.
+ * The first process has the number 1, which in the parent's /proc is that of the machine's first process. */
 Test(process, does_not_take_the_proc_of_another_namespace)
 {
     int from_child[2], state = -1;

@@ -37,7 +37,7 @@ Test(table, counts_by_key)
     cr_expect_null(pnr_table_next(&table, NULL));
 }
 
-/* Adds and removes at random, and compares with an array that says of each key whether it is in. */
+/* Adds and removes at random, and compares with an array of flags, one for each key. */
 static void compare_with_array(uint64_t secret, uint64_t step)
 {
     static bool is_in[MAX_KEY + 1];

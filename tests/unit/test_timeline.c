@@ -21,7 +21,7 @@ static struct timeline *make(const struct pair *samples, size_t n, uint64_t tick
 }
 
 /* Row by row: samples, the recorder's rate, and times asked for. */
-Test(timeline, goes_through_the_instants)
+Test(timeline, goes_through_the_samples)
 {
     static const struct {
         size_t n;
@@ -31,21 +31,21 @@ Test(timeline, goes_through_the_instants)
         struct pair asked[5];
     } table[] = {
         { 0, { { 0, 0 } }, 0, 1, { { 77, 0 } } },
-        /* one instant: by the recorder's rate, else a tick is a nanosecond */
+        /* one sample: the recorder's rate, else a tick is a nanosecond */
         { 1, { { 100, 5000 } }, 2 * SECOND, 3, { { 100, 5000 }, { 300, 5100 }, { 50, 5000 } } },
         { 1, { { 100, 5000 } }, 0, 1, { { 300, 5200 } } },
-        /* two that are too close to tell the rate */
+        /* two that are too close for a rate */
         { 2, { { 100, 5000 }, { 200, 5099 } }, SECOND, 2, { { 200, 5100 }, { 100000100, 100005000 } } },
-        /* two: between and beyond, whatever the recorder says */
+        /* two: between and beyond, whatever the recorder's rate is */
         { 2, { { 0, 0 }, { 4 * SECOND, 2 * SECOND } }, SECOND, 3,
           { { SECOND, SECOND / 2 }, { 4 * SECOND, 2 * SECOND }, { 8 * SECOND, 4 * SECOND } } },
         /* in any order; the rate changes */
         { 3, { { 40 * SECOND, 30 * SECOND }, { 0, 0 }, { 20 * SECOND, 10 * SECOND } }, 0, 3,
           { { 10 * SECOND, 5 * SECOND }, { 30 * SECOND, 20 * SECOND }, { 50 * SECOND, 40 * SECOND } } },
-        /* one that runs backwards is dropped */
+        /* ignores one that runs backwards */
         { 3, { { 0, 5 * SECOND }, { 10 * SECOND, 4 * SECOND }, { 20 * SECOND, 25 * SECOND } }, 0, 1,
           { { 10 * SECOND, 15 * SECOND } } },
-        /* closer than a second: the one between gives way */
+        /* closer than a second: removes the one between */
         { 3, { { 0, 0 }, { SECOND / 2, SECOND / 4 }, { SECOND, SECOND } }, 0, 1, { { SECOND / 2, SECOND / 2 } } },
         /* absurd ticks end somewhere, and in order */
         { 1, { { 0, 0 } }, 1, 2, { { UINT64_MAX - 1, UINT64_C(1) << 62 }, { UINT64_MAX, UINT64_C(1) << 62 } } },
@@ -58,7 +58,7 @@ Test(timeline, goes_through_the_instants)
     }
 }
 
-/* Days at 3 GHz, an instant every 10 ms: few are kept, and no time is off by more than a nanosecond. */
+/* Days at 3 GHz, a sample every 10 ms: few are kept, and no time is off by more than a nanosecond. */
 Test(timeline, keeps_nanoseconds_over_days)
 {
     struct timeline *timeline = malloc(sizeof *timeline);
