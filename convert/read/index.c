@@ -175,7 +175,7 @@ int index_take_snapshot(struct index *index, struct pnr_err *err)
 
 /* ---- the threads that are wanted ---- */
 
-static int compare_numbers(const void *a, const void *b)
+static int compare_threads(const void *a, const void *b)
 {
     uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
     return x < y ? -1 : x > y;
@@ -190,7 +190,7 @@ struct choice {
     bool is_out_of_memory;
 };
 
-static bool is_wanted(struct choice *choice, uint32_t thread)
+static bool wants_thread(struct choice *choice, uint32_t thread)
 {
     if (!choice->wants || choice->wants(choice->arg, thread))
         return true;
@@ -207,10 +207,10 @@ static void exclude_unwanted(struct index *index, struct choice *choice)
     struct files *files = &index->blocks.files;
     size_t n_refs = 0, n_files = 0;
     for (size_t i = 0; i < index->n_refs; i++)
-        if (is_wanted(choice, index->refs[i].thread))
+        if (wants_thread(choice, index->refs[i].thread))
             index->refs[n_refs++] = index->refs[i];
     for (size_t i = 0; i < files->n; i++)
-        if (files->list[i].thread == PNR_SHORT_THREADS || is_wanted(choice, files->list[i].thread))
+        if (files->list[i].thread == PNR_SHORT_THREADS || wants_thread(choice, files->list[i].thread))
             files->list[n_files++] = files->list[i];
     index->n_refs = n_refs;
     files->n = n_files;
@@ -221,7 +221,7 @@ static void keep_excluded(struct index *index, struct choice *choice)
 {
     size_t n = 0;
     if (choice->n)
-        qsort(choice->excluded, choice->n, sizeof *choice->excluded, compare_numbers);
+        qsort(choice->excluded, choice->n, sizeof *choice->excluded, compare_threads);
     for (size_t i = 0; i < choice->n; i++)
         if (n == 0 || choice->excluded[n - 1] != choice->excluded[i])
             choice->excluded[n++] = choice->excluded[i];
@@ -361,7 +361,7 @@ static int walk_file(struct index *index, const struct file *file, size_t n, str
             report_in_file(index, file->segment, file->thread, DIAGNOSTIC_DAMAGE, found.err.code, found.at,
                            found.err.what);
             index_count_damage(index);
-        } else if (file->thread == PNR_SHORT_THREADS && !is_wanted(choice, found.header.thread)) {
+        } else if (file->thread == PNR_SHORT_THREADS && !wants_thread(choice, found.header.thread)) {
             continue;
         } else if (add_block(index, file, &found) < 0) {
             return -1;
@@ -400,7 +400,7 @@ static int compare_refs_and_positions(const void *a, const void *b)
 
 /* True when the block in the file is whole. The recorder writes a block before it frees the chunk, so a kill in between
  * leaves both, and the file's may be torn. */
-static bool is_whole(struct index *index, const struct block_ref *ref)
+static bool is_whole_block(struct index *index, const struct block_ref *ref)
 {
     struct pnr_block_header header;
     struct pnr_err err;
@@ -423,7 +423,7 @@ static void remove_duplicates(struct index *index)
         } else if (!last->segment) {
             index_report(index, &refs[i], "chunk repeats the block of another one (ignored)");
             index->size.n_damaged++;
-        } else if (!is_whole(index, last)) {
+        } else if (!is_whole_block(index, last)) {
             *last = refs[i];
         }
     }

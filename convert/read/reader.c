@@ -428,7 +428,7 @@ static enum read_outcome read_ref(struct reader *reader, struct cursor *cursor, 
 }
 
 /* Counts the leading OPEN records of a block whose header announces n_open. */
-static uint32_t count_open(const struct pnr_record *records, uint32_t n_records, uint32_t n_open)
+static uint32_t count_leading_open(const struct pnr_record *records, uint32_t n_records, uint32_t n_open)
 {
     uint32_t n = 0;
     while (n < n_open && n < n_records && pnr_record_kind(records[n]) == PNR_OPEN)
@@ -442,7 +442,7 @@ static int deliver(struct reader *reader, struct cursor *cursor, struct block_re
 {
     bool is_begin = cursor->at == 0;
     const struct pnr_record *open = reader->index.blocks.records, *records;
-    uint32_t n_open = is_begin ? count_open(open, header->n_records, header->n_open) : 0;
+    uint32_t n_open = is_begin ? count_leading_open(open, header->n_records, header->n_open) : 0;
     cursor->at += n_open;
     int64_t n_stored = store_records(reader, cursor, header->n_records, &records);
     if (n_stored < 0)

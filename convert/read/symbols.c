@@ -62,7 +62,7 @@ static int read_more(int fd, const char *path, struct symbols *symbols, struct p
 /* Adds a function. Indices count up from 1, so the n-th function has n - 1 entries before it: an index above what fits
  * in the file up to `at` is damage, and no reason to allocate gigabytes. Returns 1, 0 for a bad index, -1 when out of
  * memory. */
-static int add_function(struct symbols *symbols, const struct pnr_name *name, size_t at)
+static int add_symbol(struct symbols *symbols, const struct pnr_name *name, size_t at)
 {
     if (name->index == 0 || name->index > at / PNR_NAME_ENTRY_SIZE + 1)
         return 0;
@@ -113,7 +113,7 @@ static int add_entry(struct symbols *symbols, const struct pnr_name *name, const
 {
     int added = 1;
     if (name->type == PNR_NAME_FUNCTION)
-        added = add_function(symbols, name, at);
+        added = add_symbol(symbols, name, at);
     else if (name->type == PNR_NAME_THREAD)
         added = append_name(&symbols->threads, &symbols->n_threads, &symbols->thread_capacity, name);
     else if (name->type == PNR_NAME_PROPERTY)
