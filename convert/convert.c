@@ -278,7 +278,7 @@ static bool leave_block(struct process *process, struct run *run)
     run->has_block = false;
     run->block.n_records = 0;
     run->at = 0;
-    if (!reader_begin(process->reader, run->thread, &ticks))
+    if (!reader_peek(process->reader, run->thread, &ticks))
         return false;
     if (ticks > run->ticks)
         run->ticks = ticks;
@@ -616,7 +616,7 @@ static struct window find_window(struct process *process)
     if (process->end_ticks < from || to == 0)
         reader_stop(process->reader);
     else
-        reader_limit(process->reader, from, to, process->known != NULL);
+        reader_set_range(process->reader, from, to, process->known != NULL);
     return (struct window){ from, to == UINT64_MAX ? to : to - 1 };
 }
 
@@ -735,7 +735,7 @@ static void say_running(const struct reader *reader, uint64_t zero_ns, const str
 static void say_dropped(struct reader *reader, uint64_t zero_ns, const struct diagnostics *diagnostics)
 {
     uint64_t complete_ticks;
-    if (!reader_has_dropped(reader, &complete_ticks))
+    if (!reader_has_evicted(reader, &complete_ticks))
         return;
     if (reader_n_threads(reader) == 0) {
         diagnostics_report(diagnostics, DIAGNOSTIC_INFO, "%s: all events were dropped (--max-size, --last)", reader_path(reader));

@@ -10,11 +10,11 @@ void diagnostics_report(const struct diagnostics *diagnostics, enum diagnostic_l
     va_start(args, format);
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
-    diagnostics->say(diagnostics->arg, level, line);
+    diagnostics->report(diagnostics->arg, level, line);
 }
 
 void diagnostics_err(const struct diagnostics *diagnostics, enum diagnostic_level level, const struct pnr_err *err)
 {
     char line[1024];
-    diagnostics->say(diagnostics->arg, level, pnr_err_describe(err, line, sizeof line));
+    diagnostics->report(diagnostics->arg, level, pnr_err_describe(err, line, sizeof line));
 }

@@ -8,13 +8,13 @@
 #include "convert.h"
 
 struct thread_info {
-    uint64_t n_records;                 /* OPEN ones left out */
+    uint64_t n_records;                 /* without OPEN */
 };
 
 struct info {
     bool reads_all;
-    uint64_t kinds[256];                /* like lost only of what is read */
-    uint64_t n_records, n_blocks;       /* OPEN ones left out */
+    uint64_t kinds[256];                /* like `lost`: 0 unless the data are read */
+    uint64_t n_records, n_blocks;       /* without OPEN */
     uint64_t lost, recovered;
     uint64_t first_ticks, last_ticks;
     struct thread_info *threads;        /* owned */
@@ -25,7 +25,7 @@ static const char *const kind_labels[PNR_KINDS] = {
 #include "format/kinds.def"
 };
 
-static void see(struct info *info, uint64_t begin_ticks, uint64_t end_ticks)
+static void extend_span(struct info *info, uint64_t begin_ticks, uint64_t end_ticks)
 {
     if (begin_ticks < info->first_ticks)
         info->first_ticks = begin_ticks;
@@ -33,19 +33,19 @@ static void see(struct info *info, uint64_t begin_ticks, uint64_t end_ticks)
         info->last_ticks = end_ticks;
 }
 
-/* Counts what the headers tell. */
+/* Counts from the headers alone. */
 static void count_headers(const struct reader *reader, struct info *info)
 {
     struct reader_outline outline;
     size_t thread = 0;
-    for (size_t i = 0; reader_look(reader, i, &outline); i++) {
+    for (size_t i = 0; reader_find_outline(reader, i, &outline); i++) {
         while (reader_thread_number(reader, thread) != outline.thread)
             thread++;                   /* the blocks come in the order of the threads */
         info->threads[thread].n_records += outline.n_events;
         info->n_records += outline.n_events;
         info->n_blocks++;
         info->recovered += outline.is_live ? outline.n_records : 0;
-        see(info, outline.begin_ticks, outline.end_ticks);
+        extend_span(info, outline.begin_ticks, outline.end_ticks);
     }
 }
 
@@ -53,11 +53,11 @@ static int count_thread(struct reader *reader, size_t thread, struct info *info,
 {
     struct reader_block block;
     uint64_t ticks;
-    while (reader_begin(reader, thread, &ticks)) {
-        int step = reader_next(reader, thread, &block, err);
-        if (step < 0)
+    while (reader_peek(reader, thread, &ticks)) {
+        int status = reader_next(reader, thread, &block, err);
+        if (status < 0)
             return -1;
-        if (step == 0)
+        if (status == 0)
             continue;
         uint64_t last = block.begin_ticks;
         if (block.n_records)
@@ -71,13 +71,13 @@ static int count_thread(struct reader *reader, size_t thread, struct info *info,
             if (kind != PNR_OPEN)
                 info->threads[thread].n_records++;
         }
-        see(info, block.begin_ticks, last);
+        extend_span(info, block.begin_ticks, last);
     }
     info->n_records += info->threads[thread].n_records;
     return 0;
 }
 
-/* Control characters would steer the terminal. */
+/* Prints a line, without the control characters that would steer the terminal. */
 static void print_text(FILE *out, struct pnr_string text)
 {
     for (uint32_t i = 0; i < text.size; i++) {
@@ -98,7 +98,7 @@ static void print_property(const struct reader *reader, FILE *out, const char *l
     }
 }
 
-/* What the recorder left out: a line for each rule. */
+/* Prints what the recorder excluded, a line for each rule. */
 static void print_filters(const struct reader *reader, FILE *out)
 {
     struct pnr_string rules = symbols_property(reader_symbols(reader), "filters");
@@ -185,14 +185,14 @@ static const char *describe_end(const struct reader *reader)
            "not clean: the process was killed, or it still runs";
 }
 
-/* Without the data nothing is known of a process that has no end. */
+/* Prints how many events were lost: of a process without an end, only its data show that. */
 static void print_lost(const struct symbols *symbols, FILE *out, const struct info *info)
 {
     uint64_t lost = 0;
     if (!symbols_number(symbols, "lost", &lost) && !info->reads_all)
         return;
     fprintf(out, "  %-12s%" PRIu64 " events%s\n", "lost", lost > info->lost ? lost : info->lost,
-            symbols_property(symbols, "stopped").bytes ? ", and all after recording had stopped" : "");
+            symbols_property(symbols, "stopped").bytes ? ", and all after recording stopped" : "");
 }
 
 static void print(struct reader *reader, FILE *out, const struct info *info)
@@ -223,7 +223,7 @@ static void print(struct reader *reader, FILE *out, const struct info *info)
         fprintf(out, ", %.2f bytes per event", (double)size->bytes / (double)info->n_records);
     putc('\n', out);
     if (info->reads_all)
-        fprintf(out, "  %-12s%" PRIu64 "\n", "gaps", info->kinds[PNR_UNRECORDED]);
+        fprintf(out, "  %-12s%" PRIu64 " regions\n", "unrecorded", info->kinds[PNR_UNRECORDED]);
     print_lost(symbols, out, info);
     fprintf(out, "  %-12s%" PRIu64 " events from the live mapping\n", "recovered", info->recovered);
     fprintf(out, "  %-12s%" PRIu64 " blocks damaged or missing\n", "damage", size->n_damaged);

@@ -10,38 +10,38 @@ struct queue {
 };
 
 struct jobs {
-    pthread_mutex_t lock;               /* of all below, and of the hidden part of every job */
+    pthread_mutex_t lock;               /* of all below, and of the private part of every job */
     pthread_cond_t has_work, has_done;
-    struct queue waiting;
-    struct queue unfinished;            /* those with finish, in the order of their starts */
-    bool is_finishing;                  /* a thread is at it */
-    bool is_over;
+    struct queue queued;
+    struct queue unfinished;            /* those with finish_jobs, in the order of their starts */
+    bool is_finishing;                  /* a thread is in finish_jobs() */
+    bool is_stopping;
     unsigned n_workers;
     pthread_t workers[];
 };
 
-/* ---- under the lock, which they give up while a job works ---- */
+/* ---- with the lock held, which is released while a job is executed ---- */
 
-/* Takes a job from among those that wait. */
-static void take(struct jobs *jobs, struct job *job)
+/* Removes a job from the queue. */
+static void start_job(struct jobs *jobs, struct job *job)
 {
-    struct job **at = &jobs->waiting.first;
+    struct job **at = &jobs->queued.first;
     while (*at != job)
         at = &(*at)->next;
     *at = job->next;
     if (!*at)
-        jobs->waiting.end = at;
-    job->state = JOB_RUNS;
+        jobs->queued.end = at;
+    job->state = JOB_EXECUTES;
 }
 
-/* Finishes all jobs whose turn it is, unless another thread does. */
-static void finish(struct jobs *jobs)
+/* Finishes the jobs that come next in the order of starts and have been executed, unless another thread does. */
+static void finish_jobs(struct jobs *jobs)
 {
     struct job *job;
     if (jobs->is_finishing)
         return;
     jobs->is_finishing = true;
-    while ((job = jobs->unfinished.first) && job->state == JOB_RAN) {
+    while ((job = jobs->unfinished.first) && job->state == JOB_EXECUTED) {
         pthread_mutex_unlock(&jobs->lock);
         job->finish(job);
         pthread_mutex_lock(&jobs->lock);
@@ -53,28 +53,28 @@ static void finish(struct jobs *jobs)
     jobs->is_finishing = false;
 }
 
-static void work(struct jobs *jobs, struct job *job)
+static void run_job(struct jobs *jobs, struct job *job)
 {
-    take(jobs, job);
+    start_job(jobs, job);
     pthread_mutex_unlock(&jobs->lock);
-    job->run(job);
+    job->execute(job);
     pthread_mutex_lock(&jobs->lock);
-    job->state = job->finish ? JOB_RAN : JOB_DONE;
+    job->state = job->finish ? JOB_EXECUTED : JOB_DONE;
     if (job->finish)
-        finish(jobs);
+        finish_jobs(jobs);
     else
         pthread_cond_signal(&jobs->has_done);
 }
 
 /* ---- threads ---- */
 
-static void *worker(void *arg)
+static void *run_worker(void *arg)
 {
     struct jobs *jobs = arg;
     pthread_mutex_lock(&jobs->lock);
-    while (!jobs->is_over) {
-        if (jobs->waiting.first)
-            work(jobs, jobs->waiting.first);
+    while (!jobs->is_stopping) {
+        if (jobs->queued.first)
+            run_job(jobs, jobs->queued.first);
         else
             pthread_cond_wait(&jobs->has_work, &jobs->lock);
     }
@@ -82,14 +82,14 @@ static void *worker(void *arg)
     return NULL;
 }
 
-/* Signals are the owner's, but for the one that a write to a closed pipe brings to whoever writes. */
-static void make_workers(struct jobs *jobs, unsigned n)
+/* Blocks all signals in the workers, except for SIGPIPE, which comes to the thread that writes to a closed pipe. */
+static void start_workers(struct jobs *jobs, unsigned n)
 {
-    sigset_t most, old;
-    sigfillset(&most);
-    sigdelset(&most, SIGPIPE);
-    pthread_sigmask(SIG_SETMASK, &most, &old);
-    while (jobs->n_workers < n && pthread_create(&jobs->workers[jobs->n_workers], NULL, worker, jobs) == 0)
+    sigset_t all_but_pipe, old;
+    sigfillset(&all_but_pipe);
+    sigdelset(&all_but_pipe, SIGPIPE);
+    pthread_sigmask(SIG_SETMASK, &all_but_pipe, &old);
+    while (jobs->n_workers < n && pthread_create(&jobs->workers[jobs->n_workers], NULL, run_worker, jobs) == 0)
         jobs->n_workers++;
     pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
@@ -102,9 +102,9 @@ struct jobs *jobs_new(unsigned n_threads)
     pthread_mutex_init(&jobs->lock, NULL);
     pthread_cond_init(&jobs->has_work, NULL);
     pthread_cond_init(&jobs->has_done, NULL);
-    jobs->waiting.end = &jobs->waiting.first;
+    jobs->queued.end = &jobs->queued.first;
     jobs->unfinished.end = &jobs->unfinished.first;
-    make_workers(jobs, n_threads - 1);
+    start_workers(jobs, n_threads - 1);
     return jobs;
 }
 
@@ -113,7 +113,7 @@ void jobs_free(struct jobs *jobs)
     if (!jobs)
         return;
     pthread_mutex_lock(&jobs->lock);
-    jobs->is_over = true;
+    jobs->is_stopping = true;
     pthread_cond_broadcast(&jobs->has_work);
     pthread_mutex_unlock(&jobs->lock);
     for (unsigned i = 0; i < jobs->n_workers; i++)
@@ -132,16 +132,16 @@ unsigned jobs_n_threads(const struct jobs *jobs)
 void jobs_start(struct jobs *jobs, struct job *job)
 {
     pthread_mutex_lock(&jobs->lock);
-    job->state = JOB_WAITS;
+    job->state = JOB_QUEUED;
     job->next = job->next_to_finish = NULL;
-    *jobs->waiting.end = job;
-    jobs->waiting.end = &job->next;
+    *jobs->queued.end = job;
+    jobs->queued.end = &job->next;
     if (job->finish) {
         *jobs->unfinished.end = job;
         jobs->unfinished.end = &job->next_to_finish;
     }
     if (jobs->n_workers == 0)
-        work(jobs, job);
+        run_job(jobs, job);
     else
         pthread_cond_signal(&jobs->has_work);
     pthread_mutex_unlock(&jobs->lock);
@@ -151,10 +151,10 @@ void jobs_wait(struct jobs *jobs, struct job *job)
 {
     pthread_mutex_lock(&jobs->lock);
     while (job->state != JOB_NONE && job->state != JOB_DONE) {
-        if (job->state == JOB_WAITS)
-            work(jobs, job);
-        else if (jobs->waiting.first)
-            work(jobs, jobs->waiting.first);
+        if (job->state == JOB_QUEUED)
+            run_job(jobs, job);
+        else if (jobs->queued.first)
+            run_job(jobs, jobs->queued.first);
         else
             pthread_cond_wait(&jobs->has_done, &jobs->lock);
     }

@@ -200,7 +200,7 @@ static int verify_capture(const struct options *options, const struct capture *c
     struct verify_sum sum;
     struct pnr_err err;
     for (size_t i = 0; i < capture->n; i++)
-        reader_use(capture->readers[i], jobs);
+        reader_set_jobs(capture->readers[i], jobs);
     if (verify(capture->readers, capture->n, diagnostics, capture->odd, &sum, &err) < 0) {
         warn_err(&err);
         return -1;
@@ -454,7 +454,7 @@ static int write_file(const struct options *options, const struct capture *captu
         return -1;
     }
     for (size_t i = 0; i < capture->n; i++)
-        reader_use(capture->readers[i], jobs);
+        reader_set_jobs(capture->readers[i], jobs);
     int step = options_trace(options) ? write_trace(options, capture, diagnostics, output, part, result) :
                                              write_tree(options, capture, diagnostics, output, result);
     result->file_bytes = output_bytes(output);

@@ -14,7 +14,7 @@ void warn(const char *format, ...)
     va_start(args, format);
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
-    for (char *c = line; *c; c++) {     /* what a capture says must not steer a terminal */
+    for (char *c = line; *c; c++) {     /* text of a capture must not steer the terminal */
         bool is_long = c[0] == '\xc2' && (c[1] & 0xe0) == 0x80;         /* U+0080 to U+009F */
         if (is_long)
             *c++ = '?';

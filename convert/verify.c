@@ -27,17 +27,19 @@ static void take_point(struct sink *sink, const struct point *point)
     (void)sink, (void)point;
 }
 
-/* A process that has ended tells how many events it recorded. Where something is damaged they cannot be there. */
-static void count_events(const struct reader *reader, const struct convert_odd *odd, const struct diagnostics *diagnostics)
+/* Compares the number of events with the one that a process writes at its end, unless damage has been reported. */
+static void check_event_count(const struct reader *reader, const struct convert_odd *odd,
+                              const struct diagnostics *diagnostics)
 {
     uint64_t n_recorded, until_ns, complete_ticks;
-    if (reader_process(reader, &until_ns) == PNR_PROCESS_RUNS || reader_has_dropped(reader, &complete_ticks) ||
+    if (reader_process(reader, &until_ns) == PNR_PROCESS_RUNS || reader_has_evicted(reader, &complete_ticks) ||
         reader_size(reader)->n_damaged || !symbols_property(reader_symbols(reader), "end_ticks").bytes ||
         !symbols_number(reader_symbols(reader), "events", &n_recorded) ||
         odd->unknown_kinds || odd->events == n_recorded)
         return;
-    diagnostics_report(diagnostics, DIAGNOSTIC_DAMAGE, "%s: %" PRIu64 " events are there of %" PRIu64 " that were recorded",
-              reader_path(reader), odd->events, n_recorded);
+    diagnostics_report(diagnostics, DIAGNOSTIC_DAMAGE,
+                       "%s: %" PRIu64 " events found, but %" PRIu64 " were recorded", reader_path(reader), odd->events,
+                       n_recorded);
 }
 
 int verify(struct reader **readers, size_t n, const struct diagnostics *diagnostics, struct convert_odd *odd,
@@ -52,7 +54,7 @@ int verify(struct reader **readers, size_t n, const struct diagnostics *diagnost
     convert_say(readers, n, odd, diagnostics);
     *sum = (struct verify_sum){ .events = count.spans.events };
     for (size_t i = 0; i < n; i++) {
-        count_events(readers[i], &odd[i], diagnostics);
+        check_event_count(readers[i], &odd[i], diagnostics);
         sum->threads += reader_n_threads(readers[i]);
         sum->blocks += reader_size(readers[i])->n_blocks;
         sum->bytes += reader_size(readers[i])->bytes;

@@ -1,5 +1,5 @@
-/* Reads all of a capture and makes nothing of it: so all that a conversion would say is said, and whether as many events
- * are there as were recorded. */
+/* Reads all of a capture without writing anything: reports all that a conversion would, and whether as many events are
+ * there as were recorded. */
 #ifndef VERIFY_H
 #define VERIFY_H
 
@@ -8,12 +8,12 @@
 
 #include "convert.h"
 
-/* What there is in all processes. */
+/* Counts over all processes. */
 struct verify_sum {
     uint64_t threads, blocks, events, bytes;
 };
 
-/* odd: of each process, all 0 at first. What is found is said to diagnostics. Returns 0, or -1 when out of memory. */
+/* odd: one for each process, all 0 at first. Reports to diagnostics. Returns 0, or -1 when out of memory. */
 int verify(struct reader **readers, size_t n, const struct diagnostics *diagnostics, struct convert_odd *odd,
            struct verify_sum *sum, struct pnr_err *err);
 

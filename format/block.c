@@ -1,6 +1,6 @@
-/* Why planes: neighbours in a plane are alike (the high bytes of differences are nearly always zero, kinds and
- * functions repeat), so zstd's fastest level finds at once what it misses between fields of a record.
- * bench/README.md has the figures against records as they are. */
+/* Why planes: the bytes of a plane are alike (the high bytes of differences are nearly always zero; kinds and functions
+ * repeat). So zstd's fastest level finds at once what it misses between the fields of a record. bench/README.md has the
+ * figures against records as they are. */
 #include "block.h"
 
 #include <stdlib.h>
@@ -44,12 +44,12 @@ size_t pnr_block_data_bound(void)
     return ZSTD_compressBound(PLANES * PNR_BLOCK_RECORDS);
 }
 
-static bool is_zero(struct pnr_clock_sample t)
+static bool is_zero_sample(struct pnr_clock_sample t)
 {
     return !t.ticks && !t.monotonic_ns && !t.realtime_ns;
 }
 
-/* What is wrong with the header, or NULL. */
+/* Finds what is wrong with the header, or returns NULL. */
 static const char *header_fault(const struct pnr_block_header *h, bool live)
 {
     if (h->check != pnr_check(h, offsetof(struct pnr_block_header, check)))
@@ -61,7 +61,7 @@ static const char *header_fault(const struct pnr_block_header *h, bool live)
     if (h->reserved || h->reserved2)
         return "reserved field of a block header is not 0";
     if (live)
-        return h->n_records || h->data_size || h->planes || h->tick_shift || !is_zero(h->end) ||
+        return h->n_records || h->data_size || h->planes || h->tick_shift || !is_zero_sample(h->end) ||
             h->n_open > PNR_BLOCK_RECORDS ? "live block header with the fields of a finished one" : NULL;
     if (h->n_records == 0 || h->n_records > PNR_BLOCK_RECORDS)
         return "number of records out of range";
@@ -109,12 +109,12 @@ void pnr_block_coder_free(struct pnr_block_coder *coder)
     free(coder);
 }
 
-#define GROUP 16                        /* records that are turned at once: as many as a record has bytes */
+#define GROUP 16                        /* records that are transposed at once: as many as a record has bytes */
 typedef unsigned char row __attribute__((vector_size(GROUP)));
 
 /* Transposes a 16 x 16 matrix of bytes: interleaving the first half of the rows with the second moves a bit of the
  * row's number into the column's; four times moves all four. SSE2 and NEON have an instruction for each half. */
-static inline void transpose(row x[GROUP])
+static inline void transpose_rows(row x[GROUP])
 {
 #pragma GCC unroll 4                    /* so that the rows stay in registers */
     for (int round = 0; round < 4; round++) {
@@ -131,37 +131,37 @@ static inline void transpose(row x[GROUP])
 
 typedef uint64_t pair __attribute__((vector_size(PNR_RECORD_SIZE)));     /* a record */
 
-static inline pair load(const struct pnr_record *record)
+static inline pair load_pair(const struct pnr_record *record)
 {
     pair words;
     memcpy(&words, record, sizeof words);
     return words;
 }
 
-/* A record with its ticks cut and replaced by their difference to those of the record before, which are kept in
- * *before, cut. */
-static inline pair difference(pair record, pair *before, pair shift)
+/* Shifts the record's ticks and replaces them by their difference to those of the previous record. *previous: that
+ * record's shifted ticks; then this one's. */
+static inline pair take_difference(pair record, pair *previous, pair shift)
 {
     const pair all_ticks = { PNR_TICKS_MAX, 0 };
     pair ticks = (record & all_ticks) >> shift;
-    pair result = (record & ~all_ticks) | ((ticks - *before) & all_ticks);
-    *before = ticks;
+    pair result = (record & ~all_ticks) | ((ticks - *previous) & all_ticks);
+    *previous = ticks;
     return result;
 }
 
-/* The planes that are not all zero, and that of the kinds. */
+/* Finds the planes that are not all zero, and that of the kinds. */
 static uint16_t find_planes(const struct pnr_record *records, size_t n, unsigned shift)
 {
-    pair used = { UINT64_C(1) << PNR_TICKS_BITS, 0 }, before = { 0, 0 };
+    pair used = { UINT64_C(1) << PNR_TICKS_BITS, 0 }, previous = { 0, 0 };
     uint16_t planes = 0;
     for (size_t i = 0; i < n; i++)
-        used |= difference(load(records + i), &before, (pair){ shift, shift });
+        used |= take_difference(load_pair(records + i), &previous, (pair){ shift, shift });
     for (int k = 0; k < PLANES; k++)
         planes |= (uint16_t)((used[k / 8] >> k % 8 * 8 & 0xff ? 1 : 0) << k);
     return planes;
 }
 
-/* The numbers of the planes that a block has. Returns how many they are. */
+/* Lists the numbers of a block's planes. Returns how many they are. */
 static int list_planes(uint16_t planes, int list[PLANES])
 {
     int n = 0;
@@ -171,41 +171,40 @@ static int list_planes(uint16_t planes, int list[PLANES])
     return n;
 }
 
-/* Planes lie n bytes apart, and n is mostly a power of two: then their lines fall into one set of the processor's
- * cache and drive each other out. So a tile of TILE records is turned in memory of its own and moved a line at a
- * time. All sizes are constant: the compiler makes moves of them, not calls. At the end of a block a tile has records
- * that are not used. */
+/* Planes are n bytes apart, mostly a power of two: then their lines fall into one set of the processor's cache and
+ * evict each other. So a tile of TILE records is transposed in memory of its own and moved a line at a time. All sizes
+ * are constant, so that the compiler makes moves of them and no calls. The last tile of a block has unused records. */
 #define TILE 64
 
-static inline void split_tile(unsigned char tile[PLANES][TILE], const struct pnr_record *records, pair *before,
+static inline void split_tile(unsigned char tile[PLANES][TILE], const struct pnr_record *records, pair *previous,
                               pair shift)
 {
     for (int i = 0; i < TILE; i += GROUP) {
         row rows[GROUP];
 #pragma GCC unroll 16
         for (int k = 0; k < GROUP; k++)
-            rows[k] = (row)difference(load(records + i + k), before, shift);
-        transpose(rows);
+            rows[k] = (row)take_difference(load_pair(records + i + k), previous, shift);
+        transpose_rows(rows);
 #pragma GCC unroll 16
         for (int k = 0; k < PLANES; k++)
             memcpy(&tile[k][i], &rows[k], GROUP);
     }
 }
 
-static void split(unsigned char *bytes, const struct pnr_record *records, const struct pnr_block_header *h)
+static void split_planes(unsigned char *bytes, const struct pnr_record *records, const struct pnr_block_header *h)
 {
     unsigned char tile[PLANES][TILE];
     struct pnr_record last[TILE] = { { { 0, 0 } } };
     int list[PLANES], n_planes = list_planes(h->planes, list);
     size_t n = h->n_records, i = 0;
-    pair before = { 0, 0 }, shift = { h->tick_shift, h->tick_shift };
+    pair previous = { 0, 0 }, shift = { h->tick_shift, h->tick_shift };
     for (; i + TILE <= n; i += TILE) {
-        split_tile(tile, records + i, &before, shift);
+        split_tile(tile, records + i, &previous, shift);
         for (int p = 0; p < n_planes; p++)
             memcpy(bytes + p * n + i, tile[list[p]], TILE);
     }
     memcpy(last, records + i, (n - i) * sizeof *last);
-    split_tile(tile, last, &before, shift);
+    split_tile(tile, last, &previous, shift);
     for (int p = 0; p < n_planes; p++)
         memcpy(bytes + p * n + i, tile[list[p]], n - i);
 }
@@ -218,7 +217,7 @@ static inline void join_tile(struct pnr_record *records, unsigned char tile[PLAN
 #pragma GCC unroll 16
         for (int k = 0; k < PLANES; k++)
             memcpy(&rows[k], &tile[k][i], GROUP);
-        transpose(rows);
+        transpose_rows(rows);
 #pragma GCC unroll 16
         for (int k = 0; k < GROUP; k++) {
             *ticks += (pair)rows[k];
@@ -228,9 +227,9 @@ static inline void join_tile(struct pnr_record *records, unsigned char tile[PLAN
     }
 }
 
-static void join(struct pnr_record *records, const unsigned char *bytes, const struct pnr_block_header *h)
+static void join_planes(struct pnr_record *records, const unsigned char *bytes, const struct pnr_block_header *h)
 {
-    unsigned char tile[PLANES][TILE] = { { 0 } };       /* the planes that are left out stay so */
+    unsigned char tile[PLANES][TILE] = { { 0 } };       /* omitted planes stay zero */
     struct pnr_record last[TILE];
     int list[PLANES], n_planes = list_planes(h->planes, list);
     size_t n = h->n_records, i = 0;
@@ -270,7 +269,7 @@ const void *pnr_block_encode(struct pnr_block_coder *coder, struct pnr_block_hea
     if (!coder->compressor && !(coder->compressor = make_compressor()))
         return NULL;
     header->planes = find_planes(records, header->n_records, header->tick_shift);
-    split(coder->planes, records, header);
+    split_planes(coder->planes, records, header);
     size_t data_size = ZSTD_compress2(coder->compressor, coder->output + PNR_BLOCK_PREFIX_SIZE,
                                       coder->output_size - PNR_BLOCK_PREFIX_SIZE,
                                       coder->planes, content_size_of(header));
@@ -285,9 +284,9 @@ const void *pnr_block_encode(struct pnr_block_coder *coder, struct pnr_block_hea
     return coder->output;
 }
 
-/* True when the data is one zstd frame of just that size with a content checksum (RFC 8878, 3.1.1.1.1: bit 2
- * of the descriptor, the byte after the magic number), so that damage cannot pass unseen. The magic number is looked at
- * too: libzstd may also take frames of the time before that RFC, by code that is less well kept. */
+/* True when the data is one zstd frame of just that size with a content checksum (RFC 8878, 3.1.1.1.1: bit 2 of the
+ * descriptor, the byte after the magic number), so that damage cannot pass undetected. Checks the magic number, too:
+ * libzstd may be built to accept frames from before that RFC, by legacy code (ZSTD_LEGACY_SUPPORT). */
 static bool is_checked_frame(const unsigned char *data, size_t size, size_t content_size)
 {
     static const unsigned char magic[4] = { 0x28, 0xb5, 0x2f, 0xfd };
@@ -302,13 +301,13 @@ int pnr_block_decode(struct pnr_block_coder *coder, const struct pnr_block_heade
     if (!coder->decompressor && !(coder->decompressor = ZSTD_createDCtx()))
         return pnr_err_set(err, PNR_E_MEMORY, NULL, 0, "out of memory");
     if (!is_checked_frame(data, header->data_size, content_size))
-        return pnr_err_set(err, PNR_E_CORRUPT, NULL, 0, "data frame is not as its block header says");
+        return pnr_err_set(err, PNR_E_CORRUPT, NULL, 0, "data frame does not match its block header");
     size_t got = ZSTD_decompressDCtx(coder->decompressor, coder->planes, sizeof coder->planes,
                                      data, header->data_size);
     if (ZSTD_isError(got))
         return pnr_err_set(err, PNR_E_CORRUPT, NULL, 0, ZSTD_getErrorName(got));
     if (got != content_size)
         return pnr_err_set(err, PNR_E_CORRUPT, NULL, 0, "data frame is shorter than its records");
-    join(records, coder->planes, header);
+    join_planes(records, coder->planes, header);
     return 0;
 }

@@ -13,18 +13,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "array.h"
 #include "file.h"
 
 #define PROCESS_PREFIX "process-"
-#define BEGUN_PREFIX "begun-"
+#define PARTIAL_PREFIX "begun-"
 #define SEGMENT_FORMAT "segment-%u"
 #define THREAD_FORMAT "thread-%u.zst"
 #define SHORT_THREADS "short-threads.zst"
 #define MAX_NUMBERED 100000
-#define MAX_BEGIN_MS 1000               /* between the making of a capture's directory and of the first one in it */
-#define STEP 256                        /* records of a chunk that are read in one go: most have few */
+#define MAX_WAIT_MS 1000                /* until a new capture has its first process */
+#define RECORDS_AT_A_TIME 256           /* read of a chunk: most chunks have few records */
 
-/* Reads a decimal number without sign and moves *text behind it. */
+/* Parses a decimal number without sign and moves *text after it. */
 static bool parse_number(const char **text, unsigned long *number)
 {
     char *end;
@@ -36,7 +37,8 @@ static bool parse_number(const char **text, unsigned long *number)
     return errno == 0;
 }
 
-/* True for "process-<pid>" and "process-<pid>-<k>", k from 2, numbers without leading zeros. */
+/* Parses "process-<pid>" and "process-<pid>-<k>", k from 2, numbers without leading zeros. Returns whether it
+ * is one. */
 static bool parse_process(const char *name, unsigned long *pid, unsigned long *k)
 {
     char again[64];
@@ -64,20 +66,21 @@ static int number_path(char *path, size_t size, const char *stem, int stem_size,
     return -1;
 }
 
-/* True for an entry of a capture: "process-<pid>[-<k>]" with a name table in it, or a process that is begun. */
-static bool is_entry(const char *capture, const char *name)
+/* True for an entry of a capture: "process-<pid>[-<k>]" with a name table in it, a partial process, or the messages. */
+static bool is_capture_entry(const char *capture, const char *name)
 {
     char path[PATH_MAX];
     unsigned long pid, k;
     enum pnr_process_state state;
-    if (pnr_capture_is_begun(name, &state) || strcmp(name, PNR_CAPTURE_MESSAGES) == 0)
+    if (pnr_capture_is_partial(name, &state) || strcmp(name, PNR_CAPTURE_MESSAGES) == 0)
         return true;
     return parse_process(name, &pid, &k) &&
            snprintf(path, sizeof path, "%s/%s/names", capture, name) < (int)sizeof path && access(path, F_OK) == 0;
 }
 
-/* Counts what lies in a directory beside the order. Returns false when it is none. */
-static bool count_entries(const char *path, int *n, int *n_other)
+/* Counts the entries of a capture in a directory, except PNR_CAPTURE_ORDER, and all others. Returns false when it is no
+ * directory. */
+static bool count_capture_entries(const char *path, int *n, int *n_other)
 {
     struct dirent *entry;
     DIR *dir = opendir(path);
@@ -85,7 +88,7 @@ static bool count_entries(const char *path, int *n, int *n_other)
     while (dir && (entry = readdir(dir)))
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
             strcmp(entry->d_name, PNR_CAPTURE_ORDER) != 0)
-            ++*(is_entry(path, entry->d_name) ? n : n_other);
+            ++*(is_capture_entry(path, entry->d_name) ? n : n_other);
     if (dir)
         closedir(dir);
     return dir != NULL;
@@ -94,20 +97,21 @@ static bool count_entries(const char *path, int *n, int *n_other)
 bool pnr_capture_is(const char *path)
 {
     int n, n_other;
-    return count_entries(path, &n, &n_other) && n > 0 && n_other == 0;
+    return count_capture_entries(path, &n, &n_other) && n > 0 && n_other == 0;
 }
 
-static bool is_empty(const char *path)
+static bool is_empty_directory(const char *path)
 {
     int n, n_other;
-    return count_entries(path, &n, &n_other) && n == 0 && n_other == 0;
+    return count_capture_entries(path, &n, &n_other) && n == 0 && n_other == 0;
 }
 
-/* True for a capture, and for one that another process has just made: the first process in it is begun at once. */
-static bool is_or_becomes(const char *path)
+/* True for a capture. Waits for one that another process has just made, which gets its first partial process at
+ * once. */
+static bool wait_for_capture(const char *path)
 {
     bool is = pnr_capture_is(path);
-    for (int ms = 0; !is && ms < MAX_BEGIN_MS && is_empty(path); ms++) {
+    for (int ms = 0; !is && ms < MAX_WAIT_MS && is_empty_directory(path); ms++) {
         usleep(1000);
         is = pnr_capture_is(path);
     }
@@ -123,21 +127,22 @@ int pnr_capture_make(const char *path, char *taken, size_t size, struct pnr_err 
         if (number_path(taken, size, path, (int)(dot - path), dot, k) != 0)
             break;
         if (mkdir(taken, 0700) == 0)
-            return geteuid() != 0 || chmod(taken, 0711) == 0 ? 0 : pnr_err_system(err, taken, "cannot set its mode");
+            return geteuid() != 0 || chmod(taken, 0711) == 0 ? 0 :
+                pnr_err_system(err, taken, "cannot set the directory's mode");
         if (errno != EEXIST)
             break;
-        if (k == 1 && !is_or_becomes(taken)) {
+        if (k == 1 && !wait_for_capture(taken)) {
             errno = EEXIST;
-            return pnr_err_system(err, path, "something that is not a capture is there");
+            return pnr_err_system(err, path, "exists and is not a capture");
         }
     }
     return pnr_err_system(err, path, "cannot make the capture's directory");
 }
 
-int pnr_capture_begin_process(const char *path, char *process_path, size_t size, struct pnr_err *err)
+int pnr_capture_make_partial(const char *path, char *process_path, size_t size, struct pnr_err *err)
 {
     char stem[PATH_MAX];
-    int stem_size = snprintf(stem, sizeof stem, "%s/" BEGUN_PREFIX "%ld-%" PRIu64 "-%" PRIu64, path, (long)getpid(),
+    int stem_size = snprintf(stem, sizeof stem, "%s/" PARTIAL_PREFIX "%ld-%" PRIu64 "-%" PRIu64, path, (long)getpid(),
                              pnr_process_start(), pnr_process_namespace());
     errno = ENAMETOOLONG;
     for (int k = 1; stem_size < (int)sizeof stem && k < MAX_NUMBERED; k++) {    /* k > 1 only where /proc is missing */
@@ -151,22 +156,22 @@ int pnr_capture_begin_process(const char *path, char *process_path, size_t size,
     return pnr_err_system(err, path, "cannot make a process's directory in the capture");
 }
 
-bool pnr_capture_is_begun(const char *name, enum pnr_process_state *state)
+bool pnr_capture_is_partial(const char *name, enum pnr_process_state *state)
 {
     unsigned long numbers[3], k;
-    const char *at = name + strlen(BEGUN_PREFIX);
-    if (strncmp(name, BEGUN_PREFIX, strlen(BEGUN_PREFIX)) != 0)
+    const char *at = name + strlen(PARTIAL_PREFIX);
+    if (strncmp(name, PARTIAL_PREFIX, strlen(PARTIAL_PREFIX)) != 0)
         return false;
     for (int i = 0; i < 3; i++)
         if (!parse_number(&at, &numbers[i]) || (i < 2 && *at++ != '-'))
             return false;
     if (*at == '-' && (at++, !parse_number(&at, &k)))
         return false;
-    *state = pnr_process_look((long)numbers[0], numbers[1], numbers[2]);
+    *state = pnr_process_find_state((long)numbers[0], numbers[1], numbers[2]);
     return *at == 0;
 }
 
-int pnr_capture_enter_process(const char *path, long pid, char *process_path, size_t size, struct pnr_err *err)
+int pnr_capture_publish_process(const char *path, long pid, char *process_path, size_t size, struct pnr_err *err)
 {
     char stem[PATH_MAX], name[PATH_MAX];
     int stem_size = snprintf(stem, sizeof stem, "%s/" PROCESS_PREFIX "%ld", path, pid);
@@ -195,7 +200,7 @@ static size_t live_size(uint32_t n_chunks)
     return live_records_at(n_chunks) + (size_t)n_chunks * PNR_CHUNK_SIZE;
 }
 
-static void live_place(struct pnr_live *live, void *mapping, uint32_t n_chunks)
+static void live_lay_out(struct pnr_live *live, void *mapping, uint32_t n_chunks)
 {
     char *base = mapping;
     live->header = mapping;
@@ -224,7 +229,7 @@ int pnr_live_create(const char *process_path, uint32_t n_chunks, struct pnr_live
         ;
     if (code != 0) {
         errno = code;
-        pnr_err_system(err, path, "no room for the live mapping");
+        pnr_err_system(err, path, "no space for the live mapping");
         goto fail;
     }
     mapping = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -237,7 +242,7 @@ int pnr_live_create(const char *process_path, uint32_t n_chunks, struct pnr_live
         goto fail;
     }
     close(fd);
-    live_place(live, mapping, n_chunks);
+    live_lay_out(live, mapping, n_chunks);
     live->header->version = PNR_LIVE_VERSION;
     live->header->n_chunks = n_chunks;
     live->header->chunk_records = PNR_BLOCK_RECORDS;
@@ -258,7 +263,7 @@ void pnr_live_begin(struct pnr_live *live, uint32_t k, const struct pnr_block_he
     _Atomic uint64_t *to = (_Atomic uint64_t *)&live->chunks[k].block;
     uint64_t words[HEADER_WORDS];
     memcpy(words, header, sizeof words);
-    atomic_thread_fence(memory_order_release);          /* whoever loads a word of it sees that the chunk was free */
+    atomic_thread_fence(memory_order_release);          /* a reader of any word sees that the chunk was free */
     for (size_t i = 0; i < HEADER_WORDS; i++)
         atomic_store_explicit(&to[i], words[i], memory_order_relaxed);
     atomic_store_explicit(&live->chunks[k].n_events, 0, memory_order_relaxed);
@@ -275,7 +280,7 @@ void pnr_live_count_block(struct pnr_live *live, uint32_t k, uint32_t n_events)
 void pnr_live_free(struct pnr_live *live, uint32_t k)
 {
     atomic_store_explicit(&live->chunks[k].state, PNR_CHUNK_FREE, memory_order_release);
-    atomic_thread_fence(memory_order_release);          /* zeros come later */
+    atomic_thread_fence(memory_order_release);          /* the zeros follow */
 }
 
 void pnr_live_close(struct pnr_live *live, const char *process_path, bool remove)
@@ -313,31 +318,22 @@ static int compare_processes(const void *a, const void *b)
     return k[0] < k[1] ? -1 : k[0] > k[1];
 }
 
-/* Makes room for one more element in an array of n. Returns the array, moved or not, or NULL. */
-static void *grow(void *array, size_t n, size_t element)
-{
-    if (n & (n - 1))                    /* it grows when n is 0 or a power of two */
-        return array;
-    return realloc(array, (n ? 2 * n : 1) * element);
-}
-
 int pnr_capture_processes(const char *path, struct pnr_list *list, struct pnr_err *err)
 {
     unsigned long pid, k;
+    size_t capacity = 0;
     struct dirent *entry;
     *list = (struct pnr_list){ 0 };
     DIR *dir = opendir(path);
     if (!dir && errno == ENOTDIR)
-        return pnr_err_set(err, PNR_E_NOT_CAPTURE, path, 0, "not a capture: it is no directory");
+        return pnr_err_set(err, PNR_E_NOT_CAPTURE, path, 0, "not a capture: not a directory");
     if (!dir)
         return pnr_err_system(err, path, "cannot open the capture");
     while ((entry = readdir(dir))) {
         if (!parse_process(entry->d_name, &pid, &k))
             continue;
-        char **names = grow(list->names, list->n, sizeof *names);
-        if (names)
-            list->names = names;
-        if (!names || !(names[list->n] = strdup(entry->d_name))) {
+        if (pnr_array_reserve(&list->names, &capacity, list->n + 1) < 0 ||
+            !(list->names[list->n] = strdup(entry->d_name))) {
             closedir(dir);
             pnr_list_clear(list);
             return pnr_err_set(err, PNR_E_MEMORY, path, 0, "out of memory");
@@ -357,8 +353,8 @@ static int compare_numbers(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* The number in the name of a directory's entry that is just what this format gives for it; 0 for any other name. */
-static uint32_t number_in(const char *name, const char *format)
+/* Parses a name that is exactly what this format makes of a number. Returns the number, or 0 for any other name. */
+static uint32_t parse_formatted(const char *name, const char *format)
 {
     char again[32];
     unsigned number;
@@ -368,11 +364,12 @@ static uint32_t number_in(const char *name, const char *format)
     return strcmp(again, name) == 0 ? number : 0;
 }
 
-/* The numbers in the names of a directory's entries, ascending; 0 for an entry of the name zero, if that is not NULL.
+/* Lists the numbers in the names of a directory's entries, ascending. zero: the name that stands for 0, or NULL.
  * Returns 0 or -1. */
 static int list_numbers(const char *path, const char *format, const char *zero, uint32_t **numbers, size_t *n,
                         struct pnr_err *err)
 {
+    size_t capacity = 0;
     struct dirent *entry;
     *numbers = NULL;
     *n = 0;
@@ -380,19 +377,17 @@ static int list_numbers(const char *path, const char *format, const char *zero, 
     if (!dir)
         return pnr_err_system(err, path, "cannot open a directory of the capture");
     while ((entry = readdir(dir))) {
-        uint32_t number = number_in(entry->d_name, format);
+        uint32_t number = parse_formatted(entry->d_name, format);
         if (number == 0 && !(zero && strcmp(entry->d_name, zero) == 0))
             continue;
-        uint32_t *more = grow(*numbers, *n, sizeof *more);
-        if (!more) {
+        if (pnr_array_reserve(numbers, &capacity, *n + 1) < 0) {
             closedir(dir);
             free(*numbers);
             *numbers = NULL;
             *n = 0;
             return pnr_err_set(err, PNR_E_MEMORY, path, 0, "out of memory");
         }
-        *numbers = more;
-        more[(*n)++] = number;
+        (*numbers)[(*n)++] = number;
     }
     closedir(dir);
     if (*n)
@@ -429,6 +424,7 @@ void pnr_thread_path(const char *process_path, uint32_t segment, uint32_t thread
     pnr_file_path(process_path, name, path);
 }
 
+/* Finds what is wrong with a live header, or returns NULL. */
 static const char *live_fault(const struct pnr_live_header *h, size_t size)
 {
     if (h->magic != PNR_LIVE_MAGIC)
@@ -436,25 +432,25 @@ static const char *live_fault(const struct pnr_live_header *h, size_t size)
     if (h->n_chunks == 0 || h->n_chunks > PNR_LIVE_MAX_CHUNKS)
         return "number of chunks out of range";
     if (h->chunk_records != PNR_BLOCK_RECORDS)
-        return "chunks of another size";
+        return "wrong number of records in a chunk";
     return size < live_size(h->n_chunks) ? "live mapping is shorter than its chunks" : NULL;
 }
 
-/* Reads up to size bytes at an offset; less only at the end of the file or when it cannot be read. */
-static size_t read_at(int fd, void *bytes, size_t size, size_t at)
+/* Reads up to size bytes at an offset: less only at the end of the file or when it cannot be read. */
+static size_t read_file(int fd, void *bytes, size_t size, size_t at)
 {
     ssize_t n = pnr_file_read(fd, bytes, size, (off_t)at);
     return n < 0 ? 0 : (size_t)n;
 }
 
-void pnr_live_look(struct pnr_live *live)
+void pnr_live_reload_headers(struct pnr_live *live)
 {
-    atomic_thread_fence(memory_order_acquire);          /* behind what was read before */
-    read_at(live->fd, live->chunks, live->header->n_chunks * sizeof *live->chunks, PNR_LIVE_PAGE);
+    atomic_thread_fence(memory_order_acquire);          /* after what was read before */
+    read_file(live->fd, live->chunks, live->header->n_chunks * sizeof *live->chunks, PNR_LIVE_PAGE);
 }
 
-/* Copies the headers, of which the first has been checked. Returns 0 or -1. */
-static int copy_headers(int fd, const struct pnr_live_header *header, struct pnr_live *live)
+/* Copies the live header, which has been checked, and reads those of the chunks. Returns 0 or -1. */
+static int copy_live_headers(int fd, const struct pnr_live_header *header, struct pnr_live *live)
 {
     char *bytes = calloc(1, live_records_at(header->n_chunks));
     if (!bytes)
@@ -463,7 +459,7 @@ static int copy_headers(int fd, const struct pnr_live_header *header, struct pnr
     live->header = (struct pnr_live_header *)bytes;
     live->chunks = (struct pnr_live_chunk *)(bytes + PNR_LIVE_PAGE);
     live->fd = fd;
-    pnr_live_look(live);
+    pnr_live_reload_headers(live);
     return 0;
 }
 
@@ -482,8 +478,9 @@ int pnr_live_open(const char *process_path, struct pnr_live *live, struct pnr_er
         pnr_err_system(err, path, "cannot open the live mapping");
         goto fail;
     }
-    if (!S_ISREG(st.st_mode) || st.st_size < PNR_LIVE_PAGE || read_at(fd, &header, sizeof header, 0) != sizeof header) {
-        pnr_err_set(err, PNR_E_TRUNCATED, path, 0, "live mapping without a whole header");
+    if (!S_ISREG(st.st_mode) || st.st_size < PNR_LIVE_PAGE ||
+        read_file(fd, &header, sizeof header, 0) != sizeof header) {
+        pnr_err_set(err, PNR_E_TRUNCATED, path, 0, "live mapping is shorter than its header");
         goto fail;
     }
     const char *fault = live_fault(&header, (size_t)st.st_size);
@@ -493,7 +490,7 @@ int pnr_live_open(const char *process_path, struct pnr_live *live, struct pnr_er
                     later ? "live mapping of a later format version" : fault ? fault : "live mapping version 0");
         goto fail;
     }
-    if (copy_headers(fd, &header, live) < 0) {
+    if (copy_live_headers(fd, &header, live) < 0) {
         pnr_err_set(err, PNR_E_MEMORY, path, 0, "out of memory");
         goto fail;
     }
@@ -505,8 +502,8 @@ fail:
     return -1;
 }
 
-/* How many of n records stand before the first EMPTY one. */
-static uint32_t count(const struct pnr_record *records, uint32_t n)
+/* Counts the records before the first EMPTY one. */
+static uint32_t count_written(const struct pnr_record *records, uint32_t n)
 {
     uint32_t i = 0;
     while (i < n && pnr_record_kind(records[i]) != PNR_EMPTY)
@@ -520,26 +517,27 @@ enum pnr_process_state pnr_live_process(const char *process_path, const struct p
     const char *slash = strrchr(process_path, '/');
     if (!parse_process(slash ? slash + 1 : process_path, &pid, &k))
         return PNR_PROCESS_UNKNOWN;
-    return pnr_process_look((long)pid, header->process_start, header->pid_namespace);
+    return pnr_process_find_state((long)pid, header->process_start, header->pid_namespace);
 }
 
-/* Reads STEP records of chunk k from the first-th on. Returns how many of them were written. */
-static uint32_t read_records(const struct pnr_live *live, uint32_t k, uint32_t first, struct pnr_record *records)
+/* Reads RECORDS_AT_A_TIME records of chunk k from the first-th on. Returns how many of them were written. */
+static uint32_t read_chunk_records(const struct pnr_live *live, uint32_t k, uint32_t first, struct pnr_record *records)
 {
     size_t at = live_records_at(live->header->n_chunks) + (size_t)k * PNR_CHUNK_SIZE + first * sizeof *records;
-    return count(records, (uint32_t)(read_at(live->fd, records, STEP * sizeof *records, at) / sizeof *records));
+    size_t size = read_file(live->fd, records, RECORDS_AT_A_TIME * sizeof *records, at);
+    return count_written(records, (uint32_t)(size / sizeof *records));
 }
 
-/* How many of n records of chunk k are still the same. */
-static uint32_t compare_records(const struct pnr_live *live, uint32_t k, const struct pnr_record *records, uint32_t n)
+/* Counts how many of n records of chunk k are still the same. */
+static uint32_t count_unchanged(const struct pnr_live *live, uint32_t k, const struct pnr_record *records, uint32_t n)
 {
-    struct pnr_record again[STEP];
+    struct pnr_record again[RECORDS_AT_A_TIME];
     uint32_t same = 0, got, i;
     do {
-        got = read_records(live, k, same, again);
+        got = read_chunk_records(live, k, same, again);
         for (i = 0; i < got && same < n && memcmp(&again[i], &records[same], sizeof *again) == 0; i++)
             same++;
-    } while (i == STEP && same < n);
+    } while (i == RECORDS_AT_A_TIME && same < n);
     return same;
 }
 
@@ -547,12 +545,12 @@ int pnr_live_read(const struct pnr_live *live, uint32_t k, struct pnr_live_chunk
 {
     uint32_t n = 0, got;
     do
-        n += got = read_records(live, k, n, records + n);
-    while (got == STEP && n < PNR_BLOCK_RECORDS);
+        n += got = read_chunk_records(live, k, n, records + n);
+    while (got == RECORDS_AT_A_TIME && n < PNR_BLOCK_RECORDS);
     atomic_thread_fence(memory_order_acquire);
-    n = compare_records(live, k, records, n);
+    n = count_unchanged(live, k, records, n);
     atomic_thread_fence(memory_order_acquire);
-    return read_at(live->fd, chunk, sizeof *chunk, PNR_LIVE_PAGE + k * sizeof *chunk) == sizeof *chunk ? (int)n : -1;
+    return read_file(live->fd, chunk, sizeof *chunk, PNR_LIVE_PAGE + k * sizeof *chunk) == sizeof *chunk ? (int)n : -1;
 }
 
 static struct pnr_record load_record(const struct pnr_record *at)
@@ -597,7 +595,7 @@ uint32_t pnr_live_copy(const struct pnr_live *live, uint32_t k, const struct pnr
     for (; same < n && pnr_record_kind(records[same]) != PNR_EMPTY; same++) {
         struct pnr_record again = load_record(&from[same]);
         if (again.word[0] != records[same].word[0] || again.word[1] != records[same].word[1])
-            break;                      /* it was taken back meanwhile, and so was all behind it */
+            break;                      /* it was retracted meanwhile, and so were all after it */
     }
     return pnr_live_header(live, k, &now) && now.check == header->check ? same : 0;
 }

@@ -2,13 +2,13 @@
  *
  *     run.pnr/                          0700; 0711 when root made it
  *       order, messages                 not for readers: PNR_CAPTURE_ORDER, PNR_CAPTURE_MESSAGES
- *       begun-<pid>-<start>-<space>/    a process whose first two files are not whole yet; no reader looks into it
+ *       begun-<pid>-<start>-<space>/    a partial process: its first two files are not whole yet; readers ignore it
  *       process-<pid>[-<k>]/            k = 2, 3, ... when a pid comes again
  *         names                         format/names.h
  *         segment-<n>/                  a span of time, n = 1, 2, ...: what is evicted as a whole, the oldest first
  *           thread-<k>.zst              blocks of thread k and of no other: format/block.h
- *           short-threads.zst           blocks of threads that each have this one only, and did not fill it
- *         live                          the chunks not yet written as blocks; gone after a clean end
+ *           short-threads.zst           blocks of threads that each have only this one, and did not fill it
+ *         live                          the chunks not yet written as blocks; removed at a clean end
  *
  * The live mapping is a file that the recorder maps shared, so that what was stored there outlives the process,
  * however it ends. It holds `n_chunks` chunks of PNR_BLOCK_RECORDS records:
@@ -17,14 +17,14 @@
  *     4096              struct pnr_live_chunk, 128 bytes each, padded to a whole page of 4096
  *     records_at        the records of chunk 0, chunk 1, ...: 256 KiB each
  *
- * Order of stores, recorder's side: a free chunk's records are all zero. Chunk taken: header, then state = IN_USE.
- * Record: second word, then first word; taken back: first word, then second word. Block written to its file:
- * state = FREE, then the records are zeroed. A reader takes, from each chunk in use whose (thread, sequence) is
- * not whole in a segment, the records before the first EMPTY one.
+ * The recorder stores in this order. The records of a free chunk are all zero. To take a chunk: its header, then state
+ * = IN_USE. To append a record: its second word, then its first. To retract it: its first word, then its second. Once
+ * the chunk is a block in a file: state = FREE, then the records are zeroed. A reader takes, from each chunk in use
+ * whose (thread, sequence) is not whole in a segment, the records before the first EMPTY one.
  *
- * In each pair the later store is a release, or comes behind a release fence where it is not one store: the functions
- * below see to it. A reader beside a thread that goes on loads in the opposite order, with acquire, and looks again
- * (pnr_live_copy). Compiled they are plain moves, but for fences on processors that need them. */
+ * In each pair the later store is a release, or follows a release fence where it is several stores: the functions
+ * below ensure it. A reader in the thread's process, or in another one, loads in the opposite order, with acquire, and
+ * compares with a second look. On x86 all of these are plain moves. */
 #ifndef PNR_CAPTURE_H
 #define PNR_CAPTURE_H
 
@@ -49,12 +49,12 @@
  *    8  u32  version           1
  *   12  u32  n_chunks          1 to PNR_LIVE_MAX_CHUNKS
  *   16  u32  chunk_records     PNR_BLOCK_RECORDS
- *   20  u32  latest            which of instants[] was written last, 0 or 1
+ *   20  u32  latest            which of clock_samples[] was written last, 0 or 1
  *   24  u64  unused            0
- *   32  2 x 3 x u64  instants  a recent instant on the three clocks; all 0 = not yet written
- *   80  u64  process_start     when the process started, clock ticks since the machine did: proc(5), stat, field 22
- *   88  u64  pid_namespace     the inode of /proc/self/ns/pid; both 0 = not known
- *   96  u64  n_events          records in blocks that were written, without OPEN */
+ *   32  2 x 3 x u64  clock_samples   the latest two, written by turns; all 0: not yet written
+ *   80  u64  process_start     when the process started, in clock ticks since boot: proc(5), stat, field 22
+ *   88  u64  pid_namespace     the inode of /proc/self/ns/pid; both 0: not known
+ *   96  u64  n_events          records in the blocks that were written, except OPEN */
 struct pnr_live_header {
     uint64_t magic;
     uint32_t version;
@@ -62,7 +62,7 @@ struct pnr_live_header {
     uint32_t chunk_records;
     _Atomic uint32_t latest;
     uint64_t unused;
-    struct pnr_clock_sample instants[2];
+    struct pnr_clock_sample clock_samples[2];
     uint64_t process_start;
     uint64_t pid_namespace;
     _Atomic uint64_t n_events;
@@ -73,7 +73,7 @@ enum pnr_chunk_state { PNR_CHUNK_FREE = 0, PNR_CHUNK_IN_USE = 1 };
 /*    0  96 bytes  block        n_records, data_size and end are 0
  *   96  u32       state        enum pnr_chunk_state
  *  100  u32       unused       0
- *  104  u64       n_events     what the live header's is with this block, once the block is in its file; before: 0
+ *  104  u64       n_events     the live header's n_events with this block, once the block is in its file; until then 0
  *  112  16 bytes  unused2      0 */
 struct pnr_live_chunk {
     struct pnr_block_header block;
@@ -95,46 +95,46 @@ struct pnr_live {
 
 /* ---- recorder's side ---- */
 
-/* Makes a capture's directory (0700) where nothing is: at path or, when a capture is there, at run-2.pnr, run-3.pnr,
- * ... for run.pnr. Copies the one it made to taken. Returns 0 or -1, also when something else than a capture is at
- * path; a directory that is empty, and stays so, is none. Made by root, others may pass through it (0711): a process that gives up its rights still reaches its own files. */
+/* Makes a capture's directory at path or, when a capture is there, at run-2.pnr, run-3.pnr, ... for run.pnr, and
+ * copies the path that it took to taken. Its mode is 0700; made by root 0711, so that a process that drops its
+ * privileges still reaches its own files. Returns 0 or -1, also when something else than a capture is at path, such as
+ * an empty directory that stays empty. */
 int pnr_capture_make(const char *path, char *taken, size_t size, struct pnr_err *err);
 
-/* A file beside the processes: what the recorder tells interpreters that take part later. It is not for readers. */
+/* The file with the options for interpreters that join the recording later. Not for readers. */
 #define PNR_CAPTURE_ORDER "order"
 
-/* Another one: what child processes have to say to the user, a line each. */
+/* The file with the messages of child processes for the user, a line each. Not for readers. */
 #define PNR_CAPTURE_MESSAGES "messages"
 
-/* True for a directory in which nothing but processes of a capture, and their order, lie, and at least one process. */
+/* True for a directory that contains the entries of a capture and nothing else, and at least one process. */
 bool pnr_capture_is(const char *path);
 
-/* Makes a directory (0700) inside the capture in which the files of this process are begun; no reader looks into it.
- * Its name says which process that is, so that others can tell whether it still runs (pnr_capture_is_begun). Copies
- * its path to process_path. Returns 0 or -1. */
-int pnr_capture_begin_process(const char *path, char *process_path, size_t size, struct pnr_err *err);
+/* Makes the directory (0700) of a partial process in the capture, for the first files of this process; no reader looks
+ * into it. Its name identifies the process, so that others can find out whether it still runs
+ * (pnr_capture_is_partial). Copies its path to process_path. Returns 0 or -1. */
+int pnr_capture_make_partial(const char *path, char *process_path, size_t size, struct pnr_err *err);
 
-/* Whether the process still runs that made the directory of this name with pnr_capture_begin_process. False for any
- * other name. */
-bool pnr_capture_is_begun(const char *name, enum pnr_process_state *state);
+/* Finds the state of the process whose partial directory has this name. Returns false for any other name. */
+bool pnr_capture_is_partial(const char *name, enum pnr_process_state *state);
 
-/* Gives that directory its name, process-<pid> or the next free one: from now on the process is in the capture, with a
- * name table and a live mapping that are whole. process_path: in what it was, out what it is. Returns 0 or -1. */
-int pnr_capture_enter_process(const char *path, long pid, char *process_path, size_t size, struct pnr_err *err);
+/* Renames a partial process to process-<pid> or the next free name: from now on it is in the capture, with a name table
+ * and a live mapping that are whole. process_path: the old path, then the new one. Returns 0 or -1. */
+int pnr_capture_publish_process(const char *path, long pid, char *process_path, size_t size, struct pnr_err *err);
 
-/* Makes and maps the live file, its space allocated in full, so that no store can fail later. The mapping is
- * not inherited by fork. Returns 0 or -1; what and sys_errno tell a full disk from a filesystem without
+/* Makes and maps the live file, all its space allocated, so that no store can fail later. fork does not inherit
+ * the mapping. Returns 0 or -1; err->what and sys_errno distinguish a full disk from a filesystem without
  * shared mappings. */
 int pnr_live_create(const char *process_path, uint32_t n_chunks, struct pnr_live *live, struct pnr_err *err);
 
-/* Stores a record where all is zero. */
+/* Stores a record over zeros. */
 static inline void pnr_live_store(struct pnr_record *at, struct pnr_record r)
 {
     atomic_store_explicit((_Atomic uint64_t *)&at->word[1], r.word[1], memory_order_relaxed);
     atomic_store_explicit((_Atomic uint64_t *)&at->word[0], r.word[0], memory_order_release);
 }
 
-/* The same for a record without frame, given its first word: half of the second is enough. */
+/* Stores a record without a frame over zeros, given its first word: half of the second word is enough. */
 static inline void pnr_live_store_function(struct pnr_record *at, uint64_t first_word, uint32_t function)
 {
     typedef uint32_t __attribute__((may_alias)) half;
@@ -142,29 +142,29 @@ static inline void pnr_live_store_function(struct pnr_record *at, uint64_t first
     atomic_store_explicit((_Atomic uint64_t *)&at->word[0], first_word, memory_order_release);
 }
 
-/* Takes a record back. */
+/* Retracts a record. */
 static inline void pnr_live_clear(struct pnr_record *at)
 {
     atomic_store_explicit((_Atomic uint64_t *)&at->word[0], 0, memory_order_relaxed);
     atomic_store_explicit((_Atomic uint64_t *)&at->word[1], 0, memory_order_release);
 }
 
-/* Announces a free chunk as this block. */
+/* Takes a free chunk for the block of this header. */
 void pnr_live_begin(struct pnr_live *live, uint32_t k, const struct pnr_block_header *header);
 
-/* Chunk k has become a block with so many records that are not OPEN: counts them, so that whoever finds the chunk in use
- * can tell whether they have been counted. */
+/* Counts chunk k, which is now a block with n_events records except OPEN: a process that finds the chunk in use can
+ * tell whether they have been counted. */
 void pnr_live_count_block(struct pnr_live *live, uint32_t k, uint32_t n_events);
 
-/* The chunk is not in use any more: its records may be zeroed. */
+/* Frees chunk k; after that its records may be zeroed. */
 void pnr_live_free(struct pnr_live *live, uint32_t k);
 
-/* Unmaps or closes, and removes the file when remove is true: only after every chunk was written. */
+/* Unmaps or closes the file. remove: also removes it, which only follows the writing of every chunk. */
 void pnr_live_close(struct pnr_live *live, const char *process_path, bool remove);
 
 /* ---- reader's side ---- */
 
-/* A list of names, in the order of their numbers. */
+/* A list of names, sorted by their numbers. */
 struct pnr_list {
     char **names;                       /* owned */
     size_t n;
@@ -172,49 +172,48 @@ struct pnr_list {
 
 void pnr_list_clear(struct pnr_list *list);
 
-/* The process directories of a capture ("process-12"), by pid and k. Returns 0 or -1: PNR_E_NOT_CAPTURE when
+/* Lists the process directories of a capture ("process-12"), by pid and k. Returns 0 or -1: PNR_E_NOT_CAPTURE when
  * path is no directory or has none of them; else PNR_E_SYSTEM. */
 int pnr_capture_processes(const char *path, struct pnr_list *list, struct pnr_err *err);
 
-/* The numbers of the segments in the process directory, ascending; *numbers is the caller's to free. Returns 0 or -1.
- * */
+/* Lists the numbers of the segments in a process directory, ascending. The caller frees *numbers. Returns 0 or -1. */
 int pnr_capture_segments(const char *process_path, uint32_t **numbers, size_t *n, struct pnr_err *err);
 
-/* The file of a segment that holds the blocks of short threads, among those of its threads. */
+/* Stands among the threads of a segment for its file of short threads. */
 #define PNR_SHORT_THREADS 0
 
-/* The threads that have a file in a segment, ascending, PNR_SHORT_THREADS among them; *threads is the caller's to free.
+/* Lists the threads that have a file in a segment, ascending, PNR_SHORT_THREADS among them. The caller frees *threads.
  * Returns 0 or -1. */
 int pnr_capture_threads(const char *process_path, uint32_t segment, uint32_t **threads, size_t *n, struct pnr_err *err);
 
-/* Writes the path of a file in a directory, of a segment, and of the file of a thread (or PNR_SHORT_THREADS) in it:
- * PATH_MAX bytes; an empty one, which is nowhere, if it is longer. */
+/* These write a path into PATH_MAX bytes: of a file in a directory, of a segment, of the file of a thread (or
+ * PNR_SHORT_THREADS) in a segment. A path that is too long becomes empty, which names no file. */
 void pnr_file_path(const char *directory, const char *name, char *path);
 void pnr_segment_path(const char *process_path, uint32_t segment, char *path);
 void pnr_thread_path(const char *process_path, uint32_t segment, uint32_t thread, char *path);
 
-/* Opens the live file to read it. It is not mapped: a file that becomes shorter meanwhile would end the reader by
- * SIGBUS. Returns 1; 0 when there is none; -1 when it is damaged. Only the header page has been checked: check each
- * chunk's block header with pnr_block_header_check. */
+/* Opens the live file to read it. Does not map it: if the file became shorter meanwhile, SIGBUS would end the reader.
+ * Returns 1; 0 when there is no such file; -1 when it is damaged. Checks only the live header: check each chunk's block
+ * header with pnr_block_header_check(). */
 int pnr_live_open(const char *process_path, struct pnr_live *live, struct pnr_err *err);
 
-/* Whether the process runs whose live header this is. */
+/* Finds the state of the process whose live header this is. */
 enum pnr_process_state pnr_live_process(const char *process_path, const struct pnr_live_header *header);
 
-/* Reads the chunks' headers of an opened mapping again. */
-void pnr_live_look(struct pnr_live *live);
+/* Reads the headers of the chunks of an opened file again. */
+void pnr_live_reload_headers(struct pnr_live *live);
 
-/* Reads the written records of chunk k of an opened mapping, up to PNR_BLOCK_RECORDS, of which its thread may take back
- * some and write others meanwhile, and then its header as it is now: the chunk may have been given back. Returns how
- * many records there were at one moment, or -1 when the chunk cannot be read. */
+/* Reads the written records of chunk k of an opened file, up to PNR_BLOCK_RECORDS, and then its header as it is by
+ * then. Meanwhile the thread may retract some records and write others, or the chunk may be freed. Returns how many
+ * records there were at one moment, or -1 when the chunk cannot be read. */
 int pnr_live_read(const struct pnr_live *live, uint32_t k, struct pnr_live_chunk *chunk, struct pnr_record *records);
 
-/* The next three are for a mapping, in the process that made it. */
+/* The functions below are for a mapping, in the process that made it. */
 
-/* The number of leading records of chunk k, up to PNR_BLOCK_RECORDS, that were written. */
+/* Counts the leading records of chunk k, up to PNR_BLOCK_RECORDS, that were written. */
 uint32_t pnr_live_count(const struct pnr_live *live, uint32_t k);
 
-/* Gives the header of chunk k. False when the chunk is not in use, or was taken or given back at this moment. */
+/* Copies the header of chunk k. Returns false when the chunk is not in use, or was taken or freed at this moment. */
 bool pnr_live_header(const struct pnr_live *live, uint32_t k, struct pnr_block_header *header);
 
 /* Copies the leading records of chunk k, n at most, while its thread may go on. Returns how many there were at one

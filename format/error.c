@@ -5,14 +5,14 @@
 #include <stdio.h>
 #include <string.h>
 
-static void keep_path(struct pnr_err *err, const char *path)
+static void copy_path_end(struct pnr_err *err, const char *path)
 {
     size_t size = path ? strlen(path) : 0;
     if (size < sizeof err->path) {
         memcpy(err->path, path ? path : "", size + 1);
         return;
     }
-    memcpy(err->path, "...", 3);        /* the end of a path tells more than its start */
+    memcpy(err->path, "...", 3);        /* the end of a path says more than its start */
     memcpy(err->path + 3, path + size - (sizeof err->path - 4), sizeof err->path - 3);
 }
 
@@ -22,7 +22,7 @@ int pnr_err_set(struct pnr_err *err, enum pnr_code code, const char *path, uint6
     err->sys_errno = 0;
     err->offset = offset;
     err->what = what;
-    keep_path(err, path);
+    copy_path_end(err, path);
     return -1;
 }
 

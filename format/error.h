@@ -1,6 +1,5 @@
-/* How the functions of format/ and convert/ say that something failed: they return -1 or NULL and fill a
- * struct pnr_err of the caller, which is never NULL. What is meant for programs is `code`; people get
- * pnr_err_describe. */
+/* How the functions of format/ and convert/ report a failure: they return -1 or NULL and fill a struct pnr_err of the
+ * caller, which is never NULL. Programs use `code`; people read pnr_err_describe(). */
 #ifndef PNR_ERROR_H
 #define PNR_ERROR_H
 
@@ -28,7 +27,7 @@ struct pnr_err {
 /* Fills err. path may be NULL. Returns -1, for `return pnr_err_set(...)`. */
 int pnr_err_set(struct pnr_err *err, enum pnr_code code, const char *path, uint64_t offset, const char *what);
 
-/* The same for a failed system call: takes errno. Returns -1. */
+/* Fills err for a failed system call, from errno. Returns -1. */
 int pnr_err_system(struct pnr_err *err, const char *path, const char *what);
 
 /* Writes "PATH: byte OFFSET: WHAT" or "PATH: WHAT: STRERROR" without newline into text, cut to size bytes with

@@ -1,4 +1,4 @@
-/* The kinds of records, and what they do to the stack of the thread that they are of: kinds.def in C.
+/* The kinds of records, and what each does to the stack of its thread: kinds.def in C.
  *
  *     record             effect    subject               the stack, outermost first
  *     CALL f             ENTER     PYTHON                f
@@ -22,21 +22,17 @@ enum pnr_kind {
 
 enum pnr_effect {
     PNR_EFFECT_NONE,                    /* the stack stays as it is */
-    PNR_EFFECT_ENTER,                   /* an entry is put on the stack */
-    PNR_EFFECT_LEAVE,                   /* the innermost entry is left */
-    PNR_EFFECT_LEAVE_SEVERAL,           /* `function` Python frames are left, with what lies on them */
-    PNR_EFFECT_LIST,                    /* an entry is on the stack: told at a block's begin, and after a CHANGE */
+    PNR_EFFECT_ENTER,                   /* an entry is pushed on the stack */
+    PNR_EFFECT_LEAVE,                   /* the innermost entry is popped */
+    PNR_EFFECT_LEAVE_SEVERAL,           /* as many Python frames as `function` says are popped, with all inside them */
+    PNR_EFFECT_LIST,                    /* an entry is on the stack: listed at a block's begin, and after a CHANGE */
     PNR_EFFECT_CHANGE                   /* the thread goes on with another of its stacks */
 };
 
-/* What a record, an entry of a stack or a slice is about. Functions come first. */
 enum pnr_subject {
-    PNR_SUBJECT_PYTHON,                 /* a Python frame: LEFT counts only these, OPEN records list all of them */
-    PNR_SUBJECT_C,                      /* a call of a C function */
-    PNR_SUBJECT_UNRECORDED,             /* a time in which nothing is recorded; `function` tells why: enum pnr_unrecorded_reason */
-    PNR_SUBJECT_TRACK,
-    PNR_SUBJECT_THREAD,
-    PNR_SUBJECT_NOTHING
+#define PNR_SUBJECT(name, ...) PNR_SUBJECT_##name,
+#include "kinds.def"
+    PNR_SUBJECTS
 };
 
 enum pnr_trait {
@@ -65,7 +61,7 @@ static inline struct pnr_kind_effect pnr_kind_effect(unsigned kind)
     return pnr_kind_effects[kind < PNR_KINDS ? kind : PNR_EMPTY];
 }
 
-/* True for CALL, START and RESUME. Compares with each of them, since hot paths of the recorder ask, and a look into the
+/* True for CALL, START and RESUME. Compares with each, because hot paths of the recorder call it and a look-up in the
  * table takes more instructions. */
 static inline bool pnr_kind_enters_frame(enum pnr_kind kind)
 {

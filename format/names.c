@@ -5,7 +5,7 @@
 
 #include "block.h"
 
-#define CHECK_AT 32             /* where `check` stands, and what of the fixed part it covers */
+#define CHECK_AT 32             /* the offset of `check`, and how much of the fixed part it covers */
 
 struct entry {                  /* the fixed part, as it lies in the file; names.h has the table */
     uint32_t size;
@@ -20,7 +20,7 @@ struct entry {                  /* the fixed part, as it lies in the file; names
 _Static_assert(sizeof(struct entry) == PNR_NAME_ENTRY_SIZE, "no padding: written as it lies in memory");
 _Static_assert(offsetof(struct entry, check) == CHECK_AT, "the check is the last of the fixed part");
 
-/* The fixed part and the strings are checked as if they lay side by side, without the check between them. */
+/* Checks the fixed part and the strings as if they were contiguous, without the check between them. */
 static uint64_t entry_check(const unsigned char *bytes, size_t size)
 {
     return pnr_check_more(pnr_check(bytes, CHECK_AT), bytes + PNR_NAME_ENTRY_SIZE, size - PNR_NAME_ENTRY_SIZE);
@@ -58,17 +58,17 @@ int pnr_names_header_check(const void *bytes, size_t size, struct pnr_err *err)
 {
     uint32_t version[2];
     if (size < PNR_NAMES_HEADER_SIZE)
-        return pnr_err_set(err, PNR_E_TRUNCATED, NULL, 0, "name table without a whole header");
+        return pnr_err_set(err, PNR_E_TRUNCATED, NULL, 0, "name table is shorter than its header");
     memcpy(version, (const unsigned char *)bytes + 8, sizeof version);
     bool is_names = memcmp(bytes, PNR_NAMES_MAGIC, 8) == 0;
-    if (is_names && version[0] > PNR_NAMES_VERSION)     /* which may use what is reserved now */
+    if (is_names && version[0] > PNR_NAMES_VERSION)     /* it may use what is reserved now */
         return pnr_err_set(err, PNR_E_VERSION, NULL, 0, "capture of a later format version");
     if (!is_names || version[0] == 0 || version[1] != 0)
         return pnr_err_set(err, PNR_E_NOT_CAPTURE, NULL, 0, "not a name table of a capture");
     return 0;
 }
 
-/* What is wrong with an entry that lies whole in memory, or NULL. */
+/* Finds what is wrong with an entry that lies whole in memory, or returns NULL. */
 static const char *entry_fault(const struct entry *e, const unsigned char *bytes)
 {
     uint64_t strings_size = (uint64_t)e->sizes[0] + e->sizes[1] + e->sizes[2];
@@ -76,7 +76,7 @@ static const char *entry_fault(const struct entry *e, const unsigned char *bytes
         if (e->sizes[i] > PNR_NAME_MAX)
             return "name entry with a string that is too long";
     if (strings_size + PNR_NAME_ENTRY_SIZE != e->size)
-        return "name entry whose sizes do not add up";
+        return "sizes in a name entry do not add up";
     if (e->check != entry_check(bytes, e->size))
         return "name entry check does not match";
     return e->reserved || e->reserved2 ? "reserved field of a name entry is not 0" : NULL;
@@ -91,12 +91,12 @@ int pnr_name_decode(const void *bytes, size_t size, size_t *at, struct pnr_name 
         return 0;
     *at = size;
     if (left < sizeof e)
-        return pnr_err_set(err, PNR_E_TRUNCATED, NULL, begin, "name entry is cut off");
+        return pnr_err_set(err, PNR_E_TRUNCATED, NULL, begin, "file ends inside a name entry");
     memcpy(&e, start, sizeof e);
     if (e.size < sizeof e || e.size > sizeof e + 3 * PNR_NAME_MAX)
         return pnr_err_set(err, PNR_E_CORRUPT, NULL, begin, "name entry with an impossible size");
     if (e.size > left)
-        return pnr_err_set(err, PNR_E_TRUNCATED, NULL, begin, "name entry is cut off");
+        return pnr_err_set(err, PNR_E_TRUNCATED, NULL, begin, "file ends inside a name entry");
     *at = begin + e.size;
     const char *fault = entry_fault(&e, start);
     if (fault)

@@ -1,6 +1,6 @@
-/* The name table of a process: its file `names`, append-only. It says what the numbers in the records mean
- * (functions), who the threads are, and the properties about the process. Every entry is written before the first
- * record that needs it. specs/capture-format.md, section 6.
+/* The name table of a process: its file `names`, append-only. It holds what the numbers in the records mean
+ * (functions), the threads, and the properties of the process. Every entry is written before the first record that
+ * needs it. specs/capture-format.md, section 6.
  *
  *     file    16 bytes: "PNRNAMES", u32 version = 1, u32 reserved = 0; then entries
  *     entry    0  u32  size       of the whole entry, 40 + the three strings
@@ -27,17 +27,17 @@
 #define PNR_NAMES_VERSION 1
 #define PNR_NAMES_HEADER_SIZE 16
 #define PNR_NAME_ENTRY_SIZE 40
-#define PNR_NAME_MAX 65535              /* a longer string is cut by the recorder at a character's edge */
+#define PNR_NAME_MAX 65535              /* the recorder cuts a longer string between two characters */
 
 enum pnr_name_type {
     PNR_NAME_FUNCTION = 1,              /* strings: module, qualified name, file */
-    PNR_NAME_THREAD = 2,                /* strings: name, "", ""; a later entry of the same thread renames it; kind: see below */
-    PNR_NAME_PROPERTY = 3                   /* strings: key, value, "" (specs/capture-format.md, section 6.3) */
+    PNR_NAME_THREAD = 2,                /* strings: name, "", ""; a later entry of the same thread renames it */
+    PNR_NAME_PROPERTY = 3               /* strings: key, value, "" (specs/capture-format.md, section 6.3) */
 };
 
 enum pnr_thread_kind {
     PNR_THREAD_OWN = 0,
-    PNR_THREAD_GREENLET = 1             /* a track of the thread that `number` is the kernel's id of */
+    PNR_THREAD_GREENLET = 1             /* a track of the thread whose kernel id is `number` */
 };
 
 enum pnr_function_kind {
@@ -50,7 +50,7 @@ enum pnr_function_kind {
 };
 
 struct pnr_string {
-    const char *bytes;                  /* not NUL-terminated; who owns it, the user of the struct says */
+    const char *bytes;                  /* not NUL-terminated; owned as the struct's user says */
     uint32_t size;
 };
 
@@ -60,10 +60,10 @@ struct pnr_name {
     struct pnr_string strings[3];
 };
 
-/* Bytes that the entry takes in the file. */
+/* The size of the entry in the file. */
 size_t pnr_name_size(const struct pnr_name *name);
 
-/* Writes the entry to bytes, which must have room for pnr_name_size. */
+/* Writes the entry to a buffer of pnr_name_size() bytes. */
 void pnr_name_encode(const struct pnr_name *name, void *bytes);
 
 /* Writes the file's header: PNR_NAMES_HEADER_SIZE bytes. */
@@ -73,10 +73,10 @@ void pnr_names_header_encode(void *bytes);
  * empty err->path. */
 int pnr_names_header_check(const void *bytes, size_t size, struct pnr_err *err);
 
-/* Reads the entry at bytes + *at of a whole file of size bytes and moves *at behind it; the strings of *name
- * are borrowed from bytes. Returns 1; 0 at the end of the file; -1 for an entry that is damaged
- * (PNR_E_CORRUPT: *at stands behind it when its size can be believed, else at size) or cut off
- * (PNR_E_TRUNCATED, *at = size). Unknown types are returned like others: the caller skips them. */
+/* Reads the entry at bytes + *at of a whole file of size bytes and moves *at to the next one; the strings of *name are
+ * borrowed from bytes. Returns 1; 0 at the end of the file; -1 for an entry that is damaged (PNR_E_CORRUPT: *at is at
+ * the next entry if this one's size is plausible, else at size) or cut off (PNR_E_TRUNCATED, *at = size). Returns
+ * unknown types like others: the caller skips them. */
 int pnr_name_decode(const void *bytes, size_t size, size_t *at, struct pnr_name *name, struct pnr_err *err);
 
 #endif

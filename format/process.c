@@ -13,8 +13,8 @@
 
 #include "file.h"
 
-/* Reads field 22 of a process's stat. *is_ended: it is a zombie; its first thread alone may be one (field 3) while there
- * are others (field 20). Returns 0 when it cannot be told. */
+/* Reads field 22 of a process's stat. *is_ended: the process is a zombie; field 3 is that of its first thread, which
+ * may have ended while others (field 20) go on. Returns 0 when the field cannot be read. */
 static uint64_t read_start(const char *path, bool *is_ended)
 {
     char text[1024];
@@ -25,7 +25,7 @@ static uint64_t read_start(const char *path, bool *is_ended)
     if (n <= 0)
         return 0;
     text[n] = 0;
-    char *at = strrchr(text, ')');      /* the name before it may hold anything */
+    char *at = strrchr(text, ')');      /* the name before it may contain anything */
     if (!at || at[1] != ' ')
         return 0;
     char state = at[2];
@@ -52,8 +52,8 @@ uint64_t pnr_process_namespace(void)
     return stat("/proc/self/ns/pid", &st) == 0 ? (uint64_t)st.st_ino : 0;
 }
 
-/* True when /proc tells of the processes of this namespace: a new one has that of its parent's (unshare -p) until somebody
- * mounts it anew. There each process has two numbers, of which the one in the parent's namespace is greater. */
+/* True when /proc shows the processes of this namespace. A new namespace (unshare -p) has its parent's /proc until one
+ * is mounted for it. There each process has a second number, the parent's. */
 static bool has_own_proc(void)
 {
     char text[32];
@@ -62,7 +62,7 @@ static bool has_own_proc(void)
     return strtol(text, NULL, 10) == (long)getpid();
 }
 
-enum pnr_process_state pnr_process_look(long pid, uint64_t start, uint64_t namespace)
+enum pnr_process_state pnr_process_find_state(long pid, uint64_t start, uint64_t namespace)
 {
     char path[64];
     bool is_ended = false;
@@ -75,6 +75,6 @@ enum pnr_process_state pnr_process_look(long pid, uint64_t start, uint64_t names
     snprintf(path, sizeof path, "/proc/%ld/stat", pid);
     uint64_t found = read_start(path, &is_ended);
     if (!found)
-        return PNR_PROCESS_UNKNOWN;     /* it is hidden, or the program has used up all descriptors */
+        return PNR_PROCESS_UNKNOWN;     /* /proc hides it, or the program has used up all descriptors */
     return found == start && !is_ended ? PNR_PROCESS_RUNS : PNR_PROCESS_GONE;
 }

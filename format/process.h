@@ -1,4 +1,5 @@
-/* Which processes run still: a process is its id, its PID namespace and when it started (proc(5)). */
+/* Finds out whether a process still runs. A process is identified by its id, its PID namespace and its start
+ * (proc(5)). */
 #ifndef PNR_PROCESS_H
 #define PNR_PROCESS_H
 
@@ -10,14 +11,15 @@ enum pnr_process_state {
     PNR_PROCESS_GONE
 };
 
-/* When this process started, in clock ticks since the machine did; 0 when /proc does not tell. */
+/* When this process started, in clock ticks since boot; 0 when /proc does not say. */
 uint64_t pnr_process_start(void);
 
 /* The inode of this process's PID namespace, or 0. */
 uint64_t pnr_process_namespace(void);
 
-/* Gone is one that lies in this process's namespace, and there is none of that id, or one that started at another time,
- * or that is a zombie. When /proc does not tell, or tells of another namespace, it is not known. */
-enum pnr_process_state pnr_process_look(long pid, uint64_t start, uint64_t namespace);
+/* Finds the state of a process. It is gone if it was of this process's namespace, and there is no process of
+ * that id, or one that started at another time, or a zombie. If /proc is missing, or is another namespace's, it
+ * is not known. */
+enum pnr_process_state pnr_process_find_state(long pid, uint64_t start, uint64_t namespace);
 
 #endif

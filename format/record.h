@@ -1,13 +1,13 @@
-/* The record: one event of one thread, 16 bytes, the same in memory, in the live mapping and, after the
- * block transform is undone, in a segment (specs/capture-format.md, section 4). Little-endian:
+/* The record: one event of one thread, 16 bytes, the same in memory, in the live mapping and, after the block
+ * transform is undone, in a segment (specs/capture-format.md, section 4). Little-endian:
  *
  *    0  u40  ticks     clock ticks since the begin of the block
- *    5  u8   kind      enum pnr_kind (kinds.def); 0 = never written
+ *    5  u8   kind      enum pnr_kind (kinds.def); 0: never written
  *    6  u48  frame     identity of a continuable frame (its address >> 4); 0 for a plain one
  *   12  u32  function  index in the name table, or what the kind says
  *
- * Two words, so that the recorder stores a record with two moves: the second word first, then the first,
- * whose kind makes the record valid. A process killed between the two leaves kind 0: no record. */
+ * It is two words, so that the recorder stores it with two moves: the second word first, then the first, whose kind
+ * makes the record valid. A process killed between the two leaves kind 0: no record. */
 #ifndef PNR_RECORD_H
 #define PNR_RECORD_H
 
@@ -23,16 +23,16 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "records are written as they lie in memory");
 
 enum pnr_unrecorded_reason {
-    PNR_UNRECORDED_STACK = 1           /* the thread's C stack is a quarter full: specs/recording.md, section 3 */
+    PNR_UNRECORDED_STACK = 1    /* the thread's C stack is a quarter full: specs/recording.md, section 3 */
 };
 
 enum {
-    PNR_OPEN_C_CALL = 1         /* an OPEN record's frame, which is no address: the call of a C function */
+    PNR_OPEN_C_CALL = 1         /* in the field `frame` of an OPEN record: a call of a C function */
 };
 
 enum pnr_switch {
-    PNR_SWITCH_OPEN = 1,        /* the OPEN records that follow tell all frames that are open in the track */
-    PNR_SWITCH_DEEPER = 2       /* ... or, when there are more, the innermost */
+    PNR_SWITCH_OPEN = 1,        /* all frames that are open in the track follow as OPEN records */
+    PNR_SWITCH_DEEPER = 2       /* ... or, when there are too many, the innermost ones */
 };
 
 struct pnr_record {
@@ -41,7 +41,7 @@ struct pnr_record {
 
 _Static_assert(sizeof(struct pnr_record) == PNR_RECORD_SIZE, "no padding: written as it lies in memory");
 
-/* ticks and frame must fit their fields; the caller sees to it. */
+/* Makes a record; the caller ensures that ticks and frame fit their fields. */
 static inline struct pnr_record pnr_record_make(uint64_t ticks, enum pnr_kind kind, uint64_t frame, uint32_t function)
 {
     return (struct pnr_record){ { ticks | (uint64_t)kind << PNR_TICKS_BITS | frame << 48,

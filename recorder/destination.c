@@ -35,7 +35,7 @@ static bool is_owned(const char *capture)
     const char *next = text + strlen(text) + 1;
     return next < text + size && strncmp(next, "output=", 7) == 0 &&
            sscanf(text, "by=%ld-%llu-%llu", &pid, &start, &namespace) == 3 && pid != (long)getpid() &&
-           pnr_process_look(pid, start, namespace) == PNR_PROCESS_RUNS;
+           pnr_process_find_state(pid, start, namespace) == PNR_PROCESS_RUNS;
 }
 
 static bool is_in_use(const char *capture)

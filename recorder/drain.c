@@ -196,7 +196,7 @@ static void work_once(struct pnr_block_coder *coder)
 static void renew_instant(void)
 {
     uint32_t other = 1 - atomic_load_explicit(&drain.live.header->latest, memory_order_relaxed);
-    drain.live.header->instants[other] = rec_clock_sample();
+    drain.live.header->clock_samples[other] = rec_clock_sample();
     atomic_store_explicit(&drain.live.header->latest, other, memory_order_release);
 }
 

@@ -222,7 +222,7 @@ static int write_chunk(struct dead *dead, const struct left *left, struct pnr_er
 {
     struct pnr_live_chunk chunk;
     struct pnr_block_header header = left->header;
-    const struct pnr_clock_sample *last = &dead->live.header->instants[dead->live.header->latest & 1];
+    const struct pnr_clock_sample *last = &dead->live.header->clock_samples[dead->live.header->latest & 1];
     size_t size;
     int n = pnr_live_read(&dead->live, left->chunk, &chunk, dead->records);
     if (n < 0 || chunk.block.check != header.check || !has_live_still(dead))
@@ -269,7 +269,7 @@ static int write_properties(struct dead *dead, struct pnr_err *err)
     if (result == 0)
         result = rec_names_append_number(&names, "events", dead->n_events, err);
     if (result == 0)
-        result = rec_names_append_clock_sample(&names, "killed", live->instants[live->latest & 1], err);
+        result = rec_names_append_clock_sample(&names, "killed", live->clock_samples[live->latest & 1], err);
     rec_file_release(&names);
     return result;
 }

@@ -146,7 +146,7 @@ static int look_at_live(const char *process_path, bool *is_running, uint64_t *la
     *last_ns = 0;
     if (n == sizeof header) {
         *is_running = pnr_live_process(process_path, &header) != PNR_PROCESS_GONE;
-        *last_ns = header.instants[header.latest & 1].monotonic_ns;
+        *last_ns = header.clock_samples[header.latest & 1].monotonic_ns;
     }
     return 0;
 }
@@ -254,7 +254,7 @@ static int clear_begun(const char *capture_path, uint64_t *size, struct pnr_err 
     if (!dir)
         return cannot_look(capture_path, err);
     while (result == 0 && (entry = readdir(dir))) {
-        if (!pnr_capture_is_begun(entry->d_name, &state))
+        if (!pnr_capture_is_partial(entry->d_name, &state))
             continue;
         pnr_file_path(capture_path, entry->d_name, path);
         if (state == PNR_PROCESS_GONE)
@@ -310,7 +310,7 @@ static bool evict_process(const char *capture_path, const char *process_path)
 {
     static char waste[PATH_MAX];
     struct pnr_err err;
-    if (pnr_capture_begin_process(capture_path, waste, sizeof waste, &err) != 0)
+    if (pnr_capture_make_partial(capture_path, waste, sizeof waste, &err) != 0)
         return false;
     bool is_gone = rename(process_path, waste) == 0 || errno == ENOENT;
     rec_tree_remove(waste);

@@ -146,7 +146,7 @@ static bool begins(const char *capture_path)
     bool is = is_held(capture_path);
     DIR *dir = is ? NULL : opendir(capture_path);
     while (dir && !is && (entry = readdir(dir)))
-        is = pnr_capture_is_begun(entry->d_name, &state) && state != PNR_PROCESS_GONE;
+        is = pnr_capture_is_partial(entry->d_name, &state) && state != PNR_PROCESS_GONE;
     if (dir)
         closedir(dir);
     return is;

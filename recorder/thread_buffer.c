@@ -177,7 +177,7 @@ static int begin_live(const char *process_path, uint32_t n_chunks, struct pnr_li
         return -1;
     live->header->process_start = pnr_process_start();
     live->header->pid_namespace = pnr_process_namespace();
-    live->header->instants[0] = rec_clock_sample();
+    live->header->clock_samples[0] = rec_clock_sample();
     return 0;
 }
 
@@ -194,7 +194,7 @@ static int begin_files(const char *process_path, uint32_t n_chunks, struct pnr_l
     rec_session_add_number("pid", (uint64_t)getpid());
     rec_session_add_property("clock", rec_clock_name());
     rec_session_add_number("ticks_per_second", rec_clock_rate());
-    write_instant("start", live->header->instants[0]);
+    write_instant("start", live->header->clock_samples[0]);
     if (session.has_failed) {
         *err = session.failure;
         pnr_live_close(live, process_path, true);
@@ -230,10 +230,10 @@ static int begin_process(const char *capture_path, uint32_t n_chunks, const stru
     static char path[PATH_MAX];         /* the stack of a thread that forks may be small; guarded by the GIL */
     struct pnr_live live = { 0 };
     long pid = (long)getpid();
-    if (pnr_capture_begin_process(capture_path, path, sizeof path, err) != 0)
+    if (pnr_capture_make_partial(capture_path, path, sizeof path, err) != 0)
         return -1;
     if (begin_files(path, n_chunks, &live, err) == 0) {
-        bool is_entered = pnr_capture_enter_process(capture_path, pid, path, sizeof path, err) == 0 &&
+        bool is_entered = pnr_capture_publish_process(capture_path, pid, path, sizeof path, err) == 0 &&
                           rec_file_move(&session.names, path, "names", err) == 0;
         if (!is_entered)
             pnr_live_close(&live, path, true);
@@ -536,7 +536,7 @@ int rec_session_snapshot(const char *path, const struct rec_region *part, char *
     struct pnr_clock_sample end;
     if (rec_session_make_capture(path, taken, err) != 0)
         return -1;
-    if (pnr_capture_begin_process(taken, process_path, sizeof process_path, err) != 0) {
+    if (pnr_capture_make_partial(taken, process_path, sizeof process_path, err) != 0) {
         rmdir(taken);
         return -1;
     }
@@ -547,7 +547,7 @@ int rec_session_snapshot(const char *path, const struct rec_region *part, char *
         result = rec_names_append_clock_sample(&names, "end", end, err);
     rec_file_release(&names);
     if (result == 0)
-        result = pnr_capture_enter_process(taken, (long)getpid(), process_path, sizeof process_path, err);
+        result = pnr_capture_publish_process(taken, (long)getpid(), process_path, sizeof process_path, err);
     if (result != 0)
         remove_begun(taken, process_path);
     return result;
@@ -573,7 +573,7 @@ static int begin_here(struct rec_region *part, struct pnr_err *err)
 
 int rec_session_begin_region(const char *path, struct rec_region *part, struct pnr_err *err)
 {
-    if (pnr_capture_begin_process(path, part->process_path, sizeof part->process_path, err) != 0)
+    if (pnr_capture_make_partial(path, part->process_path, sizeof part->process_path, err) != 0)
         return -1;
     if (begin_here(part, err) == 0)
         return 0;
@@ -637,7 +637,7 @@ int rec_session_save_region(const char *path, const struct rec_region *part, str
         rec_file_release(&names);
     }
     if (result == 0)
-        result = pnr_capture_enter_process(path, (long)getpid(), process_path, PATH_MAX, err);
+        result = pnr_capture_publish_process(path, (long)getpid(), process_path, PATH_MAX, err);
     if (result == 0)
         rec_tree_bytes(process_path, &totals->n_bytes);
     else
@@ -674,7 +674,7 @@ int rec_session_move(const char *path, const struct rec_region *part, const stru
     if (begin_live(process_path, count_chunks(false, options->limits.max_size), &live, err) != 0)
         goto fail;
     live.header->n_events = session.n_events - part->n_events;          /* what the segments hold that go with it */
-    if (pnr_capture_enter_process(path, (long)getpid(), process_path, PATH_MAX, err) != 0 ||
+    if (pnr_capture_publish_process(path, (long)getpid(), process_path, PATH_MAX, err) != 0 ||
         rec_file_move(&moved.names, process_path, "names", err) != 0) {
         pnr_live_close(&live, process_path, true);
         goto fail;

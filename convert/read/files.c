@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "format/array.h"
 #include "format/capture.h"
 
 void files_init(struct files *files, const char *path)
@@ -19,8 +20,8 @@ void files_init(struct files *files, const char *path)
 
 void files_clear(struct files *files)
 {
-    files_rest(files);
-    files_drop_list(files);
+    files_release(files);
+    files_free_list(files);
 }
 
 /* ---- the list ---- */
@@ -38,7 +39,7 @@ bool files_is_gone(const struct pnr_err *err)
     return err->code == PNR_E_SYSTEM && err->sys_errno == ENOENT;
 }
 
-/* Looks which threads have a file in a segment. Returns 0 or -1. */
+/* Lists the threads that have a file in a segment. Returns 0 or -1. */
 static int list_threads(const struct files *files, uint32_t segment, uint32_t **threads, size_t *n,
                         struct pnr_err *err)
 {
@@ -52,8 +53,8 @@ static int list_threads(const struct files *files, uint32_t segment, uint32_t **
     return pnr_capture_threads(files->path, segment, threads, n, err);
 }
 
-/* A file that is gone by now has no size: whoever opens it will see. */
-static uint64_t find_size(const struct files *files, uint32_t segment, uint32_t thread)
+/* Returns 0 for a file that has disappeared: files_open() will report it. */
+static uint64_t size_now(const struct files *files, uint32_t segment, uint32_t thread)
 {
     char path[PATH_MAX];
     struct stat status;
@@ -61,28 +62,14 @@ static uint64_t find_size(const struct files *files, uint32_t segment, uint32_t 
     return lstat(path, &status) == 0 && S_ISREG(status.st_mode) ? (uint64_t)status.st_size : 0;
 }
 
-/* The segment was evicted before it had been looked into, and so were all before it. */
-static void forget(struct files *files)
+/* Removes all files from the list: their segment was evicted before it was listed, and so were all before it. */
+static void forget_evicted(struct files *files)
 {
     files->n = 0;
     files->has_lost = true;
 }
 
-/* Makes room for so many files more. Returns 0, or -1 when out of memory. */
-static int make_room(struct files *files, size_t n)
-{
-    if (files->n + n <= files->capacity)
-        return 0;
-    size_t capacity = 2 * files->n + n;
-    struct file *list = realloc(files->list, capacity * sizeof *list);
-    if (!list)
-        return -1;
-    files->list = list;
-    files->capacity = capacity;
-    return 0;
-}
-
-/* Adds the files of a segment. is_last: its files may grow. Returns 0, or -1 when out of memory. */
+/* Adds the files of a segment. is_last: its files may still grow. Returns 0, or -1 when out of memory. */
 static int list_segment(struct files *files, uint32_t segment, bool is_last, const struct diagnostics *diagnostics)
 {
     struct pnr_err problem;
@@ -92,34 +79,36 @@ static int list_segment(struct files *files, uint32_t segment, bool is_last, con
         if (problem.code == PNR_E_MEMORY)
             return -1;
         if (files_is_gone(&problem)) {
-            forget(files);
+            forget_evicted(files);
             return 0;
         }
         diagnostics_err(diagnostics, DIAGNOSTIC_DAMAGE, &problem);
         files->n_damaged++;
         return 0;
     }
-    int result = make_room(files, n);
+    int result = pnr_array_reserve(&files->list, &files->capacity, files->n + n);
     for (size_t i = 0; result == 0 && i < n; i++) {
-        uint64_t size = is_last ? find_size(files, segment, threads[i]) : FILES_FINISHED;
+        uint64_t size = is_last ? size_now(files, segment, threads[i]) : FILES_FINISHED;
         files->list[files->n++] = (struct file){ segment, threads[i], size };
     }
     free(threads);
     return result;
 }
 
-void files_say_missing(const struct files *files, const struct diagnostics *diagnostics, uint32_t first, uint32_t last)
+void files_report_missing(const struct files *files, const struct diagnostics *diagnostics, uint32_t first,
+                          uint32_t last)
 {
     if (first == last)
         diagnostics_report(diagnostics, DIAGNOSTIC_DAMAGE, "%s: segment %" PRIu32 " is missing", files->path, first);
     else
-        diagnostics_report(diagnostics, DIAGNOSTIC_DAMAGE, "%s: segments %" PRIu32 " to %" PRIu32 " are missing", files->path, first, last);
+        diagnostics_report(diagnostics, DIAGNOSTIC_DAMAGE, "%s: segments %" PRIu32 " to %" PRIu32 " are missing",
+                           files->path, first, last);
 }
 
-/* Lists the segments of these numbers, and those that were begun since the numbers were read. Whether there is another
- * one is asked before a segment is looked into: one that is not the last is finished, and all of it is seen. Returns 0,
- * or -1 when out of memory. */
-static int list_numbers(struct files *files, const uint32_t *numbers, size_t n, const struct diagnostics *diagnostics)
+/* Lists the segments of these numbers, and those that began since the numbers were read. Asks whether there is a next
+ * segment before it lists one: if there is, the one is finished, and is listed whole. Returns 0, or -1 when out of
+ * memory. */
+static int list_segments(struct files *files, const uint32_t *numbers, size_t n, const struct diagnostics *diagnostics)
 {
     size_t i = 0;
     for (uint32_t number = numbers[0];; number++) {
@@ -134,14 +123,14 @@ static int list_numbers(struct files *files, const uint32_t *numbers, size_t n, 
         if (i == n)
             return 0;
         if (files_has_segment(files, number))
-            files_say_missing(files, diagnostics, number + 1, numbers[i] - 1);
+            files_report_missing(files, diagnostics, number + 1, numbers[i] - 1);
         else
-            forget(files);
+            forget_evicted(files);
         number = numbers[i] - 1;
     }
 }
 
-void files_drop_list(struct files *files)
+void files_free_list(struct files *files)
 {
     free(files->list);
     files->list = NULL;
@@ -154,7 +143,7 @@ int files_list(struct files *files, const struct diagnostics *diagnostics, struc
     size_t n;
     if (pnr_capture_segments(files->path, &numbers, &n, err) < 0)
         return -1;
-    int result = n ? list_numbers(files, numbers, n, diagnostics) : 0;
+    int result = n ? list_segments(files, numbers, n, diagnostics) : 0;
     if (n)
         files->lowest = numbers[0];
     free(numbers);
@@ -180,8 +169,8 @@ static int open_regular(const char *path, uint64_t *size, struct pnr_err *err)
     return -1;
 }
 
-/* The descriptor of that file, or the one that gives way to it. */
-static struct files_descriptor *find(struct files *files, uint32_t segment, uint32_t thread)
+/* Finds the descriptor of a file, or evicts the one that was used least recently for it. */
+static struct files_descriptor *find_descriptor(struct files *files, uint32_t segment, uint32_t thread)
 {
     struct files_descriptor *oldest = &files->open[0];
     for (struct files_descriptor *one = files->open; one < files->open + FILES_OPEN; one++) {
@@ -200,12 +189,12 @@ int files_open(struct files *files, uint32_t segment, uint32_t thread, uint64_t 
 {
     char path[PATH_MAX];
     uint64_t now;
-    struct files_descriptor *one = find(files, segment, thread);
+    struct files_descriptor *one = find_descriptor(files, segment, thread);
     if (one->fd < 0) {
         pnr_thread_path(files->path, segment, thread, path);
         int fd = open_regular(path, &now, err);
         if (fd < 0 && (err->sys_errno == EMFILE || err->sys_errno == ENFILE)) {
-            files_rest(files);
+            files_release(files);
             fd = open_regular(path, &now, err);
         }
         if (fd < 0)
@@ -218,7 +207,7 @@ int files_open(struct files *files, uint32_t segment, uint32_t thread, uint64_t 
     return one->fd;
 }
 
-void files_rest(struct files *files)
+void files_release(struct files *files)
 {
     for (struct files_descriptor *one = files->open; one < files->open + FILES_OPEN; one++) {
         if (one->fd >= 0)

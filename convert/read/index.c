@@ -1,11 +1,9 @@
-/* An entry of 48 bytes for each block, sorted by thread and sequence, with the chunks of the live mapping among them.
+/* Holds 48 bytes for each block, sorted by thread and sequence, the chunks of the live mapping among them.
  *
- * The process may go on meanwhile. So the order is against the recorder's: first the chunks, then the files, then the
- * names. What is not in a chunk any more is a block in a file by then, and what is in either has its names. What the
- * names tell is known before a block is looked for: whether the process ended, was killed, may have dropped segments.
- * Later a chunk that has become a block is looked for in the files of its thread, from the segment on that was the last
- * (index_look_on). A file that was there and is not any more was dropped with its segment, if the names tell of a
- * limit. */
+ * The process may go on meanwhile, so the order of looking is against the recorder's: first the chunks, then the files,
+ * then the names. What has left its chunk is a block in a file by then, and what is in either has its names. Before a
+ * file is read, the names have told whether the process ended or was killed, and whether it may evict segments. If it
+ * may, a listed file that has disappeared was evicted with its segment. */
 #include "index.h"
 
 #include <fcntl.h>
@@ -16,7 +14,9 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "format/array.h"
 #include "prefetch.h"
+#include "recovery.h"
 #include "walk.h"
 
 void index_init(struct index *index, const char *path, const struct diagnostics *diagnostics)
@@ -30,14 +30,14 @@ void index_clear(struct index *index)
 {
     blocks_clear(&index->blocks);
     symbols_free(index->symbols);
-    free(index->places);
-    free(index->left_out);
+    free(index->refs);
+    free(index->excluded);
 }
 
-/* ---- what is said ---- */
+/* ---- reports ---- */
 
-static void say(const struct index *index, uint32_t segment, uint32_t thread, enum diagnostic_level level, enum pnr_code code,
-                uint64_t offset, const char *what)
+static void report_in_file(const struct index *index, uint32_t segment, uint32_t thread, enum diagnostic_level level,
+                           enum pnr_code code, uint64_t offset, const char *what)
 {
     char path[PATH_MAX];
     struct pnr_err err;
@@ -46,7 +46,7 @@ static void say(const struct index *index, uint32_t segment, uint32_t thread, en
     diagnostics_err(index->diagnostics, level, &err);
 }
 
-static void say_live(const struct index *index, uint32_t chunk, enum pnr_code code, const char *what)
+void index_report_chunk(const struct index *index, uint32_t chunk, enum pnr_code code, const char *what)
 {
     char path[PATH_MAX];
     struct pnr_err err;
@@ -55,128 +55,38 @@ static void say_live(const struct index *index, uint32_t chunk, enum pnr_code co
     diagnostics_err(index->diagnostics, DIAGNOSTIC_DAMAGE, &err);
 }
 
-void index_say(const struct index *index, const struct place *place, const char *what)
+void index_report(const struct index *index, const struct block_ref *ref, const char *what)
 {
-    if (place->segment)
-        say(index, place->segment, place_file(place), DIAGNOSTIC_DAMAGE, PNR_E_CORRUPT, place->at, what);
+    if (ref->segment)
+        report_in_file(index, ref->segment, block_ref_file(ref), DIAGNOSTIC_DAMAGE, PNR_E_CORRUPT, ref->at, what);
     else
-        say_live(index, (uint32_t)place->at, PNR_E_CORRUPT, what);
+        index_report_chunk(index, (uint32_t)ref->at, PNR_E_CORRUPT, what);
 }
 
-/* Something is damaged, which has been said, and may be a block. */
-static void count_damage(struct index *index)
+void index_count_damage(struct index *index)
 {
     index->size.n_damaged++;
-    index->n_told++;
+    index->n_reported++;
 }
 
-/* ---- places ---- */
+/* ---- what is found ---- */
 
-static struct place *add_place(struct index *index)
+struct block_ref *index_add_ref(struct index *index)
 {
-    if (index->n_places == index->capacity) {
-        size_t capacity = index->capacity ? 2 * index->capacity : 256;
-        struct place *places = realloc(index->places, capacity * sizeof *places);
-        if (!places)
-            return NULL;
-        index->places = places;
-        index->capacity = capacity;
-    }
-    return &index->places[index->n_places++];
+    if (pnr_array_reserve(&index->refs, &index->capacity, index->n_refs + 1) < 0)
+        return NULL;
+    return &index->refs[index->n_refs++];
 }
 
-static void add_instant(struct index *index, const struct pnr_clock_sample *instant)
+void index_add_clock_sample(struct index *index, const struct pnr_clock_sample *sample)
 {
-    if (instant->ticks || instant->monotonic_ns)
-        timeline_add(&index->timeline, instant->ticks, instant->monotonic_ns);
+    if (sample->ticks || sample->monotonic_ns)
+        timeline_add(&index->timeline, sample->ticks, sample->monotonic_ns);
 }
 
-/* ---- the live mapping ---- */
+/* ---- the snapshot ---- */
 
-/* What is wrong with a chunk's header, or 0. */
-static int check_chunk(const struct pnr_live_chunk *chunk, struct pnr_err *err)
-{
-    if (chunk->state != PNR_CHUNK_IN_USE)
-        return pnr_err_set(err, PNR_E_CORRUPT, NULL, 0, "chunk is neither free nor in use");
-    return pnr_block_header_check(&chunk->block, true, 0, err);
-}
-
-/* True when a block, or one behind it in its thread, was among these chunks. */
-static bool is_within(const struct pnr_live_chunk *chunks, uint32_t n, const struct pnr_block_header *header)
-{
-    struct pnr_err err;
-    for (uint32_t k = 0; k < n; k++)
-        if (chunks[k].block.thread == header->thread && chunks[k].block.sequence >= header->sequence &&
-            check_chunk(&chunks[k], &err) == 0)
-            return true;
-    return false;
-}
-
-/* Adds chunk k, which is in use, unless it has become a block just now. Returns 0, or -1 when out of memory. */
-static int add_chunk(struct index *index, uint32_t k, const struct pnr_live_chunk *before)
-{
-    const struct pnr_live *live = &index->blocks.live;
-    const struct pnr_live_chunk *seen = &live->chunks[k];
-    const struct pnr_record *records = index->blocks.records;
-    struct pnr_live_chunk chunk;
-    struct pnr_err err;
-    struct place *place;
-    int n = pnr_live_read(live, k, &chunk, index->blocks.records);
-    if (n >= 0 && memcmp(&chunk, seen, sizeof chunk) != 0)
-        return 0;
-    if (check_chunk(seen, &err) != 0) {
-        say_live(index, k, err.code, err.what);
-        count_damage(index);
-        index->size.has_newer |= err.code == PNR_E_VERSION;
-    } else if (n > 0 && is_within(before, live->header->n_chunks, &seen->block)) {
-        if (!(place = add_place(index)))
-            return -1;
-        uint64_t begin = seen->block.begin.ticks;
-        *place = (struct place){ .thread = seen->block.thread, .sequence = seen->block.sequence,
-                                 .n_records = (uint16_t)n, .is_chunk = true,
-                                 .n_open = (uint16_t)(seen->block.n_open < (uint32_t)n ? seen->block.n_open : (uint32_t)n),
-                                 .is_deeper = seen->block.flags & PNR_BLOCK_DEEPER,
-                                 .at = k, .begin_ticks = begin,
-                                 .end_ticks = begin + pnr_record_ticks(records[n - 1]), .check = seen->block.check };
-        add_instant(index, &seen->block.begin);
-    }
-    return 0;
-}
-
-/* Adds the chunks in use. One can be passed by as free and be full before its thread's next one is come upon, so a
- * first look finds how far each thread has got, and what was begun after it does not count: no block before is missing.
- * Returns 0, or -1 when out of memory. A live mapping that cannot be read is said and left. */
-static int look_at_chunks(struct index *index)
-{
-    struct pnr_err err;
-    struct pnr_live *live = &index->blocks.live;
-    int found = pnr_live_open(index->path, live, &err), result = 0;
-    if (found < 0)
-        diagnostics_err(index->diagnostics, DIAGNOSTIC_DAMAGE, &err);
-    if (found <= 0)
-        return 0;
-    index->size.has_live = true;
-    index->size.bytes += live->size;
-    index->process = pnr_live_process(index->path, live->header);
-    uint32_t n = live->header->n_chunks;
-    struct pnr_live_chunk *before = malloc(n * sizeof *before);
-    if (!before)
-        return -1;
-    memcpy(before, live->chunks, n * sizeof *before);
-    pnr_live_look(live);
-    for (uint32_t k = 0; k < n && result == 0; k++)
-        if (live->chunks[k].state != PNR_CHUNK_FREE)
-            result = add_chunk(index, k, before);
-    free(before);
-    uint32_t latest = atomic_load(&live->header->latest);
-    if (latest < 2)                     /* the other one may be half written */
-        add_instant(index, &live->header->instants[latest]);
-    return result;
-}
-
-/* ---- the moment ---- */
-
-static uint64_t now_ns(void)
+static uint64_t read_monotonic_ns(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -188,163 +98,157 @@ static bool has_property(const struct index *index, const char *key)
     return symbols_property(index->symbols, key).bytes;
 }
 
-static void add_property(struct index *index, const char *ticks, const char *monotonic_ns)
+static void add_property_sample(struct index *index, const char *ticks, const char *monotonic_ns)
 {
-    struct pnr_clock_sample instant = { 0, 0, 0 };
-    if (symbols_number(index->symbols, ticks, &instant.ticks) &&
-        symbols_number(index->symbols, monotonic_ns, &instant.monotonic_ns))
-        add_instant(index, &instant);
+    struct pnr_clock_sample sample = { 0, 0, 0 };
+    if (symbols_number(index->symbols, ticks, &sample.ticks) &&
+        symbols_number(index->symbols, monotonic_ns, &sample.monotonic_ns))
+        index_add_clock_sample(index, &sample);
 }
 
-/* Reads the names, and what they tell of the end. Returns 0 or -1. */
+/* Reads the names and takes from them how the process ended. Returns 0 or -1. */
 static int load_symbols(struct index *index, struct pnr_err *err)
 {
-    /* An end that came after the chunks had been looked at is not the end of what is read. */
+    /* A process that ended after its chunks were read has records behind the snapshot: its end is not ours. */
     bool is_growing = index->size.has_live && index->process != PNR_PROCESS_GONE;
     index->symbols = symbols_load(index->path, is_growing, index->diagnostics, err);
     if (!index->symbols)
         return -1;
-    index->size.bytes += index->symbols->room;
+    index->size.bytes += index->symbols->mapped_size;
     index->has_end = !is_growing && symbols_has_end(index->symbols);
-    index->may_drop = has_property(index, "max_size") || has_property(index, "last_ns");
+    index->may_evict = has_property(index, "max_size") || has_property(index, "last_ns");
     if (!is_growing && has_property(index, "killed_ticks"))
         index->process = PNR_PROCESS_GONE;
     if (has_property(index, "stopped"))
-        index->process = PNR_PROCESS_UNKNOWN;           /* it records no more, if it runs */
+        index->process = PNR_PROCESS_UNKNOWN;           /* if it runs, it records no more */
     uint64_t begin = 1;
     symbols_number(index->symbols, "first_segment", &begin);
     index->begin_segment = begin >= 1 && begin <= UINT32_MAX ? (uint32_t)begin : 1;
     symbols_number(index->symbols, "ticks_per_second", &index->timeline.ticks_per_second);
-    add_property(index, "start_ticks", "start_monotonic_ns");
-    add_property(index, "end_ticks", "end_monotonic_ns");
-    add_property(index, "killed_ticks", "killed_monotonic_ns");
+    add_property_sample(index, "start_ticks", "start_monotonic_ns");
+    add_property_sample(index, "end_ticks", "end_monotonic_ns");
+    add_property_sample(index, "killed_ticks", "killed_monotonic_ns");
     return 0;
 }
 
-/* True when older segments than those that are there were dropped, if any may be: the lowest ones, or all. One that was
- * killed may not have come to make any. */
-static bool is_dropped(const struct index *index)
+/* True when the process had segments before those that are there: the lowest numbers are absent, or all are. A process
+ * that was killed early has made none. */
+static bool has_absent_segments(const struct index *index)
 {
     if (index->blocks.files.has_lost || index->blocks.files.lowest > index->begin_segment)
         return true;
-    for (size_t i = 0; i < index->n_places; i++)
-        if (index->blocks.files.lowest == 0 && index->places[i].sequence > 0)
+    for (size_t i = 0; i < index->n_refs; i++)
+        if (index->blocks.files.lowest == 0 && index->refs[i].sequence > 0)
             return true;
     return index->blocks.files.lowest == 0 && index->has_end && has_property(index, "end_ticks");
 }
 
-/* What looks like dropped is missing: nothing of this process is ever dropped. */
-static void miss_first_segments(struct index *index)
+/* Reports absent segments of a process without a limit, which evicts none. */
+static void report_missing_segments(struct index *index)
 {
     uint32_t lowest = index->blocks.files.lowest;
     if (lowest > index->begin_segment) {
-        files_say_missing(&index->blocks.files, index->diagnostics, index->begin_segment, lowest - 1);
+        files_report_missing(&index->blocks.files, index->diagnostics, index->begin_segment, lowest - 1);
         return;
     }
-    index->size.n_damaged++;            /* no block's number tells that others are missing */
-    diagnostics_report(index->diagnostics, DIAGNOSTIC_DAMAGE, "%s: its segments are missing", index->path);
+    index->size.n_damaged++;            /* no sequence shows that blocks are missing */
+    diagnostics_report(index->diagnostics, DIAGNOSTIC_DAMAGE, "%s: all segments are missing", index->path);
 }
 
-int index_look(struct index *index, struct pnr_err *err)
+int index_take_snapshot(struct index *index, struct pnr_err *err)
 {
     struct files *files = &index->blocks.files;
-    index->until_ns = now_ns();
-    if (blocks_make_room(&index->blocks) < 0 || look_at_chunks(index) < 0)
+    index->until_ns = read_monotonic_ns();
+    if (blocks_allocate(&index->blocks) < 0 || recovery_add_chunks(index) < 0)
         return pnr_err_set(err, PNR_E_MEMORY, index->path, 0, "out of memory");
     if (files_list(files, index->diagnostics, err) < 0 || load_symbols(index, err) < 0)
         return -1;
     index->size.n_damaged += files->n_damaged;
-    index->n_told += files->n_damaged;
-    index->short_trail = index_trail(index);
-    bool is_absent = is_dropped(index);
-    index->has_dropped = is_absent && index->may_drop;
-    if (is_absent && !index->may_drop)
-        miss_first_segments(index);
+    index->n_reported += files->n_damaged;
+    index->short_position = recovery_start(index);
+    bool has_absent = has_absent_segments(index);
+    index->has_evicted = has_absent && index->may_evict;
+    if (has_absent && !index->may_evict)
+        report_missing_segments(index);
     return 0;
 }
 
 /* ---- the threads that are wanted ---- */
 
-static int by_value(const void *a, const void *b)
+static int compare_threads(const void *a, const void *b)
 {
     uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
     return x < y ? -1 : x > y;
 }
 
-/* Who chooses, and which threads are known not to be wanted. */
+/* The caller's choice of threads, and the threads that it has excluded so far. */
 struct choice {
-    bool (*wants)(void *arg, uint32_t thread);          /* NULL: all are */
+    bool (*wants)(void *arg, uint32_t thread);          /* NULL: all are wanted */
     void *arg;
-    uint32_t *left_out;                 /* owned; may come more than once */
+    uint32_t *excluded;                 /* owned; with repeats */
     size_t n, capacity;
     bool is_out_of_memory;
 };
 
-static bool is_wanted(struct choice *choice, uint32_t thread)
+static bool wants_thread(struct choice *choice, uint32_t thread)
 {
     if (!choice->wants || choice->wants(choice->arg, thread))
         return true;
-    if (choice->n == choice->capacity) {
-        size_t capacity = choice->capacity ? 2 * choice->capacity : 64;
-        uint32_t *more = realloc(choice->left_out, capacity * sizeof *more);
-        if (!more) {
-            choice->is_out_of_memory = true;
-            return false;
-        }
-        choice->left_out = more;
-        choice->capacity = capacity;
-    }
-    choice->left_out[choice->n++] = thread;
+    if (pnr_array_reserve(&choice->excluded, &choice->capacity, choice->n + 1) < 0)
+        choice->is_out_of_memory = true;
+    else
+        choice->excluded[choice->n++] = thread;
     return false;
 }
 
-/* Leaves out the chunks and the files of threads that are not wanted. */
-static void choose(struct index *index, struct choice *choice)
+/* Removes the chunks and the files of threads that are not wanted. */
+static void exclude_unwanted(struct index *index, struct choice *choice)
 {
     struct files *files = &index->blocks.files;
-    size_t n_places = 0, n_files = 0;
-    for (size_t i = 0; i < index->n_places; i++)
-        if (is_wanted(choice, index->places[i].thread))
-            index->places[n_places++] = index->places[i];
+    size_t n_refs = 0, n_files = 0;
+    for (size_t i = 0; i < index->n_refs; i++)
+        if (wants_thread(choice, index->refs[i].thread))
+            index->refs[n_refs++] = index->refs[i];
     for (size_t i = 0; i < files->n; i++)
-        if (files->list[i].thread == PNR_SHORT_THREADS || is_wanted(choice, files->list[i].thread))
+        if (files->list[i].thread == PNR_SHORT_THREADS || wants_thread(choice, files->list[i].thread))
             files->list[n_files++] = files->list[i];
-    index->n_places = n_places;
+    index->n_refs = n_refs;
     files->n = n_files;
 }
 
-/* The threads that are left out, each once, become the index's. */
-static void settle(struct index *index, struct choice *choice)
+/* Gives the index the excluded threads, sorted, each once. */
+static void keep_excluded(struct index *index, struct choice *choice)
 {
     size_t n = 0;
     if (choice->n)
-        qsort(choice->left_out, choice->n, sizeof *choice->left_out, by_value);
+        qsort(choice->excluded, choice->n, sizeof *choice->excluded, compare_threads);
     for (size_t i = 0; i < choice->n; i++)
-        if (n == 0 || choice->left_out[n - 1] != choice->left_out[i])
-            choice->left_out[n++] = choice->left_out[i];
-    index->left_out = choice->left_out;
-    index->n_left_out = n;
+        if (n == 0 || choice->excluded[n - 1] != choice->excluded[i])
+            choice->excluded[n++] = choice->excluded[i];
+    index->excluded = choice->excluded;
+    index->n_excluded = n;
 }
 
 /* ---- blocks in files ---- */
 
-static int by_number(const void *a, const void *b)
+/* Orders blocks by thread, then by sequence. */
+static int compare_refs(const void *a, const void *b)
 {
-    const struct place *x = a, *y = b;
+    const struct block_ref *x = a, *y = b;
     if (x->thread != y->thread)
         return x->thread < y->thread ? -1 : 1;
     return x->sequence < y->sequence ? -1 : x->sequence > y->sequence;
 }
 
-/* A block that was found in a file. Returns 0, or -1 when out of memory. */
+/* Adds a block that was found in a file. Returns 0, or -1 when out of memory. */
 static int add_block(struct index *index, const struct file *file, const struct walk_found *found)
 {
     const struct pnr_block_header *header = &found->header;
     uint64_t end = header->end.ticks ? header->end.ticks : header->begin.ticks;
-    struct place *place = add_place(index);
-    if (!place)
+    struct block_ref *ref = index_add_ref(index);
+    if (!ref)
         return -1;
-    *place = (struct place){ .thread = header->thread, .sequence = header->sequence, .segment = file->segment,
+    *ref = (struct block_ref){ .thread = header->thread, .sequence = header->sequence, .segment = file->segment,
                              .at = found->at, .is_short = file->thread == PNR_SHORT_THREADS,
                              .is_last = header->flags & PNR_BLOCK_LAST, .is_deeper = header->flags & PNR_BLOCK_DEEPER,
                              .begin_ticks = header->begin.ticks, .end_ticks = end,
@@ -354,106 +258,110 @@ static int add_block(struct index *index, const struct file *file, const struct 
         index->first_segment = file->segment;
     if (index->first_segment == file->segment && (!index->first_end_ticks || end < index->first_end_ticks))
         index->first_end_ticks = end;
-    add_instant(index, &header->begin);
-    add_instant(index, &header->end);
+    index_add_clock_sample(index, &header->begin);
+    index_add_clock_sample(index, &header->end);
     return 0;
 }
 
-/* True when a chunk holds the records of this block; of any block of the thread, or of any thread, if that is 0 and the
- * header NULL. */
+/* True when a chunk holds this block. Without a header: any block of the thread, or, if thread is 0, of any thread. */
 static bool is_in_live(const struct index *index, uint32_t thread, const struct pnr_block_header *header)
 {
-    for (size_t i = 0; i < index->n_places && index->places[i].segment == 0; i++) {
-        const struct place *place = &index->places[i];
-        if (header ? place->thread == header->thread && place->sequence == header->sequence :
-            thread == 0 || place->thread == thread)
+    for (size_t i = 0; i < index->n_refs && index->refs[i].segment == 0; i++) {
+        const struct block_ref *ref = &index->refs[i];
+        if (header ? ref->thread == header->thread && ref->sequence == header->sequence :
+            thread == 0 || ref->thread == thread)
             return true;
     }
     return false;
 }
 
-/* The file ends inside a block. In the last segment of a process that was killed this is what the kill left, and nothing
- * is lost when the live mapping has the block; in that of one that runs it is being written. */
-static void end_file(struct index *index, const struct file *file, uint64_t at, const struct pnr_block_header *header)
+/* Reports a file that ends inside a block, unless that is in order. In the last segment of a process that runs, the
+ * block is being written. In that of a killed process nothing is lost when the live mapping still has the block. */
+static void report_cut_file(struct index *index, const struct file *file, uint64_t at,
+                            const struct pnr_block_header *header)
 {
-    const char *what = header ? "cut off inside a block" : "cut off inside a block header";
+    const char *what = header ? "file ends inside a block" : "file ends inside a block header";
     bool is_damage = index->has_end || file->segment != index->blocks.files.last;
     if (!is_damage && (index->process == PNR_PROCESS_RUNS || is_in_live(index, file->thread, header)))
         return;
-    say(index, file->segment, file->thread, is_damage ? DIAGNOSTIC_DAMAGE : DIAGNOSTIC_INFO, PNR_E_TRUNCATED, at, what);
+    report_in_file(index, file->segment, file->thread, is_damage ? DIAGNOSTIC_DAMAGE : DIAGNOSTIC_INFO,
+                   PNR_E_TRUNCATED, at, what);
     index->size.n_damaged++;
-    index->n_told += is_damage;
+    index->n_reported += is_damage;
 }
 
-/* A segment was dropped since the files were listed, and with it all before it. */
-static void forget(struct index *index, uint32_t segment)
+/* Removes what a segment holds that was evicted since the files were listed, and with it all segments before it. */
+static void remove_evicted(struct index *index, uint32_t segment)
 {
     size_t kept = 0;
-    for (size_t i = 0; i < index->n_places; i++)
-        if (index->places[i].segment == 0 || index->places[i].segment > segment)
-            index->places[kept++] = index->places[i];
-    index->n_places = kept;
-    index->has_dropped = true;
+    for (size_t i = 0; i < index->n_refs; i++)
+        if (index->refs[i].segment == 0 || index->refs[i].segment > segment)
+            index->refs[kept++] = index->refs[i];
+    index->n_refs = kept;
+    index->has_evicted = true;
     if (index->first_segment <= segment) {
         index->first_segment = 0;
         index->first_end_ticks = 0;
     }
 }
 
-/* A file cannot be opened. */
-static void miss_file(struct index *index, const struct file *file, const struct pnr_err *problem)
+/* Accounts for a file that cannot be opened: evicted, or damage. */
+static void report_unopened(struct index *index, const struct file *file, const struct pnr_err *problem)
 {
-    if (files_is_gone(problem) && index->may_drop) {
-        forget(index, file->segment);
+    if (files_is_gone(problem) && index->may_evict) {
+        remove_evicted(index, file->segment);
         return;
     }
     diagnostics_err(index->diagnostics, DIAGNOSTIC_DAMAGE, problem);
-    count_damage(index);
+    index_count_damage(index);
 }
 
-/* How often the disk was waited for before headers are fetched beside: now and then the kernel lets wait for what it has. */
-#define WAITS 16
+/* How many headers had to be read from the disk before other threads prefetch them. A few waits prove nothing: the
+ * kernel reports one now and then for a page that it has. */
+#define MAX_WAITS 16
 
-struct fetching {
-    struct prefetch *prefetch;          /* NULL = not yet, or it cannot be */
+struct header_fetch {
+    struct prefetch *prefetch;          /* NULL: not started, or failed */
     unsigned n_waited;
 };
 
-static void wait_less(struct fetching *fetching, const struct index *index, const struct file *files, size_t n)
+static void count_wait(struct header_fetch *header_fetch, const struct index *index, const struct file *files, size_t n)
 {
-    if (++fetching->n_waited == WAITS)
-        fetching->prefetch = prefetch_start(index->path, files, n);
+    if (++header_fetch->n_waited == MAX_WAITS)
+        header_fetch->prefetch = prefetch_start(index->path, files, n);
 }
 
-/* Walks the headers of a file, the first of n that are left. Returns 0, or -1 when out of memory. */
+/* Walks the headers of a file; n files are left, this one included. Returns 0, or -1 when out of memory. */
 static int walk_file(struct index *index, const struct file *file, size_t n, struct choice *choice,
-                     struct fetching *fetching)
+                     struct header_fetch *header_fetch)
 {
     struct walk_found found;
     struct pnr_err problem;
-    enum walk_step step;
+    enum walk_status status;
     uint64_t size;
     struct walk walk = { .fd = files_open(&index->blocks.files, file->segment, file->thread, &size, &problem) };
     if (walk.fd < 0) {
-        miss_file(index, file, &problem);
+        report_unopened(index, file, &problem);
         return 0;
     }
     walk.size = file->size < size ? file->size : size;
     index->size.bytes += walk.size;
-    while ((step = walk_next(&walk, &found)) != WALK_END) {
+    while ((status = walk_next(&walk, &found)) != WALK_END) {
         if (walk.n_waited)
-            wait_less(fetching, index, file, n);
+            count_wait(header_fetch, index, file, n);
         walk.n_waited = 0;
-        bool is_foreign = step == WALK_BLOCK && file->thread != PNR_SHORT_THREADS && file->thread != found.header.thread;
-        if (step == WALK_CUT_IN_BLOCK || step == WALK_CUT_IN_HEADER) {
-            end_file(index, file, found.at, step == WALK_CUT_IN_BLOCK ? &found.header : NULL);
-        } else if (step == WALK_DAMAGE || is_foreign) {
+        bool is_foreign = status == WALK_BLOCK && file->thread != PNR_SHORT_THREADS &&
+                          file->thread != found.header.thread;
+        if (status == WALK_CUT_IN_BLOCK || status == WALK_CUT_IN_HEADER) {
+            report_cut_file(index, file, found.at, status == WALK_CUT_IN_BLOCK ? &found.header : NULL);
+        } else if (status == WALK_DAMAGE || is_foreign) {
             if (is_foreign)
                 pnr_err_set(&found.err, PNR_E_CORRUPT, NULL, 0, "block of another thread");
             index->size.has_newer |= found.err.code == PNR_E_VERSION;
-            say(index, file->segment, file->thread, DIAGNOSTIC_DAMAGE, found.err.code, found.at, found.err.what);
-            count_damage(index);
-        } else if (file->thread == PNR_SHORT_THREADS && !is_wanted(choice, found.header.thread)) {
+            report_in_file(index, file->segment, file->thread, DIAGNOSTIC_DAMAGE, found.err.code, found.at,
+                           found.err.what);
+            index_count_damage(index);
+        } else if (file->thread == PNR_SHORT_THREADS && !wants_thread(choice, found.header.thread)) {
             continue;
         } else if (add_block(index, file, &found) < 0) {
             return -1;
@@ -462,217 +370,149 @@ static int walk_file(struct index *index, const struct file *file, size_t n, str
     return choice->is_out_of_memory ? -1 : 0;
 }
 
-/* Walks all files that are left. Returns 0, or -1 when out of memory. */
+/* Walks the headers of all files. Returns 0, or -1 when out of memory. */
 static int walk_files(struct index *index, struct choice *choice)
 {
     const struct files *files = &index->blocks.files;
-    struct fetching fetching = { .prefetch = NULL };
+    struct header_fetch header_fetch = { .prefetch = NULL };
     int result = 0;
     for (size_t i = 0; i < files->n && result == 0; i++)
-        result = walk_file(index, &files->list[i], files->n - i, choice, &fetching);
-    prefetch_end(fetching.prefetch);
+        result = walk_file(index, &files->list[i], files->n - i, choice, &header_fetch);
+    prefetch_end(header_fetch.prefetch);
     return result;
 }
 
 /* ---- the order of blocks ---- */
 
-/* Places of the same block: those in segments first, in the order of the files. */
-static int by_block(const void *a, const void *b)
+/* Orders the copies of one block: those in files first, in the order of segments, files and offsets. */
+static int compare_refs_and_positions(const void *a, const void *b)
 {
-    const struct place *x = a, *y = b;
-    int order = by_number(a, b);
+    const struct block_ref *x = a, *y = b;
+    int order = compare_refs(a, b);
     if (order)
         return order;
     if (x->segment != y->segment)
-        return x->segment - 1 < y->segment - 1 ? -1 : 1;        /* 0 is the last */
+        return x->segment - 1 < y->segment - 1 ? -1 : 1;        /* 0, the live mapping, comes last */
     if (x->is_short != y->is_short)
         return x->is_short ? -1 : 1;
     return x->at < y->at ? -1 : 1;
 }
 
-/* True when the block in the file is whole. The recorder writes a block before it frees the chunk, so a kill between the
- * two leaves both. */
-static bool is_whole(struct index *index, const struct place *place)
+/* True when the block in the file is whole. The recorder writes a block before it frees the chunk, so a kill in between
+ * leaves both, and the file's may be torn. */
+static bool is_whole_block(struct index *index, const struct block_ref *ref)
 {
     struct pnr_block_header header;
     struct pnr_err err;
-    return blocks_read(&index->blocks, place, &header, &err) == 0;
+    return blocks_read(&index->blocks, ref, &header, &err) == 0;
 }
 
-/* Keeps one place for each block. */
-static void drop_repeats(struct index *index)
+/* Keeps one copy of each block: the first in a file, or the chunk when that one is not whole. */
+static void remove_duplicates(struct index *index)
 {
-    struct place *places = index->places;
+    struct block_ref *refs = index->refs;
     size_t kept = 0;
-    if (index->n_places)
-        qsort(places, index->n_places, sizeof *places, by_block);
-    for (size_t i = 0; i < index->n_places; i++) {
-        struct place *last = kept ? &places[kept - 1] : NULL;
-        if (!last || last->thread != places[i].thread || last->sequence != places[i].sequence) {
-            places[kept++] = places[i];
-        } else if (places[i].segment) {
-            index_say(index, &places[i], "block comes again");
+    if (index->n_refs)
+        qsort(refs, index->n_refs, sizeof *refs, compare_refs_and_positions);
+    for (size_t i = 0; i < index->n_refs; i++) {
+        struct block_ref *last = kept ? &refs[kept - 1] : NULL;
+        if (!last || last->thread != refs[i].thread || last->sequence != refs[i].sequence) {
+            refs[kept++] = refs[i];
+        } else if (refs[i].segment) {
+            index_report(index, &refs[i], "repeated block (ignored)");
         } else if (!last->segment) {
-            index_say(index, &places[i], "another chunk has the same block");
+            index_report(index, &refs[i], "chunk repeats the block of another one (ignored)");
             index->size.n_damaged++;
-        } else if (!is_whole(index, last)) {
-            *last = places[i];
+        } else if (!is_whole_block(index, last)) {
+            *last = refs[i];
         }
     }
-    index->n_places = kept;
+    index->n_refs = kept;
 }
 
-/* How many blocks of the thread are missing before this one, the i-th. */
+/* Counts the blocks of the thread that are missing before the i-th one. */
 static uint64_t count_missing(const struct index *index, size_t i)
 {
-    const struct place *place = &index->places[i];
-    bool is_first = i == 0 || place[-1].thread != place->thread;
+    const struct block_ref *ref = &index->refs[i];
+    bool is_first = i == 0 || ref[-1].thread != ref->thread;
     if (is_first)
-        return index->has_dropped || index->begin_segment > 1 ? 0 : place->sequence;
-    return (uint64_t)place->sequence - place[-1].sequence - 1;
+        return index->has_evicted || index->begin_segment > 1 ? 0 : ref->sequence;
+    return (uint64_t)ref->sequence - ref[-1].sequence - 1;
 }
 
-static void say_hole(const struct index *index, const struct place *place, uint64_t n)
+static void report_hole(const struct index *index, const struct block_ref *ref, uint64_t n)
 {
     if (n == 1)
-        diagnostics_report(index->diagnostics, DIAGNOSTIC_DAMAGE, "%s: block %" PRIu64 " of thread %" PRIu32 " is missing", index->path,
-                  place->sequence - n, place->thread);
+        diagnostics_report(index->diagnostics, DIAGNOSTIC_DAMAGE,
+                           "%s: block %" PRIu64 " of thread %" PRIu32 " is missing", index->path,
+                           ref->sequence - n, ref->thread);
     else
-        diagnostics_report(index->diagnostics, DIAGNOSTIC_DAMAGE, "%s: blocks %" PRIu64 " to %" PRIu64 " of thread %" PRIu32 " are missing",
-                  index->path, place->sequence - n, (uint64_t)place->sequence - 1, place->thread);
+        diagnostics_report(index->diagnostics, DIAGNOSTIC_DAMAGE,
+                           "%s: blocks %" PRIu64 " to %" PRIu64 " of thread %" PRIu32 " are missing", index->path,
+                           ref->sequence - n, (uint64_t)ref->sequence - 1, ref->thread);
 }
 
-/* Marks what comes after a hole. What was told of already, bytes that are no block say, may be all that is missing. */
+/* Marks the blocks that follow a hole, and reports the holes. Damage that was reported before, bytes that are no block
+ * for example, may be all that is missing: then the holes are not reported again. */
 static void find_holes(struct index *index)
 {
     uint64_t missing = 0, n;
-    for (size_t i = 0; i < index->n_places; i++) {
+    for (size_t i = 0; i < index->n_refs; i++) {
         n = count_missing(index, i);
-        index->places[i].is_after_hole = n > 0;
+        index->refs[i].is_after_hole = n > 0;
         missing += n;
     }
-    if (missing <= index->n_told)
+    if (missing <= index->n_reported)
         return;
-    index->size.n_damaged += missing - index->n_told;
-    for (size_t i = 0; i < index->n_places; i++)
+    index->size.n_damaged += missing - index->n_reported;
+    for (size_t i = 0; i < index->n_refs; i++)
         if ((n = count_missing(index, i)) > 0)
-            say_hole(index, &index->places[i], n);
+            report_hole(index, &index->refs[i], n);
 }
 
-/* From when on nothing was dropped: of the threads that are left that is the begin of their first blocks. Others, of
- * which only the name is left, had ended, or rested, before the first block that is there was written. */
+/* Finds from when on nothing was evicted. A thread with blocks is complete from the begin of its first one. A thread of
+ * which only the name is left had ended, or was idle, before the first block that is there was written. */
 static void find_complete(struct index *index)
 {
     size_t n_threads = 0, n_named = index->symbols->n_threads;
-    for (size_t i = 0; i < index->n_left_out; i++)
-        n_threads += symbols_thread(index->symbols, index->left_out[i]) != NULL;
-    for (size_t i = 0; i < index->n_places; i++) {
-        const struct place *place = &index->places[i];
-        if (i > 0 && place[-1].thread == place->thread)
+    for (size_t i = 0; i < index->n_excluded; i++)
+        n_threads += symbols_thread(index->symbols, index->excluded[i]) != NULL;
+    for (size_t i = 0; i < index->n_refs; i++) {
+        const struct block_ref *ref = &index->refs[i];
+        if (i > 0 && ref[-1].thread == ref->thread)
             continue;
-        n_threads += symbols_thread(index->symbols, place->thread) != NULL;
-        if (place->sequence > 0 && place->begin_ticks > index->complete_ticks)
-            index->complete_ticks = place->begin_ticks;
+        n_threads += symbols_thread(index->symbols, ref->thread) != NULL;
+        if (ref->sequence > 0 && ref->begin_ticks > index->complete_ticks)
+            index->complete_ticks = ref->begin_ticks;
     }
     if (n_threads < n_named && index->first_end_ticks > index->complete_ticks)
         index->complete_ticks = index->first_end_ticks;
 }
 
-void index_leave_out(struct index *index)
+void index_exclude_all(struct index *index)
 {
-    index->n_places = index->blocks.files.n = 0;
+    index->n_refs = index->blocks.files.n = 0;
 }
 
 int index_walk(struct index *index, bool (*wants)(void *arg, uint32_t thread), void *arg, struct pnr_err *err)
 {
     struct choice choice = { .wants = wants, .arg = arg };
-    choose(index, &choice);
+    exclude_unwanted(index, &choice);
     int result = choice.is_out_of_memory ? -1 : walk_files(index, &choice);
-    settle(index, &choice);
-    files_drop_list(&index->blocks.files);
+    keep_excluded(index, &choice);
+    files_free_list(&index->blocks.files);
     if (result < 0)
         return pnr_err_set(err, PNR_E_MEMORY, index->path, 0, "out of memory");
-    drop_repeats(index);
+    remove_duplicates(index);
     find_holes(index);
     find_complete(index);
-    index->size.n_found = index->n_places;
-    timeline_settle(&index->timeline);
+    index->size.n_found = index->n_refs;
+    timeline_finish(&index->timeline);
     return 0;
 }
 
-/* ---- chunks that have become blocks since ---- */
-
-struct trail index_trail(const struct index *index)
+struct block_ref *index_find_ref(const struct index *index, uint32_t thread, uint32_t sequence)
 {
-    return (struct trail){ index->blocks.files.last, 0 };
-}
-
-/* Notes the blocks in a file, from where the trail ends, that were chunks. */
-static void follow_file(struct index *index, uint32_t thread, struct trail *trail)
-{
-    struct walk_found found;
-    struct stat status;
-    struct pnr_err err;
-    enum walk_step step;
-    struct walk walk = { .fd = files_open(&index->blocks.files, trail->segment, thread, NULL, &err), .at = trail->at };
-    if (walk.fd < 0 || fstat(walk.fd, &status) < 0)
-        return;
-    walk.size = (uint64_t)status.st_size;
-    while ((step = walk_next(&walk, &found)) == WALK_BLOCK || step == WALK_DAMAGE) {
-        struct place key = { .thread = found.header.thread, .sequence = found.header.sequence };
-        struct place *place = NULL;
-        if (step == WALK_BLOCK && (thread == PNR_SHORT_THREADS || thread == key.thread) && index->n_places)
-            place = bsearch(&key, index->places, index->n_places, sizeof key, by_number);
-        if (!place || place->segment)
-            continue;
-        place->segment = trail->segment;
-        place->is_short = thread == PNR_SHORT_THREADS;
-        place->at = found.at;
-        place->check = found.header.check;
-    }
-    trail->at = walk.at;
-}
-
-/* The segment in which the trail ended was dropped, whatever was behind that, and so were all before it. Goes on with the
- * lowest one behind it; returns whether there is one. */
-static bool pass_over(struct index *index, struct trail *trail)
-{
-    uint32_t *numbers = NULL, before = trail->segment;
-    struct pnr_err err;
-    size_t n = 0, i = 0;
-    bool is_there = pnr_capture_segments(index->path, &numbers, &n, &err) == 0;
-    while (i < n && numbers[i] <= before)
-        i++;
-    if (i < n)
-        *trail = (struct trail){ numbers[i], 0 };
-    if (!is_there || before > 0 || (i < n && numbers[i] > 1)) {
-        index->has_passed_over = true;
-        index->has_dropped |= index->may_drop;
-    }
-    free(numbers);
-    return i < n;
-}
-
-/* Follows the files of a thread to the last segment that is there. Whether there is a next one is asked before a file is
- * read: then it is finished. */
-static void follow(struct index *index, uint32_t thread, struct trail *trail)
-{
-    for (;;) {
-        bool has_next = files_has_segment(&index->blocks.files, trail->segment + 1);
-        follow_file(index, thread, trail);
-        if (!files_has_segment(&index->blocks.files, trail->segment)) {
-            if (!pass_over(index, trail))
-                return;
-        } else if (has_next) {
-            *trail = (struct trail){ trail->segment + 1, 0 };
-        } else {
-            return;
-        }
-    }
-}
-
-void index_look_on(struct index *index, uint32_t thread, struct trail *trail)
-{
-    follow(index, thread, trail);
-    follow(index, PNR_SHORT_THREADS, &index->short_trail);
+    struct block_ref key = { .thread = thread, .sequence = sequence };
+    return index->n_refs ? bsearch(&key, index->refs, index->n_refs, sizeof key, compare_refs) : NULL;
 }

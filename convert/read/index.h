@@ -1,15 +1,14 @@
-/* What there is of a process when it is opened: its state, its names, its clock, and where each of its blocks lies, in the
- * order of threads and sequences. Says all that is wrong with headers and sequences. The steps of specs/capture-format.md,
- * sections 7 and 9, but for what is in the blocks.
+/* Where each block of a process lies, in the order of threads and sequences, as of the moment when the reader was
+ * opened; with the process's state, names and clock. Reports all that is wrong with headers and sequences. These are
+ * the steps of specs/capture-format.md, sections 7 and 9, except for what is inside the blocks.
  *
  *     index_init()
- *     index_look()            chunks, files, names, in this order: the moment that is read
- *     [index_leave_out()]     if nothing of it is wanted
- *     index_walk()            the headers in the files of the threads that are wanted
- *     [index_look_on()]       later, for a chunk that has become a block
+ *     index_take_snapshot()       chunks, files, names, in this order
+ *     [index_exclude_all()]       if nothing of the process is wanted
+ *     index_walk()                the headers in the files of the wanted threads
  *     index_clear()
  *
- * A part of the reader: who uses a reader sees nothing of it. */
+ * A part of the reader, whose users see nothing of it. */
 #ifndef INDEX_H
 #define INDEX_H
 
@@ -22,8 +21,9 @@
 #include "symbols.h"
 #include "timeline.h"
 
-/* How far the files of a thread, or those of short threads, have been looked through for blocks that were chunks. */
-struct trail {
+/* How far the files of a thread, or those of short threads, have been searched for blocks that were chunks
+ * (recovery.h). */
+struct rescan_position {
     uint32_t segment;
     uint64_t at;
 };
@@ -32,47 +32,54 @@ struct index {
     const char *path;                   /* borrowed, like the next */
     const struct diagnostics *diagnostics;
     struct blocks blocks;
-    enum pnr_process_state process;     /* when it was looked at, which was at ... */
+    enum pnr_process_state process;     /* at the snapshot, which was taken at ... */
     uint64_t until_ns;                  /* CLOCK_MONOTONIC */
-    bool has_end;                       /* all of it had been written by then */
-    bool may_drop;                      /* the recorder was allowed to drop its oldest segments */
-    bool has_dropped;                   /* ... and did */
-    bool has_passed_over;               /* ... also some that were begun after the files had been listed */
+    bool has_end;                       /* all of the process had been written by then */
+    bool may_evict;                     /* the recorder was allowed to evict its oldest segments */
+    bool has_evicted;                   /* ... and did */
+    bool has_skipped_segments;          /* ... even some that began after the files were listed */
     struct symbols *symbols;            /* owned, like the next ones */
     struct timeline timeline;
-    struct place *places;
-    size_t n_places, capacity;
-    uint32_t *left_out;                 /* the threads that are not wanted, by number: they have no places */
-    size_t n_left_out;
-    struct trail short_trail;
-    uint64_t n_told;                    /* reports of damage that may be of blocks that are missing */
-    uint32_t begin_segment;             /* the one that the process begins with: above 1 in a capture of a part */
+    struct block_ref *refs;             /* of the wanted threads, by thread and sequence */
+    size_t n_refs, capacity;
+    uint32_t *excluded;                 /* the numbers of the other threads */
+    size_t n_excluded;
+    struct rescan_position short_position;
+    uint64_t n_reported;                /* reports of damage that may be of blocks that are missing */
+    uint32_t begin_segment;             /* the process begins with it: above 1 in a capture of a part */
     uint32_t first_segment;             /* the lowest one with a block, and ... */
-    uint64_t first_end_ticks;           /* the earliest end of one in it: nothing dropped is later */
-    uint64_t complete_ticks;            /* from then on nothing was dropped; 0: nothing of any thread was */
+    uint64_t first_end_ticks;           /* the earliest end of a block in it: what was evicted is not later */
+    uint64_t complete_ticks;            /* from then on nothing was evicted; 0: nothing of any thread was */
     struct reader_size size;
 };
 
-/* Both are borrowed until index_clear(). */
+/* path and diagnostics are borrowed until index_clear(). */
 void index_init(struct index *index, const char *path, const struct diagnostics *diagnostics);
 void index_clear(struct index *index);
 
 /* Returns 0, or -1 when nothing can be read, and fills err. */
-int index_look(struct index *index, struct pnr_err *err);
+int index_take_snapshot(struct index *index, struct pnr_err *err);
 
-/* The process has no block. */
-void index_leave_out(struct index *index);
+/* Removes all blocks. */
+void index_exclude_all(struct index *index);
 
 /* wants: NULL for all threads. Returns 0, or -1 and fills err. */
 int index_walk(struct index *index, bool (*wants)(void *arg, uint32_t thread), void *arg, struct pnr_err *err);
 
-/* Where a thread's blocks are looked for that are chunks now. */
-struct trail index_trail(const struct index *index);
+/* Adds a block for the caller to fill in. Returns NULL when out of memory. */
+struct block_ref *index_add_ref(struct index *index);
 
-/* Looks where the thread's chunks are now that have become blocks: their places say it. */
-void index_look_on(struct index *index, uint32_t thread, struct trail *trail);
+/* Finds a block, after index_walk(). Returns NULL when it is not known. */
+struct block_ref *index_find_ref(const struct index *index, uint32_t thread, uint32_t sequence);
 
-/* Says what is wrong at a place, or of a chunk. */
-void index_say(const struct index *index, const struct place *place, const char *what);
+/* Adds a sample to the timeline, unless it is all 0: not known. */
+void index_add_clock_sample(struct index *index, const struct pnr_clock_sample *sample);
+
+/* Reports what is wrong with a block, or with a chunk of the live mapping. */
+void index_report(const struct index *index, const struct block_ref *ref, const char *what);
+void index_report_chunk(const struct index *index, uint32_t chunk, enum pnr_code code, const char *what);
+
+/* Counts damage that has been reported and may be of a block. */
+void index_count_damage(struct index *index);
 
 #endif

@@ -1,58 +1,67 @@
-/* Gives the blocks of each thread that the index has found, decoded, in their order: reader_open() makes the index, a
- * cursor for each thread stands where its reading does. A chunk that has become a block meanwhile is looked for where it
- * is by then, and gives no more than the records that it had at first: those behind may be of functions that the names do
- * not have. */
+/* The cursors of the threads, over the parts that know where and how: index.h finds all blocks once, recovery.h follows
+ * chunks that become blocks meanwhile, blocks.h reads a block, readahead.h decodes some before they are needed. */
 #include "reader.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "ahead.h"
 #include "index.h"
+#include "readahead.h"
+#include "recovery.h"
 
-/* Records that all threads together may hold before they get less than a block. Then each gets an equal part of as
- * many, but no less than PIECE. */
-#define HELD_MAX ((48 << 20) / PNR_RECORD_SIZE)
-#define PIECE 256
+/* Records that all threads together may hold. Beyond it a thread gets its block in pieces of an equal share of as many,
+ * but of no less than MIN_PIECE. */
+#define MAX_HELD ((48 << 20) / PNR_RECORD_SIZE)
+#define MIN_PIECE 256
 
-/* The OPEN records that a recorder writes at most: those behind a SWITCH are not parted from it. */
+/* The OPEN records that a recorder writes at most: those that follow a SWITCH stay in its piece. */
 #define MAX_OPEN 1024
+
+/* What the reader can do now. Each function below asserts the phases in which it may be called. */
+enum reader_phase {
+    READER_INDEXING,                    /* reader_open() is at work: nothing but what names and chunks tell */
+    READER_READY,                       /* all headers are known, nothing has been read; the range can still be set */
+    READER_READING,                     /* blocks are read */
+    READER_RELEASED                     /* all threads are read or stopped: no memory, descriptor or mapping is held */
+};
 
 /* Where the reading of one thread stands. */
 struct cursor {
     uint32_t number;
-    struct place *next, *end;
-    struct trail trail;                 /* of its chunks that have become blocks */
+    struct block_ref *next, *end;
+    struct rescan_position position;    /* for its chunks that have become blocks */
     bool is_after_hole;                 /* a block was skipped before the next one */
     bool has_begun, has_ended;
-    uint32_t at;                        /* the block before `next` has been given up to here; 0: as a whole */
+    uint32_t at;                        /* the block before `next` has been delivered up to here; 0: as a whole */
     struct pnr_record *records;         /* owned */
     size_t capacity;
 };
 
-/* A block in a file, and who reads it. */
-struct turn {
-    const struct place *place;
+/* A block in a file that is likely to be read, and by whom. */
+struct readahead_entry {
+    const struct block_ref *ref;
     const struct cursor *cursor;
 };
 
 struct reader {
     char *path;                         /* owned, like all below */
+    enum reader_phase phase;
     struct index index;
-    struct cursor *cursors;             /* by number; those of threads that are left out have no blocks */
+    struct cursor *cursors;             /* by number; those of excluded threads have no blocks */
     size_t n_cursors, n_ended;
-    size_t n_full;                      /* those that have blocks */
-    struct jobs *jobs;                  /* borrowed, or NULL: then nothing is decoded ahead */
-    struct ahead *ahead;                /* made when the first block is read, like the next */
-    struct turn *turns;                 /* in the order in which they are likely to be read */
-    size_t n_turns, next_turn;          /* the first of those that have not been looked at */
-    size_t n_held;                      /* records that the cursors have room for */
+    size_t n_with_blocks;
+    struct jobs *jobs;                  /* borrowed, or NULL: then nothing is read ahead */
+    struct readahead *readahead;        /* NULL: nothing is read ahead, or nothing yet; like the next */
+    struct readahead_entry *plan;       /* in the order in which they are likely to be read */
+    size_t n_planned, next_planned;
+    size_t n_held;                      /* the capacity of all cursors */
 };
 
 /* ---- opening ---- */
 
-/* Each thread is read from its first block on. */
+/* Sets each cursor before the first block of its thread: the reader is ready. */
 static void set_cursors(struct reader *reader)
 {
     const struct index *index = &reader->index;
@@ -60,70 +69,72 @@ static void set_cursors(struct reader *reader)
     for (size_t i = 0; i < reader->n_cursors; i++) {
         struct cursor *cursor = &reader->cursors[i];
         size_t begin = at;
-        while (at < index->n_places && index->places[at].thread == cursor->number)
+        while (at < index->n_refs && index->refs[at].thread == cursor->number)
             at++;
-        *cursor = (struct cursor){ .number = cursor->number, .trail = index_trail(index) };
+        *cursor = (struct cursor){ .number = cursor->number, .position = recovery_start(index) };
         if (at > begin) {
-            cursor->next = index->places + begin;
-            cursor->end = index->places + at;
+            cursor->next = index->refs + begin;
+            cursor->end = index->refs + at;
         }
     }
     reader->n_ended = 0;
+    reader->phase = READER_READY;
 }
 
-/* Makes a cursor for every thread that has a block, or is left out. Returns 0, or -1 when out of memory. */
+/* Makes a cursor for each thread that has a block or is excluded. Returns 0, or -1 when out of memory. */
 static int make_cursors(struct reader *reader)
 {
     const struct index *index = &reader->index;
-    size_t n_full = 0, i = 0, k = 0;
-    for (size_t j = 0; j < index->n_places; j++)
-        n_full += j == 0 || index->places[j].thread != index->places[j - 1].thread;
-    reader->cursors = calloc(n_full + index->n_left_out + 1, sizeof *reader->cursors);
+    size_t n_with_blocks = 0, i = 0, k = 0;
+    for (size_t j = 0; j < index->n_refs; j++)
+        n_with_blocks += j == 0 || index->refs[j].thread != index->refs[j - 1].thread;
+    reader->cursors = calloc(n_with_blocks + index->n_excluded + 1, sizeof *reader->cursors);
     if (!reader->cursors)
         return -1;
-    while (i < index->n_places || k < index->n_left_out) {
-        bool is_left_out = i == index->n_places ||
-                           (k < index->n_left_out && index->left_out[k] < index->places[i].thread);
-        uint32_t number = is_left_out ? index->left_out[k++] : index->places[i].thread;
-        while (!is_left_out && i < index->n_places && index->places[i].thread == number)
+    while (i < index->n_refs || k < index->n_excluded) {
+        bool is_excluded = i == index->n_refs ||
+                           (k < index->n_excluded && index->excluded[k] < index->refs[i].thread);
+        uint32_t number = is_excluded ? index->excluded[k++] : index->refs[i].thread;
+        while (!is_excluded && i < index->n_refs && index->refs[i].thread == number)
             i++;
         reader->cursors[reader->n_cursors++].number = number;
     }
-    reader->n_full = n_full;
+    reader->n_with_blocks = n_with_blocks;
     set_cursors(reader);
     return 0;
 }
 
-/* Gives back what no block needs any more. */
-static void rest(struct reader *reader)
+/* Frees what only the reading of blocks needs. */
+static void release_resources(struct reader *reader)
 {
-    ahead_free(reader->ahead);
-    free(reader->turns);
-    reader->ahead = NULL;
-    reader->turns = NULL;
-    reader->n_turns = reader->next_turn = 0;
+    readahead_free(reader->readahead);
+    free(reader->plan);
+    reader->readahead = NULL;
+    reader->plan = NULL;
+    reader->n_planned = reader->next_planned = 0;
     reader->jobs = NULL;
-    blocks_rest(&reader->index.blocks);
+    blocks_release(&reader->index.blocks);
+    reader->phase = READER_RELEASED;
 }
 
-static int prepare(struct reader *reader, const struct reader_choice *choice, struct pnr_err *err)
+static int build_index(struct reader *reader, const struct reader_choice *choice, struct pnr_err *err)
 {
     struct index *index = &reader->index;
-    if (index_look(index, err) < 0)
+    if (index_take_snapshot(index, err) < 0)
         return -1;
     int is_wanted = choice ? choice->begin(choice->arg, reader) : 1;
     if (is_wanted < 0)
         return pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory");
     if (!is_wanted)
-        index_leave_out(index);
+        index_exclude_all(index);
     if (index_walk(index, choice ? choice->wants : NULL, choice ? choice->arg : NULL, err) < 0)
         return -1;
     if (make_cursors(reader) < 0)
         return pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory");
-    if (index->n_places)
-        files_rest(&index->blocks.files);       /* as many readers may be open as there were processes */
+    if (index->n_refs)
+        files_release(&index->blocks.files);       /* a reader is open for each process */
     else
-        rest(reader);
+        release_resources(reader);
     return 0;
 }
 
@@ -140,7 +151,7 @@ struct reader *reader_open(const char *path, const struct reader_choice *choice,
     index_init(&reader->index, reader->path, diagnostics);
     if (lstat(path, &status) == 0 && !S_ISDIR(status.st_mode))
         pnr_err_set(err, PNR_E_NOT_CAPTURE, path, 0, "not the directory of a process");
-    else if (prepare(reader, choice, err) == 0)
+    else if (build_index(reader, choice, err) == 0)
         return reader;
     reader_close(reader);
     return NULL;
@@ -150,7 +161,7 @@ void reader_close(struct reader *reader)
 {
     if (!reader)
         return;
-    rest(reader);
+    release_resources(reader);
     for (size_t i = 0; i < reader->n_cursors; i++)
         free(reader->cursors[i].records);
     index_clear(&reader->index);
@@ -172,61 +183,71 @@ enum pnr_process_state reader_process(const struct reader *reader, uint64_t *unt
     return reader->index.process;
 }
 
-bool reader_has_dropped(const struct reader *reader, uint64_t *complete_ticks)
+bool reader_has_evicted(const struct reader *reader, uint64_t *complete_ticks)
 {
     *complete_ticks = reader->index.complete_ticks;
-    return reader->index.has_dropped;
+    return reader->index.has_evicted;
 }
 
-void reader_use(struct reader *reader, struct jobs *jobs)
+void reader_set_jobs(struct reader *reader, struct jobs *jobs)
 {
+    assert(reader->phase == READER_READY || reader->phase == READER_RELEASED);
     reader->jobs = jobs;
 }
 
 /* ---- reading ahead ---- */
 
-static int by_begin(const void *a, const void *b)
+static int compare_begins(const void *a, const void *b)
 {
-    const struct place *x = ((const struct turn *)a)->place, *y = ((const struct turn *)b)->place;
+    const struct block_ref *x = ((const struct readahead_entry *)a)->ref;
+    const struct block_ref *y = ((const struct readahead_entry *)b)->ref;
     if (x->begin_ticks != y->begin_ticks)
         return x->begin_ticks < y->begin_ticks ? -1 : 1;
-    return x < y ? -1 : 1;              /* of one thread in their order; else that of the threads */
+    return x < y ? -1 : 1;              /* the order of the index: by thread, then by sequence */
 }
 
-/* What is read by and by is read in the order of time: so the turns are known. Without memory nothing is read ahead. */
-static void foresee(struct reader *reader)
+/* Plans to decode the blocks in files in the order of time, which is mostly that in which they will be read. Without
+ * memory nothing is read ahead. */
+static void plan_readahead(struct reader *reader)
 {
-    reader->turns = malloc((reader->index.n_places + 1) * sizeof *reader->turns);
-    reader->ahead = reader->turns ? ahead_new(reader->jobs) : NULL;
-    if (!reader->ahead)
+    reader->plan = malloc((reader->index.n_refs + 1) * sizeof *reader->plan);
+    reader->readahead = reader->plan ? readahead_new(reader->jobs) : NULL;
+    if (!reader->readahead)
         return;
     for (size_t i = 0; i < reader->n_cursors; i++)
-        for (const struct place *place = reader->cursors[i].next; place < reader->cursors[i].end; place++)
-            if (place->segment)
-                reader->turns[reader->n_turns++] = (struct turn){ place, &reader->cursors[i] };
-    qsort(reader->turns, reader->n_turns, sizeof *reader->turns, by_begin);
+        for (const struct block_ref *ref = reader->cursors[i].next; ref < reader->cursors[i].end; ref++)
+            if (ref->segment)
+                reader->plan[reader->n_planned++] = (struct readahead_entry){ ref, &reader->cursors[i] };
+    qsort(reader->plan, reader->n_planned, sizeof *reader->plan, compare_begins);
 }
 
-/* Starts to decode the next blocks, as many as may be. Those that cannot be read are left to reader_next(), which says
- * why. */
-static void look_ahead(struct reader *reader)
+/* Starts to decode the next blocks of the plan, as many as there are free slots. Leaves those that cannot be read to
+ * reader_next(), which reports why. */
+static void start_readahead(struct reader *reader)
 {
-    void *room;
-    if (!reader->turns && reader->jobs && jobs_n_threads(reader->jobs) > 1)
-        foresee(reader);
-    while (reader->ahead && reader->next_turn < reader->n_turns && (room = ahead_room(reader->ahead))) {
-        const struct turn *turn = &reader->turns[reader->next_turn++];
+    void *data;
+    while (reader->readahead && reader->next_planned < reader->n_planned &&
+           (data = readahead_buffer(reader->readahead))) {
+        const struct readahead_entry *entry = &reader->plan[reader->next_planned++];
         struct pnr_block_header header;
         struct pnr_err err;
-        if (turn->place >= turn->cursor->next &&
-            blocks_read_data(&reader->index.blocks, turn->place, &header, room, &err) == 0)
-            ahead_start(reader->ahead, turn->place, &header);
+        if (entry->ref >= entry->cursor->next &&
+            blocks_read_data(&reader->index.blocks, entry->ref, &header, data, &err) == 0)
+            readahead_start(reader->readahead, entry->ref, &header);
     }
 }
 
-/* ---- reading ---- */
+/* ---- from ready to released ---- */
 
-static void give_back(struct reader *reader, struct cursor *cursor)
+static void begin_reading(struct reader *reader)
+{
+    assert(reader->phase == READER_READY);
+    reader->phase = READER_READING;
+    if (reader->jobs && jobs_n_threads(reader->jobs) > 1)
+        plan_readahead(reader);
+}
+
+static void free_records(struct reader *reader, struct cursor *cursor)
 {
     free(cursor->records);
     cursor->records = NULL;
@@ -234,39 +255,40 @@ static void give_back(struct reader *reader, struct cursor *cursor)
     cursor->capacity = 0;
 }
 
-static void end(struct reader *reader, struct cursor *cursor)
+static void end_cursor(struct reader *reader, struct cursor *cursor)
 {
-    give_back(reader, cursor);
+    free_records(reader, cursor);
     if (!cursor->has_ended && ++reader->n_ended == reader->n_cursors)
-        rest(reader);
+        release_resources(reader);
     cursor->has_ended = true;
 }
 
 uint64_t reader_end(const struct reader *reader)
 {
     uint64_t ticks = 0;
-    for (size_t i = 0; i < reader->index.n_places; i++) {
-        const struct place *place = &reader->index.places[i];
-        uint64_t end = place->end_ticks > place->begin_ticks ? place->end_ticks : place->begin_ticks;
+    for (size_t i = 0; i < reader->index.n_refs; i++) {
+        const struct block_ref *ref = &reader->index.refs[i];
+        uint64_t end = ref->end_ticks > ref->begin_ticks ? ref->end_ticks : ref->begin_ticks;
         if (end > ticks)
             ticks = end;
     }
     return ticks;
 }
 
-void reader_limit(struct reader *reader, uint64_t from_ticks, uint64_t to_ticks, bool is_known)
+void reader_set_range(struct reader *reader, uint64_t from_ticks, uint64_t to_ticks, bool is_known)
 {
+    assert(reader->phase == READER_READY || reader->phase == READER_RELEASED);
     for (size_t i = 0; i < reader->n_cursors; i++) {
         struct cursor *cursor = &reader->cursors[i];
-        struct place *place = cursor->next, *end = cursor->end;
-        for (; place < end && place->begin_ticks < from_ticks; place++)
-            if (!place->is_deeper || is_known)
-                cursor->next = place;
-        if (place > cursor->next && place[-1].is_last && place[-1].end_ticks < from_ticks)
-            cursor->next = place;
-        while (place < end && place->begin_ticks < to_ticks)
-            place++;
-        cursor->end = place;
+        struct block_ref *ref = cursor->next, *end = cursor->end;
+        for (; ref < end && ref->begin_ticks < from_ticks; ref++)
+            if (!ref->is_deeper || is_known)
+                cursor->next = ref;
+        if (ref > cursor->next && ref[-1].is_last && ref[-1].end_ticks < from_ticks)
+            cursor->next = ref;
+        while (ref < end && ref->begin_ticks < to_ticks)
+            ref++;
+        cursor->end = ref;
     }
 }
 
@@ -276,7 +298,7 @@ void reader_stop(struct reader *reader)
         struct cursor *cursor = &reader->cursors[i];
         cursor->next = cursor->end;
         cursor->at = 0;
-        end(reader, cursor);
+        end_cursor(reader, cursor);
     }
 }
 
@@ -284,56 +306,60 @@ int reader_rewind(struct reader *reader)
 {
     struct blocks *blocks = &reader->index.blocks;
     struct pnr_err err;
+    assert(reader->phase != READER_INDEXING);
     for (size_t i = 0; i < reader->n_cursors; i++)
-        give_back(reader, &reader->cursors[i]);
-    if (reader->index.n_places == 0)
+        free_records(reader, &reader->cursors[i]);
+    if (reader->index.n_refs == 0)
         return 0;
-    rest(reader);
+    release_resources(reader);
     set_cursors(reader);
-    if (blocks_make_room(blocks) < 0)
+    if (blocks_allocate(blocks) < 0)
         return -1;
     if (reader->index.size.has_live)
-        pnr_live_open(reader->path, &blocks->live, &err);       /* chunks that have become blocks will be found */
+        pnr_live_open(reader->path, &blocks->live, &err);       /* or find the blocks that its chunks have become */
     return 0;
 }
 
-bool reader_look(const struct reader *reader, size_t i, struct reader_outline *outline)
+bool reader_find_outline(const struct reader *reader, size_t i, struct reader_outline *outline)
 {
-    if (i >= reader->index.n_places)
+    if (i >= reader->index.n_refs)
         return false;
-    const struct place *place = &reader->index.places[i];
-    *outline = (struct reader_outline){ place->thread, place->n_records,
-                                        (uint32_t)place->n_records - (uint32_t)place->n_open, place->begin_ticks,
-                                        place->end_ticks, place->is_chunk };
+    const struct block_ref *ref = &reader->index.refs[i];
+    *outline = (struct reader_outline){ ref->thread, ref->n_records,
+                                        (uint32_t)ref->n_records - (uint32_t)ref->n_open, ref->begin_ticks,
+                                        ref->end_ticks, ref->is_chunk };
     return true;
 }
 
-bool reader_begin(struct reader *reader, size_t thread, uint64_t *ticks)
+bool reader_peek(struct reader *reader, size_t thread, uint64_t *ticks)
 {
     struct cursor *cursor = &reader->cursors[thread];
+    assert(reader->phase != READER_INDEXING);
     if (cursor->at == 0 && cursor->next == cursor->end) {
-        end(reader, cursor);
+        end_cursor(reader, cursor);
         return false;
     }
     *ticks = (cursor->next - (cursor->at > 0))->begin_ticks;
     return true;
 }
 
-/* How many of n records make a piece. */
-static uint32_t find_piece(const struct reader *reader, const struct pnr_record *records, uint32_t n)
+/* ---- reading ---- */
+
+/* Returns how many of n records make the next piece. */
+static uint32_t piece_size(const struct reader *reader, const struct pnr_record *records, uint32_t n)
 {
-    size_t least = HELD_MAX / reader->n_full > PIECE ? HELD_MAX / reader->n_full : PIECE, piece = least;
-    while (piece < n && piece < least + MAX_OPEN && pnr_record_kind(records[piece]) == PNR_OPEN)
-        piece++;
-    return piece < n ? (uint32_t)piece : n;
+    size_t share = MAX_HELD / reader->n_with_blocks, min = share > MIN_PIECE ? share : MIN_PIECE, size = min;
+    while (size < n && size < min + MAX_OPEN && pnr_record_kind(records[size]) == PNR_OPEN)
+        size++;
+    return size < n ? (uint32_t)size : n;
 }
 
-/* Gives the cursor what has been read for its own, and takes what it had: cheaper than to copy a block. False when that
- * is too much. */
-static bool swap(struct reader *reader, struct cursor *cursor)
+/* Exchanges the buffer that has been read for the cursor's own, which is cheaper than to copy a block. Returns false
+ * when all cursors would hold too much. */
+static bool exchange_records(struct reader *reader, struct cursor *cursor)
 {
     size_t n_held = reader->n_held - cursor->capacity + PNR_BLOCK_RECORDS;
-    if (n_held > HELD_MAX)
+    if (n_held > MAX_HELD)
         return false;
     if (cursor->capacity != PNR_BLOCK_RECORDS) {
         struct pnr_record *records = malloc(PNR_BLOCK_RECORDS * sizeof *records);
@@ -342,102 +368,67 @@ static bool swap(struct reader *reader, struct cursor *cursor)
         free(cursor->records);
         cursor->records = records;
     }
-    struct pnr_record *given = reader->index.blocks.records;
+    struct pnr_record *read = reader->index.blocks.records;
     reader->index.blocks.records = cursor->records;
     reader->n_held = n_held;
-    cursor->records = given;
+    cursor->records = read;
     cursor->capacity = PNR_BLOCK_RECORDS;
     return true;
 }
 
-/* Keeps the records that the thread gets next, of the n of its block, and tells where. Returns how many they are, or -1
- * when out of memory. */
-static int64_t keep(struct reader *reader, struct cursor *cursor, uint32_t n, const struct pnr_record **records)
+/* Stores the next records of a block of n for the thread's user, all that are left or a piece, and points *records to
+ * them. Returns how many they are, or -1 when out of memory. */
+static int64_t store_records(struct reader *reader, struct cursor *cursor, uint32_t n,
+                             const struct pnr_record **records)
 {
-    uint32_t kept = n - cursor->at;
-    if (kept > PNR_BLOCK_RECORDS / 2 && swap(reader, cursor)) {
+    uint32_t stored = n - cursor->at;
+    if (stored > PNR_BLOCK_RECORDS / 2 && exchange_records(reader, cursor)) {
         *records = cursor->records + cursor->at;
-        return kept;
+        return stored;
     }
-    if (kept > cursor->capacity && reader->n_held - cursor->capacity + kept > HELD_MAX)
-        kept = find_piece(reader, reader->index.blocks.records + cursor->at, kept);
-    if (kept > cursor->capacity) {
-        give_back(reader, cursor);
-        if (!(cursor->records = malloc(kept * sizeof *cursor->records)))
+    if (stored > cursor->capacity && reader->n_held - cursor->capacity + stored > MAX_HELD)
+        stored = piece_size(reader, reader->index.blocks.records + cursor->at, stored);
+    if (stored > cursor->capacity) {
+        free_records(reader, cursor);
+        if (!(cursor->records = malloc(stored * sizeof *cursor->records)))
             return -1;
-        cursor->capacity = kept;
-        reader->n_held += kept;
+        cursor->capacity = stored;
+        reader->n_held += stored;
     }
-    if (kept)
-        memcpy(cursor->records, reader->index.blocks.records + cursor->at, kept * sizeof *cursor->records);
+    if (stored)
+        memcpy(cursor->records, reader->index.blocks.records + cursor->at, stored * sizeof *cursor->records);
     *records = cursor->records;
-    return kept;
+    return stored;
 }
 
-/* BECAME_BLOCK: it is to be read as one. */
-enum outcome { READ, BECAME_BLOCK, DROPPED, TAKEN_BACK, DAMAGED, OUT_OF_MEMORY };
-
-/* Leaves of what a chunk has, or the block that it became, the records that were there when the reader was opened. Some
- * of them may have been taken back, and others be in their places, which are later. */
-static void cut(const struct reader *reader, const struct place *place, struct pnr_block_header *header)
-{
-    uint32_t n = header->n_records < place->n_records ? header->n_records : place->n_records;
-    while (n > 0 && header->begin.ticks + pnr_record_ticks(reader->index.blocks.records[n - 1]) > place->end_ticks)
-        n--;
-    if (n == header->n_records)
-        return;
-    header->n_records = n;
-    header->flags &= (uint16_t)~PNR_BLOCK_LAST;
-    header->end.ticks = 0;
-}
-
-/* Reads what was a chunk: from the live mapping, or from the file of which it has become a block. When it is damaged,
- * fills err. */
-static enum outcome read_chunk(struct reader *reader, struct cursor *cursor, const struct place *place,
-                               struct pnr_block_header *header, struct pnr_err *err)
-{
-    struct index *index = &reader->index;
-    bool has_live = index->blocks.live.header;          /* not if it is not there any more, now that all is read again */
-    int has = blocks_read_chunk(&index->blocks, place, header);
-    if (has > 0)
-        return READ;
-    if (has < 0 || (has_live && index->process == PNR_PROCESS_GONE)) {
-        pnr_err_set(err, PNR_E_CORRUPT, NULL, 0, has < 0 ? "chunk cannot be read" : "chunk changed while it was read");
-        return DAMAGED;
-    }
-    index_look_on(index, cursor->number, &cursor->trail);
-    if (place->segment)
-        return BECAME_BLOCK;
-    if (!index->has_passed_over)
-        return TAKEN_BACK;              /* a chunk that was given back has become no block */
-    pnr_err_set(err, PNR_E_CORRUPT, NULL, 0, "the block's segment is missing");
-    return index->may_drop ? DROPPED : DAMAGED;
-}
-
-/* The same for a block in a file. */
-static enum outcome read_block(struct reader *reader, const struct place *place, struct pnr_block_header *header,
-                               struct pnr_err *err)
+/* Reads a block from its file, unless it has been read ahead. */
+static enum read_outcome read_block(struct reader *reader, const struct block_ref *ref,
+                                    struct pnr_block_header *header, struct pnr_err *err)
 {
     struct blocks *blocks = &reader->index.blocks;
-    if ((reader->ahead && ahead_take(reader->ahead, place, header, &blocks->records)) ||
-        blocks_read(blocks, place, header, err) == 0)
-        return READ;
-    return files_is_gone(err) && reader->index.may_drop ? DROPPED : err->code == PNR_E_MEMORY ? OUT_OF_MEMORY : DAMAGED;
+    if ((reader->readahead && readahead_take(reader->readahead, ref, header, &blocks->records)) ||
+        blocks_read(blocks, ref, header, err) == 0)
+        return READ_RECORDS;
+    if (files_is_gone(err) && reader->index.may_evict)
+        return READ_EVICTED;
+    return err->code == PNR_E_MEMORY ? READ_OUT_OF_MEMORY : READ_DAMAGED;
 }
 
-static enum outcome read_place(struct reader *reader, struct cursor *cursor, const struct place *place,
-                               struct pnr_block_header *header, struct pnr_err *err)
+static enum read_outcome read_ref(struct reader *reader, struct cursor *cursor, const struct block_ref *ref,
+                                  struct pnr_block_header *header, struct pnr_err *err)
 {
-    enum outcome outcome = place->segment ? BECAME_BLOCK : read_chunk(reader, cursor, place, header, err);
-    if (outcome == BECAME_BLOCK)
-        outcome = read_block(reader, place, header, err);
-    if (outcome == READ && place->is_chunk)
-        cut(reader, place, header);
+    enum read_outcome outcome = READ_IS_BLOCK;
+    if (ref->segment == 0)
+        outcome = recovery_read(&reader->index, ref, &cursor->position, header, err);
+    if (outcome == READ_IS_BLOCK)
+        outcome = read_block(reader, ref, header, err);
+    if (outcome == READ_RECORDS && ref->is_chunk)
+        recovery_cut(&reader->index, ref, header);
     return outcome;
 }
 
-/* How many OPEN records a block of which n_open are announced begins with. */
-static uint32_t count_open(const struct pnr_record *records, uint32_t n_records, uint32_t n_open)
+/* Counts the leading OPEN records of a block whose header announces n_open. */
+static uint32_t count_leading_open(const struct pnr_record *records, uint32_t n_records, uint32_t n_open)
 {
     uint32_t n = 0;
     while (n < n_open && n < n_records && pnr_record_kind(records[n]) == PNR_OPEN)
@@ -445,30 +436,30 @@ static uint32_t count_open(const struct pnr_record *records, uint32_t n_records,
     return n;
 }
 
-/* Gives what of the block that has been read comes next. Returns 1, or -1 when out of memory. */
-static int give(struct reader *reader, struct cursor *cursor, struct place *place,
+/* Delivers the next part of the block that has been read. Returns 1, or -1 when out of memory. */
+static int deliver(struct reader *reader, struct cursor *cursor, struct block_ref *ref,
                 const struct pnr_block_header *header, struct reader_block *block)
 {
     bool is_begin = cursor->at == 0;
     const struct pnr_record *open = reader->index.blocks.records, *records;
-    uint32_t n_open = is_begin ? count_open(open, header->n_records, header->n_open) : 0;
+    uint32_t n_open = is_begin ? count_leading_open(open, header->n_records, header->n_open) : 0;
     cursor->at += n_open;
-    int64_t kept = keep(reader, cursor, header->n_records, &records);
-    if (kept < 0)
+    int64_t n_stored = store_records(reader, cursor, header->n_records, &records);
+    if (n_stored < 0)
         return -1;
-    cursor->at += (uint32_t)kept;
+    cursor->at += (uint32_t)n_stored;
     bool is_end = cursor->at == header->n_records;
     *block = (struct reader_block){
         .is_begin = is_begin,
         .track = header->track,
         .open = open,
         .n_open = n_open,
-        /* A process killed while it wrote these records leaves too few: they tell nothing then, and nothing follows. */
+        /* A process killed while it wrote these leaves too few: not the whole stack, and nothing follows. */
         .has_open = is_begin && (n_open == header->n_open || n_open < header->n_records),
         .records = records,
-        .n_records = (uint32_t)kept,
+        .n_records = (uint32_t)n_stored,
         .begin_ticks = header->begin.ticks,
-        .end_ticks = is_end && place->segment ? header->end.ticks : 0,
+        .end_ticks = is_end && ref->segment ? header->end.ticks : 0,
         .is_deeper = header->flags & PNR_BLOCK_DEEPER,
         .is_last = is_end && (header->flags & PNR_BLOCK_LAST),
         .is_after_pause = is_begin && cursor->has_begun && (header->flags & PNR_BLOCK_PAUSED),
@@ -477,37 +468,38 @@ static int give(struct reader *reader, struct cursor *cursor, struct place *plac
     };
     cursor->is_after_hole = false;
     cursor->has_begun = true;
-    if (is_begin && !place->is_read) {
-        reader->index.size.n_recovered += place->segment ? 0 : header->n_records;
+    if (is_begin && !ref->is_read) {
+        reader->index.size.n_recovered += ref->segment ? 0 : header->n_records;
         reader->index.size.n_blocks++;
-        place->is_read = true;
+        ref->is_read = true;
     }
     if (is_end)
         cursor->at = 0;
     return 1;
 }
 
-/* The block was dropped before it could be read. */
-static void drop(struct reader *reader, struct cursor *cursor, const struct place *place)
+/* Accounts for a block that was evicted before it could be read. */
+static void count_evicted(struct reader *reader, struct cursor *cursor, const struct block_ref *ref)
 {
-    reader->index.has_dropped = true;
-    if (place->end_ticks > reader->index.complete_ticks)
-        reader->index.complete_ticks = place->end_ticks;
+    reader->index.has_evicted = true;
+    if (ref->end_ticks > reader->index.complete_ticks)
+        reader->index.complete_ticks = ref->end_ticks;
     cursor->is_after_hole |= cursor->has_begun;
 }
 
-/* The block is damaged. */
-static void skip(struct reader *reader, struct cursor *cursor, struct place *place, const struct pnr_err *fault)
+/* Accounts for a damaged block, and reports it, once. */
+static void skip_damaged(struct reader *reader, struct cursor *cursor, struct block_ref *ref,
+                         const struct pnr_err *fault)
 {
     cursor->is_after_hole = cursor->has_begun = true;
-    if (place->is_damaged)
-        return;                         /* said when it was read before */
+    if (ref->is_damaged)
+        return;                         /* reported when it was read before the last rewind */
     if (fault->sys_errno)
         diagnostics_err(reader->index.diagnostics, DIAGNOSTIC_DAMAGE, fault);
     else
-        index_say(&reader->index, place, fault->what);
+        index_report(&reader->index, ref, fault->what);
     reader->index.size.n_damaged++;
-    place->is_damaged = true;
+    ref->is_damaged = true;
 }
 
 int reader_next(struct reader *reader, size_t thread, struct reader_block *block, struct pnr_err *err)
@@ -515,26 +507,28 @@ int reader_next(struct reader *reader, size_t thread, struct reader_block *block
     struct cursor *cursor = &reader->cursors[thread];
     struct pnr_block_header header;
     struct pnr_err fault;
-    look_ahead(reader);
+    if (reader->phase == READER_READY)
+        begin_reading(reader);
+    start_readahead(reader);
     if (cursor->at == 0 && cursor->next == cursor->end) {
-        end(reader, cursor);
+        end_cursor(reader, cursor);
         return 0;
     }
-    struct place *place = cursor->at > 0 ? cursor->next - 1 : cursor->next++;
-    enum outcome outcome = read_place(reader, cursor, place, &header, &fault);
-    cursor->is_after_hole |= cursor->at == 0 && place->is_after_hole;
-    if (outcome == READ) {
+    struct block_ref *ref = cursor->at > 0 ? cursor->next - 1 : cursor->next++;
+    enum read_outcome outcome = read_ref(reader, cursor, ref, &header, &fault);
+    cursor->is_after_hole |= cursor->at == 0 && ref->is_after_hole;
+    if (outcome == READ_RECORDS) {
         if (header.n_records < cursor->at)
-            header.n_records = cursor->at;          /* what has been given cannot be taken back */
-        if (give(reader, cursor, place, &header, block) > 0)
+            header.n_records = cursor->at;          /* what has been delivered cannot be undone */
+        if (deliver(reader, cursor, ref, &header, block) > 0)
             return 1;
     }
-    if (outcome == READ || outcome == OUT_OF_MEMORY)
+    if (outcome == READ_RECORDS || outcome == READ_OUT_OF_MEMORY)
         return pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory");
     cursor->at = 0;
-    if (outcome == DROPPED)
-        drop(reader, cursor, place);
-    else if (outcome == DAMAGED)
-        skip(reader, cursor, place, &fault);
+    if (outcome == READ_EVICTED)
+        count_evicted(reader, cursor, ref);
+    else if (outcome == READ_DAMAGED)
+        skip_damaged(reader, cursor, ref, &fault);
     return 0;
 }

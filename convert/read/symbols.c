@@ -9,10 +9,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "format/array.h"
+
 /* How much of the file is read at a time. */
 #define READ_SIZE (256 << 10)
 
-/* Opens the file and makes room for all of it, of which the kernel gives what is used. Returns its descriptor, or
+/* Opens the file, and maps memory for all of it, of which the kernel provides what is used. Returns its descriptor, or
  * -1. */
 static int open_names(const char *path, struct symbols *symbols, struct pnr_err *err)
 {
@@ -28,9 +30,9 @@ static int open_names(const char *path, struct symbols *symbols, struct pnr_err 
         pnr_err_set(err, PNR_E_NOT_CAPTURE, path, 0, "not a regular file");
         goto fail;
     }
-    symbols->room = status.st_size ? (size_t)status.st_size : 1;
-    symbols->bytes = mmap(NULL, symbols->room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                          -1, 0);
+    symbols->mapped_size = status.st_size ? (size_t)status.st_size : 1;
+    symbols->bytes = mmap(NULL, symbols->mapped_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS |
+                          MAP_NORESERVE, -1, 0);
     if (symbols->bytes == MAP_FAILED) {
         symbols->bytes = NULL;
         pnr_err_set(err, PNR_E_MEMORY, path, 0, "out of memory");
@@ -42,11 +44,11 @@ fail:
     return -1;
 }
 
-/* Reads some more of the file, up to the size that it had when it was opened: what a process that still runs appends
- * meanwhile is left for the next conversion. Returns 1, 0 at the end, or -1 and fills err. */
+/* Reads more of the file, up to its size when it was opened: what a running process appends meanwhile is left for the
+ * next conversion. Returns 1, 0 at the end, or -1 and fills err. */
 static int read_more(int fd, const char *path, struct symbols *symbols, struct pnr_err *err)
 {
-    size_t wanted = symbols->room - symbols->size;
+    size_t wanted = symbols->mapped_size - symbols->size;
     ssize_t n;
     do
         n = read(fd, (char *)symbols->bytes + symbols->size, wanted < READ_SIZE ? wanted : READ_SIZE);
@@ -57,50 +59,34 @@ static int read_more(int fd, const char *path, struct symbols *symbols, struct p
     return n > 0;
 }
 
-/* Makes room for one more element of an array whose capacity is the next power of two from 8 on. */
-static void *grow(void *array, size_t n, size_t element)
-{
-    if (n < 8 ? n != 0 : (n & (n - 1)) != 0)
-        return array;
-    return realloc(array, (n < 8 ? 8 : 2 * n) * element);
-}
-
-/* Indices count up from 1, so the n-th function has n - 1 entries before it: an index beyond what the file has room for
- * up to `at` is damage, not a reason to allocate gigabytes. Returns 1, 0 for a bad index, -1 when out of memory. */
-static int add_function(struct symbols *symbols, const struct pnr_name *name, size_t at, size_t *capacity)
+/* Adds a function. Indices count up from 1, so the n-th function has n - 1 entries before it: an index above what fits
+ * in the file up to `at` is damage, and no reason to allocate gigabytes. Returns 1, 0 for a bad index, -1 when out of
+ * memory. */
+static int add_symbol(struct symbols *symbols, const struct pnr_name *name, size_t at)
 {
     if (name->index == 0 || name->index > at / PNR_NAME_ENTRY_SIZE + 1)
         return 0;
-    if (name->index > *capacity) {
-        size_t wanted = *capacity * 2 > name->index ? *capacity * 2 : (size_t)name->index + 63;
-        struct symbol *functions = realloc(symbols->functions, wanted * sizeof *functions);
-        if (!functions)
-            return -1;
-        memset(functions + *capacity, 0, (wanted - *capacity) * sizeof *functions);
-        symbols->functions = functions;
-        *capacity = wanted;
-    }
+    if (pnr_array_reserve(&symbols->functions, &symbols->function_capacity, name->index) < 0)
+        return -1;
+    while (symbols->n_functions < name->index)
+        symbols->functions[symbols->n_functions++].is_known = false;
     struct symbol *symbol = &symbols->functions[name->index - 1];
     if (symbol->is_known)
         return 0;
     *symbol = (struct symbol){ name->strings[0], name->strings[1], name->strings[2], name->number, name->kind, true };
-    if (name->index > symbols->n_functions)
-        symbols->n_functions = name->index;
     symbols->n_known++;
     return 1;
 }
 
-static int add(struct pnr_name **array, size_t *n, const struct pnr_name *name)
+static int append_name(struct pnr_name **array, size_t *n, size_t *capacity, const struct pnr_name *name)
 {
-    struct pnr_name *grown = grow(*array, *n, sizeof **array);
-    if (!grown)
+    if (pnr_array_reserve(array, capacity, *n + 1) < 0)
         return -1;
-    *array = grown;
-    grown[(*n)++] = *name;
+    (*array)[(*n)++] = *name;
     return 1;
 }
 
-static int by_number(const void *a, const void *b)
+static int compare_threads(const void *a, const void *b)
 {
     const struct pnr_name *x = a, *y = b;
     if (x->index != y->index)
@@ -109,11 +95,11 @@ static int by_number(const void *a, const void *b)
 }
 
 /* Sorts the threads' entries and keeps the latest of each. */
-static void settle_threads(struct symbols *symbols)
+static void keep_latest_threads(struct symbols *symbols)
 {
     size_t kept = 0;
     if (symbols->n_threads)
-        qsort(symbols->threads, symbols->n_threads, sizeof *symbols->threads, by_number);
+        qsort(symbols->threads, symbols->n_threads, sizeof *symbols->threads, compare_threads);
     for (size_t i = 0; i < symbols->n_threads; i++) {
         if (i + 1 == symbols->n_threads || symbols->threads[i + 1].index != symbols->threads[i].index)
             symbols->threads[kept++] = symbols->threads[i];
@@ -121,17 +107,17 @@ static void settle_threads(struct symbols *symbols)
     symbols->n_threads = kept;
 }
 
-/* Adds the entry that was found at an offset. Returns 0, or -1 when out of memory. */
+/* Adds the entry at an offset of the file. Returns 0, or -1 when out of memory. */
 static int add_entry(struct symbols *symbols, const struct pnr_name *name, const char *path, size_t at,
-                     size_t *capacity, const struct diagnostics *diagnostics)
+                     const struct diagnostics *diagnostics)
 {
     int added = 1;
     if (name->type == PNR_NAME_FUNCTION)
-        added = add_function(symbols, name, at, capacity);
+        added = add_symbol(symbols, name, at);
     else if (name->type == PNR_NAME_THREAD)
-        added = add(&symbols->threads, &symbols->n_threads, name);
+        added = append_name(&symbols->threads, &symbols->n_threads, &symbols->thread_capacity, name);
     else if (name->type == PNR_NAME_PROPERTY)
-        added = add(&symbols->properties, &symbols->n_properties, name);
+        added = append_name(&symbols->properties, &symbols->n_properties, &symbols->property_capacity, name);
     if (added == 0) {
         struct pnr_err where;
         pnr_err_set(&where, PNR_E_CORRUPT, path, at, "function index out of order");
@@ -140,17 +126,17 @@ static int add_entry(struct symbols *symbols, const struct pnr_name *name, const
     return added < 0 ? -1 : 0;
 }
 
-/* Reads the entries, and no more of the file than they need. An entry that is cut off fills torn. Returns 0 or -1. */
+/* Reads all entries, and no more of the file than they need. Fills torn if the last one is cut off. Returns 0 or -1. */
 static int read_entries(int fd, const char *path, struct symbols *symbols, const struct diagnostics *diagnostics,
                         struct pnr_err *torn, struct pnr_err *err)
 {
-    size_t at = PNR_NAMES_HEADER_SIZE, capacity = 0;
+    size_t at = PNR_NAMES_HEADER_SIZE;
     for (;;) {
         struct pnr_name name;
         struct pnr_err problem;
         size_t begin = at;
-        int step = pnr_name_decode(symbols->bytes, symbols->size, &at, &name, &problem);
-        if (step == 0 || (step < 0 && problem.code == PNR_E_TRUNCATED)) {
+        int status = pnr_name_decode(symbols->bytes, symbols->size, &at, &name, &problem);
+        if (status == 0 || (status < 0 && problem.code == PNR_E_TRUNCATED)) {
             int more = read_more(fd, path, symbols, err);
             if (more < 0)
                 return -1;
@@ -158,25 +144,26 @@ static int read_entries(int fd, const char *path, struct symbols *symbols, const
                 at = begin;
                 continue;
             }
-            if (step < 0)
+            if (status < 0)
                 pnr_err_set(torn, problem.code, path, begin, problem.what);
             return 0;
         }
-        if (step < 0) {
+        if (status < 0) {
             struct pnr_err where;
             pnr_err_set(&where, problem.code, path, begin, problem.what);
             diagnostics_err(diagnostics, DIAGNOSTIC_DAMAGE, &where);
-            uint32_t told;
-            memcpy(&told, (char *)symbols->bytes + begin, sizeof told);
-            if (at - begin != told)     /* the entry's size cannot be believed: where the next one is, nobody knows */
+            uint32_t claimed_size;
+            memcpy(&claimed_size, (char *)symbols->bytes + begin, sizeof claimed_size);
+            if (at - begin != claimed_size)     /* the size is wrong, so the next entry cannot be found */
                 return 0;
-        } else if (add_entry(symbols, &name, path, begin, &capacity, diagnostics) < 0) {
+        } else if (add_entry(symbols, &name, path, begin, diagnostics) < 0) {
             return pnr_err_set(err, PNR_E_MEMORY, path, 0, "out of memory");
         }
     }
 }
 
-struct symbols *symbols_load(const char *process_path, bool is_growing, const struct diagnostics *diagnostics, struct pnr_err *err)
+struct symbols *symbols_load(const char *process_path, bool is_growing, const struct diagnostics *diagnostics,
+                             struct pnr_err *err)
 {
     char path[4096];
     int fd = -1;
@@ -197,9 +184,10 @@ struct symbols *symbols_load(const char *process_path, bool is_growing, const st
     if (read_entries(fd, path, symbols, diagnostics, &torn, err) < 0)
         goto fail;
     close(fd);
-    settle_threads(symbols);
+    keep_latest_threads(symbols);
     if (torn.code != PNR_OK)
-        diagnostics_err(diagnostics, !is_growing && symbols_has_end(symbols) ? DIAGNOSTIC_DAMAGE : DIAGNOSTIC_INFO, &torn);
+        diagnostics_err(diagnostics, !is_growing && symbols_has_end(symbols) ? DIAGNOSTIC_DAMAGE : DIAGNOSTIC_INFO,
+                        &torn);
     return symbols;
 fail:
     if (fd >= 0)
@@ -216,7 +204,7 @@ void symbols_free(struct symbols *symbols)
     free(symbols->threads);
     free(symbols->properties);
     if (symbols->bytes)
-        munmap(symbols->bytes, symbols->room);
+        munmap(symbols->bytes, symbols->mapped_size);
     free(symbols);
 }
 

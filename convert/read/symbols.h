@@ -1,5 +1,5 @@
-/* The name table of one process in memory: functions, threads and properties. Hides the file `names` and what may be wrong
- * with it: a damaged entry is said and skipped, a torn last one belongs to a process that was killed.
+/* The name table of one process in memory: functions, threads and properties. Hides the file `names` and its faults: a
+ * damaged entry is reported and skipped; a last entry that is cut off is what a kill leaves.
  *
  *     symbols_load() ... symbols_function(), symbols_thread(), symbols_property() ... symbols_free()
  *
@@ -22,44 +22,46 @@ struct symbol {
 };
 
 struct symbols {
-    void *bytes;                                /* the file as far as it was read; a mapping, owned */
-    size_t size, room;                          /* bytes read; mapped */
+    void *bytes;                                /* the file, as far as it was read; an owned mapping */
+    size_t size, mapped_size;                          /* bytes read; mapped */
     struct symbol *functions;                   /* [0 .. n_functions), that of index i at i - 1; owned */
     uint32_t n_functions;                       /* holes included */
     uint32_t n_known;
     struct pnr_name *threads;                   /* one each, its latest name, by number; owned */
     size_t n_threads;
-    struct pnr_name *properties;                     /* in the order of the file; owned */
+    struct pnr_name *properties;                /* in the order of the file; owned */
     size_t n_properties;
+    size_t function_capacity, thread_capacity, property_capacity;
 };
 
-/* Reads process_path/names. is_growing: it may be that the process runs. Returns NULL when there is nothing to work
- * with: no such file, not a name table, a later version, out of memory. */
-struct symbols *symbols_load(const char *process_path, bool is_growing, const struct diagnostics *diagnostics, struct pnr_err *err);
+/* Loads process_path/names. is_growing: the process may still run. Returns NULL when there is nothing to work with: no
+ * such file, not a name table, a later version, out of memory. */
+struct symbols *symbols_load(const char *process_path, bool is_growing, const struct diagnostics *diagnostics,
+                             struct pnr_err *err);
 
 /* Accepts NULL. */
 void symbols_free(struct symbols *symbols);
 
-/* NULL when the table does not have that index. Borrowed. */
+/* Finds a function by its index; NULL when the table does not have it. Borrowed. */
 static inline const struct symbol *symbols_function(const struct symbols *symbols, uint32_t index)
 {
     const struct symbol *symbol = index - 1 < symbols->n_functions ? &symbols->functions[index - 1] : NULL;
     return symbol && symbol->is_known ? symbol : NULL;
 }
 
-/* The word for what kind of function it is; NULL: one that is not known. Static. */
+/* Names the kind of a function in one word; NULL stands for an unknown function. Static. */
 const char *symbol_category(const struct symbol *symbol);
 
-/* The entry of a thread, or NULL. Borrowed. */
+/* Finds a thread by its number, or returns NULL. Borrowed. */
 const struct pnr_name *symbols_thread(const struct symbols *symbols, uint32_t number);
 
-/* The latest value of a property; size 0 and no bytes when it is not there. Borrowed. */
+/* Finds the latest value of a property; without bytes when the property is absent. Borrowed. */
 struct pnr_string symbols_property(const struct symbols *symbols, const char *key);
 
-/* The same for a property that is a decimal number. False when it is not there or none. */
+/* Finds the latest value of a property that is a decimal number. Returns false when it is absent or no number. */
 bool symbols_number(const struct symbols *symbols, const char *key, uint64_t *value);
 
-/* Whether all was written that there is to write: by the recorder at its end or, when it was killed, by another process. */
+/* True when the process is written to its end: by its recorder or, after a kill, by another process. */
 bool symbols_has_end(const struct symbols *symbols);
 
 #endif

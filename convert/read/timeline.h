@@ -1,12 +1,12 @@
-/* From ticks to nanoseconds of CLOCK_MONOTONIC, for one process: a line through the instants that the capture holds,
- * straight between neighbours, so that drift and suspended hours are corrected and all threads agree.
+/* Converts ticks to nanoseconds of CLOCK_MONOTONIC, for one process: by a line through the capture's clock samples,
+ * straight between neighbours. So drift and suspended hours are corrected, and all threads agree.
  *
  *     timeline_init()
- *     for each instant of the process, in any order: timeline_add()
- *     timeline_settle()
+ *     for each clock sample of the process, in any order: timeline_add()
+ *     timeline_finish()
  *     timeline_ns(), as often as wanted
  *
- * Memory does not grow with the number of instants. One thread at a time. */
+ * Memory does not grow with the number of samples. One thread at a time. */
 #ifndef TIMELINE_H
 #define TIMELINE_H
 
@@ -15,55 +15,56 @@
 
 #include "format/block.h"
 
-/* At most this many stretches; more instants are thinned out. */
+/* The maximum number of intervals; more samples are thinned out. */
 #define TIMELINE_MAX 4096
 
 /* A rate is kept in units of 2^-48 ns per tick: an error below 1 ns even over a day without an instant. */
 #define TIMELINE_SHIFT 48
 
-struct timeline_point {
+struct timeline_sample {
     uint64_t ticks, ns;
-    uint64_t rate;                      /* of the stretch that begins here */
+    uint64_t rate;                      /* of the interval that begins here */
 };
 
 struct timeline {
-    struct timeline_point points[2 * TIMELINE_MAX];
+    struct timeline_sample samples[2 * TIMELINE_MAX];
     size_t n;
-    uint64_t spacing_ns;                /* the least distance of two points; doubled when there are too many */
-    uint64_t ticks_per_second;          /* what the recorder said, 0 = unknown */
-    struct timeline_point stretch;      /* that of the last call: the next one is mostly the same */
-    uint64_t stretch_ticks;             /* its length, as far as times are not too late */
+    uint64_t spacing_ns;                /* the minimum distance of two samples; doubled when there are too many */
+    uint64_t ticks_per_second;          /* the recorder's figure; 0: not known */
+    struct timeline_sample interval;      /* of the last call: mostly that of the next one, too */
+    uint64_t interval_ticks;             /* its length, up to the maximum time */
 };
 
 void timeline_init(struct timeline *timeline, uint64_t ticks_per_second);
 
 void timeline_add(struct timeline *timeline, uint64_t ticks, uint64_t monotonic_ns);
 
-void timeline_settle(struct timeline *timeline);
+void timeline_finish(struct timeline *timeline);
 
-/* What timeline_ns() does where the stretch of the last call ends. */
-uint64_t timeline_change_ns(struct timeline *timeline, uint64_t ticks);
+/* Finds the interval of the ticks, for timeline_ns(). */
+uint64_t timeline_ns_slow_path(struct timeline *timeline, uint64_t ticks);
 
-/* The first point's time for ticks before it; 0 for one without points. Never falls when ticks rise. */
+/* Converts ticks; never falls when ticks rise. Ticks before the first sample have its time. Returns 0 without
+ * samples. */
 static inline uint64_t timeline_ns(struct timeline *timeline, uint64_t ticks)
 {
-    uint64_t since = ticks - timeline->stretch.ticks;
-    if (since >= timeline->stretch_ticks)
-        return timeline_change_ns(timeline, ticks);
-    return timeline->stretch.ns + (uint64_t)((unsigned __int128)since * timeline->stretch.rate >> TIMELINE_SHIFT);
+    uint64_t since = ticks - timeline->interval.ticks;
+    if (since >= timeline->interval_ticks)
+        return timeline_ns_slow_path(timeline, ticks);
+    return timeline->interval.ns + (uint64_t)((unsigned __int128)since * timeline->interval.rate >> TIMELINE_SHIFT);
 }
 
-/* The same from zero_ns on; 0 for what is before it. */
+/* Converts ticks to the time since zero_ns; 0 for what is before it. */
 static inline uint64_t timeline_since(struct timeline *timeline, uint64_t zero_ns, uint64_t ticks)
 {
     uint64_t ns = timeline_ns(timeline, ticks);
     return ns > zero_ns ? ns - zero_ns : 0;
 }
 
-/* The earliest ticks whose time is ns or later; UINT64_MAX when none are. */
+/* Finds the earliest ticks whose time is ns or later; UINT64_MAX when there are none. */
 uint64_t timeline_ticks(struct timeline *timeline, uint64_t ns);
 
-/* The time of the first instant, 0 for one without points. */
+/* The time of the first sample; 0 without samples. */
 uint64_t timeline_first_ns(const struct timeline *timeline);
 
 #endif

@@ -8,12 +8,11 @@
 
 #include "format/file.h"
 
-/* How much of a file is looked at in one go for the next block after a damaged one: at first, as it may be near, and at
- * most. */
+/* How much of a file is searched at a time for the next header: at first, as it may be near, and at most. */
 #define SEARCH_BEGIN 2048
 #define SEARCH_SIZE 65536
 
-/* Reads up to size bytes at an offset; less only at the end of what is walked or when it cannot be read. */
+/* Reads up to size bytes at an offset: less only at the end of the walk or when the file cannot be read. */
 static size_t read_at(struct walk *walk, void *bytes, size_t size, uint64_t at)
 {
     if (size > walk->size - at)
@@ -27,16 +26,16 @@ static size_t read_at(struct walk *walk, void *bytes, size_t size, uint64_t at)
     return n < 0 ? 0 : (size_t)n;
 }
 
-static bool is_prefix(const unsigned char *prefix)
+static bool is_block_prefix(const unsigned char *prefix)
 {
     uint32_t words[3];
     memcpy(words, prefix, sizeof words);
     return words[0] == PNR_BLOCK_SKIPPABLE && words[1] == PNR_BLOCK_HEADER_SIZE && words[2] == PNR_BLOCK_MAGIC;
 }
 
-/* Finds the next place from `at` on where a block with a good header begins; the end when there is none. Steps over what
- * was never written, which may be terabytes. */
-static uint64_t search(struct walk *walk, uint64_t at)
+/* Finds the next offset from `at` on at which a valid header begins; the end when there is none. Skips the holes of a
+ * sparse file, which may be terabytes. */
+static uint64_t find_next_header(struct walk *walk, uint64_t at)
 {
     unsigned char bytes[SEARCH_SIZE];
     for (size_t wanted = SEARCH_BEGIN;; wanted = 2 * wanted < sizeof bytes ? 2 * wanted : sizeof bytes) {
@@ -51,7 +50,7 @@ static uint64_t search(struct walk *walk, uint64_t at)
         for (size_t i = 0; i + PNR_BLOCK_PREFIX_SIZE <= n; i++) {
             struct pnr_block_header header;
             struct pnr_err err;
-            if (bytes[i] != (PNR_BLOCK_SKIPPABLE & 0xff) || !is_prefix(bytes + i))
+            if (bytes[i] != (PNR_BLOCK_SKIPPABLE & 0xff) || !is_block_prefix(bytes + i))
                 continue;
             memcpy(&header, bytes + i + 8, sizeof header);
             if (pnr_block_header_check(&header, false, 0, &err) == 0)
@@ -61,7 +60,7 @@ static uint64_t search(struct walk *walk, uint64_t at)
     }
 }
 
-enum walk_step walk_next(struct walk *walk, struct walk_found *found)
+enum walk_status walk_next(struct walk *walk, struct walk_found *found)
 {
     unsigned char prefix[PNR_BLOCK_PREFIX_SIZE];
     found->at = walk->at;
@@ -72,9 +71,9 @@ enum walk_step walk_next(struct walk *walk, struct walk_found *found)
         return WALK_CUT_IN_HEADER;
     }
     memcpy(&found->header, prefix + 8, sizeof found->header);
-    if ((is_prefix(prefix) ? pnr_block_header_check(&found->header, false, 0, &found->err) :
+    if ((is_block_prefix(prefix) ? pnr_block_header_check(&found->header, false, 0, &found->err) :
          pnr_err_set(&found->err, PNR_E_CORRUPT, NULL, 0, "no block begins here")) != 0) {
-        walk->at = search(walk, walk->at + 1);
+        walk->at = find_next_header(walk, walk->at + 1);
         return WALK_DAMAGE;
     }
     if (found->header.data_size > walk->size - walk->at - PNR_BLOCK_PREFIX_SIZE) {

@@ -1,9 +1,9 @@
-/* Walks the blocks of a file by their headers: each says where the next one begins. Behind what is damaged the next good
- * header is looked for.
+/* Walks the blocks of a file by their headers, each of which says where the next one begins. After damage it searches
+ * for the next valid header.
  *
  *     struct walk walk = { .fd = fd, .at = at, .size = size };
- *     while ((step = walk_next(&walk, &found)) != WALK_END)
- */
+ *     while ((status = walk_next(&walk, &found)) != WALK_END)
+ *  */
 #ifndef WALK_H
 #define WALK_H
 
@@ -14,15 +14,15 @@
 
 struct walk {
     int fd;                             /* borrowed */
-    uint64_t at;                        /* what has been seen ends here */
-    uint64_t size;                      /* nothing behind it is read */
-    unsigned n_waited;                  /* how often what was read was not in memory already */
+    uint64_t at;                        /* where the next block begins */
+    uint64_t size;                      /* nothing from here on is read */
+    unsigned n_waited;                  /* reads that had to wait for the disk */
 };
 
-enum walk_step {
+enum walk_status {
     WALK_END,
-    WALK_BLOCK,                         /* a block with a good header, whole as far as its size goes */
-    WALK_DAMAGE,                        /* no block begins there, or one with a bad header, for which err tells why */
+    WALK_BLOCK,                         /* a block with a valid header, whose data lie whole in the file */
+    WALK_DAMAGE,                        /* no block begins there, or its header is invalid: err says why */
     WALK_CUT_IN_HEADER, WALK_CUT_IN_BLOCK       /* the file ends inside it; comes last, and walk.at stays before it */
 };
 
@@ -32,6 +32,6 @@ struct walk_found {
     struct pnr_err err;                 /* of WALK_DAMAGE; without a path */
 };
 
-enum walk_step walk_next(struct walk *walk, struct walk_found *found);
+enum walk_status walk_next(struct walk *walk, struct walk_found *found);
 
 #endif

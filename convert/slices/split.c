@@ -84,7 +84,7 @@ static void add_process(struct split *split, struct reader *reader, uint64_t zer
 {
     struct reader_outline first = { .thread = 0 }, next;
     size_t n = 0;
-    for (size_t i = 0; reader_look(reader, i, &next); i++) {
+    for (size_t i = 0; reader_find_outline(reader, i, &next); i++) {
         if (n > 0 && n < at_a_time && next.thread == first.thread) {
             n++;
             first.n_events += next.n_events;    /* at_a_time of them: no overflow */

@@ -6,12 +6,11 @@
 
 const char *subject_name(enum pnr_subject subject)
 {
-    switch (subject) {
-    case PNR_SUBJECT_UNRECORDED:
-        return "[not recorded]";
-    default:
-        return NULL;
-    }
+    static const char *const names[PNR_SUBJECTS] = {
+#define PNR_SUBJECT(name, label) [PNR_SUBJECT_##name] = (label),
+#include "format/kinds.def"
+    };
+    return names[subject];
 }
 
 const char *subject_reason(enum pnr_subject subject, uint32_t number)

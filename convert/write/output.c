@@ -451,7 +451,7 @@ void output_close(struct output *output)
 void output_add(struct output *output, struct output_part *part)
 {
     part->output = output;
-    part->job.run = run;
+    part->job.execute = run;
     part->job.finish = finish;
     jobs_start(output->jobs, &part->job);
     if (output->advance)

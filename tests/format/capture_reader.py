@@ -1,4 +1,4 @@
-"""Reads captures as specs/capture-format.md says, without the project's C code: a check of that text.
+"""Reads captures by specs/capture-format.md, without the project's C code: a check of that text.
 
     capture = read(path)
     for process in capture.processes:
@@ -67,7 +67,7 @@ class Block:
     begin: int = 0                  # its begin's ticks, not before the record before
     last: int = 0                   # ticks of the last record
     track: int | None = 0           # that it begins in; None: one that is not there, so the one before goes on
-    opened: list | None = None      # its leading OPEN records; None: they tell nothing
+    opened: list | None = None      # its leading OPEN records; None: not the whole stack
 
 
 @dataclass
@@ -304,8 +304,8 @@ def decode_data(data, header):
     cut, result = 0, []
     for i in range(n):
         row = bytearray(16)
-        for place, k in enumerate(header.planes):
-            row[k] = run.stdout[place * n + i]
+        for position, k in enumerate(header.planes):
+            row[k] = run.stdout[position * n + i]
         cut = cut + int.from_bytes(row[:5], "little") & 0xffffffffff
         ticks = cut << header.tick_shift & 0xffffffffff
         result.append((header.begin[0] + ticks & 0xffffffffffffffff, row[5], int.from_bytes(row[6:12], "little"),
@@ -455,7 +455,7 @@ def find_header(data, at):
 # ---- section 9, steps 8 to 10 ----
 
 def take_blocks(process, chunks, noted, report):
-    """Puts the blocks of the segments and of the live mapping in order, and tells what is missing."""
+    """Puts the blocks of the segments and of the live mapping in order, and finds what is missing."""
     missing = []                        # (thread, first, number of blocks)
     expected, is_hole = {}, {}          # of each thread
     for number, sequence in sorted(noted.keys() | chunks.keys()):
@@ -500,16 +500,16 @@ def take_block(process, chunks, noted, report):
 # ---- section 9, steps 11 to 13 ----
 
 def scan(process, thread):
-    """Counts what stands at a wrong place, and drops it; sees to it that time does not go back."""
+    """Skips and counts records in a wrong position; ensures that time does not go back."""
     last = 0
     for block in thread.blocks:
-        kept, n_leading, is_told = [], 0, False         # is_told: OPEN records may stand here, behind a SWITCH
+        kept, n_leading, is_listed = [], 0, False     # is_listed: OPEN records may follow here, after a SWITCH
         block.begin = last = max(last, block.header.begin[0])
         for i, (ticks, kind, frame, function) in enumerate(block.records):
             is_leading = kind == OPEN and i == n_leading < block.header.n_open
             n_leading += is_leading
-            is_told = kind == SWITCH and frame & SWITCH_OPEN or kind == OPEN and is_told
-            if kind == OPEN and (is_leading or is_told):
+            is_listed = kind == SWITCH and frame & SWITCH_OPEN or kind == OPEN and is_listed
+            if kind == OPEN and (is_leading or is_listed):
                 ticks = last
             elif ticks < last:
                 process.skipped["time back"] += 1
@@ -517,7 +517,7 @@ def scan(process, thread):
             last = block.last = ticks
             if kind == EMPTY or kind >= len(kinds.KINDS):
                 process.skipped["unknown kind"] += 1
-            elif kind == OPEN and not is_leading and not is_told:
+            elif kind == OPEN and not is_leading and not is_listed:
                 process.skipped["OPEN inside"] += 1
             else:
                 if kind in (CALL, START, RESUME, C_CALL, OPEN) and function not in process.functions:
@@ -530,8 +530,8 @@ def scan(process, thread):
 
 
 def check_tracks(process):
-    """A track is that of the thread that it runs in first. Counts changes to others, and drops them with the OPEN
-    records behind them."""
+    """A track is that of the thread that it runs in first. Skips and counts changes to others, with the OPEN
+    records after them."""
     owners = {}
     uses = [use for thread in process.threads.values() for block in thread.blocks for use in
             [(block.begin, thread.number, block.header.track),

@@ -1,4 +1,4 @@
-"""Writes captures as specs/capture-format.md says, without the project's C code.
+"""Writes captures by specs/capture-format.md, without the project's C code.
 
     with Capture(path) as capture:
         process = capture.process(7)                    # names file with the properties of a start
@@ -25,7 +25,7 @@ import kinds
 # Kinds of records, EMPTY, CALL, RETURN, ...: section 4.
 globals().update(kinds.NUMBERS)
 
-# What `frame` of a SWITCH says.
+# Bits in the field `frame` of a SWITCH.
 SWITCH_OPEN, SWITCH_DEEPER = 1, 2
 
 # Kinds of functions: section 6.1.
@@ -86,11 +86,11 @@ def open_(function, frame=0):
     return None, OPEN, frame, function
 
 
-def gap(at):
+def unrecorded(at):
     return at, UNRECORDED, 0, UNRECORDED_STACK
 
 
-def gap_end(at):
+def unrecorded_end(at):
     return at, UNRECORDED_END, 0, UNRECORDED_STACK
 
 
@@ -284,7 +284,7 @@ class Thread:
 
     def block(self, records, begin=None, end=None, flags=0, sequence=None, tick_shift=0, is_short=False, **fields):
         """Encodes a block and appends it to the thread's file in the segment, or to that of short threads. fields: what
-        the header is to say in spite of the truth. Without `begin` it begins with its first record that has a time."""
+        the header holds in place of the true values. Without `begin` it begins with its first record that has a time."""
         begin, end, records = self.timed(records, begin, end)
         planes, data = encode_planes(records, tick_shift)
         data = compress(data)
@@ -303,7 +303,7 @@ class Thread:
         return header, b"".join(encode_record(*r) for r in records)
 
     def take(self, sequence):
-        """The number of a block: the next one unless told."""
+        """Returns the number of a block: the next one unless given."""
         sequence = self.sequence if sequence is None else sequence
         self.sequence = sequence + 1
         return sequence

@@ -41,6 +41,8 @@ def read_value(node):
 def read():
     text = re.sub(r"/\*.*?\*/|^#.*?$", "", TABLE.read_text(encoding="utf-8"), flags=re.S | re.M)
     for row in ast.parse(text).body:
+        if row.value.func.id != "PNR_KIND":
+            continue
         number, name, effect, subject, traits, *others = map(read_value, row.value.args)
         yield Kind(number, name, effect, subject, tuple(traits.split()) if traits else (), *others)
 

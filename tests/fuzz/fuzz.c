@@ -147,7 +147,7 @@ static size_t find_blocks(const uint8_t *bytes, size_t size, struct piece pieces
 /* Changes a field, and now and then one that makes the header invalid. */
 static void draw_header(struct pnr_block_header *header, bool live)
 {
-    struct pnr_clock_sample *instant = draw(2) && !live ? &header->end : &header->begin;
+    struct pnr_clock_sample *sample = draw(2) && !live ? &header->end : &header->begin;
     switch (draw(13)) {
     case 0: header->flags = (uint16_t)draw(16); break;
     case 1: header->thread = (uint32_t)draw_number(32); break;
@@ -156,9 +156,9 @@ static void draw_header(struct pnr_block_header *header, bool live)
     case 4: header->sequence += 1 - (uint32_t)draw(3); break;
     case 5: header->n_open = (uint32_t)draw((uint64_t)header->n_records + 1); break;
     case 6: header->n_open = header->n_records; break;
-    case 7: instant->ticks = draw_number(64); break;
-    case 8: instant->monotonic_ns = draw_number(64); break;
-    case 9: instant->ticks += draw_number(30); break;
+    case 7: sample->ticks = draw_number(64); break;
+    case 8: sample->monotonic_ns = draw_number(64); break;
+    case 9: sample->ticks += draw_number(30); break;
     case 10: ((uint8_t *)header)[draw(88)] ^= 1 << draw(8); break;
     case 11: header->track = (uint32_t)draw(4); break;
     default: header->tick_shift = live ? 0 : (uint8_t)draw(PNR_TICKS_BITS);
@@ -349,13 +349,13 @@ static void draw_live_header(uint8_t *bytes)
 {
     struct pnr_live_header header;
     memcpy(&header, bytes, sizeof header);
-    struct pnr_clock_sample *instant = &header.instants[draw(2)];
+    struct pnr_clock_sample *sample = &header.clock_samples[draw(2)];
     switch (draw(6)) {
     case 0: header.n_chunks = (uint32_t)draw_number(32); break;
     case 1: header.n_chunks = 1 + (uint32_t)draw(8); break;
     case 2: header.latest = (uint32_t)draw_number(32); break;
-    case 3: instant->ticks = draw_number(64); break;
-    case 4: instant->monotonic_ns = draw_number(64); break;
+    case 3: sample->ticks = draw_number(64); break;
+    case 4: sample->monotonic_ns = draw_number(64); break;
     default: ((uint8_t *)&header)[draw(sizeof header)] ^= 1 << draw(8);
     }
     memcpy(bytes, &header, sizeof header);

@@ -372,7 +372,7 @@ def min_duration(path):
             start(28_000, steps, g), yield_(30_000, steps, g),          # ended by the next one, which is not retained
             start(31_000, steps, g), yield_(31_100, steps, g),
             resume(32_000, steps, g), finish(34_000, steps, g),
-            call(35_000, work), gap(35_100), gap_end(35_200), return_(35_300, work),
+            call(35_000, work), unrecorded(35_100), unrecorded_end(35_200), return_(35_300, work),
             call(36_000, work), lost(36_100, 3), return_(36_200, work),
             call(37_000, work), call(37_100, leaf),                     # open at the end
         ], begin=19_000)

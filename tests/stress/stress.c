@@ -379,7 +379,7 @@ static void check_thread(struct reader *reader, size_t thread, const struct proc
 {
     uint32_t number = reader_thread_number(reader, thread), next = 0;
     uint64_t complete_ticks;
-    bool is_known = !reader_has_dropped(reader, &complete_ticks), has_taken_back = false;
+    bool is_known = !reader_has_evicted(reader, &complete_ticks), has_taken_back = false;
     struct reader_block block;
     struct pnr_err err;
     uint64_t ticks;
@@ -387,7 +387,7 @@ static void check_thread(struct reader *reader, size_t thread, const struct proc
         fault("%s: thread %u", reader_path(reader), number);
         return;
     }
-    while (reader_begin(reader, thread, &ticks)) {
+    while (reader_peek(reader, thread, &ticks)) {
         int result = reader_next(reader, thread, &block, &err);
         if (result < 0) {
             check(false, reader_path(reader), &err);
@@ -436,7 +436,7 @@ static void check_process(const char *path, const struct process *process, bool 
         n += process->n_stored[i] > 0;
         n_most += process->n_events[i] > 0;
     }
-    if (n_found > n_most || (n_found < n && !is_snapshot && !reader_has_dropped(reader, &complete_ticks)))
+    if (n_found > n_most || (n_found < n && !is_snapshot && !reader_has_evicted(reader, &complete_ticks)))
         fault("%s: %zu threads where %zu stored", path, n_found, n);
     reader_close(reader);
 }

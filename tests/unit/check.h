@@ -125,7 +125,7 @@ static inline void check_records(struct spans *spans, const struct pnr_record *r
     if (timeline.n == 0) {
         timeline_init(&timeline, 0);
         timeline_add(&timeline, 0, 0);
-        timeline_settle(&timeline);
+        timeline_finish(&timeline);
     }
     struct spans_input input = { .timeline = &timeline, .records = records, .n = n, .begin_ticks = ns };
     spans_records(spans, &input, UINT64_MAX);
@@ -207,8 +207,8 @@ static inline void check_capture_make(struct check_capture *capture)
     struct pnr_err err;
     strcpy(capture->path, "/tmp/panopticon-test-XXXXXX");
     cr_assert_not_null(mkdtemp(capture->path));
-    cr_assert_eq(pnr_capture_begin_process(capture->path, capture->process, sizeof capture->process, &err), 0);
-    cr_assert_eq(pnr_capture_enter_process(capture->path, 7, capture->process, sizeof capture->process, &err), 0);
+    cr_assert_eq(pnr_capture_make_partial(capture->path, capture->process, sizeof capture->process, &err), 0);
+    cr_assert_eq(pnr_capture_publish_process(capture->path, 7, capture->process, sizeof capture->process, &err), 0);
     snprintf(path, sizeof path, "%s/names", capture->process);
     pnr_names_header_encode(header);
     check_append(path, header, sizeof header);

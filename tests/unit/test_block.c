@@ -60,7 +60,7 @@ Test(block, check_is_fnv_1a)
         cr_expect_eq(pnr_check(rows[i].text, strlen(rows[i].text)), rows[i].check, "row %zu", i);
 }
 
-Test(block, header_is_sealed_as_the_spec_says)
+Test(block, seals_the_header_of_the_spec)
 {
     /* specs/capture-format.md, section 12.2 */
     static const unsigned char example[PNR_BLOCK_HEADER_SIZE] = {
@@ -81,7 +81,7 @@ Test(block, header_is_sealed_as_the_spec_says)
 
 /* One field of a good header is changed; sealed says whether the check is made anew, so that the field itself has to
  * be found out. */
-Test(block, header_check_looks_at_each_field)
+Test(block, header_check_covers_each_field)
 {
     enum { ANY, FILE_ONLY, LIVE_ONLY };
     static const struct { const char *name; size_t at, size; uint64_t value; int where; enum pnr_code code; } rows[] = {
@@ -168,7 +168,7 @@ Test(block, header_check_finds_each_changed_bit)
 
 /* ---- the data ---- */
 
-Test(block, comes_back_as_it_was)
+Test(block, round_trip_keeps_all_records)
 {
     static struct pnr_record records[PNR_BLOCK_RECORDS], got[PNR_BLOCK_RECORDS];
     struct pnr_block_coder *coder = pnr_block_coder_new();
@@ -194,7 +194,7 @@ Test(block, comes_back_as_it_was)
 static uint32_t count_wrong_bytes(const struct pnr_block_header *header, const struct pnr_record *records,
                                   const unsigned char *content)
 {
-    uint32_t n = header->n_records, n_wrong = 0, place = 0;
+    uint32_t n = header->n_records, n_wrong = 0, position = 0;
     for (unsigned k = 0; k < 16; k++) {
         bool is_there = header->planes >> k & 1, is_used = k == 5;
         for (uint32_t r = 0; r < n; r++) {
@@ -202,15 +202,15 @@ static uint32_t count_wrong_bytes(const struct pnr_block_header *header, const s
             uint64_t difference = ((pnr_record_ticks(records[r]) >> header->tick_shift) - before) & PNR_TICKS_MAX;
             unsigned char byte = k < 5 ? (unsigned char)(difference >> 8 * k) : ((unsigned char *)&records[r])[k];
             is_used |= byte != 0;
-            n_wrong += byte != (is_there ? content[place * n + r] : 0);
+            n_wrong += byte != (is_there ? content[position * n + r] : 0);
         }
         n_wrong += is_there != is_used;
-        place += is_there;
+        position += is_there;
     }
     return n_wrong;
 }
 
-Test(block, is_made_of_planes)
+Test(block, data_frame_holds_planes)
 {
     static struct pnr_record records[PNR_BLOCK_RECORDS];
     static unsigned char content[PNR_RECORD_SIZE * PNR_BLOCK_RECORDS];
@@ -236,7 +236,7 @@ Test(block, is_made_of_planes)
     pnr_block_coder_free(coder);
 }
 
-Test(block, ticks_come_back_rounded_down)
+Test(block, round_trip_rounds_ticks_down)
 {
     static struct pnr_record records[1000], got[1000];
     struct pnr_block_coder *coder = pnr_block_coder_new();
@@ -266,7 +266,7 @@ Test(block, changed_bit_never_gives_other_records)
         size_t size;
         make_records(records, 64, fill);
         const void *block = pnr_block_encode(coder, &header, records, &size);
-        unsigned char *copy = malloc(size);     /* just so large: a sanitizer sees a byte too many */
+        unsigned char *copy = malloc(size);     /* of exact size: a sanitizer finds reads beyond it */
         for (size_t bit = 0; bit < size * 8; bit++) {
             memcpy(copy, block, size);
             copy[bit / 8] ^= 1 << bit % 8;
@@ -313,7 +313,7 @@ Test(block, data_must_be_one_frame_of_the_right_size)
     pnr_block_coder_free(coder);
 }
 
-Test(block, coder_goes_on_after_damage)
+Test(block, coder_works_after_damage)
 {
     struct pnr_record records[64], got[64];
     struct pnr_block_coder *coder = pnr_block_coder_new();

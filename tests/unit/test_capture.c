@@ -58,7 +58,8 @@ static void make_process(const char *capture)
 
 /* ---- the directory ---- */
 
-/* Others may pass through what root makes: what has given up its rights still reaches its own files. */
+/* Others may pass through directories that root makes: a process that has dropped its privileges reaches its own
+ * files. */
 Test(capture, makes_private_directories)
 {
     static const struct { const char *path, *taken; } rows[] = {
@@ -90,9 +91,9 @@ Test(capture, makes_private_directories_of_processes)
     for (size_t i = 0; i < 3; i++) {
         char path[200];
         struct pnr_err err;
-        cr_assert_eq(pnr_capture_begin_process("run.pnr", path, sizeof path, &err), 0);
+        cr_assert_eq(pnr_capture_make_partial("run.pnr", path, sizeof path, &err), 0);
         cr_expect_str_eq(path, begun);
-        cr_assert_eq(pnr_capture_enter_process("run.pnr", 7, path, sizeof path, &err), 0);
+        cr_assert_eq(pnr_capture_publish_process("run.pnr", 7, path, sizeof path, &err), 0);
         cr_expect_str_eq(path, expected[i]);
         char names[220];
         snprintf(names, sizeof names, "%s/names", path);
@@ -101,7 +102,7 @@ Test(capture, makes_private_directories_of_processes)
     }
 }
 
-Test(capture, says_why_it_cannot_be_made)
+Test(capture, reports_why_it_cannot_be_made)
 {
     touch("file");
     cr_assert_eq(mkdir("there", 0700), 0);
@@ -112,7 +113,7 @@ Test(capture, says_why_it_cannot_be_made)
         char path[200];
         struct pnr_err err;
         for (int is_process = 0; is_process < 2; is_process++) {
-            cr_expect_eq(is_process ? pnr_capture_begin_process(rows[i].path, path, rows[i].room, &err) :
+            cr_expect_eq(is_process ? pnr_capture_make_partial(rows[i].path, path, rows[i].room, &err) :
                          pnr_capture_make(rows[i].path, path, rows[i].room, &err), -1, "row %zu", i);
             cr_expect_eq(err.code, PNR_E_SYSTEM, "row %zu", i);
             cr_expect_eq(err.sys_errno, rows[i].number, "row %zu", i);
@@ -121,7 +122,7 @@ Test(capture, says_why_it_cannot_be_made)
     }
 }
 
-Test(capture, is_made_beside_captures_only)
+Test(capture, is_numbered_alongside_captures_only)
 {
     static const char *const there[] = { "file", "folder", "link", "empty", "alike" };
     touch("file");
@@ -159,7 +160,7 @@ Test(capture, lists_processes_by_number)
     pnr_list_clear(&list);
 }
 
-Test(capture, knows_what_is_none)
+Test(capture, refuses_other_directories)
 {
     touch("file");
     cr_assert_eq(mkdir("empty", 0700), 0);
@@ -176,7 +177,7 @@ Test(capture, knows_what_is_none)
     }
 }
 
-/* Whatever the entries are: it is for the reader to see. */
+/* Lists entries of any type: the reader checks what they are. */
 Test(capture, lists_segments_by_number)
 {
     static const char *const directories[] = { "segment-2", "segment-10", "segment-1", "segment-4294967295", "segment-0",
@@ -220,8 +221,8 @@ Test(capture, lists_many_segments)
     free(numbers);
 }
 
-/* The name says which process it is, so that others can tell whether it runs still. */
-Test(capture, knows_processes_that_are_begun)
+/* The name identifies the process, so that others can find out whether it still runs. */
+Test(capture, finds_the_state_of_partial_processes)
 {
     static const char *const others[] = { "begun-7", "begun-7-8", "begun-7-8-9-", "begun-7-8-9-x", "begun-7-8-9x",
                                           "begun--7-8-9", "begun-x-8-9", "Begun-7-8-9", "process-7-8-9", "begun-7-8-",
@@ -230,20 +231,20 @@ Test(capture, knows_processes_that_are_begun)
     char path[200];
     struct pnr_err err;
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        cr_expect_not(pnr_capture_is_begun(others[i], &state), "%s", others[i]);
+        cr_expect_not(pnr_capture_is_partial(others[i], &state), "%s", others[i]);
     for (int i = 0; i < 2; i++) {
-        cr_assert_eq(pnr_capture_begin_process(".", path, sizeof path, &err), 0);
-        cr_assert(pnr_capture_is_begun(path + 2, &state), "%s", path);
+        cr_assert_eq(pnr_capture_make_partial(".", path, sizeof path, &err), 0);
+        cr_assert(pnr_capture_is_partial(path + 2, &state), "%s", path);
         cr_expect_eq(state, PNR_PROCESS_RUNS);
     }
     snprintf(path, sizeof path, "begun-%d-1-%" PRIu64, getpid(), pnr_process_namespace());
-    cr_assert(pnr_capture_is_begun(path, &state));
+    cr_assert(pnr_capture_is_partial(path, &state));
     cr_expect_eq(state, PNR_PROCESS_GONE, "another one of that number");
-    cr_assert(pnr_capture_is_begun("begun-1-2-3", &state));
+    cr_assert(pnr_capture_is_partial("begun-1-2-3", &state));
     cr_expect_eq(state, PNR_PROCESS_UNKNOWN, "in another namespace");
 }
 
-Test(capture, gives_paths_that_are_not_cut)
+Test(capture, writes_paths_whole_or_not_at_all)
 {
     char path[PATH_MAX], folder[PATH_MAX];
     pnr_file_path("run.pnr/process-7", "names", path);
@@ -268,7 +269,7 @@ Test(capture, gives_paths_that_are_not_cut)
 
 /* ---- the live mapping ---- */
 
-Test(capture, live_mapping_lies_in_the_file_as_the_spec_says)
+Test(capture, live_mapping_has_the_layout_of_the_spec)
 {
     /* specs/capture-format.md, section 7: where the records begin */
     static const struct { uint32_t n_chunks; off_t records_at; } rows[] = {
@@ -287,7 +288,7 @@ Test(capture, live_mapping_lies_in_the_file_as_the_spec_says)
         cr_expect_eq(st.st_size, rows[i].records_at + rows[i].n_chunks * (off_t)262144, "row %zu", i);
         cr_expect_geq(st.st_blocks * 512, st.st_size, "its space is allocated");
 
-        live.header->instants[1].ticks = 7;
+        live.header->clock_samples[1].ticks = 7;
         live.header->process_start = 8;
         live.header->pid_namespace = 9;
         live.header->n_events = 10;
@@ -300,7 +301,7 @@ Test(capture, live_mapping_lies_in_the_file_as_the_spec_says)
         cr_expect_arr_eq(bytes, start, 12);
         cr_expect_eq(numbers[0], rows[i].n_chunks);
         cr_expect_eq(numbers[1], 16384);
-        cr_expect_eq(bytes[56], 7, "instants[1]");
+        cr_expect_eq(bytes[56], 7, "clock_samples[1]");
         cr_expect_eq(bytes[80], 8, "process_start");
         cr_expect_eq(bytes[88], 9, "pid_namespace");
         cr_expect_eq(bytes[96], 11, "n_events");
@@ -384,7 +385,7 @@ Test(capture, live_mapping_is_made_only_once)
     cr_expect_eq(err.sys_errno, ENOENT);
 }
 
-Test(capture, live_mapping_that_is_none)
+Test(capture, live_mapping_refuses_other_files)
 {
     struct pnr_live live;
     struct pnr_err err;

@@ -25,7 +25,7 @@ Test(error, is_described_in_one_line)
     }
 }
 
-Test(error, of_a_system_call_says_why)
+Test(error, of_a_system_call_has_its_reason)
 {
     static const struct { int number; enum pnr_code code; } rows[] = {
         { ENOSPC, PNR_E_SYSTEM }, { EACCES, PNR_E_SYSTEM }, { ENOMEM, PNR_E_MEMORY },
@@ -56,7 +56,7 @@ Test(error, keeps_the_end_of_a_long_path)
     }
 }
 
-Test(error, is_cut_to_the_callers_room)
+Test(error, is_cut_to_the_callers_buffer)
 {
     struct pnr_err err;
     pnr_err_set(&err, PNR_E_CORRUPT, "file", 12, "what");

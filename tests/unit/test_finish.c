@@ -228,7 +228,7 @@ static void check_whole(const char *process, const struct told *mine, const stru
     }
     cr_expect_eq(property(process, "events"), sum);
     if (was) {
-        const struct pnr_clock_sample *last = &was->instants[was->latest & 1];
+        const struct pnr_clock_sample *last = &was->clock_samples[was->latest & 1];
         cr_expect_eq(property(process, "killed_ticks"), last->ticks);
         cr_expect_eq(property(process, "killed_monotonic_ns"), last->monotonic_ns);
         cr_expect_eq(property(process, "killed_realtime_ns"), last->realtime_ns);

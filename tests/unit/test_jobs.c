@@ -19,7 +19,7 @@ static void run(struct job *job)
 {
     struct square *square = (struct square *)job;
     if (square->number % 7 == 0)
-        usleep(100);                    /* those behind it are ready earlier */
+        usleep(100);                    /* those after it are ready earlier */
     square->result = square->number * square->number;
     square->thread = pthread_self();
 }
@@ -39,12 +39,12 @@ static void start_all(struct jobs *jobs, struct square *squares, void (*finish_o
 {
     memset(squares, 0, N * sizeof *squares);
     for (unsigned i = 0; i < N; i++) {
-        squares[i] = (struct square){ .job = { .run = run, .finish = finish_one }, .number = i };
+        squares[i] = (struct square){ .job = { .execute = run, .finish = finish_one }, .number = i };
         jobs_start(jobs, &squares[i].job);
     }
 }
 
-Test(jobs, runs_each_once_with_any_number_of_threads)
+Test(jobs, executes_each_once_with_any_number_of_threads)
 {
     for (unsigned n_threads = 1; n_threads <= 5; n_threads++) {
         struct square squares[N];
@@ -76,7 +76,7 @@ Test(jobs, finishes_in_the_order_of_starts)
 
 Test(jobs, one_thread_is_the_owner)
 {
-    struct square square = { .job = { .run = run }, .number = 3 };
+    struct square square = { .job = { .execute = run }, .number = 3 };
     struct jobs *jobs = jobs_new(1);
     jobs_start(jobs, &square.job);
     cr_expect_eq(square.result, 9, "at once");
@@ -101,9 +101,9 @@ static void run_and_tell(struct job *job)
 }
 
 /* The one worker is busy until the other job has run: so the owner must run it. */
-Test(jobs, who_waits_runs_what_nobody_has_begun, .timeout = 10)
+Test(jobs, waiting_thread_executes_queued_jobs, .timeout = 10)
 {
-    struct job first = { .run = run_until_told }, second = { .run = run_and_tell };
+    struct job first = { .execute = run_until_told }, second = { .execute = run_and_tell };
     struct jobs *jobs = jobs_new(2);
     jobs_start(jobs, &first);
     usleep(20000);                      /* the worker has it */
@@ -115,7 +115,7 @@ Test(jobs, who_waits_runs_what_nobody_has_begun, .timeout = 10)
 
 Test(jobs, a_job_that_was_not_started_is_done)
 {
-    struct job job = { .run = run };
+    struct job job = { .execute = run };
     struct jobs *jobs = jobs_new(2);
     jobs_wait(jobs, &job);
     jobs_free(jobs);

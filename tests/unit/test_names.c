@@ -50,7 +50,7 @@ static void expect_same(const struct pnr_name *a, const struct pnr_name *b, cons
 
 /* ---- the entry ---- */
 
-Test(names, entry_lies_in_the_file_as_the_spec_says)
+Test(names, entry_has_the_layout_of_the_spec)
 {
     unsigned char bytes[sizeof example];
     struct pnr_name got;
@@ -64,7 +64,7 @@ Test(names, entry_lies_in_the_file_as_the_spec_says)
     expect_same(&got, &main_function, "example");
 }
 
-Test(names, entries_come_back_as_they_were)
+Test(names, round_trip_keeps_all_entries)
 {
     static char longest[PNR_NAME_MAX];
     memset(longest, 'x', sizeof longest);
@@ -100,7 +100,7 @@ Test(names, entries_come_back_as_they_were)
     free(file);
 }
 
-/* A field is set to a value and the check made anew; where the next entry is looked for is part of the rule. */
+/* A field is set to a value and the check made anew; where the next entry is searched for is part of the rule. */
 Test(names, entry_is_checked_field_by_field)
 {
     enum { N = sizeof example };
@@ -176,7 +176,7 @@ Test(names, entry_may_be_cut_off_anywhere)
 
 /* ---- the file's header ---- */
 
-Test(names, header_lies_in_the_file_as_the_spec_says)
+Test(names, header_has_the_layout_of_the_spec)
 {
     static const unsigned char expected[16] = { 'P', 'N', 'R', 'N', 'A', 'M', 'E', 'S', 1 };
     unsigned char bytes[16];

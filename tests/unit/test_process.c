@@ -1,4 +1,4 @@
-/* format/process.h: a process is gone only when that is known. */
+/* Checks format/process.h: a process is gone only when that is known. */
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <sched.h>
@@ -33,22 +33,22 @@ Test(process, knows_itself)
 {
     cr_expect_neq(pnr_process_start(), 0);
     cr_expect_neq(pnr_process_namespace(), 0);
-    cr_expect_eq(pnr_process_look(getpid(), pnr_process_start(), pnr_process_namespace()), PNR_PROCESS_RUNS);
+    cr_expect_eq(pnr_process_find_state(getpid(), pnr_process_start(), pnr_process_namespace()), PNR_PROCESS_RUNS);
 }
 
-Test(process, tells_one_that_runs_from_one_that_is_gone)
+Test(process, distinguishes_running_from_gone)
 {
     uint64_t start, namespace = pnr_process_namespace();
     siginfo_t info;
     pid_t pid = start_child(&start);
     cr_expect_geq(start, pnr_process_start());
-    cr_expect_eq(pnr_process_look(pid, start, namespace), PNR_PROCESS_RUNS);
-    cr_expect_eq(pnr_process_look(pid, start + 1, namespace), PNR_PROCESS_GONE, "another one of that number");
+    cr_expect_eq(pnr_process_find_state(pid, start, namespace), PNR_PROCESS_RUNS);
+    cr_expect_eq(pnr_process_find_state(pid, start + 1, namespace), PNR_PROCESS_GONE, "another one of that number");
     kill(pid, SIGKILL);
     cr_assert_eq(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
-    cr_expect_eq(pnr_process_look(pid, start, namespace), PNR_PROCESS_GONE, "nobody has waited for it");
+    cr_expect_eq(pnr_process_find_state(pid, start, namespace), PNR_PROCESS_GONE, "nobody has waited for it");
     waitpid(pid, NULL, 0);
-    cr_expect_eq(pnr_process_look(pid, start, namespace), PNR_PROCESS_GONE);
+    cr_expect_eq(pnr_process_find_state(pid, start, namespace), PNR_PROCESS_GONE);
 }
 
 Test(process, does_not_guess)
@@ -57,12 +57,12 @@ Test(process, does_not_guess)
     pid_t pid = start_child(&start);
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
-    cr_expect_eq(pnr_process_look(pid, 0, namespace), PNR_PROCESS_UNKNOWN);
-    cr_expect_eq(pnr_process_look(pid, start, 0), PNR_PROCESS_UNKNOWN);
-    cr_expect_eq(pnr_process_look(pid, start, namespace + 1), PNR_PROCESS_UNKNOWN, "numbers mean others there");
+    cr_expect_eq(pnr_process_find_state(pid, 0, namespace), PNR_PROCESS_UNKNOWN);
+    cr_expect_eq(pnr_process_find_state(pid, start, 0), PNR_PROCESS_UNKNOWN);
+    cr_expect_eq(pnr_process_find_state(pid, start, namespace + 1), PNR_PROCESS_UNKNOWN, "numbers mean others there");
 }
 
-Test(process, does_not_guess_when_it_cannot_look)
+Test(process, does_not_guess_without_proc)
 {
     uint64_t start = pnr_process_start(), namespace = pnr_process_namespace();
     struct rlimit limit, none;
@@ -70,13 +70,13 @@ Test(process, does_not_guess_when_it_cannot_look)
     none = limit;
     none.rlim_cur = 0;
     cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
-    enum pnr_process_state state = pnr_process_look(getpid(), start, namespace);
+    enum pnr_process_state state = pnr_process_find_state(getpid(), start, namespace);
     setrlimit(RLIMIT_NOFILE, &limit);
     cr_expect_eq(state, PNR_PROCESS_UNKNOWN);
 }
 
-/* A new namespace has the /proc of the old one until somebody mounts another: there its numbers mean other processes. The
- * first process is told from all others by its number 1, which there is that of the machine's first one. */
+/* A new namespace has the /proc of the old one until somebody mounts another: there its numbers mean other processes.
+ * The first process has the number 1, which in the parent's /proc is that of the machine's first process. */
 Test(process, does_not_take_the_proc_of_another_namespace)
 {
     int from_child[2], state = -1;
@@ -90,11 +90,11 @@ Test(process, does_not_take_the_proc_of_another_namespace)
             uint64_t start = pnr_process_start(), namespace = pnr_process_namespace();
             pid_t second = fork();
             if (second == 0) {
-                state = pnr_process_look(1, start, namespace);
+                state = pnr_process_find_state(1, start, namespace);
                 _exit(write(from_child[1], &state, sizeof state) != sizeof state);
             }
             waitpid(second, NULL, 0);
-            state = pnr_process_look(second, start, namespace);
+            state = pnr_process_find_state(second, start, namespace);
             _exit(write(from_child[1], &state, sizeof state) != sizeof state);
         }
         waitpid(first, NULL, 0);
@@ -117,5 +117,5 @@ Test(process, is_not_confused_by_names)
     uint64_t start = pnr_process_start();
     cr_assert_eq(prctl(PR_SET_NAME, ") Z 1 (2 3) 4"), 0);
     cr_expect_eq(pnr_process_start(), start);
-    cr_expect_eq(pnr_process_look(getpid(), start, pnr_process_namespace()), PNR_PROCESS_RUNS);
+    cr_expect_eq(pnr_process_find_state(getpid(), start, pnr_process_namespace()), PNR_PROCESS_RUNS);
 }

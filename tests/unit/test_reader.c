@@ -6,7 +6,7 @@
 
 #include "check.h"
 
-/* From the segment on, or else the last name of a path on. */
+/* Keeps a report, from the segment or else from the last name of its path on. */
 static void collect(void *arg, enum diagnostic_level level, const char *line)
 {
     const char *name = strstr(line, "/segment-");
@@ -19,13 +19,13 @@ static void collect(void *arg, enum diagnostic_level level, const char *line)
 struct sample {
     struct check_capture capture;
     size_t sizes[3];                    /* of the first ones */
-    struct check_sink said;             /* its text: what the reader said */
-    bool has_dropped;                   /* what reader_has_dropped gave when it was read, and */
+    struct check_sink reports;          /* their text */
+    bool has_evicted;                   /* what reader_has_evicted() returned at the end, and */
     uint64_t complete_ticks;
     uint32_t n_records;                 /* that were read */
-    struct pnr_live live;               /* of a process that goes on */
+    struct pnr_live live;               /* of a process that still runs */
     const struct reader_choice *choice; /* NULL: all threads */
-    void (*go_on)(struct sample *);     /* what it does when the reader has been opened; NULL: nothing */
+    void (*run_on)(struct sample *);     /* what the process does after the reader has been opened; or NULL */
 };
 
 static void add_to(struct sample *sample, uint32_t thread, uint32_t sequence, unsigned flags)
@@ -51,7 +51,7 @@ static void make(struct sample *sample, bool has_end)
 }
 
 /* Of thread 1, in the segment to which blocks are appended. */
-static void poke(const struct sample *sample, size_t at, unsigned char byte)
+static void overwrite(const struct sample *sample, size_t at, unsigned char byte)
 {
     char path[PATH_MAX];
     check_thread_path(&sample->capture, 1, path);
@@ -86,20 +86,20 @@ static void leave_chunk(const struct sample *sample, uint32_t thread, uint32_t s
  * thread. */
 static void read_all(struct sample *sample, char *text, size_t size)
 {
-    struct diagnostics diagnostics = { collect, &sample->said };
+    struct diagnostics diagnostics = { collect, &sample->reports };
     struct pnr_err err;
     struct reader *reader = reader_open(sample->capture.process, sample->choice, &diagnostics, &err);
     cr_assert_not_null(reader);
     *text = 0;
-    if (sample->go_on)
-        sample->go_on(sample);
+    if (sample->run_on)
+        sample->run_on(sample);
     for (size_t i = 0; i < reader_n_threads(reader); i++) {
         struct reader_block block;
         uint64_t begin;
-        while (reader_begin(reader, i, &begin)) {
-            int step = reader_next(reader, i, &block, &err);
-            cr_assert_geq(step, 0);
-            if (step == 0)
+        while (reader_peek(reader, i, &begin)) {
+            int status = reader_next(reader, i, &block, &err);
+            cr_assert_geq(status, 0);
+            if (status == 0)
                 continue;
             size_t used = strlen(text);
             snprintf(text + used, size - used, "%s%s%s%u:%u%s", used ? " " : "", block.is_after_hole ? "!" : "",
@@ -109,16 +109,16 @@ static void read_all(struct sample *sample, char *text, size_t size)
         }
         cr_assert_eq(reader_next(reader, i, &block, &err), 0);
     }
-    sample->has_dropped = reader_has_dropped(reader, &sample->complete_ticks);
+    sample->has_evicted = reader_has_evicted(reader, &sample->complete_ticks);
     reader_close(reader);
 }
 
-static void expect(struct sample *sample, const char *blocks, const char *said)
+static void expect(struct sample *sample, const char *blocks, const char *reports)
 {
     char text[256];
     read_all(sample, text, sizeof text);
     cr_expect_str_eq(text, blocks, "\"%s\", not \"%s\"", text, blocks);
-    cr_expect_str_eq(sample->said.text, said, "\"%s\", not \"%s\"", sample->said.text, said);
+    cr_expect_str_eq(sample->reports.text, reports, "\"%s\", not \"%s\"", sample->reports.text, reports);
     check_capture_remove(&sample->capture);
 }
 
@@ -133,7 +133,7 @@ Test(reader, reads_blocks_in_order)
 }
 
 /* In a thread's first block RESYNC and PAUSED mean nothing. */
-Test(reader, tells_of_pauses)
+Test(reader, reports_pauses)
 {
     struct sample sample;
     make(&sample, true);
@@ -151,15 +151,15 @@ static void read_sequences(struct reader *reader, struct check_sink *found)
     uint64_t ticks;
     for (size_t thread = 0; thread < 2; thread++) {
         check_write(found, "%u:", reader_thread_number(reader, thread));
-        while (reader_begin(reader, thread, &ticks) && reader_next(reader, thread, &block, &err) == 1)
+        while (reader_peek(reader, thread, &ticks) && reader_next(reader, thread, &block, &err) == 1)
             check_write(found, "%u", (unsigned)(block.begin_ticks / 1000 - 1));
     }
 }
 
 /* Blocks 0 to 4 of thread 1, from 1000 * (k + 1) on, of which 2 is DEEPER; and block 0 of thread 2, which ended with
- * it. Row by row: ticks, whether it is known what is open at the first, and the sequences that are read of each; the same
- * when it is read again. */
-Test(reader, gives_no_more_than_is_needed)
+ * it. Row by row: ticks, whether it is known what is open at the first, and the sequences that are read of each; the
+ * same when it is read again. */
+Test(reader, delivers_no_more_than_is_needed)
 {
     static const struct { uint64_t from, to; const char *expected; bool is_known; } table[] = {
         { 0, UINT64_MAX, "1: 0 1 2 3 4 2: 0", false },
@@ -185,20 +185,20 @@ Test(reader, gives_no_more_than_is_needed)
         add_to(&sample, 2, 0, PNR_BLOCK_LAST);
         for (uint32_t k = 0; k < 5; k++)
             add(&sample, k, k == 2 ? PNR_BLOCK_DEEPER : 0);
-        check_sink_init(&sample.said);
-        const struct diagnostics diagnostics = { collect, &sample.said };
+        check_sink_init(&sample.reports);
+        const struct diagnostics diagnostics = { collect, &sample.reports };
         struct reader *reader = reader_open(sample.capture.process, NULL, &diagnostics, &err);
         cr_assert_not_null(reader);
         cr_expect_eq(reader_end(reader), 5002);
         for (int again = 0; again < 2; again++) {
-            reader_limit(reader, table[i].from, table[i].to, table[i].is_known);
+            reader_set_range(reader, table[i].from, table[i].to, table[i].is_known);
             check_sink_init(&found);
             read_sequences(reader, &found);
             cr_expect_str_eq(found.text, table[i].expected, "row %zu: %s", i, found.text);
             cr_expect_eq(reader_rewind(reader), 0);
         }
         cr_expect(reader_size(reader)->n_blocks <= 6);
-        cr_expect_str_eq(sample.said.text, "");
+        cr_expect_str_eq(sample.reports.text, "");
         reader_stop(reader);
         reader_close(reader);
         check_capture_remove(&sample.capture);
@@ -211,14 +211,14 @@ Test(reader, stops_before_the_end)
     struct pnr_err err;
     struct reader_block block;
     uint64_t ticks;
-    const struct diagnostics diagnostics = { collect, &sample.said };
+    const struct diagnostics diagnostics = { collect, &sample.reports };
     make(&sample, true);
     for (uint32_t k = 0; k < 3; k++)
         add(&sample, k, 0);
     struct reader *reader = reader_open(sample.capture.process, NULL, &diagnostics, &err);
     cr_assert_eq(reader_next(reader, 0, &block, &err), 1);
     reader_stop(reader);
-    cr_expect_not(reader_begin(reader, 0, &ticks));
+    cr_expect_not(reader_peek(reader, 0, &ticks));
     cr_expect_eq(reader_next(reader, 0, &block, &err), 0);
     reader_close(reader);
     check_capture_remove(&sample.capture);
@@ -258,11 +258,11 @@ Test(reader, skips_damaged_blocks)
         add(&sample, 1, 0);
         add(&sample, 2, 0);
         size = sample.sizes[1];
-        poke(&sample, sample.sizes[0] + at, 0xa5);
+        overwrite(&sample, sample.sizes[0] + at, 0xa5);
         read_all(&sample, text, sizeof text);
         cr_expect_str_eq(text, "1:1 !1:3", "byte %zu: %s", at, text);
-        cr_expect(strstr(sample.said.text, "D:segment-1/thread-1.zst: "), "byte %zu: %s", at, sample.said.text);
-        cr_expect_null(strstr(sample.said.text, "missing"), "byte %zu: %s", at, sample.said.text);
+        cr_expect(strstr(sample.reports.text, "D:segment-1/thread-1.zst: "), "byte %zu: %s", at, sample.reports.text);
+        cr_expect_null(strstr(sample.reports.text, "missing"), "byte %zu: %s", at, sample.reports.text);
         check_capture_remove(&sample.capture);
     }
 }
@@ -281,51 +281,52 @@ Test(reader, reads_what_is_before_a_cut)
             read_all(&sample, text, sizeof text);
             cr_expect_str_eq(text, "1:1");
             if (left)
-                cr_expect(strstr(sample.said.text, has_end ? "D:segment-1/thread-1.zst: byte" : "F:segment-1/thread-1.zst: byte"), "%s",
-                          sample.said.text);
+                cr_expect(strstr(sample.reports.text, has_end ? "D:segment-1/thread-1.zst: byte" :
+                                                            "F:segment-1/thread-1.zst: byte"), "%s",
+                          sample.reports.text);
             else
-                cr_expect_str_eq(sample.said.text, "");
+                cr_expect_str_eq(sample.reports.text, "");
             check_capture_remove(&sample.capture);
         }
     }
 }
 
-Test(reader, tells_of_holes_and_repeats)
+Test(reader, reports_holes_and_repeats)
 {
     struct sample sample;
-    char said[300];
+    char reports[300];
     make(&sample, true);
     add(&sample, 0, 0);
     add(&sample, 2, 0);
-    snprintf(said, sizeof said, "D:segment-2/thread-1.zst: byte 0: block comes again; "
-             "D:segment-1/thread-1.zst: byte %zu: block comes again; "
+    snprintf(reports, sizeof reports, "D:segment-2/thread-1.zst: byte 0: repeated block (ignored); "
+             "D:segment-1/thread-1.zst: byte %zu: repeated block (ignored); "
              "D:process-7: block 1 of thread 1 is missing; D:process-7: blocks 3 to 5 of thread 1 are missing;",
              sample.sizes[0] + sample.sizes[2]);
     add(&sample, 2, 0);
     sample.capture.segment = 2;
     add(&sample, 0, 0);
     add(&sample, 6, 0);
-    expect(&sample, "1:1 !1:3 !1:1", said);
+    expect(&sample, "1:1 !1:3 !1:1", reports);
 }
 
-/* Damage of which was told may be all that is missing, but not when more is. */
-Test(reader, tells_of_more_missing_than_was_damaged)
+/* Reported damage may be all that is missing, but not when more blocks are. */
+Test(reader, reports_more_missing_than_was_damaged)
 {
     struct sample sample;
-    char said[200];
+    char reports[200];
     make(&sample, true);
     add(&sample, 0, 0);
     add(&sample, 1, 0);
     add(&sample, 2, 0);
     add(&sample, 4, 0);
-    poke(&sample, sample.sizes[0] + 8, 0xa5);
-    snprintf(said, sizeof said, "D:segment-1/thread-1.zst: byte %zu: no block begins here; "
+    overwrite(&sample, sample.sizes[0] + 8, 0xa5);
+    snprintf(reports, sizeof reports, "D:segment-1/thread-1.zst: byte %zu: no block begins here; "
              "D:process-7: block 1 of thread 1 is missing; D:process-7: block 3 of thread 1 is missing;",
              sample.sizes[0]);
-    expect(&sample, "1:1 !1:3 !1:2", said);
+    expect(&sample, "1:1 !1:3 !1:2", reports);
 }
 
-Test(reader, tells_of_missing_segments)
+Test(reader, reports_missing_segments)
 {
     struct sample sample;
     make(&sample, true);
@@ -339,40 +340,41 @@ Test(reader, tells_of_missing_segments)
 }
 
 /* Cut off in a segment that is not the last: damage, also when the process was killed. */
-Test(reader, reads_what_is_behind_a_cut)
+Test(reader, reads_what_is_after_a_cut)
 {
     for (int has_end = 0; has_end < 2; has_end++) {
         struct sample sample;
-        char said[100];
+        char reports[100];
         make(&sample, has_end);
         add(&sample, 0, 0);
         add(&sample, 1, 0);
         cut(&sample, sample.sizes[0] + 50);
         sample.capture.segment = 2;
         add(&sample, 2, 0);
-        snprintf(said, sizeof said, "D:segment-1/thread-1.zst: byte %zu: cut off inside a block header;", sample.sizes[0]);
-        expect(&sample, "1:1 !1:3", said);
+        snprintf(reports, sizeof reports, "D:segment-1/thread-1.zst: byte %zu: file ends inside a block header;",
+             sample.sizes[0]);
+        expect(&sample, "1:1 !1:3", reports);
     }
 }
 
 /* A cut that is no damage does not stand for a block that is missing. */
-Test(reader, tells_of_holes_beside_a_cut_by_a_kill)
+Test(reader, reports_holes_alongside_a_cut_by_a_kill)
 {
     struct sample sample;
-    char said[200];
+    char reports[200];
     make(&sample, false);
     add(&sample, 0, 0);
     add(&sample, 2, 0);
-    snprintf(said, sizeof said, "F:segment-1/thread-1.zst: byte %zu: cut off inside a block header; "
+    snprintf(reports, sizeof reports, "F:segment-1/thread-1.zst: byte %zu: file ends inside a block header; "
              "D:process-7: block 1 of thread 1 is missing;", sample.sizes[0] + sample.sizes[2]);
     add(&sample, 3, 0);
     cut(&sample, sample.sizes[0] + sample.sizes[2] + 10);
-    expect(&sample, "1:1 !1:3", said);
+    expect(&sample, "1:1 !1:3", reports);
 }
 
 Test(reader, opens_only_regular_files)
 {
-    static const char *const said[] = { "cannot read: ", "byte 0: not a regular file", "byte 0: not a regular file" };
+    static const char *const reports[] = { "cannot read: ", "byte 0: not a regular file", "byte 0: not a regular file" };
     for (int i = 0; i < 6; i++) {
         struct sample sample;
         char path[PATH_MAX], text[256], expected[100];
@@ -389,10 +391,10 @@ Test(reader, opens_only_regular_files)
         sample.capture.segment = 3;
         add(&sample, 1, 0);
         snprintf(expected, sizeof expected, "D:segment-2%s: %s", is_segment ? "" : "/thread-2.zst",
-                 is_segment ? "byte 0: not a directory" : said[i]);
+                 is_segment ? "byte 0: not a directory" : reports[i]);
         read_all(&sample, text, sizeof text);
         cr_expect_str_eq(text, "1:1 1:2", "row %d: %s", i, text);
-        cr_expect_eq(strncmp(sample.said.text, expected, strlen(expected)), 0, "row %d: %s", i, sample.said.text);
+        cr_expect_eq(strncmp(sample.reports.text, expected, strlen(expected)), 0, "row %d: %s", i, sample.reports.text);
         check_capture_remove(&sample.capture);
     }
 }
@@ -401,7 +403,7 @@ Test(reader, opens_only_regular_files)
 Test(reader, rejects_blocks_of_other_threads)
 {
     struct sample sample;
-    char from[PATH_MAX], to[PATH_MAX], said[200];
+    char from[PATH_MAX], to[PATH_MAX], reports[200];
     make(&sample, true);
     add(&sample, 0, 0);
     add_to(&sample, 2, 0, 0);
@@ -414,9 +416,9 @@ Test(reader, rejects_blocks_of_other_threads)
     check_append(to, bytes, (size_t)size);
     free(bytes);
     cr_assert_eq(unlink(from), 0);
-    snprintf(said, sizeof said, "D:segment-1/thread-1.zst: byte %zu: block of another thread;", sample.sizes[0]);
+    snprintf(reports, sizeof reports, "D:segment-1/thread-1.zst: byte %zu: block of another thread;", sample.sizes[0]);
     add(&sample, 1, 0);
-    expect(&sample, "1:1 1:2", said);
+    expect(&sample, "1:1 1:2", reports);
 }
 
 /* More files than may be open, read by turns. */
@@ -424,7 +426,7 @@ Test(reader, opens_few_files_at_a_time)
 {
     enum { N = 100 };
     struct sample sample;
-    struct diagnostics diagnostics = { collect, &sample.said };
+    struct diagnostics diagnostics = { collect, &sample.reports };
     struct reader_block block;
     struct pnr_err err;
     make(&sample, true);
@@ -439,7 +441,7 @@ Test(reader, opens_few_files_at_a_time)
     for (uint32_t k = 0; k < 3; k++)
         for (size_t thread = 0; thread < N; thread++)
             cr_expect_eq(reader_next(reader, thread, &block, &err), 1, "block %u of %zu", k, thread);
-    cr_expect_str_eq(sample.said.text, "");
+    cr_expect_str_eq(sample.reports.text, "");
     reader_close(reader);
     check_capture_remove(&sample.capture);
 }
@@ -459,7 +461,7 @@ static bool has_bit(void *arg, uint32_t thread)
 }
 
 /* Threads 1 and 2 have files, 3 and 4 are short, 5 has a chunk only; a file of thread 2 is damaged. Those that are not
- * wanted are there, without a block, and nothing is said of their files. */
+ * wanted are there, without a block, and nothing is reported of their files. */
 Test(reader, reads_only_the_threads_that_are_wanted)
 {
     static const struct { unsigned wanted; const char *text, *threads; bool is_said; } table[] = {
@@ -491,9 +493,9 @@ Test(reader, reads_only_the_threads_that_are_wanted)
         leave_chunk(&sample, 5, 0, 9);
         read_all(&sample, text, sizeof text);
         cr_expect_str_eq(text, table[i].text, "row %zu: %s", i, text);
-        cr_expect_eq(sample.said.text[0] != 0, table[i].is_said, "row %zu: %s", i, sample.said.text);
+        cr_expect_eq(sample.reports.text[0] != 0, table[i].is_said, "row %zu: %s", i, sample.reports.text);
         check_sink_init(&threads);
-        struct diagnostics diagnostics = { collect, &sample.said };
+        struct diagnostics diagnostics = { collect, &sample.reports };
         struct pnr_err err;
         struct reader *reader = reader_open(sample.capture.process, &choice, &diagnostics, &err);
         for (size_t k = 0; k < reader_n_threads(reader); k++)
@@ -505,19 +507,19 @@ Test(reader, reads_only_the_threads_that_are_wanted)
 }
 
 /* Threads 1, 2, ... as their blocks are there; the lowest segment is this one. */
-Test(reader, tells_from_when_on_nothing_was_dropped)
+Test(reader, finds_from_when_on_nothing_was_evicted)
 {
     static const struct {
         uint32_t segment;
         struct { uint32_t thread, sequence; } blocks[4];
         uint32_t n_names;               /* threads that are named */
-        bool has_dropped;
+        bool has_evicted;
         uint64_t complete_ticks;
         const char *text;
     } table[] = {
         { 1, { { 1, 0 }, { 1, 1 } }, 1, false, 0, "1:1 1:2" },
         { 2, { { 1, 4 }, { 1, 5 } }, 1, true, 5000, "1:2 1:3" },
-        /* the latest first block of all threads; a whole thread says nothing */
+        /* the latest first block of all threads; a thread without evicted blocks does not count */
         { 2, { { 1, 4 }, { 2, 6 }, { 3, 0 } }, 3, true, 7000, "1:2 2:1 3:1" },
         { 2, { { 1, 0 } }, 1, true, 0, "1:1" },
         /* of a thread nothing but its name is left: it had ended before the first block was written */
@@ -537,15 +539,15 @@ Test(reader, tells_from_when_on_nothing_was_dropped)
             add_to(&sample, table[i].blocks[k].thread, table[i].blocks[k].sequence, 0);
         read_all(&sample, text, sizeof text);
         cr_expect_str_eq(text, table[i].text, "row %zu: %s", i, text);
-        cr_expect_str_eq(sample.said.text, "", "row %zu: %s", i, sample.said.text);
-        cr_expect_eq(sample.has_dropped, table[i].has_dropped, "row %zu", i);
+        cr_expect_str_eq(sample.reports.text, "", "row %zu: %s", i, sample.reports.text);
+        cr_expect_eq(sample.has_evicted, table[i].has_evicted, "row %zu", i);
         cr_expect_eq(sample.complete_ticks, table[i].complete_ticks, "row %zu: %" PRIu64, i, sample.complete_ticks);
         check_capture_remove(&sample.capture);
     }
 }
 
-/* Behind the first block a hole is one, whatever was dropped. */
-Test(reader, tells_of_holes_behind_what_was_dropped)
+/* A hole after the first block is damage, whatever was evicted. */
+Test(reader, reports_holes_after_evicted_blocks)
 {
     struct sample sample;
     make(&sample, true);
@@ -556,7 +558,7 @@ Test(reader, tells_of_holes_behind_what_was_dropped)
     expect(&sample, "1:2 !1:1", "D:process-7: block 8 of thread 1 is missing;");
 }
 
-/* A part of a recording begins with the segment that its names tell. */
+/* A part of a recording begins with the segment of the property first_segment. */
 Test(reader, takes_a_part_of_a_recording)
 {
     struct sample sample;
@@ -573,8 +575,8 @@ Test(reader, takes_a_part_of_a_recording)
     expect(&sample, "1:2", "D:process-7: segments 4 to 5 are missing;");
 }
 
-/* Where no limit allows to drop anything, it is missing. */
-Test(reader, misses_the_first_segments)
+/* Without a limit nothing is evicted: absent segments are missing. */
+Test(reader, reports_missing_first_segments)
 {
     struct sample sample;
     make(&sample, true);
@@ -586,16 +588,16 @@ Test(reader, misses_the_first_segments)
     add(&sample, 1, 0);
     expect(&sample, "!1:2", "D:process-7: segment 1 is missing; D:process-7: block 0 of thread 1 is missing;");
     make(&sample, true);
-    expect(&sample, "", "D:process-7: its segments are missing;");
+    expect(&sample, "", "D:process-7: all segments are missing;");
     make(&sample, false);
     leave_chunk(&sample, 1, 3, 9);
-    expect(&sample, "!1:9", "D:process-7: its segments are missing; D:process-7: blocks 0 to 2 of thread 1 are missing;");
+    expect(&sample, "!1:9", "D:process-7: all segments are missing; D:process-7: blocks 0 to 2 of thread 1 are missing;");
 }
 
-/* Without a segment all was dropped, if there ever was one. */
+/* Without a segment all were evicted, if there ever was one. */
 Test(reader, takes_a_process_without_segments)
 {
-    static const struct { bool has_end, has_chunk; uint32_t sequence; const char *text; bool has_dropped; } table[] = {
+    static const struct { bool has_end, has_chunk; uint32_t sequence; const char *text; bool has_evicted; } table[] = {
         { true, false, 0, "", true },
         { false, false, 0, "", false },
         { false, true, 0, "1:9", false },
@@ -610,8 +612,8 @@ Test(reader, takes_a_process_without_segments)
             leave_chunk(&sample, 1, table[i].sequence, 9);
         read_all(&sample, text, sizeof text);
         cr_expect_str_eq(text, table[i].text, "row %zu: %s", i, text);
-        cr_expect_str_eq(sample.said.text, "", "row %zu: %s", i, sample.said.text);
-        cr_expect_eq(sample.has_dropped, table[i].has_dropped, "row %zu", i);
+        cr_expect_str_eq(sample.reports.text, "", "row %zu: %s", i, sample.reports.text);
+        cr_expect_eq(sample.has_evicted, table[i].has_evicted, "row %zu", i);
         check_capture_remove(&sample.capture);
     }
 }
@@ -619,7 +621,7 @@ Test(reader, takes_a_process_without_segments)
 /* The chunk's block: not in the segment, torn there, damaged there, whole there. */
 Test(reader, takes_from_the_live_mapping_what_the_segment_lacks)
 {
-    static const struct { const char *blocks, *said; } table[] = {
+    static const struct { const char *blocks, *reports; } table[] = {
         { "1:1 1:2 1:9", "" },
         { "1:1 1:9", "" },
         { "1:1 1:9 1:3", "" },
@@ -635,9 +637,9 @@ Test(reader, takes_from_the_live_mapping_what_the_segment_lacks)
         if (i >= 2)
             add(&sample, 2, 0);
         if (i == 2)
-            poke(&sample, sample.sizes[0] + PNR_BLOCK_PREFIX_SIZE + 12, 0xa5);
+            overwrite(&sample, sample.sizes[0] + PNR_BLOCK_PREFIX_SIZE + 12, 0xa5);
         leave_chunk(&sample, 1, i == 0 ? 2 : 1, 9);
-        expect(&sample, table[i].blocks, table[i].said);
+        expect(&sample, table[i].blocks, table[i].reports);
     }
 }
 
@@ -650,13 +652,13 @@ Test(reader, finds_threads_that_are_only_in_the_live_mapping)
     expect(&sample, "1:1 5:9", "");
 }
 
-/* The last known instant of a process that was killed is one more of the clock, which tells its rate here: a tick is not
+/* The last known clock sample of a process that was killed gives the rate here: a tick is not
  * the nanosecond that it should be. Without an end nothing is missing, but what is cut off is damage. */
 Test(reader, reads_what_another_process_has_finished)
 {
     struct sample sample;
-    char said[100];
-    struct diagnostics diagnostics = { collect, &sample.said };
+    char reports[100];
+    struct diagnostics diagnostics = { collect, &sample.reports };
     struct pnr_err err;
     uint64_t until_ns;
     make(&sample, false);
@@ -669,11 +671,12 @@ Test(reader, reads_what_another_process_has_finished)
     uint64_t ns = timeline_ns(reader_timeline(reader), 1000001000);
     cr_expect(ns >= 500000990 && ns <= 500001010, "%" PRIu64, ns);
     reader_close(reader);
-    cr_expect_str_eq(sample.said.text, "");
+    cr_expect_str_eq(sample.reports.text, "");
     add(&sample, 1, 0);
     cut(&sample, sample.sizes[0] + 50);
-    snprintf(said, sizeof said, "D:segment-1/thread-1.zst: byte %zu: cut off inside a block header;", sample.sizes[0]);
-    expect(&sample, "1:1", said);
+    snprintf(reports, sizeof reports, "D:segment-1/thread-1.zst: byte %zu: file ends inside a block header;",
+             sample.sizes[0]);
+    expect(&sample, "1:1", reports);
 }
 
 /* ---- a process that goes on while it is read ---- */
@@ -688,12 +691,12 @@ static void store(struct sample *sample, uint32_t first, uint32_t n)
 }
 
 /* A process with blocks 0 and 1 in segments of this number and the next, and two records of block 2 in chunk 0. */
-static void make_running(struct sample *sample, uint32_t segment, void (*go_on)(struct sample *))
+static void make_running(struct sample *sample, uint32_t segment, void (*run_on)(struct sample *))
 {
     struct pnr_err err;
     struct pnr_block_header header = { .thread = 1, .sequence = 2, .begin = { 3000, 3000, 3000 } };
     make(sample, false);
-    sample->go_on = go_on;
+    sample->run_on = run_on;
     sample->capture.segment = segment;
     add(sample, 0, 0);
     sample->capture.segment = segment + 1;
@@ -704,9 +707,9 @@ static void make_running(struct sample *sample, uint32_t segment, void (*go_on)(
     store(sample, 0, 2);
 }
 
-static void expect_running(struct sample *sample, const char *blocks, uint32_t n_records, const char *said)
+static void expect_running(struct sample *sample, const char *blocks, uint32_t n_records, const char *reports)
 {
-    expect(sample, blocks, said);
+    expect(sample, blocks, reports);
     cr_expect_eq(sample->n_records, n_records, "%u records", sample->n_records);
     pnr_live_close(&sample->live, sample->capture.process, false);
 }
@@ -732,7 +735,7 @@ static void write_chunk_to_next_segment(struct sample *sample)
     write_chunk(sample);
 }
 
-/* The next segment has no file of the thread, and the block lies in that of short threads behind another one. */
+/* The next segment has no file of the thread, and the block lies in that of short threads after another one. */
 static void write_chunk_as_short(struct sample *sample)
 {
     sample->capture.segment++;
@@ -752,7 +755,7 @@ static void write_chunk_and_use_it_again(struct sample *sample)
     store(sample, 0, N_FULL);
 }
 
-/* The first record stays; the second is taken back, and others come. */
+/* The first record stays; the second is retracted, and others follow. */
 static void take_back_and_write_chunk(struct sample *sample)
 {
     pnr_live_clear(&sample->live.records[1]);
@@ -775,7 +778,7 @@ static void give_chunk_back_and_write_another(struct sample *sample)
     check_block(&sample->capture, 1, 2, 0, 3100, sample->live.records, N_FULL);
 }
 
-static void drop_segment(struct sample *sample, uint32_t number)
+static void evict_segment(struct sample *sample, uint32_t number)
 {
     char path[PATH_MAX], away[PATH_MAX];
     pnr_segment_path(sample->capture.process, number, path);
@@ -783,24 +786,24 @@ static void drop_segment(struct sample *sample, uint32_t number)
     cr_assert_eq(rename(path, away), 0);
 }
 
-static void drop_first(struct sample *sample)
+static void evict_first(struct sample *sample)
 {
-    drop_segment(sample, 4);
+    evict_segment(sample, 4);
 }
 
 /* Both segments that there were, and one that was begun meanwhile, with the chunk's block. */
-static void drop_all(struct sample *sample)
+static void evict_all(struct sample *sample)
 {
-    drop_segment(sample, 4);
-    drop_segment(sample, 5);
+    evict_segment(sample, 4);
+    evict_segment(sample, 5);
     sample->capture.segment = 7;
     add(sample, 3, 0);
     pnr_live_free(&sample->live, 0);
 }
 
-Test(reader, gives_what_there_was_when_it_was_opened)
+Test(reader, delivers_what_there_was_when_it_was_opened)
 {
-    static const struct { void (*go_on)(struct sample *); const char *blocks; uint32_t n_records; } table[] = {
+    static const struct { void (*run_on)(struct sample *); const char *blocks; uint32_t n_records; } table[] = {
         { fill, "1:1 1:2 1:4", 6 },
         { write_chunk, "1:1 1:2 1:4", 6 },
         { write_chunk_to_next_segment, "1:1 1:2 1:4", 6 },
@@ -812,46 +815,46 @@ Test(reader, gives_what_there_was_when_it_was_opened)
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         struct sample sample;
-        make_running(&sample, 1, table[i].go_on);
+        make_running(&sample, 1, table[i].run_on);
         expect_running(&sample, table[i].blocks, table[i].n_records, "");
-        cr_expect_not(sample.has_dropped, "row %zu", i);
+        cr_expect_not(sample.has_evicted, "row %zu", i);
     }
 }
 
-/* What is dropped before it could be read is no damage, and it is known from when on all is there. */
-Test(reader, tells_what_was_dropped_meanwhile)
+/* What is evicted before it could be read is no damage, and it is known from when on all is there. */
+Test(reader, reports_what_was_evicted_meanwhile)
 {
     struct sample sample;
-    make_running(&sample, 4, drop_first);
+    make_running(&sample, 4, evict_first);
     check_property(&sample.capture, "max_size", "1000");
     expect_running(&sample, "1:2 1:4", 4, "");
-    cr_expect(sample.has_dropped);
+    cr_expect(sample.has_evicted);
     cr_expect_eq(sample.complete_ticks, 1002);
-    make_running(&sample, 4, drop_all);
+    make_running(&sample, 4, evict_all);
     check_property(&sample.capture, "max_size", "1000");
     expect_running(&sample, "", 0, "");
-    cr_expect(sample.has_dropped);
+    cr_expect(sample.has_evicted);
     cr_expect_eq(sample.complete_ticks, 3001, "the chunk's last record");
-    make_running(&sample, 4, drop_all);
+    make_running(&sample, 4, evict_all);
     expect_running(&sample, "", 0, "D:process-7: segments 1 to 3 are missing; "
                                    "D:segment-4/thread-1.zst: cannot read: No such file or directory; "
                                    "D:segment-5/thread-1.zst: cannot read: No such file or directory; "
                                    "D:live: byte 4096: the block's segment is missing;");
-    cr_expect_not(sample.has_dropped, "no limit allowed it");
+    cr_expect_not(sample.has_evicted, "no limit allowed it");
 }
 
-/* A block that the process is writing, of a chunk that was taken after the chunks had been looked at. */
-Test(reader, tells_a_process_that_runs_from_one_that_was_killed)
+/* A block that the process is writing, of a chunk that was taken after the snapshot of the chunks. */
+Test(reader, distinguishes_running_from_killed)
 {
-    static const struct { long start; enum pnr_process_state state; const char *said; } table[] = {
+    static const struct { long start; enum pnr_process_state state; const char *reports; } table[] = {
         { 0, PNR_PROCESS_RUNS, "" },
-        { 1, PNR_PROCESS_GONE, "F:segment-2/thread-1.zst: byte %zu: cut off inside a block header;" },
+        { 1, PNR_PROCESS_GONE, "F:segment-2/thread-1.zst: byte %zu: file ends inside a block header;" },
     };
     for (size_t i = 0; i < 2; i++) {
         struct sample sample;
-        struct diagnostics diagnostics = { collect, &sample.said };
+        struct diagnostics diagnostics = { collect, &sample.reports };
         struct pnr_err err;
-        char process[160], said[100];
+        char process[160], reports[100];
         uint64_t until_ns;
         make_running(&sample, 1, NULL);
         pnr_live_free(&sample.live, 0);
@@ -864,18 +867,18 @@ Test(reader, tells_a_process_that_runs_from_one_that_was_killed)
         struct reader *reader = reader_open(process, NULL, &diagnostics, &err);
         cr_assert_not_null(reader);
         cr_expect_eq(reader_process(reader, &until_ns), table[i].state);
-        snprintf(said, sizeof said, table[i].said, sample.sizes[1]);
-        cr_expect_str_eq(sample.said.text, said, "%s", sample.said.text);
+        snprintf(reports, sizeof reports, table[i].reports, sample.sizes[1]);
+        cr_expect_str_eq(sample.reports.text, reports, "%s", sample.reports.text);
         reader_close(reader);
         pnr_live_close(&sample.live, process, false);
         check_capture_remove(&sample.capture);
     }
 }
 
-Test(reader, says_why_there_is_nothing_to_read)
+Test(reader, reports_why_there_is_nothing_to_read)
 {
     struct sample sample;
-    struct diagnostics diagnostics = { collect, &sample.said };
+    struct diagnostics diagnostics = { collect, &sample.reports };
     struct pnr_err err;
     char path[160];
     make(&sample, true);

@@ -21,7 +21,7 @@ static const struct {
     { 0, PNR_OPEN, 0, 0, { 0, 0, 0, 0, 0, 13, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 } },
 };
 
-Test(record, lies_in_memory_as_the_spec_says)
+Test(record, has_the_layout_of_the_spec)
 {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct pnr_record r = pnr_record_make(rows[i].ticks, rows[i].kind, rows[i].frame, rows[i].function);
@@ -29,7 +29,7 @@ Test(record, lies_in_memory_as_the_spec_says)
     }
 }
 
-Test(record, gives_its_fields_back)
+Test(record, round_trip_keeps_its_fields)
 {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct pnr_record r;
