@@ -534,7 +534,7 @@ class Options(e2e.EndToEnd):
     def test_errors(self):
         """One line, status 2, no program run, nothing made."""
         program = ["-c", "print(1)"]
-        durations = ("", "20", "us", "20 parsecs", "-1us", "nan s", "nans", "infs", "1e400s", "1us2ms", "0x10us")
+        durations = ("", "20", " 7 us", "us", "20 parsecs", "-1us", "nan s", "nans", "infs", "1e400s", "1us2ms", "0x10us")
         for arguments, text in (
                 (["--include"], "--include"), (["--exclude"], "--exclude"), (["--min-duration"], "--min-duration"),
                 (["--include", "", *program], "include"), (["--exclude", "a\nb", *program], "exclude"),
@@ -550,7 +550,7 @@ class Options(e2e.EndToEnd):
 
     def test_units(self):
         for text, ns in (("20us", 20_000), ("1.5ms", 1_500_000), ("3ns", 3), ("2s", 2 * 10**9), ("0us", None),
-                         (" 7 us", 7000)):
+                         ("1.25us", 1250)):
             finished = e2e.recorded(self.path("run.pnr"), ["-c", "pass"], options=["-q", "--force", "--min-duration", text])
             self.assertEqual(finished, e2e.Finished(0, "", ""))
             told = e2e.run([e2e.CONVERT, self.path("run.pnr"), "--info"]).out
