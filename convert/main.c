@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -241,7 +240,7 @@ static struct trace_about describe(const struct capture *capture)
 {
     const struct symbols *symbols = reader_symbols(capture->readers[0]);
     struct trace_about about = {
-        .version = OPTIONS_VERSION,
+        .version = PANOPTICON_VERSION,
         .command = symbols_property(symbols, "command"),
         .python = symbols_property(symbols, "python"),
         .recorder = symbols_property(symbols, "recorder"),
@@ -408,7 +407,7 @@ end:
 /* Fixes the times that are wanted. Returns 0 or -1, having said why. */
 static int settle_selection(const struct options *options, const struct capture *capture)
 {
-    if (!options->selection)
+    if (selection_is_all(options->selection))
         return 0;
     const struct selection_extent extent = convert_extent(capture->readers, capture->n);
     const char *problem = selection_settle(options->selection, &extent);
@@ -435,7 +434,7 @@ static const char *count_arrows(const struct options *options, const struct conv
 static void say_result(const struct options *options, const struct result *result, const char *path)
 {
     const struct convert_count *count = &result->count;
-    const char *nothing = count->spans.slices == 0 && options->selection ?
+    const char *nothing = count->spans.slices == 0 && !selection_is_all(options->selection) ?
         "nothing of what was selected is in the capture: " : "";
     char arrows[ARROWS_SIZE];
     warn("%s%" PRIu64 " slices, %s, %" PRIu64 " threads: %s, %" PRIu64 " bytes", nothing, count->spans.slices,
@@ -653,7 +652,6 @@ int main(int argc, char **argv)
     struct messages messages = { 0, 0 };
     struct diagnostics diagnostics = { say_note, &messages };
     open_standard_files();
-    setlocale(LC_CTYPE, "C.UTF-8");     /* in globs, ? and [] are characters */
     int step = options_parse(argc, argv, &options);
     if (step <= 0 || open_capture(&options, &diagnostics, &capture) < 0) {
         selection_free(options.selection);

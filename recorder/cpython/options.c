@@ -1,10 +1,11 @@
+#include "functions.h"
+
 #include "options.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
-#include "../filter.h"
 #include "../retention.h"
 
 enum option_type {
@@ -93,7 +94,7 @@ int rec_options_parse(PyObject *dict, struct rec_options *options)
 int rec_options_set_filters(const struct rec_options *options)
 {
     Py_ssize_t n = options->filters ? PyList_GET_SIZE(options->filters) : 0;
-    rec_filter_clear();
+    pnr_filter_clear(&rec_functions.filter);
     for (Py_ssize_t i = 0; i < n; i++) {
         int action;
         PyObject *text;                 /* borrowed */
@@ -102,7 +103,7 @@ int rec_options_set_filters(const struct rec_options *options)
         PyObject *bytes = PyUnicode_AsEncodedString(text, "utf-8", "surrogatepass");    /* owned */
         if (!bytes)
             return -1;
-        int code = rec_filter_add((enum rec_filter_action)action, PyBytes_AS_STRING(bytes));
+        int code = pnr_filter_add(&rec_functions.filter, (enum pnr_filter_action)action, PyBytes_AS_STRING(bytes));
         Py_DECREF(bytes);
         if (code != 0) {
             PyErr_NoMemory();

@@ -7,7 +7,7 @@
 
 struct rec_options {
     const char *engine;                 /* "frame", "monitoring", or NULL: the first that there is; borrowed from the dict */
-    PyObject *filters;                  /* list of (enum rec_filter_action, str), or NULL; borrowed from the dict */
+    PyObject *filters;                  /* list of (enum pnr_filter_action, str), or NULL; borrowed from the dict */
     unsigned long long c_calls, starts_paused, discards, follows_forks;         /* flags */
     unsigned long long min_duration_ns, max_size, last_ns;                      /* 0: no limit */
     int snapshots_exceptions;

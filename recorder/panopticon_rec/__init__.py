@@ -120,9 +120,11 @@ class Recorder:
         if not self._is_running:
             raise RuntimeError("panopticon: this recorder is not running")
         self._is_running = False
-        if self._hooks_children:
-            remove_child_hook()
-        return _recorder.stop(self._number)
+        try:
+            return _recorder.stop(self._number)
+        finally:
+            if self._hooks_children:    # after the stop: what this calls in os is not in the capture
+                remove_child_hook()
 
     def __enter__(self):
         return self.start()
