@@ -20,11 +20,12 @@
 
 #define SIZE_OF(array) (sizeof (array) / sizeof *(array))
 
-/* Headings of the help, in its order. Options of TRACE need a format that is a trace; those of SELECTION need an output. */
-enum option_group { OUTPUT, TRACE, REPORT, SELECTION, OTHER, N_GROUPS };
-
-static const char *const headings[N_GROUPS] = {
-    "Output", "In a trace", "Instead of a trace", "What is shown, in any format", "Other"
+/* Options of TRACE need a format that is a trace; those of SELECTION need an output; those of OTHER end the program. */
+enum option_group {
+#define GROUP(constant, heading) constant,
+#include "options.def"
+#undef GROUP
+    N_GROUPS
 };
 
 struct option_row {
@@ -49,7 +50,7 @@ static const char *parse_flag(const struct option_row *row, const char *text, st
 static const char *parse_name(const struct option_row *row, const char *text, struct options *options)
 {
     *(const char **)((char *)options + row->where) = text;
-    return *text ? NULL : "not a file name";
+    return *text ? NULL : "empty: give a file name";
 }
 
 #define ALL_KINDS (1u << PNR_FUNCTION_GENERATOR | 1u << PNR_FUNCTION_COROUTINE | \
@@ -94,7 +95,7 @@ static const char *parse_split(const struct option_row *row, const char *text, s
 {
     (void)row;
     if (!quantity_parse_size(text, &options->split_size))
-        return "not a size: a number and k, M, G or T, such as 200M or 1.5G";
+        return "not a size: give a number and k, M, G or T, such as 200M or 1.5G";
     return options->split_size >= SPLIT_LEAST_SIZE ? NULL : "too small: files of 64k are the smallest";
 }
 _Static_assert(SPLIT_LEAST_SIZE == 64 << 10, "the message above says so");
@@ -105,7 +106,7 @@ static const char *parse_threads(const struct option_row *row, const char *text,
     unsigned long number = strtoul(text, &end, 10);
     (void)row;
     if (*text < '0' || *text > '9' || *end || number == 0)
-        return "not a number of threads, from 1 on";
+        return "not a number of threads: give 1 or more";
     options->n_threads = number < MAX_THREADS ? (unsigned)number : MAX_THREADS;
     return NULL;
 }
@@ -159,33 +160,37 @@ static const struct option_row rows[] = {
 
 /* ---- help ---- */
 
-static const char usage[] =
-    "panopticon-convert CAPTURE [-o FILE] [options]\n";
+#define TEXT(name, text) static const char name[] = text;
+#include "options.def"
+#undef TEXT
 
-static const char about[] =
-    "\nConverts what python3 -m panopticon_rec recorded. CAPTURE is a directory such as run.pnr.\n";
+static const char *const headings[N_GROUPS] = {
+#define GROUP(constant, heading) [constant] = heading,
+#include "options.def"
+#undef GROUP
+};
 
-static const char exit_status[] =
-    "\nExit status: 0 all was converted, 1 a part was (see the messages), 2 nothing was written.\n";
-
-/* Prints a text without its backticks, in lines of at most 79 columns. */
-static void print_wrapped(const char *text, size_t indent)
+/* Prints a text without its backticks. Returns how many columns it takes. */
+static size_t print_plain(const char *text, size_t size)
 {
-    size_t column = 0;
+    size_t columns = 0;
+    for (size_t i = 0; i < size; i++)
+        if (text[i] != '`')
+            putchar(text[i]), columns++;
+    return columns;
+}
+
+/* Prints a text, indented, in lines that have at most 79 columns with all backticks. */
+static void print_wrapped(const char *text, int indent)
+{
+    size_t column = (size_t)printf("%*s", indent, "");
     while (*text) {
-        size_t size = strcspn(text, " "), width = 0;
-        for (size_t i = 0; i < size; i++)
-            width += text[i] != '`';
-        bool breaks = column > 0 && column + 1 + width > 79;
-        if (breaks)
-            putchar('\n');
-        if (breaks || column == 0)
-            column = (size_t)printf("%*s", (int)indent, "") + width;
-        else
-            column += (size_t)printf(" ") + width;
-        for (size_t i = 0; i < size; i++)
-            if (text[i] != '`')
-                putchar(text[i]);
+        size_t size = strcspn(text, " ");
+        if (column > (size_t)indent && column + 1 + size > 79)
+            column = (size_t)printf("\n%*s", indent, "") - 1;
+        if (column > (size_t)indent)
+            column += (size_t)printf(" ");
+        column += print_plain(text, size);
         text += size;
         text += strspn(text, " ");
     }
@@ -199,14 +204,17 @@ static void print_row(const struct option_row *row)
         snprintf(letter, sizeof letter, "-%c,", row->short_name);
     snprintf(left, sizeof left, "%s --%s%s%s", letter, row->name, row->argument ? "=" : "",
              row->argument ? row->argument : "");
-    printf("  %-28s %s", left, row->help);
+    printf("  %-28s ", left);
+    print_plain(row->help, strlen(row->help));
     printf(row->fallback ? " [%s]\n" : "\n", row->fallback);
 }
 
 /* is_short: a screenful, for -h. */
 static void print_help(bool is_short)
 {
-    printf("usage: %s%s", usage, is_short ? "" : about);
+    printf("usage: %s\n", usage);
+    if (!is_short)
+        putchar('\n'), print_wrapped(about, 0);
     for (int group = 0; group < N_GROUPS; group++) {
         if (!is_short)
             printf("\n%s:\n", headings[group]);
@@ -219,7 +227,7 @@ static void print_help(bool is_short)
         }
     }
     if (!is_short)
-        fputs(exit_status, stdout);
+        putchar('\n'), print_wrapped(values, 0), putchar('\n'), print_wrapped(exit_status, 0);
 }
 
 /* ---- the command line ---- */
@@ -257,7 +265,7 @@ static int settle_format(struct options *options, const struct given *given)
         return -1;
     }
     if (writes_nothing && (given->of[TRACE] || options->output)) {
-        warn("%s writes no trace: leave --%s out", name, options->output ? "output" : given->of[TRACE]->name);
+        warn("%s writes no trace: leave --%s out", name, given->of[TRACE] ? given->of[TRACE]->name : "output");
         return -1;
     }
     if (options->is_json && !options->is_top) {

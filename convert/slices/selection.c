@@ -124,7 +124,7 @@ static bool parse_depth(const char *text, uint64_t *depth)
 static const char *add_rule(struct selection *selection, enum selection_option option, const char *text)
 {
     if (!*text)
-        return "neither an id nor a glob";
+        return "empty: give an id or a glob";
     struct rule *rules = realloc(selection->rules, (selection->n + 1) * sizeof *rules);
     if (!rules)
         return "out of memory";
@@ -136,7 +136,7 @@ static const char *add_rule(struct selection *selection, enum selection_option o
 static const char *add_filter(struct selection *selection, enum pnr_filter_action action, const char *text)
 {
     if (!*text)
-        return "not a glob";
+        return "empty: give a glob";
     return pnr_filter_add(&selection->functions, action, text) == 0 ? NULL : "out of memory";
 }
 
@@ -150,9 +150,9 @@ const char *selection_add(struct selection *selection, enum selection_option opt
                "not a time, such as 12.5, 20ms, 3min, -5s (from the end), 08:00:01.5, 2026-11-26T08:00:01Z";
     case SELECT_MIN_DURATION:
         return quantity_parse_duration(text, true, &selection->least_ns) ? NULL :
-               "not a duration: a number and ns, us, ms, s, min or h, such as 20us or 1.5s";
+               "not a duration: give a number and ns, us, ms, s, min or h, such as 20us or 1.5s";
     case SELECT_MAX_DEPTH:
-        return parse_depth(text, &selection->max_depth) ? NULL : "not a depth: a number from 1 on";
+        return parse_depth(text, &selection->max_depth) ? NULL : "not a depth: give a number, 1 or more";
     case SELECT_INCLUDE:
     case SELECT_EXCLUDE:
         return add_filter(selection, option == SELECT_INCLUDE ? PNR_FILTER_INCLUDE : PNR_FILTER_EXCLUDE, text);

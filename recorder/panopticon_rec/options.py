@@ -16,13 +16,13 @@ import _signal
 def parse_size(value):
     """Return bytes. value: a number, or text such as 200M or 1.5G (k, M, G, T: powers of 1,024)."""
     units = {"": 1, "k": 2**10, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-    return parse_quantity(value, units, 1, "a size: a number and k, M, G or T, such as 200M or 1.5G")
+    return parse_quantity(value, units, 1, "a size: give a number and k, M, G or T, such as 200M or 1.5G")
 
 
 def parse_duration(value):
     """Return nanoseconds. value: seconds as a number, or text such as 20us."""
     units = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
-    return parse_quantity(value, units, 10**9, "a duration: a number and ns, us, ms, s, min or h, such as 20us or 1.5s")
+    return parse_quantity(value, units, 10**9, "a duration: give a number and ns, us, ms, s, min or h, such as 20us or 1.5s")
 
 
 def parse_quantity(value, units, scale, meaning):
@@ -158,27 +158,25 @@ OPTIONS = (
     Option("engine", choice("frame", "monitoring", kept_as=str), None, EVENTS, "where events come from",
            "`monitoring` (CPython 3.12 and later) is slower, and uses only documented interfaces.", shown="frame",
            keyword="engine"),
-    Option("include", FILTERS, (), EVENTS, "record functions that match",
-           "A GLOB is matched against the whole of the function's module (`json.decoder`), of its module and qualified name "
-           "(`json.decoder.JSONDecoder.decode`), and of the path of its file; its `*` also stands for dots and slashes. Of all "
-           "these options the last one that matches a function decides. When the first GLOB is to be included, functions that "
-           "none matches are excluded.", metavar="GLOB", keyword="filters", shown="all"),
-    Option("exclude", FILTERS, (), EVENTS, "do not record functions that match",
-           "What an excluded function calls appears in its caller.", metavar="GLOB", keyword="filters"),
-    Option("no-stdlib", FILTER_FLAG, (), EVENTS, "do not record the standard library", keyword="filters"),
+    Option("include", FILTERS, (), EVENTS, "record functions that match", metavar="GLOB",
+           keyword="filters", shown="all functions"),
+    Option("exclude", FILTERS, (), EVENTS, "do not record functions that match", metavar="GLOB",
+           keyword="filters"),
+    Option("no-stdlib", FILTER_FLAG, (), EVENTS, "do not record the standard library",
+           "It is a rule among those of `--include` and `--exclude`; so is `--no-frozen`.", keyword="filters"),
     Option("no-frozen", FILTER_FLAG, (), EVENTS, "do not record frozen modules", keyword="filters"),
     Option("min-duration", DURATION, 0, EVENTS, "leave out calls shorter than DURATION",
-           "Such as `20us`. What such a call contains is left out with it. The units of a DURATION are ns, us, ms, s, min and h.",
+           "What such a call contains is left out with it.",
            metavar="DURATION", shown="0s", keyword="min_duration"),
     Option("start-paused", FLAG, False, EVENTS, "record nothing at first",
            "Recording begins with `panopticon_rec.resume()`, or the signal of `--toggle-on`.", keyword="start_paused"),
     Option("max-size", SIZE, 0, SPACE, "evict the oldest data beyond SIZE",
-           "Such as `2G`. It counts all processes of the capture. A SIZE is in bytes, or has a unit: k, M, G or T, powers of 1,024.",
+           "SIZE counts all processes of the capture.",
            metavar="SIZE", shown="no limit", keyword="max_size"),
-    Option("last", DURATION, 0, SPACE, "evict data older than DURATION", "Such as `30s`. At least the last DURATION is kept.",
+    Option("last", DURATION, 0, SPACE, "evict data older than DURATION", "At least the last DURATION is kept.",
            metavar="DURATION", shown="no limit", keyword="last"),
     Option("on-overflow", choice("block", "discard", aliases={"wait": "block", "drop": "discard"}), "block", SPACE,
-           "when the disk is too slow",
+           "what to do when the disk is slow",
            "`block` lets the program wait; `discard` loses events, which are counted, and marked in the trace.",
            keyword="on_overflow", alias="when_full"),
     Option("follow", choice("none", "fork", "all"), "all", PROCESSES, "which child processes to record",
@@ -343,8 +341,17 @@ def take_option(words, given):
 # ---- help ----
 
 USAGE = "python3 -m panopticon_rec [options] (FILE | -m MODULE | -c COMMAND | -) [ARGS]"
-PROGRAM_TEXT = ("Everything after FILE or MODULE belongs to the program. After COMMAND, options of the recorder may still "
-                "follow; `--` ends them. The capture is converted with `panopticon-convert run.pnr`.")
+PROGRAM_TEXT = ("FILE is a script, or a directory or zip file with `__main__.py`; `-` is standard input. What follows FILE or MODULE "
+                "belongs to the program. After COMMAND, options of the recorder may still follow; `--` ends them. The capture is "
+                "converted with `panopticon-convert run.pnr`.")
+# convert/options.def has the same text.
+VALUES_TEXT = (
+    "A SIZE is a number of bytes, or has a unit: `200M`, `1.5G` (k, M, G, T: powers of 1,024). "
+    "A DURATION is a number with a unit: `20us`, `1.5s`, `2min` (ns, us, ms, s, min, h). "
+    "A GLOB of `--include` and `--exclude` is matched against the whole of the function's module (`json.decoder`), of its module "
+    "and qualified name (`json.decoder.JSONDecoder.decode`), and of the path of its file; its `*` also stands for dots and "
+    "slashes. The last of these options that matches a function decides. When the first of them is `--include`, functions that "
+    "none matches are left out. What a function that is left out calls appears in its caller.")
 EXIT_STATUS = "Exit status: that of the program; 2 when it was not run."
 
 
@@ -379,10 +386,10 @@ def format_help(is_short):
     """Return what -h prints, a screenful, or what --help prints."""
     if is_short:
         return "\n".join([USAGE, *map(format_option, OPTIONS), ""])
-    lines = [f"usage: {USAGE}", "", "Records a Python program.", *wrap(plain(PROGRAM_TEXT), "")]
+    lines = [USAGE, "", "Records a Python program.", *wrap(plain(PROGRAM_TEXT), "")]
     for group in GROUPS:
         lines += ["", f"{group}:"]
         for option in OPTIONS:
             if option.group == group:
                 lines += [format_option(option), *wrap(plain(option.more), " " * 8)]
-    return "\n".join([*lines, "", EXIT_STATUS, ""])
+    return "\n".join([*lines, "", *wrap(plain(VALUES_TEXT), ""), "", EXIT_STATUS, ""])
