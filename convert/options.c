@@ -138,18 +138,6 @@ static const char *parse_selection(const struct option_row *row, const char *tex
     return selection_add(options->selection, (enum selection_option)row->where, text);
 }
 
-/* These two end the program: see options_parse. */
-static const char *parse_help(const struct option_row *row, const char *text, struct options *options)
-{
-    (void)row, (void)text, (void)options;
-    return NULL;
-}
-
-static const char *parse_version(const struct option_row *row, const char *text, struct options *options)
-{
-    return parse_help(row, text, options);
-}
-
 static const struct option_row rows[] = {
 #define AT(field) offsetof(struct options, field)
 #define OPTION(...) { __VA_ARGS__ },
@@ -330,9 +318,9 @@ static int parse_rows(int argc, char **argv, struct options *options, struct giv
             return -1;
         }
         given->of[row->group] = row;
-        if (row->parse == parse_help)
+        if (options->is_help)
             print_help(value == row->short_name);
-        else if (row->parse == parse_version)
+        if (options->is_version)
             puts("panopticon-convert " PANOPTICON_VERSION);
         if (row->group == OTHER)
             return 0;

@@ -1,7 +1,7 @@
-"""Writes what the documentation says of the options of both tools, out of the two tables that the tools themselves have:
+"""Write the documentation of the options of both tools from the tables that the tools themselves use:
 recorder/panopticon_rec/options.py and convert/options.def.
 
-    python3 docs/generate.py                # after a change of either table; tests/format/test_options.py finds it missing
+    python3 docs/generate.py                # after a change of either table; tests/format/test_options.py checks that it was done
 
 README.md gets its tables; docs/man/ and docs/completion/ are written as a whole.
 """

@@ -61,8 +61,8 @@ static bool is_below(const char *file, const char *begin)
 {
     if (!begins_with(file, begin))
         return false;
-    const char *rest = file + strlen(begin);
-    return !begins_with(rest, "site-packages/") && !begins_with(rest, "dist-packages/");
+    const char *below = file + strlen(begin);
+    return !begins_with(below, "site-packages/") && !begins_with(below, "dist-packages/");
 }
 
 static bool rule_matches(const struct pnr_filter_rule *rule, const char *module, const char *full_name, const char *file)

@@ -17,10 +17,10 @@ static bool is_digit(char c)
 
 const char *quantity_parse_fraction(const char *text, uint64_t *fraction)
 {
-    uint64_t place = WHOLE;
+    uint64_t digit_value = WHOLE;
     for (*fraction = 0; is_digit(*text); text++) {
-        place /= 10;
-        *fraction += place * (uint64_t)(*text - '0');
+        digit_value /= 10;
+        *fraction += digit_value * (uint64_t)(*text - '0');
     }
     return text;
 }

@@ -364,32 +364,27 @@ def shown_default(option):
     return option.shown or ("" if option.default in (None, False, ()) else str(option.default))
 
 
-def format_option(option, margin=33):
+def format_option(option):
     """Return the line of an option in the help."""
     left = f"  {f'-{option.short},' if option.short else '   '} --{option.name} {option.argument}".rstrip()
     default = f" [{shown_default(option)}]" if shown_default(option) else ""
-    return f"{left:<{margin}} {plain(option.help)}{default}".rstrip()
+    return f"{left:<33} {plain(option.help)}{default}"
 
 
-def wrap(text, indent, width=79):
-    """Return lines of at most this width."""
-    lines, line = [], ""
-    for word in text.split():
-        if line and len(indent) + len(line) + 1 + len(word) > width:
-            lines.append(indent + line)
-            line = ""
-        line += f" {word}" if line else word
-    return [*lines, indent + line] if line else lines
+def fill(text, indent=""):
+    """Return text in lines of at most 79 columns."""
+    import textwrap             # for --help alone: it takes long
+    return textwrap.fill(plain(text), 79, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def format_help(is_short):
     """Return what -h prints, a screenful, or what --help prints."""
     if is_short:
         return "\n".join([USAGE, *map(format_option, OPTIONS), ""])
-    lines = [USAGE, "", "Records a Python program.", *wrap(plain(PROGRAM_TEXT), "")]
+    lines = [USAGE, "", "Records a Python program.", fill(PROGRAM_TEXT)]
     for group in GROUPS:
         lines += ["", f"{group}:"]
         for option in OPTIONS:
             if option.group == group:
-                lines += [format_option(option), *wrap(plain(option.more), " " * 8)]
-    return "\n".join([*lines, "", *wrap(plain(VALUES_TEXT), ""), "", EXIT_STATUS, ""])
+                lines += [format_option(option), *([fill(option.more, " " * 8)] if option.more else [])]
+    return "\n".join([*lines, "", fill(VALUES_TEXT), "", EXIT_STATUS, ""])
