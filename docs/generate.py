@@ -63,7 +63,7 @@ def load_options():
 
 def recorder():
     options = load_options()
-    rows = [Row(one.short, one.name, one.argument, one.group, options.shown_default(one), one.help, one.more, one.type.choices)
+    rows = [Row(one.short, one.name, one.type.argument, one.group, options.shown_default(one), one.help, one.more, one.type.choices)
             for one in options.OPTIONS]
     return Tool(RECORDER, "panopticon_rec", "record a Python program", options.USAGE,
                 f"Records a Python program. {options.PROGRAM_TEXT}", options.VALUES_TEXT, options.EXIT_STATUS, " ", rows)

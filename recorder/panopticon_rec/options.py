@@ -79,130 +79,113 @@ def expand_filter(text):
 
 
 class Type:
-    """How the values of an option are written and kept.
+    """How the values of an option are written and kept. parse: returns the value to keep, or raises ValueError. argument: its name
+    in the help; empty for a flag. kept_as: int or str. is_list: the option can be given several times."""
 
-    parse: returns the value to keep, or raises ValueError. kept_as: int or str. is_flag: the option takes no argument on the
-    command line. is_list: the option can be given several times, and its value is a list.
-    """
-
-    def __init__(self, parse, kept_as=int, *, is_flag=False, is_list=False, choices=()):
-        self.parse, self.kept_as, self.is_flag, self.is_list, self.choices = parse, kept_as, is_flag, is_list, choices
+    def __init__(self, parse, argument="", kept_as=int, is_list=False, choices=()):
+        self.parse, self.argument, self.kept_as, self.is_list, self.choices = parse, argument, kept_as, is_list, choices
 
 
 def choice(*names, kept_as=int, aliases={}):
-    """A type: one of these names, kept as it is or by its position. aliases: undocumented names, and what they stand for."""
+    """Return a type: one of these names, kept as it is or by its position. aliases: undocumented names to their meaning."""
     def parse(value):
         name = aliases.get(value, value) if isinstance(value, str) else value
         if name not in names:
             raise ValueError(f"{value!r} is not one of {', '.join(names)}")
         return names.index(name) if kept_as is int else name
 
-    return Type(parse, kept_as, choices=names)
+    return Type(parse, "|".join(names), kept_as, choices=names)
 
 
-FLAG = Type(bool, is_flag=True)
-TEXT = Type(str, str)
-SIZE = Type(parse_size)
-DURATION = Type(parse_duration)
-SIGNAL = Type(parse_signal)
-OCCASIONS = Type(parse_occasion, is_list=True)
-FILTERS = Type(parse_filter, str, is_list=True)
-FILTER_FLAG = Type(bool, is_flag=True)
+FLAG = Type(bool)
+PATH = Type(str, "PATH", str)
+SIZE = Type(parse_size, "SIZE")
+DURATION = Type(parse_duration, "DURATION")
+SIGNAL = Type(parse_signal, "SIGNAL")
+OCCASIONS = Type(parse_occasion, "WHEN", is_list=True)
+FILTERS = Type(parse_filter, "GLOB", str, is_list=True)
+FILTER_FLAG = Type(bool)
 
 
 # ---- the table ----
 
+OUTPUT, EVENTS, SPACE, PROCESSES, OTHER = GROUPS = ("Output", "Which events are recorded", "Time and space",
+                                                   "Processes and signals", "Other")
+
+
 class Option:
     """A row of the table.
 
-    name: on the command line, without its dashes. short: a letter, or None. metavar: the argument's name in the help.
-    default: as the value of the keyword; shown: how the help says it. help: a few words, at most 45 characters with the default; more: what
-    --help, the README and the man page add. Code in these texts stands between backticks.
-    keyword: in Python; None for an option of the command line alone. What an option whose keyword is "filters" adds to that
-    list is its name and its argument. alias: an undocumented older name.
+    name: on the command line, without its dashes. default: as the value of the keyword; shown: how the help says it.
+    help: a few words, at most 45 characters with the default; more: what --help, the README and the man page add. Code in these
+    texts stands between backticks. short: a letter. alias: an undocumented older name.
+    keyword: in Python; None for an option of the command line alone. All filters are one list: what an option of the command
+    line adds to it is its name and its argument.
     """
 
-    def __init__(self, name, type, default, group, help, more="", *, short=None, metavar=None, shown=None, keyword=None,
-                 alias=None):
+    def __init__(self, name, type, default, group, help, more="", short=None, shown=None, alias=None):
         self.name, self.type, self.default, self.group, self.help, self.more = name, type, default, group, help, more
-        self.short, self.metavar, self.shown, self.keyword, self.alias = short, metavar, shown, keyword, alias
-
-    @property
-    def argument(self):
-        """The name of the argument in the help; empty for a flag."""
-        return "" if self.type.is_flag else self.metavar or "|".join(self.type.choices)
-
-    @property
-    def is_filter(self):
-        return self.keyword == "filters"
+        self.short, self.shown, self.alias = short, shown, alias
+        self.is_filter = type in (FILTERS, FILTER_FLAG)
+        self.keyword = None if group in (OUTPUT, OTHER) else "filters" if self.is_filter else name.replace("-", "_")
 
 
 # What panopticon-convert writes, by the end of the name (convert/options.def).
 CONVERTED_SUFFIXES = (".trace", ".json", ".pftrace", ".perfetto-trace", ".folded", ".pstats", ".prof")
 COMPRESSED_SUFFIXES = (".gz", ".zst")
 
-OUTPUT, EVENTS, SPACE, PROCESSES, OTHER = GROUPS = ("Output", "Which events are recorded", "Time and space",
-                                                   "Processes and signals", "Other")
-
 OPTIONS = (
-    Option("output", TEXT, "run.pnr", OUTPUT, "where the capture or trace goes",
+    Option("output", PATH, "run.pnr", OUTPUT, "where the capture or trace goes",
            "When a capture is there already, the next free name (`run-2.pnr`, ...) is taken. A PATH that ends as what "
            "`panopticon-convert` writes (`.trace`, `.json`, `.pftrace`, `.perfetto-trace`, `.folded`, `.pstats`, `.prof`, each "
-           "also with `.gz` or `.zst` after it) gets that instead of the capture.", short="o", metavar="PATH"),
+           "also with `.gz` or `.zst` after it) gets that instead of the capture.", short="o"),
     Option("force", FLAG, False, OUTPUT, "replace an existing capture",
            "A capture that a process uses is refused, and so is whatever is not a capture."),
-    Option("quiet", FLAG, False, OUTPUT, "no summary at the end", "What the recorder has to report otherwise is "
-           "still written to standard error.", short="q"),
-    Option("c-calls", FLAG, False, EVENTS, "record calls of C functions, too", "They are named as in "
-           "`builtins.print` and `list.append`.", keyword="c_calls"),
+    Option("quiet", FLAG, False, OUTPUT, "no summary at the end",
+           "What the recorder has to report otherwise is still written to standard error.", short="q"),
+    Option("c-calls", FLAG, False, EVENTS, "record calls of C functions, too",
+           "They are named as in `builtins.print` and `list.append`."),
     Option("engine", choice("frame", "monitoring", kept_as=str), None, EVENTS, "where events come from",
-           "`monitoring` (CPython 3.12 and later) is slower, and uses only documented interfaces.", shown="frame",
-           keyword="engine"),
-    Option("include", FILTERS, (), EVENTS, "record functions that match", metavar="GLOB",
-           keyword="filters", shown="all functions"),
-    Option("exclude", FILTERS, (), EVENTS, "do not record functions that match", metavar="GLOB",
-           keyword="filters"),
+           "`monitoring` (CPython 3.12 and later) is slower, and uses only documented interfaces.", shown="frame"),
+    Option("include", FILTERS, (), EVENTS, "record functions that match", shown="all functions"),
+    Option("exclude", FILTERS, (), EVENTS, "do not record functions that match"),
     Option("no-stdlib", FILTER_FLAG, (), EVENTS, "do not record the standard library",
-           "It is a rule among those of `--include` and `--exclude`; so is `--no-frozen`.", keyword="filters"),
-    Option("no-frozen", FILTER_FLAG, (), EVENTS, "do not record frozen modules", keyword="filters"),
+           "It is a rule among those of `--include` and `--exclude`; so is `--no-frozen`."),
+    Option("no-frozen", FILTER_FLAG, (), EVENTS, "do not record frozen modules"),
     Option("min-duration", DURATION, 0, EVENTS, "leave out calls shorter than DURATION",
-           "What such a call contains is left out with it.",
-           metavar="DURATION", shown="0s", keyword="min_duration"),
+           "What such a call contains is left out with it.", shown="0s"),
     Option("start-paused", FLAG, False, EVENTS, "record nothing at first",
-           "Recording begins with `panopticon_rec.resume()`, or the signal of `--toggle-on`.", keyword="start_paused"),
-    Option("max-size", SIZE, 0, SPACE, "evict the oldest data beyond SIZE",
-           "SIZE counts all processes of the capture.",
-           metavar="SIZE", shown="no limit", keyword="max_size"),
+           "Recording begins with `panopticon_rec.resume()`, or the signal of `--toggle-on`."),
+    Option("max-size", SIZE, 0, SPACE, "evict the oldest data beyond SIZE", "SIZE counts all processes of the capture.",
+           shown="no limit"),
     Option("last", DURATION, 0, SPACE, "evict data older than DURATION", "At least the last DURATION is kept.",
-           metavar="DURATION", shown="no limit", keyword="last"),
+           shown="no limit"),
     Option("on-overflow", choice("block", "discard", aliases={"wait": "block", "drop": "discard"}), "block", SPACE,
            "what to do when the disk is slow",
            "`block` lets the program wait; `discard` loses events, which are counted, and marked in the trace.",
-           keyword="on_overflow", alias="when_full"),
+           alias="when-full"),
     Option("follow", choice("none", "fork", "all"), "all", PROCESSES, "which child processes to record",
            "They are recorded into the same capture: none; only those that are forked; or interpreters that are started as "
-           "well, which are reached by way of `PYTHONPATH` in their environment.", keyword="follow"),
+           "well, which are reached by way of `PYTHONPATH` in their environment."),
     Option("snapshot-on", OCCASIONS, (), PROCESSES, "save a snapshot at a signal or exception",
            "A snapshot is what the capture holds at that moment, saved beside it (`run-snapshot.pnr`). WHEN is the name of a "
-           "signal, such as `SIGUSR2`, or `exception`, for one that ends the program or a thread; both can be given.", metavar="WHEN",
-           keyword="snapshot_on"),
-    Option("toggle-on", SIGNAL, None, PROCESSES, "a signal that pauses and resumes", metavar="SIGNAL", keyword="toggle_on"),
+           "signal, such as `SIGUSR2`, or `exception`, for one that ends the program or a thread; both can be given."),
+    Option("toggle-on", SIGNAL, None, PROCESSES, "a signal that pauses and resumes"),
     Option("help", FLAG, False, OTHER, "this list; `--help` tells more", short="h"),
     Option("version", FLAG, False, OTHER, "the version"),
 )
 
-FILTERS_OPTION = Option("filters", FILTERS, (), EVENTS, 'a list of "include GLOB", "exclude GLOB", "no-stdlib" and "no-frozen"',
-                        keyword="filters")
+FILTERS_OPTION = Option("filters", FILTERS, (), EVENTS, 'a list of "include GLOB", "exclude GLOB", "no-stdlib" and "no-frozen"')
 
 # Options of a recording, by keyword, in the order of the table.
 KEYWORDS = {option.keyword: FILTERS_OPTION if option.is_filter else option for option in OPTIONS if option.keyword}
 
-ALIASES = {option.alias: option.keyword for option in OPTIONS if option.alias}
+ALIASES = {option.alias.replace("-", "_"): option.keyword for option in OPTIONS if option.alias}
 
 # Options of the command line, by the words that stand for them.
 FLAGS = {**{f"--{option.name}": option for option in OPTIONS},
          **{f"-{option.short}": option for option in OPTIONS if option.short},
-         **{f"--{option.alias.replace('_', '-')}": option for option in OPTIONS if option.alias}}
+         **{f"--{option.alias}": option for option in OPTIONS if option.alias}}
 
 # What the command line runs: the option that names it, and its argument.
 FILE, MODULE, COMMAND, STDIN = range(4)
@@ -320,7 +303,7 @@ def take_option(words, given):
     option = FLAGS.get(flag)
     if not option:
         raise UsageError(f"unknown option {flag} (try --help)")
-    if option.type.is_flag:
+    if not option.type.argument:
         if equals:
             raise UsageError(f"{flag} takes no argument")
         if value:
@@ -328,10 +311,10 @@ def take_option(words, given):
         value = True
     elif not equals and not value:
         if not words or words[0][:1] == "-" and words[0] != "-":
-            raise UsageError(f"{flag} needs an argument: {flag} {option.argument}")
+            raise UsageError(f"{flag} needs an argument: {flag} {option.type.argument}")
         value = words.pop(0)
     if option.is_filter:
-        given["filters"].append(option.name if option.type.is_flag else f"{option.name} {value}")
+        given["filters"].append(f"{option.name} {value}" if option.type.argument else option.name)
     elif option.type.is_list:
         given[option.keyword].append(value)
     else:
@@ -366,7 +349,7 @@ def shown_default(option):
 
 def format_option(option):
     """Return the line of an option in the help."""
-    left = f"  {f'-{option.short},' if option.short else '   '} --{option.name} {option.argument}".rstrip()
+    left = f"  {f'-{option.short},' if option.short else '   '} --{option.name} {option.type.argument}".rstrip()
     default = f" [{shown_default(option)}]" if shown_default(option) else ""
     return f"{left:<33} {plain(option.help)}{default}"
 
