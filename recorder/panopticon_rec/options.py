@@ -261,7 +261,7 @@ class UsageError(Exception):
 def parse_command_line(words):
     """Return (given, kind, target, arguments of the program). given: dict of the options' keywords, or names, to values.
     kind: which of FILE, MODULE, COMMAND, STDIN; None when only help or the version is wanted. Raises UsageError."""
-    given = {"output": "run.pnr", "filters": [], "snapshot_on": []}
+    given = {"output": FLAGS["--output"].default}
     words = list(words)
     kind = take_options(words, given)
     if given.get("help") or given.get("version"):
@@ -314,9 +314,9 @@ def take_option(words, given):
             raise UsageError(f"{flag} needs an argument: {flag} {option.type.argument}")
         value = words.pop(0)
     if option.is_filter:
-        given["filters"].append(f"{option.name} {value}" if option.type.argument else option.name)
+        given.setdefault("filters", []).append(f"{option.name} {value}" if option.type.argument else option.name)
     elif option.type.is_list:
-        given[option.keyword].append(value)
+        given.setdefault(option.keyword, []).append(value)
     else:
         given[option.keyword or option.name] = "short" if flag == "-h" else value
 
