@@ -56,7 +56,7 @@ static const char *parse_name(const struct option_row *row, const char *text, st
 #define ALL_KINDS (1u << PNR_FUNCTION_GENERATOR | 1u << PNR_FUNCTION_COROUTINE | \
                    1u << PNR_FUNCTION_ASYNC_GENERATOR | 1u << PNR_FUNCTION_ITERABLE_COROUTINE)
 
-#define CREATION (1u << 31)             /* beside bits for kinds */
+#define CREATION (1u << 31)             /* in addition to bits for kinds */
 
 static const char *parse_flows(const struct option_row *row, const char *text, struct options *options)
 {
@@ -185,7 +185,7 @@ static void print_wrapped(const char *text, int indent)
     putchar('\n');
 }
 
-static void print_row(const struct option_row *row)
+static void print_option(const struct option_row *row)
 {
     char left[64], letter[8] = "   ";
     if (row->short_name)
@@ -209,7 +209,7 @@ static void print_help(bool is_short)
         for (size_t i = 0; i < SIZE_OF(rows); i++) {
             if (rows[i].group != (enum option_group)group)
                 continue;
-            print_row(&rows[i]);
+            print_option(&rows[i]);
             if (!is_short && rows[i].more)
                 print_wrapped(rows[i].more, 8);
         }
@@ -292,7 +292,7 @@ static void describe_rows(struct option table[SIZE_OF(rows) + 1], char letters[2
 }
 
 /* Returns NULL for an option that does not exist. */
-static const struct option_row *find_row(int value)
+static const struct option_row *find_option(int value)
 {
     for (size_t i = 0; i < SIZE_OF(rows); i++)
         if (value == FIRST_ROW + (int)i || (rows[i].short_name && value == rows[i].short_name))
@@ -309,7 +309,7 @@ static int parse_rows(int argc, char **argv, struct options *options, struct giv
     describe_rows(table, letters);
     argv[0] = "panopticon-convert";     /* getopt_long's messages begin with it */
     while ((value = getopt_long(argc, argv, letters, table, NULL)) != -1) {
-        const struct option_row *row = find_row(value);
+        const struct option_row *row = find_option(value);
         if (!row)
             return -1;                  /* getopt_long has reported it */
         const char *problem = row->parse(row, optarg, options);

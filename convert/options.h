@@ -20,7 +20,7 @@ enum format {
 
 struct options {
     char *capture;
-    const char *output;                 /* NULL = beside the capture */
+    const char *output;                 /* NULL = next to the capture */
     struct selection *selection;        /* owned; NULL = all */
     enum format format;
     struct flows_choice flows;
@@ -36,7 +36,7 @@ int options_parse(int argc, char **argv, struct options *options);
 /* How the trace is written; NULL for a format that is made of a call tree. */
 const struct trace_format *options_trace(const struct options *options);
 
-/* Where to write: without --output, beside the capture. Returns 0, or -1 after it has reported that the name is too long. */
+/* Where to write: without --output, next to the capture. Returns 0, or -1 after it has reported that the name is too long. */
 int options_name_output(const struct options *options, char path[PATH_MAX]);
 
 #endif

@@ -56,7 +56,7 @@ static bool begins_with(const char *text, const char *begin)
     return strncmp(text, begin, strlen(begin)) == 0;
 }
 
-/* The directories of installed packages lie in that of the standard library, or beside it. */
+/* The directories of installed packages lie in that of the standard library, or next to it. */
 static bool is_below(const char *file, const char *begin)
 {
     if (!begins_with(file, begin))

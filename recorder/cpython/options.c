@@ -66,7 +66,7 @@ static bool read_value(const struct option_row *row, PyObject *value, struct rec
     }
 }
 
-static const struct option_row *find_row(PyObject *key)
+static const struct option_row *find_option_row(PyObject *key)
 {
     for (size_t i = 0; PyUnicode_Check(key) && i < sizeof rows / sizeof *rows; i++)
         if (PyUnicode_CompareWithASCIIString(key, rows[i].key) == 0)
@@ -81,7 +81,7 @@ int rec_options_parse(PyObject *dict, struct rec_options *options)
     Py_ssize_t position = 0;
     *options = (struct rec_options){ 0 };
     while (PyDict_Next(dict, &position, &key, &value)) {
-        const struct option_row *row = find_row(key);
+        const struct option_row *row = find_option_row(key);
         if (!row || !read_value(row, value, options))
             return -1;
     }

@@ -61,7 +61,7 @@ def properties(command, filters=()):
 
 
 def find_converter():
-    """Return the path of panopticon-convert: beside the package as it was built, where `scons install` put it, or on PATH;
+    """Return the path of panopticon-convert: next to the package as it was built, where `scons install` put it, or on PATH;
     None when it is nowhere."""
     package = os.path.dirname(os.path.abspath(__file__))
     folders = [os.path.dirname(package), os.path.normpath(os.path.join(package, *[os.pardir] * 4, "bin")),
@@ -110,6 +110,8 @@ class Recorder:
             if os.environ.get("PYTHONPATH") != before:
                 remove_child_hook()
             raise
+        if self._hooks_children:
+            atexit.register(restore_environment, before)
         self._is_running = True
         return self
 
@@ -125,6 +127,7 @@ class Recorder:
         finally:
             if self._hooks_children:    # after the stop: what this calls in os is not in the capture
                 remove_child_hook()
+                atexit.unregister(restore_environment)
 
     def __enter__(self):
         return self.start()
@@ -202,6 +205,12 @@ def remove_child_hook():
         os.environ.pop("PYTHONPATH", None)
     elif after != before:
         os.environ["PYTHONPATH"] = os.pathsep.join(after)
+
+
+def restore_environment(before):
+    """Give the variable itself, which a later interpreter of this process reads, its value back, at the end of this one. Calls
+    only C functions, since the capture goes on."""
+    os.unsetenv("PYTHONPATH") if before is None else os.putenv("PYTHONPATH", before)
 
 
 def find_hook_entry():
@@ -419,10 +428,10 @@ def remover(folder, recorder):
 
 
 def convert(capture):
-    """Return the text of a capture's trace, which lies beside the capture meanwhile."""
+    """Return the text of a capture's trace, which lies next to the capture meanwhile."""
     converter = find_converter()
     if not converter:
-        raise FileNotFoundError("panopticon-convert was found neither beside panopticon_rec nor on PATH")
+        raise FileNotFoundError("panopticon-convert was found neither next to panopticon_rec nor on PATH")
     trace = f"{capture}.trace"
     pid = os.posix_spawn(converter, [converter, "-q", "-o", trace, capture], os.environ)
     try:

@@ -168,7 +168,7 @@ OPTIONS = (
            "They are recorded into the same capture: none; only those that are forked; or interpreters that are started as "
            "well, which are reached by way of `PYTHONPATH` in their environment."),
     Option("snapshot-on", OCCASIONS, (), PROCESSES, "save a snapshot at a signal or exception",
-           "A snapshot is what the capture holds at that moment, saved beside it (`run-snapshot.pnr`). WHEN is the name of a "
+           "A snapshot is what the capture holds at that moment, saved next to it (`run-snapshot.pnr`). WHEN is the name of a "
            "signal, such as `SIGUSR2`, or `exception`, for one that ends the program or a thread; both can be given."),
     Option("toggle-on", SIGNAL, None, PROCESSES, "a signal that pauses and resumes"),
     Option("help", FLAG, False, OTHER, "this list; `--help` tells more", short="h"),
