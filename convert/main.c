@@ -1,9 +1,8 @@
-/* The work of panopticon-convert: what is opened, converted, written and said, in which order; the exit status. */
+/* The work of panopticon-convert: opens a capture, converts it and reports what came of it. Sets the exit status. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,19 +32,19 @@ enum status { ALL = 0, IN_PART = 1, NOTHING = 2 };
 #define CHROME_BYTES 500000000
 #define PERFETTO_LEVELS 512
 
-/* A badly damaged capture has more to say than anyone reads. */
-#define NOTES_SHOWN 20
+/* Of a badly damaged capture there is more to report than anyone reads. */
+#define MAX_DIAGNOSTICS 20
 
 struct messages {
-    uint64_t n_notes;
-    uint64_t n_damaged;                 /* those that tell of damage */
+    uint64_t n_diagnostics;
+    uint64_t n_damaged;                 /* those that report damage */
 };
 
-static void say_note(void *arg, enum diagnostic_level level, const char *line)
+static void print_diagnostic(void *arg, enum diagnostic_level level, const char *line)
 {
     struct messages *messages = arg;
     messages->n_damaged += level == DIAGNOSTIC_DAMAGE;
-    if (++messages->n_notes <= NOTES_SHOWN)
+    if (++messages->n_diagnostics <= MAX_DIAGNOSTICS)
         warn("%s", line);
 }
 
@@ -65,7 +64,7 @@ static void close_capture(struct capture *capture)
     free(capture->odd);
 }
 
-/* Opens all processes that can be read, as far as they are wanted. Returns 0, or -1 when there is none. */
+/* Opens all processes that can be read and are selected. Returns 0, or -1 when there is none. */
 static int open_capture(const struct options *options, const struct diagnostics *diagnostics, struct capture *capture)
 {
     const char *path = options->capture;
@@ -91,7 +90,7 @@ static int open_capture(const struct options *options, const struct diagnostics 
         else if (lstat(process_path, &status) == 0 || errno != ENOENT)
             diagnostics_err(diagnostics, DIAGNOSTIC_DAMAGE, &err);
         else
-            diagnostics_report(diagnostics, DIAGNOSTIC_INFO, "%s: dropped meanwhile (--max-size, --last)", process_path);
+            diagnostics_report(diagnostics, DIAGNOSTIC_INFO, "%s: evicted meanwhile (--max-size, --last)", process_path);
     }
     if (!has_memory)
         warn("out of memory");
@@ -103,7 +102,7 @@ static int open_capture(const struct options *options, const struct diagnostics 
     return -1;
 }
 
-/* True when a later version wrote all that there is. */
+/* Returns whether a later version wrote all that there is. */
 static bool is_newer(const struct capture *capture)
 {
     bool has_newer = false;
@@ -115,10 +114,10 @@ static bool is_newer(const struct capture *capture)
     return has_newer && n_found == 0;
 }
 
-/* What was written. */
+/* What was written to an output. */
 struct result {
     struct convert_count count;
-    uint64_t events, bytes;             /* of the text, not compressed; of several files the most */
+    uint64_t events, bytes;             /* of the text, not compressed; of several files the maximum */
     uint64_t file_bytes;
     uint64_t n_files;
 };
@@ -152,7 +151,7 @@ static int convert_all(const struct options *options, const struct capture *capt
     return 0;
 }
 
-/* Makes all ready to be converted again. Returns 0 or -1, having said why. */
+/* Prepares the capture to be converted again. Returns 0, or -1 after reporting why not. */
 static int rewind_capture(const struct capture *capture)
 {
     for (size_t i = 0; i < capture->n; i++) {
@@ -164,7 +163,7 @@ static int rewind_capture(const struct capture *capture)
     return 0;
 }
 
-static int end_standard_output(void)
+static int flush_standard_output(void)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))
         return 0;
@@ -172,7 +171,7 @@ static int end_standard_output(void)
     return -1;
 }
 
-static int show_info(const struct options *options, const struct capture *capture)
+static int print_info(const struct options *options, const struct capture *capture)
 {
     struct pnr_err err;
     printf("%s: %zu %s\n", options->capture, capture->n, capture->n == 1 ? "process" : "processes");
@@ -184,8 +183,8 @@ static int show_info(const struct options *options, const struct capture *captur
     }
     if (options->is_verify)
         return rewind_capture(capture);
-    puts("The kinds of events, gaps, and losses that only the data tell of: --info --verify");
-    return end_standard_output();
+    puts("For kinds of events, unrecorded regions and losses, which only the data have: --info --verify");
+    return flush_standard_output();
 }
 
 static void print_count(uint64_t n, const char *one, const char *more)
@@ -193,7 +192,7 @@ static void print_count(uint64_t n, const char *one, const char *more)
     printf("%" PRIu64 " %s, ", n, n == 1 ? one : more);
 }
 
-/* Says what is damaged, and how much there is. */
+/* Reports what is damaged, and how much there is. */
 static int verify_capture(const struct options *options, const struct capture *capture, const struct diagnostics *diagnostics,
                           const struct messages *messages, struct jobs *jobs)
 {
@@ -206,11 +205,11 @@ static int verify_capture(const struct options *options, const struct capture *c
         return -1;
     }
     if (is_newer(capture)) {
-        warn("%s: made by a later version: nothing in it can be read", options->capture);
+        warn("%s: recorded by a later version: convert it with that version", options->capture);
         return -1;
     }
     if (options->is_quiet)
-        return end_standard_output();
+        return flush_standard_output();
     printf("%s: ", options->capture);
     print_count(capture->n, "process", "processes");
     print_count(sum.threads, "thread", "threads");
@@ -221,10 +220,10 @@ static int verify_capture(const struct options *options, const struct capture *c
         printf("all whole\n");
     else
         printf("damaged, %" PRIu64 " %s above\n", messages->n_damaged, messages->n_damaged == 1 ? "finding" : "findings");
-    return end_standard_output();
+    return flush_standard_output();
 }
 
-/* Says what the viewers cannot take, and what helps. */
+/* Warns of what the viewers cannot show, with what helps. */
 static void warn_viewers(const struct result *result, const char *path, enum format format)
 {
     uint64_t events = result->events, bytes = result->bytes, deepest = result->count.spans.deepest;
@@ -237,11 +236,11 @@ static void warn_viewers(const struct result *result, const char *path, enum for
                  PERFETTO_LEVELS, PERFETTO_LEVELS);
 }
 
-static struct trace_about describe(const struct capture *capture)
+static struct trace_about describe_capture(const struct capture *capture)
 {
     const struct symbols *symbols = reader_symbols(capture->readers[0]);
     struct trace_about about = {
-        .version = OPTIONS_VERSION,
+        .version = PANOPTICON_VERSION,
         .command = symbols_property(symbols, "command"),
         .python = symbols_property(symbols, "python"),
         .recorder = symbols_property(symbols, "recorder"),
@@ -250,7 +249,7 @@ static struct trace_about describe(const struct capture *capture)
     return about;
 }
 
-/* What is asked while a trace is written. */
+/* What watch_trace needs while a trace is written. */
 struct work {
     const struct capture *capture;
     const struct output *output;
@@ -274,7 +273,7 @@ static void show_progress(const struct work *work)
     progress_show(&progress);
 }
 
-static void watch(void *arg)
+static void watch_trace(void *arg)
 {
     const struct work *work = arg;
     if (work->part && trace_bytes(work->trace) > split_most(work->part->split))
@@ -284,7 +283,7 @@ static void watch(void *arg)
 }
 
 /* Judges a part whose text is complete. Returns whether it becomes a file. */
-static bool is_file(struct part *part, const struct result *result)
+static bool becomes_file(struct part *part, const struct result *result)
 {
     const struct split_result judged = { result->bytes, result->events, result->count.spans.cut };
     part->is_again = !split_judge(part->split, &judged);
@@ -293,44 +292,44 @@ static bool is_file(struct part *part, const struct result *result)
 }
 
 /* Writes the trace, or that part of it, to an open output, and keeps it if it becomes a file. diagnostics: NULL if what was
- * odd will be said later. Returns 0 or -1, having said why. */
+ * odd will be said later. Returns 0, or -1 after reporting why not. */
 static int write_trace(const struct options *options, const struct capture *capture, const struct diagnostics *diagnostics,
                        struct output *output, struct part *part, struct result *result)
 {
     struct pnr_err err;
-    int step = -1;
-    struct trace_about about = describe(capture);
+    int status = -1;
+    struct trace_about about = describe_capture(capture);
     struct trace *trace = trace_new(options_trace(options), &about, output, options->n_threads);
     if (!trace) {
         warn("out of memory");
         return -1;
     }
     struct work work = { capture, output, trace, part, options->is_quiet };
-    output_watch(output, watch, &work);
+    output_watch(output, watch_trace, &work);
     if (convert_all(options, capture, diagnostics, part, trace_sink(trace), &result->count, &err) < 0 ||
         trace_end(trace, &err) < 0) {
         warn_err(&err);
         goto end;
     }
     if (is_newer(capture) && !output_is_broken(output)) {
-        warn("%s: made by a later version: nothing in it can be read", options->capture);
+        warn("%s: recorded by a later version: convert it with that version", options->capture);
         goto end;
     }
     result->events = trace_events(trace);
     result->bytes = trace_bytes(trace);
-    if (!output_is_broken(output) && part && !is_file(part, result))
-        step = 0;
+    if (!output_is_broken(output) && part && !becomes_file(part, result))
+        status = 0;
     else if (output_keep(output, &err) < 0)
         warn_err(&err);
     else
-        step = 0;
+        status = 0;
 end:
     progress_hide();
     trace_free(trace);
-    return step;
+    return status;
 }
 
-/* The columns of the terminal that fd is; 0 for what is none. */
+/* Returns the columns of the terminal at fd; 0 when there is no terminal. */
 static size_t terminal_columns(int fd)
 {
     struct winsize size;
@@ -342,7 +341,7 @@ static size_t terminal_columns(int fd)
     return ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : 80;
 }
 
-/* Events that the recorder lost, those too of which no record tells. */
+/* Counts the events that the recorder lost, also those without a record. */
 static uint64_t count_lost(const struct capture *capture, const struct result *result)
 {
     uint64_t lost = 0;
@@ -365,13 +364,13 @@ static int print_tree(const struct options *options, const struct call_tree *tre
     return top_write(tree, &form, writer);
 }
 
-/* The same for the formats that are made of a call tree. */
+/* Writes a format that is made of a call tree to an open output. Returns 0, or -1 after reporting why not. */
 static int write_tree(const struct options *options, const struct capture *capture, const struct diagnostics *diagnostics,
                       struct output *output, struct result *result)
 {
     struct pnr_err err;
     struct writer writer;
-    int step = -1;
+    int status = -1;
     struct call_tree *tree = call_tree_new(options->format == FOLDED);
     if (!tree) {
         warn("out of memory");
@@ -383,7 +382,7 @@ static int write_tree(const struct options *options, const struct capture *captu
         goto end;
     }
     if (is_newer(capture)) {
-        warn("%s: made by a later version: nothing in it can be read", options->capture);
+        warn("%s: recorded by a later version: convert it with that version", options->capture);
         goto end;
     }
     if (tree->sink.is_broken || print_tree(options, tree, count_lost(capture, result), output, &writer) < 0) {
@@ -395,20 +394,20 @@ static int write_tree(const struct options *options, const struct capture *captu
         goto end;
     }
     if (options->format == PSTATS && result->count.spans.slices == 0)
-        warn("the profile is empty: Python's pstats does not read such a one");
+        warn("the profile is empty: Python's pstats cannot read it");
     if (tree->n_left_out)
         diagnostics_report(diagnostics, DIAGNOSTIC_DAMAGE, "%s: calls left out, as there were too many different stacks: %" PRIu64,
                   options->capture, tree->n_left_out);
-    step = 0;
+    status = 0;
 end:
     call_tree_free(tree);
-    return step;
+    return status;
 }
 
-/* Fixes the times that are wanted. Returns 0 or -1, having said why. */
-static int settle_selection(const struct options *options, const struct capture *capture)
+/* Settles --from and --to, once the capture is open. Returns 0, or -1 after reporting why not. */
+static int settle_times(const struct options *options, const struct capture *capture)
 {
-    if (!options->selection)
+    if (selection_is_all(options->selection))
         return 0;
     const struct selection_extent extent = convert_extent(capture->readers, capture->n);
     const char *problem = selection_settle(options->selection, &extent);
@@ -419,7 +418,7 @@ static int settle_selection(const struct options *options, const struct capture 
 
 #define ARROWS_SIZE 120                 /* three numbers and words */
 
-/* How many flows there are, and what else was asked for. */
+/* Describes how many flows there are, and what else was asked for. */
 static const char *count_arrows(const struct options *options, const struct convert_count *count,
                                 char arrows[ARROWS_SIZE])
 {
@@ -432,18 +431,18 @@ static const char *count_arrows(const struct options *options, const struct conv
     return arrows;
 }
 
-static void say_result(const struct options *options, const struct result *result, const char *path)
+static void report_result(const struct options *options, const struct result *result, const char *path)
 {
     const struct convert_count *count = &result->count;
-    const char *nothing = count->spans.slices == 0 && options->selection ?
-        "nothing of what was selected is in the capture: " : "";
+    const char *nothing = count->spans.slices == 0 && !selection_is_all(options->selection) ?
+        "nothing in the capture matches the selection: " : "";
     char arrows[ARROWS_SIZE];
     warn("%s%" PRIu64 " slices, %s, %" PRIu64 " threads: %s, %" PRIu64 " bytes", nothing, count->spans.slices,
              count_arrows(options, count, arrows), count->threads, strcmp(path, "-") == 0 ? "standard output" : path,
              result->file_bytes);
 }
 
-/* Writes a file, or that part of the trace. Returns 0 or -1, having said why. */
+/* Writes a file, or a part of the trace. Returns 0, or -1 after reporting why not. */
 static int write_file(const struct options *options, const struct capture *capture, const struct diagnostics *diagnostics,
                       struct jobs *jobs, const char *path, struct part *part, struct result *result)
 {
@@ -460,26 +459,26 @@ static int write_file(const struct options *options, const struct capture *captu
     result->file_bytes = output_bytes(output);
     result->n_files = 1;
     output_close(output);
-    return step;
+    return status;
 }
 
 /* ---- several files ---- */
 
-/* x.trace.gz becomes x-K.trace.gz. Returns 0, or -1 when the name is too long. */
+/* Names a part: x.trace.gz becomes x-K.trace.gz. Returns 0, or -1 after reporting that the name is too long. */
 static int name_part(const char *path, uint64_t k, char name[PATH_MAX])
 {
     const char *slash = strrchr(path, '/'), *begin = slash ? slash + 1 : path;
     size_t size = strlen(path) - output_suffix(path), n = size;
     while (n > 0 && path + n > begin && path[n - 1] != '.')
         n--;
-    n = path + n > begin + 1 ? n - 1 : size;            /* a name of nothing but an end has none */
+    n = path + n > begin + 1 ? n - 1 : size;            /* such as .trace */
     if (snprintf(name, PATH_MAX, "%.*s-%" PRIu64 "%s", (int)n, path, k, path + n) < PATH_MAX)
         return 0;
-    warn("the output's name is too long");
+    warn("the name of the output is too long");
     return -1;
 }
 
-static uint64_t greater(uint64_t a, uint64_t b)
+static uint64_t max_of(uint64_t a, uint64_t b)
 {
     return a > b ? a : b;
 }
@@ -487,19 +486,19 @@ static uint64_t greater(uint64_t a, uint64_t b)
 static void add_result(struct result *total, const struct result *result)
 {
     struct spans_count *spans = &total->count.spans;
-    spans->deepest = greater(spans->deepest, result->count.spans.deepest);
+    spans->deepest = max_of(spans->deepest, result->count.spans.deepest);
     spans->slices += result->count.spans.slices;
     total->count.chains += result->count.chains;
     total->count.creations += result->count.creations;
     total->count.tasks += result->count.tasks;
     total->file_bytes += result->file_bytes;
-    total->events = greater(total->events, result->events);
-    total->bytes = greater(total->bytes, result->bytes);
+    total->events = max_of(total->events, result->events);
+    total->bytes = max_of(total->bytes, result->bytes);
     total->n_files++;
 }
 
-/* The times can be given to --from and --to as they are. */
-static void say_part(const struct result *result, const char *name, uint64_t from_ns, uint64_t to_ns)
+/* Reports a part, with times that --from and --to take. */
+static void report_part(const struct result *result, const char *name, uint64_t from_ns, uint64_t to_ns)
 {
     char to[64] = "the end";
     if (to_ns < UINT64_MAX)
@@ -508,13 +507,13 @@ static void say_part(const struct result *result, const char *name, uint64_t fro
              from_ns / 1000000000, from_ns % 1000000000, to, result->count.spans.slices, result->file_bytes);
 }
 
-/* What is kept between the parts. */
+/* What is kept from one part to the next. */
 struct between {
     struct stacks stacks[2];            /* what is open at the begin of a part, by turns, and at its end */
     struct convert_odd *odd;            /* owned; what was odd before it */
 };
 
-/* Tries a part. Returns 0 or -1, having said why. */
+/* Writes a part, which may turn out too large. Returns 0, or -1 after reporting why not. */
 static int write_part(const struct options *options, const struct capture *capture, struct jobs *jobs, const char *name,
                       struct between *between, struct part *part, struct result *result)
 {
@@ -527,12 +526,12 @@ static int write_part(const struct options *options, const struct capture *captu
     return 0;
 }
 
-/* Writes the parts one after another. total: of all files. Returns 0 or -1, having said why. */
+/* Writes the parts one after another, and adds up their results. Returns 0, or -1 after reporting why not. */
 static int write_parts(const struct options *options, const struct capture *capture, struct jobs *jobs,
                        const char *path, struct split *split, struct between *between, struct result *total)
 {
     uint64_t from_ns, to_ns, events = 0;
-    unsigned n = 0;                     /* parts so far, of which no file need have come */
+    unsigned n = 0;                     /* parts so far, also those that became no file */
     while (split_next(split, &from_ns, &to_ns)) {
         struct part part = { .split = split, .before = total, .events_before = events, .to = &between->stacks[n % 2],
                              .from = n ? &between->stacks[(n + 1) % 2] : NULL };
@@ -548,12 +547,12 @@ static int write_parts(const struct options *options, const struct capture *capt
         add_result(total, &result);
         events += result.events;
         if (!options->is_quiet)
-            say_part(&result, name, from_ns, to_ns);
+            report_part(&result, name, from_ns, to_ns);
     }
     return 0;
 }
 
-static void say_parts(const struct options *options, const struct split *split, const struct result *total,
+static void report_parts(const struct options *options, const struct split *split, const struct result *total,
                       const char *path)
 {
     char first[PATH_MAX], last[PATH_MAX], next[PATH_MAX], arrows[ARROWS_SIZE];
@@ -561,28 +560,28 @@ static void say_parts(const struct options *options, const struct split *split, 
         name_part(path, total->n_files + 1, next) < 0)
         return;
     if (split_n_large(split))
-        warn("files larger than %" PRIu64 " bytes, as less cannot be cut off: %" PRIu64, options->split_size,
+        warn("files larger than %" PRIu64 " bytes, since they cannot be split further: %" PRIu64, options->split_size,
                  split_n_large(split));
     warn_viewers(total, path, options->format);
     if (access(next, F_OK) == 0)
-        warn("%s is there from before: it is none of these files", next);
+        warn("%s is from an earlier conversion, and does not belong to these files", next);
     if (!options->is_quiet)
         warn("%" PRIu64 " slices, %s: %s%s%s, %" PRIu64 " bytes", total->count.spans.slices,
                  count_arrows(options, &total->count, arrows), first, total->n_files > 1 ? " to " : "",
                  total->n_files > 1 ? last : "", total->file_bytes);
 }
 
-/* A name that is something else's would not be that of a file beside it. */
+/* Returns whether the path can be that of a regular file; if not, reports it. */
 static bool can_be_file(const char *path)
 {
     struct stat status;
-    bool is_file = path[strlen(path) - 1] != '/' && (stat(path, &status) < 0 || S_ISREG(status.st_mode));
-    if (!is_file)
-        warn("--split makes files: %s is none", path);
-    return is_file;
+    bool becomes_file = path[strlen(path) - 1] != '/' && (stat(path, &status) < 0 || S_ISREG(status.st_mode));
+    if (!becomes_file)
+        warn("--split needs the name of a regular file; %s is not one", path);
+    return becomes_file;
 }
 
-/* Returns 0; -1, having said why, when there is no file; or 1 when there are some, but not all. */
+/* Writes several files. Returns 0; -1 when there is none, or 1 when some are missing, after reporting why. */
 static int convert_parts(const struct options *options, const struct capture *capture, const struct diagnostics *diagnostics,
                          struct jobs *jobs, const char *path)
 {
@@ -591,21 +590,21 @@ static int convert_parts(const struct options *options, const struct capture *ca
     struct split *split = split_new(capture->readers, capture->n, convert_zero_ns(capture->readers, capture->n),
                                     selection_from(options->selection), selection_to(options->selection),
                                     options->split_size);
-    int step = -1;
+    int status = -1;
     if (!between.odd || !split) {
         warn("out of memory");
         goto end;
     }
-    step = write_parts(options, capture, jobs, path, split, &between, &total);
+    status = write_parts(options, capture, jobs, path, split, &between, &total);
     convert_say(capture->readers, capture->n, capture->odd, diagnostics);
-    say_parts(options, split, &total, path);
-    step = step < 0 && total.n_files > 0 ? 1 : step;
+    report_parts(options, split, &total, path);
+    status = status < 0 && total.n_files > 0 ? 1 : status;
 end:
     split_free(split);
     stacks_clear(&between.stacks[0]);
     stacks_clear(&between.stacks[1]);
     free(between.odd);
-    return step;
+    return status;
 }
 
 static int convert_capture(const struct options *options, const struct capture *capture, const struct diagnostics *diagnostics,
@@ -613,7 +612,7 @@ static int convert_capture(const struct options *options, const struct capture *
 {
     char path[PATH_MAX];
     struct result result;
-    if (settle_selection(options, capture) < 0 || options_name_output(options, path) < 0)
+    if (settle_times(options, capture) < 0 || options_name_output(options, path) < 0)
         return -1;
     if (!options->is_quiet && options_trace(options))
         progress_begin();
@@ -624,11 +623,11 @@ static int convert_capture(const struct options *options, const struct capture *
     if (options_trace(options))
         warn_viewers(&result, path, options->format);
     if (!options->is_quiet)
-        say_result(options, &result, path);
+        report_result(options, &result, path);
     return 0;
 }
 
-/* A file of ours must not get the number of one of these, to which messages would then be written. */
+/* Opens the standard files that are closed: else an output could get the number of one, and messages would go into it. */
 static void open_standard_files(void)
 {
     while (fcntl(STDERR_FILENO, F_GETFD) < 0 || fcntl(STDOUT_FILENO, F_GETFD) < 0 || fcntl(STDIN_FILENO, F_GETFD) < 0)
@@ -636,14 +635,14 @@ static void open_standard_files(void)
             break;
 }
 
-/* Does what the options say. Returns 0; -1, having said why, when nothing was written; 1 when not all was. */
-static int work_on(const struct options *options, const struct capture *capture, const struct diagnostics *diagnostics,
+/* Does what the options ask for. Returns 0; -1 when nothing was written, 1 when not all was, after reporting why. */
+static int run_options(const struct options *options, const struct capture *capture, const struct diagnostics *diagnostics,
                    const struct messages *messages, struct jobs *jobs)
 {
-    int step = options->is_info ? show_info(options, capture) : 0;
-    if (step == 0 && options->is_verify)
+    int status = options->is_info ? print_info(options, capture) : 0;
+    if (status == 0 && options->is_verify)
         return verify_capture(options, capture, diagnostics, messages, jobs);
-    return options->is_info ? step : convert_capture(options, capture, diagnostics, jobs);
+    return options->is_info ? status : convert_capture(options, capture, diagnostics, jobs);
 }
 
 int main(int argc, char **argv)
@@ -651,22 +650,21 @@ int main(int argc, char **argv)
     struct options options;
     struct capture capture;
     struct messages messages = { 0, 0 };
-    struct diagnostics diagnostics = { say_note, &messages };
+    struct diagnostics diagnostics = { print_diagnostic, &messages };
     open_standard_files();
-    setlocale(LC_CTYPE, "C.UTF-8");     /* in globs, ? and [] are characters */
-    int step = options_parse(argc, argv, &options);
-    if (step <= 0 || open_capture(&options, &diagnostics, &capture) < 0) {
+    int status = options_parse(argc, argv, &options);
+    if (status <= 0 || open_capture(&options, &diagnostics, &capture) < 0) {
         selection_free(options.selection);
-        return step == 0 ? ALL : NOTHING;
+        return status == 0 ? ALL : NOTHING;
     }
     struct jobs *jobs = jobs_new(options.n_threads);
     if (!jobs)
         warn("out of memory");
-    step = jobs ? work_on(&options, &capture, &diagnostics, &messages, jobs) : -1;
+    status = jobs ? run_options(&options, &capture, &diagnostics, &messages, jobs) : -1;
     close_capture(&capture);
     jobs_free(jobs);
     selection_free(options.selection);
-    if (messages.n_notes > NOTES_SHOWN)
-        warn("... and %" PRIu64 " messages more", messages.n_notes - NOTES_SHOWN);
-    return step < 0 ? NOTHING : step > 0 || messages.n_damaged ? IN_PART : ALL;
+    if (messages.n_diagnostics > MAX_DIAGNOSTICS)
+        warn("... and %" PRIu64 " more messages", messages.n_diagnostics - MAX_DIAGNOSTICS);
+    return status < 0 ? NOTHING : status > 0 || messages.n_damaged ? IN_PART : ALL;
 }

@@ -2,10 +2,12 @@
 
 #include <getopt.h>
 #include <sched.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "convert/slices/quantity.h"
 #include "convert/slices/split.h"
 #include "convert/write/output.h"
 #include "convert/write/perfetto.h"
@@ -13,58 +15,50 @@
 #include "format/names.h"
 #include "messages.h"
 
-/* One thread puts the events in order: more cannot keep up with it, unless they compress. */
+/* One thread puts the events in order: more than this cannot keep up with it, unless they compress. */
 #define MAX_THREADS 16
 
-static const char usage[] =
-    "usage: panopticon-convert CAPTURE [-o FILE] [--format=FORMAT] [--flows=KINDS] [--tasks] [PART] [-j N] [-q]\n"
-    "       panopticon-convert CAPTURE --top [--json] [-o FILE] [PART] [-j N] [-q]\n"
-    "       panopticon-convert CAPTURE --info | --verify\n"
-    "\n"
-    "Converts what python3 -m panopticon_rec recorded.\n"
-    "\n"
-    "  CAPTURE             a directory such as run.pnr\n"
-    "  -o, --output=FILE   where to write; - is standard output  [CAPTURE's name, .trace and the like]\n"
-    "                      a name that ends in .gz or .zst: compressed\n"
-    "      --format=FORMAT [by the end of FILE's name, else catapult]\n"
-    "                        catapult  .trace, .json: for chrome://tracing and ui.perfetto.dev\n"
-    "                        perfetto  .pftrace, .perfetto-trace: for ui.perfetto.dev, a fourth of the size\n"
-    "                        folded    .folded: stacks for flamegraph.pl, inferno, speedscope\n"
-    "                        pstats    .pstats, .prof: a profile for Python's pstats, snakeviz\n"
-    "      --flows=KINDS   in a trace: whose slices are joined by arrows: all, none, or some of generator,\n"
-    "                      coroutine, async_generator, iterable_coroutine, with commas      [all]\n"
-    "                      creation: arrows from where they, or all if it is alone, were made\n"
-    "      --tasks         in a trace: a row for each task of asyncio, too\n"
-    "      --split=SIZE    in a trace: several files, NAME-1.trace and so on, each of SIZE at most, such as 200M (k, M, G,\n"
-    "                      of the text, not compressed), one behind the other in time, to be opened by itself\n"
-    "      --logical       in a trace: all calls are of the same width: time is the order of events\n"
-    "      --top           print the functions that took the most time instead; with --json, all\n"
-    "      --info          print what is in the capture instead, without reading the data; with --verify, more\n"
-    "      --verify        read all of the capture and say what is damaged instead\n"
-    "  -j, --jobs=N        how many threads work, up to 16                  [as many as processors]\n"
-    "  -q, --quiet         no summary; warnings and errors are still shown\n"
-    "  -h, --help          this text\n"
-    "      --version       the version\n"
-    "\n"
-    "PART chooses, in any format, what is shown:\n"
-    "      --from=TIME     from then on: seconds from the start, or 20ms, 3min and the like; -5s is from the end;\n"
-    "                      or a time on the clock, 2026-11-26T08:00:01.5Z or 08:00:01.5\n"
-    "      --to=TIME       what is before that\n"
-    "      --process=PID   processes with this id, or with a name that matches this glob; repeatable\n"
-    "      --thread=TID    the same of threads and greenlets\n"
-    "      --include=GLOB  functions whose module, module.name or file matches\n"
-    "      --exclude=GLOB  not these; both are repeatable, the last one that matches a function decides\n"
-    "      --min-duration=TIME   no shorter slices, such as 20us\n"
-    "      --max-depth=N   at most N slices in one another\n"
-    "\n"
-    "Exit status: 0 all converted, 1 converted in part (see the messages), 2 nothing written.\n";
+#define SIZE_OF(array) (sizeof (array) / sizeof *(array))
+
+/* Options of TRACE need a format that is a trace; those of SELECTION need an output; those of OTHER end the program. */
+enum option_group {
+#define GROUP(constant, heading) constant,
+#include "options.def"
+#undef GROUP
+    N_GROUPS
+};
+
+struct option_row {
+    char short_name;                    /* 0: none */
+    const char *name, *argument;        /* argument: NULL for a flag */
+    enum option_group group;
+    /* Takes the value. Returns NULL, or what is wrong with it, to be reported after `--name: "text" is `. */
+    const char *(*parse)(const struct option_row *row, const char *text, struct options *options);
+    size_t where;
+    const char *fallback, *help, *more;
+};
+
+/* ---- types of options ---- */
+
+static const char *parse_flag(const struct option_row *row, const char *text, struct options *options)
+{
+    (void)text;
+    *(bool *)((char *)options + row->where) = true;
+    return NULL;
+}
+
+static const char *parse_name(const struct option_row *row, const char *text, struct options *options)
+{
+    *(const char **)((char *)options + row->where) = text;
+    return *text ? NULL : "empty: give a file name";
+}
 
 #define ALL_KINDS (1u << PNR_FUNCTION_GENERATOR | 1u << PNR_FUNCTION_COROUTINE | \
                    1u << PNR_FUNCTION_ASYNC_GENERATOR | 1u << PNR_FUNCTION_ITERABLE_COROUTINE)
 
-#define CREATION (1u << 31)             /* beside bits for kinds */
+#define CREATION (1u << 31)             /* in addition to bits for kinds */
 
-static int parse_flows(const char *text, struct flows_choice *flows)
+static const char *parse_flows(const struct option_row *row, const char *text, struct options *options)
 {
     static const struct { const char *name; unsigned kinds; } table[] = {
         { "all", ALL_KINDS },
@@ -77,98 +71,160 @@ static int parse_flows(const char *text, struct flows_choice *flows)
     };
     unsigned kinds = 0;
     bool has_none = false;
+    (void)row;
     for (;;) {
         size_t size = strcspn(text, ","), i = 0;
-        while (i < sizeof table / sizeof *table &&
-               (strlen(table[i].name) != size || memcmp(table[i].name, text, size) != 0))
+        while (i < SIZE_OF(table) && (strlen(table[i].name) != size || memcmp(table[i].name, text, size) != 0))
             i++;
-        if (i == sizeof table / sizeof *table) {
-            warn("--flows: unknown kind \"%.*s\"; known are generator, coroutine, async_generator, "
-                     "iterable_coroutine, creation, all, none", (int)size, text);
-            return -1;
-        }
+        if (i == SIZE_OF(table))
+            return "not a list of generator, coroutine, async_generator, iterable_coroutine, creation, all, none";
         kinds |= table[i].kinds;
         has_none |= table[i].kinds == 0;
         if (text[size] == 0)
             break;
         text += size + 1;
     }
-    if (has_none && kinds & ALL_KINDS) {
-        warn("--flows: none does not go with kinds that are wanted");
-        return -1;
-    }
-    flows->chains = kinds & ALL_KINDS;
-    flows->creations = kinds == CREATION ? ALL_KINDS : kinds & CREATION ? flows->chains : 0;
-    return 0;
+    if (has_none && kinds & ALL_KINDS)
+        return "not clear: none excludes other kinds";
+    options->flows.chains = kinds & ALL_KINDS;
+    options->flows.creations = kinds == CREATION ? ALL_KINDS : kinds & CREATION ? options->flows.chains : 0;
+    return NULL;
 }
 
-static int parse_size(const char *text, uint64_t *size)
+static const char *parse_split(const struct option_row *row, const char *text, struct options *options)
 {
-    static const char units[] = "kMGT";
-    char *end;
-    unsigned long long number = strtoull(text, &end, 10);
-    const char *unit = *end == 'K' ? units : *end ? strchr(units, *end) : NULL;
-    int shift = unit ? 10 * (int)(unit - units + 1) : 0;
-    end += unit != NULL;
-    if (*text < '0' || *text > '9' || *end || number > (uint64_t)INT64_MAX >> shift) {
-        warn("--split: \"%s\" is no size: a number and k, M, G or T, such as 200M", text);
-        return -1;
-    }
-    *size = (uint64_t)number << shift;
-    if (*size >= SPLIT_LEAST_SIZE)
-        return 0;
-    warn("--split: files of %d bytes are the smallest", SPLIT_LEAST_SIZE);
-    return -1;
+    (void)row;
+    if (!quantity_parse_size(text, &options->split_size))
+        return "not a size: give a number and k, M, G or T, such as 200M or 1.5G";
+    return options->split_size >= SPLIT_LEAST_SIZE ? NULL : "too small: files of 64k are the smallest";
 }
+_Static_assert(SPLIT_LEAST_SIZE == 64 << 10, "the message above says so");
 
-static int parse_threads(const char *text, unsigned *n)
+static const char *parse_threads(const struct option_row *row, const char *text, struct options *options)
 {
     char *end;
     unsigned long number = strtoul(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end || number == 0) {
-        warn("-j: \"%s\" is no number of threads", text);
-        return -1;
-    }
-    *n = number < MAX_THREADS ? (unsigned)number : MAX_THREADS;
-    return 0;
-}
-
-/* Those that this process may use. */
-static unsigned count_processors(void)
-{
-    cpu_set_t set;
-    unsigned n = sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
-    return n < MAX_THREADS ? n : MAX_THREADS;
+    (void)row;
+    if (*text < '0' || *text > '9' || *end || number == 0)
+        return "not a number of threads: give 1 or more";
+    options->n_threads = number < MAX_THREADS ? (unsigned)number : MAX_THREADS;
+    return NULL;
 }
 
 static const struct {
     const char *name, *suffixes[2];
     const struct trace_format *trace;   /* NULL: made of a call tree */
 } formats[] = {
-    [CATAPULT] = { "catapult", { ".trace", ".json" }, &trace_json },
-    [PERFETTO] = { "perfetto", { ".pftrace", ".perfetto-trace" }, &perfetto },
-    [FOLDED] = { "folded", { ".folded", NULL }, NULL },
-    [PSTATS] = { "pstats", { ".pstats", ".prof" }, NULL },
+#define FORMAT(constant, name, suffix, other_suffix, trace) [constant] = { name, { suffix, other_suffix }, trace },
+#include "options.def"
+#undef FORMAT
     [TOP] = { "", { NULL, NULL }, NULL },
 };
 
-static int parse_format(const char *text, enum format *format)
+static const char *parse_format(const struct option_row *row, const char *text, struct options *options)
 {
-    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
-        if (*text && strcmp(formats[i].name, text) == 0) {
-            *format = (enum format)i;
-            return 0;
+    (void)row;
+    for (size_t i = 0; i < TOP; i++) {
+        if (strcmp(formats[i].name, text) == 0) {
+            options->format = (enum format)i;
+            return NULL;
         }
     }
-    warn("--format: unknown format \"%s\"; known are catapult, perfetto, folded, pstats", text);
-    return -1;
+    return "not a format: those are catapult, perfetto, folded, pstats";
 }
 
-/* The format that the end of the output's name tells. */
+static const char *parse_selection(const struct option_row *row, const char *text, struct options *options)
+{
+    return selection_add(options->selection, (enum selection_option)row->where, text);
+}
+
+static const struct option_row rows[] = {
+#define AT(field) offsetof(struct options, field)
+#define OPTION(...) { __VA_ARGS__ },
+#include "options.def"
+#undef OPTION
+#undef AT
+};
+
+/* ---- help ---- */
+
+#define TEXT(name, text) static const char name[] = text;
+#include "options.def"
+#undef TEXT
+
+static const char *const headings[N_GROUPS] = {
+#define GROUP(constant, heading) [constant] = heading,
+#include "options.def"
+#undef GROUP
+};
+
+/* Prints a text without its backticks. Returns how many columns it takes. */
+static size_t print_plain(const char *text, size_t size)
+{
+    size_t columns = 0;
+    for (size_t i = 0; i < size; i++)
+        if (text[i] != '`')
+            putchar(text[i]), columns++;
+    return columns;
+}
+
+/* Prints a text, indented, in lines that have at most 79 columns with all backticks. */
+static void print_wrapped(const char *text, int indent)
+{
+    size_t column = (size_t)printf("%*s", indent, "");
+    while (*text) {
+        size_t size = strcspn(text, " ");
+        if (column > (size_t)indent && column + 1 + size > 79)
+            column = (size_t)printf("\n%*s", indent, "") - 1;
+        if (column > (size_t)indent)
+            column += (size_t)printf(" ");
+        column += print_plain(text, size);
+        text += size;
+        text += strspn(text, " ");
+    }
+    putchar('\n');
+}
+
+static void print_option(const struct option_row *row)
+{
+    char left[64], letter[8] = "   ";
+    if (row->short_name)
+        snprintf(letter, sizeof letter, "-%c,", row->short_name);
+    snprintf(left, sizeof left, "%s --%s%s%s", letter, row->name, row->argument ? "=" : "",
+             row->argument ? row->argument : "");
+    printf("  %-28s ", left);
+    print_plain(row->help, strlen(row->help));
+    printf(row->fallback ? " [%s]\n" : "\n", row->fallback);
+}
+
+/* is_short: a screenful, for -h. */
+static void print_help(bool is_short)
+{
+    printf("usage: %s\n", usage);
+    if (!is_short)
+        putchar('\n'), print_wrapped(about, 0);
+    for (int group = 0; group < N_GROUPS; group++) {
+        if (!is_short)
+            printf("\n%s:\n", headings[group]);
+        for (size_t i = 0; i < SIZE_OF(rows); i++) {
+            if (rows[i].group != (enum option_group)group)
+                continue;
+            print_option(&rows[i]);
+            if (!is_short && rows[i].more)
+                print_wrapped(rows[i].more, 8);
+        }
+    }
+    if (!is_short)
+        putchar('\n'), print_wrapped(values, 0), putchar('\n'), print_wrapped(exit_status, 0);
+}
+
+/* ---- the command line ---- */
+
+/* The format by the end of the output's name. */
 static enum format guess_format(const char *output)
 {
     size_t size = output ? strlen(output) - output_suffix(output) : 0;
-    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+    for (size_t i = 0; i < TOP; i++) {
         for (size_t k = 0; k < 2 && formats[i].suffixes[k]; k++) {
             size_t n = strlen(formats[i].suffixes[k]);
             if (size >= n && memcmp(output + size - n, formats[i].suffixes[k], n) == 0)
@@ -178,168 +234,122 @@ static enum format guess_format(const char *output)
     return CATAPULT;
 }
 
-/* Which of the options that choose what is written were given. */
+/* The last option of each group that was given; NULL: none. */
 struct given {
-    bool has_format, has_flows, has_top;
+    const struct option_row *of[N_GROUPS];
 };
 
-/* The parts of a trace are files. Returns 0 or -1. */
-static int settle_split(struct options *options)
+/* Settles the format. Returns 0, or -1 for options that do not go together. */
+static int settle_format(struct options *options, const struct given *given)
 {
-    if (!options->split_size)
-        return 0;
-    if (options->output && strcmp(options->output, "-") == 0) {
-        warn("--split makes files: -o needs a name");
+    bool writes_nothing = options->is_info || options->is_verify, has_format = options->format != ANY_FORMAT;
+    const char *name = options->is_info ? "--info" : "--verify";
+    if (has_format + options->is_top + writes_nothing > 1) {
+        warn("--format, --top and --info or --verify exclude each other: give one of them");
         return -1;
     }
-    if (!options->selection && !(options->selection = selection_new())) {
-        warn("out of memory");
+    if (writes_nothing && given->of[SELECTION]) {
+        warn("%s reports the whole capture: leave --%s out", name, given->of[SELECTION]->name);
+        return -1;
+    }
+    if (writes_nothing && (given->of[TRACE] || options->output)) {
+        warn("%s writes no trace: leave --%s out", name, given->of[TRACE] ? given->of[TRACE]->name : "output");
+        return -1;
+    }
+    if (options->is_json && !options->is_top) {
+        warn("--json needs --top");
+        return -1;
+    }
+    if (!has_format)
+        options->format = options->is_top ? TOP : guess_format(options->output);
+    if (given->of[TRACE] && !formats[options->format].trace) {
+        warn("--%s needs a trace: --format=catapult or perfetto", given->of[TRACE]->name);
+        return -1;
+    }
+    if (options->split_size && options->output && strcmp(options->output, "-") == 0) {
+        warn("--split needs a file name: -o - is standard output");
         return -1;
     }
     return 0;
 }
 
-/* Settles the format. Returns 0, or -1 for options that do not go together. */
-static int settle_format(struct options *options, const struct given *given)
+/* Makes getopt_long's table of the rows; row i has the value FIRST_ROW + i. */
+#define FIRST_ROW 256
+
+static void describe_rows(struct option table[SIZE_OF(rows) + 1], char letters[2 * SIZE_OF(rows) + 1])
 {
-    bool writes_nothing = options->is_info || options->is_verify;
-    const char *name = options->is_info ? "--info" : "--verify";
-    const char *of_traces = given->has_flows ? "--flows" : options->flows.has_tasks ? "--tasks" :
-                            options->is_logical ? "--logical" : options->split_size ? "--split" : NULL;
-    if (given->has_format + given->has_top + writes_nothing > 1) {
-        warn("--format, --top and %s do not go together", name);
-        return -1;
+    for (size_t i = 0; i < SIZE_OF(rows); i++) {
+        bool has_argument = rows[i].argument != NULL;
+        table[i] = (struct option){ rows[i].name, has_argument, NULL, FIRST_ROW + (int)i };
+        if (rows[i].short_name) {
+            *letters++ = rows[i].short_name;
+            if (has_argument)
+                *letters++ = ':';
+        }
     }
-    if (writes_nothing && options->selection) {
-        warn("%s tells of the whole capture: no part of it can be chosen", name);
-        return -1;
-    }
-    if (writes_nothing && (of_traces || options->output)) {
-        warn("%s writes no trace: no %s", name, of_traces ? of_traces : "-o");
-        return -1;
-    }
-    if (options->is_json && !given->has_top) {
-        warn("--json is for --top");
-        return -1;
-    }
-    if (given->has_top)
-        options->format = TOP;
-    else if (!given->has_format)
-        options->format = guess_format(options->output);
-    if (of_traces && !formats[options->format].trace) {
-        warn("%s is for catapult and perfetto", of_traces);
-        return -1;
-    }
-    return settle_split(options);
+    table[SIZE_OF(rows)] = (struct option){ NULL, 0, NULL, 0 };
+    *letters = 0;
 }
 
-static int add_to_selection(struct options *options, int option, const char *name, const char *text)
+/* Returns NULL for an option that does not exist. */
+static const struct option_row *find_option(int value)
 {
-    if (!options->selection && !(options->selection = selection_new())) {
-        warn("out of memory");
-        return -1;
+    for (size_t i = 0; i < SIZE_OF(rows); i++)
+        if (value == FIRST_ROW + (int)i || (rows[i].short_name && value == rows[i].short_name))
+            return &rows[i];
+    return NULL;
+}
+
+/* Takes all options. Returns as options_parse does. */
+static int parse_rows(int argc, char **argv, struct options *options, struct given *given)
+{
+    struct option table[SIZE_OF(rows) + 1];
+    char letters[2 * SIZE_OF(rows) + 1];
+    int value;
+    describe_rows(table, letters);
+    argv[0] = "panopticon-convert";     /* getopt_long's messages begin with it */
+    while ((value = getopt_long(argc, argv, letters, table, NULL)) != -1) {
+        const struct option_row *row = find_option(value);
+        if (!row)
+            return -1;                  /* getopt_long has reported it */
+        const char *problem = row->parse(row, optarg, options);
+        if (problem) {
+            warn("--%s: \"%s\" is %s", row->name, optarg, problem);
+            return -1;
+        }
+        given->of[row->group] = row;
+        if (options->is_help)
+            print_help(value == row->short_name);
+        if (options->is_version)
+            puts("panopticon-convert " PANOPTICON_VERSION);
+        if (row->group == OTHER)
+            return 0;
     }
-    const char *problem = selection_add(options->selection, (enum selection_option)option, text);
-    if (problem)
-        warn("--%s: \"%s\" is %s", name, text, problem);
-    return problem ? -1 : 0;
+    return 1;
+}
+
+/* The processors that this process may use. */
+static unsigned count_processors(void)
+{
+    cpu_set_t set;
+    unsigned n = sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+    return n < MAX_THREADS ? n : MAX_THREADS;
 }
 
 int options_parse(int argc, char **argv, struct options *options)
 {
-    enum { FLOWS = 256, FORMAT, TASKS, INFO, JSON, LOGICAL, SPLIT, SHOW_TOP, SHOW_VERSION, VERIFY, SELECT };
-    static const struct option table[] = {
-        { "output", required_argument, NULL, 'o' },
-        { "format", required_argument, NULL, FORMAT },
-        { "flows", required_argument, NULL, FLOWS },
-        { "tasks", no_argument, NULL, TASKS },
-        { "logical", no_argument, NULL, LOGICAL },
-        { "split", required_argument, NULL, SPLIT },
-        { "top", no_argument, NULL, SHOW_TOP },
-        { "json", no_argument, NULL, JSON },
-        { "info", no_argument, NULL, INFO },
-        { "verify", no_argument, NULL, VERIFY },
-        { "from", required_argument, NULL, SELECT + SELECT_FROM },
-        { "to", required_argument, NULL, SELECT + SELECT_TO },
-        { "process", required_argument, NULL, SELECT + SELECT_PROCESS },
-        { "thread", required_argument, NULL, SELECT + SELECT_THREAD },
-        { "include", required_argument, NULL, SELECT + SELECT_INCLUDE },
-        { "exclude", required_argument, NULL, SELECT + SELECT_EXCLUDE },
-        { "min-duration", required_argument, NULL, SELECT + SELECT_MIN_DURATION },
-        { "max-depth", required_argument, NULL, SELECT + SELECT_MAX_DEPTH },
-        { "jobs", required_argument, NULL, 'j' },
-        { "quiet", no_argument, NULL, 'q' },
-        { "help", no_argument, NULL, 'h' },
-        { "version", no_argument, NULL, SHOW_VERSION },
-        { NULL, 0, NULL, 0 },
-    };
-    struct given given = { false, false, false };
-    int option, at = 0;
-    argv[0] = "panopticon-convert";     /* getopt_long's messages begin with it */
-    *options = (struct options){ .flows = { .chains = ALL_KINDS }, .n_threads = count_processors() };
-    while ((option = getopt_long(argc, argv, "o:j:qh", table, &at)) != -1) {
-        switch (option) {
-        case 'o':
-            options->output = optarg;
-            if (!*optarg) {
-                warn("-o needs a name");
-                return -1;
-            }
-            break;
-        case FORMAT:
-            if (parse_format(optarg, &options->format) < 0)
-                return -1;
-            given.has_format = true;
-            break;
-        case FLOWS:
-            if (parse_flows(optarg, &options->flows) < 0)
-                return -1;
-            given.has_flows = true;
-            break;
-        case TASKS:
-            options->flows.has_tasks = true;
-            break;
-        case LOGICAL:
-            options->is_logical = true;
-            break;
-        case SPLIT:
-            if (parse_size(optarg, &options->split_size) < 0)
-                return -1;
-            break;
-        case SHOW_TOP:
-            given.has_top = true;
-            break;
-        case JSON:
-            options->is_json = true;
-            break;
-        case INFO:
-            options->is_info = true;
-            break;
-        case VERIFY:
-            options->is_verify = true;
-            break;
-        case 'j':
-            if (parse_threads(optarg, &options->n_threads) < 0)
-                return -1;
-            break;
-        case 'q':
-            options->is_quiet = true;
-            break;
-        case 'h':
-            fputs(usage, stdout);
-            return 0;
-        case SHOW_VERSION:
-            puts("panopticon-convert " OPTIONS_VERSION);
-            return 0;
-        default:
-            if (option < SELECT)
-                return -1;              /* getopt_long has said why */
-            if (add_to_selection(options, option - SELECT, table[at].name, optarg) < 0)
-                return -1;
-        }
+    struct given given = { { NULL } };
+    *options = (struct options){ .selection = selection_new(), .format = ANY_FORMAT, .flows = { .chains = ALL_KINDS },
+                                 .n_threads = count_processors() };
+    if (!options->selection) {
+        warn("out of memory");
+        return -1;
     }
+    int status = parse_rows(argc, argv, options, &given);
+    if (status != 1)
+        return status;
     if (argc - optind != 1 || !*argv[optind]) {
-        warn(argc - optind < 2 ? "which capture? Try --help" : "one capture at a time; try --help");
+        warn(argc - optind < 2 ? "no capture given (try --help)" : "more than one capture given: convert one at a time");
         return -1;
     }
     options->capture = argv[optind];
@@ -360,7 +370,7 @@ int options_name_output(const struct options *options, char path[PATH_MAX])
     if (options->output || options->format == TOP) {
         size = snprintf(path, PATH_MAX, "%s", options->output ? options->output : "-");
     } else if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || !*name) {
-        warn("-o is needed: \"%s\" is no name that the output could have, too", options->capture);
+        warn("no output can be named after \"%s\": give a name with -o", options->capture);
         return -1;
     } else {
         size_t n = strlen(options->capture);
@@ -370,6 +380,6 @@ int options_name_output(const struct options *options, char path[PATH_MAX])
     }
     if (size < PATH_MAX)
         return 0;
-    warn("the output's name is too long");
+    warn("the name of the output is too long");
     return -1;
 }

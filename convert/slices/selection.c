@@ -1,9 +1,11 @@
 #include "selection.h"
 
-#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#include "format/filter.h"
+#include "quantity.h"
 
 #define SECOND UINT64_C(1000000000)
 #define DAY (24 * 3600 * (int64_t)SECOND)
@@ -25,8 +27,9 @@ struct rule {
 };
 
 struct selection {
-    struct rule *rules;                 /* processes, threads, functions; owned */
+    struct rule *rules;                 /* processes, threads; owned */
     size_t n;
+    struct pnr_filter functions;
     struct moment from, to;
     uint64_t from_ns, to_ns;
     uint64_t least_ns;
@@ -49,6 +52,7 @@ void selection_free(struct selection *selection)
     if (!selection)
         return;
     free(selection->rules);
+    pnr_filter_clear(&selection->functions);
     free(selection);
 }
 
@@ -57,46 +61,6 @@ void selection_free(struct selection *selection)
 static bool is_digit(char c)
 {
     return c >= '0' && c <= '9';
-}
-
-/* Digits of a fraction behind the point, of which the first 18 count, as a part of 10^18. Returns their end. */
-static const char *parse_fraction(const char *text, uint64_t *fraction)
-{
-    uint64_t unit = UINT64_C(1000000000000000000);
-    for (*fraction = 0; is_digit(*text); text++) {
-        unit /= 10;
-        *fraction += unit * (uint64_t)(*text - '0');
-    }
-    return text;
-}
-
-/* A number and a unit; without one, seconds, if that is allowed. */
-static bool parse_length(const char *text, bool needs_unit, uint64_t *ns)
-{
-    static const struct { const char *name; uint64_t ns; } units[] = {
-        { "ns", 1 }, { "us", 1000 }, { "ms", 1000000 }, { "s", SECOND }, { "min", 60 * SECOND },
-        { "h", 3600 * SECOND }, { "", SECOND },
-    };
-    const char *at = text;
-    uint64_t whole = 0, fraction = 0;
-    for (; is_digit(*at); at++) {
-        whole = whole * 10 + (uint64_t)(*at - '0');
-        if (whole > INT64_MAX / 10)
-            return false;
-    }
-    if (at == text)
-        return false;
-    if (*at == '.')
-        at = parse_fraction(at + 1, &fraction);
-    for (size_t i = 0; i < sizeof units / sizeof *units - needs_unit; i++) {
-        if (strcmp(at, units[i].name) != 0)
-            continue;
-        unsigned __int128 length = (unsigned __int128)whole * units[i].ns +
-                                   (unsigned __int128)fraction * units[i].ns / UINT64_C(1000000000000000000);
-        *ns = (uint64_t)length;
-        return length < INT64_MAX;
-    }
-    return false;
 }
 
 /* Z, or +HH:MM. */
@@ -132,7 +96,7 @@ static bool parse_clock(const char *text, struct moment *moment)
         if (!is_digit(at[1]) || !(at = strptime(at + 1, "%S", &moment->clock)))
             return false;
         if (*at == '.')
-            at = parse_fraction(at + 1, &fraction);
+            at = quantity_parse_fraction(at + 1, &fraction);
         moment->ns = fraction / SECOND;
     }
     return parse_zone(at, moment);
@@ -142,7 +106,7 @@ static bool parse_moment(const char *text, struct moment *moment)
 {
     bool is_before_end = *text == '-';
     *moment = (struct moment){ .type = is_before_end ? MOMENT_BEFORE_END : MOMENT_OF_TRACE };
-    if (parse_length(text + is_before_end, false, &moment->ns))
+    if (quantity_parse_duration(text + is_before_end, false, &moment->ns))
         return true;
     *moment = (struct moment){ .type = MOMENT_ON_CLOCK };
     return is_digit(*text) && parse_clock(text, moment);
@@ -160,13 +124,20 @@ static bool parse_depth(const char *text, uint64_t *depth)
 static const char *add_rule(struct selection *selection, enum selection_option option, const char *text)
 {
     if (!*text)
-        return "nothing";
+        return "empty: give an id or a glob";
     struct rule *rules = realloc(selection->rules, (selection->n + 1) * sizeof *rules);
     if (!rules)
         return "out of memory";
     selection->rules = rules;
     rules[selection->n++] = (struct rule){ option, text };
     return NULL;
+}
+
+static const char *add_filter(struct selection *selection, enum pnr_filter_action action, const char *text)
+{
+    if (!*text)
+        return "empty: give a glob";
+    return pnr_filter_add(&selection->functions, action, text) == 0 ? NULL : "out of memory";
 }
 
 const char *selection_add(struct selection *selection, enum selection_option option, const char *text)
@@ -176,12 +147,15 @@ const char *selection_add(struct selection *selection, enum selection_option opt
     case SELECT_FROM:
     case SELECT_TO:
         return parse_moment(text, option == SELECT_FROM ? &selection->from : &selection->to) ? NULL :
-               "no time: such as 12.5, 20ms, 3min, -5s (from the end), 08:00:01.5, 2026-11-26T08:00:01Z";
+               "not a time, such as 12.5, 20ms, 3min, -5s (from the end), 08:00:01.5, 2026-11-26T08:00:01Z";
     case SELECT_MIN_DURATION:
-        return parse_length(text, true, &selection->least_ns) ? NULL :
-               "no length of time: a number and ns, us, ms, s, min or h, such as 20us";
+        return quantity_parse_duration(text, true, &selection->least_ns) ? NULL :
+               "not a duration: give a number and ns, us, ms, s, min or h, such as 20us or 1.5s";
     case SELECT_MAX_DEPTH:
-        return parse_depth(text, &selection->max_depth) ? NULL : "no depth: a number from 1 on";
+        return parse_depth(text, &selection->max_depth) ? NULL : "not a depth: give a number, 1 or more";
+    case SELECT_INCLUDE:
+    case SELECT_EXCLUDE:
+        return add_filter(selection, option == SELECT_INCLUDE ? PNR_FILTER_INCLUDE : PNR_FILTER_EXCLUDE, text);
     default:
         return add_rule(selection, option, text);
     }
@@ -321,7 +295,7 @@ static bool is_wanted(const struct selection *selection, enum selection_option o
         has_rule = true;
         if (!text)
             text = copy(name);
-        is_found = is_id(rule->text, id, own_id) || (text && fnmatch(rule->text, text, FNM_NOESCAPE) == 0);
+        is_found = is_id(rule->text, id, own_id) || (text && pnr_glob_matches(rule->text, text));
     }
     free(text);
     return is_found || !has_rule;
@@ -349,10 +323,7 @@ bool selection_may_have_thread(const struct selection *selection, uint32_t own_i
 
 bool selection_chooses(const struct selection *selection)
 {
-    for (size_t i = 0; selection && i < selection->n; i++)
-        if (selection->rules[i].option == SELECT_PROCESS || selection->rules[i].option == SELECT_THREAD)
-            return true;
-    return false;
+    return selection && selection->n > 0;
 }
 
 /* ---- functions ---- */
@@ -362,85 +333,24 @@ uint64_t selection_least_ns(const struct selection *selection, uint64_t recorded
     return selection && selection->least_ns > recorded_ns ? selection->least_ns : recorded_ns;
 }
 
-static bool is_of_functions(const struct rule *rule)
-{
-    return rule->option == SELECT_INCLUDE || rule->option == SELECT_EXCLUDE;
-}
-
-/* What no rule matches is left out if the first one includes. */
-static bool leaves_others_out(const struct selection *selection)
-{
-    for (size_t i = 0; i < selection->n; i++)
-        if (is_of_functions(&selection->rules[i]))
-            return selection->rules[i].option == SELECT_INCLUDE;
-    return false;
-}
-
-static bool is_left_out(const struct selection *selection, const char *module, const char *name, const char *file)
-{
-    for (size_t i = selection->n; i-- > 0;) {
-        const struct rule *rule = &selection->rules[i];
-        if (is_of_functions(rule) && (fnmatch(rule->text, module, FNM_NOESCAPE) == 0 ||
-                                      fnmatch(rule->text, name, FNM_NOESCAPE) == 0 ||
-                                      fnmatch(rule->text, file, FNM_NOESCAPE) == 0))
-            return rule->option == SELECT_EXCLUDE;
-    }
-    return leaves_others_out(selection);
-}
-
-static void append(char *text, size_t *size, struct pnr_string string)
-{
-    if (string.size)
-        memcpy(text + *size, string.bytes, string.size);
-    *size += string.size;
-}
-
-/* The function as a slice is called: module, `.`, qualified name. NULL when out of memory. */
-static char *full_name(const struct symbol *symbol)
-{
-    size_t size = 0;
-    char *text = malloc((size_t)symbol->module.size + symbol->name.size + 2);
-    if (!text)
-        return NULL;
-    append(text, &size, symbol->module);
-    if (symbol->module.size && symbol->name.size)
-        text[size++] = '.';
-    append(text, &size, symbol->name);
-    text[size] = 0;
-    return text;
-}
-
-static int judge(const struct selection *selection, const struct symbol *symbol, bool *left_out)
-{
-    char *module = copy(symbol->module), *name = full_name(symbol), *file = copy(symbol->file);
-    int result = module && name && file ? 0 : -1;
-    if (result == 0)
-        *left_out = is_left_out(selection, module, name, file);
-    free(module);
-    free(name);
-    free(file);
-    return result;
-}
-
 int selection_choose(const struct selection *selection, const struct symbols *symbols, struct spans_choice *choice)
 {
     *choice = (struct spans_choice){ .max_depth = selection ? selection->max_depth : UINT64_MAX };
-    size_t n_rules = 0;
-    for (size_t i = 0; selection && i < selection->n; i++)
-        n_rules += is_of_functions(&selection->rules[i]);
-    if (n_rules == 0)
+    if (!selection || selection->functions.n == 0)
         return 0;
     bool *left_out = calloc((size_t)symbols->n_functions + 1, sizeof *left_out);
     if (!left_out)
         return -1;
     choice->left_out = left_out;
     choice->n_functions = symbols->n_functions;
-    choice->leaves_unknown_out = leaves_others_out(selection);
+    choice->leaves_unknown_out = selection->functions.excludes_others;
     for (uint32_t i = 0; i < symbols->n_functions; i++) {
         const struct symbol *symbol = &symbols->functions[i];
-        left_out[i] = choice->leaves_unknown_out;
-        if (symbol->is_known && judge(selection, symbol, &left_out[i]) < 0)
+        const struct pnr_string strings[3] = { symbol->module, symbol->name, symbol->file };
+        int verdict = symbol->is_known ? pnr_filter_judge(&selection->functions, strings) : choice->leaves_unknown_out;
+        if (verdict < 0)
             return -1;
+        left_out[i] = verdict;
     }
     return 0;
 }

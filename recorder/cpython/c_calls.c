@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../filter.h"
 #include "c_calls.h"
 
 #define KNOWN 4096                      /* functions found without making their names; a power of two */
@@ -153,10 +152,9 @@ static uint32_t find_index(const PyMethodDef *method, PyObject *self, PyObject *
     }
     size_t at = strlen(name);
     snprintf(name + at, sizeof name - at, "%s", method->ml_name);
-    const char *judged = module[0] ? module : "builtins";
+    const struct pnr_string strings[3] = { { module, (uint32_t)strlen(module) }, { name, (uint32_t)strlen(name) }, { "", 0 } };
     bool is_left_out = strcmp(module, "panopticon_rec._recorder") == 0 ||
-                       rec_filter_excludes((struct pnr_string){ judged, (uint32_t)strlen(judged) },
-                                           (struct pnr_string){ "", 0 });
+                       pnr_filter_judge(&rec_functions.filter, strings) > 0;
     uint32_t index = is_left_out ? 0 : index_of_name(module, name);
     PyErr_Restore(type, value, traceback);
     return index;

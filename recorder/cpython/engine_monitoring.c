@@ -9,7 +9,6 @@
 
 #include <opcode.h>
 
-#include "../filter.h"
 #include "engine.h"
 
 #if PY_VERSION_HEX >= 0x030C0000
@@ -74,12 +73,14 @@ static inline bool count(struct rec_buffer *buffer, enum pnr_kind kind)
 /* True for a function that a filter excludes, not for the recorder's own. */
 static bool is_filtered(const cpython_frame *f)
 {
-    PyObject *key = PyUnicode_InternFromString("__name__"), *owned[2];
-    struct pnr_string module = rec_functions_text(key ? cpython_lookup(cpython_globals(f), key) : NULL, &owned[0]);
-    struct pnr_string file = rec_functions_text(cpython_code(f)->co_filename, &owned[1]);
-    bool is = rec_filter_excludes(module, file);
-    Py_XDECREF(owned[0]);
-    Py_XDECREF(owned[1]);
+    PyObject *key = PyUnicode_InternFromString("__name__"), *owned[3];
+    const struct pnr_string strings[3] = {
+        rec_functions_text(key ? cpython_lookup(cpython_globals(f), key) : NULL, &owned[0]),
+        rec_functions_text(cpython_code(f)->co_qualname, &owned[1]),
+        rec_functions_text(cpython_code(f)->co_filename, &owned[2]) };
+    bool is = pnr_filter_judge(&rec_functions.filter, strings) > 0;
+    for (int i = 0; i < 3; i++)
+        Py_XDECREF(owned[i]);
     Py_XDECREF(key);
     return is;
 }

@@ -2,7 +2,6 @@
 
 #include <string.h>
 
-#include "../filter.h"
 #include "../thread_buffer.h"
 
 struct rec_functions rec_functions = { .extra_index = -1 };
@@ -79,7 +78,7 @@ static uint64_t make_mark(const cpython_frame *f)
     uint64_t flags = 0, index = 0, tag = 0;
     bool is_own = strings[2].size > functions.own_size &&
                   memcmp(strings[2].bytes, functions.own, functions.own_size) == 0;
-    if (is_own || rec_filter_excludes(strings[0], strings[2]))
+    if (is_own || pnr_filter_judge(&rec_functions.filter, strings) > 0)
         flags = REC_TAG_EXCLUDED;
     else
         index = rec_session_add_function(kind, (uint32_t)code->co_firstlineno, strings);

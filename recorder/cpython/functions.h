@@ -9,6 +9,7 @@
 
 #include "cpython.h"
 
+#include "../../format/filter.h"
 #include "../../format/names.h"
 
 /* A tag: bits 0 to 31: index in the name table; 32 to 35: flags; 36 to 63: number of the recording. 0 is none. */
@@ -24,6 +25,7 @@ struct rec_functions {
     uint32_t plain;                     /* upper word of a tag of this recording without flags */
     uint32_t session;
     Py_ssize_t extra_index;
+    struct pnr_filter filter;           /* which functions are recorded */
 };
 extern struct rec_functions rec_functions __attribute__((visibility("hidden")));
 

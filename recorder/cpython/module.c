@@ -36,11 +36,8 @@ PyDoc_STRVAR(start_doc,
 "start(path, joins, properties, options, on_path)\n--\n\n"
 "Begins to record all threads of this process into a capture directory at path (str or path-like), which is\n"
 "made; when something is there, at run-2.pnr, run-3.pnr, ... for run.pnr; or, if it joins, into the capture that is\n"
-"there. properties: dict of str to str, kept in the capture. options: dict with these keys, or fewer:\n"
-"engine (\"frame\", \"monitoring\" or None), c_calls (bool), filters (list of (int, str): enum rec_filter_action and its\n"
-"text), min_duration_ns, max_size (bytes), last_ns (int, 0 = no limit), drops (bool: when no chunk is free, events are\n"
-"lost), follows_forks (bool), starts_paused (bool), snapshots_exceptions (bool), snapshot_signal, toggle_signal (int, 0 =\n"
-"none). on_path: called with the path that was taken before the first event, or None.\n"
+"there. properties: dict of str to str, kept in the capture. options: dict, as panopticon_rec.options.for_recorder()\n"
+"makes it. on_path: called with the path that was taken before the first event, or None.\n"
 "In a process that is being recorded already, the capture is a part of that recording, with its engine and its filters.\n"
 "Returns the number of the capture, for stop(), and the absolute path of the directory that was made. Raises OSError when\n"
 "the capture cannot be written, and ValueError when this Python does not have the engine.");

@@ -17,22 +17,13 @@
 
 #include "c_calls.h"
 #include "engine.h"
+#include "options.h"
 #include "trampoline.h"
-#include "../filter.h"
 #include "../diagnostics.h"
 #include "../survey.h"
 #include "../tree.h"
 #include "../fork_memory.h"
 #include "../../format/capture.h"
-
-struct options {
-    const char *engine;                 /* "frame", "monitoring", or NULL: the first that there is */
-    int c_calls;
-    PyObject *filters;                  /* list of (enum rec_filter_action, str), or NULL; borrowed */
-    unsigned long long min_duration_ns, max_size, last_ns;
-    int drops, follows_forks, starts_paused, snapshots_exceptions;
-    int snapshot_signal, toggle_signal; /* 0: none */
-};
 
 struct property {
     char *key, *value;                  /* owned */
@@ -43,7 +34,7 @@ struct inner {
     int number;
     char path[PATH_MAX];
     struct rec_region part;
-    struct options options;             /* engine and filters are not valid after the start */
+    struct rec_options options;             /* engine and filters are not valid after the start */
     bool has_resumed;                   /* the recording was paused before it */
     bool is_waiting;                    /* it begins when recording is resumed */
     struct inner *older;
@@ -57,7 +48,7 @@ static struct {
     _Atomic bool is_pending;            /* this is a forked child without an event so far */
     pid_t pid;                          /* of the process that was started */
     bool joins;                         /* the capture is another process's */
-    struct options options;             /* of the capture that is written; engine and filters are not valid after the start */
+    struct rec_options options;             /* of the capture that is written; engine and filters are not valid after the start */
     struct rec_drain_options drain;
     int number;                         /* of the capture that is written */
     int n_started;                      /* captures, in all */
@@ -168,49 +159,7 @@ static void come_back(void)
     PyErr_Clear();
 }
 
-/* ---- options and properties ---- */
-
-/* dict: what Python gives; every key that it may have is one here. Returns 0, or -1 with an exception set. */
-static int parse_options(PyObject *dict, struct options *options)
-{
-    static char *names[] = { "engine", "c_calls", "filters", "min_duration_ns", "max_size", "last_ns", "drops",
-                             "follows_forks", "starts_paused", "snapshots_exceptions", "snapshot_signal", "toggle_signal",
-                             NULL };
-    PyObject *none = PyTuple_New(0);
-    *options = (struct options){ 0 };
-    bool is_good = none && PyArg_ParseTupleAndKeywords(
-        none, dict, "|$zpO!KKKppppii:options", names, &options->engine, &options->c_calls, &PyList_Type, &options->filters,
-        &options->min_duration_ns, &options->max_size, &options->last_ns, &options->drops, &options->follows_forks,
-        &options->starts_paused, &options->snapshots_exceptions, &options->snapshot_signal, &options->toggle_signal);
-    Py_XDECREF(none);
-    if (is_good && options->max_size && options->max_size < REC_MIN_SIZE) {
-        PyErr_Format(PyExc_ValueError, "panopticon: a capture takes at least %llu bytes", REC_MIN_SIZE);
-        is_good = false;
-    }
-    return is_good ? 0 : -1;
-}
-
-/* Replaces the filters. Returns 0, or -1 with an exception set. */
-static int set_filters(PyObject *filters)
-{
-    rec_filter_clear();
-    for (Py_ssize_t i = 0; filters && i < PyList_GET_SIZE(filters); i++) {
-        int action;
-        PyObject *text;                 /* borrowed */
-        if (!PyArg_ParseTuple(PyList_GET_ITEM(filters, i), "iU:filter", &action, &text))
-            return -1;
-        PyObject *bytes = PyUnicode_AsEncodedString(text, "utf-8", "surrogatepass");    /* owned */
-        if (!bytes)
-            return -1;
-        int code = rec_filter_add((enum rec_filter_action)action, PyBytes_AS_STRING(bytes));
-        Py_DECREF(bytes);
-        if (code != 0) {
-            PyErr_NoMemory();
-            return -1;
-        }
-    }
-    return 0;
-}
+/* ---- engine and properties ---- */
 
 static const struct rec_engine *find_engine(const char *name)
 {
@@ -292,7 +241,7 @@ static void save_beside(const char *capture, const struct rec_region *part)
         rec_warn("%s; no snapshot was made, recording goes on", pnr_err_describe(&err, text, sizeof text));
 }
 
-static bool is_saved_on(const struct options *options, int occasion)
+static bool is_saved_on(const struct rec_options *options, int occasion)
 {
     return occasion == AN_EXCEPTION ? options->snapshots_exceptions : options->snapshot_signal == occasion;
 }
@@ -389,7 +338,7 @@ static void stop_handling(int signal)
 }
 
 /* From now on a capture has what it wants to be told of. */
-static void attend(const struct options *options)
+static void attend(const struct rec_options *options)
 {
     handle(options->snapshot_signal);
     handle(options->toggle_signal);
@@ -397,7 +346,7 @@ static void attend(const struct options *options)
         rec_threads.on_exception = tell_exception;
 }
 
-static void attend_no_more(const struct options *options)
+static void attend_no_more(const struct rec_options *options)
 {
     stop_handling(options->snapshot_signal);
     stop_handling(options->toggle_signal);
@@ -445,9 +394,9 @@ int rec_recording_save(const char *path, char *taken)
 
 /* ---- the beginning ---- */
 
-static struct rec_drain_options drain_options(const struct options *options)
+static struct rec_drain_options drain_options(const struct rec_options *options)
 {
-    return (struct rec_drain_options){ .limits = { options->max_size, options->last_ns }, .drops = options->drops,
+    return (struct rec_drain_options){ .limits = { options->max_size, options->last_ns }, .drops = options->discards,
                                        .on_wake = on_wake, .on_tick = look_soon };
 }
 
@@ -566,7 +515,7 @@ static int start_inner(const char *path, PyObject *dict, PyObject *on_path, char
         PyErr_NoMemory();
         return 0;
     }
-    if (parse_options(dict, &inner->options) != 0 || (inner->options.engine && !find_engine(inner->options.engine)))
+    if (rec_options_parse(dict, &inner->options) != 0 || (inner->options.engine && !find_engine(inner->options.engine)))
         goto fail;
     if (rec_session_make_capture(path, taken, &err) != 0) {
         rec_recording_raise(&err);
@@ -733,8 +682,8 @@ int rec_recording_start(const char *path, bool joins, PyObject *properties, PyOb
     }
     if (begin_if_pending())
         return start_inner(path, dict, on_path, taken);
-    if (parse_options(dict, &recording.options) != 0 || !(recording.engine = find_engine(recording.options.engine)) ||
-        set_filters(recording.options.filters) != 0 || keep_properties(properties) != 0)
+    if (rec_options_parse(dict, &recording.options) != 0 || !(recording.engine = find_engine(recording.options.engine)) ||
+        rec_options_set_filters(&recording.options) != 0 || keep_properties(properties) != 0)
         return 0;
     if (must_change_engine())
         recording.engine = rec_engine_monitoring;

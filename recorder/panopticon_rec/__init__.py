@@ -1,4 +1,4 @@
-"""Panopticon's recorder: what a Python program did, call by call, at the least cost that CPython allows.
+"""Panopticon's recorder: every call of a Python program, at the lowest cost that CPython allows.
 
     python3 -m panopticon_rec app.py                # writes run.pnr
     panopticon-convert run.pnr                      # writes run.trace, for chrome://tracing
@@ -10,11 +10,11 @@
         ...
     print(str(at))
 
-It sees all threads. A recording inside another one gives a capture of its own part. It never raises into the program
-that it records: when it cannot go on (disk full) it says so once on standard error and the program runs on.
+Records all threads. A recording that starts inside another one gives a capture of its own part. Never raises into the program
+that is recorded: when recording cannot go on (disk full), one line on standard error says so and the program runs on.
 
-Imports nothing but what is part of the interpreter itself: a module of the standard library may be the program's own, by its
-place in sys.path.
+Imports only what is part of the interpreter itself: a module with the name of one of the standard library may be the program's
+own, by its place in sys.path.
 """
 
 import atexit
@@ -24,8 +24,10 @@ import sys
 
 import _signal
 
+from . import options
+
 __all__ = ["AsyncTracer", "Recorder", "pause", "record", "resume", "snapshot"]
-__version__ = "0.1"
+__version__ = "0.1"     # of the converter, too: SConstruct reads it here
 
 UNUSABLE = None     # why this interpreter cannot be recorded, and what to do: a line
 
@@ -49,87 +51,17 @@ else:
 
 
 def properties(command, filters=()):
-    """What a capture says of this process: dict of str to str (specs/capture-format.md, section 6.3). command: the
-    program and its arguments, list of str."""
-    told = {"python": sys.version.split()[0], "executable": sys.executable or "",
-            "command": " ".join(map(str, command)), "recorder": __version__}
+    """Return the properties of this process: dict of str to str (specs/capture-format.md, section 6.3). command: the program
+    and its arguments, list of str."""
+    found = {"python": sys.version.split()[0], "executable": sys.executable or "",
+             "command": " ".join(map(str, command)), "recorder": __version__}
     if filters:
-        told["filters"] = "\n".join(filters)
-    return told
-
-
-def options(c_calls=False, engine=None, filters=(), min_duration=0, max_size=0, last=0, when_full="wait", follow="fork",
-            start_paused=False, snapshot_on=(), toggle_on=None):
-    """The options of a recording as _recorder.start takes them. Raises ValueError."""
-    if when_full not in ("wait", "drop") or follow not in ("all", "fork", "none"):
-        raise ValueError("when_full is wait or drop; follow is all, fork or none")
-    signals = [parse_signal(name) for name in snapshot_on if name != "exception"]
-    if len(signals) > 1:
-        raise ValueError("one signal makes snapshots")
-    if toggle_on and parse_signal(toggle_on) in signals:
-        raise ValueError(f"{toggle_on!r} makes snapshots: another signal pauses and resumes")
-    return {"c_calls": c_calls, "engine": engine, "filters": [rule for one in filters for rule in parse_filter(one)],
-            "min_duration_ns": parse_duration(min_duration), "max_size": parse_size(max_size),
-            "last_ns": parse_duration(last), "drops": when_full == "drop", "follows_forks": follow != "none",
-            "starts_paused": start_paused, "snapshots_exceptions": "exception" in snapshot_on,
-            "snapshot_signal": signals[0] if signals else 0, "toggle_signal": parse_signal(toggle_on) if toggle_on else 0}
-
-
-def parse_signal(name):
-    """The number of a signal that a program can do without. name: SIGUSR2, USR2."""
-    key = f"SIG{name.removeprefix('SIG')}" if isinstance(name, str) else ""
-    number = getattr(_signal, key, 0) if key[3:4].isalnum() else 0      # SIG_IGN is none
-    if not number or number in (_signal.SIGKILL, _signal.SIGSTOP, _signal.SIGSEGV, _signal.SIGBUS, _signal.SIGFPE,
-                                _signal.SIGILL, _signal.SIGABRT):
-        raise ValueError(f"{name!r} is no signal for this; SIGUSR1 and SIGUSR2 are")
-    return number
-
-
-def parse_size(size):
-    """Bytes. size: a number, or text such as 200M (k, M, G, T: powers of 1,024)."""
-    number, scale = size, 1
-    if isinstance(size, str):
-        scale = {"k": 2**10, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}.get(size[-1:], 1)
-        try:
-            number = float(size[:-1] if scale > 1 else size)
-        except ValueError:
-            number = -1
-    if not 0 <= number * scale < 2**63:
-        raise ValueError(f"{size!r} is no size: a number and k, M, G or T, such as 200M")
-    return round(number * scale)
-
-
-def parse_filter(text):
-    """The rules of a filter: (action, text), the action as in recorder/filter.h."""
-    include, exclude, exclude_below = range(3)
-    action, _, glob = text.partition(" ") if isinstance(text, str) else ("", "", "")
-    if action in ("include", "exclude") and glob and "\n" not in glob and "\0" not in glob:
-        return [(include if action == "include" else exclude, glob)]
-    frozen = exclude_below, "<frozen "
-    if text == "no-frozen":
-        return [frozen]
-    if text == "no-stdlib":             # os lies in it, and is there at any start
-        return [frozen, (exclude_below, os.path.join(os.path.dirname(os.__file__), ""))]
-    raise ValueError(f"{text!r} is no filter: those are 'include GLOB', 'exclude GLOB', 'no-stdlib' and 'no-frozen'")
-
-
-def parse_duration(duration):
-    """Nanoseconds. duration: seconds as a number, or text such as 20us."""
-    number, scale = duration, 10**9
-    if isinstance(duration, str):
-        units = ("ns", 1), ("us", 10**3), ("ms", 10**6), ("s", 10**9), ("min", 60 * 10**9), ("h", 3600 * 10**9)
-        unit, scale = next(((unit, scale) for unit, scale in units if duration.endswith(unit)), ("", 0))
-        try:
-            number = float(duration.removesuffix(unit))
-        except ValueError:
-            number = -1
-    if not scale or not 0 <= number * scale < 2**63:
-        raise ValueError(f"{duration!r} is no duration: a number and ns, us, ms, s, min or h, such as 20us")
-    return round(number * scale)
+        found["filters"] = "\n".join(filters)
+    return found
 
 
 def find_converter():
-    """The path of panopticon-convert: beside the package as it was built, where `scons install` put it, or on PATH;
+    """Return the path of panopticon-convert: next to the package as it was built, where `scons install` put it, or on PATH;
     None when it is nowhere."""
     package = os.path.dirname(os.path.abspath(__file__))
     folders = [os.path.dirname(package), os.path.normpath(os.path.join(package, *[os.pardir] * 4, "bin")),
@@ -142,78 +74,66 @@ def find_converter():
 
 
 class Recorder:
-    """Records this process, all its threads, from start() to stop() into a capture directory.
+    __doc__ = options.add_keywords("""Record this process, all its threads, from start() to stop() into a capture directory.
 
-    path: where to; when a capture is there already, run-2.pnr, run-3.pnr, ... is taken instead. From start() on the
-    attribute `path` says which, as an absolute path. May be started again after a stop: each recording is a capture of
-    its own. Functions that are running when it starts are shown as opened before. Also a context manager.
-    c_calls: records calls of C functions, too. engine: "frame" or "monitoring" (3.12 and later); None takes the faster
-    one that this Python has.
-    filters: which functions are recorded: a list of "include GLOB", "exclude GLOB", "no-stdlib" (functions of the
-    standard library are not recorded) and "no-frozen" (those of frozen modules). A glob is for the module's name or the
-    file's path, as a whole; its * also stands for dots and slashes. The last filter that matches a function decides. One
-    that none matches is recorded, but not if the first glob is to be included. What functions call that are not recorded
-    appears in whoever called these.
-    min_duration: calls that are shorter, and all that is in them, leave nothing behind. Seconds, or text such as "20us"
-    (ns, us, ms, s, min, h).
-    max_size: bytes that the capture may take on disk, or text such as "2G"; the oldest data goes first. last: how much of
-    the past is kept at least, as a duration; what is older goes. 0: no limit.
-    when_full: what happens to events when the disk is too slow: "wait" until it has taken some, or "drop", which counts.
-    follow: which processes are recorded into the same capture: "fork", those that this one forks; "all", interpreters
-    that it starts as well, by way of PYTHONPATH in os.environ; or "none".
-    start_paused: nothing is recorded before resume().
-    snapshot_on: a list of a signal's name, such as "SIGUSR2", and "exception", for one that ends the program or a thread: a
-    snapshot is made beside the capture. toggle_on: the name of a signal that pauses and resumes.
-    Raises ValueError for what is none of these.
-    """
+    path: where the capture goes; when there is one already, run-2.pnr, run-3.pnr, ... is taken instead. After start() the
+    attribute `path` says which, as an absolute path. A recorder may be started again after a stop: each recording is a capture
+    of its own. Functions that run already at the start are shown as opened before. Also a context manager. Raises ValueError
+    for an option with a wrong value, TypeError for an unknown option.
 
-    def __init__(self, path="run.pnr", *, filters=(), snapshot_on=(), follow="fork", **more):
+    The options are those of the command line (python3 -m panopticon_rec --help). A duration is a number of seconds, or text
+    such as "20us"; a size is a number of bytes, or text such as "1.5G".""")
+
+    def __init__(self, path="run.pnr", **keywords):
         self.path = self._wanted = os.fspath(path)
-        self._filters = [filters] if isinstance(filters, str) else list(filters)
-        snapshot_on = [snapshot_on] if isinstance(snapshot_on, str) else list(snapshot_on)
-        self._options = options(filters=self._filters, snapshot_on=snapshot_on, follow=follow, **more)
-        self._follows_all = follow == "all"
-        self._is_running = self._leads = False
+        self._options = options.parse(keywords)
+        self._is_running = self._hooks_children = False
         self._number = 0
 
     def start(self):
-        """Begins. Raises OSError when the capture cannot be written, RuntimeError when this recorder is running
-        already, ImportError when this interpreter cannot be recorded, ValueError when it does not have the
-        engine. Returns the recorder."""
+        """Start recording. Returns the recorder. Raises OSError when the capture cannot be written, RuntimeError when this
+        recorder is running already, ImportError when this interpreter cannot be recorded, ValueError when it does not have
+        the engine."""
         if UNUSABLE:
             raise ImportError(UNUSABLE)
         if self._is_running:
             raise RuntimeError("panopticon: this recorder is running already")
-        # Inside another recording it is that one which says what becomes of children.
-        self._leads = self._follows_all and not _recorder.is_on()
-        lead = leader(self._options, self._filters) if self._leads else None
+        # Inside another recording, that one decides what becomes of children.
+        self._hooks_children = options.records_started(self._options) and not _recorder.is_on()
+        on_path = child_hook(self._options) if self._hooks_children else None
         before = os.environ.get("PYTHONPATH")
         try:
             self._number, self.path = _recorder.start(
-                self._wanted, False, properties(getattr(sys, "argv", []), self._filters), self._options, lead)
+                self._wanted, False, properties(getattr(sys, "argv", []), self._options["filters"]),
+                options.for_recorder(self._options), on_path)
         except BaseException:
             if os.environ.get("PYTHONPATH") != before:
-                lead_no_more()
+                remove_child_hook()
             raise
+        if self._hooks_children:
+            atexit.register(restore_environment, before)
         self._is_running = True
         return self
 
     def stop(self):
-        """Ends and writes everything, from any function and any thread. Returns (events, threads, bytes, lost); in a
-        forked child those of the child. Raises RuntimeError when this recorder is not running, OSError when the capture
-        could not be written to its end: what was recorded until then is kept."""
+        """Stop recording and write everything, in any function and any thread. Returns (events, threads, bytes, lost); in a
+        forked child those of the child. Raises RuntimeError when this recorder is not running, OSError when the capture could
+        not be written to its end: what was recorded until then is kept."""
         if not self._is_running:
             raise RuntimeError("panopticon: this recorder is not running")
         self._is_running = False
-        if self._leads:
-            lead_no_more()
-        return _recorder.stop(self._number)
+        try:
+            return _recorder.stop(self._number)
+        finally:
+            if self._hooks_children:    # after the stop: what this calls in os is not in the capture
+                remove_child_hook()
+                atexit.unregister(restore_environment)
 
     def __enter__(self):
         return self.start()
 
     def __exit__(self, *exception):
-        """As stop(), but never raises into the program: a failure to write was told on standard error."""
+        """Stop, but never raise into the program: a failure to write was reported on standard error."""
         if self._is_running:
             try:
                 self.stop()
@@ -225,109 +145,109 @@ record = Recorder
 
 
 def pause():
-    """Records nothing until resume(), at no cost. Raises RuntimeError when this process is not being recorded."""
+    """Record nothing until resume(), at no cost. Raises RuntimeError when this process is not being recorded."""
     _recorder.pause()
 
 
 def resume():
-    """Goes on after pause(), or begins after a paused start. Raises RuntimeError when this process is not being recorded."""
+    """Record again after pause(), or at last after a paused start. Raises RuntimeError when this process is not being recorded."""
     _recorder.resume()
 
 
 def snapshot(path="run-snapshot.pnr"):
-    """Saves what this process has recorded up to now, as far as it is kept, as a capture of its own, while recording goes
-    on. Returns its absolute path; as for Recorder, run-snapshot-2.pnr, ... is taken when it is there already. Raises
-    OSError when it cannot be written, RuntimeError when this process is not being recorded."""
+    """Save what this process has recorded up to now, as far as it is kept, as a capture of its own, while recording goes on.
+    Returns its absolute path; as for Recorder, run-snapshot-2.pnr, ... is taken when there is one already. Raises OSError when
+    it cannot be written, RuntimeError when this process is not being recorded."""
     return _recorder.snapshot(os.fspath(path))
 
 
-# ---- interpreters that the program starts ----
+# ---- interpreters that the program starts (specs/recording.md, section 9) ----
+#
+# The process that begins the capture leaves in it a file `order`, the payload: how to record. PYTHONPATH brings the folder
+# `follow` and an entry that names the capture to each interpreter that is started; sitecustomize.py in that folder calls
+# join_parent(), which reads the payload.
 
 PACKAGE = os.path.dirname(os.path.abspath(__file__))
-FOLLOW = os.path.join(PACKAGE, "follow")        # see sitecustomize.py in it
-MARK = f"{FOLLOW}/order-"
+HOOK_FOLDER = os.path.join(PACKAGE, "follow")
+HOOK_ENTRY = f"{HOOK_FOLDER}/order-"
 
 
-def leader(options, filters, follows_all=True, **duty):
-    """Returns a function that leaves in a capture, given its path, what an interpreter needs to know that takes part later
-    (specs/recording.md, section 9), and sees to it that those which this process starts do: by PYTHONPATH, the one variable
-    of the environment that is changed. duty: what this process does at its end."""
+def child_hook(recording, hooks_started=True, **at_end):
+    """Return a function that leaves the payload in a capture, given its path. It also makes interpreters that this process
+    starts join, by PYTHONPATH, the one variable of the environment that is changed. recording: the options. at_end: what this
+    process does at its end."""
 
-    def lead(capture):
+    def install(capture):
         by = _recorder.identify()
-        known = {"by": by, **duty, **{key: value for key, value in options.items() if key != "filters"}}
-        fields = [f"{key}={int(value) if isinstance(value, bool) else value}" for key, value in known.items()
-                  if value is not None]
-        order = "\0".join([*fields, *(f"filter={text}" for text in filters)]).encode("utf-8", "surrogatepass")
+        fields = [f"{key}={int(value) if isinstance(value, bool) else value}"
+                  for key, value in {"by": by, **at_end}.items() if value is not None]
+        payload = "\0".join([*fields, *options.write(recording)]).encode("utf-8", "surrogatepass")
         with open(os.path.join(capture, "order"), "xb", opener=open_for_owner) as file:
-            file.write(order)
-        if follows_all:
-            lead_no_more()
+            file.write(payload)
+        if hooks_started:
+            remove_child_hook()
             before = os.environ.get("PYTHONPATH")
-            os.environ["PYTHONPATH"] = os.pathsep.join([FOLLOW, f"{MARK}{by}-{os.fsencode(capture).hex()}",
+            os.environ["PYTHONPATH"] = os.pathsep.join([HOOK_FOLDER, f"{HOOK_ENTRY}{by}-{os.fsencode(capture).hex()}",
                                                         *([before] if before else [])])
 
-    return lead
+    return install
 
 
 def open_for_owner(path, flags):
     return os.open(path, flags, 0o600)
 
 
-def lead_no_more():
-    """Makes PYTHONPATH again what it was."""
+def remove_child_hook():
+    """Give PYTHONPATH back the value that it had."""
     before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    after = [entry for entry in before if not entry.startswith(FOLLOW)]
+    after = [entry for entry in before if not entry.startswith(HOOK_FOLDER)]
     if not after:
         os.environ.pop("PYTHONPATH", None)
     elif after != before:
         os.environ["PYTHONPATH"] = os.pathsep.join(after)
 
 
-def find_order():
-    """The entry of PYTHONPATH that names a capture in which this process takes part; or None."""
+def restore_environment(before):
+    """Give the variable itself, which a later interpreter of this process reads, its value back, at the end of this one. Calls
+    only C functions, since the capture goes on."""
+    os.unsetenv("PYTHONPATH") if before is None else os.putenv("PYTHONPATH", before)
+
+
+def find_hook_entry():
+    """Return the entry of PYTHONPATH that names a capture in which this process takes part; or None."""
     entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    return next((entry for entry in entries if entry.startswith(MARK)), None)
+    return next((entry for entry in entries if entry.startswith(HOOK_ENTRY)), None)
 
 
-def parse_entry(entry):
-    """Who left the order that an entry of PYTHONPATH names, and in which capture."""
-    by, _, path = entry.removeprefix(MARK).rpartition("-")
+def parse_hook_entry(entry):
+    """Return who left the payload that an entry of PYTHONPATH names, and in which capture."""
+    by, _, path = entry.removeprefix(HOOK_ENTRY).rpartition("-")
     return by, os.fsdecode(bytes.fromhex(path))
 
 
-def read_order(entry):
-    """What there is to know of the capture that an entry of PYTHONPATH names: dict of str to str, and a list for `filters`.
-    None when it is gone, or another lies there now. Raises PermissionError."""
-    by, capture = parse_entry(entry)
+def read_payload(entry):
+    """Return what a capture that an entry of PYTHONPATH names has for processes that join: dict of str to str, with the path
+    as `capture` and all options as `recording`. None when the capture is gone, or another one is there now. Raises
+    PermissionError, and ValueError or LookupError for a damaged payload."""
+    by, capture = parse_hook_entry(entry)
     try:
         with open(os.path.join(capture, "order"), "rb") as file:
             fields = file.read().decode("utf-8", "surrogatepass").split("\0")
     except (FileNotFoundError, NotADirectoryError):
         return None
     pairs = [field.partition("=")[::2] for field in fields]
-    order = {**dict(pairs), "capture": capture, "filters": [value for key, value in pairs if key == "filter"]}
-    return order if order["by"] == by else None
+    payload = {**dict(pairs), "capture": capture}
+    return {**payload, "recording": options.read(pairs)} if payload["by"] == by else None
 
 
-OPTIONS = ("c_calls", "min_duration_ns", "max_size", "last_ns", "drops", "follows_forks", "starts_paused",
-           "snapshots_exceptions", "snapshot_signal", "toggle_signal")
+def restore_end(payload):
+    """Restore what this process was asked to do at its end, if it has replaced the program that began the capture (exec)."""
+    if payload["by"] == _recorder.identify() and "tells" in payload:
+        _recorder.at_exit(payload["tells"] == "1", find_converter(), payload.get("output"))
 
 
-def options_of(order):
-    """The options of the recording in which this process takes part, as _recorder.start takes them."""
-    rules = [rule for text in order["filters"] for rule in parse_filter(text)]
-    return {**{key: int(order[key]) for key in OPTIONS}, "engine": order.get("engine"), "filters": rules}
-
-
-def take_duty(order):
-    """A process that has run another program (exec) still has to do at its end what was asked of it."""
-    if order["by"] == _recorder.identify() and "tells" in order:
-        _recorder.at_exit(order["tells"] == "1", find_converter(), order.get("output"))
-
-
-def program_at():
-    """Where in sys.orig_argv what the interpreter runs is named: a script, the module behind -m, the command behind -c."""
+def program_index():
+    """Return the index in sys.orig_argv of what the interpreter runs: a script, the module of -m, the command of -c."""
     return len(sys.orig_argv) - len(sys.argv)
 
 
@@ -335,12 +255,12 @@ MODULES = "panopticon_rec", "panopticon_rec.__main__"
 
 
 def find_recorder():
-    """Returns (words, is_path) when it is the recorder's command line that this interpreter runs: the words before its name,
-    which are the interpreter and its flags, and whether it is named by its path; else None."""
-    at = program_at()
-    if at < 1:
+    """Return (words, is_path) when this interpreter runs the recorder's command line: the words before its name, which are the
+    interpreter and its flags, and whether it is named by its path; else None."""
+    index = program_index()
+    if index < 1:
         return None
-    *before, word = sys.orig_argv[:at + 1]
+    *before, word = sys.orig_argv[:index + 1]
     last = before[-1]
     if word in MODULES and last[:1] == "-" and last[-1] == "m" and last[1] not in "-XW":
         flags = before.pop()[:-1]       # -m, or -Bm
@@ -353,10 +273,10 @@ def find_recorder():
     return before if flags == "-" else [*before, flags], False
 
 
-def helper():
-    """What this interpreter is if it is none of the program's, but a helper of multiprocessing or loky: "resource_tracker",
-    or "forkserver", which does nothing but fork the program's; else None."""
-    statements = sys.orig_argv[program_at()].split(";")[:2] if sys.argv[0] == "-c" else []      # the first may be import sys
+def helper_kind():
+    """Return what this interpreter is if it is not one of the program's, but a helper of multiprocessing or loky:
+    "resource_tracker", or "forkserver", which only forks the program's; else None."""
+    statements = sys.orig_argv[program_index()].split(";")[:2] if sys.argv[0] == "-c" else []   # the first may be import sys
     for kind in "resource_tracker", "forkserver":
         for words in map(str.split, statements):
             if words[:1] + words[2:] == ["from", "import", "main"] and words[1].endswith("." + kind):
@@ -364,74 +284,80 @@ def helper():
     return None
 
 
-def follow(entry):
-    """Records this interpreter, which is about to run its program, as its parent wants it. Returns whether it does, or will
-    in children; raises ValueError or LookupError for an order that is damaged, and what else _recorder.start raises."""
-    is_server = helper() == "forkserver"
-    if UNUSABLE or helper() == "resource_tracker" or find_recorder():       # which sees to it itself
+def join_parent(entry):
+    """Record this interpreter, which is about to run its program, as its parent wants it. Returns whether it is recorded, or
+    will be in its children. Raises ValueError or LookupError for a damaged payload, and whatever else _recorder.start raises."""
+    kind = helper_kind()
+    if UNUSABLE or kind == "resource_tracker" or find_recorder():       # the command line joins by itself
         return False
     try:
-        order = read_order(entry)
-        if not order:
+        payload = read_payload(entry)
+        if not payload:
             return False
-        if is_server:
-            os.register_at_fork(after_in_child=lambda: _recorder.is_on() or take_part(order, "fork"))
+        if kind == "forkserver":
+            os.register_at_fork(after_in_child=lambda: _recorder.is_on() or join_capture(payload, "fork"))
             return True
-        take_duty(order)
+        restore_end(payload)
     except OSError as error:
-        return leave_message(parse_entry(entry)[1], error)
-    return take_part(order, "exec")
+        return leave_message(parse_hook_entry(entry)[1], error)
+    return join_capture(payload, "exec")
 
 
-def take_part(order, born):
-    """Begins to record this process into the capture of the order. Returns whether it could."""
+def join_capture(payload, start_method):
+    """Begin to record this process into the capture of a payload. Returns whether that was possible."""
+    recording = payload["recording"]
     try:
-        _recorder.start(order["capture"], True, {**properties(sys.orig_argv[1:], order["filters"]), "born": born},
-                        options_of(order), None)
+        _recorder.start(payload["capture"], True, {**properties(sys.orig_argv[1:], recording["filters"]), "born": start_method},
+                        options.for_recorder(recording), None)
     except (OSError, MemoryError) as error:
-        return leave_message(order["capture"], error)
+        return leave_message(payload["capture"], error)
     return True
 
 
 def leave_message(capture, error):
-    """This process is not recorded: the one that began the capture says so at its end, as in recorder/diagnostics.c. Returns
-    False."""
+    """Leave a line in the capture: this process is not recorded. The process that began the capture prints it at its end, as in
+    recorder/diagnostics.c. Returns False."""
     reason = f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else "out of memory"
     try:
         with open(os.path.join(capture, "messages"), "ab", opener=open_to_append) as file:
             file.write(f"process {os.getpid()}: not recorded: {reason}\n".encode("utf-8", "surrogateescape"))
     except OSError:
-        pass                            # nobody is left to tell
+        pass                            # there is nowhere to report it
     return False
 
 
 def open_to_append(path, flags):
-    """Opens the file, or makes it: O_CREAT on a file of another user may be refused (protected_regular in proc(5))."""
+    """Open the file, or make it: O_CREAT on a file of another user may be refused (protected_regular in proc(5))."""
     try:
         return os.open(path, flags & ~os.O_CREAT | os.O_NOFOLLOW)
     except FileNotFoundError:
         return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
+# ---- a part of a program as a trace ----
+
 class AsyncTracer:
-    """Records a part of a program, calls of C functions too, and gives it as Catapult JSON text:
+    """Record a part of a program, and give it as Catapult JSON text:
 
         with AsyncTracer() as at:
             ...
         text = str(at)
 
-    Needs panopticon-convert. The capture lies in a temporary place until str() has read it.
+    keywords: those of Recorder; calls of C functions are recorded, and child processes are not, unless they say otherwise.
+    Needs panopticon-convert. The capture lies in a temporary directory until str() has read it.
     """
 
-    def __init__(self):
+    def __init__(self, **keywords):
         self._recorder = self._remove = None
         self._text = ""
+        self._keywords = {"c_calls": True, "follow": "none", **keywords}
+        options.parse(self._keywords)   # a wrong one is refused here
 
     def start(self):
-        """Begins, as Recorder.start; what an earlier recording of this tracer gave is forgotten. Returns the tracer."""
+        """Start as Recorder.start does, and forget an earlier recording of this tracer. Returns the tracer."""
         self._forget()
         folder = make_folder()
-        self._recorder = Recorder(os.path.join(folder, "run.pnr"), c_calls=True, follow="none")
+        self._recorder = Recorder(os.path.join(folder, "run.pnr"), **self._keywords)
         self._remove = remover(folder, self._recorder)
         atexit.register(self._remove)
         try:
@@ -442,13 +368,13 @@ class AsyncTracer:
         return self
 
     def stop(self):
-        """Ends. Raises as Recorder.stop."""
+        """Stop as Recorder.stop does."""
         if not self._recorder:
             raise RuntimeError("panopticon: this tracer was not started")
         self._recorder.stop()
 
     def get_trace(self):
-        """The trace as text: str(at)."""
+        """Return the trace as text: str(at)."""
         return str(self)
 
     def __enter__(self):
@@ -476,21 +402,21 @@ class AsyncTracer:
 
 
 def make_folder():
-    """A temporary folder."""
+    """Make a temporary directory, and return its path."""
     name = f"panopticon-{os.getpid()}-{os.urandom(6).hex()}"
-    places = [*filter(None, map(os.environ.get, ("TMPDIR", "TEMP", "TMP"))), "/tmp", "/var/tmp", os.getcwd()]
-    for place in places:
-        folder = os.path.join(os.path.abspath(place), name)
+    parents = [*filter(None, map(os.environ.get, ("TMPDIR", "TEMP", "TMP"))), "/tmp", "/var/tmp", os.getcwd()]
+    for parent in parents:
+        folder = os.path.join(os.path.abspath(parent), name)
         try:
             os.mkdir(folder, 0o700)
             return folder
         except OSError:
-            if place is places[-1]:
+            if parent is parents[-1]:
                 raise
 
 
 def remover(folder, recorder):
-    """The function that removes the folder of a recorder, which it ends before; not in a forked child."""
+    """Return the function that stops a recorder and removes its directory; it does nothing in a forked child."""
     pid = os.getpid()
 
     def remove():
@@ -502,10 +428,10 @@ def remover(folder, recorder):
 
 
 def convert(capture):
-    """The text of a trace, which lies beside the capture meanwhile."""
+    """Return the text of a capture's trace, which lies next to the capture meanwhile."""
     converter = find_converter()
     if not converter:
-        raise FileNotFoundError("panopticon-convert was found neither beside panopticon_rec nor on PATH")
+        raise FileNotFoundError("panopticon-convert was found neither next to panopticon_rec nor on PATH")
     trace = f"{capture}.trace"
     pid = os.posix_spawn(converter, [converter, "-q", "-o", trace, capture], os.environ)
     try:

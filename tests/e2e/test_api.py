@@ -254,6 +254,38 @@ class AsyncTracer(e2e.EndToEnd):
         self.assertEqual(finished.out, f"1\nshadow signal\n{self.path('signal.py')}\n")
         self.assertEqual(self.trace().count()["__main__.f"], 1)
 
+    def test_keywords(self):
+        """Those of Recorder; old names, too."""
+        finished = self.script("""
+            import panopticon_rec
+            def f(): len("x")
+            def g(): pass
+            for keywords in {}, {"c_calls": False}, {"filters": "exclude *.f", "when_full": "drop"}:
+                with panopticon_rec.AsyncTracer(**keywords) as tracer:
+                    f()
+                    g()
+                text = str(tracer)
+                print(*(name in text for name in ("__main__.f", "__main__.g", "builtins.len")))
+            for wrong in {"bogus": 1}, {"follow": "some"}, {"when_full": "never"}, {"max_size": "1.5X"}:
+                for tracer in panopticon_rec.AsyncTracer, panopticon_rec.Recorder:
+                    try:
+                        tracer(**wrong)
+                    except (TypeError, ValueError) as error:
+                        print(type(error).__name__, *wrong.values())
+            """)
+        self.assertEqual(finished.out.splitlines(), [
+            "True True True", "True True False", "False True True", *["TypeError 1"] * 2, *["ValueError some"] * 2,
+            *["ValueError never"] * 2, *["ValueError 1.5X"] * 2])
+
+    def test_help(self):
+        """It has all keywords."""
+        finished = self.script("""
+            import panopticon_rec
+            print(panopticon_rec.Recorder.__doc__)
+            """)
+        for keyword in ("c_calls=False", "engine=None", "filters=()", "min_duration=0", "follow='all'", "on_overflow='block'"):
+            self.assertIn(keyword, finished.out)
+
     def test_leaves_nothing(self):
         finished = self.script("""
             import os, tempfile

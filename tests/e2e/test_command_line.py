@@ -865,6 +865,14 @@ class Options(e2e.EndToEnd):
             self.assertTrue(finished.out)
         self.assertEqual(os.listdir(self.directory), [])
 
+    def test_old_names(self):
+        """They go on working, and are not in the help."""
+        for options in ["--when-full", "drop"], ["--when-full=wait"], ["--on-overflow", "discard"], ["--on-overflow=block"]:
+            self.assertEqual(self.record_with(["-q", *options]), e2e.Finished(0, "hello\n", ""))
+        self.assertRefused(self.record_with(["--when-full=never"]), "'never'")
+        for flag in "-h", "--help":
+            self.assertNotIn("when-full", self.record_with([flag], []).out)
+
     def test_wrong_usage(self):
         for arguments in ([], ["-m"], ["-c"], ["--nonsense", "app.py"], ["-o"]):
             finished = self.record_with(arguments, [])

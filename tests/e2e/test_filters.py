@@ -22,13 +22,13 @@ def is_below(file, folder):
     return rest.split(os.sep)[0] not in ("..", "site-packages", "dist-packages")
 
 
-def is_left_out(rules, module, file):
+def is_left_out(rules, module, name, file):
     """What the rules [(option, glob or None), ...] say of a function, by fnmatch and sysconfig."""
     globs = [option for option, _ in rules if option in (INCLUDE, EXCLUDE)]
     left_out = globs[:1] == [INCLUDE]
     for option, glob in rules:
         if option in (INCLUDE, EXCLUDE):
-            if fnmatch.fnmatchcase(module, glob) or fnmatch.fnmatchcase(file, glob):
+            if any(fnmatch.fnmatchcase(text, glob) for text in (module, name, file)):
                 left_out = option == EXCLUDE
         elif file.startswith("<frozen ") or (option == STDLIB and any(
                 is_below(file, PATHS[name]) for name in ("stdlib", "platstdlib"))):
@@ -79,7 +79,7 @@ class Truth(e2e.EndToEnd):
             name, src = function
             if function not in left_out:
                 file = src.rpartition(":")[0]
-                left_out[function] = is_left_out(rules, module_of(name, file), file)
+                left_out[function] = is_left_out(rules, module_of(name, file), name, file)
             parent = place[parent] if parent >= 0 else -1
             if left_out[function]:
                 place.append(parent)
@@ -171,6 +171,7 @@ class Globs(e2e.EndToEnd):
 
     def test_which(self):
         everything = list(self.FUNCTIONS)
+        e2e.recorded(self.path("all.pnr"), [self.program], options=["-q"])
         main, outer, inner, other = everything[:2] + everything[8:], everything[2:4], everything[4:6], everything[6:8]
         for arguments, expected in (
                 ("", everything),
@@ -194,11 +195,18 @@ class Globs(e2e.EndToEnd):
                 ("--include json* --no-stdlib", []),
                 ("--no-frozen", everything),
                 ("--include nothing", []),
+                ("--exclude pkg.outer.first", main + outer[1:] + inner + other),
+                ("--include *.third --include *.fifth", [inner[0], other[0]]),
+                ("--exclude *.last --include __main__.l*", everything),
+                ("--include first", []),
                 ("--exclude *", []),
         ):
             with self.subTest(arguments):
                 names = self.found(*arguments.split()).count()
                 self.assertEqual([name for name in everything if names[name]], sorted(expected, key=everything.index))
+                if "--no" not in arguments:
+                    shown = e2e.Trace(e2e.convert(self.path("all.pnr"), *arguments.split())).count()
+                    self.assertEqual(shown, names, "the converter's options of these names mean the same")
 
     def parents(self, *arguments):
         trace = self.found(*arguments)
@@ -534,7 +542,7 @@ class Options(e2e.EndToEnd):
     def test_errors(self):
         """One line, status 2, no program run, nothing made."""
         program = ["-c", "print(1)"]
-        durations = ("", "20", "us", "20 parsecs", "-1us", "nan s", "nans", "infs", "1e400s", "1us2ms", "0x10us")
+        durations = ("", "20", " 7 us", "us", "20 parsecs", "-1us", "nan s", "nans", "infs", "1e400s", "1us2ms", "0x10us")
         for arguments, text in (
                 (["--include"], "--include"), (["--exclude"], "--exclude"), (["--min-duration"], "--min-duration"),
                 (["--include", "", *program], "include"), (["--exclude", "a\nb", *program], "exclude"),
@@ -550,7 +558,7 @@ class Options(e2e.EndToEnd):
 
     def test_units(self):
         for text, ns in (("20us", 20_000), ("1.5ms", 1_500_000), ("3ns", 3), ("2s", 2 * 10**9), ("0us", None),
-                         (" 7 us", 7000)):
+                         ("1.25us", 1250)):
             finished = e2e.recorded(self.path("run.pnr"), ["-c", "pass"], options=["-q", "--force", "--min-duration", text])
             self.assertEqual(finished, e2e.Finished(0, "", ""))
             told = e2e.run([e2e.CONVERT, self.path("run.pnr"), "--info"]).out

@@ -59,7 +59,10 @@ class Install(e2e.EndToEnd):
         self.assertEqual(packages, f"{prefix}/lib/python{'.'.join(map(str, e2e.VERSION))}/site-packages")
         self.check(e2e.PYTHON, PYTHONPATH=packages)
         installed = os.path.join(packages, "panopticon_rec")
-        self.assertEqual({"__init__.py", "__main__.py", "follow"} - set(os.listdir(installed)), set())
+        self.assertEqual({"__init__.py", "__main__.py", "options.py", "follow"} - set(os.listdir(installed)), set())
+        for path in ("man/man1/panopticon-convert.1", "man/man1/panopticon_rec.1", "zsh/site-functions/_panopticon-convert",
+                     "bash-completion/completions/panopticon-convert", "fish/vendor_completions.d/panopticon-convert.fish"):
+            self.assertTrue(os.path.exists(f"{prefix}/share/{path}"), path)
 
         # Where an interpreter looks for packages itself, it needs to be told nothing.
         environment = self.path("environment")

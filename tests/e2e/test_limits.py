@@ -1,4 +1,4 @@
-"""Long captures in bounded space: --max-size, --last, snapshots, pauses, --when-full, many threads and functions."""
+"""Long captures in bounded space: --max-size, --last, snapshots, pauses, --on-overflow, many threads and functions."""
 
 import os
 import re
@@ -498,7 +498,7 @@ class Full(EndToEnd):
     def test_drop(self):
         script, env = self.write("app.py", self.PROGRAM), self.slow()
         alone = plain([script, "140000"])
-        finished = recorded(self.path("run.pnr"), [script, "140000"], options=["--when-full", "drop"], env=env)
+        finished = recorded(self.path("run.pnr"), [script, "140000"], options=["--on-overflow", "discard"], env=env)
         self.assertEqual((finished.status, finished.out), (0, alone.out))
         lost = int(re.search(r"([0-9]+) lost", finished.err)[1])
         self.assertGreater(lost, 0)

@@ -297,14 +297,21 @@ class Processes(EndToEnd):
         self.assertEqual(counts, [0] + [2] * 100)
 
     def test_recorder_interface(self):
-        """A recording that begins inside a program follows, too; a child's stop ends the child's part."""
+        """A recording that begins inside a program follows, too; a child's stop ends the child's part. The default is that of
+        the command line."""
+        for follow, counts in ("", [2, 3, 4]), (', follow="all"', [2, 3, 4]), (', follow="fork"', [2, 3]):
+            with self.subTest(follow):
+                self.check_recorder_interface(follow, counts)
+                shutil.rmtree(self.path("run.pnr"))
+
+    def check_recorder_interface(self, follow, counts):
         script = self.write("app.py", DEFINITIONS + """
     import panopticon_rec, subprocess
     if sys.argv[1:]:
         f(3)
     else:
         before = os.environ.get("PYTHONPATH")
-        with panopticon_rec.record("run.pnr", follow="all"):
+        with panopticon_rec.record("run.pnr"FOLLOW):
             f(1)
             pid = os.fork()
             if pid:
@@ -316,10 +323,10 @@ class Processes(EndToEnd):
         assert os.environ.get("PYTHONPATH") == before
         if not pid:
             os._exit(0)
-        """)
+        """.replace("FOLLOW", follow))
         finished = plain([script], cwd=self.directory)
         self.assertEqual(finished, (0, "", ""))
-        self.assertEqual(self.count(self.trace()), [2, 3, 4])
+        self.assertEqual(self.count(self.trace()), counts)
 
     def test_the_recorders_name_in_a_command_line(self):
         """It decides nothing where it is none of the interpreter's words: an argument, a value, a file."""

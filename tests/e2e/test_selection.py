@@ -263,7 +263,7 @@ class Texts(e2e.EndToEnd):
         self.record("print(1)")
         finished = self.run_convert("--thread=nobody")
         self.assertEqual(finished.status, 0)
-        self.assertRegex(finished.err, "nothing of what was selected is in the capture: 0 slices, 0 flows, 0 threads")
+        self.assertRegex(finished.err, "nothing in the capture matches the selection: 0 slices, 0 flows, 0 threads")
         self.assertEqual(e2e.Trace(self.path("out.trace")).metadata, [])
 
     def test_the_clock_on_the_wall(self):

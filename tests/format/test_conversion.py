@@ -93,7 +93,7 @@ class OtherFormats(unittest.TestCase):
         for options, run in runs.items():
             with self.subTest(case.name, options=options):
                 is_empty = not slices and options == ("--format=pstats",) and run.returncode != 2
-                more = b"panopticon-convert: the profile is empty: Python's pstats does not read such a one\n"
+                more = b"panopticon-convert: the profile is empty: Python's pstats cannot read it\n"
                 self.assertEqual((run.returncode, run.stderr), (trace.returncode, trace.stderr + more * is_empty))
         if trace.returncode == 2:
             self.assertEqual([run.stdout for run in runs.values()], [b""] * 4)

@@ -173,7 +173,7 @@ class Output(unittest.TestCase):
         write_busy(self.folder / "run.pnr")
         for text in "0", "-1", "x", "2x", "":
             with self.subTest(text), self.begin("-o", "-", "-j", text, stdout=subprocess.PIPE) as run:
-                self.assertIn(b"is no number of threads", run.communicate(timeout=SECONDS)[1])
+                self.assertIn(b"is not a number of threads", run.communicate(timeout=SECONDS)[1])
                 self.assertEqual(run.returncode, 2)
 
 

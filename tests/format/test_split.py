@@ -133,7 +133,7 @@ class Files(Test):
         names, old = {name for name, *_ in files}, (self.folder / files[-1][0]).read_bytes()
         fewer, said = self.split("200k")
         self.assertLess(len(fewer), len(files))
-        self.assertIn(f"run-{len(fewer) + 1}.trace is there from before", said)
+        self.assertIn(f"run-{len(fewer) + 1}.trace is from an earlier conversion", said)
         self.assertEqual({name for name in os.listdir(self.folder) if name != "run.pnr"}, names)
         self.assertEqual((self.folder / files[-1][0]).read_bytes(), old)
         self.assertEqual((self.folder / "run-1.trace").read_bytes(),
@@ -150,7 +150,7 @@ class Files(Test):
         for options in (["--split=1M", "-o", "-"], ["--split=1M", "-o", "/dev/null"], ["--split=1M", "-o", "."],
                         ["--split=1M", "-o", "there/"], ["--split=1M", "--format=folded"], ["--split=1M", "-o", "x.pstats"],
                         ["--split=1M", "--top"], ["--split=1M", "--info"], ["--split=1M", "--verify"], ["--split=0"],
-                        ["--split=63k"], ["--split=x"], ["--split=1.5M"], ["--split=-1M"], ["--split=1MB"], ["--split="],
+                        ["--split=63k"], ["--split=x"], ["--split=1.5.M"], ["--split=-1M"], ["--split=1MB"], ["--split="],
                         ["--split=99999999999G"]):
             with self.subTest(options):
                 self.assertIn(b"--split", self.convert(*options, status=2).stderr)
@@ -236,7 +236,7 @@ class Sizes(Test):
             thread.block(records)
             process.end(40_000)
         files, said = self.split("64k")
-        self.assertIn("files larger than 65536 bytes, as less cannot be cut off: 1\n", said)
+        self.assertIn("files larger than 65536 bytes, since they cannot be split further: 1\n", said)
         large = [(name, begin, end) for name, begin, end in files if os.path.getsize(self.folder / name) > 64 * K]
         self.assertEqual([(begin, end) for _, begin, end in large], [(10_000, 10_001)])
         self.assertEqual(sum((self.folder / name).read_text().count('"ph":"X"') for name, *_ in files), 3000)

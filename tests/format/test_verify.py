@@ -145,8 +145,8 @@ class Info(conversion.CaptureCase):
             without, full = (run("run.pnr", *options, cwd=case.path)[1].splitlines()
                              for options in (["--info"], ["--info", "--verify"]))
             with self.subTest(case.name):
-                self.assertEqual(without.pop(), "The kinds of events, gaps, and losses that only the data tell of: "
-                                                "--info --verify")
+                self.assertEqual(without.pop(), "For kinds of events, unrecorded regions and losses, which only the data "
+                                                "have: --info --verify")
                 self.assertRegex(full.pop(), "all whole$")
                 if case.name not in ("greenlets", "min_duration"):      # OPEN records inside; LOST ones after the end
                     self.assertLessEqual(set(without), set(full))

@@ -1,29 +1,38 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-#include "recorder/filter.h"
+#include "format/filter.h"
 
 static struct pnr_string string(const char *text)
 {
     return (struct pnr_string){ text, (uint32_t)strlen(text) };
 }
 
+static struct pnr_filter filter;
+
 /* Each rule is a sign and a text: + includes, - excludes, / excludes below. */
 static void set(const char *const *rules)
 {
-    rec_filter_clear();
+    pnr_filter_clear(&filter);
     for (; *rules; rules++)
-        cr_assert_eq(rec_filter_add(**rules == '+' ? REC_FILTER_INCLUDE : **rules == '-' ? REC_FILTER_EXCLUDE :
-                                    REC_FILTER_EXCLUDE_BELOW, *rules + 1), 0);
+        cr_assert_eq(pnr_filter_add(&filter, **rules == '+' ? PNR_FILTER_INCLUDE : **rules == '-' ? PNR_FILTER_EXCLUDE :
+                                    PNR_FILTER_EXCLUDE_BELOW, *rules + 1), 0);
 }
 
+static int judge(const char *module, const char *name, const char *file)
+{
+    return pnr_filter_judge(&filter, (struct pnr_string[]){ string(module), string(name), string(file) });
+}
+
+/* The functions are all called f. */
 Test(filter, lets_the_last_match_decide)
 {
     static const struct { const char *rules[6], *module, *file; bool excludes; } table[] = {
         { { NULL }, "json", "/lib/json/__init__.py", false },
         /* only exclusions: the rest is included */
         { { "-json.*" }, "json.decoder", "/lib/json/decoder.py", true },
-        { { "-json.*" }, "json", "/lib/json/__init__.py", false },
+        { { "-json.?*.*" }, "json", "/lib/json/__init__.py", false },
+        { { "-json.*" }, "json", "/lib/json/__init__.py", true },       /* json.f */
         { { "-json.*", "-app" }, "other", "/other.py", false },
         /* only inclusions: the rest is not */
         { { "+json.*" }, "json.decoder", "/lib/json/decoder.py", false },
@@ -38,7 +47,13 @@ Test(filter, lets_the_last_match_decide)
         { { "-json.*", "+json.decoder" }, "other", "/other.py", false },
         { { "+app*", "-app.a", "+app.a", "-app.a" }, "app.a", "/app/a.py", true },
         { { "+app*", "-app.a", "+app.a", "-app.a", "+*" }, "app.a", "/app/a.py", false },
-        /* the module or the file */
+        /* the module, module.name or the file */
+        { { "-json.f" }, "json", "/lib/json/__init__.py", true },
+        { { "-f" }, "json", "/lib/json/__init__.py", false },
+        { { "-*.f", "+json*" }, "json", "/lib/json/__init__.py", false },
+        { { "-builtins" }, "", "", true },
+        { { "-f" }, "", "", true },
+        { { "-builtins.f" }, "", "", false },
         { { "-*/vendor/*" }, "six", "/app/vendor/six.py", true },
         { { "-*/vendor/*" }, "vendor.six", "/app/six.py", false },
         { { "+app", "-*.py" }, "app", "/app.py", true },
@@ -59,10 +74,10 @@ Test(filter, lets_the_last_match_decide)
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         set(table[i].rules);
-        cr_expect_eq(rec_filter_excludes(string(table[i].module), string(table[i].file)), table[i].excludes,
+        cr_expect_eq(judge(table[i].module, "f", table[i].file), table[i].excludes,
                      "row %zu", i);
     }
-    rec_filter_clear();
+    pnr_filter_clear(&filter);
 }
 
 Test(filter, matches_as_fnmatch_does)
@@ -85,19 +100,18 @@ Test(filter, matches_as_fnmatch_does)
         { "a\\*", "a\\b", true },
         { "a\\*", "a*", false },
         { "[", "[", true },
+        { "a?c", "a\xc3\xa9" "c", true },        /* a character of two bytes */
+        { "[\xc3\xa8-\xc3\xaa]", "\xc3\xa9", true },
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
-        rec_filter_clear();
-        cr_assert_eq(rec_filter_add(REC_FILTER_EXCLUDE, table[i].glob), 0);
-        cr_expect_eq(rec_filter_excludes(string(table[i].text), string("")), table[i].matches, "row %zu", i);
+        cr_expect_eq(pnr_glob_matches(table[i].glob, table[i].text), table[i].matches, "row %zu", i);
     }
-    rec_filter_clear();
 }
 
 Test(filter, forgets_its_rules)
 {
     set((const char *[]){ "+app", NULL });
-    cr_expect(rec_filter_excludes(string("other"), string("/other.py")));
-    rec_filter_clear();
-    cr_expect_not(rec_filter_excludes(string("other"), string("/other.py")));
+    cr_expect(judge("other", "f", "/other.py"));
+    pnr_filter_clear(&filter);
+    cr_expect_not(judge("other", "f", "/other.py"));
 }

@@ -1,32 +1,32 @@
-"""What site imports in an interpreter that a recorded program has started: takes part in the recording of its parent, and
-makes way for the real sitecustomize. PYTHONPATH brings this folder here, and behind it an entry with what to do
-(panopticon_rec.leader). Runs under any Python, those too that cannot be recorded."""
+"""What site imports in an interpreter that a recorded program has started: joins the recording of its parent, and makes way for
+the real sitecustomize. PYTHONPATH brings this folder here, and after it an entry that names the capture
+(panopticon_rec.child_hook). Runs under any Python, also one that cannot be recorded."""
 
 import sys
 
 
-def take_order():
-    """Takes this folder and the order out of sys.path. Returns the order's entry, or None."""
+def take_hook_entry():
+    """Take this folder and the entry of the capture out of sys.path. Returns the entry, or None."""
     folder = __file__.rpartition("/")[0]
-    mark = folder + "/order-"
-    orders = [entry for entry in sys.path if entry.startswith(mark)]
-    sys.path[:] = [entry for entry in sys.path if entry != folder and not entry.startswith(mark)]
-    for entry in [folder] + orders:
+    prefix = folder + "/order-"
+    entries = [entry for entry in sys.path if entry.startswith(prefix)]
+    sys.path[:] = [entry for entry in sys.path if entry != folder and not entry.startswith(prefix)]
+    for entry in [folder] + entries:
         sys.path_importer_cache.pop(entry, None)
-    return orders[0] if orders else None
+    return entries[0] if entries else None
 
 
-def follow(order):
+def join_parent(entry):
     if sys.version_info >= (3, 11) and sys.implementation.name == "cpython":
         loaded = set(sys.modules)
         is_recorded = False
         package = __file__.rpartition("/follow/")[0]
         path = sys.path[:]
-        sys.path[:] = [package.rpartition("/")[0]]      # the recorder that gave the order, and nothing of the program's
+        sys.path[:] = [package.rpartition("/")[0]]      # the recorder of the parent, and nothing of the program's
         try:
             import panopticon_rec
-            is_recorded = panopticon_rec.follow(order)
-        except Exception:               # the program runs, as it would
+            is_recorded = panopticon_rec.join_parent(entry)
+        except Exception:               # the program runs as it does without
             pass
         if sys.path[0] not in path:
             sys.path_importer_cache.pop(sys.path[0], None)
@@ -36,8 +36,8 @@ def follow(order):
                 del sys.modules[name]
 
 
-order = take_order()
-if order:
-    follow(order)
+entry = take_hook_entry()
+if entry:
+    join_parent(entry)
 del sys.modules["sitecustomize"]
-import sitecustomize                    # if there is none, site takes that from here
+import sitecustomize                    # when there is none, site handles the ImportError

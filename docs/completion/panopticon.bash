@@ -1,0 +1,37 @@
+# Completion for panopticon-convert, and for python3 -m panopticon_rec. Made by docs/generate.py.
+
+_panopticon_rec() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
+    [[ $word == "=" ]] && word=""
+    [[ $before == "=" ]] && before=${COMP_WORDS[COMP_CWORD-2]}
+    case $before in
+        --engine) COMPREPLY=($(compgen -W "frame monitoring" -- "$word")); return ;;
+        --on-overflow) COMPREPLY=($(compgen -W "block discard" -- "$word")); return ;;
+        --follow) COMPREPLY=($(compgen -W "none fork all" -- "$word")); return ;;
+    esac
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "-o --output --force -q --quiet --c-calls --engine --include --exclude --no-stdlib --no-frozen --min-duration --start-paused --max-size --last --on-overflow --follow --snapshot-on --toggle-on -h --help --version" -- "$word"))
+    return 0
+}
+
+_panopticon_convert() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
+    [[ $word == "=" ]] && word=""
+    [[ $before == "=" ]] && before=${COMP_WORDS[COMP_CWORD-2]}
+    case $before in
+        --format) COMPREPLY=($(compgen -W "catapult perfetto folded pstats" -- "$word")); return ;;
+    esac
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "-o --output --format -q --quiet -j --jobs --flows --tasks --split --logical --top --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth -h --help --version" -- "$word"))
+    return 0
+}
+
+_panopticon_python() {
+    COMPREPLY=()
+    if [[ ${COMP_WORDS[1]} == -m && ${COMP_WORDS[2]} == panopticon_rec && $COMP_CWORD -gt 2 ]]; then
+        _panopticon_rec
+    elif declare -F _python > /dev/null; then
+        _python "$@"
+    fi
+}
+
+complete -o default -F _panopticon_convert panopticon-convert
+complete -o default -F _panopticon_python python3

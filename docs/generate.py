@@ -1,0 +1,267 @@
+"""Write the documentation of the options of both tools from the tables that the tools themselves use:
+recorder/panopticon_rec/options.py and convert/options.def.
+
+    python3 docs/generate.py                # after a change of either table; tests/format/test_options.py checks that it was done
+
+README.md gets its tables; docs/man/ and docs/completion/ are written as a whole.
+"""
+
+import importlib.util
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORDER, CONVERTER = "python3 -m panopticon_rec", "panopticon-convert"
+
+
+@dataclass
+class Row:
+    """An option of either tool, as the documentation has it."""
+
+    short: str | None
+    name: str
+    argument: str
+    group: str
+    default: str
+    help: str
+    more: str
+    choices: tuple = ()
+
+    def spellings(self, between):
+        """The option as it is written: -o, --output PATH."""
+        long = f"--{self.name}{between}{self.argument}" if self.argument else f"--{self.name}"
+        return ([f"-{self.short}"] if self.short else []) + [long]
+
+    @property
+    def sentence(self):
+        return " ".join(filter(None, [f"{self.help[:1].upper()}{self.help[1:]}.", self.more]))
+
+
+@dataclass
+class Tool:
+    command: str
+    page: str                           # the name of the man page
+    summary: str
+    usage: str
+    description: str
+    values: str
+    exit_status: str
+    between: str                        # an option and its argument
+    rows: list
+
+
+# ---- the two tables ----
+
+def load_options():
+    """Return the module panopticon_rec.options, without the package."""
+    spec = importlib.util.spec_from_file_location("options", ROOT / "recorder/panopticon_rec/options.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def recorder():
+    options = load_options()
+    rows = [Row(one.short, one.name, one.type.argument, one.group, options.shown_default(one), one.help, one.more, one.type.choices)
+            for one in options.OPTIONS]
+    return Tool(RECORDER, "panopticon_rec", "record a Python program", options.USAGE,
+                f"Records a Python program. {options.PROGRAM_TEXT}", options.VALUES_TEXT, options.EXIT_STATUS, " ", rows)
+
+
+def calls(text, macro):
+    """Yield the arguments of each call of a macro: strings, None for NULL, other text as it is."""
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
+    for match in re.finditer(rf"^{macro}\(", text, re.M):
+        arguments, depth = [""], 1
+        for token in re.finditer(r'"(?:[^"\\]|\\.)*"|.', text[match.end():], re.S):
+            token = token[0]
+            depth += (token == "(") - (token == ")")
+            if depth == 0:
+                break
+            if token == "," and depth == 1:
+                arguments.append("")
+            else:
+                arguments[-1] += token
+        yield [value(argument.strip()) for argument in arguments]
+
+
+def value(text):
+    """Return the value of an expression of C."""
+    if text.startswith('"'):
+        return "".join(re.findall(r'"((?:[^"\\]|\\.)*)"', text))
+    return {"NULL": None, "0": None}.get(text, text.strip("'"))
+
+
+def formats():
+    """Return the formats that the converter writes: name to suffixes."""
+    text = (ROOT / "convert/options.def").read_text(encoding="utf-8")
+    return {name: [suffix for suffix in suffixes if suffix] for _, name, *suffixes, _ in calls(text, "FORMAT")}
+
+
+def converter():
+    text = (ROOT / "convert/options.def").read_text(encoding="utf-8")
+    headings = {group: heading for group, heading in calls(text, "GROUP")}
+    texts = {name: one for name, one in calls(text, "TEXT")}
+    rows = [Row(short, name, argument or "", headings[group], default or "", help, more or "",
+                tuple(formats()) if name == "format" else ())
+            for short, name, argument, group, _, _, default, help, more in calls(text, "OPTION")]
+    return Tool(CONVERTER, CONVERTER, "convert what Panopticon has recorded", texts["usage"], texts["about"],
+                texts["values"], texts["exit_status"], "=", rows)
+
+
+# ---- README ----
+
+def table(tool):
+    lines = ["| option | meaning | default |", "|---|---|---|"]
+    for row in tool.rows:
+        if row.name in ("help", "version"):
+            continue
+        names = ", ".join(f"`{one}`" for one in row.spellings(tool.between))
+        default = f"`{row.default}`" if row.default and " " not in row.default else row.default
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in (names, row.sentence, default)) + " |")
+    return "\n".join(line.replace("|  |", "| |") for line in lines) + "\n"
+
+
+def readme(text):
+    parts = {"options of the recorder": table(recorder()), "options of the converter": table(converter()),
+             "values of both": converter().values + "\n"}
+    for name, part in parts.items():
+        begin, end = f"<!-- {name}: docs/generate.py -->\n", "<!-- end -->\n"
+        before, found, rest = text.partition(begin)
+        _, found_end, after = rest.partition(end)
+        if not found or not found_end:
+            raise SystemExit(f"README.md has no place for the {name}")
+        text = before + begin + part + end + after
+    return text
+
+
+# ---- man pages ----
+
+def roff(text):
+    """Return running text for roff: what stands between backticks is bold."""
+    text = text.replace("\\", "\\e").replace("-", "\\-")
+    return re.sub(r"`(.*?)`", r"\\fB\1\\fR", text)
+
+
+def man_page(tool, version):
+    other = {"panopticon_rec": CONVERTER, CONVERTER: "panopticon_rec"}[tool.page]
+    lines = [f'.TH {tool.page.upper()} 1 "" "Panopticon {version}"', ".SH NAME", f"{tool.page} \\- {tool.summary}",
+             ".SH SYNOPSIS", roff(tool.usage), ".SH DESCRIPTION", roff(tool.description), ".SH OPTIONS"]
+    group = None
+    for row in tool.rows:
+        if row.group != group:
+            group = row.group
+            lines.append(f".SS {group}")
+        default = f" The default is {row.default}." if row.default else ""
+        lines += [".TP", ", ".join(f"\\fB{roff(one)}\\fR" for one in row.spellings(tool.between)),
+                  roff(row.sentence + default)]
+    lines += [".SH VALUES", roff(tool.values), ".SH EXIT STATUS", roff(tool.exit_status.removeprefix("Exit status: ")), ".SH SEE ALSO", f".BR {other} (1)", ""]
+    return "\n".join(lines)
+
+
+# ---- completion ----
+
+COMMENT = "# Completion for panopticon-convert, and for python3 -m panopticon_rec. Made by docs/generate.py."
+
+
+def words_of(tool):
+    return " ".join(word for row in tool.rows for word in row.spellings("")[:-1] + [f"--{row.name}"])
+
+
+def bash_function(tool, name):
+    lines = [f"{name}() {{",
+             "    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}",
+             '    [[ $word == "=" ]] && word=""',
+             '    [[ $before == "=" ]] && before=${COMP_WORDS[COMP_CWORD-2]}',
+             "    case $before in"]
+    for row in tool.rows:
+        if row.choices:
+            lines.append(f'        --{row.name}) COMPREPLY=($(compgen -W "{" ".join(row.choices)}" -- "$word")); return ;;')
+    lines += ["    esac", f'    [[ $word == -* ]] && COMPREPLY=($(compgen -W "{words_of(tool)}" -- "$word"))', "    return 0", "}"]
+    return "\n".join(lines)
+
+
+def bash(tools):
+    return "\n\n".join([
+        COMMENT, bash_function(tools[0], "_panopticon_rec"), bash_function(tools[1], "_panopticon_convert"),
+        "_panopticon_python() {\n"
+        '    COMPREPLY=()\n'
+        '    if [[ ${COMP_WORDS[1]} == -m && ${COMP_WORDS[2]} == panopticon_rec && $COMP_CWORD -gt 2 ]]; then\n'
+        "        _panopticon_rec\n"
+        "    elif declare -F _python > /dev/null; then\n"
+        '        _python "$@"\n'
+        "    fi\n"
+        "}",
+        "complete -o default -F _panopticon_convert panopticon-convert\n"
+        "complete -o default -F _panopticon_python python3\n"])
+
+
+def quote(text):
+    return "'" + text.replace("`", "").replace("'", "'\\''") + "'"
+
+
+def zsh_function(tool, name, last):
+    lines = [f"{name}() {{", "    _arguments -s -S \\"]
+    for row in tool.rows:
+        help = row.help.replace("[", "(").replace("]", ")").replace(":", "\\:")
+        what = f":{row.argument}:({' '.join(row.choices)})" if row.choices else f":{row.argument}:_files" if row.argument else ""
+        for word in ([f"-{row.short}"] if row.short else []) + [f"--{row.name}"]:
+            equals = "=" if row.argument and word.startswith("--") else ""
+            lines.append("        " + quote(f"*{word}{equals}[{help}]{what.replace('|', ' ')}") + " \\")
+    return "\n".join([*lines, f"        {last}", "}"])
+
+
+def zsh(tools):
+    return "\n\n".join([
+        f"#compdef panopticon-convert\n{COMMENT}", zsh_function(tools[0], "_panopticon_rec", "'*::program:_files'"),
+        zsh_function(tools[1], "_panopticon_convert", "'*:CAPTURE:_files -/'"),
+        "_panopticon_python() {\n"
+        "    if [[ $words[2] == -m && $words[3] == panopticon_rec ]] && (( CURRENT > 3 )); then\n"
+        "        shift 2 words\n"
+        "        (( CURRENT -= 2 ))\n"
+        "        _panopticon_rec\n"
+        "    else\n"
+        '        _python "$@"\n'
+        "    fi\n"
+        "}",
+        "compdef _panopticon_python python3\n"
+        "if [[ $zsh_eval_context[-1] == loadautofunc ]]; then\n"
+        '    _panopticon_convert "$@"\n'
+        "else\n"
+        "    compdef _panopticon_convert panopticon-convert\n"
+        "fi\n"])
+
+
+def fish(tools):
+    lines = [COMMENT]
+    for tool in tools:
+        command, condition = "panopticon-convert", ""
+        if tool.command == RECORDER:
+            command, condition = "python3", " -n 'string match -q -- \"* -m panopticon_rec *\" \"\"(commandline -p)'"
+        for row in tool.rows:
+            short = f" -s {row.short}" if row.short else ""
+            argument = f" -x -a {quote(' '.join(row.choices))}" if row.choices else " -r" if row.argument else ""
+            lines.append(f"complete -c {command}{condition}{short} -l {row.name}{argument} -d {quote(row.help)}")
+    return "\n".join([*lines, ""])
+
+
+# ---- all ----
+
+def outputs():
+    """Return what the files are to be: path to text."""
+    tools = recorder(), converter()
+    package = (ROOT / "recorder/panopticon_rec/__init__.py").read_text(encoding="utf-8")
+    version = re.search(r'^__version__ = "(.+?)"', package, re.M)[1]
+    path = ROOT / "README.md"
+    return {path: readme(path.read_text(encoding="utf-8")),
+            **{ROOT / "docs/man" / f"{tool.page}.1": man_page(tool, version) for tool in tools},
+            ROOT / "docs/completion/panopticon.bash": bash(tools),
+            ROOT / "docs/completion/panopticon.zsh": zsh(tools),
+            ROOT / "docs/completion/panopticon.fish": fish(tools)}
+
+
+if __name__ == "__main__":
+    for path, text in outputs().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
