@@ -454,7 +454,7 @@ static int write_file(const struct options *options, const struct capture *captu
     }
     for (size_t i = 0; i < capture->n; i++)
         reader_set_jobs(capture->readers[i], jobs);
-    int step = options_trace(options) ? write_trace(options, capture, diagnostics, output, part, result) :
+    int status = options_trace(options) ? write_trace(options, capture, diagnostics, output, part, result) :
                                              write_tree(options, capture, diagnostics, output, result);
     result->file_bytes = output_bytes(output);
     result->n_files = 1;
