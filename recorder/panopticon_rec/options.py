@@ -256,8 +256,11 @@ def records_started(options):
 
 def add_keywords(text):
     """Return a docstring to which the keywords of a recording are added."""
-    lines = [f"    {keyword}={option.default!r}: {plain(option.help)}" for keyword, option in KEYWORDS.items()]
-    return f"{text.rstrip()}\n\n" + "\n".join(lines) + "\n    "
+    lines = [text, ""]
+    for keyword, option in KEYWORDS.items():
+        choices = f" ({', '.join(option.type.choices)})" if option.type.choices else ""
+        lines.append(f"    {keyword}={option.default!r}: {plain(option.help)}{choices}")
+    return "\n".join([*lines, "    "])
 
 
 # ---- the command line ----
