@@ -90,7 +90,8 @@ static int open_capture(const struct options *options, const struct diagnostics 
         else if (lstat(process_path, &status) == 0 || errno != ENOENT)
             diagnostics_err(diagnostics, DIAGNOSTIC_DAMAGE, &err);
         else
-            diagnostics_report(diagnostics, DIAGNOSTIC_INFO, "%s: evicted meanwhile (--max-size, --last)", process_path);
+            diagnostics_report(diagnostics, DIAGNOSTIC_INFO, "%s: evicted meanwhile (--max-size, --last)",
+                               process_path);
     }
     if (!has_memory)
         warn("out of memory");
@@ -133,9 +134,10 @@ struct part {
     bool is_nothing;                    /* there is nothing in it: no file */
 };
 
-/* Gives the sink what is wanted of the capture, that part of it if there are some, and says what was odd, unless diagnostics is
- * NULL. Returns 0 or -1. */
-static int convert_all(const struct options *options, const struct capture *capture, const struct diagnostics *diagnostics,
+/* Gives the sink what is wanted of the capture, that part of it if there are some, and says what was odd, unless
+ * diagnostics is NULL. Returns 0 or -1. */
+static int convert_all(const struct options *options, const struct capture *capture,
+                       const struct diagnostics *diagnostics,
                        const struct part *part, struct sink *sink, struct convert_count *count, struct pnr_err *err)
 {
     struct convert_how how = { .selection = options->selection, .flows = options->flows,
@@ -193,7 +195,8 @@ static void print_count(uint64_t n, const char *one, const char *more)
 }
 
 /* Reports what is damaged, and how much there is. */
-static int verify_capture(const struct options *options, const struct capture *capture, const struct diagnostics *diagnostics,
+static int verify_capture(const struct options *options, const struct capture *capture,
+                          const struct diagnostics *diagnostics,
                           const struct messages *messages, struct jobs *jobs)
 {
     struct verify_sum sum;
@@ -219,7 +222,8 @@ static int verify_capture(const struct options *options, const struct capture *c
     if (messages->n_damaged == 0)
         printf("all whole\n");
     else
-        printf("damaged, %" PRIu64 " %s above\n", messages->n_damaged, messages->n_damaged == 1 ? "finding" : "findings");
+        printf("damaged, %" PRIu64 " %s above\n", messages->n_damaged,
+               messages->n_damaged == 1 ? "finding" : "findings");
     return flush_standard_output();
 }
 
@@ -291,9 +295,10 @@ static bool becomes_file(struct part *part, const struct result *result)
     return !part->is_again && !part->is_nothing;
 }
 
-/* Writes the trace, or that part of it, to an open output, and keeps it if it becomes a file. diagnostics: NULL if what was
- * odd will be said later. Returns 0, or -1 after reporting why not. */
-static int write_trace(const struct options *options, const struct capture *capture, const struct diagnostics *diagnostics,
+/* Writes the trace, or that part of it, to an open output, and keeps it if it becomes a file. diagnostics: NULL if
+ * what was odd will be said later. Returns 0, or -1 after reporting why not. */
+static int write_trace(const struct options *options, const struct capture *capture,
+                       const struct diagnostics *diagnostics,
                        struct output *output, struct part *part, struct result *result)
 {
     struct pnr_err err;
@@ -365,7 +370,8 @@ static int print_tree(const struct options *options, const struct call_tree *tre
 }
 
 /* Writes a format that is made of a call tree to an open output. Returns 0, or -1 after reporting why not. */
-static int write_tree(const struct options *options, const struct capture *capture, const struct diagnostics *diagnostics,
+static int write_tree(const struct options *options, const struct capture *capture,
+                      const struct diagnostics *diagnostics,
                       struct output *output, struct result *result)
 {
     struct pnr_err err;
@@ -396,8 +402,9 @@ static int write_tree(const struct options *options, const struct capture *captu
     if (options->format == PSTATS && result->count.spans.slices == 0)
         warn("the profile is empty: Python's pstats cannot read it");
     if (tree->n_left_out)
-        diagnostics_report(diagnostics, DIAGNOSTIC_DAMAGE, "%s: calls left out, as there were too many different stacks: %" PRIu64,
-                  options->capture, tree->n_left_out);
+        diagnostics_report(diagnostics, DIAGNOSTIC_DAMAGE,
+                           "%s: calls left out, as there were too many different stacks: %" PRIu64,
+                           options->capture, tree->n_left_out);
     status = 0;
 end:
     call_tree_free(tree);
@@ -443,7 +450,8 @@ static void report_result(const struct options *options, const struct result *re
 }
 
 /* Writes a file, or a part of the trace. Returns 0, or -1 after reporting why not. */
-static int write_file(const struct options *options, const struct capture *capture, const struct diagnostics *diagnostics,
+static int write_file(const struct options *options, const struct capture *capture,
+                      const struct diagnostics *diagnostics,
                       struct jobs *jobs, const char *path, struct part *part, struct result *result)
 {
     struct pnr_err err;
@@ -582,7 +590,8 @@ static bool can_be_file(const char *path)
 }
 
 /* Writes several files. Returns 0; -1 when there is none, or 1 when some are missing, after reporting why. */
-static int convert_parts(const struct options *options, const struct capture *capture, const struct diagnostics *diagnostics,
+static int convert_parts(const struct options *options, const struct capture *capture,
+                         const struct diagnostics *diagnostics,
                          struct jobs *jobs, const char *path)
 {
     struct result total = { .n_files = 0 };
@@ -607,7 +616,8 @@ end:
     return status;
 }
 
-static int convert_capture(const struct options *options, const struct capture *capture, const struct diagnostics *diagnostics,
+static int convert_capture(const struct options *options, const struct capture *capture,
+                           const struct diagnostics *diagnostics,
                            struct jobs *jobs)
 {
     char path[PATH_MAX];
@@ -627,7 +637,8 @@ static int convert_capture(const struct options *options, const struct capture *
     return 0;
 }
 
-/* Opens the standard files that are closed: else an output could get the number of one, and messages would go into it. */
+/* Opens the standard files that are closed: else an output could get the number of one, and messages would go into
+ * it. */
 static void open_standard_files(void)
 {
     while (fcntl(STDERR_FILENO, F_GETFD) < 0 || fcntl(STDOUT_FILENO, F_GETFD) < 0 || fcntl(STDIN_FILENO, F_GETFD) < 0)
@@ -636,7 +647,8 @@ static void open_standard_files(void)
 }
 
 /* Does what the options ask for. Returns 0; -1 when nothing was written, 1 when not all was, after reporting why. */
-static int run_options(const struct options *options, const struct capture *capture, const struct diagnostics *diagnostics,
+static int run_options(const struct options *options, const struct capture *capture,
+                       const struct diagnostics *diagnostics,
                    const struct messages *messages, struct jobs *jobs)
 {
     int status = options->is_info ? print_info(options, capture) : 0;

@@ -349,7 +349,8 @@ int options_parse(int argc, char **argv, struct options *options)
     if (status != 1)
         return status;
     if (argc - optind != 1 || !*argv[optind]) {
-        warn(argc - optind < 2 ? "no capture given (try --help)" : "more than one capture given: convert one at a time");
+        warn(argc - optind < 2 ? "no capture given (try --help)" :
+                                 "more than one capture given: convert one at a time");
         return -1;
     }
     options->capture = argv[optind];

@@ -1,5 +1,5 @@
-/* The command line of panopticon-convert (options.def). Hides how options are written, which go together, and what is reported
- * of mistakes. */
+/* The command line of panopticon-convert (options.def). Hides how options are written, which go together, and what
+ * is reported of mistakes. */
 #ifndef OPTIONS_H
 #define OPTIONS_H
 
@@ -29,14 +29,15 @@ struct options {
     bool is_logical, is_top, is_info, is_verify, is_json, is_quiet, is_help, is_version;
 };
 
-/* Returns 1 to go on, else 0 or -1: the program ends, with success or not. argv is borrowed, and changed; options->selection is
- * the caller's to free in any case. */
+/* Returns 1 to go on, else 0 or -1: the program ends, with success or not. argv is borrowed, and changed;
+ * options->selection is the caller's to free in any case. */
 int options_parse(int argc, char **argv, struct options *options);
 
 /* How the trace is written; NULL for a format that is made of a call tree. */
 const struct trace_format *options_trace(const struct options *options);
 
-/* Where to write: without --output, next to the capture. Returns 0, or -1 after it has reported that the name is too long. */
+/* Where to write: without --output, next to the capture. Returns 0, or -1 after it has reported that the name is too
+ * long. */
 int options_name_output(const struct options *options, char path[PATH_MAX]);
 
 #endif

@@ -1,13 +1,15 @@
 """Write the documentation of the options of both tools from the tables that the tools themselves use:
 recorder/panopticon_rec/options.py and convert/options.def.
 
-    python3 docs/generate.py                # after a change of either table; tests/format/test_options.py checks that it was done
+    python3 docs/generate.py                # after a change of either table; tests/format/test_options.py checks that
+    it was done
 
 README.md gets its tables; docs/man/ and docs/completion/ are written as a whole.
 """
 
 import importlib.util
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,10 +65,11 @@ def load_options():
 
 def recorder():
     options = load_options()
-    rows = [Row(one.short, one.name, one.type.argument, one.group, options.shown_default(one), one.help, one.more, one.type.choices)
-            for one in options.OPTIONS]
+    rows = [Row(one.short, one.name, one.type.argument, one.group, options.shown_default(one), one.help, one.more,
+                one.type.choices) for one in options.OPTIONS]
     return Tool(RECORDER, "panopticon_rec", "record a Python program", options.USAGE,
-                f"Records a Python program. {options.PROGRAM_TEXT}", options.VALUES_TEXT, options.EXIT_STATUS, " ", rows)
+                f"Records a Python program. {options.PROGRAM_TEXT}", options.VALUES_TEXT, options.EXIT_STATUS,
+                " ", rows)
 
 
 def calls(text, macro):
@@ -125,7 +128,7 @@ def table(tool):
 
 def readme(text):
     parts = {"options of the recorder": table(recorder()), "options of the converter": table(converter()),
-             "values of both": converter().values + "\n"}
+             "values of both": textwrap.fill(converter().values, 120, break_on_hyphens=False) + "\n"}
     for name, part in parts.items():
         begin, end = f"<!-- {name}: docs/generate.py -->\n", "<!-- end -->\n"
         before, found, rest = text.partition(begin)
@@ -156,7 +159,9 @@ def man_page(tool, version):
         default = f" The default is {row.default}." if row.default else ""
         lines += [".TP", ", ".join(f"\\fB{roff(one)}\\fR" for one in row.spellings(tool.between)),
                   roff(row.sentence + default)]
-    lines += [".SH VALUES", roff(tool.values), ".SH EXIT STATUS", roff(tool.exit_status.removeprefix("Exit status: ")), ".SH SEE ALSO", f".BR {other} (1)", ""]
+    lines += [".SH VALUES", roff(tool.values),
+              ".SH EXIT STATUS", roff(tool.exit_status.removeprefix("Exit status: ")),
+              ".SH SEE ALSO", f".BR {other} (1)", ""]
     return "\n".join(lines)
 
 
@@ -177,8 +182,10 @@ def bash_function(tool, name):
              "    case $before in"]
     for row in tool.rows:
         if row.choices:
-            lines.append(f'        --{row.name}) COMPREPLY=($(compgen -W "{" ".join(row.choices)}" -- "$word")); return ;;')
-    lines += ["    esac", f'    [[ $word == -* ]] && COMPREPLY=($(compgen -W "{words_of(tool)}" -- "$word"))', "    return 0", "}"]
+            words = " ".join(row.choices)
+            lines.append(f'        --{row.name}) COMPREPLY=($(compgen -W "{words}" -- "$word")); return ;;')
+    lines += ["    esac", f'    [[ $word == -* ]] && COMPREPLY=($(compgen -W "{words_of(tool)}" -- "$word"))',
+              "    return 0", "}"]
     return "\n".join(lines)
 
 
@@ -205,7 +212,8 @@ def zsh_function(tool, name, last):
     lines = [f"{name}() {{", "    _arguments -s -S \\"]
     for row in tool.rows:
         help = row.help.replace("[", "(").replace("]", ")").replace(":", "\\:")
-        what = f":{row.argument}:({' '.join(row.choices)})" if row.choices else f":{row.argument}:_files" if row.argument else ""
+        action = f"({' '.join(row.choices)})" if row.choices else "_files"
+        what = f":{row.argument}:{action}" if row.argument else ""
         for word in ([f"-{row.short}"] if row.short else []) + [f"--{row.name}"]:
             equals = "=" if row.argument and word.startswith("--") else ""
             lines.append("        " + quote(f"*{word}{equals}[{help}]{what.replace('|', ' ')}") + " \\")

@@ -65,7 +65,8 @@ static bool is_below(const char *file, const char *begin)
     return !begins_with(below, "site-packages/") && !begins_with(below, "dist-packages/");
 }
 
-static bool rule_matches(const struct pnr_filter_rule *rule, const char *module, const char *full_name, const char *file)
+static bool rule_matches(const struct pnr_filter_rule *rule, const char *module, const char *full_name,
+                         const char *file)
 {
     if (!is_glob(rule->action))
         return is_below(file, rule->text);

@@ -5,8 +5,8 @@
  *             pnr_filter_judge            once for each function
  *     pnr_filter_clear
  *
- * The last rule that matches a function decides. A function that no rule matches is excluded when the first of the globs
- * includes, and included otherwise. A filter belongs to one thread at a time. */
+ * The last rule that matches a function decides. A function that no rule matches is excluded when the first of the
+ * globs includes, and included otherwise. A filter belongs to one thread at a time. */
 #ifndef PNR_FILTER_H
 #define PNR_FILTER_H
 
@@ -33,8 +33,8 @@ void pnr_filter_clear(struct pnr_filter *filter);
 /* Copies text. Returns 0, or -1 when out of memory. */
 int pnr_filter_add(struct pnr_filter *filter, enum pnr_filter_action action, const char *text);
 
-/* strings: module, qualified name, file. An empty module stands for builtins. Returns 1 for a function that is excluded, 0 for
- * another one, -1 when out of memory. */
+/* strings: module, qualified name, file. An empty module stands for builtins. Returns 1 for a function that is
+ * excluded, 0 for another one, -1 when out of memory. */
 int pnr_filter_judge(const struct pnr_filter *filter, const struct pnr_string strings[3]);
 
 /* Matches the whole text as fnmatch(3) does, without escapes. Characters are those of UTF-8, whatever the locale. */

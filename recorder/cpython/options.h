@@ -1,4 +1,5 @@
-/* The options of a recording: takes over what panopticon_rec/options.py gives. Hides their names and types in Python. */
+/* The options of a recording: takes over what panopticon_rec/options.py gives. Hides their names and types in
+ * Python. */
 #ifndef REC_OPTIONS_H
 #define REC_OPTIONS_H
 
@@ -6,7 +7,7 @@
 #include <Python.h>
 
 struct rec_options {
-    const char *engine;                 /* "frame", "monitoring", or NULL: the first that there is; borrowed from the dict */
+    const char *engine;                 /* "frame", "monitoring", or NULL: the first there is; borrowed from the dict */
     PyObject *filters;                  /* list of (enum pnr_filter_action, str), or NULL; borrowed from the dict */
     unsigned long long c_calls, starts_paused, discards, follows_forks;         /* flags */
     unsigned long long min_duration_ns, max_size, last_ns;                      /* 0: no limit */
@@ -14,8 +15,8 @@ struct rec_options {
     int snapshot_signal, toggle_signal; /* 0: none */
 };
 
-/* Reads a dict: each key that it may have is a row of the table in options.c; what is missing or None is zero. Returns 0, or
- * -1 with an exception set. */
+/* Reads a dict: each key that it may have is a row of the table in options.c; what is missing or None is zero.
+ * Returns 0, or -1 with an exception set. */
 int rec_options_parse(PyObject *dict, struct rec_options *options);
 
 /* Replaces the filters. Returns 0, or -1 with an exception set. */

@@ -10,11 +10,12 @@
         ...
     print(str(at))
 
-Records all threads. A recording that starts inside another one gives a capture of its own part. Never raises into the program
-that is recorded: when recording cannot go on (disk full), one line on standard error says so and the program runs on.
+Records all threads. A recording that starts inside another one gives a capture of its own part. Never raises into the
+program that is recorded: when recording cannot go on (disk full), one line on standard error says so and the program
+runs on.
 
-Imports only what is part of the interpreter itself: a module with the name of one of the standard library may be the program's
-own, by its place in sys.path.
+Imports only what is part of the interpreter itself: a module with the name of one of the standard library may be the
+program's own, by its place in sys.path.
 """
 
 import atexit
@@ -51,8 +52,8 @@ else:
 
 
 def properties(command, filters=()):
-    """Return the properties of this process: dict of str to str (specs/capture-format.md, section 6.3). command: the program
-    and its arguments, list of str."""
+    """Return the properties of this process: dict of str to str (specs/capture-format.md, section 6.3). command: the
+    program and its arguments, list of str."""
     found = {"python": sys.version.split()[0], "executable": sys.executable or "",
              "command": " ".join(map(str, command)), "recorder": __version__}
     if filters:
@@ -61,8 +62,8 @@ def properties(command, filters=()):
 
 
 def find_converter():
-    """Return the path of panopticon-convert: next to the package as it was built, where `scons install` put it, or on PATH;
-    None when it is nowhere."""
+    """Return the path of panopticon-convert: next to the package as it was built, where `scons install` put it, or on
+    PATH; None when it is nowhere."""
     package = os.path.dirname(os.path.abspath(__file__))
     folders = [os.path.dirname(package), os.path.normpath(os.path.join(package, *[os.pardir] * 4, "bin")),
                *os.environ.get("PATH", "").split(os.pathsep)]
@@ -74,15 +75,16 @@ def find_converter():
 
 
 class Recorder:
-    __doc__ = options.add_keywords("""Record this process, all its threads, from start() to stop() into a capture directory.
+    __doc__ = options.add_keywords("""Record this process, all its threads, from start() to stop() into a capture
+    directory.
 
-    path: where the capture goes; when there is one already, run-2.pnr, run-3.pnr, ... is taken instead. After start() the
-    attribute `path` says which, as an absolute path. A recorder may be started again after a stop: each recording is a capture
-    of its own. Functions that run already at the start are shown as opened before. Also a context manager. Raises ValueError
-    for an option with a wrong value, TypeError for an unknown option.
+    path: where the capture goes; when there is one already, run-2.pnr, run-3.pnr, ... is taken instead. After start()
+    the attribute `path` says which, as an absolute path. A recorder may be started again after a stop: each recording
+    is a capture of its own. Functions that run already at the start are shown as opened before. Also a context manager.
+    Raises ValueError for an option with a wrong value, TypeError for an unknown option.
 
-    The options are those of the command line (python3 -m panopticon_rec --help). A duration is a number of seconds, or text
-    such as "20us"; a size is a number of bytes, or text such as "1.5G".""")
+    The options are those of the command line (python3 -m panopticon_rec --help). A duration is a number of seconds, or
+    text such as "20us"; a size is a number of bytes, or text such as "1.5G".""")
 
     def __init__(self, path="run.pnr", **keywords):
         self.path = self._wanted = os.fspath(path)
@@ -91,9 +93,9 @@ class Recorder:
         self._number = 0
 
     def start(self):
-        """Start recording. Returns the recorder. Raises OSError when the capture cannot be written, RuntimeError when this
-        recorder is running already, ImportError when this interpreter cannot be recorded, ValueError when it does not have
-        the engine."""
+        """Start recording. Returns the recorder. Raises OSError when the capture cannot be written, RuntimeError when
+        this recorder is running already, ImportError when this interpreter cannot be recorded, ValueError when it does
+        not have the engine."""
         if UNUSABLE:
             raise ImportError(UNUSABLE)
         if self._is_running:
@@ -116,9 +118,9 @@ class Recorder:
         return self
 
     def stop(self):
-        """Stop recording and write everything, in any function and any thread. Returns (events, threads, bytes, lost); in a
-        forked child those of the child. Raises RuntimeError when this recorder is not running, OSError when the capture could
-        not be written to its end: what was recorded until then is kept."""
+        """Stop recording and write everything, in any function and any thread. Returns (events, threads, bytes, lost);
+        in a forked child those of the child. Raises RuntimeError when this recorder is not running, OSError when the
+        capture could not be written to its end: what was recorded until then is kept."""
         if not self._is_running:
             raise RuntimeError("panopticon: this recorder is not running")
         self._is_running = False
@@ -150,22 +152,23 @@ def pause():
 
 
 def resume():
-    """Record again after pause(), or at last after a paused start. Raises RuntimeError when this process is not being recorded."""
+    """Record again after pause(), or at last after a paused start. Raises RuntimeError when this process is not being
+    recorded."""
     _recorder.resume()
 
 
 def snapshot(path="run-snapshot.pnr"):
-    """Save what this process has recorded up to now, as far as it is kept, as a capture of its own, while recording goes on.
-    Returns its absolute path; as for Recorder, run-snapshot-2.pnr, ... is taken when there is one already. Raises OSError when
-    it cannot be written, RuntimeError when this process is not being recorded."""
+    """Save what this process has recorded up to now, as far as it is kept, as a capture of its own, while recording
+    goes on. Returns its absolute path; as for Recorder, run-snapshot-2.pnr, ... is taken when there is one already.
+    Raises OSError when it cannot be written, RuntimeError when this process is not being recorded."""
     return _recorder.snapshot(os.fspath(path))
 
 
 # ---- interpreters that the program starts (specs/recording.md, section 9) ----
 #
-# The process that begins the capture leaves in it a file `order`, the payload: how to record. PYTHONPATH brings the folder
-# `follow` and an entry that names the capture to each interpreter that is started; sitecustomize.py in that folder calls
-# join_parent(), which reads the payload.
+# The process that begins the capture leaves in it a file `order`, the payload: how to record. PYTHONPATH brings the
+# folder `follow` and an entry that names the capture to each interpreter that is started; sitecustomize.py in that
+# folder calls join_parent(), which reads the payload.
 
 PACKAGE = os.path.dirname(os.path.abspath(__file__))
 HOOK_FOLDER = os.path.join(PACKAGE, "follow")
@@ -173,9 +176,9 @@ HOOK_ENTRY = f"{HOOK_FOLDER}/order-"
 
 
 def child_hook(recording, hooks_started=True, **at_end):
-    """Return a function that leaves the payload in a capture, given its path. It also makes interpreters that this process
-    starts join, by PYTHONPATH, the one variable of the environment that is changed. recording: the options. at_end: what this
-    process does at its end."""
+    """Return a function that leaves the payload in a capture, given its path. It also makes interpreters that this
+    process starts join, by PYTHONPATH, the one variable of the environment that is changed. recording: the options.
+    at_end: what this process does at its end."""
 
     def install(capture):
         by = _recorder.identify()
@@ -208,8 +211,8 @@ def remove_child_hook():
 
 
 def restore_environment(before):
-    """Give the variable itself, which a later interpreter of this process reads, its value back, at the end of this one. Calls
-    only C functions, since the capture goes on."""
+    """Give the variable itself, which a later interpreter of this process reads, its value back, at the end of this
+    one. Calls only C functions, since the capture goes on."""
     os.unsetenv("PYTHONPATH") if before is None else os.putenv("PYTHONPATH", before)
 
 
@@ -226,8 +229,8 @@ def parse_hook_entry(entry):
 
 
 def read_payload(entry):
-    """Return what a capture that an entry of PYTHONPATH names has for processes that join: dict of str to str, with the path
-    as `capture` and all options as `recording`. None when the capture is gone, or another one is there now. Raises
+    """Return what a capture that an entry of PYTHONPATH names has for processes that join: dict of str to str, with the
+    path as `capture` and all options as `recording`. None when the capture is gone, or another one is there now. Raises
     PermissionError, and ValueError or LookupError for a damaged payload."""
     by, capture = parse_hook_entry(entry)
     try:
@@ -241,7 +244,8 @@ def read_payload(entry):
 
 
 def restore_end(payload):
-    """Restore what this process was asked to do at its end, if it has replaced the program that began the capture (exec)."""
+    """Restore what this process was asked to do at its end, if it has replaced the program that began the capture
+    (exec)."""
     if payload["by"] == _recorder.identify() and "tells" in payload:
         _recorder.at_exit(payload["tells"] == "1", find_converter(), payload.get("output"))
 
@@ -255,8 +259,8 @@ MODULES = "panopticon_rec", "panopticon_rec.__main__"
 
 
 def find_recorder():
-    """Return (words, is_path) when this interpreter runs the recorder's command line: the words before its name, which are the
-    interpreter and its flags, and whether it is named by its path; else None."""
+    """Return (words, is_path) when this interpreter runs the recorder's command line: the words before its name, which
+    are the interpreter and its flags, and whether it is named by its path; else None."""
     index = program_index()
     if index < 1:
         return None
@@ -276,7 +280,7 @@ def find_recorder():
 def helper_kind():
     """Return what this interpreter is if it is not one of the program's, but a helper of multiprocessing or loky:
     "resource_tracker", or "forkserver", which only forks the program's; else None."""
-    statements = sys.orig_argv[program_index()].split(";")[:2] if sys.argv[0] == "-c" else []   # the first may be import sys
+    statements = sys.orig_argv[program_index()].split(";")[:2] if sys.argv[0] == "-c" else []   # one may be import sys
     for kind in "resource_tracker", "forkserver":
         for words in map(str.split, statements):
             if words[:1] + words[2:] == ["from", "import", "main"] and words[1].endswith("." + kind):
@@ -285,8 +289,9 @@ def helper_kind():
 
 
 def join_parent(entry):
-    """Record this interpreter, which is about to run its program, as its parent wants it. Returns whether it is recorded, or
-    will be in its children. Raises ValueError or LookupError for a damaged payload, and whatever else _recorder.start raises."""
+    """Record this interpreter, which is about to run its program, as its parent wants it. Returns whether it is
+    recorded, or will be in its children. Raises ValueError or LookupError for a damaged payload, and whatever else
+    _recorder.start raises."""
     kind = helper_kind()
     if UNUSABLE or kind == "resource_tracker" or find_recorder():       # the command line joins by itself
         return False
@@ -307,7 +312,8 @@ def join_capture(payload, start_method):
     """Begin to record this process into the capture of a payload. Returns whether that was possible."""
     recording = payload["recording"]
     try:
-        _recorder.start(payload["capture"], True, {**properties(sys.orig_argv[1:], recording["filters"]), "born": start_method},
+        _recorder.start(payload["capture"], True,
+                        {**properties(sys.orig_argv[1:], recording["filters"]), "born": start_method},
                         options.for_recorder(recording), None)
     except (OSError, MemoryError) as error:
         return leave_message(payload["capture"], error)
@@ -315,8 +321,8 @@ def join_capture(payload, start_method):
 
 
 def leave_message(capture, error):
-    """Leave a line in the capture: this process is not recorded. The process that began the capture prints it at its end, as in
-    recorder/diagnostics.c. Returns False."""
+    """Leave a line in the capture: this process is not recorded. The process that began the capture prints it at its
+    end, as in recorder/diagnostics.c. Returns False."""
     reason = f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else "out of memory"
     try:
         with open(os.path.join(capture, "messages"), "ab", opener=open_to_append) as file:
@@ -343,8 +349,8 @@ class AsyncTracer:
             ...
         text = str(at)
 
-    keywords: those of Recorder; calls of C functions are recorded, and child processes are not, unless they say otherwise.
-    Needs panopticon-convert. The capture lies in a temporary directory until str() has read it.
+    keywords: those of Recorder; calls of C functions are recorded, and child processes are not, unless they say
+    otherwise. Needs panopticon-convert. The capture lies in a temporary directory until str() has read it.
     """
 
     def __init__(self, **keywords):

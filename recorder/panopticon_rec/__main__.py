@@ -35,8 +35,8 @@ def check_readable(path):
 
 
 def choose_paths(path):
-    """Return (capture, output): output is what the capture is converted to at the end of the program, or None. path: that of
-    --output."""
+    """Return (capture, output): output is what the capture is converted to at the end of the program, or None. path:
+    that of --output."""
     if not path:
         fail("-o needs a path")
     name, suffix = os.path.splitext(path)
@@ -49,8 +49,9 @@ def choose_paths(path):
 
 
 def find_joined(wanted):
-    """Return the payload of the recording in which this process takes part, if a command line with the same path has begun it:
-    then this is that command line once more, which a program has run to start itself again. Else return None."""
+    """Return the payload of the recording in which this process takes part, if a command line with the same path has
+    begun it: then this is that command line once more, which a program has run to start itself again. Else return
+    None."""
     entry = panopticon_rec.find_hook_entry()
     try:
         payload = panopticon_rec.read_payload(entry) if entry else None
@@ -95,8 +96,8 @@ def is_importable(path):
 
 
 def prepare_command(command):
-    """Return the text of -c as the interpreter prepares it (Modules/main.c, pymain_run_command). From 3.14 on it removes the
-    indentation that all lines share. From 3.13 on tracebacks show its lines, which linecache knows."""
+    """Return the text of -c as the interpreter prepares it (Modules/main.c, pymain_run_command). From 3.14 on it
+    removes the indentation that all lines share. From 3.13 on tracebacks show its lines, which linecache knows."""
     if sys.version_info >= (3, 14):
         import textwrap
         command = textwrap.dedent(command)
@@ -115,9 +116,10 @@ def prepare_command(command):
 
 
 def unload(by_interpreter, but):
-    """Remove from sys.modules what was imported for the recorder, also by -m: the program finds the modules that it would find
-    without the recorder, and its own imports are in the capture. The last module that any program has is site, or __main__
-    where there is no site (-S). by_interpreter: no program, which has modules of its own, runs this one. but: names to keep."""
+    """Remove from sys.modules what was imported for the recorder, also by -m: the program finds the modules that it
+    would find without the recorder, and its own imports are in the capture. The last module that any program has is
+    site, or __main__ where there is no site (-S). by_interpreter: no program, which has modules of its own, runs this
+    one. but: names to keep."""
     last = "site" if "site" in LOADED_BEFORE else "__main__"
     before = LOADED_BEFORE[LOADED_BEFORE.index(last) + 1:] if by_interpreter else []
     for name in [*before, *(set(sys.modules) - set(LOADED_BEFORE))]:
@@ -126,7 +128,8 @@ def unload(by_interpreter, but):
 
 
 def standard_library():
-    """Return the entries of sys.path from which the recorder imports: modules of the same names may be the program's own."""
+    """Return the entries of sys.path from which the recorder imports: modules of the same names may be the program's
+    own."""
     folder = os.path.dirname(os.__file__)
     return [folder, *(entry for entry in sys.path if os.path.basename(entry) == "lib-dynload")]
 

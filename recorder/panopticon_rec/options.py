@@ -1,9 +1,10 @@
-"""The options of the recorder: one table, OPTIONS. From it come the command line and its help, the keywords of Recorder, what
-_recorder.start and processes that take part later are given, and the documentation (docs/generate.py).
+"""The options of the recorder: one table, OPTIONS. From it come the command line and its help, the keywords of
+Recorder, what _recorder.start and processes that take part later are given, and the documentation (docs/generate.py).
 
 A new option is a row here; a row in recorder/cpython/options.c takes its value over into the C code.
 
-Imports only what the interpreter itself has imported. This file alone can be loaded by an interpreter that cannot be recorded.
+Imports only what the interpreter itself has imported. This file alone can be loaded by an interpreter that cannot be
+recorded.
 """
 
 import os
@@ -22,12 +23,13 @@ def parse_size(value):
 def parse_duration(value):
     """Return nanoseconds. value: seconds as a number, or text such as 20us."""
     units = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
-    return parse_quantity(value, units, 10**9, "a duration: give a number and ns, us, ms, s, min or h, such as 20us or 1.5s")
+    return parse_quantity(value, units, 10**9,
+                          "a duration: give a number and ns, us, ms, s, min or h, such as 20us or 1.5s")
 
 
 def parse_quantity(value, units, scale, meaning):
-    """Return a number times its unit, rounded down, as convert/slices/quantity.c does. scale: the unit of a value that is not
-    text. tests/format/quantities.txt has the cases that both must agree on."""
+    """Return a number times its unit, rounded down, as convert/slices/quantity.c does. scale: the unit of a value that
+    is not text. tests/format/quantities.txt has the cases that both must agree on."""
     result = -1
     if not isinstance(value, str):
         result = round(value * scale) if 0 <= value * scale < 2**63 else -1
@@ -79,15 +81,17 @@ def expand_filter(text):
 
 
 class Type:
-    """How the values of an option are written and kept. parse: returns the value to keep, or raises ValueError. argument: its name
-    in the help; empty for a flag. kept_as: int or str. is_list: the option can be given several times."""
+    """How the values of an option are written and kept. parse: returns the value to keep, or raises ValueError.
+    argument: its name in the help; empty for a flag. kept_as: int or str. is_list: the option can be given several
+    times."""
 
     def __init__(self, parse, argument="", kept_as=int, is_list=False, choices=()):
         self.parse, self.argument, self.kept_as, self.is_list, self.choices = parse, argument, kept_as, is_list, choices
 
 
 def choice(*names, kept_as=int, aliases={}):
-    """Return a type: one of these names, kept as it is or by its position. aliases: undocumented names to their meaning."""
+    """Return a type: one of these names, kept as it is or by its position. aliases: undocumented names to their
+    meaning."""
     def parse(value):
         name = aliases.get(value, value) if isinstance(value, str) else value
         if name not in names:
@@ -117,10 +121,10 @@ class Option:
     """A row of the table.
 
     name: on the command line, without its dashes. default: as the value of the keyword; shown: how the help says it.
-    help: a few words, at most 45 characters with the default; more: what --help, the README and the man page add. Code in these
-    texts stands between backticks. short: a letter. alias: an undocumented older name.
-    keyword: in Python; None for an option of the command line alone. All filters are one list: what an option of the command
-    line adds to it is its name and its argument.
+    help: a few words, at most 45 characters with the default; more: what --help, the README and the man page add. Code
+    in these texts stands between backticks. short: a letter. alias: an undocumented older name.
+    keyword: in Python; None for an option of the command line alone. All filters are one list: what an option of the
+    command line adds to it is its name and its argument.
     """
 
     def __init__(self, name, type, default, group, help, more="", short=None, shown=None, alias=None):
@@ -136,9 +140,10 @@ COMPRESSED_SUFFIXES = (".gz", ".zst")
 
 OPTIONS = (
     Option("output", PATH, "run.pnr", OUTPUT, "where the capture or trace goes",
-           "When a capture is there already, the next free name (`run-2.pnr`, ...) is taken. A PATH that ends as what "
-           "`panopticon-convert` writes (`.trace`, `.json`, `.pftrace`, `.perfetto-trace`, `.folded`, `.pstats`, `.prof`, each "
-           "also with `.gz` or `.zst` after it) gets that instead of the capture.", short="o"),
+           "When a capture is there already, the next free name (`run-2.pnr`, ...) is taken. A PATH that "
+           "ends as what `panopticon-convert` writes (`.trace`, `.json`, `.pftrace`, `.perfetto-trace`, "
+           "`.folded`, `.pstats`, `.prof`, each also with `.gz` or `.zst` after it) gets that instead of "
+           "the capture.", short="o"),
     Option("force", FLAG, False, OUTPUT, "replace an existing capture",
            "A capture that a process uses is refused, and so is whatever is not a capture."),
     Option("quiet", FLAG, False, OUTPUT, "no summary at the end",
@@ -165,17 +170,19 @@ OPTIONS = (
            "`block` lets the program wait; `discard` loses events, which are counted, and marked in the trace.",
            alias="when-full"),
     Option("follow", choice("none", "fork", "all"), "all", PROCESSES, "which child processes to record",
-           "They are recorded into the same capture: none; only those that are forked; or interpreters that are started as "
-           "well, which are reached by way of `PYTHONPATH` in their environment."),
+           "They are recorded into the same capture: none; only those that are forked; or interpreters that are "
+           "started as well, which are reached by way of `PYTHONPATH` in their environment."),
     Option("snapshot-on", OCCASIONS, (), PROCESSES, "save a snapshot at a signal or exception",
-           "A snapshot is what the capture holds at that moment, saved next to it (`run-snapshot.pnr`). WHEN is the name of a "
-           "signal, such as `SIGUSR2`, or `exception`, for one that ends the program or a thread; both can be given."),
+           "A snapshot is what the capture holds at that moment, saved next to it (`run-snapshot.pnr`). WHEN is the "
+           "name of a signal, such as `SIGUSR2`, or `exception`, for one that ends the program or a thread; both can "
+           "be given."),
     Option("toggle-on", SIGNAL, None, PROCESSES, "a signal that pauses and resumes"),
     Option("help", FLAG, False, OTHER, "this list; `--help` tells more", short="h"),
     Option("version", FLAG, False, OTHER, "the version"),
 )
 
-FILTERS_OPTION = Option("filters", FILTERS, (), EVENTS, 'a list of "include GLOB", "exclude GLOB", "no-stdlib" and "no-frozen"')
+FILTERS_OPTION = Option("filters", FILTERS, (), EVENTS,
+                        'a list of "include GLOB", "exclude GLOB", "no-stdlib" and "no-frozen"')
 
 # Options of a recording, by keyword, in the order of the table.
 KEYWORDS = {option.keyword: FILTERS_OPTION if option.is_filter else option for option in OPTIONS if option.keyword}
@@ -195,9 +202,9 @@ PROGRAMS = {"-m": MODULE, "-c": COMMAND}
 # ---- the options of a recording ----
 
 def parse(given, prefix=""):
-    """Return the options of a recording: dict of keyword to value, for write() and for_recorder(). given: keywords and values
-    of Recorder; those that are missing or None have their default. prefix: what precedes the name of an option in a message.
-    Raises ValueError for a value, TypeError for a keyword."""
+    """Return the options of a recording: dict of keyword to value, for write() and for_recorder(). given: keywords and
+    values of Recorder; those that are missing or None have their default. prefix: what precedes the name of an option
+    in a message. Raises ValueError for a value, TypeError for a keyword."""
     given = {ALIASES.get(name, name): value for name, value in given.items()}
     for name in given.keys() - KEYWORDS.keys():
         raise TypeError(f"{name!r} is not an option of a recording: those are {', '.join(KEYWORDS)}")
@@ -232,7 +239,8 @@ def read(fields):
     options = {}
     for keyword, option in KEYWORDS.items():
         values = [option.type.kept_as(text) for name, text in fields if name == keyword]
-        options[keyword] = values if option.type.is_list else values[-1] if values or option.default is not None else None
+        has_value = values or option.default is not None
+        options[keyword] = values if option.type.is_list else values[-1] if has_value else None
     return options
 
 
@@ -248,8 +256,11 @@ def records_started(options):
 
 def add_keywords(text):
     """Return a docstring to which the keywords of a recording are added."""
-    lines = [f"    {keyword}={option.default!r}: {plain(option.help)}" for keyword, option in KEYWORDS.items()]
-    return f"{text.rstrip()}\n\n" + "\n".join(lines) + "\n    "
+    lines = [text, ""]
+    for keyword, option in KEYWORDS.items():
+        choices = f" ({', '.join(option.type.choices)})" if option.type.choices else ""
+        lines.append(f"    {keyword}={option.default!r}: {plain(option.help)}{choices}")
+    return "\n".join([*lines, "    "])
 
 
 # ---- the command line ----
@@ -259,7 +270,8 @@ class UsageError(Exception):
 
 
 def parse_command_line(words):
-    """Return (given, kind, target, arguments of the program). given: dict of the options' keywords, or names, to values.
+    """Return (given, kind, target, arguments of the program). given: dict of the options' keywords, or names, to
+    values.
     kind: which of FILE, MODULE, COMMAND, STDIN; None when only help or the version is wanted. Raises UsageError."""
     given = {"output": FLAGS["--output"].default}
     words = list(words)
@@ -294,7 +306,8 @@ def take_options(words, given):
 
 
 def take_option(words, given):
-    """Move the option at the front of words, with its argument, into given. Of several letters in a word the rest stays."""
+    """Move the option at the front of words, with its argument, into given. Of several letters in a word the rest
+    stays."""
     word = words.pop(0)
     if word.startswith("--"):
         flag, equals, value = word.partition("=")
@@ -324,17 +337,18 @@ def take_option(words, given):
 # ---- help ----
 
 USAGE = "python3 -m panopticon_rec [options] (FILE | -m MODULE | -c COMMAND | -) [ARGS]"
-PROGRAM_TEXT = ("FILE is a script, or a directory or zip file with `__main__.py`; `-` is standard input. What follows FILE or MODULE "
-                "belongs to the program. After COMMAND, options of the recorder may still follow; `--` ends them. The capture is "
-                "converted with `panopticon-convert run.pnr`.")
+PROGRAM_TEXT = (
+    "FILE is a script, or a directory or zip file with `__main__.py`; `-` is standard input. What follows FILE or "
+    "MODULE belongs to the program. After COMMAND, options of the recorder may still follow; `--` ends them. The "
+    "capture is converted with `panopticon-convert run.pnr`.")
 # convert/options.def has the same text.
 VALUES_TEXT = (
-    "A SIZE is a number of bytes, or has a unit: `200M`, `1.5G` (k, M, G, T: powers of 1,024). "
-    "A DURATION is a number with a unit: `20us`, `1.5s`, `2min` (ns, us, ms, s, min, h). "
-    "A GLOB of `--include` and `--exclude` is matched against the whole of the function's module (`json.decoder`), of its module "
-    "and qualified name (`json.decoder.JSONDecoder.decode`), and of the path of its file; its `*` also stands for dots and "
-    "slashes. The last of these options that matches a function decides. When the first of them is `--include`, functions that "
-    "none matches are left out. What a function that is left out calls appears in its caller.")
+    "A SIZE is a number of bytes, or has a unit: `200M`, `1.5G` (k, M, G, T: powers of 1,024). A DURATION is a number "
+    "with a unit: `20us`, `1.5s`, `2min` (ns, us, ms, s, min, h). A GLOB of `--include` and `--exclude` is matched "
+    "against the whole of the function's module (`json.decoder`), of its module and qualified name "
+    "(`json.decoder.JSONDecoder.decode`), and of the path of its file; its `*` also stands for dots and slashes. The "
+    "last of these options that matches a function decides. When the first of them is `--include`, functions that none "
+    "matches are left out. What a function that is left out calls appears in its caller.")
 EXIT_STATUS = "Exit status: that of the program; 2 when it was not run."
 
 
