@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tree.h"
 #include "../format/capture.h"
 #include "../format/file.h"
 
@@ -227,6 +229,69 @@ void rec_segments_remove(struct rec_segments *segments, const char *name)
     int above;
     pnr_file_path(base(segments, &above), name, segments->path);
     unlinkat(above, segments->path, 0);
+}
+
+/* ---- copies for another capture ---- */
+
+/* Copies a file into another directory. One that has been evicted just now is skipped. Returns 0 or -1. */
+static int copy_file(const char *from, const char *directory, const char *name, struct pnr_err *err)
+{
+    char bytes[8192];                   /* the stack of the thread that ends a region may be small */
+    struct rec_file file;
+    ssize_t n;
+    int in = pnr_file_open(from, O_RDONLY | O_NOFOLLOW);
+    if (in < 0)
+        return errno == ENOENT ? 0 : pnr_err_system(err, from, "cannot read");
+    int result = rec_file_create(&file, directory, name, err);
+    while (result == 0 && (n = pnr_file_read(in, bytes, sizeof bytes, file.size)) != 0)
+        result = n > 0 ? rec_file_append(&file, bytes, (size_t)n, err) : pnr_err_system(err, from, "cannot read");
+    rec_file_release(&file);
+    close(in);
+    return result;
+}
+
+/* Links the files of a finished segment, or copies them where links cannot be made. A segment that is evicted meanwhile is
+ * missing as a whole: a part of it would look like damage. Returns 0 or -1. */
+static int link_segment(const struct rec_segments *segments, const char *process_path, uint32_t number,
+                        struct pnr_err *err)
+{
+    char from[PATH_MAX], to[PATH_MAX];
+    uint32_t *threads;
+    size_t n;
+    if (pnr_capture_threads(segments->process_path, number, &threads, &n, err) != 0)
+        return err->sys_errno == ENOENT ? 0 : -1;
+    pnr_segment_path(process_path, number, to);
+    int result = mkdir(to, 0700) == 0 ? 0 : pnr_err_system(err, to, "cannot make a segment");
+    for (size_t i = 0; i < n && result == 0; i++) {
+        pnr_thread_path(segments->process_path, number, threads[i], from);
+        pnr_thread_path(process_path, number, threads[i], to);
+        char *slash = strrchr(to, '/');
+        if (link(from, to) != 0) {
+            *slash = 0;
+            result = copy_file(from, to, slash + 1, err);
+        }
+    }
+    free(threads);
+    pnr_segment_path(segments->process_path, number, from);
+    if (result == 0 && access(from, F_OK) != 0) {       /* eviction renames the directory before it removes files */
+        pnr_segment_path(process_path, number, to);
+        rec_tree_remove(to);
+    }
+    return result;
+}
+
+int rec_segments_link(const struct rec_segments *segments, const char *process_path, uint32_t first, struct pnr_err *err)
+{
+    uint32_t *numbers;
+    size_t n;
+    if (pnr_capture_segments(segments->process_path, &numbers, &n, err) != 0)
+        return -1;
+    int result = 0;
+    for (size_t i = n; i-- > 0 && result == 0;)         /* the oldest last: it may be evicted meanwhile */
+        if (numbers[i] >= first && numbers[i] < segments->number)
+            result = link_segment(segments, process_path, numbers[i], err);
+    free(numbers);
+    return result;
 }
 
 void rec_segments_stop(struct rec_segments *segments)

@@ -65,6 +65,9 @@ int rec_segments_tick(struct rec_segments *segments, uint64_t now_ns, struct pnr
 /* The program may have moved the directory of the process: finds it again. Returns whether it lies elsewhere now. */
 bool rec_segments_locate(struct rec_segments *segments);
 
+/* Puts the finished segments from this number on into another process directory, as links or copies. Returns 0 or -1. */
+int rec_segments_link(const struct rec_segments *segments, const char *process_path, uint32_t first, struct pnr_err *err);
+
 /* Removes another file of the process. */
 void rec_segments_remove(struct rec_segments *segments, const char *name);
 

@@ -45,7 +45,7 @@ static struct rec_thread *catch_up(PyThreadState *ts, cpython_frame *from)
     bool is_new = !thread;
     if (is_new && !(thread = rec_threads_new(ts)))
         return NULL;
-    rec_current = thread->is_ending || !rec_drain_unpark() ? &rec_no_thread : thread;
+    rec_current = thread->is_ending || !rec_worker_unpark() ? &rec_no_thread : thread;
     enum rec_greenlets_change change = rec_greenlets.are_used ? rec_greenlets_notice(ts, thread, NULL) : REC_GREENLETS_SAME;
     if (is_new || thread->pauses != rec_threads.n_pauses || thread->epoch != epoch) {
         uint16_t flags = is_new ? 0 : thread->pauses != rec_threads.n_pauses ? PNR_BLOCK_PAUSED : PNR_BLOCK_RESYNC;

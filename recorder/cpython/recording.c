@@ -138,7 +138,7 @@ static bool change_engine(void)
     if (rec_engine_monitoring->take_over() == 0) {
         recording.engine = rec_engine_monitoring;
         if (!recording.is_pending)
-            rec_session_add_property("engine", "frame, then monitoring");
+            rec_name_table_add_property("engine", "frame, then monitoring");
         return true;
     }
     PyErr_Clear();
@@ -261,18 +261,18 @@ out_of_memory:
 
 static void write_properties(void)
 {
-    rec_session_add_number("parent_pid", (uint64_t)getppid());
-    rec_session_add_property("engine", recording.engine->name);
+    rec_name_table_add_number("parent_pid", (uint64_t)getppid());
+    rec_name_table_add_property("engine", recording.engine->name);
     for (size_t i = 0; i < recording.n_properties; i++)
-        rec_session_add_property(recording.properties[i].key, recording.properties[i].value);
+        rec_name_table_add_property(recording.properties[i].key, recording.properties[i].value);
     if (!rec_recording_is_own())
-        rec_session_add_property("born", "fork");
+        rec_name_table_add_property("born", "fork");
     if (recording.options.min_duration_ns)
         rec_session_set_min_duration(recording.options.min_duration_ns);
     if (recording.options.max_size)
-        rec_session_add_number("max_size", recording.options.max_size);
+        rec_name_table_add_number("max_size", recording.options.max_size);
     if (recording.options.last_ns)
-        rec_session_add_number("last_ns", recording.options.last_ns);
+        rec_name_table_add_number("last_ns", recording.options.last_ns);
 }
 
 /* ---- signals, exceptions and snapshots ---- */
@@ -352,7 +352,7 @@ static void on_wake(void)
 static void tell_exception(void)
 {
     atomic_store(&recording.occasions[AN_EXCEPTION].is_due, true);
-    rec_drain_wake();
+    rec_worker_wake();
 }
 
 void rec_recording_report_exception(void)
@@ -368,7 +368,7 @@ static void on_signal(int signal)
     if (!recording.is_on || recording.is_pending)
         return;
     atomic_store(&recording.occasions[signal].is_due, true);
-    rec_drain_wake();
+    rec_worker_wake();
     errno = saved;
 }
 
@@ -426,14 +426,14 @@ int rec_recording_save(const char *path, char *taken)
     recording.is_saving = true;
     recording.save_taken = taken;
     atomic_store(&recording.save_path, path);
-    rec_drain_wake();
+    rec_worker_wake();
     Py_BEGIN_ALLOW_THREADS
     for (;;) {
         uint64_t until = rec_clock_monotonic_ns() + 20000000;
         struct timespec t = { (time_t)(until / 1000000000), (long)(until % 1000000000) };
         if (sem_clockwait(&recording.saved, CLOCK_MONOTONIC, &t) == 0)
             break;
-        rec_drain_run_inline();           /* it may be away, for a fork */
+        rec_worker_run_inline();           /* it may be away, for a fork */
     }
     Py_END_ALLOW_THREADS
     recording.is_saving = false;
@@ -447,7 +447,7 @@ int rec_recording_save(const char *path, char *taken)
 
 static struct rec_drain_options drain_options(const struct options *options)
 {
-    return (struct rec_drain_options){ .limits = { options->max_size, options->last_ns }, .drops = options->drops,
+    return (struct rec_drain_options){ .limits = { options->max_size, options->last_ns }, .discards = options->drops,
                                        .on_wake = on_wake, .on_tick = look_soon };
 }
 
@@ -854,11 +854,11 @@ void rec_recording_end(bool is_finalized, struct rec_totals *totals)
     recording.engine->stop(is_finalized);
     bool were_c_calls_seen = rec_c_calls_stop(is_finalized);
     if (rec_threads.missing)
-        rec_session_add_property("calls_missing", rec_threads.missing);
+        rec_name_table_add_property("calls_missing", rec_threads.missing);
     if (recording.unannounced)
         recording.forks += *recording.unannounced;
     if (recording.forks)
-        rec_session_add_number("forks", recording.forks);
+        rec_name_table_add_number("forks", recording.forks);
     rec_threads_forget_current();
     rec_session_stop(totals);
     if (rec_recording_is_own() && !recording.joins)
@@ -876,7 +876,7 @@ static void prepare_fork(void)
     if (recording.is_on && recording.options.follows_forks)
         rec_survey_fork(recording.capture);
     if (recording.is_on && !recording.is_pending)
-        rec_drain_park();
+        rec_worker_park();
 }
 
 /* The next event sees to it that the drain goes on. */

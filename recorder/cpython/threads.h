@@ -12,7 +12,10 @@
 #include "functions.h"
 
 #include "../fork_memory.h"
+#include "../name_table.h"
+#include "../session.h"
 #include "../thread_buffer.h"
+#include "../worker.h"
 
 /* A frame that is on no stack yet, or no more, or a call of a C function (frame PNR_OPEN_C_CALL); function 0 = none. */
 struct rec_open_frame {

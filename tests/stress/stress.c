@@ -28,7 +28,9 @@
 #include "convert/read/reader.h"
 #include "format/capture.h"
 #include "recorder/fork_memory.h"
-#include "recorder/thread_buffer.h"
+#include "recorder/name_table.h"
+#include "recorder/session.h"
+#include "recorder/worker.h"
 
 #define N_WORKERS 4
 #define N_CHILDREN 12                   /* forked in a scenario at most */
@@ -40,7 +42,7 @@
 struct scenario {
     const char *name;
     uint64_t max_size, last_ns;
-    bool drops, forks, saves;
+    bool discards, forks, saves;
     int n_logs;                         /* of a worker at once */
     int write_us;                       /* how long a write takes */
     uint64_t disk_size;                 /* bytes of blocks that can be written; 0: any */
@@ -55,9 +57,9 @@ static const struct scenario scenarios[] = {
     { .name = "few chunks, small segments", .n_logs = 3, .max_size = REC_MIN_SIZE, .forks = true, .saves = true },
     { .name = "the last moments", .n_logs = 2, .last_ns = 100000000, .forks = true, .saves = true },
     { .name = "slow disk", .n_logs = 3, .write_us = 2000, .max_size = REC_MIN_SIZE, .forks = true, .saves = true },
-    { .name = "slow disk, drops", .n_logs = 3, .write_us = 5000, .drops = true, .max_size = 4 * REC_MIN_SIZE,
+    { .name = "slow disk, discards", .n_logs = 3, .write_us = 5000, .discards = true, .max_size = 4 * REC_MIN_SIZE,
       .saves = true },
-    { .name = "slow disk, drops, all chunks held", .n_logs = 4, .write_us = 5000, .drops = true,
+    { .name = "slow disk, discards, all chunks held", .n_logs = 4, .write_us = 5000, .discards = true,
       .max_size = REC_MIN_SIZE },
     { .name = "full disk", .n_logs = 3, .disk_size = 300000, .saves = true },
     { .name = "full disk, all chunks held", .n_logs = 4, .disk_size = 300000, .write_us = 1000,
@@ -191,11 +193,11 @@ static void append(struct recorded *r)
 static void begin(struct recorded *r)
 {
     *r = (struct recorded){ .buffer = rec_fork_memory_new(sizeof *r->buffer) };
-    if (!r->buffer || !rec_buffer_begin(r->buffer) || r->buffer->number >= N_THREADS) {
+    uint32_t number = rec_name_table_add_thread(7, (struct pnr_string){ "worker", 6 });
+    if (!r->buffer || !rec_buffer_begin(r->buffer, number) || number >= N_THREADS) {
         fault("too many threads");
         exit(1);
     }
-    rec_session_name_thread(r->buffer, 7, (struct pnr_string){ "worker", 6 });
 }
 
 static void end(struct recorded *r)
@@ -213,7 +215,7 @@ static bool enter(void)
 {
     pthread_mutex_lock(&gil);
     if (!is_stopped && !has_given_up) {
-        rec_drain_unpark();
+        rec_worker_unpark();
         return true;
     }
     pthread_mutex_unlock(&gil);
@@ -273,7 +275,7 @@ static void on_wake(void);
 
 static struct rec_drain_options drain_options(void)
 {
-    return (struct rec_drain_options){ .limits = { scenario->max_size, scenario->last_ns }, .drops = scenario->drops,
+    return (struct rec_drain_options){ .limits = { scenario->max_size, scenario->last_ns }, .discards = scenario->discards,
                                        .on_wake = on_wake };
 }
 
@@ -281,9 +283,9 @@ static struct rec_drain_options drain_options(void)
 static void write_limits(void)
 {
     if (scenario->max_size)
-        rec_session_add_number("max_size", scenario->max_size);
+        rec_name_table_add_number("max_size", scenario->max_size);
     if (scenario->last_ns)
-        rec_session_add_number("last_ns", scenario->last_ns);
+        rec_name_table_add_number("last_ns", scenario->last_ns);
 }
 
 /* A forked child records some events and ends in one way or another. Its exit status: 0; 2 when there is no room for it. */
@@ -327,7 +329,7 @@ static void *fork_now_and_then(void *arg)
         if (!enter())
             break;
         int before = atomic_load(&n_faults);
-        rec_drain_park();
+        rec_worker_park();
         pid_t pid = fork();
         if (pid == 0) {
             atomic_store(&n_faults, 0);
@@ -361,8 +363,8 @@ static void *wake_now_and_then(void *arg)
     while (!atomic_load(&is_over)) {
         if (scenario->saves && pick(&seed, 20) == 0)
             atomic_store(&is_save_due, true);
-        rec_drain_wake();
-        rec_drain_run_inline();
+        rec_worker_wake();
+        rec_worker_run_inline();
         pause_us(pick(&seed, 5000));
     }
     return NULL;
@@ -543,7 +545,7 @@ static void run(long milliseconds)
     bool was_full = scenario->disk_size && atomic_load(&n_written) > scenario->disk_size;
     check(was_full || totals.failure.code == PNR_OK, "writing failed", &totals.failure);
     check(!was_full || totals.failure.sys_errno == ENOSPC, "a full disk was not told", NULL);
-    check(was_full || scenario->drops || totals.n_lost == 0, "events are lost", NULL);
+    check(was_full || scenario->discards || totals.n_lost == 0, "events are lost", NULL);
     check_capture(capture, false);
     check_snapshots();
     printf("%s: %" PRIu64 " records, %" PRIu64 " lost, %u threads, %d children, %d snapshots; %" PRIu64 " read back\n",

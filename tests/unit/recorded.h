@@ -9,14 +9,16 @@
 
 #include "format/capture.h"
 #include "recorder/fork_memory.h"
-#include "recorder/thread_buffer.h"
+#include "recorder/name_table.h"
+#include "recorder/session.h"
+#include "recorder/worker.h"
 
 /* A new thread's buffer, named "name". */
 static inline struct rec_buffer *new_buffer(uint32_t native_id)
 {
     struct rec_buffer *buffer = rec_fork_memory_new(sizeof *buffer);
-    cr_assert(buffer && rec_buffer_begin(buffer));
-    rec_session_name_thread(buffer, native_id, (struct pnr_string){ "name", 4 });
+    uint32_t number = rec_name_table_add_thread(native_id, (struct pnr_string){ "name", 4 });
+    cr_assert(buffer && rec_buffer_begin(buffer, number));
     return buffer;
 }
 

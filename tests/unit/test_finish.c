@@ -151,7 +151,7 @@ static void record(struct told *mine)
 /* A process that records into the capture, and then is killed; or at the at-th write of a block. Returns its id. */
 static pid_t record_and_die(struct told *mine, int at, enum how how)
 {
-    struct rec_drain_options options = { .drops = false };
+    struct rec_drain_options options = { .discards = false };
     struct rec_totals totals;
     char taken[PATH_MAX];
     struct pnr_err err;
@@ -482,7 +482,7 @@ static void set_owner(const char *process, uint64_t start, uint64_t namespace)
 /* Records and ends in order, but is killed at the at-th change of a file from then on. Returns whether there were so many. */
 static bool record_and_die_at_the_end(int at, enum how how, pid_t *pid)
 {
-    struct rec_drain_options options = { .drops = false };
+    struct rec_drain_options options = { .discards = false };
     struct rec_totals totals;
     char taken[PATH_MAX];
     struct pnr_err err;
@@ -527,7 +527,7 @@ Test(finish, takes_what_was_killed_at_its_end)
 /* One that runs, is stopped, or may run on another machine or in another container. */
 Test(finish, leaves_the_living_alone)
 {
-    struct rec_drain_options options = { .drops = false };
+    struct rec_drain_options options = { .discards = false };
     char taken[PATH_MAX], own[120], byte;
     struct pnr_err err;
     int from_child[2], to_child[2], status;

@@ -30,13 +30,13 @@ static void begin_with(struct rec_drain_options options)
 
 static void begin(void)
 {
-    begin_with((struct rec_drain_options){ .drops = false });
+    begin_with((struct rec_drain_options){ .discards = false });
 }
 
 /* With eight chunks. */
 static void begin_small(void)
 {
-    begin_with((struct rec_drain_options){ .limits = { .max_size = REC_MIN_SIZE }, .drops = true });
+    begin_with((struct rec_drain_options){ .limits = { .max_size = REC_MIN_SIZE }, .discards = true });
 }
 
 static void end(void)
@@ -270,7 +270,7 @@ Test(buffer, goes_without_rather_than_wait, .init = begin_small, .fini = end)
     const uint64_t n = 8 * PNR_BLOCK_RECORDS;
     struct rec_totals totals;
     struct rec_buffer *buffer = new_buffer(7), *other = new_buffer(7);
-    rec_drain_park();                  /* nobody writes */
+    rec_worker_park();                  /* nobody writes */
     for (uint64_t i = 0; i < n; i++)
         append(buffer, i);
     cr_expect_not(rec_buffer_start_chunk(buffer, 0, 0));
@@ -278,7 +278,7 @@ Test(buffer, goes_without_rather_than_wait, .init = begin_small, .fini = end)
     for (int i = 0; i < 5; i++)
         rec_buffer_count_lost(buffer);
     rec_buffer_count_lost(NULL);
-    for (int i = 0; i < 100 && !rec_drain_unpark(); i++)
+    for (int i = 0; i < 100 && !rec_worker_unpark(); i++)
         usleep(1000);
     wait_for_turn(buffer);
     rec_buffer_emit_lost(buffer);
@@ -307,7 +307,7 @@ Test(buffer, joins_a_capture, .init = begin, .fini = end)
     bool is_ended;
     append(new_buffer(7), 0);
     rec_session_stop(&totals);
-    cr_assert_eq(rec_session_start(capture, true, &(struct rec_drain_options){ .drops = false }, taken, &err), 0);
+    cr_assert_eq(rec_session_start(capture, true, &(struct rec_drain_options){ .discards = false }, taken, &err), 0);
     cr_expect_str_eq(taken, capture);
     append(new_buffer(7), 0);
     rec_session_stop(&totals);
@@ -336,7 +336,7 @@ Test(buffer, finds_functions_again, .init = begin, .fini = end)
         for (uint32_t i = 0; i < sizeof functions / sizeof *functions; i++) {
             const struct pnr_string strings[3] = { string(functions[i].strings[0]), string(functions[i].strings[1]),
                                                    string(functions[i].strings[2]) };
-            cr_expect_eq(rec_session_add_function(functions[i].kind, functions[i].line, strings), i + 1, "row %u", i);
+            cr_expect_eq(rec_name_table_add_function(functions[i].kind, functions[i].line, strings), i + 1, "row %u", i);
         }
     }
     rec_session_stop(&totals);
@@ -352,10 +352,10 @@ Test(buffer, keeps_names_to_their_part, .init = begin_small, .fini = end)
     uint32_t n_functions, index, expected = 1;
     memset(name, 'x', sizeof name);
     const struct pnr_string strings[3] = { { name, sizeof name }, string("f"), string("m.py") };
-    while ((index = rec_session_add_function(PNR_FUNCTION_PLAIN, expected, strings)) == expected && expected < 1000)
+    while ((index = rec_name_table_add_function(PNR_FUNCTION_PLAIN, expected, strings)) == expected && expected < 1000)
         expected++;
     cr_expect_eq(index, expected - 1, "the second that has no room has the first one's entry");
-    cr_expect_eq(rec_session_add_function(PNR_FUNCTION_PLAIN, 1, strings), 1, "what has a number keeps it");
+    cr_expect_eq(rec_name_table_add_function(PNR_FUNCTION_PLAIN, 1, strings), 1, "what has a number keeps it");
     rec_session_stop(&totals);
     cr_expect_str_eq(find_property(process, "unnamed", &n_functions), "2");
     cr_expect_eq(n_functions, expected - 1);
@@ -379,12 +379,12 @@ Test(buffer, numbers_threads_and_tracks, .init = begin, .fini = end)
     char path[PATH_MAX], bytes[4096];
     size_t at = PNR_NAMES_HEADER_SIZE, n = 0;
     new_buffer(7);
-    cr_expect_eq(rec_session_add_track(7, string("one")), 2);
+    cr_expect_eq(rec_name_table_add_track(PNR_THREAD_GREENLET, 7, string("one")), 2);
     other = new_buffer(7);
-    cr_expect_eq(rec_session_add_track(7, string("two")), 4);
-    cr_expect_eq(rec_session_add_track(7, string("three")), 5);
+    cr_expect_eq(rec_name_table_add_track(PNR_THREAD_GREENLET, 7, string("two")), 4);
+    cr_expect_eq(rec_name_table_add_track(PNR_THREAD_GREENLET, 7, string("three")), 5);
     new_buffer(7);
-    rec_session_name_thread(other, 7, string("other"));
+    rec_name_table_rename_thread(other->number, 7, string("other"));
     rec_session_stop(&totals);
     cr_expect_eq(totals.n_threads, 3);
     pnr_file_path(process, "names", path);
@@ -484,7 +484,7 @@ static void begin_to_save(void)
 
 static void save_now(void)
 {
-    rec_drain_wake();
+    rec_worker_wake();
     sem_wait(&is_saved);
     cr_assert(*saved);
 }
@@ -582,7 +582,7 @@ Test(buffer, keeps_records_of_a_killed_process)
     struct pnr_live live;
     struct pnr_live_chunk chunk;
     bool is_ended;
-    const struct rec_drain_options options = { .drops = false };
+    const struct rec_drain_options options = { .discards = false };
     cr_assert(mkdtemp(folder));
     cr_assert_eq(pipe(to_parent), 0);
     pid_t pid = fork();
@@ -638,7 +638,7 @@ Test(buffer, leaves_nothing_when_it_cannot_start, .init = begin, .fini = end)
     struct pnr_err err;
     char path[PATH_MAX], taken[PATH_MAX];
     struct pnr_list list;
-    const struct rec_drain_options options = { .drops = false };
+    const struct rec_drain_options options = { .discards = false };
     rec_session_stop(&totals);
     snprintf(path, sizeof path, "%s/other.pnr", folder);
     limit_files(100000);                /* no room for the live mapping */
@@ -666,7 +666,7 @@ Test(buffer, keeps_what_it_has_when_a_write_fails, .init = begin, .fini = end)
     struct pnr_err err;
     bool is_ended;
     struct rec_buffer *buffer = new_buffer(7);
-    rec_session_add_property("before", "the limit");
+    rec_name_table_add_property("before", "the limit");
     for (uint64_t i = 0; i < n; i++)
         append(buffer, i);
     limit_files(10);
