@@ -7,15 +7,15 @@
  *      |                                                                                                  v
  *      +------------------------------------ its block is in the segments ------------------------ being written
  *
- * From rec_drain_begin until its block is in the segments a chunk stands as in use in the live mapping: if the process is
- * killed, a reader finds it there. It is written by the worker or, when no chunk is free, by the thread that needs one.
+ * From rec_drain_begin until its block is in the segments a chunk stands as in use in the live mapping: if the
+ * process is killed, a reader finds it there. It is written by the worker or, when no chunk is free, by the thread
+ * that needs one.
  *
  * No thread holds both locks:
  *
- *     lock    free, queue, and the counts of both; `idle` says that a chunk was written
+ *     lock    free, queue, and the counts of both; `freed` says that a chunk was written, or could not be
  *     io      the segments, process_path, the ends of streams and what is written of them; while it is held no chunk
- *             becomes free; `turn` says that a block was written, so that the stream's next one may be
- */
+ *             becomes free; `written` says that a block was, so that the stream's next one may be */
 #include "drain.h"
 
 #include <errno.h>
@@ -51,7 +51,7 @@ static struct {
     struct rec_drain_options options;
     struct pnr_live live;
     pthread_mutex_t lock, io;
-    pthread_cond_t idle, turn;
+    pthread_cond_t freed, written;
     struct chunk chunks[REC_DRAIN_CHUNKS];
     int n_chunks;
     uint64_t free[REC_DRAIN_CHUNKS / 64];       /* a bit each: the lowest is taken, so that few are ever touched */
@@ -129,8 +129,8 @@ static int append_block(const struct pnr_block_header *header, const void *bytes
     return result;
 }
 
-/* Appends the block when the stream's earlier ones are written: two threads may be encoding for one stream. Then the chunk
- * is empty in the live mapping. Returns whether it was written. */
+/* Appends the block when the stream's earlier ones are written: two threads may be encoding for one stream. Then the
+ * chunk is empty in the live mapping. Returns whether it was written. */
 static bool write_in_order(int chunk, const void *bytes, size_t size)
 {
     struct rec_stream *stream = drain.chunks[chunk].stream;
@@ -138,7 +138,7 @@ static bool write_in_order(int chunk, const void *bytes, size_t size)
     struct pnr_err err;
     pthread_mutex_lock(&drain.io);
     while (stream->n_written != header->sequence && !rec_drain_has_failed())
-        pthread_cond_wait(&drain.turn, &drain.io);
+        pthread_cond_wait(&drain.written, &drain.io);
     if (!bytes) {
         pnr_err_set(&err, PNR_E_MEMORY, drain.process_path, 0, "out of memory for compression");
         fail(&err);
@@ -153,7 +153,7 @@ static bool write_in_order(int chunk, const void *bytes, size_t size)
         stream->n_written++;
         free_if_done(stream);
     }
-    pthread_cond_broadcast(&drain.turn);
+    pthread_cond_broadcast(&drain.written);
     pthread_mutex_unlock(&drain.io);
     return is_written;
 }
@@ -192,7 +192,7 @@ static bool write_next(struct pnr_block_coder *coder)
     drain.n_being_written--;
     if (is_free)
         put_free(chunk);
-    pthread_cond_broadcast(&drain.idle);
+    pthread_cond_broadcast(&drain.freed);
     return true;
 }
 
@@ -200,7 +200,7 @@ static bool write_next(struct pnr_block_coder *coder)
 static void help_writing(void)
 {
     if (!write_next(drain.helper))
-        pthread_cond_wait(&drain.idle, &drain.lock);
+        pthread_cond_wait(&drain.freed, &drain.lock);
 }
 
 /* ---- the worker's tasks ---- */
@@ -213,8 +213,8 @@ static bool work(void)
     return has_written;
 }
 
-/* Keeps the live mapping's clock sample recent. A process that is killed leaves no sample of its end: the converter's clock
- * then ends with this one. */
+/* Keeps the live mapping's clock sample recent. A process that is killed leaves no sample of its end: the
+ * converter's clock then ends with this one. */
 static void renew_clock_sample(void)
 {
     uint32_t other = 1 - atomic_load_explicit(&drain.live.header->latest, memory_order_relaxed);
@@ -280,8 +280,8 @@ int rec_drain_start(const char *process_path, struct pnr_live live, const struct
     memset(&drain, 0, sizeof drain);
     pthread_mutex_init(&drain.lock, NULL);
     pthread_mutex_init(&drain.io, NULL);
-    pthread_cond_init(&drain.idle, NULL);
-    pthread_cond_init(&drain.turn, NULL);
+    pthread_cond_init(&drain.freed, NULL);
+    pthread_cond_init(&drain.written, NULL);
     set_destination(process_path, live);
     drain.finish_ns = rec_clock_monotonic_ns() + REC_FINISH_PERIOD_NS;
     drain.options = *options;
@@ -400,7 +400,8 @@ void rec_drain_release(int chunk)
 
 /* ---- snapshots and regions ---- */
 
-int rec_drain_snapshot(const char *process_path, uint32_t first_segment, struct pnr_clock_sample *end, struct pnr_err *err)
+int rec_drain_snapshot(const char *process_path, uint32_t first_segment, struct pnr_clock_sample *end,
+                       struct pnr_err *err)
 {
     struct rec_snapshot snapshot;
     pthread_mutex_lock(&drain.io);

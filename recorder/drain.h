@@ -1,5 +1,5 @@
-/* The drain: owns the chunks of the live mapping, and writes full ones as blocks to the process's segments (segments.h), on a
- * background thread (worker.h). No Python dependency.
+/* The drain: owns the chunks of the live mapping, and writes full ones as blocks to the process's segments
+ * (segments.h), on a background thread (worker.h). No Python dependency.
  *
  *     rec_drain_start
  *         rec_drain_stream                        once a thread
@@ -10,10 +10,10 @@
  *     rec_drain_stop
  *     rec_drain_remove
  *
- * All functions but rec_drain_snapshot and rec_drain_has_failed are called with the recording lock (thread_buffer.h). When
- * no chunk is free rec_drain_take writes one itself, so that memory is bounded and nothing is lost; or, if the options
- * say so, the events are discarded. After a failed write nothing more is written, and the chunks stay as they are in the
- * live mapping, from which a reader takes them. */
+ * All functions but rec_drain_snapshot and rec_drain_has_failed are called with the recording lock
+ * (thread_buffer.h). When no chunk is free rec_drain_take writes one itself, so that memory is bounded and nothing
+ * is lost; or, if the options say so, the events are discarded. After a failed write nothing more is written, and
+ * the chunks stay as they are in the live mapping, from which a reader takes them. */
 #ifndef REC_DRAIN_H
 #define REC_DRAIN_H
 
@@ -54,9 +54,9 @@ struct rec_stream *rec_drain_stream(uint32_t thread);
 /* Says that no more chunks will come. The stream is freed when its last block is written. */
 void rec_drain_end(struct rec_stream *stream);
 
-/* Takes a chunk for the caller to fill. Returns its number, or -1: a write has failed (rec_drain_has_failed); chunks are
- * queued and the drain discards (rec_drain_has_overflowed); or all chunks are being filled by threads, of which the caller
- * must submit one. */
+/* Takes a chunk for the caller to fill. Returns its number, or -1: a write has failed (rec_drain_has_failed); chunks
+ * are queued and the drain discards (rec_drain_has_overflowed); or all chunks are being filled by threads, of which
+ * the caller must submit one. */
 int rec_drain_take(void);
 
 /* True when rec_drain_take gave none although some chunks will become free. */
@@ -75,26 +75,28 @@ void rec_drain_submit(int chunk, uint32_t n, uint32_t n_events, struct pnr_clock
 /* Frees a chunk without records. The number of its block is used again. */
 void rec_drain_release(int chunk);
 
-/* Puts what there is at this moment, from this segment on, into another process directory: links to the finished segments, and a
- * last one of what is in the chunks, while the traced threads go on. Gives the moment up to which it reaches. Called in
- * on_wake, or with the recording lock. Returns 0 or -1. */
-int rec_drain_snapshot(const char *process_path, uint32_t first_segment, struct pnr_clock_sample *end, struct pnr_err *err);
+/* Puts what there is at this moment, from this segment on, into another process directory: links to the finished
+ * segments, and a last one of what is in the chunks, while the traced threads go on. Gives the moment up to which it
+ * reaches. Called in on_wake, or with the recording lock. Returns 0 or -1. */
+int rec_drain_snapshot(const char *process_path, uint32_t first_segment, struct pnr_clock_sample *end,
+                       struct pnr_err *err);
 
-/* Writes all that is queued and ends the segment. Gives the number of the one that later blocks are in. No thread may hold a
- * chunk. Returns 0 or -1. */
+/* Writes all that is queued and ends the segment. Gives the number of the one that later blocks are in. No thread
+ * may hold a chunk. Returns 0 or -1. */
 int rec_drain_cut(uint32_t *segment, struct pnr_err *err);
 
-/* Puts the finished segments from this number on into another process directory, as links or copies. Returns 0 or -1. */
+/* Puts the finished segments from this number on into another process directory, as links or copies. Returns 0 or
+ * -1. */
 int rec_drain_link(const char *process_path, uint32_t first_segment, struct pnr_err *err);
 
-/* Goes on, after a cut, in another process directory and on another live mapping, which the drain owns from now on, also when
- * it fails. Segments are numbered on. on_move is called when the move can fail no more; then the old mapping is removed.
- * Returns 0, or -1 and nothing has changed. */
+/* Goes on, after a cut, in another process directory and on another live mapping, which the drain owns from now on,
+ * also when it fails. Segments are numbered on. on_move is called when the move can fail no more; then the old
+ * mapping is removed. Returns 0, or -1 and nothing has changed. */
 int rec_drain_move(const char *process_path, struct pnr_live live, const struct rec_drain_options *options,
                    void (*on_move)(void), struct pnr_err *err);
 
-/* Calls func(arg), in which this process becomes another user, and gives that user the files of the process, so that recording
- * can go on. The worker is parked meanwhile. */
+/* Calls func(arg), in which this process becomes another user, and gives that user the files of the process, so that
+ * recording can go on. The worker is parked meanwhile. */
 void rec_drain_change_user(uid_t user, void (*func)(void *), void *arg);
 
 /* Returns the bytes of all blocks that were written. */
@@ -109,7 +111,8 @@ bool rec_drain_has_failed(void);
 /* Writes what is queued and ends the worker. */
 void rec_drain_stop(struct rec_drain_totals *totals);
 
-/* Removes the live mapping if all was written. Called last: other processes finish a process that was killed by its live mapping. */
+/* Removes the live mapping if all was written. Called last: other processes finish a process that was killed by its
+ * live mapping. */
 void rec_drain_remove(void);
 
 #endif

@@ -19,7 +19,7 @@ static struct name_table {
     uint64_t max_size;
     uint32_t n_functions;
     uint32_t n_tracks;                  /* threads and other tracks */
-    uint32_t unnamed;                   /* the function that stands for all those without a name; 0: there is none yet */
+    uint32_t unnamed;                   /* the function that stands for all those without a name; 0: none yet */
     uint64_t n_unnamed;                 /* functions and threads */
     struct pnr_err failure;
     struct known_function known[KNOWN_FUNCTIONS];

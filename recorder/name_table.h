@@ -1,6 +1,6 @@
-/* The name table of this process: gives functions, threads and tracks the numbers that stand in records, and writes the
- * file `names` (specs/capture-format.md, section 6). An entry is in the file before its number is in a record, so that a
- * process that is killed leaves no record without a name. No Python dependency.
+/* The name table of this process: gives functions, threads and tracks the numbers that stand in records, and writes
+ * the file `names` (specs/capture-format.md, section 6). An entry is in the file before its number is in a record,
+ * so that a process that is killed leaves no record without a name. No Python dependency.
  *
  *     rec_name_table_start
  *         rec_name_table_move                 the process's directory has been renamed
@@ -9,8 +9,8 @@
  *             rec_name_table_replace          recording goes on in that one
  *     rec_name_table_release
  *
- * The table is guarded by the recording lock (thread_buffer.h), except for rec_name_table_copy. When a write fails the table
- * reports it once; from then on nothing more is written, and the recording ends. */
+ * The table is guarded by the recording lock (thread_buffer.h), except for rec_name_table_copy. When a write fails
+ * the table reports it once; from then on nothing more is written, and the recording ends. */
 #ifndef REC_NAME_TABLE_H
 #define REC_NAME_TABLE_H
 
@@ -21,7 +21,8 @@
 #include "../format/block.h"
 #include "../format/names.h"
 
-/* Makes the file in the directory of a process. max_size: bytes; later functions and threads have no name. Returns 0 or -1. */
+/* Makes the file in the directory of a process. max_size: bytes; later functions and threads have no name. Returns 0
+ * or -1. */
 int rec_name_table_start(const char *process_path, uint64_t max_size, struct pnr_err *err);
 
 /* Says where the directory of the process lies now. Returns 0 or -1. */
@@ -32,12 +33,12 @@ void rec_name_table_add_property(const char *key, const char *value);
 void rec_name_table_add_number(const char *key, uint64_t value);
 void rec_name_table_add_clock_sample(const char *which, struct pnr_clock_sample sample);
 
-/* Adds a function; strings are module, qualified name and file, cut to PNR_NAME_MAX. A function that has all of this in common
- * with an earlier one may get its number. Returns its number, or 0 when it could not be written. */
+/* Adds a function; strings are module, qualified name and file, cut to PNR_NAME_MAX. A function that has all of this
+ * in common with an earlier one may get its number. Returns its number, or 0 when it could not be written. */
 uint32_t rec_name_table_add_function(enum pnr_function_kind kind, uint32_t line, const struct pnr_string strings[3]);
 
-/* Adds a thread, or another track of a thread. native_id: of the thread, in the operating system. Returns its number; threads
- * and tracks are numbered in one sequence. */
+/* Adds a thread, or another track of a thread. native_id: of the thread, in the operating system. Returns its
+ * number; threads and tracks are numbered in one sequence. */
 uint32_t rec_name_table_add_thread(uint32_t native_id, struct pnr_string name);
 uint32_t rec_name_table_add_track(enum pnr_thread_kind kind, uint32_t native_id, struct pnr_string name);
 
@@ -59,8 +60,8 @@ uint64_t rec_name_table_count_unnamed(void);
 /* The file, to which the caller appends how the recording ended. Borrowed until rec_name_table_replace. */
 struct rec_file *rec_name_table_file(void);
 
-/* Copies the entries that are whole into the directory of another process. Leaves the copy open. Any thread may call it.
- * Returns 0 or -1. */
+/* Copies the entries that are whole into the directory of another process. Leaves the copy open. Any thread may call
+ * it. Returns 0 or -1. */
 int rec_name_table_copy(struct rec_file *copy, const char *process_path, struct pnr_err *err);
 
 /* Goes on in this copy of the table. The old file is released. */

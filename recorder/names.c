@@ -50,15 +50,16 @@ int rec_names_append_number(struct rec_file *file, const char *key, uint64_t val
     return rec_names_append_property(file, key, digits, err);
 }
 
-int rec_names_append_clock_sample(struct rec_file *file, const char *which, struct pnr_clock_sample instant, struct pnr_err *err)
+int rec_names_append_clock_sample(struct rec_file *file, const char *which, struct pnr_clock_sample sample,
+                                  struct pnr_err *err)
 {
-    const struct { const char *clock; uint64_t value; } parts[] = {
-        { "ticks", instant.ticks }, { "monotonic_ns", instant.monotonic_ns }, { "realtime_ns", instant.realtime_ns } };
+    const struct { const char *clock; uint64_t value; } clocks[] = {
+        { "ticks", sample.ticks }, { "monotonic_ns", sample.monotonic_ns }, { "realtime_ns", sample.realtime_ns } };
     char key[48];
     int result = 0;
     for (int i = 0; i < 3 && result == 0; i++) {
-        snprintf(key, sizeof key, "%s_%s", which, parts[i].clock);
-        result = rec_names_append_number(file, key, parts[i].value, err);
+        snprintf(key, sizeof key, "%s_%s", which, clocks[i].clock);
+        result = rec_names_append_number(file, key, clocks[i].value, err);
     }
     return result;
 }

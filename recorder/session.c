@@ -35,7 +35,7 @@ static int make_absolute(const char *path, char *absolute, size_t size, struct p
     while (path_size > 1 && path[path_size - 1] == '/')
         path_size--;
     if (*path != '/' && !getcwd(folder, sizeof folder))
-        return pnr_err_system(err, path, "cannot tell the current directory");
+        return pnr_err_system(err, path, "cannot determine the current directory");
     if ((size_t)snprintf(absolute, size, "%s%s%.*s", folder, *folder ? "/" : "", path_size, path) >= size) {
         errno = ENAMETOOLONG;
         return pnr_err_system(err, path, "cannot make the capture's directory");
@@ -93,7 +93,8 @@ static int begin_files(const char *process_path, uint32_t n_chunks, const struct
     return 0;
 }
 
-/* Removes a process that was begun, and its capture: an empty directory would be taken for a process that was recorded. */
+/* Removes a process that was begun, and its capture: an empty directory would be taken for a process that was
+ * recorded. */
 static void remove_begun(const char *capture_path, const char *process_path)
 {
     rec_tree_remove(process_path);
@@ -104,7 +105,7 @@ static void remove_begun(const char *capture_path, const char *process_path)
 static int begin_process(const char *capture_path, uint32_t n_chunks, const struct rec_drain_options *options,
                          struct pnr_err *err)
 {
-    static char path[PATH_MAX];         /* not on the stack, which may be that of a small thread; by the recording lock */
+    static char path[PATH_MAX];         /* not on the stack, which may be a small thread's; by the recording lock */
     struct pnr_live live = { 0 };
     if (pnr_capture_begin_process(capture_path, path, sizeof path, err) != 0)
         return -1;
@@ -145,7 +146,8 @@ int rec_session_start(const char *path, bool joins, const struct rec_drain_optio
         return -1;
     strcpy(session.capture_path, taken);
     session.joins = joins;
-    /* A signal undoes an fallocate(2) on a tmpfs (Linux, mm/shmem.c, shmem_fallocate): with a fast timer it never ends. */
+    /* A signal undoes an fallocate(2) on a tmpfs (Linux, mm/shmem.c, shmem_fallocate): with a fast timer it never
+     * ends. */
     rec_signals_hold(0, &before);
     int result = begin_within_limits(taken, n_chunks, options, err);
     rec_signals_release(SIGXFSZ, &before, result != 0 && err->sys_errno == EFBIG);
@@ -236,8 +238,8 @@ void rec_session_discard(struct rec_totals *totals)
 
 /* ---- copies of what there is: snapshots and regions ---- */
 
-/* Copies the name table into a process's directory, and adds where the region begins, if it is one. Leaves the copy open.
- * Returns 0 or -1. */
+/* Copies the name table into a process's directory, and adds where the region begins, if it is one. Leaves the copy
+ * open. Returns 0 or -1. */
 static int copy_names(struct rec_file *copy, const char *process_path, const struct rec_region *region,
                       struct pnr_err *err)
 {
@@ -315,8 +317,8 @@ static void undo_copy(const struct rec_region *region, const char *process_path)
     mkdir(region->process_path, 0700);
 }
 
-/* Puts the region's segments and names, up to now, into its directory, whose path is copied to process_path. Leaves the copy of
- * the names open. Returns 0, or -1 and the directory is empty. */
+/* Puts the region's segments and names, up to now, into its directory, whose path is copied to process_path. Leaves
+ * the copy of the names open. Returns 0, or -1 and the directory is empty. */
 static int copy_region(const struct rec_region *region, char *process_path, struct rec_file *names, struct pnr_err *err)
 {
     static char path[PATH_MAX];         /* as in begin_process */
@@ -386,7 +388,7 @@ int rec_session_move(const char *path, const struct rec_region *region, const st
         return -1;
     if (begin_live(process_path, count_chunks(false, options->limits.max_size), &live, err) != 0)
         goto fail;
-    live.header->n_events = rec_buffer_count().n_events - region->before.n_events;  /* of the segments that go with it */
+    live.header->n_events = rec_buffer_count().n_events - region->before.n_events;  /* in the region's segments */
     if (pnr_capture_enter_process(path, (long)getpid(), process_path, PATH_MAX, err) != 0 ||
         rec_file_move(&move.names, process_path, "names", err) != 0) {
         pnr_live_close(&live, process_path, true);

@@ -17,9 +17,9 @@ struct last_block {
     uint32_t thread, sequence;          /* thread 0: none */
 };
 
-/* Finds how far each thread has got, before anything is copied. The chunks are looked at one after the other while threads
- * go on: a chunk that is passed by as free can be full when the thread's next one is reached. Copies that go only as far
- * as this first look have no such hole, because all earlier blocks had been announced by then. */
+/* Finds how far each thread has got, before anything is copied. The chunks are looked at one after the other while
+ * threads go on: a chunk that is passed by as free can be full when the thread's next one is reached. Copies that go
+ * only as far as this first look have no such hole, because all earlier blocks had been announced by then. */
 static void find_last_blocks(const struct pnr_live *live, struct last_block *last)
 {
     struct pnr_block_header header;
@@ -37,7 +37,8 @@ static bool is_within(const struct last_block *last, uint32_t n, const struct pn
 }
 
 /* Copies a chunk as far as it is filled. Gives no records when there are none. Returns 0, or -1: out of memory. */
-static int copy_chunk(const struct pnr_live *live, uint32_t k, const struct last_block *last, struct rec_chunk_copy *copy)
+static int copy_chunk(const struct pnr_live *live, uint32_t k, const struct last_block *last,
+                      struct rec_chunk_copy *copy)
 {
     copy->records = NULL;
     if (!pnr_live_header(live, k, &copy->header) || !is_within(last, live->header->n_chunks, &copy->header))

@@ -1,5 +1,5 @@
-/* Snapshots: what is in the chunks of a live mapping at a moment, while traced threads fill them, copied and then written as a
- * segment. No Python dependency.
+/* Snapshots: what is in the chunks of a live mapping at a moment, while traced threads fill them, copied and then
+ * written as a segment. No Python dependency.
  *
  *     rec_snapshot_take
  *         rec_snapshot_write
@@ -17,7 +17,8 @@ struct rec_snapshot {
     struct pnr_clock_sample end;        /* the moment up to which it reaches */
 };
 
-/* Copies what is in the chunks. The caller ensures that no chunk becomes free meanwhile. Returns 0, or -1: out of memory. */
+/* Copies what is in the chunks. The caller ensures that no chunk becomes free meanwhile. Returns 0, or -1: out of
+ * memory. */
 int rec_snapshot_take(struct rec_snapshot *snapshot, const struct pnr_live *live);
 
 /* Writes the copies as the segment of this number in a process's directory. Returns 0 or -1. */

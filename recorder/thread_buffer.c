@@ -153,8 +153,8 @@ void rec_buffer_emit_lost(struct rec_buffer *buffer)
     buffer->n_lost = 0;
 }
 
-/* Records events that were lost at the very end in a block of their own. A block that is DEEPER, without OPEN records, says
- * nothing of the stack. */
+/* Records events that were lost at the very end in a block of their own. A block that is DEEPER, without OPEN
+ * records, says nothing of the stack. */
 static void emit_lost_at_end(struct rec_buffer *buffer)
 {
     if (buffer->n_lost && buffer->chunk < 0 && rec_buffer_start_chunk(buffer, PNR_BLOCK_DEEPER, 0))

@@ -1,5 +1,5 @@
-/* Thread buffers: what events are written to. A thread's events go to its struct rec_buffer, 16 bytes each, into the chunk
- * that it holds; a full chunk goes to the drain (drain.h). No Python dependency.
+/* Thread buffers: what events are written to. A thread's events go to its struct rec_buffer, 16 bytes each, into the
+ * chunk that it holds; a full chunk goes to the drain (drain.h). No Python dependency.
  *
  *     rec_buffer_reset                        a recording starts
  *         rec_buffer_begin                    a thread's first event
@@ -8,10 +8,10 @@
  *         rec_buffer_end                      the thread has ended
  *     rec_buffer_end_all
  *
- * The recording lock: the recorder's core has no lock of its own for its calls. Its caller holds one, always the same,
- * around each call in this header and in each other that names this lock. What they share is guarded by it: the list
- * of buffers, rec_min_duration_ticks, and the fields of each buffer. The caller in cpython/ has such a lock: the
- * interpreter's. */
+ * The recording lock: the recorder's core has no lock of its own for its calls. Its caller holds one, always the
+ * same, around each call in this header and in each other that names this lock. What they share is guarded by it:
+ * the list of buffers, rec_min_duration_ticks, and the fields of each buffer. cpython/threads.h says which lock it
+ * is there. */
 #ifndef REC_THREAD_BUFFER_H
 #define REC_THREAD_BUFFER_H
 
@@ -31,8 +31,8 @@ struct rec_track {
 struct rec_buffer {
     /* Hot: what an event reads. */
     struct pnr_record *next, *end;      /* where the next record goes; equal when a new chunk is needed */
-    uint64_t call, ret;                 /* first words of a CALL and a RETURN, where the counter's lower half is 0 ... */
-    uint32_t high;                      /* ... and this its upper half */
+    uint64_t call, ret;                 /* first words of a CALL and a RETURN, if the counter's lower half is 0 ... */
+    uint32_t high;                      /* ... and its upper half this */
 
     uint32_t n_open;                    /* OPEN records in the chunk */
     uint64_t base;                      /* ticks */
@@ -50,7 +50,8 @@ struct rec_buffer {
 /* The minimum duration: a call of fewer ticks is elided (rec_buffer_elide). 0: none is. */
 extern uint64_t rec_min_duration_ticks __attribute__((visibility("hidden")));
 
-/* What all buffers have recorded since rec_buffer_reset. Records of chunks that are being filled are not counted yet. */
+/* What all buffers have recorded since rec_buffer_reset. Records of chunks that are being filled are not counted
+ * yet. */
 struct rec_buffer_counts {
     uint64_t n_events;                  /* records, except for OPEN */
     uint64_t n_lost;                    /* events that found no chunk */
@@ -65,8 +66,8 @@ void rec_buffer_reset(void);
  * rec_buffer_end_all. The buffer holds no chunk yet. Returns false when out of memory. */
 bool rec_buffer_begin(struct rec_buffer *buffer, uint32_t number);
 
-/* Submits the buffer's chunk, if any, and takes another, to which the caller appends n_open OPEN records at once. Returns
- * whether there is one: not after a write has failed, nor when the drain discards. */
+/* Submits the buffer's chunk, if any, and takes another, to which the caller appends n_open OPEN records at once.
+ * Returns whether there is one: not after a write has failed, nor when the drain discards. */
 bool rec_buffer_start_chunk(struct rec_buffer *buffer, uint16_t flags, uint32_t n_open);
 
 /* Records how many events found no chunk before this one. Called after the OPEN records of a chunk. */
@@ -87,7 +88,7 @@ void rec_buffer_end_all(struct pnr_clock_sample end);
 /* Returns the newest buffer, from which `older` leads to all of them; or NULL. */
 struct rec_buffer *rec_buffer_newest(void);
 
-/* True when there is room for a record of these ticks in the chunk. */
+/* True when the chunk can take a record of these ticks. */
 static inline bool rec_buffer_has_capacity(const struct rec_buffer *buffer, uint64_t ticks)
 {
     return __builtin_expect(buffer->next != buffer->end, 1) && __builtin_expect(ticks >> PNR_TICKS_BITS == 0, 1);
@@ -104,8 +105,9 @@ static inline void rec_buffer_append(struct rec_buffer *buffer, uint64_t ticks, 
 /* Renews `call`, `ret` and `high`, so that rec_buffer_append_now can store records again. */
 void rec_buffer_renew_counter(struct rec_buffer *buffer);
 
-/* Stores a record of the present without frame, where the clock is a counter. word: &buffer->call or &buffer->ret. Returns
- * false, and does nothing, when the chunk is full or the counter's upper half has changed (every second or so). */
+/* Stores a record of the present without frame, where the clock is a counter. word: &buffer->call or &buffer->ret.
+ * Returns false, and does nothing, when the chunk is full or the counter's upper half has changed (every second or
+ * so). */
 static inline bool rec_buffer_append_now(struct rec_buffer *buffer, const uint64_t *word, uint32_t function)
 {
     uint32_t high;

@@ -1,5 +1,5 @@
-/* The thread is present or away. All changes are made by other threads, one at a time (`presence`); the thread itself only
- * looks at the state, between two pieces of work.
+/* The thread is present or away. All changes are made by other threads, one at a time (`presence`); the thread
+ * itself only looks at the state, between two pieces of work.
  *
  *                     rec_worker_start
  *                            |                rec_worker_park, rec_worker_run_alone
@@ -43,12 +43,12 @@
 #define PARK_NS 10000000                /* how long the thread stays away at least: a program often forks again */
 #define STACK_SIZE (256 * 1024)
 
-enum state { STOPPED, PRESENT, PARKING, PARKED, STOPPING };
+enum worker_state { WORKER_STOPPED, WORKER_PRESENT, WORKER_PARKING, WORKER_PARKED, WORKER_STOPPING };
 
 static struct {
     struct rec_worker_tasks tasks;
-    pthread_mutex_t presence;           /* held for all changes of state, from the first to the last of an arrow's way */
-    _Atomic enum state state;           /* changed with `presence` */
+    pthread_mutex_t presence;           /* held for a whole change: until the thread has begun or has ended */
+    _Atomic enum worker_state state;           /* changed with `presence` */
     uint64_t parked_ns;                 /* since when, or when it last could not be brought back; with `presence` */
     sem_t posts;                        /* the thread has something to look at */
     _Atomic bool is_woken;              /* on_wake is due */
@@ -56,18 +56,21 @@ static struct {
     _Atomic pid_t id;                   /* the thread's, in the operating system */
 } worker;
 
-static void change_state(enum state to)
+static void change_state(enum worker_state to)
 {
     static const unsigned from[] = {    /* a bit for each state */
-        [STOPPED] = 1 << STOPPING, [PRESENT] = 1 << STOPPED | 1 << PARKED, [PARKING] = 1 << PRESENT,
-        [PARKED] = 1 << PARKING, [STOPPING] = 1 << PRESENT | 1 << PARKED };
+        [WORKER_PRESENT] = 1 << WORKER_STOPPED | 1 << WORKER_PARKED,
+        [WORKER_PARKING] = 1 << WORKER_PRESENT,
+        [WORKER_PARKED] = 1 << WORKER_PARKING,
+        [WORKER_STOPPING] = 1 << WORKER_PRESENT | 1 << WORKER_PARKED,
+        [WORKER_STOPPED] = 1 << WORKER_STOPPING };
     assert(from[to] >> atomic_load(&worker.state) & 1);
     atomic_store(&worker.state, to);
 }
 
 static bool is_parked(void)
 {
-    return atomic_load_explicit(&worker.state, memory_order_relaxed) == PARKED;
+    return atomic_load_explicit(&worker.state, memory_order_relaxed) == WORKER_PARKED;
 }
 
 /* ---- the thread ---- */
@@ -88,13 +91,13 @@ static void work_until_end(void)
 {
     long wait_ns = MIN_WAIT_NS;
     for (;;) {
-        enum state now = atomic_load(&worker.state);
-        if (now == PARKING)
+        enum worker_state now = atomic_load(&worker.state);
+        if (now == WORKER_PARKING)
             return;
         if (atomic_exchange(&worker.is_woken, false)) {
             worker.tasks.on_wake();
         } else if (!worker.tasks.work()) {
-            if (now == STOPPING)
+            if (now == WORKER_STOPPING)
                 return;
             wait_for_post(&wait_ns);
             worker.tasks.on_idle();
@@ -112,17 +115,17 @@ static void *run_thread(void *unused)
     return NULL;
 }
 
-/* With `presence`. Starts the thread with all signals blocked: they are for the program's own threads. Returns 0, or an errno
- * and the state is what it was. */
+/* With `presence`. Starts the thread with all signals blocked: they are for the program's own threads. Returns 0, or
+ * an errno and the state is what it was. */
 static int bring_back(void)
 {
     sigset_t all, before;
     pthread_attr_t attr;
-    enum state was = atomic_load(&worker.state);
+    enum worker_state was = atomic_load(&worker.state);
     sigfillset(&all);
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, STACK_SIZE);
-    change_state(PRESENT);
+    change_state(WORKER_PRESENT);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int code = pthread_create(&worker.thread, &attr, run_thread, NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -143,15 +146,15 @@ static void wait_until_gone(void)
         usleep(50);
 }
 
-/* With `presence`. */
+/* With `presence`. Another thread may fork before the worker has started: then there is nothing to do. */
 static void send_away(void)
 {
-    if (!is_parked()) {
-        change_state(PARKING);
+    if (atomic_load(&worker.state) == WORKER_PRESENT) {
+        change_state(WORKER_PARKING);
         sem_post(&worker.posts);
         pthread_join(worker.thread, NULL);
         wait_until_gone();
-        change_state(PARKED);
+        change_state(WORKER_PARKED);
     }
     worker.parked_ns = rec_clock_monotonic_ns();
 }
@@ -181,7 +184,7 @@ void rec_worker_wake(void)
 
 bool rec_worker_is_awaited(void)
 {
-    return atomic_load(&worker.state) != PRESENT || atomic_load(&worker.is_woken);
+    return atomic_load(&worker.state) != WORKER_PRESENT || atomic_load(&worker.is_woken);
 }
 
 void rec_worker_park(void)
@@ -224,14 +227,14 @@ void rec_worker_stop(void)
 {
     pthread_mutex_lock(&worker.presence);
     bool was_parked = is_parked();
-    change_state(STOPPING);
+    change_state(WORKER_STOPPING);
     if (was_parked) {
         work_until_end();
     } else {
         sem_post(&worker.posts);
         pthread_join(worker.thread, NULL);
     }
-    change_state(STOPPED);
+    change_state(WORKER_STOPPED);
     pthread_mutex_unlock(&worker.presence);
 }
 

@@ -1,5 +1,6 @@
-/* The recorder's background thread: it works whenever there is work, and can be parked, so that a fork finds a process with no
- * thread but the program's own. From CPython 3.12 on os.fork warns where there are more (gh-100228). No Python dependency.
+/* The recorder's background thread: it works whenever there is work, and can be parked, so that a fork finds a
+ * process with no thread but the program's own. From CPython 3.12 on os.fork warns where there are more (gh-100228).
+ * No Python dependency.
  *
  *     rec_worker_start
  *         rec_worker_post                     there is work

@@ -1,5 +1,6 @@
-/* Threads: which buffer belongs to a thread state, its names and its end; and the stack of a thread as it is, which each
- * block opens with. All functions are called with the GIL; none runs Python code.
+/* Threads: which buffer belongs to a thread state, its names and its end; and the stack of a thread as it is, which
+ * each block opens with. All functions are called with the GIL, which is the recording lock of the core
+ * (../thread_buffer.h); none runs Python code.
  *
  *     rec_threads_init                    once a process
  *         rec_threads_start               a recording begins
@@ -70,8 +71,8 @@ _Static_assert(offsetof(struct rec_thread, stack.hooked_size) == REC_CACHE_LINE 
 extern REC_CURRENT_STORAGE struct rec_thread *rec_current __attribute__((visibility("hidden")));
 extern struct rec_thread rec_no_thread __attribute__((visibility("hidden")));
 
-/* The next event of every thread is not fast, and finds out what has changed. Without a GIL the caller would have to stop
- * all threads and close their windows (hooked_size, owner). */
+/* The next event of every thread is not fast, and finds out what has changed. Without a GIL the caller would have to
+ * stop all threads and close their windows (hooked_size, owner). */
 static inline void rec_threads_forget_current(void)
 {
     rec_current = &rec_no_thread;
@@ -125,11 +126,12 @@ void rec_threads_end_buffers(void);
 /* The thread of a thread state, or NULL. */
 struct rec_thread *rec_threads_find(const PyThreadState *ts);
 
-/* Begins to record a thread, whose buffer has no chunk yet. NULL when out of memory: its events are lost, and counted. */
+/* Begins to record a thread, whose buffer has no chunk yet. NULL when out of memory: its events are lost, and
+ * counted. */
 struct rec_thread *rec_threads_new(PyThreadState *ts);
 
-/* Tells how many frames of the buffer's base (engine_frame.c) are gone when only `present` are still there. Returns false
- * when there was no room. */
+/* Tells how many frames of the buffer's base (engine_frame.c) are gone when only `present` are still there. Returns
+ * false when there was no room. */
 bool rec_threads_emit_left(struct rec_thread *thread, uint32_t present);
 
 /* Reads the name of a thread once more. */
