@@ -446,44 +446,28 @@ int rec_drain_link(const char *process_path, uint32_t first_segment, struct pnr_
     return result;
 }
 
-struct move {
-    const char *process_path;
-    struct pnr_live live;
-    const struct rec_drain_options *options;
-    void (*on_move)(void);
-    struct pnr_err *err;
-    int result;
-};
-
-/* Moves while the worker, which looks at all that changes here, is away. */
-static void move_alone(void *arg)
+int rec_drain_move(const char *process_path, struct pnr_live live, const struct rec_drain_options *options,
+                   void (*on_move)(void), struct pnr_err *err)
 {
-    struct move *move = arg;
     struct rec_segments *segments = malloc(sizeof *segments);
-    move->result = !segments ? pnr_err_set(move->err, PNR_E_MEMORY, move->process_path, 0, "out of memory") :
-                   rec_segments_start(segments, move->process_path, drain.segments.number, &move->options->limits,
-                                      move->err);
-    if (move->result != 0) {
-        pnr_live_close(&move->live, move->process_path, true);
+    rec_worker_suspend();               /* it looks at all that changes here */
+    int result = segments ? rec_segments_start(segments, process_path, drain.segments.number, &options->limits, err) :
+                            pnr_err_set(err, PNR_E_MEMORY, process_path, 0, "out of memory");
+    if (result != 0) {
+        pnr_live_close(&live, process_path, true);
     } else {
         segments->n_bytes = drain.segments.n_bytes;
         rec_segments_stop(&drain.segments);
         drain.segments = *segments;
         rec_segments_hold(&drain.segments);
-        move->on_move();
+        on_move();
         pnr_live_close(&drain.live, drain.process_path, true);
-        set_destination(move->process_path, move->live);
-        drain.options = *move->options;
+        set_destination(process_path, live);
+        drain.options = *options;
     }
+    rec_worker_resume();
     free(segments);
-}
-
-int rec_drain_move(const char *process_path, struct pnr_live live, const struct rec_drain_options *options,
-                   void (*on_move)(void), struct pnr_err *err)
-{
-    struct move move = { process_path, live, options, on_move, err, 0 };
-    rec_worker_run_alone(move_alone, &move);
-    return move.result;
+    return result;
 }
 
 /* ---- another user ---- */

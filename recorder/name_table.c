@@ -35,14 +35,14 @@ const struct pnr_err *rec_name_table_failure(void)
     return &table.failure;
 }
 
-uint64_t rec_name_table_count_unnamed(void)
+const char *rec_name_table_path(void)
 {
-    return table.n_unnamed;
+    return table.file.path;
 }
 
-struct rec_file *rec_name_table_file(void)
+uint64_t rec_name_table_size(void)
 {
-    return &table.file;
+    return (uint64_t)table.file.size;
 }
 
 /* Reports a failed append at once: the program may run for days after it. */
@@ -76,12 +76,6 @@ void rec_name_table_add_clock_sample(const char *which, struct pnr_clock_sample 
 {
     if (!rec_name_table_has_failed())
         check_append(rec_names_append_clock_sample(&table.file, which, sample, &table.failure));
-}
-
-void rec_name_table_fail(const struct pnr_err *err)
-{
-    table.failure = *err;
-    check_append(-1);
 }
 
 /* Counts a function or thread that gets no name when the table is full. Reports the first one. */
@@ -189,14 +183,38 @@ int rec_name_table_copy(struct rec_file *copy, const char *process_path, struct 
     return result;
 }
 
-void rec_name_table_replace(const struct rec_file *copy, uint64_t max_size)
+void rec_name_table_release(void)
 {
+    rec_file_release(&table.file);
+}
+
+/* ---- the end ---- */
+
+int rec_name_table_append_end(struct rec_file *file, const struct rec_end *end, struct pnr_err *err)
+{
+    char text[512];
+    int result = rec_names_append_number(file, "lost", end->n_lost, err);
+    if (result == 0 && table.n_unnamed)
+        result = rec_names_append_number(file, "unnamed", table.n_unnamed, err);
+    if (result == 0 && end->failure->code != PNR_OK)
+        return rec_names_append_property(file, "stopped", pnr_err_describe(end->failure, text, sizeof text), err);
+    if (result == 0)
+        result = rec_names_append_number(file, "events", end->n_events, err);
+    return result == 0 ? rec_names_append_clock_sample(file, "end", end->sample, err) : -1;
+}
+
+void rec_name_table_replace(const struct rec_file *copy, uint64_t max_size, const struct rec_end *end,
+                            struct pnr_err *err)
+{
+    rec_name_table_append_end(&table.file, end, err);
     rec_file_release(&table.file);
     table.file = *copy;
     table.max_size = max_size;
 }
 
-void rec_name_table_release(void)
+void rec_name_table_end(const struct rec_end *end)
 {
-    rec_file_release(&table.file);
+    if (!rec_name_table_has_failed())
+        check_append(rec_name_table_append_end(&table.file, end, &table.failure));
+    rec_name_table_release();
 }

@@ -7,7 +7,7 @@
  *         rec_name_table_add_function, rec_name_table_add_thread, rec_name_table_add_property ...
  *         rec_name_table_copy                 into another capture
  *             rec_name_table_replace          recording goes on in that one
- *     rec_name_table_release
+ *     rec_name_table_end
  *
  * The table is guarded by the recording lock (thread_buffer.h), except for rec_name_table_copy. When a write fails
  * the table reports it once; from then on nothing more is written, and the recording ends. */
@@ -51,23 +51,34 @@ bool rec_name_table_has_failed(void);
 /* The first failure; code PNR_OK when there was none. Borrowed. */
 const struct pnr_err *rec_name_table_failure(void);
 
-/* Reports a failure of the caller's, who appended to rec_name_table_file. */
-void rec_name_table_fail(const struct pnr_err *err);
+/* How a recording ended. */
+struct rec_end {
+    uint64_t n_events, n_lost;
+    const struct pnr_err *failure;      /* code PNR_OK when there was none; borrowed */
+    struct pnr_clock_sample sample;
+};
 
-/* How many functions and threads got no name. */
-uint64_t rec_name_table_count_unnamed(void);
+/* Appends the properties of the end to a copy of the table. Returns 0 or -1. */
+int rec_name_table_append_end(struct rec_file *copy, const struct rec_end *end, struct pnr_err *err);
 
-/* The file, to which the caller appends how the recording ended. Borrowed until rec_name_table_replace. */
-struct rec_file *rec_name_table_file(void);
+/* Adds the properties of the end, and closes the file. */
+void rec_name_table_end(const struct rec_end *end);
+
+/* Returns the path of the file. Borrowed until the table moves. */
+const char *rec_name_table_path(void);
+
+/* Returns the size of the file. */
+uint64_t rec_name_table_size(void);
 
 /* Copies the entries that are whole into the directory of another process. Leaves the copy open. Any thread may call
  * it. Returns 0 or -1. */
 int rec_name_table_copy(struct rec_file *copy, const char *process_path, struct pnr_err *err);
 
-/* Goes on in this copy of the table. The old file is released. */
-void rec_name_table_replace(const struct rec_file *copy, uint64_t max_size);
+/* Adds the properties of the end, closes the file, and goes on in this copy of the table. Gives the failure, if any. */
+void rec_name_table_replace(const struct rec_file *copy, uint64_t max_size, const struct rec_end *end,
+                            struct pnr_err *err);
 
-/* Closes the file. */
+/* Closes the file of a table that is not ended. */
 void rec_name_table_release(void);
 
 #endif

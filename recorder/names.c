@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../format/file.h"
@@ -69,8 +70,9 @@ unsigned char *rec_names_read(const char *path, size_t *size, struct pnr_err *er
     struct pnr_name name;
     struct pnr_err fault;
     size_t at = PNR_NAMES_HEADER_SIZE;
-    int fd = pnr_file_open(path, O_RDONLY | O_NOFOLLOW);
-    off_t end = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
+    struct stat st;
+    int fd = pnr_file_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    off_t end = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? st.st_size : -1;
     unsigned char *bytes = end < PNR_NAMES_HEADER_SIZE ? NULL : malloc((size_t)end);
     if (!bytes || pnr_file_read(fd, bytes, (size_t)end, 0) != end) {
         pnr_err_system(err, path, "cannot read");

@@ -185,39 +185,26 @@ static struct rec_totals totals_since(const struct rec_buffer_counts *before)
                                 .n_threads = now.n_threads - before->n_threads_ended };
 }
 
-/* Appends the properties of the end to a name table. Returns 0 or -1. */
-static int append_end(struct rec_file *names, const struct rec_totals *totals, struct pnr_clock_sample end,
-                      struct pnr_err *err)
+static struct rec_end end_of(const struct rec_totals *totals, struct pnr_clock_sample sample)
 {
-    char text[512];
-    uint64_t n_unnamed = rec_name_table_count_unnamed();
-    int result = rec_names_append_number(names, "lost", totals->n_lost, err);
-    if (result == 0 && n_unnamed)
-        result = rec_names_append_number(names, "unnamed", n_unnamed, err);
-    if (result == 0 && totals->failure.code != PNR_OK)
-        return rec_names_append_property(names, "stopped", pnr_err_describe(&totals->failure, text, sizeof text), err);
-    if (result == 0)
-        result = rec_names_append_number(names, "events", totals->n_events, err);
-    return result == 0 ? rec_names_append_clock_sample(names, "end", end, err) : -1;
+    return (struct rec_end){ totals->n_events, totals->n_lost, &totals->failure, sample };
 }
 
 void rec_session_stop(struct rec_totals *totals)
 {
     struct rec_drain_totals written;
-    struct pnr_err err;
-    struct pnr_clock_sample end = rec_clock_sample();
+    struct pnr_clock_sample now = rec_clock_sample();
     rec_drain_block_on_overflow();
-    rec_buffer_end_all(end);
+    rec_buffer_end_all(now);
     rec_drain_stop(&written);
     *totals = totals_since(&session.before);
     totals->failure = rec_name_table_has_failed() ? *rec_name_table_failure() : written.failure;
-    if (!rec_name_table_has_failed() && append_end(rec_name_table_file(), totals, end, &err) != 0)
-        rec_name_table_fail(&err);
+    struct rec_end end = end_of(totals, now);
+    rec_name_table_end(&end);
     rec_drain_remove();                 /* a process that is killed before this is finished by another one */
     if (totals->failure.code == PNR_OK)
         totals->failure = *rec_name_table_failure();
-    totals->n_bytes = written.n_bytes + (uint64_t)rec_name_table_file()->size;
-    rec_name_table_release();
+    totals->n_bytes = written.n_bytes + rec_name_table_size();
     if (!session.joins)
         rec_session_finish_others();
 }
@@ -231,7 +218,7 @@ void rec_session_discard(struct rec_totals *totals)
 {
     char process_path[PATH_MAX];
     rec_session_stop(totals);
-    strcpy(process_path, rec_name_table_file()->path);
+    strcpy(process_path, rec_name_table_path());
     *strrchr(process_path, '/') = 0;
     remove_begun(session.capture_path, process_path);
 }
@@ -340,12 +327,13 @@ int rec_session_save_region(const char *path, const struct rec_region *region, s
 {
     static char process_path[PATH_MAX]; /* as in begin_process, like the next */
     static struct rec_file names;
-    struct pnr_clock_sample end = rec_clock_sample();
+    struct pnr_clock_sample now = rec_clock_sample();
     rec_buffer_flush_all();
     *totals = totals_since(&region->before);
+    struct rec_end end = end_of(totals, now);
     int result = copy_region(region, process_path, &names, err);
     if (result == 0) {
-        result = append_end(&names, totals, end, err);
+        result = rec_name_table_append_end(&names, &end, err);
         rec_file_release(&names);
     }
     if (result == 0)
@@ -362,15 +350,14 @@ int rec_session_save_region(const char *path, const struct rec_region *region, s
 static struct {
     struct rec_file names;              /* of the capture that recording moves to */
     uint64_t max_names_size;
-    struct pnr_clock_sample end;        /* of the one that it leaves */
-    struct rec_totals *totals;
+    struct rec_totals *totals;          /* of the one that it leaves */
+    struct rec_end end;
 } move;
 
 /* Ends the old name table. Called by the drain when the move can fail no more. */
 static void move_names(void)
 {
-    append_end(rec_name_table_file(), move.totals, move.end, &move.totals->failure);
-    rec_name_table_replace(&move.names, move.max_names_size);
+    rec_name_table_replace(&move.names, move.max_names_size, &move.end, &move.totals->failure);
 }
 
 int rec_session_move(const char *path, const struct rec_region *region, const struct rec_drain_options *options,
@@ -378,12 +365,13 @@ int rec_session_move(const char *path, const struct rec_region *region, const st
 {
     static char process_path[PATH_MAX]; /* as in begin_process */
     struct pnr_live live = { 0 };
-    move.end = rec_clock_sample();
-    move.totals = totals;
+    struct pnr_clock_sample now = rec_clock_sample();
     move.max_names_size = max_names_size(&options->limits);
     rec_buffer_flush_all();
     *totals = totals_since(&session.before);
-    totals->n_bytes = (uint64_t)rec_name_table_file()->size + rec_drain_size();
+    totals->n_bytes = rec_name_table_size() + rec_drain_size();
+    move.totals = totals;
+    move.end = end_of(totals, now);
     if (copy_region(region, process_path, &move.names, err) != 0)
         return -1;
     if (begin_live(process_path, count_chunks(false, options->limits.max_size), &live, err) != 0)

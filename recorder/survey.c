@@ -12,10 +12,10 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "names.h"
 #include "tree.h"
 #include "../format/capture.h"
 #include "../format/file.h"
-#include "../format/names.h"
 
 /* A shared lock on the capture's order. A child inherits it from its parent, and it lasts until both have closed it. */
 static struct {
@@ -85,21 +85,16 @@ static void add_entry_of(struct process *process, const struct pnr_name *name, u
 static void add_names(const char *process_path, struct process *process)
 {
     char path[PATH_MAX];
-    struct stat st;
     struct pnr_name name;
     struct pnr_err err;
     uint32_t last_thread = 0;
-    size_t at = PNR_NAMES_HEADER_SIZE;
+    size_t size, at = PNR_NAMES_HEADER_SIZE;
     pnr_file_path(process_path, "names", path);
-    int fd = pnr_file_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-    size_t size = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? (size_t)st.st_size : 0;
-    char *bytes = size ? malloc(size) : NULL;
-    if (bytes && pnr_file_read(fd, bytes, size, 0) == (ssize_t)size && pnr_names_header_check(bytes, size, &err) == 0)
+    unsigned char *bytes = rec_names_read(path, &size, &err);
+    if (bytes && pnr_names_header_check(bytes, size, &err) == 0)
         while (pnr_name_decode(bytes, size, &at, &name, &err) == 1)
             add_entry_of(process, &name, &last_thread);
     free(bytes);
-    if (fd >= 0)
-        close(fd);
 }
 
 static int open_order(const char *capture_path)

@@ -2,11 +2,11 @@
  * itself only looks at the state, between two pieces of work.
  *
  *                     rec_worker_start
- *                            |                rec_worker_park, rec_worker_run_alone
+ *                            |                rec_worker_park, rec_worker_suspend
  *                            v                        |                     the thread has ended
  *              +--------> PRESENT -----------------------------> PARKING -----------------------> PARKED
  *              |             |                                                                    |   |
- *              +----------------- rec_worker_unpark, or the end of rec_worker_run_alone ----------+   |
+ *              +---------------------- rec_worker_unpark, rec_worker_resume ----------------------+   |
  *                            |                                                                        |
  *                            | rec_worker_stop                                        rec_worker_stop |
  *                            v                                                                        |
@@ -187,10 +187,15 @@ bool rec_worker_is_awaited(void)
     return atomic_load(&worker.state) != WORKER_PRESENT || atomic_load(&worker.is_woken);
 }
 
-void rec_worker_park(void)
+void rec_worker_suspend(void)
 {
     pthread_mutex_lock(&worker.presence);
     send_away();
+}
+
+void rec_worker_park(void)
+{
+    rec_worker_suspend();
     pthread_mutex_unlock(&worker.presence);
 }
 
@@ -214,11 +219,8 @@ void rec_worker_run_inline(void)
     pthread_mutex_unlock(&worker.presence);
 }
 
-void rec_worker_run_alone(void (*func)(void *), void *arg)
+void rec_worker_resume(void)
 {
-    pthread_mutex_lock(&worker.presence);
-    send_away();
-    func(arg);
     bring_back();
     pthread_mutex_unlock(&worker.presence);
 }

@@ -8,7 +8,8 @@
  *         rec_worker_park
  *             rec_worker_run_inline           on_wake is due although the thread is away
  *             rec_worker_unpark
- *         rec_worker_run_alone
+ *         rec_worker_suspend
+ *             rec_worker_resume
  *     rec_worker_stop
  *
  * Its state and transitions are drawn in worker.c. Any thread may call any function, except that rec_worker_start,
@@ -46,8 +47,9 @@ bool rec_worker_unpark(void);
 /* Calls on_wake in place of the thread, if it is due and the thread is parked. */
 void rec_worker_run_inline(void);
 
-/* Calls func(arg) while the thread is away and cannot come back; then brings it back. */
-void rec_worker_run_alone(void (*func)(void *), void *arg);
+/* Parks the thread so that nobody can bring it back, or run on_wake inline, before the same thread calls rec_worker_resume. */
+void rec_worker_suspend(void);
+void rec_worker_resume(void);
 
 /* Ends the thread when all work is done; does the work itself when the thread is parked. */
 void rec_worker_stop(void);
