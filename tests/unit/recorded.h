@@ -42,7 +42,7 @@ static inline void append(struct rec_buffer *buffer, uint64_t number)
 /* What the segments hold of a thread. */
 struct in_file {
     uint64_t n;                         /* records, without LOST */
-    uint64_t n_lost;                    /* what LOST records tell */
+    uint64_t n_lost;                    /* by LOST records */
     uint32_t n_blocks;
     bool is_ended;
 };
@@ -66,7 +66,8 @@ static inline void read_block(FILE *file, const struct pnr_block_header *h, stru
     pnr_block_coder_free(coder);
 }
 
-/* Reads the blocks of a thread in one file, of which all must be whole, and this thread's if the file is that of one. */
+/* Reads the blocks of a thread in one file, of which all must be whole, and this thread's if the file is that of
+ * one. */
 static inline void read_file(const char *path, uint32_t thread, bool is_shared, struct in_file *in_file)
 {
     uint32_t skippable[2];

@@ -15,7 +15,8 @@ Test(name_table, finds_functions_again, .init = begin, .fini = end)
         for (uint32_t i = 0; i < sizeof functions / sizeof *functions; i++) {
             const struct pnr_string strings[3] = { string(functions[i].strings[0]), string(functions[i].strings[1]),
                                                    string(functions[i].strings[2]) };
-            cr_expect_eq(rec_name_table_add_function(functions[i].kind, functions[i].line, strings), i + 1, "row %u", i);
+            cr_expect_eq(rec_name_table_add_function(functions[i].kind, functions[i].line, strings), i + 1, "row %u",
+                         i);
         }
     }
     rec_session_stop(&totals);
@@ -33,7 +34,7 @@ Test(name_table, limits_names_to_their_share, .init = begin_small, .fini = end)
     const struct pnr_string strings[3] = { { name, sizeof name }, string("f"), string("m.py") };
     while ((index = rec_name_table_add_function(PNR_FUNCTION_PLAIN, expected, strings)) == expected && expected < 1000)
         expected++;
-    cr_expect_eq(index, expected - 1, "the second that has no room has the first one's entry");
+    cr_expect_eq(index, expected - 1, "the second that does not fit has the first one's entry");
     cr_expect_eq(rec_name_table_add_function(PNR_FUNCTION_PLAIN, 1, strings), 1, "what has a number keeps it");
     rec_session_stop(&totals);
     cr_expect_str_eq(find_property(process, "unnamed", &n_functions), "2");

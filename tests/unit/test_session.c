@@ -95,7 +95,7 @@ Test(session, leaves_nothing_when_it_cannot_start, .init = begin, .fini = end)
     const struct rec_drain_options options = { .discards = false };
     rec_session_stop(&totals);
     snprintf(path, sizeof path, "%s/other.pnr", folder);
-    limit_files(100000);                /* no room for the live mapping */
+    limit_files(100000);                /* too small for the live mapping */
     cr_expect_eq(rec_session_start(path, false, &options, taken, &err), -1);
     cr_expect_neq(access(path, F_OK), 0);
     cr_expect_eq(rec_session_start(capture, true, &options, taken, &err), -1);
@@ -124,7 +124,7 @@ Test(session, keeps_what_it_has_when_a_write_fails, .init = begin, .fini = end)
     for (uint64_t i = 0; i < n; i++)
         append(buffer, i);
     limit_files(10);
-    rec_buffer_start_chunk(buffer, 0, 0);            /* puts the last chunk, whose write must fail now */
+    rec_buffer_start_chunk(buffer, 0, 0);            /* submits the last chunk, whose write must fail now */
     rec_session_stop(&totals);
     cr_expect_neq(totals.failure.code, PNR_OK);
     limit_files(RLIM_INFINITY);

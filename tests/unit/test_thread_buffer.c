@@ -1,5 +1,5 @@
-/* Thread buffers and the drain together, without an interpreter: what is appended is in the capture, in order, however many
- * threads and chunks there are. */
+/* Thread buffers and the drain together, without an interpreter: what is appended is in the capture, in order,
+ * however many threads and chunks there are. */
 #include "session_fixture.h"
 
 Test(thread_buffer, writes_every_record_in_order, .init = begin, .fini = end)
@@ -115,7 +115,8 @@ Test(thread_buffer, elides_short_calls, .init = begin, .fini = end)
         /* what is around it stays */
         { { { 10, PNR_CALL, 0, 4 }, { 11, PNR_CALL, 0, 1 } }, 20, PNR_RETURN, 0, 1, 1, true },
         /* something in it; another's entry; none */
-        { { { 10, PNR_CALL, 0, 1 }, { 11, PNR_UNRECORDED, 0, 1 }, { 12, PNR_UNRECORDED_END, 0, 1 } }, 20, PNR_RETURN, 0, 1, 3, false },
+        { { { 10, PNR_CALL, 0, 1 }, { 11, PNR_UNRECORDED, 0, 1 }, { 12, PNR_UNRECORDED_END, 0, 1 } },
+          20, PNR_RETURN, 0, 1, 3, false },
         { { { 10, PNR_CALL, 0, 1 } }, 20, PNR_RETURN, 0, 2, 1, false },
         { { { 10, PNR_CALL, 0, 1 } }, 20, PNR_C_RETURN, 0, 1, 1, false },
         { { { 0 } }, 20, PNR_RETURN, 0, 1, 0, false },
@@ -127,7 +128,8 @@ Test(thread_buffer, elides_short_calls, .init = begin, .fini = end)
         { { { 10, PNR_RESUME, F, 2 } }, 20, PNR_FINISH, F, 2, 1, false },
         { { { 10, PNR_RESUME, G, 2 } }, 20, PNR_YIELD, F, 2, 1, false },
         /* CREATE is nothing in a call; a whole life takes its own with it, however old, and no other */
-        { { { 10, PNR_CALL, 0, 1 }, { 11, PNR_CREATE, F, 2 }, { 12, PNR_CREATE, G, 3 } }, 20, PNR_RETURN, 0, 1, 0, true },
+        { { { 10, PNR_CALL, 0, 1 }, { 11, PNR_CREATE, F, 2 }, { 12, PNR_CREATE, G, 3 } },
+          20, PNR_RETURN, 0, 1, 0, true },
         { { { 10, PNR_CALL, 0, 1 }, { 11, PNR_CREATE, F, 2 } }, 120, PNR_RETURN, 0, 1, 2, false },
         { { { 10, PNR_CREATE, F, 2 }, { 300, PNR_START, F, 2 }, { 301, PNR_CREATE, G, 3 } }, 310, PNR_FINISH, F, 2, 0,
           true },
@@ -163,7 +165,7 @@ Test(thread_buffer, elides_nothing_before_the_chunk, .init = begin, .fini = end)
     struct rec_totals totals;
     struct rec_buffer *buffer = new_buffer(7);
     cr_assert(rec_buffer_start_chunk(buffer, 0, 1));
-    rec_buffer_append(buffer, 0, PNR_CALL, 0, 1);      /* in the place of an OPEN record */
+    rec_buffer_append(buffer, 0, PNR_CALL, 0, 1);      /* where an OPEN record would be */
     rec_min_duration_ticks = 100;
     cr_expect_not(rec_buffer_elide(buffer, 11, PNR_RETURN, 0, 1));
     cr_expect_eq(buffer->next - buffer->records, 1);
@@ -193,7 +195,7 @@ Test(thread_buffer, flushes_all_chunks, .init = begin, .fini = end)
     rec_buffer_flush_all();
     for (int i = 0; i < 3; i++) {
         cr_expect_eq(buffers[i]->chunk, -1);
-        cr_expect_not(rec_buffer_has_capacity(buffers[i], 0), "its next event turns");
+        cr_expect_not(rec_buffer_has_capacity(buffers[i], 0), "its next event needs a new chunk");
     }
     append(buffers[0], 1);
     rec_session_stop(&totals);
@@ -206,14 +208,14 @@ Test(thread_buffer, flushes_all_chunks, .init = begin, .fini = end)
     }
 }
 
-static void wait_for_turn(struct rec_buffer *buffer)
+static void wait_for_chunk(struct rec_buffer *buffer)
 {
     for (int i = 0; i < 5000 && !rec_buffer_start_chunk(buffer, 0, 0); i++)
         usleep(1000);
     cr_assert(rec_buffer_has_capacity(buffer, 0));
 }
 
-/* With `drops` a thread that finds no free chunk goes without, while some wait to be written. */
+/* If the drain discards, a thread that finds no free chunk records nothing while some are waiting to be written. */
 Test(thread_buffer, discards_on_overflow, .init = begin_small, .fini = end)
 {
     const uint64_t n = 8 * PNR_BLOCK_RECORDS;
@@ -229,13 +231,13 @@ Test(thread_buffer, discards_on_overflow, .init = begin_small, .fini = end)
     rec_buffer_count_lost(NULL);
     for (int i = 0; i < 100 && !rec_worker_unpark(); i++)
         usleep(1000);
-    wait_for_turn(buffer);
+    wait_for_chunk(buffer);
     rec_buffer_emit_lost(buffer);
-    rec_buffer_emit_lost(buffer);             /* it has been told */
+    rec_buffer_emit_lost(buffer);             /* it has been recorded */
     append(buffer, n);
-    wait_for_turn(other);
+    wait_for_chunk(other);
     append(other, 0);
-    rec_buffer_emit_lost(other);           /* there is nothing to tell */
+    rec_buffer_emit_lost(other);           /* nothing was lost */
     rec_session_stop(&totals);
     cr_expect_eq(totals.n_lost, 6);
     cr_expect_eq(totals.failure.code, PNR_OK);
@@ -249,13 +251,13 @@ Test(thread_buffer, discards_on_overflow, .init = begin_small, .fini = end)
 
 /* ---- tracks ---- */
 
-/* A chunk tells the stack of the track that it begins with, and of no other. */
+/* A chunk has OPEN records of the track that it begins with, and of no other. */
 Test(thread_buffer, knows_which_track_a_chunk_begins_with, .init = begin, .fini = end)
 {
     struct rec_totals totals;
     struct rec_buffer *buffer = new_buffer(7);
     append(buffer, 0);
-    cr_expect_eq(buffer->track.block, buffer->block, "a block tells the track that it begins with");
+    cr_expect_eq(buffer->track.block, buffer->block, "a block opens with the stack of its track");
     const struct rec_track own = buffer->track;
     cr_expect_eq(own.number, 0);
     buffer->track = (struct rec_track){ .number = 2 };
@@ -266,7 +268,7 @@ Test(thread_buffer, knows_which_track_a_chunk_begins_with, .init = begin, .fini 
     cr_expect_eq(buffer->track.block, buffer->block, "the block has both stacks");
     cr_assert(rec_buffer_start_chunk(buffer, 0, 0));
     cr_expect_eq(buffer->track.block, buffer->block);
-    cr_expect_neq(kept.block, buffer->block, "a new block tells nothing of other tracks");
+    cr_expect_neq(kept.block, buffer->block, "a new block has no stack of other tracks");
     rec_session_stop(&totals);
     cr_expect_eq(totals.n_events, 2);
 }
