@@ -95,7 +95,7 @@ static bool is_writing(void)
 /* ---- writing a block ---- */
 
 /* Reports the first failure at once: the program may run for days after it. With `io`. */
-static void fail(const struct pnr_err *err)
+static void fail_drain(const struct pnr_err *err)
 {
     char text[512];
     if (drain.failure.code != PNR_OK)
@@ -141,9 +141,9 @@ static bool write_in_order(int chunk, const void *bytes, size_t size)
         pthread_cond_wait(&drain.written, &drain.io);
     if (!bytes) {
         pnr_err_set(&err, PNR_E_MEMORY, drain.process_path, 0, "out of memory for compression");
-        fail(&err);
+        fail_drain(&err);
     } else if (!rec_drain_has_failed() && append_block(header, bytes, size, &err) != 0) {
-        fail(&err);
+        fail_drain(&err);
     }
     bool is_written = !rec_drain_has_failed();
     if (is_written) {
@@ -205,7 +205,7 @@ static void help_writing(void)
 
 /* ---- the worker's tasks ---- */
 
-static bool work(void)
+static bool write_queued(void)
 {
     pthread_mutex_lock(&drain.lock);
     bool has_written = write_next(drain.coder);
@@ -240,7 +240,7 @@ static void check_capture(void)
     pthread_mutex_lock(&drain.io);
     if (!rec_drain_has_failed() && rec_segments_tick(&drain.segments, now, &err) != 0 &&
         !has_moved(&err))               /* if it has, then the next time */
-        fail(&err);
+        fail_drain(&err);
     pthread_mutex_unlock(&drain.io);
     if (!rec_drain_has_failed())
         rec_finish_tick(drain.process_path, now, is_worker_needed, &drain.finish_ns);
@@ -252,11 +252,6 @@ static void on_idle(void)
     check_capture();
     if (drain.options.on_tick)
         drain.options.on_tick();
-}
-
-static void on_wake(void)
-{
-    drain.options.on_wake();
 }
 
 /* ---- start ---- */
@@ -296,7 +291,8 @@ int rec_drain_start(const char *process_path, struct pnr_live live, const struct
         pnr_err_set(err, PNR_E_MEMORY, process_path, 0, "out of memory");
         goto fail;
     }
-    int code = rec_worker_start(&(struct rec_worker_tasks){ .work = work, .on_wake = on_wake, .on_idle = on_idle });
+    int code = rec_worker_start(&(struct rec_worker_tasks){ .work = write_queued, .on_wake = options->on_wake,
+                                                        .on_idle = on_idle });
     if (code != 0) {
         pnr_err_set(err, PNR_E_SYSTEM, process_path, 0, "cannot start the recorder's thread");
         err->sys_errno = code;

@@ -31,7 +31,7 @@ struct rec_stream;                      /* the blocks of one thread, as the drai
 struct rec_drain_options {
     struct rec_limits limits;
     bool discards;                      /* on overflow, when no chunk is free, rec_drain_take gives none */
-    void (*on_wake)(void);              /* what rec_worker_wake is for; or NULL */
+    void (*on_wake)(void);              /* what rec_worker_wake is for; the same after rec_drain_move; or NULL */
     void (*on_tick)(void);              /* called by the worker after each wait for work; or NULL */
 };
 

@@ -94,12 +94,12 @@ int rec_file_open_at(struct rec_file *file, int above, const char *below, const 
     return open_new(file, above, below, directory, name, O_CREAT, err);
 }
 
-static bool is_open(const struct rec_file *file)
+static bool is_file_open(const struct rec_file *file)
 {
     return is_descriptor_of(file->fd, file->device, file->inode);
 }
 
-static int write_all(struct rec_file *file, const char *at, size_t size, struct pnr_err *err)
+static int write_bytes(struct rec_file *file, const char *at, size_t size, struct pnr_err *err)
 {
     size_t left = size;
     while (left) {
@@ -125,17 +125,17 @@ int rec_file_append(struct rec_file *file, const void *bytes, size_t size, struc
 {
     sigset_t before;
     off_t size_now;                     /* not used: it may include what an earlier write has left in part */
-    if (!is_open(file) && open_below(file, AT_FDCWD, file->path, 0, &size_now, err) != 0)
+    if (!is_file_open(file) && open_below(file, AT_FDCWD, file->path, 0, &size_now, err) != 0)
         return -1;
     rec_signals_hold(SIGXFSZ, &before);
-    int result = write_all(file, bytes, size, err);
+    int result = write_bytes(file, bytes, size, err);
     rec_signals_release(SIGXFSZ, &before, result != 0 && err->sys_errno == EFBIG);
     return result;
 }
 
 void rec_file_release(struct rec_file *file)
 {
-    if (is_open(file))
+    if (is_file_open(file))
         close(file->fd);
     file->fd = -1;
 }

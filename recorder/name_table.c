@@ -54,7 +54,7 @@ static void check_append(int result)
                  pnr_err_describe(&table.failure, text, sizeof text));
 }
 
-static void add_entry(const struct pnr_name *name)
+static void add_table_entry(const struct pnr_name *name)
 {
     if (!rec_name_table_has_failed())
         check_append(rec_names_append(&table.file, name, &table.failure));
@@ -103,7 +103,7 @@ static struct known_function *known_slot(const struct pnr_name *name, uint64_t *
 static uint32_t add_new_function(struct pnr_name *name)
 {
     name->index = table.n_functions + 1;
-    add_entry(name);
+    add_table_entry(name);
     if (rec_name_table_has_failed() || name->index == 0)
         return 0;
     return table.n_functions = name->index;
@@ -135,7 +135,7 @@ uint32_t rec_name_table_add_function(enum pnr_function_kind kind, uint32_t line,
 void rec_name_table_rename_thread(uint32_t number, uint32_t native_id, struct pnr_string name)
 {
     if (!is_full())
-        add_entry(&(struct pnr_name){ .type = PNR_NAME_THREAD, .kind = PNR_THREAD_OWN, .index = number,
+        add_table_entry(&(struct pnr_name){ .type = PNR_NAME_THREAD, .kind = PNR_THREAD_OWN, .index = number,
                                       .number = native_id, .strings = { rec_names_cut(name) } });
 }
 
@@ -148,7 +148,7 @@ uint32_t rec_name_table_add_thread(uint32_t native_id, struct pnr_string name)
 /* Unlike a thread, a track has an entry even when it has no name: the entry says which thread it belongs to. */
 uint32_t rec_name_table_add_track(enum pnr_thread_kind kind, uint32_t native_id, struct pnr_string name)
 {
-    add_entry(&(struct pnr_name){ .type = PNR_NAME_THREAD, .kind = (uint8_t)kind, .index = ++table.n_tracks,
+    add_table_entry(&(struct pnr_name){ .type = PNR_NAME_THREAD, .kind = (uint8_t)kind, .index = ++table.n_tracks,
                                   .number = native_id,
                                   .strings = { is_full() ? rec_names_text("") : rec_names_cut(name) } });
     return table.n_tracks;

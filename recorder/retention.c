@@ -178,7 +178,7 @@ static int rest_size(const char *process_path, uint64_t *size, struct pnr_err *e
 }
 
 /* Adds a process to the inventory. Returns 0 or -1. */
-static int add_process(struct inventory *inventory, size_t process, const char *path,
+static int add_process_items(struct inventory *inventory, size_t process, const char *path,
                            const struct rec_limits *limits, struct pnr_err *err)
 {
     static char segment_path[PATH_MAX];
@@ -285,7 +285,7 @@ static int take_inventory(const char *capture_path, const struct rec_limits *lim
         return err->code == PNR_E_NOT_CAPTURE ? 0 : -1;
     for (size_t i = 0; i < inventory->processes.n && result == 0; i++) {
         pnr_file_path(capture_path, inventory->processes.names[i], path);
-        result = add_process(inventory, i, path, limits, err);
+        result = add_process_items(inventory, i, path, limits, err);
     }
     return result;
 }
@@ -371,7 +371,7 @@ int rec_retention_trim(const char *process_path, const struct rec_limits *limits
     char *slash = strrchr(capture_path, '/'), *name = slash + 1;
     *slash = 0;
     struct inventory inventory = { .processes = { &name, 1 } };         /* borrowed */
-    int result = add_process(&inventory, 0, process_path, limits, err);
+    int result = add_process_items(&inventory, 0, process_path, limits, err);
     if (result == 0)
         result = evict_oldest(capture_path, &inventory, limits, size, err);
     free(inventory.items);

@@ -140,7 +140,7 @@ int rec_segments_start(struct rec_segments *segments, const char *process_path, 
 /* Evicts until so many bytes fit: in the capture or, where this process may no longer look at that, in its own
  * directory. Returns 1; 0 when nothing can be known, because the program has used up all descriptors, which may
  * change; or -1. */
-static int reserve_space(struct rec_segments *segments, uint64_t size, int *lock, struct pnr_err *err)
+static int reserve_bytes(struct rec_segments *segments, uint64_t size, int *lock, struct pnr_err *err)
 {
     if (rec_retention_reserve(capture_path(segments), &segments->limits, size, lock, err) == 0)
         return 1;
@@ -154,7 +154,7 @@ int rec_segments_roll(struct rec_segments *segments, struct pnr_err *err)
     int lock;
     if (!segments->begun_ns)
         return 0;
-    int result = reserve_space(segments, rec_retention_segment_size(&segments->limits), &lock, err);
+    int result = reserve_bytes(segments, rec_retention_segment_size(&segments->limits), &lock, err);
     if (result <= 0)
         return result;                  /* 0: the segment grows on */
     result = start_segment(segments, segments->number + 1, err);
@@ -203,7 +203,7 @@ int rec_segments_tick(struct rec_segments *segments, uint64_t now_ns, struct pnr
     segments->checked_ns = now_ns;
     if (segments->begun_ns && now_ns - segments->begun_ns >= rec_retention_segment_ns(&segments->limits))
         return rec_segments_roll(segments, err);
-    int result = reserve_space(segments, 0, &lock, err);
+    int result = reserve_bytes(segments, 0, &lock, err);
     if (result > 0)
         rec_retention_release(lock);
     return result < 0 ? -1 : 0;

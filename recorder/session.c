@@ -185,6 +185,7 @@ static struct rec_totals totals_since(const struct rec_buffer_counts *before)
                                 .n_threads = now.n_threads - before->n_threads_ended };
 }
 
+/* Describes an end for the name table. totals: borrowed by the result. */
 static struct rec_end end_of(const struct rec_totals *totals, struct pnr_clock_sample sample)
 {
     return (struct rec_end){ totals->n_events, totals->n_lost, &totals->failure, sample };

@@ -28,7 +28,7 @@ static void find_last_blocks(const struct pnr_live *live, struct last_block *las
                                                       (struct last_block){ 0 };
 }
 
-static bool is_within(const struct last_block *last, uint32_t n, const struct pnr_block_header *header)
+static bool is_block_within(const struct last_block *last, uint32_t n, const struct pnr_block_header *header)
 {
     for (uint32_t i = 0; i < n; i++)
         if (last[i].thread == header->thread && last[i].sequence >= header->sequence)
@@ -41,7 +41,7 @@ static int copy_chunk(const struct pnr_live *live, uint32_t k, const struct last
                       struct rec_chunk_copy *copy)
 {
     copy->records = NULL;
-    if (!pnr_live_header(live, k, &copy->header) || !is_within(last, live->header->n_chunks, &copy->header))
+    if (!pnr_live_header(live, k, &copy->header) || !is_block_within(last, live->header->n_chunks, &copy->header))
         return 0;
     uint32_t n = pnr_live_count(live, k);
     if (n == 0)

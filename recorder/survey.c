@@ -57,7 +57,7 @@ static bool is_key(struct pnr_string s, const char *text)
     return s.size == strlen(text) && memcmp(s.bytes, text, s.size) == 0;
 }
 
-static uint64_t parse_number(struct pnr_string s)
+static uint64_t parse_property(struct pnr_string s)
 {
     char digits[24];
     snprintf(digits, sizeof digits, "%.*s", (int)(s.size < sizeof digits ? s.size : 0), s.bytes);
@@ -76,9 +76,9 @@ static void add_entry_of(struct process *process, const struct pnr_name *name, u
         return;
     if (is_key(*key, "events")) {
         process->has_events = true;
-        process->n_events = parse_number(*value);
+        process->n_events = parse_property(*value);
     } else if (is_key(*key, "lost")) {
-        process->n_lost = parse_number(*value);
+        process->n_lost = parse_property(*value);
     }
 }
 

@@ -47,7 +47,7 @@ void rec_tree_give(const char *path, uid_t user)
 }
 
 /* Adds up all that is there. A file that disappears meanwhile takes nothing. */
-static int add_all(const char *path)
+static int add_tree(const char *path)
 {
     walk.size = walk.bytes = 0;
     return nftw(path, add_one, MAX_DESCRIPTORS, FTW_PHYS) == 0 || errno == ENOENT ? 0 : -1;
@@ -55,14 +55,14 @@ static int add_all(const char *path)
 
 int rec_tree_size(const char *path, uint64_t *size)
 {
-    int result = add_all(path);
+    int result = add_tree(path);
     *size = walk.size;
     return result;
 }
 
 int rec_tree_bytes(const char *path, uint64_t *bytes)
 {
-    int result = add_all(path);
+    int result = add_tree(path);
     *bytes = walk.bytes;
     return result;
 }

@@ -1,6 +1,5 @@
-/* The recorder's background thread: it works whenever there is work, and can be parked, so that a fork finds a
- * process with no thread but the program's own. From CPython 3.12 on os.fork warns where there are more (gh-100228).
- * No Python dependency.
+/* The recorder's background thread: it works whenever there is work, and can be parked, so that a fork finds a process
+ * with no thread but the program's own. With more threads a runtime may warn (CPython gh-100228). No Python dependency.
  *
  *     rec_worker_start
  *         rec_worker_post                     there is work
@@ -47,7 +46,8 @@ bool rec_worker_unpark(void);
 /* Calls on_wake in place of the thread, if it is due and the thread is parked. */
 void rec_worker_run_inline(void);
 
-/* Parks the thread so that nobody can bring it back, or run on_wake inline, before the same thread calls rec_worker_resume. */
+/* Parks the thread so that nobody can bring it back, or run on_wake inline, before the same thread calls
+ * rec_worker_resume. */
 void rec_worker_suspend(void);
 void rec_worker_resume(void);
 
