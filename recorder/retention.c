@@ -179,7 +179,7 @@ static int rest_size(const char *process_path, uint64_t *size, struct pnr_err *e
 
 /* Adds a process to the inventory. Returns 0 or -1. */
 static int add_process_items(struct inventory *inventory, size_t process, const char *path,
-                           const struct rec_limits *limits, struct pnr_err *err)
+                             const struct rec_limits *limits, struct pnr_err *err)
 {
     static char segment_path[PATH_MAX];
     uint32_t *numbers;
