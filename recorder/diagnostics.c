@@ -14,33 +14,35 @@
 #include "../format/capture.h"
 #include "../format/file.h"
 
-#define MAX_READ 4096                   /* of the messages: the first line is what matters */
+#define MAX_READ 4096                   /* bytes of the file `messages`: the first line is what matters */
 
-static bool was_open;
-static struct stat was;
-static const char *capture;             /* in a child process; borrowed */
+static struct {
+    bool is_known;                      /* which file descriptor 2 was, */
+    struct stat was;                    /* ... and that it was this one */
+    const char *capture;                /* in a child process, else NULL; borrowed */
+} diagnostics;
 
 void rec_diagnostics_init(void)
 {
-    was_open = fstat(STDERR_FILENO, &was) == 0;
+    diagnostics.is_known = fstat(STDERR_FILENO, &diagnostics.was) == 0;
 }
 
 void rec_diagnostics_hold(void)
 {
-    was_open = false;
+    diagnostics.is_known = false;
 }
 
 void rec_diagnostics_redirect(const char *capture_path)
 {
-    capture = capture_path;
+    diagnostics.capture = capture_path;
 }
 
-/* Appends the line to the messages of the capture. When it fails, nobody is left to tell. */
+/* Appends the line to the messages of the capture. A failure cannot be reported to anybody. */
 static void append_message(const char *line, size_t size)
 {
     char path[PATH_MAX];
     sigset_t before;
-    pnr_file_path(capture, PNR_CAPTURE_MESSAGES, path);
+    pnr_file_path(diagnostics.capture, PNR_CAPTURE_MESSAGES, path);
     int fd = pnr_file_open(path, O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0)
         fd = pnr_file_open(path, O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CREAT);
@@ -52,13 +54,14 @@ static void append_message(const char *line, size_t size)
     close(fd);
 }
 
-static void write_line(const char *line, size_t size)
+/* Writes the line to standard error, if that is still the same file. A failure cannot be reported to anybody. */
+static void write_to_stderr(const char *line, size_t size)
 {
     struct stat st;
     sigset_t before;
-    if (!was_open || fstat(STDERR_FILENO, &st) != 0 || st.st_dev != was.st_dev || st.st_ino != was.st_ino)
+    if (!diagnostics.is_known || fstat(STDERR_FILENO, &st) != 0 || st.st_dev != diagnostics.was.st_dev ||
+        st.st_ino != diagnostics.was.st_ino)
         return;
-    /* When it fails, nobody is left to tell. */
     rec_signals_hold(SIGPIPE, &before);
     bool is_written = write(STDERR_FILENO, line, size) >= 0;
     rec_signals_release(SIGPIPE, &before, !is_written && errno == EPIPE);
@@ -68,7 +71,7 @@ void rec_warn(const char *format, ...)
 {
     char line[1024];
     va_list args;
-    int size = capture ? snprintf(line, sizeof line, "process %ld: ", (long)getpid()) :
+    int size = diagnostics.capture ? snprintf(line, sizeof line, "process %ld: ", (long)getpid()) :
                          snprintf(line, sizeof line, "panopticon: ");
     va_start(args, format);
     size += vsnprintf(line + size, sizeof line - (size_t)size, format, args);
@@ -76,7 +79,7 @@ void rec_warn(const char *format, ...)
     if (size > (int)sizeof line - 1)
         size = sizeof line - 1;
     line[size++] = '\n';
-    capture ? append_message(line, (size_t)size) : write_line(line, (size_t)size);
+    diagnostics.capture ? append_message(line, (size_t)size) : write_to_stderr(line, (size_t)size);
 }
 
 void rec_diagnostics_open_to_all(const char *capture_path)
@@ -112,7 +115,7 @@ void rec_diagnostics_pass_on(const char *capture_path)
     for (ssize_t i = 0; i < n; i++) {
         n_lines += bytes[i] == '\n';
         if ((unsigned char)bytes[i] < ' ' && (bytes[i] != '\n' || n_lines > 1))
-            bytes[i] = ' ';             /* anybody may have written it */
+            bytes[i] = ' ';             /* no control characters: any user may have written them */
     }
     if (unlink(path) != 0 && n_lines > 0 && truncate(path, 0) != 0)
         rec_warn("%s: cannot be removed: %s", path, strerror(errno));
@@ -123,5 +126,6 @@ void rec_diagnostics_pass_on(const char *capture_path)
     if (n_lines == 1)
         rec_warn("%s", bytes);
     else
-        rec_warn("%s (and %s%zu more messages of child processes)", bytes, n == MAX_READ ? "at least " : "", n_lines - 1);
+        rec_warn("%s (and %s%zu more messages of child processes)", bytes, n == MAX_READ ? "at least " : "",
+                 n_lines - 1);
 }

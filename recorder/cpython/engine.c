@@ -26,6 +26,7 @@ void rec_engine_forked(void (*on_first_event)(void))
     rec_threads.is_active = false;
     rec_threads.is_waiting = on_first_event != NULL;
     rec_threads.on_first_event = on_first_event;
+    rec_threads_forget_current();
     rec_functions_start();
 }
 
@@ -35,7 +36,7 @@ void rec_engine_pause(const struct rec_engine *engine)
     rec_threads.is_waiting = true;
     engine->pause();
     rec_buffer_flush_all();
-    rec_current = &rec_no_buffer;
+    rec_threads_forget_current();
 }
 
 void rec_engine_resume(const struct rec_engine *engine)

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "../thread_buffer.h"
+#include "../name_table.h"
 
 struct rec_functions rec_functions = { .extra_index = -1 };
 
@@ -81,7 +81,7 @@ static uint64_t make_mark(const cpython_frame *f)
     if (is_own || pnr_filter_judge(&rec_functions.filter, strings) > 0)
         flags = REC_TAG_EXCLUDED;
     else
-        index = rec_session_add_function(kind, (uint32_t)code->co_firstlineno, strings);
+        index = rec_name_table_add_function(kind, (uint32_t)code->co_firstlineno, strings);
     if (index && kind != PNR_FUNCTION_PLAIN)
         flags |= REC_TAG_CONTINUABLE;
     else if (is_noted(code, strings))

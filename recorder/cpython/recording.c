@@ -129,7 +129,7 @@ static bool change_engine(void)
     if (rec_engine_monitoring->take_over() == 0) {
         recording.engine = rec_engine_monitoring;
         if (!recording.is_pending)
-            rec_session_add_property("engine", "frame, then monitoring");
+            rec_name_table_add_property("engine", "frame, then monitoring");
         return true;
     }
     PyErr_Clear();
@@ -210,18 +210,18 @@ out_of_memory:
 
 static void write_properties(void)
 {
-    rec_session_add_number("parent_pid", (uint64_t)getppid());
-    rec_session_add_property("engine", recording.engine->name);
+    rec_name_table_add_number("parent_pid", (uint64_t)getppid());
+    rec_name_table_add_property("engine", recording.engine->name);
     for (size_t i = 0; i < recording.n_properties; i++)
-        rec_session_add_property(recording.properties[i].key, recording.properties[i].value);
+        rec_name_table_add_property(recording.properties[i].key, recording.properties[i].value);
     if (!rec_recording_is_own())
-        rec_session_add_property("born", "fork");
+        rec_name_table_add_property("born", "fork");
     if (recording.options.min_duration_ns)
         rec_session_set_min_duration(recording.options.min_duration_ns);
     if (recording.options.max_size)
-        rec_session_add_number("max_size", recording.options.max_size);
+        rec_name_table_add_number("max_size", recording.options.max_size);
     if (recording.options.last_ns)
-        rec_session_add_number("last_ns", recording.options.last_ns);
+        rec_name_table_add_number("last_ns", recording.options.last_ns);
 }
 
 /* ---- signals, exceptions and snapshots ---- */
@@ -301,7 +301,7 @@ static void on_wake(void)
 static void tell_exception(void)
 {
     atomic_store(&recording.occasions[AN_EXCEPTION].is_due, true);
-    rec_drain_wake();
+    rec_worker_wake();
 }
 
 void rec_recording_report_exception(void)
@@ -317,7 +317,7 @@ static void on_signal(int signal)
     if (!recording.is_on || recording.is_pending)
         return;
     atomic_store(&recording.occasions[signal].is_due, true);
-    rec_drain_wake();
+    rec_worker_wake();
     errno = saved;
 }
 
@@ -375,14 +375,14 @@ int rec_recording_save(const char *path, char *taken)
     recording.is_saving = true;
     recording.save_taken = taken;
     atomic_store(&recording.save_path, path);
-    rec_drain_wake();
+    rec_worker_wake();
     Py_BEGIN_ALLOW_THREADS
     for (;;) {
         uint64_t until = rec_clock_monotonic_ns() + 20000000;
         struct timespec t = { (time_t)(until / 1000000000), (long)(until % 1000000000) };
         if (sem_clockwait(&recording.saved, CLOCK_MONOTONIC, &t) == 0)
             break;
-        rec_drain_run_inline();           /* it may be away, for a fork */
+        rec_worker_run_inline();           /* it may be away, for a fork */
     }
     Py_END_ALLOW_THREADS
     recording.is_saving = false;
@@ -396,7 +396,7 @@ int rec_recording_save(const char *path, char *taken)
 
 static struct rec_drain_options drain_options(const struct rec_options *options)
 {
-    return (struct rec_drain_options){ .limits = { options->max_size, options->last_ns }, .drops = options->discards,
+    return (struct rec_drain_options){ .limits = { options->max_size, options->last_ns }, .discards = options->discards,
                                        .on_wake = on_wake, .on_tick = look_soon };
 }
 
@@ -408,6 +408,7 @@ static void undo_start(bool joins)
     pnr_file_path(recording.capture, PNR_CAPTURE_ORDER, order);
     if (!joins)
         unlink(order);
+    rec_threads_forget_current();
     rec_session_discard(&totals);
     if (totals.failure.code != PNR_OK)
         rec_recording_raise(&totals.failure);   /* the true reason, in place of the one that is set */
@@ -619,7 +620,7 @@ static void leave_alone(void)
     recording.is_on = false;
     give_signals_back();
     rec_threads.is_active = rec_threads.is_waiting = false;
-    rec_current = &rec_no_buffer;
+    rec_threads_forget_current();
     recording.engine->pause();
     rec_c_calls_stop(false);
 }
@@ -802,11 +803,12 @@ void rec_recording_end(bool is_finalized, struct rec_totals *totals)
     recording.engine->stop(is_finalized);
     bool were_c_calls_seen = rec_c_calls_stop(is_finalized);
     if (rec_threads.missing)
-        rec_session_add_property("calls_missing", rec_threads.missing);
+        rec_name_table_add_property("calls_missing", rec_threads.missing);
     if (recording.unannounced)
         recording.forks += *recording.unannounced;
     if (recording.forks)
-        rec_session_add_number("forks", recording.forks);
+        rec_name_table_add_number("forks", recording.forks);
+    rec_threads_forget_current();
     rec_session_stop(totals);
     if (rec_recording_is_own() && !recording.joins)
         rec_diagnostics_pass_on(recording.capture);
@@ -823,7 +825,7 @@ static void prepare_fork(void)
     if (recording.is_on && recording.options.follows_forks)
         rec_survey_fork(recording.capture);
     if (recording.is_on && !recording.is_pending)
-        rec_drain_park();
+        rec_worker_park();
 }
 
 /* The next event sees to it that the drain goes on. */
@@ -833,7 +835,7 @@ static void forked_in_parent(void)
         return;
     rec_survey_forked();
     recording.forks += !recording.options.follows_forks;
-    rec_current = &rec_no_buffer;
+    rec_threads_forget_current();
 }
 
 static void become_child(bool was_announced)
@@ -895,7 +897,7 @@ void rec_recording_change_user(uid_t user, void (*func)(void *), void *arg)
     rec_drain_change_user(user, func, arg);
     if (geteuid() == before)            /* it did not come to that */
         give_rest(before);
-    rec_current = &rec_no_buffer;      /* the next event sees to it that the drain goes on */
+    rec_threads_forget_current();      /* the next event sees to it that the drain goes on */
 }
 
 int rec_recording_init(void)

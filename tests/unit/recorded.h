@@ -8,23 +8,41 @@
 #include <string.h>
 
 #include "format/capture.h"
-#include "recorder/thread_buffer.h"
+#include "recorder/fork_memory.h"
+#include "recorder/name_table.h"
+#include "recorder/session.h"
+#include "recorder/worker.h"
+
+/* A new thread's buffer, named "name". */
+static inline struct rec_buffer *new_buffer(uint32_t native_id)
+{
+    struct rec_buffer *buffer = rec_fork_memory_new(sizeof *buffer);
+    uint32_t number = rec_name_table_add_thread(native_id, (struct pnr_string){ "name", 4 });
+    cr_assert(buffer && rec_buffer_begin(buffer, number));
+    return buffer;
+}
+
+static inline void end_buffer(struct rec_buffer *buffer)
+{
+    rec_buffer_end(buffer);
+    rec_fork_memory_free(buffer);
+}
 
 /* Appends as an engine does: the frame counts the thread's records. */
-static inline void append(struct rec_buffer *log, uint64_t number)
+static inline void append(struct rec_buffer *buffer, uint64_t number)
 {
-    uint64_t ticks = rec_clock_ticks() - log->base;
-    if (!rec_buffer_has_capacity(log, ticks)) {
-        cr_assert(rec_buffer_start_chunk(log, 0, 0));
-        ticks = rec_clock_ticks() - log->base;
+    uint64_t ticks = rec_clock_ticks() - buffer->base;
+    if (!rec_buffer_has_capacity(buffer, ticks)) {
+        cr_assert(rec_buffer_start_chunk(buffer, 0, 0));
+        ticks = rec_clock_ticks() - buffer->base;
     }
-    rec_buffer_append(log, ticks, PNR_CALL, number, log->thread);
+    rec_buffer_append(buffer, ticks, PNR_CALL, number, buffer->number);
 }
 
 /* What the segments hold of a thread. */
 struct in_file {
     uint64_t n;                         /* records, without LOST */
-    uint64_t n_lost;                    /* what LOST records tell */
+    uint64_t n_lost;                    /* by LOST records */
     uint32_t n_blocks;
     bool is_ended;
 };
@@ -48,7 +66,8 @@ static inline void read_block(FILE *file, const struct pnr_block_header *h, stru
     pnr_block_coder_free(coder);
 }
 
-/* Reads the blocks of a thread in one file, of which all must be whole, and this thread's if the file is that of one. */
+/* Reads the blocks of a thread in one file, of which all must be whole, and this thread's if the file is that of
+ * one. */
 static inline void read_file(const char *path, uint32_t thread, bool is_shared, struct in_file *in_file)
 {
     uint32_t skippable[2];

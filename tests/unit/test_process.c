@@ -108,7 +108,7 @@ Test(process, does_not_take_the_proc_of_another_namespace)
     cr_assert_eq(read(from_child[0], &state, sizeof state), sizeof state);
     cr_expect_eq(state, PNR_PROCESS_UNKNOWN, "it runs");
     cr_assert_eq(read(from_child[0], &state, sizeof state), sizeof state);
-    cr_expect_eq(state, PNR_PROCESS_GONE, "there is none of that number, which can be told without /proc");
+    cr_expect_eq(state, PNR_PROCESS_GONE, "there is none of that number, which is known without /proc");
 }
 
 /* The name stands before the field, in brackets, and may hold anything. */
