@@ -20,32 +20,6 @@ void rec_engine_forget(void)
 #endif
 }
 
-/* The tags that are on the stack are void: what they number are the parent's names. */
-void rec_engine_forked(void (*on_first_event)(void))
-{
-    rec_threads.is_active = false;
-    rec_threads.is_waiting = on_first_event != NULL;
-    rec_threads.on_first_event = on_first_event;
-    rec_functions_start();
-}
-
-void rec_engine_pause(const struct rec_engine *engine)
-{
-    rec_threads.is_active = false;
-    rec_threads.is_waiting = true;
-    engine->pause();
-    rec_buffer_flush_all();
-    rec_current = &rec_no_buffer;
-}
-
-void rec_engine_resume(const struct rec_engine *engine)
-{
-    rec_threads.is_active = true;
-    rec_threads.is_waiting = false;
-    rec_threads.n_pauses++;
-    engine->resume();
-}
-
 int rec_engine_run_detached(int (*func)(void *), void *arg)
 {
     return cpython_run_detached(PyThreadState_Get(), func, arg);
