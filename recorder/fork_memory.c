@@ -9,7 +9,7 @@
 /* The head of the first slab, so that it tells as long as there is one. */
 struct head {
     bool is_mine;
-    max_align_t first;
+    _Alignas(REC_CACHE_LINE) char first;
 };
 
 static struct {

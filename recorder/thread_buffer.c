@@ -13,7 +13,6 @@
 #include "diagnostics.h"
 #include "signals.h"
 #include "tree.h"
-#include "fork_memory.h"
 
 #define LIVE_PARTS 8                    /* the live mapping is at most that part of the greatest size */
 #define NAMES_PARTS 16                  /* ... and so are the names of functions and threads */
@@ -21,8 +20,6 @@
 #define FINISH_WAIT_MS 1000             /* for another process of the capture that makes room at this moment */
 #define KNOWN_NAMES 4096                /* functions that are found again by their names; a power of two */
 
-struct rec_buffer rec_no_buffer;
-struct rec_buffer *rec_current = &rec_no_buffer;
 uint64_t rec_min_duration_ticks;
 
 /* A function in the name table, by the check of its entry. */
@@ -130,18 +127,18 @@ uint32_t rec_session_add_function(enum pnr_function_kind kind, uint32_t line, co
     return known->index;
 }
 
-uint32_t rec_session_add_track(const struct rec_buffer *buffer, struct pnr_string name)
+uint32_t rec_session_add_track(uint32_t native_id, struct pnr_string name)
 {
     uint32_t number = session.n_threads + ++session.n_tracks;
     write_name(&(struct pnr_name){ .type = PNR_NAME_THREAD, .kind = PNR_THREAD_GREENLET, .index = number,
-                                   .number = buffer->native_id, .strings = { is_full() ? rec_names_text("") : rec_names_cut(name) } });
+                                   .number = native_id, .strings = { is_full() ? rec_names_text("") : rec_names_cut(name) } });
     return number;
 }
 
-void rec_session_name_thread(const struct rec_buffer *buffer, struct pnr_string name)
+void rec_session_name_thread(const struct rec_buffer *buffer, uint32_t native_id, struct pnr_string name)
 {
     if (!is_full())
-        write_name(&(struct pnr_name){ .type = PNR_NAME_THREAD, .index = buffer->thread, .number = buffer->native_id,
+        write_name(&(struct pnr_name){ .type = PNR_NAME_THREAD, .index = buffer->number, .number = native_id,
                                        .strings = { rec_names_cut(name) } });
 }
 
@@ -263,7 +260,6 @@ int rec_session_start(const char *path, bool joins, const struct rec_drain_optio
     sigset_t before;
     uint32_t n_chunks = count_chunks(joins, options->limits.max_size);
     memset(&session, 0, sizeof session);
-    rec_fork_memory_start();
     rec_min_duration_ticks = 0;
     session.names.fd = -1;
     session.names_most = most_names(&options->limits);
@@ -282,7 +278,6 @@ int rec_session_start(const char *path, bool joins, const struct rec_drain_optio
 
 void rec_session_forked(void)
 {
-    rec_current = &rec_no_buffer;
     rec_drain_forked();
     rec_file_release(&session.names);
     memset(&session, 0, sizeof session);
@@ -321,25 +316,17 @@ void rec_buffer_emit_lost(struct rec_buffer *buffer)
 
 /* ---- buffers ---- */
 
-struct rec_buffer *rec_buffer_new(const void *owner, uint32_t native_id, struct pnr_string name)
+bool rec_buffer_begin(struct rec_buffer *buffer)
 {
-    struct rec_buffer *buffer = rec_fork_memory_new(sizeof *buffer);
-    if (!buffer)
-        return NULL;
-    if (!(buffer->stream = rec_drain_stream(session.n_threads + session.n_tracks + 1))) {
-        rec_fork_memory_free(buffer);
-        return NULL;
-    }
-    buffer->owner = owner;
+    if (!(buffer->stream = rec_drain_stream(session.n_threads + session.n_tracks + 1)))
+        return false;
     buffer->chunk = -1;
-    buffer->thread = ++session.n_threads + session.n_tracks;
-    buffer->native_id = native_id;
+    buffer->number = ++session.n_threads + session.n_tracks;
     buffer->older = session.newest;
     if (session.newest)
         session.newest->newer = buffer;
     session.newest = buffer;
-    rec_session_name_thread(buffer, name);
-    return buffer;
+    return true;
 }
 
 static void put_chunk(struct rec_buffer *buffer, struct pnr_clock_sample end, uint16_t flags)
@@ -447,10 +434,7 @@ void rec_buffer_end(struct rec_buffer *buffer)
         session.newest = buffer->older;
     if (buffer->older)
         buffer->older->newer = buffer->newer;
-    if (rec_current == buffer)
-        rec_current = &rec_no_buffer;
     session.n_threads_ended++;
-    rec_fork_memory_free(buffer);
 }
 
 /* Adds the properties of the end to a name table. Returns 0 or -1. */
@@ -472,7 +456,6 @@ void rec_session_stop(struct rec_totals *totals)
 {
     struct rec_drain_totals written;
     struct pnr_clock_sample end = rec_clock_sample();
-    rec_current = &rec_no_buffer;
     rec_drain_wait();
     while (session.newest) {
         tell_lost_at_end(session.newest);

@@ -1,9 +1,9 @@
 /* The buffer: what the engines write to. A thread's events go to its struct rec_buffer, 16 bytes each, into the chunk
- * that it holds; a full chunk goes to the drain. Also writes the name table and says which buffer is current.
- * Free of Python: an owner is an address that is compared, never followed.
+ * that it holds; a full chunk goes to the drain. Also writes the name table.
+ * Free of Python.
  *
  *     rec_session_start
- *         rec_buffer_new                             a thread's first event
+ *         rec_buffer_begin                          a thread's first event
  *             rec_buffer_start_chunk                        a chunk: at first, and whenever the last one is full
  *             rec_buffer_append ...                  the hot path
  *         rec_buffer_end                             the thread is gone
@@ -24,48 +24,27 @@
 
 /* One of the stacks that a thread has by turns (greenlets). */
 struct rec_track {
-    uintptr_t hooked_size;              /* the engine's: see cpython/engine_frame.c */
     uint32_t number;                    /* in the capture; 0: the thread's own stack */
-    uint32_t base_depth;                /* the engine's */
-    uint32_t depth, c_depth;            /* the monitoring engine's: frames that are open; C calls that are */
-    uint32_t c_gap_begin, c_gap_end;    /* of these, from 1: those behind c_gap_begin, to c_gap_end, made in a gap */
     uint64_t block;                     /* the buffer's block in which the stack was told; 0: none */
 };
 
 struct rec_buffer {
     /* Hot: what an event reads. */
     struct pnr_record *next, *end;      /* where the next record goes; equal when a turn is due */
-    uintptr_t hooked_low;               /* the engine's */
     uint64_t call, ret;                 /* first words of a CALL and a RETURN in ... */
     uint32_t high;                      /* this upper half of the counter, less its lower half */
-    int units;                          /* the engine's */
-    struct rec_track track;             /* that runs */
 
-    const void *owner;                  /* whose buffer this is; NULL in the buffer that is nobody's */
+    uint32_t n_open;                    /* OPEN records in the chunk */
     uint64_t base;                      /* ticks */
     struct pnr_record *first;           /* behind the chunk's OPEN records */
     struct pnr_record *records;         /* the chunk's */
     struct rec_stream *stream;
     int chunk;                          /* -1: none */
-    uint32_t thread;
-    uint32_t native_id;
-    uintptr_t stack_low, stack_top;     /* the engine's: the thread's own C stack */
-    uintptr_t foreign_floor;            /* the engine's */
-    uint32_t epoch, pauses;             /* the engine's */
+    uint32_t number;                    /* of the thread, in the capture */
     uint32_t n_lost;                    /* events since the last chunk */
-    uint64_t owner_id;                  /* the engine's */
-    const void *data_stack, *greenlet;  /* the engine's: what tells which track runs */
     uint64_t block;                     /* number of the chunk, from 1 */
-    uint32_t n_open;                    /* OPEN records in the chunk */
-    bool is_ending;                     /* the engine's */
-    struct {                            /* the monitoring engine's: when an exception was last about to leave a frame */
-        const struct pnr_record *next;  /* ... and `next` and `block` were these, */
-        uint64_t block;
-        const void *outer;              /* the next recorded frame was this one, */
-        uint32_t n_outside;             /* with it there were so many, */
-        uint32_t depth;                 /* and by the records, with the one that was left */
-    } unwound;
-    struct rec_buffer *newer, *older;      /* the list of all buffers */
+    struct rec_track track;             /* that runs */
+    struct rec_buffer *newer, *older;   /* the list of all buffers */
 };
 
 struct rec_totals {
@@ -76,10 +55,6 @@ struct rec_totals {
     struct pnr_err failure;             /* code PNR_OK when there was none */
 };
 
-/* The buffer of the thread that had the last event; rec_no_buffer when it is not known. */
-extern struct rec_buffer *rec_current __attribute__((visibility("hidden")));
-extern struct rec_buffer rec_no_buffer __attribute__((visibility("hidden")));
-
 /* The minimum duration: a call of fewer ticks is dropped (rec_buffer_elide). 0: none is. */
 extern uint64_t rec_min_duration_ticks __attribute__((visibility("hidden")));
 
@@ -89,8 +64,7 @@ extern uint64_t rec_min_duration_ticks __attribute__((visibility("hidden")));
 int rec_session_start(const char *path, bool joins, const struct rec_drain_options *options, char *taken,
                   struct pnr_err *err);
 
-/* In a forked child: forgets the parent's buffers, which stay the parent's. They lie in memory that is zero there
- * (fork_memory.h): no event that finds one of them is fast, and none has an owner. */
+/* In a forked child: forgets the parent's buffers, which stay the parent's. */
 void rec_session_forked(void);
 
 /* A part of the recording that becomes a capture of its own: it begins with a segment. */
@@ -136,21 +110,15 @@ void rec_session_add_number(const char *key, uint64_t value);
 /* Sets the minimum duration of this recording and adds its property. Until then there is none. */
 void rec_session_set_min_duration(uint64_t ns);
 
-/* A new thread; name is copied. NULL when out of memory. The buffer holds no chunk yet. */
-struct rec_buffer *rec_buffer_new(const void *owner, uint32_t native_id, struct pnr_string name);
+/* Begins the buffer of a new thread in zeroed memory, which stays the caller's. The buffer holds no chunk yet. Returns false
+ * when out of memory. */
+bool rec_buffer_begin(struct rec_buffer *buffer);
 
-/* A new track of the thread's. Returns its number. */
-uint32_t rec_session_add_track(const struct rec_buffer *buffer, struct pnr_string name);
+/* A new track of the thread with this number in the operating system. Returns the track's number in the capture. */
+uint32_t rec_session_add_track(uint32_t native_id, struct pnr_string name);
 
-/* From now on this track runs. */
-static inline void rec_buffer_set_track(struct rec_buffer *buffer, const struct rec_track *track)
-{
-    buffer->track = *track;
-    buffer->units = INT_MIN;               /* what its evaluations left is not known */
-}
-
-/* Names the thread again. */
-void rec_session_name_thread(const struct rec_buffer *buffer, struct pnr_string name);
+/* Names the thread, or names it again. */
+void rec_session_name_thread(const struct rec_buffer *buffer, uint32_t native_id, struct pnr_string name);
 
 /* Adds a function to the name table; strings are module, qualified name and file, cut to PNR_NAME_MAX. Returns
  * its index, or 0 when it could not be written. */
@@ -166,7 +134,7 @@ void rec_buffer_emit_lost(struct rec_buffer *buffer);
 /* Puts the chunks of all buffers: recording pauses. Their next event turns. */
 void rec_buffer_flush_all(void);
 
-/* The thread is gone: puts its chunk and frees the buffer. */
+/* The thread is gone: puts its chunk. Nothing refers to the buffer after it. */
 void rec_buffer_end(struct rec_buffer *buffer);
 
 /* Ends all buffers, writes everything and the closing properties. */

@@ -196,24 +196,24 @@ static inline uint32_t index_of_callable(PyObject *callable, PyObject *first)
 
 /* Counts a call or its end. Returns whether it is to be recorded: not a call that is made in a gap, nor its end,
  * wherever that is; nor the end of one that was made before recording began. */
-static inline bool count(struct rec_track *track, enum pnr_kind kind)
+static inline bool count(struct rec_stack *stack, enum pnr_kind kind)
 {
     if (kind == PNR_C_CALL) {
-        track->c_depth++;
+        stack->c_depth++;
         if (likely(!rec_threads.is_unhooked))
             return true;
-        if (track->c_gap_end <= track->c_gap_begin)
-            track->c_gap_begin = track->c_depth - 1;
-        track->c_gap_end = track->c_depth;
+        if (stack->c_gap_end <= stack->c_gap_begin)
+            stack->c_gap_begin = stack->c_depth - 1;
+        stack->c_gap_end = stack->c_depth;
         return false;
     }
-    if (track->c_depth == 0)
+    if (stack->c_depth == 0)
         return false;
-    uint32_t n = track->c_depth--;
-    if (likely(n > track->c_gap_end))
+    uint32_t n = stack->c_depth--;
+    if (likely(n > stack->c_gap_end))
         return true;
-    track->c_gap_end = n - 1;
-    return n <= track->c_gap_begin;
+    stack->c_gap_end = n - 1;
+    return n <= stack->c_gap_begin;
 }
 
 static void append(PyThreadState *ts, enum pnr_kind kind, uint32_t index)
@@ -227,18 +227,18 @@ static void append(PyThreadState *ts, enum pnr_kind kind, uint32_t index)
         if (unlikely(session != rec_functions.session))
             return;                     /* a forked child has begun, where the number is another one */
     }
-    struct rec_buffer *buffer = rec_current;
-    if (unlikely(buffer->owner != ts)) {
-        buffer = ts->interp == rec_threads.interp ? rec_threads_find(ts) : NULL;
-        if (!buffer)
+    struct rec_thread *thread = rec_current;
+    if (unlikely(thread->owner != ts)) {
+        thread = ts->interp == rec_threads.interp ? rec_threads_find(ts) : NULL;
+        if (!thread)
             return;                     /* a thread shows up by its first Python function */
         rec_drain_unpark();
     }
-    if (!count(&buffer->track, kind))
+    if (!count(&thread->stack, kind))
         return;
     if (kind == PNR_C_CALL || !rec_min_duration_ticks ||
-        !rec_buffer_elide(buffer, rec_clock_ticks() - buffer->base, kind, 0, index))
-        rec_threads_append(ts, buffer, kind, (struct rec_open_frame){ 0, index }, kind == PNR_C_CALL ? rec_no_frame :
+        !rec_buffer_elide(&thread->buffer, rec_clock_ticks() - thread->buffer.base, kind, 0, index))
+        rec_threads_append(ts, thread, kind, (struct rec_open_frame){ 0, index }, kind == PNR_C_CALL ? rec_no_frame :
                            (struct rec_open_frame){ PNR_OPEN_C_CALL, index });
 }
 

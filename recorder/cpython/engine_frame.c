@@ -1,7 +1,7 @@
 /* The frame engine: a frame evaluation function (PEP 523) around each Python frame. The entry record before the
  * evaluation, the exit record after it: pairing is structural. specs/recording.md tells which record comes of what.
  *
- * What one event reads lies in struct rec_buffer of the current thread. An event is fast when
+ * What one event reads lies in struct rec_thread of the current thread. An event is fast when
  * - the caller's C evaluation (at the exit: the hook's own frame) lies between the guard and the base (below) of the
  *   buffer of the last event, so that this buffer is this thread's,
  * - the function was seen before in this recording, so that its tag is in co_extra,
@@ -160,7 +160,7 @@ static __attribute__((noinline)) void grow_stack(uintptr_t low, uintptr_t top)
 }
 
 /* Finds out where the C stack of the running thread is, and where its guard. */
-static void find_stack(struct rec_buffer *buffer)
+static void find_stack(struct rec_thread *thread)
 {
     pthread_attr_t attr;
     void *low;
@@ -171,97 +171,97 @@ static void find_stack(struct rec_buffer *buffer)
         pthread_attr_destroy(&attr);
     }
     size_t share = size / STACK_SHARE < STACK_MOST ? size / STACK_SHARE : STACK_MOST;
-    buffer->stack_low = size ? (uintptr_t)low : 0;
-    buffer->stack_top = size ? (uintptr_t)low + size : cpython_stack_pointer();
-    buffer->hooked_low = buffer->stack_top - (size ? share : STACK_UNKNOWN);
-    if (size && buffer->native_id == (uint32_t)getpid())
-        grow_stack(buffer->hooked_low - share, buffer->stack_top);
+    thread->stack_low = size ? (uintptr_t)low : 0;
+    thread->stack_top = size ? (uintptr_t)low + size : cpython_stack_pointer();
+    thread->hooked_low = thread->stack_top - (size ? share : STACK_UNKNOWN);
+    if (size && thread->native_id == (uint32_t)getpid())
+        grow_stack(thread->hooked_low - share, thread->stack_top);
 }
 
 /* False on the stack of a coroutine of C code (makecontext, fibers). Where the bounds are not known, all is own. */
-static bool is_on_own_stack(const struct rec_buffer *buffer, uintptr_t address)
+static bool is_on_own_stack(const struct rec_thread *thread, uintptr_t address)
 {
-    return !buffer->stack_low || address - buffer->stack_low < buffer->stack_top - buffer->stack_low;
+    return !thread->stack_low || address - thread->stack_low < thread->stack_top - thread->stack_low;
 }
 
 /* All evaluations that run now are the base. */
-static void set_floor(PyThreadState *ts, struct rec_buffer *buffer)
+static void set_floor(PyThreadState *ts, struct rec_thread *thread)
 {
-    if (!buffer->hooked_low)
-        find_stack(buffer);
+    if (!thread->hooked_low)
+        find_stack(thread);
     uintptr_t evaluation = cpython_is_at_root(ts) ? 0 : cpython_evaluation(ts);
-    buffer->foreign_floor = evaluation && !is_on_own_stack(buffer, evaluation) ? evaluation : 0;
-    uintptr_t floor = buffer->foreign_floor ? cpython_evaluation_within(ts, buffer->stack_low, buffer->stack_top) : evaluation;
+    thread->foreign_floor = evaluation && !is_on_own_stack(thread, evaluation) ? evaluation : 0;
+    uintptr_t floor = thread->foreign_floor ? cpython_evaluation_within(ts, thread->stack_low, thread->stack_top) : evaluation;
     if (!floor)
-        floor = buffer->stack_top;
-    buffer->track.hooked_size = floor > buffer->hooked_low ? floor - buffer->hooked_low : 0;
-    buffer->units = INT_MIN;               /* what the evaluations of the base left is not known */
+        floor = thread->stack_top;
+    thread->stack.hooked_size = floor > thread->hooked_low ? floor - thread->hooked_low : 0;
+    thread->units = INT_MIN;               /* what the evaluations of the base left is not known */
 }
 
 /* A foreign stack says neither where it begins nor where it ends. The evaluations on it do: where the next one outwards
  * is further away than all that the hook may use, it lies on another stack, or what is between the two is so large that
  * the stack must be, too. */
-static bool is_beyond_guard(PyThreadState *ts, const struct rec_buffer *buffer)
+static bool is_beyond_guard(PyThreadState *ts, const struct rec_thread *thread)
 {
     uintptr_t here = cpython_stack_pointer();
-    if (is_on_own_stack(buffer, here))
-        return here < buffer->hooked_low;
+    if (is_on_own_stack(thread, here))
+        return here < thread->hooked_low;
     return cpython_outermost_near(ts, here, STACK_FOREIGN) - here > STACK_FOREIGN;
 }
 
-static bool is_between(const struct rec_buffer *buffer, uintptr_t evaluation)
+static bool is_between(const struct rec_thread *thread, uintptr_t evaluation)
 {
-    return evaluation - buffer->hooked_low < buffer->track.hooked_size;
+    return evaluation - thread->hooked_low < thread->stack.hooked_size;
 }
 
 /* True for an evaluation that the hook did not make. On a foreign stack that is known of those that ran when the floor
  * was set on it. */
-static bool is_in_base(const struct rec_buffer *buffer, uintptr_t evaluation)
+static bool is_in_base(const struct rec_thread *thread, uintptr_t evaluation)
 {
-    if (evaluation < UINTPTR_MAX - 1 && !is_on_own_stack(buffer, evaluation))
-        return buffer->foreign_floor && evaluation - buffer->foreign_floor < STACK_FOREIGN;
-    return evaluation >= buffer->hooked_low && !is_between(buffer, evaluation);
+    if (evaluation < UINTPTR_MAX - 1 && !is_on_own_stack(thread, evaluation))
+        return thread->foreign_floor && evaluation - thread->foreign_floor < STACK_FOREIGN;
+    return evaluation >= thread->hooked_low && !is_between(thread, evaluation);
 }
 
 /* A buffer that begins, or that may have missed events: the stack is told in full, and all of it is the base. */
-static bool adopt(PyThreadState *ts, struct rec_buffer *buffer, uint16_t flags, struct rec_open_frame leaving)
+static bool adopt(PyThreadState *ts, struct rec_thread *thread, uint16_t flags, struct rec_open_frame leaving)
 {
-    buffer->epoch = engine.epoch;
-    buffer->pauses = rec_threads.n_pauses;
+    thread->epoch = engine.epoch;
+    thread->pauses = rec_threads.n_pauses;
     if (flags != PNR_BLOCK_RESYNC || rec_greenlets.are_used)        /* else C calls were counted in the gap, too */
-        buffer->track.c_depth = buffer->track.c_gap_begin = buffer->track.c_gap_end = 0;
-    if (!rec_threads_start_chunk(buffer, flags, rec_threads_innermost(ts), leaving))
+        thread->stack.c_depth = thread->stack.c_gap_begin = thread->stack.c_gap_end = 0;
+    if (!rec_threads_start_chunk(thread, flags, rec_threads_innermost(ts), leaving))
         return false;
     /* But for the frame being left: its exit record comes next. */
-    buffer->track.base_depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
+    thread->stack.base_depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
     return true;
 }
 
 /* An event between the base and a hooked frame: tells which frames of the base were left. */
-static void sync_base(PyThreadState *ts, struct rec_buffer *buffer, struct rec_open_frame leaving)
+static void sync_base(PyThreadState *ts, struct rec_thread *thread, struct rec_open_frame leaving)
 {
     uint32_t depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
-    uint32_t present = leaving.function && buffer->track.base_depth > depth ? depth + 1 : depth;
-    if (!rec_threads_emit_left(buffer, present))
-        rec_threads_start_chunk(buffer, 0, rec_threads_innermost(ts), leaving);      /* its OPEN records tell it */
-    buffer->track.base_depth = depth;
-    set_floor(ts, buffer);
+    uint32_t present = leaving.function && thread->stack.base_depth > depth ? depth + 1 : depth;
+    if (!rec_threads_emit_left(thread, present))
+        rec_threads_start_chunk(thread, 0, rec_threads_innermost(ts), leaving);      /* its OPEN records tell it */
+    thread->stack.base_depth = depth;
+    set_floor(ts, thread);
 }
 
 /* Another greenlet runs: what is known of the base is that of its track, or nothing. */
-static void change_track(PyThreadState *ts, struct rec_buffer *buffer, enum rec_greenlets_change change,
+static void change_track(PyThreadState *ts, struct rec_thread *thread, enum rec_greenlets_change change,
                          struct rec_open_frame leaving)
 {
     if (change == REC_GREENLETS_NEW) {
-        buffer->track.base_depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
-        set_floor(ts, buffer);
+        thread->stack.base_depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
+        set_floor(ts, thread);
     }
-    rec_threads_emit_switch(buffer, rec_threads_innermost(ts), leaving);
+    rec_threads_emit_switch(thread, rec_threads_innermost(ts), leaving);
 }
 
 /* For any event that is not fast: finds the thread's buffer, makes it the current one and brings it to the present.
  * entered: the frame that is about to run, or NULL. leaving: that whose exit this is. NULL when nothing is recorded. */
-static struct rec_buffer *catch_up(PyThreadState *ts, cpython_frame *entered, struct rec_open_frame leaving)
+static struct rec_thread *catch_up(PyThreadState *ts, cpython_frame *entered, struct rec_open_frame leaving)
 {
     if (!rec_threads_activate_if_pending(ts) || !engine.is_on)
         return NULL;
@@ -269,33 +269,33 @@ static struct rec_buffer *catch_up(PyThreadState *ts, cpython_frame *entered, st
         rec_threads_disable();
         return NULL;
     }
-    struct rec_buffer *buffer = rec_threads_find(ts);
+    struct rec_thread *thread = rec_threads_find(ts);
     uintptr_t evaluation = cpython_evaluation(ts);
-    bool is_new = !buffer;
-    if (is_new && !(buffer = rec_threads_new(ts)))
+    bool is_new = !thread;
+    if (is_new && !(thread = rec_threads_new(ts)))
         return NULL;
-    rec_buffer_renew_counter(buffer);
-    rec_current = buffer->is_ending || !rec_drain_unpark() ? &rec_no_buffer : buffer;
-    enum rec_greenlets_change change = rec_greenlets.are_used && rec_greenlets_may_have_changed(ts, buffer) ?
-        rec_greenlets_notice(ts, buffer, entered) : REC_GREENLETS_SAME;
-    if (is_new || buffer->epoch != engine.epoch) {
-        uint16_t flags = is_new ? 0 : buffer->pauses != rec_threads.n_pauses ? PNR_BLOCK_PAUSED : PNR_BLOCK_RESYNC;
-        if (!adopt(ts, buffer, flags, leaving))
+    rec_buffer_renew_counter(&thread->buffer);
+    rec_current = thread->is_ending || !rec_drain_unpark() ? &rec_no_thread : thread;
+    enum rec_greenlets_change change = rec_greenlets.are_used && rec_greenlets_may_have_changed(ts, thread) ?
+        rec_greenlets_notice(ts, thread, entered) : REC_GREENLETS_SAME;
+    if (is_new || thread->epoch != engine.epoch) {
+        uint16_t flags = is_new ? 0 : thread->pauses != rec_threads.n_pauses ? PNR_BLOCK_PAUSED : PNR_BLOCK_RESYNC;
+        if (!adopt(ts, thread, flags, leaving))
             return NULL;
-        set_floor(ts, buffer);
-        return rec_threads.is_active ? buffer : NULL;
+        set_floor(ts, thread);
+        return rec_threads.is_active ? thread : NULL;
     }
     if (change != REC_GREENLETS_SAME)
-        change_track(ts, buffer, change, leaving);
-    if (is_in_base(buffer, evaluation))
-        sync_base(ts, buffer, leaving);
-    return rec_threads.is_active ? buffer : NULL;
+        change_track(ts, thread, change, leaving);
+    if (is_in_base(thread, evaluation))
+        sync_base(ts, thread, leaving);
+    return rec_threads.is_active ? thread : NULL;
 }
 
-static inline bool is_fast(const PyThreadState *ts, const struct rec_buffer *buffer)
+static inline bool is_fast(const PyThreadState *ts, const struct rec_thread *thread)
 {
-    return likely(is_between(buffer, cpython_evaluation_quick(ts))) &&
-           (likely(!rec_greenlets.are_used) || !rec_greenlets_may_have_changed(ts, buffer));
+    return likely(is_between(thread, cpython_evaluation_quick(ts))) &&
+           (likely(!rec_greenlets.are_used) || !rec_greenlets_may_have_changed(ts, thread));
 }
 
 /* Frames of the base may be gone before a C function is called, too. */
@@ -363,7 +363,7 @@ static PyObject *evaluate_wrapped(PyThreadState *ts, cpython_frame *f, int throw
     const cpython_frame *outer = entering;
     _PyFrameEvalFunction wrapped = engine.wrapped;
     entering = f;
-    rec_current = &rec_no_buffer;
+    rec_threads_forget_current();
     PyObject *result = wrapped(ts, f, throwflag);
     entering = outer;
     if (engine.is_suspect && wrapped != engine.caller) {
@@ -440,55 +440,55 @@ static bool is_inlining(const PyThreadState *ts, const cpython_frame *f, uintptr
 }
 
 static __attribute__((noinline)) PyObject *evaluate_otherwise(PyThreadState *ts, cpython_frame *f, int throwflag,
-                                                             struct rec_buffer *buffer, uintptr_t distance)
+                                                             struct rec_thread *thread, uintptr_t distance)
 {
-    if (buffer->units == ts->c_recursion_remaining && is_inlining(ts, f, distance))
+    if (thread->units == ts->c_recursion_remaining && is_inlining(ts, f, distance))
         return evaluate_with_units(ts, f, throwflag, CPYTHON_EVALUATION_UNITS);
-    if (buffer->units == ts->c_recursion_remaining + 1 && cpython_is_sending(ts, f))
+    if (thread->units == ts->c_recursion_remaining + 1 && cpython_is_sending(ts, f))
         return evaluate_with_units(ts, f, throwflag, CPYTHON_EVALUATION_UNITS + 1);
 #if CPYTHON_INLINES_INIT
-    if (buffer->units == ts->c_recursion_remaining + 1 && cpython_is_inlining_init(ts, f, allocate, engine.init))
+    if (thread->units == ts->c_recursion_remaining + 1 && cpython_is_inlining_init(ts, f, allocate, engine.init))
         return evaluate_init(ts, f);
 #endif
-    int outside = buffer->units;
-    buffer->units = ts->c_recursion_remaining - CPYTHON_EVALUATION_UNITS;
+    int outside = thread->units;
+    thread->units = ts->c_recursion_remaining - CPYTHON_EVALUATION_UNITS;
     PyObject *result = engine.evaluate(ts, f, throwflag);
-    buffer = rec_current->owner == ts ? rec_current : rec_threads.is_active ? rec_threads_find(ts) : NULL;
-    if (buffer)
-        buffer->units = outside;
+    thread = rec_current->owner == ts ? rec_current : rec_threads.is_active ? rec_threads_find(ts) : NULL;
+    if (thread)
+        thread->units = outside;
     return result;
 }
 
-static inline PyObject *evaluate(PyThreadState *ts, cpython_frame *f, int throwflag, struct rec_buffer *buffer,
+static inline PyObject *evaluate(PyThreadState *ts, cpython_frame *f, int throwflag, struct rec_thread *thread,
                                  uintptr_t entered)
 {
     uintptr_t distance = cpython_evaluation_quick(ts) - entered;
-    if (unlikely(buffer->units != ts->c_recursion_remaining) || unlikely(distance != engine.ways[CPYTHON_CALL]))
-        return evaluate_otherwise(ts, f, throwflag, buffer, distance);
+    if (unlikely(thread->units != ts->c_recursion_remaining) || unlikely(distance != engine.ways[CPYTHON_CALL]))
+        return evaluate_otherwise(ts, f, throwflag, thread, distance);
     return evaluate_with_units(ts, f, throwflag, CPYTHON_EVALUATION_UNITS);
 }
 #else
-static inline PyObject *evaluate(PyThreadState *ts, cpython_frame *f, int throwflag, struct rec_buffer *buffer,
+static inline PyObject *evaluate(PyThreadState *ts, cpython_frame *f, int throwflag, struct rec_thread *thread,
                                  uintptr_t entered)
 {
-    (void)buffer;
+    (void)thread;
     (void)entered;
     return engine.evaluate(ts, f, throwflag);
 }
 #endif
 
-static inline void append_entry(PyThreadState *ts, struct rec_buffer *buffer, enum pnr_kind kind, uint64_t frame,
+static inline void append_entry(PyThreadState *ts, struct rec_thread *thread, enum pnr_kind kind, uint64_t frame,
                                 uint32_t function)
 {
-    rec_threads_append(ts, buffer, kind, (struct rec_open_frame){ frame, function }, rec_no_frame);
+    rec_threads_append(ts, thread, kind, (struct rec_open_frame){ frame, function }, rec_no_frame);
 }
 
-static inline __attribute__((always_inline)) void append_exit(PyThreadState *ts, struct rec_buffer *buffer,
+static inline __attribute__((always_inline)) void append_exit(PyThreadState *ts, struct rec_thread *thread,
                                                               enum pnr_kind kind, uint64_t frame, uint32_t function)
 {
-    if (rec_min_duration_ticks && rec_buffer_elide(buffer, rec_clock_ticks() - buffer->base, kind, frame, function))
+    if (rec_min_duration_ticks && rec_buffer_elide(&thread->buffer, rec_clock_ticks() - thread->buffer.base, kind, frame, function))
         return;
-    rec_threads_append(ts, buffer, kind, (struct rec_open_frame){ frame, function },
+    rec_threads_append(ts, thread, kind, (struct rec_open_frame){ frame, function },
                        (struct rec_open_frame){ frame, function });
 }
 
@@ -498,9 +498,9 @@ static __attribute__((noinline)) void leave_slowly(PyThreadState *ts, enum pnr_k
 {
     rec_threads_notice_fork();
     bool is_known = rec_tag_is_current(tag);
-    struct rec_buffer *buffer = catch_up(ts, NULL, is_known ? (struct rec_open_frame){ frame, (uint32_t)tag } : rec_no_frame);
-    if (buffer && is_known)
-        append_exit(ts, buffer, kind, frame, (uint32_t)tag);
+    struct rec_thread *thread = catch_up(ts, NULL, is_known ? (struct rec_open_frame){ frame, (uint32_t)tag } : rec_no_frame);
+    if (thread && is_known)
+        append_exit(ts, thread, kind, frame, (uint32_t)tag);
 }
 
 /* A frame that was entered in an earlier recording is part of this one's base, so its exit is never fast: a fast tag
@@ -508,9 +508,9 @@ static __attribute__((noinline)) void leave_slowly(PyThreadState *ts, enum pnr_k
 static inline __attribute__((always_inline)) void leave(PyThreadState *ts, enum pnr_kind kind, uint64_t frame,
                                                         uint64_t tag)
 {
-    struct rec_buffer *buffer = rec_current;
-    if (is_fast(ts, buffer))
-        append_exit(ts, buffer, kind, frame, (uint32_t)tag);
+    struct rec_thread *thread = rec_current;
+    if (is_fast(ts, thread))
+        append_exit(ts, thread, kind, frame, (uint32_t)tag);
     else
         leave_slowly(ts, kind, frame, tag);
 }
@@ -518,44 +518,44 @@ static inline __attribute__((always_inline)) void leave(PyThreadState *ts, enum 
 /* Takes the entry record of a frame that never ran back, if it is the newest. */
 static bool take_back(PyThreadState *ts, uint64_t tag)
 {
-    struct rec_buffer *buffer = rec_current;
-    if (!cpython_never_began(ts) || buffer->owner != ts || buffer->next == buffer->first)
+    struct rec_thread *thread = rec_current;
+    if (!cpython_never_began(ts) || thread->owner != ts || thread->buffer.next == thread->buffer.first)
         return false;
-    if (!pnr_kind_enters_frame(pnr_record_kind(buffer->next[-1])) ||
-        pnr_record_function(buffer->next[-1]) != (uint32_t)tag)
+    if (!pnr_kind_enters_frame(pnr_record_kind(thread->buffer.next[-1])) ||
+        pnr_record_function(thread->buffer.next[-1]) != (uint32_t)tag)
         return false;
-    rec_buffer_retract(buffer);
+    rec_buffer_retract(&thread->buffer);
     return true;
 }
 
 /* Evaluates without the hook: Python calls below this frame then need no C stack, as without the recorder. Other
  * threads that run meanwhile run without it too. */
-static PyObject *evaluate_unhooked(PyThreadState *ts, cpython_frame *f, int throwflag, struct rec_buffer *buffer,
+static PyObject *evaluate_unhooked(PyThreadState *ts, cpython_frame *f, int throwflag, struct rec_thread *thread,
                                    uint64_t frame, uint64_t tag, uintptr_t entered, bool wraps)
 {
     const struct rec_open_frame self = { frame, (uint32_t)tag }, stack_gap = { 0, PNR_UNRECORDED_STACK };
     uint32_t session = rec_functions.session, n_pauses = rec_threads.n_pauses;
     if (!rec_threads.is_active)         /* the entry record found no chunk */
         return wraps ? engine.wrapped(ts, f, throwflag) : engine.evaluate(ts, f, throwflag);
-    rec_threads_append(ts, buffer, PNR_UNRECORDED, stack_gap, self);
+    rec_threads_append(ts, thread, PNR_UNRECORDED, stack_gap, self);
     unhook();
     rec_threads.is_unhooked = true;
-    rec_current = &rec_no_buffer;
-    PyObject *result = wraps ? evaluate_wrapped(ts, f, throwflag) : evaluate(ts, f, throwflag, buffer, entered);
+    rec_threads_forget_current();
+    PyObject *result = wraps ? evaluate_wrapped(ts, f, throwflag) : evaluate(ts, f, throwflag, thread, entered);
     rec_threads_notice_fork();
     never_inline_again();
     if (!rec_threads.is_active || rec_functions.session != session || rec_threads.n_pauses != n_pauses)
         return result;
     rec_threads.is_unhooked = false;
     hook();
-    buffer = rec_threads_find(ts);
-    if (buffer && (rec_greenlets.are_used || PyThreadState_Next(PyInterpreterState_ThreadHead(rec_threads.interp)))) {
-        if (buffer->epoch == engine.epoch)
-            buffer->epoch++;
+    thread = rec_threads_find(ts);
+    if (thread && (rec_greenlets.are_used || PyThreadState_Next(PyInterpreterState_ThreadHead(rec_threads.interp)))) {
+        if (thread->epoch == engine.epoch)
+            thread->epoch++;
         engine.epoch++;
     }
-    if ((buffer = catch_up(ts, NULL, self)))
-        rec_threads_append(ts, buffer, PNR_UNRECORDED_END, stack_gap, self);
+    if ((thread = catch_up(ts, NULL, self)))
+        rec_threads_append(ts, thread, PNR_UNRECORDED_END, stack_gap, self);
     return result;
 }
 
@@ -582,29 +582,29 @@ static enum pnr_kind entry_of(const cpython_frame *f, uint64_t tag)
 /* A frame that only makes a continuable one is no event of its own: CREATE tells what it made. */
 static PyObject *create(PyThreadState *ts, cpython_frame *f, int throwflag, uint64_t tag, bool wraps)
 {
-    struct rec_buffer *buffer = rec_current;
-    PyObject *result = wraps ? evaluate_wrapped(ts, f, throwflag) : evaluate(ts, f, throwflag, buffer, ENTERED);
+    struct rec_thread *thread = rec_current;
+    PyObject *result = wraps ? evaluate_wrapped(ts, f, throwflag) : evaluate(ts, f, throwflag, thread, ENTERED);
     const cpython_frame *made = result ? cpython_generator_frame(result) : NULL;
-    buffer = rec_current;
-    if (!made || (!is_fast(ts, buffer) && !(buffer = catch_up(ts, NULL, rec_no_frame))) || !rec_tag_is_current(tag))
+    thread = rec_current;
+    if (!made || (!is_fast(ts, thread) && !(thread = catch_up(ts, NULL, rec_no_frame))) || !rec_tag_is_current(tag))
         return result;
-    append_entry(ts, buffer, PNR_CREATE, rec_frame_identity(made), (uint32_t)tag);
+    append_entry(ts, thread, PNR_CREATE, rec_frame_identity(made), (uint32_t)tag);
     return result;
 }
 
 static inline __attribute__((always_inline)) PyObject *hook_any(PyThreadState *ts, cpython_frame *f, int throwflag,
                                                                 bool wraps)
 {
-    struct rec_buffer *buffer = catch_up(ts, f, rec_no_frame);
-    uint64_t tag = buffer ? rec_functions_tag(f) : 0;
+    struct rec_thread *thread = catch_up(ts, f, rec_no_frame);
+    uint64_t tag = thread ? rec_functions_tag(f) : 0;
     if (!tag)
         return wraps ? evaluate_wrapped(ts, f, throwflag) : engine.evaluate(ts, f, throwflag);
-    bool is_unhooked = is_beyond_guard(ts, buffer);
+    bool is_unhooked = is_beyond_guard(ts, thread);
     if (rec_tag_flags(tag) & REC_TAG_WATCHED)
-        rec_threads_on_watched_call(ts, f, buffer);
+        rec_threads_on_watched_call(ts, f, thread);
     if (rec_tag_flags(tag) & REC_TAG_EXCLUDED)
-        return is_unhooked ? evaluate_unhooked(ts, f, throwflag, buffer, 0, 0, ENTERED, wraps) :
-               wraps ? evaluate_wrapped(ts, f, throwflag) : evaluate(ts, f, throwflag, buffer, ENTERED);
+        return is_unhooked ? evaluate_unhooked(ts, f, throwflag, thread, 0, 0, ENTERED, wraps) :
+               wraps ? evaluate_wrapped(ts, f, throwflag) : evaluate(ts, f, throwflag, thread, ENTERED);
     if (rec_tag_flags(tag) & REC_TAG_CONTINUABLE && !cpython_is_continuable(f))
         return create(ts, f, throwflag, tag, wraps);
 #if CPYTHON_INLINES_GETITEM
@@ -617,9 +617,9 @@ static inline __attribute__((always_inline)) PyObject *hook_any(PyThreadState *t
 #endif
     enum pnr_kind entry = entry_of(f, tag);
     uint64_t frame = entry == PNR_CALL ? 0 : rec_frame_identity(f);
-    append_entry(ts, buffer, entry, frame, (uint32_t)tag);
-    PyObject *result = is_unhooked ? evaluate_unhooked(ts, f, throwflag, buffer, frame, tag, ENTERED, wraps) :
-                       wraps ? evaluate_wrapped(ts, f, throwflag) : evaluate(ts, f, throwflag, buffer, ENTERED);
+    append_entry(ts, thread, entry, frame, (uint32_t)tag);
+    PyObject *result = is_unhooked ? evaluate_unhooked(ts, f, throwflag, thread, frame, tag, ENTERED, wraps) :
+                       wraps ? evaluate_wrapped(ts, f, throwflag) : evaluate(ts, f, throwflag, thread, ENTERED);
 #if CPYTHON_INLINES_GETITEM
     if (result && namespace)
         never_inline_getitem(namespace);
@@ -654,17 +654,17 @@ static __attribute__((noinline)) PyObject *leave_frame(PyObject *result, const c
 static __attribute__((noinline)) PyObject *hook_continuable(PyThreadState *ts, cpython_frame *f, int throwflag,
                                                             uint64_t tag)
 {
-    struct rec_buffer *buffer = rec_current;
+    struct rec_thread *thread = rec_current;
     if (!cpython_is_continuable(f))
         return create(ts, f, throwflag, tag, false);
-    if (unlikely(!rec_buffer_append_frame_now(buffer, cpython_is_first_entry(f) ? PNR_START : PNR_RESUME, rec_frame_identity(f),
+    if (unlikely(!rec_buffer_append_frame_now(&thread->buffer, cpython_is_first_entry(f) ? PNR_START : PNR_RESUME, rec_frame_identity(f),
                                           (uint32_t)tag)))
         return hook_slowly(ts, f, throwflag);
-    PyObject *result = evaluate(ts, f, throwflag, buffer, ENTERED);
-    buffer = rec_current;
+    PyObject *result = evaluate(ts, f, throwflag, thread, ENTERED);
+    thread = rec_current;
     if (unlikely(!result) || unlikely(rec_min_duration_ticks) || unlikely(rec_greenlets.are_used) ||
-        unlikely(!is_between(buffer, cpython_stack_pointer())) ||
-        unlikely(!rec_buffer_append_frame_now(buffer, cpython_is_suspended(f) ? PNR_YIELD : PNR_FINISH, rec_frame_identity(f),
+        unlikely(!is_between(thread, cpython_stack_pointer())) ||
+        unlikely(!rec_buffer_append_frame_now(&thread->buffer, cpython_is_suspended(f) ? PNR_YIELD : PNR_FINISH, rec_frame_identity(f),
                                           (uint32_t)tag)))
         return leave_frame(result, f, tag);
     return result;
@@ -683,17 +683,17 @@ static __attribute__((noinline)) PyObject *hook_marked(PyThreadState *ts, cpytho
 
 /* With a minimum duration: stores a RETURN, or takes the CALL back if it is the newest record. Returns false, and does
  * nothing, where that is not simple. */
-static inline bool return_or_drop(struct rec_buffer *buffer, uint32_t function)
+static inline bool return_or_drop(struct rec_thread *thread, uint32_t function)
 {
-    uint64_t ticks = rec_clock_counter() - buffer->base;
-    const struct pnr_record *newest = buffer->next - 1;
-    if (unlikely(buffer->next == buffer->first) || unlikely(!rec_buffer_has_capacity(buffer, ticks)) ||
+    uint64_t ticks = rec_clock_counter() - thread->buffer.base;
+    const struct pnr_record *newest = thread->buffer.next - 1;
+    if (unlikely(thread->buffer.next == thread->buffer.first) || unlikely(!rec_buffer_has_capacity(&thread->buffer, ticks)) ||
         unlikely(pnr_record_kind(*newest) == PNR_CREATE))
         return false;
     if (rec_buffer_is_record(*newest, PNR_CALL, 0, function) && ticks - pnr_record_ticks(*newest) < rec_min_duration_ticks)
-        rec_buffer_retract(buffer);
+        rec_buffer_retract(&thread->buffer);
     else
-        rec_buffer_append(buffer, ticks, PNR_RETURN, 0, function);
+        rec_buffer_append(&thread->buffer, ticks, PNR_RETURN, 0, function);
     return true;
 }
 
@@ -703,21 +703,21 @@ static inline bool return_or_drop(struct rec_buffer *buffer, uint32_t function)
 static inline __attribute__((always_inline)) PyObject *hook_plain(PyThreadState *ts, cpython_frame *f, int throwflag,
                                                                   Py_ssize_t index, bool drops, bool tracks)
 {
-    struct rec_buffer *buffer = rec_current;
-    if ((tracks && rec_greenlets_may_have_changed(ts, buffer) && !rec_greenlets_switch(ts, buffer)) ||
-        unlikely(!is_between(buffer, cpython_evaluation_quick(ts))))
+    struct rec_thread *thread = rec_current;
+    if ((tracks && rec_greenlets_may_have_changed(ts, thread) && !rec_greenlets_switch(ts, thread)) ||
+        unlikely(!is_between(thread, cpython_evaluation_quick(ts))))
         return hook_slowly(ts, f, throwflag);
     uint64_t tag = cpython_code_value(cpython_code(f), index);
     if (unlikely(tag >> 32 != rec_functions.plain))
         return hook_marked(ts, f, throwflag, tag);
-    if (unlikely(!rec_buffer_append_now(buffer, &buffer->call, (uint32_t)tag)))
+    if (unlikely(!rec_buffer_append_now(&thread->buffer, &thread->buffer.call, (uint32_t)tag)))
         return hook_slowly(ts, f, 0);
-    PyObject *result = evaluate(ts, f, 0, buffer, ENTERED);
+    PyObject *result = evaluate(ts, f, 0, thread, ENTERED);
     __asm__("" : "+r"(tag));           /* one value is kept over the evaluation, not what was made of it as well */
-    buffer = rec_current;
-    if (unlikely(!result) || (tracks && rec_greenlets_may_have_changed(ts, buffer) && !rec_greenlets_switch(ts, buffer)) ||
-        unlikely(!is_between(buffer, cpython_stack_pointer())) ||
-        unlikely(!(drops ? return_or_drop(buffer, (uint32_t)tag) : rec_buffer_append_now(buffer, &buffer->ret, (uint32_t)tag))))
+    thread = rec_current;
+    if (unlikely(!result) || (tracks && rec_greenlets_may_have_changed(ts, thread) && !rec_greenlets_switch(ts, thread)) ||
+        unlikely(!is_between(thread, cpython_stack_pointer())) ||
+        unlikely(!(drops ? return_or_drop(thread, (uint32_t)tag) : rec_buffer_append_now(&thread->buffer, &thread->buffer.ret, (uint32_t)tag))))
         return leave_frame(result, NULL, tag);
     return result;
 }
@@ -768,13 +768,13 @@ static void use_greenlets(void)
 {
     _PyFrameEvalFunction before = engine.hook;
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
-        struct rec_buffer *buffer = rec_threads_find(ts);
-        if (!buffer || buffer->epoch != engine.epoch || buffer->chunk < 0)
+        struct rec_thread *thread = rec_threads_find(ts);
+        if (!thread || thread->epoch != engine.epoch || thread->buffer.chunk < 0)
             continue;
-        buffer->track.base_depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
-        buffer->data_stack = cpython_data_stack(ts);
-        if (buffer->hooked_low)            /* else it is not known before the thread runs */
-            set_floor(ts, buffer);
+        thread->stack.base_depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
+        thread->data_stack = cpython_data_stack(ts);
+        if (thread->hooked_low)            /* else it is not known before the thread runs */
+            set_floor(ts, thread);
     }
     if (engine.hook != hook_slowly)
         engine.hook = tracking_hook;
@@ -800,8 +800,8 @@ static int begin(void)
     while (PyThreadState_Next(oldest))
         oldest = PyThreadState_Next(oldest);
     for (PyThreadState *ts = oldest; ts; ts = ts->prev) {
-        struct rec_buffer *buffer = rec_threads_new(ts);
-        if (!buffer || !adopt(ts, buffer, 0, rec_no_frame)) {
+        struct rec_thread *thread = rec_threads_new(ts);
+        if (!thread || !adopt(ts, thread, 0, rec_no_frame)) {
             rec_threads.is_active = false;
             PyErr_NoMemory();
             return -1;
@@ -828,7 +828,7 @@ static void look(void)
         engine.is_suspect = false;      /* nothing calls ours */
         engine.epoch++;
         rec_threads.missing = REPLACED;
-        rec_current = &rec_no_buffer;
+        rec_threads_forget_current();
     }
     hook();
 }
@@ -877,14 +877,14 @@ static void stop(bool is_finalized)
     }
     rec_threads_end_buffers();
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
-        struct rec_buffer *buffer = rec_threads_find(ts);
-        if (!buffer)
+        struct rec_thread *thread = rec_threads_find(ts);
+        if (!thread)
             continue;
-        rec_threads_refresh_name(ts, buffer);
-        if (buffer->epoch == engine.epoch &&
-            !rec_threads_emit_left(buffer, rec_threads_count_recorded(ts, cpython_running_within(
-                ts, buffer->hooked_low + buffer->track.hooked_size, buffer->stack_low ? buffer->stack_top : UINTPTR_MAX))))
-            rec_threads_start_chunk(buffer, 0, rec_threads_innermost(ts), rec_no_frame);
+        rec_threads_refresh_name(ts, thread);
+        if (thread->epoch == engine.epoch &&
+            !rec_threads_emit_left(thread, rec_threads_count_recorded(ts, cpython_running_within(
+                ts, thread->hooked_low + thread->stack.hooked_size, thread->stack_low ? thread->stack_top : UINTPTR_MAX))))
+            rec_threads_start_chunk(thread, 0, rec_threads_innermost(ts), rec_no_frame);
     }
     rec_threads_disable();
     engine.is_on = false;

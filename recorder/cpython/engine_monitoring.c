@@ -19,18 +19,18 @@ static uint32_t epoch;                  /* raised when events may have been miss
 #define CONTINUABLE (CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR)
 
 /* A thread's first chunk, and the first after a pause. */
-static bool begin_log(PyThreadState *ts, struct rec_buffer *buffer, uint16_t flags, cpython_frame *from)
+static bool begin_log(PyThreadState *ts, struct rec_thread *thread, uint16_t flags, cpython_frame *from)
 {
-    buffer->pauses = rec_threads.n_pauses;
-    buffer->epoch = epoch;
-    buffer->track.c_depth = 0;
-    buffer->track.depth = rec_threads_count_recorded(ts, from);
-    return rec_threads_start_chunk(buffer, flags, from, rec_no_frame);
+    thread->pauses = rec_threads.n_pauses;
+    thread->epoch = epoch;
+    thread->stack.c_depth = 0;
+    thread->stack.depth = rec_threads_count_recorded(ts, from);
+    return rec_threads_start_chunk(thread, flags, from, rec_no_frame);
 }
 
 /* For an event that is not the last one's thread's: finds the buffer and makes it the current one. from: the innermost
  * frame that was open before the event. NULL when nothing is recorded. */
-static struct rec_buffer *catch_up(PyThreadState *ts, cpython_frame *from)
+static struct rec_thread *catch_up(PyThreadState *ts, cpython_frame *from)
 {
     if (!rec_threads_activate_if_pending(ts)) {
         if (!rec_threads.is_active && !rec_threads.is_waiting && !cpython_is_finalizing())
@@ -41,33 +41,33 @@ static struct rec_buffer *catch_up(PyThreadState *ts, cpython_frame *from)
         rec_threads_disable();
         return NULL;
     }
-    struct rec_buffer *buffer = rec_threads_find(ts);
-    bool is_new = !buffer;
-    if (is_new && !(buffer = rec_threads_new(ts)))
+    struct rec_thread *thread = rec_threads_find(ts);
+    bool is_new = !thread;
+    if (is_new && !(thread = rec_threads_new(ts)))
         return NULL;
-    rec_current = buffer->is_ending || !rec_drain_unpark() ? &rec_no_buffer : buffer;
-    enum rec_greenlets_change change = rec_greenlets.are_used ? rec_greenlets_notice(ts, buffer, NULL) : REC_GREENLETS_SAME;
-    if (is_new || buffer->pauses != rec_threads.n_pauses || buffer->epoch != epoch) {
-        uint16_t flags = is_new ? 0 : buffer->pauses != rec_threads.n_pauses ? PNR_BLOCK_PAUSED : PNR_BLOCK_RESYNC;
-        return begin_log(ts, buffer, flags, from) ? buffer : NULL;
+    rec_current = thread->is_ending || !rec_drain_unpark() ? &rec_no_thread : thread;
+    enum rec_greenlets_change change = rec_greenlets.are_used ? rec_greenlets_notice(ts, thread, NULL) : REC_GREENLETS_SAME;
+    if (is_new || thread->pauses != rec_threads.n_pauses || thread->epoch != epoch) {
+        uint16_t flags = is_new ? 0 : thread->pauses != rec_threads.n_pauses ? PNR_BLOCK_PAUSED : PNR_BLOCK_RESYNC;
+        return begin_log(ts, thread, flags, from) ? thread : NULL;
     }
     if (change == REC_GREENLETS_NEW)
-        buffer->track.depth = rec_threads_count_recorded(ts, from);
+        thread->stack.depth = rec_threads_count_recorded(ts, from);
     if (change != REC_GREENLETS_SAME)
-        rec_threads_emit_switch(buffer, from, rec_no_frame);
-    return buffer;
+        rec_threads_emit_switch(thread, from, rec_no_frame);
+    return thread;
 }
 
 /* Frames that the program does not know of (rec_engine_run_detached) are left when it has ended. Returns whether there
  * is one that can be left. */
-static inline bool count(struct rec_buffer *buffer, enum pnr_kind kind)
+static inline bool count(struct rec_thread *thread, enum pnr_kind kind)
 {
     if (pnr_kind_enters_frame(kind))
-        buffer->track.depth++;
-    else if (buffer->track.depth == 0)
+        thread->stack.depth++;
+    else if (thread->stack.depth == 0)
         return false;
     else
-        buffer->track.depth--;
+        thread->stack.depth--;
     return true;
 }
 
@@ -92,10 +92,10 @@ static PyObject *exclude(const cpython_frame *f, bool can_disable)
 }
 
 /* An exit from what was shorter than the minimum duration takes its entry back instead. */
-static inline void store(struct rec_buffer *buffer, uint64_t ticks, enum pnr_kind kind, uint64_t frame, uint32_t function)
+static inline void store(struct rec_thread *thread, uint64_t ticks, enum pnr_kind kind, uint64_t frame, uint32_t function)
 {
-    if (pnr_kind_enters_frame(kind) || !rec_min_duration_ticks || !rec_buffer_elide(buffer, ticks, kind, frame, function))
-        rec_buffer_append(buffer, ticks, kind, frame, function);
+    if (pnr_kind_enters_frame(kind) || !rec_min_duration_ticks || !rec_buffer_elide(&thread->buffer, ticks, kind, frame, function))
+        rec_buffer_append(&thread->buffer, ticks, kind, frame, function);
 }
 
 static __attribute__((noinline)) PyObject *append_slowly(PyThreadState *ts, PyCodeObject *code, enum pnr_kind kind,
@@ -104,33 +104,33 @@ static __attribute__((noinline)) PyObject *append_slowly(PyThreadState *ts, PyCo
     cpython_frame *f = cpython_running(ts);
     if (!f || cpython_code(f) != code)
         return rec_tool_nothing();
-    struct rec_buffer *buffer = catch_up(ts, pnr_kind_enters_frame(kind) ? cpython_previous(f) : f);
-    uint64_t tag = buffer ? rec_functions_tag(f) : 0;
+    struct rec_thread *thread = catch_up(ts, pnr_kind_enters_frame(kind) ? cpython_previous(f) : f);
+    uint64_t tag = thread ? rec_functions_tag(f) : 0;
     if (!tag)
         return rec_tool_nothing();
     bool names = rec_tag_flags(tag) & REC_TAG_WATCHED && kind == PNR_CALL;
     if (names)
-        rec_threads_on_watched_call(ts, f, buffer);
+        rec_threads_on_watched_call(ts, f, thread);
     if (rec_tag_flags(tag) & REC_TAG_EXCLUDED)
         return exclude(f, can_disable && !names);
-    if (!count(buffer, kind))
+    if (!count(thread, kind))
         return rec_tool_nothing();
     uint64_t frame = rec_tag_flags(tag) & REC_TAG_CONTINUABLE ? rec_frame_identity(f) : 0;
-    uint64_t ticks = rec_clock_ticks() - buffer->base;
-    if (!rec_buffer_has_capacity(buffer, ticks)) {
+    uint64_t ticks = rec_clock_ticks() - thread->buffer.base;
+    if (!rec_buffer_has_capacity(&thread->buffer, ticks)) {
         const struct rec_open_frame self = { frame, (uint32_t)tag };
-        if (!rec_threads_start_chunk(buffer, 0, cpython_previous(f), pnr_kind_enters_frame(kind) ? rec_no_frame : self))
+        if (!rec_threads_start_chunk(thread, 0, cpython_previous(f), pnr_kind_enters_frame(kind) ? rec_no_frame : self))
             return rec_tool_nothing();
-        ticks = rec_clock_ticks() - buffer->base;
+        ticks = rec_clock_ticks() - thread->buffer.base;
     }
-    store(buffer, ticks, kind, frame, (uint32_t)tag);
+    store(thread, ticks, kind, frame, (uint32_t)tag);
     return rec_tool_nothing();
 }
 
 /* Another greenlet may run than at the last event; a new one begins with its first frame. */
-static inline bool may_be_other(PyThreadState *ts, const struct rec_buffer *buffer, enum pnr_kind kind)
+static inline bool may_be_other(PyThreadState *ts, const struct rec_thread *thread, enum pnr_kind kind)
 {
-    return cpython_data_stack(ts) != buffer->data_stack || rec_greenlets.has_bare ||
+    return cpython_data_stack(ts) != thread->data_stack || rec_greenlets.has_bare ||
            (pnr_kind_enters_frame(kind) && cpython_is_outermost(cpython_running(ts)));
 }
 
@@ -138,22 +138,22 @@ static inline bool may_be_other(PyThreadState *ts, const struct rec_buffer *buff
 static inline PyObject *append(PyObject *code, enum pnr_kind plain, enum pnr_kind continuable, bool can_disable)
 {
     PyThreadState *ts = PyThreadState_Get();
-    struct rec_buffer *buffer = rec_current;
+    struct rec_thread *thread = rec_current;
     uint64_t tag = cpython_code_value((PyCodeObject *)code, rec_functions.extra_index);
     bool is_plain = tag >> 32 == rec_functions.plain;
     bool is_continuable = tag >> 32 == (rec_functions.plain | REC_TAG_CONTINUABLE);
-    uint64_t ticks = rec_clock_ticks() - buffer->base;
-    if (unlikely(buffer->owner != ts) || unlikely(rec_greenlets.are_used && may_be_other(ts, buffer, plain)) ||
-        unlikely(!is_plain && !is_continuable) || unlikely(!rec_buffer_has_capacity(buffer, ticks)))
+    uint64_t ticks = rec_clock_ticks() - thread->buffer.base;
+    if (unlikely(thread->owner != ts) || unlikely(rec_greenlets.are_used && may_be_other(ts, thread, plain)) ||
+        unlikely(!is_plain && !is_continuable) || unlikely(!rec_buffer_has_capacity(&thread->buffer, ticks)))
         return append_slowly(ts, (PyCodeObject *)code,
                              ((PyCodeObject *)code)->co_flags & CONTINUABLE ?
                              continuable : plain, can_disable);
-    if (unlikely(!count(buffer, plain)))
+    if (unlikely(!count(thread, plain)))
         return rec_tool_nothing();
     if (is_plain)
-        store(buffer, ticks, plain, 0, (uint32_t)tag);
+        store(thread, ticks, plain, 0, (uint32_t)tag);
     else
-        store(buffer, ticks, continuable, rec_frame_identity(cpython_running(ts)), (uint32_t)tag);
+        store(thread, ticks, continuable, rec_frame_identity(cpython_running(ts)), (uint32_t)tag);
     return rec_tool_nothing();
 }
 
@@ -198,38 +198,38 @@ static bool may_come_from_tool(PyCodeObject *code, PyObject *offset)
 
 /* How many recorded frames there are outwards of one that an exception is about to leave. For all frames that it leaves
  * they are counted once: when nothing but the exit of the last one was recorded since, there is one less. */
-static uint32_t count_outside(PyThreadState *ts, struct rec_buffer *buffer, cpython_frame *f)
+static uint32_t count_outside(PyThreadState *ts, struct rec_thread *thread, cpython_frame *f)
 {
     uint64_t tag;
-    bool follows = buffer->unwound.outer == f && buffer->unwound.depth == buffer->track.depth + 1 &&
-                   buffer->unwound.block == buffer->block && buffer->unwound.next + 1 == buffer->next;
+    bool follows = thread->unwound.outer == f && thread->unwound.depth == thread->stack.depth + 1 &&
+                   thread->unwound.block == thread->buffer.block && thread->unwound.next + 1 == thread->buffer.next;
     if (follows) {
-        unsigned kind = pnr_record_kind(buffer->next[-1]);
+        unsigned kind = pnr_record_kind(thread->buffer.next[-1]);
         follows = kind == PNR_UNWIND || kind == PNR_FINISH_UNWIND;
     }
     cpython_frame *outer = rec_threads_recorded_from(ts, cpython_previous(f), &tag);
-    buffer->unwound.n_outside = follows ? buffer->unwound.n_outside - 1 : rec_threads_count_recorded(ts, outer);
-    buffer->unwound.depth = buffer->track.depth;
-    buffer->unwound.next = buffer->next;
-    buffer->unwound.block = buffer->block;
-    buffer->unwound.outer = outer;
-    return buffer->unwound.n_outside;
+    thread->unwound.n_outside = follows ? thread->unwound.n_outside - 1 : rec_threads_count_recorded(ts, outer);
+    thread->unwound.depth = thread->stack.depth;
+    thread->unwound.next = thread->buffer.next;
+    thread->unwound.block = thread->buffer.block;
+    thread->unwound.outer = outer;
+    return thread->unwound.n_outside;
 }
 
 /* True when the records have left the running frame already, or it was never entered in them: it is one too many. */
 static bool is_left(PyThreadState *ts)
 {
     cpython_frame *f = cpython_running(ts);
-    struct rec_buffer *buffer = rec_threads.is_active ? rec_threads_find(ts) : NULL;
-    if (buffer && rec_greenlets.are_used)
-        buffer = catch_up(ts, f);
-    uint64_t tag = f && buffer ? rec_functions_tag(f) : 0;
+    struct rec_thread *thread = rec_threads.is_active ? rec_threads_find(ts) : NULL;
+    if (thread && rec_greenlets.are_used)
+        thread = catch_up(ts, f);
+    uint64_t tag = f && thread ? rec_functions_tag(f) : 0;
     if (!tag || rec_tag_flags(tag) & REC_TAG_EXCLUDED)
         return false;
-    if (buffer->chunk >= 0 && buffer->next != buffer->first && rec_tag_flags(tag) & REC_TAG_CONTINUABLE &&
-        pnr_record_frame(buffer->next[-1]) == rec_frame_identity(f))
-        return !pnr_kind_enters_frame(pnr_record_kind(buffer->next[-1]));
-    return buffer->track.depth <= count_outside(ts, buffer, f);
+    if (thread->buffer.chunk >= 0 && thread->buffer.next != thread->buffer.first && rec_tag_flags(tag) & REC_TAG_CONTINUABLE &&
+        pnr_record_frame(thread->buffer.next[-1]) == rec_frame_identity(f))
+        return !pnr_kind_enters_frame(pnr_record_kind(thread->buffer.next[-1]));
+    return thread->stack.depth <= count_outside(ts, thread, f);
 }
 
 static PyObject *on_unwind(PyObject *self, PyObject *const *args, size_t n, PyObject *names)
@@ -267,8 +267,8 @@ static int begin_threads(void)
     while (PyThreadState_Next(oldest))
         oldest = PyThreadState_Next(oldest);
     for (PyThreadState *ts = oldest; ts; ts = ts->prev) {
-        struct rec_buffer *buffer = rec_threads_new(ts);
-        if (!buffer || !begin_log(ts, buffer, 0, cpython_running(ts))) {
+        struct rec_thread *thread = rec_threads_new(ts);
+        if (!thread || !begin_log(ts, thread, 0, cpython_running(ts))) {
             PyErr_NoMemory();
             return -1;
         }
@@ -323,7 +323,7 @@ static void look(void)
     if (rec_tool_look())
         return;
     rec_threads.missing = REC_TOOL_TAKEN;
-    rec_current = &rec_no_buffer;
+    rec_threads_forget_current();
     epoch++;
 }
 
@@ -349,9 +349,9 @@ static void stop(bool is_finalized)
     }
     rec_threads_end_buffers();
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
-        struct rec_buffer *buffer = rec_threads_find(ts);
-        if (buffer)
-            rec_threads_refresh_name(ts, buffer);
+        struct rec_thread *thread = rec_threads_find(ts);
+        if (thread)
+            rec_threads_refresh_name(ts, thread);
     }
     rec_threads_disable();
 }

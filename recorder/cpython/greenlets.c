@@ -19,6 +19,7 @@ struct greenlet {
     PyObject *ref;                      /* weak reference, by which to tell that it is still the same; owned */
     const void *stack;                  /* its data stack when it was last asked for */
     struct rec_track track;
+    struct rec_stack frames;
     uint64_t key;                       /* of the track: which greenlets may have it next */
     uint32_t epoch;                     /* of the buffer when it was */
     bool has_ended;                     /* the track is not its own any more */
@@ -102,7 +103,7 @@ void rec_greenlets_change(void)
 {
     rec_greenlets.on_use = NULL;
     for (size_t i = 0; i < greenlets.capacity; i++)
-        greenlets.table[i].track.hooked_size = 0;
+        greenlets.table[i].frames.hooked_size = 0;
 }
 
 /* References to what an interpreter had that is gone are not released. */
@@ -306,14 +307,14 @@ static uint32_t take_free_track(uint64_t key)
 }
 
 /* Gives a new greenlet, which runs, a track. */
-static void begin_track(struct greenlet *g, const struct rec_buffer *buffer, PyThreadState *ts, cpython_frame *entered)
+static void begin_track(struct greenlet *g, const struct rec_thread *thread, PyThreadState *ts, cpython_frame *entered)
 {
     PyObject *owned = NULL, *name = name_of(g->object, cpython_running(ts), entered);
     struct pnr_string text = name ? rec_functions_text(name, &owned) : (struct pnr_string){ "greenlet", 8 };
-    g->key = key_of(text, buffer->thread);
+    g->key = key_of(text, thread->buffer.number);
     g->track.number = take_free_track(g->key);
     if (!g->track.number)
-        g->track.number = rec_session_add_track(buffer, text);
+        g->track.number = rec_session_add_track(thread->native_id, text);
     note_begun(g);
     Py_XDECREF(owned);
 }
@@ -338,6 +339,7 @@ static struct greenlet *find(PyObject *object, bool *is_new)
     g->ref = PyWeakref_NewRef(object, NULL);
     g->stack = NULL;
     g->track = (struct rec_track){ .number = 0 };
+    g->frames = (struct rec_stack){ .depth = 0 };
     g->epoch = 0;
     g->has_ended = false;
     return g;
@@ -351,26 +353,27 @@ static struct greenlet **place_by_stack(const void *stack)
 /* ---- changes ---- */
 
 /* What the buffer knows of its present track goes to the greenlet that it is of. */
-static void keep_track(const struct rec_buffer *buffer)
+static void keep_track(const struct rec_thread *thread)
 {
-    struct greenlet *g = buffer->greenlet ? place_of(greenlets.table, greenlets.capacity, buffer->greenlet) : NULL;
+    struct greenlet *g = thread->greenlet ? place_of(greenlets.table, greenlets.capacity, thread->greenlet) : NULL;
     if (!g || !g->object || g->has_ended)
         return;
-    g->track = buffer->track;
-    g->epoch = buffer->epoch;
+    g->track = thread->buffer.track;
+    g->frames = thread->stack;
+    g->epoch = thread->epoch;
 }
 
 /* The first look at a thread: so far the thread itself ran, which is the outermost of the one that runs. */
-static void begin_thread(struct rec_buffer *buffer, PyObject *running)
+static void begin_thread(struct rec_thread *thread, PyObject *running)
 {
     bool is_new;
     for (PyObject *parent; (parent = parent_of(running)); running = parent)
         ;
     if (find(running, &is_new))
-        buffer->greenlet = running;
+        thread->greenlet = running;
 }
 
-enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_buffer *buffer, cpython_frame *entered)
+enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_thread *thread, cpython_frame *entered)
 {
     PyObject *type, *value, *traceback;
     bool is_new = false;
@@ -378,22 +381,22 @@ enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_buf
     int was_enabled = PyGC_Disable();   /* a collection could run Python code here */
     PyErr_Fetch(&type, &value, &traceback);
     PyObject *object = greenlets.get_current();         /* owned */
-    if (object && !buffer->greenlet)
-        begin_thread(buffer, object);
-    keep_track(buffer);
-    buffer->data_stack = cpython_data_stack(ts);
+    if (object && !thread->greenlet)
+        begin_thread(thread, object);
+    keep_track(thread);
+    thread->data_stack = cpython_data_stack(ts);
     if (object && (g = find(object, &is_new))) {
         if (is_new && parent_of(object))
-            begin_track(g, buffer, ts, entered);
+            begin_track(g, thread, ts, entered);
         g->stack = cpython_whole_data_stack(ts);
         *place_by_stack(g->stack) = g;
         rec_greenlets.has_bare |= !g->stack;
     }
     enum rec_greenlets_change change = REC_GREENLETS_SAME;
-    if (g && (buffer->greenlet != object || is_new)) {
-        buffer->greenlet = object;
-        rec_buffer_set_track(buffer, &g->track);
-        change = is_new || g->epoch != buffer->epoch ? REC_GREENLETS_NEW : REC_GREENLETS_OTHER;
+    if (g && (thread->greenlet != object || is_new)) {
+        thread->greenlet = object;
+        rec_threads_set_track(thread, &g->track, &g->frames);
+        change = is_new || g->epoch != thread->epoch ? REC_GREENLETS_NEW : REC_GREENLETS_OTHER;
     }
     PyErr_Restore(type, value, traceback);
     Py_XDECREF(object);                 /* it runs, so this is not the last reference */
@@ -402,21 +405,21 @@ enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_buf
     return change;
 }
 
-bool rec_greenlets_switch(PyThreadState *ts, struct rec_buffer *buffer)
+bool rec_greenlets_switch(PyThreadState *ts, struct rec_thread *thread)
 {
     const void *stack = cpython_whole_data_stack(ts);
     const struct greenlet *g = *place_by_stack(stack);
-    uint64_t ticks = rec_clock_ticks() - buffer->base;
-    if (buffer->owner != ts || !buffer->greenlet || rec_greenlets.has_bare || !cpython_running(ts) || !g || g->stack != stack)
+    uint64_t ticks = rec_clock_ticks() - thread->buffer.base;
+    if (thread->owner != ts || !thread->greenlet || rec_greenlets.has_bare || !cpython_running(ts) || !g || g->stack != stack)
         return false;
-    if (g->object != buffer->greenlet) {
-        if (g->epoch != buffer->epoch || g->track.block != buffer->block || !rec_buffer_has_capacity(buffer, ticks))
+    if (g->object != thread->greenlet) {
+        if (g->epoch != thread->epoch || g->track.block != thread->buffer.block || !rec_buffer_has_capacity(&thread->buffer, ticks))
             return false;
-        keep_track(buffer);
-        buffer->greenlet = g->object;
-        rec_buffer_set_track(buffer, &g->track);
-        rec_buffer_append(buffer, ticks, PNR_SWITCH, 0, buffer->track.number);
+        keep_track(thread);
+        thread->greenlet = g->object;
+        rec_threads_set_track(thread, &g->track, &g->frames);
+        rec_buffer_append(&thread->buffer, ticks, PNR_SWITCH, 0, thread->buffer.track.number);
     }
-    buffer->data_stack = cpython_data_stack(ts);
+    thread->data_stack = cpython_data_stack(ts);
     return true;
 }

@@ -32,9 +32,9 @@ void rec_greenlets_forget(void);
 /* The program has imported the module, or is about to. */
 void rec_greenlets_look(void);
 
-static inline bool rec_greenlets_may_have_changed(const PyThreadState *ts, const struct rec_buffer *buffer)
+static inline bool rec_greenlets_may_have_changed(const PyThreadState *ts, const struct rec_thread *thread)
 {
-    return unlikely(cpython_data_stack(ts) != buffer->data_stack) || unlikely(!cpython_running(ts)) ||
+    return unlikely(cpython_data_stack(ts) != thread->data_stack) || unlikely(!cpython_running(ts)) ||
            unlikely(rec_greenlets.has_bare);
 }
 
@@ -46,11 +46,11 @@ enum rec_greenlets_change {
 
 /* Finds out which greenlet runs, and changes the buffer's track. The caller tells it by rec_threads_emit_switch. entered: the
  * frame that is about to run, if the interpreter does not have it yet; or NULL. */
-enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_buffer *buffer, cpython_frame *entered);
+enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_thread *thread, cpython_frame *entered);
 
 /* The quick way, for an engine that sees the outermost frame of each new stack, so that a stack that was seen in this
  * epoch is still the same greenlet's; not once a greenlet began in a generator's frame, which lies on no stack. Changes
  * the buffer's track and tells it. Returns false, and does nothing, where that is not simple. */
-bool rec_greenlets_switch(PyThreadState *ts, struct rec_buffer *buffer);
+bool rec_greenlets_switch(PyThreadState *ts, struct rec_thread *thread);
 
 #endif

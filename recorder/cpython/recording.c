@@ -459,6 +459,7 @@ static void undo_start(bool joins)
     pnr_file_path(recording.capture, PNR_CAPTURE_ORDER, order);
     if (!joins)
         unlink(order);
+    rec_threads_forget_current();
     rec_session_discard(&totals);
     if (totals.failure.code != PNR_OK)
         rec_recording_raise(&totals.failure);   /* the true reason, in place of the one that is set */
@@ -670,7 +671,7 @@ static void leave_alone(void)
     recording.is_on = false;
     give_signals_back();
     rec_threads.is_active = rec_threads.is_waiting = false;
-    rec_current = &rec_no_buffer;
+    rec_threads_forget_current();
     recording.engine->pause();
     rec_c_calls_stop(false);
 }
@@ -858,6 +859,7 @@ void rec_recording_end(bool is_finalized, struct rec_totals *totals)
         recording.forks += *recording.unannounced;
     if (recording.forks)
         rec_session_add_number("forks", recording.forks);
+    rec_threads_forget_current();
     rec_session_stop(totals);
     if (rec_recording_is_own() && !recording.joins)
         rec_diagnostics_pass_on(recording.capture);
@@ -884,7 +886,7 @@ static void forked_in_parent(void)
         return;
     rec_survey_forked();
     recording.forks += !recording.options.follows_forks;
-    rec_current = &rec_no_buffer;
+    rec_threads_forget_current();
 }
 
 static void become_child(bool was_announced)
@@ -946,7 +948,7 @@ void rec_recording_change_user(uid_t user, void (*func)(void *), void *arg)
     rec_drain_change_user(user, func, arg);
     if (geteuid() == before)            /* it did not come to that */
         give_rest(before);
-    rec_current = &rec_no_buffer;      /* the next event sees to it that the drain goes on */
+    rec_threads_forget_current();      /* the next event sees to it that the drain goes on */
 }
 
 int rec_recording_init(void)

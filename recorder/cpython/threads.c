@@ -3,18 +3,19 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../fork_memory.h"
 
 #define MAX_OPEN 1024                   /* OPEN records of a block: the innermost frames */
 #define RECENT 4096                     /* buffers found by their thread state without a search; a power of two */
 #define CAPSULE "panopticon.buffer"
 
 struct rec_threads rec_threads;
+struct rec_thread rec_no_thread;
+REC_CURRENT_STORAGE struct rec_thread *rec_current = &rec_no_thread;
 
 static struct {
     void (*give_up)(void);
     PyObject *capsule, *threading, *active;     /* interned names */
-    struct rec_buffer *recent[RECENT];
+    struct rec_thread *recent[RECENT];
 } threads;
 
 /* ---- the stack as it is ---- */
@@ -85,7 +86,7 @@ bool rec_threads_activate_if_pending(const PyThreadState *ts)
 void rec_threads_disable(void)
 {
     rec_threads.is_active = false;
-    rec_current = &rec_no_buffer;
+    rec_threads_forget_current();
     threads.give_up();
 }
 
@@ -172,10 +173,10 @@ static bool is_same(struct rec_open_frame a, struct rec_open_frame b)
 
 /* Adds to open_frames what is on no stack that could be read, from the records before: so many calls of C functions,
  * and the generators' frames that are being cleared. Returns how many there are now. */
-static uint32_t add_told(const struct rec_buffer *buffer, uint32_t n, uint32_t n_calls, uint32_t n_holes)
+static uint32_t add_told(const struct rec_thread *thread, uint32_t n, uint32_t n_calls, uint32_t n_holes)
 {
     static struct rec_open_frame stack[MAX_OPEN];
-    struct told told = { .first = buffer->records, .next = buffer->next };
+    struct told told = { .first = thread->buffer.records, .next = thread->buffer.next };
     struct rec_open_frame open;
     uint32_t i = 0, m = 0;
     memcpy(stack, open_frames, n * sizeof *stack);
@@ -203,58 +204,58 @@ static uint32_t add_told(const struct rec_buffer *buffer, uint32_t n, uint32_t n
 }
 
 /* Fills open_frames with what is open and returns how much that is. follows: the buffer's chunk tells of all until now. */
-static uint32_t collect_open(const struct rec_buffer *buffer, cpython_frame *f, struct rec_open_frame inner, bool follows,
+static uint32_t collect_open(const struct rec_thread *thread, cpython_frame *f, struct rec_open_frame inner, bool follows,
                              bool *is_deeper)
 {
-    uint32_t n_holes, n_calls = buffer->track.c_depth + (inner.frame == PNR_OPEN_C_CALL);
-    uint32_t n = collect_stack((PyThreadState *)buffer->owner, f, inner, is_deeper, &n_holes);
+    uint32_t n_holes, n_calls = thread->stack.c_depth + (inner.frame == PNR_OPEN_C_CALL);
+    uint32_t n = collect_stack((PyThreadState *)thread->owner, f, inner, is_deeper, &n_holes);
     if (!n_holes && (!n_calls || !follows))
         return n;
-    return follows ? add_told(buffer, n, n_calls, n_holes) : add_told(buffer, n, 0, 0);
+    return follows ? add_told(thread, n, n_calls, n_holes) : add_told(thread, n, 0, 0);
 }
 
-bool rec_threads_start_chunk(struct rec_buffer *buffer, uint16_t flags, cpython_frame *f, struct rec_open_frame inner)
+bool rec_threads_start_chunk(struct rec_thread *thread, uint16_t flags, cpython_frame *f, struct rec_open_frame inner)
 {
     bool is_deeper;
-    uint32_t n = collect_open(buffer, f, inner, !flags && buffer->chunk >= 0 && !rec_greenlets.are_used, &is_deeper);
+    uint32_t n = collect_open(thread, f, inner, !flags && thread->buffer.chunk >= 0 && !rec_greenlets.are_used, &is_deeper);
     flags |= is_deeper ? PNR_BLOCK_DEEPER : 0;
-    if (!rec_buffer_start_chunk(buffer, flags, n)) {
-        rec_buffer_count_lost(buffer);
+    if (!rec_buffer_start_chunk(&thread->buffer, flags, n)) {
+        rec_buffer_count_lost(&thread->buffer);
         if (rec_session_is_closed())
             rec_threads_disable();
         return false;
     }
     while (n--)
-        rec_buffer_append(buffer, 0, PNR_OPEN, open_frames[n].frame, open_frames[n].function);
-    rec_buffer_emit_lost(buffer);
+        rec_buffer_append(&thread->buffer, 0, PNR_OPEN, open_frames[n].frame, open_frames[n].function);
+    rec_buffer_emit_lost(&thread->buffer);
     return true;
 }
 
-void rec_threads_emit_switch(struct rec_buffer *buffer, cpython_frame *f, struct rec_open_frame inner)
+void rec_threads_emit_switch(struct rec_thread *thread, cpython_frame *f, struct rec_open_frame inner)
 {
-    uint64_t ticks = rec_clock_ticks() - buffer->base, flags = 0;
+    uint64_t ticks = rec_clock_ticks() - thread->buffer.base, flags = 0;
     bool is_deeper;
     uint32_t n = 0;
-    if (buffer->chunk >= 0 && buffer->track.block != buffer->block) {
-        n = collect_open(buffer, f, inner, false, &is_deeper);
+    if (thread->buffer.chunk >= 0 && thread->buffer.track.block != thread->buffer.block) {
+        n = collect_open(thread, f, inner, false, &is_deeper);
         flags = PNR_SWITCH_OPEN | (is_deeper ? PNR_SWITCH_DEEPER : 0);
     }
-    if (!rec_buffer_has_capacity(buffer, ticks) || (size_t)(buffer->end - buffer->next) < n + 1) {
-        rec_threads_start_chunk(buffer, 0, f, inner);
+    if (!rec_buffer_has_capacity(&thread->buffer, ticks) || (size_t)(thread->buffer.end - thread->buffer.next) < n + 1) {
+        rec_threads_start_chunk(thread, 0, f, inner);
         return;
     }
-    rec_buffer_append(buffer, ticks, PNR_SWITCH, flags, buffer->track.number);
-    buffer->n_open += n;
+    rec_buffer_append(&thread->buffer, ticks, PNR_SWITCH, flags, thread->buffer.track.number);
+    thread->buffer.n_open += n;
     while (n--)
-        rec_buffer_append(buffer, ticks, PNR_OPEN, open_frames[n].frame, open_frames[n].function);
-    buffer->track.block = buffer->block;
+        rec_buffer_append(&thread->buffer, ticks, PNR_OPEN, open_frames[n].frame, open_frames[n].function);
+    thread->buffer.track.block = thread->buffer.block;
 }
 
-void rec_threads_append_in_new_chunk(PyThreadState *ts, struct rec_buffer *buffer, enum pnr_kind kind,
+void rec_threads_append_in_new_chunk(PyThreadState *ts, struct rec_thread *thread, enum pnr_kind kind,
                                    struct rec_open_frame about, struct rec_open_frame inner)
 {
-    if (rec_threads_start_chunk(buffer, 0, rec_threads_innermost(ts), inner))
-        rec_buffer_append(buffer, rec_clock_ticks() - buffer->base, kind, about.frame, about.function);
+    if (rec_threads_start_chunk(thread, 0, rec_threads_innermost(ts), inner))
+        rec_buffer_append(&thread->buffer, rec_clock_ticks() - thread->buffer.base, kind, about.frame, about.function);
 }
 
 /* ---- threads ---- */
@@ -278,47 +279,47 @@ static PyObject *thread_object(const PyThreadState *ts)
     PyObject *active = module && PyModule_Check(module) ?
         cpython_lookup(PyModule_GetDict(module), threads.active) : NULL;
     PyObject *id = active && PyDict_Check(active) ? PyLong_FromUnsignedLong(ts->thread_id) : NULL;
-    PyObject *thread = id ? PyDict_GetItem(active, id) : NULL;
+    PyObject *object = id ? PyDict_GetItem(active, id) : NULL;
     Py_XDECREF(id);
-    return thread;
+    return object;
 }
 
 /* Writes the name of a threading.Thread, or that it has none. */
-static void write_name_of(const struct rec_buffer *buffer, PyObject *thread)
+static void write_name_of(const struct rec_thread *thread, PyObject *object)
 {
-    PyObject *owned, *name = plain_attribute(thread, "_name");
+    PyObject *owned, *name = plain_attribute(object, "_name");
     if (name && PyUnicode_Check(name)) {
-        rec_session_name_thread(buffer, rec_functions_text(name, &owned));
+        rec_session_name_thread(&thread->buffer, thread->native_id, rec_functions_text(name, &owned));
         Py_XDECREF(owned);
     }
     Py_XDECREF(name);
 }
 
-static bool is_log_of(const struct rec_buffer *buffer, const PyThreadState *ts)
+static bool is_log_of(const struct rec_thread *thread, const PyThreadState *ts)
 {
-    return buffer->owner == ts && buffer->owner_id == ts->id;         /* an address is used again, an id is not */
+    return thread->owner == ts && thread->owner_id == ts->id;         /* an address is used again, an id is not */
 }
 
-struct rec_buffer *rec_threads_find(const PyThreadState *ts)
+struct rec_thread *rec_threads_find(const PyThreadState *ts)
 {
-    struct rec_buffer **recent = &threads.recent[(uintptr_t)ts / 64 % RECENT];
+    struct rec_thread **recent = &threads.recent[(uintptr_t)ts / 64 % RECENT];
     if (*recent && is_log_of(*recent, ts))
         return *recent;
     for (struct rec_buffer *buffer = rec_buffer_newest(); buffer; buffer = buffer->older)
-        if (is_log_of(buffer, ts))
-            return *recent = buffer;
+        if (is_log_of(rec_thread_of(buffer), ts))
+            return *recent = rec_thread_of(buffer);
     return NULL;
 }
 
-bool rec_threads_emit_left(struct rec_buffer *buffer, uint32_t present)
+bool rec_threads_emit_left(struct rec_thread *thread, uint32_t present)
 {
-    uint64_t ticks = rec_clock_ticks() - buffer->base;
-    if (buffer->track.base_depth <= present)
+    uint64_t ticks = rec_clock_ticks() - thread->buffer.base;
+    if (thread->stack.base_depth <= present)
         return true;
-    if (!rec_buffer_has_capacity(buffer, ticks))
+    if (!rec_buffer_has_capacity(&thread->buffer, ticks))
         return false;
-    rec_buffer_append(buffer, ticks, PNR_LEFT, 0, buffer->track.base_depth - present);
-    buffer->track.base_depth = present;
+    rec_buffer_append(&thread->buffer, ticks, PNR_LEFT, 0, thread->stack.base_depth - present);
+    thread->stack.base_depth = present;
     return true;
 }
 
@@ -328,43 +329,45 @@ bool rec_threads_emit_left(struct rec_buffer *buffer, uint32_t present)
  * then, and rec_session_stop ends the buffers. */
 static void thread_ended(PyObject *capsule)
 {
-    struct rec_buffer *buffer = PyCapsule_GetPointer(capsule, CAPSULE);
+    struct rec_thread *thread = PyCapsule_GetPointer(capsule, CAPSULE);
     if (!(rec_threads.is_active || rec_threads.is_waiting) ||
         (uintptr_t)PyCapsule_GetContext(capsule) != rec_functions.session)
         return;
-    if (cpython_is_finalizing() && buffer->owner == PyThreadState_Get()) {
+    if (cpython_is_finalizing() && thread->owner == PyThreadState_Get()) {
         rec_threads_disable();
         return;
     }
-    buffer->is_ending = true;
+    thread->is_ending = true;
     rec_threads.n_ending++;
     if (!cpython_is_finalizing() && rec_threads.is_active)
-        rec_threads_emit_left(buffer, 0);
-    rec_current = &rec_no_buffer;
+        rec_threads_emit_left(thread, 0);
+    rec_threads_forget_current();
 }
 
 void rec_threads_end_buffers(void)
 {
     for (struct rec_buffer *buffer = rec_buffer_newest(), *older; buffer; buffer = older) {
+        struct rec_thread *thread = rec_thread_of(buffer);
         older = buffer->older;
-        PyThreadState *ts = buffer->is_ending ? PyInterpreterState_ThreadHead(rec_threads.interp) : NULL;
-        while (ts && !is_log_of(buffer, ts))
+        PyThreadState *ts = thread->is_ending ? PyInterpreterState_ThreadHead(rec_threads.interp) : NULL;
+        while (ts && !is_log_of(thread, ts))
             ts = PyThreadState_Next(ts);
-        if (!buffer->is_ending || ts)
+        if (!thread->is_ending || ts)
             continue;
         memset(threads.recent, 0, sizeof threads.recent);
         rec_buffer_end(buffer);
+        rec_fork_memory_free(thread);
         rec_threads.n_ending--;
     }
 }
 
 /* Hangs the buffer's end on the thread state. No garbage collection meanwhile: it could run Python code here. */
-static void watch_end(PyThreadState *ts, struct rec_buffer *buffer)
+static void watch_end(PyThreadState *ts, struct rec_thread *thread)
 {
     int was_enabled = PyGC_Disable();
     if (!ts->dict)
         ts->dict = PyDict_New();
-    PyObject *capsule = PyCapsule_New(buffer, CAPSULE, NULL);
+    PyObject *capsule = PyCapsule_New(thread, CAPSULE, NULL);
     if (!capsule || !ts->dict || PyCapsule_SetContext(capsule, (void *)(uintptr_t)rec_functions.session) != 0 ||
         PyDict_SetItem(ts->dict, threads.capsule, capsule) != 0 ||
         PyCapsule_SetDestructor(capsule, thread_ended) != 0)
@@ -374,29 +377,33 @@ static void watch_end(PyThreadState *ts, struct rec_buffer *buffer)
         PyGC_Enable();
 }
 
-struct rec_buffer *rec_threads_new(PyThreadState *ts)
+struct rec_thread *rec_threads_new(PyThreadState *ts)
 {
     bool is_main = ts->native_thread_id == (unsigned long)getpid();
     const char *name = is_main ? "MainThread" : "";
     PyObject *type, *value, *traceback;
     if (rec_threads.n_ending)                /* not earlier: it takes a look at all threads */
         rec_threads_end_buffers();
-    struct rec_buffer *buffer = rec_buffer_new(ts, (uint32_t)ts->native_thread_id,
-                                      (struct pnr_string){ name, (uint32_t)strlen(name) });
-    if (!buffer) {
+    struct rec_thread *thread = rec_fork_memory_new(sizeof *thread);
+    if (!thread || !rec_buffer_begin(&thread->buffer)) {
+        if (thread)
+            rec_fork_memory_free(thread);
         rec_buffer_count_lost(NULL);
         return NULL;
     }
-    buffer->owner_id = ts->id;
+    thread->owner = ts;
+    thread->owner_id = ts->id;
+    thread->native_id = (uint32_t)ts->native_thread_id;
+    rec_session_name_thread(&thread->buffer, thread->native_id, (struct pnr_string){ name, (uint32_t)strlen(name) });
     PyErr_Fetch(&type, &value, &traceback);
-    PyObject *thread = thread_object(ts);
-    if (thread)
-        write_name_of(buffer, thread);
-    watch_end(ts, buffer);
+    PyObject *object = thread_object(ts);
+    if (object)
+        write_name_of(thread, object);
+    watch_end(ts, thread);
     PyErr_Restore(type, value, traceback);
     if (rec_threads.on_new)
         rec_threads.on_new(ts);
-    return buffer;
+    return thread;
 }
 
 static void write_process_name(PyObject *name)
@@ -408,9 +415,9 @@ static void write_process_name(PyObject *name)
     }
 }
 
-void rec_threads_on_watched_call(PyThreadState *ts, const cpython_frame *f, struct rec_buffer *buffer)
+void rec_threads_on_watched_call(PyThreadState *ts, const cpython_frame *f, struct rec_thread *thread)
 {
-    PyObject *thread = cpython_argument(f, 0), *owned;
+    PyObject *object = cpython_argument(f, 0), *owned;
     const PyCodeObject *code = cpython_code(f);
     if (PyUnicode_CompareWithASCIIString(code->co_name, "invoke_excepthook") == 0) {
         PyObject *exception = PyErr_GetHandledException();      /* owned */
@@ -419,10 +426,10 @@ void rec_threads_on_watched_call(PyThreadState *ts, const cpython_frame *f, stru
         Py_XDECREF(exception);
         return;
     }
-    if (!thread)
+    if (!object)
         return;
     if (PyUnicode_CompareWithASCIIString(code->co_name, "_bootstrap") == 0) {
-        PyObject *name = plain_attribute(thread, "_name");      /* owned; multiprocessing names its processes */
+        PyObject *name = plain_attribute(object, "_name");      /* owned; multiprocessing names its processes */
         write_process_name(name);
         Py_XDECREF(name);
         return;
@@ -432,17 +439,17 @@ void rec_threads_on_watched_call(PyThreadState *ts, const cpython_frame *f, stru
         return;
     }
     if (code->co_argcount == 1) {
-        buffer->native_id = (uint32_t)ts->native_thread_id;    /* so far it can be that of the thread that made it */
-        write_name_of(buffer, thread);
+        thread->native_id = (uint32_t)ts->native_thread_id;    /* so far it can be that of the thread that made it */
+        write_name_of(thread, object);
         return;
     }
-    PyObject *name = cpython_argument(f, 1), *id = plain_attribute(thread, "_ident");
+    PyObject *name = cpython_argument(f, 1), *id = plain_attribute(object, "_ident");
     if (name && PyUnicode_Check(name) && id && PyLong_Check(id)) {
         unsigned long ident = PyLong_AsUnsignedLong(id);
         for (PyThreadState *t = PyInterpreterState_ThreadHead(ts->interp); t; t = PyThreadState_Next(t)) {
-            struct rec_buffer *named = t->thread_id == ident ? rec_threads_find(t) : NULL;
+            struct rec_thread *named = t->thread_id == ident ? rec_threads_find(t) : NULL;
             if (named) {
-                rec_session_name_thread(named, rec_functions_text(name, &owned));
+                rec_session_name_thread(&named->buffer, named->native_id, rec_functions_text(name, &owned));
                 Py_XDECREF(owned);
             }
         }
@@ -451,11 +458,11 @@ void rec_threads_on_watched_call(PyThreadState *ts, const cpython_frame *f, stru
     Py_XDECREF(id);
 }
 
-void rec_threads_refresh_name(const PyThreadState *ts, const struct rec_buffer *buffer)
+void rec_threads_refresh_name(const PyThreadState *ts, const struct rec_thread *thread)
 {
-    PyObject *thread = thread_object(ts);
-    if (thread)
-        write_name_of(buffer, thread);
+    PyObject *object = thread_object(ts);
+    if (object)
+        write_name_of(thread, object);
 }
 
 /* ---- interface ---- */
@@ -474,12 +481,13 @@ void rec_threads_change_engine(void (*give_up)(void))
     rec_threads.is_unhooked = rec_threads.is_told = rec_threads.has_late_exits = false;
     rec_threads.before_c_call = NULL;
     for (struct rec_buffer *buffer = rec_buffer_newest(); buffer; buffer = buffer->older)
-        buffer->track.hooked_size = 0;
+        rec_thread_of(buffer)->stack.hooked_size = 0;
     rec_greenlets_change();
 }
 
 void rec_threads_start(PyInterpreterState *interp, void (*give_up)(void))
 {
+    rec_fork_memory_start();
     memset(threads.recent, 0, sizeof threads.recent);
     threads.give_up = give_up;
     rec_threads.interp = interp;

@@ -27,6 +27,7 @@
 
 #include "convert/read/reader.h"
 #include "format/capture.h"
+#include "recorder/fork_memory.h"
 #include "recorder/thread_buffer.h"
 
 #define N_WORKERS 4
@@ -65,7 +66,7 @@ static const struct scenario scenarios[] = {
 
 /* An event's thread, as the program has it. */
 struct recorded {
-    struct rec_buffer *buffer;                /* borrowed */
+    struct rec_buffer *buffer;          /* owned */
     uint32_t n;                         /* its events */
 };
 
@@ -182,24 +183,26 @@ static void append(struct recorded *r)
         rec_buffer_retract(r->buffer);
     bool is_stored = append_one(r, r->n);
     r->n++;
-    self->n_events[r->buffer->thread] = r->n;
+    self->n_events[r->buffer->number] = r->n;
     if (is_stored)
-        self->n_stored[r->buffer->thread] = r->n;
+        self->n_stored[r->buffer->number] = r->n;
 }
 
 static void begin(struct recorded *r)
 {
-    *r = (struct recorded){ .buffer = rec_buffer_new(r, 7, (struct pnr_string){ "worker", 6 }) };
-    if (!r->buffer || r->buffer->thread >= N_THREADS) {
+    *r = (struct recorded){ .buffer = rec_fork_memory_new(sizeof *r->buffer) };
+    if (!r->buffer || !rec_buffer_begin(r->buffer) || r->buffer->number >= N_THREADS) {
         fault("too many threads");
         exit(1);
     }
+    rec_session_name_thread(r->buffer, 7, (struct pnr_string){ "worker", 6 });
 }
 
 static void end(struct recorded *r)
 {
     n_appended += r->n;
     rec_buffer_end(r->buffer);
+    rec_fork_memory_free(r->buffer);
     r->buffer = NULL;
 }
 

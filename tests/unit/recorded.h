@@ -8,17 +8,33 @@
 #include <string.h>
 
 #include "format/capture.h"
+#include "recorder/fork_memory.h"
 #include "recorder/thread_buffer.h"
 
-/* Appends as an engine does: the frame counts the thread's records. */
-static inline void append(struct rec_buffer *log, uint64_t number)
+/* A new thread's buffer, named "name". */
+static inline struct rec_buffer *new_buffer(uint32_t native_id)
 {
-    uint64_t ticks = rec_clock_ticks() - log->base;
-    if (!rec_buffer_has_capacity(log, ticks)) {
-        cr_assert(rec_buffer_start_chunk(log, 0, 0));
-        ticks = rec_clock_ticks() - log->base;
+    struct rec_buffer *buffer = rec_fork_memory_new(sizeof *buffer);
+    cr_assert(buffer && rec_buffer_begin(buffer));
+    rec_session_name_thread(buffer, native_id, (struct pnr_string){ "name", 4 });
+    return buffer;
+}
+
+static inline void end_buffer(struct rec_buffer *buffer)
+{
+    rec_buffer_end(buffer);
+    rec_fork_memory_free(buffer);
+}
+
+/* Appends as an engine does: the frame counts the thread's records. */
+static inline void append(struct rec_buffer *buffer, uint64_t number)
+{
+    uint64_t ticks = rec_clock_ticks() - buffer->base;
+    if (!rec_buffer_has_capacity(buffer, ticks)) {
+        cr_assert(rec_buffer_start_chunk(buffer, 0, 0));
+        ticks = rec_clock_ticks() - buffer->base;
     }
-    rec_buffer_append(log, ticks, PNR_CALL, number, log->thread);
+    rec_buffer_append(buffer, ticks, PNR_CALL, number, buffer->number);
 }
 
 /* What the segments hold of a thread. */

@@ -130,20 +130,20 @@ static const char *process_of(pid_t pid)
  * records. The thread before the last has come and gone. */
 static void record(struct told *mine)
 {
-    struct rec_buffer *logs[THREADS];
+    struct rec_buffer *buffers[THREADS];
     for (uint32_t t = 0; t < THREADS; t++)
-        logs[t] = rec_buffer_new(&logs[t], 7 + t, (struct pnr_string){ "name", 4 });
+        buffers[t] = new_buffer(7 + t);
     for (uint32_t round = 0; round < 12; round++) {
         for (uint32_t t = 0; t < THREADS; t++) {
             uint32_t n = t == THREADS - 1 ? 1 : 9000 / (t + 1);
-            for (uint32_t i = 0; i < n && logs[t]; i++) {
-                append(logs[t], mine->n_stored[t]);
+            for (uint32_t i = 0; i < n && buffers[t]; i++) {
+                append(buffers[t], mine->n_stored[t]);
                 mine->n_stored[t]++;
             }
         }
         if (round == 3) {
-            rec_buffer_end(logs[THREADS - 2]);
-            logs[THREADS - 2] = NULL;
+            end_buffer(buffers[THREADS - 2]);
+            buffers[THREADS - 2] = NULL;
         }
     }
 }

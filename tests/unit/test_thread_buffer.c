@@ -46,13 +46,6 @@ static void end(void)
     cr_expect_eq(system(command), 0);
 }
 
-static struct rec_buffer *new_log(const void *owner)
-{
-    struct rec_buffer *buffer = rec_buffer_new(owner, 7, (struct pnr_string){ "name", 4 });
-    cr_assert(buffer);
-    return buffer;
-}
-
 static uint64_t count_in_file(uint32_t thread, bool *is_ended)
 {
     struct in_file in_file = read_thread(process, thread);
@@ -65,7 +58,7 @@ Test(buffer, writes_every_record_in_order, .init = begin, .fini = end)
     const uint64_t n = 40 * PNR_BLOCK_RECORDS + 3;
     struct rec_totals totals;
     bool is_ended;
-    struct rec_buffer *buffer = new_log(&n);
+    struct rec_buffer *buffer = new_buffer(7);
     for (uint64_t i = 0; i < n; i++)
         append(buffer, i);
     rec_session_stop(&totals);
@@ -83,9 +76,9 @@ Test(buffer, marks_the_last_block_of_a_thread, .init = begin, .fini = end)
 {
     struct rec_totals totals;
     bool is_ended;
-    struct rec_buffer *buffer = new_log(&folder);
+    struct rec_buffer *buffer = new_buffer(7);
     append(buffer, 0);
-    rec_buffer_end(buffer);
+    end_buffer(buffer);
     rec_session_stop(&totals);
     cr_expect_eq(count_in_file(1, &is_ended), 1);
     cr_expect(is_ended);
@@ -96,16 +89,16 @@ Test(buffer, keeps_short_threads_together, .init = begin, .fini = end)
 {
     enum { THREADS = 1000 };
     struct rec_totals totals;
-    struct rec_buffer *buffer = new_log(&folder);
+    struct rec_buffer *buffer = new_buffer(7);
     uint32_t *threads;
     size_t n;
     bool is_ended;
     struct pnr_err err;
     append(buffer, 0);
     for (int i = 0; i < THREADS; i++) {
-        struct rec_buffer *other = new_log(&capture);
+        struct rec_buffer *other = new_buffer(7);
         append(other, 0);
-        rec_buffer_end(other);
+        end_buffer(other);
     }
     append(buffer, 1);
     rec_session_stop(&totals);
@@ -127,7 +120,7 @@ Test(buffer, takes_chunks_from_others_when_all_are_held, .init = begin, .fini = 
     struct rec_totals totals;
     bool is_ended;
     for (int t = 0; t < THREADS; t++)
-        buffers[t] = new_log(&buffers[t]);
+        buffers[t] = new_buffer(7);
     for (uint64_t round = 0; round < ROUNDS; round++)
         for (int t = 0; t < THREADS; t++)
             append(buffers[t], round);
@@ -141,7 +134,7 @@ Test(buffer, takes_a_record_back, .init = begin, .fini = end)
 {
     struct rec_totals totals;
     bool is_ended;
-    struct rec_buffer *buffer = new_log(&folder);
+    struct rec_buffer *buffer = new_buffer(7);
     append(buffer, 0);
     append(buffer, 99);
     rec_buffer_retract(buffer);
@@ -193,7 +186,7 @@ Test(buffer, drops_short_calls, .init = begin, .fini = end)
         { { { 10, PNR_CREATE, F, 2 } }, 20, PNR_RETURN, 0, 1, 1, false },
     };
     struct rec_totals totals;
-    struct rec_buffer *buffer = new_log(&folder);
+    struct rec_buffer *buffer = new_buffer(7);
     rec_session_set_min_duration(1000000000);
     cr_expect_geq(rec_min_duration_ticks, 1000000, "a second has as many ticks at the least");
     rec_min_duration_ticks = 100;
@@ -219,7 +212,7 @@ Test(buffer, drops_short_calls, .init = begin, .fini = end)
 Test(buffer, drops_nothing_of_the_chunk_before, .init = begin, .fini = end)
 {
     struct rec_totals totals;
-    struct rec_buffer *buffer = new_log(&folder);
+    struct rec_buffer *buffer = new_buffer(7);
     cr_assert(rec_buffer_start_chunk(buffer, 0, 1));
     rec_buffer_append(buffer, 0, PNR_CALL, 0, 1);      /* in the place of an OPEN record */
     rec_min_duration_ticks = 100;
@@ -232,7 +225,7 @@ Test(buffer, turns_before_ticks_overflow, .init = begin, .fini = end)
 {
     struct rec_totals totals;
     bool is_ended;
-    struct rec_buffer *buffer = new_log(&folder);
+    struct rec_buffer *buffer = new_buffer(7);
     append(buffer, 0);
     buffer->base -= PNR_TICKS_MAX + 1;     /* as if the block had begun so long ago */
     append(buffer, 1);
@@ -245,7 +238,7 @@ Test(buffer, turns_before_ticks_overflow, .init = begin, .fini = end)
 Test(buffer, puts_the_chunks_of_all, .init = begin, .fini = end)
 {
     struct rec_totals totals;
-    struct rec_buffer *buffers[] = { new_log(&folder), new_log(&capture), new_log(&process) };
+    struct rec_buffer *buffers[] = { new_buffer(7), new_buffer(7), new_buffer(7) };
     append(buffers[0], 0);
     append(buffers[1], 0);
     rec_buffer_flush_all();
@@ -276,7 +269,7 @@ Test(buffer, goes_without_rather_than_wait, .init = begin_small, .fini = end)
 {
     const uint64_t n = 8 * PNR_BLOCK_RECORDS;
     struct rec_totals totals;
-    struct rec_buffer *buffer = new_log(&n), *other = new_log(&totals);
+    struct rec_buffer *buffer = new_buffer(7), *other = new_buffer(7);
     rec_drain_park();                  /* nobody writes */
     for (uint64_t i = 0; i < n; i++)
         append(buffer, i);
@@ -312,11 +305,11 @@ Test(buffer, joins_a_capture, .init = begin, .fini = end)
     struct pnr_err err;
     char taken[PATH_MAX], path[PATH_MAX + 8];
     bool is_ended;
-    append(new_log(&folder), 0);
+    append(new_buffer(7), 0);
     rec_session_stop(&totals);
     cr_assert_eq(rec_session_start(capture, true, &(struct rec_drain_options){ .drops = false }, taken, &err), 0);
     cr_expect_str_eq(taken, capture);
-    append(new_log(&folder), 0);
+    append(new_buffer(7), 0);
     rec_session_stop(&totals);
     cr_expect_eq(totals.n_events, 1);
     cr_expect_eq(count_in_file(1, &is_ended), 1);
@@ -380,17 +373,18 @@ Test(buffer, numbers_threads_and_tracks, .init = begin, .fini = end)
         { 4, 7, PNR_THREAD_GREENLET, "two" }, { 5, 7, PNR_THREAD_GREENLET, "three" }, { 6, 7, 0, "name" },
         { 3, 7, 0, "other" } };
     struct rec_totals totals;
-    struct rec_buffer *buffer = new_log(&folder), *other;
+    struct rec_buffer *other;
     struct pnr_name entry;
     struct pnr_err err;
     char path[PATH_MAX], bytes[4096];
     size_t at = PNR_NAMES_HEADER_SIZE, n = 0;
-    cr_expect_eq(rec_session_add_track(buffer, string("one")), 2);
-    other = new_log(&capture);
-    cr_expect_eq(rec_session_add_track(buffer, string("two")), 4);
-    cr_expect_eq(rec_session_add_track(other, string("three")), 5);
-    new_log(&process);
-    rec_session_name_thread(other, string("other"));
+    new_buffer(7);
+    cr_expect_eq(rec_session_add_track(7, string("one")), 2);
+    other = new_buffer(7);
+    cr_expect_eq(rec_session_add_track(7, string("two")), 4);
+    cr_expect_eq(rec_session_add_track(7, string("three")), 5);
+    new_buffer(7);
+    rec_session_name_thread(other, 7, string("other"));
     rec_session_stop(&totals);
     cr_expect_eq(totals.n_threads, 3);
     pnr_file_path(process, "names", path);
@@ -412,40 +406,21 @@ Test(buffer, numbers_threads_and_tracks, .init = begin, .fini = end)
     cr_expect_eq(n, sizeof expected / sizeof *expected);
 }
 
-/* What is known of a track comes back with it, and what is the thread's stays. */
+/* A chunk tells the stack of the track that it begins with, and of no other. */
 Test(buffer, keeps_tracks, .init = begin, .fini = end)
 {
     struct rec_totals totals;
-    struct rec_buffer *buffer = new_log(&folder);
-    struct rec_track fresh = { .number = 2 };
+    struct rec_buffer *buffer = new_buffer(7);
     append(buffer, 0);
     cr_expect_eq(buffer->track.block, buffer->block, "a block tells the track that it begins with");
-    buffer->epoch = 1;
-    buffer->track.base_depth = 2;
-    buffer->track.depth = 3;
-    buffer->track.c_depth = 4;
-    buffer->track.hooked_size = 5;
-    buffer->units = 6;
     const struct rec_track own = buffer->track;
-    rec_buffer_set_track(buffer, &fresh);
-    cr_expect_eq(buffer->track.number, 2);
-    cr_expect_eq(buffer->track.base_depth + buffer->track.depth + buffer->track.c_depth + buffer->track.hooked_size, 0);
-    cr_expect_neq(buffer->track.block, buffer->block, "its stack has not been told");
-    cr_expect_eq(buffer->units, INT_MIN);
+    cr_expect_eq(own.number, 0);
+    buffer->track = (struct rec_track){ .number = 2 };
     append(buffer, 1);
-    buffer->track.depth = 9;
     buffer->track.block = buffer->block;
     const struct rec_track kept = buffer->track;
-    cr_expect_eq(kept.number, 2);
-    cr_expect_eq(kept.depth, 9);
-    cr_expect_eq(kept.block, buffer->block);
-    rec_buffer_set_track(buffer, &own);
-    cr_expect_eq(buffer->track.number, 0);
-    cr_expect_eq(buffer->track.base_depth, 2);
-    cr_expect_eq(buffer->track.depth, 3);
-    cr_expect_eq(buffer->track.c_depth, 4);
-    cr_expect_eq(buffer->track.hooked_size, 5);
-    cr_expect_eq(buffer->track.block, buffer->block);
+    buffer->track = own;
+    cr_expect_eq(buffer->track.block, buffer->block, "the block has both stacks");
     cr_assert(rec_buffer_start_chunk(buffer, 0, 0));
     cr_expect_eq(buffer->track.block, buffer->block);
     cr_expect_neq(kept.block, buffer->block, "a new block tells nothing of other tracks");
@@ -458,12 +433,12 @@ Test(buffer, begins_blocks_in_tracks, .init = begin, .fini = end)
 {
     static const uint32_t tracks[] = { 0, 2, 2, 0 };
     struct rec_totals totals;
-    struct rec_buffer *buffer = new_log(&folder);
+    struct rec_buffer *buffer = new_buffer(7);
     struct pnr_block_header h;
     char path[PATH_MAX];
     uint32_t skippable[2], n = 0;
     for (uint32_t i = 0; i < 4; i++) {
-        rec_buffer_set_track(buffer, &(struct rec_track){ .number = tracks[i] });
+        buffer->track = (struct rec_track){ .number = tracks[i] };
         cr_assert(rec_buffer_start_chunk(buffer, 0, 1));
         rec_buffer_append(buffer, 0, PNR_OPEN, 0, 1);
         rec_buffer_append(buffer, 0, PNR_SWITCH, PNR_SWITCH_OPEN, 3);
@@ -521,7 +496,7 @@ Test(buffer, saves_what_there_is, .init = begin_to_save, .fini = end)
     struct rec_totals totals;
     char path[PATH_MAX + 32];
     uint32_t n_functions;
-    struct rec_buffer *buffer = new_log(&n), *other = new_log(&totals), *third = new_log(&buffer);
+    struct rec_buffer *buffer = new_buffer(7), *other = new_buffer(7), *third = new_buffer(7);
     for (uint64_t i = 0; i < n; i++)
         append(buffer, i);
     append(other, 0);
@@ -565,7 +540,7 @@ Test(buffer, saves_no_part_of_a_segment, .init = begin_to_save, .fini = end)
         struct rec_totals totals;
         struct rec_drain_options options = { .on_wake = save };
         char path[PATH_MAX + 32], segment[PATH_MAX + 32], taken[PATH_MAX];
-        struct rec_buffer *buffer = new_log(&at), *other = new_log(&totals);
+        struct rec_buffer *buffer = new_buffer(7), *other = new_buffer(7);
         struct pnr_err err;
         uint32_t *numbers;
         size_t n;
@@ -615,7 +590,7 @@ Test(buffer, keeps_records_of_a_killed_process)
         snprintf(path, sizeof path, "%s/run.pnr", folder);
         rec_clock_init();
         rec_session_start(path, false, &options, capture, &err);
-        struct rec_buffer *buffer = rec_buffer_new(&n, 7, (struct pnr_string){ "", 0 });
+        struct rec_buffer *buffer = new_buffer(7);
         for (uint64_t i = 0; i < n; i++)
             append(buffer, i);
         if (write(to_parent[1], "", 1) == 1)
@@ -690,7 +665,7 @@ Test(buffer, keeps_what_it_has_when_a_write_fails, .init = begin, .fini = end)
     struct pnr_live live;
     struct pnr_err err;
     bool is_ended;
-    struct rec_buffer *buffer = new_log(&n);
+    struct rec_buffer *buffer = new_buffer(7);
     rec_session_add_property("before", "the limit");
     for (uint64_t i = 0; i < n; i++)
         append(buffer, i);
