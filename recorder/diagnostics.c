@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,10 +15,11 @@
 #include "../format/capture.h"
 #include "../format/file.h"
 
+#define MAX_LINE 1024
 #define MAX_READ 4096                   /* of the messages: the first line is what matters */
 
-static bool was_open;
-static struct stat was;
+static bool was_open, is_debugging;
+static struct stat was, was_at_first;
 static const char *capture;             /* in a child process; borrowed */
 
 void rec_diagnostics_init(void)
@@ -52,11 +54,12 @@ static void append_message(const char *line, size_t size)
     close(fd);
 }
 
-static void write_line(const char *line, size_t size)
+/* Writes to descriptor 2, if that is the same file as `same`. */
+static void write_line(const struct stat *same, const char *line, size_t size)
 {
     struct stat st;
     sigset_t before;
-    if (!was_open || fstat(STDERR_FILENO, &st) != 0 || st.st_dev != was.st_dev || st.st_ino != was.st_ino)
+    if (fstat(STDERR_FILENO, &st) != 0 || st.st_dev != same->st_dev || st.st_ino != same->st_ino)
         return;
     /* When it fails, nobody is left to tell. */
     rec_signals_hold(SIGPIPE, &before);
@@ -64,19 +67,47 @@ static void write_line(const char *line, size_t size)
     rec_signals_release(SIGPIPE, &before, !is_written && errno == EPIPE);
 }
 
+/* Completes the line, of which there are size bytes. Returns how many it has then. */
+static size_t format_line(char *line, int size, const char *format, va_list args)
+{
+    size += vsnprintf(line + size, MAX_LINE - (size_t)size, format, args);
+    if (size > MAX_LINE - 1)
+        size = MAX_LINE - 1;
+    line[size] = '\n';
+    return (size_t)size + 1;
+}
+
 void rec_warn(const char *format, ...)
 {
-    char line[1024];
+    char line[MAX_LINE];
     va_list args;
-    int size = capture ? snprintf(line, sizeof line, "process %ld: ", (long)getpid()) :
-                         snprintf(line, sizeof line, "panopticon: ");
+    int start = capture ? snprintf(line, sizeof line, "process %ld: ", (long)getpid()) :
+                          snprintf(line, sizeof line, "panopticon: ");
     va_start(args, format);
-    size += vsnprintf(line + size, sizeof line - (size_t)size, format, args);
+    size_t size = format_line(line, start, format, args);
     va_end(args);
-    if (size > (int)sizeof line - 1)
-        size = sizeof line - 1;
-    line[size++] = '\n';
-    capture ? append_message(line, (size_t)size) : write_line(line, (size_t)size);
+    if (capture)
+        append_message(line, size);
+    else if (was_open)
+        write_line(&was, line, size);
+}
+
+void rec_debug(const char *format, ...)
+{
+    char line[MAX_LINE];
+    va_list args;
+    if (!is_debugging)
+        return;
+    va_start(args, format);
+    size_t size = format_line(line, snprintf(line, sizeof line, "panopticon: %ld: ", (long)getpid()), format, args);
+    va_end(args);
+    write_line(&was_at_first, line, size);
+}
+
+void rec_debug_init(void)
+{
+    const char *value = getenv("PANOPTICON_DEBUG");
+    is_debugging = value && strcmp(value, "1") == 0 && fstat(STDERR_FILENO, &was_at_first) == 0;
 }
 
 void rec_diagnostics_open_to_all(const char *capture_path)

@@ -18,6 +18,13 @@ void rec_diagnostics_redirect(const char *capture_path);
 /* Writes "panopticon: " and the formatted text with a newline, in one write(2) of at most 1,024 bytes. */
 void rec_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* With PANOPTICON_DEBUG=1 in the environment: writes "panopticon: PID: " and the text on standard error, also in child
+ * processes: what the recorder decides. */
+void rec_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Once a process: reads the environment, and remembers which file descriptor 2 is, to which rec_debug writes. */
+void rec_debug_init(void);
+
 /* Makes the file to which the children of this capture append, if they could not make it themselves: those that will run
  * as another user. They can do nothing else with it. */
 void rec_diagnostics_open_to_all(const char *capture_path);

@@ -53,6 +53,9 @@ static inline bool rec_state_is(uint32_t states)
     return atomic_load_explicit(&rec_state.now, memory_order_relaxed) & states;
 }
 
+/* Events may have been missed on any thread: what buffers know of their stacks is out of date. */
+static inline void rec_state_start_epoch(void) { rec_state.epoch++; }
+
 /* What an action does; it runs in the next state. before: the state in which the event came. */
 typedef void (*rec_state_action)(enum rec_state before);
 

@@ -185,7 +185,7 @@ class Recorder:
         if self._is_running:
             raise RuntimeError("panopticon: this recorder is running already")
         # Inside another recording it is that one which says what becomes of children.
-        self._leads = self._follows_all and not _recorder.is_on()
+        self._leads = self._follows_all and _recorder.state() == "off"
         lead = leader(self._options, self._filters) if self._leads else None
         before = os.environ.get("PYTHONPATH")
         try:
@@ -375,7 +375,7 @@ def follow(entry):
         if not order:
             return False
         if is_server:
-            os.register_at_fork(after_in_child=lambda: _recorder.is_on() or take_part(order, "fork"))
+            os.register_at_fork(after_in_child=lambda: _recorder.state() != "off" or take_part(order, "fork"))
             return True
         take_duty(order)
     except OSError as error:

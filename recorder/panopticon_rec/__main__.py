@@ -234,7 +234,7 @@ class Plan:
         self.argv = [*flag, self.target, *arguments]
         self.joined = self.lead = None
         self.capture, output = choose_paths(args)
-        if _recorder.is_on():
+        if _recorder.state() != "off":
             if not args.quiet:
                 sys.stderr.write(f"panopticon: this process is being recorded already: no {args.output} is made\n")
             return
