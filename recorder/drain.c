@@ -467,17 +467,21 @@ void rec_drain_park(void)
     pthread_mutex_unlock(&drain.presence);
 }
 
-bool rec_drain_unpark(void)
+/* Starts the thread if it was parked at least this long ago. Returns whether it is there. */
+static bool unpark(uint64_t parked_ns)
 {
     if (!is_away())
         return true;
     pthread_mutex_lock(&drain.presence);
     uint64_t now = rec_clock_monotonic_ns();
-    if (is_away() && !drain.is_stopping && now - atomic_load(&drain.paused_ns) >= PAUSE_NS)
+    if (is_away() && !drain.is_stopping && now - atomic_load(&drain.paused_ns) >= parked_ns)
         atomic_store(&drain.paused_ns, start_thread() == 0 ? 0 : now);  /* no more threads may be made: not soon again */
     pthread_mutex_unlock(&drain.presence);
     return !is_away();
 }
+
+bool rec_drain_unpark(void) { return unpark(PAUSE_NS); }
+void rec_drain_unpark_now(void) { unpark(0); }
 
 void rec_drain_wake(void)
 {

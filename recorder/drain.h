@@ -83,6 +83,9 @@ void rec_drain_park(void);
 /* Fetches the thread again, some time after the last pause. Returns whether it is there. Any thread may call it. */
 bool rec_drain_unpark(void);
 
+/* Fetches the thread again at once: no event may come that would do it. */
+void rec_drain_unpark_now(void);
+
 /* Has options.on_wake called, soon. Safe in a signal handler. */
 void rec_drain_wake(void);
 

@@ -241,9 +241,18 @@ static void park(enum rec_state before)
     rec_drain_park();
 }
 
+static int unpark(void *unused)
+{
+    (void)unused;
+    if (rec_state_is(REC_WITH_FILES))
+        rec_drain_unpark_now();
+    return 0;
+}
+
 static void count_fork(enum rec_state before)
 {
-    (void)before;
+    if (before == REC_PAUSED)           /* no event will unpark the drain, which must hear signals; but os.fork counts threads */
+        Py_AddPendingCall(unpark, NULL);
     rec_survey_forked();
     recording.forks += !rec_captures.written.options.follows_forks;
     rec_threads_forget_current();       /* the next event is not fast, and unparks the drain */
