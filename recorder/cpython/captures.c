@@ -181,29 +181,37 @@ void rec_captures_save_region(struct rec_capture *region, struct rec_totals *tot
     free(region);
 }
 
+/* The region that has begun first: it has all segments that the others need. One that waits has yet to begin. */
+static struct rec_capture *find_first(void)
+{
+    struct rec_capture *first = rec_captures.newest;
+    for (struct rec_capture *region = first->older; region; region = region->older)
+        if (first->is_waiting || (!region->is_waiting && region->region.start.monotonic_ns <= first->region.start.monotonic_ns))
+            first = region;
+    return first;
+}
+
 bool rec_captures_move(struct rec_drain_options *drain, bool *is_waiting, struct rec_totals *totals)
 {
     struct pnr_err err;
     char text[512];
-    struct rec_capture *oldest = rec_captures.newest;
-    while (oldest->older)
-        oldest = oldest->older;
-    drain->limits = (struct rec_limits){ oldest->options.max_size, oldest->options.last_ns };
-    drain->drops = oldest->options.discards;
-    *is_waiting = oldest->is_waiting;
-    if (oldest->is_waiting)
-        rec_session_postpone_region(&oldest->region);
-    if (rec_session_move(oldest->path, &oldest->region, drain, totals, &err) != 0) {
+    struct rec_capture *first = find_first();
+    drain->limits = (struct rec_limits){ first->options.max_size, first->options.last_ns };
+    drain->drops = first->options.discards;
+    *is_waiting = first->is_waiting;
+    if (first->is_waiting)
+        rec_session_postpone_region(&first->region);
+    if (rec_session_move(first->path, &first->region, drain, totals, &err) != 0) {
         rec_warn("%s; the recordings inside this one end with it", pnr_err_describe(&err, text, sizeof text));
         return false;
     }
     rec_occasions_release(&rec_captures.written.options);
-    remove_region(oldest);
+    remove_region(first);
     pthread_mutex_lock(&rec_captures.lock);
-    rec_captures.written = *oldest;
+    rec_captures.written = *first;
     pthread_mutex_unlock(&rec_captures.lock);
     rec_captures_remember();
-    free(oldest);
+    free(first);
     return true;
 }
 

@@ -54,8 +54,8 @@ void rec_captures_save_region(struct rec_capture *region, struct rec_totals *tot
 /* The region of this number, or NULL. */
 struct rec_capture *rec_captures_find(int number);
 
-/* Ends the capture that is written, and continues in that of the oldest region. drain: the drain's callbacks. *is_waiting:
- * that region has yet to begin. Returns false, and nothing has changed, when it cannot. */
+/* Ends the capture that is written, and continues in that of the region that has begun first. drain: the drain's callbacks.
+ * *is_waiting: that region has yet to begin. Returns false, and nothing has changed, when it cannot. */
 bool rec_captures_move(struct rec_drain_options *drain, bool *is_waiting, struct rec_totals *totals);
 
 /* Regions that wait for the program to resume recording begin now. */

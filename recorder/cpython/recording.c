@@ -179,7 +179,8 @@ static void enter(enum rec_state before)
 
 static void leave(enum rec_state before)
 {
-    (void)before;
+    if (before & REC_RECORDING)         /* no event will do it, and the drain must hear signals */
+        rec_drain_unpark_now();
     rec_c_calls_leave(REC_LEAVE_PAUSE);
     recording.engine->leave(REC_LEAVE_PAUSE);
     rec_buffer_flush_all();
@@ -251,7 +252,7 @@ static int unpark(void *unused)
 
 static void count_fork(enum rec_state before)
 {
-    if (before == REC_PAUSED)           /* no event will unpark the drain, which must hear signals; but os.fork counts threads */
+    if (before == REC_PAUSED)           /* no event will do it; os.fork counts the threads before the call comes */
         Py_AddPendingCall(unpark, NULL);
     rec_survey_forked();
     recording.forks += !rec_captures.written.options.follows_forks;

@@ -58,17 +58,20 @@ def render(table):
 
 
 class Model:
-    """What the table says of a process: each event is taken as the recorder takes it, and the transitions are kept."""
+    """What the table says of a process: each event is taken as the recorder takes it, and the transitions are kept. order:
+    a list of all processes, in which each appears with its first transition."""
 
     IN_CHILD = "PENDING", "PENDING_PAUSED"
     RECORDING = "ON", "UNHOOKED"
 
-    def __init__(self, table, engine, state="OFF"):
-        self.table, self.engine, self.state = table, engine, state
+    def __init__(self, table, engine, order, state="OFF"):
+        self.table, self.engine, self.order, self.state = table, engine, order, state
         self.written = None             # number of the capture that is written
         self.is_own = False             # this process has started it
         self.follows = {}               # number: whether children are followed; of all captures that were ever started
-        self.regions = {}               # number: whether it waits for a resume, in the order of their starts
+        self.is_deep = False            # the running functions are below a deep stack
+        self.regions = {}               # those that are open, in the order in which they have begun, and that wait
+        self.waiting = set()            # those that begin when the program resumes
         self.lifting = set()            # regions for which a pause is lifted
         self.n_stretches = 0            # how often a stretch without events has begun
         self.started = []               # numbers
@@ -83,6 +86,8 @@ class Model:
         cell = self.table.cells[event, self.state]
         assert cell.kind != "NEVER", f"{event} in {self.state}"
         if cell.kind == "GO":
+            if not self.transitions:
+                self.order.append(self)
             self.transitions.append((spell(self.state), spell(event), spell(cell.next)))
             self.state = cell.next
             self.n_stretches += cell.next in ("STARTING", "PAUSED", *self.IN_CHILD)
@@ -119,27 +124,34 @@ class Model:
             if is_paused:
                 self.take("PAUSE")
             return
-        self.regions[number] = is_paused
-        if not is_paused:
+        self.regions[number] = None
+        if is_paused:
+            self.waiting.add(number)
+        else:
             if self.state == "PAUSED" or self.lifting:
                 self.lifting.add(number)
             self.take("REGION_BEGIN")
 
     def stop(self, number):
         if number in self.regions:
-            del self.regions[number]
+            self.forget(number)
             if number in self.lifting:
                 self.lifting.remove(number)
                 if not self.lifting:
                     self.take("REGION_END")
         elif number == self.written and self.regions:
-            self.written = min(self.regions)
-            is_waiting = self.regions.pop(self.written)
+            self.written = min(self.regions, key=lambda one: one in self.waiting)       # the first one of the best
+            is_waiting = self.written in self.waiting
+            self.forget(self.written)
             self.lifting.discard(self.written)
             if is_waiting and not self.regions:
                 self.take("PAUSE")
         elif number == self.written and self.take("STOP") and self.state == "STOPPING":
             self.take("STOPPED")
+
+    def forget(self, number):
+        del self.regions[number]
+        self.waiting.discard(number)
 
     def exit(self):
         """The process ends by os._exit."""
@@ -153,14 +165,17 @@ class Model:
     def resume(self):
         if self.take("RESUME"):
             self.lifting.clear()
-            self.regions = dict.fromkeys(self.regions, False)
+            for number in sorted(self.waiting, reverse=True):
+                self.regions[number] = self.regions.pop(number)
+            self.waiting.clear()
 
     def fork(self):
         """Returns the child's model."""
         self.take("FORK")
         self.take("FORK_PARENT")
-        child = Model(self.table, self.engine, self.state)
+        child = Model(self.table, self.engine, self.order, self.state)
         child.written, child.follows, child.started = self.written, dict(self.follows), list(self.started)
+        child.is_deep = self.is_deep
         child.take("FORK_CHILD")
         return child
 
@@ -172,5 +187,7 @@ class Model:
             self.take("UNHOOK")
         before = self.n_stretches
         run()
+        if self.engine == "monitoring":         # which also has events of frames that were entered before
+            self.call()
         if is_unhooked and self.state in self.RECORDING and self.n_stretches == before:
             self.take("REHOOK")
