@@ -128,7 +128,7 @@ class Walk:
         for _ in range(n):
             operation = [self.choose(model, level), None]
             was_open, state = model.is_open, model.state
-            self.begins_unhooked |= state == "UNHOOKED" and operation[0] in ("start", "resume")
+            self.begins_unhooked |= (state == "UNHOOKED" or model.is_deep) and operation[0] in ("start", "resume")
             getattr(self, "do_" + operation[0])(model, operation, level)
             is_refused = not was_open and (operation[0] in ("pause", "resume") or operation[0] == "stop" and model.is_own)
             has_failed = operation[0] == "stop" and state == "FAILED" and operation[1] == model.written
