@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include "../format/capture.h"
 #include "../format/file.h"
 
+#define MAX_LINE 1024
 #define MAX_READ 4096                   /* bytes of the file `messages`: the first line is what matters */
 
 static struct {
@@ -21,6 +23,11 @@ static struct {
     struct stat was;                    /* ... and that it was this one */
     const char *capture;                /* in a child process, else NULL; borrowed */
 } diagnostics;
+
+static struct {
+    bool is_on;
+    struct stat was;                    /* the file that descriptor 2 was at first */
+} debugging;
 
 void rec_diagnostics_init(void)
 {
@@ -55,31 +62,55 @@ static void append_message(const char *line, size_t size)
 }
 
 /* Writes the line to standard error, if that is still the same file. A failure cannot be reported to anybody. */
-static void write_to_stderr(const char *line, size_t size)
+static void write_to_stderr(bool is_known, const struct stat *was, const char *line, size_t size)
 {
     struct stat st;
     sigset_t before;
-    if (!diagnostics.is_known || fstat(STDERR_FILENO, &st) != 0 || st.st_dev != diagnostics.was.st_dev ||
-        st.st_ino != diagnostics.was.st_ino)
+    if (!is_known || fstat(STDERR_FILENO, &st) != 0 || st.st_dev != was->st_dev || st.st_ino != was->st_ino)
         return;
     rec_signals_hold(SIGPIPE, &before);
     bool is_written = write(STDERR_FILENO, line, size) >= 0;
     rec_signals_release(SIGPIPE, &before, !is_written && errno == EPIPE);
 }
 
+/* Completes the line, of which there are size bytes. Returns how many it has then. */
+static size_t format_line(char *line, int size, const char *format, va_list args)
+{
+    size += vsnprintf(line + size, MAX_LINE - (size_t)size, format, args);
+    if (size > MAX_LINE - 1)
+        size = MAX_LINE - 1;
+    line[size] = '\n';
+    return (size_t)size + 1;
+}
+
 void rec_warn(const char *format, ...)
 {
-    char line[1024];
+    char line[MAX_LINE];
     va_list args;
-    int size = diagnostics.capture ? snprintf(line, sizeof line, "process %ld: ", (long)getpid()) :
-                         snprintf(line, sizeof line, "panopticon: ");
+    int start = diagnostics.capture ? snprintf(line, sizeof line, "process %ld: ", (long)getpid()) :
+                                      snprintf(line, sizeof line, "panopticon: ");
     va_start(args, format);
-    size += vsnprintf(line + size, sizeof line - (size_t)size, format, args);
+    size_t size = format_line(line, start, format, args);
     va_end(args);
-    if (size > (int)sizeof line - 1)
-        size = sizeof line - 1;
-    line[size++] = '\n';
-    diagnostics.capture ? append_message(line, (size_t)size) : write_to_stderr(line, (size_t)size);
+    diagnostics.capture ? append_message(line, size) : write_to_stderr(diagnostics.is_known, &diagnostics.was, line, size);
+}
+
+void rec_debug(const char *format, ...)
+{
+    char line[MAX_LINE];
+    va_list args;
+    if (!debugging.is_on)
+        return;
+    va_start(args, format);
+    size_t size = format_line(line, snprintf(line, sizeof line, "panopticon: %ld: ", (long)getpid()), format, args);
+    va_end(args);
+    write_to_stderr(true, &debugging.was, line, size);
+}
+
+void rec_debug_init(void)
+{
+    const char *value = getenv("PANOPTICON_DEBUG");
+    debugging.is_on = value && strcmp(value, "1") == 0 && fstat(STDERR_FILENO, &debugging.was) == 0;
 }
 
 void rec_diagnostics_open_to_all(const char *capture_path)

@@ -27,6 +27,13 @@ void rec_diagnostics_redirect(const char *capture_path);
 /* Writes "panopticon: " and the formatted text with a newline, in one write(2) of at most 1,024 bytes. */
 void rec_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Writes "panopticon: PID: " and the text to standard error, also in child processes, if the environment has
+ * PANOPTICON_DEBUG=1: what the recorder decides. */
+void rec_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Reads the environment and remembers which file descriptor 2 is. Called once a process, before rec_debug. */
+void rec_debug_init(void);
+
 /* Makes the file `messages` in advance, so that children that run as another user can append to it. They can do
  * nothing else with it. */
 void rec_diagnostics_open_to_all(const char *capture_path);

@@ -25,9 +25,9 @@ struct named {
 };
 
 static struct {
-    uint32_t session;                   /* the recording that has C calls; 0: none */
-    bool is_held;                       /* recording is paused: on 3.11 no thread has ours */
-    bool was_displaced;                 /* a thread has, or had, another tool's profile function */
+    bool is_on;
+    bool is_profiling;                  /* on 3.11: threads have our profile function */
+    uint32_t displaced_session;         /* the last one in which a thread had another tool's profile function */
     struct c_function known[KNOWN];
     struct named *named;                /* owned */
     size_t n_named, capacity;           /* a power of two, or 0 */
@@ -198,7 +198,7 @@ static inline bool count(struct rec_stack *stack, enum pnr_kind kind)
 {
     if (kind == PNR_C_CALL) {
         stack->c_depth++;
-        if (likely(!rec_threads.is_unhooked))
+        if (likely(!rec_state_is(REC_UNHOOKED)))
             return true;
         if (stack->c_gap_end <= stack->c_gap_begin)
             stack->c_gap_begin = stack->c_depth - 1;
@@ -217,7 +217,7 @@ static inline bool count(struct rec_stack *stack, enum pnr_kind kind)
 static void append(PyThreadState *ts, enum pnr_kind kind, uint32_t index)
 {
     uint32_t session = rec_functions.session;
-    if (unlikely(rec_threads.is_unhooked)) {
+    if (unlikely(rec_state_is(REC_UNHOOKED))) {
         if (rec_greenlets.are_used)
             return;                     /* which of them runs is not known */
     } else if ((kind == PNR_C_CALL || rec_greenlets.are_used) && rec_threads.before_c_call) {
@@ -240,15 +240,11 @@ static void append(PyThreadState *ts, enum pnr_kind kind, uint32_t index)
                            (struct rec_open_frame){ PNR_OPEN_C_CALL, index });
 }
 
-static void unwatch(void);
-
-/* Recording has ended without a stop, by a failure; or it is going to go on. */
+/* Ends calls that still come although nothing is recorded: after a failure, which came in the midst of an event. */
 static __attribute__((noinline, cold)) void end_late(void)
 {
-    if (cpython_is_finalizing() || rec_threads.is_waiting)
-        return;
-    unwatch();
-    c_calls.session = 0;
+    if (!cpython_is_finalizing() && !rec_state_is(REC_WAITING))
+        rec_c_calls_leave(REC_LEAVE_OFF);
 }
 
 #if PY_VERSION_HEX >= 0x030C0000
@@ -286,7 +282,7 @@ static uint32_t index_of_method(PyObject *method, PyObject *code, PyObject *offs
 static inline PyObject *tell(PyObject *const *args, enum pnr_kind kind)
 {
     uint32_t index;
-    if (unlikely(!rec_threads.is_active)) {
+    if (unlikely(!rec_state_is(REC_RECORDING))) {
         end_late();
         return rec_tool_nothing();
     }
@@ -326,14 +322,19 @@ static void unwatch(void)
         rec_threads.missing = REC_TOOL_TAKEN;
 }
 
-static void look(void)
+static void look_at_tool(void)
 {
     if (!rec_tool_look())
         rec_threads.missing = REC_TOOL_TAKEN;
 }
 
-static void hold(void) { rec_tool_pause(); }
-static void go_on(void) { rec_tool_resume(); }
+static void pause_c_calls(void)
+{
+    if (!rec_tool_pause())
+        rec_threads.missing = REC_TOOL_TAKEN;
+}
+
+static void resume_c_calls(void) { rec_tool_resume(); }
 
 #else
 
@@ -342,7 +343,7 @@ static int on_profile(PyObject *object, PyFrameObject *frame, int what, PyObject
     (void)object, (void)frame;
     if (what != PyTrace_C_CALL && what != PyTrace_C_RETURN && what != PyTrace_C_EXCEPTION)
         return 0;
-    if (unlikely(!rec_threads.is_active)) {
+    if (unlikely(!rec_state_is(REC_RECORDING))) {
         end_late();
         return 0;
     }
@@ -353,12 +354,18 @@ static int on_profile(PyObject *object, PyFrameObject *frame, int what, PyObject
     return 0;
 }
 
+static void report_profile(bool is_displaced)
+{
+    if (is_displaced)
+        c_calls.displaced_session = rec_functions.session;
+}
+
 /* Runs when the thread state is cleared. */
 static void thread_ended(PyObject *capsule)
 {
     const PyThreadState *ts = PyCapsule_GetPointer(capsule, NULL);
-    if ((uintptr_t)PyCapsule_GetContext(capsule) == c_calls.session && !c_calls.is_held)
-        c_calls.was_displaced |= ts->c_profilefunc != on_profile;
+    if ((uintptr_t)PyCapsule_GetContext(capsule) == rec_functions.session && c_calls.is_profiling)
+        report_profile(ts->c_profilefunc != on_profile);
 }
 
 /* Hangs a look at the profile function on the end of the thread state. */
@@ -367,7 +374,7 @@ static void watch_end(PyThreadState *ts)
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
     PyObject *capsule = PyCapsule_New(ts, NULL, NULL);
-    if (!capsule || !ts->dict || PyCapsule_SetContext(capsule, (void *)(uintptr_t)c_calls.session) != 0 ||
+    if (!capsule || !ts->dict || PyCapsule_SetContext(capsule, (void *)(uintptr_t)rec_functions.session) != 0 ||
         PyDict_SetItem(ts->dict, c_calls.capsule_key, capsule) != 0 ||
         PyCapsule_SetDestructor(capsule, thread_ended) != 0)
         PyErr_Clear();                  /* what is then seen is the state at the stop */
@@ -378,10 +385,10 @@ static void watch_end(PyThreadState *ts)
 /* A thread that has a profile function keeps it. */
 static void watch_thread(PyThreadState *ts)
 {
-    if (c_calls.session != rec_functions.session || c_calls.is_held)
-        return;                         /* of a recording that a fork has ended; or not now */
+    if (!c_calls.is_profiling)
+        return;
     if (ts->c_profilefunc && ts->c_profilefunc != on_profile) {
-        c_calls.was_displaced = true;
+        report_profile(true);
         return;
     }
     ts->c_profilefunc = on_profile;
@@ -391,6 +398,7 @@ static void watch_thread(PyThreadState *ts)
 
 static int watch(void)
 {
+    c_calls.is_profiling = true;
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts))
         watch_thread(ts);
     return 0;
@@ -404,11 +412,12 @@ static bool is_watched(const PyThreadState *ts)
 
 static void unwatch(void)
 {
-    if (c_calls.is_held)
+    if (!c_calls.is_profiling)
         return;                         /* what other tools did in the pause is theirs */
+    c_calls.is_profiling = false;
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
         if (ts->c_profilefunc != on_profile) {
-            c_calls.was_displaced |= ts->c_profilefunc || is_watched(ts);
+            report_profile(ts->c_profilefunc || is_watched(ts));
             continue;
         }
         ts->c_profilefunc = NULL;
@@ -416,10 +425,9 @@ static void unwatch(void)
     }
 }
 
-static void look(void) { }              /* the ends of threads, and the stop, see it */
-
-static void hold(void) { unwatch(); }
-static void go_on(void) { watch(); }
+static void look_at_tool(void) { }              /* done at the ends of threads and at the stop */
+static void pause_c_calls(void) { unwatch(); }
+static void resume_c_calls(void) { watch(); }
 
 #endif
 
@@ -432,61 +440,57 @@ static void forget_names(void)
     c_calls.n_named = c_calls.capacity = 0;
 }
 
-void rec_c_calls_begin(void)
+static bool intern(PyObject **name, const char *text)
 {
-    forget_names();                     /* the parent's */
+    return *name || (*name = PyUnicode_InternFromString(text));
+}
+
+/* A recording, or a child's part of it, has functions of its own. */
+static void begin(void)
+{
+    forget_names();
     memset(c_calls.known, 0, sizeof c_calls.known);
-    c_calls.was_displaced = false;
-    c_calls.session = rec_functions.session;
+    c_calls.is_on = true;
     rec_threads.on_new = watch_thread;
 }
 
-void rec_c_calls_pause(void)
+int rec_c_calls_enter(enum rec_enter why)
 {
-    if (!c_calls.session || c_calls.is_held)
-        return;
-    hold();
-    c_calls.is_held = true;
-}
-
-void rec_c_calls_resume(void)
-{
-    if (!c_calls.session)
-        return;
-    c_calls.is_held = false;
-    go_on();
-}
-
-void rec_c_calls_look(void)
-{
-    if (c_calls.session && !c_calls.is_held)
-        look();
-}
-
-int rec_c_calls_start(void)
-{
-    if (!c_calls.module_key && !(c_calls.module_key = PyUnicode_InternFromString("__module__")))
-        return -1;
-    if (!c_calls.name_key && !(c_calls.name_key = PyUnicode_InternFromString("__name__")))
-        return -1;
-    if (!c_calls.capsule_key && !(c_calls.capsule_key = PyUnicode_InternFromString("panopticon.c_calls")))
-        return -1;
-    c_calls.is_held = false;
-    rec_c_calls_begin();
-    if (watch() == 0)
+    if (why == REC_ENTER_RESUME) {
+        if (c_calls.is_on)
+            resume_c_calls();
         return 0;
-    rec_c_calls_stop(false);
+    }
+    if (!intern(&c_calls.module_key, "__module__") || !intern(&c_calls.name_key, "__name__") ||
+        !intern(&c_calls.capsule_key, "panopticon.c_calls"))
+        return -1;
+    begin();
+    if (why == REC_ENTER_CHILD || watch() == 0)
+        return 0;
+    rec_c_calls_leave(REC_LEAVE_OFF);
     return -1;
 }
 
-bool rec_c_calls_stop(bool is_finalized)
+void rec_c_calls_leave(enum rec_leave why)
 {
-    if (c_calls.session != rec_functions.session)
-        return true;
-    c_calls.session = 0;
+    if (!c_calls.is_on)
+        return;
+    if (why == REC_LEAVE_PAUSE) {
+        pause_c_calls();
+        return;
+    }
+    c_calls.is_on = false;
     rec_threads.on_new = NULL;
-    if (!is_finalized)
+    if (why != REC_LEAVE_GONE)
         unwatch();
     forget_names();
-    return !c_calls.was_displaced;
+}
+
+bool rec_c_calls_are_on(void) { return c_calls.is_on; }
+bool rec_c_calls_were_displaced(void) { return c_calls.displaced_session == rec_functions.session; }
+
+void rec_c_calls_look(void)
+{
+    if (c_calls.is_on)
+        look_at_tool();
 }

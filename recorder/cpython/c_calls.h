@@ -1,4 +1,4 @@
-/* C calls: records of the calls of C functions (built-in functions and methods of built-in types), beside either
+/* C calls: records of the calls of C functions (built-in functions and methods of built-in types), alongside either
  * engine: on 3.11 from a profile function on every thread, from 3.12 on from sys.monitoring. Calls that C code makes
  * itself are not seen, nor are calls of classes. All functions are called with the GIL. */
 #ifndef REC_C_CALLS_H
@@ -6,21 +6,22 @@
 
 #include <stdbool.h>
 
-/* After the engine's start. Returns 0, or -1 with an exception set. */
-int rec_c_calls_start(void);
+#include "engine.h"
 
-/* In a forked child, after the engine's begin. */
-void rec_c_calls_begin(void);
+/* Records them from now on, after the engine has entered; on REC_ENTER_RESUME, if they were recorded before. Returns 0,
+ * or -1 with an exception set. */
+int rec_c_calls_enter(enum rec_enter why);
 
-/* No calls are recorded meanwhile; may be called without a start. */
-void rec_c_calls_pause(void);
-void rec_c_calls_resume(void);
+/* Records none from now on; before a pause of the engine, but after its end. May be called without an enter. */
+void rec_c_calls_leave(enum rec_leave why);
 
-/* Sees whether another tool has taken away what C calls come from; may be called without a start. */
+/* True from an enter until a leave that is no pause. */
+bool rec_c_calls_are_on(void);
+
+/* Takes back the place that another tool may have taken; may be called without an enter. */
 void rec_c_calls_look(void);
 
-/* After the engine's stop; may be called without a start. is_finalized: the interpreter is gone. Returns false when
- * another tool's profile function stood in the way on some thread, so that calls may be missing. */
-bool rec_c_calls_stop(bool is_finalized);
+/* True when another tool's profile function was on some thread, so that calls may be missing. */
+bool rec_c_calls_were_displaced(void);
 
 #endif

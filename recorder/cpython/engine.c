@@ -3,9 +3,22 @@
 
 #include "engine.h"
 
+#include <string.h>
+
 #if !CPYTHON_IS_KNOWN
 cpython_frame *cpython_bottom;
 #endif
+
+const struct rec_engine *rec_engine_find(const char *name)
+{
+    const struct rec_engine *engines[] = { rec_engine_frame, rec_engine_monitoring };
+    for (int i = 0; i < 2; i++)
+        if (engines[i] && (!name || strcmp(name, engines[i]->name) == 0))
+            return engines[i];
+    PyErr_Format(PyExc_ValueError, "panopticon: CPython %d.%d has no engine %s", PY_MAJOR_VERSION, PY_MINOR_VERSION,
+                 name ? name : "to record with");
+    return NULL;
+}
 
 int rec_engine_init(const char *own)
 {
@@ -18,33 +31,6 @@ void rec_engine_forget(void)
 #if PY_VERSION_HEX >= 0x030C0000
     rec_tool_forget();
 #endif
-}
-
-/* The tags that are on the stack are void: what they number are the parent's names. */
-void rec_engine_forked(void (*on_first_event)(void))
-{
-    rec_threads.is_active = false;
-    rec_threads.is_waiting = on_first_event != NULL;
-    rec_threads.on_first_event = on_first_event;
-    rec_threads_forget_current();
-    rec_functions_start();
-}
-
-void rec_engine_pause(const struct rec_engine *engine)
-{
-    rec_threads.is_active = false;
-    rec_threads.is_waiting = true;
-    engine->pause();
-    rec_buffer_flush_all();
-    rec_threads_forget_current();
-}
-
-void rec_engine_resume(const struct rec_engine *engine)
-{
-    rec_threads.is_active = true;
-    rec_threads.is_waiting = false;
-    rec_threads.n_pauses++;
-    engine->resume();
 }
 
 int rec_engine_run_detached(int (*func)(void *), void *arg)

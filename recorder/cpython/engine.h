@@ -1,5 +1,5 @@
-/* An engine: where events come from. It sees every Python function that is entered and left and appends records
- * to the buffer. All functions are called with the GIL, but for rec_engine_forked. */
+/* An engine: where events come from. It sees every Python function that is entered and left, and appends records to the
+ * thread buffers. All functions are called with the GIL, except for needs_look and, in a forked child, REC_ENTER_FORK. */
 #ifndef REC_ENGINE_H
 #define REC_ENGINE_H
 
@@ -7,53 +7,52 @@
 #include <Python.h>
 #include <stdbool.h>
 
+/* Why events come from now on. */
+enum rec_enter {
+    REC_ENTER_START,                    /* a recording starts: open frames of all threads are recorded as open before */
+    REC_ENTER_CHILD,                    /* a forked child joins; what the parent's start installed is still there */
+    REC_ENTER_RESUME,                   /* a pause ends: each thread's next block begins with its stack */
+    REC_ENTER_HANDOVER,                 /* a pause ends, and this engine continues in place of the other one */
+    REC_ENTER_FORK                      /* in a forked child: its first event must come. Runs no Python code */
+};
+
+/* Why no events come from now on. */
+enum rec_leave {
+    REC_LEAVE_PAUSE,
+    REC_LEAVE_HANDOVER,                 /* after REC_LEAVE_PAUSE: the other engine will continue */
+    REC_LEAVE_FAILURE,                  /* nothing more can be recorded. In the midst of an event: runs no Python code */
+    REC_LEAVE_STOP,                     /* the last records are written; the session can then be stopped */
+    REC_LEAVE_OFF,                      /* as STOP, without any record */
+    REC_LEAVE_GONE                      /* the interpreter is gone: nothing of it is touched */
+};
+
 struct rec_engine {
     const char *name;                   /* for the property "engine" */
 
-    /* Begins to record all threads of this interpreter: the buffer has been started. Frames that are open now are shown
-     * as opened before. Returns 0, or -1 with an exception set. */
-    int (*start)(void);
+    /* Returns 0, or -1 with an exception set. -1 without exception: this engine never enters for that reason. */
+    int (*enter)(enum rec_enter why);
 
-    /* The same in a forked child, to which the parent's start has come down. */
-    int (*begin)(void);
+    void (*leave)(enum rec_leave why);
 
-    /* Sees to it that no more events come, and that they come again; each thread's next block begins with its stack. */
-    void (*pause)(void);
-    void (*resume)(void);
-
-    /* Sees whether another tool has taken the engine's place, and takes it again. */
+    /* Takes the engine's place again if another tool has taken it. */
     void (*look)(void);
 
     /* True when a look is due. Any thread may ask, without the GIL. */
     bool (*needs_look)(void);
-
-    /* While it pauses: from rec_engine_resume on the other engine records in its place. NULL where it does not do that. */
-    void (*leave)(void);
-
-    /* Records in place of the other engine, after its leave and from rec_engine_resume on. NULL where it does not do that.
-     * Returns 0, or -1 with an exception set. */
-    int (*take_over)(void);
-
-    /* Ends it; the buffer may then be stopped. is_finalized: the interpreter is gone, nothing of it is touched. */
-    void (*stop)(bool is_finalized);
 };
 
 /* NULL where this Python does not have it. */
 extern const struct rec_engine *const rec_engine_frame, *const rec_engine_monitoring;
 
+/* The engine of this name; the fastest one for NULL. Returns NULL with ValueError set when this Python does not have it. */
+const struct rec_engine *rec_engine_find(const char *name);
+
 /* Once an interpreter: a program that embeds Python may have several, one after the other. own: prefix of the files
  * whose functions are never recorded; borrowed for ever. Returns 0, or -1 with an exception set. */
 int rec_engine_init(const char *own);
 
-/* The interpreter is gone, and with it all objects that are kept. Nothing is being recorded. */
+/* Forgets the objects of an interpreter that is gone. Nothing is being recorded. */
 void rec_engine_forget(void);
-
-/* In a forked child: recording ends without a record. on_first_event is called at the first event that comes; or NULL. */
-void rec_engine_forked(void (*on_first_event)(void));
-
-/* No events come until rec_engine_resume. Called when they do. */
-void rec_engine_pause(const struct rec_engine *engine);
-void rec_engine_resume(const struct rec_engine *engine);
 
 /* Runs func(arg) as the program: with an empty Python stack and all of the recursion limit. */
 int rec_engine_run_detached(int (*func)(void *), void *arg);

@@ -47,7 +47,6 @@ static struct {
     bool is_on;                         /* the recording's engine is this one */
     bool is_hooked;                     /* the hook was put on, and not taken off; another tool may have replaced it */
     bool is_suspect;                    /* what is wrapped was found where ours had been: perhaps calls are missing */
-    uint32_t epoch;                     /* raised when other threads may have run without the hook */
 #if CPYTHON_COUNTS_C_CALLS
     uintptr_t ways[CPYTHON_N_WAYS];     /* the least C stack that was seen between an evaluation and the hook */
 #endif
@@ -83,7 +82,7 @@ static void prepare_class(PyTypeObject *class)
  * that a recursion through __init__ needs no C stack. */
 static PyObject *allocate(PyTypeObject *class, Py_ssize_t n)
 {
-    if (unlikely(rec_threads.is_unhooked) && rec_threads.is_active && class->tp_alloc == allocate) {
+    if (unlikely(rec_state_is(REC_UNHOOKED)) && class->tp_alloc == allocate) {
         if (!engine.inlining)
             engine.inlining = PyList_New(0);
         if (engine.inlining && PyList_Append(engine.inlining, (PyObject *)class) == 0)
@@ -226,8 +225,7 @@ static bool is_in_base(const struct rec_thread *thread, uintptr_t evaluation)
 /* A buffer that begins, or that may have missed events: the stack is told in full, and all of it is the base. */
 static bool adopt(PyThreadState *ts, struct rec_thread *thread, uint16_t flags, struct rec_open_frame leaving)
 {
-    thread->epoch = engine.epoch;
-    thread->pauses = rec_threads.n_pauses;
+    thread->epoch = rec_state.epoch;
     if (flags != PNR_BLOCK_RESYNC || rec_greenlets.are_used)        /* else C calls were counted in the gap, too */
         thread->stack.c_depth = thread->stack.c_gap_begin = thread->stack.c_gap_end = 0;
     if (!rec_threads_start_chunk(thread, flags, rec_threads_innermost(ts), leaving))
@@ -266,7 +264,7 @@ static struct rec_thread *catch_up(PyThreadState *ts, cpython_frame *entered, st
     if (!rec_threads_activate_if_pending(ts) || !engine.is_on)
         return NULL;
     if (rec_session_is_closed()) {
-        rec_threads_disable();
+        rec_state_take(REC_EVENT_FAILURE);
         return NULL;
     }
     struct rec_thread *thread = rec_threads_find(ts);
@@ -278,18 +276,18 @@ static struct rec_thread *catch_up(PyThreadState *ts, cpython_frame *entered, st
     rec_current = thread->is_ending || !rec_worker_unpark() ? &rec_no_thread : thread;
     enum rec_greenlets_change change = rec_greenlets.are_used && rec_greenlets_may_have_changed(ts, thread) ?
         rec_greenlets_notice(ts, thread, entered) : REC_GREENLETS_SAME;
-    if (is_new || thread->epoch != engine.epoch) {
-        uint16_t flags = is_new ? 0 : thread->pauses != rec_threads.n_pauses ? PNR_BLOCK_PAUSED : PNR_BLOCK_RESYNC;
-        if (!adopt(ts, thread, flags, leaving))
+    uint16_t flags;
+    if (rec_threads_is_out_of_date(thread, &flags)) {
+        if (!adopt(ts, thread, is_new ? 0 : flags, leaving))
             return NULL;
         set_floor(ts, thread);
-        return rec_threads.is_active ? thread : NULL;
+        return rec_state_is(REC_RECORDING) ? thread : NULL;
     }
     if (change != REC_GREENLETS_SAME)
         change_track(ts, thread, change, leaving);
     if (is_in_base(thread, evaluation))
         sync_base(ts, thread, leaving);
-    return rec_threads.is_active ? thread : NULL;
+    return rec_state_is(REC_RECORDING) ? thread : NULL;
 }
 
 static inline bool is_fast(const PyThreadState *ts, const struct rec_thread *thread)
@@ -368,7 +366,7 @@ static PyObject *evaluate_wrapped(PyThreadState *ts, cpython_frame *f, int throw
     entering = outer;
     if (engine.is_suspect && wrapped != engine.caller) {
         engine.is_suspect = false;
-        engine.epoch++;
+        rec_state_start_epoch();
         rec_threads.missing = REPLACED;
     }
     return result;
@@ -389,9 +387,9 @@ static bool is_told(const cpython_frame *f, bool wraps)
             install(engine.caller);
         return true;
     }
-    if (unlikely(!is_ours(now)) && !rec_threads.is_unhooked)
+    if (unlikely(!is_ours(now)) && !rec_state_is(REC_UNHOOKED))
         engine.caller = now;
-    return rec_threads.is_unhooked;
+    return rec_state_is(REC_UNHOOKED);
 }
 
 /* ---- the hook ---- */
@@ -453,7 +451,7 @@ static __attribute__((noinline)) PyObject *evaluate_otherwise(PyThreadState *ts,
     int outside = thread->units;
     thread->units = ts->c_recursion_remaining - CPYTHON_EVALUATION_UNITS;
     PyObject *result = engine.evaluate(ts, f, throwflag);
-    thread = rec_current->owner == ts ? rec_current : rec_threads.is_active ? rec_threads_find(ts) : NULL;
+    thread = rec_current->owner == ts ? rec_current : rec_state_is(REC_RECORDING) ? rec_threads_find(ts) : NULL;
     if (thread)
         thread->units = outside;
     return result;
@@ -534,25 +532,25 @@ static PyObject *evaluate_unhooked(PyThreadState *ts, cpython_frame *f, int thro
                                    uint64_t frame, uint64_t tag, uintptr_t entered, bool wraps)
 {
     const struct rec_open_frame self = { frame, (uint32_t)tag }, stack_gap = { 0, PNR_UNRECORDED_STACK };
-    uint32_t session = rec_functions.session, n_pauses = rec_threads.n_pauses;
-    if (!rec_threads.is_active)         /* the entry record found no chunk */
+    uint64_t since = rec_state.since;
+    if (!rec_state_is(REC_RECORDING))         /* the entry record found no chunk */
         return wraps ? engine.wrapped(ts, f, throwflag) : engine.evaluate(ts, f, throwflag);
     rec_threads_append(ts, thread, PNR_UNRECORDED, stack_gap, self);
     unhook();
-    rec_threads.is_unhooked = true;
+    rec_state_take(REC_EVENT_UNHOOK);
     rec_threads_forget_current();
     PyObject *result = wraps ? evaluate_wrapped(ts, f, throwflag) : evaluate(ts, f, throwflag, thread, entered);
     rec_threads_notice_fork();
     never_inline_again();
-    if (!rec_threads.is_active || rec_functions.session != session || rec_threads.n_pauses != n_pauses)
+    if (!rec_state_is(REC_RECORDING) || rec_state.since != since)
         return result;
-    rec_threads.is_unhooked = false;
+    rec_state_take(REC_EVENT_REHOOK);
     hook();
     thread = rec_threads_find(ts);
     if (thread && (rec_greenlets.are_used || PyThreadState_Next(PyInterpreterState_ThreadHead(rec_threads.interp)))) {
-        if (thread->epoch == engine.epoch)
+        if (thread->epoch == rec_state.epoch)
             thread->epoch++;
-        engine.epoch++;
+        rec_state_start_epoch();
     }
     if ((thread = catch_up(ts, NULL, self)))
         rec_threads_append(ts, thread, PNR_UNRECORDED_END, stack_gap, self);
@@ -751,11 +749,11 @@ static bool needs_look(void)
     return engine.is_hooked && !is_ours(now) && now != engine.caller;
 }
 
-/* Nothing is kept any more, or the interpreter ends: the hook goes, the program runs on. */
-static void give_up(void)
+/* Recording ends, or the interpreter: the hook goes, the program runs on. */
+static void unhook_for_good(void)
 {
     _PyFrameEvalFunction now = installed();
-    if (needs_look())
+    if (needs_look() || engine.is_suspect)
         rec_threads.missing = REPLACED;
     engine.left = is_ours(now) || now == engine.evaluate ? NULL : now;
     engine.is_suspect = false;
@@ -769,7 +767,7 @@ static void use_greenlets(void)
     _PyFrameEvalFunction before = engine.hook;
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
         struct rec_thread *thread = rec_threads_find(ts);
-        if (!thread || thread->epoch != engine.epoch || thread->buffer.chunk < 0)
+        if (!thread || thread->epoch != rec_state.epoch || thread->buffer.chunk < 0)
             continue;
         thread->stack.base_depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
         thread->data_stack = cpython_data_stack(ts);
@@ -785,13 +783,12 @@ static void use_greenlets(void)
 static int begin(void)
 {
     PyThreadState *self = PyThreadState_Get();
-    engine.epoch = 0;
 #if CPYTHON_COUNTS_C_CALLS
     memset(engine.ways, 0xFF, sizeof engine.ways);
 #endif
     never_inline_again();
     rec_functions_start();
-    rec_threads_start(self->interp, give_up);
+    rec_threads_start(self->interp);
     engine.is_on = true;
     rec_threads.before_c_call = sync_before_c_call;
     rec_threads.has_late_exits = PY_VERSION_HEX >= 0x030C0000;
@@ -802,7 +799,6 @@ static int begin(void)
     for (PyThreadState *ts = oldest; ts; ts = ts->prev) {
         struct rec_thread *thread = rec_threads_new(ts);
         if (!thread || !adopt(ts, thread, 0, rec_no_frame)) {
-            rec_threads.is_active = false;
             PyErr_NoMemory();
             return -1;
         }
@@ -810,32 +806,39 @@ static int begin(void)
     return 0;
 }
 
-static void resume(void)
+/* Another tool's function is in the place of the hook: the next call through it shows whether it calls the hook. Where
+ * there is none any more, nothing calls the hook, and calls are missing for certain. */
+static void suspect(void)
 {
-    engine.epoch++;
-    rec_threads.is_unhooked = false;
-    never_inline_again();
-    hook();
+    engine.is_suspect = installed() != engine.evaluate;
+    if (engine.is_suspect)
+        return;
+    rec_state_start_epoch();
+    rec_threads.missing = REPLACED;
+    rec_threads_forget_current();
 }
 
-/* Whether calls have been missed is not known before the next one. */
 static void look(void)
 {
     if (!needs_look())
         return;
-    engine.is_suspect = true;
-    if (installed() == engine.evaluate) {
-        engine.is_suspect = false;      /* nothing calls ours */
-        engine.epoch++;
-        rec_threads.missing = REPLACED;
-        rec_threads_forget_current();
-    }
+    suspect();
     hook();
 }
 
-static void leave_to_other(void)
+static void pause_hook(void)
 {
-    engine.is_on = false;
+    if (needs_look())
+        suspect();
+    unhook();
+}
+
+static void resume_hook(void)
+{
+    if (engine.is_suspect)
+        suspect();
+    never_inline_again();
+    hook();
 }
 
 static int start(void)
@@ -869,30 +872,50 @@ static int start(void)
     return 0;
 }
 
-static void stop(bool is_finalized)
+static void stop(void)
 {
-    if (is_finalized || !rec_threads.is_active) {
-        rec_threads.is_active = engine.is_on = false;
-        return;
-    }
     rec_threads_end_buffers();
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
         struct rec_thread *thread = rec_threads_find(ts);
         if (!thread)
             continue;
         rec_threads_refresh_name(ts, thread);
-        if (thread->epoch == engine.epoch &&
+        if (thread->epoch == rec_state.epoch &&
             !rec_threads_emit_left(thread, rec_threads_count_recorded(ts, cpython_running_within(
                 ts, thread->hooked_low + thread->stack.hooked_size, thread->stack_low ? thread->stack_top : UINTPTR_MAX))))
             rec_threads_start_chunk(thread, 0, rec_threads_innermost(ts), rec_no_frame);
     }
-    rec_threads_disable();
-    engine.is_on = false;
+    unhook_for_good();
+}
+
+static int enter(enum rec_enter why)
+{
+    if (why == REC_ENTER_START)
+        return start();
+    if (why == REC_ENTER_CHILD)
+        return begin();
+    if (why == REC_ENTER_HANDOVER)
+        return -1;
+    resume_hook();
+    return 0;
+}
+
+static void leave_engine(enum rec_leave why)
+{
+    if (why == REC_LEAVE_PAUSE)
+        pause_hook();
+    else if (why == REC_LEAVE_FAILURE)
+        unhook_for_good();
+    else if (why == REC_LEAVE_STOP)
+        stop();
+    else if (why == REC_LEAVE_OFF && engine.is_on)
+        unhook();
+    if (why != REC_LEAVE_PAUSE && why != REC_LEAVE_FAILURE)
+        engine.is_on = engine.is_suspect = false;
 }
 
 static const struct rec_engine frame = {
-    .name = "frame", .start = start, .begin = begin, .pause = unhook, .resume = resume, .look = look,
-    .needs_look = needs_look, .leave = leave_to_other, .stop = stop };
+    .name = "frame", .enter = enter, .leave = leave_engine, .look = look, .needs_look = needs_look };
 const struct rec_engine *const rec_engine_frame = &frame;
 
 #else

@@ -13,15 +13,12 @@
 
 #if PY_VERSION_HEX >= 0x030C0000
 
-static uint32_t epoch;                  /* raised when events may have been missed on all threads */
-
 #define CONTINUABLE (CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR)
 
 /* A thread's first chunk, and the first after a pause. */
 static bool begin_log(PyThreadState *ts, struct rec_thread *thread, uint16_t flags, cpython_frame *from)
 {
-    thread->pauses = rec_threads.n_pauses;
-    thread->epoch = epoch;
+    thread->epoch = rec_state.epoch;
     thread->stack.c_depth = 0;
     thread->stack.depth = rec_threads_count_recorded(ts, from);
     return rec_threads_start_chunk(thread, flags, from, rec_no_frame);
@@ -32,12 +29,12 @@ static bool begin_log(PyThreadState *ts, struct rec_thread *thread, uint16_t fla
 static struct rec_thread *catch_up(PyThreadState *ts, cpython_frame *from)
 {
     if (!rec_threads_activate_if_pending(ts)) {
-        if (!rec_threads.is_active && !rec_threads.is_waiting && !cpython_is_finalizing())
+        if (!rec_state_is(REC_RECORDING | REC_WAITING) && !cpython_is_finalizing())
             rec_tool_end();             /* a failure */
         return NULL;
     }
     if (rec_session_is_closed()) {
-        rec_threads_disable();
+        rec_state_take(REC_EVENT_FAILURE);
         return NULL;
     }
     struct rec_thread *thread = rec_threads_find(ts);
@@ -46,10 +43,9 @@ static struct rec_thread *catch_up(PyThreadState *ts, cpython_frame *from)
         return NULL;
     rec_current = thread->is_ending || !rec_worker_unpark() ? &rec_no_thread : thread;
     enum rec_greenlets_change change = rec_greenlets.are_used ? rec_greenlets_notice(ts, thread, NULL) : REC_GREENLETS_SAME;
-    if (is_new || thread->pauses != rec_threads.n_pauses || thread->epoch != epoch) {
-        uint16_t flags = is_new ? 0 : thread->pauses != rec_threads.n_pauses ? PNR_BLOCK_PAUSED : PNR_BLOCK_RESYNC;
-        return begin_log(ts, thread, flags, from) ? thread : NULL;
-    }
+    uint16_t flags;
+    if (rec_threads_is_out_of_date(thread, &flags))
+        return begin_log(ts, thread, is_new ? 0 : flags, from) ? thread : NULL;
     if (change == REC_GREENLETS_NEW)
         thread->stack.depth = rec_threads_count_recorded(ts, from);
     if (change != REC_GREENLETS_SAME)
@@ -221,7 +217,7 @@ static uint32_t count_outside(PyThreadState *ts, struct rec_thread *thread, cpyt
 static bool is_left(PyThreadState *ts)
 {
     cpython_frame *f = cpython_running(ts);
-    struct rec_thread *thread = rec_threads.is_active ? rec_threads_find(ts) : NULL;
+    struct rec_thread *thread = rec_state_is(REC_RECORDING) ? rec_threads_find(ts) : NULL;
     if (thread && rec_greenlets.are_used)
         thread = catch_up(ts, f);
     uint64_t tag = f && thread ? rec_functions_tag(f) : 0;
@@ -239,14 +235,6 @@ static PyObject *on_unwind(PyObject *self, PyObject *const *args, size_t n, PyOb
     if (may_come_from_tool((PyCodeObject *)args[0], args[1]) && is_left(PyThreadState_Get()))
         return rec_tool_nothing();
     return append(args[0], PNR_UNWIND, PNR_FINISH_UNWIND, false);
-}
-
-/* Called in the midst of an event, of a fork or of the interpreter's end: the callbacks find out. At the end it is the
- * last time that the number can be looked at. */
-static void give_up(void)
-{
-    if (cpython_is_finalizing() && !rec_tool_look())
-        rec_threads.missing = REC_TOOL_TAKEN;
 }
 
 static int listen(void)
@@ -283,83 +271,93 @@ static void sync_before_c_call(PyThreadState *ts)
         catch_up(ts, cpython_running(ts));
 }
 
+/* The recording has begun in this process; events are let through later. */
 static void prepare(void)
 {
     rec_functions_start();
-    rec_threads_start(PyInterpreterState_Get(), give_up);
+    rec_threads_start(PyInterpreterState_Get());
     rec_threads.before_c_call = sync_before_c_call;
     rec_greenlets_start(NULL);
 }
 
-/* In a forked child, whose one thread begins with the event that this is called at. */
-static int begin(void)
+static int start(void)
 {
-    prepare();
-    rec_threads.is_told = true;
-    return 0;
-}
-
-static int begin_all(void)
-{
+    if (rec_tool_begin() != 0 || listen() != 0)
+        return -1;
     prepare();
     if (begin_threads() != 0)
         return -1;
-    rec_threads.is_told = true;         /* of what is entered from now on */
+    rec_threads.has_delayed_entry_events = true;        /* of what is entered from now on */
+    return rec_tool_watch();
+}
+
+static int take_over(void)
+{
+    if ((!rec_tool_has_begun() && rec_tool_begin() != 0) || listen() != 0)
+        return -1;
+    rec_threads_change_engine();
+    rec_threads.before_c_call = sync_before_c_call;
+    rec_threads.has_delayed_entry_events = true;
+    rec_tool_resume();
     return 0;
 }
 
-static int start(void)
+static void report_taken(bool is_ours)
 {
-    if (rec_tool_begin() != 0)
-        return -1;
-    if (listen() == 0 && begin_all() == 0 && rec_tool_watch() == 0)
-        return 0;
-    rec_threads.is_active = false;
-    rec_tool_end();
-    return -1;
+    if (!is_ours)
+        rec_threads.missing = REC_TOOL_TAKEN;
 }
 
 static void look(void)
 {
     if (rec_tool_look())
         return;
-    rec_threads.missing = REC_TOOL_TAKEN;
+    report_taken(false);
     rec_threads_forget_current();
-    epoch++;
+    rec_state_start_epoch();
 }
 
 static bool needs_look(void) { return true; }
 
-static int take_over(void)
+static void stop(void)
 {
-    if ((!rec_tool_has_begun() && rec_tool_begin() != 0) || listen() != 0)
-        return -1;
-    rec_threads_change_engine(give_up);
-    rec_threads.before_c_call = sync_before_c_call;
-    rec_threads.is_told = true;
-    return 0;
-}
-
-static void stop(bool is_finalized)
-{
-    if (!is_finalized && !rec_tool_end())
-        rec_threads.missing = REC_TOOL_TAKEN;
-    if (is_finalized || !rec_threads.is_active) {
-        rec_threads.is_active = false;
-        return;
-    }
     rec_threads_end_buffers();
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
         struct rec_thread *thread = rec_threads_find(ts);
         if (thread)
             rec_threads_refresh_name(ts, thread);
     }
-    rec_threads_disable();
+}
+
+static int enter(enum rec_enter why)
+{
+    if (why == REC_ENTER_START)
+        return start();
+    if (why == REC_ENTER_HANDOVER)
+        return take_over();
+    if (why == REC_ENTER_CHILD) {       /* whose one thread begins with the event that this is called at */
+        prepare();
+        rec_threads.has_delayed_entry_events = true;
+    } else if (why == REC_ENTER_RESUME) {
+        rec_tool_resume();
+    }
+    return 0;
+}
+
+static void leave(enum rec_leave why)
+{
+    if (why == REC_LEAVE_PAUSE)
+        report_taken(rec_tool_pause());
+    else if (why == REC_LEAVE_STOP || why == REC_LEAVE_OFF)
+        report_taken(rec_tool_end());
+    else if (why == REC_LEAVE_FAILURE && cpython_is_finalizing())
+        report_taken(rec_tool_look());  /* the last time that it can be asked; else the next event ends the tool */
+    if (why == REC_LEAVE_STOP)
+        stop();
 }
 
 static const struct rec_engine monitoring = {
-    .name = "monitoring", .start = start, .begin = begin, .pause = rec_tool_pause, .resume = rec_tool_resume,
-    .look = look, .needs_look = needs_look, .take_over = take_over, .stop = stop };
+    .name = "monitoring", .enter = enter, .leave = leave, .look = look, .needs_look = needs_look };
 const struct rec_engine *const rec_engine_monitoring = &monitoring;
 
 #else

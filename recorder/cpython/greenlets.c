@@ -21,7 +21,7 @@ struct greenlet {
     struct rec_track track;
     struct rec_stack frames;
     uint64_t key;                       /* of the track: which greenlets may have it next */
-    uint32_t epoch;                     /* of the buffer when it was */
+    uint64_t epoch;                     /* of the buffer when it was */
     bool has_ended;                     /* the track is not its own any more */
     bool is_noted;                      /* it is among those that have begun, or one that was at this address */
 };

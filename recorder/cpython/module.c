@@ -15,6 +15,7 @@
 #include "engine.h"
 #include "recording.h"
 #include "setuid.h"
+#include "state.h"
 #include "../conversion.h"
 #include "../diagnostics.h"
 #include "../destination.h"
@@ -232,7 +233,7 @@ static void end(bool is_finalized)
     struct rec_totals totals;
     struct rec_survey found;
     sigset_t before;
-    if (!rec_recording_is_on())
+    if (!rec_recording_is_on() && !(is_finalized && rec_state_is(REC_STOPPING)))
         return;
     bool is_command = module.is_command && rec_recording_is_own();
     bool has_duty = is_command && (module.tells_end || module.output);
@@ -516,12 +517,14 @@ static PyObject *py_at_exit(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(is_on_doc, "is_on()\n--\n\nWhether this process is being recorded.");
+PyDoc_STRVAR(state_doc,
+"state()\n--\n\n"
+"The recorder's state, such as \"off\", \"on\" or \"paused\": see specs/recorder-states.md.");
 
-static PyObject *py_is_on(PyObject *self, PyObject *unused)
+static PyObject *py_state(PyObject *self, PyObject *unused)
 {
     (void)self, (void)unused;
-    return PyBool_FromLong(rec_recording_is_on());
+    return PyUnicode_FromString(rec_recording_state());
 }
 
 PyDoc_STRVAR(identify_doc,
@@ -559,7 +562,7 @@ static PyMethodDef methods[] = {
     { "run", py_run, METH_VARARGS, run_doc },
     { "at_exit", py_at_exit, METH_VARARGS, at_exit_doc },
     { "choose_place", py_choose_place, METH_VARARGS, choose_place_doc },
-    { "is_on", py_is_on, METH_NOARGS, is_on_doc },
+    { "state", py_state, METH_NOARGS, state_doc },
     { "identify", py_identify, METH_NOARGS, identify_doc },
     { "remove", py_remove, METH_O, remove_doc },
     { 0 }
@@ -594,6 +597,7 @@ PyMODINIT_FUNC PyInit__recorder(void)
         if (find_own_folder() != 0)
             return NULL;
         rec_clock_init();
+        rec_debug_init();
         if (rec_recording_init() != 0)
             return NULL;
         watch_leave();

@@ -31,12 +31,15 @@ int rec_recording_start(const char *path, bool joins, PyObject *properties, PyOb
  * inside the recording is nothing to end: zeros. */
 void rec_recording_stop(int number, struct rec_totals *totals);
 
-/* Ends all. is_finalized: the interpreter is gone. In a forked child that has not recorded anything there is nothing to
- * end: zeros. */
+/* Ends all captures. is_finalized: the interpreter is gone. In a forked child that has not recorded anything there is
+ * nothing to end: zeros. */
 void rec_recording_end(bool is_finalized, struct rec_totals *totals);
 
-/* True between start and stop, also in forked children that are followed. */
+/* True between start and stop, also in forked children that may be followed. */
 bool rec_recording_is_on(void);
+
+/* The name of the state, as in specs/recorder-states.md. */
+const char *rec_recording_state(void);
 
 /* True in the process that was started, not in its forked children. */
 bool rec_recording_is_own(void);
@@ -44,16 +47,15 @@ bool rec_recording_is_own(void);
 /* The capture's absolute path. */
 const char *rec_recording_path(void);
 
-/* Finds the capture again, which the program may have moved; before the stop. Returns false when it is nowhere: removed, or
- * moved and out of sight. Without the GIL, too. */
+/* Finds the capture again, which the program may have moved; before the stop. Returns false when it is nowhere. */
 bool rec_recording_locate(void);
 
 /* Returns 0, or -1 with RuntimeError set: nothing is being recorded. */
 int rec_recording_pause(void);
 int rec_recording_resume(void);
 
-/* Saves what this process has recorded up to now as a capture of its own, at path or where there is room for it, which
- * is copied to taken (PATH_MAX bytes). Other threads run meanwhile. Returns 0, or -1 with an exception set. */
+/* Saves what this process has recorded up to now as a capture of its own, at path or where there is room for it, which is
+ * copied to taken (PATH_MAX bytes). Other threads run meanwhile. Returns 0, or -1 with an exception set. */
 int rec_recording_save(const char *path, char *taken);
 
 /* Calls func(arg), in which this process becomes this user, and sees to it that its recording can go on. */

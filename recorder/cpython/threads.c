@@ -13,7 +13,6 @@ struct rec_thread rec_no_thread;
 REC_CURRENT_STORAGE struct rec_thread *rec_current = &rec_no_thread;
 
 static struct {
-    void (*give_up)(void);
     PyObject *capsule, *threading, *active;     /* interned names */
     struct rec_thread *recent[RECENT];
 } threads;
@@ -42,7 +41,7 @@ static cpython_frame *outwards_of(PyThreadState *ts, cpython_frame *f)
 
 static bool is_recorded(cpython_frame *f, uint64_t *tag)
 {
-    if (cpython_is_incomplete(f) || cpython_is_delegating(f) || (rec_threads.is_told && cpython_is_untold(f)))
+    if (cpython_is_incomplete(f) || cpython_is_delegating(f) || (rec_threads.has_delayed_entry_events && cpython_is_untold(f)))
         return false;
     *tag = rec_functions_tag(f);
     return *tag && !(rec_tag_flags(*tag) & REC_TAG_EXCLUDED);
@@ -75,19 +74,9 @@ void rec_threads_notice_fork(void)
 bool rec_threads_activate_if_pending(const PyThreadState *ts)
 {
     rec_threads_notice_fork();
-    void (*on_first_event)(void) = rec_threads.on_first_event;
-    if (on_first_event) {
-        rec_threads.on_first_event = NULL;
-        on_first_event();
-    }
-    return rec_threads.is_active && ts->interp == rec_threads.interp;
-}
-
-void rec_threads_disable(void)
-{
-    rec_threads.is_active = false;
-    rec_threads_forget_current();
-    threads.give_up();
+    if (rec_state_is(REC_IN_CHILD))
+        rec_state_take(REC_EVENT_FIRST_EVENT);
+    return rec_state_is(REC_RECORDING) && ts->interp == rec_threads.interp;
 }
 
 static struct rec_open_frame open_frames[MAX_OPEN];     /* innermost first; guarded by the GIL, like the next ones */
@@ -222,7 +211,7 @@ bool rec_threads_start_chunk(struct rec_thread *thread, uint16_t flags, cpython_
     if (!rec_buffer_start_chunk(&thread->buffer, flags, n)) {
         rec_buffer_count_lost(&thread->buffer);
         if (rec_session_is_closed())
-            rec_threads_disable();
+            rec_state_take(REC_EVENT_FAILURE);
         return false;
     }
     while (n--)
@@ -330,16 +319,16 @@ bool rec_threads_emit_left(struct rec_thread *thread, uint32_t present)
 static void thread_ended(PyObject *capsule)
 {
     struct rec_thread *thread = PyCapsule_GetPointer(capsule, CAPSULE);
-    if (!(rec_threads.is_active || rec_threads.is_waiting) ||
+    if (!rec_state_is(REC_RECORDING | REC_WAITING) ||
         (uintptr_t)PyCapsule_GetContext(capsule) != rec_functions.session)
         return;
     if (cpython_is_finalizing() && thread->owner == PyThreadState_Get()) {
-        rec_threads_disable();
+        rec_state_take(REC_EVENT_FINALIZE);
         return;
     }
     thread->is_ending = true;
     rec_threads.n_ending++;
-    if (!cpython_is_finalizing() && rec_threads.is_active)
+    if (!cpython_is_finalizing() && rec_state_is(REC_RECORDING))
         rec_threads_emit_left(thread, 0);
     rec_threads_forget_current();
 }
@@ -475,26 +464,24 @@ int rec_threads_init(void)
     return PyErr_Occurred() ? -1 : 0;
 }
 
-void rec_threads_change_engine(void (*give_up)(void))
+void rec_threads_change_engine(void)
 {
-    threads.give_up = give_up;
-    rec_threads.is_unhooked = rec_threads.is_told = rec_threads.has_late_exits = false;
+    rec_threads.has_delayed_entry_events = rec_threads.has_late_exits = false;
     rec_threads.before_c_call = NULL;
     for (struct rec_buffer *buffer = rec_buffer_newest(); buffer; buffer = buffer->older)
         rec_thread_of(buffer)->stack.hooked_size = 0;
     rec_greenlets_change();
 }
 
-void rec_threads_start(PyInterpreterState *interp, void (*give_up)(void))
+void rec_threads_start(PyInterpreterState *interp)
 {
     rec_fork_memory_start();
     memset(threads.recent, 0, sizeof threads.recent);
-    threads.give_up = give_up;
     rec_threads.interp = interp;
     rec_threads.n_ending = 0;
     rec_threads.missing = NULL;
-    rec_threads.is_waiting = rec_threads.is_unhooked = rec_threads.is_told = rec_threads.has_late_exits = false;
+    rec_threads.has_delayed_entry_events = rec_threads.has_late_exits = false;
     rec_threads.on_new = NULL;
     rec_threads.before_c_call = NULL;
-    rec_threads.is_active = true;
+    rec_state_take(REC_EVENT_STARTED);
 }

@@ -11,6 +11,7 @@
 #define REC_THREADS_H
 
 #include "functions.h"
+#include "state.h"
 
 #include "../fork_memory.h"
 #include "../name_table.h"
@@ -39,7 +40,7 @@ struct rec_thread {
     _Alignas(REC_CACHE_LINE)
     const PyThreadState *owner;         /* compared, never followed; NULL in rec_no_thread */
     const void *data_stack, *greenlet;  /* what tells which stack runs */
-    uint32_t epoch, pauses;
+    uint64_t epoch;                     /* of the recorder's state, up to which the buffer knows the stack */
     uint32_t native_id;
     struct rec_stack stack;             /* that runs */
     uintptr_t hooked_low;               /* the frame engine's, like the next */
@@ -84,13 +85,8 @@ static inline struct rec_thread *rec_thread_of(struct rec_buffer *buffer)
 }
 
 struct rec_threads {
-    bool is_active;
-    bool is_waiting;                    /* not active, but going to be: paused, or in a child before its first event */
-    void (*on_first_event)(void);           /* to be called at the next event, once; or NULL */
-    bool is_unhooked;                   /* the frame engine is in a gap: nothing is recorded on any thread */
-    bool is_told;                       /* of entries by events, which can come after others in the same frame */
+    bool has_delayed_entry_events;      /* which can come after other events in the same frame */
     bool has_late_exits;                /* of a frame that is left when it has been cleared, from 3.12 on */
-    uint32_t n_pauses;
     const char *missing;                /* why calls may be missing: what another tool has done; NULL: none are */
     PyInterpreterState *interp;         /* that is recorded */
     uint32_t n_ending;                  /* buffers whose thread is being cleared */
@@ -104,8 +100,8 @@ extern struct rec_threads rec_threads __attribute__((visibility("hidden")));
 /* Returns 0, or -1 with an exception set. */
 int rec_threads_init(void);
 
-/* give_up: called when nothing can be kept any more, so that no more events come. */
-void rec_threads_start(PyInterpreterState *interp, void (*give_up)(void));
+/* The recording has started: from here on buffers are filled. */
+void rec_threads_start(PyInterpreterState *interp);
 
 /* In a child of a fork that nobody told of: begins as others do. An event that is not fast calls it before it looks at
  * a tag: those of the parent become void. */
@@ -114,11 +110,15 @@ void rec_threads_notice_fork(void);
 /* At an event that is not fast: true when it is to be recorded. Begins the recording of a forked child. */
 bool rec_threads_activate_if_pending(const PyThreadState *ts);
 
-/* Nothing more is recorded, whatever still comes. Calls give_up. */
-void rec_threads_disable(void);
+/* True when the thread's buffer does not know what has happened since. *flags: of the block that its stack is to open. */
+static inline bool rec_threads_is_out_of_date(const struct rec_thread *thread, uint16_t *flags)
+{
+    *flags = thread->epoch < rec_state.since ? PNR_BLOCK_PAUSED : PNR_BLOCK_RESYNC;
+    return thread->epoch != rec_state.epoch;
+}
 
-/* Another engine goes on: as rec_threads_start, with the buffers that there are. */
-void rec_threads_change_engine(void (*give_up)(void));
+/* Another engine continues with the buffers that there are. */
+void rec_threads_change_engine(void);
 
 /* Ends the buffers of thread states that are gone. */
 void rec_threads_end_buffers(void);

@@ -217,11 +217,13 @@ bool rec_tool_look(void)
     return is;
 }
 
-void rec_tool_pause(void)
+bool rec_tool_pause(void)
 {
+    bool was_watching = tool.is_watching, is = tool.number >= 0 && is_ours();
     tool.is_watching = false;
-    if (tool.number >= 0 && is_ours())
+    if (is)
         call_quietly("set_events", Py_BuildValue("ii", (int)tool.number, 0));
+    return is || !was_watching;
 }
 
 void rec_tool_resume(void)

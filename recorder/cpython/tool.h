@@ -9,7 +9,7 @@
 
 #include "cpython.h"
 
-/* What calls may be missing by. */
+/* Why calls may be missing. */
 #define REC_TOOL_TAKEN "another tool freed the recorder's tool number of sys.monitoring"
 
 /* Called at an event with what PEP 669 says of it: code, offset, and one or two more. Must return rec_tool_nothing(),
@@ -19,27 +19,28 @@ typedef vectorcallfunc rec_tool_callback;
 /* Returns 0, or -1 with an exception set: all numbers are other tools'. */
 int rec_tool_begin(void);
 
-/* event: its name in sys.monitoring.events. Audit hooks may run Python code here. Returns 0, or -1 with an exception
- * set. */
+/* Has a function called at an event. event: its name in sys.monitoring.events. Audit hooks may run Python code here.
+ * Returns 0, or -1 with an exception set. */
 int rec_tool_listen(const char *event, rec_tool_callback callback);
 
-/* All events that are listened to come from here on, at once: no entry without its exit. May be called again after more
- * of rec_tool_listen. Returns 0, or -1 with an exception set. */
+/* Lets all events come that have a callback, at once, so that no entry is without its exit. May be called again after
+ * more of rec_tool_listen. Returns 0, or -1 with an exception set. */
 int rec_tool_watch(void);
 
-/* No events meanwhile. */
-void rec_tool_pause(void);
+/* No events come until rec_tool_resume. Returns whether the number was ours until now: else events are missing. */
+bool rec_tool_pause(void);
 void rec_tool_resume(void);
 
-/* Sees whether the number is still ours; if not, takes one again. Returns whether it was: else events are missing. */
+/* Takes a number again if another tool has freed ours. Returns whether it was still ours: else events are missing. */
 bool rec_tool_look(void);
 
-/* No more events. May be called without a begin. Returns whether the number was ours to the end. */
+/* Frees the number: no more events come. May be called without a begin. Returns whether the number was ours to the
+ * end. */
 bool rec_tool_end(void);
 
 bool rec_tool_has_begun(void);
 
-/* The interpreter is gone. */
+/* Forgets the objects of an interpreter that is gone. */
 void rec_tool_forget(void);
 
 static inline PyObject *rec_tool_nothing(void) { return Py_NewRef(Py_None); }

@@ -101,7 +101,7 @@ class Recorder:
         if self._is_running:
             raise RuntimeError("panopticon: this recorder is running already")
         # Inside another recording, that one decides what becomes of children.
-        self._hooks_children = options.records_started(self._options) and not _recorder.is_on()
+        self._hooks_children = options.records_started(self._options) and _recorder.state() == "off"
         on_path = child_hook(self._options) if self._hooks_children else None
         before = os.environ.get("PYTHONPATH")
         try:
@@ -300,7 +300,7 @@ def join_parent(entry):
         if not payload:
             return False
         if kind == "forkserver":
-            os.register_at_fork(after_in_child=lambda: _recorder.is_on() or join_capture(payload, "fork"))
+            os.register_at_fork(after_in_child=lambda: _recorder.state() != "off" or join_capture(payload, "fork"))
             return True
         restore_end(payload)
     except OSError as error:

@@ -155,7 +155,7 @@ class Plan:
         self.joined = self.on_path = None
         self.capture, output = choose_paths(given["output"])
         is_quiet = "quiet" in given
-        if _recorder.is_on():
+        if _recorder.state() != "off":
             if not is_quiet:
                 sys.stderr.write(f"panopticon: this process is being recorded already: no {given['output']} is made\n")
             return

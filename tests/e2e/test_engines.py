@@ -730,6 +730,45 @@ class FrameHooks:
             self.assertIn(f"missing     {line}\n", told)
             self.assertGreaterEqual(works, 101 if seconds else 1)
 
+    def test_it_replaces_ours_before_a_pause(self):
+        """Whether it calls ours is seen at the first call after the pause."""
+        for function, is_missing in ("set", False), ("replace", True):
+            for end in "resume", "stop":
+                path = self.write("app.py", f"""{self.PROGRAM}
+        import panopticon_rec
+        from panopticon_rec import _recorder
+        recorder = panopticon_rec.Recorder("run.pnr", engine={self.engine!r}, c_calls={self.c_calls}).start()
+        work()
+        hook.{function}()
+        _recorder.pause()
+        if {end == "resume"}:
+            _recorder.resume()
+            work()
+        recorder.stop()
+            """)
+                shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
+                finished = e2e.plain([path], cwd=self.directory)
+                is_told = self.engine == "frame" and (is_missing or end == "stop")
+                line = "another tool replaced the frame evaluation function"
+                self.assertEqual(finished, (0, "", f"panopticon: {line} while recording: calls may be missing\n" * is_told))
+                self.assertEqual(line in e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out, is_told)
+                self.assertEqual(self.converted(oddities="missing").count()["__main__.work"], 1 + (end == "resume"))
+
+    def test_it_replaces_ours_before_a_fork(self):
+        """The child is recorded from its first call on."""
+        path = self.write("app.py", f"""{self.PROGRAM}
+        import os
+        def in_child(): work()
+        hook.replace()
+        pid = os.fork()
+        if not pid:
+            in_child()
+            os._exit(0)
+        print(os.waitpid(pid, 0)[1])
+            """)
+        self.assertEqual(self.recorded([path])[:2], (0, "0\n"))
+        self.assertEqual(self.converted(oddities="missing").count()["__main__.in_child"], 1)
+
     def test_two_tools(self):
         """One that replaces ours and is called, then, by one that calls what was there."""
         trace = self.compare(f"""{self.PROGRAM}
@@ -822,6 +861,18 @@ class ToolNumbers(Engines):
         number = free({takes})
         recorder.stop()
         assert monitoring.get_tool(number) == ("another" if {takes} else None)
+            """, err=f"panopticon: {self.LINE} while recording: calls may be missing\n")
+            self.assertIn(f"missing     {self.LINE}\n", self.info())
+
+    def test_before_a_pause(self):
+        for takes in self.each():
+            self.printed(f"""{self.PROGRAM}
+        work()
+        number = free({takes})
+        panopticon_rec.pause()
+        panopticon_rec.resume()
+        work()
+        recorder.stop()
             """, err=f"panopticon: {self.LINE} while recording: calls may be missing\n")
             self.assertIn(f"missing     {self.LINE}\n", self.info())
 

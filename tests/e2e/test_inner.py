@@ -299,7 +299,7 @@ class Inner(e2e.EndToEnd):
         """In a child that is paused, or has called nothing that is recorded, the first to hear of the fork is the part."""
         text = """
             import os
-            if panopticon_rec._recorder.is_on(): panopticon_rec.pause()
+            if panopticon_rec._recorder.state() != "off": panopticon_rec.pause()
             pid = os.fork()
             if not pid:
                 with panopticon_rec.record("a.pnr"):

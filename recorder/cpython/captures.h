@@ -1,0 +1,82 @@
+/* The captures that are made of the recording of this process: the one that is written as the events come, and regions,
+ * which become captures of their own when they stop. specs/recording.md, section 9.1.
+ *
+ * The list belongs to the thread that has the GIL; the drain's thread reads it with the lock. */
+#ifndef REC_CAPTURES_H
+#define REC_CAPTURES_H
+
+#include "options.h"
+
+#include <limits.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "../session.h"
+
+struct rec_capture {
+    int number;                         /* from 1 */
+    char path[PATH_MAX];                /* absolute */
+    struct rec_options options;         /* engine and filters are not valid after the start */
+    struct rec_region region;           /* not of the capture that is written */
+    bool is_waiting;                    /* the region begins when the program resumes recording */
+    bool lifts_pause;                   /* a pause is lifted as long as it lasts */
+    struct rec_capture *older;
+};
+
+struct rec_captures {
+    pthread_mutex_t lock;               /* held while the list or what is written changes */
+    struct rec_capture written;
+    struct rec_capture *newest;         /* of the regions; owned */
+    int n_started;                      /* captures, in all */
+};
+extern struct rec_captures rec_captures __attribute__((visibility("hidden")));
+
+void rec_captures_init(void);
+
+/* Remembers which directory the capture that is written is. */
+void rec_captures_remember(void);
+
+/* Finds the capture that is written again, which the program may have moved. Returns false when it is nowhere: removed, or
+ * moved and out of sight. May be called without the GIL. */
+bool rec_captures_locate(void);
+
+/* Begins a region, whose capture goes to path or where there is room for it. dict: its options. Returns it, which is the
+ * list's, or NULL with an exception set. */
+struct rec_capture *rec_captures_begin_region(const char *path, PyObject *dict);
+
+/* Takes away a region that has just begun. */
+void rec_captures_discard_region(struct rec_capture *region);
+
+/* Makes the capture of a region, and forgets it. */
+void rec_captures_save_region(struct rec_capture *region, struct rec_totals *totals);
+
+/* The region of this number, or NULL. */
+struct rec_capture *rec_captures_find(int number);
+
+/* Ends the capture that is written, and continues in that of the region that has begun first. drain: the drain's callbacks.
+ * *is_waiting: that region has yet to begin. Returns false, and nothing has changed, when it cannot. */
+bool rec_captures_move(struct rec_drain_options *drain, bool *is_waiting, struct rec_totals *totals);
+
+/* Regions that wait for the program to resume recording begin now. */
+void rec_captures_begin_waiting(void);
+
+/* True when a region waits for that. */
+bool rec_captures_are_waiting(void);
+
+/* No pause is lifted for a region any more: the program has paused or resumed recording itself. */
+void rec_captures_settle(void);
+
+/* How many regions lift a pause. */
+int rec_captures_count_lifting(void);
+
+/* True when a capture wants calls of C functions. */
+bool rec_captures_want_c_calls(void);
+
+/* Forgets the regions in a forked child, as they are the parent's. */
+void rec_captures_forked(void);
+
+/* Gives what this process still writes alongside its own directory to another user: the regions' directories. */
+void rec_captures_give(uid_t user);
+
+#endif
