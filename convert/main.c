@@ -24,6 +24,7 @@
 #include "messages.h"
 #include "options.h"
 #include "progress.h"
+#include "read_choice.h"
 #include "verify.h"
 
 enum status { ALL = 0, IN_PART = 1, NOTHING = 2 };
@@ -53,7 +54,7 @@ static void say_note(void *arg, enum diagnostic_level level, const char *line)
 
 struct capture {
     struct reader **readers;            /* owned, like the next */
-    struct convert_odd *odd;            /* of each */
+    struct anomalies *anomalies;            /* of each */
     size_t n;
 };
 
@@ -62,15 +63,15 @@ static void close_capture(struct capture *capture)
     for (size_t i = 0; i < capture->n; i++)
         reader_close(capture->readers[i]);
     free(capture->readers);
-    free(capture->odd);
+    free(capture->anomalies);
 }
 
 /* Opens all processes that can be read, as far as they are wanted. Returns 0, or -1 when there is none. */
 static int open_capture(const struct options *options, const struct diagnostics *diagnostics, struct capture *capture)
 {
     const char *path = options->capture;
-    struct convert_choice choice;
-    const struct reader_choice *of_threads = convert_choice_init(&choice, options->selection);
+    struct read_choice choice;
+    const struct reader_choice *of_threads = read_choice_init(&choice, options->selection);
     struct pnr_list list;
     struct stat status;
     struct pnr_err err;
@@ -80,8 +81,8 @@ static int open_capture(const struct options *options, const struct diagnostics 
         return -1;
     }
     capture->readers = calloc(list.n, sizeof *capture->readers);
-    capture->odd = calloc(list.n, sizeof *capture->odd);
-    bool has_memory = capture->readers && capture->odd;
+    capture->anomalies = calloc(list.n, sizeof *capture->anomalies);
+    bool has_memory = capture->readers && capture->anomalies;
     for (size_t i = 0; has_memory && i < list.n; i++) {
         char process_path[PATH_MAX];
         snprintf(process_path, sizeof process_path, "%s/%s", path, list.names[i]);
@@ -96,7 +97,7 @@ static int open_capture(const struct options *options, const struct diagnostics 
     if (!has_memory)
         warn("out of memory");
     pnr_list_clear(&list);
-    convert_choice_clear(&choice);
+    read_choice_clear(&choice);
     if (capture->n > 0)
         return 0;
     close_capture(capture);
@@ -128,27 +129,33 @@ struct part {
     struct split *split;
     const struct result *before;        /* of the files before it, like the next */
     uint64_t events_before;
-    const struct stacks *from;          /* what is open at its begin; NULL = that is not known */
-    struct stacks *to;                  /* what is open at its end goes there */
+    const struct open_stack_snapshot *from;          /* what is open at its begin; NULL = that is not known */
+    struct open_stack_snapshot *to;                  /* what is open at its end goes there */
     bool is_again;                      /* another window is to be tried instead */
     bool is_nothing;                    /* there is nothing in it: no file */
 };
 
-/* Gives the sink what is wanted of the capture, that part of it if there are some, and says what was odd, unless diagnostics is
+static void report_anomalies(const struct capture *capture, const struct diagnostics *diagnostics)
+{
+    anomalies_report(capture->readers, capture->n, convert_zero_ns(capture->readers, capture->n), capture->anomalies,
+                     diagnostics);
+}
+
+/* Gives the sink what is wanted of the capture, that part of it if there are some, and says what was anomalies, unless diagnostics is
  * NULL. Returns 0 or -1. */
 static int convert_all(const struct options *options, const struct capture *capture, const struct diagnostics *diagnostics,
                        const struct part *part, struct sink *sink, struct convert_count *count, struct pnr_err *err)
 {
-    struct convert_how how = { .selection = options->selection, .flows = options->flows,
+    struct convert_options how = { .selection = options->selection, .flows = options->flows,
                                .is_logical = options->is_logical };
     if (part) {
-        how.from = part->from;
-        how.to = part->to;
+        how.open_at_from = part->from;
+        how.open_at_to = part->to;
     }
-    if (convert(capture->readers, capture->n, &how, sink, count, capture->odd, err) < 0)
+    if (convert(capture->readers, capture->n, &how, sink, count, capture->anomalies, err) < 0)
         return -1;
     if (diagnostics)
-        convert_say(capture->readers, capture->n, capture->odd, diagnostics);
+        report_anomalies(capture, diagnostics);
     return 0;
 }
 
@@ -201,7 +208,7 @@ static int verify_capture(const struct options *options, const struct capture *c
     struct pnr_err err;
     for (size_t i = 0; i < capture->n; i++)
         reader_use(capture->readers[i], jobs);
-    if (verify(capture->readers, capture->n, diagnostics, capture->odd, &sum, &err) < 0) {
+    if (verify(capture->readers, capture->n, diagnostics, capture->anomalies, &sum, &err) < 0) {
         warn_err(&err);
         return -1;
     }
@@ -227,13 +234,13 @@ static int verify_capture(const struct options *options, const struct capture *c
 /* Says what the viewers cannot take, and what helps. */
 static void warn_viewers(const struct result *result, const char *path, enum format format)
 {
-    uint64_t events = result->events, bytes = result->bytes, deepest = result->count.spans.deepest;
+    uint64_t events = result->events, bytes = result->bytes, max_depth = result->count.stacks.max_depth;
     if (format == CATAPULT && (events > CHROME_EVENTS || bytes > CHROME_BYTES))
         warn("%" PRIu64 " events, %" PRIu64 " MB: more than chrome://tracing can show%s; try --split 200M, or "
                  "Perfetto (https://ui.perfetto.dev), best with -o NAME.pftrace", events, bytes / 1000000,
                  output_suffix(path) ? ", compressed or not" : "");
-    if (deepest > PERFETTO_LEVELS)
-        warn("%" PRIu64 " levels of nesting: Perfetto drops slices deeper than %d; try --max-depth %d", deepest,
+    if (max_depth > PERFETTO_LEVELS)
+        warn("%" PRIu64 " levels of nesting: Perfetto drops slices deeper than %d; try --max-depth %d", max_depth,
                  PERFETTO_LEVELS, PERFETTO_LEVELS);
 }
 
@@ -286,14 +293,14 @@ static void watch(void *arg)
 /* Judges a part whose text is complete. Returns whether it becomes a file. */
 static bool is_file(struct part *part, const struct result *result)
 {
-    const struct split_result judged = { result->bytes, result->events, result->count.spans.cut };
+    const struct split_result judged = { result->bytes, result->events, result->count.stacks.cut };
     part->is_again = !split_judge(part->split, &judged);
     part->is_nothing = result->events == 0 && part->before->n_files > 0;
     return !part->is_again && !part->is_nothing;
 }
 
 /* Writes the trace, or that part of it, to an open output, and keeps it if it becomes a file. diagnostics: NULL if what was
- * odd will be said later. Returns 0 or -1, having said why. */
+ * anomalies will be said later. Returns 0 or -1, having said why. */
 static int write_trace(const struct options *options, const struct capture *capture, const struct diagnostics *diagnostics,
                        struct output *output, struct part *part, struct result *result)
 {
@@ -351,7 +358,7 @@ static uint64_t count_lost(const struct capture *capture, const struct result *r
         if (symbols_number(reader_symbols(capture->readers[i]), "lost", &n))
             lost += n;
     }
-    return lost > result->count.spans.lost ? lost : result->count.spans.lost;
+    return lost > result->count.stacks.lost ? lost : result->count.stacks.lost;
 }
 
 static int print_tree(const struct options *options, const struct call_tree *tree, uint64_t n_lost,
@@ -394,7 +401,7 @@ static int write_tree(const struct options *options, const struct capture *captu
         warn_err(&err);
         goto end;
     }
-    if (options->format == PSTATS && result->count.spans.slices == 0)
+    if (options->format == PSTATS && result->count.stacks.slices == 0)
         warn("the profile is empty: Python's pstats does not read such a one");
     if (tree->n_left_out)
         diagnostics_report(diagnostics, DIAGNOSTIC_DAMAGE, "%s: calls left out, as there were too many different stacks: %" PRIu64,
@@ -423,22 +430,22 @@ static int settle_selection(const struct options *options, const struct capture 
 static const char *count_arrows(const struct options *options, const struct convert_count *count,
                                 char arrows[ARROWS_SIZE])
 {
-    char creations[40] = "", tasks[40] = "";
-    if (options->flows.creations)
-        snprintf(creations, sizeof creations, ", %" PRIu64 " creations", count->creations);
+    char spawns[40] = "", tasks[40] = "";
+    if (options->flows.spawns)
+        snprintf(spawns, sizeof spawns, ", %" PRIu64 " creations", count->spawns);
     if (options->flows.has_tasks)
         snprintf(tasks, sizeof tasks, ", %" PRIu64 " tasks", count->tasks);
-    snprintf(arrows, ARROWS_SIZE, "%" PRIu64 " flows%s%s", count->chains, creations, tasks);
+    snprintf(arrows, ARROWS_SIZE, "%" PRIu64 " flows%s%s", count->flows, spawns, tasks);
     return arrows;
 }
 
 static void say_result(const struct options *options, const struct result *result, const char *path)
 {
     const struct convert_count *count = &result->count;
-    const char *nothing = count->spans.slices == 0 && options->selection ?
+    const char *nothing = count->stacks.slices == 0 && options->selection ?
         "nothing of what was selected is in the capture: " : "";
     char arrows[ARROWS_SIZE];
-    warn("%s%" PRIu64 " slices, %s, %" PRIu64 " threads: %s, %" PRIu64 " bytes", nothing, count->spans.slices,
+    warn("%s%" PRIu64 " slices, %s, %" PRIu64 " threads: %s, %" PRIu64 " bytes", nothing, count->stacks.slices,
              count_arrows(options, count, arrows), count->threads, strcmp(path, "-") == 0 ? "standard output" : path,
              result->file_bytes);
 }
@@ -486,11 +493,11 @@ static uint64_t greater(uint64_t a, uint64_t b)
 
 static void add_result(struct result *total, const struct result *result)
 {
-    struct spans_count *spans = &total->count.spans;
-    spans->deepest = greater(spans->deepest, result->count.spans.deepest);
-    spans->slices += result->count.spans.slices;
-    total->count.chains += result->count.chains;
-    total->count.creations += result->count.creations;
+    struct stack_count *spans = &total->count.stacks;
+    spans->max_depth = greater(spans->max_depth, result->count.stacks.max_depth);
+    spans->slices += result->count.stacks.slices;
+    total->count.flows += result->count.flows;
+    total->count.spawns += result->count.spawns;
     total->count.tasks += result->count.tasks;
     total->file_bytes += result->file_bytes;
     total->events = greater(total->events, result->events);
@@ -505,25 +512,25 @@ static void say_part(const struct result *result, const char *name, uint64_t fro
     if (to_ns < UINT64_MAX)
         snprintf(to, sizeof to, "%" PRIu64 ".%09" PRIu64 " s", to_ns / 1000000000, to_ns % 1000000000);
     warn("%s: from %" PRIu64 ".%09" PRIu64 " s to %s, %" PRIu64 " slices, %" PRIu64 " bytes", name,
-             from_ns / 1000000000, from_ns % 1000000000, to, result->count.spans.slices, result->file_bytes);
+             from_ns / 1000000000, from_ns % 1000000000, to, result->count.stacks.slices, result->file_bytes);
 }
 
 /* What is kept between the parts. */
 struct between {
-    struct stacks stacks[2];            /* what is open at the begin of a part, by turns, and at its end */
-    struct convert_odd *odd;            /* owned; what was odd before it */
+    struct open_stack_snapshot stacks[2];            /* what is open at the begin of a part, by turns, and at its end */
+    struct anomalies *anomalies;            /* owned; what was anomalies before it */
 };
 
 /* Tries a part. Returns 0 or -1, having said why. */
 static int write_part(const struct options *options, const struct capture *capture, struct jobs *jobs, const char *name,
                       struct between *between, struct part *part, struct result *result)
 {
-    memcpy(between->odd, capture->odd, capture->n * sizeof *between->odd);
-    stacks_clear(part->to);
+    memcpy(between->anomalies, capture->anomalies, capture->n * sizeof *between->anomalies);
+    open_stack_snapshot_clear(part->to);
     if (write_file(options, capture, NULL, jobs, name, part, result) < 0 || rewind_capture(capture) < 0)
         return -1;
     if (part->is_again)
-        memcpy(capture->odd, between->odd, capture->n * sizeof *between->odd);
+        memcpy(capture->anomalies, between->anomalies, capture->n * sizeof *between->anomalies);
     return 0;
 }
 
@@ -567,7 +574,7 @@ static void say_parts(const struct options *options, const struct split *split, 
     if (access(next, F_OK) == 0)
         warn("%s is there from before: it is none of these files", next);
     if (!options->is_quiet)
-        warn("%" PRIu64 " slices, %s: %s%s%s, %" PRIu64 " bytes", total->count.spans.slices,
+        warn("%" PRIu64 " slices, %s: %s%s%s, %" PRIu64 " bytes", total->count.stacks.slices,
                  count_arrows(options, &total->count, arrows), first, total->n_files > 1 ? " to " : "",
                  total->n_files > 1 ? last : "", total->file_bytes);
 }
@@ -587,24 +594,24 @@ static int convert_parts(const struct options *options, const struct capture *ca
                          struct jobs *jobs, const char *path)
 {
     struct result total = { .n_files = 0 };
-    struct between between = { .odd = calloc(capture->n, sizeof *between.odd) };
+    struct between between = { .anomalies = calloc(capture->n, sizeof *between.anomalies) };
     struct split *split = split_new(capture->readers, capture->n, convert_zero_ns(capture->readers, capture->n),
                                     selection_from(options->selection), selection_to(options->selection),
                                     options->split_size);
     int step = -1;
-    if (!between.odd || !split) {
+    if (!between.anomalies || !split) {
         warn("out of memory");
         goto end;
     }
     step = write_parts(options, capture, jobs, path, split, &between, &total);
-    convert_say(capture->readers, capture->n, capture->odd, diagnostics);
+    report_anomalies(capture, diagnostics);
     say_parts(options, split, &total, path);
     step = step < 0 && total.n_files > 0 ? 1 : step;
 end:
     split_free(split);
-    stacks_clear(&between.stacks[0]);
-    stacks_clear(&between.stacks[1]);
-    free(between.odd);
+    open_stack_snapshot_clear(&between.stacks[0]);
+    open_stack_snapshot_clear(&between.stacks[1]);
+    free(between.anomalies);
     return step;
 }
 

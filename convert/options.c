@@ -97,8 +97,8 @@ static int parse_flows(const char *text, struct flows_choice *flows)
         warn("--flows: none does not go with kinds that are wanted");
         return -1;
     }
-    flows->chains = kinds & ALL_KINDS;
-    flows->creations = kinds == CREATION ? ALL_KINDS : kinds & CREATION ? flows->chains : 0;
+    flows->flows = kinds & ALL_KINDS;
+    flows->spawns = kinds == CREATION ? ALL_KINDS : kinds & CREATION ? flows->flows : 0;
     return 0;
 }
 
@@ -276,7 +276,7 @@ int options_parse(int argc, char **argv, struct options *options)
     struct given given = { false, false, false };
     int option, at = 0;
     argv[0] = "panopticon-convert";     /* getopt_long's messages begin with it */
-    *options = (struct options){ .flows = { .chains = ALL_KINDS }, .n_threads = count_processors() };
+    *options = (struct options){ .flows = { .flows = ALL_KINDS }, .n_threads = count_processors() };
     while ((option = getopt_long(argc, argv, "o:j:qh", table, &at)) != -1) {
         switch (option) {
         case 'o':

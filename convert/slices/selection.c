@@ -10,7 +10,7 @@
 
 enum moment_type { MOMENT_NONE, MOMENT_OF_TRACE, MOMENT_BEFORE_END, MOMENT_ON_CLOCK };
 
-/* A time, as it was written. */
+/* A time as it was written. */
 struct moment {
     enum moment_type type;
     uint64_t ns;                        /* length; on the clock: what is beyond the second */
@@ -29,7 +29,7 @@ struct selection {
     size_t n;
     struct moment from, to;
     uint64_t from_ns, to_ns;
-    uint64_t least_ns;
+    uint64_t min_ns;
     uint64_t max_depth;
     bool is_all;                        /* no option was added */
 };
@@ -59,7 +59,7 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* Digits of a fraction behind the point, of which the first 18 count, as a part of 10^18. Returns their end. */
+/* Parses the digits of a fraction, as a part of 10^18; the first 18 count. Returns their end. */
 static const char *parse_fraction(const char *text, uint64_t *fraction)
 {
     uint64_t unit = UINT64_C(1000000000000000000);
@@ -160,7 +160,7 @@ static bool parse_depth(const char *text, uint64_t *depth)
 static const char *add_rule(struct selection *selection, enum selection_option option, const char *text)
 {
     if (!*text)
-        return "nothing";
+        return "empty";
     struct rule *rules = realloc(selection->rules, (selection->n + 1) * sizeof *rules);
     if (!rules)
         return "out of memory";
@@ -176,12 +176,12 @@ const char *selection_add(struct selection *selection, enum selection_option opt
     case SELECT_FROM:
     case SELECT_TO:
         return parse_moment(text, option == SELECT_FROM ? &selection->from : &selection->to) ? NULL :
-               "no time: such as 12.5, 20ms, 3min, -5s (from the end), 08:00:01.5, 2026-11-26T08:00:01Z";
+               "not a time, such as 12.5, 20ms, 3min, -5s (from the end), 08:00:01.5, 2026-11-26T08:00:01Z";
     case SELECT_MIN_DURATION:
-        return parse_length(text, true, &selection->least_ns) ? NULL :
-               "no length of time: a number and ns, us, ms, s, min or h, such as 20us";
+        return parse_length(text, true, &selection->min_ns) ? NULL :
+               "not a duration: give a number and ns, us, ms, s, min or h, such as 20us";
     case SELECT_MAX_DEPTH:
-        return parse_depth(text, &selection->max_depth) ? NULL : "no depth: a number from 1 on";
+        return parse_depth(text, &selection->max_depth) ? NULL : "not a depth: give a number, 1 or more";
     default:
         return add_rule(selection, option, text);
     }
@@ -194,7 +194,7 @@ bool selection_is_all(const struct selection *selection)
 
 /* ---- from and to ---- */
 
-/* The wall clock's time of a date; INT64_MIN when it has none. */
+/* Returns the wall clock's time of a moment on that date; INT64_MIN when there is none. */
 static int64_t on_date(const struct moment *moment, const struct tm *date)
 {
     struct tm clock = moment->clock;
@@ -208,15 +208,15 @@ static int64_t on_date(const struct moment *moment, const struct tm *date)
     return seconds * (int64_t)SECOND + (int64_t)moment->ns;
 }
 
-/* How far a time lies outside of these. */
+/* Returns how far a time lies outside of first and last. */
 static uint64_t distance(int64_t ns, int64_t first, int64_t last)
 {
     return ns < first ? (uint64_t)first - (uint64_t)ns : ns > last ? (uint64_t)ns - (uint64_t)last : 0;
 }
 
-/* The wall clock's time. Without a date: on the day on which it is nearest to the times from first to last, the first
- * such day; is_behind: of those behind first. */
-static int64_t on_clock(const struct moment *moment, int64_t first, int64_t last, bool is_behind)
+/* Returns the wall clock's time of a moment. Without a date it is on the day on which it is nearest to the times from
+ * first to last, the first such day; is_after: of those after first. */
+static int64_t on_clock(const struct moment *moment, int64_t first, int64_t last, bool is_after)
 {
     int64_t nearest = INT64_MIN;
     if (moment->has_date)
@@ -227,7 +227,7 @@ static int64_t on_clock(const struct moment *moment, int64_t first, int64_t last
         if (!(moment->has_zone ? gmtime_r : localtime_r)(&seconds, &date))
             continue;
         int64_t ns = on_date(moment, &date);
-        if (is_behind && ns <= first)
+        if (is_after && ns <= first)
             continue;
         if (nearest == INT64_MIN || distance(ns, first, last) < distance(nearest, first, last))
             nearest = ns;
@@ -235,8 +235,8 @@ static int64_t on_clock(const struct moment *moment, int64_t first, int64_t last
     return nearest;
 }
 
-/* The trace's time; from_ns: what comes before it is not meant. Returns NULL or why there is none. */
-static const char *settle(const struct moment *moment, const struct selection_extent *extent, uint64_t from_ns,
+/* Finds the time in the trace; from_ns: it is not before that. Returns NULL or why there is none. */
+static const char *settle_moment(const struct moment *moment, const struct selection_extent *extent, uint64_t from_ns,
                           uint64_t *ns)
 {
     const uint64_t zero = extent->start_realtime_ns;
@@ -246,7 +246,7 @@ static const char *settle(const struct moment *moment, const struct selection_ex
     if (moment->type != MOMENT_ON_CLOCK)
         return NULL;
     if (zero == 0 || zero > INT64_MAX / 2 || extent->end_ns > INT64_MAX / 4 || from_ns > INT64_MAX / 4)
-        return "the capture does not tell its time on the wall clock";
+        return "the capture does not contain its time on the wall clock";
     uint64_t last = from_ns > extent->end_ns ? from_ns : extent->end_ns;
     int64_t found = on_clock(moment, (int64_t)(zero + from_ns), (int64_t)(zero + last), from_ns > 0);
     *ns = found > (int64_t)zero ? (uint64_t)found - zero : 0;
@@ -257,9 +257,9 @@ const char *selection_settle(struct selection *selection, const struct selection
 {
     const char *problem = NULL;
     if (selection->from.type)
-        problem = settle(&selection->from, extent, 0, &selection->from_ns);
+        problem = settle_moment(&selection->from, extent, 0, &selection->from_ns);
     if (!problem && selection->to.type)
-        problem = settle(&selection->to, extent, selection->from_ns, &selection->to_ns);
+        problem = settle_moment(&selection->to, extent, selection->from_ns, &selection->to_ns);
     if (problem)
         return problem;
     if (selection->to_ns == 0)          /* or before it: then --from may be, too */
@@ -297,8 +297,8 @@ static bool is_id(const char *text, uint32_t id, uint32_t own_id)
     return number == id || number == own_id || (id == ANY_ID && number % SELECTION_ID_LIMIT == own_id);
 }
 
-/* What C functions take; NULL when out of memory. */
-static char *copy(struct pnr_string string)
+/* Returns the string with a NUL at its end, which the caller frees; NULL when out of memory. */
+static char *copy_text(struct pnr_string string)
 {
     char *text = malloc((size_t)string.size + 1);
     if (!text)
@@ -309,7 +309,7 @@ static char *copy(struct pnr_string string)
     return text;
 }
 
-static bool is_wanted(const struct selection *selection, enum selection_option option, uint32_t id, uint32_t own_id,
+static bool is_selected(const struct selection *selection, enum selection_option option, uint32_t id, uint32_t own_id,
                       struct pnr_string name)
 {
     bool has_rule = false, is_found = false;
@@ -320,7 +320,7 @@ static bool is_wanted(const struct selection *selection, enum selection_option o
             continue;
         has_rule = true;
         if (!text)
-            text = copy(name);
+            text = copy_text(name);
         is_found = is_id(rule->text, id, own_id) || (text && fnmatch(rule->text, text, FNM_NOESCAPE) == 0);
     }
     free(text);
@@ -329,22 +329,22 @@ static bool is_wanted(const struct selection *selection, enum selection_option o
 
 bool selection_has_process(const struct selection *selection, uint32_t id, uint32_t own_id, struct pnr_string name)
 {
-    return is_wanted(selection, SELECT_PROCESS, id, own_id, name);
+    return is_selected(selection, SELECT_PROCESS, id, own_id, name);
 }
 
 bool selection_has_thread(const struct selection *selection, uint32_t id, uint32_t own_id, struct pnr_string name)
 {
-    return is_wanted(selection, SELECT_THREAD, id, own_id, name);
+    return is_selected(selection, SELECT_THREAD, id, own_id, name);
 }
 
 bool selection_may_have_process(const struct selection *selection, uint32_t own_id, struct pnr_string name)
 {
-    return is_wanted(selection, SELECT_PROCESS, ANY_ID, own_id, name);
+    return is_selected(selection, SELECT_PROCESS, ANY_ID, own_id, name);
 }
 
 bool selection_may_have_thread(const struct selection *selection, uint32_t own_id, struct pnr_string name)
 {
-    return is_wanted(selection, SELECT_THREAD, ANY_ID, own_id, name);
+    return is_selected(selection, SELECT_THREAD, ANY_ID, own_id, name);
 }
 
 bool selection_chooses(const struct selection *selection)
@@ -357,89 +357,89 @@ bool selection_chooses(const struct selection *selection)
 
 /* ---- functions ---- */
 
-uint64_t selection_least_ns(const struct selection *selection, uint64_t recorded_ns)
+uint64_t selection_min_ns(const struct selection *selection, uint64_t recorded_ns)
 {
-    return selection && selection->least_ns > recorded_ns ? selection->least_ns : recorded_ns;
+    return selection && selection->min_ns > recorded_ns ? selection->min_ns : recorded_ns;
 }
 
-static bool is_of_functions(const struct rule *rule)
+static bool selects_functions(const struct rule *rule)
 {
     return rule->option == SELECT_INCLUDE || rule->option == SELECT_EXCLUDE;
 }
 
-/* What no rule matches is left out if the first one includes. */
-static bool leaves_others_out(const struct selection *selection)
+/* A function that no rule matches is hidden if the first rule includes. */
+static bool hides_others(const struct selection *selection)
 {
     for (size_t i = 0; i < selection->n; i++)
-        if (is_of_functions(&selection->rules[i]))
+        if (selects_functions(&selection->rules[i]))
             return selection->rules[i].option == SELECT_INCLUDE;
     return false;
 }
 
-static bool is_left_out(const struct selection *selection, const char *module, const char *name, const char *file)
+static bool hides_function(const struct selection *selection, const char *module, const char *name, const char *file)
 {
     for (size_t i = selection->n; i-- > 0;) {
         const struct rule *rule = &selection->rules[i];
-        if (is_of_functions(rule) && (fnmatch(rule->text, module, FNM_NOESCAPE) == 0 ||
+        if (selects_functions(rule) && (fnmatch(rule->text, module, FNM_NOESCAPE) == 0 ||
                                       fnmatch(rule->text, name, FNM_NOESCAPE) == 0 ||
                                       fnmatch(rule->text, file, FNM_NOESCAPE) == 0))
             return rule->option == SELECT_EXCLUDE;
     }
-    return leaves_others_out(selection);
+    return hides_others(selection);
 }
 
-static void append(char *text, size_t *size, struct pnr_string string)
+static void append_string(char *text, size_t *size, struct pnr_string string)
 {
     if (string.size)
         memcpy(text + *size, string.bytes, string.size);
     *size += string.size;
 }
 
-/* The function as a slice is called: module, `.`, qualified name. NULL when out of memory. */
+/* Returns the function's name in slices: module, `.`, qualified name. NULL when out of memory. */
 static char *full_name(const struct symbol *symbol)
 {
     size_t size = 0;
     char *text = malloc((size_t)symbol->module.size + symbol->name.size + 2);
     if (!text)
         return NULL;
-    append(text, &size, symbol->module);
+    append_string(text, &size, symbol->module);
     if (symbol->module.size && symbol->name.size)
         text[size++] = '.';
-    append(text, &size, symbol->name);
+    append_string(text, &size, symbol->name);
     text[size] = 0;
     return text;
 }
 
-static int judge(const struct selection *selection, const struct symbol *symbol, bool *left_out)
+static int judge_function(const struct selection *selection, const struct symbol *symbol, bool *is_hidden)
 {
-    char *module = copy(symbol->module), *name = full_name(symbol), *file = copy(symbol->file);
+    char *module = copy_text(symbol->module), *name = full_name(symbol), *file = copy_text(symbol->file);
     int result = module && name && file ? 0 : -1;
     if (result == 0)
-        *left_out = is_left_out(selection, module, name, file);
+        *is_hidden = hides_function(selection, module, name, file);
     free(module);
     free(name);
     free(file);
     return result;
 }
 
-int selection_choose(const struct selection *selection, const struct symbols *symbols, struct spans_choice *choice)
+int selection_make_rules(const struct selection *selection, const struct symbols *symbols, struct slice_rules *rules)
 {
-    *choice = (struct spans_choice){ .max_depth = selection ? selection->max_depth : UINT64_MAX };
+    *rules = (struct slice_rules){ .max_depth = selection ? selection->max_depth : UINT64_MAX };
     size_t n_rules = 0;
     for (size_t i = 0; selection && i < selection->n; i++)
-        n_rules += is_of_functions(&selection->rules[i]);
+        n_rules += selects_functions(&selection->rules[i]);
     if (n_rules == 0)
         return 0;
-    bool *left_out = calloc((size_t)symbols->n_functions + 1, sizeof *left_out);
-    if (!left_out)
+    bool *is_hidden = calloc((size_t)symbols->n_functions + 1, sizeof *is_hidden);
+    if (!is_hidden)
         return -1;
-    choice->left_out = left_out;
-    choice->n_functions = symbols->n_functions;
-    choice->leaves_unknown_out = leaves_others_out(selection);
+    rules->is_hidden = is_hidden;
+    rules->n_functions = symbols->n_functions;
+    rules->hides_unknown = hides_others(selection);
     for (uint32_t i = 0; i < symbols->n_functions; i++) {
         const struct symbol *symbol = &symbols->functions[i];
-        left_out[i] = choice->leaves_unknown_out;
-        if (symbol->is_known && judge(selection, symbol, &left_out[i]) < 0)
+        is_hidden[i] = rules->hides_unknown;
+        if (symbol->is_known && judge_function(selection, symbol, &is_hidden[i]) < 0)
             return -1;
     }
     return 0;

@@ -264,7 +264,7 @@ static void forget_process(struct call_tree_state *state)
     state->n_threads = 0;
 }
 
-static void process_event(struct sink *sink, const struct sink_process *process)
+static void begin_process(struct sink *sink, const struct sink_process *process)
 {
     struct call_tree *tree = (struct call_tree *)sink;
     struct call_tree_state *state = tree->state;
@@ -277,7 +277,7 @@ static void process_event(struct sink *sink, const struct sink_process *process)
         state->process = find_named(tree, process->name.bytes, process->name.size, CALL_ROOT);
 }
 
-static void thread_event(struct sink *sink, const struct sink_thread *thread)
+static void begin_thread(struct sink *sink, const struct sink_thread *thread)
 {
     static const char greenlets[] = "greenlets";
     struct call_tree *tree = (struct call_tree *)sink;
@@ -310,7 +310,7 @@ static uint32_t find_root(struct call_tree *tree, uint32_t thread)
     return root->node;
 }
 
-static uint32_t enter_event(struct sink *sink, uint32_t parent, uint32_t thread, uint32_t function,
+static uint32_t enter_node(struct sink *sink, uint32_t parent, uint32_t thread, uint32_t function,
                             enum pnr_subject subject)
 {
     struct call_tree *tree = (struct call_tree *)sink;
@@ -320,7 +320,7 @@ static uint32_t enter_event(struct sink *sink, uint32_t parent, uint32_t thread,
                      pnr_subject_is_function(subject) ? place_of(tree, function) : place_of_subject(tree, subject));
 }
 
-static void slice_event(struct sink *sink, const struct slice *slice)
+static void count_slice(struct sink *sink, const struct slice *slice)
 {
     struct call_tree *tree = (struct call_tree *)sink;
     if (slice->cookie == NO_NODE) {
@@ -335,24 +335,14 @@ static void slice_event(struct sink *sink, const struct slice *slice)
         node->max_ns = ns;
 }
 
-static void run_event(struct sink *sink, uint32_t function, bool is_first, uint64_t suspended_ns)
+static void count_resume(struct sink *sink, uint32_t function, bool is_first, uint64_t suspended_ns)
 {
     struct call_tree *tree = (struct call_tree *)sink;
     uint32_t place = sink->is_broken ? NO_FUNCTION : place_of(tree, function);
     if (place == NO_FUNCTION)
         return;
-    tree->functions[place].n_chains += is_first;
+    tree->functions[place].n_frames += is_first;
     tree->functions[place].suspended_ns += suspended_ns;
-}
-
-static void instant_event(struct sink *sink, uint32_t thread, uint64_t ns, const char *text)
-{
-    (void)sink, (void)thread, (void)ns, (void)text;
-}
-
-static void point_event(struct sink *sink, const struct point *point)
-{
-    (void)sink, (void)point;
 }
 
 /* ---- the tree ---- */
@@ -362,9 +352,8 @@ struct call_tree *call_tree_new(bool has_roots)
     struct call_tree *tree = calloc(1, sizeof *tree);
     if (!tree || !(tree->state = calloc(1, sizeof *tree->state)))
         goto fail;
-    tree->sink = (struct sink){ .process = process_event, .thread = thread_event, .slice = slice_event,
-                                .instant = instant_event, .point = point_event, .enter = enter_event,
-                                .run = run_event };
+    tree->sink = (struct sink){ .process = begin_process, .thread = begin_thread, .slice = count_slice,
+                                .enter = enter_node, .resume = count_resume };
     tree->state->has_roots = has_roots;
     if (getrandom(&tree->state->secret, sizeof tree->state->secret, GRND_NONBLOCK) < 0)
         tree->state->secret = (uintptr_t)tree;

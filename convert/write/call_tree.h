@@ -33,7 +33,7 @@ enum call_type {
 struct call_function {
     struct symbol symbol;               /* its strings belong to the tree */
     enum call_type type;
-    uint64_t n_chains;                  /* generators, coroutines, ... of this function that ran */
+    uint64_t n_frames;                  /* generators, coroutines, ... of this function that ran */
     uint64_t suspended_ns;              /* of these together, between their runs */
 };
 

@@ -77,16 +77,16 @@ enum annotation_field { ANNOTATION_NAME_ID = 1, ANNOTATION_BOOL = 2, ANNOTATION_
 enum legacy_field { LEGACY_PHASE = 2, LEGACY_ID = 6, LEGACY_BINDS_TO_ENCLOSING = 12 };
 
 /* Ids of what every sequence has. A function's category is its kind, but plain ones have none. */
-enum { CATEGORY_PANOPTICON = PNR_FUNCTION_C + 1, CATEGORY_CREATION, CATEGORY_TASK };
+enum { CATEGORY_PANOPTICON = PNR_FUNCTION_C + 1, CATEGORY_SPAWN, CATEGORY_TASK };
 
 /* Functions have their ids in the order in which they come, behind this one: small ones are shorter. */
 #define NAME_RUNNING 1
 
-static const struct { uint32_t mark; const char *name; } annotations[] = {      /* each its place and 1 */
+static const struct { uint32_t flag; const char *name; } annotations[] = {      /* each its place and 1 */
     { SLICE_EXCEPTION, "exception" },
     { SLICE_UNFINISHED, "unfinished" },
-    { SLICE_OPENED_BEFORE, "opened_before" },
-    { SLICE_LEFT_UNSEEN, "left_unseen" },
+    { SLICE_BEGIN_UNKNOWN, "opened_before" },
+    { SLICE_EXIT_MISSING, "left_unseen" },
     { SLICE_CUT, "cut" },
     { 0, "reason" },
 };
@@ -98,7 +98,7 @@ static const struct { uint32_t mark; const char *name; } annotations[] = {      
 /* More than the fixed parts of any packet take. */
 #define PACKET_SIZE 512
 
-/* More than the packets of a slice or a point take beside what is prepared. */
+/* More than the packets of a slice or a flow_event take beside what is prepared. */
 #define EDGES_SIZE 160
 
 struct perfetto {
@@ -180,10 +180,10 @@ static char *put_word(char *to, unsigned field, const char *word)
 
 /* ---- slices and points ---- */
 
-static char *put_marks(char *to, uint32_t marks)
+static char *put_flags(char *to, uint32_t flags)
 {
     for (unsigned i = 0; i < sizeof annotations / sizeof *annotations; i++) {
-        if (!(marks & annotations[i].mark))
+        if (!(flags & annotations[i].flag))
             continue;
         char *body = begin_small(to, EVENT_ANNOTATION);
         to = put_number(body, ANNOTATION_NAME_ID, i + 1);
@@ -244,7 +244,7 @@ static inline char *put_begin(char *to, struct rendering *rendering, const struc
     to = put_track(to, &rendering->batch->threads[event->thread]);
     to = put_prepared(to, function->bytes, function->head_size + function->tail_size);
     if (event->detail)
-        to = put_marks(to, event->detail);
+        to = put_flags(to, event->detail);
     end_small(body, to);
     end_small(packet, to);
     return to;
@@ -266,7 +266,7 @@ static char *put_name(char *to, const struct trace_function *function)
     return put_prepared(to, function->bytes, function->name_size);
 }
 
-static char *put_point(char *to, struct rendering *rendering, const struct trace_event *event)
+static char *put_flow_event(char *to, struct rendering *rendering, const struct trace_event *event)
 {
     char *packet = to + SMALL_SIZE;
     char *body = begin_small(put_head(to, rendering, event->ns), PACKET_TRACK_EVENT);
@@ -274,7 +274,7 @@ static char *put_point(char *to, struct rendering *rendering, const struct trace
     if (event->detail < TRACE_DETAIL)
         to = put_prepared(to, event->function->bytes, event->function->head_size);
     else
-        to = put_number(put_name(to, event->function), EVENT_CATEGORY_ID, CATEGORY_CREATION);
+        to = put_number(put_name(to, event->function), EVENT_CATEGORY_ID, CATEGORY_SPAWN);
     char *legacy = begin_small(to, EVENT_LEGACY);
     to = put_number(legacy, LEGACY_PHASE, (unsigned char)"stf"[event->detail % TRACE_DETAIL]);
     to = put_number(to, LEGACY_ID, event->number);
@@ -305,7 +305,7 @@ static char *put_task(char *to, struct rendering *rendering, const struct trace_
     const struct trace_function *function = event->function;
     enum task_phase phase = event->detail % TRACE_DETAIL;
     uint64_t track = TASK_TRACKS + event->number;
-    bool is_begin = phase == TASK_BEGIN || phase == TASK_RUNS;
+    bool is_begin = phase == TASK_BEGIN || phase == TASK_RESUME;
     if (phase == TASK_BEGIN)
         to = put_task_track(to, rendering, track);
     char *packet = to + SMALL_SIZE;
@@ -314,13 +314,13 @@ static char *put_task(char *to, struct rendering *rendering, const struct trace_
     to = put_number(to, EVENT_TRACK, track);
     if (phase == TASK_BEGIN)
         to = put_name(to, function);
-    else if (phase == TASK_RUNS)
+    else if (phase == TASK_RESUME)
         to = put_number(to, EVENT_NAME_ID, NAME_RUNNING);
     if (is_begin)
         to = put_number(to, EVENT_CATEGORY_ID, CATEGORY_TASK);
     if (phase == TASK_BEGIN)
         to = put_prepared(to, function->bytes + function->head_size, function->tail_size);
-    to = put_marks(to, event->detail / TRACE_DETAIL);
+    to = put_flags(to, event->detail / TRACE_DETAIL);
     end_small(body, to);
     end_small(packet, to);
     return to;
@@ -328,7 +328,7 @@ static char *put_task(char *to, struct rendering *rendering, const struct trace_
 
 /* ---- the order of a batch ---- */
 
-/* An edge, a point or a task's event: its place and, in the last bit, whether it is the begin of a slice. */
+/* An edge, a flow_event or a task's event: its place and, in the last bit, whether it is the begin of a slice. */
 typedef uint16_t place;
 _Static_assert(TRACE_BATCH_EVENTS <= UINT16_MAX / 2, "an event fits in a place");
 
@@ -402,7 +402,7 @@ static char *render(const struct trace_batch *batch, char *to)
         else if (event->kind == TRACE_TASK)
             to = put_task(to, &rendering, event);
         else
-            to = put_point(to, &rendering, event);
+            to = put_flow_event(to, &rendering, event);
     }
     return to;
 }
@@ -533,7 +533,7 @@ static char *put_reason(char *to, const struct slice *slice)
     return to;
 }
 
-static void odd_slice(struct trace *trace, const struct slice *slice)
+static void unnamed_slice(struct trace *trace, const struct slice *slice)
 {
     struct rare_event event = { .trace = trace };
     const char *name = subject_name(slice->subject);
@@ -547,7 +547,7 @@ static void odd_slice(struct trace *trace, const struct slice *slice)
         to = put_number(to, EVENT_CATEGORY_ID, CATEGORY_PANOPTICON);
         to = put_reason(to, slice);
     }
-    end_event(&event, put_marks(to, slice->marks));
+    end_event(&event, put_flags(to, slice->flags));
     to = begin_event(&event, EVENT_END, slice->thread, slice->end_ns, 0);
     if (to)
         end_event(&event, to);
@@ -610,7 +610,7 @@ static char *put_common_names(char *to)
     for (uint8_t kind = PNR_FUNCTION_PLAIN + 1; kind <= PNR_FUNCTION_C; kind++)
         to = put_interned(to, INTERNED_CATEGORY, kind, symbol_category(&(struct symbol){ .kind = kind }));
     to = put_interned(to, INTERNED_CATEGORY, CATEGORY_PANOPTICON, "panopticon");
-    to = put_interned(to, INTERNED_CATEGORY, CATEGORY_CREATION, "creation");
+    to = put_interned(to, INTERNED_CATEGORY, CATEGORY_SPAWN, "creation");
     to = put_interned(to, INTERNED_CATEGORY, CATEGORY_TASK, "task");
     to = put_interned(to, INTERNED_NAME, NAME_RUNNING, "[running]");
     for (unsigned i = 0; i < sizeof annotations / sizeof *annotations; i++)
@@ -733,7 +733,7 @@ const struct trace_format perfetto = {
     .begin = begin_trace,
     .process = process,
     .thread = thread,
-    .odd_slice = odd_slice,
+    .unnamed_slice = unnamed_slice,
     .instant = instant,
     .prepare = prepare,
     .render = render,

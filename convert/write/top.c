@@ -73,7 +73,7 @@ static int put_json(struct writer *writer, const struct call_tree *tree, const s
                       line->max_ns);
         if (is_continuable(function))
             writer_format(writer, ",\"chains\":%" PRIu64 ",\"running_ns\":%" PRIu64 ",\"suspended_ns\":%" PRIu64,
-                          function->n_chains, line->sum_ns, function->suspended_ns);
+                          function->n_frames, line->sum_ns, function->suspended_ns);
         writer_format(writer, "}");
     }
     writer_format(writer, "\n]}\n");
@@ -117,7 +117,7 @@ static void print_row(cell row[N_COLUMNS], const struct profile_line *line, cons
         row[CHAINS][0] = row[SUSPENDED][0] = 0;
         return;
     }
-    snprintf(row[CHAINS], sizeof(cell), "%" PRIu64, function->n_chains);
+    snprintf(row[CHAINS], sizeof(cell), "%" PRIu64, function->n_frames);
     print_time(row[SUSPENDED], function->suspended_ns);
 }
 

@@ -120,13 +120,13 @@ static inline void note(struct trace *trace, uint64_t ns)
         trace->latest_ns = ns;
 }
 
-static void slice_event(struct sink *sink, const struct slice *slice)
+static void add_slice(struct sink *sink, const struct slice *slice)
 {
     struct trace *trace = (struct trace *)sink;
     const struct trace_function *function = pnr_subject_is_function(slice->subject)
                                                ? find_function(trace, slice->function) : NULL;
     if (!function) {
-        trace->format->odd_slice(trace, slice);
+        trace->format->unnamed_slice(trace, slice);
         return;
     }
     if (sink->is_broken)
@@ -137,29 +137,29 @@ static void slice_event(struct sink *sink, const struct slice *slice)
         .function = function,
         .thread = slice->thread,
         .kind = TRACE_SLICE,
-        .detail = (uint16_t)slice->marks,
+        .detail = (uint16_t)slice->flags,
     };
     note(trace, slice->end_ns);
 }
 
-static void point_event(struct sink *sink, const struct point *point)
+static void add_flow_event(struct sink *sink, const struct flow_event *event)
 {
     struct trace *trace = (struct trace *)sink;
-    const struct trace_function *function = find_function(trace, point->function);
+    const struct trace_function *function = find_function(trace, event->function);
     if (!function || sink->is_broken)   /* flows.h: none of an unknown function */
         return;
     *add(trace, function->head_size + trace->format->event_size) = (struct trace_event){
-        .ns = point->ns,
-        .number = point->chain,
+        .ns = event->ns,
+        .number = event->flow,
         .function = function,
-        .thread = point->thread,
-        .kind = TRACE_POINT,
-        .detail = (uint16_t)(point->phase + TRACE_DETAIL * point->is_creation),
+        .thread = event->thread,
+        .kind = TRACE_FLOW,
+        .detail = (uint16_t)(event->phase + TRACE_DETAIL * event->is_spawn),
     };
-    note(trace, point->ns);
+    note(trace, event->ns);
 }
 
-static void task_event(struct sink *sink, const struct task_event *event)
+static void add_task_event(struct sink *sink, const struct task_event *event)
 {
     struct trace *trace = (struct trace *)sink;
     const struct trace_function *function = find_function(trace, event->function);
@@ -171,12 +171,12 @@ static void task_event(struct sink *sink, const struct task_event *event)
         .function = function,
         .thread = event->thread,
         .kind = TRACE_TASK,
-        .detail = (uint16_t)(event->phase + TRACE_DETAIL * event->marks),
+        .detail = (uint16_t)(event->phase + TRACE_DETAIL * event->flags),
     };
     note(trace, event->ns);
 }
 
-static void instant_event(struct sink *sink, uint32_t thread, uint64_t ns, const char *text)
+static void add_instant(struct sink *sink, uint32_t thread, uint64_t ns, const char *text)
 {
     struct trace *trace = (struct trace *)sink;
     trace->format->instant(trace, thread, ns, text);
@@ -195,7 +195,7 @@ static void forget_process(struct trace *trace)
     trace->symbols = NULL;
 }
 
-static void process_event(struct sink *sink, const struct sink_process *process)
+static void begin_process(struct sink *sink, const struct sink_process *process)
 {
     struct trace *trace = (struct trace *)sink;
     flush(trace);
@@ -210,7 +210,7 @@ static void process_event(struct sink *sink, const struct sink_process *process)
     trace->format->process(trace, process);
 }
 
-static void thread_event(struct sink *sink, const struct sink_thread *thread)
+static void begin_thread(struct sink *sink, const struct sink_thread *thread)
 {
     struct trace *trace = (struct trace *)sink;
     if (thread->thread >= trace->n_threads) {
@@ -245,8 +245,8 @@ struct trace *trace_new(const struct trace_format *format, const struct trace_ab
         batch->trace = trace;
         trace->batches[trace->n_batches] = batch;
     }
-    trace->sink = (struct sink){ .process = process_event, .thread = thread_event, .slice = slice_event,
-                                 .instant = instant_event, .point = point_event, .task = task_event };
+    trace->sink = (struct sink){ .process = begin_process, .thread = begin_thread, .slice = add_slice,
+                                 .instant = add_instant, .flow_event = add_flow_event, .task = add_task_event };
     trace->format = format;
     trace->about = *about;
     trace->output = output;

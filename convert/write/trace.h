@@ -70,9 +70,9 @@ struct trace_thread {
     uint32_t size;
 };
 
-enum trace_event_kind { TRACE_SLICE, TRACE_POINT, TRACE_TASK, TRACE_BYTES };
+enum trace_event_kind { TRACE_SLICE, TRACE_FLOW, TRACE_TASK, TRACE_BYTES };
 
-/* A point's detail is its phase, and this for one of a creation; a task's is its phase, and its marks times this. */
+/* A flow_event's detail is its phase, and this for one of a creation; a task's is its phase, and its flags times this. */
 #define TRACE_DETAIL 4
 
 struct trace_event {
@@ -81,7 +81,7 @@ struct trace_event {
     const struct trace_function *function;
     uint32_t thread;
     uint16_t kind;
-    uint16_t detail;                    /* SLICE: marks; POINT and TASK: see TRACE_DETAIL */
+    uint16_t detail;                    /* SLICE: flags; POINT and TASK: see TRACE_DETAIL */
 };
 
 struct trace_batch {
@@ -108,7 +108,7 @@ struct trace_format {
     /* Prepares the thread, too. */
     void (*thread)(struct trace *trace, const struct sink_thread *thread, struct trace_thread *prepared);
     /* A slice without a function of the name table. */
-    void (*odd_slice)(struct trace *trace, const struct slice *slice);
+    void (*unnamed_slice)(struct trace *trace, const struct slice *slice);
     void (*instant)(struct trace *trace, uint32_t thread, uint64_t ns, const char *text);
     /* Returns 0, or -1 when out of memory. */
     int (*prepare)(struct trace *trace, uint32_t index, const struct symbol *symbol, struct trace_function *function);

@@ -140,22 +140,22 @@ static size_t escaped_size(struct pnr_string string)
 
 /* ---- a batch becomes text ---- */
 
-static const struct { uint32_t mark; const char *text; } mark_texts[] = {
+static const struct { uint32_t flag; const char *text; } flag_texts[] = {
     { SLICE_EXCEPTION, ",\"exception\":true" },
     { SLICE_UNFINISHED, ",\"unfinished\":true" },
-    { SLICE_OPENED_BEFORE, ",\"opened_before\":true" },
-    { SLICE_LEFT_UNSEEN, ",\"left_unseen\":true" },
+    { SLICE_BEGIN_UNKNOWN, ",\"opened_before\":true" },
+    { SLICE_EXIT_MISSING, ",\"left_unseen\":true" },
     { SLICE_CUT, ",\"cut\":true" },
 };
 
 #define ARGS ",\"args\":{"
 
 /* The last of args, and the end of the event. */
-static char *put_marks(char *to, uint32_t marks, bool is_first)
+static char *put_flags(char *to, uint32_t flags, bool is_first)
 {
-    for (size_t i = 0; i < sizeof mark_texts / sizeof *mark_texts; i++) {
-        if (marks & mark_texts[i].mark) {
-            to = put_text(to, mark_texts[i].text + is_first);
+    for (size_t i = 0; i < sizeof flag_texts / sizeof *flag_texts; i++) {
+        if (flags & flag_texts[i].flag) {
+            to = put_text(to, flag_texts[i].text + is_first);
             is_first = false;
         }
     }
@@ -181,10 +181,10 @@ static inline char *put_slice(char *to, const struct trace_batch *batch, const s
     to = put_time(to, event->number);
     to = put_thread(to, &batch->threads[event->thread]);
     to = put_prepared(to, function->bytes + function->head_size, function->tail_size);
-    return event->detail ? put_marks(PUT(to - strlen(SLICE_END), ARGS), event->detail, true) : to;
+    return event->detail ? put_flags(PUT(to - strlen(SLICE_END), ARGS), event->detail, true) : to;
 }
 
-static char *put_point(char *to, const struct trace_batch *batch, const struct trace_event *event)
+static char *put_flow_event(char *to, const struct trace_batch *batch, const struct trace_event *event)
 {
     const struct trace_function *function = event->function;
     if (event->detail < TRACE_DETAIL)
@@ -210,7 +210,7 @@ static char *put_task(char *to, const struct trace_batch *batch, const struct tr
     else
         to = PUT(to, ",\n{\"name\":\"[running]\"");
     to = PUT(to, ",\"cat\":\"task\",\"ph\":\"");
-    *to++ = phase == TASK_BEGIN || phase == TASK_RUNS ? 'b' : 'e';
+    *to++ = phase == TASK_BEGIN || phase == TASK_RESUME ? 'b' : 'e';
     to = PUT(to, "\",\"id\":");
     to = put_number(to, event->number);
     to = PUT(to, ",\"ts\":");
@@ -220,7 +220,7 @@ static char *put_task(char *to, const struct trace_batch *batch, const struct tr
         return put_prepared(to, function->bytes + function->head_size, function->tail_size);
     if (event->detail < TRACE_DETAIL)
         return PUT(to, "}");
-    return put_marks(PUT(to, ARGS), event->detail / TRACE_DETAIL, true);
+    return put_flags(PUT(to, ARGS), event->detail / TRACE_DETAIL, true);
 }
 
 static char *render(const struct trace_batch *batch, char *to)
@@ -229,8 +229,8 @@ static char *render(const struct trace_batch *batch, char *to)
     for (const struct trace_event *event = batch->events, *end = event + batch->n; event < end; event++) {
         if (event->kind == TRACE_SLICE)
             to = put_slice(to, batch, event, &beginning);
-        else if (event->kind == TRACE_POINT)
-            to = put_point(to, batch, event);
+        else if (event->kind == TRACE_FLOW)
+            to = put_flow_event(to, batch, event);
         else if (event->kind == TRACE_TASK)
             to = put_task(to, batch, event);
         else
@@ -306,7 +306,7 @@ static int prepare(struct trace *trace, uint32_t index, const struct symbol *sym
 }
 
 /* A slice without a function of the name table. */
-static void odd_slice(struct trace *trace, const struct slice *slice)
+static void unnamed_slice(struct trace *trace, const struct slice *slice)
 {
     const char *name = subject_name(slice->subject);
     char *to = begin_event(trace, 0);
@@ -329,9 +329,9 @@ static void odd_slice(struct trace *trace, const struct slice *slice)
     if (name) {
         to = PUT(to, ARGS "\"reason\":\"");
         to = put_text(to, subject_reason(slice->subject, slice->function));
-        to = put_marks(PUT(to, "\""), slice->marks, false);
-    } else if (slice->marks) {
-        to = put_marks(PUT(to, ARGS), slice->marks, true);
+        to = put_flags(PUT(to, "\""), slice->flags, false);
+    } else if (slice->flags) {
+        to = put_flags(PUT(to, ARGS), slice->flags, true);
     } else {
         to = PUT(to, SLICE_END);
     }
@@ -475,7 +475,7 @@ const struct trace_format trace_json = {
     .clear = clear,
     .process = process,
     .thread = thread,
-    .odd_slice = odd_slice,
+    .unnamed_slice = unnamed_slice,
     .instant = instant,
     .prepare = prepare,
     .render = render,

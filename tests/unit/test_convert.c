@@ -1,8 +1,9 @@
 #include "convert/convert.h"
+#include "convert/identities.h"
 
 #include "check.h"
 
-static const struct flows_choice flows = { .chains = ~0u };
+static const struct flows_choice flows = { .flows = ~0u };
 
 static void collect(void *arg, enum diagnostic_level level, const char *line)
 {
@@ -16,14 +17,14 @@ static void run(const char *const *paths, size_t n, struct check_sink *sink, str
     struct diagnostics diagnostics = { collect, said };
     struct reader *readers[4];
     struct convert_count count;
-    struct convert_odd odd[4] = { { .lost = 0 } };
+    struct anomalies anomalies[4] = { { .lost = 0 } };
     struct pnr_err err;
     check_sink_init(sink);
     check_sink_init(said);
     for (size_t i = 0; i < n; i++)
         cr_assert_not_null(readers[i] = reader_open(paths[i], NULL, &diagnostics, &err));
-    cr_assert_eq(convert(readers, n, &(struct convert_how){ .flows = flows }, &sink->sink, &count, odd, &err), 0);
-    convert_say(readers, n, odd, &diagnostics);
+    cr_assert_eq(convert(readers, n, &(struct convert_options){ .flows = flows }, &sink->sink, &count, anomalies, &err), 0);
+    anomalies_report(readers, n, convert_zero_ns(readers, n), anomalies, &diagnostics);
     for (size_t i = 0; i < n; i++)
         reader_close(readers[i]);
 }
@@ -286,7 +287,7 @@ static void expect_name(const char *command, const char *name, const char *born,
         check_property(&capture, "born", born);
     struct reader *reader = reader_open(capture.process, NULL, &diagnostics, &err);
     cr_assert_not_null(reader);
-    struct pnr_string found = convert_process_name(reader);
+    struct pnr_string found = process_name(reader);
     cr_expect(found.size == strlen(expected) && memcmp(found.bytes, expected, found.size) == 0, "%.*s, not %s",
               (int)found.size, found.bytes, expected);
     free((char *)found.bytes);

@@ -19,8 +19,8 @@ static struct call_tree *make_tree(void)
     uint32_t f1 = check_tree_call(tree, 0, 1, 2000000000), f4 = check_tree_call(tree, f1, 4, 1000000);
     check_tree_call(tree, f1, 4, 234567);
     check_tree_call(tree, f4, 9, 999);
-    tree->sink.run(&tree->sink, 4, true, 0);
-    tree->sink.run(&tree->sink, 4, false, 99950);
+    tree->sink.resume(&tree->sink, 4, true, 0);
+    tree->sink.resume(&tree->sink, 4, false, 99950);
     return tree;
 }
 
