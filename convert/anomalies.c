@@ -58,24 +58,25 @@ static void report_counts(struct reader *reader, const struct anomalies *anomali
     symbols_number(reader_symbols(reader), "lost", &lost);
     if (anomalies->lost > lost)
         lost = anomalies->lost;
-    const struct { enum diagnostic_level level; const char *what; uint64_t n; } table[] = {
-        { DIAGNOSTIC_INFO, "events lost by the recorder", lost },
-        { DIAGNOSTIC_INFO, "places where events may be missing", anomalies->holes },
-        { DIAGNOSTIC_INFO, "exits of frames that were not open, ignored", anomalies->ignored_exits },
-        { DIAGNOSTIC_INFO, "frames without an exit, closed with the next one out", anomalies->missing_exits },
-        { DIAGNOSTIC_DAMAGE, "records of an unknown kind, skipped", anomalies->unknown_kinds },
-        { DIAGNOSTIC_DAMAGE, "changes to a greenlet that has no entry or is another thread's, skipped",
-          anomalies->unknown_tracks },
-        { DIAGNOSTIC_DAMAGE, "slices of functions that are not in the name table", anomalies->unknown_functions },
-        { DIAGNOSTIC_DAMAGE, "records earlier than the one before them, moved up", anomalies->backwards },
-        { DIAGNOSTIC_DAMAGE, "frames left out, as too many were open", anomalies->overflowed },
-        { DIAGNOSTIC_DAMAGE, "slices without arrows, as too many generators and coroutines were suspended",
-          anomalies->unconnected },
+    const struct { enum diagnostic_level level; uint64_t n; const char *thing, *what; } table[] = {
+        { DIAGNOSTIC_INFO, lost, "event", "lost by the recorder" },
+        { DIAGNOSTIC_INFO, anomalies->holes, "place", "where events may be missing" },
+        { DIAGNOSTIC_INFO, anomalies->ignored_exits, "function exit", "without a matching entry (ignored)" },
+        { DIAGNOSTIC_INFO, anomalies->missing_exits, "function",
+          "whose exit was not recorded; closed when the caller returned" },
+        { DIAGNOSTIC_DAMAGE, anomalies->unknown_kinds, "record", "of an unknown kind (skipped)" },
+        { DIAGNOSTIC_DAMAGE, anomalies->unknown_tracks, "switch record",
+          "to a greenlet that has no name or belongs to another thread (skipped)" },
+        { DIAGNOSTIC_DAMAGE, anomalies->unknown_functions, "slice", "of functions that are not in the name table" },
+        { DIAGNOSTIC_DAMAGE, anomalies->backwards, "record", "earlier than the one before (moved up to its time)" },
+        { DIAGNOSTIC_DAMAGE, anomalies->overflowed, "frame", "beyond the most that may be open (skipped)" },
+        { DIAGNOSTIC_DAMAGE, anomalies->unconnected, "slice",
+          "without arrows: too many generators and coroutines were suspended" },
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (table[i].n)
-            diagnostics_report(diagnostics, table[i].level, "%s: %s: %" PRIu64, reader_path(reader), table[i].what,
-                               table[i].n);
+            diagnostics_report(diagnostics, table[i].level, "%s: %" PRIu64 " %s%s %s", reader_path(reader), table[i].n,
+                               table[i].thing, table[i].n == 1 ? "" : "s", table[i].what);
 }
 
 static void report_process(struct reader *reader, uint64_t zero_ns, const struct anomalies *anomalies,
@@ -122,7 +123,8 @@ static void report_recovered(struct reader **readers, size_t n, const struct ano
     size_t size = n_processes == 1 || !slash ? strlen(path) : (size_t)(slash - path);
     if (n_processes > 1)
         snprintf(number, sizeof number, "%" PRIu64 " processes ", n_processes);
-    diagnostics_report(diagnostics, DIAGNOSTIC_INFO, "%.*s: %sdid not end in order (by a signal, say): the last %" PRIu64
+    diagnostics_report(diagnostics, DIAGNOSTIC_INFO,
+                       "%.*s: %sdid not end in order (by a signal, say): the last %" PRIu64
                        " events were read from shared memory%s", (int)size, path, number, n_events,
                        is_whole ? ", none is missing" : "");
 }

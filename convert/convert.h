@@ -1,5 +1,5 @@
-/* Converts whole processes: sets up the pipeline (convert/slices/pipeline.h) for each process, and lets the merge of its
- * threads (merge.h) feed it. The processes come one after another, in the order of the capture.
+/* Converts whole processes: sets up the pipeline (convert/slices/pipeline.h) for each process, and lets the merge of
+ * its threads (merge.h) feed it. The processes come one after another, in the order of the capture.
  *
  *     capture            calls of the sink
  *     process-70         process 70; thread 1; slices, flow events, ... of process 70
@@ -30,7 +30,7 @@ struct convert_count {
 struct convert_options {
     const struct selection *selection;  /* settled; NULL: everything; borrowed */
     struct flows_choice flows;
-    const struct open_stack_snapshot *open_at_from;     /* at the selection's `from`, from another conversion; or NULL */
+    const struct open_stack_snapshot *open_at_from;     /* at the selection's `from`, by another conversion; or NULL */
     struct open_stack_snapshot *open_at_to;     /* gets what is open at its `to`; or NULL */
     bool is_logical;                    /* times are positions: specs/trace-mapping.md, section 12 */
 };
@@ -41,8 +41,8 @@ uint64_t convert_zero_ns(struct reader **readers, size_t n);
 /* What a selection needs to know of the processes. */
 struct selection_extent convert_extent(struct reader **readers, size_t n);
 
-/* Converts the processes one after another. A reader may be read once, until it is rewound. Fills count, and adds to the
- * n of anomalies. Returns 0, also when the sink broke: whoever made it asks it; or -1 when out of memory. */
+/* Converts the processes one after another. A reader may be read once, until it is rewound. Fills count, and adds to
+ * the n of anomalies. Returns 0, also when the sink broke: whoever made it asks it; or -1 when out of memory. */
 int convert(struct reader **readers, size_t n, const struct convert_options *options, struct sink *sink,
             struct convert_count *count, struct anomalies *anomalies, struct pnr_err *err);
 

@@ -403,9 +403,9 @@ static int write_tree(const struct options *options, const struct capture *captu
     }
     if (options->format == PSTATS && result->count.stacks.slices == 0)
         warn("the profile is empty: Python's pstats does not read such a one");
-    if (tree->n_left_out)
+    if (tree->n_excluded)
         diagnostics_report(diagnostics, DIAGNOSTIC_DAMAGE, "%s: calls left out, as there were too many different stacks: %" PRIu64,
-                  options->capture, tree->n_left_out);
+                  options->capture, tree->n_excluded);
     step = 0;
 end:
     call_tree_free(tree);

@@ -90,7 +90,7 @@ static int advance_first(struct merge *merge, uint64_t until, struct pnr_err *er
         return -1;
     if (status == 0) {
         if (first->own_stack.n == 0)
-            thread_cursor_clear(first);         /* most threads are over long before their process */
+            thread_cursor_clear(first); /* most threads are over long before their process */
         merge->heap[0] = merge->heap[--merge->n_heap];
     }
     if (merge->n_heap > 0)

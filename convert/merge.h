@@ -19,8 +19,8 @@ struct merge_window {
     uint64_t first, last;
 };
 
-/* Converts the records of the process up to the window's end. cursors: of its threads, as thread_cursor_init() left them;
- * heap: memory for as many pointers. Returns 0, or -1 and fills err. */
+/* Converts the records of the process up to the window's end. cursors: of its threads, as thread_cursor_init() left
+ * them; heap: memory for as many pointers. Returns 0, or -1 and fills err. */
 int merge_threads(struct converted_process *process, struct thread_cursor *cursors, struct thread_cursor **heap,
                   struct merge_window window, struct child_starts *children, struct pnr_err *err);
 

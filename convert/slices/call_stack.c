@@ -60,8 +60,8 @@ static void set_limit(struct call_stack *stack)
     stack->limit = stack->max < stack->capacity ? stack->max : stack->capacity;
 }
 
-/* Between begin_changes() and end_changes() only this stack changes: so what is open in others is looked at once, and not
- * at each frame. Frames that overflow are the innermost ones: none is kept until they have been left. */
+/* Between begin_changes() and end_changes() only this stack changes: so what is open in others is looked at once, and
+ * not at each frame. Frames that overflow are the innermost ones: none is kept until they have been left. */
 static size_t begin_changes(struct call_stack *stack)
 {
     stack->max = stack->n_overflowed ? stack->n : stack->n + CALL_STACK_MAX_OPEN - stack_count(stack)->open;
@@ -90,8 +90,8 @@ static __attribute__((noinline)) bool raise_limit(struct call_stack *stack)
     return true;
 }
 
-/* True when a coroutine that is entered above the n outermost frames is a task, if this is its first slice: a function of
- * the event loop runs it, with few C functions and unrecorded regions in between. */
+/* True when a coroutine that is entered above the n outermost frames is a task, if this is its first slice: a
+ * function of the event loop runs it, with few C functions and unrecorded regions in between. */
 static __attribute__((noinline)) bool is_task(const struct call_stack *stack, uint32_t function)
 {
     const struct slice_pipeline *pipeline = &stack->filter.pipeline;
@@ -281,7 +281,8 @@ static __attribute__((noinline)) void convert_record(struct call_stack *stack, c
         stack->starts_task = false;
     } else if (of.effect == PNR_EFFECT_LEAVE) {
         unsigned flags = of.traits & PNR_EXCEPTION ? SLICE_EXCEPTION : 0;
-        leave_frame(stack, &stack->filter.pipeline, false, of.subject, function, frame, of.traits & PNR_LAST, flags, ns);
+        leave_frame(stack, &stack->filter.pipeline, false, of.subject, function, frame, of.traits & PNR_LAST, flags,
+                    ns);
     } else {
         convert_rare_record(stack, record, ns);
     }
@@ -308,7 +309,8 @@ static inline __attribute__((always_inline)) void convert_records(struct call_st
             break;
         uint64_t ns = timeline_since(input->timeline, input->zero_ns, now);
         if (kind == PNR_CALL)
-            push_frame_inline(stack, &pipeline, is_plain, PNR_SUBJECT_PYTHON, pnr_record_function(record), 0, false, 0, ns);
+            push_frame_inline(stack, &pipeline, is_plain, PNR_SUBJECT_PYTHON, pnr_record_function(record), 0, false, 0,
+                              ns);
         else if (kind == PNR_RETURN)
             leave_frame(stack, &pipeline, is_plain, PNR_SUBJECT_PYTHON, pnr_record_function(record), 0, true, 0, ns);
         else
@@ -349,9 +351,9 @@ static bool matches_open(const struct stack_frame *frame, struct pnr_record open
     return is_same_frame(frame, open_subject(open), pnr_record_function(open), open_identity(open));
 }
 
-/* Returns how many of the n OPEN records equal the frames from index `bottom` of the stack on, one after another; *end is
- * the index after the last such frame. No more than CALL_STACK_MAX_SEARCH others, which are not Python frames, may
- * lie between them. */
+/* Returns how many of the n OPEN records equal the frames from index `bottom` of the stack on, one after another;
+ * *end is the index after the last such frame. No more than CALL_STACK_MAX_SEARCH others, which are not Python
+ * frames, may lie between them. */
 static size_t match_open(const struct call_stack *stack, size_t bottom, const struct pnr_record *open, size_t n,
                          size_t *end)
 {
@@ -388,8 +390,8 @@ static size_t match_innermost(const struct call_stack *stack, const struct pnr_r
     return most;
 }
 
-/* True when the OPEN records list exactly what is on the stack, or with is_deeper what is in its innermost part. Compares
- * from the innermost frame outwards. */
+/* True when the OPEN records list exactly what is on the stack, or with is_deeper what is in its innermost part.
+ * Compares from the innermost frame outwards. */
 static bool equals_open(const struct call_stack *stack, const struct pnr_record *open, size_t n, bool is_deeper)
 {
     size_t i = stack->n, n_others = 0;

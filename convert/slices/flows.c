@@ -1,5 +1,5 @@
-/* Flows are found by frame identity in a table with open addressing. A flow that ends is removed by moving those after it
- * up, so there are no tombstones, and lookups stay short over days. */
+/* Flows are found by frame identity in a table with open addressing. A flow that ends is removed by moving those
+ * after it up, so there are no tombstones, and lookups stay short over days. */
 #include "flows.h"
 
 #include <stdlib.h>
@@ -222,8 +222,8 @@ static void continue_flow(struct flows *flows, struct flow *flow)
     flow->end_ns = 0;
 }
 
-/* Returns the flow of a frame that is entered and may have had none, or only one that has ended. flow: the frame's slot, or
- * NULL. Returns NULL when the frame cannot have a flow. */
+/* Returns the flow of a frame that is entered and may have had none, or only one that has ended. flow: the frame's
+ * slot, or NULL. Returns NULL when the frame cannot have a flow. */
 static __attribute__((noinline)) struct flow *begin_flow(struct flows *flows, struct flow *flow, uint32_t function,
                                                          uint64_t frame, unsigned how)
 {

@@ -76,8 +76,9 @@ enum flows_entry {
     FLOWS_TASK = 4                      /* the frame is run by an event loop */
 };
 
-/* A slice of the frame begins at begin_ns. Returns when it does in the trace: slightly later if the frame changes threads
- * and an arrow would point backwards. The nanosecond after that belongs to its flow event. how: enum flows_entry. */
+/* A slice of the frame begins at begin_ns. Returns when it does in the trace: slightly later if the frame changes
+ * threads and an arrow would point backwards. The nanosecond after that belongs to its flow event. how: enum
+ * flows_entry. */
 uint64_t flows_enter(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, unsigned how,
                      uint64_t begin_ns);
 

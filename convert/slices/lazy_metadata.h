@@ -1,5 +1,5 @@
-/* A sink in front of another one, which holds back the metadata of processes and threads until an event of theirs comes:
- * where only a part of a capture is selected, the rest is not even named.
+/* A sink in front of another one, which holds back the metadata of processes and threads until an event of theirs
+ * comes: where only a part of a capture is selected, the rest is not even named.
  *
  *     calls                                 what the other sink gets
  *     process 7, thread 1, thread 2         nothing

@@ -62,7 +62,7 @@ void open_stack_snapshot_complete(struct open_stack_snapshot *snapshot, const st
     struct open_stack_snapshot sorted = *snapshot;
     for (size_t i = 0; earlier && i < earlier->n; i++) {
         const struct open_stack *stack = &earlier->stacks[i];
-        sorted.stacks = snapshot->stacks;       /* adding may move them; the sorted ones stay in front */
+        sorted.stacks = snapshot->stacks;   /* adding may move them; the sorted ones stay in front */
         sorted.frames = snapshot->frames;
         if (open_stack_snapshot_find(&sorted, stack->process, stack->thread, &n))
             continue;

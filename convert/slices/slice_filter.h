@@ -3,8 +3,8 @@
  * - It is hidden: by its function, by its depth, or as nothing is shown yet. That is known when it is entered. The
  *   stages after this one never learn of it, but that the frame has started or finished.
  * - It is pruned, as it is shorter than the minimum duration. That is known when it is left. Until then it is pending:
- *   it has a time and a place in its flow, both of which are retracted if it is pruned. It is retained as soon as a slice
- *   or an instant inside it is, or when a frame is created in it after the minimum duration.
+ *   it has a time and a place in its flow, and both are retracted if it is pruned. It is retained as soon as a slice or
+ *   an instant inside it is, or when a frame is created in it after the minimum duration.
  *
  *     slice_filter_init()
  *     for each frame: slice_filter_enter(), then slice_filter_leave() or slice_filter_leave_hidden()

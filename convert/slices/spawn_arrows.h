@@ -44,8 +44,8 @@ void spawn_arrows_clear(struct spawn_arrows *spawns);
 uint32_t spawn_arrows_add(struct spawn_arrows *spawns, uint32_t *pending, uint32_t thread, uint32_t function,
                           uint64_t ns);
 
-/* The frame's first slice is retained; ns is for a flow event in it, and not earlier than the creation. The number is free
- * from now on. */
+/* The frame's first slice is retained; ns is for a flow event in it, and not earlier than the creation. The number is
+ * free from now on. */
 void spawn_arrows_end(struct spawn_arrows *spawns, uint32_t number, uint32_t thread, uint64_t ns);
 
 /* There will be no arrow. The number is free from now on. */

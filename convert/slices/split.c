@@ -1,7 +1,7 @@
 /* The records of a block are taken to be spread evenly over it. So all blocks together make a density of records that
- * changes where a block begins or ends; a window is a length of time with so many records as will, by the bytes a record
- * became before, make a file that is somewhat smaller than wanted. One that becomes larger all the same is tried again,
- * shorter. */
+ * changes where a block begins or ends; a window is a length of time with so many records as will, by the bytes a
+ * record became before, make a file that is somewhat smaller than wanted. One that becomes larger all the same is
+ * tried again, shorter. */
 #include "split.h"
 
 #include <stdlib.h>

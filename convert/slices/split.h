@@ -1,6 +1,6 @@
-/* Where a trace is cut into files of a size: each shows a window of time, one behind the other. Hides how the windows are
- * chosen: by the headers of the blocks, which tell how many records there are from when to when, and by what the windows
- * before became.
+/* Where a trace is cut into files of a size: each shows a window of time, one behind the other. Hides how the windows
+ * are chosen: by the headers of the blocks, which tell how many records there are from when to when, and by what the
+ * windows before became.
  *
  *     split_new()
  *     while split_next(): convert the window; split_judge() tells whether that becomes a file, or another window is to

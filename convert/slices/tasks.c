@@ -1,8 +1,8 @@
 /* A step of a task begins in C code, or in a plain function of asyncio's: Handle._run with the event loop of the
- * standard library, a task factory when a task begins at once. Where the loop's functions are not recorded, or the loop
- * is none of Python's, as uvloop is, whatever function happens to be around it says no more than that nobody awaits
- * it. But the body of a module that is imported runs no event loop: types and _collections_abc make coroutines there for
- * the sake of their type, and close them, which CPython 3.11 enters.
+ * standard library, a task factory when a task begins at once. Where the loop's functions are not recorded, or the
+ * loop is none of Python's, as uvloop is, whatever function happens to be around it says no more than that nobody
+ * awaits it. But the body of a module that is imported runs no event loop: types and _collections_abc make coroutines
+ * there for the sake of their type, and close them, which CPython 3.11 enters.
  *
  * asyncio.Task(coroutine, eager_start=True) begins in C code (3.12 and later, _asynciomodule.c), wherever it is called:
  * also in a coroutine, which seems to await it then. But it has asked the loop two things before, in a row. */

@@ -98,8 +98,8 @@ Test(trace_json, marks_slices)
     static const struct { struct slice slice; const char *part; } table[] = {
         { { .function = 1, .flags = SLICE_EXCEPTION }, ",\"sf\":1,\"args\":{\"exception\":true}}" },
         { { .function = 1, .flags = SLICE_UNFINISHED | SLICE_BEGIN_UNKNOWN },
-          ",\"sf\":1,\"args\":{\"unfinished\":true,\"opened_before\":true}}" },
-        { { .function = 1, .flags = SLICE_EXIT_MISSING }, ",\"sf\":1,\"args\":{\"left_unseen\":true}}" },
+          ",\"sf\":1,\"args\":{\"unfinished\":true,\"begin_unknown\":true}}" },
+        { { .function = 1, .flags = SLICE_EXIT_MISSING }, ",\"sf\":1,\"args\":{\"exit_missing\":true}}" },
         { { .function = 99 }, "{\"name\":\"[unknown function 99]\",\"cat\":\"python\",\"ph\":\"X\"" },
         { { .function = 99 }, "\"tid\":70}" },
         { { .function = 99, .flags = SLICE_UNFINISHED }, "\"tid\":70,\"args\":{\"unfinished\":true}}" },
