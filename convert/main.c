@@ -284,7 +284,7 @@ static void show_progress(const struct work *work)
 static void watch(void *arg)
 {
     const struct work *work = arg;
-    if (work->part && trace_bytes(work->trace) > split_most(work->part->split))
+    if (work->part && trace_bytes(work->trace) > split_max_size(work->part->split))
         trace_sink(work->trace)->is_broken = true;
     if (!work->is_quiet && progress_is_due())
         show_progress(work);
@@ -567,9 +567,9 @@ static void say_parts(const struct options *options, const struct split *split, 
     if (total->n_files == 0 || name_part(path, 1, first) < 0 || name_part(path, total->n_files, last) < 0 ||
         name_part(path, total->n_files + 1, next) < 0)
         return;
-    if (split_n_large(split))
+    if (split_n_oversized(split))
         warn("files larger than %" PRIu64 " bytes, as less cannot be cut off: %" PRIu64, options->split_size,
-                 split_n_large(split));
+                 split_n_oversized(split));
     warn_viewers(total, path, options->format);
     if (access(next, F_OK) == 0)
         warn("%s is there from before: it is none of these files", next);

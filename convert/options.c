@@ -115,9 +115,9 @@ static int parse_size(const char *text, uint64_t *size)
         return -1;
     }
     *size = (uint64_t)number << shift;
-    if (*size >= SPLIT_LEAST_SIZE)
+    if (*size >= SPLIT_MIN_SIZE)
         return 0;
-    warn("--split: files of %d bytes are the smallest", SPLIT_LEAST_SIZE);
+    warn("--split: files of %d bytes are the smallest", SPLIT_MIN_SIZE);
     return -1;
 }
 

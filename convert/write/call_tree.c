@@ -28,7 +28,7 @@ struct call_tree_state {
     struct table by_stack, by_name;
     size_t node_capacity, function_capacity;
     const struct symbols *symbols;      /* of the present process; borrowed */
-    uint32_t *known;                    /* by function index - 1: index + 1, 0 = not yet; owned */
+    uint32_t *known;                    /* by function number - 1: index in the tree + 1, 0 = not yet; owned */
     uint32_t process;                   /* the root's function */
     struct thread *threads;             /* of the present process; owned */
     uint32_t n_threads;
@@ -177,22 +177,22 @@ static uint32_t find_named_function(struct call_tree *tree, const char *name, si
 }
 
 /* Returns the index in the tree of a function of the present process. */
-static uint32_t tree_function(struct call_tree *tree, uint32_t index)
+static uint32_t tree_function(struct call_tree *tree, uint32_t number)
 {
     struct call_tree_state *state = tree->state;
-    const struct symbol *symbol = symbols_function(state->symbols, index);
+    const struct symbol *symbol = symbols_function(state->symbols, number);
     if (!symbol) {
         char name[48];
-        int size = snprintf(name, sizeof name, "[unknown function %u]", (unsigned)index);
+        int size = snprintf(name, sizeof name, "[unknown function %u]", (unsigned)number);
         return find_named_function(tree, name, (size_t)size, CALL_UNKNOWN);
     }
-    if (!state->known[index - 1]) {
+    if (!state->known[number - 1]) {
         uint32_t index = find_function(tree, symbol, CALL_FUNCTION);
         if (index == NO_FUNCTION)
             return index;
-        state->known[index - 1] = index + 1;
+        state->known[number - 1] = index + 1;
     }
-    return state->known[index - 1] - 1;
+    return state->known[number - 1] - 1;
 }
 
 static uint32_t tree_subject(struct call_tree *tree, enum pnr_subject subject)
