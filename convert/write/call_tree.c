@@ -403,13 +403,13 @@ static uint32_t find_listed(const struct call_tree *tree, uint32_t child, uint32
     return child;
 }
 
-uint32_t call_tree_next_beside(const struct call_tree *tree, uint32_t node)
+uint32_t call_tree_skip(const struct call_tree *tree, uint32_t node)
 {
     for (; node; node = tree->nodes[node].parent) {
         uint32_t last = tree->nodes[tree->nodes[node].parent].last_child;
-        uint32_t beside = node == last ? 0 : find_listed(tree, tree->nodes[node].next, last);
-        if (beside)
-            return beside;
+        uint32_t sibling = node == last ? 0 : find_listed(tree, tree->nodes[node].next, last);
+        if (sibling)
+            return sibling;
     }
     return 0;
 }
@@ -418,7 +418,7 @@ uint32_t call_tree_next(const struct call_tree *tree, uint32_t node)
 {
     uint32_t last = tree->nodes[node].last_child;
     uint32_t child = last ? find_listed(tree, tree->nodes[last].next, last) : 0;
-    return child ? child : call_tree_next_beside(tree, node);
+    return child ? child : call_tree_skip(tree, node);
 }
 
 uint64_t call_tree_self(const struct call_tree *tree, uint32_t node)

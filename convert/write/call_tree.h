@@ -72,7 +72,7 @@ void call_tree_free(struct call_tree *tree);
 uint32_t call_tree_next(const struct call_tree *tree, uint32_t node);
 
 /* Returns the next node after all that are nested in this one. */
-uint32_t call_tree_next_beside(const struct call_tree *tree, uint32_t node);
+uint32_t call_tree_skip(const struct call_tree *tree, uint32_t node);
 
 /* Returns the node's time without that of its children. */
 uint64_t call_tree_self(const struct call_tree *tree, uint32_t node);

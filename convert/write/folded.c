@@ -68,7 +68,7 @@ static void choose_roots(const struct call_tree *tree, bool shown[2])
 {
     shown[0] = has_several_children(tree, 0);
     shown[1] = false;
-    for (uint32_t node = call_tree_next(tree, 0); node && !shown[1]; node = call_tree_next_beside(tree, node))
+    for (uint32_t node = call_tree_next(tree, 0); node && !shown[1]; node = call_tree_skip(tree, node))
         shown[1] = has_several_children(tree, node);
 }
 
@@ -78,7 +78,7 @@ int folded_write(const struct call_tree *tree, struct writer *writer)
     bool shown[2], is_cut = false;
     uint32_t node = 0, open = 0, level = 0;     /* level: nodes from the process to the one entered last, open */
     choose_roots(tree, shown);
-    while (!writer->sys_errno && (node = is_cut ? call_tree_next_beside(tree, node) : call_tree_next(tree, node))) {
+    while (!writer->sys_errno && (node = is_cut ? call_tree_skip(tree, node) : call_tree_next(tree, node))) {
         for (; open != tree->nodes[node].parent; open = tree->nodes[open].parent) {
             level--;
             path.depth -= level >= 2 || shown[level];

@@ -40,8 +40,8 @@ static inline void check_write(struct check_sink *check, const char *format, ...
     va_end(args);
 }
 
-/* "2:7[10,20]eu" is thread 2, function 7, from 10 to 20, flags e(xception) u(nfinished) b(efore) l(eft unseen)
- * c(ut). */
+/* Writes "2:7[10,20]eu" for thread 2, function 7, from 10 to 20, with the flags e(xception), u(nfinished), b(egin
+ * unknown), l (exit missing) and c(ut). */
 static inline void check_slice(struct sink *sink, const struct slice *slice)
 {
     char flags[6] = "";
@@ -60,14 +60,15 @@ static inline void check_instant(struct sink *sink, uint32_t thread, uint64_t ns
     check_write((struct check_sink *)sink, "%u:%s@%" PRIu64, thread, text, ns);
 }
 
-/* "2:s1@15" is the first point of chain 1, in thread 2 at 15; "2:S1@15" the same of a creation. */
+/* Writes "2:s1@15" for the start of flow 1 in thread 2 at 15; "2:S1@15" for that of a spawn arrow. */
 static inline void check_flow_event(struct sink *sink, const struct flow_event *event)
 {
     check_write((struct check_sink *)sink, "%u:%c%" PRIu64 "@%" PRIu64, event->thread,
                 (event->is_spawn ? "S?F" : "stf")[event->phase], event->flow, event->ns);
 }
 
-/* "2:b1@10" is the begin of task 1, in thread 2 at 10; r(uns) w(aits) e(nds), the last one with u(nfinished) or c(ut). */
+/* Writes "2:b1@10" for the begin of task 1 in thread 2 at 10; r(esume), w(ait) and e(nd), the last one with
+ * u(nfinished) or c(ut). */
 static inline void check_task(struct sink *sink, const struct task_event *event)
 {
     check_write((struct check_sink *)sink, "%u:%c%" PRIu64 "@%" PRIu64 "%s", event->thread, "brwe"[event->phase],
@@ -118,7 +119,7 @@ static inline const struct symbols *check_symbols(void)
 
 /* ---- records ---- */
 
-/* Gives the stack the records of a block that begins at that time. */
+/* Converts the records of a block that begins at that time. */
 static inline void check_records(struct call_stack *stack, const struct pnr_record *records, uint32_t n, uint64_t ns)
 {
     static struct timeline timeline;    /* a tick is a nanosecond */
@@ -131,7 +132,7 @@ static inline void check_records(struct call_stack *stack, const struct pnr_reco
     call_stack_records(stack, &input, UINT64_MAX);
 }
 
-/* The same for a record that is all of one. */
+/* Converts a block of one record. */
 static inline void check_record(struct call_stack *stack, struct pnr_record record, uint64_t ns)
 {
     check_records(stack, &record, 1, ns);

@@ -4,8 +4,9 @@
 
 /* Kinds, short, so that a row of a table is a line. */
 enum { CALL = PNR_CALL, RET = PNR_RETURN, UNW = PNR_UNWIND, START = PNR_START, RES = PNR_RESUME, YIELD = PNR_YIELD,
-       FIN = PNR_FINISH, FINU = PNR_FINISH_UNWIND, LEFT = PNR_LEFT, UNRECORDED = PNR_UNRECORDED, UNRECE = PNR_UNRECORDED_END, LOST = PNR_LOST,
-       CCALL = PNR_C_CALL, CRET = PNR_C_RETURN, CRAISE = PNR_C_RAISE, CREATE = PNR_CREATE, OPEN = PNR_OPEN };
+       FIN = PNR_FINISH, FINU = PNR_FINISH_UNWIND, LEFT = PNR_LEFT, UNRECORDED = PNR_UNRECORDED,
+       UNRECE = PNR_UNRECORDED_END, LOST = PNR_LOST, CCALL = PNR_C_CALL, CRET = PNR_C_RETURN,
+       CRAISE = PNR_C_RAISE, CREATE = PNR_CREATE, OPEN = PNR_OPEN };
 
 struct event {
     unsigned kind;
@@ -84,7 +85,7 @@ Test(call_stack, makes_slices_of_records)
         { { { CALL, 10, 1, 0 }, { LOST, 20, 99, 0 }, { RET, 40, 1, 0 } }, "0:[lost 99 events]@20 0:1[10,40]" },
         { { { CALL, 10, 1, 0 }, { 200, 20, 1, 0 }, { OPEN, 25, 1, 0 }, { RET, 40, 1, 0 } }, "0:1[10,40]" },
         { { { CALL, 10, 77, 0 }, { RET, 20, 77, 0 } }, "0:77[10,20]" },
-        /* where a frame is made, there is nothing else */
+        /* the nanosecond at which a frame is created has no other event */
         { { { CALL, 10, 1, 0 }, { CREATE, 10, 4, 8 }, { CREATE, 20, 4, 9 }, { START, 20, 4, 9 }, { FIN, 20, 4, 9 },
             { CREATE, 30, 4, 9 }, { RET, 30, 1, 0 } }, "0:4[21,23] 0:1[10,31]" },
     };
@@ -97,10 +98,10 @@ Test(call_stack, makes_slices_of_records)
     }
 }
 
-Test(call_stack, gives_every_edge_and_point_a_nanosecond_of_its_own)
+Test(call_stack, gives_every_edge_and_flow_event_a_nanosecond_of_its_own)
 {
     static const struct { struct event events[8]; const char *expected; } table[] = {
-        /* the example in stack.h */
+        /* the example in slice_time.h */
         { { { CALL, 10, 1, 0 }, { START, 10, 4, 9 }, { CALL, 10, 2, 0 }, { RET, 10, 2, 0 }, { YIELD, 10, 4, 9 },
             { RES, 10, 4, 9 }, { FIN, 10, 4, 9 }, { RET, 40, 1, 0 } },
           "0:2[13,14] 0:4[11,15] 0:s1@12 0:f1@17 0:4[16,18] 0:1[10,40]" },
@@ -116,7 +117,7 @@ Test(call_stack, gives_every_edge_and_point_a_nanosecond_of_its_own)
     }
 }
 
-/* Events before; the OPEN records of a block that begins at 100; what this closes, and what is open then. */
+/* Rows: events; the OPEN records of a block that begins at 100; the slices, those still open ended at 200. */
 Test(call_stack, brings_the_stack_to_the_open_frames)
 {
     static const struct {
@@ -140,24 +141,23 @@ Test(call_stack, brings_the_stack_to_the_open_frames)
         /* another frame of the same function; one whose identity is not known */
         { { { START, 10, 4, 8 } }, { { OPEN, 0, 4, 9 } }, 1, false, "0:4[10,100]l 0:4[101,200]ub" },
         { { { START, 10, 4, 8 } }, { { OPEN, 0, 4, 0 } }, 1, false, "0:4[10,200]u" },
-        /* only the innermost ones are told: equal; one more; an inner one gone; nothing fits */
+        /* only the innermost frames are listed: equal; one more; an inner one has returned; none matches */
         { { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 } }, { { OPEN, 0, 2, 0 } }, 1, true, "0:2[20,200]u 0:1[10,201]u" },
         { { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 } }, { { OPEN, 0, 2, 0 }, { OPEN, 0, 3, 0 } }, 2, true,
           "0:3[100,200]ub 0:2[20,201]u 0:1[10,202]u" },
         { { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { CALL, 30, 3, 0 } }, { { OPEN, 0, 2, 0 } }, 1, true,
           "0:3[30,100]l 0:2[20,200]u 0:1[10,201]u" },
         { { { CALL, 10, 1, 0 } }, { { OPEN, 0, 3, 0 } }, 1, true, "0:1[10,100]l 0:3[101,200]ub" },
-        /* of two places that fit, the one where more does */
+        /* of two places that match, the one where more frames do */
         { { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { CALL, 30, 1, 0 } }, { { OPEN, 0, 1, 0 }, { OPEN, 0, 2, 0 },
             { OPEN, 0, 3, 0 } }, 3, true, "0:1[30,100]l 0:3[101,200]ub 0:2[20,201]u 0:1[10,202]u" },
-        /* gaps and C functions are not told: they stay while the frames around them do */
+        /* unrecorded regions and C functions are not listed: they stay while the frames around them do */
         { { { CALL, 10, 1, 0 }, { CCALL, 20, 9, 0 }, { CALL, 30, 2, 0 }, { UNRECORDED, 40, 1, 0 } },
           { { OPEN, 0, 1, 0 }, { OPEN, 0, 2, 0 } }, 2, false,
           "0:gap1[40,200]u 0:2[30,201]u 0:9[20,202]u 0:1[10,203]u" },
         { { { CALL, 10, 1, 0 }, { UNRECORDED, 20, 1, 0 } }, { { OPEN, 0, 1, 0 }, { OPEN, 0, 2, 0 } }, 2, false,
           "0:gap1[20,100]l 0:2[101,200]ub 0:1[10,201]u" },
-        /* ... but for C functions that are: equal; one more; one that is not told beside one that is; one in place of
-         * another */
+        /* C functions that are listed: equal; one more; one that is not listed next to one that is; another one */
         { { { CALL, 10, 1, 0 }, { CCALL, 20, 9, 0 }, { CALL, 30, 2, 0 } },
           { { OPEN, 0, 1, 0 }, { OPEN, 0, 9, PNR_OPEN_C_CALL }, { OPEN, 0, 2, 0 } }, 3, false,
           "0:2[30,200]u 0:9[20,201]u 0:1[10,202]u" },
@@ -183,27 +183,27 @@ Test(call_stack, brings_the_stack_to_the_open_frames)
     }
 }
 
-/* Slices below 100 ns are left out. */
-Test(call_stack, leaves_short_slices_out)
+/* Slices below 100 ns are pruned. */
+Test(call_stack, prunes_short_slices)
 {
     static const struct { struct event events[14]; const char *expected; } table[] = {
         { { { CALL, 10, 1, 0 }, { RET, 109, 1, 0 }, { CALL, 110, 2, 0 }, { RET, 210, 2, 0 } }, "0:2[110,210]" },
         /* however it ends */
         { { { CALL, 10, 1, 0 }, { UNW, 20, 1, 0 }, { CCALL, 30, 9, 0 }, { CRAISE, 40, 9, 0 } }, "" },
-        /* with all that is in it, and beside long ones */
+        /* with all that is nested in it, and next to long ones */
         { { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { CCALL, 30, 9, 0 }, { CRET, 40, 9, 0 }, { RET, 50, 2, 0 },
             { RET, 60, 1, 0 } }, "" },
         { { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { RET, 90, 2, 0 }, { CALL, 100, 3, 0 }, { RET, 200, 3, 0 },
             { RET, 300, 1, 0 } }, "0:3[100,200] 0:1[10,300]" },
-        /* its edges and points take no nanosecond from others */
+        /* its edges and flow events take no nanosecond from others */
         { { { CALL, 10, 1, 0 }, { CALL, 10, 2, 0 }, { START, 10, 4, 9 }, { FIN, 10, 4, 9 }, { RET, 10, 2, 0 },
             { CALL, 11, 3, 0 }, { RET, 200, 3, 0 }, { RET, 200, 1, 0 } }, "0:3[11,200] 0:1[10,201]" },
-        /* what is_retained keeps what is around it */
+        /* a slice that is retained retains those around it */
         { { { CALL, 10, 1, 0 }, { LOST, 20, 5, 0 }, { RET, 30, 1, 0 } }, "0:[lost 5 events]@20 0:1[10,30]" },
         { { { CALL, 10, 1, 0 }, { UNRECORDED, 20, 1, 0 }, { UNRECE, 30, 1, 0 }, { RET, 40, 1, 0 } },
           "0:gap1[20,30] 0:1[10,40]" },
         { { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { RET, 30, 2, 0 }, { LEFT, 40, 1, 0 } }, "" },
-        /* chains go from long slice to long slice */
+        /* flows go from long slice to long slice */
         { { { START, 100, 4, 9 }, { YIELD, 200, 4, 9 }, { RES, 300, 4, 9 }, { YIELD, 301, 4, 9 },
             { RES, 400, 4, 9 }, { CALL, 410, 1, 0 }, { RET, 510, 1, 0 }, { FIN, 520, 4, 9 }, { START, 600, 4, 9 },
             { YIELD, 610, 4, 9 }, { RES, 700, 4, 9 }, { FIN, 800, 4, 9 } },
@@ -219,8 +219,8 @@ Test(call_stack, leaves_short_slices_out)
     }
 }
 
-/* A short slice may have been longer when its begin, or its end, was not seen. */
-Test(call_stack, keeps_short_slices_whose_length_is_not_known)
+/* A short slice may have been longer when its begin, or its end, was not recorded. */
+Test(call_stack, retains_short_slices_of_unknown_length)
 {
     struct stack_test test;
     const struct pnr_record open = pnr_record_make(0, PNR_OPEN, 0, 1);
@@ -233,7 +233,7 @@ Test(call_stack, keeps_short_slices_whose_length_is_not_known)
     clear_test(&test);
 }
 
-Test(call_stack, tells_of_holes_and_pauses)
+Test(call_stack, reports_holes_and_pauses)
 {
     static const struct { enum block_boundary boundary; const char *expected; uint64_t holes; } table[] = {
         { BLOCK_CONTINUES, "0:2[20,100]l 0:1[10,200]u", 0 },
@@ -254,8 +254,8 @@ Test(call_stack, tells_of_holes_and_pauses)
     }
 }
 
-/* Row by row: what is left out (function 2; what is deeper), records, slices. Those of 9 are of a generator. */
-Test(call_stack, leaves_out_what_is_not_chosen)
+/* Rows: what is hidden (a function; greater depths), events, slices. Frame 9 is a generator. */
+Test(call_stack, hides_what_is_not_selected)
 {
     static const bool second[CHECK_FUNCTIONS] = { false, true }, fourth[CHECK_FUNCTIONS] = { [3] = true };
     static const struct {
@@ -266,7 +266,7 @@ Test(call_stack, leaves_out_what_is_not_chosen)
         /* takes no nanosecond */
         { second, 9, 0, { { CALL, 10, 1, 0 }, { CALL, 10, 2, 0 }, { RET, 10, 2, 0 }, { RET, 10, 1, 0 } },
           "0:1[10,11]" },
-        /* nor does its exit leave another one */
+        /* its exit leaves no other frame */
         { second, 9, 0, { { CALL, 10, 2, 0 }, { CALL, 20, 1, 0 }, { RET, 30, 2, 0 }, { CALL, 40, 1, 0 },
                           { RET, 50, 1, 0 } }, "0:1[20,30]l 0:1[40,50]" },
         { NULL, 1, 0, { { CALL, 10, 1, 0 }, { UNRECORDED, 15, 1, 0 }, { CALL, 20, 2, 0 }, { RET, 30, 2, 0 },
@@ -274,12 +274,12 @@ Test(call_stack, leaves_out_what_is_not_chosen)
         { second, 1, 0, { { CALL, 10, 2, 0 }, { CALL, 20, 1, 0 }, { CALL, 30, 3, 0 }, { LOST, 35, 5, 0 },
                           { RET, 40, 3, 0 }, { RET, 50, 1, 0 }, { RET, 60, 2, 0 } },
           "0:[lost 5 events]@35 0:1[20,50]" },
-        /* its chain is none, and one of the same identity has ended */
+        /* it has no flow, and one of the same identity has ended */
         { fourth, 9, 0, { { START, 10, 5, 9 }, { YIELD, 20, 5, 9 }, { RES, 30, 5, 9 }, { YIELD, 40, 5, 9 },
                           { START, 50, 4, 9 }, { FIN, 60, 4, 9 }, { RES, 70, 5, 9 }, { FIN, 80, 5, 9 } },
           "0:5[10,20] 0:s1@11 0:5[30,40] 0:f1@31 0:5[70,80]" },
         { fourth, 9, 0, { { START, 10, 4, 9 }, { YIELD, 20, 4, 9 }, { RES, 30, 4, 9 }, { FIN, 40, 4, 9 } }, "" },
-        /* what is_retained keeps what is around it, past one that is left out */
+        /* a slice that is retained retains those around it, also around a hidden frame */
         { second, 9, 100, { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { UNRECORDED, 30, 1, 0 }, { UNRECE, 40, 1, 0 },
                             { RET, 50, 2, 0 }, { RET, 60, 1, 0 } }, "0:gap1[30,40] 0:1[10,60]" },
         { second, 9, 100, { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { RET, 50, 2, 0 }, { RET, 60, 1, 0 } }, "" },
@@ -288,7 +288,7 @@ Test(call_stack, leaves_out_what_is_not_chosen)
         struct stack_test test;
         init_test(&test);
         const struct slice_rules rules = { table[i].is_hidden, table[i].is_hidden ? CHECK_FUNCTIONS : 0, false,
-                                             table[i].max_depth };
+                                           table[i].max_depth };
         select_slices(&test, &rules, false);
         test.stack.filter.pipeline.min_ns = table[i].min_ns;
         convert_events(&test, table[i].events, 14);
@@ -299,7 +299,7 @@ Test(call_stack, leaves_out_what_is_not_chosen)
     }
 }
 
-/* At 100 the stack is shown; at 200 it is cut. */
+/* At 100 the stack is revealed; at 200 it is cut. */
 Test(call_stack, cuts_what_is_open)
 {
     static const struct { struct event before[8], inside[8]; const char *expected; } table[] = {
@@ -307,14 +307,14 @@ Test(call_stack, cuts_what_is_open)
           "0:3[110,200]c 0:1[100,201]c" },
         { { { CALL, 10, 1, 0 }, { UNRECORDED, 20, 1, 0 } }, { { UNRECE, 120, 1, 0 }, { UNW, 130, 1, 0 } },
           "0:gap1[101,120]c 0:1[100,130]ec" },
-        /* entries right at the cut make room */
+        /* records at the very time of the cut come after the frames that are entered there */
         { { { CALL, 10, 1, 0 }, { START, 20, 4, 9 } }, { { CALL, 100, 3, 0 }, { RET, 100, 3, 0 } },
           "0:3[103,104] 0:4[101,200]c 0:1[100,201]c" },
-        /* chains begin in it, even if they began before and ended in between */
+        /* flows begin inside, even if they began before and ended in between */
         { { { START, 10, 4, 9 }, { YIELD, 20, 4, 9 }, { RES, 30, 4, 9 } },
           { { YIELD, 110, 4, 9 }, { RES, 120, 4, 9 }, { FIN, 130, 4, 9 }, { RES, 140, 4, 9 } },
           "0:4[100,110]c 0:s1@101 0:f1@121 0:4[120,130] 0:4[140,200]c" },
-        /* what nobody told of is left; what was lost before is not told */
+        /* exits of unknown frames are ignored; what was lost before is not reported */
         { { { LOST, 10, 5, 0 } }, { { CRET, 110, 9, 0 }, { RET, 120, 1, 0 } }, "" },
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
@@ -388,8 +388,8 @@ Test(call_stack, takes_deep_stacks)
     clear_test(&test);
 }
 
-/* Each edge has the next place, whatever the clock says; what is left out gives it back. */
-Test(call_stack, numbers_edges)
+/* Each edge has the next position, whatever the clock shows; a pruned slice releases its position. */
+Test(call_stack, gives_edges_logical_time)
 {
     static const struct event events[] = { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { RET, 5000, 2, 0 }, { CALL, 5000, 3, 0 },
                                            { START, 5000, 4, 9 }, { YIELD, 5000, 4, 9 }, { RET, 5000, 3, 0 },
@@ -414,7 +414,7 @@ Test(call_stack, numbers_edges)
     }
 }
 
-/* What is open goes on in another conversion, C functions too, of which OPEN records do not tell. */
+/* What is open continues in another conversion, also C functions, which OPEN records do not list. */
 Test(call_stack, saves_and_restores)
 {
     static const struct event before[] = { { CALL, 10, 1, 0 }, { CCALL, 20, 9, 0 }, { START, 30, 4, 8 } };
@@ -430,8 +430,7 @@ Test(call_stack, saves_and_restores)
     init_test(&other);
     select_slices(&other, &rules, true);
     call_stack_resync(&other.stack, (struct pnr_record[]){ pnr_record_make(0, PNR_OPEN, 0, 1),
-                                                    pnr_record_make(0, PNR_OPEN, 8, 4) }, 2,
-               false, 90);
+                                                           pnr_record_make(0, PNR_OPEN, 8, 4) }, 2, false, 90);
     const struct open_frame *frames = open_stack_snapshot_find(&stacks, 5, 0, &n);
     cr_assert_not_null(frames);
     call_stack_restore(&other.stack, frames, n);

@@ -236,7 +236,7 @@ Test(convert, gives_tracks_stacks_of_their_own)
 }
 
 /* A generator goes on in another greenlet of its thread, and then in another thread. */
-Test(convert, goes_on_with_chains_in_other_tracks)
+Test(convert, continues_flows_in_other_tracks)
 {
     struct check_capture capture;
     struct check_sink sink, said;
@@ -255,7 +255,7 @@ Test(convert, goes_on_with_chains_in_other_tracks)
     check_capture_remove(&capture);
 }
 
-/* With equal ticks the thread with the lower number comes first, whichever ran before: here it begins a chain. */
+/* With equal ticks the thread with the lower number comes first, whichever ran before: here it begins a flow. */
 Test(convert, merges_equal_ticks_by_threads)
 {
     struct check_capture capture;

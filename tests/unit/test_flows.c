@@ -2,9 +2,10 @@
 
 #include "check.h"
 
-/* What happens to frames, in the order of time: S(tart) R(esume) Y(ield) F(inish) C(reate) E(nd, unseen), T: a start of
- * what may be a task; small letters are slices that are not sure to stay: s(tart) r(esume), and k(ept), at its begin's
- * time, c(reate) by one that is not sure to, and then D(one) and d(one without staying), with its begin's time. */
+/* What happens to frames, in the order of time: S(tart), R(esume), Y(ield), F(inish), C(reate), E(nd without a
+ * slice), and T, a start of what may be a task. Small letters are pending slices: s(tart), r(esume); k when they are
+ * retained, with their begin's time; c(reate) in one, which is then retained by D or pruned by d, with its begin's
+ * time. */
 struct step {
     char what;
     uint32_t thread;
@@ -16,7 +17,7 @@ struct step {
 static void play(struct flows *flows, const struct step *steps, size_t n)
 {
     uint64_t begin_ns[8] = { 0 };
-    uint32_t undecided[4] = { 0 };
+    uint32_t pending[4] = { 0 };
     for (size_t i = 0; i < n && steps[i].what; i++) {
         const struct step *s = &steps[i];
         unsigned how = (strchr("SsT", s->what) ? FLOWS_FIRST : 0) | (strchr("SRT", s->what) ? FLOWS_RETAINED : 0) |
@@ -26,9 +27,9 @@ static void play(struct flows *flows, const struct step *steps, size_t n)
         else if (strchr("CcE", s->what))
             flows_finish(flows, s->frame);
         if (strchr("Cc", s->what))
-            flows_create(flows, s->what == 'c' ? &undecided[s->thread] : NULL, s->thread, s->function, s->frame, s->ns);
+            flows_create(flows, s->what == 'c' ? &pending[s->thread] : NULL, s->thread, s->function, s->frame, s->ns);
         else if (strchr("Dd", s->what))
-            flows_decide(flows, &undecided[s->thread], s->ns, s->what == 'D');
+            flows_decide(flows, &pending[s->thread], s->ns, s->what == 'D');
         else if (s->what == 'k')
             flows_retain(flows, s->thread, s->function, s->frame, s->ns);
         else if (strchr("YF", s->what))
@@ -44,7 +45,7 @@ static const struct flows_choice all_flows = { .flows = ALL };
 Test(flows, joins_the_slices_of_a_frame)
 {
     static const struct { unsigned kinds; struct step steps[10]; const char *expected; } table[] = {
-        /* one slice: no points */
+        /* one slice: no flow events */
         { ALL, { { 'S', 0, 4, 1, 10 }, { 'F', 0, 4, 1, 20 } }, "" },
         { ALL, { { 'S', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 } }, "" },
         /* two: from the begin of the first to that of the second */
@@ -63,7 +64,7 @@ Test(flows, joins_the_slices_of_a_frame)
         /* over threads */
         { ALL, { { 'S', 1, 4, 1, 10 }, { 'Y', 1, 4, 1, 20 }, { 'R', 2, 4, 1, 30 }, { 'F', 2, 4, 1, 40 } },
           "1:s1@11 2:f1@31" },
-        /* the start was not seen */
+        /* the start was not recorded */
         { ALL, { { 'R', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'R', 0, 4, 1, 30 }, { 'F', 0, 4, 1, 40 } },
           "0:s1@11 0:f1@31" },
         /* two frames at the same time */
@@ -119,7 +120,8 @@ Test(flows, passes_over_slices_that_do_not_stay)
             { 'Y', 0, 4, 1, 60 }, { 'r', 0, 4, 1, 70 }, { 'k', 0, 4, 1, 70 } }, "" },
         { { { 's', 0, 4, 1, 10 }, { 'k', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'r', 0, 4, 1, 30 },
             { 'F', 0, 4, 1, 40 }, { 'r', 0, 4, 1, 50 }, { 'k', 0, 4, 1, 50 } }, "" },
-        /* its exit is missing, and the chain has gone on: no point; then nor does it move that of another slice */
+        /* its exit is missing, and the flow has continued: it has no flow event, and does not move that of another
+         * slice */
         { { { 's', 1, 4, 1, 10 }, { 'r', 2, 4, 1, 30 }, { 'k', 2, 4, 1, 30 }, { 'k', 1, 4, 1, 10 },
             { 'Y', 2, 4, 1, 40 }, { 'Y', 1, 4, 1, 45 }, { 'r', 2, 4, 1, 50 }, { 'k', 2, 4, 1, 50 } },
           "2:s1@31 2:f1@51" },
@@ -158,7 +160,7 @@ Test(flows, never_points_backwards)
 Test(flows, draws_arrows_from_where_frames_were_made)
 {
     static const struct { unsigned flows, spawns; struct step steps[12]; const char *expected; } table[] = {
-        /* an arrow to the first slice, and beside it the chain's own ones */
+        /* an arrow to the first slice, and in addition the flow's own ones */
         { ALL, ALL, { { 'C', 1, 4, 1, 5 }, { 'S', 0, 4, 1, 10 }, { 'F', 0, 4, 1, 20 } }, "1:S1@5 0:F1@11" },
         { ALL, ALL, { { 'C', 1, 4, 1, 5 }, { 'S', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'R', 0, 4, 1, 30 },
             { 'F', 0, 4, 1, 40 } }, "1:S1@5 0:F1@11 0:s2@11 0:f2@31" },
@@ -214,19 +216,19 @@ Test(flows, forgets_what_was_made)
 {
     struct check_sink sink;
     struct flows flows;
-    uint32_t undecided = 0;
+    uint32_t pending = 0;
     check_sink_init(&sink);
     flows_init(&flows, &sink.sink, (struct flows_choice){ .spawns = ALL });
     flows_process(&flows, check_symbols());
     for (uint64_t i = 1; i <= 200000; i++) {
         flows_finish(&flows, 1 + i % 100);
-        flows_create(&flows, i % 3 ? &undecided : NULL, 1, 4, 1 + i % 100, i);
+        flows_create(&flows, i % 3 ? &pending : NULL, 1, 4, 1 + i % 100, i);
     }
     cr_expect_eq(flows.n, 100);
     cr_expect_eq(flows.spawns.n_alive, 100);
     cr_expect_leq(flows.spawns.capacity, 256);
-    flows_decide(&flows, &undecided, 0, true);
-    cr_expect_eq(undecided, 0);
+    flows_decide(&flows, &pending, 0, true);
+    cr_expect_eq(pending, 0);
     flows_clear(&flows);
 }
 

@@ -11,7 +11,7 @@ static void tell(struct sink *sink, uint32_t pid, uint32_t n_threads)
     name[0] = thread[0] = '?';
 }
 
-/* Names come just before what is first shown of them. */
+/* Metadata come just before the first event. */
 Test(lazy_metadata, names_what_is_shown)
 {
     struct check_sink check;
