@@ -54,7 +54,7 @@ static void say_note(void *arg, enum diagnostic_level level, const char *line)
 
 struct capture {
     struct reader **readers;            /* owned, like the next */
-    struct anomalies *anomalies;            /* of each */
+    struct anomalies *anomalies;        /* of each */
     size_t n;
 };
 
@@ -129,8 +129,8 @@ struct part {
     struct split *split;
     const struct result *before;        /* of the files before it, like the next */
     uint64_t events_before;
-    const struct open_stack_snapshot *from;          /* what is open at its begin; NULL = that is not known */
-    struct open_stack_snapshot *to;                  /* what is open at its end goes there */
+    const struct open_stack_snapshot *from;     /* what is open at its begin; NULL = that is not known */
+    struct open_stack_snapshot *to;     /* what is open at its end goes there */
     bool is_again;                      /* another window is to be tried instead */
     bool is_nothing;                    /* there is nothing in it: no file */
 };
@@ -141,8 +141,8 @@ static void report_anomalies(const struct capture *capture, const struct diagnos
                      diagnostics);
 }
 
-/* Gives the sink what is wanted of the capture, that part of it if there are some, and says what was anomalies, unless diagnostics is
- * NULL. Returns 0 or -1. */
+/* Converts the selected part of the capture, or that file of it, and reports anomalies unless diagnostics is NULL.
+ * Returns 0 or -1. */
 static int convert_all(const struct options *options, const struct capture *capture, const struct diagnostics *diagnostics,
                        const struct part *part, struct sink *sink, struct convert_count *count, struct pnr_err *err)
 {
@@ -299,8 +299,8 @@ static bool is_file(struct part *part, const struct result *result)
     return !part->is_again && !part->is_nothing;
 }
 
-/* Writes the trace, or that part of it, to an open output, and keeps it if it becomes a file. diagnostics: NULL if what was
- * anomalies will be said later. Returns 0 or -1, having said why. */
+/* Writes the trace, or that part of it, to an open output, and keeps it if it becomes a file. diagnostics: NULL if
+ * anomalies are reported later. Returns 0 or -1, having said why. */
 static int write_trace(const struct options *options, const struct capture *capture, const struct diagnostics *diagnostics,
                        struct output *output, struct part *part, struct result *result)
 {
@@ -493,9 +493,9 @@ static uint64_t greater(uint64_t a, uint64_t b)
 
 static void add_result(struct result *total, const struct result *result)
 {
-    struct stack_count *spans = &total->count.stacks;
-    spans->max_depth = greater(spans->max_depth, result->count.stacks.max_depth);
-    spans->slices += result->count.stacks.slices;
+    struct stack_count *stacks = &total->count.stacks;
+    stacks->max_depth = greater(stacks->max_depth, result->count.stacks.max_depth);
+    stacks->slices += result->count.stacks.slices;
     total->count.flows += result->count.flows;
     total->count.spawns += result->count.spawns;
     total->count.tasks += result->count.tasks;
@@ -517,8 +517,8 @@ static void say_part(const struct result *result, const char *name, uint64_t fro
 
 /* What is kept between the parts. */
 struct between {
-    struct open_stack_snapshot stacks[2];            /* what is open at the begin of a part, by turns, and at its end */
-    struct anomalies *anomalies;            /* owned; what was anomalies before it */
+    struct open_stack_snapshot stacks[2];       /* what is open at the begin of a part, by turns, and at its end */
+    struct anomalies *anomalies;        /* owned; what was known before it */
 };
 
 /* Tries a part. Returns 0 or -1, having said why. */

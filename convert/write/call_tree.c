@@ -127,7 +127,7 @@ static struct pnr_string copy_string(char **to, struct pnr_string string)
     return copied;
 }
 
-static int add_function(struct call_tree *tree, const struct symbol *symbol, enum call_type type)
+static int add_tree_function(struct call_tree *tree, const struct symbol *symbol, enum call_type type)
 {
     struct call_function *functions = grow_elements(tree->functions, tree->n_functions, &tree->state->function_capacity,
                                            sizeof *functions);
@@ -162,7 +162,7 @@ static uint32_t find_function(struct call_tree *tree, const struct symbol *symbo
             is_equal_string(found->symbol.file, symbol->file))
             return table->slots[at] - 1;
     }
-    if (add_function(tree, symbol, type) < 0) {
+    if (add_tree_function(tree, symbol, type) < 0) {
         fail_tree(tree);
         return NO_FUNCTION;
     }

@@ -177,7 +177,7 @@ static void add_task_event(struct sink *sink, const struct task_event *event)
     note_event(trace, event->ns);
 }
 
-static void add_instant(struct sink *sink, uint32_t thread, uint64_t ns, const char *text)
+static void add_instant_event(struct sink *sink, uint32_t thread, uint64_t ns, const char *text)
 {
     struct trace *trace = (struct trace *)sink;
     trace->format->instant(trace, thread, ns, text);
@@ -247,7 +247,7 @@ struct trace *trace_new(const struct trace_format *format, const struct trace_ab
         trace->batches[trace->n_batches] = batch;
     }
     trace->sink = (struct sink){ .process = begin_trace_process, .thread = begin_trace_thread, .slice = add_slice,
-                                 .instant = add_instant, .flow_event = add_flow_event, .task = add_task_event };
+                                 .instant = add_instant_event, .flow_event = add_flow_event, .task = add_task_event };
     trace->format = format;
     trace->about = *about;
     trace->output = output;
