@@ -178,7 +178,7 @@ Test(call_tree, is_bounded)
         parent = tree->sink.enter(&tree->sink, parent, 0, 1, false);
         tree->sink.slice(&tree->sink, &(struct slice){ .begin_ns = 0, .end_ns = 1, .function = 1, .cookie = parent });
     }
-    cr_expect_eq(tree->n_left_out, 1001);
+    cr_expect_eq(tree->n_excluded, 1001);
     for (uint32_t node = 0; (node = call_tree_next(tree, node)) != 0;)
         n++;
     cr_expect_eq(n, CALL_TREE_MAX - 1);
