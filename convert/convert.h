@@ -1,5 +1,9 @@
-/* Converts whole processes: merges their threads' records in the order of time, so that chains are numbered right
- * when a frame moves between threads, runs them through spans and flows, and hands the results to a sink.
+/* Converts whole processes: sets up the pipeline (convert/slices/pipeline.h) for each process, and lets the merge of
+ * its threads (merge.h) feed it. The processes come one after another, in the order of the capture.
+ *
+ *     capture            calls of the sink
+ *     process-70         process 70; thread 1; slices, flow events, ... of process 70
+ *     process-71         process 71; thread 1; thread 2; slices, ... of process 71
  *
  * Memory: one decoded block for each thread that has records before and after the present time. */
 #ifndef CONVERT_H
@@ -11,49 +15,25 @@
 
 #include "convert/read/reader.h"
 #include "convert/slices/flows.h"
+#include "convert/slices/open_stack_snapshot.h"
+#include "convert/slices/pipeline.h"
 #include "convert/slices/selection.h"
 #include "convert/slices/sink.h"
-#include "convert/slices/spans.h"
-#include "convert/slices/stacks.h"
-#include "diagnostics.h"
+#include "anomalies.h"
 
 struct convert_count {
-    struct spans_count spans;
-    uint64_t chains, creations, tasks;  /* that were told to the sink */
+    struct stack_count stacks;
+    uint64_t flows, spawns, tasks;      /* that were emitted */
     uint64_t threads;                   /* of a selection: those of which something is shown */
 };
 
-/* How it is done. */
-struct convert_how {
-    const struct selection *selection;  /* what of it, settled; NULL: all; borrowed */
+struct convert_options {
+    const struct selection *selection;  /* settled; NULL: everything; borrowed */
     struct flows_choice flows;
-    const struct stacks *from;          /* what is open at the selection's `from`, as another conversion has told; or NULL */
-    struct stacks *to;                  /* gets what is open at its `to`; or NULL */
-    bool is_logical;                    /* times are places in the order of edges: specs/trace-mapping.md, section 12 */
+    const struct open_stack_snapshot *open_at_from;     /* at the selection's `from`, by another conversion; or NULL */
+    struct open_stack_snapshot *open_at_to;     /* gets what is open at its `to`; or NULL */
+    bool is_logical;                    /* times are positions: specs/trace-mapping.md, section 12 */
 };
-
-/* What was odd in a process. */
-struct convert_odd {
-    uint64_t lost, holes, ignored_exits, missed_exits, unknown_kinds, unknown_tracks, unknown_functions, backwards,
-             too_many;                  /* as in struct spans_count */
-    uint64_t events;                    /* the same; not odd, but in each */
-    uint64_t without_chain;             /* slices that have no chain, as there were too many */
-    bool is_converted;                  /* nothing has been seen of others */
-};
-
-/* Which threads of a process are read: those that a selection may have, and those of the greenlets that it may have. */
-struct convert_choice {
-    struct reader_choice of_threads;    /* for reader_open() */
-    const struct selection *selection;  /* borrowed */
-    const struct reader *reader;        /* that is being opened */
-    uint32_t *tids;                     /* of the threads of those greenlets, ascending; owned */
-    size_t n_tids;
-};
-
-/* Gives what to open the readers of a capture with, one after the other; NULL when all is to be read. selection is
- * borrowed until convert_choice_clear(). */
-const struct reader_choice *convert_choice_init(struct convert_choice *choice, const struct selection *selection);
-void convert_choice_clear(struct convert_choice *choice);
 
 /* The start of the trace: CLOCK_MONOTONIC when the first process started. */
 uint64_t convert_zero_ns(struct reader **readers, size_t n);
@@ -61,19 +41,9 @@ uint64_t convert_zero_ns(struct reader **readers, size_t n);
 /* What a selection needs to know of the processes. */
 struct selection_extent convert_extent(struct reader **readers, size_t n);
 
-/* Converts the processes one after another. A reader may be read once, until it is rewound. Fills count, and adds to the
- * n of odd. Returns 0, also when the sink broke: who made it asks it; or -1 when out of memory. */
-int convert(struct reader **readers, size_t n, const struct convert_how *how, struct sink *sink,
-            struct convert_count *count, struct convert_odd *odd, struct pnr_err *err);
-
-/* Says to diagnostics what was odd, and what is not in the capture. */
-void convert_say(struct reader **readers, size_t n, const struct convert_odd *odd, const struct diagnostics *diagnostics);
-
-/* The process's command, or its directory's name, and what tells it from others with the same one. Its bytes are the
- * caller's to free; NULL when out of memory. */
-struct pnr_string convert_process_name(const struct reader *reader);
-
-/* The process id, by its properties or else by its directory's name. */
-uint32_t convert_process_pid(const struct reader *reader);
+/* Converts the processes one after another. A reader may be read once, until it is rewound. Fills count, and adds to
+ * the n of anomalies. Returns 0, also when the sink broke: whoever made it asks it; or -1 when out of memory. */
+int convert(struct reader **readers, size_t n, const struct convert_options *options, struct sink *sink,
+            struct convert_count *count, struct anomalies *anomalies, struct pnr_err *err);
 
 #endif

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "convert.h"
+#include "identities.h"
 
 struct thread_info {
     uint64_t n_records;                 /* without OPEN */
@@ -199,8 +199,8 @@ static void print(struct reader *reader, FILE *out, const struct info *info)
 {
     const struct reader_size *size = reader_size(reader);
     const struct symbols *symbols = reader_symbols(reader);
-    struct pnr_string name = convert_process_name(reader);
-    fprintf(out, "process %" PRIu32 ": ", convert_process_pid(reader));
+    struct pnr_string name = process_name(reader);
+    fprintf(out, "process %" PRIu32 ": ", process_pid(reader));
     print_text(out, name);
     free((char *)name.bytes);
     print_property(reader, out, "parent", "parent_pid");

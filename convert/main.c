@@ -23,6 +23,7 @@
 #include "messages.h"
 #include "options.h"
 #include "progress.h"
+#include "read_choice.h"
 #include "verify.h"
 
 enum status { ALL = 0, IN_PART = 1, NOTHING = 2 };
@@ -52,7 +53,7 @@ static void print_diagnostic(void *arg, enum diagnostic_level level, const char 
 
 struct capture {
     struct reader **readers;            /* owned, like the next */
-    struct convert_odd *odd;            /* of each */
+    struct anomalies *anomalies;        /* of each */
     size_t n;
 };
 
@@ -61,15 +62,15 @@ static void close_capture(struct capture *capture)
     for (size_t i = 0; i < capture->n; i++)
         reader_close(capture->readers[i]);
     free(capture->readers);
-    free(capture->odd);
+    free(capture->anomalies);
 }
 
 /* Opens all processes that can be read and are selected. Returns 0, or -1 when there is none. */
 static int open_capture(const struct options *options, const struct diagnostics *diagnostics, struct capture *capture)
 {
     const char *path = options->capture;
-    struct convert_choice choice;
-    const struct reader_choice *of_threads = convert_choice_init(&choice, options->selection);
+    struct read_choice choice;
+    const struct reader_choice *of_threads = read_choice_init(&choice, options->selection);
     struct pnr_list list;
     struct stat status;
     struct pnr_err err;
@@ -79,8 +80,8 @@ static int open_capture(const struct options *options, const struct diagnostics 
         return -1;
     }
     capture->readers = calloc(list.n, sizeof *capture->readers);
-    capture->odd = calloc(list.n, sizeof *capture->odd);
-    bool has_memory = capture->readers && capture->odd;
+    capture->anomalies = calloc(list.n, sizeof *capture->anomalies);
+    bool has_memory = capture->readers && capture->anomalies;
     for (size_t i = 0; has_memory && i < list.n; i++) {
         char process_path[PATH_MAX];
         snprintf(process_path, sizeof process_path, "%s/%s", path, list.names[i]);
@@ -96,7 +97,7 @@ static int open_capture(const struct options *options, const struct diagnostics 
     if (!has_memory)
         warn("out of memory");
     pnr_list_clear(&list);
-    convert_choice_clear(&choice);
+    read_choice_clear(&choice);
     if (capture->n > 0)
         return 0;
     close_capture(capture);
@@ -128,28 +129,34 @@ struct part {
     struct split *split;
     const struct result *before;        /* of the files before it, like the next */
     uint64_t events_before;
-    const struct stacks *from;          /* what is open at its begin; NULL = that is not known */
-    struct stacks *to;                  /* what is open at its end goes there */
+    const struct open_stack_snapshot *from;     /* what is open at its begin; NULL = that is not known */
+    struct open_stack_snapshot *to;     /* what is open at its end goes there */
     bool is_again;                      /* another window is to be tried instead */
     bool is_nothing;                    /* there is nothing in it: no file */
 };
 
-/* Gives the sink what is wanted of the capture, that part of it if there are some, and says what was odd, unless
- * diagnostics is NULL. Returns 0 or -1. */
+static void report_anomalies(const struct capture *capture, const struct diagnostics *diagnostics)
+{
+    anomalies_report(capture->readers, capture->n, convert_zero_ns(capture->readers, capture->n), capture->anomalies,
+                     diagnostics);
+}
+
+/* Converts the selected part of the capture, or that file of it, and reports anomalies unless diagnostics is NULL.
+ * Returns 0 or -1. */
 static int convert_all(const struct options *options, const struct capture *capture,
                        const struct diagnostics *diagnostics,
                        const struct part *part, struct sink *sink, struct convert_count *count, struct pnr_err *err)
 {
-    struct convert_how how = { .selection = options->selection, .flows = options->flows,
+    struct convert_options how = { .selection = options->selection, .flows = options->flows,
                                .is_logical = options->is_logical };
     if (part) {
-        how.from = part->from;
-        how.to = part->to;
+        how.open_at_from = part->from;
+        how.open_at_to = part->to;
     }
-    if (convert(capture->readers, capture->n, &how, sink, count, capture->odd, err) < 0)
+    if (convert(capture->readers, capture->n, &how, sink, count, capture->anomalies, err) < 0)
         return -1;
     if (diagnostics)
-        convert_say(capture->readers, capture->n, capture->odd, diagnostics);
+        report_anomalies(capture, diagnostics);
     return 0;
 }
 
@@ -203,7 +210,7 @@ static int verify_capture(const struct options *options, const struct capture *c
     struct pnr_err err;
     for (size_t i = 0; i < capture->n; i++)
         reader_set_jobs(capture->readers[i], jobs);
-    if (verify(capture->readers, capture->n, diagnostics, capture->odd, &sum, &err) < 0) {
+    if (verify(capture->readers, capture->n, diagnostics, capture->anomalies, &sum, &err) < 0) {
         warn_err(&err);
         return -1;
     }
@@ -230,13 +237,13 @@ static int verify_capture(const struct options *options, const struct capture *c
 /* Warns of what the viewers cannot show, with what helps. */
 static void warn_viewers(const struct result *result, const char *path, enum format format)
 {
-    uint64_t events = result->events, bytes = result->bytes, deepest = result->count.spans.deepest;
+    uint64_t events = result->events, bytes = result->bytes, max_depth = result->count.stacks.max_depth;
     if (format == CATAPULT && (events > CHROME_EVENTS || bytes > CHROME_BYTES))
         warn("%" PRIu64 " events, %" PRIu64 " MB: more than chrome://tracing can show%s; try --split 200M, or "
                  "Perfetto (https://ui.perfetto.dev), best with -o NAME.pftrace", events, bytes / 1000000,
                  output_suffix(path) ? ", compressed or not" : "");
-    if (deepest > PERFETTO_LEVELS)
-        warn("%" PRIu64 " levels of nesting: Perfetto drops slices deeper than %d; try --max-depth %d", deepest,
+    if (max_depth > PERFETTO_LEVELS)
+        warn("%" PRIu64 " levels of nesting: Perfetto drops slices deeper than %d; try --max-depth %d", max_depth,
                  PERFETTO_LEVELS, PERFETTO_LEVELS);
 }
 
@@ -280,7 +287,7 @@ static void show_progress(const struct work *work)
 static void watch_trace(void *arg)
 {
     const struct work *work = arg;
-    if (work->part && trace_bytes(work->trace) > split_most(work->part->split))
+    if (work->part && trace_bytes(work->trace) > split_max_size(work->part->split))
         trace_sink(work->trace)->is_broken = true;
     if (!work->is_quiet && progress_is_due())
         show_progress(work);
@@ -289,14 +296,14 @@ static void watch_trace(void *arg)
 /* Judges a part whose text is complete. Returns whether it becomes a file. */
 static bool becomes_file(struct part *part, const struct result *result)
 {
-    const struct split_result judged = { result->bytes, result->events, result->count.spans.cut };
+    const struct split_result judged = { result->bytes, result->events, result->count.stacks.cut };
     part->is_again = !split_judge(part->split, &judged);
     part->is_nothing = result->events == 0 && part->before->n_files > 0;
     return !part->is_again && !part->is_nothing;
 }
 
 /* Writes the trace, or that part of it, to an open output, and keeps it if it becomes a file. diagnostics: NULL if
- * what was odd will be said later. Returns 0, or -1 after reporting why not. */
+ * anomalies are reported later. Returns 0, or -1 after reporting why not. */
 static int write_trace(const struct options *options, const struct capture *capture,
                        const struct diagnostics *diagnostics,
                        struct output *output, struct part *part, struct result *result)
@@ -355,7 +362,7 @@ static uint64_t count_lost(const struct capture *capture, const struct result *r
         if (symbols_number(reader_symbols(capture->readers[i]), "lost", &n))
             lost += n;
     }
-    return lost > result->count.spans.lost ? lost : result->count.spans.lost;
+    return lost > result->count.stacks.lost ? lost : result->count.stacks.lost;
 }
 
 static int print_tree(const struct options *options, const struct call_tree *tree, uint64_t n_lost,
@@ -399,12 +406,12 @@ static int write_tree(const struct options *options, const struct capture *captu
         warn_err(&err);
         goto end;
     }
-    if (options->format == PSTATS && result->count.spans.slices == 0)
+    if (options->format == PSTATS && result->count.stacks.slices == 0)
         warn("the profile is empty: Python's pstats cannot read it");
-    if (tree->n_left_out)
+    if (tree->n_excluded)
         diagnostics_report(diagnostics, DIAGNOSTIC_DAMAGE,
                            "%s: calls left out, as there were too many different stacks: %" PRIu64,
-                           options->capture, tree->n_left_out);
+                           options->capture, tree->n_excluded);
     status = 0;
 end:
     call_tree_free(tree);
@@ -429,22 +436,22 @@ static int settle_times(const struct options *options, const struct capture *cap
 static const char *count_arrows(const struct options *options, const struct convert_count *count,
                                 char arrows[ARROWS_SIZE])
 {
-    char creations[40] = "", tasks[40] = "";
-    if (options->flows.creations)
-        snprintf(creations, sizeof creations, ", %" PRIu64 " creations", count->creations);
+    char spawns[40] = "", tasks[40] = "";
+    if (options->flows.spawns)
+        snprintf(spawns, sizeof spawns, ", %" PRIu64 " creations", count->spawns);
     if (options->flows.has_tasks)
         snprintf(tasks, sizeof tasks, ", %" PRIu64 " tasks", count->tasks);
-    snprintf(arrows, ARROWS_SIZE, "%" PRIu64 " flows%s%s", count->chains, creations, tasks);
+    snprintf(arrows, ARROWS_SIZE, "%" PRIu64 " flows%s%s", count->flows, spawns, tasks);
     return arrows;
 }
 
 static void report_result(const struct options *options, const struct result *result, const char *path)
 {
     const struct convert_count *count = &result->count;
-    const char *nothing = count->spans.slices == 0 && !selection_is_all(options->selection) ?
+    const char *nothing = count->stacks.slices == 0 && !selection_is_all(options->selection) ?
         "nothing in the capture matches the selection: " : "";
     char arrows[ARROWS_SIZE];
-    warn("%s%" PRIu64 " slices, %s, %" PRIu64 " threads: %s, %" PRIu64 " bytes", nothing, count->spans.slices,
+    warn("%s%" PRIu64 " slices, %s, %" PRIu64 " threads: %s, %" PRIu64 " bytes", nothing, count->stacks.slices,
              count_arrows(options, count, arrows), count->threads, strcmp(path, "-") == 0 ? "standard output" : path,
              result->file_bytes);
 }
@@ -493,11 +500,11 @@ static uint64_t max_of(uint64_t a, uint64_t b)
 
 static void add_result(struct result *total, const struct result *result)
 {
-    struct spans_count *spans = &total->count.spans;
-    spans->deepest = max_of(spans->deepest, result->count.spans.deepest);
-    spans->slices += result->count.spans.slices;
-    total->count.chains += result->count.chains;
-    total->count.creations += result->count.creations;
+    struct stack_count *stacks = &total->count.stacks;
+    stacks->max_depth = max_of(stacks->max_depth, result->count.stacks.max_depth);
+    stacks->slices += result->count.stacks.slices;
+    total->count.flows += result->count.flows;
+    total->count.spawns += result->count.spawns;
     total->count.tasks += result->count.tasks;
     total->file_bytes += result->file_bytes;
     total->events = max_of(total->events, result->events);
@@ -512,25 +519,25 @@ static void report_part(const struct result *result, const char *name, uint64_t 
     if (to_ns < UINT64_MAX)
         snprintf(to, sizeof to, "%" PRIu64 ".%09" PRIu64 " s", to_ns / 1000000000, to_ns % 1000000000);
     warn("%s: from %" PRIu64 ".%09" PRIu64 " s to %s, %" PRIu64 " slices, %" PRIu64 " bytes", name,
-             from_ns / 1000000000, from_ns % 1000000000, to, result->count.spans.slices, result->file_bytes);
+             from_ns / 1000000000, from_ns % 1000000000, to, result->count.stacks.slices, result->file_bytes);
 }
 
 /* What is kept from one part to the next. */
 struct between {
-    struct stacks stacks[2];            /* what is open at the begin of a part, by turns, and at its end */
-    struct convert_odd *odd;            /* owned; what was odd before it */
+    struct open_stack_snapshot stacks[2];       /* what is open at the begin of a part, by turns, and at its end */
+    struct anomalies *anomalies;        /* owned; what was known before it */
 };
 
 /* Writes a part, which may turn out too large. Returns 0, or -1 after reporting why not. */
 static int write_part(const struct options *options, const struct capture *capture, struct jobs *jobs, const char *name,
                       struct between *between, struct part *part, struct result *result)
 {
-    memcpy(between->odd, capture->odd, capture->n * sizeof *between->odd);
-    stacks_clear(part->to);
+    memcpy(between->anomalies, capture->anomalies, capture->n * sizeof *between->anomalies);
+    open_stack_snapshot_clear(part->to);
     if (write_file(options, capture, NULL, jobs, name, part, result) < 0 || rewind_capture(capture) < 0)
         return -1;
     if (part->is_again)
-        memcpy(capture->odd, between->odd, capture->n * sizeof *between->odd);
+        memcpy(capture->anomalies, between->anomalies, capture->n * sizeof *between->anomalies);
     return 0;
 }
 
@@ -567,14 +574,14 @@ static void report_parts(const struct options *options, const struct split *spli
     if (total->n_files == 0 || name_part(path, 1, first) < 0 || name_part(path, total->n_files, last) < 0 ||
         name_part(path, total->n_files + 1, next) < 0)
         return;
-    if (split_n_large(split))
+    if (split_n_oversized(split))
         warn("files larger than %" PRIu64 " bytes, since they cannot be split further: %" PRIu64, options->split_size,
-                 split_n_large(split));
+                 split_n_oversized(split));
     warn_viewers(total, path, options->format);
     if (access(next, F_OK) == 0)
         warn("%s is from an earlier conversion, and does not belong to these files", next);
     if (!options->is_quiet)
-        warn("%" PRIu64 " slices, %s: %s%s%s, %" PRIu64 " bytes", total->count.spans.slices,
+        warn("%" PRIu64 " slices, %s: %s%s%s, %" PRIu64 " bytes", total->count.stacks.slices,
                  count_arrows(options, &total->count, arrows), first, total->n_files > 1 ? " to " : "",
                  total->n_files > 1 ? last : "", total->file_bytes);
 }
@@ -595,24 +602,24 @@ static int convert_parts(const struct options *options, const struct capture *ca
                          struct jobs *jobs, const char *path)
 {
     struct result total = { .n_files = 0 };
-    struct between between = { .odd = calloc(capture->n, sizeof *between.odd) };
+    struct between between = { .anomalies = calloc(capture->n, sizeof *between.anomalies) };
     struct split *split = split_new(capture->readers, capture->n, convert_zero_ns(capture->readers, capture->n),
                                     selection_from(options->selection), selection_to(options->selection),
                                     options->split_size);
     int status = -1;
-    if (!between.odd || !split) {
+    if (!between.anomalies || !split) {
         warn("out of memory");
         goto end;
     }
     status = write_parts(options, capture, jobs, path, split, &between, &total);
-    convert_say(capture->readers, capture->n, capture->odd, diagnostics);
+    report_anomalies(capture, diagnostics);
     report_parts(options, split, &total, path);
     status = status < 0 && total.n_files > 0 ? 1 : status;
 end:
     split_free(split);
-    stacks_clear(&between.stacks[0]);
-    stacks_clear(&between.stacks[1]);
-    free(between.odd);
+    open_stack_snapshot_clear(&between.stacks[0]);
+    open_stack_snapshot_clear(&between.stacks[1]);
+    free(between.anomalies);
     return status;
 }
 

@@ -86,8 +86,8 @@ static const char *parse_flows(const struct option_row *row, const char *text, s
     }
     if (has_none && kinds & ALL_KINDS)
         return "not clear: none excludes other kinds";
-    options->flows.chains = kinds & ALL_KINDS;
-    options->flows.creations = kinds == CREATION ? ALL_KINDS : kinds & CREATION ? options->flows.chains : 0;
+    options->flows.flows = kinds & ALL_KINDS;
+    options->flows.spawns = kinds == CREATION ? ALL_KINDS : kinds & CREATION ? options->flows.flows : 0;
     return NULL;
 }
 
@@ -96,9 +96,9 @@ static const char *parse_split(const struct option_row *row, const char *text, s
     (void)row;
     if (!quantity_parse_size(text, &options->split_size))
         return "not a size: give a number and k, M, G or T, such as 200M or 1.5G";
-    return options->split_size >= SPLIT_LEAST_SIZE ? NULL : "too small: files of 64k are the smallest";
+    return options->split_size >= SPLIT_MIN_SIZE ? NULL : "too small: files of 64k are the smallest";
 }
-_Static_assert(SPLIT_LEAST_SIZE == 64 << 10, "the message above says so");
+_Static_assert(SPLIT_MIN_SIZE == 64 << 10, "the message above says so");
 
 static const char *parse_threads(const struct option_row *row, const char *text, struct options *options)
 {
@@ -339,7 +339,7 @@ static unsigned count_processors(void)
 int options_parse(int argc, char **argv, struct options *options)
 {
     struct given given = { { NULL } };
-    *options = (struct options){ .selection = selection_new(), .format = ANY_FORMAT, .flows = { .chains = ALL_KINDS },
+    *options = (struct options){ .selection = selection_new(), .format = ANY_FORMAT, .flows = { .flows = ALL_KINDS },
                                  .n_threads = count_processors() };
     if (!options->selection) {
         warn("out of memory");

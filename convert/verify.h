@@ -13,8 +13,8 @@ struct verify_sum {
     uint64_t threads, blocks, events, bytes;
 };
 
-/* odd: one for each process, all 0 at first. Reports to diagnostics. Returns 0, or -1 when out of memory. */
-int verify(struct reader **readers, size_t n, const struct diagnostics *diagnostics, struct convert_odd *odd,
+/* anomalies: of each process, all 0 at first. Reports to diagnostics. Returns 0, or -1 when out of memory. */
+int verify(struct reader **readers, size_t n, const struct diagnostics *diagnostics, struct anomalies *anomalies,
            struct verify_sum *sum, struct pnr_err *err);
 
 #endif

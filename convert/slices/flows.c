@@ -1,5 +1,5 @@
-/* The chains are found by frame identity in a table with open addressing; a chain that ends is taken out by moving
- * those behind it up, so there are no tombstones and lookups stay short over days. */
+/* Flows are found by frame identity in a table with open addressing. A flow that ends is removed by moving those
+ * after it up, so there are no tombstones, and lookups stay short over days. */
 #include "flows.h"
 
 #include <stdlib.h>
@@ -7,27 +7,27 @@
 
 #include "format/names.h"
 
-struct flows_chain {
-    uint64_t frame;                     /* 0 = empty place */
-    uint64_t id;                        /* 0 until the second slice that stays */
-    uint64_t point_ns;                  /* the point held back; 0 until the first slice that stays */
-    uint64_t begin_ns;                  /* of the latest slice, whether it stays or not */
-    uint64_t end_ns;                    /* of the latest slice that stays, 0 while that runs; or when it was made */
-    uint64_t task;                      /* 0: it is none; TASK_UNTOLD until its first slice stays */
-    uint32_t thread;                    /* of the point */
+struct flow {
+    uint64_t frame;                     /* 0 = empty slot */
+    uint64_t id;                        /* 0 until the second slice that is retained */
+    uint64_t held_ns;                   /* the flow event held back; 0 until the first slice that is retained */
+    uint64_t begin_ns;                  /* of the latest slice, retained or not */
+    uint64_t end_ns;                    /* of the latest retained slice, 0 while that runs; or of the creation */
+    uint64_t task;                      /* 0: not a task; TASK_UNNUMBERED until its first slice is retained */
+    uint32_t thread;                    /* of the flow event held back */
     uint32_t begin_thread;
     uint32_t function;
-    uint32_t creation;                  /* 0: none is known, or it needs no arrow any more */
+    uint32_t spawn;                     /* the arrow from its creation, which has no end yet; 0 = none */
 };
 
-#define TASK_UNTOLD UINT64_MAX
+#define TASK_UNNUMBERED UINT64_MAX
 
 void flows_init(struct flows *flows, struct sink *sink, struct flows_choice choice)
 {
     choice.has_tasks = choice.has_tasks && sink->task;
     unsigned tasks = choice.has_tasks ? 1u << PNR_FUNCTION_COROUTINE : 0;
-    *flows = (struct flows){ .sink = sink, .choice = choice, .kinds = choice.chains | choice.creations | tasks };
-    creations_init(&flows->creations, sink, &flows->last_id);
+    *flows = (struct flows){ .sink = sink, .choice = choice, .kinds = choice.flows | choice.spawns | tasks };
+    spawn_arrows_init(&flows->spawns, sink, &flows->last_id);
     if (getrandom(&flows->secret, sizeof flows->secret, GRND_NONBLOCK) < 0)
         flows->secret = (uintptr_t)flows;
 }
@@ -37,13 +37,13 @@ void flows_clear(struct flows *flows)
     free(flows->table);
     flows->table = NULL;
     flows->n = flows->capacity = 0;
-    creations_clear(&flows->creations);
+    spawn_arrows_clear(&flows->spawns);
 }
 
 void flows_process(struct flows *flows, const struct symbols *symbols)
 {
     flows->symbols = symbols;
-    flows->n_left_out = 0;
+    flows->n_unconnected = 0;
     if (flows->choice.has_tasks)
         tasks_process(&flows->tasks, symbols);
 }
@@ -51,65 +51,64 @@ void flows_process(struct flows *flows, const struct symbols *symbols)
 /* ---- the table ---- */
 
 /* Frames lie some hundred bytes apart: the multiplications spread them, and the high bits are the good ones. Without
- * the secret a capture could bring frames that all have the same place, and each would be looked for among all
- * others. */
-static size_t home(const struct flows *flows, uint64_t frame)
+ * the secret a capture could contain frames that all have the same slot, so that each search compares all of them. */
+static size_t home_slot(const struct flows *flows, uint64_t frame)
 {
     frame = (frame ^ flows->secret) * (flows->secret | 1);
     frame = (frame ^ frame >> 32) * UINT64_C(0x9e3779b97f4a7c15);
     return (size_t)(frame >> 32) & (flows->capacity - 1);
 }
 
-/* The place of the frame, or the empty one where it belongs; NULL for an empty table. */
-static struct flows_chain *find(const struct flows *flows, uint64_t frame)
+/* Returns the frame's slot, or the empty one where it belongs; NULL for an empty table. */
+static struct flow *find_slot(const struct flows *flows, uint64_t frame)
 {
     if (flows->capacity == 0)
         return NULL;
-    size_t i = home(flows, frame);
+    size_t i = home_slot(flows, frame);
     while (flows->table[i].frame && flows->table[i].frame != frame)
         i = (i + 1) & (flows->capacity - 1);
     return &flows->table[i];
 }
 
-static int grow(struct flows *flows)
+static int grow_flows(struct flows *flows)
 {
     struct flows old = *flows;
     size_t capacity = old.capacity ? old.capacity * 2 : 256;
-    struct flows_chain *table = calloc(capacity, sizeof *table);
+    struct flow *table = calloc(capacity, sizeof *table);
     if (!table)
         return -1;
     flows->table = table;
     flows->capacity = capacity;
     for (size_t i = 0; i < old.capacity; i++) {
         if (old.table[i].frame)
-            *find(flows, old.table[i].frame) = old.table[i];
+            *find_slot(flows, old.table[i].frame) = old.table[i];
     }
     free(old.table);
     return 0;
 }
 
-static struct flows_chain *add(struct flows *flows, uint64_t frame)
+static struct flow *add_flow(struct flows *flows, uint64_t frame)
 {
     if (flows->n == FLOWS_MAX) {
-        flows->n_left_out++;
+        flows->n_unconnected++;
         return NULL;
     }
-    if (flows->n * 4 >= flows->capacity * 3 && grow(flows) < 0) {
+    if (flows->n * 4 >= flows->capacity * 3 && grow_flows(flows) < 0) {
         flows->is_out_of_memory = true;
         return NULL;
     }
-    struct flows_chain *chain = find(flows, frame);
+    struct flow *flow = find_slot(flows, frame);
     flows->n++;
-    *chain = (struct flows_chain){ .frame = frame };
-    return chain;
+    *flow = (struct flow){ .frame = frame };
+    return flow;
 }
 
-static void take_out(struct flows *flows, struct flows_chain *chain)
+static void remove_flow(struct flows *flows, struct flow *flow)
 {
-    size_t mask = flows->capacity - 1, hole = (size_t)(chain - flows->table);
+    size_t mask = flows->capacity - 1, hole = (size_t)(flow - flows->table);
     for (size_t i = (hole + 1) & mask; flows->table[i].frame; i = (i + 1) & mask) {
-        size_t wanted = home(flows, flows->table[i].frame);
-        if (((i - wanted) & mask) >= ((i - hole) & mask)) {
+        size_t home = home_slot(flows, flows->table[i].frame);
+        if (((i - home) & mask) >= ((i - hole) & mask)) {
             flows->table[hole] = flows->table[i];
             hole = i;
         }
@@ -120,215 +119,215 @@ static void take_out(struct flows *flows, struct flows_chain *chain)
 
 /* ---- tasks ---- */
 
-static void tell_task(struct flows *flows, const struct flows_chain *chain, enum task_phase phase, uint64_t ns,
-                      uint32_t marks)
+static void emit_task(struct flows *flows, const struct flow *flow, enum task_phase phase, uint64_t ns, uint32_t flags)
 {
-    struct task_event event = { ns, chain->task, chain->thread, chain->function, phase, marks };
+    struct task_event event = { ns, flow->task, flow->thread, flow->function, phase, flags };
     flows->sink->task(flows->sink, &event);
 }
 
-/* Its latest slice has ended, if that was not told: the exit is missing, and it is taken to be 1 ns long. */
-static void suspend_task(struct flows *flows, struct flows_chain *chain)
+/* Ends the latest slice of a task if its exit is missing: it is taken to be 1 ns long. */
+static void suspend_task(struct flows *flows, struct flow *flow)
 {
-    if (chain->end_ns)
+    if (flow->end_ns)
         return;
-    chain->end_ns = chain->point_ns;
-    tell_task(flows, chain, TASK_SUSPENDED, chain->end_ns, 0);
+    flow->end_ns = flow->held_ns;
+    emit_task(flows, flow, TASK_SUSPEND, flow->end_ns, 0);
 }
 
-/* Its latest slice, which began just now, stays. */
-static __attribute__((noinline)) void run_task(struct flows *flows, struct flows_chain *chain)
+/* The task's latest slice, which has just begun, is retained. */
+static __attribute__((noinline)) void resume_task(struct flows *flows, struct flow *flow)
 {
-    bool is_first = chain->task == TASK_UNTOLD;
+    bool is_first = flow->task == TASK_UNNUMBERED;
     if (is_first)
-        chain->task = ++flows->n_tasks;
+        flow->task = ++flows->n_tasks;
     else
-        suspend_task(flows, chain);
-    chain->thread = chain->begin_thread;
+        suspend_task(flows, flow);
+    flow->thread = flow->begin_thread;
     if (is_first)
-        tell_task(flows, chain, TASK_BEGIN, chain->begin_ns, 0);
-    tell_task(flows, chain, TASK_RUNS, chain->begin_ns, 0);
+        emit_task(flows, flow, TASK_BEGIN, flow->begin_ns, 0);
+    emit_task(flows, flow, TASK_RESUME, flow->begin_ns, 0);
 }
 
-/* ns: it goes on until then at least. */
-static __attribute__((noinline)) void end_task(struct flows *flows, struct flows_chain *chain, uint64_t ns,
-                                               uint32_t marks)
+/* ns: the task continues until then at least. */
+static __attribute__((noinline)) void end_task(struct flows *flows, struct flow *flow, uint64_t ns, uint32_t flags)
 {
-    if (chain->task != TASK_UNTOLD) {
-        suspend_task(flows, chain);
-        tell_task(flows, chain, TASK_END, ns > chain->end_ns ? ns : chain->end_ns, marks);
+    if (flow->task != TASK_UNNUMBERED) {
+        suspend_task(flows, flow);
+        emit_task(flows, flow, TASK_END, ns > flow->end_ns ? ns : flow->end_ns, flags);
     }
-    chain->task = 0;
+    flow->task = 0;
 }
 
-/* ---- chains ---- */
+/* ---- flows ---- */
 
-/* Writes the point held back. */
-static void write_point(struct flows *flows, const struct flows_chain *chain, enum point_phase phase)
+/* Emits the flow event that was held back. */
+static void emit_held_event(struct flows *flows, const struct flow *flow, enum flow_phase phase)
 {
-    struct point point = { chain->point_ns, chain->id, chain->thread, chain->function, phase, false };
-    flows->sink->point(flows->sink, &point);
+    struct flow_event event = { flow->held_ns, flow->id, flow->thread, flow->function, phase, false };
+    if (flows->sink->flow_event)
+        flows->sink->flow_event(flows->sink, &event);
 }
 
-static void drop_creation(struct flows *flows, struct flows_chain *chain)
+static void discard_spawn(struct flows *flows, struct flow *flow)
 {
-    if (chain->creation)
-        creations_drop(&flows->creations, chain->creation);
-    chain->creation = 0;
+    if (flow->spawn)
+        spawn_arrows_discard(&flows->spawns, flow->spawn);
+    flow->spawn = 0;
 }
 
-static void end_chain(struct flows *flows, struct flows_chain *chain)
+static void end_flow(struct flows *flows, struct flow *flow)
 {
-    if (chain->id)
-        write_point(flows, chain, POINT_LAST);
-    if (chain->task)
-        end_task(flows, chain, 0, 0);
-    drop_creation(flows, chain);
-    take_out(flows, chain);
+    if (flow->id)
+        emit_held_event(flows, flow, FLOW_END);
+    if (flow->task)
+        end_task(flows, flow, 0, 0);
+    discard_spawn(flows, flow);
+    remove_flow(flows, flow);
 }
 
-static inline __attribute__((always_inline)) bool is_among(const struct flows *flows, unsigned kinds, uint32_t function)
+static inline __attribute__((always_inline)) bool is_of_kinds(const struct flows *flows, unsigned kinds,
+                                                              uint32_t function)
 {
     const struct symbol *symbol = symbols_function(flows->symbols, function);
     return symbol && symbol->kind < 32 && (kinds >> symbol->kind & 1);
 }
 
-static inline bool is_wanted(const struct flows *flows, uint32_t function, uint64_t frame)
+static inline bool needs_flow(const struct flows *flows, uint32_t function, uint64_t frame)
 {
-    return frame && is_among(flows, flows->kinds, function);
+    return frame && is_of_kinds(flows, flows->kinds, function);
 }
 
-/* The chain's latest slice stays: the point held back is not the last one, but that slice's may be. */
-static void go_on(struct flows *flows, struct flows_chain *chain)
+/* The flow's latest slice is retained: the event held back is not the end of the flow, but that slice's may be. */
+static void continue_flow(struct flows *flows, struct flow *flow)
 {
-    if (flows->sink->run) {
-        bool is_first = chain->point_ns == 0, is_suspended = chain->end_ns && chain->begin_ns > chain->end_ns;
-        flows->sink->run(flows->sink, chain->function, is_first,
-                         is_suspended && !is_first ? chain->begin_ns - chain->end_ns : 0);
+    if (flows->sink->resume) {
+        bool is_first = flow->held_ns == 0, is_suspended = flow->end_ns && flow->begin_ns > flow->end_ns;
+        flows->sink->resume(flows->sink, flow->function, is_first,
+                            is_suspended && !is_first ? flow->begin_ns - flow->end_ns : 0);
     }
-    if (chain->id) {
-        write_point(flows, chain, POINT_MIDDLE);
-    } else if (chain->point_ns && is_among(flows, flows->choice.chains, chain->function)) {
-        chain->id = ++flows->last_id;
-        flows->n_chains++;
-        write_point(flows, chain, POINT_FIRST);
+    if (flow->id) {
+        emit_held_event(flows, flow, FLOW_STEP);
+    } else if (flow->held_ns && is_of_kinds(flows, flows->choice.flows, flow->function)) {
+        flow->id = ++flows->last_id;
+        flows->n_flows++;
+        emit_held_event(flows, flow, FLOW_START);
     }
-    if (chain->creation)
-        creations_run(&flows->creations, chain->creation, chain->begin_thread, chain->begin_ns + 1);
-    chain->creation = 0;
-    if (chain->task)
-        run_task(flows, chain);
-    chain->thread = chain->begin_thread;
-    chain->point_ns = chain->begin_ns + 1;
-    chain->end_ns = 0;
+    if (flow->spawn)
+        spawn_arrows_end(&flows->spawns, flow->spawn, flow->begin_thread, flow->begin_ns + 1);
+    flow->spawn = 0;
+    if (flow->task)
+        resume_task(flows, flow);
+    flow->thread = flow->begin_thread;
+    flow->held_ns = flow->begin_ns + 1;
+    flow->end_ns = 0;
 }
 
-/* The chain of a frame that is entered, when it may be that it had none, or only one that has ended. Returns NULL when
- * there cannot be one. */
-static __attribute__((noinline)) struct flows_chain *begin_chain(struct flows *flows, struct flows_chain *chain,
-                                                                 uint32_t function, uint64_t frame, unsigned how)
+/* Returns the flow of a frame that is entered and may have had none, or only one that has ended. flow: the frame's
+ * slot, or NULL. Returns NULL when the frame cannot have a flow. */
+static __attribute__((noinline)) struct flow *begin_flow(struct flows *flows, struct flow *flow, uint32_t function,
+                                                         uint64_t frame, unsigned how)
 {
-    bool is_there = chain && chain->frame, has_run = is_there && chain->begin_ns;
-    if (is_there && (chain->function != function || (how & FLOWS_START && has_run))) {
-        end_chain(flows, chain);
-        is_there = false;
+    bool exists = flow && flow->frame, has_run = exists && flow->begin_ns;
+    if (exists && (flow->function != function || (how & FLOWS_FIRST && has_run))) {
+        end_flow(flows, flow);
+        exists = false;
     }
-    if (!is_there) {
-        chain = add(flows, frame);
-        if (!chain)
+    if (!exists) {
+        flow = add_flow(flows, frame);
+        if (!flow)
             return NULL;
-        chain->function = function;
-    } else if (has_run || !(how & FLOWS_START)) {
-        drop_creation(flows, chain);    /* this is not the first slice */
+        flow->function = function;
+    } else if (has_run || !(how & FLOWS_FIRST)) {
+        discard_spawn(flows, flow);     /* this is not the first slice */
     }
-    if (how & FLOWS_TASK && !chain->begin_ns)
-        chain->task = TASK_UNTOLD;
-    return chain;
+    if (how & FLOWS_TASK && !flow->begin_ns)
+        flow->task = TASK_UNNUMBERED;
+    return flow;
 }
 
 uint64_t flows_enter(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, unsigned how,
                      uint64_t begin_ns)
 {
-    if (!is_wanted(flows, function, frame))
+    if (!needs_flow(flows, function, frame))
         return begin_ns;
-    struct flows_chain *chain = find(flows, frame);
-    if (how & FLOWS_START || !chain || chain->frame != frame || chain->function != function || chain->creation) {
-        chain = begin_chain(flows, chain, function, frame, how);
-        if (!chain)
+    struct flow *flow = find_slot(flows, frame);
+    if (how & FLOWS_FIRST || !flow || flow->frame != frame || flow->function != function || flow->spawn) {
+        flow = begin_flow(flows, flow, function, frame, how);
+        if (!flow)
             return begin_ns;
     }
-    uint64_t earliest = chain->end_ns ? chain->end_ns : chain->point_ns;
-    if (begin_ns < earliest)
-        begin_ns = earliest;
-    chain->begin_thread = thread;
-    chain->begin_ns = begin_ns;
-    if (how & FLOWS_STAYS)
-        go_on(flows, chain);
+    uint64_t min_ns = flow->end_ns ? flow->end_ns : flow->held_ns;
+    if (begin_ns < min_ns)
+        begin_ns = min_ns;
+    flow->begin_thread = thread;
+    flow->begin_ns = begin_ns;
+    if (how & FLOWS_RETAINED)
+        continue_flow(flows, flow);
     return begin_ns;
 }
 
-/* The chain of the frame, or NULL. */
-static struct flows_chain *find_chain(const struct flows *flows, uint32_t function, uint64_t frame)
+/* Returns the frame's flow, or NULL. */
+static struct flow *find_flow(const struct flows *flows, uint32_t function, uint64_t frame)
 {
-    struct flows_chain *chain = is_wanted(flows, function, frame) ? find(flows, frame) : NULL;
-    return chain && chain->frame && chain->function == function ? chain : NULL;
+    struct flow *flow = needs_flow(flows, function, frame) ? find_slot(flows, frame) : NULL;
+    return flow && flow->frame && flow->function == function ? flow : NULL;
 }
 
-void flows_stay(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, uint64_t begin_ns)
+void flows_retain(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, uint64_t begin_ns)
 {
-    struct flows_chain *chain = find_chain(flows, function, frame);
-    if (chain && chain->begin_thread == thread && chain->begin_ns == begin_ns)
-        go_on(flows, chain);
+    struct flow *flow = find_flow(flows, function, frame);
+    if (flow && flow->begin_thread == thread && flow->begin_ns == begin_ns)
+        continue_flow(flows, flow);
 }
 
 void flows_leave(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, bool is_finished,
                  uint64_t begin_ns, uint64_t end_ns)
 {
-    struct flows_chain *chain = find_chain(flows, function, frame);
-    if (!chain)
+    struct flow *flow = find_flow(flows, function, frame);
+    if (!flow)
         return;
-    if (chain->thread == thread && chain->point_ns == begin_ns + 1) {
-        chain->end_ns = end_ns;
-        if (chain->task)
-            tell_task(flows, chain, TASK_SUSPENDED, end_ns, 0);
+    if (flow->thread == thread && flow->held_ns == begin_ns + 1) {
+        flow->end_ns = end_ns;
+        if (flow->task)
+            emit_task(flows, flow, TASK_SUSPEND, end_ns, 0);
     }
     if (is_finished)
-        end_chain(flows, chain);
+        end_flow(flows, flow);
 }
 
-void flows_end(struct flows *flows, uint64_t frame)
+void flows_finish(struct flows *flows, uint64_t frame)
 {
-    struct flows_chain *chain = frame ? find(flows, frame) : NULL;
-    if (chain && chain->frame)
-        end_chain(flows, chain);
+    struct flow *flow = frame ? find_slot(flows, frame) : NULL;
+    if (flow && flow->frame)
+        end_flow(flows, flow);
 }
 
-void flows_create(struct flows *flows, uint32_t *undecided, uint32_t thread, uint32_t function, uint64_t frame,
+void flows_create(struct flows *flows, uint32_t *pending, uint32_t thread, uint32_t function, uint64_t frame,
                   uint64_t ns)
 {
-    if (!frame || !is_among(flows, flows->choice.creations, function))
+    if (!frame || !is_of_kinds(flows, flows->choice.spawns, function))
         return;
-    if (flows->creations.n_alive == CREATIONS_MAX) {
-        flows->n_left_out++;
+    if (flows->spawns.n_alive == SPAWN_ARROWS_MAX) {
+        flows->n_unconnected++;
         return;
     }
-    struct flows_chain *chain = add(flows, frame);
-    if (!chain)
+    struct flow *flow = add_flow(flows, frame);
+    if (!flow)
         return;
-    chain->function = function;
-    chain->end_ns = ns;
-    chain->creation = creations_add(&flows->creations, undecided, thread, function, ns);
-    flows->is_out_of_memory |= chain->creation == 0;
+    flow->function = function;
+    flow->end_ns = ns;
+    flow->spawn = spawn_arrows_add(&flows->spawns, pending, thread, function, ns);
+    flows->is_out_of_memory |= flow->spawn == 0;
 }
 
-void flows_decide(struct flows *flows, uint32_t *undecided, uint64_t begin_ns, bool stays)
+void flows_decide(struct flows *flows, uint32_t *pending, uint64_t begin_ns, bool is_retained)
 {
-    creations_decide(&flows->creations, undecided, begin_ns, stays);
+    spawn_arrows_decide(&flows->spawns, pending, begin_ns, is_retained);
 }
 
-static int by_id(const void *a, const void *b)
+static int by_flow_and_task(const void *a, const void *b)
 {
-    const struct flows_chain *x = a, *y = b;
+    const struct flow *x = a, *y = b;
     if (x->id != y->id)
         return x->id < y->id ? -1 : 1;
     return x->task < y->task ? -1 : x->task > y->task;
@@ -341,13 +340,13 @@ void flows_end_process(struct flows *flows, uint64_t end_ns, bool is_cut)
         if (flows->table[i].frame && (flows->table[i].id || flows->table[i].task))
             flows->table[n++] = flows->table[i];
     if (n)
-        qsort(flows->table, n, sizeof *flows->table, by_id);
+        qsort(flows->table, n, sizeof *flows->table, by_flow_and_task);
     for (size_t i = 0; i < n; i++) {
-        struct flows_chain *chain = &flows->table[i];
-        if (chain->id)
-            write_point(flows, chain, POINT_LAST);
-        if (chain->task)
-            end_task(flows, chain, end_ns, is_cut ? SLICE_CUT : SLICE_UNFINISHED);
+        struct flow *flow = &flows->table[i];
+        if (flow->id)
+            emit_held_event(flows, flow, FLOW_END);
+        if (flow->task)
+            end_task(flows, flow, end_ns, is_cut ? SLICE_CUT : SLICE_UNFINISHED);
     }
     flows_clear(flows);
 }

@@ -12,7 +12,7 @@
 
 enum moment_type { MOMENT_NONE, MOMENT_OF_TRACE, MOMENT_BEFORE_END, MOMENT_ON_CLOCK };
 
-/* A time, as it was written. */
+/* A time as it was written. */
 struct moment {
     enum moment_type type;
     uint64_t ns;                        /* length; on the clock: what is beyond the second */
@@ -32,7 +32,7 @@ struct selection {
     struct pnr_filter functions;
     struct moment from, to;
     uint64_t from_ns, to_ns;
-    uint64_t least_ns;
+    uint64_t min_ns;
     uint64_t max_depth;
     bool is_all;                        /* no option was added */
 };
@@ -149,7 +149,7 @@ const char *selection_add(struct selection *selection, enum selection_option opt
         return parse_moment(text, option == SELECT_FROM ? &selection->from : &selection->to) ? NULL :
                "not a time, such as 12.5, 20ms, 3min, -5s (from the end), 08:00:01.5, 2026-11-26T08:00:01Z";
     case SELECT_MIN_DURATION:
-        return quantity_parse_duration(text, true, &selection->least_ns) ? NULL :
+        return quantity_parse_duration(text, true, &selection->min_ns) ? NULL :
                "not a duration: give a number and ns, us, ms, s, min or h, such as 20us or 1.5s";
     case SELECT_MAX_DEPTH:
         return parse_depth(text, &selection->max_depth) ? NULL : "not a depth: give a number, 1 or more";
@@ -168,7 +168,7 @@ bool selection_is_all(const struct selection *selection)
 
 /* ---- from and to ---- */
 
-/* The wall clock's time of a date; INT64_MIN when it has none. */
+/* Returns the wall clock's time of a moment on that date; INT64_MIN when there is none. */
 static int64_t on_date(const struct moment *moment, const struct tm *date)
 {
     struct tm clock = moment->clock;
@@ -182,15 +182,15 @@ static int64_t on_date(const struct moment *moment, const struct tm *date)
     return seconds * (int64_t)SECOND + (int64_t)moment->ns;
 }
 
-/* How far a time lies outside of these. */
+/* Returns how far a time lies outside of first and last. */
 static uint64_t distance(int64_t ns, int64_t first, int64_t last)
 {
     return ns < first ? (uint64_t)first - (uint64_t)ns : ns > last ? (uint64_t)ns - (uint64_t)last : 0;
 }
 
-/* The wall clock's time. Without a date: on the day on which it is nearest to the times from first to last, the first
- * such day; is_behind: of those behind first. */
-static int64_t on_clock(const struct moment *moment, int64_t first, int64_t last, bool is_behind)
+/* Returns the wall clock's time of a moment. Without a date it is on the day on which it is nearest to the times from
+ * first to last, the first such day; is_after: of those after first. */
+static int64_t on_clock(const struct moment *moment, int64_t first, int64_t last, bool is_after)
 {
     int64_t nearest = INT64_MIN;
     if (moment->has_date)
@@ -201,7 +201,7 @@ static int64_t on_clock(const struct moment *moment, int64_t first, int64_t last
         if (!(moment->has_zone ? gmtime_r : localtime_r)(&seconds, &date))
             continue;
         int64_t ns = on_date(moment, &date);
-        if (is_behind && ns <= first)
+        if (is_after && ns <= first)
             continue;
         if (nearest == INT64_MIN || distance(ns, first, last) < distance(nearest, first, last))
             nearest = ns;
@@ -209,8 +209,8 @@ static int64_t on_clock(const struct moment *moment, int64_t first, int64_t last
     return nearest;
 }
 
-/* The trace's time; from_ns: what comes before it is not meant. Returns NULL or why there is none. */
-static const char *settle(const struct moment *moment, const struct selection_extent *extent, uint64_t from_ns,
+/* Finds the time in the trace; from_ns: it is not before that. Returns NULL or why there is none. */
+static const char *settle_moment(const struct moment *moment, const struct selection_extent *extent, uint64_t from_ns,
                           uint64_t *ns)
 {
     const uint64_t zero = extent->start_realtime_ns;
@@ -220,7 +220,7 @@ static const char *settle(const struct moment *moment, const struct selection_ex
     if (moment->type != MOMENT_ON_CLOCK)
         return NULL;
     if (zero == 0 || zero > INT64_MAX / 2 || extent->end_ns > INT64_MAX / 4 || from_ns > INT64_MAX / 4)
-        return "the capture does not tell its time on the wall clock";
+        return "the capture does not contain its time on the wall clock";
     uint64_t last = from_ns > extent->end_ns ? from_ns : extent->end_ns;
     int64_t found = on_clock(moment, (int64_t)(zero + from_ns), (int64_t)(zero + last), from_ns > 0);
     *ns = found > (int64_t)zero ? (uint64_t)found - zero : 0;
@@ -231,9 +231,9 @@ const char *selection_settle(struct selection *selection, const struct selection
 {
     const char *problem = NULL;
     if (selection->from.type)
-        problem = settle(&selection->from, extent, 0, &selection->from_ns);
+        problem = settle_moment(&selection->from, extent, 0, &selection->from_ns);
     if (!problem && selection->to.type)
-        problem = settle(&selection->to, extent, selection->from_ns, &selection->to_ns);
+        problem = settle_moment(&selection->to, extent, selection->from_ns, &selection->to_ns);
     if (problem)
         return problem;
     if (selection->to_ns == 0)          /* or before it: then --from may be, too */
@@ -271,8 +271,8 @@ static bool is_id(const char *text, uint32_t id, uint32_t own_id)
     return number == id || number == own_id || (id == ANY_ID && number % SELECTION_ID_LIMIT == own_id);
 }
 
-/* What C functions take; NULL when out of memory. */
-static char *copy(struct pnr_string string)
+/* Returns the string with a NUL at its end, which the caller frees; NULL when out of memory. */
+static char *copy_text(struct pnr_string string)
 {
     char *text = malloc((size_t)string.size + 1);
     if (!text)
@@ -283,7 +283,7 @@ static char *copy(struct pnr_string string)
     return text;
 }
 
-static bool is_wanted(const struct selection *selection, enum selection_option option, uint32_t id, uint32_t own_id,
+static bool is_selected(const struct selection *selection, enum selection_option option, uint32_t id, uint32_t own_id,
                       struct pnr_string name)
 {
     bool has_rule = false, is_found = false;
@@ -294,7 +294,7 @@ static bool is_wanted(const struct selection *selection, enum selection_option o
             continue;
         has_rule = true;
         if (!text)
-            text = copy(name);
+            text = copy_text(name);
         is_found = is_id(rule->text, id, own_id) || (text && pnr_glob_matches(rule->text, text));
     }
     free(text);
@@ -303,22 +303,22 @@ static bool is_wanted(const struct selection *selection, enum selection_option o
 
 bool selection_has_process(const struct selection *selection, uint32_t id, uint32_t own_id, struct pnr_string name)
 {
-    return is_wanted(selection, SELECT_PROCESS, id, own_id, name);
+    return is_selected(selection, SELECT_PROCESS, id, own_id, name);
 }
 
 bool selection_has_thread(const struct selection *selection, uint32_t id, uint32_t own_id, struct pnr_string name)
 {
-    return is_wanted(selection, SELECT_THREAD, id, own_id, name);
+    return is_selected(selection, SELECT_THREAD, id, own_id, name);
 }
 
 bool selection_may_have_process(const struct selection *selection, uint32_t own_id, struct pnr_string name)
 {
-    return is_wanted(selection, SELECT_PROCESS, ANY_ID, own_id, name);
+    return is_selected(selection, SELECT_PROCESS, ANY_ID, own_id, name);
 }
 
 bool selection_may_have_thread(const struct selection *selection, uint32_t own_id, struct pnr_string name)
 {
-    return is_wanted(selection, SELECT_THREAD, ANY_ID, own_id, name);
+    return is_selected(selection, SELECT_THREAD, ANY_ID, own_id, name);
 }
 
 bool selection_chooses(const struct selection *selection)
@@ -328,29 +328,29 @@ bool selection_chooses(const struct selection *selection)
 
 /* ---- functions ---- */
 
-uint64_t selection_least_ns(const struct selection *selection, uint64_t recorded_ns)
+uint64_t selection_min_ns(const struct selection *selection, uint64_t recorded_ns)
 {
-    return selection && selection->least_ns > recorded_ns ? selection->least_ns : recorded_ns;
+    return selection && selection->min_ns > recorded_ns ? selection->min_ns : recorded_ns;
 }
 
-int selection_choose(const struct selection *selection, const struct symbols *symbols, struct spans_choice *choice)
+int selection_make_rules(const struct selection *selection, const struct symbols *symbols, struct slice_rules *rules)
 {
-    *choice = (struct spans_choice){ .max_depth = selection ? selection->max_depth : UINT64_MAX };
+    *rules = (struct slice_rules){ .max_depth = selection ? selection->max_depth : UINT64_MAX };
     if (!selection || selection->functions.n == 0)
         return 0;
-    bool *left_out = calloc((size_t)symbols->n_functions + 1, sizeof *left_out);
-    if (!left_out)
+    bool *is_hidden = calloc((size_t)symbols->n_functions + 1, sizeof *is_hidden);
+    if (!is_hidden)
         return -1;
-    choice->left_out = left_out;
-    choice->n_functions = symbols->n_functions;
-    choice->leaves_unknown_out = selection->functions.excludes_others;
+    rules->is_hidden = is_hidden;
+    rules->n_functions = symbols->n_functions;
+    rules->hides_unknown = selection->functions.excludes_others;
     for (uint32_t i = 0; i < symbols->n_functions; i++) {
         const struct symbol *symbol = &symbols->functions[i];
         const struct pnr_string strings[3] = { symbol->module, symbol->name, symbol->file };
-        int verdict = symbol->is_known ? pnr_filter_judge(&selection->functions, strings) : choice->leaves_unknown_out;
+        int verdict = symbol->is_known ? pnr_filter_judge(&selection->functions, strings) : rules->hides_unknown;
         if (verdict < 0)
             return -1;
-        left_out[i] = verdict;
+        is_hidden[i] = verdict;
     }
     return 0;
 }

@@ -1,7 +1,9 @@
-/* What a conversion produces, and where it goes: an output format implements these calls. Threads and functions are
- * told by number: threads by their place in the process, functions by their index in its name table. Times are
- * nanoseconds from the start of the trace. Everything passed is borrowed for the call, but for a process's symbols,
- * which are valid until the next process or the end. */
+/* What a conversion produces, and where it goes: an output format implements these calls. A member that is NULL means
+ * that the sink is not interested.
+ *
+ * Threads and functions are numbers: a thread's place in its process, a function's index in the name table of its
+ * process. Times are nanoseconds from the start of the trace. Everything passed is borrowed for the call, except a
+ * process's symbols, which are valid until the next process or the end. */
 #ifndef SINK_H
 #define SINK_H
 
@@ -11,46 +13,46 @@
 #include "convert/read/symbols.h"
 #include "format/kinds.h"
 
-enum slice_mark {
+enum slice_flag {
     SLICE_EXCEPTION = 1,                /* left by an exception */
     SLICE_UNFINISHED = 2,               /* still open when the recording of its thread ended */
-    SLICE_OPENED_BEFORE = 4,            /* open before the recording began, or entered unseen */
-    SLICE_LEFT_UNSEEN = 8,              /* left at some time before its end */
-    SLICE_CUT = 16                      /* begins before, or ends after, what was selected */
+    SLICE_BEGIN_UNKNOWN = 4,            /* entered before the recording began, or while nothing was recorded */
+    SLICE_EXIT_MISSING = 8,             /* left before its end, at an unknown time */
+    SLICE_CUT = 16                      /* begins before, or ends after, the selected time */
 };
 
 struct slice {
     uint64_t begin_ns, end_ns;
     uint32_t thread;
     uint32_t function;                  /* of an unrecorded region: enum pnr_unrecorded_reason */
-    uint32_t marks;                     /* enum slice_mark */
-    uint32_t cookie;                    /* what the sink's enter() gave for it */
-    enum pnr_subject subject;           /* what is no function has its name from subjects.h */
+    uint32_t flags;                     /* enum slice_flag */
+    uint32_t cookie;                    /* what the sink's enter() returned for it */
+    enum pnr_subject subject;           /* what is not a function is named by subjects.h */
 };
 
-enum point_phase { POINT_FIRST, POINT_MIDDLE, POINT_LAST };
+enum flow_phase { FLOW_START, FLOW_STEP, FLOW_END };
 
-/* Where a chain of slices of one continuable frame passes through one of them; or one of the two ends, first and last,
- * of the arrow from the slice that made the frame to its first one. */
-struct point {
+/* Where the flow through the slices of one continuable frame passes one of them; or the start or end of the arrow from
+ * the slice that created the frame to the frame's first slice. */
+struct flow_event {
     uint64_t ns;
-    uint64_t chain;                     /* from 1, one for each chain, and each such arrow, of the trace */
+    uint64_t flow;                      /* from 1; each flow, and each such arrow, of the trace has its own */
     uint32_t thread;
-    uint32_t function;                  /* that of the frame */
-    enum point_phase phase;
-    bool is_creation;                   /* of such an arrow */
+    uint32_t function;                  /* the frame's */
+    enum flow_phase phase;
+    bool is_spawn;                      /* of such an arrow */
 };
 
-enum task_phase { TASK_BEGIN, TASK_RUNS, TASK_SUSPENDED, TASK_END };
+enum task_phase { TASK_BEGIN, TASK_RESUME, TASK_SUSPEND, TASK_END };
 
-/* A task begins, runs and is suspended by turns, and ends. */
+/* A task begins, is resumed and suspended in turn, and ends. */
 struct task_event {
     uint64_t ns;                        /* never less than that of the task's event before */
-    uint64_t task;                      /* from 1, one for each task of the trace */
+    uint64_t task;                      /* from 1; each task of the trace has its own */
     uint32_t thread;
     uint32_t function;
     enum task_phase phase;
-    uint32_t marks;                     /* END: SLICE_UNFINISHED or SLICE_CUT, if it goes on after that */
+    uint32_t flags;                     /* END: SLICE_UNFINISHED or SLICE_CUT, if the task continues after that */
 };
 
 struct sink_process {
@@ -69,28 +71,27 @@ struct sink_thread {
 };
 
 struct sink {
-    /* Called before all that belongs to the process. */
+    /* Called before everything that belongs to the process. */
     void (*process)(struct sink *sink, const struct sink_process *process);
     /* Called for each thread of the process, before its slices. */
     void (*thread)(struct sink *sink, const struct sink_thread *thread);
-    /* Called when a slice is closed: inner ones come before those around them. */
+    /* Called when a slice ends: nested slices come before those around them. */
     void (*slice)(struct sink *sink, const struct slice *slice);
-    /* Called where something happened that is worth a word: an instant without length. */
+    /* Called for an instant event, which has no length. */
     void (*instant)(struct sink *sink, uint32_t thread, uint64_t ns, const char *text);
-    /* Called in the order of the chain. */
-    void (*point)(struct sink *sink, const struct point *point);
-    /* May be NULL. Called when a slice is entered, before those in it: gives the cookie that slice() will get with it.
-     * parent: that of the slice around it, 0 for an outermost one; function and subject: as in struct slice. Some
-     * slices that are entered do not stay: slice() is called neither for them nor for those in them. */
+    /* Called in the order of the flow. */
+    void (*flow_event)(struct sink *sink, const struct flow_event *event);
+    /* Called when a slice begins, before those nested in it. Returns the cookie that slice() will get with it. parent:
+     * the cookie of the slice around it, 0 for an outermost one; function and subject: as in struct slice. Some slices
+     * are pruned after they have begun: slice() is called neither for them nor for those in them. */
     uint32_t (*enter)(struct sink *sink, uint32_t parent, uint32_t thread, uint32_t function,
                       enum pnr_subject subject);
-    /* May be NULL. Called for each slice of a chain that stays, in the order of the chain: how long it was suspended
-     * before, since the end of the one before it. */
-    void (*run)(struct sink *sink, uint32_t function, bool is_first, uint64_t suspended_ns);
-    /* May be NULL. Called if tasks are wanted, in the order of the task: BEGIN, one pair of RUNS and SUSPENDED after
-     * another, END. */
+    /* Called for each slice of a flow, in the order of the flow. suspended_ns: the time since the end of the slice
+     * before it. */
+    void (*resume)(struct sink *sink, uint32_t function, bool is_first, uint64_t suspended_ns);
+    /* Called if tasks are wanted, in the order of the task: BEGIN, pairs of RESUME and SUSPEND, END. */
     void (*task)(struct sink *sink, const struct task_event *event);
-    /* Set by the sink when it cannot go on: what follows is in vain. */
+    /* Set by the sink when it cannot continue: further calls have no effect. */
     bool is_broken;
 };
 

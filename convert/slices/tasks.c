@@ -1,11 +1,17 @@
-/* A step of a task begins in C code, or in a plain function of asyncio's: Handle._run with the event loop of the
- * standard library, a task factory when a task begins at once. Where the loop's functions are not recorded, or the loop
- * is none of Python's, as uvloop is, whatever function happens to be around it says no more than that nobody awaits
- * it. But the body of a module that is imported runs no event loop: types and _collections_abc make coroutines there for
- * the sake of their type, and close them, which CPython 3.11 enters.
+/* A slice of a task begins in C code, or in a plain function of asyncio: in Handle._run with the event loop of the
+ * standard library, or in a task factory when the task starts eagerly.
  *
- * asyncio.Task(coroutine, eager_start=True) begins in C code (3.12 and later, _asynciomodule.c), wherever it is called:
- * also in a coroutine, which seems to await it then. But it has asked the loop two things before, in a row. */
+ *     stack                                          a coroutine that is entered on it
+ *     main, run_until_complete, Handle._run          is a task
+ *     main, Handle._run, worker (a coroutine)        is awaited by worker: not a task
+ *
+ * Where the loop's functions are not recorded, or the loop is not written in Python, as uvloop, any plain function
+ * around the coroutine shows only that nothing awaits it: that has to suffice. But the body of an imported module
+ * runs no event loop: Lib/types.py and Lib/_collections_abc.py create coroutines there to learn their type, and close
+ * them, which CPython 3.11 records as entries.
+ *
+ * asyncio.Task(coroutine, eager_start=True) starts in C code (3.12 and later, Modules/_asynciomodule.c), wherever it is
+ * called: also in a coroutine, which then seems to await it. But it has called two methods of the loop right before. */
 #include "tasks.h"
 
 #include <string.h>
@@ -15,7 +21,7 @@ static bool is_text(struct pnr_string string, const char *text)
     return string.size == strlen(text) && memcmp(string.bytes, text, string.size) == 0;
 }
 
-/* The package itself, or a module in it. */
+/* True for the package itself, or a module in it. */
 static bool is_of_package(struct pnr_string module, const char *package)
 {
     size_t size = strlen(package);

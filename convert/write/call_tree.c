@@ -1,4 +1,4 @@
-/* Nodes and functions are found in tables with open addressing, which hold their places; nothing is ever taken out. */
+/* Nodes and functions are found in tables with open addressing, which hold their indices; nothing is ever removed. */
 #include "call_tree.h"
 
 #include <stdio.h>
@@ -11,9 +11,9 @@
 #define NO_NODE UINT32_MAX
 #define NO_FUNCTION UINT32_MAX
 
-/* Where things are found by their hash. */
+/* Finds elements of an array by their hash. */
 struct table {
-    uint32_t *places;                   /* place + 1, 0 = empty; owned */
+    uint32_t *slots;                    /* index + 1, 0 = empty; owned */
     size_t n, capacity;
 };
 
@@ -24,24 +24,24 @@ struct thread {
 
 struct call_tree_state {
     bool has_roots;
-    uint64_t secret;                    /* where things lie in the tables, nobody can tell beforehand */
+    uint64_t secret;                    /* makes the slots in the tables unpredictable */
     struct table by_stack, by_name;
     size_t node_capacity, function_capacity;
     const struct symbols *symbols;      /* of the present process; borrowed */
-    uint32_t *known;                    /* by function index - 1: place + 1, 0 = not yet; owned */
+    uint32_t *known;                    /* by function number - 1: index in the tree + 1, 0 = not yet; owned */
     uint32_t process;                   /* the root's function */
     struct thread *threads;             /* of the present process; owned */
     uint32_t n_threads;
 };
 
-/* Out of memory sticks. */
-static void fail(struct call_tree *tree)
+/* Out of memory: that sticks. */
+static void fail_tree(struct call_tree *tree)
 {
     tree->sink.is_broken = true;
 }
 
-/* Makes room for one more element of an array. */
-static void *grow(void *array, size_t n, size_t *capacity, size_t element)
+/* Grows an array for one more element. Returns it, or NULL when out of memory. */
+static void *grow_elements(void *array, size_t n, size_t *capacity, size_t element)
 {
     if (n < *capacity)
         return array;
@@ -52,36 +52,37 @@ static void *grow(void *array, size_t n, size_t *capacity, size_t element)
     return grown;
 }
 
-static uint64_t mix(const struct call_tree *tree, uint64_t hash, uint64_t word)
+static uint64_t mix_hash(const struct call_tree *tree, uint64_t hash, uint64_t word)
 {
     hash = (hash ^ word ^ tree->state->secret) * (tree->state->secret | 1);
     return (hash ^ hash >> 32) * UINT64_C(0x9e3779b97f4a7c15);
 }
 
-static size_t home(const struct table *table, uint64_t hash)
+static size_t home_of(const struct table *table, uint64_t hash)
 {
     return (size_t)(hash >> 32) & (table->capacity - 1);
 }
 
-/* Makes room for one more; hash_of gives the hash of what is at a place. Returns 0, or -1 when out of memory. */
-static int make_room(struct call_tree *tree, struct table *table,
-                     uint64_t (*hash_of)(const struct call_tree *tree, uint32_t place))
+/* Grows the table for one more; hash_of returns the hash of the element at an index. Returns 0, or -1 when out of
+ * memory. */
+static int reserve_slot(struct call_tree *tree, struct table *table,
+                     uint64_t (*hash_of)(const struct call_tree *tree, uint32_t index))
 {
     if (table->n * 4 < table->capacity * 3)
         return 0;
     struct table grown = { .n = table->n, .capacity = table->capacity ? 2 * table->capacity : 256 };
-    grown.places = calloc(grown.capacity, sizeof *grown.places);
-    if (!grown.places)
+    grown.slots = calloc(grown.capacity, sizeof *grown.slots);
+    if (!grown.slots)
         return -1;
     for (size_t i = 0; i < table->capacity; i++) {
-        if (!table->places[i])
+        if (!table->slots[i])
             continue;
-        size_t at = home(&grown, hash_of(tree, table->places[i] - 1));
-        while (grown.places[at])
+        size_t at = home_of(&grown, hash_of(tree, table->slots[i] - 1));
+        while (grown.slots[at])
             at = (at + 1) & (grown.capacity - 1);
-        grown.places[at] = table->places[i];
+        grown.slots[at] = table->slots[i];
     }
-    free(table->places);
+    free(table->slots);
     *table = grown;
     return 0;
 }
@@ -90,34 +91,34 @@ static int make_room(struct call_tree *tree, struct table *table,
 
 static uint64_t hash_string(const struct call_tree *tree, uint64_t hash, struct pnr_string string)
 {
-    hash = mix(tree, hash, string.size);
+    hash = mix_hash(tree, hash, string.size);
     for (uint32_t at = 0; at < string.size; at += 8) {
         uint64_t word = 0;
         memcpy(&word, string.bytes + at, string.size - at < 8 ? string.size - at : 8);
-        hash = mix(tree, hash, word);
+        hash = mix_hash(tree, hash, word);
     }
     return hash;
 }
 
 static uint64_t hash_symbol(const struct call_tree *tree, const struct symbol *symbol, enum call_type type)
 {
-    uint64_t hash = mix(tree, type, (uint64_t)symbol->line << 8 | symbol->kind);
+    uint64_t hash = mix_hash(tree, type, (uint64_t)symbol->line << 8 | symbol->kind);
     hash = hash_string(tree, hash, symbol->module);
     hash = hash_string(tree, hash, symbol->name);
     return hash_string(tree, hash, symbol->file);
 }
 
-static uint64_t hash_function(const struct call_tree *tree, uint32_t place)
+static uint64_t hash_function(const struct call_tree *tree, uint32_t index)
 {
-    return hash_symbol(tree, &tree->functions[place].symbol, tree->functions[place].type);
+    return hash_symbol(tree, &tree->functions[index].symbol, tree->functions[index].type);
 }
 
-static bool is_equal(struct pnr_string a, struct pnr_string b)
+static bool is_equal_string(struct pnr_string a, struct pnr_string b)
 {
     return a.size == b.size && (a.size == 0 || memcmp(a.bytes, b.bytes, a.size) == 0);
 }
 
-static struct pnr_string copy(char **to, struct pnr_string string)
+static struct pnr_string copy_string(char **to, struct pnr_string string)
 {
     struct pnr_string copied = { *to, string.size };
     if (string.size)
@@ -126,9 +127,9 @@ static struct pnr_string copy(char **to, struct pnr_string string)
     return copied;
 }
 
-static int add_function(struct call_tree *tree, const struct symbol *symbol, enum call_type type)
+static int add_tree_function(struct call_tree *tree, const struct symbol *symbol, enum call_type type)
 {
-    struct call_function *functions = grow(tree->functions, tree->n_functions, &tree->state->function_capacity,
+    struct call_function *functions = grow_elements(tree->functions, tree->n_functions, &tree->state->function_capacity,
                                            sizeof *functions);
     if (!functions)
         return -1;
@@ -138,124 +139,125 @@ static int add_function(struct call_tree *tree, const struct symbol *symbol, enu
         return -1;
     struct call_function *function = &functions[tree->n_functions++];
     *function = (struct call_function){ .symbol = *symbol, .type = type };
-    function->symbol.module = copy(&bytes, symbol->module);     /* begins the memory: see call_tree_free() */
-    function->symbol.name = copy(&bytes, symbol->name);
-    function->symbol.file = copy(&bytes, symbol->file);
+    function->symbol.module = copy_string(&bytes, symbol->module);     /* begins the memory: see call_tree_free() */
+    function->symbol.name = copy_string(&bytes, symbol->name);
+    function->symbol.file = copy_string(&bytes, symbol->file);
     return 0;
 }
 
-/* The place of the function, which is added if it is new; NO_FUNCTION when out of memory. */
+/* Returns the index of the function, which is added if it is new; NO_FUNCTION when out of memory. */
 static uint32_t find_function(struct call_tree *tree, const struct symbol *symbol, enum call_type type)
 {
     struct table *table = &tree->state->by_name;
-    if (make_room(tree, table, hash_function) < 0) {
-        fail(tree);
+    if (reserve_slot(tree, table, hash_function) < 0) {
+        fail_tree(tree);
         return NO_FUNCTION;
     }
-    size_t at = home(table, hash_symbol(tree, symbol, type));
-    for (; table->places[at]; at = (at + 1) & (table->capacity - 1)) {
-        const struct call_function *found = &tree->functions[table->places[at] - 1];
+    size_t at = home_of(table, hash_symbol(tree, symbol, type));
+    for (; table->slots[at]; at = (at + 1) & (table->capacity - 1)) {
+        const struct call_function *found = &tree->functions[table->slots[at] - 1];
         if (found->type == type && found->symbol.line == symbol->line && found->symbol.kind == symbol->kind &&
-            is_equal(found->symbol.name, symbol->name) && is_equal(found->symbol.module, symbol->module) &&
-            is_equal(found->symbol.file, symbol->file))
-            return table->places[at] - 1;
+            is_equal_string(found->symbol.name, symbol->name) &&
+            is_equal_string(found->symbol.module, symbol->module) &&
+            is_equal_string(found->symbol.file, symbol->file))
+            return table->slots[at] - 1;
     }
-    if (add_function(tree, symbol, type) < 0) {
-        fail(tree);
+    if (add_tree_function(tree, symbol, type) < 0) {
+        fail_tree(tree);
         return NO_FUNCTION;
     }
     table->n++;
-    table->places[at] = tree->n_functions;
+    table->slots[at] = tree->n_functions;
     return tree->n_functions - 1;
 }
 
-static uint32_t find_named(struct call_tree *tree, const char *name, size_t size, enum call_type type)
+static uint32_t find_named_function(struct call_tree *tree, const char *name, size_t size, enum call_type type)
 {
     return find_function(tree, &(struct symbol){ .name = { name, (uint32_t)size } }, type);
 }
 
-/* The place of a function of the present process. */
-static uint32_t place_of(struct call_tree *tree, uint32_t index)
+/* Returns the index in the tree of a function of the present process. */
+static uint32_t tree_function(struct call_tree *tree, uint32_t number)
 {
     struct call_tree_state *state = tree->state;
-    const struct symbol *symbol = symbols_function(state->symbols, index);
+    const struct symbol *symbol = symbols_function(state->symbols, number);
     if (!symbol) {
         char name[48];
-        int size = snprintf(name, sizeof name, "[unknown function %u]", (unsigned)index);
-        return find_named(tree, name, (size_t)size, CALL_UNKNOWN);
+        int size = snprintf(name, sizeof name, "[unknown function %u]", (unsigned)number);
+        return find_named_function(tree, name, (size_t)size, CALL_UNKNOWN);
     }
-    if (!state->known[index - 1]) {
-        uint32_t place = find_function(tree, symbol, CALL_FUNCTION);
-        if (place == NO_FUNCTION)
-            return place;
-        state->known[index - 1] = place + 1;
+    if (!state->known[number - 1]) {
+        uint32_t index = find_function(tree, symbol, CALL_FUNCTION);
+        if (index == NO_FUNCTION)
+            return index;
+        state->known[number - 1] = index + 1;
     }
-    return state->known[index - 1] - 1;
+    return state->known[number - 1] - 1;
 }
 
-static uint32_t place_of_subject(struct call_tree *tree, enum pnr_subject subject)
+static uint32_t tree_subject(struct call_tree *tree, enum pnr_subject subject)
 {
     const char *name = subject_name(subject);
-    return find_named(tree, name, strlen(name), CALL_NO_FUNCTION);
+    return find_named_function(tree, name, strlen(name), CALL_NO_FUNCTION);
 }
 
 /* ---- nodes ---- */
 
 static uint64_t hash_stack(const struct call_tree *tree, uint32_t parent, uint32_t function)
 {
-    return mix(tree, 0, (uint64_t)parent << 32 | function);
+    return mix_hash(tree, 0, (uint64_t)parent << 32 | function);
 }
 
-static uint64_t hash_node(const struct call_tree *tree, uint32_t place)
+static uint64_t hash_node(const struct call_tree *tree, uint32_t index)
 {
-    return hash_stack(tree, tree->nodes[place].parent, tree->nodes[place].function);
+    return hash_stack(tree, tree->nodes[index].parent, tree->nodes[index].function);
 }
 
 static int add_node(struct call_tree *tree, uint32_t parent, uint32_t function)
 {
-    struct call_node *nodes = grow(tree->nodes, tree->n_nodes, &tree->state->node_capacity, sizeof *nodes);
+    struct call_node *nodes = grow_elements(tree->nodes, tree->n_nodes, &tree->state->node_capacity, sizeof *nodes);
     if (!nodes)
         return -1;
     tree->nodes = nodes;
-    uint32_t place = tree->n_nodes++, last = nodes[parent].last_child;
-    nodes[place] = (struct call_node){ .parent = parent, .function = function,
-                                       .next = last ? nodes[last].next : place };
+    uint32_t index = tree->n_nodes++, last = nodes[parent].last_child;
+    nodes[index] = (struct call_node){ .parent = parent, .function = function,
+                                       .next = last ? nodes[last].next : index };
     if (last)
-        nodes[last].next = place;
-    nodes[parent].last_child = place;
+        nodes[last].next = index;
+    nodes[parent].last_child = index;
     return 0;
 }
 
-/* The node of the function in its parent, which is added if it is new; NO_NODE when there are too many. */
+/* Returns the node of the function in its parent, which is added if it is new; NO_NODE when there are too many. */
 static uint32_t find_node(struct call_tree *tree, uint32_t parent, uint32_t function)
 {
     struct table *table = &tree->state->by_stack;
     if (parent == NO_NODE || function == NO_FUNCTION || tree->sink.is_broken)
         return NO_NODE;
-    if (make_room(tree, table, hash_node) < 0) {
-        fail(tree);
+    if (reserve_slot(tree, table, hash_node) < 0) {
+        fail_tree(tree);
         return NO_NODE;
     }
-    size_t at = home(table, hash_stack(tree, parent, function));
-    for (; table->places[at]; at = (at + 1) & (table->capacity - 1)) {
-        const struct call_node *found = &tree->nodes[table->places[at] - 1];
+    size_t at = home_of(table, hash_stack(tree, parent, function));
+    for (; table->slots[at]; at = (at + 1) & (table->capacity - 1)) {
+        const struct call_node *found = &tree->nodes[table->slots[at] - 1];
         if (found->parent == parent && found->function == function)
-            return table->places[at] - 1;
+            return table->slots[at] - 1;
     }
     if (tree->n_nodes == CALL_TREE_MAX)
         return NO_NODE;
     if (add_node(tree, parent, function) < 0) {
-        fail(tree);
+        fail_tree(tree);
         return NO_NODE;
     }
     table->n++;
-    table->places[at] = tree->n_nodes;
+    table->slots[at] = tree->n_nodes;
     return tree->n_nodes - 1;
 }
 
 /* ---- the sink ---- */
 
-static void forget_process(struct call_tree_state *state)
+static void forget_tree_process(struct call_tree_state *state)
 {
     free(state->known);
     free(state->threads);
@@ -264,20 +266,20 @@ static void forget_process(struct call_tree_state *state)
     state->n_threads = 0;
 }
 
-static void process_event(struct sink *sink, const struct sink_process *process)
+static void begin_tree_process(struct sink *sink, const struct sink_process *process)
 {
     struct call_tree *tree = (struct call_tree *)sink;
     struct call_tree_state *state = tree->state;
-    forget_process(state);
+    forget_tree_process(state);
     state->symbols = process->symbols;
     state->known = calloc((size_t)process->symbols->n_functions + 1, sizeof *state->known);
     if (!state->known)
-        fail(tree);
+        fail_tree(tree);
     else if (state->has_roots)
-        state->process = find_named(tree, process->name.bytes, process->name.size, CALL_ROOT);
+        state->process = find_named_function(tree, process->name.bytes, process->name.size, CALL_ROOT);
 }
 
-static void thread_event(struct sink *sink, const struct sink_thread *thread)
+static void begin_tree_thread(struct sink *sink, const struct sink_thread *thread)
 {
     static const char greenlets[] = "greenlets";
     struct call_tree *tree = (struct call_tree *)sink;
@@ -288,19 +290,21 @@ static void thread_event(struct sink *sink, const struct sink_thread *thread)
         uint32_t n = (thread->thread + 16) * 2;
         struct thread *threads = realloc(state->threads, n * sizeof *threads);
         if (!threads) {
-            fail(tree);
+            fail_tree(tree);
             return;
         }
         state->threads = threads;
         state->n_threads = n;
     }
-    uint32_t function = thread->is_greenlet ? find_named(tree, greenlets, sizeof greenlets - 1, CALL_ROOT)
-                                            : find_named(tree, thread->name.bytes, thread->name.size, CALL_ROOT);
+    struct pnr_string name = thread->name;
+    if (thread->is_greenlet)
+        name = (struct pnr_string){ greenlets, sizeof greenlets - 1 };
+    uint32_t function = find_named_function(tree, name.bytes, name.size, CALL_ROOT);
     state->threads[thread->thread] = (struct thread){ function, 0 };
 }
 
-/* The node that the thread's outermost slices are in. */
-static uint32_t find_root(struct call_tree *tree, uint32_t thread)
+/* Returns the node that contains the thread's outermost slices. */
+static uint32_t find_thread_root(struct call_tree *tree, uint32_t thread)
 {
     if (!tree->state->has_roots)
         return 0;
@@ -310,21 +314,21 @@ static uint32_t find_root(struct call_tree *tree, uint32_t thread)
     return root->node;
 }
 
-static uint32_t enter_event(struct sink *sink, uint32_t parent, uint32_t thread, uint32_t function,
+static uint32_t enter_node(struct sink *sink, uint32_t parent, uint32_t thread, uint32_t function,
                             enum pnr_subject subject)
 {
     struct call_tree *tree = (struct call_tree *)sink;
     if (sink->is_broken)
         return NO_NODE;
-    return find_node(tree, parent ? parent : find_root(tree, thread),
-                     pnr_subject_is_function(subject) ? place_of(tree, function) : place_of_subject(tree, subject));
+    return find_node(tree, parent ? parent : find_thread_root(tree, thread),
+                     pnr_subject_is_function(subject) ? tree_function(tree, function) : tree_subject(tree, subject));
 }
 
-static void slice_event(struct sink *sink, const struct slice *slice)
+static void count_slice(struct sink *sink, const struct slice *slice)
 {
     struct call_tree *tree = (struct call_tree *)sink;
     if (slice->cookie == NO_NODE) {
-        tree->n_left_out++;
+        tree->n_excluded++;
         return;
     }
     struct call_node *node = &tree->nodes[slice->cookie];
@@ -335,24 +339,14 @@ static void slice_event(struct sink *sink, const struct slice *slice)
         node->max_ns = ns;
 }
 
-static void run_event(struct sink *sink, uint32_t function, bool is_first, uint64_t suspended_ns)
+static void count_resume(struct sink *sink, uint32_t function, bool is_first, uint64_t suspended_ns)
 {
     struct call_tree *tree = (struct call_tree *)sink;
-    uint32_t place = sink->is_broken ? NO_FUNCTION : place_of(tree, function);
-    if (place == NO_FUNCTION)
+    uint32_t index = sink->is_broken ? NO_FUNCTION : tree_function(tree, function);
+    if (index == NO_FUNCTION)
         return;
-    tree->functions[place].n_chains += is_first;
-    tree->functions[place].suspended_ns += suspended_ns;
-}
-
-static void instant_event(struct sink *sink, uint32_t thread, uint64_t ns, const char *text)
-{
-    (void)sink, (void)thread, (void)ns, (void)text;
-}
-
-static void point_event(struct sink *sink, const struct point *point)
-{
-    (void)sink, (void)point;
+    tree->functions[index].n_frames += is_first;
+    tree->functions[index].suspended_ns += suspended_ns;
 }
 
 /* ---- the tree ---- */
@@ -361,18 +355,17 @@ struct call_tree *call_tree_new(bool has_roots)
 {
     struct call_tree *tree = calloc(1, sizeof *tree);
     if (!tree || !(tree->state = calloc(1, sizeof *tree->state)))
-        goto fail;
-    tree->sink = (struct sink){ .process = process_event, .thread = thread_event, .slice = slice_event,
-                                .instant = instant_event, .point = point_event, .enter = enter_event,
-                                .run = run_event };
+        goto fail_tree;
+    tree->sink = (struct sink){ .process = begin_tree_process, .thread = begin_tree_thread, .slice = count_slice,
+                                .enter = enter_node, .resume = count_resume };
     tree->state->has_roots = has_roots;
     if (getrandom(&tree->state->secret, sizeof tree->state->secret, GRND_NONBLOCK) < 0)
         tree->state->secret = (uintptr_t)tree;
-    if (!(tree->nodes = grow(NULL, 0, &tree->state->node_capacity, sizeof *tree->nodes)))
-        goto fail;
+    if (!(tree->nodes = grow_elements(NULL, 0, &tree->state->node_capacity, sizeof *tree->nodes)))
+        goto fail_tree;
     tree->nodes[tree->n_nodes++] = (struct call_node){ .parent = 0 };
     return tree;
-fail:
+fail_tree:
     call_tree_free(tree);
     return NULL;
 }
@@ -386,23 +379,23 @@ void call_tree_free(struct call_tree *tree)
     free(tree->functions);
     free(tree->nodes);
     if (tree->state) {
-        forget_process(tree->state);
-        free(tree->state->by_stack.places);
-        free(tree->state->by_name.places);
+        forget_tree_process(tree->state);
+        free(tree->state->by_stack.slots);
+        free(tree->state->by_name.slots);
     }
     free(tree->state);
     free(tree);
 }
 
-static bool is_seen(const struct call_tree *tree, uint32_t node)
+static bool is_listed(const struct call_tree *tree, uint32_t node)
 {
     return tree->nodes[node].calls || tree->functions[tree->nodes[node].function].type == CALL_ROOT;
 }
 
-/* The first of the children from `child` on that is seen, else 0. */
-static uint32_t find_seen(const struct call_tree *tree, uint32_t child, uint32_t last)
+/* Returns the first of the children from `child` on that has calls or is a root, else 0. */
+static uint32_t find_listed(const struct call_tree *tree, uint32_t child, uint32_t last)
 {
-    while (!is_seen(tree, child)) {
+    while (!is_listed(tree, child)) {
         if (child == last)
             return 0;
         child = tree->nodes[child].next;
@@ -410,13 +403,13 @@ static uint32_t find_seen(const struct call_tree *tree, uint32_t child, uint32_t
     return child;
 }
 
-uint32_t call_tree_next_beside(const struct call_tree *tree, uint32_t node)
+uint32_t call_tree_skip(const struct call_tree *tree, uint32_t node)
 {
     for (; node; node = tree->nodes[node].parent) {
         uint32_t last = tree->nodes[tree->nodes[node].parent].last_child;
-        uint32_t beside = node == last ? 0 : find_seen(tree, tree->nodes[node].next, last);
-        if (beside)
-            return beside;
+        uint32_t sibling = node == last ? 0 : find_listed(tree, tree->nodes[node].next, last);
+        if (sibling)
+            return sibling;
     }
     return 0;
 }
@@ -424,8 +417,8 @@ uint32_t call_tree_next_beside(const struct call_tree *tree, uint32_t node)
 uint32_t call_tree_next(const struct call_tree *tree, uint32_t node)
 {
     uint32_t last = tree->nodes[node].last_child;
-    uint32_t child = last ? find_seen(tree, tree->nodes[last].next, last) : 0;
-    return child ? child : call_tree_next_beside(tree, node);
+    uint32_t child = last ? find_listed(tree, tree->nodes[last].next, last) : 0;
+    return child ? child : call_tree_skip(tree, node);
 }
 
 uint64_t call_tree_self(const struct call_tree *tree, uint32_t node)

@@ -1,13 +1,17 @@
-/* A sink that adds up the slices: a node for each stack of functions that there was, with the number of its calls and
- * their times. What flame graphs and profiles are made of.
+/* A sink that aggregates slices: it has a node for each distinct stack of functions, with the number of its calls and
+ * their times. Flame graphs and profiles are made of it.
+ *
+ *     slices of a thread                 nodes: calls, total, self
+ *     g [20, 30], g [40, 45]             f      1      50     35
+ *     f [10, 60]                         f;g    2      15     15
  *
  *     call_tree_new()
  *     the calls of the sink
- *     call_tree_next() and so on, to read it, unless the sink is broken: out of memory
+ *     unless the sink is broken, which means out of memory: call_tree_next() and so on
  *     call_tree_free()
  *
- * Functions of several processes are one if module, name, file, line and kind are the same. Each run of a generator's
- * or coroutine's frame is a call. A time without recording is a call of `[not recorded]`; instants leave no trace here.
+ * Functions of several processes are one if module, name, file, line and kind are the same. Each slice of a generator
+ * or coroutine is a call. An unrecorded region is a call of `[not recorded]`. Instants are not counted.
  *
  * Memory grows with the number of different stacks, up to CALL_TREE_MAX, and of functions; not with the recording's
  * length. */
@@ -19,8 +23,8 @@
 
 #include "convert/slices/sink.h"
 
-/* At most so many nodes, [0] included. Calls beyond have none: they are counted, and their time is their caller's
- * own. */
+/* Maximum number of nodes, with [0]. Calls beyond it have no node: they are counted, and their time is their caller's
+ * own time. */
 #define CALL_TREE_MAX (1 << 20)
 
 enum call_type {
@@ -33,47 +37,47 @@ enum call_type {
 struct call_function {
     struct symbol symbol;               /* its strings belong to the tree */
     enum call_type type;
-    uint64_t n_chains;                  /* generators, coroutines, ... of this function that ran */
-    uint64_t suspended_ns;              /* of these together, between their runs */
+    uint64_t n_frames;                  /* generators, coroutines, ... of this function that ran */
+    uint64_t suspended_ns;              /* of these together, between their slices */
 };
 
 struct call_node {
     uint32_t parent;                    /* 0 for an outermost one */
-    uint32_t function;                  /* its place in functions */
+    uint32_t function;                  /* its index in functions */
     uint32_t last_child;                /* 0 = none */
-    uint32_t next;                      /* of the same parent; that of the last is the first */
+    uint32_t next;                      /* sibling; that of the last one is the first */
     uint64_t calls;
     uint64_t total_ns, max_ns;          /* of them together; of the longest */
 };
 
 struct call_tree {
     struct sink sink;                   /* first: a sink is a tree */
-    struct call_node *nodes;            /* [0] is none, but has the outermost ones as children; owned */
+    struct call_node *nodes;            /* [0] is no call; the outermost ones are its children; owned */
     uint32_t n_nodes;
     struct call_function *functions;    /* owned */
     uint32_t n_functions;
-    uint64_t n_left_out;                /* calls without a node, as there were CALL_TREE_MAX */
+    uint64_t n_excluded;                /* calls without a node, as there were CALL_TREE_MAX */
     struct call_tree_state *state;      /* for building; owned */
 };
 
-/* has_roots: the outermost nodes are processes, those in them threads, all with the same name being one, and all
- * greenlets; these have no calls. Returns NULL when out of memory. */
+/* has_roots: the outermost nodes are processes, and their children threads: one node for all of the same name, one
+ * for all greenlets. Roots have no calls. Returns NULL when out of memory. */
 struct call_tree *call_tree_new(bool has_roots);
 
 /* Accepts NULL. */
 void call_tree_free(struct call_tree *tree);
 
-/* Goes through all nodes that have calls, and roots: parents before their children, and all in one before those beside
- * it. From 0 to 0. */
+/* Returns the next node that has calls, or root, in depth-first order: a parent comes before its children. Starts and
+ * ends with 0. */
 uint32_t call_tree_next(const struct call_tree *tree, uint32_t node);
 
-/* The same, but passes over what is in the node. */
-uint32_t call_tree_next_beside(const struct call_tree *tree, uint32_t node);
+/* Returns the next node after all that are nested in this one. */
+uint32_t call_tree_skip(const struct call_tree *tree, uint32_t node);
 
-/* The time of the node that is not in any of its children. */
+/* Returns the node's time without that of its children. */
 uint64_t call_tree_self(const struct call_tree *tree, uint32_t node);
 
-/* What the function is called: module, `.`, name. At most call_tree_name_size() bytes; gives their end. */
+/* Puts the function's full name: module, `.`, name. Returns the end of the bytes, call_tree_name_size() at most. */
 char *call_tree_put_name(char *to, const struct call_function *function);
 size_t call_tree_name_size(const struct call_function *function);
 

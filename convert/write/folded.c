@@ -6,16 +6,17 @@
 
 #include "text.h"
 
-/* The stack that is being written. */
-struct path {
+/* The stack that is written now. */
+struct stack_path {
     char *bytes;                        /* owned */
     size_t capacity;
     uint32_t depth;                     /* frames; roots, too */
-    size_t ends[FOLDED_DEPTH + 3];      /* of the text of so many frames, without the semicolon behind it */
+    size_t ends[FOLDED_DEPTH + 3];      /* of the text of as many frames, without the semicolon after it */
 };
 
-/* What would break a line: `;` ends a frame, a control character the line, and in the last frame a space the stack. */
-static char *clean(char *from, char *end, bool is_root)
+/* Replaces what would break a line: `;` ends a frame, a control character the line, and a space in the last frame the
+ * stack. */
+static char *clean_frame(char *from, char *end, bool is_root)
 {
     for (char *c = from; c < end; c++) {
         if (*c == ';')
@@ -28,8 +29,8 @@ static char *clean(char *from, char *end, bool is_root)
     return end;
 }
 
-/* Puts a frame at the end of the path. Returns 0, or -1 when out of memory. */
-static int append(struct path *path, const struct call_function *function)
+/* Appends a frame to the path. Returns 0, or -1 when out of memory. */
+static int append_frame(struct stack_path *path, const struct call_function *function)
 {
     size_t at = path->ends[path->depth], raw_size = call_tree_name_size(function), needed = at + 1 + 4 * raw_size + 1;
     if (needed > path->capacity) {
@@ -42,9 +43,9 @@ static int append(struct path *path, const struct call_function *function)
     char *to = path->bytes + at;
     if (at)
         *to++ = ';';
-    char *raw = to + 3 * raw_size + 1;          /* behind what becomes of it */
+    char *raw = to + 3 * raw_size + 1;  /* after the bytes that become of it */
     struct pnr_string name = { raw, (uint32_t)(call_tree_put_name(raw, function) - raw) };
-    char *end = clean(to, text_put_utf8(to, name), function->type == CALL_ROOT);
+    char *end = clean_frame(to, text_put_utf8(to, name), function->type == CALL_ROOT);
     if (end == to)
         *end++ = '?';
     path->ends[++path->depth] = (size_t)(end - path->bytes);
@@ -57,27 +58,27 @@ static bool has_several_children(const struct call_tree *tree, uint32_t node)
     return last && tree->nodes[last].next != last;
 }
 
-static bool is_root(const struct call_tree *tree, uint32_t node)
+static bool is_root_node(const struct call_tree *tree, uint32_t node)
 {
     return tree->functions[tree->nodes[node].function].type == CALL_ROOT;
 }
 
-/* Which of the two levels of roots are shown: processes, threads. */
+/* Decides which of the two levels of roots are shown: processes, threads. */
 static void choose_roots(const struct call_tree *tree, bool shown[2])
 {
     shown[0] = has_several_children(tree, 0);
     shown[1] = false;
-    for (uint32_t node = call_tree_next(tree, 0); node && !shown[1]; node = call_tree_next_beside(tree, node))
+    for (uint32_t node = call_tree_next(tree, 0); node && !shown[1]; node = call_tree_skip(tree, node))
         shown[1] = has_several_children(tree, node);
 }
 
 int folded_write(const struct call_tree *tree, struct writer *writer)
 {
-    struct path path = { .bytes = NULL };
+    struct stack_path path = { .bytes = NULL };
     bool shown[2], is_cut = false;
     uint32_t node = 0, open = 0, level = 0;     /* level: nodes from the process to the one entered last, open */
     choose_roots(tree, shown);
-    while (!writer->sys_errno && (node = is_cut ? call_tree_next_beside(tree, node) : call_tree_next(tree, node))) {
+    while (!writer->sys_errno && (node = is_cut ? call_tree_skip(tree, node) : call_tree_next(tree, node))) {
         for (; open != tree->nodes[node].parent; open = tree->nodes[open].parent) {
             level--;
             path.depth -= level >= 2 || shown[level];
@@ -86,11 +87,11 @@ int folded_write(const struct call_tree *tree, struct writer *writer)
         is_cut = false;
         if (level++ < 2 && !shown[level - 1])
             continue;
-        if (append(&path, &tree->functions[tree->nodes[node].function]) < 0) {
+        if (append_frame(&path, &tree->functions[tree->nodes[node].function]) < 0) {
             free(path.bytes);
             return -1;
         }
-        if (is_root(tree, node))
+        if (is_root_node(tree, node))
             continue;
         is_cut = level == FOLDED_DEPTH + 2 || path.ends[path.depth] > FOLDED_SIZE;
         uint64_t ns = is_cut ? tree->nodes[node].total_ns : call_tree_self(tree, node);

@@ -16,78 +16,78 @@
 #define TYPE_BINARY_FLOAT 'g'           /* f64 */
 #define TYPE_UNICODE 'u'                /* i32 size, UTF-8 */
 #define TYPE_TUPLE '('                  /* i32 size, objects */
-#define TYPE_DICT '{'                   /* keys and values by turns, NULL */
+#define TYPE_DICT '{'                   /* keys and values alternately, NULL */
 #define TYPE_REF 'r'                    /* i32: the object that was the n-th one with FLAG_REF */
 #define FLAG_REF 0x80
 
-static void put_type(struct writer *writer, int type)
+static void put_marshal_type(struct writer *writer, int type)
 {
     writer_put(writer, &(char){ (char)type }, 1);
 }
 
-static void put_u32(struct writer *writer, uint32_t number)
+static void put_marshal_u32(struct writer *writer, uint32_t number)
 {
     number = htole32(number);
     writer_put(writer, &number, sizeof number);
 }
 
-static void put_tuple(struct writer *writer, uint32_t n)
+static void put_marshal_tuple(struct writer *writer, uint32_t n)
 {
-    put_type(writer, TYPE_TUPLE);
-    put_u32(writer, n);
+    put_marshal_type(writer, TYPE_TUPLE);
+    put_marshal_u32(writer, n);
 }
 
-static void put_int(struct writer *writer, uint64_t number)
+static void put_marshal_int(struct writer *writer, uint64_t number)
 {
     uint32_t n_digits = 0;
     uint16_t digits[5];
     if (number <= INT32_MAX) {
-        put_type(writer, TYPE_INT);
-        put_u32(writer, (uint32_t)number);
+        put_marshal_type(writer, TYPE_INT);
+        put_marshal_u32(writer, (uint32_t)number);
         return;
     }
     for (; number; number >>= 15)
         digits[n_digits++] = htole16(number & 0x7fff);
-    put_type(writer, TYPE_LONG);
-    put_u32(writer, n_digits);
+    put_marshal_type(writer, TYPE_LONG);
+    put_marshal_u32(writer, n_digits);
     writer_put(writer, digits, n_digits * sizeof *digits);
 }
 
-static void put_seconds(struct writer *writer, uint64_t ns)
+static void put_marshal_seconds(struct writer *writer, uint64_t ns)
 {
     double seconds = (double)ns / 1e9;
     uint64_t bits;
     memcpy(&bits, &seconds, sizeof bits);
     bits = htole64(bits);
-    put_type(writer, TYPE_BINARY_FLOAT);
+    put_marshal_type(writer, TYPE_BINARY_FLOAT);
     writer_put(writer, &bits, sizeof bits);
 }
 
-static void put_string(struct writer *writer, struct pnr_string string)
+static void put_marshal_string(struct writer *writer, struct pnr_string string)
 {
-    put_type(writer, TYPE_UNICODE);
-    put_u32(writer, string.size);
+    put_marshal_type(writer, TYPE_UNICODE);
+    put_marshal_u32(writer, string.size);
     writer_put(writer, string.bytes, string.size);
 }
 
 /* ---- keys ---- */
 
-/* What cProfile calls a function. */
-struct key {
+/* The key by which cProfile identifies a function. */
+struct profile_key {
     struct pnr_string file, name;       /* UTF-8; file begins memory that is owned */
     uint32_t line;
     uint32_t function;
 };
 
 struct keys {
-    struct key *keys;                   /* of all functions, sorted: those of a group together; owned */
-    uint32_t *groups;                   /* of each function: the place of the first key of its group; owned */
+    struct profile_key *keys;           /* of all functions, sorted, so that a group lies together; owned */
+    uint32_t *groups;                   /* of each function: index of the first key of its group; owned */
     uint32_t *refs;                     /* of each group: its number among the objects with FLAG_REF, + 1; owned */
     uint32_t n, n_refs;
 };
 
-/* Where the name itself begins: behind the last dot of the qualified name. */
-static uint32_t find_name(struct pnr_string name)
+/* Returns where the bare name begins: after the last dot of the qualified name. */
+static uint32_t find_bare_name(struct pnr_string name)
 {
     uint32_t at = name.size;
     while (at > 0 && name.bytes[at - 1] != '.')
@@ -95,33 +95,34 @@ static uint32_t find_name(struct pnr_string name)
     return at;
 }
 
-static char *put(char *to, const char *text)
+static char *put_word(char *to, const char *text)
 {
     size_t size = strlen(text);
     memcpy(to, text, size);
     return to + size;
 }
 
-/* A C function: as the method of a type is shown, or else a function of a module (Modules/_lsprof.c,
+/* Puts the name of a C function: that of a type's method, or else of a module's function (Modules/_lsprof.c,
  * normalizeUserObj). */
 static char *put_c_name(char *to, const struct symbol *symbol)
 {
-    uint32_t at = find_name(symbol->name);
+    uint32_t at = find_bare_name(symbol->name);
     if (at == 0) {
-        to = text_put_utf8(put(to, "<built-in method "), symbol->module);
+        to = text_put_utf8(put_word(to, "<built-in method "), symbol->module);
         if (symbol->module.size)
             *to++ = '.';
-        return put(text_put_utf8(to, symbol->name), ">");
+        return put_word(text_put_utf8(to, symbol->name), ">");
     }
-    to = text_put_utf8(put(to, "<method '"), (struct pnr_string){ symbol->name.bytes + at, symbol->name.size - at });
-    to = text_put_utf8(put(to, "' of '"), symbol->module);
+    to = text_put_utf8(put_word(to, "<method '"),
+                       (struct pnr_string){ symbol->name.bytes + at, symbol->name.size - at });
+    to = text_put_utf8(put_word(to, "' of '"), symbol->module);
     if (symbol->module.size)
         *to++ = '.';
-    return put(text_put_utf8(to, (struct pnr_string){ symbol->name.bytes, at - 1 }), "' objects>");
+    return put_word(text_put_utf8(to, (struct pnr_string){ symbol->name.bytes, at - 1 }), "' objects>");
 }
 
 /* Makes the key of a function. Returns 0, or -1 when out of memory. */
-static int make_key(const struct call_function *function, struct key *key)
+static int make_key(const struct call_function *function, struct profile_key *key)
 {
     const struct symbol *symbol = &function->symbol;
     bool is_c = symbol->kind == PNR_FUNCTION_C;
@@ -129,8 +130,8 @@ static int make_key(const struct call_function *function, struct key *key)
     char *bytes = malloc(3 * ((size_t)symbol->module.size + symbol->name.size + symbol->file.size) + 64);
     if (!bytes)
         return -1;
-    char *file_end = has_file ? text_put_utf8(bytes, symbol->file) : put(bytes, "~"), *end;
-    uint32_t at = function->type == CALL_FUNCTION ? find_name(symbol->name) : 0;
+    char *file_end = has_file ? text_put_utf8(bytes, symbol->file) : put_word(bytes, "~"), *end;
+    uint32_t at = function->type == CALL_FUNCTION ? find_bare_name(symbol->name) : 0;
     if (is_c)
         end = put_c_name(file_end, symbol);
     else
@@ -141,19 +142,19 @@ static int make_key(const struct call_function *function, struct key *key)
     return 0;
 }
 
-static int compare(struct pnr_string a, struct pnr_string b)
+static int compare_strings(struct pnr_string a, struct pnr_string b)
 {
     int order = memcmp(a.bytes, b.bytes, a.size < b.size ? a.size : b.size);
     return order ? order : a.size < b.size ? -1 : a.size > b.size;
 }
 
-static int by_key(const void *a, const void *b)
+static int by_profile_key(const void *a, const void *b)
 {
-    const struct key *x = a, *y = b;
-    int order = compare(x->file, y->file);
+    const struct profile_key *x = a, *y = b;
+    int order = compare_strings(x->file, y->file);
     if (order == 0)
         order = x->line < y->line ? -1 : x->line > y->line;
-    return order ? order : compare(x->name, y->name);
+    return order ? order : compare_strings(x->name, y->name);
 }
 
 static void clear_keys(struct keys *keys)
@@ -177,59 +178,58 @@ static int make_keys(const struct call_tree *tree, struct keys *keys)
             return -1;
         keys->keys[keys->n].function = keys->n;
     }
-    qsort(keys->keys, keys->n, sizeof *keys->keys, by_key);
+    qsort(keys->keys, keys->n, sizeof *keys->keys, by_profile_key);
     for (uint32_t i = 0, first = 0; i < keys->n; i++) {
-        if (by_key(&keys->keys[first], &keys->keys[i]) != 0)
+        if (by_profile_key(&keys->keys[first], &keys->keys[i]) != 0)
             first = i;
         keys->groups[keys->keys[i].function] = first;
     }
     return 0;
 }
 
-/* The first time as a tuple, then as a reference to it. */
-static void put_key(struct writer *writer, struct keys *keys, uint32_t group)
+/* Puts a key: the first time as a tuple, then as a reference to it. */
+static void put_profile_key(struct writer *writer, struct keys *keys, uint32_t group)
 {
-    const struct key *key = &keys->keys[group];
+    const struct profile_key *key = &keys->keys[group];
     if (keys->refs[group]) {
-        put_type(writer, TYPE_REF);
-        put_u32(writer, keys->refs[group] - 1);
+        put_marshal_type(writer, TYPE_REF);
+        put_marshal_u32(writer, keys->refs[group] - 1);
         return;
     }
     keys->refs[group] = ++keys->n_refs;
-    put_type(writer, TYPE_TUPLE | FLAG_REF);
-    put_u32(writer, 3);
-    put_string(writer, key->file);
-    put_int(writer, key->line);
-    put_string(writer, key->name);
+    put_marshal_type(writer, TYPE_TUPLE | FLAG_REF);
+    put_marshal_u32(writer, 3);
+    put_marshal_string(writer, key->file);
+    put_marshal_int(writer, key->line);
+    put_marshal_string(writer, key->name);
 }
 
 /* ---- the dict ---- */
 
-/* Writes the function of which the lines begin at `at`, and gives the place behind them. That of all callers is the
- * last. */
-static size_t put_function(struct writer *writer, struct keys *keys, const struct profile *profile, size_t at)
+/* Writes the function whose lines begin at `at`, and returns the index after them. The last one is for all callers. */
+static size_t put_profile_function(struct writer *writer, struct keys *keys, const struct profile *profile, size_t at)
 {
     const struct profile_line *lines = profile->lines;
-    size_t all = at;
-    while (lines[all].caller != PROFILE_ALL)
-        all++;
-    put_key(writer, keys, lines[all].group);
-    put_tuple(writer, 5);
-    put_int(writer, lines[all].primitive_calls);
-    put_int(writer, lines[all].calls);
-    put_seconds(writer, lines[all].self_ns);
-    put_seconds(writer, lines[all].cumulative_ns);
-    put_type(writer, TYPE_DICT);
-    for (; at < all; at++) {
-        put_key(writer, keys, lines[at].caller);
-        put_tuple(writer, 4);
-        put_int(writer, lines[at].calls);
-        put_int(writer, lines[at].primitive_calls);
-        put_seconds(writer, lines[at].self_ns);
-        put_seconds(writer, lines[at].cumulative_ns);
+    size_t total = at;
+    while (lines[total].caller != PROFILE_ALL)
+        total++;
+    put_profile_key(writer, keys, lines[total].group);
+    put_marshal_tuple(writer, 5);
+    put_marshal_int(writer, lines[total].primitive_calls);
+    put_marshal_int(writer, lines[total].calls);
+    put_marshal_seconds(writer, lines[total].self_ns);
+    put_marshal_seconds(writer, lines[total].cumulative_ns);
+    put_marshal_type(writer, TYPE_DICT);
+    for (; at < total; at++) {
+        put_profile_key(writer, keys, lines[at].caller);
+        put_marshal_tuple(writer, 4);
+        put_marshal_int(writer, lines[at].calls);
+        put_marshal_int(writer, lines[at].primitive_calls);
+        put_marshal_seconds(writer, lines[at].self_ns);
+        put_marshal_seconds(writer, lines[at].cumulative_ns);
     }
-    put_type(writer, TYPE_NULL);
-    return all + 1;
+    put_marshal_type(writer, TYPE_NULL);
+    return total + 1;
 }
 
 int pstats_write(const struct call_tree *tree, struct writer *writer)
@@ -239,10 +239,10 @@ int pstats_write(const struct call_tree *tree, struct writer *writer)
     int result = -1;
     if (make_keys(tree, &keys) < 0 || profile_make(&profile, tree, keys.groups, true) < 0)
         goto end;
-    put_type(writer, TYPE_DICT);
+    put_marshal_type(writer, TYPE_DICT);
     for (size_t at = 0; at < profile.n;)
-        at = put_function(writer, &keys, &profile, at);
-    put_type(writer, TYPE_NULL);
+        at = put_profile_function(writer, &keys, &profile, at);
+    put_marshal_type(writer, TYPE_NULL);
     result = 0;
 end:
     profile_clear(&profile);

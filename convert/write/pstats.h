@@ -8,7 +8,7 @@
 #include "call_tree.h"
 #include "writer.h"
 
-/* The tree has no roots. Returns 0, or -1 when out of memory; failed writes are the writer's to tell. */
+/* The tree has no roots. Returns 0, or -1 when out of memory; the writer reports failed writes. */
 int pstats_write(const struct call_tree *tree, struct writer *writer);
 
 #endif

@@ -14,7 +14,7 @@ static bool is_continuable(const struct call_function *function)
     return function->symbol.kind >= PNR_FUNCTION_GENERATOR && function->symbol.kind <= PNR_FUNCTION_ITERABLE_COROUTINE;
 }
 
-/* The one with the most time of its own first. */
+/* Sorts by self time, the largest first. */
 static int by_self(const void *a, const void *b)
 {
     const struct profile_line *x = a, *y = b;
@@ -26,7 +26,7 @@ static int by_self(const void *a, const void *b)
 /* ---- JSON ---- */
 
 /* Writes `,"key":"string"`. Returns 0, or -1 when out of memory. */
-static int put_string(struct writer *writer, const char *key, struct pnr_string string)
+static int put_json_string(struct writer *writer, const char *key, struct pnr_string string)
 {
     char *bytes = malloc((size_t)string.size * 6 + 1);
     if (!bytes)
@@ -38,42 +38,42 @@ static int put_string(struct writer *writer, const char *key, struct pnr_string 
     return 0;
 }
 
-static int put_names(struct writer *writer, const struct call_function *function)
+static int put_json_names(struct writer *writer, const struct call_function *function)
 {
     char *bytes = malloc(call_tree_name_size(function));
     int result = -1;
     if (bytes) {
         struct pnr_string name = { bytes, (uint32_t)(call_tree_put_name(bytes, function) - bytes) };
-        result = put_string(writer, "name", name);
+        result = put_json_string(writer, "name", name);
     }
     free(bytes);
     if (result == 0 && function->symbol.file.size) {
-        result = put_string(writer, "file", function->symbol.file);
+        result = put_json_string(writer, "file", function->symbol.file);
         writer_format(writer, "\"line\":%" PRIu32 ",", function->symbol.line);
     }
     return result;
 }
 
-static int put_json(struct writer *writer, const struct call_tree *tree, const struct profile *profile,
+static int put_json_profile(struct writer *writer, const struct call_tree *tree, const struct profile *profile,
                     uint64_t n_lost)
 {
     writer_format(writer, "{\"lost_events\":%" PRIu64 ",\"left_out_calls\":%" PRIu64 ",\"functions\":[", n_lost,
-                  tree->n_left_out);
+                  tree->n_excluded);
     for (size_t i = 0; i < profile->n; i++) {
         const struct profile_line *line = &profile->lines[i];
         const struct call_function *function = &tree->functions[line->group];
         writer_format(writer, "%s\n{", i ? "," : "");
-        if (put_names(writer, function) < 0)
+        if (put_json_names(writer, function) < 0)
             return -1;
         writer_format(writer, "\"kind\":\"%s\",\"calls\":%" PRIu64 ",\"primitive_calls\":%" PRIu64,
-                      function->type == CALL_NO_FUNCTION ? "panopticon" : symbol_category(&function->symbol), line->calls,
-                      line->primitive_calls);
+                      function->type == CALL_NO_FUNCTION ? "panopticon" : symbol_category(&function->symbol),
+                      line->calls, line->primitive_calls);
         writer_format(writer, ",\"total_ns\":%" PRIu64 ",\"self_ns\":%" PRIu64 ",\"mean_ns\":%" PRIu64
                       ",\"max_ns\":%" PRIu64, line->cumulative_ns, line->self_ns, line->sum_ns / line->calls,
                       line->max_ns);
         if (is_continuable(function))
             writer_format(writer, ",\"chains\":%" PRIu64 ",\"running_ns\":%" PRIu64 ",\"suspended_ns\":%" PRIu64,
-                          function->n_chains, line->sum_ns, function->suspended_ns);
+                          function->n_frames, line->sum_ns, function->suspended_ns);
         writer_format(writer, "}");
     }
     writer_format(writer, "\n]}\n");
@@ -86,13 +86,13 @@ enum column { SELF, TOTAL, CALLS, MEAN, MAX, CHAINS, SUSPENDED, N_COLUMNS };
 
 typedef char cell[24];
 
-/* Columns for the name, however narrow the terminal. */
-#define LEAST_NAME 12
+/* Columns for the name, however narrow the terminal is. */
+#define MIN_NAME_COLUMNS 12
 
 static const char *const heads[N_COLUMNS] = { "self", "total", "calls", "mean", "max", "chains", "suspended" };
 
-/* Three digits and a unit. */
-static void print_time(cell to, uint64_t ns)
+/* Writes a time with three digits and a unit. */
+static void format_time(cell to, uint64_t ns)
 {
     static const char *const units[] = { "us", "ms", "s" };
     double value = (double)ns / 1000;
@@ -106,30 +106,30 @@ static void print_time(cell to, uint64_t ns)
     snprintf(to, sizeof(cell), "%.*f%s", value < 9.995 ? 2 : value < 99.95 ? 1 : 0, value, units[unit]);
 }
 
-static void print_row(cell row[N_COLUMNS], const struct profile_line *line, const struct call_function *function)
+static void format_row(cell row[N_COLUMNS], const struct profile_line *line, const struct call_function *function)
 {
-    print_time(row[SELF], line->self_ns);
-    print_time(row[TOTAL], line->cumulative_ns);
+    format_time(row[SELF], line->self_ns);
+    format_time(row[TOTAL], line->cumulative_ns);
     snprintf(row[CALLS], sizeof(cell), "%" PRIu64, line->calls);
-    print_time(row[MEAN], line->sum_ns / line->calls);
-    print_time(row[MAX], line->max_ns);
+    format_time(row[MEAN], line->sum_ns / line->calls);
+    format_time(row[MAX], line->max_ns);
     if (!is_continuable(function)) {
         row[CHAINS][0] = row[SUSPENDED][0] = 0;
         return;
     }
-    snprintf(row[CHAINS], sizeof(cell), "%" PRIu64, function->n_chains);
-    print_time(row[SUSPENDED], function->suspended_ns);
+    snprintf(row[CHAINS], sizeof(cell), "%" PRIu64, function->n_frames);
+    format_time(row[SUSPENDED], function->suspended_ns);
 }
 
-/* The columns that a character takes on a terminal, at most. */
+/* Returns how many columns a character takes on a terminal at most. */
 static size_t columns_of(const char *character)
 {
     return (unsigned char)*character < 0xe1 ? 1 : 2;
 }
 
-/* Writes a function's name, and `:` and line if it has one, in so many columns: what is too long loses its begin. In
- * what a capture says nothing may steer a terminal. Returns 0, or -1 when out of memory. */
-static int put_name(struct writer *writer, const struct call_function *function, size_t columns)
+/* Writes a function's name, and `:` and line if it has one, in as many columns: a longer name loses its begin. Control
+ * characters are replaced, as a capture must not control the terminal. Returns 0, or -1 when out of memory. */
+static int put_table_name(struct writer *writer, const struct call_function *function, size_t columns)
 {
     size_t raw_size = call_tree_name_size(function), used = 0;
     char *bytes = malloc(4 * raw_size + 16);
@@ -164,16 +164,16 @@ static int put_name(struct writer *writer, const struct call_function *function,
     return 0;
 }
 
-static int put_table(struct writer *writer, const struct call_tree *tree, const struct profile *profile,
+static int put_table_profile(struct writer *writer, const struct call_tree *tree, const struct profile *profile,
                      size_t columns)
 {
-    cell rows[TOP_LINES][N_COLUMNS], rest;
-    size_t n = profile->n < TOP_LINES ? profile->n : TOP_LINES, widths[N_COLUMNS], used = 0;
-    uint64_t rest_ns = 0;
+    cell rows[TOP_MAX_LINES][N_COLUMNS], others;
+    size_t n = profile->n < TOP_MAX_LINES ? profile->n : TOP_MAX_LINES, widths[N_COLUMNS], used = 0;
+    uint64_t others_ns = 0;
     bool has_chains = false;
     for (size_t i = 0; i < n; i++) {
         const struct call_function *function = &tree->functions[profile->lines[i].group];
-        print_row(rows[i], &profile->lines[i], function);
+        format_row(rows[i], &profile->lines[i], function);
         has_chains |= is_continuable(function);
     }
     for (int column = 0; column < (has_chains ? N_COLUMNS : CHAINS); column++) {
@@ -189,17 +189,17 @@ static int put_table(struct writer *writer, const struct call_tree *tree, const 
     for (size_t i = 0; i < n; i++) {
         for (int column = 0; column < (has_chains ? N_COLUMNS : CHAINS); column++)
             writer_format(writer, "%*s  ", (int)widths[column], rows[i][column]);
-        if (put_name(writer, &tree->functions[profile->lines[i].group],
-                     columns ? columns > used + LEAST_NAME ? columns - used : LEAST_NAME : 0) < 0)
+        if (put_table_name(writer, &tree->functions[profile->lines[i].group],
+                     columns ? columns > used + MIN_NAME_COLUMNS ? columns - used : MIN_NAME_COLUMNS : 0) < 0)
             return -1;
         writer_format(writer, "\n");
     }
     if (n == profile->n)
         return 0;
     for (size_t i = n; i < profile->n; i++)
-        rest_ns += profile->lines[i].self_ns;
-    print_time(rest, rest_ns);
-    writer_format(writer, "and %zu more functions, self %s together; --json has all\n", profile->n - n, rest);
+        others_ns += profile->lines[i].self_ns;
+    format_time(others, others_ns);
+    writer_format(writer, "and %zu more functions, self %s together; --json has all\n", profile->n - n, others);
     return 0;
 }
 
@@ -210,8 +210,8 @@ int top_write(const struct call_tree *tree, const struct top_form *form, struct 
         return -1;
     if (profile.n)
         qsort(profile.lines, profile.n, sizeof *profile.lines, by_self);
-    int result = form->is_json ? put_json(writer, tree, &profile, form->n_lost)
-                               : put_table(writer, tree, &profile, form->columns);
+    int result = form->is_json ? put_json_profile(writer, tree, &profile, form->n_lost)
+                               : put_table_profile(writer, tree, &profile, form->columns);
     profile_clear(&profile);
     return result;
 }

@@ -1,87 +1,88 @@
-/* The calls of the sink only note events, 32 bytes each. A batch of them becomes a part of the output, made by any
- * thread: what is the same in all slices of a function, and of a thread, has been prepared, so bytes are mostly copied.
- * Rare events are made to bytes at once.
+/* The calls of the sink only store events, 32 bytes each. A batch of them becomes a part of the output, rendered by any
+ * thread. What all slices of a function, or of a thread, have in common has been prepared, so that rendering mostly
+ * copies bytes. Rare events are rendered at once.
  *
- * Everything that rendering a batch reads is complete before the batch is added, and is kept until the next process. */
+ * Everything that rendering a batch reads is complete before the batch is submitted, and is kept until the next
+ * process. */
 #include "trace.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* A batch is full, too, when it can become more bytes than that: both they and the events stay in a processor's cache.
- * A single event may be longer. */
+/* A batch is also full when it can become more bytes than this, so that both the bytes and the events stay in a
+ * processor's cache. A single event may be longer. */
 #define BATCH_SIZE (512 << 10)
 
 /* ---- batches ---- */
 
-static int render(struct output_part *part)
+static int render_batch(struct output_part *part)
 {
     struct trace_batch *batch = (struct trace_batch *)part;
-    char *room = output_room(part, (batch->most > BATCH_SIZE ? batch->most : BATCH_SIZE) + TRACE_STEP);
-    if (!room)
+    char *bytes = output_buffer(part, (batch->max_size > BATCH_SIZE ? batch->max_size : BATCH_SIZE) + TRACE_STEP);
+    if (!bytes)
         return -1;
-    part->size = (size_t)(batch->trace->format->render(batch, room) - room);
+    part->size = (size_t)(batch->trace->format->render(batch, bytes) - bytes);
     return 0;
 }
 
-/* What is prepared is missing from now on: nothing may be added any more. */
-static void run_out_of_memory(struct trace *trace)
+/* Out of memory: something prepared is missing, so no event may be added any more. */
+static void fail_trace(struct trace *trace)
 {
     trace->is_out_of_memory = trace->sink.is_broken = true;
 }
 
-/* Makes the batch, when its bytes have been written, empty. */
-static void empty(struct trace *trace, struct trace_batch *batch)
+/* Waits until the batch's bytes have been written, and empties it. */
+static void recycle_batch(struct trace *trace, struct trace_batch *batch)
 {
     output_wait(trace->output, &batch->part);
     trace->n_bytes += batch->part.size;
-    batch->part.size = batch->n = batch->most = batch->ready_size = 0;
+    batch->part.size = batch->n = batch->max_size = batch->ready_size = 0;
 }
 
-/* Gives the batch that was filled to the output, and goes on with another one. */
-static void change_batch(struct trace *trace)
+/* Submits the batch that was filled to the output, and continues with another one. */
+static void submit_batch(struct trace *trace)
 {
     output_add(trace->output, &trace->batch->part);
     trace->batch = trace->batches[trace->next];
     trace->next = (trace->next + 1) % trace->n_batches;
-    empty(trace, trace->batch);
+    recycle_batch(trace, trace->batch);
     trace->batch->threads = trace->threads;
     trace->batch->since_ns = trace->latest_ns;
     trace->sink.is_broken |= output_is_broken(trace->output);
 }
 
-/* All that was added is written. */
-static void flush(struct trace *trace)
+/* Waits until all events that were added are written. */
+static void flush_batches(struct trace *trace)
 {
-    change_batch(trace);
+    submit_batch(trace);
     for (size_t i = 0; i < trace->n_batches; i++)
-        empty(trace, trace->batches[i]);
+        recycle_batch(trace, trace->batches[i]);
 }
 
-/* Adds an event that becomes at most so many bytes, and more than none. */
-static inline struct trace_event *add(struct trace *trace, size_t most)
+/* Adds an event that becomes max_size bytes at most, and not 0. */
+static inline struct trace_event *add_event(struct trace *trace, size_t max_size)
 {
     struct trace_batch *batch = trace->batch;
-    if (batch->n == TRACE_BATCH_EVENTS || (batch->most + most > BATCH_SIZE && batch->n > 0)) {
-        change_batch(trace);
+    if (batch->n == TRACE_BATCH_EVENTS || (batch->max_size + max_size > BATCH_SIZE && batch->n > 0)) {
+        submit_batch(trace);
         batch = trace->batch;
     }
-    batch->most += most;
+    batch->max_size += max_size;
     return &batch->events[batch->n++];
 }
 
-char *trace_begin_bytes(struct trace *trace, size_t most)
+char *trace_begin_bytes(struct trace *trace, size_t max_size)
 {
     if (trace->sink.is_broken)
         return NULL;
-    struct trace_event *event = add(trace, most);
+    struct trace_event *event = add_event(trace, max_size);
     struct trace_batch *batch = trace->batch;
     *event = (struct trace_event){ .ns = batch->ready_size, .kind = TRACE_BYTES };
-    if (batch->ready_capacity - batch->ready_size < most) {
-        size_t capacity = 2 * batch->ready_capacity + most;
+    if (batch->ready_capacity - batch->ready_size < max_size) {
+        size_t capacity = 2 * batch->ready_capacity + max_size;
         char *ready = realloc(batch->ready, capacity);
         if (!ready) {
-            run_out_of_memory(trace);
+            fail_trace(trace);
             return NULL;
         }
         batch->ready = ready;
@@ -100,89 +101,89 @@ void trace_end_bytes(struct trace *trace, const char *end)
 
 /* ---- events ---- */
 
-/* NULL for a function that is not in the name table, or when the trace is broken. */
-static inline const struct trace_function *find_function(struct trace *trace, uint32_t index)
+/* Returns the function with what is prepared of it; NULL if it is not in the name table, or when out of memory. */
+static inline const struct trace_function *prepared_function(struct trace *trace, uint32_t index)
 {
     struct trace_function *function = index - 1 < trace->n_functions ? &trace->functions[index - 1] : NULL;
     if (!function || function->bytes)
         return function;
     const struct symbol *symbol = symbols_function(trace->symbols, index);
     if (symbol && trace->format->prepare(trace, index, symbol, function) < 0)
-        run_out_of_memory(trace);
+        fail_trace(trace);
     return function->bytes ? function : NULL;
 }
 
-/* An event has been added, which tells of nothing later than ns. */
-static inline void note(struct trace *trace, uint64_t ns)
+/* Counts an event that was added, whose latest time is ns. */
+static inline void note_event(struct trace *trace, uint64_t ns)
 {
     trace->n_events++;
     if (ns > trace->latest_ns)
         trace->latest_ns = ns;
 }
 
-static void slice_event(struct sink *sink, const struct slice *slice)
+static void add_slice(struct sink *sink, const struct slice *slice)
 {
     struct trace *trace = (struct trace *)sink;
     const struct trace_function *function = pnr_subject_is_function(slice->subject)
-                                               ? find_function(trace, slice->function) : NULL;
+                                               ? prepared_function(trace, slice->function) : NULL;
     if (!function) {
-        trace->format->odd_slice(trace, slice);
+        trace->format->unnamed_slice(trace, slice);
         return;
     }
     if (sink->is_broken)
         return;
-    *add(trace, function->head_size + function->tail_size + trace->format->event_size) = (struct trace_event){
+    *add_event(trace, function->head_size + function->tail_size + trace->format->event_size) = (struct trace_event){
         .ns = slice->begin_ns,
         .number = slice->end_ns - slice->begin_ns,
         .function = function,
         .thread = slice->thread,
         .kind = TRACE_SLICE,
-        .detail = (uint16_t)slice->marks,
+        .detail = (uint16_t)slice->flags,
     };
-    note(trace, slice->end_ns);
+    note_event(trace, slice->end_ns);
 }
 
-static void point_event(struct sink *sink, const struct point *point)
+static void add_flow_event(struct sink *sink, const struct flow_event *event)
 {
     struct trace *trace = (struct trace *)sink;
-    const struct trace_function *function = find_function(trace, point->function);
-    if (!function || sink->is_broken)   /* flows.h: none of an unknown function */
+    const struct trace_function *function = prepared_function(trace, event->function);
+    if (!function || sink->is_broken)   /* flows have known functions */
         return;
-    *add(trace, function->head_size + trace->format->event_size) = (struct trace_event){
-        .ns = point->ns,
-        .number = point->chain,
+    *add_event(trace, function->head_size + trace->format->event_size) = (struct trace_event){
+        .ns = event->ns,
+        .number = event->flow,
         .function = function,
-        .thread = point->thread,
-        .kind = TRACE_POINT,
-        .detail = (uint16_t)(point->phase + TRACE_DETAIL * point->is_creation),
+        .thread = event->thread,
+        .kind = TRACE_FLOW,
+        .detail = (uint16_t)(event->phase + TRACE_DETAIL * event->is_spawn),
     };
-    note(trace, point->ns);
+    note_event(trace, event->ns);
 }
 
-static void task_event(struct sink *sink, const struct task_event *event)
+static void add_task_event(struct sink *sink, const struct task_event *event)
 {
     struct trace *trace = (struct trace *)sink;
-    const struct trace_function *function = find_function(trace, event->function);
-    if (!function || sink->is_broken)   /* the same */
+    const struct trace_function *function = prepared_function(trace, event->function);
+    if (!function || sink->is_broken)   /* tasks have known functions */
         return;
-    *add(trace, function->head_size + function->tail_size + trace->format->event_size) = (struct trace_event){
+    *add_event(trace, function->head_size + function->tail_size + trace->format->event_size) = (struct trace_event){
         .ns = event->ns,
         .number = event->task,
         .function = function,
         .thread = event->thread,
         .kind = TRACE_TASK,
-        .detail = (uint16_t)(event->phase + TRACE_DETAIL * event->marks),
+        .detail = (uint16_t)(event->phase + TRACE_DETAIL * event->flags),
     };
-    note(trace, event->ns);
+    note_event(trace, event->ns);
 }
 
-static void instant_event(struct sink *sink, uint32_t thread, uint64_t ns, const char *text)
+static void add_instant_event(struct sink *sink, uint32_t thread, uint64_t ns, const char *text)
 {
     struct trace *trace = (struct trace *)sink;
     trace->format->instant(trace, thread, ns, text);
 }
 
-static void forget_process(struct trace *trace)
+static void forget_trace_process(struct trace *trace)
 {
     for (uint32_t i = 0; i < trace->n_functions; i++)
         free(trace->functions[i].bytes);
@@ -195,30 +196,30 @@ static void forget_process(struct trace *trace)
     trace->symbols = NULL;
 }
 
-static void process_event(struct sink *sink, const struct sink_process *process)
+static void begin_trace_process(struct sink *sink, const struct sink_process *process)
 {
     struct trace *trace = (struct trace *)sink;
-    flush(trace);
-    forget_process(trace);
+    flush_batches(trace);
+    forget_trace_process(trace);
     trace->latest_ns = trace->batch->since_ns = 0;
     trace->symbols = process->symbols;
     trace->functions = calloc(process->symbols->n_functions + 1, sizeof *trace->functions);
     if (trace->functions)
         trace->n_functions = process->symbols->n_functions;
     else
-        run_out_of_memory(trace);
+        fail_trace(trace);
     trace->format->process(trace, process);
 }
 
-static void thread_event(struct sink *sink, const struct sink_thread *thread)
+static void begin_trace_thread(struct sink *sink, const struct sink_thread *thread)
 {
     struct trace *trace = (struct trace *)sink;
     if (thread->thread >= trace->n_threads) {
         uint32_t n = (thread->thread + 16) * 2;
-        flush(trace);                   /* batches that are not written yet have the old table */
+        flush_batches(trace);           /* batches that are not written yet refer to the old table */
         struct trace_thread *threads = realloc(trace->threads, n * sizeof *threads);
         if (!threads) {
-            run_out_of_memory(trace);
+            fail_trace(trace);
             return;
         }
         trace->threads = threads;
@@ -241,12 +242,12 @@ struct trace *trace_new(const struct trace_format *format, const struct trace_ab
         struct trace_batch *batch = calloc(1, sizeof *batch);
         if (!batch)
             goto fail;
-        batch->part.make = render;
+        batch->part.make = render_batch;
         batch->trace = trace;
         trace->batches[trace->n_batches] = batch;
     }
-    trace->sink = (struct sink){ .process = process_event, .thread = thread_event, .slice = slice_event,
-                                 .instant = instant_event, .point = point_event, .task = task_event };
+    trace->sink = (struct sink){ .process = begin_trace_process, .thread = begin_trace_thread, .slice = add_slice,
+                                 .instant = add_instant_event, .flow_event = add_flow_event, .task = add_task_event };
     trace->format = format;
     trace->about = *about;
     trace->output = output;
@@ -273,7 +274,7 @@ void trace_free(struct trace *trace)
     }
     if (trace->format && trace->format->clear)
         trace->format->clear(trace);
-    forget_process(trace);
+    forget_trace_process(trace);
     free(trace->batches);
     free(trace);
 }
@@ -297,6 +298,6 @@ int trace_end(struct trace *trace, struct pnr_err *err)
 {
     if (trace->format->end)
         trace->format->end(trace);
-    flush(trace);
+    flush_batches(trace);
     return trace->is_out_of_memory ? pnr_err_set(err, PNR_E_MEMORY, NULL, 0, "out of memory") : 0;
 }

@@ -1,6 +1,12 @@
-/* What is the same in every slice of a function is its text up to the time (the head), of which the first part is up to
- * the category (the name), and the number of its source and the end of the event (the tail); of a thread, its ids. The
- * sources themselves, as stack frames of Catapult's, come last in the file: in each slice they were a third of it. */
+/* All slices of a function have in common the text up to the time (the head), of which the part up to the category is
+ * the name, and the number of the source with the end of the event (the tail); those of a thread have its ids in
+ * common. The sources themselves come last in the file, as Catapult's stack frames: repeated in each slice they took
+ * a third of it.
+ *
+ *     ,\n{"name":"app.main","cat":"python","ph":"X","ts":     head of function 1; up to `"app.main"` it is the name
+ *     1.000,"dur":2.500                                       numbers
+ *     ,"pid":7,"tid":70                                       thread
+ *     ,"sf":1}                                                tail of function 1 */
 #include "trace_json.h"
 
 #include <inttypes.h>
@@ -18,36 +24,36 @@
 
 #define PIECE (64 << 10)
 
-/* More than an event takes beside what is prepared. */
+/* More than an event takes without what is prepared. */
 #define NUMBERS_SIZE 224
 
 struct trace_json {
     struct trace trace;                 /* first: a trace is one of these */
     uint32_t pid;                       /* of the present process */
-    uint64_t n_functions;               /* it has so many, like the next */
-    uint64_t n_before;                  /* the processes before it had */
-    char *sources;                      /* text of the stack frames, those of all processes; owned */
+    uint64_t n_functions;               /* of the present process */
+    uint64_t n_before;                  /* functions of the processes before it */
+    char *sources;                      /* text of the stack frames of all processes; owned */
     size_t sources_size, sources_capacity;
 };
 
 /* ---- bytes ---- */
 
-static char *put(char *to, const char *bytes, size_t size)
+static char *put_bytes(char *to, const char *bytes, size_t size)
 {
     memcpy(to, bytes, size);
     return to + size;
 }
 
 /* For string literals. */
-#define PUT(to, literal) put(to, literal, sizeof literal - 1)
+#define PUT(to, literal) put_bytes(to, literal, sizeof literal - 1)
 
 static char *put_text(char *to, const char *text)
 {
-    return put(to, text, strlen(text));
+    return put_bytes(to, text, strlen(text));
 }
 
-/* Some bytes more are read and written than asked for, which is faster than to look how many they are. */
-static inline char *put_prepared(char *to, const char *bytes, size_t size)
+/* Copies in steps of a constant size, so up to TRACE_STEP bytes more: that is faster than copying the exact number. */
+static inline char *put_json_prepared(char *to, const char *bytes, size_t size)
 {
     for (size_t i = 0; i < size; i += TRACE_STEP)
         memcpy(to + i, bytes + i, TRACE_STEP);
@@ -68,8 +74,8 @@ static inline char *put_group(char *to, uint64_t group)
     return to + 3;
 }
 
-/* Up to three digits. */
-static inline char *put_first(char *to, uint64_t number)
+/* Puts up to three digits. */
+static inline char *put_first_group(char *to, uint64_t number)
 {
     unsigned zeros = (number < 100) + (number < 10);
     uint32_t digits;
@@ -79,33 +85,33 @@ static inline char *put_first(char *to, uint64_t number)
     return to + 3 - zeros;
 }
 
-static char *put_long(char *to, uint64_t number)
+static char *put_long_decimal(char *to, uint64_t number)
 {
     uint16_t lower[6];
     int n = 0;
     for (; number >= 1000; number /= 1000)
         lower[n++] = (uint16_t)(number % 1000);
-    to = put_first(to, number);
+    to = put_first_group(to, number);
     while (n > 0)
         to = put_group(to, lower[--n]);
     return to;
 }
 
-static inline char *put_number(char *to, uint64_t number)
+static inline char *put_decimal(char *to, uint64_t number)
 {
-    return number < 1000 ? put_first(to, number) : put_long(to, number);
+    return number < 1000 ? put_first_group(to, number) : put_long_decimal(to, number);
 }
 
-/* Nanoseconds as microseconds with three decimals. */
+/* Puts nanoseconds as microseconds with three decimals. */
 static inline char *put_time(char *to, uint64_t ns)
 {
-    to = put_number(to, ns / 1000);
+    to = put_decimal(to, ns / 1000);
     *to++ = '.';
     return put_group(to, ns % 1000);
 }
 
-/* The digits that many times in a row begin with: those of the milliseconds. */
-struct beginning {
+/* The first digits of a time, those of the milliseconds, which many times in a row have in common. */
+struct time_prefix {
     uint64_t ns;
     char bytes[16];
     uint32_t size;                      /* 0 = not yet */
@@ -113,26 +119,26 @@ struct beginning {
 
 #define MS_NS 1000000
 
-/* The same as put_time(). */
-static inline char *put_near_time(char *to, uint64_t ns, struct beginning *beginning)
+/* Puts a time, like put_time(); faster if its milliseconds are those of the time before. */
+static inline char *put_near_time(char *to, uint64_t ns, struct time_prefix *time_prefix)
 {
-    uint32_t rest = (uint32_t)(ns - beginning->ns);
-    if (ns - beginning->ns >= MS_NS || beginning->size == 0) {
+    uint32_t rest = (uint32_t)(ns - time_prefix->ns);
+    if (ns - time_prefix->ns >= MS_NS || time_prefix->size == 0) {
         if (ns < MS_NS)
             return put_time(to, ns);
         rest = ns % MS_NS;
-        beginning->ns = ns - rest;
-        beginning->size = (uint32_t)(put_number(beginning->bytes, ns / MS_NS) - beginning->bytes);
+        time_prefix->ns = ns - rest;
+        time_prefix->size = (uint32_t)(put_decimal(time_prefix->bytes, ns / MS_NS) - time_prefix->bytes);
     }
-    memcpy(to, beginning->bytes, sizeof beginning->bytes);
-    to = put_group(to + beginning->size, rest / 1000);
+    memcpy(to, time_prefix->bytes, sizeof time_prefix->bytes);
+    to = put_group(to + time_prefix->size, rest / 1000);
     *to++ = '.';
     return put_group(to, rest % 1000);
 }
 
 /* ---- strings ---- */
 
-/* The most bytes that text_put_json can make of it. */
+/* Returns the most bytes that text_put_json can make of it. */
 static size_t escaped_size(struct pnr_string string)
 {
     return (size_t)string.size * 6;
@@ -140,29 +146,29 @@ static size_t escaped_size(struct pnr_string string)
 
 /* ---- a batch becomes text ---- */
 
-static const struct { uint32_t mark; const char *text; } mark_texts[] = {
+static const struct { uint32_t flag; const char *text; } flag_texts[] = {
     { SLICE_EXCEPTION, ",\"exception\":true" },
     { SLICE_UNFINISHED, ",\"unfinished\":true" },
-    { SLICE_OPENED_BEFORE, ",\"opened_before\":true" },
-    { SLICE_LEFT_UNSEEN, ",\"left_unseen\":true" },
+    { SLICE_BEGIN_UNKNOWN, ",\"begin_unknown\":true" },
+    { SLICE_EXIT_MISSING, ",\"exit_missing\":true" },
     { SLICE_CUT, ",\"cut\":true" },
 };
 
 #define ARGS ",\"args\":{"
 
-/* The last of args, and the end of the event. */
-static char *put_marks(char *to, uint32_t marks, bool is_first)
+/* Puts the flags as the last args, and the end of the event. */
+static char *put_json_flags(char *to, uint32_t flags, bool is_first)
 {
-    for (size_t i = 0; i < sizeof mark_texts / sizeof *mark_texts; i++) {
-        if (marks & mark_texts[i].mark) {
-            to = put_text(to, mark_texts[i].text + is_first);
+    for (size_t i = 0; i < sizeof flag_texts / sizeof *flag_texts; i++) {
+        if (flags & flag_texts[i].flag) {
+            to = put_text(to, flag_texts[i].text + is_first);
             is_first = false;
         }
     }
     return PUT(to, "}}");
 }
 
-static inline char *put_thread(char *to, const struct trace_thread *thread)
+static inline char *put_json_thread(char *to, const struct trace_thread *thread)
 {
     memcpy(to, thread->bytes, sizeof thread->bytes);
     return to + thread->size;
@@ -171,78 +177,78 @@ static inline char *put_thread(char *to, const struct trace_thread *thread)
 #define SLICE_TIME "X\",\"ts\":"        /* how the head of a slice ends */
 #define SLICE_END "}"                  /* how its tail does */
 
-static inline char *put_slice(char *to, const struct trace_batch *batch, const struct trace_event *event,
-                              struct beginning *beginning)
+static inline char *put_json_slice(char *to, const struct trace_batch *batch, const struct trace_event *event,
+                              struct time_prefix *time_prefix)
 {
     const struct trace_function *function = event->function;
-    to = put_prepared(to, function->bytes, function->head_size);
-    to = put_near_time(to, event->ns, beginning);
+    to = put_json_prepared(to, function->bytes, function->head_size);
+    to = put_near_time(to, event->ns, time_prefix);
     to = PUT(to, ",\"dur\":");
     to = put_time(to, event->number);
-    to = put_thread(to, &batch->threads[event->thread]);
-    to = put_prepared(to, function->bytes + function->head_size, function->tail_size);
-    return event->detail ? put_marks(PUT(to - strlen(SLICE_END), ARGS), event->detail, true) : to;
+    to = put_json_thread(to, &batch->threads[event->thread]);
+    to = put_json_prepared(to, function->bytes + function->head_size, function->tail_size);
+    return event->detail ? put_json_flags(PUT(to - strlen(SLICE_END), ARGS), event->detail, true) : to;
 }
 
-static char *put_point(char *to, const struct trace_batch *batch, const struct trace_event *event)
+static char *put_json_flow_event(char *to, const struct trace_batch *batch, const struct trace_event *event)
 {
     const struct trace_function *function = event->function;
     if (event->detail < TRACE_DETAIL)
-        to = put_prepared(to, function->bytes, function->head_size) - strlen(SLICE_TIME);
+        to = put_json_prepared(to, function->bytes, function->head_size) - strlen(SLICE_TIME);
     else
-        to = PUT(put_prepared(to, function->bytes, function->name_size), ",\"cat\":\"creation\",\"ph\":\"");
+        to = PUT(put_json_prepared(to, function->bytes, function->name_size), ",\"cat\":\"creation\",\"ph\":\"");
     *to++ = "stf stf"[event->detail];
     to = PUT(to, "\",\"bp\":\"e\",\"id\":");
-    to = put_number(to, event->number);
+    to = put_decimal(to, event->number);
     to = PUT(to, ",\"ts\":");
     to = put_time(to, event->ns);
-    to = put_thread(to, &batch->threads[event->thread]);
+    to = put_json_thread(to, &batch->threads[event->thread]);
     return PUT(to, "}");
 }
 
-/* A task is one event of two ends, and what it runs is another one within. */
-static char *put_task(char *to, const struct trace_batch *batch, const struct trace_event *event)
+/* Puts a task event. A task is an async event with begin and end; each time it runs is one nested in that. */
+static char *put_json_task(char *to, const struct trace_batch *batch, const struct trace_event *event)
 {
     const struct trace_function *function = event->function;
     enum task_phase phase = event->detail % TRACE_DETAIL;
     if (phase == TASK_BEGIN || phase == TASK_END)
-        to = put_prepared(to, function->bytes, function->name_size);
+        to = put_json_prepared(to, function->bytes, function->name_size);
     else
         to = PUT(to, ",\n{\"name\":\"[running]\"");
     to = PUT(to, ",\"cat\":\"task\",\"ph\":\"");
-    *to++ = phase == TASK_BEGIN || phase == TASK_RUNS ? 'b' : 'e';
+    *to++ = phase == TASK_BEGIN || phase == TASK_RESUME ? 'b' : 'e';
     to = PUT(to, "\",\"id\":");
-    to = put_number(to, event->number);
+    to = put_decimal(to, event->number);
     to = PUT(to, ",\"ts\":");
     to = put_time(to, event->ns);
-    to = put_thread(to, &batch->threads[event->thread]);
+    to = put_json_thread(to, &batch->threads[event->thread]);
     if (phase == TASK_BEGIN)
-        return put_prepared(to, function->bytes + function->head_size, function->tail_size);
+        return put_json_prepared(to, function->bytes + function->head_size, function->tail_size);
     if (event->detail < TRACE_DETAIL)
         return PUT(to, "}");
-    return put_marks(PUT(to, ARGS), event->detail / TRACE_DETAIL, true);
+    return put_json_flags(PUT(to, ARGS), event->detail / TRACE_DETAIL, true);
 }
 
-static char *render(const struct trace_batch *batch, char *to)
+static char *render_json(const struct trace_batch *batch, char *to)
 {
-    struct beginning beginning = { .size = 0 };
+    struct time_prefix time_prefix = { .size = 0 };
     for (const struct trace_event *event = batch->events, *end = event + batch->n; event < end; event++) {
         if (event->kind == TRACE_SLICE)
-            to = put_slice(to, batch, event, &beginning);
-        else if (event->kind == TRACE_POINT)
-            to = put_point(to, batch, event);
+            to = put_json_slice(to, batch, event, &time_prefix);
+        else if (event->kind == TRACE_FLOW)
+            to = put_json_flow_event(to, batch, event);
         else if (event->kind == TRACE_TASK)
-            to = put_task(to, batch, event);
+            to = put_json_task(to, batch, event);
         else
-            to = put(to, batch->ready + event->ns, event->number);
+            to = put_bytes(to, batch->ready + event->ns, event->number);
     }
     return to;
 }
 
 /* ---- events ---- */
 
-/* Room for an event with strings of at most that size; and its first bytes. */
-static char *begin_event(struct trace *trace, size_t strings_size)
+/* Begins an event with strings of strings_size bytes at most. Returns NULL when the trace is broken. */
+static char *begin_json_event(struct trace *trace, size_t strings_size)
 {
     char *to = trace_begin_bytes(trace, EVENT_SIZE + strings_size);
     if (to)
@@ -250,13 +256,13 @@ static char *begin_event(struct trace *trace, size_t strings_size)
     return to;
 }
 
-/* Adds where the function is to the stack frames. Returns its number there; 0 when out of memory. */
+/* Adds the function's source to the stack frames. Returns its number there; 0 when out of memory. */
 static uint64_t add_source(struct trace_json *json, uint32_t index, const struct symbol *symbol)
 {
     uint64_t number = json->n_before + index;
-    size_t most = EVENT_SIZE + escaped_size(symbol->file);
-    if (json->sources_capacity - json->sources_size < most) {
-        size_t capacity = 2 * json->sources_capacity + most;
+    size_t max_size = EVENT_SIZE + escaped_size(symbol->file);
+    if (json->sources_capacity - json->sources_size < max_size) {
+        size_t capacity = 2 * json->sources_capacity + max_size;
         char *sources = realloc(json->sources, capacity);
         if (!sources)
             return 0;
@@ -265,17 +271,18 @@ static uint64_t add_source(struct trace_json *json, uint32_t index, const struct
     }
     char *to = json->sources + json->sources_size;
     to = json->sources_size ? PUT(to, ",\n\"") : PUT(to, "\n\"");
-    to = put_number(to, number);
+    to = put_decimal(to, number);
     to = PUT(to, "\":{\"name\":\"");
     to = text_put_json(to, symbol->file);
     *to++ = ':';
-    to = put_number(to, symbol->line);
+    to = put_decimal(to, symbol->line);
     to = PUT(to, "\"}");
     json->sources_size = (size_t)(to - json->sources);
     return number;
 }
 
-static int prepare(struct trace *trace, uint32_t index, const struct symbol *symbol, struct trace_function *function)
+static int prepare_json_function(struct trace *trace, uint32_t index, const struct symbol *symbol,
+                                 struct trace_function *function)
 {
     uint64_t source = 0;                /* a C function has none */
     if (symbol->file.size && !(source = add_source((struct trace_json *)trace, index, symbol)))
@@ -296,7 +303,7 @@ static int prepare(struct trace *trace, uint32_t index, const struct symbol *sym
     function->head_size = (uint32_t)(to - bytes);
     if (source) {
         to = PUT(to, ",\"sf\":");
-        to = put_number(to, source);
+        to = put_decimal(to, source);
     }
     to = PUT(to, SLICE_END);
     function->tail_size = (uint32_t)(to - bytes) - function->head_size;
@@ -306,10 +313,10 @@ static int prepare(struct trace *trace, uint32_t index, const struct symbol *sym
 }
 
 /* A slice without a function of the name table. */
-static void odd_slice(struct trace *trace, const struct slice *slice)
+static void unnamed_json_slice(struct trace *trace, const struct slice *slice)
 {
     const char *name = subject_name(slice->subject);
-    char *to = begin_event(trace, 0);
+    char *to = begin_json_event(trace, 0);
     if (!to)
         return;
     to = PUT(to, "{\"name\":\"");
@@ -318,41 +325,41 @@ static void odd_slice(struct trace *trace, const struct slice *slice)
         to = PUT(to, "\",\"cat\":\"panopticon");
     } else {
         to = PUT(to, "[unknown function ");
-        to = put_number(to, slice->function);
+        to = put_decimal(to, slice->function);
         to = PUT(to, "]\",\"cat\":\"python");
     }
     to = PUT(to, "\",\"ph\":\"" SLICE_TIME);
     to = put_time(to, slice->begin_ns);
     to = PUT(to, ",\"dur\":");
     to = put_time(to, slice->end_ns - slice->begin_ns);
-    to = put_thread(to, &trace->threads[slice->thread]);
+    to = put_json_thread(to, &trace->threads[slice->thread]);
     if (name) {
         to = PUT(to, ARGS "\"reason\":\"");
         to = put_text(to, subject_reason(slice->subject, slice->function));
-        to = put_marks(PUT(to, "\""), slice->marks, false);
-    } else if (slice->marks) {
-        to = put_marks(PUT(to, ARGS), slice->marks, true);
+        to = put_json_flags(PUT(to, "\""), slice->flags, false);
+    } else if (slice->flags) {
+        to = put_json_flags(PUT(to, ARGS), slice->flags, true);
     } else {
         to = PUT(to, SLICE_END);
     }
     trace_end_bytes(trace, to);
 }
 
-static void instant(struct trace *trace, uint32_t thread, uint64_t ns, const char *text)
+static void json_instant(struct trace *trace, uint32_t thread, uint64_t ns, const char *text)
 {
     struct pnr_string string = { text, (uint32_t)strlen(text) };
-    char *to = begin_event(trace, escaped_size(string));
+    char *to = begin_json_event(trace, escaped_size(string));
     if (!to)
         return;
     to = PUT(to, "{\"name\":\"");
     to = text_put_json(to, string);
     to = PUT(to, "\",\"cat\":\"panopticon\",\"ph\":\"i\",\"s\":\"t\",\"ts\":");
     to = put_time(to, ns);
-    to = put_thread(to, &trace->threads[thread]);
+    to = put_json_thread(to, &trace->threads[thread]);
     trace_end_bytes(trace, PUT(to, "}"));
 }
 
-/* The begin of a metadata event about a process or thread, up to its value. */
+/* Puts the begin of a metadata event about a process or thread, up to its value. */
 static char *put_metadata(char *to, const char *name, uint32_t pid, uint32_t tid, const char *key)
 {
     return to + snprintf(to, EVENT_SIZE,
@@ -360,9 +367,9 @@ static char *put_metadata(char *to, const char *name, uint32_t pid, uint32_t tid
                          ",\"tid\":%" PRIu32 ",\"args\":{\"%s\":", name, pid, tid, key);
 }
 
-static void name_event(struct trace *trace, const char *name, uint32_t tid, struct pnr_string value)
+static void put_name_event(struct trace *trace, const char *name, uint32_t tid, struct pnr_string value)
 {
-    char *to = begin_event(trace, escaped_size(value));
+    char *to = begin_json_event(trace, escaped_size(value));
     if (!to)
         return;
     to = put_metadata(to, name, ((struct trace_json *)trace)->pid, tid, "name");
@@ -371,45 +378,45 @@ static void name_event(struct trace *trace, const char *name, uint32_t tid, stru
     trace_end_bytes(trace, PUT(to, "\"}}"));
 }
 
-static void order_event(struct trace *trace, const char *name, uint32_t tid, uint32_t order)
+static void put_order_event(struct trace *trace, const char *name, uint32_t tid, uint32_t order)
 {
-    char *to = begin_event(trace, 0);
+    char *to = begin_json_event(trace, 0);
     if (!to)
         return;
     to = put_metadata(to, name, ((struct trace_json *)trace)->pid, tid, "sort_index");
-    to = put_number(to, order);
+    to = put_decimal(to, order);
     trace_end_bytes(trace, PUT(to, "}}"));
 }
 
-static void process(struct trace *trace, const struct sink_process *process)
+static void json_process(struct trace *trace, const struct sink_process *process)
 {
     struct trace_json *json = (struct trace_json *)trace;
     json->pid = process->pid;
     json->n_before += json->n_functions;
     json->n_functions = process->symbols->n_functions;
-    name_event(trace, "process_name", process->pid, process->name);
-    order_event(trace, "process_sort_index", process->pid, process->order);
+    put_name_event(trace, "process_name", process->pid, process->name);
+    put_order_event(trace, "process_sort_index", process->pid, process->order);
 }
 
-static void thread(struct trace *trace, const struct sink_thread *thread, struct trace_thread *prepared)
+static void json_thread(struct trace *trace, const struct sink_thread *thread, struct trace_thread *prepared)
 {
     prepared->size = (uint32_t)snprintf(prepared->bytes, sizeof prepared->bytes,
                                         ",\"pid\":%" PRIu32 ",\"tid\":%" PRIu32,
                                         ((struct trace_json *)trace)->pid, thread->tid);
-    name_event(trace, "thread_name", thread->tid, thread->name);
-    order_event(trace, "thread_sort_index", thread->tid, thread->order);
+    put_name_event(trace, "thread_name", thread->tid, thread->name);
+    put_order_event(trace, "thread_sort_index", thread->tid, thread->order);
 }
 
 /* ---- the file ---- */
 
-static void begin(struct trace *trace)
+static void begin_json(struct trace *trace)
 {
     char *to = trace_begin_bytes(trace, EVENT_SIZE);
     if (to)
         trace_end_bytes(trace, PUT(to, "{\"displayTimeUnit\":\"ns\",\"traceEvents\":["));
 }
 
-static void put_about(struct trace *trace, const char *key, struct pnr_string value)
+static void put_json_about(struct trace *trace, const char *key, struct pnr_string value)
 {
     char *to = value.size ? trace_begin_bytes(trace, EVENT_SIZE + escaped_size(value)) : NULL;
     if (!to)
@@ -421,7 +428,7 @@ static void put_about(struct trace *trace, const char *key, struct pnr_string va
     trace_end_bytes(trace, PUT(to, "\""));
 }
 
-/* In pieces, as it may be long. */
+/* Adds the stack frames, in pieces, as they may be long. */
 static void put_sources(struct trace *trace)
 {
     const struct trace_json *json = (struct trace_json *)trace;
@@ -429,16 +436,16 @@ static void put_sources(struct trace *trace)
         n = json->sources_size - at < PIECE ? json->sources_size - at : PIECE;
         char *to = trace_begin_bytes(trace, n);
         if (to)
-            trace_end_bytes(trace, put(to, json->sources + at, n));
+            trace_end_bytes(trace, put_bytes(to, json->sources + at, n));
     }
 }
 
-static void clear(struct trace *trace)
+static void clear_json(struct trace *trace)
 {
     free(((struct trace_json *)trace)->sources);
 }
 
-static void end(struct trace *trace)
+static void end_json(struct trace *trace)
 {
     const struct trace_about *about = &trace->about;
     char start[64] = "";
@@ -458,10 +465,10 @@ static void end(struct trace *trace)
         to = put_text(to, about->version);
         trace_end_bytes(trace, PUT(to, "\""));
     }
-    put_about(trace, "command", about->command);
-    put_about(trace, "python", about->python);
-    put_about(trace, "recorder", about->recorder);
-    put_about(trace, "start", (struct pnr_string){ start, (uint32_t)strlen(start) });
+    put_json_about(trace, "command", about->command);
+    put_json_about(trace, "python", about->python);
+    put_json_about(trace, "recorder", about->recorder);
+    put_json_about(trace, "start", (struct pnr_string){ start, (uint32_t)strlen(start) });
     to = trace_begin_bytes(trace, EVENT_SIZE);
     if (to)
         trace_end_bytes(trace, PUT(to, "}}\n"));
@@ -470,13 +477,13 @@ static void end(struct trace *trace)
 const struct trace_format trace_json = {
     .size = sizeof(struct trace_json),
     .event_size = NUMBERS_SIZE,
-    .begin = begin,
-    .end = end,
-    .clear = clear,
-    .process = process,
-    .thread = thread,
-    .odd_slice = odd_slice,
-    .instant = instant,
-    .prepare = prepare,
-    .render = render,
+    .begin = begin_json,
+    .end = end_json,
+    .clear = clear_json,
+    .process = json_process,
+    .thread = json_thread,
+    .unnamed_slice = unnamed_json_slice,
+    .instant = json_instant,
+    .prepare = prepare_json_function,
+    .render = render_json,
 };

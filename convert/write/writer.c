@@ -21,7 +21,7 @@ void writer_init_output(struct writer *writer, struct output *output)
     writer->output = output;
 }
 
-static void write_all(struct writer *writer, const char *bytes, size_t size)
+static void write_through(struct writer *writer, const char *bytes, size_t size)
 {
     if (writer->output && size > 0) {
         output_write(writer->output, bytes, size);
@@ -38,9 +38,9 @@ static void write_all(struct writer *writer, const char *bytes, size_t size)
     }
 }
 
-static void flush(struct writer *writer)
+static void flush_writer(struct writer *writer)
 {
-    write_all(writer, writer->buffer, writer->used);
+    write_through(writer, writer->buffer, writer->used);
     writer->used = 0;
 }
 
@@ -48,9 +48,9 @@ void writer_put(struct writer *writer, const void *bytes, size_t size)
 {
     writer->n_bytes += size;
     if (size > sizeof writer->buffer - writer->used)
-        flush(writer);
+        flush_writer(writer);
     if (size > sizeof writer->buffer) {
-        write_all(writer, bytes, size);
+        write_through(writer, bytes, size);
         return;
     }
     memcpy(writer->buffer + writer->used, bytes, size);
@@ -69,7 +69,7 @@ void writer_format(struct writer *writer, const char *format, ...)
 
 int writer_end(struct writer *writer, struct pnr_err *err)
 {
-    flush(writer);
+    flush_writer(writer);
     errno = writer->sys_errno;
     return writer->sys_errno ? pnr_err_system(err, NULL, "cannot write") : 0;
 }

@@ -1,5 +1,5 @@
-/* Writes to a file through a buffer. The first failure sticks and is told at the end: what is written after it is in
- * vain.
+/* Writes to a file through a buffer. The first failure sticks and is reported at the end: what is written after it is
+ * discarded.
  *
  *     writer_init(), writer_put() and the like, writer_end() */
 #ifndef WRITER_H
@@ -13,7 +13,7 @@
 
 struct writer {
     int fd;                             /* the caller's, like the next */
-    struct output *output;              /* NULL: fd it is */
+    struct output *output;              /* NULL: writes to fd */
     int sys_errno;                      /* of the first failure, else 0 */
     uint64_t n_bytes;                   /* so far */
     size_t used;
@@ -22,12 +22,12 @@ struct writer {
 
 void writer_init(struct writer *writer, int fd);
 
-/* The same to an output, whose failures output_keep() tells. */
+/* Writes to an output, whose failures output_keep() reports. */
 void writer_init_output(struct writer *writer, struct output *output);
 
 void writer_put(struct writer *writer, const void *bytes, size_t size);
 
-/* What is cut at 1,023 bytes: for numbers and short words, not for names. */
+/* Writes 1,023 bytes at most: for numbers and short words, not for names. */
 void writer_format(struct writer *writer, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Flushes. Returns 0, or -1 when any of it could not be written. */

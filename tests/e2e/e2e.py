@@ -28,7 +28,7 @@ IS_SANITIZED = "san" in os.path.basename(BUILD)
 LONG = os.environ.get("PANOPTICON_LONG") == "1"
 once = unittest.skipIf(os.environ.get("PANOPTICON_BRIEF") == "1", "it comes out the same on every Python")
 CONTINUABLE = ("generator", "coroutine", "async_generator", "iterable_coroutine")
-FLAGS = ("exception", "unfinished", "opened_before", "left_unseen", "cut")
+FLAGS = ("exception", "unfinished", "begin_unknown", "exit_missing", "cut")
 
 Finished = collections.namedtuple("Finished", "status out err")
 Function = collections.namedtuple("Function", "name cat src")

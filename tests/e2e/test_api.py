@@ -72,16 +72,16 @@ class Record(e2e.EndToEnd):
                 names = trace.count()
                 self.assertEqual(names["__main__.step"], n + 2)
                 self.assertEqual([names[f"__main__.{name}"] for name in ("unseen", "after")], [0, 0])
-                before = [one for one in trace.slices if "opened_before" in one.marks]
+                before = [one for one in trace.slices if "begin_unknown" in one.marks]
                 self.assertEqual([(one.function.name, one.depth) for one in before],
                                  [("__main__.<module>", 0), ("__main__.outer", 1), ("__main__.middle", 2),
                                   ("__main__.inner", 3)])
                 self.assertEqual([one.marks for one in trace.named("__main__.stops")], [{"unfinished"}])
                 self.assertEqual({one.function.name: sorted(one.marks) for one in before},
-                                 {"__main__.<module>": ["opened_before", "unfinished"],
-                                  "__main__.outer": ["opened_before", "unfinished"],
-                                  "__main__.middle": ["opened_before", "unfinished"],
-                                  "__main__.inner": ["left_unseen", "opened_before"]})
+                                 {"__main__.<module>": ["begin_unknown", "unfinished"],
+                                  "__main__.outer": ["begin_unknown", "unfinished"],
+                                  "__main__.middle": ["begin_unknown", "unfinished"],
+                                  "__main__.inner": ["exit_missing", "begin_unknown"]})
                 parents = {one.parent.function.name for one in trace.named("__main__.step")}
                 self.assertEqual(parents, {"__main__.inner", "__main__.middle", "__main__.stops"})
 
@@ -107,7 +107,7 @@ class Record(e2e.EndToEnd):
         trace = self.trace()
         chains = {chain[0].function.name: [sorted(one.marks) for one in chain] for chain in trace.chains}
         self.assertEqual(chains, {"__main__.suspended": [[], []],
-                                  "__main__.running": [["left_unseen", "opened_before"], [], []]})
+                                  "__main__.running": [["exit_missing", "begin_unknown"], [], []]})
 
     def test_start_again(self):
         finished = self.script("""
@@ -336,7 +336,7 @@ class Threads(e2e.EndToEnd):
         steps = [one.thread[1] for one in trace.named("__main__.step")]
         self.assertEqual((steps.count(there), steps.count(later), len(steps)), (100, 1, 101))
         loop, = trace.named("__main__.loop")
-        self.assertEqual((loop.thread[1], loop.marks), (there, {"opened_before", "unfinished"}))
+        self.assertEqual((loop.thread[1], loop.marks), (there, {"begin_unknown", "unfinished"}))
         self.assertEqual({one.parent for one in trace.named("__main__.step") if one.thread[1] == there}, {loop})
 
     def test_names(self):

@@ -294,7 +294,7 @@ class Places(EndToEnd):
         self.assertTrue(found, finished.err)
         trace = Trace(convert(self.path("run.pnr")))
         self.assertEqual(trace.count()["__main__.work"], 3 * 1000 + 3000 + 10)
-        whole = sum(not one.marks & {"opened_before", "unfinished"} for one in trace.slices)
+        whole = sum(not one.marks & {"begin_unknown", "unfinished"} for one in trace.slices)
         cut = len(trace.slices) - whole
         # a slice is an entry and an exit; of one that is cut at an end one of them, or none
         self.assertLessEqual(2 * whole, int(found[1]))

@@ -56,7 +56,7 @@ class Engines(e2e.EndToEnd):
             self.assertEqual(found.err.count(DISPLACED), 1, found.err)
             found = found._replace(err=found.err.replace(DISPLACED, ""))
         self.assertEqual(same(found), expected)
-        return self.converted(oddities="frames without an exit" if is_displaced else "")
+        return self.converted(oddities="exit was not recorded" if is_displaced else "")
 
     def printed(self, text, err=""):
         """What a program prints that records itself, with OPTIONS in its text."""
@@ -155,7 +155,7 @@ class Profilers:
         out = self.printed(text, err=DISPLACED if self.profiles else "")
         counts = dict(line.rsplit(" ", 2)[:2] for line in out.splitlines()[:-1])
         self.assertEqual((out.splitlines()[-1], counts["work"], counts["f"]), ("2", "2", "24"))
-        trace = self.converted(oddities="frames without an exit" if self.profiles else "")
+        trace = self.converted(oddities="exit was not recorded" if self.profiles else "")
         self.assertEqual((trace.count()["__main__.work"], trace.count()["__main__.f"]), (3, 36))
 
     @unittest.skipIf(HAS_MONITORING, "C calls do not come from a profile function")
@@ -170,7 +170,7 @@ class Profilers:
                                                f"def profile(*_): pass\nf()\nprint(sys.getprofile())\n{where}\n")
                 finished = self.recorded([program])
                 self.assertEqual(finished, e2e.Finished(0, "None\n", DISPLACED if self.c_calls else ""))
-                trace = self.converted(oddities="frames without an exit" if self.c_calls else "")
+                trace = self.converted(oddities="exit was not recorded" if self.c_calls else "")
                 self.assertGreaterEqual(trace.count()["builtins.len"], self.c_calls)
 
     def test_nobody_is_displaced(self):
@@ -719,7 +719,7 @@ class FrameHooks:
             path = self.write("app.py", text.replace("SECONDS", str(seconds)))
             found = self.recorded([path])
             self.assertEqual(found[:2], e2e.plain([path], cwd=self.directory)[:2])
-            trace = self.converted(oddities="missing|without an exit")
+            trace = self.converted(oddities="missing|exit was not recorded")
             works = trace.count()["__main__.work"]
             told = e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out
             if self.engine == "monitoring":
@@ -850,7 +850,7 @@ class ToolNumbers(Engines):
             assert calls == ["f"], calls
             """, err=f"panopticon: {self.LINE} while recording: calls may be missing\n")
             self.assertIn(f"missing     {self.LINE}\n", self.info())
-            trace = self.converted(oddities="missing|without an exit|not open")
+            trace = self.converted(oddities="missing|exit was not recorded|without a matching entry")
             name = "builtins.len" if self.c_calls else "__main__.f"
             self.assertGreaterEqual(len([one for one in trace.named(name)]), 20)
 
@@ -1254,7 +1254,7 @@ class CCalls:
         trace = self.converted(oddities="dropped|before|oldest")
         for name, inner, outer in (("builtins.sorted", "within", "main"), ("builtins.max", "hold", "within")):
             one, = trace.named(name)
-            self.assertEqual((one.parent.function.name, one.marks), (f"__main__.{outer}", {"opened_before"}))
+            self.assertEqual((one.parent.function.name, one.marks), (f"__main__.{outer}", {"begin_unknown"}))
             inside, = trace.named(f"__main__.{inner}")
             self.assertIs(inside.parent, one)
         self.assertGreater(len(trace.named("__main__.f")), 1000)

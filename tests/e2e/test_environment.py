@@ -32,7 +32,7 @@ Case = collections.namedtuple("Case", "text calls arguments flags env stdin stat
 
 
 def case(text, calls=None, arguments=None, flags=(), env=None, stdin=b"", status=0, c_calls=False, modules=(),
-         same=lambda finished: finished, oddities="without an exit|not open|lost"):
+         same=lambda finished: finished, oddities="exit was not recorded|without a matching entry|lost"):
     return Case(text, calls or {}, arguments, flags, env, stdin, status, c_calls, modules, same, oddities)
 
 
@@ -880,7 +880,7 @@ class Surroundings(e2e.EndToEnd):
         shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
         return e2e.recorded(self.path("run.pnr"), arguments, options=["-q", *options], cwd=self.directory, **more)
 
-    def check(self, calls, oddities="without an exit|not open|lost", name="run.pnr"):
+    def check(self, calls, oddities="exit was not recorded|without a matching entry|lost", name="run.pnr"):
         """The capture converts, nothing odd is said of it, and it has these calls. Returns the trace."""
         finished = e2e.run([e2e.CONVERT, self.path(name), "-o", self.path("run.trace")])
         self.assertEqual(finished.status, 0, finished.err)

@@ -69,7 +69,7 @@ class Truth(e2e.EndToEnd):
         self.assertTrue(least <= n < n_all, f"{n} entries of {n_all}")
         for what, counter in expected.without_unsure(found).items():
             self.assertSame(expected.sure[what], counter, f"{name} {rules}: {what}")
-        self.assertFalse([one for one in trace.slices if one.marks & {"left_unseen", "opened_before"}][:5])
+        self.assertFalse([one for one in trace.slices if one.marks & {"exit_missing", "begin_unknown"}][:5])
         self.assertEqual(trace.instants, [])
 
     def without(self, slices, rules):
@@ -534,8 +534,8 @@ class MinDuration(e2e.EndToEnd):
             ends()
             """)
         marks = {one.function.name: sorted(one.marks) for one in self.trace().slices}
-        self.assertEqual(marks, {"__main__.<module>": ["opened_before", "unfinished"], "__main__.ends": ["unfinished"],
-                                 "__main__.begins": ["left_unseen", "opened_before"]})
+        self.assertEqual(marks, {"__main__.<module>": ["begin_unknown", "unfinished"], "__main__.ends": ["unfinished"],
+                                 "__main__.begins": ["exit_missing", "begin_unknown"]})
 
 
 class Options(e2e.EndToEnd):

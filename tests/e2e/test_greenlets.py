@@ -357,7 +357,7 @@ while time.monotonic() < end:
             """)
         trace = self.trace()
         olds = trace.named("__main__.old")
-        self.assertEqual([one.marks - {"unfinished"} for one in olds], [{"opened_before"}] * 3)
+        self.assertEqual([one.marks - {"unfinished"} for one in olds], [{"begin_unknown"}] * 3)
         self.assertEqual(len({one.thread for one in olds}), 3)
         self.assertEqual(sorted(one.parent.function.name for one in trace.named("__main__.leaf")),
                          ["__main__.main"] * 2 + ["__main__.old"] * 6)

@@ -65,7 +65,7 @@ class Limits(EndToEnd):
         said = re.search(r"older events were dropped .*complete from (\d+\.\d+) s on", finished.err)
         self.assertTrue(said, finished.err)
         trace = Trace(self.path("run.trace"))
-        self.assertEqual(trace.named("__main__.main")[0].marks, {"opened_before"})
+        self.assertEqual(trace.named("__main__.main")[0].marks, {"begin_unknown"})
         self.assertEqual(len(trace.named("__main__.last")), 1)
         begin = min(one.begin for one in trace.slices)
         self.assertAlmostEqual(begin / 1e9, float(said[1]), delta=0.002)
@@ -385,7 +385,7 @@ class Pauses(EndToEnd):
                 self.assertEqual((counts["__main__.outer"], counts["__main__.middle"], counts["__main__.back"]), (2, 2, 2))
                 self.assertEqual(set(trace.instants), {"[recording was paused]"})
                 marks = set().union(*(one.marks for one in trace.slices))
-                self.assertLessEqual(marks, {"opened_before", "left_unseen", "exception"})
+                self.assertLessEqual(marks, {"begin_unknown", "exit_missing", "exception"})
 
     def test_start_paused(self):
         _, trace = self.record("""

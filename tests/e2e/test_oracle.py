@@ -106,7 +106,7 @@ class Comparison(e2e.EndToEnd):
         self.assertGreater(sum(expected.sure["entries of functions"].values()), 1000)
         for what, counter in expected.without_unsure(found).items():
             self.assertSame(expected.sure[what], counter, f"{os.path.basename(program)}: {what}")
-        self.assertFalse([one for one in trace.slices if one.marks & {"left_unseen", "opened_before"}][:5])
+        self.assertFalse([one for one in trace.slices if one.marks & {"exit_missing", "begin_unknown"}][:5])
         self.assertEqual(trace.instants, [])
 
 

@@ -63,7 +63,7 @@ class Processes(EndToEnd):
         # the frames that it was born in
         inner = trace.named("__main__.child")[0]
         born = inner.parent
-        self.assertEqual((born.function.name, born.marks), ("__main__.parent", {"opened_before", "unfinished"}))
+        self.assertEqual((born.function.name, born.marks), ("__main__.parent", {"begin_unknown", "unfinished"}))
         self.assertEqual(born.parent.function.name, "__main__.<module>")
         # clocks agree: it began after the parent's f(1) and before the parent's last call had ended
         first, *_, last = sorted(one.begin for one in trace.named("__main__.f") if one.thread[0] != inner.thread[0])

@@ -86,9 +86,9 @@ def sieve(trace, begin=0, end=None, thread=None, takes=lambda name, src: True, l
             continue
         marks = set(one.marks)
         if one.begin < begin:
-            marks = (marks - {"opened_before"}) | {"cut"}
+            marks = (marks - {"begin_unknown"}) | {"cut"}
         if one.end > end:
-            marks = (marks - {"exception", "unfinished", "left_unseen"}) | {"cut"}
+            marks = (marks - {"exception", "unfinished", "exit_missing"}) | {"cut"}
         found = Kept(one, max(one.begin, begin), min(one.end, end), marks)
         above = one.parent
         while above and above not in kept:
@@ -99,7 +99,7 @@ def sieve(trace, begin=0, end=None, thread=None, takes=lambda name, src: True, l
             continue
         kept[one] = found
     for found in reversed(kept.values()):       # those further in come first
-        found.stays |= found.end - found.begin >= least or bool(found.marks & {"cut", "unfinished", "opened_before"})
+        found.stays |= found.end - found.begin >= least or bool(found.marks & {"cut", "unfinished", "begin_unknown"})
         if found.stays and found.parent:
             found.parent.stays = True
     for found in kept.values():

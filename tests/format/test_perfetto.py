@@ -46,7 +46,7 @@ class Perfetto(unittest.TestCase):
                 events = self.compare(case.path)
                 found |= {what for what, value in vars(events).items() if value}
                 found |= {name for one in events.slices for name, _ in one[6:]}
-        marks = {"exception", "unfinished", "opened_before", "left_unseen"}
+        marks = {"exception", "unfinished", "begin_unknown", "exit_missing"}
         self.assertLessEqual({"slices", "points", "instants", "processes", "threads", "about"} | marks, found)
 
     def test_bad(self):

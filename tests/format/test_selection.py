@@ -15,7 +15,7 @@ from capture_writer import (BLOCK_RECORDS, COROUTINE, DEEPER, GENERATOR, LAST, R
                             c_return, call, create, encode_block_header, encode_skippable, finish, lost, open_, resume,
                             return_, start, switch, yield_)
 
-MARKS = "exception", "unfinished", "opened_before", "left_unseen", "cut"
+FLAGS = {"exception": "e", "unfinished": "u", "begin_unknown": "o", "exit_missing": "l", "cut": "c"}
 
 
 def nanoseconds(text):
@@ -33,17 +33,17 @@ def events(run):
 
 
 def told(run):
-    """The trace as words, in the order of time: name[begin,end]marks, name!instant, phase:name@time, of creations with
-    capital letters, of tasks (b)egin, r(uns), w(aits), e(nd)marks. Those of threads other than the one with the lowest
-    id have its id, less its, in front."""
+    """Returns the trace as words, in the order of time: name[begin,end]flags, instant@time, phase and id@time. Phases of
+    creations are capital letters; those of tasks are b(egin), r(esume), w(ait) and e(nd)flags. Events of a thread other
+    than the one with the lowest id begin with the difference of the ids."""
     words, found = [], [event for event in events(run) if event["ph"] != "M"]
     lowest = min((event["tid"] for event in found), default=0)
     for event in found:
         where = f"{event['tid'] - lowest}/" if event["tid"] > lowest else ""
         name, ts = event["name"].removeprefix("m."), event["ts"]
         if event["ph"] == "X":
-            marks = "".join(mark[0] for mark in MARKS if mark in event.get("args", ()))
-            words.append((event["tid"], ts, f"{where}{name}[{ts},{ts + event['dur']}]{marks}"))
+            flags = "".join(letter for flag, letter in FLAGS.items() if flag in event.get("args", ()))
+            words.append((event["tid"], ts, f"{where}{name}[{ts},{ts + event['dur']}]{flags}"))
         elif event["ph"] == "i":
             words.append((event["tid"], ts, f"{where}{name}@{ts}"))
         else:
@@ -52,8 +52,8 @@ def told(run):
                 phase = phase.upper()
             elif name == "[running]":
                 phase = {"b": "r", "e": "w"}[phase]
-            marks = "".join(mark[0] for mark in event.get("args", {}) if mark in MARKS)
-            words.append((event["tid"], ts, f"{where}{phase}{event['id']}@{ts}{marks}"))
+            flags = "".join(FLAGS.get(arg, "") for arg in event.get("args", {}))
+            words.append((event["tid"], ts, f"{where}{phase}{event['id']}@{ts}{flags}"))
     return " ".join(word for *_, word in sorted(words, key=lambda word: word[:2]))
 
 
@@ -94,7 +94,7 @@ class Window(Test):
         self.expect(
             ("--from=0", self.whole()),
             ("--from=2500ns --to=3500ns", "f[2500,3502]c g[2501,3501]c h[3000,3500]c"),
-            # at a block's begin, and beside it; what is open there is no longer `opened_before`
+            # at a block's begin, and beside it; what is open there is no longer `begin_unknown`
             ("--from=5000ns --to=6500ns", "f[5000,6502]c g[5001,6501]c h[6000,6500]c"),
             ("--from=4999ns --to=5001ns", "f[4999,5002]c g[5000,5001]c"),
             ("--from=9us --to=10us", "f[9000,10000]c"),
@@ -256,10 +256,10 @@ class Window(Test):
         hole, events_lost = "[events may be missing]@3000", "[lost 5 events]@4500"
         for options, words, said in (
                 ("--from=2100ns --to=4700ns", f"f[2100,4700]c g[2101,3001]lc {hole} h[3002,4000]o {events_lost}",
-                 ["events lost by the recorder: 5", "places where events may be missing: 1"]),
-                ("--from=3500ns --to=4200ns", "f[3500,4200]c h[3501,4000]c", ["events lost by the recorder: 5"]),
+                 ["5 events lost by the recorder", "1 place where events may be missing"]),
+                ("--from=3500ns --to=4200ns", "f[3500,4200]c h[3501,4000]c", ["5 events lost by the recorder"]),
                 ("--from=2100ns", f"f[2100,7000]c g[2101,3001]lc {hole} h[3002,4000]o {events_lost} {n}/g[5000,9000]uo",
-                 ["events lost by the recorder: 5", "places where events may be missing: 1"])):
+                 ["5 events lost by the recorder", "1 place where events may be missing"])):
             with self.subTest(options):
                 run = convert(self.path, *options.split())
                 self.assertEqual(run.returncode, 0)

@@ -135,7 +135,7 @@ class Stack:
         for at in reversed(range(len(self.open))):
             if is_same(self.open[at].key, key):
                 while len(self.open) > at + 1:
-                    self.pop(ns, ["left_unseen"])
+                    self.pop(ns, ["exit_missing"])
                 self.pop(ns, marks, what)
                 return
 
@@ -165,9 +165,9 @@ class Stack:
                 at = at if fitting(at) else 0
         n = fitting(at)
         while any(slice in self.open for slice in python[at + n:]):
-            self.pop(ns, ["left_unseen"])
+            self.pop(ns, ["exit_missing"])
         for key in opened[n:]:
-            self.push(*key, ns, "resume", ["opened_before"])
+            self.push(*key, ns, "resume", ["begin_unknown"])
 
     def record(self, kind, frame, function, ns):
         if kind in (CALL, START, RESUME):
@@ -186,7 +186,7 @@ class Stack:
         elif kind == LEFT:
             while function and self.open:
                 function -= self.open[-1].key[0] == "python"
-                self.pop(ns, ["left_unseen"])
+                self.pop(ns, ["exit_missing"])
         elif kind == UNRECORDED:
             self.push("gap", function, 0, ns)
         elif kind == UNRECORDED_END:

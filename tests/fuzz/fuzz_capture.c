@@ -25,7 +25,7 @@
 /* Nor is there an end of folded stacks, of which each may have 256 KiB. */
 #define FOLDED_NODES 1000
 
-static const struct flows_choice all_flows = { .chains = 0x1e, .creations = 0x1e, .has_tasks = true };
+static const struct flows_choice all_flows = { .flows = 0x1e, .spawns = 0x1e, .has_tasks = true };
 
 /* A trace in pieces: bytes of each, and how many are tried. */
 #define PIECE_SIZE 2000
@@ -76,10 +76,10 @@ static void instant_event(struct sink *sink, uint32_t thread, uint64_t ns, const
     next->instant(next, thread, ns, text);
 }
 
-static void point_event(struct sink *sink, const struct point *point)
+static void flow_event(struct sink *sink, const struct flow_event *event)
 {
     struct sink *next = check_disk(sink);
-    next->point(next, point);
+    next->flow_event(next, event);
 }
 
 static void task_event(struct sink *sink, const struct task_event *event)
@@ -104,7 +104,7 @@ static struct selection *select_some(struct reader *reader)
 }
 
 /* Returns the bytes of the trace. */
-static uint64_t convert_it(struct reader *reader, const struct trace_format *format, const struct convert_how *how,
+static uint64_t convert_it(struct reader *reader, const struct trace_format *format, const struct convert_options *how,
                            const struct diagnostics *diagnostics)
 {
     struct pnr_err err;
@@ -114,12 +114,12 @@ static uint64_t convert_it(struct reader *reader, const struct trace_format *for
     symbols_number(reader_symbols(reader), "start_realtime_ns", &about.start_realtime_ns);
     struct trace *trace = trace_new(format, &about, output, 1);
     struct disk disk = { { .process = process_event, .thread = thread_event, .slice = slice_event,
-                           .instant = instant_event, .point = point_event, .task = task_event }, trace };
+                           .instant = instant_event, .flow_event = flow_event, .task = task_event }, trace };
     struct convert_count count;
-    struct convert_odd odd = { .lost = 0 };
-    if (convert(&reader, 1, how, &disk.sink, &count, &odd, &err) == 0)
+    struct anomalies anomalies = { .lost = 0 };
+    if (convert(&reader, 1, how, &disk.sink, &count, &anomalies, &err) == 0)
         trace_end(trace, &err);
-    convert_say(&reader, 1, &odd, diagnostics);
+    anomalies_report(&reader, 1, convert_zero_ns(&reader, 1), &anomalies, diagnostics);
     uint64_t n = trace_bytes(trace);
     trace_free(trace);
     output_close(output);
@@ -131,7 +131,7 @@ static void convert_pieces(struct reader *reader, const struct diagnostics *diag
 {
     struct split *split = split_new(&reader, 1, convert_zero_ns(&reader, 1), 0, UINT64_MAX, PIECE_SIZE);
     struct selection *selection = selection_new();
-    struct stacks stacks[2] = { { .n = 0 }, { .n = 0 } };
+    struct open_stack_snapshot stacks[2] = { { .n = 0 }, { .n = 0 } };
     uint64_t from_ns, to_ns, next_ns = 0;
     unsigned n = 0;
     if (!split || !selection)
@@ -139,10 +139,10 @@ static void convert_pieces(struct reader *reader, const struct diagnostics *diag
     for (int i = 0; i < PIECES && split_next(split, &from_ns, &to_ns); i++) {
         if (from_ns != next_ns || to_ns <= from_ns)
             abort();
-        const struct convert_how how = { .selection = selection, .flows = all_flows, .is_logical = n % 2,
-                                         .from = n ? &stacks[(n + 1) % 2] : NULL, .to = &stacks[n % 2] };
+        const struct convert_options how = { .selection = selection, .flows = all_flows, .is_logical = n % 2,
+                                         .open_at_from = n ? &stacks[(n + 1) % 2] : NULL, .open_at_to = &stacks[n % 2] };
         selection_set_window(selection, from_ns, to_ns);
-        stacks_clear(&stacks[n % 2]);
+        open_stack_snapshot_clear(&stacks[n % 2]);
         struct split_result result = { .bytes = convert_it(reader, &trace_json, &how, diagnostics), .events = 10, .n_open = 1 };
         if (split_judge(split, &result)) {
             next_ns = to_ns;
@@ -151,8 +151,8 @@ static void convert_pieces(struct reader *reader, const struct diagnostics *diag
         if (reader_rewind(reader) < 0)
             abort();
     }
-    stacks_clear(&stacks[0]);
-    stacks_clear(&stacks[1]);
+    open_stack_snapshot_clear(&stacks[0]);
+    open_stack_snapshot_clear(&stacks[1]);
     selection_free(selection);
     split_free(split);
 }
@@ -160,13 +160,13 @@ static void convert_pieces(struct reader *reader, const struct diagnostics *diag
 static void say_all(struct reader *reader, const struct diagnostics *diagnostics, FILE *nowhere)
 {
     struct verify_sum sum;
-    struct convert_odd odd = { .lost = 0 };
+    struct anomalies anomalies = { .lost = 0 };
     struct pnr_err err;
     info_print(reader, nowhere, false, &err);
     info_print(reader, nowhere, true, &err);
     if (reader_rewind(reader) < 0)
         abort();
-    verify(&reader, 1, diagnostics, &odd, &sum, &err);
+    verify(&reader, 1, diagnostics, &anomalies, &sum, &err);
 }
 
 static void add_up(struct reader *reader, int fd, bool has_roots)
@@ -174,12 +174,12 @@ static void add_up(struct reader *reader, int fd, bool has_roots)
     static struct writer writer;
     struct call_tree *tree = call_tree_new(has_roots);
     struct convert_count count;
-    struct convert_odd odd = { .lost = 0 };
+    struct anomalies anomalies = { .lost = 0 };
     struct pnr_err err;
     if (!tree)
         abort();
     writer_init(&writer, fd);
-    if (convert(&reader, 1, &(struct convert_how){ .flows = all_flows }, &tree->sink, &count, &odd, &err) == 0 &&
+    if (convert(&reader, 1, &(struct convert_options){ .flows = all_flows }, &tree->sink, &count, &anomalies, &err) == 0 &&
         !tree->sink.is_broken) {
         if (!has_roots) {
             pstats_write(tree, &writer);
@@ -224,7 +224,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         if (!reader)
             break;
         struct selection *selection = i == 1 ? select_some(reader) : NULL;
-        const struct convert_how how = { .selection = selection, .flows = all_flows, .is_logical = i == 2 };
+        const struct convert_options how = { .selection = selection, .flows = all_flows, .is_logical = i == 2 };
         if (i == 0 || i == 7 || selection)
             convert_it(reader, &trace_json, &how, &diagnostics);
         else if (i == 2)

@@ -182,7 +182,7 @@ def unrecorded_and_lost(path):
         thread.block([
             call(1000, main),
             call(1100, work), call(1200, leaf), left(1300, 2),
-            call(2000, work), gap(2100), gap_end(2900), return_(3000, work),
+            call(2000, work), unrecorded(2100), unrecorded_end(2900), return_(3000, work),
             start(4000, task, c), call(4100, leaf), left(4200, 2),         # a coroutine whose exit is missing may continue
             resume(5000, task, c), finish(5100, task, c),
             call(6000, work), lost(6500, 1234), return_(7000, work),

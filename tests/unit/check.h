@@ -15,8 +15,8 @@
 #include <unistd.h>
 
 #include "convert/write/call_tree.h"
+#include "convert/slices/call_stack.h"
 #include "convert/slices/sink.h"
-#include "convert/slices/spans.h"
 #include "convert/write/writer.h"
 #include "format/block.h"
 #include "format/capture.h"
@@ -40,19 +40,19 @@ static inline void check_write(struct check_sink *check, const char *format, ...
     va_end(args);
 }
 
-/* "2:7[10,20]eu" is thread 2, function 7, from 10 to 20, marks e(xception) u(nfinished) b(efore) l(eft unseen)
- * c(ut). */
+/* Writes "2:7[10,20]eu" for thread 2, function 7, from 10 to 20, with the flags e(xception), u(nfinished), b(egin
+ * unknown), l (exit missing) and c(ut). */
 static inline void check_slice(struct sink *sink, const struct slice *slice)
 {
-    char marks[6] = "";
+    char flags[6] = "";
     for (int i = 0; i < 5; i++)
-        strncat(marks, slice->marks >> i & 1 ? (const char *[]){ "e", "u", "b", "l", "c" }[i] : "", 1);
+        strncat(flags, slice->flags >> i & 1 ? (const char *[]){ "e", "u", "b", "l", "c" }[i] : "", 1);
     if (slice->subject == PNR_SUBJECT_UNRECORDED)
         check_write((struct check_sink *)sink, "%u:gap%u[%" PRIu64 ",%" PRIu64 "]%s", slice->thread, slice->function,
-                    slice->begin_ns, slice->end_ns, marks);
+                    slice->begin_ns, slice->end_ns, flags);
     else
         check_write((struct check_sink *)sink, "%u:%u[%" PRIu64 ",%" PRIu64 "]%s", slice->thread, slice->function,
-                    slice->begin_ns, slice->end_ns, marks);
+                    slice->begin_ns, slice->end_ns, flags);
 }
 
 static inline void check_instant(struct sink *sink, uint32_t thread, uint64_t ns, const char *text)
@@ -60,19 +60,20 @@ static inline void check_instant(struct sink *sink, uint32_t thread, uint64_t ns
     check_write((struct check_sink *)sink, "%u:%s@%" PRIu64, thread, text, ns);
 }
 
-/* "2:s1@15" is the first point of chain 1, in thread 2 at 15; "2:S1@15" the same of a creation. */
-static inline void check_point(struct sink *sink, const struct point *point)
+/* Writes "2:s1@15" for the start of flow 1 in thread 2 at 15; "2:S1@15" for that of a spawn arrow. */
+static inline void check_flow_event(struct sink *sink, const struct flow_event *event)
 {
-    check_write((struct check_sink *)sink, "%u:%c%" PRIu64 "@%" PRIu64, point->thread,
-                (point->is_creation ? "S?F" : "stf")[point->phase], point->chain, point->ns);
+    check_write((struct check_sink *)sink, "%u:%c%" PRIu64 "@%" PRIu64, event->thread,
+                (event->is_spawn ? "S?F" : "stf")[event->phase], event->flow, event->ns);
 }
 
-/* "2:b1@10" is the begin of task 1, in thread 2 at 10; r(uns) w(aits) e(nds), the last one with u(nfinished) or c(ut). */
+/* Writes "2:b1@10" for the begin of task 1 in thread 2 at 10; r(esume), w(ait) and e(nd), the last one with
+ * u(nfinished) or c(ut). */
 static inline void check_task(struct sink *sink, const struct task_event *event)
 {
     check_write((struct check_sink *)sink, "%u:%c%" PRIu64 "@%" PRIu64 "%s", event->thread, "brwe"[event->phase],
                 event->task, event->ns,
-                event->marks & SLICE_UNFINISHED ? "u" : event->marks & SLICE_CUT ? "c" : "");
+                event->flags & SLICE_UNFINISHED ? "u" : event->flags & SLICE_CUT ? "c" : "");
 }
 
 static inline void check_process(struct sink *sink, const struct sink_process *process)
@@ -89,7 +90,7 @@ static inline void check_thread(struct sink *sink, const struct sink_thread *thr
 static inline void check_sink_init(struct check_sink *check)
 {
     *check = (struct check_sink){ { .process = check_process, .thread = check_thread, .slice = check_slice,
-                                    .instant = check_instant, .point = check_point, .task = check_task }, "" };
+                                    .instant = check_instant, .flow_event = check_flow_event, .task = check_task }, "" };
 }
 
 /* ---- name tables ---- */
@@ -118,8 +119,8 @@ static inline const struct symbols *check_symbols(void)
 
 /* ---- records ---- */
 
-/* Gives the stack the records of a block that begins at that time. */
-static inline void check_records(struct spans *spans, const struct pnr_record *records, uint32_t n, uint64_t ns)
+/* Converts the records of a block that begins at that time. */
+static inline void check_records(struct call_stack *stack, const struct pnr_record *records, uint32_t n, uint64_t ns)
 {
     static struct timeline timeline;    /* a tick is a nanosecond */
     if (timeline.n == 0) {
@@ -127,14 +128,14 @@ static inline void check_records(struct spans *spans, const struct pnr_record *r
         timeline_add(&timeline, 0, 0);
         timeline_finish(&timeline);
     }
-    struct spans_input input = { .timeline = &timeline, .records = records, .n = n, .begin_ticks = ns };
-    spans_records(spans, &input, UINT64_MAX);
+    struct call_stack_input input = { .timeline = &timeline, .records = records, .n = n, .begin_ticks = ns };
+    call_stack_records(stack, &input, UINT64_MAX);
 }
 
-/* The same for a record that is all of one. */
-static inline void check_record(struct spans *spans, struct pnr_record record, uint64_t ns)
+/* Converts a block of one record. */
+static inline void check_record(struct call_stack *stack, struct pnr_record record, uint64_t ns)
 {
-    check_records(spans, &record, 1, ns);
+    check_records(stack, &record, 1, ns);
 }
 
 /* ---- call trees ---- */

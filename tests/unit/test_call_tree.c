@@ -3,7 +3,7 @@
 #include "check.h"
 #include "convert/slices/flows.h"
 #include "convert/write/profile.h"
-#include "convert/slices/spans.h"
+#include "convert/slices/call_stack.h"
 
 enum { CALL = PNR_CALL, RET = PNR_RETURN, START = PNR_START, RES = PNR_RESUME, YIELD = PNR_YIELD, FIN = PNR_FINISH,
        CCALL = PNR_C_CALL, CRET = PNR_C_RETURN, UNRECORDED = PNR_UNRECORDED, UNRECE = PNR_UNRECORDED_END };
@@ -27,19 +27,21 @@ static void begin_thread(struct call_tree *tree, uint32_t thread, const char *na
 }
 
 /* The events of a thread of a process whose functions are those of check_symbols(). */
-static void run_thread(struct call_tree *tree, uint32_t thread, uint64_t least_ns, const struct event *events,
+static void run_thread(struct call_tree *tree, uint32_t thread, uint64_t min_ns, const struct event *events,
                        size_t n)
 {
     struct flows flows;
-    struct spans spans;
-    struct spans_count count = { 0 };
-    flows_init(&flows, &tree->sink, (struct flows_choice){ .chains = ~0u });
+    struct call_stack stack;
+    struct stack_count count = { 0 };
+    flows_init(&flows, &tree->sink, (struct flows_choice){ .flows = ~0u });
     flows_process(&flows, check_symbols());
-    spans_init(&spans, thread, least_ns, &tree->sink, &flows, check_symbols(), &count);
+    const struct slice_pipeline pipeline = { .min_ns = min_ns, .flows = &flows, .sink = &tree->sink,
+                                             .symbols = check_symbols(), .count = &count };
+    call_stack_init(&stack, &pipeline, thread, false);
     for (size_t i = 0; i < n && events[i].kind; i++)
-        check_record(&spans, pnr_record_make(0, events[i].kind, events[i].frame, events[i].function), events[i].ns);
-    spans_end(&spans, 1000, false);
-    spans_clear(&spans);
+        check_record(&stack, pnr_record_make(0, events[i].kind, events[i].frame, events[i].function), events[i].ns);
+    call_stack_end(&stack, 1000, false);
+    call_stack_clear(&stack);
     flows_clear(&flows);
 }
 
@@ -62,7 +64,7 @@ static const char *describe(const struct call_tree *tree, char text[1024])
 
 Test(call_tree, adds_up_slices_by_stacks)
 {
-    static const struct { uint64_t least_ns; struct event events[16]; const char *expected; } table[] = {
+    static const struct { uint64_t min_ns; struct event events[16]; const char *expected; } table[] = {
         { 0, { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { RET, 25, 2, 0 }, { CALL, 30, 2, 0 }, { RET, 35, 2, 0 },
                { RET, 40, 1, 0 } }, "f1 1/20:30 .f2 2/10:10 " },
         /* the same function in different places, and beside another */
@@ -87,7 +89,7 @@ Test(call_tree, adds_up_slices_by_stacks)
         struct call_tree *tree = call_tree_new(false);
         begin_process(tree, "p", check_symbols());
         begin_thread(tree, 0, "t", false);
-        run_thread(tree, 0, table[i].least_ns, table[i].events, 16);
+        run_thread(tree, 0, table[i].min_ns, table[i].events, 16);
         cr_expect_str_eq(describe(tree, text), table[i].expected, "row %zu: %s", i, text);
         call_tree_free(tree);
     }
@@ -145,22 +147,22 @@ Test(call_tree, knows_how_long_chains_are_suspended)
         { START, 10, 4, 8 }, { YIELD, 20, 4, 8 }, { START, 30, 4, 9 }, { YIELD, 40, 4, 9 }, { RES, 50, 4, 8 },
         { YIELD, 60, 4, 8 }, { RES, 70, 4, 8 }, { YIELD, 73, 4, 8 }, { RES, 100, 4, 8 }, { FIN, 110, 4, 8 },
     };
-    static const struct { uint64_t least_ns, n_chains, suspended_ns; } table[] = {
+    static const struct { uint64_t min_ns, n_frames, suspended_ns; } table[] = {
         { 0, 2, 30 + 10 + 27 },
         { 10, 2, 30 + 40 },             /* the run that is left out is as if it had not been */
         { 11, 0, 0 },
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         struct call_tree *tree = call_tree_new(false);
-        uint64_t n_chains = 0, suspended_ns = 0;
+        uint64_t n_frames = 0, suspended_ns = 0;
         begin_process(tree, "p", check_symbols());
         begin_thread(tree, 0, "t", false);
-        run_thread(tree, 0, table[i].least_ns, events, sizeof events / sizeof *events);
+        run_thread(tree, 0, table[i].min_ns, events, sizeof events / sizeof *events);
         for (uint32_t k = 0; k < tree->n_functions; k++) {
-            n_chains += tree->functions[k].n_chains;
+            n_frames += tree->functions[k].n_frames;
             suspended_ns += tree->functions[k].suspended_ns;
         }
-        cr_expect_eq(n_chains, table[i].n_chains, "row %zu: %" PRIu64, i, n_chains);
+        cr_expect_eq(n_frames, table[i].n_frames, "row %zu: %" PRIu64, i, n_frames);
         cr_expect_eq(suspended_ns, table[i].suspended_ns, "row %zu: %" PRIu64, i, suspended_ns);
         call_tree_free(tree);
     }
@@ -176,7 +178,7 @@ Test(call_tree, is_bounded)
         parent = tree->sink.enter(&tree->sink, parent, 0, 1, false);
         tree->sink.slice(&tree->sink, &(struct slice){ .begin_ns = 0, .end_ns = 1, .function = 1, .cookie = parent });
     }
-    cr_expect_eq(tree->n_left_out, 1001);
+    cr_expect_eq(tree->n_excluded, 1001);
     for (uint32_t node = 0; (node = call_tree_next(tree, node)) != 0;)
         n++;
     cr_expect_eq(n, CALL_TREE_MAX - 1);

@@ -1,8 +1,9 @@
 #include "convert/convert.h"
+#include "convert/identities.h"
 
 #include "check.h"
 
-static const struct flows_choice flows = { .chains = ~0u };
+static const struct flows_choice flows = { .flows = ~0u };
 
 static void collect(void *arg, enum diagnostic_level level, const char *line)
 {
@@ -16,14 +17,14 @@ static void run(const char *const *paths, size_t n, struct check_sink *sink, str
     struct diagnostics diagnostics = { collect, said };
     struct reader *readers[4];
     struct convert_count count;
-    struct convert_odd odd[4] = { { .lost = 0 } };
+    struct anomalies anomalies[4] = { { .lost = 0 } };
     struct pnr_err err;
     check_sink_init(sink);
     check_sink_init(said);
     for (size_t i = 0; i < n; i++)
         cr_assert_not_null(readers[i] = reader_open(paths[i], NULL, &diagnostics, &err));
-    cr_assert_eq(convert(readers, n, &(struct convert_how){ .flows = flows }, &sink->sink, &count, odd, &err), 0);
-    convert_say(readers, n, odd, &diagnostics);
+    cr_assert_eq(convert(readers, n, &(struct convert_options){ .flows = flows }, &sink->sink, &count, anomalies, &err), 0);
+    anomalies_report(readers, n, convert_zero_ns(readers, n), anomalies, &diagnostics);
     for (size_t i = 0; i < n; i++)
         reader_close(readers[i]);
 }
@@ -77,7 +78,7 @@ Test(convert, moves_times_that_run_backwards)
     check_block(&capture, 1, 1, 0, 500, call, 2);
     run((const char *[]){ capture.process }, 1, &sink, &said);
     cr_expect(strstr(sink.text, "0:1[1000,1050] 0:1[1051,1052]"), "%s", sink.text);
-    cr_expect_str_eq(said.text, "D:process-7: records earlier than the one before them, moved up: 2;");
+    cr_expect_str_eq(said.text, "D:process-7: 2 records earlier than the one before (moved up to its time);");
     check_capture_remove(&capture);
 }
 
@@ -96,7 +97,7 @@ Test(convert, tells_of_pauses_and_holes)
     run((const char *[]){ capture.process }, 1, &sink, &said);
     cr_expect(strstr(sink.text, "thread0=1 0:[recording was paused]@2000 0:2[1050,2001]l 0:1[1000,2050] "
                                 "0:[events may be missing]@3000 0:3[3001,3050]"), "%s", sink.text);
-    cr_expect_str_eq(said.text, "F:process-7: places where events may be missing: 1;", "%s", said.text);
+    cr_expect_str_eq(said.text, "F:process-7: 1 place where events may be missing;", "%s", said.text);
     check_capture_remove(&capture);
 }
 
@@ -189,20 +190,20 @@ Test(convert, gives_tracks_stacks_of_their_own)
             { { 0, OPEN, 0, 1 }, { 5, LOST, 0, 7 }, { 10, CALL, 0, 2 }, { 20, SWITCH, TOLD, 0 }, { 20, OPEN, 0, 3 },
               { 30, CALL, 0, 2 } } }, 2, PNR_BLOCK_PAUSED | PNR_BLOCK_LAST,
           "2:[recording was paused]@2000 2:[lost 7 events]@2005 0:2[2030,2031]u 0:3[1000,2032]u 2:2[2010,2030]u "
-          "2:1[1010,2031]u", "F:process-7: events lost by the recorder: 7;" },
+          "2:1[1010,2031]u", "F:process-7: 7 events lost by the recorder;" },
         /* no such track: its OPEN records are passed over, the one before goes on */
         { { { { 0, CALL, 0, 3 }, { 10, SWITCH, TOLD, 9 }, { 10, OPEN, 0, 1 }, { 20, CALL, 0, 2 } },
             { { 0, OPEN, 0, 1 }, { 10, RET, 0, 2 }, { 20, RET, 0, 3 } } }, 9, PNR_BLOCK_RESYNC,
           "0:[events may be missing]@2000 0:2[1020,2010] 0:3[1000,2020]",
-          "F:process-7: places where events may be missing: 1;"
-          " D:process-7: changes to a greenlet that has no entry or is another thread's, skipped: 2;" },
+          "F:process-7: 1 place where events may be missing;"
+          " D:process-7: 2 switch records to a greenlet that has no name or belongs to another thread (skipped);" },
         /* a thread is none; another thread's is none for this one, from when it has run there */
         { { { { 0, CALL, 0, 3 }, { 0, SWITCH, 0, 5 }, { 10, SWITCH, TOLD, 4 }, { 20, RET, 0, 3 } } }, 0, 0,
           "0:3[1000,1020]",
-          "D:process-7: changes to a greenlet that has no entry or is another thread's, skipped: 2;" },
+          "D:process-7: 2 switch records to a greenlet that has no name or belongs to another thread (skipped);" },
         /* OPEN without being told of */
         { { { { 0, CALL, 0, 3 }, { 10, SWITCH, 0, 2 }, { 10, OPEN, 0, 1 }, { 20, SWITCH, 0, 0 }, { 30, RET, 0, 3 } } },
-          0, 0, "0:3[1000,1030]", "D:process-7: records of an unknown kind, skipped: 1;" },
+          0, 0, "0:3[1000,1030]", "D:process-7: 1 record of an unknown kind (skipped);" },
     };
     const struct pnr_record other = pnr_record_make(0, PNR_SWITCH, PNR_SWITCH_OPEN, 4);
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
@@ -235,7 +236,7 @@ Test(convert, gives_tracks_stacks_of_their_own)
 }
 
 /* A generator goes on in another greenlet of its thread, and then in another thread. */
-Test(convert, goes_on_with_chains_in_other_tracks)
+Test(convert, continues_flows_in_other_tracks)
 {
     struct check_capture capture;
     struct check_sink sink, said;
@@ -254,7 +255,7 @@ Test(convert, goes_on_with_chains_in_other_tracks)
     check_capture_remove(&capture);
 }
 
-/* With equal ticks the thread with the lower number comes first, whichever ran before: here it begins a chain. */
+/* With equal ticks the thread with the lower number comes first, whichever ran before: here it begins a flow. */
 Test(convert, merges_equal_ticks_by_threads)
 {
     struct check_capture capture;
@@ -286,7 +287,7 @@ static void expect_name(const char *command, const char *name, const char *born,
         check_property(&capture, "born", born);
     struct reader *reader = reader_open(capture.process, NULL, &diagnostics, &err);
     cr_assert_not_null(reader);
-    struct pnr_string found = convert_process_name(reader);
+    struct pnr_string found = process_name(reader);
     cr_expect(found.size == strlen(expected) && memcmp(found.bytes, expected, found.size) == 0, "%.*s, not %s",
               (int)found.size, found.bytes, expected);
     free((char *)found.bytes);

@@ -2,9 +2,10 @@
 
 #include "check.h"
 
-/* What happens to frames, in the order of time: S(tart) R(esume) Y(ield) F(inish) C(reate) E(nd, unseen), T: a start of
- * what may be a task; small letters are slices that are not sure to stay: s(tart) r(esume), and k(ept), at its begin's
- * time, c(reate) by one that is not sure to, and then D(one) and d(one without staying), with its begin's time. */
+/* What happens to frames, in the order of time: S(tart), R(esume), Y(ield), F(inish), C(reate), E(nd without a
+ * slice), and T, a start of what may be a task. Small letters are pending slices: s(tart), r(esume); k when they are
+ * retained, with their begin's time; c(reate) in one, which is then retained by D or pruned by d, with its begin's
+ * time. */
 struct step {
     char what;
     uint32_t thread;
@@ -16,21 +17,21 @@ struct step {
 static void play(struct flows *flows, const struct step *steps, size_t n)
 {
     uint64_t begin_ns[8] = { 0 };
-    uint32_t undecided[4] = { 0 };
+    uint32_t pending[4] = { 0 };
     for (size_t i = 0; i < n && steps[i].what; i++) {
         const struct step *s = &steps[i];
-        unsigned how = (strchr("SsT", s->what) ? FLOWS_START : 0) | (strchr("SRT", s->what) ? FLOWS_STAYS : 0) |
+        unsigned how = (strchr("SsT", s->what) ? FLOWS_FIRST : 0) | (strchr("SRT", s->what) ? FLOWS_RETAINED : 0) |
                        (s->what == 'T' ? FLOWS_TASK : 0);
         if (strchr("SRsrT", s->what))
             begin_ns[s->frame] = flows_enter(flows, s->thread, s->function, s->frame, how, s->ns);
         else if (strchr("CcE", s->what))
-            flows_end(flows, s->frame);
+            flows_finish(flows, s->frame);
         if (strchr("Cc", s->what))
-            flows_create(flows, s->what == 'c' ? &undecided[s->thread] : NULL, s->thread, s->function, s->frame, s->ns);
+            flows_create(flows, s->what == 'c' ? &pending[s->thread] : NULL, s->thread, s->function, s->frame, s->ns);
         else if (strchr("Dd", s->what))
-            flows_decide(flows, &undecided[s->thread], s->ns, s->what == 'D');
+            flows_decide(flows, &pending[s->thread], s->ns, s->what == 'D');
         else if (s->what == 'k')
-            flows_stay(flows, s->thread, s->function, s->frame, s->ns);
+            flows_retain(flows, s->thread, s->function, s->frame, s->ns);
         else if (strchr("YF", s->what))
             flows_leave(flows, s->thread, s->function, s->frame, s->what == 'F', begin_ns[s->frame], s->ns);
     }
@@ -39,12 +40,12 @@ static void play(struct flows *flows, const struct step *steps, size_t n)
 #define ALL (~0u)
 #define GENERATORS (1u << PNR_FUNCTION_GENERATOR)
 
-static const struct flows_choice all_chains = { .chains = ALL };
+static const struct flows_choice all_flows = { .flows = ALL };
 
 Test(flows, joins_the_slices_of_a_frame)
 {
     static const struct { unsigned kinds; struct step steps[10]; const char *expected; } table[] = {
-        /* one slice: no points */
+        /* one slice: no flow events */
         { ALL, { { 'S', 0, 4, 1, 10 }, { 'F', 0, 4, 1, 20 } }, "" },
         { ALL, { { 'S', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 } }, "" },
         /* two: from the begin of the first to that of the second */
@@ -63,7 +64,7 @@ Test(flows, joins_the_slices_of_a_frame)
         /* over threads */
         { ALL, { { 'S', 1, 4, 1, 10 }, { 'Y', 1, 4, 1, 20 }, { 'R', 2, 4, 1, 30 }, { 'F', 2, 4, 1, 40 } },
           "1:s1@11 2:f1@31" },
-        /* the start was not seen */
+        /* the start was not recorded */
         { ALL, { { 'R', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'R', 0, 4, 1, 30 }, { 'F', 0, 4, 1, 40 } },
           "0:s1@11 0:f1@31" },
         /* two frames at the same time */
@@ -88,7 +89,7 @@ Test(flows, joins_the_slices_of_a_frame)
         struct check_sink sink;
         struct flows flows;
         check_sink_init(&sink);
-        flows_init(&flows, &sink.sink, (struct flows_choice){ .chains = table[i].kinds });
+        flows_init(&flows, &sink.sink, (struct flows_choice){ .flows = table[i].kinds });
         flows_process(&flows, check_symbols());
         play(&flows, table[i].steps, 10);
         flows_end_process(&flows, 1000, false);
@@ -113,13 +114,14 @@ Test(flows, passes_over_slices_that_do_not_stay)
         { { { 's', 1, 4, 1, 10 }, { 'k', 1, 4, 1, 10 }, { 'Y', 1, 4, 1, 20 }, { 'r', 2, 4, 1, 30 },
             { 'Y', 2, 4, 1, 40 }, { 'r', 3, 4, 1, 50 }, { 'k', 3, 4, 1, 50 }, { 'F', 3, 4, 1, 60 } },
           "1:s1@11 3:f1@51" },
-        /* chains without any are not numbered, and one that does not stay ends the one before all the same */
+        /* flows without any are not numbered, and one that does not stay ends the one before all the same */
         { { { 's', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'r', 0, 4, 1, 21 }, { 'F', 0, 4, 1, 22 },
             { 's', 0, 4, 1, 30 }, { 'k', 0, 4, 1, 30 }, { 'Y', 0, 4, 1, 40 }, { 's', 0, 4, 1, 50 },
             { 'Y', 0, 4, 1, 60 }, { 'r', 0, 4, 1, 70 }, { 'k', 0, 4, 1, 70 } }, "" },
         { { { 's', 0, 4, 1, 10 }, { 'k', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'r', 0, 4, 1, 30 },
             { 'F', 0, 4, 1, 40 }, { 'r', 0, 4, 1, 50 }, { 'k', 0, 4, 1, 50 } }, "" },
-        /* its exit is missing, and the chain has gone on: no point; then nor does it move that of another slice */
+        /* its exit is missing, and the flow has continued: it has no flow event, and does not move that of another
+         * slice */
         { { { 's', 1, 4, 1, 10 }, { 'r', 2, 4, 1, 30 }, { 'k', 2, 4, 1, 30 }, { 'k', 1, 4, 1, 10 },
             { 'Y', 2, 4, 1, 40 }, { 'Y', 1, 4, 1, 45 }, { 'r', 2, 4, 1, 50 }, { 'k', 2, 4, 1, 50 } },
           "2:s1@31 2:f1@51" },
@@ -128,7 +130,7 @@ Test(flows, passes_over_slices_that_do_not_stay)
         struct check_sink sink;
         struct flows flows;
         check_sink_init(&sink);
-        flows_init(&flows, &sink.sink, all_chains);
+        flows_init(&flows, &sink.sink, all_flows);
         flows_process(&flows, check_symbols());
         play(&flows, table[i].steps, 12);
         flows_end_process(&flows, 1000, false);
@@ -144,12 +146,12 @@ Test(flows, never_points_backwards)
     struct check_sink sink;
     struct flows flows;
     check_sink_init(&sink);
-    flows_init(&flows, &sink.sink, all_chains);
+    flows_init(&flows, &sink.sink, all_flows);
     flows_process(&flows, check_symbols());
-    cr_expect_eq(flows_enter(&flows, 1, 4, 1, FLOWS_START | FLOWS_STAYS, 100), 100);
+    cr_expect_eq(flows_enter(&flows, 1, 4, 1, FLOWS_FIRST | FLOWS_RETAINED, 100), 100);
     flows_leave(&flows, 1, 4, 1, false, 100, 150);
-    cr_expect_eq(flows_enter(&flows, 2, 4, 1, FLOWS_STAYS, 120), 150);
-    cr_expect_eq(flows_enter(&flows, 3, 4, 1, FLOWS_STAYS, 120), 151);
+    cr_expect_eq(flows_enter(&flows, 2, 4, 1, FLOWS_RETAINED, 120), 150);
+    cr_expect_eq(flows_enter(&flows, 3, 4, 1, FLOWS_RETAINED, 120), 151);
     flows_end_process(&flows, 1000, false);
     cr_expect_str_eq(sink.text, "1:s1@101 2:t1@151 3:f1@152");
     flows_clear(&flows);
@@ -157,8 +159,8 @@ Test(flows, never_points_backwards)
 
 Test(flows, draws_arrows_from_where_frames_were_made)
 {
-    static const struct { unsigned chains, creations; struct step steps[12]; const char *expected; } table[] = {
-        /* an arrow to the first slice, and beside it the chain's own ones */
+    static const struct { unsigned flows, spawns; struct step steps[12]; const char *expected; } table[] = {
+        /* an arrow to the first slice, and in addition the flow's own ones */
         { ALL, ALL, { { 'C', 1, 4, 1, 5 }, { 'S', 0, 4, 1, 10 }, { 'F', 0, 4, 1, 20 } }, "1:S1@5 0:F1@11" },
         { ALL, ALL, { { 'C', 1, 4, 1, 5 }, { 'S', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'R', 0, 4, 1, 30 },
             { 'F', 0, 4, 1, 40 } }, "1:S1@5 0:F1@11 0:s2@11 0:f2@31" },
@@ -198,13 +200,13 @@ Test(flows, draws_arrows_from_where_frames_were_made)
         struct check_sink sink;
         struct flows flows;
         check_sink_init(&sink);
-        flows_init(&flows, &sink.sink, (struct flows_choice){ table[i].chains, table[i].creations, false });
+        flows_init(&flows, &sink.sink, (struct flows_choice){ table[i].flows, table[i].spawns, false });
         flows_process(&flows, check_symbols());
         play(&flows, table[i].steps, 12);
-        cr_expect_leq(flows.creations.n_alive, flows.n, "row %zu", i);
+        cr_expect_leq(flows.spawns.n_alive, flows.n, "row %zu", i);
         flows_end_process(&flows, 1000, false);
         cr_expect_str_eq(sink.text, table[i].expected, "row %zu: %s", i, sink.text);
-        cr_expect_eq(flows.creations.n_alive, 0, "row %zu", i);
+        cr_expect_eq(flows.spawns.n_alive, 0, "row %zu", i);
         flows_clear(&flows);
     }
 }
@@ -214,19 +216,19 @@ Test(flows, forgets_what_was_made)
 {
     struct check_sink sink;
     struct flows flows;
-    uint32_t undecided = 0;
+    uint32_t pending = 0;
     check_sink_init(&sink);
-    flows_init(&flows, &sink.sink, (struct flows_choice){ .creations = ALL });
+    flows_init(&flows, &sink.sink, (struct flows_choice){ .spawns = ALL });
     flows_process(&flows, check_symbols());
     for (uint64_t i = 1; i <= 200000; i++) {
-        flows_end(&flows, 1 + i % 100);
-        flows_create(&flows, i % 3 ? &undecided : NULL, 1, 4, 1 + i % 100, i);
+        flows_finish(&flows, 1 + i % 100);
+        flows_create(&flows, i % 3 ? &pending : NULL, 1, 4, 1 + i % 100, i);
     }
     cr_expect_eq(flows.n, 100);
-    cr_expect_eq(flows.creations.n_alive, 100);
-    cr_expect_leq(flows.creations.capacity, 256);
-    flows_decide(&flows, &undecided, 0, true);
-    cr_expect_eq(undecided, 0);
+    cr_expect_eq(flows.spawns.n_alive, 100);
+    cr_expect_leq(flows.spawns.capacity, 256);
+    flows_decide(&flows, &pending, 0, true);
+    cr_expect_eq(pending, 0);
     flows_clear(&flows);
 }
 
@@ -270,13 +272,13 @@ Test(flows, tells_of_tasks)
     }
 }
 
-/* Identities are the same in two processes, chains are not. */
+/* Identities are the same in two processes, flows are not. */
 Test(flows, keeps_processes_apart)
 {
     struct check_sink sink;
     struct flows flows;
     check_sink_init(&sink);
-    flows_init(&flows, &sink.sink, all_chains);
+    flows_init(&flows, &sink.sink, all_flows);
     for (int i = 0; i < 2; i++) {
         static const struct step steps[] = { { 'S', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'R', 0, 4, 1, 30 } };
         flows_process(&flows, check_symbols());
@@ -293,18 +295,18 @@ Test(flows, forgets_what_ended)
     struct check_sink sink;
     struct flows flows;
     check_sink_init(&sink);
-    flows_init(&flows, &sink.sink, all_chains);
+    flows_init(&flows, &sink.sink, all_flows);
     flows_process(&flows, check_symbols());
     for (uint64_t i = 1; i <= 100; i++)
-        flows_enter(&flows, 0, 4, i * 11, FLOWS_START | FLOWS_STAYS, i);
+        flows_enter(&flows, 0, 4, i * 11, FLOWS_FIRST | FLOWS_RETAINED, i);
     for (uint64_t i = 1; i <= 200000; i++) {
-        flows_enter(&flows, 0, 4, 5000 + i, FLOWS_START | FLOWS_STAYS, 1000 + i);
+        flows_enter(&flows, 0, 4, 5000 + i, FLOWS_FIRST | FLOWS_RETAINED, 1000 + i);
         if (i > 50)
             flows_leave(&flows, 0, 4, 5000 + i - 50, true, 1000 + i - 50, 1000 + i);
     }
     cr_expect_eq(flows.n, 150);
     cr_expect_leq(flows.capacity, 256);
-    cr_expect_eq(flows.n_chains, 0);
+    cr_expect_eq(flows.n_flows, 0);
     for (uint64_t i = 1; i <= 100; i++)
         flows_leave(&flows, 0, 4, i * 11, true, i, 300000);
     cr_expect_eq(flows.n, 50);

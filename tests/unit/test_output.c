@@ -41,10 +41,10 @@ static size_t fill(char *bytes, unsigned number)
 
 static int make(struct output_part *output_part)
 {
-    char *room = output_room(output_part, PART_SIZE);
-    if (room)
-        output_part->size = fill(room, ((struct part *)output_part)->number);
-    return room ? 0 : -1;
+    char *buffer = output_buffer(output_part, PART_SIZE);
+    if (buffer)
+        output_part->size = fill(buffer, ((struct part *)output_part)->number);
+    return buffer ? 0 : -1;
 }
 
 static int make_nothing(struct output_part *part)

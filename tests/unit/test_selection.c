@@ -155,7 +155,7 @@ Test(selection, finds_threads_and_processes)
 /* Row by row: options, and which of the functions are left out: f1 to f9 of module m, file m.py; and unknown ones. */
 Test(selection, judges_functions)
 {
-    static const struct { const char *options[4]; const char *left_out; bool unknown; } table[] = {
+    static const struct { const char *options[4]; const char *is_hidden; bool unknown; } table[] = {
         { { "exclude=m.f1" }, "100000000", false },
         { { "include=m.f1" }, "011111111", true },
         { { "exclude=f1" }, "000000000", false },
@@ -166,34 +166,34 @@ Test(selection, judges_functions)
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         struct selection *selection = make(table[i].options, 4);
-        struct spans_choice choice;
-        cr_assert_eq(selection_choose(selection, check_symbols(), &choice), 0);
-        cr_assert_eq(choice.n_functions, CHECK_FUNCTIONS);
+        struct slice_rules rules;
+        cr_assert_eq(selection_make_rules(selection, check_symbols(), &rules), 0);
+        cr_assert_eq(rules.n_functions, CHECK_FUNCTIONS);
         for (size_t k = 0; k < CHECK_FUNCTIONS; k++)
-            cr_expect_eq(choice.left_out[k], table[i].left_out[k] == '1', "row %zu: f%zu", i, k + 1);
-        cr_expect_eq(choice.leaves_unknown_out, table[i].unknown, "row %zu", i);
-        cr_expect_eq(choice.max_depth, UINT64_MAX);
-        free((bool *)choice.left_out);
+            cr_expect_eq(rules.is_hidden[k], table[i].is_hidden[k] == '1', "row %zu: f%zu", i, k + 1);
+        cr_expect_eq(rules.hides_unknown, table[i].unknown, "row %zu", i);
+        cr_expect_eq(rules.max_depth, UINT64_MAX);
+        free((bool *)rules.is_hidden);
         selection_free(selection);
     }
 }
 
 Test(selection, of_all_is_cheap)
 {
-    struct spans_choice choice;
+    struct slice_rules rules;
     struct selection *selection = selection_new();
     cr_expect(selection_is_all(NULL));
     cr_expect(selection_is_all(selection));
-    cr_assert_eq(selection_choose(selection, check_symbols(), &choice), 0);
-    cr_expect_null(choice.left_out);
-    cr_expect_eq(selection_least_ns(NULL, 5), 5);
+    cr_assert_eq(selection_make_rules(selection, check_symbols(), &rules), 0);
+    cr_expect_null(rules.is_hidden);
+    cr_expect_eq(selection_min_ns(NULL, 5), 5);
     cr_assert_null(add(selection, "min-duration=1us"));
     cr_assert_null(add(selection, "max-depth=3"));
     cr_expect_not(selection_is_all(selection));
-    cr_expect_eq(selection_least_ns(selection, 5), 1000);
-    cr_expect_eq(selection_least_ns(selection, 5000), 5000);
-    cr_assert_eq(selection_choose(selection, check_symbols(), &choice), 0);
-    cr_expect_null(choice.left_out);
-    cr_expect_eq(choice.max_depth, 3);
+    cr_expect_eq(selection_min_ns(selection, 5), 1000);
+    cr_expect_eq(selection_min_ns(selection, 5000), 5000);
+    cr_assert_eq(selection_make_rules(selection, check_symbols(), &rules), 0);
+    cr_expect_null(rules.is_hidden);
+    cr_expect_eq(rules.max_depth, 3);
     selection_free(selection);
 }

@@ -63,12 +63,12 @@ Test(split, makes_windows)
                 continue;
             n_files++;
             before_ns = to_ns;
-            cr_expect(result.bytes <= limit || split_n_large(split), "row %zu: %lu", i, result.bytes);
+            cr_expect(result.bytes <= limit || split_n_oversized(split), "row %zu: %lu", i, result.bytes);
         }
         cr_expect_eq(to_ns, UINT64_MAX);
         cr_expect(n_files <= table[i].n_files && n_tries <= table[i].n_tries, "row %zu: %u files, %u tries", i, n_files,
                   n_tries);
-        cr_expect_eq(split_n_large(split) > 0, i >= 6, "row %zu", i);
+        cr_expect_eq(split_n_oversized(split) > 0, i >= 6, "row %zu", i);
         split_free(split);
     }
     reader_close(reader);

@@ -19,8 +19,8 @@ static struct call_tree *make_tree(void)
     uint32_t f1 = check_tree_call(tree, 0, 1, 2000000000), f4 = check_tree_call(tree, f1, 4, 1000000);
     check_tree_call(tree, f1, 4, 234567);
     check_tree_call(tree, f4, 9, 999);
-    tree->sink.run(&tree->sink, 4, true, 0);
-    tree->sink.run(&tree->sink, 4, false, 99950);
+    tree->sink.resume(&tree->sink, 4, true, 0);
+    tree->sink.resume(&tree->sink, 4, false, 99950);
     return tree;
 }
 
@@ -62,12 +62,12 @@ Test(top, leaves_functions_out)
     struct call_tree *tree = call_tree_new(false);
     size_t n_lines = 0;
     check_tree_begin(tree, check_symbols());
-    for (uint32_t i = 0; i < TOP_LINES + 5; i++)
+    for (uint32_t i = 0; i < TOP_MAX_LINES + 5; i++)
         check_tree_call(tree, 0, 100 + i, 1000 + i);
     char *text = print(tree, (struct top_form){ .columns = 0 });
     for (const char *c = text; *c; c++)
         n_lines += *c == '\n';
-    cr_expect_eq(n_lines, TOP_LINES + 2);
+    cr_expect_eq(n_lines, TOP_MAX_LINES + 2);
     cr_expect(strstr(text, "\nand 5 more functions, self 5.01us together; --json has all\n"), "%s", text);
     free(text);
     call_tree_free(tree);

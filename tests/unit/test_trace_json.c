@@ -72,10 +72,10 @@ Test(trace_json, writes_the_whole_file)
         "},\"otherData\":{\"converter\":\"panopticon-convert 9\",\"command\":\"app \\\"x\\\"\"}}\n";
     struct file file = begin(check_symbols());
     struct slice slice = { .begin_ns = 1002, .end_ns = 1042, .function = 4 };
-    struct point point = { .ns = 1041, .chain = 3, .function = 4, .phase = POINT_FIRST };
+    struct flow_event event = { .ns = 1041, .flow = 3, .function = 4, .phase = FLOW_START };
     file.sink->slice(file.sink, &slice);
     file.sink->instant(file.sink, 0, 1500, "[lost 5 events]");
-    file.sink->point(file.sink, &point);
+    file.sink->flow_event(file.sink, &event);
     char *text = end(&file);
     cr_expect_str_eq(text, expected);
     free(text);
@@ -96,17 +96,17 @@ static char *only_slice(const struct symbols *symbols, struct slice slice)
 Test(trace_json, marks_slices)
 {
     static const struct { struct slice slice; const char *part; } table[] = {
-        { { .function = 1, .marks = SLICE_EXCEPTION }, ",\"sf\":1,\"args\":{\"exception\":true}}" },
-        { { .function = 1, .marks = SLICE_UNFINISHED | SLICE_OPENED_BEFORE },
-          ",\"sf\":1,\"args\":{\"unfinished\":true,\"opened_before\":true}}" },
-        { { .function = 1, .marks = SLICE_LEFT_UNSEEN }, ",\"sf\":1,\"args\":{\"left_unseen\":true}}" },
+        { { .function = 1, .flags = SLICE_EXCEPTION }, ",\"sf\":1,\"args\":{\"exception\":true}}" },
+        { { .function = 1, .flags = SLICE_UNFINISHED | SLICE_BEGIN_UNKNOWN },
+          ",\"sf\":1,\"args\":{\"unfinished\":true,\"begin_unknown\":true}}" },
+        { { .function = 1, .flags = SLICE_EXIT_MISSING }, ",\"sf\":1,\"args\":{\"exit_missing\":true}}" },
         { { .function = 99 }, "{\"name\":\"[unknown function 99]\",\"cat\":\"python\",\"ph\":\"X\"" },
         { { .function = 99 }, "\"tid\":70}" },
-        { { .function = 99, .marks = SLICE_UNFINISHED }, "\"tid\":70,\"args\":{\"unfinished\":true}}" },
+        { { .function = 99, .flags = SLICE_UNFINISHED }, "\"tid\":70,\"args\":{\"unfinished\":true}}" },
         { { .function = 1, .subject = PNR_SUBJECT_UNRECORDED },
           "{\"name\":\"[not recorded]\",\"cat\":\"panopticon\"" },
         { { .function = 1, .subject = PNR_SUBJECT_UNRECORDED }, "\"args\":{\"reason\":\"C stack guard\"}}" },
-        { { .function = 9, .subject = PNR_SUBJECT_UNRECORDED, .marks = SLICE_UNFINISHED },
+        { { .function = 9, .subject = PNR_SUBJECT_UNRECORDED, .flags = SLICE_UNFINISHED },
           "{\"reason\":\"unknown\",\"unfinished\":true}}" },
         { { .function = 9 }, "\"cat\":\"c_function\"" },
         { { .function = 8 }, "\"cat\":\"iterable_coroutine\"" },
@@ -133,13 +133,13 @@ Test(trace_json, tells_of_creations_and_tasks)
         "{\"name\":\"m.f6\",\"cat\":\"task\",\"ph\":\"e\",\"id\":6,\"ts\":1.070,\"pid\":7,\"tid\":70,"
         "\"args\":{\"cut\":true}}\n]";
     struct file file = begin(check_symbols());
-    struct point point = { .ns = 1041, .chain = 3, .function = 6, .phase = POINT_FIRST, .is_creation = true };
-    file.sink->point(file.sink, &point);
-    point.ns++;
-    point.phase = POINT_LAST;
-    file.sink->point(file.sink, &point);
+    struct flow_event event = { .ns = 1041, .flow = 3, .function = 6, .phase = FLOW_START, .is_spawn = true };
+    file.sink->flow_event(file.sink, &event);
+    event.ns++;
+    event.phase = FLOW_END;
+    file.sink->flow_event(file.sink, &event);
     for (enum task_phase phase = TASK_BEGIN; phase <= TASK_END; phase++)
-        file.sink->task(file.sink, &(struct task_event){ phase < TASK_SUSPENDED ? 1050 : 1060, 5, 0, 6, phase, 0 });
+        file.sink->task(file.sink, &(struct task_event){ phase < TASK_SUSPEND ? 1050 : 1060, 5, 0, 6, phase, 0 });
     file.sink->task(file.sink, &(struct task_event){ 1070, 6, 0, 6, TASK_END, SLICE_CUT });
     char *text = end(&file);
     cr_expect(strstr(text, expected), "%s", text);
@@ -193,10 +193,10 @@ Test(trace_json, keeps_the_order_of_many)
     struct file file = begin(check_symbols());
     for (unsigned i = 0; i < N; i++) {
         struct slice slice = { .begin_ns = i, .end_ns = i + 1, .function = 1 + i % 3 };
-        struct point point = { .ns = i, .chain = i, .function = 4, .phase = POINT_MIDDLE };
+        struct flow_event event = { .ns = i, .flow = i, .function = 4, .phase = FLOW_STEP };
         file.sink->slice(file.sink, &slice);
         if (i % 1000 == 0)
-            file.sink->point(file.sink, &point);
+            file.sink->flow_event(file.sink, &event);
         if (i % 999 == 0)
             file.sink->instant(file.sink, 0, i, "[word]");
     }

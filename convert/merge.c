@@ -1,0 +1,120 @@
+#include "merge.h"
+
+struct merge {
+    struct converted_process *process;
+    struct thread_cursor *cursors;
+    size_t n;
+    struct thread_cursor **heap;        /* those that have records left; the earliest first */
+    size_t n_heap;
+};
+
+static bool is_earlier(const struct thread_cursor *a, const struct thread_cursor *b)
+{
+    return a->ticks != b->ticks ? a->ticks < b->ticks : a->thread < b->thread;
+}
+
+/* Moves the first of the heap to its place after it became later. */
+static void sift_first(struct merge *merge)
+{
+    struct thread_cursor **heap = merge->heap, *moved = heap[0];
+    size_t i = 0, child;
+    while ((child = 2 * i + 1) < merge->n_heap) {
+        if (child + 1 < merge->n_heap && is_earlier(heap[child + 1], heap[child]))
+            child++;
+        if (!is_earlier(heap[child], moved))
+            break;
+        heap[i] = heap[child];
+        i = child;
+    }
+    heap[i] = moved;
+}
+
+static void insert_cursor(struct merge *merge, struct thread_cursor *cursor)
+{
+    size_t i = merge->n_heap++;
+    for (; i > 0 && is_earlier(cursor, merge->heap[(i - 1) / 2]); i = (i - 1) / 2)
+        merge->heap[i] = merge->heap[(i - 1) / 2];
+    merge->heap[i] = cursor;
+}
+
+/* The latest ticks at which the first of the heap is earlier than another cursor. */
+static uint64_t latest_before(const struct thread_cursor *first, const struct thread_cursor *other)
+{
+    return other->ticks - (other->thread < first->thread);
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Returns up to when the first of the heap can advance before another cursor has to. */
+static uint64_t until_next(const struct merge *merge, uint64_t until)
+{
+    struct thread_cursor **heap = merge->heap;
+    if (merge->n_heap > 1)
+        until = earlier(until, latest_before(heap[0], heap[1]));
+    if (merge->n_heap > 2)
+        until = earlier(until, latest_before(heap[0], heap[2]));
+    return until;
+}
+
+/* Anomalies before the selected time are not reported. */
+static void forget_anomalies(struct converted_process *process)
+{
+    struct stack_count *count = process->pipeline.count;
+    const struct stack_count *initial = &process->initial;
+    count->events = initial->events;
+    count->backwards = initial->backwards;
+    count->unknown_kinds = initial->unknown_kinds;
+    count->unknown_tracks = initial->unknown_tracks;
+}
+
+static void begin_selected_time(struct merge *merge)
+{
+    struct converted_process *process = merge->process;
+    process->has_begun = true;
+    if (!process->from_ns)
+        return;
+    for (size_t i = 0; i < merge->n; i++)
+        thread_cursor_reveal(&merge->cursors[i]);
+    forget_anomalies(process);
+}
+
+/* Advances the earliest cursor. Returns 0, or -1 and fills err. */
+static int advance_first(struct merge *merge, uint64_t until, struct pnr_err *err)
+{
+    struct thread_cursor *first = merge->heap[0];
+    int status = thread_cursor_advance(first, until, err);
+    if (status < 0)
+        return -1;
+    if (status == 0) {
+        if (first->own_stack.n == 0)
+            thread_cursor_clear(first); /* most threads are over long before their process */
+        merge->heap[0] = merge->heap[--merge->n_heap];
+    }
+    if (merge->n_heap > 0)
+        sift_first(merge);
+    return 0;
+}
+
+int merge_threads(struct converted_process *process, struct thread_cursor *cursors, struct thread_cursor **heap,
+                  struct merge_window window, struct child_starts *children, struct pnr_err *err)
+{
+    size_t n = reader_n_threads(process->reader);
+    struct merge merge = { process, cursors, n, heap, 0 };
+    for (size_t i = 0; i < n; i++)
+        if (cursors[i].has_records)
+            insert_cursor(&merge, &cursors[i]);
+    for (;;) {
+        bool is_before = merge.n_heap > 0 && heap[0]->ticks < window.first;
+        if (!is_before && !process->has_begun)
+            begin_selected_time(&merge);
+        if (merge.n_heap == 0 || heap[0]->ticks > window.last || process->pipeline.sink->is_broken)
+            return 0;
+        uint64_t until = earlier(is_before ? window.first - 1 : window.last,
+                                 child_starts_pass(children, heap[0]->ticks));
+        if (advance_first(&merge, until_next(&merge, until), err) < 0)
+            return -1;
+    }
+}

@@ -1,0 +1,483 @@
+#include "call_stack.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How many C functions and unrecorded regions are skipped in the search for what runs a task. */
+#define MAX_TASK_SEARCH 64
+
+struct stack_frame {
+    uint64_t frame;                     /* identity, 0 for a plain one */
+    uint32_t function;                  /* of an unrecorded region: enum pnr_unrecorded_reason */
+    uint8_t subject;                    /* enum pnr_subject */
+    bool has_slice;                     /* else the filter hides it */
+};
+
+static inline struct stack_count *stack_count(const struct call_stack *stack)
+{
+    return stack->filter.pipeline.count;
+}
+
+void call_stack_init(struct call_stack *stack, const struct slice_pipeline *pipeline, uint32_t thread, bool is_hidden)
+{
+    *stack = (struct call_stack){ .n = 0 };
+    slice_filter_init(&stack->filter, pipeline, thread, is_hidden);
+}
+
+void call_stack_clear(struct call_stack *stack)
+{
+    free(stack->frames);
+    if (stack->n)                       /* a stack that was never initialised has no count */
+        stack_count(stack)->open -= stack->n;
+    stack->frames = NULL;
+    stack->n = stack->capacity = 0;
+    slice_filter_clear(&stack->filter);
+}
+
+/* ---- entering and leaving ----
+ *
+ * The inlined functions become a part of the loop over the records. is_plain is a constant there (pipeline.h): the
+ * compiler omits what a plain conversion does not need, a tenth of its instructions. */
+
+/* Grows the stack and the filter's, which never holds more. */
+static int grow_stack(struct call_stack *stack)
+{
+    size_t capacity = stack->capacity ? 2 * stack->capacity : 8;
+    struct stack_frame *frames = realloc(stack->frames, capacity * sizeof *frames);
+    if (!frames)
+        return -1;
+    stack->frames = frames;
+    if (slice_filter_reserve(&stack->filter, capacity) < 0)
+        return -1;
+    stack->capacity = capacity;
+    return 0;
+}
+
+static void set_limit(struct call_stack *stack)
+{
+    stack->limit = stack->max < stack->capacity ? stack->max : stack->capacity;
+}
+
+/* Between begin_changes() and end_changes() only this stack changes: so what is open in others is looked at once, and
+ * not at each frame. Frames that overflow are the innermost ones: none is kept until they have been left. */
+static size_t begin_changes(struct call_stack *stack)
+{
+    stack->max = stack->n_overflowed ? stack->n : stack->n + CALL_STACK_MAX_OPEN - stack_count(stack)->open;
+    set_limit(stack);
+    return stack->n;
+}
+
+static void end_changes(struct call_stack *stack, size_t n_before)
+{
+    stack_count(stack)->open += stack->n - n_before;
+}
+
+/* The stack has reached its limit. Returns whether a frame can be added. */
+static __attribute__((noinline)) bool raise_limit(struct call_stack *stack)
+{
+    if (stack->n == stack->max) {
+        stack->n_overflowed++;
+        stack_count(stack)->overflowed++;
+        return false;
+    }
+    if (grow_stack(stack) < 0) {
+        stack->is_out_of_memory = true;
+        return false;
+    }
+    set_limit(stack);
+    return true;
+}
+
+/* True when a coroutine that is entered above the n outermost frames is a task, if this is its first slice: a
+ * function of the event loop runs it, with few C functions and unrecorded regions in between. */
+static __attribute__((noinline)) bool is_task(const struct call_stack *stack, uint32_t function)
+{
+    const struct slice_pipeline *pipeline = &stack->filter.pipeline;
+    const struct symbol *symbol = symbols_function(pipeline->symbols, function);
+    if (!symbol || symbol->kind != PNR_FUNCTION_COROUTINE)
+        return false;
+    if (stack->starts_task)
+        return true;
+    for (size_t i = 1; i <= stack->n && i <= MAX_TASK_SEARCH; i++) {
+        const struct stack_frame *caller = &stack->frames[stack->n - i];
+        if (caller->subject == PNR_SUBJECT_PYTHON)
+            return tasks_runs(&pipeline->flows->tasks, caller->function, caller->frame != 0);
+    }
+    return tasks_runs(&pipeline->flows->tasks, 0, false);
+}
+
+static inline __attribute__((always_inline)) void push_frame_inline(struct call_stack *stack,
+                                                                    const struct slice_pipeline *pipeline,
+                                                                    bool is_plain, enum pnr_subject subject,
+                                                                    uint32_t function, uint64_t frame, bool is_first,
+                                                                    unsigned flags, uint64_t ns)
+{
+    if (stack->n == stack->limit && !raise_limit(stack))
+        return;
+    struct entered_frame entered = { subject, function, frame, is_first, false, flags };
+    if (frame && pipeline->flows->choice.has_tasks)
+        entered.is_task = is_task(stack, function);
+    bool has_slice = slice_filter_enter(&stack->filter, pipeline, is_plain, &entered, ns);
+    stack->frames[stack->n++] = (struct stack_frame){ frame, function, (uint8_t)subject, has_slice };
+}
+
+static void push_frame(struct call_stack *stack, enum pnr_subject subject, uint32_t function, uint64_t frame,
+                       bool is_first, unsigned flags, uint64_t ns)
+{
+    push_frame_inline(stack, &stack->filter.pipeline, false, subject, function, frame, is_first, flags, ns);
+}
+
+static inline __attribute__((always_inline)) void pop_frame_inline(struct call_stack *stack,
+                                                                   const struct slice_pipeline *pipeline,
+                                                                   bool is_plain, bool is_finished, unsigned flags,
+                                                                   uint64_t ns)
+{
+    const struct stack_frame *top = &stack->frames[--stack->n];
+    if (is_plain || top->has_slice)
+        slice_filter_leave(&stack->filter, pipeline, is_plain, is_finished, flags, ns);
+    else if (top->frame && is_finished)
+        slice_filter_leave_hidden(&stack->filter, top->frame);
+}
+
+static void pop_frame(struct call_stack *stack, bool is_finished, unsigned flags, uint64_t ns)
+{
+    pop_frame_inline(stack, &stack->filter.pipeline, false, is_finished, flags, ns);
+}
+
+/* Closes all frames but the n outermost ones. */
+static void close_down_to(struct call_stack *stack, size_t n, uint64_t ns)
+{
+    while (stack->n > n)
+        pop_frame(stack, false, SLICE_EXIT_MISSING, ns);
+}
+
+/* A running frame is known by its function; two frames of one function by their identities, if both are known. */
+static inline bool is_same_frame(const struct stack_frame *open, enum pnr_subject subject, uint32_t function,
+                                 uint64_t frame)
+{
+    return open->subject == subject && open->function == function &&
+           (open->frame == frame || open->frame == 0 || frame == 0);
+}
+
+/* Leaves a frame that may not be the innermost one. */
+static void leave_inner_frames(struct call_stack *stack, enum pnr_subject subject, uint32_t function, uint64_t frame,
+                               bool is_finished, unsigned flags, uint64_t ns)
+{
+    struct stack_count *count = stack_count(stack);
+    bool is_hidden = stack->filter.hides_all;
+    size_t max = count->failed_compares < CALL_STACK_MAX_FAILED ? CALL_STACK_MAX_SEARCH : 1;
+    size_t bottom = stack->n > max ? stack->n - max : 0;
+    for (size_t i = stack->n; i > bottom; i--) {
+        if (!is_same_frame(&stack->frames[i - 1], subject, function, frame))
+            continue;
+        count->missing_exits += is_hidden ? 0 : stack->n - i;
+        close_down_to(stack, i, ns);
+        pop_frame(stack, is_finished, flags, ns);
+        return;
+    }
+    count->failed_compares += stack->n - bottom;
+    count->ignored_exits += !is_hidden && !stack->is_revealed;
+}
+
+static inline __attribute__((always_inline)) void leave_frame(struct call_stack *stack,
+                                                              const struct slice_pipeline *pipeline, bool is_plain,
+                                                              enum pnr_subject subject, uint32_t function,
+                                                              uint64_t frame, bool is_finished, unsigned flags,
+                                                              uint64_t ns)
+{
+    if (stack->n_overflowed)
+        stack->n_overflowed--;
+    else if (stack->n > 0 && is_same_frame(&stack->frames[stack->n - 1], subject, function, frame))
+        pop_frame_inline(stack, pipeline, is_plain, is_finished, flags, ns);
+    else
+        leave_inner_frames(stack, subject, function, frame, is_finished, flags, ns);
+}
+
+/* Closes the n innermost Python frames, which returned while nothing was recorded. */
+static void leave_n_frames(struct call_stack *stack, uint32_t n, uint64_t ns)
+{
+    uint64_t n_overflowed = n < stack->n_overflowed ? n : stack->n_overflowed;
+    stack->n_overflowed -= n_overflowed;
+    n -= (uint32_t)n_overflowed;
+    while (n > 0 && stack->n > 0) {
+        if (stack->frames[stack->n - 1].subject == PNR_SUBJECT_PYTHON)
+            n--;
+        pop_frame(stack, false, SLICE_EXIT_MISSING, ns);
+    }
+}
+
+/* ---- records ---- */
+
+static void report_lost(struct call_stack *stack, uint32_t n, uint64_t ns)
+{
+    char text[64];
+    stack_count(stack)->lost += stack->filter.hides_all ? 0 : n;
+    snprintf(text, sizeof text, "[lost %" PRIu32 " events]", n);
+    slice_filter_instant(&stack->filter, text, ns);
+}
+
+static void convert_rare_record(struct call_stack *stack, struct pnr_record record, uint64_t ns)
+{
+    uint32_t function = pnr_record_function(record);
+    switch (pnr_record_kind(record)) {
+    case PNR_CREATE:
+        slice_filter_create(&stack->filter, !stack->n_overflowed, function, pnr_record_frame(record), ns);
+        break;
+    case PNR_LEFT:
+        leave_n_frames(stack, function, ns);
+        break;
+    case PNR_LOST:
+        report_lost(stack, function, ns);
+        break;
+    default:                            /* also EMPTY, and OPEN where it must not be */
+        stack_count(stack)->unknown_kinds++;
+    }
+}
+
+/* The i-th record before the one at `index`, from 1 on; no further than CALL_STACK_PREVIOUS before the block. */
+static struct pnr_record previous_record(const struct call_stack *stack, const struct call_stack_input *input,
+                                         uint32_t index, uint32_t i)
+{
+    return i <= index ? input->records[index - i] : stack->previous[CALL_STACK_PREVIOUS - (i - index)];
+}
+
+/* Keeps the last records of a block that has been converted. */
+static void keep_previous(struct call_stack *stack, const struct call_stack_input *input)
+{
+    struct pnr_record previous[CALL_STACK_PREVIOUS];
+    for (uint32_t i = 1; i <= CALL_STACK_PREVIOUS; i++)
+        previous[CALL_STACK_PREVIOUS - i] = previous_record(stack, input, input->n, i);
+    memcpy(stack->previous, previous, sizeof previous);
+}
+
+/* True when the record at `index`, a START, follows the two calls that asyncio makes before a task starts eagerly. */
+static bool follows_task_calls(const struct call_stack *stack, const struct call_stack_input *input, uint32_t index)
+{
+    uint32_t functions[CALL_STACK_PREVIOUS / 2];
+    for (uint32_t i = 0; i < CALL_STACK_PREVIOUS / 2; i++) {
+        struct pnr_record call = previous_record(stack, input, index, 2 * i + 2);
+        struct pnr_record exit = previous_record(stack, input, index, 2 * i + 1);
+        if (pnr_record_kind(call) != PNR_CALL || pnr_record_kind(exit) != PNR_RETURN)
+            return false;
+        functions[i] = pnr_record_function(exit);
+    }
+    return tasks_starts(&stack->filter.pipeline.flows->tasks, functions[1], functions[0]);
+}
+
+/* Converts the record at `index`, of any kind. */
+static __attribute__((noinline)) void convert_record(struct call_stack *stack, const struct call_stack_input *input,
+                                                     uint32_t index, uint64_t ns)
+{
+    struct pnr_record record = input->records[index];
+    struct pnr_kind_effect of = pnr_kind_effect(pnr_record_kind(record));
+    uint32_t function = pnr_record_function(record);
+    uint64_t frame = of.traits & PNR_CONTINUABLE ? pnr_record_frame(record) : 0;
+    if (of.effect == PNR_EFFECT_ENTER) {
+        bool is_first = of.traits & PNR_FIRST, has_tasks = stack->filter.pipeline.flows->choice.has_tasks;
+        stack->starts_task = is_first && has_tasks && follows_task_calls(stack, input, index);
+        push_frame(stack, of.subject, function, frame, is_first, 0, ns);
+        stack->starts_task = false;
+    } else if (of.effect == PNR_EFFECT_LEAVE) {
+        unsigned flags = of.traits & PNR_EXCEPTION ? SLICE_EXCEPTION : 0;
+        leave_frame(stack, &stack->filter.pipeline, false, of.subject, function, frame, of.traits & PNR_LAST, flags,
+                    ns);
+    } else {
+        convert_rare_record(stack, record, ns);
+    }
+}
+
+/* Most records are CALL and RETURN: for those the compiler omits what other kinds need. */
+static inline __attribute__((always_inline)) void convert_records(struct call_stack *stack, bool is_plain,
+                                                                  struct call_stack_input *input,
+                                                                  uint64_t until_ticks)
+{
+    const struct slice_pipeline pipeline = stack->filter.pipeline;     /* no store can change the copy: in registers */
+    const struct pnr_record *records = input->records;
+    uint64_t now = input->ticks;
+    uint32_t next = input->next, n = input->n, first = next;
+    for (; next < n; next++) {
+        struct pnr_record record = records[next];
+        unsigned kind = pnr_record_kind(record);
+        uint64_t ticks = input->begin_ticks + pnr_record_ticks(record);
+        if (ticks < now)                /* damage, or a clock about which two processors disagree */
+            pipeline.count->backwards++;
+        else
+            now = ticks;
+        if (now > until_ticks || kind == PNR_SWITCH)
+            break;
+        uint64_t ns = timeline_since(input->timeline, input->zero_ns, now);
+        if (kind == PNR_CALL)
+            push_frame_inline(stack, &pipeline, is_plain, PNR_SUBJECT_PYTHON, pnr_record_function(record), 0, false, 0,
+                              ns);
+        else if (kind == PNR_RETURN)
+            leave_frame(stack, &pipeline, is_plain, PNR_SUBJECT_PYTHON, pnr_record_function(record), 0, true, 0, ns);
+        else
+            convert_record(stack, input, next, ns);
+    }
+    pipeline.count->events += next - first;
+    input->next = next;
+    input->ticks = now;
+}
+
+void call_stack_records(struct call_stack *stack, struct call_stack_input *input, uint64_t until_ticks)
+{
+    size_t n_before = begin_changes(stack);
+    if (slice_pipeline_is_plain(&stack->filter.pipeline))
+        convert_records(stack, true, input, until_ticks);
+    else
+        convert_records(stack, false, input, until_ticks);
+    end_changes(stack, n_before);
+    if (input->next == input->n)
+        keep_previous(stack, input);
+}
+
+/* ---- the begin of a block ---- */
+
+/* An OPEN record lists a Python frame or the call of a C function. */
+static enum pnr_subject open_subject(struct pnr_record open)
+{
+    return pnr_record_frame(open) == PNR_OPEN_C_CALL ? PNR_SUBJECT_C : PNR_SUBJECT_PYTHON;
+}
+
+static uint64_t open_identity(struct pnr_record open)
+{
+    return open_subject(open) == PNR_SUBJECT_PYTHON ? pnr_record_frame(open) : 0;
+}
+
+static bool matches_open(const struct stack_frame *frame, struct pnr_record open)
+{
+    return is_same_frame(frame, open_subject(open), pnr_record_function(open), open_identity(open));
+}
+
+/* Returns how many of the n OPEN records equal the frames from index `bottom` of the stack on, one after another;
+ * *end is the index after the last such frame. No more than CALL_STACK_MAX_SEARCH others, which are not Python
+ * frames, may lie between them. */
+static size_t match_open(const struct call_stack *stack, size_t bottom, const struct pnr_record *open, size_t n,
+                         size_t *end)
+{
+    size_t n_matched = 0, n_others = 0;
+    *end = bottom;
+    for (size_t i = bottom; i < stack->n && n_matched < n && n_others <= CALL_STACK_MAX_SEARCH; i++) {
+        if (matches_open(&stack->frames[i], open[n_matched])) {
+            n_matched++;
+            *end = i + 1;
+        } else if (stack->frames[i].subject != PNR_SUBJECT_PYTHON) {
+            n_others++;
+        } else {
+            break;
+        }
+    }
+    return n_matched;
+}
+
+/* The same where only the innermost frames are listed. Frames may be missing, or too many, below or above: finds where
+ * most of the OPEN records match. */
+static size_t match_innermost(const struct call_stack *stack, const struct pnr_record *open, size_t n, size_t *end)
+{
+    struct stack_count *count = stack_count(stack);
+    size_t bottom = stack->n > CALL_STACK_MAX_SEARCH ? stack->n - CALL_STACK_MAX_SEARCH : 0, most = 0;
+    *end = 0;
+    for (size_t i = stack->n; i > bottom && count->failed_compares < CALL_STACK_MAX_FAILED; i--) {
+        size_t end_here, n_matched = match_open(stack, i - 1, open, n, &end_here);
+        count->failed_compares += end_here - i + 2;
+        if (n_matched > most) {
+            most = n_matched;
+            *end = end_here;
+        }
+    }
+    return most;
+}
+
+/* True when the OPEN records list exactly what is on the stack, or with is_deeper what is in its innermost part.
+ * Compares from the innermost frame outwards. */
+static bool equals_open(const struct call_stack *stack, const struct pnr_record *open, size_t n, bool is_deeper)
+{
+    size_t i = stack->n, n_others = 0;
+    for (;;) {
+        while (i > 0 && stack->frames[i - 1].subject != PNR_SUBJECT_PYTHON && n_others <= CALL_STACK_MAX_SEARCH &&
+               !(n > 0 && matches_open(&stack->frames[i - 1], open[n - 1])))
+            i--, n_others++;
+        if (n == 0)
+            return is_deeper || i == 0;
+        if (i == 0 || !matches_open(&stack->frames[--i], open[--n]))
+            return false;
+    }
+}
+
+void call_stack_begin_block(struct call_stack *stack, enum block_boundary boundary, uint64_t ns)
+{
+    if (boundary == BLOCK_AFTER_HOLE) {
+        memset(stack->previous, 0, sizeof stack->previous);
+        stack_count(stack)->holes += !stack->filter.hides_all;
+        slice_filter_instant(&stack->filter, "[events may be missing]", ns);
+    } else if (boundary == BLOCK_AFTER_PAUSE) {
+        slice_filter_instant(&stack->filter, "[recording was paused]", ns);
+    }
+}
+
+void call_stack_resync(struct call_stack *stack, const struct pnr_record *open, size_t n, bool is_deeper, uint64_t ns)
+{
+    size_t end;
+    if (!stack->n_overflowed && equals_open(stack, open, n, is_deeper))
+        return;
+    stack->n_overflowed = 0;
+    size_t n_before = begin_changes(stack);
+    size_t n_matched = is_deeper ? match_innermost(stack, open, n, &end) : match_open(stack, 0, open, n, &end);
+    close_down_to(stack, end, ns);
+    for (size_t i = n_matched; i < n; i++)
+        push_frame(stack, open_subject(open[i]), pnr_record_function(open[i]), open_identity(open[i]), false,
+                   SLICE_BEGIN_UNKNOWN, ns);
+    end_changes(stack, n_before);
+}
+
+/* ---- a selected time ---- */
+
+void call_stack_reveal(struct call_stack *stack, uint64_t ns)
+{
+    size_t n = stack->n;
+    uint64_t n_overflowed = stack->n_overflowed;
+    stack->filter.hides_all = false;
+    stack->is_revealed = true;
+    stack->n_overflowed = 0;
+    begin_changes(stack);
+    stack->n = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct stack_frame open = stack->frames[i];
+        push_frame(stack, open.subject, open.function, open.frame, false, SLICE_CUT, ns);
+    }
+    stack->n_overflowed += n_overflowed;
+    end_changes(stack, n);
+}
+
+void call_stack_restore(struct call_stack *stack, const struct open_frame *frames, size_t n)
+{
+    while (stack->capacity < n && !stack->is_out_of_memory)
+        stack->is_out_of_memory = grow_stack(stack) < 0;
+    if (stack->is_out_of_memory)
+        return;
+    size_t n_before = stack->n;
+    stack->n = n;
+    end_changes(stack, n_before);
+    for (size_t i = 0; i < n; i++)
+        stack->frames[i] = (struct stack_frame){ frames[i].frame, frames[i].function, (uint8_t)frames[i].subject,
+                                                 false };
+}
+
+void call_stack_save(const struct call_stack *stack, struct open_stack_snapshot *snapshot, uint32_t process)
+{
+    struct open_frame *frames = open_stack_snapshot_add(snapshot, process, stack->filter.thread, stack->n);
+    for (size_t i = 0; frames && i < stack->n; i++)
+        frames[i] = (struct open_frame){ stack->frames[i].frame, stack->frames[i].function, stack->frames[i].subject };
+}
+
+void call_stack_end(struct call_stack *stack, uint64_t ns, bool is_cut)
+{
+    size_t n_before = stack->n;
+    stack->n_overflowed = 0;
+    stack_count(stack)->cut += is_cut ? stack->filter.n : 0;
+    while (stack->n > 0)
+        pop_frame(stack, false, is_cut ? SLICE_CUT : SLICE_UNFINISHED, ns);
+    end_changes(stack, n_before);
+}

@@ -1,0 +1,87 @@
+#include "slice_filter.h"
+
+void slice_filter_init(struct slice_filter *filter, const struct slice_pipeline *pipeline, uint32_t thread,
+                       bool hides_all)
+{
+    *filter = (struct slice_filter){ .pipeline = *pipeline, .thread = thread, .hides_all = hides_all,
+                                     .time.positions = pipeline->positions };
+}
+
+void slice_filter_clear(struct slice_filter *filter)
+{
+    free(filter->slices);
+    filter->slices = NULL;
+    filter->n = filter->capacity = 0;
+}
+
+int slice_filter_reserve(struct slice_filter *filter, size_t n)
+{
+    if (n <= filter->capacity)
+        return 0;
+    struct open_slice *slices = realloc(filter->slices, n * sizeof *slices);
+    if (!slices)
+        return -1;
+    filter->slices = slices;
+    filter->capacity = n;
+    return 0;
+}
+
+static bool is_hidden_function(const struct slice_rules *rules, uint32_t function)
+{
+    if (!rules->is_hidden)
+        return false;
+    return function - 1 < rules->n_functions ? rules->is_hidden[function - 1] : rules->hides_unknown;
+}
+
+bool slice_filter_hides(const struct slice_filter *filter, enum pnr_subject subject, uint32_t function)
+{
+    const struct slice_rules *rules = filter->pipeline.rules;
+    if (filter->hides_all || filter->n >= rules->max_depth)
+        return true;
+    return pnr_subject_is_function(subject) && is_hidden_function(rules, function);
+}
+
+void slice_filter_leave_hidden(struct slice_filter *filter, uint64_t frame)
+{
+    flows_finish(filter->pipeline.flows, frame);
+}
+
+void slice_filter_retain_pending(struct slice_filter *filter, struct open_slice *slice)
+{
+    struct flows *flows = filter->pipeline.flows;
+    if (slice->frame)
+        flows_retain(flows, filter->thread, slice->function, slice->frame, slice->begin.ns);
+    slice->is_retained = true;
+    if (filter->pending_spawns)
+        flows_decide(flows, &filter->pending_spawns, slice->begin.ns, true);
+}
+
+void slice_filter_instant(struct slice_filter *filter, const char *text, uint64_t ns)
+{
+    struct sink *sink = filter->pipeline.sink;
+    if (filter->hides_all)
+        return;
+    ns = slice_time_instant(&filter->time, ns);
+    if (filter->n > 0)
+        slice_filter_retain(filter, &filter->slices[filter->n - 1]);
+    if (sink->instant)
+        sink->instant(sink, filter->thread, ns, text);
+}
+
+void slice_filter_create(struct slice_filter *filter, bool is_attributed, uint32_t function, uint64_t frame,
+                         uint64_t ns)
+{
+    const struct slice_pipeline *pipeline = &filter->pipeline;
+    flows_finish(pipeline->flows, frame);
+    if (filter->hides_all || (pipeline->rules && is_hidden_function(pipeline->rules, function)))
+        return;
+    struct open_slice *creator = is_attributed && filter->n ? &filter->slices[filter->n - 1] : NULL;
+    bool is_long = creator && slice_time_length(&filter->time, &creator->begin, ns) >= pipeline->min_ns;
+    ns = slice_time_create(&filter->time, ns);
+    if (!creator)
+        return;
+    if (is_long)
+        slice_filter_retain(filter, creator);
+    flows_create(pipeline->flows, creator->is_retained ? NULL : &filter->pending_spawns, filter->thread, function,
+                 frame, ns);
+}
