@@ -1,6 +1,6 @@
-/* What the recorder says to the user of a program that is not its own: lines on standard error, as long as
- * descriptor 2 is the file that it was when recording began. A child process says nothing in its streams: its lines go to
- * the file `messages` of the capture, and the process that began the capture says at its end that there are some. */
+/* What the recorder says to the user of a program that is not its own: lines on standard error, as long as descriptor 2
+ * is the file that it was when recording began. A child process says nothing in its streams: its lines go to the file
+ * `messages` of the capture, and the process that began the capture says at its end that there are some. */
 #ifndef REC_DIAGNOSTICS_H
 #define REC_DIAGNOSTICS_H
 
@@ -12,7 +12,8 @@ void rec_diagnostics_init(void);
 /* Nothing is said until the next rec_diagnostics_init. */
 void rec_diagnostics_hold(void);
 
-/* This is a child process: from now on what it has to say goes to this capture, whose path is borrowed. NULL: it is none. */
+/* This is a child process: from now on what it has to say goes to this capture, whose path is borrowed. NULL: it is
+ * none. */
 void rec_diagnostics_redirect(const char *capture_path);
 
 /* Writes "panopticon: " and the formatted text with a newline, in one write(2) of at most 1,024 bytes. */
@@ -25,8 +26,8 @@ void rec_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Once a process: reads the environment, and remembers which file descriptor 2 is, to which rec_debug writes. */
 void rec_debug_init(void);
 
-/* Makes the file to which the children of this capture append, if they could not make it themselves: those that will run
- * as another user. They can do nothing else with it. */
+/* Makes the file to which the children of this capture append, if they could not make it themselves: those that will
+ * run as another user. They can do nothing else with it. */
 void rec_diagnostics_open_to_all(const char *capture_path);
 
 /* The process that began the capture is about to become this user: it will still read the messages. */

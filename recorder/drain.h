@@ -97,22 +97,22 @@ void rec_drain_run_inline(void);
  * that calls the others. Gives the instant up to which it reaches. Returns 0 or -1. */
 int rec_drain_save(const char *process_path, uint32_t first_segment, struct pnr_clock_sample *end, struct pnr_err *err);
 
-/* Writes all that is queued and ends the segment: what comes from now on is in the one whose number it gives. No chunk may be
- * in use. Returns 0 or -1. */
+/* Writes all that is queued and ends the segment: what comes from now on is in the one whose number it gives. No chunk
+ * may be in use. Returns 0 or -1. */
 int rec_drain_cut(uint32_t *segment, struct pnr_err *err);
 
 /* Puts the segments from this number on that are finished into another process directory, as links or copies. Returns 0
  * or -1. */
 int rec_drain_link(const char *process_path, uint32_t first_segment, struct pnr_err *err);
 
-/* After a cut: goes on in another process directory, on another live mapping, which the drain owns from now on, also when
- * it fails, with the number of the segment that comes next. on_move is called when that is sure, while the drain's thread is
- * away; then the old mapping is removed. Returns 0, or -1 and nothing has changed. */
+/* After a cut: goes on in another process directory, on another live mapping, which the drain owns from now on, also
+ * when it fails, with the number of the segment that comes next. on_move is called when that is sure, while the drain's
+ * thread is away; then the old mapping is removed. Returns 0, or -1 and nothing has changed. */
 int rec_drain_move(const char *process_path, struct pnr_live live, const struct rec_drain_options *options,
                    void (*on_move)(void), struct pnr_err *err);
 
-/* Calls func(arg), in which this process becomes another user, and gives it the files of the process, so that recording can go
- * on. The thread is away meanwhile, as after rec_drain_park. */
+/* Calls func(arg), in which this process becomes another user, and gives it the files of the process, so that recording
+ * can go on. The thread is away meanwhile, as after rec_drain_park. */
 void rec_drain_change_user(uid_t user, void (*func)(void *), void *arg);
 
 /* Bytes of all blocks that were written. */
@@ -127,7 +127,8 @@ bool rec_drain_has_failed(void);
 /* Writes what is queued and ends the thread. */
 void rec_drain_stop(struct rec_drain_totals *totals);
 
-/* Removes the live mapping if all was written: as the last of all, for it is what others finish of a process that was killed. */
+/* Removes the live mapping if all was written: as the last of all, for it is what others finish of a process that was
+ * killed. */
 void rec_drain_remove(void);
 
 #endif

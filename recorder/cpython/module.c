@@ -184,8 +184,8 @@ static const char *describe_rest(const struct rec_survey *survey, char *text, si
     return text;
 }
 
-/* Totals over all processes of the capture, or of this one where it cannot be looked at. What failed in this one kept it
- * from telling its own. */
+/* Totals over all processes of the capture, or of this one where it cannot be looked at. What failed in this one kept
+ * it from telling its own. */
 static void survey(const struct rec_totals *totals, struct rec_survey *survey)
 {
     rec_survey_take(rec_recording_path(), survey);

@@ -98,8 +98,8 @@ static bool choose_engine(const char *name)
     return true;
 }
 
-/* The monitoring engine continues in place of the frame engine, which has left for a pause. Returns false where it cannot;
- * then nothing more is recorded. */
+/* The monitoring engine continues in place of the frame engine, which has left for a pause. Returns false where it
+ * cannot; then nothing more is recorded. */
 static bool change_engine(void)
 {
     recording.engine->leave(REC_LEAVE_HANDOVER);
@@ -119,8 +119,8 @@ static bool change_engine(void)
 /* The frame engine steps aside, for what CPython does only where there is no hook. */
 static bool step_aside(void)
 {
-    return PyInterpreterState_Get() == PyInterpreterState_Main() && rec_recording_is_on() && rec_state_is(REC_RECORDING) &&
-           recording.engine == rec_engine_frame && rec_state_take(REC_EVENT_PAUSE);
+    return PyInterpreterState_Get() == PyInterpreterState_Main() && rec_recording_is_on() &&
+           rec_state_is(REC_RECORDING) && recording.engine == rec_engine_frame && rec_state_take(REC_EVENT_PAUSE);
 }
 
 static void come_back(void)
@@ -362,8 +362,8 @@ static const rec_state_action actions[REC_N_ACTIONS] = {
 
 /* ---- start ---- */
 
-/* Joins in a forked child that has had no event so far: because it is paused, say. Returns whether this process has files
- * of its own. */
+/* Joins in a forked child that has had no event so far: because it is paused, say. Returns whether this process has
+ * files of its own. */
 static bool join_if_pending(void)
 {
     notice();
@@ -446,8 +446,9 @@ static bool start_engine(PyObject *on_path)
         PyErr_SetString(PyExc_RuntimeError, "panopticon: this process was forked while recording started");
         return false;
     }
+    bool has_c_calls = rec_captures.written.options.c_calls;
     return recording.engine->enter(REC_ENTER_START) == 0 &&
-           (!rec_captures.written.options.c_calls || rec_c_calls_enter(REC_ENTER_START) == 0) && !rec_session_is_closed();
+           (!has_c_calls || rec_c_calls_enter(REC_ENTER_START) == 0) && !rec_session_is_closed();
 }
 
 /* Removes what was begun. An exception is set, or a write has failed. */
@@ -627,8 +628,8 @@ static void forked_silently(void) { become_child(false); }
 
 /* ---- giving up rights ---- */
 
-/* What this process still writes alongside its own directory: captures of regions, which are filled when they stop, and the
- * messages, if it will read them. */
+/* What this process still writes alongside its own directory: captures of regions, which are filled when they stop, and
+ * the messages, if it will read them. */
 static void give_others(uid_t user)
 {
     if (rec_recording_is_own() && !recording.joins)

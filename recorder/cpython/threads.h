@@ -68,8 +68,8 @@ _Static_assert(offsetof(struct rec_thread, stack.hooked_size) == REC_CACHE_LINE 
 extern REC_CURRENT_STORAGE struct rec_thread *rec_current __attribute__((visibility("hidden")));
 extern struct rec_thread rec_no_thread __attribute__((visibility("hidden")));
 
-/* The next event of every thread is not fast, and finds out what has changed. Without a GIL the caller would have to stop
- * all threads and close their windows (hooked_size, owner). */
+/* The next event of every thread is not fast, and finds out what has changed. Without a GIL the caller would have to
+ * stop all threads and close their windows (hooked_size, owner). */
 static inline void rec_threads_forget_current(void)
 {
     rec_current = &rec_no_thread;
@@ -106,7 +106,8 @@ void rec_threads_notice_fork(void);
 /* At an event that is not fast: true when it is to be recorded. Begins the recording of a forked child. */
 bool rec_threads_activate_if_pending(const PyThreadState *ts);
 
-/* True when the thread's buffer does not know what has happened since. *flags: of the block that its stack is to open. */
+/* True when the thread's buffer does not know what has happened since. *flags: of the block that its stack is to open.
+ */
 static inline bool rec_threads_is_out_of_date(const struct rec_thread *thread, uint16_t *flags)
 {
     *flags = thread->epoch < rec_state.since ? PNR_BLOCK_PAUSED : PNR_BLOCK_RESYNC;
@@ -122,11 +123,12 @@ void rec_threads_end_buffers(void);
 /* The thread of a thread state, or NULL. */
 struct rec_thread *rec_threads_find(const PyThreadState *ts);
 
-/* Begins to record a thread, whose buffer has no chunk yet. NULL when out of memory: its events are lost, and counted. */
+/* Begins to record a thread, whose buffer has no chunk yet. NULL when out of memory: its events are lost, and counted.
+ */
 struct rec_thread *rec_threads_new(PyThreadState *ts);
 
-/* Tells how many frames of the buffer's base (engine_frame.c) are gone when only `present` are still there. Returns false
- * when there was no room. */
+/* Tells how many frames of the buffer's base (engine_frame.c) are gone when only `present` are still there. Returns
+ * false when there was no room. */
 bool rec_threads_emit_left(struct rec_thread *thread, uint32_t present);
 
 /* Reads the name of a thread once more. */
