@@ -9,15 +9,16 @@
 
 #include "../format/file.h"
 
-#define READS 5                         /* of an instant; the one that took least is kept */
-#define MEASURE_NS 1000000
-#define RESOLUTION_NS 4                 /* of the times in blocks */
+#define SAMPLE_READS 5                  /* the one that took least time is kept */
+#define MEASURE_NS 1000000              /* of rec_clock_rate, at least */
+#define RESOLUTION_NS 4                 /* of the ticks in blocks */
 
 bool rec_clock_is_counter;
-static struct pnr_clock_sample first;
+static struct pnr_clock_sample first_sample;
 
 #ifdef __x86_64__
-/* The kernel measures and watches the counters of all cores; where it does not trust them, nor do we. */
+/* True when the kernel derives its own clock from the counter. It compares the counters of all cores, and leaves
+ * them where they are not reliable (Linux, arch/x86/kernel/tsc.c and kernel/time/clocksource.c). */
 static bool kernel_uses_counter(void)
 {
     char name[16] = "";
@@ -39,7 +40,7 @@ static bool has_counter(void)
 static bool has_counter(void)
 {
 #ifdef __aarch64__
-    return true;                        /* the architecture says: one rate on all cores, never stops */
+    return true;                        /* the architecture guarantees one rate on all cores, which never stops */
 #else
     return false;
 #endif
@@ -49,7 +50,7 @@ static bool has_counter(void)
 void rec_clock_init(void)
 {
     rec_clock_is_counter = has_counter();
-    first = rec_clock_sample();
+    first_sample = rec_clock_sample();
 }
 
 const char *rec_clock_name(void)
@@ -63,7 +64,7 @@ const char *rec_clock_name(void)
 #endif
 }
 
-static uint64_t in_ns(struct timespec t)
+static uint64_t timespec_ns(struct timespec t)
 {
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
@@ -72,7 +73,7 @@ struct pnr_clock_sample rec_clock_sample(void)
 {
     struct pnr_clock_sample best = { 0 };
     uint64_t best_width = UINT64_MAX;
-    for (int i = 0; i < READS; i++) {
+    for (int i = 0; i < SAMPLE_READS; i++) {
         struct timespec monotonic, realtime;
         uint64_t before = rec_clock_ticks();
         clock_gettime(CLOCK_MONOTONIC, &monotonic);
@@ -80,7 +81,7 @@ struct pnr_clock_sample rec_clock_sample(void)
         clock_gettime(CLOCK_REALTIME, &realtime);
         if (width < best_width) {
             best_width = width;
-            best = (struct pnr_clock_sample){ before + width / 2, in_ns(monotonic), in_ns(realtime) };
+            best = (struct pnr_clock_sample){ before + width / 2, timespec_ns(monotonic), timespec_ns(realtime) };
         }
     }
     return best;
@@ -91,13 +92,13 @@ uint64_t rec_clock_rate(void)
     struct pnr_clock_sample now = rec_clock_sample();
     if (!rec_clock_is_counter)
         return 1000000000;
-    uint64_t past = now.monotonic_ns - first.monotonic_ns;
+    uint64_t past = now.monotonic_ns - first_sample.monotonic_ns;
     if (past < MEASURE_NS) {
         nanosleep(&(struct timespec){ 0, (long)(MEASURE_NS - past) }, NULL);
         now = rec_clock_sample();
-        past = now.monotonic_ns - first.monotonic_ns;
+        past = now.monotonic_ns - first_sample.monotonic_ns;
     }
-    return (uint64_t)((unsigned __int128)(now.ticks - first.ticks) * 1000000000 / past);
+    return (uint64_t)((unsigned __int128)(now.ticks - first_sample.ticks) * 1000000000 / past);
 }
 
 uint8_t rec_clock_tick_shift(void)

@@ -1,7 +1,13 @@
-/* The tick clock: what a record's time is counted in, and its place on the system's clocks. Free of Python.
- * x86-64: the time-stamp counter where it is constant and never stops (CPUID 0x80000007, EDX bit 8) and the
- * kernel's clocksource, if it can be asked, is made of it (tsc, kvm-clock, hyperv); aarch64: CNTVCT_EL0; else
- * CLOCK_MONOTONIC, one tick a nanosecond. */
+/* The tick clock: the unit of a record's time, and what it is on the system's clocks. No Python dependency.
+ *
+ * x86-64 has the time-stamp counter. It is used where it runs at a constant rate and never stops (CPUID 0x80000007, EDX
+ * bit 8), and the kernel's clocksource, if that can be read, is derived from it (tsc, kvm-clock, hyperv). aarch64 has
+ * CNTVCT_EL0. Elsewhere it is CLOCK_MONOTONIC, one tick a nanosecond.
+ *
+ *     rec_clock_init                          once, before anything else
+ *         rec_clock_ticks, rec_clock_sample, ...
+ *
+ * Any thread may call the rest. */
 #ifndef REC_CLOCK_H
 #define REC_CLOCK_H
 
@@ -16,24 +22,24 @@
 
 extern bool rec_clock_is_counter;       /* set once by rec_clock_init, before any tick is read */
 
-/* Finds out which clock there is and reads the first instant, from which rec_clock_rate measures. */
+/* Chooses the clock and takes the first sample, from which rec_clock_rate measures. */
 void rec_clock_init(void);
 
-/* "tsc", "cntvct" or "monotonic". */
+/* Returns "tsc", "cntvct" or "monotonic". */
 const char *rec_clock_name(void);
 
-/* Ticks per second, measured between rec_clock_init and now. Sleeps until that is at least 1 ms. */
+/* Returns the ticks per second, measured between rec_clock_init and now. Sleeps until that is at least 1 ms. */
 uint64_t rec_clock_rate(void);
 
-/* How many low bits of the ticks blocks do not keep: what is finer than some nanoseconds is noise, and noise fills the
- * disk. */
+/* Returns how many low bits of the ticks blocks do not keep. What is finer than some nanoseconds is noise, which
+ * does not compress. */
 uint8_t rec_clock_tick_shift(void);
 
-/* The present instant on all clocks. ticks and monotonic_ns belong together within the time that one read of
- * the clock takes, some 50 ns. */
+/* Reads all clocks at one moment. ticks and monotonic_ns belong together within the time that one read of the clock
+ * takes, some 50 ns. */
 struct pnr_clock_sample rec_clock_sample(void);
 
-/* The counter, where rec_clock_is_counter. */
+/* Reads the counter, where rec_clock_is_counter. */
 static inline uint64_t rec_clock_counter(void)
 {
 #ifdef __x86_64__
@@ -47,7 +53,7 @@ static inline uint64_t rec_clock_counter(void)
 #endif
 }
 
-/* The counter in two halves: the processor has it so, and putting them together takes time. */
+/* Reads the counter as two halves, which is how rdtsc gives it: joining them would take instructions. */
 static inline uint64_t rec_clock_counter_halves(uint32_t *high)
 {
 #ifdef __x86_64__
@@ -62,7 +68,7 @@ static inline uint64_t rec_clock_counter_halves(uint32_t *high)
 #endif
 }
 
-/* CLOCK_MONOTONIC alone. */
+/* Reads CLOCK_MONOTONIC. */
 static inline uint64_t rec_clock_monotonic_ns(void)
 {
     struct timespec t;

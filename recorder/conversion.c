@@ -12,41 +12,41 @@
 
 extern char **environ;
 
-static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
-#define N_SIGNALS (sizeof signals / sizeof *signals)
+static const int end_signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+#define N_SIGNALS (sizeof end_signals / sizeof *end_signals)
 
 static volatile sig_atomic_t is_interrupted;
 static volatile pid_t running;          /* the converter; 0: there is none */
 
-static void on_signal(int signal)
+static void interrupt_conversion(int signal)
 {
     int saved = errno;
     (void)signal;
     is_interrupted = true;
     if (running)
-        kill(running, SIGTERM);         /* it takes its unfinished file away */
+        kill(running, SIGTERM);         /* the converter then removes its unfinished file */
     errno = saved;
 }
 
 void rec_conversion_catch(void)
 {
-    struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART | SA_ONSTACK }, before;
+    struct sigaction action = { .sa_handler = interrupt_conversion, .sa_flags = SA_RESTART | SA_ONSTACK }, before;
     sigemptyset(&action.sa_mask);
     is_interrupted = false;
     for (size_t i = 0; i < N_SIGNALS; i++)
-        if (sigaction(signals[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
-            sigaction(signals[i], &action, NULL);
+        if (sigaction(end_signals[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+            sigaction(end_signals[i], &action, NULL);
 }
 
-/* In the child of vfork, which shares the parent's memory but not its handlers. A terminal's signals are for the
- * recorded process, which passes them on: so the converter is in a group of its own. */
-static void become(pid_t parent, const char *converter, char *const *argv, const sigset_t *mask)
+/* Becomes the converter in the child of vfork, which shares the parent's memory but not its handlers. The converter
+ * gets a process group of its own: a terminal's end_signals are for the recorded process, which passes them on. */
+static void become_converter(pid_t parent, const char *converter, char *const *argv, const sigset_t *mask)
 {
     struct sigaction action;
     for (size_t i = 0; i < N_SIGNALS; i++)
-        if (sigaction(signals[i], NULL, &action) == 0 && action.sa_handler == on_signal) {
+        if (sigaction(end_signals[i], NULL, &action) == 0 && action.sa_handler == interrupt_conversion) {
             action.sa_handler = SIG_DFL;
-            sigaction(signals[i], &action, NULL);
+            sigaction(end_signals[i], &action, NULL);
         }
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -56,8 +56,8 @@ static void become(pid_t parent, const char *converter, char *const *argv, const
     execve(converter, argv, environ);
 }
 
-/* Returns the converter's process id, or -1 and errno. */
-static pid_t spawn(const char *converter, char *const *argv, const sigset_t *mask)
+/* Starts the converter. Returns its process id, or -1 and errno. */
+static pid_t spawn_converter(const char *converter, char *const *argv, const sigset_t *mask)
 {
     volatile int failure = 0;
     sigset_t all, before;
@@ -66,7 +66,7 @@ static pid_t spawn(const char *converter, char *const *argv, const sigset_t *mas
     sigprocmask(SIG_SETMASK, &all, &before);
     pid_t pid = vfork();
     if (pid == 0) {
-        become(parent, converter, argv, mask);
+        become_converter(parent, converter, argv, mask);
         failure = errno;
         _exit(127);
     }
@@ -84,10 +84,10 @@ int rec_conversion_run(const char *converter, const char *output, const char *ca
     siginfo_t info;
     int status = -1;
     char *argv[] = { (char *)converter, "-q", "-o", (char *)output, (char *)capture, NULL };
-    signal(SIGCHLD, SIG_DFL);           /* the program may have ignored it: then there is nothing to wait for */
+    signal(SIGCHLD, SIG_DFL);           /* where the program ignores it, waitid(2) finds no child */
     if (is_interrupted)
         return 2;
-    pid_t pid = spawn(converter, argv, mask);
+    pid_t pid = spawn_converter(converter, argv, mask);
     if (pid < 0) {
         rec_warn("%s: %s", converter, strerror(errno));
         return 2;
@@ -97,7 +97,7 @@ int rec_conversion_run(const char *converter, const char *output, const char *ca
         kill(pid, SIGTERM);
     while (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) != 0 && errno == EINTR)
         ;
-    running = 0;                        /* before its id may be another's */
+    running = 0;                        /* before the id is free for another process */
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
     return WIFEXITED(status) ? WEXITSTATUS(status) : 2;

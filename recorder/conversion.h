@@ -1,18 +1,20 @@
-/* Runs the converter at the end of a recorded process, when its interpreter is gone. Free of Python.
+/* Runs the converter at the end of a recorded process, after the program. No Python dependency.
  *
  *     rec_conversion_catch
- *         rec_conversion_run */
+ *         rec_conversion_run
+ *
+ * Called by the process's last thread. */
 #ifndef REC_CONVERSION_H
 #define REC_CONVERSION_H
 
 #include <signal.h>
 
-/* The program has ended: from now on INT, TERM, HUP and QUIT do not change its exit status. Those that it ignores it
- * ignores still. One that comes ends a conversion, or keeps it from beginning. */
+/* Handles INT, TERM, HUP and QUIT from now on: the program has ended, and they no longer change its exit status.
+ * Such a signal ends a conversion, or prevents it. Signals that the program ignores stay ignored. */
 void rec_conversion_catch(void);
 
-/* Converts the capture. mask: the converter's signal mask. Returns the converter's exit status; 2 when it could not be run,
- * or was ended by a signal. It never outlives this process. */
+/* Converts the capture. mask: the converter's signal mask. Returns the converter's exit status, or 2 when it could
+ * not be run or was ended by a signal. The converter never outlives this process. */
 int rec_conversion_run(const char *converter, const char *output, const char *capture, const sigset_t *mask);
 
 #endif

@@ -18,8 +18,8 @@
 #define LOCK_TRIES 1000
 #define MAX_NUMBERED 100000
 
-/* True when the process that is to convert the capture at its end runs, or ends: `order` tells who it is. */
-static bool is_owned(const char *capture)
+/* True while the process that is to convert the capture at its end runs or ends. The file `order` says which it is. */
+static bool is_to_be_converted(const char *capture)
 {
     char path[PATH_MAX], text[256];
     unsigned long long start, namespace;
@@ -38,13 +38,13 @@ static bool is_owned(const char *capture)
            pnr_process_look(pid, start, namespace) == PNR_PROCESS_RUNS;
 }
 
-static bool is_in_use(const char *capture)
+static bool is_capture_in_use(const char *capture)
 {
-    return rec_survey_runs(capture) || is_owned(capture);
+    return rec_survey_runs(capture) || is_to_be_converted(capture);
 }
 
-/* Copies the folder of a path: "." for a name alone. */
-static void folder_of(const char *path, char *folder)
+/* Copies the directory part of a path; "." for a name alone. */
+static void copy_directory(const char *path, char *folder)
 {
     const char *slash = strrchr(path, '/');
     if (!slash)
@@ -53,106 +53,109 @@ static void folder_of(const char *path, char *folder)
         snprintf(folder, PATH_MAX, "%.*s", slash == path ? 1 : (int)(slash - path), path);
 }
 
-/* The folder need not be one that can be locked. */
+/* Locks the directory of a path. Returns the lock, or -1 where there is none: not every directory can be locked. */
 static int take_lock(const char *path)
 {
     char folder[PATH_MAX];
-    folder_of(path, folder);
+    copy_directory(path, folder);
     int lock = pnr_file_open(folder, O_RDONLY | O_DIRECTORY);
     for (int i = 0; lock >= 0 && i < LOCK_TRIES && flock(lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK; i++)
-        usleep(1000);                   /* whoever has it may have been stopped */
+        usleep(1000);                   /* not for ever: the process that has it may have been stopped */
     return lock;
 }
 
-static int begin(struct rec_destination *place, const char *path, const char *extension, struct pnr_err *err)
+static int start_choice(struct rec_destination *destination, const char *path, const char *extension,
+                        struct pnr_err *err)
 {
     size_t size = strlen(path);
-    *place = (struct rec_destination){ .lock = -1 };
+    *destination = (struct rec_destination){ .lock = -1 };
     while (size > 1 && path[size - 1] == '/')
         size--;
-    if (snprintf(place->capture, sizeof place->capture, "%.*s%s", (int)size, path, extension) >=
-        (int)(sizeof place->capture - sizeof "/..replaced")) {
+    if (snprintf(destination->capture, sizeof destination->capture, "%.*s%s", (int)size, path, extension) >=
+        (int)(sizeof destination->capture - sizeof "/..replaced")) {
         errno = ENAMETOOLONG;
         return pnr_err_system(err, path, "cannot make the capture's directory");
     }
-    place->lock = take_lock(place->capture);
+    destination->lock = take_lock(destination->capture);
     return 0;
 }
 
-static int refuse(struct rec_destination *place, const char *what, struct pnr_err *err)
+static int refuse_choice(struct rec_destination *destination, const char *what, struct pnr_err *err)
 {
-    pnr_err_set(err, PNR_E_NOT_CAPTURE, place->capture, 0, what);
-    rec_destination_settle(place, false);
+    pnr_err_set(err, PNR_E_NOT_CAPTURE, destination->capture, 0, what);
+    rec_destination_settle(destination, false);
     return -1;
 }
 
-static bool is_there(const char *path)
+static bool is_path_taken(const char *path)
 {
     struct stat st;
     return lstat(path, &st) == 0;
 }
 
-/* What an earlier --force that was killed has left. */
-static void tidy_aside(const struct rec_destination *place, const char *aside)
+/* Moves back, or removes, what an earlier --force left aside because it was killed. */
+static void tidy_aside(const struct rec_destination *destination, const char *aside)
 {
-    if (!pnr_capture_is(aside) || is_in_use(aside))
+    if (!pnr_capture_is(aside) || is_capture_in_use(aside))
         return;
-    if (!is_there(place->capture))
-        rename(aside, place->capture);
+    if (!is_path_taken(destination->capture))
+        rename(aside, destination->capture);
     else
         rec_tree_remove(aside);
 }
 
-static void aside_of(const char *capture, char *aside)
+static void name_aside(const char *capture, char *aside)
 {
     const char *slash = strrchr(capture, '/'), *name = slash ? slash + 1 : capture;
     if (snprintf(aside, PATH_MAX, "%.*s.%s.replaced", (int)(name - capture), capture, name) >= PATH_MAX)
-        *aside = 0;                     /* begin has seen to it that this cannot be */
+        *aside = 0;                     /* cannot happen: start_choice ensures that the path is short enough */
 }
 
-int rec_destination_choose_capture(struct rec_destination *place, const char *path, bool replaces, struct pnr_err *err)
+int rec_destination_choose_capture(struct rec_destination *destination, const char *path, bool replaces,
+                                   struct pnr_err *err)
 {
     char aside[PATH_MAX];
     struct stat st;
-    if (begin(place, path, "", err) != 0)
+    if (start_choice(destination, path, "", err) != 0)
         return -1;
     if (!replaces)
         return 0;
-    aside_of(place->capture, aside);
-    tidy_aside(place, aside);
-    if (lstat(place->capture, &st) != 0)
+    name_aside(destination->capture, aside);
+    tidy_aside(destination, aside);
+    if (lstat(destination->capture, &st) != 0)
         return 0;
-    if (!S_ISDIR(st.st_mode) || !pnr_capture_is(place->capture))
-        return refuse(place, "not a capture, so --force does not remove it", err);
-    if (is_in_use(place->capture))
-        return refuse(place, "a process may still record into it, so --force does not remove it", err);
-    place->replaces = true;
+    if (!S_ISDIR(st.st_mode) || !pnr_capture_is(destination->capture))
+        return refuse_choice(destination, "not a capture, so --force does not remove it", err);
+    if (is_capture_in_use(destination->capture))
+        return refuse_choice(destination, "a process may still record into it, so --force does not remove it", err);
+    destination->replaces = true;
     return 0;
 }
 
-/* True when a capture that is in use, named after this output, lies beside it. */
-static bool is_promised(const char *output)
+/* True when a capture that is in use lies alongside this output and is named after it. */
+static bool is_output_promised(const char *output)
 {
     char folder[PATH_MAX], path[PATH_MAX];
     struct dirent *entry;
     bool is = false;
     const char *slash = strrchr(output, '/'), *name = slash ? slash + 1 : output;
     size_t size = strlen(name);
-    folder_of(output, folder);
+    copy_directory(output, folder);
     DIR *dir = opendir(folder);
     while (dir && !is && (entry = readdir(dir))) {
         size_t length = strlen(entry->d_name);
-        if (length < size + 4 || strncmp(entry->d_name, name, size) != 0 || strcmp(entry->d_name + length - 4, ".pnr") != 0)
+        if (length < size + 4 || strncmp(entry->d_name, name, size) != 0 ||
+            strcmp(entry->d_name + length - 4, ".pnr") != 0)
             continue;
         pnr_file_path(folder, entry->d_name, path);
-        is = is_in_use(path);
+        is = is_capture_in_use(path);
     }
     if (dir)
         closedir(dir);
     return is;
 }
 
-/* Where the number goes in: before .trace.gz as before .trace. */
+/* Returns where a number is inserted into a name: before .trace.gz as well as before .trace. */
 static size_t stem_size(const char *output)
 {
     const char *slash = strrchr(output, '/'), *name = slash ? slash + 1 : output, *dot = strrchr(name, '.');
@@ -163,39 +166,40 @@ static size_t stem_size(const char *output)
     return dot ? (size_t)(dot - output) : strlen(output);
 }
 
-int rec_destination_choose_output(struct rec_destination *place, const char *output, char *taken, struct pnr_err *err)
+int rec_destination_choose_output(struct rec_destination *destination, const char *output, char *taken,
+                                  struct pnr_err *err)
 {
     size_t stem = stem_size(output);
-    if (begin(place, output, ".pnr", err) != 0)
+    if (start_choice(destination, output, ".pnr", err) != 0)
         return -1;
     strcpy(taken, output);
-    for (int k = 2; is_promised(taken) && k < MAX_NUMBERED; k++)
+    for (int k = 2; is_output_promised(taken) && k < MAX_NUMBERED; k++)
         if (snprintf(taken, PATH_MAX - sizeof ".pnr", "%.*s-%d%s", (int)stem, output, k, output + stem) >=
             (int)(PATH_MAX - sizeof ".pnr"))
-            return refuse(place, "no free name beside it is short enough", err);
-    snprintf(place->capture, sizeof place->capture, "%s.pnr", taken);
+            return refuse_choice(destination, "no free name alongside it is short enough", err);
+    snprintf(destination->capture, sizeof destination->capture, "%s.pnr", taken);
     return 0;
 }
 
-int rec_destination_clear(struct rec_destination *place, struct pnr_err *err)
+int rec_destination_clear(struct rec_destination *destination, struct pnr_err *err)
 {
-    if (!place->replaces)
+    if (!destination->replaces)
         return 0;
-    aside_of(place->capture, place->aside);
-    if (rename(place->capture, place->aside) == 0)
+    name_aside(destination->capture, destination->aside);
+    if (rename(destination->capture, destination->aside) == 0)
         return 0;
-    pnr_err_system(err, place->capture, "cannot be removed");
-    place->aside[0] = 0;
+    pnr_err_system(err, destination->capture, "cannot be removed");
+    destination->aside[0] = 0;
     return -1;
 }
 
-void rec_destination_settle(struct rec_destination *place, bool has_begun)
+void rec_destination_settle(struct rec_destination *destination, bool has_begun)
 {
-    if (place->aside[0] && has_begun && rec_tree_remove(place->aside) != 0)
-        rec_warn("%s: cannot be removed: %s", place->aside, strerror(errno));
-    if (place->aside[0] && !has_begun)
-        rename(place->aside, place->capture);
-    if (place->lock >= 0)
-        close(place->lock);
-    *place = (struct rec_destination){ .lock = -1 };
+    if (destination->aside[0] && has_begun && rec_tree_remove(destination->aside) != 0)
+        rec_warn("%s: cannot be removed: %s", destination->aside, strerror(errno));
+    if (destination->aside[0] && !has_begun)
+        rename(destination->aside, destination->capture);
+    if (destination->lock >= 0)
+        close(destination->lock);
+    *destination = (struct rec_destination){ .lock = -1 };
 }

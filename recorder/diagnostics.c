@@ -16,33 +16,37 @@
 #include "../format/file.h"
 
 #define MAX_LINE 1024
-#define MAX_READ 4096                   /* of the messages: the first line is what matters */
+#define MAX_READ 4096                   /* bytes of the file `messages`: the first line is what matters */
 
-static bool was_open, is_debugging;
-static struct stat was, was_at_first;
-static const char *capture;             /* in a child process; borrowed */
+static struct {
+    bool is_known;                      /* which file descriptor 2 was, */
+    struct stat was;                    /* ... and that it was this one */
+    const char *capture;                /* in a child process, else NULL; borrowed */
+    bool is_debugging;
+    struct stat was_first;              /* file descriptor 2 when the recorder was loaded */
+} diagnostics;
 
 void rec_diagnostics_init(void)
 {
-    was_open = fstat(STDERR_FILENO, &was) == 0;
+    diagnostics.is_known = fstat(STDERR_FILENO, &diagnostics.was) == 0;
 }
 
 void rec_diagnostics_hold(void)
 {
-    was_open = false;
+    diagnostics.is_known = false;
 }
 
 void rec_diagnostics_redirect(const char *capture_path)
 {
-    capture = capture_path;
+    diagnostics.capture = capture_path;
 }
 
-/* Appends the line to the messages of the capture. When it fails, nobody is left to tell. */
+/* Appends the line to the messages of the capture. A failure cannot be reported to anybody. */
 static void append_message(const char *line, size_t size)
 {
     char path[PATH_MAX];
     sigset_t before;
-    pnr_file_path(capture, PNR_CAPTURE_MESSAGES, path);
+    pnr_file_path(diagnostics.capture, PNR_CAPTURE_MESSAGES, path);
     int fd = pnr_file_open(path, O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0)
         fd = pnr_file_open(path, O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CREAT);
@@ -54,20 +58,19 @@ static void append_message(const char *line, size_t size)
     close(fd);
 }
 
-/* Writes to descriptor 2, if that is the same file as `same`. */
-static void write_line(const struct stat *same, const char *line, size_t size)
+/* Writes the line to standard error, if that is still this file. A failure cannot be reported to anybody. */
+static void write_to_stderr(const struct stat *same, const char *line, size_t size)
 {
     struct stat st;
     sigset_t before;
     if (fstat(STDERR_FILENO, &st) != 0 || st.st_dev != same->st_dev || st.st_ino != same->st_ino)
         return;
-    /* When it fails, nobody is left to tell. */
     rec_signals_hold(SIGPIPE, &before);
     bool is_written = write(STDERR_FILENO, line, size) >= 0;
     rec_signals_release(SIGPIPE, &before, !is_written && errno == EPIPE);
 }
 
-/* Completes the line, of which there are size bytes. Returns how many it has then. */
+/* Completes a line of size bytes. Returns how many it has then. */
 static size_t format_line(char *line, int size, const char *format, va_list args)
 {
     size += vsnprintf(line + size, MAX_LINE - (size_t)size, format, args);
@@ -81,33 +84,33 @@ void rec_warn(const char *format, ...)
 {
     char line[MAX_LINE];
     va_list args;
-    int start = capture ? snprintf(line, sizeof line, "process %ld: ", (long)getpid()) :
-                          snprintf(line, sizeof line, "panopticon: ");
+    int start = diagnostics.capture ? snprintf(line, sizeof line, "process %ld: ", (long)getpid()) :
+                                      snprintf(line, sizeof line, "panopticon: ");
     va_start(args, format);
     size_t size = format_line(line, start, format, args);
     va_end(args);
-    if (capture)
+    if (diagnostics.capture)
         append_message(line, size);
-    else if (was_open)
-        write_line(&was, line, size);
+    else if (diagnostics.is_known)
+        write_to_stderr(&diagnostics.was, line, size);
 }
 
 void rec_debug(const char *format, ...)
 {
     char line[MAX_LINE];
     va_list args;
-    if (!is_debugging)
+    if (!diagnostics.is_debugging)
         return;
     va_start(args, format);
     size_t size = format_line(line, snprintf(line, sizeof line, "panopticon: %ld: ", (long)getpid()), format, args);
     va_end(args);
-    write_line(&was_at_first, line, size);
+    write_to_stderr(&diagnostics.was_first, line, size);
 }
 
 void rec_debug_init(void)
 {
     const char *value = getenv("PANOPTICON_DEBUG");
-    is_debugging = value && strcmp(value, "1") == 0 && fstat(STDERR_FILENO, &was_at_first) == 0;
+    diagnostics.is_debugging = value && strcmp(value, "1") == 0 && fstat(STDERR_FILENO, &diagnostics.was_first) == 0;
 }
 
 void rec_diagnostics_open_to_all(const char *capture_path)
@@ -143,7 +146,7 @@ void rec_diagnostics_pass_on(const char *capture_path)
     for (ssize_t i = 0; i < n; i++) {
         n_lines += bytes[i] == '\n';
         if ((unsigned char)bytes[i] < ' ' && (bytes[i] != '\n' || n_lines > 1))
-            bytes[i] = ' ';             /* anybody may have written it */
+            bytes[i] = ' ';             /* no control characters: any user may have written them */
     }
     if (unlink(path) != 0 && n_lines > 0 && truncate(path, 0) != 0)
         rec_warn("%s: cannot be removed: %s", path, strerror(errno));
@@ -154,5 +157,6 @@ void rec_diagnostics_pass_on(const char *capture_path)
     if (n_lines == 1)
         rec_warn("%s", bytes);
     else
-        rec_warn("%s (and %s%zu more messages of child processes)", bytes, n == MAX_READ ? "at least " : "", n_lines - 1);
+        rec_warn("%s (and %s%zu more messages of child processes)", bytes, n == MAX_READ ? "at least " : "",
+                 n_lines - 1);
 }

@@ -1,6 +1,15 @@
-/* What the recorder says to the user of a program that is not its own: lines on standard error, as long as descriptor 2
- * is the file that it was when recording began. A child process says nothing in its streams: its lines go to the file
- * `messages` of the capture, and the process that began the capture says at its end that there are some. */
+/* Diagnostics: the recorder's messages to the user, as lines on standard error. They are written only while
+ * descriptor 2 is the file that it was when recording began, because the program may have put one of its own there.
+ * A child process writes nothing to its streams: its lines go to the file `messages` of the capture, and the process
+ * that began the capture reports them at its end. No Python dependency.
+ *
+ *     rec_diagnostics_hold                    a recording starts
+ *         rec_diagnostics_init                it has started
+ *         rec_diagnostics_redirect
+ *             rec_warn ...                    any thread
+ *     rec_diagnostics_pass_on
+ *
+ * All functions except rec_warn and rec_debug are called with the recording lock (thread_buffer.h), which guards what they set. */
 #ifndef REC_DIAGNOSTICS_H
 #define REC_DIAGNOSTICS_H
 
@@ -9,31 +18,31 @@
 /* Remembers which file descriptor 2 is. */
 void rec_diagnostics_init(void);
 
-/* Nothing is said until the next rec_diagnostics_init. */
+/* Suppresses all messages until the next rec_diagnostics_init: what fails at the start is raised. */
 void rec_diagnostics_hold(void);
 
-/* This is a child process: from now on what it has to say goes to this capture, whose path is borrowed. NULL: it is
- * none. */
+/* Sends the messages of a child process to this capture from now on. The path is borrowed. NULL: this is no child. */
 void rec_diagnostics_redirect(const char *capture_path);
 
 /* Writes "panopticon: " and the formatted text with a newline, in one write(2) of at most 1,024 bytes. */
 void rec_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* With PANOPTICON_DEBUG=1 in the environment: writes "panopticon: PID: " and the text on standard error, also in child
- * processes: what the recorder decides. */
+/* Writes "panopticon: PID: " and the text to standard error, also in child processes: what the recorder decides. Only with
+ * PANOPTICON_DEBUG=1 in the environment. */
 void rec_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Once a process: reads the environment, and remembers which file descriptor 2 is, to which rec_debug writes. */
 void rec_debug_init(void);
 
-/* Makes the file to which the children of this capture append, if they could not make it themselves: those that will
- * run as another user. They can do nothing else with it. */
+/* Makes the file `messages` in advance, so that children that run as another user can append to it. They can do
+ * nothing else with it. */
 void rec_diagnostics_open_to_all(const char *capture_path);
 
-/* The process that began the capture is about to become this user: it will still read the messages. */
+/* Gives the file `messages` to this user, whom the process that began the capture is about to become: it will read
+ * it. */
 void rec_diagnostics_give(const char *capture_path, uid_t user);
 
-/* Says what child processes had to say: the first line, and how many there are more. Removes the file. */
+/* Reports the messages of child processes: the first line, and how many more there are. Removes the file. */
 void rec_diagnostics_pass_on(const char *capture_path);
 
 #endif

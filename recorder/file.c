@@ -10,13 +10,13 @@
 #include "signals.h"
 #include "../format/file.h"
 
-#define HIGHEST 4000            /* descriptors above cost the kernel a larger table */
-#define BELOW_LIMIT 64
+#define MIN_DESCRIPTOR 4000     /* of the recorder's; the kernel's table grows with the highest number */
+#define BELOW_LIMIT 64          /* ... and with a lower RLIMIT_NOFILE so far below that */
 
 int rec_file_move_up(int fd)
 {
     struct rlimit limit;
-    rlim_t low = HIGHEST;
+    rlim_t low = MIN_DESCRIPTOR;
     if (fd < 0)
         return fd;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < low + BELOW_LIMIT)
@@ -28,7 +28,7 @@ int rec_file_move_up(int fd)
     return high;
 }
 
-static bool is_same(int fd, dev_t device, ino_t inode)
+static bool is_descriptor_of(int fd, dev_t device, ino_t inode)
 {
     struct stat st;
     return fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == device && st.st_ino == inode;
@@ -36,10 +36,10 @@ static bool is_same(int fd, dev_t device, ino_t inode)
 
 bool rec_file_is_still(int fd, const struct stat *was)
 {
-    return is_same(fd, was->st_dev, was->st_ino);
+    return is_descriptor_of(fd, was->st_dev, was->st_ino);
 }
 
-/* By its path below an open directory. Returns 0 or -1. */
+/* Opens the file by its path below an open directory. Returns 0 or -1. */
 static int open_below(struct rec_file *file, int above, const char *below, int flags, off_t *size, struct pnr_err *err)
 {
     struct stat st;
@@ -66,9 +66,10 @@ int rec_file_move(struct rec_file *file, const char *directory, const char *name
     return pnr_err_system(err, directory, "cannot make a file");
 }
 
-/* below: the path below an open directory, or NULL: the file's own path. Returns 0 or -1. */
-static int open_new(struct rec_file *file, int above, const char *below, const char *directory, const char *name, int flags,
-                    struct pnr_err *err)
+/* Opens a file for the first time. below: the path below an open directory; NULL: the file's own path. Returns 0 or
+ * -1. */
+static int open_new(struct rec_file *file, int above, const char *below, const char *directory, const char *name,
+                    int flags, struct pnr_err *err)
 {
     file->fd = -1;
     file->size = 0;
@@ -93,12 +94,12 @@ int rec_file_open_at(struct rec_file *file, int above, const char *below, const 
     return open_new(file, above, below, directory, name, O_CREAT, err);
 }
 
-static bool is_ours(const struct rec_file *file)
+static bool is_file_open(const struct rec_file *file)
 {
-    return is_same(file->fd, file->device, file->inode);
+    return is_descriptor_of(file->fd, file->device, file->inode);
 }
 
-static int append(struct rec_file *file, const char *at, size_t size, struct pnr_err *err)
+static int write_bytes(struct rec_file *file, const char *at, size_t size, struct pnr_err *err)
 {
     size_t left = size;
     while (left) {
@@ -110,7 +111,7 @@ static int append(struct rec_file *file, const char *at, size_t size, struct pnr
                 errno = EIO;
             pnr_err_system(err, file->path, "cannot write");
             if (left < size && ftruncate(file->fd, file->size) != 0)
-                err->what = "cannot write, and half of it stays";
+                err->what = "cannot write, and what was written in part stays";
             return -1;
         }
         at += n;
@@ -123,18 +124,18 @@ static int append(struct rec_file *file, const char *at, size_t size, struct pnr
 int rec_file_append(struct rec_file *file, const void *bytes, size_t size, struct pnr_err *err)
 {
     sigset_t before;
-    off_t size_now;                     /* what a write may have left behind in part does not count */
-    if (!is_ours(file) && open_below(file, AT_FDCWD, file->path, 0, &size_now, err) != 0)
+    off_t size_now;                     /* not used: it may include what an earlier write has left in part */
+    if (!is_file_open(file) && open_below(file, AT_FDCWD, file->path, 0, &size_now, err) != 0)
         return -1;
     rec_signals_hold(SIGXFSZ, &before);
-    int result = append(file, bytes, size, err);
+    int result = write_bytes(file, bytes, size, err);
     rec_signals_release(SIGXFSZ, &before, result != 0 && err->sys_errno == EFBIG);
     return result;
 }
 
 void rec_file_release(struct rec_file *file)
 {
-    if (is_ours(file))
+    if (is_file_open(file))
         close(file->fd);
     file->fd = -1;
 }

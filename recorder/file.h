@@ -1,12 +1,17 @@
-/* An append-only file of the capture inside a program that knows nothing of it: its descriptor is high, so that
- * the program gets the numbers that it gets without us, and is looked at before each write, because the
- * program may close all descriptors (a daemon does) and open others under the same number.
- * Not thread-safe: one thread at a time. */
+/* An append-only file of the capture, in a program that knows nothing of it. Its descriptor is high, so that the
+ * program gets the same low numbers as without the recorder. It is checked before each write, because the program
+ * may close all descriptors (daemons do) and open other files under the same number. No Python dependency.
+ *
+ *     rec_file_create, rec_file_open or rec_file_open_at
+ *         rec_file_append ...
+ *         rec_file_move                       the directory has been renamed
+ *     rec_file_release
+ *
+ * A file belongs to one thread at a time. */
 #ifndef REC_FILE_H
 #define REC_FILE_H
 
 #include <limits.h>
-#include <stdbool.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/stat.h>
@@ -25,27 +30,29 @@ struct rec_file {
 /* Makes the file, which must not exist, for the owner alone (0600). Returns 0 or -1. */
 int rec_file_create(struct rec_file *file, const char *directory, const char *name, struct pnr_err *err);
 
-/* Opens the file to append to what is in it, or makes it as rec_file_create does. Returns 0 or -1. */
+/* Opens the file to append to it, or makes it as rec_file_create does. Returns 0 or -1. */
 int rec_file_open(struct rec_file *file, const char *directory, const char *name, struct pnr_err *err);
 
-/* The same, by its path below an open directory: that leads there also when the program has moved the directory, or its own
- * root, or may not pass through those above it any more. */
+/* Opens the file as rec_file_open does, by its path below an open directory. That works also when the program has
+ * moved the directory, has changed its own root, or may no longer pass through the directories above. */
 int rec_file_open_at(struct rec_file *file, int above, const char *below, const char *directory, const char *name,
                      struct pnr_err *err);
 
-/* Says where the file lies: it has been moved, or another made it. Returns 0, or -1 when the path is too long. */
+/* Sets the file's path after it was moved. Returns 0, or -1 when the path is too long. */
 int rec_file_move(struct rec_file *file, const char *directory, const char *name, struct pnr_err *err);
 
-/* Appends all the bytes or, as far as the system lets us, none; opens the file for it, also when there are no bytes.
+/* Appends all the bytes or, as far as that can be done, none. Opens the file if it is closed, also for no bytes.
  * Returns 0 or -1. */
 int rec_file_append(struct rec_file *file, const void *bytes, size_t size, struct pnr_err *err);
 
-/* Gives the descriptor back; a later append opens the file again. */
+/* Closes the descriptor. A later append opens the file again. */
 void rec_file_release(struct rec_file *file);
 
-/* The same care for descriptors that are only read from: moves one out of the way of the program's own, as far as that can
- * be done, and returns what it is now; and tells whether one is still what it was. */
+/* Moves a descriptor up, out of the way of the program's own, as far as that can be done. Accepts -1. Returns its
+ * number. */
 int rec_file_move_up(int fd);
+
+/* True when a descriptor is still the file that it was: the program has not closed it. */
 bool rec_file_is_still(int fd, const struct stat *was);
 
 #endif

@@ -12,7 +12,7 @@ struct rule {
 static struct {
     struct rule *rules;                 /* owned */
     size_t n;
-    bool excludes_others;               /* what no rule matches */
+    bool excludes_others;               /* functions that no rule rule_matches */
 } filter;
 
 void rec_filter_clear(void)
@@ -52,8 +52,9 @@ static bool begins_with(const char *text, const char *begin)
     return strncmp(text, begin, strlen(begin)) == 0;
 }
 
-/* The folders of installed packages lie in that of the standard library, or beside it. */
-static bool is_below(const char *file, const char *begin)
+/* Directories of installed packages lie in the standard library's (CPython, Lib/site.py), or beside it: they do not
+ * belong to it. */
+static bool is_file_below(const char *file, const char *begin)
 {
     if (!begins_with(file, begin))
         return false;
@@ -61,17 +62,17 @@ static bool is_below(const char *file, const char *begin)
     return !begins_with(rest, "site-packages/") && !begins_with(rest, "dist-packages/");
 }
 
-static bool matches(const struct rule *rule, const char *module, const char *file)
+static bool rule_matches(const struct rule *rule, const char *module, const char *file)
 {
     if (!is_glob(rule->action))
-        return is_below(file, rule->text);
+        return is_file_below(file, rule->text);
     return fnmatch(rule->text, module, FNM_NOESCAPE) == 0 || fnmatch(rule->text, file, FNM_NOESCAPE) == 0;
 }
 
 bool rec_filter_excludes(struct pnr_string module, struct pnr_string file)
 {
     for (size_t i = filter.n; i-- > 0;)
-        if (matches(&filter.rules[i], module.bytes, file.bytes))
+        if (rule_matches(&filter.rules[i], module.bytes, file.bytes))
             return filter.rules[i].action != REC_FILTER_INCLUDE;
     return filter.excludes_others;
 }

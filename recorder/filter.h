@@ -1,12 +1,13 @@
-/* Filters: which functions are recorded. A function is judged once, by its module and its file (cpython/functions.c).
- * Free of Python.
+/* Filters: which functions are recorded. Each function is matched once, by its module and its file. No Python
+ * dependency.
  *
  *     rec_filter_clear
  *         rec_filter_add ...              the rules, in their order
- *             rec_filter_excludes         a function is seen
+ *             rec_filter_excludes         a function's first call
  *
- * The last rule that matches decides. What none matches is excluded when the first of the globs includes, and included
- * otherwise. Everything here is called by the thread that has the GIL. */
+ * The last rule that matches decides. A function that no rule matches is excluded when the first of the globs
+ * includes, and recorded otherwise. All functions are called with the recording lock (thread_buffer.h), which guards
+ * the rules. */
 #ifndef REC_FILTER_H
 #define REC_FILTER_H
 
@@ -15,17 +16,18 @@
 #include "../format/names.h"
 
 enum rec_filter_action {
-    REC_FILTER_INCLUDE,                 /* a glob, for the whole module name or the whole path of the file */
-    REC_FILTER_EXCLUDE,                 /* the same */
-    REC_FILTER_EXCLUDE_BELOW            /* how the path begins; packages installed right there are not meant */
+    REC_FILTER_INCLUDE,                 /* a glob that matches the whole module name or the whole path of the file */
+    REC_FILTER_EXCLUDE,                 /* a glob like that of INCLUDE */
+    REC_FILTER_EXCLUDE_BELOW            /* a directory, except for the packages that are installed into it */
 };
 
+/* Removes all rules. */
 void rec_filter_clear(void);
 
-/* Copies text. Returns 0, or -1 when out of memory. */
+/* Adds a rule, copies text. Returns 0, or -1 when out of memory. */
 int rec_filter_add(enum rec_filter_action action, const char *text);
 
-/* A NUL stands behind both strings. */
+/* True when the function is not to be recorded. A NUL follows both strings. */
 bool rec_filter_excludes(struct pnr_string module, struct pnr_string file);
 
 #endif

@@ -18,13 +18,13 @@
 #include "../format/capture.h"
 #include "../format/file.h"
 
-#define COST_PARTS 50                   /* a look takes no more than that part of the time */
+#define TIME_SHARE 50                   /* checks take at most this part of the time */
 
 /* A chunk in which there are records. */
 struct left {
     uint32_t chunk;
     struct pnr_block_header header;
-    uint64_t n_events_then;             /* what the process had recorded up to this block; 0: it has not counted it */
+    uint64_t n_events_then;             /* of the process, with this block; 0: it has not counted this block */
     bool is_written;                    /* its block is in a file */
 };
 
@@ -38,7 +38,7 @@ struct dead {
     size_t n_left;
     uint32_t segment;                   /* the last one */
     off_t names_size;                   /* up to the end of the last whole entry */
-    bool has_properties;                     /* that tell of its end */
+    bool has_properties;                /* of its end */
     struct rec_segments segments;
     struct pnr_block_coder *coder;      /* owned, like the next two */
     unsigned char *data;
@@ -46,9 +46,9 @@ struct dead {
     uint64_t n_events;                  /* that it recorded */
 };
 
-/* ---- what there is ---- */
+/* ---- what a process left ---- */
 
-static int by_block(const void *a, const void *b)
+static int by_thread_and_sequence(const void *a, const void *b)
 {
     const struct pnr_block_header *x = &((const struct left *)a)->header, *y = &((const struct left *)b)->header;
     if (x->thread != y->thread)
@@ -56,7 +56,7 @@ static int by_block(const void *a, const void *b)
     return x->sequence < y->sequence ? -1 : x->sequence > y->sequence;
 }
 
-/* Lists the chunks in use. False when one of them is damaged, or out of memory. */
+/* Lists the chunks in use. Returns false when one of them is damaged, or out of memory. */
 static bool list_chunks(struct dead *dead)
 {
     const struct pnr_live_header *header = dead->live.header;
@@ -75,22 +75,22 @@ static bool list_chunks(struct dead *dead)
             dead->n_events = chunk->n_events;
     }
     if (dead->n_left)
-        qsort(dead->left, dead->n_left, sizeof *dead->left, by_block);
+        qsort(dead->left, dead->n_left, sizeof *dead->left, by_thread_and_sequence);
     for (size_t i = 1; i < dead->n_left; i++)
-        if (by_block(&dead->left[i - 1], &dead->left[i]) == 0)
+        if (by_thread_and_sequence(&dead->left[i - 1], &dead->left[i]) == 0)
             return false;
     return true;
 }
 
-/* Counts the events of a block that its process did not come to count; they are in dead->records. */
-static void count_events(struct dead *dead, const struct left *left, uint32_t n)
+/* Counts the events of a block, in dead->records, unless its process has counted them. */
+static void count_left_events(struct dead *dead, const struct left *left, uint32_t n)
 {
     for (uint32_t i = 0; i < n && left->n_events_then == 0; i++)
         dead->n_events += pnr_record_kind(dead->records[i]) != PNR_OPEN;
 }
 
-/* Finds the last segment. False when it cannot be told which it was. */
-static bool find_segment(struct dead *dead)
+/* Finds the last segment. Returns false when it is not known which it was: all have been evicted. */
+static bool find_last_segment(struct dead *dead)
 {
     struct pnr_err err;
     uint32_t *numbers;
@@ -105,13 +105,14 @@ static bool find_segment(struct dead *dead)
     return !are_evicted;
 }
 
-static bool is_property(const struct pnr_name *name, const char *key)
+static bool is_property_key(const struct pnr_name *name, const char *key)
 {
     return name->type == PNR_NAME_PROPERTY && name->strings[0].size == strlen(key) &&
            memcmp(name->strings[0].bytes, key, strlen(key)) == 0;
 }
 
-/* Reads the name table. False when an entry but a torn last one is damaged: what is appended would not be read. */
+/* Reads the name table. Returns false when it is damaged, except for a torn last entry: what is appended would not
+ * be read. */
 static bool check_names(struct dead *dead)
 {
     char path[PATH_MAX];
@@ -123,16 +124,16 @@ static bool check_names(struct dead *dead)
     unsigned char *bytes = rec_names_read(path, &size, &err);
     if (bytes && pnr_names_header_check(bytes, size, &err) == 0)
         while ((result = pnr_name_decode(bytes, size, &at, &name, &err)) > 0)
-            dead->has_properties |= is_property(&name, "end_ticks") || is_property(&name, "killed_realtime_ns");
+            dead->has_properties |= is_property_key(&name, "end_ticks") || is_property_key(&name, "killed_realtime_ns");
     free(bytes);
     dead->names_size = (off_t)size;
     return result == 0;
 }
 
-static struct left *find_left(struct dead *dead, const struct pnr_block_header *header)
+static struct left *find_left_chunk(struct dead *dead, const struct pnr_block_header *header)
 {
     struct left key = { .header = *header };
-    return dead->n_left ? bsearch(&key, dead->left, dead->n_left, sizeof key, by_block) : NULL;
+    return dead->n_left ? bsearch(&key, dead->left, dead->n_left, sizeof key, by_thread_and_sequence) : NULL;
 }
 
 /* Reads the header of the block at that place, of which there is enough. Returns whether there is one. */
@@ -148,15 +149,15 @@ static bool read_header(int fd, off_t at, struct pnr_block_header *header)
 }
 
 /* True when the data of the block at that place is what its header says. Then dead->records are its. */
-static bool is_whole(struct dead *dead, int fd, const struct pnr_block_header *header, off_t at)
+static bool is_block_whole(struct dead *dead, int fd, const struct pnr_block_header *header, off_t at)
 {
     struct pnr_err err;
     return pnr_file_read(fd, dead->data, header->data_size, at + PNR_BLOCK_PREFIX_SIZE) == (ssize_t)header->data_size &&
            pnr_block_decode(dead->coder, header, dead->data, dead->records, &err) == 0;
 }
 
-/* Looks which blocks of the chunks are in a file of that size. Gives where the last whole one ends. False when something
- * is not whole that no kill explains: a block that is cut off must be one of the chunks'. */
+/* Finds which blocks of the chunks are in a file of that size. Gives where the last whole one ends. Returns false for
+ * damage that no kill explains: a block that is cut off must be one of the chunks'. */
 static bool check_blocks(struct dead *dead, uint32_t thread, int fd, off_t size, off_t *end)
 {
     struct pnr_block_header header;
@@ -164,13 +165,13 @@ static bool check_blocks(struct dead *dead, uint32_t thread, int fd, off_t size,
         if (!read_header(fd, *end, &header) || (thread != PNR_SHORT_THREADS && header.thread != thread))
             return false;
         off_t next = *end + PNR_BLOCK_PREFIX_SIZE + (off_t)header.data_size;
-        struct left *left = find_left(dead, &header);
+        struct left *left = find_left_chunk(dead, &header);
         if (next > size)
             return left != NULL;
-        if (left && !is_whole(dead, fd, &header, *end))
+        if (left && !is_block_whole(dead, fd, &header, *end))
             return false;
         if (left && !left->is_written)
-            count_events(dead, left, header.n_records);
+            count_left_events(dead, left, header.n_records);
         if (left)
             left->is_written = true;
         *end = next;
@@ -178,8 +179,9 @@ static bool check_blocks(struct dead *dead, uint32_t thread, int fd, off_t size,
     return true;
 }
 
-/* The same for the file of a thread, if it is there; cuts off what is there in part. The program may close and open what it
- * likes meanwhile, also under this number: what was read counts only when the file is the same behind it. */
+/* Checks the file of a thread, if it is there, and cuts off a block that is there in part. The program may close the
+ * descriptor meanwhile and open another file under its number: what was read counts only if the file is the same
+ * after it. */
 static bool check_file(struct dead *dead, uint32_t thread)
 {
     char path[PATH_MAX];
@@ -205,9 +207,9 @@ static bool check_files(struct dead *dead)
     return is_ok;
 }
 
-/* ---- what is made of it ---- */
+/* ---- what is written ---- */
 
-/* True when the live file that was opened is the one that lies there. */
+/* True when the live file that was opened is still the process's. */
 static bool has_live_still(const struct dead *dead)
 {
     char path[PATH_MAX];
@@ -218,7 +220,7 @@ static bool has_live_still(const struct dead *dead)
 }
 
 /* Appends the block of a chunk. Returns 0 or -1. */
-static int write_chunk(struct dead *dead, const struct left *left, struct pnr_err *err)
+static int write_left_chunk(struct dead *dead, const struct left *left, struct pnr_err *err)
 {
     struct pnr_live_chunk chunk;
     struct pnr_block_header header = left->header;
@@ -228,7 +230,7 @@ static int write_chunk(struct dead *dead, const struct left *left, struct pnr_er
     if (n < 0 || chunk.block.check != header.check || !has_live_still(dead))
         return -1;
     if (n == 0 || (uint32_t)n < header.n_open)
-        return 0;                       /* it was ended before there was an event */
+        return 0;                       /* the process was ended before the block's first event */
     header.n_records = (uint32_t)n;
     header.tick_shift = rec_clock_tick_shift();
     uint64_t last_ticks = header.begin.ticks + pnr_record_ticks(dead->records[n - 1]);
@@ -236,18 +238,18 @@ static int write_chunk(struct dead *dead, const struct left *left, struct pnr_er
     const void *block = pnr_block_encode(dead->coder, &header, dead->records, &size);
     if (!block)
         return -1;
-    count_events(dead, left, (uint32_t)n);
+    count_left_events(dead, left, (uint32_t)n);
     return rec_segments_append(&dead->segments, &header, block, size, rec_clock_monotonic_ns(), err);
 }
 
-/* Appends the blocks that are in no file yet. Returns 0 or -1, also when it has broken off, after one block at least. */
-static int write_chunks(struct dead *dead, struct pnr_err *err)
+/* Appends the blocks that are in no file yet, at least one of them. Returns 0, or -1, also when it has broken off. */
+static int write_left_chunks(struct dead *dead, struct pnr_err *err)
 {
     int result = rec_segments_start(&dead->segments, dead->path, dead->segment, &(struct rec_limits){ 0 }, err);
     for (size_t i = 0; i < dead->n_left && result == 0; i++) {
         if (dead->left[i].is_written)
             continue;
-        result = write_chunk(dead, &dead->left[i], err);
+        result = write_left_chunk(dead, &dead->left[i], err);
         if (result == 0 && dead->is_needed && dead->is_needed())
             result = -1;
     }
@@ -255,8 +257,8 @@ static int write_chunks(struct dead *dead, struct pnr_err *err)
     return result;
 }
 
-/* Cuts off an entry that is there in part, and appends what is known of the end. Returns 0 or -1. */
-static int write_properties(struct dead *dead, struct pnr_err *err)
+/* Cuts off an entry that is there in part, and appends the properties of the end. Returns 0 or -1. */
+static int append_killed(struct dead *dead, struct pnr_err *err)
 {
     struct rec_file names;
     const struct pnr_live_header *live = dead->live.header;
@@ -274,18 +276,18 @@ static int write_properties(struct dead *dead, struct pnr_err *err)
     return result;
 }
 
-/* Returns whether it is finished, and its live mapping can go. */
-static bool finish(struct dead *dead)
+/* Returns whether the process is finished, so that its live mapping can be removed. */
+static bool finish_dead(struct dead *dead)
 {
     struct pnr_err err;
-    return list_chunks(dead) && find_segment(dead) && check_names(dead) && check_files(dead) &&
-           write_chunks(dead, &err) == 0 && write_properties(dead, &err) == 0 && has_live_still(dead);
+    return list_chunks(dead) && find_last_segment(dead) && check_names(dead) && check_files(dead) &&
+           write_left_chunks(dead, &err) == 0 && append_killed(dead, &err) == 0 && has_live_still(dead);
 }
 
 /* ---- which processes ---- */
 
-/* True when the program has ended that this is the live mapping of. It may be an earlier one of this very process, which
- * goes on after exec. */
+/* True when the program has ended whose live header this is. It may be an earlier program of this very process,
+ * which has called exec since. */
 static bool has_ended(const char *path, const struct pnr_live_header *header)
 {
     long pid;
@@ -295,8 +297,8 @@ static bool has_ended(const char *path, const struct pnr_live_header *header)
     return sscanf(strrchr(path, '/') + 1, "process-%ld", &pid) == 1 && pid == (long)getpid();
 }
 
-/* The same for the directory of a process. False, too, when there is no live mapping. */
-static bool is_left(const char *path)
+/* True when a process has ended and has left a live mapping. */
+static bool has_ended_with_live(const char *path)
 {
     struct pnr_live live;
     struct pnr_err err;
@@ -324,11 +326,11 @@ static void close_live(struct dead *dead, bool remove)
     if (!dead->live.header)
         return;
     if (!rec_file_is_still(dead->live.fd, &dead->live_was))
-        dead->live.fd = -1;             /* the program has closed it */
+        dead->live.fd = -1;             /* the program has closed the descriptor */
     pnr_live_close(&dead->live, dead->path, remove);
 }
 
-/* With the lock of the capture. */
+/* Finishes a process, with the lock of the capture. */
 static void finish_process(const char *path, bool (*is_needed)(void))
 {
     struct dead *dead = calloc(1, sizeof *dead);
@@ -340,7 +342,7 @@ static void finish_process(const char *path, bool (*is_needed)(void))
     dead->data = malloc(pnr_block_data_bound());
     dead->records = malloc(PNR_BLOCK_RECORDS * sizeof *dead->records);
     bool has_memory = dead->coder && dead->data && dead->records;
-    close_live(dead, has_memory && open_live(dead) && finish(dead));
+    close_live(dead, has_memory && open_live(dead) && finish_dead(dead));
     free(dead->records);
     free(dead->data);
     pnr_block_coder_free(dead->coder);
@@ -348,8 +350,8 @@ static void finish_process(const char *path, bool (*is_needed)(void))
     free(dead);
 }
 
-/* own: the name of the caller's process in the capture, which is left alone; or NULL. The lock is held for one process at a
- * time: others wait for it when they need room. */
+/* Finishes all processes but the caller's own, whose name in the capture is `own`, or NULL. The lock is held for one
+ * process at a time, because others wait for it to reserve space. */
 static void finish_others(const char *capture_path, const char *own, int max_wait_ms, bool (*is_needed)(void))
 {
     char path[PATH_MAX];
@@ -360,7 +362,7 @@ static void finish_others(const char *capture_path, const char *own, int max_wai
         return;
     for (size_t i = 0; i < list.n && !(is_needed && is_needed()); i++) {
         pnr_file_path(capture_path, list.names[i], path);
-        if ((own && strcmp(list.names[i], own) == 0) || !is_left(path))
+        if ((own && strcmp(list.names[i], own) == 0) || !has_ended_with_live(path))
             continue;
         int lock = rec_retention_lock(capture_path, max_wait_ms);
         if (lock < 0)
@@ -376,9 +378,9 @@ void rec_finish_all(const char *capture_path, int max_wait_ms)
     finish_others(capture_path, NULL, max_wait_ms, NULL);
 }
 
-/* The time of last access of the capture's directory says when one of the processes looked last. True when that is long
- * enough ago; then this one looks. */
-static bool takes_turn(const char *capture_path)
+/* True when the last check by any process is long enough ago; then this process makes the next one. The time of the
+ * last check is the access time of the capture's directory. */
+static bool claims_check(const char *capture_path)
 {
     struct stat st;
     struct timespec now, times[2] = { { .tv_nsec = UTIME_NOW }, { .tv_nsec = UTIME_OMIT } };
@@ -397,8 +399,8 @@ void rec_finish_tick(const char *process_path, uint64_t now_ns, bool (*is_needed
     strcpy(capture_path, process_path);
     char *own = strrchr(capture_path, '/');
     *own++ = 0;
-    if (takes_turn(capture_path))
+    if (claims_check(capture_path))
         finish_others(capture_path, own, 0, is_needed);
-    uint64_t pause_ns = (rec_clock_monotonic_ns() - now_ns) * COST_PARTS;
+    uint64_t pause_ns = (rec_clock_monotonic_ns() - now_ns) * TIME_SHARE;
     *next_ns = now_ns + (pause_ns > REC_FINISH_PERIOD_NS ? pause_ns : REC_FINISH_PERIOD_NS);
 }

@@ -1,23 +1,26 @@
-/* Finishes what other processes of the capture left behind that were ended by a signal or a crash: turns what is in their
- * live mapping into blocks in their files, notes in their name table that they were killed, and removes the mapping. Removes
- * what is left of processes that were ended while they began. No Python dependency. specs/recording.md, section 9.
+/* Finishes what other processes of the capture left that were ended by a signal or a crash: writes the records of
+ * their live mapping as blocks to their files, adds to their name table that they were killed, and removes the
+ * mapping. Removes what is left of processes that were ended while they started. No Python dependency.
+ * specs/recording.md, section 9.
  *
- * Whoever is killed in the midst of it loses nothing: the mapping is removed last, and a block that is in a file already
- * is not written again. So it can be broken off at any time, too. */
+ * A process that is killed while it finishes others loses nothing: the mapping is removed last, and a block that is
+ * in a file is not written again. So the work can be broken off at any time, too. One thread of a process at a time. */
 #ifndef REC_FINISH_H
 #define REC_FINISH_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Between two looks. */
+/* Between two checks. */
 #define REC_FINISH_PERIOD_NS UINT64_C(2000000000)
 
-/* Does it now and then, once for all the processes that record into the capture. process_path: the caller's own, beside
- * which it looks. Breaks off when is_needed says that the caller has something better to do. *next_ns: when it is due. */
+/* Finishes others now and then, once for all the processes that record into the capture. process_path: the caller's
+ * own. Breaks off when is_needed says that the caller has something more urgent to do. *next_ns: when the next check
+ * is due. */
 void rec_finish_tick(const char *process_path, uint64_t now_ns, bool (*is_needed)(void), uint64_t *next_ns);
 
-/* Does it now, unless another process has the capture locked for so many ms. The caller has ended its own recording. */
+/* Finishes others now, unless another process has the capture locked for so many ms. The caller has stopped
+ * recording. */
 void rec_finish_all(const char *capture_path, int max_wait_ms);
 
 #endif

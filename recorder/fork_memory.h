@@ -1,5 +1,11 @@
-/* Memory for one kind of struct that a forked child finds zeroed, however it was forked: also by _Fork and by the bare
- * system calls, of which neither Python nor libc tells (MADV_WIPEONFORK). Free of Python. One thread at a time. */
+/* Memory that a forked child finds zeroed (MADV_WIPEONFORK), for one kind of struct. It makes every fork known, also
+ * one by _Fork(3) or a bare system call, for which no handler of pthread_atfork(3) is called. No Python dependency.
+ *
+ *     rec_fork_memory_start
+ *         rec_fork_memory_new, rec_fork_memory_free ...
+ *         rec_fork_memory_is_forked
+ *
+ * All functions are called with the recording lock (thread_buffer.h). */
 #ifndef REC_FORK_MEMORY_H
 #define REC_FORK_MEMORY_H
 
@@ -8,13 +14,15 @@
 
 #define REC_CACHE_LINE 64
 
-/* From now on rec_fork_memory_is_forked tells of forks. All that was given is void. */
+/* Makes rec_fork_memory_is_forked report forks of this process from now on. Takes back all memory. */
 void rec_fork_memory_start(void);
 
-/* True in a forked child, until rec_fork_memory_start. Not in one that shares its parent's memory (vfork). */
+/* True in a forked child until it calls rec_fork_memory_start, except in one that shares its parent's memory
+ * (vfork). */
 bool rec_fork_memory_is_forked(void);
 
-/* Zeroed memory at a cache line, always of the same size, a multiple of that; NULL when out of memory. */
+/* Returns zeroed memory that begins a cache line; NULL when out of memory. size: always the same, a multiple of a
+ * line's. */
 void *rec_fork_memory_new(size_t size);
 
 void rec_fork_memory_free(void *memory);

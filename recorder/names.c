@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../format/file.h"
@@ -50,15 +51,16 @@ int rec_names_append_number(struct rec_file *file, const char *key, uint64_t val
     return rec_names_append_property(file, key, digits, err);
 }
 
-int rec_names_append_clock_sample(struct rec_file *file, const char *which, struct pnr_clock_sample instant, struct pnr_err *err)
+int rec_names_append_clock_sample(struct rec_file *file, const char *which, struct pnr_clock_sample sample,
+                                  struct pnr_err *err)
 {
-    const struct { const char *clock; uint64_t value; } parts[] = {
-        { "ticks", instant.ticks }, { "monotonic_ns", instant.monotonic_ns }, { "realtime_ns", instant.realtime_ns } };
+    const struct { const char *clock; uint64_t value; } clocks[] = {
+        { "ticks", sample.ticks }, { "monotonic_ns", sample.monotonic_ns }, { "realtime_ns", sample.realtime_ns } };
     char key[48];
     int result = 0;
     for (int i = 0; i < 3 && result == 0; i++) {
-        snprintf(key, sizeof key, "%s_%s", which, parts[i].clock);
-        result = rec_names_append_number(file, key, parts[i].value, err);
+        snprintf(key, sizeof key, "%s_%s", which, clocks[i].clock);
+        result = rec_names_append_number(file, key, clocks[i].value, err);
     }
     return result;
 }
@@ -68,8 +70,9 @@ unsigned char *rec_names_read(const char *path, size_t *size, struct pnr_err *er
     struct pnr_name name;
     struct pnr_err fault;
     size_t at = PNR_NAMES_HEADER_SIZE;
-    int fd = pnr_file_open(path, O_RDONLY | O_NOFOLLOW);
-    off_t end = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
+    struct stat st;
+    int fd = pnr_file_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    off_t end = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? st.st_size : -1;
     unsigned char *bytes = end < PNR_NAMES_HEADER_SIZE ? NULL : malloc((size_t)end);
     if (!bytes || pnr_file_read(fd, bytes, (size_t)end, 0) != end) {
         pnr_err_system(err, path, "cannot read");

@@ -1,4 +1,5 @@
-/* Name tables as they are written: entries appended to a file. No Python dependency. */
+/* Writes name tables: appends entries to a file (specs/capture-format.md, section 6). The table of this process is
+ * name_table.h's. No Python dependency. A file belongs to one thread at a time. */
 #ifndef REC_NAMES_H
 #define REC_NAMES_H
 
@@ -8,7 +9,7 @@
 #include "../format/block.h"
 #include "../format/names.h"
 
-/* A string for an entry, cut to PNR_NAME_MAX bytes at the edge of a character. The second takes a C string. */
+/* Returns a string for an entry, cut to PNR_NAME_MAX bytes between two characters. The second takes a C string. */
 struct pnr_string rec_names_cut(struct pnr_string s);
 struct pnr_string rec_names_text(const char *s);
 
@@ -20,10 +21,11 @@ int rec_names_append_property(struct rec_file *file, const char *key, const char
 int rec_names_append_number(struct rec_file *file, const char *key, uint64_t value, struct pnr_err *err);
 
 /* Appends three properties, <which>_ticks, <which>_monotonic_ns and <which>_realtime_ns. Returns 0 or -1. */
-int rec_names_append_clock_sample(struct rec_file *file, const char *which, struct pnr_clock_sample instant, struct pnr_err *err);
+int rec_names_append_clock_sample(struct rec_file *file, const char *which, struct pnr_clock_sample sample,
+                                  struct pnr_err *err);
 
-/* Reads a name table. Returns its bytes, owned by the caller, and how many of them, up to the end of the last whole entry;
- * or NULL. */
+/* Reads a name table. Returns its bytes, owned by the caller, and how many of them, up to the end of the last whole
+ * entry; or NULL. */
 unsigned char *rec_names_read(const char *path, size_t *size, struct pnr_err *err);
 
 #endif

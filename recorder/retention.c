@@ -18,23 +18,23 @@
 #include "../format/file.h"
 
 #define SEGMENT_SIZE (UINT64_C(64) << 20)
-#define SIZE_PARTS 32                   /* a segment is that part of max_size */
-#define LAST_PARTS 4                    /* ... and lasts that part of last_ns */
-#define SLACK_PARTS 8                   /* that part of max_size is left for name tables to grow in, until the next look */
-#define TICK_NS 1000000000
+#define SIZE_SHARE 32                   /* a segment is this part of max_size */
+#define LAST_SHARE 4                    /* ... and lasts this part of last_ns */
+#define SLACK_SHARE 8                   /* this part of max_size is left for name tables, which grow meanwhile */
+#define TICK_NS 1000000000              /* between two calls of rec_segments_tick, at most */
 #define MAX_WAIT_MS 100
 #define DISK_BLOCK 4096
 #define EVICTED "evicted"               /* in a process: a segment that is being removed */
 
 uint64_t rec_retention_segment_size(const struct rec_limits *limits)
 {
-    uint64_t part = limits->max_size / SIZE_PARTS;
-    return limits->max_size && part < SEGMENT_SIZE ? part : SEGMENT_SIZE;
+    uint64_t share = limits->max_size / SIZE_SHARE;
+    return limits->max_size && share < SEGMENT_SIZE ? share : SEGMENT_SIZE;
 }
 
 uint64_t rec_retention_segment_ns(const struct rec_limits *limits)
 {
-    return limits->last_ns ? limits->last_ns / LAST_PARTS : UINT64_MAX;
+    return limits->last_ns ? limits->last_ns / LAST_SHARE : UINT64_MAX;
 }
 
 uint64_t rec_retention_size_on_disk(uint64_t size)
@@ -46,7 +46,7 @@ uint64_t rec_retention_size_on_disk(uint64_t size)
 
 /* Something that can be evicted: a segment that is finished, or all that is left of a process that has ended. */
 struct item {
-    size_t process;                     /* its place in the list of processes */
+    size_t process;                     /* index in the list of processes */
     uint32_t segment;                   /* 0: the process */
     uint64_t size;
     uint64_t end_ns;                    /* CLOCK_MONOTONIC: nothing in it is later */
@@ -60,7 +60,7 @@ struct inventory {
     size_t n, capacity;
 };
 
-/* NULL when out of memory. */
+/* Adds an item. Returns NULL when out of memory. */
 static struct item *add_item(struct inventory *inventory, size_t process, uint32_t segment, const char *path,
                              struct pnr_err *err)
 {
@@ -79,22 +79,22 @@ static struct item *add_item(struct inventory *inventory, size_t process, uint32
     return item;
 }
 
-/* While the program has used up all descriptors nothing can be judged: the whole inventory fails then. What is gone, or is
- * another user's, is no hindrance. Returns 0 or -1. */
-static int cannot_look(const char *path, struct pnr_err *err)
+/* Decides what a file that cannot be read means. While the program has used up all descriptors nothing can be known,
+ * and the whole inventory fails. A file that is gone or is another user's counts for nothing. Returns 0 or -1. */
+static int check_unreadable(const char *path, struct pnr_err *err)
 {
     bool is_later = errno == EMFILE || errno == ENFILE || errno == ENOMEM;
     return is_later ? pnr_err_system(err, path, "cannot look at the capture") : 0;
 }
 
-/* Reads a part of a file. Gives how many bytes were read: 0 when there is no such file, -1 when it cannot be read. Returns
- * 0 or -1. */
+/* Reads a part of a file. Gives how many bytes were read: 0 when there is no such file, -1 when it cannot be read.
+ * Returns 0 or -1. */
 static int read_part(const char *path, void *bytes, size_t size, off_t at, ssize_t *n, struct pnr_err *err)
 {
     int fd = pnr_file_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
     *n = fd < 0 && (errno == ENOENT || errno == ELOOP) ? 0 : -1;
     if (fd < 0)
-        return cannot_look(path, err);
+        return check_unreadable(path, err);
     *n = pnr_file_read(fd, bytes, size, at);
     close(fd);
     return 0;
@@ -114,8 +114,8 @@ static int first_block_ns(const char *path, uint64_t *ns, struct pnr_err *err)
     return 0;
 }
 
-/* Gives when some block of a segment was written, or 0. Any block will do: a segment lasts no longer than it may. Returns
- * 0 or -1. */
+/* Gives when some block of a segment was written, or 0. Any block will do, because a segment lasts only for
+ * rec_retention_segment_ns. Returns 0 or -1. */
 static int segment_ns(const char *process_path, uint32_t segment, uint64_t *ns, struct pnr_err *err)
 {
     static char path[PATH_MAX];
@@ -133,8 +133,8 @@ static int segment_ns(const char *process_path, uint32_t segment, uint64_t *ns, 
     return result;
 }
 
-/* Gives whether a process may still run, by its live header, and its latest instant. Returns 0 or -1. */
-static int look_at_live(const char *process_path, bool *is_running, uint64_t *last_ns, struct pnr_err *err)
+/* Gives whether a process may still run, by its live header, and its latest clock sample. Returns 0 or -1. */
+static int read_live(const char *process_path, bool *is_running, uint64_t *last_ns, struct pnr_err *err)
 {
     static char path[PATH_MAX];
     struct pnr_live_header header;
@@ -156,13 +156,13 @@ static int add_size(const char *path, uint64_t *size, struct pnr_err *err)
 {
     uint64_t more;
     if (rec_tree_size(path, &more) != 0)
-        return cannot_look(path, err);
+        return check_unreadable(path, err);
     *size += more;
     return 0;
 }
 
-/* Gives what a process takes beside its segments: its directory itself, too, for of small processes there may be very
- * many. Returns 0 or -1. */
+/* Gives what a process takes apart from its segments. Its directory counts, too, because there may be very many small
+ * processes. Returns 0 or -1. */
 static int rest_size(const char *process_path, uint64_t *size, struct pnr_err *err)
 {
     static const char *const names[] = { "names", "live", EVICTED };
@@ -178,8 +178,8 @@ static int rest_size(const char *process_path, uint64_t *size, struct pnr_err *e
 }
 
 /* Adds a process to the inventory. Returns 0 or -1. */
-static int look_at_process(struct inventory *inventory, size_t process, const char *path,
-                           const struct rec_limits *limits, struct pnr_err *err)
+static int add_process_items(struct inventory *inventory, size_t process, const char *path,
+                             const struct rec_limits *limits, struct pnr_err *err)
 {
     static char segment_path[PATH_MAX];
     uint32_t *numbers;
@@ -189,7 +189,7 @@ static int look_at_process(struct inventory *inventory, size_t process, const ch
     struct item *item;
     if (pnr_capture_segments(path, &numbers, &n, err) != 0)
         return err->sys_errno == ENOENT ? 0 : -1;       /* another process evicted it just now */
-    if (look_at_live(path, &is_running, &last_ns, err) != 0 || rest_size(path, &rest, err) != 0)
+    if (read_live(path, &is_running, &last_ns, err) != 0 || rest_size(path, &rest, err) != 0)
         goto fail;
     for (size_t i = 0; i < n; i++) {
         uint64_t size = 0, end_ns;
@@ -202,7 +202,7 @@ static int look_at_process(struct inventory *inventory, size_t process, const ch
         inventory->size += size;
         if (limits->last_ns)
             end_ns += rec_retention_segment_ns(limits) + 2 * TICK_NS;
-        if (end_ns < before_ns)         /* by damage, or when two threads encoded: the lower goes first */
+        if (end_ns < before_ns)         /* by damage, or two threads encoded: the lower number is evicted first */
             end_ns = before_ns;
         before_ns = end_ns;
         if (end_ns > last_ns)
@@ -242,7 +242,7 @@ static void clear_inventory(struct inventory *inventory)
     free(inventory->items);
 }
 
-/* Removes what is left of processes that were ended while they began. Adds what those take that begin at this moment, if
+/* Removes what is left of processes that were ended while they started. Adds what those take that are starting now, if
  * size is not NULL. Returns 0 or -1. */
 static int clear_begun(const char *capture_path, uint64_t *size, struct pnr_err *err)
 {
@@ -252,7 +252,7 @@ static int clear_begun(const char *capture_path, uint64_t *size, struct pnr_err 
     int result = 0;
     DIR *dir = opendir(capture_path);
     if (!dir)
-        return cannot_look(capture_path, err);
+        return check_unreadable(capture_path, err);
     while (result == 0 && (entry = readdir(dir))) {
         if (!pnr_capture_is_begun(entry->d_name, &state))
             continue;
@@ -285,13 +285,13 @@ static int take_inventory(const char *capture_path, const struct rec_limits *lim
         return err->code == PNR_E_NOT_CAPTURE ? 0 : -1;
     for (size_t i = 0; i < inventory->processes.n && result == 0; i++) {
         pnr_file_path(capture_path, inventory->processes.names[i], path);
-        result = look_at_process(inventory, i, path, limits, err);
+        result = add_process_items(inventory, i, path, limits, err);
     }
     return result;
 }
 
-/* Takes a directory out of the capture in one step and removes it. If this is cut off, the rest is no part of the capture:
- * in a process it is removed before the next one is evicted; beside the processes, as one that was begun. */
+/* Takes a segment out of the capture in one step, and then removes it. If the process is killed in between, the rest
+ * is no part of the capture, and is removed before the next segment is evicted. Returns whether the segment is gone. */
 static bool evict_segment(const char *process_path, uint32_t segment)
 {
     static char from[PATH_MAX], to[PATH_MAX];
@@ -306,6 +306,8 @@ static bool evict_segment(const char *process_path, uint32_t segment)
     return true;
 }
 
+/* Takes a process out of the capture in one step, and then removes it. If this process is killed in between, the
+ * rest is removed as that of a process that was ended while it started. Returns whether the process is gone. */
 static bool evict_process(const char *capture_path, const char *process_path)
 {
     static char waste[PATH_MAX];
@@ -317,15 +319,15 @@ static bool evict_process(const char *capture_path, const char *process_path)
     return is_gone;
 }
 
-/* Returns whether it is gone. */
-static bool evict(const char *capture_path, const struct inventory *inventory, const struct item *item)
+/* Returns whether the item is gone. */
+static bool evict_item(const char *capture_path, const struct inventory *inventory, const struct item *item)
 {
     static char process_path[PATH_MAX];
     pnr_file_path(capture_path, inventory->processes.names[item->process], process_path);
     return item->segment ? evict_segment(process_path, item->segment) : evict_process(capture_path, process_path);
 }
 
-static int no_room(const char *capture_path, struct pnr_err *err)
+static int report_full(const char *capture_path, struct pnr_err *err)
 {
     errno = EDQUOT;
     return pnr_err_system(err, capture_path, "--max-size leaves no room");
@@ -335,22 +337,24 @@ static int no_room(const char *capture_path, struct pnr_err *err)
 static int evict_oldest(const char *capture_path, struct inventory *inventory, const struct rec_limits *limits,
                         uint64_t size, struct pnr_err *err)
 {
-    uint64_t max = limits->max_size ? limits->max_size - limits->max_size / SLACK_PARTS : UINT64_MAX;
-    uint64_t now = rec_clock_monotonic_ns(), oldest = limits->last_ns && now > limits->last_ns ? now - limits->last_ns : 0;
+    uint64_t max = limits->max_size ? limits->max_size - limits->max_size / SLACK_SHARE : UINT64_MAX;
+    uint64_t now = rec_clock_monotonic_ns();
+    uint64_t oldest = limits->last_ns && now > limits->last_ns ? now - limits->last_ns : 0;
     if (inventory->n)
         qsort(inventory->items, inventory->n, sizeof *inventory->items, by_end);
     for (size_t i = 0; i < inventory->n; i++) {
         const struct item *item = &inventory->items[i];
         if (item->end_ns >= oldest && inventory->size + size <= max)
             break;
-        if (evict(capture_path, inventory, item))
+        if (evict_item(capture_path, inventory, item))
             inventory->size -= item->size < inventory->size ? item->size : inventory->size;
     }
-    return inventory->size + size > max ? no_room(capture_path, err) : 0;
+    return inventory->size + size > max ? report_full(capture_path, err) : 0;
 }
 
-/* With the lock: the same in the whole capture. */
-static int make_room(const char *capture_path, const struct rec_limits *limits, uint64_t size, struct pnr_err *err)
+/* Evicts in the whole capture, as evict_oldest does. With the lock. Returns 0 or -1. */
+static int evict_in_capture(const char *capture_path, const struct rec_limits *limits, uint64_t size,
+                            struct pnr_err *err)
 {
     struct inventory inventory;
     int result = take_inventory(capture_path, limits, &inventory, err);
@@ -367,7 +371,7 @@ int rec_retention_trim(const char *process_path, const struct rec_limits *limits
     char *slash = strrchr(capture_path, '/'), *name = slash + 1;
     *slash = 0;
     struct inventory inventory = { .processes = { &name, 1 } };         /* borrowed */
-    int result = look_at_process(&inventory, 0, process_path, limits, err);
+    int result = add_process_items(&inventory, 0, process_path, limits, err);
     if (result == 0)
         result = evict_oldest(capture_path, &inventory, limits, size, err);
     free(inventory.items);
@@ -392,7 +396,7 @@ bool rec_retention_is_shared(const char *capture_path)
 
 /* ---- the lock ---- */
 
-/* Waits so many ms at most. */
+/* Locks; waits so many ms at most. Returns whether it is locked. */
 static bool lock_within(int fd, int max_wait_ms)
 {
     for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; i++) {
@@ -427,8 +431,8 @@ int rec_retention_reserve(const char *capture_path, const struct rec_limits *lim
     *lock = open_lock(capture_path);
     if (*lock < 0)
         return pnr_err_system(err, capture_path, "cannot look at the capture");
-    lock_within(*lock, MAX_WAIT_MS);    /* whoever has it may have been stopped: then it goes without */
-    if (make_room(capture_path, limits, size, err) == 0)
+    lock_within(*lock, MAX_WAIT_MS);    /* a process that has it may have been stopped: then without */
+    if (evict_in_capture(capture_path, limits, size, err) == 0)
         return 0;
     rec_retention_release(*lock);
     *lock = -1;
@@ -439,7 +443,7 @@ void rec_retention_release(int lock)
 {
     struct stat st;
     if (lock < 0 || fstat(lock, &st) != 0 || !S_ISDIR(st.st_mode))
-        return;                         /* the program has closed it, and may have a file of its own there */
-    flock(lock, LOCK_UN);               /* a child that was forked meanwhile has the descriptor, too */
+        return;                         /* the program has closed it, and may have opened a file of its own */
+    flock(lock, LOCK_UN);               /* closing is not enough: a child forked meanwhile has the descriptor, too */
     close(lock);
 }

@@ -1,6 +1,6 @@
-/* The files that a process's blocks go to: segments, one after the other, and in each a file for each thread. Begins the
- * next segment when the last is full, or old enough, and makes room for it (retention.h). No Python dependency. One thread
- * at a time.
+/* Segments: the files that a process's blocks go to. A process has one segment after the other, and in each a file
+ * for each thread. Starts the next segment when the last is full, or old enough, and evicts older ones for it
+ * (retention.h). No Python dependency. A struct rec_segments belongs to one thread at a time.
  *
  *     rec_segments_start
  *     rec_segments_hold
@@ -27,20 +27,20 @@
 struct rec_thread_file {
     struct rec_file file;
     uint32_t thread;                    /* or PNR_SHORT_THREADS */
-    uint64_t used;                      /* when it was written last, counted in blocks; 0: it is none */
+    uint64_t used;                      /* when it was written last, counted in blocks; 0: the slot is free */
 };
 
 struct rec_segments {
     char process_path[PATH_MAX];
-    char path[PATH_MAX], below[PATH_MAX];       /* that is being made: the stack may be that of a small thread of the program */
+    char path[PATH_MAX], below[PATH_MAX];       /* scratch: the stack may be that of a small thread of the program */
     struct rec_limits limits;
     struct rec_thread_file files[REC_SEGMENTS_OPEN_FILES];      /* of the last segment */
-    int directory;                      /* the process's, open; given back when no other descriptor is left; or -1 */
+    int directory;                      /* the process's, open; closed when no other descriptor is left; or -1 */
     struct stat directory_was;
     uint32_t number;                    /* of the last segment: 1, 2, ... */
     uint64_t size;                      /* of it on disk */
-    uint64_t begun_ns;                  /* when its first block was written; 0: it has none. CLOCK_MONOTONIC */
-    uint64_t checked_ns;                /* when what is too old was looked for */
+    uint64_t begun_ns;                  /* when its first block was written, CLOCK_MONOTONIC; 0: it has none */
+    uint64_t checked_ns;                /* when it was last checked what is too old */
     uint64_t n_blocks, n_bytes;         /* that were written */
 };
 
@@ -48,8 +48,7 @@ struct rec_segments {
 int rec_segments_start(struct rec_segments *segments, const char *process_path, uint32_t number,
                        const struct rec_limits *limits, struct pnr_err *err);
 
-/* The program begins to run: from now on the process's directory is kept open, so that nothing that the program does leads
- * away from it. */
+/* Keeps the process's directory open from now on: the program begins to run, and may change its directory or root. */
 void rec_segments_hold(struct rec_segments *segments);
 
 /* Appends a block with this header, written at this time. Returns 0 or -1. */
@@ -59,16 +58,21 @@ int rec_segments_append(struct rec_segments *segments, const struct pnr_block_he
 /* Ends the segment, if there is a block in it, and begins the next one. Returns 0 or -1. */
 int rec_segments_roll(struct rec_segments *segments, struct pnr_err *err);
 
-/* Evicts what has become too old, when nothing is written, too. Returns 0 or -1. */
+/* Evicts what has become too old. It is called also while nothing is written. Returns 0 or -1. */
 int rec_segments_tick(struct rec_segments *segments, uint64_t now_ns, struct pnr_err *err);
 
-/* The program may have moved the directory of the process: finds it again. Returns whether it lies elsewhere now. */
+/* Finds the directory of the process, which the program may have moved. Returns whether it lies elsewhere now. */
 bool rec_segments_locate(struct rec_segments *segments);
+
+/* Puts the finished segments from this number on into another process directory, as links or copies. Returns 0 or
+ * -1. */
+int rec_segments_link(const struct rec_segments *segments, const char *process_path, uint32_t first,
+                      struct pnr_err *err);
 
 /* Removes another file of the process. */
 void rec_segments_remove(struct rec_segments *segments, const char *name);
 
-/* Gives back all descriptors. */
+/* Closes all descriptors. */
 void rec_segments_stop(struct rec_segments *segments);
 
 #endif

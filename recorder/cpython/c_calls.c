@@ -121,7 +121,7 @@ static uint32_t index_of_name(const char *module, const char *name)
     if (!place->index) {
         const struct pnr_string strings[3] = { { module, (uint32_t)strlen(module) },
                                                { name, (uint32_t)strlen(name) }, { "", 0 } };
-        uint32_t index = rec_session_add_function(PNR_FUNCTION_C, 0, strings);
+        uint32_t index = rec_name_table_add_function(PNR_FUNCTION_C, 0, strings);
         if (!index)
             return 0;
         *place = (struct named){ hash, index };
@@ -234,7 +234,7 @@ static void append_call(PyThreadState *ts, enum pnr_kind kind, uint32_t index)
         thread = ts->interp == rec_threads.interp ? rec_threads_find(ts) : NULL;
         if (!thread)
             return;                     /* a thread is recorded from its first Python function on */
-        rec_drain_unpark();
+        rec_worker_unpark();
     }
     if (!count_call(&thread->stack, kind))
         return;

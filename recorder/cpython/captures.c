@@ -199,7 +199,7 @@ bool rec_captures_move(struct rec_drain_options *drain, bool *is_waiting, struct
     char text[512];
     struct rec_capture *first = find_first();
     drain->limits = (struct rec_limits){ first->options.max_size, first->options.last_ns };
-    drain->drops = first->options.discards;
+    drain->discards = first->options.discards;
     *is_waiting = first->is_waiting;
     if (first->is_waiting)
         rec_session_postpone_region(&first->region);

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#include "../thread_buffer.h"
+#include "../session.h"
 
 struct rec_capture {
     int number;                         /* from 1 */

@@ -273,7 +273,7 @@ static struct rec_thread *catch_up(PyThreadState *ts, cpython_frame *entered, st
     if (is_new && !(thread = rec_threads_new(ts)))
         return NULL;
     rec_buffer_renew_counter(&thread->buffer);
-    rec_current = thread->is_ending || !rec_drain_unpark() ? &rec_no_thread : thread;
+    rec_current = thread->is_ending || !rec_worker_unpark() ? &rec_no_thread : thread;
     enum rec_greenlets_change change = rec_greenlets.are_used && rec_greenlets_may_have_changed(ts, thread) ?
         rec_greenlets_notice(ts, thread, entered) : REC_GREENLETS_SAME;
     uint16_t flags;

@@ -42,7 +42,7 @@ static struct rec_thread *resync_thread(PyThreadState *ts, cpython_frame *from)
     bool is_new = !thread;
     if (is_new && !(thread = rec_threads_new(ts)))
         return NULL;
-    rec_current = thread->is_ending || !rec_drain_unpark() ? &rec_no_thread : thread;
+    rec_current = thread->is_ending || !rec_worker_unpark() ? &rec_no_thread : thread;
     enum rec_greenlets_change change = rec_greenlets.are_used ? rec_greenlets_notice(ts, thread, NULL) : REC_GREENLETS_SAME;
     uint16_t flags;
     if (rec_threads_is_out_of_date(thread, &flags))

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "../filter.h"
-#include "../thread_buffer.h"
+#include "../name_table.h"
 
 struct rec_functions rec_functions = { .extra_index = -1 };
 
@@ -82,7 +82,7 @@ static uint64_t make_mark(const cpython_frame *f)
     if (is_own || rec_filter_excludes(strings[0], strings[2]))
         flags = REC_TAG_EXCLUDED;
     else
-        index = rec_session_add_function(kind, (uint32_t)code->co_firstlineno, strings);
+        index = rec_name_table_add_function(kind, (uint32_t)code->co_firstlineno, strings);
     if (index && kind != PNR_FUNCTION_PLAIN)
         flags |= REC_TAG_CONTINUABLE;
     else if (is_noted(code, strings))

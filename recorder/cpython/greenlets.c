@@ -314,7 +314,7 @@ static void begin_track(struct greenlet *g, const struct rec_thread *thread, PyT
     g->key = key_of(text, thread->buffer.number);
     g->track.number = take_free_track(g->key);
     if (!g->track.number)
-        g->track.number = rec_session_add_track(thread->native_id, text);
+        g->track.number = rec_name_table_add_track(PNR_THREAD_GREENLET, thread->native_id, text);
     note_begun(g);
     Py_XDECREF(owned);
 }

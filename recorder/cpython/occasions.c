@@ -102,7 +102,7 @@ void rec_occasions_on_wake(void)
 static void make_due(int occasion)
 {
     atomic_store(&occasions.all[occasion].is_due, true);
-    rec_drain_wake();
+    rec_worker_wake();
 }
 
 static void on_exception(void) { make_due(AN_EXCEPTION); }
@@ -162,7 +162,7 @@ static void wait_for_save(void)
         struct timespec t = { (time_t)(until / 1000000000), (long)(until % 1000000000) };
         if (sem_clockwait(&occasions.saved, CLOCK_MONOTONIC, &t) == 0)
             return;
-        rec_drain_run_inline();         /* the drain's thread may be away, for a fork */
+        rec_worker_run_inline();         /* the drain's thread may be away, for a fork */
     }
 }
 
@@ -175,7 +175,7 @@ int rec_occasions_save(const char *path, char *taken)
     occasions.is_saving = true;
     occasions.save_taken = taken;
     atomic_store(&occasions.save_path, path);
-    rec_drain_wake();
+    rec_worker_wake();
     Py_BEGIN_ALLOW_THREADS
     wait_for_save();
     Py_END_ALLOW_THREADS

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../thread_buffer.h"
+#include "../name_table.h"
 
 static struct {
     struct property {
@@ -50,5 +50,5 @@ out_of_memory:
 void rec_properties_write(void)
 {
     for (size_t i = 0; i < properties.n; i++)
-        rec_session_add_property(properties.all[i].key, properties.all[i].value);
+        rec_name_table_add_property(properties.all[i].key, properties.all[i].value);
 }

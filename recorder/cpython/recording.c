@@ -107,7 +107,7 @@ static bool change_engine(void)
         recording.engine = rec_engine_monitoring;
         rec_debug("engine 'monitoring' takes over: the stack trampoline is active");
         if (rec_state_is(REC_WITH_FILES))
-            rec_session_add_property("engine", "frame, then monitoring");
+            rec_name_table_add_property("engine", "frame, then monitoring");
         return true;
     }
     PyErr_Clear();
@@ -180,7 +180,7 @@ static void enter(enum rec_state before)
 static void leave(enum rec_state before)
 {
     if (before & REC_RECORDING)         /* no event will do it, and the drain must hear signals */
-        rec_drain_unpark_now();
+        rec_worker_unpark_now();
     rec_c_calls_leave(REC_LEAVE_PAUSE);
     recording.engine->leave(REC_LEAVE_PAUSE);
     rec_buffer_flush_all();
@@ -239,14 +239,14 @@ static void announce(enum rec_state before)
 static void park(enum rec_state before)
 {
     announce(before);
-    rec_drain_park();
+    rec_worker_park();
 }
 
 static int unpark(void *unused)
 {
     (void)unused;
     if (rec_state_is(REC_WITH_FILES))
-        rec_drain_unpark_now();
+        rec_worker_unpark_now();
     return 0;
 }
 
@@ -281,17 +281,17 @@ static void disown_parent(enum rec_state before)
 static void write_properties(void)
 {
     const struct rec_options *options = &rec_captures.written.options;
-    rec_session_add_number("parent_pid", (uint64_t)getppid());
-    rec_session_add_property("engine", recording.engine->name);
+    rec_name_table_add_number("parent_pid", (uint64_t)getppid());
+    rec_name_table_add_property("engine", recording.engine->name);
     rec_properties_write();
     if (!rec_recording_is_own())
-        rec_session_add_property("born", "fork");
+        rec_name_table_add_property("born", "fork");
     if (options->min_duration_ns)
         rec_session_set_min_duration(options->min_duration_ns);
     if (options->max_size)
-        rec_session_add_number("max_size", options->max_size);
+        rec_name_table_add_number("max_size", options->max_size);
     if (options->last_ns)
-        rec_session_add_number("last_ns", options->last_ns);
+        rec_name_table_add_number("last_ns", options->last_ns);
 }
 
 /* The child is not recorded. */
@@ -418,7 +418,7 @@ static bool prepare_start(bool joins, PyObject *properties, PyObject *dict)
     if (recording.unannounced)
         *recording.unannounced = 0;
     recording.drain = (struct rec_drain_options){ .limits = { options->max_size, options->last_ns },
-                                                  .drops = options->discards, .on_wake = rec_occasions_on_wake,
+                                                  .discards = options->discards, .on_wake = rec_occasions_on_wake,
                                                   .on_tick = look_soon };
     return true;
 }
@@ -593,11 +593,11 @@ void rec_recording_end(bool is_finalized, struct rec_totals *totals)
         return;                         /* nothing of this process's own */
     bool are_c_calls_missing = rec_c_calls_were_displaced();
     if (rec_threads.missing)
-        rec_session_add_property("calls_missing", rec_threads.missing);
+        rec_name_table_add_property("calls_missing", rec_threads.missing);
     if (recording.unannounced)
         recording.forks += *recording.unannounced;
     if (recording.forks)
-        rec_session_add_number("forks", recording.forks);
+        rec_name_table_add_number("forks", recording.forks);
     rec_session_stop(totals);
     rec_state_take(REC_EVENT_STOPPED);
     if (rec_recording_is_own() && !recording.joins)

@@ -16,7 +16,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#include "../thread_buffer.h"
+#include "../session.h"
 
 /* Returns 0, or -1 with an exception set. */
 int rec_recording_init(void);

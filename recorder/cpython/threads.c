@@ -279,7 +279,7 @@ static void write_name_of(const struct rec_thread *thread, PyObject *object)
 {
     PyObject *owned, *name = plain_attribute(object, "_name");
     if (name && PyUnicode_Check(name)) {
-        rec_session_name_thread(&thread->buffer, thread->native_id, rec_functions_text(name, &owned));
+        rec_name_table_rename_thread(thread->buffer.number, thread->native_id, rec_functions_text(name, &owned));
         Py_XDECREF(owned);
     }
     Py_XDECREF(name);
@@ -371,11 +371,12 @@ struct rec_thread *rec_threads_new(PyThreadState *ts)
 {
     bool is_main = ts->native_thread_id == (unsigned long)getpid();
     const char *name = is_main ? "MainThread" : "";
+    const struct pnr_string text = { name, (uint32_t)strlen(name) };
     PyObject *type, *value, *traceback;
     if (rec_threads.n_ending)                /* not earlier: it takes a look at all threads */
         rec_threads_end_buffers();
     struct rec_thread *thread = rec_fork_memory_new(sizeof *thread);
-    if (!thread || !rec_buffer_begin(&thread->buffer)) {
+    if (!thread || !rec_buffer_begin(&thread->buffer, rec_name_table_add_thread((uint32_t)ts->native_thread_id, text))) {
         if (thread)
             rec_fork_memory_free(thread);
         rec_buffer_count_lost(NULL);
@@ -384,7 +385,6 @@ struct rec_thread *rec_threads_new(PyThreadState *ts)
     thread->owner = ts;
     thread->owner_id = ts->id;
     thread->native_id = (uint32_t)ts->native_thread_id;
-    rec_session_name_thread(&thread->buffer, thread->native_id, (struct pnr_string){ name, (uint32_t)strlen(name) });
     PyErr_Fetch(&type, &value, &traceback);
     PyObject *object = thread_object(ts);
     if (object)
@@ -400,7 +400,7 @@ static void write_process_name(PyObject *name)
 {
     PyObject *owned;
     if (name && PyUnicode_Check(name)) {
-        rec_session_add_property("process_name", rec_functions_text(name, &owned).bytes);
+        rec_name_table_add_property("process_name", rec_functions_text(name, &owned).bytes);
         Py_XDECREF(owned);
     }
 }
@@ -439,7 +439,7 @@ void rec_threads_on_watched_call(PyThreadState *ts, const cpython_frame *f, stru
         for (PyThreadState *t = PyInterpreterState_ThreadHead(ts->interp); t; t = PyThreadState_Next(t)) {
             struct rec_thread *named = t->thread_id == ident ? rec_threads_find(t) : NULL;
             if (named) {
-                rec_session_name_thread(&named->buffer, named->native_id, rec_functions_text(name, &owned));
+                rec_name_table_rename_thread(named->buffer.number, named->native_id, rec_functions_text(name, &owned));
                 Py_XDECREF(owned);
             }
         }

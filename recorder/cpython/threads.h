@@ -1,5 +1,6 @@
-/* Threads: which buffer belongs to a thread state, its names and its end; and the stack of a thread as it is, which each
- * block opens with. All functions are called with the GIL; none runs Python code.
+/* Threads: which buffer belongs to a thread state, its names and its end; and the stack of a thread as it is, which
+ * each block opens with. All functions are called with the GIL, which is the recording lock of the core
+ * (../thread_buffer.h); none runs Python code.
  *
  *     rec_threads_init                    once a process
  *         rec_threads_start               a recording begins
@@ -13,7 +14,10 @@
 #include "state.h"
 
 #include "../fork_memory.h"
+#include "../name_table.h"
+#include "../session.h"
 #include "../thread_buffer.h"
+#include "../worker.h"
 
 /* A frame that is on no stack yet, or no more, or a call of a C function (frame PNR_OPEN_C_CALL); function 0 = none. */
 struct rec_open_frame {
@@ -123,8 +127,8 @@ void rec_threads_end_buffers(void);
 /* The thread of a thread state, or NULL. */
 struct rec_thread *rec_threads_find(const PyThreadState *ts);
 
-/* Begins to record a thread, whose buffer has no chunk yet. NULL when out of memory: its events are lost, and counted.
- */
+/* Begins to record a thread, whose buffer has no chunk yet. NULL when out of memory: its events are lost, and
+ * counted. */
 struct rec_thread *rec_threads_new(PyThreadState *ts);
 
 /* Tells how many frames of the buffer's base (engine_frame.c) are gone when only `present` are still there. Returns

@@ -615,7 +615,7 @@ class Many(EndToEnd):
             own = int(plain([app]).out)             # from 3.12 on names are kept
             self.assertLess(int(finished.out) - own, 1000)
             if limit:
-                self.assertIn("names take their part of --max-size", finished.err)
+                self.assertIn("names have reached their share of --max-size", finished.err)
                 self.assertLessEqual(size_on_disk(capture), limit * M)
             else:
                 self.assertEqual(finished.err, "")

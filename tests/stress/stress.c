@@ -1,13 +1,15 @@
-/* Hammers the buffer and the drain as a program of many threads does, without an interpreter, and reads the captures back.
+/* Hammers the buffer and the drain as a program of many threads does, without an interpreter, and reads the captures
+ * back.
  *
  *     stress [MILLISECONDS]               how long each scenario lasts [400]
  *
- * A mutex is the GIL. Under it threads come and go, record, end their buffers, put all chunks and fork; without it others
- * have snapshots made, and make them when the drain's thread is away, as rec_recording_save does. Then the recording is stopped while they
- * all go on. Each event carries its number in its thread in the record's field `function`: so it can be seen in each
- * process, each snapshot and each thread whether events are missing that neither LOST records nor the limits account for.
+ * A mutex is the recording lock. With it threads come and go, record, end their buffers, submit all chunks and fork;
+ * without it others have snapshots made, and make them when the drain's thread is away, as rec_recording_save does.
+ * Then the recording is stopped while they all go on. Each event carries its number in its thread in the record's
+ * field `function`: so it can be seen in each process, each snapshot and each thread whether events are missing that
+ * neither LOST records nor the limits account for.
  *
- * The linker puts write() of this file in place of the recorder's (--wrap): a slow disk, and one that is full.
+ * The linker replaces the recorder's write() by that of this file (--wrap): a slow disk, and one that is full.
  * Meant for ThreadSanitizer and AddressSanitizer, but what it checks holds in any build. The last lines are those of
  * unittest. Exit status: 0 when all scenarios passed, else 1. */
 #include <errno.h>
@@ -28,39 +30,41 @@
 #include "convert/read/reader.h"
 #include "format/capture.h"
 #include "recorder/fork_memory.h"
-#include "recorder/thread_buffer.h"
+#include "recorder/name_table.h"
+#include "recorder/session.h"
+#include "recorder/worker.h"
 
 #define N_WORKERS 4
 #define N_CHILDREN 12                   /* forked in a scenario at most */
 #define N_SAVES 4                       /* snapshots in a scenario at most */
 #define N_THREADS 100000                /* threads that a process may have */
-#define TAKEN_BACK UINT32_MAX           /* the function of a record that is taken back at once */
+#define RETRACTED UINT32_MAX           /* the function of a record that is taken back at once */
 #define BLOCK_WRITE 2000                /* bytes: a write of more is one of a block */
 
 struct scenario {
     const char *name;
     uint64_t max_size, last_ns;
-    bool drops, forks, saves;
-    int n_logs;                         /* of a worker at once */
+    bool discards, forks, saves;
+    int n_buffers;                         /* of a worker at once */
     int write_us;                       /* how long a write takes */
     uint64_t disk_size;                 /* bytes of blocks that can be written; 0: any */
 };
 
 static const struct scenario scenarios[] = {
-    { .name = "threads come and go", .n_logs = 2 },
-    { .name = "more threads than chunks", .n_logs = REC_DRAIN_CHUNKS / N_WORKERS + 7, .saves = true },
-    { .name = "forks", .n_logs = 2, .forks = true },
-    { .name = "snapshots", .n_logs = 3, .saves = true },
-    { .name = "forks and snapshots", .n_logs = 3, .forks = true, .saves = true },
-    { .name = "few chunks, small segments", .n_logs = 3, .max_size = REC_MIN_SIZE, .forks = true, .saves = true },
-    { .name = "the last moments", .n_logs = 2, .last_ns = 100000000, .forks = true, .saves = true },
-    { .name = "slow disk", .n_logs = 3, .write_us = 2000, .max_size = REC_MIN_SIZE, .forks = true, .saves = true },
-    { .name = "slow disk, drops", .n_logs = 3, .write_us = 5000, .drops = true, .max_size = 4 * REC_MIN_SIZE,
+    { .name = "threads come and go", .n_buffers = 2 },
+    { .name = "more threads than chunks", .n_buffers = REC_DRAIN_CHUNKS / N_WORKERS + 7, .saves = true },
+    { .name = "forks", .n_buffers = 2, .forks = true },
+    { .name = "snapshots", .n_buffers = 3, .saves = true },
+    { .name = "forks and snapshots", .n_buffers = 3, .forks = true, .saves = true },
+    { .name = "few chunks, small segments", .n_buffers = 3, .max_size = REC_MIN_SIZE, .forks = true, .saves = true },
+    { .name = "the last moments", .n_buffers = 2, .last_ns = 100000000, .forks = true, .saves = true },
+    { .name = "slow disk", .n_buffers = 3, .write_us = 2000, .max_size = REC_MIN_SIZE, .forks = true, .saves = true },
+    { .name = "slow disk, discards", .n_buffers = 3, .write_us = 5000, .discards = true, .max_size = 4 * REC_MIN_SIZE,
       .saves = true },
-    { .name = "slow disk, drops, all chunks held", .n_logs = 4, .write_us = 5000, .drops = true,
+    { .name = "slow disk, discards, all chunks held", .n_buffers = 4, .write_us = 5000, .discards = true,
       .max_size = REC_MIN_SIZE },
-    { .name = "full disk", .n_logs = 3, .disk_size = 300000, .saves = true },
-    { .name = "full disk, all chunks held", .n_logs = 4, .disk_size = 300000, .write_us = 1000,
+    { .name = "full disk", .n_buffers = 3, .disk_size = 300000, .saves = true },
+    { .name = "full disk, all chunks held", .n_buffers = 4, .disk_size = 300000, .write_us = 1000,
       .max_size = REC_MIN_SIZE, .forks = true },
 };
 
@@ -74,16 +78,16 @@ struct recorded {
 struct process {
     pid_t pid;
     uint32_t n_stored[N_THREADS];       /* by the thread's number: one more than its last event that was stored */
-    uint32_t n_events[N_THREADS];       /* all, those too that were lost: a LOST record at the end may tell of them */
+    uint32_t n_events[N_THREADS];       /* all, those too that were lost: a LOST record at the end may count them */
 };
 
 static const struct scenario *scenario;
-static pthread_mutex_t gil = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t recording_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct process *self, *children; /* one; N_CHILDREN */
 static char folder[] = "/tmp/panopticon-stress-XXXXXX", capture[PATH_MAX];
-static bool is_stopped, has_given_up;   /* with the GIL */
+static bool is_stopped, is_disabled;   /* with the recording lock */
 static int n_children;
-static _Atomic bool is_over;            /* for those without the GIL */
+static _Atomic bool is_over;            /* for those without the recording lock */
 static _Atomic bool is_save_due;
 static _Atomic int n_saves;
 static _Atomic uint64_t n_written;
@@ -94,7 +98,7 @@ static void __attribute__((format(printf, 1, 2))) fault(const char *format, ...)
 {
     va_list args;
     if (atomic_fetch_add(&n_faults, 1) >= 10)
-        return;                         /* the first ones tell enough */
+        return;                         /* the first ones suffice */
     va_start(args, format);
     fprintf(stderr, "stress: %s: ", scenario->name);
     vfprintf(stderr, format, args);
@@ -146,7 +150,7 @@ ssize_t __wrap_write(int fd, const void *bytes, size_t size)
     return __real_write(fd, bytes, size);
 }
 
-/* ---- recording, with the GIL ---- */
+/* ---- recording, with the recording lock ---- */
 
 /* For an event that is not simple, as an engine does it. Returns false when it is lost. */
 static bool append_slowly(struct recorded *r, enum pnr_kind kind, uint64_t frame, uint32_t function)
@@ -157,7 +161,7 @@ static bool append_slowly(struct recorded *r, enum pnr_kind kind, uint64_t frame
     if (!rec_buffer_has_capacity(buffer, rec_clock_ticks() - buffer->base)) {
         if (!rec_buffer_start_chunk(buffer, 0, n_open)) {
             rec_buffer_count_lost(buffer);
-            has_given_up = rec_session_is_closed();
+            is_disabled = rec_session_is_closed();
             return false;
         }
         for (uint32_t i = 0; i < n_open; i++)
@@ -171,7 +175,8 @@ static bool append_slowly(struct recorded *r, enum pnr_kind kind, uint64_t frame
 static bool append_one(struct recorded *r, uint32_t function)
 {
     struct rec_buffer *buffer = r->buffer;
-    if (rec_clock_is_counter && (r->n % 3 ? rec_buffer_append_now(buffer, r->n % 3 == 1 ? &buffer->call : &buffer->ret, function) :
+    const uint64_t *word = r->n % 3 == 1 ? &buffer->call : &buffer->ret;
+    if (rec_clock_is_counter && (r->n % 3 ? rec_buffer_append_now(buffer, word, function) :
                                  rec_buffer_append_frame_now(buffer, PNR_START, (uintptr_t)r >> 4, function)))
         return true;
     return append_slowly(r, r->n % 3 ? PNR_CALL : PNR_START, r->n % 3 ? 0 : (uintptr_t)r >> 4, function);
@@ -179,7 +184,8 @@ static bool append_one(struct recorded *r, uint32_t function)
 
 static void append(struct recorded *r)
 {
-    if (r->n % 7 == 0 && rec_buffer_has_capacity(r->buffer, rec_clock_ticks() - r->buffer->base) && append_one(r, TAKEN_BACK))
+    if (r->n % 7 == 0 && rec_buffer_has_capacity(r->buffer, rec_clock_ticks() - r->buffer->base) &&
+        append_one(r, RETRACTED))
         rec_buffer_retract(r->buffer);
     bool is_stored = append_one(r, r->n);
     r->n++;
@@ -191,11 +197,11 @@ static void append(struct recorded *r)
 static void begin(struct recorded *r)
 {
     *r = (struct recorded){ .buffer = rec_fork_memory_new(sizeof *r->buffer) };
-    if (!r->buffer || !rec_buffer_begin(r->buffer) || r->buffer->number >= N_THREADS) {
+    uint32_t number = rec_name_table_add_thread(7, (struct pnr_string){ "worker", 6 });
+    if (!r->buffer || !rec_buffer_begin(r->buffer, number) || number >= N_THREADS) {
         fault("too many threads");
         exit(1);
     }
-    rec_session_name_thread(r->buffer, 7, (struct pnr_string){ "worker", 6 });
 }
 
 static void end(struct recorded *r)
@@ -208,37 +214,37 @@ static void end(struct recorded *r)
 
 /* ---- threads ---- */
 
-/* Takes the GIL. False when the recording is over. */
+/* Takes the lock. False when the recording is over. */
 static bool enter(void)
 {
-    pthread_mutex_lock(&gil);
-    if (!is_stopped && !has_given_up) {
-        rec_drain_unpark();
+    pthread_mutex_lock(&recording_lock);
+    if (!is_stopped && !is_disabled) {
+        rec_worker_unpark();
         return true;
     }
-    pthread_mutex_unlock(&gil);
+    pthread_mutex_unlock(&recording_lock);
     return false;
 }
 
 static void leave(unsigned *seed)
 {
-    pthread_mutex_unlock(&gil);
+    pthread_mutex_unlock(&recording_lock);
     if (pick(seed, 8) == 0)
         pause_us(pick(seed, 300));
 }
 
-/* A thread of the program: some turns with the GIL, then it is gone with all its buffers. */
+/* A thread of the program: it takes the lock some times, then it has ended with all its buffers. */
 static void *work(void *arg)
 {
     unsigned seed = (unsigned)(uintptr_t)arg;
     struct recorded buffers[64] = { { 0 } };
-    uint32_t n_turns = 1 + pick(&seed, 60);
-    while (n_turns-- && enter()) {
-        for (uint32_t i = pick(&seed, (uint32_t)scenario->n_logs) + 1; i--;) {
-            struct recorded *r = &buffers[pick(&seed, (uint32_t)scenario->n_logs)];
+    uint32_t n_rounds = 1 + pick(&seed, 60);
+    while (n_rounds-- && enter()) {
+        for (uint32_t i = pick(&seed, (uint32_t)scenario->n_buffers) + 1; i--;) {
+            struct recorded *r = &buffers[pick(&seed, (uint32_t)scenario->n_buffers)];
             if (!r->buffer)
                 begin(r);
-            for (uint32_t n = pick(&seed, 3000); n-- && !has_given_up;)
+            for (uint32_t n = pick(&seed, 3000); n-- && !is_disabled;)
                 append(r);
             if (pick(&seed, 20) == 0)
                 end(r);
@@ -247,11 +253,11 @@ static void *work(void *arg)
             rec_buffer_flush_all();
         leave(&seed);
     }
-    pthread_mutex_lock(&gil);
-    for (int i = 0; i < scenario->n_logs && !is_stopped; i++)
+    pthread_mutex_lock(&recording_lock);
+    for (int i = 0; i < scenario->n_buffers && !is_stopped; i++)
         if (buffers[i].buffer)
             end(&buffers[i]);
-    pthread_mutex_unlock(&gil);
+    pthread_mutex_unlock(&recording_lock);
     return NULL;
 }
 
@@ -273,20 +279,20 @@ static void on_wake(void);
 
 static struct rec_drain_options drain_options(void)
 {
-    return (struct rec_drain_options){ .limits = { scenario->max_size, scenario->last_ns }, .drops = scenario->drops,
-                                       .on_wake = on_wake };
+    return (struct rec_drain_options){ .limits = { scenario->max_size, scenario->last_ns },
+                                       .discards = scenario->discards, .on_wake = on_wake };
 }
 
 /* As recording.c does: what these limits drop is not missing. */
 static void write_limits(void)
 {
     if (scenario->max_size)
-        rec_session_add_number("max_size", scenario->max_size);
+        rec_name_table_add_number("max_size", scenario->max_size);
     if (scenario->last_ns)
-        rec_session_add_number("last_ns", scenario->last_ns);
+        rec_name_table_add_number("last_ns", scenario->last_ns);
 }
 
-/* A forked child records some events and ends in one way or another. Its exit status: 0; 2 when there is no room for it. */
+/* A forked child records some events and ends in one way or another. Its exit status: 0; 2 when it does not fit. */
 static void run_child(struct process *child, unsigned seed)
 {
     struct rec_drain_options options = drain_options();
@@ -327,7 +333,7 @@ static void *fork_now_and_then(void *arg)
         if (!enter())
             break;
         int before = atomic_load(&n_faults);
-        rec_drain_park();
+        rec_worker_park();
         pid_t pid = fork();
         if (pid == 0) {
             atomic_store(&n_faults, 0);
@@ -361,8 +367,8 @@ static void *wake_now_and_then(void *arg)
     while (!atomic_load(&is_over)) {
         if (scenario->saves && pick(&seed, 20) == 0)
             atomic_store(&is_save_due, true);
-        rec_drain_wake();
-        rec_drain_run_inline();
+        rec_worker_wake();
+        rec_worker_run_inline();
         pause_us(pick(&seed, 5000));
     }
     return NULL;
@@ -370,19 +376,19 @@ static void *wake_now_and_then(void *arg)
 
 /* ---- reading back ---- */
 
-static void say(void *arg, enum diagnostic_level level, const char *line)
+static void report_line(void *arg, enum diagnostic_level level, const char *line)
 {
     if (level == DIAGNOSTIC_DAMAGE)
         fault("%s: %s", (const char *)arg, line);
 }
 
-/* Numbers follow each other. is_snapshot: what was recorded later is not there, and a record that was taken back may be the
- * last. */
+/* Numbers follow each other. is_snapshot: what was recorded later is not there, and a record that was taken back may
+ * be the last. */
 static void check_thread(struct reader *reader, size_t thread, const struct process *process, bool is_snapshot)
 {
     uint32_t number = reader_thread_number(reader, thread), next = 0;
     uint64_t complete_ticks;
-    bool is_known = !reader_has_dropped(reader, &complete_ticks), has_taken_back = false;
+    bool is_known = !reader_has_dropped(reader, &complete_ticks), has_retracted = false;
     struct reader_block block;
     struct pnr_err err;
     uint64_t ticks;
@@ -408,22 +414,22 @@ static void check_thread(struct reader *reader, size_t thread, const struct proc
                 continue;
             }
             n_checked++;
-            if (has_taken_back || (is_known && function != next && !(is_snapshot && function == TAKEN_BACK)))
+            if (has_retracted || (is_known && function != next && !(is_snapshot && function == RETRACTED)))
                 fault("%s: thread %u: %u comes where %u is due%s", reader_path(reader), number, function, next,
-                      has_taken_back ? ", behind a record that was taken back" : "");
-            has_taken_back = function == TAKEN_BACK;
+                      has_retracted ? ", after a record that was retracted" : "");
+            has_retracted = function == RETRACTED;
             next = function + 1;
             is_known = true;
         }
     }
-    if (!has_taken_back && (next > process->n_events[number] || (!is_snapshot && next < process->n_stored[number])))
+    if (!has_retracted && (next > process->n_events[number] || (!is_snapshot && next < process->n_stored[number])))
         fault("%s: thread %u has %u events where %u of %u were stored", reader_path(reader), number, next,
               process->n_stored[number], process->n_events[number]);
 }
 
 static void check_process(const char *path, const struct process *process, bool is_snapshot)
 {
-    struct diagnostics diagnostics = { say, (void *)path };
+    struct diagnostics diagnostics = { report_line, (void *)path };
     struct pnr_err err;
     uint64_t complete_ticks;
     size_t n = 0, n_most = 0, n_found;
@@ -479,7 +485,7 @@ static void check_capture(const char *path, bool is_snapshot)
     pnr_list_clear(&list);
 }
 
-/* A snapshot that could not be finished has no process in it; that it failed was told. */
+/* A snapshot that could not be finished has no process in it; the recorder reported it. */
 static void check_snapshots(void)
 {
     for (int k = 1; k <= N_SAVES; k++) {
@@ -494,10 +500,10 @@ static void check_snapshots(void)
     }
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *place)
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *position)
 {
     (void)st, (void)type;
-    return place->level ? remove(path) : 0;
+    return position->level ? remove(path) : 0;
 }
 
 /* ---- scenarios ---- */
@@ -513,7 +519,7 @@ static void run(long milliseconds)
     memset(self, 0, sizeof *self);
     memset(children, 0, N_CHILDREN * sizeof *children);
     self->pid = getpid();
-    is_stopped = has_given_up = false;
+    is_stopped = is_disabled = false;
     n_children = 0;
     n_appended = n_checked = 0;
     atomic_store(&is_over, false);
@@ -533,21 +539,22 @@ static void run(long milliseconds)
     if (scenario->forks)
         pthread_create(&threads[n++], NULL, fork_now_and_then, (void *)(uintptr_t)200);
     pause_us(milliseconds * 1000);
-    pthread_mutex_lock(&gil);
+    pthread_mutex_lock(&recording_lock);
     rec_session_stop(&totals);
     is_stopped = true;
-    pthread_mutex_unlock(&gil);
+    pthread_mutex_unlock(&recording_lock);
     atomic_store(&is_over, true);
     while (n)
         pthread_join(threads[--n], NULL);
     bool was_full = scenario->disk_size && atomic_load(&n_written) > scenario->disk_size;
     check(was_full || totals.failure.code == PNR_OK, "writing failed", &totals.failure);
     check(!was_full || totals.failure.sys_errno == ENOSPC, "a full disk was not told", NULL);
-    check(was_full || scenario->drops || totals.n_lost == 0, "events are lost", NULL);
+    check(was_full || scenario->discards || totals.n_lost == 0, "events are lost", NULL);
     check_capture(capture, false);
     check_snapshots();
     printf("%s: %" PRIu64 " records, %" PRIu64 " lost, %u threads, %d children, %d snapshots; %" PRIu64 " read back\n",
-           scenario->name, totals.n_events, totals.n_lost, totals.n_threads, n_children, atomic_load(&n_saves), n_checked);
+           scenario->name, totals.n_events, totals.n_lost, totals.n_threads, n_children,
+           atomic_load(&n_saves), n_checked);
     nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 

@@ -9,14 +9,16 @@
 
 #include "format/capture.h"
 #include "recorder/fork_memory.h"
-#include "recorder/thread_buffer.h"
+#include "recorder/name_table.h"
+#include "recorder/session.h"
+#include "recorder/worker.h"
 
 /* A new thread's buffer, named "name". */
 static inline struct rec_buffer *new_buffer(uint32_t native_id)
 {
     struct rec_buffer *buffer = rec_fork_memory_new(sizeof *buffer);
-    cr_assert(buffer && rec_buffer_begin(buffer));
-    rec_session_name_thread(buffer, native_id, (struct pnr_string){ "name", 4 });
+    uint32_t number = rec_name_table_add_thread(native_id, (struct pnr_string){ "name", 4 });
+    cr_assert(buffer && rec_buffer_begin(buffer, number));
     return buffer;
 }
 
@@ -40,7 +42,7 @@ static inline void append(struct rec_buffer *buffer, uint64_t number)
 /* What the segments hold of a thread. */
 struct in_file {
     uint64_t n;                         /* records, without LOST */
-    uint64_t n_lost;                    /* what LOST records tell */
+    uint64_t n_lost;                    /* by LOST records */
     uint32_t n_blocks;
     bool is_ended;
 };
@@ -64,7 +66,8 @@ static inline void read_block(FILE *file, const struct pnr_block_header *h, stru
     pnr_block_coder_free(coder);
 }
 
-/* Reads the blocks of a thread in one file, of which all must be whole, and this thread's if the file is that of one. */
+/* Reads the blocks of a thread in one file, of which all must be whole, and this thread's if the file is that of
+ * one. */
 static inline void read_file(const char *path, uint32_t thread, bool is_shared, struct in_file *in_file)
 {
     uint32_t skippable[2];

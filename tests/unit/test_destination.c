@@ -38,7 +38,7 @@ static void end(void)
     cr_assert_eq(system(command), 0);
 }
 
-TestSuite(place, .init = begin, .fini = end);
+TestSuite(destination, .init = begin, .fini = end);
 TestSuite(survey, .init = begin, .fini = end);
 
 static uint64_t start_of(pid_t pid)
@@ -55,7 +55,8 @@ static uint64_t start_of(pid_t pid)
     return strtoull(at, NULL, 10);
 }
 
-static void add_name(FILE *file, enum pnr_name_type type, uint8_t kind, uint32_t index, const char *first, const char *second)
+static void add_name(FILE *file, enum pnr_name_type type, uint8_t kind, uint32_t index, const char *first,
+                     const char *second)
 {
     unsigned char bytes[PNR_NAME_ENTRY_SIZE + 256];
     struct pnr_name name = { .type = type, .kind = kind, .index = index,
@@ -139,40 +140,40 @@ Test(survey, knows_who_runs)
     cr_expect(rec_survey_runs("used.pnr"));
 }
 
-Test(place, replaces_only_what_nobody_uses)
+Test(destination, replaces_only_what_nobody_uses)
 {
-    struct rec_destination place;
+    struct rec_destination destination;
     make_process("used.pnr", other, "", 1, NULL);
     make_live("used.pnr", other, start_of(other));
-    cr_expect_eq(rec_destination_choose_capture(&place, "used.pnr", true, &err), -1);
+    cr_expect_eq(rec_destination_choose_capture(&destination, "used.pnr", true, &err), -1);
     cr_expect_str_eq(err.what, "a process may still record into it, so --force does not remove it");
-    cr_expect_eq(rec_destination_choose_capture(&place, "used.pnr", false, &err), 0);
-    rec_destination_settle(&place, true);
+    cr_expect_eq(rec_destination_choose_capture(&destination, "used.pnr", false, &err), 0);
+    rec_destination_settle(&destination, true);
     cr_expect(is_there("used.pnr"));
     cr_assert_eq(mkdir("other", 0700), 0);
-    cr_expect_eq(rec_destination_choose_capture(&place, "other", true, &err), -1);
+    cr_expect_eq(rec_destination_choose_capture(&destination, "other", true, &err), -1);
     cr_assert_eq(symlink("used.pnr", "link.pnr"), 0);
-    cr_expect_eq(rec_destination_choose_capture(&place, "link.pnr/", true, &err), -1);
+    cr_expect_eq(rec_destination_choose_capture(&destination, "link.pnr/", true, &err), -1);
 }
 
-Test(place, removes_the_old_one_when_the_new_one_has_begun)
+Test(destination, removes_the_old_one_when_the_new_one_has_begun)
 {
-    struct rec_destination place;
+    struct rec_destination destination;
     for (int has_begun = 0; has_begun < 2; has_begun++) {
         if (!has_begun)
             make_process("run.pnr", 7, "", 1, "1");
-        cr_assert_eq(rec_destination_choose_capture(&place, "run.pnr//", true, &err), 0);
+        cr_assert_eq(rec_destination_choose_capture(&destination, "run.pnr//", true, &err), 0);
         cr_expect(is_there("run.pnr/process-7"));
-        cr_assert_eq(rec_destination_clear(&place, &err), 0);
+        cr_assert_eq(rec_destination_clear(&destination, &err), 0);
         cr_expect_not(is_there("run.pnr"));
         cr_expect(is_there(".run.pnr.replaced/process-7"));
-        rec_destination_settle(&place, has_begun);
+        rec_destination_settle(&destination, has_begun);
         cr_expect_eq(is_there("run.pnr"), !has_begun);
         cr_expect_not(is_there(".run.pnr.replaced"));
     }
 }
 
-Test(place, finds_an_output_that_is_not_promised)
+Test(destination, finds_an_output_that_is_not_promised)
 {
     static const struct { const char *used, *output, *taken, *capture; } table[] = {
         { "x", "out.trace", "out.trace", "out.trace.pnr" },
@@ -181,32 +182,33 @@ Test(place, finds_an_output_that_is_not_promised)
         { "a.b.json.gz.pnr", "a.b.json.gz", "a.b-2.json.gz", "a.b-2.json.gz.pnr" },
         { "sub/c.folded.zst.pnr", "sub/c.folded.zst", "sub/c-2.folded.zst", "sub/c-2.folded.zst.pnr" },
     };
-    struct rec_destination place;
+    struct rec_destination destination;
     char taken[PATH_MAX];
     cr_assert_eq(mkdir("sub", 0700), 0);
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         make_process(table[i].used, other, "", 1, NULL);
         make_live(table[i].used, other, start_of(other));
-        cr_assert_eq(rec_destination_choose_output(&place, table[i].output, taken, &err), 0);
+        cr_assert_eq(rec_destination_choose_output(&destination, table[i].output, taken, &err), 0);
         cr_expect_str_eq(taken, table[i].taken);
-        cr_expect_str_eq(place.capture, table[i].capture);
-        rec_destination_settle(&place, true);
+        cr_expect_str_eq(destination.capture, table[i].capture);
+        rec_destination_settle(&destination, true);
         rec_tree_remove(table[i].used);
     }
 }
 
 /* The process that is to convert it has ended its recording, and is at work. */
-Test(place, takes_a_capture_that_is_converted_for_one_in_use)
+Test(destination, takes_a_capture_that_is_converted_for_one_in_use)
 {
-    struct rec_destination place;
+    struct rec_destination destination;
     for (int is_promised = 0; is_promised < 2; is_promised++) {
         FILE *file = (make_process("run.pnr", other, "", 1, "1"), fopen("run.pnr/order", "w"));
         cr_assert(file);
         fprintf(file, "by=%ld-%llu-%llu%c%s%ctells=1", (long)other, (unsigned long long)start_of(other),
-                (unsigned long long)pnr_process_namespace(), 0, is_promised ? "output=/out.trace" : "wanted=/run.pnr", 0);
+                (unsigned long long)pnr_process_namespace(), 0,
+                is_promised ? "output=/out.trace" : "wanted=/run.pnr", 0);
         fclose(file);
-        cr_expect_eq(rec_destination_choose_capture(&place, "run.pnr", true, &err), is_promised ? -1 : 0);
-        rec_destination_settle(&place, true);
+        cr_expect_eq(rec_destination_choose_capture(&destination, "run.pnr", true, &err), is_promised ? -1 : 0);
+        rec_destination_settle(&destination, true);
         rec_tree_remove("run.pnr");
     }
 }

@@ -29,7 +29,7 @@ Test(filter, lets_the_last_match_decide)
         { { "+json.*" }, "json.decoder", "/lib/json/decoder.py", false },
         { { "+json.*" }, "app", "/app.py", true },
         { { "+json.*", "+app" }, "app", "/app.py", false },
-        /* both: the first glob tells what becomes of the rest */
+        /* both: the first glob decides about the rest */
         { { "+app.*", "-app.tests.*" }, "app.main", "/app/main.py", false },
         { { "+app.*", "-app.tests.*" }, "app.tests.one", "/app/tests/one.py", true },
         { { "+app.*", "-app.tests.*" }, "other", "/other.py", true },
@@ -42,7 +42,7 @@ Test(filter, lets_the_last_match_decide)
         { { "-*/vendor/*" }, "six", "/app/vendor/six.py", true },
         { { "-*/vendor/*" }, "vendor.six", "/app/six.py", false },
         { { "+app", "-*.py" }, "app", "/app.py", true },
-        /* a prefix is no glob: it says nothing of the rest */
+        /* a prefix is no glob: it does not decide about the rest */
         { { "//lib/python/" }, "json", "/lib/python/json/__init__.py", true },
         { { "//lib/python/" }, "app", "/app.py", false },
         { { "//lib/python/", "+app" }, "other", "/other.py", true },

@@ -23,7 +23,7 @@
 
 /* ---- calls that change files: the recorder's are those of this file ---- */
 
-enum how { BEFORE, HALFWAY, BEHIND, FAILING };  /* killed then, or the call fails */
+enum how { BEFORE, HALFWAY, AFTER, FAILING };  /* killed then, or the call fails */
 
 static struct {
     int at;                             /* which call, from 0; DIE_NEVER */
@@ -88,17 +88,17 @@ int mkdirat(int above, const char *path, mode_t mode)
 static char folder[] = "/tmp/panopticon-test-XXXXXX", capture[60], nobody[100];
 
 /* What a process has recorded, as it says itself. */
-static struct told {
+static struct reported {
     uint64_t n_stored[THREADS];
-} *told;
+} *reported;
 
 static void begin(void)
 {
     cr_assert(mkdtemp(folder));
     snprintf(capture, sizeof capture, "%s/run.pnr", folder);
     snprintf(nobody, sizeof nobody, "%s/process-1234567", capture);
-    told = mmap(NULL, 16 * sizeof *told, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    cr_assert_neq(told, MAP_FAILED);
+    reported = mmap(NULL, 16 * sizeof *reported, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    cr_assert_neq(reported, MAP_FAILED);
     rec_clock_init();
 }
 
@@ -126,9 +126,9 @@ static const char *process_of(pid_t pid)
     return path;
 }
 
-/* Threads that record by turns, in pieces of various lengths: of the first there are many blocks, of the last a few
+/* Threads that record in turn, in pieces of various lengths: of the first there are many blocks, of the last a few
  * records. The thread before the last has come and gone. */
-static void record(struct told *mine)
+static void record(struct reported *mine)
 {
     struct rec_buffer *buffers[THREADS];
     for (uint32_t t = 0; t < THREADS; t++)
@@ -149,9 +149,9 @@ static void record(struct told *mine)
 }
 
 /* A process that records into the capture, and then is killed; or at the at-th write of a block. Returns its id. */
-static pid_t record_and_die(struct told *mine, int at, enum how how)
+static pid_t record_and_die(struct reported *mine, int at, enum how how)
 {
-    struct rec_drain_options options = { .drops = false };
+    struct rec_drain_options options = { .discards = false };
     struct rec_totals totals;
     char taken[PATH_MAX];
     struct pnr_err err;
@@ -215,9 +215,9 @@ static uint64_t property(const char *process, const char *key)
     return strtoull(text, NULL, 10);
 }
 
-/* Each record of each thread is in its thread's file once, in order, and the name table tells of the end. Another thread may
- * have killed the process between a record and the moment when that was told. */
-static void check_whole(const char *process, const struct told *mine, const struct pnr_live_header *was)
+/* Each record of each thread is in its thread's file once, in order, and the name table has the properties of the
+ * end. Another thread may have killed the process between a record and the moment when it reported that. */
+static void check_whole(const char *process, const struct reported *mine, const struct pnr_live_header *was)
 {
     uint64_t sum = 0;
     cr_expect_not(has_live(process));
@@ -239,28 +239,29 @@ static void check_whole(const char *process, const struct told *mine, const stru
 
 Test(finish, writes_what_was_in_chunks)
 {
-    pid_t pid = record_and_die(&told[0], DIE_NEVER, BEFORE);
+    pid_t pid = record_and_die(&reported[0], DIE_NEVER, BEFORE);
     const struct pnr_live_header was = live_header(process_of(pid));
     rec_finish_all(capture, 0);
-    check_whole(process_of(pid), &told[0], &was);
+    check_whole(process_of(pid), &reported[0], &was);
     cr_expect_not(read_thread(process_of(pid), 1).is_ended);
 }
 
-/* At each of its writes of a block, before, in the midst of it, and when the block is there but its chunk is in use still:
- * between the making of a segment or a file and its first block, too. */
+/* At each of its writes of a block, before, in the midst of it, and when the block is there but its chunk is in use
+ * still: between the making of a segment or a file and its first block, too. */
 Test(finish, takes_each_block_once_wherever_the_kill_came)
 {
-    for (int how = BEFORE; how <= BEHIND; how++) {
+    for (int how = BEFORE; how <= AFTER; how++) {
         for (int at = 0; at < 12; at++) {
-            pid_t pid = record_and_die(&told[0], at, (enum how)how);
+            pid_t pid = record_and_die(&reported[0], at, (enum how)how);
             const struct pnr_live_header was = live_header(process_of(pid));
             rec_finish_all(capture, 0);
-            check_whole(process_of(pid), &told[0], &was);
+            check_whole(process_of(pid), &reported[0], &was);
         }
     }
 }
 
-/* Finds the chunk whose block is in its file. Gives its number; the block's header lies at the end of the path's file. */
+/* Finds the chunk whose block is in its file. Gives its number; the block's header lies at the end of the path's
+ * file. */
 static uint32_t find_written(const char *process, char *path, struct pnr_block_header *header)
 {
     struct pnr_live live;
@@ -295,7 +296,7 @@ end:
 Test(finish, counts_each_event_once)
 {
     for (int step = 0; step < 2; step++) {
-        pid_t pid = record_and_die(&told[0], 3, BEHIND);
+        pid_t pid = record_and_die(&reported[0], 3, AFTER);
         char path[PATH_MAX];
         struct pnr_block_header block;
         struct pnr_live_header header = live_header(process_of(pid));
@@ -308,7 +309,7 @@ Test(finish, counts_each_event_once)
             cr_assert_eq(pwrite(fd, &n, sizeof n, 96), sizeof n);
         close(fd);
         rec_finish_all(capture, 0);
-        check_whole(process_of(pid), &told[0], &header);
+        check_whole(process_of(pid), &reported[0], &header);
     }
 }
 
@@ -329,7 +330,7 @@ Test(finish, makes_the_segment_that_is_missing)
     pnr_live_store(&live.records[2 * PNR_BLOCK_RECORDS], pnr_record_make(0, PNR_CALL, 0, 1));
     pnr_live_close(&live, nobody, false);
     rec_finish_all(capture, 0);
-    cr_expect(has_live(nobody), "without a name table it cannot tell of the end");
+    cr_expect(has_live(nobody), "without a name table its end cannot be written");
     pnr_file_path(nobody, "names", path);
     unsigned char bytes[PNR_NAMES_HEADER_SIZE];
     pnr_names_header_encode(bytes);
@@ -347,8 +348,9 @@ Test(finish, makes_the_segment_that_is_missing)
 Test(finish, cuts_off_a_torn_name)
 {
     char entry[200], path[PATH_MAX];
-    struct pnr_name name = { .type = PNR_NAME_FUNCTION, .index = 1, .strings = { { "m", 1 }, { "f", 1 }, { "m.py", 4 } } };
-    pid_t pid = record_and_die(&told[0], DIE_NEVER, BEFORE);
+    struct pnr_name name = { .type = PNR_NAME_FUNCTION, .index = 1,
+                             .strings = { { "m", 1 }, { "f", 1 }, { "m.py", 4 } } };
+    pid_t pid = record_and_die(&reported[0], DIE_NEVER, BEFORE);
     const struct pnr_live_header was = live_header(process_of(pid));
     uint32_t n_functions;
     pnr_name_encode(&name, entry);
@@ -360,7 +362,7 @@ Test(finish, cuts_off_a_torn_name)
         cr_assert_eq(write(fd, entry, size), (ssize_t)size);
         close(fd);
         rec_finish_all(capture, 0);
-        check_whole(process_of(pid), &told[0], &was);
+        check_whole(process_of(pid), &reported[0], &was);
         find_property(process_of(pid), "events", &n_functions);
         cr_expect_eq(n_functions, size == pnr_name_size(&name) ? 1 : 0, "%zu bytes", size);
     }
@@ -409,14 +411,14 @@ static off_t find_chunk(const char *process)
     return PNR_LIVE_PAGE + 128 * (off_t)k;
 }
 
-/* What no kill explains: the reader is to tell of it, and has the chunks. */
+/* What no kill explains: the reader reports it, and has the chunks. */
 Test(finish, leaves_damage_alone)
 {
-    enum { NAMES, LIVE_HEADER, CHUNK, CHUNK_STATE, BLOCK_HEADER, BLOCK_BEFORE_HEADER, BLOCK_DATA, TORN, FOREIGN, TORN_FOREIGN,
-           SEGMENTS_GONE, N };
+    enum { NAMES, LIVE_HEADER, CHUNK, CHUNK_STATE, BLOCK_HEADER, BLOCK_BEFORE_HEADER, BLOCK_DATA, TORN, FOREIGN,
+           TORN_FOREIGN, SEGMENTS_GONE, N };
     for (int what = 0; what < N; what++) {
         char path[PATH_MAX], bytes[2000] = "";
-        pid_t pid = record_and_die(&told[0], 5, BEHIND);        /* a block is in its file and in its chunk */
+        pid_t pid = record_and_die(&reported[0], 5, AFTER);        /* a block is in its file and in its chunk */
         const char *process = process_of(pid);
         struct pnr_block_header block;
         pnr_file_path(process, what == NAMES ? "names" : "live", path);
@@ -479,20 +481,21 @@ static void set_owner(const char *process, uint64_t start, uint64_t namespace)
     cr_assert_eq(pwrite(fd, owner, sizeof owner, 80), sizeof owner);
     close(fd);
 }
-/* Records and ends in order, but is killed at the at-th change of a file from then on. Returns whether there were so many. */
+/* Records and ends in order, but is killed at the at-th change of a file from then on. Returns whether there were so
+ * many. */
 static bool record_and_die_at_the_end(int at, enum how how, pid_t *pid)
 {
-    struct rec_drain_options options = { .drops = false };
+    struct rec_drain_options options = { .discards = false };
     struct rec_totals totals;
     char taken[PATH_MAX];
     struct pnr_err err;
     int status;
-    memset(&told[0], 0, sizeof told[0]);
+    memset(&reported[0], 0, sizeof reported[0]);
     *pid = fork();
     if (*pid == 0) {
         if (rec_session_start(capture, access(capture, F_OK) == 0, &options, taken, &err) != 0)
             _exit(1);
-        record(&told[0]);
+        record(&reported[0]);
         fault.how = how;
         fault.n = 0;
         fault.at = at;
@@ -509,10 +512,10 @@ Test(finish, takes_what_was_killed_at_its_end)
 {
     uint32_t n_functions, n_clean = 0, n_killed = 0;
     pid_t pid;
-    for (int how = BEFORE; how <= BEHIND; how++) {
+    for (int how = BEFORE; how <= AFTER; how++) {
         for (int at = 0; record_and_die_at_the_end(at, (enum how)how, &pid); at++) {
             rec_finish_all(capture, 0);
-            check_whole(process_of(pid), &told[0], NULL);
+            check_whole(process_of(pid), &reported[0], NULL);
             bool is_clean = *find_property(process_of(pid), "end_ticks", &n_functions);
             bool is_killed = *find_property(process_of(pid), "killed_ticks", &n_functions);
             cr_expect_neq(is_clean, is_killed, "how %d, at %d", how, at);
@@ -527,12 +530,12 @@ Test(finish, takes_what_was_killed_at_its_end)
 /* One that runs, is stopped, or may run on another machine or in another container. */
 Test(finish, leaves_the_living_alone)
 {
-    struct rec_drain_options options = { .drops = false };
+    struct rec_drain_options options = { .discards = false };
     char taken[PATH_MAX], own[120], byte;
     struct pnr_err err;
     int from_child[2], to_child[2], status;
-    pid_t elsewhere = record_and_die(&told[1], DIE_NEVER, BEFORE);
-    pid_t unknown = record_and_die(&told[2], DIE_NEVER, BEFORE);
+    pid_t elsewhere = record_and_die(&reported[1], DIE_NEVER, BEFORE);
+    pid_t unknown = record_and_die(&reported[2], DIE_NEVER, BEFORE);
     set_owner(process_of(elsewhere), live_header(process_of(elsewhere)).process_start, pnr_process_namespace() + 1);
     set_owner(process_of(unknown), 0, 0);
     cr_assert_eq(pipe(from_child), 0);
@@ -542,10 +545,10 @@ Test(finish, leaves_the_living_alone)
         struct rec_totals totals;
         if (rec_session_start(capture, true, &options, taken, &err) != 0)
             _exit(1);
-        record(&told[0]);
+        record(&reported[0]);
         if (write(from_child[1], "", 1) != 1 || read(to_child[0], &byte, 1) != 1)
             _exit(2);
-        record(&told[3]);               /* other threads, behind the first */
+        record(&reported[3]);               /* other threads, after the first */
         rec_session_stop(&totals);
         _exit(0);
     }
@@ -564,8 +567,8 @@ Test(finish, leaves_the_living_alone)
     waitpid(pid, &status, 0);
     cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     for (uint32_t t = 0; t < THREADS; t++) {
-        cr_expect_eq(read_thread(process_of(pid), t + 1).n, told[0].n_stored[t]);
-        cr_expect_eq(read_thread(process_of(pid), t + 1 + THREADS).n, told[3].n_stored[t]);
+        cr_expect_eq(read_thread(process_of(pid), t + 1).n, reported[0].n_stored[t]);
+        cr_expect_eq(read_thread(process_of(pid), t + 1 + THREADS).n, reported[3].n_stored[t]);
     }
     strcpy(own, process_of(unknown));
     set_owner(own, 1, pnr_process_namespace());         /* now it is known that it is gone */
@@ -581,13 +584,13 @@ Test(finish, leaves_the_living_alone)
 Test(finish, finishes_what_was_before_exec)
 {
     char former[120];
-    pid_t pid = record_and_die(&told[0], DIE_NEVER, BEFORE);
+    pid_t pid = record_and_die(&reported[0], DIE_NEVER, BEFORE);
     const struct pnr_live_header was = live_header(process_of(pid));
     snprintf(former, sizeof former, "%s-2", process_of(getpid()));
     cr_assert_eq(rename(process_of(pid), former), 0);
     set_owner(former, pnr_process_start(), pnr_process_namespace());
     rec_finish_all(capture, 0);
-    check_whole(former, &told[0], &was);
+    check_whole(former, &reported[0], &was);
 }
 
 /* The time was written down by an earlier attempt, or recording ended in order and the mapping could not be removed. */
@@ -597,8 +600,9 @@ Test(finish, tells_of_the_end_once)
     for (int i = 0; i < 2; i++) {
         char path[PATH_MAX], entry[200];
         uint32_t n_functions;
-        pid_t pid = record_and_die(&told[0], DIE_NEVER, BEFORE);
-        struct pnr_name name = { .type = PNR_NAME_PROPERTY, .strings = { { keys[i], (uint32_t)strlen(keys[i]) }, { "5", 1 } } };
+        pid_t pid = record_and_die(&reported[0], DIE_NEVER, BEFORE);
+        struct pnr_name name = { .type = PNR_NAME_PROPERTY,
+                                 .strings = { { keys[i], (uint32_t)strlen(keys[i]) }, { "5", 1 } } };
         pnr_name_encode(&name, entry);
         pnr_file_path(process_of(pid), "names", path);
         append_to(path, entry, pnr_name_size(&name));
@@ -611,11 +615,11 @@ Test(finish, tells_of_the_end_once)
 
 /* ---- when finishing is broken off ---- */
 
-/* Killed before, in the midst of, and behind each call that changes a file, or the disk is full then: another one finishes
- * it, and nothing is lost or doubled. */
+/* Killed before, in the midst of, and after each call that changes a file, or the disk is full then: another one
+ * finishes it, and nothing is lost or doubled. */
 Test(finish, is_finished_by_another_wherever_it_ended)
 {
-    pid_t pid = record_and_die(&told[0], 4, HALFWAY);           /* a torn block in a file, other chunks in use */
+    pid_t pid = record_and_die(&reported[0], 4, HALFWAY);           /* a torn block in a file, other chunks in use */
     const struct pnr_live_header was = live_header(process_of(pid));
     shell("cp -a %s %s/copy", capture, folder);
     for (int how = BEFORE; how <= FAILING; how++) {
@@ -626,7 +630,7 @@ Test(finish, is_finished_by_another_wherever_it_ended)
             if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && at % 2)
                 finish_in_child(at / 2, (enum how)how);         /* another one that does not come to the end */
             rec_finish_all(capture, 0);
-            check_whole(process_of(pid), &told[0], &was);
+            check_whole(process_of(pid), &reported[0], &was);
         }
         cr_expect_gt(at, 8, "a cut, blocks, properties, the removal");
     }
@@ -639,7 +643,7 @@ Test(finish, is_done_by_one_at_a_time)
     pid_t pids[N];
     struct pnr_live_header was[N];
     for (int i = 0; i < N; i++) {
-        pids[i] = record_and_die(&told[i], i % 2 ? 4 : DIE_NEVER, HALFWAY);
+        pids[i] = record_and_die(&reported[i], i % 2 ? 4 : DIE_NEVER, HALFWAY);
         was[i] = live_header(process_of(pids[i]));
     }
     for (int i = 0; i < FINISHERS; i++) {
@@ -654,7 +658,7 @@ Test(finish, is_done_by_one_at_a_time)
         cr_expect(WIFEXITED(status));
     }
     for (int i = 0; i < N; i++)
-        check_whole(process_of(pids[i]), &told[i], &was[i]);
+        check_whole(process_of(pids[i]), &reported[i], &was[i]);
 }
 
 /* The drain's thread is needed elsewhere: it comes some way each time. */
@@ -676,12 +680,12 @@ static int n_asked;
 
 static bool is_needed_then(void)
 {
-    return ++n_asked > 1;               /* not at the first process, but behind its first block */
+    return ++n_asked > 1;               /* not at the first process, but after its first block */
 }
 
 Test(finish, goes_on_where_it_was_broken_off)
 {
-    pid_t pid = record_and_die(&told[0], DIE_NEVER, BEFORE);
+    pid_t pid = record_and_die(&reported[0], DIE_NEVER, BEFORE);
     const struct pnr_live_header was = live_header(process_of(pid));
     int n = 0;
     for (; has_live(process_of(pid)) && n < 100; n++) {
@@ -697,7 +701,7 @@ Test(finish, goes_on_where_it_was_broken_off)
         cr_expect_neq(check_of(process_of(pid)), before);
     }
     cr_expect_geq(n, 3);
-    check_whole(process_of(pid), &told[0], &was);
+    check_whole(process_of(pid), &reported[0], &was);
 }
 
 static bool is_idle(void)
@@ -709,7 +713,7 @@ static bool is_idle(void)
 Test(finish, is_looked_for_by_turns)
 {
     uint64_t next_ns = 0, now_ns = rec_clock_monotonic_ns();
-    pid_t pid = record_and_die(&told[0], DIE_NEVER, BEFORE);
+    pid_t pid = record_and_die(&reported[0], DIE_NEVER, BEFORE);
     set_last_look(capture, 1);
     rec_finish_tick(process_of(1), now_ns, is_idle, &next_ns);
     cr_expect(has_live(process_of(pid)), "another one has looked a moment ago");
@@ -719,7 +723,7 @@ Test(finish, is_looked_for_by_turns)
     cr_expect(has_live(process_of(pid)), "it is not due");
     rec_finish_tick(process_of(1), next_ns, is_idle, &next_ns);
     cr_expect_not(has_live(process_of(pid)));
-    pid = record_and_die(&told[0], DIE_NEVER, BEFORE);
+    pid = record_and_die(&reported[0], DIE_NEVER, BEFORE);
     next_ns = 0;
     rec_finish_tick(process_of(1), now_ns, is_idle, &next_ns);
     cr_expect(has_live(process_of(pid)), "this one has looked a moment ago");
@@ -733,7 +737,7 @@ Test(finish, leaves_its_own_alone)
 {
     char own[100];
     uint64_t next_ns = 0;
-    strcpy(own, process_of(record_and_die(&told[0], DIE_NEVER, BEFORE)));
+    strcpy(own, process_of(record_and_die(&reported[0], DIE_NEVER, BEFORE)));
     set_last_look(capture, 10);
     rec_finish_tick(own, 1, is_idle, &next_ns);
     cr_expect(has_live(own));
@@ -746,7 +750,7 @@ Test(finish, leaves_its_own_alone)
 /* While a process has the capture locked nothing is done, and nobody waits for longer than asked. */
 Test(finish, needs_the_lock)
 {
-    pid_t pid = record_and_die(&told[0], DIE_NEVER, BEFORE);
+    pid_t pid = record_and_die(&reported[0], DIE_NEVER, BEFORE);
     int lock = rec_retention_lock(capture, 0);
     cr_assert_geq(lock, 0);
     rec_finish_all(capture, 0);
@@ -757,8 +761,8 @@ Test(finish, needs_the_lock)
     cr_expect_not(has_live(process_of(pid)));
 }
 
-/* Another one evicts what it can, with the lock or, as after waiting too long, without: each process that is left is whole,
- * but for what was evicted, the oldest first. */
+/* Another one evicts what it can, with the lock or, as after waiting too long, without: each process that is left is
+ * whole, but for what was evicted, the oldest first. */
 Test(finish, gets_on_with_eviction)
 {
     const struct rec_limits limits = { .max_size = REC_MIN_SIZE };
@@ -766,7 +770,7 @@ Test(finish, gets_on_with_eviction)
     pid_t pids[N];
     int status;
     for (int i = 0; i < N; i++)
-        pids[i] = record_and_die(&told[i], i % 2 ? 4 : DIE_NEVER, HALFWAY);
+        pids[i] = record_and_die(&reported[i], i % 2 ? 4 : DIE_NEVER, HALFWAY);
     pid_t finisher = fork();
     if (finisher == 0) {
         rec_finish_all(capture, 10000);
@@ -787,7 +791,7 @@ Test(finish, gets_on_with_eviction)
         char path[PATH_MAX];
         pnr_segment_path(process_of(pids[i]), 1, path);
         if (access(path, F_OK) == 0 && !has_live(process_of(pids[i])))
-            check_whole(process_of(pids[i]), &told[i], NULL);
+            check_whole(process_of(pids[i]), &reported[i], NULL);
     }
 }
 
@@ -795,7 +799,7 @@ Test(finish, gets_on_with_eviction)
 Test(finish, does_not_take_another_for_the_dead)
 {
     char path[PATH_MAX], aside[60];
-    pid_t pid = record_and_die(&told[0], DIE_NEVER, BEFORE);
+    pid_t pid = record_and_die(&reported[0], DIE_NEVER, BEFORE);
     snprintf(aside, sizeof aside, "%s/aside", folder);
     int status;
     pid_t finisher = fork();
@@ -820,7 +824,7 @@ Test(finish, does_not_take_another_for_the_dead)
 Test(finish, removes_what_was_only_begun)
 {
     char dead[140], running[140], unknown[140];
-    pid_t pid = record_and_die(&told[0], DIE_NEVER, BEFORE);
+    pid_t pid = record_and_die(&reported[0], DIE_NEVER, BEFORE);
     snprintf(dead, sizeof dead, "%s/begun-%d-1-%lu", capture, pid, (unsigned long)pnr_process_namespace());
     snprintf(running, sizeof running, "%s/begun-%d-%lu-%lu", capture, getpid(), (unsigned long)pnr_process_start(),
              (unsigned long)pnr_process_namespace());

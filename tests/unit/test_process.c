@@ -75,8 +75,9 @@ Test(process, does_not_guess_when_it_cannot_look)
     cr_expect_eq(state, PNR_PROCESS_UNKNOWN);
 }
 
-/* A new namespace has the /proc of the old one until somebody mounts another: there its numbers mean other processes. The
- * first process is told from all others by its number 1, which there is that of the machine's first one. */
+/* A new namespace has the /proc of the old one until somebody mounts another: there its numbers mean other
+ * processes. The first process is distinguished from all others by its number 1, which there is that of the
+ * machine's first one. */
 Test(process, does_not_take_the_proc_of_another_namespace)
 {
     int from_child[2], state = -1;
@@ -108,7 +109,7 @@ Test(process, does_not_take_the_proc_of_another_namespace)
     cr_assert_eq(read(from_child[0], &state, sizeof state), sizeof state);
     cr_expect_eq(state, PNR_PROCESS_UNKNOWN, "it runs");
     cr_assert_eq(read(from_child[0], &state, sizeof state), sizeof state);
-    cr_expect_eq(state, PNR_PROCESS_GONE, "there is none of that number, which can be told without /proc");
+    cr_expect_eq(state, PNR_PROCESS_GONE, "there is none of that number, which is known without /proc");
 }
 
 /* The name stands before the field, in brackets, and may hold anything. */

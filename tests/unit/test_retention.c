@@ -32,7 +32,7 @@ static int reserve(const struct rec_limits *limits, uint64_t size)
 
 /* ---- what is counted ---- */
 
-/* Files of a byte take a disk block each: 300 threads that write little by turns. */
+/* Files of a byte take a disk block each: 300 threads that write little, in turn. */
 Test(retention, counts_the_files_of_many_threads)
 {
     static struct pnr_record records[40];
@@ -43,7 +43,8 @@ Test(retention, counts_the_files_of_many_threads)
     for (uint32_t i = 0; i < 12000; i++) {
         struct pnr_block_header header = { .thread = i % 300 + 1, .sequence = i / 300, .n_records = 1 + i % 40 };
         for (uint32_t k = 0; k < header.n_records; k++)
-            records[k] = pnr_record_make((uint64_t)random() & 0xffffff, PNR_CALL, (uint64_t)random(), (uint32_t)random());
+            records[k] = pnr_record_make((uint64_t)random() & 0xffffff, PNR_CALL, (uint64_t)random(),
+                                         (uint32_t)random());
         const void *block = pnr_block_encode(coder, &header, records, &size);
         cr_assert_eq(rec_segments_append(&process.segments, &header, block, size, now(), &err), 0, "%s", err.what);
         if (i % 100 == 0) {
@@ -105,7 +106,8 @@ static int count_begun(void)
     return n;
 }
 
-/* What was left by those that were killed while they began goes, what others begin at this moment, or may begin, counts. */
+/* What was left by those that were killed while they began goes, what others begin at this moment, or may begin,
+ * counts. */
 Test(retention, counts_what_is_begun)
 {
     enum { N = 9 };                     /* of each kind, 1 MiB each */
@@ -122,7 +124,7 @@ Test(retention, counts_what_is_begun)
     cr_expect_eq(count_begun(), N + 1);
     cr_assert_eq(reserve(&limits, 1 << 20), 0);
     cr_expect_eq(count_begun(), 0, "dead ones");
-    cr_expect_str_eq(segments_of(&process), "1 2", "there is room");
+    cr_expect_str_eq(segments_of(&process), "1 2", "all fits");
     make_begun(getpid(), start, namespace, 1 << 20);
     for (int i = 1; i < N; i++)
         make_begun(3000000 + i, 5, namespace + 1, 1 << 20);
@@ -141,8 +143,8 @@ Test(retention, counts_what_is_begun)
 
 /* ---- what may go ---- */
 
-/* With so few descriptors left that not all can be looked at nothing is evicted that it would not be otherwise: no file of
- * a process that runs, and nothing before what is older. */
+/* With so few descriptors left that not all can be looked at nothing is evicted that it would not be otherwise: no
+ * file of a process that runs, and nothing before what is older. */
 Test(retention, evicts_nothing_when_it_cannot_look)
 {
     const struct rec_limits limits = { SIZE, 0 };
@@ -186,7 +188,7 @@ Test(retention, evicts_nothing_when_it_cannot_look)
     cr_expect_str_eq(segments_of(&dead), "gone");
 }
 
-/* What cannot be evicted, because it is another user's, takes its place on: others must go. */
+/* What cannot be evicted, because it is another user's, still counts: others must be evicted. */
 Test(retention, counts_what_cannot_be_evicted)
 {
     const struct rec_limits limits = { SIZE, 0 };

@@ -1,5 +1,5 @@
-/* recorder/segments.h: when segments begin, which file a block goes to, what is dropped, and that a capture keeps to its
- * limits. */
+/* recorder/segments.h: when segments begin, which file a block goes to, what is evicted, and that a capture keeps to
+ * its limits. */
 #include <errno.h>
 #include <sys/file.h>
 #include <sys/resource.h>
@@ -28,7 +28,7 @@ Test(segments, begin_with_the_first)
     cr_expect_eq(process.segments.n_bytes, file_size(file_of(&process, 1, 1)) + file_size(file_of(&process, 2, 1)));
 }
 
-/* Nothing is dropped where nothing is limited. */
+/* Nothing is evicted where nothing is limited. */
 Test(segments, are_of_64_mib_without_limits)
 {
     struct process process;
@@ -161,7 +161,8 @@ static int count_descriptors(void)
     return n;
 }
 
-/* Many threads write by turns, and the program has few descriptors: a few files are open at a time, each has its blocks. */
+/* Many threads write in turn, and the program has few descriptors: a few files are open at a time, each has its
+ * blocks. */
 Test(segments, keep_few_files_open)
 {
     enum { N = 300, ROUNDS = 5 };
@@ -250,7 +251,7 @@ Test(segments, count_the_disk_blocks_of_small_files)
     rec_segments_stop(&process.segments);
 }
 
-/* ---- what is dropped ---- */
+/* ---- what is evicted ---- */
 
 Test(segments, drop_the_oldest_when_the_size_is_reached)
 {
@@ -327,7 +328,7 @@ Test(segments, drop_processes_that_are_gone)
             unlink(path);
         cr_assert_eq(append(&busy, now()), 0);
         cr_assert_eq(rec_segments_roll(&busy.segments, &err), 0);
-        cr_expect_str_eq(segments_of(&gone), "1 2 3", "there is room");
+        cr_expect_str_eq(segments_of(&gone), "1 2 3", "all fits");
         while (strcmp(segments_of(&gone), "gone") != 0) {
             cr_assert(is_row(&gone, &first, &last));
             cr_assert(last == 0 || last == 3);
@@ -407,7 +408,7 @@ Test(segments, drop_what_others_left_too_long_ago)
     rec_segments_stop(&resting.segments);
 }
 
-/* ---- when there is no room ---- */
+/* ---- when not enough can be evicted ---- */
 
 Test(segments, say_when_nothing_more_can_be_dropped)
 {
@@ -422,7 +423,7 @@ Test(segments, say_when_nothing_more_can_be_dropped)
     cr_expect_eq(rec_segments_roll(&full->segments, &err), -1);
     cr_expect_eq(err.code, PNR_E_SYSTEM);
     cr_expect_eq(err.sys_errno, EDQUOT);
-    cr_expect_eq(capture_size(), size, "nothing is dropped or begun");
+    cr_expect_eq(capture_size(), size, "nothing is evicted or begun");
     cr_expect_str_eq(segments_of(full), "1");
     for (int i = 0; i < 7; i++)
         rec_segments_stop(&processes[i].segments);
@@ -508,7 +509,7 @@ Test(segments, keep_to_the_limit_together)
             cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", status);
             n_ended++;
         }
-        flock(lock, LOCK_EX);           /* what is dropped meanwhile would be counted with what takes its place */
+        flock(lock, LOCK_EX);           /* what is evicted meanwhile would be counted with what follows it */
         uint64_t size = capture_size();
         flock(lock, LOCK_UN);
         if (size > most)

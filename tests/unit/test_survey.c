@@ -10,7 +10,7 @@
 
 TestSuite(survey, .init = begin_capture, .fini = end_capture);
 
-/* A name table in place of the one that make_process has made, with two threads and a greenlet. */
+/* Replaces the name table that make_process has made by one, with two threads and a greenlet. */
 static void write_names(const struct process *process, const char *key, uint64_t value)
 {
     static const struct pnr_name threads[] = {
@@ -76,8 +76,8 @@ Test(survey, adds_up_all_processes)
     cr_expect_geq(survey.n_bytes, 2 * (8192 + 262144));
 }
 
-/* A child that is forked is known of before it has made anything, and no longer when it has begun, has ended, or is another
- * program; also one that is forked by such a child. */
+/* A child that is forked is known of before it has made anything, and no longer when it has begun, has ended, or is
+ * another program; also one that is forked by such a child. */
 Test(survey, knows_of_children_that_have_not_begun)
 {
     enum { BEGUN, ENDED, EXECUTED, FORKED, N };
@@ -118,7 +118,7 @@ Test(survey, knows_of_children_that_have_not_begun)
         cr_assert_eq(write(to_child[1], "", 1), 1);
         cr_expect_eq(read(from_child[0], &byte, 1), how == BEGUN, "%d", how);
         for (int i = 0; i < 1000 && how == FORKED && rec_survey_runs(capture); i++)
-            usleep(10000);              /* it closes one behind the other as it ends */
+            usleep(10000);              /* it closes one after the other as it ends */
         if (how == ENDED)
             waitpid(pid, NULL, 0);
         cr_expect_not(rec_survey_runs(capture), "%d", how);
