@@ -22,12 +22,9 @@ static struct {
     bool is_known;                      /* which file descriptor 2 was, */
     struct stat was;                    /* ... and that it was this one */
     const char *capture;                /* in a child process, else NULL; borrowed */
+    bool is_debugging;
+    struct stat was_first;              /* file descriptor 2 when the recorder was loaded */
 } diagnostics;
-
-static struct {
-    bool is_on;
-    struct stat was;                    /* the file that descriptor 2 was at first */
-} debugging;
 
 void rec_diagnostics_init(void)
 {
@@ -61,19 +58,19 @@ static void append_message(const char *line, size_t size)
     close(fd);
 }
 
-/* Writes the line to standard error, if that is still the same file. A failure cannot be reported to anybody. */
-static void write_to_stderr(bool is_known, const struct stat *was, const char *line, size_t size)
+/* Writes the line to standard error, if that is still this file. A failure cannot be reported to anybody. */
+static void write_to_stderr(const struct stat *same, const char *line, size_t size)
 {
     struct stat st;
     sigset_t before;
-    if (!is_known || fstat(STDERR_FILENO, &st) != 0 || st.st_dev != was->st_dev || st.st_ino != was->st_ino)
+    if (fstat(STDERR_FILENO, &st) != 0 || st.st_dev != same->st_dev || st.st_ino != same->st_ino)
         return;
     rec_signals_hold(SIGPIPE, &before);
     bool is_written = write(STDERR_FILENO, line, size) >= 0;
     rec_signals_release(SIGPIPE, &before, !is_written && errno == EPIPE);
 }
 
-/* Completes the line, of which there are size bytes. Returns how many it has then. */
+/* Completes a line of size bytes. Returns how many it has then. */
 static size_t format_line(char *line, int size, const char *format, va_list args)
 {
     size += vsnprintf(line + size, MAX_LINE - (size_t)size, format, args);
@@ -92,25 +89,28 @@ void rec_warn(const char *format, ...)
     va_start(args, format);
     size_t size = format_line(line, start, format, args);
     va_end(args);
-    diagnostics.capture ? append_message(line, size) : write_to_stderr(diagnostics.is_known, &diagnostics.was, line, size);
+    if (diagnostics.capture)
+        append_message(line, size);
+    else if (diagnostics.is_known)
+        write_to_stderr(&diagnostics.was, line, size);
 }
 
 void rec_debug(const char *format, ...)
 {
     char line[MAX_LINE];
     va_list args;
-    if (!debugging.is_on)
+    if (!diagnostics.is_debugging)
         return;
     va_start(args, format);
     size_t size = format_line(line, snprintf(line, sizeof line, "panopticon: %ld: ", (long)getpid()), format, args);
     va_end(args);
-    write_to_stderr(true, &debugging.was, line, size);
+    write_to_stderr(&diagnostics.was_first, line, size);
 }
 
 void rec_debug_init(void)
 {
     const char *value = getenv("PANOPTICON_DEBUG");
-    debugging.is_on = value && strcmp(value, "1") == 0 && fstat(STDERR_FILENO, &debugging.was) == 0;
+    diagnostics.is_debugging = value && strcmp(value, "1") == 0 && fstat(STDERR_FILENO, &diagnostics.was_first) == 0;
 }
 
 void rec_diagnostics_open_to_all(const char *capture_path)

@@ -199,28 +199,21 @@ void rec_worker_park(void)
     pthread_mutex_unlock(&worker.presence);
 }
 
-/* Brings the thread back if it was parked at least this long ago. */
-static void unpark_after(uint64_t parked_ns)
+/* Brings the thread back if it was parked at least so long ago. Returns whether it is there. */
+static bool unpark_after(uint64_t parked_ns)
 {
+    if (!is_parked())
+        return true;
     pthread_mutex_lock(&worker.presence);
     uint64_t now = rec_clock_monotonic_ns();
     if (is_parked() && now - worker.parked_ns >= parked_ns && bring_back() != 0)
         worker.parked_ns = now;         /* no more threads can be made: not to be tried again soon */
     pthread_mutex_unlock(&worker.presence);
-}
-
-bool rec_worker_unpark(void)
-{
-    if (is_parked())
-        unpark_after(PARK_NS);
     return !is_parked();
 }
 
-void rec_worker_unpark_now(void)
-{
-    if (is_parked())
-        unpark_after(0);
-}
+bool rec_worker_unpark(void) { return unpark_after(PARK_NS); }
+void rec_worker_unpark_now(void) { unpark_after(0); }
 
 void rec_worker_run_inline(void)
 {

@@ -43,7 +43,7 @@ void rec_worker_park(void);
 /* Brings the thread back, some time after it was parked. Returns whether it is there. */
 bool rec_worker_unpark(void);
 
-/* Brings the thread back at once, when no event may follow that would do it. */
+/* Brings the thread back at once, where no event may come that would do it. */
 void rec_worker_unpark_now(void);
 
 /* Calls on_wake in place of the thread, if it is due and the thread is parked. */

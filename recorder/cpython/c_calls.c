@@ -8,8 +8,9 @@
 
 #define KNOWN 4096                      /* functions found without making their names; a power of two */
 
-/* What a call is told apart by. The same method definition belongs to several functions: one for each class of self. A
- * class is told by its version, which no other class ever has. */
+/* A function whose index is known. The same method definition belongs to several functions: one for each class of self.
+ * A class is recognized by its version tag, which no other class ever has (Objects/typeobject.c, assign_version_tag).
+ */
 struct c_function {
     const PyMethodDef *method;
     const char *name;                   /* the definition's, which may be freed and another be in its place */
@@ -18,7 +19,7 @@ struct c_function {
     uint32_t index;                     /* in the name table; 0: not recorded */
 };
 
-/* Names that are in the name table, so that two classes of the same name share an entry. Open addressing. */
+/* A name that is in the name table, so that two classes of the same name share an entry. Open addressing. */
 struct named {
     uint64_t hash;
     uint32_t index;
@@ -36,7 +37,7 @@ static struct {
 
 /* ---- names ---- */
 
-/* Appends the UTF-8 of a str; returns whether it is one. */
+/* Appends the UTF-8 of a str. Returns false when it is none. */
 static bool append_text(char *text, size_t size, PyObject *object)
 {
     PyObject *owned;
@@ -50,8 +51,8 @@ static bool append_text(char *text, size_t size, PyObject *object)
     return true;
 }
 
-/* "module.qualified name" of a class; of those in builtins the name alone. No Python code is run: a class says where it
- * is from in its dict. */
+/* Writes the module and the qualified name of a class; those in builtins have no module. Runs no Python code: the dict
+ * of a class has its module. */
 static void name_class(PyTypeObject *class, char *module, size_t module_size, char *name, size_t name_size)
 {
     const char *dot = strrchr(class->tp_name, '.');
@@ -70,13 +71,13 @@ static void name_class(PyTypeObject *class, char *module, size_t module_size, ch
         module[0] = 0;
 }
 
-/* The class by which a method is named, as in its __qualname__ (Objects/methodobject.c). */
+/* Returns the class by which a method is named, as in its __qualname__ (Objects/methodobject.c). */
 static inline PyTypeObject *class_of(PyObject *self)
 {
     return PyType_Check(self) ? (PyTypeObject *)self : Py_TYPE(self);
 }
 
-static uint64_t hash_of(const char *module, const char *name)
+static uint64_t hash_name(const char *module, const char *name)
 {
     uint64_t hash = UINT64_C(0xcbf29ce484222325);       /* FNV-1a */
     for (const char *s = module; *s; s++)
@@ -87,7 +88,7 @@ static uint64_t hash_of(const char *module, const char *name)
     return hash;
 }
 
-static struct named *place_of(struct named *named, size_t capacity, uint64_t hash)
+static struct named *find_named(struct named *named, size_t capacity, uint64_t hash)
 {
     size_t at = hash & (capacity - 1);
     while (named[at].index && named[at].hash != hash)
@@ -95,7 +96,7 @@ static struct named *place_of(struct named *named, size_t capacity, uint64_t has
     return &named[at];
 }
 
-static bool grow_named(void)
+static bool grow_names(void)
 {
     size_t capacity = c_calls.capacity ? 2 * c_calls.capacity : 1024;
     struct named *named = calloc(capacity, sizeof *named);
@@ -103,7 +104,7 @@ static bool grow_named(void)
         return false;
     for (size_t i = 0; i < c_calls.capacity; i++)
         if (c_calls.named[i].index)
-            *place_of(named, capacity, c_calls.named[i].hash) = c_calls.named[i];
+            *find_named(named, capacity, c_calls.named[i].hash) = c_calls.named[i];
     free(c_calls.named);
     c_calls.named = named;
     c_calls.capacity = capacity;
@@ -112,10 +113,10 @@ static bool grow_named(void)
 
 static uint32_t index_of_name(const char *module, const char *name)
 {
-    if (2 * c_calls.n_named >= c_calls.capacity && !grow_named())
+    if (2 * c_calls.n_named >= c_calls.capacity && !grow_names())
         return 0;
-    uint64_t hash = hash_of(module, name);
-    struct named *place = place_of(c_calls.named, c_calls.capacity, hash);
+    uint64_t hash = hash_name(module, name);
+    struct named *place = find_named(c_calls.named, c_calls.capacity, hash);
     if (!place->index) {
         const struct pnr_string strings[3] = { { module, (uint32_t)strlen(module) },
                                                { name, (uint32_t)strlen(name) }, { "", 0 } };
@@ -128,17 +129,18 @@ static uint32_t index_of_name(const char *module, const char *name)
     return place->index;
 }
 
-/* True for a method, whose name begins with the class of self. A function that says of which module it is belongs to
- * that, whatever its self: that of pybind11's functions is an object of pybind11's own. Not so a static method, of which
- * CPython 3.15 says that, too (Objects/typeobject.c, type_add_method). */
+/* Returns true for a method, whose name begins with the class of self. A function that has a __module__ belongs to that
+ * module, whatever its self is: pybind11 gives its functions an object of its own. A static method does not, although
+ * it has a __module__ from CPython 3.15 on (Objects/typeobject.c, type_add_method). */
 static bool is_named_by_class(const PyMethodDef *method, const PyObject *self, const PyObject *from)
 {
     bool is_static = self && (method->ml_flags & METH_STATIC) && PyType_Check(self);
     return is_static || (self && !PyModule_Check(self) && !(from && PyUnicode_Check(from)));
 }
 
-/* self: of a bound function; a module, an instance or a class. from: the function's __module__. Borrowed, or NULL. */
-static uint32_t find_index(const PyMethodDef *method, PyObject *self, PyObject *from)
+/* Names a function, and returns its index; 0 when its calls are not recorded. self: a module, an instance or a class;
+ * from: the function's __module__. Borrowed, or NULL. */
+static uint32_t make_index(const PyMethodDef *method, PyObject *self, PyObject *from)
 {
     PyObject *type, *value, *traceback;
     char module[256] = "", name[512] = "";
@@ -160,7 +162,7 @@ static uint32_t find_index(const PyMethodDef *method, PyObject *self, PyObject *
     return index;
 }
 
-/* The function's place in the name table; 0 when its calls are not recorded. self: borrowed, or NULL. */
+/* Returns the function's index in the name table; 0 when its calls are not recorded. self: borrowed, or NULL. */
 static uint32_t index_of(const PyMethodDef *method, PyObject *self, PyObject *from)
 {
     uint32_t version = 0;
@@ -171,14 +173,14 @@ static uint32_t index_of(const PyMethodDef *method, PyObject *self, PyObject *fr
     if (likely(known->method == method) && likely(known->version == version) &&
         likely(known->name == method->ml_name) && likely(known->session == rec_functions.session))
         return known->index;
-    uint32_t index = find_index(method, self, from);
+    uint32_t index = make_index(method, self, from);
     if (!is_by_class || version)
         *known = (struct c_function){ method, method->ml_name, version, rec_functions.session, index };
     return index;
 }
 
-/* What is called, by what CPython says of it: a built-in function, or a method of a built-in type and its first
- * argument. Anything else is no C function: 0. */
+/* Returns the index of what is called: a built-in function, or a method of a built-in type, whose first argument is
+ * given. Returns 0 for anything else. */
 static inline uint32_t index_of_callable(PyObject *callable, PyObject *first)
 {
     if (PyCFunction_Check(callable)) {
@@ -192,9 +194,9 @@ static inline uint32_t index_of_callable(PyObject *callable, PyObject *first)
 
 /* ---- records ---- */
 
-/* Counts a call or its end. Returns whether it is to be recorded: not a call that is made in a gap, nor its end,
- * wherever that is; nor the end of one that was made before recording began. */
-static inline bool count(struct rec_stack *stack, enum pnr_kind kind)
+/* Counts a call or its end. Returns whether it is to be recorded. A call in an unrecorded region is not, nor is its
+ * end, wherever that is; nor is the end of a call that was made before recording began. */
+static inline bool count_call(struct rec_stack *stack, enum pnr_kind kind)
 {
     if (kind == PNR_C_CALL) {
         stack->c_depth++;
@@ -214,25 +216,25 @@ static inline bool count(struct rec_stack *stack, enum pnr_kind kind)
     return n <= stack->c_gap_begin;
 }
 
-static void append(PyThreadState *ts, enum pnr_kind kind, uint32_t index)
+static void append_call(PyThreadState *ts, enum pnr_kind kind, uint32_t index)
 {
     uint32_t session = rec_functions.session;
     if (unlikely(rec_state_is(REC_UNHOOKED))) {
         if (rec_greenlets.are_used)
-            return;                     /* which of them runs is not known */
+            return;                     /* it is not known which greenlet runs */
     } else if ((kind == PNR_C_CALL || rec_greenlets.are_used) && rec_threads.before_c_call) {
         rec_threads.before_c_call(ts);
         if (unlikely(session != rec_functions.session))
-            return;                     /* a forked child has begun, where the number is another one */
+            return;                     /* a forked child has joined, in which the index is another one */
     }
     struct rec_thread *thread = rec_current;
     if (unlikely(thread->owner != ts)) {
         thread = ts->interp == rec_threads.interp ? rec_threads_find(ts) : NULL;
         if (!thread)
-            return;                     /* a thread shows up by its first Python function */
+            return;                     /* a thread is recorded from its first Python function on */
         rec_worker_unpark();
     }
-    if (!count(&thread->stack, kind))
+    if (!count_call(&thread->stack, kind))
         return;
     if (kind == PNR_C_CALL || !rec_min_duration_ticks ||
         !rec_buffer_elide(&thread->buffer, rec_clock_ticks() - thread->buffer.base, kind, 0, index))
@@ -251,8 +253,8 @@ static __attribute__((noinline, cold)) void end_late(void)
 
 #if PY_VERSION_HEX < 0x030E0000
 
-/* CALL tells of a bound method made by types.MethodType before it is taken apart, C_RETURN and C_RAISE tell of the
- * function in it. But CALL_FUNCTION_EX, which does not take it apart, has none of these. */
+/* Returns the index of the C function in a bound method (types.MethodType). CALL has the method, C_RETURN and C_RAISE
+ * have the function in it. CALL_FUNCTION_EX calls the method as it is: then no C_RETURN or C_RAISE follows. */
 static __attribute__((noinline)) uint32_t index_of_method(PyObject *method, PyObject *code, PyObject *offset)
 {
     PyObject *function = PyMethod_GET_FUNCTION(method), *self = PyMethod_GET_SELF(method);      /* borrowed */
@@ -273,13 +275,13 @@ static __attribute__((noinline)) uint32_t index_of_method(PyObject *method, PyOb
 static uint32_t index_of_method(PyObject *method, PyObject *code, PyObject *offset)
 {
     (void)method, (void)code, (void)offset;
-    return 0;                           /* CALL tells of the function in it */
+    return 0;                           /* CALL has the function itself */
 }
 
 #endif
 
 /* args: code, offset, callable, first argument or sys.monitoring.MISSING, which no method of a type takes as self. */
-static inline PyObject *tell(PyObject *const *args, enum pnr_kind kind)
+static inline PyObject *on_c_event(PyObject *const *args, enum pnr_kind kind)
 {
     uint32_t index;
     if (unlikely(!rec_state_is(REC_RECORDING))) {
@@ -291,7 +293,7 @@ static inline PyObject *tell(PyObject *const *args, enum pnr_kind kind)
     else
         index = index_of_callable(args[2], args[3]);
     if (index)
-        append(PyThreadState_Get(), kind, index);
+        append_call(PyThreadState_Get(), kind, index);
     return rec_tool_nothing();
 }
 
@@ -299,14 +301,14 @@ static inline PyObject *tell(PyObject *const *args, enum pnr_kind kind)
     static PyObject *name(PyObject *self, PyObject *const *args, size_t n, PyObject *names) \
     { \
         (void)self, (void)n, (void)names; \
-        return tell(args, kind); \
+        return on_c_event(args, kind); \
     }
 
 CALLBACK(on_call, PNR_C_CALL)
 CALLBACK(on_return, PNR_C_RETURN)
 CALLBACK(on_raise, PNR_C_RAISE)
 
-static int watch(void)
+static int watch_c_calls(void)
 {
     if (!rec_tool_has_begun() && rec_tool_begin() != 0)
         return -1;
@@ -316,7 +318,7 @@ static int watch(void)
 
 static void watch_thread(PyThreadState *ts) { (void)ts; }
 
-static void unwatch(void)
+static void unwatch_c_calls(void)
 {
     if (!rec_tool_end())
         rec_threads.missing = REC_TOOL_TAKEN;
@@ -349,7 +351,7 @@ static int on_profile(PyObject *object, PyFrameObject *frame, int what, PyObject
     }
     uint32_t index = callable ? index_of_callable(callable, NULL) : 0;
     if (index)
-        append(PyThreadState_Get(), what == PyTrace_C_CALL ? PNR_C_CALL : what == PyTrace_C_RETURN ? PNR_C_RETURN :
+        append_call(PyThreadState_Get(), what == PyTrace_C_CALL ? PNR_C_CALL : what == PyTrace_C_RETURN ? PNR_C_RETURN :
                PNR_C_RAISE, index);
     return 0;
 }
@@ -361,28 +363,28 @@ static void report_profile(bool is_displaced)
 }
 
 /* Runs when the thread state is cleared. */
-static void thread_ended(PyObject *capsule)
+static void on_thread_end(PyObject *capsule)
 {
     const PyThreadState *ts = PyCapsule_GetPointer(capsule, NULL);
     if ((uintptr_t)PyCapsule_GetContext(capsule) == rec_functions.session && c_calls.is_profiling)
         report_profile(ts->c_profilefunc != on_profile);
 }
 
-/* Hangs a look at the profile function on the end of the thread state. */
-static void watch_end(PyThreadState *ts)
+/* Has the profile function checked when the thread state is cleared. */
+static void watch_thread_end(PyThreadState *ts)
 {
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
     PyObject *capsule = PyCapsule_New(ts, NULL, NULL);
     if (!capsule || !ts->dict || PyCapsule_SetContext(capsule, (void *)(uintptr_t)rec_functions.session) != 0 ||
         PyDict_SetItem(ts->dict, c_calls.capsule_key, capsule) != 0 ||
-        PyCapsule_SetDestructor(capsule, thread_ended) != 0)
-        PyErr_Clear();                  /* what is then seen is the state at the stop */
+        PyCapsule_SetDestructor(capsule, on_thread_end) != 0)
+        PyErr_Clear();                  /* then it is checked at the stop only */
     Py_XDECREF(capsule);
     PyErr_Restore(type, value, traceback);
 }
 
-/* A thread that has a profile function keeps it. */
+/* Sets our profile function. A thread that has another one keeps it. */
 static void watch_thread(PyThreadState *ts)
 {
     if (!c_calls.is_profiling)
@@ -393,10 +395,10 @@ static void watch_thread(PyThreadState *ts)
     }
     ts->c_profilefunc = on_profile;
     ts->cframe->use_tracing = 255;      /* as _PyEval_SetProfile does; that is also an event for audit hooks */
-    watch_end(ts);
+    watch_thread_end(ts);
 }
 
-static int watch(void)
+static int watch_c_calls(void)
 {
     c_calls.is_profiling = true;
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts))
@@ -404,20 +406,20 @@ static int watch(void)
     return 0;
 }
 
-/* False for a thread that has not had an event yet, and for one that is being cleared. */
-static bool is_watched(const PyThreadState *ts)
+/* Returns false for a thread that has not had an event yet, and for one that is being cleared. */
+static bool was_thread_watched(const PyThreadState *ts)
 {
     return ts->dict && PyDict_GetItem(ts->dict, c_calls.capsule_key);
 }
 
-static void unwatch(void)
+static void unwatch_c_calls(void)
 {
     if (!c_calls.is_profiling)
-        return;                         /* what other tools did in the pause is theirs */
+        return;                         /* what other tools did in the pause is their own affair */
     c_calls.is_profiling = false;
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
         if (ts->c_profilefunc != on_profile) {
-            report_profile(ts->c_profilefunc || is_watched(ts));
+            report_profile(ts->c_profilefunc || was_thread_watched(ts));
             continue;
         }
         ts->c_profilefunc = NULL;
@@ -426,8 +428,8 @@ static void unwatch(void)
 }
 
 static void look_at_tool(void) { }              /* done at the ends of threads and at the stop */
-static void pause_c_calls(void) { unwatch(); }
-static void resume_c_calls(void) { watch(); }
+static void pause_c_calls(void) { unwatch_c_calls(); }
+static void resume_c_calls(void) { watch_c_calls(); }
 
 #endif
 
@@ -440,13 +442,13 @@ static void forget_names(void)
     c_calls.n_named = c_calls.capacity = 0;
 }
 
-static bool intern(PyObject **name, const char *text)
+static bool intern_name(PyObject **name, const char *text)
 {
     return *name || (*name = PyUnicode_InternFromString(text));
 }
 
 /* A recording, or a child's part of it, has functions of its own. */
-static void begin(void)
+static void begin_names(void)
 {
     forget_names();
     memset(c_calls.known, 0, sizeof c_calls.known);
@@ -461,11 +463,11 @@ int rec_c_calls_enter(enum rec_enter why)
             resume_c_calls();
         return 0;
     }
-    if (!intern(&c_calls.module_key, "__module__") || !intern(&c_calls.name_key, "__name__") ||
-        !intern(&c_calls.capsule_key, "panopticon.c_calls"))
+    if (!intern_name(&c_calls.module_key, "__module__") || !intern_name(&c_calls.name_key, "__name__") ||
+        !intern_name(&c_calls.capsule_key, "panopticon.c_calls"))
         return -1;
-    begin();
-    if (why == REC_ENTER_CHILD || watch() == 0)
+    begin_names();
+    if (why == REC_ENTER_CHILD || watch_c_calls() == 0)
         return 0;
     rec_c_calls_leave(REC_LEAVE_OFF);
     return -1;
@@ -482,7 +484,7 @@ void rec_c_calls_leave(enum rec_leave why)
     c_calls.is_on = false;
     rec_threads.on_new = NULL;
     if (why != REC_LEAVE_GONE)
-        unwatch();
+        unwatch_c_calls();
     forget_names();
 }
 

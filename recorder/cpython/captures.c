@@ -185,9 +185,11 @@ void rec_captures_save_region(struct rec_capture *region, struct rec_totals *tot
 static struct rec_capture *find_first(void)
 {
     struct rec_capture *first = rec_captures.newest;
-    for (struct rec_capture *region = first->older; region; region = region->older)
-        if (first->is_waiting || (!region->is_waiting && region->region.start.monotonic_ns <= first->region.start.monotonic_ns))
+    for (struct rec_capture *region = first->older; region; region = region->older) {
+        bool is_earlier = region->region.start.monotonic_ns <= first->region.start.monotonic_ns;
+        if (first->is_waiting || (!region->is_waiting && is_earlier))
             first = region;
+    }
     return first;
 }
 

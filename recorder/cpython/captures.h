@@ -37,12 +37,12 @@ void rec_captures_init(void);
 /* Remembers which directory the capture that is written is. */
 void rec_captures_remember(void);
 
-/* Finds the capture that is written again, which the program may have moved. Returns false when it is nowhere: removed, or
- * moved and out of sight. May be called without the GIL. */
+/* Finds the capture that is written again, which the program may have moved. Returns false when it is nowhere: removed,
+ * or moved and out of sight. May be called without the GIL. */
 bool rec_captures_locate(void);
 
-/* Begins a region, whose capture goes to path or where there is room for it. dict: its options. Returns it, which is the
- * list's, or NULL with an exception set. */
+/* Begins a region, whose capture goes to path or where there is room for it. dict: its options. Returns it, which is
+ * the list's, or NULL with an exception set. */
 struct rec_capture *rec_captures_begin_region(const char *path, PyObject *dict);
 
 /* Takes away a region that has just begun. */
@@ -54,8 +54,8 @@ void rec_captures_save_region(struct rec_capture *region, struct rec_totals *tot
 /* The region of this number, or NULL. */
 struct rec_capture *rec_captures_find(int number);
 
-/* Ends the capture that is written, and continues in that of the region that has begun first. drain: the drain's callbacks.
- * *is_waiting: that region has yet to begin. Returns false, and nothing has changed, when it cannot. */
+/* Ends the capture that is written, and continues in that of the region that has begun first. drain: the drain's
+ * callbacks. *is_waiting: that region has yet to begin. Returns false, and nothing has changed, when it cannot. */
 bool rec_captures_move(struct rec_drain_options *drain, bool *is_waiting, struct rec_totals *totals);
 
 /* Regions that wait for the program to resume recording begin now. */

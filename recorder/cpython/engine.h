@@ -1,5 +1,6 @@
 /* An engine: where events come from. It sees every Python function that is entered and left, and appends records to the
- * thread buffers. All functions are called with the GIL, except for needs_look and, in a forked child, REC_ENTER_FORK. */
+ * thread buffers. All functions are called with the GIL, except for needs_look and, in a forked child, REC_ENTER_FORK.
+ */
 #ifndef REC_ENGINE_H
 #define REC_ENGINE_H
 
@@ -44,7 +45,8 @@ struct rec_engine {
 /* NULL where this Python does not have it. */
 extern const struct rec_engine *const rec_engine_frame, *const rec_engine_monitoring;
 
-/* The engine of this name; the fastest one for NULL. Returns NULL with ValueError set when this Python does not have it. */
+/* The engine of this name; the fastest one for NULL. Returns NULL with ValueError set when this Python does not have
+ * it. */
 const struct rec_engine *rec_engine_find(const char *name);
 
 /* Once an interpreter: a program that embeds Python may have several, one after the other. own: prefix of the files

@@ -888,7 +888,7 @@ static void stop(void)
     unhook_for_good();
 }
 
-static int enter(enum rec_enter why)
+static int enter_engine(enum rec_enter why)
 {
     if (why == REC_ENTER_START)
         return start();
@@ -915,7 +915,7 @@ static void leave_engine(enum rec_leave why)
 }
 
 static const struct rec_engine frame = {
-    .name = "frame", .enter = enter, .leave = leave_engine, .look = look, .needs_look = needs_look };
+    .name = "frame", .enter = enter_engine, .leave = leave_engine, .look = look, .needs_look = needs_look };
 const struct rec_engine *const rec_engine_frame = &frame;
 
 #else

@@ -1,9 +1,9 @@
-/* The monitoring engine: the events of sys.monitoring (PEP 669), from CPython 3.12 on. Slower than the frame engine,
- * and documented: it needs no frame evaluation function, no C stack, and of the interpreter's internals only what
- * internals.h reads of a frame. specs/recording.md tells which record comes of what.
+/* The monitoring engine: the events of sys.monitoring (PEP 669), from CPython 3.12 on. It is slower than the frame
+ * engine, and a documented interface: it needs no frame evaluation function, no C stack, and of the interpreter's
+ * internals only what internals.h reads of a frame. specs/recording.md has the record for each event.
  *
- * CPython tells the events of a frame while the frame is the running one, but leaves some exits untold; the
- * reader of a capture sees them by the next exit further out. */
+ * CPython reports the events of a frame while the frame is the running one. It omits some exits (cpython issue 140373);
+ * the reader of a capture finds them by the next exit further out. */
 #include "greenlets.h"
 #include "tool.h"
 
@@ -15,8 +15,8 @@
 
 #define CONTINUABLE (CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR)
 
-/* A thread's first chunk, and the first after a pause. */
-static bool begin_log(PyThreadState *ts, struct rec_thread *thread, uint16_t flags, cpython_frame *from)
+/* Starts a thread's first chunk, or the first one after events may have been missed. */
+static bool open_thread(PyThreadState *ts, struct rec_thread *thread, uint16_t flags, cpython_frame *from)
 {
     thread->epoch = rec_state.epoch;
     thread->stack.c_depth = 0;
@@ -24,9 +24,9 @@ static bool begin_log(PyThreadState *ts, struct rec_thread *thread, uint16_t fla
     return rec_threads_start_chunk(thread, flags, from, rec_no_frame);
 }
 
-/* For an event that is not the last one's thread's: finds the buffer and makes it the current one. from: the innermost
- * frame that was open before the event. NULL when nothing is recorded. */
-static struct rec_thread *catch_up(PyThreadState *ts, cpython_frame *from)
+/* Finds the thread of an event that is not fast and makes it the current one. from: the innermost frame that was open
+ * before the event. Returns NULL when nothing is recorded. */
+static struct rec_thread *resync_thread(PyThreadState *ts, cpython_frame *from)
 {
     if (!rec_threads_activate_if_pending(ts)) {
         if (!rec_state_is(REC_RECORDING | REC_WAITING) && !cpython_is_finalizing())
@@ -45,7 +45,7 @@ static struct rec_thread *catch_up(PyThreadState *ts, cpython_frame *from)
     enum rec_greenlets_change change = rec_greenlets.are_used ? rec_greenlets_notice(ts, thread, NULL) : REC_GREENLETS_SAME;
     uint16_t flags;
     if (rec_threads_is_out_of_date(thread, &flags))
-        return begin_log(ts, thread, is_new ? 0 : flags, from) ? thread : NULL;
+        return open_thread(ts, thread, is_new ? 0 : flags, from) ? thread : NULL;
     if (change == REC_GREENLETS_NEW)
         thread->stack.depth = rec_threads_count_recorded(ts, from);
     if (change != REC_GREENLETS_SAME)
@@ -53,9 +53,9 @@ static struct rec_thread *catch_up(PyThreadState *ts, cpython_frame *from)
     return thread;
 }
 
-/* Frames that the program does not know of (rec_engine_run_detached) are left when it has ended. Returns whether there
- * is one that can be left. */
-static inline bool count(struct rec_thread *thread, enum pnr_kind kind)
+/* Counts a frame that is entered or left. Returns false for the exit of a frame that was never entered in the records:
+ * those outside of a detached program (rec_engine_run_detached) are left when it has ended. */
+static inline bool count_frame(struct rec_thread *thread, enum pnr_kind kind)
 {
     if (pnr_kind_enters_frame(kind))
         thread->stack.depth++;
@@ -66,8 +66,8 @@ static inline bool count(struct rec_thread *thread, enum pnr_kind kind)
     return true;
 }
 
-/* True for a function that a filter excludes, not for the recorder's own. */
-static bool is_filtered(const cpython_frame *f)
+/* Returns true for a function that a filter excludes, not for the recorder's own. */
+static bool is_excluded_by_filter(const cpython_frame *f)
 {
     PyObject *key = PyUnicode_InternFromString("__name__"), *owned[3];
     const struct pnr_string strings[3] = {
@@ -81,27 +81,28 @@ static bool is_filtered(const cpython_frame *f)
     return is;
 }
 
-/* The answer to an event of a function that leaves no records. The recorder's own functions go on to tell their few:
- * what is disabled comes back only if the next recording brings back the events that all tools have disabled. */
-static PyObject *exclude(const cpython_frame *f, bool can_disable)
+/* Answers an event of a function that leaves no records. Events of the recorder's own functions are few, and are not
+ * disabled: only restart_events brings them back, for all tools. */
+static PyObject *answer_excluded(const cpython_frame *f, bool can_disable)
 {
-    return can_disable && is_filtered(f) ? rec_tool_disable() : rec_tool_nothing();
+    return can_disable && is_excluded_by_filter(f) ? rec_tool_disable() : rec_tool_nothing();
 }
 
-/* An exit from what was shorter than the minimum duration takes its entry back instead. */
-static inline void store(struct rec_thread *thread, uint64_t ticks, enum pnr_kind kind, uint64_t frame, uint32_t function)
+/* Stores an event. An exit from a call that was shorter than the minimum duration retracts the entry instead. */
+static inline void store_event(struct rec_thread *thread, uint64_t ticks, enum pnr_kind kind, uint64_t frame,
+                               uint32_t function)
 {
     if (pnr_kind_enters_frame(kind) || !rec_min_duration_ticks || !rec_buffer_elide(&thread->buffer, ticks, kind, frame, function))
         rec_buffer_append(&thread->buffer, ticks, kind, frame, function);
 }
 
-static __attribute__((noinline)) PyObject *append_slowly(PyThreadState *ts, PyCodeObject *code, enum pnr_kind kind,
-                                                         bool can_disable)
+static __attribute__((noinline)) PyObject *append_event_slowly(PyThreadState *ts, PyCodeObject *code,
+                                                               enum pnr_kind kind, bool can_disable)
 {
     cpython_frame *f = cpython_running(ts);
     if (!f || cpython_code(f) != code)
         return rec_tool_nothing();
-    struct rec_thread *thread = catch_up(ts, pnr_kind_enters_frame(kind) ? cpython_previous(f) : f);
+    struct rec_thread *thread = resync_thread(ts, pnr_kind_enters_frame(kind) ? cpython_previous(f) : f);
     uint64_t tag = thread ? rec_functions_tag(f) : 0;
     if (!tag)
         return rec_tool_nothing();
@@ -109,8 +110,8 @@ static __attribute__((noinline)) PyObject *append_slowly(PyThreadState *ts, PyCo
     if (names)
         rec_threads_on_watched_call(ts, f, thread);
     if (rec_tag_flags(tag) & REC_TAG_EXCLUDED)
-        return exclude(f, can_disable && !names);
-    if (!count(thread, kind))
+        return answer_excluded(f, can_disable && !names);
+    if (!count_frame(thread, kind))
         return rec_tool_nothing();
     uint64_t frame = rec_tag_flags(tag) & REC_TAG_CONTINUABLE ? rec_frame_identity(f) : 0;
     uint64_t ticks = rec_clock_ticks() - thread->buffer.base;
@@ -120,19 +121,19 @@ static __attribute__((noinline)) PyObject *append_slowly(PyThreadState *ts, PyCo
             return rec_tool_nothing();
         ticks = rec_clock_ticks() - thread->buffer.base;
     }
-    store(thread, ticks, kind, frame, (uint32_t)tag);
+    store_event(thread, ticks, kind, frame, (uint32_t)tag);
     return rec_tool_nothing();
 }
 
-/* Another greenlet may run than at the last event; a new one begins with its first frame. */
-static inline bool may_be_other(PyThreadState *ts, const struct rec_thread *thread, enum pnr_kind kind)
+/* Returns true when another greenlet may run than at the last event; a new one begins with its first frame. */
+static inline bool may_be_other_greenlet(PyThreadState *ts, const struct rec_thread *thread, enum pnr_kind kind)
 {
     return cpython_data_stack(ts) != thread->data_stack || rec_greenlets.has_bare ||
            (pnr_kind_enters_frame(kind) && cpython_is_outermost(cpython_running(ts)));
 }
 
-/* plain and continuable: the kinds of record for a function that is the one or the other. */
-static inline PyObject *append(PyObject *code, enum pnr_kind plain, enum pnr_kind continuable, bool can_disable)
+/* Appends an event. plain, continuable: the kinds of record for a function that is the one or the other. */
+static inline PyObject *append_event(PyObject *code, enum pnr_kind plain, enum pnr_kind continuable, bool can_disable)
 {
     PyThreadState *ts = PyThreadState_Get();
     struct rec_thread *thread = rec_current;
@@ -140,17 +141,17 @@ static inline PyObject *append(PyObject *code, enum pnr_kind plain, enum pnr_kin
     bool is_plain = tag >> 32 == rec_functions.plain;
     bool is_continuable = tag >> 32 == (rec_functions.plain | REC_TAG_CONTINUABLE);
     uint64_t ticks = rec_clock_ticks() - thread->buffer.base;
-    if (unlikely(thread->owner != ts) || unlikely(rec_greenlets.are_used && may_be_other(ts, thread, plain)) ||
+    if (unlikely(thread->owner != ts) || unlikely(rec_greenlets.are_used && may_be_other_greenlet(ts, thread, plain)) ||
         unlikely(!is_plain && !is_continuable) || unlikely(!rec_buffer_has_capacity(&thread->buffer, ticks)))
-        return append_slowly(ts, (PyCodeObject *)code,
+        return append_event_slowly(ts, (PyCodeObject *)code,
                              ((PyCodeObject *)code)->co_flags & CONTINUABLE ?
                              continuable : plain, can_disable);
-    if (unlikely(!count(thread, plain)))
+    if (unlikely(!count_frame(thread, plain)))
         return rec_tool_nothing();
     if (is_plain)
-        store(thread, ticks, plain, 0, (uint32_t)tag);
+        store_event(thread, ticks, plain, 0, (uint32_t)tag);
     else
-        store(thread, ticks, continuable, rec_frame_identity(cpython_running(ts)), (uint32_t)tag);
+        store_event(thread, ticks, continuable, rec_frame_identity(cpython_running(ts)), (uint32_t)tag);
     return rec_tool_nothing();
 }
 
@@ -158,7 +159,7 @@ static inline PyObject *append(PyObject *code, enum pnr_kind plain, enum pnr_kin
     static PyObject *name(PyObject *self, PyObject *const *args, size_t n, PyObject *names) \
     { \
         (void)self, (void)n, (void)names; \
-        return append(args[0], plain, continuable, can_disable); \
+        return append_event(args[0], plain, continuable, can_disable); \
     }
 
 CALLBACK(on_start, PNR_CALL, PNR_START, true)
@@ -167,9 +168,9 @@ CALLBACK(on_throw, PNR_RESUME, PNR_RESUME, false)
 CALLBACK(on_return, PNR_RETURN, PNR_FINISH, true)
 CALLBACK(on_yield, PNR_YIELD, PNR_YIELD, true)
 
-/* True when the exception that leaves a frame here may have come out of another tool's callback for its entry or exit:
- * of two tools that watch a place, the first one that raises keeps the other from being called. Generators raise all
- * exceptions again at their end. */
+/* Returns true when the exception that leaves a frame here may have come out of another tool's callback for its entry
+ * or exit. Of two tools that watch an instruction, the first one that raises keeps the other one from being called
+ * (Python/instrumentation.c, call_instrumentation_vector). Generators raise all exceptions again at their end. */
 static bool may_come_from_tool(PyCodeObject *code, PyObject *offset)
 {
     static const bool is_watched[256] = {
@@ -193,8 +194,8 @@ static bool may_come_from_tool(PyCodeObject *code, PyObject *offset)
     return is_watched[opcode];
 }
 
-/* How many recorded frames there are outwards of one that an exception is about to leave. For all frames that it leaves
- * they are counted once: when nothing but the exit of the last one was recorded since, there is one less. */
+/* Counts the recorded frames outwards of one that an exception is about to leave. They are counted once for all frames
+ * that the exception leaves: if nothing but the exit of the last one was recorded since, there is one less. */
 static uint32_t count_outside(PyThreadState *ts, struct rec_thread *thread, cpython_frame *f)
 {
     uint64_t tag;
@@ -213,13 +214,13 @@ static uint32_t count_outside(PyThreadState *ts, struct rec_thread *thread, cpyt
     return thread->unwound.n_outside;
 }
 
-/* True when the records have left the running frame already, or it was never entered in them: it is one too many. */
-static bool is_left(PyThreadState *ts)
+/* Returns true when the records have left the running frame already, or have never entered it. */
+static bool is_left_already(PyThreadState *ts)
 {
     cpython_frame *f = cpython_running(ts);
     struct rec_thread *thread = rec_state_is(REC_RECORDING) ? rec_threads_find(ts) : NULL;
     if (thread && rec_greenlets.are_used)
-        thread = catch_up(ts, f);
+        thread = resync_thread(ts, f);
     uint64_t tag = f && thread ? rec_functions_tag(f) : 0;
     if (!tag || rec_tag_flags(tag) & REC_TAG_EXCLUDED)
         return false;
@@ -232,12 +233,12 @@ static bool is_left(PyThreadState *ts)
 static PyObject *on_unwind(PyObject *self, PyObject *const *args, size_t n, PyObject *names)
 {
     (void)self, (void)n, (void)names;
-    if (may_come_from_tool((PyCodeObject *)args[0], args[1]) && is_left(PyThreadState_Get()))
+    if (may_come_from_tool((PyCodeObject *)args[0], args[1]) && is_left_already(PyThreadState_Get()))
         return rec_tool_nothing();
-    return append(args[0], PNR_UNWIND, PNR_FINISH_UNWIND, false);
+    return append_event(args[0], PNR_UNWIND, PNR_FINISH_UNWIND, false);
 }
 
-static int listen(void)
+static int listen_to_all(void)
 {
     static const struct { const char *event; rec_tool_callback callback; } events[] = {
         { "PY_START", on_start }, { "PY_RESUME", on_resume }, { "PY_THROW", on_throw },
@@ -250,14 +251,14 @@ static int listen(void)
 }
 
 /* Returns 0, or -1 with an exception set. */
-static int begin_threads(void)
+static int open_threads(void)
 {
     PyThreadState *oldest = PyInterpreterState_ThreadHead(rec_threads.interp);
     while (PyThreadState_Next(oldest))
         oldest = PyThreadState_Next(oldest);
     for (PyThreadState *ts = oldest; ts; ts = ts->prev) {
         struct rec_thread *thread = rec_threads_new(ts);
-        if (!thread || !begin_log(ts, thread, 0, cpython_running(ts))) {
+        if (!thread || !open_thread(ts, thread, 0, cpython_running(ts))) {
             PyErr_NoMemory();
             return -1;
         }
@@ -268,11 +269,11 @@ static int begin_threads(void)
 static void sync_before_c_call(PyThreadState *ts)
 {
     if (rec_greenlets.are_used && (rec_greenlets.has_bare || cpython_data_stack(ts) != rec_current->data_stack))
-        catch_up(ts, cpython_running(ts));
+        resync_thread(ts, cpython_running(ts));
 }
 
 /* The recording has begun in this process; events are let through later. */
-static void prepare(void)
+static void prepare_monitoring(void)
 {
     rec_functions_start();
     rec_threads_start(PyInterpreterState_Get());
@@ -280,20 +281,20 @@ static void prepare(void)
     rec_greenlets_start(NULL);
 }
 
-static int start(void)
+static int start_monitoring(void)
 {
-    if (rec_tool_begin() != 0 || listen() != 0)
+    if (rec_tool_begin() != 0 || listen_to_all() != 0)
         return -1;
-    prepare();
-    if (begin_threads() != 0)
+    prepare_monitoring();
+    if (open_threads() != 0)
         return -1;
     rec_threads.has_delayed_entry_events = true;        /* of what is entered from now on */
     return rec_tool_watch();
 }
 
-static int take_over(void)
+static int take_over_monitoring(void)
 {
-    if ((!rec_tool_has_begun() && rec_tool_begin() != 0) || listen() != 0)
+    if ((!rec_tool_has_begun() && rec_tool_begin() != 0) || listen_to_all() != 0)
         return -1;
     rec_threads_change_engine();
     rec_threads.before_c_call = sync_before_c_call;
@@ -308,7 +309,7 @@ static void report_taken(bool is_ours)
         rec_threads.missing = REC_TOOL_TAKEN;
 }
 
-static void look(void)
+static void look_at_number(void)
 {
     if (rec_tool_look())
         return;
@@ -317,9 +318,9 @@ static void look(void)
     rec_state_start_epoch();
 }
 
-static bool needs_look(void) { return true; }
+static bool needs_look_always(void) { return true; }
 
-static void stop(void)
+static void stop_monitoring(void)
 {
     rec_threads_end_buffers();
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
@@ -329,14 +330,14 @@ static void stop(void)
     }
 }
 
-static int enter(enum rec_enter why)
+static int enter_monitoring(enum rec_enter why)
 {
     if (why == REC_ENTER_START)
-        return start();
+        return start_monitoring();
     if (why == REC_ENTER_HANDOVER)
-        return take_over();
-    if (why == REC_ENTER_CHILD) {       /* whose one thread begins with the event that this is called at */
-        prepare();
+        return take_over_monitoring();
+    if (why == REC_ENTER_CHILD) {       /* its one thread begins with the event in which this is called */
+        prepare_monitoring();
         rec_threads.has_delayed_entry_events = true;
     } else if (why == REC_ENTER_RESUME) {
         rec_tool_resume();
@@ -344,7 +345,7 @@ static int enter(enum rec_enter why)
     return 0;
 }
 
-static void leave(enum rec_leave why)
+static void leave_monitoring(enum rec_leave why)
 {
     if (why == REC_LEAVE_PAUSE)
         report_taken(rec_tool_pause());
@@ -353,11 +354,12 @@ static void leave(enum rec_leave why)
     else if (why == REC_LEAVE_FAILURE && cpython_is_finalizing())
         report_taken(rec_tool_look());  /* the last time that it can be asked; else the next event ends the tool */
     if (why == REC_LEAVE_STOP)
-        stop();
+        stop_monitoring();
 }
 
 static const struct rec_engine monitoring = {
-    .name = "monitoring", .enter = enter, .leave = leave, .look = look, .needs_look = needs_look };
+    .name = "monitoring", .enter = enter_monitoring, .leave = leave_monitoring, .look = look_at_number,
+    .needs_look = needs_look_always };
 const struct rec_engine *const rec_engine_monitoring = &monitoring;
 
 #else

@@ -30,7 +30,7 @@ static struct {
     bool is_command, tells_end;
     char *converter, *output;
     struct rec_destination place;             /* of the recording that run() begins */
-    _PyCFunctionFastWithKeywords leave;  /* os._exit's own */
+    _PyCFunctionFastWithKeywords os_exit;       /* its own */
 } module = { .place = { .lock = -1 } };
 
 PyDoc_STRVAR(start_doc,
@@ -136,7 +136,7 @@ static void hold_signals(sigset_t *before)
 }
 
 /* The capture as the user would name it: relative, where it lies in the current directory. */
-static const char *shown_path(void)
+static const char *relative_path(void)
 {
     char folder[PATH_MAX];
     size_t size = getcwd(folder, sizeof folder) ? strlen(folder) : 0;
@@ -166,7 +166,7 @@ static const char *describe_contents(const struct rec_survey *survey, char *text
 }
 
 /* Which processes have more events than were counted. Empty when none has. */
-static const char *describe_rest(const struct rec_survey *survey, char *text, size_t size)
+static const char *describe_incomplete(const struct rec_survey *survey, char *text, size_t size)
 {
     int at = 0;
     text[0] = 0;
@@ -181,9 +181,9 @@ static const char *describe_rest(const struct rec_survey *survey, char *text, si
     return text;
 }
 
-/* Totals over all processes of the capture, or of this one where it cannot be looked at. What failed in this one kept it
- * from telling its own. */
-static void survey(const struct rec_totals *totals, struct rec_survey *survey)
+/* Totals over all processes of the capture, or of this one where it cannot be looked at. What failed in this one kept
+ * it from telling its own. */
+static void survey_capture(const struct rec_totals *totals, struct rec_survey *survey)
 {
     rec_survey_take(rec_recording_path(), survey);
     if (survey->n_processes && totals->failure.code == PNR_OK)
@@ -196,14 +196,14 @@ static void survey(const struct rec_totals *totals, struct rec_survey *survey)
         survey->n_lost = totals->n_lost;
 }
 
-static void tell_end(const struct rec_totals *totals, const struct rec_survey *survey)
+static void report_end(const struct rec_totals *totals, const struct rec_survey *survey)
 {
-    const char *path = shown_path();
+    const char *path = relative_path();
     char contents[128], size[32], rest[128];
     rec_warn("%s: %s, %s, %" PRIu64 " lost%s%s; panopticon-convert %s", path,
                describe_contents(survey, contents, sizeof contents), describe_size(survey->n_bytes, size, sizeof size),
                survey->n_lost, totals->failure.code == PNR_OK ? "" : " and all that came after the failure",
-               describe_rest(survey, rest, sizeof rest), path);
+               describe_incomplete(survey, rest, sizeof rest), path);
 }
 
 /* Makes what was asked for of the capture, and removes that. */
@@ -224,11 +224,11 @@ static void make_output(const struct rec_survey *survey, const sigset_t *mask)
     rec_tree_remove(rec_recording_path());
     if (module.tells_end)
         rec_warn("%s: %s, %" PRIu64 " lost%s", module.output, describe_contents(survey, contents, sizeof contents),
-                   survey->n_lost, describe_rest(survey, rest, sizeof rest));
+                   survey->n_lost, describe_incomplete(survey, rest, sizeof rest));
 }
 
 /* The process ends: so does its recording, and what was asked for is done. */
-static void end(bool is_finalized)
+static void end_process(bool is_finalized)
 {
     struct rec_totals totals;
     struct rec_survey found;
@@ -248,46 +248,46 @@ static void end(bool is_finalized)
     rec_diagnostics_redirect(NULL);          /* which has the duty of the one that began the capture */
     rec_diagnostics_pass_on(rec_recording_path());
     if (!is_there) {
-        rec_warn("%s is not to be found any more: moved or removed while the program ran%s%s", shown_path(),
+        rec_warn("%s is not to be found any more: moved or removed while the program ran%s%s", relative_path(),
                    module.output ? "; not made: " : "", module.output ? module.output : "");
         return;
     }
-    survey(&totals, &found);
+    survey_capture(&totals, &found);
     if (module.output)
         make_output(&found, &before);
     else
-        tell_end(&totals, &found);
+        report_end(&totals, &found);
 }
 
 /* Py_AtExit runs this when the interpreter is gone: after all of the program's own atexit functions, finalizers
  * and threads. In a forked child it ends the child's own. */
 static void end_with_process(void)
 {
-    end(true);
+    end_process(true);
     rec_engine_forget();
     module.is_ready = false;
 }
 
 /* In place of os._exit, which ends the process at once. Children that are forked end so as a rule. Another interpreter,
  * which may have a GIL of its own, touches nothing: what was recorded is in the live mapping. */
-static PyObject *leave(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
+static PyObject *exit_at_once(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
 {
-    bool is_well = n == 1 && !names && PyLong_Check(args[0]);
-    if (is_well && PyInterpreterState_Get() == PyInterpreterState_Main())
-        end(false);
-    return module.leave(self, args, n, names);
+    bool is_ok = n == 1 && !names && PyLong_Check(args[0]);
+    if (is_ok && PyInterpreterState_Get() == PyInterpreterState_Main())
+        end_process(false);
+    return module.os_exit(self, args, n, names);
 }
 
 /* The method's definition is changed, not the function, so that the program finds what it always finds. */
-static void watch_leave(void)
+static void watch_exit(void)
 {
     PyObject *posix = PyImport_ImportModule("posix");                           /* owned */
     PyObject *function = posix ? PyObject_GetAttrString(posix, "_exit") : NULL; /* owned */
     if (function && PyCFunction_CheckExact(function)) {
         PyMethodDef *method = ((PyCFunctionObject *)function)->m_ml;
         if (method->ml_flags == (METH_FASTCALL | METH_KEYWORDS)) {
-            module.leave = (_PyCFunctionFastWithKeywords)(void (*)(void))method->ml_meth;
-            method->ml_meth = (PyCFunction)(void (*)(void))leave;
+            module.os_exit = (_PyCFunctionFastWithKeywords)(void (*)(void))method->ml_meth;
+            method->ml_meth = (PyCFunction)(void (*)(void))exit_at_once;
         }
     }
     Py_XDECREF(function);
@@ -406,7 +406,7 @@ static bool has_flag(const char *name)
 /* With -i, or PYTHONINSPECT, which the program may have set, the interpreter's main goes on to the prompt if there is
  * someone to ask (Modules/main.c, pymain_repl): then run() returns 0, as no SystemExit of ours may come between. Where
  * nobody is there, SystemExit would not end the process either. */
-static int settle_status(int status)
+static int choose_status(int status)
 {
     bool inspects = has_flag("inspect");
     bool will_ask = inspects || (!has_flag("ignore_environment") && getenv("PYTHONINSPECT") && *getenv("PYTHONINSPECT"));
@@ -441,7 +441,7 @@ static int run_program(void *arg)
     int status = run_target(p, runs_archive);
     if (status == 1)
         rec_recording_report_exception();
-    return settle_status(status);
+    return choose_status(status);
 }
 
 PyDoc_STRVAR(run_doc,
@@ -600,7 +600,7 @@ PyMODINIT_FUNC PyInit__recorder(void)
         rec_debug_init();
         if (rec_recording_init() != 0)
             return NULL;
-        watch_leave();
+        watch_exit();
         rec_setuid_watch();
     }
     if (!module.is_ready) {

@@ -1,5 +1,5 @@
-/* Occasions: signals, and exceptions that end the program or a thread, at which captures want a snapshot or a pause; and
- * the snapshots that the program asks for. The drain's thread makes all snapshots, while the program runs. */
+/* Occasions: signals, and exceptions that end the program or a thread, at which captures want a snapshot or a pause;
+ * and the snapshots that the program asks for. The drain's thread makes all snapshots, while the program runs. */
 #ifndef REC_OCCASIONS_H
 #define REC_OCCASIONS_H
 

@@ -54,7 +54,7 @@ static int raise_not_recorded(void)
 }
 
 /* Brings the state up to date: a fork may not have been announced, and a write fails on the drain's thread. */
-static void notice(void)
+static void notice_changes(void)
 {
     rec_threads_notice_fork();
     if (rec_state_is(REC_RECORDING | REC_PAUSED) && rec_session_is_closed())
@@ -64,13 +64,13 @@ static void notice(void)
 /* What Python code asks for may be the first that is heard of a fork. */
 bool rec_recording_is_on(void)
 {
-    notice();
+    notice_changes();
     return rec_state_is(REC_WITH_FILES | REC_IN_CHILD);
 }
 
 const char *rec_recording_state(void)
 {
-    notice();
+    notice_changes();
     return rec_state_name();
 }
 
@@ -98,8 +98,8 @@ static bool choose_engine(const char *name)
     return true;
 }
 
-/* The monitoring engine continues in place of the frame engine, which has left for a pause. Returns false where it cannot;
- * then nothing more is recorded. */
+/* The monitoring engine continues in place of the frame engine, which has left for a pause. Returns false where it
+ * cannot; then nothing more is recorded. */
 static bool change_engine(void)
 {
     recording.engine->leave(REC_LEAVE_HANDOVER);
@@ -119,8 +119,8 @@ static bool change_engine(void)
 /* The frame engine steps aside, for what CPython does only where there is no hook. */
 static bool step_aside(void)
 {
-    return PyInterpreterState_Get() == PyInterpreterState_Main() && rec_recording_is_on() && rec_state_is(REC_RECORDING) &&
-           recording.engine == rec_engine_frame && rec_state_take(REC_EVENT_PAUSE);
+    return PyInterpreterState_Get() == PyInterpreterState_Main() && rec_recording_is_on() &&
+           rec_state_is(REC_RECORDING) && recording.engine == rec_engine_frame && rec_state_take(REC_EVENT_PAUSE);
 }
 
 static void come_back(void)
@@ -129,7 +129,7 @@ static void come_back(void)
     PyErr_Clear();
 }
 
-static int look(void *unused)
+static int call_look(void *unused)
 {
     (void)unused;
     rec_state_take(REC_EVENT_DISPLACED);
@@ -146,7 +146,7 @@ static void look_soon(void)
         !(recording.engine->needs_look() || rec_c_calls_are_on()))
         return;
     looked_ns = now;
-    Py_AddPendingCall(look, NULL);
+    Py_AddPendingCall(call_look, NULL);
 }
 
 /* Turns the records of C calls on or off, as the captures want it. Once on with the monitoring engine they stay so, as
@@ -167,7 +167,7 @@ static int set_c_calls(void)
 
 /* ---- actions: what follows from an event (states.def) ---- */
 
-static void enter(enum rec_state before)
+static void enter_sources(enum rec_state before)
 {
     (void)before;
     if (!must_change_engine())
@@ -177,7 +177,7 @@ static void enter(enum rec_state before)
     rec_c_calls_enter(REC_ENTER_RESUME);
 }
 
-static void leave(enum rec_state before)
+static void leave_sources(enum rec_state before)
 {
     if (before & REC_RECORDING)         /* no event will do it, and the drain must hear signals */
         rec_worker_unpark_now();
@@ -187,7 +187,7 @@ static void leave(enum rec_state before)
     rec_threads_forget_current();
 }
 
-static void end_with(enum rec_leave why)
+static void end_sources_by(enum rec_leave why)
 {
     if (recording.engine)
         recording.engine->leave(why);
@@ -195,18 +195,18 @@ static void end_with(enum rec_leave why)
     rec_threads_forget_current();
 }
 
-static void end(enum rec_state before)
+static void end_sources(enum rec_state before)
 {
-    end_with(before & (REC_RECORDING | REC_PAUSED) ? REC_LEAVE_STOP : REC_LEAVE_OFF);
+    end_sources_by(before & (REC_RECORDING | REC_PAUSED) ? REC_LEAVE_STOP : REC_LEAVE_OFF);
 }
 
-static void drop(enum rec_state before)
+static void drop_sources(enum rec_state before)
 {
     (void)before;
-    end_with(REC_LEAVE_GONE);
+    end_sources_by(REC_LEAVE_GONE);
 }
 
-static void disable(enum rec_state before)
+static void disable_engine(enum rec_state before)
 {
     (void)before;
     rec_threads_forget_current();
@@ -222,27 +222,27 @@ static void look_at_tools(enum rec_state before)
     rec_c_calls_look();
 }
 
-static void abandon(enum rec_state before)
+static void abandon_process(enum rec_state before)
 {
     (void)before;
     rec_occasions_release_all();
-    end_with(REC_LEAVE_OFF);
+    end_sources_by(REC_LEAVE_OFF);
 }
 
-static void announce(enum rec_state before)
+static void announce_child(enum rec_state before)
 {
     (void)before;
     if (rec_captures.written.options.follows_forks)
         rec_survey_fork(rec_captures.written.path);
 }
 
-static void park(enum rec_state before)
+static void park_worker(enum rec_state before)
 {
-    announce(before);
+    announce_child(before);
     rec_worker_park();
 }
 
-static int unpark(void *unused)
+static int call_unpark(void *unused)
 {
     (void)unused;
     if (rec_state_is(REC_WITH_FILES))
@@ -253,7 +253,7 @@ static int unpark(void *unused)
 static void count_fork(enum rec_state before)
 {
     if (before == REC_PAUSED)           /* no event will do it; os.fork counts the threads before the call comes */
-        Py_AddPendingCall(unpark, NULL);
+        Py_AddPendingCall(call_unpark, NULL);
     rec_survey_forked();
     recording.forks += !rec_captures.written.options.follows_forks;
     rec_threads_forget_current();       /* the next event is not fast, and unparks the drain */
@@ -330,7 +330,7 @@ static bool join_capture(void)
 }
 
 /* At the first event of a forked child; or when it asks for something, paused or not. */
-static void join(enum rec_state before)
+static void join_or_abandon(enum rec_state before)
 {
     PyObject *type, *value, *traceback;
     bool is_followed = rec_captures.written.options.follows_forks;
@@ -355,18 +355,19 @@ static void join(enum rec_state before)
 }
 
 static const rec_state_action actions[REC_N_ACTIONS] = {
-    [REC_ACTION_ENTER] = enter, [REC_ACTION_LEAVE] = leave, [REC_ACTION_END] = end, [REC_ACTION_DROP] = drop,
-    [REC_ACTION_DISABLE] = disable, [REC_ACTION_LOOK] = look_at_tools, [REC_ACTION_JOIN] = join,
-    [REC_ACTION_ABANDON] = abandon, [REC_ACTION_PARK] = park, [REC_ACTION_ANNOUNCE] = announce,
+    [REC_ACTION_ENTER] = enter_sources, [REC_ACTION_LEAVE] = leave_sources,
+    [REC_ACTION_END] = end_sources, [REC_ACTION_DROP] = drop_sources,
+    [REC_ACTION_DISABLE] = disable_engine, [REC_ACTION_LOOK] = look_at_tools, [REC_ACTION_JOIN] = join_or_abandon,
+    [REC_ACTION_ABANDON] = abandon_process, [REC_ACTION_PARK] = park_worker, [REC_ACTION_ANNOUNCE] = announce_child,
     [REC_ACTION_COUNT] = count_fork, [REC_ACTION_FORGET] = forget_parent, [REC_ACTION_DISOWN] = disown_parent };
 
 /* ---- start ---- */
 
-/* Joins in a forked child that has had no event so far: because it is paused, say. Returns whether this process has files
- * of its own. */
+/* Joins in a forked child that has had no event so far: because it is paused, say. Returns whether this process has
+ * files of its own. */
 static bool join_if_pending(void)
 {
-    notice();
+    notice_changes();
     if (rec_state_is(REC_IN_CHILD))
         rec_state_take(REC_EVENT_FIRST_EVENT);
     return rec_state_is(REC_WITH_FILES);
@@ -446,8 +447,9 @@ static bool start_engine(PyObject *on_path)
         PyErr_SetString(PyExc_RuntimeError, "panopticon: this process was forked while recording started");
         return false;
     }
+    bool has_c_calls = rec_captures.written.options.c_calls;
     return recording.engine->enter(REC_ENTER_START) == 0 &&
-           (!rec_captures.written.options.c_calls || rec_c_calls_enter(REC_ENTER_START) == 0) && !rec_session_is_closed();
+           (!has_c_calls || rec_c_calls_enter(REC_ENTER_START) == 0) && !rec_session_is_closed();
 }
 
 /* Removes what was begun. An exception is set, or a write has failed. */
@@ -507,7 +509,7 @@ int rec_recording_start(const char *path, bool joins, PyObject *properties, PyOb
 
 int rec_recording_pause(void)
 {
-    notice();
+    notice_changes();
     if (!rec_state_take(REC_EVENT_PAUSE))
         return raise_not_recorded();
     rec_captures_settle();
@@ -524,7 +526,7 @@ int rec_recording_resume(void)
     return 0;
 }
 
-static void toggle(void)
+static void toggle_recording(void)
 {
     if (!rec_recording_is_on())
         return;
@@ -627,8 +629,8 @@ static void forked_silently(void) { become_child(false); }
 
 /* ---- giving up rights ---- */
 
-/* What this process still writes alongside its own directory: captures of regions, which are filled when they stop, and the
- * messages, if it will read them. */
+/* What this process still writes alongside its own directory: captures of regions, which are filled when they stop, and
+ * the messages, if it will read them. */
 static void give_others(uid_t user)
 {
     if (rec_recording_is_own() && !recording.joins)
@@ -657,7 +659,7 @@ int rec_recording_init(void)
     rec_state_init(actions);
     rec_threads.on_fork = forked_silently;
     rec_trampoline_watch(step_aside, come_back);
-    rec_occasions_init(toggle);
+    rec_occasions_init(toggle_recording);
     rec_captures_init();
     if (pthread_atfork(prepare_fork, forked_in_parent, forked_in_child) == 0)
         return 0;

@@ -1,8 +1,7 @@
-/* The recording of this process: how it begins, pauses, is saved and ends, and what becomes of it in forked children.
- * There is one at a time, and one hook and one stream of events; several captures may be made of it. The one that began it
- * is written as the events come. Another one that starts meanwhile is a part of it, made when it stops, with the engine, the
- * filters and the minimum duration of the recording. When the first one stops before it, recording goes on in the other's
- * directory. All functions are called with the GIL, but for those where it says otherwise.
+/* The recording of this process: how it begins, pauses, is saved and ends, and what becomes of it in forked children. There
+ * is one at a time, with one hook and one stream of events; several captures may be made of it (captures.h). What is
+ * done when is one table (states.def), whose actions are here. All functions are called with the GIL, except where it says
+ * otherwise.
  *
  *     rec_recording_init                  once a process
  *         rec_recording_start             for each capture
@@ -22,13 +21,13 @@
 /* Returns 0, or -1 with an exception set. */
 int rec_recording_init(void);
 
-/* path: of the capture, a new one or, when joins, one that is there. properties: dict of str to str. options: dict, see
- * start_doc in module.c. on_path: called with the capture's path before the first event; or None. The path that was taken
- * is copied to taken (PATH_MAX bytes). Returns the number of the capture, from 1, or 0 with an exception set. */
+/* Starts a capture. path: a new one or, when joins, one that is there. properties: dict of str to str. options: dict, see
+ * start_doc in module.c. on_path: called with the capture's path before the first event; or None. The path that was
+ * taken is copied to taken (PATH_MAX bytes). Returns the number of the capture, from 1, or 0 with an exception set. */
 int rec_recording_start(const char *path, bool joins, PyObject *properties, PyObject *options, PyObject *on_path, char *taken);
 
-/* Ends the capture of this number, and the recording with the last one. In a forked child, one that its parent has begun
- * inside the recording is nothing to end: zeros. */
+/* Ends the capture of this number, and the recording with the last one. In a forked child, one that its parent has
+ * begun inside the recording is nothing to end: zeros. */
 void rec_recording_stop(int number, struct rec_totals *totals);
 
 /* Ends all captures. is_finalized: the interpreter is gone. In a forked child that has not recorded anything there is
@@ -54,8 +53,8 @@ bool rec_recording_locate(void);
 int rec_recording_pause(void);
 int rec_recording_resume(void);
 
-/* Saves what this process has recorded up to now as a capture of its own, at path or where there is room for it, which is
- * copied to taken (PATH_MAX bytes). Other threads run meanwhile. Returns 0, or -1 with an exception set. */
+/* Saves what this process has recorded up to now as a capture of its own, at path or where there is room for it, which
+ * is copied to taken (PATH_MAX bytes). Other threads run meanwhile. Returns 0, or -1 with an exception set. */
 int rec_recording_save(const char *path, char *taken);
 
 /* Calls func(arg), in which this process becomes this user, and sees to it that its recording can go on. */

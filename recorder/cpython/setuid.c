@@ -15,10 +15,10 @@ typedef PyObject *(*some_arguments)(PyObject *, PyObject *const *, Py_ssize_t);
 struct watched {
     const char *name;
     Py_ssize_t n_arguments, effective;
-    PyCFunction stand_in, original;
+    PyCFunction replacement, original;
 };
 
-/* A call that waits to be made. */
+/* A call that is still to be made. */
 struct call {
     const struct watched *function;
     PyObject *self;
@@ -36,7 +36,7 @@ static void make_call(void *arg)
         ((some_arguments)(void (*)(void))function->original)(call->self, call->args, call->n);
 }
 
-/* The user that the process would become; -1 when it keeps the one that it has, or that cannot be told. */
+/* Returns the user that the process would become; -1 when it keeps the one that it has, or that is not known. */
 static long effective_user(const struct watched *function, PyObject *const *args, Py_ssize_t n)
 {
     PyObject *user = n == function->n_arguments ? args[function->effective] : NULL;
@@ -86,16 +86,16 @@ static PyObject *set_resuid(PyObject *self, PyObject *const *args, Py_ssize_t n)
     return change_user(&watched[SETRESUID], self, args, n);
 }
 
-/* The method's definition is changed, not the function, as module.c does it for os._exit. */
-static void watch(struct watched *one, PyObject *posix)
+/* Changes the method's definition and not the function, so that the program finds the objects that it always finds. */
+static void watch_function(struct watched *one, PyObject *posix)
 {
     int flags = one->n_arguments == 1 ? METH_O : METH_FASTCALL;
     PyObject *function = PyObject_GetAttrString(posix, one->name);      /* owned */
     if (function && PyCFunction_CheckExact(function)) {
         PyMethodDef *method = ((PyCFunctionObject *)function)->m_ml;
-        if (method->ml_flags == flags && method->ml_meth != one->stand_in) {
+        if (method->ml_flags == flags && method->ml_meth != one->replacement) {
             one->original = method->ml_meth;
-            method->ml_meth = one->stand_in;
+            method->ml_meth = one->replacement;
         }
     }
     Py_XDECREF(function);
@@ -106,7 +106,7 @@ void rec_setuid_watch(void)
 {
     PyObject *posix = PyImport_ImportModule("posix");                   /* owned */
     for (int i = 0; i < N_WATCHED && posix; i++)
-        watch(&watched[i], posix);
+        watch_function(&watched[i], posix);
     Py_XDECREF(posix);
     PyErr_Clear();
 }

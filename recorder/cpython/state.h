@@ -1,8 +1,8 @@
 /* The recorder's state: whether this process records, and why not. states.def has the table of states and events;
  * specs/recorder-states.md explains it. What follows from an event is done by the actions, which recording.c gives.
  *
- * The state belongs to the process and is changed by the thread that has the GIL. Any thread, and any signal handler, may
- * read it. Free of Python. */
+ * The state belongs to the process and is changed by the thread that has the GIL. Any thread, and any signal handler,
+ * may read it. Free of Python. */
 #ifndef REC_STATE_H
 #define REC_STATE_H
 

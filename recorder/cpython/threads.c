@@ -19,8 +19,8 @@ static struct {
 
 /* ---- the stack as it is ---- */
 
-/* The frame that is being cleared, which an entry frame stands for that leads to none, if it will have an exit record;
- * else the entry frame. */
+/* Returns the frame that is being cleared, if it will have an exit record; else the entry frame. From CPython 3.12 on a
+ * frame that is being cleared is on the stack no more: an entry frame stands there without a frame of its own. */
 static cpython_frame *cleared_at(PyThreadState *ts, cpython_frame *entry)
 {
     cpython_frame *f = rec_threads.has_late_exits ? cpython_dying(ts, entry) : NULL;
@@ -81,8 +81,8 @@ bool rec_threads_activate_if_pending(const PyThreadState *ts)
 
 static struct rec_open_frame open_frames[MAX_OPEN];     /* innermost first; guarded by the GIL, like the next ones */
 
-/* Fills open_frames from the interpreter's stack and returns how many there are; *is_deeper: there are more; *n_holes:
- * those whose function is 0, frames of generators that are being cleared, if they are recorded. */
+/* Fills open_frames from the interpreter's stack and returns how many there are. *is_deeper: there are more. *n_holes:
+ * how many have function 0: they may be frames of generators that are being cleared, if these are recorded. */
 static uint32_t collect_stack(PyThreadState *ts, cpython_frame *f, struct rec_open_frame inner, bool *is_deeper,
                               uint32_t *n_holes)
 {
@@ -108,23 +108,23 @@ static uint32_t collect_stack(PyThreadState *ts, cpython_frame *f, struct rec_op
     return n;
 }
 
-/* What the records of a chunk tell to be open. */
-struct told {
+/* A scan of the records of a chunk, backwards, for what is open. */
+struct record_scan {
     const struct pnr_record *first, *next;
     uint32_t n_left;
 };
 
 #define C_CALL (UINT32_C(1) << 31)      /* besides the number of a function */
 
-/* Those whose exits stand behind the place that is looked at, and their entries before it; 0 is any Python frame. */
+/* What was left after the record that is looked at, and entered before it; 0 is any Python frame. */
 static uint32_t left_behind[PNR_BLOCK_RECORDS];
 
-/* Gives the next one outwards; returns false when no more is told. What stands between an exit and its entry, and has no
- * exit of its own, was left without a record. */
-static bool next_told(struct told *told, struct rec_open_frame *open)
+/* Finds the next open frame or C call outwards. Returns false when the records have no more. What was entered between
+ * an exit and its entry, and has no exit of its own, was left without a record. */
+static bool scan_to_open(struct record_scan *scan, struct rec_open_frame *open)
 {
-    while (told->next != told->first) {
-        struct pnr_record r = *--told->next;
+    while (scan->next != scan->first) {
+        struct pnr_record r = *--scan->next;
         struct pnr_kind_effect of = pnr_kind_effect(pnr_record_kind(r));
         bool is_c = of.subject == PNR_SUBJECT_C;
         uint32_t function = pnr_record_function(r), n = 1;
@@ -139,18 +139,18 @@ static bool next_told(struct told *told, struct rec_open_frame *open)
             what = 0;
         }
         if (of.effect == PNR_EFFECT_LEAVE || of.effect == PNR_EFFECT_LEAVE_SEVERAL) {
-            if (n > PNR_BLOCK_RECORDS - told->n_left)
+            if (n > PNR_BLOCK_RECORDS - scan->n_left)
                 return false;
             while (n--)
-                left_behind[told->n_left++] = what;
+                left_behind[scan->n_left++] = what;
             continue;
         }
-        if (!told->n_left) {
+        if (!scan->n_left) {
             *open = (struct rec_open_frame){ frame, function };
             return true;
         }
-        uint32_t left = left_behind[told->n_left - 1];
-        told->n_left -= left == what || (!left && frame != PNR_OPEN_C_CALL);
+        uint32_t left = left_behind[scan->n_left - 1];
+        scan->n_left -= left == what || (!left && frame != PNR_OPEN_C_CALL);
     }
     return false;
 }
@@ -160,16 +160,16 @@ static bool is_same(struct rec_open_frame a, struct rec_open_frame b)
     return a.frame == b.frame && a.function == b.function;
 }
 
-/* Adds to open_frames what is on no stack that could be read, from the records before: so many calls of C functions,
- * and the generators' frames that are being cleared. Returns how many there are now. */
-static uint32_t add_told(const struct rec_thread *thread, uint32_t n, uint32_t n_calls, uint32_t n_holes)
+/* Adds to open_frames, from the records before, what is on no stack that could be read: n_calls calls of C functions,
+ * and n_holes frames of generators that are being cleared. Returns how many there are now. */
+static uint32_t add_from_records(const struct rec_thread *thread, uint32_t n, uint32_t n_calls, uint32_t n_holes)
 {
     static struct rec_open_frame stack[MAX_OPEN];
-    struct told told = { .first = thread->buffer.records, .next = thread->buffer.next };
+    struct record_scan scan = { .first = thread->buffer.records, .next = thread->buffer.next };
     struct rec_open_frame open;
     uint32_t i = 0, m = 0;
     memcpy(stack, open_frames, n * sizeof *stack);
-    while (m < MAX_OPEN && (n_calls || n_holes) && next_told(&told, &open)) {
+    while (m < MAX_OPEN && (n_calls || n_holes) && scan_to_open(&scan, &open)) {
         if (i + 1 < n && !stack[i].function && is_same(stack[i + 1], open)) {
             n_holes--;                  /* there was none that is recorded */
             i++;
@@ -192,7 +192,8 @@ static uint32_t add_told(const struct rec_thread *thread, uint32_t n, uint32_t n
     return m;
 }
 
-/* Fills open_frames with what is open and returns how much that is. follows: the buffer's chunk tells of all until now. */
+/* Fills open_frames with what is open and returns how many there are. follows: the records of the buffer's chunk are
+ * complete up to now. */
 static uint32_t collect_open(const struct rec_thread *thread, cpython_frame *f, struct rec_open_frame inner, bool follows,
                              bool *is_deeper)
 {
@@ -200,7 +201,7 @@ static uint32_t collect_open(const struct rec_thread *thread, cpython_frame *f, 
     uint32_t n = collect_stack((PyThreadState *)thread->owner, f, inner, is_deeper, &n_holes);
     if (!n_holes && (!n_calls || !follows))
         return n;
-    return follows ? add_told(thread, n, n_calls, n_holes) : add_told(thread, n, 0, 0);
+    return follows ? add_from_records(thread, n, n_calls, n_holes) : add_from_records(thread, n, 0, 0);
 }
 
 bool rec_threads_start_chunk(struct rec_thread *thread, uint16_t flags, cpython_frame *f, struct rec_open_frame inner)
@@ -249,7 +250,7 @@ void rec_threads_append_in_new_chunk(PyThreadState *ts, struct rec_thread *threa
 
 /* ---- threads ---- */
 
-/* The value of an attribute, without the type's own __getattribute__. Owned, or NULL without exception. */
+/* Returns the value of an attribute, without the type's own __getattribute__. Owned, or NULL without exception. */
 static PyObject *plain_attribute(PyObject *object, const char *name)
 {
     PyObject *key = PyUnicode_InternFromString(name);
@@ -260,7 +261,7 @@ static PyObject *plain_attribute(PyObject *object, const char *name)
     return value;
 }
 
-/* threading._active[ts->thread_id]. Borrowed, or NULL. */
+/* Returns threading._active[ts->thread_id]. Borrowed, or NULL. */
 static PyObject *thread_object(const PyThreadState *ts)
 {
     PyObject *modules = PySys_GetObject("modules");     /* all borrowed */
@@ -273,7 +274,7 @@ static PyObject *thread_object(const PyThreadState *ts)
     return object;
 }
 
-/* Writes the name of a threading.Thread, or that it has none. */
+/* Writes the name of a threading.Thread, if it has one. */
 static void write_name_of(const struct rec_thread *thread, PyObject *object)
 {
     PyObject *owned, *name = plain_attribute(object, "_name");
@@ -284,7 +285,7 @@ static void write_name_of(const struct rec_thread *thread, PyObject *object)
     Py_XDECREF(name);
 }
 
-static bool is_log_of(const struct rec_thread *thread, const PyThreadState *ts)
+static bool is_thread_of(const struct rec_thread *thread, const PyThreadState *ts)
 {
     return thread->owner == ts && thread->owner_id == ts->id;         /* an address is used again, an id is not */
 }
@@ -292,10 +293,10 @@ static bool is_log_of(const struct rec_thread *thread, const PyThreadState *ts)
 struct rec_thread *rec_threads_find(const PyThreadState *ts)
 {
     struct rec_thread **recent = &threads.recent[(uintptr_t)ts / 64 % RECENT];
-    if (*recent && is_log_of(*recent, ts))
+    if (*recent && is_thread_of(*recent, ts))
         return *recent;
     for (struct rec_buffer *buffer = rec_buffer_newest(); buffer; buffer = buffer->older)
-        if (is_log_of(rec_thread_of(buffer), ts))
+        if (is_thread_of(rec_thread_of(buffer), ts))
             return *recent = rec_thread_of(buffer);
     return NULL;
 }
@@ -312,10 +313,10 @@ bool rec_threads_emit_left(struct rec_thread *thread, uint32_t present)
     return true;
 }
 
-/* Runs when the thread state is cleared, the only sign of a thread's end that comes in time. What is cleared after
- * it (thread-local objects) can still run Python code, so the buffer ends only when the thread state is gone.
- * An interpreter that ends clears those of daemon threads, which stop where they are, and last its own: no more events
- * then, and rec_session_stop ends the buffers. */
+/* Runs when the thread state is cleared (Python/pystate.c, PyThreadState_Clear), the only sign of a thread's end that
+ * comes in time. What is cleared after it (thread-local objects) can still run Python code, so the buffer ends only
+ * when the thread state is gone. An interpreter that ends clears the states of daemon threads, which stop where they
+ * are, and its own as the last: then no more events come, and rec_session_stop ends the buffers. */
 static void thread_ended(PyObject *capsule)
 {
     struct rec_thread *thread = PyCapsule_GetPointer(capsule, CAPSULE);
@@ -339,7 +340,7 @@ void rec_threads_end_buffers(void)
         struct rec_thread *thread = rec_thread_of(buffer);
         older = buffer->older;
         PyThreadState *ts = thread->is_ending ? PyInterpreterState_ThreadHead(rec_threads.interp) : NULL;
-        while (ts && !is_log_of(thread, ts))
+        while (ts && !is_thread_of(thread, ts))
             ts = PyThreadState_Next(ts);
         if (!thread->is_ending || ts)
             continue;
@@ -350,7 +351,8 @@ void rec_threads_end_buffers(void)
     }
 }
 
-/* Hangs the buffer's end on the thread state. No garbage collection meanwhile: it could run Python code here. */
+/* Has the buffer ended with the thread state, whose dict gets a capsule. Disables garbage collection meanwhile, because
+ * it could run Python code here. */
 static void watch_end(PyThreadState *ts, struct rec_thread *thread)
 {
     int was_enabled = PyGC_Disable();

@@ -110,7 +110,8 @@ void rec_threads_notice_fork(void);
 /* At an event that is not fast: true when it is to be recorded. Begins the recording of a forked child. */
 bool rec_threads_activate_if_pending(const PyThreadState *ts);
 
-/* True when the thread's buffer does not know what has happened since. *flags: of the block that its stack is to open. */
+/* True when the thread's buffer does not know what has happened since. *flags: of the block that its stack is to open.
+ */
 static inline bool rec_threads_is_out_of_date(const struct rec_thread *thread, uint16_t *flags)
 {
     *flags = thread->epoch < rec_state.since ? PNR_BLOCK_PAUSED : PNR_BLOCK_RESYNC;

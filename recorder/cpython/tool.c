@@ -46,8 +46,8 @@ static struct {
     struct callback *callbacks[MAX_CALLBACKS];  /* owned for ever: one may be running when the tool ends */
 } tool = { .number = -1 };
 
-/* Calls a function of sys.monitoring; takes args over. Returns what it gives, owned, or NULL with an exception set. */
-static PyObject *ask(const char *name, PyObject *args)
+/* Calls a function of sys.monitoring; releases args. Returns its result, owned, or NULL with an exception set. */
+static PyObject *ask_monitoring(const char *name, PyObject *args)
 {
     PyObject *function = args ? PyObject_GetAttrString(tool.monitoring, name) : NULL;
     PyObject *result = function ? PyObject_Call(function, args, NULL) : NULL;
@@ -56,15 +56,15 @@ static PyObject *ask(const char *name, PyObject *args)
     return result;
 }
 
-/* The same without what it gives. Returns 0, or -1 with an exception set. */
-static int call(const char *name, PyObject *args)
+/* Calls a function of sys.monitoring whose result does not matter. Returns 0, or -1 with an exception set. */
+static int call_monitoring(const char *name, PyObject *args)
 {
-    PyObject *result = ask(name, args);
+    PyObject *result = ask_monitoring(name, args);
     Py_XDECREF(result);
     return result ? 0 : -1;
 }
 
-static int init(void)
+static int init_tool(void)
 {
     if (tool.disable)
         return 0;
@@ -82,13 +82,14 @@ static int init(void)
     return tool.disable ? 0 : -1;
 }
 
-/* PEP 669 gives 0, 1, 2 and 5 to debuggers, coverage, profilers and optimizers, and cProfile insists on 2: those
- * without a meaning come first. Returns 0, or -1 with an exception set. */
+/* Takes a tool number that is free. PEP 669 gives 0, 1, 2 and 5 to debuggers, coverage, profilers and optimizers, and
+ * cProfile insists on 2 (Lib/cProfile.py): numbers without a meaning come first. Returns 0, or -1 with an exception
+ * set. */
 static int take_number(void)
 {
     static const int numbers[] = { 4, 3, 5 };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        if (call("use_tool_id", Py_BuildValue("iO", numbers[i], tool.name)) == 0) {
+        if (call_monitoring("use_tool_id", Py_BuildValue("iO", numbers[i], tool.name)) == 0) {
             tool.number = numbers[i];
             return 0;
         }
@@ -103,16 +104,16 @@ static int take_number(void)
 
 int rec_tool_begin(void)
 {
-    if (init() != 0)
+    if (init_tool() != 0)
         return -1;
-    rec_tool_end();                     /* of a recording that a fork has ended */
+    rec_tool_end();                     /* a fork may have ended a recording without it */
     tool.n_listening = 0;
     tool.listened = 0;
     return take_number();
 }
 
-/* The bit of an event; 0 with an exception set. */
-static long find_event(const char *name)
+/* Returns the bit of an event; 0 with an exception set. */
+static long find_event_bit(const char *name)
 {
     PyObject *events = PyObject_GetAttrString(tool.monitoring, "events");
     PyObject *value = events ? PyObject_GetAttrString(events, name) : NULL;
@@ -122,7 +123,8 @@ static long find_event(const char *name)
     return bit > 0 ? bit : 0;
 }
 
-/* The callable for a function: one for ever. Borrowed, or NULL with an exception set. */
+/* Returns the callable object for a function, of which there is one for ever. Borrowed, or NULL with an exception set.
+ */
 static struct callback *callback_of(rec_tool_callback function)
 {
     int i = 0;
@@ -135,9 +137,9 @@ static struct callback *callback_of(rec_tool_callback function)
 
 int rec_tool_listen(const char *event, rec_tool_callback function)
 {
-    long bit = find_event(event);
+    long bit = find_event_bit(event);
     struct callback *callback = bit ? callback_of(function) : NULL;
-    if (!callback || call("register_callback", Py_BuildValue("ilO", (int)tool.number, bit, callback)) != 0)
+    if (!callback || call_monitoring("register_callback", Py_BuildValue("ilO", (int)tool.number, bit, callback)) != 0)
         return -1;
     if (!(tool.listened & bit)) {
         tool.listening[tool.n_listening].bit = bit;
@@ -151,53 +153,53 @@ int rec_tool_watch(void)
 {
     if (tool.has_disabled) {            /* in an earlier recording */
         tool.has_disabled = false;
-        if (call("restart_events", PyTuple_New(0)) != 0)
+        if (call_monitoring("restart_events", PyTuple_New(0)) != 0)
             return -1;
     }
     tool.is_watching = true;
-    return call("set_events", Py_BuildValue("il", (int)tool.number, tool.listened));
+    return call_monitoring("set_events", Py_BuildValue("il", (int)tool.number, tool.listened));
 }
 
-/* What fails is left as it is: no event comes from a number that is free. */
-static void call_quietly(const char *name, PyObject *args)
+/* Ignores failures: no event comes from a number that is free. */
+static void call_monitoring_quietly(const char *name, PyObject *args)
 {
-    if (call(name, args) != 0)
+    if (call_monitoring(name, args) != 0)
         PyErr_Clear();
 }
 
-/* Another tool may have freed the number, and a third have taken it. */
-static bool is_ours(void)
+/* Returns false when another tool has freed the number, and perhaps a third one has taken it. */
+static bool is_number_ours(void)
 {
-    PyObject *name = ask("get_tool", Py_BuildValue("(i)", (int)tool.number));
+    PyObject *name = ask_monitoring("get_tool", Py_BuildValue("(i)", (int)tool.number));
     if (!name)
         PyErr_Clear();
     Py_XDECREF(name);
     return name == tool.name;
 }
 
-/* Takes our callbacks off the number, and no other tool's. */
-static void stop_listening(void)
+/* Removes our callbacks from the number, and no other tool's. */
+static void remove_callbacks(void)
 {
     for (int i = 0; i < tool.n_listening; i++) {
         int number = (int)tool.number;
         long bit = tool.listening[i].bit;
-        PyObject *before = ask("register_callback", Py_BuildValue("ilO", number, bit, Py_None));
+        PyObject *before = ask_monitoring("register_callback", Py_BuildValue("ilO", number, bit, Py_None));
         if (before && before != Py_None && before != (PyObject *)tool.listening[i].callback)
-            call_quietly("register_callback", Py_BuildValue("ilO", number, bit, before));
+            call_monitoring_quietly("register_callback", Py_BuildValue("ilO", number, bit, before));
         Py_XDECREF(before);
         PyErr_Clear();
     }
 }
 
-/* Takes a number again and listens on it. Returns 0, or -1 with an exception set. */
-static int begin_again(void)
+/* Takes a number again and registers the callbacks with it. Returns 0, or -1 with an exception set. */
+static int retake_number(void)
 {
-    stop_listening();
+    remove_callbacks();
     tool.number = -1;
     if (take_number() != 0)
         return -1;
     for (int i = 0; i < tool.n_listening; i++)
-        if (call("register_callback", Py_BuildValue("ilO", (int)tool.number, tool.listening[i].bit,
+        if (call_monitoring("register_callback", Py_BuildValue("ilO", (int)tool.number, tool.listening[i].bit,
                                                     tool.listening[i].callback)) != 0)
             return -1;
     return 0;
@@ -209,9 +211,9 @@ bool rec_tool_look(void)
     if (tool.number < 0 || !tool.is_watching)
         return true;
     PyErr_Fetch(&type, &value, &traceback);
-    bool is = is_ours();
-    if (!is && begin_again() == 0)
-        call_quietly("set_events", Py_BuildValue("il", (int)tool.number, tool.listened));
+    bool is = is_number_ours();
+    if (!is && retake_number() == 0)
+        call_monitoring_quietly("set_events", Py_BuildValue("il", (int)tool.number, tool.listened));
     PyErr_Clear();
     PyErr_Restore(type, value, traceback);
     return is;
@@ -219,21 +221,21 @@ bool rec_tool_look(void)
 
 bool rec_tool_pause(void)
 {
-    bool was_watching = tool.is_watching, is = tool.number >= 0 && is_ours();
+    bool was_watching = tool.is_watching, is = tool.number >= 0 && is_number_ours();
     tool.is_watching = false;
     if (is)
-        call_quietly("set_events", Py_BuildValue("ii", (int)tool.number, 0));
+        call_monitoring_quietly("set_events", Py_BuildValue("ii", (int)tool.number, 0));
     return is || !was_watching;
 }
 
 void rec_tool_resume(void)
 {
-    if (tool.number < 0 || (!is_ours() && begin_again() != 0)) {
+    if (tool.number < 0 || (!is_number_ours() && retake_number() != 0)) {
         PyErr_Clear();
         return;
     }
     tool.is_watching = true;
-    call_quietly("set_events", Py_BuildValue("il", (int)tool.number, tool.listened));
+    call_monitoring_quietly("set_events", Py_BuildValue("il", (int)tool.number, tool.listened));
 }
 
 bool rec_tool_end(void)
@@ -244,18 +246,18 @@ bool rec_tool_end(void)
     if (tool.number < 0)
         return !was_watching;
     PyErr_Fetch(&type, &value, &traceback);
-    is = is_ours();
+    is = is_number_ours();
     if (is)
-        call_quietly("set_events", Py_BuildValue("ii", (int)tool.number, 0));
-    stop_listening();
+        call_monitoring_quietly("set_events", Py_BuildValue("ii", (int)tool.number, 0));
+    remove_callbacks();
     if (is)
-        call_quietly("free_tool_id", Py_BuildValue("(i)", (int)tool.number));
+        call_monitoring_quietly("free_tool_id", Py_BuildValue("(i)", (int)tool.number));
     PyErr_Restore(type, value, traceback);
     tool.number = -1;
     return is || !was_watching;
 }
 
-/* Objects of an interpreter that is gone are not released. */
+/* Does not release the objects: their interpreter is gone. */
 void rec_tool_forget(void)
 {
     memset(&tool, 0, sizeof tool);

@@ -8,7 +8,7 @@ static struct {
     PyCFunction activate, deactivate;   /* sys's own */
 } trampoline;
 
-static PyObject *call(PyCFunction own, PyObject *self, PyObject *arg)
+static PyObject *call_aside(PyCFunction own, PyObject *self, PyObject *arg)
 {
     PyObject *type, *value, *traceback;
     bool is_aside = trampoline.before();
@@ -23,16 +23,17 @@ static PyObject *call(PyCFunction own, PyObject *self, PyObject *arg)
 
 static PyObject *activate(PyObject *self, PyObject *arg)
 {
-    return call(trampoline.activate, self, arg);
+    return call_aside(trampoline.activate, self, arg);
 }
 
 static PyObject *deactivate(PyObject *self, PyObject *arg)
 {
-    return call(trampoline.deactivate, self, arg);
+    return call_aside(trampoline.deactivate, self, arg);
 }
 
-/* Puts a function in the place of sys's own. Returns that; or NULL, where it is not as expected, and does nothing. */
-static PyCFunction replace(const char *name, int flags, PyCFunction function)
+/* Puts a function in the place of sys's own, and returns that. Returns NULL, and does nothing, where it is not as
+ * expected. */
+static PyCFunction replace_function(const char *name, int flags, PyCFunction function)
 {
     PyObject *object = PySys_GetObject(name);   /* borrowed */
     if (!object || !PyCFunction_CheckExact(object))
@@ -49,8 +50,8 @@ void rec_trampoline_watch(bool (*before)(void), void (*after)(void))
 {
     trampoline.before = before;
     trampoline.after = after;
-    trampoline.activate = replace("activate_stack_trampoline", METH_O, activate);
-    trampoline.deactivate = replace("deactivate_stack_trampoline", METH_NOARGS, deactivate);
+    trampoline.activate = replace_function("activate_stack_trampoline", METH_O, activate);
+    trampoline.deactivate = replace_function("deactivate_stack_trampoline", METH_NOARGS, deactivate);
 }
 
 bool rec_trampoline_is_active(void)
