@@ -103,7 +103,7 @@ void rec_greenlets_change(void)
 {
     rec_greenlets.on_use = NULL;
     for (size_t i = 0; i < greenlets.capacity; i++)
-        greenlets.table[i].frames.hooked_size = 0;
+        greenlets.table[i].frames.window_size = 0;
 }
 
 /* References to what an interpreter had that is gone are not released. */

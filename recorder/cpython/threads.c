@@ -24,7 +24,7 @@ static struct {
  * else the entry frame. */
 static cpython_frame *cleared_at(PyThreadState *ts, cpython_frame *entry)
 {
-    cpython_frame *f = rec_threads.has_late_exits ? cpython_dying(ts, entry) : NULL;
+    cpython_frame *f = rec_threads.has_late_exits ? cpython_frame_being_cleared(ts, entry) : NULL;
     return f && rec_tag_is_current(rec_tag_peek(f)) ? f : entry;
 }
 
@@ -42,7 +42,7 @@ static cpython_frame *outwards_of(PyThreadState *ts, cpython_frame *f)
 
 static bool is_recorded(cpython_frame *f, uint64_t *tag)
 {
-    if (cpython_is_incomplete(f) || cpython_is_delegating(f) || (rec_threads.is_told && cpython_is_untold(f)))
+    if (cpython_is_incomplete(f) || cpython_is_delegating(f) || (rec_threads.is_told && cpython_has_pending_entry(f)))
         return false;
     *tag = rec_functions_tag(f);
     return *tag && !(rec_tag_flags(*tag) & REC_TAG_EXCLUDED);
@@ -104,7 +104,7 @@ static uint32_t collect_stack(PyThreadState *ts, cpython_frame *f, struct rec_op
         open_frames[n++] = inner;
     while (n < MAX_OPEN && f) {
         bool is_entry = cpython_is_entry(f);
-        if (is_entry && rec_threads.has_late_exits && !cpython_is_base(ts, f)) {
+        if (is_entry && rec_threads.has_late_exits && !cpython_is_root(ts, f)) {
             open_frames[n++] = (struct rec_open_frame){ 0, 0 };
             ++*n_holes;
         } else if (is_recorded(f, &tag)) {
@@ -314,12 +314,12 @@ struct rec_thread *rec_threads_find(const PyThreadState *ts)
 bool rec_threads_emit_left(struct rec_thread *thread, uint32_t present)
 {
     uint64_t ticks = rec_clock_ticks() - thread->buffer.base;
-    if (thread->stack.base_depth <= present)
+    if (thread->stack.unhooked_depth <= present)
         return true;
     if (!rec_buffer_has_capacity(&thread->buffer, ticks))
         return false;
-    rec_buffer_append(&thread->buffer, ticks, PNR_LEFT, 0, thread->stack.base_depth - present);
-    thread->stack.base_depth = present;
+    rec_buffer_append(&thread->buffer, ticks, PNR_LEFT, 0, thread->stack.unhooked_depth - present);
+    thread->stack.unhooked_depth = present;
     return true;
 }
 
@@ -406,44 +406,34 @@ struct rec_thread *rec_threads_new(PyThreadState *ts)
     return thread;
 }
 
-static void write_process_name(PyObject *name)
+/* ---- watched functions ---- */
+
+/* An exception ends a thread, unless it is SystemExit. */
+static void on_excepthook(PyThreadState *ts, const cpython_frame *f, struct rec_thread *thread)
 {
-    PyObject *owned;
-    if (name && PyUnicode_Check(name)) {
-        rec_session_add_property("process_name", rec_functions_text(name, &owned).bytes);
-        Py_XDECREF(owned);
-    }
+    (void)ts, (void)f, (void)thread;
+    PyObject *exception = PyErr_GetHandledException();      /* owned */
+    if (rec_threads.on_exception && exception && !PyErr_GivenExceptionMatches(exception, PyExc_SystemExit))
+        rec_threads.on_exception();
+    Py_XDECREF(exception);
 }
 
-void rec_threads_on_watched_call(PyThreadState *ts, const cpython_frame *f, struct rec_thread *thread)
+/* A threading.Thread begins to run. Until then native_id may be that of the thread that made it. */
+static void on_thread_begin(PyThreadState *ts, const cpython_frame *f, struct rec_thread *thread)
 {
-    PyObject *object = cpython_argument(f, 0), *owned;
-    const PyCodeObject *code = cpython_code(f);
-    if (PyUnicode_CompareWithASCIIString(code->co_name, "invoke_excepthook") == 0) {
-        PyObject *exception = PyErr_GetHandledException();      /* owned */
-        if (rec_threads.on_exception && exception && !PyErr_GivenExceptionMatches(exception, PyExc_SystemExit))
-            rec_threads.on_exception();
-        Py_XDECREF(exception);
-        return;
-    }
+    PyObject *object = cpython_argument(f, 0);              /* borrowed */
     if (!object)
         return;
-    if (PyUnicode_CompareWithASCIIString(code->co_name, "_bootstrap") == 0) {
-        PyObject *name = plain_attribute(object, "_name");      /* owned; multiprocessing names its processes */
-        write_process_name(name);
-        Py_XDECREF(name);
-        return;
-    }
-    if (PyUnicode_CompareWithASCIIString(code->co_name, "serve") == 0) {
-        write_process_name(cpython_argument(f, 1));     /* execnet, and so pytest-xdist: "gw0-worker" */
-        return;
-    }
-    if (code->co_argcount == 1) {
-        thread->native_id = (uint32_t)ts->native_thread_id;    /* so far it can be that of the thread that made it */
-        write_name_of(thread, object);
-        return;
-    }
-    PyObject *name = cpython_argument(f, 1), *id = plain_attribute(object, "_ident");
+    thread->native_id = (uint32_t)ts->native_thread_id;
+    write_name_of(thread, object);
+}
+
+/* The program sets the name of a threading.Thread. */
+static void on_thread_name(PyThreadState *ts, const cpython_frame *f, struct rec_thread *thread)
+{
+    PyObject *object = cpython_argument(f, 0), *name = cpython_argument(f, 1), *owned;      /* borrowed */
+    PyObject *id = object ? plain_attribute(object, "_ident") : NULL;                       /* owned */
+    (void)thread;
     if (name && PyUnicode_Check(name) && id && PyLong_Check(id)) {
         unsigned long ident = PyLong_AsUnsignedLong(id);
         for (PyThreadState *t = PyInterpreterState_ThreadHead(ts->interp); t; t = PyThreadState_Next(t)) {
@@ -458,14 +448,75 @@ void rec_threads_on_watched_call(PyThreadState *ts, const cpython_frame *f, stru
     Py_XDECREF(id);
 }
 
+static void write_process_name(PyObject *name)
+{
+    PyObject *owned;
+    if (name && PyUnicode_Check(name)) {
+        rec_session_add_property("process_name", rec_functions_text(name, &owned).bytes);
+        Py_XDECREF(owned);
+    }
+}
+
+/* A process of multiprocessing begins, which has a name. */
+static void on_process_begin(PyThreadState *ts, const cpython_frame *f, struct rec_thread *thread)
+{
+    PyObject *object = cpython_argument(f, 0);                                      /* borrowed */
+    PyObject *name = object ? plain_attribute(object, "_name") : NULL;              /* owned */
+    (void)ts, (void)thread;
+    write_process_name(name);
+    Py_XDECREF(name);
+}
+
+/* A worker of execnet begins, and so one of pytest-xdist. Its name is the second argument, as "gw0-worker". */
+static void on_execnet_serve(PyThreadState *ts, const cpython_frame *f, struct rec_thread *thread)
+{
+    (void)ts, (void)thread;
+    write_process_name(cpython_argument(f, 1));
+}
+
+/* The functions whose calls tell a name or that a thread ends. Row 0 is none; rec_tag_watched gives the row. */
+static const struct {
+    const char *module, *qualified_name;
+    int n_arguments;
+    void (*on_call)(PyThreadState *ts, const cpython_frame *f, struct rec_thread *thread);
+} watched[] = {
+    { 0 },
+    { "threading", "Thread._bootstrap_inner", 1, on_thread_begin },
+    { "threading", "Thread.name", 2, on_thread_name },          /* the property's setter */
+    { "threading", "_make_invoke_excepthook.<locals>.invoke_excepthook", 1, on_excepthook },
+    { "multiprocessing.process", "BaseProcess._bootstrap", 2, on_process_begin },
+    { "execnet.gateway_base", "serve", 2, on_execnet_serve },
+};
+#define N_WATCHED (sizeof watched / sizeof *watched)
+_Static_assert(N_WATCHED <= 1 << (REC_TAG_SESSION_SHIFT - REC_TAG_WATCHED_SHIFT), "a tag has the row in three bits");
+
+static bool is_text(struct pnr_string s, const char *text)
+{
+    return s.size == strlen(text) && memcmp(s.bytes, text, s.size) == 0;
+}
+
+uint64_t rec_threads_watch(const PyCodeObject *code, const struct pnr_string strings[3])
+{
+    for (size_t row = 1; row < N_WATCHED; row++)
+        if (is_text(strings[0], watched[row].module) && is_text(strings[1], watched[row].qualified_name) &&
+            code->co_argcount == watched[row].n_arguments)
+            return row;
+    return 0;
+}
+
+void rec_threads_on_watched_call(PyThreadState *ts, const cpython_frame *f, struct rec_thread *thread, uint64_t tag)
+{
+    watched[rec_tag_watched(tag)].on_call(ts, f, thread);
+}
+
+/* ---- interface ---- */
+
 void rec_threads_refresh_name(const PyThreadState *ts, const struct rec_thread *thread)
 {
     PyObject *object = thread_object(ts);
     if (object)
         write_name_of(thread, object);
 }
-
-/* ---- interface ---- */
 
 int rec_threads_init(void)
 {
@@ -481,7 +532,7 @@ void rec_threads_change_engine(void (*give_up)(void))
     rec_threads.is_unhooked = rec_threads.is_told = rec_threads.has_late_exits = false;
     rec_threads.before_c_call = NULL;
     for (struct rec_buffer *buffer = rec_buffer_newest(); buffer; buffer = buffer->older)
-        rec_thread_of(buffer)->stack.hooked_size = 0;
+        rec_thread_of(buffer)->stack.window_size = 0;
     rec_greenlets_change();
 }
 

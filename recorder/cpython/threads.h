@@ -23,10 +23,10 @@ static const struct rec_open_frame rec_no_frame;
 
 /* What the engines keep of one of the stacks that a thread has by turns (greenlets). */
 struct rec_stack {
-    uint32_t base_depth;                /* the frame engine's */
+    uint32_t unhooked_depth;                /* the frame engine's */
     uint32_t depth, c_depth;            /* the monitoring engine's: frames that are open; C calls that are */
     uint32_t c_gap_begin, c_gap_end;    /* of these, from 1: those behind c_gap_begin, to c_gap_end, made in a gap */
-    uintptr_t hooked_size;              /* the frame engine's: see engine_frame.c */
+    uintptr_t window_size;              /* the frame engine's: see engine_frame.c */
 };
 
 /* A thread as the engines see it: their own fields around its buffer. What the frame engine reads at an event is one
@@ -38,11 +38,11 @@ struct rec_thread {
     uint32_t epoch, pauses;
     uint32_t native_id;
     struct rec_stack stack;             /* that runs */
-    uintptr_t hooked_low;               /* the frame engine's, like the next */
-    int units;
+    uintptr_t window_low;               /* the frame engine's, like the next */
+    int c_calls_left;
     struct rec_buffer buffer;
     uintptr_t stack_low, stack_top;     /* the frame engine's: the thread's own C stack */
-    uintptr_t foreign_floor;            /* the frame engine's */
+    uintptr_t foreign_evaluation;            /* the frame engine's */
     uint64_t owner_id;
     bool is_ending;
     struct {                            /* the monitoring engine's: when an exception was last about to leave a frame */
@@ -53,7 +53,7 @@ struct rec_thread {
         uint32_t depth;                 /* and by the records, with the one that was left */
     } unwound;
 };
-_Static_assert(offsetof(struct rec_thread, stack.hooked_size) == REC_CACHE_LINE &&
+_Static_assert(offsetof(struct rec_thread, stack.window_size) == REC_CACHE_LINE &&
                offsetof(struct rec_thread, buffer.base) == 2 * REC_CACHE_LINE, "what an event reads is one cache line");
 
 /* The thread of the last event; rec_no_thread when it is not known, so that no event is fast. Under the GIL the process
@@ -68,7 +68,7 @@ extern REC_CURRENT_STORAGE struct rec_thread *rec_current __attribute__((visibil
 extern struct rec_thread rec_no_thread __attribute__((visibility("hidden")));
 
 /* The next event of every thread is not fast, and finds out what has changed. Without a GIL the caller would have to stop
- * all threads and close their windows (hooked_size, owner). */
+ * all threads and close their windows (window_size, owner). */
 static inline void rec_threads_forget_current(void)
 {
     rec_current = &rec_no_thread;
@@ -132,9 +132,12 @@ bool rec_threads_emit_left(struct rec_thread *thread, uint32_t present);
 /* Reads the name of a thread once more. */
 void rec_threads_refresh_name(const PyThreadState *ts, const struct rec_thread *thread);
 
-/* At the entry of a function with REC_TAG_WATCHED: it names a thread, the present one or the one whose name is being
- * set, or this process; or it tells that an exception ends a thread. */
-void rec_threads_on_watched_call(PyThreadState *ts, const cpython_frame *f, struct rec_thread *thread);
+/* Looks a function up among those whose calls tell the name of a thread or process, or that an exception ends a thread. strings:
+ * its module, qualified name and file. Returns its row for rec_tag_watched, or 0. */
+uint64_t rec_threads_watch(const PyCodeObject *code, const struct pnr_string strings[3]);
+
+/* At the entry of such a function. tag: its own. */
+void rec_threads_on_watched_call(PyThreadState *ts, const cpython_frame *f, struct rec_thread *thread, uint64_t tag);
 
 /* From now on this track runs, of which the engines keep this. */
 static inline void rec_threads_set_track(struct rec_thread *thread, const struct rec_track *track,
@@ -142,7 +145,7 @@ static inline void rec_threads_set_track(struct rec_thread *thread, const struct
 {
     thread->buffer.track = *track;
     thread->stack = *stack;
-    thread->units = INT_MIN;            /* what its evaluations left is not known */
+    thread->c_calls_left = INT_MIN;            /* what its evaluations left is not known */
 }
 
 /* The identity of a continuable frame in a record. */
