@@ -45,7 +45,7 @@
 #if UINTPTR_MAX == UINT64_MAX && !defined(Py_DEBUG) && !defined(Py_TRACE_REFS) && !defined(CPYTHON_LAYOUT_IS_UNCHECKED)
 
 #define CPYTHON_EXPECT(header, what, now, ...) \
-    _Static_assert((now) == CPYTHON_BY_VERSION(__VA_ARGS__), "CPython's " header ": " what " has changed; see docs/porting.md")
+    _Static_assert((now) == CPYTHON_BY_VERSION(__VA_ARGS__), "CPython has changed " what " (" header "); see docs/porting.md")
 #define CPYTHON_OFFSET(header, type, field, ...) CPYTHON_EXPECT(header, #type "." #field, offsetof(type, field), __VA_ARGS__)
 
 /* Include/internal/pycore_frame.h; from 3.14 on Include/internal/pycore_interpframe_structs.h */

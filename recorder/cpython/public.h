@@ -4,6 +4,8 @@
 #ifndef REC_PUBLIC_H
 #define REC_PUBLIC_H
 
+#include <opcode.h>
+
 typedef PyFrameObject cpython_frame;
 
 static inline void *cpython_borrow(void *owned)
@@ -59,9 +61,9 @@ static inline PyObject *cpython_argument(const cpython_frame *f, int i)
 /* The frame that a program is run from (cpython_run_detached). It, and those outwards of it, are not the program's. */
 extern cpython_frame *cpython_bottom __attribute__((visibility("hidden")));
 
-static inline cpython_frame *cpython_running(PyThreadState *ts)
+static inline cpython_frame *cpython_running(const PyThreadState *ts)
 {
-    cpython_frame *f = cpython_borrow(PyThreadState_GetFrame(ts));
+    cpython_frame *f = cpython_borrow(PyThreadState_GetFrame((PyThreadState *)ts));
     return f == cpython_bottom ? NULL : f;
 }
 
@@ -90,8 +92,8 @@ static inline const void *cpython_whole_data_stack(const PyThreadState *ts) { re
 
 /* The interface hides entry frames and frames that are being cleared. */
 static inline bool cpython_is_entry(const cpython_frame *f) { return !f; }
-static inline bool cpython_is_root(PyThreadState *ts, const cpython_frame *f) { return !ts && !f; }
-static inline cpython_frame *cpython_frame_being_cleared(PyThreadState *ts, const cpython_frame *f)
+static inline bool cpython_is_root(const PyThreadState *ts, const cpython_frame *f) { return !ts && !f; }
+static inline cpython_frame *cpython_frame_being_cleared(const PyThreadState *ts, const cpython_frame *f)
 {
     return (void)ts, (void)f, NULL;
 }

@@ -17,6 +17,7 @@
 
 #include "c_calls.h"
 #include "engine.h"
+#include "self_test.h"
 #include "trampoline.h"
 #include "../filter.h"
 #include "../diagnostics.h"
@@ -739,6 +740,8 @@ int rec_recording_start(const char *path, bool joins, PyObject *properties, PyOb
         return 0;
     if (must_change_engine())
         recording.engine = rec_engine_monitoring;
+    if (!(recording.engine = rec_self_test_choose(recording.engine, recording.options.engine)))
+        return 0;
     rec_diagnostics_hold();                  /* until it has begun, what fails is raised */
     recording.pid = getpid();
     recording.joins = joins;
@@ -768,6 +771,7 @@ int rec_recording_start(const char *path, bool joins, PyObject *properties, PyOb
     rec_diagnostics_redirect(joins ? recording.capture : NULL);
     if (!joins && geteuid() == 0)
         rec_diagnostics_open_to_all(recording.capture);
+    rec_self_test_report();
     rec_threads.on_exception = NULL;
     recording.is_on = true;
     recording.is_paused = recording.is_pending = false;
