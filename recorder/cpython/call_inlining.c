@@ -8,8 +8,9 @@
 
 static PyObject *getitem_name;          /* interned "__getitem__"; owned for ever */
 
-/* Gives a function a version that does not fit 16 bits (Python/specialize.c, function_get_version). BINARY_SUBSCR_GETITEM
- * compares the version too, so that places that were specialized for the function before go back to BINARY_SUBSCR. */
+/* Gives a function a version that does not fit 16 bits (Python/specialize.c, function_get_version).
+ * BINARY_SUBSCR_GETITEM compares the version too, so that places that were specialized for the function before go
+ * back to BINARY_SUBSCR. */
 static void forbid_getitem(PyObject *function)
 {
     static uint32_t next = UINT32_C(1) << 31;
@@ -35,7 +36,8 @@ PyObject *rec_inlining_on_call(const cpython_frame *f)
 
 void rec_inlining_on_namespace(PyObject *namespace)
 {
-    PyObject *function = namespace && PyDict_Check(namespace) ? cpython_lookup(namespace, getitem_name) : NULL; /* borrowed */
+    PyObject *function =                /* borrowed */
+        namespace && PyDict_Check(namespace) ? cpython_lookup(namespace, getitem_name) : NULL;
     if (function)
         forbid_getitem(function);
 }
@@ -56,12 +58,13 @@ static int init_inlining(void)
 static struct {
     newfunc type_new;                   /* type's own */
     PyObject *init_name;                /* interned "__init__"; owned for ever */
-    PyObject *released;                 /* list of the classes that have PyType_GenericAlloc in the present region; or NULL */
+    PyObject *released;                 /* list of the classes that have PyType_GenericAlloc in this region, or NULL */
 } inlining;
 
 static PyObject *allocate(PyTypeObject *class, Py_ssize_t n);
 
-/* Puts allocate in place of PyType_GenericAlloc. A new version of the class undoes the places that were specialized for it. */
+/* Puts allocate in place of PyType_GenericAlloc. A new version of the class undoes the places that were specialized
+ * for it. */
 static void forbid_init(PyTypeObject *class)
 {
     if (!(class->tp_flags & Py_TPFLAGS_HEAPTYPE) || class->tp_alloc != PyType_GenericAlloc)
@@ -71,7 +74,8 @@ static void forbid_init(PyTypeObject *class)
         PyType_Modified(class);
 }
 
-/* Undoes it. The place that calls the class has been specialized to call any class (CALL_NON_PY_GENERAL): it would stay so. */
+/* Undoes it. The place that calls the class has been specialized to call any class (CALL_NON_PY_GENERAL): it would
+ * stay so. */
 static void allow_init(PyTypeObject *class)
 {
     const cpython_frame *caller = cpython_running(PyThreadState_Get());
@@ -121,8 +125,8 @@ static void prepare_class(PyTypeObject *class)
         class->tp_new = new_class;
 }
 
-/* The conditions of the specializer (Python/specialize.c, specialize_class_call). Under a hook the place that calls the class
- * is hot when it has been specialized to call any class. */
+/* The conditions of the specializer (Python/specialize.c, specialize_class_call). Under a hook the place that calls
+ * the class is hot when it has been specialized to call any class. */
 bool rec_inlining_would_inline_init(const PyThreadState *ts, const cpython_frame *f)
 {
     const cpython_frame *caller = cpython_running(ts);

@@ -1,11 +1,11 @@
-/* Calls that CPython runs inside their caller's evaluation, where no hook sees them. With a hook installed, nearly all
- * instructions that call Python functions ask for it. Two do not, each in one version, once the specializer has made them
- * of a place in the bytecode that has become hot. The recorder keeps the specializer from that by a condition that it
- * checks (Python/specialize.c):
+/* Calls that CPython runs inside their caller's evaluation, where no hook sees them. With a hook installed, nearly
+ * all instructions that call Python functions ask for it. Two do not, each in one version, once the specializer has
+ * made them of a place in the bytecode that has become hot. The recorder keeps the specializer from that by a
+ * condition that it checks (Python/specialize.c):
  *
  *     version  instruction                                       the specializer requires           the recorder
- *     3.11     BINARY_SUBSCR_GETITEM (Python/ceval.c)            a function version below 2^16      gives it a greater one
- *     3.13     CALL_ALLOC_AND_ENTER_INIT (Python/bytecodes.c)    tp_alloc is PyType_GenericAlloc    puts its own there
+ *     3.11     BINARY_SUBSCR_GETITEM (Python/ceval.c)           a function version below 2^16     gives it a greater one
+ *     3.13     CALL_ALLOC_AND_ENTER_INIT (Python/bytecodes.c)   tp_alloc is PyType_GenericAlloc   puts its own there
  *
  * Example, 3.11. This loop calls a Python function at one place, by a subscription:
  *
@@ -15,8 +15,9 @@
  *     for i in range(100): squares[i]
  *
  * - The body of the class ends. rec_inlining_on_namespace finds __getitem__ in it and sets its func_version to 2^31.
- * - After a few rounds the specializer looks at squares[i]. It finds a version above 2^16 and leaves the place as it is:
- *   BINARY_SUBSCR calls __getitem__ through the hook, 100 times. Without that, the hook would see the first few calls only.
+ * - After a few rounds the specializer looks at squares[i]. It finds a version above 2^16 and leaves the place as it
+ *   is: BINARY_SUBSCR calls __getitem__ through the hook, 100 times. Without that, the hook would see the first few
+ *   calls only.
  *
  * Example, 3.13. The class gets its __init__ called at one place:
  *
@@ -26,9 +27,9 @@
  *
  * - type.__new__ has made the class. new_class, in place of type's tp_new, sets its tp_alloc to allocate, which calls
  *   PyType_GenericAlloc. The specializer leaves the call alone; its __init__ is called through the hook, 100 times.
- * - Below a deep stack the hook is off (engine_frame.c). A recursion through __init__ is then to need no C stack, as without
- *   the recorder. So allocate gives the class PyType_GenericAlloc back and makes the place that calls it be specialized again.
- *   rec_inlining_end_region takes that back when the hook is on again.
+ * - Below a deep stack the hook is off (engine_frame.c). A recursion through __init__ is then to need no C stack, as
+ *   without the recorder. So allocate gives the class PyType_GenericAlloc back and makes the place that calls it be
+ *   specialized again. rec_inlining_end_region takes that back when the hook is on again.
  *
  * Three entry points:
  *     rec_inlining_start                  a recording begins: all classes that there are
@@ -58,12 +59,12 @@ static inline int rec_inlining_start(void) { return 0; }
 
 #if CPYTHON_INLINES_GETITEM
 
-/* A function's first call in a recording; is_recorded: a filter does not exclude it. Returns whether it is to be announced by
- * rec_inlining_on_call: it is a __getitem__, or its locals are a namespace that may get one. */
+/* A function's first call in a recording; is_recorded: a filter does not exclude it. Returns whether it is to be
+ * announced by rec_inlining_on_call: it is a __getitem__, or its locals are a namespace that may get one. */
 bool rec_inlining_on_first_call(const cpython_frame *f, bool is_recorded);
 
-/* A call of such a function. Returns the namespace of its locals for rec_inlining_on_namespace, borrowed, or NULL. The caller
- * of the function owns it. */
+/* A call of such a function. Returns the namespace of its locals for rec_inlining_on_namespace, borrowed, or NULL.
+ * The caller of the function owns it. */
 PyObject *rec_inlining_on_call(const cpython_frame *f);
 
 /* A namespace is complete: that of a class, or a module. Accepts NULL. */
@@ -85,8 +86,8 @@ static inline void rec_inlining_on_namespace(PyObject *namespace) { (void)namesp
 
 void rec_inlining_end_region(void);
 
-/* True for an __init__ that the interpreter without a hook would run inside the evaluation of the running frame, which calls
- * the class, provided that only the interpreter is between the two. */
+/* True for an __init__ that the interpreter without a hook would run inside the evaluation of the running frame,
+ * which calls the class, provided that only the interpreter is between the two. */
 bool rec_inlining_would_inline_init(const PyThreadState *ts, const cpython_frame *f);
 
 #else

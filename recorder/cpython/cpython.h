@@ -1,6 +1,6 @@
-/* What the recorder needs of the interpreter beyond its documented interface: from internals.h for a version that is known
- * (versions.h), from public.h for any later one, and here what both have in common. This header is included before any
- * other. */
+/* What the recorder needs of the interpreter beyond its documented interface: from internals.h for a version that is
+ * known (versions.h), from public.h for any later one, and here what both have in common. This header is included
+ * before any other. */
 #ifndef REC_CPYTHON_H
 #define REC_CPYTHON_H
 

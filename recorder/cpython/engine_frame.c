@@ -1,13 +1,12 @@
-/* The frame engine: a frame evaluation function (PEP 523), the hook, is called in place of CPython's own for each Python
- * frame. It appends the entry record, evaluates the frame, and appends the exit record, so that records come in pairs by the
- * structure of the code. specs/recording.md tells which record each event becomes.
+/* The frame engine: a frame evaluation function (PEP 523), the hook, is called in place of CPython's own for each
+ * Python frame. It appends the entry record, evaluates the frame, and appends the exit record, so that records come
+ * in pairs by the structure of the code. specs/recording.md tells which record each event becomes.
  *
  * What an event reads lies in struct rec_thread of the current thread. An event is fast when
- * - its evaluation lies in the hook window of the thread of the last event, so that this thread is that one. The evaluation
- *   is the caller's at an entry, and the hook's own frame on the C stack at an exit,
+ * - its evaluation lies in the hook window of the thread of the last event, so that this thread is that one. The
+ *   evaluation is the caller's at an entry, and the hook's own frame on the C stack at an exit,
  * - the function was called before in this recording, so that its tag is in co_extra,
- * - and the chunk has space.
- * All other events go through slow_path() or rec_threads_start_chunk().
+ * - and the chunk has space. All other events go through slow_path() or rec_threads_start_chunk().
  *
  *     a thread's C stack, high addresses
  *     |  evaluations of unhooked frames: those that were running when recording began, or when the hook was put on
@@ -29,11 +28,12 @@
  *     its caller
  *       calls h       unhooked                slow_path: sync_unhooked_frames         LEFT 1, CALL h
  *
- * stack.unhooked_depth is how many recorded unhooked frames there were when that was last counted. LEFT tells how many of
- * them have gone.
+ * stack.unhooked_depth is how many recorded unhooked frames there were when that was last counted. LEFT tells how
+ * many of them have gone.
  *
- * A C library may run Python on stacks of its own (makecontext, fibers), above the thread's or below it. No evaluation there is
- * in the window, so that all their events take the slow path, and each of these stacks has a guard of its own. */
+ * A C library may run Python on stacks of its own (makecontext, fibers), above the thread's or below it. No
+ * evaluation there is in the window, so that all their events take the slow path, and each of these stacks has a
+ * guard of its own. */
 #include "greenlets.h"
 
 #include <alloca.h>
@@ -68,8 +68,9 @@ static struct {
 
 /* ---- the hook window ---- */
 
-/* Makes what the hook may use a part of the main thread's stack at once, and as much again for what is called from there. That
- * stack grows as it is used, up to a limit that the program may lower later (RLIMIT_STACK). Takes one page of memory. */
+/* Makes what the hook may use a part of the main thread's stack at once, and as much again for what is called from
+ * there. That stack grows as it is used, up to a limit that the program may lower later (RLIMIT_STACK). Takes one
+ * page of memory. */
 static __attribute__((noinline)) void grow_stack(uintptr_t low, uintptr_t top)
 {
     uintptr_t here = cpython_stack_pointer();
@@ -111,16 +112,18 @@ static void place_window(PyThreadState *ts, struct rec_thread *thread)
         find_c_stack(thread);
     uintptr_t evaluation = cpython_is_at_root(ts) ? 0 : cpython_evaluation(ts);
     thread->foreign_evaluation = evaluation && !is_on_own_stack(thread, evaluation) ? evaluation : 0;
-    uintptr_t top = thread->foreign_evaluation ? cpython_evaluation_within(ts, thread->stack_low, thread->stack_top) : evaluation;
+    uintptr_t top = evaluation;
+    if (thread->foreign_evaluation)
+        top = cpython_evaluation_within(ts, thread->stack_low, thread->stack_top);
     if (!top)
         top = thread->stack_top;
     thread->stack.window_size = top > thread->window_low ? top - thread->window_low : 0;
     thread->c_calls_left = INT_MIN;               /* how many unhooked evaluations left is not known */
 }
 
-/* True where the hook is to be taken off. A foreign stack tells neither where it begins nor where it ends, but the evaluations on
- * it do. Where the next one outwards is further away than all that the hook may use, either it lies on another stack or what
- * is between the two is so large that the stack is large, too. */
+/* True where the hook is to be taken off. A foreign stack tells neither where it begins nor where it ends, but the
+ * evaluations on it do. Where the next one outwards is further away than all that the hook may use, either it lies on
+ * another stack or what is between the two is so large that the stack is large, too. */
 static bool is_beyond_guard(PyThreadState *ts, const struct rec_thread *thread)
 {
     uintptr_t here = cpython_stack_pointer();
@@ -134,8 +137,8 @@ static bool is_in_window(const struct rec_thread *thread, uintptr_t evaluation)
     return evaluation - thread->window_low < thread->stack.window_size;
 }
 
-/* True for an evaluation that the hook did not make. On a foreign stack that is known of those that ran when the window was
- * placed. */
+/* True for an evaluation that the hook did not make. On a foreign stack that is known of those that ran when the
+ * window was placed. */
 static bool is_unhooked(const struct rec_thread *thread, uintptr_t evaluation)
 {
     if (evaluation < UINTPTR_MAX - 1 && !is_on_own_stack(thread, evaluation))
@@ -143,8 +146,8 @@ static bool is_unhooked(const struct rec_thread *thread, uintptr_t evaluation)
     return evaluation >= thread->window_low && !is_in_window(thread, evaluation);
 }
 
-/* Begins a thread's buffer, or goes on after a time without the hook: the chunk opens with the whole stack, and all of it is
- * unhooked. */
+/* Begins a thread's buffer, or goes on after a time without the hook: the chunk opens with the whole stack, and all
+ * of it is unhooked. */
 static bool resync_thread(PyThreadState *ts, struct rec_thread *thread, uint16_t flags, struct rec_open_frame leaving)
 {
     thread->epoch = engine.epoch;
@@ -180,8 +183,9 @@ static void switch_stack(PyThreadState *ts, struct rec_thread *thread, enum rec_
     rec_threads_emit_switch(thread, rec_threads_innermost(ts), leaving);
 }
 
-/* Begins any event that is not fast: finds the thread, makes it the current one and brings it to the present. entered: the
- * frame that is about to run, or NULL. leaving: the frame whose exit this is. Returns NULL when the event is not recorded. */
+/* Begins any event that is not fast: finds the thread, makes it the current one and brings it to the present.
+ * entered: the frame that is about to run, or NULL. leaving: the frame whose exit this is. Returns NULL when the
+ * event is not recorded. */
 static struct rec_thread *slow_path(PyThreadState *ts, cpython_frame *entered, struct rec_open_frame leaving)
 {
     if (!rec_threads_activate_if_pending(ts) || !engine.is_on)
@@ -260,8 +264,8 @@ static void take_hook_off(void)
         install_hook(rec_recursion.evaluate);
 }
 
-/* Puts the hook on. Where another tool's is meanwhile, that may call ours, or not. Ours calls it then, which shows which of the
- * two it is (is_entry_recorded). */
+/* Puts the hook on. Where another tool's is meanwhile, that may call ours, or not. Ours calls it then, which shows
+ * which of the two it is (is_entry_recorded). */
 static void put_hook_on(void)
 {
     _PyFrameEvalFunction now = installed_hook();
@@ -300,7 +304,7 @@ static PyObject *evaluate_wrapped(PyThreadState *ts, cpython_frame *f, int throw
 static bool is_entry_recorded(const cpython_frame *f, bool wraps)
 {
     _PyFrameEvalFunction now = installed_hook();
-    if (unlikely(f == frame_in_wrapped)) {      /* ours called the other function, which has called ours: it need not be wrapped */
+    if (unlikely(f == frame_in_wrapped)) {      /* ours called the other function, which has called ours: no need to wrap */
         frame_in_wrapped = NULL;
         engine.caller = engine.wrapped;
         engine.is_suspect = false;
@@ -320,6 +324,14 @@ static bool is_entry_recorded(const cpython_frame *f, bool wraps)
 /* Where the C stack was when the hook was called, in the hook and in what it leaves by a tail call. */
 #define HOOK_ENTERED ((uintptr_t)__builtin_dwarf_cfa())
 
+/* Evaluates a frame. wraps: by another tool's function, which ours calls. */
+static inline __attribute__((always_inline)) PyObject *evaluate_inside(PyThreadState *ts, cpython_frame *f, int throwflag,
+                                                                       struct rec_thread *thread, uintptr_t entered,
+                                                                       bool wraps)
+{
+    return wraps ? evaluate_wrapped(ts, f, throwflag) : rec_recursion_evaluate(ts, f, throwflag, thread, entered);
+}
+
 static inline void append_entry(PyThreadState *ts, struct rec_thread *thread, enum pnr_kind kind, uint64_t frame,
                                 uint32_t function)
 {
@@ -329,25 +341,28 @@ static inline void append_entry(PyThreadState *ts, struct rec_thread *thread, en
 static inline __attribute__((always_inline)) void append_exit(PyThreadState *ts, struct rec_thread *thread,
                                                               enum pnr_kind kind, uint64_t frame, uint32_t function)
 {
-    if (rec_min_duration_ticks && rec_buffer_elide(&thread->buffer, rec_clock_ticks() - thread->buffer.base, kind, frame, function))
+    if (rec_min_duration_ticks &&
+        rec_buffer_elide(&thread->buffer, rec_clock_ticks() - thread->buffer.base, kind, frame, function))
         return;
     rec_threads_append(ts, thread, kind, (struct rec_open_frame){ frame, function },
                        (struct rec_open_frame){ frame, function });
 }
 
-/* Appends the exit record of a frame where that is not fast. A frame that was entered in an earlier recording has no function
- * number in this one, so it counts as an unhooked frame that has gone. */
-static __attribute__((noinline)) void append_exit_slowly(PyThreadState *ts, enum pnr_kind kind, uint64_t frame, uint64_t tag)
+/* Appends the exit record of a frame where that is not fast. A frame that was entered in an earlier recording has no
+ * function number in this one, so it counts as an unhooked frame that has gone. */
+static __attribute__((noinline)) void append_exit_slowly(PyThreadState *ts, enum pnr_kind kind, uint64_t frame,
+                                                         uint64_t tag)
 {
     rec_threads_notice_fork();
     bool is_known = rec_tag_is_current(tag);
-    struct rec_thread *thread = slow_path(ts, NULL, is_known ? (struct rec_open_frame){ frame, (uint32_t)tag } : rec_no_frame);
+    struct rec_open_frame leaving = is_known ? (struct rec_open_frame){ frame, (uint32_t)tag } : rec_no_frame;
+    struct rec_thread *thread = slow_path(ts, NULL, leaving);
     if (thread && is_known)
         append_exit(ts, thread, kind, frame, (uint32_t)tag);
 }
 
-/* Appends the exit record of a frame. One that was entered in an earlier recording is an unhooked frame of this one, so that its
- * exit is never fast: a fast tag is a current one. */
+/* Appends the exit record of a frame. One that was entered in an earlier recording is an unhooked frame of this one,
+ * so that its exit is never fast: a fast tag is a current one. */
 static inline __attribute__((always_inline)) void leave_frame(PyThreadState *ts, enum pnr_kind kind, uint64_t frame,
                                                         uint64_t tag)
 {
@@ -371,8 +386,8 @@ static bool retract_entry(PyThreadState *ts, uint64_t tag)
     return true;
 }
 
-/* Evaluates a frame without the hook, between UNRECORDED and UNRECORDED_END records. Python calls inside it then need no C stack,
- * as without the recorder. Other threads that run meanwhile run without the hook, too. */
+/* Evaluates a frame without the hook, between UNRECORDED and UNRECORDED_END records. Python calls inside it then need
+ * no C stack, as without the recorder. Other threads that run meanwhile run without the hook, too. */
 static PyObject *evaluate_unhooked(PyThreadState *ts, cpython_frame *f, int throwflag, struct rec_thread *thread,
                                    uint64_t frame, uint64_t tag, uintptr_t entered, bool wraps)
 {
@@ -384,7 +399,7 @@ static PyObject *evaluate_unhooked(PyThreadState *ts, cpython_frame *f, int thro
     take_hook_off();
     rec_threads.is_unhooked = true;
     rec_threads_forget_current();
-    PyObject *result = wraps ? evaluate_wrapped(ts, f, throwflag) : rec_recursion_evaluate(ts, f, throwflag, thread, entered);
+    PyObject *result = evaluate_inside(ts, f, throwflag, thread, entered, wraps);
     rec_threads_notice_fork();
     rec_inlining_end_region();
     if (!rec_threads.is_active || rec_functions.session != session || rec_threads.n_pauses != n_pauses)
@@ -426,7 +441,7 @@ static enum pnr_kind entry_kind(const cpython_frame *f, uint64_t tag)
 static PyObject *evaluate_creation(PyThreadState *ts, cpython_frame *f, int throwflag, uint64_t tag, bool wraps)
 {
     struct rec_thread *thread = rec_current;
-    PyObject *result = wraps ? evaluate_wrapped(ts, f, throwflag) : rec_recursion_evaluate(ts, f, throwflag, thread, HOOK_ENTERED);
+    PyObject *result = evaluate_inside(ts, f, throwflag, thread, HOOK_ENTERED, wraps);
     const cpython_frame *made = result ? cpython_generator_frame(result) : NULL;
     thread = rec_current;
     if (!made || (!is_fast(ts, thread) && !(thread = slow_path(ts, NULL, rec_no_frame))) || !rec_tag_is_current(tag))
@@ -447,7 +462,7 @@ static inline __attribute__((always_inline)) PyObject *hook_any(PyThreadState *t
         rec_threads_on_watched_call(ts, f, thread, tag);
     if (rec_tag_flags(tag) & REC_TAG_EXCLUDED)
         return is_unhooked ? evaluate_unhooked(ts, f, throwflag, thread, 0, 0, HOOK_ENTERED, wraps) :
-               wraps ? evaluate_wrapped(ts, f, throwflag) : rec_recursion_evaluate(ts, f, throwflag, thread, HOOK_ENTERED);
+               evaluate_inside(ts, f, throwflag, thread, HOOK_ENTERED, wraps);
     if (rec_tag_flags(tag) & REC_TAG_CONTINUABLE && !cpython_is_continuable(f))
         return evaluate_creation(ts, f, throwflag, tag, wraps);
     PyObject *namespace = rec_tag_flags(tag) & REC_TAG_SUBSCRIPT ? rec_inlining_on_call(f) : NULL;
@@ -455,7 +470,7 @@ static inline __attribute__((always_inline)) PyObject *hook_any(PyThreadState *t
     uint64_t frame = entry == PNR_CALL ? 0 : rec_frame_identity(f);
     append_entry(ts, thread, entry, frame, (uint32_t)tag);
     PyObject *result = is_unhooked ? evaluate_unhooked(ts, f, throwflag, thread, frame, tag, HOOK_ENTERED, wraps) :
-                       wraps ? evaluate_wrapped(ts, f, throwflag) : rec_recursion_evaluate(ts, f, throwflag, thread, HOOK_ENTERED);
+                       evaluate_inside(ts, f, throwflag, thread, HOOK_ENTERED, wraps);
     if (result)
         rec_inlining_on_namespace(namespace);
     append_result(ts, entry == PNR_CALL ? NULL : f, result, tag);
@@ -491,22 +506,23 @@ static __attribute__((noinline)) PyObject *hook_continuable(PyThreadState *ts, c
     struct rec_thread *thread = rec_current;
     if (!cpython_is_continuable(f))
         return evaluate_creation(ts, f, throwflag, tag, false);
-    if (unlikely(!rec_buffer_append_frame_now(&thread->buffer, cpython_is_first_entry(f) ? PNR_START : PNR_RESUME, rec_frame_identity(f),
-                                          (uint32_t)tag)))
+    enum pnr_kind entry = cpython_is_first_entry(f) ? PNR_START : PNR_RESUME;
+    if (unlikely(!rec_buffer_append_frame_now(&thread->buffer, entry, rec_frame_identity(f), (uint32_t)tag)))
         return hook_slowly(ts, f, throwflag);
     PyObject *result = rec_recursion_evaluate(ts, f, throwflag, thread, HOOK_ENTERED);
     thread = rec_current;
     if (unlikely(!result) || unlikely(rec_min_duration_ticks) || unlikely(rec_greenlets.are_used) ||
         unlikely(!is_in_window(thread, cpython_stack_pointer())) ||
-        unlikely(!rec_buffer_append_frame_now(&thread->buffer, cpython_is_suspended(f) ? PNR_YIELD : PNR_FINISH, rec_frame_identity(f),
-                                          (uint32_t)tag)))
+        unlikely(!rec_buffer_append_frame_now(&thread->buffer, cpython_is_suspended(f) ? PNR_YIELD : PNR_FINISH,
+                                              rec_frame_identity(f), (uint32_t)tag)))
         return leave_with_result(result, f, tag);
     return result;
 }
 
-/* The hook of a function with flags. A function that is excluded costs no more than finding that out: nothing is kept over its
- * evaluation. */
-static __attribute__((noinline)) PyObject *hook_flagged(PyThreadState *ts, cpython_frame *f, int throwflag, uint64_t tag)
+/* The hook of a function with flags. A function that is excluded costs no more than finding that out: nothing is kept
+ * over its evaluation. */
+static __attribute__((noinline)) PyObject *hook_flagged(PyThreadState *ts, cpython_frame *f, int throwflag,
+                                                        uint64_t tag)
 {
     uint32_t flags = (uint32_t)(tag >> 32) ^ rec_functions.plain;
     if (flags == REC_TAG_CONTINUABLE)
@@ -516,25 +532,27 @@ static __attribute__((noinline)) PyObject *hook_flagged(PyThreadState *ts, cpyth
     return hook_slowly(ts, f, throwflag);
 }
 
-/* With a minimum duration: appends a RETURN, or retracts the CALL if that is the newest record and the call was short. Returns
- * false, and does nothing, where that is not simple. */
+/* With a minimum duration: appends a RETURN, or retracts the CALL if that is the newest record and the call was
+ * short. Returns false, and does nothing, where that is not simple. */
 static inline bool append_or_elide(struct rec_thread *thread, uint32_t function)
 {
     uint64_t ticks = rec_clock_counter() - thread->buffer.base;
     const struct pnr_record *newest = thread->buffer.next - 1;
-    if (unlikely(thread->buffer.next == thread->buffer.first) || unlikely(!rec_buffer_has_capacity(&thread->buffer, ticks)) ||
-        unlikely(pnr_record_kind(*newest) == PNR_CREATE))
+    if (unlikely(thread->buffer.next == thread->buffer.first) || unlikely(pnr_record_kind(*newest) == PNR_CREATE) ||
+        unlikely(!rec_buffer_has_capacity(&thread->buffer, ticks)))
         return false;
-    if (rec_buffer_is_record(*newest, PNR_CALL, 0, function) && ticks - pnr_record_ticks(*newest) < rec_min_duration_ticks)
+    if (rec_buffer_is_record(*newest, PNR_CALL, 0, function) &&
+        ticks - pnr_record_ticks(*newest) < rec_min_duration_ticks)
         rec_buffer_retract(&thread->buffer);
     else
         rec_buffer_append(&thread->buffer, ticks, PNR_RETURN, 0, function);
     return true;
 }
 
-/* The hot path: the hook of a plain frame, timed by the counter. All else leaves it by a tail call, so that it calls nothing but
- * the evaluation and keeps as little as it can over it. Nothing is ever thrown into a plain frame, so that its throwflag is
- * 0. index: of the tags in co_extra. elides: there is a minimum duration. has_greenlets: they are used. */
+/* The hot path: the hook of a plain frame, timed by the counter. All else leaves it by a tail call, so that it calls
+ * nothing but the evaluation and keeps as little as it can over it. Nothing is ever thrown into a plain frame, so
+ * that its throwflag is 0. index: of the tags in co_extra. elides: there is a minimum duration. has_greenlets: they
+ * are used. */
 static inline __attribute__((always_inline)) PyObject *hook_plain(PyThreadState *ts, cpython_frame *f, int throwflag,
                                                                   Py_ssize_t index, bool elides, bool has_greenlets)
 {
@@ -550,9 +568,11 @@ static inline __attribute__((always_inline)) PyObject *hook_plain(PyThreadState 
     PyObject *result = rec_recursion_evaluate(ts, f, 0, thread, HOOK_ENTERED);
     __asm__("" : "+r"(tag));           /* one value is kept over the evaluation, and not what was made of it as well */
     thread = rec_current;
-    if (unlikely(!result) || (has_greenlets && rec_greenlets_may_have_changed(ts, thread) && !rec_greenlets_switch(ts, thread)) ||
+    if (unlikely(!result) ||
+        (has_greenlets && rec_greenlets_may_have_changed(ts, thread) && !rec_greenlets_switch(ts, thread)) ||
         unlikely(!is_in_window(thread, cpython_stack_pointer())) ||
-        unlikely(!(elides ? append_or_elide(thread, (uint32_t)tag) : rec_buffer_append_now(&thread->buffer, &thread->buffer.ret, (uint32_t)tag))))
+        unlikely(!(elides ? append_or_elide(thread, (uint32_t)tag) :
+                   rec_buffer_append_now(&thread->buffer, &thread->buffer.ret, (uint32_t)tag))))
         return leave_with_result(result, NULL, tag);
     return result;
 }
@@ -597,8 +617,8 @@ static void disable_hook(void)
     take_hook_off();
 }
 
-/* Greenlets may run from now on. The hooks of the frames that run now do not look for greenlets when they end, so that these
- * frames become unhooked. */
+/* Greenlets may run from now on. The hooks of the frames that run now do not look for greenlets when they end, so
+ * that these frames become unhooked. */
 static void on_greenlets(void)
 {
     _PyFrameEvalFunction before = engine.hook;
@@ -700,9 +720,10 @@ static void stop_hook(bool is_finalized)
         if (!thread)
             continue;
         rec_threads_refresh_name(ts, thread);
+        cpython_frame *unhooked = cpython_running_within(ts, thread->window_low + thread->stack.window_size,
+                                                         thread->stack_low ? thread->stack_top : UINTPTR_MAX);
         if (thread->epoch == engine.epoch &&
-            !rec_threads_emit_left(thread, rec_threads_count_recorded(ts, cpython_running_within(
-                ts, thread->window_low + thread->stack.window_size, thread->stack_low ? thread->stack_top : UINTPTR_MAX))))
+            !rec_threads_emit_left(thread, rec_threads_count_recorded(ts, unhooked)))
             rec_threads_start_chunk(thread, 0, rec_threads_innermost(ts), rec_no_frame);
     }
     rec_threads_disable();

@@ -12,7 +12,7 @@ static struct {
     const char *own;
     size_t own_size;
     PyObject *name;                     /* interned "__name__" */
-    bool has_greenlets;                 /* a function of the module `greenlet` has been called: it is imported, or soon */
+    bool has_greenlets;                 /* a function of the module `greenlet` has been called */
 } functions;
 
 static enum pnr_function_kind kind_of(const PyCodeObject *code)
@@ -34,24 +34,25 @@ struct pnr_string rec_functions_text(PyObject *object, PyObject **owned)
         PyErr_Clear();
         return (struct pnr_string){ "?", 1 };
     }
-    Py_ssize_t size = PyBytes_GET_SIZE(*owned), max = PNR_NAME_MAX + 4;     /* the name table cuts after a whole character */
+    Py_ssize_t size = PyBytes_GET_SIZE(*owned), max = PNR_NAME_MAX + 4; /* the name table cuts after a whole character */
     return (struct pnr_string){ PyBytes_AS_STRING(*owned), (uint32_t)(size < max ? size : max) };
 }
 
-/* Gives a code object its tag. Returns 0 when the name table cannot be written. Runs no Python code and keeps the exception
- * that is set. */
+/* Gives a code object its tag. Returns 0 when the name table cannot be written. Runs no Python code and keeps the
+ * exception that is set. */
 static uint64_t make_tag(const cpython_frame *f)
 {
     PyObject *type, *value, *traceback, *owned[3];
     PyCodeObject *code = cpython_code(f);
     PyErr_Fetch(&type, &value, &traceback);
     PyObject *module = cpython_lookup(cpython_globals(f), functions.name);        /* borrowed */
-    struct pnr_string strings[3] = { rec_functions_text(module, &owned[0]), rec_functions_text(code->co_qualname, &owned[1]),
-                                     rec_functions_text(code->co_filename, &owned[2]) };
+    struct pnr_string strings[3] = {
+        rec_functions_text(module, &owned[0]), rec_functions_text(code->co_qualname, &owned[1]),
+        rec_functions_text(code->co_filename, &owned[2]) };
     if (strings[0].size >= 8 && memcmp(strings[0].bytes, "greenlet", 8) == 0)
         functions.has_greenlets = true;
     if (functions.has_greenlets && !rec_greenlets.are_used)
-        rec_greenlets_look();
+        rec_greenlets_find_module();
     enum pnr_function_kind kind = kind_of(code);
     uint64_t flags = 0, index = 0, tag = 0;
     bool is_own = strings[2].size > functions.own_size &&

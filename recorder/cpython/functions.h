@@ -1,5 +1,5 @@
-/* Functions: their numbers in the name table, and what is decided of each once. It is kept in the code object as its tag, a
- * co_extra value (PEP 523). All functions are called with the GIL. None runs Python code.
+/* Functions: their numbers in the name table, and what is decided of each once. It is kept in the code object as its
+ * tag, a co_extra value (PEP 523). All functions are called with the GIL. None runs Python code.
  *
  *     rec_functions_init                  once a process
  *         rec_functions_start             a recording begins: the tags of the last one are void
@@ -11,14 +11,15 @@
 
 #include "../../format/names.h"
 
-/* A tag: bits 0 to 31: index in the name table; 32 to 34: flags; 35 to 37: row in the table of watched functions (threads.c),
- * 0 for others; 38 to 63: number of the recording. 0 is no tag. */
+/* A tag: bits 0 to 31: index in the name table; 32 to 34: flags; 35 to 37: row in the table of watched functions
+ * (threads.c), 0 for others; 38 to 63: number of the recording. 0 is no tag. */
 enum {
     REC_TAG_EXCLUDED = 1,               /* it has no records; what it calls has */
     REC_TAG_CONTINUABLE = 2,
     REC_TAG_SUBSCRIPT = 4               /* each call is reported to rec_inlining_on_call */
 };
 #define REC_TAG_WATCHED_SHIFT 3         /* like the next one, in the upper word */
+#define REC_TAG_MAX_WATCHED 7
 #define REC_TAG_SESSION_SHIFT 6
 
 struct rec_functions {
@@ -34,8 +35,8 @@ int rec_functions_init(const char *own);
 
 void rec_functions_start(void);
 
-/* Gets the tag of the code that a frame runs, or makes it. Returns 0 when the name table cannot be written. Keeps the exception
- * that is set. */
+/* Gets the tag of the code that a frame runs, or makes it. Returns 0 when the name table cannot be written. Keeps the
+ * exception that is set. */
 uint64_t rec_functions_tag(const cpython_frame *f);
 
 /* Gets the UTF-8 of a str, lone surrogates included; "?" for anything else. The caller releases *owned after use. */
@@ -49,7 +50,7 @@ static inline uint32_t rec_tag_flags(uint64_t tag)
 /* The row in the table of watched functions; 0: the function is not watched. */
 static inline uint32_t rec_tag_watched(uint64_t tag)
 {
-    return (uint32_t)(tag >> (32 + REC_TAG_WATCHED_SHIFT)) & ((1 << (REC_TAG_SESSION_SHIFT - REC_TAG_WATCHED_SHIFT)) - 1);
+    return (uint32_t)(tag >> (32 + REC_TAG_WATCHED_SHIFT)) & REC_TAG_MAX_WATCHED;
 }
 
 static inline bool rec_tag_is_current(uint64_t tag)

@@ -1,15 +1,16 @@
-/* The interpreter's frames and stacks, as far as the recorder reads them. What differs by version stands here, in layout.h
- * (names and offsets of fields), call_inlining.h (calls that no hook sees) and recursion.h (recursion limits), and in no
- * other file of the frame engine. cpython.h includes public.h instead where the version is not known.
+/* The interpreter's frames and stacks, as far as the recorder reads them. What differs by version stands here, in
+ * layout.h (names and offsets of fields), call_inlining.h (calls that no hook sees) and recursion.h (recursion
+ * limits), and in no other file of the frame engine. cpython.h includes public.h instead where the version is not
+ * known.
  *
  * What the frame engine relies on (Python/ceval.c, _PyEval_EvalFrameDefault; Include/internal/pycore_frame.h):
- * - The hook is called before the new frame is linked in: the running frame is still its caller. When the
- *   evaluation has returned, the running frame is the caller again, and the frame's memory may be gone.
+ * - The hook is called before the new frame is linked in: the running frame is still its caller. When the evaluation
+ *   has returned, the running frame is the caller again, and the frame's memory may be gone.
  * - A generator's frame lies inside the generator object (Include/cpython/genobject.h).
- * - 3.11, 3.12: ts->cframe is the _PyCFrame of the innermost C evaluation, an address on the C stack. Its current_frame
- *   is the running Python frame. &ts->root_cframe stands for "no evaluation".
- * - From 3.12 on each C evaluation has an entry frame on the C stack, to which its first Python frame leads. From 3.13 on
- *   nothing else tells where the evaluation is.
+ * - 3.11, 3.12: ts->cframe is the _PyCFrame of the innermost C evaluation, an address on the C stack. Its
+ *   current_frame is the running Python frame. &ts->root_cframe stands for "no evaluation".
+ * - From 3.12 on each C evaluation has an entry frame on the C stack, to which its first Python frame leads. From
+ *   3.13 on nothing else tells where the evaluation is.
  * - From 3.15 on a thread's outermost frame is such an entry frame, but in the thread state: ts->base_frame. */
 #ifndef REC_INTERNALS_H
 #define REC_INTERNALS_H
@@ -46,8 +47,8 @@ struct cpython_code_extra {
     void *values[];
 };
 
-/* Gets a co_extra value, or 0. Two loads take the place of a call into the interpreter (PyUnstable_Code_GetExtra). Any array
- * of values has a first one, so that its size need not be read for that. */
+/* Gets a co_extra value, or 0. Two loads take the place of a call into the interpreter (PyUnstable_Code_GetExtra).
+ * Any array of values has a first one, so that its size need not be read for that. */
 static inline uint64_t cpython_code_value(const PyCodeObject *code, Py_ssize_t index)
 {
     const struct cpython_code_extra *extra = (const struct cpython_code_extra *)code->co_extra;
@@ -55,9 +56,9 @@ static inline uint64_t cpython_code_value(const PyCodeObject *code, Py_ssize_t i
     return has ? (uint64_t)(uintptr_t)extra->values[index] : 0;
 }
 
-/* Sets a co_extra value. Returns 0, or -1 with an exception set. Where there are no values yet, it makes the array itself, up to
- * this value. The interpreter would make one for all users and, when the code object goes, call their functions that free
- * a value with NULL, though they never saw that code object (Objects/codeobject.c, code_dealloc). */
+/* Sets a co_extra value. Returns 0, or -1 with an exception set. Where there are no values yet, it makes the array
+ * itself, up to this value. The interpreter would make one for all users and, when the code object goes, call their
+ * functions that free a value with NULL, though they never saw that code object (Objects/codeobject.c, code_dealloc). */
 static inline int cpython_set_code_value(PyCodeObject *code, Py_ssize_t index, uint64_t value)
 {
     if (!code->co_extra) {
@@ -72,8 +73,8 @@ static inline int cpython_set_code_value(PyCodeObject *code, Py_ssize_t index, u
     return cpython_set_code_extra(code, index, value);
 }
 
-/* Gets the value of a str key in a dict, borrowed, or NULL, and runs no Python code. A lookup among keys of any type calls the
- * __eq__ of those with the same hash, so such a dict is searched for a str from end to end. */
+/* Gets the value of a str key in a dict, borrowed, or NULL, and runs no Python code. A lookup among keys of any type
+ * calls the __eq__ of those with the same hash, so such a dict is searched for a str from end to end. */
 static inline PyObject *cpython_lookup(PyObject *dict, PyObject *key)
 {
     PyObject *k, *value;
@@ -227,8 +228,8 @@ static inline uintptr_t cpython_outermost_near(const PyThreadState *ts, uintptr_
     return address;
 }
 
-/* The running frame's evaluation, if no other frame runs in it, as is so for a frame that was hooked. For other frames it
- * may be an address that is on no C stack. */
+/* The running frame's evaluation, if no other frame runs in it, as is so for a frame that was hooked. For other
+ * frames it may be an address that is on no C stack. */
 static inline uintptr_t cpython_hooked_evaluation(const PyThreadState *ts)
 {
     return likely(ts->current_frame) ? (uintptr_t)ts->current_frame->previous : UINTPTR_MAX - 1;
@@ -313,10 +314,10 @@ static inline const void *cpython_whole_data_stack(const PyThreadState *ts)
 /* True for the frame that stands for "nothing is evaluated". */
 static inline bool cpython_is_root(const PyThreadState *ts, const cpython_frame *f) { return f == cpython_root(ts); }
 
-/* Finds the frame that is being cleared while this entry frame leads to none; NULL for a generator's, which is not in the data
- * stack. From 3.12 on a frame that returns is first taken off the stack and then cleared (Python/ceval.c,
- * _PyEvalFrameClearAndPop), and destructors of its variables run meanwhile. It still lies in the data stack, behind the
- * frames that called it, and is linked to its evaluation's entry frame. */
+/* Finds the frame that is being cleared while this entry frame leads to none; NULL for a generator's, which is not in
+ * the data stack. From 3.12 on a frame that returns is first taken off the stack and then cleared (Python/ceval.c,
+ * _PyEvalFrameClearAndPop), and destructors of its variables run meanwhile. It still lies in the data stack, behind
+ * the frames that called it, and is linked to its evaluation's entry frame. */
 static inline cpython_frame *cpython_frame_being_cleared(const PyThreadState *ts, const cpython_frame *entry)
 {
 #if PY_VERSION_HEX >= 0x030C0000
@@ -354,9 +355,9 @@ static inline cpython_frame *cpython_frame_being_cleared(const PyThreadState *ts
 #endif
 }
 
-/* True for a generator's frame that is on the stack but does not run: throw() and close() link the frames that delegate to the
- * one that they are meant for (Objects/genobject.c, _gen_throw). Such a frame still stands at its yield. A frame that runs
- * may stand there, too, while an exception that was thrown into it unwinds its stack. */
+/* True for a generator's frame that is on the stack but does not run: throw() and close() link the frames that
+ * delegate to the one that they are meant for (Objects/genobject.c, _gen_throw). Such a frame still stands at its
+ * yield. A frame that runs may stand there, too, while an exception that was thrown into it unwinds its stack. */
 static inline bool cpython_is_delegating(const cpython_frame *f)
 {
     if (!cpython_is_continuable(f) || cpython_generator(f)->gi_frame_state != FRAME_EXECUTING)
@@ -418,7 +419,7 @@ static inline int cpython_run_detached(PyThreadState *ts, int (*func)(void *), v
 #endif
     *running = below;
     ts->CPYTHON_REMAINING -= used;
-#if PY_VERSION_HEX >= 0x030F0000        /* frames that sys.monitoring could not find meanwhile: their PY_UNWIND would crash */
+#if PY_VERSION_HEX >= 0x030F0000        /* sys.monitoring could not find these frames: their PY_UNWIND would crash */
     for (cpython_frame *f = PyErr_Occurred() ? NULL : below; f; f = f->previous)
         if (!cpython_is_entry(f) && _Py_Instrument(cpython_code(f), ts->interp) != 0)
             PyErr_Clear();

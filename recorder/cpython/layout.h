@@ -1,9 +1,10 @@
-/* The layout of the interpreter's structures that internals.h reads: what a field is called in each version, and where it
- * lies. The compiler takes the offsets from CPython's own headers. The table below says where they were when internals.h
- * was checked against a version, so that the build fails when a field has moved: its meaning may have changed, too.
+/* The layout of the interpreter's structures that internals.h reads: what a field is called in each version, and
+ * where it lies. The compiler takes the offsets from CPython's own headers. The table below says where they were when
+ * internals.h was checked against a version, so that the build fails when a field has moved: its meaning may have
+ * changed, too.
  *
- * To add a version: add a column, here and to CPYTHON_BY_VERSION, and see docs/porting.md. 0 stands for a field that a
- * version does not have; no row is compiled for it there. */
+ * To add a version: add a column, here and to CPYTHON_BY_VERSION, and see docs/porting.md. 0 stands for a field that
+ * a version does not have; no row is compiled for it there. */
 #ifndef REC_LAYOUT_H
 #define REC_LAYOUT_H
 
@@ -40,13 +41,15 @@
 
 /* ---- where they lie ---- */
 
-/* Builds with assertions put fields of their own into these structures. CPYTHON_LAYOUT_IS_UNCHECKED is for the test that
- * builds with a wrong layout, to see that the self-test finds it. */
+/* Builds with assertions put fields of their own into these structures. CPYTHON_LAYOUT_IS_UNCHECKED is for the test
+ * that builds with a wrong layout, to see that the self-test finds it. */
 #if UINTPTR_MAX == UINT64_MAX && !defined(Py_DEBUG) && !defined(Py_TRACE_REFS) && !defined(CPYTHON_LAYOUT_IS_UNCHECKED)
 
 #define CPYTHON_EXPECT(header, what, now, ...) \
-    _Static_assert((now) == CPYTHON_BY_VERSION(__VA_ARGS__), "CPython has changed " what " (" header "); see docs/porting.md")
-#define CPYTHON_OFFSET(header, type, field, ...) CPYTHON_EXPECT(header, #type "." #field, offsetof(type, field), __VA_ARGS__)
+    _Static_assert((now) == CPYTHON_BY_VERSION(__VA_ARGS__), \
+                   "CPython has changed " what " (" header "); see docs/porting.md")
+#define CPYTHON_OFFSET(header, type, field, ...) \
+    CPYTHON_EXPECT(header, #type "." #field, offsetof(type, field), __VA_ARGS__)
 
 /* Include/internal/pycore_frame.h; from 3.14 on Include/internal/pycore_interpframe_structs.h */
 #define FRAME_H "Include/internal/pycore_frame.h or pycore_interpframe_structs.h"

@@ -1,6 +1,6 @@
 /* A CPython whose internals are not known, read by its public interface alone: the functions of internals.h that the
- * monitoring engine needs. Frames are frame objects here. The interpreter makes one when it is asked, and keeps it while the
- * frame runs, so all that these functions return is borrowed. */
+ * monitoring engine needs. Frames are frame objects here. The interpreter makes one when it is asked, and keeps it
+ * while the frame runs, so all that these functions return is borrowed. */
 #ifndef REC_PUBLIC_H
 #define REC_PUBLIC_H
 

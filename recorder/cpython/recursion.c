@@ -74,8 +74,8 @@ static bool is_inlined(const PyThreadState *ts, const cpython_frame *f, uintptr_
     return rec_recursion.min_distance[path] == distance;
 }
 
-/* True when the running frame awaits or delegates to this one. With a hook 3.12 does that by a call of the method send where
- * the frame is a coroutine's (Python/bytecodes.c, SEND). */
+/* True when the running frame awaits or delegates to this one. With a hook 3.12 does that by a call of the method
+ * send where the frame is a coroutine's (Python/bytecodes.c, SEND). */
 static bool is_sent_to(const PyThreadState *ts, const cpython_frame *f)
 {
     const cpython_frame *caller = cpython_running(ts);
@@ -85,17 +85,17 @@ static bool is_sent_to(const PyThreadState *ts, const cpython_frame *f)
 
 #if CPYTHON_INLINES_INIT
 
-/* CALL_ALLOC_AND_ENTER_INIT puts a frame of its own outwards of the __init__ (Python/specialize.c, _Py_InitCleanup). It does
- * not where a chunk of the data stack has no space for both, which happens once a chunk. Alone, an __init__ fills chunks
- * more slowly, so it counts as alone at a chunk's begin, where the two would lie. */
+/* CALL_ALLOC_AND_ENTER_INIT puts a frame of its own outwards of the __init__ (Python/specialize.c, _Py_InitCleanup).
+ * It does not where a chunk of the data stack has no space for both, which happens once a chunk. Alone, an __init__
+ * fills chunks more slowly, so it counts as alone at a chunk's begin, where the two would lie. */
 static bool has_shim(const PyThreadState *ts, const cpython_frame *f)
 {
     enum { SHIM = FRAME_SPECIALS_SIZE + 2 };
     return (PyObject **)f - ts->datastack_chunk->data >= cpython_code(f)->co_framesize + SHIM;
 }
 
-/* Evaluates an __init__. The call of the class was counted as a C call, too. The frame of its own counts as a Python call. Where
- * that would be the last one left, the __init__ begins nevertheless, but nothing that it calls does. */
+/* Evaluates an __init__. The call of the class was counted as a C call, too. The frame of its own counts as a Python
+ * call. Where that would be the last one left, the __init__ begins nevertheless, but nothing that it calls does. */
 static PyObject *evaluate_init(PyThreadState *ts, cpython_frame *f)
 {
     int taken = ts->CPYTHON_REMAINING > 1 && has_shim(ts, f);
@@ -122,7 +122,7 @@ static PyObject *evaluate_called_by_c(PyThreadState *ts, cpython_frame *f, int t
 __attribute__((noinline)) PyObject *rec_recursion_evaluate_slowly(PyThreadState *ts, cpython_frame *f, int throwflag,
                                                                   struct rec_thread *thread, uintptr_t distance)
 {
-    bool has_no_c_call = thread->c_calls_left == ts->c_recursion_remaining;         /* since the caller's evaluation began */
+    bool has_no_c_call = thread->c_calls_left == ts->c_recursion_remaining;     /* since the caller's evaluation began */
     bool has_one = thread->c_calls_left == ts->c_recursion_remaining + 1;
     if (has_no_c_call && is_inlined(ts, f, distance))
         return rec_recursion_evaluate_refunded(ts, f, throwflag, CPYTHON_EVALUATION_COST);

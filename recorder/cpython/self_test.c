@@ -176,7 +176,8 @@ static bool set_values(bool is_known)
     bool ok = true;
     for (int i = 0; i < N_FUNCTIONS; i++) {
         PyObject *code = PyFunction_GetCode(PyTuple_GET_ITEM(self_test.functions, i));     /* borrowed */
-        ok &= cpython_set_code_value((PyCodeObject *)code, rec_functions.extra_index, is_known ? (uint64_t)i + 1 : 0) == 0;
+        uint64_t value = is_known ? (uint64_t)i + 1 : 0;
+        ok &= cpython_set_code_value((PyCodeObject *)code, rec_functions.extra_index, value) == 0;
     }
     return ok;
 }
@@ -196,8 +197,9 @@ static void judge(void)
         snprintf(self_test.fault, sizeof self_test.fault, "%s is not where it is expected", test.wrong);
 }
 
-/* Runs it. Other threads may run meanwhile: they pass through the hook. Returns 0, or -1 with an exception set, which a signal
- * handler of the program has raised. Where there is no space for it on a stack, it is run before the next recording. */
+/* Runs it. Other threads may run meanwhile: they pass through the hook. Returns 0, or -1 with an exception set, which
+ * a signal handler of the program has raised. Where there is no space for it on a stack, it is run before the next
+ * recording. */
 static int run_test(void)
 {
     PyThreadState *ts = PyThreadState_Get();
@@ -254,8 +256,8 @@ const struct rec_engine *rec_self_test_choose(const struct rec_engine *engine, c
     if (!rec_self_test_fault())
         return engine;
     if (!rec_engine_monitoring)
-        PyErr_Format(PyExc_RuntimeError, "panopticon: the frame engine does not fit CPython %s, which has no other (self-test: %s)",
-                     Py_GetVersion(), self_test.fault);
+        PyErr_Format(PyExc_RuntimeError, "panopticon: the frame engine does not fit CPython %d.%d.%d (%s), which has no "
+                     "other", PY_MAJOR_VERSION, PY_MINOR_VERSION, PY_MICRO_VERSION, self_test.fault);
     return rec_engine_monitoring;
 #else
     if (!wanted)
@@ -271,7 +273,7 @@ void rec_self_test_report(void)
         return;
     rec_session_add_property("frame_engine_fault", self_test.fault);
     if (!self_test.is_reported)
-        rec_warn("the frame engine does not fit CPython %d.%d.%d (%s): the slower monitoring engine records", PY_MAJOR_VERSION,
-                 PY_MINOR_VERSION, PY_MICRO_VERSION, self_test.fault);
+        rec_warn("the frame engine does not fit CPython %d.%d.%d (%s): the slower monitoring engine records",
+                 PY_MAJOR_VERSION, PY_MINOR_VERSION, PY_MICRO_VERSION, self_test.fault);
     self_test.is_reported = true;
 }

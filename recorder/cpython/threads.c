@@ -130,8 +130,8 @@ struct told {
 /* Those whose exits stand behind the place that is looked at, and their entries before it; 0 is any Python frame. */
 static uint32_t left_behind[PNR_BLOCK_RECORDS];
 
-/* Gives the next one outwards; returns false when no more is told. What stands between an exit and its entry, and has no
- * exit of its own, was left without a record. */
+/* Gives the next one outwards; returns false when no more is told. What stands between an exit and its entry, and has
+ * no exit of its own, was left without a record. */
 static bool next_told(struct told *told, struct rec_open_frame *open)
 {
     while (told->next != told->first) {
@@ -203,7 +203,8 @@ static uint32_t add_told(const struct rec_thread *thread, uint32_t n, uint32_t n
     return m;
 }
 
-/* Fills open_frames with what is open and returns how much that is. follows: the buffer's chunk tells of all until now. */
+/* Fills open_frames with what is open and returns how much that is. follows: the buffer's chunk tells of all until
+ * now. */
 static uint32_t collect_open(const struct rec_thread *thread, cpython_frame *f, struct rec_open_frame inner, bool follows,
                              bool *is_deeper)
 {
@@ -488,7 +489,7 @@ static const struct {
     { "execnet.gateway_base", "serve", 2, on_execnet_serve },
 };
 #define N_WATCHED (sizeof watched / sizeof *watched)
-_Static_assert(N_WATCHED <= 1 << (REC_TAG_SESSION_SHIFT - REC_TAG_WATCHED_SHIFT), "a tag has the row in three bits");
+_Static_assert(N_WATCHED - 1 <= REC_TAG_MAX_WATCHED, "a tag has three bits for the row");
 
 static bool is_text(struct pnr_string s, const char *text)
 {

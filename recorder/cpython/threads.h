@@ -1,5 +1,5 @@
-/* Threads: which buffer belongs to a thread state, its names and its end; and the stack of a thread as it is, which each
- * block opens with. All functions are called with the GIL; none runs Python code.
+/* Threads: which buffer belongs to a thread state, its names and its end; and the stack of a thread as it is, which
+ * each block opens with. All functions are called with the GIL; none runs Python code.
  *
  *     rec_threads_init                    once a process
  *         rec_threads_start               a recording begins
@@ -67,8 +67,8 @@ _Static_assert(offsetof(struct rec_thread, stack.window_size) == REC_CACHE_LINE 
 extern REC_CURRENT_STORAGE struct rec_thread *rec_current __attribute__((visibility("hidden")));
 extern struct rec_thread rec_no_thread __attribute__((visibility("hidden")));
 
-/* The next event of every thread is not fast, and finds out what has changed. Without a GIL the caller would have to stop
- * all threads and close their windows (window_size, owner). */
+/* The next event of every thread is not fast, and finds out what has changed. Without a GIL the caller would have to
+ * stop all threads and close their windows (window_size, owner). */
 static inline void rec_threads_forget_current(void)
 {
     rec_current = &rec_no_thread;
@@ -122,18 +122,19 @@ void rec_threads_end_buffers(void);
 /* The thread of a thread state, or NULL. */
 struct rec_thread *rec_threads_find(const PyThreadState *ts);
 
-/* Begins to record a thread, whose buffer has no chunk yet. NULL when out of memory: its events are lost, and counted. */
+/* Begins to record a thread, whose buffer has no chunk yet. NULL when out of memory: its events are lost, and
+ * counted. */
 struct rec_thread *rec_threads_new(PyThreadState *ts);
 
-/* Tells how many frames of the buffer's base (engine_frame.c) are gone when only `present` are still there. Returns false
- * when there was no room. */
+/* Tells how many frames of the buffer's base (engine_frame.c) are gone when only `present` are still there. Returns
+ * false when there was no room. */
 bool rec_threads_emit_left(struct rec_thread *thread, uint32_t present);
 
 /* Reads the name of a thread once more. */
 void rec_threads_refresh_name(const PyThreadState *ts, const struct rec_thread *thread);
 
-/* Looks a function up among those whose calls tell the name of a thread or process, or that an exception ends a thread. strings:
- * its module, qualified name and file. Returns its row for rec_tag_watched, or 0. */
+/* Looks a function up among those whose calls tell the name of a thread or process, or that an exception ends a
+ * thread. strings: its module, qualified name and file. Returns its row for rec_tag_watched, or 0. */
 uint64_t rec_threads_watch(const PyCodeObject *code, const struct pnr_string strings[3]);
 
 /* At the entry of such a function. tag: its own. */
