@@ -193,32 +193,35 @@ static inline cpython_frame *cpython_root(const PyThreadState *ts)
 #endif
 }
 
-static inline bool cpython_is_at_root(const PyThreadState *ts) { return ts->current_frame == cpython_root(ts); }
+/* True for what stands for "nothing is evaluated". A greenlet's stack ends with NULL in any version: it begins without a
+ * running frame (greenlet's TPythonState.cpp, set_initial_state). */
+static inline bool cpython_is_root(const PyThreadState *ts, const cpython_frame *f) { return !f || f == cpython_root(ts); }
+
+static inline bool cpython_is_at_root(const PyThreadState *ts) { return cpython_is_root(ts, ts->current_frame); }
 
 /* The address on the C stack where the running frame's evaluation lies; above any stack where nothing is evaluated. */
 static inline uintptr_t cpython_evaluation(const PyThreadState *ts)
 {
-    const cpython_frame *f = ts->current_frame, *root = cpython_root(ts);
-    while (f != root && !cpython_is_entry(f))
+    const cpython_frame *f = ts->current_frame;
+    while (!cpython_is_root(ts, f) && !cpython_is_entry(f))
         f = f->previous;
-    return f != root ? (uintptr_t)f : UINTPTR_MAX - 1;
+    return !cpython_is_root(ts, f) ? (uintptr_t)f : UINTPTR_MAX - 1;
 }
 
 /* The innermost evaluation between two addresses; 0 when there is none. */
 static inline uintptr_t cpython_evaluation_within(const PyThreadState *ts, uintptr_t low, uintptr_t top)
 {
-    const cpython_frame *f = ts->current_frame, *root = cpython_root(ts);
-    while (f != root && !(cpython_is_entry(f) && (uintptr_t)f >= low && (uintptr_t)f < top))
+    const cpython_frame *f = ts->current_frame;
+    while (!cpython_is_root(ts, f) && !(cpython_is_entry(f) && (uintptr_t)f >= low && (uintptr_t)f < top))
         f = f->previous;
-    return f != root ? (uintptr_t)f : 0;
+    return !cpython_is_root(ts, f) ? (uintptr_t)f : 0;
 }
 
 /* Goes from an address up the C stack, from evaluation to evaluation, as long as the next one is nearer than distance.
  * Returns the last one, or the address itself. */
 static inline uintptr_t cpython_outermost_near(const PyThreadState *ts, uintptr_t address, uintptr_t distance)
 {
-    const cpython_frame *root = cpython_root(ts);
-    for (const cpython_frame *f = ts->current_frame; f != root; f = f->previous) {
+    for (const cpython_frame *f = ts->current_frame; !cpython_is_root(ts, f); f = f->previous) {
         if (!cpython_is_entry(f))
             continue;
         if ((uintptr_t)f - address >= distance)
@@ -238,8 +241,8 @@ static inline uintptr_t cpython_hooked_evaluation(const PyThreadState *ts)
 /* The innermost frame of the innermost evaluation between two addresses; NULL when there is none. */
 static inline cpython_frame *cpython_running_within(const PyThreadState *ts, uintptr_t low, uintptr_t top)
 {
-    cpython_frame *running = ts->current_frame, *root = cpython_root(ts);
-    for (cpython_frame *f = running; f != root; f = f->previous) {
+    cpython_frame *running = ts->current_frame;
+    for (cpython_frame *f = running; !cpython_is_root(ts, f); f = f->previous) {
         if (!cpython_is_entry(f))
             continue;
         if ((uintptr_t)f >= low && (uintptr_t)f < top)
@@ -253,6 +256,7 @@ static inline cpython_frame *cpython_running_within(const PyThreadState *ts, uin
 
 static inline cpython_frame *cpython_running(const PyThreadState *ts) { return ts->cframe->current_frame; }
 static inline cpython_frame *cpython_root(const PyThreadState *ts) { return (void)ts, NULL; }
+static inline bool cpython_is_root(const PyThreadState *ts, const cpython_frame *f) { return (void)ts, !f; }
 static inline bool cpython_is_at_root(const PyThreadState *ts) { return ts->cframe == &ts->root_cframe; }
 static inline uintptr_t cpython_hooked_evaluation(const PyThreadState *ts) { return (uintptr_t)ts->cframe; }
 
@@ -310,9 +314,6 @@ static inline const void *cpython_whole_data_stack(const PyThreadState *ts)
         chunk = chunk->previous;
     return chunk;
 }
-
-/* True for the frame that stands for "nothing is evaluated". */
-static inline bool cpython_is_root(const PyThreadState *ts, const cpython_frame *f) { return f == cpython_root(ts); }
 
 /* Finds the frame that is being cleared while this entry frame leads to none; NULL for a generator's, which is not in
  * the data stack. From 3.12 on a frame that returns is first taken off the stack and then cleared (Python/ceval.c,
