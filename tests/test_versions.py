@@ -67,6 +67,14 @@ class Versions(unittest.TestCase):
         for path in "recorder/panopticon_rec/__main__.py", "recorder/panopticon_rec/__init__.py":
             self.assertEqual(self.found(path, r'monitoring"? \((3\.\d+) and later\)'), f"3.{MONITORING}", path)
 
+    def test_porting_guide(self):
+        """It speaks of the next version, and the files that it links to are there."""
+        text = read("docs/porting.md")
+        self.assertIn(f"when CPython 3.{NEWEST + 1} comes", text)
+        links = re.findall(r"\]\(([^)#:]+)\)", text)
+        self.assertTrue(links)
+        self.assertEqual([link for link in links if not (ROOT / "docs" / link).exists()], [])
+
     def test_tests_ask_the_list(self):
         """No test decides by a version of its own whether there is an engine, or greenlets."""
         for path in sorted((ROOT / "tests" / "e2e").glob("*.py")):
