@@ -8,7 +8,7 @@
 
 static PyObject *getitem_name;          /* interned "__getitem__"; owned for ever */
 
-/* Gives a function a version that does not fit 16 bits (Python/specialize.c, function_get_version).
+/* Gives a function a version that does not fit 16 bits (Python/specialize.c, _Py_Specialize_BinarySubscr).
  * BINARY_SUBSCR_GETITEM compares the version too, so that places that were specialized for the function before go
  * back to BINARY_SUBSCR. */
 static void forbid_getitem(PyObject *function)

@@ -3,8 +3,8 @@
  * made them of a place in the bytecode that has become hot. The recorder keeps the specializer from that by a
  * condition that it checks (Python/specialize.c):
  *
- *     version  instruction                                       the specializer requires           the recorder
- *     3.11     BINARY_SUBSCR_GETITEM (Python/ceval.c)           a function version below 2^16     gives it a greater one
+ *     version  instruction                                      the specializer requires          the recorder
+ *     3.11     BINARY_SUBSCR_GETITEM (Python/ceval.c)           a function version below 2^16     gives a greater one
  *     3.13     CALL_ALLOC_AND_ENTER_INIT (Python/bytecodes.c)   tp_alloc is PyType_GenericAlloc   puts its own there
  *
  * Example, 3.11. This loop calls a Python function at one place, by a subscription:

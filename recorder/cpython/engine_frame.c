@@ -6,7 +6,8 @@
  * - its evaluation lies in the hook window of the thread of the last event, so that this thread is that one. The
  *   evaluation is the caller's at an entry, and the hook's own frame on the C stack at an exit,
  * - the function was called before in this recording, so that its tag is in co_extra,
- * - and the chunk has space. All other events go through slow_path() or rec_threads_start_chunk().
+ * - and the chunk has space.
+ * All other events go through slow_path() or rec_threads_start_chunk().
  *
  *     a thread's C stack, high addresses
  *     |  evaluations of unhooked frames: those that were running when recording began, or when the hook was put on
@@ -118,7 +119,7 @@ static void place_window(PyThreadState *ts, struct rec_thread *thread)
     if (!top)
         top = thread->stack_top;
     thread->stack.window_size = top > thread->window_low ? top - thread->window_low : 0;
-    thread->c_calls_left = INT_MIN;               /* how many unhooked evaluations left is not known */
+    thread->c_calls_left = INT_MIN;     /* how many the unhooked evaluations have left is not known */
 }
 
 /* True where the hook is to be taken off. A foreign stack tells neither where it begins nor where it ends, but the
@@ -139,7 +140,7 @@ static bool is_in_window(const struct rec_thread *thread, uintptr_t evaluation)
 
 /* True for an evaluation that the hook did not make. On a foreign stack that is known of those that ran when the
  * window was placed. */
-static bool is_unhooked(const struct rec_thread *thread, uintptr_t evaluation)
+static bool is_unhooked_evaluation(const struct rec_thread *thread, uintptr_t evaluation)
 {
     if (evaluation < UINTPTR_MAX - 1 && !is_on_own_stack(thread, evaluation))
         return thread->foreign_evaluation && evaluation - thread->foreign_evaluation < STACK_FOREIGN;
@@ -212,7 +213,7 @@ static struct rec_thread *slow_path(PyThreadState *ts, cpython_frame *entered, s
     }
     if (change != REC_GREENLETS_SAME)
         switch_stack(ts, thread, change, leaving);
-    if (is_unhooked(thread, evaluation))
+    if (is_unhooked_evaluation(thread, evaluation))
         sync_unhooked_frames(ts, thread, leaving);
     return rec_threads.is_active ? thread : NULL;
 }
@@ -299,12 +300,12 @@ static PyObject *evaluate_wrapped(PyThreadState *ts, cpython_frame *f, int throw
     return result;
 }
 
-/* At an entry that is not fast: true when it is recorded already, or is in an unrecorded region, where the other tool's
- * function calls ours. */
+/* At an entry that is not fast: true when it is recorded already, or is in an unrecorded region, where the other
+ * tool's function calls ours. */
 static bool is_entry_recorded(const cpython_frame *f, bool wraps)
 {
     _PyFrameEvalFunction now = installed_hook();
-    if (unlikely(f == frame_in_wrapped)) {      /* ours called the other function, which has called ours: no need to wrap */
+    if (unlikely(f == frame_in_wrapped)) {      /* ours called the other, which has called ours: no need to wrap it */
         frame_in_wrapped = NULL;
         engine.caller = engine.wrapped;
         engine.is_suspect = false;
@@ -325,9 +326,9 @@ static bool is_entry_recorded(const cpython_frame *f, bool wraps)
 #define HOOK_ENTERED ((uintptr_t)__builtin_dwarf_cfa())
 
 /* Evaluates a frame. wraps: by another tool's function, which ours calls. */
-static inline __attribute__((always_inline)) PyObject *evaluate_inside(PyThreadState *ts, cpython_frame *f, int throwflag,
-                                                                       struct rec_thread *thread, uintptr_t entered,
-                                                                       bool wraps)
+static inline __attribute__((always_inline)) PyObject *evaluate_inside(PyThreadState *ts, cpython_frame *f,
+                                                                       int throwflag, struct rec_thread *thread,
+                                                                       uintptr_t entered, bool wraps)
 {
     return wraps ? evaluate_wrapped(ts, f, throwflag) : rec_recursion_evaluate(ts, f, throwflag, thread, entered);
 }
@@ -450,6 +451,7 @@ static PyObject *evaluate_creation(PyThreadState *ts, cpython_frame *f, int thro
     return result;
 }
 
+/* The hook of any frame, without a fast path. */
 static inline __attribute__((always_inline)) PyObject *hook_any(PyThreadState *ts, cpython_frame *f, int throwflag,
                                                                 bool wraps)
 {
@@ -457,11 +459,11 @@ static inline __attribute__((always_inline)) PyObject *hook_any(PyThreadState *t
     uint64_t tag = thread ? rec_functions_tag(f) : 0;
     if (!tag)
         return wraps ? evaluate_wrapped(ts, f, throwflag) : rec_recursion.evaluate(ts, f, throwflag);
-    bool is_unhooked = is_beyond_guard(ts, thread);
+    bool is_deep = is_beyond_guard(ts, thread);
     if (rec_tag_watched(tag))
         rec_threads_on_watched_call(ts, f, thread, tag);
     if (rec_tag_flags(tag) & REC_TAG_EXCLUDED)
-        return is_unhooked ? evaluate_unhooked(ts, f, throwflag, thread, 0, 0, HOOK_ENTERED, wraps) :
+        return is_deep ? evaluate_unhooked(ts, f, throwflag, thread, 0, 0, HOOK_ENTERED, wraps) :
                evaluate_inside(ts, f, throwflag, thread, HOOK_ENTERED, wraps);
     if (rec_tag_flags(tag) & REC_TAG_CONTINUABLE && !cpython_is_continuable(f))
         return evaluate_creation(ts, f, throwflag, tag, wraps);
@@ -469,8 +471,8 @@ static inline __attribute__((always_inline)) PyObject *hook_any(PyThreadState *t
     enum pnr_kind entry = entry_kind(f, tag);
     uint64_t frame = entry == PNR_CALL ? 0 : rec_frame_identity(f);
     append_entry(ts, thread, entry, frame, (uint32_t)tag);
-    PyObject *result = is_unhooked ? evaluate_unhooked(ts, f, throwflag, thread, frame, tag, HOOK_ENTERED, wraps) :
-                       evaluate_inside(ts, f, throwflag, thread, HOOK_ENTERED, wraps);
+    PyObject *result = is_deep ? evaluate_unhooked(ts, f, throwflag, thread, frame, tag, HOOK_ENTERED, wraps) :
+                                 evaluate_inside(ts, f, throwflag, thread, HOOK_ENTERED, wraps);
     if (result)
         rec_inlining_on_namespace(namespace);
     append_result(ts, entry == PNR_CALL ? NULL : f, result, tag);

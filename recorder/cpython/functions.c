@@ -34,7 +34,8 @@ struct pnr_string rec_functions_text(PyObject *object, PyObject **owned)
         PyErr_Clear();
         return (struct pnr_string){ "?", 1 };
     }
-    Py_ssize_t size = PyBytes_GET_SIZE(*owned), max = PNR_NAME_MAX + 4; /* the name table cuts after a whole character */
+    /* The name table cuts it after a whole character. */
+    Py_ssize_t size = PyBytes_GET_SIZE(*owned), max = PNR_NAME_MAX + 4;
     return (struct pnr_string){ PyBytes_AS_STRING(*owned), (uint32_t)(size < max ? size : max) };
 }
 

@@ -193,9 +193,12 @@ static inline cpython_frame *cpython_root(const PyThreadState *ts)
 #endif
 }
 
-/* True for what stands for "nothing is evaluated". A greenlet's stack ends with NULL in any version: it begins without a
- * running frame (greenlet's TPythonState.cpp, set_initial_state). */
-static inline bool cpython_is_root(const PyThreadState *ts, const cpython_frame *f) { return !f || f == cpython_root(ts); }
+/* True for what stands for "nothing is evaluated". A greenlet's stack ends with NULL in any version: it begins
+ * without a running frame (greenlet's TPythonState.cpp, set_initial_state). */
+static inline bool cpython_is_root(const PyThreadState *ts, const cpython_frame *f)
+{
+    return !f || f == cpython_root(ts);
+}
 
 static inline bool cpython_is_at_root(const PyThreadState *ts) { return cpython_is_root(ts, ts->current_frame); }
 

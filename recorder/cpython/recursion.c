@@ -122,7 +122,8 @@ static PyObject *evaluate_called_by_c(PyThreadState *ts, cpython_frame *f, int t
 __attribute__((noinline)) PyObject *rec_recursion_evaluate_slowly(PyThreadState *ts, cpython_frame *f, int throwflag,
                                                                   struct rec_thread *thread, uintptr_t distance)
 {
-    bool has_no_c_call = thread->c_calls_left == ts->c_recursion_remaining;     /* since the caller's evaluation began */
+    /* C calls that were counted since the caller's evaluation began. */
+    bool has_no_c_call = thread->c_calls_left == ts->c_recursion_remaining;
     bool has_one = thread->c_calls_left == ts->c_recursion_remaining + 1;
     if (has_no_c_call && is_inlined(ts, f, distance))
         return rec_recursion_evaluate_refunded(ts, f, throwflag, CPYTHON_EVALUATION_COST);

@@ -256,8 +256,9 @@ const struct rec_engine *rec_self_test_choose(const struct rec_engine *engine, c
     if (!rec_self_test_fault())
         return engine;
     if (!rec_engine_monitoring)
-        PyErr_Format(PyExc_RuntimeError, "panopticon: the frame engine does not fit CPython %d.%d.%d (%s), which has no "
-                     "other", PY_MAJOR_VERSION, PY_MINOR_VERSION, PY_MICRO_VERSION, self_test.fault);
+        PyErr_Format(PyExc_RuntimeError,
+                     "panopticon: the frame engine does not fit CPython %d.%d.%d (%s), which has no other",
+                     PY_MAJOR_VERSION, PY_MINOR_VERSION, PY_MICRO_VERSION, self_test.fault);
     return rec_engine_monitoring;
 #else
     if (!wanted)

@@ -3,7 +3,6 @@
 #include <string.h>
 #include <unistd.h>
 
-
 #define MAX_OPEN 1024                   /* OPEN records of a block: the innermost frames */
 #define RECENT 4096                     /* buffers found by their thread state without a search; a power of two */
 #define CAPSULE "panopticon.buffer"
@@ -20,8 +19,8 @@ static struct {
 
 /* ---- the stack as it is ---- */
 
-/* The frame that is being cleared, which an entry frame stands for that leads to none, if it will have an exit record;
- * else the entry frame. */
+/* The frame that is being cleared while this entry frame leads to none, if it will have an exit record; else the entry
+ * frame itself. */
 static cpython_frame *cleared_at(PyThreadState *ts, cpython_frame *entry)
 {
     cpython_frame *f = rec_threads.has_late_exits ? cpython_frame_being_cleared(ts, entry) : NULL;
@@ -34,7 +33,7 @@ cpython_frame *rec_threads_innermost(PyThreadState *ts)
     return f && cpython_is_entry(f) ? cleared_at(ts, f) : f;
 }
 
-static cpython_frame *outwards_of(PyThreadState *ts, cpython_frame *f)
+static cpython_frame *next_outwards(PyThreadState *ts, cpython_frame *f)
 {
     cpython_frame *previous = cpython_previous(f);
     return previous && cpython_is_entry(previous) && cpython_is_entry(f) ? cleared_at(ts, previous) : previous;
@@ -51,7 +50,7 @@ static bool is_recorded(cpython_frame *f, uint64_t *tag)
 cpython_frame *rec_threads_recorded_from(PyThreadState *ts, cpython_frame *f, uint64_t *tag)
 {
     while (f && !is_recorded(f, tag))
-        f = outwards_of(ts, f);
+        f = next_outwards(ts, f);
     return f;
 }
 
@@ -92,50 +91,50 @@ void rec_threads_disable(void)
 
 static struct rec_open_frame open_frames[MAX_OPEN];     /* innermost first; guarded by the GIL, like the next ones */
 
-/* Fills open_frames from the interpreter's stack and returns how many there are; *is_deeper: there are more; *n_holes:
- * those whose function is 0, frames of generators that are being cleared, if they are recorded. */
+/* Fills open_frames from the interpreter's stack and returns how many there are. *is_deeper: the stack has more.
+ * *n_unknown: how many have function 0. Each may be a generator's frame that is being cleared, which is in no stack. */
 static uint32_t collect_stack(PyThreadState *ts, cpython_frame *f, struct rec_open_frame inner, bool *is_deeper,
-                              uint32_t *n_holes)
+                              uint32_t *n_unknown)
 {
     uint32_t n = 0;
     uint64_t tag;
-    *n_holes = 0;
+    *n_unknown = 0;
     if (inner.function)
         open_frames[n++] = inner;
     while (n < MAX_OPEN && f) {
         bool is_entry = cpython_is_entry(f);
         if (is_entry && rec_threads.has_late_exits && !cpython_is_root(ts, f)) {
             open_frames[n++] = (struct rec_open_frame){ 0, 0 };
-            ++*n_holes;
+            ++*n_unknown;
         } else if (is_recorded(f, &tag)) {
             uint64_t frame = cpython_is_continuable(f) ? rec_frame_identity(f) : 0;
             open_frames[n++] = (struct rec_open_frame){ frame, (uint32_t)tag };
         }
-        f = outwards_of(ts, f);
+        f = next_outwards(ts, f);
         if (!is_entry && f && cpython_is_entry(f))
-            f = outwards_of(ts, f);     /* its own evaluation's */
+            f = next_outwards(ts, f);     /* that of its own evaluation */
     }
     *is_deeper = f && rec_threads_recorded_from(ts, f, &tag);
     return n;
 }
 
-/* What the records of a chunk tell to be open. */
-struct told {
+/* Reads a chunk's records backwards for what is open at its end. */
+struct backward_scan {
     const struct pnr_record *first, *next;
-    uint32_t n_left;
+    uint32_t n_exits;                   /* in scanned_exits */
 };
 
 #define C_CALL (UINT32_C(1) << 31)      /* besides the number of a function */
 
-/* Those whose exits stand behind the place that is looked at, and their entries before it; 0 is any Python frame. */
-static uint32_t left_behind[PNR_BLOCK_RECORDS];
+/* The exits that were read and whose entries were not yet: functions; 0 is any Python frame's. */
+static uint32_t scanned_exits[PNR_BLOCK_RECORDS];
 
-/* Gives the next one outwards; returns false when no more is told. What stands between an exit and its entry, and has
- * no exit of its own, was left without a record. */
-static bool next_told(struct told *told, struct rec_open_frame *open)
+/* Gives the next open frame or C call outwards. Returns false when the records tell no more. An entry between an exit
+ * and its own entry that has no exit was left without a record. */
+static bool scan_open(struct backward_scan *scan, struct rec_open_frame *open)
 {
-    while (told->next != told->first) {
-        struct pnr_record r = *--told->next;
+    while (scan->next != scan->first) {
+        struct pnr_record r = *--scan->next;
         struct pnr_kind_effect of = pnr_kind_effect(pnr_record_kind(r));
         bool is_c = of.subject == PNR_SUBJECT_C;
         uint32_t function = pnr_record_function(r), n = 1;
@@ -150,18 +149,18 @@ static bool next_told(struct told *told, struct rec_open_frame *open)
             what = 0;
         }
         if (of.effect == PNR_EFFECT_LEAVE || of.effect == PNR_EFFECT_LEAVE_SEVERAL) {
-            if (n > PNR_BLOCK_RECORDS - told->n_left)
+            if (n > PNR_BLOCK_RECORDS - scan->n_exits)
                 return false;
             while (n--)
-                left_behind[told->n_left++] = what;
+                scanned_exits[scan->n_exits++] = what;
             continue;
         }
-        if (!told->n_left) {
+        if (!scan->n_exits) {
             *open = (struct rec_open_frame){ frame, function };
             return true;
         }
-        uint32_t left = left_behind[told->n_left - 1];
-        told->n_left -= left == what || (!left && frame != PNR_OPEN_C_CALL);
+        uint32_t exit = scanned_exits[scan->n_exits - 1];
+        scan->n_exits -= exit == what || (!exit && frame != PNR_OPEN_C_CALL);
     }
     return false;
 }
@@ -171,18 +170,18 @@ static bool is_same(struct rec_open_frame a, struct rec_open_frame b)
     return a.frame == b.frame && a.function == b.function;
 }
 
-/* Adds to open_frames what is on no stack that could be read, from the records before: so many calls of C functions,
- * and the generators' frames that are being cleared. Returns how many there are now. */
-static uint32_t add_told(const struct rec_thread *thread, uint32_t n, uint32_t n_calls, uint32_t n_holes)
+/* Adds to open_frames what is on no stack, from the records before: so many calls of C functions, and the generators'
+ * frames that are being cleared. Returns how many there are then. */
+static uint32_t add_from_records(const struct rec_thread *thread, uint32_t n, uint32_t n_calls, uint32_t n_unknown)
 {
     static struct rec_open_frame stack[MAX_OPEN];
-    struct told told = { .first = thread->buffer.records, .next = thread->buffer.next };
+    struct backward_scan scan = { .first = thread->buffer.records, .next = thread->buffer.next };
     struct rec_open_frame open;
     uint32_t i = 0, m = 0;
     memcpy(stack, open_frames, n * sizeof *stack);
-    while (m < MAX_OPEN && (n_calls || n_holes) && next_told(&told, &open)) {
+    while (m < MAX_OPEN && (n_calls || n_unknown) && scan_open(&scan, &open)) {
         if (i + 1 < n && !stack[i].function && is_same(stack[i + 1], open)) {
-            n_holes--;                  /* there was none that is recorded */
+            n_unknown--;                  /* no frame that is recorded is being cleared there */
             i++;
         }
         if (i < n && is_same(stack[i], open)) {
@@ -193,7 +192,7 @@ static uint32_t add_told(const struct rec_thread *thread, uint32_t n, uint32_t n
             n_calls -= n_calls > 0;
         } else if (open.frame && i < n && !stack[i].function) {
             open_frames[m++] = open;
-            n_holes--;
+            n_unknown--;
             i++;
         }
     }
@@ -203,22 +202,23 @@ static uint32_t add_told(const struct rec_thread *thread, uint32_t n, uint32_t n
     return m;
 }
 
-/* Fills open_frames with what is open and returns how much that is. follows: the buffer's chunk tells of all until
- * now. */
-static uint32_t collect_open(const struct rec_thread *thread, cpython_frame *f, struct rec_open_frame inner, bool follows,
-                             bool *is_deeper)
+/* Fills open_frames with what is open and returns how much that is. is_complete: the buffer's chunk has all events up
+ * to now. */
+static uint32_t collect_open(const struct rec_thread *thread, cpython_frame *f, struct rec_open_frame inner,
+                             bool is_complete, bool *is_deeper)
 {
-    uint32_t n_holes, n_calls = thread->stack.c_depth + (inner.frame == PNR_OPEN_C_CALL);
-    uint32_t n = collect_stack((PyThreadState *)thread->owner, f, inner, is_deeper, &n_holes);
-    if (!n_holes && (!n_calls || !follows))
+    uint32_t n_unknown, n_calls = thread->stack.c_depth + (inner.frame == PNR_OPEN_C_CALL);
+    uint32_t n = collect_stack((PyThreadState *)thread->owner, f, inner, is_deeper, &n_unknown);
+    if (!n_unknown && (!n_calls || !is_complete))
         return n;
-    return follows ? add_told(thread, n, n_calls, n_holes) : add_told(thread, n, 0, 0);
+    return is_complete ? add_from_records(thread, n, n_calls, n_unknown) : add_from_records(thread, n, 0, 0);
 }
 
 bool rec_threads_start_chunk(struct rec_thread *thread, uint16_t flags, cpython_frame *f, struct rec_open_frame inner)
 {
     bool is_deeper;
-    uint32_t n = collect_open(thread, f, inner, !flags && thread->buffer.chunk >= 0 && !rec_greenlets.are_used, &is_deeper);
+    bool is_complete = !flags && thread->buffer.chunk >= 0 && !rec_greenlets.are_used;
+    uint32_t n = collect_open(thread, f, inner, is_complete, &is_deeper);
     flags |= is_deeper ? PNR_BLOCK_DEEPER : 0;
     if (!rec_buffer_start_chunk(&thread->buffer, flags, n)) {
         rec_buffer_count_lost(&thread->buffer);
@@ -241,7 +241,8 @@ void rec_threads_emit_switch(struct rec_thread *thread, cpython_frame *f, struct
         n = collect_open(thread, f, inner, false, &is_deeper);
         flags = PNR_SWITCH_OPEN | (is_deeper ? PNR_SWITCH_DEEPER : 0);
     }
-    if (!rec_buffer_has_capacity(&thread->buffer, ticks) || (size_t)(thread->buffer.end - thread->buffer.next) < n + 1) {
+    if (!rec_buffer_has_capacity(&thread->buffer, ticks) ||
+        (size_t)(thread->buffer.end - thread->buffer.next) < n + 1) {
         rec_threads_start_chunk(thread, 0, f, inner);
         return;
     }

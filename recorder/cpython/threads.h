@@ -23,7 +23,7 @@ static const struct rec_open_frame rec_no_frame;
 
 /* What the engines keep of one of the stacks that a thread has by turns (greenlets). */
 struct rec_stack {
-    uint32_t unhooked_depth;                /* the frame engine's */
+    uint32_t unhooked_depth;            /* the frame engine's */
     uint32_t depth, c_depth;            /* the monitoring engine's: frames that are open; C calls that are */
     uint32_t c_gap_begin, c_gap_end;    /* of these, from 1: those behind c_gap_begin, to c_gap_end, made in a gap */
     uintptr_t window_size;              /* the frame engine's: see engine_frame.c */
@@ -39,10 +39,10 @@ struct rec_thread {
     uint32_t native_id;
     struct rec_stack stack;             /* that runs */
     uintptr_t window_low;               /* the frame engine's, like the next */
-    int c_calls_left;
+    int c_calls_left;                   /* when the running evaluation began; INT_MIN: not known (recursion.h) */
     struct rec_buffer buffer;
     uintptr_t stack_low, stack_top;     /* the frame engine's: the thread's own C stack */
-    uintptr_t foreign_evaluation;            /* the frame engine's */
+    uintptr_t foreign_evaluation;       /* the frame engine's */
     uint64_t owner_id;
     bool is_ending;
     struct {                            /* the monitoring engine's: when an exception was last about to leave a frame */
