@@ -264,6 +264,8 @@ static void write_properties(void)
 {
     rec_session_add_number("parent_pid", (uint64_t)getppid());
     rec_session_add_property("engine", recording.engine->name);
+    if (rec_self_test_fault())
+        rec_session_add_property("frame_engine_fault", rec_self_test_fault());
     for (size_t i = 0; i < recording.n_properties; i++)
         rec_session_add_property(recording.properties[i].key, recording.properties[i].value);
     if (!rec_recording_is_own())

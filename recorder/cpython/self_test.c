@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "../diagnostics.h"
-#include "../thread_buffer.h"
 
 #if CPYTHON_IS_KNOWN
 #include "recursion.h"
@@ -18,6 +17,7 @@
 static struct {
     PyObject *functions;                /* owned; NULL when the test has been run, or there is none */
     char fault[256];                    /* empty: none */
+    bool is_replaced;                   /* the engine of this recording, because of it */
     bool is_reported;
 } self_test;
 
@@ -28,7 +28,7 @@ void rec_self_test_keep(PyObject *functions)
 
 const char *rec_self_test_fault(void)
 {
-    return *self_test.fault ? self_test.fault : NULL;
+    return self_test.is_replaced ? self_test.fault : NULL;
 }
 
 #if CPYTHON_IS_KNOWN
@@ -247,34 +247,34 @@ static bool is_hook_free(void)
 
 const struct rec_engine *rec_self_test_choose(const struct rec_engine *engine, const char *wanted)
 {
+    self_test.is_replaced = false;
 #if CPYTHON_IS_KNOWN
     (void)wanted;
     if (engine != rec_engine_frame)
         return engine;
     if (self_test.functions && is_hook_free() && run_test() != 0)
         return NULL;
-    if (!rec_self_test_fault())
+    if (!*self_test.fault)
         return engine;
     if (!rec_engine_monitoring)
         PyErr_Format(PyExc_RuntimeError,
                      "panopticon: the frame engine does not fit CPython %d.%d.%d (%s), which has no other",
                      PY_MAJOR_VERSION, PY_MINOR_VERSION, PY_MICRO_VERSION, self_test.fault);
+    self_test.is_replaced = true;
     return rec_engine_monitoring;
 #else
-    if (!wanted)
-        snprintf(self_test.fault, sizeof self_test.fault, "its internals are not known, only those of CPython 3."
-                 NUMBER(CPYTHON_OLDEST) " to 3." NUMBER(CPYTHON_NEWEST) " are");
+    self_test.is_replaced = !wanted;
+    snprintf(self_test.fault, sizeof self_test.fault, "its internals are not known, only those of CPython 3."
+             NUMBER(CPYTHON_OLDEST) " to 3." NUMBER(CPYTHON_NEWEST) " are");
     return engine;
 #endif
 }
 
 void rec_self_test_report(void)
 {
-    if (!rec_self_test_fault())
+    if (!rec_self_test_fault() || self_test.is_reported)
         return;
-    rec_session_add_property("frame_engine_fault", self_test.fault);
-    if (!self_test.is_reported)
-        rec_warn("the frame engine does not fit CPython %d.%d.%d (%s): the slower monitoring engine records",
-                 PY_MAJOR_VERSION, PY_MINOR_VERSION, PY_MICRO_VERSION, self_test.fault);
+    rec_warn("the frame engine does not fit CPython %d.%d.%d (%s): the slower monitoring engine records",
+             PY_MAJOR_VERSION, PY_MINOR_VERSION, PY_MICRO_VERSION, self_test.fault);
     self_test.is_reported = true;
 }

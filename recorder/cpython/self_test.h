@@ -22,10 +22,11 @@ void rec_self_test_keep(PyObject *functions);
  * an exception set where no engine can record, or when a signal handler of the program raised. */
 const struct rec_engine *rec_self_test_choose(const struct rec_engine *engine, const char *wanted);
 
-/* Why the frame engine is not used although it was not refused: a phrase; NULL where it is. */
+/* Why the frame engine does not record although it was not refused: a phrase for the property frame_engine_fault.
+ * NULL where nothing is wrong. */
 const char *rec_self_test_fault(void);
 
-/* Writes the property of the capture and, once a process, a line on standard error. */
+/* Says so on standard error, once a process. */
 void rec_self_test_report(void);
 
 #endif
