@@ -15,15 +15,18 @@
 #define NUMBER(x) TEXT(x)
 
 static struct {
-    PyObject *functions;                /* owned; NULL when the test has been run, or there is none */
+    PyObject *functions;                /* owned; NULL: none, or the test has been run */
+    bool has_run;
     char fault[256];                    /* empty: none */
     bool is_replaced;                   /* the engine of this recording, because of it */
     bool is_reported;
 } self_test;
 
+/* What an interpreter had that is gone is not released. */
 void rec_self_test_keep(PyObject *functions)
 {
-    Py_XSETREF(self_test.functions, Py_NewRef(functions));
+    if (!self_test.has_run && PyInterpreterState_Get() == PyInterpreterState_Main())
+        self_test.functions = Py_NewRef(functions);
 }
 
 const char *rec_self_test_fault(void)
@@ -232,6 +235,7 @@ static int run_test(void)
         PyGC_Enable();
     if (result) {
         judge();
+        self_test.has_run = true;
         Py_CLEAR(self_test.functions);
         Py_DECREF(result);
     }
