@@ -9,7 +9,7 @@
 static PyObject *getitem_name;          /* interned "__getitem__"; owned for ever */
 
 /* Gives a function a version that does not fit 16 bits (Python/specialize.c, _Py_Specialize_BinarySubscr).
- * BINARY_SUBSCR_GETITEM compares the version too, so that places that were specialized for the function before go
+ * BINARY_SUBSCR_GETITEM compares the version too, so that call sites that were specialized for the function before go
  * back to BINARY_SUBSCR. */
 static void forbid_getitem(PyObject *function)
 {
@@ -63,8 +63,8 @@ static struct {
 
 static PyObject *allocate(PyTypeObject *class, Py_ssize_t n);
 
-/* Puts allocate in place of PyType_GenericAlloc. A new version of the class undoes the places that were specialized
- * for it. */
+/* Puts allocate in place of PyType_GenericAlloc. A new version of the class undoes the call sites that were
+ * specialized for it. */
 static void forbid_init(PyTypeObject *class)
 {
     if (!(class->tp_flags & Py_TPFLAGS_HEAPTYPE) || class->tp_alloc != PyType_GenericAlloc)
@@ -74,7 +74,7 @@ static void forbid_init(PyTypeObject *class)
         PyType_Modified(class);
 }
 
-/* Undoes it. The place that calls the class has been specialized to call any class (CALL_NON_PY_GENERAL): it would
+/* Undoes it. The call site has been specialized to call any class (CALL_NON_PY_GENERAL): it would
  * stay so. */
 static void allow_init(PyTypeObject *class)
 {
@@ -125,7 +125,7 @@ static void prepare_class(PyTypeObject *class)
         class->tp_new = new_class;
 }
 
-/* The conditions of the specializer (Python/specialize.c, specialize_class_call). Under a hook the place that calls
+/* The conditions of the specializer (Python/specialize.c, specialize_class_call). Under a hook the call site that calls
  * the class is hot when it has been specialized to call any class. */
 bool rec_inlining_would_inline_init(const PyThreadState *ts, const cpython_frame *f)
 {

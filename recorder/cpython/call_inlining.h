@@ -1,13 +1,13 @@
 /* Calls that CPython runs inside their caller's evaluation, where no hook sees them. With a hook installed, nearly
  * all instructions that call Python functions ask for it. Two do not, each in one version, once the specializer has
- * made them of a place in the bytecode that has become hot. The recorder keeps the specializer from that by a
- * condition that it checks (Python/specialize.c):
+ * put them at a call site that has become hot. The recorder keeps the specializer from that by a condition that it
+ * checks (Python/specialize.c):
  *
  *     version  instruction                                      the specializer requires          the recorder
  *     3.11     BINARY_SUBSCR_GETITEM (Python/ceval.c)           a function version below 2^16     gives a greater one
  *     3.13     CALL_ALLOC_AND_ENTER_INIT (Python/bytecodes.c)   tp_alloc is PyType_GenericAlloc   puts its own there
  *
- * Example, 3.11. This loop calls a Python function at one place, by a subscription:
+ * Example, 3.11. This loop calls a Python function at one call site, by a subscription:
  *
  *     class Squares:
  *         def __getitem__(self, i): return i * i
@@ -15,11 +15,11 @@
  *     for i in range(100): squares[i]
  *
  * - The body of the class ends. rec_inlining_on_namespace finds __getitem__ in it and sets its func_version to 2^31.
- * - After a few rounds the specializer looks at squares[i]. It finds a version above 2^16 and leaves the place as it
- *   is: BINARY_SUBSCR calls __getitem__ through the hook, 100 times. Without that, the hook would see the first few
- *   calls only.
+ * - After a few rounds the specializer looks at squares[i]. It finds a version above 2^16 and leaves the call site as
+ *   it is: BINARY_SUBSCR calls __getitem__ through the hook, 100 times. Without that, the hook would see the first
+ *   few calls only.
  *
- * Example, 3.13. The class gets its __init__ called at one place:
+ * Example, 3.13. The class gets its __init__ called at one call site:
  *
  *     class Point:
  *         def __init__(self, x): self.x = x
@@ -28,8 +28,8 @@
  * - type.__new__ has made the class. new_class, in place of type's tp_new, sets its tp_alloc to allocate, which calls
  *   PyType_GenericAlloc. The specializer leaves the call alone; its __init__ is called through the hook, 100 times.
  * - Below a deep stack the hook is off (engine_frame.c). A recursion through __init__ is then to need no C stack, as
- *   without the recorder. So allocate gives the class PyType_GenericAlloc back and makes the place that calls it be
- *   specialized again. rec_inlining_end_region takes that back when the hook is on again.
+ *   without the recorder. So allocate gives the class PyType_GenericAlloc back and makes the call site be specialized
+ *   again. rec_inlining_end_region takes that back when the hook is on again.
  *
  * Three entry points:
  *     rec_inlining_start                  a recording begins: all classes that there are

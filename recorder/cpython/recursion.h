@@ -36,12 +36,12 @@
  *       caller's stack of values, LOAD_ATTR of a
  *       property, BINARY_SUBSCR of a __getitem__
  *     SEND to a coroutine or generator                   1        any        3: with a hook 3.12 calls its send()
- *     CALL of a class, where the place is hot (3.13)     1        any        3, and 1 Python call taken: CPython alone
+ *     CALL of a class, at a hot call site (3.13)         1        any        3, and 1 Python call taken: CPython alone
  *                                                                            would put a frame of its own there
  *     any other; or more C calls                                             nothing
  *
- * What CPython does only once a place is hot (subscription, properties, iteration) counts as hot: with a hook the
- * place does not become it. specs/recording.md, section 3, says where this differs from CPython. */
+ * What CPython does only at a hot call site (subscription, properties, iteration) counts as done at any: with a hook
+ * no site becomes hot. specs/recording.md, section 3, says where this differs from CPython. */
 #ifndef REC_RECURSION_H
 #define REC_RECURSION_H
 

@@ -126,8 +126,8 @@ struct rec_thread *rec_threads_find(const PyThreadState *ts);
  * counted. */
 struct rec_thread *rec_threads_new(PyThreadState *ts);
 
-/* Tells how many frames of the buffer's base (engine_frame.c) are gone when only `present` are still there. Returns
- * false when there was no room. */
+/* Emits a LEFT record if unhooked frames (engine_frame.c) have gone, when only `present` of them are left. Returns
+ * false when the chunk has no space for it. */
 bool rec_threads_emit_left(struct rec_thread *thread, uint32_t present);
 
 /* Reads the name of a thread once more. */
@@ -146,7 +146,7 @@ static inline void rec_threads_set_track(struct rec_thread *thread, const struct
 {
     thread->buffer.track = *track;
     thread->stack = *stack;
-    thread->c_calls_left = INT_MIN;            /* what its evaluations left is not known */
+    thread->c_calls_left = INT_MIN;     /* how many its evaluations have left is not known */
 }
 
 /* The identity of a continuable frame in a record. */
@@ -155,7 +155,7 @@ static inline uint64_t rec_frame_identity(const cpython_frame *f)
     return (uint64_t)cpython_address(f) >> 4 & ((UINT64_C(1) << PNR_FRAME_BITS) - 1);
 }
 
-/* The running frame, or the one that is being cleared. */
+/* The running frame, or the frame that is being cleared. */
 cpython_frame *rec_threads_innermost(PyThreadState *ts);
 
 /* The next frame outwards, this one included, that is recorded; NULL when there is none. */
@@ -163,19 +163,21 @@ cpython_frame *rec_threads_recorded_from(PyThreadState *ts, cpython_frame *f, ui
 
 uint32_t rec_threads_count_recorded(PyThreadState *ts, cpython_frame *f);
 
-/* Takes a new chunk, which begins with the stack: the frame `from` and those outwards of it. inner: the frame that is
- * about to be left, or below which a gap lies, which is not on the interpreter's stack; or the call of a C function
- * that is. */
-bool rec_threads_start_chunk(struct rec_thread *thread, uint16_t flags, cpython_frame *from, struct rec_open_frame inner);
+/* Starts a new chunk, which opens with the stack: the frame `from` and those outwards of it. inner: one more,
+ * innermost, that is not on the interpreter's stack. It is the frame that is about to be left, or in which an
+ * unrecorded region begins, or a call of a C function. */
+bool rec_threads_start_chunk(struct rec_thread *thread, uint16_t flags, cpython_frame *from,
+                             struct rec_open_frame inner);
 
-/* The buffer's track has changed: tells it, and the stack of the new one if this block does not have it; f and inner as
- * for a turn. */
+/* Emits a SWITCH record for the thread's new track, with that track's stack if this block does not have it yet. f,
+ * inner: the stack, as for rec_threads_start_chunk. */
 void rec_threads_emit_switch(struct rec_thread *thread, cpython_frame *f, struct rec_open_frame inner);
 
 void rec_threads_append_in_new_chunk(PyThreadState *ts, struct rec_thread *thread, enum pnr_kind kind,
-                                   struct rec_open_frame about, struct rec_open_frame inner);
+                                     struct rec_open_frame about, struct rec_open_frame inner);
 
-/* Appends a record; the running frame is the innermost. inner: as for a turn. */
+/* Appends a record. inner: as for rec_threads_start_chunk, should a new chunk be due; the running frame is `from`
+ * then. */
 static inline void rec_threads_append(PyThreadState *ts, struct rec_thread *thread, enum pnr_kind kind,
                                       struct rec_open_frame about, struct rec_open_frame inner)
 {
