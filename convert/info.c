@@ -208,6 +208,7 @@ static void print(struct reader *reader, FILE *out, const struct info *info)
     print_property(reader, out, "executable", "executable");
     print_property(reader, out, "recorder", "recorder");
     print_property(reader, out, "engine", "engine");
+    print_property(reader, out, "fault", "frame_engine_fault");
     print_property(reader, out, "clock", "clock");
     print_filters(reader, out);
     print_start(reader, out);

@@ -1,5 +1,6 @@
-/* What the recorder needs of the interpreter beyond its documented interface: of a version that is known from
- * internals.h, of any later one from public.h, and what both have in common. This header comes before any other. */
+/* What the recorder needs of the interpreter beyond its documented interface: from internals.h for a version that is
+ * known (versions.h), from public.h for any later one, and here what both have in common. This header is included
+ * before any other. */
 #ifndef REC_CPYTHON_H
 #define REC_CPYTHON_H
 
@@ -11,19 +12,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#if PY_VERSION_HEX < 0x030B0000 || defined(Py_GIL_DISABLED)
-#error "panopticon_rec: records CPython 3.11 and later, with the GIL"
+#include "versions.h"
+
+#if PY_MAJOR_VERSION != 3 || PY_MINOR_VERSION < CPYTHON_OLDEST || defined(Py_GIL_DISABLED)
+#error "panopticon_rec: this CPython is older than recorder/cpython/versions.h allows, or has no GIL"
 #endif
 
-/* Also a way to build for a known version as if it were not: CC="gcc -DCPYTHON_IS_KNOWN=0". */
+/* CC="gcc -DCPYTHON_IS_KNOWN=0" builds for a known version as if it were not. */
 #ifndef CPYTHON_IS_KNOWN
-#define CPYTHON_IS_KNOWN (PY_VERSION_HEX < 0x03100000)
+#define CPYTHON_IS_KNOWN (PY_MINOR_VERSION <= CPYTHON_NEWEST)
 #endif
 
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
-/* Both are as PyUnstable_Code_SetExtra and PyUnstable_Eval_RequestCodeExtraIndex, which is what 3.12 calls them. */
+/* Work as PyUnstable_Code_SetExtra and PyUnstable_Eval_RequestCodeExtraIndex, which have these names from 3.12 on
+ * (Include/cpython/code.h, Include/cpython/ceval.h). */
 static inline int cpython_set_code_extra(PyCodeObject *code, Py_ssize_t index, uint64_t value)
 {
 #if PY_VERSION_HEX >= 0x030C0000

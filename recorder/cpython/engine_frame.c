@@ -1,26 +1,40 @@
-/* The frame engine: a frame evaluation function (PEP 523) around each Python frame. The entry record before the
- * evaluation, the exit record after it: pairing is structural. specs/recording.md tells which record comes of what.
+/* The frame engine: a frame evaluation function (PEP 523), the hook, is called in place of CPython's own for each
+ * Python frame. It appends the entry record, evaluates the frame, and appends the exit record, so that records come
+ * in pairs by the structure of the code. specs/recording.md tells which record each event becomes.
  *
- * What one event reads lies in struct rec_thread of the current thread. An event is fast when
- * - the caller's C evaluation (at the exit: the hook's own frame) lies between the guard and the base (below) of the
- *   buffer of the last event, so that this buffer is this thread's,
- * - the function was seen before in this recording, so that its tag is in co_extra,
- * - and the chunk has room.
- * Everything else goes through catch_up() or rec_threads_start_chunk().
+ * What an event reads lies in struct rec_thread of the current thread. An event is fast when
+ * - its evaluation lies in the hook window of the thread of the last event, so that this thread is that one. The
+ *   evaluation is the caller's at an entry, and the hook's own frame on the C stack at an exit,
+ * - the function was called before in this recording, so that its tag is in co_extra,
+ * - and the chunk has space.
+ * All other events go through slow_path() or rec_threads_start_chunk().
  *
- *     high addresses   base: evaluations that began before recording (or while the hook was off). Their frames
- *                      are left without the hook seeing it.
- *        floor ------- (hooked_low + track.hooked_size)
- *                      hooked: each evaluation runs one frame, which the hook entered
- *        guard ------- (hooked_low): a quarter of the stack is used
- *                      the hook is taken off for the calls from here on, so that Python calls need no C stack
+ *     a thread's C stack, high addresses
+ *     |  evaluations of unhooked frames: those that were running when recording began, or when the hook was put on
+ *     |  again. The hook does not see them end.
+ *     +- window_low + stack.window_size
+ *     |  the hook window: each evaluation here was made by the hook and runs one frame
+ *     +- window_low: the guard. A quarter of the stack is used
+ *     |  the hook is taken off for the calls from here on, so that Python calls need no more C stack
  *     low addresses
  *
- * A C library may run Python on stacks of its own, above the thread's or below it. No evaluation there is between guard
- * and floor, so that all their events come to catch_up(), and each of these stacks has a guard of its own.
+ * Example: main() starts a recording and calls f(), which calls g(). main is an unhooked frame.
  *
- * A call out of the base, or a return into it, is where the buffer learns which frames of the base are gone:
- * track.base_depth is how many recorded frames it had when last looked at, and the difference is told by LEFT. */
+ *     event           evaluation              path                                    records
+ *     main calls f    main's: unhooked        slow_path: sync_unhooked_frames         CALL f
+ *     f calls g       f's: in the window      fast                                    CALL g
+ *     g returns       the hook's: in it       fast                                    RETURN g
+ *     f returns       the hook's: in it       fast                                    RETURN f
+ *     main returns    -                       the hook is not called                  none
+ *     its caller
+ *       calls h       unhooked                slow_path: sync_unhooked_frames         LEFT 1, CALL h
+ *
+ * stack.unhooked_depth is how many recorded unhooked frames there were when that was last counted. LEFT tells how
+ * many of them have gone.
+ *
+ * A C library may run Python on stacks of its own (makecontext, fibers), above the thread's or below it. No
+ * evaluation there is in the window, so that all their events take the slow path, and each of these stacks has a
+ * guard of its own. */
 #include "greenlets.h"
 
 #include <alloca.h>
@@ -28,127 +42,35 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "call_inlining.h"
 #include "engine.h"
 
 #if CPYTHON_IS_KNOWN
 
+#include "recursion.h"
+
 #define STACK_SHARE 4                   /* the hook uses at most this part of a thread's C stack ... */
-#define STACK_MOST (16 << 20)           /* ... and at most this, where the stack is said to be endless */
+#define MAX_STACK (16 << 20)            /* ... and at most this, where the stack is said to be endless */
 #define STACK_UNKNOWN (64 << 10)        /* used where the bounds cannot be had */
 #define STACK_FOREIGN (16 << 10)        /* used of a stack that is not the thread's own, whose bounds are not known */
 
+/* rec_recursion.evaluate is the function that the hook calls: CPython's, or another tool's that was there before. */
 static struct {
-    _PyFrameEvalFunction hook;          /* ours: frame_hook, dropping_hook, or hook_slowly where there is no counter */
-    _PyFrameEvalFunction evaluate;      /* the hook that was there before, or CPython's own */
+    _PyFrameEvalFunction hook;          /* ours, as the options and greenlets need it */
     _PyFrameEvalFunction wrapped;       /* another tool's, which ours calls in wrapping_hook, */
     _PyFrameEvalFunction before;        /* and that which it called until then */
-    _PyFrameEvalFunction caller;        /* another tool's, of which is known that it calls ours */
+    _PyFrameEvalFunction caller;        /* another tool's, which is known to call ours */
     _PyFrameEvalFunction left;          /* another tool's, which was there at the end of the last recording */
     bool is_on;                         /* the recording's engine is this one */
     bool is_hooked;                     /* the hook was put on, and not taken off; another tool may have replaced it */
-    bool is_suspect;                    /* what is wrapped was found where ours had been: perhaps calls are missing */
-#if CPYTHON_COUNTS_C_CALLS
-    uintptr_t ways[CPYTHON_N_WAYS];     /* the least C stack that was seen between an evaluation and the hook */
-#endif
-#if CPYTHON_INLINES_GETITEM
-    PyObject *getitem;                  /* interned */
-#elif CPYTHON_INLINES_INIT
-    newfunc type_new;                   /* type's own */
-    PyObject *init;                     /* interned */
-    PyObject *inlining;                 /* classes whose __init__ need not be called through the hook now; or NULL */
-#endif
+    bool is_suspect;                    /* what is wrapped was found where ours had been: calls may be missing */
 } engine;
 
-/* ---- what the interpreter would run past a hook ---- */
+/* ---- the hook window ---- */
 
-#if CPYTHON_INLINES_GETITEM
-
-/* Borrowed dict of a class or a namespace. */
-static void never_inline_getitem(PyObject *dict)
-{
-    PyObject *function = PyDict_Check(dict) ? cpython_lookup(dict, engine.getitem) : NULL;          /* borrowed */
-    if (function)
-        cpython_never_inline(function);
-}
-
-static void prepare_class(PyTypeObject *class)
-{
-    never_inline_getitem(class->tp_dict);
-}
-
-#elif CPYTHON_INLINES_INIT
-
-/* In place of PyType_GenericAlloc, which it calls. While the hook is off the interpreter shall do as without it, so
- * that a recursion through __init__ needs no C stack. */
-static PyObject *allocate(PyTypeObject *class, Py_ssize_t n)
-{
-    if (unlikely(rec_state_is(REC_UNHOOKED)) && class->tp_alloc == allocate) {
-        if (!engine.inlining)
-            engine.inlining = PyList_New(0);
-        if (engine.inlining && PyList_Append(engine.inlining, (PyObject *)class) == 0)
-            cpython_inline_init(PyThreadState_Get(), class);
-        else
-            PyErr_Clear();
-    }
-    return PyType_GenericAlloc(class, n);
-}
-
-/* The hook is on again. */
-static void never_inline_again(void)
-{
-    PyObject *classes = engine.inlining;                    /* owned */
-    engine.inlining = NULL;
-    for (Py_ssize_t i = 0; classes && i < PyList_GET_SIZE(classes); i++)
-        cpython_never_inline_init((PyTypeObject *)PyList_GET_ITEM(classes, i), allocate);
-    Py_XDECREF(classes);
-}
-
-/* In place of the tp_new of type and its metaclasses. */
-static PyObject *new_class(PyTypeObject *meta, PyObject *args, PyObject *kwargs)
-{
-    PyObject *class = engine.type_new(meta, args, kwargs);
-    if (class && PyType_Check(class))
-        cpython_never_inline_init((PyTypeObject *)class, allocate);
-    return class;
-}
-
-/* A metaclass must have the tp_new of type, or one of its own (Objects/typeobject.c, tp_new_wrapper). */
-static void prepare_class(PyTypeObject *class)
-{
-    cpython_never_inline_init(class, allocate);
-    if (class->tp_new == engine.type_new)
-        class->tp_new = new_class;
-}
-
-#endif
-
-#if !CPYTHON_INLINES_INIT
-static void never_inline_again(void) { }
-#endif
-
-#if CPYTHON_INLINES_GETITEM || CPYTHON_INLINES_INIT
-
-/* All classes that are there when recording begins: the class and those below it. */
-static void prepare_classes(PyTypeObject *class)
-{
-    prepare_class(class);
-    PyObject *below = PyObject_CallMethod((PyObject *)&PyType_Type, "__subclasses__", "O", class);  /* owned */
-    for (Py_ssize_t i = 0; below && i < PyList_GET_SIZE(below); i++) {
-        PyTypeObject *next = (PyTypeObject *)PyList_GET_ITEM(below, i);
-        if (next->tp_base == class)     /* once, not by each base */
-            prepare_classes(next);
-    }
-    Py_XDECREF(below);
-    PyErr_Clear();
-}
-
-#endif
-
-/* ---- the base and the guard ---- */
-
-/* The main thread's stack grows as it is used, up to a limit that the program may lower (RLIMIT_STACK). So what the
- * hook may use is made a part of the stack at once, and as much again for what is called from there. Takes one page of
- * memory. */
+/* Makes what the hook may use a part of the main thread's stack at once, and as much again for what is called from
+ * there. That stack grows as it is used, up to a limit that the program may lower later (RLIMIT_STACK). Takes one
+ * page of memory. */
 static __attribute__((noinline)) void grow_stack(uintptr_t low, uintptr_t top)
 {
     uintptr_t here = cpython_stack_pointer();
@@ -158,8 +80,8 @@ static __attribute__((noinline)) void grow_stack(uintptr_t low, uintptr_t top)
     }
 }
 
-/* Finds out where the C stack of the running thread is, and where its guard. */
-static void find_stack(struct rec_thread *thread)
+/* Finds the bounds of the running thread's C stack, and puts its guard. */
+static void find_c_stack(struct rec_thread *thread)
 {
     pthread_attr_t attr;
     void *low;
@@ -169,97 +91,101 @@ static void find_stack(struct rec_thread *thread)
             size = 0;
         pthread_attr_destroy(&attr);
     }
-    size_t share = size / STACK_SHARE < STACK_MOST ? size / STACK_SHARE : STACK_MOST;
+    size_t share = size / STACK_SHARE < MAX_STACK ? size / STACK_SHARE : MAX_STACK;
     thread->stack_low = size ? (uintptr_t)low : 0;
     thread->stack_top = size ? (uintptr_t)low + size : cpython_stack_pointer();
-    thread->hooked_low = thread->stack_top - (size ? share : STACK_UNKNOWN);
+    thread->window_low = thread->stack_top - (size ? share : STACK_UNKNOWN);
     if (size && thread->native_id == (uint32_t)getpid())
-        grow_stack(thread->hooked_low - share, thread->stack_top);
+        grow_stack(thread->window_low - share, thread->stack_top);
 }
 
-/* False on the stack of a coroutine of C code (makecontext, fibers). Where the bounds are not known, all is own. */
+/* False on the stack of a coroutine of C code. Where the bounds are not known, all is the thread's own. */
 static bool is_on_own_stack(const struct rec_thread *thread, uintptr_t address)
 {
     return !thread->stack_low || address - thread->stack_low < thread->stack_top - thread->stack_low;
 }
 
-/* All evaluations that run now are the base. */
-static void set_floor(PyThreadState *ts, struct rec_thread *thread)
+/* Begins the window below the evaluations that run now: their frames are unhooked. */
+static void place_window(PyThreadState *ts, struct rec_thread *thread)
 {
-    if (!thread->hooked_low)
-        find_stack(thread);
+    if (!thread->window_low)
+        find_c_stack(thread);
     uintptr_t evaluation = cpython_is_at_root(ts) ? 0 : cpython_evaluation(ts);
-    thread->foreign_floor = evaluation && !is_on_own_stack(thread, evaluation) ? evaluation : 0;
-    uintptr_t floor = thread->foreign_floor ? cpython_evaluation_within(ts, thread->stack_low, thread->stack_top) : evaluation;
-    if (!floor)
-        floor = thread->stack_top;
-    thread->stack.hooked_size = floor > thread->hooked_low ? floor - thread->hooked_low : 0;
-    thread->units = INT_MIN;               /* what the evaluations of the base left is not known */
+    thread->foreign_evaluation = evaluation && !is_on_own_stack(thread, evaluation) ? evaluation : 0;
+    uintptr_t top = evaluation;
+    if (thread->foreign_evaluation)
+        top = cpython_evaluation_within(ts, thread->stack_low, thread->stack_top);
+    if (!top)
+        top = thread->stack_top;
+    thread->stack.window_size = top > thread->window_low ? top - thread->window_low : 0;
+    thread->c_calls_left = INT_MIN;     /* how many the unhooked evaluations have left is not known */
 }
 
-/* A foreign stack says neither where it begins nor where it ends. The evaluations on it do: where the next one outwards
- * is further away than all that the hook may use, it lies on another stack, or what is between the two is so large that
- * the stack must be, too. */
+/* True where the hook is to be taken off. A foreign stack tells neither where it begins nor where it ends, but the
+ * evaluations on it do. Where the next one outwards is further away than all that the hook may use, either it lies on
+ * another stack or what is between the two is so large that the stack is large, too. */
 static bool is_beyond_guard(PyThreadState *ts, const struct rec_thread *thread)
 {
     uintptr_t here = cpython_stack_pointer();
     if (is_on_own_stack(thread, here))
-        return here < thread->hooked_low;
+        return here < thread->window_low;
     return cpython_outermost_near(ts, here, STACK_FOREIGN) - here > STACK_FOREIGN;
 }
 
-static bool is_between(const struct rec_thread *thread, uintptr_t evaluation)
+static bool is_in_window(const struct rec_thread *thread, uintptr_t evaluation)
 {
-    return evaluation - thread->hooked_low < thread->stack.hooked_size;
+    return evaluation - thread->window_low < thread->stack.window_size;
 }
 
-/* True for an evaluation that the hook did not make. On a foreign stack that is known of those that ran when the floor
- * was set on it. */
-static bool is_in_base(const struct rec_thread *thread, uintptr_t evaluation)
+/* True for an evaluation that the hook did not make. On a foreign stack that is known of those that ran when the
+ * window was placed. */
+static bool is_unhooked_evaluation(const struct rec_thread *thread, uintptr_t evaluation)
 {
     if (evaluation < UINTPTR_MAX - 1 && !is_on_own_stack(thread, evaluation))
-        return thread->foreign_floor && evaluation - thread->foreign_floor < STACK_FOREIGN;
-    return evaluation >= thread->hooked_low && !is_between(thread, evaluation);
+        return thread->foreign_evaluation && evaluation - thread->foreign_evaluation < STACK_FOREIGN;
+    return evaluation >= thread->window_low && !is_in_window(thread, evaluation);
 }
 
-/* A buffer that begins, or that may have missed events: the stack is told in full, and all of it is the base. */
-static bool adopt(PyThreadState *ts, struct rec_thread *thread, uint16_t flags, struct rec_open_frame leaving)
+/* Begins a thread's buffer, or goes on after a time without the hook: the chunk opens with the whole stack, and all
+ * of it is unhooked. */
+static bool resync_thread(PyThreadState *ts, struct rec_thread *thread, uint16_t flags, struct rec_open_frame leaving)
 {
     thread->epoch = rec_state.epoch;
-    if (flags != PNR_BLOCK_RESYNC || rec_greenlets.are_used)        /* else C calls were counted in the gap, too */
+    if (flags != PNR_BLOCK_RESYNC || rec_greenlets.are_used)        /* else C calls were counted all the time */
         thread->stack.c_depth = thread->stack.c_gap_begin = thread->stack.c_gap_end = 0;
     if (!rec_threads_start_chunk(thread, flags, rec_threads_innermost(ts), leaving))
         return false;
-    /* But for the frame being left: its exit record comes next. */
-    thread->stack.base_depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
+    /* Without the frame that is being left: its exit record comes next. */
+    thread->stack.unhooked_depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
     return true;
 }
 
-/* An event between the base and a hooked frame: tells which frames of the base were left. */
-static void sync_base(PyThreadState *ts, struct rec_thread *thread, struct rec_open_frame leaving)
+/* At an event between an unhooked and a hooked frame: emits a LEFT record if unhooked frames have gone. */
+static void sync_unhooked_frames(PyThreadState *ts, struct rec_thread *thread, struct rec_open_frame leaving)
 {
     uint32_t depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
-    uint32_t present = leaving.function && thread->stack.base_depth > depth ? depth + 1 : depth;
+    uint32_t present = leaving.function && thread->stack.unhooked_depth > depth ? depth + 1 : depth;
     if (!rec_threads_emit_left(thread, present))
-        rec_threads_start_chunk(thread, 0, rec_threads_innermost(ts), leaving);      /* its OPEN records tell it */
-    thread->stack.base_depth = depth;
-    set_floor(ts, thread);
+        rec_threads_start_chunk(thread, 0, rec_threads_innermost(ts), leaving);      /* its OPEN records say as much */
+    thread->stack.unhooked_depth = depth;
+    place_window(ts, thread);
 }
 
-/* Another greenlet runs: what is known of the base is that of its track, or nothing. */
-static void change_track(PyThreadState *ts, struct rec_thread *thread, enum rec_greenlets_change change,
+/* Goes on with another greenlet's stack, of which its track keeps the unhooked frames, or nothing is known yet. */
+static void switch_stack(PyThreadState *ts, struct rec_thread *thread, enum rec_greenlets_change change,
                          struct rec_open_frame leaving)
 {
     if (change == REC_GREENLETS_NEW) {
-        thread->stack.base_depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
-        set_floor(ts, thread);
+        thread->stack.unhooked_depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
+        place_window(ts, thread);
     }
     rec_threads_emit_switch(thread, rec_threads_innermost(ts), leaving);
 }
 
-/* For any event that is not fast: finds the thread's buffer, makes it the current one and brings it to the present.
- * entered: the frame that is about to run, or NULL. leaving: that whose exit this is. NULL when nothing is recorded. */
-static struct rec_thread *catch_up(PyThreadState *ts, cpython_frame *entered, struct rec_open_frame leaving)
+/* Begins any event that is not fast: finds the thread, makes it the current one and brings it to the present.
+ * entered: the frame that is about to run, or NULL. leaving: the frame whose exit this is. Returns NULL when the
+ * event is not recorded. */
+static struct rec_thread *slow_path(PyThreadState *ts, cpython_frame *entered, struct rec_open_frame leaving)
 {
     if (!rec_threads_activate_if_pending(ts) || !engine.is_on)
         return NULL;
@@ -278,202 +204,132 @@ static struct rec_thread *catch_up(PyThreadState *ts, cpython_frame *entered, st
         rec_greenlets_notice(ts, thread, entered) : REC_GREENLETS_SAME;
     uint16_t flags;
     if (rec_threads_is_out_of_date(thread, &flags)) {
-        if (!adopt(ts, thread, is_new ? 0 : flags, leaving))
+        if (!resync_thread(ts, thread, is_new ? 0 : flags, leaving))
             return NULL;
-        set_floor(ts, thread);
+        place_window(ts, thread);
         return rec_state_is(REC_RECORDING) ? thread : NULL;
     }
     if (change != REC_GREENLETS_SAME)
-        change_track(ts, thread, change, leaving);
-    if (is_in_base(thread, evaluation))
-        sync_base(ts, thread, leaving);
+        switch_stack(ts, thread, change, leaving);
+    if (is_unhooked_evaluation(thread, evaluation))
+        sync_unhooked_frames(ts, thread, leaving);
     return rec_state_is(REC_RECORDING) ? thread : NULL;
 }
 
 static inline bool is_fast(const PyThreadState *ts, const struct rec_thread *thread)
 {
-    return likely(is_between(thread, cpython_evaluation_quick(ts))) &&
+    return likely(is_in_window(thread, cpython_hooked_evaluation(ts))) &&
            (likely(!rec_greenlets.are_used) || !rec_greenlets_may_have_changed(ts, thread));
 }
 
-/* Frames of the base may be gone before a C function is called, too. */
+/* Unhooked frames may have gone before a C function is called, too. */
 static void sync_before_c_call(PyThreadState *ts)
 {
     if (!is_fast(ts, rec_current))
-        catch_up(ts, NULL, rec_no_frame);
+        slow_path(ts, NULL, rec_no_frame);
 }
 
 /* ---- other tools' hooks ---- */
 
-#define REPLACED "another tool replaced the frame evaluation function"
+#define HOOK_REPLACED "another tool replaced the frame evaluation function"
 
 static PyObject *wrapping_hook(PyThreadState *ts, cpython_frame *f, int throwflag);
 
-static _PyFrameEvalFunction installed(void)
+static _PyFrameEvalFunction installed_hook(void)
 {
     return _PyInterpreterState_GetEvalFrameFunc(rec_threads.interp);
 }
 
-static void install(_PyFrameEvalFunction function)
+static void install_hook(_PyFrameEvalFunction function)
 {
     _PyInterpreterState_SetEvalFrameFunc(rec_threads.interp, function);
 }
 
-static bool is_ours(_PyFrameEvalFunction function)
+static bool is_our_hook(_PyFrameEvalFunction function)
 {
     return function == engine.hook || function == wrapping_hook;
 }
 
-/* Takes the hook off, if no other is in its place. */
-static void unhook(void)
+/* Takes the hook off, unless another one is in its place. */
+static void take_hook_off(void)
 {
-    _PyFrameEvalFunction now = installed();
+    _PyFrameEvalFunction now = installed_hook();
     engine.is_hooked = false;
     if (now != engine.caller)
         engine.caller = NULL;           /* it is gone; if it comes back it may not call ours */
     if (now == wrapping_hook)
-        install(engine.wrapped);
+        install_hook(engine.wrapped);
     else if (now == engine.hook)
-        install(engine.evaluate);
+        install_hook(rec_recursion.evaluate);
 }
 
-/* Puts it on. Where another one is meanwhile, it may or may not call ours: what ours calls then is that one, which shows
- * which it is (is_told). */
-static void hook(void)
+/* Puts the hook on. Where another tool's is meanwhile, that may call ours, or not. Ours calls it then, which shows
+ * which of the two it is (is_entry_recorded). */
+static void put_hook_on(void)
 {
-    _PyFrameEvalFunction now = installed();
+    _PyFrameEvalFunction now = installed_hook();
     engine.is_hooked = true;
-    if (is_ours(now) || now == engine.caller)
+    if (is_our_hook(now) || now == engine.caller)
         return;
-    if (now != engine.evaluate && now != engine.wrapped) {
+    if (now != rec_recursion.evaluate && now != engine.wrapped) {
         engine.before = engine.wrapped;
         engine.wrapped = now;
     }
-    install(now == engine.evaluate ? engine.hook : wrapping_hook);
+    install_hook(now == rec_recursion.evaluate ? engine.hook : wrapping_hook);
 }
 
-/* The frame that the other tool's function has been called for. */
-static __thread const cpython_frame *entering;
+/* The frame for which ours has called the other tool's function. */
+static __thread const cpython_frame *frame_in_wrapped;
 
-/* Events are not fast meanwhile. */
+/* Evaluates a frame by the other tool's function. No event is fast meanwhile. */
 static PyObject *evaluate_wrapped(PyThreadState *ts, cpython_frame *f, int throwflag)
 {
-    const cpython_frame *outer = entering;
+    const cpython_frame *outer = frame_in_wrapped;
     _PyFrameEvalFunction wrapped = engine.wrapped;
-    entering = f;
+    frame_in_wrapped = f;
     rec_threads_forget_current();
     PyObject *result = wrapped(ts, f, throwflag);
-    entering = outer;
+    frame_in_wrapped = outer;
     if (engine.is_suspect && wrapped != engine.caller) {
         engine.is_suspect = false;
         rec_state_start_epoch();
-        rec_threads.missing = REPLACED;
+        rec_threads.missing = HOOK_REPLACED;
     }
     return result;
 }
 
-/* At an entry that is not fast. True when the frame's entry is not to be told: it has been told, or it is in a gap,
- * where another tool's hook calls ours. */
-static bool is_told(const cpython_frame *f, bool wraps)
+/* At an entry that is not fast: true when it is recorded already, or is in an unrecorded region, where the other
+ * tool's function calls ours. */
+static bool is_entry_recorded(const cpython_frame *f, bool wraps)
 {
-    _PyFrameEvalFunction now = installed();
-    if (unlikely(f == entering)) {      /* ours was called by that which ours called: it need not be wrapped */
-        entering = NULL;
+    _PyFrameEvalFunction now = installed_hook();
+    if (unlikely(f == frame_in_wrapped)) {      /* ours called the other, which has called ours: no need to wrap it */
+        frame_in_wrapped = NULL;
         engine.caller = engine.wrapped;
         engine.is_suspect = false;
         if (wraps)
             engine.wrapped = engine.before;
         if (now == wrapping_hook)
-            install(engine.caller);
+            install_hook(engine.caller);
         return true;
     }
-    if (unlikely(!is_ours(now)) && !rec_state_is(REC_UNHOOKED))
+    if (unlikely(!is_our_hook(now)) && !rec_state_is(REC_UNHOOKED))
         engine.caller = now;
     return rec_state_is(REC_UNHOOKED);
 }
 
 /* ---- the hook ---- */
 
-/* Where the C stack was when the hook was called, in it and in what it leaves by a tail call. */
-#define ENTERED ((uintptr_t)__builtin_dwarf_cfa())
+/* Where the C stack was when the hook was called, in the hook and in what it leaves by a tail call. */
+#define HOOK_ENTERED ((uintptr_t)__builtin_dwarf_cfa())
 
-/* Evaluates a frame; the buffer is this thread's.
- *
- * CPython 3.12 and 3.13 count calls of C functions, and an evaluation as two. Without a hook a Python function that a
- * Python function calls is no evaluation of its own: its units are given back. One that C code calls is: it keeps them.
- * The two are told apart by what the units are, those inside of the caller's evaluation or fewer, and, since not all C
- * code takes units (functools.partial), by how far down the C stack the hook is called: nothing is nearer to the
- * caller's evaluation than what that calls itself. */
-#if CPYTHON_COUNTS_C_CALLS
-static PyObject *evaluate_with_units(PyThreadState *ts, cpython_frame *f, int throwflag, int given)
+/* Evaluates a frame. wraps: by another tool's function, which ours calls. */
+static inline __attribute__((always_inline)) PyObject *evaluate_inside(PyThreadState *ts, cpython_frame *f,
+                                                                       int throwflag, struct rec_thread *thread,
+                                                                       uintptr_t entered, bool wraps)
 {
-    ts->c_recursion_remaining += given;
-    PyObject *result = engine.evaluate(ts, f, throwflag);
-    ts->c_recursion_remaining -= given;
-    return result;
+    return wraps ? evaluate_wrapped(ts, f, throwflag) : rec_recursion_evaluate(ts, f, throwflag, thread, entered);
 }
-
-#if CPYTHON_INLINES_INIT
-/* The call of the class took a unit, too. Where the extra unit that CPython would take of the other limit is the last
- * one, the frame begins nevertheless: none that it calls will. */
-static PyObject *evaluate_init(PyThreadState *ts, cpython_frame *f)
-{
-    int taken = ts->py_recursion_remaining > 1 && cpython_has_init_shim(ts, f);
-    ts->py_recursion_remaining -= taken;
-    PyObject *result = evaluate_with_units(ts, f, 0, CPYTHON_EVALUATION_UNITS + 1);
-    ts->py_recursion_remaining += taken;
-    return result;
-}
-#endif
-
-/* True when the caller's evaluation itself calls this frame, this far above the hook, and would have run it. */
-static bool is_inlining(const PyThreadState *ts, const cpython_frame *f, uintptr_t distance)
-{
-    enum cpython_way way = cpython_way(ts, f);
-    if (way >= CPYTHON_N_WAYS)
-        return way == CPYTHON_OTHER_WAY;
-    if (engine.ways[way] > distance)
-        engine.ways[way] = distance;
-    return engine.ways[way] == distance;
-}
-
-static __attribute__((noinline)) PyObject *evaluate_otherwise(PyThreadState *ts, cpython_frame *f, int throwflag,
-                                                             struct rec_thread *thread, uintptr_t distance)
-{
-    if (thread->units == ts->c_recursion_remaining && is_inlining(ts, f, distance))
-        return evaluate_with_units(ts, f, throwflag, CPYTHON_EVALUATION_UNITS);
-    if (thread->units == ts->c_recursion_remaining + 1 && cpython_is_sending(ts, f))
-        return evaluate_with_units(ts, f, throwflag, CPYTHON_EVALUATION_UNITS + 1);
-#if CPYTHON_INLINES_INIT
-    if (thread->units == ts->c_recursion_remaining + 1 && cpython_is_inlining_init(ts, f, allocate, engine.init))
-        return evaluate_init(ts, f);
-#endif
-    int outside = thread->units;
-    thread->units = ts->c_recursion_remaining - CPYTHON_EVALUATION_UNITS;
-    PyObject *result = engine.evaluate(ts, f, throwflag);
-    thread = rec_current->owner == ts ? rec_current : rec_state_is(REC_RECORDING) ? rec_threads_find(ts) : NULL;
-    if (thread)
-        thread->units = outside;
-    return result;
-}
-
-static inline PyObject *evaluate(PyThreadState *ts, cpython_frame *f, int throwflag, struct rec_thread *thread,
-                                 uintptr_t entered)
-{
-    uintptr_t distance = cpython_evaluation_quick(ts) - entered;
-    if (unlikely(thread->units != ts->c_recursion_remaining) || unlikely(distance != engine.ways[CPYTHON_CALL]))
-        return evaluate_otherwise(ts, f, throwflag, thread, distance);
-    return evaluate_with_units(ts, f, throwflag, CPYTHON_EVALUATION_UNITS);
-}
-#else
-static inline PyObject *evaluate(PyThreadState *ts, cpython_frame *f, int throwflag, struct rec_thread *thread,
-                                 uintptr_t entered)
-{
-    (void)thread;
-    (void)entered;
-    return engine.evaluate(ts, f, throwflag);
-}
-#endif
 
 static inline void append_entry(PyThreadState *ts, struct rec_thread *thread, enum pnr_kind kind, uint64_t frame,
                                 uint32_t function)
@@ -484,40 +340,43 @@ static inline void append_entry(PyThreadState *ts, struct rec_thread *thread, en
 static inline __attribute__((always_inline)) void append_exit(PyThreadState *ts, struct rec_thread *thread,
                                                               enum pnr_kind kind, uint64_t frame, uint32_t function)
 {
-    if (rec_min_duration_ticks && rec_buffer_elide(&thread->buffer, rec_clock_ticks() - thread->buffer.base, kind, frame, function))
+    if (rec_min_duration_ticks &&
+        rec_buffer_elide(&thread->buffer, rec_clock_ticks() - thread->buffer.base, kind, frame, function))
         return;
     rec_threads_append(ts, thread, kind, (struct rec_open_frame){ frame, function },
                        (struct rec_open_frame){ frame, function });
 }
 
-/* The exit of a frame that was entered in an earlier recording has no function number in this one: it counts as
- * left unseen. */
-static __attribute__((noinline)) void leave_slowly(PyThreadState *ts, enum pnr_kind kind, uint64_t frame, uint64_t tag)
+/* Appends the exit record of a frame where that is not fast. A frame that was entered in an earlier recording has no
+ * function number in this one, so it counts as an unhooked frame that has gone. */
+static __attribute__((noinline)) void append_exit_slowly(PyThreadState *ts, enum pnr_kind kind, uint64_t frame,
+                                                         uint64_t tag)
 {
     rec_threads_notice_fork();
     bool is_known = rec_tag_is_current(tag);
-    struct rec_thread *thread = catch_up(ts, NULL, is_known ? (struct rec_open_frame){ frame, (uint32_t)tag } : rec_no_frame);
+    struct rec_open_frame leaving = is_known ? (struct rec_open_frame){ frame, (uint32_t)tag } : rec_no_frame;
+    struct rec_thread *thread = slow_path(ts, NULL, leaving);
     if (thread && is_known)
         append_exit(ts, thread, kind, frame, (uint32_t)tag);
 }
 
-/* A frame that was entered in an earlier recording is part of this one's base, so its exit is never fast: a fast tag
- * is a current one. */
-static inline __attribute__((always_inline)) void leave(PyThreadState *ts, enum pnr_kind kind, uint64_t frame,
+/* Appends the exit record of a frame. One that was entered in an earlier recording is an unhooked frame of this one,
+ * so that its exit is never fast: a fast tag is a current one. */
+static inline __attribute__((always_inline)) void leave_frame(PyThreadState *ts, enum pnr_kind kind, uint64_t frame,
                                                         uint64_t tag)
 {
     struct rec_thread *thread = rec_current;
     if (is_fast(ts, thread))
         append_exit(ts, thread, kind, frame, (uint32_t)tag);
     else
-        leave_slowly(ts, kind, frame, tag);
+        append_exit_slowly(ts, kind, frame, tag);
 }
 
-/* Takes the entry record of a frame that never ran back, if it is the newest. */
-static bool take_back(PyThreadState *ts, uint64_t tag)
+/* Retracts the entry record of a frame that never ran, if it is the newest record. */
+static bool retract_entry(PyThreadState *ts, uint64_t tag)
 {
     struct rec_thread *thread = rec_current;
-    if (!cpython_never_began(ts) || thread->owner != ts || thread->buffer.next == thread->buffer.first)
+    if (!rec_recursion_kept_from_beginning(ts) || thread->owner != ts || thread->buffer.next == thread->buffer.first)
         return false;
     if (!pnr_kind_enters_frame(pnr_record_kind(thread->buffer.next[-1])) ||
         pnr_record_function(thread->buffer.next[-1]) != (uint32_t)tag)
@@ -526,197 +385,195 @@ static bool take_back(PyThreadState *ts, uint64_t tag)
     return true;
 }
 
-/* Evaluates without the hook: Python calls below this frame then need no C stack, as without the recorder. Other
- * threads that run meanwhile run without it too. */
+/* Evaluates a frame without the hook, between UNRECORDED and UNRECORDED_END records. Python calls inside it then need
+ * no C stack, as without the recorder. Other threads that run meanwhile run without the hook, too. */
 static PyObject *evaluate_unhooked(PyThreadState *ts, cpython_frame *f, int throwflag, struct rec_thread *thread,
                                    uint64_t frame, uint64_t tag, uintptr_t entered, bool wraps)
 {
-    const struct rec_open_frame self = { frame, (uint32_t)tag }, stack_gap = { 0, PNR_UNRECORDED_STACK };
+    const struct rec_open_frame self = { frame, (uint32_t)tag }, stack_region = { 0, PNR_UNRECORDED_STACK };
     uint64_t since = rec_state.since;
-    if (!rec_state_is(REC_RECORDING))         /* the entry record found no chunk */
-        return wraps ? engine.wrapped(ts, f, throwflag) : engine.evaluate(ts, f, throwflag);
-    rec_threads_append(ts, thread, PNR_UNRECORDED, stack_gap, self);
-    unhook();
+    if (!rec_state_is(REC_RECORDING))   /* the entry record found no chunk */
+        return wraps ? engine.wrapped(ts, f, throwflag) : rec_recursion.evaluate(ts, f, throwflag);
+    rec_threads_append(ts, thread, PNR_UNRECORDED, stack_region, self);
+    take_hook_off();
     rec_state_take(REC_EVENT_UNHOOK);
     rec_threads_forget_current();
-    PyObject *result = wraps ? evaluate_wrapped(ts, f, throwflag) : evaluate(ts, f, throwflag, thread, entered);
+    PyObject *result = evaluate_inside(ts, f, throwflag, thread, entered, wraps);
     rec_threads_notice_fork();
-    never_inline_again();
+    rec_inlining_end_region();
     if (!rec_state_is(REC_RECORDING) || rec_state.since != since)
         return result;
     rec_state_take(REC_EVENT_REHOOK);
-    hook();
+    put_hook_on();
     thread = rec_threads_find(ts);
     if (thread && (rec_greenlets.are_used || PyThreadState_Next(PyInterpreterState_ThreadHead(rec_threads.interp)))) {
         if (thread->epoch == rec_state.epoch)
             thread->epoch++;
         rec_state_start_epoch();
     }
-    if ((thread = catch_up(ts, NULL, self)))
-        rec_threads_append(ts, thread, PNR_UNRECORDED_END, stack_gap, self);
+    if ((thread = slow_path(ts, NULL, self)))
+        rec_threads_append(ts, thread, PNR_UNRECORDED_END, stack_region, self);
     return result;
 }
 
-/* The exit record of a frame that was left with this result. f: NULL for a plain one. */
+/* Appends the exit record of a frame that was left with this result. f: NULL for a plain frame. */
 static void append_result(PyThreadState *ts, const cpython_frame *f, const PyObject *result, uint64_t tag)
 {
     enum pnr_kind exit;
-    if (!result && take_back(ts, tag))
+    if (!result && retract_entry(ts, tag))
         return;
     if (result)
         exit = !f ? PNR_RETURN : cpython_is_suspended(f) ? PNR_YIELD : PNR_FINISH;
     else
         exit = f ? PNR_FINISH_UNWIND : PNR_UNWIND;
-    leave(ts, exit, f ? rec_frame_identity(f) : 0, tag);
+    leave_frame(ts, exit, f ? rec_frame_identity(f) : 0, tag);
 }
 
-static enum pnr_kind entry_of(const cpython_frame *f, uint64_t tag)
+static enum pnr_kind entry_kind(const cpython_frame *f, uint64_t tag)
 {
     if (!(rec_tag_flags(tag) & REC_TAG_CONTINUABLE))
         return PNR_CALL;
     return cpython_is_first_entry(f) ? PNR_START : PNR_RESUME;
 }
 
-/* A frame that only makes a continuable one is no event of its own: CREATE tells what it made. */
-static PyObject *create(PyThreadState *ts, cpython_frame *f, int throwflag, uint64_t tag, bool wraps)
+/* Evaluates a frame that only makes a generator or coroutine. It is no call of its own: CREATE names what it made. */
+static PyObject *evaluate_creation(PyThreadState *ts, cpython_frame *f, int throwflag, uint64_t tag, bool wraps)
 {
     struct rec_thread *thread = rec_current;
-    PyObject *result = wraps ? evaluate_wrapped(ts, f, throwflag) : evaluate(ts, f, throwflag, thread, ENTERED);
+    PyObject *result = evaluate_inside(ts, f, throwflag, thread, HOOK_ENTERED, wraps);
     const cpython_frame *made = result ? cpython_generator_frame(result) : NULL;
     thread = rec_current;
-    if (!made || (!is_fast(ts, thread) && !(thread = catch_up(ts, NULL, rec_no_frame))) || !rec_tag_is_current(tag))
+    if (!made || (!is_fast(ts, thread) && !(thread = slow_path(ts, NULL, rec_no_frame))) || !rec_tag_is_current(tag))
         return result;
     append_entry(ts, thread, PNR_CREATE, rec_frame_identity(made), (uint32_t)tag);
     return result;
 }
 
+/* The hook of any frame, without a fast path. */
 static inline __attribute__((always_inline)) PyObject *hook_any(PyThreadState *ts, cpython_frame *f, int throwflag,
                                                                 bool wraps)
 {
-    struct rec_thread *thread = catch_up(ts, f, rec_no_frame);
+    struct rec_thread *thread = slow_path(ts, f, rec_no_frame);
     uint64_t tag = thread ? rec_functions_tag(f) : 0;
     if (!tag)
-        return wraps ? evaluate_wrapped(ts, f, throwflag) : engine.evaluate(ts, f, throwflag);
-    bool is_unhooked = is_beyond_guard(ts, thread);
-    if (rec_tag_flags(tag) & REC_TAG_WATCHED)
-        rec_threads_on_watched_call(ts, f, thread);
+        return wraps ? evaluate_wrapped(ts, f, throwflag) : rec_recursion.evaluate(ts, f, throwflag);
+    bool is_deep = is_beyond_guard(ts, thread);
+    if (rec_tag_watched(tag))
+        rec_threads_on_watched_call(ts, f, thread, tag);
     if (rec_tag_flags(tag) & REC_TAG_EXCLUDED)
-        return is_unhooked ? evaluate_unhooked(ts, f, throwflag, thread, 0, 0, ENTERED, wraps) :
-               wraps ? evaluate_wrapped(ts, f, throwflag) : evaluate(ts, f, throwflag, thread, ENTERED);
+        return is_deep ? evaluate_unhooked(ts, f, throwflag, thread, 0, 0, HOOK_ENTERED, wraps) :
+               evaluate_inside(ts, f, throwflag, thread, HOOK_ENTERED, wraps);
     if (rec_tag_flags(tag) & REC_TAG_CONTINUABLE && !cpython_is_continuable(f))
-        return create(ts, f, throwflag, tag, wraps);
-#if CPYTHON_INLINES_GETITEM
-    PyObject *namespace = NULL;         /* borrowed; whoever evaluates a code in a namespace owns it meanwhile */
-    if (rec_tag_flags(tag) & REC_TAG_SUBSCRIPT) {
-        namespace = cpython_namespace(f);
-        if (cpython_code(f)->co_flags & CO_OPTIMIZED)
-            cpython_never_inline(cpython_function(f));
-    }
-#endif
-    enum pnr_kind entry = entry_of(f, tag);
+        return evaluate_creation(ts, f, throwflag, tag, wraps);
+    PyObject *namespace = rec_tag_flags(tag) & REC_TAG_SUBSCRIPT ? rec_inlining_on_call(f) : NULL;
+    enum pnr_kind entry = entry_kind(f, tag);
     uint64_t frame = entry == PNR_CALL ? 0 : rec_frame_identity(f);
     append_entry(ts, thread, entry, frame, (uint32_t)tag);
-    PyObject *result = is_unhooked ? evaluate_unhooked(ts, f, throwflag, thread, frame, tag, ENTERED, wraps) :
-                       wraps ? evaluate_wrapped(ts, f, throwflag) : evaluate(ts, f, throwflag, thread, ENTERED);
-#if CPYTHON_INLINES_GETITEM
-    if (result && namespace)
-        never_inline_getitem(namespace);
-#endif
+    PyObject *result = is_deep ? evaluate_unhooked(ts, f, throwflag, thread, frame, tag, HOOK_ENTERED, wraps) :
+                                 evaluate_inside(ts, f, throwflag, thread, HOOK_ENTERED, wraps);
+    if (result)
+        rec_inlining_on_namespace(namespace);
     append_result(ts, entry == PNR_CALL ? NULL : f, result, tag);
     return result;
 }
 
 static __attribute__((noinline)) PyObject *hook_slowly(PyThreadState *ts, cpython_frame *f, int throwflag)
 {
-    if (is_told(f, false))
-        return engine.evaluate(ts, f, throwflag);
+    if (is_entry_recorded(f, false))
+        return rec_recursion.evaluate(ts, f, throwflag);
     return hook_any(ts, f, throwflag, false);
 }
 
-/* In place of all others, where another tool's function is not known to call ours. */
+/* The hook where another tool's function is not known to call ours. */
 static PyObject *wrapping_hook(PyThreadState *ts, cpython_frame *f, int throwflag)
 {
-    if (is_told(f, true))
+    if (is_entry_recorded(f, true))
         return engine.wrapped(ts, f, throwflag);
     return hook_any(ts, f, throwflag, true);
 }
 
-/* What comes after the evaluation and is not simple. */
-static __attribute__((noinline)) PyObject *leave_frame(PyObject *result, const cpython_frame *f, uint64_t tag)
+/* Ends the hook after the evaluation where that is not simple. */
+static __attribute__((noinline)) PyObject *leave_with_result(PyObject *result, const cpython_frame *f, uint64_t tag)
 {
     append_result(PyThreadState_Get(), f, result, tag);
     return result;
 }
 
-/* As hook_plain, below. */
+/* The hook of a generator or coroutine, as fast as hook_plain. */
 static __attribute__((noinline)) PyObject *hook_continuable(PyThreadState *ts, cpython_frame *f, int throwflag,
                                                             uint64_t tag)
 {
     struct rec_thread *thread = rec_current;
     if (!cpython_is_continuable(f))
-        return create(ts, f, throwflag, tag, false);
-    if (unlikely(!rec_buffer_append_frame_now(&thread->buffer, cpython_is_first_entry(f) ? PNR_START : PNR_RESUME, rec_frame_identity(f),
-                                          (uint32_t)tag)))
+        return evaluate_creation(ts, f, throwflag, tag, false);
+    enum pnr_kind entry = cpython_is_first_entry(f) ? PNR_START : PNR_RESUME;
+    if (unlikely(!rec_buffer_append_frame_now(&thread->buffer, entry, rec_frame_identity(f), (uint32_t)tag)))
         return hook_slowly(ts, f, throwflag);
-    PyObject *result = evaluate(ts, f, throwflag, thread, ENTERED);
+    PyObject *result = rec_recursion_evaluate(ts, f, throwflag, thread, HOOK_ENTERED);
     thread = rec_current;
     if (unlikely(!result) || unlikely(rec_min_duration_ticks) || unlikely(rec_greenlets.are_used) ||
-        unlikely(!is_between(thread, cpython_stack_pointer())) ||
-        unlikely(!rec_buffer_append_frame_now(&thread->buffer, cpython_is_suspended(f) ? PNR_YIELD : PNR_FINISH, rec_frame_identity(f),
-                                          (uint32_t)tag)))
-        return leave_frame(result, f, tag);
+        unlikely(!is_in_window(thread, cpython_stack_pointer())) ||
+        unlikely(!rec_buffer_append_frame_now(&thread->buffer, cpython_is_suspended(f) ? PNR_YIELD : PNR_FINISH,
+                                              rec_frame_identity(f), (uint32_t)tag)))
+        return leave_with_result(result, f, tag);
     return result;
 }
 
-/* A function with flags. All that one costs that is excluded is to find it out: nothing is kept over the evaluation. */
-static __attribute__((noinline)) PyObject *hook_marked(PyThreadState *ts, cpython_frame *f, int throwflag, uint64_t tag)
+/* The hook of a function with flags. A function that is excluded costs no more than finding that out: nothing is kept
+ * over its evaluation. */
+static __attribute__((noinline)) PyObject *hook_flagged(PyThreadState *ts, cpython_frame *f, int throwflag,
+                                                        uint64_t tag)
 {
     uint32_t flags = (uint32_t)(tag >> 32) ^ rec_functions.plain;
     if (flags == REC_TAG_CONTINUABLE)
         return hook_continuable(ts, f, throwflag, tag);
     if (flags == REC_TAG_EXCLUDED)
-        return evaluate(ts, f, throwflag, rec_current, ENTERED);
+        return rec_recursion_evaluate(ts, f, throwflag, rec_current, HOOK_ENTERED);
     return hook_slowly(ts, f, throwflag);
 }
 
-/* With a minimum duration: stores a RETURN, or takes the CALL back if it is the newest record. Returns false, and does
- * nothing, where that is not simple. */
-static inline bool return_or_drop(struct rec_thread *thread, uint32_t function)
+/* With a minimum duration: appends a RETURN, or retracts the CALL if that is the newest record and the call was
+ * short. Returns false, and does nothing, where that is not simple. */
+static inline bool append_or_elide(struct rec_thread *thread, uint32_t function)
 {
     uint64_t ticks = rec_clock_counter() - thread->buffer.base;
     const struct pnr_record *newest = thread->buffer.next - 1;
-    if (unlikely(thread->buffer.next == thread->buffer.first) || unlikely(!rec_buffer_has_capacity(&thread->buffer, ticks)) ||
-        unlikely(pnr_record_kind(*newest) == PNR_CREATE))
+    if (unlikely(thread->buffer.next == thread->buffer.first) || unlikely(pnr_record_kind(*newest) == PNR_CREATE) ||
+        unlikely(!rec_buffer_has_capacity(&thread->buffer, ticks)))
         return false;
-    if (rec_buffer_is_record(*newest, PNR_CALL, 0, function) && ticks - pnr_record_ticks(*newest) < rec_min_duration_ticks)
+    if (rec_buffer_is_record(*newest, PNR_CALL, 0, function) &&
+        ticks - pnr_record_ticks(*newest) < rec_min_duration_ticks)
         rec_buffer_retract(&thread->buffer);
     else
         rec_buffer_append(&thread->buffer, ticks, PNR_RETURN, 0, function);
     return true;
 }
 
-/* The hot path: a plain frame, timed by the counter. All else leaves it by a tail call, so that it calls nothing but
- * the evaluation and keeps as little as it can over it. Nothing is ever thrown into a plain frame. index: where the
- * tags are. drops: there is a minimum duration. tracks: there are greenlets. */
+/* The hot path: the hook of a plain frame, timed by the counter. All else leaves it by a tail call, so that it calls
+ * nothing but the evaluation and keeps as little as it can over it. Nothing is ever thrown into a plain frame, so
+ * that its throwflag is 0. index: of the tags in co_extra. elides: there is a minimum duration. has_greenlets: they
+ * are used. */
 static inline __attribute__((always_inline)) PyObject *hook_plain(PyThreadState *ts, cpython_frame *f, int throwflag,
-                                                                  Py_ssize_t index, bool drops, bool tracks)
+                                                                  Py_ssize_t index, bool elides, bool has_greenlets)
 {
     struct rec_thread *thread = rec_current;
-    if ((tracks && rec_greenlets_may_have_changed(ts, thread) && !rec_greenlets_switch(ts, thread)) ||
-        unlikely(!is_between(thread, cpython_evaluation_quick(ts))))
+    if ((has_greenlets && rec_greenlets_may_have_changed(ts, thread) && !rec_greenlets_switch(ts, thread)) ||
+        unlikely(!is_in_window(thread, cpython_hooked_evaluation(ts))))
         return hook_slowly(ts, f, throwflag);
     uint64_t tag = cpython_code_value(cpython_code(f), index);
     if (unlikely(tag >> 32 != rec_functions.plain))
-        return hook_marked(ts, f, throwflag, tag);
+        return hook_flagged(ts, f, throwflag, tag);
     if (unlikely(!rec_buffer_append_now(&thread->buffer, &thread->buffer.call, (uint32_t)tag)))
         return hook_slowly(ts, f, 0);
-    PyObject *result = evaluate(ts, f, 0, thread, ENTERED);
-    __asm__("" : "+r"(tag));           /* one value is kept over the evaluation, not what was made of it as well */
+    PyObject *result = rec_recursion_evaluate(ts, f, 0, thread, HOOK_ENTERED);
+    __asm__("" : "+r"(tag));           /* one value is kept over the evaluation, and not what was made of it as well */
     thread = rec_current;
-    if (unlikely(!result) || (tracks && rec_greenlets_may_have_changed(ts, thread) && !rec_greenlets_switch(ts, thread)) ||
-        unlikely(!is_between(thread, cpython_stack_pointer())) ||
-        unlikely(!(drops ? return_or_drop(thread, (uint32_t)tag) : rec_buffer_append_now(&thread->buffer, &thread->buffer.ret, (uint32_t)tag))))
-        return leave_frame(result, NULL, tag);
+    if (unlikely(!result) ||
+        (has_greenlets && rec_greenlets_may_have_changed(ts, thread) && !rec_greenlets_switch(ts, thread)) ||
+        unlikely(!is_in_window(thread, cpython_stack_pointer())) ||
+        unlikely(!(elides ? append_or_elide(thread, (uint32_t)tag) :
+                   rec_buffer_append_now(&thread->buffer, &thread->buffer.ret, (uint32_t)tag))))
+        return leave_with_result(result, NULL, tag);
     return result;
 }
 
@@ -725,80 +582,78 @@ static PyObject *frame_hook(PyThreadState *ts, cpython_frame *f, int throwflag)
     return hook_plain(ts, f, throwflag, 0, false, false);
 }
 
-/* Where another tool has the first place in co_extra. */
-static PyObject *frame_hook_elsewhere(PyThreadState *ts, cpython_frame *f, int throwflag)
+/* For tags that are not the first value in co_extra, which is another tool's. */
+static PyObject *frame_hook_any_index(PyThreadState *ts, cpython_frame *f, int throwflag)
 {
     return hook_plain(ts, f, throwflag, rec_functions.extra_index, false, false);
 }
 
-static PyObject *dropping_hook(PyThreadState *ts, cpython_frame *f, int throwflag)
+static PyObject *eliding_hook(PyThreadState *ts, cpython_frame *f, int throwflag)
 {
     return hook_plain(ts, f, throwflag, rec_functions.extra_index, true, false);
 }
 
-static PyObject *tracking_hook(PyThreadState *ts, cpython_frame *f, int throwflag)
+static PyObject *greenlet_hook(PyThreadState *ts, cpython_frame *f, int throwflag)
 {
     return hook_plain(ts, f, throwflag, rec_functions.extra_index, rec_min_duration_ticks != 0, true);
 }
 
 /* ---- interface ---- */
 
-static bool needs_look(void)
+static bool is_hook_displaced(void)
 {
-    _PyFrameEvalFunction now = installed();
-    return engine.is_hooked && !is_ours(now) && now != engine.caller;
+    _PyFrameEvalFunction now = installed_hook();
+    return engine.is_hooked && !is_our_hook(now) && now != engine.caller;
 }
 
-/* Recording ends, or the interpreter: the hook goes, the program runs on. */
-static void unhook_for_good(void)
+/* Recording ends, or the interpreter does: takes the hook off for good. The program runs on. */
+static void disable_hook(void)
 {
-    _PyFrameEvalFunction now = installed();
-    if (needs_look() || engine.is_suspect)
-        rec_threads.missing = REPLACED;
-    engine.left = is_ours(now) || now == engine.evaluate ? NULL : now;
+    _PyFrameEvalFunction now = installed_hook();
+    if (is_hook_displaced() || engine.is_suspect)
+        rec_threads.missing = HOOK_REPLACED;
+    engine.left = is_our_hook(now) || now == rec_recursion.evaluate ? NULL : now;
     engine.is_suspect = false;
-    unhook();
+    take_hook_off();
 }
 
-/* From now on greenlets may run. The frames that are there are left by hooks that do not look for them: they become the
- * base. */
-static void use_greenlets(void)
+/* Greenlets may run from now on. The hooks of the frames that run now do not look for greenlets when they end, so
+ * that these frames become unhooked. */
+static void on_greenlets(void)
 {
     _PyFrameEvalFunction before = engine.hook;
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
         struct rec_thread *thread = rec_threads_find(ts);
         if (!thread || thread->epoch != rec_state.epoch || thread->buffer.chunk < 0)
             continue;
-        thread->stack.base_depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
+        thread->stack.unhooked_depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
         thread->data_stack = cpython_data_stack(ts);
-        if (thread->hooked_low)            /* else it is not known before the thread runs */
-            set_floor(ts, thread);
+        if (thread->window_low)            /* else the stack is not known before the thread runs */
+            place_window(ts, thread);
     }
     if (engine.hook != hook_slowly)
-        engine.hook = tracking_hook;
-    if (installed() == before)
-        install(engine.hook);
+        engine.hook = greenlet_hook;
+    if (installed_hook() == before)
+        install_hook(engine.hook);
 }
 
-static int begin(void)
+static int begin_recording(void)
 {
     PyThreadState *self = PyThreadState_Get();
-#if CPYTHON_COUNTS_C_CALLS
-    memset(engine.ways, 0xFF, sizeof engine.ways);
-#endif
-    never_inline_again();
+    rec_recursion_start();
+    rec_inlining_end_region();
     rec_functions_start();
     rec_threads_start(self->interp);
     engine.is_on = true;
     rec_threads.before_c_call = sync_before_c_call;
     rec_threads.has_late_exits = PY_VERSION_HEX >= 0x030C0000;
-    rec_greenlets_start(use_greenlets);
+    rec_greenlets_start(on_greenlets);
     PyThreadState *oldest = PyInterpreterState_ThreadHead(self->interp);
     while (PyThreadState_Next(oldest))
         oldest = PyThreadState_Next(oldest);
     for (PyThreadState *ts = oldest; ts; ts = ts->prev) {
         struct rec_thread *thread = rec_threads_new(ts);
-        if (!thread || !adopt(ts, thread, 0, rec_no_frame)) {
+        if (!thread || !resync_thread(ts, thread, 0, rec_no_frame)) {
             PyErr_NoMemory();
             return -1;
         }
@@ -806,73 +661,60 @@ static int begin(void)
     return 0;
 }
 
-/* Another tool's function is in the place of the hook: the next call through it shows whether it calls the hook. Where
- * there is none any more, nothing calls the hook, and calls are missing for certain. */
-static void suspect(void)
+/* Suspects that calls are missing, since another tool's function is in the place of the hook. The next call through it
+ * shows whether it calls the hook. Where there is no hook any more, calls are missing for certain. */
+static void suspect_missing_calls(void)
 {
-    engine.is_suspect = installed() != engine.evaluate;
+    engine.is_suspect = installed_hook() != rec_recursion.evaluate;
     if (engine.is_suspect)
         return;
     rec_state_start_epoch();
-    rec_threads.missing = REPLACED;
+    rec_threads.missing = HOOK_REPLACED;
     rec_threads_forget_current();
 }
 
-static void look(void)
+/* Puts the hook on again if another tool has replaced it. */
+static void recover_hook(void)
 {
-    if (!needs_look())
+    if (!is_hook_displaced())
         return;
-    suspect();
-    hook();
+    suspect_missing_calls();
+    put_hook_on();
 }
 
 static void pause_hook(void)
 {
-    if (needs_look())
-        suspect();
-    unhook();
+    if (is_hook_displaced())
+        suspect_missing_calls();
+    take_hook_off();
 }
 
 static void resume_hook(void)
 {
     if (engine.is_suspect)
-        suspect();
-    never_inline_again();
-    hook();
+        suspect_missing_calls();
+    rec_inlining_end_region();
+    put_hook_on();
 }
 
-static int start(void)
+static int start_hook(void)
 {
-    if (!engine.evaluate) {             /* once a process */
-        engine.evaluate = _PyEval_EvalFrameDefault;
-#if CPYTHON_INLINES_GETITEM
-        engine.getitem = PyUnicode_InternFromString("__getitem__");
-        if (!engine.getitem)
-            return -1;
-#elif CPYTHON_INLINES_INIT
-        engine.type_new = PyType_Type.tp_new;
-        engine.init = PyUnicode_InternFromString("__init__");
-        if (!engine.init)
-            return -1;
-#endif
-    }
-    engine.hook = !rec_clock_is_counter ? hook_slowly : rec_min_duration_ticks ? dropping_hook :
-                  rec_functions.extra_index == 0 ? frame_hook : frame_hook_elsewhere;
-    if (begin() != 0)
+    if (!rec_recursion.evaluate)        /* once a process */
+        rec_recursion.evaluate = _PyEval_EvalFrameDefault;
+    engine.hook = !rec_clock_is_counter ? hook_slowly : rec_min_duration_ticks ? eliding_hook :
+                  rec_functions.extra_index == 0 ? frame_hook : frame_hook_any_index;
+    if (rec_inlining_start() != 0 || begin_recording() != 0)
         return -1;
-#if CPYTHON_INLINES_GETITEM || CPYTHON_INLINES_INIT
-    prepare_classes(&PyBaseObject_Type);
-#endif
-    /* What was there when the last recording ended may call ours; any other cannot. */
-    if (!is_ours(installed()) && installed() != engine.left) {
-        engine.evaluate = installed();
+    /* The function that was there when the last recording ended may call ours. Any other cannot. */
+    if (!is_our_hook(installed_hook()) && installed_hook() != engine.left) {
+        rec_recursion.evaluate = installed_hook();
         engine.caller = NULL;
     }
-    hook();
+    put_hook_on();
     return 0;
 }
 
-static void stop(void)
+static void stop_hook(void)
 {
     rec_threads_end_buffers();
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
@@ -880,43 +722,45 @@ static void stop(void)
         if (!thread)
             continue;
         rec_threads_refresh_name(ts, thread);
+        cpython_frame *unhooked = cpython_running_within(ts, thread->window_low + thread->stack.window_size,
+                                                         thread->stack_low ? thread->stack_top : UINTPTR_MAX);
         if (thread->epoch == rec_state.epoch &&
-            !rec_threads_emit_left(thread, rec_threads_count_recorded(ts, cpython_running_within(
-                ts, thread->hooked_low + thread->stack.hooked_size, thread->stack_low ? thread->stack_top : UINTPTR_MAX))))
+            !rec_threads_emit_left(thread, rec_threads_count_recorded(ts, unhooked)))
             rec_threads_start_chunk(thread, 0, rec_threads_innermost(ts), rec_no_frame);
     }
-    unhook_for_good();
+    disable_hook();
 }
 
-static int enter_engine(enum rec_enter why)
+static int enter_frame_engine(enum rec_enter why)
 {
     if (why == REC_ENTER_START)
-        return start();
+        return start_hook();
     if (why == REC_ENTER_CHILD)
-        return begin();
+        return begin_recording();
     if (why == REC_ENTER_HANDOVER)
         return -1;
     resume_hook();
     return 0;
 }
 
-static void leave_engine(enum rec_leave why)
+static void leave_frame_engine(enum rec_leave why)
 {
     if (why == REC_LEAVE_PAUSE)
         pause_hook();
     else if (why == REC_LEAVE_FAILURE)
-        unhook_for_good();
+        disable_hook();
     else if (why == REC_LEAVE_STOP)
-        stop();
+        stop_hook();
     else if (why == REC_LEAVE_OFF && engine.is_on)
-        unhook();
+        take_hook_off();
     if (why != REC_LEAVE_PAUSE && why != REC_LEAVE_FAILURE)
         engine.is_on = engine.is_suspect = false;
 }
 
-static const struct rec_engine frame = {
-    .name = "frame", .enter = enter_engine, .leave = leave_engine, .look = look, .needs_look = needs_look };
-const struct rec_engine *const rec_engine_frame = &frame;
+static const struct rec_engine frame_engine = {
+    .name = "frame", .enter = enter_frame_engine, .leave = leave_frame_engine, .look = recover_hook,
+    .needs_look = is_hook_displaced };
+const struct rec_engine *const rec_engine_frame = &frame_engine;
 
 #else
 

@@ -106,9 +106,9 @@ static __attribute__((noinline)) PyObject *append_event_slowly(PyThreadState *ts
     uint64_t tag = thread ? rec_functions_tag(f) : 0;
     if (!tag)
         return rec_tool_nothing();
-    bool names = rec_tag_flags(tag) & REC_TAG_WATCHED && kind == PNR_CALL;
+    bool names = rec_tag_watched(tag) && kind == PNR_CALL;
     if (names)
-        rec_threads_on_watched_call(ts, f, thread);
+        rec_threads_on_watched_call(ts, f, thread, tag);
     if (rec_tag_flags(tag) & REC_TAG_EXCLUDED)
         return answer_excluded(f, can_disable && !names);
     if (!count_frame(thread, kind))

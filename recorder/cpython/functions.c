@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "call_inlining.h"
 #include "../name_table.h"
 
 struct rec_functions rec_functions = { .extra_index = -1 };
@@ -10,7 +11,7 @@ static struct {
     const char *own;
     size_t own_size;
     PyObject *name;                     /* interned "__name__" */
-    bool has_greenlets;                 /* the module was met: it may be there, or soon */
+    bool has_greenlets;                 /* a function of the module `greenlet` has been called */
 } functions;
 
 static enum pnr_function_kind kind_of(const PyCodeObject *code)
@@ -24,7 +25,7 @@ static enum pnr_function_kind kind_of(const PyCodeObject *code)
     return code->co_flags & CO_GENERATOR ? PNR_FUNCTION_GENERATOR : PNR_FUNCTION_PLAIN;
 }
 
-/* Keeps nothing in the str, and makes no object that could start a garbage collection. */
+/* Leaves nothing in the str, unlike PyUnicode_AsUTF8, and makes no object that could start a garbage collection. */
 struct pnr_string rec_functions_text(PyObject *object, PyObject **owned)
 {
     *owned = object && PyUnicode_Check(object) ? PyUnicode_AsEncodedString(object, "utf-8", "surrogatepass") : NULL;
@@ -32,48 +33,26 @@ struct pnr_string rec_functions_text(PyObject *object, PyObject **owned)
         PyErr_Clear();
         return (struct pnr_string){ "?", 1 };
     }
-    Py_ssize_t size = PyBytes_GET_SIZE(*owned), most = PNR_NAME_MAX + 4;    /* the buffer cuts at a character's edge */
-    return (struct pnr_string){ PyBytes_AS_STRING(*owned), (uint32_t)(size < most ? size : most) };
+    /* The name table cuts it after a whole character. */
+    Py_ssize_t size = PyBytes_GET_SIZE(*owned), max = PNR_NAME_MAX + 4;
+    return (struct pnr_string){ PyBytes_AS_STRING(*owned), (uint32_t)(size < max ? size : max) };
 }
 
-static bool is_text(struct pnr_string s, const char *text)
-{
-    return s.size == strlen(text) && memcmp(s.bytes, text, s.size) == 0;
-}
-
-/* The functions at whose entry the name of a thread or process is known or changes, or an exception ends a thread. */
-static bool is_noted(const PyCodeObject *code, const struct pnr_string strings[3])
-{
-    if (is_text(strings[0], "threading"))
-        return is_text(strings[1], "Thread._bootstrap_inner") ||
-               is_text(strings[1], "_make_invoke_excepthook.<locals>.invoke_excepthook") ||
-               (is_text(strings[1], "Thread.name") && code->co_argcount == 2);
-    return (is_text(strings[0], "multiprocessing.process") && is_text(strings[1], "BaseProcess._bootstrap")) ||
-           (is_text(strings[0], "execnet.gateway_base") && is_text(strings[1], "serve"));
-}
-
-#if CPYTHON_INLINES_GETITEM
-static bool may_subscript(const PyCodeObject *code)
-{
-    return !(code->co_flags & CO_OPTIMIZED) ||
-           (code->co_argcount == 2 && PyUnicode_CompareWithASCIIString(code->co_name, "__getitem__") == 0);
-}
-#endif
-
-/* Gives a code object its tag. Returns 0 when the name table cannot be written. Runs no Python code and keeps
- * the exception that is set. */
-static uint64_t make_mark(const cpython_frame *f)
+/* Gives a code object its tag. Returns 0 when the name table cannot be written. Runs no Python code and keeps the
+ * exception that is set. */
+static uint64_t make_tag(const cpython_frame *f)
 {
     PyObject *type, *value, *traceback, *owned[3];
     PyCodeObject *code = cpython_code(f);
     PyErr_Fetch(&type, &value, &traceback);
     PyObject *module = cpython_lookup(cpython_globals(f), functions.name);        /* borrowed */
-    struct pnr_string strings[3] = { rec_functions_text(module, &owned[0]), rec_functions_text(code->co_qualname, &owned[1]),
-                                     rec_functions_text(code->co_filename, &owned[2]) };
+    struct pnr_string strings[3] = {
+        rec_functions_text(module, &owned[0]), rec_functions_text(code->co_qualname, &owned[1]),
+        rec_functions_text(code->co_filename, &owned[2]) };
     if (strings[0].size >= 8 && memcmp(strings[0].bytes, "greenlet", 8) == 0)
         functions.has_greenlets = true;
     if (functions.has_greenlets && !rec_greenlets.are_used)
-        rec_greenlets_look();
+        rec_greenlets_find_module();
     enum pnr_function_kind kind = kind_of(code);
     uint64_t flags = 0, index = 0, tag = 0;
     bool is_own = strings[2].size > functions.own_size &&
@@ -84,18 +63,14 @@ static uint64_t make_mark(const cpython_frame *f)
         index = rec_name_table_add_function(kind, (uint32_t)code->co_firstlineno, strings);
     if (index && kind != PNR_FUNCTION_PLAIN)
         flags |= REC_TAG_CONTINUABLE;
-    else if (is_noted(code, strings))
-        flags |= REC_TAG_WATCHED;
-#if CPYTHON_INLINES_GETITEM
-    if (index && may_subscript(code))
+    else
+        flags |= rec_threads_watch(code, strings) << REC_TAG_WATCHED_SHIFT;
+    if (rec_inlining_on_first_call(f, index != 0))
         flags |= REC_TAG_SUBSCRIPT;
-    if (code->co_argcount == 2)         /* it may be a __getitem__ by another name */
-        cpython_never_inline(cpython_function(f));
-#endif
     if (index || flags & REC_TAG_EXCLUDED) {
         tag = ((uint64_t)rec_functions.plain | flags) << 32 | index;
         if (cpython_set_code_value(code, rec_functions.extra_index, tag) != 0)
-            PyErr_Clear();              /* it is then named again at the next call */
+            PyErr_Clear();              /* the next call then names it again */
     }
     for (int i = 0; i < 3; i++)
         Py_XDECREF(owned[i]);
@@ -106,7 +81,7 @@ static uint64_t make_mark(const cpython_frame *f)
 uint64_t rec_functions_tag(const cpython_frame *f)
 {
     uint64_t tag = rec_tag_peek(f);
-    return rec_tag_is_current(tag) ? tag : make_mark(f);
+    return rec_tag_is_current(tag) ? tag : make_tag(f);
 }
 
 int rec_functions_init(const char *own)
@@ -115,7 +90,7 @@ int rec_functions_init(const char *own)
     functions.own_size = strlen(own);
     rec_functions.extra_index = cpython_request_code_value();
     if (rec_functions.extra_index < 0) {
-        PyErr_SetString(PyExc_RuntimeError, "panopticon: the interpreter has no place left for data on code objects "
+        PyErr_SetString(PyExc_RuntimeError, "panopticon: the interpreter has no index left for data on code objects "
                                             "(PEP 523); record without the other tools that use it");
         return -1;
     }

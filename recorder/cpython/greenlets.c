@@ -4,26 +4,26 @@
 #include <string.h>
 
 #define API "greenlet._C_API"
-#define API_TYPE 0                      /* places in the API's table (greenlet.h) */
+#define API_TYPE 0                      /* indices in the API's table (greenlet.h) */
 #define API_GET_CURRENT 4
-#define BY_STACK 1024                   /* places to find a greenlet by its data stack; a power of two */
+#define N_BY_STACK 1024                 /* slots to find a greenlet by its data stack; a power of two */
 #define N_FREE (1 << 14)                /* tracks that are kept for later greenlets; a power of two, like the next */
-#define FREE_HEADS (1 << 10)
-#define LOOKED_AT 32                    /* greenlets of which is asked, for a new one, whether they have ended */
+#define N_FREE_LISTS (1 << 10)
+#define N_CHECKED 32                    /* greenlets that are asked, for each new one, whether they have ended */
 
 struct rec_greenlets rec_greenlets;
 
-/* A greenlet that has run in this recording, and what its track was like when it last did. */
+/* A greenlet that has run in this recording, with the state of its track when it last ran. */
 struct greenlet {
     PyObject *object;                   /* an address; NULL: free */
     PyObject *ref;                      /* weak reference, by which to tell that it is still the same; owned */
     const void *stack;                  /* its data stack when it was last asked for */
     struct rec_track track;
-    struct rec_stack frames;
+    struct rec_stack frames;            /* the engines', like the thread's `stack` */
     uint64_t key;                       /* of the track: which greenlets may have it next */
-    uint64_t epoch;                     /* of the buffer when it was */
-    bool has_ended;                     /* the track is not its own any more */
-    bool is_noted;                      /* it is among those that have begun, or one that was at this address */
+    uint64_t epoch;                     /* of the thread when it last ran */
+    bool has_ended;                     /* the track is no longer its own */
+    bool is_listed;                     /* this address is in the list of those that have begun */
 };
 
 /* A track whose greenlet has ended. */
@@ -39,19 +39,19 @@ static struct {
     PyObject *name, *run;               /* interned names of attributes */
     struct greenlet *table;             /* open addressing; owned */
     size_t n, capacity;                 /* a power of two, or 0 */
-    struct greenlet *by_stack[BY_STACK];        /* in the table; NULL: none */
-    PyObject **begun;                   /* addresses: those that had not ended when that was last asked; owned */
+    struct greenlet *by_stack[N_BY_STACK];      /* into the table, by data stack; NULL: none */
+    PyObject **begun;                   /* addresses of those that had not ended when last asked; owned */
     size_t n_begun, begun_capacity;
-    size_t looked_at;                   /* the next of these to be asked about */
+    size_t next_checked;                /* index of the next of these to be asked */
     struct free_track free[N_FREE];
-    uint32_t n_places;                  /* in `free`: those from 1 on that are or were in use */
-    uint32_t vacant;                    /* the first of the latter; 0: none */
-    uint32_t heads[FREE_HEADS];         /* lists of the former, by key */
+    uint32_t n_free_used;               /* entries of `free` that are or were in use; they are numbered from 1 */
+    uint32_t vacant;                    /* list of those that are not in use any more; 0: none */
+    uint32_t heads[N_FREE_LISTS];       /* lists of those in use, by key */
 } greenlets;
 
 /* ---- the module ---- */
 
-void rec_greenlets_look(void)
+void rec_greenlets_find_module(void)
 {
     PyObject *type, *value, *traceback;
     if (rec_greenlets.are_used)
@@ -81,7 +81,7 @@ void rec_greenlets_look(void)
 static void forget_free_tracks(void)
 {
     memset(greenlets.heads, 0, sizeof greenlets.heads);
-    greenlets.n_places = greenlets.vacant = 0;
+    greenlets.n_free_used = greenlets.vacant = 0;
 }
 
 void rec_greenlets_start(void (*on_use)(void))
@@ -96,14 +96,14 @@ void rec_greenlets_start(void (*on_use)(void))
     greenlets.n_begun = 0;
     rec_greenlets.are_used = rec_greenlets.has_bare = false;
     rec_greenlets.on_use = on_use;
-    rec_greenlets_look();
+    rec_greenlets_find_module();
 }
 
 void rec_greenlets_change(void)
 {
     rec_greenlets.on_use = NULL;
     for (size_t i = 0; i < greenlets.capacity; i++)
-        greenlets.table[i].frames.hooked_size = 0;
+        greenlets.table[i].frames.window_size = 0;
 }
 
 /* References to what an interpreter had that is gone are not released. */
@@ -117,20 +117,20 @@ void rec_greenlets_forget(void)
 
 /* ---- the table ---- */
 
-static bool is_alive(const struct greenlet *g)
+static bool is_greenlet_alive(const struct greenlet *g)
 {
 #if PY_VERSION_HEX >= 0x030D0000
     PyObject *object = NULL;
     if (g->object && g->ref)
         PyWeakref_GetRef(g->ref, &object);
-    Py_XDECREF(object);                 /* it cannot be the last: who dies is not referred to any more */
+    Py_XDECREF(object);                 /* not the last reference: an object that is being freed gives none */
     return object && object == g->object;
 #else
     return g->object && g->ref && PyWeakref_GET_OBJECT(g->ref) == g->object;
 #endif
 }
 
-static struct greenlet *place_of(struct greenlet *table, size_t capacity, const PyObject *object)
+static struct greenlet *slot_of(struct greenlet *table, size_t capacity, const PyObject *object)
 {
     size_t at = ((uintptr_t)object >> 4) * UINT64_C(0x9e3779b97f4a7c15) >> 20 & (capacity - 1);
     while (table[at].object && table[at].object != object)
@@ -138,8 +138,8 @@ static struct greenlet *place_of(struct greenlet *table, size_t capacity, const 
     return &table[at];
 }
 
-/* The value of a getter of greenlets. Borrowed: it must be alive otherwise. */
-static PyObject *get(PyObject *getter, PyObject *object)
+/* Calls a getter of greenlets. The value is borrowed: something else must own it. */
+static PyObject *get_property(PyObject *getter, PyObject *object)
 {
     PyObject *value = Py_TYPE(getter)->tp_descr_get(getter, object, (PyObject *)Py_TYPE(object));
     Py_XDECREF(value);
@@ -147,33 +147,33 @@ static PyObject *get(PyObject *getter, PyObject *object)
     return value;
 }
 
-/* Keeps a track for a later greenlet. If there are too many, all others are given up: they are not used again. */
-static void keep_free_track(uint64_t key, uint32_t number)
+/* Releases a track for a later greenlet. If there are too many, all others are forgotten: they are not used again. */
+static void release_track(uint64_t key, uint32_t number)
 {
-    uint32_t *head = &greenlets.heads[key & (FREE_HEADS - 1)], place = greenlets.vacant;
-    if (place) {
-        greenlets.vacant = greenlets.free[place - 1].next;
+    uint32_t *head = &greenlets.heads[key & (N_FREE_LISTS - 1)], entry = greenlets.vacant;
+    if (entry) {
+        greenlets.vacant = greenlets.free[entry - 1].next;
     } else {
-        if (greenlets.n_places == N_FREE)
+        if (greenlets.n_free_used == N_FREE)
             forget_free_tracks();
-        place = ++greenlets.n_places;
+        entry = ++greenlets.n_free_used;
     }
-    greenlets.free[place - 1] = (struct free_track){ key, number, *head };
-    *head = place;
+    greenlets.free[entry - 1] = (struct free_track){ key, number, *head };
+    *head = entry;
 }
 
-/* One that has ended never runs again. Its track is free. */
-static void look_whether_it_ended(struct greenlet *g)
+/* Releases the track of a greenlet that has ended. It never runs again. */
+static void check_ended(struct greenlet *g)
 {
-    if (!g->object || g->has_ended || (is_alive(g) && get(greenlets.dead, g->object) != Py_True))
+    if (!g->object || g->has_ended || (is_greenlet_alive(g) && get_property(greenlets.dead, g->object) != Py_True))
         return;
     g->has_ended = true;
     if (g->track.number)
-        keep_free_track(g->key, g->track.number);
+        release_track(g->key, g->track.number);
 }
 
-/* Notes one that begins. Without memory its track is not used again. */
-static void note_begun(struct greenlet *g)
+/* Lists a greenlet that begins. Without memory its track is not used again. */
+static void list_greenlet(struct greenlet *g)
 {
     if (greenlets.n_begun == greenlets.begun_capacity) {
         size_t capacity = greenlets.begun_capacity ? 2 * greenlets.begun_capacity : 64;
@@ -183,20 +183,21 @@ static void note_begun(struct greenlet *g)
         greenlets.begun = begun;
         greenlets.begun_capacity = capacity;
     }
-    if (!g->is_noted)
+    if (!g->is_listed)
         greenlets.begun[greenlets.n_begun++] = g->object;
-    g->is_noted = true;
+    g->is_listed = true;
 }
 
-/* Makes the table anew without those that are gone, with room for one more. Returns whether there is. */
-static bool make_room(void)
+/* Makes a new table without the greenlets that are gone if there is no slot for one more. Returns whether there is
+ * one. */
+static bool reserve_slot(void)
 {
     size_t n = 0, capacity = 64;
     if (4 * (greenlets.n + 1) <= 3 * greenlets.capacity)
         return true;
     for (size_t i = 0; i < greenlets.capacity; i++) {
-        look_whether_it_ended(&greenlets.table[i]);
-        n += is_alive(&greenlets.table[i]);
+        check_ended(&greenlets.table[i]);
+        n += is_greenlet_alive(&greenlets.table[i]);
     }
     while (capacity < 4 * (n + 1))
         capacity *= 2;
@@ -204,8 +205,8 @@ static bool make_room(void)
     if (!table)
         return false;
     for (size_t i = 0; i < greenlets.capacity; i++) {
-        if (is_alive(&greenlets.table[i]))
-            *place_of(table, capacity, greenlets.table[i].object) = greenlets.table[i];
+        if (is_greenlet_alive(&greenlets.table[i]))
+            *slot_of(table, capacity, greenlets.table[i].object) = greenlets.table[i];
         else
             Py_XDECREF(greenlets.table[i].ref);
     }
@@ -216,23 +217,23 @@ static bool make_room(void)
     greenlets.capacity = capacity;
     greenlets.n_begun = 0;
     for (size_t i = 0; i < capacity; i++) {
-        table[i].is_noted = false;
+        table[i].is_listed = false;
         if (table[i].object && !table[i].has_ended && table[i].track.number)
-            note_begun(&table[i]);
+            list_greenlet(&table[i]);
     }
     return true;
 }
 
-/* Borrowed: who runs keeps its parents. NULL for a thread's first greenlet, which is the thread itself. */
-static PyObject *parent_of(PyObject *object)
+/* Borrowed: the greenlet that runs owns its parents. NULL for a thread's first greenlet, which is the thread itself. */
+static PyObject *greenlet_parent(PyObject *object)
 {
-    PyObject *parent = get(greenlets.parent, object);
+    PyObject *parent = get_property(greenlets.parent, object);
     return parent == Py_None ? NULL : parent;
 }
 
 /* ---- names, and tracks ---- */
 
-/* What the greenlet itself has under that name, not its type. Borrowed, or NULL. */
+/* An attribute of the greenlet itself, not of its type. Borrowed, or NULL. */
 static PyObject *own_attribute(PyObject *object, PyObject *name)
 {
     Py_ssize_t offset = Py_TYPE(object)->tp_dictoffset;
@@ -242,8 +243,8 @@ static PyObject *own_attribute(PyObject *object, PyObject *name)
     return value;
 }
 
-/* The qualified name of the function of the outermost frame: those from f outwards, or else the one that is entered.
- * Borrowed, or NULL. */
+/* The qualified name of the function that the stack begins with: f and the frames outwards of it, or else the frame
+ * that is entered. Borrowed, or NULL. */
 static PyObject *outermost_name(cpython_frame *f, cpython_frame *entered)
 {
     PyObject *name = entered ? cpython_code(entered)->co_qualname : NULL;
@@ -253,9 +254,9 @@ static PyObject *outermost_name(cpython_frame *f, cpython_frame *entered)
     return name;
 }
 
-/* What it is called: by the program, if that gave it a name (gevent.Greenlet.name); else as the function that it runs, which
- * gevent keeps, where it is not seen. Other names would have to be asked for by Python code. Borrowed, or NULL. */
-static PyObject *name_of(PyObject *object, cpython_frame *f, cpython_frame *entered)
+/* The greenlet's name: that which the program gave it (gevent.Greenlet.name), else its function's, which gevent keeps
+ * in _run before it shows on the stack. Other names would have to be asked for by Python code. Borrowed, or NULL. */
+static PyObject *greenlet_name(PyObject *object, cpython_frame *f, cpython_frame *entered)
 {
     PyObject *name = own_attribute(object, greenlets.name), *run = own_attribute(object, greenlets.run);
     if (name && PyUnicode_Check(name) && PyUnicode_GetLength(name) > 0)
@@ -265,8 +266,8 @@ static PyObject *name_of(PyObject *object, cpython_frame *f, cpython_frame *ente
     return run && PyFunction_Check(run) ? ((PyFunctionObject *)run)->func_qualname : outermost_name(f, entered);
 }
 
-/* FNV-1a: which tracks are alike. */
-static uint64_t key_of(struct pnr_string name, uint32_t thread)
+/* Hashes what two greenlets must have in common to have the same track one after the other (FNV-1a). */
+static uint64_t track_key(struct pnr_string name, uint32_t thread)
 {
     uint64_t key = UINT64_C(0xcbf29ce484222325) ^ thread;
     for (uint32_t i = 0; i < name.size; i++)
@@ -274,65 +275,65 @@ static uint64_t key_of(struct pnr_string name, uint32_t thread)
     return key ^ key >> 32;
 }
 
-/* Asks of some of those that have begun, by turns, whether they have ended. */
-static void look_at_some(void)
+/* Asks some of the greenlets that have begun, in turn, whether they have ended. */
+static void check_some(void)
 {
-    for (size_t n = greenlets.n_begun < LOOKED_AT ? greenlets.n_begun : LOOKED_AT; n > 0; n--) {
-        if (greenlets.looked_at >= greenlets.n_begun)
-            greenlets.looked_at = 0;
-        PyObject **object = &greenlets.begun[greenlets.looked_at];
-        struct greenlet *g = place_of(greenlets.table, greenlets.capacity, *object);
-        look_whether_it_ended(g);
-        g->is_noted = !g->has_ended;
+    for (size_t n = greenlets.n_begun < N_CHECKED ? greenlets.n_begun : N_CHECKED; n > 0; n--) {
+        if (greenlets.next_checked >= greenlets.n_begun)
+            greenlets.next_checked = 0;
+        PyObject **object = &greenlets.begun[greenlets.next_checked];
+        struct greenlet *g = slot_of(greenlets.table, greenlets.capacity, *object);
+        check_ended(g);
+        g->is_listed = !g->has_ended;
         if (g->has_ended)
             *object = greenlets.begun[--greenlets.n_begun];
         else
-            greenlets.looked_at++;
+            greenlets.next_checked++;
     }
 }
 
-/* Takes a track of that key out of those that are free. 0: there is none. */
+/* Takes a free track of that key. Returns 0 when there is none. */
 static uint32_t take_free_track(uint64_t key)
 {
-    look_at_some();
-    uint32_t *at = &greenlets.heads[key & (FREE_HEADS - 1)], place;
-    while ((place = *at) && greenlets.free[place - 1].key != key)
-        at = &greenlets.free[place - 1].next;
-    if (!place)
+    check_some();
+    uint32_t *at = &greenlets.heads[key & (N_FREE_LISTS - 1)], entry;
+    while ((entry = *at) && greenlets.free[entry - 1].key != key)
+        at = &greenlets.free[entry - 1].next;
+    if (!entry)
         return 0;
-    *at = greenlets.free[place - 1].next;
-    greenlets.free[place - 1].next = greenlets.vacant;
-    greenlets.vacant = place;
-    return greenlets.free[place - 1].number;
+    *at = greenlets.free[entry - 1].next;
+    greenlets.free[entry - 1].next = greenlets.vacant;
+    greenlets.vacant = entry;
+    return greenlets.free[entry - 1].number;
 }
 
-/* Gives a new greenlet, which runs, a track. */
-static void begin_track(struct greenlet *g, const struct rec_thread *thread, PyThreadState *ts, cpython_frame *entered)
+/* Gives a new greenlet, which runs, its track. */
+static void assign_track(struct greenlet *g, const struct rec_thread *thread, PyThreadState *ts, cpython_frame *entered)
 {
-    PyObject *owned = NULL, *name = name_of(g->object, cpython_running(ts), entered);
+    PyObject *owned = NULL, *name = greenlet_name(g->object, cpython_running(ts), entered);
     struct pnr_string text = name ? rec_functions_text(name, &owned) : (struct pnr_string){ "greenlet", 8 };
-    g->key = key_of(text, thread->buffer.number);
+    g->key = track_key(text, thread->buffer.number);
     g->track.number = take_free_track(g->key);
     if (!g->track.number)
         g->track.number = rec_name_table_add_track(PNR_THREAD_GREENLET, thread->native_id, text);
-    note_begun(g);
+    list_greenlet(g);
     Py_XDECREF(owned);
 }
 
-/* The greenlet's place; *is_new: it had none, and has no track yet. NULL when out of memory. */
-static struct greenlet *find(PyObject *object, bool *is_new)
+/* Finds a greenlet's slot, or takes one: then *is_new, and it has no track yet. Returns NULL when out of memory. */
+static struct greenlet *find_greenlet(PyObject *object, bool *is_new)
 {
-    struct greenlet *g = greenlets.capacity ? place_of(greenlets.table, greenlets.capacity, object) : NULL;
-    *is_new = !g || g->has_ended || !is_alive(g);
+    struct greenlet *g = greenlets.capacity ? slot_of(greenlets.table, greenlets.capacity, object) : NULL;
+    *is_new = !g || g->has_ended || !is_greenlet_alive(g);
     if (!*is_new)
         return g;
     if (g && g->object) {
-        look_whether_it_ended(g);
-        Py_CLEAR(g->ref);               /* another one was there once */
+        check_ended(g);
+        Py_CLEAR(g->ref);               /* another greenlet had this address */
     } else {
-        if (!make_room())
+        if (!reserve_slot())
             return NULL;
-        g = place_of(greenlets.table, greenlets.capacity, object);
+        g = slot_of(greenlets.table, greenlets.capacity, object);
         greenlets.n++;
     }
     g->object = object;
@@ -345,17 +346,17 @@ static struct greenlet *find(PyObject *object, bool *is_new)
     return g;
 }
 
-static struct greenlet **place_by_stack(const void *stack)
+static struct greenlet **slot_by_stack(const void *stack)
 {
-    return &greenlets.by_stack[((uintptr_t)stack >> 12) * UINT64_C(0x9e3779b97f4a7c15) >> 32 & (BY_STACK - 1)];
+    return &greenlets.by_stack[((uintptr_t)stack >> 12) * UINT64_C(0x9e3779b97f4a7c15) >> 32 & (N_BY_STACK - 1)];
 }
 
 /* ---- changes ---- */
 
-/* What the buffer knows of its present track goes to the greenlet that it is of. */
-static void keep_track(const struct rec_thread *thread)
+/* Saves what the thread's fields say of the present track in the greenlet that it belongs to. */
+static void save_track(const struct rec_thread *thread)
 {
-    struct greenlet *g = thread->greenlet ? place_of(greenlets.table, greenlets.capacity, thread->greenlet) : NULL;
+    struct greenlet *g = thread->greenlet ? slot_of(greenlets.table, greenlets.capacity, thread->greenlet) : NULL;
     if (!g || !g->object || g->has_ended)
         return;
     g->track = thread->buffer.track;
@@ -363,13 +364,13 @@ static void keep_track(const struct rec_thread *thread)
     g->epoch = thread->epoch;
 }
 
-/* The first look at a thread: so far the thread itself ran, which is the outermost of the one that runs. */
-static void begin_thread(struct rec_thread *thread, PyObject *running)
+/* Begins with a thread: until now the thread itself ran, which is the outermost parent of the greenlet that runs. */
+static void find_first_greenlet(struct rec_thread *thread, PyObject *running)
 {
     bool is_new;
-    for (PyObject *parent; (parent = parent_of(running)); running = parent)
+    for (PyObject *parent; (parent = greenlet_parent(running)); running = parent)
         ;
-    if (find(running, &is_new))
+    if (find_greenlet(running, &is_new))
         thread->greenlet = running;
 }
 
@@ -378,18 +379,18 @@ enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_thr
     PyObject *type, *value, *traceback;
     bool is_new = false;
     struct greenlet *g = NULL;
-    int was_enabled = PyGC_Disable();   /* a collection could run Python code here */
+    int was_enabled = PyGC_Disable();   /* a garbage collection could run Python code here */
     PyErr_Fetch(&type, &value, &traceback);
     PyObject *object = greenlets.get_current();         /* owned */
     if (object && !thread->greenlet)
-        begin_thread(thread, object);
-    keep_track(thread);
+        find_first_greenlet(thread, object);
+    save_track(thread);
     thread->data_stack = cpython_data_stack(ts);
-    if (object && (g = find(object, &is_new))) {
-        if (is_new && parent_of(object))
-            begin_track(g, thread, ts, entered);
+    if (object && (g = find_greenlet(object, &is_new))) {
+        if (is_new && greenlet_parent(object))
+            assign_track(g, thread, ts, entered);
         g->stack = cpython_whole_data_stack(ts);
-        *place_by_stack(g->stack) = g;
+        *slot_by_stack(g->stack) = g;
         rec_greenlets.has_bare |= !g->stack;
     }
     enum rec_greenlets_change change = REC_GREENLETS_SAME;
@@ -399,7 +400,7 @@ enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_thr
         change = is_new || g->epoch != thread->epoch ? REC_GREENLETS_NEW : REC_GREENLETS_OTHER;
     }
     PyErr_Restore(type, value, traceback);
-    Py_XDECREF(object);                 /* it runs, so this is not the last reference */
+    Py_XDECREF(object);                 /* not the last reference: it runs */
     if (was_enabled)
         PyGC_Enable();
     return change;
@@ -408,14 +409,16 @@ enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_thr
 bool rec_greenlets_switch(PyThreadState *ts, struct rec_thread *thread)
 {
     const void *stack = cpython_whole_data_stack(ts);
-    const struct greenlet *g = *place_by_stack(stack);
+    const struct greenlet *g = *slot_by_stack(stack);
     uint64_t ticks = rec_clock_ticks() - thread->buffer.base;
-    if (thread->owner != ts || !thread->greenlet || rec_greenlets.has_bare || !cpython_running(ts) || !g || g->stack != stack)
+    if (thread->owner != ts || !thread->greenlet || rec_greenlets.has_bare || !cpython_running(ts) || !g ||
+        g->stack != stack)
         return false;
     if (g->object != thread->greenlet) {
-        if (g->epoch != thread->epoch || g->track.block != thread->buffer.block || !rec_buffer_has_capacity(&thread->buffer, ticks))
+        if (g->epoch != thread->epoch || g->track.block != thread->buffer.block ||
+            !rec_buffer_has_capacity(&thread->buffer, ticks))
             return false;
-        keep_track(thread);
+        save_track(thread);
         thread->greenlet = g->object;
         rec_threads_set_track(thread, &g->track, &g->frames);
         rec_buffer_append(&thread->buffer, ticks, PNR_SWITCH, 0, thread->buffer.track.number);

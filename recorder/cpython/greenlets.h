@@ -1,12 +1,15 @@
-/* Greenlets: stacks by turns on one thread. Each is a track of its own in the capture: its records stand in its
- * thread's blocks, behind SWITCH records. That another one runs is seen at the next event, by the interpreter's data
- * stack, which each greenlet has for itself (greenlet: TPythonState.cpp); and where a stack begins. Nothing is done,
- * and nothing imported, before the program has imported greenlet. A track is used again, by a later greenlet of the same
- * thread and name, when the one that it was of has ended: so a program has as many as run at a time. All functions are called with the GIL; none runs
- * Python code.
+/* Greenlets: several Python stacks that take turns on one thread. Each is a track of its own in the capture. Its
+ * records stand in its thread's blocks, after SWITCH records.
+ *
+ * A switch is found at the next event: each greenlet has a data stack of its own (greenlet's TPythonState.cpp), and a
+ * new one begins a stack. Nothing is done, and nothing imported, before the program has imported greenlet. When a
+ * greenlet has ended, a later one of the same thread and name gets its track, so that a program has as many tracks as
+ * greenlets run at a time.
+ *
+ * All functions are called with the GIL. None runs Python code.
  *
  *     rec_greenlets_start                 a recording begins
- *         rec_greenlets_look              whenever a function of the module `greenlet` is met
+ *         rec_greenlets_find_module       a function of the module `greenlet` has been called
  *         rec_greenlets_notice            at an event where rec_greenlets_may_have_changed */
 #ifndef REC_GREENLETS_H
 #define REC_GREENLETS_H
@@ -15,22 +18,22 @@
 
 struct rec_greenlets {
     bool are_used;
-    bool has_bare;                      /* one began without data stack: that of one which has ended may become its own */
-    void (*on_use)(void);               /* called when they are from now on; or NULL */
+    bool has_bare;                      /* one began without a data stack: it may get that of one which has ended */
+    void (*on_use)(void);               /* called when the program begins to use them; or NULL */
 };
 extern struct rec_greenlets rec_greenlets __attribute__((visibility("hidden")));
 
-/* on_use: called at once, or later. */
+/* on_use: called when the program uses greenlets, which may be at once. */
 void rec_greenlets_start(void (*on_use)(void));
 
-/* Another engine goes on, which does not need on_use. */
+/* Another engine goes on. It has no need of on_use. */
 void rec_greenlets_change(void);
 
 /* The interpreter is gone. */
 void rec_greenlets_forget(void);
 
-/* The program has imported the module, or is about to. */
-void rec_greenlets_look(void);
+/* Begins to look for greenlets if the program has imported their module. */
+void rec_greenlets_find_module(void);
 
 static inline bool rec_greenlets_may_have_changed(const PyThreadState *ts, const struct rec_thread *thread)
 {
@@ -40,17 +43,17 @@ static inline bool rec_greenlets_may_have_changed(const PyThreadState *ts, const
 
 enum rec_greenlets_change {
     REC_GREENLETS_SAME,
-    REC_GREENLETS_OTHER,                /* what the buffer has of its track is that of the one that runs now */
-    REC_GREENLETS_NEW                   /* ... and nothing is known of it */
+    REC_GREENLETS_OTHER,                /* another one runs, of which the thread's fields have been filled in */
+    REC_GREENLETS_NEW                   /* another one runs, of which nothing is known */
 };
 
-/* Finds out which greenlet runs, and changes the buffer's track. The caller tells it by rec_threads_emit_switch. entered: the
- * frame that is about to run, if the interpreter does not have it yet; or NULL. */
+/* Finds out which greenlet runs, and changes the thread's track. The caller emits it by rec_threads_emit_switch.
+ * entered: the frame that is about to run, if the interpreter does not have it yet; or NULL. */
 enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_thread *thread, cpython_frame *entered);
 
-/* The quick way, for an engine that sees the outermost frame of each new stack, so that a stack that was seen in this
- * epoch is still the same greenlet's; not once a greenlet began in a generator's frame, which lies on no stack. Changes
- * the buffer's track and tells it. Returns false, and does nothing, where that is not simple. */
+/* Changes the thread's track and emits a SWITCH record, quickly. It is for an engine that sees the outermost frame of
+ * each new stack: a stack that was seen in this epoch then is still the same greenlet's. Returns false, and does
+ * nothing, where that is not simple, as once a greenlet began in a generator's frame, which lies on no data stack. */
 bool rec_greenlets_switch(PyThreadState *ts, struct rec_thread *thread);
 
 #endif

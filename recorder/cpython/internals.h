@@ -1,38 +1,27 @@
-/* The interpreter's internals that the recorder reads, and nothing else of them anywhere. Each CPython version has its
- * own; cpython.h takes public.h for one that is not known here.
+/* The interpreter's frames and stacks, as far as the recorder reads them. What differs by version stands here, in
+ * layout.h (names and offsets of fields), call_inlining.h (calls that no hook sees) and recursion.h (recursion
+ * limits), and in no other file of the frame engine. cpython.h includes public.h instead where the version is not
+ * known.
  *
- * (Include/internal/pycore_frame.h, 3.14: pycore_interpframe.h; Include/cpython/pystate.h; Python/ceval.c)
- * - The hook is called before the new frame is linked in: the running frame is still its caller. When the
- *   evaluation has returned, the running frame is the caller again, and the frame's memory may be gone.
- * - A frame of a generator lies inside the generator object.
- * - 3.11, 3.12: ts->cframe is the _PyCFrame of the innermost C evaluation, an address on the C stack; its current_frame
- *   is the running Python frame. &ts->root_cframe stands for "no evaluation".
- * - From 3.12 on each C evaluation has an entry frame on the C stack, to which its first Python frame leads. From 3.13
- * on
- *   it is all that tells where the evaluation is.
+ * What the frame engine relies on (Python/ceval.c, _PyEval_EvalFrameDefault; Include/internal/pycore_frame.h):
+ * - The hook is called before the new frame is linked in: the running frame is still its caller. When the evaluation
+ *   has returned, the running frame is the caller again, and the frame's memory may be gone.
+ * - A generator's frame lies inside the generator object (Include/cpython/genobject.h).
+ * - 3.11, 3.12: ts->cframe is the _PyCFrame of the innermost C evaluation, an address on the C stack. Its
+ *   current_frame is the running Python frame. &ts->root_cframe stands for "no evaluation".
+ * - From 3.12 on each C evaluation has an entry frame on the C stack, to which its first Python frame leads. From
+ *   3.13 on nothing else tells where the evaluation is.
  * - From 3.15 on a thread's outermost frame is such an entry frame, but in the thread state: ts->base_frame. */
 #ifndef REC_INTERNALS_H
 #define REC_INTERNALS_H
 
-#include <internal/pycore_code.h>
-#include <internal/pycore_dict.h>
-#include <internal/pycore_frame.h>
-#if PY_VERSION_HEX >= 0x030E0000
-#include <internal/pycore_interpframe.h>
-#endif
 #include <opcode.h>
+
+#include "layout.h"
 
 typedef struct _PyInterpreterFrame cpython_frame;
 
-/* 3.11's BINARY_SUBSCR_GETITEM (Python/ceval.c) runs a __getitem__ inside its caller's evaluation without asking for
- * a hook; from 3.12 on it asks. */
-#define CPYTHON_INLINES_GETITEM (PY_VERSION_HEX < 0x030C0000)
-
-/* 3.13's CALL_ALLOC_AND_ENTER_INIT (Python/bytecodes.c) runs a __init__ inside the evaluation that calls the class,
- * without asking for a hook; 3.12 has no such instruction, and from 3.14 on it asks. */
-#define CPYTHON_INLINES_INIT (PY_VERSION_HEX >= 0x030D0000 && PY_VERSION_HEX < 0x030E0000)
-
-/* 3.12 and 3.13 count C calls that can recurse, and an evaluation as two of them (PY_EVAL_C_STACK_UNITS). */
+/* 3.12 and 3.13 limit the recursion of C calls by a count (ts->c_recursion_remaining): see recursion.h. */
 #define CPYTHON_COUNTS_C_CALLS (PY_VERSION_HEX >= 0x030C0000 && PY_VERSION_HEX < 0x030E0000)
 
 static inline uintptr_t cpython_stack_pointer(void)
@@ -58,8 +47,8 @@ struct cpython_code_extra {
     void *values[];
 };
 
-/* A co_extra value, or 0. PyUnstable_Code_GetExtra is a call into the interpreter for two loads. There is room for the
- * first value wherever there are any. */
+/* Gets a co_extra value, or 0. Two loads take the place of a call into the interpreter (PyUnstable_Code_GetExtra).
+ * Any array of values has a first one, so that its size need not be read for that. */
 static inline uint64_t cpython_code_value(const PyCodeObject *code, Py_ssize_t index)
 {
     const struct cpython_code_extra *extra = (const struct cpython_code_extra *)code->co_extra;
@@ -67,9 +56,9 @@ static inline uint64_t cpython_code_value(const PyCodeObject *code, Py_ssize_t i
     return has ? (uint64_t)(uintptr_t)extra->values[index] : 0;
 }
 
-/* Returns 0, or -1 with an exception set. Where there are no values yet, the interpreter would make room for those of all
- * its users, and call their functions that free one when the code object goes (code_dealloc), with NULL, though they
- * never saw that code object. */
+/* Sets a co_extra value. Returns 0, or -1 with an exception set. Where there are no values yet, it makes the array
+ * itself, up to this value. The interpreter would make one for all users and, when the code object goes, call their
+ * functions that free a value with NULL, though they never saw that code object (Objects/codeobject.c, code_dealloc). */
 static inline int cpython_set_code_value(PyCodeObject *code, Py_ssize_t index, uint64_t value)
 {
     if (!code->co_extra) {
@@ -84,8 +73,8 @@ static inline int cpython_set_code_value(PyCodeObject *code, Py_ssize_t index, u
     return cpython_set_code_extra(code, index, value);
 }
 
-/* The value of a str key in a dict, borrowed, or NULL. Runs no Python code, as a lookup among keys of any type can,
- * which compares those with the same hash: such a dict is searched for a real str. */
+/* Gets the value of a str key in a dict, borrowed, or NULL, and runs no Python code. A lookup among keys of any type
+ * calls the __eq__ of those with the same hash, so such a dict is searched for a str from end to end. */
 static inline PyObject *cpython_lookup(PyObject *dict, PyObject *key)
 {
     PyObject *k, *value;
@@ -100,21 +89,20 @@ static inline PyObject *cpython_lookup(PyObject *dict, PyObject *key)
 
 /* ---- frames ---- */
 
+/* Borrowed. */
 static inline PyCodeObject *cpython_code(const cpython_frame *f)
 {
 #if PY_VERSION_HEX >= 0x030E0000
     return (PyCodeObject *)PyStackRef_AsPyObjectBorrow(f->f_executable);
-#elif PY_VERSION_HEX >= 0x030D0000
-    return (PyCodeObject *)f->f_executable;
 #else
-    return f->f_code;
+    return (PyCodeObject *)f->CPYTHON_F_CODE;
 #endif
 }
 
-/* Borrowed, may be any object's dict. */
+/* The frame's globals, borrowed. They may be any object's dict. */
 static inline PyObject *cpython_globals(const cpython_frame *f) { return f->f_globals; }
 
-/* Argument i at the frame's entry. Borrowed, or NULL. */
+/* The frame's argument i while the frame is being entered. Borrowed, or NULL. */
 static inline PyObject *cpython_argument(const cpython_frame *f, int i)
 {
 #if PY_VERSION_HEX >= 0x030E0000
@@ -126,13 +114,12 @@ static inline PyObject *cpython_argument(const cpython_frame *f, int i)
 
 static inline cpython_frame *cpython_previous(const cpython_frame *f) { return f->previous; }
 
-/* What tells a continuable frame from the others that are there. */
+/* The identity of a continuable frame among those that exist. */
 static inline uintptr_t cpython_address(const cpython_frame *f) { return (uintptr_t)f; }
 
 static inline bool cpython_is_continuable(const cpython_frame *f) { return f->owner == FRAME_OWNED_BY_GENERATOR; }
 
-/* True for a frame that Python code could not see yet: it is being made, only makes a generator, or is an entry
- * frame. */
+/* True for a frame that Python code cannot see yet: it is being made, only makes a generator, or is an entry frame. */
 static inline bool cpython_is_incomplete(cpython_frame *f) { return _PyFrame_IsIncomplete(f); }
 
 static inline PyGenObject *cpython_generator(const cpython_frame *f)
@@ -148,15 +135,8 @@ static inline const cpython_frame *cpython_generator_frame(const PyObject *objec
     return (const cpython_frame *)&((const PyGenObject *)object)->gi_iframe;
 }
 
-/* The instruction that runs, or when the frame is suspended the one that suspended it. */
-static inline const _Py_CODEUNIT *cpython_instruction(const cpython_frame *f)
-{
-#if PY_VERSION_HEX >= 0x030D0000
-    return f->instr_ptr;
-#else
-    return f->prev_instr;
-#endif
-}
+/* The instruction that runs, or that has suspended the frame. */
+static inline const _Py_CODEUNIT *cpython_instruction(const cpython_frame *f) { return f->CPYTHON_F_INSTRUCTION; }
 
 static inline int cpython_opcode(const _Py_CODEUNIT *instruction)
 {
@@ -167,14 +147,14 @@ static inline int cpython_opcode(const _Py_CODEUNIT *instruction)
 #endif
 }
 
-/* At entry of a continuable frame: it runs for the first time. It then stands before its first RESUME. */
+/* True for a continuable frame that is entered for the first time: it stands before its first RESUME. */
 static inline bool cpython_is_first_entry(const cpython_frame *f)
 {
     const PyCodeObject *code = cpython_code(f);
     return cpython_instruction(f) - (const _Py_CODEUNIT *)code->co_code_adaptive < code->_co_firsttraceable;
 }
 
-/* After a continuable frame was left with a result: it may be resumed. */
+/* True for a continuable frame that has been left with a result and may be resumed. */
 static inline bool cpython_is_suspended(const cpython_frame *f)
 {
 #if PY_VERSION_HEX >= 0x030D0000
@@ -184,78 +164,9 @@ static inline bool cpython_is_suspended(const cpython_frame *f)
 #endif
 }
 
-#if CPYTHON_INLINES_GETITEM
-/* Sees to it that a function that is a class's __getitem__ is called through the hook. The specializer only takes
- * functions whose version fits 16 bits (Python/specialize.c), and the instruction compares that version: one that
- * does not fit keeps new places from it and takes the old ones back. */
-static inline void cpython_never_inline(PyObject *function)
-{
-    static uint32_t next = UINT32_C(1) << 31;
-    if (PyFunction_Check(function) && ((PyFunctionObject *)function)->func_version <= UINT16_MAX)
-        ((PyFunctionObject *)function)->func_version = next++;
-}
-
-static inline PyObject *cpython_function(const cpython_frame *f) { return (PyObject *)f->f_func; }
-
-/* The namespace of a frame whose code keeps its locals in one (a class body, a module); borrowed, or NULL. */
-static inline PyObject *cpython_namespace(const cpython_frame *f) { return f->f_locals; }
-#endif
-
-#if CPYTHON_INLINES_INIT
-/* Sees to it that a class's __init__ is called through the hook: the specializer only takes classes that are
- * allocated by PyType_GenericAlloc itself (Python/specialize.c). A new version takes the old places back. */
-static inline void cpython_never_inline_init(PyTypeObject *class, allocfunc other)
-{
-    if (!(class->tp_flags & Py_TPFLAGS_HEAPTYPE) || class->tp_alloc != PyType_GenericAlloc)
-        return;
-    class->tp_alloc = other;
-    if (((PyHeapTypeObject *)class)->_spec_cache.init)
-        PyType_Modified(class);
-}
-
-/* Undoes it, for the place too that is calling the class: it would stay as it is for any class. */
-static inline void cpython_inline_init(const PyThreadState *ts, PyTypeObject *class)
-{
-    const cpython_frame *caller = ts->current_frame;
-    class->tp_alloc = PyType_GenericAlloc;
-    if (caller && cpython_opcode(caller->instr_ptr) == CALL_NON_PY_GENERAL) {
-        caller->instr_ptr->op.code = CALL;
-        caller->instr_ptr[1].counter = adaptive_counter_warmup();
-    }
-}
-
-/* True when this frame is a __init__ that the interpreter without a hook would run inside the evaluation of the running
- * one that calls the class, if nothing but the interpreter is between the two (Python/specialize.c,
- * specialize_class_call). other: what the class was given in place of PyType_GenericAlloc; name: "__init__". Its place
- * has become hot: it is specialized in the way that is left. */
-static inline bool cpython_is_inlining_init(const PyThreadState *ts, const cpython_frame *f, allocfunc other,
-                                            PyObject *name)
-{
-    const cpython_frame *caller = ts->current_frame;
-    int opcode = caller ? cpython_opcode(caller->instr_ptr) : 0;
-    const PyCodeObject *code = cpython_code(f);
-    if ((opcode != CALL_NON_PY_GENERAL && opcode != CALL_ALLOC_AND_ENTER_INIT) || cpython_is_continuable(f) ||
-        code->co_argcount != caller->instr_ptr->op.arg + 1 || code->co_kwonlyargcount ||
-        (code->co_flags & (CO_VARKEYWORDS | CO_VARARGS | CO_OPTIMIZED)) != CO_OPTIMIZED)
-        return false;
-    PyTypeObject *class = Py_TYPE(f->localsplus[0]);
-    return class->tp_alloc == other && class->tp_flags & Py_TPFLAGS_INLINE_VALUES &&
-           class->tp_new == PyBaseObject_Type.tp_new && Py_IS_TYPE(class, &PyType_Type) &&
-           _PyType_Lookup(class, name) == f->f_funcobj;
-}
-
-/* That instruction puts a frame of its own below the __init__, which counts for the recursion limit. It does not where
- * the two have no room in the chunk of the interpreter's data stack: once a chunk. Alone, a __init__ fills chunks more
- * slowly, so it counts as alone where the two would lie. */
-static inline bool cpython_has_init_shim(const PyThreadState *ts, const cpython_frame *f)
-{
-    enum { SHIM = FRAME_SPECIALS_SIZE + 2 };            /* Python/specialize.c, _Py_InitCleanup */
-    return (PyObject **)f - ts->datastack_chunk->data >= cpython_code(f)->co_framesize + SHIM;
-}
-#endif
-
 /* ---- the stack ---- */
 
+/* True for an entry frame: it has no code, and stands for a C evaluation. */
 static inline bool cpython_is_entry(const cpython_frame *f)
 {
 #if PY_VERSION_HEX >= 0x030E0000
@@ -282,32 +193,38 @@ static inline cpython_frame *cpython_root(const PyThreadState *ts)
 #endif
 }
 
-static inline bool cpython_is_at_root(const PyThreadState *ts) { return ts->current_frame == cpython_root(ts); }
+/* True for what stands for "nothing is evaluated". A greenlet's stack ends with NULL in any version: it begins
+ * without a running frame (greenlet's TPythonState.cpp, set_initial_state). */
+static inline bool cpython_is_root(const PyThreadState *ts, const cpython_frame *f)
+{
+    return !f || f == cpython_root(ts);
+}
 
-/* Where the C evaluation of the running frame lies on the C stack; an address above any stack at the root. */
+static inline bool cpython_is_at_root(const PyThreadState *ts) { return cpython_is_root(ts, ts->current_frame); }
+
+/* The address on the C stack where the running frame's evaluation lies; above any stack where nothing is evaluated. */
 static inline uintptr_t cpython_evaluation(const PyThreadState *ts)
 {
-    const cpython_frame *f = ts->current_frame, *root = cpython_root(ts);
-    while (f != root && !cpython_is_entry(f))
+    const cpython_frame *f = ts->current_frame;
+    while (!cpython_is_root(ts, f) && !cpython_is_entry(f))
         f = f->previous;
-    return f != root ? (uintptr_t)f : UINTPTR_MAX - 1;
+    return !cpython_is_root(ts, f) ? (uintptr_t)f : UINTPTR_MAX - 1;
 }
 
-/* The innermost evaluation that lies between two addresses; 0 when there is none. */
+/* The innermost evaluation between two addresses; 0 when there is none. */
 static inline uintptr_t cpython_evaluation_within(const PyThreadState *ts, uintptr_t low, uintptr_t top)
 {
-    const cpython_frame *f = ts->current_frame, *root = cpython_root(ts);
-    while (f != root && !(cpython_is_entry(f) && (uintptr_t)f >= low && (uintptr_t)f < top))
+    const cpython_frame *f = ts->current_frame;
+    while (!cpython_is_root(ts, f) && !(cpython_is_entry(f) && (uintptr_t)f >= low && (uintptr_t)f < top))
         f = f->previous;
-    return f != root ? (uintptr_t)f : 0;
+    return !cpython_is_root(ts, f) ? (uintptr_t)f : 0;
 }
 
-/* From this address up the C stack, from each evaluation to the next one that is no further than that: the last one, or
- * the address itself. */
+/* Goes from an address up the C stack, from evaluation to evaluation, as long as the next one is nearer than distance.
+ * Returns the last one, or the address itself. */
 static inline uintptr_t cpython_outermost_near(const PyThreadState *ts, uintptr_t address, uintptr_t distance)
 {
-    const cpython_frame *root = cpython_root(ts);
-    for (const cpython_frame *f = ts->current_frame; f != root; f = f->previous) {
+    for (const cpython_frame *f = ts->current_frame; !cpython_is_root(ts, f); f = f->previous) {
         if (!cpython_is_entry(f))
             continue;
         if ((uintptr_t)f - address >= distance)
@@ -317,18 +234,18 @@ static inline uintptr_t cpython_outermost_near(const PyThreadState *ts, uintptr_
     return address;
 }
 
-/* cpython_evaluation for a frame that has its evaluation for itself; for any other it may be an address that is on no
- * C stack. */
-static inline uintptr_t cpython_evaluation_quick(const PyThreadState *ts)
+/* The running frame's evaluation, if no other frame runs in it, as is so for a frame that was hooked. For other
+ * frames it may be an address that is on no C stack. */
+static inline uintptr_t cpython_hooked_evaluation(const PyThreadState *ts)
 {
     return likely(ts->current_frame) ? (uintptr_t)ts->current_frame->previous : UINTPTR_MAX - 1;
 }
 
-/* The running frame of that evaluation; NULL when there is none. */
+/* The innermost frame of the innermost evaluation between two addresses; NULL when there is none. */
 static inline cpython_frame *cpython_running_within(const PyThreadState *ts, uintptr_t low, uintptr_t top)
 {
-    cpython_frame *running = ts->current_frame, *root = cpython_root(ts);
-    for (cpython_frame *f = running; f != root; f = f->previous) {
+    cpython_frame *running = ts->current_frame;
+    for (cpython_frame *f = running; !cpython_is_root(ts, f); f = f->previous) {
         if (!cpython_is_entry(f))
             continue;
         if ((uintptr_t)f >= low && (uintptr_t)f < top)
@@ -342,8 +259,9 @@ static inline cpython_frame *cpython_running_within(const PyThreadState *ts, uin
 
 static inline cpython_frame *cpython_running(const PyThreadState *ts) { return ts->cframe->current_frame; }
 static inline cpython_frame *cpython_root(const PyThreadState *ts) { return (void)ts, NULL; }
+static inline bool cpython_is_root(const PyThreadState *ts, const cpython_frame *f) { return (void)ts, !f; }
 static inline bool cpython_is_at_root(const PyThreadState *ts) { return ts->cframe == &ts->root_cframe; }
-static inline uintptr_t cpython_evaluation_quick(const PyThreadState *ts) { return (uintptr_t)ts->cframe; }
+static inline uintptr_t cpython_hooked_evaluation(const PyThreadState *ts) { return (uintptr_t)ts->cframe; }
 
 static inline uintptr_t cpython_evaluation(const PyThreadState *ts)
 {
@@ -379,7 +297,7 @@ static inline uintptr_t cpython_outermost_near(const PyThreadState *ts, uintptr_
 
 #endif
 
-/* True for the frame that a stack begins with. */
+/* True for a frame that nothing but entry frames is outwards of. */
 static inline bool cpython_is_outermost(const cpython_frame *f)
 {
     const cpython_frame *previous = f->previous;
@@ -388,10 +306,10 @@ static inline bool cpython_is_outermost(const cpython_frame *f)
     return !previous;
 }
 
-/* The chunk in which the thread's next plain frame will lie (Python/pystate.c, push_chunk). */
+/* The chunk of the data stack in which the thread's next plain frame will lie (Python/pystate.c, push_chunk). */
 static inline const void *cpython_data_stack(const PyThreadState *ts) { return ts->datastack_chunk; }
 
-/* The first one, which stays as long as the stack; NULL before there is any. */
+/* The data stack's first chunk, which stays as long as the stack; NULL before there is any. */
 static inline const void *cpython_whole_data_stack(const PyThreadState *ts)
 {
     const _PyStackChunk *chunk = ts->datastack_chunk;
@@ -400,18 +318,15 @@ static inline const void *cpython_whole_data_stack(const PyThreadState *ts)
     return chunk;
 }
 
-/* True for the entry frame of no evaluation. */
-static inline bool cpython_is_base(const PyThreadState *ts, const cpython_frame *f) { return f == cpython_root(ts); }
-
-/* From 3.12 on a frame that is left is taken off the stack first, and then cleared (Python/ceval.c,
- * _PyEvalFrameClearAndPop). Its evaluation goes on meanwhile: the entry frame leads to no frame, as that of what it
- * calls, or as the running one. The frame is still in the data stack, behind those that called it, and linked to the
- * entry frame. Returns it; NULL for a generator's, which lies elsewhere. */
-static inline cpython_frame *cpython_dying(const PyThreadState *ts, const cpython_frame *entry)
+/* Finds the frame that is being cleared while this entry frame leads to none; NULL for a generator's, which is not in
+ * the data stack. From 3.12 on a frame that returns is first taken off the stack and then cleared (Python/ceval.c,
+ * _PyEvalFrameClearAndPop), and destructors of its variables run meanwhile. It still lies in the data stack, behind
+ * the frames that called it, and is linked to its evaluation's entry frame. */
+static inline cpython_frame *cpython_frame_being_cleared(const PyThreadState *ts, const cpython_frame *entry)
 {
 #if PY_VERSION_HEX >= 0x030C0000
     const cpython_frame *caller = entry->previous;
-    if (cpython_is_base(ts, entry))
+    if (cpython_is_root(ts, entry))
         return NULL;
     while (caller && caller->owner != FRAME_OWNED_BY_THREAD)
         caller = caller->previous;
@@ -444,14 +359,14 @@ static inline cpython_frame *cpython_dying(const PyThreadState *ts, const cpytho
 #endif
 }
 
-/* throw() and close() link the frames that delegate to the one they are meant for without running them: such a one
- * still stands at its yield (Objects/genobject.c, _gen_throw). One that runs may stand there, too, while an exception that
- * was thrown into it unwinds its stack. */
+/* True for a generator's frame that is on the stack but does not run: throw() and close() link the frames that
+ * delegate to the one that they are meant for (Objects/genobject.c, _gen_throw). Such a frame still stands at its
+ * yield. A frame that runs may stand there, too, while an exception that was thrown into it unwinds its stack. */
 static inline bool cpython_is_delegating(const cpython_frame *f)
 {
     if (!cpython_is_continuable(f) || cpython_generator(f)->gi_frame_state != FRAME_EXECUTING)
         return false;
-#if PY_VERSION_HEX >= 0x030D0000        /* it stands at the RESUME behind; so does one that has just gone on */
+#if PY_VERSION_HEX >= 0x030D0000        /* it stands at the RESUME after its yield, as one does that has just gone on */
     if (f->previous && cpython_is_entry(f->previous))
         return false;
     int opcode = cpython_opcode(cpython_instruction(f) - 1);
@@ -467,9 +382,9 @@ static inline bool cpython_is_delegating(const cpython_frame *f)
     return opcode == YIELD_VALUE;
 }
 
-/* True for a frame that has been entered, and events will tell so: signals are handled and garbage is collected at its
- * RESUME, from 3.13 on before the event (Python/bytecodes.c). */
-static inline bool cpython_is_untold(const cpython_frame *f)
+/* True for a frame that has been entered, but whose entry event is still to come: from 3.13 on signals are handled and
+ * garbage is collected at its RESUME before the event (Python/bytecodes.c, INSTRUMENTED_RESUME). */
+static inline bool cpython_has_pending_entry(const cpython_frame *f)
 {
 #if PY_VERSION_HEX >= 0x030D0000
     return cpython_opcode(cpython_instruction(f)) == INSTRUMENTED_RESUME;
@@ -478,93 +393,10 @@ static inline bool cpython_is_untold(const cpython_frame *f)
 #endif
 }
 
-/* ---- recursion ---- */
+/* ---- running a program ---- */
 
-#if PY_VERSION_HEX >= 0x030C0000
-#define CPYTHON_REMAINING py_recursion_remaining
-#define CPYTHON_LIMIT py_recursion_limit
-#else
-#define CPYTHON_REMAINING recursion_remaining
-#define CPYTHON_LIMIT recursion_limit
-#endif
-
-#if CPYTHON_COUNTS_C_CALLS
-
-#define CPYTHON_EVALUATION_UNITS 2
-
-/* How an instruction runs a Python function. Those that have one way to do it come first. */
-enum cpython_way {
-    CPYTHON_CALL, CPYTHON_CALL_KW, CPYTHON_FOR_ITER, CPYTHON_SEND, CPYTHON_N_WAYS, CPYTHON_OTHER_WAY = CPYTHON_N_WAYS,
-    CPYTHON_NO_WAY,                     /* never inside of its own evaluation */
-};
-
-/* The way of the instruction that the running frame stands at, if the interpreter without a hook would run this frame
- * inside that frame's evaluation, where nothing but the interpreter is between the two. What it does so only when the
- * place has become hot (subscription, properties, iteration) counts as hot: under a hook the places do not become it. */
-static inline enum cpython_way cpython_way(const PyThreadState *ts, const cpython_frame *f)
-{
-    const cpython_frame *caller = cpython_running(ts);
-    bool is_continuable = cpython_is_continuable(f);
-    switch (caller ? cpython_opcode(cpython_instruction(caller)) : 0) {
-    case CALL: case CALL_PY_EXACT_ARGS: case CALL_BOUND_METHOD_EXACT_ARGS: case INSTRUMENTED_CALL:
-#if PY_VERSION_HEX >= 0x030D0000
-    case CALL_PY_GENERAL: case CALL_BOUND_METHOD_GENERAL: case CALL_NON_PY_GENERAL:
-#else
-    case CALL_PY_WITH_DEFAULTS:
-#endif
-        return is_continuable ? CPYTHON_NO_WAY : CPYTHON_CALL;
-#if PY_VERSION_HEX >= 0x030D0000
-    case CALL_KW: case INSTRUMENTED_CALL_KW:
-        return is_continuable ? CPYTHON_NO_WAY : CPYTHON_CALL_KW;
-#endif
-    case FOR_ITER: case FOR_ITER_GEN:
-        return is_continuable ? CPYTHON_FOR_ITER : CPYTHON_NO_WAY;
-    case SEND: case SEND_GEN:
-        return is_continuable ? CPYTHON_SEND : CPYTHON_NO_WAY;
-    case CALL_FUNCTION_EX: case INSTRUMENTED_CALL_FUNCTION_EX:  /* not a bound method: the function is on the stack */
-        for (int i = 0; i < cpython_code(caller)->co_stacksize; i++)
-            if (caller->localsplus[cpython_code(caller)->co_nlocalsplus + i] == (PyObject *)f->f_funcobj)
-                return is_continuable ? CPYTHON_NO_WAY : CPYTHON_OTHER_WAY;
-        return CPYTHON_NO_WAY;
-    case LOAD_ATTR:                     /* a property, where nothing comes before it */
-        return f->localsplus[0] && Py_TYPE(f->localsplus[0])->tp_getattro == PyObject_GenericGetAttr ?
-               CPYTHON_OTHER_WAY : CPYTHON_NO_WAY;
-    case BINARY_SUBSCR: case BINARY_SUBSCR_GETITEM: case LOAD_ATTR_PROPERTY: case LOAD_ATTR_GETATTRIBUTE_OVERRIDDEN:
-    case INSTRUMENTED_LINE: case INSTRUMENTED_INSTRUCTION:
-        return CPYTHON_OTHER_WAY;
-    default:
-        return CPYTHON_NO_WAY;
-    }
-}
-
-/* True when the running frame awaits or delegates to this one. With a hook 3.12 does that by a call of the method send
- * where the frame is a coroutine's. */
-static inline bool cpython_is_sending(const PyThreadState *ts, const cpython_frame *f)
-{
-    const cpython_frame *caller = cpython_running(ts);
-    int opcode = caller ? cpython_opcode(cpython_instruction(caller)) : 0;
-    return (opcode == SEND || opcode == SEND_GEN) && cpython_is_continuable(f);
-}
-
-/* After a frame was left by an exception: it had failed before it began, at a recursion limit (Python/ceval.c,
- * _Py_EnterRecursivePy, _Py_EnterRecursiveCallTstate). A frame that had run leaves one more unit than that. */
-static inline bool cpython_never_began(const PyThreadState *ts)
-{
-    return (ts->py_recursion_remaining <= 0 || ts->c_recursion_remaining < CPYTHON_EVALUATION_UNITS) &&
-           !ts->recursion_headroom;
-}
-
-#else
-
-static inline bool cpython_never_began(const PyThreadState *ts)
-{
-    return ts->CPYTHON_REMAINING <= 0 && !ts->recursion_headroom;
-}
-
-#endif
-
-/* Runs func(arg) as the interpreter's own main does: no Python frame below it, and all of the recursion limits
- * before it. */
+/* Runs func(arg) as the interpreter's own main does: with no Python frame outwards of it, and with all of the recursion
+ * limits. */
 static inline int cpython_run_detached(PyThreadState *ts, int (*func)(void *), void *arg)
 {
 #if PY_VERSION_HEX >= 0x030D0000
@@ -576,7 +408,7 @@ static inline int cpython_run_detached(PyThreadState *ts, int (*func)(void *), v
     int used = ts->CPYTHON_LIMIT - ts->CPYTHON_REMAINING;
     *running = cpython_root(ts);
     ts->CPYTHON_REMAINING += used;
-#if CPYTHON_COUNTS_C_CALLS              /* how many there are, a release may change: a new thread has all of them */
+#if CPYTHON_COUNTS_C_CALLS              /* a release may change the limit: a new thread state has all of it */
     PyThreadState *fresh = PyThreadState_New(ts->interp);
     int used_c = fresh ? fresh->c_recursion_remaining - ts->c_recursion_remaining : 0;
     if (fresh) {
@@ -591,7 +423,7 @@ static inline int cpython_run_detached(PyThreadState *ts, int (*func)(void *), v
 #endif
     *running = below;
     ts->CPYTHON_REMAINING -= used;
-#if PY_VERSION_HEX >= 0x030F0000        /* sets sys.monitoring up for what it could not find: PY_UNWIND crashes without it */
+#if PY_VERSION_HEX >= 0x030F0000        /* sys.monitoring could not find these frames: their PY_UNWIND would crash */
     for (cpython_frame *f = PyErr_Occurred() ? NULL : below; f; f = f->previous)
         if (!cpython_is_entry(f) && _Py_Instrument(cpython_code(f), ts->interp) != 0)
             PyErr_Clear();

@@ -14,6 +14,7 @@
 
 #include "engine.h"
 #include "recording.h"
+#include "self_test.h"
 #include "setuid.h"
 #include "state.h"
 #include "../conversion.h"
@@ -551,6 +552,17 @@ static PyObject *py_remove(PyObject *self, PyObject *object)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(set_self_test_doc,
+"set_self_test(functions)\n--\n\n"
+"Keeps the functions that the self-test of the frame engine runs, a tuple: run, generate, recurse, call_back.");
+
+static PyObject *py_set_self_test(PyObject *self, PyObject *functions)
+{
+    (void)self;
+    rec_self_test_keep(functions);
+    Py_RETURN_NONE;
+}
+
 /* ---- module ---- */
 
 static PyMethodDef methods[] = {
@@ -565,6 +577,7 @@ static PyMethodDef methods[] = {
     { "state", py_state, METH_NOARGS, state_doc },
     { "identify", py_identify, METH_NOARGS, identify_doc },
     { "remove", py_remove, METH_O, remove_doc },
+    { "set_self_test", py_set_self_test, METH_O, set_self_test_doc },
     { 0 }
 };
 

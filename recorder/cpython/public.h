@@ -1,10 +1,10 @@
-/* A CPython whose internals are not known, by its public interface alone: what internals.h has, as far as the
- * monitoring engine needs it. Frames are frame objects, which the interpreter makes when it is asked and keeps while
- * they run: all that is given here is borrowed. */
+/* A CPython whose internals are not known, read by its public interface alone: the functions of internals.h that the
+ * monitoring engine needs. Frames are frame objects here. The interpreter makes one when it is asked, and keeps it
+ * while the frame runs, so all that these functions return is borrowed. */
 #ifndef REC_PUBLIC_H
 #define REC_PUBLIC_H
 
-#define CPYTHON_INLINES_GETITEM 0
+#include <opcode.h>
 
 typedef PyFrameObject cpython_frame;
 
@@ -58,12 +58,12 @@ static inline PyObject *cpython_argument(const cpython_frame *f, int i)
     return cpython_borrow(value);
 }
 
-/* The frame that a program is run from (cpython_run_detached): it, and those below it, are not the program's. */
+/* The frame that a program is run from (cpython_run_detached). It, and those outwards of it, are not the program's. */
 extern cpython_frame *cpython_bottom __attribute__((visibility("hidden")));
 
-static inline cpython_frame *cpython_running(PyThreadState *ts)
+static inline cpython_frame *cpython_running(const PyThreadState *ts)
 {
-    cpython_frame *f = cpython_borrow(PyThreadState_GetFrame(ts));
+    cpython_frame *f = cpython_borrow(PyThreadState_GetFrame((PyThreadState *)ts));
     return f == cpython_bottom ? NULL : f;
 }
 
@@ -73,7 +73,7 @@ static inline cpython_frame *cpython_previous(const cpython_frame *f)
     return previous == cpython_bottom ? NULL : previous;
 }
 
-/* The generator or coroutine in which it lies; 0 for a plain one. */
+/* The generator or coroutine that the frame lies in; 0 for a plain frame. */
 static inline uintptr_t cpython_address(const cpython_frame *f)
 {
     return (uintptr_t)cpython_borrow(PyFrame_GetGenerator((PyFrameObject *)f));
@@ -86,25 +86,23 @@ static inline bool cpython_is_incomplete(const cpython_frame *f) { return !f; }
 
 static inline bool cpython_is_outermost(const cpython_frame *f) { return !cpython_previous(f); }
 
-/* It cannot be told: greenlets are not. */
+/* The interface does not give the data stack, by which greenlets are told apart: they are not. */
 static inline const void *cpython_data_stack(const PyThreadState *ts) { return (void)ts, NULL; }
 static inline const void *cpython_whole_data_stack(const PyThreadState *ts) { return (void)ts, NULL; }
 
-/* There are none. */
+/* The interface hides entry frames and frames that are being cleared. */
 static inline bool cpython_is_entry(const cpython_frame *f) { return !f; }
-static inline bool cpython_is_base(PyThreadState *ts, const cpython_frame *f) { return !ts && !f; }
-static inline cpython_frame *cpython_dying(PyThreadState *ts, const cpython_frame *f)
+static inline bool cpython_is_root(const PyThreadState *ts, const cpython_frame *f) { return !ts && !f; }
+static inline cpython_frame *cpython_frame_being_cleared(const PyThreadState *ts, const cpython_frame *f)
 {
     return (void)ts, (void)f, NULL;
 }
 
-/* It cannot be told. */
+/* The interface tells neither of these two. */
 static inline bool cpython_is_delegating(const cpython_frame *f) { return !f; }
+static inline bool cpython_has_pending_entry(const cpython_frame *f) { return !f; }
 
-/* It cannot be told. */
-static inline bool cpython_is_untold(const cpython_frame *f) { return !f; }
-
-/* The program can see the recorder's own frames below it, but they are not recorded. */
+/* The program can see the recorder's own frames outwards of it, but they are not recorded. */
 static inline int cpython_run_detached(PyThreadState *ts, int (*func)(void *), void *arg)
 {
     cpython_bottom = cpython_running(ts);

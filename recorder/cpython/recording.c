@@ -13,6 +13,7 @@
 #include "engine.h"
 #include "occasions.h"
 #include "properties.h"
+#include "self_test.h"
 #include "trampoline.h"
 #include "../diagnostics.h"
 #include "../fork_memory.h"
@@ -93,7 +94,10 @@ static bool choose_engine(const char *name)
     bool is_displaced = must_change_engine();
     if (is_displaced)
         recording.engine = rec_engine_monitoring;
+    if (!(recording.engine = rec_self_test_choose(recording.engine, name)))
+        return false;
     rec_debug("engine '%s': %s", recording.engine->name, is_displaced ? "the stack trampoline is active" :
+              rec_self_test_fault() ? rec_self_test_fault() :
               name ? "the one that was asked for" : "the fastest of this Python");
     return true;
 }
@@ -283,6 +287,8 @@ static void write_properties(void)
     const struct rec_options *options = &rec_captures.written.options;
     rec_name_table_add_number("parent_pid", (uint64_t)getppid());
     rec_name_table_add_property("engine", recording.engine->name);
+    if (rec_self_test_fault())
+        rec_name_table_add_property("frame_engine_fault", rec_self_test_fault());
     rec_properties_write();
     if (!rec_recording_is_own())
         rec_name_table_add_property("born", "fork");
@@ -498,6 +504,7 @@ int rec_recording_start(const char *path, bool joins, PyObject *properties, PyOb
     rec_diagnostics_redirect(joins ? rec_captures.written.path : NULL);
     if (!joins && geteuid() == 0)
         rec_diagnostics_open_to_all(rec_captures.written.path);
+    rec_self_test_report();
     rec_threads.on_exception = NULL;
     rec_occasions_attend(&rec_captures.written.options);
     if (rec_captures.written.options.starts_paused)

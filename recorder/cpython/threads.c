@@ -3,7 +3,6 @@
 #include <string.h>
 #include <unistd.h>
 
-
 #define MAX_OPEN 1024                   /* OPEN records of a block: the innermost frames */
 #define RECENT 4096                     /* buffers found by their thread state without a search; a power of two */
 #define CAPSULE "panopticon.buffer"
@@ -23,7 +22,7 @@ static struct {
  * frame that is being cleared is on the stack no more: an entry frame stands there without a frame of its own. */
 static cpython_frame *cleared_at(PyThreadState *ts, cpython_frame *entry)
 {
-    cpython_frame *f = rec_threads.has_late_exits ? cpython_dying(ts, entry) : NULL;
+    cpython_frame *f = rec_threads.has_late_exits ? cpython_frame_being_cleared(ts, entry) : NULL;
     return f && rec_tag_is_current(rec_tag_peek(f)) ? f : entry;
 }
 
@@ -33,7 +32,7 @@ cpython_frame *rec_threads_innermost(PyThreadState *ts)
     return f && cpython_is_entry(f) ? cleared_at(ts, f) : f;
 }
 
-static cpython_frame *outwards_of(PyThreadState *ts, cpython_frame *f)
+static cpython_frame *next_outwards(PyThreadState *ts, cpython_frame *f)
 {
     cpython_frame *previous = cpython_previous(f);
     return previous && cpython_is_entry(previous) && cpython_is_entry(f) ? cleared_at(ts, previous) : previous;
@@ -41,7 +40,7 @@ static cpython_frame *outwards_of(PyThreadState *ts, cpython_frame *f)
 
 static bool is_recorded(cpython_frame *f, uint64_t *tag)
 {
-    if (cpython_is_incomplete(f) || cpython_is_delegating(f) || (rec_threads.has_delayed_entry_events && cpython_is_untold(f)))
+    if (cpython_is_incomplete(f) || cpython_is_delegating(f) || (rec_threads.has_delayed_entry_events && cpython_has_pending_entry(f)))
         return false;
     *tag = rec_functions_tag(f);
     return *tag && !(rec_tag_flags(*tag) & REC_TAG_EXCLUDED);
@@ -50,7 +49,7 @@ static bool is_recorded(cpython_frame *f, uint64_t *tag)
 cpython_frame *rec_threads_recorded_from(PyThreadState *ts, cpython_frame *f, uint64_t *tag)
 {
     while (f && !is_recorded(f, tag))
-        f = outwards_of(ts, f);
+        f = next_outwards(ts, f);
     return f;
 }
 
@@ -81,47 +80,47 @@ bool rec_threads_activate_if_pending(const PyThreadState *ts)
 
 static struct rec_open_frame open_frames[MAX_OPEN];     /* innermost first; guarded by the GIL, like the next ones */
 
-/* Fills open_frames from the interpreter's stack and returns how many there are. *is_deeper: there are more. *n_holes:
- * how many have function 0: they may be frames of generators that are being cleared, if these are recorded. */
+/* Fills open_frames from the interpreter's stack and returns how many there are. *is_deeper: the stack has more.
+ * *n_unknown: how many have function 0. Each may be a generator's frame that is being cleared, which is in no stack. */
 static uint32_t collect_stack(PyThreadState *ts, cpython_frame *f, struct rec_open_frame inner, bool *is_deeper,
-                              uint32_t *n_holes)
+                              uint32_t *n_unknown)
 {
     uint32_t n = 0;
     uint64_t tag;
-    *n_holes = 0;
+    *n_unknown = 0;
     if (inner.function)
         open_frames[n++] = inner;
     while (n < MAX_OPEN && f) {
         bool is_entry = cpython_is_entry(f);
-        if (is_entry && rec_threads.has_late_exits && !cpython_is_base(ts, f)) {
+        if (is_entry && rec_threads.has_late_exits && !cpython_is_root(ts, f)) {
             open_frames[n++] = (struct rec_open_frame){ 0, 0 };
-            ++*n_holes;
+            ++*n_unknown;
         } else if (is_recorded(f, &tag)) {
             uint64_t frame = cpython_is_continuable(f) ? rec_frame_identity(f) : 0;
             open_frames[n++] = (struct rec_open_frame){ frame, (uint32_t)tag };
         }
-        f = outwards_of(ts, f);
+        f = next_outwards(ts, f);
         if (!is_entry && f && cpython_is_entry(f))
-            f = outwards_of(ts, f);     /* its own evaluation's */
+            f = next_outwards(ts, f);     /* that of its own evaluation */
     }
     *is_deeper = f && rec_threads_recorded_from(ts, f, &tag);
     return n;
 }
 
-/* A scan of the records of a chunk, backwards, for what is open. */
-struct record_scan {
+/* Reads a chunk's records backwards for what is open at its end. */
+struct backward_scan {
     const struct pnr_record *first, *next;
-    uint32_t n_left;
+    uint32_t n_exits;                   /* in scanned_exits */
 };
 
 #define C_CALL (UINT32_C(1) << 31)      /* besides the number of a function */
 
-/* What was left after the record that is looked at, and entered before it; 0 is any Python frame. */
-static uint32_t left_behind[PNR_BLOCK_RECORDS];
+/* The exits that were read and whose entries were not yet: functions; 0 is any Python frame's. */
+static uint32_t scanned_exits[PNR_BLOCK_RECORDS];
 
-/* Finds the next open frame or C call outwards. Returns false when the records have no more. What was entered between
- * an exit and its entry, and has no exit of its own, was left without a record. */
-static bool scan_to_open(struct record_scan *scan, struct rec_open_frame *open)
+/* Gives the next open frame or C call outwards. Returns false when the records tell no more. An entry between an exit
+ * and its own entry that has no exit was left without a record. */
+static bool scan_open(struct backward_scan *scan, struct rec_open_frame *open)
 {
     while (scan->next != scan->first) {
         struct pnr_record r = *--scan->next;
@@ -139,18 +138,18 @@ static bool scan_to_open(struct record_scan *scan, struct rec_open_frame *open)
             what = 0;
         }
         if (of.effect == PNR_EFFECT_LEAVE || of.effect == PNR_EFFECT_LEAVE_SEVERAL) {
-            if (n > PNR_BLOCK_RECORDS - scan->n_left)
+            if (n > PNR_BLOCK_RECORDS - scan->n_exits)
                 return false;
             while (n--)
-                left_behind[scan->n_left++] = what;
+                scanned_exits[scan->n_exits++] = what;
             continue;
         }
-        if (!scan->n_left) {
+        if (!scan->n_exits) {
             *open = (struct rec_open_frame){ frame, function };
             return true;
         }
-        uint32_t left = left_behind[scan->n_left - 1];
-        scan->n_left -= left == what || (!left && frame != PNR_OPEN_C_CALL);
+        uint32_t exit = scanned_exits[scan->n_exits - 1];
+        scan->n_exits -= exit == what || (!exit && frame != PNR_OPEN_C_CALL);
     }
     return false;
 }
@@ -160,18 +159,18 @@ static bool is_same(struct rec_open_frame a, struct rec_open_frame b)
     return a.frame == b.frame && a.function == b.function;
 }
 
-/* Adds to open_frames, from the records before, what is on no stack that could be read: n_calls calls of C functions,
- * and n_holes frames of generators that are being cleared. Returns how many there are now. */
-static uint32_t add_from_records(const struct rec_thread *thread, uint32_t n, uint32_t n_calls, uint32_t n_holes)
+/* Adds to open_frames what is on no stack, from the records before: so many calls of C functions, and the generators'
+ * frames that are being cleared. Returns how many there are then. */
+static uint32_t add_from_records(const struct rec_thread *thread, uint32_t n, uint32_t n_calls, uint32_t n_unknown)
 {
     static struct rec_open_frame stack[MAX_OPEN];
-    struct record_scan scan = { .first = thread->buffer.records, .next = thread->buffer.next };
+    struct backward_scan scan = { .first = thread->buffer.records, .next = thread->buffer.next };
     struct rec_open_frame open;
     uint32_t i = 0, m = 0;
     memcpy(stack, open_frames, n * sizeof *stack);
-    while (m < MAX_OPEN && (n_calls || n_holes) && scan_to_open(&scan, &open)) {
+    while (m < MAX_OPEN && (n_calls || n_unknown) && scan_open(&scan, &open)) {
         if (i + 1 < n && !stack[i].function && is_same(stack[i + 1], open)) {
-            n_holes--;                  /* there was none that is recorded */
+            n_unknown--;                  /* no frame that is recorded is being cleared there */
             i++;
         }
         if (i < n && is_same(stack[i], open)) {
@@ -182,7 +181,7 @@ static uint32_t add_from_records(const struct rec_thread *thread, uint32_t n, ui
             n_calls -= n_calls > 0;
         } else if (open.frame && i < n && !stack[i].function) {
             open_frames[m++] = open;
-            n_holes--;
+            n_unknown--;
             i++;
         }
     }
@@ -192,22 +191,23 @@ static uint32_t add_from_records(const struct rec_thread *thread, uint32_t n, ui
     return m;
 }
 
-/* Fills open_frames with what is open and returns how many there are. follows: the records of the buffer's chunk are
- * complete up to now. */
-static uint32_t collect_open(const struct rec_thread *thread, cpython_frame *f, struct rec_open_frame inner, bool follows,
-                             bool *is_deeper)
+/* Fills open_frames with what is open and returns how much that is. is_complete: the buffer's chunk has all events up
+ * to now. */
+static uint32_t collect_open(const struct rec_thread *thread, cpython_frame *f, struct rec_open_frame inner,
+                             bool is_complete, bool *is_deeper)
 {
-    uint32_t n_holes, n_calls = thread->stack.c_depth + (inner.frame == PNR_OPEN_C_CALL);
-    uint32_t n = collect_stack((PyThreadState *)thread->owner, f, inner, is_deeper, &n_holes);
-    if (!n_holes && (!n_calls || !follows))
+    uint32_t n_unknown, n_calls = thread->stack.c_depth + (inner.frame == PNR_OPEN_C_CALL);
+    uint32_t n = collect_stack((PyThreadState *)thread->owner, f, inner, is_deeper, &n_unknown);
+    if (!n_unknown && (!n_calls || !is_complete))
         return n;
-    return follows ? add_from_records(thread, n, n_calls, n_holes) : add_from_records(thread, n, 0, 0);
+    return is_complete ? add_from_records(thread, n, n_calls, n_unknown) : add_from_records(thread, n, 0, 0);
 }
 
 bool rec_threads_start_chunk(struct rec_thread *thread, uint16_t flags, cpython_frame *f, struct rec_open_frame inner)
 {
     bool is_deeper;
-    uint32_t n = collect_open(thread, f, inner, !flags && thread->buffer.chunk >= 0 && !rec_greenlets.are_used, &is_deeper);
+    bool is_complete = !flags && thread->buffer.chunk >= 0 && !rec_greenlets.are_used;
+    uint32_t n = collect_open(thread, f, inner, is_complete, &is_deeper);
     flags |= is_deeper ? PNR_BLOCK_DEEPER : 0;
     if (!rec_buffer_start_chunk(&thread->buffer, flags, n)) {
         rec_buffer_count_lost(&thread->buffer);
@@ -230,7 +230,8 @@ void rec_threads_emit_switch(struct rec_thread *thread, cpython_frame *f, struct
         n = collect_open(thread, f, inner, false, &is_deeper);
         flags = PNR_SWITCH_OPEN | (is_deeper ? PNR_SWITCH_DEEPER : 0);
     }
-    if (!rec_buffer_has_capacity(&thread->buffer, ticks) || (size_t)(thread->buffer.end - thread->buffer.next) < n + 1) {
+    if (!rec_buffer_has_capacity(&thread->buffer, ticks) ||
+        (size_t)(thread->buffer.end - thread->buffer.next) < n + 1) {
         rec_threads_start_chunk(thread, 0, f, inner);
         return;
     }
@@ -304,12 +305,12 @@ struct rec_thread *rec_threads_find(const PyThreadState *ts)
 bool rec_threads_emit_left(struct rec_thread *thread, uint32_t present)
 {
     uint64_t ticks = rec_clock_ticks() - thread->buffer.base;
-    if (thread->stack.base_depth <= present)
+    if (thread->stack.unhooked_depth <= present)
         return true;
     if (!rec_buffer_has_capacity(&thread->buffer, ticks))
         return false;
-    rec_buffer_append(&thread->buffer, ticks, PNR_LEFT, 0, thread->stack.base_depth - present);
-    thread->stack.base_depth = present;
+    rec_buffer_append(&thread->buffer, ticks, PNR_LEFT, 0, thread->stack.unhooked_depth - present);
+    thread->stack.unhooked_depth = present;
     return true;
 }
 
@@ -397,44 +398,34 @@ struct rec_thread *rec_threads_new(PyThreadState *ts)
     return thread;
 }
 
-static void write_process_name(PyObject *name)
+/* ---- watched functions ---- */
+
+/* An exception ends a thread, unless it is SystemExit. */
+static void on_excepthook(PyThreadState *ts, const cpython_frame *f, struct rec_thread *thread)
 {
-    PyObject *owned;
-    if (name && PyUnicode_Check(name)) {
-        rec_name_table_add_property("process_name", rec_functions_text(name, &owned).bytes);
-        Py_XDECREF(owned);
-    }
+    (void)ts, (void)f, (void)thread;
+    PyObject *exception = PyErr_GetHandledException();      /* owned */
+    if (rec_threads.on_exception && exception && !PyErr_GivenExceptionMatches(exception, PyExc_SystemExit))
+        rec_threads.on_exception();
+    Py_XDECREF(exception);
 }
 
-void rec_threads_on_watched_call(PyThreadState *ts, const cpython_frame *f, struct rec_thread *thread)
+/* A threading.Thread begins to run. Until then native_id may be that of the thread that made it. */
+static void on_thread_begin(PyThreadState *ts, const cpython_frame *f, struct rec_thread *thread)
 {
-    PyObject *object = cpython_argument(f, 0), *owned;
-    const PyCodeObject *code = cpython_code(f);
-    if (PyUnicode_CompareWithASCIIString(code->co_name, "invoke_excepthook") == 0) {
-        PyObject *exception = PyErr_GetHandledException();      /* owned */
-        if (rec_threads.on_exception && exception && !PyErr_GivenExceptionMatches(exception, PyExc_SystemExit))
-            rec_threads.on_exception();
-        Py_XDECREF(exception);
-        return;
-    }
+    PyObject *object = cpython_argument(f, 0);              /* borrowed */
     if (!object)
         return;
-    if (PyUnicode_CompareWithASCIIString(code->co_name, "_bootstrap") == 0) {
-        PyObject *name = plain_attribute(object, "_name");      /* owned; multiprocessing names its processes */
-        write_process_name(name);
-        Py_XDECREF(name);
-        return;
-    }
-    if (PyUnicode_CompareWithASCIIString(code->co_name, "serve") == 0) {
-        write_process_name(cpython_argument(f, 1));     /* execnet, and so pytest-xdist: "gw0-worker" */
-        return;
-    }
-    if (code->co_argcount == 1) {
-        thread->native_id = (uint32_t)ts->native_thread_id;    /* so far it can be that of the thread that made it */
-        write_name_of(thread, object);
-        return;
-    }
-    PyObject *name = cpython_argument(f, 1), *id = plain_attribute(object, "_ident");
+    thread->native_id = (uint32_t)ts->native_thread_id;
+    write_name_of(thread, object);
+}
+
+/* The program sets the name of a threading.Thread. */
+static void on_thread_name(PyThreadState *ts, const cpython_frame *f, struct rec_thread *thread)
+{
+    PyObject *object = cpython_argument(f, 0), *name = cpython_argument(f, 1), *owned;      /* borrowed */
+    PyObject *id = object ? plain_attribute(object, "_ident") : NULL;                       /* owned */
+    (void)thread;
     if (name && PyUnicode_Check(name) && id && PyLong_Check(id)) {
         unsigned long ident = PyLong_AsUnsignedLong(id);
         for (PyThreadState *t = PyInterpreterState_ThreadHead(ts->interp); t; t = PyThreadState_Next(t)) {
@@ -449,14 +440,75 @@ void rec_threads_on_watched_call(PyThreadState *ts, const cpython_frame *f, stru
     Py_XDECREF(id);
 }
 
+static void write_process_name(PyObject *name)
+{
+    PyObject *owned;
+    if (name && PyUnicode_Check(name)) {
+        rec_name_table_add_property("process_name", rec_functions_text(name, &owned).bytes);
+        Py_XDECREF(owned);
+    }
+}
+
+/* A process of multiprocessing begins, which has a name. */
+static void on_process_begin(PyThreadState *ts, const cpython_frame *f, struct rec_thread *thread)
+{
+    PyObject *object = cpython_argument(f, 0);                                      /* borrowed */
+    PyObject *name = object ? plain_attribute(object, "_name") : NULL;              /* owned */
+    (void)ts, (void)thread;
+    write_process_name(name);
+    Py_XDECREF(name);
+}
+
+/* A worker of execnet begins, and so one of pytest-xdist. Its name is the second argument, as "gw0-worker". */
+static void on_execnet_serve(PyThreadState *ts, const cpython_frame *f, struct rec_thread *thread)
+{
+    (void)ts, (void)thread;
+    write_process_name(cpython_argument(f, 1));
+}
+
+/* The functions whose calls tell a name or that a thread ends. Row 0 is none; rec_tag_watched gives the row. */
+static const struct {
+    const char *module, *qualified_name;
+    int n_arguments;
+    void (*on_call)(PyThreadState *ts, const cpython_frame *f, struct rec_thread *thread);
+} watched[] = {
+    { 0 },
+    { "threading", "Thread._bootstrap_inner", 1, on_thread_begin },
+    { "threading", "Thread.name", 2, on_thread_name },          /* the property's setter */
+    { "threading", "_make_invoke_excepthook.<locals>.invoke_excepthook", 1, on_excepthook },
+    { "multiprocessing.process", "BaseProcess._bootstrap", 2, on_process_begin },
+    { "execnet.gateway_base", "serve", 2, on_execnet_serve },
+};
+#define N_WATCHED (sizeof watched / sizeof *watched)
+_Static_assert(N_WATCHED - 1 <= REC_TAG_MAX_WATCHED, "a tag has three bits for the row");
+
+static bool is_text(struct pnr_string s, const char *text)
+{
+    return s.size == strlen(text) && memcmp(s.bytes, text, s.size) == 0;
+}
+
+uint64_t rec_threads_watch(const PyCodeObject *code, const struct pnr_string strings[3])
+{
+    for (size_t row = 1; row < N_WATCHED; row++)
+        if (is_text(strings[0], watched[row].module) && is_text(strings[1], watched[row].qualified_name) &&
+            code->co_argcount == watched[row].n_arguments)
+            return row;
+    return 0;
+}
+
+void rec_threads_on_watched_call(PyThreadState *ts, const cpython_frame *f, struct rec_thread *thread, uint64_t tag)
+{
+    watched[rec_tag_watched(tag)].on_call(ts, f, thread);
+}
+
+/* ---- interface ---- */
+
 void rec_threads_refresh_name(const PyThreadState *ts, const struct rec_thread *thread)
 {
     PyObject *object = thread_object(ts);
     if (object)
         write_name_of(thread, object);
 }
-
-/* ---- interface ---- */
 
 int rec_threads_init(void)
 {
@@ -471,7 +523,7 @@ void rec_threads_change_engine(void)
     rec_threads.has_delayed_entry_events = rec_threads.has_late_exits = false;
     rec_threads.before_c_call = NULL;
     for (struct rec_buffer *buffer = rec_buffer_newest(); buffer; buffer = buffer->older)
-        rec_thread_of(buffer)->stack.hooked_size = 0;
+        rec_thread_of(buffer)->stack.window_size = 0;
     rec_greenlets_change();
 }
 

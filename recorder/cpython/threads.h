@@ -28,10 +28,10 @@ static const struct rec_open_frame rec_no_frame;
 
 /* What the engines keep of one of the stacks that a thread has by turns (greenlets). */
 struct rec_stack {
-    uint32_t base_depth;                /* the frame engine's */
+    uint32_t unhooked_depth;            /* the frame engine's */
     uint32_t depth, c_depth;            /* the monitoring engine's: frames that are open; C calls that are */
     uint32_t c_gap_begin, c_gap_end;    /* of these, from 1: those behind c_gap_begin, to c_gap_end, made in a gap */
-    uintptr_t hooked_size;              /* the frame engine's: see engine_frame.c */
+    uintptr_t window_size;              /* the frame engine's: see engine_frame.c */
 };
 
 /* A thread as the engines see it: their own fields around its buffer. What the frame engine reads at an event is one
@@ -43,11 +43,11 @@ struct rec_thread {
     uint64_t epoch;                     /* of the recorder's state, up to which the buffer knows the stack */
     uint32_t native_id;
     struct rec_stack stack;             /* that runs */
-    uintptr_t hooked_low;               /* the frame engine's, like the next */
-    int units;
+    uintptr_t window_low;               /* the frame engine's, like the next */
+    int c_calls_left;                   /* when the running evaluation began; INT_MIN: not known (recursion.h) */
     struct rec_buffer buffer;
     uintptr_t stack_low, stack_top;     /* the frame engine's: the thread's own C stack */
-    uintptr_t foreign_floor;            /* the frame engine's */
+    uintptr_t foreign_evaluation;       /* the frame engine's */
     uint64_t owner_id;
     bool is_ending;
     struct {                            /* the monitoring engine's: when an exception was last about to leave a frame */
@@ -58,7 +58,7 @@ struct rec_thread {
         uint32_t depth;                 /* and by the records, with the one that was left */
     } unwound;
 };
-_Static_assert(offsetof(struct rec_thread, stack.hooked_size) == REC_CACHE_LINE &&
+_Static_assert(offsetof(struct rec_thread, stack.window_size) == REC_CACHE_LINE &&
                offsetof(struct rec_thread, buffer.base) == 2 * REC_CACHE_LINE, "what an event reads is one cache line");
 
 /* The thread of the last event; rec_no_thread when it is not known, so that no event is fast. Under the GIL the process
@@ -73,7 +73,7 @@ extern REC_CURRENT_STORAGE struct rec_thread *rec_current __attribute__((visibil
 extern struct rec_thread rec_no_thread __attribute__((visibility("hidden")));
 
 /* The next event of every thread is not fast, and finds out what has changed. Without a GIL the caller would have to
- * stop all threads and close their windows (hooked_size, owner). */
+ * stop all threads and close their windows (window_size, owner). */
 static inline void rec_threads_forget_current(void)
 {
     rec_current = &rec_no_thread;
@@ -131,16 +131,19 @@ struct rec_thread *rec_threads_find(const PyThreadState *ts);
  * counted. */
 struct rec_thread *rec_threads_new(PyThreadState *ts);
 
-/* Tells how many frames of the buffer's base (engine_frame.c) are gone when only `present` are still there. Returns
- * false when there was no room. */
+/* Emits a LEFT record if unhooked frames (engine_frame.c) have gone, when only `present` of them are left. Returns
+ * false when the chunk has no space for it. */
 bool rec_threads_emit_left(struct rec_thread *thread, uint32_t present);
 
 /* Reads the name of a thread once more. */
 void rec_threads_refresh_name(const PyThreadState *ts, const struct rec_thread *thread);
 
-/* At the entry of a function with REC_TAG_WATCHED: it names a thread, the present one or the one whose name is being
- * set, or this process; or it tells that an exception ends a thread. */
-void rec_threads_on_watched_call(PyThreadState *ts, const cpython_frame *f, struct rec_thread *thread);
+/* Looks a function up among those whose calls tell the name of a thread or process, or that an exception ends a
+ * thread. strings: its module, qualified name and file. Returns its row for rec_tag_watched, or 0. */
+uint64_t rec_threads_watch(const PyCodeObject *code, const struct pnr_string strings[3]);
+
+/* At the entry of such a function. tag: its own. */
+void rec_threads_on_watched_call(PyThreadState *ts, const cpython_frame *f, struct rec_thread *thread, uint64_t tag);
 
 /* From now on this track runs, of which the engines keep this. */
 static inline void rec_threads_set_track(struct rec_thread *thread, const struct rec_track *track,
@@ -148,7 +151,7 @@ static inline void rec_threads_set_track(struct rec_thread *thread, const struct
 {
     thread->buffer.track = *track;
     thread->stack = *stack;
-    thread->units = INT_MIN;            /* what its evaluations left is not known */
+    thread->c_calls_left = INT_MIN;     /* how many its evaluations have left is not known */
 }
 
 /* The identity of a continuable frame in a record. */
@@ -157,7 +160,7 @@ static inline uint64_t rec_frame_identity(const cpython_frame *f)
     return (uint64_t)cpython_address(f) >> 4 & ((UINT64_C(1) << PNR_FRAME_BITS) - 1);
 }
 
-/* The running frame, or the one that is being cleared. */
+/* The running frame, or the frame that is being cleared. */
 cpython_frame *rec_threads_innermost(PyThreadState *ts);
 
 /* The next frame outwards, this one included, that is recorded; NULL when there is none. */
@@ -165,19 +168,21 @@ cpython_frame *rec_threads_recorded_from(PyThreadState *ts, cpython_frame *f, ui
 
 uint32_t rec_threads_count_recorded(PyThreadState *ts, cpython_frame *f);
 
-/* Takes a new chunk, which begins with the stack: the frame `from` and those outwards of it. inner: the frame that is
- * about to be left, or below which a gap lies, which is not on the interpreter's stack; or the call of a C function
- * that is. */
-bool rec_threads_start_chunk(struct rec_thread *thread, uint16_t flags, cpython_frame *from, struct rec_open_frame inner);
+/* Starts a new chunk, which opens with the stack: the frame `from` and those outwards of it. inner: one more,
+ * innermost, that is not on the interpreter's stack. It is the frame that is about to be left, or in which an
+ * unrecorded region begins, or a call of a C function. */
+bool rec_threads_start_chunk(struct rec_thread *thread, uint16_t flags, cpython_frame *from,
+                             struct rec_open_frame inner);
 
-/* The buffer's track has changed: tells it, and the stack of the new one if this block does not have it; f and inner as
- * for a turn. */
+/* Emits a SWITCH record for the thread's new track, with that track's stack if this block does not have it yet. f,
+ * inner: the stack, as for rec_threads_start_chunk. */
 void rec_threads_emit_switch(struct rec_thread *thread, cpython_frame *f, struct rec_open_frame inner);
 
 void rec_threads_append_in_new_chunk(PyThreadState *ts, struct rec_thread *thread, enum pnr_kind kind,
-                                   struct rec_open_frame about, struct rec_open_frame inner);
+                                     struct rec_open_frame about, struct rec_open_frame inner);
 
-/* Appends a record; the running frame is the innermost. inner: as for a turn. */
+/* Appends a record. inner: as for rec_threads_start_chunk, should a new chunk be due; the running frame is `from`
+ * then. */
 static inline void rec_threads_append(PyThreadState *ts, struct rec_thread *thread, enum pnr_kind kind,
                                       struct rec_open_frame about, struct rec_open_frame inner)
 {

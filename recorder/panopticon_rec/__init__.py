@@ -452,3 +452,30 @@ def convert(capture):
         raise OSError(f"panopticon-convert failed with status {status}")
     with open(trace, encoding="utf-8") as file:
         return file.read()
+
+
+# ---- what the frame engine tries itself on before the first recording (recorder/cpython/self_test.c) ----
+
+
+def _run():
+    for _ in _generate():
+        pass
+    _recurse(32)
+    [2, 1].sort(key=_call_back)
+
+
+def _generate():
+    yield
+
+
+def _recurse(depth):
+    if depth:
+        _recurse(depth - 1)
+
+
+def _call_back(item):
+    return item
+
+
+if _recorder:
+    _recorder.set_self_test((_run, _generate, _recurse, _call_back))

@@ -10,6 +10,7 @@ import bisect
 import collections
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,17 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 BUILD = os.path.abspath(os.environ.get("PANOPTICON_BUILD") or os.path.join(HERE, "..", "..", "build", "release"))
 PYTHON = os.environ.get("PANOPTICON_PYTHON") or sys.executable
 VERSION = sys.version_info[:2]      # the tests run under the interpreter that they record
+
+
+def supported(name):
+    """A minor version of CPython 3 from the list of those that the recorder supports."""
+    with open(os.path.join(HERE, "..", "..", "recorder", "cpython", "versions.h"), encoding="utf-8") as file:
+        return int(re.search(rf"^#define CPYTHON_{name} (\d+)", file.read(), re.MULTILINE)[1])
+
+
+OLDEST, NEWEST = supported("OLDEST"), supported("NEWEST")
+IS_KNOWN = VERSION <= (3, NEWEST)   # there is the frame engine, and greenlets are told apart
+ENGINES = ["frame"] * IS_KNOWN + ["monitoring"] * (VERSION >= (3, supported("MONITORING")))
 CONVERT = os.path.join(BUILD, "panopticon-convert")
 IS_SANITIZED = "san" in os.path.basename(BUILD)
 LONG = os.environ.get("PANOPTICON_LONG") == "1"

@@ -14,7 +14,7 @@ import unittest
 
 import e2e
 
-HAS_MONITORING = e2e.VERSION >= (3, 12)
+HAS_MONITORING = "monitoring" in e2e.ENGINES
 ENGINES = ["frame", "monitoring"] if HAS_MONITORING else ["frame"]
 SUMMARY = re.compile(r"panopticon-convert: \d+ slices, .*\n|panopticon-convert: \d+ levels of nesting: .*\n")
 DISPLACED = "panopticon: another tool's profile function was there while recording: calls of C functions may be missing\n"

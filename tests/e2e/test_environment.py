@@ -20,7 +20,7 @@ import zipfile
 
 import e2e
 
-WAYS = [["--engine", "frame"], ["--engine", "monitoring"]] if e2e.VERSION >= (3, 12) else [["--engine", "frame"]]
+WAYS = [["--engine", engine] for engine in e2e.ENGINES]
 WAYS_WITH_C_CALLS = [[*options, "--c-calls"] for options in WAYS]
 IS_ROOT = os.geteuid() == 0
 CC = shutil.which("gcc")

@@ -10,7 +10,7 @@ import unittest
 
 import e2e
 
-ENGINES = ["frame", "monitoring"] if e2e.VERSION >= (3, 12) else ["frame"]
+ENGINES = e2e.ENGINES
 CLONE = {"x86_64": 56, "aarch64": 220}.get(platform.machine())
 WAYS = {"_Fork": "libc._Fork()"} if hasattr(ctypes.CDLL(None), "_Fork") else {}
 if CLONE:

@@ -5,14 +5,13 @@ import importlib.util
 import json
 import os
 import shutil
-import sys
 import unittest
 
 import e2e
 
 HAS_GREENLET = e2e.run([e2e.PYTHON, "-c", "import greenlet"]).status == 0
 HAS_GEVENT = e2e.run([e2e.PYTHON, "-c", "import gevent"]).status == 0
-ENGINES = ["frame"] + (["monitoring"] if sys.version_info >= (3, 12) else [])
+ENGINES = e2e.ENGINES
 
 # Prints, with the argument "truth", what each greenlet called: a list of (depth, name) in the order of the calls.
 TRUTH = """
@@ -154,7 +153,7 @@ def main():
 
 
 @unittest.skipUnless(HAS_GREENLET, "greenlet is not there for this Python")
-@unittest.skipIf(e2e.VERSION >= (3, 15), "greenlets are told apart by internals that are not known yet")
+@unittest.skipUnless(e2e.IS_KNOWN, "greenlets are told apart by internals, which are not known")
 @unittest.skipIf(e2e.IS_SANITIZED, "AddressSanitizer does not know stacks that are exchanged")
 class Greenlets(e2e.EndToEnd):
 

@@ -5,7 +5,7 @@ import os
 import unittest
 
 import e2e
-from e2e import CONTINUABLE, VERSION, Trace, convert, recorded
+from e2e import CONTINUABLE, Trace, convert, recorded
 
 # f() is called a different number of times before, in and behind each part.
 COUNTED = """
@@ -15,7 +15,7 @@ COUNTED = """
         for _ in range(n): f()
     """
 
-MODES = [{}, {"--engine": "monitoring"}] if VERSION >= (3, 12) else [{}]
+MODES = [{}] + [{"--engine": "monitoring"}] * ("monitoring" in e2e.ENGINES)
 
 
 class Inner(e2e.EndToEnd):

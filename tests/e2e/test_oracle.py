@@ -122,13 +122,13 @@ class CCalls(Comparison):
     told = ["c_calls"]
 
 
-@unittest.skipIf(e2e.VERSION < (3, 12), "there is no sys.monitoring")
+@unittest.skipIf("monitoring" not in e2e.ENGINES, "there is no sys.monitoring")
 class Monitoring(Comparison):
     options = ["-q", "--engine", "monitoring"]
     told = ["monitored"]
 
 
-@unittest.skipIf(e2e.VERSION < (3, 12), "there is no sys.monitoring")
+@unittest.skipIf("monitoring" not in e2e.ENGINES, "there is no sys.monitoring")
 class MonitoringCCalls(Comparison):
     programs = CCalls.programs
     options = ["-q", "--engine", "monitoring", "--c-calls"]

@@ -138,7 +138,7 @@ class Tasks(e2e.EndToEnd):
     def test_of_uvloop(self):
         self.check(UVLOOP)
 
-    @unittest.skipIf(e2e.VERSION < (3, 12), "the engine is for CPython 3.12 and later")
+    @unittest.skipIf("monitoring" not in e2e.ENGINES, "there is no monitoring engine")
     def test_monitoring(self):
         self.check(has_creations=False, engine="monitoring")
 
