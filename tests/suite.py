@@ -45,6 +45,12 @@ def runs_alone(test):
     return getattr(test, "runs_alone", False) or getattr(method, "runs_alone", False)
 
 
+def repeats(test):
+    """How to repeat the random choices of a test that failed; "" if it made none."""
+    seed = getattr(getattr(test, "test_case", test), "seed", None)
+    return "" if seed is None else f"\nPANOPTICON_SEED={seed} makes the same random choices.\n"
+
+
 def groups_of(suite):
     """Returns the tests as lists; those in a list run in the same process. Those that run alone come last."""
     groups = collections.defaultdict(list)
@@ -80,8 +86,9 @@ class Job:
         log = io.StringIO()
         result = unittest.TextTestResult(unittest.runner._WritelnDecorator(log), False, verbosity)
         unittest.TestSuite(self.group)(result)
-        texts = {kind: [(str(test), text) for test, text in getattr(result, kind)]
-                 for kind in ("failures", "errors", "skipped", "expectedFailures")}
+        texts = {kind: [(str(test), text) for test, text in getattr(result, kind)] for kind in ("skipped", "expectedFailures")}
+        for kind in "failures", "errors":
+            texts[kind] = [(str(test), text + repeats(test)) for test, text in getattr(result, kind)]
         texts["unexpectedSuccesses"] = [str(test) for test in result.unexpectedSuccesses]
         pickle.dump((result.testsRun, log.getvalue(), texts), self.outcome)
         for file in self.outcome, sys.stdout, sys.stderr:

@@ -4,12 +4,14 @@
     PANOPTICON_PYTHON    the interpreter whose programs are recorded                       [this one]
     PANOPTICON_LONG      1 = also the tests that take minutes
     PANOPTICON_BRIEF     1 = not those that come out the same on every Python
+    PANOPTICON_SEED      of the random choices; a test that fails prints the one that it used  [another one each time]
 """
 
 import bisect
 import collections
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -32,6 +34,12 @@ FLAGS = ("exception", "unfinished", "opened_before", "left_unseen", "cut")
 
 Finished = collections.namedtuple("Finished", "status out err")
 Function = collections.namedtuple("Function", "name cat src")
+
+
+def alone(test):
+    """Marks a test that measures what others disturb, or disturbs others: tests/suite.py runs it when they have ended."""
+    test.runs_alone = True
+    return test
 
 
 def environment(**more):
@@ -342,6 +350,11 @@ class EndToEnd(unittest.TestCase):
     def setUp(self):
         self.directory = os.path.realpath(tempfile.mkdtemp(prefix="panopticon-"))
         self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
+
+    def random(self):
+        """Returns a source of random numbers. If the test fails, tests/suite.py prints its seed."""
+        self.seed = int(os.environ.get("PANOPTICON_SEED") or random.SystemRandom().randrange(10**6))
+        return random.Random(self.seed)
 
     def path(self, name):
         return os.path.join(self.directory, name)

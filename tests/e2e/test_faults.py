@@ -6,7 +6,6 @@ process from outside."""
 import contextlib
 import json
 import os
-import random
 import re
 import resource
 import shutil
@@ -221,6 +220,29 @@ class Faults(e2e.EndToEnd):
         filters = {"filters": ["include *"], "max_size": "16M", "last": "20ms"}
         self.sweep([(call, error, forever, filters, True) for call, error in self.MEMORY for forever in (False, True)])
 
+    # ---- what waits
+
+    def test_traced_threads_go_on_while_a_snapshot_is_written(self):
+        """The first write into the snapshot ends only after another thread has made 100 more calls. Were that thread
+        stopped for as long as the write lasts, the program would never end."""
+        program = self.write("app.py", """
+            import ctypes, os, panopticon_rec, threading, time
+            library = ctypes.PyDLL(os.environ["LD_PRELOAD"])
+            def step(): pass
+            def work():
+                while not library.faults_reached(): time.sleep(0.001)
+                for _ in range(100): step()
+                library.faults_release()
+            thread = threading.Thread(target=work)
+            thread.start()
+            library.faults_set(b"write", 1, b"wait", 0)
+            panopticon_rec.snapshot("snapshot.pnr")
+            thread.join()
+            """)
+        finished = e2e.recorded(self.path("run.pnr"), [program], cwd=self.directory, env={"LD_PRELOAD": FAULTS})
+        self.assertEqual(finished, (0, "", ""))
+        self.assertEqual(self.trace().count()["__main__.step"], 100)
+
     # ---- the command
 
     def run_faulty(self, env, options=("-q",)):
@@ -254,7 +276,7 @@ class Faults(e2e.EndToEnd):
             os.remove(told)
 
     def test_command(self):
-        random_order = random.Random(30)
+        random_order = self.random()
         for call, error in self.SYSTEM + self.MEMORY:
             if e2e.LONG:
                 self.check_command(call, error, range(1, 100_000))
@@ -428,7 +450,7 @@ class Signals(e2e.EndToEnd):
                 self.assertIn(len(found) - c, (0, 1), place)
 
     def kills(self, what, n, forks, options, longest, is_limited=False):
-        instants = random.Random(40)
+        instants = self.random()
         for _ in range(KILLS // 4):
             self.check(what, n, forks, options, instants.random() ** 2 * longest, is_limited)
 

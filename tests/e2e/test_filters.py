@@ -417,12 +417,12 @@ class MinDuration(e2e.EndToEnd):
         """Records of calls over the edge of a chunk are in the file, and left out of the trace."""
         _, trace = self.record("""
             import time
-            def long(): time.sleep(0.003)
+            def long(): time.sleep(0.2)
             def steps():
                 yield
                 yield
             def outer():
-                time.sleep(0.003)           # so that it is long on any machine
+                time.sleep(0.2)             # so that it is long on any machine
                 for _ in range(9_000):
                     one = steps()
                     next(one)
@@ -431,7 +431,7 @@ class MinDuration(e2e.EndToEnd):
             long()
             work()
             long()
-            """, options=["-q", "--min-duration", "2ms"])
+            """, options=["-q", "--min-duration", "200ms"])
         names = trace.count()
         self.assertEqual([names[f"__main__.{name}"] for name in ("long", "work", "outer")], [2, 1, 1])
         self.assertLess(names["__main__.steps"], 100)

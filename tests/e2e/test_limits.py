@@ -120,7 +120,7 @@ class Limits(EndToEnd):
 
     def test_last(self):
         """At least the last second of each thread, and not all."""
-        capture, _ = self.record_watched("""
+        capture, seconds = self.record_watched("""
     import threading
     def now_and_then():
         for _ in range(50):
@@ -128,16 +128,18 @@ class Limits(EndToEnd):
             time.sleep(0.1)
     def tick(): pass
     thread = threading.Thread(target=now_and_then)
+    begin = time.monotonic()
     thread.start()
     until(time.monotonic() + 5, 0.0001)
     thread.join()
+    print(time.monotonic() - begin)
         """, "--last", "1s")
         self.assertGreater(min(segments(capture)), 1)
         finished = run([CONVERT, "--info", capture], timeout=300)
         self.assertEqual(finished.status, 0, finished.err)
-        kept = 5 / max(segments(capture)) * len(segments(capture))     # they are of equal length
-        self.assertGreater(kept, 1)
-        self.assertLess(kept, 4.5)
+        share = len(segments(capture)) / max(segments(capture))        # they are of equal length
+        self.assertGreater(share * float(seconds), 1)
+        self.assertLess(share, 0.9)
         trace = Trace(convert(self.shrunk(capture, 2)))
         self.assertGreaterEqual(len(trace.named("__main__.tick")), 10)      # in one chunk to the end
 
@@ -145,8 +147,7 @@ class Limits(EndToEnd):
         """What is too old goes, when nothing comes after it, too."""
         capture, _ = self.record_watched("""
     until(time.monotonic() + 1)
-    time.sleep(5)
-    print(sorted(os.listdir(f"run.pnr/process-{os.getpid()}")))
+    while len([name for name in os.listdir(f"run.pnr/process-{os.getpid()}") if "segment" in name]) > 1: time.sleep(0.1)
         """, "--last", "200ms")
         self.assertEqual(len(segments(capture)), 1)
 
@@ -208,38 +209,6 @@ class Snapshots(EndToEnd):
                 self.assertAlmostEqual(one.begin, other.begin, delta=1000)
                 self.assertAlmostEqual(one.end, other.end, delta=1000)
         self.assertEqual(whole.count()["__main__.after"], 1)
-
-    def test_traced_threads_go_on(self):
-        """While a snapshot is made the longest step of another thread is below 10 ms, or what it is without. A busy
-        machine makes some steps long: if the snapshot does, there is a long one in each."""
-        self.write("app.py", COUNTING + """
-    import panopticon_rec, threading
-    steps, stop = [], threading.Event()
-    def work():
-        last = time.perf_counter()
-        while not stop.is_set():
-            f(10)
-            now = time.perf_counter()
-            steps.append(now - last)
-            last = now
-    thread = threading.Thread(target=work)
-    thread.start()
-    time.sleep(0.5)
-    usual, longest = max(steps), []
-    for i in range(8):
-        steps.clear()
-        panopticon_rec.snapshot("shot.pnr")
-        time.sleep(0.05)
-        while not steps: time.sleep(0.001)
-        longest.append(max(steps))
-    stop.set()
-    thread.join()
-    print(usual, min(longest))
-        """)
-        finished = recorded(self.path("run.pnr"), [self.path("app.py")], cwd=self.directory)
-        self.assertEqual((finished.status, finished.err), (0, ""))
-        usual, longest = map(float, finished.out.split())
-        self.assertLess(longest, max(0.1, 3 * usual))
 
     def test_signal(self):
         """Also while the main thread does not run Python code; the program's calls of the system are not disturbed."""

@@ -353,7 +353,6 @@ class Top(e2e.EndToEnd):
         for name, chains in ("ticks", 4), ("worker", 4), ("pause", 20), ("main", 1), ("numbers", 1), ("nested", 7):
             self.assertEqual(found[f"__main__.{name}"]["chains"], chains, name)
         self.assertGreater(found["__main__.ticks"]["suspended_ns"], 4 * 5 * 1_000_000)
-        self.assertLess(found["__main__.ticks"]["running_ns"], found["__main__.ticks"]["suspended_ns"])
 
     def test_processes_together(self):
         self.record(PROCESSES)

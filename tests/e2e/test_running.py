@@ -8,7 +8,6 @@ import contextlib
 import json
 import mmap
 import os
-import random
 import re
 import subprocess
 import time
@@ -37,6 +36,9 @@ def missing(counts, found):
 
 @once
 class Running(EndToEnd):
+    def setUp(self):
+        super().setUp()
+        self.chance = self.random()
 
     @contextlib.contextmanager
     def running(self, text, *options):
@@ -60,7 +62,7 @@ class Running(EndToEnd):
 
     def look(self, capture):
         """Converts at some instant. Returns how often the threads called step, by name, and what the converter said."""
-        time.sleep(random.uniform(0, 0.05))
+        time.sleep(self.chance.uniform(0, 0.05))
         trace = self.path("run.trace")
         finished = run([CONVERT, capture, "-o", trace])
         self.assertEqual(finished.status, 0, finished.err)
@@ -117,10 +119,13 @@ class Running(EndToEnd):
         """, "--last", "1s", "--max-size", "16M") as (capture, counts):
             time.sleep(2.5)
             def check():
-                old = counts()
-                time.sleep(0.1)
-                before = counts()
-                found, said = self.look(capture)
+                is_younger = False
+                while not is_younger:           # on a busy machine the converter may come too late
+                    begin, old = time.monotonic(), counts()
+                    time.sleep(0.1)
+                    before = counts()
+                    found, said = self.look(capture)
+                    is_younger = time.monotonic() - begin < 1
                 self.assertEqual(missing([b - a for a, b in zip(old, before)], found), {})
                 return said
             self.looks(capture, 10, check)

@@ -3,7 +3,6 @@
 import collections
 import mmap
 import os
-import random
 import signal
 import struct
 import subprocess
@@ -92,7 +91,7 @@ class Killed(e2e.EndToEnd):
         """The entry record comes before the count, the count before the exit record, and no two of them of one
         thread are under way at once. So with c counted, (entered, left) is (c, c - 1) inside of the function
         behind the count, (c, c) outside of it, (c + 1, c) inside before the count."""
-        instants = random.Random(20)
+        instants = self.random()
         for number in range(n_kills):
             instant = instants.random() ** 2 * 0.06
             counted, trace = self.kill(n_threads, mode, instant)
@@ -123,7 +122,7 @@ class Killed(e2e.EndToEnd):
 
     def test_at_any_age(self):
         """Killed at any instant from the start on: there is a capture that converts, or none yet."""
-        instants = random.Random(21)
+        instants = self.random()
         for _ in range((KILLS + 4) // 5):
             capture = self.path("run.pnr")
             subprocess.run(["rm", "-rf", capture])
