@@ -4,13 +4,14 @@
     python3 tests/suite.py [-j N] [-v] test_x.Class ...         some of them
 
 Each test runs in a process of its own, so that no test finds what another one left in memory. Tests that share a
-setUpClass or setUpModule share a process. A test that disturbs others, or is disturbed by them, is marked with @e2e.alone and runs when all
-others have ended. What a test prints is shown in one piece, after its traceback. The last lines tell how many tests ran,
-which failed, and for each reason how many were skipped:
+setUpClass or setUpModule share a process. A test that disturbs others, or is disturbed by them, is marked with
+@e2e.alone and runs when all others have ended. What a test prints is shown in one piece, after its traceback. The last
+lines report how many tests ran, how many failed, and for each reason how many were skipped:
 
     Skipped, 3 tests: uvloop is not installed for this Python
 
-A shell starts its background jobs with SIGINT ignored, and programs would inherit that: here it is always handled.
+Programs inherit which signals are ignored: those of a shell's background job ignore SIGINT, those of nohup SIGHUP. The
+tests expect neither, so both are handled here.
 """
 
 import collections
@@ -158,6 +159,8 @@ def main():
     if arguments[:1] == ["-j"]:
         n_jobs, arguments = int(arguments[1]), arguments[2:]
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in signal.SIGHUP, signal.SIGQUIT:
+        signal.signal(number, signal.SIG_DFL)
 
     class Runner(unittest.TextTestRunner):
         def run(self, suite):
