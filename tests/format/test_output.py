@@ -1,8 +1,13 @@
 """What is written does not depend on how many threads write it, is what the name says, and is there as a whole or not at
 all."""
 
+import contextlib
 import gzip
 import os
+import pty
+import re
+import select
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -153,6 +158,32 @@ class Output(unittest.TestCase):
         """Until there are so many files."""
         while len(os.listdir(self.folder)) < n:
             time.sleep(0.001)
+
+    def test_the_progress_line(self):
+        """On a terminal a line shows how far the conversion is. Nobody reads the trace until it is there, but for a little."""
+        source, = (conversion.ROOT / "tests/golden/full_block/run.pnr").glob("process-*")
+        with tempfile.TemporaryDirectory() as folder:
+            for pid in range(1, 4):
+                shutil.copytree(source, Path(folder) / "run.pnr" / f"process-{pid}")
+            command = [conversion.CONVERTER, "run.pnr", "-o", "-"]
+            plain = subprocess.run(command, cwd=folder, capture_output=True, check=True)
+            terminal, other = pty.openpty()
+            shown = trace = b""
+            with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=other) as run:
+                os.close(other)
+                while piece := run.stdout.read(1 << 14):
+                    trace += piece
+                    if not shown:
+                        time.sleep(0.01)
+                        shown += os.read(terminal, 1 << 14) if select.select([terminal], [], [], 0)[0] else b""
+            with contextlib.suppress(OSError):      # EIO: nobody has the terminal open any more
+                while piece := os.read(terminal, 1 << 14):
+                    shown += piece
+            os.close(terminal)
+        line = rb"\r\d{1,3} %, \d+ MB, \d+\.\d M events, \d+\.\d M/s, \d+ s left\x1b\[K"
+        self.assertRegex(shown, line)
+        self.assertEqual(re.sub(line + rb"|\r\x1b\[K", b"", shown).replace(b"\r\n", b"\n"), plain.stderr)
+        self.assertEqual((run.returncode, trace), (0, plain.stdout))
 
     def test_a_closed_pipe(self):
         """As with other tools: the signal ends it, or where that is ignored, a message."""
