@@ -10,11 +10,11 @@ OURS, OTHERS = "#c2410c", "#94a3b8"
 
 def panel(y, title, bars, digits):
     """Returns (SVG, its height). bars: (tracer, value)."""
-    most = max([value for _, value in bars], default=1)
+    maximum = max([value for _, value in bars], default=1)
     lines = [f'<text x="16" y="{y + 24}" font-weight="bold">{html.escape(title)}</text>']
     for k, (tracer, value) in enumerate(bars):
         top = y + HEAD + k * STEP
-        width = max(1, value / most * (WIDTH - LEFT - 80))
+        width = max(1, value / maximum * (WIDTH - LEFT - 80))
         label = html.escape(TRACERS[tracer].replace("*", "").replace("`", ""))
         lines.append(f'<text x="{LEFT - 10}" y="{top + 13}" text-anchor="end">{label}</text>'
                      f'<rect x="{LEFT}" y="{top}" width="{width:.1f}" height="{BAR}" '

@@ -16,7 +16,7 @@ print(json.dumps({"executable": sys.executable, "version": platform.python_versi
 """
 
 
-def say(text):
+def announce(text):
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
@@ -41,7 +41,7 @@ def install(about, home):
     done = os.path.join(home, "requirements.txt")
     if os.path.exists(done) and open(done).read() == wanted:
         return
-    say(f"installing into {home}")
+    announce(f"installing into {home}")
     subprocess.run([about["executable"], "-m", "venv", "--clear", home], check=True)
     for line in wanted.splitlines():
         if line and not line.startswith("#"):
@@ -49,6 +49,6 @@ def install(about, home):
                                   "--disable-pip-version-check", "-q", "--no-deps", line],
                                  capture_output=True, text=True)
             if pip.returncode:
-                say(f"{line} could not be installed: {last_line(pip.stderr)}")
+                announce(f"{line} could not be installed: {last_line(pip.stderr)}")
     with open(done, "w") as file:
         file.write(wanted)

@@ -42,7 +42,7 @@ def median(values):
     return statistics.median(values) if values else None
 
 
-def least(values):
+def minimum(values):
     return min(value for value in values if value is not None)
 
 
@@ -95,9 +95,9 @@ class Figures:
 
     def per_event(self, tracer, key):
         """Of all workloads together: the sum of `key` over the sum of the events that were recorded."""
-        seen = [(self.value(name, tracer, key), self.value(name, tracer, "events")) for name in self.data["runs"]]
-        seen = [pair for pair in seen if None not in pair]
-        return ratio(sum(a for a, _ in seen), sum(b for _, b in seen))
+        observed = [(self.value(name, tracer, key), self.value(name, tracer, "events")) for name in self.data["runs"]]
+        observed = [pair for pair in observed if None not in pair]
+        return ratio(sum(a for a, _ in observed), sum(b for _, b in observed))
 
     def bytes_per_event(self, tracer):
         """One for each workload; none where nothing was written."""
@@ -139,7 +139,7 @@ def those_that_ran(data):
 
 def costs(data):
     """The table: what each tracer costs, over several workloads and in each."""
-    views = [Figures(data, least), Figures(data, median)]
+    views = [Figures(data, minimum), Figures(data, median)]
     ran = those_that_ran(data)
     base = "monitoring" if "monitoring" in ran else "profile"
     rows = []
@@ -164,7 +164,7 @@ def costs(data):
 
 def also(data):
     """The table: what is not time, or not only."""
-    views = [Figures(data, least), Figures(data, median)]
+    views = [Figures(data, minimum), Figures(data, median)]
     middle = views[1]
     rows = []
     for tracer in those_that_ran(data):
@@ -232,7 +232,7 @@ def targets(data):
         if limit and value is not None:
             verdict = "met" if (value <= limit if is_at_most else value >= limit) else "missed"
         rows.append([text, f"{'<=' if is_at_most else '>='} {limit:.3g}" if limit else "-",
-                     show([figure(Figures(data, least)), value], 3),
+                     show([figure(Figures(data, minimum)), value], 3),
                      f"{min(by_round):.3f} to {max(by_round):.3f}" if by_round else "-", verdict])
     return table(["", "target", "least / median", "round by round", "by the medians"], rows)
 

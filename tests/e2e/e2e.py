@@ -92,13 +92,13 @@ def process_directories(capture):
 
 def wait_until_it_sleeps(pid):
     """Returns when the main thread of a process has been seen asleep for 0.1 s without a break."""
-    seen = 0
-    while seen < 10:
+    observed = 0
+    while observed < 10:
         with open(f"/proc/{pid}/task/{pid}/stat", encoding="ascii", errors="replace") as file:
             state = file.read().rpartition(")")[2].split()[0]
         if state in "ZX":
             raise AssertionError(f"process {pid} has ended")
-        seen = seen + 1 if state == "S" else 0
+        observed = observed + 1 if state == "S" else 0
         time.sleep(0.01)
 
 

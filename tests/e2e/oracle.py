@@ -123,7 +123,7 @@ class Story:
     def enter_unseen(self, stack, thread, frame):
         self.enter(stack, thread, frame, *self.lives[frame])
 
-    def tell(self, event, thread, frame, code, at, module, caller, caller_continues, caller_at):
+    def report(self, event, thread, frame, code, at, module, caller, caller_continues, caller_at):
         stack = self.stacks.setdefault(thread, [])
         top = stack[-1][0] if stack else None
         if event == "close":
@@ -182,7 +182,7 @@ if __name__ == "__main__":
     run(program, profile_c if "c_calls" in options else profile, "monitored" in options)
     story = Story()
     for note in notes:
-        story.tell(*note)
+        story.report(*note)
     import json
     with open(output, "w") as file:
         json.dump({"slices": story.slices, "functions": story.functions}, file)

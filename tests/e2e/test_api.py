@@ -239,7 +239,7 @@ class AsyncTracer(e2e.EndToEnd):
         self.assertEqual([len(chain) for chain in chains], [4])
         self.assertEqual(os.listdir(self.directory).count("run.pnr"), 0)
 
-    def test_beside_modules_of_the_same_names(self):
+    def test_alongside_modules_of_the_same_names(self):
         """The program's own signal.py is its own business, and stays what it finds."""
         for name in "base64", "json", "random", "shutil", "signal", "subprocess", "tempfile", "weakref":
             self.write(f"{name}.py", f"print('shadow', {name!r})")

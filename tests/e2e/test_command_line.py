@@ -528,7 +528,7 @@ for name, one in CASES.items():
     add(name, one)
 
 
-class Surroundings(e2e.EndToEnd):
+class Environment(e2e.EndToEnd):
     def test_modules_at_the_start(self):
         """No module is loaded for the recorder but its own and those that python3 -m loads for any program."""
         self.write("show.py", "import sys\nprint(*sorted(sys.modules))")
@@ -780,9 +780,9 @@ class Options(e2e.EndToEnd):
         finished = self.record_with(command + ["-o", "print_hello.trace", "-q"], [])
         self.assertEqual(finished, e2e.Finished(0, "['-c']\n", ""))
         self.assertIn("__main__.<module>", e2e.Trace(self.path("print_hello.trace")).count())
-        for behind, left in ((["x", "-o", "y"], ["-c", "x", "-o", "y"]), (["-q", "--", "-o", "y"], ["-c", "-o", "y"]),
-                             (["-q", "-x"], ["-c", "-x"])):
-            self.assertEqual(self.record_with(command + behind, []).out, f"{left}\n")
+        for after, left in ((["x", "-o", "y"], ["-c", "x", "-o", "y"]), (["-q", "--", "-o", "y"], ["-c", "-o", "y"]),
+                            (["-q", "-x"], ["-c", "-x"])):
+            self.assertEqual(self.record_with(command + after, []).out, f"{left}\n")
 
     def test_trace_as_output(self):
         for name in ("print_hello.trace", "print_hello.json"):
@@ -902,7 +902,7 @@ class Options(e2e.EndToEnd):
     def test_name_too_long(self):
         self.assertRefused(self.record_with(["-o", "x" * 300]))
 
-    def test_odd_names(self):
+    def test_unusual_names(self):
         for name in ("a b.pnr", "\u20ac.pnr", "-o.pnr", "new\nline.pnr"):
             with self.subTest(name=name):
                 finished = self.record_with(["-q", f"--output={name}"])

@@ -34,8 +34,8 @@ def results(path):
 class SameResult(e2e.EndToEnd):
     def run_tests(self, name, how, *more):
         """Returns what became of each test, and the end of the output for a message."""
-        told = self.path(f"{how}.xml")
-        arguments = ["-m", "test", "--junit-xml", told, *more, name]
+        reported = self.path(f"{how}.xml")
+        arguments = ["-m", "test", "--junit-xml", reported, *more, name]
         settings = dict(cwd=self.directory, timeout=900)
         if how == "plain":
             finished = e2e.plain(arguments, **settings)
@@ -43,8 +43,8 @@ class SameResult(e2e.EndToEnd):
             subprocess.run(["rm", "-rf", self.path("run.pnr")])
             finished = e2e.recorded(self.path("run.pnr"), arguments, **settings)
         text = finished.out[-1500:] + finished.err[-1500:]
-        self.assertTrue(os.path.exists(told), f"{how}: status {finished.status}\n{text}")
-        return results(told), text
+        self.assertTrue(os.path.exists(reported), f"{how}: status {finished.status}\n{text}")
+        return results(reported), text
 
     def expect(self, name, *more):
         """What is to become of each test under the recorder."""

@@ -29,7 +29,7 @@ def is_running(pid):
         return False
 
 
-class Places(EndToEnd):
+class Destination(EndToEnd):
 
     def command(self, *options):
         return [PYTHON, "-m", "panopticon_rec", *options]
@@ -311,7 +311,7 @@ class Places(EndToEnd):
         self.assertRegex(self.record_with([], ["app.py"]).err,
                          r"\Apanopticon: run\.pnr: 10\d\d events, 1 thread, [\d.]+ (kB|bytes), 0 lost; panopticon-convert run\.pnr\n\Z")
 
-    def test_totals_tell_who_is_missing(self):
+    def test_totals_name_what_is_missing(self):
         self.write_waiting()
         finished = self.record_with([], ["-c", "\n".join([
             "import os, subprocess, sys, time", START_APP,

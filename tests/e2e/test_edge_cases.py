@@ -7,7 +7,7 @@ import unittest
 import e2e
 
 
-class Corners(e2e.EndToEnd):
+class EdgeCases(e2e.EndToEnd):
     def converted(self, name="run.pnr"):
         """The trace of a capture in which every exit has its entry and nothing is missing."""
         finished = e2e.run([e2e.CONVERT, self.path(name), "-o", self.path("run.trace")])
@@ -128,7 +128,7 @@ class Corners(e2e.EndToEnd):
         self.assertEqual(len(finalizers), 300)
         self.assertEqual(len({one.thread for one in finalizers}), 300)
 
-    def test_finalizers_beside_a_daemon_thread(self):
+    def test_finalizers_alongside_a_daemon_thread(self):
         program = self.write("app.py", """
             import threading, time
             class Last:
@@ -237,7 +237,7 @@ class Corners(e2e.EndToEnd):
         self.assertEqual(finished, e2e.Finished(0, "", ""))
         self.assertEqual(os.listdir(self.directory), ["a.trace"])
 
-    def test_slash_behind_the_output(self):
+    def test_slash_after_the_output(self):
         for _ in range(2):
             self.assertEqual(e2e.recorded(self.path("run.pnr") + "/", ["-c", "pass"]).status, 0)
         self.assertEqual(sorted(os.listdir(self.directory)), ["run-2.pnr", "run.pnr"])

@@ -30,13 +30,13 @@ class Engines(e2e.EndToEnd):
         self.options = ["-q", "--engine", self.engine, *(["--c-calls"] if self.c_calls else [])]
         self.profiles = self.c_calls and not HAS_MONITORING         # C calls come from a profile function
 
-    def converted(self, name="run.pnr", oddities=""):
+    def converted(self, name="run.pnr", anomalies=""):
         """The trace of a capture of which the converter has nothing to tell but, perhaps, oddities (a regular
         expression)."""
         finished = e2e.run([e2e.CONVERT, self.path(name), "-o", self.path("run.trace")])
-        told = SUMMARY.sub("", finished.err)
-        self.assertEqual(finished.status, 0, told)
-        self.assertRegex(told, f"^(.*({oddities}).*\n)*$" if oddities else "^$")
+        reported = SUMMARY.sub("", finished.err)
+        self.assertEqual(finished.status, 0, reported)
+        self.assertRegex(reported, f"^(.*({anomalies}).*\n)*$" if anomalies else "^$")
         return e2e.Trace(self.path("run.trace"))
 
     def recorded(self, arguments, **more):
@@ -56,7 +56,7 @@ class Engines(e2e.EndToEnd):
             self.assertEqual(found.err.count(DISPLACED), 1, found.err)
             found = found._replace(err=found.err.replace(DISPLACED, ""))
         self.assertEqual(same(found), expected)
-        return self.converted(oddities="frames without an exit" if is_displaced else "")
+        return self.converted(anomalies="frames without an exit" if is_displaced else "")
 
     def printed(self, text, err=""):
         """What a program prints that records itself, with OPTIONS in its text."""
@@ -155,7 +155,7 @@ class Profilers:
         out = self.printed(text, err=DISPLACED if self.profiles else "")
         counts = dict(line.rsplit(" ", 2)[:2] for line in out.splitlines()[:-1])
         self.assertEqual((out.splitlines()[-1], counts["work"], counts["f"]), ("2", "2", "24"))
-        trace = self.converted(oddities="frames without an exit" if self.profiles else "")
+        trace = self.converted(anomalies="frames without an exit" if self.profiles else "")
         self.assertEqual((trace.count()["__main__.work"], trace.count()["__main__.f"]), (3, 36))
 
     @unittest.skipIf(HAS_MONITORING, "C calls do not come from a profile function")
@@ -170,7 +170,7 @@ class Profilers:
                                                f"def profile(*_): pass\nf()\nprint(sys.getprofile())\n{where}\n")
                 finished = self.recorded([program])
                 self.assertEqual(finished, e2e.Finished(0, "None\n", DISPLACED if self.c_calls else ""))
-                trace = self.converted(oddities="frames without an exit" if self.c_calls else "")
+                trace = self.converted(anomalies="frames without an exit" if self.c_calls else "")
                 self.assertGreaterEqual(trace.count()["builtins.len"], self.c_calls)
 
     def test_nobody_is_displaced(self):
@@ -473,7 +473,7 @@ class Tools:
         print(*log, sep="\\n")
         """)
 
-    def test_disabled_events_stay_so(self):
+    def test_disabled_events_remain_disabled(self):
         """A second recording does not bring back what another tool has had enough of."""
         out, *_ = self.run_script(self.PROGRAM + """
         import panopticon_rec
@@ -612,7 +612,7 @@ class FrameHooks:
         """)
         self.assertEqual((trace.count()["__main__.work"], trace.count()["__main__.f"]), (3, 24))
 
-    def test_it_stays(self):
+    def test_it_is_kept(self):
         trace = self.compare(self.PROGRAM + "hook.set()\n        work()\n")
         self.assertEqual((trace.count()["__main__.work"], trace.count()["__main__.f"]), (1, 8))
 
@@ -719,15 +719,15 @@ class FrameHooks:
             path = self.write("app.py", text.replace("SECONDS", str(seconds)))
             found = self.recorded([path])
             self.assertEqual(found[:2], e2e.plain([path], cwd=self.directory)[:2])
-            trace = self.converted(oddities="missing|without an exit")
+            trace = self.converted(anomalies="missing|without an exit")
             works = trace.count()["__main__.work"]
-            told = e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out
+            reported = e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out
             if self.engine == "monitoring":
                 self.assertEqual((works, found.err), (102, ""))
                 continue
             line = "another tool replaced the frame evaluation function"
             self.assertEqual(found.err, f"panopticon: {line} while recording: calls may be missing\n")
-            self.assertIn(f"missing     {line}\n", told)
+            self.assertIn(f"missing     {line}\n", reported)
             self.assertGreaterEqual(works, 101 if seconds else 1)
 
     def test_two_tools(self):
@@ -811,7 +811,7 @@ class ToolNumbers(Engines):
             assert calls == ["f"], calls
             """, err=f"panopticon: {self.LINE} while recording: calls may be missing\n")
             self.assertIn(f"missing     {self.LINE}\n", self.info())
-            trace = self.converted(oddities="missing|without an exit|not open")
+            trace = self.converted(anomalies="missing|without an exit|not open")
             name = "builtins.len" if self.c_calls else "__main__.f"
             self.assertGreaterEqual(len([one for one in trace.named(name)]), 20)
 
@@ -885,8 +885,8 @@ class Trampoline(Engines):
                 counts = collections.Counter((one.thread[0], one.function.name) for one in self.converted().slices)
                 f = sorted(n for (_, name), n in counts.items() if name == "__main__.f")
                 self.assertEqual(f, [4, 2 + 3 + 5 + 6])
-                told = e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out
-                engines = re.findall(r"engine +(.*)", told)
+                reported = e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out
+                engines = re.findall(r"engine +(.*)", reported)
                 changed = "frame, then monitoring" if self.engine == "frame" and not flags else "monitoring"
                 self.assertEqual(sorted(engines), sorted([changed, "monitoring"]))
 
@@ -1083,7 +1083,7 @@ class CCalls:
                     """)
                 finished = self.recorded([program])
                 self.assertEqual(finished.status, status, finished.err)
-                trace = self.converted(oddities="killed|did not end in order|ended|unfinished")
+                trace = self.converted(anomalies="killed|did not end in order|ended|unfinished")
                 counts = trace.count()
                 self.assertEqual((counts["builtins.len"], counts["__main__.done"]), (20_000, 20_000))
                 unfinished = [one.function.name for one in trace.slices if "unfinished" in one.marks]
@@ -1200,7 +1200,7 @@ class CCalls:
             main()
             """)], options=[*self.options, "--last", "200ms"], cwd=self.directory)
         self.assertEqual(finished, e2e.Finished(0, "", ""))
-        trace = self.converted(oddities="dropped|before|oldest")
+        trace = self.converted(anomalies="dropped|before|oldest")
         for name, inner, outer in (("builtins.sorted", "within", "main"), ("builtins.max", "hold", "within")):
             one, = trace.named(name)
             self.assertEqual((one.parent.function.name, one.marks), (f"__main__.{outer}", {"opened_before"}))
@@ -1228,7 +1228,7 @@ class CCalls:
             self.assertEqual((len(inside), len(callers)), (counts["__main__.down"] - 2,) * 2)
         self.assertEqual({one.marks for one in trace.of(self.path("app.py"))}, {frozenset()})
 
-    def test_gap_beside_other_threads(self):
+    def test_unrecorded_region_alongside_other_threads(self):
         """What a thread calls meanwhile is not recorded, nor its end, even if that comes later. What it has called
         before ends in the gap, and is not open any more behind it."""
         self.recorded([self.write("app.py", """
@@ -1259,7 +1259,7 @@ class CCalls:
             deep, go_up = threading.Event(), threading.Event()
             work()
             """)])
-        trace = self.converted(oddities="events may be missing")
+        trace = self.converted(anomalies="events may be missing")
         has_gap = self.engine == "frame"
         self.assertEqual(trace.instants, ["[events may be missing]"] * has_gap)
         self.assertEqual([one.parent.function.name for one in trace.named("builtins.sorted")],
@@ -1847,11 +1847,12 @@ class Holes:
                 assert not any(sys.monitoring.get_tool(number) for number in range(6))
             """
         out, _ = self.run_script(text)
-        seen = [[int(word) for word in line.split()] for line in out.splitlines()]
-        self.assertLess(seen[-1][0] - seen[0][0], 50, "objects")
-        self.assertEqual(seen[-1][2:], seen[0][2:], "references")
+        observed = [[int(word) for word in line.split()] for line in out.splitlines()]
+        self.assertLess(observed[-1][0] - observed[0][0], 50, "objects")
+        self.assertEqual(observed[-1][2:], observed[0][2:], "references")
         # sys.monitoring allocates for a code object when it first runs after a change of events, whenever that is.
-        self.assertLess(min(after[1] - before[1] for before, after in zip(seen, seen[1:])), 50, "blocks of memory")
+        growth = min(after[1] - before[1] for before, after in zip(observed, observed[1:]))
+        self.assertLess(growth, 50, "blocks of memory")
 
 
 class Options(Engines):
@@ -1946,8 +1947,8 @@ class Options(Engines):
         for engine in ENGINES:
             shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
             e2e.recorded(self.path("run.pnr"), ["-c", "pass"], options=["-q", "--engine", engine])
-            told = e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out
-            self.assertRegex(told, rf"engine +{engine}\n")
+            reported = e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out
+            self.assertRegex(reported, rf"engine +{engine}\n")
 
 
 if __name__ == "__main__":

@@ -146,7 +146,7 @@ def count_steps(path):
         return sum(b'"name":"__main__.step"' in line and b'"ph":"X"' in line for line in file)
 
 
-def is_told(err):
+def is_all_from_recorder(err):
     """True when all that stands on stderr is lines of the recorder."""
     return all(line.startswith("panopticon: ") for line in err.splitlines())
 
@@ -177,25 +177,25 @@ class Faults(e2e.EndToEnd):
         rounds = [json.loads(line) for line in finished.out.splitlines()]
         last = rounds[-1] if rounds else None
         self.assertEqual(finished.status, 0, f"{finished.err[-3000:]}\nlast: {last}")
-        self.assertTrue(is_told(finished.err), finished.err[:3000])
-        for told in rounds:
-            with self.subTest(told["call"], **{key: told[key] for key in ("nth", "error", "forever")}):
-                self.check(told)
-            shutil.rmtree(told["capture"], ignore_errors=True)
+        self.assertTrue(is_all_from_recorder(finished.err), finished.err[:3000])
+        for reported in rounds:
+            with self.subTest(reported["call"], **{key: reported[key] for key in ("nth", "error", "forever")}):
+                self.check(reported)
+            shutil.rmtree(reported["capture"], ignore_errors=True)
         self.assertFalse(rounds[-1]["reached"])
 
-    def check(self, told):
-        capture, is_hidden = told["capture"], told["error"] in CANNOT_FAIL
-        if told["started"]:
-            self.check_capture(capture, is_hidden or not told["reached"], is_limited=told["limited"])
-        elif told["call"] not in ("unlink", "rmdir") and not told["forever"]:
-            self.assertFalse(os.path.exists(capture), told)
-        if not told["reached"] or is_hidden:
-            self.assertEqual((told["started"], told["failed"]), (True, ""))
-        if told["call"] != "fstat":     # what cannot be told to be the recorder's own is not closed
-            self.assertEqual(told["leaked"], [], told)
-        if told["snapshot"] and os.path.exists(told["snapshot"]):
-            self.check_capture(told["snapshot"], is_hidden or not told["reached"], is_limited=True)
+    def check(self, reported):
+        capture, is_hidden = reported["capture"], reported["error"] in CANNOT_FAIL
+        if reported["started"]:
+            self.check_capture(capture, is_hidden or not reported["reached"], is_limited=reported["limited"])
+        elif reported["call"] not in ("unlink", "rmdir") and not reported["forever"]:
+            self.assertFalse(os.path.exists(capture), reported)
+        if not reported["reached"] or is_hidden:
+            self.assertEqual((reported["started"], reported["failed"]), (True, ""))
+        if reported["call"] != "fstat":     # what cannot be told to be the recorder's own is not closed
+            self.assertEqual(reported["leaked"], [], reported)
+        if reported["snapshot"] and os.path.exists(reported["snapshot"]):
+            self.check_capture(reported["snapshot"], is_hidden or not reported["reached"], is_limited=True)
 
     def check_capture(self, capture, is_whole, is_limited):
         trace = capture.removesuffix(".pnr") + ".trace"
@@ -253,7 +253,7 @@ class Faults(e2e.EndToEnd):
         capture = self.path("run.pnr")
         shutil.rmtree(capture, ignore_errors=True)
         finished = e2e.recorded(capture, [self.app], cwd=self.directory, env=env, options=options)
-        self.assertTrue(is_told(finished.err), finished.err)
+        self.assertTrue(is_all_from_recorder(finished.err), finished.err)
         if finished.status == 2 and not finished.out:
             self.assertEqual(len(finished.err.splitlines()), 1, finished.err)
             self.assertFalse(os.path.exists(capture), finished.err)
@@ -264,16 +264,16 @@ class Faults(e2e.EndToEnd):
         return finished, True
 
     def check_command(self, call, error, ordinals, forever=False):
-        told = self.path("told")
+        reported = self.path("told")
         for nth in ordinals:
             with self.subTest(call, error=error, nth=nth, forever=forever), contextlib.suppress(FileNotFoundError):
-                finished, has_run = self.run_faulty(faults(call, nth, error, forever, FAULT_TOLD=told))
+                finished, has_run = self.run_faulty(faults(call, nth, error, forever, FAULT_TOLD=reported))
                 if error in CANNOT_FAIL:
                     self.assertEqual((has_run, finished.err), (True, ""))
                     self.assertEqual(count_steps(self.path("run.trace")), 29_000)
-            if not os.path.exists(told):
+            if not os.path.exists(reported):
                 break
-            os.remove(told)
+            os.remove(reported)
 
     def test_command(self):
         random_order = self.random()
@@ -301,7 +301,7 @@ class Faults(e2e.EndToEnd):
 
 
 @e2e.once
-class Surroundings(e2e.EndToEnd):
+class Environment(e2e.EndToEnd):
     def setUp(self):
         super().setUp()
         self.app = self.write("app.py", PROGRAM)
@@ -320,14 +320,14 @@ class Surroundings(e2e.EndToEnd):
     def check_not_run(self, finished, capture):
         self.assertEqual((finished.status, finished.out), (2, ""))
         self.assertEqual(len(finished.err.splitlines()), 1, finished.err)
-        self.assertTrue(is_told(finished.err), finished.err)
+        self.assertTrue(is_all_from_recorder(finished.err), finished.err)
         self.assertFalse(os.path.exists(capture))
 
     def check_run(self, finished, app=None, status=7):
         expected = e2e.plain([app or self.app], cwd=self.directory)
         self.assertEqual((finished.status, finished.out), (expected.status, expected.out), finished.err)
         self.assertEqual(expected.status, status)
-        self.assertTrue(is_told(finished.err), finished.err)
+        self.assertTrue(is_all_from_recorder(finished.err), finished.err)
 
     def test_disk_full_at_the_start(self):
         capture = self.mount("small", "size=1m") + "/run.pnr"
@@ -379,19 +379,19 @@ class Surroundings(e2e.EndToEnd):
     def test_few_descriptors(self):
         """The recorder keeps two: a program that can do with two fewer than there are runs as it does without."""
         capture = self.path("run.pnr")
-        for most in (*range(3, 14), 20, 70):
-            with self.subTest(most):
-                plain = self.run_limited([e2e.PYTHON, self.app], most - 2)
+        for maximum in (*range(3, 14), 20, 70):
+            with self.subTest(maximum):
+                plain = self.run_limited([e2e.PYTHON, self.app], maximum - 2)
                 if plain.returncode != 7:
                     continue
                 shutil.rmtree(capture, ignore_errors=True)
-                recorded = self.run_limited(e2e.recorder(capture, [self.app]), most)
+                recorded = self.run_limited(e2e.recorder(capture, [self.app]), maximum)
                 self.assertEqual((recorded.returncode, recorded.stdout, recorded.stderr), (7, plain.stdout, ""))
                 self.assertEqual(self.trace().count()["__main__.step"], 29_000)
 
-    def run_limited(self, command, most):
+    def run_limited(self, command, maximum):
         def limit():
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (maximum, maximum))
         return subprocess.run(command, cwd=self.directory, env=e2e.environment(), preexec_fn=limit, timeout=60,
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
 

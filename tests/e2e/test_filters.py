@@ -52,21 +52,21 @@ def module_of(name, file):
     return name.split(".")[0]
 
 
-class Truth(e2e.EndToEnd):
+class Oracle(e2e.EndToEnd):
     """Real programs, compared with what sys.setprofile says of them less what is left out."""
 
-    def compare(self, name, rules, least):
+    def compare(self, name, rules, minimum):
         program = os.path.join(test_oracle.PROGRAMS, name)
-        expected_run, told = test_oracle.truth(program, self.path("oracle.json"), [])
+        expected_run, reported = test_oracle.from_oracle(program, self.path("oracle.json"), [])
         capture = self.path("run.pnr")
         found_run = e2e.recorded(capture, [program], options=options(rules))
         self.assertEqual(*(test_oracle.ADDRESS.sub("at ...", str(run)) for run in (found_run, expected_run)))
         trace = e2e.Trace(e2e.convert(capture))
-        expected = test_oracle.Summary(self.without(told, rules), program)
+        expected = test_oracle.Summary(self.without(reported, rules), program)
         found = test_oracle.Summary(test_oracle.traced(trace, program), program)
         n, n_all = (sum(one.sure["entries of functions"].values())
-                    for one in (expected, test_oracle.Summary(told, program)))
-        self.assertTrue(least <= n < n_all, f"{n} entries of {n_all}")
+                    for one in (expected, test_oracle.Summary(reported, program)))
+        self.assertTrue(minimum <= n < n_all, f"{n} entries of {n_all}")
         for what, counter in expected.without_unsure(found).items():
             self.assertSame(expected.sure[what], counter, f"{name} {rules}: {what}")
         self.assertFalse([one for one in trace.slices if one.marks & {"left_unseen", "opened_before"}][:5])
@@ -215,9 +215,9 @@ class Globs(e2e.EndToEnd):
     def test_excluded_generators(self):
         """They leave no record at all, also where they are created."""
         self.found("--exclude", "*.inner", "--no-stdlib")
-        told = e2e.run([e2e.CONVERT, self.path("run.pnr"), "--info", "--verify"])
-        self.assertNotIn("created", told.out)
-        self.assertNotIn("suspended", told.out)
+        reported = e2e.run([e2e.CONVERT, self.path("run.pnr"), "--info", "--verify"])
+        self.assertNotIn("created", reported.out)
+        self.assertNotIn("suspended", reported.out)
 
     def test_no_frozen(self):
         for arguments, expected in (([], True), (["--no-frozen"], False), (["--no-stdlib"], False)):
@@ -364,19 +364,19 @@ class MinDuration(e2e.EndToEnd):
             json.dump(told, file)
         """
 
-    def test_long_calls_stay_and_short_ones_go(self):
+    def test_long_calls_are_kept_and_short_ones_elided(self):
         limit = 10_000_000
         _, trace = self.record(self.TIMED, self.path("told"), options=["-q", "--min-duration", "10ms"])
         with open(self.path("told")) as file:
-            told = json.load(file)
+            reported = json.load(file)
         for name in ("sleeps", "raises", "nests", "generates"):
             found = trace.named(f"__main__.{name}")
-            surely = sum(inner >= limit for what, inner, _ in told if what == name)
-            perhaps = sum(outer >= limit for what, _, outer in told if what == name)
+            surely = sum(inner >= limit for what, inner, _ in reported if what == name)
+            perhaps = sum(outer >= limit for what, _, outer in reported if what == name)
             self.assertTrue(surely <= len(found) <= perhaps, f"{name}: {surely} <= {len(found)} <= {perhaps}")
             self.assertGreaterEqual(surely, 4)
             self.assertTrue(all(one.end - one.begin >= limit for one in found))
-        self.assertLess(perhaps, len(told))
+        self.assertLess(perhaps, len(reported))
         self.assertEqual({frozenset({"exception"})}, {one.marks for one in trace.named("__main__.raises")})
         self.assertTrue(all(one.end - one.begin >= limit for one in trace.slices if one.function.cat == "python"))
         # Each generator's two long steps are joined, whatever addresses the generators have.
@@ -408,10 +408,10 @@ class MinDuration(e2e.EndToEnd):
             work()
             """, options=["-q", "--no-stdlib", "--min-duration", "10s"])
         self.assertEqual(trace.slices, [])
-        told = e2e.run([e2e.CONVERT, self.path("run.pnr"), "--info"]).out
-        self.assertLess(int(re.search(r"^  events +(\d+)$", told, re.M)[1]), 50, told)
-        self.assertIn("nothing shorter than 10000000000 ns", told)
-        self.assertIn("no-stdlib", told)
+        reported = e2e.run([e2e.CONVERT, self.path("run.pnr"), "--info"]).out
+        self.assertLess(int(re.search(r"^  events +(\d+)$", reported, re.M)[1]), 50, reported)
+        self.assertIn("nothing shorter than 10000000000 ns", reported)
+        self.assertIn("no-stdlib", reported)
 
     def test_chunks_turn(self):
         """Records of calls over the edge of a chunk are in the file, and left out of the trace."""
@@ -496,22 +496,22 @@ class MinDuration(e2e.EndToEnd):
             process = subprocess.Popen(command, env=e2e.environment())
             try:
                 with open(counter, "rb") as file:
-                    seen = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-                    while struct.unpack_from("Q", seen)[0] <= 100 and process.poll() is None:
+                    observed = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+                    while struct.unpack_from("Q", observed)[0] <= 100 and process.poll() is None:
                         time.sleep(0.0005)
                     time.sleep(instant)
             finally:
                 process.kill()
                 process.wait()
-            self.assertGreater(struct.unpack_from("Q", seen)[0], 100)
+            self.assertGreater(struct.unpack_from("Q", observed)[0], 100)
             trace = e2e.Trace(e2e.convert(capture))
             self.assertEqual({one.marks for one in trace.slices}, {frozenset({"unfinished"})})
             stack = [one.function.name.removeprefix("__main__.") for one in trace.slices]
             self.assertEqual(stack[:2], ["<module>", "loop"])
             self.assertIn(stack[2:], ([], ["steps"], ["work"], ["steps", "step"], ["work", "step"]))
             # Beside these there are START and YIELD of the generator, whose steps are not stored.
-            told = e2e.run([e2e.CONVERT, capture, "--info"]).out
-            self.assertLess(int(re.search(r"^  recovered +(\d+) ", told, re.M)[1]), 10, told)
+            reported = e2e.run([e2e.CONVERT, capture, "--info"]).out
+            self.assertLess(int(re.search(r"^  recovered +(\d+) ", reported, re.M)[1]), 10, reported)
 
     def test_short_call_is_open_when_it_stops(self):
         self.script("""
@@ -553,16 +553,16 @@ class Options(e2e.EndToEnd):
                          (" 7 us", 7000)):
             finished = e2e.recorded(self.path("run.pnr"), ["-c", "pass"], options=["-q", "--force", "--min-duration", text])
             self.assertEqual(finished, e2e.Finished(0, "", ""))
-            told = e2e.run([e2e.CONVERT, self.path("run.pnr"), "--info"]).out
-            self.assertEqual(re.findall(r"nothing shorter than (\d+) ns", told), [str(ns)] if ns else [])
+            reported = e2e.run([e2e.CONVERT, self.path("run.pnr"), "--info"]).out
+            self.assertEqual(re.findall(r"nothing shorter than (\d+) ns", reported), [str(ns)] if ns else [])
 
-    def test_behind_a_command(self):
+    def test_after_a_command(self):
         finished = e2e.run([e2e.PYTHON, "-m", "panopticon_rec", "--exclude", "a", "-c", "import sys; print(sys.argv)",
                             "--no-stdlib", "--include", "b*", "--min-duration", "1us", "-q", "x"], cwd=self.directory)
         self.assertEqual(finished, e2e.Finished(0, "['-c', 'x']\n", ""))
-        told = e2e.run([e2e.CONVERT, self.path("run.pnr"), "--info"]).out
+        reported = e2e.run([e2e.CONVERT, self.path("run.pnr"), "--info"]).out
         self.assertIn("  filters     exclude a\n              no-stdlib\n              include b*\n"
-                      "              nothing shorter than 1000 ns\n", told)
+                      "              nothing shorter than 1000 ns\n", reported)
 
     def test_info_without(self):
         e2e.recorded(self.path("run.pnr"), ["-c", "pass"])

@@ -86,10 +86,10 @@ class Unannounced(e2e.EndToEnd):
                 text = PROGRAM.replace("FORK", way).replace("END", "pass")
                 counts = self.count(self.compare(text, "--engine", engine, "--follow", "none"))
                 self.assertEqual(len(counts), 1)
-                told = e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out
-                self.assertTrue(re.search(r"forks +2\n", told), told)
+                reported = e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out
+                self.assertTrue(re.search(r"forks +2\n", reported), reported)
 
-    def test_beside_threads_and_recursion(self):
+    def test_alongside_threads_and_recursion(self):
         """Another thread waits, and goes on in the parent: one that asks for the GIL would never let the child go on,
         which is so without the recorder, too. And a fork below the guard."""
         for way in WAYS.values():

@@ -15,7 +15,7 @@ HAS_GEVENT = e2e.run([e2e.PYTHON, "-c", "import gevent"]).status == 0
 ENGINES = ["frame"] + (["monitoring"] if sys.version_info >= (3, 12) else [])
 
 # Prints, with the argument "truth", what each greenlet called: a list of (depth, name) in the order of the calls.
-TRUTH = """
+ORACLE = """
 import json, sys, threading, weakref
 from greenlet import getcurrent
 if sys.argv[1:] == ["truth"]:
@@ -159,10 +159,10 @@ def main():
 class Greenlets(e2e.EndToEnd):
 
     def check(self, text, options=()):
-        program = self.write("app.py", text + TRUTH)
-        truth = e2e.plain([program, "truth"])
-        self.assertEqual(truth.status, 0, truth.err)
-        expected = [[(depth, f"__main__.{name}") for depth, name in calls] for calls in json.loads(truth.err)]
+        program = self.write("app.py", text + ORACLE)
+        from_oracle = e2e.plain([program, "truth"])
+        self.assertEqual(from_oracle.status, 0, from_oracle.err)
+        expected = [[(depth, f"__main__.{name}") for depth, name in calls] for calls in json.loads(from_oracle.err)]
         alone = e2e.plain([program])
         for engine in ENGINES:
             with self.subTest(engine=engine, options=options):

@@ -333,7 +333,7 @@ class Inner(e2e.EndToEnd):
         for finished in self.record_both(text):
             self.assertEqual((finished.out, finished.err), ("{0}\n200\n", ""))
 
-    def test_what_a_part_lacks_is_told(self):
+    def test_what_a_region_lacks_is_reported(self):
         text = """
             import shutil
             with panopticon_rec.record("a.pnr"):

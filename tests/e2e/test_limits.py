@@ -26,14 +26,14 @@ COUNTING = """
 @once
 class Limits(EndToEnd):
 
-    def record_watched(self, text, *options, looks=lambda capture: None, **more):
+    def record_watched(self, text, *options, watch=lambda capture: None, **more):
         """Records a program and calls looks(capture) all the while."""
         capture = self.path("run.pnr")
         script = self.write("app.py", COUNTING + text)
         process = subprocess.Popen(recorder(capture, [script], options=["-q", *options]), env=environment(),
                                    cwd=self.directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         while process.poll() is None:
-            looks(capture)
+            watch(capture)
             time.sleep(0.005)
         out, err = process.communicate()
         self.assertEqual((process.returncode, err), (0, ""))
@@ -46,7 +46,7 @@ class Limits(EndToEnd):
         return capture
 
     def test_max_size(self):
-        most = []
+        maximum = []
         capture, _ = self.record_watched("""
     def until(n):
         for _ in range(n): f(5)
@@ -56,19 +56,19 @@ class Limits(EndToEnd):
         last()
     def last(): pass
     main()
-        """, "--max-size", "16M", looks=lambda capture: most.append(size_on_disk(capture)))
-        self.assertLessEqual(max(most), 16 * M)
-        self.assertGreater(max(most), 12 * M)           # it is used
+        """, "--max-size", "16M", watch=lambda capture: maximum.append(size_on_disk(capture)))
+        self.assertLessEqual(max(maximum), 16 * M)
+        self.assertGreater(max(maximum), 12 * M)           # it is used
         self.assertGreater(min(segments(capture)), 1)
         finished = run([CONVERT, self.shrunk(capture, 1)], timeout=300)
         self.assertEqual(finished.status, 0)
-        said = re.search(r"older events were dropped .*complete from (\d+\.\d+) s on", finished.err)
-        self.assertTrue(said, finished.err)
+        messages = re.search(r"older events were dropped .*complete from (\d+\.\d+) s on", finished.err)
+        self.assertTrue(messages, finished.err)
         trace = Trace(self.path("run.trace"))
         self.assertEqual(trace.named("__main__.main")[0].marks, {"opened_before"})
         self.assertEqual(len(trace.named("__main__.last")), 1)
         begin = min(one.begin for one in trace.slices)
-        self.assertAlmostEqual(begin / 1e9, float(said[1]), delta=0.002)
+        self.assertAlmostEqual(begin / 1e9, float(messages[1]), delta=0.002)
         # nothing is missing from then on: f calls itself five times, each time
         whole = [one for one in trace.named("__main__.f") if one.parent and one.parent.function.name == "__main__.until"]
         self.assertFalse(trace.instants)
@@ -76,7 +76,7 @@ class Limits(EndToEnd):
                          set(range(whole[-1].depth, whole[-1].depth + 6)))
 
     def test_max_size_of_several_processes(self):
-        most = []
+        maximum = []
         capture, _ = self.record_watched("""
     children = []
     for i in range(4):
@@ -93,11 +93,11 @@ class Limits(EndToEnd):
             until(time.monotonic() + 0.05)
             os._exit(0)
         os.waitpid(pid, 0)
-        """, "--max-size", "40M", looks=lambda capture: most.append(size_on_disk(capture)))
-        self.assertLessEqual(max(most), 40 * M)
+        """, "--max-size", "40M", watch=lambda capture: maximum.append(size_on_disk(capture)))
+        self.assertLessEqual(max(maximum), 40 * M)
         self.assertEqual(run([CONVERT, capture, "--info"], timeout=300).status, 0)
 
-    def test_no_room_for_a_child(self):
+    def test_no_capacity_for_a_child(self):
         """A child for which there is no room is not recorded, which is said, and runs."""
         script = self.write("app.py", COUNTING + """
     children = []
@@ -112,11 +112,11 @@ class Limits(EndToEnd):
         """)
         finished = recorded(self.path("run.pnr"), [script], options=["-q", "--max-size", "16M"])
         self.assertEqual((finished.status, finished.out), (0, f"{list(range(12))}\n"))
-        said = re.fullmatch(r"panopticon: process \d+: not recorded: .*--max-size leaves no room: Disk quota exceeded"
-                            r"(?: \(and (\d+) more messages? of child processes\))?\n", finished.err)
-        self.assertTrue(said, finished.err)
+        messages = re.fullmatch(r"panopticon: process \d+: not recorded: "
+                                r".*--max-size leaves no room: Disk quota exceeded(?: \(and (\d+) more messages? of child processes\))?\n", finished.err)
+        self.assertTrue(messages, finished.err)
         trace = Trace(convert(self.path("run.pnr")))
-        self.assertEqual(len(trace.processes), 13 - 1 - int(said[1] or 0))
+        self.assertEqual(len(trace.processes), 13 - 1 - int(messages[1] or 0))
 
     def test_last(self):
         """At least the last second of each thread, and not all."""
@@ -252,10 +252,10 @@ class Snapshots(EndToEnd):
             finished = recorded(self.path("run.pnr"), [script], cwd=self.directory,
                                 options=["-q", "--snapshot-on", "exception"])
             alone = plain([script], cwd=self.directory)
-            said = [f"panopticon: {self.path(name)}: what was recorded up to now" for name in names]
-            rest = [line for line in finished.err.splitlines() if line not in said]
+            messages = [f"panopticon: {self.path(name)}: what was recorded up to now" for name in names]
+            rest = [line for line in finished.err.splitlines() if line not in messages]
             self.assertEqual((finished.status, rest), (alone.status, alone.err.splitlines()))
-            self.assertEqual(len(finished.err.splitlines()) - len(rest), len(said))
+            self.assertEqual(len(finished.err.splitlines()) - len(rest), len(messages))
             found = sorted(name for name in os.listdir(self.directory) if "snapshot" in name and name.endswith(".pnr"))
             self.assertEqual(found, sorted(names))
             for name in found:
@@ -471,12 +471,12 @@ class Full(EndToEnd):
         self.assertEqual((finished.status, finished.out), (0, alone.out))
         lost = int(re.search(r"([0-9]+) lost", finished.err)[1])
         self.assertGreater(lost, 0)
-        said = run([CONVERT, self.path("run.pnr")])
-        self.assertEqual(said.status, 0)
-        self.assertIn(f"events lost by the recorder: {lost}", said.err)
+        messages = run([CONVERT, self.path("run.pnr")])
+        self.assertEqual(messages.status, 0)
+        self.assertIn(f"events lost by the recorder: {lost}", messages.err)
         trace = Trace(self.path("run.trace"))
-        told = [int(re.match(r"\[lost (\d+) events\]", text)[1]) for text in trace.instants if "lost" in text]
-        self.assertEqual(sum(told), lost)
+        reported = [int(re.match(r"\[lost (\d+) events\]", text)[1]) for text in trace.instants if "lost" in text]
+        self.assertEqual(sum(reported), lost)
         # nothing after a loss is misread: f calls itself nine times
         base = trace.named("__main__.<module>")[0].depth + 1
         self.assertLessEqual({one.depth for one in trace.named("__main__.f")}, set(range(base, base + 10)))

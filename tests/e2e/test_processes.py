@@ -437,9 +437,9 @@ class Processes(EndToEnd):
             with self.subTest(change):
                 finished = recorded("run.pnr", [script], cwd=self.directory)
                 self.assertIn("stdout=b'child\\n'", finished.out)
-                said = r"panopticon: process \d+: not recorded: .*Is a directory\n" if "os.mkdir" in change else \
+                messages = r"panopticon: process \d+: not recorded: .*Is a directory\n" if "os.mkdir" in change else \
                     r"panopticon: .*cannot open: No such file or directory; recording ends.*\n" if "rmtree" in change else ""
-                self.assertRegex(finished.err, rf"\A{said}\Z")
+                self.assertRegex(finished.err, rf"\A{messages}\Z")
                 self.assertEqual(finished.status, 0)
 
     def test_signals_of_a_child_that_is_not_recorded(self):

@@ -250,10 +250,10 @@ class Folded(e2e.EndToEnd):
         finished = e2e.run([e2e.PYTHON, os.path.join(e2e.HERE, "oracle.py"), app, self.path("oracle.json")])
         self.assertEqual(finished, (0, "", ""))
         with open(self.path("oracle.json")) as file:
-            told = json.load(file)
+            reported = json.load(file)
         expected, stacks = collections.Counter(), []
-        for function, _, parent, _, _ in told["slices"]:
-            name, src = told["functions"][function]
+        for function, _, parent, _, _ in reported["slices"]:
+            name, src = reported["functions"][function]
             is_begun = parent >= 0 and stacks[parent]
             stacks.append((*stacks[parent], name) if is_begun else (name,) if src.startswith(app + ":") else ())
             if name == "__main__.burn":

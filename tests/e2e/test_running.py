@@ -60,7 +60,7 @@ class Running(EndToEnd):
                 err = process.communicate(timeout=60)[1]
         self.assertEqual((process.returncode, err), (0, ""))
 
-    def look(self, capture):
+    def convert_now(self, capture):
         """Converts at some instant. Returns how often the threads called step, by name, and what the converter said."""
         time.sleep(self.chance.uniform(0, 0.05))
         trace = self.path("run.trace")
@@ -74,11 +74,11 @@ class Running(EndToEnd):
                                     if event["ph"] == "X" and event["name"] == "__main__.step")
         return found, finished.err
 
-    def looks(self, capture, n, check):
+    def convert_often(self, capture, n, check):
         """Converts n times, by turns with --info."""
         for _ in range(n):
-            said = check()
-            self.assertRegex(said, r"still runs: this is what it had recorded up to \d+\.\d+ s|messages more")
+            messages = check()
+            self.assertRegex(messages, r"still runs: this is what it had recorded up to \d+\.\d+ s|messages more")
             finished = run([CONVERT, capture, "--info"])
             self.assertEqual((finished.status, finished.err), (0, ""))
             self.assertEqual(set(re.findall(r"damage +(\d+) blocks", finished.out)), {"0"})
@@ -103,10 +103,10 @@ class Running(EndToEnd):
         """) as (capture, counts):
             def check():
                 before = counts()
-                found, said = self.look(capture)
+                found, messages = self.convert_now(capture)
                 self.assertEqual(missing(before, found), {})
-                return said
-            self.looks(capture, 20, check)
+                return messages
+            self.convert_often(capture, 20, check)
 
     def test_limits(self):
         """What is younger than --last is there, whatever is dropped meanwhile."""
@@ -124,11 +124,11 @@ class Running(EndToEnd):
                     begin, old = time.monotonic(), counts()
                     time.sleep(0.1)
                     before = counts()
-                    found, said = self.look(capture)
+                    found, messages = self.convert_now(capture)
                     is_younger = time.monotonic() - begin < 1
                 self.assertEqual(missing([b - a for a, b in zip(old, before)], found), {})
-                return said
-            self.looks(capture, 10, check)
+                return messages
+            self.convert_often(capture, 10, check)
 
     def test_children(self):
         """Forked, with threads, some of which end in order, some by a signal, while they are read."""
@@ -148,10 +148,10 @@ class Running(EndToEnd):
         """) as (capture, counts):
             def check():
                 before = counts()
-                found, said = self.look(capture)
+                found, messages = self.convert_now(capture)
                 self.assertEqual(missing(before, found), {})
-                return said
-            self.looks(capture, 20, check)
+                return messages
+            self.convert_often(capture, 20, check)
 
 
 if __name__ == "__main__":

@@ -72,10 +72,10 @@ class Kept:
     """A slice of the whole trace as it should be shown."""
 
     def __init__(self, one, begin, end, marks):
-        self.one, self.begin, self.end, self.marks, self.parent, self.stays = one, begin, end, marks, None, False
+        self.one, self.begin, self.end, self.marks, self.parent, self.is_kept = one, begin, end, marks, None, False
 
 
-def sieve(trace, begin=0, end=None, thread=None, takes=lambda name, src: True, least=0, deepest=None):
+def sieve(trace, begin=0, end=None, thread=None, takes=lambda name, src: True, minimum=0, deepest=None):
     """The slices that should be shown, by thread, and the chains, of those."""
     threads, kept = collections.defaultdict(list), {}
     end = max(one.end for one in trace.slices) + 1 if end is None else end
@@ -99,13 +99,14 @@ def sieve(trace, begin=0, end=None, thread=None, takes=lambda name, src: True, l
             continue
         kept[one] = found
     for found in reversed(kept.values()):       # those further in come first
-        found.stays |= found.end - found.begin >= least or bool(found.marks & {"cut", "unfinished", "opened_before"})
-        if found.stays and found.parent:
-            found.parent.stays = True
+        is_cut = bool(found.marks & {"cut", "unfinished", "opened_before"})
+        found.is_kept |= found.end - found.begin >= minimum or is_cut
+        if found.is_kept and found.parent:
+            found.parent.is_kept = True
     for found in kept.values():
-        if found.stays:
+        if found.is_kept:
             threads[found.one.thread].append(found)
-    chains = [[one for one in chain if one in kept and kept[one].stays] for chain in trace.chains]
+    chains = [[one for one in chain if one in kept and kept[one].is_kept] for chain in trace.chains]
     return threads, [chain for chain in chains if chain]
 
 
@@ -185,12 +186,12 @@ class Selection(e2e.EndToEnd):
                    deepest=2)
         # Lengths that many slices have, to the nanosecond, are no good ones.
         lengths = sorted({one.end - one.begin for one in trace.slices})
-        least = next(a + 2 for a, b in zip(lengths[len(lengths) // 2:], lengths[len(lengths) // 2 + 1:]) if b - a > 4)
-        self.check(trace, f"--min-duration={least}ns", least=least)
+        minimum = next(a + 2 for a, b in zip(lengths[len(lengths) // 2:], lengths[len(lengths) // 2 + 1:]) if b - a > 4)
+        self.check(trace, f"--min-duration={minimum}ns", minimum=minimum)
         for begin, end in self.windows(trace, 4):
-            self.check(trace, f"--from={begin}ns", f"--to={end}ns", f"--min-duration={least}ns", "--max-depth=6",
+            self.check(trace, f"--from={begin}ns", f"--to={end}ns", f"--min-duration={minimum}ns", "--max-depth=6",
                        "--exclude=asyncio.*", "--thread=MainThread", "--thread=worker-1", begin=begin, end=end,
-                       thread="[Mw][ao][ir][nk][Te]*[d1]", least=least, deepest=6,
+                       thread="[Mw][ao][ir][nk][Te]*[d1]", minimum=minimum, deepest=6,
                        takes=lambda name, src: not name.startswith("asyncio."))
 
     def test_all_formats_show_the_same(self):
@@ -259,7 +260,7 @@ class Texts(e2e.EndToEnd):
                 self.assertRegex(finished.err, r"\Apanopticon-convert: [^\n]+\n\Z")
                 self.assertEqual(os.listdir(self.directory).count("out.trace"), 0)
 
-    def test_an_empty_result_is_said(self):
+    def test_an_empty_result_is_reported(self):
         self.record("print(1)")
         finished = self.run_convert("--thread=nobody")
         self.assertEqual(finished.status, 0)

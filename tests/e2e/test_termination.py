@@ -76,14 +76,14 @@ class Killed(e2e.EndToEnd):
         process = subprocess.Popen(command, env=e2e.environment())
         try:
             with open(counters, "rb") as file:
-                seen = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-                while not all(struct.unpack_from(f"{n_threads}Q", seen)) and process.poll() is None:
+                observed = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+                while not all(struct.unpack_from(f"{n_threads}Q", observed)) and process.poll() is None:
                     time.sleep(0.0005)
                 time.sleep(instant)
         finally:
             process.kill()
             process.wait()
-        counted = struct.unpack_from(f"{n_threads}Q", seen)
+        counted = struct.unpack_from(f"{n_threads}Q", observed)
         self.assertTrue(all(counted), counted)
         return counted, e2e.convert(capture)
 
@@ -139,7 +139,7 @@ class Killed(e2e.EndToEnd):
                 e2e.Trace(self.path("run.trace"))
 
 
-class Ends(e2e.EndToEnd):
+class Termination(e2e.EndToEnd):
     def check(self, end, status, unfinished=("__main__.<module>", "__main__.dies", "__main__.end"), lines=None):
         text = FULL.format(end=end)
         capture = self.path("run.pnr")

@@ -143,7 +143,7 @@ class Output(unittest.TestCase):
         self.assertEqual(stopped.wait(SECONDS), 0)
         self.assertEqual(set(os.listdir(self.folder)), {"run.pnr", name})
 
-    def test_what_is_no_file_of_a_conversion_stays(self):
+    def test_what_is_no_file_of_a_conversion_is_kept(self):
         write_busy(self.folder / "run.pnr")
         names = ["panopticon-x.trace-abcdef", ".panopticon-x.trace-abcde", ".panopticon-xx.trace-abcdef", ".x.trace"]
         for name in names:
@@ -188,7 +188,7 @@ class Output(unittest.TestCase):
     def test_a_closed_pipe(self):
         """As with other tools: the signal ends it, or where that is ignored, a message."""
         write_long(self.folder / "run.pnr")
-        for is_ignored, status, said in (False, -signal.SIGPIPE, b""), (True, 2, b"Broken pipe\n"):
+        for is_ignored, status, messages in (False, -signal.SIGPIPE, b""), (True, 2, b"Broken pipe\n"):
             for n in THREADS:
                 def prepare():
                     if is_ignored:
@@ -198,7 +198,7 @@ class Output(unittest.TestCase):
                     self.assertEqual(run.stdout.read(8), b'{"displa')
                     run.stdout.close()
                     self.assertEqual(run.wait(SECONDS), status)
-                    self.assertTrue(run.stderr.read().endswith(said))
+                    self.assertTrue(run.stderr.read().endswith(messages))
 
     def test_a_number_of_threads_is_one(self):
         write_busy(self.folder / "run.pnr")

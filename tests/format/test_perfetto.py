@@ -49,7 +49,7 @@ class Perfetto(unittest.TestCase):
         marks = {"exception", "unfinished", "opened_before", "left_unseen"}
         self.assertLessEqual({"slices", "points", "instants", "processes", "threads", "about"} | marks, found)
 
-    def test_bad(self):
+    def test_invalid(self):
         for case in conversion.cases("invalid"):
             with self.subTest(case.name):
                 self.compare(case.path)
@@ -152,7 +152,7 @@ class Perfetto(unittest.TestCase):
         written = convert(conversion.ROOT / "tests/golden/smallest", PERFETTO).stdout
         self.assertEqual(written[-len(data):].hex(" "), data.hex(" "))
 
-    def test_a_name_tells_the_format(self):
+    def test_a_name_chooses_the_format(self):
         case = next(case for case in conversion.cases("golden") if case.name == "generators")
         expected = convert(case.path, PERFETTO).stdout
         for name in "x.pftrace", "x.perfetto-trace", "x.pftrace.gz", "x.pftrace.zst":

@@ -408,8 +408,8 @@ class Recorded(unittest.TestCase):
                                  3 * (7 + 6 + 1 + 1 + 1) + (status != 0))
                 blocks = [block for thread in process.threads.values() for block in thread.blocks]
                 self.assertGreater(len({block.track for block in blocks}), 1)
-                told = [frame for block in blocks for _, kind, frame, _ in block.records if kind == reader.SWITCH]
-                self.assertEqual(set(told), {0, reader.SWITCH_OPEN})
+                reported = [frame for block in blocks for _, kind, frame, _ in block.records if kind == reader.SWITCH]
+                self.assertEqual(set(reported), {0, reader.SWITCH_OPEN})
 
     def test_saved(self):
         case = self.record(SAVED)

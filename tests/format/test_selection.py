@@ -32,7 +32,7 @@ def events(run):
     return json.loads(run.stdout, parse_float=nanoseconds)["traceEvents"]
 
 
-def told(run):
+def reported(run):
     """The trace as words, in the order of time: name[begin,end]marks, name!instant, phase:name@time, of creations with
     capital letters, of tasks (b)egin, r(uns), w(aits), e(nd)marks. Those of threads other than the one with the lowest
     id have its id, less its, in front."""
@@ -76,10 +76,10 @@ class Test(unittest.TestCase):
             with self.subTest(options):
                 run = convert(self.path, *options.split())
                 self.assertEqual((run.returncode, run.stderr), (0, ""))
-                self.assertEqual(told(run), words)
+                self.assertEqual(reported(run), words)
 
     def whole(self):
-        return told(convert(self.path))
+        return reported(convert(self.path))
 
 
 class Window(Test):
@@ -254,7 +254,7 @@ class Window(Test):
         self.make(fill)
         n = 2**31 + 2 - 7001
         hole, events_lost = "[events may be missing]@3000", "[lost 5 events]@4500"
-        for options, words, said in (
+        for options, words, messages in (
                 ("--from=2100ns --to=4700ns", f"f[2100,4700]c g[2101,3001]lc {hole} h[3002,4000]o {events_lost}",
                  ["events lost by the recorder: 5", "places where events may be missing: 1"]),
                 ("--from=3500ns --to=4200ns", "f[3500,4200]c h[3501,4000]c", ["events lost by the recorder: 5"]),
@@ -263,8 +263,8 @@ class Window(Test):
             with self.subTest(options):
                 run = convert(self.path, *options.split())
                 self.assertEqual(run.returncode, 0)
-                self.assertEqual([line.rpartition("process-7: ")[2] for line in run.stderr.splitlines()], said)
-                self.assertEqual(told(run), words)
+                self.assertEqual([line.rpartition("process-7: ")[2] for line in run.stderr.splitlines()], messages)
+                self.assertEqual(reported(run), words)
 
     def test_a_damaged_block_before_a_hole(self):
         """The block behind it begins after `from`, however early the damaged one does."""
@@ -278,7 +278,7 @@ class Window(Test):
         self.make(fill)
         run = convert(self.path, "--from=3000ns")
         self.assertEqual(run.returncode, 1)
-        self.assertEqual(told(run), "[events may be missing]@4000 g[4001,6000]o h[5000,5100]")
+        self.assertEqual(reported(run), "[events may be missing]@4000 g[4001,6000]o h[5000,5100]")
 
     def test_a_killed_process(self):
         def fill(process, thread, f, g, h, gen):
@@ -292,7 +292,7 @@ class Window(Test):
             with self.subTest(options):
                 run = convert(self.path, *options.split())
                 self.assertEqual(run.returncode, 0)
-                self.assertEqual(told(run), words)
+                self.assertEqual(reported(run), words)
 
     def test_deep_stacks(self):
         """A block that tells of the innermost frames only is no place to begin."""
@@ -341,7 +341,7 @@ class Sieve(Test):
              "f[3500,7502]c g[3501,7501]c h[3502,6000]c gen[7000,7500]c"),
         )
 
-    def test_a_recorded_minimum_stays(self):
+    def test_a_recorded_minimum_is_kept(self):
         def fill(process, thread, f, g, h, gen):
             thread.block([call(1000, f), call(2000, g), return_(2500, g), call(3000, h), return_(5000, h),
                           return_(9000, f)])
@@ -425,7 +425,7 @@ class Tasks(Test):
         def lanes(options):
             run = convert(self.path, "--tasks", "--flows=none", *options.split())
             self.assertEqual((run.returncode, run.stderr), (0, ""))
-            return " ".join(word for word in told(run).split() if word[0] in "brwe" and word[1].isdigit())
+            return " ".join(word for word in reported(run).split() if word[0] in "brwe" and word[1].isdigit())
         one, two = "b1@1100 r1@1100 w1@1900", "b2@3100 r2@3100 w2@3900"
         for options, words in (
                 ("", f"{one} {two} r1@5100 w1@5900 e1@5900 r2@7100 w2@7900 e2@10000u"),
@@ -489,7 +489,7 @@ class AnyCapture(Test):
             self.assertEqual(task, sorted(task, key=lambda event: event[0]), options)
         return threads
 
-    def test_golden_and_bad_ones(self):
+    def test_golden_and_invalid_ones(self):
         choose = random.Random(7)
         for case in itertools.chain(conversion.cases("golden"), conversion.cases("invalid")):
             if case.status() == 2:
@@ -506,7 +506,7 @@ class AnyCapture(Test):
 
 
 class ManyThreads(Test):
-    def test_they_are_told_of_when_they_are_shown(self):
+    def test_they_are_reported_when_they_are_shown(self):
         """However many threads make the text: threads begin one after another, and each has many slices."""
         def fill(process, thread, f, g, h, gen):
             for i in range(2, 150):

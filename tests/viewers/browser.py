@@ -69,7 +69,7 @@ class Browser:
         self._at = path
         self.driver.get(path if "://" in path else urllib.parse.urljoin(self._url, path))
 
-    def stay(self, path):
+    def serve_file(self, path):
         """Goes there unless it is there."""
         if self._at != path:
             self.go(path)

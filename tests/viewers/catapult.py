@@ -23,7 +23,7 @@ class Viewer:
     def open(self, trace):
         """Loads a trace file. One that the viewer refuses raises ValueError."""
         self._page.files["/trace"] = pathlib.Path(trace)
-        self._page.stay("/catapult/catapult.html")
+        self._page.serve_file("/catapult/catapult.html")
         self._page.run("await open('/trace', given[0])", pathlib.Path(trace).name)
 
     def read(self):

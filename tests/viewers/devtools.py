@@ -17,7 +17,7 @@ class Viewer:
 
     def open(self, trace):
         """Gives a trace file to the panel's file input. One that the panel refuses raises ValueError."""
-        self._page.stay(PAGE)
+        self._page.serve_file(PAGE)
         self._page.run("""
             const timeline = await import('./panels/timeline/timeline.js');
             await until(() => {

@@ -27,7 +27,7 @@ class Viewer:
     def open(self, trace):
         """Loads a trace file of any format. One that the viewer refuses raises ValueError."""
         self._page.files["/trace"] = pathlib.Path(trace)
-        self._page.stay(PAGE)
+        self._page.serve_file(PAGE)
         self._page.run("""
             await until(() => window.app);
             app.httpRpc.newEngineMode = 'FORCE_BUILTIN_WASM';

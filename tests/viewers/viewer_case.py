@@ -26,9 +26,9 @@ class ViewerCase:
         """Converts with these options, opens the output, and compares. Gives what the trace says."""
         path, summary = capture.convert("out.trace", *options)
         trace = comparison.Trace(path)
-        told = {what: int(n) for n, what in re.findall(r"(\d+) (slices|flows|creations|tasks|threads)", summary)}
-        n_threads = told.pop("threads")
-        self.assertEqual(+collections.Counter(told), +collections.Counter(
+        reported = {what: int(n) for n, what in re.findall(r"(\d+) (slices|flows|creations|tasks|threads)", summary)}
+        n_threads = reported.pop("threads")
+        self.assertEqual(+collections.Counter(reported), +collections.Counter(
             slices=len(trace.slices) - trace.n_instants, flows=len(trace.chains), creations=len(trace.creations),
             tasks=trace.tasks.total()), summary)
         self.assertEqual(n_threads, trace.n_threads, summary)
@@ -68,7 +68,7 @@ class ViewerCase:
         trace = self.check(captures.recorded(HERE / "programs/generators.py"), *OWN)
         self.assertEqual({cat for cat, *_ in trace.arrows}, KINDS)
 
-    def test_odd_names(self):
+    def test_unusual_names(self):
         capture = captures.recorded(HERE / "programs/odd_names.py")
         trace = self.check(capture)
         names = {each.name for each in trace.slices}
