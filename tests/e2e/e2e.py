@@ -91,7 +91,7 @@ def process_directories(capture):
 
 
 def wait_until_it_sleeps(pid):
-    """Returns when the main thread of a process has been seen asleep for 0.1 s without a break."""
+    """Returns when the main thread of a process has been asleep for 0.1 s without a break."""
     observed = 0
     while observed < 10:
         with open(f"/proc/{pid}/task/{pid}/stat", encoding="ascii", errors="replace") as file:
@@ -149,7 +149,7 @@ class Slice:
 
 def events(file, sources=None):
     """Yields the events of an open trace. Each is a line of its own, so that a trace of any size can be read; what
-    stands before and behind them is JSON, too. In the end, sources gets where functions are, by their numbers."""
+    stands before and after them is JSON, too. In the end, sources gets where functions are, by their numbers."""
     head = line = file.readline()
     while not line.endswith("[\n"):
         line = file.readline()
@@ -175,8 +175,8 @@ class Trace:
 
     slices     all slices; per thread in the order in which they begin, times in ns
     chains     the slices of each continuable frame that ran, in the order in which it ran
-    creations  who made it, if the trace tells that, for each: Creation
-    tasks      the tasks of asyncio, if the trace tells them: Task; runs are the slices in which one ran
+    creations  who made it, if the trace has that, for each: Creation
+    tasks      the tasks of asyncio, if the trace has them: Task; runs are the slices in which one ran
     threads    (pid, tid): name
     processes  pid: name
     metadata   the metadata events

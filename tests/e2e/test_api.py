@@ -197,7 +197,7 @@ class Record(e2e.EndToEnd):
         self.assertEqual(self.trace("inner.pnr").count()["__main__.f"], 1)
 
     def test_many_short_recordings(self):
-        """No memory, file or thread is left behind."""
+        """No memory, file or thread is left."""
         finished = self.script("""
             import os, panopticon_rec, shutil
             def f(n):
@@ -240,7 +240,7 @@ class AsyncTracer(e2e.EndToEnd):
         self.assertEqual(os.listdir(self.directory).count("run.pnr"), 0)
 
     def test_alongside_modules_of_the_same_names(self):
-        """The program's own signal.py is its own business, and stays what it finds."""
+        """The program's own signal.py is its own business, and is what it finds."""
         for name in "base64", "json", "random", "shutil", "signal", "subprocess", "tempfile", "weakref":
             self.write(f"{name}.py", f"print('shadow', {name!r})")
         finished = self.script("""
@@ -385,7 +385,7 @@ class Threads(e2e.EndToEnd):
 
 class Marks(e2e.EndToEnd):
     def test_known_program(self):
-        """How each slice ended, in a program small enough to say it."""
+        """How each slice ended, in a program small enough to know it."""
         _, trace = self.record("""
             def fails(): raise LookupError
             def catches():
@@ -463,7 +463,7 @@ class Marks(e2e.EndToEnd):
                                  "__main__.<lambda>": f"{app}:7"})
 
     def test_times(self):
-        """Slices are as long as the program says, and the trace's clock starts with the capture."""
+        """Slices are as long as the program measures, and the trace's clock starts with the capture."""
         begin = time.monotonic_ns()
         finished, trace = self.record("""
             import time

@@ -665,7 +665,7 @@ class Shadows(e2e.EndToEnd):
         self.shadows = self.path("shadows")
 
     def check(self, arguments, options=(), err="", **more):
-        """The same output: a shadow says so when it is imported."""
+        """The same output: a shadow prints a line when it is imported."""
         plain = e2e.plain(arguments, **more)
         found = e2e.recorded(self.path("run.pnr"), arguments, options=["-q", "--force", *options], **more)
         self.assertEqual(found, plain)
@@ -723,7 +723,7 @@ class Options(e2e.EndToEnd):
         return e2e.run([e2e.PYTHON, "-m", "panopticon_rec", *options, *arguments], cwd=self.directory, **more)
 
     def assertRefused(self, finished, text=""):
-        """One line that says what is wrong; no traceback, no program run."""
+        """One line that names what is wrong; no traceback, no program run."""
         self.assertNotEqual(finished.status, 0)
         self.assertEqual(finished.out, "")
         self.assertEqual(len(finished.err.splitlines()), 1, finished.err)
@@ -934,7 +934,7 @@ class Options(e2e.EndToEnd):
         self.assertEqual(trace.count()["__main__.f"], 100_000)
 
     def test_program_limits_file_size(self):
-        """A full disk, as the program could see it: it runs on, what was lost is said."""
+        """A full disk, as the program could see it: it runs on, what was lost is reported."""
         text = """
             import resource
             resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))

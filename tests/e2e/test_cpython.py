@@ -16,7 +16,8 @@ QUICK = ("test_generators", "test_coroutines", "test_asyncgen", "test_contextlib
          "test_sys_settrace", "test_sys_setprofile", "test_exceptions", "test_os", "test_threading")
 SLOW = ("test_asyncio", "test_signal", "test_subprocess")
 # Under any frame evaluation function, be it empty, 3.12 to 3.14 await a coroutine by calling its send() (SEND,
-# Python/bytecodes.c). sys.settrace then tells of the StopIteration by which it returns once more than these tests expect.
+# Python/bytecodes.c). sys.settrace then reports the StopIteration by which it returns once more than these tests
+# expect.
 FAIL_UNDER_A_HOOK = {"test_20_async_for_loop"} if (3, 12) <= e2e.VERSION < (3, 15) else set()
 HAS_TESTS = subprocess.run([e2e.PYTHON, "-c", "import test.test_generators"], stderr=subprocess.DEVNULL).returncode == 0
 

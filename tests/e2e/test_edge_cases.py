@@ -1,5 +1,5 @@
-"""Corners in which a recorder is easily wrong: gaps with other threads, frames that only delegate, descriptors used up,
-forked children and ends of threads and of the interpreter."""
+"""Edge cases in which a recorder is easily wrong: unrecorded regions with other threads, frames that only delegate,
+descriptors used up, forked children and ends of threads and of the interpreter."""
 
 import os
 import unittest
@@ -176,7 +176,7 @@ class EdgeCases(e2e.EndToEnd):
 
     @unittest.skipIf(e2e.IS_SANITIZED, "a sanitizer's runtime wants to be loaded first")
     def test_filesystem_without_shared_mappings(self):
-        """One line, nothing run, nothing left behind."""
+        """One line, nothing run, nothing left."""
         source = self.write("mmap.c", """
             #define _GNU_SOURCE
             #include <errno.h>
@@ -199,7 +199,7 @@ class EdgeCases(e2e.EndToEnd):
         self.assertFalse(os.path.exists(self.path("run.pnr")))
 
     def test_child_leaves_the_block(self):
-        """A forked child goes on behind `with record()` as its parent does."""
+        """A forked child goes on after `with record()` as its parent does."""
         finished = self.script("""
             import os, panopticon_rec
             with panopticon_rec.record("run.pnr"):
@@ -231,7 +231,7 @@ class EdgeCases(e2e.EndToEnd):
         self.assertEqual(finished.out.split(), ["refused", "refused", "True"])
 
     def test_ignored_children(self):
-        """SIGCHLD ignored by the program: the converter's end is seen all the same."""
+        """SIGCHLD ignored by the program: the converter's end is noticed all the same."""
         command = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)"
         finished = e2e.recorded(self.path("a.trace"), ["-c", command])
         self.assertEqual(finished, e2e.Finished(0, "", ""))

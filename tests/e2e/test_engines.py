@@ -1,5 +1,5 @@
-"""Either engine, with and without calls of C functions, beside the other tools that a process may have, and in corners of
-its own: what no event tells, names of C functions, C functions that call back or never return."""
+"""Either engine, with and without calls of C functions, alongside the other tools that a process may have, and in edge
+cases of its own: what no event reports, names of C functions, C functions that call back or never return."""
 
 import collections
 import importlib.util
@@ -31,7 +31,7 @@ class Engines(e2e.EndToEnd):
         self.profiles = self.c_calls and not HAS_MONITORING         # C calls come from a profile function
 
     def converted(self, name="run.pnr", anomalies=""):
-        """The trace of a capture of which the converter has nothing to tell but, perhaps, oddities (a regular
+        """The trace of a capture of which the converter has nothing to report but, perhaps, anomalies (a regular
         expression)."""
         finished = e2e.run([e2e.CONVERT, self.path(name), "-o", self.path("run.trace")])
         reported = SUMMARY.sub("", finished.err)
@@ -160,7 +160,7 @@ class Profilers:
 
     @unittest.skipIf(HAS_MONITORING, "C calls do not come from a profile function")
     def test_profile_functions_displace_ours(self):
-        """The program's wins, in whichever thread it is; the recorder says so once."""
+        """The program's wins, in whichever thread it is; the recorder reports that once."""
         for where in ("sys.setprofile(profile); f()",
                       "t = threading.Thread(target=lambda: sys.setprofile(profile)); t.start(); t.join()",
                       "threading.setprofile(profile); t = threading.Thread(target=f); t.start(); t.join()",
@@ -174,7 +174,7 @@ class Profilers:
                 self.assertGreaterEqual(trace.count()["builtins.len"], self.c_calls)
 
     def test_nobody_is_displaced(self):
-        """Threads that come and go, one that is still there at the end, a fork: there is nothing to tell."""
+        """Threads that come and go, one that is still there at the end, a fork: there is nothing to report."""
         self.compare("""
             import os, sys, threading, warnings
             warnings.simplefilter("ignore")         # of forks beside threads that have just ended
@@ -488,7 +488,7 @@ class Tools:
         self.assertEqual(out.split(), ["4", "4", "4"])
 
     def test_they_raise(self):
-        """At an entry or an exit, in a callback that comes before ours or behind it."""
+        """At an entry or an exit, in a callback that comes before ours or after it."""
         text = self.PROGRAM + """
         def work():
             f(3)
@@ -699,7 +699,7 @@ class FrameHooks:
             self.assertEqual(self.counts(trace), (1, 8, 3))
 
     def test_it_replaces_ours(self):
-        """Calls are missing until that is seen, and that is told; or none are."""
+        """Calls are missing until that is noticed, and that is reported; or none are."""
         text = f"""{self.PROGRAM}
         import time
         def warm():
@@ -795,7 +795,7 @@ class ToolNumbers(Engines):
         return e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out
 
     def test_while_recording(self):
-        """Events come again, and it is told that some may be missing."""
+        """Events come again, and a message reports that some may be missing."""
         for takes in self.each():
             self.printed(f"""{self.PROGRAM}
         work()
@@ -891,7 +891,7 @@ class Trampoline(Engines):
                 self.assertEqual(sorted(engines), sorted([changed, "monitoring"]))
 
     def test_no_number_is_free(self):
-        """The recorder says that it cannot go on."""
+        """The recorder reports that it cannot go on."""
         path = self.write("app.py", """
             import sys
             def f(n): return n and f(n - 1)
@@ -1230,7 +1230,7 @@ class CCalls:
 
     def test_unrecorded_region_alongside_other_threads(self):
         """What a thread calls meanwhile is not recorded, nor its end, even if that comes later. What it has called
-        before ends in the gap, and is not open any more behind it."""
+        before ends in the unrecorded region, and is not open any more after it."""
         self.recorded([self.write("app.py", """
             import sys, threading, time
             sys.setrecursionlimit(100_000)
@@ -1273,7 +1273,7 @@ class CCalls:
 
 @in_each_way
 class Clearing:
-    """From 3.12 on a frame is left when it has been cleared, unless sys.monitoring tells it: what its variables'
+    """From 3.12 on a frame is left when it has been cleared, unless sys.monitoring reports it: what its variables'
     destructors call is in its slice, also where that is more than a chunk holds, and whatever happens meanwhile."""
 
     CLASS = """
@@ -1361,7 +1361,7 @@ class Clearing:
         self.assertEqual({one.marks for one in trace.of(self.path("app.py"))}, {frozenset()})
 
     def test_whatever_happens_meanwhile(self):
-        """The frame that is cleared is open again behind a pause, and before one ends; a snapshot and a fork have their
+        """The frame that is cleared is open again after a pause, and before one ends; a snapshot and a fork have their
         own ends of it."""
         trace = self.record_clearing("""
         import os, panopticon_rec
@@ -1498,8 +1498,8 @@ class Parts:
             self.assertEqual(counts["builtins.len"], has_c_calls * (20_001 if name == "run.pnr" else 1), name)
 
     def test_fork_below_the_guard(self):
-        """The child of a function in a gap is recorded, in the gap and behind it. The monitoring engine has no gaps, and
-        more frames than a block opens with are another matter."""
+        """The child of a function in an unrecorded region is recorded, in the region and after it. The monitoring
+        engine has no gaps, and more frames than a block opens with are another matter."""
         depth = 50_000 if self.engine == "frame" else 500
         trace = self.compare(f"""
             import os, sys, warnings
@@ -1562,7 +1562,7 @@ class Parts:
 
 @in_each_way
 class Holes:
-    """What CPython does not tell, or tells otherwise than one would think."""
+    """What CPython does not report, or reports otherwise than one would think."""
 
     GENERATORS = """
         import asyncio, contextlib, gc
@@ -1632,7 +1632,7 @@ class Holes:
         self.check_nesting(trace)
 
     def test_recorded_in_part(self):
-        """Generators that began before the recording, and end in it or behind it."""
+        """Generators that began before the recording, and end in it or after it."""
         _, *traces = self.run_script(self.GENERATORS + """
         import panopticon_rec
         def suspended(n):
@@ -1829,7 +1829,7 @@ class Holes:
             """)
 
     def test_many_short_recordings(self):
-        """No memory, object or tool's number is left behind."""
+        """No memory, object or tool's number is left."""
         text = """
             import gc, os, panopticon_rec, shutil, sys
             def f(n): return n and f(n - 1) or len("x")
@@ -1868,7 +1868,7 @@ class Options(Engines):
 
     @needs_monitoring
     def test_takes_a_number_that_is_free(self):
-        """Never another tool's; 3, 4 and 5 in use: one line, nothing is left behind."""
+        """Never another tool's; 3, 4 and 5 in use: one line, nothing is left."""
         out = self.printed("""
             import os, sys, itertools, panopticon_rec
             monitoring = sys.monitoring
@@ -1919,7 +1919,7 @@ class Options(Engines):
         self.assertIn("builtins.sorted", e2e.Trace(path).count())
 
     def test_interface(self):
-        """Errors, and nothing left behind by them."""
+        """Errors, and nothing left by them."""
         out = self.printed("""
             import os, panopticon_rec, sys
             def f(): return len("x")

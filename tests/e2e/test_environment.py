@@ -3,7 +3,7 @@ interpreter ends, exceptions and signals at any instant, other tools, the interp
 in the process, C code that calls back, limits, rights given up, and violent ends. And its capture has the calls that
 were made.
 
-A program says how often its functions were called, or the test knows."""
+A program reports how often its functions were called, or the test knows."""
 
 import collections
 import json
@@ -26,8 +26,8 @@ IS_ROOT = os.geteuid() == 0
 CC = shutil.which("gcc")
 
 # How a program is run. calls: how often functions of __main__ were called, a number or (least, most); what the program
-# itself tells comes on top. c_calls: also recorded with calls of C functions. modules: that it needs. same: what must
-# be equal of (status, out, err). oddities: what the converter must not tell.
+# itself reports comes on top. c_calls: also recorded with calls of C functions. modules: that it needs. same: what must
+# be equal of (status, out, err). anomalies: what the converter must not report.
 Case = collections.namedtuple("Case", "text calls arguments flags env stdin status c_calls modules same oddities")
 
 
@@ -869,7 +869,7 @@ class Environment(e2e.EndToEnd):
         self.write("tell.py", REPORT)
 
     def reported(self):
-        """What the program said of its calls when it last ran."""
+        """What the program reported of its calls when it last ran."""
         try:
             with open(self.path("told"), encoding="ascii") as file:
                 return {name: tuple(n) if isinstance(n, list) else n for name, n in json.load(file).items()}
@@ -881,7 +881,7 @@ class Environment(e2e.EndToEnd):
         return e2e.recorded(self.path("run.pnr"), arguments, options=["-q", *options], cwd=self.directory, **more)
 
     def check(self, calls, anomalies="without an exit|not open|lost", name="run.pnr"):
-        """The capture converts, nothing odd is said of it, and it has these calls. Returns the trace."""
+        """The capture converts, no anomaly is reported, and it has these calls. Returns the trace."""
         finished = e2e.run([e2e.CONVERT, self.path(name), "-o", self.path("run.trace")])
         self.assertEqual(finished.status, 0, finished.err)
         self.assertNotRegex(finished.err, anomalies)
@@ -935,7 +935,7 @@ for name, one in CASES.items():
 
 
 class Special(Environment):
-    """What takes more than one program, or is not the same but told."""
+    """What takes more than one program, or is not the same but reported."""
 
     @unittest.skipIf(e2e.IS_SANITIZED, "a sanitizer's runtime wants to be loaded first")
     def test_venv(self):
@@ -987,7 +987,7 @@ class Special(Environment):
 
     @unittest.skipUnless(IS_ROOT, "not root")
     def test_rights_given_up(self):
-        """What cannot be recorded any more, a child, is told in one line; all else is as it was."""
+        """What cannot be recorded any more, a child, is reported in one line; all else is as it was."""
         program = self.write("app.py", """
             import os, threading
             def f(n): return n and f(n - 1)

@@ -19,7 +19,7 @@ import e2e
 
 FAULTS = os.path.join(e2e.BUILD, "tests", "faults", "faults.so")
 KILLS = 300 if e2e.LONG else 32
-CANNOT_FAIL = "EINTR", "short"          # of such a fault nothing may be seen
+CANNOT_FAIL = "EINTR", "short"          # such a fault has no effect
 
 PROGRAM = """
     import os, sys, threading, warnings
@@ -47,8 +47,8 @@ PROGRAM = """
     sys.exit(7)
     """
 
-# Records again and again in one process, with another fault each time, and tells what came of it, in one line of JSON each.
-# A round whose fault was not reached is the last of its kind.
+# Records again and again in one process, with another fault each time, and prints what came of it, in one line of JSON
+# each. A round whose fault was not reached is the last of its kind.
 SWEEP = """
     import ctypes, json, os, sys, threading, warnings
     import panopticon_rec
@@ -192,7 +192,7 @@ class Faults(e2e.EndToEnd):
             self.assertFalse(os.path.exists(capture), reported)
         if not reported["reached"] or is_hidden:
             self.assertEqual((reported["started"], reported["failed"]), (True, ""))
-        if reported["call"] != "fstat":     # what cannot be told to be the recorder's own is not closed
+        if reported["call"] != "fstat":     # what may not be the recorder's own is not closed
             self.assertEqual(reported["leaked"], [], reported)
         if reported["snapshot"] and os.path.exists(reported["snapshot"]):
             self.check_capture(reported["snapshot"], is_hidden or not reported["reached"], is_limited=True)

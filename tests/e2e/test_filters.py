@@ -1,4 +1,4 @@
-"""Filters and the minimum duration: what is left out, what stays, and where it then is."""
+"""Filters and the minimum duration: what is left out, what is kept, and where it then is."""
 
 import collections
 import fnmatch
@@ -23,7 +23,7 @@ def is_below(file, folder):
 
 
 def is_left_out(rules, module, file):
-    """What the rules [(option, glob or None), ...] say of a function, by fnmatch and sysconfig."""
+    """What the rules [(option, glob or None), ...] mean for a function, by fnmatch and sysconfig."""
     globs = [option for option, _ in rules if option in (INCLUDE, EXCLUDE)]
     left_out = globs[:1] == [INCLUDE]
     for option, glob in rules:
@@ -53,7 +53,7 @@ def module_of(name, file):
 
 
 class Oracle(e2e.EndToEnd):
-    """Real programs, compared with what sys.setprofile says of them less what is left out."""
+    """Real programs, compared with what sys.setprofile reports of them less what is left out."""
 
     def compare(self, name, rules, minimum):
         program = os.path.join(test_oracle.PROGRAMS, name)
@@ -73,7 +73,7 @@ class Oracle(e2e.EndToEnd):
         self.assertEqual(trace.instants, [])
 
     def without(self, slices, rules):
-        """The slices that stay, each with the nearest of those around it for parent."""
+        """The slices that are kept, each with the nearest of those around it for parent."""
         left_out, place, kept = {}, [], []
         for function, parent, chain, step, others in slices:
             name, src = function
@@ -111,7 +111,8 @@ class Oracle(e2e.EndToEnd):
         self.compare("sleepers.py", [(EXCLUDE, "*/asyncio/*"), (INCLUDE, "asyncio.*"), (EXCLUDE, "asyncio.ev*")], 1000)
 
     def test_without_the_program_itself(self):
-        """Only what Summary does not compare would be left: so the program's own functions stay, but for a few."""
+        """Only what Summary does not compare would be left: so the program's own functions are kept, except for a
+        few."""
         self.compare("calls.py", [(EXCLUDE, "json*"), (STDLIB, None), (INCLUDE, "functools")], 500)
 
 
@@ -314,8 +315,8 @@ class Excluded(e2e.EndToEnd):
 
 
 class MinDuration(e2e.EndToEnd):
-    """The programs measure themselves: a call must stay when it took the minimum inside of the function, and must not
-    when it took less outside of it."""
+    """The programs measure themselves: a call must be kept when it took the minimum inside of the function, and must
+    not when it took less outside of it."""
 
     TIMED = """
         import asyncio, json, random, sys, threading, time
@@ -509,7 +510,7 @@ class MinDuration(e2e.EndToEnd):
             stack = [one.function.name.removeprefix("__main__.") for one in trace.slices]
             self.assertEqual(stack[:2], ["<module>", "loop"])
             self.assertIn(stack[2:], ([], ["steps"], ["work"], ["steps", "step"], ["work", "step"]))
-            # Beside these there are START and YIELD of the generator, whose steps are not stored.
+            # Besides these there are START and YIELD of the generator, whose steps are not stored.
             reported = e2e.run([e2e.CONVERT, capture, "--info"]).out
             self.assertLess(int(re.search(r"^  recovered +(\d+) ", reported, re.M)[1]), 10, reported)
 

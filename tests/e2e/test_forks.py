@@ -1,4 +1,4 @@
-"""Forks of which neither Python nor libc tells: _Fork and the system calls themselves."""
+"""Forks that neither Python nor libc reports: _Fork and the system calls themselves."""
 
 import collections
 import ctypes
@@ -62,7 +62,7 @@ class Unannounced(e2e.EndToEnd):
         return [dict(count) for count in found.values()]
 
     def test_child_is_recorded(self):
-        """It begins with the frames that it was born in, and ends in order; the parent's records are its own."""
+        """It begins with the frames that were open at the fork, and ends in order; the parent's records are its own."""
         parent = {"<module>": 1, "main": 1, "within": 1, "generate": 3, "down": 8, "f": 2 * 2 + 4}
         child = {"<module>": 1, "main": 1, "within": 1, "child": 1, "f": 6 + 3 + 4}
         for way, end in (way for way in [(w, e) for w in WAYS for e in ("pass", "os._exit(7)")]):

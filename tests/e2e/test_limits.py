@@ -98,7 +98,7 @@ class Limits(EndToEnd):
         self.assertEqual(run([CONVERT, capture, "--info"], timeout=300).status, 0)
 
     def test_no_capacity_for_a_child(self):
-        """A child for which there is no room is not recorded, which is said, and runs."""
+        """A child for which the limit leaves nothing is not recorded, which is reported, and runs."""
         script = self.write("app.py", COUNTING + """
     children = []
     for i in range(12):
@@ -204,7 +204,7 @@ class Snapshots(EndToEnd):
             self.assertEqual(trace.named("__main__.middle")[0].marks, {"unfinished"})
             self.assertEqual(sorted(trace.threads.values()), ["MainThread", "worker"])
             self.assertFalse(trace.instants)
-            # up to that moment it is what the whole capture says
+            # up to that moment it is what the whole capture has
             for one, other in zip(trace.named("__main__.f")[:1000], whole.named("__main__.f")[:1000]):
                 self.assertAlmostEqual(one.begin, other.begin, delta=1000)
                 self.assertAlmostEqual(one.end, other.end, delta=1000)
@@ -266,7 +266,7 @@ class Snapshots(EndToEnd):
                     shutil.rmtree(self.path(name))
 
     def test_of_a_window(self):
-        """With --last: a snapshot has the window; the segments in it stay when the capture drops them."""
+        """With --last: a snapshot has the window; the segments in it remain when the capture evicts them."""
         self.write("app.py", COUNTING + """
     import panopticon_rec
     until(time.monotonic() + 3)
@@ -520,7 +520,7 @@ class Many(EndToEnd):
         self.assertLess(growth, 300)
         self.assertLess(files, 10)
         (segment,) = segments(capture).values()         # 64 MiB would begin another one
-        files = set(os.listdir(segment))                # the last one's end may not have been seen
+        files = set(os.listdir(segment))                # the last one's end may not have been noticed
         self.assertLessEqual(files, {"short-threads.zst", "thread-1.zst", f"thread-{n + 1}.zst"})
         self.assertEqual(sorted(os.listdir(os.path.dirname(segment))), ["names", "segment-1"])
         info = run([CONVERT, "--info", capture], timeout=600)
@@ -567,7 +567,7 @@ class Many(EndToEnd):
         self.assertLessEqual(set(counts.values()), {100 * rounds, 1000 * rounds})
 
     def test_made_code(self):
-        """Code that exec makes over and over is one function; what comes when there is no more room for names is told."""
+        """Code that exec makes over and over is one function; what comes when the name table is full is reported."""
         n = 1_000_000 if LONG else 50_000
         for name, limit in ("f", 0), ("f{i}", 16):
             capture = self.path("run.pnr")

@@ -1,11 +1,11 @@
-"""What the trace says of real programs equals what sys.setprofile says of them (oracle.py).
+"""The trace of real programs has what sys.setprofile reports of them (oracle.py).
 
 Compared is what runs beneath the functions of the program's own file: outside of it the two runs differ, for
 each starts the program in its own way (and sees a thread's first frames or not). A program that calls something
 whose course depends on time, such as an executor's submit(), does so from its module level, so that only its own
 functions and what they call is compared. Nor is what runs beneath a function named warm_up: it fills the caches and
 loads the modules that a process has or has not at its start. Garbage collection is off in the programs: when it runs depends on how
-many objects there are, and the truth makes many.
+many objects there are, and the oracle makes many.
 """
 
 import collections
@@ -94,7 +94,7 @@ class Summary:
 class Comparison(e2e.EndToEnd):
     programs = sorted(name for name in os.listdir(PROGRAMS) if name.endswith(".py"))
     options = ["-q"]
-    reported = []           # what oracle.py is to tell
+    reported = []           # what oracle.py is to report
 
     def compare(self, program):
         expected_run, expected = from_oracle(program, self.path("oracle.json"), self.reported)

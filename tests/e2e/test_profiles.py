@@ -1,4 +1,5 @@
-"""Folded stacks, pstats and --top say what cProfile, sys.setprofile and the Catapult trace of the same capture say."""
+"""Folded stacks, pstats and --top have what cProfile, sys.setprofile and the Catapult trace of the same capture
+have."""
 
 import collections
 import contextlib
@@ -291,7 +292,7 @@ class Folded(e2e.EndToEnd):
 
 class Top(e2e.EndToEnd):
     def compare(self, capture):
-        """Every number is the sum, or the greatest, of what the slices of the trace say."""
+        """Every number is the sum, or the greatest, of the slices of the trace."""
         trace = e2e.Trace(e2e.convert(capture))
         expected = collections.defaultdict(collections.Counter)
         inside = collections.Counter()

@@ -1,6 +1,6 @@
 """A capture is converted while its program runs: all that had happened by then is in the trace, and nothing is damaged.
 
-The programs tell by themselves how far they are: each thread counts its calls of `step`, once they have returned, in a
+The programs report how far they are: each thread counts its calls of `step`, once they have returned, in a
 file of 64-bit numbers. They go on until the last one is set."""
 
 import collections
@@ -61,7 +61,8 @@ class Running(EndToEnd):
         self.assertEqual((process.returncode, err), (0, ""))
 
     def convert_now(self, capture):
-        """Converts at some instant. Returns how often the threads called step, by name, and what the converter said."""
+        """Converts at some instant. Returns how often the threads called step, by name, and the converter's
+        messages."""
         time.sleep(self.chance.uniform(0, 0.05))
         trace = self.path("run.trace")
         finished = run([CONVERT, capture, "-o", trace])

@@ -1,4 +1,4 @@
-"""What options choose of a capture. The truth: the trace of the whole capture, cut and sieved here by the rules of
+"""What options choose of a capture. The oracle: the trace of the whole capture, cut and sieved here by the rules of
 specs/trace-mapping.md, section 9."""
 
 import collections
@@ -241,7 +241,7 @@ class Selection(e2e.EndToEnd):
 
 @e2e.once
 class Texts(e2e.EndToEnd):
-    """How options are written, and what is said."""
+    """How options are written, and which messages there are."""
 
     def run_convert(self, *options):
         return e2e.run([e2e.CONVERT, self.path("run.pnr"), "-o", self.path("out.trace"), *options],

@@ -90,7 +90,7 @@ class Killed(e2e.EndToEnd):
     def check(self, n_threads, mode, n_kills, name):
         """The entry record comes before the count, the count before the exit record, and no two of them of one
         thread are under way at once. So with c counted, (entered, left) is (c, c - 1) inside of the function
-        behind the count, (c, c) outside of it, (c + 1, c) inside before the count."""
+        after the count, (c, c) outside of it, (c + 1, c) inside before the count."""
         instants = self.random()
         for number in range(n_kills):
             instant = instants.random() ** 2 * 0.06
@@ -132,7 +132,7 @@ class Killed(e2e.EndToEnd):
             process.wait()
             if os.path.exists(capture):
                 finished = e2e.run([e2e.CONVERT, capture, "-o", self.path("run.trace")])
-                # Killed before its first property was written it is no capture yet, and that is said.
+                # Killed before its first property was written it is no capture yet, and that is reported.
                 if finished.status == 2 and len(finished.err.splitlines()) == 1:
                     continue
                 self.assertEqual(finished.status, 0, finished.err)
@@ -218,7 +218,7 @@ class Termination(e2e.EndToEnd):
         self.assertEqual(self.trace().count()["__main__.end.<locals>.done_there"], 1000)
 
     def test_atexit_and_finalizers(self):
-        """What runs behind the program's last line is recorded."""
+        """What runs after the program's last line is recorded."""
         _, trace = self.record("""
             import atexit, threading
             def late(): pass
@@ -232,7 +232,7 @@ class Termination(e2e.EndToEnd):
         self.assertEqual([trace.count()[f"__main__.{name}"] for name in ("late", "after_main")], [1, 1])
 
     def test_fork(self):
-        """A child writes into the capture beside its parent, or leaves it alone."""
+        """A child writes into the capture alongside its parent, or leaves it alone."""
         text = """
             import os
             def work(n):

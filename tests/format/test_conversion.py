@@ -82,7 +82,7 @@ class Invalid(unittest.TestCase):
 
 
 class OtherFormats(unittest.TestCase):
-    """What is made of a call tree has the calls of the trace, the same exit status, and as much is said."""
+    """What is made of a call tree has the calls of the trace, the same exit status, and the same messages."""
 
     def check(self, case):
         trace = case.convert()

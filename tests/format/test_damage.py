@@ -1,5 +1,5 @@
-"""Golden captures, damaged at random: the converter says that it is not all, and makes of the rest what trace_checker
-does. Seeds are fixed, so a failure comes again: see `damage`."""
+"""Golden captures, damaged at random: the converter reports that it is not all, and makes of the rest what
+trace_checker does. Seeds are fixed, so a failure comes again: see `damage`."""
 
 import random
 import shutil

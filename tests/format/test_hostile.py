@@ -73,7 +73,7 @@ class Hostile(unittest.TestCase):
         (self.process / "segment-1" / name).write_bytes(blocks)
 
     def convert(self, *options, limits=()):
-        """The exit status and what was said."""
+        """Returns the exit status and the messages."""
         def prepare():
             for limit, value in ((resource.RLIMIT_CPU, CPU_SECONDS), *limits):
                 resource.setrlimit(limit, (value, value))
@@ -133,7 +133,7 @@ class Hostile(unittest.TestCase):
 
     def test_many_threads_with_blocks_that_become_large(self):
         """All blocks, of 150 bytes each and of 256 KiB in memory, are at the same time. Each record is an exit without
-        an entry, so what is said tells how many came through."""
+        an entry, so the message counts how many came through."""
         n_threads, n = 800, 16384
         planes = b"\1" * n + b"\2" * n                 # plane 0, ticks; plane 5, kinds: RETURN
         frame = subprocess.run(["zstd", "-q", "-c", "--check", f"--stream-size={len(planes)}"], input=planes,

@@ -31,7 +31,7 @@ class Captures(test_selection.Test):
             process.end(60_000)
         self.make(fill)
         paused = "[recording was paused]"
-        # what is open where a thread ends is left behind the thread's last record
+        # what is open where a thread ends is left after the thread's last record
         self.expect(("--logical", f"f[1000,9000] g[3000,8000] {paused}@7000 1/f[2000,6000]u 1/g[4000,5000]"),
                     # edges that are not shown have no place
                     ("--logical --thread=7001", f"f[1000,5000] g[2000,4000] {paused}@3000"),
@@ -127,7 +127,7 @@ class AnyCapture(unittest.TestCase):
             run = convert(case.path / "run.pnr", "--logical")
             with self.subTest(case.name):
                 self.assertEqual(run.returncode, case.status())
-                if run.returncode == 2 or case.name == "min_duration":      # whose edges are told apart by a nanosecond
+                if run.returncode == 2 or case.name == "min_duration":      # whose edges are a nanosecond apart
                     continue
                 self.check(convert(case.path / "run.pnr"), run)
 

@@ -1,5 +1,5 @@
-"""What is written does not depend on how many threads write it, is what the name says, and is there as a whole or not at
-all."""
+"""What is written does not depend on how many threads write it, is what the name promises, and is there as a whole or
+not at all."""
 
 import contextlib
 import gzip

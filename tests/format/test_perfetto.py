@@ -1,4 +1,4 @@
-"""The Perfetto trace of a capture tells the same as its JSON, which test_conversion compares with the records."""
+"""The Perfetto trace of a capture has the same as its JSON, which test_conversion compares with the records."""
 
 import json
 import re
@@ -77,7 +77,7 @@ class Perfetto(unittest.TestCase):
                 self.assertEqual(len({convert(case.path, PERFETTO, "-j", str(n)).stdout for n in (1, 2, 5)}), 1)
 
     def test_start(self):
-        """The clocks of the first packet tell what time it was, as JSON's `start` does."""
+        """The clocks of the first packet are the time that it was, as JSON's `start` does."""
         for case in conversion.cases("golden"):
             start = json.loads(case.expected("trace"))["otherData"].get("start")
             events = perfetto_reader.read(convert(case.path, PERFETTO).stdout)

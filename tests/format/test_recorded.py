@@ -332,7 +332,7 @@ class Recorded(unittest.TestCase):
         return capture.processes
 
     def check_switches(self, process, thread, block):
-        """The stack of each track is known before its first record in the block, and told again for a greenlet that has
+        """The stack of each track is known before its first record in the block, and repeated for a greenlet that has
         the track of one that ended: in the programs here it is empty then."""
         known = {block.track}
         kinds = [kind for _, kind, _, _ in block.records] + [None]

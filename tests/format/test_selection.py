@@ -94,7 +94,7 @@ class Window(Test):
         self.expect(
             ("--from=0", self.whole()),
             ("--from=2500ns --to=3500ns", "f[2500,3502]c g[2501,3501]c h[3000,3500]c"),
-            # at a block's begin, and beside it; what is open there is no longer `opened_before`
+            # at a block's begin, and next to it; what is open there is no longer `opened_before`
             ("--from=5000ns --to=6500ns", "f[5000,6502]c g[5001,6501]c h[6000,6500]c"),
             ("--from=4999ns --to=5001ns", "f[4999,5002]c g[5000,5001]c"),
             ("--from=9us --to=10us", "f[9000,10000]c"),
@@ -102,7 +102,7 @@ class Window(Test):
             # an entry at `to` is not inside, one at `from` is
             ("--from=2us --to=3us", "f[2000,3001]c g[2001,3000]c"),
             ("--from=6us --to=7us", "f[6000,7002]c g[6001,7001]c h[6002,7000]c"),
-            # before anything, behind everything
+            # before anything, after everything
             ("--to=1000ns", ""),
             ("--to=1500ns", "f[1000,1500]c"),
             ("--from=12000ns", "f[12000,12001]c"),          # left then
@@ -134,7 +134,7 @@ class Window(Test):
             # its thread had ended, however the stack looked
             ("--from=4000ns", "f[4000,20001]uc g[4001,20000]uc"),
             ("--from=10us --to=11us", "f[10000,11001]c g[10001,11000]c"),
-            # a thread's end, though not its last record, is inside; or it is behind
+            # a thread's end, though not its last record, is inside; or it is after
             ("--from=3500ns", "f[3500,20001]uc g[3501,20000]uc 1/h[3500,4001]uc 1/f[3501,4000]uc"),
             ("--from=3000ns --to=3900ns",
              "f[3000,3901]c g[3001,3900]c 1/h[3000,3901]c 1/f[3001,3900]c"),
@@ -170,7 +170,7 @@ class Window(Test):
         self.make(fill)
         self.expect(
             ("--from=1700ns --to=3200ns", "gen[3000,3200]c f1@3001 1/gen[2000,2500] 1/s1@2001"),
-            # the last one is another generator of the same function, which only the thread that is not read tells
+            # the last one is another generator of the same function, which only the thread that is not read has
             ("--thread=MainThread", "gen[1000,1500] s1@1001 gen[3000,3500] t1@3001 gen[6000,6500] f1@6001"),
             ("--thread=7002", "gen[2000,2500] s1@2001 gen[4000,4500] f1@4001 gen[5000,5100]"),
         )
@@ -194,7 +194,7 @@ class Window(Test):
         self.expect(("--thread=MainThread", "gen[1000,1500] another[2000,2100] another[3000,3100] another[4300,4400]"))
 
     def test_files_of_other_threads_are_not_read(self):
-        """So nothing is said of them. An id is that in the whole trace."""
+        """So nothing is reported of them. An id is that in the whole trace."""
         def fill(process, thread, f, g, h, gen):
             ids = {2: 7002, 3: 7003, 4: 7001, 5: 7001}          # two have the id of the first one
             others = [process.thread(number, tid, f"Other-{number}") for number, tid in ids.items()]
@@ -267,7 +267,7 @@ class Window(Test):
                 self.assertEqual(reported(run), words)
 
     def test_a_damaged_block_before_a_hole(self):
-        """The block behind it begins after `from`, however early the damaged one does."""
+        """The block after it begins after `from`, however early the damaged one does."""
         def fill(process, thread, f, g, h, gen):
             thread.block([call(100, f)], end=1000)
             thread.block([open_(f), call(2000, h), return_(2100, h)], begin=2000, end=3000)
@@ -295,7 +295,7 @@ class Window(Test):
                 self.assertEqual(reported(run), words)
 
     def test_deep_stacks(self):
-        """A block that tells of the innermost frames only is no place to begin."""
+        """A block that has the innermost frames only is not where reading can begin."""
         def fill(process, thread, f, g, h, gen):
             thread.block([call(1000, f), call(2000, g)], end=2500)
             thread.block([open_(g), call(3000, h)], begin=2500, end=3500, flags=DEEPER)
@@ -306,7 +306,7 @@ class Window(Test):
                     ("--from=3000ns --to=3100ns", "f[3000,3102]c g[3001,3101]c h[3002,3100]c"))
 
     def test_c_functions_that_were_called_before(self):
-        """The begin of a block does not tell of them: they are not shown, and their end is no fault."""
+        """The begin of a block does not have them: they are not shown, and their end is no fault."""
         def fill(process, thread, f, g, h, gen):
             thread.block([call(1000, f), c_call(2000, g)], end=3000)
             thread.block([open_(f), call(4000, h), return_(5000, h), c_return(6000, g), return_(7000, f)], begin=3500)
@@ -398,7 +398,7 @@ class Creations(Test):
              "f[2500,4301]c g[2501,3000]c S1@2502 gen[4000,4300]c F1@4001"),
             ("--flows=creation --thread=7001 --from=2400ns --to=4000ns", "f[2400,4000]c g[2401,3000]c"),
             ("--flows=creation --thread=7002", "h[1000,5000]"),
-            # what is left out has made it in whoever called it
+            # what is left out has made it in its caller
             ("--flows=creation --thread=7001 --exclude=m.g", f"{f} S1@2500 {arrow} {other}"),
             ("--flows=creation --thread=7001 --exclude=m.[fg]", f"gen[4000,4500] {other}"),
             ("--flows=creation --thread=7001 --exclude=m.gen", f"{f} {g}"),
@@ -435,7 +435,7 @@ class Tasks(Test):
                 ("--from=3300ns --to=4500ns", "b1@3301 r1@3301 w1@3900 e1@4500c"),
                 ("--to=1500ns", "b1@1100 r1@1100 w1@1500 e1@1500c"),
                 ("--from=8100ns", ""),
-                # they are told by functions that are not shown, too
+                # functions that are not shown make them known, too
                 ("--exclude=asyncio.*", f"{one} {two} r1@5100 w1@5900 e1@5900 r2@7100 w2@7900 e2@10000u"),
                 ("--exclude=m.main", ""),
                 ("--max-depth=1", ""),

@@ -24,7 +24,7 @@ def seconds(ns):
 
 def write_busy(path, n_blocks=30, has_c=False):
     """Two processes; in each three threads that have a frame open all the time, and generators that change threads. At
-    times there is next to nothing. has_c: the frame was called by a C function, of which no block's begin tells."""
+    times there is next to nothing. has_c: the frame was called by a C function, which no block's begin has."""
     with Capture(path) as capture:
         for pid in 7, 8:
             process = capture.process(pid, command=f"busy-{pid}.py")
@@ -309,7 +309,7 @@ class Termination(Test):
                     (self.folder / name).unlink()
 
     def test_a_file_that_cannot_be_written(self):
-        """What was written before is there, and said to be a part."""
+        """What was written before is there, and reported to be a part."""
         self.write_long()
         (self.folder / "x-3.trace").mkdir()
         run = self.convert("--split=20M", "-o", "x.trace", status=1)

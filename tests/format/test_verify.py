@@ -1,4 +1,4 @@
-"""--verify says what a conversion would, --info reads no data, and what viewers cannot take is said."""
+"""--verify reports what a conversion would, --info reads no data, and what viewers cannot take is reported."""
 
 import itertools
 import os
@@ -52,7 +52,7 @@ def calls(n, spread=random.Random(3)):
 
 class Verify(conversion.CaptureCase):
     def check(self, path):
-        """As a conversion: what is said, and the exit status. Returns that and the summary."""
+        """As a conversion: the messages, and the exit status. Returns that and the summary."""
         there = os.listdir(path)
         status, _, messages = run("run.pnr", "-q", "-o", "-", cwd=path)
         found = run("run.pnr", "--verify", cwd=path)
@@ -140,7 +140,7 @@ class Info(conversion.CaptureCase):
         return count() - before
 
     def test_the_same_is_reported_without_the_data(self):
-        """But for what only the data tell of."""
+        """Except for what only the data have."""
         for case in conversion.cases("golden"):
             without, full = (run("run.pnr", *options, cwd=case.path)[1].splitlines()
                              for options in (["--info"], ["--info", "--verify"]))

@@ -1,5 +1,5 @@
-"""Says whether a trace is what a capture's records mean, by a way of its own: capture_reader's records, a stack machine
-in a few lines, and the rules of specs/trace-mapping.md. Shares no code with the converter.
+"""Checks whether a trace is what a capture's records mean, by a way of its own: capture_reader's records, a stack
+machine in a few lines, and the rules of specs/trace-mapping.md. Shares no code with the converter.
 
     problems = check(capture_path, trace_text)          # a list of lines; empty: all right
     problems = check(capture_path, trace_text, options=["--flows=all,creation", "--tasks"])
@@ -145,7 +145,7 @@ class Stack:
         self.expected.instants[(*self.where, text, self.last)] += 1
 
     def bring(self, records, is_deeper, ns):
-        """Brings the stack to what OPEN records tell: what does not fit is left unseen, what is missing is opened.
+        """Brings the stack to what OPEN records have: what does not fit is left unseen, what is missing is opened.
         Where the innermost frames are all that is known, to the place where most of them fit."""
         opened = [("c", function, 0) if frame == OPEN_C_CALL else ("python", function, frame)
                   for _, _, frame, function in records]
@@ -410,7 +410,7 @@ def check(capture_path, trace_text, tolerance_ns=None, options=()):
             problems.append(f"unknown event {event}")
     if metadata != expected.names | expected.order:
         problems.append(f"metadata is {metadata}, not {expected.names | expected.order}")
-    if tolerance_ns:                    # then only what they say
+    if tolerance_ns:                    # then only what they have
         instants, expected.instants = (Counter(key[:3] for key in counted.elements())
                                        for counted in (instants, expected.instants))
     if instants != expected.instants:
@@ -471,7 +471,7 @@ class Inmost:
 
 
 def compare_chains(points, slices, pairs, expected, problems):
-    """A point lies in its slice, strictly, and in no slice inside that one: 1 ns behind its begin."""
+    """A point lies in its slice, strictly, and in no slice inside that one: 1 ns after its begin."""
     inmost = Inmost(slices)
     have = []
     for chain in points.values():
@@ -494,7 +494,7 @@ def compare_chains(points, slices, pairs, expected, problems):
 
 
 def compare_creations(creations, slices, pairs, expected, tolerance_ns, problems):
-    """`s` lies in the slice that made the frame, where that was; `f` behind the begin of the frame's first slice."""
+    """`s` lies in the slice that made the frame, where that was; `f` after the begin of the frame's first slice."""
     inmost, have, want = Inmost(slices), [], []
     for points in creations.values():
         points.sort()

@@ -57,7 +57,7 @@ static size_t replace(uint8_t *bytes, size_t size, size_t max, struct piece old,
     return size - old.size + fresh_size;
 }
 
-/* Doubles, removes or moves a piece, or cuts off what is behind its begin. */
+/* Doubles, removes or moves a piece, or cuts off what is after its begin. */
 static size_t shuffle(uint8_t *bytes, size_t size, size_t max, struct piece piece, struct piece other)
 {
     uint8_t *copy = malloc(piece.size + 1);

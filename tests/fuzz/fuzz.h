@@ -6,7 +6,7 @@
  *     names          the file as it is
  *     live           96 bytes of the live header; u8 k, up to 16; k chunk headers of 128 bytes; for each of them u16 n
  *                    and n records. The file is made of that: all else in it is 0, and its size is what n_chunks asks
- *                    for, less what the last byte says in pages if anything is left behind all that
+ *                    for, less as many pages as the last byte has, if anything is left after all that
  *     capture        6 x u32 sizes, and the files in the order of fuzz_names. An empty file is not there, nor is a segment
  *                    without a file
  *
@@ -37,7 +37,7 @@ void fuzz_write(const char *name, const uint8_t *bytes, size_t size);
 /* The same for `live`, which is made of its input. */
 void fuzz_write_live(const uint8_t *bytes, size_t size);
 
-/* Tells the parts of a capture's input. */
+/* Finds the parts of a capture's input. */
 void fuzz_split(const uint8_t *bytes, size_t size, const uint8_t *parts[FUZZ_PARTS], size_t sizes[FUZZ_PARTS]);
 
 #endif

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the fuzz targets' first inputs of captures; tests/fuzz/fuzz.h tells what they look like.
+"""Makes the fuzz targets' first inputs of captures; tests/fuzz/fuzz.h describes them.
 
     tests/fuzz/seeds.py FOLDER [CAPTURE...]     # default: those of tests/golden and tests/invalid; FOLDER/block, names, ...
 """
