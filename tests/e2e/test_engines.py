@@ -1708,6 +1708,7 @@ class Holes:
             """, same=lambda finished: finished._replace(err=re.sub("0x[0-9a-f]+", "0x", finished.err)))
         self.check_nesting(trace, ())
 
+    @e2e.alone
     def test_exception_out_of_deep_coroutines(self):
         """It takes a few times the processor's time that it takes alone; a hundred times, if each frame looked at all that
         are outside of it."""

@@ -39,6 +39,7 @@ BUSY = """
 
 
 @unittest.skipUnless(e2e.LONG, "takes minutes: PANOPTICON_LONG=1")
+@e2e.alone
 class Memory(e2e.EndToEnd):
     def test_a_minute(self):
         program, share = self.write("app.py", BUSY), str(CALLS_PER_SECOND)
