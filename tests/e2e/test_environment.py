@@ -28,7 +28,7 @@ CC = shutil.which("gcc")
 # How a program is run. calls: how often functions of __main__ were called, a number or (least, most); what the program
 # itself reports comes on top. c_calls: also recorded with calls of C functions. modules: that it needs. same: what must
 # be equal of (status, out, err). anomalies: what the converter must not report.
-Case = collections.namedtuple("Case", "text calls arguments flags env stdin status c_calls modules same oddities")
+Case = collections.namedtuple("Case", "text calls arguments flags env stdin status c_calls modules same anomalies")
 
 
 def case(text, calls=None, arguments=None, flags=(), env=None, stdin=b"", status=0, c_calls=False, modules=(),

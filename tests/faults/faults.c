@@ -1,5 +1,5 @@
 /* Makes calls that the recorder makes to the C library fail, and no others: those of the modules _recorder*.so and libzstd,
- * as the return address tells. Preloaded into the interpreter (LD_PRELOAD).
+ * which the return address identifies. Preloaded into the interpreter (LD_PRELOAD), or into the converter.
  *
  *     FAULT_CALL=write        which function; see the list at the end
  *     FAULT_NTH=3             which of its calls, from 1, in this process or, after a fork, its parent
@@ -8,6 +8,7 @@
  *                             not before faults_release() is called
  *     FAULT_FOREVER=1         all calls from that one on
  *     FAULT_TOLD=PATH         a file that is made when the fault is reached
+ *     FAULT_PROGRAM=1         calls of the program itself fail, too: for the converter
  *
  * FAULT_CALL=clock: from that reading of CLOCK_REALTIME on the clock is an hour ahead or, with FAULT_ERRNO=back, behind.
  * A program that has the library in it can do the same by faults_set() and ask faults_reached(), which is also true when one
@@ -58,7 +59,9 @@ static int look_at_module(struct dl_phdr_info *info, size_t size, void *unused)
 {
     (void)size, (void)unused;
     int n = atomic_load(&n_modules);
-    if (n == 2 || !(strstr(info->dlpi_name, "/_recorder.") || strstr(info->dlpi_name, "/libzstd.so")))
+    bool is_ours = strstr(info->dlpi_name, "/_recorder.") || strstr(info->dlpi_name, "/libzstd.so") ||
+                   (!*info->dlpi_name && getenv("FAULT_PROGRAM"));
+    if (n == 2 || !is_ours)
         return 0;
     modules[n].begin = UINTPTR_MAX;
     for (int i = 0; i < info->dlpi_phnum; i++) {
@@ -158,6 +161,8 @@ static void __attribute__((constructor)) begin(void)
     if (call)
         faults_set(call, nth ? strtol(nth, NULL, 10) : 1, error ? error : "", getenv("FAULT_FOREVER") != NULL);
     fault.told = getenv("FAULT_TOLD");
+    if (getenv("FAULT_PROGRAM"))
+        dl_iterate_phdr(look_at_module, NULL);
 }
 
 /* ---- the calls ---- */
