@@ -502,22 +502,24 @@ class Many(EndToEnd):
         """
 
     def test_threads(self):
-        """Memory and files do not grow with the threads that ever lived."""
+        """Memory and files do not grow with the threads that ever lived. On a busy machine more buffers wait for the drain
+        at a time, which takes memory once: a leak takes some in each part of the time."""
         n = 100_000 if LONG else 10_000
         capture = self.path("run.pnr")
         finished = recorded(capture, [self.write("app.py", self.rss() + f"""
         import os, threading
         def work(): pass
+        sizes = []
         for i in range({n}):
             thread = threading.Thread(target=work)
             thread.start()
             thread.join()
-            if i == {n} // 10: before = rss()
-        print(rss() - before, len(os.listdir("/proc/self/fd")))
+            if i % ({n} // 10) == 0: sizes.append(rss())
+        print(min(sizes[k + 3] - sizes[k] for k in (0, 3, 6)), len(os.listdir("/proc/self/fd")))
         """)], timeout=600)
         self.assertEqual((finished.status, finished.err), (0, ""))
         growth, files = map(int, finished.out.split())
-        self.assertLess(growth, 300)
+        self.assertLess(growth, 100, "kB, of 3 tenths of the threads")
         self.assertLess(files, 10)
         (segment,) = segments(capture).values()         # 64 MiB would begin another one
         files = set(os.listdir(segment))                # the last one's end may not have been noticed
