@@ -348,8 +348,10 @@ static void run(struct job *job)
     struct output *output = part->output;
     part->size = 0;
     if (!output_is_broken(output) &&
-        (part->make(part) < 0 || (output->coding != PLAIN && part->size > 0 && pack(part) < 0)))
+        (part->make(part) < 0 || (output->coding != PLAIN && part->size > 0 && pack(part) < 0))) {
         fail(output, ENOMEM);
+        part->size = 0;                 /* nothing of it is written, and no space reserved: its packed size means nothing */
+    }
     if (output->coding != PLAIN)
         give_room(part);
 }
