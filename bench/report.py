@@ -95,9 +95,9 @@ class Figures:
 
     def per_event(self, tracer, key):
         """Of all workloads together: the sum of `key` over the sum of the events that were recorded."""
-        seen = [(self.value(name, tracer, key), self.value(name, tracer, "events")) for name in self.data["runs"]]
-        seen = [pair for pair in seen if None not in pair]
-        return ratio(sum(a for a, _ in seen), sum(b for _, b in seen))
+        observed = [(self.value(name, tracer, key), self.value(name, tracer, "events")) for name in self.data["runs"]]
+        observed = [pair for pair in observed if None not in pair]
+        return ratio(sum(a for a, _ in observed), sum(b for _, b in observed))
 
     def bytes_per_event(self, tracer):
         """One for each workload that wrote anything."""

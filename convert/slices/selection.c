@@ -271,33 +271,26 @@ static bool is_id(const char *text, uint32_t id, uint32_t own_id)
     return number == id || number == own_id || (id == ANY_ID && number % SELECTION_ID_LIMIT == own_id);
 }
 
-/* Returns the string with a NUL at its end, which the caller frees; NULL when out of memory. */
-static char *copy_text(struct pnr_string string)
-{
-    char *text = malloc((size_t)string.size + 1);
-    if (!text)
-        return NULL;
-    if (string.size)
-        memcpy(text, string.bytes, string.size);
-    text[string.size] = 0;
-    return text;
-}
+/* The longest name is that of a process: its own, its command and a few characters more. */
+#define NAME_CAPACITY (2 * PNR_NAME_MAX + 16)
 
 static bool is_selected(const struct selection *selection, enum selection_option option, uint32_t id, uint32_t own_id,
                       struct pnr_string name)
 {
     bool has_rule = false, is_found = false;
-    char *text = NULL;
+    char text[NAME_CAPACITY];           /* what fnmatch() takes */
     for (size_t i = 0; selection && i < selection->n && !is_found; i++) {
         const struct rule *rule = &selection->rules[i];
         if (rule->option != option)
             continue;
+        if (!has_rule) {
+            if (name.size)
+                memcpy(text, name.bytes, name.size);
+            text[name.size] = 0;
+        }
         has_rule = true;
-        if (!text)
-            text = copy_text(name);
-        is_found = is_id(rule->text, id, own_id) || (text && pnr_glob_matches(rule->text, text));
+        is_found = is_id(rule->text, id, own_id) || pnr_glob_matches(rule->text, text);
     }
-    free(text);
     return is_found || !has_rule;
 }
 

@@ -348,8 +348,10 @@ static void execute_part(struct job *job)
     struct output *output = part->output;
     part->size = 0;
     if (!output_is_broken(output) &&
-        (part->make(part) < 0 || (output->coding != PLAIN && part->size > 0 && compress_part(part) < 0)))
+        (part->make(part) < 0 || (output->coding != PLAIN && part->size > 0 && compress_part(part) < 0))) {
         fail_output(output, ENOMEM);
+        part->size = 0;                 /* writes nothing of it and reserves no space: its compressed size is no size */
+    }
     if (output->coding != PLAIN)
         release_buffer(part);
 }

@@ -6,7 +6,7 @@
  *         rec_threads_start               a recording begins
  *             rec_threads_new             a thread's first event
  *             rec_threads_append          an event
- *         rec_threads_stop */
+ *         rec_threads_disable             a recording ends */
 #ifndef REC_THREADS_H
 #define REC_THREADS_H
 

@@ -4,6 +4,7 @@
     PANOPTICON_PYTHON    the interpreter whose programs are recorded                       [this one]
     PANOPTICON_LONG      1 = also the tests that take minutes
     PANOPTICON_BRIEF     1 = not those that come out the same on every Python
+    PANOPTICON_SEED      of the random choices; a test that fails prints the one that it used  [another one each time]
 """
 
 import bisect
@@ -11,6 +12,7 @@ import collections
 import json
 import os
 import re
+import random
 import shutil
 import signal
 import subprocess
@@ -44,6 +46,12 @@ FLAGS = ("exception", "unfinished", "begin_unknown", "exit_missing", "cut")
 
 Finished = collections.namedtuple("Finished", "status out err")
 Function = collections.namedtuple("Function", "name cat src")
+
+
+def alone(test):
+    """Marks a test that measures what others disturb, or disturbs others: tests/suite.py runs it when they have ended."""
+    test.runs_alone = True
+    return test
 
 
 def environment(**more):
@@ -95,14 +103,14 @@ def process_directories(capture):
 
 
 def wait_until_it_sleeps(pid):
-    """Returns when the main thread of a process has been seen asleep for 0.1 s without a break."""
-    seen = 0
-    while seen < 10:
+    """Returns when the main thread of a process has been asleep for 0.1 s without a break."""
+    observed = 0
+    while observed < 10:
         with open(f"/proc/{pid}/task/{pid}/stat", encoding="ascii", errors="replace") as file:
             state = file.read().rpartition(")")[2].split()[0]
         if state in "ZX":
             raise AssertionError(f"process {pid} has ended")
-        seen = seen + 1 if state == "S" else 0
+        observed = observed + 1 if state == "S" else 0
         time.sleep(0.01)
 
 
@@ -153,7 +161,7 @@ class Slice:
 
 def events(file, sources=None):
     """Yields the events of an open trace. Each is a line of its own, so that a trace of any size can be read; what
-    stands before and behind them is JSON, too. In the end, sources gets where functions are, by their numbers."""
+    stands before and after them is JSON, too. In the end, sources gets where functions are, by their numbers."""
     head = line = file.readline()
     while not line.endswith("[\n"):
         line = file.readline()
@@ -179,8 +187,8 @@ class Trace:
 
     slices     all slices; per thread in the order in which they begin, times in ns
     chains     the slices of each continuable frame that ran, in the order in which it ran
-    creations  who made it, if the trace tells that, for each: Creation
-    tasks      the tasks of asyncio, if the trace tells them: Task; runs are the slices in which one ran
+    creations  who made it, if the trace has that, for each: Creation
+    tasks      the tasks of asyncio, if the trace has them: Task; runs are the slices in which one ran
     threads    (pid, tid): name
     processes  pid: name
     metadata   the metadata events
@@ -354,6 +362,11 @@ class EndToEnd(unittest.TestCase):
     def setUp(self):
         self.directory = os.path.realpath(tempfile.mkdtemp(prefix="panopticon-"))
         self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
+
+    def random(self):
+        """Returns a source of random numbers. If the test fails, tests/suite.py prints its seed."""
+        self.seed = int(os.environ.get("PANOPTICON_SEED") or random.SystemRandom().randrange(10**6))
+        return random.Random(self.seed)
 
     def path(self, name):
         return os.path.join(self.directory, name)

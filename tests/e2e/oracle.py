@@ -1,4 +1,5 @@
-"""Runs a program under sys.setprofile and writes what ran: the independent truth about its Python frames.
+"""Runs a program under sys.setprofile and writes what ran: an oracle for its Python frames, independent of the
+recorder.
 
     python3 oracle.py PROGRAM.py OUTPUT.json [c_calls] [monitored]
 
@@ -8,16 +9,16 @@ Output: {"slices": [[function, thread, parent, chain, others], ...], "functions"
 each time that a frame was entered, in that order; `parent` is the number of the slice below it on its stack or -1,
 `chain` the number of the continuable frame's life or -1, `others` the numbers of slices that may be its parent, too.
 
-The callback only notes what it is told, so that the program runs as it would otherwise: nothing is kept alive,
+The callback only notes what it is given, so that the program runs as it would otherwise: nothing is kept alive,
 nothing imported, nothing called. What the notes mean is worked out when the program has ended:
 
-- A frame's address is its identity for one life only. A new life is seen by the instruction at which the frame is
-  entered, which is not behind its first RESUME.
-- CPython 3.11 does not tell that a frame goes on when what it awaited was thrown at and then returned, for it goes
-  on behind the RESUME that would tell it. The next event gives such a frame away: it is the caller of a new frame,
+- A frame's address is its identity for one life only. A new life is recognized by the instruction at which the frame is
+  entered, which is not after its first RESUME.
+- CPython 3.11 does not report that a frame goes on when what it awaited was thrown at and then returned, for it goes
+  on after the RESUME that would report it. The next event gives such a frame away: it is the caller of a new frame,
   and stands elsewhere than where it was suspended; or it is left without having been entered.
 - From CPython 3.12 on a recorder that takes the place of the evaluation sees a frame left when it has been cleared. What
-  runs for that (__del__, callbacks of weak references, generators that are closed) comes behind the frame's return here,
+  runs for that (__del__, callbacks of weak references, generators that are closed) comes after the frame's return here,
   and its caller is the frame's caller, which still stands at the same instruction. So may be what that calls next.
 - From CPython 3.13 on close() of a generator or coroutine that stands in no try block does not run it, but for the
   profiler's sake: its code is instrumented, and then close() throws into it.
@@ -67,9 +68,9 @@ def note_close(code, at, exception, note=notes.append, thread=threading.get_iden
 
 
 def watch_close():
-    """Tells of exceptions thrown at frames, before the profiler tells of these."""
+    """Reports exceptions thrown at frames, before the profiler is called for these."""
     monitoring, tool = sys.monitoring, 4
-    monitoring.use_tool_id(tool, "truth")
+    monitoring.use_tool_id(tool, "oracle")
     monitoring.register_callback(tool, monitoring.events.PY_THROW, note_close)
     monitoring.set_events(tool, monitoring.events.PY_THROW)
 
@@ -95,7 +96,7 @@ def run(path, profile, is_monitored):
 
 
 class Story:
-    """What the notes tell."""
+    """What the notes mean."""
 
     def __init__(self):
         self.numbers, self.functions = {}, []       # of functions
@@ -123,7 +124,7 @@ class Story:
     def enter_unseen(self, stack, thread, frame):
         self.enter(stack, thread, frame, *self.lives[frame])
 
-    def tell(self, event, thread, frame, code, at, module, caller, caller_continues, caller_at):
+    def report(self, event, thread, frame, code, at, module, caller, caller_continues, caller_at):
         stack = self.stacks.setdefault(thread, [])
         top = stack[-1][0] if stack else None
         if event == "close":
@@ -182,7 +183,7 @@ if __name__ == "__main__":
     run(program, profile_c if "c_calls" in options else profile, "monitored" in options)
     story = Story()
     for note in notes:
-        story.tell(*note)
+        story.report(*note)
     import json
     with open(output, "w") as file:
         json.dump({"slices": story.slices, "functions": story.functions}, file)

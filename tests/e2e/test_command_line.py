@@ -528,7 +528,7 @@ for name, one in CASES.items():
     add(name, one)
 
 
-class Surroundings(e2e.EndToEnd):
+class Environment(e2e.EndToEnd):
     def test_modules_at_the_start(self):
         """No module is loaded for the recorder but its own and those that python3 -m loads for any program."""
         self.write("show.py", "import sys\nprint(*sorted(sys.modules))")
@@ -665,7 +665,7 @@ class Shadows(e2e.EndToEnd):
         self.shadows = self.path("shadows")
 
     def check(self, arguments, options=(), err="", **more):
-        """The same output: a shadow says so when it is imported."""
+        """The same output: a shadow prints a line when it is imported."""
         plain = e2e.plain(arguments, **more)
         found = e2e.recorded(self.path("run.pnr"), arguments, options=["-q", "--force", *options], **more)
         self.assertEqual(found, plain)
@@ -723,7 +723,7 @@ class Options(e2e.EndToEnd):
         return e2e.run([e2e.PYTHON, "-m", "panopticon_rec", *options, *arguments], cwd=self.directory, **more)
 
     def assertRefused(self, finished, text=""):
-        """One line that says what is wrong; no traceback, no program run."""
+        """One line that names what is wrong; no traceback, no program run."""
         self.assertNotEqual(finished.status, 0)
         self.assertEqual(finished.out, "")
         self.assertEqual(len(finished.err.splitlines()), 1, finished.err)
@@ -780,9 +780,9 @@ class Options(e2e.EndToEnd):
         finished = self.record_with(command + ["-o", "print_hello.trace", "-q"], [])
         self.assertEqual(finished, e2e.Finished(0, "['-c']\n", ""))
         self.assertIn("__main__.<module>", e2e.Trace(self.path("print_hello.trace")).count())
-        for behind, left in ((["x", "-o", "y"], ["-c", "x", "-o", "y"]), (["-q", "--", "-o", "y"], ["-c", "-o", "y"]),
-                             (["-q", "-x"], ["-c", "-x"])):
-            self.assertEqual(self.record_with(command + behind, []).out, f"{left}\n")
+        for after, left in ((["x", "-o", "y"], ["-c", "x", "-o", "y"]), (["-q", "--", "-o", "y"], ["-c", "-o", "y"]),
+                            (["-q", "-x"], ["-c", "-x"])):
+            self.assertEqual(self.record_with(command + after, []).out, f"{left}\n")
 
     def test_trace_as_output(self):
         for name in ("print_hello.trace", "print_hello.json"):
@@ -910,7 +910,7 @@ class Options(e2e.EndToEnd):
     def test_name_too_long(self):
         self.assertRefused(self.record_with(["-o", "x" * 300]))
 
-    def test_odd_names(self):
+    def test_unusual_names(self):
         for name in ("a b.pnr", "\u20ac.pnr", "-o.pnr", "new\nline.pnr"):
             with self.subTest(name=name):
                 finished = self.record_with(["-q", f"--output={name}"])
@@ -942,7 +942,7 @@ class Options(e2e.EndToEnd):
         self.assertEqual(trace.count()["__main__.f"], 100_000)
 
     def test_program_limits_file_size(self):
-        """A full disk, as the program could see it: it runs on, what was lost is said."""
+        """A full disk, as the program could see it: it runs on, what was lost is reported."""
         text = """
             import resource
             resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))

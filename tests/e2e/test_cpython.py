@@ -16,7 +16,8 @@ QUICK = ("test_generators", "test_coroutines", "test_asyncgen", "test_contextlib
          "test_sys_settrace", "test_sys_setprofile", "test_exceptions", "test_os", "test_threading")
 SLOW = ("test_asyncio", "test_signal", "test_subprocess")
 # Under any frame evaluation function, be it empty, 3.12 to 3.14 await a coroutine by calling its send() (SEND,
-# Python/bytecodes.c). sys.settrace then tells of the StopIteration by which it returns once more than these tests expect.
+# Python/bytecodes.c). sys.settrace then reports the StopIteration by which it returns once more than these tests
+# expect.
 FAIL_UNDER_A_HOOK = {"test_20_async_for_loop"} if (3, 12) <= e2e.VERSION < (3, 15) else set()
 HAS_TESTS = subprocess.run([e2e.PYTHON, "-c", "import test.test_generators"], stderr=subprocess.DEVNULL).returncode == 0
 
@@ -34,8 +35,8 @@ def results(path):
 class SameResult(e2e.EndToEnd):
     def run_tests(self, name, how, *more):
         """Returns what became of each test, and the end of the output for a message."""
-        told = self.path(f"{how}.xml")
-        arguments = ["-m", "test", "--junit-xml", told, *more, name]
+        reported = self.path(f"{how}.xml")
+        arguments = ["-m", "test", "--junit-xml", reported, *more, name]
         settings = dict(cwd=self.directory, timeout=900)
         if how == "plain":
             finished = e2e.plain(arguments, **settings)
@@ -43,8 +44,8 @@ class SameResult(e2e.EndToEnd):
             subprocess.run(["rm", "-rf", self.path("run.pnr")])
             finished = e2e.recorded(self.path("run.pnr"), arguments, **settings)
         text = finished.out[-1500:] + finished.err[-1500:]
-        self.assertTrue(os.path.exists(told), f"{how}: status {finished.status}\n{text}")
-        return results(told), text
+        self.assertTrue(os.path.exists(reported), f"{how}: status {finished.status}\n{text}")
+        return results(reported), text
 
     def expect(self, name, *more):
         """What is to become of each test under the recorder."""

@@ -29,7 +29,7 @@ def is_running(pid):
         return False
 
 
-class Places(EndToEnd):
+class Destination(EndToEnd):
 
     def command(self, *options):
         return [PYTHON, "-m", "panopticon_rec", *options]
@@ -52,7 +52,7 @@ class Places(EndToEnd):
         return process
 
     def write_waiting(self, name="app.py"):
-        """A program that calls work() 7 times when it is told to go on."""
+        """A program that calls work() 7 times when it is released."""
         return self.write(name, WORK + """
     open(sys.argv[1] + "-begun", "w").close()
     wait_for(sys.argv[1] + "-go")
@@ -259,7 +259,7 @@ class Places(EndToEnd):
         self.assertEqual(self.count("q.trace"), 1)
 
     def test_ends_that_leave_nobody_to_convert(self):
-        """The capture is where the README says, and whole."""
+        """The capture is where README.md puts it, and whole."""
         for end, status in (("os.kill(os.getpid(), 15)", -15), ("os.abort()", -6), ("os.execv('/bin/true', ['true'])", 0)):
             finished = self.record_with(["-o", "out.trace"], ["-c", f"import os\ndef work(): pass\nwork()\n{end}"])
             self.assertEqual(finished, (status, "", ""))
@@ -272,7 +272,7 @@ class Places(EndToEnd):
     # ---- totals
 
     def test_totals_over_processes(self):
-        """Each child has some thousand events; those in the trace are as many as the last line says."""
+        """Each child has some thousand events; those in the trace are as many as the last line counts."""
         self.write("app.py", WORK + """
     import threading
     def many(n):
@@ -311,7 +311,7 @@ class Places(EndToEnd):
         self.assertRegex(self.record_with([], ["app.py"]).err,
                          r"\Apanopticon: run\.pnr: 10\d\d events, 1 thread, [\d.]+ (kB|bytes), 0 lost; panopticon-convert run\.pnr\n\Z")
 
-    def test_totals_tell_who_is_missing(self):
+    def test_totals_name_what_is_missing(self):
         self.write_waiting()
         finished = self.record_with([], ["-c", "\n".join([
             "import os, subprocess, sys, time", START_APP,

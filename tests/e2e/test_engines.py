@@ -1,5 +1,5 @@
-"""Either engine, with and without calls of C functions, beside the other tools that a process may have, and in corners of
-its own: what no event tells, names of C functions, C functions that call back or never return."""
+"""Either engine, with and without calls of C functions, alongside the other tools that a process may have, and in edge
+cases of its own: what no event reports, names of C functions, C functions that call back or never return."""
 
 import collections
 import importlib.util
@@ -30,13 +30,13 @@ class Engines(e2e.EndToEnd):
         self.options = ["-q", "--engine", self.engine, *(["--c-calls"] if self.c_calls else [])]
         self.profiles = self.c_calls and not HAS_MONITORING         # C calls come from a profile function
 
-    def converted(self, name="run.pnr", oddities=""):
-        """The trace of a capture of which the converter has nothing to tell but, perhaps, oddities (a regular
+    def converted(self, name="run.pnr", anomalies=""):
+        """The trace of a capture of which the converter has nothing to report but, perhaps, anomalies (a regular
         expression)."""
         finished = e2e.run([e2e.CONVERT, self.path(name), "-o", self.path("run.trace")])
-        told = SUMMARY.sub("", finished.err)
-        self.assertEqual(finished.status, 0, told)
-        self.assertRegex(told, f"^(.*({oddities}).*\n)*$" if oddities else "^$")
+        reported = SUMMARY.sub("", finished.err)
+        self.assertEqual(finished.status, 0, reported)
+        self.assertRegex(reported, f"^(.*({anomalies}).*\n)*$" if anomalies else "^$")
         return e2e.Trace(self.path("run.trace"))
 
     def recorded(self, arguments, **more):
@@ -56,7 +56,7 @@ class Engines(e2e.EndToEnd):
             self.assertEqual(found.err.count(DISPLACED), 1, found.err)
             found = found._replace(err=found.err.replace(DISPLACED, ""))
         self.assertEqual(same(found), expected)
-        return self.converted(oddities="exit was not recorded" if is_displaced else "")
+        return self.converted(anomalies="exit was not recorded" if is_displaced else "")
 
     def printed(self, text, err=""):
         """What a program prints that records itself, with OPTIONS in its text."""
@@ -155,12 +155,12 @@ class Profilers:
         out = self.printed(text, err=DISPLACED if self.profiles else "")
         counts = dict(line.rsplit(" ", 2)[:2] for line in out.splitlines()[:-1])
         self.assertEqual((out.splitlines()[-1], counts["work"], counts["f"]), ("2", "2", "24"))
-        trace = self.converted(oddities="exit was not recorded" if self.profiles else "")
+        trace = self.converted(anomalies="exit was not recorded" if self.profiles else "")
         self.assertEqual((trace.count()["__main__.work"], trace.count()["__main__.f"]), (3, 36))
 
     @unittest.skipIf(HAS_MONITORING, "C calls do not come from a profile function")
     def test_profile_functions_displace_ours(self):
-        """The program's wins, in whichever thread it is; the recorder says so once."""
+        """The program's wins, in whichever thread it is; the recorder reports that once."""
         for where in ("sys.setprofile(profile); f()",
                       "t = threading.Thread(target=lambda: sys.setprofile(profile)); t.start(); t.join()",
                       "threading.setprofile(profile); t = threading.Thread(target=f); t.start(); t.join()",
@@ -170,11 +170,11 @@ class Profilers:
                                                f"def profile(*_): pass\nf()\nprint(sys.getprofile())\n{where}\n")
                 finished = self.recorded([program])
                 self.assertEqual(finished, e2e.Finished(0, "None\n", DISPLACED if self.c_calls else ""))
-                trace = self.converted(oddities="exit was not recorded" if self.c_calls else "")
+                trace = self.converted(anomalies="exit was not recorded" if self.c_calls else "")
                 self.assertGreaterEqual(trace.count()["builtins.len"], self.c_calls)
 
     def test_nobody_is_displaced(self):
-        """Threads that come and go, one that is still there at the end, a fork: there is nothing to tell."""
+        """Threads that come and go, one that is still there at the end, a fork: there is nothing to report."""
         self.compare("""
             import os, sys, threading, warnings
             warnings.simplefilter("ignore")         # of forks beside threads that have just ended
@@ -473,7 +473,7 @@ class Tools:
         print(*log, sep="\\n")
         """)
 
-    def test_disabled_events_stay_so(self):
+    def test_disabled_events_remain_disabled(self):
         """A second recording does not bring back what another tool has had enough of."""
         out, *_ = self.run_script(self.PROGRAM + """
         import panopticon_rec
@@ -488,7 +488,7 @@ class Tools:
         self.assertEqual(out.split(), ["4", "4", "4"])
 
     def test_they_raise(self):
-        """At an entry or an exit, in a callback that comes before ours or behind it."""
+        """At an entry or an exit, in a callback that comes before ours or after it."""
         text = self.PROGRAM + """
         def work():
             f(3)
@@ -612,7 +612,7 @@ class FrameHooks:
         """)
         self.assertEqual((trace.count()["__main__.work"], trace.count()["__main__.f"]), (3, 24))
 
-    def test_it_stays(self):
+    def test_it_is_kept(self):
         trace = self.compare(self.PROGRAM + "hook.set()\n        work()\n")
         self.assertEqual((trace.count()["__main__.work"], trace.count()["__main__.f"]), (1, 8))
 
@@ -699,7 +699,7 @@ class FrameHooks:
             self.assertEqual(self.counts(trace), (1, 8, 3))
 
     def test_it_replaces_ours(self):
-        """Calls are missing until that is seen, and that is told; or none are."""
+        """Calls are missing until that is noticed, and that is reported; or none are."""
         text = f"""{self.PROGRAM}
         import time
         def warm():
@@ -719,15 +719,15 @@ class FrameHooks:
             path = self.write("app.py", text.replace("SECONDS", str(seconds)))
             found = self.recorded([path])
             self.assertEqual(found[:2], e2e.plain([path], cwd=self.directory)[:2])
-            trace = self.converted(oddities="missing|exit was not recorded")
+            trace = self.converted(anomalies="missing|exit was not recorded")
             works = trace.count()["__main__.work"]
-            told = e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out
+            reported = e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out
             if self.engine == "monitoring":
                 self.assertEqual((works, found.err), (102, ""))
                 continue
             line = "another tool replaced the frame evaluation function"
             self.assertEqual(found.err, f"panopticon: {line} while recording: calls may be missing\n")
-            self.assertIn(f"missing     {line}\n", told)
+            self.assertIn(f"missing     {line}\n", reported)
             self.assertGreaterEqual(works, 101 if seconds else 1)
 
     def test_it_replaces_ours_before_a_pause(self):
@@ -752,7 +752,7 @@ class FrameHooks:
                 line = "another tool replaced the frame evaluation function"
                 self.assertEqual(finished, (0, "", f"panopticon: {line} while recording: calls may be missing\n" * is_told))
                 self.assertEqual(line in e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out, is_told)
-                self.assertEqual(self.converted(oddities="missing").count()["__main__.work"], 1 + (end == "resume"))
+                self.assertEqual(self.converted(anomalies="missing").count()["__main__.work"], 1 + (end == "resume"))
 
     def test_it_replaces_ours_before_a_fork(self):
         """The child is recorded from its first call on."""
@@ -767,7 +767,7 @@ class FrameHooks:
         print(os.waitpid(pid, 0)[1])
             """)
         self.assertEqual(self.recorded([path])[:2], (0, "0\n"))
-        self.assertEqual(self.converted(oddities="missing").count()["__main__.in_child"], 1)
+        self.assertEqual(self.converted(anomalies="missing").count()["__main__.in_child"], 1)
 
     def test_two_tools(self):
         """One that replaces ours and is called, then, by one that calls what was there."""
@@ -834,7 +834,7 @@ class ToolNumbers(Engines):
         return e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out
 
     def test_while_recording(self):
-        """Events come again, and it is told that some may be missing."""
+        """Events come again, and a message reports that some may be missing."""
         for takes in self.each():
             self.printed(f"""{self.PROGRAM}
         work()
@@ -850,7 +850,7 @@ class ToolNumbers(Engines):
             assert calls == ["f"], calls
             """, err=f"panopticon: {self.LINE} while recording: calls may be missing\n")
             self.assertIn(f"missing     {self.LINE}\n", self.info())
-            trace = self.converted(oddities="missing|exit was not recorded|without a matching entry")
+            trace = self.converted(anomalies="missing|exit was not recorded|without a matching entry")
             name = "builtins.len" if self.c_calls else "__main__.f"
             self.assertGreaterEqual(len([one for one in trace.named(name)]), 20)
 
@@ -936,13 +936,13 @@ class Trampoline(Engines):
                 counts = collections.Counter((one.thread[0], one.function.name) for one in self.converted().slices)
                 f = sorted(n for (_, name), n in counts.items() if name == "__main__.f")
                 self.assertEqual(f, [4, 2 + 3 + 5 + 6])
-                told = e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out
-                engines = re.findall(r"engine +(.*)", told)
+                reported = e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out
+                engines = re.findall(r"engine +(.*)", reported)
                 changed = "frame, then monitoring" if self.engine == "frame" and not flags else "monitoring"
                 self.assertEqual(sorted(engines), sorted([changed, "monitoring"]))
 
     def test_no_number_is_free(self):
-        """The recorder says that it cannot go on."""
+        """The recorder reports that it cannot go on."""
         path = self.write("app.py", """
             import sys
             def f(n): return n and f(n - 1)
@@ -1134,7 +1134,7 @@ class CCalls:
                     """)
                 finished = self.recorded([program])
                 self.assertEqual(finished.status, status, finished.err)
-                trace = self.converted(oddities="killed|did not end in order|ended|unfinished")
+                trace = self.converted(anomalies="killed|did not end in order|ended|unfinished")
                 counts = trace.count()
                 self.assertEqual((counts["builtins.len"], counts["__main__.done"]), (20_000, 20_000))
                 unfinished = [one.function.name for one in trace.slices if "unfinished" in one.marks]
@@ -1251,7 +1251,7 @@ class CCalls:
             main()
             """)], options=[*self.options, "--last", "200ms"], cwd=self.directory)
         self.assertEqual(finished, e2e.Finished(0, "", ""))
-        trace = self.converted(oddities="dropped|before|oldest")
+        trace = self.converted(anomalies="dropped|before|oldest")
         for name, inner, outer in (("builtins.sorted", "within", "main"), ("builtins.max", "hold", "within")):
             one, = trace.named(name)
             self.assertEqual((one.parent.function.name, one.marks), (f"__main__.{outer}", {"begin_unknown"}))
@@ -1279,9 +1279,9 @@ class CCalls:
             self.assertEqual((len(inside), len(callers)), (counts["__main__.down"] - 2,) * 2)
         self.assertEqual({one.marks for one in trace.of(self.path("app.py"))}, {frozenset()})
 
-    def test_gap_beside_other_threads(self):
+    def test_unrecorded_region_alongside_other_threads(self):
         """What a thread calls meanwhile is not recorded, nor its end, even if that comes later. What it has called
-        before ends in the gap, and is not open any more behind it."""
+        before ends in the unrecorded region, and is not open any more after it."""
         self.recorded([self.write("app.py", """
             import sys, threading, time
             sys.setrecursionlimit(100_000)
@@ -1310,7 +1310,7 @@ class CCalls:
             deep, go_up = threading.Event(), threading.Event()
             work()
             """)])
-        trace = self.converted(oddities="events may be missing")
+        trace = self.converted(anomalies="events may be missing")
         has_gap = self.engine == "frame"
         self.assertEqual(trace.instants, ["[events may be missing]"] * has_gap)
         self.assertEqual([one.parent.function.name for one in trace.named("builtins.sorted")],
@@ -1324,7 +1324,7 @@ class CCalls:
 
 @in_each_way
 class Clearing:
-    """From 3.12 on a frame is left when it has been cleared, unless sys.monitoring tells it: what its variables'
+    """From 3.12 on a frame is left when it has been cleared, unless sys.monitoring reports it: what its variables'
     destructors call is in its slice, also where that is more than a chunk holds, and whatever happens meanwhile."""
 
     CLASS = """
@@ -1412,7 +1412,7 @@ class Clearing:
         self.assertEqual({one.marks for one in trace.of(self.path("app.py"))}, {frozenset()})
 
     def test_whatever_happens_meanwhile(self):
-        """The frame that is cleared is open again behind a pause, and before one ends; a snapshot and a fork have their
+        """The frame that is cleared is open again after a pause, and before one ends; a snapshot and a fork have their
         own ends of it."""
         trace = self.record_clearing("""
         import os, panopticon_rec
@@ -1549,8 +1549,8 @@ class Parts:
             self.assertEqual(counts["builtins.len"], has_c_calls * (20_001 if name == "run.pnr" else 1), name)
 
     def test_fork_below_the_guard(self):
-        """The child of a function in a gap is recorded, in the gap and behind it. The monitoring engine has no gaps, and
-        more frames than a block opens with are another matter."""
+        """The child of a function in an unrecorded region is recorded, in the region and after it. The monitoring
+        engine has no gaps, and more frames than a block opens with are another matter."""
         depth = 50_000 if self.engine == "frame" else 500
         trace = self.compare(f"""
             import os, sys, warnings
@@ -1613,7 +1613,7 @@ class Parts:
 
 @in_each_way
 class Holes:
-    """What CPython does not tell, or tells otherwise than one would think."""
+    """What CPython does not report, or reports otherwise than one would think."""
 
     GENERATORS = """
         import asyncio, contextlib, gc
@@ -1683,7 +1683,7 @@ class Holes:
         self.check_nesting(trace)
 
     def test_recorded_in_part(self):
-        """Generators that began before the recording, and end in it or behind it."""
+        """Generators that began before the recording, and end in it or after it."""
         _, *traces = self.run_script(self.GENERATORS + """
         import panopticon_rec
         def suspended(n):
@@ -1759,8 +1759,10 @@ class Holes:
             """, same=lambda finished: finished._replace(err=re.sub("0x[0-9a-f]+", "0x", finished.err)))
         self.check_nesting(trace, ())
 
+    @e2e.alone
     def test_exception_out_of_deep_coroutines(self):
-        """It takes a few times as long as without the recorder; a hundred times, if each looked at all outwards of it."""
+        """It takes a few times the processor's time that it takes alone; a hundred times, if each frame looked at all that
+        are outside of it."""
         program = self.write("app.py", """
             import sys, time
             sys.setrecursionlimit(20_000)
@@ -1769,11 +1771,11 @@ class Holes:
                 raise KeyError
             least = 1e9
             for _ in range(5):
-                begin = time.perf_counter()
+                begin = time.thread_time()
                 try:
                     deep(16_000).send(None)
                 except KeyError:
-                    least = min(least, time.perf_counter() - begin)
+                    least = min(least, time.thread_time() - begin)
             print(least)
             """)
         plain, found = float(e2e.plain([program]).out), float(self.recorded([program]).out)
@@ -1879,7 +1881,7 @@ class Holes:
             """)
 
     def test_many_short_recordings(self):
-        """No memory, object or tool's number is left behind."""
+        """No memory, object or tool's number is left."""
         text = """
             import gc, os, panopticon_rec, shutil, sys
             def f(n): return n and f(n - 1) or len("x")
@@ -1897,11 +1899,12 @@ class Holes:
                 assert not any(sys.monitoring.get_tool(number) for number in range(6))
             """
         out, _ = self.run_script(text)
-        seen = [[int(word) for word in line.split()] for line in out.splitlines()]
-        self.assertLess(seen[-1][0] - seen[0][0], 50, "objects")
-        self.assertEqual(seen[-1][2:], seen[0][2:], "references")
+        observed = [[int(word) for word in line.split()] for line in out.splitlines()]
+        self.assertLess(observed[-1][0] - observed[0][0], 50, "objects")
+        self.assertEqual(observed[-1][2:], observed[0][2:], "references")
         # sys.monitoring allocates for a code object when it first runs after a change of events, whenever that is.
-        self.assertLess(min(after[1] - before[1] for before, after in zip(seen, seen[1:])), 50, "blocks of memory")
+        growth = min(after[1] - before[1] for before, after in zip(observed, observed[1:]))
+        self.assertLess(growth, 50, "blocks of memory")
 
 
 class Options(Engines):
@@ -1917,7 +1920,7 @@ class Options(Engines):
 
     @needs_monitoring
     def test_takes_a_number_that_is_free(self):
-        """Never another tool's; 3, 4 and 5 in use: one line, nothing is left behind."""
+        """Never another tool's; 3, 4 and 5 in use: one line, nothing is left."""
         out = self.printed("""
             import os, sys, itertools, panopticon_rec
             monitoring = sys.monitoring
@@ -1968,7 +1971,7 @@ class Options(Engines):
         self.assertIn("builtins.sorted", e2e.Trace(path).count())
 
     def test_interface(self):
-        """Errors, and nothing left behind by them."""
+        """Errors, and nothing left by them."""
         out = self.printed("""
             import os, panopticon_rec, sys
             def f(): return len("x")
@@ -1996,8 +1999,8 @@ class Options(Engines):
         for engine in ENGINES:
             shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
             e2e.recorded(self.path("run.pnr"), ["-c", "pass"], options=["-q", "--engine", engine])
-            told = e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out
-            self.assertRegex(told, rf"engine +{engine}\n")
+            reported = e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out
+            self.assertRegex(reported, rf"engine +{engine}\n")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ interpreter ends, exceptions and signals at any instant, other tools, the interp
 in the process, C code that calls back, limits, rights given up, and violent ends. And its capture has the calls that
 were made.
 
-A program says how often its functions were called, or the test knows."""
+A program reports how often its functions were called, or the test knows."""
 
 import collections
 import json
@@ -26,17 +26,17 @@ IS_ROOT = os.geteuid() == 0
 CC = shutil.which("gcc")
 
 # How a program is run. calls: how often functions of __main__ were called, a number or (least, most); what the program
-# itself tells comes on top. c_calls: also recorded with calls of C functions. modules: that it needs. same: what must
-# be equal of (status, out, err). oddities: what the converter must not tell.
-Case = collections.namedtuple("Case", "text calls arguments flags env stdin status c_calls modules same oddities")
+# itself reports comes on top. c_calls: also recorded with calls of C functions. modules: that it needs. same: what must
+# be equal of (status, out, err). anomalies: what the converter must not report.
+Case = collections.namedtuple("Case", "text calls arguments flags env stdin status c_calls modules same anomalies")
 
 
 def case(text, calls=None, arguments=None, flags=(), env=None, stdin=b"", status=0, c_calls=False, modules=(),
-         same=lambda finished: finished, oddities="exit was not recorded|without a matching entry|lost"):
-    return Case(text, calls or {}, arguments, flags, env, stdin, status, c_calls, modules, same, oddities)
+         same=lambda finished: finished, anomalies="exit was not recorded|without a matching entry|lost"):
+    return Case(text, calls or {}, arguments, flags, env, stdin, status, c_calls, modules, same, anomalies)
 
 
-TELL = """
+REPORT = """
     import json
     def tell(**calls):
         with open("told", "w") as file:
@@ -403,7 +403,7 @@ CASES = {
             return f(4)
         print(work())
         """, {"work": 1, "f": 9}, arguments=["-m", "pdb", "app.py"],
-        stdin=b"b f\nc\np n\nw\nup\nc\nbt\ncl 1\nc\nq\n", oddities="lost"),
+        stdin=b"b f\nc\np n\nw\nup\nc\nbt\ncl 1\nc\nq\n", anomalies="lost"),
     "trace_module": case("""
         def f(n):
             return n and f(n - 1)
@@ -461,7 +461,7 @@ CASES = {
         for thread in threads: thread.start()
         for thread in threads: thread.join()
         print("end")
-        """, {"work": 3}, modules=["surround"], oddities="lost"),
+        """, {"work": 3}, modules=["surround"], anomalies="lost"),
 
     # ---- the interpreter's own options
 
@@ -862,14 +862,14 @@ def setUpModule():
         THERE.add("surround")
 
 
-class Surroundings(e2e.EndToEnd):
+class Environment(e2e.EndToEnd):
     def setUp(self):
         super().setUp()
         os.chmod(self.directory, 0o755)         # for programs that give up their rights
-        self.write("tell.py", TELL)
+        self.write("tell.py", REPORT)
 
-    def told(self):
-        """What the program said of its calls when it last ran."""
+    def reported(self):
+        """What the program reported of its calls when it last ran."""
         try:
             with open(self.path("told"), encoding="ascii") as file:
                 return {name: tuple(n) if isinstance(n, list) else n for name, n in json.load(file).items()}
@@ -880,21 +880,21 @@ class Surroundings(e2e.EndToEnd):
         shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
         return e2e.recorded(self.path("run.pnr"), arguments, options=["-q", *options], cwd=self.directory, **more)
 
-    def check(self, calls, oddities="exit was not recorded|without a matching entry|lost", name="run.pnr"):
+    def check(self, calls, anomalies="exit was not recorded|without a matching entry|lost", name="run.pnr"):
         """The capture converts, nothing odd is said of it, and it has these calls. Returns the trace."""
         finished = e2e.run([e2e.CONVERT, self.path(name), "-o", self.path("run.trace")])
         self.assertEqual(finished.status, 0, finished.err)
-        self.assertNotRegex(finished.err, oddities)
+        self.assertNotRegex(finished.err, anomalies)
         trace = e2e.Trace(self.path("run.trace"))
         found = trace.count()
         for function, n in calls.items():
-            least, most = n if isinstance(n, tuple) else (n, n)
-            self.assertTrue(least <= found[f"__main__.{function}"] <= most,
+            minimum, maximum = n if isinstance(n, tuple) else (n, n)
+            self.assertTrue(minimum <= found[f"__main__.{function}"] <= maximum,
                             f"{function}: {found[f'__main__.{function}']}, not {n}")
         return trace
 
 
-class Same(Surroundings):
+class Same(Environment):
     def compare(self, one):
         if not THERE.issuperset(one.modules):
             self.skipTest(f"{', '.join(one.modules)}: not there for this Python")
@@ -909,7 +909,7 @@ class Same(Surroundings):
             with self.subTest(options=options):
                 found = self.recorded(options, arguments, **settings)
                 self.assertEqual(one.same(self.steady(found)), one.same(self.steady(plain)))
-                self.check({**self.told(), **one.calls}, one.oddities)
+                self.check({**self.reported(), **one.calls}, one.anomalies)
 
     @staticmethod
     def steady(finished):
@@ -934,8 +934,8 @@ for name, one in CASES.items():
     add(name, one)
 
 
-class Special(Surroundings):
-    """What takes more than one program, or is not the same but told."""
+class Special(Environment):
+    """What takes more than one program, or is not the same but reported."""
 
     @unittest.skipIf(e2e.IS_SANITIZED, "a sanitizer's runtime wants to be loaded first")
     def test_venv(self):
@@ -987,7 +987,7 @@ class Special(Surroundings):
 
     @unittest.skipUnless(IS_ROOT, "not root")
     def test_rights_given_up(self):
-        """What cannot be recorded any more, a child, is told in one line; all else is as it was."""
+        """What cannot be recorded any more, a child, is reported in one line; all else is as it was."""
         program = self.write("app.py", """
             import os, threading
             def f(n): return n and f(n - 1)
@@ -1050,7 +1050,7 @@ class Special(Surroundings):
                     found = self.recorded(options, [program, how])
                     self.assertEqual(found[:2], plain[:2])
                     self.assertRegex(found.err, r"\A(panopticon: .*File too large.*\n)+\Z")
-                    self.check({}, oddities="damaged")
+                    self.check({}, anomalies="damaged")
 
     def test_nobody_reads_standard_error(self):
         """The recorder's own lines end nobody by SIGPIPE."""
@@ -1067,7 +1067,7 @@ class Special(Surroundings):
                 self.check({"f": 1})
 
     @unittest.skipUnless(os.access("/dev/shm", os.W_OK), "there is no tmpfs")
-    def test_start_beside_a_fast_timer(self):
+    def test_start_alongside_a_fast_timer(self):
         """A signal takes back what is allocated on a tmpfs."""
         folder = tempfile.mkdtemp(prefix="panopticon-", dir="/dev/shm")
         self.addCleanup(shutil.rmtree, folder)
@@ -1152,7 +1152,7 @@ class Special(Surroundings):
                     for name in "run.pnr", "run-2.pnr", "run-3.pnr":
                         self.check({"f": 40 * 50 * 4 + 10 + (0 if more.get("STOP") else 3), "generate": 40 * 51,
                                     "Pair.__init__": 2000, "Pair.__getitem__": 2000}, name=name,
-                                   oddities="not open|lost|recovered")
+                                   anomalies="without a matching entry|lost|recovered")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ process from outside."""
 import contextlib
 import json
 import os
-import random
 import re
 import resource
 import shutil
@@ -20,7 +19,7 @@ import e2e
 
 FAULTS = os.path.join(e2e.BUILD, "tests", "faults", "faults.so")
 KILLS = 300 if e2e.LONG else 32
-CANNOT_FAIL = "EINTR", "short"          # of such a fault nothing may be seen
+CANNOT_FAIL = "EINTR", "short"          # such a fault has no effect
 
 PROGRAM = """
     import os, sys, threading, warnings
@@ -48,8 +47,8 @@ PROGRAM = """
     sys.exit(7)
     """
 
-# Records again and again in one process, with another fault each time, and tells what came of it, in one line of JSON each.
-# A round whose fault was not reached is the last of its kind.
+# Records again and again in one process, with another fault each time, and prints what came of it, in one line of JSON
+# each. A round whose fault was not reached is the last of its kind.
 SWEEP = """
     import ctypes, json, os, sys, threading, warnings
     import panopticon_rec
@@ -147,7 +146,7 @@ def count_steps(path):
         return sum(b'"name":"__main__.step"' in line and b'"ph":"X"' in line for line in file)
 
 
-def is_told(err):
+def is_all_from_recorder(err):
     """True when all that stands on stderr is lines of the recorder."""
     return all(line.startswith("panopticon: ") for line in err.splitlines())
 
@@ -178,25 +177,25 @@ class Faults(e2e.EndToEnd):
         rounds = [json.loads(line) for line in finished.out.splitlines()]
         last = rounds[-1] if rounds else None
         self.assertEqual(finished.status, 0, f"{finished.err[-3000:]}\nlast: {last}")
-        self.assertTrue(is_told(finished.err), finished.err[:3000])
-        for told in rounds:
-            with self.subTest(told["call"], **{key: told[key] for key in ("nth", "error", "forever")}):
-                self.check(told)
-            shutil.rmtree(told["capture"], ignore_errors=True)
+        self.assertTrue(is_all_from_recorder(finished.err), finished.err[:3000])
+        for reported in rounds:
+            with self.subTest(reported["call"], **{key: reported[key] for key in ("nth", "error", "forever")}):
+                self.check(reported)
+            shutil.rmtree(reported["capture"], ignore_errors=True)
         self.assertFalse(rounds[-1]["reached"])
 
-    def check(self, told):
-        capture, is_hidden = told["capture"], told["error"] in CANNOT_FAIL
-        if told["started"]:
-            self.check_capture(capture, is_hidden or not told["reached"], is_limited=told["limited"])
-        elif told["call"] not in ("unlink", "rmdir") and not told["forever"]:
-            self.assertFalse(os.path.exists(capture), told)
-        if not told["reached"] or is_hidden:
-            self.assertEqual((told["started"], told["failed"]), (True, ""))
-        if told["call"] != "fstat":     # what cannot be told to be the recorder's own is not closed
-            self.assertEqual(told["leaked"], [], told)
-        if told["snapshot"] and os.path.exists(told["snapshot"]):
-            self.check_capture(told["snapshot"], is_hidden or not told["reached"], is_limited=True)
+    def check(self, reported):
+        capture, is_hidden = reported["capture"], reported["error"] in CANNOT_FAIL
+        if reported["started"]:
+            self.check_capture(capture, is_hidden or not reported["reached"], is_limited=reported["limited"])
+        elif reported["call"] not in ("unlink", "rmdir") and not reported["forever"]:
+            self.assertFalse(os.path.exists(capture), reported)
+        if not reported["reached"] or is_hidden:
+            self.assertEqual((reported["started"], reported["failed"]), (True, ""))
+        if reported["call"] != "fstat":     # what may not be the recorder's own is not closed
+            self.assertEqual(reported["leaked"], [], reported)
+        if reported["snapshot"] and os.path.exists(reported["snapshot"]):
+            self.check_capture(reported["snapshot"], is_hidden or not reported["reached"], is_limited=True)
 
     def check_capture(self, capture, is_whole, is_limited):
         trace = capture.removesuffix(".pnr") + ".trace"
@@ -221,6 +220,29 @@ class Faults(e2e.EndToEnd):
         filters = {"filters": ["include *"], "max_size": "16M", "last": "20ms"}
         self.sweep([(call, error, forever, filters, True) for call, error in self.MEMORY for forever in (False, True)])
 
+    # ---- what waits
+
+    def test_traced_threads_go_on_while_a_snapshot_is_written(self):
+        """The first write into the snapshot ends only after another thread has made 100 more calls. Were that thread
+        stopped for as long as the write lasts, the program would never end."""
+        program = self.write("app.py", """
+            import ctypes, os, panopticon_rec, threading, time
+            library = ctypes.PyDLL(os.environ["LD_PRELOAD"])
+            def step(): pass
+            def work():
+                while not library.faults_reached(): time.sleep(0.001)
+                for _ in range(100): step()
+                library.faults_release()
+            thread = threading.Thread(target=work)
+            thread.start()
+            library.faults_set(b"write", 1, b"wait", 0)
+            panopticon_rec.snapshot("snapshot.pnr")
+            thread.join()
+            """)
+        finished = e2e.recorded(self.path("run.pnr"), [program], cwd=self.directory, env={"LD_PRELOAD": FAULTS})
+        self.assertEqual(finished, (0, "", ""))
+        self.assertEqual(self.trace().count()["__main__.step"], 100)
+
     # ---- the command
 
     def run_faulty(self, env, options=("-q",)):
@@ -231,7 +253,7 @@ class Faults(e2e.EndToEnd):
         capture = self.path("run.pnr")
         shutil.rmtree(capture, ignore_errors=True)
         finished = e2e.recorded(capture, [self.app], cwd=self.directory, env=env, options=options)
-        self.assertTrue(is_told(finished.err), finished.err)
+        self.assertTrue(is_all_from_recorder(finished.err), finished.err)
         if finished.status == 2 and not finished.out:
             self.assertEqual(len(finished.err.splitlines()), 1, finished.err)
             self.assertFalse(os.path.exists(capture), finished.err)
@@ -242,19 +264,19 @@ class Faults(e2e.EndToEnd):
         return finished, True
 
     def check_command(self, call, error, ordinals, forever=False):
-        told = self.path("told")
+        reported = self.path("told")
         for nth in ordinals:
             with self.subTest(call, error=error, nth=nth, forever=forever), contextlib.suppress(FileNotFoundError):
-                finished, has_run = self.run_faulty(faults(call, nth, error, forever, FAULT_TOLD=told))
+                finished, has_run = self.run_faulty(faults(call, nth, error, forever, FAULT_TOLD=reported))
                 if error in CANNOT_FAIL:
                     self.assertEqual((has_run, finished.err), (True, ""))
                     self.assertEqual(count_steps(self.path("run.trace")), 29_000)
-            if not os.path.exists(told):
+            if not os.path.exists(reported):
                 break
-            os.remove(told)
+            os.remove(reported)
 
     def test_command(self):
-        random_order = random.Random(30)
+        random_order = self.random()
         for call, error in self.SYSTEM + self.MEMORY:
             if e2e.LONG:
                 self.check_command(call, error, range(1, 100_000))
@@ -279,7 +301,7 @@ class Faults(e2e.EndToEnd):
 
 
 @e2e.once
-class Surroundings(e2e.EndToEnd):
+class Environment(e2e.EndToEnd):
     def setUp(self):
         super().setUp()
         self.app = self.write("app.py", PROGRAM)
@@ -298,14 +320,14 @@ class Surroundings(e2e.EndToEnd):
     def check_not_run(self, finished, capture):
         self.assertEqual((finished.status, finished.out), (2, ""))
         self.assertEqual(len(finished.err.splitlines()), 1, finished.err)
-        self.assertTrue(is_told(finished.err), finished.err)
+        self.assertTrue(is_all_from_recorder(finished.err), finished.err)
         self.assertFalse(os.path.exists(capture))
 
     def check_run(self, finished, app=None, status=7):
         expected = e2e.plain([app or self.app], cwd=self.directory)
         self.assertEqual((finished.status, finished.out), (expected.status, expected.out), finished.err)
         self.assertEqual(expected.status, status)
-        self.assertTrue(is_told(finished.err), finished.err)
+        self.assertTrue(is_all_from_recorder(finished.err), finished.err)
 
     def test_disk_full_at_the_start(self):
         capture = self.mount("small", "size=1m") + "/run.pnr"
@@ -357,19 +379,19 @@ class Surroundings(e2e.EndToEnd):
     def test_few_descriptors(self):
         """The recorder keeps two: a program that can do with two fewer than there are runs as it does without."""
         capture = self.path("run.pnr")
-        for most in (*range(3, 14), 20, 70):
-            with self.subTest(most):
-                plain = self.run_limited([e2e.PYTHON, self.app], most - 2)
+        for maximum in (*range(3, 14), 20, 70):
+            with self.subTest(maximum):
+                plain = self.run_limited([e2e.PYTHON, self.app], maximum - 2)
                 if plain.returncode != 7:
                     continue
                 shutil.rmtree(capture, ignore_errors=True)
-                recorded = self.run_limited(e2e.recorder(capture, [self.app]), most)
+                recorded = self.run_limited(e2e.recorder(capture, [self.app]), maximum)
                 self.assertEqual((recorded.returncode, recorded.stdout, recorded.stderr), (7, plain.stdout, ""))
                 self.assertEqual(self.trace().count()["__main__.step"], 29_000)
 
-    def run_limited(self, command, most):
+    def run_limited(self, command, maximum):
         def limit():
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (maximum, maximum))
         return subprocess.run(command, cwd=self.directory, env=e2e.environment(), preexec_fn=limit, timeout=60,
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
 
@@ -428,7 +450,7 @@ class Signals(e2e.EndToEnd):
                 self.assertIn(len(found) - c, (0, 1), place)
 
     def kills(self, what, n, forks, options, longest, is_limited=False):
-        instants = random.Random(40)
+        instants = self.random()
         for _ in range(KILLS // 4):
             self.check(what, n, forks, options, instants.random() ** 2 * longest, is_limited)
 

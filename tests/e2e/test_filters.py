@@ -1,4 +1,4 @@
-"""Filters and the minimum duration: what is left out, what stays, and where it then is."""
+"""Filters and the minimum duration: what is left out, what is kept, and where it then is."""
 
 import collections
 import fnmatch
@@ -23,7 +23,7 @@ def is_below(file, folder):
 
 
 def is_left_out(rules, module, name, file):
-    """What the rules [(option, glob or None), ...] say of a function, by fnmatch and sysconfig."""
+    """What the rules [(option, glob or None), ...] mean for a function, by fnmatch and sysconfig."""
     globs = [option for option, _ in rules if option in (INCLUDE, EXCLUDE)]
     left_out = globs[:1] == [INCLUDE]
     for option, glob in rules:
@@ -52,28 +52,28 @@ def module_of(name, file):
     return name.split(".")[0]
 
 
-class Truth(e2e.EndToEnd):
-    """Real programs, compared with what sys.setprofile says of them less what is left out."""
+class Oracle(e2e.EndToEnd):
+    """Real programs, compared with what sys.setprofile reports of them less what is left out."""
 
-    def compare(self, name, rules, least):
+    def compare(self, name, rules, minimum):
         program = os.path.join(test_oracle.PROGRAMS, name)
-        expected_run, told = test_oracle.truth(program, self.path("oracle.json"), [])
+        expected_run, reported = test_oracle.from_oracle(program, self.path("oracle.json"), [])
         capture = self.path("run.pnr")
         found_run = e2e.recorded(capture, [program], options=options(rules))
         self.assertEqual(*(test_oracle.ADDRESS.sub("at ...", str(run)) for run in (found_run, expected_run)))
         trace = e2e.Trace(e2e.convert(capture))
-        expected = test_oracle.Summary(self.without(told, rules), program)
+        expected = test_oracle.Summary(self.without(reported, rules), program)
         found = test_oracle.Summary(test_oracle.traced(trace, program), program)
         n, n_all = (sum(one.sure["entries of functions"].values())
-                    for one in (expected, test_oracle.Summary(told, program)))
-        self.assertTrue(least <= n < n_all, f"{n} entries of {n_all}")
+                    for one in (expected, test_oracle.Summary(reported, program)))
+        self.assertTrue(minimum <= n < n_all, f"{n} entries of {n_all}")
         for what, counter in expected.without_unsure(found).items():
             self.assertSame(expected.sure[what], counter, f"{name} {rules}: {what}")
         self.assertFalse([one for one in trace.slices if one.marks & {"exit_missing", "begin_unknown"}][:5])
         self.assertEqual(trace.instants, [])
 
     def without(self, slices, rules):
-        """The slices that stay, each with the nearest of those around it for parent."""
+        """The slices that are kept, each with the nearest of those around it for parent."""
         left_out, place, kept = {}, [], []
         for function, parent, chain, step, others in slices:
             name, src = function
@@ -111,7 +111,8 @@ class Truth(e2e.EndToEnd):
         self.compare("sleepers.py", [(EXCLUDE, "*/asyncio/*"), (INCLUDE, "asyncio.*"), (EXCLUDE, "asyncio.ev*")], 1000)
 
     def test_without_the_program_itself(self):
-        """Only what Summary does not compare would be left: so the program's own functions stay, but for a few."""
+        """Only what Summary does not compare would be left: so the program's own functions are kept, except for a
+        few."""
         self.compare("calls.py", [(EXCLUDE, "json*"), (STDLIB, None), (INCLUDE, "functools")], 500)
 
 
@@ -223,9 +224,9 @@ class Globs(e2e.EndToEnd):
     def test_excluded_generators(self):
         """They leave no record at all, also where they are created."""
         self.found("--exclude", "*.inner", "--no-stdlib")
-        told = e2e.run([e2e.CONVERT, self.path("run.pnr"), "--info", "--verify"])
-        self.assertNotIn("created", told.out)
-        self.assertNotIn("suspended", told.out)
+        reported = e2e.run([e2e.CONVERT, self.path("run.pnr"), "--info", "--verify"])
+        self.assertNotIn("created", reported.out)
+        self.assertNotIn("suspended", reported.out)
 
     def test_no_frozen(self):
         for arguments, expected in (([], True), (["--no-frozen"], False), (["--no-stdlib"], False)):
@@ -322,8 +323,8 @@ class Excluded(e2e.EndToEnd):
 
 
 class MinDuration(e2e.EndToEnd):
-    """The programs measure themselves: a call must stay when it took the minimum inside of the function, and must not
-    when it took less outside of it."""
+    """The programs measure themselves: a call must be kept when it took the minimum inside of the function, and must
+    not when it took less outside of it."""
 
     TIMED = """
         import asyncio, json, random, sys, threading, time
@@ -372,19 +373,19 @@ class MinDuration(e2e.EndToEnd):
             json.dump(told, file)
         """
 
-    def test_long_calls_stay_and_short_ones_go(self):
+    def test_long_calls_are_kept_and_short_ones_elided(self):
         limit = 10_000_000
         _, trace = self.record(self.TIMED, self.path("told"), options=["-q", "--min-duration", "10ms"])
         with open(self.path("told")) as file:
-            told = json.load(file)
+            reported = json.load(file)
         for name in ("sleeps", "raises", "nests", "generates"):
             found = trace.named(f"__main__.{name}")
-            surely = sum(inner >= limit for what, inner, _ in told if what == name)
-            perhaps = sum(outer >= limit for what, _, outer in told if what == name)
+            surely = sum(inner >= limit for what, inner, _ in reported if what == name)
+            perhaps = sum(outer >= limit for what, _, outer in reported if what == name)
             self.assertTrue(surely <= len(found) <= perhaps, f"{name}: {surely} <= {len(found)} <= {perhaps}")
             self.assertGreaterEqual(surely, 4)
             self.assertTrue(all(one.end - one.begin >= limit for one in found))
-        self.assertLess(perhaps, len(told))
+        self.assertLess(perhaps, len(reported))
         self.assertEqual({frozenset({"exception"})}, {one.marks for one in trace.named("__main__.raises")})
         self.assertTrue(all(one.end - one.begin >= limit for one in trace.slices if one.function.cat == "python"))
         # Each generator's two long steps are joined, whatever addresses the generators have.
@@ -416,21 +417,21 @@ class MinDuration(e2e.EndToEnd):
             work()
             """, options=["-q", "--no-stdlib", "--min-duration", "10s"])
         self.assertEqual(trace.slices, [])
-        told = e2e.run([e2e.CONVERT, self.path("run.pnr"), "--info"]).out
-        self.assertLess(int(re.search(r"^  events +(\d+)$", told, re.M)[1]), 50, told)
-        self.assertIn("nothing shorter than 10000000000 ns", told)
-        self.assertIn("no-stdlib", told)
+        reported = e2e.run([e2e.CONVERT, self.path("run.pnr"), "--info"]).out
+        self.assertLess(int(re.search(r"^  events +(\d+)$", reported, re.M)[1]), 50, reported)
+        self.assertIn("nothing shorter than 10000000000 ns", reported)
+        self.assertIn("no-stdlib", reported)
 
     def test_chunks_turn(self):
         """Records of calls over the edge of a chunk are in the file, and left out of the trace."""
         _, trace = self.record("""
             import time
-            def long(): time.sleep(0.003)
+            def long(): time.sleep(0.2)
             def steps():
                 yield
                 yield
             def outer():
-                time.sleep(0.003)           # so that it is long on any machine
+                time.sleep(0.2)             # so that it is long on any machine
                 for _ in range(9_000):
                     one = steps()
                     next(one)
@@ -439,7 +440,7 @@ class MinDuration(e2e.EndToEnd):
             long()
             work()
             long()
-            """, options=["-q", "--min-duration", "2ms"])
+            """, options=["-q", "--min-duration", "200ms"])
         names = trace.count()
         self.assertEqual([names[f"__main__.{name}"] for name in ("long", "work", "outer")], [2, 1, 1])
         self.assertLess(names["__main__.steps"], 100)
@@ -504,22 +505,22 @@ class MinDuration(e2e.EndToEnd):
             process = subprocess.Popen(command, env=e2e.environment())
             try:
                 with open(counter, "rb") as file:
-                    seen = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-                    while struct.unpack_from("Q", seen)[0] <= 100 and process.poll() is None:
+                    observed = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+                    while struct.unpack_from("Q", observed)[0] <= 100 and process.poll() is None:
                         time.sleep(0.0005)
                     time.sleep(instant)
             finally:
                 process.kill()
                 process.wait()
-            self.assertGreater(struct.unpack_from("Q", seen)[0], 100)
+            self.assertGreater(struct.unpack_from("Q", observed)[0], 100)
             trace = e2e.Trace(e2e.convert(capture))
             self.assertEqual({one.marks for one in trace.slices}, {frozenset({"unfinished"})})
             stack = [one.function.name.removeprefix("__main__.") for one in trace.slices]
             self.assertEqual(stack[:2], ["<module>", "loop"])
             self.assertIn(stack[2:], ([], ["steps"], ["work"], ["steps", "step"], ["work", "step"]))
-            # Beside these there are START and YIELD of the generator, whose steps are not stored.
-            told = e2e.run([e2e.CONVERT, capture, "--info"]).out
-            self.assertLess(int(re.search(r"^  recovered +(\d+) ", told, re.M)[1]), 10, told)
+            # Besides these there are START and YIELD of the generator, whose steps are not stored.
+            reported = e2e.run([e2e.CONVERT, capture, "--info"]).out
+            self.assertLess(int(re.search(r"^  recovered +(\d+) ", reported, re.M)[1]), 10, reported)
 
     def test_short_call_is_open_when_it_stops(self):
         self.script("""
@@ -561,16 +562,16 @@ class Options(e2e.EndToEnd):
                          ("1.25us", 1250)):
             finished = e2e.recorded(self.path("run.pnr"), ["-c", "pass"], options=["-q", "--force", "--min-duration", text])
             self.assertEqual(finished, e2e.Finished(0, "", ""))
-            told = e2e.run([e2e.CONVERT, self.path("run.pnr"), "--info"]).out
-            self.assertEqual(re.findall(r"nothing shorter than (\d+) ns", told), [str(ns)] if ns else [])
+            reported = e2e.run([e2e.CONVERT, self.path("run.pnr"), "--info"]).out
+            self.assertEqual(re.findall(r"nothing shorter than (\d+) ns", reported), [str(ns)] if ns else [])
 
-    def test_behind_a_command(self):
+    def test_after_a_command(self):
         finished = e2e.run([e2e.PYTHON, "-m", "panopticon_rec", "--exclude", "a", "-c", "import sys; print(sys.argv)",
                             "--no-stdlib", "--include", "b*", "--min-duration", "1us", "-q", "x"], cwd=self.directory)
         self.assertEqual(finished, e2e.Finished(0, "['-c', 'x']\n", ""))
-        told = e2e.run([e2e.CONVERT, self.path("run.pnr"), "--info"]).out
+        reported = e2e.run([e2e.CONVERT, self.path("run.pnr"), "--info"]).out
         self.assertIn("  filters     exclude a\n              no-stdlib\n              include b*\n"
-                      "              nothing shorter than 1000 ns\n", told)
+                      "              nothing shorter than 1000 ns\n", reported)
 
     def test_info_without(self):
         e2e.recorded(self.path("run.pnr"), ["-c", "pass"])

@@ -1,4 +1,4 @@
-"""Forks of which neither Python nor libc tells: _Fork and the system calls themselves."""
+"""Forks that neither Python nor libc reports: _Fork and the system calls themselves."""
 
 import collections
 import ctypes
@@ -62,7 +62,7 @@ class Unannounced(e2e.EndToEnd):
         return [dict(count) for count in found.values()]
 
     def test_child_is_recorded(self):
-        """It begins with the frames that it was born in, and ends in order; the parent's records are its own."""
+        """It begins with the frames that were open at the fork, and ends in order; the parent's records are its own."""
         parent = {"<module>": 1, "main": 1, "within": 1, "generate": 3, "down": 8, "f": 2 * 2 + 4}
         child = {"<module>": 1, "main": 1, "within": 1, "child": 1, "f": 6 + 3 + 4}
         for way, end in (way for way in [(w, e) for w in WAYS for e in ("pass", "os._exit(7)")]):
@@ -86,10 +86,10 @@ class Unannounced(e2e.EndToEnd):
                 text = PROGRAM.replace("FORK", way).replace("END", "pass")
                 counts = self.count(self.compare(text, "--engine", engine, "--follow", "none"))
                 self.assertEqual(len(counts), 1)
-                told = e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out
-                self.assertTrue(re.search(r"forks +2\n", told), told)
+                reported = e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out
+                self.assertTrue(re.search(r"forks +2\n", reported), reported)
 
-    def test_beside_threads_and_recursion(self):
+    def test_alongside_threads_and_recursion(self):
         """Another thread waits, and goes on in the parent: one that asks for the GIL would never let the child go on,
         which is so without the recorder, too. And a fork below the guard."""
         for way in WAYS.values():

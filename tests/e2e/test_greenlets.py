@@ -13,11 +13,11 @@ HAS_GREENLET = e2e.run([e2e.PYTHON, "-c", "import greenlet"]).status == 0
 HAS_GEVENT = e2e.run([e2e.PYTHON, "-c", "import gevent"]).status == 0
 ENGINES = e2e.ENGINES
 
-# Prints, with the argument "truth", what each greenlet called: a list of (depth, name) in the order of the calls.
-TRUTH = """
+# Prints, with the argument "oracle", what each greenlet called: a list of (depth, name) in the order of the calls.
+ORACLE = """
 import json, sys, threading, weakref
 from greenlet import getcurrent
-if sys.argv[1:] == ["truth"]:
+if sys.argv[1:] == ["oracle"]:
     tracks, found = weakref.WeakKeyDictionary(), []     # [depth, calls] of each greenlet
     def profile(frame, event, _):
         if event not in ("call", "return") or not frame.f_code.co_filename.endswith("app.py"):
@@ -158,10 +158,10 @@ def main():
 class Greenlets(e2e.EndToEnd):
 
     def check(self, text, options=()):
-        program = self.write("app.py", text + TRUTH)
-        truth = e2e.plain([program, "truth"])
-        self.assertEqual(truth.status, 0, truth.err)
-        expected = [[(depth, f"__main__.{name}") for depth, name in calls] for calls in json.loads(truth.err)]
+        program = self.write("app.py", text + ORACLE)
+        from_oracle = e2e.plain([program, "oracle"])
+        self.assertEqual(from_oracle.status, 0, from_oracle.err)
+        expected = [[(depth, f"__main__.{name}") for depth, name in calls] for calls in json.loads(from_oracle.err)]
         alone = e2e.plain([program])
         for engine in ENGINES:
             with self.subTest(engine=engine, options=options):
@@ -299,7 +299,7 @@ class Greenlets(e2e.EndToEnd):
             self.assertEqual(names, {"job": 10, "the one": 1, "Worker._run": 1, "Server.serve": 1})
 
     def test_blocks_stand_alone(self):
-        """What is left when the first segments were dropped nests as it should: each block tells the stacks in it."""
+        """What is left when the first segments were dropped nests as it should: each block has the stacks in it."""
         program = self.write("app.py", SWITCHES + """
 def forever(n):
     here = getcurrent().parent

@@ -28,7 +28,7 @@ class Install(e2e.EndToEnd):
         self.program = self.write("app.py", PROGRAM)
 
     def install(self, python, *variables):
-        """Returns what was said."""
+        """Returns what was printed."""
         before = sorted(os.listdir(self.checkout))
         done = subprocess.run([SCONS, "-Q", "-s", f"python={python}", "install", *variables], cwd=self.checkout,
                               env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -64,7 +64,7 @@ class Install(e2e.EndToEnd):
                      "bash-completion/completions/panopticon-convert", "fish/vendor_completions.d/panopticon-convert.fish"):
             self.assertTrue(os.path.exists(f"{prefix}/share/{path}"), path)
 
-        # Where an interpreter looks for packages itself, it needs to be told nothing.
+        # Where an interpreter looks for packages itself, it needs no PYTHONPATH.
         environment = self.path("environment")
         subprocess.run([e2e.PYTHON, "-m", "venv", "--without-pip", environment], check=True, env=self.environment())
         python = os.path.join(environment, "bin", "python")

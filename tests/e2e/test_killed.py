@@ -70,7 +70,7 @@ class Killed(EndToEnd):
                 self.assertLess(size_on_disk(self.path("run.pnr")), (256 << 10) * n_processes)      # a mapping is 4 MiB
 
     def test_at_any_moment(self):
-        """While they begin, too. What a child had told is there, once."""
+        """While they begin, too. What a child had reported is there, once."""
         out = self.record("""
     import random
     random.seed(7)

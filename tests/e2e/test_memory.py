@@ -39,6 +39,7 @@ BUSY = """
 
 
 @unittest.skipUnless(e2e.LONG, "takes minutes: PANOPTICON_LONG=1")
+@e2e.alone
 class Memory(e2e.EndToEnd):
     def test_a_minute(self):
         program, share = self.write("app.py", BUSY), str(CALLS_PER_SECOND)
@@ -63,8 +64,8 @@ class Memory(e2e.EndToEnd):
             n_leaves += event["ph"] == "X" and event["name"] == "__main__.leaf"
             if number % 100_000 == 0:
                 with open(f"/proc/{converter.pid}/status") as status:
-                    told = re.search(r"VmHWM:\s+(\d+)", status.read())
-                peak = max(peak, int(told.group(1)) if told else 0)
+                    reported = re.search(r"VmHWM:\s+(\d+)", status.read())
+                peak = max(peak, int(reported.group(1)) if reported else 0)
         self.assertEqual(converter.wait(), 0)
         converter.stdout.close()
         return n_leaves, peak

@@ -1,11 +1,11 @@
-"""What the trace says of real programs equals what sys.setprofile says of them (oracle.py).
+"""The trace of real programs has what sys.setprofile reports of them (oracle.py).
 
 Compared is what runs beneath the functions of the program's own file: outside of it the two runs differ, for
 each starts the program in its own way (and sees a thread's first frames or not). A program that calls something
 whose course depends on time, such as an executor's submit(), does so from its module level, so that only its own
 functions and what they call is compared. Nor is what runs beneath a function named warm_up: it fills the caches and
 loads the modules that a process has or has not at its start. Garbage collection is off in the programs: when it runs depends on how
-many objects there are, and the truth makes many.
+many objects there are, and the oracle makes many.
 """
 
 import collections
@@ -21,15 +21,15 @@ ADDRESS = re.compile("at 0x[0-9a-f]+")
 PROGRAMS = os.path.join(e2e.HERE, "programs")
 
 
-def truth(program, output, options):
+def from_oracle(program, output, options):
     finished = e2e.run([e2e.PYTHON, os.path.join(e2e.HERE, "oracle.py"), program, output, *options])
     if not os.path.exists(output):
         raise AssertionError(f"oracle.py: {finished}")
     with open(output) as file:
-        told = json.load(file)
-    functions = [(name, src) for name, src in told["functions"]]
+        reported = json.load(file)
+    functions = [(name, src) for name, src in reported["functions"]]
     return finished, [(functions[function], parent, chain, number, others)
-                      for number, (function, _, parent, chain, others) in enumerate(told["slices"])]
+                      for number, (function, _, parent, chain, others) in enumerate(reported["slices"])]
 
 
 def traced(trace, program):
@@ -94,10 +94,10 @@ class Summary:
 class Comparison(e2e.EndToEnd):
     programs = sorted(name for name in os.listdir(PROGRAMS) if name.endswith(".py"))
     options = ["-q"]
-    told = []           # what oracle.py is to tell
+    reported = []           # what oracle.py is to report
 
     def compare(self, program):
-        expected_run, expected = truth(program, self.path("oracle.json"), self.told)
+        expected_run, expected = from_oracle(program, self.path("oracle.json"), self.reported)
         capture = self.path("run.pnr")
         found_run = e2e.recorded(capture, [program], options=self.options)
         self.assertEqual(*(ADDRESS.sub("at ...", str(run)) for run in (found_run, expected_run)))
@@ -110,7 +110,7 @@ class Comparison(e2e.EndToEnd):
         self.assertEqual(trace.instants, [])
 
 
-class Truth(Comparison):
+class Oracle(Comparison):
     pass
 
 
@@ -119,20 +119,20 @@ class CCalls(Comparison):
 
     programs = ["calls.py", "generators.py", "moving.py", "logs.py"]
     options = ["-q", "--c-calls"]
-    told = ["c_calls"]
+    reported = ["c_calls"]
 
 
 @unittest.skipIf("monitoring" not in e2e.ENGINES, "there is no sys.monitoring")
 class Monitoring(Comparison):
     options = ["-q", "--engine", "monitoring"]
-    told = ["monitored"]
+    reported = ["monitored"]
 
 
 @unittest.skipIf("monitoring" not in e2e.ENGINES, "there is no sys.monitoring")
 class MonitoringCCalls(Comparison):
     programs = CCalls.programs
     options = ["-q", "--engine", "monitoring", "--c-calls"]
-    told = ["c_calls", "monitored"]
+    reported = ["c_calls", "monitored"]
 
 
 def add(case, name):
@@ -142,7 +142,7 @@ def add(case, name):
     setattr(case, f"test_{name[:-3]}", test)
 
 
-for case in (Truth, CCalls, Monitoring, MonitoringCCalls):
+for case in (Oracle, CCalls, Monitoring, MonitoringCCalls):
     for name in case.programs:
         add(case, name)
 

@@ -9,7 +9,7 @@ import sys
 
 from e2e import BUILD, PYTHON, CONVERT, EndToEnd, Trace, convert, environment, plain, process_directories, recorded, recorder, run
 
-# What every program below does in each process: f(n) calls itself n times, so the trace tells what ran where.
+# What every program below does in each process: f(n) calls itself n times, so the trace shows what ran where.
 DEFINITIONS = """
     import os, sys, time
 
@@ -60,7 +60,7 @@ class Processes(EndToEnd):
         """)
         self.assertEqual(counts, [5, 5])
         self.assertEqual(sorted(trace.processes.values()), [self.path("app.py"), self.path("app.py") + " (fork)"])
-        # the frames that it was born in
+        # the frames that were open at the fork
         inner = trace.named("__main__.child")[0]
         born = inner.parent
         self.assertEqual((born.function.name, born.marks), ("__main__.parent", {"begin_unknown", "unfinished"}))
@@ -444,9 +444,9 @@ class Processes(EndToEnd):
             with self.subTest(change):
                 finished = recorded("run.pnr", [script], cwd=self.directory)
                 self.assertIn("stdout=b'child\\n'", finished.out)
-                said = r"panopticon: process \d+: not recorded: .*Is a directory\n" if "os.mkdir" in change else \
+                messages = r"panopticon: process \d+: not recorded: .*Is a directory\n" if "os.mkdir" in change else \
                     r"panopticon: .*cannot open: No such file or directory; recording ends.*\n" if "rmtree" in change else ""
-                self.assertRegex(finished.err, rf"\A{said}\Z")
+                self.assertRegex(finished.err, rf"\A{messages}\Z")
                 self.assertEqual(finished.status, 0)
 
     def test_signals_of_a_child_that_is_not_recorded(self):
@@ -495,7 +495,7 @@ class Processes(EndToEnd):
                 self.assertEqual([name.partition(":")[0] for name in names], [f"{kind}-1", f"{kind}-2", f"app.py {method}"])
 
     def test_names_of_execnets_processes(self):
-        """pytest-xdist's workers: the function that runs in each is told what it is called (execnet/gateway_base.py)."""
+        """pytest-xdist's workers: the function that runs in each gets its own name (execnet/gateway_base.py)."""
         self.write("execnet/__init__.py", "")
         self.write("execnet/gateway_base.py", "def serve(io, id):\n    print(id)\n")
         trace, counts = self.check("""

@@ -165,7 +165,8 @@ class Deep(e2e.EndToEnd):
         return e2e.Trace(e2e.convert(self.path("run.pnr")))
 
     def check_gaps(self, trace, depth):
-        """Each of the two dives is told to the depth of the guard; then comes a gap; behind it all goes on."""
+        """Each of the two dives is recorded to the depth of the guard; then comes an unrecorded region; after it all
+        goes on."""
         dives = [one for one in trace.named("__main__.f") if one.parent.function.name == "__main__.main"]
         self.assertEqual(len(dives), 2)
         self.assertEqual([one.parent.function.name for one in trace.named("__main__.after")], ["__main__.main"] * 2)
@@ -203,7 +204,8 @@ class Deep(e2e.EndToEnd):
         self.assertEqual({one.parent.function.name for one in trace.named("__main__.after")}, {"__main__.<module>"})
 
     def test_generators_in_the_gap(self):
-        """A generator that starts above a gap, runs in it and again behind it: one chain of what was seen."""
+        """A generator that starts above an unrecorded region, runs in it and again after it: one chain of what was
+        recorded."""
         trace = self.compare_and_read("""
             import sys
             sys.setrecursionlimit(100_000)
@@ -244,8 +246,8 @@ class Deep(e2e.EndToEnd):
         self.assertEqual({one.parent.function.name for one in trace.named("__main__.leaf")}, {"__main__.f"})
 
     def test_other_threads_during_a_gap(self):
-        """What a thread does while another one is in a gap may be missing, but not in silence; behind the gap its
-        calls are recorded again, and nest right."""
+        """What a thread does while another one is in an unrecorded region may be missing, but not in silence; after it
+        its calls are recorded again, and nest right."""
         trace = self.compare_and_read("""
             import sys, threading
             sys.setrecursionlimit(100_000)
@@ -307,7 +309,7 @@ class Deep(e2e.EndToEnd):
 
     @unittest.skipUnless((3, 13) <= e2e.VERSION < (3, 14), "others do not run it without C stack, or count it")
     def test_init_in_a_small_stack(self):
-        """Behind the gap each __init__ is recorded again."""
+        """After the unrecorded region each __init__ is recorded again."""
         trace = self.compare_and_read(DEEP_INIT)
         self.assertEqual(len(trace.named("[not recorded]")), 2)
         afters = [one for one in trace.named("__main__.Node.__init__") if one.parent.function.name == "__main__.after"]

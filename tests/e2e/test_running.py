@@ -1,6 +1,6 @@
 """A capture is converted while its program runs: all that had happened by then is in the trace, and nothing is damaged.
 
-The programs tell by themselves how far they are: each thread counts its calls of `step`, once they have returned, in a
+The programs report how far they are: each thread counts its calls of `step`, once they have returned, in a
 file of 64-bit numbers. They go on until the last one is set."""
 
 import collections
@@ -8,7 +8,6 @@ import contextlib
 import json
 import mmap
 import os
-import random
 import re
 import subprocess
 import time
@@ -37,6 +36,9 @@ def missing(counts, found):
 
 @once
 class Running(EndToEnd):
+    def setUp(self):
+        super().setUp()
+        self.chance = self.random()
 
     @contextlib.contextmanager
     def running(self, text, *options):
@@ -58,9 +60,10 @@ class Running(EndToEnd):
                 err = process.communicate(timeout=60)[1]
         self.assertEqual((process.returncode, err), (0, ""))
 
-    def look(self, capture):
-        """Converts at some instant. Returns how often the threads called step, by name, and what the converter said."""
-        time.sleep(random.uniform(0, 0.05))
+    def convert_now(self, capture):
+        """Converts at some instant. Returns how often the threads called step, by name, and the converter's
+        messages."""
+        time.sleep(self.chance.uniform(0, 0.05))
         trace = self.path("run.trace")
         finished = run([CONVERT, capture, "-o", trace])
         self.assertEqual(finished.status, 0, finished.err)
@@ -72,11 +75,11 @@ class Running(EndToEnd):
                                     if event["ph"] == "X" and event["name"] == "__main__.step")
         return found, finished.err
 
-    def looks(self, capture, n, check):
+    def convert_often(self, capture, n, check):
         """Converts n times, by turns with --info."""
         for _ in range(n):
-            said = check()
-            self.assertRegex(said, r"still runs: this is what it had recorded up to \d+\.\d+ s|more messages")
+            messages = check()
+            self.assertRegex(messages, r"still runs: this is what it had recorded up to \d+\.\d+ s|more messages")
             finished = run([CONVERT, capture, "--info"])
             self.assertEqual((finished.status, finished.err), (0, ""))
             self.assertEqual(set(re.findall(r"damage +(\d+) blocks", finished.out)), {"0"})
@@ -101,10 +104,10 @@ class Running(EndToEnd):
         """) as (capture, counts):
             def check():
                 before = counts()
-                found, said = self.look(capture)
+                found, messages = self.convert_now(capture)
                 self.assertEqual(missing(before, found), {})
-                return said
-            self.looks(capture, 20, check)
+                return messages
+            self.convert_often(capture, 20, check)
 
     def test_limits(self):
         """What is younger than --last is there, whatever is dropped meanwhile."""
@@ -117,13 +120,16 @@ class Running(EndToEnd):
         """, "--last", "1s", "--max-size", "16M") as (capture, counts):
             time.sleep(2.5)
             def check():
-                old = counts()
-                time.sleep(0.1)
-                before = counts()
-                found, said = self.look(capture)
+                is_younger = False
+                while not is_younger:           # on a busy machine the converter may come too late
+                    begin, old = time.monotonic(), counts()
+                    time.sleep(0.1)
+                    before = counts()
+                    found, messages = self.convert_now(capture)
+                    is_younger = time.monotonic() - begin < 1
                 self.assertEqual(missing([b - a for a, b in zip(old, before)], found), {})
-                return said
-            self.looks(capture, 10, check)
+                return messages
+            self.convert_often(capture, 10, check)
 
     def test_children(self):
         """Forked, with threads, some of which end in order, some by a signal, while they are read."""
@@ -143,10 +149,10 @@ class Running(EndToEnd):
         """) as (capture, counts):
             def check():
                 before = counts()
-                found, said = self.look(capture)
+                found, messages = self.convert_now(capture)
                 self.assertEqual(missing(before, found), {})
-                return said
-            self.looks(capture, 20, check)
+                return messages
+            self.convert_often(capture, 20, check)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""--split and --logical, of programs that were not written for them. The truth: the trace as it is without them."""
+"""--split and --logical, of programs that were not written for them. The oracle: the trace as it is without them."""
 
 import collections
 import glob

@@ -138,7 +138,7 @@ class Fibers(e2e.EndToEnd):
         found = self.record_as_plain(text, *options)
         self.assertEqual((found.status, found.err), (0, ""))
         trace = e2e.Trace(e2e.convert(self.path("run.pnr")))
-        # not of the main thread's in threading: what it does in another thread's gap is not seen
+        # not of the main thread's in threading: what it does in another thread's unrecorded region is not recorded
         self.assertFalse({mark for one in trace.of(self.path("app.py")) for mark in one.marks} - {"exception"})
         return trace
 

@@ -241,7 +241,7 @@ class Walks(e2e.EndToEnd):
                     finished = e2e.run([e2e.CONVERT, "-q", self.path(name), "-o", self.path("run.trace")])
                     self.assertEqual(finished.status, 0, message + finished.err)
                     if not fails:
-                        exits = "|exits of frames that were not open, ignored: \\d+$" * walk.begins_unhooked
+                        exits = "|\\d+ function exits? without a matching entry \\(ignored\\)$" * walk.begins_unhooked
                         for line in finished.err.splitlines():
                             self.assertRegex(line, f"levels of nesting: {exits}", message)
                         e2e.Trace(self.path("run.trace"))

@@ -1,6 +1,6 @@
-"""Arrows from where coroutines were made, and rows of tasks. The truth: what CPython itself says of where a coroutine
-was made (sys.set_coroutine_origin_tracking_depth), and what asyncio says of its tasks: those that its task factory
-makes, and those that are not done at the end."""
+"""Arrows from where coroutines were made, and rows of tasks. The oracle: what CPython itself reports of where a
+coroutine was made (sys.set_coroutine_origin_tracking_depth), and what asyncio reports of its tasks: those that its task
+factory makes, and those that are not done at the end."""
 
 import collections
 import json
@@ -162,8 +162,8 @@ class Tasks(e2e.EndToEnd):
 
     @unittest.skipIf(e2e.VERSION < (3, 12), "eager tasks are of CPython 3.12 and later")
     def test_tasks_that_begin_where_they_are_made(self):
-        """In coroutines, async generators and plain functions, which await them, or do not; the program says which are
-        tasks, and how often each runs."""
+        """In coroutines, async generators and plain functions, which await them, or do not; the program prints which
+        are tasks, and how often each runs."""
         program = """
             import asyncio, json
             made, calls = [], []

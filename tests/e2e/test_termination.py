@@ -3,7 +3,6 @@
 import collections
 import mmap
 import os
-import random
 import signal
 import struct
 import subprocess
@@ -77,22 +76,22 @@ class Killed(e2e.EndToEnd):
         process = subprocess.Popen(command, env=e2e.environment())
         try:
             with open(counters, "rb") as file:
-                seen = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-                while not all(struct.unpack_from(f"{n_threads}Q", seen)) and process.poll() is None:
+                observed = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+                while not all(struct.unpack_from(f"{n_threads}Q", observed)) and process.poll() is None:
                     time.sleep(0.0005)
                 time.sleep(instant)
         finally:
             process.kill()
             process.wait()
-        counted = struct.unpack_from(f"{n_threads}Q", seen)
+        counted = struct.unpack_from(f"{n_threads}Q", observed)
         self.assertTrue(all(counted), counted)
         return counted, e2e.convert(capture)
 
     def check(self, n_threads, mode, n_kills, name):
         """The entry record comes before the count, the count before the exit record, and no two of them of one
         thread are under way at once. So with c counted, (entered, left) is (c, c - 1) inside of the function
-        behind the count, (c, c) outside of it, (c + 1, c) inside before the count."""
-        instants = random.Random(20)
+        after the count, (c, c) outside of it, (c + 1, c) inside before the count."""
+        instants = self.random()
         for number in range(n_kills):
             instant = instants.random() ** 2 * 0.06
             counted, trace = self.kill(n_threads, mode, instant)
@@ -123,7 +122,7 @@ class Killed(e2e.EndToEnd):
 
     def test_at_any_age(self):
         """Killed at any instant from the start on: there is a capture that converts, or none yet."""
-        instants = random.Random(21)
+        instants = self.random()
         for _ in range((KILLS + 4) // 5):
             capture = self.path("run.pnr")
             subprocess.run(["rm", "-rf", capture])
@@ -133,14 +132,14 @@ class Killed(e2e.EndToEnd):
             process.wait()
             if os.path.exists(capture):
                 finished = e2e.run([e2e.CONVERT, capture, "-o", self.path("run.trace")])
-                # Killed before its first property was written it is no capture yet, and that is said.
+                # Killed before its first property was written it is no capture yet, and that is reported.
                 if finished.status == 2 and len(finished.err.splitlines()) == 1:
                     continue
                 self.assertEqual(finished.status, 0, finished.err)
                 e2e.Trace(self.path("run.trace"))
 
 
-class Ends(e2e.EndToEnd):
+class Termination(e2e.EndToEnd):
     def check(self, end, status, unfinished=("__main__.<module>", "__main__.dies", "__main__.end"), lines=None):
         text = FULL.format(end=end)
         capture = self.path("run.pnr")
@@ -219,7 +218,7 @@ class Ends(e2e.EndToEnd):
         self.assertEqual(self.trace().count()["__main__.end.<locals>.done_there"], 1000)
 
     def test_atexit_and_finalizers(self):
-        """What runs behind the program's last line is recorded."""
+        """What runs after the program's last line is recorded."""
         _, trace = self.record("""
             import atexit, threading
             def late(): pass
@@ -233,7 +232,7 @@ class Ends(e2e.EndToEnd):
         self.assertEqual([trace.count()[f"__main__.{name}"] for name in ("late", "after_main")], [1, 1])
 
     def test_fork(self):
-        """A child writes into the capture beside its parent, or leaves it alone."""
+        """A child writes into the capture alongside its parent, or leaves it alone."""
         text = """
             import os
             def work(n):

@@ -132,7 +132,7 @@ class Users(e2e.EndToEnd):
         self.assertEqual(calls["__main__.last"], 1000)
 
     def test_forked_children_that_cannot_be_recorded(self):
-        """They say nothing; the one that began the recording does, at its end."""
+        """They print nothing; the one that began the recording reports it, at its end."""
         finished = self.drop("""
             pid = os.fork()
             if not pid:
@@ -161,7 +161,7 @@ class Users(e2e.EndToEnd):
         self.assertRegex(finished.err, r"^panopticon: process \d+: not recorded: .*Permission denied\n$")
 
     def test_snapshot(self):
-        """A worker cannot make one beside the capture: it goes on, and that is said at the end."""
+        """A worker cannot make one next to the capture: it goes on, and that is reported at the end."""
         finished = self.drop("""
             import signal
             pid = os.fork()

@@ -1,12 +1,14 @@
 /* Makes calls that the recorder makes to the C library fail, and no others: those of the modules _recorder*.so and libzstd,
- * as the return address tells. Preloaded into the interpreter (LD_PRELOAD).
+ * which the return address identifies. Preloaded into the interpreter (LD_PRELOAD), or into the converter.
  *
  *     FAULT_CALL=write        which function; see the list at the end
  *     FAULT_NTH=3             which of its calls, from 1, in this process or, after a fork, its parent
  *     FAULT_ERRNO=ENOSPC      ENOSPC, EIO, EINTR, ENOMEM, EMFILE, EACCES, EROFS, EAGAIN; short: half of it is written or read;
- *                             torn: half of it is written, and the next write finds the disk full
+ *                             torn: half of it is written, and the next write finds the disk full; wait: it succeeds, but
+ *                             not before faults_release() is called
  *     FAULT_FOREVER=1         all calls from that one on
  *     FAULT_TOLD=PATH         a file that is made when the fault is reached
+ *     FAULT_PROGRAM=1         calls of the program itself fail, too: for the converter
  *
  * FAULT_CALL=clock: from that reading of CLOCK_REALTIME on the clock is an hour ahead or, with FAULT_ERRNO=back, behind.
  * A program that has the library in it can do the same by faults_set() and ask faults_reached(), which is also true when one
@@ -41,10 +43,11 @@ static struct {
     char call[32];
     long nth;
     int number;                         /* of the error; 0: short, torn or back */
-    bool is_back, is_forever, is_torn;
+    bool is_back, is_forever, is_torn, waits;
     const char *told;
     _Atomic long n;                     /* calls so far */
     _Atomic bool *is_reached;           /* by any process: shared */
+    _Atomic bool is_released;
 } fault;
 
 static struct { uintptr_t begin, end; } modules[2];     /* of which calls fail */
@@ -56,7 +59,9 @@ static int look_at_module(struct dl_phdr_info *info, size_t size, void *unused)
 {
     (void)size, (void)unused;
     int n = atomic_load(&n_modules);
-    if (n == 2 || !(strstr(info->dlpi_name, "/_recorder.") || strstr(info->dlpi_name, "/libzstd.so")))
+    bool is_ours = strstr(info->dlpi_name, "/_recorder.") || strstr(info->dlpi_name, "/libzstd.so") ||
+                   (!*info->dlpi_name && getenv("FAULT_PROGRAM"));
+    if (n == 2 || !is_ours)
         return 0;
     modules[n].begin = UINTPTR_MAX;
     for (int i = 0; i < info->dlpi_phnum; i++) {
@@ -95,7 +100,9 @@ static int is_due(const char *call, const void *caller)
         long fd = syscall(SYS_openat, AT_FDCWD, fault.told, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
         syscall(SYS_close, fd);
     }
-    return after ? 2 : 1;
+    while (fault.waits && !atomic_load(&fault.is_released))
+        usleep(1000);
+    return fault.waits ? 0 : after ? 2 : 1;
 }
 
 /* True when the call is to fail: then errno is set. */
@@ -127,10 +134,17 @@ EXPORT void faults_set(const char *call, long nth, const char *error, int is_for
             fault.number = errors[i].number;
     fault.is_back = strcmp(error, "back") == 0;
     fault.is_torn = strcmp(error, "torn") == 0;
+    fault.waits = strcmp(error, "wait") == 0;
+    atomic_store(&fault.is_released, false);
     fault.is_forever = is_forever;
     atomic_store(&fault.n, 0);
     atomic_store(fault.is_reached, false);
     strncpy(fault.call, call, sizeof fault.call - 1);
+}
+
+EXPORT void faults_release(void)
+{
+    atomic_store(&fault.is_released, true);
 }
 
 EXPORT int faults_reached(void)
@@ -147,6 +161,8 @@ static void __attribute__((constructor)) begin(void)
     if (call)
         faults_set(call, nth ? strtol(nth, NULL, 10) : 1, error ? error : "", getenv("FAULT_FOREVER") != NULL);
     fault.told = getenv("FAULT_TOLD");
+    if (getenv("FAULT_PROGRAM"))
+        dl_iterate_phdr(look_at_module, NULL);
 }
 
 /* ---- the calls ---- */

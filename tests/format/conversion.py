@@ -2,7 +2,7 @@
 
     run.pnr                 made by the folder's make.py
     expected.trace          golden: the converter's output, byte by byte
-    expected.stderr         what it says with -q; not there: nothing
+    expected.stderr         what it prints with -q; not there: nothing
     expected.status         its exit status; not there: 0
     options                 with these the trace is made; not there: none
 
@@ -45,7 +45,8 @@ class Case:
         return file.read_text().split() if file.exists() else []
 
     def convert(self, *options):
-        """Runs beside the capture, so that what is said has no other path in it. Without options: with the case's own."""
+        """Runs in the folder of the capture, so that no message has another path in it. Without options: with the
+        case's own."""
         options = options or self.options()
         return subprocess.run([CONVERTER, "-q", "run.pnr", "-o", "-", *options], cwd=self.path, capture_output=True,
                               timeout=60)

@@ -1,4 +1,4 @@
-"""Reads a Perfetto trace as specs/trace-mapping.md, section 10, says it is written, without a protobuf library. What is
+"""Reads a Perfetto trace as specs/trace-mapping.md, section 10, specifies it, without a protobuf library. What is
 not in that section is an error.
 
     events = read(data)         # sets of tuples, as json_events(text) gives them of the JSON of the same capture
@@ -123,7 +123,7 @@ class Sequence:
 
 
 class Events:
-    """What a trace tells, however it is written. Times are nanoseconds."""
+    """What a trace means, however it is written. Times are nanoseconds."""
 
     def __init__(self):
         self.slices, self.points, self.instants, self.tasks = Counter(), Counter(), Counter(), Counter()
@@ -179,7 +179,7 @@ def read_track(track, events, tracks):
 
 
 def read_event(packet, sequence, tracks):
-    """(thread or task, time, type, args, name, category, flow). Interned data and tracks must have been told before."""
+    """(thread or task, time, type, args, name, category, flow). Interned data and tracks must have come before."""
     event = packet["EVENT"]
     where, args = tracks[event.get("track", sequence.track)], sequence.args(event)
     if event.get("type") == 2:

@@ -54,7 +54,7 @@ class Golden(unittest.TestCase):
                             trace_checker.check(case.path / "run.pnr", changed, options=case.options()), [])
 
 
-class Bad(unittest.TestCase):
+class Invalid(unittest.TestCase):
     def test_each_rule_is_kept(self):
         for case in conversion.cases("invalid"):
             with self.subTest(case.name):
@@ -71,7 +71,7 @@ class Bad(unittest.TestCase):
         self.assertEqual(run.stderr.decode(), conversion.Case(conversion.ROOT / "tests/invalid/no_process")
                          .expected("stderr").decode())
 
-    def test_what_is_damaged_is_said_in_one_line_each(self):
+    def test_what_is_damaged_is_reported_in_one_line_each(self):
         where = r"run\.pnr(/process-\d+(/(names|live|segment-\d+(/(thread-\d+|short-threads)\.zst)?))?)?"
         for case in conversion.cases("invalid"):
             with self.subTest(case.name):
@@ -82,7 +82,7 @@ class Bad(unittest.TestCase):
 
 
 class OtherFormats(unittest.TestCase):
-    """What is made of a call tree has the calls of the trace, the same exit status, and as much is said."""
+    """What is made of a call tree has the calls of the trace, the same exit status, and the same messages."""
 
     def check(self, case):
         trace = case.convert()
@@ -98,24 +98,25 @@ class OtherFormats(unittest.TestCase):
         if trace.returncode == 2:
             self.assertEqual([run.stdout for run in runs.values()], [b""] * 4)
             return
-        folded, dumped, table, told = (run.stdout for run in runs.values())
+        folded, dumped, table, reported = (run.stdout for run in runs.values())
         for line in folded.splitlines():
             self.assertRegex(line.decode(), r"^[^\x00-\x1f]+ [1-9]\d*$")
-        stats, told = marshal.loads(dumped), json.loads(told)
+        stats, reported = marshal.loads(dumped), json.loads(reported)
         self.assertEqual(sum(one[1] for one in stats.values()), len(slices))
-        self.assertEqual(sum(one["calls"] for one in told["functions"]), len(slices))
+        self.assertEqual(sum(one["calls"] for one in reported["functions"]), len(slices))
         lost = re.findall(rb": (\d+) events? lost by the recorder\n", trace.stderr)
-        self.assertEqual(told["lost_events"], sum(map(int, lost)))
-        self.assertEqual(max((one["max_ns"] for one in told["functions"]), default=0), max(ns, default=0))
+        self.assertEqual(reported["lost_events"], sum(map(int, lost)))
+        self.assertEqual(max((one["max_ns"] for one in reported["functions"]), default=0), max(ns, default=0))
         self.assertAlmostEqual(sum(one[2] for one in stats.values()),
-                               sum(one["self_ns"] for one in told["functions"]) / 1e9, places=6)
-        self.assertEqual(len(table.splitlines()), 1 + min(len(told["functions"]), 30) + (len(told["functions"]) > 30))
+                               sum(one["self_ns"] for one in reported["functions"]) / 1e9, places=6)
+        n = len(reported["functions"])
+        self.assertEqual(len(table.splitlines()), 1 + min(n, 30) + (n > 30))
 
     def test_golden(self):
         for case in conversion.cases("golden"):
             self.check(case)
 
-    def test_bad(self):
+    def test_invalid(self):
         for case in conversion.cases("invalid"):
             self.check(case)
 

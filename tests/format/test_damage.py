@@ -1,5 +1,5 @@
-"""Golden captures, damaged at random: the converter says that it is not all, and makes of the rest what trace_checker
-does. Seeds are fixed, so a failure comes again: see `damage`."""
+"""Golden captures, damaged at random: the converter reports that it is not all, and makes of the rest what
+trace_checker does. Seeds are fixed, so a failure comes again: see `damage`."""
 
 import random
 import shutil
@@ -12,7 +12,7 @@ import conversion
 import trace_checker
 
 N_SEEDS = 400
-ODD_RECORDS = ("unknown kind", "OPEN inside", "time back", "unknown function")
+ANOMALOUS_RECORDS = ("unknown kind", "OPEN inside", "time back", "unknown function")
 
 
 def move(file, source):
@@ -60,8 +60,8 @@ def expected_status(capture):
         return 2                        # all of it is of a later version
     if not readable:
         return 2
-    is_odd = any(process.skipped[what] for process in readable for what in ODD_RECORDS)
-    return int(is_odd or any(report.is_damage for report in capture.reports))
+    is_anomalous = any(process.skipped[what] for process in readable for what in ANOMALOUS_RECORDS)
+    return int(is_anomalous or any(report.is_damage for report in capture.reports))
 
 
 class Damage(unittest.TestCase):
@@ -77,12 +77,12 @@ class Damage(unittest.TestCase):
                 damage(case.path / "run.pnr", source)
                 capture = reader.read(case.path / "run.pnr")
                 run = case.convert()
-                told = f"{run.stderr.decode()}, but the independent reader: {capture.reports}"
-                self.assertEqual(run.returncode, expected_status(capture), told)
+                reported = f"{run.stderr.decode()}, but the independent reader: {capture.reports}"
+                self.assertEqual(run.returncode, expected_status(capture), reported)
                 statuses.add(run.returncode)
                 if run.returncode < 2:
                     self.assertEqual(trace_checker.check(case.path / "run.pnr", run.stdout.decode(),
-                                                         options=case.options()), [], told)
+                                                         options=case.options()), [], reported)
         self.assertEqual(statuses, {0, 1, 2}, "the damage is of all sorts")
 
 

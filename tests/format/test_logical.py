@@ -31,7 +31,7 @@ class Captures(test_selection.Test):
             process.end(60_000)
         self.make(fill)
         paused = "[recording was paused]"
-        # what is open where a thread ends is left behind the thread's last record
+        # what is open where a thread ends is left after the thread's last record
         self.expect(("--logical", f"f[1000,9000] g[3000,8000] {paused}@7000 1/f[2000,6000]u 1/g[4000,5000]"),
                     # edges that are not shown have no place
                     ("--logical --thread=7001", f"f[1000,5000] g[2000,4000] {paused}@3000"),
@@ -48,7 +48,7 @@ class Captures(test_selection.Test):
         self.make(fill)
         self.expect(("--logical", "f[1000,8000] gen[2000,3000] s1@2001 gen[4000,7000] f1@4001 g[5000,6000]"))
 
-    def test_what_is_made_has_no_place(self):
+    def test_what_is_made_has_no_position(self):
         def fill(process, thread, f, g, h, gen):
             thread.block([call(10_000, f), *(create(20_000, gen, i) for i in range(1, 2000)), start(30_000, gen, 9),
                           yield_(40_000, gen, 9), resume(50_000, gen, 9), finish(60_000, gen, 9), return_(70_000, f)])
@@ -78,7 +78,7 @@ class Captures(test_selection.Test):
         self.make(fill, min_duration_ns=1000)
         self.expect(("--logical", "f[1000,4000]o h[2000,3000]"))
 
-    def test_a_place_that_another_thread_needs_stays_empty(self):
+    def test_a_position_that_another_thread_needs_is_left_empty(self):
         def fill(process, thread, f, g, h, gen):
             thread.block([call(1000, f), call(2000, g), return_(2500, g), return_(9000, f)])
             process.thread(2, 7002, "Other").block([call(2200, h), return_(8000, h)])
@@ -122,12 +122,12 @@ class AnyCapture(unittest.TestCase):
             row.sort()
         return slices, sorted(edges)
 
-    def test_golden_and_bad_ones(self):
+    def test_golden_and_invalid_ones(self):
         for case in itertools.chain(conversion.cases("golden"), conversion.cases("invalid")):
             run = convert(case.path / "run.pnr", "--logical")
             with self.subTest(case.name):
                 self.assertEqual(run.returncode, case.status())
-                if run.returncode == 2 or case.name == "min_duration":      # whose edges are told apart by a nanosecond
+                if run.returncode == 2 or case.name == "min_duration":      # whose edges are a nanosecond apart
                     continue
                 self.check(convert(case.path / "run.pnr"), run)
 

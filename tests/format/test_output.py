@@ -1,8 +1,13 @@
-"""What is written does not depend on how many threads write it, is what the name says, and is there as a whole or not at
-all."""
+"""What is written does not depend on how many threads write it, is what the name promises, and is there as a whole or
+not at all."""
 
+import contextlib
 import gzip
 import os
+import pty
+import re
+import select
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -138,7 +143,7 @@ class Output(unittest.TestCase):
         self.assertEqual(stopped.wait(SECONDS), 0)
         self.assertEqual(set(os.listdir(self.folder)), {"run.pnr", name})
 
-    def test_what_is_no_file_of_a_conversion_stays(self):
+    def test_what_is_no_file_of_a_conversion_is_kept(self):
         write_busy(self.folder / "run.pnr")
         names = ["panopticon-x.trace-abcdef", ".panopticon-x.trace-abcde", ".panopticon-xx.trace-abcdef", ".x.trace"]
         for name in names:
@@ -154,10 +159,36 @@ class Output(unittest.TestCase):
         while len(os.listdir(self.folder)) < n:
             time.sleep(0.001)
 
+    def test_the_progress_line(self):
+        """On a terminal a line shows how far the conversion is. Nobody reads the trace until it is there, but for a little."""
+        source, = (conversion.ROOT / "tests/golden/full_block/run.pnr").glob("process-*")
+        with tempfile.TemporaryDirectory() as folder:
+            for pid in range(1, 4):
+                shutil.copytree(source, Path(folder) / "run.pnr" / f"process-{pid}")
+            command = [conversion.CONVERTER, "run.pnr", "-o", "-"]
+            plain = subprocess.run(command, cwd=folder, capture_output=True, check=True)
+            terminal, other = pty.openpty()
+            shown = trace = b""
+            with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=other) as run:
+                os.close(other)
+                while piece := run.stdout.read(1 << 14):
+                    trace += piece
+                    if not shown:
+                        time.sleep(0.01)
+                        shown += os.read(terminal, 1 << 14) if select.select([terminal], [], [], 0)[0] else b""
+            with contextlib.suppress(OSError):      # EIO: nobody has the terminal open any more
+                while piece := os.read(terminal, 1 << 14):
+                    shown += piece
+            os.close(terminal)
+        line = rb"\r\d{1,3} %, \d+ MB, \d+\.\d M events, \d+\.\d M/s, \d+ s left\x1b\[K"
+        self.assertRegex(shown, line)
+        self.assertEqual(re.sub(line + rb"|\r\x1b\[K", b"", shown).replace(b"\r\n", b"\n"), plain.stderr)
+        self.assertEqual((run.returncode, trace), (0, plain.stdout))
+
     def test_a_closed_pipe(self):
         """As with other tools: the signal ends it, or where that is ignored, a message."""
         write_long(self.folder / "run.pnr")
-        for is_ignored, status, said in (False, -signal.SIGPIPE, b""), (True, 2, b"Broken pipe\n"):
+        for is_ignored, status, messages in (False, -signal.SIGPIPE, b""), (True, 2, b"Broken pipe\n"):
             for n in THREADS:
                 def prepare():
                     if is_ignored:
@@ -167,7 +198,7 @@ class Output(unittest.TestCase):
                     self.assertEqual(run.stdout.read(8), b'{"displa')
                     run.stdout.close()
                     self.assertEqual(run.wait(SECONDS), status)
-                    self.assertTrue(run.stderr.read().endswith(said))
+                    self.assertTrue(run.stderr.read().endswith(messages))
 
     def test_a_number_of_threads_is_one(self):
         write_busy(self.folder / "run.pnr")

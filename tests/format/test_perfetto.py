@@ -1,4 +1,4 @@
-"""The Perfetto trace of a capture tells the same as its JSON, which test_conversion compares with the records."""
+"""The Perfetto trace of a capture has the same as its JSON, which test_conversion compares with the records."""
 
 import json
 import re
@@ -49,7 +49,7 @@ class Perfetto(unittest.TestCase):
         marks = {"exception", "unfinished", "begin_unknown", "exit_missing"}
         self.assertLessEqual({"slices", "points", "instants", "processes", "threads", "about"} | marks, found)
 
-    def test_bad(self):
+    def test_invalid(self):
         for case in conversion.cases("invalid"):
             with self.subTest(case.name):
                 self.compare(case.path)
@@ -77,7 +77,7 @@ class Perfetto(unittest.TestCase):
                 self.assertEqual(len({convert(case.path, PERFETTO, "-j", str(n)).stdout for n in (1, 2, 5)}), 1)
 
     def test_start(self):
-        """The clocks of the first packet tell what time it was, as JSON's `start` does."""
+        """The clocks of the first packet are the time that it was, as JSON's `start` does."""
         for case in conversion.cases("golden"):
             start = json.loads(case.expected("trace"))["otherData"].get("start")
             events = perfetto_reader.read(convert(case.path, PERFETTO).stdout)
@@ -152,7 +152,7 @@ class Perfetto(unittest.TestCase):
         written = convert(conversion.ROOT / "tests/golden/smallest", PERFETTO).stdout
         self.assertEqual(written[-len(data):].hex(" "), data.hex(" "))
 
-    def test_a_name_tells_the_format(self):
+    def test_a_name_chooses_the_format(self):
         case = next(case for case in conversion.cases("golden") if case.name == "generators")
         expected = convert(case.path, PERFETTO).stdout
         for name in "x.pftrace", "x.perfetto-trace", "x.pftrace.gz", "x.pftrace.zst":

@@ -29,7 +29,7 @@ class Reader(unittest.TestCase):
         self.assertEqual(got, [record for record in records if record[1] != writer.OPEN])
 
     def test_takes_tracks(self):
-        """OPEN records behind a SWITCH are at its time. A change to a track that is not there is left out with them."""
+        """OPEN records after a SWITCH are at its time. A change to a track that is not there is left out with them."""
         with writer.Capture(self.path) as capture:
             process = capture.process(7)
             main = process.function("__main__", "main")

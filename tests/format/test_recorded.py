@@ -332,7 +332,7 @@ class Recorded(unittest.TestCase):
         return capture.processes
 
     def check_switches(self, process, thread, block):
-        """The stack of each track is known before its first record in the block, and told again for a greenlet that has
+        """The stack of each track is known before its first record in the block, and repeated for a greenlet that has
         the track of one that ended: in the programs here it is empty then."""
         known = {block.track}
         kinds = [kind for _, kind, _, _ in block.records] + [None]
@@ -408,8 +408,8 @@ class Recorded(unittest.TestCase):
                                  3 * (7 + 6 + 1 + 1 + 1) + (status != 0))
                 blocks = [block for thread in process.threads.values() for block in thread.blocks]
                 self.assertGreater(len({block.track for block in blocks}), 1)
-                told = [frame for block in blocks for _, kind, frame, _ in block.records if kind == reader.SWITCH]
-                self.assertEqual(set(told), {0, reader.SWITCH_OPEN})
+                reported = [frame for block in blocks for _, kind, frame, _ in block.records if kind == reader.SWITCH]
+                self.assertEqual(set(reported), {0, reader.SWITCH_OPEN})
 
     def test_saved(self):
         case = self.record(SAVED)

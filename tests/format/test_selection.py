@@ -32,7 +32,7 @@ def events(run):
     return json.loads(run.stdout, parse_float=nanoseconds)["traceEvents"]
 
 
-def told(run):
+def reported(run):
     """Returns the trace as words, in the order of time: name[begin,end]flags, instant@time, phase and id@time. Phases of
     creations are capital letters; those of tasks are b(egin), r(esume), w(ait) and e(nd)flags. Events of a thread other
     than the one with the lowest id begin with the difference of the ids."""
@@ -76,10 +76,10 @@ class Test(unittest.TestCase):
             with self.subTest(options):
                 run = convert(self.path, *options.split())
                 self.assertEqual((run.returncode, run.stderr), (0, ""))
-                self.assertEqual(told(run), words)
+                self.assertEqual(reported(run), words)
 
     def whole(self):
-        return told(convert(self.path))
+        return reported(convert(self.path))
 
 
 class Window(Test):
@@ -102,7 +102,7 @@ class Window(Test):
             # an entry at `to` is not inside, one at `from` is
             ("--from=2us --to=3us", "f[2000,3001]c g[2001,3000]c"),
             ("--from=6us --to=7us", "f[6000,7002]c g[6001,7001]c h[6002,7000]c"),
-            # before anything, behind everything
+            # before anything, after everything
             ("--to=1000ns", ""),
             ("--to=1500ns", "f[1000,1500]c"),
             ("--from=12000ns", "f[12000,12001]c"),          # left then
@@ -134,7 +134,7 @@ class Window(Test):
             # its thread had ended, however the stack looked
             ("--from=4000ns", "f[4000,20001]uc g[4001,20000]uc"),
             ("--from=10us --to=11us", "f[10000,11001]c g[10001,11000]c"),
-            # a thread's end, though not its last record, is inside; or it is behind
+            # a thread's end, though not its last record, is inside; or it is after
             ("--from=3500ns", "f[3500,20001]uc g[3501,20000]uc 1/h[3500,4001]uc 1/f[3501,4000]uc"),
             ("--from=3000ns --to=3900ns",
              "f[3000,3901]c g[3001,3900]c 1/h[3000,3901]c 1/f[3001,3900]c"),
@@ -170,7 +170,7 @@ class Window(Test):
         self.make(fill)
         self.expect(
             ("--from=1700ns --to=3200ns", "gen[3000,3200]c f1@3001 1/gen[2000,2500] 1/s1@2001"),
-            # the last one is another generator of the same function, which only the thread that is not read tells
+            # the last one is another generator of the same function, which only the thread that is not read has
             ("--thread=MainThread", "gen[1000,1500] s1@1001 gen[3000,3500] t1@3001 gen[6000,6500] f1@6001"),
             ("--thread=7002", "gen[2000,2500] s1@2001 gen[4000,4500] f1@4001 gen[5000,5100]"),
         )
@@ -194,7 +194,7 @@ class Window(Test):
         self.expect(("--thread=MainThread", "gen[1000,1500] another[2000,2100] another[3000,3100] another[4300,4400]"))
 
     def test_files_of_other_threads_are_not_read(self):
-        """So nothing is said of them. An id is that in the whole trace."""
+        """So nothing is reported of them. An id is that in the whole trace."""
         def fill(process, thread, f, g, h, gen):
             ids = {2: 7002, 3: 7003, 4: 7001, 5: 7001}          # two have the id of the first one
             others = [process.thread(number, tid, f"Other-{number}") for number, tid in ids.items()]
@@ -254,7 +254,7 @@ class Window(Test):
         self.make(fill)
         n = 2**31 + 2 - 7001
         hole, events_lost = "[events may be missing]@3000", "[lost 5 events]@4500"
-        for options, words, said in (
+        for options, words, messages in (
                 ("--from=2100ns --to=4700ns", f"f[2100,4700]c g[2101,3001]lc {hole} h[3002,4000]o {events_lost}",
                  ["5 events lost by the recorder", "1 place where events may be missing"]),
                 ("--from=3500ns --to=4200ns", "f[3500,4200]c h[3501,4000]c", ["5 events lost by the recorder"]),
@@ -263,11 +263,11 @@ class Window(Test):
             with self.subTest(options):
                 run = convert(self.path, *options.split())
                 self.assertEqual(run.returncode, 0)
-                self.assertEqual([line.rpartition("process-7: ")[2] for line in run.stderr.splitlines()], said)
-                self.assertEqual(told(run), words)
+                self.assertEqual([line.rpartition("process-7: ")[2] for line in run.stderr.splitlines()], messages)
+                self.assertEqual(reported(run), words)
 
     def test_a_damaged_block_before_a_hole(self):
-        """The block behind it begins after `from`, however early the damaged one does."""
+        """The block after it begins after `from`, however early the damaged one does."""
         def fill(process, thread, f, g, h, gen):
             thread.block([call(100, f)], end=1000)
             thread.block([open_(f), call(2000, h), return_(2100, h)], begin=2000, end=3000)
@@ -278,7 +278,7 @@ class Window(Test):
         self.make(fill)
         run = convert(self.path, "--from=3000ns")
         self.assertEqual(run.returncode, 1)
-        self.assertEqual(told(run), "[events may be missing]@4000 g[4001,6000]o h[5000,5100]")
+        self.assertEqual(reported(run), "[events may be missing]@4000 g[4001,6000]o h[5000,5100]")
 
     def test_a_killed_process(self):
         def fill(process, thread, f, g, h, gen):
@@ -292,10 +292,10 @@ class Window(Test):
             with self.subTest(options):
                 run = convert(self.path, *options.split())
                 self.assertEqual(run.returncode, 0)
-                self.assertEqual(told(run), words)
+                self.assertEqual(reported(run), words)
 
     def test_deep_stacks(self):
-        """A block that tells of the innermost frames only is no place to begin."""
+        """A block that has the innermost frames only is not where reading can begin."""
         def fill(process, thread, f, g, h, gen):
             thread.block([call(1000, f), call(2000, g)], end=2500)
             thread.block([open_(g), call(3000, h)], begin=2500, end=3500, flags=DEEPER)
@@ -306,7 +306,7 @@ class Window(Test):
                     ("--from=3000ns --to=3100ns", "f[3000,3102]c g[3001,3101]c h[3002,3100]c"))
 
     def test_c_functions_that_were_called_before(self):
-        """The begin of a block does not tell of them: they are not shown, and their end is no fault."""
+        """The begin of a block does not have them: they are not shown, and their end is no fault."""
         def fill(process, thread, f, g, h, gen):
             thread.block([call(1000, f), c_call(2000, g)], end=3000)
             thread.block([open_(f), call(4000, h), return_(5000, h), c_return(6000, g), return_(7000, f)], begin=3500)
@@ -341,7 +341,7 @@ class Sieve(Test):
              "f[3500,7502]c g[3501,7501]c h[3502,6000]c gen[7000,7500]c"),
         )
 
-    def test_a_recorded_minimum_stays(self):
+    def test_a_recorded_minimum_is_kept(self):
         def fill(process, thread, f, g, h, gen):
             thread.block([call(1000, f), call(2000, g), return_(2500, g), call(3000, h), return_(5000, h),
                           return_(9000, f)])
@@ -398,7 +398,7 @@ class Creations(Test):
              "f[2500,4301]c g[2501,3000]c S1@2502 gen[4000,4300]c F1@4001"),
             ("--flows=creation --thread=7001 --from=2400ns --to=4000ns", "f[2400,4000]c g[2401,3000]c"),
             ("--flows=creation --thread=7002", "h[1000,5000]"),
-            # what is left out has made it in whoever called it
+            # what is left out has made it in its caller
             ("--flows=creation --thread=7001 --exclude=m.g", f"{f} S1@2500 {arrow} {other}"),
             ("--flows=creation --thread=7001 --exclude=m.[fg]", f"gen[4000,4500] {other}"),
             ("--flows=creation --thread=7001 --exclude=m.gen", f"{f} {g}"),
@@ -425,7 +425,7 @@ class Tasks(Test):
         def lanes(options):
             run = convert(self.path, "--tasks", "--flows=none", *options.split())
             self.assertEqual((run.returncode, run.stderr), (0, ""))
-            return " ".join(word for word in told(run).split() if word[0] in "brwe" and word[1].isdigit())
+            return " ".join(word for word in reported(run).split() if word[0] in "brwe" and word[1].isdigit())
         one, two = "b1@1100 r1@1100 w1@1900", "b2@3100 r2@3100 w2@3900"
         for options, words in (
                 ("", f"{one} {two} r1@5100 w1@5900 e1@5900 r2@7100 w2@7900 e2@10000u"),
@@ -435,7 +435,7 @@ class Tasks(Test):
                 ("--from=3300ns --to=4500ns", "b1@3301 r1@3301 w1@3900 e1@4500c"),
                 ("--to=1500ns", "b1@1100 r1@1100 w1@1500 e1@1500c"),
                 ("--from=8100ns", ""),
-                # they are told by functions that are not shown, too
+                # functions that are not shown make them known, too
                 ("--exclude=asyncio.*", f"{one} {two} r1@5100 w1@5900 e1@5900 r2@7100 w2@7900 e2@10000u"),
                 ("--exclude=m.main", ""),
                 ("--max-depth=1", ""),
@@ -489,7 +489,7 @@ class AnyCapture(Test):
             self.assertEqual(task, sorted(task, key=lambda event: event[0]), options)
         return threads
 
-    def test_golden_and_bad_ones(self):
+    def test_golden_and_invalid_ones(self):
         choose = random.Random(7)
         for case in itertools.chain(conversion.cases("golden"), conversion.cases("invalid")):
             if case.status() == 2:
@@ -506,7 +506,7 @@ class AnyCapture(Test):
 
 
 class ManyThreads(Test):
-    def test_they_are_told_of_when_they_are_shown(self):
+    def test_they_are_reported_when_they_are_shown(self):
         """However many threads make the text: threads begin one after another, and each has many slices."""
         def fill(process, thread, f, g, h, gen):
             for i in range(2, 150):

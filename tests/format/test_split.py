@@ -24,7 +24,7 @@ def seconds(ns):
 
 def write_busy(path, n_blocks=30, has_c=False):
     """Two processes; in each three threads that have a frame open all the time, and generators that change threads. At
-    times there is next to nothing. has_c: the frame was called by a C function, of which no block's begin tells."""
+    times there is next to nothing. has_c: the frame was called by a C function, which no block's begin has."""
     with Capture(path) as capture:
         for pid in 7, 8:
             process = capture.process(pid, command=f"busy-{pid}.py")
@@ -60,9 +60,9 @@ class Test(conversion.CaptureCase):
 
     def split(self, size, *options):
         """The files' names, and the window of each."""
-        said = self.convert("--split", str(size), *options).stderr.decode()
+        messages = self.convert("--split", str(size), *options).stderr.decode()
         return [(name, nanoseconds_of(begin), nanoseconds_of(end)) for name, begin, end in re.findall(
-            r"^panopticon-convert: (\S+): from (\S+) s to (the end|\S+)", said, re.M)], said
+            r"^panopticon-convert: (\S+): from (\S+) s to (the end|\S+)", messages, re.M)], messages
 
 
 def nanoseconds_of(text):
@@ -97,8 +97,8 @@ class Files(Test):
         write_busy(self.capture)
         found = set()
         for n in "1", "2", "5":
-            files, said = self.split("100k", "-j", n)
-            found.add((said, *((self.folder / name).read_bytes() for name, *_ in files)))
+            files, messages = self.split("100k", "-j", n)
+            found.add((messages, *((self.folder / name).read_bytes() for name, *_ in files)))
         self.assertEqual(len(found), 1)
 
     def test_names(self):
@@ -120,20 +120,20 @@ class Files(Test):
         self.assertEqual([window for _, *window in plain], [window for _, *window in packed])
         self.assertLess(os.path.getsize(self.folder / "x-2.trace.gz"), 40 * K)
 
-    def test_the_summary_tells_what_was_asked_for(self):
+    def test_the_summary_names_what_was_asked_for(self):
         write_busy(self.capture)
         for options, words in ([], "flows"), (["--tasks", "--flows=all,creation"], r"flows, \d+ creations, \d+ tasks"):
-            _, said = self.split("400k", "-o", "x.trace", *options)
-            self.assertRegex(said, rf"\d+ slices, \d+ {words}: x-1.trace to x-\d+.trace, \d+ bytes\n$")
+            _, messages = self.split("400k", "-o", "x.trace", *options)
+            self.assertRegex(messages, rf"\d+ slices, \d+ {words}: x-1.trace to x-\d+.trace, \d+ bytes\n$")
 
     def test_what_is_there_already(self):
         write_busy(self.capture)
-        files, said = self.split("100k")
-        self.assertNotIn("from before", said)
+        files, messages = self.split("100k")
+        self.assertNotIn("from before", messages)
         names, old = {name for name, *_ in files}, (self.folder / files[-1][0]).read_bytes()
-        fewer, said = self.split("200k")
+        fewer, messages = self.split("200k")
         self.assertLess(len(fewer), len(files))
-        self.assertIn(f"run-{len(fewer) + 1}.trace is from an earlier conversion", said)
+        self.assertIn(f"run-{len(fewer) + 1}.trace is from an earlier conversion", messages)
         self.assertEqual({name for name in os.listdir(self.folder) if name != "run.pnr"}, names)
         self.assertEqual((self.folder / files[-1][0]).read_bytes(), old)
         self.assertEqual((self.folder / "run-1.trace").read_bytes(),
@@ -141,9 +141,9 @@ class Files(Test):
 
     def test_nothing_is_chosen(self):
         write_busy(self.capture)
-        files, said = self.split("100k", "--thread=nobody")
+        files, messages = self.split("100k", "--thread=nobody")
         self.assertEqual(files, [("run-1.trace", 0, None)])
-        self.assertIn("0 slices", said)
+        self.assertIn("0 slices", messages)
 
     def test_refused(self):
         write_busy(self.capture, 2)
@@ -194,11 +194,11 @@ class Whole(Test):
     def test_slices_and_chains(self):
         write_busy(self.capture, has_c=True)
         slices, chains = self.read(self.convert("-q", "-o", "-").stdout)
-        for size, least in ("100k", 0), ("1M", 400):            # small files have hardly more than one slice of a chain
+        for size, minimum in ("100k", 0), ("1M", 400):        # small files have hardly more than one slice of a chain
             with self.subTest(size):
-                self.check(slices, chains, size, least)
+                self.check(slices, chains, size, minimum)
 
-    def check(self, slices, chains, size, least):
+    def check(self, slices, chains, size, minimum):
         files, _ = self.split(size)
         wholes, joined = defaultdict(list), []
         for k, (name, begin, end) in enumerate(files):
@@ -221,7 +221,7 @@ class Whole(Test):
             here = ([id(part) for slice in chain for at, part in parts_of[id(slice)] if at == k] for chain in chains)
             expected = sorted(row for row in here if len(row) > 1)
             self.assertEqual(sorted([id(part) for part in chain] for chain in found), expected)
-        self.assertGreaterEqual(sum(map(len, joined)), least)
+        self.assertGreaterEqual(sum(map(len, joined)), minimum)
 
 
 class Sizes(Test):
@@ -235,13 +235,13 @@ class Sizes(Test):
             records += [record for i in range(500) for record in (call(20_000 + 10 * i, f), return_(20_005 + 10 * i, f))]
             thread.block(records)
             process.end(40_000)
-        files, said = self.split("64k")
-        self.assertIn("files larger than 65536 bytes, since they cannot be split further: 1\n", said)
+        files, messages = self.split("64k")
+        self.assertIn("files larger than 65536 bytes, since they cannot be split further: 1\n", messages)
         large = [(name, begin, end) for name, begin, end in files if os.path.getsize(self.folder / name) > 64 * K]
         self.assertEqual([(begin, end) for _, begin, end in large], [(10_000, 10_001)])
         self.assertEqual(sum((self.folder / name).read_text().count('"ph":"X"') for name, *_ in files), 3000)
 
-    def test_headers_that_tell_next_to_nothing(self):
+    def test_headers_with_little_information(self):
         """Nearly all that happens in an hour happens in a microsecond of it."""
         with Capture(self.capture) as capture:
             process = capture.process(7)
@@ -252,8 +252,8 @@ class Sizes(Test):
                                                                       return_(base + 10**11 + 2 * i + 1, f))]
                 thread.block(records, begin=base, end=base + 9 * 10**11)
             process.end(10**13)
-        files, said = self.split("64k")
-        self.assertNotIn("larger", said)
+        files, messages = self.split("64k")
+        self.assertNotIn("larger", messages)
         self.assertLess(len(files), 80)
         n = sum((self.folder / name).read_text().count('"ph":"X"') for name, *_ in files)
         self.assertIn(n, range(10_000, 10_000 + len(files)))            # one may be cut at each edge
@@ -272,8 +272,8 @@ class Sizes(Test):
                 thread.block([open_(f)] * 1000 + [record for i in range(500) for record in (
                     call(begin + 10 * i, g), return_(begin + 10 * i + 5, g))], begin=begin)
             process.end(200_000)
-        files, said = self.split("64k")
-        self.assertIn("files larger than 65536 bytes", said)
+        files, messages = self.split("64k")
+        self.assertIn("files larger than 65536 bytes", messages)
         self.assertLess(len(files), 20)
         n = sum((self.folder / name).read_text().count('"name":"m.g"') for name, *_ in files)
         self.assertIn(n, range(4000, 4000 + len(files)))                # one may be cut at each edge
@@ -281,7 +281,7 @@ class Sizes(Test):
             self.assertLess(os.path.getsize(self.folder / name), 10 * 64 * K)
 
 
-class Ends(Test):
+class Termination(Test):
     def write_long(self):
         """Slices with a name of 60,000 bytes."""
         with Capture(self.capture) as capture:
@@ -309,7 +309,7 @@ class Ends(Test):
                     (self.folder / name).unlink()
 
     def test_a_file_that_cannot_be_written(self):
-        """What was written before is there, and said to be a part."""
+        """What was written before is there, and reported to be a part."""
         self.write_long()
         (self.folder / "x-3.trace").mkdir()
         run = self.convert("--split=20M", "-o", "x.trace", status=1)
@@ -319,7 +319,7 @@ class Ends(Test):
         (self.folder / "x-1.trace").mkdir()
         self.convert("--split=20M", "-o", "x.trace", status=2)
 
-    def test_what_is_odd_is_said_once(self):
+    def test_anomalies_are_reported_once(self):
         for folder in "golden", "invalid":
             for case in conversion.cases(folder):
                 with self.subTest(case.name):

@@ -1,4 +1,4 @@
-"""--verify says what a conversion would, --info reads no data, and what viewers cannot take is said."""
+"""--verify reports what a conversion would, --info reads no data, and what viewers cannot take is reported."""
 
 import itertools
 import os
@@ -52,12 +52,12 @@ def calls(n, spread=random.Random(3)):
 
 class Verify(conversion.CaptureCase):
     def check(self, path):
-        """As a conversion: what is said, and the exit status. Returns that and the summary."""
+        """As a conversion: the messages, and the exit status. Returns that and the summary."""
         there = os.listdir(path)
-        status, _, said = run("run.pnr", "-q", "-o", "-", cwd=path)
+        status, _, messages = run("run.pnr", "-q", "-o", "-", cwd=path)
         found = run("run.pnr", "--verify", cwd=path)
-        self.assertEqual((found[0], found[2]), (status, said))
-        self.assertEqual(run("run.pnr", "--verify", "-q", "-j3", cwd=path), (status, "", said))
+        self.assertEqual((found[0], found[2]), (status, messages))
+        self.assertEqual(run("run.pnr", "--verify", "-q", "-j3", cwd=path), (status, "", messages))
         if status < 2:
             self.assertRegex(found[1], r"^run\.pnr: \d+ process(es)?, \d+ threads?, \d+ blocks?, \d+ events?, \d+ bytes: "
                                        r"(all whole|damaged, \d+ findings? above)\n$")
@@ -65,12 +65,12 @@ class Verify(conversion.CaptureCase):
         self.assertEqual(os.listdir(path), there)
         return status, found[1]
 
-    def test_golden_and_bad_ones(self):
+    def test_golden_and_invalid_ones(self):
         for case in itertools.chain(conversion.cases("golden"), conversion.cases("invalid")):
             with self.subTest(case.name):
                 self.assertEqual(self.check(case.path)[0], case.status())
-                status, _, said = run("run.pnr", "--info", "--verify", cwd=case.path)
-                self.assertEqual((status, said), (case.status(), case.expected("stderr").decode(errors="replace")))
+                status, _, messages = run("run.pnr", "--info", "--verify", cwd=case.path)
+                self.assertEqual((status, messages), (case.status(), case.expected("stderr").decode(errors="replace")))
 
     def test_what_is_damaged_at_random(self):
         goldens = [case for case in conversion.cases("golden") if case.name != "full_block"]
@@ -80,11 +80,11 @@ class Verify(conversion.CaptureCase):
             shutil.rmtree(self.capture, ignore_errors=True)
             shutil.copytree(golden.path / "run.pnr", self.capture)
             damage(self.capture, source)
-            status, _, said = run("run.pnr", "-q", "-o", "-", cwd=self.folder)
+            status, _, messages = run("run.pnr", "-q", "-o", "-", cwd=self.folder)
             found = run("run.pnr", "--verify", cwd=self.folder)
             with self.subTest(seed=seed, golden=golden.name):
                 more = re.sub(r"panopticon-convert: .* events found, but \d+ were recorded\n", "", found[2])
-                self.assertEqual(more, said)
+                self.assertEqual(more, messages)
                 self.assertEqual(found[0], 1 if more != found[2] else status)
 
     def test_the_summary(self):
@@ -104,8 +104,8 @@ class Verify(conversion.CaptureCase):
         write_large(self.capture, 501, calls(10))
         shutil.rmtree(self.capture / "process-7/segment-2")
         self.assertEqual(run("run.pnr", "-q", "-o", "-", cwd=self.folder)[0], 0)
-        status, out, said = run("run.pnr", "--verify", cwd=self.folder)
-        self.assertEqual((status, said), (
+        status, out, messages = run("run.pnr", "--verify", cwd=self.folder)
+        self.assertEqual((status, messages), (
             1, "panopticon-convert: run.pnr/process-7: 10000 events found, but 10020 were recorded\n"))
         self.assertTrue(out.endswith(": damaged, 1 finding above\n"))
 
@@ -115,9 +115,9 @@ class Verify(conversion.CaptureCase):
                         ["--flows=none"], ["--logical"]):
             for what in "--verify", "--info":
                 with self.subTest(options, what=what):
-                    status, out, said = run("run.pnr", what, *options, cwd=self.folder)
+                    status, out, messages = run("run.pnr", what, *options, cwd=self.folder)
                     self.assertEqual((status, out), (2, ""))
-                    self.assertEqual(said.count("\n"), 1)
+                    self.assertEqual(messages.count("\n"), 1)
         self.assertEqual(os.listdir(self.folder), ["run.pnr"])
 
 
@@ -139,8 +139,8 @@ class Info(conversion.CaptureCase):
         self.assertEqual(run("run.pnr", *options, cwd=self.folder)[0], 0)
         return count() - before
 
-    def test_the_same_is_said_without_the_data(self):
-        """But for what only the data tell of."""
+    def test_the_same_is_reported_without_the_data(self):
+        """Except for what only the data have."""
         for case in conversion.cases("golden"):
             without, full = (run("run.pnr", *options, cwd=case.path)[1].splitlines()
                              for options in (["--info"], ["--info", "--verify"]))
@@ -157,28 +157,28 @@ class Info(conversion.CaptureCase):
 class Viewers(conversion.CaptureCase):
     """With captures that really pass the limits."""
 
-    def said(self, *options):
-        status, _, said = run("run.pnr", *options, cwd=self.folder)
+    def messages(self, *options):
+        status, _, messages = run("run.pnr", *options, cwd=self.folder)
         self.assertEqual(status, 0)
-        return [line for line in said.splitlines() if "show" in line or "Perfetto" in line]
+        return [line for line in messages.splitlines() if "show" in line or "Perfetto" in line]
 
     def test_what_is_too_much_for_chrome(self):
         write_large(self.capture, 620, calls(BLOCK_RECORDS // 2))
         for output, more in ("/dev/null", ""), ("x.trace.gz", ", compressed or not"):
-            line, = self.said("-o", output)
+            line, = self.messages("-o", output)
             self.assertRegex(line, rf"5\d+ events, [45]\d\d MB: more than chrome://tracing can show{more}; try --split 200M, "
                                    r"or Perfetto .*, best with -o NAME\.pftrace$")
-        self.assertEqual(self.said("--split=200M", "-o", "x.trace.zst"), [])
-        self.assertEqual(self.said("-o", "x.folded"), [])
-        self.assertEqual(self.said("--to=0.3", "-o", "/dev/null"), [])
-        line, = self.said("--split=1G", "-o", "x.trace.zst")
+        self.assertEqual(self.messages("--split=200M", "-o", "x.trace.zst"), [])
+        self.assertEqual(self.messages("-o", "x.folded"), [])
+        self.assertEqual(self.messages("--to=0.3", "-o", "/dev/null"), [])
+        line, = self.messages("--split=1G", "-o", "x.trace.zst")
 
     def test_what_is_too_deep_for_perfetto(self):
         write_large(self.capture, 1, [call(i, 1) for i in range(513)] + [return_(1000 + i, 1) for i in range(513)])
         for options in [], ["--split=1M"]:
-            line, = self.said("-o", "x.trace", *options)
+            line, = self.messages("-o", "x.trace", *options)
             self.assertRegex(line, r"513 levels of nesting: Perfetto drops slices deeper than 512; try --max-depth 512$")
-        self.assertEqual(self.said("-o", "x.trace", "--max-depth=512"), [])
+        self.assertEqual(self.messages("-o", "x.trace", "--max-depth=512"), [])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""Says whether a trace is what a capture's records mean, by a way of its own: capture_reader's records, a stack machine
-in a few lines, and the rules of specs/trace-mapping.md. Shares no code with the converter.
+"""Checks whether a trace is what a capture's records mean, by a way of its own: capture_reader's records, a stack
+machine in a few lines, and the rules of specs/trace-mapping.md. Shares no code with the converter.
 
     problems = check(capture_path, trace_text)          # a list of lines; empty: all right
     problems = check(capture_path, trace_text, options=["--flows=all,creation", "--tasks"])
@@ -38,7 +38,7 @@ class Slice:
     cat: str = ""
     src: str | None = None
     before: int = 0                 # the last edge or point before it
-    stays: bool = False             # it is in the trace, however short
+    is_kept: bool = False             # it is in the trace, however short
     around: tuple | None = None     # the key of the innermost Python frame around it
     is_eager: bool = False          # the two calls were made right before that come before a task that begins at once
 
@@ -97,7 +97,7 @@ class Stack:
     def __init__(self, expected, process, where, change):
         self.expected, self.process, self.where = expected, process, where
         self.open, self.last = [], 0
-        self.least = process.number("min_duration_ns", 0)
+        self.minimum = process.number("min_duration_ns", 0)
         self.is_asked = False           # see Slice.is_eager
         self.change = change            # called for the chains, with what happens, frame and slice
 
@@ -106,7 +106,7 @@ class Stack:
         self.last = begin + bool(frame)
         around = next((slice.key for slice in reversed(self.open) if slice.key[0] == "python"), None)
         slice = Slice((kind, function, frame), begin, marks=set(marks), where=self.where, before=before,
-                      stays=kind == "gap" or bool(marks), around=around,
+                      is_kept=kind == "gap" or bool(marks), around=around,
                       is_eager=what == "start" and self.is_asked)
         self.open.append(slice)
         if frame:
@@ -119,8 +119,8 @@ class Stack:
         slice.marks |= set(marks)
         if frame:
             self.change(what, frame, slice)
-        slice.stays |= slice.end - slice.begin >= self.least or "unfinished" in marks
-        if not slice.stays:
+        slice.is_kept |= slice.end - slice.begin >= self.minimum or "unfinished" in marks
+        if not slice.is_kept:
             self.last = slice.before
             return
         self.keep_outer()
@@ -129,7 +129,7 @@ class Stack:
 
     def keep_outer(self):
         for slice in self.open:
-            slice.stays = True
+            slice.is_kept = True
 
     def leave(self, key, ns, marks=(), what=None):
         for at in reversed(range(len(self.open))):
@@ -139,13 +139,13 @@ class Stack:
                 self.pop(ns, marks, what)
                 return
 
-    def tell(self, text, ns):
+    def report(self, text, ns):
         self.last = max(ns, self.last + 1)
         self.keep_outer()
         self.expected.instants[(*self.where, text, self.last)] += 1
 
     def bring(self, records, is_deeper, ns):
-        """Brings the stack to what OPEN records tell: what does not fit is left unseen, what is missing is opened.
+        """Brings the stack to what OPEN records have: what does not fit is left unseen, what is missing is opened.
         Where the innermost frames are all that is known, to the place where most of them fit."""
         opened = [("c", function, 0) if frame == OPEN_C_CALL else ("python", function, frame)
                   for _, _, frame, function in records]
@@ -192,7 +192,7 @@ class Stack:
         elif kind == UNRECORDED_END:
             self.leave(("gap", function, 0), ns)
         elif kind == LOST:
-            self.tell(f"[lost {function} events]", ns)
+            self.report(f"[lost {function} events]", ns)
 
 
 class Expected:
@@ -248,9 +248,9 @@ class Expected:
                 stack = stacks.setdefault(block.track, Stack(self, process, (pid, TRACK_ID + block.track), change))
             if block.is_resync:
                 before = []
-                stack.tell("[events may be missing]", time(now))
+                stack.report("[events may be missing]", time(now))
             elif block.is_paused:
-                stack.tell("[recording was paused]", time(now))
+                stack.report("[recording was paused]", time(now))
             if block.opened is not None:
                 stack.bring(block.opened, block.header.flags & DEEPER, time(now))
             for i, (now, kind, frame, function) in enumerate(block.records):
@@ -288,7 +288,7 @@ class Expected:
                     chain = alive[frame] = Chain(*describe(process, *slice.key[:2])[:2], slice.key[1],
                                                  is_task=is_task(process, slice))
                     chains.append(chain)
-                if slice.stays:
+                if slice.is_kept:
                     chain.slices.append(slice)
             elif what == "finish":
                 alive.pop(frame, None)
@@ -296,7 +296,7 @@ class Expected:
             chain.end = end
         self.chains += [chain for chain in chains if len(chain.slices) > 1]
         self.tasks += [chain for chain in chains if chain.is_task and chain.slices]
-        self.creations = [one for one in self.creations if one.maker.stays and one.made.stays]
+        self.creations = [one for one in self.creations if one.maker.is_kept and one.made.is_kept]
 
 
 def is_continuable(process, number):
@@ -332,11 +332,11 @@ def is_same(a, b):
 
 def unique(ids):
     """An id that comes again gets a multiple of ID_STEP."""
-    seen = Counter()
+    observed = Counter()
     result = []
     for id in ids:
-        result.append(id + seen[id] * ID_STEP)
-        seen[id] += 1
+        result.append(id + observed[id] * ID_STEP)
+        observed[id] += 1
     return result
 
 
@@ -410,7 +410,7 @@ def check(capture_path, trace_text, tolerance_ns=None, options=()):
             problems.append(f"unknown event {event}")
     if metadata != expected.names | expected.order:
         problems.append(f"metadata is {metadata}, not {expected.names | expected.order}")
-    if tolerance_ns:                    # then only what they say
+    if tolerance_ns:                    # then only what they have
         instants, expected.instants = (Counter(key[:3] for key in counted.elements())
                                        for counted in (instants, expected.instants))
     if instants != expected.instants:
@@ -471,7 +471,7 @@ class Inmost:
 
 
 def compare_chains(points, slices, pairs, expected, problems):
-    """A point lies in its slice, strictly, and in no slice inside that one: 1 ns behind its begin."""
+    """A point lies in its slice, strictly, and in no slice inside that one: 1 ns after its begin."""
     inmost = Inmost(slices)
     have = []
     for chain in points.values():
@@ -494,7 +494,7 @@ def compare_chains(points, slices, pairs, expected, problems):
 
 
 def compare_creations(creations, slices, pairs, expected, tolerance_ns, problems):
-    """`s` lies in the slice that made the frame, where that was; `f` behind the begin of the frame's first slice."""
+    """`s` lies in the slice that made the frame, where that was; `f` after the begin of the frame's first slice."""
     inmost, have, want = Inmost(slices), [], []
     for points in creations.values():
         points.sort()
@@ -538,8 +538,8 @@ def compare_tasks(tasks, pairs, expected, tolerance_ns, problems):
             end = want[key].pop()
             marks = {"unfinished": True} if end is not None else {}
             ts = max(end or 0, places[-2][1])
-            odd = any("args" in event for event in (first, *inner))
-            if odd or (last.get("args", {}), places[-1][0]) != (marks, places[-2][0]) \
+            has_args = any("args" in event for event in (first, *inner))
+            if has_args or (last.get("args", {}), places[-1][0]) != (marks, places[-2][0]) \
                     or abs(last["ts"] - ts) > (tolerance_ns if marks else 0):
                 problems.append(f"the end of {first['name']} is {last}, not {ts}, or there are odd args")
     missing = [key[:2] for key, ends in want.items() for _ in ends]

@@ -1,5 +1,5 @@
 /* The whole way: a process directory is read and converted, the trace goes to /dev/null, and then a piece of it, and all
- * of it in pieces; then what is made of a call tree, and what --info and --verify say. */
+ * of it in pieces; then what is made of a call tree, and what --info and --verify print. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

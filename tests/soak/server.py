@@ -105,7 +105,7 @@ def main(n_children, seconds, folder):
     over = threading.Event()
     children = {}
 
-    def look_after_children():
+    def supervise():
         while not over.is_set():
             for pid in [pid for pid in children if os.waitpid(pid, os.WNOHANG)[0]]:
                 del children[pid]
@@ -117,7 +117,7 @@ def main(n_children, seconds, folder):
             over.wait(0.1)
 
     signal.signal(signal.SIGTERM, lambda *_: over.set())
-    look_after_children()
+    supervise()
     for pid in children:
         os.kill(pid, signal.SIGTERM)
     for pid in children:

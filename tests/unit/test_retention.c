@@ -216,6 +216,31 @@ Test(retention, counts_what_cannot_be_evicted)
     cannot_move = NULL;
 }
 
+/* A process that may not look at the others evicts its own oldest segments, as if it were alone. */
+Test(retention, trims_one_process_alone)
+{
+    const struct rec_limits size = { SIZE, 0 }, age = { 0, SECOND };
+    struct process others, own;
+    make_process(&others, 7, 1, size);
+    make_process(&own, 8, 1, size);
+    for (int i = 0; i < 3; i++) {
+        append(&others, now());
+        rec_segments_roll(&others.segments, &err);
+        append(&own, i == 0 ? now() - 10 * SECOND : now());
+        rec_segments_roll(&own.segments, &err);
+    }
+    cr_expect_eq(rec_retention_trim(own.path, &size, 0, &err), 0);
+    cr_expect_str_eq(segments_of(&own), "1 2 3 4", "all fit");
+    cr_expect_eq(rec_retention_trim(own.path, &age, 0, &err), 0);
+    cr_expect_str_eq(segments_of(&own), "2 3 4", "the first one is 10 s old");
+    cr_expect_eq(rec_retention_trim(own.path, &size, SIZE / 8 * 7, &err), -1, "the last one and the names take something");
+    cr_expect_eq(err.sys_errno, EDQUOT);
+    cr_expect_str_eq(segments_of(&own), "4", "the one that is being written cannot go");
+    cr_expect_str_eq(segments_of(&others), "1 2 3 4");
+    rec_segments_stop(&others.segments);
+    rec_segments_stop(&own.segments);
+}
+
 /* It was killed while it removed a segment: the rest counts, and goes with the next one. */
 Test(retention, goes_on_with_what_is_half_evicted)
 {
