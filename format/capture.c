@@ -100,22 +100,17 @@ bool pnr_capture_is(const char *path)
     return count_capture_entries(path, &n, &n_other) && n > 0 && n_other == 0;
 }
 
-static bool is_empty_directory(const char *path)
-{
-    int n, n_other;
-    return count_capture_entries(path, &n, &n_other) && n == 0 && n_other == 0;
-}
-
 /* True for a capture. Waits for one that another process has just made, which gets its first partial process at
  * once. */
 static bool wait_for_capture(const char *path)
 {
-    bool is = pnr_capture_is(path);
-    for (int ms = 0; !is && ms < MAX_WAIT_MS && is_empty_directory(path); ms++) {
+    int n, n_other;
+    for (int ms = 0; count_capture_entries(path, &n, &n_other) && n_other == 0 && ms < MAX_WAIT_MS; ms++) {
+        if (n > 0)
+            return true;
         usleep(1000);
-        is = pnr_capture_is(path);
     }
-    return is;
+    return false;
 }
 
 int pnr_capture_make(const char *path, char *taken, size_t size, struct pnr_err *err)

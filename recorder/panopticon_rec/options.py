@@ -93,7 +93,9 @@ def choice(*names, kept_as=int, aliases={}):
     """Return a type: one of these names, kept as it is or by its position. aliases: undocumented names to their
     meaning."""
     def parse(value):
-        name = aliases.get(value, value) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            raise TypeError(f"{value!r} is not one of {', '.join(names)}")
+        name = aliases.get(value, value)
         if name not in names:
             raise ValueError(f"{value!r} is not one of {', '.join(names)}")
         return names.index(name) if kept_as is int else name
@@ -223,9 +225,9 @@ def parse_value(option, value, prefix):
         if option.type.is_list:
             return [option.type.parse(one) for one in ([value] if isinstance(value, str) else value)]
         return None if value is None else option.type.parse(value)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         name = f"{prefix}{option.name}" if prefix else option.keyword
-        raise ValueError(str(error) if option is FILTERS_OPTION else f"{name}: {error}") from None
+        raise type(error)(str(error) if option is FILTERS_OPTION else f"{name}: {error}") from None
 
 
 def write(options):

@@ -473,7 +473,7 @@ class Full(EndToEnd):
         self.assertGreater(lost, 0)
         messages = run([CONVERT, self.path("run.pnr")])
         self.assertEqual(messages.status, 0)
-        self.assertIn(f"events lost by the recorder: {lost}", messages.err)
+        self.assertIn(f": {lost} events lost by the recorder", messages.err)
         trace = Trace(self.path("run.trace"))
         reported = [int(re.match(r"\[lost (\d+) events\]", text)[1]) for text in trace.instants if "lost" in text]
         self.assertEqual(sum(reported), lost)
