@@ -91,7 +91,7 @@ PROSE = [
     (r"(?<!hash )\bchains?\b", "flow"),
     (r"\bborn\b|\bbirths?\b", "start"),
     (r"\b(?:the|a|its|no|these) marks?\b", "flag, code tag"),
-    (r"(?<!tried and )(?<!measured and )\bdrop(?:s|ped|ping)?\b(?! (?:its |root |all )?(?:privileges|rights))",
+    (r"(?<!tried and )(?<!measured and )\bdrop(?:s|ped|ping)?\b(?! (?:its |their |root |all )?(?:privileges|rights))",
      "elide, discard, evict, prune, leave out"),
     (r"\bsegments? of the chain\b|\bfirst point\b|\blast point\b", "flow event"),
     (r"\bthe log\b|\blogs\b|\bthread's log\b", "thread buffer", "recorder/"),
