@@ -66,6 +66,8 @@ C_CODE = [
     (r"\bstruct shown\b|\bshown_(init|clear|thread|path)\b", "lazy_metadata", "convert/"),
     (r"\bstruct stacks\b", "open_stack_snapshot", "convert/"),
     (r"\benum \w*_step\b", "status"),
+    (r"\b(?:spans|stacks|creations|shown|ahead|notes|births)_\w+\(|\bstruct (?:spans|notes|odd|births|turn)\b",
+     "call_stack, open_stack_snapshot, spawn_arrows, lazy_metadata, readahead, diagnostics", "convert/"),
 ]
 
 # In comments, docstrings, messages and documents; in lower case, what stands in backquotes left out.
@@ -324,7 +326,7 @@ class Vocabulary(unittest.TestCase):
         self.assertEqual(wrong, [])
 
     def test_files(self):
-        """Each file that the README's tour names is in the folder, or among the files, of its row."""
+        """Each file that the README's tour names is in the folder, or among the files, of its row. Each module is named."""
         readme = (ROOT / "README.md").read_text(encoding="utf-8")
         tour = re.search(r"^## A tour of the code$(.*?)^## ", readme, re.M | re.S)[1]
         wrong = []
@@ -334,6 +336,9 @@ class Vocabulary(unittest.TestCase):
             wrong += [name for name in re.findall(r"`([\w/]+\.(?:[ch]|py|def))`", row)
                       if not any((folder / name).exists() for folder in folders)]
         self.assertEqual(wrong, [])
+        modules = {path.stem for folder in PRODUCT for path in (ROOT / folder).rglob("*.[ch]")}
+        named = {pathlib.Path(name).stem for name in re.findall(r"[\w/]+\.(?:[ch]|def)\b", tour)}
+        self.assertEqual(sorted(modules - named), [])
 
     def test_faults(self):
         """Each test that the table of faults names is there."""
