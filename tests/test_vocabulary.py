@@ -326,7 +326,7 @@ class Vocabulary(unittest.TestCase):
         self.assertEqual(wrong, [])
 
     def test_files(self):
-        """README's tour names every module. Each file that it names is in the folder, or is a file, of its row."""
+        """README's tour names every module. Each file that it names is in the folder of its row."""
         readme = (ROOT / "README.md").read_text(encoding="utf-8")
         tour = re.search(r"^## A tour of the code$(.*?)^## ", readme, re.M | re.S)[1]
         wrong = []
