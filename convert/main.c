@@ -243,7 +243,7 @@ static void warn_viewers(const struct result *result, const char *path, enum for
                  "Perfetto (https://ui.perfetto.dev), best with -o NAME.pftrace", events, bytes / 1000000,
                  output_suffix(path) ? ", compressed or not" : "");
     if (max_depth > PERFETTO_LEVELS)
-        warn("%" PRIu64 " levels of nesting: Perfetto drops slices deeper than %d; try --max-depth %d", max_depth,
+        warn("%" PRIu64 " levels of nesting: Perfetto discards slices deeper than %d; try --max-depth %d", max_depth,
                  PERFETTO_LEVELS, PERFETTO_LEVELS);
 }
 
@@ -524,7 +524,7 @@ static void report_part(const struct result *result, const char *name, uint64_t 
 
 /* What is kept from one part to the next. */
 struct between {
-    struct open_stack_snapshot stacks[2];       /* what is open at the begin of a part, by turns, and at its end */
+    struct open_stack_snapshot stacks[2];       /* open at the begin and at the end of a part: they swap roles */
     struct anomalies *anomalies;        /* owned; what was known before it */
 };
 

@@ -34,7 +34,7 @@ NAMES = [
     ("birth|born|facts?", "child_start, start_method, property"),
     ("(is|make|count|remove|note|clear|n)_begun|begun_(prefix|capacity|ns)", "partial", PRODUCT),
     ("undecided|stays?|keeps", "pending, retained", ("convert/", "tests/format/", "tests/unit/")),
-    ("exit_missing|leave_unseen|enter_unseen|begin_unknown", "exit_missing, begin_unknown"),
+    ("left_unseen|leave_unseen|enter_unseen|opened_before", "exit_missing, begin_unknown"),
     ("is_well", "ok"),
     ("adopt|catch_up", "resync_thread, slow_path"),
     ("noted", "watched"),

@@ -21,7 +21,7 @@
 
 /* What the reader can do now. Each function below asserts the phases in which it may be called. */
 enum reader_phase {
-    READER_INDEXING,                    /* reader_open() is at work: nothing but what names and chunks tell */
+    READER_INDEXING,                    /* reader_open() is at work: only names and chunks are known */
     READER_READY,                       /* all headers are known, nothing has been read; the range can still be set */
     READER_READING,                     /* blocks are read */
     READER_RELEASED                     /* all threads are read or stopped: no memory, descriptor or mapping is held */

@@ -179,7 +179,7 @@ static int make_temporary(struct output *output)
 
 /* ---- compressing ---- */
 
-static struct compressor_state *make_compressor(enum coding coding)
+static struct compressor_state *make_output_compressor(enum coding coding)
 {
     struct compressor_state *compressor = calloc(1, sizeof *compressor);
     if (!compressor)
@@ -204,7 +204,7 @@ static struct compressor_state *take_compressor(struct output *output)
     if (compressor)
         output->idle_compressors = compressor->next;
     pthread_mutex_unlock(&output->lock);
-    return compressor ? compressor : make_compressor(output->coding);
+    return compressor ? compressor : make_output_compressor(output->coding);
 }
 
 static void release_compressor(struct output *output, struct compressor_state *compressor)

@@ -1,7 +1,7 @@
-/* All slices of a function have in common the text up to the time (the head), of which the part up to the category is
- * the name, and the number of the source with the end of the event (the tail); those of a thread have its ids in
- * common. The sources themselves come last in the file, as Catapult's stack frames: repeated in each slice they took
- * a third of it.
+/* Keeps the text that slices have in common. All slices of a function begin with the same text up to the time (the
+ * head); its part up to the category is the name. They end with the same number of the source (the tail). All slices of
+ * a thread have its ids. The sources themselves come last in the file, as Catapult's stack frames: repeated in each
+ * slice they took a third of it.
  *
  *     ,\n{"name":"app.main","cat":"python","ph":"X","ts":     head of function 1; up to `"app.main"` it is the name
  *     1.000,"dur":2.500                                       numbers

@@ -184,7 +184,7 @@ Test(flows, draws_arrows_from_where_frames_were_made)
         /* the first slice does not stay, or does later */
         { ALL, ALL, { { 'C', 1, 4, 1, 5 }, { 's', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'R', 0, 4, 1, 30 } }, "" },
         { ALL, ALL, { { 'C', 1, 4, 1, 5 }, { 's', 0, 4, 1, 10 }, { 'k', 0, 4, 1, 10 } }, "1:S1@5 0:F1@11" },
-        /* the one that made it does not stay, or does later: before the first slice, or behind it */
+        /* the one that made it does not stay, or does later: before the first slice, or after it */
         { ALL, ALL, { { 'c', 1, 4, 1, 5 }, { 'D', 1, 0, 0, 4 }, { 'S', 0, 4, 1, 10 } }, "1:S1@5 0:F1@11" },
         { ALL, ALL, { { 'c', 1, 4, 1, 5 }, { 'd', 1, 0, 0, 4 }, { 'S', 0, 4, 1, 10 } }, "" },
         { ALL, ALL, { { 'c', 1, 4, 1, 5 }, { 'S', 0, 4, 1, 10 }, { 'F', 0, 4, 1, 20 }, { 'C', 1, 4, 1, 25 },
@@ -232,12 +232,12 @@ Test(flows, forgets_what_was_made)
     flows_clear(&flows);
 }
 
-Test(flows, tells_of_tasks)
+Test(flows, emits_tasks)
 {
     static const struct { struct step steps[12]; const char *expected; } table[] = {
         { { { 'T', 1, 6, 1, 10 }, { 'Y', 1, 6, 1, 20 }, { 'R', 2, 6, 1, 30 }, { 'F', 2, 6, 1, 40 } },
           "1:b1@10 1:r1@10 1:w1@20 2:r1@30 2:w1@40 2:e1@40" },
-        /* two by turns, a coroutine that is none, a generator */
+        /* two alternately, a coroutine that is not a task, a generator */
         { { { 'T', 0, 6, 1, 10 }, { 'Y', 0, 6, 1, 20 }, { 'T', 0, 6, 2, 30 }, { 'S', 0, 6, 3, 31 }, { 'Y', 0, 6, 3, 32 },
             { 'Y', 0, 6, 2, 40 }, { 'R', 0, 6, 1, 50 }, { 'F', 0, 6, 1, 60 }, { 'S', 0, 4, 4, 65 },
             { 'R', 0, 6, 2, 70 }, { 'R', 0, 6, 3, 71 }, { 'F', 0, 6, 2, 80 } },
