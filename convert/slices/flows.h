@@ -30,6 +30,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "format/table.h"
 #include "sink.h"
 #include "spawn_arrows.h"
 #include "tasks.h"
@@ -53,9 +54,7 @@ struct flows {
     unsigned kinds;                     /* those that are in the table */
     struct spawn_arrows spawns;
     struct tasks tasks;
-    struct flow *table;                 /* owned */
-    size_t n, capacity;
-    uint64_t secret;                    /* makes the slot of a frame in the table unpredictable */
+    struct pnr_table table;             /* of struct flow, by frame identity */
     uint64_t n_unconnected;             /* slices without a flow, as there were FLOWS_MAX, and frames that were created
                                            when there were SPAWN_ARROWS_MAX; of the present process */
     uint64_t last_id;                   /* given to a flow or a spawn arrow */

@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include "convert/slices/subjects.h"
+#include "format/array.h"
 #include "text.h"
 
 /* More than the fixed parts of any event take. */
@@ -261,14 +262,8 @@ static uint64_t add_source(struct trace_json *json, uint32_t index, const struct
 {
     uint64_t number = json->n_before + index;
     size_t max_size = EVENT_SIZE + escaped_size(symbol->file);
-    if (json->sources_capacity - json->sources_size < max_size) {
-        size_t capacity = 2 * json->sources_capacity + max_size;
-        char *sources = realloc(json->sources, capacity);
-        if (!sources)
-            return 0;
-        json->sources = sources;
-        json->sources_capacity = capacity;
-    }
+    if (pnr_array_reserve(&json->sources, &json->sources_capacity, json->sources_size + max_size) < 0)
+        return 0;
     char *to = json->sources + json->sources_size;
     to = json->sources_size ? PUT(to, ",\n\"") : PUT(to, "\n\"");
     to = put_decimal(to, number);

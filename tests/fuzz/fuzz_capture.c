@@ -1,5 +1,5 @@
-/* Reads a process directory and does with it all that the converter can: writes the trace, a piece of it, and all of it
- * in pieces to /dev/null; writes what comes from a call tree, and what --info and --verify print. */
+/* Reads a process directory and does with it all that the converter can. Writes the trace, a piece of it, and all of it
+ * in pieces to /dev/null. Writes what comes from a call tree, and what --info and --verify print. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

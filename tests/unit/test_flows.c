@@ -94,7 +94,7 @@ Test(flows, joins_the_slices_of_a_frame)
         play(&flows, table[i].steps, 10);
         flows_end_process(&flows, 1000, false);
         cr_expect_str_eq(sink.text, table[i].expected, "row %zu: %s", i, sink.text);
-        cr_expect_eq(flows.n, 0, "row %zu", i);
+        cr_expect_eq(flows.table.n, 0, "row %zu", i);
         flows_clear(&flows);
     }
 }
@@ -203,7 +203,7 @@ Test(flows, draws_arrows_from_where_frames_were_made)
         flows_init(&flows, &sink.sink, (struct flows_choice){ table[i].flows, table[i].spawns, false });
         flows_process(&flows, check_symbols());
         play(&flows, table[i].steps, 12);
-        cr_expect_leq(flows.spawns.n_alive, flows.n, "row %zu", i);
+        cr_expect_leq(flows.spawns.n_alive, flows.table.n, "row %zu", i);
         flows_end_process(&flows, 1000, false);
         cr_expect_str_eq(sink.text, table[i].expected, "row %zu: %s", i, sink.text);
         cr_expect_eq(flows.spawns.n_alive, 0, "row %zu", i);
@@ -224,7 +224,7 @@ Test(flows, forgets_what_was_made)
         flows_finish(&flows, 1 + i % 100);
         flows_create(&flows, i % 3 ? &pending : NULL, 1, 4, 1 + i % 100, i);
     }
-    cr_expect_eq(flows.n, 100);
+    cr_expect_eq(flows.table.n, 100);
     cr_expect_eq(flows.spawns.n_alive, 100);
     cr_expect_leq(flows.spawns.capacity, 256);
     flows_decide(&flows, &pending, 0, true);
@@ -304,11 +304,11 @@ Test(flows, forgets_what_ended)
         if (i > 50)
             flows_leave(&flows, 0, 4, 5000 + i - 50, true, 1000 + i - 50, 1000 + i);
     }
-    cr_expect_eq(flows.n, 150);
-    cr_expect_leq(flows.capacity, 256);
+    cr_expect_eq(flows.table.n, 150);
+    cr_expect_leq(flows.table.capacity, 256);
     cr_expect_eq(flows.n_flows, 0);
     for (uint64_t i = 1; i <= 100; i++)
         flows_leave(&flows, 0, 4, i * 11, true, i, 300000);
-    cr_expect_eq(flows.n, 50);
+    cr_expect_eq(flows.table.n, 50);
     flows_clear(&flows);
 }
