@@ -372,8 +372,8 @@ static size_t match_open(const struct call_stack *stack, size_t bottom, const st
     return n_matched;
 }
 
-/* Finds where most of the OPEN records match if they list only the innermost frames. Frames may be missing, or too many,
- * below or above. */
+/* Finds where most of the OPEN records match if they list only the innermost frames. Below and above, frames may be
+ * missing, or too many. */
 static size_t match_innermost(const struct call_stack *stack, const struct pnr_record *open, size_t n, size_t *end)
 {
     struct stack_count *count = stack_count(stack);

@@ -147,7 +147,8 @@ static void pass_change(struct window_boundary *boundary, const struct density_c
 }
 
 /* Moves the boundary by a number of records, but not beyond until_ns. Returns by how many it was moved. */
-static double move_boundary(const struct split *split, struct window_boundary *boundary, double records, uint64_t until_ns)
+static double move_boundary(const struct split *split, struct window_boundary *boundary, double records,
+                            uint64_t until_ns)
 {
     double moved = 0;
     while (boundary->ns < until_ns) {

@@ -84,7 +84,7 @@ static int add_tree_function(struct call_tree *tree, const struct symbol *symbol
         return -1;
     struct call_function *function = &tree->functions[tree->n_functions++];
     *function = (struct call_function){ .symbol = *symbol, .type = type };
-    function->symbol.module = copy_string(&bytes, symbol->module);     /* the begin of the memory, for call_tree_free() */
+    function->symbol.module = copy_string(&bytes, symbol->module);     /* first: call_tree_free() frees that */
     function->symbol.name = copy_string(&bytes, symbol->name);
     function->symbol.file = copy_string(&bytes, symbol->file);
     return 0;
@@ -235,7 +235,7 @@ static uint32_t find_thread_root(struct call_tree *tree, uint32_t thread)
 }
 
 static uint32_t enter_node(struct sink *sink, uint32_t parent, uint32_t thread, uint32_t function,
-                            enum pnr_subject subject)
+                           enum pnr_subject subject)
 {
     struct call_tree *tree = (struct call_tree *)sink;
     if (sink->is_broken)

@@ -55,7 +55,7 @@ static int put_json_names(struct writer *writer, const struct call_function *fun
 }
 
 static int put_json_profile(struct writer *writer, const struct call_tree *tree, const struct profile *profile,
-                    uint64_t n_lost)
+                            uint64_t n_lost)
 {
     writer_format(writer, "{\"lost_events\":%" PRIu64 ",\"left_out_calls\":%" PRIu64 ",\"functions\":[", n_lost,
                   tree->n_excluded);
@@ -165,7 +165,7 @@ static int put_table_name(struct writer *writer, const struct call_function *fun
 }
 
 static int put_table_profile(struct writer *writer, const struct call_tree *tree, const struct profile *profile,
-                     size_t columns)
+                             size_t columns)
 {
     cell rows[TOP_MAX_LINES][N_COLUMNS], others;
     size_t n = profile->n < TOP_MAX_LINES ? profile->n : TOP_MAX_LINES, widths[N_COLUMNS], used = 0;
@@ -190,7 +190,7 @@ static int put_table_profile(struct writer *writer, const struct call_tree *tree
         for (int column = 0; column < (has_flows ? N_COLUMNS : FLOWS); column++)
             writer_format(writer, "%*s  ", (int)widths[column], rows[i][column]);
         if (put_table_name(writer, &tree->functions[profile->lines[i].group],
-                     columns ? columns > used + MIN_NAME_COLUMNS ? columns - used : MIN_NAME_COLUMNS : 0) < 0)
+                           columns ? columns > used + MIN_NAME_COLUMNS ? columns - used : MIN_NAME_COLUMNS : 0) < 0)
             return -1;
         writer_format(writer, "\n");
     }

@@ -179,7 +179,7 @@ static inline char *put_json_thread(char *to, const struct trace_thread *thread)
 #define SLICE_END "}"                  /* how its tail does */
 
 static inline char *put_json_slice(char *to, const struct trace_batch *batch, const struct trace_event *event,
-                              struct time_prefix *time_prefix)
+                                   struct time_prefix *time_prefix)
 {
     const struct trace_function *function = event->function;
     to = put_json_prepared(to, function->bytes, function->head_size);

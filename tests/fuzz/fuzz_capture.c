@@ -143,7 +143,8 @@ static void convert_pieces(struct reader *reader, const struct diagnostics *diag
                                          .open_at_from = n ? &stacks[(n + 1) % 2] : NULL, .open_at_to = &stacks[n % 2] };
         selection_set_window(selection, from_ns, to_ns);
         open_stack_snapshot_clear(&stacks[n % 2]);
-        struct split_result result = { .bytes = convert_it(reader, &trace_json, &how, diagnostics), .events = 10, .n_open = 1 };
+        struct split_result result = { .bytes = convert_it(reader, &trace_json, &how, diagnostics), .events = 10,
+                                       .n_open = 1 };
         if (split_judge(split, &result)) {
             next_ns = to_ns;
             n++;
@@ -179,8 +180,8 @@ static void add_up(struct reader *reader, int fd, bool has_roots)
     if (!tree)
         abort();
     writer_init(&writer, fd);
-    if (convert(&reader, 1, &(struct convert_options){ .flows = all_flows }, &tree->sink, &count, &anomalies, &err) == 0 &&
-        !tree->sink.is_broken) {
+    const struct convert_options how = { .flows = all_flows };
+    if (convert(&reader, 1, &how, &tree->sink, &count, &anomalies, &err) == 0 && !tree->sink.is_broken) {
         if (!has_roots) {
             pstats_write(tree, &writer);
             top_write(tree, &(struct top_form){ .columns = 80 }, &writer);

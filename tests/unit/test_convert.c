@@ -23,7 +23,8 @@ static void run(const char *const *paths, size_t n, struct check_sink *sink, str
     check_sink_init(reports);
     for (size_t i = 0; i < n; i++)
         cr_assert_not_null(readers[i] = reader_open(paths[i], NULL, &diagnostics, &err));
-    cr_assert_eq(convert(readers, n, &(struct convert_options){ .flows = flows }, &sink->sink, &count, anomalies, &err), 0);
+    cr_assert_eq(convert(readers, n, &(struct convert_options){ .flows = flows }, &sink->sink, &count, anomalies, &err),
+                 0);
     anomalies_report(readers, n, convert_zero_ns(readers, n), anomalies, &diagnostics);
     for (size_t i = 0; i < n; i++)
         reader_close(readers[i]);
@@ -175,7 +176,8 @@ Test(convert, gives_tracks_stacks_of_their_own)
               { 30, SWITCH, 0, 2 }, { 30, RET, 0, 1 } } }, 0, 0, "0:1[1000,1020] 2:1[1010,1030]", "" },
         /* what OPEN records after a SWITCH list: nothing is new; something left; something found; only the innermost */
         { { { { 0, SWITCH, LISTED, 2 }, { 10, CALL, 0, 1 }, { 20, CALL, 0, 2 } },
-            { { 0, CALL, 0, 3 }, { 10, SWITCH, LISTED, 2 }, { 10, OPEN, 0, 1 }, { 10, OPEN, 0, 2 }, { 30, RET, 0, 2 } } },
+            { { 0, CALL, 0, 3 }, { 10, SWITCH, LISTED, 2 }, { 10, OPEN, 0, 1 }, { 10, OPEN, 0, 2 },
+              { 30, RET, 0, 2 } } },
           0, 0, "2:2[1020,2030] 0:3[2000,2030]u 2:1[1010,2031]u", "" },
         { { { { 0, SWITCH, LISTED, 2 }, { 10, CALL, 0, 1 }, { 20, CALL, 0, 2 } },
             { { 10, SWITCH, LISTED, 2 }, { 10, OPEN, 0, 1 }, { 30, RET, 0, 1 } } }, 0, 0,

@@ -352,7 +352,7 @@ Test(reader, reads_what_is_after_a_cut)
         sample.capture.segment = 2;
         add(&sample, 2, 0);
         snprintf(reports, sizeof reports, "D:segment-1/thread-1.zst: byte %zu: file ends inside a block header;",
-             sample.sizes[0]);
+                 sample.sizes[0]);
         expect(&sample, "1:1 !1:3", reports);
     }
 }

@@ -131,7 +131,7 @@ Test(retention, counts_what_is_begun)
     cr_assert_eq(reserve(&limits, 1 << 20), 0);
     cr_expect_eq(count_begun(), N, "running ones, and those of another namespace");
     cr_expect_str_eq(segments_of(&process), "1 2");
-    /* what is retained: the begun ones, the segment as if it were full, the live mapping, the name table, directories */
+    /* what is retained: partial processes, the segment as if it were full, live mapping, name table, directories */
     const uint64_t retained = N * ((1 << 20) + 4096) + SEGMENT_SIZE + 8192 + 262144 + 4096 + 4096;
     cr_assert_eq(reserve(&limits, SIZE / 8 * 7 - retained), 0);
     cr_expect_str_eq(segments_of(&process), "2", "there is none any more");
