@@ -22,7 +22,7 @@ struct conversion {
     bool is_all;                        /* nothing is selected */
 };
 
-/* One process of it. */
+/* A process while it is converted. */
 struct process_conversion {
     struct converted_process process;
     struct slice_rules rules;

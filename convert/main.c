@@ -33,7 +33,7 @@ enum status { ALL = 0, IN_PART = 1, NOTHING = 2 };
 #define CHROME_BYTES 500000000
 #define PERFETTO_LEVELS 512
 
-/* Of a badly damaged capture there is more to report than anyone reads. */
+/* Limits the lines about damage: a badly damaged capture has more than anyone reads. */
 #define MAX_DIAGNOSTICS 20
 
 struct messages {

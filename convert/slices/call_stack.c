@@ -60,8 +60,8 @@ static void set_limit(struct call_stack *stack)
     stack->limit = stack->max < stack->capacity ? stack->max : stack->capacity;
 }
 
-/* Between begin_changes() and end_changes() only this stack changes: so what is open in others is looked at once, and
- * not at each frame. Frames that overflow are the innermost ones: none is kept until they have been left. */
+/* Between begin_changes() and end_changes() only this stack changes: so what is open in others is read once, and not at
+ * each frame. Frames that overflow are the innermost ones: none is kept until they have been left. */
 static size_t begin_changes(struct call_stack *stack)
 {
     stack->max = stack->n_overflowed ? stack->n : stack->n + CALL_STACK_MAX_OPEN - stack_count(stack)->open;

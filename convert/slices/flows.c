@@ -70,7 +70,7 @@ static void suspend_task(struct flows *flows, struct flow *flow)
     emit_task(flows, flow, TASK_SUSPEND, flow->end_ns, 0);
 }
 
-/* The task's latest slice, which has just begun, is retained. */
+/* Emits that the task runs: its latest slice, which has just begun, is retained. */
 static __attribute__((noinline)) void resume_task(struct flows *flows, struct flow *flow)
 {
     bool is_first = flow->task == TASK_UNNUMBERED;
@@ -84,7 +84,7 @@ static __attribute__((noinline)) void resume_task(struct flows *flows, struct fl
     emit_task(flows, flow, TASK_RESUME, flow->begin_ns, 0);
 }
 
-/* ns: the task continues until then at least. */
+/* Ends the task if it has begun, at ns or later. */
 static __attribute__((noinline)) void end_task(struct flows *flows, struct flow *flow, uint64_t ns, uint32_t flags)
 {
     if (flow->task != TASK_UNNUMBERED) {
@@ -133,7 +133,8 @@ static inline bool needs_flow(const struct flows *flows, uint32_t function, uint
     return frame && is_of_kinds(flows, flows->kinds, function);
 }
 
-/* The flow's latest slice is retained: the event held back is not the end of the flow, but that slice's may be. */
+/* Continues the flow with its latest slice, which is retained: emits the event held back, which is not the flow's end,
+ * and holds back that slice's, which may be. */
 static void continue_flow(struct flows *flows, struct flow *flow)
 {
     if (flows->sink->resume) {

@@ -40,7 +40,7 @@
 
 struct flow;
 
-/* What is wanted. Bit k: of frames of enum pnr_function_kind k. */
+/* Which of them are made. Bit k: those of frames of enum pnr_function_kind k. */
 struct flows_choice {
     unsigned flows;                     /* flow events between their slices */
     unsigned spawns;                    /* arrows from where they were created */

@@ -33,7 +33,7 @@ struct call_tree_state {
     size_t n_threads;
 };
 
-/* Out of memory: that sticks. */
+/* Breaks the tree for good, as it is out of memory. */
 static void fail_tree(struct call_tree *tree)
 {
     tree->sink.is_broken = true;

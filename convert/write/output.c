@@ -196,7 +196,8 @@ static struct compressor_state *make_output_compressor(enum coding coding)
     return NULL;
 }
 
-/* There are as many as threads that compress at a time. NULL when out of memory. */
+/* Returns a compressor that is not in use; there are as many as threads that compress at a time. NULL when out of
+ * memory. */
 static struct compressor_state *take_compressor(struct output *output)
 {
     pthread_mutex_lock(&output->lock);

@@ -27,7 +27,7 @@ static int render_batch(struct output_part *part)
     return 0;
 }
 
-/* Out of memory: something prepared is missing, so no event may be added any more. */
+/* Breaks the trace for good, as it is out of memory: something prepared is missing, so no event may be added. */
 static void fail_trace(struct trace *trace)
 {
     trace->is_out_of_memory = trace->sink.is_broken = true;
