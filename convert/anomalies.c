@@ -40,14 +40,14 @@ static void report_evicted(struct reader *reader, uint64_t zero_ns, const struct
     if (!reader_has_evicted(reader, &complete_ticks))
         return;
     if (reader_n_threads(reader) == 0) {
-        diagnostics_report(diagnostics, DIAGNOSTIC_INFO, "%s: all events were dropped (--max-size, --last)",
+        diagnostics_report(diagnostics, DIAGNOSTIC_INFO, "%s: all events were evicted (--max-size, --last)",
                            reader_path(reader));
         return;
     }
     uint64_t ns = timeline_ns(reader_timeline(reader), complete_ticks);
     uint64_t ms = ns > zero_ns ? (ns - zero_ns + 999999) / 1000000 : 0;
     diagnostics_report(diagnostics, DIAGNOSTIC_INFO,
-                       "%s: older events were dropped (--max-size, --last): complete from %" PRIu64 ".%03u s on",
+                       "%s: older events were evicted (--max-size, --last): complete from %" PRIu64 ".%03u s on",
                        reader_path(reader), ms / 1000, (unsigned)(ms % 1000));
 }
 

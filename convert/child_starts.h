@@ -1,4 +1,4 @@
-/* Where in logical time the processes begin that a process started. Each process has positions of its own; a child
+/* Finds where in logical time the children of a process begin. Each process has positions of its own; a child
  * begins with the position that its parent has reached when the child's recording starts.
  *
  *     process 7            positions   process 8, a child of 7     positions

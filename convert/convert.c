@@ -22,7 +22,7 @@ struct conversion {
     bool is_all;                        /* nothing is selected */
 };
 
-/* One process of it. */
+/* A process while it is converted. */
 struct process_conversion {
     struct converted_process process;
     struct slice_rules rules;
@@ -141,7 +141,7 @@ static int allocate_process(const struct conversion *conversion, struct process_
                              conversion->positions + first);
 }
 
-static void end_process(struct conversion *conversion, struct process_conversion *one)
+static void finish_conversion(struct conversion *conversion, struct process_conversion *one)
 {
     struct converted_process *process = &one->process;
     uint64_t end_ns = timeline_since(process->timeline, process->zero_ns, process->end_ticks);
@@ -183,7 +183,7 @@ static int convert_process(struct conversion *conversion, size_t i, struct pnr_e
         result = merge_threads(&one.process, one.cursors, one.heap, one.window, &one.children, err);
     }
     if (result == 0)
-        end_process(conversion, &one);
+        finish_conversion(conversion, &one);
     clear_process(&one);
     return result;
 }

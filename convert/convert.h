@@ -42,7 +42,7 @@ uint64_t convert_zero_ns(struct reader **readers, size_t n);
 struct selection_extent convert_extent(struct reader **readers, size_t n);
 
 /* Converts the processes one after another. A reader may be read once, until it is rewound. Fills count, and adds to
- * the n of anomalies. Returns 0, also when the sink broke: whoever made it asks it; or -1 when out of memory. */
+ * the n of anomalies. Returns 0 even if the sink broke, which its owner finds in is_broken; -1 when out of memory. */
 int convert(struct reader **readers, size_t n, const struct convert_options *options, struct sink *sink,
             struct convert_count *count, struct anomalies *anomalies, struct pnr_err *err);
 

@@ -33,7 +33,7 @@ uint32_t process_pid(const struct reader *reader);
 /* Fills ids with the ids of n processes in the trace. Returns 0, or -1 when out of memory. */
 int identify_processes(struct reader **readers, size_t n, uint32_t *ids);
 
-/* The same for the threads of a process. */
+/* Fills ids with the ids of the threads of a process. Returns 0, or -1 when out of memory. */
 int identify_threads(const struct reader *reader, uint32_t *ids);
 
 /* The kernel's id of a thread, or its number if that is not known. entry: its latest name, or NULL. */

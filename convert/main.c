@@ -33,7 +33,7 @@ enum status { ALL = 0, IN_PART = 1, NOTHING = 2 };
 #define CHROME_BYTES 500000000
 #define PERFETTO_LEVELS 512
 
-/* Of a badly damaged capture there is more to report than anyone reads. */
+/* Limits the lines about damage: a badly damaged capture has more than anyone reads. */
 #define MAX_DIAGNOSTICS 20
 
 struct messages {
@@ -240,11 +240,11 @@ static void warn_viewers(const struct result *result, const char *path, enum for
     uint64_t events = result->events, bytes = result->bytes, max_depth = result->count.stacks.max_depth;
     if (format == CATAPULT && (events > CHROME_EVENTS || bytes > CHROME_BYTES))
         warn("%" PRIu64 " events, %" PRIu64 " MB: more than chrome://tracing can show%s; try --split 200M, or "
-                 "Perfetto (https://ui.perfetto.dev), best with -o NAME.pftrace", events, bytes / 1000000,
-                 output_suffix(path) ? ", compressed or not" : "");
+             "Perfetto (https://ui.perfetto.dev), best with -o NAME.pftrace", events, bytes / 1000000,
+             output_suffix(path) ? ", compressed or not" : "");
     if (max_depth > PERFETTO_LEVELS)
-        warn("%" PRIu64 " levels of nesting: Perfetto drops slices deeper than %d; try --max-depth %d", max_depth,
-                 PERFETTO_LEVELS, PERFETTO_LEVELS);
+        warn("%" PRIu64 " levels of nesting: Perfetto discards slices deeper than %d; try --max-depth %d", max_depth,
+             PERFETTO_LEVELS, PERFETTO_LEVELS);
 }
 
 static struct trace_about describe_capture(const struct capture *capture)
@@ -452,8 +452,8 @@ static void report_result(const struct options *options, const struct result *re
         "nothing in the capture matches the selection: " : "";
     char arrows[ARROWS_SIZE];
     warn("%s%" PRIu64 " slices, %s, %" PRIu64 " threads: %s, %" PRIu64 " bytes", nothing, count->stacks.slices,
-             count_arrows(options, count, arrows), count->threads, strcmp(path, "-") == 0 ? "standard output" : path,
-             result->file_bytes);
+         count_arrows(options, count, arrows), count->threads, strcmp(path, "-") == 0 ? "standard output" : path,
+         result->file_bytes);
 }
 
 /* Writes a file, or a part of the trace. Returns 0, or -1 after reporting why not. */
@@ -519,12 +519,12 @@ static void report_part(const struct result *result, const char *name, uint64_t 
     if (to_ns < UINT64_MAX)
         snprintf(to, sizeof to, "%" PRIu64 ".%09" PRIu64 " s", to_ns / 1000000000, to_ns % 1000000000);
     warn("%s: from %" PRIu64 ".%09" PRIu64 " s to %s, %" PRIu64 " slices, %" PRIu64 " bytes", name,
-             from_ns / 1000000000, from_ns % 1000000000, to, result->count.stacks.slices, result->file_bytes);
+         from_ns / 1000000000, from_ns % 1000000000, to, result->count.stacks.slices, result->file_bytes);
 }
 
 /* What is kept from one part to the next. */
 struct between {
-    struct open_stack_snapshot stacks[2];       /* what is open at the begin of a part, by turns, and at its end */
+    struct open_stack_snapshot stacks[2];       /* open at the begin and at the end of a part: they swap roles */
     struct anomalies *anomalies;        /* owned; what was known before it */
 };
 
@@ -568,7 +568,7 @@ static int write_parts(const struct options *options, const struct capture *capt
 }
 
 static void report_parts(const struct options *options, const struct split *split, const struct result *total,
-                      const char *path)
+                         const char *path)
 {
     char first[PATH_MAX], last[PATH_MAX], next[PATH_MAX], arrows[ARROWS_SIZE];
     if (total->n_files == 0 || name_part(path, 1, first) < 0 || name_part(path, total->n_files, last) < 0 ||
@@ -576,14 +576,14 @@ static void report_parts(const struct options *options, const struct split *spli
         return;
     if (split_n_oversized(split))
         warn("files larger than %" PRIu64 " bytes, since they cannot be split further: %" PRIu64, options->split_size,
-                 split_n_oversized(split));
+             split_n_oversized(split));
     warn_viewers(total, path, options->format);
     if (access(next, F_OK) == 0)
         warn("%s is from an earlier conversion, and does not belong to these files", next);
     if (!options->is_quiet)
         warn("%" PRIu64 " slices, %s: %s%s%s, %" PRIu64 " bytes", total->count.stacks.slices,
-                 count_arrows(options, &total->count, arrows), first, total->n_files > 1 ? " to " : "",
-                 total->n_files > 1 ? last : "", total->file_bytes);
+             count_arrows(options, &total->count, arrows), first, total->n_files > 1 ? " to " : "",
+             total->n_files > 1 ? last : "", total->file_bytes);
 }
 
 /* Returns whether the path can be that of a regular file; if not, reports it. */
@@ -656,7 +656,7 @@ static void open_standard_files(void)
 /* Does what the options ask for. Returns 0; -1 when nothing was written, 1 when not all was, after reporting why. */
 static int run_options(const struct options *options, const struct capture *capture,
                        const struct diagnostics *diagnostics,
-                   const struct messages *messages, struct jobs *jobs)
+                       const struct messages *messages, struct jobs *jobs)
 {
     int status = options->is_info ? print_info(options, capture) : 0;
     if (status == 0 && options->is_verify)

@@ -85,7 +85,7 @@ static void reveal_deferred(struct thread_cursor *cursor)
     cursor->is_deferred = false;
 }
 
-/* The cursor's stack runs for the first time. */
+/* Begins the cursor's stack, which runs for the first time. */
 static void begin_first_run(struct thread_cursor *cursor, bool is_wanted)
 {
     const struct converted_process *process = cursor->process;
@@ -106,8 +106,8 @@ void thread_cursor_reveal(struct thread_cursor *cursor)
 
 /* ---- which stack runs ---- */
 
-/* From now on the thread's records are of this track. Returns false when there is no track of that number, or another
- * thread has it. */
+/* Switches to the track: the thread's next records are of it. Returns false when there is no track of that number, or
+ * another thread has it. */
 static bool change_track(struct thread_cursor *cursor, uint32_t number)
 {
     struct converted_process *process = cursor->process;

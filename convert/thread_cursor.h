@@ -86,7 +86,7 @@ void thread_cursor_clear(struct thread_cursor *cursor);
 /* Converts the thread's records up to those ticks. Returns 1; 0 at the thread's end; -1 and fills err. */
 int thread_cursor_advance(struct thread_cursor *cursor, uint64_t until_ticks, struct pnr_err *err);
 
-/* The selected time has begun: reveals what is open in the thread. */
+/* Reveals what is open in the thread when the selected time begins. */
 void thread_cursor_reveal(struct thread_cursor *cursor);
 
 /* Closes everything that is open in the thread. */

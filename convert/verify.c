@@ -13,7 +13,8 @@ static void check_event_count(const struct reader *reader, const struct anomalie
         anomalies->unknown_kinds || anomalies->events == n_recorded)
         return;
     diagnostics_report(diagnostics, DIAGNOSTIC_DAMAGE,
-                       "%s: %" PRIu64 " events found, but %" PRIu64 " were recorded", reader_path(reader), anomalies->events,
+                       "%s: %" PRIu64 " events found, but %" PRIu64 " were recorded", reader_path(reader),
+                       anomalies->events,
                        n_recorded);
 }
 

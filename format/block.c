@@ -250,7 +250,7 @@ static size_t content_size_of(const struct pnr_block_header *header)
     return (size_t)__builtin_popcount(header->planes) * header->n_records;
 }
 
-static ZSTD_CCtx *make_compressor(void)
+static ZSTD_CCtx *make_block_compressor(void)
 {
     ZSTD_CCtx *c = ZSTD_createCCtx();
     if (c && (ZSTD_isError(ZSTD_CCtx_setParameter(c, ZSTD_c_compressionLevel, PNR_BLOCK_LEVEL)) ||
@@ -266,7 +266,7 @@ static ZSTD_CCtx *make_compressor(void)
 const void *pnr_block_encode(struct pnr_block_coder *coder, struct pnr_block_header *header,
                              const struct pnr_record *records, size_t *size)
 {
-    if (!coder->compressor && !(coder->compressor = make_compressor()))
+    if (!coder->compressor && !(coder->compressor = make_block_compressor()))
         return NULL;
     header->planes = find_planes(records, header->n_records, header->tick_shift);
     split_planes(coder->planes, records, header);

@@ -51,7 +51,7 @@
  *   16  u32  chunk_records     PNR_BLOCK_RECORDS
  *   20  u32  latest            which of clock_samples[] was written last, 0 or 1
  *   24  u64  unused            0
- *   32  2 x 3 x u64  clock_samples   the latest two, written by turns; all 0: not yet written
+ *   32  2 x 3 x u64  clock_samples   the latest two, written alternately; all 0: not yet written
  *   80  u64  process_start     when the process started, in clock ticks since boot: proc(5), stat, field 22
  *   88  u64  pid_namespace     the inode of /proc/self/ns/pid; both 0: not known
  *   96  u64  n_events          records in the blocks that were written, except OPEN */
@@ -152,8 +152,8 @@ static inline void pnr_live_clear(struct pnr_record *at)
 /* Takes a free chunk for the block of this header. */
 void pnr_live_begin(struct pnr_live *live, uint32_t k, const struct pnr_block_header *header);
 
-/* Counts chunk k, which is now a block with n_events records except OPEN: a process that finds the chunk in use can
- * tell whether they have been counted. */
+/* Counts chunk k, which is now a block with n_events records except OPEN: a process that finds the chunk in use
+ * knows whether they have been counted. */
 void pnr_live_count_block(struct pnr_live *live, uint32_t k, uint32_t n_events);
 
 /* Frees chunk k; after that its records may be zeroed. */

@@ -1,9 +1,9 @@
 /* Holds 48 bytes for each block, sorted by thread and sequence, the chunks of the live mapping among them.
  *
  * The process may go on meanwhile, so the order of looking is against the recorder's: first the chunks, then the files,
- * then the names. What has left its chunk is a block in a file by then, and what is in either has its names. Before a
- * file is read, the names have told whether the process ended or was killed, and whether it may evict segments. If it
- * may, a listed file that has disappeared was evicted with its segment. */
+ * then the names. What has left its chunk is a block in a file by then, and what is in either has its names. The
+ * names, read before the files' contents, show whether the process ended or was killed, and whether it may evict
+ * segments. If it may, a listed file that has disappeared was evicted with its segment. */
 #include "index.h"
 
 #include <fcntl.h>
@@ -109,7 +109,7 @@ static void add_property_sample(struct index *index, const char *ticks, const ch
 /* Reads the names and takes from them how the process ended. Returns 0 or -1. */
 static int load_symbols(struct index *index, struct pnr_err *err)
 {
-    /* A process that ended after its chunks were read has records behind the snapshot: its end is not ours. */
+    /* A process that ended after its chunks were read has records later than the snapshot: its end is not ours. */
     bool is_growing = index->size.has_live && index->process != PNR_PROCESS_GONE;
     index->symbols = symbols_load(index->path, is_growing, index->diagnostics, err);
     if (!index->symbols)
@@ -175,7 +175,7 @@ int index_take_snapshot(struct index *index, struct pnr_err *err)
 
 /* ---- the threads that are wanted ---- */
 
-static int compare_threads(const void *a, const void *b)
+static int compare_indexed_threads(const void *a, const void *b)
 {
     uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
     return x < y ? -1 : x > y;
@@ -221,7 +221,7 @@ static void keep_excluded(struct index *index, struct choice *choice)
 {
     size_t n = 0;
     if (choice->n)
-        qsort(choice->excluded, choice->n, sizeof *choice->excluded, compare_threads);
+        qsort(choice->excluded, choice->n, sizeof *choice->excluded, compare_indexed_threads);
     for (size_t i = 0; i < choice->n; i++)
         if (n == 0 || choice->excluded[n - 1] != choice->excluded[i])
             choice->excluded[n++] = choice->excluded[i];

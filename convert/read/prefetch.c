@@ -14,7 +14,7 @@
 #include "format/capture.h"
 #include "format/file.h"
 
-/* As many as a disk serves at a time; each thread's stack holds little more than a path. */
+/* The number of threads: as many as a disk serves at a time; each thread's stack holds little more than a path. */
 #define MAX_THREADS 16
 #define STACK_SIZE (128 << 10)
 

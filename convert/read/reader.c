@@ -21,7 +21,7 @@
 
 /* What the reader can do now. Each function below asserts the phases in which it may be called. */
 enum reader_phase {
-    READER_INDEXING,                    /* reader_open() is at work: nothing but what names and chunks tell */
+    READER_INDEXING,                    /* reader_open() is at work: only names and chunks are known */
     READER_READY,                       /* all headers are known, nothing has been read; the range can still be set */
     READER_READING,                     /* blocks are read */
     READER_RELEASED                     /* all threads are read or stopped: no memory, descriptor or mapping is held */
@@ -438,7 +438,7 @@ static uint32_t count_leading_open(const struct pnr_record *records, uint32_t n_
 
 /* Delivers the next part of the block that has been read. Returns 1, or -1 when out of memory. */
 static int deliver(struct reader *reader, struct cursor *cursor, struct block_ref *ref,
-                const struct pnr_block_header *header, struct reader_block *block)
+                   const struct pnr_block_header *header, struct reader_block *block)
 {
     bool is_begin = cursor->at == 0;
     const struct pnr_record *open = reader->index.blocks.records, *records;

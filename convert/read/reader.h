@@ -87,7 +87,7 @@ const struct symbols *reader_symbols(const struct reader *reader);
 struct timeline *reader_timeline(struct reader *reader);
 const struct reader_size *reader_size(const struct reader *reader);
 
-/* Tells whether the process runs, and when it was read: its state is that at until_ns (CLOCK_MONOTONIC). */
+/* Returns whether the process ran when it was read, at until_ns (CLOCK_MONOTONIC). */
 enum pnr_process_state reader_process(const struct reader *reader, uint64_t *until_ns);
 
 /* True when the recorder has evicted the oldest segments (--max-size, --last), or all of them: then there may be no

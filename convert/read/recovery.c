@@ -60,9 +60,9 @@ static int add_chunk(struct index *index, uint32_t k, const struct pnr_live_chun
     return 0;
 }
 
-/* Looks at all headers twice. A chunk can be free when it is passed, and be full before its thread's next chunk is come
- * to. So the first look finds how far each thread has got, and blocks that began after it are not added: then no block
- * before an added one is missing. */
+/* Reads all headers twice. A chunk can be free when it is passed, and be full before its thread's next chunk is
+ * reached. So the first pass finds how far each thread has got, and the second one adds no block that began later: then
+ * no block before an added one is missing. */
 int recovery_add_chunks(struct index *index)
 {
     struct pnr_err err;

@@ -86,7 +86,7 @@ static int append_name(struct pnr_name **array, size_t *n, size_t *capacity, con
     return 1;
 }
 
-static int compare_threads(const void *a, const void *b)
+static int compare_thread_names(const void *a, const void *b)
 {
     const struct pnr_name *x = a, *y = b;
     if (x->index != y->index)
@@ -99,7 +99,7 @@ static void keep_latest_threads(struct symbols *symbols)
 {
     size_t kept = 0;
     if (symbols->n_threads)
-        qsort(symbols->threads, symbols->n_threads, sizeof *symbols->threads, compare_threads);
+        qsort(symbols->threads, symbols->n_threads, sizeof *symbols->threads, compare_thread_names);
     for (size_t i = 0; i < symbols->n_threads; i++) {
         if (i + 1 == symbols->n_threads || symbols->threads[i + 1].index != symbols->threads[i].index)
             symbols->threads[kept++] = symbols->threads[i];

@@ -85,7 +85,7 @@ void timeline_finish(struct timeline *timeline)
     timeline->interval_ticks = 0;
 }
 
-/* The last sample that is not after ticks. */
+/* Returns the last sample that is not after ticks. */
 static size_t find_sample(const struct timeline *timeline, uint64_t ticks)
 {
     size_t low = 0, high = timeline->n;
@@ -99,7 +99,7 @@ static size_t find_sample(const struct timeline *timeline, uint64_t ticks)
     return low;
 }
 
-/* How many ticks of a interval have a time before MAX_NS. */
+/* Returns how many ticks of an interval have a time before MAX_NS. */
 static uint64_t ticks_to_max(const struct timeline_sample *sample)
 {
     if (sample->rate == 0)

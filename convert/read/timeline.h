@@ -18,7 +18,7 @@
 /* The maximum number of intervals; more samples are thinned out. */
 #define TIMELINE_MAX 4096
 
-/* A rate is kept in units of 2^-48 ns per tick: an error below 1 ns even over a day without an instant. */
+/* A rate is kept in units of 2^-48 ns per tick: an error below 1 ns even over a day without a clock sample. */
 #define TIMELINE_SHIFT 48
 
 struct timeline_sample {

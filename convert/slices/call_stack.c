@@ -60,8 +60,8 @@ static void set_limit(struct call_stack *stack)
     stack->limit = stack->max < stack->capacity ? stack->max : stack->capacity;
 }
 
-/* Between begin_changes() and end_changes() only this stack changes: so what is open in others is looked at once, and
- * not at each frame. Frames that overflow are the innermost ones: none is kept until they have been left. */
+/* Between begin_changes() and end_changes() only this stack changes: so what is open in others is read once, and not at
+ * each frame. Frames that overflow are the innermost ones: none is kept until they have been left. */
 static size_t begin_changes(struct call_stack *stack)
 {
     stack->max = stack->n_overflowed ? stack->n : stack->n + CALL_STACK_MAX_OPEN - stack_count(stack)->open;
@@ -372,22 +372,22 @@ static size_t match_open(const struct call_stack *stack, size_t bottom, const st
     return n_matched;
 }
 
-/* The same where only the innermost frames are listed. Frames may be missing, or too many, below or above: finds where
- * most of the OPEN records match. */
+/* Finds where most of the OPEN records match if they list only the innermost frames. Below and above, frames may be
+ * missing, or too many. */
 static size_t match_innermost(const struct call_stack *stack, const struct pnr_record *open, size_t n, size_t *end)
 {
     struct stack_count *count = stack_count(stack);
-    size_t bottom = stack->n > CALL_STACK_MAX_SEARCH ? stack->n - CALL_STACK_MAX_SEARCH : 0, most = 0;
+    size_t bottom = stack->n > CALL_STACK_MAX_SEARCH ? stack->n - CALL_STACK_MAX_SEARCH : 0, max_matched = 0;
     *end = 0;
     for (size_t i = stack->n; i > bottom && count->failed_compares < CALL_STACK_MAX_FAILED; i--) {
         size_t end_here, n_matched = match_open(stack, i - 1, open, n, &end_here);
         count->failed_compares += end_here - i + 2;
-        if (n_matched > most) {
-            most = n_matched;
+        if (n_matched > max_matched) {
+            max_matched = n_matched;
             *end = end_here;
         }
     }
-    return most;
+    return max_matched;
 }
 
 /* True when the OPEN records list exactly what is on the stack, or with is_deeper what is in its innermost part.

@@ -63,7 +63,8 @@ void call_stack_clear(struct call_stack *stack);
 /* Shows slices from now on: what is open at ns as if it began then, with the flag SLICE_CUT. */
 void call_stack_reveal(struct call_stack *stack, uint64_t ns);
 
-/* Right before call_stack_reveal: these n frames are open, whatever the blocks have reported. */
+/* Replaces what is open by these n frames, whatever the blocks have reported. Comes right before
+ * call_stack_reveal(). */
 void call_stack_restore(struct call_stack *stack, const struct open_frame *frames, size_t n);
 
 /* Adds the open frames to the snapshot. */
@@ -72,7 +73,7 @@ void call_stack_save(const struct call_stack *stack, struct open_stack_snapshot 
 /* What lies between a block and the one before it. */
 enum block_boundary { BLOCK_CONTINUES, BLOCK_AFTER_HOLE, BLOCK_AFTER_PAUSE };
 
-/* A block begins at ns. */
+/* Begins a block at ns. */
 void call_stack_begin_block(struct call_stack *stack, enum block_boundary boundary, uint64_t ns);
 
 /* Brings the stack to the n frames that OPEN records list at ns; is_deeper: only the innermost ones are listed. */

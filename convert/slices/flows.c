@@ -1,14 +1,11 @@
-/* Flows are found by frame identity in a table with open addressing. A flow that ends is removed by moving those
- * after it up, so there are no tombstones, and lookups stay short over days. */
 #include "flows.h"
 
 #include <stdlib.h>
-#include <sys/random.h>
 
 #include "format/names.h"
 
 struct flow {
-    uint64_t frame;                     /* 0 = empty slot */
+    uint64_t frame;                     /* the key */
     uint64_t id;                        /* 0 until the second slice that is retained */
     uint64_t held_ns;                   /* the flow event held back; 0 until the first slice that is retained */
     uint64_t begin_ns;                  /* of the latest slice, retained or not */
@@ -28,15 +25,12 @@ void flows_init(struct flows *flows, struct sink *sink, struct flows_choice choi
     unsigned tasks = choice.has_tasks ? 1u << PNR_FUNCTION_COROUTINE : 0;
     *flows = (struct flows){ .sink = sink, .choice = choice, .kinds = choice.flows | choice.spawns | tasks };
     spawn_arrows_init(&flows->spawns, sink, &flows->last_id);
-    if (getrandom(&flows->secret, sizeof flows->secret, GRND_NONBLOCK) < 0)
-        flows->secret = (uintptr_t)flows;
+    flows->table = (struct pnr_table){ .slot_size = sizeof(struct flow), .secret = pnr_table_secret() };
 }
 
 void flows_clear(struct flows *flows)
 {
-    free(flows->table);
-    flows->table = NULL;
-    flows->n = flows->capacity = 0;
+    pnr_table_clear(&flows->table);
     spawn_arrows_clear(&flows->spawns);
 }
 
@@ -48,73 +42,15 @@ void flows_process(struct flows *flows, const struct symbols *symbols)
         tasks_process(&flows->tasks, symbols);
 }
 
-/* ---- the table ---- */
-
-/* Frames lie some hundred bytes apart: the multiplications spread them, and the high bits are the good ones. Without
- * the secret a capture could contain frames that all have the same slot, so that each search compares all of them. */
-static size_t home_slot(const struct flows *flows, uint64_t frame)
-{
-    frame = (frame ^ flows->secret) * (flows->secret | 1);
-    frame = (frame ^ frame >> 32) * UINT64_C(0x9e3779b97f4a7c15);
-    return (size_t)(frame >> 32) & (flows->capacity - 1);
-}
-
-/* Returns the frame's slot, or the empty one where it belongs; NULL for an empty table. */
-static struct flow *find_slot(const struct flows *flows, uint64_t frame)
-{
-    if (flows->capacity == 0)
-        return NULL;
-    size_t i = home_slot(flows, frame);
-    while (flows->table[i].frame && flows->table[i].frame != frame)
-        i = (i + 1) & (flows->capacity - 1);
-    return &flows->table[i];
-}
-
-static int grow_flows(struct flows *flows)
-{
-    struct flows old = *flows;
-    size_t capacity = old.capacity ? old.capacity * 2 : 256;
-    struct flow *table = calloc(capacity, sizeof *table);
-    if (!table)
-        return -1;
-    flows->table = table;
-    flows->capacity = capacity;
-    for (size_t i = 0; i < old.capacity; i++) {
-        if (old.table[i].frame)
-            *find_slot(flows, old.table[i].frame) = old.table[i];
-    }
-    free(old.table);
-    return 0;
-}
-
 static struct flow *add_flow(struct flows *flows, uint64_t frame)
 {
-    if (flows->n == FLOWS_MAX) {
+    if (flows->table.n == FLOWS_MAX) {
         flows->n_unconnected++;
         return NULL;
     }
-    if (flows->n * 4 >= flows->capacity * 3 && grow_flows(flows) < 0) {
-        flows->is_out_of_memory = true;
-        return NULL;
-    }
-    struct flow *flow = find_slot(flows, frame);
-    flows->n++;
-    *flow = (struct flow){ .frame = frame };
+    struct flow *flow = pnr_table_add(&flows->table, frame);
+    flows->is_out_of_memory |= !flow;
     return flow;
-}
-
-static void remove_flow(struct flows *flows, struct flow *flow)
-{
-    size_t mask = flows->capacity - 1, hole = (size_t)(flow - flows->table);
-    for (size_t i = (hole + 1) & mask; flows->table[i].frame; i = (i + 1) & mask) {
-        size_t home = home_slot(flows, flows->table[i].frame);
-        if (((i - home) & mask) >= ((i - hole) & mask)) {
-            flows->table[hole] = flows->table[i];
-            hole = i;
-        }
-    }
-    flows->table[hole].frame = 0;
-    flows->n--;
 }
 
 /* ---- tasks ---- */
@@ -134,7 +70,7 @@ static void suspend_task(struct flows *flows, struct flow *flow)
     emit_task(flows, flow, TASK_SUSPEND, flow->end_ns, 0);
 }
 
-/* The task's latest slice, which has just begun, is retained. */
+/* Emits that the task runs: its latest slice, which has just begun, is retained. */
 static __attribute__((noinline)) void resume_task(struct flows *flows, struct flow *flow)
 {
     bool is_first = flow->task == TASK_UNNUMBERED;
@@ -148,7 +84,7 @@ static __attribute__((noinline)) void resume_task(struct flows *flows, struct fl
     emit_task(flows, flow, TASK_RESUME, flow->begin_ns, 0);
 }
 
-/* ns: the task continues until then at least. */
+/* Ends the task if it has begun, at ns or later. */
 static __attribute__((noinline)) void end_task(struct flows *flows, struct flow *flow, uint64_t ns, uint32_t flags)
 {
     if (flow->task != TASK_UNNUMBERED) {
@@ -182,7 +118,7 @@ static void end_flow(struct flows *flows, struct flow *flow)
     if (flow->task)
         end_task(flows, flow, 0, 0);
     discard_spawn(flows, flow);
-    remove_flow(flows, flow);
+    pnr_table_remove(&flows->table, flow);
 }
 
 static inline __attribute__((always_inline)) bool is_of_kinds(const struct flows *flows, unsigned kinds,
@@ -197,7 +133,8 @@ static inline bool needs_flow(const struct flows *flows, uint32_t function, uint
     return frame && is_of_kinds(flows, flows->kinds, function);
 }
 
-/* The flow's latest slice is retained: the event held back is not the end of the flow, but that slice's may be. */
+/* Continues the flow with its latest slice, which is retained: emits the event held back, which is not the flow's end,
+ * and holds back that slice's, which may be. */
 static void continue_flow(struct flows *flows, struct flow *flow)
 {
     if (flows->sink->resume) {
@@ -222,17 +159,17 @@ static void continue_flow(struct flows *flows, struct flow *flow)
     flow->end_ns = 0;
 }
 
-/* Returns the flow of a frame that is entered and may have had none, or only one that has ended. flow: the frame's
- * slot, or NULL. Returns NULL when the frame cannot have a flow. */
+/* Returns the flow of a frame that is entered and may have had none, or only one that has ended. flow: the one it
+ * has, or NULL. Returns NULL when the frame cannot have a flow. */
 static __attribute__((noinline)) struct flow *begin_flow(struct flows *flows, struct flow *flow, uint32_t function,
                                                          uint64_t frame, unsigned how)
 {
-    bool exists = flow && flow->frame, has_run = exists && flow->begin_ns;
-    if (exists && (flow->function != function || (how & FLOWS_FIRST && has_run))) {
+    bool has_run = flow && flow->begin_ns;
+    if (flow && (flow->function != function || (how & FLOWS_FIRST && has_run))) {
         end_flow(flows, flow);
-        exists = false;
+        flow = NULL;
     }
-    if (!exists) {
+    if (!flow) {
         flow = add_flow(flows, frame);
         if (!flow)
             return NULL;
@@ -250,8 +187,8 @@ uint64_t flows_enter(struct flows *flows, uint32_t thread, uint32_t function, ui
 {
     if (!needs_flow(flows, function, frame))
         return begin_ns;
-    struct flow *flow = find_slot(flows, frame);
-    if (how & FLOWS_FIRST || !flow || flow->frame != frame || flow->function != function || flow->spawn) {
+    struct flow *flow = pnr_table_find(&flows->table, frame);
+    if (how & FLOWS_FIRST || !flow || flow->function != function || flow->spawn) {
         flow = begin_flow(flows, flow, function, frame, how);
         if (!flow)
             return begin_ns;
@@ -269,8 +206,8 @@ uint64_t flows_enter(struct flows *flows, uint32_t thread, uint32_t function, ui
 /* Returns the frame's flow, or NULL. */
 static struct flow *find_flow(const struct flows *flows, uint32_t function, uint64_t frame)
 {
-    struct flow *flow = needs_flow(flows, function, frame) ? find_slot(flows, frame) : NULL;
-    return flow && flow->frame && flow->function == function ? flow : NULL;
+    struct flow *flow = needs_flow(flows, function, frame) ? pnr_table_find(&flows->table, frame) : NULL;
+    return flow && flow->function == function ? flow : NULL;
 }
 
 void flows_retain(struct flows *flows, uint32_t thread, uint32_t function, uint64_t frame, uint64_t begin_ns)
@@ -297,8 +234,8 @@ void flows_leave(struct flows *flows, uint32_t thread, uint32_t function, uint64
 
 void flows_finish(struct flows *flows, uint64_t frame)
 {
-    struct flow *flow = frame ? find_slot(flows, frame) : NULL;
-    if (flow && flow->frame)
+    struct flow *flow = frame ? pnr_table_find(&flows->table, frame) : NULL;
+    if (flow)
         end_flow(flows, flow);
 }
 
@@ -336,13 +273,14 @@ static int by_flow_and_task(const void *a, const void *b)
 void flows_end_process(struct flows *flows, uint64_t end_ns, bool is_cut)
 {
     size_t n = 0;
-    for (size_t i = 0; i < flows->capacity; i++)
-        if (flows->table[i].frame && (flows->table[i].id || flows->table[i].task))
-            flows->table[n++] = flows->table[i];
+    struct flow *left = flows->table.slots;     /* the table is not searched any more */
+    for (struct flow *flow = NULL; (flow = pnr_table_next(&flows->table, flow));)
+        if (flow->id || flow->task)
+            left[n++] = *flow;
     if (n)
-        qsort(flows->table, n, sizeof *flows->table, by_flow_and_task);
+        qsort(left, n, sizeof *left, by_flow_and_task);
     for (size_t i = 0; i < n; i++) {
-        struct flow *flow = &flows->table[i];
+        struct flow *flow = &left[i];
         if (flow->id)
             emit_held_event(flows, flow, FLOW_END);
         if (flow->task)

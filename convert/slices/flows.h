@@ -30,6 +30,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "format/table.h"
 #include "sink.h"
 #include "spawn_arrows.h"
 #include "tasks.h"
@@ -39,7 +40,7 @@
 
 struct flow;
 
-/* What is wanted. Bit k: of frames of enum pnr_function_kind k. */
+/* Which of them are made. Bit k: those of frames of enum pnr_function_kind k. */
 struct flows_choice {
     unsigned flows;                     /* flow events between their slices */
     unsigned spawns;                    /* arrows from where they were created */
@@ -53,9 +54,7 @@ struct flows {
     unsigned kinds;                     /* those that are in the table */
     struct spawn_arrows spawns;
     struct tasks tasks;
-    struct flow *table;                 /* owned */
-    size_t n, capacity;
-    uint64_t secret;                    /* makes the slot of a frame in the table unpredictable */
+    struct pnr_table table;             /* of struct flow, by frame identity */
     uint64_t n_unconnected;             /* slices without a flow, as there were FLOWS_MAX, and frames that were created
                                            when there were SPAWN_ARROWS_MAX; of the present process */
     uint64_t last_id;                   /* given to a flow or a spawn arrow */

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format/array.h"
+
 struct lazy_thread {
     struct sink_thread thread;          /* its name is owned */
     bool is_revealed;                   /* the next sink knows it */
@@ -51,15 +53,9 @@ static void lazy_process(struct sink *sink, const struct sink_process *process)
 static void lazy_thread(struct sink *sink, const struct sink_thread *thread)
 {
     struct lazy_metadata *lazy = (struct lazy_metadata *)sink;
-    if (lazy->n == lazy->capacity) {
-        size_t capacity = lazy->capacity ? 2 * lazy->capacity : 16;
-        struct lazy_thread *threads = realloc(lazy->threads, capacity * sizeof *threads);
-        if (!threads) {
-            fail_lazy(lazy);
-            return;
-        }
-        lazy->threads = threads;
-        lazy->capacity = capacity;
+    if (pnr_array_reserve(&lazy->threads, &lazy->capacity, lazy->n + 1) < 0) {
+        fail_lazy(lazy);
+        return;
     }
     struct lazy_thread held = { *thread, false };
     if (thread->thread != lazy->n || copy_name(&held.thread.name) < 0)  /* the former after an earlier failure */

@@ -3,31 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Reserves memory for n elements of a size. Returns 0, or -1 when out of memory. */
-static int reserve_elements(void **array, size_t *capacity, size_t n, size_t size)
-{
-    if (n <= *capacity)
-        return 0;
-    size_t larger = 2 * n + 16;
-    void *grown = realloc(*array, larger * size);
-    if (!grown)
-        return -1;
-    *array = grown;
-    *capacity = larger;
-    return 0;
-}
+#include "format/array.h"
 
 struct open_frame *open_stack_snapshot_add(struct open_stack_snapshot *snapshot, uint32_t process, uint32_t thread,
                                            size_t n)
 {
-    void *stacks = snapshot->stacks, *frames = snapshot->frames;
-    int result = reserve_elements(&stacks, &snapshot->capacity, snapshot->n + 1, sizeof *snapshot->stacks);
-    if (result == 0)
-        result = reserve_elements(&frames, &snapshot->frames_capacity, snapshot->n_frames + n + 1,
-                                  sizeof *snapshot->frames);
-    snapshot->stacks = stacks;
-    snapshot->frames = frames;
-    if (result < 0) {
+    if (pnr_array_reserve(&snapshot->stacks, &snapshot->capacity, snapshot->n + 1) < 0 ||
+        pnr_array_reserve(&snapshot->frames, &snapshot->frames_capacity, snapshot->n_frames + n + 1) < 0) {
         snapshot->is_out_of_memory = true;
         return NULL;
     }

@@ -1,5 +1,5 @@
 /* How sizes and lengths of time are written: a number, perhaps a fraction, and a unit. The recorder reads them by
- * the same rules (panopticon_rec/options.py); tests/format/quantities.txt has cases for both. */
+ * the same rules (recorder/panopticon_rec/options.py); tests/format/quantities.txt has cases for both. */
 #ifndef QUANTITY_H
 #define QUANTITY_H
 

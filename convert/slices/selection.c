@@ -211,7 +211,7 @@ static int64_t on_clock(const struct moment *moment, int64_t first, int64_t last
 
 /* Finds the time in the trace; from_ns: it is not before that. Returns NULL or why there is none. */
 static const char *settle_moment(const struct moment *moment, const struct selection_extent *extent, uint64_t from_ns,
-                          uint64_t *ns)
+                                 uint64_t *ns)
 {
     const uint64_t zero = extent->start_realtime_ns;
     *ns = moment->ns;
@@ -275,7 +275,7 @@ static bool is_id(const char *text, uint32_t id, uint32_t own_id)
 #define NAME_CAPACITY (2 * PNR_NAME_MAX + 16)
 
 static bool is_selected(const struct selection *selection, enum selection_option option, uint32_t id, uint32_t own_id,
-                      struct pnr_string name)
+                        struct pnr_string name)
 {
     bool has_rule = false, is_found = false;
     char text[NAME_CAPACITY];           /* what fnmatch() takes */

@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#include "format/array.h"
+
 struct spawn_arrow {
     uint64_t start_ns;                  /* where the frame was created */
     uint64_t end_ns;                    /* in the frame's first slice; 0 until that is retained */
@@ -39,14 +41,8 @@ static uint32_t take_arrow(struct spawn_arrows *spawns)
     if (number) {
         spawns->vacant = arrow_of(spawns, number)->older;
     } else {
-        if (spawns->n == spawns->capacity) {
-            size_t capacity = spawns->capacity ? 2 * spawns->capacity : 64;
-            struct spawn_arrow *pool = realloc(spawns->pool, capacity * sizeof *pool);
-            if (!pool)
-                return 0;
-            spawns->pool = pool;
-            spawns->capacity = capacity;
-        }
+        if (pnr_array_reserve(&spawns->pool, &spawns->capacity, spawns->n + 1) < 0)
+            return 0;
         number = (uint32_t)++spawns->n;
     }
     spawns->n_alive++;

@@ -18,7 +18,7 @@
 
 #include "sink.h"
 
-/* At a time. */
+/* The maximum number of arrows at a time. */
 #define SPAWN_ARROWS_MAX (3 << 18)
 
 struct spawn_arrow;
@@ -48,7 +48,7 @@ uint32_t spawn_arrows_add(struct spawn_arrows *spawns, uint32_t *pending, uint32
  * free from now on. */
 void spawn_arrows_end(struct spawn_arrows *spawns, uint32_t number, uint32_t thread, uint64_t ns);
 
-/* There will be no arrow. The number is free from now on. */
+/* Discards an arrow whose frame will have no first slice. The number is free from now on. */
 void spawn_arrows_discard(struct spawn_arrows *spawns, uint32_t number);
 
 /* The slices of the list's arrows since then are retained, or pruned. */

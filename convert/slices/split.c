@@ -28,7 +28,7 @@
 #define MAX_STRETCHES (1 << 17)
 
 /* Bytes that a record becomes, before any window was converted: more than usual, so that the first window is small
- * rather than converted in vain. Half of it made 2.13 bytes of work, twice of it 1.70. */
+ * rather than converted twice. Half of it made 2.13 bytes of work, twice of it 1.70. */
 #define INITIAL_BYTES 90
 
 /* The share of the size that a window is to fill. */
@@ -39,20 +39,20 @@
 #define MIN_SHARE 0.25
 #define MAX_GROWTH 1000
 
-/* What is open at both edges of a window may be a fourth of a file. If it is more, the file may be larger: else most of
+/* What is open at both ends of a window may be a fourth of a file. If it is more, the file may be larger: else most of
  * each file would be that. */
 #define OPEN_DIVISOR 4
 
 /* More records than any capture has. */
 #define ALL_RECORDS 1e300
 
-/* Where the density changes, as a block begins or ends. */
+/* The density changes where a block begins or ends. */
 struct density_change {
     uint64_t ns;
     double records;                     /* by how many in a nanosecond */
 };
 
-struct window_edge {
+struct window_boundary {
     uint64_t ns;
     size_t next;                        /* the first change after it */
     size_t n;                           /* stretches around it, and their density */
@@ -62,7 +62,7 @@ struct window_edge {
 struct split {
     struct density_change *changes;     /* in the order of time; owned */
     size_t n;
-    struct window_edge from;            /* the window's begin */
+    struct window_boundary from;            /* the window's begin */
     uint64_t to_ns;                     /* the window's end */
     double records;                     /* in the window, at most */
     unsigned n_too_large;               /* how often it was tried, and became too large */
@@ -139,31 +139,32 @@ static int add_processes(struct split *split, struct reader **readers, size_t n,
     return 0;
 }
 
-static void pass_change(struct window_edge *edge, const struct density_change *change)
+static void pass_change(struct window_boundary *boundary, const struct density_change *change)
 {
-    edge->next++;
-    edge->n += change->records > 0 ? 1 : -1;
-    edge->density = edge->n ? edge->density + change->records : 0;
+    boundary->next++;
+    boundary->n += change->records > 0 ? 1 : -1;
+    boundary->density = boundary->n ? boundary->density + change->records : 0;
 }
 
-/* Moves the edge by a number of records, but not beyond until_ns. Returns by how many it was moved. */
-static double move_edge(const struct split *split, struct window_edge *edge, double records, uint64_t until_ns)
+/* Moves the boundary by a number of records, but not beyond until_ns. Returns by how many it was moved. */
+static double move_boundary(const struct split *split, struct window_boundary *boundary, double records,
+                            uint64_t until_ns)
 {
     double moved = 0;
-    while (edge->ns < until_ns) {
-        uint64_t next_ns = edge->next < split->n ? split->changes[edge->next].ns : until_ns;
+    while (boundary->ns < until_ns) {
+        uint64_t next_ns = boundary->next < split->n ? split->changes[boundary->next].ns : until_ns;
         if (next_ns > until_ns)
             next_ns = until_ns;
-        double all = edge->density * (double)(next_ns - edge->ns), missing = records - moved;
+        double all = boundary->density * (double)(next_ns - boundary->ns), missing = records - moved;
         if (all > missing) {
-            double length = missing / edge->density;
-            edge->ns = length < (double)(next_ns - edge->ns) ? edge->ns + (uint64_t)length : next_ns;
+            double length = missing / boundary->density;
+            boundary->ns = length < (double)(next_ns - boundary->ns) ? boundary->ns + (uint64_t)length : next_ns;
             return records;
         }
         moved += all;
-        edge->ns = next_ns;
-        while (edge->next < split->n && split->changes[edge->next].ns <= next_ns)
-            pass_change(edge, &split->changes[edge->next]);
+        boundary->ns = next_ns;
+        while (boundary->next < split->n && split->changes[boundary->next].ns <= next_ns)
+            pass_change(boundary, &split->changes[boundary->next]);
     }
     return moved;
 }
@@ -173,8 +174,8 @@ static double move_edge(const struct split *split, struct window_edge *edge, dou
 /* Chooses the end of the window that begins at split->from. */
 static void choose_window(struct split *split)
 {
-    struct window_edge to = split->from;
-    move_edge(split, &to, split->records, split->end_ns);
+    struct window_boundary to = split->from;
+    move_boundary(split, &to, split->records, split->end_ns);
     if (to.ns <= split->from.ns)
         to.ns = split->from.ns + 1;
     split->to_ns = to.next < split->n && to.ns < split->end_ns ? to.ns : split->end_ns;
@@ -192,7 +193,7 @@ struct split *split_new(struct reader **readers, size_t n, uint64_t zero_ns, uin
     split->size = split->allowed = split->max_size = size;
     split->bytes = INITIAL_BYTES;
     split->records = TARGET_SHARE * (double)size / split->bytes;
-    move_edge(split, &split->from, ALL_RECORDS, from_ns);
+    move_boundary(split, &split->from, ALL_RECORDS, from_ns);
     choose_window(split);
     return split;
 }
@@ -222,8 +223,8 @@ static void shorten_window(struct split *split)
 {
     static const double parts[] = { 0.7, 0.5, 0.5, 0.2 };
     size_t n = sizeof parts / sizeof *parts;
-    struct window_edge to = split->from;
-    double records = move_edge(split, &to, split->records, split->to_ns);
+    struct window_boundary to = split->from;
+    double records = move_boundary(split, &to, split->records, split->to_ns);
     double part = parts[split->n_too_large < n ? split->n_too_large : n - 1];
     split->n_too_large++;
     split->records = records * part;
@@ -236,7 +237,7 @@ static void shorten_window(struct split *split)
 /* The window has become a file: chooses the next one. */
 static void begin_next_window(struct split *split, const struct split_result *result)
 {
-    double records = move_edge(split, &split->from, ALL_RECORDS, split->to_ns);
+    double records = move_boundary(split, &split->from, ALL_RECORDS, split->to_ns);
     if (records >= 1 && result->bytes > 0)
         split->bytes = (double)result->bytes / records;
     split->is_done = split->to_ns == split->end_ns;

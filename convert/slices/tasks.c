@@ -16,7 +16,7 @@
 
 #include <string.h>
 
-static bool is_text(struct pnr_string string, const char *text)
+static bool equals_text(struct pnr_string string, const char *text)
 {
     return string.size == strlen(text) && memcmp(string.bytes, text, string.size) == 0;
 }
@@ -31,12 +31,12 @@ static bool is_of_package(struct pnr_string module, const char *package)
 
 static bool is_function(const struct symbol *symbol, const char *module, const char *name)
 {
-    return symbol && is_text(symbol->module, module) && is_text(symbol->name, name);
+    return symbol && equals_text(symbol->module, module) && equals_text(symbol->name, name);
 }
 
 static bool is_body_of_import(const struct symbol *symbol)
 {
-    return symbol && is_text(symbol->name, "<module>") && !is_text(symbol->module, "__main__");
+    return symbol && equals_text(symbol->name, "<module>") && !equals_text(symbol->module, "__main__");
 }
 
 void tasks_process(struct tasks *tasks, const struct symbols *symbols)

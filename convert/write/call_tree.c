@@ -1,20 +1,20 @@
-/* Nodes and functions are found in tables with open addressing, which hold their indices; nothing is ever removed. */
+/* Nodes and functions are found by tables of their indices. Nothing is ever removed. */
 #include "call_tree.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "convert/slices/subjects.h"
+#include "format/array.h"
+#include "format/table.h"
 
 #define NO_NODE UINT32_MAX
 #define NO_FUNCTION UINT32_MAX
 
-/* Finds elements of an array by their hash. */
-struct table {
-    uint32_t *slots;                    /* index + 1, 0 = empty; owned */
-    size_t n, capacity;
+struct tree_slot {
+    uint64_t key;
+    uint32_t index;                     /* of a node or function */
 };
 
 struct thread {
@@ -24,93 +24,41 @@ struct thread {
 
 struct call_tree_state {
     bool has_roots;
-    uint64_t secret;                    /* makes the slots in the tables unpredictable */
-    struct table by_stack, by_name;
+    struct pnr_table by_stack, by_name; /* of struct tree_slot */
     size_t node_capacity, function_capacity;
     const struct symbols *symbols;      /* of the present process; borrowed */
     uint32_t *known;                    /* by function number - 1: index in the tree + 1, 0 = not yet; owned */
     uint32_t process;                   /* the root's function */
     struct thread *threads;             /* of the present process; owned */
-    uint32_t n_threads;
+    size_t n_threads;
 };
 
-/* Out of memory: that sticks. */
+/* Breaks the tree for good, as it is out of memory. */
 static void fail_tree(struct call_tree *tree)
 {
     tree->sink.is_broken = true;
 }
 
-/* Grows an array for one more element. Returns it, or NULL when out of memory. */
-static void *grow_elements(void *array, size_t n, size_t *capacity, size_t element)
-{
-    if (n < *capacity)
-        return array;
-    size_t wanted = *capacity ? 2 * *capacity : 64;
-    void *grown = realloc(array, wanted * element);
-    if (grown)
-        *capacity = wanted;
-    return grown;
-}
-
-static uint64_t mix_hash(const struct call_tree *tree, uint64_t hash, uint64_t word)
-{
-    hash = (hash ^ word ^ tree->state->secret) * (tree->state->secret | 1);
-    return (hash ^ hash >> 32) * UINT64_C(0x9e3779b97f4a7c15);
-}
-
-static size_t home_of(const struct table *table, uint64_t hash)
-{
-    return (size_t)(hash >> 32) & (table->capacity - 1);
-}
-
-/* Grows the table for one more; hash_of returns the hash of the element at an index. Returns 0, or -1 when out of
- * memory. */
-static int reserve_slot(struct call_tree *tree, struct table *table,
-                     uint64_t (*hash_of)(const struct call_tree *tree, uint32_t index))
-{
-    if (table->n * 4 < table->capacity * 3)
-        return 0;
-    struct table grown = { .n = table->n, .capacity = table->capacity ? 2 * table->capacity : 256 };
-    grown.slots = calloc(grown.capacity, sizeof *grown.slots);
-    if (!grown.slots)
-        return -1;
-    for (size_t i = 0; i < table->capacity; i++) {
-        if (!table->slots[i])
-            continue;
-        size_t at = home_of(&grown, hash_of(tree, table->slots[i] - 1));
-        while (grown.slots[at])
-            at = (at + 1) & (grown.capacity - 1);
-        grown.slots[at] = table->slots[i];
-    }
-    free(table->slots);
-    *table = grown;
-    return 0;
-}
-
 /* ---- functions ---- */
 
-static uint64_t hash_string(const struct call_tree *tree, uint64_t hash, struct pnr_string string)
+static uint64_t hash_string(uint64_t hash, struct pnr_string string)
 {
-    hash = mix_hash(tree, hash, string.size);
+    hash = pnr_table_hash(hash, string.size);
     for (uint32_t at = 0; at < string.size; at += 8) {
         uint64_t word = 0;
         memcpy(&word, string.bytes + at, string.size - at < 8 ? string.size - at : 8);
-        hash = mix_hash(tree, hash, word);
+        hash = pnr_table_hash(hash, word);
     }
     return hash;
 }
 
+/* Returns a key for the table of functions: an odd number. */
 static uint64_t hash_symbol(const struct call_tree *tree, const struct symbol *symbol, enum call_type type)
 {
-    uint64_t hash = mix_hash(tree, type, (uint64_t)symbol->line << 8 | symbol->kind);
-    hash = hash_string(tree, hash, symbol->module);
-    hash = hash_string(tree, hash, symbol->name);
-    return hash_string(tree, hash, symbol->file);
-}
-
-static uint64_t hash_function(const struct call_tree *tree, uint32_t index)
-{
-    return hash_symbol(tree, &tree->functions[index].symbol, tree->functions[index].type);
+    uint64_t hash = pnr_table_hash(tree->state->by_name.secret ^ type, (uint64_t)symbol->line << 8 | symbol->kind);
+    hash = hash_string(hash, symbol->module);
+    hash = hash_string(hash, symbol->name);
+    return hash_string(hash, symbol->file) | 1;
 }
 
 static bool is_equal_string(struct pnr_string a, struct pnr_string b)
@@ -129,17 +77,14 @@ static struct pnr_string copy_string(char **to, struct pnr_string string)
 
 static int add_tree_function(struct call_tree *tree, const struct symbol *symbol, enum call_type type)
 {
-    struct call_function *functions = grow_elements(tree->functions, tree->n_functions, &tree->state->function_capacity,
-                                           sizeof *functions);
-    if (!functions)
+    if (pnr_array_reserve(&tree->functions, &tree->state->function_capacity, tree->n_functions + 1) < 0)
         return -1;
-    tree->functions = functions;
     char *bytes = malloc((size_t)symbol->module.size + symbol->name.size + symbol->file.size + 1);
     if (!bytes)
         return -1;
-    struct call_function *function = &functions[tree->n_functions++];
+    struct call_function *function = &tree->functions[tree->n_functions++];
     *function = (struct call_function){ .symbol = *symbol, .type = type };
-    function->symbol.module = copy_string(&bytes, symbol->module);     /* begins the memory: see call_tree_free() */
+    function->symbol.module = copy_string(&bytes, symbol->module);     /* first: call_tree_free() frees that */
     function->symbol.name = copy_string(&bytes, symbol->name);
     function->symbol.file = copy_string(&bytes, symbol->file);
     return 0;
@@ -148,27 +93,28 @@ static int add_tree_function(struct call_tree *tree, const struct symbol *symbol
 /* Returns the index of the function, which is added if it is new; NO_FUNCTION when out of memory. */
 static uint32_t find_function(struct call_tree *tree, const struct symbol *symbol, enum call_type type)
 {
-    struct table *table = &tree->state->by_name;
-    if (reserve_slot(tree, table, hash_function) < 0) {
-        fail_tree(tree);
+    if (tree->sink.is_broken)           /* then a slot may be without its function */
         return NO_FUNCTION;
-    }
-    size_t at = home_of(table, hash_symbol(tree, symbol, type));
-    for (; table->slots[at]; at = (at + 1) & (table->capacity - 1)) {
-        const struct call_function *found = &tree->functions[table->slots[at] - 1];
+    for (uint64_t key = hash_symbol(tree, symbol, type);; key += 2) {
+        size_t n_before = tree->state->by_name.n;
+        struct tree_slot *slot = pnr_table_add(&tree->state->by_name, key);
+        if (!slot)
+            break;
+        if (tree->state->by_name.n > n_before) {
+            slot->index = tree->n_functions;
+            if (add_tree_function(tree, symbol, type) < 0)
+                break;
+            return slot->index;
+        }
+        const struct call_function *found = &tree->functions[slot->index];
         if (found->type == type && found->symbol.line == symbol->line && found->symbol.kind == symbol->kind &&
             is_equal_string(found->symbol.name, symbol->name) &&
             is_equal_string(found->symbol.module, symbol->module) &&
             is_equal_string(found->symbol.file, symbol->file))
-            return table->slots[at] - 1;
+            return slot->index;
     }
-    if (add_tree_function(tree, symbol, type) < 0) {
-        fail_tree(tree);
-        return NO_FUNCTION;
-    }
-    table->n++;
-    table->slots[at] = tree->n_functions;
-    return tree->n_functions - 1;
+    fail_tree(tree);
+    return NO_FUNCTION;
 }
 
 static uint32_t find_named_function(struct call_tree *tree, const char *name, size_t size, enum call_type type)
@@ -203,22 +149,11 @@ static uint32_t tree_subject(struct call_tree *tree, enum pnr_subject subject)
 
 /* ---- nodes ---- */
 
-static uint64_t hash_stack(const struct call_tree *tree, uint32_t parent, uint32_t function)
-{
-    return mix_hash(tree, 0, (uint64_t)parent << 32 | function);
-}
-
-static uint64_t hash_node(const struct call_tree *tree, uint32_t index)
-{
-    return hash_stack(tree, tree->nodes[index].parent, tree->nodes[index].function);
-}
-
 static int add_node(struct call_tree *tree, uint32_t parent, uint32_t function)
 {
-    struct call_node *nodes = grow_elements(tree->nodes, tree->n_nodes, &tree->state->node_capacity, sizeof *nodes);
-    if (!nodes)
+    if (pnr_array_reserve(&tree->nodes, &tree->state->node_capacity, tree->n_nodes + 1) < 0)
         return -1;
-    tree->nodes = nodes;
+    struct call_node *nodes = tree->nodes;
     uint32_t index = tree->n_nodes++, last = nodes[parent].last_child;
     nodes[index] = (struct call_node){ .parent = parent, .function = function,
                                        .next = last ? nodes[last].next : index };
@@ -231,28 +166,19 @@ static int add_node(struct call_tree *tree, uint32_t parent, uint32_t function)
 /* Returns the node of the function in its parent, which is added if it is new; NO_NODE when there are too many. */
 static uint32_t find_node(struct call_tree *tree, uint32_t parent, uint32_t function)
 {
-    struct table *table = &tree->state->by_stack;
     if (parent == NO_NODE || function == NO_FUNCTION || tree->sink.is_broken)
         return NO_NODE;
-    if (reserve_slot(tree, table, hash_node) < 0) {
-        fail_tree(tree);
-        return NO_NODE;
-    }
-    size_t at = home_of(table, hash_stack(tree, parent, function));
-    for (; table->slots[at]; at = (at + 1) & (table->capacity - 1)) {
-        const struct call_node *found = &tree->nodes[table->slots[at] - 1];
-        if (found->parent == parent && found->function == function)
-            return table->slots[at] - 1;
-    }
+    uint64_t key = ((uint64_t)parent << 32 | function) + 1;
+    struct tree_slot *slot = pnr_table_find(&tree->state->by_stack, key);
+    if (slot)
+        return slot->index;
     if (tree->n_nodes == CALL_TREE_MAX)
         return NO_NODE;
-    if (add_node(tree, parent, function) < 0) {
+    if (!(slot = pnr_table_add(&tree->state->by_stack, key)) || add_node(tree, parent, function) < 0) {
         fail_tree(tree);
         return NO_NODE;
     }
-    table->n++;
-    table->slots[at] = tree->n_nodes;
-    return tree->n_nodes - 1;
+    return slot->index = tree->n_nodes - 1;
 }
 
 /* ---- the sink ---- */
@@ -286,15 +212,9 @@ static void begin_tree_thread(struct sink *sink, const struct sink_thread *threa
     struct call_tree_state *state = tree->state;
     if (!state->has_roots || sink->is_broken)
         return;
-    if (thread->thread >= state->n_threads) {
-        uint32_t n = (thread->thread + 16) * 2;
-        struct thread *threads = realloc(state->threads, n * sizeof *threads);
-        if (!threads) {
-            fail_tree(tree);
-            return;
-        }
-        state->threads = threads;
-        state->n_threads = n;
+    if (pnr_array_reserve(&state->threads, &state->n_threads, (size_t)thread->thread + 1) < 0) {
+        fail_tree(tree);
+        return;
     }
     struct pnr_string name = thread->name;
     if (thread->is_greenlet)
@@ -315,7 +235,7 @@ static uint32_t find_thread_root(struct call_tree *tree, uint32_t thread)
 }
 
 static uint32_t enter_node(struct sink *sink, uint32_t parent, uint32_t thread, uint32_t function,
-                            enum pnr_subject subject)
+                           enum pnr_subject subject)
 {
     struct call_tree *tree = (struct call_tree *)sink;
     if (sink->is_broken)
@@ -359,9 +279,9 @@ struct call_tree *call_tree_new(bool has_roots)
     tree->sink = (struct sink){ .process = begin_tree_process, .thread = begin_tree_thread, .slice = count_slice,
                                 .enter = enter_node, .resume = count_resume };
     tree->state->has_roots = has_roots;
-    if (getrandom(&tree->state->secret, sizeof tree->state->secret, GRND_NONBLOCK) < 0)
-        tree->state->secret = (uintptr_t)tree;
-    if (!(tree->nodes = grow_elements(NULL, 0, &tree->state->node_capacity, sizeof *tree->nodes)))
+    tree->state->by_stack = tree->state->by_name = (struct pnr_table){ .slot_size = sizeof(struct tree_slot),
+                                                                       .secret = pnr_table_secret() };
+    if (pnr_array_reserve(&tree->nodes, &tree->state->node_capacity, 1) < 0)
         goto fail_tree;
     tree->nodes[tree->n_nodes++] = (struct call_node){ .parent = 0 };
     return tree;
@@ -380,8 +300,8 @@ void call_tree_free(struct call_tree *tree)
     free(tree->nodes);
     if (tree->state) {
         forget_tree_process(tree->state);
-        free(tree->state->by_stack.slots);
-        free(tree->state->by_name.slots);
+        pnr_table_clear(&tree->state->by_stack);
+        pnr_table_clear(&tree->state->by_name);
     }
     free(tree->state);
     free(tree);

@@ -1,5 +1,5 @@
 /* A sink that aggregates slices: it has a node for each distinct stack of functions, with the number of its calls and
- * their times. Flame graphs and profiles are made of it.
+ * their times. Flame graphs and profiles come from it.
  *
  *     slices of a thread                 nodes: calls, total, self
  *     g [20, 30], g [40, 45]             f      1      50     35

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format/array.h"
 #include "text.h"
 
 /* The stack that is written now. */
@@ -33,13 +34,8 @@ static char *clean_frame(char *from, char *end, bool is_root)
 static int append_frame(struct stack_path *path, const struct call_function *function)
 {
     size_t at = path->ends[path->depth], raw_size = call_tree_name_size(function), needed = at + 1 + 4 * raw_size + 1;
-    if (needed > path->capacity) {
-        char *grown = realloc(path->bytes, 2 * needed);
-        if (!grown)
-            return -1;
-        path->bytes = grown;
-        path->capacity = 2 * needed;
-    }
+    if (pnr_array_reserve(&path->bytes, &path->capacity, needed) < 0)
+        return -1;
     char *to = path->bytes + at;
     if (at)
         *to++ = ';';

@@ -179,7 +179,7 @@ static int make_temporary(struct output *output)
 
 /* ---- compressing ---- */
 
-static struct compressor_state *make_compressor(enum coding coding)
+static struct compressor_state *make_output_compressor(enum coding coding)
 {
     struct compressor_state *compressor = calloc(1, sizeof *compressor);
     if (!compressor)
@@ -196,7 +196,8 @@ static struct compressor_state *make_compressor(enum coding coding)
     return NULL;
 }
 
-/* There are as many as threads that compress at a time. NULL when out of memory. */
+/* Returns a compressor that is not in use; there are as many as threads that compress at a time. NULL when out of
+ * memory. */
 static struct compressor_state *take_compressor(struct output *output)
 {
     pthread_mutex_lock(&output->lock);
@@ -204,7 +205,7 @@ static struct compressor_state *take_compressor(struct output *output)
     if (compressor)
         output->idle_compressors = compressor->next;
     pthread_mutex_unlock(&output->lock);
-    return compressor ? compressor : make_compressor(output->coding);
+    return compressor ? compressor : make_output_compressor(output->coding);
 }
 
 static void release_compressor(struct output *output, struct compressor_state *compressor)

@@ -523,7 +523,7 @@ struct rare_event {
 
 /* Begins an event with strings of strings_size bytes at most. Returns NULL when the trace is broken. */
 static char *begin_rare_event(struct rare_event *event, enum event_type type, uint32_t thread, uint64_t ns,
-                         size_t strings_size)
+                              size_t strings_size)
 {
     event->packet = begin_packet(event->trace, strings_size);
     if (!event->packet)

@@ -2,63 +2,38 @@
 
 #include <stdlib.h>
 
-/* A profile while it is made. A capture does not choose the numbers of its functions, so a fixed hash will do. */
+#include "format/array.h"
+#include "format/table.h"
+
+struct line_slot {
+    uint64_t key;
+    size_t index;                       /* of the line */
+};
+
+/* A profile while it is made. */
 struct profile_maker {
     const struct call_tree *tree;
     const uint32_t *groups;
     bool has_callers;
     struct profile_line *lines;         /* owned, like the next */
-    uint32_t *slots;                    /* index of the line + 1, 0 = empty */
-    size_t n, capacity;                 /* of slots; lines are three quarters of that */
+    size_t n, capacity;
+    struct pnr_table slots;             /* of struct line_slot. No secret: a capture does not choose the numbers of its
+                                           functions */
 };
-
-static size_t home_line(uint32_t group, uint32_t caller, size_t capacity)
-{
-    uint64_t hash = ((uint64_t)caller << 32 | group) * UINT64_C(0x9e3779b97f4a7c15);
-    return (size_t)((hash ^ hash >> 32) * UINT64_C(0xd6e8feb86659fd93) >> 32) & (capacity - 1);
-}
-
-/* Returns the slot of the line, or the empty one where it belongs. */
-static size_t find_line_slot(const struct profile_maker *maker, uint32_t group, uint32_t caller)
-{
-    size_t at = home_line(group, caller, maker->capacity);
-    for (; maker->slots[at]; at = (at + 1) & (maker->capacity - 1)) {
-        const struct profile_line *line = &maker->lines[maker->slots[at] - 1];
-        if (line->group == group && line->caller == caller)
-            break;
-    }
-    return at;
-}
-
-static int grow_lines(struct profile_maker *maker)
-{
-    size_t capacity = maker->capacity ? 2 * maker->capacity : 256;
-    struct profile_line *lines = realloc(maker->lines, capacity / 4 * 3 * sizeof *lines);
-    if (!lines)
-        return -1;
-    maker->lines = lines;
-    uint32_t *slots = calloc(capacity, sizeof *slots);
-    if (!slots)
-        return -1;
-    free(maker->slots);
-    maker->slots = slots;
-    maker->capacity = capacity;
-    for (size_t i = 0; i < maker->n; i++)
-        slots[find_line_slot(maker, lines[i].group, lines[i].caller)] = (uint32_t)i + 1;
-    return 0;
-}
 
 /* Returns the line, which is added if it is new; NULL when out of memory. */
 static struct profile_line *find_line(struct profile_maker *maker, uint32_t group, uint32_t caller)
 {
-    if (maker->n == maker->capacity / 4 * 3 && grow_lines(maker) < 0)
+    if (pnr_array_reserve(&maker->lines, &maker->capacity, maker->n + 1) < 0)
         return NULL;
-    size_t at = find_line_slot(maker, group, caller);
-    if (!maker->slots[at]) {
-        maker->lines[maker->n] = (struct profile_line){ .group = group, .caller = caller };
-        maker->slots[at] = (uint32_t)++maker->n;
+    struct line_slot *slot = pnr_table_add(&maker->slots, ((uint64_t)caller << 32 | group) + 1);
+    if (!slot)
+        return NULL;
+    if (maker->slots.n > maker->n) {
+        slot->index = maker->n++;
+        maker->lines[slot->index] = (struct profile_line){ .group = group, .caller = caller };
     }
-    return &maker->lines[maker->slots[at] - 1];
+    return &maker->lines[slot->index];
 }
 
 static uint32_t group_of(const struct profile_maker *maker, uint32_t node)
@@ -120,7 +95,8 @@ static int by_group(const void *a, const void *b)
 
 int profile_make(struct profile *profile, const struct call_tree *tree, const uint32_t *groups, bool has_callers)
 {
-    struct profile_maker maker = { .tree = tree, .groups = groups, .has_callers = has_callers };
+    struct profile_maker maker = { .tree = tree, .groups = groups, .has_callers = has_callers,
+                                   .slots = { .slot_size = sizeof(struct line_slot) } };
     int result = 0;
     uint32_t open = 0, node = 0;        /* open: the node entered last */
     while (result == 0 && (node = call_tree_next(tree, node)) != 0) {
@@ -129,7 +105,7 @@ int profile_make(struct profile *profile, const struct call_tree *tree, const ui
         result = enter_node_lines(&maker, node);
         open = node;
     }
-    free(maker.slots);
+    pnr_table_clear(&maker.slots);
     *profile = (struct profile){ maker.lines, maker.n };
     if (result < 0)
         profile_clear(profile);

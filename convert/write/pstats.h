@@ -1,6 +1,6 @@
 /* Prints a call tree as what cProfile dumps, for Python's pstats: a dict {(file, line, name): (primitive calls, calls,
- * own time, cumulative time, {caller: (calls, primitive calls, own time, cumulative time)})} (Lib/cProfile.py,
- * Profile.snapshot_stats; Lib/pstats.py), marshalled (Python/marshal.c). Times are seconds.
+ * own time, cumulative time, {caller: (calls, primitive calls, own time, cumulative time)})} (Lib/cProfile.py;
+ * Lib/pstats.py), marshalled (Python/marshal.c). Times are seconds.
  * specs/trace-mapping.md, section 8.2. */
 #ifndef PSTATS_H
 #define PSTATS_H

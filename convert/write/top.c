@@ -55,7 +55,7 @@ static int put_json_names(struct writer *writer, const struct call_function *fun
 }
 
 static int put_json_profile(struct writer *writer, const struct call_tree *tree, const struct profile *profile,
-                    uint64_t n_lost)
+                            uint64_t n_lost)
 {
     writer_format(writer, "{\"lost_events\":%" PRIu64 ",\"left_out_calls\":%" PRIu64 ",\"functions\":[", n_lost,
                   tree->n_excluded);
@@ -82,7 +82,7 @@ static int put_json_profile(struct writer *writer, const struct call_tree *tree,
 
 /* ---- the table ---- */
 
-enum column { SELF, TOTAL, CALLS, MEAN, MAX, CHAINS, SUSPENDED, N_COLUMNS };
+enum column { SELF, TOTAL, CALLS, MEAN, MAX, FLOWS, SUSPENDED, N_COLUMNS };
 
 typedef char cell[24];
 
@@ -114,10 +114,10 @@ static void format_row(cell row[N_COLUMNS], const struct profile_line *line, con
     format_time(row[MEAN], line->sum_ns / line->calls);
     format_time(row[MAX], line->max_ns);
     if (!is_continuable(function)) {
-        row[CHAINS][0] = row[SUSPENDED][0] = 0;
+        row[FLOWS][0] = row[SUSPENDED][0] = 0;
         return;
     }
-    snprintf(row[CHAINS], sizeof(cell), "%" PRIu64, function->n_frames);
+    snprintf(row[FLOWS], sizeof(cell), "%" PRIu64, function->n_frames);
     format_time(row[SUSPENDED], function->suspended_ns);
 }
 
@@ -165,18 +165,18 @@ static int put_table_name(struct writer *writer, const struct call_function *fun
 }
 
 static int put_table_profile(struct writer *writer, const struct call_tree *tree, const struct profile *profile,
-                     size_t columns)
+                             size_t columns)
 {
     cell rows[TOP_MAX_LINES][N_COLUMNS], others;
     size_t n = profile->n < TOP_MAX_LINES ? profile->n : TOP_MAX_LINES, widths[N_COLUMNS], used = 0;
     uint64_t others_ns = 0;
-    bool has_chains = false;
+    bool has_flows = false;
     for (size_t i = 0; i < n; i++) {
         const struct call_function *function = &tree->functions[profile->lines[i].group];
         format_row(rows[i], &profile->lines[i], function);
-        has_chains |= is_continuable(function);
+        has_flows |= is_continuable(function);
     }
-    for (int column = 0; column < (has_chains ? N_COLUMNS : CHAINS); column++) {
+    for (int column = 0; column < (has_flows ? N_COLUMNS : FLOWS); column++) {
         widths[column] = strlen(heads[column]);
         for (size_t i = 0; i < n; i++) {
             if (strlen(rows[i][column]) > widths[column])
@@ -187,10 +187,10 @@ static int put_table_profile(struct writer *writer, const struct call_tree *tree
     }
     writer_format(writer, "function\n");
     for (size_t i = 0; i < n; i++) {
-        for (int column = 0; column < (has_chains ? N_COLUMNS : CHAINS); column++)
+        for (int column = 0; column < (has_flows ? N_COLUMNS : FLOWS); column++)
             writer_format(writer, "%*s  ", (int)widths[column], rows[i][column]);
         if (put_table_name(writer, &tree->functions[profile->lines[i].group],
-                     columns ? columns > used + MIN_NAME_COLUMNS ? columns - used : MIN_NAME_COLUMNS : 0) < 0)
+                           columns ? columns > used + MIN_NAME_COLUMNS ? columns - used : MIN_NAME_COLUMNS : 0) < 0)
             return -1;
         writer_format(writer, "\n");
     }

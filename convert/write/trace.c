@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format/array.h"
+
 /* A batch is also full when it can become more bytes than this, so that both the bytes and the events stay in a
  * processor's cache. A single event may be longer. */
 #define BATCH_SIZE (512 << 10)
@@ -25,7 +27,7 @@ static int render_batch(struct output_part *part)
     return 0;
 }
 
-/* Out of memory: something prepared is missing, so no event may be added any more. */
+/* Breaks the trace for good, as it is out of memory: something prepared is missing, so no event may be added. */
 static void fail_trace(struct trace *trace)
 {
     trace->is_out_of_memory = trace->sink.is_broken = true;
@@ -78,15 +80,9 @@ char *trace_begin_bytes(struct trace *trace, size_t max_size)
     struct trace_event *event = add_event(trace, max_size);
     struct trace_batch *batch = trace->batch;
     *event = (struct trace_event){ .ns = batch->ready_size, .kind = TRACE_BYTES };
-    if (batch->ready_capacity - batch->ready_size < max_size) {
-        size_t capacity = 2 * batch->ready_capacity + max_size;
-        char *ready = realloc(batch->ready, capacity);
-        if (!ready) {
-            fail_trace(trace);
-            return NULL;
-        }
-        batch->ready = ready;
-        batch->ready_capacity = capacity;
+    if (pnr_array_reserve(&batch->ready, &batch->ready_capacity, batch->ready_size + max_size) < 0) {
+        fail_trace(trace);
+        return NULL;
     }
     return batch->ready + batch->ready_size;
 }

@@ -1,7 +1,7 @@
-/* All slices of a function have in common the text up to the time (the head), of which the part up to the category is
- * the name, and the number of the source with the end of the event (the tail); those of a thread have its ids in
- * common. The sources themselves come last in the file, as Catapult's stack frames: repeated in each slice they took
- * a third of it.
+/* Keeps the text that slices have in common. All slices of a function begin with the same text up to the time (the
+ * head); its part up to the category is the name. They end with the same number of the source (the tail). All slices of
+ * a thread have its ids. The sources themselves come last in the file, as Catapult's stack frames: repeated in each
+ * slice they took a third of it.
  *
  *     ,\n{"name":"app.main","cat":"python","ph":"X","ts":     head of function 1; up to `"app.main"` it is the name
  *     1.000,"dur":2.500                                       numbers
@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include "convert/slices/subjects.h"
+#include "format/array.h"
 #include "text.h"
 
 /* More than the fixed parts of any event take. */
@@ -178,7 +179,7 @@ static inline char *put_json_thread(char *to, const struct trace_thread *thread)
 #define SLICE_END "}"                  /* how its tail does */
 
 static inline char *put_json_slice(char *to, const struct trace_batch *batch, const struct trace_event *event,
-                              struct time_prefix *time_prefix)
+                                   struct time_prefix *time_prefix)
 {
     const struct trace_function *function = event->function;
     to = put_json_prepared(to, function->bytes, function->head_size);
@@ -261,14 +262,8 @@ static uint64_t add_source(struct trace_json *json, uint32_t index, const struct
 {
     uint64_t number = json->n_before + index;
     size_t max_size = EVENT_SIZE + escaped_size(symbol->file);
-    if (json->sources_capacity - json->sources_size < max_size) {
-        size_t capacity = 2 * json->sources_capacity + max_size;
-        char *sources = realloc(json->sources, capacity);
-        if (!sources)
-            return 0;
-        json->sources = sources;
-        json->sources_capacity = capacity;
-    }
+    if (pnr_array_reserve(&json->sources, &json->sources_capacity, json->sources_size + max_size) < 0)
+        return 0;
     char *to = json->sources + json->sources_size;
     to = json->sources_size ? PUT(to, ",\n\"") : PUT(to, "\n\"");
     to = put_decimal(to, number);

@@ -53,8 +53,8 @@ _panopticon_convert() {
         '*--exclude=[leave out functions that match]:GLOB:_files' \
         '*--min-duration=[leave out slices shorter than DURATION]:DURATION:_files' \
         '*--max-depth=[at most N nested slices]:N:_files' \
-        '*-h[this list; --help tells more]' \
-        '*--help[this list; --help tells more]' \
+        '*-h[this list; --help shows more]' \
+        '*--help[this list; --help shows more]' \
         '*--version[the version]' \
         '*:CAPTURE:_files -/'
 }

@@ -62,7 +62,7 @@ class Limits(EndToEnd):
         self.assertGreater(min(segments(capture)), 1)
         finished = run([CONVERT, self.shrunk(capture, 1)], timeout=300)
         self.assertEqual(finished.status, 0)
-        messages = re.search(r"older events were dropped .*complete from (\d+\.\d+) s on", finished.err)
+        messages = re.search(r"older events were evicted .*complete from (\d+\.\d+) s on", finished.err)
         self.assertTrue(messages, finished.err)
         trace = Trace(self.path("run.trace"))
         self.assertEqual(trace.named("__main__.main")[0].marks, {"begin_unknown"})

@@ -177,14 +177,14 @@ class Perfetto(unittest.TestCase):
             process.end(10_000_000)
         self.assertLess(4 * len(convert(self.folder, PERFETTO).stdout), len(convert(self.folder).stdout))
 
-    def test_what_perfetto_drops(self):
+    def test_what_perfetto_discards(self):
         with Capture(self.folder / "run.pnr") as capture:
             process = capture.process(7)
             main = process.function("__main__", "main")
             process.thread(1, 7001, "MainThread").block(
                 [call(10 + i, main) for i in range(600)] + [return_(1000 + i, main) for i in range(600)])
             process.end(10_000)
-        self.assertIn(b"600 levels of nesting: Perfetto drops slices", convert(self.folder, PERFETTO).stderr)
+        self.assertIn(b"600 levels of nesting: Perfetto discards slices", convert(self.folder, PERFETTO).stderr)
 
 
 if __name__ == "__main__":

@@ -177,7 +177,7 @@ class Viewers(conversion.CaptureCase):
         write_large(self.capture, 1, [call(i, 1) for i in range(513)] + [return_(1000 + i, 1) for i in range(513)])
         for options in [], ["--split=1M"]:
             line, = self.messages("-o", "x.trace", *options)
-            self.assertRegex(line, r"513 levels of nesting: Perfetto drops slices deeper than 512; try --max-depth 512$")
+            self.assertRegex(line, r"513 levels of nesting: Perfetto discards slices deeper than 512; try --max-depth 512$")
         self.assertEqual(self.messages("-o", "x.trace", "--max-depth=512"), [])
 
 

@@ -31,8 +31,8 @@ size_t fuzz_mutate_capture(uint8_t *bytes, size_t size, size_t max, unsigned see
 /* Returns the path of process-1 in a temporary directory, which is removed at the end. */
 const char *fuzz_directory(void);
 
-/* Writes the file into that directory, and makes its segment. Removes the file if there are no bytes, and a segment that
- * is empty then. */
+/* Writes the file into that directory, and makes its segment. Removes the file if there are no bytes, and a segment
+ * that is empty then. */
 void fuzz_write(const char *name, const uint8_t *bytes, size_t size);
 
 /* Writes `live`, which is made of its input. */

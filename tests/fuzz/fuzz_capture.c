@@ -1,5 +1,5 @@
-/* The whole way: a process directory is read and converted, the trace goes to /dev/null, and then a piece of it, and all
- * of it in pieces; then what is made of a call tree, and what --info and --verify print. */
+/* Reads a process directory and does with it all that the converter can. Writes the trace, a piece of it, and all of it
+ * in pieces to /dev/null. Writes what comes from a call tree, and what --info and --verify print. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -143,7 +143,8 @@ static void convert_pieces(struct reader *reader, const struct diagnostics *diag
                                          .open_at_from = n ? &stacks[(n + 1) % 2] : NULL, .open_at_to = &stacks[n % 2] };
         selection_set_window(selection, from_ns, to_ns);
         open_stack_snapshot_clear(&stacks[n % 2]);
-        struct split_result result = { .bytes = convert_it(reader, &trace_json, &how, diagnostics), .events = 10, .n_open = 1 };
+        struct split_result result = { .bytes = convert_it(reader, &trace_json, &how, diagnostics), .events = 10,
+                                       .n_open = 1 };
         if (split_judge(split, &result)) {
             next_ns = to_ns;
             n++;
@@ -157,7 +158,7 @@ static void convert_pieces(struct reader *reader, const struct diagnostics *diag
     split_free(split);
 }
 
-static void say_all(struct reader *reader, const struct diagnostics *diagnostics, FILE *nowhere)
+static void describe_all(struct reader *reader, const struct diagnostics *diagnostics, FILE *nowhere)
 {
     struct verify_sum sum;
     struct anomalies anomalies = { .lost = 0 };
@@ -179,8 +180,8 @@ static void add_up(struct reader *reader, int fd, bool has_roots)
     if (!tree)
         abort();
     writer_init(&writer, fd);
-    if (convert(&reader, 1, &(struct convert_options){ .flows = all_flows }, &tree->sink, &count, &anomalies, &err) == 0 &&
-        !tree->sink.is_broken) {
+    const struct convert_options how = { .flows = all_flows };
+    if (convert(&reader, 1, &how, &tree->sink, &count, &anomalies, &err) == 0 && !tree->sink.is_broken) {
         if (!has_roots) {
             pstats_write(tree, &writer);
             top_write(tree, &(struct top_form){ .columns = 80 }, &writer);
@@ -198,7 +199,7 @@ static int choose_any(void *arg, const struct reader *reader)
     return 1;
 }
 
-static bool wants_odd(void *arg, uint32_t thread)
+static bool is_chosen(void *arg, uint32_t thread)
 {
     (void)arg;
     return thread % 2;
@@ -219,7 +220,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         fuzz_write(fuzz_names[i], parts[i], sizes[i]);
     fuzz_write_live(parts[FUZZ_PARTS - 1], sizes[FUZZ_PARTS - 1]);
     for (int i = 0; i < 8; i++) {
-        const struct reader_choice choice = { choose_any, wants_odd, NULL };
+        const struct reader_choice choice = { choose_any, is_chosen, NULL };
         struct reader *reader = reader_open(fuzz_directory(), i == 7 ? &choice : NULL, &diagnostics, &err);
         if (!reader)
             break;
@@ -234,7 +235,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         else if (i == 5)
             convert_pieces(reader, &diagnostics);
         else if (i == 6)
-            say_all(reader, &diagnostics, nowhere);
+            describe_all(reader, &diagnostics, nowhere);
         selection_free(selection);
         reader_close(reader);
     }

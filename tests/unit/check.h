@@ -90,7 +90,8 @@ static inline void check_thread(struct sink *sink, const struct sink_thread *thr
 static inline void check_sink_init(struct check_sink *check)
 {
     *check = (struct check_sink){ { .process = check_process, .thread = check_thread, .slice = check_slice,
-                                    .instant = check_instant, .flow_event = check_flow_event, .task = check_task }, "" };
+                                    .instant = check_instant, .flow_event = check_flow_event,
+                                    .task = check_task }, "" };
 }
 
 /* ---- name tables ---- */

@@ -98,7 +98,7 @@ Test(call_stack, makes_slices_of_records)
     }
 }
 
-Test(call_stack, gives_every_edge_and_flow_event_a_nanosecond_of_its_own)
+Test(call_stack, gives_every_slice_event_and_flow_event_a_nanosecond_of_its_own)
 {
     static const struct { struct event events[8]; const char *expected; } table[] = {
         /* the example in slice_time.h */
@@ -195,7 +195,7 @@ Test(call_stack, prunes_short_slices)
             { RET, 60, 1, 0 } }, "" },
         { { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { RET, 90, 2, 0 }, { CALL, 100, 3, 0 }, { RET, 200, 3, 0 },
             { RET, 300, 1, 0 } }, "0:3[100,200] 0:1[10,300]" },
-        /* its edges and flow events take no nanosecond from others */
+        /* its slice and flow events take no nanosecond from others */
         { { { CALL, 10, 1, 0 }, { CALL, 10, 2, 0 }, { START, 10, 4, 9 }, { FIN, 10, 4, 9 }, { RET, 10, 2, 0 },
             { CALL, 11, 3, 0 }, { RET, 200, 3, 0 }, { RET, 200, 1, 0 } }, "0:3[11,200] 0:1[10,201]" },
         /* a slice that is retained retains those around it */
@@ -352,7 +352,7 @@ Test(call_stack, keeps_short_slices_that_are_cut)
     clear_test(&test);
 }
 
-Test(call_stack, counts_what_is_odd)
+Test(call_stack, counts_anomalies)
 {
     static const struct event events[] = {
         { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { RET, 30, 1, 0 }, { RET, 40, 3, 0 }, { LOST, 50, 7, 0 },
@@ -388,8 +388,8 @@ Test(call_stack, takes_deep_stacks)
     clear_test(&test);
 }
 
-/* Each edge has the next position, whatever the clock shows; a pruned slice releases its position. */
-Test(call_stack, gives_edges_logical_time)
+/* Each slice event has the next position, whatever the clock shows; a pruned slice releases its position. */
+Test(call_stack, gives_slice_events_logical_time)
 {
     static const struct event events[] = { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { RET, 5000, 2, 0 }, { CALL, 5000, 3, 0 },
                                            { START, 5000, 4, 9 }, { YIELD, 5000, 4, 9 }, { RET, 5000, 3, 0 },

@@ -67,7 +67,7 @@ Test(call_tree, adds_up_slices_by_stacks)
     static const struct { uint64_t min_ns; struct event events[16]; const char *expected; } table[] = {
         { 0, { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { RET, 25, 2, 0 }, { CALL, 30, 2, 0 }, { RET, 35, 2, 0 },
                { RET, 40, 1, 0 } }, "f1 1/20:30 .f2 2/10:10 " },
-        /* the same function in different places, and beside another */
+        /* the same function in different places, and next to another */
         { 0, { { CALL, 10, 1, 0 }, { CALL, 20, 2, 0 }, { CALL, 22, 3, 0 }, { RET, 25, 3, 0 }, { RET, 30, 2, 0 },
                { CALL, 40, 3, 0 }, { RET, 50, 3, 0 }, { RET, 60, 1, 0 }, { CALL, 70, 3, 0 }, { RET, 80, 3, 0 } },
           "f1 1/30:50 .f2 1/7:10 ..f3 1/3:3 .f3 1/10:10 f3 1/10:10 " },
@@ -141,7 +141,7 @@ Test(call_tree, has_roots)
 
 /*   f4, frame 8     runs 10-20, 50-60, 100-110       suspended 30 + 40
  *   f4, frame 9     runs 30-40                       never again */
-Test(call_tree, knows_how_long_chains_are_suspended)
+Test(call_tree, knows_how_long_frames_are_suspended)
 {
     static const struct event events[] = {
         { START, 10, 4, 8 }, { YIELD, 20, 4, 8 }, { START, 30, 4, 9 }, { YIELD, 40, 4, 9 }, { RES, 50, 4, 8 },

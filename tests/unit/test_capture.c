@@ -106,15 +106,15 @@ Test(capture, reports_why_it_cannot_be_made)
 {
     touch("file");
     cr_assert_eq(mkdir("there", 0700), 0);
-    static const struct { const char *path; size_t room; int number; } rows[] = {
+    static const struct { const char *path; size_t capacity; int number; } rows[] = {
         { "absent/x", 200, ENOENT }, { "file/x", 200, ENOTDIR }, { "there/x", 7, ENAMETOOLONG },
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char path[200];
         struct pnr_err err;
         for (int is_process = 0; is_process < 2; is_process++) {
-            cr_expect_eq(is_process ? pnr_capture_make_partial(rows[i].path, path, rows[i].room, &err) :
-                         pnr_capture_make(rows[i].path, path, rows[i].room, &err), -1, "row %zu", i);
+            cr_expect_eq(is_process ? pnr_capture_make_partial(rows[i].path, path, rows[i].capacity, &err) :
+                         pnr_capture_make(rows[i].path, path, rows[i].capacity, &err), -1, "row %zu", i);
             cr_expect_eq(err.code, PNR_E_SYSTEM, "row %zu", i);
             cr_expect_eq(err.sys_errno, rows[i].number, "row %zu", i);
             cr_expect_str_eq(err.path, rows[i].path, "row %zu", i);

@@ -94,7 +94,7 @@ Test(flows, joins_the_slices_of_a_frame)
         play(&flows, table[i].steps, 10);
         flows_end_process(&flows, 1000, false);
         cr_expect_str_eq(sink.text, table[i].expected, "row %zu: %s", i, sink.text);
-        cr_expect_eq(flows.n, 0, "row %zu", i);
+        cr_expect_eq(flows.table.n, 0, "row %zu", i);
         flows_clear(&flows);
     }
 }
@@ -184,7 +184,7 @@ Test(flows, draws_arrows_from_where_frames_were_made)
         /* the first slice does not stay, or does later */
         { ALL, ALL, { { 'C', 1, 4, 1, 5 }, { 's', 0, 4, 1, 10 }, { 'Y', 0, 4, 1, 20 }, { 'R', 0, 4, 1, 30 } }, "" },
         { ALL, ALL, { { 'C', 1, 4, 1, 5 }, { 's', 0, 4, 1, 10 }, { 'k', 0, 4, 1, 10 } }, "1:S1@5 0:F1@11" },
-        /* the one that made it does not stay, or does later: before the first slice, or behind it */
+        /* the one that made it does not stay, or does later: before the first slice, or after it */
         { ALL, ALL, { { 'c', 1, 4, 1, 5 }, { 'D', 1, 0, 0, 4 }, { 'S', 0, 4, 1, 10 } }, "1:S1@5 0:F1@11" },
         { ALL, ALL, { { 'c', 1, 4, 1, 5 }, { 'd', 1, 0, 0, 4 }, { 'S', 0, 4, 1, 10 } }, "" },
         { ALL, ALL, { { 'c', 1, 4, 1, 5 }, { 'S', 0, 4, 1, 10 }, { 'F', 0, 4, 1, 20 }, { 'C', 1, 4, 1, 25 },
@@ -203,7 +203,7 @@ Test(flows, draws_arrows_from_where_frames_were_made)
         flows_init(&flows, &sink.sink, (struct flows_choice){ table[i].flows, table[i].spawns, false });
         flows_process(&flows, check_symbols());
         play(&flows, table[i].steps, 12);
-        cr_expect_leq(flows.spawns.n_alive, flows.n, "row %zu", i);
+        cr_expect_leq(flows.spawns.n_alive, flows.table.n, "row %zu", i);
         flows_end_process(&flows, 1000, false);
         cr_expect_str_eq(sink.text, table[i].expected, "row %zu: %s", i, sink.text);
         cr_expect_eq(flows.spawns.n_alive, 0, "row %zu", i);
@@ -224,7 +224,7 @@ Test(flows, forgets_what_was_made)
         flows_finish(&flows, 1 + i % 100);
         flows_create(&flows, i % 3 ? &pending : NULL, 1, 4, 1 + i % 100, i);
     }
-    cr_expect_eq(flows.n, 100);
+    cr_expect_eq(flows.table.n, 100);
     cr_expect_eq(flows.spawns.n_alive, 100);
     cr_expect_leq(flows.spawns.capacity, 256);
     flows_decide(&flows, &pending, 0, true);
@@ -232,12 +232,12 @@ Test(flows, forgets_what_was_made)
     flows_clear(&flows);
 }
 
-Test(flows, tells_of_tasks)
+Test(flows, emits_tasks)
 {
     static const struct { struct step steps[12]; const char *expected; } table[] = {
         { { { 'T', 1, 6, 1, 10 }, { 'Y', 1, 6, 1, 20 }, { 'R', 2, 6, 1, 30 }, { 'F', 2, 6, 1, 40 } },
           "1:b1@10 1:r1@10 1:w1@20 2:r1@30 2:w1@40 2:e1@40" },
-        /* two by turns, a coroutine that is none, a generator */
+        /* two alternately, a coroutine that is not a task, a generator */
         { { { 'T', 0, 6, 1, 10 }, { 'Y', 0, 6, 1, 20 }, { 'T', 0, 6, 2, 30 }, { 'S', 0, 6, 3, 31 }, { 'Y', 0, 6, 3, 32 },
             { 'Y', 0, 6, 2, 40 }, { 'R', 0, 6, 1, 50 }, { 'F', 0, 6, 1, 60 }, { 'S', 0, 4, 4, 65 },
             { 'R', 0, 6, 2, 70 }, { 'R', 0, 6, 3, 71 }, { 'F', 0, 6, 2, 80 } },
@@ -304,11 +304,11 @@ Test(flows, forgets_what_ended)
         if (i > 50)
             flows_leave(&flows, 0, 4, 5000 + i - 50, true, 1000 + i - 50, 1000 + i);
     }
-    cr_expect_eq(flows.n, 150);
-    cr_expect_leq(flows.capacity, 256);
+    cr_expect_eq(flows.table.n, 150);
+    cr_expect_leq(flows.table.capacity, 256);
     cr_expect_eq(flows.n_flows, 0);
     for (uint64_t i = 1; i <= 100; i++)
         flows_leave(&flows, 0, 4, i * 11, true, i, 300000);
-    cr_expect_eq(flows.n, 50);
+    cr_expect_eq(flows.table.n, 50);
     flows_clear(&flows);
 }

@@ -75,7 +75,7 @@ Test(folded, keeps_names_from_breaking_lines)
     }
 }
 
-/* f1 calls itself 3,000 times, and each call takes 1 us; then f2 is called beside it. */
+/* f1 calls itself 3,000 times, and each call takes 1 us; then f2 is called next to it. */
 Test(folded, cuts_deep_stacks)
 {
     struct call_tree *tree = call_tree_new(true);

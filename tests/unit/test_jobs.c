@@ -87,14 +87,14 @@ Test(jobs, one_thread_is_the_owner)
 
 static atomic_bool may_end;
 
-static void run_until_told(struct job *job)
+static void wait_until_allowed(struct job *job)
 {
     (void)job;
     while (!atomic_load(&may_end))
         usleep(100);
 }
 
-static void run_and_tell(struct job *job)
+static void allow_end(struct job *job)
 {
     (void)job;
     atomic_store(&may_end, true);
@@ -103,7 +103,7 @@ static void run_and_tell(struct job *job)
 /* The one worker is busy until the other job has run: so the owner must run it. */
 Test(jobs, waiting_thread_executes_queued_jobs, .timeout = 10)
 {
-    struct job first = { .execute = run_until_told }, second = { .execute = run_and_tell };
+    struct job first = { .execute = wait_until_allowed }, second = { .execute = allow_end };
     struct jobs *jobs = jobs_new(2);
     jobs_start(jobs, &first);
     usleep(20000);                      /* the worker has it */

@@ -2,7 +2,7 @@
 
 #include "check.h"
 
-static void tell(struct sink *sink, uint32_t pid, uint32_t n_threads)
+static void emit_metadata(struct sink *sink, uint32_t pid, uint32_t n_threads)
 {
     char name[2] = "p", thread[2] = "t";        /* not there any more when they are passed on */
     sink->process(sink, &(struct sink_process){ .pid = pid, .name = check_string(name) });
@@ -20,14 +20,14 @@ Test(lazy_metadata, names_what_is_shown)
     lazy_metadata_init(&lazy, &check.sink);
     struct sink *sink = &lazy.sink;
     cr_expect_null(sink->enter);
-    tell(sink, 7, 40);
-    tell(sink, 8, 40);
+    emit_metadata(sink, 7, 40);
+    emit_metadata(sink, 8, 40);
     sink->slice(sink, &(struct slice){ .begin_ns = 1, .end_ns = 2, .thread = 33, .function = 1 });
     sink->slice(sink, &(struct slice){ .begin_ns = 3, .end_ns = 4, .thread = 33, .function = 1 });
-    tell(sink, 9, 2);
+    emit_metadata(sink, 9, 2);
     sink->instant(sink, 1, 5, "[x]");
     sink->flow_event(sink, &(struct flow_event){ 6, 1, 0, 4, FLOW_START, false });
-    tell(sink, 10, 2);
+    emit_metadata(sink, 10, 2);
     sink->task(sink, &(struct task_event){ 7, 1, 1, 6, TASK_BEGIN, 0 });
     cr_expect_str_eq(check.text, "process8=p thread33=103 33:1[1,2] 33:1[3,4] process9=p thread1=71 1:[x]@5 thread0=70 "
                                  "0:s1@6 process10=p thread1=71 1:b1@7", "%s", check.text);
@@ -35,13 +35,13 @@ Test(lazy_metadata, names_what_is_shown)
     lazy_metadata_clear(&lazy);
 }
 
-Test(lazy_metadata, breaks_with_what_is_behind)
+Test(lazy_metadata, breaks_with_the_next_sink)
 {
     struct check_sink check;
     struct lazy_metadata lazy;
     check_sink_init(&check);
     lazy_metadata_init(&lazy, &check.sink);
-    tell(&lazy.sink, 7, 1);
+    emit_metadata(&lazy.sink, 7, 1);
     check.sink.is_broken = true;
     lazy.sink.instant(&lazy.sink, 0, 5, "[x]");
     cr_expect(lazy.sink.is_broken);

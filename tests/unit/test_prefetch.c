@@ -1,4 +1,4 @@
-/* convert/read/prefetch.h: which bytes of which files are read ahead. Only the beginnings of headers are: pread() of the C
+/* convert/read/prefetch.h: which bytes of which files are read ahead. Only the beginnings of headers are: pread() of the
  * library is replaced by one that writes down what it is asked for. */
 #include <criterion/criterion.h>
 #include <fcntl.h>

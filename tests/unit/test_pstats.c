@@ -2,7 +2,7 @@
 
 #include "check.h"
 
-/* The file of f2 called by f1, byte by byte; what Python makes of such files tests/e2e/test_profiles.py tells. */
+/* The file of f2 called by f1, byte by byte; tests/e2e/test_profiles.py checks what Python makes of such files. */
 Test(pstats, writes_what_marshal_reads)
 {
     static const char expected[] =

@@ -143,7 +143,7 @@ Test(reader, reports_pauses)
     expect(&sample, "1:1 ~1:2 !~1:3.", "");
 }
 
-/* Blocks of three threads by turns, not in the order of their begin, with an empty segment between. */
+/* Blocks of three threads alternately, not in the order of their begin, with an empty segment between. */
 static void read_sequences(struct reader *reader, struct check_sink *found)
 {
     struct reader_block block;
@@ -352,7 +352,7 @@ Test(reader, reads_what_is_after_a_cut)
         sample.capture.segment = 2;
         add(&sample, 2, 0);
         snprintf(reports, sizeof reports, "D:segment-1/thread-1.zst: byte %zu: file ends inside a block header;",
-             sample.sizes[0]);
+                 sample.sizes[0]);
         expect(&sample, "1:1 !1:3", reports);
     }
 }
@@ -421,7 +421,7 @@ Test(reader, rejects_blocks_of_other_threads)
     expect(&sample, "1:1 1:2", reports);
 }
 
-/* More files than may be open, read by turns. */
+/* More files than may be open, read alternately. */
 Test(reader, opens_few_files_at_a_time)
 {
     enum { N = 100 };
@@ -464,7 +464,7 @@ static bool has_bit(void *arg, uint32_t thread)
  * wanted are there, without a block, and nothing is reported of their files. */
 Test(reader, reads_only_the_threads_that_are_wanted)
 {
-    static const struct { unsigned wanted; const char *text, *threads; bool is_said; } table[] = {
+    static const struct { unsigned wanted; const char *text, *threads; bool is_reported; } table[] = {
         { 1 << 1, "1:1 1:2", "1 2 3 4 5", false },
         { 1 << 3, "3:1.", "1 2 3 4 5", false },
         { 1 << 5 | 1 << 1, "1:1 1:2 5:9", "1 2 3 4 5", false },
@@ -493,7 +493,7 @@ Test(reader, reads_only_the_threads_that_are_wanted)
         leave_chunk(&sample, 5, 0, 9);
         read_all(&sample, text, sizeof text);
         cr_expect_str_eq(text, table[i].text, "row %zu: %s", i, text);
-        cr_expect_eq(sample.reports.text[0] != 0, table[i].is_said, "row %zu: %s", i, sample.reports.text);
+        cr_expect_eq(sample.reports.text[0] != 0, table[i].is_reported, "row %zu: %s", i, sample.reports.text);
         check_sink_init(&threads);
         struct diagnostics diagnostics = { collect, &sample.reports };
         struct pnr_err err;
@@ -756,15 +756,15 @@ static void write_chunk_and_use_it_again(struct sample *sample)
 }
 
 /* The first record stays; the second is retracted, and others follow. */
-static void take_back_and_write_chunk(struct sample *sample)
+static void retract_and_write_chunk(struct sample *sample)
 {
     pnr_live_clear(&sample->live.records[1]);
     pnr_live_store(&sample->live.records[1], pnr_record_make(2, PNR_CALL, 0, 99));
     write_chunk(sample);
 }
 
-/* All of it is taken back: there will be another block 2. */
-static void give_chunk_back(struct sample *sample)
+/* All of it is retracted: there will be another block 2. */
+static void retract_chunk(struct sample *sample)
 {
     pnr_live_clear(&sample->live.records[1]);
     pnr_live_clear(&sample->live.records[0]);
@@ -773,7 +773,7 @@ static void give_chunk_back(struct sample *sample)
 
 static void give_chunk_back_and_write_another(struct sample *sample)
 {
-    give_chunk_back(sample);
+    retract_chunk(sample);
     store(sample, 0, N_FULL);
     check_block(&sample->capture, 1, 2, 0, 3100, sample->live.records, N_FULL);
 }
@@ -809,8 +809,8 @@ Test(reader, delivers_what_there_was_when_it_was_opened)
         { write_chunk_to_next_segment, "1:1 1:2 1:4", 6 },
         { write_chunk_as_short, "1:1 1:2 1:4", 6 },
         { write_chunk_and_use_it_again, "1:1 1:2 1:4", 6 },
-        { take_back_and_write_chunk, "1:1 1:2 1:4", 5 },
-        { give_chunk_back, "1:1 1:2", 4 },
+        { retract_and_write_chunk, "1:1 1:2 1:4", 5 },
+        { retract_chunk, "1:1 1:2", 4 },
         { give_chunk_back_and_write_another, "1:1 1:2 1:0", 4 },
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {

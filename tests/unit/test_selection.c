@@ -57,7 +57,7 @@ Test(selection, reads_times)
         { "08:01Z", MINUTE },
         { "13:31:00.000000001", MINUTE + 1 },
         { "00:02-08:00", 2 * MINUTE },
-        /* nearest to the trace: just before it, and just behind */
+        /* nearest to the trace: just before it, and just after */
         { "07:59Z", 0 },
         { "08:11Z", 11 * MINUTE },
     };
@@ -107,7 +107,7 @@ Test(selection, settles_windows)
         /* hostile properties */
         { { "from=08:00Z" }, UINT64_MAX, true, 0, 0 },
         { { "from=08:00Z" }, UINT64_MAX / 4 - 1, false, 0, UINT64_MAX },
-        /* a time of the day is sought behind `from` */
+        /* a time of the day is sought after `from` */
         { { "from=12h", "to=08:01Z" }, MORNING, false, 12 * 60 * MINUTE, 24 * 60 * MINUTE + MINUTE },
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {

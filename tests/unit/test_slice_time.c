@@ -3,7 +3,7 @@
 #include <criterion/criterion.h>
 
 /* The example at the head of slice_time.h. */
-Test(slice_time, gives_each_edge_its_time)
+Test(slice_time, gives_each_slice_event_its_time)
 {
     struct slice_time time = { .last_ns = 0 };
     cr_expect_eq(slice_time_begin(&time, true, 10).ns, 10);

@@ -81,7 +81,7 @@ Test(trace_json, writes_the_whole_file)
     free(text);
 }
 
-/* The last event of a file that has only one beside the metadata. */
+/* The last event of a file that has only one apart from the metadata. */
 static char *only_slice(const struct symbols *symbols, struct slice slice)
 {
     struct file file = begin(symbols);
@@ -121,7 +121,7 @@ Test(trace_json, marks_slices)
     }
 }
 
-Test(trace_json, tells_of_creations_and_tasks)
+Test(trace_json, writes_creations_and_tasks)
 {
     static const char expected[] =
         "{\"name\":\"m.f6\",\"cat\":\"creation\",\"ph\":\"s\",\"bp\":\"e\",\"id\":3,\"ts\":1.041,\"pid\":7,\"tid\":70},\n"
