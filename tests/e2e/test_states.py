@@ -247,7 +247,7 @@ class Walks(e2e.EndToEnd):
                         if walk.begins_unhooked:
                             expected += r"|: \d+ function exits? without a matching entry \(ignored\)$"
                         if walk.pauses_unhooked:
-                            expected += r"|: \d+ functions? whose exit was not recorded; closed when the caller returned$"
+                            expected += r"|: \d+ functions? whose exit was not recorded; "
                         for line in finished.err.splitlines():
                             self.assertRegex(line, expected, message)
                         e2e.Trace(self.path("run.trace"))
