@@ -105,6 +105,7 @@ class Walk:
         self.random, self.engine, self.fails = random.Random(seed), engine, fails
         self.n = 0                      # captures
         self.begins_unhooked = False    # a region begins in an unrecorded region, whose end is then one too many in it
+        self.pauses_unhooked = False    # the program pauses in an unrecorded region, whose end is then not recorded
         self.lines = []                 # what the program must print
         self.models = []                # of all processes that change their state, in the order in which they first do
         self.operations = self.run(Model(TABLE, engine, self.models), 30, 0)
@@ -130,6 +131,7 @@ class Walk:
             was_open, state = model.is_open, model.state
             self.begins_unhooked |= (state == "UNHOOKED" or model.is_deep) and operation[0] in ("start", "resume")
             getattr(self, "do_" + operation[0])(model, operation, level)
+            self.pauses_unhooked |= (state, model.state) == ("UNHOOKED", "PAUSED")
             is_refused = not was_open and (operation[0] in ("pause", "resume") or operation[0] == "stop" and model.is_own)
             has_failed = operation[0] == "stop" and state == "FAILED" and operation[1] == model.written
             self.lines.append("refused " * is_refused + "failed " * has_failed + spell(model.state))
@@ -241,9 +243,13 @@ class Walks(e2e.EndToEnd):
                     finished = e2e.run([e2e.CONVERT, "-q", self.path(name), "-o", self.path("run.trace")])
                     self.assertEqual(finished.status, 0, message + finished.err)
                     if not fails:
-                        exits = "|\\d+ function exits? without a matching entry \\(ignored\\)$" * walk.begins_unhooked
+                        expected = "levels of nesting: "
+                        if walk.begins_unhooked:
+                            expected += r"|: \d+ function exits? without a matching entry \(ignored\)$"
+                        if walk.pauses_unhooked:
+                            expected += r"|: \d+ functions? whose exit was not recorded; "
                         for line in finished.err.splitlines():
-                            self.assertRegex(line, f"levels of nesting: {exits}", message)
+                            self.assertRegex(line, expected, message)
                         e2e.Trace(self.path("run.trace"))
 
 

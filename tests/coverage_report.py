@@ -1,6 +1,6 @@
 """Prints which share of the lines of each C module the tests ran, by what gcov wrote: `./test coverage` calls it.
 
-    python3 tests/coverage.py build/coverage [--missing]        --missing: also the lines that never ran
+    python3 tests/coverage_report.py build/coverage [--missing]        --missing: also the lines that never ran
 """
 
 import collections
