@@ -1,5 +1,5 @@
-"""Comments and documents name functions and files that exist. tests/test_versions.py compares what they say of versions of
-CPython, tests/format/test_options.py what they say of options, suffixes and the project's own version."""
+"""Comments and documents name functions and files that exist. tests/test_versions.py compares the versions of CPython
+that they name, tests/format/test_options.py the options, suffixes and the project's own version."""
 
 import pathlib
 import re

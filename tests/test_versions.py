@@ -72,7 +72,7 @@ class Versions(unittest.TestCase):
         self.assertEqual(self.found("recorder/panopticon_rec/options.py", r"`monitoring` \(CPython (3\.\d+) and later\)"),
                          f"3.{MONITORING}")
         wrong = re.findall(r".*monitoring.{0,12}\(.*", read("recorder/panopticon_rec/__main__.py"))
-        self.assertEqual(wrong, [], "this is for the table of options to say")
+        self.assertEqual(wrong, [], "this is left to the table of options")
 
     def test_porting_guide(self):
         """It speaks of the next version, and the files that it links to are there."""

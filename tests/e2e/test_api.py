@@ -415,7 +415,7 @@ class Threads(e2e.EndToEnd):
         self.assertEqual(len({one.thread for one in trace.named("__main__.work")}), 1000)
 
 
-class Marks(e2e.EndToEnd):
+class Endings(e2e.EndToEnd):
     def test_known_program(self):
         """How each slice ended, in a program small enough to know it."""
         _, trace = self.record("""

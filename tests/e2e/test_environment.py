@@ -1,7 +1,7 @@
 """A program does the same with and without the recorder, whatever surrounds it. And its capture has the calls that were
-made. It meets threads that are in the way when the interpreter ends, exceptions and signals at any instant, other tools,
-and the interpreter's own options. It meets other interpreters in the process, C code that calls back, limits, dropped
-privileges, and violent ends.
+made. Tested with threads that are in the way when the interpreter ends, exceptions and signals at any instant, other
+tools, and the interpreter's own options. Also with other interpreters in the process, C code that calls back, limits,
+dropped privileges, and violent ends.
 
 A program reports how often its functions were called, or the test knows."""
 
@@ -25,7 +25,7 @@ WAYS_WITH_C_CALLS = [[*options, "--c-calls"] for options in WAYS]
 IS_ROOT = os.geteuid() == 0
 CC = shutil.which("gcc")
 
-# How a program is run. calls: how often functions of __main__ were called, a number or (least, most); what the program
+# How a program is run. calls: how often functions of __main__ were called, a number or (min, max); what the program
 # itself reports comes on top. c_calls: also recorded with calls of C functions. modules: that it needs. same: what must
 # be equal of (status, out, err). anomalies: what the converter must not report.
 Case = collections.namedtuple("Case", "text calls arguments flags env stdin status c_calls modules same anomalies")
@@ -39,7 +39,7 @@ def case(text, calls=None, arguments=None, flags=(), env=None, stdin=b"", status
 REPORT = """
     import json
     def report(**calls):
-        with open("told", "w") as file:
+        with open("reported", "w") as file:
             json.dump(calls, file)
     """
 

@@ -82,27 +82,27 @@ SWEEP = """
     order = json.load(sys.stdin)
     folder = order["folder"]
     def round(number, call, nth, error, forever, options, saves):
-        told = dict(call=call, nth=nth, error=error, forever=forever, capture=f"{folder}/{number}.pnr", started=False,
+        report = dict(call=call, nth=nth, error=error, forever=forever, capture=f"{folder}/{number}.pnr", started=False,
                     failed="", limited="last" in options, snapshot=f"{folder}/{number}-saved.pnr" if saves else None)
         before = descriptors()
-        recorder = panopticon_rec.Recorder(told["capture"], **options)
+        recorder = panopticon_rec.Recorder(report["capture"], **options)
         library.faults_set(call.encode(), nth, error.encode(), int(forever))
         try:
             recorder.start()
-            told["started"] = True
+            report["started"] = True
         except (OSError, MemoryError, RuntimeError) as e:
-            told["failed"] = f"{type(e).__name__}: {e}"
-        program(told["snapshot"])
-        if told["started"]:
+            report["failed"] = f"{type(e).__name__}: {e}"
+        program(report["snapshot"])
+        if report["started"]:
             try:
                 recorder.stop()
             except (OSError, MemoryError) as e:
-                told["failed"] = f"{type(e).__name__}: {e}"
-        told["reached"] = bool(library.faults_reached())
+                report["failed"] = f"{type(e).__name__}: {e}"
+        report["reached"] = bool(library.faults_reached())
         library.faults_set(b"", 1, b"", 0)
-        told["leaked"] = [fd for fd in descriptors() if fd not in before]
-        print(json.dumps(told), flush=True)
-        return told["reached"]
+        report["leaked"] = [fd for fd in descriptors() if fd not in before]
+        print(json.dumps(report), flush=True)
+        return report["reached"]
     number = 0
     for one in order["faults"]:
         nth = 1

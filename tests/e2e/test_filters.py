@@ -329,16 +329,16 @@ class MinDuration(e2e.EndToEnd):
     TIMED = """
         import asyncio, json, random, sys, threading, time
         clock = time.monotonic_ns
-        inside, told = {}, []
+        inside, reported = {}, []
         def measured(function, fails=False):
-            number = len(told)
-            told.append(None)
+            number = len(reported)
+            reported.append(None)
             begin = clock()
             try:
                 function(number)
             except LookupError:
                 pass
-            told[number] = function.__name__, inside.pop(number), clock() - begin
+            reported[number] = function.__name__, inside.pop(number), clock() - begin
         def sleeps(number):
             begin = clock()
             time.sleep(random.choice((0, 0, 0.001, 0.012, 0.02)))
@@ -370,13 +370,13 @@ class MinDuration(e2e.EndToEnd):
         random.seed(5)
         work()
         with open(sys.argv[1], "w") as file:
-            json.dump(told, file)
+            json.dump(reported, file)
         """
 
     def test_long_calls_are_kept_and_short_ones_elided(self):
         limit = 10_000_000
-        _, trace = self.record(self.TIMED, self.path("told"), options=["-q", "--min-duration", "10ms"])
-        with open(self.path("told")) as file:
+        _, trace = self.record(self.TIMED, self.path("reported"), options=["-q", "--min-duration", "10ms"])
+        with open(self.path("reported")) as file:
             reported = json.load(file)
         for name in ("sleeps", "raises", "nests", "generates"):
             found = trace.named(f"__main__.{name}")
@@ -394,7 +394,7 @@ class MinDuration(e2e.EndToEnd):
         self.assertTrue(all(2 <= len(flow) <= 6 for flow in steps), steps)
 
     def test_nothing_is_stored(self):
-        """A million short calls, exceptions, C calls and steps of generators: the capture has next to nothing, and says
+        """A million short calls, exceptions, C calls and steps of generators: the capture has next to nothing, and reports
         what it is of."""
         finished, trace = self.record("""
             def short(n):

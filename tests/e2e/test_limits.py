@@ -27,7 +27,7 @@ COUNTING = """
 class Limits(EndToEnd):
 
     def record_watched(self, text, *options, watch=lambda capture: None, **more):
-        """Records a program and calls looks(capture) all the while."""
+        """Records a program and calls watch(capture) all the while."""
         capture = self.path("run.pnr")
         script = self.write("app.py", COUNTING + text)
         process = subprocess.Popen(recorder(capture, [script], options=["-q", *options]), env=environment(),

@@ -85,7 +85,7 @@ class Summary:
                                       (nesting, self.sure["callers and callees"], self.unsure_nesting)):
             for key in unsure:
                 counter[key] -= min(unsure[key], max(0, counter[key] - sure[key]))
-        for route, n in (routes - self.sure["chains by their callers"]).items():
+        for route, n in (routes - self.sure["flows by their callers"]).items():
             if any((above, route[0]) in self.unsure_nesting for above in route[1]):
                 routes[route] -= n
         return dict(zip(found.sure, (entries, nesting, lengths, routes)))

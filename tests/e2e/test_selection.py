@@ -163,7 +163,7 @@ class Selection(e2e.EndToEnd):
 
     def test_windows_are_what_is_cut_out_of_the_whole(self):
         trace = self.capture()
-        n_cut = n_flows = 0
+        n_cut = 0
         for begin, end in self.windows(trace, 12):
             with self.subTest(begin=begin, end=end):
                 shown = self.check(trace, f"--from={begin}ns", f"--to={end / 1e9:.9f}", begin=begin, end=end)

@@ -71,7 +71,7 @@ class Users(e2e.EndToEnd):
         self.assertEqual(self.count(), 100_000)
 
     def test_recordings_inside_a_recording(self):
-        """They are made by who the program has become, also when it cannot look at the enclosing one any more."""
+        """They are made by who the program has become, also when it cannot read the enclosing one any more."""
         for options in [], ["--max-size", "32M"], ["--last", "1h"]:
             for name in "run.pnr", "a.pnr", "b.pnr":
                 e2e.shutil.rmtree(self.path(name), ignore_errors=True)
@@ -109,7 +109,7 @@ class Users(e2e.EndToEnd):
             self.assertEqual(self.count(), 300_000, options)
 
     def test_limits(self):
-        """Old data goes, though the worker cannot look at the capture; the newest is there to the end."""
+        """Old data goes, though the worker cannot read the capture; the newest is there to the end."""
         finished = self.record_text("""
             pid = os.fork()
             if not pid:

@@ -45,7 +45,7 @@ class Report:
     file: str                       # relative to the capture
     offset: int | None
     text: str
-    is_damage: bool = True          # else it is only worth saying
+    is_damage: bool = True          # else it is only reported
 
 
 @dataclass
@@ -272,7 +272,7 @@ def read_header(data, at, is_live=False):
 
 def frame_size(data, content_size):
     """The size of the zstd frame at the beginning of data (RFC 8878, section 3.1.1), which must have a checksum and
-    say content_size."""
+    content_size in its header."""
     if data[:4] != bytes.fromhex("28 b5 2f fd") or len(data) < 6:
         raise Damage("no zstd frame")
     descriptor = data[4]

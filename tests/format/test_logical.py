@@ -1,6 +1,5 @@
 """--logical: times are positions in the order of begins and ends. specs/trace-mapping.md, section 12."""
 
-import itertools
 import unittest
 from collections import defaultdict
 

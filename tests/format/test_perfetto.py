@@ -133,7 +133,7 @@ class Perfetto(unittest.TestCase):
         self.assertEqual(len(self.compare(self.folder).flow_events), 5000)
 
     def test_ids_that_come_again(self):
-        """More often than 31 bits have room for."""
+        """More often than 31 bits can count."""
         with Capture(self.folder / "run.pnr") as capture:
             for k in range(1, 521):
                 process = capture.process(4_000_000, k)

@@ -1,6 +1,5 @@
 """What options choose of captures that are made here: specs/trace-mapping.md, section 9."""
 
-import itertools
 import json
 import os
 import random

@@ -1,6 +1,5 @@
 """--verify reports what a conversion would, --info reads no data, and what viewers cannot take is reported."""
 
-import itertools
 import os
 import random
 import re

@@ -150,8 +150,8 @@ class Stack:
         self.expected.instants[(*self.where, text, self.last)] += 1
 
     def bring(self, records, is_deeper, ns):
-        """Brings the stack to what OPEN records have: what does not fit is left unseen, what is missing is opened.
-        Where the innermost frames are all that is known, to the place where most of them fit."""
+        """Brings the stack to what OPEN records have: what does not fit is left without an exit, what is missing is opened.
+        Where only the innermost frames are known, they are put where most of them fit."""
         opened = [("c", function, 0) if frame == OPEN_C_CALL else ("python", function, frame)
                   for _, _, frame, function in records]
         python = [slice for slice in self.open if slice.key[0] == "python" or slice.key in opened]
