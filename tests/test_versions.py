@@ -39,7 +39,7 @@ class Versions(unittest.TestCase):
 
     def test_specification(self):
         path = "specs/recording.md"
-        self.found(path, r"\| `frame`, the faster \| all that are supported \|")
+        self.assertEqual(self.found(path, r"\| `frame`, the default \| (3\.\d+) to (3\.\d+) \|"), (SUPPORTED[0], SUPPORTED[-1]))
         self.assertEqual(self.found(path, r"\| `monitoring` \| (3\.\d+) and later \|"), f"3.{MONITORING}")
         self.assertNotIn(f"3.{NEWEST + 1}", read(path))
 

@@ -82,7 +82,7 @@ class Record(e2e.EndToEnd):
                                  {"__main__.<module>": ["begin_unknown", "unfinished"],
                                   "__main__.outer": ["begin_unknown", "unfinished"],
                                   "__main__.middle": ["begin_unknown", "unfinished"],
-                                  "__main__.inner": ["exit_missing", "begin_unknown"]})
+                                  "__main__.inner": ["begin_unknown", "exit_missing"]})
                 parents = {one.parent.function.name for one in trace.named("__main__.step")}
                 self.assertEqual(parents, {"__main__.inner", "__main__.middle", "__main__.stops"})
 
@@ -108,7 +108,7 @@ class Record(e2e.EndToEnd):
         trace = self.trace()
         flows = {flow[0].function.name: [sorted(one.flags) for one in flow] for flow in trace.flows}
         self.assertEqual(flows, {"__main__.suspended": [[], []],
-                                  "__main__.running": [["exit_missing", "begin_unknown"], [], []]})
+                                  "__main__.running": [["begin_unknown", "exit_missing"], [], []]})
 
     def test_start_again(self):
         finished = self.script("""

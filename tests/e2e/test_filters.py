@@ -536,7 +536,7 @@ class MinDuration(e2e.EndToEnd):
             """)
         flags = {one.function.name: sorted(one.flags) for one in self.trace().slices}
         self.assertEqual(flags, {"__main__.<module>": ["begin_unknown", "unfinished"], "__main__.ends": ["unfinished"],
-                                 "__main__.begins": ["exit_missing", "begin_unknown"]})
+                                 "__main__.begins": ["begin_unknown", "exit_missing"]})
 
 
 class Options(e2e.EndToEnd):
