@@ -177,7 +177,7 @@ class Perfetto(unittest.TestCase):
             process.end(10_000_000)
         self.assertLess(4 * len(convert(self.folder, PERFETTO).stdout), len(convert(self.folder).stdout))
 
-    def test_what_perfetto_leaves_out(self):
+    def test_what_perfetto_discards(self):
         with Capture(self.folder / "run.pnr") as capture:
             process = capture.process(7)
             main = process.function("__main__", "main")
