@@ -30,7 +30,7 @@ def may_see_python(path):
 
 class Layout(unittest.TestCase):
     def check(self, rule):
-        """rule(path, quote, name) tells what is wrong with an #include, or gives None."""
+        """rule(path, quote, name) returns what is wrong with an #include, or None."""
         wrong = [f"{path.relative_to(ROOT)}:{number}: {message}" for path in SOURCES
                  for number, quote, name in includes(path) if (message := rule(path, quote, name))]
         self.assertTrue(SOURCES)

@@ -1,10 +1,10 @@
 """What the end-to-end tests share: run a program plain or recorded, convert the capture, read the trace.
 
-    PANOPTICON_BUILD     directory with panopticon-convert and the package panopticon_rec  [build/release]
-    PANOPTICON_PYTHON    the interpreter whose programs are recorded                       [this one]
-    PANOPTICON_LONG      1 = also the tests that take minutes
-    PANOPTICON_BRIEF     1 = not those that come out the same on every Python
-    PANOPTICON_SEED      of the random choices; a test that fails prints the one that it used  [another one each time]
+- PANOPTICON_BUILD: directory with panopticon-convert and the package panopticon_rec [build/release].
+- PANOPTICON_PYTHON: the interpreter whose programs are recorded [this one].
+- PANOPTICON_LONG: 1 = also the tests that take minutes.
+- PANOPTICON_BRIEF: 1 = not those that come out the same on every Python.
+- PANOPTICON_SEED: of the random choices; a test that fails prints the one that it used [another one each time].
 """
 
 import bisect
@@ -49,13 +49,13 @@ Function = collections.namedtuple("Function", "name cat src")
 
 
 def alone(test):
-    """Marks a test that measures what others disturb, or disturbs others: tests/suite.py runs it when they have ended."""
+    """Decorate a test that disturbs others, or is disturbed by them: tests/suite.py runs it when they have ended."""
     test.runs_alone = True
     return test
 
 
 def environment(**more):
-    """The same for plain and recorded runs, so that a program finds no difference in it."""
+    """Return an environment in which a program finds no difference between a plain run and a recorded one."""
     env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PANOPTICON"))}
     env.update(PYTHONPATH=BUILD, PYTHONHASHSEED="0", PYTHONDONTWRITEBYTECODE="1")
     env.update(more)
@@ -122,7 +122,7 @@ def segments(capture):
 
 
 def size_on_disk(path):
-    """Bytes that a capture takes, in whole disk blocks as du counts; what goes while it is looked at is none."""
+    """Bytes that a capture takes, in whole disk blocks as du counts; files that are removed meanwhile are left out."""
     total = 0
     for folder, _, names in os.walk(path):
         for name in [folder, *(os.path.join(folder, name) for name in names)]:
@@ -134,12 +134,12 @@ def size_on_disk(path):
 
 
 class Slice:
-    __slots__ = "function", "begin", "end", "thread", "marks", "parent", "chained"
+    __slots__ = "function", "begin", "end", "thread", "flags", "parent", "has_flow_event"
 
-    def __init__(self, function, begin, end, thread, marks):
-        self.function, self.begin, self.end, self.thread, self.marks = function, begin, end, thread, marks
+    def __init__(self, function, begin, end, thread, flags):
+        self.function, self.begin, self.end, self.thread, self.flags = function, begin, end, thread, flags
         self.parent = None
-        self.chained = False        # a flow point lies in it
+        self.has_flow_event = False        # a flow event lies in it
 
     def __repr__(self):
         return f"{self.function.name} [{self.begin}, {self.end}] on {self.thread}"
@@ -178,21 +178,21 @@ def events(file, sources=None):
 
 
 Creation = collections.namedtuple("Creation", "maker made")     # slices
-Task = collections.namedtuple("Task", "name src begin end runs marks")
+Task = collections.namedtuple("Task", "name src begin end runs flags")
 
 
 class Trace:
-    """A trace, checked while it is read: slices nest, every flow point lies inside a slice of its own function, and
+    """A trace, checked while it is read: slices nest, every flow event lies inside a slice of its own function, and
     what begins ends.
 
-    slices     all slices; per thread in the order in which they begin, times in ns
-    chains     the slices of each continuable frame that ran, in the order in which it ran
-    creations  who made it, if the trace has that, for each: Creation
-    tasks      the tasks of asyncio, if the trace has them: Task; runs are the slices in which one ran
-    threads    (pid, tid): name
-    processes  pid: name
-    metadata   the metadata events
-    instants   the names of the instant events
+    - slices: all slices; per thread in the order in which they begin, times in ns.
+    - flows: the slices of each continuable frame that ran, in the order in which it ran.
+    - creations: a Creation for each arrow from a slice to the frame that it made, if the trace has them.
+    - tasks: a Task for each task of asyncio, if the trace has them; runs are the slices in which one ran.
+    - threads: (pid, tid) to name.
+    - processes: pid to name.
+    - metadata: the metadata events.
+    - instants: the names of the instant events.
     """
 
     LARGEST = 200_000_000       # bytes: about a gigabyte of slices
@@ -201,7 +201,7 @@ class Trace:
         if os.path.getsize(path) > self.LARGEST:
             raise AssertionError(f"{path}: {os.path.getsize(path)} bytes are too many to keep")
         self.threads, self.processes, self.metadata, self.instants = {}, {}, [], []
-        threads, points, sources = collections.defaultdict(list), collections.defaultdict(list), {}
+        threads, flow_events, sources = collections.defaultdict(list), collections.defaultdict(list), {}
         creations, tasks = collections.defaultdict(list), collections.defaultdict(list)
         with open(path, encoding="utf-8") as file:
             for event in events(file, sources):
@@ -209,15 +209,15 @@ class Trace:
                 if kind == "X":
                     function = event["name"], event["cat"], event.get("sf")
                     args = event.get("args", ())
-                    marks = frozenset(mark for mark in FLAGS if mark in args)
-                    threads[thread].append(Slice(function, event["ts"], event["ts"] + event["dur"], thread, marks))
+                    flags = frozenset(flag for flag in FLAGS if flag in args)
+                    threads[thread].append(Slice(function, event["ts"], event["ts"] + event["dur"], thread, flags))
                 elif kind in "stf" and event["cat"] == "creation":
                     creations[event["id"]].append((kind, thread, event["ts"], event["name"]))
                 elif kind in "be":
                     tasks[event["id"]].append((kind, event["name"], thread, event["ts"], event.get("args", {}),
                                                event.get("sf")))
                 elif kind in "stf":
-                    points[thread].append((event["ts"], kind, event["id"], event["name"], event["cat"]))
+                    flow_events[thread].append((event["ts"], kind, event["id"], event["name"], event["cat"]))
                 elif kind == "M":
                     self.metadata.append(event)
                     if event["name"] == "thread_name":
@@ -235,7 +235,7 @@ class Trace:
                 one.function = functions[key]
         for thread, slices in threads.items():
             nest(slices)
-            bind(slices, points.pop(thread, []), found)
+            bind(slices, flow_events.pop(thread, []), found)
             self.slices += slices
             begins[thread] = [one.begin for one in slices]
         self.creations = [creation(ends, threads, begins) for ends in creations.values()]
@@ -243,10 +243,10 @@ class Trace:
             raise AssertionError("flows and creations are not numbered from 1 on")
         by_begin = {(one.thread, one.begin): one for one in self.slices} if tasks else {}
         self.tasks = [task(events, by_begin, sources) for events in tasks.values()]
-        if points:
-            raise AssertionError(f"flow points on threads without slices: {dict(points)}")
-        self.chains = [chain(number, steps) for number, steps in found.items()]
-        self.chains += [[one] for one in self.slices if one.function.cat in CONTINUABLE and not one.chained]
+        if flow_events:
+            raise AssertionError(f"flow events on threads without slices: {dict(flow_events)}")
+        self.flows = [read_flow(number, steps) for number, steps in found.items()]
+        self.flows += [[one] for one in self.slices if one.function.cat in CONTINUABLE and not one.has_flow_event]
 
     def named(self, name):
         return [one for one in self.slices if one.function.name == name]
@@ -281,21 +281,21 @@ def nest(slices):
         one.parent, top = top, one
 
 
-def bind(slices, points, found):
-    """Appends (ts, kind, slice) to found[id] for each flow point of a thread: the innermost slice that holds it."""
-    points.sort()
+def bind(slices, flow_events, found):
+    """Appends (ts, kind, slice) to found[id] for each flow event of a thread: the innermost slice that holds it."""
+    flow_events.sort()
     top, k = None, 0
-    for ts, kind, number, name, cat in points:
+    for ts, kind, number, name, cat in flow_events:
         while k < len(slices) and slices[k].begin <= ts:
             top = slices[k]
             k += 1
         while top and top.end < ts:
             top = top.parent
         if not top or not top.begin < ts < top.end or (top.function.name, top.function.cat) != (name, cat):
-            raise AssertionError(f"flow point {kind} {number} of {name} at {ts} lies in {top}")
-        if top.chained:
-            raise AssertionError(f"two flow points in {top}")
-        top.chained = True
+            raise AssertionError(f"flow event {kind} {number} of {name} at {ts} lies in {top}")
+        if top.has_flow_event:
+            raise AssertionError(f"two flow events in {top}")
+        top.has_flow_event = True
         found[number].append((ts, kind, top))
 
 
@@ -309,7 +309,7 @@ def innermost(slices, begins, ts):
 def creation(ends, threads, begins):
     """Both ends lie inside the slices that they join, strictly, and time goes on from one to the other."""
     if [kind for kind, *_ in ends] != ["s", "f"]:
-        raise AssertionError(f"a creation is told by {ends}")
+        raise AssertionError(f"a creation is reported by {ends}")
     (_, there, begin, name), (_, here, end, same) = ends
     maker, made = innermost(threads[there], begins[there], begin), innermost(threads[here], begins[here], end)
     if not maker or not made or not maker.begin < begin < maker.end or end != made.begin + 1 or begin >= end or \
@@ -324,18 +324,18 @@ def task(events, slices, sources):
     kinds, times = "".join(kind for kind, *_ in events), [event[3] for event in events]
     if kinds != "b" + "be" * (len(inner) // 2) + "e" or {event[1] for event in inner} != {"[running]"} or \
             last[1] != name or times != sorted(times) or times[0] != times[1]:
-        raise AssertionError(f"a task is told by {events}")
+        raise AssertionError(f"a task is reported by {events}")
     runs = [slices.get((thread, ts)) for kind, _, thread, ts, *_ in inner if kind == "b"]
     ends = [event[3] for event in inner if event[0] == "e"]
     if any(not run or run.end != end or run.function.name != name for run, end in zip(runs, ends)):
         raise AssertionError(f"{name} runs in {runs} until {ends}")
-    marks = frozenset(last[4])
-    if marks - {"unfinished", "cut"} or (not marks and times[-1] != times[-2]):
+    flags = frozenset(last[4])
+    if flags - {"unfinished", "cut"} or (not flags and times[-1] != times[-2]):
         raise AssertionError(f"the task {name} ends by {last}")
-    return Task(name, sources.get(source, ""), times[0], times[-1], runs, marks)
+    return Task(name, sources.get(source, ""), times[0], times[-1], runs, flags)
 
 
-def chain(number, steps):
+def read_flow(number, steps):
     steps.sort(key=lambda step: step[0])
     kinds = "".join(kind for _, kind, _ in steps)
     if kinds != "s" + "t" * (len(kinds) - 2) + "f":

@@ -5,9 +5,9 @@ recorder.
 
 c_calls: calls of C functions, too. monitored: as it is when sys.monitoring is used.
 
-Output: {"slices": [[function, thread, parent, chain, others], ...], "functions": [[name, src], ...]}, one slice for
-each time that a frame was entered, in that order; `parent` is the number of the slice below it on its stack or -1,
-`chain` the number of the continuable frame's life or -1, `others` the numbers of slices that may be its parent, too.
+Output: {"slices": [[function, thread, parent, flow, others], ...], "functions": [[name, src], ...]}, with a slice for each
+time that a frame was entered, in that order. `parent` is the number of the slice below it on its stack, or -1. `flow` is
+the number of the continuable frame's life, or -1. `others` are the numbers of slices that may be its parent, too.
 
 The callback only notes what it is given, so that the program runs as it would otherwise: nothing is kept alive,
 nothing imported, nothing called. What the notes mean is worked out when the program has ended:
@@ -20,8 +20,8 @@ nothing imported, nothing called. What the notes mean is worked out when the pro
 - From CPython 3.12 on a recorder that takes the place of the evaluation sees a frame left when it has been cleared. What
   runs for that (__del__, callbacks of weak references, generators that are closed) comes after the frame's return here,
   and its caller is the frame's caller, which still stands at the same instruction. So may be what that calls next.
-- From CPython 3.13 on close() of a generator or coroutine that stands in no try block does not run it, but for the
-  profiler's sake: its code is instrumented, and then close() throws into it.
+- From CPython 3.13 on close() of a generator or coroutine that stands in no try block does not run it, except for
+  the profiler's sake: its code is instrumented, and then close() throws into it.
 """
 
 import importlib    # as python3 -m does; it renames its own innermost modules
@@ -121,7 +121,7 @@ class Story:
         self.slices.append([function, thread, stack[-1][1] if stack else -1, life, others])
         stack.append((frame, len(self.slices) - 1))
 
-    def enter_unseen(self, stack, thread, frame):
+    def enter_unreported(self, stack, thread, frame):
         self.enter(stack, thread, frame, *self.lives[frame])
 
     def report(self, event, thread, frame, code, at, module, caller, caller_continues, caller_at):
@@ -145,7 +145,7 @@ class Story:
             return
         if event == "return":
             if top != frame and frame in self.lives and code.co_flags & CONTINUABLE_FLAGS:
-                self.enter_unseen(stack, thread, frame)
+                self.enter_unreported(stack, thread, frame)
             if stack:
                 left, number = stack.pop()
                 assert left == frame, f"{code} left, but another frame is on top"
@@ -163,7 +163,7 @@ class Story:
         if sys.version_info < (3, 12) and caller_continues and caller in self.lives and \
                 caller != next((frame for frame, _ in reversed(stack) if not isinstance(frame, str)), None) and \
                 self.suspended[caller] != caller_at:
-            self.enter_unseen(stack, thread, caller)
+            self.enter_unreported(stack, thread, caller)
         function, resume = self.function(code, module)
         life = -1
         if code.co_flags & CONTINUABLE_FLAGS:

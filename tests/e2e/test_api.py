@@ -62,7 +62,7 @@ class Record(e2e.EndToEnd):
                 print(error)
             """)
         self.assertEqual(finished.out, "x\n")
-        self.assertEqual([one.marks for one in self.trace().named("__main__.f")], [{"exception"}])
+        self.assertEqual([one.flags for one in self.trace().named("__main__.f")], [{"exception"}])
 
     def test_in_the_middle_of_a_deep_stack(self):
         for n in (10, 50_000):                          # within one block, and over several
@@ -73,22 +73,22 @@ class Record(e2e.EndToEnd):
                 names = trace.count()
                 self.assertEqual(names["__main__.step"], n + 2)
                 self.assertEqual([names[f"__main__.{name}"] for name in ("unseen", "after")], [0, 0])
-                before = [one for one in trace.slices if "begin_unknown" in one.marks]
+                before = [one for one in trace.slices if "begin_unknown" in one.flags]
                 self.assertEqual([(one.function.name, one.depth) for one in before],
                                  [("__main__.<module>", 0), ("__main__.outer", 1), ("__main__.middle", 2),
                                   ("__main__.inner", 3)])
-                self.assertEqual([one.marks for one in trace.named("__main__.stops")], [{"unfinished"}])
-                self.assertEqual({one.function.name: sorted(one.marks) for one in before},
+                self.assertEqual([one.flags for one in trace.named("__main__.stops")], [{"unfinished"}])
+                self.assertEqual({one.function.name: sorted(one.flags) for one in before},
                                  {"__main__.<module>": ["begin_unknown", "unfinished"],
                                   "__main__.outer": ["begin_unknown", "unfinished"],
                                   "__main__.middle": ["begin_unknown", "unfinished"],
-                                  "__main__.inner": ["exit_missing", "begin_unknown"]})
+                                  "__main__.inner": ["begin_unknown", "exit_missing"]})
                 parents = {one.parent.function.name for one in trace.named("__main__.step")}
                 self.assertEqual(parents, {"__main__.inner", "__main__.middle", "__main__.stops"})
 
     def test_start_inside_continuable_frames(self):
         """Those that are running have a slice that was opened before, and that is left where no hook sees it; those
-        suspended go on as a new chain."""
+        suspended go on as a new flow."""
         self.script("""
             import panopticon_rec
             recorder = panopticon_rec.Recorder("run.pnr")
@@ -106,9 +106,9 @@ class Record(e2e.EndToEnd):
             recorder.stop()
             """)
         trace = self.trace()
-        chains = {chain[0].function.name: [sorted(one.marks) for one in chain] for chain in trace.chains}
-        self.assertEqual(chains, {"__main__.suspended": [[], []],
-                                  "__main__.running": [["exit_missing", "begin_unknown"], [], []]})
+        flows = {flow[0].function.name: [sorted(one.flags) for one in flow] for flow in trace.flows}
+        self.assertEqual(flows, {"__main__.suspended": [[], []],
+                                  "__main__.running": [["begin_unknown", "exit_missing"], [], []]})
 
     def test_start_again(self):
         finished = self.script("""
@@ -235,8 +235,8 @@ class AsyncTracer(e2e.EndToEnd):
                 file.write(str(at))
             """)
         trace = e2e.Trace(self.path("run.trace"))
-        chains = [chain for chain in trace.chains if chain[0].function.name == "__main__.sleeper"]
-        self.assertEqual([len(chain) for chain in chains], [4])
+        flows = [flow for flow in trace.flows if flow[0].function.name == "__main__.sleeper"]
+        self.assertEqual([len(flow) for flow in flows], [4])
         self.assertEqual(os.listdir(self.directory).count("run.pnr"), 0)
 
     def test_alongside_modules_of_the_same_names(self):
@@ -337,7 +337,7 @@ class Threads(e2e.EndToEnd):
         steps = [one.thread[1] for one in trace.named("__main__.step")]
         self.assertEqual((steps.count(there), steps.count(later), len(steps)), (100, 1, 101))
         loop, = trace.named("__main__.loop")
-        self.assertEqual((loop.thread[1], loop.marks), (there, {"begin_unknown", "unfinished"}))
+        self.assertEqual((loop.thread[1], loop.flags), (there, {"begin_unknown", "unfinished"}))
         self.assertEqual({one.parent for one in trace.named("__main__.step") if one.thread[1] == there}, {loop})
 
     def test_names(self):
@@ -415,7 +415,7 @@ class Threads(e2e.EndToEnd):
         self.assertEqual(len({one.thread for one in trace.named("__main__.work")}), 1000)
 
 
-class Marks(e2e.EndToEnd):
+class Endings(e2e.EndToEnd):
     def test_known_program(self):
         """How each slice ended, in a program small enough to know it."""
         _, trace = self.record("""
@@ -445,11 +445,11 @@ class Marks(e2e.EndToEnd):
             one.close()
             """)
         slices = trace.of(self.path("app.py"))
-        marks = [(one.function.name.partition(".")[2], "exception" in one.marks) for one in slices]
-        self.assertEqual(marks, [("<module>", False), ("catches", False), ("fails", True), ("passes", True),
+        flags = [(one.function.name.partition(".")[2], "exception" in one.flags) for one in slices]
+        self.assertEqual(flags, [("<module>", False), ("catches", False), ("fails", True), ("passes", True),
                                  ("fails", True), ("generator", False), ("generator", False), ("generator", True),
                                  ("fails", True), ("returns", False), ("closed", False), ("closed", True)])
-        self.assertFalse([one for one in slices if one.marks - {"exception"}])
+        self.assertFalse([one for one in slices if one.flags - {"exception"}])
 
     def test_kinds(self):
         _, trace = self.record("""

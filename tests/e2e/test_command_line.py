@@ -566,7 +566,7 @@ class Environment(e2e.EndToEnd):
         self.assertEqual(found[0][0], -e2e.signal.SIGINT)
         self.assertEqual(found[0], found[1])
         trace = e2e.Trace(e2e.convert(self.path("run.pnr")))
-        self.assertEqual([one.marks for one in trace.named("__main__.wait")], [{"exception"}])
+        self.assertEqual([one.flags for one in trace.named("__main__.wait")], [{"exception"}])
 
 
 class CommandLine(e2e.EndToEnd):

@@ -294,11 +294,11 @@ class Destination(EndToEnd):
         self.assertTrue(found, finished.err)
         trace = Trace(convert(self.path("run.pnr")))
         self.assertEqual(trace.count()["__main__.work"], 3 * 1000 + 3000 + 10)
-        whole = sum(not one.marks & {"begin_unknown", "unfinished"} for one in trace.slices)
+        whole = sum(not one.flags & {"begin_unknown", "unfinished"} for one in trace.slices)
         cut = len(trace.slices) - whole
         # a slice is an entry and an exit; of one that is cut at an end one of them, or none
         self.assertLessEqual(2 * whole, int(found[1]))
-        self.assertLessEqual(int(found[1]), 2 * whole + cut + sum(map(len, trace.chains)))
+        self.assertLessEqual(int(found[1]), 2 * whole + cut + sum(map(len, trace.flows)))
         self.assertEqual(int(found[2]), len(trace.threads))
         size = sum(os.path.getsize(os.path.join(folder, name)) for folder, _, names in os.walk(self.path("run.pnr"))
                    for name in names)

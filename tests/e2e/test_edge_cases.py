@@ -16,7 +16,7 @@ class EdgeCases(e2e.EndToEnd):
         self.assertNotIn("without a matching entry", finished.err)
         return e2e.Trace(self.path("run.trace"))
 
-    def test_gaps_of_several_threads(self):
+    def test_unrecorded_regions_of_several_threads(self):
         """Two threads go beyond the guard again and again, and take turns there. How the guard lies to the frames depends
         on the stack's size."""
         program = self.write("app.py", """
@@ -79,7 +79,7 @@ class EdgeCases(e2e.EndToEnd):
         self.assertEqual([one.parent.function.name for one in trace.named("__main__.work")],
                          ["__main__.inner", "__main__.main"])
         main, = trace.named("__main__.main")
-        self.assertEqual(main.marks, {"begin_unknown", "unfinished"})
+        self.assertEqual(main.flags, {"begin_unknown", "unfinished"})
 
     def test_generators_that_are_closed_by_each_other(self):
         """Each stands at its yield while what it went through is closed, and a block begins below."""

@@ -1,5 +1,5 @@
-"""Either engine, with and without calls of C functions, alongside the other tools that a process may have, and in edge
-cases of its own: what no event reports, names of C functions, C functions that call back or never return."""
+"""Either engine, with and without calls of C functions, alongside the other tools that a process may have. And its edge
+cases: what no event reports, names of C functions, C functions that call back or never return."""
 
 import collections
 import importlib.util
@@ -748,10 +748,10 @@ class FrameHooks:
             """)
                 shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
                 finished = e2e.plain([path], cwd=self.directory)
-                is_told = self.engine == "frame" and (is_missing or end == "stop")
+                is_reported = self.engine == "frame" and (is_missing or end == "stop")
                 line = "another tool replaced the frame evaluation function"
-                self.assertEqual(finished, (0, "", f"panopticon: {line} while recording: calls may be missing\n" * is_told))
-                self.assertEqual(line in e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out, is_told)
+                self.assertEqual(finished, (0, "", f"panopticon: {line} while recording: calls may be missing\n" * is_reported))
+                self.assertEqual(line in e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out, is_reported)
                 self.assertEqual(self.converted(anomalies="missing").count()["__main__.work"], 1 + (end == "resume"))
 
     def test_it_replaces_ours_before_a_fork(self):
@@ -1029,7 +1029,7 @@ class CCalls:
         self.assertEqual(finished, e2e.Finished(0, "x\n", ""))
         inside = [one for one, path in self.below(trace, "__main__.f") if ">" not in path]
         self.assertEqual([one.function.name for one in inside if one.function.cat == "c_function"], expected)
-        self.assertEqual({one.marks for one in inside}, {frozenset()})
+        self.assertEqual({one.flags for one in inside}, {frozenset()})
 
     @unittest.skipUnless(shutil.which("gcc"), "there is no compiler")
     def test_names_of_bound_functions(self):
@@ -1092,12 +1092,12 @@ class CCalls:
             """
         self.recorded([self.write("app.py", text)])
         trace = self.converted()
-        marks = collections.Counter((one.function.name, "exception" in one.marks)
+        flags = collections.Counter((one.function.name, "exception" in one.flags)
                                     for one, _ in self.below(trace, "__main__.f") if one.function.cat == "c_function")
         expected = {("int.from_bytes", True): 1, ("dict.pop", True): 1, ("list.index", True): 1,
                     ("builtins.len", True): 2, ("builtins.len", False): 1, ("builtins.max", True): 1,
                     ("builtins.next", True): 1, ("builtins.iter", False): 1}
-        self.assertEqual({key: marks[key] for key in expected}, expected)
+        self.assertEqual({key: flags[key] for key in expected}, expected)
 
     def test_bound_methods_of_the_program(self):
         """Those that types.MethodType makes of C functions are taken apart by the interpreter, or not."""
@@ -1116,7 +1116,7 @@ class CCalls:
         finished = self.recorded([self.write("app.py", text)])
         trace = self.converted()
         self.assertEqual((finished.status, finished.err), (0, ""))
-        self.assertEqual({one.marks for one, _ in self.below(trace, "__main__.f")}, {frozenset()})
+        self.assertEqual({one.flags for one, _ in self.below(trace, "__main__.f")}, {frozenset()})
         self.assertEqual({one.parent.function.name for one in trace.named("__main__.key")}, {"builtins.sorted"})
 
     def test_ends_without_return(self):
@@ -1137,7 +1137,7 @@ class CCalls:
                 trace = self.converted(anomalies="killed|did not end in order|ended|unfinished")
                 counts = trace.count()
                 self.assertEqual((counts["builtins.len"], counts["__main__.done"]), (20_000, 20_000))
-                unfinished = [one.function.name for one in trace.slices if "unfinished" in one.marks]
+                unfinished = [one.function.name for one in trace.slices if "unfinished" in one.flags]
                 self.assertEqual(unfinished, ["__main__.<module>", "builtins.sorted", "__main__.end", name])
 
     def test_start_in_a_function_that_returns(self):
@@ -1235,7 +1235,7 @@ class CCalls:
         self.assertEqual(len(trace.named("time.sleep")), 150 * 3 * 4)
 
     def test_open_when_older_data_goes(self):
-        """A call that was made in data that was dropped: it is open at the begin of what is left."""
+        """A call that was made in data that was evicted: it is open at the begin of what is left."""
         shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
         finished = e2e.recorded(self.path("run.pnr"), [self.write("app.py", """
             import itertools, time
@@ -1254,14 +1254,14 @@ class CCalls:
         trace = self.converted(anomalies="dropped|before|oldest")
         for name, inner, outer in (("builtins.sorted", "within", "main"), ("builtins.max", "hold", "within")):
             one, = trace.named(name)
-            self.assertEqual((one.parent.function.name, one.marks), (f"__main__.{outer}", {"begin_unknown"}))
+            self.assertEqual((one.parent.function.name, one.flags), (f"__main__.{outer}", {"begin_unknown"}))
             inside, = trace.named(f"__main__.{inner}")
             self.assertIs(inside.parent, one)
         self.assertGreater(len(trace.named("__main__.f")), 1000)
 
-    def test_gap(self):
-        """Below the guard of the frame engine C calls are not recorded either: those that are belong to functions that
-        are, and each of these makes its own but for the innermost ones."""
+    def test_unrecorded_region(self):
+        """Below the guard of the frame engine C calls are not recorded either. Those that are recorded belong to functions
+        that are, and each of these functions makes its own, except the innermost ones."""
         self.recorded([self.write("app.py", """
             import sys
             sys.setrecursionlimit(100_000)
@@ -1277,7 +1277,7 @@ class CCalls:
             inside = [one for one in trace.named(name) if one.parent.function.name == "__main__.down"]
             callers = {id(one.parent) for one in inside}
             self.assertEqual((len(inside), len(callers)), (counts["__main__.down"] - 2,) * 2)
-        self.assertEqual({one.marks for one in trace.of(self.path("app.py"))}, {frozenset()})
+        self.assertEqual({one.flags for one in trace.of(self.path("app.py"))}, {frozenset()})
 
     def test_unrecorded_region_alongside_other_threads(self):
         """What a thread calls meanwhile is not recorded, nor its end, even if that comes later. What it has called
@@ -1311,14 +1311,14 @@ class CCalls:
             work()
             """)])
         trace = self.converted(anomalies="events may be missing")
-        has_gap = self.engine == "frame"
-        self.assertEqual(trace.instants, ["[events may be missing]"] * has_gap)
+        has_region = self.engine == "frame"
+        self.assertEqual(trace.instants, ["[events may be missing]"] * has_region)
         self.assertEqual([one.parent.function.name for one in trace.named("builtins.sorted")],
-                         ["__main__.work"] * (1 if has_gap else 2))
+                         ["__main__.work"] * (1 if has_region else 2))
         self.assertEqual([one.parent.function.name for one in trace.named("builtins.abs")], ["__main__.leaf"] * 5)
         self.assertEqual({one.parent.function.name for one in trace.named("__main__.leaf")},
                          {"__main__.end", "__main__.work", "builtins.sorted"})
-        self.assertEqual({one.marks - {"exception"} for one in trace.slices if one.function.cat == "c_function"},
+        self.assertEqual({one.flags - {"exception"} for one in trace.slices if one.function.cat == "c_function"},
                          {frozenset()})
 
 
@@ -1365,8 +1365,8 @@ class Clearing:
         # the traceback keeps the variables of a frame that an exception has left
         self.assertEqual(self.parents(trace, "D.__del__"), [self.inside("f", "main"), "main"])
         self.assertEqual(self.parents(trace, "g"), ["D.__del__"] * 40_000)
-        marks = {one.function.name: one.marks for one in trace.of(self.path("app.py")) if one.marks}
-        self.assertEqual(marks, {"__main__.fails": {"exception"}})
+        flags = {one.function.name: one.flags for one in trace.of(self.path("app.py")) if one.flags}
+        self.assertEqual(flags, {"__main__.fails": {"exception"}})
 
     def test_continuable(self):
         trace = self.record_clearing("""
@@ -1393,7 +1393,7 @@ class Clearing:
                     [("generate", "main"), ("generate", "delegates"), ("delegates", "main"), ("sub", "awaits")]]
         self.assertEqual(self.parents(trace, "D.__del__"), expected)
         self.assertEqual(self.parents(trace, "g"), ["D.__del__"] * 80_000)
-        self.assertEqual({one.marks for one in trace.of(self.path("app.py"))}, {frozenset()})
+        self.assertEqual({one.flags for one in trace.of(self.path("app.py"))}, {frozenset()})
 
     def test_deep(self):
         """Frames that are cleared by frames that are cleared, in callers of many chunks of the data stack."""
@@ -1409,7 +1409,7 @@ class Clearing:
         self.assertEqual(self.parents(trace, "low"), ["high"] + ["low.<locals>.<lambda>"] * 20)
         callers = ["low" if self.inside(1, 0) else ("high" if k == 0 else "low.<locals>.<lambda>") for k in range(20)]
         self.assertEqual(self.parents(trace, "D.__del__"), callers)
-        self.assertEqual({one.marks for one in trace.of(self.path("app.py"))}, {frozenset()})
+        self.assertEqual({one.flags for one in trace.of(self.path("app.py"))}, {frozenset()})
 
     def test_whatever_happens_meanwhile(self):
         """The frame that is cleared is open again after a pause, and before one ends; a snapshot and a fork have their
@@ -1442,11 +1442,11 @@ class Clearing:
         f, = (one for one in own if one.function.name == "__main__.f")
         self.assertEqual([one.parent.function.name for one in own if one.function.name == "__main__.D.__del__"],
                          ["__main__." + self.inside("f", "main")])
-        self.assertFalse(f.marks)
+        self.assertFalse(f.flags)
         last, = (one for one in own if one.function.name == "__main__.g" and
                  one.parent.function.name == "__main__.main")
         self.assertGreater(last.begin, f.end)
-        unfinished = {one.function.name for one in self.converted("saved.pnr").slices if "unfinished" in one.marks}
+        unfinished = {one.function.name for one in self.converted("saved.pnr").slices if "unfinished" in one.flags}
         self.assertEqual("__main__.f" in unfinished, bool(self.inside(1, 0)))
 
 
@@ -1480,7 +1480,7 @@ class Parts:
         if self.c_calls:
             self.assertEqual([counts[f"builtins.{name}"] for name in ("len", "max", "sorted", "min")], [5, 1, 0, 0])
             self.assertEqual(counts["_functools.reduce"], 1)
-            self.assertEqual([one.marks for one in trace.named("builtins.max")], [{"unfinished"}])
+            self.assertEqual([one.flags for one in trace.named("builtins.max")], [{"unfinished"}])
 
     def test_generators(self):
         text = """
@@ -1550,7 +1550,7 @@ class Parts:
 
     def test_fork_below_the_guard(self):
         """The child of a function in an unrecorded region is recorded, in the region and after it. The monitoring
-        engine has no gaps, and more frames than a block opens with are another matter."""
+        engine has no such region; more frames than a block opens with are another matter."""
         depth = 50_000 if self.engine == "frame" else 500
         trace = self.compare(f"""
             import os, sys, warnings
@@ -1671,7 +1671,7 @@ class Holes:
         for name in names:
             for one in trace.named(name):
                 self.assertEqual(one.parent.function.name, "__main__.<module>")
-        self.assertEqual({one.marks - {"exception"} for one in trace.slices}, {frozenset()})
+        self.assertEqual({one.flags - {"exception"} for one in trace.slices}, {frozenset()})
 
     def test_generators(self):
         trace = self.compare(self.GENERATORS + """

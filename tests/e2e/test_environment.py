@@ -1,7 +1,7 @@
-"""A program does the same with and without the recorder, whatever surrounds it: threads that are in the way when the
-interpreter ends, exceptions and signals at any instant, other tools, the interpreter's own options, other interpreters
-in the process, C code that calls back, limits, rights given up, and violent ends. And its capture has the calls that
-were made.
+"""A program does the same with and without the recorder, whatever surrounds it. And its capture has the calls that were
+made. Tested with threads that are in the way when the interpreter ends, exceptions and signals at any instant, other
+tools, and the interpreter's own options. Also with other interpreters in the process, C code that calls back, limits,
+dropped privileges, and violent ends.
 
 A program reports how often its functions were called, or the test knows."""
 
@@ -25,7 +25,7 @@ WAYS_WITH_C_CALLS = [[*options, "--c-calls"] for options in WAYS]
 IS_ROOT = os.geteuid() == 0
 CC = shutil.which("gcc")
 
-# How a program is run. calls: how often functions of __main__ were called, a number or (least, most); what the program
+# How a program is run. calls: how often functions of __main__ were called, a number or (min, max); what the program
 # itself reports comes on top. c_calls: also recorded with calls of C functions. modules: that it needs. same: what must
 # be equal of (status, out, err). anomalies: what the converter must not report.
 Case = collections.namedtuple("Case", "text calls arguments flags env stdin status c_calls modules same anomalies")
@@ -38,8 +38,8 @@ def case(text, calls=None, arguments=None, flags=(), env=None, stdin=b"", status
 
 REPORT = """
     import json
-    def tell(**calls):
-        with open("told", "w") as file:
+    def report(**calls):
+        with open("reported", "w") as file:
             json.dump(calls, file)
     """
 
@@ -204,7 +204,7 @@ CASES = {
 
     "alarms_that_raise": case("""
         import signal
-        from tell import tell
+        from report import report
         class Alarm(Exception): pass
         handled = caught = calls = 0
         def handler(*unused):
@@ -227,12 +227,12 @@ CASES = {
                     for _ in generate(): pass
             except Alarm:
                 caught += 1
-        tell(handler=handled, f=(calls, calls + caught))
+        report(handler=handled, f=(calls, calls + caught))
         print(handled, caught)
         """, {"handler": 100}, c_calls=True),
     "alarms_at_a_high_rate": case("""
         import signal
-        from tell import tell
+        from report import report
         n = calls = 0
         def handler(*unused):
             global n
@@ -245,7 +245,7 @@ CASES = {
             calls += 10
         signal.setitimer(signal.ITIMER_REAL, 0)
         for _ in range(100): pass
-        tell(handler=n, f=calls)
+        report(handler=n, f=calls)
         """, c_calls=True),
     "asynchronous_exceptions": case("""
         import ctypes, sys, threading
@@ -299,7 +299,7 @@ CASES = {
         """, {"last": 1, "send": 1}, status=-signal.SIGINT),
     "generators_closed_by_gc": case("""
         import gc
-        from tell import tell
+        from report import report
         closed = 0
         def generate(holder):
             global closed
@@ -659,13 +659,13 @@ CASES = {
         pointer = ctypes.POINTER(ctypes.c_int)
         kind = ctypes.CFUNCTYPE(ctypes.c_int, pointer, pointer)
         print(sort(compare, 200) == sorted(sort(compare, 200)), calls)
-        from tell import tell
-        tell(compare=calls)
+        from report import report
+        report(compare=calls)
         sort(fail, 2)
         """, {"sort": 3, "fail": (1, 2)}, c_calls=True),
     "c_threads_that_call_python": case("""
         import surround, threading
-        from tell import tell
+        from report import report
         lock, calls = threading.Lock(), 0
         def f(n=3):
             global calls
@@ -865,13 +865,13 @@ def setUpModule():
 class Environment(e2e.EndToEnd):
     def setUp(self):
         super().setUp()
-        os.chmod(self.directory, 0o755)         # for programs that give up their rights
-        self.write("tell.py", REPORT)
+        os.chmod(self.directory, 0o755)         # for programs that drop privileges
+        self.write("report.py", REPORT)
 
     def reported(self):
         """What the program reported of its calls when it last ran."""
         try:
-            with open(self.path("told"), encoding="ascii") as file:
+            with open(self.path("reported"), encoding="ascii") as file:
                 return {name: tuple(n) if isinstance(n, list) else n for name, n in json.load(file).items()}
         except FileNotFoundError:
             return {}
@@ -881,7 +881,7 @@ class Environment(e2e.EndToEnd):
         return e2e.recorded(self.path("run.pnr"), arguments, options=["-q", *options], cwd=self.directory, **more)
 
     def check(self, calls, anomalies="exit was not recorded|without a matching entry|lost", name="run.pnr"):
-        """The capture converts, nothing odd is said of it, and it has these calls. Returns the trace."""
+        """The capture converts, reports no anomaly, and has these calls. Returns the trace."""
         finished = e2e.run([e2e.CONVERT, self.path(name), "-o", self.path("run.trace")])
         self.assertEqual(finished.status, 0, finished.err)
         self.assertNotRegex(finished.err, anomalies)
@@ -986,7 +986,7 @@ class Special(Environment):
                 self.check({"f": 60_010, "g": 1})
 
     @unittest.skipUnless(IS_ROOT, "not root")
-    def test_rights_given_up(self):
+    def test_dropped_privileges(self):
         """What cannot be recorded any more, a child, is reported in one line; all else is as it was."""
         program = self.write("app.py", """
             import os, threading

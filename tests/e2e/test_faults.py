@@ -82,27 +82,27 @@ SWEEP = """
     order = json.load(sys.stdin)
     folder = order["folder"]
     def round(number, call, nth, error, forever, options, saves):
-        told = dict(call=call, nth=nth, error=error, forever=forever, capture=f"{folder}/{number}.pnr", started=False,
+        report = dict(call=call, nth=nth, error=error, forever=forever, capture=f"{folder}/{number}.pnr", started=False,
                     failed="", limited="last" in options, snapshot=f"{folder}/{number}-saved.pnr" if saves else None)
         before = descriptors()
-        recorder = panopticon_rec.Recorder(told["capture"], **options)
+        recorder = panopticon_rec.Recorder(report["capture"], **options)
         library.faults_set(call.encode(), nth, error.encode(), int(forever))
         try:
             recorder.start()
-            told["started"] = True
+            report["started"] = True
         except (OSError, MemoryError, RuntimeError) as e:
-            told["failed"] = f"{type(e).__name__}: {e}"
-        program(told["snapshot"])
-        if told["started"]:
+            report["failed"] = f"{type(e).__name__}: {e}"
+        program(report["snapshot"])
+        if report["started"]:
             try:
                 recorder.stop()
             except (OSError, MemoryError) as e:
-                told["failed"] = f"{type(e).__name__}: {e}"
-        told["reached"] = bool(library.faults_reached())
+                report["failed"] = f"{type(e).__name__}: {e}"
+        report["reached"] = bool(library.faults_reached())
         library.faults_set(b"", 1, b"", 0)
-        told["leaked"] = [fd for fd in descriptors() if fd not in before]
-        print(json.dumps(told), flush=True)
-        return told["reached"]
+        report["leaked"] = [fd for fd in descriptors() if fd not in before]
+        print(json.dumps(report), flush=True)
+        return report["reached"]
     number = 0
     for one in order["faults"]:
         nth = 1
@@ -264,10 +264,10 @@ class Faults(e2e.EndToEnd):
         return finished, True
 
     def check_command(self, call, error, ordinals, forever=False):
-        reported = self.path("told")
+        reported = self.path("reported")
         for nth in ordinals:
             with self.subTest(call, error=error, nth=nth, forever=forever), contextlib.suppress(FileNotFoundError):
-                finished, has_run = self.run_faulty(faults(call, nth, error, forever, FAULT_TOLD=reported))
+                finished, has_run = self.run_faulty(faults(call, nth, error, forever, FAULT_REPORT=reported))
                 if error in CANNOT_FAIL:
                     self.assertEqual((has_run, finished.err), (True, ""))
                     self.assertEqual(count_steps(self.path("run.trace")), 29_000)
@@ -334,10 +334,10 @@ class Environment(e2e.EndToEnd):
         self.check_not_run(e2e.recorded(capture, [self.app], cwd=self.directory), capture)
 
     def test_disk_full_later(self):
-        """Room for the live mapping, for that of a child not always, and for few blocks."""
-        for room in 33000, 33100, 33400, 38000:
-            with self.subTest(room):
-                capture = self.mount(f"disk-{room}", f"size={room}k") + "/run.pnr"
+        """The disk holds the live mapping, that of a child not always, and few blocks."""
+        for size_k in 33000, 33100, 33400, 38000:
+            with self.subTest(size_k):
+                capture = self.mount(f"disk-{size_k}", f"size={size_k}k") + "/run.pnr"
                 finished = e2e.recorded(capture, [self.app], cwd=self.directory)
                 if finished.status == 2:
                     self.check_not_run(finished, capture)
@@ -398,8 +398,8 @@ class Environment(e2e.EndToEnd):
 
 @e2e.once
 class Signals(e2e.EndToEnd):
-    """Killed at any instant: each thread's calls that were counted before are in the trace, in order and without a gap, but
-    for the oldest where a limit dropped them."""
+    """Killed at any instant: each thread's calls that were counted before are in the trace, in order, and none is missing
+    except the oldest where a limit evicted them."""
 
     def begin(self, n, forks, options=()):
         """Starts the counting program. Returns (process, its counters)."""
@@ -443,8 +443,8 @@ class Signals(e2e.EndToEnd):
         for k, (c, found) in enumerate(zip(counted, calls)):
             place = f"{what} after {instant:.4f} s: counter {k} of {counted}"
             self.assertTrue(found, place)
-            gaps = [(a, b) for a, b in zip(found, found[1:]) if (a + 1) % 97 != b]
-            self.assertEqual(gaps, [], place)
+            missing = [(a, b) for a, b in zip(found, found[1:]) if (a + 1) % 97 != b]
+            self.assertEqual(missing, [], place)
             self.assertIn((found[-1] + 1 - c) % 97, (0, 1), place)
             if not is_limited:
                 self.assertIn(len(found) - c, (0, 1), place)

@@ -69,13 +69,13 @@ class Oracle(e2e.EndToEnd):
         self.assertTrue(minimum <= n < n_all, f"{n} entries of {n_all}")
         for what, counter in expected.without_unsure(found).items():
             self.assertSame(expected.sure[what], counter, f"{name} {rules}: {what}")
-        self.assertFalse([one for one in trace.slices if one.marks & {"exit_missing", "begin_unknown"}][:5])
+        self.assertFalse([one for one in trace.slices if one.flags & {"exit_missing", "begin_unknown"}][:5])
         self.assertEqual(trace.instants, [])
 
     def without(self, slices, rules):
         """The slices that are kept, each with the nearest of those around it for parent."""
         left_out, place, kept = {}, [], []
-        for function, parent, chain, step, others in slices:
+        for function, parent, flow, step, others in slices:
             name, src = function
             if function not in left_out:
                 file = src.rpartition(":")[0]
@@ -85,7 +85,7 @@ class Oracle(e2e.EndToEnd):
                 place.append(parent)
                 continue
             place.append(len(kept))
-            kept.append((function, parent, chain, step, tuple(place[other] for other in others if place[other] >= 0)))
+            kept.append((function, parent, flow, step, tuple(place[other] for other in others if place[other] >= 0)))
         return kept
 
     def test_no_stdlib_asyncio(self):
@@ -329,16 +329,16 @@ class MinDuration(e2e.EndToEnd):
     TIMED = """
         import asyncio, json, random, sys, threading, time
         clock = time.monotonic_ns
-        inside, told = {}, []
+        inside, reported = {}, []
         def measured(function, fails=False):
-            number = len(told)
-            told.append(None)
+            number = len(reported)
+            reported.append(None)
             begin = clock()
             try:
                 function(number)
             except LookupError:
                 pass
-            told[number] = function.__name__, inside.pop(number), clock() - begin
+            reported[number] = function.__name__, inside.pop(number), clock() - begin
         def sleeps(number):
             begin = clock()
             time.sleep(random.choice((0, 0, 0.001, 0.012, 0.02)))
@@ -370,13 +370,13 @@ class MinDuration(e2e.EndToEnd):
         random.seed(5)
         work()
         with open(sys.argv[1], "w") as file:
-            json.dump(told, file)
+            json.dump(reported, file)
         """
 
     def test_long_calls_are_kept_and_short_ones_elided(self):
         limit = 10_000_000
-        _, trace = self.record(self.TIMED, self.path("told"), options=["-q", "--min-duration", "10ms"])
-        with open(self.path("told")) as file:
+        _, trace = self.record(self.TIMED, self.path("reported"), options=["-q", "--min-duration", "10ms"])
+        with open(self.path("reported")) as file:
             reported = json.load(file)
         for name in ("sleeps", "raises", "nests", "generates"):
             found = trace.named(f"__main__.{name}")
@@ -386,15 +386,15 @@ class MinDuration(e2e.EndToEnd):
             self.assertGreaterEqual(surely, 4)
             self.assertTrue(all(one.end - one.begin >= limit for one in found))
         self.assertLess(perhaps, len(reported))
-        self.assertEqual({frozenset({"exception"})}, {one.marks for one in trace.named("__main__.raises")})
+        self.assertEqual({frozenset({"exception"})}, {one.flags for one in trace.named("__main__.raises")})
         self.assertTrue(all(one.end - one.begin >= limit for one in trace.slices if one.function.cat == "python"))
         # Each generator's two long steps are joined, whatever addresses the generators have.
-        steps = [chain for chain in trace.chains if chain[0].function.name == "__main__.steps"]
+        steps = [flow for flow in trace.flows if flow[0].function.name == "__main__.steps"]
         self.assertEqual(len(steps), 12)
-        self.assertTrue(all(2 <= len(chain) <= 6 for chain in steps), steps)
+        self.assertTrue(all(2 <= len(flow) <= 6 for flow in steps), steps)
 
     def test_nothing_is_stored(self):
-        """A million short calls, exceptions, C calls and steps of generators: the capture has next to nothing, and says
+        """A million short calls, exceptions, C calls and steps of generators: the capture has next to nothing, and reports
         what it is of."""
         finished, trace = self.record("""
             def short(n):
@@ -423,7 +423,7 @@ class MinDuration(e2e.EndToEnd):
         self.assertIn("no-stdlib", reported)
 
     def test_chunks_turn(self):
-        """Records of calls over the edge of a chunk are in the file, and left out of the trace."""
+        """Records of calls that begin in one chunk and end in the next are in the file, and left out of the trace."""
         _, trace = self.record("""
             import time
             def long(): time.sleep(0.2)
@@ -446,7 +446,7 @@ class MinDuration(e2e.EndToEnd):
         self.assertLess(names["__main__.steps"], 100)
         outer, = trace.named("__main__.outer")
         self.assertEqual(outer.parent.function.name, "__main__.work")
-        self.assertFalse([one for one in trace.slices if one.marks])
+        self.assertFalse([one for one in trace.slices if one.flags])
 
     def test_threads_and_tasks(self):
         """Flows go from long slice to long slice, also between threads."""
@@ -472,9 +472,9 @@ class MinDuration(e2e.EndToEnd):
                 await asyncio.gather(*(client(n) for n in range(5)))
             asyncio.run(main())
             """, options=["-q", "--min-duration", "10ms"])
-        chains = collections.Counter(chain[0].function.name for chain in trace.chains)
-        self.assertEqual((chains["__main__.shared"], chains["__main__.client"]), (1, 5))
-        shared, = [chain for chain in trace.chains if chain[0].function.name == "__main__.shared"]
+        flows = collections.Counter(flow[0].function.name for flow in trace.flows)
+        self.assertEqual((flows["__main__.shared"], flows["__main__.client"]), (1, 5))
+        shared, = [flow for flow in trace.flows if flow[0].function.name == "__main__.shared"]
         self.assertGreaterEqual(len(shared), 3)
         self.assertEqual(len({one.thread for one in shared}), 3)
 
@@ -514,7 +514,7 @@ class MinDuration(e2e.EndToEnd):
                 process.wait()
             self.assertGreater(struct.unpack_from("Q", observed)[0], 100)
             trace = e2e.Trace(e2e.convert(capture))
-            self.assertEqual({one.marks for one in trace.slices}, {frozenset({"unfinished"})})
+            self.assertEqual({one.flags for one in trace.slices}, {frozenset({"unfinished"})})
             stack = [one.function.name.removeprefix("__main__.") for one in trace.slices]
             self.assertEqual(stack[:2], ["<module>", "loop"])
             self.assertIn(stack[2:], ([], ["steps"], ["work"], ["steps", "step"], ["work", "step"]))
@@ -534,9 +534,9 @@ class MinDuration(e2e.EndToEnd):
             begins()
             ends()
             """)
-        marks = {one.function.name: sorted(one.marks) for one in self.trace().slices}
-        self.assertEqual(marks, {"__main__.<module>": ["begin_unknown", "unfinished"], "__main__.ends": ["unfinished"],
-                                 "__main__.begins": ["exit_missing", "begin_unknown"]})
+        flags = {one.function.name: sorted(one.flags) for one in self.trace().slices}
+        self.assertEqual(flags, {"__main__.<module>": ["begin_unknown", "unfinished"], "__main__.ends": ["unfinished"],
+                                 "__main__.begins": ["begin_unknown", "exit_missing"]})
 
 
 class Options(e2e.EndToEnd):

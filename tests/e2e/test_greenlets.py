@@ -180,7 +180,7 @@ class Greenlets(e2e.EndToEnd):
         for one in sorted(trace.slices, key=lambda one: (one.thread, one.begin)):
             if one.function.name.startswith("__main__.") and one.function.name != "__main__.<module>":
                 tracks[one.thread].append((self.depth(one), one.function.name))
-                self.assertFalse(one.marks - {"exception"}, one)
+                self.assertFalse(one.flags - {"exception"}, one)
         self.assertSame(self.outermost(expected), self.outermost(tracks.values()), "calls")
         self.assertLessEqual(len(tracks), len([calls for calls in expected if calls]))
 
@@ -269,7 +269,7 @@ class Greenlets(e2e.EndToEnd):
             self.assertEqual([counts[f"__main__.{name}"] for name in ("short", "halves", "kept", "waits", "Runs.run",
                                                                       "other")], [1000, 350, 1000, 30, 10, 200])
             self.assertFalse([one for one in trace.slices if one.function.name.startswith("__main__")
-                              and one.marks - {"exception"}])
+                              and one.flags - {"exception"}])
 
     @unittest.skipUnless(HAS_GEVENT, "gevent is not there for this Python")
     def test_names_of_gevent(self):
@@ -299,7 +299,7 @@ class Greenlets(e2e.EndToEnd):
             self.assertEqual(names, {"job": 10, "the one": 1, "Worker._run": 1, "Server.serve": 1})
 
     def test_blocks_stand_alone(self):
-        """What is left when the first segments were dropped nests as it should: each block has the stacks in it."""
+        """What is left when the first segments were evicted nests as it should: each block has the stacks in it."""
         program = self.write("app.py", SWITCHES + """
 def forever(n):
     here = getcurrent().parent
@@ -356,7 +356,7 @@ while time.monotonic() < end:
             """)
         trace = self.trace()
         olds = trace.named("__main__.old")
-        self.assertEqual([one.marks - {"unfinished"} for one in olds], [{"begin_unknown"}] * 3)
+        self.assertEqual([one.flags - {"unfinished"} for one in olds], [{"begin_unknown"}] * 3)
         self.assertEqual(len({one.thread for one in olds}), 3)
         self.assertEqual(sorted(one.parent.function.name for one in trace.named("__main__.leaf")),
                          ["__main__.main"] * 2 + ["__main__.old"] * 6)

@@ -127,7 +127,7 @@ class Inner(e2e.EndToEnd):
         for finished in self.record_both(text):
             self.assertEqual([self.f_in(f"{name}.pnr") for name in "abc"], [int(n) for n in finished.out.split()])
 
-    def test_frames_and_flows_go_over_the_edges(self):
+    def test_frames_and_flows_go_over_begin_and_end(self):
         text = """
             def numbers():
                 for k in range(6):
@@ -144,14 +144,14 @@ class Inner(e2e.EndToEnd):
             """
         for _ in self.record_both(text):
             trace = Trace(convert(self.path("a.pnr")))
-            self.assertEqual([len(one.marks) > 0 for one in trace.named("__main__.enclosing")], [True])
+            self.assertEqual([len(one.flags) > 0 for one in trace.named("__main__.enclosing")], [True])
             self.assertEqual([one.depth for one in trace.named("__main__.numbers")], [2, 2])
-            chain, = [chain for chain in trace.chains if chain[0].function.cat in CONTINUABLE]
-            self.assertEqual(len(chain), 2)
+            flow, = [flow for flow in trace.flows if flow[0].function.cat in CONTINUABLE]
+            self.assertEqual(len(flow), 2)
             self.assertEqual(trace.count()["__main__.f"], 2)
 
     def test_threads(self):
-        """Threads that run all the while: no call is lost or doubled at an edge."""
+        """Threads that run all the while: no call is lost or doubled at a begin or an end."""
         text = """
             import threading
             total, go = 0, True

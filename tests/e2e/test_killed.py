@@ -74,7 +74,7 @@ class Killed(EndToEnd):
         out = self.record("""
     import random
     random.seed(7)
-    told = 0
+    n_reported = 0
     for i in range(100):
         reader, writer = os.pipe()
         pid = os.fork()
@@ -87,9 +87,9 @@ class Killed(EndToEnd):
         time.sleep(random.random() * 0.01)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        while piece := os.read(reader, 65536): told += len(piece)
+        while piece := os.read(reader, 65536): n_reported += len(piece)
         os.close(reader)
-    print(told)
+    print(n_reported)
         """)
         capture = self.path("run.pnr")
         self.assertEqual([name for name in os.listdir(capture) if name.startswith("begun-") or

@@ -27,7 +27,7 @@ COUNTING = """
 class Limits(EndToEnd):
 
     def record_watched(self, text, *options, watch=lambda capture: None, **more):
-        """Records a program and calls looks(capture) all the while."""
+        """Records a program and calls watch(capture) all the while."""
         capture = self.path("run.pnr")
         script = self.write("app.py", COUNTING + text)
         process = subprocess.Popen(recorder(capture, [script], options=["-q", *options]), env=environment(),
@@ -65,14 +65,14 @@ class Limits(EndToEnd):
         messages = re.search(r"older events were evicted .*complete from (\d+\.\d+) s on", finished.err)
         self.assertTrue(messages, finished.err)
         trace = Trace(self.path("run.trace"))
-        self.assertEqual(trace.named("__main__.main")[0].marks, {"begin_unknown"})
+        self.assertEqual(trace.named("__main__.main")[0].flags, {"begin_unknown"})
         self.assertEqual(len(trace.named("__main__.last")), 1)
         begin = min(one.begin for one in trace.slices)
         self.assertAlmostEqual(begin / 1e9, float(messages[1]), delta=0.002)
         # nothing is missing from then on: f calls itself five times, each time
         whole = [one for one in trace.named("__main__.f") if one.parent and one.parent.function.name == "__main__.until"]
         self.assertFalse(trace.instants)
-        self.assertEqual({one.depth for one in trace.named("__main__.f") if not one.marks},
+        self.assertEqual({one.depth for one in trace.named("__main__.f") if not one.flags},
                          set(range(whole[-1].depth, whole[-1].depth + 6)))
 
     def test_max_size_of_several_processes(self):
@@ -151,7 +151,7 @@ class Limits(EndToEnd):
         """, "--last", "200ms")
         self.assertEqual(len(segments(capture)), 1)
 
-    def test_limits_that_are_none(self):
+    def test_wrong_limits(self):
         for options in (["--max-size", "1M"], ["--max-size", "-5"], ["--max-size", "big"], ["--last", "soon"],
                         ["--snapshot-on", "SIGKILL"], ["--toggle-on", "exception"], ["--snapshot-on", "SIGNONE"],
                         ["--toggle-on", "SIG_UNBLOCK"], ["--toggle-on", "ABRT"],
@@ -201,7 +201,7 @@ class Snapshots(EndToEnd):
             trace = Trace(convert(self.path(name)))
             counts = trace.count()
             self.assertEqual((counts["__main__.before"], counts["__main__.middle"], counts["__main__.after"]), (1, 1, 0))
-            self.assertEqual(trace.named("__main__.middle")[0].marks, {"unfinished"})
+            self.assertEqual(trace.named("__main__.middle")[0].flags, {"unfinished"})
             self.assertEqual(sorted(trace.threads.values()), ["MainThread", "worker"])
             self.assertFalse(trace.instants)
             # up to that moment it is what the whole capture has
@@ -353,8 +353,8 @@ class Pauses(EndToEnd):
                 self.assertEqual(counts["builtins.divmod"], 0)
                 self.assertEqual((counts["__main__.outer"], counts["__main__.middle"], counts["__main__.back"]), (2, 2, 2))
                 self.assertEqual(set(trace.instants), {"[recording was paused]"})
-                marks = set().union(*(one.marks for one in trace.slices))
-                self.assertLessEqual(marks, {"begin_unknown", "exit_missing", "exception"})
+                flags = set().union(*(one.flags for one in trace.slices))
+                self.assertLessEqual(flags, {"begin_unknown", "exit_missing", "exception"})
 
     def test_start_paused(self):
         _, trace = self.record("""
@@ -464,7 +464,7 @@ class Full(EndToEnd):
         subprocess.run(["gcc", "-shared", "-fPIC", "-o", self.path("slow.so"), source], check=True)
         return {"LD_PRELOAD": self.path("slow.so")}
 
-    def test_drop(self):
+    def test_discard(self):
         script, env = self.write("app.py", self.PROGRAM), self.slow()
         alone = plain([script, "140000"])
         finished = recorded(self.path("run.pnr"), [script, "140000"], options=["--on-overflow", "discard"], env=env)

@@ -28,18 +28,18 @@ def from_oracle(program, output, options):
     with open(output) as file:
         reported = json.load(file)
     functions = [(name, src) for name, src in reported["functions"]]
-    return finished, [(functions[function], parent, chain, number, others)
-                      for number, (function, _, parent, chain, others) in enumerate(reported["slices"])]
+    return finished, [(functions[function], parent, flow, number, others)
+                      for number, (function, _, parent, flow, others) in enumerate(reported["slices"])]
 
 
 def traced(trace, program):
-    """The same form: (function, parent's number or -1, chain's number or -1, place in the chain, other possible parents),
+    """The same form: (function, parent's number or -1, flow's number or -1, place in the flow, other possible parents),
     parents first. The slices of a trace are in order only within a thread. What the interpreter runs when the program
     has ended is left out."""
     end = max(one.end for one in trace.of(program) if one.function.name == "__main__.<module>")
     slices = [one for one in trace.slices if one.outermost.begin < end]
     numbers = {id(one): number for number, one in enumerate(slices)}
-    steps = {id(one): (number, step) for number, chain in enumerate(trace.chains) for step, one in enumerate(chain)}
+    steps = {id(one): (number, step) for number, flow in enumerate(trace.flows) for step, one in enumerate(flow)}
     return [((one.function.name, one.function.src), numbers[id(one.parent)] if one.parent else -1,
              *steps.get(id(one), (-1, 0)), ()) for one in slices]
 
@@ -50,11 +50,11 @@ class Summary:
 
     def __init__(self, slices, program):
         entries, nesting, lengths, routes = (collections.Counter() for _ in range(4))
-        self.sure = {"entries of functions": entries, "callers and callees": nesting, "lengths of chains": lengths,
-                     "chains by their callers": routes}
+        self.sure = {"entries of functions": entries, "callers and callees": nesting, "lengths of flows": lengths,
+                     "flows by their callers": routes}
         self.unsure_entries, self.unsure_nesting = collections.Counter(), collections.Counter()
-        parts, chains = [], collections.defaultdict(list)
-        for number, (function, parent, chain, step, others) in enumerate(slices):
+        parts, flows = [], collections.defaultdict(list)
+        for number, (function, parent, flow, step, others) in enumerate(slices):
             name, src = function
             part = parts[parent] if parent >= 0 else OUTSIDE
             if part == OUTSIDE and any(parts[other] in (COMPARED, UNSURE) for other in others):
@@ -70,9 +70,9 @@ class Summary:
             (nesting if is_sure else self.unsure_nesting)[above, function] += 1
             self.unsure_nesting.update((slices[other][0], function) for other in others
                                        if parts[other] in (COMPARED, UNSURE))
-            if chain >= 0:
-                chains[chain].append((step, function, above if is_sure else "?"))
-        for steps in chains.values():
+            if flow >= 0:
+                flows[flow].append((step, function, above if is_sure else "?"))
+        for steps in flows.values():
             steps.sort(key=lambda step: step[0])
             lengths[steps[0][1], len(steps)] += 1
             if all(above != "?" for _, _, above in steps):
@@ -85,7 +85,7 @@ class Summary:
                                       (nesting, self.sure["callers and callees"], self.unsure_nesting)):
             for key in unsure:
                 counter[key] -= min(unsure[key], max(0, counter[key] - sure[key]))
-        for route, n in (routes - self.sure["chains by their callers"]).items():
+        for route, n in (routes - self.sure["flows by their callers"]).items():
             if any((above, route[0]) in self.unsure_nesting for above in route[1]):
                 routes[route] -= n
         return dict(zip(found.sure, (entries, nesting, lengths, routes)))
@@ -106,7 +106,7 @@ class Comparison(e2e.EndToEnd):
         self.assertGreater(sum(expected.sure["entries of functions"].values()), 1000)
         for what, counter in expected.without_unsure(found).items():
             self.assertSame(expected.sure[what], counter, f"{os.path.basename(program)}: {what}")
-        self.assertFalse([one for one in trace.slices if one.marks & {"exit_missing", "begin_unknown"}][:5])
+        self.assertFalse([one for one in trace.slices if one.flags & {"exit_missing", "begin_unknown"}][:5])
         self.assertEqual(trace.instants, [])
 
 

@@ -62,9 +62,9 @@ class Processes(EndToEnd):
         self.assertEqual(sorted(trace.processes.values()), [self.path("app.py"), self.path("app.py") + " (fork)"])
         # the frames that were open at the fork
         inner = trace.named("__main__.child")[0]
-        born = inner.parent
-        self.assertEqual((born.function.name, born.marks), ("__main__.parent", {"begin_unknown", "unfinished"}))
-        self.assertEqual(born.parent.function.name, "__main__.<module>")
+        forked = inner.parent
+        self.assertEqual((forked.function.name, forked.flags), ("__main__.parent", {"begin_unknown", "unfinished"}))
+        self.assertEqual(forked.parent.function.name, "__main__.<module>")
         # clocks agree: it began after the parent's f(1) and before the parent's last call had ended
         first, *_, last = sorted(one.begin for one in trace.named("__main__.f") if one.thread[0] != inner.thread[0])
         self.assertLess(first, inner.begin)

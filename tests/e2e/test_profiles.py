@@ -310,10 +310,10 @@ class Top(e2e.EndToEnd):
             if not above:
                 counts["primitive_calls"] += 1
                 counts["total_ns"] += ns
-        for chain in trace.chains:
-            expected[chain[0].function]["chains"] += 1
-            expected[chain[0].function]["suspended_ns"] += sum(later.begin - earlier.end
-                                                               for earlier, later in zip(chain, chain[1:]))
+        for flow in trace.flows:
+            expected[flow[0].function]["chains"] += 1
+            expected[flow[0].function]["suspended_ns"] += sum(later.begin - earlier.end
+                                                               for earlier, later in zip(flow, flow[1:]))
         found = json.loads(output(capture, "--top", "--json"))
         self.assertEqual((found["lost_events"], found["left_out_calls"]), (0, 0))
         self.assertEqual(len(found["functions"]), len(expected))
@@ -348,11 +348,11 @@ class Top(e2e.EndToEnd):
         self.record(CALLS, options=["-q", "--min-duration", "100us"])
         self.compare(self.path("run.pnr"))
 
-    def test_chains_of_asyncio_are_those_of_the_trace(self):
+    def test_flows_of_asyncio_are_those_of_the_trace(self):
         self.record(WAITING)
         found = self.compare(self.path("run.pnr"))
-        for name, chains in ("ticks", 4), ("worker", 4), ("pause", 20), ("main", 1), ("numbers", 1), ("nested", 7):
-            self.assertEqual(found[f"__main__.{name}"]["chains"], chains, name)
+        for name, flows in ("ticks", 4), ("worker", 4), ("pause", 20), ("main", 1), ("numbers", 1), ("nested", 7):
+            self.assertEqual(found[f"__main__.{name}"]["chains"], flows, name)
         self.assertGreater(found["__main__.ticks"]["suspended_ns"], 4 * 5 * 1_000_000)
 
     def test_processes_together(self):

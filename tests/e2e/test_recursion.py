@@ -1,4 +1,4 @@
-"""Recursion goes as deep under the recorder as without, and the gap that the stack guard leaves is in the trace."""
+"""Recursion goes as deep under the recorder as without, and the unrecorded region that the stack guard leaves is in the trace."""
 
 import re
 import unittest
@@ -41,7 +41,7 @@ DEEP_INIT = f"""
     {IN_A_THREAD}
     """
 
-# C code that calls itself, through Python or not: how deep it goes before it gives up.
+# C code that calls itself, through Python or not: how deep it goes before it fails.
 DEEPEST = """
     def deepest(probe, high, *errors):
         low = 0
@@ -164,28 +164,28 @@ class Deep(e2e.EndToEnd):
         self.compare(text)
         return e2e.Trace(e2e.convert(self.path("run.pnr")))
 
-    def check_gaps(self, trace, depth):
+    def check_regions(self, trace, depth):
         """Each of the two dives is recorded to the depth of the guard; then comes an unrecorded region; after it all
         goes on."""
         dives = [one for one in trace.named("__main__.f") if one.parent.function.name == "__main__.main"]
         self.assertEqual(len(dives), 2)
         self.assertEqual([one.parent.function.name for one in trace.named("__main__.after")], ["__main__.main"] * 2)
-        gaps = trace.named("[not recorded]")
-        self.assertEqual({one.parent.function.name for one in gaps}, {"__main__.f"})
-        self.assertEqual(len(gaps), 2)
-        self.assertFalse([one for one in trace.of(self.path("app.py")) if one.marks], "all is closed in order")
+        regions = trace.named("[not recorded]")
+        self.assertEqual({one.parent.function.name for one in regions}, {"__main__.f"})
+        self.assertEqual(len(regions), 2)
+        self.assertFalse([one for one in trace.of(self.path("app.py")) if one.flags], "all is closed in order")
         found = len(trace.named("__main__.f"))
         self.assertGreater(found, 2 * 40)
         self.assertLess(found, 2 * depth)
 
     def test_main_thread(self):
-        self.check_gaps(self.compare_and_read(DEEP.format(depth=200_000, start="main()")), 200_000)
+        self.check_regions(self.compare_and_read(DEEP.format(depth=200_000, start="main()")), 200_000)
 
     def test_small_stack(self):
-        self.check_gaps(self.compare_and_read(DEEP.format(depth=200_000, start=IN_A_THREAD)), 200_000)
+        self.check_regions(self.compare_and_read(DEEP.format(depth=200_000, start=IN_A_THREAD)), 200_000)
 
     def test_exception_from_the_deepest(self):
-        """RecursionError goes up through the gap."""
+        """RecursionError goes up through the unrecorded region."""
         trace = self.compare_and_read("""
             import sys
             sys.setrecursionlimit(100_000)
@@ -200,11 +200,11 @@ class Deep(e2e.EndToEnd):
                 after()
             """)
         self.assertEqual(len(trace.named("__main__.after")), 2)
-        self.assertEqual({one.marks for one in trace.named("__main__.f")}, {frozenset({"exception"})})
+        self.assertEqual({one.flags for one in trace.named("__main__.f")}, {frozenset({"exception"})})
         self.assertEqual({one.parent.function.name for one in trace.named("__main__.after")}, {"__main__.<module>"})
 
-    def test_generators_in_the_gap(self):
-        """A generator that starts above an unrecorded region, runs in it and again after it: one chain of what was
+    def test_generators_in_an_unrecorded_region(self):
+        """A generator that starts above an unrecorded region, runs in it and again after it: one flow of what was
         recorded."""
         trace = self.compare_and_read("""
             import sys
@@ -222,8 +222,8 @@ class Deep(e2e.EndToEnd):
             print(next(one), f(80_000), next(one), f(5), f(80_000), next(one))
             one.close()
             """)
-        chain, = [chain for chain in trace.chains if chain[0].function.name == "__main__.count"]
-        self.assertEqual(len(chain), 5)
+        flow, = [flow for flow in trace.flows if flow[0].function.name == "__main__.count"]
+        self.assertEqual(len(flow), 5)
 
     def test_up_and_down_around_the_guard(self):
         """Calls just above and below the depth at which the guard acts, again and again."""
@@ -242,10 +242,10 @@ class Deep(e2e.EndToEnd):
             def leaf(k): return k
             print(f(50_000), f(50_000))
             """)
-        self.assertFalse([one for one in trace.of(self.path("app.py")) if one.marks])
+        self.assertFalse([one for one in trace.of(self.path("app.py")) if one.flags])
         self.assertEqual({one.parent.function.name for one in trace.named("__main__.leaf")}, {"__main__.f"})
 
-    def test_other_threads_during_a_gap(self):
+    def test_other_threads_during_an_unrecorded_region(self):
         """What a thread does while another one is in an unrecorded region may be missing, but not in silence; after it
         its calls are recorded again, and nest right."""
         trace = self.compare_and_read("""
@@ -290,9 +290,8 @@ class Deep(e2e.EndToEnd):
         self.compare_limits(LIMITS + "\n    sys.setrecursionlimit(4000)\n    show()")
 
     def test_init(self):
-        """3.13 and 3.14 run a __init__ inside the evaluation that calls its class once the place is hot, and count a
-        frame more for it where the two have room in the interpreter's chunk of 16 KiB: it may go a little deeper
-        here."""
+        """3.13 and 3.14 run a __init__ inside the evaluation that calls its class once the call is specialized. They count
+        a frame more for it where the two fit into the interpreter's chunk of 16 KiB, so it may go a little deeper here."""
         plain, found = self.run_both(DEEPEST + """
     import sys
     class Node:

@@ -76,7 +76,7 @@ class Running(EndToEnd):
         return found, finished.err
 
     def convert_often(self, capture, n, check):
-        """Converts n times, by turns with --info."""
+        """Converts n times, each time with --info, too."""
         for _ in range(n):
             messages = check()
             self.assertRegex(messages, r"still runs: this is what it had recorded up to \d+\.\d+ s|more messages")
@@ -110,7 +110,7 @@ class Running(EndToEnd):
             self.convert_often(capture, 20, check)
 
     def test_limits(self):
-        """What is younger than --last is there, whatever is dropped meanwhile."""
+        """What is younger than --last is there, whatever is evicted meanwhile."""
         with self.running("""
     def go_on(row):
         while goes_on():

@@ -64,19 +64,19 @@ PROGRAM = """
         thread.join()
 """
 
-# Where an edge is moved to make room for others, by no more than this.
+# A begin or an end is moved by no more than this, so that others fit.
 TOLERANCE_NS = 200
 
 
 class Kept:
     """A slice of the whole trace as it should be shown."""
 
-    def __init__(self, one, begin, end, marks):
-        self.one, self.begin, self.end, self.marks, self.parent, self.is_kept = one, begin, end, marks, None, False
+    def __init__(self, one, begin, end, flags):
+        self.one, self.begin, self.end, self.flags, self.parent, self.is_kept = one, begin, end, flags, None, False
 
 
 def sieve(trace, begin=0, end=None, thread=None, takes=lambda name, src: True, minimum=0, deepest=None):
-    """The slices that should be shown, by thread, and the chains, of those."""
+    """The slices that should be shown, by thread, and the flows of those."""
     threads, kept = collections.defaultdict(list), {}
     end = max(one.end for one in trace.slices) + 1 if end is None else end
     for one in sorted(trace.slices, key=lambda one: (one.begin, -one.end)):
@@ -84,12 +84,12 @@ def sieve(trace, begin=0, end=None, thread=None, takes=lambda name, src: True, m
             continue
         if thread and not fnmatch.fnmatchcase(trace.threads[one.thread], thread):
             continue
-        marks = set(one.marks)
+        flags = set(one.flags)
         if one.begin < begin:
-            marks = (marks - {"begin_unknown"}) | {"cut"}
+            flags = (flags - {"begin_unknown"}) | {"cut"}
         if one.end > end:
-            marks = (marks - {"exception", "unfinished", "exit_missing"}) | {"cut"}
-        found = Kept(one, max(one.begin, begin), min(one.end, end), marks)
+            flags = (flags - {"exception", "unfinished", "exit_missing"}) | {"cut"}
+        found = Kept(one, max(one.begin, begin), min(one.end, end), flags)
         above = one.parent
         while above and above not in kept:
             above = above.parent
@@ -99,15 +99,15 @@ def sieve(trace, begin=0, end=None, thread=None, takes=lambda name, src: True, m
             continue
         kept[one] = found
     for found in reversed(kept.values()):       # those further in come first
-        is_cut = bool(found.marks & {"cut", "unfinished", "begin_unknown"})
+        is_cut = bool(found.flags & {"cut", "unfinished", "begin_unknown"})
         found.is_kept |= found.end - found.begin >= minimum or is_cut
         if found.is_kept and found.parent:
             found.parent.is_kept = True
     for found in kept.values():
         if found.is_kept:
             threads[found.one.thread].append(found)
-    chains = [[one for one in chain if one in kept and kept[one].is_kept] for chain in trace.chains]
-    return threads, [chain for chain in chains if chain]
+    flows = [[one for one in flow if one in kept and kept[one].is_kept] for flow in trace.flows]
+    return threads, [flow for flow in flows if flow]
 
 
 @e2e.once
@@ -121,15 +121,15 @@ class Selection(e2e.EndToEnd):
         return trace
 
     def quiet_time(self, trace, wanted):
-        """The first time from there on that is not near an edge."""
-        edges = sorted({edge for one in trace.slices for edge in (one.begin, one.end)})
-        for before, after in zip(edges, edges[1:]):
+        """The first time from there on that is not near a begin or an end."""
+        times = sorted({time for one in trace.slices for time in (one.begin, one.end)})
+        for before, after in zip(times, times[1:]):
             if after > wanted and after - before > 4 * TOLERANCE_NS:
                 return max((before + after) // 2, min(wanted, after - 2 * TOLERANCE_NS))
-        return edges[-1] + 4 * TOLERANCE_NS
+        return times[-1] + 4 * TOLERANCE_NS
 
     def check(self, trace, *options, **rules):
-        expected, chains = sieve(trace, **rules)
+        expected, flows = sieve(trace, **rules)
         found = e2e.Trace(e2e.convert(self.path("run.pnr"), "-q", *options))
         places = {}
         by_thread = collections.defaultdict(list)
@@ -140,15 +140,15 @@ class Selection(e2e.EndToEnd):
         self.assertEqual(sorted(found.processes), sorted({pid for pid, _ in expected}))
         for thread, wanted in expected.items():
             have = by_thread[thread]
-            self.assertEqual([(one.function, sorted(one.marks), one.depth) for one in have],
-                             [(kept.one.function, sorted(kept.marks), kept.depth - 1) for kept in wanted])
+            self.assertEqual([(one.function, sorted(one.flags), one.depth) for one in have],
+                             [(kept.one.function, sorted(kept.flags), kept.depth - 1) for kept in wanted])
             for one, kept in zip(have, wanted):
                 self.assertLessEqual(max(abs(one.begin - kept.begin), abs(one.end - kept.end)), TOLERANCE_NS,
                                      (one, kept.begin, kept.end))
                 places[one] = kept.one
-        self.assertEqual(sorted(sorted(map(str, (places[one] for one in chain))) for chain in found.chains),
-                         sorted(sorted(map(str, chain)) for chain in chains))
-        self.assertEqual({len(chain) for chain in found.chains}, {len(chain) for chain in chains})
+        self.assertEqual(sorted(sorted(map(str, (places[one] for one in flow))) for flow in found.flows),
+                         sorted(sorted(map(str, flow)) for flow in flows))
+        self.assertEqual({len(flow) for flow in found.flows}, {len(flow) for flow in flows})
         return expected
 
     def windows(self, trace, n):
@@ -163,11 +163,11 @@ class Selection(e2e.EndToEnd):
 
     def test_windows_are_what_is_cut_out_of_the_whole(self):
         trace = self.capture()
-        n_cut = n_chains = 0
+        n_cut = 0
         for begin, end in self.windows(trace, 12):
             with self.subTest(begin=begin, end=end):
                 shown = self.check(trace, f"--from={begin}ns", f"--to={end / 1e9:.9f}", begin=begin, end=end)
-                n_cut += sum("cut" in kept.marks for kept in sum(shown.values(), []))
+                n_cut += sum("cut" in kept.flags for kept in sum(shown.values(), []))
         self.assertGreater(n_cut, 20)
         middle = self.quiet_time(trace, 50_000_000)
         self.check(trace, "--to", f"{middle}ns", end=middle)

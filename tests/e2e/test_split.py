@@ -35,12 +35,12 @@ PROGRAM = """
 PLACE = 1000
 
 
-def edges_of(slices):
+def begins_and_ends(slices):
     """(time, slice, is its end), sorted, by process."""
     found = collections.defaultdict(list)
     for one in slices:
         found[one.thread[0]] += [(one.begin, False, one), (one.end, True, one)]
-    return {pid: sorted(edges, key=lambda edge: edge[0]) for pid, edges in found.items()}
+    return {pid: sorted(times, key=lambda time: time[0]) for pid, times in found.items()}
 
 
 @e2e.once
@@ -58,7 +58,7 @@ class Logical(e2e.EndToEnd):
         leaves = [one.end - one.begin for one in logical.slices if id(one) not in has_inner]
         self.assertGreater(len(leaves), 5000)
         self.assertEqual(set(leaves), {PLACE})
-        self.assertEqual([edge[0] for edge in edges_of(logical.slices).popitem()[1]],
+        self.assertEqual([time for time, *_ in begins_and_ends(logical.slices).popitem()[1]],
                          [PLACE * (i + 1) for i in range(2 * len(logical.slices))])
         self.same_order(clock, logical)
 
@@ -75,19 +75,19 @@ class Logical(e2e.EndToEnd):
         self.assertGreater(forked, start.begin)                # while it is in it, or just after it
 
     def same_order(self, clock, logical):
-        """Edge for edge. Those of the clock that are as good as at one time may be the other way round."""
+        """Begin for begin and end for end. Those of the clock that are as good as at one time may be the other way round."""
         self.assertEqual(clock.count(), logical.count())
-        self.assertEqual([len(chain) for chain in clock.chains if len(chain) > 1],
-                         [len(chain) for chain in logical.chains if len(chain) > 1])
-        a, b = edges_of(clock.slices), edges_of(logical.slices)
+        self.assertEqual([len(flow) for flow in clock.flows if len(flow) > 1],
+                         [len(flow) for flow in logical.flows if len(flow) > 1])
+        a, b = begins_and_ends(clock.slices), begins_and_ends(logical.slices)
         twins = {}
         for thread in clock.threads:
             rows = [[one for one in trace.slices if one.thread == thread] for trace in (clock, logical)]
             twins.update((id(y), x) for x, y in zip(*rows))
         self.assertEqual(a.keys(), b.keys())
-        for pid, edges in b.items():
-            times = [(twins[id(one)].end if is_end else twins[id(one)].begin, one) for _, is_end, one in edges
-                     if not (is_end and "unfinished" in one.marks)]
+        for pid, row in b.items():
+            times = [(twins[id(one)].end if is_end else twins[id(one)].begin, one) for _, is_end, one in row
+                     if not (is_end and "unfinished" in one.flags)]
             latest = 0
             for time, one in times:
                 self.assertGreater(time, latest - 200, one)
@@ -99,7 +99,7 @@ class Split(e2e.EndToEnd):
     SIZE = 200 * 1024
 
     def test_files(self):
-        """All slices are there, each file has whole chains, no file is too large."""
+        """All slices are there, each file has whole flows, no file is too large."""
         self.record(PROGRAM, options=["-q", "--c-calls"])
         whole = self.trace()
         files = self.split()
@@ -107,9 +107,9 @@ class Split(e2e.EndToEnd):
         ends, n_cut = collections.Counter(), 0
         for path in files:
             self.assertLessEqual(os.path.getsize(path), self.SIZE)
-            part = e2e.Trace(path)                          # slices nest, chains are whole
-            n_cut += sum("cut" in one.marks for one in part.slices)
-            ends.update(one.function.name for one in part.slices if "cut" not in one.marks)
+            part = e2e.Trace(path)                          # slices nest, flows are whole
+            n_cut += sum("cut" in one.flags for one in part.slices)
+            ends.update(one.function.name for one in part.slices if "cut" not in one.flags)
         self.assertGreater(n_cut, len(files))
         missing = whole.count() - ends
         self.assertEqual(ends - whole.count(), collections.Counter())
@@ -131,7 +131,7 @@ class Split(e2e.EndToEnd):
         whole = self.trace()
         found = collections.Counter()
         for path in self.split():
-            found.update(one.function.name for one in e2e.Trace(path).slices if "cut" not in one.marks)
+            found.update(one.function.name for one in e2e.Trace(path).slices if "cut" not in one.flags)
         self.assertGreater(found.total(), 0.95 * whole.count().total())
         status = e2e.run([e2e.CONVERT, self.path("run.pnr"), "--verify"]).status
         self.assertEqual(status, 0)

@@ -139,7 +139,7 @@ class Fibers(e2e.EndToEnd):
         self.assertEqual((found.status, found.err), (0, ""))
         trace = e2e.Trace(e2e.convert(self.path("run.pnr")))
         # not of the main thread's in threading: what it does in another thread's unrecorded region is not recorded
-        self.assertFalse({mark for one in trace.of(self.path("app.py")) for mark in one.marks} - {"exception"})
+        self.assertFalse({flag for one in trace.of(self.path("app.py")) for flag in one.flags} - {"exception"})
         return trace
 
     def test_all_is_recorded(self):

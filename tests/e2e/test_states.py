@@ -258,7 +258,7 @@ class Cells(e2e.EndToEnd):
     """Cells of the table that were empty."""
 
     def calls(self, name):
-        """How often f was called, in a capture of which the converter has nothing to tell."""
+        """How often f was called, in a capture of which the converter has nothing to report."""
         finished = e2e.run([e2e.CONVERT, "-q", self.path(name), "-o", self.path("run.trace")])
         self.assertEqual((finished.status, finished.err), (0, ""))
         return e2e.Trace(self.path("run.trace")).count()["__main__.f"]

@@ -110,7 +110,7 @@ class Tasks(e2e.EndToEnd):
         self.assertSame(collections.Counter(name for _, name in made),
                         collections.Counter(own(task.name) for task in tasks), "tasks")
         self.assertGreater(len(tasks), 40)
-        self.assertEqual(sorted(own(task.name) for task in tasks if task.marks), sorted(left))
+        self.assertEqual(sorted(own(task.name) for task in tasks if task.flags), sorted(left))
         self.assertSame(collections.Counter(runs), collections.Counter(
             len(task.runs) for task in tasks if task.name == "__main__.steps") + self.inner(tasks), "runs")
         if not has_creations:
@@ -122,7 +122,7 @@ class Tasks(e2e.EndToEnd):
         self.assertSame(collections.Counter(map(tuple, made)), found, "who made them")
 
     def inner(self, tasks):
-        """steps() that a task awaits: it goes on where the task does, but for those of the leaves that come first."""
+        """steps() that a task awaits: it goes on where the task does, except those of the leaves that come first."""
         return collections.Counter((len(task.runs) + 1) // 2 for task in tasks if task.name == "__main__.inner")
 
     def test_of_asyncio(self):

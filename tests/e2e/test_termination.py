@@ -115,9 +115,9 @@ class Killed(e2e.EndToEnd):
         """Flows and nesting of a recovered capture are right, too."""
         counted, path = self.kill(2, "generator", 0.004)
         trace = e2e.Trace(path)
-        chains = [chain for chain in trace.chains if chain[0].function.name == "__main__.generate"]
-        self.assertEqual(len(chains), 1)
-        self.assertIn(len(chains[0]) - counted[0], (0, 1))
+        flows = [flow for flow in trace.flows if flow[0].function.name == "__main__.generate"]
+        self.assertEqual(len(flows), 1)
+        self.assertIn(len(flows[0]) - counted[0], (0, 1))
         self.assertEqual(len(trace.threads), 2)
 
     def test_at_any_age(self):
@@ -148,7 +148,7 @@ class Termination(e2e.EndToEnd):
         trace = e2e.Trace(e2e.convert(capture))
         names = trace.count()
         self.assertEqual([names[f"__main__.{name}"] for name in ("done", "first", "dies", "end")], [70_000, 1, 1, 1])
-        self.assertEqual({one.function.name for one in trace.slices if "unfinished" in one.marks}, set(unfinished))
+        self.assertEqual({one.function.name for one in trace.slices if "unfinished" in one.flags}, set(unfinished))
         return trace
 
     def test_os_exit(self):
@@ -181,10 +181,10 @@ class Termination(e2e.EndToEnd):
 
     def test_exception(self):
         trace = self.check("raise LookupError", 1, ())
-        marks = {one.function.name: one.marks for one in trace.slices}
+        flags = {one.function.name: one.flags for one in trace.slices}
         for name in ("end", "dies", "<module>"):
-            self.assertEqual(marks[f"__main__.{name}"], {"exception"})
-        self.assertEqual(marks["__main__.first"], set())
+            self.assertEqual(flags[f"__main__.{name}"], {"exception"})
+        self.assertEqual(flags["__main__.first"], set())
 
     def test_os_exit_with_threads(self):
         """What other threads did is there, too."""

@@ -32,7 +32,7 @@ class Users(e2e.EndToEnd):
         super().setUp()
         os.chmod(self.directory, 0o755)
 
-    def drop(self, text, *options):
+    def record_text(self, text, *options):
         """Records a program into run.pnr. Returns what came of it, and its last line on standard error."""
         script = self.write("app.py", e2e.textwrap.dedent(DROPPING) + e2e.textwrap.dedent(text))
         os.chmod(script, 0o644)
@@ -47,7 +47,7 @@ class Users(e2e.EndToEnd):
         """More threads than files are kept open: each one's file is made, or opened again, as nobody."""
         for way in "setuid(65534)", "seteuid(65534)", "setreuid(65534, 65534)", "setresuid(65534, 65534, 65534)":
             e2e.shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
-            finished = self.drop(f"""
+            finished = self.record_text(f"""
                 calls(1000)
                 os.{way}
                 for _ in range(20): in_thread(20_000)
@@ -58,7 +58,7 @@ class Users(e2e.EndToEnd):
             self.assertEqual(self.count(), 1000 + 400_000 + 100_000, way)
 
     def test_what_does_not_become_another_user(self):
-        finished = self.drop("""
+        finished = self.record_text("""
             for call in (lambda: os.setuid("x"), lambda: os.setuid(-5), lambda: os.setreuid(1),
                          lambda: os.setresuid(-1, -1, -1), lambda: os.setuid(0)):
                 try:
@@ -71,11 +71,11 @@ class Users(e2e.EndToEnd):
         self.assertEqual(self.count(), 100_000)
 
     def test_recordings_inside_a_recording(self):
-        """They are made by who the program has become, also when it cannot look at the enclosing one any more."""
+        """They are made by who the program has become, also when it cannot read the enclosing one any more."""
         for options in [], ["--max-size", "32M"], ["--last", "1h"]:
             for name in "run.pnr", "a.pnr", "b.pnr":
                 e2e.shutil.rmtree(self.path(name), ignore_errors=True)
-            finished = self.drop("""
+            finished = self.record_text("""
                 import panopticon_rec
                 first = panopticon_rec.Recorder(os.path.abspath("a.pnr")).start()
                 second = panopticon_rec.Recorder(os.path.abspath("b.pnr")).start()
@@ -91,10 +91,10 @@ class Users(e2e.EndToEnd):
                 self.assertEqual(Trace(convert(self.path(name))).count()["__main__.f"], n, (name, options))
 
     def test_workers(self):
-        """As servers do: a master that stays root forks workers, which give up their rights."""
+        """As servers do: a master that stays root forks workers, which drop privileges."""
         for options in [], ["--max-size", "32M"], ["--last", "1h"]:
             e2e.shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
-            finished = self.drop("""
+            finished = self.record_text("""
                 pids = []
                 for _ in range(3):
                     pids.append(os.fork())
@@ -109,8 +109,8 @@ class Users(e2e.EndToEnd):
             self.assertEqual(self.count(), 300_000, options)
 
     def test_limits(self):
-        """Old data goes, though the worker cannot look at the capture; the newest is there to the end."""
-        finished = self.drop("""
+        """Old data goes, though the worker cannot read the capture; the newest is there to the end."""
+        finished = self.record_text("""
             pid = os.fork()
             if not pid:
                 drop()
@@ -133,7 +133,7 @@ class Users(e2e.EndToEnd):
 
     def test_forked_children_that_cannot_be_recorded(self):
         """They print nothing; the one that began the recording reports it, at its end."""
-        finished = self.drop("""
+        finished = self.record_text("""
             pid = os.fork()
             if not pid:
                 drop()
@@ -153,7 +153,7 @@ class Users(e2e.EndToEnd):
             subprocess.run([e2e.PYTHON, "-c", ""], user=NOBODY, check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError):
             self.skipTest("nobody cannot run this interpreter")
-        finished = self.drop("""
+        finished = self.record_text("""
             import subprocess
             print(subprocess.run([sys.executable, "-c", "print('child')"], user=65534, capture_output=True, text=True))
             """)
@@ -162,7 +162,7 @@ class Users(e2e.EndToEnd):
 
     def test_snapshot(self):
         """A worker cannot make one next to the capture: it goes on, and that is reported at the end."""
-        finished = self.drop("""
+        finished = self.record_text("""
             import signal
             pid = os.fork()
             if not pid:
@@ -182,7 +182,7 @@ class Users(e2e.EndToEnd):
 
     def test_killed(self):
         """What a worker leaves that was killed is finished by the master."""
-        self.drop("""
+        self.record_text("""
             pid = os.fork()
             if not pid:
                 drop()
@@ -195,7 +195,7 @@ class Users(e2e.EndToEnd):
         self.assertEqual((lives, self.count()), ([], 1000))
 
     def test_nobody_else_can_read_it(self):
-        self.drop("calls(10)")
+        self.record_text("calls(10)")
         for folder, folders, files in os.walk(self.path("run.pnr")):
             for name in [*folders, *files]:
                 self.assertEqual(os.stat(os.path.join(folder, name)).st_mode & 0o077, 0, name)

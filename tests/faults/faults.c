@@ -7,7 +7,7 @@
  *                             torn: half of it is written, and the next write finds the disk full; wait: it succeeds, but
  *                             not before faults_release() is called
  *     FAULT_FOREVER=1         all calls from that one on
- *     FAULT_TOLD=PATH         a file that is made when the fault is reached
+ *     FAULT_REPORT=PATH       a file that is made when the fault is reached
  *     FAULT_PROGRAM=1         calls of the program itself fail, too: for the converter
  *
  * FAULT_CALL=clock: from that reading of CLOCK_REALTIME on the clock is an hour ahead or, with FAULT_ERRNO=back, behind.
@@ -160,7 +160,7 @@ static void __attribute__((constructor)) begin(void)
     const char *call = getenv("FAULT_CALL"), *nth = getenv("FAULT_NTH"), *error = getenv("FAULT_ERRNO");
     if (call)
         faults_set(call, nth ? strtol(nth, NULL, 10) : 1, error ? error : "", getenv("FAULT_FOREVER") != NULL);
-    fault.told = getenv("FAULT_TOLD");
+    fault.told = getenv("FAULT_REPORT");
     if (getenv("FAULT_PROGRAM"))
         dl_iterate_phdr(look_at_module, NULL);
 }

@@ -28,8 +28,8 @@ SHORT_THREADS = "short-threads.zst"
 RESYNC, DEEPER, LAST, PAUSED = 1, 2, 4, 8
 SWITCH_OPEN, SWITCH_DEEPER = 1, 2
 OPEN_C_CALL = 1
-FRAME_MARK = bytes.fromhex("5b 2a 4d 18 60 00 00 00")
-HEADER_MARK = FRAME_MARK + b"PNRB"
+FRAME_MAGIC = bytes.fromhex("5b 2a 4d 18 60 00 00 00")
+HEADER_MAGIC = FRAME_MAGIC + b"PNRB"
 
 
 class NotCapture(Exception):
@@ -45,7 +45,7 @@ class Report:
     file: str                       # relative to the capture
     offset: int | None
     text: str
-    is_damage: bool = True          # else it is only worth saying
+    is_damage: bool = True          # else it is only reported
 
 
 @dataclass
@@ -88,12 +88,12 @@ class Process:
     threads: dict = field(default_factory=dict)
     is_readable: bool = True        # False: its names file is rejected
     has_ended: bool = False         # or was finished by another process: nothing may be cut off
-    has_dropped: bool = False       # segments with the lowest numbers are not there any more
+    has_evicted: bool = False       # segments with the lowest numbers are not there any more
     is_part: bool = False           # blocks before the first of a thread are in another capture
     headers: list = field(default_factory=list)     # the valid ones, also of blocks whose data is damaged
-    live_instant: tuple | None = None
+    live_clock_sample: tuple | None = None
     n_recovered: int = 0
-    n_told: int = 0                 # reports that may be of blocks that are missing
+    n_reported: int = 0                 # reports that may be of blocks that are missing
     skipped: Counter = field(default_factory=Counter)
 
     def number(self, key, default=None):
@@ -101,18 +101,18 @@ class Process:
         value = self.properties.get(key, "")
         return int(value) if re.fullmatch("0|[1-9][0-9]*", value) else default
 
-    def instants(self):
+    def clock_samples(self):
         """All known (ticks, monotonic ns)."""
         for end in ("start", "end", "killed"):
-            instant = self.number(f"{end}_ticks"), self.number(f"{end}_monotonic_ns")
-            if None not in instant:
-                yield instant
+            clock_sample = self.number(f"{end}_ticks"), self.number(f"{end}_monotonic_ns")
+            if None not in clock_sample:
+                yield clock_sample
         for header in self.headers:
             yield header.begin[:2]
             if header.end != (0, 0, 0):
                 yield header.end[:2]
-        if self.live_instant:
-            yield self.live_instant[:2]
+        if self.live_clock_sample:
+            yield self.live_clock_sample[:2]
 
 
 @dataclass
@@ -272,7 +272,7 @@ def read_header(data, at, is_live=False):
 
 def frame_size(data, content_size):
     """The size of the zstd frame at the beginning of data (RFC 8878, section 3.1.1), which must have a checksum and
-    say content_size."""
+    content_size in its header."""
     if data[:4] != bytes.fromhex("28 b5 2f fd") or len(data) < 6:
         raise Damage("no zstd frame")
     descriptor = data[4]
@@ -330,8 +330,8 @@ def read_live(path, process, report):
             or len(data) < records_at + n_chunks * BLOCK_RECORDS * 16):
         report("live", 0, "later version" if magic == b"PNR-LIVE" and version > 1 else "not a live mapping")
         return chunks
-    if latest <= 1 and any(instant := struct.unpack_from("<3Q", data, 32 + 24 * latest)):
-        process.live_instant = instant
+    if latest <= 1 and any(clock_sample := struct.unpack_from("<3Q", data, 32 + 24 * latest)):
+        process.live_clock_sample = clock_sample
     for k in range(n_chunks):
         at = 4096 + 128 * k
         state = int.from_bytes(data[at + 96:at + 100], "little")
@@ -343,7 +343,7 @@ def read_live(path, process, report):
             header = read_header(data, at, is_live=True)
         except Damage as damage:
             report("live", at, str(damage))
-            process.n_told += 1
+            process.n_reported += 1
             continue
         result, record_at = [], records_at + k * BLOCK_RECORDS * 16
         for ticks_kind, frame_low, frame_high, function in struct.iter_unpack(
@@ -381,41 +381,41 @@ def read_segments(path, process, chunks, report):
     process.is_part = begin > 1
     is_absent = (numbers[0] > begin if numbers else
                  "end_ticks" in process.properties or any(sequence for _, sequence in chunks))
-    process.has_dropped = is_absent and not process.properties.keys().isdisjoint({"max_size", "last_ns"})
-    if is_absent and not process.has_dropped:
+    process.has_evicted = is_absent and not process.properties.keys().isdisjoint({"max_size", "last_ns"})
+    if is_absent and not process.has_evicted:
         report(f"segment-{numbers[0] - 1 if numbers else 1}", None, "the first segments are missing")
-    noted = {}                          # (thread, sequence): header, data frame, file, offset
+    stored = {}                          # (thread, sequence): header, data frame, file, offset
     for number in numbers:
         name = f"segment-{number}"
         if not (path / name).is_dir() or (path / name).is_symlink():
             report(name, 0, "no directory")
-            process.n_told += 1
+            process.n_reported += 1
             continue
         threads = [f"thread-{thread}.zst" for thread in numbers_in(path / name, r"thread-([1-9][0-9]*)\.zst")]
         for file in [SHORT_THREADS] * os.path.lexists(path / name / SHORT_THREADS) + threads:
             is_killed = number == numbers[-1] and not process.has_ended
-            read_file(path, f"{name}/{file}", is_killed, process, chunks, noted, report)
-    take_blocks(process, chunks, noted, report)
+            read_file(path, f"{name}/{file}", is_killed, process, chunks, stored, report)
+    take_blocks(process, chunks, stored, report)
 
 
-def read_file(path, name, is_killed, process, chunks, noted, report):
+def read_file(path, name, is_killed, process, chunks, stored, report):
     """is_killed: if it is cut off, that is how a killed process leaves it."""
     own = None if name.endswith(SHORT_THREADS) else int(re.search(r"thread-(\d+)", name)[1])
     if not is_file(path / name):
         report(name, 0, "no regular file")
-        process.n_told += 1
+        process.n_reported += 1
         return
     data, at = (path / name).read_bytes(), 0
     while at < len(data):
         header = None
         try:
             if len(data) - at >= 104:
-                if data[at:at + 8] != FRAME_MARK:
+                if data[at:at + 8] != FRAME_MAGIC:
                     raise Damage("no block")
                 header = read_header(data, at + 8)
         except Damage as damage:
             report(name, at, str(damage))
-            process.n_told += 1
+            process.n_reported += 1
             at = find_header(data, at + 1)
             continue
         if header is None or header.data_size > len(data) - at - 104:
@@ -423,27 +423,27 @@ def read_file(path, name, is_killed, process, chunks, noted, report):
                     any(own in (None, thread) for thread, _ in chunks))
             if not is_killed or not held:
                 report(name, at, "cut off", not is_killed)
-                process.n_told += not is_killed
+                process.n_reported += not is_killed
             return
         if own not in (None, header.thread):
             report(name, at, "block of another thread")
-            process.n_told += 1
+            process.n_reported += 1
         else:
-            note_block(process, header, data[at + 104:at + 104 + header.data_size], name, at, noted, report)
+            note_block(process, header, data[at + 104:at + 104 + header.data_size], name, at, stored, report)
         at += 104 + header.data_size
 
 
-def note_block(process, header, data, name, at, noted, report):
+def note_block(process, header, data, name, at, stored, report):
     process.headers.append(header)
     key = header.thread, header.sequence
-    if key in noted:
+    if key in stored:
         report(name, at, "block again")
     else:
-        noted[key] = header, data, name, at
+        stored[key] = header, data, name, at
 
 
 def find_header(data, at):
-    while (at := data.find(HEADER_MARK, at)) >= 0:
+    while (at := data.find(HEADER_MAGIC, at)) >= 0:
         try:
             read_header(data, at + 8)
             return at
@@ -454,36 +454,36 @@ def find_header(data, at):
 
 # ---- section 9, steps 8 to 10 ----
 
-def take_blocks(process, chunks, noted, report):
+def take_blocks(process, chunks, stored, report):
     """Puts the blocks of the segments and of the live mapping in order, and finds what is missing."""
     missing = []                        # (thread, first, number of blocks)
     expected, is_hole = {}, {}          # of each thread
-    for number, sequence in sorted(noted.keys() | chunks.keys()):
+    for number, sequence in sorted(stored.keys() | chunks.keys()):
         thread = process.threads.setdefault(number, Thread(number))
         is_first = not thread.is_there
         thread.is_there = True
-        first = expected.get(number, sequence if process.has_dropped or process.is_part else 0)
+        first = expected.get(number, sequence if process.has_evicted or process.is_part else 0)
         if sequence > first:
             missing.append((number, first, sequence - first))
             is_hole[number] = True
         expected[number] = sequence + 1
-        block = take_block(process, chunks.get((number, sequence), []), noted.get((number, sequence)), report)
+        block = take_block(process, chunks.get((number, sequence), []), stored.get((number, sequence)), report)
         if not block:
             is_hole[number] = True
             continue
         block.is_resync = is_hole.pop(number, False) or bool(block.header.flags & RESYNC) and not is_first
         block.is_paused = bool(block.header.flags & PAUSED) and not is_first
         thread.blocks.append(block)
-    if sum(n for _, _, n in missing) > process.n_told:
+    if sum(n for _, _, n in missing) > process.n_reported:
         for number, first, n in missing:
             report("", None, f"{n} blocks of thread {number} missing, from {first} on")
 
 
-def take_block(process, chunks, noted, report):
+def take_block(process, chunks, stored, report):
     """That of the segment if it is valid, else that of the first chunk; None if there is none."""
     damage = None
-    if noted:
-        header, data, name, at = noted
+    if stored:
+        header, data, name, at = stored
         try:
             return Block(header, decode_data(data, header))
         except Damage as found:
@@ -546,17 +546,17 @@ def check_tracks(process):
     for thread in process.threads.values():
         for block in thread.blocks:
             block.track = block.header.track
-            is_dropped = not is_there(thread, block.track)      # the OPEN records that come are
-            process.skipped["unknown track"] += is_dropped
-            if is_dropped:
+            is_skipped = not is_there(thread, block.track)      # the OPEN records that come are
+            process.skipped["unknown track"] += is_skipped
+            if is_skipped:
                 block.track = block.opened = None
             kept = []
             for record in block.records:
                 if record[1] == SWITCH and not is_there(thread, record[3]):
-                    is_dropped = True
+                    is_skipped = True
                     process.skipped["unknown track"] += 1
-                elif record[1] != OPEN or not is_dropped:
-                    is_dropped = False
+                elif record[1] != OPEN or not is_skipped:
+                    is_skipped = False
                     kept.append(record)
             block.records = kept
     process.skipped = +process.skipped

@@ -72,7 +72,7 @@ def problems(case, run):
     """What is wrong with a conversion, apart from the texts that are compared byte by byte."""
     import trace_checker
     if run.returncode != case.status():
-        return [f"status is {run.returncode}, not {case.status()}; it said {run.stderr.decode()}"]
+        return [f"status is {run.returncode}, not {case.status()}; it reported {run.stderr.decode()}"]
     if run.returncode == 2:
         return [f"{len(run.stdout)} bytes of output in spite of status 2"] if run.stdout else []
     return trace_checker.check(case.path / "run.pnr", run.stdout.decode(), options=case.options())

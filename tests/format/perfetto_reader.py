@@ -126,7 +126,7 @@ class Events:
     """What a trace means, however it is written. Times are nanoseconds."""
 
     def __init__(self):
-        self.slices, self.points, self.instants, self.tasks = Counter(), Counter(), Counter(), Counter()
+        self.slices, self.flow_events, self.instants, self.tasks = Counter(), Counter(), Counter(), Counter()
         self.processes, self.threads = {}, {}           # pid, (pid, tid): name, order
         self.about = {}
 
@@ -138,7 +138,7 @@ class Events:
 
 
 def read(data):
-    events, sequences, edges = Events(), {}, []
+    events, sequences, unpaired = Events(), {}, []
     tracks = {}                                         # uuid: pid, tid
     for packet in read_packets(data):
         sequence = packet.get("sequence")
@@ -151,8 +151,8 @@ def read(data):
         if "INTERNED" in packet:
             sequences[sequence].intern(packet["INTERNED"])
         if "EVENT" in packet:
-            edges.append(read_event(packet, sequences[sequence], tracks))
-    pair(edges, events)
+            unpaired.append(read_event(packet, sequences[sequence], tracks))
+    pair(unpaired, events)
     events.realtime_ns = {one.realtime_ns for one in sequences.values()}
     return events
 
@@ -188,10 +188,10 @@ def read_event(packet, sequence, tracks):
             event.get("FLOW"))
 
 
-def pair(edges, events):
+def pair(unpaired, events):
     """Begins and ends, in the order of their times, make slices."""
     open_slices = defaultdict(list)
-    for where, ns, type, args, name, cat, flow in sorted(edges, key=lambda edge: edge[1]):
+    for where, ns, type, args, name, cat, flow in sorted(unpaired, key=lambda event: event[1]):
         if TASKS in where:
             assert type == 2 or cat == "task"
             add_task(events, where[0], where[2], ns, "be"[type - 1], open_slices[where], name, args)
@@ -206,8 +206,8 @@ def pair(edges, events):
             assert flow["binds_to_enclosing"] == 1
             phase, around = chr(flow["phase"]), open_slices[where][-1]
             # What a viewer does: the innermost slice that is open then.
-            assert around[1] == name or (cat == "creation" and phase == "s"), f"a point of {name} lies in {around}"
-            events.points[(*where, ns, name, cat, phase, flow["id"])] += 1
+            assert around[1] == name or (cat == "creation" and phase == "s"), f"a flow event of {name} lies in {around}"
+            events.flow_events[(*where, ns, name, cat, phase, flow["id"])] += 1
     assert not any(open_slices.values()), "a slice has no end"
 
 
@@ -221,7 +221,7 @@ def add_task(events, pid, task, ns, phase, open_names, name, args):
 
 
 def json_events(text):
-    """The same of Catapult JSON."""
+    """Return the events of a trace in Catapult's JSON, in the form of read()."""
     def source(trace, event):
         return {"src": trace["stackFrames"][str(event["sf"])]["name"]} if "sf" in event else {}
     trace, events = json.loads(text, parse_float=Decimal), Events()
@@ -242,7 +242,7 @@ def json_events(text):
             key = where[0] if kind == "process" else where
             named[kind].setdefault(key, {})[what] = event["args"][what]
         else:
-            events.points[(*where, ns, event["name"], event["cat"], event["ph"], event["id"])] += 1
+            events.flow_events[(*where, ns, event["name"], event["cat"], event["ph"], event["id"])] += 1
     events.processes = {key: (value["name"], value["sort_index"]) for key, value in named["process"].items()}
     events.threads = {key: (value["name"], value["sort_index"]) for key, value in named["thread"].items()}
     events.about = {key: value for key, value in trace["otherData"].items() if key != "start"}

@@ -25,7 +25,7 @@ class Allocations(unittest.TestCase):
         """Returns the exit status, what was written, the messages, and whether the fault was reached."""
         reached = Path(folder) / "reached"
         fault = {"LD_PRELOAD": str(FAULTS), "FAULT_PROGRAM": "1", "FAULT_CALL": call, "FAULT_NTH": str(nth),
-                 "FAULT_ERRNO": "ENOMEM", "FAULT_TOLD": str(reached)} if call else {}
+                 "FAULT_ERRNO": "ENOMEM", "FAULT_REPORT": str(reached)} if call else {}
         source = conversion.ROOT / "tests/golden" / capture / "run.pnr"
         run = subprocess.run([conversion.CONVERTER, "-q", "-j", "1", source, *options], cwd=folder, capture_output=True,
                              env={**os.environ, **fault})

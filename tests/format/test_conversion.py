@@ -22,12 +22,12 @@ class Golden(unittest.TestCase):
                 self.assertEqual(run.stdout.decode(), case.expected("trace").decode())
 
     def test_checker_finds_what_is_changed(self):
-        """Each number, name and mark of an expected trace matters to the checker, and so does each event."""
+        """Each number, name and flag of an expected trace matters to the checker, and so does each event."""
         changes = {
             "a later begin": (r'("ts":)(\d+)(\.\d+,"dur")', lambda m: f"{m[1]}{int(m[2]) + 1}{m[3]}"),
             "a longer slice": (r'("dur":)(\d+)', lambda m: f"{m[1]}{int(m[2]) + 1}"),
-            "another point": (r'("id":\d+,"ts":)(\d+)', lambda m: f"{m[1]}{int(m[2]) + 1}"),
-            "another chain": (r'("id":)(\d+)', lambda m: f"{m[1]}{int(m[2]) + 50}"),
+            "another flow event": (r'("id":\d+,"ts":)(\d+)', lambda m: f"{m[1]}{int(m[2]) + 1}"),
+            "another flow": (r'("id":)(\d+)', lambda m: f"{m[1]}{int(m[2]) + 50}"),
             "another phase": (r'"ph":"([stfbe])"', lambda m: f'"ph":"{dict(s="f", t="f", f="s", b="e", e="b")[m[1]]}"'),
             "another thread": (r'("tid":)(\d+)', lambda m: f"{m[1]}{int(m[2]) + 1}"),
             "another process": (r'("pid":)(\d+)', lambda m: f"{m[1]}{int(m[2]) + 1}"),
@@ -35,9 +35,9 @@ class Golden(unittest.TestCase):
             "another thread's name": (r'("args":\{"name":"[^"]*)"', lambda m: f'{m[1]}x"'),
             "another category": (r'("cat":")(python|generator|creation|task)', lambda m: f"{m[1]}x{m[2]}"),
             "another line": (r'(\.py:\d+)"', lambda m: f'{m[1]}1"'),
-            "a mark": (r'("sf":\d+)\}', lambda m: f'{m[1]},"args":{{"unfinished":true}}}}'),
+            "a flag": (r'("sf":\d+)\}', lambda m: f'{m[1]},"args":{{"unfinished":true}}}}'),
             "another source": (r'("sf":)(\d+)', lambda m: f"{m[1]}{int(m[2]) + 50}"),
-            "another mark": (r'"[a-z_]+":true', lambda m: '"other":true'),
+            "another flag": (r'"[a-z_]+":true', lambda m: '"other":true'),
             "no event": (r'\n\{"name":"[^\n]*"ph":"[Xstfibe]"[^\n]*,(?=\n)', lambda m: ""),
         }
         for case in conversion.cases("golden"):

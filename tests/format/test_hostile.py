@@ -8,7 +8,6 @@ import socket
 import struct
 import subprocess
 import tempfile
-import time
 import unittest
 from pathlib import Path
 
@@ -182,7 +181,7 @@ class Hostile(unittest.TestCase):
         self.assertLess(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, KIBIBYTES)
 
     def test_more_threads_than_descriptors(self):
-        """Of 300 threads each has blocks in its own file in two segments, which are read by turns."""
+        """Of 300 threads each has blocks in its own file in two segments, which are read alternately."""
         path = self.capture.with_name("threads.pnr")
         with Capture(path) as capture:
             process = capture.process(7)

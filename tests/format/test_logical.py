@@ -1,6 +1,5 @@
-"""--logical: times are places in the order of edges. specs/trace-mapping.md, section 12."""
+"""--logical: times are positions in the order of begins and ends. specs/trace-mapping.md, section 12."""
 
-import itertools
 import unittest
 from collections import defaultdict
 
@@ -33,13 +32,13 @@ class Captures(test_selection.Test):
         paused = "[recording was paused]"
         # what is open where a thread ends is left after the thread's last record
         self.expect(("--logical", f"f[1000,9000] g[3000,8000] {paused}@7000 1/f[2000,6000]u 1/g[4000,5000]"),
-                    # edges that are not shown have no place
+                    # begins and ends that are not shown have no position
                     ("--logical --thread=7001", f"f[1000,5000] g[2000,4000] {paused}@3000"),
                     ("--logical --thread=7002", "f[1000,4000]u g[2000,3000]"),
                     ("--logical --exclude=m.g", f"f[1000,5000] {paused}@4000 1/f[2000,3000]u"),
                     ("--logical --max-depth=1 --thread=7001", f"f[1000,3000] {paused}@2000"))
 
-    def test_chains(self):
+    def test_flows(self):
         def fill(process, thread, f, g, h, gen):
             thread.block([call(1000, f), create(1100, gen, 9), start(2000, gen, 9), yield_(3000, gen, 9),
                           resume(4000, gen, 9), call(4000, g), return_(4000, g), finish(4000, gen, 9),
@@ -96,7 +95,7 @@ class Captures(test_selection.Test):
                 process.end(9000 + begin)
         begins = {event["pid"]: event["ts"] for event in reversed(events(convert(self.path, "--logical")))
                   if event["ph"] == "X"}
-        # 7 had 8 edges at 5000, 4 at 2500; 9 had none yet at 2600, and began at 4
+        # 7 had 8 begins and ends at 5000, 4 at 2500; 9 had none yet at 2600, and began at 4
         self.assertEqual(begins, {7: 1000, 8: 9000, 9: 5000, 10: 5000, 11: 1000, 12: 9000})
 
     def test_refused(self):
@@ -108,41 +107,41 @@ class Captures(test_selection.Test):
 
 
 class AnyCapture(unittest.TestCase):
-    """The same slices as without the option, and their edges in the same order."""
+    """The same slices as without the option, and their begins and ends in the same order."""
 
     def threads(self, run):
-        """The slices of each thread, and all edges with where they are."""
-        slices, edges = defaultdict(list), []
+        """The slices of each thread, and all begins and ends with where they are."""
+        slices, times = defaultdict(list), []
         for event in events(run):
             if event["ph"] == "X":
                 where, begin, end = (event["pid"], event["tid"]), event["ts"], event["ts"] + event["dur"]
                 slices[where].append((begin, end, event["name"], tuple(event.get("args", {}))))
-                edges += [(begin, where), (end, where)]
+                times += [(begin, where), (end, where)]
         for row in slices.values():
             row.sort()
-        return slices, sorted(edges)
+        return slices, sorted(times)
 
     def test_golden_and_invalid_ones(self):
-        for case in itertools.chain(conversion.cases("golden"), conversion.cases("invalid")):
+        for case in [*conversion.cases("golden"), *conversion.cases("invalid")]:
             run = convert(case.path / "run.pnr", "--logical")
             with self.subTest(case.name):
                 self.assertEqual(run.returncode, case.status())
-                if run.returncode == 2 or case.name == "min_duration":      # whose edges are a nanosecond apart
+                if run.returncode == 2 or case.name == "min_duration":      # whose times are a nanosecond apart
                     continue
                 self.check(convert(case.path / "run.pnr"), run)
 
     def check(self, clock, logical):
-        (a_slices, a_edges), (b_slices, b_edges) = self.threads(clock), self.threads(logical)
+        (a_slices, _), (b_slices, b_times) = self.threads(clock), self.threads(logical)
         self.assertEqual(a_slices.keys(), b_slices.keys())
         for where, row in a_slices.items():
             self.assertEqual([slice[2:] for slice in row], [slice[2:] for slice in b_slices[where]])
             self.assertEqual(self.order(row), self.order(b_slices[where]))
-        places = {(at, where[0]) for at, where in b_edges}
-        self.assertEqual(len(places), len(b_edges))             # no two edges of a process are at one
+        places = {(at, where[0]) for at, where in b_times}
+        self.assertEqual(len(places), len(b_times))             # no two of a process are at one
         self.assertEqual({at % PLACE for at, _ in places} | {0}, {0})
 
     def order(self, row):
-        return [i for _, i in sorted(edge for i, (begin, end, *_) in enumerate(row) for edge in ((begin, i), (end, i)))]
+        return [i for _, i in sorted(time for i, (begin, end, *_) in enumerate(row) for time in ((begin, i), (end, i)))]
 
 
 if __name__ == "__main__":

@@ -46,8 +46,8 @@ class Perfetto(unittest.TestCase):
                 events = self.compare(case.path)
                 found |= {what for what, value in vars(events).items() if value}
                 found |= {name for one in events.slices for name, _ in one[6:]}
-        marks = {"exception", "unfinished", "begin_unknown", "exit_missing"}
-        self.assertLessEqual({"slices", "points", "instants", "processes", "threads", "about"} | marks, found)
+        flags = {"exception", "unfinished", "begin_unknown", "exit_missing"}
+        self.assertLessEqual({"slices", "flow_events", "instants", "processes", "threads", "about"} | flags, found)
 
     def test_invalid(self):
         for case in conversion.cases("invalid"):
@@ -68,7 +68,7 @@ class Perfetto(unittest.TestCase):
                     events = self.compare(case.path, "--tasks", "--flows=all,creation")
                     self.compare(case.path, "--logical", "--tasks")
                     if events:
-                        found |= {one[3:5] for one in events.tasks} | {one[4:6] for one in events.points}
+                        found |= {one[3:5] for one in events.tasks} | {one[4:6] for one in events.flow_events}
         self.assertLessEqual({("b", "[running]"), ("e", "[running]"), ("creation", "s"), ("creation", "f")}, found)
 
     def test_any_number_of_threads(self):
@@ -87,7 +87,7 @@ class Perfetto(unittest.TestCase):
                     self.assertEqual({f"{ns % 10**9:09}Z" for ns in events.realtime_ns}, {start.split(".")[1]})
 
     def write_many(self):
-        """Many functions and threads, two processes, slices that last over many batches, chains that change threads."""
+        """Many functions and threads, two processes, slices that last over many batches, flows that change threads."""
         with Capture(self.folder / "run.pnr") as capture:
             for pid in 7, 8:
                 process = capture.process(pid, command="many.py")
@@ -110,12 +110,12 @@ class Perfetto(unittest.TestCase):
         self.write_many()
         events = self.compare(self.folder)
         self.assertEqual(sum(events.slices.values()), 2 * 40 * 603)
-        self.assertEqual(sum(events.points.values()), 2 * 40)
+        self.assertEqual(sum(events.flow_events.values()), 2 * 40)
         expected = convert(self.folder, PERFETTO, "-j1").stdout
         for n in 2, 5:
             self.assertEqual(convert(self.folder, PERFETTO, "-j", str(n)).stdout, expected)
 
-    def test_chains_over_many_batches(self):
+    def test_flows_over_many_batches(self):
         """Wherever a batch ends, the clock goes on with the next one."""
         with Capture(self.folder / "run.pnr") as capture:
             process = capture.process(7)
@@ -130,10 +130,10 @@ class Perfetto(unittest.TestCase):
                     records += [around[0], *within, around[1]]
                 thread.block(records)
             process.end(1_000_000)
-        self.assertEqual(len(self.compare(self.folder).points), 5000)
+        self.assertEqual(len(self.compare(self.folder).flow_events), 5000)
 
     def test_ids_that_come_again(self):
-        """More often than 31 bits have room for."""
+        """More often than 31 bits can count."""
         with Capture(self.folder / "run.pnr") as capture:
             for k in range(1, 521):
                 process = capture.process(4_000_000, k)

@@ -387,7 +387,7 @@ class Recorded(unittest.TestCase):
     def test_last(self):
         case = self.record(LAST, "--last", "400ms")
         process, = self.check(case)
-        self.assertTrue(process.has_ended and process.has_dropped)
+        self.assertTrue(process.has_ended and process.has_evicted)
         thread, = process.threads.values()
         self.assertGreater(thread.blocks[0].header.sequence, 0)
         self.assertLess(thread.blocks[0].header.begin[1], process.number("end_monotonic_ns") - 400_000_000)

@@ -1,6 +1,5 @@
 """What options choose of captures that are made here: specs/trace-mapping.md, section 9."""
 
-import itertools
 import json
 import os
 import random
@@ -89,12 +88,12 @@ class Window(Test):
         thread.block([open_(f), call(10_000, g), return_(11_000, g), return_(12_000, f)], begin=9000, end=13_000)
         process.end(20_000)
 
-    def test_edges(self):
+    def test_begins_and_ends(self):
         self.make(self.nested)
         self.expect(
             ("--from=0", self.whole()),
             ("--from=2500ns --to=3500ns", "f[2500,3502]c g[2501,3501]c h[3000,3500]c"),
-            # at a block's begin, and beside it; what is open there is no longer `begin_unknown`
+            # at a block's begin, and next to it; what is open there is no longer `begin_unknown`
             ("--from=5000ns --to=6500ns", "f[5000,6502]c g[5001,6501]c h[6000,6500]c"),
             ("--from=4999ns --to=5001ns", "f[4999,5002]c g[5000,5001]c"),
             ("--from=9us --to=10us", "f[9000,10000]c"),
@@ -140,7 +139,7 @@ class Window(Test):
              "f[3000,3901]c g[3001,3900]c 1/h[3000,3901]c 1/f[3001,3900]c"),
         )
 
-    def test_chains(self):
+    def test_flows(self):
         def fill(process, thread, f, g, h, gen):
             thread.block([start(1000, gen, 77), yield_(1500, gen, 77), resume(2000, gen, 77), yield_(2500, gen, 77)],
                          end=2600)
@@ -151,7 +150,7 @@ class Window(Test):
         self.make(fill)
         one, two, three, four = "gen[1000,1500] gen[2000,2500] gen[3000,3500] gen[4000,4500]".split()
         self.expect(
-            ("--to=1600ns", one),                           # one slice has no chain
+            ("--to=1600ns", one),                           # one slice has no flow
             ("--to=2600ns", f"{one} s1@1001 {two} f1@2001"),
             ("--from=1700ns --to=4700ns", f"{two} s1@2001 {three} t1@3001 {four} f1@4001"),
             ("--from=2200ns --to=3200ns", "gen[2200,2500]c s1@2201 gen[3000,3200]c f1@3001"),
@@ -159,7 +158,7 @@ class Window(Test):
             ("--from=3600ns --to=5600ns", f"{four} gen[5000,5500]"),
         )
 
-    def test_chains_between_threads(self):
+    def test_flows_between_threads(self):
         def fill(process, thread, f, g, h, gen):
             other = process.thread(2, 7002, "Other")
             thread.block([start(1000, gen, 77), yield_(1500, gen, 77), resume(3000, gen, 77), yield_(3500, gen, 77)])
@@ -175,7 +174,7 @@ class Window(Test):
             ("--thread=7002", "gen[2000,2500] s1@2001 gen[4000,4500] f1@4001 gen[5000,5100]"),
         )
 
-    def test_chains_that_the_same_address_does_not_join(self):
+    def test_flows_that_the_same_address_does_not_join(self):
         """Another generator came to the address in a thread that is not read: of another function; or begun, or made, in
         the thread that is read."""
         def fill(process, thread, f, g, h, gen):
@@ -324,17 +323,17 @@ class Sieve(Test):
                           return_(10_000, f), call(11_000, h), return_(11_100, h)])
             process.end(12_000)
         self.make(fill)
-        chain = "gen[4000,5000] s1@4001"
+        flow = "gen[4000,5000] s1@4001"
         self.expect(
-            ("--exclude=m.g", f"f[1000,10000] h[3000,6000] {chain} gen[7000,8000] f1@7001 h[11000,11100]"),
+            ("--exclude=m.g", f"f[1000,10000] h[3000,6000] {flow} gen[7000,8000] f1@7001 h[11000,11100]"),
             ("--exclude=m.gen", "f[1000,10000] g[2000,9000] h[3000,6000] h[11000,11100]"),
-            ("--include=m.gen", f"{chain} gen[7000,8000] f1@7001"),
+            ("--include=m.gen", f"{flow} gen[7000,8000] f1@7001"),
             ("--include=*.g", "g[2000,9000]"),
-            ("--include=m --exclude=m.[fgh]", f"{chain} gen[7000,8000] f1@7001"),
+            ("--include=m --exclude=m.[fgh]", f"{flow} gen[7000,8000] f1@7001"),
             ("--exclude=m.py --include=m.h", "h[3000,6000] h[11000,11100]"),
             ("--max-depth=1", "f[1000,10000] h[11000,11100]"),
             ("--max-depth=2 --exclude=m.f", "g[2000,9000] h[3000,6000] gen[7000,8000] h[11000,11100]"),
-            # one in the chain is too deep: it is not in the chain
+            # one in the flow is too deep: it is not in the flow
             ("--max-depth=3", "f[1000,10000] g[2000,9000] h[3000,6000] gen[7000,8000] h[11000,11100]"),
             ("--min-duration=1001ns", "f[1000,10000] g[2000,9000] h[3000,6000]"),
             ("--min-duration=1001ns --from=3500ns --to=7500ns",
@@ -447,7 +446,7 @@ class Tasks(Test):
 
 
 class AnyCapture(Test):
-    """Whatever is chosen of whatever capture: the converter ends in order, and edges and chains are right."""
+    """Whatever is chosen of whatever capture: the converter ends in order, and begins, ends and flows are right."""
 
     def check(self, case, *options):
         run = case.convert(*options)
@@ -456,7 +455,7 @@ class AnyCapture(Test):
             return
         found = json.loads(run.stdout, parse_float=nanoseconds)["traceEvents"]
         named = {(event["pid"], event["tid"]) for event in found if event["name"] == "thread_name"}
-        threads, chains, tasks = defaultdict(list), defaultdict(list), defaultdict(list)
+        threads, flows, tasks = defaultdict(list), defaultdict(list), defaultdict(list)
         for event in found:
             where = event["pid"], event["tid"]
             if event["ph"] != "M":
@@ -464,23 +463,23 @@ class AnyCapture(Test):
             if event["ph"] == "X":
                 threads[where].append((event["ts"], event["ts"] + event["dur"], event["name"]))
             elif event["ph"] in "stf":
-                chains[event["id"]].append((event["ts"], event["ph"], where, event["name"], event["cat"]))
+                flows[event["id"]].append((event["ts"], event["ph"], where, event["name"], event["cat"]))
             elif event["ph"] in "be":
                 tasks[event["id"]].append((event["ts"], event["ph"]))
         for slices in threads.values():
             slices.sort()
-            edges = sorted(edge for begin, end, _ in slices for edge in (begin, end))
-            self.assertEqual(len(edges), len(set(edges)), options)
+            times = sorted(time for begin, end, _ in slices for time in (begin, end))
+            self.assertEqual(len(times), len(set(times)), options)
             stack = []
             for begin, end, _ in slices:
                 while stack and stack[-1] < begin:
                     stack.pop()
                 self.assertFalse(stack and stack[-1] < end, options)
                 stack.append(end)
-        for chain in chains.values():
-            chain.sort()
-            self.assertEqual("".join(phase for _, phase, *_ in chain), "s" + "t" * (len(chain) - 2) + "f", options)
-            for ts, phase, where, name, cat in chain:
+        for flow in flows.values():
+            flow.sort()
+            self.assertEqual("".join(phase for _, phase, *_ in flow), "s" + "t" * (len(flow) - 2) + "f", options)
+            for ts, phase, where, name, cat in flow:
                 inmost = [one for one in threads[where] if one[0] < ts < one[1]][-1]
                 if (phase, cat) != ("s", "creation"):
                     self.assertEqual(inmost[2], name, options)
@@ -491,13 +490,13 @@ class AnyCapture(Test):
 
     def test_golden_and_invalid_ones(self):
         choose = random.Random(7)
-        for case in itertools.chain(conversion.cases("golden"), conversion.cases("invalid")):
+        for case in [*conversion.cases("golden"), *conversion.cases("invalid")]:
             if case.status() == 2:
                 continue
             whole = self.check(case, "--tasks", "--flows=all,creation")
-            edges = sorted({edge for slices in whole.values() for begin, end, _ in slices for edge in (begin, end)})
-            for _ in range(4 if edges else 0):
-                begin, end = sorted(choose.choice(edges) + choose.randrange(-1, 2) for _ in range(2))
+            times = sorted({time for slices in whole.values() for begin, end, _ in slices for time in (begin, end)})
+            for _ in range(4 if times else 0):
+                begin, end = sorted(choose.choice(times) + choose.randrange(-1, 2) for _ in range(2))
                 if 0 <= begin < end:
                     with self.subTest(case.name, begin=begin, end=end):
                         part = f"--from={begin}ns", f"--to={end}ns", "--tasks", "--flows=all,creation"

@@ -96,7 +96,7 @@ class Kinds(unittest.TestCase):
         self.assertEqual([kind.number for kind in kinds.KINDS], list(range(len(kinds.KINDS))))
         self.assertEqual(len(kinds.NUMBERS), len(kinds.KINDS))
 
-    def test_an_exit_is_taken_back_with_an_entry_of_its_kind(self):
+    def test_an_exit_is_retracted_with_an_entry_of_its_kind(self):
         rows = {kind.name: kind for kind in kinds.KINDS}
         for kind in kinds.KINDS:
             with self.subTest(kind.name):

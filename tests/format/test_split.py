@@ -161,29 +161,29 @@ class Whole(Test):
     """The files together are the trace."""
 
     def read(self, text):
-        """Slices by thread, in the order of their begins; chains as rows of them."""
-        slices, points = defaultdict(list), defaultdict(list)
+        """Slices by thread, in the order of their begins; flows as rows of them."""
+        slices, flow_events = defaultdict(list), defaultdict(list)
         for event in json.loads(text, parse_float=nanoseconds)["traceEvents"]:
             where = event["pid"], event["tid"]
             if event["ph"] == "X":
                 slices[where].append({"begin": event["ts"], "end": event["ts"] + event["dur"], "name": event["name"],
-                                      "marks": set(event.get("args", ()))})
+                                      "flags": set(event.get("args", ()))})
             elif event["ph"] in "stf":
-                points[event["id"]].append((event["ts"], event["ph"], where))
+                flow_events[event["id"]].append((event["ts"], event["ph"], where))
         for row in slices.values():
             row.sort(key=lambda slice: slice["begin"])
-        chains = []
-        for chain in points.values():
-            chain.sort()
-            self.assertEqual("".join(phase for _, phase, _ in chain), "s" + "t" * (len(chain) - 2) + "f")
-            chains.append([[slice for slice in slices[where] if slice["begin"] < ts < slice["end"]][-1]
-                           for ts, _, where in chain])
-        return slices, chains
+        flows = []
+        for flow in flow_events.values():
+            flow.sort()
+            self.assertEqual("".join(phase for _, phase, _ in flow), "s" + "t" * (len(flow) - 2) + "f")
+            flows.append([[slice for slice in slices[where] if slice["begin"] < ts < slice["end"]][-1]
+                          for ts, _, where in flow])
+        return slices, flows
 
     def join(self, wholes, k, parts, begin):
         """Puts the slices of file k to those before it: what was cut at `begin` goes on."""
         for where, row in parts.items():
-            cut = [slice for slice in row if "cut" in slice["marks"] and slice["begin"] < begin + 50]
+            cut = [slice for slice in row if "cut" in slice["flags"] and slice["begin"] < begin + 50]
             old = [slice for slice in wholes[where] if slice["goes on"]]
             self.assertEqual([slice["name"] for slice in cut], [slice["name"] for slice in old])
             for slice, whole in zip(cut, old):
@@ -191,14 +191,14 @@ class Whole(Test):
                 whole["parts"].append((k, slice))
             wholes[where] += [slice | {"parts": [(k, slice)]} for slice in row if not any(slice is one for one in cut)]
 
-    def test_slices_and_chains(self):
+    def test_slices_and_flows(self):
         write_busy(self.capture, has_c=True)
-        slices, chains = self.read(self.convert("-q", "-o", "-").stdout)
-        for size, minimum in ("100k", 0), ("1M", 400):        # small files have hardly more than one slice of a chain
+        slices, flows = self.read(self.convert("-q", "-o", "-").stdout)
+        for size, minimum in ("100k", 0), ("1M", 400):        # small files have hardly more than one slice of a flow
             with self.subTest(size):
-                self.check(slices, chains, size, minimum)
+                self.check(slices, flows, size, minimum)
 
-    def check(self, slices, chains, size, minimum):
+    def check(self, slices, flows, size, minimum):
         files, _ = self.split(size)
         wholes, joined = defaultdict(list), []
         for k, (name, begin, end) in enumerate(files):
@@ -207,7 +207,7 @@ class Whole(Test):
             joined.append(found)
             for slice in (slice for row in wholes.values() for slice in row):
                 slice["goes on"] = end is not None and end <= slice["end"] < end + 50 and \
-                    "cut" in slice["parts"][-1][1]["marks"]
+                    "cut" in slice["parts"][-1][1]["flags"]
         self.assertEqual(slices.keys(), wholes.keys())
         parts_of = {}
         for where, row in slices.items():
@@ -218,9 +218,9 @@ class Whole(Test):
                 parts_of[id(a)] = b["parts"]
         self.assertGreater(sum(len(parts) for parts in parts_of.values()), len(parts_of) + 20)
         for k, found in enumerate(joined):
-            here = ([id(part) for slice in chain for at, part in parts_of[id(slice)] if at == k] for chain in chains)
+            here = ([id(part) for slice in flow for at, part in parts_of[id(slice)] if at == k] for flow in flows)
             expected = sorted(row for row in here if len(row) > 1)
-            self.assertEqual(sorted([id(part) for part in chain] for chain in found), expected)
+            self.assertEqual(sorted([id(part) for part in flow] for flow in found), expected)
         self.assertGreaterEqual(sum(map(len, joined)), minimum)
 
 
@@ -256,12 +256,12 @@ class Sizes(Test):
         self.assertNotIn("larger", messages)
         self.assertLess(len(files), 80)
         n = sum((self.folder / name).read_text().count('"ph":"X"') for name, *_ in files)
-        self.assertIn(n, range(10_000, 10_000 + len(files)))            # one may be cut at each edge
+        self.assertIn(n, range(10_000, 10_000 + len(files)))            # one may be cut at each boundary
         for name, *_ in files:
             self.assertLessEqual(os.path.getsize(self.folder / name), 64 * K)
 
     def test_much_is_open(self):
-        """What is open at the edges takes more than a file should: there are not more files for that."""
+        """What is open at the boundaries takes more than a file should: there are not more files for that."""
         with Capture(self.capture) as capture:
             process = capture.process(7)
             f, g = (process.function("m", name, "m.py", 1) for name in "fg")
@@ -276,7 +276,7 @@ class Sizes(Test):
         self.assertIn("files larger than 65536 bytes", messages)
         self.assertLess(len(files), 20)
         n = sum((self.folder / name).read_text().count('"name":"m.g"') for name, *_ in files)
-        self.assertIn(n, range(4000, 4000 + len(files)))                # one may be cut at each edge
+        self.assertIn(n, range(4000, 4000 + len(files)))                # one may be cut at each boundary
         for name, *_ in files:
             self.assertLess(os.path.getsize(self.folder / name), 10 * 64 * K)
 

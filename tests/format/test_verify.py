@@ -1,6 +1,5 @@
 """--verify reports what a conversion would, --info reads no data, and what viewers cannot take is reported."""
 
-import itertools
 import os
 import random
 import re
@@ -66,7 +65,7 @@ class Verify(conversion.CaptureCase):
         return status, found[1]
 
     def test_golden_and_invalid_ones(self):
-        for case in itertools.chain(conversion.cases("golden"), conversion.cases("invalid")):
+        for case in [*conversion.cases("golden"), *conversion.cases("invalid")]:
             with self.subTest(case.name):
                 self.assertEqual(self.check(case.path)[0], case.status())
                 status, _, messages = run("run.pnr", "--info", "--verify", cwd=case.path)

@@ -4,10 +4,15 @@ machine in a few lines, and the rules of specs/trace-mapping.md. Shares no code 
     problems = check(capture_path, trace_text)          # a list of lines; empty: all right
     problems = check(capture_path, trace_text, options=["--flows=all,creation", "--tasks"])
 
-Compared exactly: slices with name, category, source, marks, begin, end, process and thread; chains, by the slices that
-their points lie in; arrows from where frames were made, the same way; tasks, by the slices in which they run; instants;
-names and order of processes and threads. Times may differ by tolerance_ns, by default by nothing where a tick is a
-nanosecond and by one where it is not; real clocks need more, since a converter may leave instants out.
+Compared exactly:
+
+- slices with name, category, source, flags, begin, end, process and thread;
+- flows, by the slices in which their flow events lie; arrows from where frames were made, likewise;
+- tasks, by the slices in which they run;
+- instants; names and order of processes and threads.
+
+Times may differ by tolerance_ns, by default by nothing where a tick is a nanosecond and by one where it is not. Real
+clocks need more, since a converter may leave clock samples out.
 """
 
 import json
@@ -18,9 +23,9 @@ from fractions import Fraction
 from itertools import takewhile
 
 import capture_reader as reader
-from capture_reader import (C_CALL, C_RAISE, C_RETURN, CALL, CREATE, DEEPER, FINISH, FINISH_UNWIND, UNRECORDED, UNRECORDED_END, LAST,
-                            LEFT, LOST, OPEN, OPEN_C_CALL, RESUME, RETURN, START, SWITCH, SWITCH_DEEPER, SWITCH_OPEN,
-                            UNWIND, YIELD)
+from capture_reader import (C_CALL, C_RAISE, C_RETURN, CALL, CREATE, DEEPER, FINISH, FINISH_UNWIND, LAST, LEFT, LOST, OPEN,
+                            OPEN_C_CALL, RESUME, RETURN, START, SWITCH, SWITCH_DEEPER, SWITCH_OPEN, UNRECORDED,
+                            UNRECORDED_END, UNWIND, YIELD)
 
 CATEGORIES = "python generator coroutine async_generator iterable_coroutine c_function".split()
 ID_STEP = 4194304
@@ -29,25 +34,25 @@ TRACK_ID = 2147483648
 
 @dataclass(eq=False)
 class Slice:
-    key: tuple                      # kind of frame ("python", "c", "gap"), function, frame
+    key: tuple                      # kind of frame ("python", "c", "unrecorded"), function, frame
     begin: int
     end: int = 0
-    marks: set = field(default_factory=set)
+    flags: set = field(default_factory=set)
     where: tuple = ()               # pid, tid
     name: str = ""
     cat: str = ""
     src: str | None = None
-    before: int = 0                 # the last edge or point before it
+    before: int = 0                 # the last begin, end or flow event before it
     is_kept: bool = False             # it is in the trace, however short
     around: tuple | None = None     # the key of the innermost Python frame around it
     is_eager: bool = False          # the two calls were made right before that come before a task that begins at once
 
     def same(self):
-        return (*self.where, self.name, self.cat, self.src, self.begin, self.end, *sorted(self.marks))
+        return (*self.where, self.name, self.cat, self.src, self.begin, self.end, *sorted(self.flags))
 
 
 @dataclass
-class Chain:
+class Flow:
     name: str
     cat: str
     function: int
@@ -67,59 +72,59 @@ class Creation:
 
 
 class Clock:
-    """Ticks to nanoseconds of CLOCK_MONOTONIC, exactly, by lines through the instants."""
+    """Ticks to nanoseconds of CLOCK_MONOTONIC, exactly, by lines through the clock samples."""
 
     def __init__(self, process):
-        self.points = []
-        for ticks, ns in sorted(set(process.instants())):
-            if not self.points or (ticks > self.points[-1][0] and ns > self.points[-1][1]):
-                self.points.append((ticks, ns))
-        self.first_ns = self.points[0][1] if self.points else 0
+        self.samples = []
+        for ticks, ns in sorted(set(process.clock_samples())):
+            if not self.samples or (ticks > self.samples[-1][0] and ns > self.samples[-1][1]):
+                self.samples.append((ticks, ns))
+        self.first_ns = self.samples[0][1] if self.samples else 0
         self.rate = Fraction(10**9, process.number("ticks_per_second") or 10**9)
         self.is_exact = process.properties.get("clock") == "monotonic"
 
     def ns(self, ticks):
         if self.is_exact:
             return ticks
-        if not self.points or ticks < self.points[0][0]:
+        if not self.samples or ticks < self.samples[0][0]:
             return self.first_ns
-        at = max(0, min(bisect_right(self.points, (ticks, 2**64)), len(self.points) - 1) - 1)
-        (t0, n0), *more = self.points[at:at + 2]
+        at = max(0, min(bisect_right(self.samples, (ticks, 2**64)), len(self.samples) - 1) - 1)
+        (t0, n0), *more = self.samples[at:at + 2]
         rate = Fraction(more[0][1] - n0, more[0][0] - t0) if more else self.rate
         return int(n0 + (ticks - t0) * rate)
 
 
 class Stack:
-    """That of a thread, or of a track. Edges are strictly increasing; a continuable frame's slice keeps a nanosecond
-    after its begin and one before its end for a point. Slices shorter than `least` are left out, as if they had not
-    been."""
+    """The stack of a thread, or of a track. Begins and ends are strictly increasing. A continuable frame's slice keeps a
+    nanosecond after its begin and one before its end for a flow event. Slices shorter than `minimum` are left out, as if
+    they had not been."""
 
     def __init__(self, expected, process, where, change):
         self.expected, self.process, self.where = expected, process, where
         self.open, self.last = [], 0
         self.minimum = process.number("min_duration_ns", 0)
         self.is_asked = False           # see Slice.is_eager
-        self.change = change            # called for the chains, with what happens, frame and slice
+        self.change = change            # called for the flows, with what happens, frame and slice
 
-    def push(self, kind, function, frame, ns, what=None, marks=()):
+    def push(self, kind, function, frame, ns, what=None, flags=()):
         begin, before = max(ns, self.last + 1), self.last
         self.last = begin + bool(frame)
         around = next((slice.key for slice in reversed(self.open) if slice.key[0] == "python"), None)
-        slice = Slice((kind, function, frame), begin, marks=set(marks), where=self.where, before=before,
-                      is_kept=kind == "gap" or bool(marks), around=around,
+        slice = Slice((kind, function, frame), begin, flags=set(flags), where=self.where, before=before,
+                      is_kept=kind == "unrecorded" or bool(flags), around=around,
                       is_eager=what == "start" and self.is_asked)
         self.open.append(slice)
         if frame:
             self.change(what, frame, slice)
 
-    def pop(self, ns, marks=(), what="suspend"):
+    def pop(self, ns, flags=(), what="suspend"):
         slice = self.open.pop()
         kind, function, frame = slice.key
         slice.end = self.last = max(ns, self.last + 1)
-        slice.marks |= set(marks)
+        slice.flags |= set(flags)
         if frame:
             self.change(what, frame, slice)
-        slice.is_kept |= slice.end - slice.begin >= self.minimum or "unfinished" in marks
+        slice.is_kept |= slice.end - slice.begin >= self.minimum or "unfinished" in flags
         if not slice.is_kept:
             self.last = slice.before
             return
@@ -131,12 +136,12 @@ class Stack:
         for slice in self.open:
             slice.is_kept = True
 
-    def leave(self, key, ns, marks=(), what=None):
+    def leave(self, key, ns, flags=(), what=None):
         for at in reversed(range(len(self.open))):
             if is_same(self.open[at].key, key):
                 while len(self.open) > at + 1:
                     self.pop(ns, ["exit_missing"])
-                self.pop(ns, marks, what)
+                self.pop(ns, flags, what)
                 return
 
     def report(self, text, ns):
@@ -145,8 +150,8 @@ class Stack:
         self.expected.instants[(*self.where, text, self.last)] += 1
 
     def bring(self, records, is_deeper, ns):
-        """Brings the stack to what OPEN records have: what does not fit is left unseen, what is missing is opened.
-        Where the innermost frames are all that is known, to the place where most of them fit."""
+        """Brings the stack to what OPEN records have: what does not fit is left without an exit, what is missing is opened.
+        Where only the innermost frames are known, they are put where most of them fit."""
         opened = [("c", function, 0) if frame == OPEN_C_CALL else ("python", function, frame)
                   for _, _, frame, function in records]
         python = [slice for slice in self.open if slice.key[0] == "python" or slice.key in opened]
@@ -188,16 +193,16 @@ class Stack:
                 function -= self.open[-1].key[0] == "python"
                 self.pop(ns, ["exit_missing"])
         elif kind == UNRECORDED:
-            self.push("gap", function, 0, ns)
+            self.push("unrecorded", function, 0, ns)
         elif kind == UNRECORDED_END:
-            self.leave(("gap", function, 0), ns)
+            self.leave(("unrecorded", function, 0), ns)
         elif kind == LOST:
             self.report(f"[lost {function} events]", ns)
 
 
 class Expected:
     def __init__(self, capture):
-        self.slices, self.chains, self.instants, self.names = [], [], Counter(), {}
+        self.slices, self.flows, self.instants, self.names = [], [], Counter(), {}
         self.creations, self.tasks = [], []
         self.is_exact = True
         processes = [process for process in capture.processes if process.is_readable]
@@ -227,7 +232,7 @@ class Expected:
         for number, thread in process.threads.items():
             if thread.is_track:
                 self.name_thread(pid, TRACK_ID + number, thread)
-        self.add_chains(process, sorted(changes, key=lambda change: change[:3]), end)
+        self.add_flows(process, sorted(changes, key=lambda change: change[:3]), end)
 
     def name_thread(self, pid, tid, thread):
         self.names[pid, tid, "thread_name"] = clean(thread.name or f"thread {thread.number}")
@@ -271,9 +276,9 @@ class Expected:
             while each.open:
                 each.pop(end, ["unfinished"])
 
-    def add_chains(self, process, changes, end):
+    def add_flows(self, process, changes, end):
         """In the order of time over all threads."""
-        alive, made, chains = {}, {}, []
+        alive, made, flows = {}, {}, []
         for _, _, _, what, frame, slice in changes:
             if what == "create":
                 alive.pop(frame, None)
@@ -283,24 +288,24 @@ class Expected:
                 if creation and what == "start" and creation.maker and creation.function == slice.key[1]:
                     creation.made, creation.name = slice, describe(process, *slice.key[:2])[0]
                     self.creations.append(creation)
-                chain = alive.get(frame)
-                if what == "start" or not chain or chain.function != slice.key[1]:
-                    chain = alive[frame] = Chain(*describe(process, *slice.key[:2])[:2], slice.key[1],
-                                                 is_task=is_task(process, slice))
-                    chains.append(chain)
+                flow = alive.get(frame)
+                if what == "start" or not flow or flow.function != slice.key[1]:
+                    flow = alive[frame] = Flow(*describe(process, *slice.key[:2])[:2], slice.key[1],
+                                               is_task=is_task(process, slice))
+                    flows.append(flow)
                 if slice.is_kept:
-                    chain.slices.append(slice)
+                    flow.slices.append(slice)
             elif what == "finish":
                 alive.pop(frame, None)
-        for chain in alive.values():
-            chain.end = end
-        self.chains += [chain for chain in chains if len(chain.slices) > 1]
-        self.tasks += [chain for chain in chains if chain.is_task and chain.slices]
+        for flow in alive.values():
+            flow.end = end
+        self.flows += [flow for flow in flows if len(flow.slices) > 1]
+        self.tasks += [flow for flow in flows if flow.is_task and flow.slices]
         self.creations = [one for one in self.creations if one.maker.is_kept and one.made.is_kept]
 
 
 def is_continuable(process, number):
-    """Frames of functions that are not known get no chains: a chain needs a category."""
+    """Frames of functions that are not known get no flows: a flow needs a category."""
     return number in process.functions and CATEGORIES[process.functions[number].kind] in CATEGORIES[1:5]
 
 
@@ -347,7 +352,7 @@ def clean(text):
 
 def describe(process, kind, number):
     """Name, category and source of a slice."""
-    if kind == "gap":
+    if kind == "unrecorded":
         return "[not recorded]", "panopticon", None
     function = process.functions.get(number)
     if not function:
@@ -377,22 +382,22 @@ def check(capture_path, trace_text, tolerance_ns=None, options=()):
     if trace["displayTimeUnit"] != "ns":
         problems.append("displayTimeUnit is not ns")
     sources = trace["stackFrames"]
-    slices, points, instants, metadata, tasks = [], defaultdict(list), Counter(), {}, defaultdict(list)
+    slices, flow_events, instants, metadata, tasks = [], defaultdict(list), Counter(), {}, defaultdict(list)
     for event in trace["traceEvents"]:
         where = event["pid"], event["tid"]
         if event["ph"] == "X":
             args = dict(event.get("args", {}))
             src = sources.get(str(event.get("sf")), {}).get("name")
             if event["name"] == "[not recorded]" and args.pop("reason", None) != "C stack guard":
-                problems.append(f"a gap without its reason: {event}")
+                problems.append(f"an unrecorded region without its reason: {event}")
             if any(value is not True for value in args.values()):
-                problems.append(f"marks are not true: {event}")
+                problems.append(f"flags are not true: {event}")
             slices.append(Slice((), event["ts"], event["ts"] + event["dur"], set(args), where, event["name"],
                                 event["cat"], src))
         elif event["ph"] in "stf":
             if event["bp"] != "e":
-                problems.append(f"a point without bp: {event}")
-            points[event["id"]].append((event["ts"], event["ph"], where, event["name"], event["cat"]))
+                problems.append(f"a flow event without bp: {event}")
+            flow_events[event["id"]].append((event["ts"], event["ph"], where, event["name"], event["cat"]))
         elif event["ph"] == "i":
             if event["s"] != "t":
                 problems.append(f"an instant that is not the thread's: {event}")
@@ -416,10 +421,10 @@ def check(capture_path, trace_text, tolerance_ns=None, options=()):
     if instants != expected.instants:
         problems.append(f"instants are {instants}, not {expected.instants}")
     pairs = compare_slices(slices, expected, tolerance_ns, problems)
-    creations = {id: points.pop(id) for id, chain in list(points.items()) if chain[0][4] == "creation"}
-    if sorted([*points, *creations]) != list(range(1, len(points) + len(creations) + 1)):
-        problems.append(f"chains are numbered {sorted(points)}, creations {sorted(creations)}")
-    compare_chains(points, slices, pairs, expected, problems)
+    creations = {id: flow_events.pop(id) for id, flow in list(flow_events.items()) if flow[0][4] == "creation"}
+    if sorted([*flow_events, *creations]) != list(range(1, len(flow_events) + len(creations) + 1)):
+        problems.append(f"flows are numbered {sorted(flow_events)}, creations {sorted(creations)}")
+    compare_flows(flow_events, slices, pairs, expected, problems)
     compare_creations(creations, slices, pairs, expected, tolerance_ns, problems)
     compare_tasks(tasks, pairs, expected, tolerance_ns, problems)
     return problems
@@ -436,17 +441,17 @@ def compare_slices(slices, expected, tolerance_ns, problems):
     for a, b in zip(have, want):
         pairs[b] = a
         if abs(a.begin - b.begin) <= tolerance_ns and abs(a.end - b.end) <= tolerance_ns:
-            a = Slice((), b.begin, b.end, a.marks, a.where, a.name, a.cat, a.src)
+            a = Slice((), b.begin, b.end, a.flags, a.where, a.name, a.cat, a.src)
         if a.same() != b.same():
             problems.append(f"slice {a.same()} should be {b.same()}")
     for a, b in zip(have, have[1:]):
         if a.where == b.where and not (b.begin > a.begin and (b.end < a.end or b.begin > a.end)):
-            problems.append(f"edges are not strictly increasing: {a.same()}, {b.same()}")
+            problems.append(f"begins and ends are not strictly increasing: {a.same()}, {b.same()}")
     return pairs
 
 
 class Inmost:
-    """Finds the innermost slice that holds a time, edges included."""
+    """Finds the innermost slice that holds a time, begin and end included."""
 
     def __init__(self, slices):
         self.threads = defaultdict(list)
@@ -470,37 +475,37 @@ class Inmost:
         return slice
 
 
-def compare_chains(points, slices, pairs, expected, problems):
-    """A point lies in its slice, strictly, and in no slice inside that one: 1 ns after its begin."""
+def compare_flows(flow_events, slices, pairs, expected, problems):
+    """A flow event lies in its slice, strictly, and in no slice inside that one: 1 ns after its begin."""
     inmost = Inmost(slices)
     have = []
-    for chain in points.values():
-        chain.sort()
-        phases = "".join(phase for _, phase, *_ in chain)
-        if phases != "s" + "t" * (len(chain) - 2) + "f":
-            problems.append(f"phases of {chain} are {phases}")
-        found = [inmost.find(where, ts) for ts, _, where, *_ in chain]
-        for slice, (ts, _, _, name, cat) in zip(found, chain):
+    for flow in flow_events.values():
+        flow.sort()
+        phases = "".join(phase for _, phase, *_ in flow)
+        if phases != "s" + "t" * (len(flow) - 2) + "f":
+            problems.append(f"phases of {flow} are {phases}")
+        found = [inmost.find(where, ts) for ts, _, where, *_ in flow]
+        for slice, (ts, _, _, name, cat) in zip(found, flow):
             if not slice or not slice.begin < ts < slice.end or (slice.name, slice.cat) != (name, cat):
-                problems.append(f"the point at {ts} of {name} lies in {slice}")
+                problems.append(f"the flow event at {ts} of {name} lies in {slice}")
                 continue
             if ts != slice.begin + 1:
-                problems.append(f"the point at {ts} of {name} is not at its place in {slice}")
+                problems.append(f"the flow event at {ts} of {name} is not at its place in {slice}")
         have.append([id(slice) for slice in found])
-    want = [[id(pairs.get(slice)) for slice in chain.slices] for chain in expected.chains]
+    want = [[id(pairs.get(slice)) for slice in flow.slices] for flow in expected.flows]
     if sorted(have) != sorted(want):
-        problems.append(f"chains have {sorted(map(len, have))} slices, should have {sorted(map(len, want))}, or "
+        problems.append(f"flows have {sorted(map(len, have))} slices, should have {sorted(map(len, want))}, or "
                         "they are other slices")
 
 
 def compare_creations(creations, slices, pairs, expected, tolerance_ns, problems):
     """`s` lies in the slice that made the frame, where that was; `f` after the begin of the frame's first slice."""
     inmost, have, want = Inmost(slices), [], []
-    for points in creations.values():
-        points.sort()
-        (begin, _, maker, name, _), (end, _, made, *_) = points[0], points[-1]
-        if "".join(phase for _, phase, *_ in points) != "sf" or len({point[3:] for point in points}) > 1:
-            problems.append(f"a creation is told by {points}")
+    for flow_events in creations.values():
+        flow_events.sort()
+        (begin, _, maker, name, _), (end, _, made, *_) = flow_events[0], flow_events[-1]
+        if "".join(phase for _, phase, *_ in flow_events) != "sf" or len({event[3:] for event in flow_events}) > 1:
+            problems.append(f"a creation is reported by {flow_events}")
         maker, made = inmost.find(maker, begin), inmost.find(made, end)
         if not maker or not made or not maker.begin < begin < maker.end or end != made.begin + 1 or begin >= end:
             problems.append(f"the creation of {name} at {begin} lies in {maker}, and its end at {end} in {made}")
@@ -518,10 +523,10 @@ def compare_creations(creations, slices, pairs, expected, tolerance_ns, problems
 def compare_tasks(tasks, pairs, expected, tolerance_ns, problems):
     """A task is one event around one for each of its slices; those of the same time are in order."""
     want = defaultdict(list)
-    for chain in expected.tasks:
-        runs = [pairs[slice] for slice in chain.slices if slice in pairs]
-        edges = [(where, ts) for run in runs for where, ts in ((run.where, run.begin), (run.where, run.end))]
-        want[chain.name, runs[0].src, tuple(edges)].append(chain.end)
+    for flow in expected.tasks:
+        runs = [pairs[slice] for slice in flow.slices if slice in pairs]
+        times = [(where, ts) for run in runs for where, ts in ((run.where, run.begin), (run.where, run.end))]
+        want[flow.name, runs[0].src, tuple(times)].append(flow.end)
     for events in tasks.values():
         first, *inner, last = events if len(events) > 1 else events * 2
         places = [((event["pid"], event["tid"]), event["ts"]) for event in events]
@@ -529,19 +534,19 @@ def compare_tasks(tasks, pairs, expected, tolerance_ns, problems):
         phases = "".join(event["ph"] for event in events)
         names = {event["name"] for event in inner}
         if phases != "b" + "be" * (len(inner) // 2) + "e" or names != {"[running]"} or first["name"] != last["name"]:
-            problems.append(f"a task is told by {phases}, {names}, {last['name']}")
+            problems.append(f"a task is reported by {phases}, {names}, {last['name']}")
         elif any(a["ts"] > b["ts"] for a, b in zip(events, events[1:])) or places[0] != places[1]:
             problems.append(f"the times of a task are not in order: {events}")
         elif not want[key]:
             problems.append(f"no such task: {key}")
         else:
             end = want[key].pop()
-            marks = {"unfinished": True} if end is not None else {}
+            flags = {"unfinished": True} if end is not None else {}
             ts = max(end or 0, places[-2][1])
             has_args = any("args" in event for event in (first, *inner))
-            if has_args or (last.get("args", {}), places[-1][0]) != (marks, places[-2][0]) \
-                    or abs(last["ts"] - ts) > (tolerance_ns if marks else 0):
-                problems.append(f"the end of {first['name']} is {last}, not {ts}, or there are odd args")
+            if has_args or (last.get("args", {}), places[-1][0]) != (flags, places[-2][0]) \
+                    or abs(last["ts"] - ts) > (tolerance_ns if flags else 0):
+                problems.append(f"the end of {first['name']} is {last}, not {ts}, or there are wrong args")
     missing = [key[:2] for key, ends in want.items() for _ in ends]
     if missing:
         problems.append(f"tasks are missing: {missing}")

@@ -6,7 +6,6 @@
         for begin, duration, name, cat, args, parent in slices:     # microseconds; parent: its index in slices, or None
 """
 
-import pathlib
 
 PAGE = "devtools://devtools/bundled/devtools_app.html?panel=timeline"
 

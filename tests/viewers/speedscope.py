@@ -20,15 +20,15 @@ class Viewer:
     def open(self, trace):
         """Passes a file to its file input. One that it refuses raises ValueError."""
         self._page.go("/speedscope/index.html")
-        self._page.run("window.said = []; window.alert = text => said.push(text);"
+        self._page.run("window.alerts = []; window.alert = text => alerts.push(text);"
                        "await until(() => document.querySelector('input[type=file]'));")
         self._page.choose_file(trace)
         self._page.run("""
             window.button = label => Array.from(document.querySelectorAll('div')).findLast(
                 each => each.innerText.endsWith(label) && each.innerText.length < label.length + 4);
-            await until(() => said.length || button('Export'));
-            if (said.length)
-                throw new Error(said);
+            await until(() => alerts.length || button('Export'));
+            if (alerts.length)
+                throw new Error(alerts);
             """)
 
     def read(self):

@@ -96,7 +96,7 @@ def ended(log):
 
 
 def left_behind(log):
-    """Each is dropped while it is suspended or before it runs; the next takes its memory."""
+    """Each is discarded while it is suspended or before it runs; the next takes its memory."""
     for k in range(200):
         one = cleans(log)
         if k % 3:
