@@ -20,7 +20,7 @@
  * STOPPING  The thread ends when there is no work and on_wake is not due.
  * STOPPED   Nothing follows but rec_worker_start. It is the state before the first start, too.
  *
- * on_wake runs once for each time that `is_woken` was set: by whoever clears it. */
+ * on_wake runs once for each time that `is_woken` was set, by the caller that clears it. */
 #include "worker.h"
 
 #include <assert.h>

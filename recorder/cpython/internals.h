@@ -10,7 +10,7 @@
  * - 3.11, 3.12: ts->cframe is the _PyCFrame of the innermost C evaluation, an address on the C stack. Its
  *   current_frame is the running Python frame. &ts->root_cframe stands for "no evaluation".
  * - From 3.12 on each C evaluation has an entry frame on the C stack, to which its first Python frame leads. From
- *   3.13 on nothing else tells where the evaluation is.
+ *   3.13 on nothing else shows where the evaluation is.
  * - From 3.15 on a thread's outermost frame is such an entry frame, but in the thread state: ts->base_frame. */
 #ifndef REC_INTERNALS_H
 #define REC_INTERNALS_H
@@ -320,7 +320,7 @@ static inline const void *cpython_whole_data_stack(const PyThreadState *ts)
 
 /* Finds the frame that is being cleared while this entry frame leads to none; NULL for a generator's, which is not in
  * the data stack. From 3.12 on a frame that returns is first taken off the stack and then cleared (Python/ceval.c,
- * _PyEvalFrameClearAndPop), and destructors of its variables run meanwhile. It still lies in the data stack, behind
+ * _PyEvalFrameClearAndPop), and destructors of its variables run meanwhile. It still lies in the data stack, after
  * the frames that called it, and is linked to its evaluation's entry frame. */
 static inline cpython_frame *cpython_frame_being_cleared(const PyThreadState *ts, const cpython_frame *entry)
 {

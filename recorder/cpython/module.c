@@ -28,11 +28,11 @@ static struct {
     char *own;                          /* owned: the package's folder */
     bool is_ready;                      /* for the interpreter that there is */
     /* What a recording that ends with the process does then; set by at_exit(). Owned. */
-    bool is_command, tells_end;
+    bool is_command, reports_end;
     char *converter, *output;
-    struct rec_destination place;             /* of the recording that run() begins */
+    struct rec_destination destination;     /* of the recording that run() begins */
     _PyCFunctionFastWithKeywords os_exit;       /* its own */
-} module = { .place = { .lock = -1 } };
+} module = { .destination = { .lock = -1 } };
 
 PyDoc_STRVAR(start_doc,
 "start(path, joins, properties, options, on_path)\n--\n\n"
@@ -182,8 +182,8 @@ static const char *describe_incomplete(const struct rec_survey *survey, char *te
     return text;
 }
 
-/* Totals over all processes of the capture, or of this one where it cannot be looked at. What failed in this one kept
- * it from telling its own. */
+/* Totals over all processes of the capture, or of this one where it cannot be looked at. A process in which
+ * something failed has not written its own. */
 static void survey_capture(const struct rec_totals *totals, struct rec_survey *survey)
 {
     rec_survey_take(rec_recording_path(), survey);
@@ -223,13 +223,13 @@ static void make_output(const struct rec_survey *survey, const sigset_t *mask)
         return;
     }
     rec_tree_remove(rec_recording_path());
-    if (module.tells_end)
+    if (module.reports_end)
         rec_warn("%s: %s, %" PRIu64 " lost%s", module.output, describe_contents(survey, contents, sizeof contents),
                    survey->n_lost, describe_incomplete(survey, rest, sizeof rest));
 }
 
 /* The process ends: so does its recording, and what was asked for is done. */
-static void end_process(bool is_finalized)
+static void end_with_report(bool is_finalized)
 {
     struct rec_totals totals;
     struct rec_survey found;
@@ -237,7 +237,7 @@ static void end_process(bool is_finalized)
     if (!rec_recording_is_on() && !(is_finalized && rec_state_is(REC_STOPPING)))
         return;
     bool is_command = module.is_command && rec_recording_is_own();
-    bool has_duty = is_command && (module.tells_end || module.output);
+    bool has_duty = is_command && (module.reports_end || module.output);
     hold_signals(&before);
     if (is_command)
         rec_conversion_catch();
@@ -264,7 +264,7 @@ static void end_process(bool is_finalized)
  * and threads. In a forked child it ends the child's own. */
 static void end_with_process(void)
 {
-    end_process(true);
+    end_with_report(true);
     rec_engine_forget();
     module.is_ready = false;
 }
@@ -275,7 +275,7 @@ static PyObject *exit_at_once(PyObject *self, PyObject *const *args, Py_ssize_t 
 {
     bool is_ok = n == 1 && !names && PyLong_Check(args[0]);
     if (is_ok && PyInterpreterState_Get() == PyInterpreterState_Main())
-        end_process(false);
+        end_with_report(false);
     return module.os_exit(self, args, n, names);
 }
 
@@ -421,14 +421,14 @@ static int choose_status(int status)
 static int start_program(struct program *p)
 {
     struct pnr_err err;
-    if (!p->joins && rec_destination_clear(&module.place, &err) != 0) {
-        rec_destination_settle(&module.place, false);
+    if (!p->joins && rec_destination_clear(&module.destination, &err) != 0) {
+        rec_destination_settle(&module.destination, false);
         rec_recording_raise(&err);
         return -1;
     }
     char taken[PATH_MAX];
     int number = rec_recording_start(p->path, p->joins, p->properties, p->options, p->on_path, taken);
-    rec_destination_settle(&module.place, number > 0);
+    rec_destination_settle(&module.destination, number > 0);
     return number > 0 ? 0 : -1;
 }
 
@@ -447,12 +447,11 @@ static int run_program(void *arg)
 
 PyDoc_STRVAR(run_doc,
 "run(kind, target, path, joins, properties, options, on_path)\n--\n\n"
-"Starts recording into path, as start() does, or where choose_place() found room for it, and runs a program as the\n"
-"interpreter's own main does\n"
-"(Modules/main.c): kind 0: the script, folder or zip file target; 1: the module; 2: the command; 3: standard input.\n"
-"No frame of the caller is visible to it. Returns the exit status, which is 0 when the interpreter goes on to its prompt;\n"
-"SystemExit ends the process. Recording goes on until the process ends. A process that is being recorded already just runs\n"
-"the program.");
+"Starts recording into path, as start() does, or where choose_destination() chose, and runs a program as the\n"
+"interpreter's own main does (Modules/main.c). kind: 0: the script, folder or zip file target; 1: the module;\n"
+"2: the command; 3: standard input. No frame of the caller is visible to it. Returns the exit status, which is 0 when\n"
+"the interpreter goes on to its prompt; SystemExit ends the process. Recording goes on until the process ends.\n"
+"A process that is being recorded already just runs the program.");
 
 static PyObject *py_run(PyObject *self, PyObject *args)
 {
@@ -469,50 +468,50 @@ static PyObject *py_run(PyObject *self, PyObject *args)
     return p.has_started ? PyLong_FromLong(status) : NULL;
 }
 
-PyDoc_STRVAR(choose_place_doc,
-"choose_place(path, output, replaces)\n--\n\n"
+PyDoc_STRVAR(choose_destination_doc,
+"choose_destination(path, output, replaces)\n--\n\n"
 "Chooses where the next run() records: at path; if it replaces, one capture that is there goes when the new one has\n"
-"begun. Or, with an output (a path, else None), beside that; output is then what no other recording that runs has\n"
+"begun. Or, with an output (a path, else None), next to that; output is then what no other recording that runs has\n"
 "promised: out-2.trace, ... for out.trace. Returns (path, output). Raises ValueError for what cannot be replaced.");
 
-static PyObject *py_choose_place(PyObject *self, PyObject *args)
+static PyObject *py_choose_destination(PyObject *self, PyObject *args)
 {
     PyObject *path, *object;            /* owned; borrowed */
     char *output = NULL, taken[PATH_MAX], text[512];
     struct pnr_err err;
     int replaces;
     (void)self;
-    if (!PyArg_ParseTuple(args, "O&Op:choose_place", PyUnicode_FSConverter, &path, &object, &replaces))
+    if (!PyArg_ParseTuple(args, "O&Op:choose_destination", PyUnicode_FSConverter, &path, &object, &replaces))
         return NULL;
     int code = keep_path(object, &output) ? 0 : -1;
-    if (code == 0 && (output ? rec_destination_choose_output(&module.place, output, taken, &err) :
-                      rec_destination_choose_capture(&module.place, PyBytes_AS_STRING(path), replaces, &err)) != 0) {
+    if (code == 0 && (output ? rec_destination_choose_output(&module.destination, output, taken, &err) :
+                      rec_destination_choose_capture(&module.destination, PyBytes_AS_STRING(path), replaces, &err)) != 0) {
         PyErr_SetString(PyExc_ValueError, pnr_err_describe(&err, text, sizeof text));
         code = -1;
     }
     Py_DECREF(path);
     if (code != 0 || !output) {
         free(output);
-        return code == 0 ? Py_BuildValue("NO", PyUnicode_DecodeFSDefault(module.place.capture), Py_None) : NULL;
+        return code == 0 ? Py_BuildValue("NO", PyUnicode_DecodeFSDefault(module.destination.capture), Py_None) : NULL;
     }
     free(output);
-    return Py_BuildValue("NN", PyUnicode_DecodeFSDefault(module.place.capture), PyUnicode_DecodeFSDefault(taken));
+    return Py_BuildValue("NN", PyUnicode_DecodeFSDefault(module.destination.capture), PyUnicode_DecodeFSDefault(taken));
 }
 
 PyDoc_STRVAR(at_exit_doc,
-"at_exit(tells, converter, output)\n--\n\n"
+"at_exit(reports, converter, output)\n--\n\n"
 "What a recording that ends with the process does then: with an output (a path, else None) it runs the converter on\n"
-"the capture and removes it; if it tells, it says what was recorded in one line on standard error.");
+"the capture and removes it; if it reports, it prints what was recorded in one line on standard error.");
 
 static PyObject *py_at_exit(PyObject *self, PyObject *args)
 {
     PyObject *converter, *output;       /* borrowed */
-    int tells;
+    int reports;
     (void)self;
-    if (!PyArg_ParseTuple(args, "pOO:at_exit", &tells, &converter, &output))
+    if (!PyArg_ParseTuple(args, "pOO:at_exit", &reports, &converter, &output))
         return NULL;
     module.is_command = true;
-    module.tells_end = tells;
+    module.reports_end = reports;
     if (!keep_path(converter, &module.converter) || !keep_path(output, &module.output))
         return NULL;
     Py_RETURN_NONE;
@@ -573,7 +572,7 @@ static PyMethodDef methods[] = {
     { "snapshot", py_snapshot, METH_O, snapshot_doc },
     { "run", py_run, METH_VARARGS, run_doc },
     { "at_exit", py_at_exit, METH_VARARGS, at_exit_doc },
-    { "choose_place", py_choose_place, METH_VARARGS, choose_place_doc },
+    { "choose_destination", py_choose_destination, METH_VARARGS, choose_destination_doc },
     { "state", py_state, METH_NOARGS, state_doc },
     { "identify", py_identify, METH_NOARGS, identify_doc },
     { "remove", py_remove, METH_O, remove_doc },
@@ -586,7 +585,7 @@ static PyModuleDef definition = {
     .m_doc = "The recorder's C side. panopticon_rec is its interface."
 };
 
-/* The package's folder, with the slash behind it: the functions of these files are not recorded. */
+/* The package's folder, with a slash at its end: the functions of these files are not recorded. */
 static int find_own_folder(void)
 {
     PyObject *package = PyImport_ImportModule("panopticon_rec");                        /* owned */
@@ -620,7 +619,7 @@ PyMODINIT_FUNC PyInit__recorder(void)
         if (rec_engine_init(module.own) != 0)
             return NULL;
         if (Py_AtExit(end_with_process) != 0) {
-            PyErr_SetString(PyExc_RuntimeError, "panopticon: no place left to be called at exit");
+            PyErr_SetString(PyExc_RuntimeError, "panopticon: too many functions are registered to be called at exit");
             return NULL;
         }
         module.is_ready = true;

@@ -2,7 +2,7 @@
  * specs/recorder-states.md explains it. What follows from an event is done by the actions, which recording.c gives.
  *
  * The state belongs to the process and is changed by the thread that has the GIL. Any thread, and any signal handler,
- * may read it. Free of Python. */
+ * may read it. No Python dependency. */
 #ifndef REC_STATE_H
 #define REC_STATE_H
 

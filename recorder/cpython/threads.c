@@ -118,8 +118,8 @@ struct backward_scan {
 /* The exits that were read and whose entries were not yet: functions; 0 is any Python frame's. */
 static uint32_t scanned_exits[PNR_BLOCK_RECORDS];
 
-/* Gives the next open frame or C call outwards. Returns false when the records tell no more. An entry between an exit
- * and its own entry that has no exit was left without a record. */
+/* Gives the next open frame or C call outwards. Returns false when no record is left. An entry without an exit
+ * that lies between an exit and the entry of that exit was left without a record. */
 static bool scan_open(struct backward_scan *scan, struct rec_open_frame *open)
 {
     while (scan->next != scan->first) {
@@ -466,7 +466,8 @@ static void on_execnet_serve(PyThreadState *ts, const cpython_frame *f, struct r
     write_process_name(cpython_argument(f, 1));
 }
 
-/* The functions whose calls tell a name or that a thread ends. Row 0 is none; rec_tag_watched gives the row. */
+/* The functions whose calls give a thread or process a name, or end a thread. rec_tag_watched gives the row; row 0
+ * stands for no function. */
 static const struct {
     const char *module, *qualified_name;
     int n_arguments;
@@ -482,7 +483,7 @@ static const struct {
 #define N_WATCHED (sizeof watched / sizeof *watched)
 _Static_assert(N_WATCHED - 1 <= REC_TAG_MAX_WATCHED, "a tag has three bits for the row");
 
-static bool is_text(struct pnr_string s, const char *text)
+static bool is_watched_text(struct pnr_string s, const char *text)
 {
     return s.size == strlen(text) && memcmp(s.bytes, text, s.size) == 0;
 }
@@ -490,7 +491,7 @@ static bool is_text(struct pnr_string s, const char *text)
 uint64_t rec_threads_watch(const PyCodeObject *code, const struct pnr_string strings[3])
 {
     for (size_t row = 1; row < N_WATCHED; row++)
-        if (is_text(strings[0], watched[row].module) && is_text(strings[1], watched[row].qualified_name) &&
+        if (is_watched_text(strings[0], watched[row].module) && is_watched_text(strings[1], watched[row].qualified_name) &&
             code->co_argcount == watched[row].n_arguments)
             return row;
     return 0;

@@ -6,7 +6,7 @@
  *         rec_threads_start               a recording begins
  *             rec_threads_new             a thread's first event
  *             rec_threads_append          an event
- *         rec_threads_disable             a recording ends */
+ *         rec_threads_end_buffers         a recording ends, or a thread has ended */
 #ifndef REC_THREADS_H
 #define REC_THREADS_H
 
@@ -26,11 +26,13 @@ struct rec_open_frame {
 };
 static const struct rec_open_frame rec_no_frame;
 
-/* What the engines keep of one of the stacks that a thread has by turns (greenlets). */
+/* What the engines keep of one of the stacks between which a thread switches (greenlets). */
 struct rec_stack {
     uint32_t unhooked_depth;            /* the frame engine's */
-    uint32_t depth, c_depth;            /* the monitoring engine's: frames that are open; C calls that are */
-    uint32_t c_gap_begin, c_gap_end;    /* of these, from 1: those behind c_gap_begin, to c_gap_end, made in a gap */
+    uint32_t depth, c_depth;            /* the monitoring engine's number of open frames; open C calls */
+    /* Of the open C calls, numbered from 1, those after c_unrecorded_begin, to c_unrecorded_end, were made in an
+     * unrecorded region. */
+    uint32_t c_unrecorded_begin, c_unrecorded_end;
     uintptr_t window_size;              /* the frame engine's: see engine_frame.c */
 };
 
@@ -39,7 +41,7 @@ struct rec_stack {
 struct rec_thread {
     _Alignas(REC_CACHE_LINE)
     const PyThreadState *owner;         /* compared, never followed; NULL in rec_no_thread */
-    const void *data_stack, *greenlet;  /* what tells which stack runs */
+    const void *data_stack, *greenlet;  /* by which the running stack is recognised */
     uint64_t epoch;                     /* of the recorder's state, up to which the buffer knows the stack */
     uint32_t native_id;
     struct rec_stack stack;             /* that runs */
@@ -103,7 +105,7 @@ int rec_threads_init(void);
 /* The recording has started: from here on buffers are filled. */
 void rec_threads_start(PyInterpreterState *interp);
 
-/* In a child of a fork that nobody told of: begins as others do. An event that is not fast calls it before it looks at
+/* In a child of a fork that no handler reported: begins as others do. An event that is not fast calls it before it looks at
  * a tag: those of the parent become void. */
 void rec_threads_notice_fork(void);
 
@@ -138,8 +140,8 @@ bool rec_threads_emit_left(struct rec_thread *thread, uint32_t present);
 /* Reads the name of a thread once more. */
 void rec_threads_refresh_name(const PyThreadState *ts, const struct rec_thread *thread);
 
-/* Looks a function up among those whose calls tell the name of a thread or process, or that an exception ends a
- * thread. strings: its module, qualified name and file. Returns its row for rec_tag_watched, or 0. */
+/* Looks a function up among those whose calls give a thread or process a name, or report that an exception ends
+ * a thread. strings: its module, qualified name and file. Returns its row for rec_tag_watched, or 0. */
 uint64_t rec_threads_watch(const PyCodeObject *code, const struct pnr_string strings[3]);
 
 /* At the entry of such a function. tag: its own. */

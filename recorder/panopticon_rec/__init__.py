@@ -246,8 +246,8 @@ def read_payload(entry):
 def restore_end(payload):
     """Restore what this process was asked to do at its end, if it has replaced the program that began the capture
     (exec)."""
-    if payload["by"] == _recorder.identify() and "tells" in payload:
-        _recorder.at_exit(payload["tells"] == "1", find_converter(), payload.get("output"))
+    if payload["by"] == _recorder.identify() and "reports" in payload:
+        _recorder.at_exit(payload["reports"] == "1", find_converter(), payload.get("output"))
 
 
 def program_index():

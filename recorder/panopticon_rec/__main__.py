@@ -184,13 +184,13 @@ class Plan:
         if output and not converter:
             fail("panopticon-convert was found neither next to panopticon_rec nor on PATH: record into a .pnr instead")
         try:
-            self.capture, output = _recorder.choose_place(self.capture, output, replaces)
+            self.capture, output = _recorder.choose_destination(self.capture, output, replaces)
         except ValueError as error:
             fail(error)
         _recorder.at_exit(not is_quiet, converter, output)
         hooks_started = options.records_started(self.recording)
         if output or hooks_started:
-            self.on_path = panopticon_rec.child_hook(self.recording, hooks_started, output=output, tells=not is_quiet,
+            self.on_path = panopticon_rec.child_hook(self.recording, hooks_started, output=output, reports=not is_quiet,
                                                      wanted=wanted)
 
     def run(self):

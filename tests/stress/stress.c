@@ -38,7 +38,7 @@
 #define N_CHILDREN 12                   /* forked in a scenario at most */
 #define N_SAVES 4                       /* snapshots in a scenario at most */
 #define N_THREADS 100000                /* threads that a process may have */
-#define RETRACTED UINT32_MAX           /* the function of a record that is taken back at once */
+#define RETRACTED UINT32_MAX            /* the function of a record that is retracted at once */
 #define BLOCK_WRITE 2000                /* bytes: a write of more is one of a block */
 
 struct scenario {
@@ -283,7 +283,7 @@ static struct rec_drain_options drain_options(void)
                                        .discards = scenario->discards, .on_wake = on_wake };
 }
 
-/* As recording.c does: what these limits drop is not missing. */
+/* Records the limits as recording.c does, so that the reader does not report what they evict as missing. */
 static void write_limits(void)
 {
     if (scenario->max_size)
@@ -432,7 +432,7 @@ static void check_process(const char *path, const struct process *process, bool 
     struct diagnostics diagnostics = { report_line, (void *)path };
     struct pnr_err err;
     uint64_t complete_ticks;
-    size_t n = 0, n_most = 0, n_found;
+    size_t n = 0, n_max = 0, n_found;
     struct reader *reader = reader_open(path, NULL, &diagnostics, &err);
     if (!reader) {
         check(false, path, &err);
@@ -443,9 +443,9 @@ static void check_process(const char *path, const struct process *process, bool 
         check_thread(reader, i, process, is_snapshot);
     for (size_t i = 0; i < N_THREADS; i++) {
         n += process->n_stored[i] > 0;
-        n_most += process->n_events[i] > 0;
+        n_max += process->n_events[i] > 0;
     }
-    if (n_found > n_most || (n_found < n && !is_snapshot && !reader_has_evicted(reader, &complete_ticks)))
+    if (n_found > n_max || (n_found < n && !is_snapshot && !reader_has_evicted(reader, &complete_ticks)))
         fault("%s: %zu threads where %zu stored", path, n_found, n);
     reader_close(reader);
 }

@@ -75,8 +75,8 @@ static inline uint64_t capture_size(void)
     return sum;
 }
 
-/* Whose the live mapping is: of a process that is gone, or of one in another PID namespace, which nobody can tell from
- * one that runs. */
+/* Whose the live mapping is: of a process that is gone, or of one in another PID namespace, which is taken for one that
+ * runs. */
 enum life { DEAD, ALIVE };
 
 static inline void set_life(const struct process *process, enum life life)
@@ -124,7 +124,7 @@ static inline int append_of(struct process *process, uint32_t thread, uint32_t s
     return rec_segments_append(&process->segments, &header, block, size, ns, &err);
 }
 
-/* The same of thread 1, one after the other. */
+/* Appends the next block of thread 1. */
 static inline int append(struct process *process, uint64_t ns)
 {
     return append_of(process, 1, process->sequence++, 0, ns);

@@ -37,7 +37,7 @@ Test(retention, counts_the_files_of_many_threads)
 {
     static struct pnr_record records[40];
     struct process process;
-    uint64_t most = 0;
+    uint64_t max = 0;
     size_t size;
     make_process(&process, 7, 8, (struct rec_limits){ SIZE, 0 });
     for (uint32_t i = 0; i < 12000; i++) {
@@ -49,20 +49,20 @@ Test(retention, counts_the_files_of_many_threads)
         cr_assert_eq(rec_segments_append(&process.segments, &header, block, size, now(), &err), 0, "%s", err.what);
         if (i % 100 == 0) {
             uint64_t on_disk = capture_size();
-            most = on_disk > most ? on_disk : most;
+            max = on_disk > max ? on_disk : max;
         }
     }
     rec_segments_stop(&process.segments);
     cr_expect_gt(process.segments.number, 60);
-    cr_expect_leq(most, SIZE);
-    cr_expect_geq(most, SIZE / 4 * 3);
+    cr_expect_leq(max, SIZE);
+    cr_expect_geq(max, SIZE / 4 * 3);
 }
 
 /* A process that has come and gone is a few directories and files of a disk block each. */
 Test(retention, counts_the_directories_of_many_processes)
 {
     const struct rec_limits limits = { SIZE, 0 };
-    uint64_t most = 0;
+    uint64_t max = 0;
     for (int i = 0; i < 1280; i++) {
         struct process process;
         char path[PATH_MAX];
@@ -76,15 +76,15 @@ Test(retention, counts_the_directories_of_many_processes)
         unlink(path);
         if (i % 50 == 0) {
             uint64_t on_disk = capture_size();
-            most = on_disk > most ? on_disk : most;
+            max = on_disk > max ? on_disk : max;
         }
     }
-    cr_expect_leq(most, SIZE);
-    cr_expect_geq(most, SIZE / 4 * 3);
+    cr_expect_leq(max, SIZE);
+    cr_expect_geq(max, SIZE / 4 * 3);
 }
 
 /* A directory that a process has begun, with a mapping of so many bytes. */
-static void make_begun(int pid, uint64_t start, uint64_t namespace, off_t size)
+static void make_partial(int pid, uint64_t start, uint64_t namespace, off_t size)
 {
     char path[200];
     int n = snprintf(path, sizeof path, "%s/begun-%d-%" PRIu64 "-%" PRIu64, capture, pid, start, namespace);
@@ -95,7 +95,7 @@ static void make_begun(int pid, uint64_t start, uint64_t namespace, off_t size)
     close(fd);
 }
 
-static int count_begun(void)
+static int count_partial(void)
 {
     int n = 0;
     struct dirent *entry;
@@ -119,25 +119,25 @@ Test(retention, counts_what_is_begun)
     rec_segments_roll(&process.segments, &err);
     append(&process, now());
     for (int i = 0; i < N; i++)
-        make_begun(3000000 + i, 5, namespace, 1 << 20);         /* above the greatest number of a process */
-    make_begun(getpid(), start + 1, namespace, 1 << 20);
-    cr_expect_eq(count_begun(), N + 1);
+        make_partial(3000000 + i, 5, namespace, 1 << 20);         /* above the greatest number of a process */
+    make_partial(getpid(), start + 1, namespace, 1 << 20);
+    cr_expect_eq(count_partial(), N + 1);
     cr_assert_eq(reserve(&limits, 1 << 20), 0);
-    cr_expect_eq(count_begun(), 0, "dead ones");
+    cr_expect_eq(count_partial(), 0, "dead ones");
     cr_expect_str_eq(segments_of(&process), "1 2", "all fits");
-    make_begun(getpid(), start, namespace, 1 << 20);
+    make_partial(getpid(), start, namespace, 1 << 20);
     for (int i = 1; i < N; i++)
-        make_begun(3000000 + i, 5, namespace + 1, 1 << 20);
+        make_partial(3000000 + i, 5, namespace + 1, 1 << 20);
     cr_assert_eq(reserve(&limits, 1 << 20), 0);
-    cr_expect_eq(count_begun(), N, "running ones, and those of another namespace");
+    cr_expect_eq(count_partial(), N, "running ones, and those of another namespace");
     cr_expect_str_eq(segments_of(&process), "1 2");
-    /* what stays: the begun ones, the segment as if it were full, the live mapping, the name table, directories */
-    const uint64_t stays = N * ((1 << 20) + 4096) + SEGMENT_SIZE + 8192 + 262144 + 4096 + 4096;
-    cr_assert_eq(reserve(&limits, SIZE / 8 * 7 - stays), 0);
+    /* what is retained: the partial ones, the segment as if it were full, the live mapping, the name table, directories */
+    const uint64_t retained = N * ((1 << 20) + 4096) + SEGMENT_SIZE + 8192 + 262144 + 4096 + 4096;
+    cr_assert_eq(reserve(&limits, SIZE / 8 * 7 - retained), 0);
     cr_expect_str_eq(segments_of(&process), "2", "there is none any more");
-    cr_expect_eq(reserve(&limits, SIZE / 8 * 7 - stays + 1), -1);
+    cr_expect_eq(reserve(&limits, SIZE / 8 * 7 - retained + 1), -1);
     cr_expect_eq(err.sys_errno, EDQUOT);
-    cr_expect_eq(count_begun(), N);
+    cr_expect_eq(count_partial(), N);
     rec_segments_stop(&process.segments);
 }
 
@@ -198,7 +198,7 @@ Test(retention, counts_what_cannot_be_evicted)
         append(&others, now());
         rec_segments_roll(&others.segments, &err);
     }
-    const uint64_t stays = capture_size() - 4096;       /* but for the capture's own directory */
+    const uint64_t retained = capture_size() - 4096;       /* without the capture's own directory */
     make_process(&own, 8, 1, limits);
     while (own.segments.number < 4)
         append(&own, now());
@@ -207,11 +207,11 @@ Test(retention, counts_what_cannot_be_evicted)
     set_life(&others, DEAD);
     set_life(&own, DEAD);
     cannot_move = others.path;
-    cr_assert_eq(reserve(&limits, SIZE / 8 * 7 - stays), 0);
+    cr_assert_eq(reserve(&limits, SIZE / 8 * 7 - retained), 0);
     cr_expect_str_eq(segments_of(&own), "gone");
     cr_expect_str_eq(segments_of(&others), "1 2 3 4");
-    cr_expect_eq(count_begun(), 0, "nothing is left of the attempts");
-    cr_expect_eq(reserve(&limits, SIZE / 8 * 7 - stays + 1), -1);
+    cr_expect_eq(count_partial(), 0, "nothing is left of the attempts");
+    cr_expect_eq(reserve(&limits, SIZE / 8 * 7 - retained + 1), -1);
     cr_expect_eq(err.sys_errno, EDQUOT);
     cannot_move = NULL;
 }

@@ -135,7 +135,7 @@ Test(segments, have_a_file_for_each_thread)
 }
 
 /* A block that is full is worth a file, even if the thread ended with it. */
-Test(segments, tell_short_threads_by_the_records)
+Test(segments, recognise_short_threads_by_the_records)
 {
     static struct pnr_record records[PNR_BLOCK_RECORDS];
     struct process process;
@@ -169,16 +169,16 @@ Test(segments, keep_few_files_open)
     struct rlimit limit = { 64, 64 };
     struct process process;
     cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
-    int before = count_descriptors(), most = 0;
+    int before = count_descriptors(), max = 0;
     make_process(&process, 7, 1, (struct rec_limits){ 0, 0 });
     for (uint32_t round = 0; round < ROUNDS; round++) {
         for (uint32_t thread = 1; thread <= N; thread++) {
             cr_assert_eq(append_of(&process, thread, round, 0, 1), 0, "%s", err.what);
             int n = count_descriptors() - before;
-            most = n > most ? n : most;
+            max = n > max ? n : max;
         }
     }
-    cr_expect_eq(most, REC_SEGMENTS_OPEN_FILES + 1, "and one to spare");
+    cr_expect_eq(max, REC_SEGMENTS_OPEN_FILES + 1, "and one to spare");
     rec_segments_stop(&process.segments);
     cr_expect_eq(count_descriptors(), before);
     const uint64_t size = process.segments.n_bytes / N;
@@ -253,29 +253,29 @@ Test(segments, count_the_disk_blocks_of_small_files)
 
 /* ---- what is evicted ---- */
 
-Test(segments, drop_the_oldest_when_the_size_is_reached)
+Test(segments, evict_the_oldest_when_the_size_is_reached)
 {
     struct process process;
     uint32_t first, last;
-    uint64_t least = SIZE;
+    uint64_t min = SIZE;
     make_process(&process, 7, 8, (struct rec_limits){ SIZE, 0 });
     while (process.segments.n_bytes < 3 * SIZE) {
         cr_assert_eq(append(&process, now()), 0, "%s", err.what);
         uint64_t size = capture_size();
         cr_assert_leq(size, SIZE - SIZE / 8, "a part is left for the name table, which grows meanwhile");
-        if (process.segments.n_bytes > SIZE && size < least)
-            least = size;
+        if (process.segments.n_bytes > SIZE && size < min)
+            min = size;
     }
     cr_expect(is_row(&process, &first, &last));
     cr_expect_eq(last, process.segments.number);
     cr_expect_gt(first, 60);
-    cr_expect_geq(least, SIZE / 16 * 13 - SEGMENT_SIZE, "not more than need be: %lu", (unsigned long)least);
+    cr_expect_geq(min, SIZE / 16 * 13 - SEGMENT_SIZE, "not more than need be: %lu", (unsigned long)min);
     rec_segments_stop(&process.segments);
 }
 
 /* One process rests, the other fills the capture: the older data goes, wherever it is, but not what a process that runs
  * has in hand. */
-Test(segments, drop_the_oldest_of_all_processes)
+Test(segments, evict_the_oldest_of_all_processes)
 {
     struct process resting, busy;
     uint32_t first, last;
@@ -311,7 +311,7 @@ Test(segments, drop_the_oldest_of_all_processes)
 }
 
 /* Killed, or ended in order, and then without live mapping: goes with all that it has when that is the oldest. */
-Test(segments, drop_processes_that_are_gone)
+Test(segments, evict_processes_that_are_gone)
 {
     for (int has_ended = 0; has_ended < 2; has_ended++) {
         struct process gone, busy;
@@ -345,7 +345,7 @@ Test(segments, drop_processes_that_are_gone)
 
 /* Two threads encode at a time: the first block of a segment may be older than that of the segment before. A damaged
  * one has no time at all. */
-Test(segments, drop_the_lowest_number_first)
+Test(segments, evict_the_lowest_number_first)
 {
     for (int is_damaged = 0; is_damaged < 2; is_damaged++) {
         struct process process;
@@ -365,7 +365,7 @@ Test(segments, drop_the_lowest_number_first)
     }
 }
 
-Test(segments, drop_what_is_too_old)
+Test(segments, evict_what_is_too_old)
 {
     const uint64_t t = now();
     struct process process;
@@ -385,7 +385,7 @@ Test(segments, drop_what_is_too_old)
 }
 
 /* Also of others, and when nothing is written; but not at every tick. */
-Test(segments, drop_what_others_left_too_long_ago)
+Test(segments, evict_what_others_left_too_long_ago)
 {
     const struct rec_limits limits = { 0, 4 * SECOND };
     const uint64_t t = now();
@@ -410,7 +410,7 @@ Test(segments, drop_what_others_left_too_long_ago)
 
 /* ---- when not enough can be evicted ---- */
 
-Test(segments, say_when_nothing_more_can_be_dropped)
+Test(segments, report_when_nothing_more_can_be_evicted)
 {
     struct process processes[7];
     uint64_t size = 0;
@@ -437,8 +437,8 @@ static bool is_locked(void)
     return is;
 }
 
-/* Room for a new process: by dropping, and nobody else takes it meanwhile. */
-Test(segments, make_room_for_a_process)
+/* Eviction makes space for a new process, and nobody else takes it meanwhile. */
+Test(segments, make_space_for_a_process)
 {
     const struct rec_limits limits = { SIZE, 0 };
     struct process process;
@@ -499,7 +499,7 @@ Test(segments, keep_to_the_limit_together)
 {
     enum { N = 3 };
     int n_ended = 0, status;
-    uint64_t most = 0;
+    uint64_t max = 0;
     for (int i = 0; i < N; i++)
         if (fork() == 0)
             _exit(write_much());
@@ -512,11 +512,11 @@ Test(segments, keep_to_the_limit_together)
         flock(lock, LOCK_EX);           /* what is evicted meanwhile would be counted with what follows it */
         uint64_t size = capture_size();
         flock(lock, LOCK_UN);
-        if (size > most)
-            most = size;
+        if (size > max)
+            max = size;
         usleep(2000);
     }
     close(lock);
-    cr_expect_leq(most, SIZE);
-    cr_expect_geq(most, SIZE / 2);
+    cr_expect_leq(max, SIZE);
+    cr_expect_geq(max, SIZE / 2);
 }

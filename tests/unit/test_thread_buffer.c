@@ -105,7 +105,7 @@ Test(thread_buffer, elides_short_calls, .init = begin, .fini = end)
         uint64_t frame;
         uint32_t function;
         int left;
-        bool is_dropped;
+        bool is_elided;
     } table[] = {
         { { { 10, PNR_CALL, 0, 1 } }, 109, PNR_RETURN, 0, 1, 0, true },
         { { { 10, PNR_CALL, 0, 1 } }, 110, PNR_RETURN, 0, 1, 1, false },
@@ -147,8 +147,8 @@ Test(thread_buffer, elides_short_calls, .init = begin, .fini = end)
         for (int k = 0; k < 6 && table[i].records[k].kind; k++)
             rec_buffer_append(buffer, table[i].records[k].ticks, table[i].records[k].kind, table[i].records[k].frame,
                           table[i].records[k].function);
-        bool is_dropped = rec_buffer_elide(buffer, table[i].ticks, table[i].exit, table[i].frame, table[i].function);
-        cr_expect_eq(is_dropped, table[i].is_dropped, "row %zu", i);
+        bool is_elided = rec_buffer_elide(buffer, table[i].ticks, table[i].exit, table[i].frame, table[i].function);
+        cr_expect_eq(is_elided, table[i].is_elided, "row %zu", i);
         cr_expect_eq(buffer->next - buffer->first, table[i].left, "row %zu", i);
         cr_expect_eq(pnr_record_kind(*buffer->next), PNR_EMPTY, "row %zu", i);
         cr_expect_eq(buffer->next->word[1], 0, "row %zu", i);
