@@ -427,7 +427,7 @@ int rec_drain_cut(uint32_t *segment, struct pnr_err *err)
     int result = rec_drain_has_failed() ? -1 : rec_segments_roll(&drain.segments, err);
     if (rec_drain_has_failed())
         *err = drain.failure;
-    else if (result == 0 && drain.segments.first_block_ns)    /* it grows on: no descriptor was left to look at the capture */
+    else if (result == 0 && drain.segments.first_block_ns)      /* no descriptor was left to begin another segment */
         result = (errno = EMFILE, pnr_err_system(err, drain.process_path, "cannot end a segment"));
     *segment = drain.segments.number;
     pthread_mutex_unlock(&drain.io);

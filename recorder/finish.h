@@ -3,7 +3,8 @@
  * is left of processes that were ended while they started. No Python dependency. specs/recording.md, section 9.
  *
  * A process that is killed while it finishes others loses nothing: the mapping is removed last, and a block that is
- * in a file is not written again. So the work can be broken off at any time, too. Called by one thread of a process at a time. */
+ * in a file is not written again. So the work can be broken off at any time, too. Called by one thread of a
+ * process at a time. */
 #ifndef REC_FINISH_H
 #define REC_FINISH_H
 

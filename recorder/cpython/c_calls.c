@@ -154,7 +154,8 @@ static uint32_t make_index(const PyMethodDef *method, PyObject *self, PyObject *
     }
     size_t at = strlen(name);
     snprintf(name + at, sizeof name - at, "%s", method->ml_name);
-    const struct pnr_string strings[3] = { { module, (uint32_t)strlen(module) }, { name, (uint32_t)strlen(name) }, { "", 0 } };
+    const struct pnr_string strings[3] = { { module, (uint32_t)strlen(module) },
+                                           { name, (uint32_t)strlen(name) }, { "", 0 } };
     bool is_left_out = strcmp(module, "panopticon_rec._recorder") == 0 ||
                        pnr_filter_judge(&rec_functions.filter, strings) > 0;
     uint32_t index = is_left_out ? 0 : index_of_name(module, name);

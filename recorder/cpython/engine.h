@@ -21,7 +21,7 @@ enum rec_enter {
 enum rec_leave {
     REC_LEAVE_PAUSE,
     REC_LEAVE_HANDOVER,                 /* after REC_LEAVE_PAUSE: the other engine will continue */
-    REC_LEAVE_FAILURE,                  /* nothing more can be recorded. In the midst of an event: runs no Python code */
+    REC_LEAVE_FAILURE,                  /* nothing more can be recorded; amid an event, so runs no Python code */
     REC_LEAVE_STOP,                     /* the last records are written; the session can then be stopped */
     REC_LEAVE_OFF,                      /* as STOP, without any record */
     REC_LEAVE_GONE                      /* the interpreter is gone: nothing of it is touched */

@@ -148,7 +148,8 @@ static bool is_unhooked_evaluation(const struct rec_thread *thread, uintptr_t ev
 
 /* Begins a thread's buffer, or goes on after a time without the hook: the chunk opens with the whole stack, and all
  * of it is unhooked. */
-static bool resync_hooked_thread(PyThreadState *ts, struct rec_thread *thread, uint16_t flags, struct rec_open_frame leaving)
+static bool resync_hooked_thread(PyThreadState *ts, struct rec_thread *thread, uint16_t flags,
+                                 struct rec_open_frame leaving)
 {
     thread->epoch = rec_state.epoch;
     if (flags != PNR_BLOCK_RESYNC || rec_greenlets.are_used)        /* else C calls were counted all the time */

@@ -42,7 +42,8 @@ static struct rec_thread *resync_monitored_thread(PyThreadState *ts, cpython_fra
     if (is_new && !(thread = rec_threads_new(ts)))
         return NULL;
     rec_current = thread->is_ending || !rec_worker_unpark() ? &rec_no_thread : thread;
-    enum rec_greenlets_change change = rec_greenlets.are_used ? rec_greenlets_notice(ts, thread, NULL) : REC_GREENLETS_SAME;
+    enum rec_greenlets_change change = rec_greenlets.are_used ? rec_greenlets_notice(ts, thread, NULL) :
+                                                                REC_GREENLETS_SAME;
     uint16_t flags;
     if (rec_threads_is_out_of_date(thread, &flags))
         return open_thread(ts, thread, is_new ? 0 : flags, from) ? thread : NULL;
@@ -92,7 +93,8 @@ static PyObject *answer_excluded(const cpython_frame *f, bool can_disable)
 static inline void store_event(struct rec_thread *thread, uint64_t ticks, enum pnr_kind kind, uint64_t frame,
                                uint32_t function)
 {
-    if (pnr_kind_enters_frame(kind) || !rec_min_duration_ticks || !rec_buffer_elide(&thread->buffer, ticks, kind, frame, function))
+    if (pnr_kind_enters_frame(kind) || !rec_min_duration_ticks ||
+        !rec_buffer_elide(&thread->buffer, ticks, kind, frame, function))
         rec_buffer_append(&thread->buffer, ticks, kind, frame, function);
 }
 
@@ -224,9 +226,10 @@ static bool is_left_already(PyThreadState *ts)
     uint64_t tag = f && thread ? rec_functions_tag(f) : 0;
     if (!tag || rec_tag_flags(tag) & REC_TAG_EXCLUDED)
         return false;
-    if (thread->buffer.chunk >= 0 && thread->buffer.next != thread->buffer.first && rec_tag_flags(tag) & REC_TAG_CONTINUABLE &&
-        pnr_record_frame(thread->buffer.next[-1]) == rec_frame_identity(f))
-        return !pnr_kind_enters_frame(pnr_record_kind(thread->buffer.next[-1]));
+    const struct rec_buffer *buffer = &thread->buffer;
+    if (buffer->chunk >= 0 && buffer->next != buffer->first && rec_tag_flags(tag) & REC_TAG_CONTINUABLE &&
+        pnr_record_frame(buffer->next[-1]) == rec_frame_identity(f))
+        return !pnr_kind_enters_frame(pnr_record_kind(buffer->next[-1]));
     return thread->stack.depth <= count_outside(ts, thread, f);
 }
 

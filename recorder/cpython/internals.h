@@ -57,8 +57,8 @@ static inline uint64_t cpython_code_value(const PyCodeObject *code, Py_ssize_t i
 }
 
 /* Sets a co_extra value. Returns 0, or -1 with an exception set. Where there are no values yet, it makes the array
- * itself, up to this value. The interpreter would make one for all users and, when the code object goes, call their
- * functions that free a value with NULL, though they never saw that code object (Objects/codeobject.c, code_dealloc). */
+ * itself, up to this value. The interpreter would make one for all users and, when the code object goes, call the
+ * users' free functions with NULL, though they never saw that code object (Objects/codeobject.c, code_dealloc). */
 static inline int cpython_set_code_value(PyCodeObject *code, Py_ssize_t index, uint64_t value)
 {
     if (!code->co_extra) {

@@ -40,9 +40,9 @@ PyDoc_STRVAR(start_doc,
 "made; when something is there, at run-2.pnr, run-3.pnr, ... for run.pnr; or, if it joins, into the capture that is\n"
 "there. properties: dict of str to str, kept in the capture. options: dict, as panopticon_rec.options.for_recorder()\n"
 "makes it. on_path: called with the path that was taken before the first event, or None.\n"
-"In a process that is being recorded already, the capture is a part of that recording, with its engine and its filters.\n"
-"Returns the number of the capture, for stop(), and the absolute path of the directory that was made. Raises OSError when\n"
-"the capture cannot be written, and ValueError when this Python does not have the engine.");
+"In a process that is being recorded already, the capture is a part of that recording, with its engine and\n"
+"filters. Returns the number of the capture, for stop(), and the absolute path of the directory that was made.\n"
+"Raises OSError when the capture cannot be written, and ValueError when this Python does not have the engine.");
 
 static PyObject *py_start(PyObject *self, PyObject *args)
 {
@@ -60,9 +60,10 @@ static PyObject *py_start(PyObject *self, PyObject *args)
 
 PyDoc_STRVAR(stop_doc,
 "stop(number)\n--\n\n"
-"Ends the capture of this number and writes all of it. Returns (events, threads, bytes, lost): how many records, threads that were\n"
-"seen, size of the capture, events that could not be kept. Raises OSError when the capture could not be written to\n"
-"the end; what was recorded is kept. In a forked child it ends the child's own; zeros if nothing was recorded there.");
+"Ends the capture of this number and writes all of it. Returns (events, threads, bytes, lost): the numbers\n"
+"of records and of threads, the size of the capture, and the number of events that could not be kept. Raises OSError\n"
+"when the capture could not be written to the end; what was recorded is kept. In a forked child it ends the child's\n"
+"own part, and returns zeros if nothing was recorded there.");
 
 static PyObject *py_stop(PyObject *self, PyObject *object)
 {
@@ -84,7 +85,8 @@ static PyObject *py_stop(PyObject *self, PyObject *object)
 
 PyDoc_STRVAR(pause_doc,
 "pause()\n--\n\n"
-"No events are recorded until resume(), and nothing is spent on them. Raises RuntimeError when nothing is being recorded.");
+"Stops recording events until resume(); meanwhile calls cost nothing. Raises RuntimeError when nothing is being\n"
+"recorded.");
 
 static PyObject *py_pause(PyObject *self, PyObject *unused)
 {
@@ -104,9 +106,9 @@ static PyObject *py_resume(PyObject *self, PyObject *unused)
 
 PyDoc_STRVAR(snapshot_doc,
 "snapshot(path)\n--\n\n"
-"Saves what this process has recorded up to now, as far as it is kept, as a capture of its own, while recording goes on.\n"
-"path: str or path-like; when something is there, run-2.pnr, ... for run.pnr. Returns the absolute path that was taken.\n"
-"Raises OSError when it cannot be written, RuntimeError when nothing is being recorded.");
+"Saves what this process has recorded up to now and still keeps as a capture of its own, while recording goes on.\n"
+"path: str or path-like; when something is there, run-2.pnr, ... for run.pnr. Returns the absolute path that was\n"
+"taken. Raises OSError when it cannot be written, RuntimeError when nothing is being recorded.");
 
 static PyObject *py_snapshot(PyObject *self, PyObject *object)
 {
@@ -410,7 +412,8 @@ static bool has_flag(const char *name)
 static int choose_status(int status)
 {
     bool inspects = has_flag("inspect");
-    bool will_ask = inspects || (!has_flag("ignore_environment") && getenv("PYTHONINSPECT") && *getenv("PYTHONINSPECT"));
+    const char *inspect = has_flag("ignore_environment") ? NULL : getenv("PYTHONINSPECT");
+    bool will_ask = inspects || (inspect && *inspect);
     if (will_ask && (has_flag("interactive") || isatty(STDIN_FILENO)))
         return 0;
     if (inspects && status)
@@ -458,8 +461,8 @@ static PyObject *py_run(PyObject *self, PyObject *args)
     struct program p = { 0 };
     PyObject *path;                     /* owned */
     (void)self;
-    if (!PyArg_ParseTuple(args, "iUO&pO!O!O:run", &p.kind, &p.target, PyUnicode_FSConverter, &path, &p.joins, &PyDict_Type,
-                          &p.properties, &PyDict_Type, &p.options, &p.on_path))
+    if (!PyArg_ParseTuple(args, "iUO&pO!O!O:run", &p.kind, &p.target, PyUnicode_FSConverter, &path, &p.joins,
+                          &PyDict_Type, &p.properties, &PyDict_Type, &p.options, &p.on_path))
         return NULL;
     p.path = PyBytes_AS_STRING(path);
     /* Frames of a recording that goes on cannot be taken out of its sight. */
@@ -484,11 +487,11 @@ static PyObject *py_choose_destination(PyObject *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "O&Op:choose_destination", PyUnicode_FSConverter, &path, &object, &replaces))
         return NULL;
     int code = keep_path(object, &output) ? 0 : -1;
-    if (code == 0 && (output ? rec_destination_choose_output(&module.destination, output, taken, &err) :
-                      rec_destination_choose_capture(&module.destination, PyBytes_AS_STRING(path), replaces, &err)) != 0) {
+    if (code == 0)
+        code = output ? rec_destination_choose_output(&module.destination, output, taken, &err) :
+                        rec_destination_choose_capture(&module.destination, PyBytes_AS_STRING(path), replaces, &err);
+    if (code != 0 && !PyErr_Occurred())
         PyErr_SetString(PyExc_ValueError, pnr_err_describe(&err, text, sizeof text));
-        code = -1;
-    }
     Py_DECREF(path);
     if (code != 0 || !output) {
         free(output);

@@ -485,7 +485,7 @@ int rec_recording_start(const char *path, bool joins, PyObject *properties, PyOb
                         char *taken)
 {
     if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
-        PyErr_SetString(PyExc_RuntimeError, "panopticon: a process's main interpreter is recorded, and this is another one");
+        PyErr_SetString(PyExc_RuntimeError, "panopticon: only a process's main interpreter can be recorded");
         return 0;
     }
     join_if_pending();

@@ -27,8 +27,8 @@ int rec_recording_init(void);
 int rec_recording_start(const char *path, bool joins, PyObject *properties, PyObject *options, PyObject *on_path,
                         char *taken);
 
-/* Ends the capture of this number, and the recording with the last one. Gives zeros in a forked child for a capture that
- * the parent began as a region: the child has no part in it. */
+/* Ends the capture of this number, and the recording with the last one. Gives zeros in a forked child for a capture
+ * that the parent began as a region: the child has no part in it. */
 void rec_recording_stop(int number, struct rec_totals *totals);
 
 /* Ends all captures. is_finalized: the interpreter is gone. Gives zeros in a forked child that has not
@@ -47,7 +47,7 @@ bool rec_recording_is_own(void);
 /* The capture's absolute path. */
 const char *rec_recording_path(void);
 
-/* Finds the capture again, which the program may have moved. Called before the stop. Returns false when it is nowhere. */
+/* Finds the capture again, which the program may have moved. Called before the stop. Returns false when it is gone. */
 bool rec_recording_locate(void);
 
 /* Returns 0, or -1 with RuntimeError set: nothing is being recorded. */

@@ -21,7 +21,7 @@ struct cell {
 
 /* Refuse to build a row that does not have a cell for each state. */
 #define REC_EVENT(name, meaning, ...) \
-    _Static_assert(sizeof (struct cell[]){ __VA_ARGS__ } == REC_N_STATES * sizeof(struct cell), "a cell is missing: " #name);
+    _Static_assert(sizeof (struct cell[]){ __VA_ARGS__ } == REC_N_STATES * sizeof(struct cell), "incomplete: " #name);
 #include "states.def"
 
 #define REC_EVENT(name, meaning, ...) { __VA_ARGS__ },

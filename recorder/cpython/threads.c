@@ -40,7 +40,8 @@ static cpython_frame *next_outwards(PyThreadState *ts, cpython_frame *f)
 
 static bool is_recorded(cpython_frame *f, uint64_t *tag)
 {
-    if (cpython_is_incomplete(f) || cpython_is_delegating(f) || (rec_threads.has_delayed_entry_events && cpython_has_pending_entry(f)))
+    if (cpython_is_incomplete(f) || cpython_is_delegating(f) ||
+        (rec_threads.has_delayed_entry_events && cpython_has_pending_entry(f)))
         return false;
     *tag = rec_functions_tag(f);
     return *tag && !(rec_tag_flags(*tag) & REC_TAG_EXCLUDED);
@@ -378,7 +379,8 @@ struct rec_thread *rec_threads_new(PyThreadState *ts)
     if (rec_threads.n_ending)                /* not earlier: it takes a look at all threads */
         rec_threads_end_buffers();
     struct rec_thread *thread = rec_fork_memory_new(sizeof *thread);
-    if (!thread || !rec_buffer_begin(&thread->buffer, rec_name_table_add_thread((uint32_t)ts->native_thread_id, text))) {
+    if (!thread ||
+        !rec_buffer_begin(&thread->buffer, rec_name_table_add_thread((uint32_t)ts->native_thread_id, text))) {
         if (thread)
             rec_fork_memory_free(thread);
         rec_buffer_count_lost(NULL);
@@ -491,8 +493,8 @@ static bool is_watched_text(struct pnr_string s, const char *text)
 uint64_t rec_threads_watch(const PyCodeObject *code, const struct pnr_string strings[3])
 {
     for (size_t row = 1; row < N_WATCHED; row++)
-        if (is_watched_text(strings[0], watched[row].module) && is_watched_text(strings[1], watched[row].qualified_name) &&
-            code->co_argcount == watched[row].n_arguments)
+        if (is_watched_text(strings[0], watched[row].module) &&
+            is_watched_text(strings[1], watched[row].qualified_name) && code->co_argcount == watched[row].n_arguments)
             return row;
     return 0;
 }

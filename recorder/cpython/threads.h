@@ -105,8 +105,8 @@ int rec_threads_init(void);
 /* The recording has started: from here on buffers are filled. */
 void rec_threads_start(PyInterpreterState *interp);
 
-/* In a child of a fork that no handler reported: begins as others do. An event that is not fast calls it before it looks at
- * a tag: those of the parent become void. */
+/* Begins recording in a child of a fork that no handler reported. An event that is not fast calls it before it looks at
+ * a tag, because the parent's tags become void. */
 void rec_threads_notice_fork(void);
 
 /* At an event that is not fast: true when it is to be recorded. Begins the recording of a forked child. */

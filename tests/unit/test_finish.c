@@ -246,8 +246,8 @@ Test(finish, writes_what_was_in_chunks)
     cr_expect_not(read_thread(process_of(pid), 1).is_ended);
 }
 
-/* Kills the process at each of its writes of a block: before it, in the midst of it, and when the block is there but its
- * chunk is still in use. Some of these are between the making of a segment or a file and its first block. */
+/* Kills the process at each of its writes of a block: before it, in the midst of it, and when the block is there but
+ * its chunk is still in use. Some of these are between the making of a segment or a file and its first block. */
 Test(finish, takes_each_block_once_wherever_the_kill_came)
 {
     for (int how = BEFORE; how <= AFTER; how++) {

@@ -131,7 +131,7 @@ Test(retention, counts_what_is_begun)
     cr_assert_eq(reserve(&limits, 1 << 20), 0);
     cr_expect_eq(count_partial(), N, "running ones, and those of another namespace");
     cr_expect_str_eq(segments_of(&process), "1 2");
-    /* what is retained: the partial ones, the segment as if it were full, the live mapping, the name table, directories */
+    /* the partial ones, the segment as if it were full, the live mapping, the name table, directories */
     const uint64_t retained = N * ((1 << 20) + 4096) + SEGMENT_SIZE + 8192 + 262144 + 4096 + 4096;
     cr_assert_eq(reserve(&limits, SIZE / 8 * 7 - retained), 0);
     cr_expect_str_eq(segments_of(&process), "2", "there is none any more");
@@ -233,7 +233,7 @@ Test(retention, trims_one_process_alone)
     cr_expect_str_eq(segments_of(&own), "1 2 3 4", "all fit");
     cr_expect_eq(rec_retention_trim(own.path, &age, 0, &err), 0);
     cr_expect_str_eq(segments_of(&own), "2 3 4", "the first one is 10 s old");
-    cr_expect_eq(rec_retention_trim(own.path, &size, SIZE / 8 * 7, &err), -1, "the last one and the names take something");
+    cr_expect_eq(rec_retention_trim(own.path, &size, SIZE / 8 * 7, &err), -1, "the last one and the names take space");
     cr_expect_eq(err.sys_errno, EDQUOT);
     cr_expect_str_eq(segments_of(&own), "4", "the one that is being written cannot go");
     cr_expect_str_eq(segments_of(&others), "1 2 3 4");
