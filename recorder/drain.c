@@ -68,7 +68,7 @@ static struct {
 
 /* ---- free chunks ---- */
 
-/* With `lock`, like take_free. */
+/* Called with `lock`, as is take_free. */
 static void put_free(int chunk)
 {
     drain.free[chunk / 64] |= UINT64_C(1) << chunk % 64;
@@ -256,7 +256,7 @@ static void on_idle(void)
 
 /* ---- start ---- */
 
-/* Says where blocks go, and that all chunks of the mapping are free. */
+/* Sets where blocks go, and marks all chunks of the mapping as free. */
 static void set_destination(const char *process_path, struct pnr_live live)
 {
     snprintf(drain.process_path, sizeof drain.process_path, "%s", process_path);

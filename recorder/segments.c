@@ -158,7 +158,7 @@ int rec_segments_roll(struct rec_segments *segments, struct pnr_err *err)
     if (result <= 0)
         return result;                  /* 0: the segment grows on */
     result = start_segment(segments, segments->number + 1, err);
-    rec_segments_hold(segments);           /* the program may have closed it */
+    rec_segments_hold(segments);        /* the program may have closed it */
     rec_retention_release(lock);
     return result;
 }

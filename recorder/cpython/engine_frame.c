@@ -122,8 +122,8 @@ static void begin_window(PyThreadState *ts, struct rec_thread *thread)
 }
 
 /* Returns whether the hook is to be taken off here. The bounds of a foreign stack are not known, but evaluations lie
- * on it. Where the next one outwards is further away than all that the hook may use, either it lies on
- * another stack or what is between the two is so large that the stack is large, too. */
+ * on it. Where the next one outwards is further away than all that the hook may use, either it lies on another stack,
+ * or what is between the two is so large that the stack is large, too. */
 static bool is_beyond_guard(PyThreadState *ts, const struct rec_thread *thread)
 {
     uintptr_t here = cpython_stack_pointer();
@@ -138,7 +138,7 @@ static bool is_in_window(const struct rec_thread *thread, uintptr_t evaluation)
 }
 
 /* True for an evaluation that the hook did not make. On a foreign stack that is known of those that ran when the
- * window was placed. */
+ * window began. */
 static bool is_unhooked_evaluation(const struct rec_thread *thread, uintptr_t evaluation)
 {
     if (evaluation < UINTPTR_MAX - 1 && !is_on_own_stack(thread, evaluation))
@@ -146,8 +146,8 @@ static bool is_unhooked_evaluation(const struct rec_thread *thread, uintptr_t ev
     return evaluation >= thread->window_low && !is_in_window(thread, evaluation);
 }
 
-/* Begins a thread's buffer, or goes on after a time without the hook: the chunk opens with the whole stack, and all
- * of it is unhooked. */
+/* Starts the first chunk of a thread, or the first one after a time without the hook. The chunk opens with the whole
+ * stack, all of which is unhooked. */
 static bool resync_hooked_thread(PyThreadState *ts, struct rec_thread *thread, uint16_t flags,
                                  struct rec_open_frame leaving)
 {
@@ -167,12 +167,12 @@ static void sync_unhooked_frames(PyThreadState *ts, struct rec_thread *thread, s
     uint32_t depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
     uint32_t present = leaving.function && thread->stack.unhooked_depth > depth ? depth + 1 : depth;
     if (!rec_threads_emit_left(thread, present))
-        rec_threads_start_chunk(thread, 0, rec_threads_innermost(ts), leaving);      /* its OPEN records say as much */
+        rec_threads_start_chunk(thread, 0, rec_threads_innermost(ts), leaving);  /* its OPEN records show the same */
     thread->stack.unhooked_depth = depth;
     begin_window(ts, thread);
 }
 
-/* Goes on with another greenlet's stack, of which its track keeps the unhooked frames, or nothing is known yet. */
+/* Continues with another greenlet's stack. Its track keeps how many unhooked frames it has, unless it is new. */
 static void switch_stack(PyThreadState *ts, struct rec_thread *thread, enum rec_greenlets_change change,
                          struct rec_open_frame leaving)
 {
@@ -223,7 +223,7 @@ static inline bool is_fast(const PyThreadState *ts, const struct rec_thread *thr
            (likely(!rec_greenlets.are_used) || !rec_greenlets_may_have_changed(ts, thread));
 }
 
-/* Unhooked frames may have gone before a C function is called, too. */
+/* Emits a LEFT record before a C function is called, if unhooked frames have gone. */
 static void sync_hook_before_c_call(PyThreadState *ts)
 {
     if (!is_fast(ts, rec_current))
@@ -567,7 +567,7 @@ static inline __attribute__((always_inline)) PyObject *hook_plain(PyThreadState 
     if (unlikely(!rec_buffer_append_now(&thread->buffer, &thread->buffer.call, (uint32_t)tag)))
         return hook_slowly(ts, f, 0);
     PyObject *result = rec_recursion_evaluate(ts, f, 0, thread, HOOK_ENTERED);
-    __asm__("" : "+r"(tag));           /* one value is kept over the evaluation, and not what was made of it as well */
+    __asm__("" : "+r"(tag));            /* one value is kept over the evaluation, and not what was made of it as well */
     thread = rec_current;
     if (unlikely(!result) ||
         (has_greenlets && rec_greenlets_may_have_changed(ts, thread) && !rec_greenlets_switch(ts, thread)) ||
@@ -629,7 +629,7 @@ static void on_greenlets(void)
             continue;
         thread->stack.unhooked_depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
         thread->data_stack = cpython_data_stack(ts);
-        if (thread->window_low)            /* else the stack is not known before the thread runs */
+        if (thread->window_low)         /* else the stack is not known before the thread runs */
             begin_window(ts, thread);
     }
     if (engine.hook != hook_slowly)

@@ -366,7 +366,7 @@ static inline bool cpython_is_delegating(const cpython_frame *f)
 {
     if (!cpython_is_continuable(f) || cpython_generator(f)->gi_frame_state != FRAME_EXECUTING)
         return false;
-#if PY_VERSION_HEX >= 0x030D0000        /* it stands at the RESUME after its yield, as one does that has just gone on */
+#if PY_VERSION_HEX >= 0x030D0000        /* it stands at the RESUME after its yield, as does one that has just resumed */
     if (f->previous && cpython_is_entry(f->previous))
         return false;
     int opcode = cpython_opcode(cpython_instruction(f) - 1);

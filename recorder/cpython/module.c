@@ -30,7 +30,7 @@ static struct {
     /* What a recording that ends with the process does then; set by at_exit(). Owned. */
     bool is_command, reports_end;
     char *converter, *output;
-    struct rec_destination destination;     /* of the recording that run() begins */
+    struct rec_destination destination; /* of the recording that run() begins */
     _PyCFunctionFastWithKeywords os_exit;       /* its own */
 } module = { .destination = { .lock = -1 } };
 
@@ -247,8 +247,9 @@ static void end_with_report(bool is_finalized)
     rec_recording_end(is_finalized, &totals);
     if (!has_duty)
         return;
-    rec_session_finish_others();            /* this process may be a later one of those that it was (exec), */
-    rec_diagnostics_redirect(NULL);          /* which has the duty of the one that began the capture */
+    /* After an exec this process also has the duties of the program that began the capture. */
+    rec_session_finish_others();
+    rec_diagnostics_redirect(NULL);
     rec_diagnostics_pass_on(rec_recording_path());
     if (!is_there) {
         rec_warn("%s is not to be found any more: moved or removed while the program ran%s%s", relative_path(),

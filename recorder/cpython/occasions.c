@@ -13,7 +13,7 @@
 #include "../diagnostics.h"
 
 #define AN_EXCEPTION 0                  /* that has ended the program or a thread; no signal has this number */
-#define SAVE_WAIT_NS 20000000           /* then it is seen whether the drain's thread is away */
+#define SAVE_WAIT_NS 20000000           /* how often it is checked whether the drain's thread is away */
 
 static struct {
     void (*toggle)(void);
@@ -162,7 +162,7 @@ static void wait_for_save(void)
         struct timespec t = { (time_t)(until / 1000000000), (long)(until % 1000000000) };
         if (sem_clockwait(&occasions.saved, CLOCK_MONOTONIC, &t) == 0)
             return;
-        rec_worker_run_inline();         /* the drain's thread may be away, for a fork */
+        rec_worker_run_inline();        /* the drain's thread may be away, for a fork */
     }
 }
 

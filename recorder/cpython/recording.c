@@ -20,7 +20,7 @@
 #include "../survey.h"
 #include "../../format/capture.h"
 
-#define LOOK_NS 100000000               /* how often it is looked whether another tool has displaced the recorder */
+#define LOOK_NS 100000000               /* how often it is checked whether another tool has displaced the recorder */
 
 static struct {
     pid_t pid;                          /* of the process that was started */
@@ -62,7 +62,7 @@ static void notice_changes(void)
         rec_state_take(REC_EVENT_FAILURE);
 }
 
-/* What Python code asks for may be the first that is heard of a fork. */
+/* Takes notice of a fork first: a request of Python code may be the first sign of it. */
 bool rec_recording_is_on(void)
 {
     notice_changes();

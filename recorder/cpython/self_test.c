@@ -185,7 +185,7 @@ static bool set_values(bool is_known)
     return ok;
 }
 
-/* Compares, and says in self_test.fault what is wrong. */
+/* Compares, and writes to self_test.fault what is wrong. */
 static void judge(void)
 {
     unsigned char expected[MAX_SEEN];

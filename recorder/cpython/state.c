@@ -70,7 +70,7 @@ static void report_impossible(enum rec_event event, uint32_t now)
     rec_state_take(REC_EVENT_FAILURE);
 }
 
-/* Starts an epoch where a stretch without events begins: what buffers know of their stacks is then out of date. */
+/* Starts an epoch where a time without events begins, as each thread's next block has to open with its stack. */
 static void enter_state(enum rec_event event, uint32_t now, uint32_t next)
 {
     char text[3][32];

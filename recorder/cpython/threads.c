@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #define MAX_OPEN 1024                   /* OPEN records of a block: the innermost frames */
-#define RECENT 4096                     /* buffers found by their thread state without a search; a power of two */
+#define RECENT 4096                     /* threads found by their thread state without a search; a power of two */
 #define CAPSULE "panopticon.buffer"
 
 struct rec_threads rec_threads;
@@ -102,7 +102,7 @@ static uint32_t collect_stack(PyThreadState *ts, cpython_frame *f, struct rec_op
         }
         f = next_outwards(ts, f);
         if (!is_entry && f && cpython_is_entry(f))
-            f = next_outwards(ts, f);     /* that of its own evaluation */
+            f = next_outwards(ts, f);   /* that of its own evaluation */
     }
     *is_deeper = f && rec_threads_recorded_from(ts, f, &tag);
     return n;
@@ -171,7 +171,7 @@ static uint32_t add_from_records(const struct rec_thread *thread, uint32_t n, ui
     memcpy(stack, open_frames, n * sizeof *stack);
     while (m < MAX_OPEN && (n_calls || n_unknown) && scan_open(&scan, &open)) {
         if (i + 1 < n && !stack[i].function && is_same(stack[i + 1], open)) {
-            n_unknown--;                  /* no frame that is recorded is being cleared there */
+            n_unknown--;                /* no frame that is recorded is being cleared there */
             i++;
         }
         if (i < n && is_same(stack[i], open)) {
@@ -289,7 +289,7 @@ static void write_name_of(const struct rec_thread *thread, PyObject *object)
 
 static bool is_thread_of(const struct rec_thread *thread, const PyThreadState *ts)
 {
-    return thread->owner == ts && thread->owner_id == ts->id;         /* an address is used again, an id is not */
+    return thread->owner == ts && thread->owner_id == ts->id;     /* an address is used again, an id is not */
 }
 
 struct rec_thread *rec_threads_find(const PyThreadState *ts)
@@ -353,8 +353,8 @@ void rec_threads_end_buffers(void)
     }
 }
 
-/* Has the buffer ended with the thread state, whose dict gets a capsule. Disables garbage collection meanwhile, because
- * it could run Python code here. */
+/* Puts a capsule into the thread state's dict, so that the buffer ends with the thread state. Disables garbage
+ * collection meanwhile, because it could run Python code here. */
 static void watch_end(PyThreadState *ts, struct rec_thread *thread)
 {
     int was_enabled = PyGC_Disable();
@@ -364,7 +364,7 @@ static void watch_end(PyThreadState *ts, struct rec_thread *thread)
     if (!capsule || !ts->dict || PyCapsule_SetContext(capsule, (void *)(uintptr_t)rec_functions.session) != 0 ||
         PyDict_SetItem(ts->dict, threads.capsule, capsule) != 0 ||
         PyCapsule_SetDestructor(capsule, thread_ended) != 0)
-        PyErr_Clear();                  /* its chunk is then put when others need it, or at the end */
+        PyErr_Clear();                  /* its chunk is then submitted when others need one, or at the end */
     Py_XDECREF(capsule);
     if (was_enabled)
         PyGC_Enable();
@@ -376,7 +376,7 @@ struct rec_thread *rec_threads_new(PyThreadState *ts)
     const char *name = is_main ? "MainThread" : "";
     const struct pnr_string text = { name, (uint32_t)strlen(name) };
     PyObject *type, *value, *traceback;
-    if (rec_threads.n_ending)                /* not earlier: it takes a look at all threads */
+    if (rec_threads.n_ending)           /* not earlier: it takes a look at all threads */
         rec_threads_end_buffers();
     struct rec_thread *thread = rec_fork_memory_new(sizeof *thread);
     if (!thread ||

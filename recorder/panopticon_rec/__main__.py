@@ -35,8 +35,8 @@ def check_readable(path):
 
 
 def choose_paths(path):
-    """Return (capture, output): output is what the capture is converted to at the end of the program, or None. path:
-    that of --output."""
+    """Return (capture, output), given the path of --output. output: what the capture is converted to at the end of the
+    program, or None."""
     if not path:
         fail("-o needs a path")
     name, suffix = os.path.splitext(path)
@@ -190,8 +190,8 @@ class Plan:
         _recorder.at_exit(not is_quiet, converter, output)
         hooks_started = options.records_started(self.recording)
         if output or hooks_started:
-            self.on_path = panopticon_rec.child_hook(self.recording, hooks_started, output=output, reports=not is_quiet,
-                                                     wanted=wanted)
+            self.on_path = panopticon_rec.child_hook(self.recording, hooks_started, {
+                "output": output, "tells": not is_quiet, "wanted": wanted})
 
     def run(self):
         return _recorder.run(self.kind, self.target, self.capture, self.joined is not None, self.properties,
