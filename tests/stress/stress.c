@@ -1,13 +1,13 @@
-/* Hammers the buffer and the drain as a program of many threads does, without an interpreter, and reads the captures
- * back.
+/* Stresses the thread buffers and the drain as a program of many threads does, without an interpreter, and reads the
+ * captures.
  *
  *     stress [MILLISECONDS]               how long each scenario lasts [400]
  *
  * A mutex is the recording lock. With it threads come and go, record, end their buffers, submit all chunks and fork;
  * without it others have snapshots made, and make them when the drain's thread is away, as rec_recording_save does.
  * Then the recording is stopped while they all go on. Each event carries its number in its thread in the record's
- * field `function`: so it can be seen in each process, each snapshot and each thread whether events are missing that
- * neither LOST records nor the limits account for.
+ * field `function`. This shows in each process, each snapshot and each thread whether events are missing that neither
+ * LOST records nor the limits account for.
  *
  * The linker replaces the recorder's write() by that of this file (--wrap): a slow disk, and one that is full.
  * Meant for ThreadSanitizer and AddressSanitizer, but what it checks holds in any build. The last lines are those of
@@ -45,7 +45,7 @@ struct scenario {
     const char *name;
     uint64_t max_size, last_ns;
     bool discards, forks, saves;
-    int n_buffers;                         /* of a worker at once */
+    int n_buffers;                      /* of a worker at once */
     int write_us;                       /* how long a write takes */
     uint64_t disk_size;                 /* bytes of blocks that can be written; 0: any */
 };

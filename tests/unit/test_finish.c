@@ -667,7 +667,7 @@ static bool is_needed(void)
     return true;
 }
 
-/* As if the last look were that long ago. */
+/* Makes the last check that long ago. */
 static void set_last_look(const char *path, time_t seconds)
 {
     struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_nsec = UTIME_OMIT } };
@@ -709,7 +709,7 @@ static bool is_idle(void)
     return false;
 }
 
-/* One of the processes looks every two seconds. */
+/* One of the processes checks every two seconds. */
 Test(finish, is_checked_by_one_process_at_a_time)
 {
     uint64_t next_ns = 0, now_ns = rec_clock_monotonic_ns();
@@ -819,9 +819,9 @@ Test(finish, does_not_take_another_for_the_dead)
     cr_expect_eq(unlink(path), 0, "it is no mapping, and stays");
 }
 
-/* ---- what was begun only ---- */
+/* ---- partial processes ---- */
 
-Test(finish, removes_what_was_only_begun)
+Test(finish, removes_partial_processes)
 {
     char dead[140], running[140], unknown[140];
     pid_t pid = record_and_die(&reported[0], DIE_NEVER, BEFORE);

@@ -83,7 +83,7 @@ Test(retention, counts_the_directories_of_many_processes)
     cr_expect_geq(max, SIZE / 4 * 3);
 }
 
-/* A directory that a process has begun, with a mapping of so many bytes. */
+/* Makes a partial process, with a mapping of so many bytes. */
 static void make_partial(int pid, uint64_t start, uint64_t namespace, off_t size)
 {
     char path[200];
@@ -108,7 +108,7 @@ static int count_partial(void)
 
 /* What was left by those that were killed while they began goes, what others begin at this moment, or may begin,
  * counts. */
-Test(retention, counts_what_is_begun)
+Test(retention, counts_partial_processes)
 {
     enum { N = 9 };                     /* of each kind, 1 MiB each */
     const struct rec_limits limits = { SIZE, 0 };

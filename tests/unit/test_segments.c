@@ -310,7 +310,8 @@ Test(segments, evict_the_oldest_of_all_processes)
     rec_segments_stop(&busy.segments);
 }
 
-/* Killed, or ended in order, and then without live mapping: goes with all that it has when that is the oldest. */
+/* A process that was killed, or has ended in order and so has no live mapping, goes with all that it has when that is
+ * the oldest. */
 Test(segments, evict_processes_that_are_gone)
 {
     for (int has_ended = 0; has_ended < 2; has_ended++) {
@@ -384,7 +385,7 @@ Test(segments, evict_what_is_too_old)
     rec_segments_stop(&process.segments);
 }
 
-/* Also of others, and when nothing is written; but not at every tick. */
+/* Data of other processes goes, too, also while nothing is written; but not at every tick. */
 Test(segments, evict_what_others_left_too_long_ago)
 {
     const struct rec_limits limits = { 0, 4 * SECOND };
@@ -463,7 +464,7 @@ Test(segments, make_space_for_a_process)
     rec_segments_stop(&process.segments);
 }
 
-Test(segments, need_no_room_without_limits)
+Test(segments, need_no_space_without_limits)
 {
     const struct rec_limits none = { 0, 0 }, some = { SIZE, 0 };
     int lock;
