@@ -6,7 +6,7 @@
  *     rec_destination_settle                  it has started, or could not
  *
  * From the first call to the last the directory is locked (flock), so that recordings that start at the same time
- * choose one after the other. A lock that is held for longer than that takes is not waited for. --force moves the
+ * choose in sequence. A lock that is held for longer than that takes is not waited for. --force moves the
  * old capture aside, to .NAME.replaced, and removes it when the new one has started. A recorder that is killed in
  * between leaves it there. The next --force moves it back, or removes it if another capture has its path. One thread
  * at a time. */

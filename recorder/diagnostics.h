@@ -9,7 +9,8 @@
  *             rec_warn ...                    any thread
  *     rec_diagnostics_pass_on
  *
- * All functions except rec_warn and rec_debug are called with the recording lock (thread_buffer.h), which guards what they set. */
+ * All functions except rec_warn and rec_debug are called with the recording lock (thread_buffer.h), which guards what
+ * they set. */
 #ifndef REC_DIAGNOSTICS_H
 #define REC_DIAGNOSTICS_H
 

@@ -68,7 +68,7 @@ static struct {
 
 /* ---- free chunks ---- */
 
-/* With `lock`, like take_free. */
+/* Called with `lock`, as is take_free. */
 static void put_free(int chunk)
 {
     drain.free[chunk / 64] |= UINT64_C(1) << chunk % 64;
@@ -256,7 +256,7 @@ static void on_idle(void)
 
 /* ---- start ---- */
 
-/* Says where blocks go, and that all chunks of the mapping are free. */
+/* Sets where blocks go, and marks all chunks of the mapping as free. */
 static void set_destination(const char *process_path, struct pnr_live live)
 {
     snprintf(drain.process_path, sizeof drain.process_path, "%s", process_path);
@@ -427,7 +427,7 @@ int rec_drain_cut(uint32_t *segment, struct pnr_err *err)
     int result = rec_drain_has_failed() ? -1 : rec_segments_roll(&drain.segments, err);
     if (rec_drain_has_failed())
         *err = drain.failure;
-    else if (result == 0 && drain.segments.begun_ns)    /* it grows on: no descriptor was left to look at the capture */
+    else if (result == 0 && drain.segments.first_block_ns)      /* no descriptor was left to begin another segment */
         result = (errno = EMFILE, pnr_err_system(err, drain.process_path, "cannot end a segment"));
     *segment = drain.segments.number;
     pthread_mutex_unlock(&drain.io);

@@ -10,7 +10,7 @@
  *     rec_drain_stop
  *     rec_drain_remove
  *
- * All functions but rec_drain_snapshot and rec_drain_has_failed are called with the recording lock
+ * All functions except rec_drain_snapshot and rec_drain_has_failed are called with the recording lock
  * (thread_buffer.h). When no chunk is free rec_drain_take writes one itself, so that memory is bounded and nothing
  * is lost; or, if the options say so, the events are discarded. After a failed write nothing more is written, and
  * the chunks stay as they are in the live mapping, from which a reader takes them. */
@@ -45,13 +45,13 @@ struct rec_drain_totals {
 int rec_drain_start(const char *process_path, struct pnr_live live, const struct rec_drain_options *options,
                     struct pnr_err *err);
 
-/* The program begins to run: see rec_segments_hold. */
+/* Calls rec_segments_hold, because the program begins to run. */
 void rec_drain_hold(void);
 
 /* Returns NULL when out of memory. */
 struct rec_stream *rec_drain_stream(uint32_t thread);
 
-/* Says that no more chunks will come. The stream is freed when its last block is written. */
+/* Ends the stream, which gets no more chunks. It is freed when its last block is written. */
 void rec_drain_end(struct rec_stream *stream);
 
 /* Takes a chunk for the caller to fill. Returns its number, or -1: a write has failed (rec_drain_has_failed); chunks
@@ -89,7 +89,7 @@ int rec_drain_cut(uint32_t *segment, struct pnr_err *err);
  * -1. */
 int rec_drain_link(const char *process_path, uint32_t first_segment, struct pnr_err *err);
 
-/* Goes on, after a cut, in another process directory and on another live mapping, which the drain owns from now on,
+/* Continues, after a cut, in another process directory and on another live mapping, which the drain owns from now on,
  * also when it fails. Segments are numbered on. on_move is called when the move can fail no more; then the old
  * mapping is removed. Returns 0, or -1 and nothing has changed. */
 int rec_drain_move(const char *process_path, struct pnr_live live, const struct rec_drain_options *options,

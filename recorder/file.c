@@ -10,8 +10,8 @@
 #include "signals.h"
 #include "../format/file.h"
 
-#define MIN_DESCRIPTOR 4000     /* of the recorder's; the kernel's table grows with the highest number */
-#define BELOW_LIMIT 64          /* ... and with a lower RLIMIT_NOFILE so far below that */
+#define MIN_DESCRIPTOR 4000             /* of the recorder's; the kernel's table grows with the highest number */
+#define BELOW_LIMIT 64                  /* ... and with a lower RLIMIT_NOFILE so far below that */
 
 int rec_file_move_up(int fd)
 {

@@ -21,10 +21,10 @@
 
 struct rec_file {
     char path[PATH_MAX];
-    int fd;                     /* -1: not open at present */
+    int fd;                             /* -1: not open at present */
     dev_t device;
-    ino_t inode;                /* 0 until it was opened */
-    off_t size;                 /* what was appended whole */
+    ino_t inode;                        /* 0 until it was opened */
+    off_t size;                         /* what was appended whole */
 };
 
 /* Makes the file, which must not exist, for the owner alone (0600). Returns 0 or -1. */

@@ -14,7 +14,7 @@
 
 #define REC_CACHE_LINE 64
 
-/* Makes rec_fork_memory_is_forked report forks of this process from now on. Takes back all memory. */
+/* Makes rec_fork_memory_is_forked report forks of this process from now on. Frees all memory that was given out. */
 void rec_fork_memory_start(void);
 
 /* True in a forked child until it calls rec_fork_memory_start, except in one that shares its parent's memory

@@ -25,7 +25,7 @@
  * or -1. */
 int rec_name_table_start(const char *process_path, uint64_t max_size, struct pnr_err *err);
 
-/* Says where the directory of the process lies now. Returns 0 or -1. */
+/* Sets the path of the process's directory after it was renamed. Returns 0 or -1. */
 int rec_name_table_move(const char *process_path, struct pnr_err *err);
 
 /* Adds a property (specs/capture-format.md, section 6.3). */
@@ -74,7 +74,8 @@ uint64_t rec_name_table_size(void);
  * it. Returns 0 or -1. */
 int rec_name_table_copy(struct rec_file *copy, const char *process_path, struct pnr_err *err);
 
-/* Adds the properties of the end, closes the file, and goes on in this copy of the table. Gives the failure, if any. */
+/* Adds the properties of the end, closes the file, and continues in this copy of the table. Gives the failure, if
+ * any. */
 void rec_name_table_replace(const struct rec_file *copy, uint64_t max_size, const struct rec_end *end,
                             struct pnr_err *err);
 

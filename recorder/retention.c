@@ -244,7 +244,7 @@ static void clear_inventory(struct inventory *inventory)
 
 /* Removes what is left of processes that were ended while they started. Adds what those take that are starting now, if
  * size is not NULL. Returns 0 or -1. */
-static int clear_begun(const char *capture_path, uint64_t *size, struct pnr_err *err)
+static int clear_partial(const char *capture_path, uint64_t *size, struct pnr_err *err)
 {
     char path[PATH_MAX];
     struct dirent *entry;
@@ -269,7 +269,7 @@ static int clear_begun(const char *capture_path, uint64_t *size, struct pnr_err 
 void rec_retention_remove_waste(const char *capture_path)
 {
     struct pnr_err err;
-    clear_begun(capture_path, NULL, &err);
+    clear_partial(capture_path, NULL, &err);
 }
 
 /* Gives the inventory, which the caller clears. Returns 0 or -1. */
@@ -278,7 +278,7 @@ static int take_inventory(const char *capture_path, const struct rec_limits *lim
 {
     static char path[PATH_MAX];
     *inventory = (struct inventory){ 0 };
-    int result = clear_begun(capture_path, &inventory->size, err);
+    int result = clear_partial(capture_path, &inventory->size, err);
     if (result != 0)
         return -1;
     if (pnr_capture_processes(capture_path, &inventory->processes, err) != 0)

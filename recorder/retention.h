@@ -36,8 +36,8 @@ uint64_t rec_retention_size_on_disk(uint64_t size);
 int rec_retention_reserve(const char *capture_path, const struct rec_limits *limits, uint64_t size, int *lock,
                           struct pnr_err *err);
 
-/* Evicts segments of one process as if there were no others: for a process that has given up its rights and may not
- * look at those of other users. Returns 0 or -1. */
+/* Evicts segments of one process as if there were no others: for a process that has dropped its privileges and may
+ * not look at those of other users. Returns 0 or -1. */
 int rec_retention_trim(const char *process_path, const struct rec_limits *limits, uint64_t size, struct pnr_err *err);
 
 /* True when the capture has processes of other users, for which this one has to keep the limits. */

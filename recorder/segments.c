@@ -123,7 +123,7 @@ static int start_segment(struct rec_segments *segments, uint32_t number, struct 
     release_files(segments);
     segments->number = number;
     segments->size = 0;
-    segments->begun_ns = 0;
+    segments->first_block_ns = 0;
     return 0;
 }
 
@@ -152,22 +152,29 @@ static int reserve_bytes(struct rec_segments *segments, uint64_t size, int *lock
 int rec_segments_roll(struct rec_segments *segments, struct pnr_err *err)
 {
     int lock;
-    if (!segments->begun_ns)
+    if (!segments->first_block_ns)
         return 0;
     int result = reserve_bytes(segments, rec_retention_segment_size(&segments->limits), &lock, err);
     if (result <= 0)
         return result;                  /* 0: the segment grows on */
     result = start_segment(segments, segments->number + 1, err);
-    rec_segments_hold(segments);           /* the program may have closed it */
+    rec_segments_hold(segments);        /* the program may have closed it */
     rec_retention_release(lock);
     return result;
+}
+
+/* Returns whether the segment has had blocks for as long as a segment lasts. */
+static bool is_over_age(const struct rec_segments *segments, uint64_t now_ns)
+{
+    return segments->first_block_ns &&
+           now_ns - segments->first_block_ns >= rec_retention_segment_ns(&segments->limits);
 }
 
 int rec_segments_append(struct rec_segments *segments, const struct pnr_block_header *header, const void *block,
                         size_t size, uint64_t now_ns, struct pnr_err *err)
 {
     bool is_full = segments->size + rec_retention_size_on_disk(size) > rec_retention_segment_size(&segments->limits);
-    bool is_old = segments->begun_ns && now_ns - segments->begun_ns >= rec_retention_segment_ns(&segments->limits);
+    bool is_old = is_over_age(segments, now_ns);
     if ((is_full || is_old) && rec_segments_roll(segments, err) != 0)
         return -1;
     struct rec_thread_file *file = find_file(segments, file_owner(header), err);
@@ -178,14 +185,14 @@ int rec_segments_append(struct rec_segments *segments, const struct pnr_block_he
     if (rec_file_append(&file->file, block, size, err) != 0)
         return -1;
     segments->size += rec_retention_size_on_disk((uint64_t)file->file.size) - before;
-    if (!segments->begun_ns)
-        segments->begun_ns = now_ns;
+    if (!segments->first_block_ns)
+        segments->first_block_ns = now_ns;
     segments->n_bytes += size;
     return 0;
 }
 
-/* True when it is time to evict what is too old. Processes that have given up their rights cannot keep the limits
- * for one another; root does it for them. */
+/* Returns whether it is time to evict what is too old. Processes that have dropped their privileges cannot evict
+ * one another's segments; root does it for them. */
 static bool is_due(struct rec_segments *segments, uint64_t now_ns)
 {
     const struct rec_limits *limits = &segments->limits;
@@ -201,7 +208,7 @@ int rec_segments_tick(struct rec_segments *segments, uint64_t now_ns, struct pnr
     if (!is_due(segments, now_ns))
         return 0;
     segments->checked_ns = now_ns;
-    if (segments->begun_ns && now_ns - segments->begun_ns >= rec_retention_segment_ns(&segments->limits))
+    if (is_over_age(segments, now_ns))
         return rec_segments_roll(segments, err);
     int result = reserve_bytes(segments, 0, &lock, err);
     if (result > 0)

@@ -39,7 +39,7 @@ struct rec_segments {
     struct stat directory_was;
     uint32_t number;                    /* of the last segment: 1, 2, ... */
     uint64_t size;                      /* of it on disk */
-    uint64_t begun_ns;                  /* when its first block was written, CLOCK_MONOTONIC; 0: it has none */
+    uint64_t first_block_ns;            /* when its first block was written, CLOCK_MONOTONIC; 0: it has none */
     uint64_t checked_ns;                /* when it was last checked what is too old */
     uint64_t n_blocks, n_bytes;         /* that were written */
 };

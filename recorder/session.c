@@ -93,9 +93,8 @@ static int begin_files(const char *process_path, uint32_t n_chunks, const struct
     return 0;
 }
 
-/* Removes a process that was begun, and its capture: an empty directory would be taken for a process that was
- * recorded. */
-static void remove_begun(const char *capture_path, const char *process_path)
+/* Removes a partial process, and its capture: an empty directory would be taken for a process that was recorded. */
+static void remove_partial(const char *capture_path, const char *process_path)
 {
     rec_tree_remove(process_path);
     rmdir(capture_path);
@@ -118,7 +117,7 @@ static int begin_process(const char *capture_path, uint32_t n_chunks, const stru
             return 0;
     }
     rec_name_table_release();
-    remove_begun(capture_path, path);
+    remove_partial(capture_path, path);
     return -1;
 }
 
@@ -221,7 +220,7 @@ void rec_session_discard(struct rec_totals *totals)
     rec_session_stop(totals);
     strcpy(process_path, rec_name_table_path());
     *strrchr(process_path, '/') = 0;
-    remove_begun(session.capture_path, process_path);
+    remove_partial(session.capture_path, process_path);
 }
 
 /* ---- copies of what there is: snapshots and regions ---- */
@@ -259,7 +258,7 @@ int rec_session_snapshot(const char *path, const struct rec_region *region, char
     if (result == 0)
         result = pnr_capture_publish_process(taken, (long)getpid(), process_path, sizeof process_path, err);
     if (result != 0)
-        remove_begun(taken, process_path);
+        remove_partial(taken, process_path);
     return result;
 }
 
@@ -295,7 +294,7 @@ void rec_session_postpone_region(struct rec_region *region)
 
 void rec_session_discard_region(const char *path, const struct rec_region *region)
 {
-    remove_begun(path, region->process_path);
+    remove_partial(path, region->process_path);
 }
 
 /* Removes the copy that was made of a region; its directory is empty again. */
@@ -309,7 +308,7 @@ static void undo_copy(const struct rec_region *region, const char *process_path)
  * the copy of the names open. Returns 0, or -1 and the directory is empty. */
 static int copy_region(const struct rec_region *region, char *process_path, struct rec_file *names, struct pnr_err *err)
 {
-    static char path[PATH_MAX];         /* as in begin_process */
+    static char path[PATH_MAX];         /* the stack may be small; guarded by the recording lock */
     uint32_t next;
     strcpy(process_path, region->process_path);
     pnr_segment_path(process_path, region->first_segment, path);
@@ -326,7 +325,8 @@ static int copy_region(const struct rec_region *region, char *process_path, stru
 int rec_session_save_region(const char *path, const struct rec_region *region, struct rec_totals *totals,
                             struct pnr_err *err)
 {
-    static char process_path[PATH_MAX]; /* as in begin_process, like the next */
+    /* Not on the stack, which may be a small thread's. The recording lock guards both. */
+    static char process_path[PATH_MAX];
     static struct rec_file names;
     struct pnr_clock_sample now = rec_clock_sample();
     rec_buffer_flush_all();
@@ -364,7 +364,7 @@ static void move_names(void)
 int rec_session_move(const char *path, const struct rec_region *region, const struct rec_drain_options *options,
                      struct rec_totals *totals, struct pnr_err *err)
 {
-    static char process_path[PATH_MAX]; /* as in begin_process */
+    static char process_path[PATH_MAX]; /* the stack may be small; guarded by the recording lock */
     struct pnr_live live = { 0 };
     struct pnr_clock_sample now = rec_clock_sample();
     move.max_names_size = max_names_size(&options->limits);

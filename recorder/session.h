@@ -11,7 +11,7 @@
  *         rec_session_forked                  in a forked child, which may start its own
  *     rec_session_stop or rec_session_discard
  *
- * All functions but rec_session_snapshot, rec_session_make_capture and rec_session_finish_others are called with the
+ * All functions except rec_session_snapshot, rec_session_make_capture and rec_session_finish_others are called with the
  * recording lock (thread_buffer.h). */
 #ifndef REC_SESSION_H
 #define REC_SESSION_H
@@ -29,8 +29,9 @@ struct rec_totals {
     struct pnr_err failure;             /* code PNR_OK when there was none */
 };
 
-/* Starts: in a new capture, at path or, if that is taken, at a path that pnr_capture_make chooses; or, when joins,
- * in the capture at path. Copies the capture's path, absolute, to taken (PATH_MAX bytes). Returns 0 or -1. */
+/* Starts a session in a new capture, at path or, if that is taken, at a path that pnr_capture_make chooses. If joins,
+ * starts it in the capture that is at path. Copies the capture's path, absolute, to taken (PATH_MAX bytes). Returns 0
+ * or -1. */
 int rec_session_start(const char *path, bool joins, const struct rec_drain_options *options, char *taken,
                       struct pnr_err *err);
 
@@ -46,8 +47,8 @@ bool rec_session_is_closed(void);
 /* Ends all buffers, writes everything and the properties of the end. */
 void rec_session_stop(struct rec_totals *totals);
 
-/* Finishes what other processes of the capture left that were killed. Called after the stop; the process that began the
- * capture has done it then. */
+/* Finishes other processes of the capture that were killed. Called after the stop, which has done it already in the
+ * process that began the capture. */
 void rec_session_finish_others(void);
 
 /* Stops a recording of which nothing is kept, and removes what it made. */
@@ -71,7 +72,7 @@ struct rec_region {
  * Returns 0, or -1 and leaves nothing in the directory. */
 int rec_session_begin_region(const char *path, struct rec_region *region, struct pnr_err *err);
 
-/* Makes the region begin only now. When that fails it has begun when it had before. */
+/* Makes the region begin only now. If that fails, its beginning stays as it was. */
 void rec_session_postpone_region(struct rec_region *region);
 
 /* Makes a process of the region, up to now, in its capture at path. Recording goes on. Gives the region's totals.
@@ -83,14 +84,13 @@ int rec_session_save_region(const char *path, const struct rec_region *region, s
 void rec_session_discard_region(const char *path, const struct rec_region *region);
 
 /* Ends the present capture as rec_session_stop does, and gives its totals. Recording goes on in the region's capture
- * at path, as if
- * it had been written there from the region's beginning. Returns 0, or -1 and nothing has changed. */
+ * at path, as if it had been written there from the region's beginning. Returns 0, or -1 and nothing has changed. */
 int rec_session_move(const char *path, const struct rec_region *region, const struct rec_drain_options *options,
                      struct rec_totals *totals, struct pnr_err *err);
 
 /* Makes a capture, as rec_session_start does, of what has been recorded up to now: in the session, or in a region.
  * Recording goes on. Called by the drain's thread in on_wake, or with the recording lock. When it fails it leaves
- * nothing behind. */
+ * no files. */
 int rec_session_snapshot(const char *path, const struct rec_region *region, char *taken, struct pnr_err *err);
 
 #endif

@@ -17,7 +17,7 @@ struct last_block {
     uint32_t thread, sequence;          /* thread 0: none */
 };
 
-/* Finds how far each thread has got, before anything is copied. The chunks are looked at one after the other while
+/* Finds how far each thread has got, before anything is copied. The chunks are looked at in sequence while
  * threads go on: a chunk that is passed by as free can be full when the thread's next one is reached. Copies that go
  * only as far as this first look have no such hole, because all earlier blocks had been announced by then. */
 static void find_last_blocks(const struct pnr_live *live, struct last_block *last)

@@ -17,7 +17,8 @@
 #include "../format/capture.h"
 #include "../format/file.h"
 
-/* A shared lock on the capture's order. A child inherits it from its parent, and it lasts until both have closed it. */
+/* A shared lock on the capture's file `order`. A child inherits it from its parent, and it lasts until both have closed
+ * it. */
 static struct {
     int fd;                             /* or -1 */
     struct stat was;

@@ -23,8 +23,9 @@ void rec_survey_take(const char *capture_path, struct rec_survey *survey);
  * headers say so. A program that this process was before an exec is not another process. */
 bool rec_survey_runs(const char *capture_path);
 
-/* Makes a child of the coming fork known as one that will record into the capture, if that has an order. It is known
- * until the parent and the child have each called rec_survey_forked, have ended, or have become another program. */
+/* Makes a child of the coming fork known as one that will record into the capture, if that has a file `order`. It is
+ * known until the parent and the child have each called rec_survey_forked, have ended, or have become another program.
+ */
 void rec_survey_fork(const char *capture_path);
 
 /* Called in the parent after the fork, in the child when it has started to record. */

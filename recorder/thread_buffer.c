@@ -154,7 +154,7 @@ void rec_buffer_emit_lost(struct rec_buffer *buffer)
 }
 
 /* Records events that were lost at the very end in a block of their own. A block that is DEEPER, without OPEN
- * records, says nothing of the stack. */
+ * records, does not describe the stack. */
 static void emit_lost_at_end(struct rec_buffer *buffer)
 {
     if (buffer->n_lost && buffer->chunk < 0 && rec_buffer_start_chunk(buffer, PNR_BLOCK_DEEPER, 0))

@@ -10,8 +10,7 @@
  *
  * The recording lock: the recorder's core has no lock of its own for its calls. Its caller holds one, always the
  * same, around each call in this header and in each other that names this lock. What they share is guarded by it:
- * the list of buffers, rec_min_duration_ticks, and the fields of each buffer. cpython/threads.h says which lock it
- * is there. */
+ * the list of buffers, rec_min_duration_ticks, and the fields of each buffer. In cpython/ it is the GIL (threads.h). */
 #ifndef REC_THREAD_BUFFER_H
 #define REC_THREAD_BUFFER_H
 

@@ -20,7 +20,7 @@
  * STOPPING  The thread ends when there is no work and on_wake is not due.
  * STOPPED   Nothing follows but rec_worker_start. It is the state before the first start, too.
  *
- * on_wake runs once for each time that `is_woken` was set: by whoever clears it. */
+ * on_wake runs once for each time that `is_woken` was set, by the caller that clears it. */
 #include "worker.h"
 
 #include <assert.h>
@@ -48,7 +48,7 @@ enum worker_state { WORKER_STOPPED, WORKER_PRESENT, WORKER_PARKING, WORKER_PARKE
 static struct {
     struct rec_worker_tasks tasks;
     pthread_mutex_t presence;           /* held for a whole change: until the thread has begun or has ended */
-    _Atomic enum worker_state state;           /* changed with `presence` */
+    _Atomic enum worker_state state;    /* changed with `presence` */
     uint64_t parked_ns;                 /* since when, or when it last could not be brought back; with `presence` */
     sem_t posts;                        /* the thread has something to look at */
     _Atomic bool is_woken;              /* on_wake is due */

@@ -28,13 +28,13 @@ struct rec_worker_tasks {
 /* Starts the thread. Returns 0, or an errno. */
 int rec_worker_start(const struct rec_worker_tasks *tasks);
 
-/* Says that there is work. */
+/* Announces that there is work. */
 void rec_worker_post(void);
 
-/* Has on_wake called soon, before any other work. Safe in a signal handler. */
+/* Requests a call of on_wake soon, before any other work. Safe in a signal handler. */
 void rec_worker_wake(void);
 
-/* True when somebody waits for the thread, which then should not begin what takes long. */
+/* True when another thread waits for this one, which then should not begin work that takes long. */
 bool rec_worker_is_awaited(void);
 
 /* Ends the thread for the time being. Returns when the kernel has forgotten it. */

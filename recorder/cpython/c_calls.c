@@ -37,7 +37,7 @@ static struct {
 
 /* ---- names ---- */
 
-/* Appends the UTF-8 of a str. Returns false when it is none. */
+/* Appends the UTF-8 of a str. Returns false when the object is not a str. */
 static bool append_text(char *text, size_t size, PyObject *object)
 {
     PyObject *owned;
@@ -116,17 +116,17 @@ static uint32_t index_of_name(const char *module, const char *name)
     if (2 * c_calls.n_named >= c_calls.capacity && !grow_names())
         return 0;
     uint64_t hash = hash_name(module, name);
-    struct named *place = find_named(c_calls.named, c_calls.capacity, hash);
-    if (!place->index) {
+    struct named *slot = find_named(c_calls.named, c_calls.capacity, hash);
+    if (!slot->index) {
         const struct pnr_string strings[3] = { { module, (uint32_t)strlen(module) },
                                                { name, (uint32_t)strlen(name) }, { "", 0 } };
         uint32_t index = rec_name_table_add_function(PNR_FUNCTION_C, 0, strings);
         if (!index)
             return 0;
-        *place = (struct named){ hash, index };
+        *slot = (struct named){ hash, index };
         c_calls.n_named++;
     }
-    return place->index;
+    return slot->index;
 }
 
 /* Returns true for a method, whose name begins with the class of self. A function that has a __module__ belongs to that
@@ -154,7 +154,8 @@ static uint32_t make_index(const PyMethodDef *method, PyObject *self, PyObject *
     }
     size_t at = strlen(name);
     snprintf(name + at, sizeof name - at, "%s", method->ml_name);
-    const struct pnr_string strings[3] = { { module, (uint32_t)strlen(module) }, { name, (uint32_t)strlen(name) }, { "", 0 } };
+    const struct pnr_string strings[3] = { { module, (uint32_t)strlen(module) },
+                                           { name, (uint32_t)strlen(name) }, { "", 0 } };
     bool is_left_out = strcmp(module, "panopticon_rec._recorder") == 0 ||
                        pnr_filter_judge(&rec_functions.filter, strings) > 0;
     uint32_t index = is_left_out ? 0 : index_of_name(module, name);
@@ -202,18 +203,18 @@ static inline bool count_call(struct rec_stack *stack, enum pnr_kind kind)
         stack->c_depth++;
         if (likely(!rec_state_is(REC_UNHOOKED)))
             return true;
-        if (stack->c_gap_end <= stack->c_gap_begin)
-            stack->c_gap_begin = stack->c_depth - 1;
-        stack->c_gap_end = stack->c_depth;
+        if (stack->c_unrecorded_end <= stack->c_unrecorded_begin)
+            stack->c_unrecorded_begin = stack->c_depth - 1;
+        stack->c_unrecorded_end = stack->c_depth;
         return false;
     }
     if (stack->c_depth == 0)
         return false;
     uint32_t n = stack->c_depth--;
-    if (likely(n > stack->c_gap_end))
+    if (likely(n > stack->c_unrecorded_end))
         return true;
-    stack->c_gap_end = n - 1;
-    return n <= stack->c_gap_begin;
+    stack->c_unrecorded_end = n - 1;
+    return n <= stack->c_unrecorded_begin;
 }
 
 static void append_call(PyThreadState *ts, enum pnr_kind kind, uint32_t index)

@@ -74,8 +74,8 @@ static void forbid_init(PyTypeObject *class)
         PyType_Modified(class);
 }
 
-/* Undoes it. The call site has been specialized to call any class (CALL_NON_PY_GENERAL): it would
- * stay so. */
+/* Gives the class PyType_GenericAlloc back. The call site has been specialized to call any class
+ * (CALL_NON_PY_GENERAL), and would stay so. */
 static void allow_init(PyTypeObject *class)
 {
     const cpython_frame *caller = cpython_running(PyThreadState_Get());

@@ -29,11 +29,11 @@
  *   PyType_GenericAlloc. The specializer leaves the call alone; its __init__ is called through the hook, 100 times.
  * - Below a deep stack the hook is off (engine_frame.c). A recursion through __init__ is then to need no C stack, as
  *   without the recorder. So allocate gives the class PyType_GenericAlloc back and makes the call site be specialized
- *   again. rec_inlining_end_region takes that back when the hook is on again.
+ *   again. rec_inlining_end_region undoes this when the hook is on again.
  *
  * Three entry points:
  *     rec_inlining_start                  a recording begins: all classes that there are
- *     rec_inlining_on_namespace           a class has been made (3.11; on 3.13 new_class sees to it), and before that
+ *     rec_inlining_on_namespace           a class has been made (3.11; on 3.13 new_class does it), and before that
  *         rec_inlining_on_first_call, rec_inlining_on_call    a function that may become a __getitem__ runs
  *     rec_inlining_end_region             a region without hook has ended
  *

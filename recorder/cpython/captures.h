@@ -41,33 +41,33 @@ void rec_captures_remember(void);
  * or moved and out of sight. May be called without the GIL. */
 bool rec_captures_locate(void);
 
-/* Begins a region, whose capture goes to path or where there is room for it. dict: its options. Returns it, which is
- * the list's, or NULL with an exception set. */
+/* Begins a region, whose capture goes to path or, if that is taken, to the next free name. dict: its options. Returns
+ * the region, which the list owns, or NULL with an exception set. */
 struct rec_capture *rec_captures_begin_region(const char *path, PyObject *dict);
 
-/* Takes away a region that has just begun. */
+/* Discards a region that has just begun. */
 void rec_captures_discard_region(struct rec_capture *region);
 
-/* Makes the capture of a region, and forgets it. */
+/* Makes the capture of a region, and removes the region from the list. */
 void rec_captures_save_region(struct rec_capture *region, struct rec_totals *totals);
 
 /* The region of this number, or NULL. */
 struct rec_capture *rec_captures_find(int number);
 
-/* Ends the capture that is written, and continues in that of the region that has begun first. drain: the drain's
- * callbacks. *is_waiting: that region has yet to begin. Returns false, and nothing has changed, when it cannot. */
+/* Ends the capture that is written, and continues in that of the region that began first. drain: the drain's callbacks.
+ * *is_waiting: that region has yet to begin. Returns false if that is not possible, and nothing has changed. */
 bool rec_captures_move(struct rec_drain_options *drain, bool *is_waiting, struct rec_totals *totals);
 
-/* Regions that wait for the program to resume recording begin now. */
+/* Begins the regions that wait for the program to resume recording. */
 void rec_captures_begin_waiting(void);
 
-/* True when a region waits for that. */
+/* True when a region waits for the program to resume recording. */
 bool rec_captures_are_waiting(void);
 
-/* No pause is lifted for a region any more: the program has paused or resumed recording itself. */
+/* Ends the lifting of a pause for regions, because the program has paused or resumed recording itself. */
 void rec_captures_settle(void);
 
-/* How many regions lift a pause. */
+/* Returns how many regions lift a pause. */
 int rec_captures_count_lifting(void);
 
 /* True when a capture wants calls of C functions. */
@@ -76,7 +76,7 @@ bool rec_captures_want_c_calls(void);
 /* Forgets the regions in a forked child, as they are the parent's. */
 void rec_captures_forked(void);
 
-/* Gives what this process still writes alongside its own directory to another user: the regions' directories. */
+/* Gives the regions' directories, to which this process still writes, to another user. */
 void rec_captures_give(uid_t user);
 
 #endif

@@ -21,7 +21,7 @@ enum rec_enter {
 enum rec_leave {
     REC_LEAVE_PAUSE,
     REC_LEAVE_HANDOVER,                 /* after REC_LEAVE_PAUSE: the other engine will continue */
-    REC_LEAVE_FAILURE,                  /* nothing more can be recorded. In the midst of an event: runs no Python code */
+    REC_LEAVE_FAILURE,                  /* nothing more can be recorded; amid an event, so runs no Python code */
     REC_LEAVE_STOP,                     /* the last records are written; the session can then be stopped */
     REC_LEAVE_OFF,                      /* as STOP, without any record */
     REC_LEAVE_GONE                      /* the interpreter is gone: nothing of it is touched */
@@ -45,12 +45,13 @@ struct rec_engine {
 /* NULL where this Python does not have it. */
 extern const struct rec_engine *const rec_engine_frame, *const rec_engine_monitoring;
 
-/* The engine of this name; the fastest one for NULL. Returns NULL with ValueError set when this Python does not have
- * it. */
+/* Returns the engine of this name, or the fastest one for NULL. Returns NULL with ValueError set when this Python does
+ * not have it. */
 const struct rec_engine *rec_engine_find(const char *name);
 
-/* Once an interpreter: a program that embeds Python may have several, one after the other. own: prefix of the files
- * whose functions are never recorded; borrowed for ever. Returns 0, or -1 with an exception set. */
+/* Prepares the engines. Called once an interpreter, of which a program that embeds Python may have several in sequence.
+ * own: prefix of the files whose functions are never recorded; borrowed for ever. Returns 0, or -1 with an exception
+ * set. */
 int rec_engine_init(const char *own);
 
 /* Forgets the objects of an interpreter that is gone. Nothing is being recorded. */

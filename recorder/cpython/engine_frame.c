@@ -1,6 +1,6 @@
 /* The frame engine: a frame evaluation function (PEP 523), the hook, is called in place of CPython's own for each
  * Python frame. It appends the entry record, evaluates the frame, and appends the exit record, so that records come
- * in pairs by the structure of the code. specs/recording.md tells which record each event becomes.
+ * in pairs by the structure of the code. specs/recording.md defines which record each event becomes.
  *
  * What an event reads lies in struct rec_thread of the current thread. An event is fast when
  * - its evaluation lies in the hook window of the thread of the last event, so that this thread is that one. The
@@ -29,7 +29,7 @@
  *     its caller
  *       calls h       unhooked                slow_path: sync_unhooked_frames         LEFT 1, CALL h
  *
- * stack.unhooked_depth is how many recorded unhooked frames there were when that was last counted. LEFT tells how
+ * stack.unhooked_depth is how many recorded unhooked frames there were when that was last counted. LEFT records how
  * many of them have gone.
  *
  * A C library may run Python on stacks of its own (makecontext, fibers), above the thread's or below it. No
@@ -50,7 +50,7 @@
 #include "recursion.h"
 
 #define STACK_SHARE 4                   /* the hook uses at most this part of a thread's C stack ... */
-#define MAX_STACK (16 << 20)            /* ... and at most this, where the stack is said to be endless */
+#define MAX_STACK (16 << 20)            /* ... and at most this, where the stack's size is unlimited */
 #define STACK_UNKNOWN (64 << 10)        /* used where the bounds cannot be had */
 #define STACK_FOREIGN (16 << 10)        /* used of a stack that is not the thread's own, whose bounds are not known */
 
@@ -106,7 +106,7 @@ static bool is_on_own_stack(const struct rec_thread *thread, uintptr_t address)
 }
 
 /* Begins the window below the evaluations that run now: their frames are unhooked. */
-static void place_window(PyThreadState *ts, struct rec_thread *thread)
+static void begin_window(PyThreadState *ts, struct rec_thread *thread)
 {
     if (!thread->window_low)
         find_c_stack(thread);
@@ -121,9 +121,9 @@ static void place_window(PyThreadState *ts, struct rec_thread *thread)
     thread->c_calls_left = INT_MIN;     /* how many the unhooked evaluations have left is not known */
 }
 
-/* True where the hook is to be taken off. A foreign stack tells neither where it begins nor where it ends, but the
- * evaluations on it do. Where the next one outwards is further away than all that the hook may use, either it lies on
- * another stack or what is between the two is so large that the stack is large, too. */
+/* Returns whether the hook is to be taken off here. The bounds of a foreign stack are not known, but evaluations lie
+ * on it. Where the next one outwards is further away than all that the hook may use, either it lies on another stack,
+ * or what is between the two is so large that the stack is large, too. */
 static bool is_beyond_guard(PyThreadState *ts, const struct rec_thread *thread)
 {
     uintptr_t here = cpython_stack_pointer();
@@ -138,7 +138,7 @@ static bool is_in_window(const struct rec_thread *thread, uintptr_t evaluation)
 }
 
 /* True for an evaluation that the hook did not make. On a foreign stack that is known of those that ran when the
- * window was placed. */
+ * window began. */
 static bool is_unhooked_evaluation(const struct rec_thread *thread, uintptr_t evaluation)
 {
     if (evaluation < UINTPTR_MAX - 1 && !is_on_own_stack(thread, evaluation))
@@ -146,13 +146,14 @@ static bool is_unhooked_evaluation(const struct rec_thread *thread, uintptr_t ev
     return evaluation >= thread->window_low && !is_in_window(thread, evaluation);
 }
 
-/* Begins a thread's buffer, or goes on after a time without the hook: the chunk opens with the whole stack, and all
- * of it is unhooked. */
-static bool resync_thread(PyThreadState *ts, struct rec_thread *thread, uint16_t flags, struct rec_open_frame leaving)
+/* Starts the first chunk of a thread, or the first one after a time without the hook. The chunk opens with the whole
+ * stack, all of which is unhooked. */
+static bool resync_hooked_thread(PyThreadState *ts, struct rec_thread *thread, uint16_t flags,
+                                 struct rec_open_frame leaving)
 {
     thread->epoch = rec_state.epoch;
     if (flags != PNR_BLOCK_RESYNC || rec_greenlets.are_used)        /* else C calls were counted all the time */
-        thread->stack.c_depth = thread->stack.c_gap_begin = thread->stack.c_gap_end = 0;
+        thread->stack.c_depth = thread->stack.c_unrecorded_begin = thread->stack.c_unrecorded_end = 0;
     if (!rec_threads_start_chunk(thread, flags, rec_threads_innermost(ts), leaving))
         return false;
     /* Without the frame that is being left: its exit record comes next. */
@@ -166,18 +167,18 @@ static void sync_unhooked_frames(PyThreadState *ts, struct rec_thread *thread, s
     uint32_t depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
     uint32_t present = leaving.function && thread->stack.unhooked_depth > depth ? depth + 1 : depth;
     if (!rec_threads_emit_left(thread, present))
-        rec_threads_start_chunk(thread, 0, rec_threads_innermost(ts), leaving);      /* its OPEN records say as much */
+        rec_threads_start_chunk(thread, 0, rec_threads_innermost(ts), leaving);  /* its OPEN records show the same */
     thread->stack.unhooked_depth = depth;
-    place_window(ts, thread);
+    begin_window(ts, thread);
 }
 
-/* Goes on with another greenlet's stack, of which its track keeps the unhooked frames, or nothing is known yet. */
+/* Continues with another greenlet's stack. Its track keeps how many unhooked frames it has, unless it is new. */
 static void switch_stack(PyThreadState *ts, struct rec_thread *thread, enum rec_greenlets_change change,
                          struct rec_open_frame leaving)
 {
     if (change == REC_GREENLETS_NEW) {
         thread->stack.unhooked_depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
-        place_window(ts, thread);
+        begin_window(ts, thread);
     }
     rec_threads_emit_switch(thread, rec_threads_innermost(ts), leaving);
 }
@@ -204,9 +205,9 @@ static struct rec_thread *slow_path(PyThreadState *ts, cpython_frame *entered, s
         rec_greenlets_notice(ts, thread, entered) : REC_GREENLETS_SAME;
     uint16_t flags;
     if (rec_threads_is_out_of_date(thread, &flags)) {
-        if (!resync_thread(ts, thread, is_new ? 0 : flags, leaving))
+        if (!resync_hooked_thread(ts, thread, is_new ? 0 : flags, leaving))
             return NULL;
-        place_window(ts, thread);
+        begin_window(ts, thread);
         return rec_state_is(REC_RECORDING) ? thread : NULL;
     }
     if (change != REC_GREENLETS_SAME)
@@ -222,8 +223,8 @@ static inline bool is_fast(const PyThreadState *ts, const struct rec_thread *thr
            (likely(!rec_greenlets.are_used) || !rec_greenlets_may_have_changed(ts, thread));
 }
 
-/* Unhooked frames may have gone before a C function is called, too. */
-static void sync_before_c_call(PyThreadState *ts)
+/* Emits a LEFT record before a C function is called, if unhooked frames have gone. */
+static void sync_hook_before_c_call(PyThreadState *ts)
 {
     if (!is_fast(ts, rec_current))
         slow_path(ts, NULL, rec_no_frame);
@@ -429,7 +430,7 @@ static void append_result(PyThreadState *ts, const cpython_frame *f, const PyObj
     leave_frame(ts, exit, f ? rec_frame_identity(f) : 0, tag);
 }
 
-static enum pnr_kind entry_kind(const cpython_frame *f, uint64_t tag)
+static enum pnr_kind entry_kind_of(const cpython_frame *f, uint64_t tag)
 {
     if (!(rec_tag_flags(tag) & REC_TAG_CONTINUABLE))
         return PNR_CALL;
@@ -466,7 +467,7 @@ static inline __attribute__((always_inline)) PyObject *hook_any(PyThreadState *t
     if (rec_tag_flags(tag) & REC_TAG_CONTINUABLE && !cpython_is_continuable(f))
         return evaluate_creation(ts, f, throwflag, tag, wraps);
     PyObject *namespace = rec_tag_flags(tag) & REC_TAG_SUBSCRIPT ? rec_inlining_on_call(f) : NULL;
-    enum pnr_kind entry = entry_kind(f, tag);
+    enum pnr_kind entry = entry_kind_of(f, tag);
     uint64_t frame = entry == PNR_CALL ? 0 : rec_frame_identity(f);
     append_entry(ts, thread, entry, frame, (uint32_t)tag);
     PyObject *result = is_deep ? evaluate_unhooked(ts, f, throwflag, thread, frame, tag, HOOK_ENTERED, wraps) :
@@ -566,7 +567,7 @@ static inline __attribute__((always_inline)) PyObject *hook_plain(PyThreadState 
     if (unlikely(!rec_buffer_append_now(&thread->buffer, &thread->buffer.call, (uint32_t)tag)))
         return hook_slowly(ts, f, 0);
     PyObject *result = rec_recursion_evaluate(ts, f, 0, thread, HOOK_ENTERED);
-    __asm__("" : "+r"(tag));           /* one value is kept over the evaluation, and not what was made of it as well */
+    __asm__("" : "+r"(tag));            /* one value is kept over the evaluation, and not what was made of it as well */
     thread = rec_current;
     if (unlikely(!result) ||
         (has_greenlets && rec_greenlets_may_have_changed(ts, thread) && !rec_greenlets_switch(ts, thread)) ||
@@ -628,8 +629,8 @@ static void on_greenlets(void)
             continue;
         thread->stack.unhooked_depth = rec_threads_count_recorded(ts, rec_threads_innermost(ts));
         thread->data_stack = cpython_data_stack(ts);
-        if (thread->window_low)            /* else the stack is not known before the thread runs */
-            place_window(ts, thread);
+        if (thread->window_low)         /* else the stack is not known before the thread runs */
+            begin_window(ts, thread);
     }
     if (engine.hook != hook_slowly)
         engine.hook = greenlet_hook;
@@ -645,7 +646,7 @@ static int begin_recording(void)
     rec_functions_start();
     rec_threads_start(self->interp);
     engine.is_on = true;
-    rec_threads.before_c_call = sync_before_c_call;
+    rec_threads.before_c_call = sync_hook_before_c_call;
     rec_threads.has_late_exits = PY_VERSION_HEX >= 0x030C0000;
     rec_greenlets_start(on_greenlets);
     PyThreadState *oldest = PyInterpreterState_ThreadHead(self->interp);
@@ -653,7 +654,7 @@ static int begin_recording(void)
         oldest = PyThreadState_Next(oldest);
     for (PyThreadState *ts = oldest; ts; ts = ts->prev) {
         struct rec_thread *thread = rec_threads_new(ts);
-        if (!thread || !resync_thread(ts, thread, 0, rec_no_frame)) {
+        if (!thread || !resync_hooked_thread(ts, thread, 0, rec_no_frame)) {
             PyErr_NoMemory();
             return -1;
         }

@@ -26,7 +26,7 @@ static bool open_thread(PyThreadState *ts, struct rec_thread *thread, uint16_t f
 
 /* Finds the thread of an event that is not fast and makes it the current one. from: the innermost frame that was open
  * before the event. Returns NULL when nothing is recorded. */
-static struct rec_thread *resync_thread(PyThreadState *ts, cpython_frame *from)
+static struct rec_thread *resync_monitored_thread(PyThreadState *ts, cpython_frame *from)
 {
     if (!rec_threads_activate_if_pending(ts)) {
         if (!rec_state_is(REC_RECORDING | REC_WAITING) && !cpython_is_finalizing())
@@ -42,7 +42,8 @@ static struct rec_thread *resync_thread(PyThreadState *ts, cpython_frame *from)
     if (is_new && !(thread = rec_threads_new(ts)))
         return NULL;
     rec_current = thread->is_ending || !rec_worker_unpark() ? &rec_no_thread : thread;
-    enum rec_greenlets_change change = rec_greenlets.are_used ? rec_greenlets_notice(ts, thread, NULL) : REC_GREENLETS_SAME;
+    enum rec_greenlets_change change = rec_greenlets.are_used ? rec_greenlets_notice(ts, thread, NULL) :
+                                                                REC_GREENLETS_SAME;
     uint16_t flags;
     if (rec_threads_is_out_of_date(thread, &flags))
         return open_thread(ts, thread, is_new ? 0 : flags, from) ? thread : NULL;
@@ -92,7 +93,8 @@ static PyObject *answer_excluded(const cpython_frame *f, bool can_disable)
 static inline void store_event(struct rec_thread *thread, uint64_t ticks, enum pnr_kind kind, uint64_t frame,
                                uint32_t function)
 {
-    if (pnr_kind_enters_frame(kind) || !rec_min_duration_ticks || !rec_buffer_elide(&thread->buffer, ticks, kind, frame, function))
+    if (pnr_kind_enters_frame(kind) || !rec_min_duration_ticks ||
+        !rec_buffer_elide(&thread->buffer, ticks, kind, frame, function))
         rec_buffer_append(&thread->buffer, ticks, kind, frame, function);
 }
 
@@ -102,7 +104,7 @@ static __attribute__((noinline)) PyObject *append_event_slowly(PyThreadState *ts
     cpython_frame *f = cpython_running(ts);
     if (!f || cpython_code(f) != code)
         return rec_tool_nothing();
-    struct rec_thread *thread = resync_thread(ts, pnr_kind_enters_frame(kind) ? cpython_previous(f) : f);
+    struct rec_thread *thread = resync_monitored_thread(ts, pnr_kind_enters_frame(kind) ? cpython_previous(f) : f);
     uint64_t tag = thread ? rec_functions_tag(f) : 0;
     if (!tag)
         return rec_tool_nothing();
@@ -220,13 +222,14 @@ static bool is_left_already(PyThreadState *ts)
     cpython_frame *f = cpython_running(ts);
     struct rec_thread *thread = rec_state_is(REC_RECORDING) ? rec_threads_find(ts) : NULL;
     if (thread && rec_greenlets.are_used)
-        thread = resync_thread(ts, f);
+        thread = resync_monitored_thread(ts, f);
     uint64_t tag = f && thread ? rec_functions_tag(f) : 0;
     if (!tag || rec_tag_flags(tag) & REC_TAG_EXCLUDED)
         return false;
-    if (thread->buffer.chunk >= 0 && thread->buffer.next != thread->buffer.first && rec_tag_flags(tag) & REC_TAG_CONTINUABLE &&
-        pnr_record_frame(thread->buffer.next[-1]) == rec_frame_identity(f))
-        return !pnr_kind_enters_frame(pnr_record_kind(thread->buffer.next[-1]));
+    const struct rec_buffer *buffer = &thread->buffer;
+    if (buffer->chunk >= 0 && buffer->next != buffer->first && rec_tag_flags(tag) & REC_TAG_CONTINUABLE &&
+        pnr_record_frame(buffer->next[-1]) == rec_frame_identity(f))
+        return !pnr_kind_enters_frame(pnr_record_kind(buffer->next[-1]));
     return thread->stack.depth <= count_outside(ts, thread, f);
 }
 
@@ -266,10 +269,10 @@ static int open_threads(void)
     return 0;
 }
 
-static void sync_before_c_call(PyThreadState *ts)
+static void sync_depth_before_c_call(PyThreadState *ts)
 {
     if (rec_greenlets.are_used && (rec_greenlets.has_bare || cpython_data_stack(ts) != rec_current->data_stack))
-        resync_thread(ts, cpython_running(ts));
+        resync_monitored_thread(ts, cpython_running(ts));
 }
 
 /* The recording has begun in this process; events are let through later. */
@@ -277,7 +280,7 @@ static void prepare_monitoring(void)
 {
     rec_functions_start();
     rec_threads_start(PyInterpreterState_Get());
-    rec_threads.before_c_call = sync_before_c_call;
+    rec_threads.before_c_call = sync_depth_before_c_call;
     rec_greenlets_start(NULL);
 }
 
@@ -297,7 +300,7 @@ static int take_over_monitoring(void)
     if ((!rec_tool_has_begun() && rec_tool_begin() != 0) || listen_to_all() != 0)
         return -1;
     rec_threads_change_engine();
-    rec_threads.before_c_call = sync_before_c_call;
+    rec_threads.before_c_call = sync_depth_before_c_call;
     rec_threads.has_delayed_entry_events = true;
     rec_tool_resume();
     return 0;

@@ -31,8 +31,8 @@ struct rec_functions {
 };
 extern struct rec_functions rec_functions __attribute__((visibility("hidden")));
 
-/* own: prefix of the files whose functions are never recorded, borrowed for ever. Returns 0, or -1 with an exception
- * set. */
+/* Prepares the tags. own: prefix of the files whose functions are never recorded, borrowed for ever. Returns 0, or -1
+ * with an exception set. */
 int rec_functions_init(const char *own);
 
 void rec_functions_start(void);

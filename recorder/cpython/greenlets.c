@@ -16,14 +16,14 @@ struct rec_greenlets rec_greenlets;
 /* A greenlet that has run in this recording, with the state of its track when it last ran. */
 struct greenlet {
     PyObject *object;                   /* an address; NULL: free */
-    PyObject *ref;                      /* weak reference, by which to tell that it is still the same; owned */
+    PyObject *ref;                      /* weak reference, dead when another object has the address; owned */
     const void *stack;                  /* its data stack when it was last asked for */
     struct rec_track track;
     struct rec_stack frames;            /* the engines', like the thread's `stack` */
     uint64_t key;                       /* of the track: which greenlets may have it next */
     uint64_t epoch;                     /* of the thread when it last ran */
     bool has_ended;                     /* the track is no longer its own */
-    bool is_listed;                     /* this address is in the list of those that have begun */
+    bool is_listed;                     /* this address is in `live` */
 };
 
 /* A track whose greenlet has ended. */
@@ -40,8 +40,8 @@ static struct {
     struct greenlet *table;             /* open addressing; owned */
     size_t n, capacity;                 /* a power of two, or 0 */
     struct greenlet *by_stack[N_BY_STACK];      /* into the table, by data stack; NULL: none */
-    PyObject **begun;                   /* addresses of those that had not ended when last asked; owned */
-    size_t n_begun, begun_capacity;
+    PyObject **live;                    /* addresses of those that had not ended when last asked; owned */
+    size_t n_live, live_capacity;
     size_t next_checked;                /* index of the next of these to be asked */
     struct free_track free[N_FREE];
     uint32_t n_free_used;               /* entries of `free` that are or were in use; they are numbered from 1 */
@@ -93,7 +93,7 @@ void rec_greenlets_start(void (*on_use)(void))
     greenlets.n = greenlets.capacity = 0;
     memset(greenlets.by_stack, 0, sizeof greenlets.by_stack);
     forget_free_tracks();
-    greenlets.n_begun = 0;
+    greenlets.n_live = 0;
     rec_greenlets.are_used = rec_greenlets.has_bare = false;
     rec_greenlets.on_use = on_use;
     rec_greenlets_find_module();
@@ -110,7 +110,7 @@ void rec_greenlets_change(void)
 void rec_greenlets_forget(void)
 {
     free(greenlets.table);
-    free(greenlets.begun);
+    free(greenlets.live);
     memset(&greenlets, 0, sizeof greenlets);
     rec_greenlets.are_used = false;
 }
@@ -175,22 +175,22 @@ static void check_ended(struct greenlet *g)
 /* Lists a greenlet that begins. Without memory its track is not used again. */
 static void list_greenlet(struct greenlet *g)
 {
-    if (greenlets.n_begun == greenlets.begun_capacity) {
-        size_t capacity = greenlets.begun_capacity ? 2 * greenlets.begun_capacity : 64;
-        PyObject **begun = realloc(greenlets.begun, capacity * sizeof *begun);
-        if (!begun)
+    if (greenlets.n_live == greenlets.live_capacity) {
+        size_t capacity = greenlets.live_capacity ? 2 * greenlets.live_capacity : 64;
+        PyObject **live = realloc(greenlets.live, capacity * sizeof *live);
+        if (!live)
             return;
-        greenlets.begun = begun;
-        greenlets.begun_capacity = capacity;
+        greenlets.live = live;
+        greenlets.live_capacity = capacity;
     }
     if (!g->is_listed)
-        greenlets.begun[greenlets.n_begun++] = g->object;
+        greenlets.live[greenlets.n_live++] = g->object;
     g->is_listed = true;
 }
 
 /* Makes a new table without the greenlets that are gone if there is no slot for one more. Returns whether there is
  * one. */
-static bool reserve_slot(void)
+static bool reserve_greenlet_slot(void)
 {
     size_t n = 0, capacity = 64;
     if (4 * (greenlets.n + 1) <= 3 * greenlets.capacity)
@@ -215,7 +215,7 @@ static bool reserve_slot(void)
     greenlets.table = table;
     greenlets.n = n;
     greenlets.capacity = capacity;
-    greenlets.n_begun = 0;
+    greenlets.n_live = 0;
     for (size_t i = 0; i < capacity; i++) {
         table[i].is_listed = false;
         if (table[i].object && !table[i].has_ended && table[i].track.number)
@@ -275,18 +275,18 @@ static uint64_t track_key(struct pnr_string name, uint32_t thread)
     return key ^ key >> 32;
 }
 
-/* Asks some of the greenlets that have begun, in turn, whether they have ended. */
+/* Asks some of the listed greenlets whether they have ended, each time the next ones. */
 static void check_some(void)
 {
-    for (size_t n = greenlets.n_begun < N_CHECKED ? greenlets.n_begun : N_CHECKED; n > 0; n--) {
-        if (greenlets.next_checked >= greenlets.n_begun)
+    for (size_t n = greenlets.n_live < N_CHECKED ? greenlets.n_live : N_CHECKED; n > 0; n--) {
+        if (greenlets.next_checked >= greenlets.n_live)
             greenlets.next_checked = 0;
-        PyObject **object = &greenlets.begun[greenlets.next_checked];
+        PyObject **object = &greenlets.live[greenlets.next_checked];
         struct greenlet *g = slot_of(greenlets.table, greenlets.capacity, *object);
         check_ended(g);
         g->is_listed = !g->has_ended;
         if (g->has_ended)
-            *object = greenlets.begun[--greenlets.n_begun];
+            *object = greenlets.live[--greenlets.n_live];
         else
             greenlets.next_checked++;
     }
@@ -331,7 +331,7 @@ static struct greenlet *find_greenlet(PyObject *object, bool *is_new)
         check_ended(g);
         Py_CLEAR(g->ref);               /* another greenlet had this address */
     } else {
-        if (!reserve_slot())
+        if (!reserve_greenlet_slot())
             return NULL;
         g = slot_of(greenlets.table, greenlets.capacity, object);
         greenlets.n++;

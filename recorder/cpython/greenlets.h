@@ -23,13 +23,13 @@ struct rec_greenlets {
 };
 extern struct rec_greenlets rec_greenlets __attribute__((visibility("hidden")));
 
-/* on_use: called when the program uses greenlets, which may be at once. */
+/* Starts to find switches. on_use: called when the program uses greenlets, which may be at once. */
 void rec_greenlets_start(void (*on_use)(void));
 
-/* Another engine goes on. It has no need of on_use. */
+/* Another engine continues, which has no need of on_use. */
 void rec_greenlets_change(void);
 
-/* The interpreter is gone. */
+/* Forgets all greenlets, because the interpreter is gone. */
 void rec_greenlets_forget(void);
 
 /* Begins to look for greenlets if the program has imported their module. */

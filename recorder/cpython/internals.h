@@ -10,7 +10,7 @@
  * - 3.11, 3.12: ts->cframe is the _PyCFrame of the innermost C evaluation, an address on the C stack. Its
  *   current_frame is the running Python frame. &ts->root_cframe stands for "no evaluation".
  * - From 3.12 on each C evaluation has an entry frame on the C stack, to which its first Python frame leads. From
- *   3.13 on nothing else tells where the evaluation is.
+ *   3.13 on nothing else shows where the evaluation is.
  * - From 3.15 on a thread's outermost frame is such an entry frame, but in the thread state: ts->base_frame. */
 #ifndef REC_INTERNALS_H
 #define REC_INTERNALS_H
@@ -57,8 +57,8 @@ static inline uint64_t cpython_code_value(const PyCodeObject *code, Py_ssize_t i
 }
 
 /* Sets a co_extra value. Returns 0, or -1 with an exception set. Where there are no values yet, it makes the array
- * itself, up to this value. The interpreter would make one for all users and, when the code object goes, call their
- * functions that free a value with NULL, though they never saw that code object (Objects/codeobject.c, code_dealloc). */
+ * itself, up to this value. The interpreter would make one for all users and, when the code object goes, call the
+ * users' free functions with NULL, though they never saw that code object (Objects/codeobject.c, code_dealloc). */
 static inline int cpython_set_code_value(PyCodeObject *code, Py_ssize_t index, uint64_t value)
 {
     if (!code->co_extra) {
@@ -320,7 +320,7 @@ static inline const void *cpython_whole_data_stack(const PyThreadState *ts)
 
 /* Finds the frame that is being cleared while this entry frame leads to none; NULL for a generator's, which is not in
  * the data stack. From 3.12 on a frame that returns is first taken off the stack and then cleared (Python/ceval.c,
- * _PyEvalFrameClearAndPop), and destructors of its variables run meanwhile. It still lies in the data stack, behind
+ * _PyEvalFrameClearAndPop), and destructors of its variables run meanwhile. It still lies in the data stack, after
  * the frames that called it, and is linked to its evaluation's entry frame. */
 static inline cpython_frame *cpython_frame_being_cleared(const PyThreadState *ts, const cpython_frame *entry)
 {
@@ -366,7 +366,7 @@ static inline bool cpython_is_delegating(const cpython_frame *f)
 {
     if (!cpython_is_continuable(f) || cpython_generator(f)->gi_frame_state != FRAME_EXECUTING)
         return false;
-#if PY_VERSION_HEX >= 0x030D0000        /* it stands at the RESUME after its yield, as one does that has just gone on */
+#if PY_VERSION_HEX >= 0x030D0000        /* it stands at the RESUME after its yield, as does one that has just resumed */
     if (f->previous && cpython_is_entry(f->previous))
         return false;
     int opcode = cpython_opcode(cpython_instruction(f) - 1);

@@ -28,11 +28,11 @@ static struct {
     char *own;                          /* owned: the package's folder */
     bool is_ready;                      /* for the interpreter that there is */
     /* What a recording that ends with the process does then; set by at_exit(). Owned. */
-    bool is_command, tells_end;
+    bool is_command, reports_end;
     char *converter, *output;
-    struct rec_destination place;             /* of the recording that run() begins */
+    struct rec_destination destination; /* of the recording that run() begins */
     _PyCFunctionFastWithKeywords os_exit;       /* its own */
-} module = { .place = { .lock = -1 } };
+} module = { .destination = { .lock = -1 } };
 
 PyDoc_STRVAR(start_doc,
 "start(path, joins, properties, options, on_path)\n--\n\n"
@@ -40,9 +40,9 @@ PyDoc_STRVAR(start_doc,
 "made; when something is there, at run-2.pnr, run-3.pnr, ... for run.pnr; or, if it joins, into the capture that is\n"
 "there. properties: dict of str to str, kept in the capture. options: dict, as panopticon_rec.options.for_recorder()\n"
 "makes it. on_path: called with the path that was taken before the first event, or None.\n"
-"In a process that is being recorded already, the capture is a part of that recording, with its engine and its filters.\n"
-"Returns the number of the capture, for stop(), and the absolute path of the directory that was made. Raises OSError when\n"
-"the capture cannot be written, and ValueError when this Python does not have the engine.");
+"In a process that is being recorded already, the capture is a part of that recording, with its engine and\n"
+"filters. Returns the number of the capture, for stop(), and the absolute path of the directory that was made.\n"
+"Raises OSError when the capture cannot be written, and ValueError when this Python does not have the engine.");
 
 static PyObject *py_start(PyObject *self, PyObject *args)
 {
@@ -60,9 +60,10 @@ static PyObject *py_start(PyObject *self, PyObject *args)
 
 PyDoc_STRVAR(stop_doc,
 "stop(number)\n--\n\n"
-"Ends the capture of this number and writes all of it. Returns (events, threads, bytes, lost): how many records, threads that were\n"
-"seen, size of the capture, events that could not be kept. Raises OSError when the capture could not be written to\n"
-"the end; what was recorded is kept. In a forked child it ends the child's own; zeros if nothing was recorded there.");
+"Ends the capture of this number and writes all of it. Returns (events, threads, bytes, lost): the numbers\n"
+"of records and of threads, the size of the capture, and the number of events that could not be kept. Raises OSError\n"
+"when the capture could not be written to the end; what was recorded is kept. In a forked child it ends the child's\n"
+"own part, and returns zeros if nothing was recorded there.");
 
 static PyObject *py_stop(PyObject *self, PyObject *object)
 {
@@ -84,7 +85,8 @@ static PyObject *py_stop(PyObject *self, PyObject *object)
 
 PyDoc_STRVAR(pause_doc,
 "pause()\n--\n\n"
-"No events are recorded until resume(), and nothing is spent on them. Raises RuntimeError when nothing is being recorded.");
+"Stops recording events until resume(); meanwhile calls cost nothing. Raises RuntimeError when nothing is being\n"
+"recorded.");
 
 static PyObject *py_pause(PyObject *self, PyObject *unused)
 {
@@ -104,9 +106,9 @@ static PyObject *py_resume(PyObject *self, PyObject *unused)
 
 PyDoc_STRVAR(snapshot_doc,
 "snapshot(path)\n--\n\n"
-"Saves what this process has recorded up to now, as far as it is kept, as a capture of its own, while recording goes on.\n"
-"path: str or path-like; when something is there, run-2.pnr, ... for run.pnr. Returns the absolute path that was taken.\n"
-"Raises OSError when it cannot be written, RuntimeError when nothing is being recorded.");
+"Saves what this process has recorded up to now and still keeps as a capture of its own, while recording goes on.\n"
+"path: str or path-like; when something is there, run-2.pnr, ... for run.pnr. Returns the absolute path that was\n"
+"taken. Raises OSError when it cannot be written, RuntimeError when nothing is being recorded.");
 
 static PyObject *py_snapshot(PyObject *self, PyObject *object)
 {
@@ -182,8 +184,8 @@ static const char *describe_incomplete(const struct rec_survey *survey, char *te
     return text;
 }
 
-/* Totals over all processes of the capture, or of this one where it cannot be looked at. What failed in this one kept
- * it from telling its own. */
+/* Totals over all processes of the capture, or of this one where it cannot be looked at. A process in which
+ * something failed has not written its own. */
 static void survey_capture(const struct rec_totals *totals, struct rec_survey *survey)
 {
     rec_survey_take(rec_recording_path(), survey);
@@ -223,13 +225,13 @@ static void make_output(const struct rec_survey *survey, const sigset_t *mask)
         return;
     }
     rec_tree_remove(rec_recording_path());
-    if (module.tells_end)
+    if (module.reports_end)
         rec_warn("%s: %s, %" PRIu64 " lost%s", module.output, describe_contents(survey, contents, sizeof contents),
                    survey->n_lost, describe_incomplete(survey, rest, sizeof rest));
 }
 
 /* The process ends: so does its recording, and what was asked for is done. */
-static void end_process(bool is_finalized)
+static void end_with_report(bool is_finalized)
 {
     struct rec_totals totals;
     struct rec_survey found;
@@ -237,7 +239,7 @@ static void end_process(bool is_finalized)
     if (!rec_recording_is_on() && !(is_finalized && rec_state_is(REC_STOPPING)))
         return;
     bool is_command = module.is_command && rec_recording_is_own();
-    bool has_duty = is_command && (module.tells_end || module.output);
+    bool has_duty = is_command && (module.reports_end || module.output);
     hold_signals(&before);
     if (is_command)
         rec_conversion_catch();
@@ -245,8 +247,9 @@ static void end_process(bool is_finalized)
     rec_recording_end(is_finalized, &totals);
     if (!has_duty)
         return;
-    rec_session_finish_others();            /* this process may be a later one of those that it was (exec), */
-    rec_diagnostics_redirect(NULL);          /* which has the duty of the one that began the capture */
+    /* After an exec this process also has the duties of the program that began the capture. */
+    rec_session_finish_others();
+    rec_diagnostics_redirect(NULL);
     rec_diagnostics_pass_on(rec_recording_path());
     if (!is_there) {
         rec_warn("%s is not to be found any more: moved or removed while the program ran%s%s", relative_path(),
@@ -264,7 +267,7 @@ static void end_process(bool is_finalized)
  * and threads. In a forked child it ends the child's own. */
 static void end_with_process(void)
 {
-    end_process(true);
+    end_with_report(true);
     rec_engine_forget();
     module.is_ready = false;
 }
@@ -275,7 +278,7 @@ static PyObject *exit_at_once(PyObject *self, PyObject *const *args, Py_ssize_t 
 {
     bool is_ok = n == 1 && !names && PyLong_Check(args[0]);
     if (is_ok && PyInterpreterState_Get() == PyInterpreterState_Main())
-        end_process(false);
+        end_with_report(false);
     return module.os_exit(self, args, n, names);
 }
 
@@ -410,7 +413,8 @@ static bool has_flag(const char *name)
 static int choose_status(int status)
 {
     bool inspects = has_flag("inspect");
-    bool will_ask = inspects || (!has_flag("ignore_environment") && getenv("PYTHONINSPECT") && *getenv("PYTHONINSPECT"));
+    const char *inspect = has_flag("ignore_environment") ? NULL : getenv("PYTHONINSPECT");
+    bool will_ask = inspects || (inspect && *inspect);
     if (will_ask && (has_flag("interactive") || isatty(STDIN_FILENO)))
         return 0;
     if (inspects && status)
@@ -421,14 +425,14 @@ static int choose_status(int status)
 static int start_program(struct program *p)
 {
     struct pnr_err err;
-    if (!p->joins && rec_destination_clear(&module.place, &err) != 0) {
-        rec_destination_settle(&module.place, false);
+    if (!p->joins && rec_destination_clear(&module.destination, &err) != 0) {
+        rec_destination_settle(&module.destination, false);
         rec_recording_raise(&err);
         return -1;
     }
     char taken[PATH_MAX];
     int number = rec_recording_start(p->path, p->joins, p->properties, p->options, p->on_path, taken);
-    rec_destination_settle(&module.place, number > 0);
+    rec_destination_settle(&module.destination, number > 0);
     return number > 0 ? 0 : -1;
 }
 
@@ -447,20 +451,19 @@ static int run_program(void *arg)
 
 PyDoc_STRVAR(run_doc,
 "run(kind, target, path, joins, properties, options, on_path)\n--\n\n"
-"Starts recording into path, as start() does, or where choose_place() found room for it, and runs a program as the\n"
-"interpreter's own main does\n"
-"(Modules/main.c): kind 0: the script, folder or zip file target; 1: the module; 2: the command; 3: standard input.\n"
-"No frame of the caller is visible to it. Returns the exit status, which is 0 when the interpreter goes on to its prompt;\n"
-"SystemExit ends the process. Recording goes on until the process ends. A process that is being recorded already just runs\n"
-"the program.");
+"Starts recording into path, as start() does, or where choose_destination() chose, and runs a program as the\n"
+"interpreter's own main does (Modules/main.c). kind: 0: the script, folder or zip file target; 1: the module;\n"
+"2: the command; 3: standard input. No frame of the caller is visible to it. Returns the exit status, which is 0 when\n"
+"the interpreter goes on to its prompt; SystemExit ends the process. Recording goes on until the process ends.\n"
+"A process that is being recorded already just runs the program.");
 
 static PyObject *py_run(PyObject *self, PyObject *args)
 {
     struct program p = { 0 };
     PyObject *path;                     /* owned */
     (void)self;
-    if (!PyArg_ParseTuple(args, "iUO&pO!O!O:run", &p.kind, &p.target, PyUnicode_FSConverter, &path, &p.joins, &PyDict_Type,
-                          &p.properties, &PyDict_Type, &p.options, &p.on_path))
+    if (!PyArg_ParseTuple(args, "iUO&pO!O!O:run", &p.kind, &p.target, PyUnicode_FSConverter, &path, &p.joins,
+                          &PyDict_Type, &p.properties, &PyDict_Type, &p.options, &p.on_path))
         return NULL;
     p.path = PyBytes_AS_STRING(path);
     /* Frames of a recording that goes on cannot be taken out of its sight. */
@@ -469,50 +472,50 @@ static PyObject *py_run(PyObject *self, PyObject *args)
     return p.has_started ? PyLong_FromLong(status) : NULL;
 }
 
-PyDoc_STRVAR(choose_place_doc,
-"choose_place(path, output, replaces)\n--\n\n"
+PyDoc_STRVAR(choose_destination_doc,
+"choose_destination(path, output, replaces)\n--\n\n"
 "Chooses where the next run() records: at path; if it replaces, one capture that is there goes when the new one has\n"
-"begun. Or, with an output (a path, else None), beside that; output is then what no other recording that runs has\n"
+"begun. Or, with an output (a path, else None), next to that; output is then what no other recording that runs has\n"
 "promised: out-2.trace, ... for out.trace. Returns (path, output). Raises ValueError for what cannot be replaced.");
 
-static PyObject *py_choose_place(PyObject *self, PyObject *args)
+static PyObject *py_choose_destination(PyObject *self, PyObject *args)
 {
     PyObject *path, *object;            /* owned; borrowed */
     char *output = NULL, taken[PATH_MAX], text[512];
     struct pnr_err err;
     int replaces;
     (void)self;
-    if (!PyArg_ParseTuple(args, "O&Op:choose_place", PyUnicode_FSConverter, &path, &object, &replaces))
+    if (!PyArg_ParseTuple(args, "O&Op:choose_destination", PyUnicode_FSConverter, &path, &object, &replaces))
         return NULL;
     int code = keep_path(object, &output) ? 0 : -1;
-    if (code == 0 && (output ? rec_destination_choose_output(&module.place, output, taken, &err) :
-                      rec_destination_choose_capture(&module.place, PyBytes_AS_STRING(path), replaces, &err)) != 0) {
+    if (code == 0)
+        code = output ? rec_destination_choose_output(&module.destination, output, taken, &err) :
+                        rec_destination_choose_capture(&module.destination, PyBytes_AS_STRING(path), replaces, &err);
+    if (code != 0 && !PyErr_Occurred())
         PyErr_SetString(PyExc_ValueError, pnr_err_describe(&err, text, sizeof text));
-        code = -1;
-    }
     Py_DECREF(path);
     if (code != 0 || !output) {
         free(output);
-        return code == 0 ? Py_BuildValue("NO", PyUnicode_DecodeFSDefault(module.place.capture), Py_None) : NULL;
+        return code == 0 ? Py_BuildValue("NO", PyUnicode_DecodeFSDefault(module.destination.capture), Py_None) : NULL;
     }
     free(output);
-    return Py_BuildValue("NN", PyUnicode_DecodeFSDefault(module.place.capture), PyUnicode_DecodeFSDefault(taken));
+    return Py_BuildValue("NN", PyUnicode_DecodeFSDefault(module.destination.capture), PyUnicode_DecodeFSDefault(taken));
 }
 
 PyDoc_STRVAR(at_exit_doc,
-"at_exit(tells, converter, output)\n--\n\n"
+"at_exit(reports, converter, output)\n--\n\n"
 "What a recording that ends with the process does then: with an output (a path, else None) it runs the converter on\n"
-"the capture and removes it; if it tells, it says what was recorded in one line on standard error.");
+"the capture and removes it; if it reports, it prints what was recorded in one line on standard error.");
 
 static PyObject *py_at_exit(PyObject *self, PyObject *args)
 {
     PyObject *converter, *output;       /* borrowed */
-    int tells;
+    int reports;
     (void)self;
-    if (!PyArg_ParseTuple(args, "pOO:at_exit", &tells, &converter, &output))
+    if (!PyArg_ParseTuple(args, "pOO:at_exit", &reports, &converter, &output))
         return NULL;
     module.is_command = true;
-    module.tells_end = tells;
+    module.reports_end = reports;
     if (!keep_path(converter, &module.converter) || !keep_path(output, &module.output))
         return NULL;
     Py_RETURN_NONE;
@@ -573,7 +576,7 @@ static PyMethodDef methods[] = {
     { "snapshot", py_snapshot, METH_O, snapshot_doc },
     { "run", py_run, METH_VARARGS, run_doc },
     { "at_exit", py_at_exit, METH_VARARGS, at_exit_doc },
-    { "choose_place", py_choose_place, METH_VARARGS, choose_place_doc },
+    { "choose_destination", py_choose_destination, METH_VARARGS, choose_destination_doc },
     { "state", py_state, METH_NOARGS, state_doc },
     { "identify", py_identify, METH_NOARGS, identify_doc },
     { "remove", py_remove, METH_O, remove_doc },
@@ -586,7 +589,7 @@ static PyModuleDef definition = {
     .m_doc = "The recorder's C side. panopticon_rec is its interface."
 };
 
-/* The package's folder, with the slash behind it: the functions of these files are not recorded. */
+/* The package's folder, with a slash at its end: the functions of these files are not recorded. */
 static int find_own_folder(void)
 {
     PyObject *package = PyImport_ImportModule("panopticon_rec");                        /* owned */
@@ -620,7 +623,7 @@ PyMODINIT_FUNC PyInit__recorder(void)
         if (rec_engine_init(module.own) != 0)
             return NULL;
         if (Py_AtExit(end_with_process) != 0) {
-            PyErr_SetString(PyExc_RuntimeError, "panopticon: no place left to be called at exit");
+            PyErr_SetString(PyExc_RuntimeError, "panopticon: too many functions are registered to be called at exit");
             return NULL;
         }
         module.is_ready = true;

@@ -13,12 +13,12 @@
 #include "../diagnostics.h"
 
 #define AN_EXCEPTION 0                  /* that has ended the program or a thread; no signal has this number */
-#define SAVE_WAIT_NS 20000000           /* then it is seen whether the drain's thread is away */
+#define SAVE_WAIT_NS 20000000           /* how often it is checked whether the drain's thread is away */
 
 static struct {
     void (*toggle)(void);
     struct {
-        _Atomic bool is_due;            /* the drain's thread is to see to it */
+        _Atomic bool is_due;            /* set by the handler, cleared by the drain's thread */
         int n_users;                    /* captures that want the signal */
         struct sigaction before;
     } all[NSIG];                        /* signals, and AN_EXCEPTION */
@@ -33,8 +33,8 @@ static struct {
 
 /* ---- on the drain's thread ---- */
 
-/* Saves a capture, which is written or a region, in a directory beside it: run-snapshot.pnr for run.pnr. */
-static void save_beside(const char *capture, const struct rec_region *region)
+/* Saves a capture, which is written or a region, in a directory next to it: run-snapshot.pnr for run.pnr. */
+static void save_next_to(const char *capture, const struct rec_region *region)
 {
     char path[PATH_MAX], taken[PATH_MAX], text[512];
     struct pnr_err err;
@@ -67,11 +67,11 @@ static void see_to(int occasion)
     const struct rec_capture *written = &rec_captures.written;
     bool is_toggle = written->options.toggle_signal == occasion;
     if (is_saved_on(&written->options, occasion))
-        save_beside(written->path, NULL);
+        save_next_to(written->path, NULL);
     for (struct rec_capture *region = rec_captures.newest; region; region = region->older) {
         is_toggle |= region->options.toggle_signal == occasion;
         if (is_saved_on(&region->options, occasion))
-            save_beside(region->path, &region->region);
+            save_next_to(region->path, &region->region);
     }
     /* Pausing needs the interpreter, which calls the function at its next opportunity. */
     if (occasion != AN_EXCEPTION && is_toggle && rec_state_is(REC_WITH_FILES) && !cpython_is_finalizing())
@@ -162,7 +162,7 @@ static void wait_for_save(void)
         struct timespec t = { (time_t)(until / 1000000000), (long)(until % 1000000000) };
         if (sem_clockwait(&occasions.saved, CLOCK_MONOTONIC, &t) == 0)
             return;
-        rec_worker_run_inline();         /* the drain's thread may be away, for a fork */
+        rec_worker_run_inline();        /* the drain's thread may be away, for a fork */
     }
 }
 

@@ -5,23 +5,23 @@
 
 #include "options.h"
 
-/* Once a process. toggle: called with the GIL to pause or resume recording. */
+/* Prepares the module, once a process. toggle: called with the GIL to pause or resume recording. */
 void rec_occasions_init(void (*toggle)(void));
 
-/* From now on a capture has the signals that it wants, and hears of exceptions. */
+/* Installs handlers for the signals that a capture wants. From now on rec_occasions_run acts for it. */
 void rec_occasions_attend(const struct rec_options *options);
 
-/* Gives back the signals that this capture wanted; or those of all captures. */
+/* Restores the handlers that the program had for the signals of this capture, or of all captures. */
 void rec_occasions_release(const struct rec_options *options);
 void rec_occasions_release_all(void);
 
-/* Sees to the occasions that have come. Called by the drain's thread, or when it is the last time for a capture. */
+/* Does what is due: snapshots and the toggle. Called by the drain's thread, and a last time when a capture ends. */
 void rec_occasions_run(void);
 
-/* For struct rec_drain_options: sees to what the drain was woken for. */
+/* Handles what the drain was woken for. For struct rec_drain_options. */
 void rec_occasions_on_wake(void);
 
-/* Saves a snapshot at path, or where there is room for it, which is copied to taken (PATH_MAX bytes). Other threads run
+/* Saves a snapshot at path or at the next free name, which is copied to taken (PATH_MAX bytes). Other threads run
  * meanwhile. Returns 0, or -1 with an exception set. */
 int rec_occasions_save(const char *path, char *taken);
 

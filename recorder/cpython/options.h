@@ -1,4 +1,4 @@
-/* The options of a recording: takes over what panopticon_rec/options.py gives. Hides their names and types in
+/* The options of a recording, read from the dict that panopticon_rec/options.py makes. Hides their names and types in
  * Python. */
 #ifndef REC_OPTIONS_H
 #define REC_OPTIONS_H

@@ -1,4 +1,4 @@
-/* The properties of a recording that Python gives: kept, so that forked children have them, too. */
+/* The properties of a recording that the Python side gives. Keeps them for forked children, which write them, too. */
 #ifndef REC_PROPERTIES_H
 #define REC_PROPERTIES_H
 

@@ -98,7 +98,7 @@ static inline cpython_frame *cpython_frame_being_cleared(const PyThreadState *ts
     return (void)ts, (void)f, NULL;
 }
 
-/* The interface tells neither of these two. */
+/* The interface does not give these two. */
 static inline bool cpython_is_delegating(const cpython_frame *f) { return !f; }
 static inline bool cpython_has_pending_entry(const cpython_frame *f) { return !f; }
 

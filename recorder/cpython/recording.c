@@ -20,7 +20,7 @@
 #include "../survey.h"
 #include "../../format/capture.h"
 
-#define LOOK_NS 100000000               /* how often it is looked whether another tool has displaced the recorder */
+#define LOOK_NS 100000000               /* how often it is checked whether another tool has displaced the recorder */
 
 static struct {
     pid_t pid;                          /* of the process that was started */
@@ -62,7 +62,7 @@ static void notice_changes(void)
         rec_state_take(REC_EVENT_FAILURE);
 }
 
-/* What Python code asks for may be the first that is heard of a fork. */
+/* Takes notice of a fork first: a request of Python code may be the first sign of it. */
 bool rec_recording_is_on(void)
 {
     notice_changes();
@@ -204,7 +204,7 @@ static void end_sources(enum rec_state before)
     end_sources_by(before & (REC_RECORDING | REC_PAUSED) ? REC_LEAVE_STOP : REC_LEAVE_OFF);
 }
 
-static void drop_sources(enum rec_state before)
+static void forget_sources(enum rec_state before)
 {
     (void)before;
     end_sources_by(REC_LEAVE_GONE);
@@ -362,7 +362,7 @@ static void join_or_abandon(enum rec_state before)
 
 static const rec_state_action actions[REC_N_ACTIONS] = {
     [REC_ACTION_ENTER] = enter_sources, [REC_ACTION_LEAVE] = leave_sources,
-    [REC_ACTION_END] = end_sources, [REC_ACTION_DROP] = drop_sources,
+    [REC_ACTION_END] = end_sources, [REC_ACTION_RELEASE] = forget_sources,
     [REC_ACTION_DISABLE] = disable_engine, [REC_ACTION_LOOK] = look_at_tools, [REC_ACTION_JOIN] = join_or_abandon,
     [REC_ACTION_ABANDON] = abandon_process, [REC_ACTION_PARK] = park_worker, [REC_ACTION_ANNOUNCE] = announce_child,
     [REC_ACTION_COUNT] = count_fork, [REC_ACTION_FORGET] = forget_parent, [REC_ACTION_DISOWN] = disown_parent };
@@ -392,7 +392,7 @@ static int report_path(PyObject *on_path, const char *taken)
 }
 
 /* Returns the number, or 0 with an exception set. */
-static int start_region(const char *path, PyObject *dict, PyObject *on_path, char *taken)
+static int start_nested(const char *path, PyObject *dict, PyObject *on_path, char *taken)
 {
     struct rec_capture *region = rec_captures_begin_region(path, dict);
     if (!region)
@@ -481,10 +481,11 @@ static void undo_start(bool has_session)
         rec_recording_raise(&totals.failure);   /* the true reason, in place of the one that is set */
 }
 
-int rec_recording_start(const char *path, bool joins, PyObject *properties, PyObject *dict, PyObject *on_path, char *taken)
+int rec_recording_start(const char *path, bool joins, PyObject *properties, PyObject *dict, PyObject *on_path,
+                        char *taken)
 {
     if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
-        PyErr_SetString(PyExc_RuntimeError, "panopticon: a process's main interpreter is recorded, and this is another one");
+        PyErr_SetString(PyExc_RuntimeError, "panopticon: only a process's main interpreter can be recorded");
         return 0;
     }
     join_if_pending();
@@ -493,7 +494,7 @@ int rec_recording_start(const char *path, bool joins, PyObject *properties, PyOb
         return 0;
     }
     if (!rec_state_is(REC_STARTING))
-        return start_region(path, dict, on_path, taken);
+        return start_nested(path, dict, on_path, taken);
     bool has_session = prepare_start(joins, properties, dict) && start_session(path, joins, taken);
     if (!has_session || !start_engine(on_path)) {
         undo_start(has_session);
@@ -634,7 +635,7 @@ static void forked_in_child(void) { become_child(true); }
  * here, and its locks are forgotten in any case. */
 static void forked_silently(void) { become_child(false); }
 
-/* ---- giving up rights ---- */
+/* ---- dropping privileges ---- */
 
 /* What this process still writes alongside its own directory: captures of regions, which are filled when they stop, and
  * the messages, if it will read them. */
@@ -670,6 +671,6 @@ int rec_recording_init(void)
     rec_captures_init();
     if (pthread_atfork(prepare_fork, forked_in_parent, forked_in_child) == 0)
         return 0;
-    PyErr_SetString(PyExc_RuntimeError, "panopticon: no place left to be called at fork");
+    PyErr_SetString(PyExc_RuntimeError, "panopticon: no memory to register functions for fork");
     return -1;
 }

@@ -1,7 +1,6 @@
-/* The recording of this process: how it begins, pauses, is saved and ends, and what becomes of it in forked children. There
- * is one at a time, with one hook and one stream of events; several captures may be made of it (captures.h). What is
- * done when is one table (states.def), whose actions are here. All functions are called with the GIL, except where it says
- * otherwise.
+/* The recording of this process: how it begins, pauses, is saved and ends, and what becomes of it in forked children.
+ * There is one at a time, with one hook and one stream of events; several captures may be made of it (captures.h).
+ * One table defines what is done when (states.def); its actions are here. All functions are called with the GIL. 
  *
  *     rec_recording_init                  once a process
  *         rec_recording_start             for each capture
@@ -21,17 +20,19 @@
 /* Returns 0, or -1 with an exception set. */
 int rec_recording_init(void);
 
-/* Starts a capture. path: a new one or, when joins, one that is there. properties: dict of str to str. options: dict, see
- * start_doc in module.c. on_path: called with the capture's path before the first event; or None. The path that was
- * taken is copied to taken (PATH_MAX bytes). Returns the number of the capture, from 1, or 0 with an exception set. */
-int rec_recording_start(const char *path, bool joins, PyObject *properties, PyObject *options, PyObject *on_path, char *taken);
+/* Starts a capture. path: a new one or, when joins, one that is there. properties: dict of str to str. options:
+ * dict, which start_doc in module.c describes. on_path: called with the capture's path before the first event; or None.
+ * The path that was taken is copied to taken (PATH_MAX bytes). Returns the number of the capture, from 1, or 0 with an
+ * exception set. */
+int rec_recording_start(const char *path, bool joins, PyObject *properties, PyObject *options, PyObject *on_path,
+                        char *taken);
 
-/* Ends the capture of this number, and the recording with the last one. In a forked child, one that its parent has
- * begun inside the recording is nothing to end: zeros. */
+/* Ends the capture of this number, and the recording with the last one. Gives zeros in a forked child for a capture
+ * that the parent began as a region: the child has no part in it. */
 void rec_recording_stop(int number, struct rec_totals *totals);
 
-/* Ends all captures. is_finalized: the interpreter is gone. In a forked child that has not recorded anything there is
- * nothing to end: zeros. */
+/* Ends all captures. is_finalized: the interpreter is gone. Gives zeros in a forked child that has not
+ * recorded anything. */
 void rec_recording_end(bool is_finalized, struct rec_totals *totals);
 
 /* True between start and stop, also in forked children that may be followed. */
@@ -46,18 +47,18 @@ bool rec_recording_is_own(void);
 /* The capture's absolute path. */
 const char *rec_recording_path(void);
 
-/* Finds the capture again, which the program may have moved; before the stop. Returns false when it is nowhere. */
+/* Finds the capture again, which the program may have moved. Called before the stop. Returns false when it is gone. */
 bool rec_recording_locate(void);
 
 /* Returns 0, or -1 with RuntimeError set: nothing is being recorded. */
 int rec_recording_pause(void);
 int rec_recording_resume(void);
 
-/* Saves what this process has recorded up to now as a capture of its own, at path or where there is room for it, which
- * is copied to taken (PATH_MAX bytes). Other threads run meanwhile. Returns 0, or -1 with an exception set. */
+/* Saves what this process has recorded up to now as a capture of its own, at path or at the next free name, which is
+ * copied to taken (PATH_MAX bytes). Other threads run meanwhile. Returns 0, or -1 with an exception set. */
 int rec_recording_save(const char *path, char *taken);
 
-/* Calls func(arg), in which this process becomes this user, and sees to it that its recording can go on. */
+/* Calls func(arg), in which this process becomes this user, and makes sure that its recording can go on. */
 void rec_recording_change_user(uid_t user, void (*func)(void *), void *arg);
 
 /* An exception has ended the program. */

@@ -61,7 +61,7 @@ struct rec_recursion {
 };
 extern struct rec_recursion rec_recursion __attribute__((visibility("hidden")));
 
-/* A recording begins. */
+/* Forgets the distances of the last recording, because another one begins. */
 void rec_recursion_start(void);
 
 #if CPYTHON_COUNTS_C_CALLS

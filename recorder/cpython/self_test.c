@@ -55,7 +55,7 @@ static struct {
     int depth;
     size_t n_seen;
     unsigned char seen[MAX_SEEN];
-    const char *wrong;                  /* the first thing that was wrong but for the kinds of events; or NULL */
+    const char *wrong;                  /* the first thing that was wrong, except kinds of events; or NULL */
 } test;
 
 static const char *event_name(unsigned char seen)
@@ -129,7 +129,7 @@ static void check_stack(const PyThreadState *ts, const cpython_frame *f, uintptr
     check(f == NULL || (uintptr_t)f - (uintptr_t)chunk < chunk->size, "the data stack");
 }
 
-static enum pnr_kind entry_kind(const cpython_frame *f)
+static enum pnr_kind expected_entry_kind(const cpython_frame *f)
 {
     if (!cpython_is_continuable(f))
         return PNR_CALL;
@@ -167,7 +167,7 @@ static PyObject *self_test_hook(PyThreadState *ts, cpython_frame *f, int throwfl
         see(function, test.made ? PNR_CREATE : PNR_CALL);
         return result;
     }
-    see(function, entry_kind(f));
+    see(function, expected_entry_kind(f));
     PyObject *result = evaluate(ts, f, throwflag, function, entered);
     see(function, !is_continuable ? PNR_RETURN : cpython_is_suspended(f) ? PNR_YIELD : PNR_FINISH);
     return result;
@@ -185,7 +185,7 @@ static bool set_values(bool is_known)
     return ok;
 }
 
-/* Compares, and says in self_test.fault what is wrong. */
+/* Compares, and writes to self_test.fault what is wrong. */
 static void judge(void)
 {
     unsigned char expected[MAX_SEEN];

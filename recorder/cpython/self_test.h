@@ -5,7 +5,7 @@
  *
  *     rec_self_test_keep                  once a process: what is to be run
  *         rec_self_test_choose            before each recording: the engine
- *         rec_self_test_report            the recording has begun: says once what is wrong
+ *         rec_self_test_report            the recording has begun: reports once what is wrong
  *
  * All functions are called with the GIL. */
 #ifndef REC_SELF_TEST_H
@@ -17,7 +17,7 @@
 void rec_self_test_keep(PyObject *functions);
 
 /* Returns the engine that is to record where this one was found. wanted: the name that the user gave, or NULL. The
- * first time it runs the test, if no other frame evaluation function is installed. The program sees nothing of it: no
+ * first time it runs the test, if no other frame evaluation function is installed. The program does not notice: no
  * event of sys.setprofile, sys.settrace or sys.monitoring, no audit event, no garbage collection. Returns NULL with
  * an exception set where no engine can record, or when a signal handler of the program raised. */
 const struct rec_engine *rec_self_test_choose(const struct rec_engine *engine, const char *wanted);
@@ -26,7 +26,7 @@ const struct rec_engine *rec_self_test_choose(const struct rec_engine *engine, c
  * NULL where nothing is wrong. */
 const char *rec_self_test_fault(void);
 
-/* Says so on standard error, once a process. */
+/* Reports the fault on standard error, once a process. */
 void rec_self_test_report(void);
 
 #endif

@@ -21,7 +21,7 @@ struct cell {
 
 /* Refuse to build a row that does not have a cell for each state. */
 #define REC_EVENT(name, meaning, ...) \
-    _Static_assert(sizeof (struct cell[]){ __VA_ARGS__ } == REC_N_STATES * sizeof(struct cell), "a cell is missing: " #name);
+    _Static_assert(sizeof (struct cell[]){ __VA_ARGS__ } == REC_N_STATES * sizeof(struct cell), "incomplete: " #name);
 #include "states.def"
 
 #define REC_EVENT(name, meaning, ...) { __VA_ARGS__ },
@@ -70,7 +70,7 @@ static void report_impossible(enum rec_event event, uint32_t now)
     rec_state_take(REC_EVENT_FAILURE);
 }
 
-/* Starts an epoch where a stretch without events begins: what buffers know of their stacks is then out of date. */
+/* Starts an epoch where a time without events begins, as each thread's next block has to open with its stack. */
 static void enter_state(enum rec_event event, uint32_t now, uint32_t next)
 {
     char text[3][32];

@@ -1,8 +1,8 @@
-/* The recorder's state: whether this process records, and why not. states.def has the table of states and events;
+/* The recorder's state: whether this process records, and if not, why. states.def has the table of states and events;
  * specs/recorder-states.md explains it. What follows from an event is done by the actions, which recording.c gives.
  *
  * The state belongs to the process and is changed by the thread that has the GIL. Any thread, and any signal handler,
- * may read it. Free of Python. */
+ * may read it. No Python dependency. */
 #ifndef REC_STATE_H
 #define REC_STATE_H
 
@@ -53,7 +53,7 @@ static inline bool rec_state_is(uint32_t states)
     return atomic_load_explicit(&rec_state.now, memory_order_relaxed) & states;
 }
 
-/* Events may have been missed on any thread: what buffers know of their stacks is out of date. */
+/* Starts an epoch, because events may have been missed on any thread: its next block has to open with its stack. */
 static inline void rec_state_start_epoch(void) { rec_state.epoch++; }
 
 /* What an action does; it runs in the next state. before: the state in which the event came. */

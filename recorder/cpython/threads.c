@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #define MAX_OPEN 1024                   /* OPEN records of a block: the innermost frames */
-#define RECENT 4096                     /* buffers found by their thread state without a search; a power of two */
+#define RECENT 4096                     /* threads found by their thread state without a search; a power of two */
 #define CAPSULE "panopticon.buffer"
 
 struct rec_threads rec_threads;
@@ -40,7 +40,8 @@ static cpython_frame *next_outwards(PyThreadState *ts, cpython_frame *f)
 
 static bool is_recorded(cpython_frame *f, uint64_t *tag)
 {
-    if (cpython_is_incomplete(f) || cpython_is_delegating(f) || (rec_threads.has_delayed_entry_events && cpython_has_pending_entry(f)))
+    if (cpython_is_incomplete(f) || cpython_is_delegating(f) ||
+        (rec_threads.has_delayed_entry_events && cpython_has_pending_entry(f)))
         return false;
     *tag = rec_functions_tag(f);
     return *tag && !(rec_tag_flags(*tag) & REC_TAG_EXCLUDED);
@@ -101,7 +102,7 @@ static uint32_t collect_stack(PyThreadState *ts, cpython_frame *f, struct rec_op
         }
         f = next_outwards(ts, f);
         if (!is_entry && f && cpython_is_entry(f))
-            f = next_outwards(ts, f);     /* that of its own evaluation */
+            f = next_outwards(ts, f);   /* that of its own evaluation */
     }
     *is_deeper = f && rec_threads_recorded_from(ts, f, &tag);
     return n;
@@ -118,8 +119,8 @@ struct backward_scan {
 /* The exits that were read and whose entries were not yet: functions; 0 is any Python frame's. */
 static uint32_t scanned_exits[PNR_BLOCK_RECORDS];
 
-/* Gives the next open frame or C call outwards. Returns false when the records tell no more. An entry between an exit
- * and its own entry that has no exit was left without a record. */
+/* Gives the next open frame or C call outwards. Returns false when no record is left. An entry without an exit
+ * that lies between an exit and the entry of that exit was left without a record. */
 static bool scan_open(struct backward_scan *scan, struct rec_open_frame *open)
 {
     while (scan->next != scan->first) {
@@ -170,7 +171,7 @@ static uint32_t add_from_records(const struct rec_thread *thread, uint32_t n, ui
     memcpy(stack, open_frames, n * sizeof *stack);
     while (m < MAX_OPEN && (n_calls || n_unknown) && scan_open(&scan, &open)) {
         if (i + 1 < n && !stack[i].function && is_same(stack[i + 1], open)) {
-            n_unknown--;                  /* no frame that is recorded is being cleared there */
+            n_unknown--;                /* no frame that is recorded is being cleared there */
             i++;
         }
         if (i < n && is_same(stack[i], open)) {
@@ -288,7 +289,7 @@ static void write_name_of(const struct rec_thread *thread, PyObject *object)
 
 static bool is_thread_of(const struct rec_thread *thread, const PyThreadState *ts)
 {
-    return thread->owner == ts && thread->owner_id == ts->id;         /* an address is used again, an id is not */
+    return thread->owner == ts && thread->owner_id == ts->id;     /* an address is used again, an id is not */
 }
 
 struct rec_thread *rec_threads_find(const PyThreadState *ts)
@@ -352,8 +353,8 @@ void rec_threads_end_buffers(void)
     }
 }
 
-/* Has the buffer ended with the thread state, whose dict gets a capsule. Disables garbage collection meanwhile, because
- * it could run Python code here. */
+/* Puts a capsule into the thread state's dict, so that the buffer ends with the thread state. Disables garbage
+ * collection meanwhile, because it could run Python code here. */
 static void watch_end(PyThreadState *ts, struct rec_thread *thread)
 {
     int was_enabled = PyGC_Disable();
@@ -363,7 +364,7 @@ static void watch_end(PyThreadState *ts, struct rec_thread *thread)
     if (!capsule || !ts->dict || PyCapsule_SetContext(capsule, (void *)(uintptr_t)rec_functions.session) != 0 ||
         PyDict_SetItem(ts->dict, threads.capsule, capsule) != 0 ||
         PyCapsule_SetDestructor(capsule, thread_ended) != 0)
-        PyErr_Clear();                  /* its chunk is then put when others need it, or at the end */
+        PyErr_Clear();                  /* its chunk is then submitted when others need one, or at the end */
     Py_XDECREF(capsule);
     if (was_enabled)
         PyGC_Enable();
@@ -375,10 +376,11 @@ struct rec_thread *rec_threads_new(PyThreadState *ts)
     const char *name = is_main ? "MainThread" : "";
     const struct pnr_string text = { name, (uint32_t)strlen(name) };
     PyObject *type, *value, *traceback;
-    if (rec_threads.n_ending)                /* not earlier: it takes a look at all threads */
+    if (rec_threads.n_ending)           /* not earlier: it takes a look at all threads */
         rec_threads_end_buffers();
     struct rec_thread *thread = rec_fork_memory_new(sizeof *thread);
-    if (!thread || !rec_buffer_begin(&thread->buffer, rec_name_table_add_thread((uint32_t)ts->native_thread_id, text))) {
+    if (!thread ||
+        !rec_buffer_begin(&thread->buffer, rec_name_table_add_thread((uint32_t)ts->native_thread_id, text))) {
         if (thread)
             rec_fork_memory_free(thread);
         rec_buffer_count_lost(NULL);
@@ -466,7 +468,8 @@ static void on_execnet_serve(PyThreadState *ts, const cpython_frame *f, struct r
     write_process_name(cpython_argument(f, 1));
 }
 
-/* The functions whose calls tell a name or that a thread ends. Row 0 is none; rec_tag_watched gives the row. */
+/* The functions whose calls give a thread or process a name, or end a thread. rec_tag_watched gives the row; row 0
+ * stands for no function. */
 static const struct {
     const char *module, *qualified_name;
     int n_arguments;
@@ -482,7 +485,7 @@ static const struct {
 #define N_WATCHED (sizeof watched / sizeof *watched)
 _Static_assert(N_WATCHED - 1 <= REC_TAG_MAX_WATCHED, "a tag has three bits for the row");
 
-static bool is_text(struct pnr_string s, const char *text)
+static bool is_watched_text(struct pnr_string s, const char *text)
 {
     return s.size == strlen(text) && memcmp(s.bytes, text, s.size) == 0;
 }
@@ -490,8 +493,8 @@ static bool is_text(struct pnr_string s, const char *text)
 uint64_t rec_threads_watch(const PyCodeObject *code, const struct pnr_string strings[3])
 {
     for (size_t row = 1; row < N_WATCHED; row++)
-        if (is_text(strings[0], watched[row].module) && is_text(strings[1], watched[row].qualified_name) &&
-            code->co_argcount == watched[row].n_arguments)
+        if (is_watched_text(strings[0], watched[row].module) &&
+            is_watched_text(strings[1], watched[row].qualified_name) && code->co_argcount == watched[row].n_arguments)
             return row;
     return 0;
 }

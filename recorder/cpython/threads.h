@@ -1,12 +1,12 @@
-/* Threads: which buffer belongs to a thread state, its names and its end; and the stack of a thread as it is, which
- * each block opens with. All functions are called with the GIL, which is the recording lock of the core
+/* Threads: finds the buffer of a thread state, names the thread and notices its end. Also reads the stack of a thread,
+ * with which each block opens. All functions are called with the GIL, which is the recording lock of the core
  * (../thread_buffer.h); none runs Python code.
  *
  *     rec_threads_init                    once a process
  *         rec_threads_start               a recording begins
  *             rec_threads_new             a thread's first event
  *             rec_threads_append          an event
- *         rec_threads_disable             a recording ends */
+ *         rec_threads_end_buffers         a recording ends, or a thread has ended */
 #ifndef REC_THREADS_H
 #define REC_THREADS_H
 
@@ -26,11 +26,13 @@ struct rec_open_frame {
 };
 static const struct rec_open_frame rec_no_frame;
 
-/* What the engines keep of one of the stacks that a thread has by turns (greenlets). */
+/* What the engines keep of one of the stacks between which a thread switches (greenlets). */
 struct rec_stack {
     uint32_t unhooked_depth;            /* the frame engine's */
-    uint32_t depth, c_depth;            /* the monitoring engine's: frames that are open; C calls that are */
-    uint32_t c_gap_begin, c_gap_end;    /* of these, from 1: those behind c_gap_begin, to c_gap_end, made in a gap */
+    uint32_t depth, c_depth;            /* the monitoring engine's number of open frames; open C calls */
+    /* Of the open C calls, numbered from 1, those after c_unrecorded_begin, to c_unrecorded_end, were made in an
+     * unrecorded region. */
+    uint32_t c_unrecorded_begin, c_unrecorded_end;
     uintptr_t window_size;              /* the frame engine's: see engine_frame.c */
 };
 
@@ -38,9 +40,9 @@ struct rec_stack {
  * cache line, within 128 bytes of the beginning, which an instruction reaches with a short offset. */
 struct rec_thread {
     _Alignas(REC_CACHE_LINE)
-    const PyThreadState *owner;         /* compared, never followed; NULL in rec_no_thread */
-    const void *data_stack, *greenlet;  /* what tells which stack runs */
-    uint64_t epoch;                     /* of the recorder's state, up to which the buffer knows the stack */
+    const PyThreadState *owner;         /* compared, never dereferenced; NULL in rec_no_thread */
+    const void *data_stack, *greenlet;  /* show which stack runs */
+    uint64_t epoch;                     /* the last one of rec_state in which the thread's stack was recorded */
     uint32_t native_id;
     struct rec_stack stack;             /* that runs */
     uintptr_t window_low;               /* the frame engine's, like the next */
@@ -93,42 +95,42 @@ struct rec_threads {
     void (*on_new)(PyThreadState *ts);  /* called for each thread that gets a buffer; or NULL */
     void (*before_c_call)(PyThreadState *ts);   /* the frame engine's; or NULL */
     void (*on_exception)(void);         /* an exception ends a thread; or NULL */
-    void (*on_fork)(void);              /* this is a forked child, and nobody has said so */
+    void (*on_fork)(void);              /* this is a forked child, and no handler was called */
 };
 extern struct rec_threads rec_threads __attribute__((visibility("hidden")));
 
 /* Returns 0, or -1 with an exception set. */
 int rec_threads_init(void);
 
-/* The recording has started: from here on buffers are filled. */
+/* Forgets the threads of the last recording, and enters the state ON: a thread's next event is recorded. */
 void rec_threads_start(PyInterpreterState *interp);
 
-/* In a child of a fork that nobody told of: begins as others do. An event that is not fast calls it before it looks at
- * a tag: those of the parent become void. */
+/* Begins recording in a child of a fork that no handler reported. An event that is not fast calls it before it looks at
+ * a tag, because the parent's tags become void. */
 void rec_threads_notice_fork(void);
 
 /* At an event that is not fast: true when it is to be recorded. Begins the recording of a forked child. */
 bool rec_threads_activate_if_pending(const PyThreadState *ts);
 
-/* True when the thread's buffer does not know what has happened since. *flags: of the block that its stack is to open.
- */
+/* True when events of the thread may have been missed, so that its next block has to open with its stack. *flags: of
+ * that block. */
 static inline bool rec_threads_is_out_of_date(const struct rec_thread *thread, uint16_t *flags)
 {
     *flags = thread->epoch < rec_state.since ? PNR_BLOCK_PAUSED : PNR_BLOCK_RESYNC;
     return thread->epoch != rec_state.epoch;
 }
 
-/* Another engine continues with the buffers that there are. */
+/* Prepares the threads' buffers for another engine, which continues with them. */
 void rec_threads_change_engine(void);
 
 /* Ends the buffers of thread states that are gone. */
 void rec_threads_end_buffers(void);
 
-/* The thread of a thread state, or NULL. */
+/* Returns the thread of a thread state, or NULL. */
 struct rec_thread *rec_threads_find(const PyThreadState *ts);
 
-/* Begins to record a thread, whose buffer has no chunk yet. NULL when out of memory: its events are lost, and
- * counted. */
+/* Begins to record a thread, whose buffer has no chunk yet. Returns NULL when out of memory: then the thread's events
+ * are lost, and counted. */
 struct rec_thread *rec_threads_new(PyThreadState *ts);
 
 /* Emits a LEFT record if unhooked frames (engine_frame.c) have gone, when only `present` of them are left. Returns
@@ -138,14 +140,14 @@ bool rec_threads_emit_left(struct rec_thread *thread, uint32_t present);
 /* Reads the name of a thread once more. */
 void rec_threads_refresh_name(const PyThreadState *ts, const struct rec_thread *thread);
 
-/* Looks a function up among those whose calls tell the name of a thread or process, or that an exception ends a
- * thread. strings: its module, qualified name and file. Returns its row for rec_tag_watched, or 0. */
+/* Looks a function up among those whose calls give a thread or process a name, or report that an exception ends
+ * a thread. strings: its module, qualified name and file. Returns its row for rec_tag_watched, or 0. */
 uint64_t rec_threads_watch(const PyCodeObject *code, const struct pnr_string strings[3]);
 
-/* At the entry of such a function. tag: its own. */
+/* Called at the entry of a watched function, which has this tag. */
 void rec_threads_on_watched_call(PyThreadState *ts, const cpython_frame *f, struct rec_thread *thread, uint64_t tag);
 
-/* From now on this track runs, of which the engines keep this. */
+/* Makes this the track that runs. stack: what the engines keep of it. */
 static inline void rec_threads_set_track(struct rec_thread *thread, const struct rec_track *track,
                                          const struct rec_stack *stack)
 {

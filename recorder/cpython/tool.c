@@ -97,8 +97,8 @@ static int take_number(void)
             return -1;
         PyErr_Clear();
     }
-    PyErr_SetString(PyExc_RuntimeError, "panopticon: the tool numbers 3, 4 and 5 of sys.monitoring are all in use; record "
-                                        "without one of the other tools");
+    PyErr_SetString(PyExc_RuntimeError, "panopticon: the tool numbers 3, 4 and 5 of sys.monitoring are all in use; "
+                                        "record without one of the other tools");
     return -1;
 }
 

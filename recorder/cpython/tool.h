@@ -12,14 +12,14 @@
 /* Why calls may be missing. */
 #define REC_TOOL_TAKEN "another tool freed the recorder's tool number of sys.monitoring"
 
-/* Called at an event with what PEP 669 says of it: code, offset, and one or two more. Must return rec_tool_nothing(),
- * or rec_tool_disable() for no more events of this kind from this place. */
+/* Called at an event with the arguments that PEP 669 gives: code, offset, and one or two more. Must return
+ * rec_tool_nothing(), or rec_tool_disable() for no more events of this kind from this place. */
 typedef vectorcallfunc rec_tool_callback;
 
 /* Returns 0, or -1 with an exception set: all numbers are other tools'. */
 int rec_tool_begin(void);
 
-/* Has a function called at an event. event: its name in sys.monitoring.events. Audit hooks may run Python code here.
+/* Registers a function for an event. event: its name in sys.monitoring.events. Audit hooks may run Python code here.
  * Returns 0, or -1 with an exception set. */
 int rec_tool_listen(const char *event, rec_tool_callback callback);
 
@@ -27,7 +27,7 @@ int rec_tool_listen(const char *event, rec_tool_callback callback);
  * more of rec_tool_listen. Returns 0, or -1 with an exception set. */
 int rec_tool_watch(void);
 
-/* No events come until rec_tool_resume. Returns whether the number was ours until now: else events are missing. */
+/* Stops all events until rec_tool_resume. Returns whether the number was ours until now: else events are missing. */
 bool rec_tool_pause(void);
 void rec_tool_resume(void);
 

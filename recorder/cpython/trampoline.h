@@ -6,8 +6,8 @@
 
 #include <stdbool.h>
 
-/* Once a process: has functions called before and after the program turns it on or off. before returns whether after is
- * to be called. The functions of sys stay the same objects. */
+/* Registers functions that are called before and after the program turns the trampoline on or off. before returns
+ * whether after is to be called. The functions of sys stay the same objects. Called once a process. */
 void rec_trampoline_watch(bool (*before)(void), void (*after)(void));
 
 bool rec_trampoline_is_active(void);

@@ -1,5 +1,5 @@
 /* The versions of CPython that the recorder supports: the only list of them. tests/test_versions.py compares it with
- * what README.md, the specs and .ci/run say, and SConstruct reads it. docs/porting.md tells how to add a version. */
+ * what README.md, the specs and .ci/run state, and SConstruct reads it. docs/porting.md: how to add a version. */
 #ifndef REC_VERSIONS_H
 #define REC_VERSIONS_H
 

@@ -158,8 +158,8 @@ def resume():
 
 
 def snapshot(path="run-snapshot.pnr"):
-    """Save what this process has recorded up to now, as far as it is kept, as a capture of its own, while recording
-    goes on. Returns its absolute path; as for Recorder, run-snapshot-2.pnr, ... is taken when there is one already.
+    """Save what this process has recorded up to now and still keeps as a capture of its own, while recording goes on.
+    Returns its absolute path. When there is one already, run-snapshot-2.pnr, ... is taken instead.
     Raises OSError when it cannot be written, RuntimeError when this process is not being recorded."""
     return _recorder.snapshot(os.fspath(path))
 
@@ -175,15 +175,15 @@ HOOK_FOLDER = os.path.join(PACKAGE, "follow")
 HOOK_ENTRY = f"{HOOK_FOLDER}/order-"
 
 
-def child_hook(recording, hooks_started=True, **at_end):
+def child_hook(recording, hooks_started=True, at_end=()):
     """Return a function that leaves the payload in a capture, given its path. It also makes interpreters that this
     process starts join, by PYTHONPATH, the one variable of the environment that is changed. recording: the options.
-    at_end: what this process does at its end."""
+    at_end: dict of what this process does at its end."""
 
     def install(capture):
         by = _recorder.identify()
         fields = [f"{key}={int(value) if isinstance(value, bool) else value}"
-                  for key, value in {"by": by, **at_end}.items() if value is not None]
+                  for key, value in {"by": by, **dict(at_end)}.items() if value is not None]
         payload = "\0".join([*fields, *options.write(recording)]).encode("utf-8", "surrogatepass")
         with open(os.path.join(capture, "order"), "xb", opener=open_for_owner) as file:
             file.write(payload)
@@ -201,7 +201,7 @@ def open_for_owner(path, flags):
 
 
 def remove_child_hook():
-    """Give PYTHONPATH back the value that it had."""
+    """Restore the value that PYTHONPATH had."""
     before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     after = [entry for entry in before if not entry.startswith(HOOK_FOLDER)]
     if not after:
@@ -211,8 +211,8 @@ def remove_child_hook():
 
 
 def restore_environment(before):
-    """Give the variable itself, which a later interpreter of this process reads, its value back, at the end of this
-    one. Calls only C functions, since the capture goes on."""
+    """Restore the variable in the C environment, which a later interpreter of this process reads, at the end of this
+    one. Call only C functions, since the capture goes on."""
     os.unsetenv("PYTHONPATH") if before is None else os.putenv("PYTHONPATH", before)
 
 

@@ -35,8 +35,8 @@ def check_readable(path):
 
 
 def choose_paths(path):
-    """Return (capture, output): output is what the capture is converted to at the end of the program, or None. path:
-    that of --output."""
+    """Return (capture, output), given the path of --output. output: what the capture is converted to at the end of the
+    program, or None."""
     if not path:
         fail("-o needs a path")
     name, suffix = os.path.splitext(path)
@@ -184,14 +184,14 @@ class Plan:
         if output and not converter:
             fail("panopticon-convert was found neither next to panopticon_rec nor on PATH: record into a .pnr instead")
         try:
-            self.capture, output = _recorder.choose_place(self.capture, output, replaces)
+            self.capture, output = _recorder.choose_destination(self.capture, output, replaces)
         except ValueError as error:
             fail(error)
         _recorder.at_exit(not is_quiet, converter, output)
         hooks_started = options.records_started(self.recording)
         if output or hooks_started:
-            self.on_path = panopticon_rec.child_hook(self.recording, hooks_started, output=output, tells=not is_quiet,
-                                                     wanted=wanted)
+            self.on_path = panopticon_rec.child_hook(self.recording, hooks_started, {
+                "output": output, "tells": not is_quiet, "wanted": wanted})
 
     def run(self):
         return _recorder.run(self.kind, self.target, self.capture, self.joined is not None, self.properties,

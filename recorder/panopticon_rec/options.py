@@ -179,7 +179,7 @@ OPTIONS = (
            "name of a signal, such as `SIGUSR2`, or `exception`, for one that ends the program or a thread; both can "
            "be given."),
     Option("toggle-on", SIGNAL, None, PROCESSES, "a signal that pauses and resumes"),
-    Option("help", FLAG, False, OTHER, "this list; `--help` tells more", short="h"),
+    Option("help", FLAG, False, OTHER, "this list; `--help` describes each", short="h"),
     Option("version", FLAG, False, OTHER, "the version"),
 )
 

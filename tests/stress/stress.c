@@ -1,13 +1,13 @@
-/* Hammers the buffer and the drain as a program of many threads does, without an interpreter, and reads the captures
- * back.
+/* Stresses the thread buffers and the drain as a program of many threads does, without an interpreter, and reads the
+ * captures.
  *
  *     stress [MILLISECONDS]               how long each scenario lasts [400]
  *
  * A mutex is the recording lock. With it threads come and go, record, end their buffers, submit all chunks and fork;
  * without it others have snapshots made, and make them when the drain's thread is away, as rec_recording_save does.
  * Then the recording is stopped while they all go on. Each event carries its number in its thread in the record's
- * field `function`: so it can be seen in each process, each snapshot and each thread whether events are missing that
- * neither LOST records nor the limits account for.
+ * field `function`. This shows in each process, each snapshot and each thread whether events are missing that neither
+ * LOST records nor the limits account for.
  *
  * The linker replaces the recorder's write() by that of this file (--wrap): a slow disk, and one that is full.
  * Meant for ThreadSanitizer and AddressSanitizer, but what it checks holds in any build. The last lines are those of
@@ -38,14 +38,14 @@
 #define N_CHILDREN 12                   /* forked in a scenario at most */
 #define N_SAVES 4                       /* snapshots in a scenario at most */
 #define N_THREADS 100000                /* threads that a process may have */
-#define RETRACTED UINT32_MAX           /* the function of a record that is taken back at once */
+#define RETRACTED UINT32_MAX            /* the function of a record that is retracted at once */
 #define BLOCK_WRITE 2000                /* bytes: a write of more is one of a block */
 
 struct scenario {
     const char *name;
     uint64_t max_size, last_ns;
     bool discards, forks, saves;
-    int n_buffers;                         /* of a worker at once */
+    int n_buffers;                      /* of a worker at once */
     int write_us;                       /* how long a write takes */
     uint64_t disk_size;                 /* bytes of blocks that can be written; 0: any */
 };
@@ -283,7 +283,7 @@ static struct rec_drain_options drain_options(void)
                                        .discards = scenario->discards, .on_wake = on_wake };
 }
 
-/* As recording.c does: what these limits drop is not missing. */
+/* Records the limits as recording.c does, so that the reader does not report what they evict as missing. */
 static void write_limits(void)
 {
     if (scenario->max_size)
@@ -432,7 +432,7 @@ static void check_process(const char *path, const struct process *process, bool 
     struct diagnostics diagnostics = { report_line, (void *)path };
     struct pnr_err err;
     uint64_t complete_ticks;
-    size_t n = 0, n_most = 0, n_found;
+    size_t n = 0, n_max = 0, n_found;
     struct reader *reader = reader_open(path, NULL, &diagnostics, &err);
     if (!reader) {
         check(false, path, &err);
@@ -443,9 +443,9 @@ static void check_process(const char *path, const struct process *process, bool 
         check_thread(reader, i, process, is_snapshot);
     for (size_t i = 0; i < N_THREADS; i++) {
         n += process->n_stored[i] > 0;
-        n_most += process->n_events[i] > 0;
+        n_max += process->n_events[i] > 0;
     }
-    if (n_found > n_most || (n_found < n && !is_snapshot && !reader_has_evicted(reader, &complete_ticks)))
+    if (n_found > n_max || (n_found < n && !is_snapshot && !reader_has_evicted(reader, &complete_ticks)))
         fault("%s: %zu threads where %zu stored", path, n_found, n);
     reader_close(reader);
 }

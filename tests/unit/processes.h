@@ -75,8 +75,8 @@ static inline uint64_t capture_size(void)
     return sum;
 }
 
-/* Whose the live mapping is: of a process that is gone, or of one in another PID namespace, which looks like one
- * that runs. */
+/* Whose the live mapping is: of a process that is gone, or of one in another PID namespace, which is taken for one that
+ * runs. */
 enum life { DEAD, ALIVE };
 
 static inline void set_life(const struct process *process, enum life life)

@@ -106,7 +106,7 @@ static bool is_there(const char *path)
     return access(path, F_OK) == 0;
 }
 
-Test(survey, adds_up_what_processes_reported)
+Test(survey, adds_up_what_processes_recorded)
 {
     struct rec_survey survey;
     make_process("run.pnr", 7, "", 2, "1000");

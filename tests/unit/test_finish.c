@@ -247,7 +247,7 @@ Test(finish, writes_what_was_in_chunks)
 }
 
 /* Kills the process at each of its writes of a block: before it, in the midst of it, and when the block is there but
- * its chunk is still in use. Some of these lie between the making of a segment or a file and its first block. */
+ * its chunk is still in use. Some of these are between the making of a segment or a file and its first block. */
 Test(finish, takes_each_block_once_wherever_the_kill_came)
 {
     for (int how = BEFORE; how <= AFTER; how++) {
@@ -594,7 +594,7 @@ Test(finish, finishes_what_was_before_exec)
 }
 
 /* The time was written down by an earlier attempt, or recording ended in order and the mapping could not be removed. */
-Test(finish, reports_the_end_once)
+Test(finish, records_the_end_once)
 {
     static const char *const keys[] = { "killed_realtime_ns", "end_ticks" };
     for (int i = 0; i < 2; i++) {
@@ -667,7 +667,7 @@ static bool is_needed(void)
     return true;
 }
 
-/* As if the last look were that long ago. */
+/* Makes the last check that long ago. */
 static void set_last_look(const char *path, time_t seconds)
 {
     struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_nsec = UTIME_OMIT } };
@@ -709,8 +709,8 @@ static bool is_idle(void)
     return false;
 }
 
-/* One of the processes looks every two seconds. */
-Test(finish, is_looked_for_by_one_process_at_a_time)
+/* One of the processes checks every two seconds. */
+Test(finish, is_checked_by_one_process_at_a_time)
 {
     uint64_t next_ns = 0, now_ns = rec_clock_monotonic_ns();
     pid_t pid = record_and_die(&reported[0], DIE_NEVER, BEFORE);
@@ -762,7 +762,7 @@ Test(finish, needs_the_lock)
 }
 
 /* Another one evicts what it can, with the lock or, as after waiting too long, without: each process that is left is
- * whole except for what was evicted, the oldest first. */
+ * whole, except for what was evicted, the oldest first. */
 Test(finish, gets_on_with_eviction)
 {
     const struct rec_limits limits = { .max_size = REC_MIN_SIZE };
@@ -819,9 +819,9 @@ Test(finish, does_not_take_another_for_the_dead)
     cr_expect_eq(unlink(path), 0, "it is no mapping, and stays");
 }
 
-/* ---- what was begun only ---- */
+/* ---- partial processes ---- */
 
-Test(finish, removes_what_was_only_begun)
+Test(finish, removes_partial_processes)
 {
     char dead[140], running[140], unknown[140];
     pid_t pid = record_and_die(&reported[0], DIE_NEVER, BEFORE);

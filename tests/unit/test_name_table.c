@@ -43,7 +43,7 @@ Test(name_table, limits_names_to_their_share, .init = begin_small, .fini = end)
     cr_expect_leq((n_functions - 1) * sizeof name, REC_MIN_SIZE / 16 + sizeof name);
 }
 
-/* Threads and tracks are numbered in one row. */
+/* Threads and tracks are numbered in one sequence. */
 Test(name_table, numbers_threads_and_tracks, .init = begin, .fini = end)
 {
     static const struct { uint32_t index, number; uint8_t kind; const char *name; } expected[] = {

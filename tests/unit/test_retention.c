@@ -37,7 +37,7 @@ Test(retention, counts_the_files_of_many_threads)
 {
     static struct pnr_record records[40];
     struct process process;
-    uint64_t max_size = 0;
+    uint64_t max = 0;
     size_t size;
     make_process(&process, 7, 8, (struct rec_limits){ SIZE, 0 });
     for (uint32_t i = 0; i < 12000; i++) {
@@ -49,20 +49,20 @@ Test(retention, counts_the_files_of_many_threads)
         cr_assert_eq(rec_segments_append(&process.segments, &header, block, size, now(), &err), 0, "%s", err.what);
         if (i % 100 == 0) {
             uint64_t on_disk = capture_size();
-            max_size = on_disk > max_size ? on_disk : max_size;
+            max = on_disk > max ? on_disk : max;
         }
     }
     rec_segments_stop(&process.segments);
     cr_expect_gt(process.segments.number, 60);
-    cr_expect_leq(max_size, SIZE);
-    cr_expect_geq(max_size, SIZE / 4 * 3);
+    cr_expect_leq(max, SIZE);
+    cr_expect_geq(max, SIZE / 4 * 3);
 }
 
 /* A process that has come and gone is a few directories and files of a disk block each. */
 Test(retention, counts_the_directories_of_many_processes)
 {
     const struct rec_limits limits = { SIZE, 0 };
-    uint64_t max_size = 0;
+    uint64_t max = 0;
     for (int i = 0; i < 1280; i++) {
         struct process process;
         char path[PATH_MAX];
@@ -76,15 +76,15 @@ Test(retention, counts_the_directories_of_many_processes)
         unlink(path);
         if (i % 50 == 0) {
             uint64_t on_disk = capture_size();
-            max_size = on_disk > max_size ? on_disk : max_size;
+            max = on_disk > max ? on_disk : max;
         }
     }
-    cr_expect_leq(max_size, SIZE);
-    cr_expect_geq(max_size, SIZE / 4 * 3);
+    cr_expect_leq(max, SIZE);
+    cr_expect_geq(max, SIZE / 4 * 3);
 }
 
-/* A directory that a process has begun, with a mapping of so many bytes. */
-static void make_begun(int pid, uint64_t start, uint64_t namespace, off_t size)
+/* Makes a partial process, with a mapping of so many bytes. */
+static void make_partial(int pid, uint64_t start, uint64_t namespace, off_t size)
 {
     char path[200];
     int n = snprintf(path, sizeof path, "%s/begun-%d-%" PRIu64 "-%" PRIu64, capture, pid, start, namespace);
@@ -95,7 +95,7 @@ static void make_begun(int pid, uint64_t start, uint64_t namespace, off_t size)
     close(fd);
 }
 
-static int count_begun(void)
+static int count_partial(void)
 {
     int n = 0;
     struct dirent *entry;
@@ -108,7 +108,7 @@ static int count_begun(void)
 
 /* What was left by those that were killed while they began goes, what others begin at this moment, or may begin,
  * counts. */
-Test(retention, counts_what_is_begun)
+Test(retention, counts_partial_processes)
 {
     enum { N = 9 };                     /* of each kind, 1 MiB each */
     const struct rec_limits limits = { SIZE, 0 };
@@ -119,25 +119,25 @@ Test(retention, counts_what_is_begun)
     rec_segments_roll(&process.segments, &err);
     append(&process, now());
     for (int i = 0; i < N; i++)
-        make_begun(3000000 + i, 5, namespace, 1 << 20);         /* above the greatest number of a process */
-    make_begun(getpid(), start + 1, namespace, 1 << 20);
-    cr_expect_eq(count_begun(), N + 1);
+        make_partial(3000000 + i, 5, namespace, 1 << 20);         /* above the greatest number of a process */
+    make_partial(getpid(), start + 1, namespace, 1 << 20);
+    cr_expect_eq(count_partial(), N + 1);
     cr_assert_eq(reserve(&limits, 1 << 20), 0);
-    cr_expect_eq(count_begun(), 0, "dead ones");
+    cr_expect_eq(count_partial(), 0, "dead ones");
     cr_expect_str_eq(segments_of(&process), "1 2", "all fits");
-    make_begun(getpid(), start, namespace, 1 << 20);
+    make_partial(getpid(), start, namespace, 1 << 20);
     for (int i = 1; i < N; i++)
-        make_begun(3000000 + i, 5, namespace + 1, 1 << 20);
+        make_partial(3000000 + i, 5, namespace + 1, 1 << 20);
     cr_assert_eq(reserve(&limits, 1 << 20), 0);
-    cr_expect_eq(count_begun(), N, "running ones, and those of another namespace");
+    cr_expect_eq(count_partial(), N, "running ones, and those of another namespace");
     cr_expect_str_eq(segments_of(&process), "1 2");
-    /* what is retained: partial processes, the segment as if it were full, live mapping, name table, directories */
+    /* the partial ones, the segment as if it were full, the live mapping, the name table, directories */
     const uint64_t retained = N * ((1 << 20) + 4096) + SEGMENT_SIZE + 8192 + 262144 + 4096 + 4096;
     cr_assert_eq(reserve(&limits, SIZE / 8 * 7 - retained), 0);
     cr_expect_str_eq(segments_of(&process), "2", "there is none any more");
     cr_expect_eq(reserve(&limits, SIZE / 8 * 7 - retained + 1), -1);
     cr_expect_eq(err.sys_errno, EDQUOT);
-    cr_expect_eq(count_begun(), N);
+    cr_expect_eq(count_partial(), N);
     rec_segments_stop(&process.segments);
 }
 
@@ -210,7 +210,7 @@ Test(retention, counts_what_cannot_be_evicted)
     cr_assert_eq(reserve(&limits, SIZE / 8 * 7 - retained), 0);
     cr_expect_str_eq(segments_of(&own), "gone");
     cr_expect_str_eq(segments_of(&others), "1 2 3 4");
-    cr_expect_eq(count_begun(), 0, "nothing is left of the attempts");
+    cr_expect_eq(count_partial(), 0, "nothing is left of the attempts");
     cr_expect_eq(reserve(&limits, SIZE / 8 * 7 - retained + 1), -1);
     cr_expect_eq(err.sys_errno, EDQUOT);
     cannot_move = NULL;
@@ -233,7 +233,7 @@ Test(retention, trims_one_process_alone)
     cr_expect_str_eq(segments_of(&own), "1 2 3 4", "all fit");
     cr_expect_eq(rec_retention_trim(own.path, &age, 0, &err), 0);
     cr_expect_str_eq(segments_of(&own), "2 3 4", "the first one is 10 s old");
-    cr_expect_eq(rec_retention_trim(own.path, &size, SIZE / 8 * 7, &err), -1, "the last one and the names take something");
+    cr_expect_eq(rec_retention_trim(own.path, &size, SIZE / 8 * 7, &err), -1, "the last one and the names take space");
     cr_expect_eq(err.sys_errno, EDQUOT);
     cr_expect_str_eq(segments_of(&own), "4", "the one that is being written cannot go");
     cr_expect_str_eq(segments_of(&others), "1 2 3 4");

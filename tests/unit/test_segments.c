@@ -135,7 +135,7 @@ Test(segments, have_a_file_for_each_thread)
 }
 
 /* A block that is full is worth a file, even if the thread ended with it. */
-Test(segments, recognize_short_threads_by_the_records)
+Test(segments, recognise_short_threads_by_the_records)
 {
     static struct pnr_record records[PNR_BLOCK_RECORDS];
     struct process process;
@@ -169,16 +169,16 @@ Test(segments, keep_few_files_open)
     struct rlimit limit = { 64, 64 };
     struct process process;
     cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
-    int before = count_descriptors(), max_open = 0;
+    int before = count_descriptors(), max = 0;
     make_process(&process, 7, 1, (struct rec_limits){ 0, 0 });
     for (uint32_t round = 0; round < ROUNDS; round++) {
         for (uint32_t thread = 1; thread <= N; thread++) {
             cr_assert_eq(append_of(&process, thread, round, 0, 1), 0, "%s", err.what);
             int n = count_descriptors() - before;
-            max_open = n > max_open ? n : max_open;
+            max = n > max ? n : max;
         }
     }
-    cr_expect_eq(max_open, REC_SEGMENTS_OPEN_FILES + 1, "and one to spare");
+    cr_expect_eq(max, REC_SEGMENTS_OPEN_FILES + 1, "and one to spare");
     rec_segments_stop(&process.segments);
     cr_expect_eq(count_descriptors(), before);
     const uint64_t size = process.segments.n_bytes / N;
@@ -257,19 +257,19 @@ Test(segments, evict_the_oldest_when_the_size_is_reached)
 {
     struct process process;
     uint32_t first, last;
-    uint64_t min_size = SIZE;
+    uint64_t min = SIZE;
     make_process(&process, 7, 8, (struct rec_limits){ SIZE, 0 });
     while (process.segments.n_bytes < 3 * SIZE) {
         cr_assert_eq(append(&process, now()), 0, "%s", err.what);
         uint64_t size = capture_size();
         cr_assert_leq(size, SIZE - SIZE / 8, "a part is left for the name table, which grows meanwhile");
-        if (process.segments.n_bytes > SIZE && size < min_size)
-            min_size = size;
+        if (process.segments.n_bytes > SIZE && size < min)
+            min = size;
     }
     cr_expect(is_row(&process, &first, &last));
     cr_expect_eq(last, process.segments.number);
     cr_expect_gt(first, 60);
-    cr_expect_geq(min_size, SIZE / 16 * 13 - SEGMENT_SIZE, "not more than need be: %lu", (unsigned long)min_size);
+    cr_expect_geq(min, SIZE / 16 * 13 - SEGMENT_SIZE, "not more than need be: %lu", (unsigned long)min);
     rec_segments_stop(&process.segments);
 }
 
@@ -310,7 +310,8 @@ Test(segments, evict_the_oldest_of_all_processes)
     rec_segments_stop(&busy.segments);
 }
 
-/* Killed, or ended in order, and then without live mapping: goes with all that it has when that is the oldest. */
+/* A process that was killed, or has ended in order and so has no live mapping, goes with all that it has when that is
+ * the oldest. */
 Test(segments, evict_processes_that_are_gone)
 {
     for (int has_ended = 0; has_ended < 2; has_ended++) {
@@ -384,7 +385,7 @@ Test(segments, evict_what_is_too_old)
     rec_segments_stop(&process.segments);
 }
 
-/* Also of others, and when nothing is written; but not at every tick. */
+/* Data of other processes goes, too, also while nothing is written; but not at every tick. */
 Test(segments, evict_what_others_left_too_long_ago)
 {
     const struct rec_limits limits = { 0, 4 * SECOND };
@@ -437,7 +438,7 @@ static bool is_locked(void)
     return is;
 }
 
-/* Makes space for a new process by evicting; no other process takes it meanwhile. */
+/* Eviction makes space for a new process, and nobody else takes it meanwhile. */
 Test(segments, make_space_for_a_process)
 {
     const struct rec_limits limits = { SIZE, 0 };
@@ -463,7 +464,7 @@ Test(segments, make_space_for_a_process)
     rec_segments_stop(&process.segments);
 }
 
-Test(segments, need_no_room_without_limits)
+Test(segments, need_no_space_without_limits)
 {
     const struct rec_limits none = { 0, 0 }, some = { SIZE, 0 };
     int lock;
@@ -499,7 +500,7 @@ Test(segments, keep_to_the_limit_together)
 {
     enum { N = 3 };
     int n_ended = 0, status;
-    uint64_t max_size = 0;
+    uint64_t max = 0;
     for (int i = 0; i < N; i++)
         if (fork() == 0)
             _exit(write_much());
@@ -512,11 +513,11 @@ Test(segments, keep_to_the_limit_together)
         flock(lock, LOCK_EX);           /* what is evicted meanwhile would be counted with what follows it */
         uint64_t size = capture_size();
         flock(lock, LOCK_UN);
-        if (size > max_size)
-            max_size = size;
+        if (size > max)
+            max = size;
         usleep(2000);
     }
     close(lock);
-    cr_expect_leq(max_size, SIZE);
-    cr_expect_geq(max_size, SIZE / 2);
+    cr_expect_leq(max, SIZE);
+    cr_expect_geq(max, SIZE / 2);
 }

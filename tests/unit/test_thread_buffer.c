@@ -146,7 +146,7 @@ Test(thread_buffer, elides_short_calls, .init = begin, .fini = end)
         rec_buffer_append(buffer, 0, PNR_OPEN, 0, 1);
         for (int k = 0; k < 6 && table[i].records[k].kind; k++)
             rec_buffer_append(buffer, table[i].records[k].ticks, table[i].records[k].kind, table[i].records[k].frame,
-                              table[i].records[k].function);
+                          table[i].records[k].function);
         bool is_elided = rec_buffer_elide(buffer, table[i].ticks, table[i].exit, table[i].frame, table[i].function);
         cr_expect_eq(is_elided, table[i].is_elided, "row %zu", i);
         cr_expect_eq(buffer->next - buffer->first, table[i].left, "row %zu", i);

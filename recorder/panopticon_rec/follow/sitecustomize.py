@@ -1,6 +1,6 @@
-"""What site imports in an interpreter that a recorded program has started: joins the recording of its parent, and makes way for
-the real sitecustomize. PYTHONPATH brings this folder here, and after it an entry that names the capture
-(panopticon_rec.child_hook). Runs under any Python, also one that cannot be recorded."""
+"""Joins the recording of the parent process, and then imports the real sitecustomize. The module site imports this file
+in an interpreter that a recorded program has started, because PYTHONPATH names this folder. After it stands an entry
+that names the capture (panopticon_rec.child_hook). Runs under any Python, also one that cannot be recorded."""
 
 import sys
 
