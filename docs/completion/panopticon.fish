@@ -16,7 +16,7 @@ complete -c python3 -n 'string match -q -- "* -m panopticon_rec *" ""(commandlin
 complete -c python3 -n 'string match -q -- "* -m panopticon_rec *" ""(commandline -p)' -l follow -x -a 'none fork all' -d 'which child processes to record'
 complete -c python3 -n 'string match -q -- "* -m panopticon_rec *" ""(commandline -p)' -l snapshot-on -r -d 'save a snapshot at a signal or exception'
 complete -c python3 -n 'string match -q -- "* -m panopticon_rec *" ""(commandline -p)' -l toggle-on -r -d 'a signal that pauses and resumes'
-complete -c python3 -n 'string match -q -- "* -m panopticon_rec *" ""(commandline -p)' -s h -l help -d 'this list; --help tells more'
+complete -c python3 -n 'string match -q -- "* -m panopticon_rec *" ""(commandline -p)' -s h -l help -d 'this list; --help describes each'
 complete -c python3 -n 'string match -q -- "* -m panopticon_rec *" ""(commandline -p)' -l version -d 'the version'
 complete -c panopticon-convert -s o -l output -r -d 'where to write; - is standard output'
 complete -c panopticon-convert -l format -x -a 'catapult perfetto folded pstats' -d 'one of catapult, perfetto, folded, pstats'

@@ -22,8 +22,8 @@ _panopticon_rec() {
         '*--follow=[which child processes to record]:none fork all:(none fork all)' \
         '*--snapshot-on=[save a snapshot at a signal or exception]:WHEN:_files' \
         '*--toggle-on=[a signal that pauses and resumes]:SIGNAL:_files' \
-        '*-h[this list; --help tells more]' \
-        '*--help[this list; --help tells more]' \
+        '*-h[this list; --help describes each]' \
+        '*--help[this list; --help describes each]' \
         '*--version[the version]' \
         '*::program:_files'
 }
