@@ -10,7 +10,7 @@
  *     FAULT_REPORT=PATH       a file that is made when the fault is reached
  *     FAULT_PROGRAM=1         calls of the program itself fail, too: for the converter
  *
- * FAULT_CALL=clock: from that reading of CLOCK_REALTIME on the clock is an hour ahead or, with FAULT_ERRNO=back, behind.
+ * FAULT_CALL=clock: from that reading of CLOCK_REALTIME on the clock is an hour ahead or, with FAULT_ERRNO=back, an hour late.
  * A program that has the library in it can do the same by faults_set() and ask faults_reached(), which is also true when one
  * of its children has reached it. */
 #include <dirent.h>
@@ -44,7 +44,7 @@ static struct {
     long nth;
     int number;                         /* of the error; 0: short, torn or back */
     bool is_back, is_forever, is_torn, waits;
-    const char *told;
+    const char *report;                 /* path */
     _Atomic long n;                     /* calls so far */
     _Atomic bool *is_reached;           /* by any process: shared */
     _Atomic bool is_released;
@@ -55,7 +55,7 @@ static _Atomic int n_modules;
 
 /* ---- whose call is it ---- */
 
-static int look_at_module(struct dl_phdr_info *info, size_t size, void *unused)
+static int note_module(struct dl_phdr_info *info, size_t size, void *unused)
 {
     (void)size, (void)unused;
     int n = atomic_load(&n_modules);
@@ -81,7 +81,7 @@ EXPORT void *dlopen(const char *path, int flags)
     void *(*real)(const char *, int) = (void *(*)(const char *, int))dlsym(RTLD_NEXT, "dlopen");
     void *handle = real(path, flags);
     if (handle && path && strstr(path, "/_recorder.") && !atomic_load(&n_modules))
-        dl_iterate_phdr(look_at_module, NULL);
+        dl_iterate_phdr(note_module, NULL);
     return handle;
 }
 
@@ -96,8 +96,8 @@ static int is_due(const char *call, const void *caller)
     long after = atomic_fetch_add(&fault.n, 1) + 1 - fault.nth;
     if (after < 0 || (after > 0 && !fault.is_forever && !(after == 1 && fault.is_torn)))
         return 0;
-    if (!atomic_exchange(fault.is_reached, true) && fault.told) {
-        long fd = syscall(SYS_openat, AT_FDCWD, fault.told, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (!atomic_exchange(fault.is_reached, true) && fault.report) {
+        long fd = syscall(SYS_openat, AT_FDCWD, fault.report, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
         syscall(SYS_close, fd);
     }
     while (fault.waits && !atomic_load(&fault.is_released))
@@ -160,9 +160,9 @@ static void __attribute__((constructor)) begin(void)
     const char *call = getenv("FAULT_CALL"), *nth = getenv("FAULT_NTH"), *error = getenv("FAULT_ERRNO");
     if (call)
         faults_set(call, nth ? strtol(nth, NULL, 10) : 1, error ? error : "", getenv("FAULT_FOREVER") != NULL);
-    fault.told = getenv("FAULT_REPORT");
+    fault.report = getenv("FAULT_REPORT");
     if (getenv("FAULT_PROGRAM"))
-        dl_iterate_phdr(look_at_module, NULL);
+        dl_iterate_phdr(note_module, NULL);
 }
 
 /* ---- the calls ---- */
