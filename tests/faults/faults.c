@@ -10,7 +10,7 @@
  *     FAULT_REPORT=PATH       a file that is made when the fault is reached
  *     FAULT_PROGRAM=1         calls of the program itself fail, too: for the converter
  *
- * FAULT_CALL=clock: from that reading of CLOCK_REALTIME on the clock is an hour ahead or, with FAULT_ERRNO=back, an hour late.
+ * FAULT_CALL=clock: from that reading of CLOCK_REALTIME on the clock is an hour ahead or, with FAULT_ERRNO=back, late.
  * A program that has the library in it can do the same by faults_set() and ask faults_reached(), which is also true when one
  * of its children has reached it. */
 #include <dirent.h>
