@@ -23,8 +23,8 @@ from fractions import Fraction
 from itertools import takewhile
 
 import capture_reader as reader
-from capture_reader import (C_CALL, C_RAISE, C_RETURN, CALL, CREATE, DEEPER, FINISH, FINISH_UNWIND, LAST, LEFT, LOST, OPEN,
-                            OPEN_C_CALL, RESUME, RETURN, START, SWITCH, SWITCH_DEEPER, SWITCH_OPEN, UNRECORDED,
+from capture_reader import (C_CALL, C_RAISE, C_RETURN, CALL, CREATE, DEEPER, FINISH, FINISH_UNWIND, LAST, LEFT, LOST,
+                            OPEN, OPEN_C_CALL, RESUME, RETURN, START, SWITCH, SWITCH_DEEPER, SWITCH_OPEN, UNRECORDED,
                             UNRECORDED_END, UNWIND, YIELD)
 
 CATEGORIES = "python generator coroutine async_generator iterable_coroutine c_function".split()
