@@ -24,8 +24,8 @@ def panel(y, title, bars, digits):
 
 
 def draw(data):
-    """Returns the SVG: a panel for the micro workloads and one for the 14 programs. Tracers that are too slow for the scale,
-    or record nothing, are in the tables only."""
+    """Returns the SVG: a panel for the micro workloads and one for the 14 programs. Tracers that are too slow for the
+    scale, or record nothing, are in the tables only."""
     figures = Figures(data, median)
 
     def bars(figure, without):

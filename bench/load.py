@@ -1,5 +1,6 @@
-"""Puts load on server.py: load.py PORT REQUESTS. Opens eight connections on loopback. Each sends its next request when it
-has the answer. Prints as JSON the seconds that it took and the 99th percentile of the times from request to answer."""
+"""Puts load on server.py: load.py PORT REQUESTS. Opens eight connections on loopback. Each sends its next request when
+it has the answer. Prints as JSON the seconds that it took and the 99th percentile of the times from request to
+answer."""
 
 import json
 import select

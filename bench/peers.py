@@ -1,4 +1,5 @@
-"""Prepares the interpreter that is measured: a venv of its own below build/bench/, with the packages of requirements.txt."""
+"""Prepares the interpreter that is measured: a venv of its own below build/bench/, with the packages of
+requirements.txt."""
 
 import hashlib
 import json
@@ -35,7 +36,8 @@ def home_of(about):
 
 
 def install(about, home):
-    """Makes the venv, unless it is there and up to date. Reports packages that cannot be installed, and excludes them."""
+    """Makes the venv, unless it is there and up to date. Reports packages that cannot be installed, and excludes
+    them."""
     with open(os.path.join(HERE, "requirements.txt")) as file:
         wanted = file.read()
     done = os.path.join(home, "requirements.txt")

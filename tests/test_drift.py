@@ -44,8 +44,8 @@ class Drift(unittest.TestCase):
     maxDiff = None
 
     def test_functions_that_comments_name(self):
-        """What has the prefix of a module, such as rec_ or flows_, stands somewhere in the code, too. Not what a Python class
-        has, as in Profile.snapshot_stats."""
+        """What has the prefix of a module, such as rec_ or flows_, stands somewhere in the code, too. Not what a Python
+        class has, as in Profile.snapshot_stats."""
         code = {word for path in SOURCES for word in re.findall(r"\w+", COMMENT.sub(" ", read(path)))}
         modules = {path.stem for folder in PRODUCT for path in folder.rglob("*.h")}
         code |= {path.stem for path in SOURCES}
@@ -61,7 +61,7 @@ class Drift(unittest.TestCase):
             for name, place in named(path, FILE):
                 if name.startswith((*CPYTHON, *LINUX)) or name in OTHERS or EXAMPLES.fullmatch(name):
                     continue
-                bases = ROOT, ROOT / "recorder", path.parent            # recorder/: the parent of the package panopticon_rec
+                bases = ROOT, ROOT / "recorder", path.parent        # recorder/ is the parent of panopticon_rec
                 is_there = name in known if "/" not in name else any((base / name).exists() for base in bases)
                 if not is_there:
                     wrong.append(f"{place}: {name}")

@@ -28,18 +28,20 @@ class Versions(unittest.TestCase):
         return found[0]
 
     def test_documents(self):
-        """All documents that name the oldest and the newest version name the same ones. The porting guide is about the next
-        version; benchmarks name those that were measured."""
+        """All documents that name the oldest and the newest version name the same ones. The porting guide is about the
+        next version; benchmarks name those that were measured."""
         claims = {str(path.relative_to(ROOT)): re.findall(r"CPython (3\.\d+) (?:to|-) (3\.\d+)", read(path))
                   for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("specs/*.md"), *ROOT.glob("docs/*.md")])
                   if path.name not in ("CHANGELOG.md", "porting.md")}
         claims = {path: found for path, found in claims.items() if found}
         self.assertLessEqual({"README.md", "specs/recording.md"}, claims.keys())
-        self.assertEqual({claim for found in claims.values() for claim in found}, {(SUPPORTED[0], SUPPORTED[-1])}, claims)
+        self.assertEqual({claim for found in claims.values() for claim in found}, {(SUPPORTED[0], SUPPORTED[-1])},
+                         claims)
 
     def test_specification(self):
         path = "specs/recording.md"
-        self.assertEqual(self.found(path, r"\| `frame`, the default \| (3\.\d+) to (3\.\d+) \|"), (SUPPORTED[0], SUPPORTED[-1]))
+        self.assertEqual(self.found(path, r"\| `frame`, the default \| (3\.\d+) to (3\.\d+) \|"),
+                         (SUPPORTED[0], SUPPORTED[-1]))
         self.assertEqual(self.found(path, r"\| `monitoring` \| (3\.\d+) and later \|"), f"3.{MONITORING}")
         self.assertNotIn(f"3.{NEWEST + 1}", read(path))
 
@@ -69,8 +71,8 @@ class Versions(unittest.TestCase):
 
     def test_help(self):
         """The help of --engine. The README, which is made from it, is compared in tests/format/test_options.py."""
-        self.assertEqual(self.found("recorder/panopticon_rec/options.py", r"`monitoring` \(CPython (3\.\d+) and later\)"),
-                         f"3.{MONITORING}")
+        path = "recorder/panopticon_rec/options.py"
+        self.assertEqual(self.found(path, r"`monitoring` \(CPython (3\.\d+) and later\)"), f"3.{MONITORING}")
         wrong = re.findall(r".*monitoring.{0,12}\(.*", read("recorder/panopticon_rec/__main__.py"))
         self.assertEqual(wrong, [], "this is left to the table of options")
 

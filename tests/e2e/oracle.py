@@ -5,9 +5,10 @@ recorder.
 
 c_calls: calls of C functions, too. monitored: as it is when sys.monitoring is used.
 
-Output: {"slices": [[function, thread, parent, flow, others], ...], "functions": [[name, src], ...]}, with a slice for each
-time that a frame was entered, in that order. `parent` is the number of the slice below it on its stack, or -1. `flow` is
-the number of the continuable frame's life, or -1. `others` are the numbers of slices that may be its parent, too.
+Output: {"slices": [[function, thread, parent, flow, others], ...], "functions": [[name, src], ...]}, with a slice for
+each time that a frame was entered, in that order. `parent` is the number of the slice below it on its stack, or -1.
+`flow` is the number of the continuable frame's life, or -1. `others` are the numbers of slices that may be its parent,
+too.
 
 The callback only notes what it is given, so that the program runs as it would otherwise: nothing is kept alive,
 nothing imported, nothing called. What the notes mean is worked out when the program has ended:

@@ -58,8 +58,8 @@ def render(table):
 
 
 class Model:
-    """What the table says of a process: each event is taken as the recorder takes it, and the transitions are kept. order:
-    a list of all processes, in which each appears with its first transition."""
+    """What the table says of a process: each event is taken as the recorder takes it, and the transitions are kept.
+    order: a list of all processes, in which each appears with its first transition."""
 
     IN_CHILD = "PENDING", "PENDING_PAUSED"
     RECORDING = "ON", "UNHOOKED"

@@ -833,7 +833,8 @@ class Options(e2e.EndToEnd):
         self.assertEqual(e2e.Trace(e2e.convert(self.path("a.trace.pnr"))).count()["__main__.late"], 1)
 
     def test_trace_as_output_of_a_program_that_goes_into_the_background(self):
-        """Its child has come to no event when its parent's end is over: it waits in the statement in which it was forked."""
+        """Its child has come to no event when its parent's end is over: it waits in the statement in which it was
+        forked."""
         app = self.write("app.py", """
             import os
             def late(): pass

@@ -1,5 +1,5 @@
-"""Where captures and traces go: what is in use is never replaced, what is promised is there, and the last line names it.
-And what the last line counts."""
+"""Where captures and traces go: what is in use is never replaced, what is promised is there, and the last line names
+it. And what the last line counts."""
 
 import os
 import re

@@ -17,8 +17,8 @@ class EdgeCases(e2e.EndToEnd):
         return e2e.Trace(self.path("run.trace"))
 
     def test_unrecorded_regions_of_several_threads(self):
-        """Two threads go beyond the guard again and again, and take turns there. How the guard lies to the frames depends
-        on the stack's size."""
+        """Two threads go beyond the guard again and again, and take turns there. How the guard lies to the frames
+        depends on the stack's size."""
         program = self.write("app.py", """
             import sys, threading
             sys.setrecursionlimit(200_000)

@@ -325,8 +325,8 @@ class TraceFunctions:
         """, displaces=True)
 
     def test_they_raise(self):
-        """An exception out of a trace function at a function's entry or exit leaves the function; nothing is left open by
-        that, and nothing is left twice."""
+        """An exception out of a trace function at a function's entry or exit leaves the function; nothing is left open
+        by that, and nothing is left twice."""
         text = """
             import sys
             def f(n):
@@ -750,7 +750,8 @@ class FrameHooks:
                 finished = e2e.plain([path], cwd=self.directory)
                 is_reported = self.engine == "frame" and (is_missing or end == "stop")
                 line = "another tool replaced the frame evaluation function"
-                self.assertEqual(finished, (0, "", f"panopticon: {line} while recording: calls may be missing\n" * is_reported))
+                report = f"panopticon: {line} while recording: calls may be missing\n"
+                self.assertEqual(finished, (0, "", report * is_reported))
                 self.assertEqual(line in e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out, is_reported)
                 self.assertEqual(self.converted(anomalies="missing").count()["__main__.work"], 1 + (end == "resume"))
 
@@ -1141,7 +1142,8 @@ class CCalls:
                 self.assertEqual(unfinished, ["__main__.<module>", "builtins.sorted", "__main__.end", name])
 
     def test_start_in_a_function_that_returns(self):
-        """What is open when recording begins and is left before the first Python function: C functions are not in it."""
+        """What is open when recording begins and is left before the first Python function: C functions are not in
+        it."""
         _, trace = self.run_script("""
             import panopticon_rec
             recorder = panopticon_rec.Recorder("run.pnr", OPTIONS)
@@ -1260,8 +1262,8 @@ class CCalls:
         self.assertGreater(len(trace.named("__main__.f")), 1000)
 
     def test_unrecorded_region(self):
-        """Below the guard of the frame engine C calls are not recorded either. Those that are recorded belong to functions
-        that are, and each of these functions makes its own, except the innermost ones."""
+        """Below the guard of the frame engine C calls are not recorded either. Those that are recorded belong to
+        functions that are, and each of these functions makes its own, except the innermost ones."""
         self.recorded([self.write("app.py", """
             import sys
             sys.setrecursionlimit(100_000)
@@ -1761,8 +1763,8 @@ class Holes:
 
     @e2e.alone
     def test_exception_out_of_deep_coroutines(self):
-        """It takes a few times the processor's time that it takes alone; a hundred times, if each frame looked at all that
-        are outside of it."""
+        """It takes a few times the processor's time that it takes alone; a hundred times, if each frame looked at all
+        that are outside of it."""
         program = self.write("app.py", """
             import sys, time
             sys.setrecursionlimit(20_000)

@@ -398,8 +398,8 @@ class Environment(e2e.EndToEnd):
 
 @e2e.once
 class Signals(e2e.EndToEnd):
-    """Killed at any instant: each thread's calls that were counted before are in the trace, in order, and none is missing
-    except the oldest where a limit evicted them."""
+    """Killed at any instant: each thread's calls that were counted before are in the trace, in order, and none is
+    missing except the oldest where a limit evicted them."""
 
     def begin(self, n, forks, options=()):
         """Starts the counting program. Returns (process, its counters)."""

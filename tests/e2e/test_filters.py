@@ -394,8 +394,8 @@ class MinDuration(e2e.EndToEnd):
         self.assertTrue(all(2 <= len(flow) <= 6 for flow in steps), steps)
 
     def test_nothing_is_stored(self):
-        """A million short calls, exceptions, C calls and steps of generators: the capture has next to nothing, and reports
-        what it is of."""
+        """A million short calls, exceptions, C calls and steps of generators: the capture has next to nothing, and
+        reports what it is of."""
         finished, trace = self.record("""
             def short(n):
                 return n and short(n - 1)

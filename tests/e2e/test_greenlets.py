@@ -175,7 +175,8 @@ class Greenlets(e2e.EndToEnd):
                 shutil.rmtree(capture)
 
     def compare(self, expected, trace):
-        """A row may be of several greenlets, one after another: so each outermost call is compared with what is in it."""
+        """A row may be of several greenlets, one after another: so each outermost call is compared with what is in
+        it."""
         tracks = collections.defaultdict(list)
         for one in sorted(trace.slices, key=lambda one: (one.thread, one.begin)):
             if one.function.name.startswith("__main__.") and one.function.name != "__main__.<module>":
@@ -225,8 +226,8 @@ class Greenlets(e2e.EndToEnd):
                 yield trace, names
 
     def test_rows_are_used_again(self):
-        """By greenlets of the same function that come later, whether or not the program keeps those that have ended; not
-        while one has not ended, nor by those of another function or thread."""
+        """By greenlets of the same function that come later, whether or not the program keeps those that have ended;
+        not while one has not ended, nor by those of another function or thread."""
         for trace, names in self.rows("""
             import threading
             from greenlet import greenlet, getcurrent

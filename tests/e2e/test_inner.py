@@ -297,7 +297,8 @@ class Inner(e2e.EndToEnd):
         self.assertEqual(self.f_in("run.pnr"), 7)
 
     def test_in_a_forked_child_without_events(self):
-        """In a child that is paused, or has called nothing that is recorded, the first to hear of the fork is the part."""
+        """In a child that is paused, or has called nothing that is recorded, the first to hear of the fork is the
+        part."""
         text = """
             import os
             if panopticon_rec._recorder.state() != "off": panopticon_rec.pause()

@@ -154,7 +154,8 @@ class Killed(EndToEnd):
 
     @unittest.skipUnless(HAS_NAMESPACES, "no right to make PID namespaces")
     def test_in_a_namespace_that_has_no_proc(self):
-        """There the numbers in /proc mean others: nobody that runs is taken for dead, the first process least of all."""
+        """There the numbers in /proc mean others: nobody that runs is taken for dead, the first process least of
+        all."""
         self.record("""
     def work():
         for _ in range(100): step()

@@ -428,7 +428,8 @@ class Pauses(EndToEnd):
         self.assertEqual(Trace(convert(self.path("run.pnr"))).count()["__main__.step"], 3)
 
     def test_program_has_its_own_handlers(self):
-        """Handlers of the program replace the recorder's; what it finds before is what there is without the recorder."""
+        """Handlers of the program replace the recorder's; what it finds before is what there is without the
+        recorder."""
         program = ["-c", "import os, signal; print(signal.getsignal(10), signal.getsignal(12))\n"
                          "signal.signal(12, lambda *_: print('mine'))\nos.kill(os.getpid(), 12)"]
         finished = recorded(self.path("run.pnr"), program, options=["-q", "--snapshot-on", "USR2", "--toggle-on", "USR1"])
@@ -502,8 +503,8 @@ class Many(EndToEnd):
         """
 
     def test_threads(self):
-        """Memory and files do not grow with the threads that ever lived. On a busy machine more buffers wait for the drain
-        at a time, which takes memory once: a leak takes some in each part of the time."""
+        """Memory and files do not grow with the threads that ever lived. On a busy machine more buffers wait for the
+        drain at a time, which takes memory once: a leak takes some in each part of the time."""
         n = 100_000 if LONG else 10_000
         capture = self.path("run.pnr")
         finished = recorded(capture, [self.write("app.py", self.rss() + f"""

@@ -1,11 +1,11 @@
 """The trace of real programs has what sys.setprofile reports of them (oracle.py).
 
-Compared is what runs beneath the functions of the program's own file: outside of it the two runs differ, for
-each starts the program in its own way (and sees a thread's first frames or not). A program that calls something
-whose course depends on time, such as an executor's submit(), does so from its module level, so that only its own
-functions and what they call is compared. Nor is what runs beneath a function named warm_up: it fills the caches and
-loads the modules that a process has or has not at its start. Garbage collection is off in the programs: when it runs depends on how
-many objects there are, and the oracle makes many.
+Compared is what runs beneath the functions of the program's own file: outside of it the two runs differ, for each
+starts the program in its own way (and sees a thread's first frames or not). A program that calls something whose course
+depends on time, such as an executor's submit(), does so from its module level, so that only its own functions and what
+they call is compared. Nor is what runs beneath a function named warm_up: it fills the caches and loads the modules that
+a process has or has not at its start. Garbage collection is off in the programs: when it runs depends on how many
+objects there are, and the oracle makes many.
 """
 
 import collections
@@ -45,8 +45,8 @@ def traced(trace, program):
 
 
 class Summary:
-    """What is compared: counters by what they count. And how often more than that the same may be found, where it is not
-    sure which slice is the parent of another."""
+    """What is compared: counters by what they count. And how often more than that the same may be found, where it is
+    not sure which slice is the parent of another."""
 
     def __init__(self, slices, program):
         entries, nesting, lengths, routes = (collections.Counter() for _ in range(4))

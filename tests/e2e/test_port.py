@@ -1,7 +1,8 @@
-"""The port layer for CPython: the build stops where a structure of the interpreter has moved, the self-test finds what the
-build cannot, and a later CPython is recorded by its public interface.
+"""The port layer for CPython: the build stops where a structure of the interpreter has moved, the self-test finds what
+the build cannot, and a later CPython is recorded by its public interface.
 
-The headers of the interpreter are copied and changed for that. The extension is built from the sources, without scons."""
+The headers of the interpreter are copied and changed for that. The extension is built from the sources, without
+scons."""
 
 import glob
 import os
@@ -217,7 +218,8 @@ class Effects(e2e.EndToEnd):
         self.assertEqual(self.trace().count()["__main__.leaf"], 1)
 
     def test_a_signal_handler_may_raise(self):
-        """The handler of a signal that is pending when recording starts runs in the test, as it would in any Python code."""
+        """The handler of a signal that is pending when recording starts runs in the test, as it would in any Python
+        code."""
         finished = self.script("""
             import _thread, os, panopticon_rec
             recorder = panopticon_rec.Recorder("run.pnr", follow="none")

@@ -25,8 +25,8 @@ DEFINITIONS = """
 class Processes(EndToEnd):
 
     def check(self, text, *arguments, options=("-q",), status=0, err="", env=None):
-        """Runs a program without and with the recorder: the same comes of it. Returns the trace and how often f was called
-        in each process."""
+        """Runs a program without and with the recorder: the same comes of it. Returns the trace and how often f was
+        called in each process."""
         script = self.write("app.py", DEFINITIONS + text)
         alone = plain([script, *arguments], cwd=self.directory, env=env)
         self.assertEqual((alone.status, alone.err), (status, err))
@@ -297,8 +297,8 @@ class Processes(EndToEnd):
         self.assertEqual(counts, [0] + [2] * 100)
 
     def test_recorder_interface(self):
-        """A recording that begins inside a program follows, too; a child's stop ends the child's part. The default is that of
-        the command line."""
+        """A recording that begins inside a program follows, too; a child's stop ends the child's part. The default is
+        that of the command line."""
         for follow, counts in ("", [2, 3, 4]), (', follow="all"', [2, 3, 4]), (', follow="fork"', [2, 3]):
             with self.subTest(follow):
                 self.check_recorder_interface(follow, counts)
@@ -345,7 +345,8 @@ class Processes(EndToEnd):
         self.assertEqual(counts, [0, 0, 5, 5, 5, 5])
 
     def test_a_child_that_is_the_recorder(self):
-        """It records its program, once, into its own capture, and its program ends as ever; but see the next two tests."""
+        """It records its program, once, into its own capture, and its program ends as ever; but see the next two
+        tests."""
         trace, counts = self.check("""
     import panopticon_rec, subprocess
     package = panopticon_rec.__path__[0]
@@ -381,8 +382,8 @@ class Processes(EndToEnd):
         self.assertEqual(counts, [7, 7])
 
     def test_its_own_command_line_again(self):
-        """A program that starts itself again by the command line that the kernel knows, and so the recorder: the child takes
-        part in its parent's recording, whatever else that command line asks for."""
+        """A program that starts itself again by the command line that the kernel knows, and so the recorder: the child
+        takes part in its parent's recording, whatever else that command line asks for."""
         self.write("app.py", DEFINITIONS + """
     import subprocess
     if "IS_CHILD" in os.environ:

@@ -1,4 +1,5 @@
-"""Recursion goes as deep under the recorder as without, and the unrecorded region that the stack guard leaves is in the trace."""
+"""Recursion goes as deep under the recorder as without, and the unrecorded region that the stack guard leaves is in the
+trace."""
 
 import re
 import unittest
@@ -149,9 +150,9 @@ class Deep(e2e.EndToEnd):
         self.assertEqual(found, plain)
 
     def compare_limits(self, text):
-        """From 3.14 on an instruction that is specialized for a __getitem__ counts its call but does not look at the limit:
-        how far beyond it goes depends on where the interpreter's data stack begins a new chunk of 16 KiB. Under a frame
-        evaluation function nothing is specialized for it."""
+        """From 3.14 on an instruction that is specialized for a __getitem__ counts its call but does not look at the
+        limit: how far beyond it goes depends on where the interpreter's data stack begins a new chunk of 16 KiB. Under
+        a frame evaluation function nothing is specialized for it."""
         plain, found = self.run_both(text)
         if e2e.VERSION >= (3, 14):
             deepest = [int(re.search(r"^getitem (\d+)$", one.out, re.M)[1]) for one in (found, plain)]
@@ -290,8 +291,9 @@ class Deep(e2e.EndToEnd):
         self.compare_limits(LIMITS + "\n    sys.setrecursionlimit(4000)\n    show()")
 
     def test_init(self):
-        """3.13 and 3.14 run a __init__ inside the evaluation that calls its class once the call is specialized. They count
-        a frame more for it where the two fit into the interpreter's chunk of 16 KiB, so it may go a little deeper here."""
+        """3.13 and 3.14 run a __init__ inside the evaluation that calls its class once the call is specialized. They
+        count a frame more for it where the two fit into the interpreter's chunk of 16 KiB, so it may go a little deeper
+        here."""
         plain, found = self.run_both(DEEPEST + """
     import sys
     class Node:

@@ -75,7 +75,8 @@ class Logical(e2e.EndToEnd):
         self.assertGreater(forked, start.begin)                # while it is in it, or just after it
 
     def same_order(self, clock, logical):
-        """Begin for begin and end for end. Those of the clock that are as good as at one time may be the other way round."""
+        """Begin for begin and end for end. Those of the clock that are as good as at one time may be the other way
+        round."""
         self.assertEqual(clock.count(), logical.count())
         self.assertEqual([len(flow) for flow in clock.flows if len(flow) > 1],
                          [len(flow) for flow in logical.flows if len(flow) > 1])

@@ -55,7 +55,7 @@ static _Atomic int n_modules;
 
 /* ---- whose call is it ---- */
 
-static int look_at_module(struct dl_phdr_info *info, size_t size, void *unused)
+static int note_module(struct dl_phdr_info *info, size_t size, void *unused)
 {
     (void)size, (void)unused;
     int n = atomic_load(&n_modules);
@@ -81,7 +81,7 @@ EXPORT void *dlopen(const char *path, int flags)
     void *(*real)(const char *, int) = (void *(*)(const char *, int))dlsym(RTLD_NEXT, "dlopen");
     void *handle = real(path, flags);
     if (handle && path && strstr(path, "/_recorder.") && !atomic_load(&n_modules))
-        dl_iterate_phdr(look_at_module, NULL);
+        dl_iterate_phdr(note_module, NULL);
     return handle;
 }
 
@@ -162,7 +162,7 @@ static void __attribute__((constructor)) begin(void)
         faults_set(call, nth ? strtol(nth, NULL, 10) : 1, error ? error : "", getenv("FAULT_FOREVER") != NULL);
     fault.report_path = getenv("FAULT_REPORT");
     if (getenv("FAULT_PROGRAM"))
-        dl_iterate_phdr(look_at_module, NULL);
+        dl_iterate_phdr(note_module, NULL);
 }
 
 /* ---- the calls ---- */

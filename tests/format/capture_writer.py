@@ -106,8 +106,8 @@ def count_leading(records):
 # ---- blocks: section 5 ----
 
 def encode_planes(records, tick_shift=0):
-    """records: (ticks, kind, frame, function). Ticks become differences, bytes become planes. Returns the field `planes`
-    and the bytes."""
+    """records: (ticks, kind, frame, function). Ticks become differences, bytes become planes. Returns the field
+    `planes` and the bytes."""
     rows, before = [], 0
     for ticks, kind, frame, function in records:
         ticks >>= tick_shift
@@ -284,7 +284,8 @@ class Thread:
 
     def block(self, records, begin=None, end=None, flags=0, sequence=None, tick_shift=0, is_short=False, **fields):
         """Encodes a block and appends it to the thread's file in the segment, or to that of short threads. fields: what
-        the header holds in place of the true values. Without `begin` it begins with its first record that has a time."""
+        the header holds in place of the true values. Without `begin` it begins with its first record that has a
+        time."""
         begin, end, records = self.timed(records, begin, end)
         planes, data = encode_planes(records, tick_shift)
         data = compress(data)

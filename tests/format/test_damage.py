@@ -29,8 +29,8 @@ def move(file, source):
 
 
 def damage(path, source):
-    """Up to four changes: a bit, a cut, something taken out, something put in, a file or its whole segment gone, or there
-    again."""
+    """Up to four changes: a bit, a cut, something taken out, something put in, a file or its whole segment gone, or
+    there again."""
     for _ in range(source.choice([1, 1, 2, 4])):
         files = [file for file in sorted(path.rglob("*")) if file.name in ("names", "live") or file.suffix == ".zst"]
         file = source.choice(files)

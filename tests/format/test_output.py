@@ -160,7 +160,8 @@ class Output(unittest.TestCase):
             time.sleep(0.001)
 
     def test_the_progress_line(self):
-        """On a terminal a line shows how far the conversion is. Nobody reads the trace until it is there, except a little of it."""
+        """On a terminal a line shows how far the conversion is. Nobody reads the trace until it is there, except a
+        little of it."""
         source, = (conversion.ROOT / "tests/golden/full_block/run.pnr").glob("process-*")
         with tempfile.TemporaryDirectory() as folder:
             for pid in range(1, 4):

@@ -32,9 +32,9 @@ def events(run):
 
 
 def reported(run):
-    """Returns the trace as words, in the order of time: name[begin,end]flags, instant@time, phase and id@time. Phases of
-    creations are capital letters; those of tasks are b(egin), r(esume), w(ait) and e(nd)flags. Events of a thread other
-    than the one with the lowest id begin with the difference of the ids."""
+    """Returns the trace as words, in the order of time: name[begin,end]flags, instant@time, phase and id@time. Phases
+    of creations are capital letters; those of tasks are b(egin), r(esume), w(ait) and e(nd)flags. Events of a thread
+    other than the one with the lowest id begin with the difference of the ids."""
     words, found = [], [event for event in events(run) if event["ph"] != "M"]
     lowest = min((event["tid"] for event in found), default=0)
     for event in found:
@@ -175,8 +175,8 @@ class Window(Test):
         )
 
     def test_flows_that_the_same_address_does_not_join(self):
-        """Another generator came to the address in a thread that is not read: of another function; or begun, or made, in
-        the thread that is read."""
+        """Another generator came to the address in a thread that is not read: of another function; or begun, or made,
+        in the thread that is read."""
         def fill(process, thread, f, g, h, gen):
             other, another = process.thread(2, 7002, "Other"), process.function("m", "another", "s.py", 7, GENERATOR)
             thread.block([start(1000, gen, 77), yield_(1500, gen, 77)])

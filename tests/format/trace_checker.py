@@ -23,8 +23,8 @@ from fractions import Fraction
 from itertools import takewhile
 
 import capture_reader as reader
-from capture_reader import (C_CALL, C_RAISE, C_RETURN, CALL, CREATE, DEEPER, FINISH, FINISH_UNWIND, LAST, LEFT, LOST, OPEN,
-                            OPEN_C_CALL, RESUME, RETURN, START, SWITCH, SWITCH_DEEPER, SWITCH_OPEN, UNRECORDED,
+from capture_reader import (C_CALL, C_RAISE, C_RETURN, CALL, CREATE, DEEPER, FINISH, FINISH_UNWIND, LAST, LEFT, LOST,
+                            OPEN, OPEN_C_CALL, RESUME, RETURN, START, SWITCH, SWITCH_DEEPER, SWITCH_OPEN, UNRECORDED,
                             UNRECORDED_END, UNWIND, YIELD)
 
 CATEGORIES = "python generator coroutine async_generator iterable_coroutine c_function".split()
@@ -95,9 +95,9 @@ class Clock:
 
 
 class Stack:
-    """The stack of a thread, or of a track. Begins and ends are strictly increasing. A continuable frame's slice keeps a
-    nanosecond after its begin and one before its end for a flow event. Slices shorter than `minimum` are left out, as if
-    they had not been."""
+    """The stack of a thread, or of a track. Begins and ends are strictly increasing. A continuable frame's slice keeps
+    a nanosecond after its begin and one before its end for a flow event. Slices shorter than `minimum` are left out, as
+    if they had not been."""
 
     def __init__(self, expected, process, where, change):
         self.expected, self.process, self.where = expected, process, where
@@ -150,8 +150,8 @@ class Stack:
         self.expected.instants[(*self.where, text, self.last)] += 1
 
     def bring(self, records, is_deeper, ns):
-        """Brings the stack to what OPEN records have: what does not fit is left without an exit, what is missing is opened.
-        Where only the innermost frames are known, they are put where most of them fit."""
+        """Brings the stack to what OPEN records have: what does not fit is left without an exit, what is missing is
+        opened. Where only the innermost frames are known, they are put where most of them fit."""
         opened = [("c", function, 0) if frame == OPEN_C_CALL else ("python", function, frame)
                   for _, _, frame, function in records]
         python = [slice for slice in self.open if slice.key[0] == "python" or slice.key in opened]

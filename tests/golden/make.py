@@ -218,7 +218,8 @@ def killed(path):
 
 
 def killed_clock(path):
-    """Killed while it renewed the clock sample of the live mapping: the latest one counts, the other is half written."""
+    """Killed while it renewed the clock sample of the live mapping: the latest one counts, the other is half
+    written."""
     with Capture(path) as capture:
         process = capture.process(7, command="killed.py", clock=Clock(
             "tsc", 3 * 10**9, start_ticks=10**15, ticks=lambda at: at * 3003 // 1000))
@@ -272,7 +273,8 @@ def unusual_names(path):
 
 
 def processes(path):
-    """Two processes, and a third with the first one's pid. They start an hour apart; times count from the earliest start."""
+    """Two processes, and a third with the first one's pid. They start an hour apart; times count from the earliest
+    start."""
     with Capture(path) as capture:
         for pid, k, begin, command in ((7, 1, 0, "parent.py"), (12, 1, 3000, "child.py"),
                                        (7, 2, 60_000_000, "again.py")):
@@ -503,8 +505,8 @@ def evicted_and_killed(path):
 
 
 def short_threads(path):
-    """Threads that ended with a single block, in the file for such threads. One has blocks in a file of its own as well,
-    which a reader must accept. A coroutine moves from one to another."""
+    """Threads that ended with a single block, in the file for such threads. One has blocks in a file of its own as
+    well, which a reader must accept. A coroutine moves from one to another."""
     with Capture(path) as capture:
         process = capture.process(7, command="short.py")
         main, work, leaf = (process.function("__main__", name, "short.py", line)

@@ -75,7 +75,8 @@ class Browser:
             self.go(path)
 
     def run(self, script, *given):
-        """Returns what the script returns, or raises what it throws as a ValueError. It may await `until(() => condition)`."""
+        """Returns what the script returns, or raises what it throws as a ValueError. It may await `until(() =>
+        condition)`."""
         answer = self.driver.execute_async_script(UNTIL + f"""
             const given = arguments[0], done = arguments[1];
             (async () => {{ {script} }})().then(value => done([value]), error => done(String(error)))""", given)

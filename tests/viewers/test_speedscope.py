@@ -1,5 +1,6 @@
 """Traces and folded stacks opened in speedscope, and read back from what it exports. It shows no arrows, no instant
-events, no stack frames and no categories; args are a part of the names. The times of each thread begin with its first slice."""
+events, no stack frames and no categories; args are a part of the names. The times of each thread begin with its first
+slice."""
 
 import collections
 import contextlib
