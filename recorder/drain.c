@@ -69,7 +69,7 @@ static struct {
 /* ---- free chunks ---- */
 
 /* Called with `lock`, as is take_free. */
-static void put_free(int chunk)
+static void add_free(int chunk)
 {
     drain.free[chunk / 64] |= UINT64_C(1) << chunk % 64;
     drain.n_free++;
@@ -191,7 +191,7 @@ static bool write_next(struct pnr_block_coder *coder)
     pthread_mutex_lock(&drain.lock);
     drain.n_being_written--;
     if (is_free)
-        put_free(chunk);
+        add_free(chunk);
     pthread_cond_broadcast(&drain.freed);
     return true;
 }
@@ -265,7 +265,7 @@ static void set_destination(const char *process_path, struct pnr_live live)
     memset(drain.free, 0, sizeof drain.free);
     drain.n_free = 0;
     for (int i = 0; i < drain.n_chunks; i++)
-        put_free(i);
+        add_free(i);
 }
 
 int rec_drain_start(const char *process_path, struct pnr_live live, const struct rec_drain_options *options,
@@ -390,7 +390,7 @@ void rec_drain_release(int chunk)
     drain.chunks[chunk].stream = NULL;
     pnr_live_free(&drain.live, (uint32_t)chunk);
     pthread_mutex_lock(&drain.lock);
-    put_free(chunk);
+    add_free(chunk);
     pthread_mutex_unlock(&drain.lock);
 }
 

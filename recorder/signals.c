@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <time.h>
 
-static sigset_t set_of(int signal)
+static sigset_t signal_set(int signal)
 {
     sigset_t set;
     if (signal) {
@@ -18,13 +18,13 @@ static sigset_t set_of(int signal)
 
 void rec_signals_hold(int signal, sigset_t *before)
 {
-    sigset_t set = set_of(signal);
+    sigset_t set = signal_set(signal);
     pthread_sigmask(SIG_BLOCK, &set, before);
 }
 
 void rec_signals_release(int signal, const sigset_t *before, bool has_come)
 {
-    sigset_t set = set_of(signal);
+    sigset_t set = signal_set(signal);
     int saved = errno;
     if (has_come)
         sigtimedwait(&set, NULL, &(struct timespec){ 0 });

@@ -61,15 +61,15 @@ static struct {
     PyObject *released;                 /* list of the classes that have PyType_GenericAlloc in this region, or NULL */
 } inlining;
 
-static PyObject *allocate(PyTypeObject *class, Py_ssize_t n);
+static PyObject *allocate_uninlined(PyTypeObject *class, Py_ssize_t n);
 
-/* Puts allocate in place of PyType_GenericAlloc. A new version of the class undoes the call sites that were
+/* Puts allocate_uninlined in place of PyType_GenericAlloc. A new version of the class undoes the call sites that were
  * specialized for it. */
 static void forbid_init(PyTypeObject *class)
 {
     if (!(class->tp_flags & Py_TPFLAGS_HEAPTYPE) || class->tp_alloc != PyType_GenericAlloc)
         return;
-    class->tp_alloc = allocate;
+    class->tp_alloc = allocate_uninlined;
     if (((PyHeapTypeObject *)class)->_spec_cache.init)
         PyType_Modified(class);
 }
@@ -86,9 +86,9 @@ static void allow_init(PyTypeObject *class)
     }
 }
 
-static PyObject *allocate(PyTypeObject *class, Py_ssize_t n)
+static PyObject *allocate_uninlined(PyTypeObject *class, Py_ssize_t n)
 {
-    if (unlikely(rec_state_is(REC_UNHOOKED)) && class->tp_alloc == allocate) {
+    if (unlikely(rec_state_is(REC_UNHOOKED)) && class->tp_alloc == allocate_uninlined) {
         if (!inlining.released)
             inlining.released = PyList_New(0);
         if (inlining.released && PyList_Append(inlining.released, (PyObject *)class) == 0)
@@ -137,7 +137,7 @@ bool rec_inlining_would_inline_init(const PyThreadState *ts, const cpython_frame
         (code->co_flags & (CO_VARKEYWORDS | CO_VARARGS | CO_OPTIMIZED)) != CO_OPTIMIZED)
         return false;
     PyTypeObject *class = Py_TYPE(f->localsplus[0]);
-    return class->tp_alloc == allocate && class->tp_flags & Py_TPFLAGS_INLINE_VALUES &&
+    return class->tp_alloc == allocate_uninlined && class->tp_flags & Py_TPFLAGS_INLINE_VALUES &&
            class->tp_new == PyBaseObject_Type.tp_new && Py_IS_TYPE(class, &PyType_Type) &&
            _PyType_Lookup(class, inlining.init_name) == f->f_funcobj;
 }

@@ -25,11 +25,12 @@
  *         def __init__(self, x): self.x = x
  *     for i in range(100): Point(i)
  *
- * - type.__new__ has made the class. new_class, in place of type's tp_new, sets its tp_alloc to allocate, which calls
- *   PyType_GenericAlloc. The specializer leaves the call alone; its __init__ is called through the hook, 100 times.
+ * - type.__new__ has made the class. new_class, in place of type's tp_new, sets its tp_alloc to allocate_uninlined,
+ *   which calls PyType_GenericAlloc. The specializer leaves the call alone; its __init__ is called through the hook,
+ *   100 times.
  * - Below a deep stack the hook is off (engine_frame.c). A recursion through __init__ is then to need no C stack, as
- *   without the recorder. So allocate gives the class PyType_GenericAlloc back and makes the call site be specialized
- *   again. rec_inlining_end_region undoes this when the hook is on again.
+ *   without the recorder. So allocate_uninlined gives the class PyType_GenericAlloc back and lets the call site
+ *   be specialized again. rec_inlining_end_region undoes this when the hook is on again.
  *
  * Three entry points:
  *     rec_inlining_start                  a recording begins: all classes that there are

@@ -62,7 +62,7 @@ static int call_toggle(void *unused)
 }
 
 /* With the captures' lock. */
-static void see_to(int occasion)
+static void handle_occasion(int occasion)
 {
     const struct rec_capture *written = &rec_captures.written;
     bool is_toggle = written->options.toggle_signal == occasion;
@@ -83,7 +83,7 @@ void rec_occasions_run(void)
     pthread_mutex_lock(&rec_captures.lock);
     for (int i = 0; i < NSIG; i++)
         if (atomic_exchange(&occasions.all[i].is_due, false))
-            see_to(i);
+            handle_occasion(i);
     pthread_mutex_unlock(&rec_captures.lock);
 }
 

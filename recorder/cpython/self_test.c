@@ -41,9 +41,9 @@ static const char *const subjects[N_FUNCTIONS] = { "a function", "a generator", 
 
 #define DEPTH 32                        /* of the recursion; as in the package */
 
-/* What the hook sees, a byte each: the function and the kind of record. */
-#define SEEN(function, kind) ((unsigned char)((function) << 4 | (kind)))
-#define MAX_SEEN (2 * DEPTH + 32)
+/* What the hook observes, a byte each: the function and the kind of record. */
+#define EVENT(function, kind) ((unsigned char)((function) << 4 | (kind)))
+#define MAX_OBSERVED (2 * DEPTH + 32)
 
 static struct {
     const PyThreadState *ts;            /* the thread that runs the test; NULL: none does */
@@ -53,14 +53,14 @@ static struct {
     struct rec_thread thread;           /* for rec_recursion_evaluate */
     int first_remaining, first_c_remaining;     /* at the first call of the recursion */
     int depth;
-    size_t n_seen;
-    unsigned char seen[MAX_SEEN];
+    size_t n_observed;
+    unsigned char observed[MAX_OBSERVED];
     const char *wrong;                  /* the first thing that was wrong, except kinds of events; or NULL */
 } test;
 
-static const char *event_name(unsigned char seen)
+static const char *event_name(unsigned char event)
 {
-    switch (seen & 15) {
+    switch (event & 15) {
     case PNR_CALL: return "call";
     case PNR_RETURN: return "return";
     case PNR_CREATE: return "creation";
@@ -72,31 +72,31 @@ static const char *event_name(unsigned char seen)
     }
 }
 
-/* Fills in what the hook must see. Returns how many events that is. */
-static size_t expect(unsigned char *events)
+/* Fills in the events that the hook must observe. Returns how many there are. */
+static size_t list_expected_events(unsigned char *events)
 {
     static const unsigned char first[] = {
-        SEEN(RUN, PNR_CALL), SEEN(GENERATE, PNR_CREATE), SEEN(GENERATE, PNR_START), SEEN(GENERATE, PNR_YIELD),
-        SEEN(GENERATE, PNR_RESUME), SEEN(GENERATE, PNR_FINISH) };
+        EVENT(RUN, PNR_CALL), EVENT(GENERATE, PNR_CREATE), EVENT(GENERATE, PNR_START), EVENT(GENERATE, PNR_YIELD),
+        EVENT(GENERATE, PNR_RESUME), EVENT(GENERATE, PNR_FINISH) };
     static const unsigned char last[] = {
-        SEEN(CALL_BACK, PNR_CALL), SEEN(CALL_BACK, PNR_RETURN), SEEN(CALL_BACK, PNR_CALL), SEEN(CALL_BACK, PNR_RETURN),
-        SEEN(RUN, PNR_RETURN) };
+        EVENT(CALL_BACK, PNR_CALL), EVENT(CALL_BACK, PNR_RETURN), EVENT(CALL_BACK, PNR_CALL),
+        EVENT(CALL_BACK, PNR_RETURN), EVENT(RUN, PNR_RETURN) };
     size_t n = sizeof first;
     memcpy(events, first, sizeof first);
-    memset(events + n, SEEN(RECURSE, PNR_CALL), DEPTH + 1);
-    memset(events + n + DEPTH + 1, SEEN(RECURSE, PNR_RETURN), DEPTH + 1);
+    memset(events + n, EVENT(RECURSE, PNR_CALL), DEPTH + 1);
+    memset(events + n + DEPTH + 1, EVENT(RECURSE, PNR_RETURN), DEPTH + 1);
     n += 2 * (DEPTH + 1);
     memcpy(events + n, last, sizeof last);
     return n + sizeof last;
 }
 
-static void see(int function, enum pnr_kind kind)
+static void add_observed_event(int function, enum pnr_kind kind)
 {
-    if (test.n_seen < MAX_SEEN)
-        test.seen[test.n_seen++] = SEEN(function, kind);
+    if (test.n_observed < MAX_OBSERVED)
+        test.observed[test.n_observed++] = EVENT(function, kind);
 }
 
-static void check(bool is_right, const char *what)
+static void check_that(bool is_right, const char *what)
 {
     if (!is_right && !test.wrong)
         test.wrong = what;
@@ -111,9 +111,9 @@ static void check_recursion(const PyThreadState *ts)
         test.first_c_remaining = ts->c_recursion_remaining;
 #endif
     }
-    check(ts->CPYTHON_REMAINING == test.first_remaining - test.depth, "the recursion limit");
+    check_that(ts->CPYTHON_REMAINING == test.first_remaining - test.depth, "the recursion limit");
 #if CPYTHON_COUNTS_C_CALLS
-    check(ts->c_recursion_remaining == test.first_c_remaining, "the recursion limit of C calls");
+    check_that(ts->c_recursion_remaining == test.first_c_remaining, "the recursion limit of C calls");
 #endif
     test.depth++;
 }
@@ -123,21 +123,21 @@ static void check_stack(const PyThreadState *ts, const cpython_frame *f, uintptr
 {
     const _PyStackChunk *chunk = ts->datastack_chunk;
     uintptr_t evaluation = cpython_hooked_evaluation(ts);
-    check(cpython_running(ts) == test.innermost, "the running frame");
-    check(evaluation > here && evaluation < test.top, "the place of an evaluation on the C stack");
-    check(cpython_evaluation(ts) == evaluation, "the evaluation of the running frame");
-    check(f == NULL || (uintptr_t)f - (uintptr_t)chunk < chunk->size, "the data stack");
+    check_that(cpython_running(ts) == test.innermost, "the running frame");
+    check_that(evaluation > here && evaluation < test.top, "the place of an evaluation on the C stack");
+    check_that(cpython_evaluation(ts) == evaluation, "the evaluation of the running frame");
+    check_that(f == NULL || (uintptr_t)f - (uintptr_t)chunk < chunk->size, "the data stack");
 }
 
 static enum pnr_kind expected_entry_kind(const cpython_frame *f)
 {
     if (!cpython_is_continuable(f))
         return PNR_CALL;
-    check(f == test.made, "the frame of a generator");
+    check_that(f == test.made, "the frame of a generator");
     return cpython_is_first_entry(f) ? PNR_START : PNR_RESUME;
 }
 
-static PyObject *evaluate(PyThreadState *ts, cpython_frame *f, int throwflag, int function, uintptr_t entered)
+static PyObject *evaluate_tested(PyThreadState *ts, cpython_frame *f, int throwflag, int function, uintptr_t entered)
 {
     const cpython_frame *outer = test.innermost;
     test.innermost = f;
@@ -162,14 +162,14 @@ static PyObject *self_test_hook(PyThreadState *ts, cpython_frame *f, int throwfl
     if (function == RECURSE)
         check_recursion(ts);
     if (function == GENERATE && !is_continuable) {
-        PyObject *result = evaluate(ts, f, throwflag, function, entered);
+        PyObject *result = evaluate_tested(ts, f, throwflag, function, entered);
         test.made = result ? cpython_generator_frame(result) : NULL;
-        see(function, test.made ? PNR_CREATE : PNR_CALL);
+        add_observed_event(function, test.made ? PNR_CREATE : PNR_CALL);
         return result;
     }
-    see(function, expected_entry_kind(f));
-    PyObject *result = evaluate(ts, f, throwflag, function, entered);
-    see(function, !is_continuable ? PNR_RETURN : cpython_is_suspended(f) ? PNR_YIELD : PNR_FINISH);
+    add_observed_event(function, expected_entry_kind(f));
+    PyObject *result = evaluate_tested(ts, f, throwflag, function, entered);
+    add_observed_event(function, !is_continuable ? PNR_RETURN : cpython_is_suspended(f) ? PNR_YIELD : PNR_FINISH);
     return result;
 }
 
@@ -186,14 +186,14 @@ static bool set_values(bool is_known)
 }
 
 /* Compares, and writes to self_test.fault what is wrong. */
-static void judge(void)
+static void compare_events(void)
 {
-    unsigned char expected[MAX_SEEN];
-    size_t n = expect(expected), i = 0;
-    while (i < n && i < test.n_seen && expected[i] == test.seen[i])
+    unsigned char expected[MAX_OBSERVED];
+    size_t n = list_expected_events(expected), i = 0;
+    while (i < n && i < test.n_observed && expected[i] == test.observed[i])
         i++;
-    unsigned char e = i < n ? expected[i] : SEEN(RUN, 15), s = i < test.n_seen ? test.seen[i] : SEEN(RUN, 15);
-    if (i < n || i < test.n_seen)
+    unsigned char e = i < n ? expected[i] : EVENT(RUN, 15), s = i < test.n_observed ? test.observed[i] : EVENT(RUN, 15);
+    if (i < n || i < test.n_observed)
         snprintf(self_test.fault, sizeof self_test.fault, "%s: %s expected, %s seen", subjects[e >> 4], event_name(e),
                  event_name(s));
     else if (test.wrong)
@@ -234,7 +234,7 @@ static int run_test(void)
     if (was_collecting)
         PyGC_Enable();
     if (result) {
-        judge();
+        compare_events();
         self_test.has_run = true;
         Py_CLEAR(self_test.functions);
         Py_DECREF(result);

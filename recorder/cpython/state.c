@@ -44,7 +44,7 @@ struct rec_state_machine rec_state = { .now = REC_OFF, .epoch = 1, .since = 1 };
 static const rec_state_action *state_actions;
 
 /* "PENDING_PAUSED" is "pending paused". */
-static const char *spell(const char *name, char text[32])
+static const char *spell_name(const char *name, char text[32])
 {
     size_t i = 0;
     for (; name[i] && i < 31; i++)
@@ -63,7 +63,7 @@ static void report_impossible(enum rec_event event, uint32_t now)
 {
     char text[2][32];
     rec_warn("internal fault: event '%s' in state '%s'; recording ends, what was recorded is kept",
-             spell(event_names[event], text[0]), spell(name_of(now), text[1]));
+             spell_name(event_names[event], text[0]), spell_name(name_of(now), text[1]));
 #ifndef __OPTIMIZE__
     abort();
 #endif
@@ -77,8 +77,8 @@ static void enter_state(enum rec_event event, uint32_t now, uint32_t next)
     if (next & (REC_STARTING | REC_WAITING))
         rec_state.since = ++rec_state.epoch;
     atomic_store_explicit(&rec_state.now, next, memory_order_relaxed);
-    rec_debug("state '%s': %s -> '%s'", spell(name_of(now), text[0]), spell(event_names[event], text[1]),
-              spell(name_of(next), text[2]));
+    rec_debug("state '%s': %s -> '%s'", spell_name(name_of(now), text[0]), spell_name(event_names[event], text[1]),
+              spell_name(name_of(next), text[2]));
 }
 
 bool rec_state_take(enum rec_event event)
@@ -101,7 +101,7 @@ bool rec_state_take(enum rec_event event)
 const char *rec_state_name(void)
 {
     static char text[32];
-    return spell(name_of(atomic_load_explicit(&rec_state.now, memory_order_relaxed)), text);
+    return spell_name(name_of(atomic_load_explicit(&rec_state.now, memory_order_relaxed)), text);
 }
 
 void rec_state_init(const rec_state_action *actions)

@@ -21,12 +21,12 @@ static PyObject *call_aside(PyCFunction own, PyObject *self, PyObject *arg)
     return result;
 }
 
-static PyObject *activate(PyObject *self, PyObject *arg)
+static PyObject *activate_aside(PyObject *self, PyObject *arg)
 {
     return call_aside(trampoline.activate, self, arg);
 }
 
-static PyObject *deactivate(PyObject *self, PyObject *arg)
+static PyObject *deactivate_aside(PyObject *self, PyObject *arg)
 {
     return call_aside(trampoline.deactivate, self, arg);
 }
@@ -50,8 +50,8 @@ void rec_trampoline_watch(bool (*before)(void), void (*after)(void))
 {
     trampoline.before = before;
     trampoline.after = after;
-    trampoline.activate = replace_function("activate_stack_trampoline", METH_O, activate);
-    trampoline.deactivate = replace_function("deactivate_stack_trampoline", METH_NOARGS, deactivate);
+    trampoline.activate = replace_function("activate_stack_trampoline", METH_O, activate_aside);
+    trampoline.deactivate = replace_function("deactivate_stack_trampoline", METH_NOARGS, deactivate_aside);
 }
 
 bool rec_trampoline_is_active(void)
