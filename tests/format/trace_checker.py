@@ -72,13 +72,16 @@ class Creation:
 
 
 class Clock:
-    """Ticks to nanoseconds of CLOCK_MONOTONIC, exactly, by lines through the clock samples."""
+    """Ticks to nanoseconds of CLOCK_MONOTONIC, exactly, by lines through the clock samples. The last two, by which later
+    times are extrapolated, are at least 1 s apart if there are such: each reading is uncertain by some 100 ns."""
 
     def __init__(self, process):
         self.samples = []
         for ticks, ns in sorted(set(process.clock_samples())):
             if not self.samples or (ticks > self.samples[-1][0] and ns > self.samples[-1][1]):
                 self.samples.append((ticks, ns))
+        while len(self.samples) > 2 and self.samples[-1][1] - self.samples[-2][1] < 10**9:
+            del self.samples[-2]
         self.first_ns = self.samples[0][1] if self.samples else 0
         self.rate = Fraction(10**9, process.number("ticks_per_second") or 10**9)
         self.is_exact = process.properties.get("clock") == "monotonic"
