@@ -1253,7 +1253,7 @@ class CCalls:
             main()
             """)], options=[*self.options, "--last", "200ms"], cwd=self.directory)
         self.assertEqual(finished, e2e.Finished(0, "", ""))
-        trace = self.converted(anomalies="dropped|before|oldest")
+        trace = self.converted(anomalies="evicted|before|oldest")
         for name, inner, outer in (("builtins.sorted", "within", "main"), ("builtins.max", "hold", "within")):
             one, = trace.named(name)
             self.assertEqual((one.parent.function.name, one.flags), (f"__main__.{outer}", {"begin_unknown"}))
