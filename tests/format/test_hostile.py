@@ -77,8 +77,10 @@ class Hostile(unittest.TestCase):
             for limit, value in ((resource.RLIMIT_CPU, CPU_SECONDS), *limits):
                 resource.setrlimit(limit, (value, value))
         command = [conversion.CONVERTER, "run.pnr", "-q", *(options or ("-o", "-"))]
+        # Memory is measured: AddressSanitizer would keep up to 256 MB of what has been freed.
+        environ = {**os.environ, "ASAN_OPTIONS": "quarantine_size_mb=16"}
         with subprocess.Popen(command, cwd=self.temporary.name, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                              preexec_fn=prepare) as run:
+                              env=environ, preexec_fn=prepare) as run:
             try:
                 messages = run.communicate(timeout=SECONDS)[1].decode()
             except subprocess.TimeoutExpired:
