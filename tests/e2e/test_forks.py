@@ -90,18 +90,18 @@ class Unannounced(e2e.EndToEnd):
                 self.assertTrue(re.search(r"forks +2\n", reported), reported)
 
     def test_alongside_threads_and_recursion(self):
-        """Another thread waits, and goes on in the parent: one that asks for the GIL would never let the child go on,
-        which is so without the recorder, too. And a fork below the guard."""
+        """Another thread waits for a lock, and continues in the parent: one that asks for the GIL at the fork would block
+        the child for ever, without the recorder, too. The second fork is below the guard."""
         for way in WAYS.values():
             for engine in ENGINES:
                 trace = self.compare("""
-                    import ctypes, os, sys, threading
+                    import ctypes, os, sys, threading, time
                     libc = ctypes.PyDLL(None)
                     sys.setrecursionlimit(100_000)
                     def beat(): pass
                     def beside():
                         beat()
-                        done.wait()
+                        done.acquire()
                         beat()
                     def down(n):
                         if n: return down(n - 1)
@@ -114,11 +114,14 @@ class Unannounced(e2e.EndToEnd):
                             os._exit(5)
                         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
                         f(3)
-                    done = threading.Event()
+                    done = threading.Lock()
+                    done.acquire()
                     thread = threading.Thread(target=beside)
                     thread.start()
+                    line = beside.__code__.co_firstlineno + 2
+                    while sys._current_frames()[thread.ident].f_lineno != line: time.sleep(0.001)
                     for depth in 5, 30_000: main(depth)
-                    done.set()
+                    done.release()
                     thread.join()
                     """.replace("FORK", way), "--engine", engine)
                 counts = self.count(trace)
