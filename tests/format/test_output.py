@@ -155,9 +155,18 @@ class Output(unittest.TestCase):
             [*names, "run.pnr", "x.trace", ".panopticon-x.trace-folder", ".panopticon-x.trace-linked"]))
 
     def wait_for(self, n):
-        """Until there are so many files."""
-        while len(os.listdir(self.folder)) < n:
+        """Waits until there are so many files, and the converters have locked their temporary ones."""
+        while len(names := os.listdir(self.folder)) < n or not all(map(self.is_locked, names)):
             time.sleep(0.001)
+
+    def is_locked(self, name):
+        if not name.startswith(".panopticon-"):
+            return True
+        try:
+            inode = os.stat(self.folder / name).st_ino
+        except FileNotFoundError:
+            return False
+        return f":{inode} " in Path("/proc/locks").read_text()
 
     def test_the_progress_line(self):
         """On a terminal a line shows how far the conversion is. Nobody reads the trace until it is there, except a
