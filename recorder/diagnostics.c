@@ -95,6 +95,11 @@ void rec_warn(const char *format, ...)
         write_to_stderr(&diagnostics.was, line, size);
 }
 
+bool rec_debug_is_on(void)
+{
+    return diagnostics.is_debugging;
+}
+
 void rec_debug(const char *format, ...)
 {
     char line[MAX_LINE];

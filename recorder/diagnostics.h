@@ -14,6 +14,7 @@
 #ifndef REC_DIAGNOSTICS_H
 #define REC_DIAGNOSTICS_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 /* Remembers which file descriptor 2 is. */
@@ -31,6 +32,9 @@ void rec_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Writes "panopticon: PID: " and the text to standard error, also in child processes, if the environment has
  * PANOPTICON_DEBUG=1: what the recorder decides. */
 void rec_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* True when rec_debug writes. A caller that would have to make its text first may ask. */
+bool rec_debug_is_on(void);
 
 /* Reads the environment and remembers which file descriptor 2 is. Called once a process, before rec_debug. */
 void rec_debug_init(void);

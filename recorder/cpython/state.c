@@ -73,12 +73,14 @@ static void report_impossible(enum rec_event event, uint32_t now)
 /* Starts an epoch where a time without events begins, as each thread's next block has to open with its stack. */
 static void enter_state(enum rec_event event, uint32_t now, uint32_t next)
 {
-    char text[3][32];
     if (next & (REC_STARTING | REC_WAITING))
         rec_state.since = ++rec_state.epoch;
     atomic_store_explicit(&rec_state.now, next, memory_order_relaxed);
-    rec_debug("state '%s': %s -> '%s'", spell_name(name_of(now), text[0]), spell_name(event_names[event], text[1]),
-              spell_name(name_of(next), text[2]));
+    if (rec_debug_is_on()) {
+        char text[3][32];
+        rec_debug("state '%s': %s -> '%s'", spell_name(name_of(now), text[0]), spell_name(event_names[event], text[1]),
+                  spell_name(name_of(next), text[2]));
+    }
 }
 
 bool rec_state_take(enum rec_event event)
