@@ -14,6 +14,7 @@
 #include "clock.h"
 #include "file.h"
 #include "tree.h"
+#include "../format/array.h"
 #include "../format/capture.h"
 #include "../format/file.h"
 
@@ -64,15 +65,9 @@ struct inventory {
 static struct item *add_item(struct inventory *inventory, size_t process, uint32_t segment, const char *path,
                              struct pnr_err *err)
 {
-    if (inventory->n == inventory->capacity) {
-        size_t capacity = inventory->capacity ? 2 * inventory->capacity : 64;
-        struct item *items = realloc(inventory->items, capacity * sizeof *items);
-        if (!items) {
-            pnr_err_set(err, PNR_E_MEMORY, path, 0, "out of memory");
-            return NULL;
-        }
-        inventory->items = items;
-        inventory->capacity = capacity;
+    if (pnr_array_reserve(&inventory->items, &inventory->capacity, inventory->n + 1) < 0) {
+        pnr_err_set(err, PNR_E_MEMORY, path, 0, "out of memory");
+        return NULL;
     }
     struct item *item = &inventory->items[inventory->n];
     *item = (struct item){ .process = process, .segment = segment, .order = inventory->n++ };

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../../format/array.h"
+
 #define API "greenlet._C_API"
 #define API_TYPE 0                      /* indices in the API's table (greenlet.h) */
 #define API_GET_CURRENT 4
@@ -175,14 +177,8 @@ static void check_ended(struct greenlet *g)
 /* Lists a greenlet that begins. Without memory its track is not used again. */
 static void list_greenlet(struct greenlet *g)
 {
-    if (greenlets.n_live == greenlets.live_capacity) {
-        size_t capacity = greenlets.live_capacity ? 2 * greenlets.live_capacity : 64;
-        PyObject **live = realloc(greenlets.live, capacity * sizeof *live);
-        if (!live)
-            return;
-        greenlets.live = live;
-        greenlets.live_capacity = capacity;
-    }
+    if (pnr_array_reserve(&greenlets.live, &greenlets.live_capacity, greenlets.n_live + 1) < 0)
+        return;
     if (!g->is_listed)
         greenlets.live[greenlets.n_live++] = g->object;
     g->is_listed = true;
