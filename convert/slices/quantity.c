@@ -10,15 +10,10 @@ struct unit {
     uint64_t scale;
 };
 
-static bool is_decimal(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
 const char *quantity_parse_fraction(const char *text, uint64_t *fraction)
 {
     uint64_t digit_value = WHOLE;
-    for (*fraction = 0; is_decimal(*text); text++) {
+    for (*fraction = 0; quantity_is_digit(*text); text++) {
         digit_value /= 10;
         *fraction += digit_value * (uint64_t)(*text - '0');
     }
@@ -30,7 +25,7 @@ static bool parse_quantity(const char *text, const struct unit *units, uint64_t 
 {
     const char *end = text;
     uint64_t whole = 0, fraction = 0;
-    for (; is_decimal(*end) && whole <= INT64_MAX / 10; end++)
+    for (; quantity_is_digit(*end) && whole <= INT64_MAX / 10; end++)
         whole = whole * 10 + (uint64_t)(*end - '0');
     if (end == text)
         return false;

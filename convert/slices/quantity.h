@@ -6,6 +6,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* True for a decimal digit, whatever the locale. */
+static inline bool quantity_is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
 /* Bytes: 200M, 1.5G; the units are k, M, G and T, powers of 1,024. Rounds down. Returns false for anything else. */
 bool quantity_parse_size(const char *text, uint64_t *size);
 

@@ -58,11 +58,6 @@ void selection_free(struct selection *selection)
 
 /* ---- times as they are written ---- */
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
 /* Z, or +HH:MM. */
 static bool parse_zone(const char *text, struct moment *moment)
 {
@@ -70,7 +65,7 @@ static bool parse_zone(const char *text, struct moment *moment)
     moment->has_zone = *text != 0;
     if (strcmp(text, "Z") == 0 || *text == 0)
         return true;
-    if ((*text != '+' && *text != '-') || !is_digit(text[1]))
+    if ((*text != '+' && *text != '-') || !quantity_is_digit(text[1]))
         return false;
     const char *end = strptime(text + 1, "%H:%M", &zone);
     moment->zone_s = (zone.tm_hour * 60 + zone.tm_min) * (*text == '-' ? -60 : 60);
@@ -89,11 +84,11 @@ static bool parse_clock(const char *text, struct moment *moment)
             return false;               /* there is no 31st of April */
         text = at + 1;
     }
-    if (!is_digit(*text) || !(at = strptime(text, "%H:%M", &moment->clock)))
+    if (!quantity_is_digit(*text) || !(at = strptime(text, "%H:%M", &moment->clock)))
         return false;
     if (*at == ':') {
         uint64_t fraction = 0;
-        if (!is_digit(at[1]) || !(at = strptime(at + 1, "%S", &moment->clock)))
+        if (!quantity_is_digit(at[1]) || !(at = strptime(at + 1, "%S", &moment->clock)))
             return false;
         if (*at == '.')
             at = quantity_parse_fraction(at + 1, &fraction);
@@ -109,7 +104,7 @@ static bool parse_moment(const char *text, struct moment *moment)
     if (quantity_parse_duration(text + is_before_end, false, &moment->ns))
         return true;
     *moment = (struct moment){ .type = MOMENT_ON_CLOCK };
-    return is_digit(*text) && parse_clock(text, moment);
+    return quantity_is_digit(*text) && parse_clock(text, moment);
 }
 
 /* ---- options ---- */
@@ -118,7 +113,7 @@ static bool parse_depth(const char *text, uint64_t *depth)
 {
     char *end;
     *depth = strtoull(text, &end, 10);
-    return is_digit(*text) && *end == 0 && *depth > 0;
+    return quantity_is_digit(*text) && *end == 0 && *depth > 0;
 }
 
 static const char *add_rule(struct selection *selection, enum selection_option option, const char *text)
@@ -266,7 +261,7 @@ static bool is_id(const char *text, uint32_t id, uint32_t own_id)
 {
     char *end;
     unsigned long long number = strtoull(text, &end, 10);
-    if (!is_digit(*text) || *end != 0)
+    if (!quantity_is_digit(*text) || *end != 0)
         return false;
     return number == id || number == own_id || (id == ANY_ID && number % SELECTION_ID_LIMIT == own_id);
 }
