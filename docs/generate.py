@@ -7,6 +7,7 @@ recorder/panopticon_rec/options.py and convert/options.def.
 README.md gets its tables; docs/man/ and docs/completion/ are written as a whole.
 """
 
+import ast
 import importlib.util
 import re
 import textwrap
@@ -72,43 +73,28 @@ def recorder():
                 " ", rows)
 
 
-def calls(text, macro):
-    """Yield the arguments of each call of a macro: strings, None for NULL, other text as it is."""
-    text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
-    for match in re.finditer(rf"^{macro}\(", text, re.M):
-        arguments, depth = [""], 1
-        for token in re.finditer(r'"(?:[^"\\]|\\.)*"|.', text[match.end():], re.S):
-            token = token[0]
-            depth += (token == "(") - (token == ")")
-            if depth == 0:
-                break
-            if token == "," and depth == 1:
-                arguments.append("")
-            else:
-                arguments[-1] += token
-        yield [value(argument.strip()) for argument in arguments]
-
-
-def value(text):
-    """Return the value of an expression of C."""
-    if text.startswith('"'):
-        return "".join(re.findall(r'"((?:[^"\\]|\\.)*)"', text))
-    return {"NULL": None, "0": None}.get(text, text.strip("'"))
+def calls(macro):
+    """Yield the arguments of each row of convert/options.def that is a call of this macro: text; None for NULL and 0; the
+    name of a constant. The rows are calls that Python's parser reads, except for the `&` of an address."""
+    text = (ROOT / "convert/options.def").read_text(encoding="utf-8")
+    text = re.sub(r"/\*.*?\*/|^#.*?$|&(?=\w)", "", text, flags=re.S | re.M)
+    for row in ast.parse(text).body:
+        if row.value.func.id == macro:
+            yield [argument.value or None if isinstance(argument, ast.Constant) else
+                   None if ast.unparse(argument) == "NULL" else ast.unparse(argument) for argument in row.value.args]
 
 
 def formats():
     """Return the formats that the converter writes: name to suffixes."""
-    text = (ROOT / "convert/options.def").read_text(encoding="utf-8")
-    return {name: [suffix for suffix in suffixes if suffix] for _, name, *suffixes, _ in calls(text, "FORMAT")}
+    return {name: [suffix for suffix in suffixes if suffix] for _, name, *suffixes, _ in calls("FORMAT")}
 
 
 def converter():
-    text = (ROOT / "convert/options.def").read_text(encoding="utf-8")
-    headings = {group: heading for group, heading in calls(text, "GROUP")}
-    texts = {name: one for name, one in calls(text, "TEXT")}
+    headings = {group: heading for group, heading in calls("GROUP")}
+    texts = {name: one for name, one in calls("TEXT")}
     rows = [Row(short, name, argument or "", headings[group], default or "", help, more or "",
                 tuple(formats()) if name == "format" else ())
-            for short, name, argument, group, _, _, default, help, more in calls(text, "OPTION")]
+            for short, name, argument, group, _, _, default, help, more in calls("OPTION")]
     return Tool(CONVERTER, CONVERTER, "convert what Panopticon has recorded", texts["usage"], texts["about"],
                 texts["values"], texts["exit_status"], "=", rows)
 
