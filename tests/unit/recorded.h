@@ -109,19 +109,27 @@ static inline struct in_file read_thread(const char *process_path, uint32_t thre
     return in_file;
 }
 
-/* The value of a property in a process's name table; "" if it is not there. Counts the functions. */
-static inline const char *find_property(const char *process_path, const char *key, uint32_t *n_functions)
+/* Reads a process's name table. The bytes are valid until the next call. */
+static inline const char *read_name_table(const char *process_path, size_t *size)
 {
-    static char value[128], bytes[4 << 20];
+    static char bytes[4 << 20];
     char path[PATH_MAX];
-    struct pnr_name name;
-    struct pnr_err err;
-    size_t at = PNR_NAMES_HEADER_SIZE;
     pnr_file_path(process_path, "names", path);
     FILE *file = fopen(path, "rb");
     cr_assert(file);
-    size_t size = fread(bytes, 1, sizeof bytes, file);
+    *size = fread(bytes, 1, sizeof bytes, file);
     fclose(file);
+    return bytes;
+}
+
+/* The value of a property in a process's name table; "" if it is not there. Counts the functions. */
+static inline const char *find_property(const char *process_path, const char *key, uint32_t *n_functions)
+{
+    static char value[128];
+    struct pnr_name name;
+    struct pnr_err err;
+    size_t at = PNR_NAMES_HEADER_SIZE, size;
+    const char *bytes = read_name_table(process_path, &size);
     *value = 0;
     *n_functions = 0;
     while (pnr_name_decode(bytes, size, &at, &name, &err) == 1) {

@@ -54,8 +54,7 @@ Test(name_table, numbers_threads_and_tracks, .init = begin, .fini = end)
     struct rec_buffer *other;
     struct pnr_name entry;
     struct pnr_err err;
-    char path[PATH_MAX], bytes[4096];
-    size_t at = PNR_NAMES_HEADER_SIZE, n = 0;
+    size_t at = PNR_NAMES_HEADER_SIZE, n = 0, size;
     new_buffer(7);
     cr_expect_eq(rec_name_table_add_track(PNR_THREAD_GREENLET, 7, string("one")), 2);
     other = new_buffer(7);
@@ -65,11 +64,7 @@ Test(name_table, numbers_threads_and_tracks, .init = begin, .fini = end)
     rec_name_table_rename_thread(other->number, 7, string("other"));
     rec_session_stop(&totals);
     cr_expect_eq(totals.n_threads, 3);
-    pnr_file_path(process, "names", path);
-    FILE *file = fopen(path, "rb");
-    cr_assert(file);
-    size_t size = fread(bytes, 1, sizeof bytes, file);
-    fclose(file);
+    const char *bytes = read_name_table(process, &size);
     while (pnr_name_decode(bytes, size, &at, &entry, &err) == 1) {
         if (entry.type != PNR_NAME_THREAD)
             continue;
