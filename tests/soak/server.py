@@ -63,26 +63,32 @@ async def connected(executor, reader, writer):
         writer.close()
 
 
-async def serve(listener, seconds):
+async def serve(executor, listener, seconds):
     """Serves until SIGTERM, or for this many seconds and until its connections are closed."""
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, over.set)
     if seconds:
         loop.call_later(seconds, over.set)
+    open_ones = set()
+
+    def connect(reader, writer):
+        task = asyncio.ensure_future(connected(executor, reader, writer))
+        open_ones.add(task)
+        task.add_done_callback(open_ones.discard)
+
+    server = await asyncio.start_server(connect, sock=listener)
+    await over.wait()
+    server.close()
+    if open_ones:
+        await asyncio.wait(open_ones, timeout=5)
+
+
+def run(listener, seconds):
+    """Keeps the worker threads until asyncio.run() has cancelled what is left: a connection that was accepted at the
+    last moment still asks for them."""
     with ThreadPoolExecutor(4) as executor:
-        open_ones = set()
-
-        def connect(reader, writer):
-            task = asyncio.ensure_future(connected(executor, reader, writer))
-            open_ones.add(task)
-            task.add_done_callback(open_ones.discard)
-
-        server = await asyncio.start_server(connect, sock=listener)
-        await over.wait()
-        server.close()
-        if open_ones:
-            await asyncio.wait(open_ones, timeout=5)
+        asyncio.run(serve(executor, listener, seconds))
 
 
 def leave_counts(folder):
@@ -93,7 +99,7 @@ def leave_counts(folder):
 
 def child(listener, seconds, folder):
     BEGINS.extend([0] * len(BEGINS))
-    asyncio.run(serve(listener, seconds))
+    run(listener, seconds)
     leave_counts(folder)
     os._exit(0)
 
