@@ -28,7 +28,7 @@ import _signal
 from . import options
 
 __all__ = ["AsyncTracer", "Recorder", "pause", "record", "resume", "snapshot"]
-__version__ = "0.1"     # of the converter, too: SConstruct reads it here
+__version__ = "0.2.0"     # of the converter, too: SConstruct reads it here
 
 UNUSABLE = None     # why this interpreter cannot be recorded, and what to do: a line
 
