@@ -1,7 +1,7 @@
 """Runs the converter on the committed captures: tests/golden/NAME and tests/invalid/RULE, each with
 
     run.pnr                 made by the folder's make.py
-    expected.trace          golden: the converter's output, byte by byte
+    expected.trace          golden: the converter's output, byte by byte; its version is written VERSION
     expected.stderr         what it prints with -q; not there: nothing
     expected.status         its exit status; not there: 0
     options                 with these the trace is made; not there: none
