@@ -2,15 +2,16 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
+#include <sys/auxv.h>
 
 #define MIN_CAPACITY 256
 
 uint64_t pnr_table_secret(void)
 {
-    uint64_t secret;
-    if (getrandom(&secret, sizeof secret, GRND_NONBLOCK) != sizeof secret)
-        secret = (uintptr_t)&secret;    /* where the stack lies, which the kernel draws */
+    const void *random = (const void *)getauxval(AT_RANDOM);    /* 16 bytes, drawn by the kernel for this process */
+    uint64_t secret = (uintptr_t)&random;                       /* where the stack lies, which the kernel draws, too */
+    if (random)
+        memcpy(&secret, random, sizeof secret);
     return secret;
 }
 

@@ -26,7 +26,6 @@
 #include <assert.h>
 #include <pthread.h>
 #include <sched.h>
-#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -36,6 +35,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bell.h"
 #include "clock.h"
 
 #define MIN_WAIT_NS 10000000            /* the first wait for work; the next ones are longer */
@@ -50,7 +50,7 @@ static struct {
     pthread_mutex_t presence;           /* held for a whole change: until the thread has begun or has ended */
     _Atomic enum worker_state state;    /* changed with `presence` */
     uint64_t parked_ns;                 /* since when, or when it last could not be brought back; with `presence` */
-    sem_t posts;                        /* the thread has something to look at */
+    struct rec_bell bell;               /* rung when the thread has something to look at */
     _Atomic bool is_woken;              /* on_wake is due */
     pthread_t thread;
     _Atomic pid_t id;                   /* the thread's, in the operating system */
@@ -76,20 +76,16 @@ static bool is_parked(void)
 /* ---- the thread ---- */
 
 /* Waits for wait_ns at most, which becomes longer each time when nothing comes. */
-static void wait_for_post(long *wait_ns)
+static void wait_for_ring(uint64_t *wait_ns)
 {
-    uint64_t until = rec_clock_monotonic_ns() + (uint64_t)*wait_ns;
-    struct timespec t = { (time_t)(until / 1000000000), (long)(until % 1000000000) };
-    if (sem_clockwait(&worker.posts, CLOCK_MONOTONIC, &t) != 0 && *wait_ns < MAX_WAIT_NS)
+    if (!rec_bell_wait(&worker.bell, *wait_ns) && *wait_ns < MAX_WAIT_NS)
         *wait_ns = *wait_ns * 2 < MAX_WAIT_NS ? *wait_ns * 2 : MAX_WAIT_NS;
-    while (sem_trywait(&worker.posts) == 0)
-        ;
 }
 
 /* Works until the state says that the thread ends. */
 static void work_until_end(void)
 {
-    long wait_ns = MIN_WAIT_NS;
+    uint64_t wait_ns = MIN_WAIT_NS;
     for (;;) {
         enum worker_state now = atomic_load(&worker.state);
         if (now == WORKER_PARKING)
@@ -99,7 +95,7 @@ static void work_until_end(void)
         } else if (!worker.tasks.work()) {
             if (now == WORKER_STOPPING)
                 return;
-            wait_for_post(&wait_ns);
+            wait_for_ring(&wait_ns);
             worker.tasks.on_idle();
         }
     }
@@ -151,7 +147,7 @@ static void send_away(void)
 {
     if (atomic_load(&worker.state) == WORKER_PRESENT) {
         change_state(WORKER_PARKING);
-        sem_post(&worker.posts);
+        rec_bell_ring(&worker.bell);
         pthread_join(worker.thread, NULL);
         wait_until_gone();
         change_state(WORKER_PARKED);
@@ -167,19 +163,18 @@ int rec_worker_start(const struct rec_worker_tasks *tasks)
     memset(&worker, 0, sizeof worker);
     worker.tasks = *tasks;
     pthread_mutex_init(&worker.presence, NULL);
-    sem_init(&worker.posts, 0, 0);
     return bring_back();
 }
 
 void rec_worker_post(void)
 {
-    sem_post(&worker.posts);
+    rec_bell_ring(&worker.bell);
 }
 
 void rec_worker_wake(void)
 {
     atomic_store(&worker.is_woken, true);
-    sem_post(&worker.posts);
+    rec_bell_ring(&worker.bell);
 }
 
 bool rec_worker_is_awaited(void)
@@ -237,7 +232,7 @@ void rec_worker_stop(void)
     if (was_parked) {
         work_until_end();
     } else {
-        sem_post(&worker.posts);
+        rec_bell_ring(&worker.bell);
         pthread_join(worker.thread, NULL);
     }
     change_state(WORKER_STOPPED);

@@ -3,13 +3,13 @@
 #include "occasions.h"
 
 #include <errno.h>
-#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "captures.h"
 #include "recording.h"
+#include "../bell.h"
 #include "../diagnostics.h"
 
 #define AN_EXCEPTION 0                  /* that has ended the program or a thread; no signal has this number */
@@ -28,7 +28,7 @@ static struct {
     char *save_taken;
     int save_result;
     struct pnr_err save_err;
-    sem_t saved;
+    struct rec_bell saved;
 } occasions;
 
 /* ---- on the drain's thread ---- */
@@ -93,7 +93,7 @@ void rec_occasions_on_wake(void)
     const char *path = atomic_exchange(&occasions.save_path, NULL);
     if (path) {
         occasions.save_result = rec_session_snapshot(path, NULL, occasions.save_taken, &occasions.save_err);
-        sem_post(&occasions.saved);
+        rec_bell_ring(&occasions.saved);
     }
 }
 
@@ -157,13 +157,8 @@ void rec_occasions_release_all(void)
 
 static void wait_for_save(void)
 {
-    for (;;) {
-        uint64_t until = rec_clock_monotonic_ns() + SAVE_WAIT_NS;
-        struct timespec t = { (time_t)(until / 1000000000), (long)(until % 1000000000) };
-        if (sem_clockwait(&occasions.saved, CLOCK_MONOTONIC, &t) == 0)
-            return;
+    while (!rec_bell_wait(&occasions.saved, SAVE_WAIT_NS))
         rec_worker_run_inline();        /* the drain's thread may be away, for a fork */
-    }
 }
 
 int rec_occasions_save(const char *path, char *taken)
@@ -197,5 +192,5 @@ void rec_occasions_forked(void)
 void rec_occasions_init(void (*toggle)(void))
 {
     occasions.toggle = toggle;
-    sem_init(&occasions.saved, 0, 0);
+    occasions.saved = (struct rec_bell){ 0 };
 }
