@@ -14,8 +14,10 @@
 
 #include "versions.h"
 
-#if PY_MAJOR_VERSION != 3 || PY_MINOR_VERSION < CPYTHON_OLDEST || defined(Py_GIL_DISABLED)
-#error "panopticon_rec: this CPython is older than recorder/cpython/versions.h allows, or has no GIL"
+#if PY_MAJOR_VERSION != 3 || PY_MINOR_VERSION < CPYTHON_OLDEST
+#error "panopticon_rec: this CPython is older than recorder/cpython/versions.h allows"
+#elif defined(Py_GIL_DISABLED)
+#error "panopticon_rec: free-threaded CPython is not supported yet"
 #endif
 
 /* CC="gcc -DCPYTHON_IS_KNOWN=0" builds for a known version as if it were not. */

@@ -36,16 +36,22 @@ if sys.implementation.name != "cpython" or sys.version_info < (3, 11):
     UNUSABLE = ("panopticon_rec records CPython 3.11 and later, and this is "
                 f"{sys.implementation.name} {sys.version.split()[0]}: run the program with one of those")
     _recorder = None
+elif "t" in sys.abiflags:
+    UNUSABLE = (f"panopticon_rec does not support free-threaded Python yet, and this is {sys.version.split()[0]} without a "
+                "GIL: run the program with the usual build")
+    _recorder = None
 else:
     try:
         from . import _recorder
     except ImportError as error:
         _recorder = None
-        detail = "" if "cannot import name" in str(error) else f" ({error})"
-        if "subinterpreters" in detail:
+        if "subinterpreters" in str(error):
             UNUSABLE = "panopticon: a process's main interpreter is recorded, and this is another one"
+        elif "cannot import name" in str(error):
+            UNUSABLE = (f"panopticon_rec is not built for this Python {sys.version.split()[0]}: "
+                        f"{sys.executable} -m pip install panopticon-rec")
         else:
-            UNUSABLE = f"panopticon_rec was not built for this interpreter: scons python={sys.executable}{detail}"
+            UNUSABLE = f"panopticon_rec cannot be loaded: {error}"
     except MemoryError:
         _recorder = None
         UNUSABLE = "out of memory"
@@ -62,10 +68,11 @@ def properties(command, filters=()):
 
 
 def find_converter():
-    """Return the path of panopticon-convert: next to the package as it was built, where `scons install` put it, or on
-    PATH; None when it is nowhere."""
-    package = os.path.dirname(os.path.abspath(__file__))
-    folders = [os.path.dirname(package), os.path.normpath(os.path.join(package, *[os.pardir] * 4, "bin")),
+    """Return the path of panopticon-convert: of the build that this package is from, of DIR/bin for a package that
+    pip installed with --target DIR, of PREFIX/bin for one in PREFIX/lib/pythonX.Y/site-packages, or on PATH; None when
+    it is nowhere."""
+    folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    folders = [folder, os.path.join(folder, "bin"), os.path.normpath(os.path.join(folder, *[os.pardir] * 3, "bin")),
                *os.environ.get("PATH", "").split(os.pathsep)]
     for folder in folders:
         tool = os.path.join(folder or os.curdir, "panopticon-convert")

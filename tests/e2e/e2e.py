@@ -1,6 +1,7 @@
 """What the end-to-end tests share: run a program plain or recorded, convert the capture, read the trace.
 
-- PANOPTICON_BUILD: directory with panopticon-convert and the package panopticon_rec [build/release].
+- PANOPTICON_BUILD: directory with panopticon-convert and the package panopticon_rec, or `installed`: those that pip has
+  installed for this interpreter [build/release].
 - PANOPTICON_PYTHON: the interpreter whose programs are recorded [this one].
 - PANOPTICON_LONG: 1 = also the tests that take minutes.
 - PANOPTICON_BRIEF: 1 = not those that come out the same on every Python.
@@ -17,13 +18,16 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import textwrap
 import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-BUILD = os.path.abspath(os.environ.get("PANOPTICON_BUILD") or os.path.join(HERE, "..", "..", "build", "release"))
+IS_INSTALLED = os.environ.get("PANOPTICON_BUILD") == "installed"
+BUILD = sysconfig.get_path("platlib") if IS_INSTALLED else \
+    os.path.abspath(os.environ.get("PANOPTICON_BUILD") or os.path.join(HERE, "..", "..", "build", "release"))
 PYTHON = os.environ.get("PANOPTICON_PYTHON") or sys.executable
 VERSION = sys.version_info[:2]      # the tests run under the interpreter that they record
 
@@ -37,7 +41,7 @@ def supported(name):
 OLDEST, NEWEST = supported("OLDEST"), supported("NEWEST")
 IS_KNOWN = VERSION <= (3, NEWEST)   # there is the frame engine, and greenlets are told apart
 ENGINES = ["frame"] * IS_KNOWN + ["monitoring"] * (VERSION >= (3, supported("MONITORING")))
-CONVERT = os.path.join(BUILD, "panopticon-convert")
+CONVERT = os.path.join(sysconfig.get_path("scripts") if IS_INSTALLED else BUILD, "panopticon-convert")
 IS_SANITIZED = "san" in os.path.basename(BUILD)
 LONG = os.environ.get("PANOPTICON_LONG") == "1"
 once = unittest.skipIf(os.environ.get("PANOPTICON_BRIEF") == "1", "it comes out the same on every Python")
@@ -57,7 +61,9 @@ def alone(test):
 def environment(**more):
     """Return an environment in which a program finds no difference between a plain run and a recorded one."""
     env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PANOPTICON"))}
-    env.update(PYTHONPATH=BUILD, PYTHONHASHSEED="0", PYTHONDONTWRITEBYTECODE="1")
+    env.update(PYTHONHASHSEED="0", PYTHONDONTWRITEBYTECODE="1")
+    if not IS_INSTALLED:
+        env["PYTHONPATH"] = BUILD
     env.update(more)
     return env
 

@@ -151,7 +151,7 @@ def is_all_from_recorder(err):
     return all(line.startswith("panopticon: ") for line in err.splitlines())
 
 
-@unittest.skipUnless(os.path.exists(FAULTS), "a sanitizer's build has no faults.so")
+@unittest.skipUnless(os.path.exists(FAULTS), "this build has no faults.so")
 @e2e.once
 class Faults(e2e.EndToEnd):
     SYSTEM = [("open", "EMFILE"), ("open", "EACCES"), ("open", "EINTR"), ("write", "ENOSPC"), ("write", "EINTR"),
