@@ -1,8 +1,10 @@
 #include "walk.h"
 
 #include <errno.h>
+#include <linux/fs.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -18,7 +20,7 @@ static size_t read_at(struct walk *walk, void *bytes, size_t size, uint64_t at)
     if (size > walk->size - at)
         size = (size_t)(walk->size - at);
     const struct iovec there = { bytes, size };
-    ssize_t n = preadv2(walk->fd, &there, 1, (off_t)at, RWF_NOWAIT);
+    ssize_t n = syscall(SYS_preadv2, walk->fd, &there, 1, (long)at, 0, RWF_NOWAIT);     /* glibc has it from 2.26 on */
     if (n == (ssize_t)size)
         return size;
     walk->n_waited++;
