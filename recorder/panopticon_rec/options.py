@@ -384,11 +384,11 @@ def fill(text, indent=""):
     return textwrap.fill(plain(text), 79, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
 
 
-def format_help(is_short, usage=USAGE, rows=OPTIONS):
-    """Return what -h prints, a screenful, or what --help prints. rows: the options."""
+def format_help(is_short, usage=USAGE, about=PROGRAM_TEXT, rows=OPTIONS):
+    """Return what -h prints, a screenful, or what --help prints. about: what is run. rows: the options."""
     if is_short:
         return "\n".join([usage, *map(format_option, rows), ""])
-    lines = [usage, "", "Records a Python program.", fill(PROGRAM_TEXT)]
+    lines = [usage, "", "Records a Python program.", fill(about)]
     for group in GROUPS:
         lines += ["", f"{group}:"]
         for option in rows:
