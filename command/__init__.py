@@ -4,45 +4,94 @@
     panopticon convert run.pnr          # panopticon-convert run.pnr
 
 A subcommand that is another program's work becomes that program (os.execv), so that it has its process id, signals and
-terminal.
+terminal. What only one subcommand needs is imported when it runs: this module costs the start of each recording.
 """
 
 import os
 import sys
 
+import _signal
 import panopticon_rec
+from panopticon_rec.options import FLAG, OUTPUT, Option, choice
 
 
-def become_converter(*options):
-    """Return a function that becomes panopticon-convert with these options before the words of the command line."""
-
-    def become(words):
-        converter = panopticon_rec.find_converter()
-        if not converter:
-            sys.exit("panopticon: panopticon-convert was found neither next to panopticon_rec nor on PATH")
-        os.execv(converter, [converter, *options, *words])
-
-    return become
+def fail(text):
+    """End with status 2 and one line."""
+    sys.stderr.write(f"panopticon: {text}\n")
+    sys.exit(2)
 
 
-def record(words):
-    """Become python3 -m panopticon_rec: what it reads of the interpreter's own command line must be true."""
-    os.execv(sys.executable, [sys.executable, "-m", "panopticon_rec", *words])
+def become(program, words):
+    """Become a program. words: its argv. The signals that Python ignores have their default action again."""
+    for number in _signal.SIGPIPE, _signal.SIGXFSZ:
+        _signal.signal(number, _signal.SIG_DFL)
+    try:
+        os.execv(program, words)
+    except OSError as error:
+        fail(f"{program}: {error.strerror}")
 
 
-# Name, what it does, and the function that takes the words after the name and returns the exit status.
+def find_converter():
+    """Return the path of panopticon-convert, or end with a line."""
+    return panopticon_rec.find_converter() or fail(
+        "panopticon-convert was found neither next to panopticon_rec nor on PATH")
+
+
+# ---- how subcommands run ----
+
+def as_converter(name, *options):
+    """Return a function that becomes panopticon-convert with these options before the words of the command line. It reports
+    under the name of the subcommand."""
+    return lambda words: become(find_converter(), [f"panopticon {name}", *options, *words])
+
+
+def as_module(name):
+    """Return a function that imports the module of this name in this package, and calls its main()."""
+    return lambda words: __import__(f"{__name__}.{name}", fromlist=["main"]).main(words)
+
+
+# ---- the table ----
+
+RECORDER, CONVERTER = "recorder", "converter"
+
+
+class Subcommand:
+    """A row of the table.
+
+    help: what it does, a few words. usage: what follows its name. run: the function that takes the words after the name and
+    returns the exit status. takes: whose options it has, RECORDER, CONVERTER or None. options: its own, each a row as in
+    panopticon_rec.options. From all this come the man page and the completion, too (docs/generate.py).
+    """
+
+    def __init__(self, help, usage, run, takes=CONVERTER, options=()):
+        self.help, self.usage, self.run, self.takes, self.options = help, usage, run, takes, options
+
+
+VIEWERS = choice("perfetto", "catapult", kept_as=str)
+
 SUBCOMMANDS = {
-    "record": ("record a Python program", record),
-    "convert": ("convert a capture to a trace", become_converter()),
-    "top": ("print the functions that took the most time", become_converter("--top")),
-    "info": ("print what is in a capture", become_converter("--info")),
-    "verify": ("read all of a capture and report damage", become_converter("--verify")),
+    "record": Subcommand(
+        "record a Python program", "[options] (FILE | SCRIPT | -m MODULE | -c COMMAND | -) [ARGS]", as_module("record"),
+        RECORDER, [Option("view", FLAG, False, OUTPUT, "open the trace at the end of the program",
+                          "As `panopticon view` does. The exit status is still that of the program.")]),
+    "view": Subcommand(
+        "show a capture, or a trace, in a viewer", "PATH... [options]", as_module("view"),
+        options=[Option("viewer", VIEWERS, "perfetto", OUTPUT, "which viewer",
+                        "`perfetto` is ui.perfetto.dev, in the browser. `catapult` is `chrome://tracing`: a file for it is "
+                        "written next to the capture.")]),
+    "convert": Subcommand("convert a capture to a trace", "CAPTURE [-o FILE] [options]", as_converter("convert")),
+    "top": Subcommand("print the functions that took the most time", "CAPTURE [options]", as_converter("top", "--top")),
+    "info": Subcommand("print what is in a capture", "CAPTURE [options]", as_converter("info", "--info")),
+    "verify": Subcommand("read all of a capture and report damage", "CAPTURE [options]",
+                         as_converter("verify", "--verify")),
 }
 
 
-def usage():
-    return "\n".join(["panopticon SUBCOMMAND [options] ...", "",
-                      *(f"  {name:<10} {text}" for name, (text, _) in SUBCOMMANDS.items()), "",
+# ---- the command line ----
+
+def format_help():
+    return "\n".join(["usage: panopticon SUBCOMMAND [options] ...", "",
+                      *(f"  {name:<10} {row.help}" for name, row in SUBCOMMANDS.items()), "",
                       "panopticon SUBCOMMAND --help describes each.", ""])
 
 
@@ -50,12 +99,13 @@ def main():
     """Run the command line. Returns the exit status."""
     name, *words = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
-        sys.stdout.write(usage())
+        sys.stdout.write(format_help())
         return 0
     if name == "--version":
         sys.stdout.write(f"panopticon {panopticon_rec.__version__}\n")
         return 0
     if name not in SUBCOMMANDS:
-        sys.stderr.write(f"panopticon: there is no subcommand {name} (try --help)\n")
-        return 2
-    return SUBCOMMANDS[name][1](words)
+        is_program = name[:1] != "-" and (os.path.exists(name) or name.endswith(".py"))
+        hint = f"to record a program: panopticon record {name}" if is_program else "try --help"
+        fail(f"there is no subcommand {name} ({hint})")
+    return SUBCOMMANDS[name].run(words)

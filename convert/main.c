@@ -65,6 +65,23 @@ static void close_capture(struct capture *capture)
     free(capture->anomalies);
 }
 
+/* Reports that there is no capture at this path, and what to do with the file that is there. */
+static void warn_no_capture(const char *path, const struct pnr_err *err)
+{
+    char text[PATH_MAX + 256];
+    struct stat status;
+    size_t size = strlen(path);
+    bool is_file = err->code == PNR_E_NOT_CAPTURE && stat(path, &status) == 0 && S_ISREG(status.st_mode);
+    enum format format = is_file ? options_find_format(path) : ANY_FORMAT;
+    pnr_err_describe(err, text, sizeof text);
+    if (format == CATAPULT || format == PERFETTO)
+        warn("%s; this is a trace: open it with panopticon view %s", text, path);
+    else if (is_file && size > 3 && strcmp(path + size - 3, ".py") == 0)
+        warn("%s; this is a program: record it with panopticon record %s", text, path);
+    else
+        warn("%s", text);
+}
+
 /* Opens all processes that can be read and are selected. Returns 0, or -1 when there is none. */
 static int open_capture(const struct options *options, const struct diagnostics *diagnostics, struct capture *capture)
 {
@@ -76,7 +93,7 @@ static int open_capture(const struct options *options, const struct diagnostics 
     struct pnr_err err;
     *capture = (struct capture){ NULL, NULL, 0 };
     if (pnr_capture_processes(path, &list, &err) < 0) {
-        warn_err(&err);
+        warn_no_capture(path, &err);
         return -1;
     }
     capture->readers = calloc(list.n, sizeof *capture->readers);
@@ -671,6 +688,8 @@ int main(int argc, char **argv)
     struct messages messages = { 0, 0 };
     struct diagnostics diagnostics = { print_diagnostic, &messages };
     open_standard_files();
+    if (argc > 0)
+        messages_begin(argv[0]);
     int status = options_parse(argc, argv, &options);
     if (status <= 0 || open_capture(&options, &diagnostics, &capture) < 0) {
         selection_free(options.selection);

@@ -4,8 +4,19 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "progress.h"
+
+#define COMMAND "panopticon "           /* runs this program for its subcommands, under names such as "panopticon top" */
+
+const char *program_name = "panopticon-convert";
+
+void messages_begin(char *name)
+{
+    if (strncmp(name, COMMAND, strlen(COMMAND)) == 0)
+        program_name = name;
+}
 
 void warn(const char *format, ...)
 {
@@ -23,7 +34,7 @@ void warn(const char *format, ...)
     }
     fflush(stdout);
     progress_hide();
-    fprintf(stderr, "panopticon-convert: %s\n", line);
+    fprintf(stderr, "%s: %s\n", program_name, line);
 }
 
 void warn_err(const struct pnr_err *err)

@@ -4,6 +4,12 @@
 
 #include "format/error.h"
 
+/* The program's name as the user knows it. */
+extern const char *program_name;
+
+/* Takes over the name under which the command `panopticon` runs this program. name: argv[0]; borrowed for good. */
+void messages_begin(char *name);
+
 /* Prints one line, `panopticon-convert: ...`, in place of the progress. As printf(3). */
 void warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

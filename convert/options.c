@@ -200,7 +200,7 @@ static void print_option(const struct option_row *row)
 /* is_short: a screenful, for -h. */
 static void print_help(bool is_short)
 {
-    printf("usage: %s\n", usage);
+    printf("usage: %s%s\n", program_name, usage + strcspn(usage, " "));
     if (!is_short)
         putchar('\n'), print_wrapped(about, 0);
     for (int group = 0; group < N_GROUPS; group++) {
@@ -220,18 +220,24 @@ static void print_help(bool is_short)
 
 /* ---- the command line ---- */
 
-/* The format by the end of the output's name. */
-static enum format guess_format(const char *output)
+enum format options_find_format(const char *name)
 {
-    size_t size = output ? strlen(output) - output_suffix(output) : 0;
+    size_t size = strlen(name) - output_suffix(name);
     for (size_t i = 0; i < TOP; i++) {
         for (size_t k = 0; k < 2 && formats[i].suffixes[k]; k++) {
             size_t n = strlen(formats[i].suffixes[k]);
-            if (size >= n && memcmp(output + size - n, formats[i].suffixes[k], n) == 0)
+            if (size >= n && memcmp(name + size - n, formats[i].suffixes[k], n) == 0)
                 return (enum format)i;
         }
     }
-    return CATAPULT;
+    return ANY_FORMAT;
+}
+
+/* The format by the end of the output's name. */
+static enum format guess_format(const char *output)
+{
+    enum format found = output ? options_find_format(output) : ANY_FORMAT;
+    return found == ANY_FORMAT ? CATAPULT : found;
 }
 
 /* The last option of each group that was given; NULL: none. */
@@ -307,7 +313,7 @@ static int parse_rows(int argc, char **argv, struct options *options, struct giv
     char letters[2 * SIZE_OF(rows) + 1];
     int value;
     describe_rows(table, letters);
-    argv[0] = "panopticon-convert";     /* getopt_long's messages begin with it */
+    argv[0] = (char *)program_name;     /* getopt_long's messages begin with it */
     while ((value = getopt_long(argc, argv, letters, table, NULL)) != -1) {
         const struct option_row *row = find_option(value);
         if (!row)

@@ -33,6 +33,9 @@ struct options {
  * options->selection is the caller's to free in any case. */
 int options_parse(int argc, char **argv, struct options *options);
 
+/* The format that the end of a file's name stands for; ANY_FORMAT if for none. */
+enum format options_find_format(const char *name);
+
 /* How the trace is written; NULL for a format that is made of a call tree. */
 const struct trace_format *options_trace(const struct options *options);
 

@@ -62,7 +62,7 @@ int pnr_names_header_check(const void *bytes, size_t size, struct pnr_err *err)
     memcpy(version, (const unsigned char *)bytes + 8, sizeof version);
     bool is_names = memcmp(bytes, PNR_NAMES_MAGIC, 8) == 0;
     if (is_names && version[0] > PNR_NAMES_VERSION)     /* it may use what is reserved now */
-        return pnr_err_set(err, PNR_E_VERSION, NULL, 0, "capture of a later format version");
+        return pnr_err_set(err, PNR_E_VERSION, NULL, 0, "recorded by a later version of Panopticon, which is needed to convert it");
     if (!is_names || version[0] == 0 || version[1] != 0)
         return pnr_err_set(err, PNR_E_NOT_CAPTURE, NULL, 0, "not a name table of a capture");
     return 0;

@@ -95,6 +95,17 @@ void rec_warn(const char *format, ...)
         write_to_stderr(&diagnostics.was, line, size);
 }
 
+void rec_print(const char *format, ...)
+{
+    char line[MAX_LINE];
+    va_list args;
+    va_start(args, format);
+    size_t size = format_line(line, 0, format, args);
+    va_end(args);
+    if (diagnostics.is_known)
+        write_to_stderr(&diagnostics.was, line, size);
+}
+
 bool rec_debug_is_on(void)
 {
     return diagnostics.is_debugging;

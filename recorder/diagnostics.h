@@ -9,7 +9,7 @@
  *             rec_warn ...                    any thread
  *     rec_diagnostics_pass_on
  *
- * All functions except rec_warn and rec_debug are called with the recording lock (thread_buffer.h), which guards what
+ * All functions except rec_warn, rec_print and rec_debug are called with the recording lock (thread_buffer.h), which guards what
  * they set. */
 #ifndef REC_DIAGNOSTICS_H
 #define REC_DIAGNOSTICS_H
@@ -28,6 +28,9 @@ void rec_diagnostics_redirect(const char *capture_path);
 
 /* Writes "panopticon: " and the formatted text with a newline, in one write(2) of at most 1,024 bytes. */
 void rec_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Writes only the text, with a newline: a command that the user may copy. */
+void rec_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Writes "panopticon: PID: " and the text to standard error, also in child processes, if the environment has
  * PANOPTICON_DEBUG=1: what the recorder decides. */

@@ -73,7 +73,7 @@ class Versions(unittest.TestCase):
         """The help of --engine. The README, which is made from it, is compared in tests/format/test_options.py."""
         path = "recorder/panopticon_rec/options.py"
         self.assertEqual(self.found(path, r"`monitoring` \(CPython (3\.\d+) and later\)"), f"3.{MONITORING}")
-        wrong = re.findall(r".*monitoring.{0,12}\(.*", read("recorder/panopticon_rec/__main__.py"))
+        wrong = re.findall(r".*monitoring.{0,12}\(.*", read("recorder/panopticon_rec/command_line.py"))
         self.assertEqual(wrong, [], "this is left to the table of options")
 
     def test_porting_guide(self):

@@ -29,7 +29,7 @@ static struct {
     bool is_ready;                      /* for the interpreter that there is */
     /* What a recording that ends with the process does then; set by at_exit(). Owned. */
     bool is_command, reports_end;
-    char *converter, *output;
+    char *converter, *output, *next_step;
     struct rec_destination destination; /* of the recording that run() begins */
     _PyCFunctionFastWithKeywords os_exit;       /* its own */
 } module = { .destination = { .lock = -1 } };
@@ -199,14 +199,23 @@ static void survey_capture(const struct rec_totals *totals, struct rec_survey *s
         survey->n_lost = totals->n_lost;
 }
 
+/* Prints the command that the user runs next. */
+static void suggest(const char *path)
+{
+    if (module.next_step && *module.next_step)
+        rec_print("%s %s", module.next_step, path);
+}
+
 static void report_end(const struct rec_totals *totals, const struct rec_survey *survey)
 {
     const char *path = relative_path();
     char contents[128], size[32], rest[128];
-    rec_warn("%s: %s, %s, %" PRIu64 " lost%s%s; panopticon-convert %s", path,
+    rec_warn("%s: %s, %s, %" PRIu64 " lost%s%s%s%s", path,
                describe_contents(survey, contents, sizeof contents), describe_size(survey->n_bytes, size, sizeof size),
                survey->n_lost, totals->failure.code == PNR_OK ? "" : " and all that came after the failure",
-               describe_incomplete(survey, rest, sizeof rest), path);
+               describe_incomplete(survey, rest, sizeof rest), module.next_step ? "" : "; panopticon-convert ",
+               module.next_step ? "" : path);
+    suggest(path);
 }
 
 /* Makes what was asked for of the capture, and removes that. */
@@ -225,9 +234,11 @@ static void make_output(const struct rec_survey *survey, const sigset_t *mask)
         return;
     }
     rec_tree_remove(rec_recording_path());
-    if (module.reports_end)
-        rec_warn("%s: %s, %" PRIu64 " lost%s", module.output, describe_contents(survey, contents, sizeof contents),
-                   survey->n_lost, describe_incomplete(survey, rest, sizeof rest));
+    if (!module.reports_end)
+        return;
+    rec_warn("%s: %s, %" PRIu64 " lost%s", module.output, describe_contents(survey, contents, sizeof contents),
+               survey->n_lost, describe_incomplete(survey, rest, sizeof rest));
+    suggest(module.output);
 }
 
 /* The process ends: so does its recording, and what was asked for is done. */
@@ -503,20 +514,23 @@ static PyObject *py_choose_destination(PyObject *self, PyObject *args)
 }
 
 PyDoc_STRVAR(at_exit_doc,
-"at_exit(reports, converter, output)\n--\n\n"
+"at_exit(reports, converter, output, next_step)\n--\n\n"
 "What a recording that ends with the process does then: with an output (a path, else None) it runs the converter on\n"
-"the capture and removes it; if it reports, it prints what was recorded in one line on standard error.");
+"the capture and removes it; if it reports, it prints what was recorded in one line on standard error. next_step: None\n"
+"for a line that ends with the call of the converter; else a command (str), which stands with the path in a line of\n"
+"its own, and empty text for no such line.");
 
 static PyObject *py_at_exit(PyObject *self, PyObject *args)
 {
-    PyObject *converter, *output;       /* borrowed */
+    PyObject *converter, *output, *next_step;        /* borrowed */
     int reports;
     (void)self;
-    if (!PyArg_ParseTuple(args, "pOO:at_exit", &reports, &converter, &output))
+    if (!PyArg_ParseTuple(args, "pOOO:at_exit", &reports, &converter, &output, &next_step))
         return NULL;
     module.is_command = true;
     module.reports_end = reports;
-    if (!keep_path(converter, &module.converter) || !keep_path(output, &module.output))
+    if (!keep_path(converter, &module.converter) || !keep_path(output, &module.output) ||
+        !keep_path(next_step, &module.next_step))
         return NULL;
     Py_RETURN_NONE;
 }

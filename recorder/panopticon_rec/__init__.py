@@ -254,7 +254,7 @@ def restore_end(payload):
     """Restore what this process was asked to do at its end, if it has replaced the program that began the capture
     (exec)."""
     if payload["by"] == _recorder.identify() and "tells" in payload:
-        _recorder.at_exit(payload["tells"] == "1", find_converter(), payload.get("output"))
+        _recorder.at_exit(payload["tells"] == "1", find_converter(), payload.get("output"), payload.get("next_step"))
 
 
 def program_index():

@@ -139,6 +139,13 @@ class Option:
 # What panopticon-convert writes, by the end of the name (convert/options.def).
 CONVERTED_SUFFIXES = (".trace", ".json", ".pftrace", ".perfetto-trace", ".folded", ".pstats", ".prof")
 COMPRESSED_SUFFIXES = (".gz", ".zst")
+VIEWED_SUFFIXES = (".trace", ".json", ".pftrace", ".perfetto-trace")     # Perfetto also takes them with .gz
+
+
+def is_viewable(path):
+    """Return whether the path is named as a trace that a viewer opens."""
+    return path.removesuffix(".gz").endswith(VIEWED_SUFFIXES)
+
 
 OPTIONS = (
     Option("output", PATH, "run.pnr", OUTPUT, "where the capture or trace goes",
@@ -271,21 +278,22 @@ class UsageError(Exception):
     """The command line is wrong. Its text says how."""
 
 
-def parse_command_line(words):
+def parse_command_line(words, flags=FLAGS):
     """Return (given, kind, target, arguments of the program). given: dict of the options' keywords, or names, to
     values.
-    kind: which of FILE, MODULE, COMMAND, STDIN; None when only help or the version is wanted. Raises UsageError."""
+    kind: which of FILE, MODULE, COMMAND, STDIN; None when only help or the version is wanted. flags: the options that there
+    are, as in FLAGS. Raises UsageError."""
     given = {"output": FLAGS["--output"].default}
     words = list(words)
-    kind = take_options(words, given)
+    kind = take_options(words, given, flags)
     if given.get("help") or given.get("version"):
         return given, None, None, []
     if not words:
         raise UsageError("nothing to run: give a FILE, -m MODULE, -c COMMAND or - (try --help)")
     target = words.pop(0)
     if kind == COMMAND:
-        while words and words[0] in FLAGS and FLAGS[words[0]].group != OTHER:
-            take_option(words, given)
+        while words and words[0] in flags and flags[words[0]].group != OTHER:
+            take_option(words, given, flags)
         if words[:1] == ["--"]:
             words.pop(0)
     elif kind == FILE and target == "-":
@@ -293,7 +301,7 @@ def parse_command_line(words):
     return given, kind, target, words
 
 
-def take_options(words, given):
+def take_options(words, given, flags):
     """Move options from the front of words into given, up to what is to be run, and return of which kind that is."""
     while words and words[0][:1] == "-" and words[0] != "-":
         if words[0] == "--":
@@ -303,11 +311,11 @@ def take_options(words, given):
         if kind is not None:
             words[:1] = [words[0][2:]] if len(words[0]) > 2 else []
             return kind
-        take_option(words, given)
+        take_option(words, given, flags)
     return FILE
 
 
-def take_option(words, given):
+def take_option(words, given, flags):
     """Move the option at the front of words, with its argument, into given. Of several letters in a word the rest
     stays."""
     word = words.pop(0)
@@ -315,7 +323,7 @@ def take_option(words, given):
         flag, equals, value = word.partition("=")
     else:
         flag, equals, value = word[:2], "", word[2:]
-    option = FLAGS.get(flag)
+    option = flags.get(flag)
     if not option:
         raise UsageError(f"unknown option {flag} (try --help)")
     if not option.type.argument:
@@ -376,14 +384,14 @@ def fill(text, indent=""):
     return textwrap.fill(plain(text), 79, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
 
 
-def format_help(is_short):
-    """Return what -h prints, a screenful, or what --help prints."""
+def format_help(is_short, usage=USAGE, about=PROGRAM_TEXT, rows=OPTIONS):
+    """Return what -h prints, a screenful, or what --help prints. about: what is run. rows: the options."""
     if is_short:
-        return "\n".join([USAGE, *map(format_option, OPTIONS), ""])
-    lines = [USAGE, "", "Records a Python program.", fill(PROGRAM_TEXT)]
+        return "\n".join([usage, *map(format_option, rows), ""])
+    lines = [usage, "", "Records a Python program.", fill(about)]
     for group in GROUPS:
         lines += ["", f"{group}:"]
-        for option in OPTIONS:
+        for option in rows:
             if option.group == group:
                 lines += [format_option(option), *([fill(option.more, " " * 8)] if option.more else [])]
     return "\n".join([*lines, "", fill(VALUES_TEXT), "", EXIT_STATUS, ""])

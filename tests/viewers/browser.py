@@ -26,7 +26,7 @@ from selenium.webdriver.chrome.service import Service
 FLAGS = ("--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
          " --use-gl=angle --use-angle=swiftshader --enable-unsafe-swiftshader"
          " --disable-component-update --disable-sync --hide-scrollbars --force-device-scale-factor=1").split()
-FLAGS.append("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
+RESOLVER = "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".wasm": "application/wasm",
          ".json": "application/json"}
 SECONDS = 120
@@ -43,10 +43,14 @@ UNTIL = """
 
 
 class Browser:
-    def __init__(self, width=1400, height=900):
+    """hosts: dict of a host's name to the port on this machine that plays it for https, with a certificate of any issuer."""
+
+    def __init__(self, width=1400, height=900, hosts=None):
         self.files = {}
         self._at = None
-        self._size = f"--window-size={width},{height}"
+        rules = ", ".join([*(f"MAP {host}:443 127.0.0.1:{port}" for host, port in (hosts or {}).items()), RESOLVER])
+        self._flags = [*FLAGS, f"--window-size={width},{height}", f"--host-resolver-rules={rules}",
+                       *["--ignore-certificate-errors"] * bool(hosts)]
 
     def __enter__(self):
         with contextlib.ExitStack() as stack:
@@ -54,7 +58,7 @@ class Browser:
             self._url = stack.enter_context(self._serve())
             options = webdriver.ChromeOptions()
             options.binary_location = "/usr/bin/chromium"
-            for flag in [*FLAGS, self._size, f"--user-data-dir={profile}"]:
+            for flag in [*self._flags, f"--user-data-dir={profile}"]:
                 options.add_argument(flag)
             self.driver = webdriver.Chrome(service=Service("/usr/bin/chromedriver"), options=options)
             stack.callback(self.driver.quit)
