@@ -56,6 +56,10 @@ def begin_with_statement(lines):
     return [f"get_ipython().run_line_magic('panopticon', {words!r})\n", *lines[1:]]
 
 
+# In a terminal IPython does not apply it to ask whether a cell is complete, which a lone statement would be.
+begin_with_statement.has_side_effects = True
+
+
 class Magic:
     """The magic of a shell, and the recording of the cell that runs."""
 
