@@ -104,7 +104,7 @@ def describe(report):
     """Return what pytest calls the outcome in its summary."""
     if hasattr(report, "wasxfail"):
         return "xfailed" if report.skipped else "xpassed"
-    return "error" if report.failed and report.when != "call" else report.outcome
+    return "error" if report.failed and report.when in ("setup", "teardown") else report.outcome
 
 
 # One line, in which the code of the test's function is said to be: tools that measure coverage see none of another line.
