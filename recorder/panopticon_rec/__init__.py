@@ -171,6 +171,20 @@ def snapshot(path="run-snapshot.pnr"):
     return _recorder.snapshot(os.fspath(path))
 
 
+# ---- IPython and Jupyter (notebook.py) ----
+
+def load_ipython_extension(shell):
+    """Add the magic %%panopticon to a shell of IPython: what `%load_ext panopticon_rec` calls."""
+    from . import notebook
+    notebook.load(shell)
+
+
+def unload_ipython_extension(shell):
+    """Remove the magic: what `%unload_ext panopticon_rec` calls."""
+    from . import notebook
+    notebook.unload(shell)
+
+
 # ---- interpreters that the program starts (specs/recording.md, section 9) ----
 #
 # The process that begins the capture leaves in it a file `order`, the payload: how to record. PYTHONPATH brings the

@@ -301,6 +301,17 @@ def parse_command_line(words, flags=FLAGS):
     return given, kind, target, words
 
 
+def parse_words(words, also=()):
+    """Return the options among the words of a command line that runs no program: dict of keywords, or names, to values.
+    also: the names of options that may be given, although they are no keywords. Raises UsageError."""
+    given, rest = {}, list(words)
+    if take_options(rest, given, FLAGS) != FILE or rest:
+        raise UsageError(f"there is no program to be named here: {' '.join(map(str, words))}")
+    for name in given.keys() - KEYWORDS.keys() - set(also):
+        raise UsageError(f"--{name} has no meaning here")
+    return given
+
+
 def take_options(words, given, flags):
     """Move options from the front of words into given, up to what is to be run, and return of which kind that is."""
     while words and words[0][:1] == "-" and words[0] != "-":

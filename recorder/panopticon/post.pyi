@@ -1,0 +1,3 @@
+from typing import Any
+
+def flatten(*, trace_file: str | None = None, trace_str: str | None = None, trace_json: Any = None) -> Any: ...
