@@ -455,26 +455,27 @@ static inline __attribute__((always_inline)) PyObject *hook_any(PyThreadState *t
                                                                 bool wraps)
 {
     struct rec_thread *thread = slow_path(ts, f, rec_no_frame);
-    uint64_t tag = thread ? rec_functions_tag(f) : 0;
+    uint64_t tag = thread ? rec_functions_tag_call(f, cpython_running(ts)) : 0;
     if (!tag)
         return wraps ? evaluate_wrapped(ts, f, throwflag) : rec_recursion.evaluate(ts, f, throwflag);
     bool is_deep = is_beyond_guard(ts, thread);
     if (rec_tag_watched(tag))
         rec_threads_on_watched_call(ts, f, thread, tag);
-    if (rec_tag_flags(tag) & REC_TAG_EXCLUDED)
-        return is_deep ? evaluate_unhooked(ts, f, throwflag, thread, 0, 0, HOOK_ENTERED, wraps) :
-               evaluate_inside(ts, f, throwflag, thread, HOOK_ENTERED, wraps);
-    if (rec_tag_flags(tag) & REC_TAG_CONTINUABLE && !cpython_is_continuable(f))
+    bool is_excluded = rec_tag_flags(tag) & REC_TAG_EXCLUDED;
+    if (!is_excluded && rec_tag_flags(tag) & REC_TAG_CONTINUABLE && !cpython_is_continuable(f))
         return evaluate_creation(ts, f, throwflag, tag, wraps);
     PyObject *namespace = rec_tag_flags(tag) & REC_TAG_SUBSCRIPT ? rec_inlining_on_call(f) : NULL;
     enum pnr_kind entry = entry_kind_of(f, tag);
-    uint64_t frame = entry == PNR_CALL ? 0 : rec_frame_identity(f);
-    append_entry(ts, thread, entry, frame, (uint32_t)tag);
-    PyObject *result = is_deep ? evaluate_unhooked(ts, f, throwflag, thread, frame, tag, HOOK_ENTERED, wraps) :
+    uint64_t frame = is_excluded || entry == PNR_CALL ? 0 : rec_frame_identity(f);
+    if (!is_excluded)
+        append_entry(ts, thread, entry, frame, (uint32_t)tag);
+    PyObject *result = is_deep ? evaluate_unhooked(ts, f, throwflag, thread, frame, is_excluded ? 0 : tag,
+                                                   HOOK_ENTERED, wraps) :
                                  evaluate_inside(ts, f, throwflag, thread, HOOK_ENTERED, wraps);
     if (result)
         rec_inlining_on_namespace(namespace);
-    append_result(ts, entry == PNR_CALL ? NULL : f, result, tag);
+    if (!is_excluded)
+        append_result(ts, entry == PNR_CALL ? NULL : f, result, tag);
     return result;
 }
 
@@ -520,6 +521,28 @@ static __attribute__((noinline)) PyObject *hook_continuable(PyThreadState *ts, c
     return result;
 }
 
+/* The hook of a boundary function: excluded unless its caller is recorded in full. Its exit follows its entry, as the
+ * caller of a run stays the same. */
+static __attribute__((noinline)) PyObject *hook_boundary(PyThreadState *ts, cpython_frame *f, int throwflag,
+                                                         uint64_t tag)
+{
+    struct rec_thread *thread = rec_current;
+    cpython_frame *caller = cpython_running(ts);
+    uint64_t outer = caller && !cpython_is_incomplete(caller) ? rec_tag_peek(caller) : 0;
+    if (unlikely(!rec_tag_is_current(outer)))
+        return hook_slowly(ts, f, throwflag);
+    if (rec_tag_flags(outer) & REC_TAG_NOT_FULL)
+        return rec_recursion_evaluate(ts, f, throwflag, thread, HOOK_ENTERED);
+    if (unlikely(!(uint32_t)tag))
+        return hook_slowly(ts, f, throwflag);
+    if (rec_tag_flags(tag) & REC_TAG_CONTINUABLE)
+        return hook_continuable(ts, f, throwflag, tag);
+    if (unlikely(!rec_buffer_append_now(&thread->buffer, &thread->buffer.call, (uint32_t)tag)))
+        return hook_slowly(ts, f, throwflag);
+    PyObject *result = rec_recursion_evaluate(ts, f, throwflag, thread, HOOK_ENTERED);
+    return leave_with_result(result, NULL, tag);
+}
+
 /* The hook of a function with flags. A function that is excluded costs no more than finding that out: nothing is kept
  * over its evaluation. */
 static __attribute__((noinline)) PyObject *hook_flagged(PyThreadState *ts, cpython_frame *f, int throwflag,
@@ -530,6 +553,8 @@ static __attribute__((noinline)) PyObject *hook_flagged(PyThreadState *ts, cpyth
         return hook_continuable(ts, f, throwflag, tag);
     if (flags == REC_TAG_EXCLUDED)
         return rec_recursion_evaluate(ts, f, throwflag, rec_current, HOOK_ENTERED);
+    if ((flags | REC_TAG_CONTINUABLE) == (REC_TAG_BOUNDARY | REC_TAG_CONTINUABLE))
+        return hook_boundary(ts, f, throwflag, tag);
     return hook_slowly(ts, f, throwflag);
 }
 
