@@ -1,0 +1,109 @@
+"""--mine: own code in full, and of libraries what own code calls itself."""
+
+import fnmatch
+import json
+import os
+import unittest
+
+import e2e
+import test_filters
+import test_oracle
+
+FULL, BOUNDARY, EXCLUDED = range(3)
+INCLUDE, EXCLUDE = test_filters.INCLUDE, test_filters.EXCLUDE
+
+
+def is_library(file):
+    return {"site-packages", "dist-packages"} & set(file.split(os.sep)) or \
+        test_filters.is_below(file, test_filters.PATHS["stdlib"])
+
+
+def judge(name, file, folder, rules):
+    """What becomes of a function. name: with its module; file: empty for a C function."""
+    module = test_filters.module_of(name, file)
+    is_own = file.startswith(folder + os.sep) or (module == "__main__" and file.startswith(os.sep))
+    outcome = FULL if is_own and not is_library(file) else BOUNDARY
+    for option, glob in rules:
+        if any(fnmatch.fnmatchcase(text, glob) for text in (module, name, file)):
+            outcome = FULL if option == INCLUDE else EXCLUDED
+    return outcome
+
+
+def kept_slices(slices, callers, outcomes):
+    """The slices that --mine keeps, each with the nearest of those around it for parent. callers: the function that
+    called each, or None. outcomes: of functions; a C function is recorded where one that is FULL calls it."""
+    place, kept = [], []
+    for (function, parent, flow, step, others), caller in zip(slices, callers):
+        is_c = not function[1]
+        parent = place[parent] if parent >= 0 else -1
+        is_called_by_full = caller is not None and outcomes[caller] == FULL
+        if outcomes[function] == EXCLUDED or (outcomes[function] == BOUNDARY or is_c) and not is_called_by_full:
+            place.append(parent)
+            continue
+        place.append(len(kept))
+        kept.append((function, parent, flow, step, tuple(place[other] for other in others if place[other] >= 0)))
+    return kept
+
+
+class Comparison(e2e.EndToEnd):
+    """Real programs, compared with what sys.setprofile reports of them, judged by its callers."""
+
+    programs = [(name, []) for name in test_oracle.Comparison.programs] + [
+        ("sleepers.py", [(INCLUDE, "asyncio.*"), (EXCLUDE, "asyncio.ev*")]),
+        ("codec.py", [(INCLUDE, "json.encoder"), (EXCLUDE, "json.scanner")]),
+        ("logs.py", [(INCLUDE, "logging")])]
+    with_c_calls = test_oracle.CCalls.programs
+    options, reported = [], []
+
+    def compare(self, name, rules):
+        program = os.path.join(test_oracle.PROGRAMS, name)
+        has_c_calls = name in self.with_c_calls
+        reported = [*self.reported, "c_calls"] if has_c_calls else self.reported
+        expected_run, slices = test_oracle.from_oracle(program, self.path("oracle.json"), reported)
+        with open(self.path("oracle.json")) as file:
+            told = json.load(file)
+        functions = [tuple(function) for function in told["functions"]]
+        outcomes = {function: judge(function[0], function[1].rpartition(":")[0], test_oracle.PROGRAMS, rules)
+                    for function in functions}
+        callers = [functions[number] if number >= 0 else None for number in told["callers"]]
+        capture = self.path("run.pnr")
+        found_run = e2e.recorded(capture, [program], cwd=test_oracle.PROGRAMS, options=[
+            "-q", *self.options, "--mine", *(text for rule in rules for text in rule)])
+        self.assertEqual(*(test_oracle.ADDRESS.sub("at ...", str(run)) for run in (found_run, expected_run)))
+        trace = e2e.Trace(e2e.convert(capture))
+        expected = test_oracle.Summary(kept_slices(slices, callers, outcomes), program)
+        found = test_oracle.traced(trace, program)
+        if not has_c_calls:
+            found = kept_slices(found, [None] * len(found), {function: FULL for function, *_ in found})
+        found = test_oracle.Summary(found, program)
+        self.assertGreater(sum(expected.sure["entries of functions"].values()), 50)
+        for what, counter in expected.without_unsure(found).items():
+            self.assertSame(expected.sure[what], counter, f"{name} {rules}: {what}")
+        self.assertFalse([one for one in trace.slices if one.flags & {"exit_missing", "begin_unknown"}][:5])
+        self.assertEqual(trace.instants, [])
+
+
+class Oracle(Comparison):
+    pass
+
+
+@unittest.skipIf("monitoring" not in e2e.ENGINES, "there is no sys.monitoring")
+class Monitoring(Comparison):
+    options = ["--engine", "monitoring"]
+    reported = ["monitored"]
+
+
+def add(case, name, rules):
+    def test(self):
+        self.compare(name, rules)
+
+    setattr(case, f"test_{name[:-3]}{'_with_rules' if rules else ''}", test)
+
+
+for case in (Oracle, Monitoring):
+    for name, rules in case.programs:
+        add(case, name, rules)
+
+
+if __name__ == "__main__":
+    unittest.main()
