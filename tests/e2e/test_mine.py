@@ -93,16 +93,13 @@ class Monitoring(Comparison):
     reported = ["monitored"]
 
 
-def add(case, name, rules):
-    def test(self):
-        self.compare(name, rules)
-
-    setattr(case, f"test_{name[:-3]}{'_with_rules' if rules else ''}", test)
+def add_comparison(name, rules):
+    for case in Oracle, Monitoring:
+        setattr(case, f"test_{name[:-3]}{'_with_rules' if rules else ''}", lambda self: self.compare(name, rules))
 
 
-for case in (Oracle, Monitoring):
-    for name, rules in case.programs:
-        add(case, name, rules)
+for name, rules in Comparison.programs:
+    add_comparison(name, rules)
 
 
 if __name__ == "__main__":
