@@ -10,6 +10,7 @@
 #include <opcode.h>
 
 #include "engine.h"
+#include "lives.h"
 
 #if PY_VERSION_HEX >= 0x030C0000
 
@@ -75,6 +76,16 @@ static PyObject *answer_excluded(const cpython_frame *f, uint64_t tag, bool can_
            rec_tool_disable() : rec_tool_nothing();
 }
 
+/* Returns the kind of record for an event of a boundary function: the first run that is recorded begins a life. */
+static enum pnr_kind kind_in_life(enum pnr_kind kind, uint64_t frame)
+{
+    if (kind == PNR_START || kind == PNR_RESUME)
+        return rec_lives_enter(frame, kind == PNR_START) ? PNR_START : PNR_RESUME;
+    if (kind == PNR_FINISH || kind == PNR_FINISH_UNWIND)
+        rec_lives_end(frame);
+    return kind;
+}
+
 /* True for an event of a boundary function that is not recorded, where nothing else is to be done at it. */
 static bool is_beyond_boundary(PyThreadState *ts, const cpython_frame *f)
 {
@@ -98,8 +109,11 @@ static __attribute__((noinline)) PyObject *append_event_slowly(PyThreadState *ts
     cpython_frame *f = cpython_running(ts);
     if (!f || cpython_code(f) != code)
         return rec_tool_nothing();
-    if (is_beyond_boundary(ts, f))
+    if (is_beyond_boundary(ts, f)) {
+        if (kind == PNR_START)
+            rec_lives_end(rec_frame_identity(f));
         return rec_tool_nothing();
+    }
     struct rec_thread *thread = resync_monitored_thread(ts, pnr_kind_enters_frame(kind) ? cpython_previous(f) : f);
     uint64_t tag = thread ? rec_functions_tag_call(f, cpython_previous(f)) : 0;
     if (!tag)
@@ -107,11 +121,16 @@ static __attribute__((noinline)) PyObject *append_event_slowly(PyThreadState *ts
     bool names = rec_tag_watched(tag) && kind == PNR_CALL;
     if (names)
         rec_threads_on_watched_call(ts, f, thread, tag);
-    if (rec_tag_flags(tag) & REC_TAG_EXCLUDED)
+    if (rec_tag_flags(tag) & REC_TAG_EXCLUDED) {
+        if (kind == PNR_START && rec_tag_flags(tag) & REC_TAG_BOUNDARY)
+            rec_lives_end(rec_frame_identity(f));
         return answer_excluded(f, tag, can_disable && !names);
+    }
     if (!count_frame(thread, kind))
         return rec_tool_nothing();
     uint64_t frame = rec_tag_flags(tag) & REC_TAG_CONTINUABLE ? rec_frame_identity(f) : 0;
+    if (frame && rec_tag_flags(tag) & REC_TAG_BOUNDARY)
+        kind = kind_in_life(kind, frame);
     uint64_t ticks = rec_clock_ticks() - thread->buffer.base;
     if (!rec_buffer_has_capacity(&thread->buffer, ticks)) {
         const struct rec_open_frame self = { frame, (uint32_t)tag };

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "call_inlining.h"
+#include "lives.h"
 #include "../name_table.h"
 
 struct rec_functions rec_functions = { .extra_index = -1 };
@@ -198,6 +199,7 @@ int rec_functions_init(const char *own)
 
 void rec_functions_start(void)
 {
+    rec_lives_start();
     rec_functions.session++;
     rec_functions.plain = rec_functions.session << REC_TAG_SESSION_SHIFT;
 }

@@ -39,15 +39,17 @@ notes = []
 def profile(frame, event, argument, note=notes.append, thread=threading.get_ident):
     if event == "call" or event == "return":
         caller = frame.f_back
+        outer = caller and caller.f_back
         note((event, thread(), id(frame), frame.f_code, frame.f_lasti, frame.f_globals.get("__name__"),
               id(caller), caller and caller.f_code.co_flags & CONTINUABLE_FLAGS, caller and caller.f_lasti,
-              caller and (caller.f_code, caller.f_globals.get("__name__"))))
+              caller and (caller.f_code, caller.f_globals.get("__name__")),
+              outer and (outer.f_code, outer.f_globals.get("__name__"))))
 
 
 def profile_c(frame, event, argument, note=notes.append, thread=threading.get_ident, profile=profile):
     if event.startswith("c_"):
         note((event, thread(), name_c(argument), None, None, None, None, None, None,
-              (frame.f_code, frame.f_globals.get("__name__"))))
+              (frame.f_code, frame.f_globals.get("__name__")), None))
     else:
         profile(frame, event, argument)
 
@@ -68,7 +70,7 @@ def name_c(function, is_class=type.__instancecheck__, module_type=type(sys)):
 def note_close(code, at, exception, note=notes.append, thread=threading.get_ident):
     stands_in_no_block = code.co_code[at + 1] & STANDS_IN_NO_BLOCK
     if isinstance(exception, GeneratorExit) and stands_in_no_block and not code.co_flags & 0x200:
-        note(("close", thread(), None, code, at, None, None, None, None, None))
+        note(("close", thread(), None, code, at, None, None, None, None, None, None))
 
 
 def watch_close():
@@ -126,11 +128,14 @@ class Story:
         self.slices.append([function, thread, stack[-1][1] if stack else -1, life, others])
         stack.append((frame, len(self.slices) - 1))
 
-    def enter_unreported(self, stack, thread, frame):
-        self.enter(stack, thread, frame, *self.lives[frame], self.slices[stack[-1][1]][0] if stack else -1)
+    def caller(self, noted):
+        return self.function(*noted)[0] if noted else -1
 
-    def report(self, event, thread, frame, code, at, module, caller, caller_continues, caller_at, called_by):
-        calling = self.function(*called_by)[0] if called_by else -1
+    def enter_unreported(self, stack, thread, frame, called_by):
+        self.enter(stack, thread, frame, *self.lives[frame], self.caller(called_by))
+
+    def report(self, event, thread, frame, code, at, module, caller, caller_continues, caller_at, called_by, outer):
+        calling = self.caller(called_by)
         stack = self.stacks.setdefault(thread, [])
         top = stack[-1][0] if stack else None
         if event == "close":
@@ -151,7 +156,7 @@ class Story:
             return
         if event == "return":
             if top != frame and frame in self.lives and code.co_flags & CONTINUABLE_FLAGS:
-                self.enter_unreported(stack, thread, frame)
+                self.enter_unreported(stack, thread, frame, called_by)
             if stack:
                 left, number = stack.pop()
                 assert left == frame, f"{code} left, but another frame is on top"
@@ -170,7 +175,7 @@ class Story:
         if sys.version_info < (3, 12) and caller_continues and caller in self.lives and \
                 caller != next((frame for frame, _ in reversed(stack) if not isinstance(frame, str)), None) and \
                 self.suspended[caller] != caller_at:
-            self.enter_unreported(stack, thread, caller)
+            self.enter_unreported(stack, thread, caller, outer)
         function, resume = self.function(code, module)
         life = -1
         if code.co_flags & CONTINUABLE_FLAGS:
