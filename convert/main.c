@@ -256,8 +256,8 @@ static void warn_viewers(const struct result *result, const char *path, enum for
 {
     uint64_t events = result->events, bytes = result->bytes, max_depth = result->count.stacks.max_depth;
     if (format == CATAPULT && (events > CHROME_EVENTS || bytes > CHROME_BYTES))
-        warn("%" PRIu64 " events, %" PRIu64 " MB: more than chrome://tracing can show%s; try --split 200M, or "
-             "Perfetto (https://ui.perfetto.dev), best with -o NAME.pftrace", events, bytes / 1000000,
+        warn("%" PRIu64 " events, %" PRIu64 " MB: more than chrome://tracing can show%s; record with --mine, or try "
+             "--split 200M, or Perfetto (https://ui.perfetto.dev), best with -o NAME.pftrace", events, bytes / 1000000,
              output_suffix(path) ? ", compressed or not" : "");
     if (max_depth > PERFETTO_LEVELS)
         warn("%" PRIu64 " levels of nesting: Perfetto discards slices deeper than %d; try --max-depth %d", max_depth,

@@ -1,26 +1,46 @@
 #include "filter.h"
 
+#include <errno.h>
 #include <fnmatch.h>
 #include <locale.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define N_FOLDERS 256                   /* whose real path is kept; a power of two */
 
 struct pnr_filter_rule {
     enum pnr_filter_action action;
     char *text;                         /* owned */
 };
 
+/* Functions of a file are judged one after the other, so that few folders are asked for twice. */
+struct pnr_filter_folder {
+    char *given;                        /* owned, with a slash at its end; NULL: free */
+    char *real;                         /* owned; likewise */
+};
+
+static void clear_folder(struct pnr_filter_folder *folder)
+{
+    free(folder->given);
+    free(folder->real);
+    *folder = (struct pnr_filter_folder){ 0 };
+}
+
 void pnr_filter_clear(struct pnr_filter *filter)
 {
     for (size_t i = 0; i < filter->n; i++)
         free(filter->rules[i].text);
     free(filter->rules);
+    for (size_t i = 0; filter->folders && i < N_FOLDERS; i++)
+        clear_folder(&filter->folders[i]);
+    free(filter->folders);
     *filter = (struct pnr_filter){ 0 };
 }
 
 static bool is_glob(enum pnr_filter_action action)
 {
-    return action != PNR_FILTER_EXCLUDE_BELOW;
+    return action == PNR_FILTER_INCLUDE || action == PNR_FILTER_EXCLUDE;
 }
 
 int pnr_filter_add(struct pnr_filter *filter, enum pnr_filter_action action, const char *text)
@@ -29,8 +49,12 @@ int pnr_filter_add(struct pnr_filter *filter, enum pnr_filter_action action, con
     if (!rules)
         return -1;
     filter->rules = rules;
+    if (action == PNR_FILTER_LIBRARY && !filter->folders &&
+        !(filter->folders = calloc(N_FOLDERS, sizeof *filter->folders)))
+        return -1;
     if (!(rules[filter->n].text = strdup(text)))
         return -1;
+    filter->has_boundary |= action == PNR_FILTER_LIBRARY;
     size_t globs = 0;
     for (size_t i = 0; i < filter->n; i++)
         globs += is_glob(rules[i].action);
@@ -65,13 +89,102 @@ static bool is_below(const char *file, const char *begin)
     return !begins_with(below, "site-packages/") && !begins_with(below, "dist-packages/");
 }
 
-static bool rule_matches(const struct pnr_filter_rule *rule, const char *module, const char *full_name,
-                         const char *file)
+/* ---- where files really lie ---- */
+
+static char *copy_folder(const char *begin, size_t size)
 {
-    if (!is_glob(rule->action))
-        return is_below(file, rule->text);
-    return pnr_glob_matches(rule->text, module) || pnr_glob_matches(rule->text, full_name) ||
-           pnr_glob_matches(rule->text, file);
+    char *copy = malloc(size + 2);
+    if (copy)
+        snprintf(copy, size + 2, "%.*s%s", (int)size, begin, size && begin[size - 1] == '/' ? "" : "/");
+    return copy;
+}
+
+/* Returns the real path of a folder with a slash at its end, size bytes of a file's path, or NULL when out of memory. A
+ * folder that cannot be found, as one in a zip file, is kept as it is. */
+static const char *find_real_folder(const struct pnr_filter *filter, const char *file, size_t size)
+{
+    uint32_t hash = UINT32_C(0x811c9dc5);       /* FNV-1a */
+    for (size_t i = 0; i < size; i++)
+        hash = (hash ^ (unsigned char)file[i]) * UINT32_C(0x01000193);
+    struct pnr_filter_folder *folder = &filter->folders[hash % N_FOLDERS];
+    if (folder->given && strncmp(folder->given, file, size) == 0 && !folder->given[size])
+        return folder->real;
+    clear_folder(folder);
+    if (!(folder->given = copy_folder(file, size)))
+        return NULL;
+    char *real = realpath(folder->given, NULL);
+    folder->real = real ? copy_folder(real, strlen(real)) : strdup(folder->given);
+    free(real);
+    if (!folder->real)
+        clear_folder(folder);
+    return folder->real;
+}
+
+/* A function, as the rules see it. */
+struct subject {
+    const char *module, *full_name, *file;
+    const char *place;                  /* where own code and libraries are told apart: a real path, or "" */
+    bool is_made;
+};
+
+/* Makes the real path of a file, or "" where it is no absolute path. Returns it, owned, or NULL when out of memory. */
+static char *make_place(const struct pnr_filter *filter, const char *file)
+{
+    if (file[0] != '/')
+        return strdup("");
+    const char *name = strrchr(file, '/') + 1;
+    int error = errno;
+    const char *folder = find_real_folder(filter, file, (size_t)(name - file));
+    errno = error;
+    size_t size = folder ? strlen(folder) + strlen(name) + 1 : 0;
+    char *place = folder ? malloc(size) : NULL;
+    if (place)
+        snprintf(place, size, "%s%s", folder, name);
+    return place;
+}
+
+/* path: after a slash. */
+static bool is_in_installed_package(const char *path)
+{
+    for (const char *at = path; at; at = strchr(at, '/')) {
+        at += *at == '/';
+        if (begins_with(at, "site-packages/") || begins_with(at, "dist-packages/"))
+            return true;
+    }
+    return false;
+}
+
+static bool is_own(const struct subject *subject, const char *folder)
+{
+    if (subject->is_made)
+        return false;
+    if (begins_with(subject->place, folder))
+        return !is_in_installed_package(subject->place + strlen(folder));
+    bool is_main = strcmp(subject->module, "__main__") == 0 || strcmp(subject->module, "__mp_main__") == 0;
+    return is_main && !is_in_installed_package(subject->place);
+}
+
+/* ---- rules ---- */
+
+static bool rule_matches(const struct pnr_filter_rule *rule, const struct subject *subject)
+{
+    switch (rule->action) {
+    case PNR_FILTER_EXCLUDE_BELOW:
+        return is_below(subject->file, rule->text);
+    case PNR_FILTER_OWN:
+        return is_own(subject, rule->text);
+    case PNR_FILTER_LIBRARY:
+        return begins_with(subject->place, rule->text);
+    default:
+        return pnr_glob_matches(rule->text, subject->module) || pnr_glob_matches(rule->text, subject->full_name) ||
+               pnr_glob_matches(rule->text, subject->file);
+    }
+}
+
+static enum pnr_filter_outcome outcome_of(enum pnr_filter_action action)
+{
+    return action == PNR_FILTER_LIBRARY ? PNR_FILTER_BOUNDARY :
+           action == PNR_FILTER_INCLUDE || action == PNR_FILTER_OWN ? PNR_FILTER_RECORDED : PNR_FILTER_EXCLUDED;
 }
 
 /* Appends a string to a buffer, and returns where the next one goes. */
@@ -83,11 +196,11 @@ static char *append_string(char *at, struct pnr_string string)
     return at + string.size;
 }
 
-int pnr_filter_judge(const struct pnr_filter *filter, const struct pnr_string strings[3])
+int pnr_filter_judge(const struct pnr_filter *filter, const struct pnr_string strings[3], bool is_made)
 {
     const struct pnr_string module = strings[0].size ? strings[0] : (struct pnr_string){ "builtins", 8 };
     if (filter->n == 0)
-        return 0;
+        return PNR_FILTER_RECORDED;
     char *text = malloc((size_t)module.size + strings[0].size + strings[1].size + strings[2].size + 4);
     if (!text)
         return -1;
@@ -96,12 +209,19 @@ int pnr_filter_judge(const struct pnr_filter *filter, const struct pnr_string st
         *at++ = '.';
     char *file = append_string(at, strings[1]) + 1;
     append_string(file, strings[2]);
-    bool excludes = filter->excludes_others;
+    char *place = filter->has_boundary ? make_place(filter, file) : NULL;
+    if (filter->has_boundary && !place) {
+        free(text);
+        return -1;
+    }
+    const struct subject subject = { text, full_name, file, place ? place : "", is_made };
+    enum pnr_filter_outcome outcome = filter->excludes_others ? PNR_FILTER_EXCLUDED : PNR_FILTER_RECORDED;
     size_t i = filter->n;
-    while (i > 0 && !rule_matches(&filter->rules[i - 1], text, full_name, file))
+    while (i > 0 && !rule_matches(&filter->rules[i - 1], &subject))
         i--;
     if (i > 0)
-        excludes = filter->rules[i - 1].action != PNR_FILTER_INCLUDE;
+        outcome = outcome_of(filter->rules[i - 1].action);
+    free(place);
     free(text);
-    return excludes;
+    return outcome;
 }

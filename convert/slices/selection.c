@@ -335,7 +335,7 @@ int selection_make_rules(const struct selection *selection, const struct symbols
     for (uint32_t i = 0; i < symbols->n_functions; i++) {
         const struct symbol *symbol = &symbols->functions[i];
         const struct pnr_string strings[3] = { symbol->module, symbol->name, symbol->file };
-        int verdict = symbol->is_known ? pnr_filter_judge(&selection->functions, strings) : rules->hides_unknown;
+        int verdict = symbol->is_known ? pnr_filter_judge(&selection->functions, strings, false) : rules->hides_unknown;
         if (verdict < 0)
             return -1;
         is_hidden[i] = verdict;

@@ -4,6 +4,7 @@ complete -c python3 -n 'string match -q -- "* -m panopticon_rec *" ""(commandlin
 complete -c python3 -n 'string match -q -- "* -m panopticon_rec *" ""(commandline -p)' -s q -l quiet -d 'no summary at the end'
 complete -c python3 -n 'string match -q -- "* -m panopticon_rec *" ""(commandline -p)' -l c-calls -d 'record calls of C functions, too'
 complete -c python3 -n 'string match -q -- "* -m panopticon_rec *" ""(commandline -p)' -l engine -x -a 'frame monitoring' -d 'where events come from'
+complete -c python3 -n 'string match -q -- "* -m panopticon_rec *" ""(commandline -p)' -l mine -d 'only code below the current directory'
 complete -c python3 -n 'string match -q -- "* -m panopticon_rec *" ""(commandline -p)' -l include -r -d 'record functions that match'
 complete -c python3 -n 'string match -q -- "* -m panopticon_rec *" ""(commandline -p)' -l exclude -r -d 'do not record functions that match'
 complete -c python3 -n 'string match -q -- "* -m panopticon_rec *" ""(commandline -p)' -l no-stdlib -d 'do not record the standard library'

@@ -10,6 +10,7 @@ _panopticon_rec() {
         '*--quiet[no summary at the end]' \
         '*--c-calls[record calls of C functions, too]' \
         '*--engine=[where events come from]:frame monitoring:(frame monitoring)' \
+        '*--mine[only code below the current directory]' \
         '*--include=[record functions that match]:GLOB:_files' \
         '*--exclude=[do not record functions that match]:GLOB:_files' \
         '*--no-stdlib[do not record the standard library]' \

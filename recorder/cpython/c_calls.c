@@ -157,7 +157,7 @@ static uint32_t make_index(const PyMethodDef *method, PyObject *self, PyObject *
     const struct pnr_string strings[3] = { { module, (uint32_t)strlen(module) },
                                            { name, (uint32_t)strlen(name) }, { "", 0 } };
     bool is_left_out = strcmp(module, "panopticon_rec._recorder") == 0 ||
-                       pnr_filter_judge(&rec_functions.filter, strings) > 0;
+                       pnr_filter_judge(&rec_functions.filter, strings, false) == PNR_FILTER_EXCLUDED;
     uint32_t index = is_left_out ? 0 : index_of_name(module, name);
     PyErr_Restore(type, value, traceback);
     return index;
@@ -194,6 +194,23 @@ static inline uint32_t index_of_callable(PyObject *callable, PyObject *first)
 }
 
 /* ---- records ---- */
+
+/* With a boundary, C calls are recorded where a function that is recorded in full makes them. Returns the tag of the
+ * code that runs, which makes this one, or 0. */
+static inline uint64_t tag_of_caller(const PyCodeObject *code)
+{
+    uint64_t tag = cpython_code_value(code, rec_functions.extra_index);
+    if (likely(rec_tag_is_current(tag)))
+        return tag;
+    PyThreadState *ts = PyThreadState_Get();
+    cpython_frame *f = rec_threads_activate_if_pending(ts) ? cpython_running(ts) : NULL;
+    return f && cpython_code(f) == code ? rec_functions_tag(f) : 0;
+}
+
+static inline bool is_full(uint64_t tag)
+{
+    return tag && !(rec_tag_flags(tag) & REC_TAG_NOT_FULL);
+}
 
 /* Counts a call or its end. Returns whether it is to be recorded. A call in an unrecorded region is not, nor is its
  * end, wherever that is; nor is the end of a call that was made before recording began. */
@@ -298,23 +315,37 @@ static inline PyObject *on_c_event(PyObject *const *args, enum pnr_kind kind)
     return rec_tool_nothing();
 }
 
-#define CALLBACK(name, kind) \
+/* As on_c_event where there is a boundary. Library code gives no more events of its calls. */
+static inline PyObject *on_c_event_of_full(PyObject *const *args, enum pnr_kind kind)
+{
+    uint64_t tag = likely(rec_state_is(REC_RECORDING)) ? tag_of_caller((PyCodeObject *)args[0]) : 0;
+    if (is_full(tag) || !rec_state_is(REC_RECORDING))
+        return on_c_event(args, kind);
+    return kind == PNR_C_CALL && rec_tag_flags(tag) & REC_TAG_BOUNDARY ? rec_tool_disable() : rec_tool_nothing();
+}
+
+#define CALLBACK(name, function, kind) \
     static PyObject *name(PyObject *self, PyObject *const *args, size_t n, PyObject *names) \
     { \
         (void)self, (void)n, (void)names; \
-        return on_c_event(args, kind); \
+        return function(args, kind); \
     }
 
-CALLBACK(on_call, PNR_C_CALL)
-CALLBACK(on_return, PNR_C_RETURN)
-CALLBACK(on_raise, PNR_C_RAISE)
+CALLBACK(on_call, on_c_event, PNR_C_CALL)
+CALLBACK(on_return, on_c_event, PNR_C_RETURN)
+CALLBACK(on_raise, on_c_event, PNR_C_RAISE)
+CALLBACK(on_call_of_full, on_c_event_of_full, PNR_C_CALL)
+CALLBACK(on_return_of_full, on_c_event_of_full, PNR_C_RETURN)
+CALLBACK(on_raise_of_full, on_c_event_of_full, PNR_C_RAISE)
 
 static int watch_c_calls(void)
 {
+    bool has_boundary = rec_functions.filter.has_boundary;
     if (!rec_tool_has_begun() && rec_tool_begin() != 0)
         return -1;
-    return rec_tool_listen("C_RETURN", on_return) != 0 || rec_tool_listen("C_RAISE", on_raise) != 0 ||
-           rec_tool_listen("CALL", on_call) != 0 || rec_tool_watch() != 0 ? -1 : 0;
+    return rec_tool_listen("C_RETURN", has_boundary ? on_return_of_full : on_return) != 0 ||
+           rec_tool_listen("C_RAISE", has_boundary ? on_raise_of_full : on_raise) != 0 ||
+           rec_tool_listen("CALL", has_boundary ? on_call_of_full : on_call) != 0 || rec_tool_watch() != 0 ? -1 : 0;
 }
 
 static void watch_thread(PyThreadState *ts) { (void)ts; }
@@ -357,6 +388,20 @@ static int on_profile(PyObject *object, PyFrameObject *frame, int what, PyObject
     return 0;
 }
 
+/* As on_profile where there is a boundary. */
+static int on_profile_of_full(PyObject *object, PyFrameObject *frame, int what, PyObject *callable)
+{
+    bool is_c = what == PyTrace_C_CALL || what == PyTrace_C_RETURN || what == PyTrace_C_EXCEPTION;
+    if (is_c && rec_state_is(REC_RECORDING) && !is_full(tag_of_caller(cpython_code(frame->f_frame))))
+        return 0;
+    return on_profile(object, frame, what, callable);
+}
+
+static bool is_our_profile(Py_tracefunc function)
+{
+    return function == on_profile || function == on_profile_of_full;
+}
+
 static void report_profile(bool is_displaced)
 {
     if (is_displaced)
@@ -368,7 +413,7 @@ static void on_thread_end(PyObject *capsule)
 {
     const PyThreadState *ts = PyCapsule_GetPointer(capsule, NULL);
     if ((uintptr_t)PyCapsule_GetContext(capsule) == rec_functions.session && c_calls.is_profiling)
-        report_profile(ts->c_profilefunc != on_profile);
+        report_profile(!is_our_profile(ts->c_profilefunc));
 }
 
 /* Has the profile function checked when the thread state is cleared. */
@@ -390,11 +435,11 @@ static void watch_thread(PyThreadState *ts)
 {
     if (!c_calls.is_profiling)
         return;
-    if (ts->c_profilefunc && ts->c_profilefunc != on_profile) {
+    if (ts->c_profilefunc && !is_our_profile(ts->c_profilefunc)) {
         report_profile(true);
         return;
     }
-    ts->c_profilefunc = on_profile;
+    ts->c_profilefunc = rec_functions.filter.has_boundary ? on_profile_of_full : on_profile;
     ts->cframe->use_tracing = 255;      /* as _PyEval_SetProfile does; that is also an event for audit hooks */
     watch_thread_end(ts);
 }
@@ -419,7 +464,7 @@ static void unwatch_c_calls(void)
         return;                         /* what other tools did in the pause is their own affair */
     c_calls.is_profiling = false;
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
-        if (ts->c_profilefunc != on_profile) {
+        if (!is_our_profile(ts->c_profilefunc)) {
             report_profile(ts->c_profilefunc || was_thread_watched(ts));
             continue;
         }

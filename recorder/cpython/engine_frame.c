@@ -44,6 +44,7 @@
 
 #include "call_inlining.h"
 #include "engine.h"
+#include "lives.h"
 
 #if CPYTHON_IS_KNOWN
 
@@ -427,6 +428,8 @@ static void append_result(PyThreadState *ts, const cpython_frame *f, const PyObj
         exit = !f ? PNR_RETURN : cpython_is_suspended(f) ? PNR_YIELD : PNR_FINISH;
     else
         exit = f ? PNR_FINISH_UNWIND : PNR_UNWIND;
+    if (f && exit != PNR_YIELD && rec_tag_flags(tag) & REC_TAG_BOUNDARY)
+        rec_lives_end(rec_frame_identity(f));
     leave_frame(ts, exit, f ? rec_frame_identity(f) : 0, tag);
 }
 
@@ -434,7 +437,17 @@ static enum pnr_kind entry_kind_of(const cpython_frame *f, uint64_t tag)
 {
     if (!(rec_tag_flags(tag) & REC_TAG_CONTINUABLE))
         return PNR_CALL;
-    return cpython_is_first_entry(f) ? PNR_START : PNR_RESUME;
+    bool is_first = cpython_is_first_entry(f);
+    if (rec_tag_flags(tag) & REC_TAG_BOUNDARY)
+        is_first = rec_lives_enter(rec_frame_identity(f), is_first);
+    return is_first ? PNR_START : PNR_RESUME;
+}
+
+/* Takes notice of a life that begins by a run that is not recorded. */
+static inline void begin_unrecorded_life(const cpython_frame *f, uint64_t tag)
+{
+    if (rec_tag_flags(tag) & REC_TAG_CONTINUABLE && cpython_is_continuable(f) && cpython_is_first_entry(f))
+        rec_lives_end(rec_frame_identity(f));
 }
 
 /* Evaluates a frame that only makes a generator or coroutine. It is no call of its own: CREATE names what it made. */
@@ -455,26 +468,31 @@ static inline __attribute__((always_inline)) PyObject *hook_any(PyThreadState *t
                                                                 bool wraps)
 {
     struct rec_thread *thread = slow_path(ts, f, rec_no_frame);
-    uint64_t tag = thread ? rec_functions_tag(f) : 0;
+    uint64_t tag = thread ? rec_functions_tag_call(f, cpython_running(ts)) : 0;
     if (!tag)
         return wraps ? evaluate_wrapped(ts, f, throwflag) : rec_recursion.evaluate(ts, f, throwflag);
     bool is_deep = is_beyond_guard(ts, thread);
     if (rec_tag_watched(tag))
         rec_threads_on_watched_call(ts, f, thread, tag);
-    if (rec_tag_flags(tag) & REC_TAG_EXCLUDED)
-        return is_deep ? evaluate_unhooked(ts, f, throwflag, thread, 0, 0, HOOK_ENTERED, wraps) :
-               evaluate_inside(ts, f, throwflag, thread, HOOK_ENTERED, wraps);
-    if (rec_tag_flags(tag) & REC_TAG_CONTINUABLE && !cpython_is_continuable(f))
+    bool is_excluded = rec_tag_flags(tag) & REC_TAG_EXCLUDED;
+    bool is_creation = rec_tag_flags(tag) & REC_TAG_CONTINUABLE && !cpython_is_continuable(f);
+    if (is_creation && !(rec_tag_flags(tag) & REC_TAG_BOUNDARY))
         return evaluate_creation(ts, f, throwflag, tag, wraps);
+    is_excluded |= is_creation;
+    if (is_excluded)
+        begin_unrecorded_life(f, tag);
     PyObject *namespace = rec_tag_flags(tag) & REC_TAG_SUBSCRIPT ? rec_inlining_on_call(f) : NULL;
-    enum pnr_kind entry = entry_kind_of(f, tag);
+    enum pnr_kind entry = is_excluded ? PNR_CALL : entry_kind_of(f, tag);
     uint64_t frame = entry == PNR_CALL ? 0 : rec_frame_identity(f);
-    append_entry(ts, thread, entry, frame, (uint32_t)tag);
-    PyObject *result = is_deep ? evaluate_unhooked(ts, f, throwflag, thread, frame, tag, HOOK_ENTERED, wraps) :
+    if (!is_excluded)
+        append_entry(ts, thread, entry, frame, (uint32_t)tag);
+    PyObject *result = is_deep ? evaluate_unhooked(ts, f, throwflag, thread, frame, is_excluded ? 0 : tag,
+                                                   HOOK_ENTERED, wraps) :
                                  evaluate_inside(ts, f, throwflag, thread, HOOK_ENTERED, wraps);
     if (result)
         rec_inlining_on_namespace(namespace);
-    append_result(ts, entry == PNR_CALL ? NULL : f, result, tag);
+    if (!is_excluded)
+        append_result(ts, entry == PNR_CALL ? NULL : f, result, tag);
     return result;
 }
 
@@ -520,6 +538,28 @@ static __attribute__((noinline)) PyObject *hook_continuable(PyThreadState *ts, c
     return result;
 }
 
+/* The hook of a boundary function: excluded unless its caller is recorded in full. Its exit follows its entry, as the
+ * caller of a run stays the same. */
+static __attribute__((noinline)) PyObject *hook_boundary(PyThreadState *ts, cpython_frame *f, int throwflag,
+                                                         uint64_t tag)
+{
+    struct rec_thread *thread = rec_current;
+    cpython_frame *caller = cpython_running(ts);
+    uint64_t outer = caller && !cpython_is_incomplete(caller) ? rec_tag_peek(caller) : 0;
+    if (unlikely(!rec_tag_is_current(outer)))
+        return hook_slowly(ts, f, throwflag);
+    if (rec_tag_flags(outer) & REC_TAG_NOT_FULL) {
+        begin_unrecorded_life(f, tag);
+        return rec_recursion_evaluate(ts, f, throwflag, thread, HOOK_ENTERED);
+    }
+    if (unlikely(!(uint32_t)tag) || rec_tag_flags(tag) & REC_TAG_CONTINUABLE)
+        return hook_slowly(ts, f, throwflag);
+    if (unlikely(!rec_buffer_append_now(&thread->buffer, &thread->buffer.call, (uint32_t)tag)))
+        return hook_slowly(ts, f, throwflag);
+    PyObject *result = rec_recursion_evaluate(ts, f, throwflag, thread, HOOK_ENTERED);
+    return leave_with_result(result, NULL, tag);
+}
+
 /* The hook of a function with flags. A function that is excluded costs no more than finding that out: nothing is kept
  * over its evaluation. */
 static __attribute__((noinline)) PyObject *hook_flagged(PyThreadState *ts, cpython_frame *f, int throwflag,
@@ -530,6 +570,8 @@ static __attribute__((noinline)) PyObject *hook_flagged(PyThreadState *ts, cpyth
         return hook_continuable(ts, f, throwflag, tag);
     if (flags == REC_TAG_EXCLUDED)
         return rec_recursion_evaluate(ts, f, throwflag, rec_current, HOOK_ENTERED);
+    if ((flags | REC_TAG_CONTINUABLE) == (REC_TAG_BOUNDARY | REC_TAG_CONTINUABLE))
+        return hook_boundary(ts, f, throwflag, tag);
     return hook_slowly(ts, f, throwflag);
 }
 

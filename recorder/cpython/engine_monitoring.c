@@ -10,6 +10,7 @@
 #include <opcode.h>
 
 #include "engine.h"
+#include "lives.h"
 
 #if PY_VERSION_HEX >= 0x030C0000
 
@@ -67,26 +68,30 @@ static inline bool count_frame(struct rec_thread *thread, enum pnr_kind kind)
     return true;
 }
 
-/* Returns true for a function that a filter excludes, not for the recorder's own. */
-static bool is_excluded_by_filter(const cpython_frame *f)
+/* Answers an event of a function that leaves no records. Events of the recorder's own functions are few, and are not
+ * disabled: only restart_events brings them back, for all tools. A boundary function may have another caller next. */
+static PyObject *answer_excluded(const cpython_frame *f, uint64_t tag, bool can_disable)
 {
-    PyObject *key = PyUnicode_InternFromString("__name__"), *owned[3];
-    const struct pnr_string strings[3] = {
-        rec_functions_text(key ? cpython_lookup(cpython_globals(f), key) : NULL, &owned[0]),
-        rec_functions_text(cpython_code(f)->co_qualname, &owned[1]),
-        rec_functions_text(cpython_code(f)->co_filename, &owned[2]) };
-    bool is = pnr_filter_judge(&rec_functions.filter, strings) > 0;
-    for (int i = 0; i < 3; i++)
-        Py_XDECREF(owned[i]);
-    Py_XDECREF(key);
-    return is;
+    return can_disable && !(rec_tag_flags(tag) & REC_TAG_BOUNDARY) && rec_functions_is_excluded_by_filter(f) ?
+           rec_tool_disable() : rec_tool_nothing();
 }
 
-/* Answers an event of a function that leaves no records. Events of the recorder's own functions are few, and are not
- * disabled: only restart_events brings them back, for all tools. */
-static PyObject *answer_excluded(const cpython_frame *f, bool can_disable)
+/* Returns the kind of record for an event of a boundary function: the first run that is recorded begins a life. */
+static enum pnr_kind kind_in_life(enum pnr_kind kind, uint64_t frame)
 {
-    return can_disable && is_excluded_by_filter(f) ? rec_tool_disable() : rec_tool_nothing();
+    if (kind == PNR_START || kind == PNR_RESUME)
+        return rec_lives_enter(frame, kind == PNR_START) ? PNR_START : PNR_RESUME;
+    if (kind == PNR_FINISH || kind == PNR_FINISH_UNWIND)
+        rec_lives_end(frame);
+    return kind;
+}
+
+/* True for an event of a boundary function that is not recorded, where nothing else is to be done at it. */
+static bool is_beyond_boundary(PyThreadState *ts, const cpython_frame *f)
+{
+    uint64_t tag = rec_tag_peek(f);
+    return rec_tag_is_current(tag) && rec_tag_flags(tag) & REC_TAG_BOUNDARY && !rec_tag_watched(tag) &&
+           rec_current->owner == ts && !rec_greenlets.are_used && !rec_functions_is_full(cpython_previous(f));
 }
 
 /* Stores an event. An exit from a call that was shorter than the minimum duration retracts the entry instead. */
@@ -104,18 +109,28 @@ static __attribute__((noinline)) PyObject *append_event_slowly(PyThreadState *ts
     cpython_frame *f = cpython_running(ts);
     if (!f || cpython_code(f) != code)
         return rec_tool_nothing();
+    if (is_beyond_boundary(ts, f)) {
+        if (kind == PNR_START)
+            rec_lives_end(rec_frame_identity(f));
+        return rec_tool_nothing();
+    }
     struct rec_thread *thread = resync_monitored_thread(ts, pnr_kind_enters_frame(kind) ? cpython_previous(f) : f);
-    uint64_t tag = thread ? rec_functions_tag(f) : 0;
+    uint64_t tag = thread ? rec_functions_tag_call(f, cpython_previous(f)) : 0;
     if (!tag)
         return rec_tool_nothing();
     bool names = rec_tag_watched(tag) && kind == PNR_CALL;
     if (names)
         rec_threads_on_watched_call(ts, f, thread, tag);
-    if (rec_tag_flags(tag) & REC_TAG_EXCLUDED)
-        return answer_excluded(f, can_disable && !names);
+    if (rec_tag_flags(tag) & REC_TAG_EXCLUDED) {
+        if (kind == PNR_START && rec_tag_flags(tag) & REC_TAG_BOUNDARY)
+            rec_lives_end(rec_frame_identity(f));
+        return answer_excluded(f, tag, can_disable && !names);
+    }
     if (!count_frame(thread, kind))
         return rec_tool_nothing();
     uint64_t frame = rec_tag_flags(tag) & REC_TAG_CONTINUABLE ? rec_frame_identity(f) : 0;
+    if (frame && rec_tag_flags(tag) & REC_TAG_BOUNDARY)
+        kind = kind_in_life(kind, frame);
     uint64_t ticks = rec_clock_ticks() - thread->buffer.base;
     if (!rec_buffer_has_capacity(&thread->buffer, ticks)) {
         const struct rec_open_frame self = { frame, (uint32_t)tag };
@@ -223,7 +238,7 @@ static bool is_left_already(PyThreadState *ts)
     struct rec_thread *thread = rec_state_is(REC_RECORDING) ? rec_threads_find(ts) : NULL;
     if (thread && rec_greenlets.are_used)
         thread = resync_monitored_thread(ts, f);
-    uint64_t tag = f && thread ? rec_functions_tag(f) : 0;
+    uint64_t tag = f && thread ? rec_functions_tag_call(f, cpython_previous(f)) : 0;
     if (!tag || rec_tag_flags(tag) & REC_TAG_EXCLUDED)
         return false;
     const struct rec_buffer *buffer = &thread->buffer;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "call_inlining.h"
+#include "lives.h"
 #include "../name_table.h"
 
 struct rec_functions rec_functions = { .extra_index = -1 };
@@ -10,7 +11,7 @@ struct rec_functions rec_functions = { .extra_index = -1 };
 static struct {
     const char *own;
     size_t own_size;
-    PyObject *name;                     /* interned "__name__" */
+    PyObject *name, *file;              /* interned "__name__", "__file__" */
     bool has_greenlets;                 /* a function of the module `greenlet` has been called */
 } functions;
 
@@ -38,50 +39,147 @@ struct pnr_string rec_functions_text(PyObject *object, PyObject **owned)
     return (struct pnr_string){ PyBytes_AS_STRING(*owned), (uint32_t)(size < max ? size : max) };
 }
 
+/* A function as it is named. */
+struct naming {
+    struct pnr_string strings[3];       /* module, qualified name, file */
+    PyObject *owned[3];
+    PyObject *type, *value, *traceback; /* the exception that is set */
+};
+
+/* Runs no Python code. */
+static void begin_naming(const cpython_frame *f, struct naming *naming)
+{
+    PyCodeObject *code = cpython_code(f);
+    PyErr_Fetch(&naming->type, &naming->value, &naming->traceback);
+    PyObject *texts[3] = { cpython_lookup(cpython_globals(f), functions.name), code->co_qualname, code->co_filename };
+    for (int i = 0; i < 3; i++)
+        naming->strings[i] = rec_functions_text(texts[i], &naming->owned[i]);
+}
+
+static void end_naming(struct naming *naming)
+{
+    for (int i = 0; i < 3; i++)
+        Py_XDECREF(naming->owned[i]);
+    PyErr_Restore(naming->type, naming->value, naming->traceback);
+}
+
+static bool is_recorders_own(struct pnr_string file)
+{
+    return file.size > functions.own_size && memcmp(file.bytes, functions.own, functions.own_size) == 0;
+}
+
+static bool is_path(struct pnr_string file)
+{
+    return file.size && file.bytes[0] == '/';
+}
+
+/* True for code without a file in a module with one. That of standard input is `<stdin>`. */
+static bool is_made(const cpython_frame *f, struct pnr_string file)
+{
+    PyObject *owned = NULL;
+    PyObject *of_module = is_path(file) ? NULL : cpython_lookup(cpython_globals(f), functions.file);    /* borrowed */
+    bool is = of_module && is_path(rec_functions_text(of_module, &owned));
+    Py_XDECREF(owned);
+    return is;
+}
+
+/* Returns an enum pnr_filter_outcome, or -1 when out of memory. */
+static int judge(const cpython_frame *f, const struct naming *naming)
+{
+    return pnr_filter_judge(&rec_functions.filter, naming->strings,
+                            rec_functions.filter.has_boundary && is_made(f, naming->strings[2]));
+}
+
+static uint32_t add_to_names(const PyCodeObject *code, const struct naming *naming)
+{
+    return rec_name_table_add_function(kind_of(code), (uint32_t)code->co_firstlineno, naming->strings);
+}
+
+static void keep_tag(PyCodeObject *code, uint64_t tag)
+{
+    if (cpython_set_code_value(code, rec_functions.extra_index, tag) != 0)
+        PyErr_Clear();                  /* the next call then names it again */
+}
+
 /* Gives a code object its tag. Returns 0 when the name table cannot be written. Runs no Python code and keeps the
  * exception that is set. */
 static uint64_t make_tag(const cpython_frame *f)
 {
-    PyObject *type, *value, *traceback, *owned[3];
+    struct naming naming;
     PyCodeObject *code = cpython_code(f);
-    PyErr_Fetch(&type, &value, &traceback);
-    PyObject *module = cpython_lookup(cpython_globals(f), functions.name);        /* borrowed */
-    struct pnr_string strings[3] = {
-        rec_functions_text(module, &owned[0]), rec_functions_text(code->co_qualname, &owned[1]),
-        rec_functions_text(code->co_filename, &owned[2]) };
+    begin_naming(f, &naming);
+    const struct pnr_string *strings = naming.strings;
     if (strings[0].size >= 8 && memcmp(strings[0].bytes, "greenlet", 8) == 0)
         functions.has_greenlets = true;
     if (functions.has_greenlets && !rec_greenlets.are_used)
         rec_greenlets_find_module();
-    enum pnr_function_kind kind = kind_of(code);
     uint64_t flags = 0, index = 0, tag = 0;
-    bool is_own = strings[2].size > functions.own_size &&
-                  memcmp(strings[2].bytes, functions.own, functions.own_size) == 0;
-    if (is_own || pnr_filter_judge(&rec_functions.filter, strings) > 0)
+    int outcome = is_recorders_own(strings[2]) ? PNR_FILTER_EXCLUDED : judge(f, &naming);
+    if (outcome == PNR_FILTER_EXCLUDED)
         flags = REC_TAG_EXCLUDED;
+    else if (outcome == PNR_FILTER_BOUNDARY)
+        flags = REC_TAG_BOUNDARY;
     else
-        index = rec_name_table_add_function(kind, (uint32_t)code->co_firstlineno, strings);
-    if (index && kind != PNR_FUNCTION_PLAIN)
+        index = add_to_names(code, &naming);
+    bool has_records = index || flags & REC_TAG_BOUNDARY;
+    if (has_records && kind_of(code) != PNR_FUNCTION_PLAIN)
         flags |= REC_TAG_CONTINUABLE;
     else
         flags |= rec_threads_watch(code, strings) << REC_TAG_WATCHED_SHIFT;
-    if (rec_inlining_on_first_call(f, index != 0))
+    if (rec_inlining_on_first_call(f, has_records))
         flags |= REC_TAG_SUBSCRIPT;
-    if (index || flags & REC_TAG_EXCLUDED) {
+    if (index || flags & REC_TAG_NOT_FULL) {
         tag = ((uint64_t)rec_functions.plain | flags) << 32 | index;
-        if (cpython_set_code_value(code, rec_functions.extra_index, tag) != 0)
-            PyErr_Clear();              /* the next call then names it again */
+        keep_tag(code, tag);
     }
-    for (int i = 0; i < 3; i++)
-        Py_XDECREF(owned[i]);
-    PyErr_Restore(type, value, traceback);
+    end_naming(&naming);
     return tag;
+}
+
+/* Names a boundary function, which most never need: libraries are large. Returns its new tag, or 0. */
+static __attribute__((noinline)) uint64_t name_boundary(const cpython_frame *f, uint64_t tag)
+{
+    struct naming naming;
+    PyCodeObject *code = cpython_code(f);
+    begin_naming(f, &naming);
+    uint32_t index = add_to_names(code, &naming);
+    if (index)
+        keep_tag(code, tag | index);
+    end_naming(&naming);
+    return index ? tag | index : 0;
 }
 
 uint64_t rec_functions_tag(const cpython_frame *f)
 {
     uint64_t tag = rec_tag_peek(f);
     return rec_tag_is_current(tag) ? tag : make_tag(f);
+}
+
+bool rec_functions_is_full(const cpython_frame *caller)
+{
+    while (caller && cpython_is_incomplete((cpython_frame *)caller))
+        caller = cpython_previous(caller);
+    uint64_t tag = caller ? rec_functions_tag(caller) : 0;
+    return tag && !(rec_tag_flags(tag) & REC_TAG_NOT_FULL);
+}
+
+uint64_t rec_functions_tag_call(const cpython_frame *f, const cpython_frame *caller)
+{
+    uint64_t tag = rec_functions_tag(f);
+    if (likely(!(rec_tag_flags(tag) & REC_TAG_BOUNDARY)))
+        return tag;
+    if (!rec_functions_is_full(caller))
+        return tag | (uint64_t)REC_TAG_EXCLUDED << 32;
+    return (uint32_t)tag ? tag : name_boundary(f, tag);
+}
+
+bool rec_functions_is_excluded_by_filter(const cpython_frame *f)
+{
+    struct naming naming;
+    begin_naming(f, &naming);
+    bool is = judge(f, &naming) == PNR_FILTER_EXCLUDED;
+    end_naming(&naming);
+    return is;
 }
 
 int rec_functions_init(const char *own)
@@ -95,11 +193,13 @@ int rec_functions_init(const char *own)
         return -1;
     }
     functions.name = PyUnicode_InternFromString("__name__");
-    return functions.name ? 0 : -1;
+    functions.file = PyUnicode_InternFromString("__file__");
+    return functions.name && functions.file ? 0 : -1;
 }
 
 void rec_functions_start(void)
 {
+    rec_lives_start();
     rec_functions.session++;
     rec_functions.plain = rec_functions.session << REC_TAG_SESSION_SHIFT;
 }

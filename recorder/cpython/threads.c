@@ -43,7 +43,7 @@ static bool is_recorded(cpython_frame *f, uint64_t *tag)
     if (cpython_is_incomplete(f) || cpython_is_delegating(f) ||
         (rec_threads.has_delayed_entry_events && cpython_has_pending_entry(f)))
         return false;
-    *tag = rec_functions_tag(f);
+    *tag = rec_functions_tag_call(f, cpython_previous(f));
     return *tag && !(rec_tag_flags(*tag) & REC_TAG_EXCLUDED);
 }
 

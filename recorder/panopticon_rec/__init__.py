@@ -27,7 +27,7 @@ import _signal
 
 from . import options
 
-__all__ = ["AsyncTracer", "Recorder", "pause", "record", "resume", "snapshot"]
+__all__ = ["AsyncTracer", "Recorded", "Recorder", "pause", "record", "resume", "snapshot"]
 __version__ = "0.2.0"     # of the converter, too: SConstruct reads it here
 
 UNUSABLE = None     # why this interpreter cannot be recorded, and what to do: a line
@@ -81,6 +81,27 @@ def find_converter():
     return None
 
 
+class Recorded(tuple):
+    """What was recorded: the tuple (events, threads, bytes, lost), with names.
+
+    events: number of records. threads: number of threads. bytes: size of the capture on disk. lost: number of events
+    that could not be kept. path: the capture's absolute path, which is not an item of the tuple.
+    """
+
+    def __new__(cls, totals, path=""):
+        recorded = super().__new__(cls, totals)
+        recorded.path = path
+        return recorded
+
+    events = property(lambda self: self[0])
+    threads = property(lambda self: self[1])
+    bytes = property(lambda self: self[2])
+    lost = property(lambda self: self[3])
+
+    def __repr__(self):
+        return "Recorded(events={}, threads={}, bytes={}, lost={}, path={!r})".format(*self, self.path)
+
+
 class Recorder:
     __doc__ = options.add_keywords("""Record this process, all its threads, from start() to stop() into a capture
     directory.
@@ -125,14 +146,14 @@ class Recorder:
         return self
 
     def stop(self):
-        """Stop recording and write everything, in any function and any thread. Returns (events, threads, bytes, lost);
-        in a forked child those of the child. Raises RuntimeError when this recorder is not running, OSError when the
+        """Stop recording and write everything, in any function and any thread. Returns Recorded, a tuple (events,
+        threads, bytes, lost) with names; in a forked child those of the child. Raises RuntimeError when this recorder is not running, OSError when the
         capture could not be written to its end: what was recorded until then is kept."""
         if not self._is_running:
             raise RuntimeError("panopticon: this recorder is not running")
         self._is_running = False
         try:
-            return _recorder.stop(self._number)
+            return Recorded(_recorder.stop(self._number), self.path)
         finally:
             if self._hooks_children:    # after the stop: what this calls in os is not in the capture
                 remove_child_hook()

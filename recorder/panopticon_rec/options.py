@@ -8,6 +8,7 @@ recorded.
 """
 
 import os
+import sys
 
 import _signal
 
@@ -68,7 +69,7 @@ def parse_filter(text):
 
 def expand_filter(text):
     """Return the rules of a filter: (action, text), the action as in format/filter.h."""
-    include, exclude, exclude_below = range(3)
+    include, exclude, exclude_below, own, library = range(5)
     action, _, glob = text.partition(" ") if isinstance(text, str) else ("", "", "")
     if action in ("include", "exclude") and glob and "\n" not in glob and "\0" not in glob:
         return [(include if action == "include" else exclude, glob)]
@@ -77,7 +78,31 @@ def expand_filter(text):
         return [frozen]
     if text == "no-stdlib":             # the module os is part of it, and has always been imported
         return [frozen, (exclude_below, os.path.join(os.path.dirname(os.__file__), ""))]
-    raise ValueError(f"{text!r} is not a filter: 'include GLOB', 'exclude GLOB', 'no-stdlib' or 'no-frozen'")
+    if action == "mine" and os.path.isabs(glob) and "\n" not in glob and "\0" not in glob:
+        folder = real_folder(glob)
+        return [(library, ""), (own, folder), *((library, other) for other in library_folders()
+                                                if not folder.startswith(other) or folder == other)]
+    raise ValueError(f"{text!r} is not a filter: 'include GLOB', 'exclude GLOB', 'no-stdlib', 'no-frozen' or "
+                     "'mine FOLDER'")
+
+
+def real_folder(path):
+    return os.path.join(os.path.realpath(path), "")
+
+
+def library_folders():
+    """Return where this interpreter's libraries are apart from site-packages: the standard library, and the virtual
+    environment, in which a program may lie as well, if it is the program's own folder."""
+    folders = [real_folder(os.path.dirname(os.__file__))]
+    return folders if sys.prefix == sys.base_prefix else [*folders, real_folder(sys.prefix)]
+
+
+def mine():
+    """Return the filter of the option `mine`: own code is what lies below the current directory."""
+    try:
+        return parse_filter(f"mine {os.getcwd()}")
+    except OSError as error:
+        raise ValueError(f"mine: the current directory cannot be found: {error.strerror}") from None
 
 
 class Type:
@@ -161,6 +186,9 @@ OPTIONS = (
            "They are named as in `builtins.print` and `list.append`."),
     Option("engine", choice("frame", "monitoring", kept_as=str), None, EVENTS, "where events come from",
            "`monitoring` (CPython 3.12 and later) is slower, and uses only documented interfaces.", shown="frame"),
+    Option("mine", FLAG, False, EVENTS, "only code below the current directory",
+           "Of libraries, what that code calls itself is recorded, and not what they call in turn. Calls of C functions "
+           "are recorded where that code makes them. It is the first of the rules of `--include` and `--exclude`."),
     Option("include", FILTERS, (), EVENTS, "record functions that match", shown="all functions"),
     Option("exclude", FILTERS, (), EVENTS, "do not record functions that match"),
     Option("no-stdlib", FILTER_FLAG, (), EVENTS, "do not record the standard library",
@@ -191,10 +219,13 @@ OPTIONS = (
 )
 
 FILTERS_OPTION = Option("filters", FILTERS, (), EVENTS,
-                        'a list of "include GLOB", "exclude GLOB", "no-stdlib" and "no-frozen"')
+                        'a list of "include GLOB", "exclude GLOB", "no-stdlib", "no-frozen" and "mine FOLDER"')
 
 # Options of a recording, by keyword, in the order of the table.
 KEYWORDS = {option.keyword: FILTERS_OPTION if option.is_filter else option for option in OPTIONS if option.keyword}
+
+# What stands for other options, and is not kept itself.
+PRESETS = ("mine",)
 
 ALIASES = {option.alias.replace("-", "_"): option.keyword for option in OPTIONS if option.alias}
 
@@ -218,6 +249,9 @@ def parse(given, prefix=""):
     for name in given.keys() - KEYWORDS.keys():
         raise TypeError(f"{name!r} is not an option of a recording: those are {', '.join(KEYWORDS)}")
     options = {keyword: parse_value(option, given.get(keyword), prefix) for keyword, option in KEYWORDS.items()}
+    if options.pop("mine"):
+        options["filters"].insert(0, mine())
+        options["c_calls"] |= given.get("c_calls") is None
     signals = [number for number in options["snapshot_on"] if number]
     if len(signals) > 1:
         raise ValueError("only one signal can save snapshots")
@@ -247,6 +281,8 @@ def read(fields):
     """Return the options that write() gave. fields: list of (keyword, text). Raises ValueError or LookupError."""
     options = {}
     for keyword, option in KEYWORDS.items():
+        if keyword in PRESETS:
+            continue
         values = [option.type.kept_as(text) for name, text in fields if name == keyword]
         has_value = values or option.default is not None
         options[keyword] = values if option.type.is_list else values[-1] if has_value else None

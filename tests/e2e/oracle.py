@@ -5,10 +5,11 @@ recorder.
 
 c_calls: calls of C functions, too. monitored: as it is when sys.monitoring is used.
 
-Output: {"slices": [[function, thread, parent, flow, others], ...], "functions": [[name, src], ...]}, with a slice for
-each time that a frame was entered, in that order. `parent` is the number of the slice below it on its stack, or -1.
-`flow` is the number of the continuable frame's life, or -1. `others` are the numbers of slices that may be its parent,
-too.
+Output: {"slices": [[function, thread, parent, flow, others], ...], "functions": [[name, src], ...], "callers":
+[function, ...]}, with a slice and a caller for each time that a frame was entered, in that order. `parent` is the
+number of the slice below it on its stack, or -1. `flow` is the number of the continuable frame's life, or -1. `others`
+are the numbers of slices that may be its parent, too. The caller is the function of the frame that f_back gives, or the
+one that calls a C function; -1 for none.
 
 The callback only notes what it is given, so that the program runs as it would otherwise: nothing is kept alive,
 nothing imported, nothing called. What the notes mean is worked out when the program has ended:
@@ -38,13 +39,17 @@ notes = []
 def profile(frame, event, argument, note=notes.append, thread=threading.get_ident):
     if event == "call" or event == "return":
         caller = frame.f_back
+        outer = caller and caller.f_back
         note((event, thread(), id(frame), frame.f_code, frame.f_lasti, frame.f_globals.get("__name__"),
-              id(caller), caller and caller.f_code.co_flags & CONTINUABLE_FLAGS, caller and caller.f_lasti))
+              id(caller), caller and caller.f_code.co_flags & CONTINUABLE_FLAGS, caller and caller.f_lasti,
+              caller and (caller.f_code, caller.f_globals.get("__name__")),
+              outer and (outer.f_code, outer.f_globals.get("__name__"))))
 
 
 def profile_c(frame, event, argument, note=notes.append, thread=threading.get_ident, profile=profile):
     if event.startswith("c_"):
-        note((event, thread(), name_c(argument), None, None, None, None, None, None))
+        note((event, thread(), name_c(argument), None, None, None, None, None, None,
+              (frame.f_code, frame.f_globals.get("__name__")), None))
     else:
         profile(frame, event, argument)
 
@@ -65,7 +70,7 @@ def name_c(function, is_class=type.__instancecheck__, module_type=type(sys)):
 def note_close(code, at, exception, note=notes.append, thread=threading.get_ident):
     stands_in_no_block = code.co_code[at + 1] & STANDS_IN_NO_BLOCK
     if isinstance(exception, GeneratorExit) and stands_in_no_block and not code.co_flags & 0x200:
-        note(("close", thread(), None, code, at, None, None, None, None))
+        note(("close", thread(), None, code, at, None, None, None, None, None, None))
 
 
 def watch_close():
@@ -103,7 +108,7 @@ class Story:
         self.numbers, self.functions = {}, []       # of functions
         self.lives, self.n_lives = {}, 0            # address of a continuable frame: (function, life)
         self.suspended = {}                         # address: instruction where it was left last
-        self.stacks, self.slices = {}, []           # thread: [(address, slice), ...]
+        self.stacks, self.slices, self.callers = {}, [], []     # thread: [(address, slice), ...]
         self.cleared = {}                           # thread: (caller's address and instruction, slices, code)
         self.closing = {}                           # thread: (code that is being closed, instruction)
 
@@ -118,14 +123,19 @@ class Story:
             self.functions.append([name, f"{code.co_filename}:{code.co_firstlineno}"])
         return self.numbers[id(code), module]
 
-    def enter(self, stack, thread, frame, function, life, others=()):
+    def enter(self, stack, thread, frame, function, life, calling, others=()):
+        self.callers.append(calling)
         self.slices.append([function, thread, stack[-1][1] if stack else -1, life, others])
         stack.append((frame, len(self.slices) - 1))
 
-    def enter_unreported(self, stack, thread, frame):
-        self.enter(stack, thread, frame, *self.lives[frame])
+    def caller(self, noted):
+        return self.function(*noted)[0] if noted else -1
 
-    def report(self, event, thread, frame, code, at, module, caller, caller_continues, caller_at):
+    def enter_unreported(self, stack, thread, frame, called_by):
+        self.enter(stack, thread, frame, *self.lives[frame], self.caller(called_by))
+
+    def report(self, event, thread, frame, code, at, module, caller, caller_continues, caller_at, called_by, outer):
+        calling = self.caller(called_by)
         stack = self.stacks.setdefault(thread, [])
         top = stack[-1][0] if stack else None
         if event == "close":
@@ -137,7 +147,7 @@ class Story:
             if frame not in self.numbers:
                 self.numbers[frame] = len(self.functions), None
                 self.functions.append([frame, ""])
-            self.enter(stack, thread, frame, self.numbers[frame][0], -1)
+            self.enter(stack, thread, frame, self.numbers[frame][0], -1, calling)
             return
         if event.startswith("c_"):
             self.cleared.pop(thread, None)
@@ -146,12 +156,13 @@ class Story:
             return
         if event == "return":
             if top != frame and frame in self.lives and code.co_flags & CONTINUABLE_FLAGS:
-                self.enter_unreported(stack, thread, frame)
+                self.enter_unreported(stack, thread, frame, called_by)
             if stack:
                 left, number = stack.pop()
                 assert left == frame, f"{code} left, but another frame is on top"
                 if closing == (code, at):           # nothing was run
                     self.slices.pop()
+                    self.callers.pop()
                     return
                 self.cleared[thread] = (caller, caller_at), (*self.slices[number][4], number), code
             self.suspended[frame] = at
@@ -164,7 +175,7 @@ class Story:
         if sys.version_info < (3, 12) and caller_continues and caller in self.lives and \
                 caller != next((frame for frame, _ in reversed(stack) if not isinstance(frame, str)), None) and \
                 self.suspended[caller] != caller_at:
-            self.enter_unreported(stack, thread, caller)
+            self.enter_unreported(stack, thread, caller, outer)
         function, resume = self.function(code, module)
         life = -1
         if code.co_flags & CONTINUABLE_FLAGS:
@@ -174,7 +185,7 @@ class Story:
             life = self.lives[frame][1]
         else:
             self.lives.pop(frame, None)
-        self.enter(stack, thread, frame, function, life, others)
+        self.enter(stack, thread, frame, function, life, calling, others)
         if closing:
             self.closing[thread] = closing
 
@@ -187,4 +198,4 @@ if __name__ == "__main__":
         story.report(*note)
     import json
     with open(output, "w") as file:
-        json.dump({"slices": story.slices, "functions": story.functions}, file)
+        json.dump({"slices": story.slices, "functions": story.functions, "callers": story.callers}, file)

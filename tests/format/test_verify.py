@@ -165,8 +165,8 @@ class Viewers(conversion.CaptureCase):
         write_large(self.capture, 620, calls(BLOCK_RECORDS // 2))
         for output, more in ("/dev/null", ""), ("x.trace.gz", ", compressed or not"):
             line, = self.messages("-o", output)
-            self.assertRegex(line, rf"5\d+ events, [45]\d\d MB: more than chrome://tracing can show{more}; try --split 200M, "
-                                   r"or Perfetto .*, best with -o NAME\.pftrace$")
+            self.assertRegex(line, rf"5\d+ events, [45]\d\d MB: more than chrome://tracing can show{more}; "
+                                   r"record with --mine, or try --split 200M, or Perfetto .*, best with -o NAME\.pftrace$")
         self.assertEqual(self.messages("--split=200M", "-o", "x.trace.zst"), [])
         self.assertEqual(self.messages("-o", "x.folded"), [])
         self.assertEqual(self.messages("--to=0.3", "-o", "/dev/null"), [])

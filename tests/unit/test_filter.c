@@ -21,7 +21,7 @@ static void set(const char *const *rules)
 
 static int judge(const char *module, const char *name, const char *file)
 {
-    return pnr_filter_judge(&filter, (struct pnr_string[]){ string(module), string(name), string(file) });
+    return pnr_filter_judge(&filter, (struct pnr_string[]){ string(module), string(name), string(file) }, false);
 }
 
 /* The functions are all called f. */
