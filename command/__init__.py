@@ -30,10 +30,16 @@ def record(words):
     os.execv(sys.executable, [sys.executable, "-m", "panopticon_rec", *words])
 
 
+def report(words):
+    from .report import report as write_page
+    return write_page(words)
+
+
 # Name, what it does, and the function that takes the words after the name and returns the exit status.
 SUBCOMMANDS = {
     "record": ("record a Python program", record),
     "convert": ("convert a capture to a trace", become_converter()),
+    "report": ("write a capture as one HTML page", report),
     "top": ("print the functions that took the most time", become_converter("--top")),
     "info": ("print what is in a capture", become_converter("--info")),
     "verify": ("read all of a capture and report damage", become_converter("--verify")),
