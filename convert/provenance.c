@@ -94,7 +94,7 @@ int provenance_put(const struct provenance *provenance, struct writer *writer)
     writer_format(writer, "\"version\":\"" PANOPTICON_VERSION "\",\"start_realtime_ns\":%" PRIu64 ",\"end_ns\":%" PRIu64
                   ",\"from_ns\":%" PRIu64 ",\"to_ns\":%" PRIu64 ",\"events\":%" PRIu64 ",\"lost_events\":%" PRIu64
                   ",\"left_out_calls\":%" PRIu64 ",\n", extent.start_realtime_ns, extent.end_ns,
-                  selection_from(provenance->selection), to_ns < extent.end_ns ? to_ns : extent.end_ns, events, provenance->lost,
-                  provenance->left_out_calls);
+                  selection_from(provenance->selection), to_ns < extent.end_ns ? to_ns : extent.end_ns, events,
+                  provenance->lost, provenance->left_out_calls);
     return put_processes(writer, provenance) < 0 || put_messages(writer, provenance) < 0 ? -1 : 0;
 }

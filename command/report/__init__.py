@@ -1,8 +1,8 @@
 """Writes a capture as one HTML page, which needs no network: `panopticon report run.pnr -o run.html`.
 
-panopticon-convert adds up the capture; page.html, page.css and page.js show that, with the libraries that `scons report`
-bundles (bundle.js, bundle.css, licences.txt). The names in a capture are anybody's text: they reach the page as JSON, and
-its policy allows no script but the two that are written here.
+panopticon-convert adds up the capture; page.html, page.css and page.js show that, with the libraries that `scons
+report` bundles (bundle.js, bundle.css, licences.txt). The names in a capture are anybody's text: they reach the page as
+JSON, and its policy allows no script but the two that are written here.
 """
 
 import argparse
@@ -19,8 +19,8 @@ import panopticon_rec
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 DESCRIPTION = """Writes one HTML page that needs no network: flame graph, functions, longest calls, threads, tasks, and
-what is missing. Options of panopticon-convert that select a part of the capture work here, too: --from, --to, --process,
---thread, --include, --exclude, --min-duration, --max-depth."""
+what is missing. Options of panopticon-convert that select a part of the capture work here, too: --from, --to,
+--process, --thread, --include, --exclude, --min-duration, --max-depth."""
 
 
 def report(words):
@@ -33,10 +33,9 @@ def report(words):
     options, words = parser.parse_known_args(words)
     try:
         data, status = convert(words)
-        if data is None:
-            return status
-        write(page(data), options.output or default_output(data["capture"]), options.quiet)
-    except (OSError, ReportError) as error:
+        if data is not None:
+            write(page(data), options.output or default_output(data["capture"]), options.quiet)
+    except ReportError as error:
         sys.stderr.write(f"panopticon report: {error}\n")
         return 2
     return status
@@ -99,25 +98,25 @@ def title(data):
 
 
 def write(text, path, is_quiet):
-    """Write the page to standard output, or under a temporary name that then becomes the path."""
-    if path == "-":
-        sys.stdout.buffer.write(text.encode())
-        sys.stdout.buffer.flush()
-        return
-    if os.path.exists(path) and not os.path.isfile(path):       # a device, a pipe
-        with open(path, "wb") as file:
-            file.write(text.encode())
-        return
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name[:200]}.{os.getpid()}")
+    """Write the page to standard output, to a device, or under a temporary name that then becomes the path."""
+    temporary = os.path.join(os.path.dirname(path), f".panopticon-report-{os.getpid()}")
     try:
+        if path == "-":
+            sys.stdout.buffer.write(text.encode())
+            sys.stdout.buffer.flush()
+            return
+        if os.path.exists(path) and not os.path.isfile(path):
+            with open(path, "wb") as file:
+                file.write(text.encode())
+            return
         with open(temporary, "xb") as file:
             file.write(text.encode())
         os.replace(temporary, path)
-    except BaseException:
+    except OSError as error:
+        raise ReportError(f"{'standard output' if path == '-' else path}: cannot write: {error.strerror}") from None
+    finally:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        raise
     if not is_quiet:
         sys.stderr.write(f"panopticon: {path}, {len(text.encode()) / 1e6:.1f} MB: open it in a browser, it needs no "
                          "network\n")

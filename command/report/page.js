@@ -36,13 +36,14 @@ function place(one) {
     if (!one.file)
         return "";
     const parts = one.file.replace(/^.*\/(site-packages|dist-packages|lib\/python3\.\d+)\//, "").split("/");
-    return `${parts.length > 4 ? `…/${parts.slice(-3).join("/")}` : parts.join("/")}:${one.line}`;
+    return `${parts.length > 4 ? `…/${parts.slice(-2).join("/")}` : parts.join("/")}:${one.line}`;
 }
 
 /** The end of a name, for where there is no space for all of it: `Decoder.decode`; of a module's own code, all. */
 function shorten(name) {
     const parts = name.replace(/<locals>\./g, "").split(".");
-    return parts[parts.length - 1] === "<module>" ? name : parts.slice(/^[A-Z]/.test(parts[parts.length - 2]) ? -2 : -1).join(".");
+    const isMethod = /^[A-Z]/.test(parts[parts.length - 2]);
+    return parts[parts.length - 1] === "<module>" ? name : parts.slice(isMethod ? -2 : -1).join(".");
 }
 
 function element(tag, properties, ...children) {
@@ -65,8 +66,6 @@ const note = item => Object.keys(FLAGS).filter(flag => item[flag]).map(flag => F
 
 function describeMissing() {
     const items = [], add = (text, isBad = false) => items.push({ text, isBad });
-    if (data.lost_events)
-        add(`${plural(data.lost_events, "event was", "events were")} lost by the recorder.`, true);
     for (const message of data.messages)
         add(message.text, message.damage);
     if (data.n_messages > data.messages.length)
@@ -86,9 +85,9 @@ function describeMissing() {
         add(`${plural(processes.length - shown.length, "process is", "processes are")} not selected.`);
     const n_chosen = items.length - n_before;
     if (data.left_out_stacks)
-        add(`The flame graph has no bars for the ${plural(data.left_out_stacks, "shortest or deepest stack")}; the tables `
-            + "have their calls.");
-    return { items, n_bad: items.filter(item => item.isBad).length, n_notes: n_before, n_chosen };
+        add(`The flame graph has no bars for the ${plural(data.left_out_stacks, "shortest or deepest stack")}; the `
+            + "tables have their calls.");
+    return { items, isDamaged: items.some(item => item.isBad), n_notes: n_before, n_chosen };
 }
 
 function showHead() {
@@ -98,14 +97,16 @@ function showHead() {
         && `${new Date(data.start_realtime_ns / 1e6).toISOString().slice(0, 19).replace("T", " ")} UTC`;
     find("summary").textContent = [first.python && `Python ${first.python}`, started, time(data.end_ns),
         plural(processes.length, "process", "processes"), plural(data.events, "event")].filter(Boolean).join("  ·  ");
-    const state = missing.n_bad ? "Some of the recording is missing or damaged"
+    const state = data.lost_events ? `${plural(data.lost_events, "event was", "events were")} lost`
+        : missing.isDamaged ? "Some of the recording is missing or damaged"
         : missing.n_notes ? plural(missing.n_notes, "note")
         : missing.n_chosen ? "Nothing was lost; some was left out by choice" : "Complete: nothing was lost";
     find("state").append(element("a", { href: "#capture" }, state));
-    find("state").className = missing.n_bad ? "bad" : missing.n_notes ? "" : "good";
+    find("state").className = data.lost_events || missing.isDamaged ? "bad" : missing.n_notes ? "" : "good";
     if (!missing.items.length)
         missing.items.push({ text: "Nothing: no event was lost, and nothing was left out." });
-    find("missing").append(...missing.items.map(item => element("li", { className: item.isBad ? "bad" : "" }, item.text)));
+    find("missing").append(...missing.items.map(
+        item => element("li", { className: item.isBad ? "bad" : "" }, item.text)));
 }
 
 function list(rows) {
@@ -133,16 +134,19 @@ function showCapture() {
 
 // ---- the flame graph
 
-/** Packages by their self time: those with the most get hues that differ the most. */
+/** A hue for each package: those with the most self time get hues that differ the most. What is in the way of most
+ * programs' own code has none: C functions, and the import system. */
 function chooseColours() {
     const times = new Map();
     for (const one of functions)
         times.set(one.package = one.name.split(".", 1)[0], (times.get(one.package) || 0) + one.self_ns);
+    times.delete("importlib");
     const order = [...times.keys()].sort((a, b) => times.get(b) - times.get(a));
     const hues = new Map(order.map((name, i) => [name, HUES[i % HUES.length]]));
-    for (const one of functions)
-        one.colour = one.kind === "c_function" || one.kind === "panopticon" ? "var(--plain)"
-            : `hsl(${hues.get(one.package)} var(--s) var(--l))`;
+    for (const one of functions) {
+        const isPlain = one.kind === "c_function" || one.kind === "panopticon" || one.package === "importlib";
+        one.colour = isPlain ? "var(--plain)" : `hsl(${hues.get(one.package)} var(--s) var(--l))`;
+    }
 }
 
 function makeTree() {
@@ -157,8 +161,8 @@ function makeTree() {
     for (const node of nodes)
         node.children.sort((a, b) => b.value - a.value);
     roots.sort((a, b) => b.value - a.value);
-    return roots.length === 1 ? roots[0]
-        : { name: "all processes", function: null, value: roots.reduce((sum, root) => sum + root.value, 0), children: roots };
+    const value = roots.reduce((sum, root) => sum + root.value, 0);
+    return roots.length === 1 ? roots[0] : { name: "all processes", function: null, value, children: roots };
 }
 
 function makeFlame() {
@@ -181,7 +185,8 @@ function makeFlame() {
     function showNode(node) {
         const one = node.function, more = describe(node);
         if (one)
-            more.push(`self ${time(one.self_ns)} in all ${plural(one.calls, "call")} of it`);
+            more.push(`self ${time(one.self_ns)}`
+                + (one.calls > node.calls ? ` in all its ${count(one.calls)} calls` : ""));
         find("frame").replaceChildren(element("b", {}, node.name), " ",
             element("span", {}, one ? one.place : ""), element("br"),
             ...more.map((text, i) => element("span", { style: i ? "" : "margin-left: 0" }, text)));
@@ -196,8 +201,10 @@ function makeFlame() {
                 above = above.parent;
             sum += above ? 0 : d.data.value;
         }
-        find("frame").replaceChildren(element("b", {}, plural(results.length, "bar matches", "bars match")), element("br"),
-            element("span", { style: "margin-left: 0" }, `${time(sum)} in them, ${percent(tree.value ? sum / tree.value : 0)}`));
+        const share = tree.value ? sum / tree.value : 0;
+        find("frame").replaceChildren(
+            element("b", {}, plural(results.length, "bar matches", "bars match")), element("br"),
+            element("span", { style: "margin-left: 0" }, `${time(sum)} in them, ${percent(share)}`));
     }
 
     /** Makes the bars a tree for the keyboard and for screen readers; focused: the one that Tab reaches. */
@@ -261,8 +268,9 @@ function makeFlame() {
     } else {
         graph.append(element("p", { className: "faint" }, "There are no calls in this capture."));
     }
+    const undrawn = count(data.left_out_stacks);
     find("undrawn").textContent = `Bars narrower than ${MIN_WIDTH} pixels appear when you zoom in`
-        + (data.left_out_stacks ? `, but not those of the ${count(data.left_out_stacks)} shortest or deepest stacks.` : ".");
+        + (data.left_out_stacks ? `, but not those of the ${undrawn} shortest or deepest stacks.` : ".");
     return { search(term) {
         if (!tree.value)
             return;
@@ -278,24 +286,27 @@ function makeFlame() {
 
 const text = (title, field, more) => ({ title, field, sorter: "string", formatter: cell =>
     element("span", { title: cell.getValue() || "" }, cell.getValue() || ""), ...more });
-const number = (title, field, format = count, more) => ({ title, field, sorter: "number", hozAlign: "right",
-    headerHozAlign: "right", headerSortStartingDir: "desc", width: 96, sorterParams: { alignEmptyValues: "bottom" },
-    formatter: cell => element("span", { className: "number" }, cell.getValue() === undefined ? "" : format(cell.getValue())),
+const number = (title, field, format = count, width = 96, more) => ({ title, field, width, sorter: "number",
+    hozAlign: "right", headerHozAlign: "right", headerSortStartingDir: "desc",
+    sorterParams: { alignEmptyValues: "bottom" },
+    formatter: cell => element("span", { className: "number" },
+                               cell.getValue() === undefined ? "" : format(cell.getValue())),
     ...more });
 
 /** A time with a bar behind it, as long as its share of the longest. */
-const barred = (title, field, rows, more) => {
+const barred = (title, field, rows) => {
     const max = rows.reduce((max, row) => Math.max(max, row[field] || 0), 1);
-    return number(title, field, time, { formatter: cell => {
+    return number(title, field, time, 116, { formatter: cell => {
         const shown = element("span", { className: "number share" }, time(cell.getValue()));
         const share = 100 * cell.getValue() / max;
         shown.style.background = `linear-gradient(to right, var(--bar) ${share}%, transparent ${share}%)`;
         return shown;
-    }, ...more });
+    } });
 };
-const functionName = { title: "Function", field: "name", sorter: "string", widthGrow: 3, minWidth: 200, formatter: cell =>
+const functionName = text("Function", "name", { widthGrow: 3, minWidth: 200, formatter: cell =>
     element("button", { type: "button", title: `${cell.getValue()}: show in the flame graph`,
-                        onclick: () => search(cell.getValue(), "flame") }, cell.getValue()) };
+                        onclick: () => search(cell.getValue(), "flame") }, cell.getValue()) });
+const threadName = text("Thread", "thread", { widthGrow: 1, minWidth: 100 });
 const where = text("Where", "place", { widthGrow: 2, minWidth: 120, formatter: cell =>
     element("span", { className: "faint", title: cell.getRow().getData().file || "" }, cell.getValue()) });
 const processColumn = shown.length > 1 ? [text("Process", "process", { widthGrow: 1, minWidth: 110 })] : [];
@@ -311,13 +322,17 @@ function itemRow(item) {
              process: nameOfProcess(thread.process), searched: one.searched };
 }
 
+const taskRow = item => ({ ...itemRow(item), share: item.ns ? item.running_ns / item.ns : 1 });
+
 function threadRow(one) {
     return { ...one, process: nameOfProcess(one.process), searched: searched(one.name) };
 }
 
 const kindColumn = threads.some(one => one.greenlet) ? [text("Kind", "greenlet", { width: 100, sorter: "boolean",
     formatter: cell => cell.getValue() ? "greenlet" : "thread" })] : [];
-const lifeColumn = { title: "From start to end", field: "begin_ns", sorter: "number", widthGrow: 2, minWidth: 160, formatter: cell => {
+
+/** A bar from the begin to the end of a row, in the time of the page. */
+function showLife(cell) {
     const row = cell.getRow().getData(), length = Math.max(data.to_ns - data.from_ns, 1);
     if (row.begin_ns === undefined)
         return "";
@@ -325,28 +340,26 @@ const lifeColumn = { title: "From start to end", field: "begin_ns", sorter: "num
     bar.style.marginLeft = `${100 * (row.begin_ns - data.from_ns) / length}%`;
     bar.style.width = `${100 * (row.end_ns - row.begin_ns) / length}%`;
     return bar;
-} };
+}
+
+const suspendedColumn = functions.some(one => one.suspended_ns) ? [number("Suspended", "suspended_ns", time, 124)] : [];
 
 const TABLES = {
     functions: () => ({ rows: functions, sort: "self_ns", columns: [
-        functionName, where, number("Calls", "calls"), barred("Self", "self_ns", functions, { width: 116 }),
-        barred("Total", "total_ns", functions, { width: 116 }), number("Mean", "mean_ns", time),
-        number("Longest", "max_ns", time, { width: 108 }),
-        ...functions.some(one => one.suspended_ns) ? [number("Suspended", "suspended_ns", time, { width: 124 })] : []] }),
+        functionName, where, number("Calls", "calls"), barred("Self", "self_ns", functions),
+        barred("Total", "total_ns", functions), number("Mean", "mean_ns", time), number("Longest", "max_ns", time, 108),
+        ...suspendedColumn] }),
     calls: () => ({ rows: data.calls.map(itemRow), sort: "ns", columns: [
-        functionName, where, barred("Length", "ns", data.calls, { width: 116 }),
-        number("Started at", "begin_ns", seconds, { width: 120 }), text("Thread", "thread", { widthGrow: 1, minWidth: 100 }),
-        ...processColumn, ...noteColumn(data.calls)] }),
+        functionName, where, barred("Length", "ns", data.calls), number("Started at", "begin_ns", seconds, 120),
+        threadName, ...processColumn, ...noteColumn(data.calls)] }),
     threads: () => ({ rows: threads.map(threadRow), sort: "outermost_ns", columns: [
-        text("Thread", "name", { widthGrow: 2, minWidth: 140 }), ...kindColumn,
-        number("Id", "tid", String), ...processColumn, barred("In calls", "outermost_ns", threads, { width: 116 }),
-        number("Calls", "slices"), lifeColumn] }),
-    tasks: () => ({ rows: data.tasks.map(item => ({ ...itemRow(item), share: item.ns ? item.running_ns / item.ns : 1 })),
-        sort: "ns", columns: [
-        functionName, where, barred("Lived", "ns", data.tasks, { width: 116 }), number("Ran", "running_ns", time),
-        number("Share", "share", percent, { width: 80 }), number("Runs", "slices", count, { width: 80 }),
-        number("Began at", "begin_ns", seconds, { width: 120 }), text("Thread", "thread", { widthGrow: 1, minWidth: 100 }),
-        ...processColumn, ...noteColumn(data.tasks)] }),
+        text("Thread", "name", { widthGrow: 2, minWidth: 140 }), ...kindColumn, number("Id", "tid", String),
+        ...processColumn, barred("In calls", "outermost_ns", threads), number("Calls", "slices"),
+        text("From start to end", "begin_ns", { sorter: "number", widthGrow: 2, minWidth: 160, formatter: showLife })] }),
+    tasks: () => ({ rows: data.tasks.map(taskRow), sort: "ns", columns: [
+        functionName, where, barred("Lived", "ns", data.tasks), number("Ran", "running_ns", time),
+        number("Share", "share", percent, 80), number("Runs", "slices", count, 80),
+        number("Began at", "begin_ns", seconds, 120), threadName, ...processColumn, ...noteColumn(data.tasks)] }),
 };
 
 const EMPTY = { tasks: "No event loop ran tasks in this capture." };
@@ -356,7 +369,8 @@ function makeTable(id) {
     const table = new Tabulator(place, {
         data: rows, columns, layout: "fitColumns", height: "100%", columnHeaderSortMulti: false,
         placeholder: rows.length ? "Nothing matches the search." : EMPTY[id] || "There are no calls in this capture.",
-        columnDefaults: { headerSortTristate: false, resizable: "header" }, initialSort: [{ column: sort, dir: "desc" }] });
+        columnDefaults: { headerSortTristate: false, resizable: "header" },
+        initialSort: [{ column: sort, dir: "desc" }] });
     const term = () => searched(find("term").value.trim());
     const built = new Promise(done => table.on("tableBuilt", done)).then(() => {
         for (const heading of place.querySelectorAll(".tabulator-col.tabulator-sortable")) {
@@ -369,7 +383,8 @@ function makeTable(id) {
             });
         }
     });
-    const apply = () => built.then(() => term() ? table.setFilter(row => row.searched.includes(term())) : table.clearFilter());
+    const matches = row => row.searched.includes(term());
+    const apply = () => built.then(() => term() ? table.setFilter(matches) : table.clearFilter());
     apply();
     return { search: apply };
 }
@@ -406,8 +421,10 @@ function search(term, id = current) {
 
 function makeTabs() {
     for (const section of sections) {
-        const tab = element("button", { type: "button", id: `tab-${section.id}`, onclick: () => { location.hash = section.id; } },
-            section.dataset.title, ...section.id in COUNTS ? [" ", element("small", {}, count(COUNTS[section.id]))] : []);
+        const tab = element("button", { type: "button", id: `tab-${section.id}` }, section.dataset.title);
+        if (section.id in COUNTS)
+            tab.append(" ", element("small", {}, count(COUNTS[section.id])));
+        tab.onclick = () => { location.hash = section.id; };
         tab.setAttribute("role", "tab");
         tab.setAttribute("aria-controls", section.id);
         find("tabs").append(tab);
@@ -440,6 +457,6 @@ showHead();
 showCapture();
 makeTabs();
 if (data.n_tasks > data.tasks.length)
-    find("more-tasks").textContent = `There were ${count(data.n_tasks)}: these ${count(data.tasks.length)} lived longest.`;
+    find("more-tasks").textContent = `Of ${count(data.n_tasks)} these ${count(data.tasks.length)} lived longest.`;
 show(location.hash.slice(1));
 })();

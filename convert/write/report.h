@@ -1,5 +1,5 @@
-/* A sink that gathers what the page of `panopticon report` shows: the call tree, the threads, the longest calls, and the
- * tasks. Writes it as JSON: specs/trace-mapping.md, section 8.4.
+/* A sink that gathers what the page of `panopticon report` shows: the call tree, the threads, the longest calls, and
+ * the tasks. Writes it as JSON: specs/trace-mapping.md, section 8.4.
  *
  *     report_new()
  *     the calls of report_sink()

@@ -132,7 +132,8 @@ class Compared(conversion.CaptureCase):
 
     def test_golden(self):
         for case in conversion.cases("golden"):
-            options = [option for option in case.options() if not option.startswith(("--flows", "--tasks", "--logical"))]
+            options = [option for option in case.options()
+                       if not option.startswith(("--flows", "--tasks", "--logical"))]
             with self.subTest(case.name):
                 report = self.compare(case.path / "run.pnr", *options, status=case.status())
                 run = subprocess.run([conversion.CONVERTER, "--info", case.path / "run.pnr"], capture_output=True)
@@ -159,7 +160,8 @@ class Compared(conversion.CaptureCase):
                 process = capture.process(pid, command=f"random {pid}.py", min_duration_ns=5, filters="exclude x.*")
                 run = process.function("asyncio.events", "Handle._run", "events.py", 80)
                 plain = [process.function("m", f"f{i}", "a.py", i) for i in range(20)]
-                other = [process.function("m", f"g{i}", "a.py", i, kind) for i in range(3) for kind in (GENERATOR, COROUTINE)]
+                other = [process.function("m", f"g{i}", "a.py", i, kind)
+                         for i in range(3) for kind in (GENERATOR, COROUTINE)]
                 for number in 1, 2, 3:
                     thread = process.thread(number, pid * 100 + number, f"T{number}" if number < 3 else "T1")
                     if number == 1:
@@ -256,7 +258,8 @@ class Compared(conversion.CaptureCase):
             process = capture.process(7)
             f = process.function("m", "f", "a.py", 1)
             n = 3 * DEPTH
-            process.thread(1, 7, "T").block([call(10 + i, f) for i in range(n)] + [return_(9000 + i, f) for i in range(n)])
+            process.thread(1, 7, "T").block([call(10 + i, f) for i in range(n)]
+                                            + [return_(9000 + i, f) for i in range(n)])
             process.end(10**5)
         document = json.loads(convert(self.capture, "--format=report"))
         self.assertEqual(len(document["stacks"]), DEPTH + 2)
