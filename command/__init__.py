@@ -80,6 +80,7 @@ SUBCOMMANDS = {
                         "`perfetto` is ui.perfetto.dev, in the browser. `catapult` is `chrome://tracing`: a file for it is "
                         "written next to the capture.")]),
     "convert": Subcommand("convert a capture to a trace", "CAPTURE [-o FILE] [options]", as_converter("convert")),
+    "report": Subcommand("write a capture as one HTML page", "CAPTURE [-o FILE] [options]", as_module("report")),
     "top": Subcommand("print the functions that took the most time", "CAPTURE [options]", as_converter("top", "--top")),
     "info": Subcommand("print what is in a capture", "CAPTURE [options]", as_converter("info", "--info")),
     "verify": Subcommand("read all of a capture and report damage", "CAPTURE [options]",

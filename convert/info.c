@@ -171,7 +171,7 @@ static void print_events(FILE *out, const struct info *info)
     }
 }
 
-static const char *describe_end(const struct reader *reader)
+const char *info_describe_end(const struct reader *reader)
 {
     uint64_t until_ns;
     enum pnr_process_state process = reader_process(reader, &until_ns);
@@ -213,7 +213,7 @@ static void print(struct reader *reader, FILE *out, const struct info *info)
     print_filters(reader, out);
     print_start(reader, out);
     print_span(reader, out, info);
-    fprintf(out, "  %-12s%s\n", "end", describe_end(reader));
+    fprintf(out, "  %-12s%s\n", "end", info_describe_end(reader));
     print_property(reader, out, "stopped", "stopped");
     print_property(reader, out, "missing", "calls_missing");
     print_threads(reader, out, info);

@@ -12,4 +12,7 @@
  * when out of memory. The caller checks whether out could be written. */
 int info_print(struct reader *reader, FILE *out, bool reads_all, struct pnr_err *err);
 
+/* Returns how the process ended, in a few words. Static. */
+const char *info_describe_end(const struct reader *reader);
+
 #endif

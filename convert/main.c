@@ -14,10 +14,12 @@
 #include "convert/write/folded.h"
 #include "convert/write/output.h"
 #include "convert/write/pstats.h"
+#include "convert/write/report.h"
 #include "convert/write/top.h"
 #include "convert/write/trace.h"
 #include "format/capture.h"
 #include "convert.h"
+#include "provenance.h"
 #include "info.h"
 #include "jobs.h"
 #include "messages.h"
@@ -39,14 +41,31 @@ enum status { ALL = 0, IN_PART = 1, NOTHING = 2 };
 struct messages {
     uint64_t n_diagnostics;
     uint64_t n_damaged;                 /* those that report damage */
+    uint64_t n_kept;
+    struct kept_message kept[MAX_DIAGNOSTICS];     /* those that are printed; owned */
 };
+
+static void keep_message(struct messages *messages, enum diagnostic_level level, const char *line)
+{
+    char *text = strdup(line);
+    if (text)
+        messages->kept[messages->n_kept++] = (struct kept_message){ level, text };
+}
+
+static void clear_messages(struct messages *messages)
+{
+    for (uint64_t i = 0; i < messages->n_kept; i++)
+        free(messages->kept[i].text);
+}
 
 static void print_diagnostic(void *arg, enum diagnostic_level level, const char *line)
 {
     struct messages *messages = arg;
     messages->n_damaged += level == DIAGNOSTIC_DAMAGE;
-    if (++messages->n_diagnostics <= MAX_DIAGNOSTICS)
-        warn("%s", line);
+    if (++messages->n_diagnostics > MAX_DIAGNOSTICS)
+        return;
+    warn("%s", line);
+    keep_message(messages, level, line);
 }
 
 /* ---- the capture ---- */
@@ -382,6 +401,22 @@ static uint64_t count_lost(const struct capture *capture, const struct result *r
     return lost > result->count.stacks.lost ? lost : result->count.stacks.lost;
 }
 
+static int print_report(const struct options *options, const struct capture *capture, struct report *report,
+                        const struct messages *messages, uint64_t n_lost, struct writer *writer)
+{
+    const struct provenance provenance = {
+        .capture = options->capture, .readers = capture->readers, .anomalies = capture->anomalies, .n = capture->n,
+        .selection = options->selection, .messages = messages->kept, .n_messages = messages->n_diagnostics,
+        .n_kept = messages->n_kept, .lost = n_lost, .left_out_calls = report_tree(report)->n_excluded };
+    writer_put(writer, "{", 1);
+    int result = provenance_put(&provenance, writer);
+    writer_put(writer, ",\n", 2);
+    if (result == 0)
+        result = report_put(report, writer);
+    writer_put(writer, "}\n", 2);
+    return result;
+}
+
 static int print_tree(const struct options *options, const struct call_tree *tree, uint64_t n_lost,
                       const struct output *output, struct writer *writer)
 {
@@ -401,13 +436,16 @@ static int write_tree(const struct options *options, const struct capture *captu
     struct pnr_err err;
     struct writer writer;
     int status = -1;
-    struct call_tree *tree = call_tree_new(options->format == FOLDED);
-    if (!tree) {
+    struct report *report = options->format == REPORT_DATA ? report_new() : NULL;
+    struct call_tree *own = options->format == REPORT_DATA ? NULL : call_tree_new(options->format == FOLDED);
+    if (!report && !own) {
         warn("out of memory");
         return -1;
     }
+    const struct call_tree *tree = report ? report_tree(report) : own;
+    struct sink *sink = report ? report_sink(report) : &own->sink;
     writer_init_output(&writer, output);
-    if (convert_all(options, capture, diagnostics, NULL, &tree->sink, &result->count, &err) < 0) {
+    if (convert_all(options, capture, diagnostics, NULL, sink, &result->count, &err) < 0) {
         warn_err(&err);
         goto end;
     }
@@ -415,7 +453,14 @@ static int write_tree(const struct options *options, const struct capture *captu
         warn("%s: recorded by a later version: convert it with that version", options->capture);
         goto end;
     }
-    if (tree->sink.is_broken || print_tree(options, tree, count_lost(capture, result), output, &writer) < 0) {
+    if (tree->n_excluded)
+        diagnostics_report(diagnostics, DIAGNOSTIC_DAMAGE,
+                           "%s: calls left out, as there were too many different stacks: %" PRIu64,
+                           options->capture, tree->n_excluded);
+    uint64_t n_lost = count_lost(capture, result);
+    if (sink->is_broken || tree->sink.is_broken ||
+        (report ? print_report(options, capture, report, diagnostics->arg, n_lost, &writer)
+                : print_tree(options, tree, n_lost, output, &writer)) < 0) {
         warn("out of memory");
         goto end;
     }
@@ -425,13 +470,10 @@ static int write_tree(const struct options *options, const struct capture *captu
     }
     if (options->format == PSTATS && result->count.stacks.slices == 0)
         warn("the profile is empty: Python's pstats cannot read it");
-    if (tree->n_excluded)
-        diagnostics_report(diagnostics, DIAGNOSTIC_DAMAGE,
-                           "%s: calls left out, as there were too many different stacks: %" PRIu64,
-                           options->capture, tree->n_excluded);
     status = 0;
 end:
-    call_tree_free(tree);
+    report_free(report);
+    call_tree_free(own);
     return status;
 }
 
@@ -685,7 +727,7 @@ int main(int argc, char **argv)
 {
     struct options options;
     struct capture capture;
-    struct messages messages = { 0, 0 };
+    struct messages messages = { .n_diagnostics = 0 };
     struct diagnostics diagnostics = { print_diagnostic, &messages };
     open_standard_files();
     if (argc > 0)
@@ -693,6 +735,7 @@ int main(int argc, char **argv)
     int status = options_parse(argc, argv, &options);
     if (status <= 0 || open_capture(&options, &diagnostics, &capture) < 0) {
         selection_free(options.selection);
+        clear_messages(&messages);
         return status == 0 ? ALL : NOTHING;
     }
     struct jobs *jobs = jobs_new(options.n_threads);
@@ -704,5 +747,6 @@ int main(int argc, char **argv)
     selection_free(options.selection);
     if (messages.n_diagnostics > MAX_DIAGNOSTICS)
         warn("... and %" PRIu64 " more messages", messages.n_diagnostics - MAX_DIAGNOSTICS);
+    clear_messages(&messages);
     return status < 0 ? NOTHING : status > 0 || messages.n_damaged ? IN_PART : ALL;
 }

@@ -130,7 +130,7 @@ static const char *parse_format(const struct option_row *row, const char *text, 
             return NULL;
         }
     }
-    return "not a format: those are catapult, perfetto, folded, pstats";
+    return "not a format: those are catapult, perfetto, folded, pstats, report";
 }
 
 static const char *parse_selection(const struct option_row *row, const char *text, struct options *options)
@@ -268,6 +268,8 @@ static int settle_format(struct options *options, const struct given *given)
     }
     if (!has_format)
         options->format = options->is_top ? TOP : guess_format(options->output);
+    if (options->format == REPORT_DATA)
+        options->flows.has_tasks = true;
     if (given->of[TRACE] && !formats[options->format].trace) {
         warn("--%s needs a trace: --format=catapult or perfetto", given->of[TRACE]->name);
         return -1;
@@ -374,7 +376,7 @@ int options_name_output(const struct options *options, char path[PATH_MAX])
 {
     const char *slash = strrchr(options->capture, '/'), *name = slash ? slash + 1 : options->capture;
     int size;
-    if (options->output || options->format == TOP) {
+    if (options->output || !formats[options->format].suffixes[0]) {
         size = snprintf(path, PATH_MAX, "%s", options->output ? options->output : "-");
     } else if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || !*name) {
         warn("no output can be named after \"%s\": give a name with -o", options->capture);

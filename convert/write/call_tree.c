@@ -122,8 +122,7 @@ static uint32_t find_named_function(struct call_tree *tree, const char *name, si
     return find_function(tree, &(struct symbol){ .name = { name, (uint32_t)size } }, type);
 }
 
-/* Returns the index in the tree of a function of the present process. */
-static uint32_t tree_function(struct call_tree *tree, uint32_t number)
+uint32_t call_tree_function(struct call_tree *tree, uint32_t number)
 {
     struct call_tree_state *state = tree->state;
     const struct symbol *symbol = symbols_function(state->symbols, number);
@@ -241,7 +240,8 @@ static uint32_t enter_node(struct sink *sink, uint32_t parent, uint32_t thread, 
     if (sink->is_broken)
         return NO_NODE;
     return find_node(tree, parent ? parent : find_thread_root(tree, thread),
-                     pnr_subject_is_function(subject) ? tree_function(tree, function) : tree_subject(tree, subject));
+                     pnr_subject_is_function(subject) ? call_tree_function(tree, function)
+                                                      : tree_subject(tree, subject));
 }
 
 static void count_slice(struct sink *sink, const struct slice *slice)
@@ -262,7 +262,7 @@ static void count_slice(struct sink *sink, const struct slice *slice)
 static void count_resume(struct sink *sink, uint32_t function, bool is_first, uint64_t suspended_ns)
 {
     struct call_tree *tree = (struct call_tree *)sink;
-    uint32_t index = sink->is_broken ? NO_FUNCTION : tree_function(tree, function);
+    uint32_t index = sink->is_broken ? NO_FUNCTION : call_tree_function(tree, function);
     if (index == NO_FUNCTION)
         return;
     tree->functions[index].n_frames += is_first;

@@ -67,6 +67,10 @@ struct call_tree *call_tree_new(bool has_roots);
 /* Accepts NULL. */
 void call_tree_free(struct call_tree *tree);
 
+/* Returns the index in functions of a function of the process that the sink was given last. It is added if it is new.
+ * When out of memory, the sink is broken and the index does not exist. */
+uint32_t call_tree_function(struct call_tree *tree, uint32_t number);
+
 /* Returns the next node that has calls, or root, in depth-first order: a parent comes before its children. Starts and
  * ends with 0. */
 uint32_t call_tree_next(const struct call_tree *tree, uint32_t node);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "format/record.h"
-#include "profile.h"
+#include "json.h"
 #include "text.h"
 
 static bool is_continuable(const struct call_function *function)
@@ -25,33 +25,38 @@ static int by_self(const void *a, const void *b)
 
 /* ---- JSON ---- */
 
-/* Writes `,"key":"string"`. Returns 0, or -1 when out of memory. */
-static int put_json_string(struct writer *writer, const char *key, struct pnr_string string)
-{
-    char *bytes = malloc((size_t)string.size * 6 + 1);
-    if (!bytes)
-        return -1;
-    writer_format(writer, "\"%s\":\"", key);
-    writer_put(writer, bytes, (size_t)(text_put_json(bytes, string) - bytes));
-    writer_put(writer, "\",", 2);
-    free(bytes);
-    return 0;
-}
-
 static int put_json_names(struct writer *writer, const struct call_function *function)
 {
     char *bytes = malloc(call_tree_name_size(function));
     int result = -1;
     if (bytes) {
         struct pnr_string name = { bytes, (uint32_t)(call_tree_put_name(bytes, function) - bytes) };
-        result = put_json_string(writer, "name", name);
+        result = json_put_member(writer, "name", name);
     }
     free(bytes);
     if (result == 0 && function->symbol.file.size) {
-        result = put_json_string(writer, "file", function->symbol.file);
+        result = json_put_member(writer, "file", function->symbol.file);
         writer_format(writer, "\"line\":%" PRIu32 ",", function->symbol.line);
     }
     return result;
+}
+
+int top_put_function(struct writer *writer, const struct call_tree *tree, const struct profile_line *line)
+{
+    const struct call_function *function = &tree->functions[line->group];
+    writer_format(writer, "{");
+    if (put_json_names(writer, function) < 0)
+        return -1;
+    writer_format(writer, "\"kind\":\"%s\",\"calls\":%" PRIu64 ",\"primitive_calls\":%" PRIu64,
+                  function->type == CALL_NO_FUNCTION ? "panopticon" : symbol_category(&function->symbol), line->calls,
+                  line->primitive_calls);
+    writer_format(writer, ",\"total_ns\":%" PRIu64 ",\"self_ns\":%" PRIu64 ",\"mean_ns\":%" PRIu64
+                  ",\"max_ns\":%" PRIu64, line->cumulative_ns, line->self_ns, line->sum_ns / line->calls, line->max_ns);
+    if (is_continuable(function))
+        writer_format(writer, ",\"chains\":%" PRIu64 ",\"running_ns\":%" PRIu64 ",\"suspended_ns\":%" PRIu64,
+                      function->n_frames, line->sum_ns, function->suspended_ns);
+    writer_format(writer, "}");
+    return 0;
 }
 
 static int put_json_profile(struct writer *writer, const struct call_tree *tree, const struct profile *profile,
@@ -60,21 +65,9 @@ static int put_json_profile(struct writer *writer, const struct call_tree *tree,
     writer_format(writer, "{\"lost_events\":%" PRIu64 ",\"left_out_calls\":%" PRIu64 ",\"functions\":[", n_lost,
                   tree->n_excluded);
     for (size_t i = 0; i < profile->n; i++) {
-        const struct profile_line *line = &profile->lines[i];
-        const struct call_function *function = &tree->functions[line->group];
-        writer_format(writer, "%s\n{", i ? "," : "");
-        if (put_json_names(writer, function) < 0)
+        writer_format(writer, "%s\n", i ? "," : "");
+        if (top_put_function(writer, tree, &profile->lines[i]) < 0)
             return -1;
-        writer_format(writer, "\"kind\":\"%s\",\"calls\":%" PRIu64 ",\"primitive_calls\":%" PRIu64,
-                      function->type == CALL_NO_FUNCTION ? "panopticon" : symbol_category(&function->symbol),
-                      line->calls, line->primitive_calls);
-        writer_format(writer, ",\"total_ns\":%" PRIu64 ",\"self_ns\":%" PRIu64 ",\"mean_ns\":%" PRIu64
-                      ",\"max_ns\":%" PRIu64, line->cumulative_ns, line->self_ns, line->sum_ns / line->calls,
-                      line->max_ns);
-        if (is_continuable(function))
-            writer_format(writer, ",\"chains\":%" PRIu64 ",\"running_ns\":%" PRIu64 ",\"suspended_ns\":%" PRIu64,
-                          function->n_frames, line->sum_ns, function->suspended_ns);
-        writer_format(writer, "}");
     }
     writer_format(writer, "\n]}\n");
     return 0;
@@ -203,13 +196,20 @@ static int put_table_profile(struct writer *writer, const struct call_tree *tree
     return 0;
 }
 
+int top_make(struct profile *profile, const struct call_tree *tree)
+{
+    if (profile_make(profile, tree, NULL, false) < 0)
+        return -1;
+    if (profile->n)
+        qsort(profile->lines, profile->n, sizeof *profile->lines, by_self);
+    return 0;
+}
+
 int top_write(const struct call_tree *tree, const struct top_form *form, struct writer *writer)
 {
     struct profile profile;
-    if (profile_make(&profile, tree, NULL, false) < 0)
+    if (top_make(&profile, tree) < 0)
         return -1;
-    if (profile.n)
-        qsort(profile.lines, profile.n, sizeof *profile.lines, by_self);
     int result = form->is_json ? put_json_profile(writer, tree, &profile, form->n_lost)
                                : put_table_profile(writer, tree, &profile, form->columns);
     profile_clear(&profile);

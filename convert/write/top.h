@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "call_tree.h"
+#include "profile.h"
 #include "writer.h"
 
 /* Functions in the table. */
@@ -16,6 +17,12 @@ struct top_form {
     size_t columns;                     /* of the table; longer names are cut; 0 = any */
     uint64_t n_lost;                    /* events, for the JSON */
 };
+
+/* Makes the profile of all functions, sorted by self time, the largest first. Returns 0, or -1 when out of memory. */
+int top_make(struct profile *profile, const struct call_tree *tree);
+
+/* Writes a line of it, whose function is no root, as a JSON object. Returns 0, or -1 when out of memory. */
+int top_put_function(struct writer *writer, const struct call_tree *tree, const struct profile_line *line);
 
 /* The tree has no roots. Returns 0, or -1 when out of memory; the writer reports failed writes. */
 int top_write(const struct call_tree *tree, const struct top_form *form, struct writer *writer);

@@ -18,7 +18,7 @@ _panopticon_convert() {
     [[ $word == "=" ]] && word=""
     [[ $before == "=" ]] && before=${COMP_WORDS[COMP_CWORD-2]}
     case $before in
-        --format) COMPREPLY=($(compgen -W "catapult perfetto folded pstats" -- "$word")); return ;;
+        --format) COMPREPLY=($(compgen -W "catapult perfetto folded pstats report" -- "$word")); return ;;
     esac
     [[ $word == -* ]] && COMPREPLY=($(compgen -W "-o --output --format -q --quiet -j --jobs --flows --tasks --split --logical --top --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth -h --help --version" -- "$word"))
     return 0

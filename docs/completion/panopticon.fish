@@ -20,7 +20,7 @@ complete -c python3 -n 'string match -q -- "* -m panopticon_rec *" ""(commandlin
 complete -c python3 -n 'string match -q -- "* -m panopticon_rec *" ""(commandline -p)' -s h -l help -d 'this list; --help describes each'
 complete -c python3 -n 'string match -q -- "* -m panopticon_rec *" ""(commandline -p)' -l version -d 'the version'
 complete -c panopticon-convert -s o -l output -r -d 'where to write; - is standard output'
-complete -c panopticon-convert -l format -x -a 'catapult perfetto folded pstats' -d 'one of catapult, perfetto, folded, pstats'
+complete -c panopticon-convert -l format -x -a 'catapult perfetto folded pstats report' -d 'catapult, perfetto, folded, pstats or report'
 complete -c panopticon-convert -s q -l quiet -d 'no summary; warnings and errors are still shown'
 complete -c panopticon-convert -s j -l jobs -r -d 'how many threads work, up to 16'
 complete -c panopticon-convert -l flows -r -d 'which slices arrows connect'

@@ -33,7 +33,7 @@ _panopticon_convert() {
     _arguments -s -S \
         '*-o[where to write; - is standard output]:FILE:_files' \
         '*--output=[where to write; - is standard output]:FILE:_files' \
-        '*--format=[one of catapult, perfetto, folded, pstats]:FORMAT:(catapult perfetto folded pstats)' \
+        '*--format=[catapult, perfetto, folded, pstats or report]:FORMAT:(catapult perfetto folded pstats report)' \
         '*-q[no summary; warnings and errors are still shown]' \
         '*--quiet[no summary; warnings and errors are still shown]' \
         '*-j[how many threads work, up to 16]:N:_files' \

@@ -15,7 +15,7 @@ CAPTURES = "tasks", "greenlets", "killed"
 OUTPUTS = ([["-o", f"out{suffix}", *options] for suffix, options in (
     (".trace", []), (".trace", ["--flows=all,creation", "--tasks"]), (".pftrace", []), (".trace.gz", []),
     (".trace.zst", []), (".trace", ["--from=1us", "--min-duration=1ns", "--exclude=x.*", "--thread=*"]),
-    (".folded", []), (".pstats", []))]
+    (".folded", []), (".pstats", []), ("", ["--format=report"]))]
     + [["--top", "-o", "out.txt"], ["--top", "--json", "-o", "out.json"]])
 
 
