@@ -1,10 +1,10 @@
-"""Write the documentation of the options of both tools from the tables that the tools themselves use:
-recorder/panopticon_rec/options.py and convert/options.def.
+"""Write the documentation of the options of both tools, and of the subcommands of `panopticon`, from the tables that
+the tools themselves use: recorder/panopticon_rec/options.py, convert/options.def and command/__init__.py.
 
-    python3 docs/generate.py                # after a change of either table; tests/format/test_options.py checks that
+    python3 docs/generate.py                # after a change of a table; tests/format/test_options.py checks that
     it was done
 
-README.md gets its tables; docs/man/ and docs/completion/ are written as a whole.
+docs/command-line.md gets its tables; docs/man/ and docs/completion/ are written as a whole.
 """
 
 import ast
@@ -99,7 +99,19 @@ def converter():
                 texts["values"], texts["exit_status"], "=", rows)
 
 
-# ---- README ----
+# ---- docs/command-line.md ----
+
+def subcommands():
+    """Return the subcommands of `panopticon`: (name, what it does), as command/__init__.py has them."""
+    tree = ast.parse((ROOT / "command/__init__.py").read_text(encoding="utf-8"))
+    rows = next(node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "SUBCOMMANDS")
+    return [(name.value, row.elts[0].value) for name, row in zip(rows.keys, rows.values)]
+
+
+def table_of_subcommands():
+    rows = [f"| `panopticon {name}` | {text} |" for name, text in subcommands()]
+    return "\n".join(["| command | does |", "|---|---|", *rows]) + "\n"
+
 
 def table(tool):
     lines = ["| option | meaning | default |", "|---|---|---|"]
@@ -112,15 +124,17 @@ def table(tool):
     return "\n".join(line.replace("|  |", "| |") for line in lines) + "\n"
 
 
-def readme(text):
-    parts = {"options of the recorder": table(recorder()), "options of the converter": table(converter()),
+def command_line(text):
+    """Return the text of docs/command-line.md with its tables as they are to be."""
+    parts = {"subcommands": table_of_subcommands(), "options of the recorder": table(recorder()),
+             "options of the converter": table(converter()),
              "values of both": textwrap.fill(converter().values, 120, break_on_hyphens=False) + "\n"}
     for name, part in parts.items():
         begin, end = f"<!-- {name}: docs/generate.py -->\n", "<!-- end -->\n"
         before, found, rest = text.partition(begin)
         _, found_end, after = rest.partition(end)
         if not found or not found_end:
-            raise SystemExit(f"README.md has no place for the {name}")
+            raise SystemExit(f"docs/command-line.md has no place for the {name}")
         text = before + begin + part + end + after
     return text
 
@@ -247,8 +261,8 @@ def outputs():
     tools = recorder(), converter()
     package = (ROOT / "recorder/panopticon_rec/__init__.py").read_text(encoding="utf-8")
     version = re.search(r'^__version__ = "(.+?)"', package, re.M)[1]
-    path = ROOT / "README.md"
-    return {path: readme(path.read_text(encoding="utf-8")),
+    path = ROOT / "docs/command-line.md"
+    return {path: command_line(path.read_text(encoding="utf-8")),
             **{ROOT / "docs/man" / f"{tool.page}.1": man_page(tool, version) for tool in tools},
             ROOT / "docs/completion/panopticon.bash": bash(tools),
             ROOT / "docs/completion/panopticon.zsh": zsh(tools),
