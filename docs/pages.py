@@ -3,7 +3,7 @@ lead to where they are there.
 
 In the repository all links between documents are relative to the file, so that they work where it is browsed. On the
 site docs/ is the top folder, and whatever lies outside of it keeps its path. A source file that a page links to is a
-plain text file of the site. A link to a folder becomes its text, since the site has no listings.
+plain text file of the site. A link to a folder becomes its name, since the site has no listings.
 """
 
 import posixpath
@@ -47,19 +47,19 @@ def links(text):
 
 
 def on_files(files, config):
-    """Add what lies outside of docs/: the pages, and what pages link to."""
-    def add(path):
-        uri = site_path(path)
+    """Add what lies outside of docs/: the pages, what pages link to, and the script that docs/build has fetched."""
+    def add(path, uri):
         if uri not in files.src_uris:
             files.append(File.generated(config, uri, abs_src_path=str(ROOT / path)))
 
+    add("build/docs-environment/package/shim/index.js", config.extra["polyfills"][0])
     for path in PAGES:
-        add(path)
+        add(path, site_path(path))
     for page in list(files.documentation_pages()):
         for link in links(page.content_string):
             target = target_of(page.src_uri, link)
             if target and (ROOT / target).is_file():
-                add(target)
+                add(target, site_path(target))
     return files
 
 
@@ -72,7 +72,7 @@ def on_page_markdown(markdown, page, config, files):
         if target is None:
             return found[0]
         if (ROOT / target).is_dir():
-            return found[1]
+            return found[1] if "`" in found[1] else f"`{found[1]}`"
         link = posixpath.relpath(site_path(target), posixpath.dirname(uri)) + (found[3] or "")
         return f"[{found[1]}]({link})" if found.re is LINK else f"{found[1]}{link}"
 
