@@ -105,7 +105,8 @@ def subcommands():
     """Return the subcommands of `panopticon`: (name, what it does). That is the first text of each row of SUBCOMMANDS in
     command/__init__.py."""
     tree = ast.parse((ROOT / "command/__init__.py").read_text(encoding="utf-8"))
-    rows = next(node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "SUBCOMMANDS")
+    rows = next(node.value for node in tree.body if isinstance(node, ast.Assign)
+                and ast.unparse(node.targets[0]) == "SUBCOMMANDS")
     return [(name.value, next(node.value for node in ast.walk(row) if isinstance(node, ast.Constant)))
             for name, row in zip(rows.keys, rows.values)]
 
