@@ -102,8 +102,8 @@ def converter():
 # ---- docs/command-line.md ----
 
 def subcommands():
-    """Return the subcommands of `panopticon`: (name, what it does). That is the first text of each row of SUBCOMMANDS in
-    command/__init__.py."""
+    """Return the subcommands of `panopticon`: (name, what it does). The latter is the first text of each row of
+    SUBCOMMANDS in command/__init__.py."""
     tree = ast.parse((ROOT / "command/__init__.py").read_text(encoding="utf-8"))
     rows = next(node.value for node in tree.body if isinstance(node, ast.Assign)
                 and ast.unparse(node.targets[0]) == "SUBCOMMANDS")

@@ -1,5 +1,5 @@
-"""A hook of mkdocs, which mkdocs.yml names: pages, pictures and sources outside of docs/ become part of the site, and links
-lead to where they are there.
+"""A hook of mkdocs, which mkdocs.yml names: pages, pictures and sources outside of docs/ become part of the site, and
+links lead to where they are there.
 
 In the repository all links between documents are relative to the file, so that they work where it is browsed. On the
 site docs/ is the top folder, and whatever lies outside of it keeps its path. A source file that a page links to is a
