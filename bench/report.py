@@ -20,8 +20,8 @@ TRACERS = {
     "rec": "**panopticon_rec**",
     "rec_c_calls": "**panopticon_rec --c-calls**",
     "rec_monitoring": "**panopticon_rec --engine monitoring**",
-    "rec_excluded": "**panopticon_rec --exclude '*'**",
-    "rec_monitoring_excluded": "**panopticon_rec --engine monitoring --exclude '*'**",
+    "rec_excluded": "**panopticon_rec --exclude '\\*'**",
+    "rec_monitoring_excluded": "**panopticon_rec --engine monitoring --exclude '\\*'**",
 }
 CALLS = ["fib", "generators", "sleeps", "methods"]      # the micro workloads whose events are Python's
 

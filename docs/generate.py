@@ -1,10 +1,10 @@
-"""Write the documentation of the options of both tools from the tables that the tools themselves use:
-recorder/panopticon_rec/options.py and convert/options.def.
+"""Write the documentation of the options of both tools, and of the subcommands of `panopticon`, from the tables that
+the tools themselves use: recorder/panopticon_rec/options.py, convert/options.def and command/__init__.py.
 
-    python3 docs/generate.py                # after a change of either table; tests/format/test_options.py checks that
+    python3 docs/generate.py                # after a change of a table; tests/format/test_options.py checks that
     it was done
 
-README.md gets its tables; docs/man/ and docs/completion/ are written as a whole.
+docs/command-line.md and docs/api.md get their tables; docs/man/ and docs/completion/ are written as a whole.
 """
 
 import ast
@@ -99,7 +99,22 @@ def converter():
                 texts["values"], texts["exit_status"], "=", rows)
 
 
-# ---- README ----
+# ---- docs/command-line.md ----
+
+def subcommands():
+    """Return the subcommands of `panopticon`: (name, what it does). The latter is the first text of each row of
+    SUBCOMMANDS in command/__init__.py."""
+    tree = ast.parse((ROOT / "command/__init__.py").read_text(encoding="utf-8"))
+    rows = next(node.value for node in tree.body if isinstance(node, ast.Assign)
+                and ast.unparse(node.targets[0]) == "SUBCOMMANDS")
+    return [(name.value, next(node.value for node in ast.walk(row) if isinstance(node, ast.Constant)))
+            for name, row in zip(rows.keys, rows.values)]
+
+
+def table_of_subcommands():
+    rows = [f"| `panopticon {name}` | {text} |" for name, text in subcommands()]
+    return "\n".join(["| command | does |", "|---|---|", *rows]) + "\n"
+
 
 def table(tool):
     lines = ["| option | meaning | default |", "|---|---|---|"]
@@ -112,17 +127,36 @@ def table(tool):
     return "\n".join(line.replace("|  |", "| |") for line in lines) + "\n"
 
 
-def readme(text):
-    parts = {"options of the recorder": table(recorder()), "options of the converter": table(converter()),
-             "values of both": textwrap.fill(converter().values, 120, break_on_hyphens=False) + "\n"}
+def command_line():
+    """Return the text of docs/command-line.md."""
+    return fill_places("docs/command-line.md", {
+        "subcommands": table_of_subcommands(), "options of the recorder": table(recorder()),
+        "options of the converter": table(converter()),
+        "values of both": textwrap.fill(converter().values, 120, break_on_hyphens=False) + "\n"})
+
+
+def fill_places(path, parts):
+    """Return the text of a page, in which each place with a name has the part of this name."""
+    text = (ROOT / path).read_text(encoding="utf-8")
     for name, part in parts.items():
         begin, end = f"<!-- {name}: docs/generate.py -->\n", "<!-- end -->\n"
         before, found, rest = text.partition(begin)
         _, found_end, after = rest.partition(end)
         if not found or not found_end:
-            raise SystemExit(f"README.md has no place for the {name}")
+            raise SystemExit(f"{path} has no place for the {name}")
         text = before + begin + part + end + after
     return text
+
+
+# ---- docs/api.md ----
+
+def python_interface():
+    """Return the text of docs/api.md."""
+    lines = ["| keyword | default | meaning |", "|---|---|---|"]
+    for keyword, option in load_options().KEYWORDS.items():
+        choices = f": {', '.join(f'`{one!r}`' for one in option.type.choices)}" if option.type.choices else ""
+        lines.append(f"| `{keyword}` | `{option.default!r}` | {option.help}{choices} |")
+    return fill_places("docs/api.md", {"keywords": "\n".join(lines) + "\n"})
 
 
 # ---- man pages ----
@@ -247,8 +281,8 @@ def outputs():
     tools = recorder(), converter()
     package = (ROOT / "recorder/panopticon_rec/__init__.py").read_text(encoding="utf-8")
     version = re.search(r'^__version__ = "(.+?)"', package, re.M)[1]
-    path = ROOT / "README.md"
-    return {path: readme(path.read_text(encoding="utf-8")),
+    return {ROOT / "docs/command-line.md": command_line(),
+            ROOT / "docs/api.md": python_interface(),
             **{ROOT / "docs/man" / f"{tool.page}.1": man_page(tool, version) for tool in tools},
             ROOT / "docs/completion/panopticon.bash": bash(tools),
             ROOT / "docs/completion/panopticon.zsh": zsh(tools),

@@ -16,7 +16,7 @@ COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 CPYTHON = ("Include/", "Lib/", "Modules/", "Objects/", "Parser/", "Python/")
 LINUX = ("arch/", "kernel/", "mm/")
 OTHERS = {"Python.h", "greenlet.h", "pybind11.h", "pycore_interpframe.h", "_asynciomodule.c", "json.py", "locale.py"}
-EXAMPLES = re.compile(r"(app|m|[A-Z]+)\.(py|json)|(build|[A-Z]+)/.*")
+EXAMPLES = re.compile(r"(app|file|m|[A-Z]+)\.(py|json)|(build|[A-Z]+)/.*")
 FILE = re.compile(r"(?<![\w*/.<>\\-])((?:[\w.-]+/)*[\w-]+\.(?:c|h|py|def|md|json))(?!\w)")
 
 

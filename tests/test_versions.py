@@ -70,7 +70,7 @@ class Versions(unittest.TestCase):
                          str(OLDEST))
 
     def test_help(self):
-        """The help of --engine. The README, which is made from it, is compared in tests/format/test_options.py."""
+        """The help of --engine. tests/format/test_options.py compares docs/command-line.md, which is made from it."""
         path = "recorder/panopticon_rec/options.py"
         self.assertEqual(self.found(path, r"`monitoring` \(CPython (3\.\d+) and later\)"), f"3.{MONITORING}")
         wrong = re.findall(r".*monitoring.{0,12}\(.*", read("recorder/panopticon_rec/command_line.py"))

@@ -326,12 +326,12 @@ class Vocabulary(unittest.TestCase):
         self.assertEqual(wrong, [])
 
     def test_files(self):
-        """README's tour names every module. Each file that it names is in the folder of its row."""
-        readme = (ROOT / "README.md").read_text(encoding="utf-8")
-        tour = re.search(r"^## A tour of the code$(.*?)^## ", readme, re.M | re.S)[1]
+        """docs/tour.md names every module. Each file that it names is in the folder of its row."""
+        docs = ROOT / "docs"
+        tour = (docs / "tour.md").read_text(encoding="utf-8")
         wrong = []
         for row in re.findall(r"^\|.*$", tour, re.M):
-            folders = [ROOT / target if (ROOT / target).is_dir() else (ROOT / target).parent
+            folders = [docs / target if (docs / target).is_dir() else (docs / target).parent
                        for target in re.findall(r"\]\(([^)#]+)\)", row)]
             wrong += [name for name in re.findall(r"`([\w/]+\.(?:[ch]|py|def))`", row)
                       if not any((folder / name).exists() for folder in folders)]

@@ -148,8 +148,8 @@ class Option:
     """A row of the table.
 
     name: on the command line, without its dashes. default: as the value of the keyword; shown: how the help says it.
-    help: a few words, at most 45 characters with the default; more: what --help, the README and the man page add. Code
-    in these texts stands between backticks. short: a letter. alias: an undocumented older name.
+    help: a few words, at most 45 characters with the default; more: what --help, the documentation and the man page
+    add. Code in these texts stands between backticks. short: a letter. alias: an undocumented older name.
     keyword: in Python; None for an option of the command line alone. All filters are one list: what an option of the
     command line adds to it is its name and its argument.
     """

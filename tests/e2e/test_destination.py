@@ -259,7 +259,7 @@ class Destination(EndToEnd):
         self.assertEqual(self.count("q.trace"), 1)
 
     def test_ends_that_leave_nobody_to_convert(self):
-        """The capture is where README.md puts it, and whole."""
+        """The capture is where docs/command-line.md puts it, and whole."""
         for end, status in (("os.kill(os.getpid(), 15)", -15), ("os.abort()", -6), ("os.execv('/bin/true', ['true'])", 0)):
             finished = self.record_with(["-o", "out.trace"], ["-c", f"import os\ndef work(): pass\nwork()\n{end}"])
             self.assertEqual(finished, (status, "", ""))
