@@ -39,6 +39,11 @@ SECONDS = 100
 SHELL = {"sh", "bash"}
 SHOWN = {"text", "json", "ini", "toml", "yaml", "dockerfile", "html", "diff", "c", "jinja", "mermaid"}      # not run
 PORT = "8000"                           # in the pages; another one that is free in its place
+COMMAND = f"""#!{PYTHON}
+import sys
+from panopticon_rec.command import main
+sys.exit(main())
+"""                                     # as pip makes it
 FORM_OF_CALL = re.compile(r"\[options|^[\w.]+ CAPTURE|^(?:class )?[\w.]+\(.*\)$", re.M)
 MARKERS = ("not run", "needs", "file", "serves")
 
@@ -99,12 +104,17 @@ class User:
         shutil.copytree(HERE / "files", self.folder)
         programs = self._all / "bin"
         programs.mkdir()
-        python = programs / "python3"
-        python.write_text(f'#!/bin/sh\nexec {PYTHON} "$@"\n', encoding="utf-8")
-        python.chmod(0o755)
+        self._add_program(programs / "python3", f'#!/bin/sh\nexec {PYTHON} "$@"\n')
+        if (BUILD / "panopticon_rec").is_dir():         # else it is an installation, which has the command for its Python
+            self._add_program(programs / "panopticon", COMMAND)
         self._env = {**os.environ, "PYTHONPATH": str(BUILD), "HOME": str(self._all), "PYTHONDONTWRITEBYTECODE": "1",
-                     "PATH": f"{BUILD}/bin:{programs}:{os.path.dirname(PYTHON)}:{os.environ['PATH']}"}
+                     "PATH": f"{programs}:{BUILD}/bin:{os.path.dirname(PYTHON)}:{os.environ['PATH']}"}
         self._run(["python3", "-m", "panopticon_rec", "-q", "app.py"])
+
+    @staticmethod
+    def _add_program(path, text):
+        path.write_text(text, encoding="utf-8")
+        path.chmod(0o755)
 
     def close(self):
         shutil.rmtree(self._all, ignore_errors=True)
@@ -115,7 +125,7 @@ class User:
                 if self._run(["python3", "-c", f"import {name}"])[0] != 0]
 
     def run(self, block):
-        """Return (exit status, what it printed)."""
+        """Return (status, what it printed). status: 0 if it works; else an exit status, or text that says what is wrong."""
         if "file" in block.markers:
             (self.folder / block.markers["file"]).write_text(block.text, encoding="utf-8")
             return 0, ""
@@ -150,8 +160,9 @@ class User:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             return "did not end", process.communicate()[0]
-        return (process.returncode in (0, -signal.SIGTERM) and answer == 200 and 0 or f"answered {answer}, ended with "
-                f"{process.returncode}"), output
+        if answer != 200 or process.returncode not in (0, -signal.SIGTERM):
+            return f"answered {answer}, ended with {process.returncode}", output
+        return 0, output
 
     @staticmethod
     def _ask(url, process):

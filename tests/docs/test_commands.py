@@ -1,9 +1,13 @@
 """Each command of the documentation works: the blocks of README.md and docs/*.md are run as a user would run them, in the
 order of the page, in a folder of its own. pages.py describes the comments that say what cannot be run, and why."""
 
+import json
+import re
 import unittest
 
 import pages
+
+RECIPES = pages.ROOT / "docs" / "recipes.md"
 
 
 def run_block(block):
@@ -47,6 +51,29 @@ class Pages(unittest.TestCase):
         texts = {block.markers.get("file"): block.text for block in pages.blocks(pages.ROOT / "docs" / "tutorial.md")}
         example = (pages.ROOT / "examples" / "slow_await.py").read_text(encoding="utf-8")
         self.assertEqual(texts["slow_await.py"], example)
+
+
+class Services(unittest.TestCase):
+    """The command lines of the unit of systemd and of the Dockerfile, run as they are, except for their folders."""
+
+    def find(self, language):
+        return next(block.text for block in pages.blocks(RECIPES) if block.language == language)
+
+    def run_command(self, command, folder):
+        user = pages.User()
+        self.addCleanup(user.close)
+        (user.folder / folder).mkdir()
+        status, output = user.run(pages.Block(1, "sh", command, {}))
+        self.assertEqual(status, 0, output)
+        self.assertTrue((user.folder / folder / "run.pnr").is_dir(), output)
+
+    def test_systemd(self):
+        command = re.search(r"^ExecStart=((?:.*\\\n)*.*)$", self.find("ini"), re.M)[1]
+        self.run_command("STATE_DIRECTORY=state\n" + command.replace("/opt/shop/bin/", "").replace("/opt/shop/", ""), "state")
+
+    def test_container(self):
+        words = json.loads(re.search(r"^CMD ((?:.*\\\n)*.*)$", self.find("dockerfile"), re.M)[1].replace("\\\n", ""))
+        self.run_command(" ".join(words).replace("/traces/", "traces/"), "traces")
 
 
 add_pages(globals())
