@@ -22,7 +22,7 @@ NOT_EXAMINED = {"convert/info.c", "convert/write/call_tree.c", "convert/write/pe
 NO_MESSAGES = {"The recorder's C side. panopticon_rec is its interface.", "frame, then monitoring", "standard output",
                "panopticon: …:", "panopticon: …"}
 # The functions in Python whose texts are messages. Exceptions are, too.
-SAY = {"fail", "exit", "warn", "parse_quantity", "stderr.write"}
+REPORTS = {"fail", "exit", "warn", "parse_quantity", "stderr.write"}
 
 STRING = r'"(?:\\.|[^"\\\n])*"'
 STRINGS = re.compile(rf"{STRING}(?:\s*(?:PRI\w+\s*)?{STRING})*")
@@ -76,10 +76,10 @@ def text_of(node):
     return "…"
 
 
-def says(node):
+def is_report(node):
     if isinstance(node, ast.Call):
         name = ast.unparse(node.func)
-        return name.split(".")[-1] in SAY or name.endswith("stderr.write") or name.endswith(("Error", "error)"))
+        return name.split(".")[-1] in REPORTS or name.endswith("stderr.write") or name.endswith(("Error", "error)"))
     return isinstance(node, (ast.Assign, ast.AnnAssign)) and "UNUSABLE" in ast.unparse(node)
 
 
@@ -94,7 +94,7 @@ def texts(node):
 
 def of_python_file(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if says(node):
+        if is_report(node):
             yield from texts(node)
 
 
