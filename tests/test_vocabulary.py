@@ -312,7 +312,7 @@ class Vocabulary(unittest.TestCase):
         """Each link from a document leads to a file that is there, and to a heading that is in it."""
         wrong = []
         for path in self.documents:
-            text = re.sub(r"^```.*?^```|^    .*$|`[^`\n]*`", "", path.read_text(encoding="utf-8"), flags=re.M)
+            text = re.sub(r"(?s:^```.*?^```)|^    .*$|`[^`\n]*`", "", path.read_text(encoding="utf-8"), flags=re.M)
             for target in re.findall(r"\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)$", text, re.M):
                 target = target[0] or target[1]
                 if re.match(r"\w+:", target):
