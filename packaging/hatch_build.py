@@ -44,6 +44,8 @@ class Hook(BuildHookInterface):
 
 def refuse_interpreters():
     """End with one line if the recorder cannot be built for this interpreter."""
+    if sys.platform != "linux":
+        sys.exit(f"panopticon-rec records on Linux, and this is {platform.system()}.")
     if sys.implementation.name != "cpython":
         sys.exit(f"panopticon-rec records CPython, and this is {platform.python_implementation()}.")
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
