@@ -32,6 +32,8 @@ class Hook(BuildHookInterface):
 
     def initialize(self, version, build_data):
         os.chdir(self.root)
+        if version == "editable":
+            sys.exit("panopticon-rec has no editable mode: run scons, and put build/release on PYTHONPATH.")
         if not os.path.exists(f"{ZSTD}/zstd.c"):
             fetch_zstd()
         if self.target_name == "wheel":
@@ -42,6 +44,8 @@ class Hook(BuildHookInterface):
 
 def refuse_interpreters():
     """End with one line if the recorder cannot be built for this interpreter."""
+    if sys.platform != "linux":
+        sys.exit(f"panopticon-rec records on Linux, and this is {platform.system()}.")
     if sys.implementation.name != "cpython":
         sys.exit(f"panopticon-rec records CPython, and this is {platform.python_implementation()}.")
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
@@ -93,7 +97,8 @@ def fill_wheel(build_data):
     packages, = glob.glob(f"{STAGE}/lib*/python*/site-packages")
     build_data["force_include"] = {f"{packages}/{name}": name for name in os.listdir(packages)}
     build_data["shared_scripts"] = {f"{STAGE}/bin/panopticon-convert": "panopticon-convert"}    # the other is made by pip
-    build_data["shared_data"] = {f"{STAGE}/share": "share"}
+    build_data["shared_data"] = {path: os.path.relpath(path, STAGE) for path in glob.glob(f"{STAGE}/share/**", recursive=True)
+                                 if os.path.isfile(path)}       # each, for pyproject.toml excludes what is in a folder
     build_data["pure_python"] = False
     build_data["infer_tag"] = True
     if "PANOPTICON_PLATFORM" in os.environ:

@@ -23,7 +23,7 @@ SUPPORTED = [f"3.{minor}" for minor in range(OLDEST, NEWEST + 1)]
 class Versions(unittest.TestCase):
     def found(self, path, pattern):
         """What the groups of the pattern match in a file, in which it stands once."""
-        found = re.findall(pattern, read(path))
+        found = re.findall(pattern, read(path), re.MULTILINE)
         self.assertEqual(len(found), 1, (path, pattern))
         return found[0]
 
@@ -44,6 +44,10 @@ class Versions(unittest.TestCase):
                          (SUPPORTED[0], SUPPORTED[-1]))
         self.assertEqual(self.found(path, r"\| `monitoring` \| (3\.\d+) and later \|"), f"3.{MONITORING}")
         self.assertNotIn(f"3.{NEWEST + 1}", read(path))
+
+    def test_package(self):
+        self.assertEqual(self.found("pyproject.toml", r'^requires-python = "(.*)"'), f">=3.{OLDEST},<3.{NEWEST + 1}")
+        self.assertEqual(re.findall(r'"Programming Language :: Python :: (3\.\d+)"', read("pyproject.toml")), SUPPORTED)
 
     def test_continuous_integration(self):
         """All supported versions are tested."""
