@@ -7,8 +7,8 @@
 
 The standard library is left out; --include 'asyncio.*' adds a part of it.
 
-The first line of such a cell becomes a statement that begins the recording, which ends with the cell. So the rest is run
-as any cell is: with `await`, its last value, its errors and its names. `%panopticon` records the rest of a cell alike.
+The first line of such a cell becomes a statement that begins the recording, which ends with the cell. So the rest is
+run as any cell is: with `await`, its last value, its errors and its names. `%panopticon` records the rest of a cell.
 """
 
 import html
@@ -26,10 +26,12 @@ import panopticon_rec
 from . import options
 
 # What runs the cells and prints tracebacks, and is not shown; also the scripts with which it is started. What these
-# packages use of the standard library cannot be told from what a cell uses, so that is left out as well.
-PACKAGES = ("IPython", "ipykernel", "traitlets", "tornado", "zmq", "jupyter_client", "comm", "matplotlib_inline", "dateutil",
-            "psutil", "prompt_toolkit", "jedi", "pygments", "stack_data", "executing", "asttokens", "pure_eval")
-SCRIPTS = "*/ipykernel_launcher.py", "*/ipykernel/__main__.py", "*/IPython/__main__.py", "*/bin/ipython", "*/bin/ipython3"
+# packages use of the standard library looks like what a cell uses of it, so that is left out as well.
+PACKAGES = ("IPython", "ipykernel", "traitlets", "tornado", "zmq", "jupyter_client", "comm", "matplotlib_inline",
+            "dateutil", "psutil", "prompt_toolkit", "jedi", "pygments", "stack_data", "executing", "asttokens",
+            "pure_eval")
+SCRIPTS = ("*/ipykernel_launcher.py", "*/ipykernel/__main__.py", "*/IPython/__main__.py", "*/bin/ipython",
+           "*/bin/ipython3")
 
 CELLS = "*/ipykernel_[0-9]*/*", "<ipython-input-*"      # the files of cells, as Jupyter and IPython name them
 
@@ -152,8 +154,8 @@ class Recorded:
         functions = json.loads(self.convert("--top", "--json"))["functions"]
         rows = "".join(map(format_row, functions[:N_ROWS]))
         more = len(functions) - N_ROWS
-        return ("<table><thead><tr><th>self</th><th>total</th><th>calls</th><th style='text-align: left'>function</th></tr>"
-                f"</thead><tbody>{rows}</tbody></table>"
+        return ("<table><thead><tr><th>self</th><th>total</th><th>calls</th><th style='text-align: left'>function</th>"
+                f"</tr></thead><tbody>{rows}</tbody></table>"
                 f"<p>{f'{more} more functions. ' if more > 0 else ''}"
                 f"Trace: <a href='{quote(self.trace)}' download>{html.escape(self.trace)}</a>, "
                 f"shown by <code>panopticon view {html.escape(shlex.quote(self.path))}</code> "
@@ -162,13 +164,15 @@ class Recorded:
 
 def format_row(function):
     """Return the row of a function in the table. function: an element of what --top --json prints."""
-    place = f"{function['file']}:{function['line']}" if "file" in function else "a C function"
+    source = f"{function['file']}:{function['line']}" if "file" in function else "a C function"
     return (f"<tr><td>{format_duration(function['self_ns'])}</td><td>{format_duration(function['total_ns'])}</td>"
-            f"<td>{function['calls']:,}</td><td style='text-align: left' title='{html.escape(place)}'>"
+            f"<td>{function['calls']:,}</td><td style='text-align: left' title='{html.escape(source)}'>"
             f"<code>{html.escape(function['name'])}</code></td></tr>")
 
 
 def format_duration(ns):
     """Return a duration with its unit, in three digits."""
-    unit, name = next(((unit, name) for unit, name in ((10**9, "s"), (10**6, "ms"), (10**3, "us")) if ns >= unit), (1, "ns"))
-    return f"{ns / unit:.{max(0, 3 - len(str(ns // unit)))}f} {name}" if unit > 1 else f"{ns} ns"
+    for unit, name in (10**9, "s"), (10**6, "ms"), (10**3, "us"):
+        if ns >= unit:
+            return f"{ns / unit:.{max(0, 3 - len(str(ns // unit)))}f} {name}"
+    return f"{ns} ns"

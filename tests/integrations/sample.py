@@ -13,7 +13,7 @@ from panopticon.trace import StreamingTrace
 with panopticon_rec.record(Path("run.pnr"), c_calls=True, last="30s", max_size=2**30, follow="fork") as recorder:
     reveal_type(recorder)                       # panopticon_rec.Recorder
 reveal_type(recorder.path)                      # str
-reveal_type(panopticon_rec.Recorder(filters=["no-stdlib"], snapshot_on="SIGUSR2").start())      # panopticon_rec.Recorder
+reveal_type(panopticon_rec.Recorder(filters=["no-stdlib"], snapshot_on="SIGUSR2").start())  # panopticon_rec.Recorder
 
 with panopticon_rec.AsyncTracer(engine="monitoring") as at:
     reveal_type(at.get_trace())                 # str

@@ -138,7 +138,8 @@ class Cells(Notebook):
     def test_wrong_options(self):
         """The cell does not run."""
         for words, message in (("--nothing", "unknown option --nothing"), ("--last x", "last: 'x' is not a duration"),
-                               ("app.py", "there is no program to be named here"), ("-q", "--quiet has no meaning here"),
+                               ("app.py", "there is no program to be named here"),
+                               ("-q", "--quiet has no meaning here"),
                                ("-o x.trace", "-o takes the name of a capture, which ends in .pnr"),
                                ("-o missing/x.pnr", "missing")):
             with self.subTest(words):
@@ -189,9 +190,10 @@ class Cells(Notebook):
 
 class Terminal(e2e.EndToEnd):
     def test_a_cell(self):
-        lines = "%load_ext panopticon_rec", "%%panopticon -o run.pnr", "def f(n):", "    return n and f(n - 1)", "f(3)", "", ""
-        finished = e2e.plain(["-m", "IPython", "--simple-prompt", "--no-banner", "--no-confirm-exit"], cwd=self.directory,
-                             stdin="\n".join([*lines, "f(4)", "exit", ""]).encode(),
+        lines = ["%load_ext panopticon_rec", "%%panopticon -o run.pnr", "def f(n):", "    return n and f(n - 1)", "f(3)",
+                 "", "", "f(4)", "exit", ""]
+        finished = e2e.plain(["-m", "IPython", "--simple-prompt", "--no-banner", "--no-confirm-exit"],
+                             cwd=self.directory, stdin="\n".join(lines).encode(),
                              env={"PYTHONPATH": "", "HOME": self.directory})
         self.assertEqual(finished.status, 0, finished.err)
         self.assertIn("run.pftrace is the trace: panopticon view run.pnr", finished.out)

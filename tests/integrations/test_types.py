@@ -18,8 +18,8 @@ class Types(e2e.EndToEnd):
         allowed = self.write("allowed.txt", r"""
             panopticon(_rec)?\.__main__
             """)
-        finished = self.mypy("mypy.stubtest", "--allowlist", allowed, "--mypy-config-file", os.path.join(HERE, "mypy.ini"),
-                             "panopticon_rec", "panopticon")
+        finished = self.mypy("mypy.stubtest", "--allowlist", allowed,
+                             "--mypy-config-file", os.path.join(HERE, "mypy.ini"), "panopticon_rec", "panopticon")
         self.assertEqual(finished.status, 0, finished.out + finished.err)
 
     def test_a_users_program(self):
@@ -30,7 +30,8 @@ class Types(e2e.EndToEnd):
             if report := re.match(r".*sample\.py:(\d+): (?:note: Revealed type is \"(.*)\"|error: .*\[(.*)\])$", line):
                 found[int(report[1])] = report[2] or f"error: {report[3]}"
         with open(path, encoding="utf-8") as file:
-            expected = {number: line.partition("# ")[2].strip() for number, line in enumerate(file, 1) if "  # " in line}
+            expected = {number: line.partition("# ")[2].strip()
+                        for number, line in enumerate(file, 1) if "  # " in line}
         self.assertEqual(found, expected, finished.out)
 
 
