@@ -1,6 +1,6 @@
 """The interface of the package `panopticon` 0.0.4 (2020), whose place this one takes: panopticon_rec does the work.
 
-    python3 -m panopticon -o file.trace file.py
+    python3 -m panopticon -o app.trace app.py
     python3 -m panopticon -c "print('hello')" -o print_hello.trace
 
     with panopticon.record_trace("print_hello.trace"):
@@ -18,8 +18,8 @@ import sys
 
 
 class record_trace:
-    """Record a part of a program into a trace for chrome://tracing, or Perfetto. trace_file: its path. Raises OSError at
-    the start when it cannot be written. Later failures are one line on standard error."""
+    """Record a part of a program into a trace for chrome://tracing or Perfetto. trace_file: its path. Raises OSError
+    at the start when it cannot be written. Later failures are one line on standard error."""
 
     def __init__(self, trace_file):
         self._path = trace_file

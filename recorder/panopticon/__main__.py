@@ -12,7 +12,8 @@ from panopticon.post import flatten
 
 
 def parse_command_line():
-    parser = argparse.ArgumentParser(prog="panopticon", description="Records a Python program: a trace for chrome://tracing")
+    parser = argparse.ArgumentParser(prog="panopticon",
+                                     description="Records a Python program: a trace for chrome://tracing")
     parser.add_argument("-o", "--output", help="where the trace goes [standard error]")
     group = parser.add_mutually_exclusive_group(required=True)
     group.add_argument("-c", "--command", help="run Python statements")
@@ -46,8 +47,8 @@ def main():
         trace = os.path.join(folder, "run.trace")
         status = subprocess.call(record(trace, words))
         if os.path.exists(trace):
-            with open(trace, encoding="utf-8") as file, \
-                 open(given.output, "w", encoding="utf-8") if given.output else os.fdopen(2, "w", closefd=False) as output:
+            destination = given.output or 2     # standard error
+            with open(trace, "rb") as file, open(destination, "wb", closefd=destination != 2) as output:
                 shutil.copyfileobj(file, output)
     return status
 

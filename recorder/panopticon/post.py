@@ -5,14 +5,15 @@ import json
 
 __all__ = ["flatten"]
 
-WIDTH, PADDING = 100, 10
+WIDTH, PADDING = 90, 10           # of an innermost slice, and around slices
 
 
 def flatten(*, trace_file=None, trace_str=None, trace_json=None):
     """Return a trace in which all innermost slices have the same width: the order of events instead of their times.
 
-    Exactly one is given: trace_file, the path of a trace; trace_str, its text; or trace_json, what json.loads() makes of
-    it, which is changed. An array may lack its last bracket. Raises ValueError when not one is given, or it is no JSON."""
+    Exactly one is given: trace_file, the path of a trace; trace_str, its text; or trace_json, what json.loads() makes
+    of it, which is changed. An array may lack its last bracket. Raises ValueError when not one is given, or when it is
+    no JSON."""
     given = [one for one in (trace_file, trace_str, trace_json) if one]
     if len(given) != 1:
         raise ValueError("give one of trace_file, trace_str and trace_json")
@@ -26,7 +27,7 @@ def flatten(*, trace_file=None, trace_str=None, trace_json=None):
     for event in events:
         rows[event.get("pid"), event.get("tid")] += moments(event)
     for row in rows.values():
-        place(sorted(row, key=lambda moment: moment[:2]))
+        lay_out(sorted(row, key=lambda moment: moment[:2]))
     return trace_json
 
 
@@ -50,19 +51,21 @@ def moments(event):
     return [(ts, (0, 0), {"B": BEGIN, "E": END}.get(kind, INSIDE), event)]
 
 
-def place(row):
+def lay_out(row):
     """Give the events of a row their new times."""
-    end, open_slices = 0, []
+    now, begins = 0, []
     for _, _, which, event in row:
-        if which == BEGIN:
-            event["ts"] = end
-            open_slices.append((event, end))
-        elif which == INSIDE:           # after the slice's begin, or after what it has called
-            event["ts"] = end + 1 if not open_slices or open_slices[-1][1] == end else end - PADDING - 1
-        elif open_slices:
-            slice, begin = open_slices.pop()
-            end = max(end, begin + WIDTH)
+        if which == INSIDE:             # not in what its slice has called
+            event["ts"] = now - PADDING / 2
+        elif which == BEGIN:
+            event["ts"] = now
+            begins.append(now)
+            now += PADDING
+        elif begins:
+            begin = begins.pop()
+            end = max(now, begin + WIDTH)
             if event["ph"] == "X":
-                slice["dur"] = end - PADDING - begin
+                event["dur"] = end - begin
             else:
-                event["ts"] = end - PADDING
+                event["ts"] = end
+            now = end + PADDING

@@ -12,8 +12,9 @@ __all__ = ["probe"]
 def probe(trace):
     """Return a decorator for functions, or for classes with all their methods. Each call is recorded with what it
     calls, and added to a panopticon.trace.Trace. Calls at the same time, or in a call, are one recording."""
-    shared = SharedRecording(trace)
-    return functools.partial(decorate, shared)
+    if not hasattr(trace, "probes"):
+        trace.probes = SharedRecording(trace)
+    return functools.partial(decorate, trace.probes)
 
 
 def decorate(shared, x):
@@ -43,7 +44,7 @@ def decorate(shared, x):
 
 
 class SharedRecording:
-    """A recording from the first call that begins to the last one that ends."""
+    """The recording of a trace's probes, from the first call that begins to the last one that ends."""
 
     def __init__(self, trace):
         self.lock, self.n_calls, self.tracer = threading.Lock(), 0, AsyncTracer(trace)

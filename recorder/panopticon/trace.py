@@ -15,7 +15,8 @@ class Trace:
         if len(self._recordings) == 1:
             return str(self._recordings[0])
         import json
-        events = [event for number, recording in enumerate(self._recordings) for event in read_events(recording, number)]
+        events = [event for number, recording in enumerate(self._recordings)
+                  for event in read_events(recording, number)]
         return json.dumps({"displayTimeUnit": "ns", "traceEvents": events})
 
 

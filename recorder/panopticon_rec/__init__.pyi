@@ -1,4 +1,4 @@
-"""The types of panopticon_rec. They are in a file of their own, since the module imports nothing that only types need."""
+"""The types of panopticon_rec, in a file of their own: the module imports nothing that only types need."""
 
 import os
 from collections.abc import Iterable

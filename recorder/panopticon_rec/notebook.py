@@ -5,8 +5,10 @@
     %%panopticon [options]              # those of the recorder; -o NAME.pnr names the capture [cell.pnr]
     work()
 
-The first line of such a cell becomes a statement that begins the recording, which ends with the cell. So the rest is run
-as any cell is: with `await`, its last value, its errors and its names. `%panopticon` records the rest of a cell alike.
+The standard library is left out; --include 'asyncio.*' adds a part of it.
+
+The first line of such a cell becomes a statement that begins the recording, which ends with the cell. So the rest is
+run as any cell is: with `await`, its last value, its errors and its names. `%panopticon` records the rest of a cell.
 """
 
 import html
@@ -23,12 +25,19 @@ from IPython.display import display
 import panopticon_rec
 from . import options
 
-# What runs the cells and prints tracebacks, and is not shown; also the scripts with which it is started.
-PACKAGES = ("IPython", "ipykernel", "traitlets", "tornado", "zmq", "jupyter_client", "comm", "matplotlib_inline", "codeop",
-            "prompt_toolkit", "jedi", "pygments", "stack_data", "executing", "asttokens", "pure_eval")
-SCRIPTS = "*/ipykernel_launcher.py", "*/ipykernel/__main__.py", "*/IPython/__main__.py", "*/bin/ipython", "*/bin/ipython3"
+# What runs the cells and prints tracebacks, and is not shown; also the scripts with which it is started. What these
+# packages use of the standard library looks like what a cell uses of it, so that is left out as well.
+PACKAGES = ("IPython", "ipykernel", "traitlets", "tornado", "zmq", "jupyter_client", "comm", "matplotlib_inline",
+            "dateutil", "psutil", "prompt_toolkit", "jedi", "pygments", "stack_data", "executing", "asttokens",
+            "pure_eval")
+SCRIPTS = ("*/ipykernel_launcher.py", "*/ipykernel/__main__.py", "*/IPython/__main__.py", "*/bin/ipython",
+           "*/bin/ipython3")
 
-CELLS = "include */ipykernel_[0-9]*/*", "include <ipython-input-*"      # the files of cells, as Jupyter and IPython name them
+CELLS = "*/ipykernel_[0-9]*/*", "<ipython-input-*"      # the files of cells, as Jupyter and IPython name them
+
+FILTERS = (*(f"exclude {package}{rest}" for package in PACKAGES for rest in ("", ".*")),
+           "exclude namedtuple_TokenInfo.*",            # made by the module tokenize, but is in no file
+           *(f"exclude {script}" for script in SCRIPTS), *(f"include {cell}" for cell in CELLS))
 
 N_ROWS = 30                             # of the table of functions
 
@@ -81,7 +90,8 @@ class Magic:
             path = keywords.pop("output", "cell.pnr")
             if not path.endswith(".pnr"):
                 raise options.UsageError("-o takes the name of a capture, which ends in .pnr")
-            keywords["filters"] = [*hide_kernel(), *keep_cells(keywords), *keywords.get("filters", [])]
+            library = [] if keywords.get("mine") else ["no-stdlib"]     # it decides about libraries itself
+            keywords["filters"] = [*library, *FILTERS, *keywords.get("filters", [])]
             recorder = panopticon_rec.Recorder(path, **keywords)
             self.watch(self.shell.events.register)
             self.recorder = recorder
@@ -119,27 +129,6 @@ class Magic:
             print(f"panopticon: {error}", file=sys.stderr)
 
 
-def hide_kernel():
-    """Return filters by which nothing is recorded of what runs the cells: these packages, and of the standard library
-    the functions that are open now in any thread, such as those of the kernel's event loops."""
-    rules = [f"exclude {package}{rest}" for package in PACKAGES for rest in ("", ".*")]
-    rules += [f"exclude {script}" for script in SCRIPTS]
-    for frame in sys._current_frames().values():
-        while frame:
-            module = frame.f_globals.get("__name__", "")
-            if module.partition(".")[0] in sys.stdlib_module_names:
-                rules.append(f"exclude {module}.{frame.f_code.co_qualname}")
-            frame = frame.f_back
-    return dict.fromkeys(rules)
-
-
-def keep_cells(keywords):
-    """Return filters for what the cell's own options do not mention: what they would leave out, if the first of them is
-    an include, but never the code of cells."""
-    filters = keywords.get("filters", [""])
-    return ["exclude *"] * filters[0].startswith("include ") + [*CELLS]
-
-
 class Recorded:
     """A cell that was recorded, as a notebook or a terminal shows it. path: of the capture."""
 
@@ -165,8 +154,8 @@ class Recorded:
         functions = json.loads(self.convert("--top", "--json"))["functions"]
         rows = "".join(map(format_row, functions[:N_ROWS]))
         more = len(functions) - N_ROWS
-        return ("<table><thead><tr><th>self</th><th>total</th><th>calls</th><th style='text-align: left'>function</th></tr>"
-                f"</thead><tbody>{rows}</tbody></table>"
+        return ("<table><thead><tr><th>self</th><th>total</th><th>calls</th><th style='text-align: left'>function</th>"
+                f"</tr></thead><tbody>{rows}</tbody></table>"
                 f"<p>{f'{more} more functions. ' if more > 0 else ''}"
                 f"Trace: <a href='{quote(self.trace)}' download>{html.escape(self.trace)}</a>, "
                 f"shown by <code>panopticon view {html.escape(shlex.quote(self.path))}</code> "
@@ -175,13 +164,15 @@ class Recorded:
 
 def format_row(function):
     """Return the row of a function in the table. function: an element of what --top --json prints."""
-    place = f"{function['file']}:{function['line']}" if "file" in function else "a C function"
+    source = f"{function['file']}:{function['line']}" if "file" in function else "a C function"
     return (f"<tr><td>{format_duration(function['self_ns'])}</td><td>{format_duration(function['total_ns'])}</td>"
-            f"<td>{function['calls']:,}</td><td style='text-align: left' title='{html.escape(place)}'>"
+            f"<td>{function['calls']:,}</td><td style='text-align: left' title='{html.escape(source)}'>"
             f"<code>{html.escape(function['name'])}</code></td></tr>")
 
 
 def format_duration(ns):
     """Return a duration with its unit, in three digits."""
-    unit, name = next(((unit, name) for unit, name in ((10**9, "s"), (10**6, "ms"), (10**3, "us")) if ns >= unit), (1, "ns"))
-    return f"{ns / unit:.{max(0, 3 - len(str(ns // unit)))}f} {name}" if unit > 1 else f"{ns} ns"
+    for unit, name in (10**9, "s"), (10**6, "ms"), (10**3, "us"):
+        if ns >= unit:
+            return f"{ns / unit:.{max(0, 3 - len(str(ns // unit)))}f} {name}"
+    return f"{ns} ns"

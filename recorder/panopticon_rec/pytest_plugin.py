@@ -42,8 +42,8 @@ class Session:
     def __init__(self, config):
         path = config.option.panopticon
         if not path.endswith(".pnr"):
-            raise pytest.UsageError(f"--panopticon takes the name of a capture, which ends in .pnr, and not {path}: put "
-                                    "the option after the tests, or write --panopticon=NAME.pnr")
+            raise pytest.UsageError(f"--panopticon takes the name of a capture, which ends in .pnr, and not {path}: "
+                                    "put the option after the tests, or write --panopticon=NAME.pnr")
         if panopticon_rec.UNUSABLE:
             raise pytest.UsageError(panopticon_rec.UNUSABLE)
         self.recorder, self.report = None, f"this process is being recorded already: no {path} is made"
@@ -85,7 +85,7 @@ class Tests:
         """Call those who run the test, in the test's own function. The hook's wrappers are around both already."""
         name = "pytest_runtest_protocol"
         wrappers = [one.plugin for one in getattr(item.config.hook, name).get_hookimpls()
-                    if one.hookwrapper or getattr(one, "wrapper", False)]       # the newer kind, which old pluggy has not
+                    if one.hookwrapper or getattr(one, "wrapper", False)]       # the newer kind, not in old pluggy
         protocol = item.config.pluginmanager.subset_hook_caller(name, [self, *wrappers])
         module, dot, rest = item.nodeid.partition(".")
         run = make_function(run_test, *((module, rest) if dot else ("pytest", module)), item)
@@ -107,7 +107,7 @@ def describe(report):
     return "error" if report.failed and report.when in ("setup", "teardown") else report.outcome
 
 
-# One line, in which the code of the test's function is said to be: tools that measure coverage see none of another line.
+# One line, as this is the only one of the test's file that a tool which measures coverage then sees in it.
 run_test = lambda protocol, item, nextitem, end: (protocol(item=item, nextitem=nextitem), end()())[0]       # noqa: E731
 
 OUTCOMES = {}
@@ -121,5 +121,6 @@ def make_outcome(outcome):
 
 def make_function(template, module, name, item):
     """Return a copy of a function that the recorder names MODULE.NAME, and that is where the test is."""
-    code = template.__code__.replace(co_qualname=name, co_filename=str(item.path), co_firstlineno=(item.location[1] or 0) + 1)
+    line = (item.location[1] or 0) + 1
+    code = template.__code__.replace(co_qualname=name, co_filename=str(item.path), co_firstlineno=line)
     return types.FunctionType(code, {"__name__": module})

@@ -1,4 +1,4 @@
-"""pytest --panopticon: a slice for each test, one capture for a session, and the results that the tests have without."""
+"""pytest --panopticon: a slice for each test, one capture for a session, and the same results as without."""
 
 import ast
 import collections
@@ -114,7 +114,7 @@ class Pytest(e2e.EndToEnd):
                 test = one.parent.function.name.removeprefix(f"{name}::")
                 self.assertNotIn(test, found)
                 found[test] = one.function.name[len("pytest.["):-1]
-        tests = [one for one in trace.slices if "::" in one.function.name and "begin_unknown" not in one.flags]     # by a fork
+        tests = [one for one in trace.slices if "::" in one.function.name and "begin_unknown" not in one.flags]  # forked
         self.assertEqual(len(found), len(tests))
         return found
 
@@ -128,7 +128,7 @@ class Pytest(e2e.EndToEnd):
                 phases[above.function.name].append(one.function.name)
         for test, found in phases.items():
             name = test.rpartition("::")[2]
-            missing = {"test_setup": PHASES[1:2], "test_skipped": PHASES[:2]}.get(name, [])     # another hook skips this one
+            missing = {"test_setup": PHASES[1:2], "test_skipped": PHASES[:2]}.get(name, [])     # skipped by another hook
             self.assertEqual(found, [phase for phase in PHASES if phase not in missing])
         self.assertEqual(len(phases), len(OUTCOMES))
 
@@ -139,7 +139,8 @@ class Slices(Pytest):
         self.source = self.write("test_a.py", TESTS)
 
     def test_outcomes_and_phases(self):
-        self.assertIn("panopticon: pytest.pnr has the session: panopticon view pytest.pnr", self.pytest("--panopticon").split("\n"))
+        lines = self.pytest("--panopticon").split("\n")
+        self.assertIn("panopticon: pytest.pnr has the session: panopticon view pytest.pnr", lines)
         trace = self.trace("pytest.pnr")
         self.assertEqual(self.outcomes(trace), OUTCOMES)
         self.check_phases(trace)
@@ -175,7 +176,8 @@ class Slices(Pytest):
         self.assertEqual(len(tests), 2)                 # each in a process of its own
 
     def test_filters_leave_the_tests(self):
-        for words in "--include test_a.helper", "--no-stdlib --exclude '_pytest*' --exclude 'pluggy*' --exclude 'test_*'":
+        for words in ("--include test_a.helper",
+                      "--no-stdlib --exclude '_pytest*' --exclude 'pluggy*' --exclude 'test_*'"):
             with self.subTest(words):
                 self.pytest("--panopticon=run.pnr", f"--panopticon-options={words}")
                 trace = self.trace()
@@ -198,11 +200,14 @@ class Slices(Pytest):
     def test_wrong_words(self):
         os.mkdir(self.path("tests"))
         for words, message in (
-                (["--panopticon", "tests"], "--panopticon takes the name of a capture, which ends in .pnr, and not tests"),
+                (["--panopticon", "tests"],
+                 "--panopticon takes the name of a capture, which ends in .pnr, and not tests"),
                 (["--panopticon", "--panopticon-options=--nothing"], "--panopticon-options: unknown option --nothing"),
-                (["--panopticon", "--panopticon-options=-o x.pnr"], "--panopticon-options: --output has no meaning here"),
+                (["--panopticon", "--panopticon-options=-o x.pnr"],
+                 "--panopticon-options: --output has no meaning here"),
                 (["--panopticon", "--panopticon-options=app.py"], "--panopticon-options: there is no program"),
-                (["--panopticon", "--panopticon-options=--last x"], "--panopticon-options: last: 'x' is not a duration"),
+                (["--panopticon", "--panopticon-options=--last x"],
+                 "--panopticon-options: last: 'x' is not a duration"),
                 (["--panopticon=missing/x.pnr"], "--panopticon: ")):
             with self.subTest(words):
                 printed = self.pytest(*words, status=4)
@@ -221,7 +226,8 @@ class Results(Pytest):
                              cwd=self.directory, env={"PYTHONPATH": ""}, timeout=600)
         self.assertIn(finished.status, (0, 1), finished.out + finished.err)
         cases = xml.etree.ElementTree.parse(path).iter("testcase")
-        return collections.Counter((case.get("classname"), case.get("name"), *(part.tag for part in case)) for case in cases)
+        return collections.Counter((case.get("classname"), case.get("name"), *(part.tag for part in case))
+                                   for case in cases)
 
     def check(self, *words):
         """Returns the results, and the trace of a recording with two workers."""
