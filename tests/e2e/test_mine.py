@@ -90,7 +90,7 @@ class Comparison(e2e.EndToEnd):
     def compare_random(self):
         """Functions, generators and coroutines of the program and of a library call each other, resume what the other
         has begun, throw, close, and leave it to be collected."""
-        for seed in range(30 if e2e.LONG else 6):
+        for seed in range(30 if e2e.LONG else 4):
             with self.subTest(seed=seed):
                 source = f"import random\nrandom.seed({seed})\n" + RANDOM_PROGRAM
                 self.write("site-packages/library.py", RANDOM_MODULE)
@@ -365,7 +365,7 @@ class Mine(e2e.EndToEnd):
                         try:
                             function()
                         except RecursionError:
-                            if {limit} < 2_000 or function is dive: print(depth)
+                            if function is dive: print(depth)
                     library.outer(print, "end")
                     """), "--mine", *options)
                 names = outline(self.trace().slices)
