@@ -3,6 +3,7 @@
 import fnmatch
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -360,17 +361,19 @@ class Mine(e2e.EndToEnd):
                         global depth
                         depth += 1
                         yield from library.generate(lambda: next(generates()))
-                    for function in dive, lambda: next(generates()):
-                        depth = 0
-                        try:
-                            function()
-                        except RecursionError:
-                            if function is dive: print(depth)
+                    try:
+                        dive()
+                    except RecursionError:
+                        print(depth)
+                    try:
+                        {limit} < 2_000 and next(generates())       # next() may use up the C stack itself
+                    except RecursionError:
+                        pass
                     library.outer(print, "end")
                     """), "--mine", *options)
                 names = outline(self.trace().slices)
-                self.assertEqual({name.strip() for name in names if "library" in name} - {"library.<module>"},
-                                 {"library.outer", "library.generate"})
+                self.assertEqual({name.strip() for name in names if "library" in name},
+                                 {"library.outer", *["library.generate"] * (limit < 2_000)})
 
     def test_fork(self):
         _, trace = self.record(textwrap.dedent(IMPORT_LIBRARY) + textwrap.dedent("""
@@ -452,7 +455,7 @@ class Mine(e2e.EndToEnd):
                                  cwd=self.directory, **more)
             self.assertEqual(found, e2e.Finished(0, "", ""))
             self.assertEqual(outline(self.trace().slices), ["<module>", " own", "  textwrap.dedent"])
-        self.assertEqual(self.outline_of("""
+        lines = self.outline_of("""
             import dataclasses
             @dataclasses.dataclass
             class Point:
@@ -466,12 +469,10 @@ class Mine(e2e.EndToEnd):
                 Point(1)
                 library.outer(Point, 1)
             main()
-            """)[-7:], self.dataclass_outline())
-
-    def dataclass_outline(self):
-        init = "Point.__init__" if sys.version_info >= (3, 14) else "__create_fn__.<locals>.__init__"
-        return [" main", f"  {init}", "   Point.__post_init__", "    leaf", "  library.outer", "   Point.__post_init__",
-                "    leaf"]
+            """)
+        self.assertEqual([re.sub(r"\S*\.__init__", "__init__", line) for line in lines[-7:]], [
+            " main", "  __init__", "   Point.__post_init__", "    leaf", "  library.outer", "   Point.__post_init__",
+            "    leaf"])
 
     def test_c_calls(self):
         """Those that own code makes."""
