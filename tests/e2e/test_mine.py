@@ -65,11 +65,11 @@ class Comparison(e2e.EndToEnd):
         reported = [*self.reported, "c_calls"] if has_c_calls else self.reported
         expected_run, slices = test_oracle.from_oracle(program, self.path("oracle.json"), reported)
         with open(self.path("oracle.json")) as file:
-            told = json.load(file)
-        functions = [tuple(function) for function in told["functions"]]
+            story = json.load(file)
+        functions = [tuple(function) for function in story["functions"]]
         outcomes = {function: judge(function[0], function[1].rpartition(":")[0], folder, rules)
                     for function in functions}
-        callers = [functions[number] if number >= 0 else None for number in told["callers"]]
+        callers = [functions[number] if number >= 0 else None for number in story["callers"]]
         capture = self.path("run.pnr")
         shutil.rmtree(capture, ignore_errors=True)
         found_run = e2e.recorded(capture, [program], cwd=folder, options=[
