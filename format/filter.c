@@ -123,12 +123,12 @@ static const char *find_real_folder(const struct pnr_filter *filter, const char 
 /* A function, as the rules see it. */
 struct subject {
     const char *module, *full_name, *file;
-    const char *place;                  /* where own code and libraries are told apart: a real path, or "" */
+    const char *real_file;              /* where own code and libraries are told apart: a real path, or "" */
     bool is_made;
 };
 
 /* Makes the real path of a file, or "" where it is no absolute path. Returns it, owned, or NULL when out of memory. */
-static char *make_place(const struct pnr_filter *filter, const char *file)
+static char *make_real_file(const struct pnr_filter *filter, const char *file)
 {
     if (file[0] != '/')
         return strdup("");
@@ -137,10 +137,10 @@ static char *make_place(const struct pnr_filter *filter, const char *file)
     const char *folder = find_real_folder(filter, file, (size_t)(name - file));
     errno = error;
     size_t size = folder ? strlen(folder) + strlen(name) + 1 : 0;
-    char *place = folder ? malloc(size) : NULL;
-    if (place)
-        snprintf(place, size, "%s%s", folder, name);
-    return place;
+    char *real_file = folder ? malloc(size) : NULL;
+    if (real_file)
+        snprintf(real_file, size, "%s%s", folder, name);
+    return real_file;
 }
 
 /* path: after a slash. */
@@ -158,10 +158,10 @@ static bool is_own(const struct subject *subject, const char *folder)
 {
     if (subject->is_made)
         return false;
-    if (begins_with(subject->place, folder))
-        return !is_in_installed_package(subject->place + strlen(folder));
+    if (begins_with(subject->real_file, folder))
+        return !is_in_installed_package(subject->real_file + strlen(folder));
     bool is_main = strcmp(subject->module, "__main__") == 0 || strcmp(subject->module, "__mp_main__") == 0;
-    return is_main && !is_in_installed_package(subject->place);
+    return is_main && !is_in_installed_package(subject->real_file);
 }
 
 /* ---- rules ---- */
@@ -174,7 +174,7 @@ static bool rule_matches(const struct pnr_filter_rule *rule, const struct subjec
     case PNR_FILTER_OWN:
         return is_own(subject, rule->text);
     case PNR_FILTER_LIBRARY:
-        return begins_with(subject->place, rule->text);
+        return begins_with(subject->real_file, rule->text);
     default:
         return pnr_glob_matches(rule->text, subject->module) || pnr_glob_matches(rule->text, subject->full_name) ||
                pnr_glob_matches(rule->text, subject->file);
@@ -209,19 +209,19 @@ int pnr_filter_judge(const struct pnr_filter *filter, const struct pnr_string st
         *at++ = '.';
     char *file = append_string(at, strings[1]) + 1;
     append_string(file, strings[2]);
-    char *place = filter->has_boundary ? make_place(filter, file) : NULL;
-    if (filter->has_boundary && !place) {
+    char *real_file = filter->has_boundary ? make_real_file(filter, file) : NULL;
+    if (filter->has_boundary && !real_file) {
         free(text);
         return -1;
     }
-    const struct subject subject = { text, full_name, file, place ? place : "", is_made };
+    const struct subject subject = { text, full_name, file, real_file ? real_file : "", is_made };
     enum pnr_filter_outcome outcome = filter->excludes_others ? PNR_FILTER_EXCLUDED : PNR_FILTER_RECORDED;
     size_t i = filter->n;
     while (i > 0 && !rule_matches(&filter->rules[i - 1], &subject))
         i--;
     if (i > 0)
         outcome = outcome_of(filter->rules[i - 1].action);
-    free(place);
+    free(real_file);
     free(text);
     return outcome;
 }

@@ -207,7 +207,7 @@ static inline uint64_t tag_of_caller(const PyCodeObject *code)
     return f && cpython_code(f) == code ? rec_functions_tag(f) : 0;
 }
 
-static inline bool is_full(uint64_t tag)
+static inline bool is_tag_full(uint64_t tag)
 {
     return tag && !(rec_tag_flags(tag) & REC_TAG_NOT_FULL);
 }
@@ -319,7 +319,7 @@ static inline PyObject *on_c_event(PyObject *const *args, enum pnr_kind kind)
 static inline PyObject *on_c_event_of_full(PyObject *const *args, enum pnr_kind kind)
 {
     uint64_t tag = likely(rec_state_is(REC_RECORDING)) ? tag_of_caller((PyCodeObject *)args[0]) : 0;
-    if (is_full(tag) || !rec_state_is(REC_RECORDING))
+    if (is_tag_full(tag) || !rec_state_is(REC_RECORDING))
         return on_c_event(args, kind);
     return kind == PNR_C_CALL && rec_tag_flags(tag) & REC_TAG_BOUNDARY ? rec_tool_disable() : rec_tool_nothing();
 }
@@ -392,7 +392,7 @@ static int on_profile(PyObject *object, PyFrameObject *frame, int what, PyObject
 static int on_profile_of_full(PyObject *object, PyFrameObject *frame, int what, PyObject *callable)
 {
     bool is_c = what == PyTrace_C_CALL || what == PyTrace_C_RETURN || what == PyTrace_C_EXCEPTION;
-    if (is_c && rec_state_is(REC_RECORDING) && !is_full(tag_of_caller(cpython_code(frame->f_frame))))
+    if (is_c && rec_state_is(REC_RECORDING) && !is_tag_full(tag_of_caller(cpython_code(frame->f_frame))))
         return 0;
     return on_profile(object, frame, what, callable);
 }

@@ -552,12 +552,14 @@ static __attribute__((noinline)) PyObject *hook_boundary(PyThreadState *ts, cpyt
         begin_unrecorded_life(f, tag);
         return rec_recursion_evaluate(ts, f, throwflag, thread, HOOK_ENTERED);
     }
-    if (unlikely(!(uint32_t)tag) || rec_tag_flags(tag) & REC_TAG_CONTINUABLE)
+    if (unlikely(!(uint32_t)tag))
         return hook_slowly(ts, f, throwflag);
-    if (unlikely(!rec_buffer_append_now(&thread->buffer, &thread->buffer.call, (uint32_t)tag)))
-        return hook_slowly(ts, f, throwflag);
+    bool is_continuable = rec_tag_flags(tag) & REC_TAG_CONTINUABLE;
+    if (is_continuable && !cpython_is_continuable(f))
+        return rec_recursion_evaluate(ts, f, throwflag, thread, HOOK_ENTERED);
+    append_entry(ts, thread, entry_kind_of(f, tag), is_continuable ? rec_frame_identity(f) : 0, (uint32_t)tag);
     PyObject *result = rec_recursion_evaluate(ts, f, throwflag, thread, HOOK_ENTERED);
-    return leave_with_result(result, NULL, tag);
+    return leave_with_result(result, is_continuable ? f : NULL, tag);
 }
 
 /* The hook of a function with flags. A function that is excluded costs no more than finding that out: nothing is kept

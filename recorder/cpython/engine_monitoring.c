@@ -86,6 +86,13 @@ static enum pnr_kind kind_in_life(enum pnr_kind kind, uint64_t frame)
     return kind;
 }
 
+/* Takes notice of an event that is not recorded. The first one of a life may be PY_THROW, which does not say so. */
+static void skip_in_life(enum pnr_kind kind, const cpython_frame *f)
+{
+    if (kind == PNR_START || kind == PNR_FINISH || kind == PNR_FINISH_UNWIND)
+        rec_lives_end(rec_frame_identity(f));
+}
+
 /* True for an event of a boundary function that is not recorded, where nothing else is to be done at it. */
 static bool is_beyond_boundary(PyThreadState *ts, const cpython_frame *f)
 {
@@ -110,8 +117,7 @@ static __attribute__((noinline)) PyObject *append_event_slowly(PyThreadState *ts
     if (!f || cpython_code(f) != code)
         return rec_tool_nothing();
     if (is_beyond_boundary(ts, f)) {
-        if (kind == PNR_START)
-            rec_lives_end(rec_frame_identity(f));
+        skip_in_life(kind, f);
         return rec_tool_nothing();
     }
     struct rec_thread *thread = resync_monitored_thread(ts, pnr_kind_enters_frame(kind) ? cpython_previous(f) : f);
@@ -122,8 +128,8 @@ static __attribute__((noinline)) PyObject *append_event_slowly(PyThreadState *ts
     if (names)
         rec_threads_on_watched_call(ts, f, thread, tag);
     if (rec_tag_flags(tag) & REC_TAG_EXCLUDED) {
-        if (kind == PNR_START && rec_tag_flags(tag) & REC_TAG_BOUNDARY)
-            rec_lives_end(rec_frame_identity(f));
+        if (rec_tag_flags(tag) & REC_TAG_BOUNDARY)
+            skip_in_life(kind, f);
         return answer_excluded(f, tag, can_disable && !names);
     }
     if (!count_frame(thread, kind))

@@ -17,7 +17,7 @@
 /* At a run that is recorded: returns whether it is the first one of its life. is_first: it is the first of all runs. */
 bool rec_lives_enter(uint64_t frame, bool is_first);
 
-/* At the first of all runs, which is not recorded; or at a recorded end. */
+/* At an end, recorded or not; or at the first of all runs, if it is not recorded. */
 void rec_lives_end(uint64_t frame);
 
 /* Forgets all, because a recording begins. */

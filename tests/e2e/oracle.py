@@ -128,8 +128,8 @@ class Story:
         self.slices.append([function, thread, stack[-1][1] if stack else -1, life, others])
         stack.append((frame, len(self.slices) - 1))
 
-    def caller(self, noted):
-        return self.function(*noted)[0] if noted else -1
+    def caller(self, reported):
+        return self.function(*reported)[0] if reported else -1
 
     def enter_unreported(self, stack, thread, frame, called_by):
         self.enter(stack, thread, frame, *self.lives[frame], self.caller(called_by))

@@ -1,6 +1,7 @@
 """The options of both tools: what several places have about them is the same, and what they mean."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -75,7 +76,8 @@ class Once(unittest.TestCase):
     def test_keywords(self):
         """C code takes over each option of a recording."""
         text = (ROOT / "recorder/cpython/options.c").read_text(encoding="utf-8")
-        self.assertEqual(re.findall(r'^    \{ "(\w+)", [A-Z]+,', text, re.M), list(OPTIONS.KEYWORDS))
+        self.assertEqual(re.findall(r'^    \{ "(\w+)", [A-Z]+,', text, re.M),
+                         [name for name in OPTIONS.KEYWORDS if name not in OPTIONS.PRESETS])
 
     def test_version(self):
         package = (ROOT / "recorder/panopticon_rec/__init__.py").read_text(encoding="utf-8")
@@ -165,6 +167,17 @@ class Recording(unittest.TestCase):
         given = OPTIONS.parse_command_line(["--when-full", "drop", "a.py"])[0]
         self.assertEqual(given["on_overflow"], "drop")
 
+    def test_mine_is_the_first_rule_and_means_c_calls(self):
+        rule = f"mine {os.getcwd()}"
+        for given, filters, c_calls in (
+                ({"mine": True}, [rule], True), ({"mine": False}, [], False), ({"mine": None}, [], False),
+                ({"mine": True, "c_calls": False}, [rule], False),
+                ({"filters": ["exclude a"], "mine": True}, [rule, "exclude a"], True)):
+            found = OPTIONS.parse(given)
+            self.assertEqual((found["filters"], bool(found["c_calls"])), (filters, c_calls))
+        given = OPTIONS.parse_command_line(["--no-stdlib", "--mine", "a.py"])[0]
+        self.assertEqual((given["mine"], given["filters"]), (True, ["no-stdlib"]))
+
     def test_mistakes(self):
         for given, error, text in (({"bogus": None}, TypeError, "bogus"),
                                    ({"on_overflow": "x"}, ValueError, "on_overflow: 'x'"),
@@ -177,7 +190,7 @@ class Recording(unittest.TestCase):
         self.assertRaisesRegex(ValueError, "--last: '5'", OPTIONS.parse, {"last": "5"}, "--")
 
     def test_children_get_the_same(self):
-        for given in ({}, {"engine": "monitoring", "filters": ["no-stdlib", "exclude \udce9=*"], "last": "1.5us"},
+        for given in ({}, {"mine": True}, {"engine": "monitoring", "filters": ["no-stdlib", "exclude \udce9=*"], "last": "1.5us"},
                       {"c_calls": True, "follow": "fork", "snapshot_on": ["exception", "USR2"], "toggle_on": "USR1",
                        "on_overflow": "discard", "max_size": "1.5G", "last": 0.5, "start_paused": True}):
             options = OPTIONS.parse(given)

@@ -1,5 +1,10 @@
 #include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "format/filter.h"
 
@@ -10,12 +15,13 @@ static struct pnr_string string(const char *text)
 
 static struct pnr_filter filter;
 
-/* Each rule is a sign and a text: + includes, - excludes, / excludes below. */
+/* Each rule is a sign and a text: + includes, - excludes, / excludes below, = is own code, @ is a library. */
 static void set(const char *const *rules)
 {
     pnr_filter_clear(&filter);
     for (; *rules; rules++)
         cr_assert_eq(pnr_filter_add(&filter, **rules == '+' ? PNR_FILTER_INCLUDE : **rules == '-' ? PNR_FILTER_EXCLUDE :
+                                    **rules == '=' ? PNR_FILTER_OWN : **rules == '@' ? PNR_FILTER_LIBRARY :
                                     PNR_FILTER_EXCLUDE_BELOW, *rules + 1), 0);
 }
 
@@ -114,4 +120,67 @@ Test(filter, forgets_its_rules)
     cr_expect(judge("other", "f", "/other.py"));
     pnr_filter_clear(&filter);
     cr_expect_not(judge("other", "f", "/other.py"));
+}
+
+/* Folders that are not there are taken as they are. */
+Test(filter, separates_own_code_from_libraries)
+{
+    enum { RECORDED = PNR_FILTER_RECORDED, EXCLUDED = PNR_FILTER_EXCLUDED, BOUNDARY = PNR_FILTER_BOUNDARY };
+    static const struct { const char *rules[6], *module, *file; bool is_made; int outcome; } table[] = {
+        { { "@", "=/none/app/" }, "pkg", "/none/app/pkg.py", false, RECORDED },
+        { { "@", "=/none/app/" }, "pkg", "/none/app2/pkg.py", false, BOUNDARY },
+        { { "@", "=/none/app/" }, "json", "/lib/json/__init__.py", false, BOUNDARY },
+        { { "@", "=/none/app/" }, "os", "<frozen os>", false, BOUNDARY },
+        { { "@", "=/none/app/" }, "builtins", "", false, BOUNDARY },
+        { { "@", "=/none/app/" }, "pkg", "app/pkg.py", false, BOUNDARY },
+        /* installed packages */
+        { { "@", "=/none/app/" }, "six", "/none/app/site-packages/six.py", false, BOUNDARY },
+        { { "@", "=/none/app/" }, "six", "/none/app/.venv/lib/python3/site-packages/six.py", false, BOUNDARY },
+        { { "@", "=/none/app/" }, "six", "/none/app/lib/dist-packages/a/six.py", false, BOUNDARY },
+        { { "@", "=/none/app/" }, "six", "/none/app/my-site-packages/six.py", false, RECORDED },
+        { { "@", "=/none/site-packages/pkg/" }, "pkg", "/none/site-packages/pkg/a.py", false, RECORDED },
+        { { "@", "=/none/", "@/none/lib/" }, "json", "/none/lib/json.py", false, BOUNDARY },
+        /* the program itself */
+        { { "@", "=/none/app/" }, "__main__", "/none/tool.py", false, RECORDED },
+        { { "@", "=/none/app/" }, "__main__", "<string>", false, RECORDED },
+        { { "@", "=/none/app/" }, "__main__", "<string>", true, BOUNDARY },
+        { { "@", "=/none/app/" }, "__main__", "/none/site-packages/pytest/__main__.py", false, BOUNDARY },
+        { { "@", "=/none/app/", "@/none/lib/" }, "__main__", "/none/lib/timeit.py", false, BOUNDARY },
+        /* other rules after it */
+        { { "@", "=/none/app/", "-json*" }, "json", "/lib/json/__init__.py", false, EXCLUDED },
+        { { "@", "=/none/app/", "+json*" }, "json", "/lib/json/__init__.py", false, RECORDED },
+        { { "@", "=/none/app/", "+json*" }, "other", "/lib/other.py", false, BOUNDARY },
+        { { "@", "=/none/app/", "//lib/" }, "json", "/lib/json/__init__.py", false, EXCLUDED },
+        { { "@", "=/none/app/", "-app" }, "app", "/none/app/app.py", false, EXCLUDED },
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        set(table[i].rules);
+        const struct pnr_string strings[3] = { string(table[i].module), string("f"), string(table[i].file) };
+        cr_expect_eq(pnr_filter_judge(&filter, strings, table[i].is_made), table[i].outcome, "row %zu", i);
+    }
+    pnr_filter_clear(&filter);
+}
+
+Test(filter, resolves_folders_and_keeps_errno)
+{
+    char folder[] = "/tmp/panopticon-XXXXXX", real[64], link[64], own[80], file[80], other[80];
+    cr_assert(mkdtemp(folder));
+    snprintf(real, sizeof real, "%s/real", folder);
+    snprintf(link, sizeof link, "%s/link", folder);
+    snprintf(own, sizeof own, "=%s/", real);
+    snprintf(file, sizeof file, "%s/link/../link/a.py", folder);
+    snprintf(other, sizeof other, "%s/real/../a.py", folder);
+    cr_assert_eq(mkdir(real, 0700), 0);
+    cr_assert_eq(symlink(real, link), 0);
+    set((const char *const[]){ "@", own, NULL });
+    for (int round = 0; round < 3; round++) {
+        errno = EDOM;
+        cr_expect_eq(judge("a", "f", file), PNR_FILTER_RECORDED);
+        cr_expect_eq(judge("a", "f", other), PNR_FILTER_BOUNDARY);
+        cr_expect_eq(errno, EDOM);
+    }
+    pnr_filter_clear(&filter);
+    unlink(link);
+    rmdir(real);
+    rmdir(folder);
 }
