@@ -31,7 +31,7 @@ def record(words):
 
 
 def report(words):
-    from .report import report as write_page
+    from .report import main as write_page
     return write_page(words)
 
 
