@@ -351,7 +351,7 @@ const TABLES = {
         functionName, where, barred("Length", "ns", data.calls), number("Started at", "begin_ns", seconds, 120),
         threadName, ...processColumn, ...noteColumn(data.calls)] }),
     threads: () => ({ rows: threads.map(threadRow), sort: "outermost_ns", columns: [
-        text("Thread", "name", { widthGrow: 2, minWidth: 140 }), ...kindColumn, number("Id", "tid", String),
+        text("Thread", "name", { widthGrow: 2, minWidth: 140 }), ...kindColumn, number("Id", "tid", String, 104),
         ...processColumn, barred("In calls", "outermost_ns", threads), number("Calls", "slices"),
         text("From start to end", "begin_ns", { sorter: "number", widthGrow: 2, minWidth: 160, formatter: showLife })] }),
     tasks: () => ({ rows: data.tasks.map(taskRow), sort: "ns", columns: [
