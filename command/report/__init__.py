@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -35,6 +36,8 @@ def main(words):
         data, status = convert(words)
         if data is not None:
             write(page(data), options.output or default_output(data["capture"]), options.quiet)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     except ReportError as error:
         sys.stderr.write(f"panopticon report: {error}\n")
         return 2
@@ -50,7 +53,9 @@ def convert(words):
     converter = panopticon_rec.find_converter()
     if not converter:
         raise ReportError("panopticon-convert was found neither next to panopticon_rec nor on PATH")
-    finished = subprocess.run([converter, *words, "--quiet", "--format=report", "--output=-"], stdout=subprocess.PIPE)
+    # The first word is the name under which the converter reports what is wrong.
+    finished = subprocess.run(["panopticon report", *words, "--quiet", "--format=report", "--output=-"],
+                              executable=converter, stdout=subprocess.PIPE)
     if finished.returncode not in (0, 1) or not finished.stdout.startswith(b"{"):      # such as that of --version
         sys.stdout.buffer.write(finished.stdout)
         return None, finished.returncode if finished.returncode >= 0 else 2

@@ -69,9 +69,7 @@ function describeMissing() {
     for (const message of data.messages)
         add(message.text, message.damage);
     if (data.n_messages > data.messages.length)
-        add(`${plural(data.n_messages - data.messages.length, "more message")}: panopticon verify shows them.`, true);
-    if (data.left_out_calls)
-        add(`${plural(data.left_out_calls, "call")} of rare stacks: there were too many different ones.`, true);
+        add(`${plural(data.n_messages - data.messages.length, "more message")} of that kind.`, true);
     const n_before = items.length;
     for (const rule of new Set(shown.flatMap(process => (process.filters || "").split("\n")).filter(Boolean)))
         add(`The recorder was told: ${rule}.`);
@@ -353,7 +351,7 @@ const TABLES = {
         functionName, where, barred("Length", "ns", data.calls), number("Started at", "begin_ns", seconds, 120),
         threadName, ...processColumn, ...noteColumn(data.calls)] }),
     threads: () => ({ rows: threads.map(threadRow), sort: "outermost_ns", columns: [
-        text("Thread", "name", { widthGrow: 2, minWidth: 140 }), ...kindColumn, number("Id", "tid", String),
+        text("Thread", "name", { widthGrow: 2, minWidth: 140 }), ...kindColumn, number("Id", "tid", String, 104),
         ...processColumn, barred("In calls", "outermost_ns", threads), number("Calls", "slices"),
         text("From start to end", "begin_ns", { sorter: "number", widthGrow: 2, minWidth: 160, formatter: showLife })] }),
     tasks: () => ({ rows: data.tasks.map(taskRow), sort: "ns", columns: [
@@ -373,6 +371,9 @@ function makeTable(id) {
         initialSort: [{ column: sort, dir: "desc" }] });
     const term = () => searched(find("term").value.trim());
     const built = new Promise(done => table.on("tableBuilt", done)).then(() => {
+        // A grid may contain rows and groups of rows only: Tabulator's holder, which the keyboard scrolls, is neither.
+        place.querySelector(".tabulator-tableholder").setAttribute("role", "rowgroup");
+        place.querySelector(".tabulator-table").setAttribute("role", "presentation");
         for (const heading of place.querySelectorAll(".tabulator-col.tabulator-sortable")) {
             heading.tabIndex = 0;
             heading.addEventListener("keydown", event => {

@@ -163,11 +163,12 @@ class Hostile(unittest.TestCase):
         kinds = [(kind, function) for function in (1, 2) for kind in (1, 2) for _ in range(n_blocks)]
         self.replace_segment("thread-1.zst", b"".join(block(i, *kind) for i, kind in enumerate(kinds)))
         self.assertEqual(self.convert()[0], 0)
-        for options in ("--format=folded",), ("--format=pstats",), ("--top",), ("--top", "--json"):
+        for options in ("--format=folded",), ("--format=pstats",), ("--format=report",), ("--top",), ("--top", "--json"):
             with self.subTest(options=options):
                 status, messages = self.convert("-o", "-", *options)
                 self.assertEqual(status, 1, messages)
-                n_left_out = 2 * n * n_blocks - 1048575 + 2 * (options == ("--format=folded",))     # roots
+                n_roots = 2 * (options[0] in ("--format=folded", "--format=report"))
+                n_left_out = 2 * n * n_blocks - 1048575 + n_roots
                 self.assertIn(f"calls left out, as there were too many different stacks: {n_left_out}", messages)
         self.assertLess(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, KIBIBYTES)
 

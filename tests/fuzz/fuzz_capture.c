@@ -12,6 +12,8 @@
 #include "convert/write/output.h"
 #include "convert/write/perfetto.h"
 #include "convert/write/pstats.h"
+#include "convert/write/report.h"
+#include "convert/provenance.h"
 #include "convert/slices/split.h"
 #include "convert/write/top.h"
 #include "convert/write/trace_json.h"
@@ -193,6 +195,26 @@ static void add_up(struct reader *reader, int fd, bool has_roots)
     call_tree_free(tree);
 }
 
+static void gather_report(struct reader *reader, int fd)
+{
+    static struct writer writer;
+    struct report *report = report_new();
+    struct convert_count count;
+    struct anomalies anomalies = { .lost = 0 };
+    struct pnr_err err;
+    if (!report)
+        abort();
+    writer_init(&writer, fd);
+    const struct convert_options how = { .flows = all_flows };
+    const struct provenance provenance = { .capture = "run.pnr", .readers = &reader, .anomalies = &anomalies, .n = 1 };
+    if (convert(&reader, 1, &how, report_sink(report), &count, &anomalies, &err) == 0 &&
+        !report_sink(report)->is_broken && !report_tree(report)->sink.is_broken) {
+        provenance_put(&provenance, &writer);
+        report_put(report, &writer);
+    }
+    report_free(report);
+}
+
 static int choose_any(void *arg, const struct reader *reader)
 {
     (void)arg, (void)reader;
@@ -219,7 +241,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     for (int i = 0; i < FUZZ_PARTS - 1; i++)
         fuzz_write(fuzz_names[i], parts[i], sizes[i]);
     fuzz_write_live(parts[FUZZ_PARTS - 1], sizes[FUZZ_PARTS - 1]);
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 9; i++) {
         const struct reader_choice choice = { choose_any, is_chosen, NULL };
         struct reader *reader = reader_open(fuzz_directory(), i == 7 ? &choice : NULL, &diagnostics, &err);
         if (!reader)
@@ -236,6 +258,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
             convert_pieces(reader, &diagnostics);
         else if (i == 6)
             describe_all(reader, &diagnostics, nowhere);
+        else if (i == 8)
+            gather_report(reader, fileno(nowhere));
         selection_free(selection);
         reader_close(reader);
     }

@@ -401,7 +401,7 @@ class Command(unittest.TestCase):
 
     def test_failures(self):
         for words, status, message in (
-                (["none.pnr"], 2, "panopticon-convert: none.pnr"), ([], 2, "panopticon-convert: no capture given"),
+                (["none.pnr"], 2, ": none.pnr"), ([], 2, ": no capture given"),
                 (["run.pnr", "--top"], 2, "exclude each other"), (["run.pnr", "--from=x"], 2, "--from"),
                 (["."], 2, ""),
                 (["run.pnr", "-o", "/no/such/folder/x.html"], 2, "panopticon report: /no/such/folder/x.html: cannot write: No"),
