@@ -19,8 +19,7 @@ NOT_EXAMINED = {"convert/info.c", "convert/write/call_tree.c", "convert/write/pe
                 "convert/write/top.c", "convert/write/trace_json.c", "convert/identities.c", "convert/slices/subjects.c",
                 "recorder/cpython/layout.h"}
 # Texts that are parts of no message.
-NO_MESSAGES = {"The recorder's C side. panopticon_rec is its interface.", "frame, then monitoring", "standard output",
-               "panopticon: …:", "panopticon: …"}
+NO_MESSAGES = re.compile(r"The recorder's C side\..*|frame, then monitoring|standard output|(--|%%)?panopticon[\w -]*:( …:?)?")
 # The functions in Python whose texts are messages. Exceptions are, too.
 REPORTS = {"fail", "exit", "warn", "parse_quantity", "stderr.write"}
 
@@ -80,7 +79,7 @@ def is_report(node):
     if isinstance(node, ast.Call):
         name = ast.unparse(node.func)
         return name.split(".")[-1] in REPORTS or name.endswith("stderr.write") or name.endswith(("Error", "error)"))
-    return isinstance(node, (ast.Assign, ast.AnnAssign)) and "UNUSABLE" in ast.unparse(node)
+    return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "UNUSABLE"
 
 
 def texts(node):
@@ -109,7 +108,7 @@ def of_sources():
     for folder in PYTHON_SOURCES:
         for path in sorted((ROOT / folder).rglob("*.py")):
             found |= {normal(text): str(path.relative_to(ROOT)) for text in of_python_file(path)}
-    return {text: name for text, name in found.items() if is_message(text) and text not in NO_MESSAGES}
+    return {text: name for text, name in found.items() if is_message(text) and not NO_MESSAGES.fullmatch(text)}
 
 
 def of_page():
