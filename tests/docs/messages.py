@@ -19,7 +19,7 @@ NOT_EXAMINED = {"convert/info.c", "convert/write/call_tree.c", "convert/write/pe
                 "convert/write/top.c", "convert/write/trace_json.c", "convert/identities.c", "convert/slices/subjects.c",
                 "recorder/cpython/layout.h"}
 # Texts that are parts of no message.
-NO_MESSAGES = re.compile(r"The recorder's C side\..*|frame, then monitoring|standard output|(--|%%)?panopticon[\w -]*:( …:?)?")
+NO_MESSAGES = re.compile(r"The recorder's C side\..*|frame, then monitoring|standard output|(--|%%)?panopticon(-options| report)?:( …:?)?")
 # The functions in Python whose texts are messages. Exceptions are, too.
 REPORTS = {"fail", "exit", "warn", "parse_quantity", "stderr.write"}
 
