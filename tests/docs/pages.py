@@ -3,8 +3,8 @@
     for block in blocks(path):
         status, output = user.run(block)
 
-A block is fenced and has a language, or is indented. An indented block is of commands, unless it shows how a command or a
-function is called: those have `[options]`, or parentheses. A comment before a block says what the page cannot show:
+A block is fenced and has a language, or is indented. An indented block is of commands, unless it shows how a command or
+a function is called: those have `[options]`, or parentheses. A comment before a block says what the page cannot show:
 
     <!-- not run: needs a browser -->       why it is not run: what it needs, or what it is
     <!-- needs: fastapi uvicorn -->         modules; without them it is not run
@@ -105,7 +105,7 @@ class User:
         programs = self._all / "bin"
         programs.mkdir()
         self._add_program(programs / "python3", f'#!/bin/sh\nexec {PYTHON} "$@"\n')
-        if (BUILD / "panopticon_rec").is_dir():         # else it is an installation, which has the command for its Python
+        if (BUILD / "panopticon_rec").is_dir():         # else an installation, which has the command for its Python
             self._add_program(programs / "panopticon", COMMAND)
         self._env = {**os.environ, "PYTHONPATH": str(BUILD), "HOME": str(self._all), "PYTHONDONTWRITEBYTECODE": "1",
                      "PATH": f"{programs}:{BUILD}/bin:{os.path.dirname(PYTHON)}:{os.environ['PATH']}"}
@@ -125,7 +125,7 @@ class User:
                 if self._run(["python3", "-c", f"import {name}"])[0] != 0]
 
     def run(self, block):
-        """Return (status, what it printed). status: 0 if it works; else an exit status, or text that says what is wrong."""
+        """Return (status, what it printed). status: 0 if it works; else an exit status, or text about the fault."""
         if "file" in block.markers:
             (self.folder / block.markers["file"]).write_text(block.text, encoding="utf-8")
             return 0, ""
