@@ -12,14 +12,15 @@ PYTHON_SOURCES = ("recorder", "command")
 MIN_LETTERS = 10                        # fewer do not say anything: "… is not …"
 
 # What these functions are given is no message: documentation, conditions, results that were asked for, debugging.
-NOT_MESSAGES = {"PyDoc_STRVAR", "_Static_assert", "volatile", "rec_debug", "printf", "fprintf", "puts", "strftime", "PUT",
-                "TEXT", "CPYTHON_BY_VERSION", "getenv", "put_word", "writer_format", "text_put", "text_put_utf8"}
+NOT_MESSAGES = {"PyDoc_STRVAR", "_Static_assert", "volatile", "rec_debug", "printf", "fprintf", "puts", "strftime",
+                "PUT", "TEXT", "CPYTHON_BY_VERSION", "getenv", "put_word", "writer_format", "text_put", "text_put_utf8"}
 # What these files print is the result that was asked for, and so is what they name.
 NOT_EXAMINED = {"convert/info.c", "convert/write/call_tree.c", "convert/write/perfetto.c", "convert/write/pstats.c",
-                "convert/write/top.c", "convert/write/trace_json.c", "convert/identities.c", "convert/slices/subjects.c",
-                "recorder/cpython/layout.h"}
+                "convert/write/top.c", "convert/write/trace_json.c", "convert/identities.c",
+                "convert/slices/subjects.c", "recorder/cpython/layout.h"}
 # Texts that are parts of no message.
-NO_MESSAGES = re.compile(r"The recorder's C side\..*|frame, then monitoring|standard output|(--|%%)?panopticon(-options| report)?:( …:?)?")
+NO_MESSAGES = re.compile(r"The recorder's C side\..*|frame, then monitoring|standard output"
+                         r"|(--|%%)?panopticon(-options| report)?:( …:?)?")
 # The functions in Python whose texts are messages. Exceptions are, too.
 REPORTS = {"fail", "exit", "warn", "parse_quantity", "stderr.write"}
 
