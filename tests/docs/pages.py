@@ -7,8 +7,8 @@ A block is fenced and has a language, or is indented. An indented block is of co
 a function is called: those have `[options]`, or parentheses. A comment before a block says what the page cannot show:
 
     <!-- not run: needs a browser -->       why it is not run: what it needs, or what it is
-    <!-- needs: fastapi uvicorn -->         modules, or packages as pip has installed them (with a `-` in the name); without
-                                            them it is not run
+    <!-- needs: fastapi panopticon-rec -->  what it needs: modules; what pip has installed, with a `-` in its name; a file
+                                            of a module: `panopticon_rec/bundle.js`. It is not run without them
     <!-- file: api.py -->                   it is the text of this file, which the blocks after it use
     <!-- serves: http://127.0.0.1:8000/ --> a server, which ends by SIGTERM once it has answered this request
 
@@ -97,6 +97,14 @@ def markers(path, line, before, page_markers):
     return found
 
 
+def find(name):
+    """Return the Python that fails unless there is what a block needs."""
+    module, slash, file = name.partition("/")
+    if slash:
+        return f"from importlib import resources; (resources.files('{module}') / '{file}').read_bytes()"
+    return f"from importlib import metadata; metadata.distribution('{name}')" if "-" in name else f"import {name}"
+
+
 class User:
     """Runs blocks of a page, one after another, in a folder that has the files of tests/docs/files, and run.pnr."""
 
@@ -126,10 +134,9 @@ class User:
         shutil.rmtree(self._all, ignore_errors=True)
 
     def missing(self, block):
-        """Return the modules and packages that the block needs and this Python does not have."""
+        """Return what the block needs and this Python does not have."""
         return [name for name in block.markers.get("needs", "").split()
-                if self._run(["python3", "-c", "from importlib import metadata; metadata.distribution('%s')" % name
-                              if "-" in name else f"import {name}"])[0] != 0]
+                if self._run(["python3", "-c", find(name)])[0] != 0]
 
     def run(self, block):
         """Return (status, what it printed). status: 0 if it works; else an exit status, or text about the fault."""
