@@ -1,11 +1,11 @@
-"""A small shop that takes orders, as an example of a fault in asyncio code: its orders wait for each other. Where? The
-tutorial (docs/tutorial.md) finds out."""
+"""A small shop whose orders wait for each other. Where? docs/tutorial.md finds out."""
 
 import asyncio
 import time
 
 PRICES = {"tea": 4.50, "coffee": 7.20, "cocoa": 5.10}
-ORDERS = [("tea", "EUR"), ("coffee", "USD"), ("cocoa", "EUR"), ("tea", "GBP"), ("coffee", "EUR"), ("cocoa", "USD")]
+ORDERS = [("tea", "EUR"), ("coffee", "USD"), ("cocoa", "EUR"),
+          ("tea", "GBP"), ("coffee", "EUR"), ("cocoa", "USD")]
 
 
 async def stock(item):

@@ -15,8 +15,9 @@ COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 # Files of others: a path below one of these folders is one of CPython's, or one of Linux's.
 CPYTHON = ("Include/", "Lib/", "Modules/", "Objects/", "Parser/", "Python/")
 LINUX = ("arch/", "kernel/", "mm/")
-OTHERS = {"Python.h", "greenlet.h", "pybind11.h", "pycore_interpframe.h", "_asynciomodule.c", "json.py", "locale.py", "manage.py",
-          "shop/manage.py"}
+OTHERS = {"Python.h", "greenlet.h", "pybind11.h", "pycore_interpframe.h", "_asynciomodule.c", "json.py", "locale.py",
+          "manage.py", "shop/manage.py"}
+EXAMPLES = re.compile(r"(app|file|m|[A-Z]+)\.(py|json)|(build|[A-Z]+)/.*")
 FILE = re.compile(r"(?<![\w*/.<>\\-])((?:[\w.-]+/)*[\w-]+\.(?:c|h|py|def|md|json))(?!\w)")
 
 

@@ -12,15 +12,15 @@ PYTHON_SOURCES = ("recorder", "command")
 MIN_LETTERS = 10                        # fewer do not say anything: "… is not …"
 
 # What these functions are given is no message: documentation, conditions, results that were asked for, debugging.
-NOT_MESSAGES = {"PyDoc_STRVAR", "_Static_assert", "volatile", "rec_debug", "printf", "fprintf", "puts", "strftime", "PUT",
-                "TEXT", "CPYTHON_BY_VERSION", "getenv", "put_word", "writer_format", "text_put", "text_put_utf8"}
+NOT_MESSAGES = {"PyDoc_STRVAR", "_Static_assert", "volatile", "rec_debug", "printf", "fprintf", "puts", "strftime",
+                "PUT", "TEXT", "CPYTHON_BY_VERSION", "getenv", "put_word", "writer_format", "text_put", "text_put_utf8"}
 # What these files print is the result that was asked for, and so is what they name.
 NOT_EXAMINED = {"convert/info.c", "convert/write/call_tree.c", "convert/write/perfetto.c", "convert/write/pstats.c",
-                "convert/write/top.c", "convert/write/trace_json.c", "convert/identities.c", "convert/slices/subjects.c",
-                "recorder/cpython/layout.h"}
+                "convert/write/top.c", "convert/write/trace_json.c", "convert/identities.c",
+                "convert/slices/subjects.c", "recorder/cpython/layout.h"}
 # Texts that are parts of no message.
-NO_MESSAGES = {"The recorder's C side. panopticon_rec is its interface.", "frame, then monitoring", "standard output",
-               "panopticon: …:", "panopticon: …"}
+NO_MESSAGES = re.compile(r"The recorder's C side\..*|frame, then monitoring|standard output"
+                         r"|(--|%%)?panopticon(-options| report)?:( …:?)?")
 # The functions in Python whose texts are messages. Exceptions are, too.
 REPORTS = {"fail", "exit", "warn", "parse_quantity", "stderr.write"}
 
@@ -80,7 +80,7 @@ def is_report(node):
     if isinstance(node, ast.Call):
         name = ast.unparse(node.func)
         return name.split(".")[-1] in REPORTS or name.endswith("stderr.write") or name.endswith(("Error", "error)"))
-    return isinstance(node, (ast.Assign, ast.AnnAssign)) and "UNUSABLE" in ast.unparse(node)
+    return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "UNUSABLE"
 
 
 def texts(node):
@@ -109,7 +109,7 @@ def of_sources():
     for folder in PYTHON_SOURCES:
         for path in sorted((ROOT / folder).rglob("*.py")):
             found |= {normal(text): str(path.relative_to(ROOT)) for text in of_python_file(path)}
-    return {text: name for text, name in found.items() if is_message(text) and text not in NO_MESSAGES}
+    return {text: name for text, name in found.items() if is_message(text) and not NO_MESSAGES.fullmatch(text)}
 
 
 def of_page():

@@ -3,17 +3,18 @@
     for block in blocks(path):
         status, output = user.run(block)
 
-A block is fenced and has a language, or is indented. An indented block is of commands, unless it shows how a command or a
-function is called: those have `[options]`, or parentheses. A comment before a block says what the page cannot show:
+A block is fenced and has a language, or is indented. An indented block is of commands, unless it shows how a command or
+a function is called: those have `[options]`, or parentheses. A comment before a block says what the page cannot show:
 
     <!-- not run: needs a browser -->       why it is not run: what it needs, or what it is
-    <!-- needs: fastapi uvicorn -->         modules; without them it is not run
+    <!-- needs: fastapi panopticon-rec -->  what it needs: modules; what pip has installed, with a `-` in its name; a file
+                                            of a module: `panopticon_rec/bundle.js`. It is not run without them
     <!-- file: api.py -->                   it is the text of this file, which the blocks after it use
     <!-- serves: http://127.0.0.1:8000/ --> a server, which ends by SIGTERM once it has answered this request
 
 A comment before the first block, `<!-- not run on this page: REASON -->`, holds for all blocks of the page.
 
-PANOPTICON_BUILD    the build directory, or that of an installation: its bin is on PATH     [build/release]
+PANOPTICON_BUILD    the build directory, or `installed`: what pip has installed for PANOPTICON_PYTHON   [build/release]
 PANOPTICON_PYTHON   the interpreter that is `python3`   [the running one]
 """
 
@@ -33,6 +34,7 @@ import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+IS_INSTALLED = os.environ.get("PANOPTICON_BUILD") == "installed"
 BUILD = pathlib.Path(os.environ.get("PANOPTICON_BUILD", ROOT / "build/release")).resolve()
 PYTHON = os.environ.get("PANOPTICON_PYTHON", sys.executable)
 SECONDS = 100
@@ -95,6 +97,14 @@ def markers(path, line, before, page_markers):
     return found
 
 
+def find(name):
+    """Return the Python that fails unless there is what a block needs."""
+    module, slash, file = name.partition("/")
+    if slash:
+        return f"from importlib import resources; (resources.files('{module}') / '{file}').read_bytes()"
+    return f"from importlib import metadata; metadata.distribution('{name}')" if "-" in name else f"import {name}"
+
+
 class User:
     """Runs blocks of a page, one after another, in a folder that has the files of tests/docs/files, and run.pnr."""
 
@@ -105,10 +115,14 @@ class User:
         programs = self._all / "bin"
         programs.mkdir()
         self._add_program(programs / "python3", f'#!/bin/sh\nexec {PYTHON} "$@"\n')
-        if (BUILD / "panopticon_rec").is_dir():         # else it is an installation, which has the command for its Python
+        before = [str(programs), os.path.dirname(PYTHON)]
+        self._env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PANOPTICON"))}
+        self._env |= {"HOME": str(self._all), "PYTHONDONTWRITEBYTECODE": "1"}
+        if not IS_INSTALLED:
             self._add_program(programs / "panopticon", COMMAND)
-        self._env = {**os.environ, "PYTHONPATH": str(BUILD), "HOME": str(self._all), "PYTHONDONTWRITEBYTECODE": "1",
-                     "PATH": f"{programs}:{BUILD}/bin:{os.path.dirname(PYTHON)}:{os.environ['PATH']}"}
+            self._env["PYTHONPATH"] = str(BUILD)
+            before.insert(1, f"{BUILD}/bin")
+        self._env["PATH"] = ":".join([*before, os.environ["PATH"]])
         self._run(["python3", "-m", "panopticon_rec", "-q", "app.py"])
 
     @staticmethod
@@ -120,12 +134,12 @@ class User:
         shutil.rmtree(self._all, ignore_errors=True)
 
     def missing(self, block):
-        """Return the modules that the block needs and this Python does not have."""
+        """Return what the block needs and this Python does not have."""
         return [name for name in block.markers.get("needs", "").split()
-                if self._run(["python3", "-c", f"import {name}"])[0] != 0]
+                if self._run(["python3", "-c", find(name)])[0] != 0]
 
     def run(self, block):
-        """Return (status, what it printed). status: 0 if it works; else an exit status, or text that says what is wrong."""
+        """Return (status, what it printed). status: 0 if it works; else an exit status, or text about the fault."""
         if "file" in block.markers:
             (self.folder / block.markers["file"]).write_text(block.text, encoding="utf-8")
             return 0, ""

@@ -1,5 +1,5 @@
-"""Each command of the documentation works: the blocks of README.md and docs/*.md are run as a user would run them, in the
-order of the page, in a folder of its own. pages.py describes the comments that say what cannot be run, and why."""
+"""Each command of the documentation works: the blocks of README.md and docs/*.md are run as a user would run them, in
+the order of the page, in a folder of its own. pages.py describes the comments that say what cannot be run, and why."""
 
 import json
 import re
@@ -69,7 +69,9 @@ class Services(unittest.TestCase):
 
     def test_systemd(self):
         command = re.search(r"^ExecStart=((?:.*\\\n)*.*)$", self.find("ini"), re.M)[1]
-        self.run_command("STATE_DIRECTORY=state\n" + command.replace("/opt/shop/bin/", "").replace("/opt/shop/", ""), "state")
+        for folder in "/opt/shop/bin/", "/opt/shop/":
+            command = command.replace(folder, "")
+        self.run_command(f"STATE_DIRECTORY=state\n{command}", "state")
 
     def test_container(self):
         words = json.loads(re.search(r"^CMD ((?:.*\\\n)*.*)$", self.find("dockerfile"), re.M)[1].replace("\\\n", ""))
