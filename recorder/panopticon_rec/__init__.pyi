@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Literal, TypedDict
 from typing_extensions import Self, Unpack
 
-__all__ = ["AsyncTracer", "Recorder", "pause", "record", "resume", "snapshot"]
+__all__ = ["AsyncTracer", "Recorded", "Recorder", "pause", "record", "resume", "snapshot"]
 __version__: str
 UNUSABLE: str | None
 
@@ -14,6 +14,7 @@ class _Options(TypedDict, total=False):
     # Seconds or text such as "20us"; bytes or text such as "1.5G". None stands for the default.
     c_calls: bool | None
     engine: Literal["frame", "monitoring"] | None
+    mine: bool | None
     filters: str | Iterable[str] | None
     min_duration: float | str | None
     start_paused: bool | None
@@ -24,11 +25,23 @@ class _Options(TypedDict, total=False):
     snapshot_on: str | Iterable[str] | None
     toggle_on: str | None
 
+class Recorded(tuple[int, int, int, int]):
+    path: str
+    def __new__(cls, totals: Iterable[int], path: str = "") -> Self: ...
+    @property
+    def events(self) -> int: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def lost(self) -> int: ...
+
 class Recorder:
     path: str
     def __init__(self, path: str | os.PathLike[str] = "run.pnr", **keywords: Unpack[_Options]) -> None: ...
     def start(self) -> Self: ...
-    def stop(self) -> tuple[int, int, int, int]: ...
+    def stop(self) -> Recorded: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, exc_type: type[BaseException] | None = None, exc_value: BaseException | None = None,
                  traceback: TracebackType | None = None, /) -> None: ...
