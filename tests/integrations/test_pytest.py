@@ -103,8 +103,10 @@ class Pytest(e2e.EndToEnd):
         """Runs pytest on self.directory. Returns what it printed on standard output."""
         finished = e2e.plain([*before, "-m", "pytest", "-p", "no:cacheprovider", *words], cwd=self.directory,
                              env={"PYTHONPATH": ""})
-        self.assertEqual(finished.status, status, finished.out + finished.err)
-        return finished.out + finished.err
+        printed = finished.out + finished.err
+        self.assertEqual(finished.status, status, printed)
+        self.assertNotIn("AssertRewriteWarning", printed)
+        return printed
 
     def outcomes(self, trace, name="test_a.py"):
         """The outcome of each test by the trace: where its slice ends, another one has the outcome."""
