@@ -98,6 +98,9 @@ def format_help():
 
 def main():
     """Run the command line. Returns the exit status."""
+    for stream in "stdout", "stderr":
+        if not getattr(sys, stream):    # closed; a program that takes this one's place finds it so, too
+            setattr(sys, stream, open(os.devnull, "w"))
     name, *words = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
         sys.stdout.write(format_help())

@@ -44,6 +44,7 @@ def run_child(path, words):
     forwarded = signal.valid_signals() - NOT_FORWARDED
     before = signal.pthread_sigmask(signal.SIG_BLOCK, forwarded)
     child = os.posix_spawn(path, words, os.environ, setsigmask=before, setsigdef=[signal.SIGPIPE, signal.SIGXFSZ])
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)           # ignored by who has started this, it would not be sent
     try:
         while True:
             found, status = os.waitpid(child, os.WNOHANG | os.WUNTRACED)
