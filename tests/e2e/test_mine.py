@@ -497,8 +497,8 @@ class Mine(e2e.EndToEnd):
             def own(seconds):
                 library.outer(time.sleep, seconds)
             own(0)
-            own(0.05)
-            """, "--min-duration", "20ms")
+            own(0.4)
+            """, "--min-duration", "300ms")
         self.assertEqual(names[-2:], [" own", "  library.outer"])
         self.assertEqual(names.count(" own"), 1)
 
