@@ -122,7 +122,7 @@ class Pytest(e2e.EndToEnd):
         return found
 
     def check_phases(self, trace):
-        """Each test has the steps of pytest in its slice, but what a mark skips is skipped by another hook."""
+        """Each test has the steps of pytest in its slice, except those that another hook skips."""
         phases = collections.defaultdict(list)
         for one in trace.slices:
             above = one.parent
