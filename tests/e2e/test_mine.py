@@ -364,7 +364,7 @@ class Mine(e2e.EndToEnd):
                     try:
                         dive()
                     except RecursionError:
-                        print(depth)
+                        print(round(depth / 100))
                     try:
                         {limit} < 2_000 and next(generates())       # next() may use up the C stack itself
                     except RecursionError:
