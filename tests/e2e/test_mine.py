@@ -507,6 +507,26 @@ class Mine(e2e.EndToEnd):
         reported = e2e.run([e2e.CONVERT, self.path("run.pnr"), "--info"]).out
         self.assertIn(f"  filters     mine {self.directory}\n              exclude a\n", reported)
 
+    @unittest.skipUnless(hasattr(sys, "activate_stack_trampoline"), "there is no stack trampoline")
+    def test_engine_changes_in_a_callback(self):
+        _, trace = self.record(textwrap.dedent(IMPORT_LIBRARY) + textwrap.dedent("""
+            def leaf(): pass
+            def begins():
+                steps = library.generate(leaf)
+                next(steps)
+                sys.activate_stack_trampoline("perf")
+                library.outer(goes_on, steps)
+                sys.deactivate_stack_trampoline()
+            def goes_on(steps):
+                for _ in steps: pass
+                library.outer(leaf)
+            library.outer(begins)
+            """), options=["-q", "--mine"])
+        self.assertEqual(outline(trace.slices), [
+            "<module>", " library.outer", "  begins", "   library.generate", "    leaf", "   library.outer", "    goes_on",
+            "     library.generate", "      leaf", "     library.generate", "     library.outer", "      leaf"])
+        self.assertEqual([len(flow) for flow in trace.flows], [3])
+
     def test_wrong(self):
         finished = self.script("""
             import os, panopticon_rec
