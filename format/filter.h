@@ -8,7 +8,7 @@
  * The last rule that matches a function decides. A function that no rule matches is excluded when the first of the
  * globs includes, and included otherwise. A filter belongs to one thread at a time.
  *
- * Own code and libraries are told apart by where a file really lies: the folder of the file, as realpath(3) gives it. */
+ * Own code and libraries are told apart by where a file really lies: by its folder, as realpath(3) gives it. */
 #ifndef PNR_FILTER_H
 #define PNR_FILTER_H
 

@@ -149,8 +149,9 @@ class Recorder:
 
     def stop(self):
         """Stop recording and write everything, in any function and any thread. Returns Recorded, a tuple (events,
-        threads, bytes, lost) with names; in a forked child those of the child. Raises RuntimeError when this recorder is not running, OSError when the
-        capture could not be written to its end: what was recorded until then is kept."""
+        threads, bytes, lost) with names; in a forked child those of the child. Raises RuntimeError when this recorder
+        is not running, OSError when the capture could not be written to its end: what was recorded until then is
+        kept."""
         if not self._is_running:
             raise RuntimeError("panopticon: this recorder is not running")
         self._is_running = False

@@ -187,8 +187,9 @@ OPTIONS = (
     Option("engine", choice("frame", "monitoring", kept_as=str), None, EVENTS, "where events come from",
            "`monitoring` (CPython 3.12 and later) is slower, and uses only documented interfaces.", shown="frame"),
     Option("mine", FLAG, False, EVENTS, "only code below the current directory",
-           "Of libraries, what that code calls itself is recorded, and not what they call in turn. Calls of C functions "
-           "are recorded where that code makes them. It is the first of the rules of `--include` and `--exclude`."),
+           "Of libraries, what that code calls itself is recorded, and not what they call in turn. Calls of C "
+           "functions are recorded where that code makes them. It is the first of the rules of `--include` and "
+           "`--exclude`."),
     Option("include", FILTERS, (), EVENTS, "record functions that match", shown="all functions"),
     Option("exclude", FILTERS, (), EVENTS, "do not record functions that match"),
     Option("no-stdlib", FILTER_FLAG, (), EVENTS, "do not record the standard library",

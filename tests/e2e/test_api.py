@@ -50,6 +50,22 @@ class Record(e2e.EndToEnd):
         self.script("import panopticon_rec\nwith panopticon_rec.record('run.pnr'):\n    len('x')")
         self.assertEqual([one.function.name for one in self.trace().slices], ["__main__.<module>"])
 
+    def test_totals_have_names(self):
+        finished = self.script("""
+            import copy, panopticon_rec, pickle
+            def step(): pass
+            recorder = panopticon_rec.Recorder("run.pnr").start()
+            step()
+            totals = recorder.stop()
+            events, threads, n_bytes, lost = totals
+            print(totals == (totals.events, totals.threads, totals.bytes, totals.lost) == (events, threads, n_bytes, lost))
+            print(totals.path == recorder.path, events, threads, lost)
+            print(repr(totals) == f"Recorded(events={events}, threads=1, bytes={n_bytes}, lost=0, path={recorder.path!r})")
+            for same in copy.copy(totals), pickle.loads(pickle.dumps(totals)):
+                print(repr(same) == repr(totals), type(same) is type(totals))
+            """)
+        self.assertEqual(finished.out.splitlines(), ["True", "True 2 1 0", "True", "True True", "True True"])
+
     def test_exception_goes_through(self):
         finished = self.script("""
             import panopticon_rec

@@ -190,8 +190,8 @@ class Cells(Notebook):
 
 class Terminal(e2e.EndToEnd):
     def test_a_cell(self):
-        lines = ["%load_ext panopticon_rec", "%%panopticon -o run.pnr", "def f(n):", "    return n and f(n - 1)", "f(3)",
-                 "", "", "f(4)", "exit", ""]
+        lines = ["%load_ext panopticon_rec", "%%panopticon -o run.pnr", "def f(n):", "    return n and f(n - 1)",
+                 "f(3)", "", "", "f(4)", "exit", ""]
         finished = e2e.plain(["-m", "IPython", "--simple-prompt", "--no-banner", "--no-confirm-exit"],
                              cwd=self.directory, stdin="\n".join(lines).encode(),
                              env={"PYTHONPATH": "", "HOME": self.directory})

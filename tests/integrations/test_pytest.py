@@ -109,18 +109,20 @@ class Pytest(e2e.EndToEnd):
         return printed
 
     def outcomes(self, trace, name="test_a.py"):
-        """The outcome of each test by the trace: where its slice ends, another one has the outcome."""
+        """The outcome of each test by the trace: where its slice ends, another one has the outcome. Tests that a fork
+        has split have a second slice in the child."""
         found = {}
         for one in trace.slices:
             if one.function.name.startswith("pytest.["):
                 test = one.parent.function.name.removeprefix(f"{name}::")
                 self.assertNotIn(test, found)
                 found[test] = one.function.name[len("pytest.["):-1]
-        tests = [one for one in trace.slices if "::" in one.function.name and "begin_unknown" not in one.flags]  # forked
+        tests = [one for one in trace.slices if "::" in one.function.name and "begin_unknown" not in one.flags]
         self.assertEqual(len(found), len(tests))
         return found
 
     def check_phases(self, trace):
+        """Each test has the steps of pytest in its slice, except those that another hook skips."""
         phases = collections.defaultdict(list)
         for one in trace.slices:
             above = one.parent
@@ -130,7 +132,7 @@ class Pytest(e2e.EndToEnd):
                 phases[above.function.name].append(one.function.name)
         for test, found in phases.items():
             name = test.rpartition("::")[2]
-            missing = {"test_setup": PHASES[1:2], "test_skipped": PHASES[:2]}.get(name, [])     # skipped by another hook
+            missing = {"test_setup": PHASES[1:2], "test_skipped": PHASES[:2]}.get(name, [])
             self.assertEqual(found, [phase for phase in PHASES if phase not in missing])
         self.assertEqual(len(phases), len(OUTCOMES))
 

@@ -2,6 +2,7 @@
 by the interpreter that the wheel is for."""
 
 import ast
+import configparser
 import email
 import os
 import shutil
@@ -51,6 +52,15 @@ class Contents(e2e.EndToEnd):
                          ("panopticon-rec", version, "Apache-2.0", f"<3.{e2e.NEWEST + 1},>=3.{e2e.OLDEST}"))
         tag = email.message_from_bytes(self.read(".dist-info/WHEEL"))["Tag"]
         self.assertTrue(tag.startswith("cp{0}{1}-cp{0}{1}-".format(*sys.version_info)), tag)
+
+    def test_entry_points(self):
+        """The wheel has the modules of its commands and of its plugins."""
+        points = configparser.ConfigParser()
+        points.read_string(self.read(".dist-info/entry_points.txt").decode())
+        found = {name: dict(points[name]) for name in points.sections()}
+        self.assertEqual(found, {"console_scripts": {"panopticon": "panopticon_rec.command:main"},
+                                 "pytest11": {"panopticon": "panopticon_pytest"}})
+        self.assertLessEqual({"panopticon_rec/command/__init__.py", "panopticon_pytest.py"}, set(self.wheel.namelist()))
 
     def test_extension(self):
         """It exports one symbol: a program may have a zstd of its own."""
