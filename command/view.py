@@ -2,8 +2,8 @@
 
 ui.perfetto.dev runs in the browser, and fetches a trace from 127.0.0.1:9001 when its address says so. Its content security
 policy allows no other port. Each trace is converted into a temporary folder and served until it has been fetched once. No
-other page can read it, as the answer allows one origin alone; nor can another user of the machine, as the path of the
-trace contains a number that nobody can guess.
+other page can read it, as the answer allows one origin alone. The path of the trace contains a number that nobody can
+guess; another user of the machine may see it in the command line of the browser, as long as the trace is served.
 """
 
 import itertools

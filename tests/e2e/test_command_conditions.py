@@ -1,4 +1,4 @@
-"""The command `panopticon` in surroundings that are not the usual ones: closed streams, ignored signals, the locale C,
+"""The command `panopticon` under conditions that are not the usual ones: closed streams, ignored signals, the locale C,
 names of any bytes, programs that name no interpreter."""
 
 import os
@@ -10,6 +10,7 @@ import zipfile
 import e2e
 
 COMMAND = os.path.join(e2e.BUILD, "bin", "panopticon")
+HAS_PAGE = os.path.exists(os.path.join(e2e.BUILD, "panopticon_rec/command/report/bundle.js"))       # by `scons report`
 NAMES = b"new\nline", b"sp ace", b"-dash", b"no\xffutf-8", b"<script>", b"quo'te\""
 SHOW = """
     import json, os, signal, sys
@@ -37,7 +38,7 @@ class Command(e2e.EndToEnd):
 
 
 @unittest.skipIf(e2e.IS_SANITIZED, "the command runs the interpreter without the sanitizer")
-class Surroundings(Command):
+class Conditions(Command):
     def test_closed_streams(self):
         """The exit status is the same, and what is left to read is no traceback."""
         for words, status in (["--help"], 0), (["record", "--help"], 0), (["--version"], 0), (["view", "-h"], 0), \
@@ -85,6 +86,27 @@ class Surroundings(Command):
                 for verb in b"top", b"info", b"verify":
                     self.assertEqual(self.command(verb, b"--", name + b".pnr").returncode, 0)
                 os.rename(path, before)
+
+    @unittest.skipUnless(HAS_PAGE, "the libraries of the report's page are not bundled")
+    def test_where_a_report_goes(self):
+        """To captures of any name, through a symbolic link, which is kept, and to the file of standard output."""
+        before = os.fsencode(self.record())
+        for name in NAMES:
+            with self.subTest(name=name):
+                path = os.path.join(os.fsencode(self.directory), name + b".pnr")
+                os.rename(before, path)
+                done = self.command(b"report", b"-q", b"-o", b"run.html", b"--", name + b".pnr")
+                self.assertEqual((done.returncode, done.stderr), (0, b""))
+                os.rename(path, before)
+        size = os.path.getsize(self.path("run.html"))
+        os.symlink("target.html", self.path("link.html"))
+        self.command("report", "-o", "link.html", "run.pnr")
+        self.assertEqual(os.readlink(self.path("link.html")), "target.html")
+        self.assertAlmostEqual(os.path.getsize(self.path("target.html")), size, delta=100)
+        with open(self.path("out.html"), "wb") as out:
+            self.assertEqual(self.command("report", "-o", "/dev/stdout", "run.pnr", stdout=out).returncode, 0)
+        self.assertAlmostEqual(os.path.getsize(self.path("out.html")), size, delta=100)
+        self.assertEqual([name for name in os.listdir(self.directory) if name.startswith(".panopticon")], [])
 
     def test_an_option_without_its_argument(self):
         self.record()
