@@ -33,8 +33,7 @@ def become(program, words):
 
 def find_converter():
     """Return the path of panopticon-convert, or end with a line."""
-    return panopticon_rec.find_converter() or fail(
-        "panopticon-convert was found neither next to panopticon_rec nor on PATH")
+    return panopticon_rec.find_converter() or fail(panopticon_rec.NO_CONVERTER)
 
 
 # ---- how subcommands run ----

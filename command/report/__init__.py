@@ -54,7 +54,7 @@ def convert(words, captures):
     what follows `--`."""
     converter = panopticon_rec.find_converter()
     if not converter:
-        raise ReportError("panopticon-convert was found neither next to panopticon_rec nor on PATH")
+        raise ReportError(panopticon_rec.NO_CONVERTER)
     # The first word is the name under which the converter reports what is wrong.
     finished = subprocess.run(["panopticon report", *words, "--quiet", "--format=report", "--output=-", "--", *captures],
                               executable=converter, stdout=subprocess.PIPE)
