@@ -111,4 +111,7 @@ def main():
         is_program = name[:1] != "-" and (os.path.exists(name) or name.endswith(".py"))
         hint = f"to record a program: panopticon record {name}" if is_program else "try --help"
         fail(f"there is no subcommand {name} ({hint})")
-    return SUBCOMMANDS[name].run(words)
+    try:
+        return SUBCOMMANDS[name].run(words)
+    except KeyboardInterrupt:
+        return 128 + _signal.SIGINT

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 
@@ -37,8 +36,6 @@ def main(words):
         data, status = convert(others, words[end + 1:])
         if data is not None:
             write(page(data), options.output or default_output(data["capture"]), options.quiet)
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
     except ReportError as error:
         sys.stderr.write(f"panopticon report: {error}\n")
         return 2
