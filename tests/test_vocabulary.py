@@ -41,7 +41,7 @@ NAMES = [
     ("room", "capacity, buffer, reserve"),
     ("gap", "unrecorded"),
     ("drops?|dropped", "elide, discard, evict, prune, skip"),
-    ("chains?", "flow"),
+    ("(?<!load_cert_)chains?", "flow"),
     ("edges?(?!_cases)", "begin, end"),
     ("marks?", "flags, code_tag"),
     ("points?(?=_(first|last|middle|ns|event|phase))", "flow_event"),

@@ -200,9 +200,9 @@ class Signals(Command):
     PROGRAM = """
         import os, signal, sys, time
         def handle(number, frame):
-            print(signal.Signals(number).name, flush=True)
+            os.write(1, f"{{signal.Signals(number).name}}\\n".encode())
         for number in signal.SIGUSR1, signal.SIGTERM: signal.signal(number, handle)
-        print(os.getpid(), flush=True)
+        os.write(1, f"{{os.getpid()}}\\n".encode())       # print() is not for signal handlers
         {end}
         """
 
