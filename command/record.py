@@ -1,7 +1,7 @@
 """panopticon record: finds the program and its interpreter, and becomes the recorder under that interpreter.
 
-The recorder runs by its path (panopticon_rec/__main__.py), with flags of the interpreter before it, so that the program
-finds what it finds without: its environment, sys.path, sys.argv and sys.orig_argv.
+The recorder runs by the path of its package, after the flags of the interpreter. So the program finds what it finds
+without the recorder: its environment, sys.path, sys.argv and sys.orig_argv.
 """
 
 import os
@@ -37,8 +37,7 @@ def main(words):
     program, *before = interpreter.words
 
     def command(note):
-        main_file = os.path.join(interpreter.package, "__main__.py")
-        return [program, *before, main_file, f"--panopticon={note}", *own, *arguments]
+        return [program, *before, interpreter.package, f"--panopticon={note}", *own, *arguments]
 
     if "view" in given:
         from . import record_and_view

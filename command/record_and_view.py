@@ -23,5 +23,8 @@ def run(path, command, output):
         except FileNotFoundError:       # it was not run: the recorder has reported why
             recorded = None
     if recorded and os.path.exists(recorded):
-        view.show([os.path.relpath(recorded)])
+        try:
+            view.show([os.path.relpath(recorded)])
+        except SystemExit:              # what was wrong is reported, and the status is the program's
+            pass
     return child.end_as(status)

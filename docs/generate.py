@@ -1,5 +1,5 @@
-"""Write the documentation of the options of both tools, and of the subcommands of `panopticon`, from the tables that
-the tools themselves use: recorder/panopticon_rec/options.py, convert/options.def and command/__init__.py.
+"""Write the documentation of the options of both tools, and of the command `panopticon`, from the tables that they
+themselves use: recorder/panopticon_rec/options.py, convert/options.def and command/__init__.py.
 
     python3 docs/generate.py                # after a change of a table; tests/format/test_options.py checks that
     it was done
@@ -10,6 +10,7 @@ docs/command-line.md and docs/api.md get their tables; docs/man/ and docs/comple
 import ast
 import importlib.util
 import re
+import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,10 +65,14 @@ def load_options():
     return module
 
 
+def as_row(one):
+    return Row(one.short, one.name, one.type.argument, one.group, load_options().shown_default(one), one.help, one.more,
+               one.type.choices)
+
+
 def recorder():
     options = load_options()
-    rows = [Row(one.short, one.name, one.type.argument, one.group, options.shown_default(one), one.help, one.more,
-                one.type.choices) for one in options.OPTIONS]
+    rows = [as_row(one) for one in options.OPTIONS]
     return Tool(RECORDER, "panopticon_rec", "record a Python program", options.USAGE,
                 f"Records a Python program. {options.PROGRAM_TEXT}", options.VALUES_TEXT, options.EXIT_STATUS,
                 " ", rows)
@@ -99,21 +104,42 @@ def converter():
                 texts["values"], texts["exit_status"], "=", rows)
 
 
-# ---- docs/command-line.md ----
+def load_command():
+    """Return the module panopticon_rec.command, of the package as the sources have it."""
+    if "panopticon_rec.command" not in sys.modules:
+        sys.path.insert(0, str(ROOT / "recorder"))
+        spec = importlib.util.spec_from_file_location("panopticon_rec.command", ROOT / "command/__init__.py",
+                                                      submodule_search_locations=[str(ROOT / "command")])
+        sys.modules["panopticon_rec.command"] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        sys.path.remove(str(ROOT / "recorder"))
+    return sys.modules["panopticon_rec.command"]
+
 
 def subcommands():
-    """Return the subcommands of `panopticon`: (name, what it does). The latter is the first text of each row of
-    SUBCOMMANDS in command/__init__.py."""
-    tree = ast.parse((ROOT / "command/__init__.py").read_text(encoding="utf-8"))
-    rows = next(node.value for node in tree.body if isinstance(node, ast.Assign)
-                and ast.unparse(node.targets[0]) == "SUBCOMMANDS")
-    return [(name.value, next(node.value for node in ast.walk(row) if isinstance(node, ast.Constant)))
-            for name, row in zip(rows.keys, rows.values)]
+    """Return the subcommands of `panopticon`, each as a Tool whose rows are all options that it takes: dict of name to
+    Tool."""
+    command, tools = load_command(), {None: None, "recorder": recorder(), "converter": converter()}
+    found = {}
+    for name, row in command.SUBCOMMANDS.items():
+        other = tools[row.takes]
+        found[name] = Tool(f"panopticon {name}", "panopticon", row.help, f"panopticon {name} {row.usage}", row.help, "", "",
+                           other.between if other else " ", [*map(as_row, row.options), *(other.rows if other else [])])
+    return found
 
+
+# ---- docs/command-line.md ----
 
 def table_of_subcommands():
-    rows = [f"| `panopticon {name}` | {text} |" for name, text in subcommands()]
-    return "\n".join(["| command | does |", "|---|---|", *rows]) + "\n"
+    """The subcommands, and the options that only they have."""
+    lines = ["| command | does |", "|---|---|",
+             *(f"| `{tool.command}` | {tool.summary} |" for tool in subcommands().values()), "",
+             "| option | meaning |", "|---|---|"]
+    for name, row in load_command().SUBCOMMANDS.items():
+        for one in map(as_row, row.options):
+            spelling = one.spellings(" ")[-1].replace("|", "\\|")
+            lines.append(f"| `panopticon {name} {spelling}` | {one.sentence} |")
+    return "\n".join(lines) + "\n"
 
 
 def table(tool):
@@ -185,9 +211,29 @@ def man_page(tool, version):
     return "\n".join(lines)
 
 
+def command_page(version):
+    """Return the man page of `panopticon`: its subcommands with their own options."""
+    command = load_command()
+    pages = {"recorder": "panopticon_rec", "converter": CONVERTER}
+    lines = [f'.TH PANOPTICON 1 "" "Panopticon {version}"', ".SH NAME", "panopticon \\- record Python programs, and show "
+             "what was recorded", ".SH SYNOPSIS", roff("panopticon SUBCOMMAND [options] ..."), ".SH SUBCOMMANDS"]
+    for name, row in command.SUBCOMMANDS.items():
+        lines += [".TP", f"\\fBpanopticon {name}\\fR {roff(row.usage)}", roff(f"{row.help[:1].upper()}{row.help[1:]}.")]
+        if row.takes:
+            lines.append(f"Takes the options of \\fB{roff(pages[row.takes])}\\fR(1).")
+        for one in map(as_row, row.options):
+            spelling = ", ".join(f"\\fB{roff(word)}\\fR" for word in one.spellings(" "))
+            default = f" The default is {one.default}." if one.default else ""
+            lines += [".RS", ".TP", spelling, roff(one.sentence + default), ".RE"]
+    lines += [".SH EXIT STATUS", "Of \\fBpanopticon record\\fR: that of the program. Of the others: 0 when all was done, 1 "
+              "when a part was, 2 when nothing was.", ".SH SEE ALSO", f".BR panopticon_rec (1), {CONVERTER} (1)", ""]
+    return "\n".join(lines)
+
+
 # ---- completion ----
 
-COMMENT = "# Completion for panopticon-convert, and for python3 -m panopticon_rec. Made by docs/generate.py."
+COMMENT = ("# Completion for panopticon, for panopticon-convert, and for python3 -m panopticon_rec. Made by "
+           "docs/generate.py.")
 
 
 def words_of(tool):
@@ -209,9 +255,27 @@ def bash_function(tool, name):
     return "\n".join(lines)
 
 
+def bash_command(tools):
+    names = " ".join(tools)
+    cases = "".join(f"        {name}) _panopticon_{name} ;;\n" for name in tools)
+    return ("_panopticon() {\n"
+            "    COMPREPLY=()\n"
+            "    if [[ $COMP_CWORD -eq 1 ]]; then\n"
+            f'        COMPREPLY=($(compgen -W "{names} --help --version" -- "${{COMP_WORDS[1]}}"))\n'
+            "        return\n"
+            "    fi\n"
+            "    case ${COMP_WORDS[1]} in\n"
+            f"{cases}"
+            "    esac\n"
+            "}")
+
+
 def bash(tools):
+    commands = subcommands()
     return "\n\n".join([
         COMMENT, bash_function(tools[0], "_panopticon_rec"), bash_function(tools[1], "_panopticon_convert"),
+        *(bash_function(tool, f"_panopticon_{name}") for name, tool in commands.items() if name != "convert"),
+        bash_command(commands),
         "_panopticon_python() {\n"
         '    COMPREPLY=()\n'
         '    if [[ ${COMP_WORDS[1]} == -m && ${COMP_WORDS[2]} == panopticon_rec && $COMP_CWORD -gt 2 ]]; then\n'
@@ -220,6 +284,7 @@ def bash(tools):
         '        _python "$@"\n'
         "    fi\n"
         "}",
+        "complete -o default -F _panopticon panopticon\n"
         "complete -o default -F _panopticon_convert panopticon-convert\n"
         "complete -o default -F _panopticon_python python3\n"])
 
@@ -240,10 +305,32 @@ def zsh_function(tool, name, last):
     return "\n".join([*lines, f"        {last}", "}"])
 
 
+def zsh_command(tools):
+    names = " ".join(quote(f"{name}:{tool.summary}") for name, tool in tools.items())
+    cases = "".join(f"        {name}) _panopticon_{name} ;;\n" for name in tools)
+    return ("_panopticon() {\n"
+            "    if (( CURRENT == 2 )); then\n"
+            f"        local -a names=({names})\n"
+            "        _describe subcommand names\n"
+            "        return\n"
+            "    fi\n"
+            "    shift words\n"
+            "    (( CURRENT -= 1 ))\n"
+            "    case $words[1] in\n"
+            f"{cases}"
+            "    esac\n"
+            "}")
+
+
 def zsh(tools):
+    commands = subcommands()
     return "\n\n".join([
-        f"#compdef panopticon-convert\n{COMMENT}", zsh_function(tools[0], "_panopticon_rec", "'*::program:_files'"),
+        f"#compdef panopticon panopticon-convert\n{COMMENT}",
+        zsh_function(tools[0], "_panopticon_rec", "'*::program:_files'"),
         zsh_function(tools[1], "_panopticon_convert", "'*:CAPTURE:_files -/'"),
+        *(zsh_function(tool, f"_panopticon_{name}", "'*::program:_files'" if name == "record" else "'*:PATH:_files'")
+          for name, tool in commands.items() if name != "convert"),
+        zsh_command(commands),
         "_panopticon_python() {\n"
         "    if [[ $words[2] == -m && $words[3] == panopticon_rec ]] && (( CURRENT > 3 )); then\n"
         "        shift 2 words\n"
@@ -255,17 +342,26 @@ def zsh(tools):
         "}",
         "compdef _panopticon_python python3\n"
         "if [[ $zsh_eval_context[-1] == loadautofunc ]]; then\n"
-        '    _panopticon_convert "$@"\n'
+        "    case $service in\n"
+        '        panopticon) _panopticon "$@" ;;\n'
+        '        *) _panopticon_convert "$@" ;;\n'
+        "    esac\n"
         "else\n"
+        "    compdef _panopticon panopticon\n"
         "    compdef _panopticon_convert panopticon-convert\n"
         "fi\n"])
 
 
 def fish(tools):
+    commands = subcommands()
     lines = [COMMENT]
-    for tool in tools:
+    for name, tool in commands.items():
+        lines.append(f"complete -c panopticon -n __fish_use_subcommand -a {name} -d {quote(tool.summary)}")
+    for tool in [*tools, *commands.values()]:
         command, condition = "panopticon-convert", ""
-        if tool.command == RECORDER:
+        if tool.page == "panopticon":
+            command, condition = "panopticon", f" -n '__fish_seen_subcommand_from {tool.command.split()[1]}'"
+        elif tool.command == RECORDER:
             command, condition = "python3", " -n 'string match -q -- \"* -m panopticon_rec *\" \"\"(commandline -p)'"
         for row in tool.rows:
             short = f" -s {row.short}" if row.short else ""
@@ -284,6 +380,7 @@ def outputs():
     return {ROOT / "docs/command-line.md": command_line(),
             ROOT / "docs/api.md": python_interface(),
             **{ROOT / "docs/man" / f"{tool.page}.1": man_page(tool, version) for tool in tools},
+            ROOT / "docs/man/panopticon.1": command_page(version),
             ROOT / "docs/completion/panopticon.bash": bash(tools),
             ROOT / "docs/completion/panopticon.zsh": zsh(tools),
             ROOT / "docs/completion/panopticon.fish": fish(tools)}

@@ -1,4 +1,4 @@
-# Completion for panopticon-convert, and for python3 -m panopticon_rec. Made by docs/generate.py.
+# Completion for panopticon, for panopticon-convert, and for python3 -m panopticon_rec. Made by docs/generate.py.
 
 _panopticon_rec() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
@@ -24,6 +24,92 @@ _panopticon_convert() {
     return 0
 }
 
+_panopticon_record() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
+    [[ $word == "=" ]] && word=""
+    [[ $before == "=" ]] && before=${COMP_WORDS[COMP_CWORD-2]}
+    case $before in
+        --engine) COMPREPLY=($(compgen -W "frame monitoring" -- "$word")); return ;;
+        --on-overflow) COMPREPLY=($(compgen -W "block discard" -- "$word")); return ;;
+        --follow) COMPREPLY=($(compgen -W "none fork all" -- "$word")); return ;;
+    esac
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--view -o --output --force -q --quiet --c-calls --engine --mine --include --exclude --no-stdlib --no-frozen --min-duration --start-paused --max-size --last --on-overflow --follow --snapshot-on --toggle-on -h --help --version" -- "$word"))
+    return 0
+}
+
+_panopticon_view() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
+    [[ $word == "=" ]] && word=""
+    [[ $before == "=" ]] && before=${COMP_WORDS[COMP_CWORD-2]}
+    case $before in
+        --viewer) COMPREPLY=($(compgen -W "perfetto catapult" -- "$word")); return ;;
+        --format) COMPREPLY=($(compgen -W "catapult perfetto folded pstats report" -- "$word")); return ;;
+    esac
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--viewer -o --output --format -q --quiet -j --jobs --flows --tasks --split --logical --top --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth -h --help --version" -- "$word"))
+    return 0
+}
+
+_panopticon_report() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
+    [[ $word == "=" ]] && word=""
+    [[ $before == "=" ]] && before=${COMP_WORDS[COMP_CWORD-2]}
+    case $before in
+        --format) COMPREPLY=($(compgen -W "catapult perfetto folded pstats report" -- "$word")); return ;;
+    esac
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "-o --output --format -q --quiet -j --jobs --flows --tasks --split --logical --top --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth -h --help --version" -- "$word"))
+    return 0
+}
+
+_panopticon_top() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
+    [[ $word == "=" ]] && word=""
+    [[ $before == "=" ]] && before=${COMP_WORDS[COMP_CWORD-2]}
+    case $before in
+        --format) COMPREPLY=($(compgen -W "catapult perfetto folded pstats report" -- "$word")); return ;;
+    esac
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "-o --output --format -q --quiet -j --jobs --flows --tasks --split --logical --top --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth -h --help --version" -- "$word"))
+    return 0
+}
+
+_panopticon_info() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
+    [[ $word == "=" ]] && word=""
+    [[ $before == "=" ]] && before=${COMP_WORDS[COMP_CWORD-2]}
+    case $before in
+        --format) COMPREPLY=($(compgen -W "catapult perfetto folded pstats report" -- "$word")); return ;;
+    esac
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "-o --output --format -q --quiet -j --jobs --flows --tasks --split --logical --top --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth -h --help --version" -- "$word"))
+    return 0
+}
+
+_panopticon_verify() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
+    [[ $word == "=" ]] && word=""
+    [[ $before == "=" ]] && before=${COMP_WORDS[COMP_CWORD-2]}
+    case $before in
+        --format) COMPREPLY=($(compgen -W "catapult perfetto folded pstats report" -- "$word")); return ;;
+    esac
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "-o --output --format -q --quiet -j --jobs --flows --tasks --split --logical --top --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth -h --help --version" -- "$word"))
+    return 0
+}
+
+_panopticon() {
+    COMPREPLY=()
+    if [[ $COMP_CWORD -eq 1 ]]; then
+        COMPREPLY=($(compgen -W "record view convert report top info verify --help --version" -- "${COMP_WORDS[1]}"))
+        return
+    fi
+    case ${COMP_WORDS[1]} in
+        record) _panopticon_record ;;
+        view) _panopticon_view ;;
+        convert) _panopticon_convert ;;
+        report) _panopticon_report ;;
+        top) _panopticon_top ;;
+        info) _panopticon_info ;;
+        verify) _panopticon_verify ;;
+    esac
+}
+
 _panopticon_python() {
     COMPREPLY=()
     if [[ ${COMP_WORDS[1]} == -m && ${COMP_WORDS[2]} == panopticon_rec && $COMP_CWORD -gt 2 ]]; then
@@ -33,5 +119,6 @@ _panopticon_python() {
     fi
 }
 
+complete -o default -F _panopticon panopticon
 complete -o default -F _panopticon_convert panopticon-convert
 complete -o default -F _panopticon_python python3

@@ -1,5 +1,5 @@
-#compdef panopticon-convert
-# Completion for panopticon-convert, and for python3 -m panopticon_rec. Made by docs/generate.py.
+#compdef panopticon panopticon-convert
+# Completion for panopticon, for panopticon-convert, and for python3 -m panopticon_rec. Made by docs/generate.py.
 
 _panopticon_rec() {
     _arguments -s -S \
@@ -60,6 +60,210 @@ _panopticon_convert() {
         '*:CAPTURE:_files -/'
 }
 
+_panopticon_record() {
+    _arguments -s -S \
+        '*--view[open the trace at the end of the program]' \
+        '*-o[where the capture or trace goes]:PATH:_files' \
+        '*--output=[where the capture or trace goes]:PATH:_files' \
+        '*--force[replace an existing capture]' \
+        '*-q[no summary at the end]' \
+        '*--quiet[no summary at the end]' \
+        '*--c-calls[record calls of C functions, too]' \
+        '*--engine=[where events come from]:frame monitoring:(frame monitoring)' \
+        '*--mine[only code below the current directory]' \
+        '*--include=[record functions that match]:GLOB:_files' \
+        '*--exclude=[do not record functions that match]:GLOB:_files' \
+        '*--no-stdlib[do not record the standard library]' \
+        '*--no-frozen[do not record frozen modules]' \
+        '*--min-duration=[leave out calls shorter than DURATION]:DURATION:_files' \
+        '*--start-paused[record nothing at first]' \
+        '*--max-size=[evict the oldest data beyond SIZE]:SIZE:_files' \
+        '*--last=[evict data older than DURATION]:DURATION:_files' \
+        '*--on-overflow=[what to do when the disk is slow]:block discard:(block discard)' \
+        '*--follow=[which child processes to record]:none fork all:(none fork all)' \
+        '*--snapshot-on=[save a snapshot at a signal or exception]:WHEN:_files' \
+        '*--toggle-on=[a signal that pauses and resumes]:SIGNAL:_files' \
+        '*-h[this list; --help describes each]' \
+        '*--help[this list; --help describes each]' \
+        '*--version[the version]' \
+        '*::program:_files'
+}
+
+_panopticon_view() {
+    _arguments -s -S \
+        '*--viewer=[which viewer]:perfetto catapult:(perfetto catapult)' \
+        '*-o[where to write; - is standard output]:FILE:_files' \
+        '*--output=[where to write; - is standard output]:FILE:_files' \
+        '*--format=[catapult, perfetto, folded, pstats or report]:FORMAT:(catapult perfetto folded pstats report)' \
+        '*-q[no summary; warnings and errors are still shown]' \
+        '*--quiet[no summary; warnings and errors are still shown]' \
+        '*-j[how many threads work, up to 16]:N:_files' \
+        '*--jobs=[how many threads work, up to 16]:N:_files' \
+        '*--flows=[which slices arrows connect]:KINDS:_files' \
+        '*--tasks[a row for each task of asyncio]' \
+        '*--split=[several files of at most SIZE, such as 200M]:SIZE:_files' \
+        '*--logical[all calls have the same width]' \
+        '*--top[print the functions that took the most time]' \
+        '*--json[with --top\: print all functions, as JSON]' \
+        '*--info[print what is in the capture, at once]' \
+        '*--verify[read all of the capture and report damage]' \
+        '*--from=[leave out what is before TIME]:TIME:_files' \
+        '*--to=[leave out what is after TIME]:TIME:_files' \
+        '*--process=[show processes with this id or name]:PID:_files' \
+        '*--thread=[show threads and greenlets with this id or name]:TID:_files' \
+        '*--include=[show functions that match]:GLOB:_files' \
+        '*--exclude=[leave out functions that match]:GLOB:_files' \
+        '*--min-duration=[leave out slices shorter than DURATION]:DURATION:_files' \
+        '*--max-depth=[at most N nested slices]:N:_files' \
+        '*-h[this list; --help shows more]' \
+        '*--help[this list; --help shows more]' \
+        '*--version[the version]' \
+        '*:PATH:_files'
+}
+
+_panopticon_report() {
+    _arguments -s -S \
+        '*-o[where to write; - is standard output]:FILE:_files' \
+        '*--output=[where to write; - is standard output]:FILE:_files' \
+        '*--format=[catapult, perfetto, folded, pstats or report]:FORMAT:(catapult perfetto folded pstats report)' \
+        '*-q[no summary; warnings and errors are still shown]' \
+        '*--quiet[no summary; warnings and errors are still shown]' \
+        '*-j[how many threads work, up to 16]:N:_files' \
+        '*--jobs=[how many threads work, up to 16]:N:_files' \
+        '*--flows=[which slices arrows connect]:KINDS:_files' \
+        '*--tasks[a row for each task of asyncio]' \
+        '*--split=[several files of at most SIZE, such as 200M]:SIZE:_files' \
+        '*--logical[all calls have the same width]' \
+        '*--top[print the functions that took the most time]' \
+        '*--json[with --top\: print all functions, as JSON]' \
+        '*--info[print what is in the capture, at once]' \
+        '*--verify[read all of the capture and report damage]' \
+        '*--from=[leave out what is before TIME]:TIME:_files' \
+        '*--to=[leave out what is after TIME]:TIME:_files' \
+        '*--process=[show processes with this id or name]:PID:_files' \
+        '*--thread=[show threads and greenlets with this id or name]:TID:_files' \
+        '*--include=[show functions that match]:GLOB:_files' \
+        '*--exclude=[leave out functions that match]:GLOB:_files' \
+        '*--min-duration=[leave out slices shorter than DURATION]:DURATION:_files' \
+        '*--max-depth=[at most N nested slices]:N:_files' \
+        '*-h[this list; --help shows more]' \
+        '*--help[this list; --help shows more]' \
+        '*--version[the version]' \
+        '*:PATH:_files'
+}
+
+_panopticon_top() {
+    _arguments -s -S \
+        '*-o[where to write; - is standard output]:FILE:_files' \
+        '*--output=[where to write; - is standard output]:FILE:_files' \
+        '*--format=[catapult, perfetto, folded, pstats or report]:FORMAT:(catapult perfetto folded pstats report)' \
+        '*-q[no summary; warnings and errors are still shown]' \
+        '*--quiet[no summary; warnings and errors are still shown]' \
+        '*-j[how many threads work, up to 16]:N:_files' \
+        '*--jobs=[how many threads work, up to 16]:N:_files' \
+        '*--flows=[which slices arrows connect]:KINDS:_files' \
+        '*--tasks[a row for each task of asyncio]' \
+        '*--split=[several files of at most SIZE, such as 200M]:SIZE:_files' \
+        '*--logical[all calls have the same width]' \
+        '*--top[print the functions that took the most time]' \
+        '*--json[with --top\: print all functions, as JSON]' \
+        '*--info[print what is in the capture, at once]' \
+        '*--verify[read all of the capture and report damage]' \
+        '*--from=[leave out what is before TIME]:TIME:_files' \
+        '*--to=[leave out what is after TIME]:TIME:_files' \
+        '*--process=[show processes with this id or name]:PID:_files' \
+        '*--thread=[show threads and greenlets with this id or name]:TID:_files' \
+        '*--include=[show functions that match]:GLOB:_files' \
+        '*--exclude=[leave out functions that match]:GLOB:_files' \
+        '*--min-duration=[leave out slices shorter than DURATION]:DURATION:_files' \
+        '*--max-depth=[at most N nested slices]:N:_files' \
+        '*-h[this list; --help shows more]' \
+        '*--help[this list; --help shows more]' \
+        '*--version[the version]' \
+        '*:PATH:_files'
+}
+
+_panopticon_info() {
+    _arguments -s -S \
+        '*-o[where to write; - is standard output]:FILE:_files' \
+        '*--output=[where to write; - is standard output]:FILE:_files' \
+        '*--format=[catapult, perfetto, folded, pstats or report]:FORMAT:(catapult perfetto folded pstats report)' \
+        '*-q[no summary; warnings and errors are still shown]' \
+        '*--quiet[no summary; warnings and errors are still shown]' \
+        '*-j[how many threads work, up to 16]:N:_files' \
+        '*--jobs=[how many threads work, up to 16]:N:_files' \
+        '*--flows=[which slices arrows connect]:KINDS:_files' \
+        '*--tasks[a row for each task of asyncio]' \
+        '*--split=[several files of at most SIZE, such as 200M]:SIZE:_files' \
+        '*--logical[all calls have the same width]' \
+        '*--top[print the functions that took the most time]' \
+        '*--json[with --top\: print all functions, as JSON]' \
+        '*--info[print what is in the capture, at once]' \
+        '*--verify[read all of the capture and report damage]' \
+        '*--from=[leave out what is before TIME]:TIME:_files' \
+        '*--to=[leave out what is after TIME]:TIME:_files' \
+        '*--process=[show processes with this id or name]:PID:_files' \
+        '*--thread=[show threads and greenlets with this id or name]:TID:_files' \
+        '*--include=[show functions that match]:GLOB:_files' \
+        '*--exclude=[leave out functions that match]:GLOB:_files' \
+        '*--min-duration=[leave out slices shorter than DURATION]:DURATION:_files' \
+        '*--max-depth=[at most N nested slices]:N:_files' \
+        '*-h[this list; --help shows more]' \
+        '*--help[this list; --help shows more]' \
+        '*--version[the version]' \
+        '*:PATH:_files'
+}
+
+_panopticon_verify() {
+    _arguments -s -S \
+        '*-o[where to write; - is standard output]:FILE:_files' \
+        '*--output=[where to write; - is standard output]:FILE:_files' \
+        '*--format=[catapult, perfetto, folded, pstats or report]:FORMAT:(catapult perfetto folded pstats report)' \
+        '*-q[no summary; warnings and errors are still shown]' \
+        '*--quiet[no summary; warnings and errors are still shown]' \
+        '*-j[how many threads work, up to 16]:N:_files' \
+        '*--jobs=[how many threads work, up to 16]:N:_files' \
+        '*--flows=[which slices arrows connect]:KINDS:_files' \
+        '*--tasks[a row for each task of asyncio]' \
+        '*--split=[several files of at most SIZE, such as 200M]:SIZE:_files' \
+        '*--logical[all calls have the same width]' \
+        '*--top[print the functions that took the most time]' \
+        '*--json[with --top\: print all functions, as JSON]' \
+        '*--info[print what is in the capture, at once]' \
+        '*--verify[read all of the capture and report damage]' \
+        '*--from=[leave out what is before TIME]:TIME:_files' \
+        '*--to=[leave out what is after TIME]:TIME:_files' \
+        '*--process=[show processes with this id or name]:PID:_files' \
+        '*--thread=[show threads and greenlets with this id or name]:TID:_files' \
+        '*--include=[show functions that match]:GLOB:_files' \
+        '*--exclude=[leave out functions that match]:GLOB:_files' \
+        '*--min-duration=[leave out slices shorter than DURATION]:DURATION:_files' \
+        '*--max-depth=[at most N nested slices]:N:_files' \
+        '*-h[this list; --help shows more]' \
+        '*--help[this list; --help shows more]' \
+        '*--version[the version]' \
+        '*:PATH:_files'
+}
+
+_panopticon() {
+    if (( CURRENT == 2 )); then
+        local -a names=('record:record a Python program' 'view:show a capture, or a trace, in a viewer' 'convert:convert a capture to a trace' 'report:write a capture as one HTML page' 'top:print the functions that took the most time' 'info:print what is in a capture' 'verify:read all of a capture and report damage')
+        _describe subcommand names
+        return
+    fi
+    shift words
+    (( CURRENT -= 1 ))
+    case $words[1] in
+        record) _panopticon_record ;;
+        view) _panopticon_view ;;
+        convert) _panopticon_convert ;;
+        report) _panopticon_report ;;
+        top) _panopticon_top ;;
+        info) _panopticon_info ;;
+        verify) _panopticon_verify ;;
+    esac
+}
+
 _panopticon_python() {
     if [[ $words[2] == -m && $words[3] == panopticon_rec ]] && (( CURRENT > 3 )); then
         shift 2 words
@@ -72,7 +276,11 @@ _panopticon_python() {
 
 compdef _panopticon_python python3
 if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
-    _panopticon_convert "$@"
+    case $service in
+        panopticon) _panopticon "$@" ;;
+        *) _panopticon_convert "$@" ;;
+    esac
 else
+    compdef _panopticon panopticon
     compdef _panopticon_convert panopticon-convert
 fi

@@ -1,6 +1,6 @@
 """The command line: python3 -m panopticon_rec [options] (FILE | -m MODULE | -c COMMAND | -) [ARGS...]
 
-Also runs by its path, `python3 PATH/panopticon_rec/__main__.py`, under an interpreter that does not find the package.
+Also runs by the path of the package, `python3 PATH/panopticon_rec`, under an interpreter that does not find it.
 """
 
 import sys

@@ -60,7 +60,8 @@ class Install(e2e.EndToEnd):
         self.check(e2e.PYTHON, PYTHONPATH=packages)
         installed = os.path.join(packages, "panopticon_rec")
         self.assertEqual({"__init__.py", "__main__.py", "options.py", "follow"} - set(os.listdir(installed)), set())
-        for path in ("man/man1/panopticon-convert.1", "man/man1/panopticon_rec.1", "zsh/site-functions/_panopticon-convert",
+        for path in ("man/man1/panopticon.1", "bash-completion/completions/panopticon",
+                     "fish/vendor_completions.d/panopticon.fish", "man/man1/panopticon-convert.1", "man/man1/panopticon_rec.1", "zsh/site-functions/_panopticon-convert",
                      "bash-completion/completions/panopticon-convert", "fish/vendor_completions.d/panopticon-convert.fish"):
             self.assertTrue(os.path.exists(f"{prefix}/share/{path}"), path)
 

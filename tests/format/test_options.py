@@ -57,6 +57,20 @@ class Documentation(unittest.TestCase):
                              (theirs[name].short, theirs[name].argument, theirs[name].default), name)
 
 
+    def test_subcommands_have_options_that_exist(self):
+        """Those of the command `panopticon`: the man page and the completion have each subcommand, and its own options."""
+        page = (ROOT / "docs/man/panopticon.1").read_text(encoding="utf-8")
+        for name, tool in generate.subcommands().items():
+            self.assertIn(f"\\fBpanopticon {name}\\fR", page)
+            names = [row.name for row in tool.rows]
+            self.assertEqual(len(names), len(set(names)), name)
+            for shell in "bash", "zsh", "fish":
+                text = (ROOT / f"docs/completion/panopticon.{shell}").read_text(encoding="utf-8")
+                self.assertIn(name, text)
+        self.assertEqual(set(OPTIONS.VIEWED_SUFFIXES), {suffix for name in ("catapult", "perfetto")
+                                                        for suffix in generate.formats()[name]})
+
+
 class Once(unittest.TestCase):
     """What is known in two languages."""
 
