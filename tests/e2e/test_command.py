@@ -199,12 +199,15 @@ class Record(Command):
 class Signals(Command):
     PROGRAM = """
         import os, signal, sys, time
+        seen = []
         def handle(number, frame):
+            seen.append(number)
             os.write(1, f"{{signal.Signals(number).name}}\\n".encode())
         for number in signal.SIGUSR1, signal.SIGTERM: signal.signal(number, handle)
         os.write(1, f"{{os.getpid()}}\\n".encode())       # print() is not for signal handlers
         {end}
         """
+    UNTIL_SEEN = "[time.sleep(0.01) for _ in iter(lambda: bool(seen), True)]; sys.exit(7)"
 
     def start(self, *options, end="time.sleep(60)"):
         """Returns the command, and the process id of the program."""
@@ -227,7 +230,7 @@ class Signals(Command):
     def test_view(self):
         """The command is the parent: a signal reaches the program once, and how it ends is how the command ends."""
         for end, number, status in (("time.sleep(60)", signal.SIGINT, -signal.SIGINT), ("time.sleep(60)", signal.SIGKILL, -9),
-                                    ("signal.pause(); sys.exit(7)", signal.SIGTERM, 7)):
+                                    (self.UNTIL_SEEN, signal.SIGTERM, 7)):
             with self.subTest(end=end, number=number):
                 process, pid = self.start("-q", "--view", "--force", end=end)
                 self.assertNotEqual(pid, process.pid)
