@@ -11,6 +11,7 @@ import subprocess
 import unittest
 
 import e2e
+import viewer_port
 
 COMMAND = os.path.join(e2e.BUILD, "bin", "panopticon")
 SHOW = """
@@ -195,16 +196,21 @@ class Record(Command):
             self.skipTest("there is no other Python")
 
 
-@e2e.alone                              # there is one port for viewers
 class Signals(Command):
     PROGRAM = """
         import os, signal, sys, time
+        seen = []
         def handle(number, frame):
+            seen.append(number)
             os.write(1, f"{{signal.Signals(number).name}}\\n".encode())
         for number in signal.SIGUSR1, signal.SIGTERM: signal.signal(number, handle)
         os.write(1, f"{{os.getpid()}}\\n".encode())       # print() is not for signal handlers
         {end}
         """
+
+    def setUp(self):
+        super().setUp()
+        viewer_port.hold(self)
 
     def start(self, *options, end="time.sleep(60)"):
         """Returns the command, and the process id of the program."""
@@ -227,7 +233,7 @@ class Signals(Command):
     def test_view(self):
         """The command is the parent: a signal reaches the program once, and how it ends is how the command ends."""
         for end, number, status in (("time.sleep(60)", signal.SIGINT, -signal.SIGINT), ("time.sleep(60)", signal.SIGKILL, -9),
-                                    ("signal.pause(); sys.exit(7)", signal.SIGTERM, 7)):
+                                    ("[time.sleep(0.01) for _ in iter(lambda: len(seen), 1)]; sys.exit(7)", signal.SIGTERM, 7)):
             with self.subTest(end=end, number=number):
                 process, pid = self.start("-q", "--view", "--force", end=end)
                 self.assertNotEqual(pid, process.pid)
@@ -275,14 +281,14 @@ class Signals(Command):
         self.assertEqual(process.wait(), 0)
 
 
-@e2e.alone
 class View(Command):
-    """The server of `panopticon view`. It has one port, so that these tests run one at a time."""
+    """The server of `panopticon view`."""
 
     HOST, ORIGIN = "127.0.0.1:9001", "https://ui.perfetto.dev"
 
     def setUp(self):
         super().setUp()
+        viewer_port.hold(self)
         self.write("app.py", "def f(): pass\nfor _ in range(1000): f()")
         self.command("record", "-q", "app.py")
         self.env["TMPDIR"] = self.path("tmp")
