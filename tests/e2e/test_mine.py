@@ -447,6 +447,34 @@ class Mine(e2e.EndToEnd):
         self.assertEqual(names, ["call", "pkg.first", "pkg.second", "vendor_site_packages.first", "elsewhere_real.first",
                                  "elsewhere_real.second", "sub_dist_packages.first", "outside.first"])
 
+    def test_virtual_environment(self):
+        """One below the folder is a library's, with what is not in its site-packages, too. One that was made in the
+        folder is own code but for its site-packages."""
+        environments = {"project": "environment", "both": "."}
+        for folder, environment in environments.items():
+            packages = f"{environment}/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
+            python = self.path(f"{folder}/{environment}/bin/python")
+            e2e.run([e2e.PYTHON, "-m", "venv", "--without-pip", self.path(f"{folder}/{environment}")])
+            for place, name in ((packages, "installed"), (f"{environment}/share", "shared"), (".", "module")):
+                self.write(f"{folder}/{place}/{name}.py", "def first(): second()\ndef second(): pass\n")
+            self.write(f"{folder}/app.py", f"""
+                import sys
+                sys.dont_write_bytecode = True
+                sys.path.append(sys.path[0] + "/{environment}/share")
+                import installed, shared, module
+                def main():
+                    for one in installed, shared, module:
+                        one.first()
+                main()
+                """)
+            finished = e2e.run([python, "-m", "panopticon_rec", "-q", "--mine", "-o", self.path(f"{folder}.pnr"), "app.py"],
+                               cwd=self.path(folder), env={"PYTHONPATH": e2e.BUILD})
+            self.assertEqual(finished, e2e.Finished(0, "", ""))
+        found = [[line.strip() for line in outline(self.trace(f"{folder}.pnr").slices)
+                  if line.endswith((".first", ".second"))] for folder in environments]
+        self.assertEqual(found, [["installed.first", "shared.first", "module.first", "module.second"],
+                                 ["installed.first", "shared.first", "shared.second", "module.first", "module.second"]])
+
     def test_code_without_a_file(self):
         """That of -c and standard input is the program's; what exec() and dataclasses make is a library's."""
         command = "import textwrap\ndef own(): textwrap.dedent('')\nown()"
