@@ -467,8 +467,8 @@ class Mine(e2e.EndToEnd):
                         one.first()
                 main()
                 """)
-            finished = e2e.run([python, "-m", "panopticon_rec", "-q", "--mine", "-o", self.path(f"{folder}.pnr"), "app.py"],
-                               cwd=self.path(folder), env={"PYTHONPATH": e2e.BUILD})
+            command = [python, "-m", "panopticon_rec", "-q", "--mine", "-o", self.path(f"{folder}.pnr"), "app.py"]
+            finished = e2e.run(command, cwd=self.path(folder), env={"PYTHONPATH": e2e.BUILD})
             self.assertEqual(finished, e2e.Finished(0, "", ""))
         found = [[line.strip() for line in outline(self.trace(f"{folder}.pnr").slices)
                   if line.endswith((".first", ".second"))] for folder in environments]
