@@ -317,6 +317,27 @@ class Mine(e2e.EndToEnd):
                 "  main", "   library.wait", "    leaf",
                 " library.generate", "  leaf", " library.generate", "  leaf", " library.generate"])
 
+    def test_start_in_a_generator(self):
+        """A run of a library's generator that is open at the start is of the same life as those after it."""
+        for engine in e2e.ENGINES:
+            self.script(textwrap.dedent(IMPORT_LIBRARY) + textwrap.dedent(f"""
+                import panopticon_rec
+                recorders = [panopticon_rec.Recorder("{engine}.pnr", mine=True, engine="{engine}")]
+                begun = []
+                def begin():
+                    if not begun:
+                        begun.append(recorders.pop())
+                        begun[0].start()
+                    leaf()
+                def leaf(): pass
+                def main():
+                    for _ in library.generate(begin): pass
+                    begun[0].stop()
+                main()
+                """))
+            flows = [flow for flow in self.trace(f"{engine}.pnr").flows if flow[0].function.name == "library.generate"]
+            self.assertEqual([len(flow) for flow in flows], [3], engine)
+
     def test_start_and_stop_in_callbacks(self):
         """What is open at the start is what would have been recorded."""
         for engine in e2e.ENGINES:
