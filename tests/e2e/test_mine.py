@@ -470,7 +470,7 @@ class Mine(e2e.EndToEnd):
 
     def test_virtual_environment(self):
         """One below the folder is a library's, with what is not in its site-packages, too. One that was made in the
-        folder is own code but for its site-packages."""
+        folder is own code, except its site-packages."""
         environments = {"project": "environment", "both": "."}
         for folder, environment in environments.items():
             packages = f"{environment}/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
