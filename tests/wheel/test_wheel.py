@@ -2,6 +2,7 @@
 by the interpreter that the wheel is for."""
 
 import ast
+import configparser
 import email
 import os
 import shutil
@@ -51,6 +52,15 @@ class Contents(e2e.EndToEnd):
                          ("panopticon-rec", version, "Apache-2.0", f"<3.{e2e.NEWEST + 1},>=3.{e2e.OLDEST}"))
         tag = email.message_from_bytes(self.read(".dist-info/WHEEL"))["Tag"]
         self.assertTrue(tag.startswith("cp{0}{1}-cp{0}{1}-".format(*sys.version_info)), tag)
+
+    def test_entry_points(self):
+        """pip makes the command of one of them; pytest finds its plugin by the other."""
+        found = configparser.ConfigParser()
+        found.read_string(self.read(".dist-info/entry_points.txt").decode())
+        self.assertEqual({section: dict(found[section]) for section in found.sections()},
+                         {"console_scripts": {"panopticon": "panopticon_rec.command:main"},
+                          "pytest11": {"panopticon": "panopticon_pytest"}})
+        self.read("panopticon_pytest.py")
 
     def test_extension(self):
         """It exports one symbol: a program may have a zstd of its own."""
