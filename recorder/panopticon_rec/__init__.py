@@ -17,7 +17,7 @@ runs on.
 Imports only what is part of the interpreter itself: a module with the name of one of the standard library may be the
 program's own, by its place in sys.path.
 
-PYTEST_DONT_REWRITE: with this word pytest does not warn that the package was imported before it could rewrite asserts.
+PYTEST_DONT_REWRITE, or pytest would warn in a recorded process, which imports this before pytest begins.
 """
 
 import atexit
