@@ -33,8 +33,7 @@ def become(program, words):
 
 def find_converter():
     """Return the path of panopticon-convert, or end with a line."""
-    return panopticon_rec.find_converter() or fail(
-        "panopticon-convert was found neither next to panopticon_rec nor on PATH")
+    return panopticon_rec.find_converter() or fail(panopticon_rec.NO_CONVERTER)
 
 
 # ---- how subcommands run ----
@@ -98,6 +97,9 @@ def format_help():
 
 def main():
     """Run the command line. Returns the exit status."""
+    for stream in "stdout", "stderr":
+        if not getattr(sys, stream):    # closed; a program that takes this one's place finds it so, too
+            setattr(sys, stream, open(os.devnull, "w"))
     name, *words = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
         sys.stdout.write(format_help())
@@ -109,4 +111,7 @@ def main():
         is_program = name[:1] != "-" and (os.path.exists(name) or name.endswith(".py"))
         hint = f"to record a program: panopticon record {name}" if is_program else "try --help"
         fail(f"there is no subcommand {name} ({hint})")
-    return SUBCOMMANDS[name].run(words)
+    try:
+        return SUBCOMMANDS[name].run(words)
+    except KeyboardInterrupt:
+        return 128 + _signal.SIGINT

@@ -27,6 +27,7 @@ def main(words):
         fail(str(error).replace("a FILE,", "a FILE, a SCRIPT on PATH,"))
     if kind is None:
         return print_help(given)
+    restore_locale()
     n_own = len(words) - len(arguments)
     own = [word for word in words[:n_own] if word != "--view"]
     if kind == options.FILE:
@@ -51,6 +52,14 @@ def print_help(given):
         rows = sorted([*options.OPTIONS, *ROW.options], key=lambda row: options.GROUPS.index(row.group))
         sys.stdout.write(options.format_help(given["help"] == "short", f"usage: {USAGE}", ABOUT, rows))
     return 0
+
+
+def restore_locale():
+    """Have the program's interpreter find the locale that this one has found. In the locale C an interpreter chooses
+    UTF-8 mode, and sets LC_CTYPE to another one, in which the next interpreter does not choose that mode (PEP 538, 540)."""
+    is_chosen = sys.flags.utf8_mode and sys.version_info < (3, 15) and not os.environ.get("PYTHONUTF8")
+    if is_chosen and os.environ.get("LC_CTYPE") in ("C.UTF-8", "C.utf8", "UTF-8"):
+        os.environ["LC_CTYPE"] = "C"
 
 
 # ---- interpreters ----
@@ -133,8 +142,19 @@ def find_program(name):
         fail(f"{name} is a directory without __main__.py: name the file in it that is to run")
     if not is_there and "/" not in name:
         fail_unknown(name)
-    is_script = not name.endswith(".py") and os.path.isfile(name) and os.access(name, os.X_OK)
-    return find_interpreter(name) if is_script else find_default(), name
+    return find_interpreter(name) if names_interpreter(name) else find_default(), name
+
+
+def names_interpreter(path):
+    """Return whether a program that the user has named runs under what its first line names. On some file systems every
+    file is executable. A program of another kind gets its message from find_interpreter()."""
+    if path.endswith(".py") or not os.path.isfile(path) or not os.access(path, os.X_OK):
+        return False
+    try:
+        with open(path, "rb") as file:
+            return file.read(4).startswith((b"#!", b"\x7fELF"))
+    except OSError:
+        return False                    # the recorder reports it
 
 
 def find_on_path(name):

@@ -2,10 +2,11 @@
 
 ui.perfetto.dev runs in the browser, and fetches a trace from 127.0.0.1:9001 when its address says so. Its content security
 policy allows no other port. Each trace is converted into a temporary folder and served until it has been fetched once. No
-other page can read it, as the answer allows one origin alone; nor can another user of the machine, as the path of the
-trace contains a number that nobody can guess.
+other page can read it, as the answer allows one origin alone. The path of the trace contains a number that nobody can
+guess; another user of the machine may see it in the command line of the browser, as long as the trace is served.
 """
 
+import itertools
 import os
 import signal
 import subprocess
@@ -92,7 +93,7 @@ def take_option(word, words, arguments):
         if word[:2] == "-o":
             fail(f"-o is not for a viewer: panopticon {NOT_HERE['output']}")
         needs_more = len(word) == 2 and arguments.get(word, False)
-    return [word, *([next(words)] if needs_more else [])]
+    return [word, *(itertools.islice(words, 1) if needs_more else [])]       # the converter reports that it is missing
 
 
 def find_arguments():
@@ -153,7 +154,7 @@ def convert(capture, others, output):
     """Convert a capture. Returns whether there is an output; the converter has reported what was wrong."""
     words = [NAME, "-o", output, *others, "--", os.path.abspath(capture)]
     done = subprocess.run(words, executable=find_converter(), cwd=os.path.dirname(output) or None, check=False)
-    return done.returncode in (0, 1)
+    return done.returncode in (0, 1) and os.path.exists(output)     # the status is unknown where SIGCHLD is ignored
 
 
 def write_for_catapult(paths, traces, others, folder):
@@ -180,7 +181,7 @@ def show_in_perfetto(paths, traces, others, folder):
             made = os.path.join(folder, str(number), name)
             if not convert(path, others, made):
                 return 2
-        files[f"/{os.urandom(8).hex()}/{urllib.parse.quote(name)}"] = made
+        files[f"/{os.urandom(8).hex()}/{urllib.parse.quote(os.fsencode(name))}"] = made
     try:
         server = trace_server.Server((ADDRESS, PORT), PERFETTO, files)
     except OSError as error:

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 
@@ -31,13 +30,12 @@ def main(words):
     parser.add_argument("-o", "--output", metavar="FILE", help="where to write [CAPTURE's name with .html]; - is "
                         "standard output")
     parser.add_argument("-q", "--quiet", action="store_true", help="no last line; warnings are still shown")
-    options, words = parser.parse_known_args(words)
+    end = words.index("--") if "--" in words else len(words)
+    options, others = parser.parse_known_args(words[:end])
     try:
-        data, status = convert(words)
+        data, status = convert(others, words[end + 1:])
         if data is not None:
             write(page(data), options.output or default_output(data["capture"]), options.quiet)
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
     except ReportError as error:
         sys.stderr.write(f"panopticon report: {error}\n")
         return 2
@@ -48,13 +46,14 @@ class ReportError(Exception):
     """There is no page, for the reason that the text gives."""
 
 
-def convert(words):
-    """Return what the converter gathers with these options, or None, and its exit status."""
+def convert(words, captures):
+    """Return what the converter gathers, or None, and its exit status. words: options, and maybe the capture. captures:
+    what follows `--`."""
     converter = panopticon_rec.find_converter()
     if not converter:
-        raise ReportError("panopticon-convert was found neither next to panopticon_rec nor on PATH")
+        raise ReportError(panopticon_rec.NO_CONVERTER)
     # The first word is the name under which the converter reports what is wrong.
-    finished = subprocess.run(["panopticon report", *words, "--quiet", "--format=report", "--output=-"],
+    finished = subprocess.run(["panopticon report", *words, "--quiet", "--format=report", "--output=-", "--", *captures],
                               executable=converter, stdout=subprocess.PIPE)
     if finished.returncode not in (0, 1) or not finished.stdout.startswith(b"{"):      # such as that of --version
         sys.stdout.buffer.write(finished.stdout)
@@ -103,25 +102,31 @@ def title(data):
 
 
 def write(text, path, is_quiet):
-    """Write the page to standard output, to a device, or under a temporary name that then becomes the path."""
-    temporary = os.path.join(os.path.dirname(path), f".panopticon-report-{os.getpid()}")
+    """Write the page to standard output, to a device, or as a file."""
+    content = text.encode()
     try:
         if path == "-":
-            sys.stdout.buffer.write(text.encode())
+            sys.stdout.buffer.write(content)
             sys.stdout.buffer.flush()
             return
         if os.path.exists(path) and not os.path.isfile(path):
             with open(path, "wb") as file:
-                file.write(text.encode())
+                file.write(content)
             return
-        with open(temporary, "xb") as file:
-            file.write(text.encode())
-        os.replace(temporary, path)
+        write_file(content, os.path.realpath(path))     # a symbolic link is kept, as panopticon-convert does
     except OSError as error:
         raise ReportError(f"{'standard output' if path == '-' else path}: cannot write: {error.strerror}") from None
+    if not is_quiet:
+        sys.stderr.write(f"panopticon: {path}, {len(content) / 1e6:.1f} MB: open it in a browser, it needs no network\n")
+
+
+def write_file(content, path):
+    """Write a file under a temporary name that then becomes the path: at no time is there half a page."""
+    temporary = os.path.join(os.path.dirname(path), f".panopticon-report-{os.getpid()}-{os.urandom(6).hex()}")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(content)
+        os.replace(temporary, path)
     finally:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-    if not is_quiet:
-        sys.stderr.write(f"panopticon: {path}, {len(text.encode()) / 1e6:.1f} MB: open it in a browser, it needs no "
-                         "network\n")

@@ -3,12 +3,12 @@
 import argparse
 import json
 import os
-import shutil
-import subprocess
 import sys
 import tempfile
 
+import panopticon_rec
 from panopticon.post import flatten
+from panopticon_rec.command import child, fail
 
 
 def parse_command_line():
@@ -23,34 +23,54 @@ def parse_command_line():
     return parser.parse_args()
 
 
-def record(trace, words):
-    """Return the command that records a program into a trace, by this interpreter with its flags."""
+def record(output, words):
+    """Return the command that records a program into a capture or a trace, by this interpreter with its flags."""
     *flags, last = sys.orig_argv[1:len(sys.orig_argv) - len(sys.argv)] or ["-m"]
     flags += [last[:-1]] if last != "-m" else []        # -B of -Bm
-    return [sys.executable, *flags, "-m", "panopticon_rec", "-q", "--c-calls", "--follow", "none", "-o", trace, *words]
+    return [sys.executable, *flags, "-m", "panopticon_rec", "-q", "--c-calls", "--follow", "none", "-o", output, *words]
 
 
 def main():
     given = parse_command_line()
     if given.flatten:
-        text = json.dumps(flatten(trace_file=given.flatten))
-        if given.output:
-            with open(given.output, "w", encoding="utf-8") as file:
-                file.write(text)
-        else:
-            print(text)
-        return 0
+        return write_flattened(given.flatten, given.output)
     words = [given.path, *given.arguments] if given.path else ["-c", given.command, "--", *given.arguments]
     if given.output and given.output.endswith((".trace", ".json")):
         os.execv(sys.executable, record(given.output, words))
-    with tempfile.TemporaryDirectory() as folder:
-        trace = os.path.join(folder, "run.trace")
-        status = subprocess.call(record(trace, words))
-        if os.path.exists(trace):
-            destination = given.output or 2     # standard error
-            with open(trace, "rb") as file, open(destination, "wb", closefd=destination != 2) as output:
-                shutil.copyfileobj(file, output)
-    return status
+    try:
+        output = open(given.output or os.dup(2), "w", encoding="utf-8")
+    except OSError as error:
+        fail(f"{given.output or 'standard error'}: {error.strerror}")
+    with tempfile.TemporaryDirectory(prefix="panopticon-") as folder:
+        capture = os.path.join(folder, "run.pnr")
+        status = child.run(sys.executable, record(capture, words))
+        if os.path.exists(capture):     # else the program was not run, and it is reported why
+            write_trace(capture, output, given.output)
+    return child.end_as(status)
+
+
+def write_trace(capture, output, name):
+    """Write the trace of a capture to an open file. A failure leaves the exit status to the program."""
+    try:
+        with output:
+            output.write(panopticon_rec.convert(capture))
+    except OSError as error:
+        sys.stderr.write(f"panopticon: {name or 'standard error'}: cannot write: {error.strerror or error}\n")
+
+
+def write_flattened(trace, output):
+    try:
+        text = json.dumps(flatten(trace_file=trace))
+    except (ValueError, LookupError, TypeError):
+        fail(f"{trace}: not a trace")
+    except OSError as error:
+        fail(f"{trace}: {error.strerror}")
+    try:
+        with open(output or os.dup(1), "w", encoding="utf-8") as file:
+            print(text, file=file)
+    except OSError as error:
+        fail(f"{output or 'standard output'}: {error.strerror}")
+    return 0
 
 
 sys.exit(main())

@@ -69,6 +69,9 @@ def properties(command, filters=()):
     return found
 
 
+NO_CONVERTER = "panopticon-convert was found neither next to panopticon_rec nor on PATH"
+
+
 def find_converter():
     """Return the path of panopticon-convert: of the build that this package is from, of DIR/bin for a package that
     pip installed with --target DIR, of PREFIX/bin for one in PREFIX/lib/pythonX.Y/site-packages, or on PATH; None when
@@ -482,7 +485,7 @@ def convert(capture):
     """Return the text of a capture's trace, which lies next to the capture meanwhile."""
     converter = find_converter()
     if not converter:
-        raise FileNotFoundError("panopticon-convert was found neither next to panopticon_rec nor on PATH")
+        raise FileNotFoundError(NO_CONVERTER)
     trace = f"{capture}.trace"
     pid = os.posix_spawn(converter, [converter, "-q", "-o", trace, capture], os.environ)
     try:

@@ -186,7 +186,7 @@ class Plan:
         """Prepare a new capture, and what happens with it at the end."""
         converter = panopticon_rec.find_converter() if output else None
         if output and not converter:
-            fail("panopticon-convert was found neither next to panopticon_rec nor on PATH: record into a .pnr instead")
+            fail(f"{panopticon_rec.NO_CONVERTER}: record into a .pnr instead")
         try:
             self.capture, output = _recorder.choose_destination(self.capture, output, replaces)
         except ValueError as error:

@@ -140,7 +140,7 @@ class Recorded:
         """Return what panopticon-convert prints. Raises OSError."""
         converter = panopticon_rec.find_converter()
         if not converter:
-            raise FileNotFoundError("panopticon-convert was found neither next to panopticon_rec nor on PATH")
+            raise FileNotFoundError(panopticon_rec.NO_CONVERTER)
         done = subprocess.run([converter, "-q", self.path, *words], capture_output=True, encoding="utf-8")
         if done.returncode not in (0, 1):
             raise OSError(done.stderr.strip())

@@ -80,7 +80,7 @@ def is_report(node):
     if isinstance(node, ast.Call):
         name = ast.unparse(node.func)
         return name.split(".")[-1] in REPORTS or name.endswith("stderr.write") or name.endswith(("Error", "error)"))
-    return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "UNUSABLE"
+    return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("UNUSABLE", "NO_CONVERTER")
 
 
 def texts(node):

@@ -3,6 +3,8 @@
 import collections
 import json
 import os
+import signal
+import subprocess
 import unittest
 
 import e2e
@@ -175,6 +177,38 @@ class CommandLine(e2e.EndToEnd):
                     continue
                 raise AssertionError(given)
             """)
+
+    def test_signals(self):
+        """A program that a signal ends leaves its trace, and the command ends as it does."""
+        self.write("file.py", """
+            import os, signal, sys, time
+            print("ready", flush=True)
+            time.sleep(60) if "wait" in sys.argv else os.kill(os.getpid(), signal.SIGTERM)
+            """)
+        self.panopticon("-o", "trace.txt", "file.py", status=-signal.SIGTERM)
+        self.assertIn("posix.kill", {event["name"] for event in self.events("trace.txt")} & {"posix.kill"})
+        process = subprocess.Popen([e2e.PYTHON, "-m", "panopticon", "-o", "trace.txt", "file.py", "wait"], text=True,
+                                   cwd=self.directory, env=e2e.environment(TMPDIR=self.path("")), start_new_session=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        self.assertEqual(process.stdout.readline(), "ready\n")
+        os.killpg(process.pid, signal.SIGINT)           # as Ctrl-C
+        _, err = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, -signal.SIGINT, err)
+        self.assertEqual(err.count("Traceback"), 1, err)        # that of the program
+        self.assertIn("builtins.print", {event["name"] for event in self.events("trace.txt")} & {"builtins.print"})
+        self.assertEqual(sorted(os.listdir(self.directory)), ["file.py", "trace.txt"])
+
+    def test_files_that_cannot_be(self):
+        """One line; the program is not run when its trace could not be written."""
+        self.write("no.trace", "no JSON")
+        for words in (("-o", "none/trace.txt", "-c", "print(1)"), ("-o", "none/x.trace", "-c", "print(1)"),
+                      ("--flatten", "none.trace"), ("--flatten", "no.trace")):
+            finished = self.panopticon(*words, status=2)
+            self.assertEqual((finished.out, finished.err.count("\n")), ("", 1), finished.err)
+        finished = self.panopticon("-o", "/dev/full", "-c", "print(1); raise SystemExit(3)", status=3)
+        self.assertEqual((finished.out, finished.err.count("\n")), ("1\n", 1), finished.err)
 
     def test_wrong_words(self):
         for words in (), ("-c", "1", "file.py"), ("--nothing",):
