@@ -212,12 +212,12 @@ def fail_other_program(path, interpreter):
 
 def fail_unknown(name):
     """Explain that there is neither a file nor a script of this name."""
-    text = f"there is no file {name}" + ("" if name.endswith(".py") else f", and no script {name} on PATH")
+    script = "" if name.endswith(".py") else f", and no script {name} on PATH"
     if os.path.isfile(f"{name}.py"):
-        fail(f"{text}: panopticon record {name}.py")
+        fail(f"there is no file {name}{script}: panopticon record {name}.py")
     if is_module(name):
-        fail(f"{text}, but a module: panopticon record -m {name}")
-    fail(text)
+        fail(f"there is no file {name}{script}, but a module: panopticon record -m {name}")
+    fail(f"there is no file {name}{script}")
 
 
 def is_module(name):

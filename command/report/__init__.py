@@ -88,8 +88,8 @@ def read(name):
         with open(os.path.join(FOLDER, name), encoding="utf-8", newline="") as file:
             return file.read()
     except FileNotFoundError:
-        raise ReportError(f"{name} is missing here: run `scons report`, which needs npm and its registry, or install "
-                          "the wheel") from None
+        raise ReportError(f"{name} is missing here: run `scons report` in the checkout, which needs npm, and install again, "
+                          "or take the package from PyPI") from None
 
 
 def escape(text):

@@ -83,6 +83,8 @@ static enum pnr_kind kind_in_life(enum pnr_kind kind, uint64_t frame)
         return rec_lives_enter(frame, kind == PNR_START) ? PNR_START : PNR_RESUME;
     if (kind == PNR_FINISH || kind == PNR_FINISH_UNWIND)
         rec_lives_end(frame);
+    else
+        rec_lives_enter(frame, false);  /* the run may have been open when recording began */
     return kind;
 }
 

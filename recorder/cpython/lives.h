@@ -14,7 +14,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* At a run that is recorded: returns whether it is the first one of its life. is_first: it is the first of all runs. */
+/* At a run that is recorded, or is open where records begin: returns whether it is the first one of its life. is_first:
+ * it is the first of all runs. */
 bool rec_lives_enter(uint64_t frame, bool is_first);
 
 /* At an end, recorded or not; or at the first of all runs, if it is not recorded. */

@@ -199,22 +199,41 @@ static void survey_capture(const struct rec_totals *totals, struct rec_survey *s
         survey->n_lost = totals->n_lost;
 }
 
+/* The path as one word of a shell: in quotes if it has a character with a meaning there. The path itself where there is
+ * no room in text. */
+static const char *quote_for_shell(const char *path, char *text, size_t size)
+{
+    size_t at = 0;
+    if (!strpbrk(path, " \t\n\"'\\`$&|;<>()[]{}*?!#~^"))
+        return path;
+    text[at++] = '\'';
+    for (const char *c = path; *c; c++) {
+        const char *part = *c == '\'' ? "'\\''" : (const char[]){ *c, 0 };
+        if (at + strlen(part) + 2 > size)
+            return path;
+        at = (size_t)(stpcpy(text + at, part) - text);
+    }
+    strcpy(text + at, "'");
+    return text;
+}
+
 /* Prints the command that the user runs next. */
 static void suggest(const char *path)
 {
+    char word[PATH_MAX];
     if (module.next_step && *module.next_step)
-        rec_print("%s %s", module.next_step, path);
+        rec_print("%s %s", module.next_step, quote_for_shell(path, word, sizeof word));
 }
 
 static void report_end(const struct rec_totals *totals, const struct rec_survey *survey)
 {
     const char *path = relative_path();
-    char contents[128], size[32], rest[128];
+    char contents[128], size[32], rest[128], word[PATH_MAX];
     rec_warn("%s: %s, %s, %" PRIu64 " lost%s%s%s%s", path,
                describe_contents(survey, contents, sizeof contents), describe_size(survey->n_bytes, size, sizeof size),
                survey->n_lost, totals->failure.code == PNR_OK ? "" : " and all that came after the failure",
                describe_incomplete(survey, rest, sizeof rest), module.next_step ? "" : "; panopticon-convert ",
-               module.next_step ? "" : path);
+               module.next_step ? "" : quote_for_shell(path, word, sizeof word));
     suggest(path);
 }
 

@@ -187,6 +187,7 @@ void rec_occasions_forked(void)
         occasions.all[i].is_due = false;
     occasions.is_saving = false;
     atomic_store(&occasions.save_path, NULL);
+    occasions.saved = (struct rec_bell){ 0 };   /* it may have rung for a thread of the parent that was saving */
 }
 
 void rec_occasions_init(void (*toggle)(void))

@@ -87,7 +87,7 @@ int rec_options_parse(PyObject *dict, struct rec_options *options)
     }
     if (!options->max_size || options->max_size >= REC_MIN_SIZE)
         return 0;
-    PyErr_Format(PyExc_ValueError, "panopticon: a capture takes at least %llu bytes", REC_MIN_SIZE);
+    PyErr_Format(PyExc_ValueError, "panopticon: --max-size: a capture takes at least %lluM", REC_MIN_SIZE >> 20);
     return -1;
 }
 

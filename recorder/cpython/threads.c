@@ -3,6 +3,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lives.h"
+
 #define MAX_OPEN 1024                   /* OPEN records of a block: the innermost frames */
 #define RECENT 4096                     /* threads found by their thread state without a search; a power of two */
 #define CAPSULE "panopticon.buffer"
@@ -98,6 +100,8 @@ static uint32_t collect_stack(PyThreadState *ts, cpython_frame *f, struct rec_op
             ++*n_unknown;
         } else if (is_recorded(f, &tag)) {
             uint64_t frame = cpython_is_continuable(f) ? rec_frame_identity(f) : 0;
+            if (frame && rec_tag_flags(tag) & REC_TAG_BOUNDARY)
+                rec_lives_enter(frame, false);
             open_frames[n++] = (struct rec_open_frame){ frame, (uint32_t)tag };
         }
         f = next_outwards(ts, f);

@@ -10,6 +10,8 @@
         print("Hello")
     print(str(at))
 
+PYTEST_DONT_REWRITE: with this word pytest does not warn that the package was imported before it could rewrite asserts.
+
 What differs: arguments and return values are not recorded, and there are no classes for single events. New programs use
 panopticon_rec, which has more options, and keeps what a program did that was killed.
 """

@@ -148,7 +148,7 @@ class Recorded:
         return done.stdout
 
     def __repr__(self):
-        return f"{self.convert('--top')}\n{self.trace} is the trace: panopticon view {self.path}"
+        return f"{self.convert('--top')}\n{self.trace} is the trace: panopticon view {shlex.quote(self.path)}"
 
     def _repr_html_(self):
         functions = json.loads(self.convert("--top", "--json"))["functions"]

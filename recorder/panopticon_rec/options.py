@@ -81,7 +81,7 @@ def expand_filter(text):
     if action == "mine" and os.path.isabs(glob) and "\n" not in glob and "\0" not in glob:
         folder = real_folder(glob)
         return [(library, ""), (own, folder), *((library, other) for other in library_folders()
-                                                if not folder.startswith(other) or folder == other)]
+                                                if not folder.startswith(other))]
     raise ValueError(f"{text!r} is not a filter: 'include GLOB', 'exclude GLOB', 'no-stdlib', 'no-frozen' or "
                      "'mine FOLDER'")
 
@@ -92,7 +92,7 @@ def real_folder(path):
 
 def library_folders():
     """Return where this interpreter's libraries are apart from site-packages: the standard library, and the virtual
-    environment, in which a program may lie as well, if it is the program's own folder."""
+    environment. Own code may lie in either: a virtual environment may have been made in the program's own folder."""
     folders = [real_folder(os.path.dirname(os.__file__))]
     return folders if sys.prefix == sys.base_prefix else [*folders, real_folder(sys.prefix)]
 

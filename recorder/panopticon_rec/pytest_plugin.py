@@ -62,7 +62,7 @@ class Session:
             path = os.path.relpath(self.recorder.path, config.invocation_params.dir)
             try:
                 self.recorder.stop()
-                self.report = f"{path} has the session: panopticon view {path}"
+                self.report = f"{path} has the session: panopticon view {shlex.quote(path)}"
             except OSError as error:
                 self.report = f"{path} is not complete: {error}"
         reporter = config.pluginmanager.get_plugin("terminalreporter")

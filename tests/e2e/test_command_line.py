@@ -8,6 +8,7 @@ import os
 import pstats
 import pty
 import re
+import shlex
 import shutil
 import socket
 import time
@@ -765,6 +766,12 @@ class Options(e2e.EndToEnd):
         self.assertGreaterEqual(slices, 1001)
         self.assertIn(f" {2 * slices} events", finished.err)
         self.assertIn("panopticon-convert run.pnr", finished.err)
+
+    def test_summary_has_a_command_to_paste(self):
+        for name in "it's a $run.pnr", "a;b*.pnr", "tab\t.pnr", "\u00fc.pnr":
+            line = self.record_with(["-o", name]).err
+            self.assertEqual(shlex.split(line.rpartition("lost; ")[2]), ["panopticon-convert", name])
+        self.assertIn(" panopticon-convert \u00fc.pnr\n", line)
 
     def test_quiet(self):
         self.assertEqual(self.record_with(["-q"]), e2e.Finished(0, "hello\n", ""))

@@ -210,6 +210,34 @@ class Snapshots(EndToEnd):
                 self.assertAlmostEqual(one.end, other.end, delta=1000)
         self.assertEqual(whole.count()["__main__.after"], 1)
 
+    def test_fork_while_a_thread_saves(self):
+        """The child saves its own snapshot, whatever became of the one that a thread of the parent was waiting for."""
+        finished = self.record("""
+    import os, panopticon_rec, shutil, sys, threading, time
+    def save():
+        for number in range(sys.maxsize):
+            if is_over:
+                break
+            shutil.rmtree(panopticon_rec.snapshot(f"parent{number}.pnr"))
+    def child(name):
+        path = panopticon_rec.snapshot(name)
+        os._exit(0 if os.path.basename(path) == name and os.path.isdir(path) else 3)
+    is_over = False
+    thread = threading.Thread(target=save)
+    thread.start()
+    results = set()
+    for number in range(100):
+        time.sleep(number % 5 / 5000)
+        pid = os.fork()
+        if pid == 0:
+            child(f"child{number}.pnr")
+        results.add(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    is_over = True
+    thread.join()
+    print(results)
+        """, options=["-q"])[0]
+        self.assertEqual(finished.out, "{0}\n")
+
     def test_signal(self):
         """Also while the main thread does not run Python code; the program's calls of the system are not disturbed."""
         script = self.write("app.py", self.PROGRAM + """

@@ -318,6 +318,27 @@ class Mine(e2e.EndToEnd):
                 "  main", "   library.wait", "    leaf",
                 " library.generate", "  leaf", " library.generate", "  leaf", " library.generate"])
 
+    def test_start_in_a_generator(self):
+        """A run of a library's generator that is open at the start is of the same life as those after it."""
+        for engine in e2e.ENGINES:
+            self.script(textwrap.dedent(IMPORT_LIBRARY) + textwrap.dedent(f"""
+                import panopticon_rec
+                recorders = [panopticon_rec.Recorder("{engine}.pnr", mine=True, engine="{engine}")]
+                begun = []
+                def begin():
+                    if not begun:
+                        begun.append(recorders.pop())
+                        begun[0].start()
+                    leaf()
+                def leaf(): pass
+                def main():
+                    for _ in library.generate(begin): pass
+                    begun[0].stop()
+                main()
+                """))
+            flows = [flow for flow in self.trace(f"{engine}.pnr").flows if flow[0].function.name == "library.generate"]
+            self.assertEqual([len(flow) for flow in flows], [3], engine)
+
     def test_start_and_stop_in_callbacks(self):
         """What is open at the start is what would have been recorded."""
         for engine in e2e.ENGINES:
@@ -447,6 +468,34 @@ class Mine(e2e.EndToEnd):
         names = [line.strip() for line in outline(self.trace().slices) if line.endswith((".first", ".second", "call"))]
         self.assertEqual(names, ["call", "pkg.first", "pkg.second", "vendor_site_packages.first",
                                  "elsewhere_real.first", "elsewhere_real.second", "sub_dist_packages.first", "outside.first"])
+
+    def test_virtual_environment(self):
+        """One below the folder is a library's, with what is not in its site-packages, too. One that was made in the
+        folder is own code, except its site-packages."""
+        environments = {"project": "environment", "both": "."}
+        for folder, environment in environments.items():
+            packages = f"{environment}/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
+            python = self.path(f"{folder}/{environment}/bin/python")
+            e2e.run([e2e.PYTHON, "-m", "venv", "--without-pip", self.path(f"{folder}/{environment}")])
+            for place, name in ((packages, "installed"), (f"{environment}/share", "shared"), (".", "module")):
+                self.write(f"{folder}/{place}/{name}.py", "def first(): second()\ndef second(): pass\n")
+            self.write(f"{folder}/app.py", f"""
+                import sys
+                sys.dont_write_bytecode = True
+                sys.path.append(sys.path[0] + "/{environment}/share")
+                import installed, shared, module
+                def main():
+                    for one in installed, shared, module:
+                        one.first()
+                main()
+                """)
+            command = [python, "-m", "panopticon_rec", "-q", "--mine", "-o", self.path(f"{folder}.pnr"), "app.py"]
+            finished = e2e.run(command, cwd=self.path(folder), env={"PYTHONPATH": e2e.BUILD})
+            self.assertEqual(finished, e2e.Finished(0, "", ""))
+        found = [[line.strip() for line in outline(self.trace(f"{folder}.pnr").slices)
+                  if line.endswith((".first", ".second"))] for folder in environments]
+        self.assertEqual(found, [["installed.first", "shared.first", "module.first", "module.second"],
+                                 ["installed.first", "shared.first", "shared.second", "module.first", "module.second"]])
 
     def test_code_without_a_file(self):
         """That of -c and standard input is the program's; what exec() and dataclasses make is a library's."""

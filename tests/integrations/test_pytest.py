@@ -201,6 +201,13 @@ class Slices(Pytest):
         self.assertEqual(self.outcomes(self.trace("again.pnr")), OUTCOMES)
         self.assertFalse(os.path.exists(self.path("pytest.pnr")))
 
+    def test_warnings_are_errors(self):
+        """pytest warns of what it could not rewrite, of the packages that have a plugin: those of the recorder are imported
+        before, here and in the workers of xdist."""
+        self.write("test_a.py", "def test_ok(): pass\n")
+        self.pytest("-W", "error", before=["-m", "panopticon_rec", "-q", "-o", "run.pnr"], status=0)
+        self.pytest("-W", "error", "--panopticon=workers.pnr", "-n", "2", status=0)
+
     def test_wrong_words(self):
         os.mkdir(self.path("tests"))
         for words, message in (

@@ -21,6 +21,7 @@ import browser
 import captures
 import comparison
 import perfetto
+import viewer_port
 from captures import ROOT
 
 COMMAND = captures.BUILD / "bin/panopticon"
@@ -64,6 +65,7 @@ class View(unittest.TestCase):
     def setUpClass(cls):
         stack = contextlib.ExitStack()
         cls.addClassCleanup(stack.close)
+        viewer_port.hold(cls)
         port = stack.enter_context(serve_perfetto())
         cls.page = stack.enter_context(browser.Browser(hosts={"ui.perfetto.dev": port}))
 
