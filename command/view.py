@@ -115,7 +115,7 @@ def show(paths, viewer="perfetto", others=()):
     if others and any(traces):
         fail(f"{others[0]} needs a capture: {paths[traces.index(True)]} has been converted already")
     try:
-        with tempfile.TemporaryDirectory(prefix="panopticon-") as folder, Ending():
+        with Ending(), tempfile.TemporaryDirectory(prefix="panopticon-") as folder:
             return (show_in_perfetto if viewer == "perfetto" else write_for_catapult)(paths, traces, others, folder)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -128,7 +128,13 @@ class Ending:
         self._before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
         for number, action in self._before.items():
             if action == signal.SIG_DFL:
-                signal.signal(number, lambda number, frame: sys.exit(128 + number))
+                signal.signal(number, self.end)
+
+    def end(self, number, frame):
+        """End once: another signal would interrupt the removal of the files."""
+        for one in self._before:
+            signal.signal(one, signal.SIG_IGN)
+        sys.exit(128 + number)
 
     def __exit__(self, *exception):
         for number, action in self._before.items():

@@ -228,7 +228,7 @@ static int print_info(const struct options *options, const struct capture *captu
     }
     if (options->is_verify)
         return rewind_capture(capture);
-    puts("For kinds of events, unrecorded regions and losses, which only the data have: --info --verify");
+    puts("For kinds of events, unrecorded regions and losses, which only the data have: add --verify");
     return flush_standard_output();
 }
 

@@ -145,7 +145,7 @@ class Info(conversion.CaptureCase):
                              for options in (["--info"], ["--info", "--verify"]))
             with self.subTest(case.name):
                 self.assertEqual(without.pop(), "For kinds of events, unrecorded regions and losses, which only the data "
-                                                "have: --info --verify")
+                                                "have: add --verify")
                 self.assertRegex(full.pop(), "all whole$")
                 if case.name not in ("greenlets", "min_duration"):      # OPEN records inside; LOST ones after the end
                     self.assertLessEqual(set(without), set(full))
