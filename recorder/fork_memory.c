@@ -28,6 +28,7 @@ static bool add_slab(void)
     if (slab == MAP_FAILED)
         return false;
     madvise(slab, SLAB_SIZE, MADV_WIPEONFORK);          /* from Linux 4.14 on */
+    ((struct slab_header *)slab)->is_mine = true;
     fork_memory.slabs[fork_memory.n_slabs++] = slab;
     return true;
 }

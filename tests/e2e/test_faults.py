@@ -283,6 +283,13 @@ class Faults(e2e.EndToEnd):
             else:
                 self.check_command(call, error, [random_order.choice([1, 2, 3, 5, 8, 13, 21, 34, 55, 89])])
 
+    def test_memory_that_tells_forks(self):
+        """Where it cannot be had at the start, and can be later, the process is not taken for its own child."""
+        for nth in range(2, 6):
+            with self.subTest(nth):
+                finished, has_run = self.run_faulty({**faults("mmap", nth, "ENOMEM"), "PANOPTICON_DEBUG": "1"})
+                self.assertEqual(finished.err.count("first event"), int(has_run), finished.err)
+
     def test_command_on_a_full_disk(self):
         """From the n-th write on none succeeds, nor does any that lies between."""
         for nth in range(1, 400, 1 if e2e.LONG else 57):
