@@ -13,7 +13,7 @@ from pathlib import Path
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "bench/README.md",
+PAGES = ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "bench/README.md", "packaging/README.md",
          *(f"specs/{path.name}" for path in sorted((ROOT / "specs").glob("*.md")))]
 SHOWN_AS_THEY_ARE = {".md", ".png", ".svg"}
 CODE = re.compile(r"^```.*?^```|^(?:    [^\n]*\n)+", re.M | re.S)
