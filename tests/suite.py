@@ -14,6 +14,7 @@ Programs inherit which signals are ignored: those of a shell's background job ig
 tests expect neither, so both are handled here.
 """
 
+import atexit
 import collections
 import io
 import os
@@ -80,6 +81,7 @@ class Job:
                 os._exit(70)
 
     def work(self, verbosity):
+        atexit._clear()                 # what the first process has registered is for its own end
         with open(os.devnull, "rb") as nothing:
             os.dup2(nothing.fileno(), 0)
         for descriptor in 1, 2:
@@ -94,6 +96,7 @@ class Job:
         pickle.dump((result.testsRun, log.getvalue(), texts), self.outcome)
         for file in self.outcome, sys.stdout, sys.stderr:
             file.flush()
+        atexit._run_exitfuncs()         # such as to close a browser
         os._exit(0)
 
     def end(self, status, result):
