@@ -283,7 +283,7 @@ class Faults(e2e.EndToEnd):
             else:
                 self.check_command(call, error, [random_order.choice([1, 2, 3, 5, 8, 13, 21, 34, 55, 89])])
 
-    def test_memory_that_tells_forks(self):
+    def test_memory_that_shows_forks(self):
         """Where it cannot be had at the start, and can be later, the process is not taken for its own child."""
         for nth in range(2, 6):
             with self.subTest(nth):
