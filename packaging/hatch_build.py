@@ -20,6 +20,7 @@ import tempfile
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
+BUNDLE = os.path.join("build", "report", "bundle.js")
 ZSTD = os.path.join("build", "zstd")            # zstd.c, zstd.h and LICENSE: in a source distribution, too
 STAGE = os.path.join("build", "stage")          # where `scons install` installs
 
@@ -36,6 +37,8 @@ class Hook(BuildHookInterface):
             sys.exit("panopticon-rec has no editable mode: run scons, and put build/release on PYTHONPATH.")
         if not os.path.exists(f"{ZSTD}/zstd.c"):
             fetch_zstd()
+        if not os.path.exists(BUNDLE) and shutil.which("npm"):
+            bundle_report()
         if self.target_name == "wheel":
             refuse_interpreters()
             install(find_zlib())
@@ -65,6 +68,12 @@ def fetch_zstd():
                     shutil.copyfileobj(archive.extractfile(member), file)
 
 
+def bundle_report():
+    """Make the libraries of the report's page. Without them all else works, and `panopticon report` says what is missing."""
+    if run_scons({"python": sys.executable, "CC": find_compiler()}, "report"):
+        sys.stderr.write("panopticon-rec is built without the page of `panopticon report`: npm could not fetch its parts.\n")
+
+
 def find_zlib():
     """Return a folder with zlib's header and library; None: the system has them."""
     try:
@@ -78,17 +87,21 @@ def find_compiler():
     return compiler or sys.exit("panopticon-rec is built with a C compiler, and there is none: install gcc.")
 
 
+def run_scons(variables, *words):
+    """Return the exit status of scons."""
+    command = [sys.executable, "-m", "SCons", "-Q", "-s", f"-j{os.cpu_count()}", *words]
+    return subprocess.run([*command, *map("=".join, variables.items())]).returncode
+
+
 def install(zlib):
     """Install into STAGE, as `scons install` does elsewhere."""
     shutil.rmtree(STAGE, ignore_errors=True)
-    words = {"variant": "package", "python": sys.executable, "CC": find_compiler(), "zstd": ZSTD,
-             "PREFIX": os.path.abspath(STAGE)}
+    variables = {"variant": "package", "python": sys.executable, "CC": find_compiler(), "zstd": ZSTD,
+                 "PREFIX": os.path.abspath(STAGE)}
     if zlib:
-        words["zlib"] = zlib
-    words.update(word.split("=", 1) for word in shlex.split(os.environ.get("PANOPTICON_SCONS", "")))
-    command = [sys.executable, "-m", "SCons", "-Q", "-s", f"-j{os.cpu_count()}", "install"]
-    status = subprocess.run([*command, *map("=".join, words.items())]).returncode
-    if status:
+        variables["zlib"] = zlib
+    variables.update(word.split("=", 1) for word in shlex.split(os.environ.get("PANOPTICON_SCONS", "")))
+    if status := run_scons(variables, "install"):
         sys.exit(status)
 
 

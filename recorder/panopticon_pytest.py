@@ -21,6 +21,8 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config):
+    if config.option.panopticon_options and not config.option.panopticon:
+        raise pytest.UsageError("--panopticon-options are those of --panopticon, which is missing")
     recorder = sys.modules.get("panopticon_rec._recorder")
     if config.option.panopticon or recorder and recorder.state() != "off":
         from panopticon_rec import pytest_plugin

@@ -219,6 +219,7 @@ class Slices(Pytest):
                 (["--panopticon", "--panopticon-options=app.py"], "--panopticon-options: there is no program"),
                 (["--panopticon", "--panopticon-options=--last x"],
                  "--panopticon-options: last: 'x' is not a duration"),
+                (["--panopticon-options=--mine"], "--panopticon-options are those of --panopticon"),
                 (["--panopticon=missing/x.pnr"], "--panopticon: ")):
             with self.subTest(words):
                 printed = self.pytest(*words, status=4)
