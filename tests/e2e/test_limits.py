@@ -213,7 +213,8 @@ class Snapshots(EndToEnd):
     def test_fork_while_a_thread_saves(self):
         """The child saves its own snapshot, whatever became of the one that a thread of the parent was waiting for."""
         finished = self.record("""
-    import os, panopticon_rec, shutil, sys, threading, time
+    import os, panopticon_rec, shutil, sys, threading, time, warnings
+    warnings.simplefilter("ignore", DeprecationWarning)     # CPython 3.12 and later warn of a fork beside threads
     def save():
         for number in range(sys.maxsize):
             if is_over:
