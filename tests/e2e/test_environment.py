@@ -326,8 +326,8 @@ CASES = {
         for thread in threads: thread.start()
         with tempfile.TemporaryFile("w+") as file:
             faulthandler.dump_traceback_later(0.05, file=file)
-            while not os.fstat(file.fileno()).st_size: time.sleep(0.01)
-            faulthandler.cancel_dump_traceback_later()      # waits for the end of what is being written
+            # In one line, which is written last. The second call waits until all is written.
+            while not os.fstat(file.fileno()).st_size or faulthandler.cancel_dump_traceback_later(): time.sleep(0.01)
             file.seek(0)
             print(file.read())
         for _ in threads: done.release()
