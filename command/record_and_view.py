@@ -25,6 +25,6 @@ def run(path, command, output):
     if recorded and os.path.exists(recorded):
         try:
             view.show([os.path.relpath(recorded)])
-        except SystemExit:              # what was wrong is reported, and the status is the program's
+        except (SystemExit, KeyboardInterrupt):     # what was wrong is reported, and the status is the program's
             pass
     return child.end_as(status)

@@ -114,11 +114,8 @@ def show(paths, viewer="perfetto", others=()):
     traces = [is_trace(path) for path in paths]
     if others and any(traces):
         fail(f"{others[0]} needs a capture: {paths[traces.index(True)]} has been converted already")
-    try:
-        with Ending(), tempfile.TemporaryDirectory(prefix="panopticon-") as folder:
-            return (show_in_perfetto if viewer == "perfetto" else write_for_catapult)(paths, traces, others, folder)
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+    with Ending(), tempfile.TemporaryDirectory(prefix="panopticon-") as folder:
+        return (show_in_perfetto if viewer == "perfetto" else write_for_catapult)(paths, traces, others, folder)
 
 
 class Ending:

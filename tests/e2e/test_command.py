@@ -224,6 +224,12 @@ class Signals(Command):
         self.addCleanup(lambda: process.poll() is None and os.killpg(process.pid, signal.SIGKILL))
         return process, int(process.stdout.readline())
 
+    def end_viewer(self, process):
+        for line in process.stderr:
+            if "ui.perfetto.dev/#" in line:
+                break
+        process.send_signal(signal.SIGINT)
+
     def test_the_command_is_the_program(self):
         process, pid = self.start("-q")
         self.assertEqual(pid, process.pid)
@@ -246,10 +252,7 @@ class Signals(Command):
                     process.send_signal(signal.SIGUSR1)
                     self.assertEqual(process.stdout.readline(), "SIGUSR1\n")
                     os.kill(pid, number)
-                for line in process.stderr:
-                    if "ui.perfetto.dev/#" in line:
-                        break
-                process.send_signal(signal.SIGINT)          # ends the viewer
+                self.end_viewer(process)
                 self.assertEqual(process.wait(), status)
                 self.assertEqual(process.stdout.read(), "")
 
@@ -257,10 +260,7 @@ class Signals(Command):
         process, pid = self.start("-q", "--view", end="os.kill(os.getpid(), signal.SIGSTOP); sys.exit(3)")
         self.assertTrue(os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1]))
         process.send_signal(signal.SIGCONT)
-        for line in process.stderr:
-            if "ui.perfetto.dev/#" in line:
-                break
-        process.send_signal(signal.SIGINT)
+        self.end_viewer(process)
         self.assertEqual(process.wait(), 3)
 
     def test_program_that_does_not_run(self):
@@ -276,10 +276,7 @@ class Signals(Command):
                                    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
         self.addCleanup(process.communicate)
         self.assertEqual(process.stdout.readline(), plain.out)
-        for line in process.stderr:
-            if "ui.perfetto.dev/#" in line:
-                break
-        process.send_signal(signal.SIGINT)
+        self.end_viewer(process)
         self.assertEqual(process.wait(), 0)
 
 
