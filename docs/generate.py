@@ -8,6 +8,7 @@ docs/command-line.md and docs/api.md get their tables; docs/man/ and docs/comple
 """
 
 import ast
+import functools
 import importlib.util
 import re
 import sys
@@ -19,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RECORDER, CONVERTER = "python3 -m panopticon_rec", "panopticon-convert"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Row:
     """An option of either tool, as the documentation has it."""
 
@@ -255,9 +256,23 @@ def bash_function(tool, name):
     return "\n".join(lines)
 
 
-def bash_command(tools):
+def shared_functions(bodies, known):
+    """Return (functions, cases): the different functions of subcommands, and the branches of `case` that call them.
+
+    bodies: dict of subcommand to a function of the name, which returns the text. known: the same for functions that
+    there are already, by their names. Subcommands with the same options share a function."""
+    names = {make(""): name for name, make in known.items()}
+    functions, subcommands_of = [], {}
+    for name, make in bodies.items():
+        if make("") not in names:
+            names[make("")] = f"_panopticon_{name}"
+            functions.append(make(f"_panopticon_{name}"))
+        subcommands_of.setdefault(names[make("")], []).append(name)
+    return functions, "".join(f"        {'|'.join(names)}) {function} ;;\n" for function, names in subcommands_of.items())
+
+
+def bash_command(tools, cases):
     names = " ".join(tools)
-    cases = "".join(f"        {name}) _panopticon_{name} ;;\n" for name in tools)
     return ("_panopticon() {\n"
             "    COMPREPLY=()\n"
             "    if [[ $COMP_CWORD -eq 1 ]]; then\n"
@@ -272,10 +287,12 @@ def bash_command(tools):
 
 def bash(tools):
     commands = subcommands()
+    functions, cases = shared_functions(
+        {name: functools.partial(bash_function, tool) for name, tool in commands.items()},
+        {"_panopticon_convert": functools.partial(bash_function, tools[1])})
     return "\n\n".join([
-        COMMENT, bash_function(tools[0], "_panopticon_rec"), bash_function(tools[1], "_panopticon_convert"),
-        *(bash_function(tool, f"_panopticon_{name}") for name, tool in commands.items() if name != "convert"),
-        bash_command(commands),
+        COMMENT, bash_function(tools[0], "_panopticon_rec"), bash_function(tools[1], "_panopticon_convert"), *functions,
+        bash_command(commands, cases),
         "_panopticon_python() {\n"
         '    COMPREPLY=()\n'
         '    if [[ ${COMP_WORDS[1]} == -m && ${COMP_WORDS[2]} == panopticon_rec && $COMP_CWORD -gt 2 ]]; then\n'
@@ -293,7 +310,7 @@ def quote(text):
     return "'" + text.replace("`", "").replace("'", "'\\''") + "'"
 
 
-def zsh_function(tool, name, last):
+def zsh_function(tool, last, name):
     lines = [f"{name}() {{", "    _arguments -s -S \\"]
     for row in tool.rows:
         help = row.help.replace("[", "(").replace("]", ")").replace(":", "\\:")
@@ -305,9 +322,8 @@ def zsh_function(tool, name, last):
     return "\n".join([*lines, f"        {last}", "}"])
 
 
-def zsh_command(tools):
+def zsh_command(tools, cases):
     names = " ".join(quote(f"{name}:{tool.summary}") for name, tool in tools.items())
-    cases = "".join(f"        {name}) _panopticon_{name} ;;\n" for name in tools)
     return ("_panopticon() {\n"
             "    if (( CURRENT == 2 )); then\n"
             f"        local -a names=({names})\n"
@@ -323,14 +339,15 @@ def zsh_command(tools):
 
 
 def zsh(tools):
-    commands = subcommands()
+    commands, program, capture = subcommands(), "'*::program:_files'", "'*:CAPTURE:_files -/'"
+    lasts = {"record": program, "convert": capture}
+    functions, cases = shared_functions(
+        {name: functools.partial(zsh_function, tool, lasts.get(name, "'*:PATH:_files'")) for name, tool in commands.items()},
+        {"_panopticon_convert": functools.partial(zsh_function, tools[1], capture)})
     return "\n\n".join([
         f"#compdef panopticon panopticon-convert\n{COMMENT}",
-        zsh_function(tools[0], "_panopticon_rec", "'*::program:_files'"),
-        zsh_function(tools[1], "_panopticon_convert", "'*:CAPTURE:_files -/'"),
-        *(zsh_function(tool, f"_panopticon_{name}", "'*::program:_files'" if name == "record" else "'*:PATH:_files'")
-          for name, tool in commands.items() if name != "convert"),
-        zsh_command(commands),
+        zsh_function(tools[0], program, "_panopticon_rec"), zsh_function(tools[1], capture, "_panopticon_convert"),
+        *functions, zsh_command(commands, cases),
         "_panopticon_python() {\n"
         "    if [[ $words[2] == -m && $words[3] == panopticon_rec ]] && (( CURRENT > 3 )); then\n"
         "        shift 2 words\n"
@@ -357,10 +374,14 @@ def fish(tools):
     lines = [COMMENT]
     for name, tool in commands.items():
         lines.append(f"complete -c panopticon -n __fish_use_subcommand -a {name} -d {quote(tool.summary)}")
-    for tool in [*tools, *commands.values()]:
+    alike = {}                          # rows to the subcommands that have these
+    for name, tool in commands.items():
+        alike.setdefault(tuple(tool.rows), []).append(name)
+    for tool in [*tools, *(commands[names[0]] for names in alike.values())]:
         command, condition = "panopticon-convert", ""
         if tool.page == "panopticon":
-            command, condition = "panopticon", f" -n '__fish_seen_subcommand_from {tool.command.split()[1]}'"
+            names = " ".join(alike[tuple(tool.rows)])
+            command, condition = "panopticon", f" -n '__fish_seen_subcommand_from {names}'"
         elif tool.command == RECORDER:
             command, condition = "python3", " -n 'string match -q -- \"* -m panopticon_rec *\" \"\"(commandline -p)'"
         for row in tool.rows:

@@ -49,50 +49,6 @@ _panopticon_view() {
     return 0
 }
 
-_panopticon_report() {
-    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
-    [[ $word == "=" ]] && word=""
-    [[ $before == "=" ]] && before=${COMP_WORDS[COMP_CWORD-2]}
-    case $before in
-        --format) COMPREPLY=($(compgen -W "catapult perfetto folded pstats report" -- "$word")); return ;;
-    esac
-    [[ $word == -* ]] && COMPREPLY=($(compgen -W "-o --output --format -q --quiet -j --jobs --flows --tasks --split --logical --top --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth -h --help --version" -- "$word"))
-    return 0
-}
-
-_panopticon_top() {
-    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
-    [[ $word == "=" ]] && word=""
-    [[ $before == "=" ]] && before=${COMP_WORDS[COMP_CWORD-2]}
-    case $before in
-        --format) COMPREPLY=($(compgen -W "catapult perfetto folded pstats report" -- "$word")); return ;;
-    esac
-    [[ $word == -* ]] && COMPREPLY=($(compgen -W "-o --output --format -q --quiet -j --jobs --flows --tasks --split --logical --top --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth -h --help --version" -- "$word"))
-    return 0
-}
-
-_panopticon_info() {
-    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
-    [[ $word == "=" ]] && word=""
-    [[ $before == "=" ]] && before=${COMP_WORDS[COMP_CWORD-2]}
-    case $before in
-        --format) COMPREPLY=($(compgen -W "catapult perfetto folded pstats report" -- "$word")); return ;;
-    esac
-    [[ $word == -* ]] && COMPREPLY=($(compgen -W "-o --output --format -q --quiet -j --jobs --flows --tasks --split --logical --top --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth -h --help --version" -- "$word"))
-    return 0
-}
-
-_panopticon_verify() {
-    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
-    [[ $word == "=" ]] && word=""
-    [[ $before == "=" ]] && before=${COMP_WORDS[COMP_CWORD-2]}
-    case $before in
-        --format) COMPREPLY=($(compgen -W "catapult perfetto folded pstats report" -- "$word")); return ;;
-    esac
-    [[ $word == -* ]] && COMPREPLY=($(compgen -W "-o --output --format -q --quiet -j --jobs --flows --tasks --split --logical --top --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth -h --help --version" -- "$word"))
-    return 0
-}
-
 _panopticon() {
     COMPREPLY=()
     if [[ $COMP_CWORD -eq 1 ]]; then
@@ -102,11 +58,7 @@ _panopticon() {
     case ${COMP_WORDS[1]} in
         record) _panopticon_record ;;
         view) _panopticon_view ;;
-        convert) _panopticon_convert ;;
-        report) _panopticon_report ;;
-        top) _panopticon_top ;;
-        info) _panopticon_info ;;
-        verify) _panopticon_verify ;;
+        convert|report|top|info|verify) _panopticon_convert ;;
     esac
 }
 
