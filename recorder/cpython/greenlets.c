@@ -117,6 +117,14 @@ void rec_greenlets_forget(void)
     rec_greenlets.are_used = false;
 }
 
+void rec_greenlets_forget_stacks(void)
+{
+    for (size_t i = 0; i < greenlets.capacity; i++) {
+        greenlets.table[i].epoch = 0;
+        greenlets.table[i].track.block = 0;
+    }
+}
+
 /* ---- the table ---- */
 
 static bool is_greenlet_alive(const struct greenlet *g)
@@ -357,7 +365,9 @@ static void save_track(const struct rec_thread *thread)
         return;
     g->track = thread->buffer.track;
     g->frames = thread->stack;
-    g->epoch = thread->epoch;
+    g->epoch = thread->must_tell ? 0 : thread->epoch;
+    if (thread->must_tell)
+        g->track.block = 0;
 }
 
 /* Begins with a thread: until now the thread itself ran, which is the outermost parent of the greenlet that runs. */
@@ -381,6 +391,8 @@ enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_thr
     if (object && !thread->greenlet)
         find_first_greenlet(thread, object);
     save_track(thread);
+    bool must_tell = thread->must_tell;
+    thread->must_tell = false;
     thread->data_stack = cpython_data_stack(ts);
     if (object && (g = find_greenlet(object, &is_new))) {
         if (is_new && greenlet_parent(object))
@@ -394,6 +406,9 @@ enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_thr
         thread->greenlet = object;
         rec_threads_set_track(thread, &g->track, &g->frames);
         change = is_new || g->epoch != thread->epoch ? REC_GREENLETS_NEW : REC_GREENLETS_OTHER;
+    } else if (must_tell) {
+        thread->buffer.track.block = 0;
+        change = REC_GREENLETS_NEW;
     }
     PyErr_Restore(type, value, traceback);
     Py_XDECREF(object);                 /* not the last reference: it runs */

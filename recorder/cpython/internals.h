@@ -15,6 +15,7 @@
 #ifndef REC_INTERNALS_H
 #define REC_INTERNALS_H
 
+#include <internal/pycore_ceval.h>
 #include <opcode.h>
 
 #include "layout.h"
@@ -392,6 +393,22 @@ static inline bool cpython_has_pending_entry(const cpython_frame *f)
     return !f;
 #endif
 }
+
+/* True while the frame that lay here, which had so many words, is being cleared: it is the last one on the data stack,
+ * and has been taken off the stack of frames (Python/ceval.c, _PyEvalFrameClearAndPop). Reads nothing of the frame. */
+static inline bool cpython_is_cleared_last(const PyThreadState *ts, const cpython_frame *f, uint32_t size)
+{
+    return (PyObject *const *)f + size == (PyObject *const *)ts->datastack_top && cpython_running(ts) != f;
+}
+
+#if PY_VERSION_HEX >= 0x030C0000
+/* Has a function called by the interpreter's next thread that checks for pending calls. Any thread may call it. Returns
+ * 0 where that will happen. (Include/internal/pycore_ceval.h; Python/ceval_gil.c) */
+static inline int cpython_add_pending_call(PyInterpreterState *interp, int (*func)(void *))
+{
+    return (int)_PyEval_AddPendingCall(interp, func, NULL, 0);
+}
+#endif
 
 /* ---- running a program ---- */
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "lives.h"
+#include "muting.h"
 
 #define MAX_OPEN 1024                   /* OPEN records of a block: the innermost frames */
 #define RECENT 4096                     /* threads found by their thread state without a search; a power of two */
@@ -43,10 +44,11 @@ static cpython_frame *next_outwards(PyThreadState *ts, cpython_frame *f)
 static bool is_recorded(cpython_frame *f, uint64_t *tag)
 {
     if (cpython_is_incomplete(f) || cpython_is_delegating(f) ||
-        (rec_threads.has_delayed_entry_events && cpython_has_pending_entry(f)))
+        (rec_threads.has_delayed_entry_events && cpython_has_pending_entry(f) && !rec_muting_has_entered(f)))
         return false;
     *tag = rec_functions_tag_call(f, cpython_previous(f));
-    return *tag && !(rec_tag_flags(*tag) & REC_TAG_EXCLUDED);
+    return *tag && !(rec_tag_flags(*tag) & REC_TAG_EXCLUDED) &&
+           (likely(!(rec_tag_flags(*tag) & REC_TAG_SLOW)) || rec_muting_is_told(f, (uint32_t)*tag));
 }
 
 cpython_frame *rec_threads_recorded_from(PyThreadState *ts, cpython_frame *f, uint64_t *tag)
@@ -226,9 +228,9 @@ bool rec_threads_start_chunk(struct rec_thread *thread, uint16_t flags, cpython_
     return true;
 }
 
-void rec_threads_emit_switch(struct rec_thread *thread, cpython_frame *f, struct rec_open_frame inner)
+static void emit_switch_at(struct rec_thread *thread, cpython_frame *f, struct rec_open_frame inner, uint64_t ticks)
 {
-    uint64_t ticks = rec_clock_ticks() - thread->buffer.base, flags = 0;
+    uint64_t flags = 0;
     bool is_deeper;
     uint32_t n = 0;
     if (thread->buffer.chunk >= 0 && thread->buffer.track.block != thread->buffer.block) {
@@ -245,6 +247,22 @@ void rec_threads_emit_switch(struct rec_thread *thread, cpython_frame *f, struct
     while (n--)
         rec_buffer_append(&thread->buffer, ticks, PNR_OPEN, open_frames[n].frame, open_frames[n].function);
     thread->buffer.track.block = thread->buffer.block;
+}
+
+void rec_threads_emit_switch(struct rec_thread *thread, cpython_frame *f, struct rec_open_frame inner)
+{
+    emit_switch_at(thread, f, inner, rec_clock_ticks() - thread->buffer.base);
+}
+
+void rec_threads_tell_stack(struct rec_thread *thread, cpython_frame *f, uint64_t since)
+{
+    const struct rec_buffer *buffer = &thread->buffer;
+    if (buffer->chunk < 0)
+        return;
+    uint64_t last = buffer->next != buffer->records ? pnr_record_ticks(buffer->next[-1]) : 0;
+    uint64_t ticks = since > buffer->base ? since - buffer->base : 0;
+    thread->buffer.track.block = 0;
+    emit_switch_at(thread, f, rec_no_frame, ticks > last ? ticks : last);
 }
 
 void rec_threads_append_in_new_chunk(PyThreadState *ts, struct rec_thread *thread, enum pnr_kind kind,

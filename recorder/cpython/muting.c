@@ -1,0 +1,873 @@
+#include "greenlets.h"
+
+#include "muting.h"
+
+#if PY_VERSION_HEX >= 0x030C0000 && CPYTHON_IS_KNOWN
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "c_calls.h"
+#include "codes.h"
+#include "noted_frames.h"
+#include "../../format/array.h"
+#include "../budget.h"
+#include "../ledger.h"
+
+#define SLOW_NS 10000000                /* an open call of a muted function is told after two looks so far apart */
+#define MAX_NEW_NOTES 256               /* of one thread, at one look */
+#define MAX_SWALLOWED 64                /* exits that are not recorded, until a function's events are off again */
+
+/* The state of a function: a bit each. */
+enum {
+    MUTED = 1,
+    C_MUTED = 2,                        /* only its calls of C functions */
+    ARMED = 4,                          /* it is muted, but its exits are events: a continuable frame of it is noted */
+    UNSETTLED = 8,                      /* it was admitted while a thread stood at its first instruction */
+    PASSED_OVER = 16,                   /* it was admitted while it had a frame that stays REC_NOTE_UNTOLD */
+    CHANGING = 32                       /* it is in the batch that is being applied */
+};
+
+/* A frame that stood at its RESUME, in the interpreter's check for pending calls, when its function was admitted. */
+struct standing {
+    const PyThreadState *owner;         /* compared, never dereferenced */
+    const cpython_frame *frame;
+    const _Py_CODEUNIT *instruction;
+    const struct pnr_record *next;      /* the thread's next record then: while it is the same, nothing has happened */
+    uint32_t function;
+};
+
+static struct {
+    bool is_on, is_in_window;
+    uint8_t *states, *swallowed;        /* by function number; owned */
+    size_t states_capacity, swallowed_capacity;
+    uint32_t *muted;                    /* the functions with MUTED or C_MUTED; owned */
+    size_t n_muted, muted_capacity;
+    struct standing *standing;          /* owned */
+    size_t n_standing, standing_capacity;
+    uint64_t slow_ticks;
+    double ns_per_tick;
+    double event_ns;                    /* what recording one event costs; 0: not measured yet */
+    _Atomic uint64_t requested;         /* ticks of the first request that is not yet followed; 0: none */
+} muting;
+
+/* ---- functions ---- */
+
+static uint8_t state_of(uint32_t function)
+{
+    return function < muting.states_capacity ? muting.states[function] : 0;
+}
+
+static bool is_silent(uint32_t function)
+{
+    return state_of(function) & MUTED && !muting.is_in_window;
+}
+
+static bool reserve_state(uint32_t function)
+{
+    size_t before = muting.states_capacity;
+    if (function < before)
+        return true;
+    if (pnr_array_reserve(&muting.states, &muting.states_capacity, function + 1) < 0 ||
+        pnr_array_reserve(&muting.swallowed, &muting.swallowed_capacity, muting.states_capacity) < 0) {
+        muting.states_capacity = before;
+        return false;
+    }
+    memset(muting.states + before, 0, muting.states_capacity - before);
+    memset(muting.swallowed + before, 0, muting.states_capacity - before);
+    return true;
+}
+
+bool rec_muting_is_slow(uint32_t function)
+{
+    return is_silent(function) || state_of(function) & (UNSETTLED | PASSED_OVER);
+}
+
+/* Brings the tag of a code object to what its function's state wants. */
+static void set_slow(PyCodeObject *code)
+{
+    uint64_t tag = cpython_code_value(code, rec_functions.extra_index), flag = (uint64_t)REC_TAG_SLOW << 32;
+    tag = rec_muting_is_slow((uint32_t)tag) ? tag | flag : tag & ~flag;
+    if (cpython_set_code_value(code, rec_functions.extra_index, tag) != 0)
+        PyErr_Clear();                  /* not reached: its place is there */
+}
+
+/* Sets which events of a function come, and how they are taken, as its state wants it. */
+static void apply_state(uint32_t function)
+{
+    uint8_t state = muting.states[function];
+    rec_codes_each(function, set_slow);
+    rec_codes_allow(function, is_silent(function) ? state & ARMED ? REC_CODES_EXITS : 0 :
+                         state & C_MUTED && !muting.is_in_window ? REC_CODES_ENTRIES | REC_CODES_EXITS : REC_CODES_ALL);
+}
+
+/* ---- frames and threads ---- */
+
+/* True for a frame that runs, unless its entry event is still to come. */
+static bool is_entered(cpython_frame *f)
+{
+    return !cpython_is_entry(f) && !cpython_is_incomplete(f) && !cpython_is_delegating(f) &&
+           (!cpython_has_pending_entry(f) || rec_muting_has_entered(f));
+}
+
+static bool stands_at_resume(const cpython_frame *f)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    int opcode = cpython_opcode(cpython_instruction(f));
+    return opcode == RESUME || opcode == RESUME_CHECK;
+#else
+    return !f;
+#endif
+}
+
+/* The thread, if its records say what is open on the stack that runs. If not, they say it at its next event. */
+static struct rec_thread *find_thread_in_step(const PyThreadState *ts)
+{
+    uint16_t flags;
+    struct rec_thread *thread = rec_threads_find(ts);
+    if (!thread || thread->is_ending || rec_threads_is_out_of_date(thread, &flags))
+        return NULL;
+    bool may_be_other = rec_greenlets.are_used && (cpython_data_stack(ts) != thread->data_stack ||
+                                                   (rec_greenlets.has_bare && ts != PyThreadState_Get()));
+    thread->must_tell |= may_be_other;
+    return may_be_other ? NULL : thread;
+}
+
+/* Tells what is open in a thread now: f and the frames outwards of it. ticks: since when, as far as the records
+ * allow. */
+static void tell_stack(PyThreadState *ts, struct rec_thread *thread, cpython_frame *f, uint64_t ticks)
+{
+    rec_threads_tell_stack(thread, f, ticks);
+    thread->stack.depth = rec_threads_count_recorded(ts, f);
+}
+
+bool rec_muting_is_told(const cpython_frame *f, uint32_t function)
+{
+    const struct rec_noted *noted = rec_noted_find(f);
+    return is_silent(function) ? noted && noted->note == REC_NOTE_TOLD :
+                                            !noted || noted->note != REC_NOTE_UNTOLD;
+}
+
+bool rec_muting_has_entered(const cpython_frame *f)
+{
+    for (size_t i = 0; i < muting.n_standing; i++) {
+        const struct standing *s = &muting.standing[i];
+        if (s->frame == f && s->instruction == cpython_instruction(f)) {
+            const struct rec_thread *thread = rec_threads_find(s->owner);
+            return thread && thread->buffer.next == s->next;
+        }
+    }
+    return false;
+}
+
+static bool has_continuable_note(uint32_t function, enum rec_note note)
+{
+    for (const struct rec_noted *noted = NULL; (noted = rec_noted_next(noted));)
+        if (noted->function == function && noted->note == note && noted->is_continuable)
+            return true;
+    return false;
+}
+
+/* ---- muting ---- */
+
+/* True for a frame that may be in a call of a C function. inner: the next frame inwards, or NULL. The event of that
+ * call's end would not come. */
+static bool may_be_in_c_call(const PyThreadState *ts, const cpython_frame *inner)
+{
+    return inner ? cpython_is_entry(inner) : ts != PyThreadState_Get();
+}
+
+/* Takes functions out of the batch that cannot be muted now. They come again with the next request. */
+static void defer_callers_of_c(uint32_t *functions, size_t *n, enum rec_order_kind kind)
+{
+    for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
+        const cpython_frame *inner = NULL;
+        for (cpython_frame *f = cpython_running(ts); f; inner = f, f = cpython_previous(f)) {
+            uint32_t function = is_entered(f) ? (uint32_t)rec_tag_peek(f) : 0;
+            if (state_of(function) & CHANGING && may_be_in_c_call(ts, inner))
+                muting.states[function] &= (uint8_t)~CHANGING;
+        }
+    }
+    size_t n_left = 0;
+    for (size_t i = 0; i < *n; i++) {
+        if (muting.states[functions[i]] & CHANGING)
+            functions[n_left++] = functions[i];
+        else
+            rec_budget_defer((struct rec_order){ .kind = (uint8_t)kind, .function = functions[i] });
+    }
+    *n = n_left;
+}
+
+/* Notes the open frames of the batch, whose exits are to be recorded all the same. Returns false when the thread has
+ * one that cannot be noted. */
+static bool note_open_frames(PyThreadState *ts)
+{
+    uint64_t tag;
+    bool are_all_noted = true;
+    cpython_frame *f = rec_threads_innermost(ts);
+    for (; (f = rec_threads_recorded_from(ts, f, &tag)); f = cpython_previous(f)) {
+        uint32_t function = (uint32_t)tag;
+        if (!(state_of(function) & CHANGING))
+            continue;
+        struct rec_noted *noted = rec_noted_find(f);
+        if (!noted && !rec_noted_add(ts, f, function, REC_NOTE_TOLD))
+            are_all_noted = false;
+        else if (cpython_is_continuable(f))
+            muting.states[function] |= ARMED;
+    }
+    return are_all_noted;
+}
+
+/* Mutes a batch: functions with the state CHANGING. */
+static void silence(const uint32_t *functions, size_t n)
+{
+    uint64_t now = rec_clock_ticks();
+    for (size_t i = 0; i < n; i++)
+        muting.swallowed[functions[i]] = 0;
+    for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
+        struct rec_thread *thread = find_thread_in_step(ts);
+        if (thread && !note_open_frames(ts))
+            thread->must_tell = true;
+    }
+    for (struct rec_noted *noted = NULL; (noted = rec_noted_next(noted));)
+        if (state_of(noted->function) & CHANGING && noted->note == REC_NOTE_UNTOLD) {
+            noted->note = REC_NOTE_WATCHED;
+            noted->since = now;
+        }
+    size_t n_standing = 0;
+    for (size_t i = 0; i < muting.n_standing; i++)
+        if (!(state_of(muting.standing[i].function) & CHANGING))
+            muting.standing[n_standing++] = muting.standing[i];
+    muting.n_standing = n_standing;
+}
+
+static void end_silencing(const uint32_t *functions, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        muting.states[functions[i]] &= (uint8_t)~(CHANGING | UNSETTLED | PASSED_OVER);
+        apply_state(functions[i]);
+    }
+    for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
+        struct rec_thread *thread = rec_threads_find(ts);
+        if (!thread || !thread->must_tell || !find_thread_in_step(ts))
+            continue;
+        thread->must_tell = false;
+        tell_stack(ts, thread, rec_threads_innermost(ts), rec_clock_ticks());
+    }
+    rec_greenlets_forget_stacks();
+}
+
+/* ---- admitting ---- */
+
+static void add_standing(const PyThreadState *ts, const struct rec_thread *thread, const cpython_frame *f,
+                         uint32_t function)
+{
+    if (pnr_array_reserve(&muting.standing, &muting.standing_capacity, muting.n_standing + 1) < 0)
+        return;
+    muting.standing[muting.n_standing++] = (struct standing){ ts, f, cpython_instruction(f), thread->buffer.next,
+                                                              function };
+    muting.states[function] |= UNSETTLED;
+}
+
+/* Looks at a frame of the batch. Returns true when it is to be told as open. has_recorded: a frame inwards of it is in
+ * the records. */
+static bool admit_frame(PyThreadState *ts, const struct rec_thread *thread, cpython_frame *f, uint32_t function,
+                        bool has_recorded)
+{
+    struct rec_noted *noted = rec_noted_find(f);
+    bool is_told = noted && noted->note == REC_NOTE_TOLD;
+    if (noted)
+        rec_noted_remove(noted, f);
+    if (thread && stands_at_resume(f))
+        add_standing(ts, thread, f, function);
+    if (is_told || !has_recorded)
+        return !is_told;
+    if (!rec_noted_add(ts, f, function, REC_NOTE_UNTOLD))
+        return true;
+    muting.states[function] |= PASSED_OVER;
+    return false;
+}
+
+/* Tells a thread's frames of the batch as open, from f outwards. Their functions are not silent any more. */
+static void admit_frames(PyThreadState *ts, cpython_frame *f)
+{
+    struct rec_thread *thread = find_thread_in_step(ts);
+    bool must_tell = false, has_recorded = false;
+    for (cpython_frame *at = f; at; at = cpython_previous(at)) {
+        if (!is_entered(at))
+            continue;
+        uint64_t tag = rec_functions_tag_call(at, cpython_previous(at));
+        uint32_t function = (uint32_t)tag;
+        if (!tag || rec_tag_flags(tag) & REC_TAG_EXCLUDED)
+            continue;
+        if (!(state_of(function) & CHANGING))
+            has_recorded |= !(rec_tag_flags(tag) & REC_TAG_SLOW) || rec_muting_is_told(at, function);
+        else if (admit_frame(ts, thread, at, function, has_recorded))
+            must_tell = true;
+        else
+            has_recorded |= !rec_noted_find(at);
+    }
+    if (must_tell && thread)
+        tell_stack(ts, thread, f, rec_clock_ticks());
+}
+
+static void admit(const uint32_t *functions, size_t n)
+{
+    for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts))
+        admit_frames(ts, rec_threads_innermost(ts));
+    for (size_t i = 0; i < n; i++) {
+        muting.states[functions[i]] &= (uint8_t)~(CHANGING | ARMED);
+        apply_state(functions[i]);
+    }
+    rec_greenlets_forget_stacks();
+}
+
+/* ---- events ---- */
+
+/* Turns the exits of a muted function off again when no frame of it is waited for. */
+static void disarm_if_idle(uint32_t function)
+{
+    if (muting.swallowed[function] < MAX_SWALLOWED && has_continuable_note(function, REC_NOTE_WATCHED))
+        return;
+    if (has_continuable_note(function, REC_NOTE_TOLD))
+        return;
+    for (struct rec_noted *noted = NULL; (noted = rec_noted_next(noted));)
+        if (noted->function == function && noted->is_continuable) {
+            rec_noted_drop(noted);
+            noted = NULL;
+        }
+    muting.states[function] &= (uint8_t)~ARMED;
+    apply_state(function);
+}
+
+/* At an exit of a muted function: true when the records have the frame as open. */
+static bool leave_silently(cpython_frame *f, uint32_t function)
+{
+    struct rec_noted *noted = rec_noted_find(f);
+    bool is_told = noted && noted->note == REC_NOTE_TOLD;
+    if (noted)
+        rec_noted_remove(noted, f);
+    if (cpython_is_continuable(f) && state_of(function) & ARMED) {
+        muting.swallowed[function] += !is_told && muting.swallowed[function] < MAX_SWALLOWED;
+        disarm_if_idle(function);
+    }
+    return is_told;
+}
+
+/* At the exit of a frame of a function that was admitted while a thread stood at its first instruction. CPython 3.13
+ * writes over that instruction when it goes on (Python/bytecodes.c, RESUME), and entries were not seen since: the
+ * events are set anew. Returns whether the records have the frame as open. */
+static bool settle(PyThreadState *ts, struct rec_thread *thread, cpython_frame *f, uint32_t function)
+{
+    bool is_told = rec_threads_count_recorded(ts, f) <= thread->stack.depth, is_lost = false, is_waiting = false;
+    size_t n = 0;
+    if (!is_told)
+        tell_stack(ts, thread, cpython_previous(f), rec_clock_ticks());
+    for (size_t i = 0; i < muting.n_standing; i++) {
+        struct standing *s = &muting.standing[i];
+        bool is_still = s->function == function && s->owner != ts && rec_muting_has_entered(s->frame);
+        if (s->function != function || is_still)
+            muting.standing[n++] = *s;
+        else
+            is_lost |= cpython_opcode(s->instruction) != INSTRUMENTED_RESUME;
+        is_waiting |= is_still;
+    }
+    muting.n_standing = n;
+    if (is_lost) {
+        muting.states[function] |= CHANGING;
+        rec_codes_allow(function, REC_CODES_EXITS);
+        for (PyThreadState *other = PyInterpreterState_ThreadHead(rec_threads.interp); other;
+             other = PyThreadState_Next(other))
+            if (other != ts)
+                admit_frames(other, rec_threads_innermost(other));
+        muting.states[function] &= (uint8_t)~CHANGING;
+    }
+    if (!is_lost && !is_waiting)
+        muting.states[function] &= (uint8_t)~UNSETTLED;
+    apply_state(function);
+    return is_told;
+}
+
+/* At the exit of a frame that was passed over when its function was admitted. */
+static bool pass_over(struct rec_noted *noted, cpython_frame *f, uint32_t function)
+{
+    rec_noted_remove(noted, f);
+    bool is_last = true;
+    for (noted = NULL; (noted = rec_noted_next(noted));)
+        is_last &= noted->function != function || noted->note != REC_NOTE_UNTOLD;
+    if (is_last) {
+        muting.states[function] &= (uint8_t)~PASSED_OVER;
+        apply_state(function);
+    }
+    return false;
+}
+
+bool rec_muting_filter(PyThreadState *ts, struct rec_thread *thread, cpython_frame *f, uint32_t function,
+                       enum pnr_kind kind)
+{
+    if (is_silent(function))
+        return !pnr_kind_enters_frame(kind) && leave_silently(f, function);
+    if (pnr_kind_enters_frame(kind))
+        return true;
+    struct rec_noted *noted = rec_noted_find(f);
+    if (noted && noted->note == REC_NOTE_UNTOLD)
+        return pass_over(noted, f, function);
+    return !(state_of(function) & UNSETTLED) || settle(ts, thread, f, function);
+}
+
+/* A noted frame has been cleared. If that was at its exit, that is now. It may also have been kept by a traceback or a
+ * frame object until now: then the records still have it as open, and are told that it is not. */
+static void leave_cleared(const struct rec_noted *noted)
+{
+    PyThreadState *ts = PyThreadState_Get();
+    if (noted->note != REC_NOTE_TOLD || !rec_state_is(REC_RECORDING))
+        return;
+    bool is_exit = noted->owner == ts && cpython_is_cleared_last(ts, noted->frame, noted->size);
+    for (PyThreadState *at = PyInterpreterState_ThreadHead(rec_threads.interp); at; at = PyThreadState_Next(at)) {
+        struct rec_thread *thread = at == noted->owner ? find_thread_in_step(at) : NULL;
+        if (!thread)
+            continue;
+        const struct rec_open_frame left = { 0, noted->function };
+        if (!is_exit) {
+            tell_stack(at, thread, rec_threads_innermost(at), rec_clock_ticks());
+        } else if (thread->stack.depth) {
+            thread->stack.depth--;
+            rec_threads_append(at, thread, PNR_RETURN, left, left);
+        }
+    }
+}
+
+/* ---- looks ---- */
+
+/* Notes the muted frames of a thread that lie inwards of all recorded ones. Returns since when those are known to be
+ * open that are slow, and are told now; 0 when there is none. requested: when the look was asked for. Since then the
+ * thread has passed no check for pending calls, so that all that it had entered it had entered before. */
+static uint64_t note_silent_frames(PyThreadState *ts, uint64_t requested, uint64_t now)
+{
+    uint64_t told_since = 0;
+    unsigned n_new = 0;
+    for (cpython_frame *f = cpython_running(ts); f && n_new < MAX_NEW_NOTES; f = cpython_previous(f)) {
+        uint64_t tag = is_entered(f) ? rec_functions_tag_call(f, cpython_previous(f)) : 0;
+        uint32_t function = (uint32_t)tag;
+        if (!tag || rec_tag_flags(tag) & REC_TAG_EXCLUDED)
+            continue;
+        if (!is_silent(function))
+            break;
+        struct rec_noted *noted = rec_noted_find(f);
+        if (noted && noted->note == REC_NOTE_TOLD)
+            break;
+        if (!noted) {
+            n_new++;
+            if (!(noted = rec_noted_add(ts, f, function, REC_NOTE_WATCHED)))
+                continue;
+            noted->since = stands_at_resume(f) ? now : requested;
+            if (cpython_is_continuable(f)) {
+                muting.states[function] |= ARMED;
+                muting.swallowed[function] = 0;
+                apply_state(function);
+            }
+        }
+        if (now - noted->since >= muting.slow_ticks) {
+            noted->note = REC_NOTE_TOLD;
+            told_since = noted->since > told_since ? noted->since : told_since;
+        }
+    }
+    return told_since;
+}
+
+/* Continuable frames that are noted, and are on no stack any more, have been left while their exits were no events. */
+static void look_at_stacks(uint64_t requested)
+{
+    uint64_t now = rec_clock_ticks();
+    for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
+        struct rec_thread *thread = find_thread_in_step(ts);
+        uint64_t since = thread ? note_silent_frames(ts, requested, now) : 0;
+        if (since)
+            tell_stack(ts, thread, rec_threads_innermost(ts), since);
+    }
+}
+
+/* ---- orders ---- */
+
+struct batch {
+    uint32_t *functions;                /* owned */
+    size_t n, capacity;
+};
+
+static struct batch to_mute, to_admit;  /* guarded by the GIL */
+
+static bool add_to_batch(struct batch *batch, uint32_t function)
+{
+    if (!reserve_state(function) || pnr_array_reserve(&batch->functions, &batch->capacity, batch->n + 1) < 0)
+        return false;
+    batch->functions[batch->n++] = function;
+    muting.states[function] |= CHANGING;
+    return true;
+}
+
+static void list_muted(uint32_t function)
+{
+    for (size_t i = 0; i < muting.n_muted; i++)
+        if (muting.muted[i] == function)
+            return;
+    if (pnr_array_reserve(&muting.muted, &muting.muted_capacity, muting.n_muted + 1) == 0)
+        muting.muted[muting.n_muted++] = function;
+}
+
+static void unlist_muted(uint32_t function)
+{
+    for (size_t i = 0; i < muting.n_muted; i++)
+        if (muting.muted[i] == function) {
+            muting.muted[i] = muting.muted[--muting.n_muted];
+            return;
+        }
+}
+
+/* Mutes the functions of to_mute. In a window they are muted at its end. */
+static void mute_batch(void)
+{
+    uint64_t now = rec_clock_ticks();
+    if (rec_c_calls_are_on() && !muting.is_in_window)
+        defer_callers_of_c(to_mute.functions, &to_mute.n, REC_ORDER_MUTE);
+    if (!muting.is_in_window)
+        silence(to_mute.functions, to_mute.n);
+    for (size_t i = 0; i < to_mute.n; i++) {
+        uint32_t function = to_mute.functions[i];
+        muting.states[function] |= MUTED;
+        list_muted(function);
+        rec_ledger_mute(function);
+        rec_budget_applied((struct rec_order){ .kind = REC_ORDER_MUTE, .function = function }, now);
+    }
+    if (!muting.is_in_window)
+        end_silencing(to_mute.functions, to_mute.n);
+    to_mute.n = 0;
+}
+
+static void note_admitted(uint32_t function, uint64_t now)
+{
+    muting.states[function] &= (uint8_t)~MUTED;
+    if (!(muting.states[function] & C_MUTED))
+        unlist_muted(function);
+    rec_ledger_admit(function);
+    rec_budget_applied((struct rec_order){ .kind = REC_ORDER_ADMIT, .function = function }, now);
+}
+
+static void admit_batch(void)
+{
+    uint64_t now = rec_clock_ticks();
+    for (size_t i = 0; i < to_admit.n; i++)
+        note_admitted(to_admit.functions[i], now);
+    if (!muting.is_in_window)
+        admit(to_admit.functions, to_admit.n);
+    for (size_t i = 0; i < to_admit.n; i++)
+        muting.states[to_admit.functions[i]] &= (uint8_t)~CHANGING;
+    to_admit.n = 0;
+}
+
+static void begin_window(uint64_t now)
+{
+    for (size_t i = 0; i < muting.n_muted; i++)
+        muting.states[muting.muted[i]] |= CHANGING;
+    muting.is_in_window = true;
+    rec_ledger_window((uint32_t)muting.n_muted);
+    admit(muting.muted, muting.n_muted);
+    rec_budget_applied((struct rec_order){ .kind = REC_ORDER_WINDOW }, now);
+}
+
+/* Ends a window. A function that cannot be muted now is admitted: the controller will order anew. */
+static void end_window(uint64_t now)
+{
+    to_mute.n = 0;
+    for (size_t i = 0; i < muting.n_muted; i++)
+        if (muting.states[muting.muted[i]] & MUTED)
+            add_to_batch(&to_mute, muting.muted[i]);
+    if (rec_c_calls_are_on()) {
+        defer_callers_of_c(to_mute.functions, &to_mute.n, REC_ORDER_MUTE);
+        for (size_t i = muting.n_muted; i-- > 0;) {
+            uint32_t function = muting.muted[i];
+            if (muting.states[function] & MUTED && !(muting.states[function] & CHANGING))
+                note_admitted(function, now);
+        }
+    }
+    silence(to_mute.functions, to_mute.n);
+    muting.is_in_window = false;
+    rec_ledger_window_end((uint32_t)to_mute.n);
+    end_silencing(to_mute.functions, to_mute.n);
+    for (size_t i = 0; i < muting.n_muted; i++)
+        apply_state(muting.muted[i]);
+    to_mute.n = 0;
+    rec_budget_applied((struct rec_order){ .kind = REC_ORDER_WINDOW_END }, now);
+}
+
+/* Mutes or admits a function's calls of C functions. */
+static void change_c_calls(struct rec_order order, uint64_t now)
+{
+    uint32_t function = order.function;
+    if (!reserve_state(function))
+        return;
+    if (order.kind == REC_ORDER_MUTE_C) {
+        size_t n = 1;
+        muting.states[function] |= CHANGING;
+        defer_callers_of_c(&function, &n, REC_ORDER_MUTE_C);
+        muting.states[function] &= (uint8_t)~CHANGING;
+        if (!n)
+            return;
+        muting.states[function] |= C_MUTED;
+        list_muted(function);
+        rec_ledger_mute_c(function);
+    } else {
+        muting.states[function] &= (uint8_t)~C_MUTED;
+        if (!(muting.states[function] & MUTED))
+            unlist_muted(function);
+        rec_ledger_admit_c(function);
+    }
+    apply_state(function);
+    rec_budget_applied(order, now);
+}
+
+static void apply_batches(void)
+{
+    if (to_mute.n)
+        mute_batch();
+    if (to_admit.n)
+        admit_batch();
+}
+
+static void apply_order(struct rec_order order, uint64_t now)
+{
+    bool is_muted = state_of(order.function) & MUTED;
+    switch ((enum rec_order_kind)order.kind) {
+    case REC_ORDER_MUTE:
+        if (!is_muted)
+            add_to_batch(&to_mute, order.function);
+        break;
+    case REC_ORDER_ADMIT:
+        if (is_muted)
+            add_to_batch(&to_admit, order.function);
+        break;
+    case REC_ORDER_MUTE_C:
+    case REC_ORDER_ADMIT_C:
+        change_c_calls(order, now);
+        break;
+    case REC_ORDER_WINDOW:
+        apply_batches();
+        if (!muting.is_in_window)
+            begin_window(now);
+        break;
+    case REC_ORDER_WINDOW_END:
+        apply_batches();
+        if (muting.is_in_window)
+            end_window(now);
+    }
+}
+
+/* Applies what is ordered, and looks at the stacks. */
+static void follow_request(uint64_t requested)
+{
+    struct rec_order order;
+    uint64_t begin = rec_clock_ticks(), cpu_ns;
+    uint32_t cost_ns;
+    if (muting.n_muted && !muting.is_in_window)
+        look_at_stacks(requested);
+    while (rec_budget_take(&order))
+        apply_order(order, begin);
+    apply_batches();
+    rec_budget_add_cost((uint64_t)((double)(rec_clock_ticks() - begin) * muting.ns_per_tick));
+    if (rec_budget_take_cost(&cpu_ns, &cost_ns))
+        rec_ledger_cost(cpu_ns, cost_ns);
+}
+
+/* Brings the records of this thread to the greenlet that runs. */
+static void notice_greenlet(PyThreadState *ts)
+{
+    struct rec_thread *thread = rec_greenlets.are_used ? rec_threads_find(ts) : NULL;
+    cpython_frame *f = rec_threads_innermost(ts);
+    uint16_t flags;
+    if (!thread || thread->is_ending || rec_threads_is_out_of_date(thread, &flags))
+        return;
+    enum rec_greenlets_change change = rec_greenlets_notice(ts, thread, NULL);
+    if (change == REC_GREENLETS_NEW)
+        thread->stack.depth = rec_threads_count_recorded(ts, f);
+    if (change != REC_GREENLETS_SAME)
+        rec_threads_emit_switch(thread, f, rec_no_frame);
+}
+
+/* Called by the interpreter between two instructions, in any thread. */
+static int on_pending_call(void *unused)
+{
+    PyObject *type, *value, *traceback;
+    (void)unused;
+    uint64_t requested = atomic_exchange(&muting.requested, 0);
+    PyThreadState *ts = PyThreadState_Get();
+    if (!muting.is_on || !requested || ts->interp != rec_threads.interp)
+        return 0;
+    rec_threads_notice_fork();
+    if (!rec_state_is(REC_RECORDING) || rec_session_is_closed() || cpython_is_finalizing())
+        return 0;
+    PyErr_Fetch(&type, &value, &traceback);
+    notice_greenlet(ts);
+    follow_request(requested);
+    PyErr_Restore(type, value, traceback);
+    return 0;
+}
+
+/* Pending calls of Py_AddPendingCall run in the main thread alone, which may wait for long. */
+void rec_muting_request(void)
+{
+    uint64_t none = 0;
+    if (!rec_state_is(REC_RECORDING) || cpython_is_finalizing() ||
+        !atomic_compare_exchange_strong(&muting.requested, &none, rec_clock_ticks()))
+        return;
+    if (cpython_add_pending_call(rec_threads.interp, on_pending_call) != 0)
+        atomic_store(&muting.requested, 0);     /* too many wait: the next request comes soon */
+}
+
+/* ---- the cost of an event ---- */
+
+#define CALIBRATION_CALLS 100
+#define CALIBRATION_ROUNDS 10
+#define DEFAULT_EVENT_NS 60.0           /* until it is measured */
+#define CALIBRATION_FACTOR 1.6          /* what an event costs in a program, whose caches are full of other things */
+
+/* Makes a Python function that does nothing. Owned, or NULL with an exception set. */
+static PyObject *make_empty_function(void)
+{
+    PyObject *globals = PyDict_New();
+    PyObject *result = globals ? PyRun_String("def f(): pass", Py_file_input, globals, globals) : NULL;
+    PyObject *function = result ? PyDict_GetItemString(globals, "f") : NULL;        /* borrowed */
+    Py_XINCREF(function);
+    Py_XDECREF(result);
+    Py_XDECREF(globals);
+    return function;
+}
+
+/* Calls a function some times and returns the ticks that it took; UINT64_MAX with an exception set. */
+static uint64_t time_calls(PyObject *function)
+{
+    uint64_t begin = rec_clock_ticks();
+    for (int i = 0; i < CALIBRATION_CALLS; i++) {
+        PyObject *result = PyObject_CallNoArgs(function);
+        if (!result)
+            return UINT64_MAX;
+        Py_DECREF(result);
+    }
+    return rec_clock_ticks() - begin;
+}
+
+/* Calls a function whose events are recorded in memory that is then forgotten. Returns the least ticks, without those
+ * of the calls themselves; 0 when out of memory. */
+static uint64_t time_events(PyThreadState *ts, PyObject *function)
+{
+    static struct rec_thread scratch;   /* guarded by the GIL */
+    PyCodeObject *code = (PyCodeObject *)PyFunction_GET_CODE(function);
+    struct pnr_record *records = calloc(2 * CALIBRATION_CALLS, sizeof *records);
+    uint64_t plain = UINT64_MAX, recorded = UINT64_MAX;
+    if (!records)
+        return 0;
+    for (int i = 0; i < CALIBRATION_ROUNDS; i++) {
+        uint64_t ticks = time_calls(function);
+        plain = ticks < plain ? ticks : plain;
+    }
+    scratch = (struct rec_thread){ .owner = ts, .buffer.base = rec_clock_ticks(),
+                                   .buffer.end = records + 2 * CALIBRATION_CALLS };
+    if (cpython_set_code_value(code, rec_functions.extra_index, (uint64_t)rec_functions.plain << 32) == 0) {
+        rec_codes_add(code, 0, REC_CODES_ENTRIES | REC_CODES_EXITS);
+        for (int i = 0; i < CALIBRATION_ROUNDS; i++) {
+            scratch.buffer.next = scratch.buffer.first = scratch.buffer.records = records;
+            rec_current = &scratch;
+            uint64_t ticks = time_calls(function);
+            recorded = ticks < recorded ? ticks : recorded;
+        }
+    }
+    rec_threads_forget_current();
+    free(records);
+    return recorded != UINT64_MAX && recorded > plain ? recorded - plain : 0;
+}
+
+/* Measures what recording an event costs here, in nanoseconds. Returns 0 with an exception set. */
+static double measure_event(void)
+{
+    PyObject *function = make_empty_function();
+    double ticks = function ? (double)time_events(PyThreadState_Get(), function) : 0;
+    Py_XDECREF(function);
+    if (ticks == 0 && !PyErr_Occurred())
+        PyErr_NoMemory();
+    return ticks * muting.ns_per_tick * CALIBRATION_FACTOR / (2 * CALIBRATION_CALLS);
+}
+
+/* ---- start and end ---- */
+
+const char *rec_muting_fault(void)
+{
+    return rec_noted_init() ? NULL : "other code has all watchers of dicts that the interpreter allows";
+}
+
+/* Forgets what is open, and admits all functions to the code that follows. */
+static void forget_open(void)
+{
+    rec_noted_forget();
+    muting.n_standing = 0;
+    for (size_t i = 0; i < muting.states_capacity; i++)
+        if (muting.states[i] & (ARMED | UNSETTLED | PASSED_OVER)) {
+            muting.states[i] &= (uint8_t)~(ARMED | UNSETTLED | PASSED_OVER);
+            apply_state((uint32_t)i);
+        }
+}
+
+void rec_muting_pause(void)
+{
+    uint64_t now = rec_clock_ticks();
+    if (!muting.is_on)
+        return;
+    if (muting.is_in_window) {
+        muting.is_in_window = false;
+        for (size_t i = 0; i < muting.n_muted; i++)
+            apply_state(muting.muted[i]);
+        rec_ledger_window_end((uint32_t)muting.n_muted);
+        rec_budget_applied((struct rec_order){ .kind = REC_ORDER_WINDOW_END }, now);
+    }
+    forget_open();
+}
+
+void rec_muting_forget(void)
+{
+    rec_noted_forget();
+    muting.is_on = muting.is_in_window = false;
+    muting.n_muted = muting.n_standing = 0;
+    to_mute.n = to_admit.n = 0;
+    if (muting.states_capacity) {
+        memset(muting.states, 0, muting.states_capacity);
+        memset(muting.swallowed, 0, muting.states_capacity);
+    }
+    atomic_store(&muting.requested, 0);
+}
+
+int rec_muting_start(double share)
+{
+    struct pnr_err err;
+    rec_muting_forget();
+    muting.ns_per_tick = 1e9 / (double)rec_clock_rate();
+    muting.slow_ticks = (uint64_t)(SLOW_NS / muting.ns_per_tick);
+    rec_noted_on_cleared = leave_cleared;
+    if (muting.event_ns == 0)
+        muting.event_ns = DEFAULT_EVENT_NS;
+    const struct rec_budget_options options = { share, muting.event_ns, rec_muting_request };
+    if (!rec_noted_init() || rec_budget_start(&options, &err) != 0)
+        return -1;
+    rec_ledger_begin();
+    muting.is_on = true;
+    return 0;
+}
+
+int rec_muting_calibrate(void)
+{
+    double ns = measure_event();
+    if (ns == 0)
+        return -1;
+    muting.event_ns = ns;
+    rec_budget_set_event_cost(ns);
+    return 0;
+}
+
+#endif
