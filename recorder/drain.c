@@ -26,6 +26,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "budget.h"
 #include "clock.h"
 #include "diagnostics.h"
 #include "finish.h"
@@ -169,6 +170,8 @@ static bool write_chunk(int chunk, struct pnr_block_coder *coder)
     struct chunk *c = &drain.chunks[chunk];
     struct pnr_record *records = records_of(chunk);
     size_t size = 0;
+    if (rec_budget_is_on())
+        rec_budget_read(&c->header, records, c->header.n_records);
     c->header.tick_shift = drain.tick_shift;
     const void *bytes = pnr_block_encode(coder, &c->header, records, &size);
     if (!write_in_order(chunk, bytes, size))
@@ -210,6 +213,8 @@ static bool write_queued(void)
     pthread_mutex_lock(&drain.lock);
     bool has_written = write_next(drain.coder);
     pthread_mutex_unlock(&drain.lock);
+    if (has_written && rec_budget_is_on())
+        rec_budget_tick();
     return has_written;
 }
 
@@ -252,6 +257,8 @@ static void on_idle(void)
     check_capture();
     if (drain.options.on_tick)
         drain.options.on_tick();
+    if (rec_budget_is_on())
+        rec_budget_tick();
 }
 
 /* ---- start ---- */
@@ -292,7 +299,8 @@ int rec_drain_start(const char *process_path, struct pnr_live live, const struct
         goto fail;
     }
     int code = rec_worker_start(&(struct rec_worker_tasks){ .work = write_queued, .on_wake = options->on_wake,
-                                                        .on_idle = on_idle });
+                                                        .on_idle = on_idle,
+                                                        .is_hurried = rec_budget_needs_ticks });
     if (code != 0) {
         pnr_err_set(err, PNR_E_SYSTEM, process_path, 0, "cannot start the recorder's thread");
         err->sys_errno = code;

@@ -9,6 +9,7 @@
 
 #include "file.h"
 #include "finish.h"
+#include "ledger.h"
 #include "name_table.h"
 #include "names.h"
 #include "signals.h"
@@ -158,6 +159,8 @@ int rec_session_start(const char *path, bool joins, const struct rec_drain_optio
 void rec_session_forked(void)
 {
     rec_drain_forked();
+    rec_budget_forked();
+    rec_ledger_forked();
     rec_name_table_release();
     rec_buffer_reset();
     memset(&session, 0, sizeof session);
@@ -270,6 +273,7 @@ static int start_region(struct rec_region *region, struct pnr_err *err)
     struct pnr_clock_sample start = rec_clock_sample();
     if (rec_drain_cut(&segment, err) != 0)
         return -1;
+    rec_ledger_renew();
     region->first_segment = segment;
     region->start = start;
     region->before = rec_buffer_count();

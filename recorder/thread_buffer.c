@@ -8,7 +8,10 @@ uint64_t rec_min_duration_ticks;
 
 static struct {
     struct rec_buffer *newest;
+    struct rec_buffer *ledger;          /* or NULL */
     struct rec_buffer_counts counts;
+    uint32_t chunk_limit;               /* events of a chunk */
+    void (*on_full)(void);              /* or NULL */
 } buffers;
 
 struct rec_buffer_counts rec_buffer_count(void)
@@ -24,15 +27,21 @@ struct rec_buffer *rec_buffer_newest(void)
 void rec_buffer_reset(void)
 {
     memset(&buffers, 0, sizeof buffers);
+    buffers.chunk_limit = PNR_BLOCK_RECORDS;
     rec_min_duration_ticks = 0;
+}
+
+static bool begin_stream(struct rec_buffer *buffer, uint32_t number)
+{
+    buffer->chunk = -1;
+    buffer->number = number;
+    return (buffer->stream = rec_drain_stream(number)) != NULL;
 }
 
 bool rec_buffer_begin(struct rec_buffer *buffer, uint32_t number)
 {
-    if (!(buffer->stream = rec_drain_stream(number)))
+    if (!begin_stream(buffer, number))
         return false;
-    buffer->chunk = -1;
-    buffer->number = number;
     buffer->older = buffers.newest;
     if (buffers.newest)
         buffers.newest->newer = buffer;
@@ -41,14 +50,38 @@ bool rec_buffer_begin(struct rec_buffer *buffer, uint32_t number)
     return true;
 }
 
+bool rec_buffer_begin_ledger(struct rec_buffer *buffer, uint32_t number)
+{
+    if (!begin_stream(buffer, number))
+        return false;
+    buffer->is_ledger = true;
+    buffers.ledger = buffer;
+    return true;
+}
+
 /* ---- chunks ---- */
+
+/* Returns how many events the buffer's chunk has. */
+static uint32_t count_events(const struct rec_buffer *buffer)
+{
+    uint32_t n = (uint32_t)(buffer->next - buffer->records);
+    return !buffer->is_ledger && n > buffer->n_open ? n - buffer->n_open : 0;
+}
+
+uint64_t rec_buffer_count_all(void)
+{
+    uint64_t n = buffers.counts.n_events;
+    for (const struct rec_buffer *b = buffers.newest; b; b = b->older)
+        n += b->chunk >= 0 ? count_events(b) : 0;
+    return n;
+}
 
 static void submit_chunk(struct rec_buffer *buffer, struct pnr_clock_sample end, uint16_t flags)
 {
     if (buffer->chunk < 0)
         return;
     uint32_t n = (uint32_t)(buffer->next - buffer->records);
-    uint32_t n_events = n > buffer->n_open ? n - buffer->n_open : 0;
+    uint32_t n_events = count_events(buffer);
     buffers.counts.n_events += n_events;
     if (n)
         rec_drain_submit(buffer->chunk, n, n_events, end, flags);
@@ -65,6 +98,8 @@ static void flush_oldest(const struct rec_buffer *except)
     for (struct rec_buffer *b = buffers.newest; b; b = b->older)
         if (b != except && b->chunk >= 0)
             oldest = b;
+    if (!oldest && buffers.ledger != except)
+        oldest = buffers.ledger;
     if (oldest)
         submit_chunk(oldest, rec_clock_sample(), 0);
 }
@@ -74,6 +109,8 @@ void rec_buffer_flush_all(void)
     struct pnr_clock_sample now = rec_clock_sample();
     for (struct rec_buffer *b = buffers.newest; b; b = b->older)
         submit_chunk(b, now, 0);
+    if (buffers.ledger)
+        submit_chunk(buffers.ledger, now, 0);
 }
 
 /* Returns a chunk, or -1: names or records cannot be written any more, or the drain discards. */
@@ -86,9 +123,29 @@ static int take_chunk(const struct rec_buffer *buffer)
     return chunk;
 }
 
+/* Returns where a chunk that opens with so many records ends. There is always space for a LOST record and an event. */
+static struct pnr_record *end_of_chunk(const struct rec_buffer *buffer, uint32_t n_open)
+{
+    uint32_t n = PNR_BLOCK_RECORDS;
+    if (!buffer->is_ledger && n_open + 1 + buffers.chunk_limit < n)
+        n = n_open + 1 + buffers.chunk_limit;
+    return buffer->records + n;
+}
+
+void rec_buffer_limit(uint32_t present, uint32_t later, void (*on_full)(void))
+{
+    buffers.chunk_limit = later;
+    buffers.on_full = on_full;
+    for (struct rec_buffer *b = buffers.newest; b; b = b->older)
+        if (b->chunk >= 0 && b->end - b->next > (ptrdiff_t)present)
+            b->end = b->next + present;
+}
+
 bool rec_buffer_start_chunk(struct rec_buffer *buffer, uint16_t flags, uint32_t n_open)
 {
     struct pnr_clock_sample now = rec_clock_sample();
+    if (buffers.on_full && buffer->chunk >= 0 && buffer->next == buffer->end && !buffer->is_ledger)
+        buffers.on_full();
     submit_chunk(buffer, now, 0);
     int chunk = take_chunk(buffer);
     if (chunk < 0)
@@ -99,7 +156,7 @@ bool rec_buffer_start_chunk(struct rec_buffer *buffer, uint16_t flags, uint32_t 
     buffer->next = buffer->records;
     buffer->first = buffer->records + n_open;
     buffer->n_open = n_open;
-    buffer->end = buffer->records + PNR_BLOCK_RECORDS;
+    buffer->end = end_of_chunk(buffer, n_open);
     buffer->base = now.ticks;
     rec_buffer_renew_counter(buffer);
     return true;
@@ -165,6 +222,10 @@ static void end_buffer(struct rec_buffer *buffer, struct pnr_clock_sample end, u
 {
     submit_chunk(buffer, end, flags);
     rec_drain_end(buffer->stream);
+    if (buffer->is_ledger) {
+        buffers.ledger = NULL;
+        return;
+    }
     if (buffer->newer)
         buffer->newer->older = buffer->older;
     else
@@ -186,4 +247,6 @@ void rec_buffer_end_all(struct pnr_clock_sample end)
         emit_lost_at_end(buffers.newest);
         end_buffer(buffers.newest, end, 0);
     }
+    if (buffers.ledger)
+        end_buffer(buffers.ledger, end, 0);
 }

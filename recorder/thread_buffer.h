@@ -43,7 +43,8 @@ struct rec_buffer {
     uint32_t n_lost;                    /* events since the last chunk */
     uint64_t block;                     /* number of the chunk, from 1 */
     struct rec_track track;             /* that runs */
-    struct rec_buffer *newer, *older;   /* the list of all buffers */
+    struct rec_buffer *newer, *older;   /* the list of all threads' buffers */
+    bool is_ledger;                     /* no thread's: its records are no events */
 };
 
 /* The minimum duration: a call of fewer ticks is elided (rec_buffer_elide). 0: none is. */
@@ -58,6 +59,9 @@ struct rec_buffer_counts {
 };
 struct rec_buffer_counts rec_buffer_count(void);
 
+/* Returns how many events all buffers have recorded, also in chunks that are being filled. Looks at each buffer. */
+uint64_t rec_buffer_count_all(void);
+
 /* Forgets all buffers: a recording starts, or this is a forked child and they are its parent's. */
 void rec_buffer_reset(void);
 
@@ -65,9 +69,17 @@ void rec_buffer_reset(void);
  * rec_buffer_end_all. The buffer holds no chunk yet. Returns false when out of memory. */
 bool rec_buffer_begin(struct rec_buffer *buffer, uint32_t number);
 
+/* Begins the buffer of the ledger (ledger.h) in the same way. It is in no list: rec_buffer_flush_all and
+ * rec_buffer_end_all know it. */
+bool rec_buffer_begin_ledger(struct rec_buffer *buffer, uint32_t number);
+
 /* Submits the buffer's chunk, if any, and takes another, to which the caller appends n_open OPEN records at once.
  * Returns whether there is one: not after a write has failed, nor when the drain discards. */
 bool rec_buffer_start_chunk(struct rec_buffer *buffer, uint16_t flags, uint32_t n_open);
+
+/* Limits how many events a chunk of a thread takes: those that are being filled `present` more, and those that are
+ * begun from now on `later`, which is 1 at least. on_full: called when a thread's chunk is full; or NULL. */
+void rec_buffer_limit(uint32_t present, uint32_t later, void (*on_full)(void));
 
 /* Records how many events found no chunk before this one. Called after the OPEN records of a chunk. */
 void rec_buffer_emit_lost(struct rec_buffer *buffer);

@@ -78,6 +78,8 @@ static bool is_parked(void)
 /* Waits for wait_ns at most, which becomes longer each time when nothing comes. */
 static void wait_for_ring(uint64_t *wait_ns)
 {
+    if (worker.tasks.is_hurried && worker.tasks.is_hurried())
+        *wait_ns = MIN_WAIT_NS;
     if (!rec_bell_wait(&worker.bell, *wait_ns) && *wait_ns < MAX_WAIT_NS)
         *wait_ns = *wait_ns * 2 < MAX_WAIT_NS ? *wait_ns * 2 : MAX_WAIT_NS;
 }

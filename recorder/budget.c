@@ -1,0 +1,785 @@
+/* Two locks, of which a thread holds one at a time, or `accounts` and then `exchange`:
+ *
+ *     accounts    the statistics, what is muted, and the accounts; held while a block is read and while it is decided
+ *     exchange    what the two sides give each other: orders, reports of what was carried out, added cost; held briefly
+ *
+ * The recording side takes only `exchange`, so that no traced thread waits for a decision. */
+#include "budget.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "call_statistics.h"
+#include "cpu_clock.h"
+#include "thread_buffer.h"
+#include "../format/array.h"
+
+#define MS UINT64_C(1000000)
+
+/* The bucket. Its credit is what may still be spent at once; debt is negative credit. */
+#define START_CREDIT_NS 1e9             /* at the start it holds the budget of so much CPU time: for imports */
+#define MAX_CREDIT_NS 5e7               /* ... and after so much of it no more than this */
+#define REPAY_NS 5e8                    /* a debt is repaid in so much CPU time */
+#define REACTION_NS 1e7                 /* what the last so much has cost may be spent again before a change comes */
+
+/* Shares of the budget. */
+#define AIM 0.85                        /* what is admitted may cost so much */
+#define WINDOWS_SHARE 0.1               /* of it for windows */
+#define MIN_AIM 0.2                     /* also while a debt is repaid */
+#define REFILL 0.7                  /* of what is left, for functions that are admitted again */
+
+#define COST_DECAY_NS 1e8
+#define FAST_DECAY_NS 1e7
+#define ADDED_DECAY_NS 1e9
+
+#define LOOK_NS (10 * MS)
+#define COST_RECORD_NS (100 * MS)
+#define ANSWER_NS (20 * MS)             /* orders are carried out within this time; else it is decided anew */
+#define REPEAT_REQUEST_NS (100 * MS)
+
+#define WINDOW_NS (50 * MS)             /* from the end of a window to the next one, at least */
+#define WINDOW_EVENTS 4000              /* after so many a window ends */
+#define WINDOW_MIN_EVENTS 1000          /* of one thread, when there are many */
+#define WINDOW_MAX_NS (5 * MS)          /* ... or after so much CPU time */
+
+#define HOLD_OFF_MS UINT32_C(500)       /* a muted function stays so at least so long; doubled when that was too short */
+#define MAX_HOLD_OFF 6                  /* doublings: 32 s */
+#define PHASE_NS (100 * MS)             /* a new phase has begun when so long less than half the budget was used */
+
+#define FIRST_CHUNK 2048                /* records of a chunk in the first second */
+#define CHUNK_NS 2e7                    /* later a chunk costs no more than the budget of so much CPU time */
+
+#define MAX_MUTED 8192                  /* at a time: a block of the ledger begins with all of them */
+
+/* What can be muted of a function. */
+enum { ITSELF, C_CALLS, SUBJECTS };
+
+struct muting_subject {
+    float rate;                         /* events per ns of CPU time when it was muted */
+    uint32_t since_ms;                  /* CPU time when it was muted or admitted, from the start */
+    bool is_muted;                      /* by the orders that were given */
+    bool was_muted;
+    uint8_t hold_off;                   /* how often HOLD_OFF_MS is doubled */
+};
+
+struct budgeted_function {
+    struct muting_subject subjects[SUBJECTS];
+    float mean_ns;                      /* of its calls, when it was muted */
+    bool is_never_muted;
+};
+
+/* A function that may be muted or admitted. */
+struct candidate {
+    float mean_ns;                      /* C calls have 0: they go before any function */
+    float rate;                         /* events per ns of CPU time */
+    uint32_t function;
+    uint8_t subject;
+};
+
+struct order_report {
+    struct rec_order order;
+    uint8_t is_refusal;                 /* the function must never be muted */
+    uint64_t ticks;
+    uint64_t cpu_ns, cost_ns;           /* of windows: CPU time and cost up to this moment */
+};
+
+enum window_state { WINDOW_NONE, WINDOW_ORDERED, WINDOW_OPEN, WINDOW_END_ORDERED };
+
+/* With `accounts`. */
+static struct {
+    pthread_mutex_t lock;
+    double share;
+    struct budgeted_function *functions;        /* by number; owned */
+    size_t n_functions;
+    struct candidate *candidates;       /* owned */
+    size_t n_candidates, candidates_capacity;
+
+    uint64_t start_ns;                  /* of rec_cpu_clock_program */
+    uint64_t now_ns;                    /* CPU time since then, when it was last looked at */
+    uint64_t settled_ns;                /* up to which the bucket is settled */
+    uint64_t n_events, n_settled;       /* that were read; ... of these in the bucket */
+    double added_settled_ns;
+    double spent_ns;                    /* in all */
+    double credit_ns;                   /* of cost */
+    double cost_sum, fast_sum, added_sum;       /* decayed sums of cost */
+
+    uint32_t n_muted;                   /* subjects, now */
+    uint32_t n_unanswered;              /* orders that were given and not carried out */
+    uint64_t ordered_ns;
+    uint64_t window_begin_ns, window_begin_cost_ns;
+    uint64_t window_end_ns, window_pause_ns;      /* the end of the last one; the next one comes so much later */
+    uint64_t low_since_ns;              /* since when less than half the budget is used; 0: more is */
+    uint32_t phase_ms;                  /* hold-offs from before are over */
+    uint64_t hidden_ns;                 /* up to which hidden calls are counted */
+    double n_hidden;
+} accounts;
+
+/* With `exchange`. */
+static struct {
+    pthread_mutex_t lock;
+    void (*request)(void);
+    struct rec_order *waiting, *deferred;       /* owned */
+    size_t n_waiting, waiting_capacity, next_waiting, n_deferred, deferred_capacity;
+    struct order_report *reports;       /* owned */
+    size_t n_reports, reports_capacity;
+    enum window_state window;
+    double event_ns;
+    double added_ns;                    /* in all */
+    bool is_requested;
+    uint64_t requested_ns;              /* CPU times */
+    uint64_t cost_taken_ns;
+    double cost_taken;                  /* of the whole cost */
+    bool has_long_chunks;
+} exchange;
+
+static _Atomic bool budget_is_on;
+static bool needs_ticks;
+
+bool rec_budget_is_on(void)
+{
+    return atomic_load_explicit(&budget_is_on, memory_order_acquire);
+}
+
+bool rec_budget_needs_ticks(void)
+{
+    return rec_budget_is_on() && needs_ticks;
+}
+
+/* Returns the CPU time since the start. */
+static uint64_t budget_cpu_ns(void)
+{
+    uint64_t now = rec_cpu_clock_program();
+    return now > accounts.start_ns ? now - accounts.start_ns : 0;
+}
+
+/* ---- orders ---- */
+
+/* With `exchange`. Returns false when out of memory. */
+static bool queue_order(enum rec_order_kind kind, uint32_t function)
+{
+    if (pnr_array_reserve(&exchange.waiting, &exchange.waiting_capacity, exchange.n_waiting + 1) < 0)
+        return false;
+    exchange.waiting[exchange.n_waiting++] = (struct rec_order){ (uint8_t)kind, function };
+    return true;
+}
+
+/* With `accounts`. */
+static bool give_order(enum rec_order_kind kind, uint32_t function)
+{
+    pthread_mutex_lock(&exchange.lock);
+    bool is_queued = queue_order(kind, function);
+    if (is_queued && kind == REC_ORDER_WINDOW)
+        exchange.window = WINDOW_ORDERED;
+    if (is_queued && kind == REC_ORDER_WINDOW_END)
+        exchange.window = WINDOW_END_ORDERED;
+    pthread_mutex_unlock(&exchange.lock);
+    accounts.n_unanswered += is_queued;
+    accounts.ordered_ns = accounts.now_ns;
+    return is_queued;
+}
+
+/* With `exchange`. Deferred orders wait again. */
+static void renew_deferred(void)
+{
+    for (size_t i = 0; i < exchange.n_deferred; i++)
+        queue_order(exchange.deferred[i].kind, exchange.deferred[i].function);
+    exchange.n_deferred = 0;
+}
+
+/* Asks the recording side for a call when there is something to do. */
+static void request_if_due(uint64_t now, bool has_muted)
+{
+    pthread_mutex_lock(&exchange.lock);
+    uint64_t since = now - exchange.requested_ns;
+    if (since >= LOOK_NS)
+        renew_deferred();
+    bool is_due = exchange.n_waiting || (has_muted && since >= LOOK_NS) || now - exchange.cost_taken_ns >= COST_RECORD_NS;
+    is_due &= !exchange.is_requested || since >= REPEAT_REQUEST_NS;
+    if (is_due) {
+        exchange.is_requested = true;
+        exchange.requested_ns = now;
+    }
+    pthread_mutex_unlock(&exchange.lock);
+    if (is_due)
+        exchange.request();
+}
+
+bool rec_budget_take(struct rec_order *order)
+{
+    pthread_mutex_lock(&exchange.lock);
+    bool has_order = exchange.next_waiting < exchange.n_waiting;
+    if (has_order) {
+        *order = exchange.waiting[exchange.next_waiting++];
+    } else {
+        exchange.n_waiting = exchange.next_waiting = 0;
+        exchange.is_requested = false;
+    }
+    pthread_mutex_unlock(&exchange.lock);
+    return has_order;
+}
+
+void rec_budget_defer(struct rec_order order)
+{
+    pthread_mutex_lock(&exchange.lock);
+    if (pnr_array_reserve(&exchange.deferred, &exchange.deferred_capacity, exchange.n_deferred + 1) == 0)
+        exchange.deferred[exchange.n_deferred++] = order;
+    pthread_mutex_unlock(&exchange.lock);
+}
+
+/* With `exchange`. */
+static void add_report(struct order_report report)
+{
+    if (pnr_array_reserve(&exchange.reports, &exchange.reports_capacity, exchange.n_reports + 1) == 0)
+        exchange.reports[exchange.n_reports++] = report;
+}
+
+void rec_budget_never_mute(uint32_t function)
+{
+    pthread_mutex_lock(&exchange.lock);
+    add_report((struct order_report){ .order.function = function, .is_refusal = true });
+    pthread_mutex_unlock(&exchange.lock);
+}
+
+/* ---- cost ---- */
+
+void rec_budget_add_cost(uint64_t ns)
+{
+    pthread_mutex_lock(&exchange.lock);
+    exchange.added_ns += (double)ns;
+    pthread_mutex_unlock(&exchange.lock);
+}
+
+void rec_budget_set_event_cost(double ns)
+{
+    pthread_mutex_lock(&exchange.lock);
+    exchange.event_ns = ns;
+    pthread_mutex_unlock(&exchange.lock);
+}
+
+/* Returns the whole cost up to now, also of records in chunks that are being filled. With the recording lock and
+ * `exchange`. */
+static double whole_cost_ns(void)
+{
+    return exchange.added_ns + exchange.event_ns * (double)rec_buffer_count_all();
+}
+
+/* Returns how many records a chunk takes: what one costs is known only when it has been read. */
+static uint32_t chunk_records(bool is_first_second)
+{
+    double n = CHUNK_NS * accounts.share / exchange.event_ns;
+    return is_first_second || n < FIRST_CHUNK ? FIRST_CHUNK : n < PNR_BLOCK_RECORDS ? (uint32_t)n : PNR_BLOCK_RECORDS;
+}
+
+bool rec_budget_is_cost_due(void)
+{
+    return budget_cpu_ns() - exchange.cost_taken_ns >= COST_RECORD_NS;
+}
+
+bool rec_budget_take_cost(uint64_t *cpu_ns, uint32_t *cost_ns)
+{
+    pthread_mutex_lock(&exchange.lock);
+    uint64_t now = budget_cpu_ns();
+    double cost = whole_cost_ns(), since = cost - exchange.cost_taken;
+    *cpu_ns = now > exchange.cost_taken_ns ? now - exchange.cost_taken_ns : 0;
+    *cost_ns = since <= 0 ? 0 : since >= UINT32_MAX ? UINT32_MAX : (uint32_t)since;
+    exchange.cost_taken_ns += *cpu_ns;
+    exchange.cost_taken = cost;
+    bool lengthens = !exchange.has_long_chunks && now >= START_CREDIT_NS && exchange.window == WINDOW_NONE;
+    exchange.has_long_chunks |= lengthens;
+    pthread_mutex_unlock(&exchange.lock);
+    if (lengthens)
+        rec_buffer_limit(PNR_BLOCK_RECORDS, chunk_records(false), NULL);
+    return *cpu_ns || *cost_ns;
+}
+
+/* ---- windows, on the recording side ---- */
+
+/* A thread's chunk is full in a window, which is to end. Called with the recording lock. */
+static void end_full_window(void)
+{
+    pthread_mutex_lock(&exchange.lock);
+    bool is_new = exchange.window == WINDOW_OPEN && queue_order(REC_ORDER_WINDOW_END, 0);
+    if (is_new) {
+        exchange.window = WINDOW_END_ORDERED;
+        exchange.is_requested = true;
+    }
+    pthread_mutex_unlock(&exchange.lock);
+    if (is_new)
+        exchange.request();
+}
+
+static void limit_window(void)
+{
+    struct rec_buffer_counts counts = rec_buffer_count();
+    uint32_t n_threads = counts.n_threads - counts.n_threads_ended;
+    uint32_t n = WINDOW_EVENTS / (n_threads ? n_threads : 1);
+    if (n < WINDOW_MIN_EVENTS)
+        n = WINDOW_MIN_EVENTS;
+    rec_buffer_limit(n, n, end_full_window);
+}
+
+void rec_budget_applied(struct rec_order order, uint64_t ticks)
+{
+    struct order_report report = { .order = order, .ticks = ticks };
+    bool begins = order.kind == REC_ORDER_WINDOW, ends = order.kind == REC_ORDER_WINDOW_END;
+    pthread_mutex_lock(&exchange.lock);
+    if (begins || ends) {
+        report.cpu_ns = budget_cpu_ns();
+        report.cost_ns = (uint64_t)whole_cost_ns();
+        exchange.window = begins ? WINDOW_OPEN : WINDOW_NONE;
+    }
+    add_report(report);
+    bool is_first_second = !exchange.has_long_chunks;
+    pthread_mutex_unlock(&exchange.lock);
+    if (begins)
+        limit_window();
+    else if (ends)
+        rec_buffer_limit(0, chunk_records(is_first_second), NULL);      /* what the window has shown is read soon */
+}
+
+/* ---- functions ---- */
+
+/* Returns NULL when out of memory. */
+static struct budgeted_function *budgeted(uint32_t function)
+{
+    if (function >= accounts.n_functions) {
+        size_t n = function + 1 > 2 * accounts.n_functions ? function + (size_t)1024 : 2 * accounts.n_functions;
+        struct budgeted_function *grown = realloc(accounts.functions, n * sizeof *grown);
+        if (!grown)
+            return NULL;
+        memset(grown + accounts.n_functions, 0, (n - accounts.n_functions) * sizeof *grown);
+        accounts.functions = grown;
+        accounts.n_functions = n;
+    }
+    return &accounts.functions[function];
+}
+
+static bool is_muted_in_part(uint32_t function)
+{
+    if (function >= accounts.n_functions)
+        return false;
+    const struct muting_subject *subjects = accounts.functions[function].subjects;
+    return subjects[ITSELF].is_muted || subjects[C_CALLS].is_muted;
+}
+
+static uint32_t now_ms(void)
+{
+    return (uint32_t)(accounts.now_ns / MS);
+}
+
+static uint32_t hold_off_ms(const struct muting_subject *subject)
+{
+    return HOLD_OFF_MS << subject->hold_off;
+}
+
+/* Returns the mean duration of the function's calls. */
+static float mean_of(const struct budgeted_function *f, const struct rec_function_calls *calls)
+{
+    return calls->n_timed > 0 || !f->mean_ns ? (float)rec_statistics_mean_ns(calls) : f->mean_ns;
+}
+
+/* Adds up a subject's events of two kinds of sums: a function that is muted takes its C calls with it. */
+static double events_of(const struct budgeted_function *f, int subject, double events, double c_events)
+{
+    return subject == C_CALLS ? c_events : f->subjects[C_CALLS].is_muted ? events : events + c_events;
+}
+
+/* ---- muting ---- */
+
+static void add_candidate(float mean_ns, double rate, uint32_t function, int subject)
+{
+    if (pnr_array_reserve(&accounts.candidates, &accounts.candidates_capacity, accounts.n_candidates + 1) == 0)
+        accounts.candidates[accounts.n_candidates++] =
+            (struct candidate){ mean_ns, (float)rate, function, (uint8_t)subject };
+}
+
+static int by_mean(const void *a, const void *b)
+{
+    const struct candidate *x = a, *y = b;
+    return x->mean_ns != y->mean_ns ? (x->mean_ns < y->mean_ns ? -1 : 1) : (x->rate < y->rate) - (x->rate > y->rate);
+}
+
+/* Collects what is admitted and can be muted. Returns the rate of events of all that is admitted. */
+static double collect_admitted(void)
+{
+    size_t n;
+    const uint32_t *active = rec_statistics_active(&n, is_muted_in_part);
+    double all = 0;
+    accounts.n_candidates = 0;
+    for (size_t i = 0; i < n; i++) {
+        const struct rec_function_calls *calls = rec_statistics_of(active[i]);
+        struct budgeted_function *f = budgeted(active[i]);
+        if (!f || f->subjects[ITSELF].is_muted)
+            continue;
+        double rate = rec_statistics_rate(calls->events), c_rate = rec_statistics_rate(calls->c_events);
+        all += rate;
+        if (!f->is_never_muted)
+            add_candidate(mean_of(f, calls), rate, active[i], ITSELF);
+        if (f->subjects[C_CALLS].is_muted)
+            continue;
+        all += c_rate;
+        if (c_rate > 0)
+            add_candidate(0, c_rate, active[i], C_CALLS);
+    }
+    return all;
+}
+
+/* Returns false when that cannot be. */
+static bool mute_subject(const struct candidate *candidate)
+{
+    struct budgeted_function *f = budgeted(candidate->function);
+    struct muting_subject *subject = &f->subjects[candidate->subject];
+    if (accounts.n_muted >= MAX_MUTED ||
+        !give_order(candidate->subject == C_CALLS ? REC_ORDER_MUTE_C : REC_ORDER_MUTE, candidate->function))
+        return false;
+    if (!subject->was_muted || now_ms() - subject->since_ms > 4 * hold_off_ms(subject))
+        subject->hold_off = 0;
+    else if (subject->hold_off < MAX_HOLD_OFF)
+        subject->hold_off++;
+    subject->is_muted = subject->was_muted = true;
+    subject->since_ms = now_ms();
+    subject->rate = candidate->rate;
+    if (candidate->subject == ITSELF)
+        f->mean_ns = candidate->mean_ns;
+    accounts.n_muted++;
+    return true;
+}
+
+/* Mutes, in the order of candidates, what costs at least so much, until the rate of events is `aim` or less. Returns
+ * the rate. What is muted is no candidate any more: its rate is 0. */
+static double mute_costly(double rate, double aim, double min_rate)
+{
+    for (size_t i = 0; i < accounts.n_candidates && rate > aim; i++) {
+        struct candidate *candidate = &accounts.candidates[i];
+        if (candidate->rate <= 0 || candidate->rate < min_rate || !mute_subject(candidate))
+            continue;
+        rate -= candidate->rate;
+        candidate->rate = 0;
+    }
+    return rate;
+}
+
+/* Mutes until what is admitted costs `aim`, a share of CPU time, or less. The functions that cost next to nothing are
+ * the last to go. */
+static void mute_until(double aim, double event_ns)
+{
+    double rate = collect_admitted(), budget_rate = accounts.share / event_ns;
+    aim /= event_ns;
+    if (rate <= aim)
+        return;
+    qsort(accounts.candidates, accounts.n_candidates, sizeof *accounts.candidates, by_mean);
+    rate = mute_costly(rate, aim, 0.03 * budget_rate);
+    rate = mute_costly(rate, aim, 0.003 * budget_rate);
+    mute_costly(rate, aim, 0);
+}
+
+/* ---- admitting ---- */
+
+/* Returns the rate of a muted subject, as windows show it. */
+static double muted_rate(const struct budgeted_function *f, int subject, const struct rec_function_calls *calls)
+{
+    return rec_statistics_window_rate(events_of(f, subject, calls->window_events, calls->window_c_events));
+}
+
+static bool is_held(const struct muting_subject *subject)
+{
+    return subject->since_ms >= accounts.phase_ms && now_ms() - subject->since_ms < hold_off_ms(subject);
+}
+
+/* Collects what is muted and may be admitted: there was a window since. */
+static void collect_muted(void)
+{
+    size_t n;
+    const uint32_t *active = rec_statistics_active(&n, is_muted_in_part);
+    accounts.n_candidates = 0;
+    for (size_t i = 0; i < n; i++) {
+        const struct rec_function_calls *calls = rec_statistics_of(active[i]);
+        struct budgeted_function *f = budgeted(active[i]);
+        for (int k = 0; f && k < SUBJECTS; k++) {
+            const struct muting_subject *subject = &f->subjects[k];
+            if (subject->is_muted && !is_held(subject) && subject->since_ms < accounts.window_end_ns / MS)
+                add_candidate(k == C_CALLS ? 0 : mean_of(f, calls), muted_rate(f, k, calls), active[i], k);
+        }
+    }
+}
+
+static void admit_subject(const struct candidate *candidate)
+{
+    struct budgeted_function *f = budgeted(candidate->function);
+    struct rec_function_calls *calls = rec_statistics_of(candidate->function);
+    if (!give_order(candidate->subject == C_CALLS ? REC_ORDER_ADMIT_C : REC_ORDER_ADMIT, candidate->function))
+        return;
+    f->subjects[candidate->subject].is_muted = false;
+    f->subjects[candidate->subject].since_ms = now_ms();
+    *(candidate->subject == C_CALLS ? &calls->c_events : &calls->events) =
+        (float)rec_statistics_events_at(candidate->rate);
+    accounts.n_muted--;
+}
+
+/* Admits what fits in `spare`, a share of CPU time: the longest first. */
+static void admit_into(double spare, double event_ns)
+{
+    spare /= event_ns;
+    collect_muted();
+    qsort(accounts.candidates, accounts.n_candidates, sizeof *accounts.candidates, by_mean);
+    for (size_t i = accounts.n_candidates; i-- > 0;) {
+        if (accounts.candidates[i].rate > spare)
+            continue;
+        spare -= accounts.candidates[i].rate;
+        admit_subject(&accounts.candidates[i]);
+    }
+}
+
+/* Adds the calls that were not recorded since the last time, by the rates in windows. */
+static void count_hidden(void)
+{
+    size_t n;
+    const uint32_t *active = rec_statistics_active(&n, is_muted_in_part);
+    for (size_t i = 0; i < n; i++) {
+        const struct rec_function_calls *calls = rec_statistics_of(active[i]);
+        struct budgeted_function *f = budgeted(active[i]);
+        for (int k = 0; f && k < SUBJECTS; k++) {
+            uint64_t since_ns = f->subjects[k].since_ms * MS;
+            uint64_t from = since_ns > accounts.hidden_ns ? since_ns : accounts.hidden_ns;
+            if (!f->subjects[k].is_muted || from >= accounts.now_ns)
+                continue;
+            double rate = since_ns < accounts.window_end_ns ?
+                          rec_statistics_window_rate(k == C_CALLS ? calls->window_c_events : calls->window_events) :
+                          f->subjects[k].rate;
+            accounts.n_hidden += rate / 2 * (double)(accounts.now_ns - from);   /* a call is two events */
+        }
+    }
+    accounts.hidden_ns = accounts.now_ns;
+}
+
+/* ---- the accounts ---- */
+
+/* Lets a decayed sum fade: by nearly 1/e in `decay` ns. */
+static double fade(double sum, double ns, double decay)
+{
+    double x = ns / decay;
+    return sum / (1 + x + x * x / 2);
+}
+
+static void advance_to(uint64_t now)
+{
+    if (now <= accounts.now_ns)
+        return;
+    rec_statistics_advance(now - accounts.now_ns);
+    accounts.now_ns = now;
+}
+
+/* Books what was read and added since the last time, and what the program has used. */
+static void settle_accounts(double event_ns, double added_ns)
+{
+    double cpu_ns = (double)(accounts.now_ns - accounts.settled_ns), added = added_ns - accounts.added_settled_ns;
+    double cost = (double)(accounts.n_events - accounts.n_settled) * event_ns + added;
+    double max = accounts.share * (accounts.now_ns < START_CREDIT_NS ? START_CREDIT_NS : MAX_CREDIT_NS);
+    accounts.credit_ns += accounts.share * cpu_ns - cost;
+    if (accounts.credit_ns > max)
+        accounts.credit_ns = max;
+    accounts.cost_sum = fade(accounts.cost_sum, cpu_ns, COST_DECAY_NS) + cost;
+    accounts.fast_sum = fade(accounts.fast_sum, cpu_ns, FAST_DECAY_NS) + cost;
+    accounts.added_sum = fade(accounts.added_sum, cpu_ns, ADDED_DECAY_NS) + added;
+    accounts.spent_ns += cost;
+    accounts.settled_ns = accounts.now_ns;
+    accounts.n_settled = accounts.n_events;
+    accounts.added_settled_ns = added_ns;
+}
+
+static void notice_phase(void)
+{
+    if (accounts.cost_sum / COST_DECAY_NS >= accounts.share / 2)
+        accounts.low_since_ns = 0;
+    else if (!accounts.low_since_ns)
+        accounts.low_since_ns = accounts.now_ns + 1;
+    else if (accounts.now_ns - accounts.low_since_ns >= PHASE_NS && accounts.low_since_ns / MS > accounts.phase_ms)
+        accounts.phase_ms = now_ms();
+}
+
+static void take_report(const struct order_report *report)
+{
+    accounts.n_unanswered -= accounts.n_unanswered > 0;
+    if (report->is_refusal) {
+        struct budgeted_function *f = budgeted(report->order.function);
+        if (!f)
+            return;
+        f->is_never_muted = true;
+        accounts.n_muted -= f->subjects[ITSELF].is_muted;
+        f->subjects[ITSELF].is_muted = f->subjects[ITSELF].was_muted = false;
+    } else if (report->order.kind == REC_ORDER_WINDOW) {
+        rec_statistics_window(report->ticks);
+        accounts.window_begin_ns = report->cpu_ns;
+        accounts.window_begin_cost_ns = report->cost_ns;
+    } else if (report->order.kind == REC_ORDER_WINDOW_END) {
+        uint64_t cost = report->cost_ns - accounts.window_begin_cost_ns, cpu = report->cpu_ns - accounts.window_begin_ns;
+        uint64_t pause = (uint64_t)((double)cost / (WINDOWS_SHARE * accounts.share));
+        rec_statistics_window_end(report->ticks, cpu > cost ? cpu - cost : 0);
+        accounts.window_end_ns = report->cpu_ns;
+        accounts.window_pause_ns = pause > WINDOW_NS ? pause : WINDOW_NS;
+    }
+}
+
+/* Takes the reports of what was carried out, before records that come after it are read. */
+static void take_reports(void)
+{
+    pthread_mutex_lock(&exchange.lock);
+    for (size_t i = 0; i < exchange.n_reports; i++)
+        take_report(&exchange.reports[i]);
+    exchange.n_reports = 0;
+    pthread_mutex_unlock(&exchange.lock);
+}
+
+/* ---- decisions ---- */
+
+/* True when the credit is used up, or will be before a change can come. */
+static bool is_short_of_credit(void)
+{
+    return accounts.fast_sum * (REACTION_NS / FAST_DECAY_NS) > accounts.credit_ns + accounts.share * REACTION_NS;
+}
+
+/* Returns what the admitted functions may cost, as a share of CPU time. */
+static double aim_of_admitted(void)
+{
+    double aim = accounts.share * (AIM - WINDOWS_SHARE) - accounts.added_sum / ADDED_DECAY_NS;
+    if (accounts.credit_ns < 0)
+        aim += accounts.credit_ns / REPAY_NS;
+    return aim > MIN_AIM * accounts.share ? aim : MIN_AIM * accounts.share;
+}
+
+static bool is_window_due(enum window_state window)
+{
+    return window == WINDOW_NONE && accounts.n_muted && accounts.now_ns - accounts.window_end_ns >= accounts.window_pause_ns;
+}
+
+static void open_window(double event_ns)
+{
+    count_hidden();
+    double left = aim_of_admitted() - collect_admitted() * event_ns;
+    if (accounts.credit_ns >= 0 && left > 0)
+        admit_into(REFILL * left, event_ns);
+    if (accounts.n_muted)
+        give_order(REC_ORDER_WINDOW, 0);
+}
+
+static void decide(double event_ns, enum window_state window)
+{
+    if (accounts.n_unanswered && accounts.now_ns - accounts.ordered_ns < ANSWER_NS)
+        return;
+    accounts.n_unanswered = 0;
+    if (window == WINDOW_OPEN && accounts.now_ns - accounts.window_begin_ns >= WINDOW_MAX_NS)
+        give_order(REC_ORDER_WINDOW_END, 0);
+    else if (is_short_of_credit())
+        mute_until(aim_of_admitted(), event_ns);
+    else if (is_window_due(window))
+        open_window(event_ns);
+}
+
+/* ---- the drain's side ---- */
+
+void rec_budget_read(const struct pnr_block_header *header, const struct pnr_record *records, uint32_t n)
+{
+    pthread_mutex_lock(&accounts.lock);
+    pthread_mutex_lock(&exchange.lock);
+    double event_ns = exchange.event_ns;
+    pthread_mutex_unlock(&exchange.lock);
+    take_reports();
+    advance_to(budget_cpu_ns());
+    accounts.n_events += rec_statistics_read(header, records, n, event_ns);
+    pthread_mutex_unlock(&accounts.lock);
+}
+
+void rec_budget_tick(void)
+{
+    rec_cpu_clock_exclude();
+    pthread_mutex_lock(&accounts.lock);
+    pthread_mutex_lock(&exchange.lock);
+    double event_ns = exchange.event_ns, added_ns = exchange.added_ns;
+    pthread_mutex_unlock(&exchange.lock);
+    take_reports();
+    pthread_mutex_lock(&exchange.lock);
+    enum window_state window = exchange.window;
+    pthread_mutex_unlock(&exchange.lock);
+    advance_to(budget_cpu_ns());
+    uint64_t now = accounts.now_ns;
+    bool has_run = now - accounts.settled_ns >= MS;
+    settle_accounts(event_ns, added_ns);
+    notice_phase();
+    decide(event_ns, window);
+    bool has_muted = accounts.n_muted > 0;
+    needs_ticks = has_run || has_muted || accounts.n_unanswered;
+    pthread_mutex_unlock(&accounts.lock);
+    request_if_due(now, has_muted);
+}
+
+/* ---- start and stop ---- */
+
+static void free_budget(void)
+{
+    rec_statistics_stop();
+    free(accounts.functions);
+    free(accounts.candidates);
+    free(exchange.waiting);
+    free(exchange.deferred);
+    free(exchange.reports);
+    memset(&accounts, 0, sizeof accounts);
+    memset(&exchange, 0, sizeof exchange);
+}
+
+int rec_budget_start(const struct rec_budget_options *options, struct pnr_err *err)
+{
+    (void)err;
+    memset(&accounts, 0, sizeof accounts);
+    memset(&exchange, 0, sizeof exchange);
+    pthread_mutex_init(&accounts.lock, NULL);
+    pthread_mutex_init(&exchange.lock, NULL);
+    accounts.share = options->share;
+    accounts.start_ns = rec_cpu_clock_program();
+    accounts.credit_ns = options->share * START_CREDIT_NS;
+    accounts.window_pause_ns = WINDOW_NS;
+    exchange.event_ns = options->event_ns;
+    exchange.request = options->request;
+    rec_statistics_start();
+    rec_buffer_limit(PNR_BLOCK_RECORDS, chunk_records(true), NULL);
+    needs_ticks = true;
+    atomic_store(&budget_is_on, true);
+    return 0;
+}
+
+static void sum_up(struct rec_budget_totals *totals)
+{
+    double n_recorded = 0;
+    *totals = (struct rec_budget_totals){ accounts.n_events, (uint64_t)accounts.spent_ns, accounts.now_ns, 0, 0 };
+    for (uint32_t i = 0; i < accounts.n_functions; i++) {
+        const struct muting_subject *subjects = accounts.functions[i].subjects;
+        const struct rec_function_calls *calls = rec_statistics_of(i);
+        totals->n_muted += subjects[ITSELF].was_muted || subjects[C_CALLS].was_muted;
+        if (calls && subjects[ITSELF].was_muted)
+            n_recorded += calls->n_calls;
+        if (calls && subjects[C_CALLS].was_muted)
+            n_recorded += calls->n_c_calls;
+    }
+    if (accounts.n_hidden > 0)
+        totals->hidden_share = accounts.n_hidden / (accounts.n_hidden + n_recorded);
+}
+
+void rec_budget_stop(struct rec_budget_totals *totals)
+{
+    atomic_store(&budget_is_on, false);
+    take_reports();
+    advance_to(budget_cpu_ns());
+    settle_accounts(exchange.event_ns, exchange.added_ns);
+    count_hidden();
+    sum_up(totals);
+    free_budget();
+}
+
+void rec_budget_forked(void)
+{
+    if (!rec_budget_is_on())
+        return;
+    atomic_store(&budget_is_on, false);
+    free_budget();
+}
