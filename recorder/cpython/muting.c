@@ -490,6 +490,22 @@ static void look_at_stacks(uint64_t requested)
 
 /* ---- orders ---- */
 
+/* Reports to the ledger and to the controller that an order is carried out. */
+static void report_change(enum rec_order_kind kind, uint32_t function, uint64_t ticks)
+{
+    const struct rec_order order = { .kind = (uint8_t)kind, .function = function };
+    rec_ledger_note(order, ticks);
+    rec_budget_applied(order, ticks);
+}
+
+static void report_cost(uint64_t ticks)
+{
+    uint64_t cpu_ns;
+    uint32_t cost_ns;
+    if (rec_budget_take_cost(&cpu_ns, &cost_ns))
+        rec_ledger_cost(cpu_ns, cost_ns, ticks);
+}
+
 struct batch {
     uint32_t *functions;                /* owned */
     size_t n, capacity;
@@ -536,8 +552,7 @@ static void mute_batch(void)
         uint32_t function = to_mute.functions[i];
         muting.states[function] |= MUTED;
         list_muted(function);
-        rec_ledger_mute(function);
-        rec_budget_applied((struct rec_order){ .kind = REC_ORDER_MUTE, .function = function }, now);
+        report_change(REC_ORDER_MUTE, function, now);
     }
     if (!muting.is_in_window)
         end_silencing(to_mute.functions, to_mute.n);
@@ -549,8 +564,7 @@ static void note_admitted(uint32_t function, uint64_t now)
     muting.states[function] &= (uint8_t)~MUTED;
     if (!(muting.states[function] & C_MUTED))
         unlist_muted(function);
-    rec_ledger_admit(function);
-    rec_budget_applied((struct rec_order){ .kind = REC_ORDER_ADMIT, .function = function }, now);
+    report_change(REC_ORDER_ADMIT, function, now);
 }
 
 static void admit_batch(void)
@@ -569,10 +583,10 @@ static void begin_window(uint64_t now)
 {
     for (size_t i = 0; i < muting.n_muted; i++)
         muting.states[muting.muted[i]] |= CHANGING;
+    report_cost(now);
     muting.is_in_window = true;
-    rec_ledger_window((uint32_t)muting.n_muted);
     admit(muting.muted, muting.n_muted);
-    rec_budget_applied((struct rec_order){ .kind = REC_ORDER_WINDOW }, now);
+    report_change(REC_ORDER_WINDOW, 0, now);
 }
 
 /* Ends a window. A function that cannot be muted now is admitted: the controller will order anew. */
@@ -592,12 +606,12 @@ static void end_window(uint64_t now)
     }
     silence(to_mute.functions, to_mute.n);
     muting.is_in_window = false;
-    rec_ledger_window_end((uint32_t)to_mute.n);
     end_silencing(to_mute.functions, to_mute.n);
     for (size_t i = 0; i < muting.n_muted; i++)
         apply_state(muting.muted[i]);
     to_mute.n = 0;
-    rec_budget_applied((struct rec_order){ .kind = REC_ORDER_WINDOW_END }, now);
+    report_cost(now);
+    report_change(REC_ORDER_WINDOW_END, 0, now);
 }
 
 /* Mutes or admits a function's calls of C functions. */
@@ -615,15 +629,13 @@ static void change_c_calls(struct rec_order order, uint64_t now)
             return;
         muting.states[function] |= C_MUTED;
         list_muted(function);
-        rec_ledger_mute_c(function);
     } else {
         muting.states[function] &= (uint8_t)~C_MUTED;
         if (!(muting.states[function] & MUTED))
             unlist_muted(function);
-        rec_ledger_admit_c(function);
     }
     apply_state(function);
-    rec_budget_applied(order, now);
+    report_change(order.kind, function, now);
 }
 
 static void apply_batches(void)
@@ -666,16 +678,15 @@ static void apply_order(struct rec_order order, uint64_t now)
 static void follow_request(uint64_t requested)
 {
     struct rec_order order;
-    uint64_t begin = rec_clock_ticks(), cpu_ns;
-    uint32_t cost_ns;
+    uint64_t begin = rec_clock_ticks();
     if (muting.n_muted && !muting.is_in_window)
         look_at_stacks(requested);
     while (rec_budget_take(&order))
         apply_order(order, begin);
     apply_batches();
     rec_budget_add_cost((uint64_t)((double)(rec_clock_ticks() - begin) * muting.ns_per_tick));
-    if (rec_budget_take_cost(&cpu_ns, &cost_ns))
-        rec_ledger_cost(cpu_ns, cost_ns);
+    if (rec_budget_is_cost_due())
+        report_cost(rec_clock_ticks());
 }
 
 /* Brings the records of this thread to the greenlet that runs. */
@@ -824,8 +835,8 @@ void rec_muting_pause(void)
         muting.is_in_window = false;
         for (size_t i = 0; i < muting.n_muted; i++)
             apply_state(muting.muted[i]);
-        rec_ledger_window_end((uint32_t)muting.n_muted);
-        rec_budget_applied((struct rec_order){ .kind = REC_ORDER_WINDOW_END }, now);
+        report_cost(now);
+        report_change(REC_ORDER_WINDOW_END, 0, now);
     }
     forget_open();
 }
@@ -853,9 +864,8 @@ int rec_muting_start(double share)
     if (muting.event_ns == 0)
         muting.event_ns = DEFAULT_EVENT_NS;
     const struct rec_budget_options options = { share, muting.event_ns, rec_muting_request };
-    if (!rec_noted_init() || rec_budget_start(&options, &err) != 0)
+    if (!rec_noted_init() || !rec_ledger_begin() || rec_budget_start(&options, &err) != 0)
         return -1;
-    rec_ledger_begin();
     muting.is_on = true;
     return 0;
 }
