@@ -1,4 +1,5 @@
 #include "greenlets.h"
+#include "codes.h"
 #include "tool.h"
 
 #include <stdlib.h>
@@ -315,13 +316,11 @@ static inline PyObject *on_c_event(PyObject *const *args, enum pnr_kind kind)
     return rec_tool_nothing();
 }
 
-/* As on_c_event where there is a boundary. Library code gives no more events of its calls. */
+/* As on_c_event where there is a boundary. Code that has not been judged yet gives events of its calls, too. */
 static inline PyObject *on_c_event_of_full(PyObject *const *args, enum pnr_kind kind)
 {
     uint64_t tag = likely(rec_state_is(REC_RECORDING)) ? tag_of_caller((PyCodeObject *)args[0]) : 0;
-    if (is_tag_full(tag) || !rec_state_is(REC_RECORDING))
-        return on_c_event(args, kind);
-    return kind == PNR_C_CALL && rec_tag_flags(tag) & REC_TAG_BOUNDARY ? rec_tool_disable() : rec_tool_nothing();
+    return is_tag_full(tag) || !rec_state_is(REC_RECORDING) ? on_c_event(args, kind) : rec_tool_nothing();
 }
 
 #define CALLBACK(name, function, kind) \
@@ -338,37 +337,44 @@ CALLBACK(on_call_of_full, on_c_event_of_full, PNR_C_CALL)
 CALLBACK(on_return_of_full, on_c_event_of_full, PNR_C_RETURN)
 CALLBACK(on_raise_of_full, on_c_event_of_full, PNR_C_RAISE)
 
+static int listen(const char *event, rec_tool_callback callback)
+{
+    return rec_tool_listen(REC_TOOL_RECORDS, event, callback, false);
+}
+
 static int watch_c_calls(void)
 {
     bool has_boundary = rec_functions.filter.has_boundary;
-    if (!rec_tool_has_begun() && rec_tool_begin() != 0)
+    if (!rec_tool_has_begun() && rec_codes_begin() != 0)
         return -1;
-    return rec_tool_listen("C_RETURN", has_boundary ? on_return_of_full : on_return) != 0 ||
-           rec_tool_listen("C_RAISE", has_boundary ? on_raise_of_full : on_raise) != 0 ||
-           rec_tool_listen("CALL", has_boundary ? on_call_of_full : on_call) != 0 || rec_tool_watch() != 0 ? -1 : 0;
+    return listen("C_RETURN", has_boundary ? on_return_of_full : on_return) != 0 ||
+           listen("C_RAISE", has_boundary ? on_raise_of_full : on_raise) != 0 ||
+           listen("CALL", has_boundary ? on_call_of_full : on_call) != 0 || rec_codes_watch() != 0 ? -1 : 0;
 }
+
+static void watch_in_child(void) { rec_codes_rejoin(); }
 
 static void watch_thread(PyThreadState *ts) { (void)ts; }
 
 static void unwatch_c_calls(void)
 {
-    if (!rec_tool_end())
+    if (!rec_codes_end())
         rec_threads.missing = REC_TOOL_TAKEN;
 }
 
 static void look_at_tool(void)
 {
-    if (!rec_tool_look())
+    if (!rec_codes_look())
         rec_threads.missing = REC_TOOL_TAKEN;
 }
 
 static void pause_c_calls(void)
 {
-    if (!rec_tool_pause())
+    if (!rec_codes_pause())
         rec_threads.missing = REC_TOOL_TAKEN;
 }
 
-static void resume_c_calls(void) { rec_tool_resume(); }
+static void resume_c_calls(void) { rec_codes_resume(); }
 
 #else
 
@@ -473,6 +479,7 @@ static void unwatch_c_calls(void)
     }
 }
 
+static void watch_in_child(void) { }
 static void look_at_tool(void) { }              /* done at the ends of threads and at the stop */
 static void pause_c_calls(void) { unwatch_c_calls(); }
 static void resume_c_calls(void) { watch_c_calls(); }
@@ -513,6 +520,8 @@ int rec_c_calls_enter(enum rec_enter why)
         !intern_name(&c_calls.capsule_key, "panopticon.c_calls"))
         return -1;
     begin_names();
+    if (why == REC_ENTER_CHILD)
+        watch_in_child();
     if (why == REC_ENTER_CHILD || watch_c_calls() == 0)
         return 0;
     rec_c_calls_leave(REC_LEAVE_OFF);

@@ -1,5 +1,5 @@
 #include "greenlets.h"
-#include "tool.h"
+#include "codes.h"
 
 #include "engine.h"
 
@@ -22,15 +22,13 @@ const struct rec_engine *rec_engine_find(const char *name)
 
 int rec_engine_init(const char *own)
 {
-    return rec_functions_init(own) != 0 || rec_threads_init() != 0 ? -1 : 0;
+    return rec_functions_init(own) != 0 || rec_codes_init() != 0 || rec_threads_init() != 0 ? -1 : 0;
 }
 
 void rec_engine_forget(void)
 {
     rec_greenlets_forget();
-#if PY_VERSION_HEX >= 0x030C0000
-    rec_tool_forget();
-#endif
+    rec_codes_forget();
 }
 
 int rec_engine_run_detached(int (*func)(void *), void *arg)

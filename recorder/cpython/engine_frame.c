@@ -682,12 +682,12 @@ static void on_greenlets(void)
         install_hook(engine.hook);
 }
 
-static int begin_recording(void)
+static int begin_recording(bool is_child)
 {
     PyThreadState *self = PyThreadState_Get();
     rec_recursion_start();
     rec_inlining_end_region();
-    rec_functions_start();
+    rec_functions_start(is_child);
     rec_threads_start(self->interp);
     engine.is_on = true;
     rec_threads.before_c_call = sync_hook_before_c_call;
@@ -748,7 +748,7 @@ static int start_hook(void)
         rec_recursion.evaluate = _PyEval_EvalFrameDefault;
     engine.hook = !rec_clock_is_counter ? hook_slowly : rec_min_duration_ticks ? eliding_hook :
                   rec_functions.extra_index == 0 ? frame_hook : frame_hook_any_index;
-    if (rec_inlining_start() != 0 || begin_recording() != 0)
+    if (rec_inlining_start() != 0 || begin_recording(false) != 0)
         return -1;
     /* The function that was there when the last recording ended may call ours. Any other cannot. */
     if (!is_our_hook(installed_hook()) && installed_hook() != engine.left) {
@@ -781,7 +781,7 @@ static int enter_frame_engine(enum rec_enter why)
     if (why == REC_ENTER_START)
         return start_hook();
     if (why == REC_ENTER_CHILD)
-        return begin_recording();
+        return begin_recording(true);
     if (why == REC_ENTER_HANDOVER)
         return -1;
     resume_hook();

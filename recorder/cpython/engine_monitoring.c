@@ -5,6 +5,7 @@
  * CPython reports the events of a frame while the frame is the running one. It omits some exits (cpython issue 140373);
  * the reader of a capture finds them by the next exit further out. */
 #include "greenlets.h"
+#include "codes.h"
 #include "tool.h"
 
 #include <opcode.h>
@@ -31,7 +32,7 @@ static struct rec_thread *resync_monitored_thread(PyThreadState *ts, cpython_fra
 {
     if (!rec_threads_activate_if_pending(ts)) {
         if (!rec_state_is(REC_RECORDING | REC_WAITING) && !cpython_is_finalizing())
-            rec_tool_end();             /* a failure */
+            rec_codes_end();            /* a failure */
         return NULL;
     }
     if (rec_session_is_closed()) {
@@ -66,14 +67,6 @@ static inline bool count_frame(struct rec_thread *thread, enum pnr_kind kind)
     else
         thread->stack.depth--;
     return true;
-}
-
-/* Answers an event of a function that leaves no records. Events of the recorder's own functions are few, and are not
- * disabled: only restart_events brings them back, for all tools. A boundary function may have another caller next. */
-static PyObject *answer_excluded(const cpython_frame *f, uint64_t tag, bool can_disable)
-{
-    return can_disable && !(rec_tag_flags(tag) & REC_TAG_BOUNDARY) && rec_functions_is_excluded_by_filter(f) ?
-           rec_tool_disable() : rec_tool_nothing();
 }
 
 /* Returns the kind of record for an event of a boundary function: the first run that is recorded begins a life. */
@@ -113,7 +106,7 @@ static inline void store_event(struct rec_thread *thread, uint64_t ticks, enum p
 }
 
 static __attribute__((noinline)) PyObject *append_event_slowly(PyThreadState *ts, PyCodeObject *code,
-                                                               enum pnr_kind kind, bool can_disable)
+                                                               enum pnr_kind kind)
 {
     cpython_frame *f = cpython_running(ts);
     if (!f || cpython_code(f) != code)
@@ -126,13 +119,12 @@ static __attribute__((noinline)) PyObject *append_event_slowly(PyThreadState *ts
     uint64_t tag = thread ? rec_functions_tag_call(f, cpython_previous(f)) : 0;
     if (!tag)
         return rec_tool_nothing();
-    bool names = rec_tag_watched(tag) && kind == PNR_CALL;
-    if (names)
+    if (rec_tag_watched(tag) && kind == PNR_CALL)
         rec_threads_on_watched_call(ts, f, thread, tag);
     if (rec_tag_flags(tag) & REC_TAG_EXCLUDED) {
         if (rec_tag_flags(tag) & REC_TAG_BOUNDARY)
             skip_in_life(kind, f);
-        return answer_excluded(f, tag, can_disable && !names);
+        return rec_tool_nothing();
     }
     if (!count_frame(thread, kind))
         return rec_tool_nothing();
@@ -157,8 +149,13 @@ static inline bool may_be_other_greenlet(PyThreadState *ts, const struct rec_thr
            (pnr_kind_enters_frame(kind) && cpython_is_outermost(cpython_running(ts)));
 }
 
+static inline enum pnr_kind kind_by_code(const PyCodeObject *code, enum pnr_kind plain, enum pnr_kind continuable)
+{
+    return code->co_flags & CONTINUABLE ? continuable : plain;
+}
+
 /* Appends an event. plain, continuable: the kinds of record for a function that is the one or the other. */
-static inline PyObject *append_event(PyObject *code, enum pnr_kind plain, enum pnr_kind continuable, bool can_disable)
+static inline PyObject *append_event(PyObject *code, enum pnr_kind plain, enum pnr_kind continuable)
 {
     PyThreadState *ts = PyThreadState_Get();
     struct rec_thread *thread = rec_current;
@@ -168,9 +165,7 @@ static inline PyObject *append_event(PyObject *code, enum pnr_kind plain, enum p
     uint64_t ticks = rec_clock_ticks() - thread->buffer.base;
     if (unlikely(thread->owner != ts) || unlikely(rec_greenlets.are_used && may_be_other_greenlet(ts, thread, plain)) ||
         unlikely(!is_plain && !is_continuable) || unlikely(!rec_buffer_has_capacity(&thread->buffer, ticks)))
-        return append_event_slowly(ts, (PyCodeObject *)code,
-                             ((PyCodeObject *)code)->co_flags & CONTINUABLE ?
-                             continuable : plain, can_disable);
+        return append_event_slowly(ts, (PyCodeObject *)code, kind_by_code((PyCodeObject *)code, plain, continuable));
     if (unlikely(!count_frame(thread, plain)))
         return rec_tool_nothing();
     if (is_plain)
@@ -180,18 +175,29 @@ static inline PyObject *append_event(PyObject *code, enum pnr_kind plain, enum p
     return rec_tool_nothing();
 }
 
-#define CALLBACK(name, plain, continuable, can_disable) \
+/* Notes a code object: it has events of its own from here on. Its first entry comes with this event only. Where it is
+ * known already, as it is after a pause, its own events report this entry. */
+static PyObject *note_code(PyCodeObject *code, enum pnr_kind kind)
+{
+    if (!rec_codes_has(code))
+        Py_DECREF(append_event_slowly(PyThreadState_Get(), code, kind));
+    return rec_codes_has(code) ? rec_tool_disable() : rec_tool_nothing();
+}
+
+#define CALLBACK(name, action) \
     static PyObject *name(PyObject *self, PyObject *const *args, size_t n, PyObject *names) \
     { \
         (void)self, (void)n, (void)names; \
-        return append_event(args[0], plain, continuable, can_disable); \
+        return action; \
     }
 
-CALLBACK(on_start, PNR_CALL, PNR_START, true)
-CALLBACK(on_resume, PNR_RESUME, PNR_RESUME, true)
-CALLBACK(on_throw, PNR_RESUME, PNR_RESUME, false)
-CALLBACK(on_return, PNR_RETURN, PNR_FINISH, true)
-CALLBACK(on_yield, PNR_YIELD, PNR_YIELD, true)
+CALLBACK(note_at_start, note_code((PyCodeObject *)args[0], kind_by_code((PyCodeObject *)args[0], PNR_CALL, PNR_START)))
+CALLBACK(note_at_resume, note_code((PyCodeObject *)args[0], PNR_RESUME))
+CALLBACK(on_start, append_event(args[0], PNR_CALL, PNR_START))
+CALLBACK(on_resume, append_event(args[0], PNR_RESUME, PNR_RESUME))
+CALLBACK(on_throw, append_event(args[0], PNR_RESUME, PNR_RESUME))
+CALLBACK(on_return, append_event(args[0], PNR_RETURN, PNR_FINISH))
+CALLBACK(on_yield, append_event(args[0], PNR_YIELD, PNR_YIELD))
 
 /* Returns true when the exception that leaves a frame here may have come out of another tool's callback for its entry
  * or exit. Of two tools that watch an instruction, the first one that raises keeps the other one from being called
@@ -256,22 +262,33 @@ static bool is_left_already(PyThreadState *ts)
     return thread->stack.depth <= count_outside(ts, thread, f);
 }
 
+/* True for a function that has no records, whatever its caller is. */
+static bool is_excluded(const PyCodeObject *code)
+{
+    uint64_t tag = cpython_code_value(code, rec_functions.extra_index);
+    return rec_tag_is_current(tag) && rec_tag_flags(tag) & REC_TAG_EXCLUDED;
+}
+
+/* This event comes from all code: that which is excluded must not cost more than the look at its tag. */
 static PyObject *on_unwind(PyObject *self, PyObject *const *args, size_t n, PyObject *names)
 {
     (void)self, (void)n, (void)names;
-    if (may_come_from_tool((PyCodeObject *)args[0], args[1]) && is_left_already(PyThreadState_Get()))
+    if (is_excluded((PyCodeObject *)args[0]) ||
+        (may_come_from_tool((PyCodeObject *)args[0], args[1]) && is_left_already(PyThreadState_Get())))
         return rec_tool_nothing();
-    return append_event(args[0], PNR_UNWIND, PNR_FINISH_UNWIND, false);
+    return append_event(args[0], PNR_UNWIND, PNR_FINISH_UNWIND);
 }
 
 static int listen_to_all(void)
 {
-    static const struct { const char *event; rec_tool_callback callback; } events[] = {
-        { "PY_START", on_start }, { "PY_RESUME", on_resume }, { "PY_THROW", on_throw },
-        { "PY_RETURN", on_return }, { "PY_YIELD", on_yield }, { "PY_UNWIND", on_unwind }
-    };
+    static const struct { enum rec_tool_seat seat; const char *event; rec_tool_callback callback; bool is_global; }
+    events[] = {
+        { REC_TOOL_NOTES, "PY_START", note_at_start, true }, { REC_TOOL_NOTES, "PY_RESUME", note_at_resume, true },
+        { REC_TOOL_RECORDS, "PY_START", on_start, false }, { REC_TOOL_RECORDS, "PY_RESUME", on_resume, false },
+        { REC_TOOL_RECORDS, "PY_RETURN", on_return, false }, { REC_TOOL_RECORDS, "PY_YIELD", on_yield, false },
+        { REC_TOOL_RECORDS, "PY_UNWIND", on_unwind, true }, { REC_TOOL_RECORDS, "PY_THROW", on_throw, true } };
     for (size_t i = 0; i < sizeof events / sizeof *events; i++)
-        if (rec_tool_listen(events[i].event, events[i].callback) != 0)
+        if (rec_tool_listen(events[i].seat, events[i].event, events[i].callback, events[i].is_global) != 0)
             return -1;
     return 0;
 }
@@ -299,9 +316,9 @@ static void sync_depth_before_c_call(PyThreadState *ts)
 }
 
 /* The recording has begun in this process; events are let through later. */
-static void prepare_monitoring(void)
+static void prepare_monitoring(bool is_child)
 {
-    rec_functions_start();
+    rec_functions_start(is_child);
     rec_threads_start(PyInterpreterState_Get());
     rec_threads.before_c_call = sync_depth_before_c_call;
     rec_greenlets_start(NULL);
@@ -309,24 +326,23 @@ static void prepare_monitoring(void)
 
 static int start_monitoring(void)
 {
-    if (rec_tool_begin() != 0 || listen_to_all() != 0)
+    if (rec_codes_begin() != 0 || listen_to_all() != 0)
         return -1;
-    prepare_monitoring();
+    prepare_monitoring(false);
     if (open_threads() != 0)
         return -1;
     rec_threads.has_delayed_entry_events = true;        /* of what is entered from now on */
-    return rec_tool_watch();
+    return rec_codes_watch();
 }
 
 static int take_over_monitoring(void)
 {
-    if ((!rec_tool_has_begun() && rec_tool_begin() != 0) || listen_to_all() != 0)
+    if ((!rec_tool_has_begun() && rec_codes_begin() != 0) || listen_to_all() != 0)
         return -1;
     rec_threads_change_engine();
     rec_threads.before_c_call = sync_depth_before_c_call;
     rec_threads.has_delayed_entry_events = true;
-    rec_tool_resume();
-    return 0;
+    return rec_codes_watch();
 }
 
 static void report_taken(bool is_ours)
@@ -337,7 +353,7 @@ static void report_taken(bool is_ours)
 
 static void look_at_number(void)
 {
-    if (rec_tool_look())
+    if (rec_codes_look())
         return;
     report_taken(false);
     rec_threads_forget_current();
@@ -363,10 +379,11 @@ static int enter_monitoring(enum rec_enter why)
     if (why == REC_ENTER_HANDOVER)
         return take_over_monitoring();
     if (why == REC_ENTER_CHILD) {       /* its one thread begins with the event in which this is called */
-        prepare_monitoring();
+        prepare_monitoring(true);
+        rec_codes_rejoin();
         rec_threads.has_delayed_entry_events = true;
     } else if (why == REC_ENTER_RESUME) {
-        rec_tool_resume();
+        rec_codes_resume();
     }
     return 0;
 }
@@ -374,11 +391,11 @@ static int enter_monitoring(enum rec_enter why)
 static void leave_monitoring(enum rec_leave why)
 {
     if (why == REC_LEAVE_PAUSE)
-        report_taken(rec_tool_pause());
+        report_taken(rec_codes_pause());
     else if (why == REC_LEAVE_STOP || why == REC_LEAVE_OFF)
-        report_taken(rec_tool_end());
+        report_taken(rec_codes_end());
     else if (why == REC_LEAVE_FAILURE && cpython_is_finalizing())
-        report_taken(rec_tool_look());  /* the last time that it can be asked; else the next event ends the tool */
+        report_taken(rec_codes_look());  /* the last time that it can be asked; else the next event ends the tool */
     if (why == REC_LEAVE_STOP)
         stop_monitoring();
 }

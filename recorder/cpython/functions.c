@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "call_inlining.h"
+#include "codes.h"
 #include "lives.h"
 #include "../name_table.h"
 
@@ -95,10 +96,23 @@ static uint32_t add_to_names(const PyCodeObject *code, const struct naming *nami
     return rec_name_table_add_function(kind_of(code), (uint32_t)code->co_firstlineno, naming->strings);
 }
 
+/* The events by which the records of a function are made (codes.h). C calls are recorded wherever they are made; with a
+ * boundary, only those that a function makes that is recorded in full. */
+static unsigned events_of(uint64_t tag)
+{
+    if (!(rec_tag_flags(tag) & REC_TAG_NOT_FULL))
+        return REC_CODES_ALL;
+    unsigned calls = rec_functions.filter.has_boundary ? 0 : REC_CODES_CALLS;
+    if (rec_tag_flags(tag) & REC_TAG_BOUNDARY)
+        return REC_CODES_ENTRIES | REC_CODES_EXITS | calls;
+    return rec_tag_watched(tag) ? REC_CODES_ENTRIES | calls : calls;
+}
+
 static void keep_tag(PyCodeObject *code, uint64_t tag)
 {
     if (cpython_set_code_value(code, rec_functions.extra_index, tag) != 0)
         PyErr_Clear();                  /* the next call then names it again */
+    rec_codes_add(code, (uint32_t)tag, events_of(tag));
 }
 
 /* Gives a code object its tag. Returns 0 when the name table cannot be written. Runs no Python code and keeps the
@@ -173,15 +187,6 @@ uint64_t rec_functions_tag_call(const cpython_frame *f, const cpython_frame *cal
     return (uint32_t)tag ? tag : name_boundary(f, tag);
 }
 
-bool rec_functions_is_excluded_by_filter(const cpython_frame *f)
-{
-    struct naming naming;
-    begin_naming(f, &naming);
-    bool is = judge(f, &naming) == PNR_FILTER_EXCLUDED;
-    end_naming(&naming);
-    return is;
-}
-
 int rec_functions_init(const char *own)
 {
     functions.own = own;
@@ -197,8 +202,9 @@ int rec_functions_init(const char *own)
     return functions.name && functions.file ? 0 : -1;
 }
 
-void rec_functions_start(void)
+void rec_functions_start(bool keeps_filter)
 {
+    rec_codes_start(keeps_filter);
     rec_lives_start();
     rec_functions.session++;
     rec_functions.plain = rec_functions.session << REC_TAG_SESSION_SHIFT;

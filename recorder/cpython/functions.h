@@ -12,18 +12,19 @@
 #include "../../format/filter.h"
 #include "../../format/names.h"
 
-/* A tag: bits 0 to 31: index in the name table; 32 to 35: flags; 36 to 38: row in the table of watched functions
- * (threads.c), 0 for others; 39 to 63: number of the recording. 0 is no tag. */
+/* A tag: bits 0 to 31: index in the name table; 32 to 36: flags; 37 to 39: row in the table of watched functions
+ * (threads.c), 0 for others; 40 to 63: number of the recording. 0 is no tag. */
 enum {
     REC_TAG_EXCLUDED = 1,               /* it has no records; what it calls has */
     REC_TAG_CONTINUABLE = 2,
     REC_TAG_SUBSCRIPT = 4,              /* each call is reported to rec_inlining_on_call */
-    REC_TAG_BOUNDARY = 8                /* it has records when its caller is recorded in full; index 0: not named yet */
+    REC_TAG_BOUNDARY = 8,               /* it has records when its caller is recorded in full; index 0: not named yet */
+    REC_TAG_SLOW = 16                   /* each of its events takes the slow path */
 };
 #define REC_TAG_NOT_FULL (REC_TAG_EXCLUDED | REC_TAG_BOUNDARY)
-#define REC_TAG_WATCHED_SHIFT 4         /* like the next one, in the upper word */
+#define REC_TAG_WATCHED_SHIFT 5         /* like the next one, in the upper word */
 #define REC_TAG_MAX_WATCHED 7
-#define REC_TAG_SESSION_SHIFT 7
+#define REC_TAG_SESSION_SHIFT 8
 
 struct rec_functions {
     uint32_t plain;                     /* upper word of a tag of this recording without flags */
@@ -37,9 +38,11 @@ extern struct rec_functions rec_functions __attribute__((visibility("hidden")));
  * with an exception set. */
 int rec_functions_init(const char *own);
 
-void rec_functions_start(void);
+/* keeps_filter: the filters are those of the last recording, as in a child of a fork. */
+void rec_functions_start(bool keeps_filter);
 
-/* Gets the tag of the code that a frame runs, or makes it. Returns 0 when the name table cannot be written. Keeps the
+/* Gets the tag of the code that a frame runs, or makes it, and then gives the code object its events (codes.h). Returns
+ * 0 when the name table cannot be written. Keeps the
  * exception that is set. */
 uint64_t rec_functions_tag(const cpython_frame *f);
 
@@ -50,9 +53,6 @@ uint64_t rec_functions_tag_call(const cpython_frame *f, const cpython_frame *cal
 /* True when a function that is recorded in full runs in the frame that Python code sees here: this one, or outwards of
  * it. caller: a frame or NULL. */
 bool rec_functions_is_full(const cpython_frame *caller);
-
-/* True for a code object whose functions are excluded by a filter, and are not the recorder's own. */
-bool rec_functions_is_excluded_by_filter(const cpython_frame *f);
 
 /* Gets the UTF-8 of a str, lone surrogates included; "?" for anything else. The caller releases *owned after use. */
 struct pnr_string rec_functions_text(PyObject *object, PyObject **owned);

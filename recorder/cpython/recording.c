@@ -115,7 +115,7 @@ static bool change_engine(void)
         return true;
     }
     PyErr_Clear();
-    rec_threads.missing = "the program has activated the stack trampoline, and sys.monitoring has no free tool number";
+    rec_threads.missing = "the program has activated the stack trampoline, and sys.monitoring has no two free tool numbers";
     rec_state_take(REC_EVENT_FAILURE);
     return false;
 }
@@ -154,7 +154,7 @@ static void look_soon(void)
 }
 
 /* Turns the records of C calls on or off, as the captures want it. Once on with the monitoring engine they stay so, as
- * both have their events by one tool number. Returns 0, or -1 with an exception set. */
+ * both have their events by the same tool numbers. Returns 0, or -1 with an exception set. */
 static int set_c_calls(void)
 {
     bool is_wanted = rec_captures_want_c_calls();
@@ -272,7 +272,7 @@ static void forget_parent(enum rec_state before)
     rec_captures_forked();
     rec_occasions_forked();
     rec_threads_forget_current();
-    rec_functions_start();              /* the tags on the stack number the parent's names */
+    rec_functions_start(true);          /* the tags on the stack number the parent's names */
 }
 
 static void disown_parent(enum rec_state before)

@@ -29,22 +29,27 @@ static PyType_Spec spec = {
     .slots = slots
 };
 
-static struct {
-    PyObject *monitoring;               /* sys.monitoring; owned */
-    PyObject *type;                     /* of callbacks; owned */
-    PyObject *disable;                  /* owned */
-    PyObject *name;                     /* by which the number is known to be ours: the very object; owned */
+/* A tool number, and what is registered with it. */
+struct seat {
     long number;                        /* -1: none */
-    long listened;                      /* the events that have a callback */
-    bool is_watching;
+    long watched;                       /* the events that are on for all code, while events come */
     struct {
         long bit;
         struct callback *callback;      /* borrowed */
     } listening[MAX_CALLBACKS];
     int n_listening;
-    bool has_disabled;
+};
+
+static struct {
+    PyObject *monitoring;               /* sys.monitoring; owned */
+    PyObject *set_local, *get_local;    /* its functions; owned */
+    PyObject *type;                     /* of callbacks; owned */
+    PyObject *disable;                  /* owned */
+    PyObject *name;                     /* by which a number is known to be ours: the very object; owned */
+    struct seat seats[REC_TOOL_SEATS];
+    bool is_watching;
     struct callback *callbacks[MAX_CALLBACKS];  /* owned for ever: one may be running when the tool ends */
-} tool = { .number = -1 };
+} tool = { .seats = { { .number = -1 }, { .number = -1 } } };
 
 /* Calls a function of sys.monitoring; releases args. Returns its result, owned, or NULL with an exception set. */
 static PyObject *ask_monitoring(const char *name, PyObject *args)
@@ -64,6 +69,12 @@ static int call_monitoring(const char *name, PyObject *args)
     return result ? 0 : -1;
 }
 
+/* Gets an attribute of sys.monitoring once. Returns false with an exception set. */
+static bool find_attribute(PyObject **attribute, const char *name)
+{
+    return *attribute || (*attribute = PyObject_GetAttrString(tool.monitoring, name));
+}
+
 static int init_tool(void)
 {
     if (tool.disable)
@@ -77,43 +88,62 @@ static int init_tool(void)
         tool.name = PyUnicode_FromString("panopticon");
     if (!tool.monitoring)
         PyErr_SetString(PyExc_RuntimeError, "panopticon: sys.monitoring is gone");
-    else if (tool.type && tool.name)
-        tool.disable = PyObject_GetAttrString(tool.monitoring, "DISABLE");
+    else if (tool.type && tool.name && find_attribute(&tool.set_local, "set_local_events") &&
+             find_attribute(&tool.get_local, "get_local_events"))
+        find_attribute(&tool.disable, "DISABLE");
     return tool.disable ? 0 : -1;
 }
 
-/* Takes a tool number that is free. PEP 669 gives 0, 1, 2 and 5 to debuggers, coverage, profilers and optimizers, and
- * cProfile insists on 2 (Lib/cProfile.py): numbers without a meaning come first. Returns 0, or -1 with an exception
- * set. */
-static int take_number(void)
+/* Takes a number. Returns false, with an exception set unless it is another tool's. */
+static bool try_number(struct seat *seat, long number)
 {
-    static const int numbers[] = { 4, 3, 5 };
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        if (call_monitoring("use_tool_id", Py_BuildValue("iO", numbers[i], tool.name)) == 0) {
-            tool.number = numbers[i];
-            return 0;
-        }
-        if (!PyErr_ExceptionMatches(PyExc_ValueError))
-            return -1;
-        PyErr_Clear();
+    if (call_monitoring("use_tool_id", Py_BuildValue("lO", number, tool.name)) == 0) {
+        seat->number = number;
+        return true;
     }
-    PyErr_SetString(PyExc_RuntimeError, "panopticon: the tool numbers 3, 4 and 5 of sys.monitoring are all in use; "
-                                        "record without one of the other tools");
+    if (PyErr_ExceptionMatches(PyExc_ValueError))
+        PyErr_Clear();
+    return false;
+}
+
+/* Takes a tool number that is free. PEP 669 gives 0, 1, 2 and 5 to debuggers, coverage, profilers and optimizers, and
+ * cProfile insists on 2 (Lib/cProfile.py): numbers without a meaning come first. first: before all others, or -1.
+ * Returns 0, or -1 with an exception set. */
+static int take_number(struct seat *seat, long first)
+{
+    static const long numbers[] = { 4, 3, 5 };
+    if (first >= 0 && try_number(seat, first))
+        return 0;
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers && !PyErr_Occurred(); i++)
+        if (try_number(seat, numbers[i]))
+            return 0;
+    if (!PyErr_Occurred())
+        PyErr_SetString(PyExc_RuntimeError, "panopticon: two of the tool numbers 3, 4 and 5 of sys.monitoring are "
+                                            "needed, and other tools use too many; record without one of them");
     return -1;
+}
+
+static struct seat *end_of_seats(void)
+{
+    return tool.seats + REC_TOOL_SEATS;
 }
 
 int rec_tool_begin(void)
 {
     if (init_tool() != 0)
         return -1;
-    rec_tool_end();                     /* a fork may have ended a recording without it */
-    tool.n_listening = 0;
-    tool.listened = 0;
-    return take_number();
+    for (struct seat *seat = tool.seats; seat < end_of_seats(); seat++) {
+        seat->n_listening = 0;
+        seat->watched = 0;
+        if (take_number(seat, -1) != 0) {
+            rec_tool_end();
+            return -1;
+        }
+    }
+    return 0;
 }
 
-/* Returns the bit of an event; 0 with an exception set. */
-static long find_event_bit(const char *name)
+long rec_tool_event(const char *name)
 {
     PyObject *events = PyObject_GetAttrString(tool.monitoring, "events");
     PyObject *value = events ? PyObject_GetAttrString(events, name) : NULL;
@@ -135,42 +165,62 @@ static struct callback *callback_of(rec_tool_callback function)
     return tool.callbacks[i];
 }
 
-int rec_tool_listen(const char *event, rec_tool_callback function)
+/* Returns the object that was registered for the event, owned, or NULL with an exception set. */
+static PyObject *register_callback(const struct seat *seat, long bit, PyObject *callback)
 {
-    long bit = find_event_bit(event);
+    return ask_monitoring("register_callback", Py_BuildValue("llO", seat->number, bit, callback));
+}
+
+static bool register_quietly(const struct seat *seat, long bit, PyObject *callback)
+{
+    PyObject *before = register_callback(seat, bit, callback);
+    Py_XDECREF(before);
+    return before;
+}
+
+int rec_tool_listen(enum rec_tool_seat which, const char *event, rec_tool_callback function, bool is_global)
+{
+    struct seat *seat = &tool.seats[which];
+    long bit = rec_tool_event(event);
     struct callback *callback = bit ? callback_of(function) : NULL;
-    if (!callback || call_monitoring("register_callback", Py_BuildValue("ilO", (int)tool.number, bit, callback)) != 0)
+    if (!callback || !register_quietly(seat, bit, (PyObject *)callback))
         return -1;
-    if (!(tool.listened & bit)) {
-        tool.listening[tool.n_listening].bit = bit;
-        tool.listening[tool.n_listening++].callback = callback;
-    }
-    tool.listened |= bit;
+    int i = 0;
+    while (i < seat->n_listening && seat->listening[i].bit != bit)
+        i++;
+    seat->listening[i].bit = bit;
+    seat->listening[i].callback = callback;
+    seat->n_listening += i == seat->n_listening;
+    if (is_global)
+        seat->watched |= bit;
     return 0;
 }
 
-int rec_tool_watch(void)
+bool rec_tool_listens(long bit)
 {
-    if (tool.has_disabled) {            /* in an earlier recording */
-        tool.has_disabled = false;
-        if (call_monitoring("restart_events", PyTuple_New(0)) != 0)
-            return -1;
-    }
-    tool.is_watching = true;
-    return call_monitoring("set_events", Py_BuildValue("il", (int)tool.number, tool.listened));
+    const struct seat *seat = &tool.seats[REC_TOOL_RECORDS];
+    int i = 0;
+    while (i < seat->n_listening && seat->listening[i].bit != bit)
+        i++;
+    return i < seat->n_listening;
+}
+
+static int set_events(const struct seat *seat, long events)
+{
+    return call_monitoring("set_events", Py_BuildValue("ll", seat->number, events));
 }
 
 /* Ignores failures: no event comes from a number that is free. */
-static void call_monitoring_quietly(const char *name, PyObject *args)
+static void set_events_quietly(const struct seat *seat, long events)
 {
-    if (call_monitoring(name, args) != 0)
+    if (set_events(seat, events) != 0)
         PyErr_Clear();
 }
 
 /* Returns false when another tool has freed the number, and perhaps a third one has taken it. */
-static bool is_number_ours(void)
+static bool is_number_ours(const struct seat *seat)
 {
-    PyObject *name = ask_monitoring("get_tool", Py_BuildValue("(i)", (int)tool.number));
+    PyObject *name = ask_monitoring("get_tool", Py_BuildValue("(l)", seat->number));
     if (!name)
         PyErr_Clear();
     Py_XDECREF(name);
@@ -178,29 +228,50 @@ static bool is_number_ours(void)
 }
 
 /* Removes our callbacks from the number, and no other tool's. */
-static void remove_callbacks(void)
+static void remove_callbacks(const struct seat *seat)
 {
-    for (int i = 0; i < tool.n_listening; i++) {
-        int number = (int)tool.number;
-        long bit = tool.listening[i].bit;
-        PyObject *before = ask_monitoring("register_callback", Py_BuildValue("ilO", number, bit, Py_None));
-        if (before && before != Py_None && before != (PyObject *)tool.listening[i].callback)
-            call_monitoring_quietly("register_callback", Py_BuildValue("ilO", number, bit, before));
+    for (int i = 0; i < seat->n_listening; i++) {
+        long bit = seat->listening[i].bit;
+        PyObject *before = register_callback(seat, bit, Py_None);
+        if (before && before != Py_None && before != (PyObject *)seat->listening[i].callback)
+            register_quietly(seat, bit, before);
         Py_XDECREF(before);
         PyErr_Clear();
     }
 }
 
-/* Takes a number again and registers the callbacks with it. Returns 0, or -1 with an exception set. */
-static int retake_number(void)
+/* Takes a number again, the same one if it is free, and registers the callbacks with it. */
+static void retake_number(struct seat *seat)
 {
-    remove_callbacks();
-    tool.number = -1;
-    if (take_number() != 0)
-        return -1;
-    for (int i = 0; i < tool.n_listening; i++)
-        if (call_monitoring("register_callback", Py_BuildValue("ilO", (int)tool.number, tool.listening[i].bit,
-                                                    tool.listening[i].callback)) != 0)
+    long before = seat->number;
+    remove_callbacks(seat);
+    seat->number = -1;
+    if (take_number(seat, before) == 0)
+        for (int i = 0; i < seat->n_listening; i++)
+            register_quietly(seat, seat->listening[i].bit, (PyObject *)seat->listening[i].callback);
+    PyErr_Clear();
+}
+
+/* Takes again the numbers that are ours no more. Returns whether all were ours. */
+static bool check_numbers(void)
+{
+    bool are = true;
+    for (struct seat *seat = tool.seats; seat < end_of_seats(); seat++) {
+        if (seat->number < 0 || is_number_ours(seat))
+            continue;
+        are = false;
+        retake_number(seat);
+    }
+    return are;
+}
+
+int rec_tool_watch(void)
+{
+    if (!tool.is_watching)
+        check_numbers();
+    tool.is_watching = true;
+    for (struct seat *seat = tool.seats; seat < end_of_seats(); seat++)
+        if (set_events(seat, seat->watched) != 0)
             return -1;
     return 0;
 }
@@ -208,70 +279,101 @@ static int retake_number(void)
 bool rec_tool_look(void)
 {
     PyObject *type, *value, *traceback;
-    if (tool.number < 0 || !tool.is_watching)
+    if (!rec_tool_has_begun() || !tool.is_watching)
         return true;
     PyErr_Fetch(&type, &value, &traceback);
-    bool is = is_number_ours();
-    if (!is && retake_number() == 0)
-        call_monitoring_quietly("set_events", Py_BuildValue("il", (int)tool.number, tool.listened));
-    PyErr_Clear();
+    bool are = check_numbers();
+    for (struct seat *seat = tool.seats; !are && seat < end_of_seats(); seat++)
+        set_events_quietly(seat, seat->watched);
     PyErr_Restore(type, value, traceback);
-    return is;
+    return are;
 }
 
-bool rec_tool_pause(void)
+void rec_tool_pause(void)
 {
-    bool was_watching = tool.is_watching, is = tool.number >= 0 && is_number_ours();
     tool.is_watching = false;
-    if (is)
-        call_monitoring_quietly("set_events", Py_BuildValue("ii", (int)tool.number, 0));
-    return is || !was_watching;
+    for (struct seat *seat = tool.seats; seat < end_of_seats(); seat++)
+        if (seat->number >= 0 && is_number_ours(seat))
+            set_events_quietly(seat, 0);
 }
 
 void rec_tool_resume(void)
 {
-    if (tool.number < 0 || (!is_number_ours() && retake_number() != 0)) {
-        PyErr_Clear();
+    if (!rec_tool_has_begun())
         return;
-    }
+    check_numbers();
     tool.is_watching = true;
-    call_monitoring_quietly("set_events", Py_BuildValue("il", (int)tool.number, tool.listened));
+    for (struct seat *seat = tool.seats; seat < end_of_seats(); seat++)
+        set_events_quietly(seat, seat->watched);
 }
 
-bool rec_tool_end(void)
+void rec_tool_end(void)
 {
     PyObject *type, *value, *traceback;
-    bool is = true, was_watching = tool.is_watching;
-    tool.is_watching = false;
-    if (tool.number < 0)
-        return !was_watching;
     PyErr_Fetch(&type, &value, &traceback);
-    is = is_number_ours();
-    if (is)
-        call_monitoring_quietly("set_events", Py_BuildValue("ii", (int)tool.number, 0));
-    remove_callbacks();
-    if (is)
-        call_monitoring_quietly("free_tool_id", Py_BuildValue("(i)", (int)tool.number));
+    rec_tool_pause();
+    for (struct seat *seat = tool.seats; seat < end_of_seats(); seat++) {
+        if (seat->number < 0)
+            continue;
+        bool is = is_number_ours(seat);
+        remove_callbacks(seat);
+        if (is && call_monitoring("free_tool_id", Py_BuildValue("(l)", seat->number)) != 0)
+            PyErr_Clear();
+        seat->number = -1;
+    }
     PyErr_Restore(type, value, traceback);
-    tool.number = -1;
-    return is || !was_watching;
 }
 
 /* Does not release the objects: their interpreter is gone. */
 void rec_tool_forget(void)
 {
     memset(&tool, 0, sizeof tool);
-    tool.number = -1;
+    for (struct seat *seat = tool.seats; seat < end_of_seats(); seat++)
+        seat->number = -1;
 }
 
 bool rec_tool_has_begun(void)
 {
-    return tool.number >= 0;
+    return tool.seats[REC_TOOL_RECORDS].number >= 0 || tool.seats[REC_TOOL_NOTES].number >= 0;
+}
+
+long rec_tool_number(void)
+{
+    return tool.seats[REC_TOOL_RECORDS].number;
+}
+
+/* Calls a function of sys.monitoring with a number, a code object and, if last is not negative, that. Returns its
+ * result, owned, or NULL. Keeps the exception that is set. */
+static PyObject *call_on_code(PyObject *function, long number, PyCodeObject *code, long last)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *args[] = { PyLong_FromLong(number), (PyObject *)code, last < 0 ? NULL : PyLong_FromLong(last) };
+    PyObject *result = args[0] && (last < 0 || args[2]) ? PyObject_Vectorcall(function, args, last < 0 ? 2 : 3, NULL) :
+                                                          NULL;
+    Py_XDECREF(args[0]);
+    Py_XDECREF(args[2]);
+    PyErr_Restore(type, value, traceback);
+    return result;
+}
+
+bool rec_tool_set_local(long number, PyCodeObject *code, long events)
+{
+    PyObject *result = number < 0 ? NULL : call_on_code(tool.set_local, number, code, events);
+    Py_XDECREF(result);
+    return result;
+}
+
+long rec_tool_get_local(long number, PyCodeObject *code)
+{
+    PyObject *result = number < 0 ? NULL : call_on_code(tool.get_local, number, code, -1);
+    long events = result ? PyLong_AsLong(result) : 0;
+    Py_XDECREF(result);
+    return events;
 }
 
 PyObject *rec_tool_disable(void)
 {
-    tool.has_disabled = true;
     return Py_NewRef(tool.disable);
 }
 

@@ -1922,7 +1922,7 @@ class Options(Engines):
 
     @needs_monitoring
     def test_takes_a_number_that_is_free(self):
-        """Never another tool's; 3, 4 and 5 in use: one line, nothing is left."""
+        """Two, and never another tool's; two of 3, 4 and 5 in use: one line, nothing is left."""
         out = self.printed("""
             import os, sys, itertools, panopticon_rec
             monitoring = sys.monitoring
@@ -1936,17 +1936,18 @@ class Options(Engines):
                         recorder = panopticon_rec.Recorder("run.pnr", **options)
                         try:
                             recorder.start()
-                            ours, = {(number, name) for number, name in enumerate(names())} - set(enumerate(before))
-                            assert ours[1] == "panopticon" and ours[0] in {3, 4, 5} - set(held)
+                            ours = [number for number, name in enumerate(names()) if name != before[number]]
+                            assert [names()[number] for number in ours] == ["panopticon", "panopticon"], names()
+                            assert set(ours) <= {3, 4, 5} - set(held), (ours, held)
                             f()
                             recorder.stop()
                         except RuntimeError as error:
-                            assert n == 3 and len(str(error).splitlines()) == 1, error
+                            assert n >= 2 and len(str(error).splitlines()) == 1, error
                             print("refused", len([name for name in os.listdir() if name.endswith(".pnr")]))
                         assert names() == before
                         for number in held: monitoring.free_tool_id(number)
             """)
-        self.assertEqual(out.splitlines(), ["refused 7", "refused 14", "refused 21"])
+        self.assertEqual(out.splitlines(), [f"refused {n}" for n in (4, 8, 12) for _ in range(4)])
         for name in os.listdir(self.directory):
             if name.endswith(".pnr"):
                 self.assertEqual(self.converted(name).count()["__main__.f"], 1)
