@@ -26,9 +26,16 @@
 
 /* Shares of the budget. */
 #define AIM 0.85                        /* what is admitted may cost so much */
-#define WINDOWS_SHARE 0.1               /* of it for windows */
+#define WINDOWS_SHARE 0.1               /* windows may cost so much */
+#define SPARE_SHARE 0.5                 /* ... or so much of what is left, if that is more */
 #define MIN_AIM 0.2                     /* also while a debt is repaid */
 #define REFILL 0.7                  /* of what is left, for functions that are admitted again */
+
+#define COSTLY 0.03                     /* functions that cost so much of it are muted first */
+#define CHEAP 0.003                     /* ... and those below this last */
+
+#define CLEARLY_LONGER 1.25             /* a function is admitted in place of another if it is so much longer */
+#define MAX_EXCHANGES 8                 /* before each window */
 
 #define COST_DECAY_NS 1e8
 #define FAST_DECAY_NS 1e7
@@ -46,6 +53,8 @@
 
 #define HOLD_OFF_MS UINT32_C(500)       /* a muted function stays so at least so long; doubled when that was too short */
 #define MAX_HOLD_OFF 6                  /* doublings: 32 s */
+#define IDLE_NS (MS / 10)               /* a tick in which the program took less CPU time is an idle one */
+#define IDLE_TICKS 100                  /* after so many in sequence all is admitted, if there is credit */
 #define PHASE_NS (100 * MS)             /* a new phase has begun when so long less than half the budget was used */
 
 #define FIRST_CHUNK 2048                /* records of a chunk in the first second */
@@ -109,11 +118,13 @@ static struct {
     uint32_t n_unanswered;              /* orders that were given and not carried out */
     uint64_t ordered_ns;
     uint64_t window_begin_ns, window_begin_cost_ns;
-    uint64_t window_end_ns, window_pause_ns;      /* the end of the last one; the next one comes so much later */
+    uint64_t window_end_ns, window_pause_ns;    /* the end of the last one; the next one comes so much later */
+    double windows_share;               /* of the CPU time, which windows may cost */
     uint64_t low_since_ns;              /* since when less than half the budget is used; 0: more is */
     uint32_t phase_ms;                  /* hold-offs from before are over */
     uint64_t hidden_ns;                 /* up to which hidden calls are counted */
     double n_hidden;
+    uint32_t n_idle_ticks;              /* in sequence, up to now */
 } accounts;
 
 /* With `exchange`. */
@@ -470,8 +481,8 @@ static void mute_until(double aim, double event_ns)
     if (rate <= aim)
         return;
     qsort(accounts.candidates, accounts.n_candidates, sizeof *accounts.candidates, by_mean);
-    rate = mute_costly(rate, aim, 0.03 * budget_rate);
-    rate = mute_costly(rate, aim, 0.003 * budget_rate);
+    rate = mute_costly(rate, aim, COSTLY * budget_rate);
+    rate = mute_costly(rate, aim, CHEAP * budget_rate);
     mute_costly(rate, aim, 0);
 }
 
@@ -488,8 +499,8 @@ static bool is_held(const struct muting_subject *subject)
     return subject->since_ms >= accounts.phase_ms && now_ms() - subject->since_ms < hold_off_ms(subject);
 }
 
-/* Collects what is muted and may be admitted: there was a window since. */
-static void collect_muted(void)
+/* Collects what is muted and may be admitted: there was a window since. holds: what is held off is left out. */
+static void collect_muted(bool holds)
 {
     size_t n;
     const uint32_t *active = rec_statistics_active(&n, is_muted_in_part);
@@ -499,7 +510,7 @@ static void collect_muted(void)
         struct budgeted_function *f = budgeted(active[i]);
         for (int k = 0; f && k < SUBJECTS; k++) {
             const struct muting_subject *subject = &f->subjects[k];
-            if (subject->is_muted && !is_held(subject) && subject->since_ms < accounts.window_end_ns / MS)
+            if (subject->is_muted && !(holds && is_held(subject)) && subject->since_ms < accounts.window_end_ns / MS)
                 add_candidate(k == C_CALLS ? 0 : mean_of(f, calls), muted_rate(f, k, calls), active[i], k);
         }
     }
@@ -518,18 +529,63 @@ static void admit_subject(const struct candidate *candidate)
     accounts.n_muted--;
 }
 
-/* Admits what fits in `spare`, a share of CPU time: the longest first. */
-static void admit_into(double spare, double event_ns)
+/* Admits what fits in `spare`, a share of CPU time: the longest first. Returns what it will cost. */
+static double admit_into(double spare, double event_ns)
 {
-    spare /= event_ns;
-    collect_muted();
+    double rate = 0;
+    collect_muted(true);
     qsort(accounts.candidates, accounts.n_candidates, sizeof *accounts.candidates, by_mean);
     for (size_t i = accounts.n_candidates; i-- > 0;) {
-        if (accounts.candidates[i].rate > spare)
+        const struct candidate *candidate = &accounts.candidates[i];
+        if ((rate + candidate->rate) * event_ns > spare)
             continue;
-        spare -= accounts.candidates[i].rate;
-        admit_subject(&accounts.candidates[i]);
+        rate += candidate->rate;
+        admit_subject(candidate);
     }
+    return rate * event_ns;
+}
+
+/* Returns the shortest admitted candidate in whose place the muted one may be recorded: it is clearly shorter, and
+ * costs as much, or the rest is left. NULL: there is no such one. */
+static struct candidate *find_exchange(const struct candidate *muted, double min_rate, double left)
+{
+    for (size_t i = 0; i < accounts.n_candidates; i++) {
+        struct candidate *admitted = &accounts.candidates[i];
+        if (admitted->mean_ns * CLEARLY_LONGER > muted->mean_ns)
+            return NULL;
+        if (admitted->rate >= min_rate && admitted->rate + left >= muted->rate)
+            return admitted;
+    }
+    return NULL;
+}
+
+/* Admits long functions in place of shorter ones that cost as much: some were muted before the shorter ones came up.
+ * left: a share of CPU time. */
+static void exchange_muted(double left, double event_ns)
+{
+    struct candidate muted[MAX_EXCHANGES];
+    size_t n = 0;
+    collect_muted(false);
+    qsort(accounts.candidates, accounts.n_candidates, sizeof *accounts.candidates, by_mean);
+    for (size_t i = accounts.n_candidates; i-- > 0 && n < MAX_EXCHANGES;)
+        muted[n++] = accounts.candidates[i];
+    collect_admitted();
+    qsort(accounts.candidates, accounts.n_candidates, sizeof *accounts.candidates, by_mean);
+    for (size_t i = 0; i < n; i++) {
+        struct candidate *other = find_exchange(&muted[i], CHEAP * accounts.share / event_ns, left / event_ns);
+        if (!other || !mute_subject(other))
+            continue;
+        other->rate = 0;
+        admit_subject(&muted[i]);
+    }
+}
+
+static void admit_all(void)
+{
+    for (uint32_t function = 0; accounts.n_muted && function < accounts.n_functions; function++)
+        for (int k = 0; k < SUBJECTS; k++)
+            if (accounts.functions[function].subjects[k].is_muted)
+                admit_subject(&(struct candidate){ .function = function, .subject = (uint8_t)k });
 }
 
 /* Adds the calls that were not recorded since the last time, by the rates in windows. */
@@ -615,7 +671,7 @@ static void take_report(const struct order_report *report)
         accounts.window_begin_cost_ns = report->cost_ns;
     } else if (report->order.kind == REC_ORDER_WINDOW_END) {
         uint64_t cost = report->cost_ns - accounts.window_begin_cost_ns, cpu = report->cpu_ns - accounts.window_begin_ns;
-        uint64_t pause = (uint64_t)((double)cost / (WINDOWS_SHARE * accounts.share));
+        uint64_t pause = (uint64_t)((double)cost / accounts.windows_share);
         rec_statistics_window_end(report->ticks, cpu > cost ? cpu - cost : 0);
         accounts.window_end_ns = report->cpu_ns;
         accounts.window_pause_ns = pause > WINDOW_NS ? pause : WINDOW_NS;
@@ -654,17 +710,30 @@ static bool is_window_due(enum window_state window)
     return window == WINDOW_NONE && accounts.n_muted && accounts.now_ns - accounts.window_end_ns >= accounts.window_pause_ns;
 }
 
+/* Admits what fits, by the windows that there were, and opens the next one. */
 static void open_window(double event_ns)
 {
     count_hidden();
     double left = aim_of_admitted() - collect_admitted() * event_ns;
     if (accounts.credit_ns >= 0 && left > 0)
-        admit_into(REFILL * left, event_ns);
+        left -= admit_into(REFILL * left, event_ns);
+    exchange_muted(left > 0 ? REFILL * left : 0, event_ns);
+    accounts.windows_share = WINDOWS_SHARE * accounts.share;
+    if (accounts.credit_ns >= 0 && SPARE_SHARE * left > accounts.windows_share)
+        accounts.windows_share = SPARE_SHARE * left;
     if (accounts.n_muted)
         give_order(REC_ORDER_WINDOW, 0);
 }
 
-static void decide(double event_ns, enum window_state window)
+/* Counts a tick. Returns true when the program has been idle for so long, and saved so much, that its next phase may be
+ * recorded from its first call on. */
+static bool has_rested(uint64_t cpu_ns)
+{
+    accounts.n_idle_ticks = cpu_ns < IDLE_NS ? accounts.n_idle_ticks + 1 : 0;
+    return accounts.n_idle_ticks >= IDLE_TICKS && accounts.credit_ns >= accounts.share * MAX_CREDIT_NS / 2;
+}
+
+static void decide(double event_ns, enum window_state window, bool is_rested)
 {
     if (accounts.n_unanswered && accounts.now_ns - accounts.ordered_ns < ANSWER_NS)
         return;
@@ -673,6 +742,8 @@ static void decide(double event_ns, enum window_state window)
         give_order(REC_ORDER_WINDOW_END, 0);
     else if (is_short_of_credit())
         mute_until(aim_of_admitted(), event_ns);
+    else if (is_rested)
+        admit_all();
     else if (is_window_due(window))
         open_window(event_ns);
 }
@@ -704,12 +775,12 @@ void rec_budget_tick(void)
     pthread_mutex_unlock(&exchange.lock);
     advance_to(budget_cpu_ns());
     uint64_t now = accounts.now_ns;
-    bool has_run = now - accounts.settled_ns >= MS;
+    uint64_t cpu_ns = now - accounts.settled_ns;
     settle_accounts(event_ns, added_ns);
     notice_phase();
-    decide(event_ns, window);
+    decide(event_ns, window, has_rested(cpu_ns));
     bool has_muted = accounts.n_muted > 0;
-    needs_ticks = has_run || has_muted || accounts.n_unanswered;
+    needs_ticks = cpu_ns >= MS || has_muted;
     pthread_mutex_unlock(&accounts.lock);
     request_if_due(now, has_muted);
 }
@@ -739,6 +810,7 @@ int rec_budget_start(const struct rec_budget_options *options, struct pnr_err *e
     accounts.start_ns = rec_cpu_clock_program();
     accounts.credit_ns = options->share * START_CREDIT_NS;
     accounts.window_pause_ns = WINDOW_NS;
+    accounts.windows_share = options->share * WINDOWS_SHARE;
     exchange.event_ns = options->event_ns;
     exchange.request = options->request;
     rec_statistics_start();

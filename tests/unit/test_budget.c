@@ -16,8 +16,6 @@
 enum {
     THREADS = 8, MAX_DEPTH = 256, FUNCTIONS = 4096,
     EVENT_NS = 60, ORDER_NS = 2000, LOOK_NS = 3000,
-    REQUEST_DELAY = 50000,              /* ns from a request to the call with the recording lock */
-    DRAIN_DELAY = 300000,               /* ... from a full chunk until it is read */
     MAX_MS = 60000                      /* the longest program */
 };
 
@@ -40,6 +38,8 @@ static struct {
     uint64_t now;                       /* ns, of the one processor that all threads share; ticks are the same */
     struct thread threads[THREADS];
     struct thread *thread;              /* that runs */
+    uint64_t request_delay;             /* ns from a request to the call with the recording lock */
+    uint64_t drain_delay;               /* ... from a full chunk until it is read */
     uint32_t later;                     /* records of a chunk */
     void (*on_full)(void);
     uint64_t n_events;
@@ -97,7 +97,7 @@ static void submit(struct thread *thread)
     thread->read_header = thread->header;
     thread->read_header.n_records = thread->n;
     memcpy(thread->read, thread->records, thread->n * sizeof *thread->read);
-    thread->read_at = sim.now + DRAIN_DELAY;
+    thread->read_at = sim.now + sim.drain_delay;
     thread->has_chunk = false;
 }
 
@@ -189,7 +189,7 @@ static void carry_out(struct rec_order order)
 
 static void request(void)
 {
-    sim.request_at = sim.now + REQUEST_DELAY;
+    sim.request_at = sim.now + sim.request_delay;
 }
 
 static void answer_request(void)
@@ -251,6 +251,8 @@ static void begin_with_share(double share)
     struct pnr_err err;
     memset(&sim, 0, sizeof sim);
     sim.thread = sim.threads;
+    sim.request_delay = 50 * US;
+    sim.drain_delay = 300 * US;
     cr_assert_eq(rec_budget_start(&(struct rec_budget_options){ share, EVENT_NS, request }, &err), 0);
     call(1);                            /* what runs all the time */
 }
@@ -307,7 +309,7 @@ static const double shares[] = { 0.01, 0.03, 0.05 };
 static void fib(int n)
 {
     call(2);
-    work(30);
+    work(100);
     if (n > 1) {
         fib(n - 1);
         fib(n - 2);
@@ -318,7 +320,7 @@ static void fib(int n)
 Test(budget, mutes_what_recurses)
 {
     FOR_EACH_SHARE(share) {
-        while (sim.now < 4 * SECOND)
+        while (sim.now < 3 * SECOND)
             fib(15);
         expect_within(share);
         cr_expect(sim.is_muted[2]);
@@ -328,4 +330,257 @@ Test(budget, mutes_what_recurses)
         double hidden = 1 - (double)sim.n_recorded[2] / (double)sim.n_calls[2];
         cr_expect_float_eq(totals.hidden_share, hidden, 0.1 * hidden, "%f %f", totals.hidden_share, hidden);
     }
+}
+
+static void call_for(uint32_t function, uint64_t ns)
+{
+    call(function);
+    work(ns);
+    leave(PNR_RETURN);
+}
+
+/* A program of phases: another leaf is hot in each, and one function is called in all of them. */
+static void run_phase(uint32_t leaf, uint64_t end)
+{
+    while (sim.now < end) {
+        call(10);
+        for (int i = 0; i < 50; i++)
+            call_for(leaf, 200);
+        work(20 * US);
+        leave(PNR_RETURN);
+    }
+}
+
+Test(budget, admits_after_a_phase)
+{
+    FOR_EACH_SHARE(share) {
+        for (uint32_t phase = 0; phase < 6; phase++) {
+            run_phase(20 + phase % 2, (phase + 1) * SECOND);
+            cr_expect(sim.is_muted[20 + phase % 2], "phase %u", phase);
+        }
+        expect_within(share);
+        while (sim.now < 8 * SECOND)    /* little happens */
+            call_for(30, 500 * US);
+        cr_expect_not(sim.is_muted[10]);
+        cr_expect_not(sim.is_muted[20]);
+        cr_expect_not(sim.is_muted[21]);
+        end_of_program();
+    }
+}
+
+/* Two hundred functions whose calls have these lengths, each as often as the others. Gives how many pairs there are on
+ * average of which one is muted and the other, clearly shorter, is not. shortest, step: ns. */
+static double count_wrong_pairs(double share, uint64_t shortest, uint64_t step)
+{
+    enum { FIRST = 100, N = 200 };
+    uint64_t n_wrong = 0, n_looks = 0;
+    for (uint32_t i = 0; sim.now < 8 * SECOND; i++) {
+        call_for(FIRST + i * 7919 % N, shortest + i * 7919 % N * step);
+        if (i % 20000 || sim.now < 2 * SECOND)
+            continue;
+        n_looks++;
+        for (uint32_t f = 0; f < N; f++)
+            for (uint32_t g = 0; sim.is_muted[FIRST + f] && (shortest + g * step) * 13 < (shortest + f * step) * 10; g++)
+                n_wrong += !sim.is_muted[FIRST + g];
+    }
+    if (getenv("BUDGET_TEST_PRINT"))
+        fprintf(stderr, "share %.3f: %.2f pairs wrong\n", share, (double)n_wrong / (double)n_looks);
+    expect_within(share);
+    return (double)n_wrong / (double)n_looks;
+}
+
+Test(budget, mutes_the_shortest)
+{
+    FOR_EACH_SHARE(share) {
+        cr_expect_leq(count_wrong_pairs(share, 100, 20), 30, "of 17,000");
+        end_of_program();
+    }
+}
+
+/* Functions of 5 to 45 us, and a budget for a fifth of them. */
+Test(budget, keeps_what_lasts)
+{
+    begin_with_share(0.001);
+    cr_expect_leq(count_wrong_pairs(0.001, 5 * US, 200), 1, "of 17,000");
+    end_of_program();
+}
+
+/* Imports: 1,500 functions that are called a few times each, and then a program that is cheap. */
+Test(budget, has_credit_for_imports)
+{
+    begin_with_share(0.03);
+    uint32_t n = 0;
+    for (uint32_t i = 0; sim.now < 400 * MS; i++)
+        call_for(100 + i * 2654435761u % 1500, 500 + i % 13 * 100);
+    for (uint32_t f = 0; f < FUNCTIONS; f++)
+        n += sim.n_mutes[f] > 0;
+    cr_expect_eq(n, 0, "%u", n);
+    while (sim.now < 3 * SECOND)
+        call_for(50, 10 * US);
+    expect_within(0.03);
+    cr_expect_not(sim.is_muted[50], "1.2 %%");
+    end_of_program();
+}
+
+/* The drain and the calls with the recording lock come late, because the processors are busy. */
+Test(budget, bears_delays)
+{
+    FOR_EACH_SHARE(share) {
+        sim.request_delay = 3 * MS;
+        sim.drain_delay = 2 * MS;
+        for (uint32_t phase = 0; phase < 5; phase++)
+            run_phase(20 + phase, (phase + 1) * SECOND);
+        expect_within(share);
+        end_of_program();
+    }
+}
+
+/* The phases of this program are shorter than what sums are made of. */
+Test(budget, bears_short_phases)
+{
+    FOR_EACH_SHARE(share) {
+        for (uint32_t phase = 0; sim.now < 6 * SECOND; phase++)
+            run_phase(20 + phase % 5, (phase + 1) * 40 * MS);
+        expect_within(share);
+        end_of_program();
+    }
+}
+
+/* All is recorded from the first call on when the program wakes. */
+Test(budget, admits_all_when_it_is_idle)
+{
+    begin_with_share(0.03);
+    run_phase(20, 2 * SECOND);
+    while (sim.now < 2100 * MS)
+        call_for(21, 100 * US);
+    cr_expect(sim.is_muted[20], "hold-off");
+    for (int i = 0; i < 101; i++)       /* ticks without CPU time */
+        rec_budget_tick();
+    cr_expect_not(rec_budget_needs_ticks());
+    work(MS);
+    cr_expect_not(sim.is_muted[20]);
+    end_of_program();
+}
+
+/* The mean decides, not what a call takes most often: one in a thousand lasts 200 us. */
+Test(budget, clips_and_takes_the_mean)
+{
+    begin_with_share(0.03);
+    for (uint32_t i = 0; sim.now < 5 * SECOND; i++) {
+        call_for(40, i % 400 ? 300 : 900 * US); /* 2.5 us on average, 0.55 when clipped */
+        call_for(41, 1500);
+        call_for(42, i % 50 ? 300 : 90 * US);   /* 2.1 us */
+    }
+    cr_expect(sim.is_muted[40]);
+    cr_expect(sim.n_mutes[41] >= sim.n_mutes[42]);
+    expect_within(0.03);
+    end_of_program();
+}
+
+Test(budget, mutes_generators)
+{
+    begin_with_share(0.03);
+    while (sim.now < 4 * SECOND) {
+        call(60);
+        for (int i = 0; i < 100; i++) {
+            bool is_recorded = sim.is_in_window || !sim.is_muted[61];
+            run_others();
+            if (is_recorded)
+                record(i ? PNR_RESUME : PNR_START, 61);
+            sim.thread->frames[sim.thread->depth++] = (struct open_frame){ 61, is_recorded };
+            work(100);
+            leave(i < 99 ? PNR_YIELD : PNR_FINISH);
+            work(100);
+        }
+        work(50 * US);
+        leave(PNR_RETURN);
+    }
+    cr_expect(sim.is_muted[61]);
+    cr_expect_not(sim.is_muted[60]);
+    expect_within(0.03);
+    end_of_program();
+}
+
+Test(budget, counts_exceptions)
+{
+    begin_with_share(0.03);
+    while (sim.now < 4 * SECOND) {
+        call(70);
+        call(71);
+        call(72);
+        work(200);
+        leave(PNR_UNWIND);
+        leave(PNR_UNWIND);
+        work(30 * US);
+        leave(PNR_RETURN);
+    }
+    expect_within(0.03);
+    end_of_program();
+}
+
+/* Eight threads in turn, 5 ms each. */
+Test(budget, adds_up_threads)
+{
+    FOR_EACH_SHARE(share) {
+        for (int i = 1; i < THREADS; i++) {
+            sim.thread = &sim.threads[i];
+            call(1);
+        }
+        while (sim.now < 5 * SECOND) {
+            sim.thread = &sim.threads[sim.now / (5 * MS) % THREADS];
+            call(80);
+            for (int i = 0; i < 20; i++)
+                call_for(81, 300);
+            work(10 * US);
+            leave(PNR_RETURN);
+        }
+        cr_expect(sim.is_muted[81]);
+        expect_within(share);
+        end_of_program();
+    }
+}
+
+static void call_c(uint32_t function)
+{
+    struct open_frame frame = sim.thread->frames[sim.thread->depth - 1];
+    run_others();
+    if (sim.is_in_window || (!sim.is_muted[frame.function] && !sim.is_c_muted[frame.function])) {
+        record(PNR_C_CALL, function);
+        record(PNR_C_RETURN, function);
+    }
+}
+
+Test(budget, mutes_c_calls_first)
+{
+    begin_with_share(0.03);
+    while (sim.now < 4 * SECOND) {
+        call(90);
+        for (int i = 0; i < 30; i++) {
+            work(100);
+            call_c(91);
+        }
+        leave(PNR_RETURN);
+        call_for(92, 8 * US);
+    }
+    cr_expect(sim.is_c_muted[90]);
+    cr_expect_not(sim.is_muted[90]);
+    cr_expect_not(sim.is_muted[92]);
+    expect_within(0.03);
+    struct rec_budget_totals totals = end_of_program();
+    cr_expect_eq(totals.n_muted, 1);
+    cr_expect_gt(totals.hidden_share, 0.5);
+}
+
+Test(budget, mutes_nothing_with_an_endless_budget)
+{
+    begin_with_share(10);
+    while (sim.now < 1500 * MS)
+        fib(12);
+    for (uint32_t f = 0; f < FUNCTIONS; f++)
+        cr_expect_eq(sim.n_mutes[f], 0);
+    cr_expect_eq(sim.n_windows, 0);
+    cr_expect_eq(sim.n_calls[2], sim.n_recorded[2]);
+    struct rec_budget_totals totals = end_of_program();
+    cr_expect_eq(totals.n_muted, 0);
+    cr_expect_eq(totals.hidden_share, 0);
 }

@@ -305,3 +305,39 @@ Test(thread_buffer, begins_blocks_in_tracks, .init = begin, .fini = end)
     cr_expect_eq(n, 4);
     fclose(file);
 }
+
+/* ---- limits ---- */
+
+static int n_full;
+static void count_full(void) { n_full++; }
+
+Test(thread_buffer, limits_chunks, .init = begin, .fini = end)
+{
+    struct rec_totals totals;
+    bool is_ended;
+    struct rec_buffer *buffer = new_buffer(7), *other = new_buffer(8);
+    append(buffer, 0);
+    append(other, 0);
+    cr_expect_eq(rec_buffer_count_all(), 2);
+    rec_buffer_limit(3, 10, count_full);
+    for (uint64_t i = 1; i <= 3; i++)
+        append(buffer, i);
+    cr_expect_eq(n_full, 0);
+    append(buffer, 4);
+    cr_expect_eq(n_full, 1, "the fourth after the limit begins a chunk");
+    cr_expect_leq(buffer->end - buffer->records, 12);
+    for (uint64_t i = 5; i < 40; i++)
+        append(buffer, i);
+    cr_expect_geq(n_full, 4);
+    cr_expect_eq(rec_buffer_count_all(), 41, "also what is in chunks that are being filled");
+    rec_buffer_limit(0, PNR_BLOCK_RECORDS, NULL);
+    append(buffer, 40);
+    append(other, 1);
+    cr_expect_eq(buffer->next - buffer->records, 1, "each thread begins a chunk with its next event");
+    cr_expect_eq(other->next - other->records, 1);
+    cr_expect_geq(buffer->end - buffer->records, PNR_BLOCK_RECORDS);
+    rec_session_stop(&totals);
+    cr_expect_eq(totals.n_events, 43);
+    cr_expect_eq(count_in_file(1, &is_ended), 41);
+    cr_expect_eq(count_in_file(2, &is_ended), 2);
+}
