@@ -1967,6 +1967,19 @@ class Options(Engines):
         self.assertEqual(lines[2:], ["max_overhead: 0 is not a percentage from 0.1 to 1000, such as 3% or 0.5",
                                      "['run.pnr']"])
 
+    def test_started_interpreter_without_the_engine(self):
+        """One that cannot be recorded as its parent is runs as it is, and the parent reports why it is not recorded."""
+        app = self.write("app.py", """
+            import glob, subprocess, sys
+            with open(glob.glob("*.pnr/order")[0], "ab") as file: file.write(b"\\0engine=another")
+            subprocess.run([sys.executable, "-c", "print('run')"], check=True)
+            """)
+        finished = e2e.recorded(self.path("run.pnr"), [app], cwd=self.directory)
+        self.assertEqual((finished.status, finished.out), (0, "run\n"))
+        self.assertRegex(finished.err,
+                         r"\Apanopticon: process \d+: not recorded: CPython 3\.\d+ has no engine another\n\Z")
+        self.assertEqual(len(e2e.process_directories(self.path("run.pnr"))), 1)
+
     @needs_monitoring
     def test_budget_takes_the_monitoring_engine(self):
         for value, written in ("3%", "3"), ("0.50", "0.5"), ("1000", "1000"):
