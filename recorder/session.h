@@ -18,6 +18,7 @@
 
 #include <limits.h>
 
+#include "cost.h"
 #include "drain.h"
 #include "thread_buffer.h"
 
@@ -26,6 +27,7 @@ struct rec_totals {
     uint64_t n_lost;                    /* events that found no chunk */
     uint32_t n_threads;
     uint64_t n_bytes;                   /* of the capture, when all was written */
+    struct rec_cost cost;               /* of the whole recording; zeros for a region */
     struct pnr_err failure;             /* code PNR_OK when there was none */
 };
 

@@ -29,6 +29,7 @@ struct process {
     bool is_running, has_events;
     uint32_t n_threads;
     uint64_t n_events, n_lost;
+    struct rec_cost *cost;              /* the sum over all processes */
 };
 
 /* True for the process that asks: it has stopped its recording, or was another program when it started this one. */
@@ -80,6 +81,8 @@ static void add_entry_of(struct process *process, const struct pnr_name *name, u
         process->n_events = parse_property(*value);
     } else if (is_key(*key, "lost")) {
         process->n_lost = parse_property(*value);
+    } else {
+        rec_cost_read(process->cost, key, value);
     }
 }
 
@@ -160,7 +163,7 @@ void rec_survey_take(const char *capture_path, struct rec_survey *survey)
     if (pnr_capture_processes(capture_path, &list, &err) != 0)
         return;
     for (size_t i = 0; i < list.n; i++) {
-        struct process process = { .n_events = 0 };
+        struct process process = { .cost = &survey->cost };
         pnr_file_path(capture_path, list.names[i], path);
         uint64_t n_written;
         process.is_running = is_process_running(path, list.names[i], &n_written);

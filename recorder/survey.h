@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cost.h"
+
 struct rec_survey {
     uint32_t n_processes;
     uint32_t n_running;                 /* that record, except for this one; those that are starting count as one */
@@ -14,6 +16,7 @@ struct rec_survey {
     uint64_t n_events;                  /* of processes that still record only those in blocks */
     uint64_t n_lost;                    /* of processes that have stopped */
     uint64_t n_bytes;                   /* of all files */
+    struct rec_cost cost;               /* of processes that have stopped */
 };
 
 /* Reads the name tables of all processes, not their data. Those that cannot be read are skipped. */

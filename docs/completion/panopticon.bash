@@ -9,7 +9,7 @@ _panopticon_rec() {
         --on-overflow) COMPREPLY=($(compgen -W "block discard" -- "$word")); return ;;
         --follow) COMPREPLY=($(compgen -W "none fork all" -- "$word")); return ;;
     esac
-    [[ $word == -* ]] && COMPREPLY=($(compgen -W "-o --output --force -q --quiet --c-calls --engine --mine --include --exclude --no-stdlib --no-frozen --min-duration --start-paused --max-size --last --on-overflow --follow --snapshot-on --toggle-on -h --help --version" -- "$word"))
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "-o --output --force -q --quiet --c-calls --engine --mine --include --exclude --no-stdlib --no-frozen --min-duration --max-overhead --start-paused --max-size --last --on-overflow --follow --snapshot-on --toggle-on -h --help --version" -- "$word"))
     return 0
 }
 
@@ -33,7 +33,7 @@ _panopticon_record() {
         --on-overflow) COMPREPLY=($(compgen -W "block discard" -- "$word")); return ;;
         --follow) COMPREPLY=($(compgen -W "none fork all" -- "$word")); return ;;
     esac
-    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--view -o --output --force -q --quiet --c-calls --engine --mine --include --exclude --no-stdlib --no-frozen --min-duration --start-paused --max-size --last --on-overflow --follow --snapshot-on --toggle-on -h --help --version" -- "$word"))
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--view -o --output --force -q --quiet --c-calls --engine --mine --include --exclude --no-stdlib --no-frozen --min-duration --max-overhead --start-paused --max-size --last --on-overflow --follow --snapshot-on --toggle-on -h --help --version" -- "$word"))
     return 0
 }
 

@@ -138,8 +138,10 @@ struct rec_capture *rec_captures_begin_region(const char *path, PyObject *dict)
         PyErr_NoMemory();
         return NULL;
     }
-    if (rec_options_parse(dict, &region->options) != 0 ||
-        (region->options.engine && !rec_engine_find(region->options.engine)))
+    if (rec_options_parse(dict, &region->options) != 0)
+        goto fail;
+    bool has_budget = region->options.max_overhead_ppm > 0;
+    if ((region->options.engine || has_budget) && !rec_engine_find(region->options.engine, has_budget))
         goto fail;
     if (rec_session_make_capture(path, region->path, &err) != 0) {
         rec_recording_raise(&err);

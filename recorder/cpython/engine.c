@@ -9,9 +9,26 @@
 cpython_frame *cpython_bottom;
 #endif
 
-const struct rec_engine *rec_engine_find(const char *name)
+/* Why a recording with a budget is refused, or NULL. name: of the engine that was asked for, or NULL. */
+static const char *refuse_budget(const char *name)
 {
-    const struct rec_engine *engines[] = { rec_engine_frame, rec_engine_monitoring };
+    if (!rec_engine_monitoring)
+        return "CPython 3.11 reports the calls of muted functions, too: record with CPython 3.12 or later";
+    if (!CPYTHON_IS_KNOWN)
+        return "this CPython is later than those whose stacks the recorder can read";
+    if (name && rec_engine_frame && strcmp(name, rec_engine_frame->name) == 0)
+        return "the frame engine has to see the calls of muted functions, too: leave --engine out";
+    return NULL;
+}
+
+const struct rec_engine *rec_engine_find(const char *name, bool has_budget)
+{
+    const struct rec_engine *engines[] = { has_budget ? NULL : rec_engine_frame, rec_engine_monitoring };
+    const char *refusal = has_budget ? refuse_budget(name) : NULL;
+    if (refusal) {
+        PyErr_Format(PyExc_ValueError, "panopticon: --max-overhead: %s", refusal);
+        return NULL;
+    }
     for (int i = 0; i < 2; i++)
         if (engines[i] && (!name || strcmp(name, engines[i]->name) == 0))
             return engines[i];

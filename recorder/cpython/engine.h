@@ -45,9 +45,9 @@ struct rec_engine {
 /* NULL where this Python does not have it. */
 extern const struct rec_engine *const rec_engine_frame, *const rec_engine_monitoring;
 
-/* Returns the engine of this name, or the fastest one for NULL. Returns NULL with ValueError set when this Python does
- * not have it. */
-const struct rec_engine *rec_engine_find(const char *name);
+/* Returns the engine of this name, or the fastest one for NULL. has_budget: it must be one for which a muted function
+ * costs nothing. Returns NULL with ValueError set when this Python does not have it. */
+const struct rec_engine *rec_engine_find(const char *name, bool has_budget);
 
 /* Prepares the engines. Called once an interpreter, of which a program that embeds Python may have several in sequence.
  * own: prefix of the files whose functions are never recorded; borrowed for ever. Returns 0, or -1 with an exception

@@ -60,10 +60,11 @@ static PyObject *py_start(PyObject *self, PyObject *args)
 
 PyDoc_STRVAR(stop_doc,
 "stop(number)\n--\n\n"
-"Ends the capture of this number and writes all of it. Returns (events, threads, bytes, lost): the numbers\n"
-"of records and of threads, the size of the capture, and the number of events that could not be kept. Raises OSError\n"
-"when the capture could not be written to the end; what was recorded is kept. In a forked child it ends the child's\n"
-"own part, and returns zeros if nothing was recorded there.");
+"Ends the capture of this number and writes all of it. Returns (events, threads, bytes, lost, overhead, muted): the\n"
+"numbers of records and of threads, the size of the capture, the number of events that could not be kept, the cost of\n"
+"the recording in percent of the CPU time (None without a budget), and the number of functions that were muted. Raises\n"
+"OSError when the capture could not be written to the end; what was recorded is kept. In a forked child it ends the\n"
+"child's own part, and returns zeros if nothing was recorded there.");
 
 static PyObject *py_stop(PyObject *self, PyObject *object)
 {
@@ -79,8 +80,10 @@ static PyObject *py_stop(PyObject *self, PyObject *object)
     rec_recording_stop(number, &totals);
     if (totals.failure.code != PNR_OK)
         return rec_recording_raise(&totals.failure);
-    return Py_BuildValue("KIKK", (unsigned long long)totals.n_events, (unsigned)totals.n_threads,
-                         (unsigned long long)totals.n_bytes, (unsigned long long)totals.n_lost);
+    PyObject *overhead = totals.cost.cpu_ns ? PyFloat_FromDouble(rec_cost_percent(&totals.cost)) : Py_NewRef(Py_None);
+    return Py_BuildValue("KIKKNK", (unsigned long long)totals.n_events, (unsigned)totals.n_threads,
+                         (unsigned long long)totals.n_bytes, (unsigned long long)totals.n_lost, overhead,
+                         (unsigned long long)totals.cost.n_muted);
 }
 
 PyDoc_STRVAR(pause_doc,
@@ -228,10 +231,11 @@ static void suggest(const char *path)
 static void report_end(const struct rec_totals *totals, const struct rec_survey *survey)
 {
     const char *path = relative_path();
-    char contents[128], size[32], rest[128], word[PATH_MAX];
-    rec_warn("%s: %s, %s, %" PRIu64 " lost%s%s%s%s", path,
+    char contents[128], size[32], cost[160], rest[128], word[PATH_MAX];
+    rec_warn("%s: %s, %s, %" PRIu64 " lost%s%s%s%s%s", path,
                describe_contents(survey, contents, sizeof contents), describe_size(survey->n_bytes, size, sizeof size),
                survey->n_lost, totals->failure.code == PNR_OK ? "" : " and all that came after the failure",
+               rec_cost_describe(&survey->cost, cost, sizeof cost),
                describe_incomplete(survey, rest, sizeof rest), module.next_step ? "" : "; panopticon-convert ",
                module.next_step ? "" : quote_for_shell(path, word, sizeof word));
     suggest(path);
@@ -240,7 +244,7 @@ static void report_end(const struct rec_totals *totals, const struct rec_survey 
 /* Makes what was asked for of the capture, and removes that. */
 static void make_output(const struct rec_survey *survey, const sigset_t *mask)
 {
-    char contents[128], rest[128];
+    char contents[128], cost[160], rest[128];
     int status = module.converter ? rec_conversion_run(module.converter, module.output, rec_recording_path(), mask) : 2;
     if (status != 0) {
         rec_warn("%s %s; the capture is %s", module.output, status == 1 ? "is not complete" : "could not be made",
@@ -255,8 +259,9 @@ static void make_output(const struct rec_survey *survey, const sigset_t *mask)
     rec_tree_remove(rec_recording_path());
     if (!module.reports_end)
         return;
-    rec_warn("%s: %s, %" PRIu64 " lost%s", module.output, describe_contents(survey, contents, sizeof contents),
-               survey->n_lost, describe_incomplete(survey, rest, sizeof rest));
+    rec_warn("%s: %s, %" PRIu64 " lost%s%s", module.output, describe_contents(survey, contents, sizeof contents),
+               survey->n_lost, rec_cost_describe(&survey->cost, cost, sizeof cost),
+               describe_incomplete(survey, rest, sizeof rest));
     suggest(module.output);
 }
 

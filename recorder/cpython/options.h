@@ -11,6 +11,7 @@ struct rec_options {
     PyObject *filters;                  /* list of (enum pnr_filter_action, str), or NULL; borrowed from the dict */
     unsigned long long c_calls, starts_paused, discards, follows_forks;         /* flags */
     unsigned long long min_duration_ns, max_size, last_ns;                      /* 0: no limit */
+    unsigned long long max_overhead_ppm;        /* the budget, in millionths of the CPU time; 0: none */
     int snapshots_exceptions;
     int snapshot_signal, toggle_signal; /* 0: none */
 };

@@ -87,9 +87,9 @@ static bool must_change_engine(void)
 }
 
 /* Returns false with an exception set. */
-static bool choose_engine(const char *name)
+static bool choose_engine(const char *name, bool has_budget)
 {
-    if (!(recording.engine = rec_engine_find(name)))
+    if (!(recording.engine = rec_engine_find(name, has_budget)))
         return false;
     bool is_displaced = must_change_engine();
     if (is_displaced)
@@ -98,7 +98,8 @@ static bool choose_engine(const char *name)
         return false;
     rec_debug("engine '%s': %s", recording.engine->name, is_displaced ? "the stack trampoline is active" :
               rec_self_test_fault() ? rec_self_test_fault() :
-              name ? "the one that was asked for" : "the fastest of this Python");
+              name ? "the one that was asked for" : has_budget ? "the one that can mute functions" :
+              "the fastest of this Python");
     return true;
 }
 
@@ -294,6 +295,8 @@ static void write_properties(void)
         rec_name_table_add_property("born", "fork");
     if (options->min_duration_ns)
         rec_session_set_min_duration(options->min_duration_ns);
+    if (options->max_overhead_ppm)
+        rec_cost_write_budget(options->max_overhead_ppm);
     if (options->max_size)
         rec_name_table_add_number("max_size", options->max_size);
     if (options->last_ns)
@@ -415,7 +418,7 @@ static int start_nested(const char *path, PyObject *dict, PyObject *on_path, cha
 static bool prepare_start(bool joins, PyObject *properties, PyObject *dict)
 {
     struct rec_options *options = &rec_captures.written.options;
-    if (rec_options_parse(dict, options) != 0 || !choose_engine(options->engine) ||
+    if (rec_options_parse(dict, options) != 0 || !choose_engine(options->engine, options->max_overhead_ppm > 0) ||
         rec_options_set_filters(options) != 0 || rec_properties_keep(properties) != 0)
         return false;
     rec_diagnostics_hold();             /* until it has begun, what fails is raised */

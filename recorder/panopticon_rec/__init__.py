@@ -90,12 +90,14 @@ class Recorded(tuple):
     """What was recorded: the tuple (events, threads, bytes, lost), with names.
 
     events: number of records. threads: number of threads. bytes: size of the capture on disk. lost: number of events
-    that could not be kept. path: the capture's absolute path, which is not an item of the tuple.
+    that could not be kept. What follows is not an item of the tuple. path: the capture's absolute path. overhead: what
+    recording has cost, as accounted, in percent of the program's CPU time; None without max_overhead, and for a
+    recording inside another one. muted: number of functions that were muted some time.
     """
 
-    def __new__(cls, totals, path=""):
+    def __new__(cls, totals, path="", overhead=None, muted=0):
         recorded = super().__new__(cls, totals)
-        recorded.path = path
+        recorded.path, recorded.overhead, recorded.muted = path, overhead, muted
         return recorded
 
     events = property(lambda self: self[0])
@@ -117,7 +119,8 @@ class Recorder:
     Raises ValueError for an option with a wrong value, TypeError for an unknown option.
 
     The options are those of the command line (python3 -m panopticon_rec --help). A duration is a number of seconds, or
-    text such as "20us"; a size is a number of bytes, or text such as "1.5G".""")
+    text such as "20us"; a size is a number of bytes, or text such as "1.5G"; a percentage is a number, or text such as
+    "3%".""")
 
     def __init__(self, path="run.pnr", **keywords):
         self.path = self._wanted = os.fspath(path)
@@ -159,7 +162,8 @@ class Recorder:
             raise RuntimeError("panopticon: this recorder is not running")
         self._is_running = False
         try:
-            return Recorded(_recorder.stop(self._number), self.path)
+            *totals, overhead, muted = _recorder.stop(self._number)
+            return Recorded(totals, self.path, overhead, muted)
         finally:
             if self._hooks_children:    # after the stop: what this calls in os is not in the capture
                 remove_child_hook()
@@ -363,7 +367,7 @@ def join_capture(payload, start_method):
         _recorder.start(payload["capture"], True,
                         {**properties(sys.orig_argv[1:], recording["filters"]), "born": start_method},
                         options.for_recorder(recording), None)
-    except (OSError, MemoryError) as error:
+    except (OSError, MemoryError, ValueError) as error:
         return leave_message(payload["capture"], error)
     return True
 
@@ -371,7 +375,8 @@ def join_capture(payload, start_method):
 def leave_message(capture, error):
     """Leave a line in the capture: this process is not recorded. The process that began the capture prints it at its
     end, as in recorder/diagnostics.c. Returns False."""
-    reason = f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else "out of memory"
+    reason = (f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else
+              str(error).removeprefix("panopticon: ") or "out of memory")
     try:
         with open(os.path.join(capture, "messages"), "ab", opener=open_to_append) as file:
             file.write(f"process {os.getpid()}: not recorded: {reason}\n".encode("utf-8", "surrogateescape"))

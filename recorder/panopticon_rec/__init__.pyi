@@ -11,12 +11,14 @@ __version__: str
 UNUSABLE: str | None
 
 class _Options(TypedDict, total=False):
-    # Seconds or text such as "20us"; bytes or text such as "1.5G". None stands for the default.
+    # Seconds or text such as "20us"; percent or text such as "3%"; bytes or text such as "1.5G". None stands for the
+    # default.
     c_calls: bool | None
     engine: Literal["frame", "monitoring"] | None
     mine: bool | None
     filters: str | Iterable[str] | None
     min_duration: float | str | None
+    max_overhead: float | str | None
     start_paused: bool | None
     max_size: float | str | None
     last: float | str | None
@@ -27,7 +29,9 @@ class _Options(TypedDict, total=False):
 
 class Recorded(tuple[int, int, int, int]):
     path: str
-    def __new__(cls, totals: Iterable[int], path: str = "") -> Self: ...
+    overhead: float | None
+    muted: int
+    def __new__(cls, totals: Iterable[int], path: str = "", overhead: float | None = None, muted: int = 0) -> Self: ...
     @property
     def events(self) -> int: ...
     @property

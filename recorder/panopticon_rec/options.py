@@ -28,20 +28,27 @@ def parse_duration(value):
                           "a duration: give a number and ns, us, ms, s, min or h, such as 20us or 1.5s")
 
 
-def parse_quantity(value, units, scale, meaning):
+def parse_percent(value):
+    """Return millionths. value: percent as a number, or text such as 3% or 0.5."""
+    return parse_quantity(value, {"": 10**4, "%": 10**4}, 10**4, "a percentage from 0.1 to 1000, such as 3% or 0.5",
+                          10**3, 10**7)
+
+
+def parse_quantity(value, units, scale, meaning, smallest=0, largest=2**63 - 1):
     """Return a number times its unit, rounded down, as convert/slices/quantity.c does. scale: the unit of a value that
-    is not text. tests/format/quantities.txt has the cases that both must agree on."""
+    is not text. smallest, largest: results that are accepted. tests/format/quantities.txt has the cases that both must
+    agree on."""
     result = -1
     if not isinstance(value, str):
         result = round(value * scale) if 0 <= value * scale < 2**63 else -1
     elif value.isascii():
-        number = value.rstrip("abcdefghijklmnopqrstuvwxyzGKMT")
+        number = value.rstrip("abcdefghijklmnopqrstuvwxyzGKMT%")
         whole, _, fraction = number.partition(".")
         unit = units.get(value[len(number):])
         if unit and whole.isdigit() and len(whole.lstrip("0")) < 20 and (fraction or "0").isdigit():
             fraction = fraction[:18]
             result = int(whole.lstrip("0") + fraction or 0) * unit // 10**len(fraction)
-    if not 0 <= result < 2**63:
+    if not smallest <= result <= largest:
         raise ValueError(f"{value!r} is not {meaning}")
     return result
 
@@ -132,6 +139,7 @@ FLAG = Type(bool)
 PATH = Type(str, "PATH", str)
 SIZE = Type(parse_size, "SIZE")
 DURATION = Type(parse_duration, "DURATION")
+PERCENT = Type(parse_percent, "PERCENT")
 SIGNAL = Type(parse_signal, "SIGNAL")
 OCCASIONS = Type(parse_occasion, "WHEN", is_list=True)
 FILTERS = Type(parse_filter, "GLOB", str, is_list=True)
@@ -197,6 +205,11 @@ OPTIONS = (
     Option("no-frozen", FILTER_FLAG, (), EVENTS, "do not record frozen modules"),
     Option("min-duration", DURATION, 0, EVENTS, "leave out calls shorter than DURATION",
            "What such a call contains is left out with it.", shown="0s"),
+    Option("max-overhead", PERCENT, None, EVENTS, "mute hot functions beyond PERCENT",
+           "PERCENT is a share of the program's CPU time, such as `3%` or `0.5`. While recording would cost more, the "
+           "functions whose calls are the shortest are muted: their calls are not recorded for some time. The trace says "
+           "which, and estimates their calls and time. No call of 25 ms or more is hidden. The monitoring engine records "
+           "(CPython 3.12 and later).", shown="no limit"),
     Option("start-paused", FLAG, False, EVENTS, "record nothing at first",
            "Recording begins with `panopticon_rec.resume()`, or the signal of `--toggle-on`."),
     Option("max-size", SIZE, 0, SPACE, "evict the oldest data beyond SIZE", "SIZE counts all processes of the capture.",

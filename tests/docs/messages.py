@@ -26,7 +26,7 @@ REPORTS = {"fail", "exit", "warn", "parse_quantity", "stderr.write"}
 
 STRING = r'"(?:\\.|[^"\\\n])*"'
 STRINGS = re.compile(rf"{STRING}(?:\s*(?:PRI\w+\s*)?{STRING})*")
-CONVERSION = re.compile(r"%[-+ #0]*[\d.*]*(?:hh|h|ll|l|z|j|t)?[a-zA-Z]")
+CONVERSION = re.compile(r"%%|%[-+ #0]*[\d.*]*(?:hh|h|ll|l|z|j|t)?[a-zA-Z]")
 
 
 def normal(text):
@@ -62,7 +62,8 @@ def of_c_file(path):
             continue
         joined = "".join(re.findall(r'"((?:\\.|[^"\\\n])*)"', re.sub(r"PRI\w+", '"u"', found[0])))
         if " " in joined:
-            yield CONVERSION.sub("…", joined.replace('\\"', '"').replace("\\n", "").replace("%%", "%"))
+            yield CONVERSION.sub(lambda found: "%" if found[0] == "%%" else "…",
+                                 joined.replace('\\"', '"').replace("\\n", ""))
 
 
 def text_of(node):

@@ -8,7 +8,8 @@ a function is called: those have `[options]`, or parentheses. A comment before a
 
     <!-- not run: needs a browser -->       why it is not run: what it needs, or what it is
     <!-- needs: fastapi panopticon-rec -->  what it needs: modules; what pip has installed, with a `-` in its name; a file
-                                            of a module: `panopticon_rec/bundle.js`. It is not run without them
+                                            of a module: `panopticon_rec/bundle.js`; a version: `python3.12` or later.
+                                            It is not run without them
     <!-- file: api.py -->                   it is the text of this file, which the blocks after it use
     <!-- serves: http://127.0.0.1:8000/ --> a server, which ends by SIGTERM once it has answered this request
 
@@ -99,6 +100,8 @@ def markers(path, line, before, page_markers):
 
 def find(name):
     """Return the Python that fails unless there is what a block needs."""
+    if version := re.fullmatch(r"python(\d+)\.(\d+)", name):
+        return f"import sys; sys.exit(sys.version_info < ({version[1]}, {version[2]}))"
     module, slash, file = name.partition("/")
     if slash:
         return f"from importlib import resources; (resources.files('{module}') / '{file}').read_bytes()"

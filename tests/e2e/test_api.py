@@ -300,7 +300,7 @@ class AsyncTracer(e2e.EndToEnd):
             import panopticon_rec
             print(panopticon_rec.Recorder.__doc__)
             """)
-        for keyword in ("c_calls=False", "engine=None", "filters=()", "min_duration=0", "follow='all'", "on_overflow='block'"):
+        for keyword in ("c_calls=False", "engine=None", "filters=()", "min_duration=0", "max_overhead=None", "follow='all'", "on_overflow='block'"):
             self.assertIn(keyword, finished.out)
 
     def test_leaves_nothing(self):

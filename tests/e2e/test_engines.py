@@ -5,6 +5,7 @@ import collections
 import importlib.util
 import itertools
 import os
+import pathlib
 import re
 import shutil
 import signal
@@ -1919,6 +1920,93 @@ class Options(Engines):
             self.assertEqual((finished.status, finished.out), (2, ""))
             self.assertEqual(finished.err, "panopticon: CPython 3.11 has no engine monitoring\n")
         self.assertFalse(os.path.exists(self.path("run.pnr")))
+
+    def count_budgets(self, value, capture="run.pnr"):
+        """Of how many processes of a capture the name table has the property max_overhead with this value."""
+        names = pathlib.Path(self.path(capture)).glob("process-*/names")
+        return sum(f"max_overhead{value}".encode() in name.read_bytes() for name in names)
+
+    def test_budget_is_refused(self):
+        """In one line with the reason, before the program runs: no engine of this kind can mute functions."""
+        for options, reason in ((["--engine", "frame"], "leave --engine out"), ([], "record with CPython 3.12 or later"),
+                                (["--engine", "monitoring"], "record with CPython 3.12 or later")):
+            if HAS_MONITORING and options != ["--engine", "frame"]:
+                continue
+            reason = reason if HAS_MONITORING else "record with CPython 3.12 or later"
+            finished = e2e.recorded(self.path("run.pnr"), ["-c", "print('run')"],
+                                    options=["--max-overhead", "3%", *options])
+            self.assertEqual((finished.status, finished.out), (2, ""))
+            self.assertRegex(finished.err, rf"\Apanopticon: --max-overhead: [^\n]*{reason}\n\Z")
+        for wrong in "0", "0.05%", "1001", "3 %", "much":
+            finished = e2e.recorded(self.path("run.pnr"), ["-c", "print('run')"],
+                                    options=[f"--max-overhead={wrong}"])
+            self.assertEqual((finished.status, finished.out), (2, ""))
+            self.assertEqual(finished.err, f"panopticon: --max-overhead: {wrong!r} is not a percentage from 0.1 to 1000, "
+                                           "such as 3% or 0.5\n")
+        self.assertEqual(os.listdir(self.directory), [])
+
+    def test_budget_is_refused_in_a_program(self):
+        """Also where it is recorded already; and nothing is left."""
+        out = self.printed("""
+            import os, panopticon_rec, sys
+            def refused(**keywords):
+                try:
+                    panopticon_rec.Recorder("budget.pnr", **keywords).start()
+                except ValueError as error:
+                    print(error)
+            with panopticon_rec.record("run.pnr"):
+                refused(max_overhead=3, engine="frame")
+            refused(max_overhead=3, engine="frame")
+            refused(max_overhead=0)
+            print(sorted(name for name in os.listdir() if name.endswith(".pnr")))
+            """)
+        reason = "leave --engine out" if HAS_MONITORING else "record with CPython 3.12 or later"
+        lines = out.splitlines()
+        for line in lines[:2]:
+            self.assertRegex(line, rf"^panopticon: --max-overhead: .*{reason}$")
+        self.assertEqual(lines[2:], ["max_overhead: 0 is not a percentage from 0.1 to 1000, such as 3% or 0.5",
+                                     "['run.pnr']"])
+
+    def test_started_interpreter_without_the_engine(self):
+        """One that cannot be recorded as its parent is runs as it is, and the parent reports why it is not recorded."""
+        app = self.write("app.py", """
+            import glob, subprocess, sys
+            with open(glob.glob("*.pnr/order")[0], "ab") as file: file.write(b"\\0engine=another")
+            subprocess.run([sys.executable, "-c", "print('run')"], check=True)
+            """)
+        finished = e2e.recorded(self.path("run.pnr"), [app], cwd=self.directory)
+        self.assertEqual((finished.status, finished.out), (0, "run\n"))
+        self.assertRegex(finished.err,
+                         r"\Apanopticon: process \d+: not recorded: CPython 3\.\d+ has no engine another\n\Z")
+        self.assertEqual(len(e2e.process_directories(self.path("run.pnr"))), 1)
+
+    @needs_monitoring
+    def test_budget_takes_the_monitoring_engine(self):
+        for value, written in ("3%", "3"), ("0.50", "0.5"), ("1000", "1000"):
+            e2e.recorded(self.path("run.pnr"), ["-c", "pass"], options=["-q", "--force", "--max-overhead", value])
+            self.assertEqual(self.count_budgets(written), 1)
+            self.assertEqual(self.count_budgets(f"{written}0") + self.count_budgets(f"{written}."), 0)
+            self.assertRegex(e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out, r"engine +monitoring\n")
+
+    @needs_monitoring
+    def test_budget_of_children_and_regions(self):
+        """All processes of a capture have it, forked and started, and so has the capture of a region."""
+        app = self.write("app.py", """
+            import os, subprocess, sys, panopticon_rec
+            def work(): pass
+            with panopticon_rec.record("region.pnr"):
+                work()
+            if os.fork() == 0:
+                work()
+                os._exit(0)
+            os.wait()
+            subprocess.run([sys.executable, "-c", "import os; os.getpid()"], check=True)
+            """)
+        finished = e2e.recorded(self.path("run.pnr"), [app], options=["--max-overhead", "2.5"], cwd=self.directory)
+        self.assertEqual(finished.status, 0, finished.err)
+        self.assertEqual(len(e2e.process_directories(self.path("run.pnr"))), 3)
+        self.assertEqual(self.count_budgets("2.5"), 3)
+        self.assertEqual(self.count_budgets("2.5", "region.pnr"), 1)
 
     @needs_monitoring
     def test_takes_a_number_that_is_free(self):

@@ -180,6 +180,12 @@ class Port(e2e.EndToEnd):
         self.check_capture(fault)
         found = e2e.recorded(self.path("own.pnr"), [path], cwd=self.directory, env=env, options=["-q", "--engine", "monitoring"])
         self.assertEqual((found.status, found.err), (0, ""))        # that was wanted
+        for options in [], ["--engine", "monitoring"]:
+            found = e2e.recorded(self.path("budget.pnr"), [path], cwd=self.directory, env=env,
+                                 options=["--max-overhead", "3%", *options])
+            self.assertEqual((found.status, found.out), (2, ""))
+            self.assertRegex(found.err, r"\Apanopticon: --max-overhead: this CPython is later than [^\n]*\n\Z")
+            self.assertFalse(os.path.exists(self.path("budget.pnr")))
 
     def check_capture(self, fault):
         info = e2e.run([e2e.CONVERT, "--info", self.path("run.pnr")]).out

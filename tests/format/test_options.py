@@ -120,6 +120,26 @@ class Values(unittest.TestCase):
             self.assertRaises(ValueError, OPTIONS.parse_size, wrong)
             self.assertRaises(ValueError, OPTIONS.parse_duration, wrong)
 
+    def test_percentages(self):
+        for value, millionths in (("3", 30_000), ("3%", 30_000), ("0.5%", 5_000), ("0.1", 1_000), ("1000", 10_000_000),
+                                  ("1000%", 10_000_000), ("2.99999", 29_999), (3, 30_000), (0.5, 5_000),
+                                  (1000.0, 10_000_000)):
+            self.assertEqual(OPTIONS.parse_percent(value), millionths, value)
+        for wrong in ("", "%", "0", "0%", "0.09", "1000.1", "1001%", "3 %", " 3", "3%%", "%3", "+3", "-3", "1e1", "3k",
+                      "3ms", "three", "nan", "\u0663", 0, 0.03, -3, 1001, float("nan"), float("inf")):
+            self.assertRaisesRegex(ValueError, "is not a percentage from 0.1 to 1000", OPTIONS.parse_percent, wrong)
+        for wrong in "3%", "%":
+            self.assertRaises(ValueError, OPTIONS.parse_size, wrong)
+            self.assertRaises(ValueError, OPTIONS.parse_duration, wrong)
+
+    def test_a_budget_is_handed_on(self):
+        """By the capture's file `order`, to processes that join."""
+        for given in {}, {"max_overhead": None}, {"max_overhead": "0.5%"}:
+            options = OPTIONS.parse(given)
+            fields = [field.partition("=")[::2] for field in OPTIONS.write(options)]
+            self.assertEqual(OPTIONS.read(fields)["max_overhead"], 5_000 if given.get("max_overhead") else None)
+        self.assertRaisesRegex(ValueError, "^--max-overhead: '3x' is not", OPTIONS.parse, {"max_overhead": "3x"}, "--")
+
 
 class CommandLine(unittest.TestCase):
     """How the recorder takes words apart."""

@@ -28,6 +28,7 @@ static void write_names(const struct process *process, const char *key, uint64_t
         cr_assert_eq(rec_names_append(&names, &threads[i], &err), 0);
     cr_assert_eq(rec_names_append_number(&names, key, value, &err), 0);
     cr_assert_eq(rec_names_append_number(&names, "lost", 3, &err), 0);
+    cr_assert_eq(rec_names_append_number(&names, "cost_ns", value, &err), 0);
     rec_file_release(&names);
 }
 
@@ -73,6 +74,7 @@ Test(survey, adds_up_all_processes)
     cr_expect_eq(survey.n_threads, 8, "%u", survey.n_threads);
     cr_expect_eq(survey.n_events, 500);
     cr_expect_eq(survey.n_lost, 12);
+    cr_expect_eq(survey.cost.cost_ns, 1500);
     cr_expect_geq(survey.n_bytes, 2 * (8192 + 262144));
 }
 
