@@ -51,6 +51,28 @@ static void report_evicted(struct reader *reader, uint64_t zero_ns, const struct
                        reader_path(reader), ms / 1000, (unsigned)(ms % 1000));
 }
 
+/* Reports in which times it is not known what was muted. */
+static void report_unknown_mutes(struct reader *reader, uint64_t zero_ns, const struct diagnostics *diagnostics)
+{
+    const struct ledger *ledger = reader_ledger(reader);
+    struct timeline *timeline = reader_timeline(reader);
+    uint64_t from_ms = 0;
+    for (size_t i = 0; i < ledger->n; i++) {
+        const struct ledger_event *event = &ledger->events[i];
+        uint64_t ms = timeline_since(timeline, zero_ns, event->ticks) / 1000000;
+        if (event->kind == LEDGER_UNKNOWN)
+            from_ms = ms;
+        else if (event->kind == LEDGER_KNOWN)
+            diagnostics_report(diagnostics, DIAGNOSTIC_INFO,
+                               "%s: what was muted from %" PRIu64 ".%03u s to %" PRIu64 ".%03u s is not known",
+                               reader_path(reader), from_ms / 1000, (unsigned)(from_ms % 1000), ms / 1000,
+                               (unsigned)(ms % 1000));
+    }
+    if (!ledger->end.is_known && ledger->exists)
+        diagnostics_report(diagnostics, DIAGNOSTIC_INFO, "%s: what was muted from %" PRIu64 ".%03u s on is not known",
+                           reader_path(reader), from_ms / 1000, (unsigned)(from_ms % 1000));
+}
+
 static void report_counts(struct reader *reader, const struct anomalies *anomalies,
                           const struct diagnostics *diagnostics)
 {
@@ -65,6 +87,8 @@ static void report_counts(struct reader *reader, const struct anomalies *anomali
         { DIAGNOSTIC_INFO, anomalies->missing_exits, "function",
           "whose exit was not recorded; closed when the caller returned" },
         { DIAGNOSTIC_DAMAGE, anomalies->unknown_kinds, "record", "of an unknown kind (skipped)" },
+        { DIAGNOSTIC_DAMAGE, reader_ledger(reader)->n_unknown_kinds, "record",
+          "of the ledger that it cannot have (skipped)" },
         { DIAGNOSTIC_DAMAGE, anomalies->unknown_tracks, "switch record",
           "to a greenlet that has no name or belongs to another thread (skipped)" },
         { DIAGNOSTIC_DAMAGE, anomalies->unknown_functions, "slice", "of functions that are not in the name table" },
@@ -83,6 +107,7 @@ static void report_process(struct reader *reader, uint64_t zero_ns, const struct
                            const struct diagnostics *diagnostics)
 {
     report_counts(reader, anomalies, diagnostics);
+    report_unknown_mutes(reader, zero_ns, diagnostics);
     report_running(reader, zero_ns, diagnostics);
     report_evicted(reader, zero_ns, diagnostics);
     struct pnr_string stopped = symbols_property(reader_symbols(reader), "stopped");

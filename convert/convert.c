@@ -5,6 +5,7 @@
 #include "convert/slices/lazy_metadata.h"
 #include "child_starts.h"
 #include "identities.h"
+#include "ledger_cursor.h"
 #include "merge.h"
 #include "thread_cursor.h"
 
@@ -30,6 +31,7 @@ struct process_conversion {
     struct thread_cursor *cursors;      /* owned, like the next */
     struct thread_cursor **heap;
     uint32_t *tids;                     /* of the threads in the trace */
+    struct ledger_cursor ledger;
     struct child_starts children;
 };
 
@@ -121,6 +123,7 @@ static void init_process(struct conversion *conversion, size_t i, struct process
         .window = { 0, UINT64_MAX } };
     if (reader_process(reader, &until_ns) != PNR_PROCESS_RUNS)
         symbols_number(symbols, "end_ticks", &one->process.end_ticks);
+    ledger_cursor_init(&one->ledger, &one->process);
 }
 
 /* Returns 0, or -1 when out of memory. */
@@ -160,6 +163,7 @@ static void clear_process(struct process_conversion *one)
         thread_cursor_clear(&one->cursors[i]);
     tracks_clear(&one->process);
     child_starts_clear(&one->children);
+    ledger_cursor_clear(&one->ledger);
     free((bool *)one->rules.is_hidden);
     free(one->cursors);
     free(one->heap);
@@ -180,7 +184,8 @@ static int convert_process(struct conversion *conversion, size_t i, struct pnr_e
         if (!conversion->is_all)
             settle_window(&one);
         begin_cursors(conversion, &one);
-        result = merge_threads(&one.process, one.cursors, one.heap, one.window, &one.children, err);
+        result = merge_threads(&one.process, one.cursors, one.heap, &one.ledger, one.window,
+                               &one.children, err);
     }
     if (result == 0)
         finish_conversion(conversion, &one);
@@ -193,7 +198,7 @@ static int announce_process(const struct conversion *conversion, size_t i)
 {
     struct reader *reader = conversion->readers[i];
     struct sink_process process = { .pid = conversion->pids[i], .order = (uint32_t)i, .name = process_name(reader),
-                                    .symbols = reader_symbols(reader) };
+                                    .symbols = reader_symbols(reader), .has_ledger = reader_ledger(reader)->exists };
     if (!process.name.bytes)
         return -1;
     bool is_wanted = selection_has_process(conversion->options->selection, process.pid, process.pid % IDENTITY_LIMIT,

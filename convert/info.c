@@ -39,11 +39,13 @@ static void count_headers(const struct reader *reader, struct info *info)
     struct reader_outline outline;
     size_t thread = 0;
     for (size_t i = 0; reader_find_outline(reader, i, &outline); i++) {
+        info->n_blocks++;
+        if (outline.is_ledger)
+            continue;
         while (reader_thread_number(reader, thread) != outline.thread)
             thread++;                   /* the blocks come in the order of the threads */
         info->threads[thread].n_records += outline.n_events;
         info->n_records += outline.n_events;
-        info->n_blocks++;
         info->recovered += outline.is_live ? outline.n_records : 0;
         extend_span(info, outline.begin_ticks, outline.end_ticks);
     }
@@ -171,6 +173,29 @@ static void print_events(FILE *out, const struct info *info)
     }
 }
 
+/* Prints what the ledger says, if the process has one. */
+static void print_ledger(const struct reader *reader, FILE *out)
+{
+    const struct ledger *ledger = reader_ledger(reader);
+    struct pnr_string budget = symbols_property(reader_symbols(reader), "max_overhead");
+    if (!ledger->exists)
+        return;
+    const struct ledger_sum sum = ledger_add_up(ledger);
+    if (budget.size) {
+        fprintf(out, "  %-12s%.*s %% of the CPU time", "budget", (int)budget.size, budget.bytes);
+        if (sum.cpu_ns)
+            fprintf(out, "; cost %.2f %% of %.3f s", 100 * (double)sum.cost_ns / (double)sum.cpu_ns,
+                    (double)sum.cpu_ns / 1e9);
+        putc('\n', out);
+    }
+    fprintf(out, "  %-12s%" PRIu64 " function%s some time, %" PRIu64 " at the end; all recorded in %" PRIu64
+            " window%s\n", "muted", sum.n_functions, sum.n_functions == 1 ? "" : "s", sum.n_muted, sum.n_windows,
+            sum.n_windows == 1 ? "" : "s");
+    if (sum.n_unknown)
+        fprintf(out, "  %-12swhat was muted in %" PRIu64 " time%s: the ledger is not whole\n", "not known",
+                sum.n_unknown, sum.n_unknown == 1 ? "" : "s");
+}
+
 const char *info_describe_end(const struct reader *reader)
 {
     uint64_t until_ns;
@@ -211,6 +236,7 @@ static void print(struct reader *reader, FILE *out, const struct info *info)
     print_property(reader, out, "fault", "frame_engine_fault");
     print_property(reader, out, "clock", "clock");
     print_filters(reader, out);
+    print_ledger(reader, out);
     print_start(reader, out);
     print_span(reader, out, info);
     fprintf(out, "  %-12s%s\n", "end", info_describe_end(reader));

@@ -2,6 +2,7 @@
 
 struct merge {
     struct converted_process *process;
+    struct ledger_cursor *ledger;
     struct thread_cursor *cursors;
     size_t n;
     struct thread_cursor **heap;        /* those that have records left; the earliest first */
@@ -98,11 +99,23 @@ static int advance_first(struct merge *merge, uint64_t until, struct pnr_err *er
     return 0;
 }
 
+/* Passes what the ledger says up to those ticks, and limits until to the time before it says more. Returns 0, or -1 and
+ * fills err. */
+static int pass_ledger(const struct merge *merge, uint64_t ticks, uint64_t *until, struct pnr_err *err)
+{
+    if (ledger_cursor_ticks(merge->ledger) <= ticks &&
+        ledger_cursor_advance(merge->ledger, merge->cursors, merge->n, ticks) < 0)
+        return pnr_err_set(err, PNR_E_MEMORY, reader_path(merge->process->reader), 0, "out of memory");
+    *until = earlier(*until, ledger_cursor_ticks(merge->ledger) - 1);
+    return 0;
+}
+
 int merge_threads(struct converted_process *process, struct thread_cursor *cursors, struct thread_cursor **heap,
-                  struct merge_window window, struct child_starts *children, struct pnr_err *err)
+                  struct ledger_cursor *ledger, struct merge_window window, struct child_starts *children,
+                  struct pnr_err *err)
 {
     size_t n = reader_n_threads(process->reader);
-    struct merge merge = { process, cursors, n, heap, 0 };
+    struct merge merge = { process, ledger, cursors, n, heap, 0 };
     for (size_t i = 0; i < n; i++)
         if (cursors[i].has_records)
             insert_cursor(&merge, &cursors[i]);
@@ -114,6 +127,8 @@ int merge_threads(struct converted_process *process, struct thread_cursor *curso
             return 0;
         uint64_t until = earlier(is_before ? window.first - 1 : window.last,
                                  child_starts_pass(children, heap[0]->ticks));
+        if (process->pipeline.muted && pass_ledger(&merge, heap[0]->ticks, &until, err) < 0)
+            return -1;
         if (advance_first(&merge, until_next(&merge, until), err) < 0)
             return -1;
     }

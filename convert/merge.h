@@ -12,6 +12,7 @@
 #define MERGE_H
 
 #include "child_starts.h"
+#include "ledger_cursor.h"
 #include "thread_cursor.h"
 
 /* The ticks of the selected time: before the first nothing is shown, after the last nothing is converted. */
@@ -20,8 +21,10 @@ struct merge_window {
 };
 
 /* Converts the records of the process up to the window's end. cursors: of its threads, as thread_cursor_init() left
- * them; heap: memory for as many pointers. Returns 0, or -1 and fills err. */
+ * them; heap: memory for as many pointers; ledger: the process's, before its first event. Returns 0, or -1 and fills
+ * err. */
 int merge_threads(struct converted_process *process, struct thread_cursor *cursors, struct thread_cursor **heap,
-                  struct merge_window window, struct child_starts *children, struct pnr_err *err);
+                  struct ledger_cursor *ledger, struct merge_window window, struct child_starts *children,
+                  struct pnr_err *err);
 
 #endif

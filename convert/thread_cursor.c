@@ -290,3 +290,11 @@ void thread_cursor_end(struct thread_cursor *cursor, uint64_t ns)
     for (struct track *track = cursor->tracks; track; track = track->next)
         end_stack(process, &track->stack, ns, is_cut);
 }
+
+int thread_cursor_list_continuable(const struct thread_cursor *cursor, uint64_t **frames, size_t *n, size_t *capacity)
+{
+    int result = call_stack_list_continuable(&cursor->own_stack, frames, n, capacity);
+    for (const struct track *track = cursor->tracks; track && result == 0; track = track->next)
+        result = call_stack_list_continuable(&track->stack, frames, n, capacity);
+    return result;
+}

@@ -95,4 +95,8 @@ void thread_cursor_end(struct thread_cursor *cursor, uint64_t ns);
 /* A time of the process has become known. */
 void converted_process_note_time(struct converted_process *process, uint64_t ticks);
 
+/* Appends the identities of the continuable frames that are open in the thread and its tracks, as
+ * call_stack_list_continuable() does. */
+int thread_cursor_list_continuable(const struct thread_cursor *cursor, uint64_t **frames, size_t *n, size_t *capacity);
+
 #endif

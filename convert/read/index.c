@@ -183,6 +183,7 @@ static int compare_indexed_threads(const void *a, const void *b)
 
 /* The caller's choice of threads, and the threads that it has excluded so far. */
 struct choice {
+    const struct symbols *symbols;      /* a ledger is always wanted; borrowed */
     bool (*wants)(void *arg, uint32_t thread);          /* NULL: all are wanted */
     void *arg;
     uint32_t *excluded;                 /* owned; with repeats */
@@ -192,7 +193,7 @@ struct choice {
 
 static bool wants_thread(struct choice *choice, uint32_t thread)
 {
-    if (!choice->wants || choice->wants(choice->arg, thread))
+    if (!choice->wants || symbols_is_ledger(choice->symbols, thread) || choice->wants(choice->arg, thread))
         return true;
     if (pnr_array_reserve(&choice->excluded, &choice->capacity, choice->n + 1) < 0)
         choice->is_out_of_memory = true;
@@ -496,7 +497,7 @@ void index_exclude_all(struct index *index)
 
 int index_walk(struct index *index, bool (*wants)(void *arg, uint32_t thread), void *arg, struct pnr_err *err)
 {
-    struct choice choice = { .wants = wants, .arg = arg };
+    struct choice choice = { .symbols = index->symbols, .wants = wants, .arg = arg };
     exclude_unwanted(index, &choice);
     int result = choice.is_out_of_memory ? -1 : walk_files(index, &choice);
     keep_excluded(index, &choice);

@@ -57,6 +57,7 @@ struct reader {
     struct readahead_entry *plan;       /* in the order in which they are likely to be read */
     size_t n_planned, next_planned;
     size_t n_held;                      /* the capacity of all cursors */
+    struct ledger ledger;
 };
 
 /* ---- opening ---- */
@@ -68,6 +69,8 @@ static void set_cursors(struct reader *reader)
     size_t at = 0;
     for (size_t i = 0; i < reader->n_cursors; i++) {
         struct cursor *cursor = &reader->cursors[i];
+        while (at < index->n_refs && index->refs[at].thread < cursor->number)
+            at++;                       /* a ledger's */
         size_t begin = at;
         while (at < index->n_refs && index->refs[at].thread == cursor->number)
             at++;
@@ -97,12 +100,18 @@ static int make_cursors(struct reader *reader)
         uint32_t number = is_excluded ? index->excluded[k++] : index->refs[i].thread;
         while (!is_excluded && i < index->n_refs && index->refs[i].thread == number)
             i++;
-        reader->cursors[reader->n_cursors++].number = number;
+        if (symbols_is_ledger(index->symbols, number))
+            n_with_blocks--;
+        else
+            reader->cursors[reader->n_cursors++].number = number;
     }
     reader->n_with_blocks = n_with_blocks;
     set_cursors(reader);
     return 0;
 }
+
+/* Reads the blocks of the ledger. Returns 0, or -1 and fills err. */
+static int read_ledger(struct reader *reader, struct pnr_err *err);
 
 /* Frees what only the reading of blocks needs. */
 static void release_resources(struct reader *reader)
@@ -131,7 +140,9 @@ static int build_index(struct reader *reader, const struct reader_choice *choice
         return -1;
     if (make_cursors(reader) < 0)
         return pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory");
-    if (index->n_refs)
+    if (read_ledger(reader, err) < 0)
+        return -1;
+    if (reader->n_with_blocks)
         files_release(&index->blocks.files);       /* a reader is open for each process */
     else
         release_resources(reader);
@@ -164,6 +175,7 @@ void reader_close(struct reader *reader)
     release_resources(reader);
     for (size_t i = 0; i < reader->n_cursors; i++)
         free(reader->cursors[i].records);
+    ledger_clear(&reader->ledger);
     index_clear(&reader->index);
     free(reader->cursors);
     free(reader->path);
@@ -174,6 +186,7 @@ const char *reader_path(const struct reader *reader) { return reader->path; }
 const struct symbols *reader_symbols(const struct reader *reader) { return reader->index.symbols; }
 struct timeline *reader_timeline(struct reader *reader) { return &reader->index.timeline; }
 const struct reader_size *reader_size(const struct reader *reader) { return &reader->index.size; }
+const struct ledger *reader_ledger(const struct reader *reader) { return &reader->ledger; }
 size_t reader_n_threads(const struct reader *reader) { return reader->n_cursors; }
 uint32_t reader_thread_number(const struct reader *reader, size_t thread) { return reader->cursors[thread].number; }
 
@@ -309,7 +322,7 @@ int reader_rewind(struct reader *reader)
     assert(reader->phase != READER_INDEXING);
     for (size_t i = 0; i < reader->n_cursors; i++)
         free_records(reader, &reader->cursors[i]);
-    if (reader->index.n_refs == 0)
+    if (reader->n_with_blocks == 0)
         return 0;
     release_resources(reader);
     set_cursors(reader);
@@ -327,7 +340,8 @@ bool reader_find_outline(const struct reader *reader, size_t i, struct reader_ou
     const struct block_ref *ref = &reader->index.refs[i];
     *outline = (struct reader_outline){ ref->thread, ref->n_records,
                                         (uint32_t)ref->n_records - (uint32_t)ref->n_open, ref->begin_ticks,
-                                        ref->end_ticks, ref->is_chunk };
+                                        ref->end_ticks, ref->is_chunk,
+                                        symbols_is_ledger(reader->index.symbols, ref->thread) };
     return true;
 }
 
@@ -530,5 +544,82 @@ int reader_next(struct reader *reader, size_t thread, struct reader_block *block
         count_evicted(reader, cursor, ref);
     else if (outcome == READ_DAMAGED)
         skip_damaged(reader, cursor, ref, &fault);
+    return 0;
+}
+
+/* ---- the ledger ---- */
+
+/* Finds the blocks of the ledger: of the first one, should there be several. Returns how many there are. */
+static size_t find_ledger_blocks(const struct index *index, struct block_ref **first)
+{
+    size_t at = 0, n = 0;
+    while (at < index->n_refs && !symbols_is_ledger(index->symbols, index->refs[at].thread))
+        at++;
+    *first = index->refs + at;
+    while (at + n < index->n_refs && index->refs[at + n].thread == (*first)->thread)
+        n++;
+    return n;
+}
+
+static bool names_ledger(const struct symbols *symbols)
+{
+    for (size_t i = 0; i < symbols->n_threads; i++)
+        if (symbols->threads[i].kind == PNR_THREAD_LEDGER)
+            return true;
+    return false;
+}
+
+/* True when the ledger's first block, or the absence of any, leaves nothing unknown before it. A capture of a part
+ * begins with a block of the ledger if anything was muted then. */
+static bool has_whole_ledger(const struct index *index, const struct block_ref *first, size_t n)
+{
+    if (index->has_evicted)
+        return n > 0 && first->sequence == 0;
+    return n == 0 || first->sequence == 0 || (index->begin_segment > 1 && !first->is_after_hole);
+}
+
+static void add_ledger_block(struct reader *reader, const struct block_ref *ref, const struct pnr_block_header *header)
+{
+    struct ledger *ledger = &reader->ledger;
+    ledger_begin_block(ledger, header->begin.ticks);
+    for (uint32_t i = 0; i < header->n_records; i++) {
+        struct pnr_record record = reader->index.blocks.records[i];
+        ledger_add(ledger, header->begin.ticks + pnr_record_ticks(record), record);
+    }
+    ledger_end_block(ledger, ref->segment ? header->end.ticks : 0);
+}
+
+/* Reads a block of the ledger. Returns 0, or -1 and fills err. */
+static int read_ledger_block(struct reader *reader, struct cursor *cursor, struct block_ref *ref, struct pnr_err *err)
+{
+    struct pnr_block_header header;
+    struct pnr_err fault;
+    enum read_outcome outcome = read_ref(reader, cursor, ref, &header, &fault);
+    if (ref->is_after_hole || (outcome != READ_RECORDS && outcome != READ_RETRACTED))
+        ledger_lose(&reader->ledger);
+    if (outcome == READ_RECORDS)
+        add_ledger_block(reader, ref, &header);
+    else if (outcome == READ_DAMAGED)
+        skip_damaged(reader, cursor, ref, &fault);
+    else if (outcome == READ_EVICTED)
+        count_evicted(reader, cursor, ref);
+    reader->index.size.n_blocks++;
+    ref->is_read = true;
+    return outcome == READ_OUT_OF_MEMORY || reader->ledger.is_out_of_memory ?
+        pnr_err_set(err, PNR_E_MEMORY, reader->path, 0, "out of memory") : 0;
+}
+
+static int read_ledger(struct reader *reader, struct pnr_err *err)
+{
+    struct index *index = &reader->index;
+    struct block_ref *first;
+    if (!names_ledger(index->symbols))
+        return 0;
+    size_t n = find_ledger_blocks(index, &first);
+    struct cursor cursor = { .position = recovery_start(index) };
+    ledger_init(&reader->ledger, has_whole_ledger(index, first, n));
+    for (size_t i = 0; i < n; i++)
+        if (read_ledger_block(reader, &cursor, &first[i], err) < 0)
+            return -1;
     return 0;
 }

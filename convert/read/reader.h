@@ -2,7 +2,7 @@
  * they lie in a file of a segment or still in the live mapping. Trusts nothing: reports what is damaged, skips it and
  * goes on with the next whole block, which comes with is_after_hole.
  *
- *     reader_open()                   reads every block header once: clock, holes, what is whole
+ *     reader_open()                   reads every block header once: clock, holes, what is whole; and the ledger
  *     [reader_set_jobs()]             if there are threads that can decode blocks ahead
  *     [reader_set_range()]            if only part of the time is wanted
  *     for each thread, in any order
@@ -31,6 +31,7 @@
 #include "format/block.h"
 #include "format/process.h"
 #include "format/record.h"
+#include "ledger.h"
 #include "symbols.h"
 #include "timeline.h"
 
@@ -95,7 +96,10 @@ enum pnr_process_state reader_process(const struct reader *reader, uint64_t *unt
  * read. */
 bool reader_has_evicted(const struct reader *reader, uint64_t *complete_ticks);
 
-/* Threads are counted from 0 here, in the order of their numbers in the capture. */
+/* What the process's ledger says, as far as it can be read; its `exists` is false for a process without one. */
+const struct ledger *reader_ledger(const struct reader *reader);
+
+/* Threads are counted from 0 here, in the order of their numbers in the capture. A ledger is none. */
 size_t reader_n_threads(const struct reader *reader);
 uint32_t reader_thread_number(const struct reader *reader, size_t thread);
 
@@ -121,6 +125,7 @@ struct reader_outline {
     uint32_t n_records, n_events;       /* the latter without the leading OPEN records */
     uint64_t begin_ticks, end_ticks;
     bool is_live;                       /* it was in the live mapping when the reader was opened */
+    bool is_ledger;                     /* it is a block of the ledger, not of a thread */
 };
 
 /* Finds the outline of block i, from 0, in the order of threads and sequences. Returns false when there is none. */

@@ -235,6 +235,12 @@ const struct pnr_name *symbols_thread(const struct symbols *symbols, uint32_t nu
     return low < symbols->n_threads && symbols->threads[low].index == number ? &symbols->threads[low] : NULL;
 }
 
+bool symbols_is_ledger(const struct symbols *symbols, uint32_t number)
+{
+    const struct pnr_name *entry = symbols_thread(symbols, number);
+    return entry && entry->kind == PNR_THREAD_LEDGER;
+}
+
 struct pnr_string symbols_property(const struct symbols *symbols, const char *key)
 {
     size_t size = strlen(key);

@@ -55,6 +55,9 @@ const char *symbol_category(const struct symbol *symbol);
 /* Finds a thread by its number, or returns NULL. Borrowed. */
 const struct pnr_name *symbols_thread(const struct symbols *symbols, uint32_t number);
 
+/* True for the number of a thread that is a ledger: the log of what is muted, and no thread. */
+bool symbols_is_ledger(const struct symbols *symbols, uint32_t number);
+
 /* Finds the latest value of a property; without bytes when the property is absent. Borrowed. */
 struct pnr_string symbols_property(const struct symbols *symbols, const char *key);
 

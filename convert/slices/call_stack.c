@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format/array.h"
+
 /* How many C functions and unrecorded regions are skipped in the search for what runs a task. */
 #define MAX_TASK_SEARCH 64
 
@@ -417,6 +419,15 @@ void call_stack_begin_block(struct call_stack *stack, enum block_boundary bounda
     }
 }
 
+/* The flags of a frame whose entry was not recorded. */
+static unsigned begin_flags(const struct call_stack *stack, struct pnr_record open)
+{
+    const struct ledger_view *muted = stack->filter.pipeline.muted;
+    bool is_late = muted && open_subject(open) == PNR_SUBJECT_PYTHON &&
+                   ledger_view_was_muted(muted, pnr_record_function(open));
+    return SLICE_BEGIN_UNKNOWN | (is_late ? SLICE_NOTICED_LATE : 0);
+}
+
 void call_stack_resync(struct call_stack *stack, const struct pnr_record *open, size_t n, bool is_deeper, uint64_t ns)
 {
     size_t end;
@@ -428,7 +439,7 @@ void call_stack_resync(struct call_stack *stack, const struct pnr_record *open, 
     close_down_to(stack, end, ns);
     for (size_t i = n_matched; i < n; i++)
         push_frame(stack, open_subject(open[i]), pnr_record_function(open[i]), open_identity(open[i]), false,
-                   SLICE_BEGIN_UNKNOWN, ns);
+                   begin_flags(stack, open[i]), ns);
     end_changes(stack, n_before);
 }
 
@@ -470,6 +481,18 @@ void call_stack_save(const struct call_stack *stack, struct open_stack_snapshot 
     struct open_frame *frames = open_stack_snapshot_add(snapshot, process, stack->filter.thread, stack->n);
     for (size_t i = 0; frames && i < stack->n; i++)
         frames[i] = (struct open_frame){ stack->frames[i].frame, stack->frames[i].function, stack->frames[i].subject };
+}
+
+int call_stack_list_continuable(const struct call_stack *stack, uint64_t **frames, size_t *n, size_t *capacity)
+{
+    for (size_t i = 0; i < stack->n; i++) {
+        if (!stack->frames[i].frame)
+            continue;
+        if (pnr_array_reserve(frames, capacity, *n + 1) < 0)
+            return -1;
+        (*frames)[(*n)++] = stack->frames[i].frame;
+    }
+    return 0;
 }
 
 void call_stack_end(struct call_stack *stack, uint64_t ns, bool is_cut)

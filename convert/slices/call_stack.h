@@ -70,6 +70,10 @@ void call_stack_restore(struct call_stack *stack, const struct open_frame *frame
 /* Adds the open frames to the snapshot. */
 void call_stack_save(const struct call_stack *stack, struct open_stack_snapshot *snapshot, uint32_t process);
 
+/* Appends the identities of the continuable frames that are open to an array of n (format/array.h). Returns 0, or -1 when
+ * out of memory. */
+int call_stack_list_continuable(const struct call_stack *stack, uint64_t **frames, size_t *n, size_t *capacity);
+
 /* What lies between a block and the one before it. */
 enum block_boundary { BLOCK_CONTINUES, BLOCK_AFTER_HOLE, BLOCK_AFTER_PAUSE };
 

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "format/array.h"
 #include "format/names.h"
 
 struct flow {
@@ -260,6 +261,47 @@ void flows_create(struct flows *flows, uint32_t *pending, uint32_t thread, uint3
 void flows_decide(struct flows *flows, uint32_t *pending, uint64_t begin_ns, bool is_retained)
 {
     spawn_arrows_decide(&flows->spawns, pending, begin_ns, is_retained);
+}
+
+bool flows_has_run(const struct flows *flows, uint32_t function, uint64_t frame)
+{
+    const struct flow *flow = find_flow(flows, function, frame);
+    return flow && flow->begin_ns;
+}
+
+static int by_identity(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Ends a flow of which it is not known how it goes on. */
+static void forget_flow(struct flows *flows, struct flow *flow)
+{
+    if (flow->task)
+        end_task(flows, flow, 0, SLICE_EXIT_MISSING);
+    end_flow(flows, flow);
+}
+
+void flows_forget(struct flows *flows, const struct ledger_view *muted, const uint64_t *open, size_t n)
+{
+    uint64_t *frames = NULL;            /* to forget: the table is not changed while it is walked */
+    size_t n_frames = 0, capacity = 0;
+    for (const struct flow *flow = NULL; (flow = pnr_table_next(&flows->table, flow));) {
+        if (!ledger_view_hides(muted, flow->function) ||
+            (n && bsearch(&flow->frame, open, n, sizeof *open, by_identity)))
+            continue;
+        if (pnr_array_reserve(&frames, &capacity, n_frames + 1) < 0) {
+            flows->is_out_of_memory = true;
+            break;
+        }
+        frames[n_frames++] = flow->frame;
+    }
+    if (n_frames)
+        qsort(frames, n_frames, sizeof *frames, by_identity);   /* what is written does not depend on the table */
+    for (size_t i = 0; i < n_frames; i++)
+        forget_flow(flows, pnr_table_find(&flows->table, frames[i]));
+    free(frames);
 }
 
 static int by_flow_and_task(const void *a, const void *b)

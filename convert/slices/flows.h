@@ -15,7 +15,7 @@
  *
  *     flows_init()
  *     for each process: flows_process(); then in the order of time flows_create(), flows_enter(), [flows_retain(),]
- *         flows_leave(), flows_finish(), flows_decide(); flows_end_process()
+ *         flows_leave(), flows_finish(), flows_decide(), flows_forget(); flows_end_process()
  *     flows_clear()
  *
  * A slice may be pending (slice_filter.h). Its flow knows it, and it has no flow event until it is retained. If it is
@@ -30,6 +30,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "convert/read/ledger.h"
 #include "format/table.h"
 #include "sink.h"
 #include "spawn_arrows.h"
@@ -99,6 +100,13 @@ void flows_create(struct flows *flows, uint32_t *pending, uint32_t thread, uint3
 
 /* A pending slice that began at begin_ns is retained, or pruned: so are the creations in it. */
 void flows_decide(struct flows *flows, uint32_t *pending, uint64_t begin_ns, bool is_retained);
+
+/* Returns whether the frame has a flow with a slice. */
+bool flows_has_run(const struct flows *flows, uint32_t function, uint64_t frame);
+
+/* Ends the flows of the frames of muted functions, except for those that are open: what runs next under their identity
+ * may be another frame. open: the n identities of the open ones, in their order. */
+void flows_forget(struct flows *flows, const struct ledger_view *muted, const uint64_t *open, size_t n);
 
 /* Ends all flows. Tasks that have not ended continue at end_ns; is_cut: as the selected time ends there. */
 void flows_end_process(struct flows *flows, uint64_t end_ns, bool is_cut);

@@ -24,6 +24,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "convert/read/ledger.h"
 #include "convert/read/symbols.h"
 #include "flows.h"
 #include "sink.h"
@@ -64,12 +65,14 @@ struct slice_pipeline {
     struct sink *sink;
     const struct symbols *symbols;
     struct stack_count *count;
+    const struct ledger_view *muted;    /* what is muted at the present time; NULL: the process has no ledger */
 };
 
-/* True when every frame becomes a slice with the time of the clock, which the sink gets when it ends. */
+/* True when every frame becomes a slice with the time of the clock, which the sink gets when it ends, and nothing was
+ * muted. */
 static inline bool slice_pipeline_is_plain(const struct slice_pipeline *pipeline)
 {
-    return !pipeline->rules && !pipeline->min_ns && !pipeline->positions && !pipeline->sink->enter;
+    return !pipeline->rules && !pipeline->min_ns && !pipeline->positions && !pipeline->sink->enter && !pipeline->muted;
 }
 
 #endif

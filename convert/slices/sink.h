@@ -18,7 +18,9 @@ enum slice_flag {
     SLICE_UNFINISHED = 2,               /* still open when the recording of its thread ended */
     SLICE_BEGIN_UNKNOWN = 4,            /* entered before the recording began, or while nothing was recorded */
     SLICE_EXIT_MISSING = 8,             /* left before its end, at an unknown time */
-    SLICE_CUT = 16                      /* begins before, or ends after, the selected time */
+    SLICE_CUT = 16,                     /* begins before, or ends after, the selected time */
+    SLICE_NOTICED_LATE = 32,            /* begin unknown, as the function was muted: from when on it was seen to run */
+    SLICE_FLOW_INCOMPLETE = 64          /* the frame has run before, in slices that are not recorded: it was muted */
 };
 
 struct slice {
@@ -60,6 +62,7 @@ struct sink_process {
     uint32_t order;                     /* from 0 */
     struct pnr_string name;
     const struct symbols *symbols;
+    bool has_ledger;                    /* what is muted some time is known */
 };
 
 struct sink_thread {

@@ -41,6 +41,14 @@ bool slice_filter_hides(const struct slice_filter *filter, enum pnr_subject subj
     return pnr_subject_is_function(subject) && is_hidden_function(rules, function);
 }
 
+unsigned slice_filter_judge_flow(const struct slice_filter *filter, const struct entered_frame *entered)
+{
+    const struct slice_pipeline *pipeline = &filter->pipeline;
+    bool is_new = entered->is_first || flows_has_run(pipeline->flows, entered->function, entered->frame) ||
+                  !ledger_view_was_muted(pipeline->muted, entered->function);
+    return is_new ? 0 : SLICE_FLOW_INCOMPLETE;
+}
+
 void slice_filter_leave_hidden(struct slice_filter *filter, uint64_t frame)
 {
     flows_finish(filter->pipeline.flows, frame);

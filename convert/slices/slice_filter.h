@@ -69,6 +69,9 @@ void slice_filter_create(struct slice_filter *filter, bool is_attributed, uint32
 
 /* ---- for the inlined functions ---- */
 
+/* Returns SLICE_FLOW_INCOMPLETE if slices of the frame before this one are missing since its function was muted. */
+unsigned slice_filter_judge_flow(const struct slice_filter *filter, const struct entered_frame *entered);
+
 bool slice_filter_hides(const struct slice_filter *filter, enum pnr_subject subject, uint32_t function);
 void slice_filter_retain_pending(struct slice_filter *filter, struct open_slice *slice);
 
@@ -98,8 +101,11 @@ static inline __attribute__((always_inline)) bool slice_filter_enter(struct slic
     }
     bool is_retained = is_plain || !pipeline->min_ns || !pnr_subject_is_function(entered->subject) ||
                        entered->flags & (SLICE_BEGIN_UNKNOWN | SLICE_CUT);
+    unsigned flags = entered->flags;
     struct slice_begin begin = slice_time_begin(&filter->time, is_plain, ns);
     if (entered->frame) {
+        if (!is_plain && pipeline->muted)
+            flags |= slice_filter_judge_flow(filter, entered);
         unsigned how = (entered->is_first ? FLOWS_FIRST : 0) | (is_retained ? FLOWS_RETAINED : 0) |
                        (entered->is_task ? FLOWS_TASK : 0);
         begin.ns = flows_enter(pipeline->flows, filter->thread, entered->function, entered->frame, how, begin.ns);
@@ -110,7 +116,7 @@ static inline __attribute__((always_inline)) bool slice_filter_enter(struct slic
         cookie = pipeline->sink->enter(pipeline->sink, filter->n ? filter->slices[filter->n - 1].cookie : 0,
                                        filter->thread, entered->function, entered->subject);
     filter->slices[filter->n++] = (struct open_slice){ begin, entered->frame, entered->function, cookie,
-                                                       (uint8_t)entered->subject, (uint8_t)entered->flags,
+                                                       (uint8_t)entered->subject, (uint8_t)flags,
                                                        is_retained };
     return true;
 }

@@ -100,8 +100,11 @@ static const struct { uint32_t flag; const char *name; } annotations[] = {      
     { SLICE_EXIT_MISSING, "exit_missing" },
     { SLICE_CUT, "cut" },
     { 0, "reason" },
+    { SLICE_NOTICED_LATE, "noticed_late" },             /* this and the next: only in a process with a ledger */
+    { SLICE_FLOW_INCOMPLETE, "flow_incomplete" },
 };
 #define ANNOTATION_REASON 6
+#define N_COMMON_ANNOTATIONS 6
 
 /* The track of a task is this plus its number: above the tracks of threads. */
 #define TASK_TRACK_BASE (UINT64_C(1) << 32)
@@ -622,7 +625,7 @@ static char *put_defaults(char *to, uint64_t track)
     return to;
 }
 
-static char *put_common_names(char *to)
+static char *put_common_names(char *to, bool has_ledger)
 {
     char *body = to = begin_message(to, PACKET_INTERNED);
     for (uint8_t kind = PNR_FUNCTION_PLAIN + 1; kind <= PNR_FUNCTION_C; kind++)
@@ -631,24 +634,25 @@ static char *put_common_names(char *to)
     to = put_interned(to, INTERNED_CATEGORY, CATEGORY_SPAWN, "creation");
     to = put_interned(to, INTERNED_CATEGORY, CATEGORY_TASK, "task");
     to = put_interned(to, INTERNED_NAME, NAME_RUNNING, "[running]");
-    for (unsigned i = 0; i < sizeof annotations / sizeof *annotations; i++)
+    unsigned n = has_ledger ? sizeof annotations / sizeof *annotations : N_COMMON_ANNOTATIONS;
+    for (unsigned i = 0; i < n; i++)
         to = put_interned(to, INTERNED_ANNOTATION, i + 1, annotations[i].name);
     end_message(body, to);
     return to;
 }
 
 /* Adds the first packet of a process, which begins its sequence. */
-static void begin_sequence(struct perfetto *perfetto)
+static void begin_sequence(struct perfetto *perfetto, bool has_ledger)
 {
     struct trace *trace = &perfetto->trace;
-    char *packet = begin_packet(trace, 0);
+    char *packet = begin_packet(trace, has_ledger ? PACKET_SIZE : 0);
     if (!packet)
         return;
     char *to = put_varint_field(packet, PACKET_SEQUENCE, perfetto->sequence);
     to = put_varint_field(to, PACKET_SEQUENCE_FLAGS, SEQUENCE_STARTS);
     to = put_clock_snapshot(to, &trace->about);
     to = put_defaults(to, perfetto->track + 1);
-    end_packet(trace, packet, put_common_names(to));
+    end_packet(trace, packet, put_common_names(to, has_ledger));
 }
 
 static void perfetto_process(struct trace *trace, const struct sink_process *process)
@@ -659,7 +663,7 @@ static void perfetto_process(struct trace *trace, const struct sink_process *pro
     perfetto->last_name = NAME_RUNNING;
     perfetto->track = perfetto->next_track;
     perfetto->next_track += 2;
-    begin_sequence(perfetto);
+    begin_sequence(perfetto, process->has_ledger);
     char *packet = begin_packet(trace, string_size(process->name));
     if (!packet)
         return;

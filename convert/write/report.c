@@ -232,7 +232,8 @@ static int put_threads(struct writer *writer, const struct report *report)
 static void put_items(struct writer *writer, const char *key, const struct longest *longest, size_t max, bool are_tasks,
                       const uint32_t *positions)
 {
-    static const char *const names[] = { "exception", "unfinished", "begin_unknown", "exit_missing", "cut" };
+    static const char *const names[] = { "exception", "unfinished", "begin_unknown", "exit_missing", "cut",
+                                         "noticed_late", "flow_incomplete" };
     writer_format(writer, ",\n\"%s\":[", key);
     for (size_t i = 0; i < longest->n && i < max; i++) {
         const struct longest_item *item = &longest->items[i];

@@ -153,6 +153,8 @@ static const struct { uint32_t flag; const char *text; } flag_texts[] = {
     { SLICE_BEGIN_UNKNOWN, ",\"begin_unknown\":true" },
     { SLICE_EXIT_MISSING, ",\"exit_missing\":true" },
     { SLICE_CUT, ",\"cut\":true" },
+    { SLICE_NOTICED_LATE, ",\"noticed_late\":true" },
+    { SLICE_FLOW_INCOMPLETE, ",\"flow_incomplete\":true" },
 };
 
 #define ARGS ",\"args\":{"

@@ -34,6 +34,7 @@ PLAIN, GENERATOR, COROUTINE, ASYNC_GENERATOR, ITERABLE_COROUTINE, C_FUNCTION = r
 # Types of name entries, and kinds of threads: section 6.
 FUNCTION, THREAD, PROPERTY = 1, 2, 3
 TRACK = 1
+LEDGER = 2
 
 # Flags of blocks: section 5.
 RESYNC, DEEPER, LAST, PAUSED = 1, 2, 4, 8
@@ -227,6 +228,11 @@ class Process:
         self.entries.append(encode_name(THREAD, [name, "", ""], 0, number, native_id))
         return self.threads.setdefault(number, Thread(self, number))
 
+    def ledger(self, number):
+        """The ledger: written like a thread, but it is none."""
+        self.entries.append(encode_name(THREAD, ["", "", ""], LEDGER, number, 0))
+        return self.threads.setdefault(number, Thread(self, number, is_ledger=True))
+
     def track(self, number, native_id, name):
         self.entries.append(encode_name(THREAD, [name, "", ""], TRACK, number, native_id))
         return number
@@ -243,7 +249,7 @@ class Process:
     def end(self, at, lost=0):
         """The properties of a clean end."""
         ticks, monotonic_ns, realtime_ns = self.clock.instant(at)
-        events = sum(thread.n_events for thread in self.threads.values())
+        events = sum(thread.n_events for thread in self.threads.values() if not thread.is_ledger)
         for key, value in (("end_ticks", ticks), ("end_monotonic_ns", monotonic_ns), ("end_realtime_ns", realtime_ns),
                            ("events", events), ("lost", lost), ("forks", 0)):
             self.add_property(key, value)
@@ -272,8 +278,8 @@ class Process:
 
 
 class Thread:
-    def __init__(self, process, number):
-        self.process, self.clock, self.number = process, process.clock, number
+    def __init__(self, process, number, is_ledger=False):
+        self.process, self.clock, self.number, self.is_ledger = process, process.clock, number, is_ledger
         self.sequence = 0                       # of the next block
         self.n_events = 0
 
