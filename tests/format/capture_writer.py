@@ -28,13 +28,15 @@ globals().update(kinds.NUMBERS)
 # Bits in the field `frame` of a SWITCH.
 SWITCH_OPEN, SWITCH_DEEPER = 1, 2
 
+# In the field `frame` of MUTE, ADMIT and MUTED: only the function's calls of C functions.
+C_CALLS = 1
+
 # Kinds of functions: section 6.1.
 PLAIN, GENERATOR, COROUTINE, ASYNC_GENERATOR, ITERABLE_COROUTINE, C_FUNCTION = range(6)
 
 # Types of name entries, and kinds of threads: section 6.
 FUNCTION, THREAD, PROPERTY = 1, 2, 3
-TRACK = 1
-LEDGER = 2
+TRACK, LEDGER = 1, 2
 
 # Flags of blocks: section 5.
 RESYNC, DEEPER, LAST, PAUSED = 1, 2, 4, 8
@@ -97,6 +99,23 @@ def unrecorded_end(at):
 
 def switch(at, track, flags=0):
     return at, SWITCH, flags, track
+
+
+def mute(at, function, what=0):
+    return at, MUTE, what, function
+
+
+def admit(at, function, what=0):
+    return at, ADMIT, what, function
+
+
+def muted(function, what=0):
+    """`at` is the block's begin."""
+    return None, MUTED, what, function
+
+
+def cost(at, cpu_ns, cost_ns):
+    return at, COST, cpu_ns, cost_ns
 
 
 def count_leading(records):
@@ -236,6 +255,11 @@ class Process:
     def track(self, number, native_id, name):
         self.entries.append(encode_name(THREAD, [name, "", ""], TRACK, number, native_id))
         return number
+
+    def ledger(self, number):
+        """Not a thread, but it has blocks and chunks as one."""
+        self.entries.append(encode_name(THREAD, ["", "", ""], LEDGER, number, 0))
+        return self.threads.setdefault(number, Thread(self, number))
 
     def segment(self, number):
         """Begins a segment, or goes on with it."""

@@ -59,6 +59,7 @@ class Flow:
     slices: list = field(default_factory=list)
     is_task: bool = False
     end: int | None = None          # of the process, if it was alive then
+    since: int | None = None        # ticks of when it was left; None: it runs
 
 
 @dataclass(eq=False)
@@ -69,6 +70,7 @@ class Creation:
     maker: Slice
     made: Slice | None = None       # the first slice of the frame
     name: str = ""
+    ticks: int = 0
 
 
 class Clock:
@@ -280,26 +282,37 @@ class Expected:
                 each.pop(end, ["unfinished"])
 
     def add_flows(self, process, changes, end):
-        """In the order of time over all threads."""
+        """In the order of time over all threads. What was not recorded all the time until a frame runs again is not
+        connected: then its identity may be that of another frame."""
         alive, made, flows = {}, {}, []
-        for _, _, _, what, frame, slice in changes:
+
+        def is_recorded(function, begin, end):
+            return not process.ledger or begin is None or process.ledger.is_recorded(function, begin, end)
+
+        for ticks, _, _, what, frame, slice in changes:
             if what == "create":
                 alive.pop(frame, None)
-                made[frame] = slice
+                made[frame], slice.ticks = slice, ticks
             elif what in ("start", "resume") and is_continuable(process, slice.key[1]):
                 creation = made.pop(frame, None)
+                if creation and not is_recorded(creation.function, creation.ticks, ticks):
+                    creation = None
                 if creation and what == "start" and creation.maker and creation.function == slice.key[1]:
                     creation.made, creation.name = slice, describe(process, *slice.key[:2])[0]
                     self.creations.append(creation)
                 flow = alive.get(frame)
-                if what == "start" or not flow or flow.function != slice.key[1]:
+                if what == "start" or not flow or flow.function != slice.key[1] \
+                        or not is_recorded(flow.function, flow.since, ticks):
                     flow = alive[frame] = Flow(*describe(process, *slice.key[:2])[:2], slice.key[1],
                                                is_task=is_task(process, slice))
                     flows.append(flow)
+                flow.since = None
                 if slice.is_kept:
                     flow.slices.append(slice)
             elif what == "finish":
                 alive.pop(frame, None)
+            elif what == "suspend" and frame in alive:
+                alive[frame].since = ticks
         for flow in alive.values():
             flow.end = end
         self.flows += [flow for flow in flows if len(flow.slices) > 1]
