@@ -823,7 +823,7 @@ int rec_budget_start(const struct rec_budget_options *options, struct pnr_err *e
 static void sum_up(struct rec_budget_totals *totals)
 {
     double n_recorded = 0;
-    *totals = (struct rec_budget_totals){ accounts.n_events, (uint64_t)accounts.spent_ns, accounts.now_ns, 0, 0 };
+    *totals = (struct rec_budget_totals){ accounts.n_events, (uint64_t)accounts.spent_ns, accounts.now_ns, 0, 0, 0 };
     for (uint32_t i = 0; i < accounts.n_functions; i++) {
         const struct muting_subject *subjects = accounts.functions[i].subjects;
         const struct rec_function_calls *calls = rec_statistics_of(i);
@@ -833,8 +833,8 @@ static void sum_up(struct rec_budget_totals *totals)
         if (calls && subjects[C_CALLS].was_muted)
             n_recorded += calls->n_c_calls;
     }
-    if (accounts.n_hidden > 0)
-        totals->hidden_share = accounts.n_hidden / (accounts.n_hidden + n_recorded);
+    totals->n_hidden = accounts.n_hidden;
+    totals->n_calls = accounts.n_hidden + n_recorded;
 }
 
 void rec_budget_stop(struct rec_budget_totals *totals)

@@ -53,7 +53,7 @@ struct rec_budget_totals {
     uint64_t cost_ns;
     uint64_t cpu_ns;                    /* of the program, from start to stop */
     uint32_t n_muted;                   /* functions that were muted at some time, themselves or their C calls */
-    double hidden_share;                /* of the calls of these, from 0 to 1: the estimated part that was not recorded */
+    double n_calls, n_hidden;           /* the calls of these, estimated; those of them that were not recorded */
 };
 
 /* Begins with everything admitted, before the first chunk is begun. Returns 0 or -1. */

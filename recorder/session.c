@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "budget.h"
 #include "file.h"
 #include "finish.h"
 #include "ledger.h"
@@ -193,6 +194,19 @@ static struct rec_end end_of(const struct rec_totals *totals, struct pnr_clock_s
     return (struct rec_end){ totals->n_events, totals->n_lost, &totals->failure, sample };
 }
 
+/* Ends the budget, if there is one, and writes what it has cost. */
+static void stop_budget(struct rec_cost *cost)
+{
+    struct rec_budget_totals totals;
+    if (!rec_budget_is_on())
+        return;
+    rec_budget_stop(&totals);
+    *cost = (struct rec_cost){ totals.cpu_ns, totals.cost_ns, totals.n_muted, (uint64_t)totals.n_calls,
+                               (uint64_t)totals.n_hidden, "" };
+    rec_cost_write(cost);
+    rec_ledger_stop();
+}
+
 void rec_session_stop(struct rec_totals *totals)
 {
     struct rec_drain_totals written;
@@ -201,6 +215,7 @@ void rec_session_stop(struct rec_totals *totals)
     rec_buffer_end_all(now);
     rec_drain_stop(&written);
     *totals = totals_since(&session.before);
+    stop_budget(&totals->cost);
     totals->failure = rec_name_table_has_failed() ? *rec_name_table_failure() : written.failure;
     struct rec_end end = end_of(totals, now);
     rec_name_table_end(&end);

@@ -279,6 +279,12 @@ void rec_codes_allow(uint32_t function, unsigned events)
         set_known_events(&codes.known[number]);
 }
 
+void rec_codes_each(uint32_t function, void (*func)(PyCodeObject *code))
+{
+    for (uint32_t at = function < codes.n_functions ? codes.functions[function].first : 0; at; at = codes.known[at].next)
+        func(codes.known[at].code);
+}
+
 unsigned rec_codes_allowed(uint32_t function)
 {
     return has_function(function) ? REC_CODES_ALL & ~codes.functions[function].forbidden : REC_CODES_ALL;

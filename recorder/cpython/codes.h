@@ -43,6 +43,9 @@ bool rec_codes_has(const PyCodeObject *code);
  * are added later. In about a microsecond each. */
 void rec_codes_allow(uint32_t function, unsigned events);
 
+/* Calls a function for each code object with this number. */
+void rec_codes_each(uint32_t function, void (*func)(PyCodeObject *code));
+
 /* The events that a function is allowed. */
 unsigned rec_codes_allowed(uint32_t function);
 

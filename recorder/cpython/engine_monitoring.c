@@ -12,6 +12,7 @@
 
 #include "engine.h"
 #include "lives.h"
+#include "muting.h"
 
 #if PY_VERSION_HEX >= 0x030C0000
 
@@ -126,6 +127,8 @@ static __attribute__((noinline)) PyObject *append_event_slowly(PyThreadState *ts
             skip_in_life(kind, f);
         return rec_tool_nothing();
     }
+    if (rec_tag_flags(tag) & REC_TAG_SLOW && !rec_muting_filter(ts, thread, f, (uint32_t)tag, kind))
+        return rec_tool_nothing();
     if (!count_frame(thread, kind))
         return rec_tool_nothing();
     uint64_t frame = rec_tag_flags(tag) & REC_TAG_CONTINUABLE ? rec_frame_identity(f) : 0;

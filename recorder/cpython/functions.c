@@ -5,6 +5,8 @@
 #include "call_inlining.h"
 #include "codes.h"
 #include "lives.h"
+#include "muting.h"
+#include "../budget.h"
 #include "../name_table.h"
 
 struct rec_functions rec_functions = { .extra_index = -1 };
@@ -142,6 +144,10 @@ static uint64_t make_tag(const cpython_frame *f)
         flags |= rec_threads_watch(code, strings) << REC_TAG_WATCHED_SHIFT;
     if (rec_inlining_on_first_call(f, has_records))
         flags |= REC_TAG_SUBSCRIPT;
+    if (index && rec_budget_is_on() && (!(code->co_flags & CO_OPTIMIZED) || flags >> REC_TAG_WATCHED_SHIFT))
+        rec_budget_never_mute(index);   /* a module or class body, or a function that names a thread */
+    if (index && rec_muting_is_slow(index))
+        flags |= REC_TAG_SLOW;
     if (index || flags & REC_TAG_NOT_FULL) {
         tag = ((uint64_t)rec_functions.plain | flags) << 32 | index;
         keep_tag(code, tag);

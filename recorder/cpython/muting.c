@@ -5,6 +5,7 @@
 #if PY_VERSION_HEX >= 0x030C0000 && CPYTHON_IS_KNOWN
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -776,6 +777,7 @@ static uint64_t time_events(PyThreadState *ts, PyObject *function)
     uint64_t plain = UINT64_MAX, recorded = UINT64_MAX;
     if (!records)
         return 0;
+    rec_codes_add(code, 0, 0);          /* it is met without events */
     for (int i = 0; i < CALIBRATION_ROUNDS; i++) {
         uint64_t ticks = time_calls(function);
         plain = ticks < plain ? ticks : plain;
@@ -870,6 +872,15 @@ int rec_muting_start(double share)
     return 0;
 }
 
+/* The property says a tenth of a nanosecond; a decimal comma of the program's locale must not get into it. */
+static void write_event_cost(double ns)
+{
+    char text[32];
+    unsigned long long tenths = (unsigned long long)(ns * 10 + 0.5);
+    snprintf(text, sizeof text, "%llu.%llu", tenths / 10, tenths % 10);
+    rec_name_table_add_property("event_cost_ns", text);
+}
+
 int rec_muting_calibrate(void)
 {
     double ns = measure_event();
@@ -877,6 +888,7 @@ int rec_muting_calibrate(void)
         return -1;
     muting.event_ns = ns;
     rec_budget_set_event_cost(ns);
+    write_event_cost(ns);
     return 0;
 }
 

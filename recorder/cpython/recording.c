@@ -11,6 +11,7 @@
 #include "c_calls.h"
 #include "captures.h"
 #include "engine.h"
+#include "muting.h"
 #include "occasions.h"
 #include "properties.h"
 #include "self_test.h"
@@ -184,6 +185,7 @@ static void enter_sources(enum rec_state before)
 
 static void leave_sources(enum rec_state before)
 {
+    rec_muting_pause();
     if (before & REC_RECORDING)         /* no event will do it, and the drain must hear signals */
         rec_worker_unpark_now();
     rec_c_calls_leave(REC_LEAVE_PAUSE);
@@ -194,6 +196,7 @@ static void leave_sources(enum rec_state before)
 
 static void end_sources_by(enum rec_leave why)
 {
+    rec_muting_forget();
     if (recording.engine)
         recording.engine->leave(why);
     rec_c_calls_leave(why);
@@ -268,6 +271,7 @@ static void forget_parent(enum rec_state before)
 {
     if (before & REC_WITH_FILES)
         rec_session_forked();
+    rec_muting_forget();
     if (before & REC_RECORDING)         /* the hook may be off, or displaced: then no event would come */
         recording.engine->enter(REC_ENTER_FORK);
     rec_captures_forked();
@@ -303,6 +307,13 @@ static void write_properties(void)
         rec_name_table_add_number("last_ns", options->last_ns);
 }
 
+/* Starts the budget, if there is one. The engine has not entered. Returns 0 or -1. */
+static int start_budget(void)
+{
+    unsigned long long ppm = rec_captures.written.options.max_overhead_ppm;
+    return ppm ? rec_muting_start((double)ppm / 1e6) : 0;
+}
+
 /* The child is not recorded. */
 static void join_no_more(void)
 {
@@ -324,7 +335,7 @@ static bool join_capture(void)
     }
     rec_drain_hold();
     write_properties();
-    if (recording.engine->enter(REC_ENTER_CHILD) != 0) {
+    if (start_budget() != 0 || recording.engine->enter(REC_ENTER_CHILD) != 0) {
         join_no_more();
         rec_session_discard(&totals);
         rec_warn("not recorded: %s", totals.failure.code == PNR_OK ? "out of memory" :
@@ -457,7 +468,12 @@ static bool start_engine(PyObject *on_path)
         return false;
     }
     bool has_c_calls = rec_captures.written.options.c_calls;
+    if (start_budget() != 0) {
+        PyErr_NoMemory();
+        return false;
+    }
     return recording.engine->enter(REC_ENTER_START) == 0 &&
+           (!rec_captures.written.options.max_overhead_ppm || rec_muting_calibrate() == 0) &&
            (!has_c_calls || rec_c_calls_enter(REC_ENTER_START) == 0) && !rec_session_is_closed();
 }
 
