@@ -73,6 +73,12 @@ static inline bool pnr_kind_enters_frame(enum pnr_kind kind)
            ;
 }
 
+/* True for what counts as an event of the program: not what lists frames, nor what only the ledger has. */
+static inline bool pnr_kind_is_event(unsigned kind)
+{
+    return kind != PNR_EMPTY && kind != PNR_OPEN && !(kind >= PNR_MUTE && kind <= PNR_COST);
+}
+
 /* True when `function` is a number of the name table. */
 static inline bool pnr_subject_is_function(enum pnr_subject subject)
 {

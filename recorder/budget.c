@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "call_statistics.h"
+#include "clock.h"
 #include "cpu_clock.h"
 #include "thread_buffer.h"
 #include "../format/array.h"
@@ -41,7 +42,7 @@
 #define FAST_DECAY_NS 1e7
 #define ADDED_DECAY_NS 1e9
 
-#define LOOK_NS (10 * MS)
+#define LOOK_NS (8 * MS)                /* of CLOCK_MONOTONIC: a call that sleeps is seen, too */
 #define COST_RECORD_NS (100 * MS)
 #define ANSWER_NS (20 * MS)             /* orders are carried out within this time; else it is decided anew */
 #define REPEAT_REQUEST_NS (100 * MS)
@@ -139,6 +140,7 @@ static struct {
     double event_ns;
     double added_ns;                    /* in all */
     bool is_requested;
+    uint64_t look_ns;                   /* when a look was last requested, of CLOCK_MONOTONIC */
     uint64_t requested_ns;              /* CPU times */
     uint64_t cost_taken_ns;
     double cost_taken;                  /* of the whole cost */
@@ -199,19 +201,23 @@ static void renew_deferred(void)
     exchange.n_deferred = 0;
 }
 
-/* Asks the recording side for a call when there is something to do. */
-static void request_if_due(uint64_t now, bool has_muted)
+/* Asks the recording side for a call when there is something to do. Of a program that waits one request is enough: it is
+ * followed when the program goes on, and then the drain's thread is woken. */
+static void request_if_due(uint64_t now, bool has_muted, bool has_run)
 {
     pthread_mutex_lock(&exchange.lock);
-    uint64_t since = now - exchange.requested_ns;
-    if (since >= LOOK_NS)
+    uint64_t since = now - exchange.requested_ns, clock = rec_clock_monotonic_ns();
+    bool is_look_due = clock - exchange.look_ns >= LOOK_NS;
+    if (is_look_due)
         renew_deferred();
-    bool is_due = exchange.n_waiting || (has_muted && since >= LOOK_NS) || now - exchange.cost_taken_ns >= COST_RECORD_NS;
+    bool is_due = exchange.n_waiting || (has_muted && is_look_due) || now - exchange.cost_taken_ns >= COST_RECORD_NS;
     is_due &= !exchange.is_requested || since >= REPEAT_REQUEST_NS;
     if (is_due) {
         exchange.is_requested = true;
         exchange.requested_ns = now;
+        exchange.look_ns = clock;
     }
+    needs_ticks = has_run || (has_muted && !exchange.is_requested);
     pthread_mutex_unlock(&exchange.lock);
     if (is_due)
         exchange.request();
@@ -352,11 +358,14 @@ void rec_budget_applied(struct rec_order order, uint64_t ticks)
 
 /* ---- functions ---- */
 
+_Static_assert(sizeof(struct budgeted_function) + sizeof(struct rec_function_calls) <= 72,
+               "a function takes 100 bytes, with a quarter in reserve and its place in lists");
+
 /* Returns NULL when out of memory. */
 static struct budgeted_function *budgeted(uint32_t function)
 {
     if (function >= accounts.n_functions) {
-        size_t n = function + 1 > 2 * accounts.n_functions ? function + (size_t)1024 : 2 * accounts.n_functions;
+        size_t n = function + accounts.n_functions / 4 + 1024;
         struct budgeted_function *grown = realloc(accounts.functions, n * sizeof *grown);
         if (!grown)
             return NULL;
@@ -780,9 +789,8 @@ void rec_budget_tick(void)
     notice_phase();
     decide(event_ns, window, has_rested(cpu_ns));
     bool has_muted = accounts.n_muted > 0;
-    needs_ticks = cpu_ns >= MS || has_muted;
     pthread_mutex_unlock(&accounts.lock);
-    request_if_due(now, has_muted);
+    request_if_due(now, has_muted, cpu_ns >= MS);
 }
 
 /* ---- start and stop ---- */
@@ -822,23 +830,24 @@ int rec_budget_start(const struct rec_budget_options *options, struct pnr_err *e
 
 static void sum_up(struct rec_budget_totals *totals)
 {
-    double n_recorded = 0;
-    *totals = (struct rec_budget_totals){ accounts.n_events, (uint64_t)accounts.spent_ns, accounts.now_ns, 0, 0, 0 };
-    for (uint32_t i = 0; i < accounts.n_functions; i++) {
-        const struct muting_subject *subjects = accounts.functions[i].subjects;
-        const struct rec_function_calls *calls = rec_statistics_of(i);
+    *totals = (struct rec_budget_totals){ .n_events = accounts.n_events, .cost_ns = (uint64_t)accounts.spent_ns,
+                                          .cpu_ns = accounts.now_ns, .n_calls_hidden = (uint64_t)accounts.n_hidden };
+    for (uint32_t function = 0; function < accounts.n_functions; function++) {
+        const struct muting_subject *subjects = accounts.functions[function].subjects;
+        const struct rec_function_calls *calls = rec_statistics_of(function);
         totals->n_muted += subjects[ITSELF].was_muted || subjects[C_CALLS].was_muted;
         if (calls && subjects[ITSELF].was_muted)
-            n_recorded += calls->n_calls;
+            totals->n_calls += calls->n_calls;
         if (calls && subjects[C_CALLS].was_muted)
-            n_recorded += calls->n_c_calls;
+            totals->n_calls += calls->n_c_calls;
     }
-    totals->n_hidden = accounts.n_hidden;
-    totals->n_calls = accounts.n_hidden + n_recorded;
 }
 
 void rec_budget_stop(struct rec_budget_totals *totals)
 {
+    *totals = (struct rec_budget_totals){ 0 };
+    if (!rec_budget_is_on())
+        return;
     atomic_store(&budget_is_on, false);
     take_reports();
     advance_to(budget_cpu_ns());

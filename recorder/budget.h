@@ -53,13 +53,14 @@ struct rec_budget_totals {
     uint64_t cost_ns;
     uint64_t cpu_ns;                    /* of the program, from start to stop */
     uint32_t n_muted;                   /* functions that were muted at some time, themselves or their C calls */
-    double n_calls, n_hidden;           /* the calls of these, estimated; those of them that were not recorded */
+    uint64_t n_calls;                   /* of these functions, or their C calls: those that were recorded, ... */
+    uint64_t n_calls_hidden;            /* ... and an estimate of those that were not */
 };
 
 /* Begins with everything admitted, before the first chunk is begun. Returns 0 or -1. */
 int rec_budget_start(const struct rec_budget_options *options, struct pnr_err *err);
 
-/* Called after the drain has stopped. */
+/* Gives zeros when there is no budget. Called after the drain has stopped (rec_session_stop). */
 void rec_budget_stop(struct rec_budget_totals *totals);
 
 /* Any thread may ask. */

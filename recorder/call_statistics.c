@@ -70,7 +70,7 @@ struct block_reading {
 static struct rec_function_calls *reserve_function(uint32_t function)
 {
     if (function >= statistics.n_functions) {
-        size_t n = function + 1 > 2 * statistics.n_functions ? function + (size_t)1024 : 2 * statistics.n_functions;
+        size_t n = function + statistics.n_functions / 4 + 1024;
         struct rec_function_calls *grown = realloc(statistics.functions, n * sizeof *grown);
         if (!grown)
             return NULL;

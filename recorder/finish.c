@@ -86,7 +86,7 @@ static bool list_chunks(struct dead *dead)
 static void count_left_events(struct dead *dead, const struct left *left, uint32_t n)
 {
     for (uint32_t i = 0; i < n && left->n_events_then == 0; i++)
-        dead->n_events += pnr_record_kind(dead->records[i]) != PNR_OPEN;
+        dead->n_events += pnr_kind_is_event(pnr_record_kind(dead->records[i]));
 }
 
 /* Finds the last segment. Returns false when it is not known which it was: all have been evicted. */

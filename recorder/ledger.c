@@ -15,6 +15,8 @@ static struct {
     uint8_t *muted;                     /* by function; owned */
     uint32_t n_functions;
     uint32_t n_itself, n_c_calls;       /* how many bits of each kind are set */
+    bool is_in_window;
+    bool is_incomplete;                 /* a record found no chunk: the next block has the flag RESYNC */
 } ledger;
 
 /* ---- what is muted ---- */
@@ -58,12 +60,17 @@ uint32_t rec_ledger_count_muted(void)
 static bool start_ledger_chunk(void)
 {
     struct rec_buffer *buffer = &ledger.buffer;
-    if (!rec_buffer_start_chunk(buffer, 0, 0))
+    if (!rec_buffer_start_chunk(buffer, ledger.is_incomplete ? PNR_BLOCK_RESYNC : 0, 0)) {
+        ledger.is_incomplete = true;
         return false;
+    }
+    ledger.is_incomplete = false;
     for (uint32_t i = 0; i < ledger.n_functions; i++)
         for (int bit = MUTED_ITSELF; bit <= MUTED_C_CALLS; bit++)
             if (ledger.muted[i] & bit && rec_buffer_has_capacity(buffer, 0))
                 rec_buffer_append(buffer, 0, PNR_MUTED, bit == MUTED_C_CALLS, i);
+    if (ledger.is_in_window && rec_buffer_has_capacity(buffer, 0))
+        rec_buffer_append(buffer, 0, PNR_WINDOW, 0, rec_ledger_count_muted());
     return true;
 }
 
@@ -103,7 +110,9 @@ void rec_ledger_note(struct rec_order order, uint64_t ticks)
     bool is_window = order.kind == REC_ORDER_WINDOW || order.kind == REC_ORDER_WINDOW_END;
     bool is_c = order.kind == REC_ORDER_MUTE_C || order.kind == REC_ORDER_ADMIT_C;
     bool has_chunk = ensure_ledger_chunk(ticks);
-    if (!is_window && !set_muted(order.function, is_c ? MUTED_C_CALLS : MUTED_ITSELF, kinds[order.kind] == PNR_MUTE))
+    if (is_window)
+        ledger.is_in_window = order.kind == REC_ORDER_WINDOW;
+    else if (!set_muted(order.function, is_c ? MUTED_C_CALLS : MUTED_ITSELF, kinds[order.kind] == PNR_MUTE))
         return;
     if (has_chunk)
         append_to_ledger(kinds[order.kind], is_c, is_window ? rec_ledger_count_muted() : order.function, ticks);

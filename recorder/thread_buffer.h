@@ -41,10 +41,10 @@ struct rec_buffer {
     int chunk;                          /* -1: none */
     uint32_t number;                    /* of the thread, in the capture */
     uint32_t n_lost;                    /* events since the last chunk */
+    bool is_ledger;                     /* no thread's: its records are no events */
     uint64_t block;                     /* number of the chunk, from 1 */
     struct rec_track track;             /* that runs */
     struct rec_buffer *newer, *older;   /* the list of all threads' buffers */
-    bool is_ledger;                     /* no thread's: its records are no events */
 };
 
 /* The minimum duration: a call of fewer ticks is elided (rec_buffer_elide). 0: none is. */

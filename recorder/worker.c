@@ -39,6 +39,7 @@
 #include "clock.h"
 
 #define MIN_WAIT_NS 10000000            /* the first wait for work; the next ones are longer */
+#define HURRIED_WAIT_NS 8000000         /* while is_hurried */
 #define MAX_WAIT_NS 1000000000
 #define PARK_NS 10000000                /* how long the thread stays away at least: a program often forks again */
 #define STACK_SIZE (256 * 1024)
@@ -79,7 +80,7 @@ static bool is_parked(void)
 static void wait_for_ring(uint64_t *wait_ns)
 {
     if (worker.tasks.is_hurried && worker.tasks.is_hurried())
-        *wait_ns = MIN_WAIT_NS;
+        *wait_ns = HURRIED_WAIT_NS;
     if (!rec_bell_wait(&worker.bell, *wait_ns) && *wait_ns < MAX_WAIT_NS)
         *wait_ns = *wait_ns * 2 < MAX_WAIT_NS ? *wait_ns * 2 : MAX_WAIT_NS;
 }

@@ -23,7 +23,7 @@ struct rec_worker_tasks {
     bool (*work)(void);                 /* does one piece of work; returns false when there is none */
     void (*on_wake)(void);              /* once after each rec_worker_wake, or once after several */
     void (*on_idle)(void);              /* after each wait for work, which takes from 10 ms to 1 s */
-    bool (*is_hurried)(void);           /* true when the next wait may not be longer than 10 ms; or NULL */
+    bool (*is_hurried)(void);           /* true when the next wait may not be longer than 8 ms; or NULL */
 };
 
 /* Starts the thread. Returns 0, or an errno. */

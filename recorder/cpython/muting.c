@@ -16,7 +16,8 @@
 #include "../budget.h"
 #include "../ledger.h"
 
-#define SLOW_NS 10000000                /* an open call of a muted function is told after two looks so far apart */
+#define SLOW_NS 6000000                 /* an open call of a muted function is told when it is known for so long: at a
+                                         * second look, or at one that was long in coming */
 #define MAX_NEW_NOTES 256               /* of one thread, at one look */
 #define MAX_SWALLOWED 64                /* exits that are not recorded, until a function's events are off again */
 
@@ -688,6 +689,7 @@ static void follow_request(uint64_t requested)
     rec_budget_add_cost((uint64_t)((double)(rec_clock_ticks() - begin) * muting.ns_per_tick));
     if (rec_budget_is_cost_due())
         report_cost(rec_clock_ticks());
+    rec_worker_post();                  /* it sleeps while a program that waits has a request to follow */
 }
 
 /* Brings the records of this thread to the greenlet that runs. */

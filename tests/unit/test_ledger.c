@@ -26,7 +26,7 @@ static void read_ledger_block(FILE *file, const struct pnr_block_header *h)
     cr_assert(!found.n_blocks || h->sequence == found.last_sequence + 1);
     found.n_blocks++;
     found.last_sequence = h->sequence;
-    strcat(found.text, "|");
+    strcat(found.text, h->flags & PNR_BLOCK_RESYNC ? "|!" : "|");
     for (uint32_t i = 0; i < h->n_records; i++) {
         size_t used = strlen(found.text);
         snprintf(found.text + used, sizeof found.text - used, " %s %d %u", names[pnr_record_kind(records[i])],
@@ -35,7 +35,7 @@ static void read_ledger_block(FILE *file, const struct pnr_block_header *h)
     pnr_block_coder_free(coder);
 }
 
-/* Reads the ledger's blocks of all segments: "| MUTE 0 7 ADMIT 0 7|...". */
+/* Reads the ledger's blocks of all segments: "| MUTE 0 7 ADMIT 0 7|...", with "|!" for the flag RESYNC. */
 static const char *read_ledger(void)
 {
     char path[PATH_MAX];
@@ -113,6 +113,40 @@ Test(ledger, begins_each_block_with_what_is_muted, .init = begin, .fini = end)
     note(REC_ORDER_WINDOW, 0);
     stop();
     cr_expect_str_eq(read_ledger(), "| MUTE 0 5 MUTE 1 9| MUTED 0 5 MUTED 1 9 ADMIT 0 5| MUTED 1 9 WINDOW 0 1");
+}
+
+Test(ledger, says_that_a_window_is_open, .init = begin, .fini = end)
+{
+    cr_assert(rec_ledger_begin());
+    note(REC_ORDER_MUTE, 5);
+    note(REC_ORDER_WINDOW, 0);
+    rec_buffer_flush_all();
+    note(REC_ORDER_WINDOW_END, 0);
+    rec_buffer_flush_all();
+    note(REC_ORDER_ADMIT, 5);
+    stop();
+    cr_expect_str_eq(read_ledger(), "| MUTE 0 5 WINDOW 0 1| MUTED 0 5 WINDOW 0 1 WINDOW_END 0 1| MUTED 0 5 ADMIT 0 5");
+}
+
+/* All chunks are full, and what finds none is discarded. */
+Test(ledger, says_that_records_are_missing, .init = begin_small, .fini = end)
+{
+    cr_assert(rec_ledger_begin());
+    rec_worker_park();
+    int n = 0;
+    struct rec_buffer *buffer = new_buffer(7);
+    for (; !rec_drain_has_overflowed(); n++) {
+        if (!rec_buffer_start_chunk(buffer, 0, 0))
+            break;
+        rec_buffer_append(buffer, 0, PNR_CALL, (uint64_t)n, 1);
+    }
+    note(REC_ORDER_MUTE, 5);
+    rec_worker_unpark_now();
+    while (rec_drain_has_overflowed())
+        usleep(1000);
+    note(REC_ORDER_MUTE, 6);
+    stop();
+    cr_expect_str_eq(read_ledger(), "|! MUTED 0 5 MUTE 0 6");
 }
 
 Test(ledger, goes_on_when_its_block_is_full, .init = begin, .fini = end)
