@@ -106,11 +106,9 @@ static void apply_state(uint32_t function)
 
 /* ---- frames and threads ---- */
 
-/* True for a frame that runs, unless its entry event is still to come. */
-static bool is_entered(cpython_frame *f)
+static bool is_program_frame(const PyThreadState *ts, cpython_frame *f)
 {
-    return !cpython_is_entry(f) && !cpython_is_incomplete(f) && !cpython_is_delegating(f) &&
-           (!cpython_has_pending_entry(f) || rec_muting_has_entered(f));
+    return !cpython_is_entry(f) && rec_threads_is_entered(ts, f);
 }
 
 static bool stands_at_resume(const cpython_frame *f)
@@ -186,7 +184,7 @@ static void defer_callers_of_c(uint32_t *functions, size_t *n, enum rec_order_ki
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
         const cpython_frame *inner = NULL;
         for (cpython_frame *f = cpython_running(ts); f; inner = f, f = cpython_previous(f)) {
-            uint32_t function = is_entered(f) ? (uint32_t)rec_tag_peek(f) : 0;
+            uint32_t function = is_program_frame(ts, f) ? (uint32_t)rec_tag_peek(f) : 0;
             if (state_of(function) & CHANGING && may_be_in_c_call(ts, inner))
                 muting.states[function] &= (uint8_t)~CHANGING;
         }
@@ -297,7 +295,7 @@ static void admit_frames(PyThreadState *ts, cpython_frame *f)
     struct rec_thread *thread = find_thread_in_step(ts);
     bool must_tell = false, has_recorded = false;
     for (cpython_frame *at = f; at; at = cpython_previous(at)) {
-        if (!is_entered(at))
+        if (!is_program_frame(ts, at))
             continue;
         uint64_t tag = rec_functions_tag_call(at, cpython_previous(at));
         uint32_t function = (uint32_t)tag;
@@ -450,7 +448,7 @@ static uint64_t note_silent_frames(PyThreadState *ts, uint64_t requested, uint64
     uint64_t told_since = 0;
     unsigned n_new = 0;
     for (cpython_frame *f = cpython_running(ts); f && n_new < MAX_NEW_NOTES; f = cpython_previous(f)) {
-        uint64_t tag = is_entered(f) ? rec_functions_tag_call(f, cpython_previous(f)) : 0;
+        uint64_t tag = is_program_frame(ts, f) ? rec_functions_tag_call(f, cpython_previous(f)) : 0;
         uint32_t function = (uint32_t)tag;
         if (!tag || rec_tag_flags(tag) & REC_TAG_EXCLUDED)
             continue;

@@ -41,10 +41,15 @@ static cpython_frame *next_outwards(PyThreadState *ts, cpython_frame *f)
     return previous && cpython_is_entry(previous) && cpython_is_entry(f) ? cleared_at(ts, previous) : previous;
 }
 
-static bool is_recorded(cpython_frame *f, uint64_t *tag)
+bool rec_threads_is_entered(const PyThreadState *ts, cpython_frame *f)
 {
-    if (cpython_is_incomplete(f) || cpython_is_delegating(f) ||
-        (rec_threads.has_delayed_entry_events && cpython_has_pending_entry(f) && !rec_muting_has_entered(f)))
+    return !cpython_is_incomplete(f) && (f == cpython_running(ts) || !cpython_is_delegating(f)) &&
+           !(rec_threads.has_delayed_entry_events && cpython_has_pending_entry(f) && !rec_muting_has_entered(f));
+}
+
+static bool is_recorded(const PyThreadState *ts, cpython_frame *f, uint64_t *tag)
+{
+    if (!rec_threads_is_entered(ts, f))
         return false;
     *tag = rec_functions_tag_call(f, cpython_previous(f));
     return *tag && !(rec_tag_flags(*tag) & REC_TAG_EXCLUDED) &&
@@ -53,7 +58,7 @@ static bool is_recorded(cpython_frame *f, uint64_t *tag)
 
 cpython_frame *rec_threads_recorded_from(PyThreadState *ts, cpython_frame *f, uint64_t *tag)
 {
-    while (f && !is_recorded(f, tag))
+    while (f && !is_recorded(ts, f, tag))
         f = next_outwards(ts, f);
     return f;
 }
@@ -100,7 +105,7 @@ static uint32_t collect_stack(PyThreadState *ts, cpython_frame *f, struct rec_op
         if (is_entry && rec_threads.has_late_exits && !cpython_is_root(ts, f)) {
             open_frames[n++] = (struct rec_open_frame){ 0, 0 };
             ++*n_unknown;
-        } else if (is_recorded(f, &tag)) {
+        } else if (is_recorded(ts, f, &tag)) {
             uint64_t frame = cpython_is_continuable(f) ? rec_frame_identity(f) : 0;
             if (frame && rec_tag_flags(tag) & REC_TAG_BOUNDARY)
                 rec_lives_enter(frame, false);

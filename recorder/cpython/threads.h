@@ -166,6 +166,9 @@ static inline uint64_t rec_frame_identity(const cpython_frame *f)
 /* The running frame, or the frame that is being cleared. */
 cpython_frame *rec_threads_innermost(PyThreadState *ts);
 
+/* True for a frame that has been entered, by its events. The running frame is not one that only delegates. */
+bool rec_threads_is_entered(const PyThreadState *ts, cpython_frame *f);
+
 /* The next frame outwards, this one included, that is recorded; NULL when there is none. */
 cpython_frame *rec_threads_recorded_from(PyThreadState *ts, cpython_frame *f, uint64_t *tag);
 
