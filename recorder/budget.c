@@ -151,7 +151,6 @@ static struct {
     uint64_t requested_ns;              /* CPU times */
     uint64_t cost_taken_ns;
     double cost_taken;                  /* of the whole cost */
-    bool has_long_chunks;
 } exchange;
 
 static _Atomic bool budget_is_on;
@@ -294,11 +293,11 @@ void rec_budget_set_event_cost(double ns)
     pthread_mutex_unlock(&exchange.lock);
 }
 
-/* Returns how many records a chunk takes: what one costs is known only when it has been read. */
-static uint32_t chunk_records(bool is_first_second)
+/* Returns how many records a chunk takes at this CPU time: what it costs is known only when it has been read. */
+static uint32_t chunk_records(uint64_t now)
 {
     double n = CHUNK_NS * accounts.share / exchange.event_ns;
-    return is_first_second || n < FIRST_CHUNK ? FIRST_CHUNK : n < PNR_BLOCK_RECORDS ? (uint32_t)n : PNR_BLOCK_RECORDS;
+    return now < START_CREDIT_NS || n < FIRST_CHUNK ? FIRST_CHUNK : n < PNR_BLOCK_RECORDS ? (uint32_t)n : PNR_BLOCK_RECORDS;
 }
 
 bool rec_budget_is_cost_due(void)
@@ -316,11 +315,10 @@ bool rec_budget_take_cost(uint64_t *cpu_ns, uint32_t *cost_ns)
     *cost_ns = since <= 0 ? 0 : since >= UINT32_MAX ? UINT32_MAX : (uint32_t)since;
     exchange.cost_taken_ns += *cpu_ns;
     exchange.cost_taken = cost;
-    bool lengthens = !exchange.has_long_chunks && now >= START_CREDIT_NS && exchange.window == WINDOW_NONE;
-    exchange.has_long_chunks |= lengthens;
+    bool is_window_open = exchange.window == WINDOW_OPEN || exchange.window == WINDOW_END_ORDERED;
     pthread_mutex_unlock(&exchange.lock);
-    if (lengthens)
-        rec_buffer_limit(PNR_BLOCK_RECORDS, chunk_records(false), NULL);
+    if (!is_window_open)
+        rec_buffer_limit(chunk_records(now), NULL);
     return *cpu_ns || *cost_ns;
 }
 
@@ -347,7 +345,8 @@ static void limit_window(void)
     uint32_t n = WINDOW_EVENTS / (n_threads ? n_threads : 1);
     if (n < WINDOW_MIN_EVENTS)
         n = WINDOW_MIN_EVENTS;
-    rec_buffer_limit(n, n, end_full_window);
+    rec_buffer_limit(n, end_full_window);
+    rec_buffer_limit_present(n);
 }
 
 void rec_budget_applied(struct rec_order order, uint64_t ticks)
@@ -362,12 +361,13 @@ void rec_budget_applied(struct rec_order order, uint64_t ticks)
         exchange.window = begins ? WINDOW_OPEN : WINDOW_NONE;
     }
     add_report(report);
-    bool is_first_second = !exchange.has_long_chunks;
     pthread_mutex_unlock(&exchange.lock);
     if (begins)
         limit_window();
-    else if (ends)
-        rec_buffer_limit(0, chunk_records(is_first_second), NULL);      /* what the window has shown is read soon */
+    if (ends) {
+        rec_buffer_limit(chunk_records(report.applied.cpu_ns), NULL);
+        rec_buffer_limit_present(0);    /* what the window has shown is read soon */
+    }
 }
 
 /* ---- functions ---- */
@@ -846,7 +846,7 @@ int rec_budget_start(const struct rec_budget_options *options, struct pnr_err *e
     exchange.event_ns = options->event_ns;
     exchange.request = options->request;
     rec_statistics_start();
-    rec_buffer_limit(PNR_BLOCK_RECORDS, chunk_records(true), NULL);
+    rec_buffer_limit(chunk_records(0), NULL);
     needs_ticks = true;
     atomic_store(&budget_is_on, true);
     return 0;

@@ -59,13 +59,17 @@ void rec_cpu_clock_exclude(void) { }
 uint64_t rec_buffer_count_all(void) { return sim.n_events; }
 struct rec_buffer_counts rec_buffer_count(void) { return (struct rec_buffer_counts){ .n_threads = 1 }; }
 
-void rec_buffer_limit(uint32_t present, uint32_t later, void (*on_full)(void))
+void rec_buffer_limit(uint32_t n, void (*on_full)(void))
 {
-    sim.later = later;
+    sim.later = n;
     sim.on_full = on_full;
+}
+
+void rec_buffer_limit_present(uint32_t n)
+{
     for (int i = 0; i < THREADS; i++)
-        if (sim.threads[i].has_chunk && sim.threads[i].limit - sim.threads[i].n > present)
-            sim.threads[i].limit = sim.threads[i].n + present;
+        if (sim.threads[i].has_chunk && sim.threads[i].limit > sim.threads[i].n)
+            sim.threads[i].limit = sim.threads[i].n + n < PNR_BLOCK_RECORDS ? sim.threads[i].n + n : PNR_BLOCK_RECORDS;
 }
 
 /* ---- the simulated recorder ---- */
