@@ -46,6 +46,7 @@
 #define COST_RECORD_NS (100 * MS)
 #define ANSWER_NS (20 * MS)             /* orders are carried out within this time; else it is decided anew */
 #define REPEAT_REQUEST_NS (100 * MS)
+#define MAX_ORDERS 64                   /* at a time: the program waits while they are carried out */
 
 #define WINDOW_NS (50 * MS)             /* from the end of a window to the next one, at least */
 #define WINDOW_EVENTS 4000              /* after so many a window ends */
@@ -88,11 +89,17 @@ struct candidate {
     uint8_t subject;
 };
 
+/* What was spent up to a moment. */
+struct spent {
+    uint64_t cpu_ns;                    /* by the program */
+    double events_ns;                   /* the cost of events */
+};
+
 struct order_report {
     struct rec_order order;
     uint8_t is_refusal;                 /* the function must never be muted */
     uint64_t ticks;
-    uint64_t cpu_ns, cost_ns;           /* of windows: CPU time and cost up to this moment */
+    struct spent taken, applied;        /* of windows: before and after the order was carried out */
 };
 
 enum window_state { WINDOW_NONE, WINDOW_ORDERED, WINDOW_OPEN, WINDOW_END_ORDERED };
@@ -118,7 +125,8 @@ static struct {
     uint32_t n_muted;                   /* subjects, now */
     uint32_t n_unanswered;              /* orders that were given and not carried out */
     uint64_t ordered_ns;
-    uint64_t window_begin_ns, window_begin_cost_ns;
+    struct spent window_begin;
+    uint64_t window_change_ns;          /* what it took to begin the window */
     uint64_t window_end_ns, window_pause_ns;    /* the end of the last one; the next one comes so much later */
     double windows_share;               /* of the CPU time, which windows may cost */
     uint64_t low_since_ns;              /* since when less than half the budget is used; 0: more is */
@@ -137,6 +145,7 @@ static struct {
     struct order_report *reports;       /* owned */
     size_t n_reports, reports_capacity;
     enum window_state window;
+    struct spent taken;                 /* when the last order about a window was taken */
     double event_ns;
     double added_ns;                    /* in all */
     bool is_requested;
@@ -144,7 +153,6 @@ static struct {
     uint64_t requested_ns;              /* CPU times */
     uint64_t cost_taken_ns;
     double cost_taken;                  /* of the whole cost */
-    bool has_long_chunks;
 } exchange;
 
 static _Atomic bool budget_is_on;
@@ -178,9 +186,11 @@ static bool queue_order(enum rec_order_kind kind, uint32_t function)
     return true;
 }
 
-/* With `accounts`. */
+/* With `accounts`. Returns false when that is not possible now. */
 static bool give_order(enum rec_order_kind kind, uint32_t function)
 {
+    if (accounts.n_unanswered >= MAX_ORDERS)
+        return false;
     pthread_mutex_lock(&exchange.lock);
     bool is_queued = queue_order(kind, function);
     if (is_queued && kind == REC_ORDER_WINDOW)
@@ -223,12 +233,26 @@ static void request_if_due(uint64_t now, bool has_muted, bool has_run)
         exchange.request();
 }
 
+/* Returns what was spent up to now, records in chunks that are being filled included. With the recording lock and
+ * `exchange`. */
+static struct spent spent_now(void)
+{
+    return (struct spent){ budget_cpu_ns(), exchange.event_ns * (double)rec_buffer_count_all() };
+}
+
+static bool is_of_window(struct rec_order order)
+{
+    return order.kind == REC_ORDER_WINDOW || order.kind == REC_ORDER_WINDOW_END;
+}
+
 bool rec_budget_take(struct rec_order *order)
 {
     pthread_mutex_lock(&exchange.lock);
     bool has_order = exchange.next_waiting < exchange.n_waiting;
     if (has_order) {
         *order = exchange.waiting[exchange.next_waiting++];
+        if (is_of_window(*order))
+            exchange.taken = spent_now();
     } else {
         exchange.n_waiting = exchange.next_waiting = 0;
         exchange.is_requested = false;
@@ -275,18 +299,11 @@ void rec_budget_set_event_cost(double ns)
     pthread_mutex_unlock(&exchange.lock);
 }
 
-/* Returns the whole cost up to now, also of records in chunks that are being filled. With the recording lock and
- * `exchange`. */
-static double whole_cost_ns(void)
-{
-    return exchange.added_ns + exchange.event_ns * (double)rec_buffer_count_all();
-}
-
-/* Returns how many records a chunk takes: what one costs is known only when it has been read. */
-static uint32_t chunk_records(bool is_first_second)
+/* Returns how many records a chunk takes at this CPU time: what it costs is known only when it has been read. */
+static uint32_t chunk_records(uint64_t now)
 {
     double n = CHUNK_NS * accounts.share / exchange.event_ns;
-    return is_first_second || n < FIRST_CHUNK ? FIRST_CHUNK : n < PNR_BLOCK_RECORDS ? (uint32_t)n : PNR_BLOCK_RECORDS;
+    return now < START_CREDIT_NS || n < FIRST_CHUNK ? FIRST_CHUNK : n < PNR_BLOCK_RECORDS ? (uint32_t)n : PNR_BLOCK_RECORDS;
 }
 
 bool rec_budget_is_cost_due(void)
@@ -297,17 +314,17 @@ bool rec_budget_is_cost_due(void)
 bool rec_budget_take_cost(uint64_t *cpu_ns, uint32_t *cost_ns)
 {
     pthread_mutex_lock(&exchange.lock);
-    uint64_t now = budget_cpu_ns();
-    double cost = whole_cost_ns(), since = cost - exchange.cost_taken;
+    struct spent spent = spent_now();
+    uint64_t now = spent.cpu_ns;
+    double cost = spent.events_ns + exchange.added_ns, since = cost - exchange.cost_taken;
     *cpu_ns = now > exchange.cost_taken_ns ? now - exchange.cost_taken_ns : 0;
     *cost_ns = since <= 0 ? 0 : since >= UINT32_MAX ? UINT32_MAX : (uint32_t)since;
     exchange.cost_taken_ns += *cpu_ns;
     exchange.cost_taken = cost;
-    bool lengthens = !exchange.has_long_chunks && now >= START_CREDIT_NS && exchange.window == WINDOW_NONE;
-    exchange.has_long_chunks |= lengthens;
+    bool is_window_open = exchange.window == WINDOW_OPEN || exchange.window == WINDOW_END_ORDERED;
     pthread_mutex_unlock(&exchange.lock);
-    if (lengthens)
-        rec_buffer_limit(PNR_BLOCK_RECORDS, chunk_records(false), NULL);
+    if (!is_window_open)
+        rec_buffer_limit(chunk_records(now), NULL);
     return *cpu_ns || *cost_ns;
 }
 
@@ -334,7 +351,8 @@ static void limit_window(void)
     uint32_t n = WINDOW_EVENTS / (n_threads ? n_threads : 1);
     if (n < WINDOW_MIN_EVENTS)
         n = WINDOW_MIN_EVENTS;
-    rec_buffer_limit(n, n, end_full_window);
+    rec_buffer_limit(n, end_full_window);
+    rec_buffer_limit_present(n);
 }
 
 void rec_budget_applied(struct rec_order order, uint64_t ticks)
@@ -343,17 +361,19 @@ void rec_budget_applied(struct rec_order order, uint64_t ticks)
     bool begins = order.kind == REC_ORDER_WINDOW, ends = order.kind == REC_ORDER_WINDOW_END;
     pthread_mutex_lock(&exchange.lock);
     if (begins || ends) {
-        report.cpu_ns = budget_cpu_ns();
-        report.cost_ns = (uint64_t)whole_cost_ns();
+        report.applied = spent_now();   /* without an order: the recording pauses, and the window ends with it */
+        report.taken = exchange.window == (begins ? WINDOW_ORDERED : WINDOW_END_ORDERED) ? exchange.taken :
+                                                                                           report.applied;
         exchange.window = begins ? WINDOW_OPEN : WINDOW_NONE;
     }
     add_report(report);
-    bool is_first_second = !exchange.has_long_chunks;
     pthread_mutex_unlock(&exchange.lock);
     if (begins)
         limit_window();
-    else if (ends)
-        rec_buffer_limit(0, chunk_records(is_first_second), NULL);      /* what the window has shown is read soon */
+    if (ends) {
+        rec_buffer_limit(chunk_records(report.applied.cpu_ns), NULL);
+        rec_buffer_limit_present(0);    /* what the window has shown is read soon */
+    }
 }
 
 /* ---- functions ---- */
@@ -446,7 +466,7 @@ static double collect_admitted(void)
     return all;
 }
 
-/* Returns false when that cannot be. */
+/* Returns false when that is not possible now. */
 static bool mute_subject(const struct candidate *candidate)
 {
     struct budgeted_function *f = budgeted(candidate->function);
@@ -525,17 +545,19 @@ static void collect_muted(bool holds)
     }
 }
 
-static void admit_subject(const struct candidate *candidate)
+/* Returns false when that is not possible now. */
+static bool admit_subject(const struct candidate *candidate)
 {
     struct budgeted_function *f = budgeted(candidate->function);
     struct rec_function_calls *calls = rec_statistics_of(candidate->function);
     if (!give_order(candidate->subject == C_CALLS ? REC_ORDER_ADMIT_C : REC_ORDER_ADMIT, candidate->function))
-        return;
+        return false;
     f->subjects[candidate->subject].is_muted = false;
     f->subjects[candidate->subject].since_ms = now_ms();
     *(candidate->subject == C_CALLS ? &calls->c_events : &calls->events) =
         (float)rec_statistics_events_at(candidate->rate);
     accounts.n_muted--;
+    return true;
 }
 
 /* Admits what fits in `spare`, a share of CPU time: the longest first. Returns what it will cost. */
@@ -546,10 +568,8 @@ static double admit_into(double spare, double event_ns)
     qsort(accounts.candidates, accounts.n_candidates, sizeof *accounts.candidates, by_mean);
     for (size_t i = accounts.n_candidates; i-- > 0;) {
         const struct candidate *candidate = &accounts.candidates[i];
-        if ((rate + candidate->rate) * event_ns > spare)
-            continue;
-        rate += candidate->rate;
-        admit_subject(candidate);
+        if ((rate + candidate->rate) * event_ns <= spare && admit_subject(candidate))
+            rate += candidate->rate;
     }
     return rate * event_ns;
 }
@@ -664,6 +684,19 @@ static void notice_phase(void)
         accounts.phase_ms = now_ms();
 }
 
+/* Books a window. The program's time in it is that from when it was begun until its end was about to be carried out,
+ * without the cost of its events. */
+static void end_window(const struct order_report *report)
+{
+    double events = report->taken.events_ns - accounts.window_begin.events_ns;
+    double time = (double)(report->taken.cpu_ns - accounts.window_begin.cpu_ns) - events;
+    uint64_t change = accounts.window_change_ns + report->applied.cpu_ns - report->taken.cpu_ns;
+    uint64_t pause = (uint64_t)((events + (double)change) / accounts.windows_share);
+    rec_statistics_window_end(report->ticks, time > 0 ? (uint64_t)time : 0);
+    accounts.window_end_ns = report->applied.cpu_ns;
+    accounts.window_pause_ns = pause > WINDOW_NS ? pause : WINDOW_NS;
+}
+
 static void take_report(const struct order_report *report)
 {
     accounts.n_unanswered -= accounts.n_unanswered > 0;
@@ -676,14 +709,10 @@ static void take_report(const struct order_report *report)
         f->subjects[ITSELF].is_muted = f->subjects[ITSELF].was_muted = false;
     } else if (report->order.kind == REC_ORDER_WINDOW) {
         rec_statistics_window(report->ticks);
-        accounts.window_begin_ns = report->cpu_ns;
-        accounts.window_begin_cost_ns = report->cost_ns;
+        accounts.window_begin = report->applied;
+        accounts.window_change_ns = report->applied.cpu_ns - report->taken.cpu_ns;
     } else if (report->order.kind == REC_ORDER_WINDOW_END) {
-        uint64_t cost = report->cost_ns - accounts.window_begin_cost_ns, cpu = report->cpu_ns - accounts.window_begin_ns;
-        uint64_t pause = (uint64_t)((double)cost / accounts.windows_share);
-        rec_statistics_window_end(report->ticks, cpu > cost ? cpu - cost : 0);
-        accounts.window_end_ns = report->cpu_ns;
-        accounts.window_pause_ns = pause > WINDOW_NS ? pause : WINDOW_NS;
+        end_window(report);
     }
 }
 
@@ -747,7 +776,7 @@ static void decide(double event_ns, enum window_state window, bool is_rested)
     if (accounts.n_unanswered && accounts.now_ns - accounts.ordered_ns < ANSWER_NS)
         return;
     accounts.n_unanswered = 0;
-    if (window == WINDOW_OPEN && accounts.now_ns - accounts.window_begin_ns >= WINDOW_MAX_NS)
+    if (window == WINDOW_OPEN && accounts.now_ns - accounts.window_begin.cpu_ns >= WINDOW_MAX_NS)
         give_order(REC_ORDER_WINDOW_END, 0);
     else if (is_short_of_credit())
         mute_until(aim_of_admitted(), event_ns);
@@ -822,7 +851,7 @@ int rec_budget_start(const struct rec_budget_options *options, struct pnr_err *e
     exchange.event_ns = options->event_ns;
     exchange.request = options->request;
     rec_statistics_start();
-    rec_buffer_limit(PNR_BLOCK_RECORDS, chunk_records(true), NULL);
+    rec_buffer_limit(chunk_records(0), NULL);
     needs_ticks = true;
     atomic_store(&budget_is_on, true);
     return 0;
@@ -831,7 +860,8 @@ int rec_budget_start(const struct rec_budget_options *options, struct pnr_err *e
 static void sum_up(struct rec_budget_totals *totals)
 {
     *totals = (struct rec_budget_totals){ .n_events = accounts.n_events, .cost_ns = (uint64_t)accounts.spent_ns,
-                                          .cpu_ns = accounts.now_ns, .n_calls_hidden = (uint64_t)accounts.n_hidden };
+                                          .cpu_ns = accounts.now_ns, .n_calls = (uint64_t)accounts.n_hidden,
+                                          .n_calls_hidden = (uint64_t)accounts.n_hidden };
     for (uint32_t function = 0; function < accounts.n_functions; function++) {
         const struct muting_subject *subjects = accounts.functions[function].subjects;
         const struct rec_function_calls *calls = rec_statistics_of(function);

@@ -53,8 +53,7 @@ struct rec_budget_totals {
     uint64_t cost_ns;
     uint64_t cpu_ns;                    /* of the program, from start to stop */
     uint32_t n_muted;                   /* functions that were muted at some time, themselves or their C calls */
-    uint64_t n_calls;                   /* of these functions, or their C calls: those that were recorded, ... */
-    uint64_t n_calls_hidden;            /* ... and an estimate of those that were not */
+    uint64_t n_calls, n_calls_hidden;   /* of these functions, or of C functions by them, estimated; not recorded */
 };
 
 /* Begins with everything admitted, before the first chunk is begun. Returns 0 or -1. */

@@ -132,13 +132,20 @@ static struct pnr_record *end_of_chunk(const struct rec_buffer *buffer, uint32_t
     return buffer->records + n;
 }
 
-void rec_buffer_limit(uint32_t present, uint32_t later, void (*on_full)(void))
+void rec_buffer_limit(uint32_t n, void (*on_full)(void))
 {
-    buffers.chunk_limit = later;
+    buffers.chunk_limit = n;
     buffers.on_full = on_full;
-    for (struct rec_buffer *b = buffers.newest; b; b = b->older)
-        if (b->chunk >= 0 && b->end - b->next > (ptrdiff_t)present)
-            b->end = b->next + present;
+}
+
+void rec_buffer_limit_present(uint32_t n)
+{
+    for (struct rec_buffer *b = buffers.newest; b; b = b->older) {
+        if (b->chunk < 0 || b->next == b->end)
+            continue;                   /* its next event begins another one in any case */
+        ptrdiff_t space = b->records + PNR_BLOCK_RECORDS - b->next;
+        b->end = b->next + (space < (ptrdiff_t)n ? space : (ptrdiff_t)n);
+    }
 }
 
 bool rec_buffer_start_chunk(struct rec_buffer *buffer, uint16_t flags, uint32_t n_open)

@@ -77,9 +77,12 @@ bool rec_buffer_begin_ledger(struct rec_buffer *buffer, uint32_t number);
  * Returns whether there is one: not after a write has failed, nor when the drain discards. */
 bool rec_buffer_start_chunk(struct rec_buffer *buffer, uint16_t flags, uint32_t n_open);
 
-/* Limits how many events a chunk of a thread takes: those that are being filled `present` more, and those that are
- * begun from now on `later`, which is 1 at least. on_full: called when a thread's chunk is full; or NULL. */
-void rec_buffer_limit(uint32_t present, uint32_t later, void (*on_full)(void));
+/* Sets how many events the threads' chunks take that are begun from now on: 1 at least. on_full: called when one is
+ * full; or NULL. */
+void rec_buffer_limit(uint32_t n, void (*on_full)(void));
+
+/* Sets how many more events each thread's present chunk takes, as far as it has space. */
+void rec_buffer_limit_present(uint32_t n);
 
 /* Records how many events found no chunk before this one. Called after the OPEN records of a chunk. */
 void rec_buffer_emit_lost(struct rec_buffer *buffer);

@@ -319,7 +319,8 @@ Test(thread_buffer, limits_chunks, .init = begin, .fini = end)
     append(buffer, 0);
     append(other, 0);
     cr_expect_eq(rec_buffer_count_all(), 2);
-    rec_buffer_limit(3, 10, count_full);
+    rec_buffer_limit(10, count_full);
+    rec_buffer_limit_present(3);
     for (uint64_t i = 1; i <= 3; i++)
         append(buffer, i);
     cr_expect_eq(n_full, 0);
@@ -330,7 +331,8 @@ Test(thread_buffer, limits_chunks, .init = begin, .fini = end)
         append(buffer, i);
     cr_expect_geq(n_full, 4);
     cr_expect_eq(rec_buffer_count_all(), 41, "also what is in chunks that are being filled");
-    rec_buffer_limit(0, PNR_BLOCK_RECORDS, NULL);
+    rec_buffer_limit(PNR_BLOCK_RECORDS, NULL);
+    rec_buffer_limit_present(0);
     append(buffer, 40);
     append(other, 1);
     cr_expect_eq(buffer->next - buffer->records, 1, "each thread begins a chunk with its next event");
