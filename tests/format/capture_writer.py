@@ -36,7 +36,8 @@ PLAIN, GENERATOR, COROUTINE, ASYNC_GENERATOR, ITERABLE_COROUTINE, C_FUNCTION = r
 
 # Types of name entries, and kinds of threads: section 6.
 FUNCTION, THREAD, PROPERTY = 1, 2, 3
-TRACK, LEDGER = 1, 2
+TRACK = 1
+LEDGER = 2
 
 # Flags of blocks: section 5.
 RESYNC, DEEPER, LAST, PAUSED = 1, 2, 4, 8
@@ -247,14 +248,14 @@ class Process:
         self.entries.append(encode_name(THREAD, [name, "", ""], 0, number, native_id))
         return self.threads.setdefault(number, Thread(self, number))
 
+    def ledger(self, number):
+        """The ledger: written like a thread, which it is not."""
+        self.entries.append(encode_name(THREAD, ["", "", ""], LEDGER, number, 0))
+        return self.threads.setdefault(number, Thread(self, number, is_ledger=True))
+
     def track(self, number, native_id, name):
         self.entries.append(encode_name(THREAD, [name, "", ""], TRACK, number, native_id))
         return number
-
-    def ledger(self, number):
-        """Not a thread, but it has blocks and chunks as one."""
-        self.entries.append(encode_name(THREAD, ["", "", ""], LEDGER, number, 0))
-        return self.threads.setdefault(number, Thread(self, number))
 
     def segment(self, number):
         """Begins a segment, or goes on with it."""
@@ -268,7 +269,7 @@ class Process:
     def end(self, at, lost=0):
         """The properties of a clean end."""
         ticks, monotonic_ns, realtime_ns = self.clock.instant(at)
-        events = sum(thread.n_events for thread in self.threads.values())
+        events = sum(thread.n_events for thread in self.threads.values() if not thread.is_ledger)
         for key, value in (("end_ticks", ticks), ("end_monotonic_ns", monotonic_ns), ("end_realtime_ns", realtime_ns),
                            ("events", events), ("lost", lost), ("forks", 0)):
             self.add_property(key, value)
@@ -297,8 +298,8 @@ class Process:
 
 
 class Thread:
-    def __init__(self, process, number):
-        self.process, self.clock, self.number = process, process.clock, number
+    def __init__(self, process, number, is_ledger=False):
+        self.process, self.clock, self.number, self.is_ledger = process, process.clock, number, is_ledger
         self.sequence = 0                       # of the next block
         self.n_events = 0
 

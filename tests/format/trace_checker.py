@@ -154,9 +154,10 @@ class Stack:
         self.keep_outer()
         self.expected.instants[(*self.where, text, self.last)] += 1
 
-    def bring(self, records, is_deeper, ns):
+    def bring(self, records, is_deeper, ticks, ns):
         """Brings the stack to what OPEN records have: what does not fit is left without an exit, what is missing is
         opened. Where only the innermost frames are known, they are put where most of them fit."""
+        ledger = self.process.ledger
         opened = [("c", function, 0) if frame == OPEN_C_CALL else ("python", function, frame)
                   for _, _, frame, function in records]
         python = [slice for slice in self.open if slice.key[0] == "python" or slice.key in opened]
@@ -177,7 +178,8 @@ class Stack:
         while any(slice in self.open for slice in python[at + n:]):
             self.pop(ns, ["exit_missing"])
         for key in opened[n:]:
-            self.push(*key, ns, "resume", ["begin_unknown"])
+            is_late = key[0] == "python" and ledger and ledger.was_muted(key[1], ticks)
+            self.push(*key, ns, "resume", ["begin_unknown"] + ["noticed_late"] * bool(is_late))
 
     def record(self, kind, frame, function, ns):
         if kind in (CALL, START, RESUME):
@@ -262,7 +264,7 @@ class Expected:
             elif block.is_paused:
                 stack.report("[recording was paused]", time(now))
             if block.opened is not None:
-                stack.bring(block.opened, block.header.flags & DEEPER, time(now))
+                stack.bring(block.opened, block.header.flags & DEEPER, now, time(now))
             for i, (now, kind, frame, function) in enumerate(block.records):
                 stack.is_asked = kind == START and is_asked(process, before)
                 before = [*before[-3:], (kind, function)]
@@ -272,7 +274,7 @@ class Expected:
                 stack = stacks.setdefault(function, Stack(self, process, (pid, TRACK_ID + function), change))
                 if frame & SWITCH_OPEN:
                     stack.bring(takewhile(lambda record: record[1] == OPEN, block.records[i + 1:]),
-                                frame & SWITCH_DEEPER, time(now))
+                                frame & SWITCH_DEEPER, now, time(now))
             if block.header.flags & LAST:
                 for each in stacks.values():
                     while each.open:
@@ -306,6 +308,8 @@ class Expected:
                     flow = alive[frame] = Flow(*describe(process, *slice.key[:2])[:2], slice.key[1],
                                                is_task=is_task(process, slice))
                     flows.append(flow)
+                    if what == "resume" and process.ledger and process.ledger.was_muted(flow.function, ticks):
+                        slice.flags.add("flow_incomplete")
                 flow.since = None
                 if slice.is_kept:
                     flow.slices.append(slice)

@@ -885,7 +885,7 @@ def ledger_flows(path):
             start(4100, numbers, e), yield_(4300, numbers, e),              # muted and admitted while it runs
             resume(4400, numbers, e), finish(4500, numbers, e),
             start(4600, numbers, f), yield_(4700, numbers, f),
-            resume(4800, numbers, f), yield_(4850, numbers, f),             # at the ticks of MUTE: before it
+            resume(4800, numbers, f), yield_(4850, numbers, f),             # at the ticks of MUTE: after it
             resume(4900, numbers, f), finish(4950, numbers, f),             # at those of ADMIT: after it
             return_(5000, main)], flags=LAST)
         ledger.block([mute(1300, numbers), window(2000, 1), window_end(2500, 1), admit(3000, numbers),
@@ -969,12 +969,13 @@ def ledger_lost(path):
 
 
 def ledger_without_effect(path):
-    """Records that change nothing, and a list that differs from what was before: it holds."""
+    """Records that change nothing, a function without a name, and a list that differs from what was before: it holds."""
     with Capture(path) as capture:
         process, main, tiny, work, thread, ledger = budget(capture)
         thread.block([call(1000, main), return_(8000, main)], flags=LAST)
         ledger.block([mute(1200, tiny), mute(1300, tiny), window(2000, 1), window(2100, 1), window_end(2500, 1),
-                      window_end(2600, 1), admit(4000, tiny), admit(4100, tiny), admit(4200, work), mute(5000, work)],
+                      window_end(2600, 1), admit(4000, tiny), admit(4100, tiny), admit(4200, work), mute(5000, work),
+                      mute(5500, 1234)],
                      begin=500)
         ledger.block([muted(tiny), muted(tiny), cost(6100, 1000, 20)], begin=6000, flags=PAUSED | DEEPER | LAST)
         process.end(9000)
