@@ -99,6 +99,7 @@ class State:
 @dataclass
 class Ledger:
     number: int | None              # None: its name entry is missing
+    is_there: bool = False          # it has blocks, be they damaged
     states: list = field(default_factory=list)      # the first is that of the start
     costs: list = field(default_factory=list)       # (ticks, CPU time in ns, cost in ns)
 
@@ -574,10 +575,10 @@ def read_ledger(process):
         process.skipped["misplaced"] += sum(len(block.records) for block in further.blocks)
     if not ledgers:
         if "max_overhead" in process.properties:
-            process.ledger = Ledger(None, [State(-math.inf, None)])
+            process.ledger = Ledger(None, states=[State(-math.inf, None)])
         return
     thread = ledgers[0]
-    ledger = process.ledger = Ledger(thread.number)
+    ledger = process.ledger = Ledger(thread.number, any(one.is_there for one in ledgers))
     blocks = [block for block in thread.blocks
               if not block.is_live or any(kind != MUTED for _, kind, _, _ in block.records)]
     is_torn = thread.has_hole_at_end or process.is_live_damaged or not process.torn.isdisjoint({None, thread.number})
