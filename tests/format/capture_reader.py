@@ -102,6 +102,7 @@ class Ledger:
     is_there: bool = False          # it has blocks, be they damaged
     states: list = field(default_factory=list)      # the first is that of the start
     costs: list = field(default_factory=list)       # (ticks, CPU time in ns, cost in ns)
+    blocks: list = field(default_factory=list)      # as those of a thread
 
     def change(self, begin, muted, is_window):
         state = State(begin, muted, is_window and muted is not None)
@@ -581,6 +582,7 @@ def read_ledger(process):
     ledger = process.ledger = Ledger(thread.number, any(one.is_there for one in ledgers))
     blocks = [block for block in thread.blocks
               if not block.is_live or any(kind != MUTED for _, kind, _, _ in block.records)]
+    ledger.blocks = blocks
     is_torn = thread.has_hole_at_end or process.is_live_damaged or not process.torn.isdisjoint({None, thread.number})
     if blocks:
         is_first_of_part = process.is_part and not process.is_absent and not follows_hole(blocks[0])

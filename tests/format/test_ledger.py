@@ -5,10 +5,12 @@ States are written as `1230 tiny`: from 1,230 ns on tiny is muted; `(tiny)`: in 
 functions; `-`: nothing; `?`: not known. The first has no time. A slice is `name[begin,end]`, with flags in one letter."""
 
 import math
+import re
 import unittest
 
 import capture_reader as reader
 import conversion
+import ledger_checker
 import trace_checker
 from capture_writer import START_MONOTONIC_NS as START
 
@@ -130,7 +132,8 @@ class Golden(unittest.TestCase):
         costs = {name: [(ticks - START, *cost) for process in capture.processes if process.ledger
                         for ticks, *cost in process.ledger.costs] for name, capture in self.captures()}
         self.assertEqual(costs["ledger"], [(5000, 4000, 202), (6000, 1000, 67)])
-        self.assertEqual(costs["ledger_windows"], [(1600, 600, 200), (1900, 300, 300), (4500, 900, 2**32 - 1)])
+        self.assertEqual(costs["ledger_windows"], [(1600, 600, 200), (1900, 300, 300), (3300, 1400, 90),
+                                                   (3600, 300, 40), (4500, 900, 2**32 - 1)])
 
     def test_an_entry_of_a_muted_function_is_found(self):
         case, = (case for case in conversion.ledgers("golden") if case.name == "ledger")
@@ -140,6 +143,43 @@ class Golden(unittest.TestCase):
                 (6001, True), (7000, False):
             records[:] = [(START + at, reader.CALL, 0, 2)]
             self.assertEqual(len(list(reader.find_muted_entries(process))), is_muted, at)
+
+
+class Recorder(unittest.TestCase):
+    """What ledger_checker finds in what a recorder wrote."""
+
+    def test_golden_captures_are_as_a_recorder_writes_them(self):
+        for case in conversion.ledgers("golden"):
+            problems = ledger_checker.check(case.path / "run.pnr")
+            with self.subTest(case.name):
+                if case.name != "ledger_without_effect":
+                    self.assertEqual(problems, [])
+                    continue
+                self.assertEqual([re.sub("^.* s: ", "", line) for line in problems], [
+                    "__main__.tiny is muted again", "no COST comes before a WINDOW or WINDOW_END",
+                    "a window begins in a window", "no COST comes before a WINDOW or WINDOW_END",
+                    "no COST comes before a WINDOW or WINDOW_END", "a window ends outside of a window",
+                    "no COST comes before a WINDOW or WINDOW_END", "__main__.tiny is admitted again",
+                    "__main__.work is admitted again", "[unknown function 1234] is muted",
+                    "a block's MUTED records are [(2, 0), (2, 0)], but muted are [(3, 0), (1234, 0)]"])
+
+    def problems(self, change):
+        """Of the golden capture `ledger`, the records of whose thread were changed."""
+        process, = reader.read(conversion.ROOT / "tests/golden/ledger/run.pnr").processes
+        change(process.threads[1].blocks[0].records)
+        return [re.sub("^.* s: ", "", line) for line in ledger_checker.check_process(process)]
+
+    def test_entries_and_exits(self):
+        tiny = 2
+        for change, problem in (
+                (lambda records: records.insert(5, (START + 2000, reader.CALL, 0, tiny)),
+                 ["thread 1: __main__.tiny, which is muted, is entered (kind 1)"]),
+                (lambda records: records.insert(5, (START + 2000, reader.RETURN, 0, tiny)),
+                 ["thread 1: __main__.tiny is left, but open are __main__.main"]),
+                (lambda records: records.pop(6),
+                 ["thread 1: the list is __main__.tiny, but open are __main__.main",
+                  "thread 1: __main__.main is left, but open are none"])):
+            self.assertEqual(self.problems(change), problem)
 
 
 class Invalid(unittest.TestCase):
