@@ -99,8 +99,10 @@ class State:
 @dataclass
 class Ledger:
     number: int | None              # None: its name entry is missing
+    is_there: bool = False          # it has blocks, be they damaged
     states: list = field(default_factory=list)      # the first is that of the start
     costs: list = field(default_factory=list)       # (ticks, CPU time in ns, cost in ns)
+    blocks: list = field(default_factory=list)      # as those of a thread
 
     def change(self, begin, muted, is_window):
         state = State(begin, muted, is_window and muted is not None)
@@ -114,14 +116,18 @@ class Ledger:
 
     def unrecorded(self, function, what=0):
         """(begin, end, whether that is known) of each time in which there are no entries of the function, or may be
-        none. Of a thread's records with these ticks, those at the begin come before it, those at the end after it."""
+        none. A thread's records with these ticks come after each of the two."""
         for begin, end, state in self.spans():
             if state.muted is None or not state.is_window and (function, what) in state.muted:
                 yield begin, end, state.muted is not None
 
     def is_recorded(self, function, begin, end):
         """All the time between two records of a thread, for certain."""
-        return not any(start < end and begin < stop for start, stop, _ in self.unrecorded(function))
+        return not any(start <= end and begin < stop for start, stop, _ in self.unrecorded(function))
+
+    def was_muted(self, function, ticks):
+        """At that time or before it, whether in a window or not, as far as is known."""
+        return any(state.begin <= ticks and (function, 0) in (state.muted or ()) for state in self.states)
 
 
 @dataclass
@@ -570,14 +576,19 @@ def read_ledger(process):
         process.skipped["misplaced"] += sum(len(block.records) for block in further.blocks)
     if not ledgers:
         if "max_overhead" in process.properties:
-            process.ledger = Ledger(None, [State(-math.inf, None)])
+            process.ledger = Ledger(None, states=[State(-math.inf, None)])
         return
     thread = ledgers[0]
-    ledger = process.ledger = Ledger(thread.number)
+    ledger = process.ledger = Ledger(thread.number, any(one.is_there for one in ledgers))
     blocks = [block for block in thread.blocks
               if not block.is_live or any(kind != MUTED for _, kind, _, _ in block.records)]
+    ledger.blocks = blocks
     is_torn = thread.has_hole_at_end or process.is_live_damaged or not process.torn.isdisjoint({None, thread.number})
-    begins_known = blocks[0].header.sequence == 0 if blocks else not (process.is_absent or process.is_part or is_torn)
+    if blocks:
+        is_first_of_part = process.is_part and not process.is_absent and not follows_hole(blocks[0])
+        begins_known = blocks[0].header.sequence == 0 or is_first_of_part
+    else:
+        begins_known = not (process.is_absent or is_torn)
     ledger.change(-math.inf, frozenset() if begins_known else None, False)
     now = 0
     for i, block in enumerate(blocks):
@@ -617,7 +628,6 @@ def read_ledger_block(process, ledger, block, is_window, now):
             now = max(now, ticks)
         if kind in (MUTE, ADMIT, MUTED) and what <= C_CALLS and function and (kind != MUTED or is_leading):
             (muted.discard if kind == ADMIT else muted.add)((function, what))
-            process.skipped["unknown function"] += function not in process.functions
         elif kind in (WINDOW, WINDOW_END):
             is_window = kind == WINDOW
         elif kind == COST:

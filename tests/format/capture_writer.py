@@ -36,7 +36,8 @@ PLAIN, GENERATOR, COROUTINE, ASYNC_GENERATOR, ITERABLE_COROUTINE, C_FUNCTION = r
 
 # Types of name entries, and kinds of threads: section 6.
 FUNCTION, THREAD, PROPERTY = 1, 2, 3
-TRACK, LEDGER = 1, 2
+TRACK = 1
+LEDGER = 2
 
 # Flags of blocks: section 5.
 RESYNC, DEEPER, LAST, PAUSED = 1, 2, 4, 8
@@ -248,18 +249,13 @@ class Process:
         return self.threads.setdefault(number, Thread(self, number))
 
     def ledger(self, number):
-        """The ledger: written like a thread, but it is none."""
+        """The ledger: written like a thread, which it is not."""
         self.entries.append(encode_name(THREAD, ["", "", ""], LEDGER, number, 0))
         return self.threads.setdefault(number, Thread(self, number, is_ledger=True))
 
     def track(self, number, native_id, name):
         self.entries.append(encode_name(THREAD, [name, "", ""], TRACK, number, native_id))
         return number
-
-    def ledger(self, number):
-        """Not a thread, but it has blocks and chunks as one."""
-        self.entries.append(encode_name(THREAD, ["", "", ""], LEDGER, number, 0))
-        return self.threads.setdefault(number, Thread(self, number))
 
     def segment(self, number):
         """Begins a segment, or goes on with it."""

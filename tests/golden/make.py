@@ -856,8 +856,10 @@ def ledger_windows(path):
                    return_(5000, main)], flags=LAST)
         ledger.block([
             mute(1300, walk), cost(1600, 600, 200), window(1600, 1), cost(1900, 300, 300), window_end(1900, 1),
-            mute(2100, main, C_CALLS), admit(3000, main, C_CALLS), window(3300, 1), mute(3400, leaf)], begin=500)
-        ledger.block([muted(leaf), muted(walk), window(3550, 2), window_end(3600, 2), cost(4500, 900, 2**32 - 1)],
+            mute(2100, main, C_CALLS), admit(3000, main, C_CALLS), cost(3300, 1400, 90), window(3300, 1),
+            mute(3400, leaf)], begin=500)
+        ledger.block([muted(leaf), muted(walk), window(3550, 2), cost(3600, 300, 40), window_end(3600, 2),
+                      cost(4500, 900, 2**32 - 1)],
                      begin=3550, flags=LAST)
         process.end(6000)
 
@@ -885,12 +887,13 @@ def ledger_flows(path):
             start(4100, numbers, e), yield_(4300, numbers, e),              # muted and admitted while it runs
             resume(4400, numbers, e), finish(4500, numbers, e),
             start(4600, numbers, f), yield_(4700, numbers, f),
-            resume(4800, numbers, f), yield_(4850, numbers, f),             # at the ticks of MUTE: before it
+            resume(4800, numbers, f), yield_(4850, numbers, f),             # at the ticks of MUTE: after it
             resume(4900, numbers, f), finish(4950, numbers, f),             # at those of ADMIT: after it
             return_(5000, main)], flags=LAST)
-        ledger.block([mute(1300, numbers), window(2000, 1), window_end(2500, 1), admit(3000, numbers),
+        ledger.block([mute(1300, numbers), cost(2000, 900, 200), window(2000, 1), cost(2500, 500, 200),
+                      window_end(2500, 1), admit(3000, numbers),
                       mute(3750, numbers), admit(3800, numbers), mute(4150, numbers), admit(4200, numbers),
-                      mute(4800, numbers), admit(4900, numbers), cost(5000, 4000, 1000)], begin=0, flags=LAST)
+                      mute(4800, numbers), admit(4900, numbers), cost(5000, 2500, 600)], begin=0, flags=LAST)
         process.end(6000)
 
 
@@ -923,7 +926,7 @@ def ledger_window_cut(path):
         thread.block([open_(main), call(2100, tiny), return_(2200, tiny), return_(5000, main)], begin=2000, sequence=1,
                      flags=LAST)
         ledger.block([muted(tiny), cost(2300, 500, 30)], begin=2000, sequence=1)
-        ledger.block([muted(tiny), window_end(2500, 1)], begin=2400, flags=LAST)
+        ledger.block([muted(tiny), cost(2500, 200, 10), window_end(2500, 1)], begin=2400, flags=LAST)
         process.end(6000)
 
 
@@ -934,7 +937,7 @@ def ledger_killed(path):
         process, main, tiny, work, thread, ledger = budget(capture)
         process.leave_live([
             thread.chunk([call(1000, main), call(1100, tiny), return_(1200, tiny), call(2100, tiny), return_(2150, tiny)]),
-            ledger.chunk([mute(1300, tiny), window(2000, 1)], begin=500)], at=3000)
+            ledger.chunk([mute(1300, tiny), cost(2000, 900, 100), window(2000, 1)], begin=500)], at=3000)
         process, main, tiny, work, thread, ledger = budget(capture, 12)
         thread.block([call(1000, main), call(1100, tiny), return_(1200, tiny)])
         ledger.block([mute(1300, tiny), mute(1350, work), cost(1400, 400, 30)], begin=500)
@@ -969,12 +972,13 @@ def ledger_lost(path):
 
 
 def ledger_without_effect(path):
-    """Records that change nothing, and a list that differs from what was before: it holds."""
+    """Records that change nothing, a function without a name, and a list that differs from what was before: it holds."""
     with Capture(path) as capture:
         process, main, tiny, work, thread, ledger = budget(capture)
         thread.block([call(1000, main), return_(8000, main)], flags=LAST)
         ledger.block([mute(1200, tiny), mute(1300, tiny), window(2000, 1), window(2100, 1), window_end(2500, 1),
-                      window_end(2600, 1), admit(4000, tiny), admit(4100, tiny), admit(4200, work), mute(5000, work)],
+                      window_end(2600, 1), admit(4000, tiny), admit(4100, tiny), admit(4200, work), mute(5000, work),
+                      mute(5500, 1234)],
                      begin=500)
         ledger.block([muted(tiny), muted(tiny), cost(6100, 1000, 20)], begin=6000, flags=PAUSED | DEEPER | LAST)
         process.end(9000)

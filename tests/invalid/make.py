@@ -607,7 +607,6 @@ ledger_rule("ledger_with_other_frames", (None, MUTED, 2, "tiny"), mute(1200, "ti
 ledger_rule("ledger_muted_inside", mute(1200, "tiny"), (2000, MUTED, 0, "tiny"), cost(2100, 10, 1),
             (2200, MUTED, C_CALLS, "tiny"), admit(3000, "tiny"))
 ledger_rule("ledger_ticks_back", mute(2500, "tiny"), cost(2000, 10, 1), admit(3000, "tiny"))
-ledger_rule("ledger_unknown_function", mute(1200, 1234))
 
 
 @rule(1)
