@@ -54,6 +54,7 @@ _panopticon_convert() {
         '*--exclude=[leave out functions that match]:GLOB:_files' \
         '*--min-duration=[leave out slices shorter than DURATION]:DURATION:_files' \
         '*--max-depth=[at most N nested slices]:N:_files' \
+        '*--exact[leave out what is estimated]' \
         '*-h[this list; --help shows more]' \
         '*--help[this list; --help shows more]' \
         '*--version[the version]' \
@@ -115,6 +116,7 @@ _panopticon_view() {
         '*--exclude=[leave out functions that match]:GLOB:_files' \
         '*--min-duration=[leave out slices shorter than DURATION]:DURATION:_files' \
         '*--max-depth=[at most N nested slices]:N:_files' \
+        '*--exact[leave out what is estimated]' \
         '*-h[this list; --help shows more]' \
         '*--help[this list; --help shows more]' \
         '*--version[the version]' \
@@ -146,6 +148,7 @@ _panopticon_report() {
         '*--exclude=[leave out functions that match]:GLOB:_files' \
         '*--min-duration=[leave out slices shorter than DURATION]:DURATION:_files' \
         '*--max-depth=[at most N nested slices]:N:_files' \
+        '*--exact[leave out what is estimated]' \
         '*-h[this list; --help shows more]' \
         '*--help[this list; --help shows more]' \
         '*--version[the version]' \

@@ -229,7 +229,7 @@ class Process:
         return self.threads.setdefault(number, Thread(self, number))
 
     def ledger(self, number):
-        """The ledger: written like a thread, but it is none."""
+        """The ledger, which is written like a thread."""
         self.entries.append(encode_name(THREAD, ["", "", ""], LEDGER, number, 0))
         return self.threads.setdefault(number, Thread(self, number, is_ledger=True))
 
