@@ -30,6 +30,10 @@ enum {
     PNR_OPEN_C_CALL = 1         /* in the field `frame` of an OPEN record: a call of a C function */
 };
 
+enum {
+    PNR_MUTE_C_CALLS = 1        /* in the field `frame` of MUTE, ADMIT and MUTED: only the function's calls of C functions */
+};
+
 enum pnr_switch {
     PNR_SWITCH_OPEN = 1,        /* all frames that are open in the track follow as OPEN records */
     PNR_SWITCH_DEEPER = 2       /* ... or, when there are too many, the innermost ones */

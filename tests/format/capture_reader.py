@@ -6,10 +6,11 @@
             for block in thread.blocks:
                 for record in block.records:            # (absolute ticks, kind, frame, function)
 
-or, flat, `for process, thread, record in records(path)`. What was damaged stands in `capture.reports`. NotCapture
-is raised for what is no capture at all. Slow and plain on purpose. Needs the `zstd` command.
+or, flat, `for process, thread, record in records(path)`. `process.ledger` says what was muted when; it is None where
+nothing ever was. What was damaged stands in `capture.reports`. NotCapture is raised for what is no capture at all. Slow and plain on purpose. Needs the `zstd` command.
 """
 
+import math
 import os
 import re
 import struct
@@ -28,6 +29,8 @@ SHORT_THREADS = "short-threads.zst"
 RESYNC, DEEPER, LAST, PAUSED = 1, 2, 4, 8
 SWITCH_OPEN, SWITCH_DEEPER = 1, 2
 OPEN_C_CALL = 1
+C_CALLS = 1                     # in MUTE, ADMIT and MUTED: only the function's calls of C functions
+TRACK, LEDGER = 1, 2            # kinds of threads
 FRAME_MAGIC = bytes.fromhex("5b 2a 4d 18 60 00 00 00")
 HEADER_MAGIC = FRAME_MAGIC + b"PNRB"
 
@@ -75,9 +78,56 @@ class Thread:
     number: int
     name: str | None = None
     native_id: int = 0
-    is_track: bool = False
+    kind: int = 0
     is_there: bool = False          # it has blocks, be they damaged
+    has_hole_at_end: bool = False   # the data of its last blocks is damaged
     blocks: list = field(default_factory=list)
+
+    @property
+    def is_track(self):
+        return self.kind == TRACK and self.number > 0
+
+
+@dataclass
+class State:
+    """What holds from a time until the next state."""
+    begin: float                    # ticks; minus infinity: the start
+    muted: frozenset | None         # of (function, 0 or C_CALLS); None: not known
+    is_window: bool = False
+
+
+@dataclass
+class Ledger:
+    number: int | None              # None: its name entry is missing
+    is_there: bool = False          # it has blocks, be they damaged
+    states: list = field(default_factory=list)      # the first is that of the start
+    costs: list = field(default_factory=list)       # (ticks, CPU time in ns, cost in ns)
+    blocks: list = field(default_factory=list)      # as those of a thread
+
+    def change(self, begin, muted, is_window):
+        state = State(begin, muted, is_window and muted is not None)
+        if not self.states or (self.states[-1].muted, self.states[-1].is_window) != (state.muted, state.is_window):
+            self.states.append(state)
+
+    def spans(self):
+        """(begin, end, state), infinite at both ends."""
+        ends = [state.begin for state in self.states[1:]] + [math.inf]
+        return [(state.begin, end, state) for state, end in zip(self.states, ends)]
+
+    def unrecorded(self, function, what=0):
+        """(begin, end, whether that is known) of each time in which there are no entries of the function, or may be
+        none. A thread's records with these ticks come after each of the two."""
+        for begin, end, state in self.spans():
+            if state.muted is None or not state.is_window and (function, what) in state.muted:
+                yield begin, end, state.muted is not None
+
+    def is_recorded(self, function, begin, end):
+        """All the time between two records of a thread, for certain."""
+        return not any(start <= end and begin < stop for start, stop, _ in self.unrecorded(function))
+
+    def was_muted(self, function, ticks):
+        """At that time or before it, whether in a window or not, as far as is known."""
+        return any(state.begin <= ticks and (function, 0) in (state.muted or ()) for state in self.states)
 
 
 @dataclass
@@ -85,11 +135,15 @@ class Process:
     directory: str
     properties: dict = field(default_factory=dict)
     functions: dict = field(default_factory=dict)
-    threads: dict = field(default_factory=dict)
+    threads: dict = field(default_factory=dict)     # without the ledger
+    ledger: Ledger | None = None
     is_readable: bool = True        # False: its names file is rejected
     has_ended: bool = False         # or was finished by another process: nothing may be cut off
     has_evicted: bool = False       # segments with the lowest numbers are not there any more
     is_part: bool = False           # blocks before the first of a thread are in another capture
+    is_absent: bool = False         # the first segments are not there: evicted, or missing
+    is_live_damaged: bool = False   # the live mapping, or a chunk of it
+    torn: set = field(default_factory=set)          # threads whose file is damaged at its end; None: all of them
     headers: list = field(default_factory=list)     # the valid ones, also of blocks whose data is damaged
     live_clock_sample: tuple | None = None
     n_recovered: int = 0
@@ -164,6 +218,7 @@ def read_process(path, directory, reports):
         return process
     chunks = read_live(path / directory, process, report)
     read_segments(path / directory, process, chunks, report)
+    read_ledger(process)
     for thread in process.threads.values():
         scan(process, thread)
     check_tracks(process)
@@ -225,7 +280,7 @@ def keep_name(process, entry, report, at, max_index):
             process.functions[index] = Function(*strings, number, kind if kind <= 5 else 0)
     elif type == 2:
         thread = process.threads.setdefault(index, Thread(index))
-        thread.name, thread.native_id, thread.is_track = strings[0], number, kind == 1 and index > 0
+        thread.name, thread.native_id, thread.kind = strings[0], number, kind
     elif type == 3:
         process.properties[strings[0]] = strings[1]
     else:
@@ -321,6 +376,7 @@ def read_live(path, process, report):
     if not is_file(path / "live"):
         if os.path.lexists(path / "live"):
             report("live", 0, "no regular file")
+            process.is_live_damaged = True
         return chunks
     data = memoryview((path / "live").read_bytes())
     start = bytes(data[:24]).ljust(24, b"\0")
@@ -329,6 +385,7 @@ def read_live(path, process, report):
     if (magic != b"PNR-LIVE" or version != 1 or not 1 <= n_chunks <= 4096 or chunk_records != BLOCK_RECORDS
             or len(data) < records_at + n_chunks * BLOCK_RECORDS * 16):
         report("live", 0, "later version" if magic == b"PNR-LIVE" and version > 1 else "not a live mapping")
+        process.is_live_damaged = True
         return chunks
     if latest <= 1 and any(clock_sample := struct.unpack_from("<3Q", data, 32 + 24 * latest)):
         process.live_clock_sample = clock_sample
@@ -344,6 +401,7 @@ def read_live(path, process, report):
         except Damage as damage:
             report("live", at, str(damage))
             process.n_reported += 1
+            process.is_live_damaged = True
             continue
         result, record_at = [], records_at + k * BLOCK_RECORDS * 16
         for ticks_kind, frame_low, frame_high, function in struct.iter_unpack(
@@ -381,6 +439,7 @@ def read_segments(path, process, chunks, report):
     process.is_part = begin > 1
     is_absent = (numbers[0] > begin if numbers else
                  "end_ticks" in process.properties or any(sequence for _, sequence in chunks))
+    process.is_absent = is_absent
     process.has_evicted = is_absent and not process.properties.keys().isdisjoint({"max_size", "last_ns"})
     if is_absent and not process.has_evicted:
         report(f"segment-{numbers[0] - 1 if numbers else 1}", None, "the first segments are missing")
@@ -390,6 +449,7 @@ def read_segments(path, process, chunks, report):
         if not (path / name).is_dir() or (path / name).is_symlink():
             report(name, 0, "no directory")
             process.n_reported += 1
+            process.torn.add(None)
             continue
         threads = [f"thread-{thread}.zst" for thread in numbers_in(path / name, r"thread-([1-9][0-9]*)\.zst")]
         for file in [SHORT_THREADS] * os.path.lexists(path / name / SHORT_THREADS) + threads:
@@ -404,6 +464,7 @@ def read_file(path, name, is_killed, process, chunks, stored, report):
     if not is_file(path / name):
         report(name, 0, "no regular file")
         process.n_reported += 1
+        process.torn.add(own)
         return
     data, at = (path / name).read_bytes(), 0
     while at < len(data):
@@ -416,6 +477,7 @@ def read_file(path, name, is_killed, process, chunks, stored, report):
         except Damage as damage:
             report(name, at, str(damage))
             process.n_reported += 1
+            process.torn.add(own)
             at = find_header(data, at + 1)
             continue
         if header is None or header.data_size > len(data) - at - 104:
@@ -424,11 +486,14 @@ def read_file(path, name, is_killed, process, chunks, stored, report):
             if not is_killed or not held:
                 report(name, at, "cut off", not is_killed)
                 process.n_reported += not is_killed
+                process.torn.add(own)
             return
         if own not in (None, header.thread):
             report(name, at, "block of another thread")
             process.n_reported += 1
+            process.torn.add(own)
         else:
+            process.torn.discard(own)
             note_block(process, header, data[at + 104:at + 104 + header.data_size], name, at, stored, report)
         at += 104 + header.data_size
 
@@ -469,8 +534,9 @@ def take_blocks(process, chunks, stored, report):
         expected[number] = sequence + 1
         block = take_block(process, chunks.get((number, sequence), []), stored.get((number, sequence)), report)
         if not block:
-            is_hole[number] = True
+            is_hole[number] = thread.has_hole_at_end = True
             continue
+        thread.has_hole_at_end = False
         block.is_resync = is_hole.pop(number, False) or bool(block.header.flags & RESYNC) and not is_first
         block.is_paused = bool(block.header.flags & PAUSED) and not is_first
         thread.blocks.append(block)
@@ -497,6 +563,95 @@ def take_block(process, chunks, stored, report):
     return chunks[0]
 
 
+# ---- section 4.1 ----
+
+OF_LEDGER = MUTE, ADMIT, MUTED, WINDOW, WINDOW_END, COST
+
+
+def read_ledger(process):
+    """Takes the ledger from among the threads. What it says becomes states, one after another."""
+    numbers = sorted(n for n, thread in process.threads.items() if thread.kind == LEDGER and n > 0)
+    ledgers = [process.threads.pop(number) for number in numbers]
+    for further in ledgers[1:]:
+        process.skipped["misplaced"] += sum(len(block.records) for block in further.blocks)
+    if not ledgers:
+        if "max_overhead" in process.properties:
+            process.ledger = Ledger(None, states=[State(-math.inf, None)])
+        return
+    thread = ledgers[0]
+    ledger = process.ledger = Ledger(thread.number, any(one.is_there for one in ledgers))
+    blocks = [block for block in thread.blocks
+              if not block.is_live or any(kind != MUTED for _, kind, _, _ in block.records)]
+    ledger.blocks = blocks
+    is_torn = thread.has_hole_at_end or process.is_live_damaged or not process.torn.isdisjoint({None, thread.number})
+    if blocks:
+        is_first_of_part = process.is_part and not process.is_absent and not follows_hole(blocks[0])
+        begins_known = blocks[0].header.sequence == 0 or is_first_of_part
+    else:
+        begins_known = not (process.is_absent or is_torn)
+    ledger.change(-math.inf, frozenset() if begins_known else None, False)
+    now = 0
+    for i, block in enumerate(blocks):
+        is_known = ledger.states[-1].muted is not None and not follows_hole(block)
+        if not is_known:
+            ledger.change(now, None, False)
+        is_window = ledger.states[-1].is_window if is_known else is_window_open(blocks[i:])
+        now = read_ledger_block(process, ledger, block, is_window, now)
+    if blocks and is_torn and not blocks[-1].header.flags & LAST:
+        ledger.change(now, None, False)
+
+
+def follows_hole(block):
+    return block.is_resync or any(kind == LOST for _, kind, _, _ in block.records)
+
+
+def is_window_open(blocks):
+    """At the begin of the first one, before which nothing was known: when the next thing is that a window closes."""
+    for i, block in enumerate(blocks):
+        if i and follows_hole(block):
+            break
+        for _, kind, _, _ in block.records:
+            if kind in (WINDOW, WINDOW_END):
+                return kind == WINDOW_END
+    return False
+
+
+def read_ledger_block(process, ledger, block, is_window, now):
+    """Returns the ticks of its end."""
+    now, muted, is_leading = max(now, block.header.begin[0]), set(), True
+    for ticks, kind, what, function in block.records:
+        if is_leading and kind != MUTED:
+            is_leading = False
+            ledger.change(now, frozenset(muted), is_window)
+        if not is_leading:
+            process.skipped["time back"] += ticks < now
+            now = max(now, ticks)
+        if kind in (MUTE, ADMIT, MUTED) and what <= C_CALLS and function and (kind != MUTED or is_leading):
+            (muted.discard if kind == ADMIT else muted.add)((function, what))
+        elif kind in (WINDOW, WINDOW_END):
+            is_window = kind == WINDOW
+        elif kind == COST:
+            ledger.costs.append((now, what, function))
+        elif kind != LOST:
+            process.skipped["misplaced"] += 1
+        if not is_leading:
+            ledger.change(now, frozenset(muted), is_window)
+    ledger.change(now, frozenset(muted), is_window)
+    return max(now, block.header.end[0])
+
+
+def find_muted_entries(process):
+    """Entries of functions that were muted then, which a recorder must not write: (thread, record)."""
+    for thread in process.threads.values():
+        for block in thread.blocks:
+            for record in block.records:
+                ticks, kind, _, function = record
+                spans = process.ledger.unrecorded(function) if process.ledger else ()
+                if kind in (CALL, START, RESUME, CREATE) and any(
+                        begin < ticks < end and is_known for begin, end, is_known in spans):
+                    yield thread, record
+
+
 # ---- section 9, steps 11 to 13 ----
 
 def scan(process, thread):
@@ -517,6 +672,8 @@ def scan(process, thread):
             last = block.last = ticks
             if kind == EMPTY or kind >= len(kinds.KINDS):
                 process.skipped["unknown kind"] += 1
+            elif kind in OF_LEDGER:
+                process.skipped["misplaced"] += 1
             elif kind == OPEN and not is_leading and not is_listed:
                 process.skipped["OPEN inside"] += 1
             else:

@@ -28,6 +28,9 @@ globals().update(kinds.NUMBERS)
 # Bits in the field `frame` of a SWITCH.
 SWITCH_OPEN, SWITCH_DEEPER = 1, 2
 
+# In the field `frame` of MUTE, ADMIT and MUTED: only the function's calls of C functions.
+C_CALLS = 1
+
 # Kinds of functions: section 6.1.
 PLAIN, GENERATOR, COROUTINE, ASYNC_GENERATOR, ITERABLE_COROUTINE, C_FUNCTION = range(6)
 
@@ -97,6 +100,23 @@ def unrecorded_end(at):
 
 def switch(at, track, flags=0):
     return at, SWITCH, flags, track
+
+
+def mute(at, function, what=0):
+    return at, MUTE, what, function
+
+
+def admit(at, function, what=0):
+    return at, ADMIT, what, function
+
+
+def muted(function, what=0):
+    """`at` is the block's begin."""
+    return None, MUTED, what, function
+
+
+def cost(at, cpu_ns, cost_ns):
+    return at, COST, cpu_ns, cost_ns
 
 
 def count_leading(records):
@@ -229,7 +249,7 @@ class Process:
         return self.threads.setdefault(number, Thread(self, number))
 
     def ledger(self, number):
-        """The ledger, which is written like a thread."""
+        """The ledger: written like a thread, which it is not."""
         self.entries.append(encode_name(THREAD, ["", "", ""], LEDGER, number, 0))
         return self.threads.setdefault(number, Thread(self, number, is_ledger=True))
 

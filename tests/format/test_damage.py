@@ -12,7 +12,7 @@ import conversion
 import trace_checker
 
 N_SEEDS = 400
-ANOMALOUS_RECORDS = ("unknown kind", "OPEN inside", "time back", "unknown function")
+ANOMALOUS_RECORDS = ("unknown kind", "OPEN inside", "time back", "unknown function", "misplaced")
 
 
 def move(file, source):
@@ -56,7 +56,9 @@ def damage(path, source):
 def expected_status(capture):
     readable = [process for process in capture.processes if process.is_readable]
     is_later = any(report.text == "later version" and not report.file.endswith("/names") for report in capture.reports)
-    if is_later and not any(thread.is_there for process in readable for thread in process.threads.values()):
+    has_blocks = any(thread.is_there for process in readable for thread in process.threads.values()) \
+        or any(process.ledger and process.ledger.is_there for process in readable)
+    if is_later and not has_blocks:
         return 2                        # all of it is of a later version
     if not readable:
         return 2

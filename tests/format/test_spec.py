@@ -44,6 +44,35 @@ class WorkedExample(unittest.TestCase):
                          [(5_000_001_000, reader.CALL, 0, 1), (5_000_003_500, reader.RETURN, 0, 1)])
 
 
+class WorkedLedger(unittest.TestCase):
+    """Section 12.3 is tests/golden/ledger."""
+
+    def test_bytes_are_those_of_the_files(self):
+        process = ROOT / "tests/golden/ledger/run.pnr/process-7"
+        names, block = ((process / name).read_bytes() for name in ("names", "segment-1/thread-2.zst"))
+        section = re.search(r"^### 12\.3 (.*?)^## ", SPEC, re.M | re.S)[1]
+        rows = [(int(offset, 16), bytes.fromhex(row)) for offset, row in
+                re.findall(r"^    ([0-9a-f]{4})  ((?:[0-9a-f]{2} )*[0-9a-f]{2})(?:   .*)?$", section, re.M)]
+        first = next(i for i, (offset, _) in enumerate(rows) if offset == 0)
+        entry = b"".join(row for _, row in rows[:first])
+        for part, base in (rows[:first], rows[0][0]), (rows[first:], 0):
+            at = base
+            for offset, row in part:
+                self.assertEqual(offset, at)
+                at += len(row)
+        self.assertEqual(names[rows[0][0]:][:len(entry)].hex(" "), entry.hex(" "))
+        self.assertEqual(b"".join(row for _, row in rows[first:]).hex(" "), block.hex(" "))
+
+    def test_it_means_what_the_text_says(self):
+        process, = reader.read(ROOT / "tests/golden/ledger/run.pnr").processes
+        self.assertEqual(process.ledger.number, 2)
+        start = process.number("start_ticks")
+        self.assertEqual([(begin - start, end - start) for begin, end, _ in process.ledger.unrecorded(2)],
+                         [(1230, 5000), (6000, 7000)])
+        self.assertEqual([(ticks - start, *cost) for ticks, *cost in process.ledger.costs],
+                         [(5000, 4000, 202), (6000, 1000, 67)])
+
+
 class Numbers(unittest.TestCase):
     """Every number of the spec's limits is the constant of the code that the table names."""
 

@@ -9,13 +9,15 @@ Compared exactly:
 - slices with name, category, source, flags, begin, end, process and thread;
 - flows, by the slices in which their flow events lie; arrows from where frames were made, likewise;
 - tasks, by the slices in which they run;
-- instants; names and order of processes and threads.
+- instants; names and order of processes and threads;
+- windows, and how many functions are muted. What recording cost, and what slices hide, is only compared with its limits.
 
 Times may differ by tolerance_ns, by default by nothing where a tick is a nanosecond and by one where it is not. Real
 clocks need more, since a converter may leave clock samples out.
 """
 
 import json
+import math
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -59,6 +61,7 @@ class Flow:
     slices: list = field(default_factory=list)
     is_task: bool = False
     end: int | None = None          # of the process, if it was alive then
+    since: int | None = None        # ticks of when it was left; None: it runs
 
 
 @dataclass(eq=False)
@@ -69,6 +72,7 @@ class Creation:
     maker: Slice
     made: Slice | None = None       # the first slice of the frame
     name: str = ""
+    ticks: int = 0
 
 
 class Clock:
@@ -152,9 +156,10 @@ class Stack:
         self.keep_outer()
         self.expected.instants[(*self.where, text, self.last)] += 1
 
-    def bring(self, records, is_deeper, ns):
+    def bring(self, records, is_deeper, ticks, ns):
         """Brings the stack to what OPEN records have: what does not fit is left without an exit, what is missing is
         opened. Where only the innermost frames are known, they are put where most of them fit."""
+        ledger = self.process.ledger
         opened = [("c", function, 0) if frame == OPEN_C_CALL else ("python", function, frame)
                   for _, _, frame, function in records]
         python = [slice for slice in self.open if slice.key[0] == "python" or slice.key in opened]
@@ -175,7 +180,8 @@ class Stack:
         while any(slice in self.open for slice in python[at + n:]):
             self.pop(ns, ["exit_missing"])
         for key in opened[n:]:
-            self.push(*key, ns, "resume", ["begin_unknown"])
+            is_late = key[0] == "python" and ledger and ledger.was_muted(key[1], ticks)
+            self.push(*key, ns, "resume", ["begin_unknown"] + ["noticed_late"] * bool(is_late))
 
     def record(self, kind, frame, function, ns):
         if kind in (CALL, START, RESUME):
@@ -207,6 +213,7 @@ class Expected:
     def __init__(self, capture):
         self.slices, self.flows, self.instants, self.names = [], [], Counter(), {}
         self.creations, self.tasks = [], []
+        self.ledgers = {}               # by pid: what a viewer shows of each ledger
         self.is_exact = True
         processes = [process for process in capture.processes if process.is_readable]
         zero = min((process.number("start_monotonic_ns", Clock(process).first_ns) for process in processes), default=0)
@@ -236,6 +243,8 @@ class Expected:
             if thread.is_track:
                 self.name_thread(pid, TRACK_ID + number, thread)
         self.add_flows(process, sorted(changes, key=lambda change: change[:3]), end)
+        if process.ledger:
+            self.ledgers[pid] = ShownLedger(process, lambda ticks: max(0, clock.ns(ticks) - zero), end)
 
     def name_thread(self, pid, tid, thread):
         self.names[pid, tid, "thread_name"] = clean(thread.name or f"thread {thread.number}")
@@ -260,7 +269,7 @@ class Expected:
             elif block.is_paused:
                 stack.report("[recording was paused]", time(now))
             if block.opened is not None:
-                stack.bring(block.opened, block.header.flags & DEEPER, time(now))
+                stack.bring(block.opened, block.header.flags & DEEPER, now, time(now))
             for i, (now, kind, frame, function) in enumerate(block.records):
                 stack.is_asked = kind == START and is_asked(process, before)
                 before = [*before[-3:], (kind, function)]
@@ -270,7 +279,7 @@ class Expected:
                 stack = stacks.setdefault(function, Stack(self, process, (pid, TRACK_ID + function), change))
                 if frame & SWITCH_OPEN:
                     stack.bring(takewhile(lambda record: record[1] == OPEN, block.records[i + 1:]),
-                                frame & SWITCH_DEEPER, time(now))
+                                frame & SWITCH_DEEPER, now, time(now))
             if block.header.flags & LAST:
                 for each in stacks.values():
                     while each.open:
@@ -280,31 +289,73 @@ class Expected:
                 each.pop(end, ["unfinished"])
 
     def add_flows(self, process, changes, end):
-        """In the order of time over all threads."""
+        """In the order of time over all threads. What was not recorded all the time until a frame runs again is not
+        connected: then its identity may be that of another frame."""
         alive, made, flows = {}, {}, []
-        for _, _, _, what, frame, slice in changes:
+
+        def is_recorded(function, begin, end):
+            return not process.ledger or begin is None or process.ledger.is_recorded(function, begin, end)
+
+        for ticks, _, _, what, frame, slice in changes:
             if what == "create":
                 alive.pop(frame, None)
-                made[frame] = slice
+                made[frame], slice.ticks = slice, ticks
             elif what in ("start", "resume") and is_continuable(process, slice.key[1]):
                 creation = made.pop(frame, None)
+                if creation and not is_recorded(creation.function, creation.ticks, ticks):
+                    creation = None
                 if creation and what == "start" and creation.maker and creation.function == slice.key[1]:
                     creation.made, creation.name = slice, describe(process, *slice.key[:2])[0]
                     self.creations.append(creation)
                 flow = alive.get(frame)
-                if what == "start" or not flow or flow.function != slice.key[1]:
+                if what == "start" or not flow or flow.function != slice.key[1] \
+                        or not is_recorded(flow.function, flow.since, ticks):
                     flow = alive[frame] = Flow(*describe(process, *slice.key[:2])[:2], slice.key[1],
                                                is_task=is_task(process, slice))
                     flows.append(flow)
+                    if what == "resume" and process.ledger and process.ledger.was_muted(flow.function, ticks):
+                        slice.flags.add("flow_incomplete")
+                flow.since = None
                 if slice.is_kept:
                     flow.slices.append(slice)
             elif what == "finish":
                 alive.pop(frame, None)
+            elif what == "suspend" and frame in alive:
+                alive[frame].since = ticks
         for flow in alive.values():
             flow.end = end
         self.flows += [flow for flow in flows if len(flow.slices) > 1]
         self.tasks += [flow for flow in flows if flow.is_task and flow.slices]
         self.creations = [one for one in self.creations if one.maker.is_kept and one.made.is_kept]
+
+
+class ShownLedger:
+    """What a trace shows of a ledger, in nanoseconds."""
+
+    def __init__(self, process, time, end):
+        def ns(ticks):
+            return 0 if ticks == -math.inf else end if ticks == math.inf else time(ticks)
+        self.budget = float(process.properties.get("max_overhead", 0))
+        self.costs = [100 * cost / cpu for _, cpu, cost in process.ledger.costs if cpu]
+        self.muted, self.windows, self.hidden = [], [], defaultdict(list)
+        for begin, stop, state in process.ledger.spans():
+            self.muted.append((ns(begin), len(state.muted or ())))
+            if state.is_window and self.windows and self.windows[-1][1] == ns(begin):
+                self.windows[-1] = self.windows[-1][0], ns(stop)
+            elif state.is_window and ns(begin) <= end:
+                self.windows.append((ns(begin), ns(stop)))
+        for number, _ in {member for state in process.ledger.states for member in state.muted or ()}:
+            name = describe(process, "python", number)[0]
+            self.hidden[name] += [(ns(begin), ns(stop)) for begin, stop, _ in process.ledger.unrecorded(number)]
+
+
+def steps(values):
+    """The last value of each time, where it differs from the one before, which is 0 at first: of (ns, value)."""
+    result = [(0, 0)]
+    for ns, value in sorted(dict(values).items()):
+        if result[-1][1] != value:
+            result.append((ns, value))
+    return result[1:]
 
 
 def is_continuable(process, number):
@@ -386,13 +437,15 @@ def check(capture_path, trace_text, tolerance_ns=None, options=()):
         problems.append("displayTimeUnit is not ns")
     sources = trace["stackFrames"]
     slices, flow_events, instants, metadata, tasks = [], defaultdict(list), Counter(), {}, defaultdict(list)
+    ledgers = defaultdict(lambda: defaultdict(list))        # by pid and name of event
     for event in trace["traceEvents"]:
-        where = event["pid"], event["tid"]
+        where = event["pid"], event.get("tid")
         if event["ph"] == "X":
             args = dict(event.get("args", {}))
             src = sources.get(str(event.get("sf")), {}).get("name")
             if event["name"] == "[not recorded]" and args.pop("reason", None) != "C stack guard":
                 problems.append(f"an unrecorded region without its reason: {event}")
+            check_hidden(event, args.pop("hides", None), expected, problems)
             if any(value is not True for value in args.values()):
                 problems.append(f"flags are not true: {event}")
             slices.append(Slice((), event["ts"], event["ts"] + event["dur"], set(args), where, event["name"],
@@ -405,6 +458,8 @@ def check(capture_path, trace_text, tolerance_ns=None, options=()):
             if event["s"] != "t":
                 problems.append(f"an instant that is not the thread's: {event}")
             instants[(*where, event["name"], event["ts"])] += 1
+        elif event["ph"] == "C" or event.get("cat") == "window":
+            ledgers[event["pid"]][event["name"]].append(event)
         elif event["ph"] in "be":
             if event["cat"] != "task":
                 problems.append(f"an event that is no task's: {event}")
@@ -430,7 +485,40 @@ def check(capture_path, trace_text, tolerance_ns=None, options=()):
     compare_flows(flow_events, slices, pairs, expected, problems)
     compare_creations(creations, slices, pairs, expected, tolerance_ns, problems)
     compare_tasks(tasks, pairs, expected, tolerance_ns, problems)
+    if tolerance_ns == 0 and ledgers.keys() <= expected.ledgers.keys():
+        for pid, shown in expected.ledgers.items():
+            compare_ledger(ledgers[pid], shown, problems)
+    elif not ledgers.keys() <= expected.ledgers.keys():
+        problems.append(f"there are ledgers of {sorted(ledgers)}, but only {sorted(expected.ledgers)} have one")
     return problems
+
+
+def check_hidden(event, hides, expected, problems):
+    """`hides` names functions, each of which was not recorded, or may not have been, at some time in the slice."""
+    if hides is None:
+        return
+    shown, begin, end = expected.ledgers.get(event["pid"]), event["ts"], event["ts"] + event["dur"]
+    for part in hides.split("; "):
+        name = part.split(" ~")[0]
+        if not shown or not any(start < end and begin < stop for start, stop in shown.hidden.get(name, ())):
+            problems.append(f"{event['name']} at {begin} cannot hide {part}")
+
+
+def compare_ledger(events, shown, problems):
+    windows = [(event["ts"], event["ph"]) for event in events.pop("[all functions recorded]", [])]
+    want = [step for begin, end in shown.windows for step in ((begin, "b"), (end, "e"))]
+    if windows != want:
+        problems.append(f"windows are {windows}, not {want}")
+    muted = [(event["ts"], event["args"]["functions"]) for event in events.pop("functions muted", [])]
+    if steps(muted) != steps(shown.muted):
+        problems.append(f"muted are {steps(muted)}, not {steps(shown.muted)}")
+    for event in events.pop("cost of recording, %", []):
+        args = event["args"]
+        if args["budget"] != round(shown.budget * 1000) or not (
+                1000 * min(shown.costs) - 1 <= args["cost"] <= 1000 * max(shown.costs) + 1):
+            problems.append(f"cost is {event}, of {shown.costs}, with a budget of {shown.budget}")
+    if events:
+        problems.append(f"unknown events of a ledger: {sorted(events)}")
 
 
 def compare_slices(slices, expected, tolerance_ns, problems):

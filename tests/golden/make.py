@@ -782,11 +782,232 @@ def with_strings(entry, strings):
     return head + struct.pack("<Q", check(head + body)) + body
 
 
+def stack_again(path):
+    """A SWITCH to the track that runs: its stack anew, with frames that ran unrecorded so far."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="again.py")
+        main, work, leaf = (process.function("__main__", name, "again.py", line)
+                            for name, line in (("main", 1), ("work", 4), ("leaf", 8)))
+        numbers = process.function("__main__", "numbers", "again.py", 12, GENERATOR)
+        g = 0x4400_0001
+        thread, track = process.thread(1, 7001, "MainThread"), process.track(2, 7001, "greenlet")
+        thread.block([
+            call(1000, main), start(1100, numbers, g), yield_(1200, numbers, g),
+            switch(2000, 0, SWITCH_OPEN), open_(main), open_(work), open_(leaf), return_(2500, leaf),
+            call(2600, leaf), return_(2700, leaf),
+            switch(2800, 0, SWITCH_OPEN | SWITCH_DEEPER), open_(work), open_(numbers, g),  # only the innermost frames
+            yield_(2900, numbers, g), return_(3000, work),
+            switch(3100, 0), call(3200, leaf),                              # no list: nothing changes
+            switch(3300, 0, SWITCH_OPEN), open_(main), open_(leaf),         # nothing is new
+            switch(3400, track, SWITCH_OPEN), call(3500, work),
+            switch(3600, track, SWITCH_OPEN), open_(work), open_(leaf), return_(3700, leaf), return_(3800, work),
+            switch(3900, 0), return_(4000, leaf), return_(5000, main),
+        ], flags=LAST)
+        process.end(6000)
+
+
+# ---- what is muted: specs/capture-format.md, section 4.1. tests/format/test_ledger.py has what each of them means ----
+
+def budget(capture, pid=7, **properties):
+    """A process that records with a budget: its functions main, tiny and work, its thread, its ledger."""
+    process = capture.process(pid, command="budget.py", engine="monitoring", max_overhead="3", event_cost_ns="33.6",
+                              **properties)
+    functions = [process.function("__main__", name, "budget.py", line)
+                 for name, line in (("main", 1), ("tiny", 5), ("work", 9))]
+    return process, *functions, process.thread(1, pid * 1000 + 1, "MainThread"), process.ledger(2)
+
+
+def ledger(path):
+    """The worked example of specs/capture-format.md, section 12.3: a function is muted while one of its frames runs, a
+    slow call, a window, and it is admitted."""
+    with Capture(path) as capture:
+        process, main, tiny, _, thread, ledger = budget(capture)
+        compress, capture_writer.compress = capture_writer.compress, store
+        thread.block([
+            call(1000, main), call(1100, tiny), return_(1150, tiny),
+            call(1200, tiny), return_(1260, tiny),                          # muted meanwhile: a recorded frame
+            switch(3500, 0, SWITCH_OPEN), open_(main), open_(tiny), return_(4000, tiny),   # one that turned out slow
+            call(5100, tiny), return_(5200, tiny),                          # in a window
+            call(7100, tiny), return_(7200, tiny),
+            return_(8000, main)], flags=LAST)
+        ledger.block([mute(1230, tiny), cost(5000, 4000, 202), window(5000, 1), cost(6000, 1000, 67), window_end(6000, 1),
+                      admit(7000, tiny)], begin=0, end=9000, flags=LAST)
+        capture_writer.compress = compress
+        process.end(10_000)
+
+
+def ledger_windows(path):
+    """Recursion, frames around a recorded one, a MUTE in a window, calls of C functions, two threads."""
+    with Capture(path) as capture:
+        process, main, walk, leaf, one, ledger = budget(capture)
+        length = process.function("builtins", "len", "", 0, C_FUNCTION)
+        two = process.thread(3, 7003, "worker")
+        one.block([
+            call(1000, main), call(1100, walk), call(1200, walk),           # both are recorded frames when walk is muted
+            call(1500, leaf),                                               # called by a walk that is not recorded ...
+            switch(1600, 0, SWITCH_OPEN), open_(main), open_(walk), open_(walk), open_(leaf), open_(walk),
+            return_(1700, walk), return_(1750, leaf),                       # ... nor is its exit
+            return_(1800, walk), call(1850, walk), return_(1950, walk), return_(2000, walk),
+            c_call(2010, length), c_return(2020, length),
+            c_call(3100, length), c_raise(3200, length),
+            call(3350, leaf), return_(3380, leaf), call(3450, leaf), return_(3500, leaf),
+            return_(4000, main)], flags=LAST)
+        two.block([call(1250, main), call(1260, walk), return_(1400, walk), call(1620, walk), return_(1630, walk),
+                   return_(5000, main)], flags=LAST)
+        ledger.block([
+            mute(1300, walk), cost(1600, 600, 200), window(1600, 1), cost(1900, 300, 300), window_end(1900, 1),
+            mute(2100, main, C_CALLS), admit(3000, main, C_CALLS), cost(3300, 1400, 90), window(3300, 1),
+            mute(3400, leaf)], begin=500)
+        ledger.block([muted(leaf), muted(walk), window(3550, 2), cost(3600, 300, 40), window_end(3600, 2),
+                      cost(4500, 900, 2**32 - 1)],
+                     begin=3550, flags=LAST)
+        process.end(6000)
+
+
+def ledger_flows(path):
+    """Flows of generators that are suspended, run, or are made while their function is muted."""
+    with Capture(path) as capture:
+        process, main, _, _, thread, ledger = budget(capture)
+        numbers, other = (process.function("__main__", name, "budget.py", line, GENERATOR)
+                          for name, line in (("numbers", 20), ("other", 30)))
+        a, b, c, d, e, f = range(0x1001, 0x1007)
+        thread.block([
+            call(1000, main),
+            start(1100, numbers, a), yield_(1200, numbers, a),              # suspended when it is muted
+            start(1250, numbers, b), yield_(1400, numbers, b),              # runs when it is muted
+            start(1450, other, c), yield_(1500, other, c),
+            resume(2100, numbers, a), yield_(2200, numbers, a),             # in a window
+            resume(2210, numbers, b), yield_(2220, numbers, b),
+            resume(2300, numbers, a), yield_(2400, numbers, a),
+            resume(3100, numbers, a), yield_(3200, numbers, a),             # it is admitted again
+            resume(3300, numbers, a), finish(3400, numbers, a),
+            resume(3500, other, c), finish(3600, other, c),                 # never muted
+            create(3700, numbers, d), start(3900, numbers, d), finish(4000, numbers, d),    # muted in between
+            create(4090, numbers, e),
+            start(4100, numbers, e), yield_(4300, numbers, e),              # muted and admitted while it runs
+            resume(4400, numbers, e), finish(4500, numbers, e),
+            start(4600, numbers, f), yield_(4700, numbers, f),
+            resume(4800, numbers, f), yield_(4850, numbers, f),             # at the ticks of MUTE: after it
+            resume(4900, numbers, f), finish(4950, numbers, f),             # at those of ADMIT: after it
+            return_(5000, main)], flags=LAST)
+        ledger.block([mute(1300, numbers), cost(2000, 900, 200), window(2000, 1), cost(2500, 500, 200),
+                      window_end(2500, 1), admit(3000, numbers),
+                      mute(3750, numbers), admit(3800, numbers), mute(4150, numbers), admit(4200, numbers),
+                      mute(4800, numbers), admit(4900, numbers), cost(5000, 2500, 600)], begin=0, flags=LAST)
+        process.end(6000)
+
+
+def ledger_evicted(path):
+    """The first segments were evicted: what was muted is known from the first block of the ledger on, in a window."""
+    with Capture(path) as capture:
+        process, main, tiny, work, thread, ledger = budget(capture, max_size=16 << 20)
+        other = process.function("__main__", "other", "budget.py", 30, GENERATOR)
+        g = 0x1001
+        process.segments.clear()
+        process.segment(3)
+        thread.block([open_(main), resume(2100, other, g), yield_(2200, other, g), resume(2300, other, g),
+                      yield_(2400, other, g)], begin=2000, sequence=5)      # it may have been muted in between
+        ledger.block([muted(tiny), muted(work, C_CALLS), window(3000, 2), cost(3200, 10_000, 300), window_end(3200, 2)],
+                     begin=3000, end=3300, sequence=4)
+        process.segment(4)
+        thread.block([open_(main), resume(3100, other, g), yield_(3150, other, g), resume(3400, other, g),
+                      finish(3500, other, g), call(4100, tiny), return_(4200, tiny), return_(5000, main)],
+                     begin=3000, flags=LAST)
+        ledger.block([muted(work, C_CALLS), muted(tiny), admit(4000, tiny)], begin=3900, flags=LAST)
+        process.end(6000)
+
+
+def ledger_window_cut(path):
+    """The first block that exists begins in a window, of which it has only the end: also in the block after it."""
+    with Capture(path) as capture:
+        process, main, tiny, _, thread, ledger = budget(capture, last_ns=10**9)
+        process.segments.clear()
+        process.segment(2)
+        thread.block([open_(main), call(2100, tiny), return_(2200, tiny), return_(5000, main)], begin=2000, sequence=1,
+                     flags=LAST)
+        ledger.block([muted(tiny), cost(2300, 500, 30)], begin=2000, sequence=1)
+        ledger.block([muted(tiny), cost(2500, 200, 10), window_end(2500, 1)], begin=2400, flags=LAST)
+        process.end(6000)
+
+
+def ledger_killed(path):
+    """Three killed processes. The ledger of the first is only in a chunk, with a window open. A chunk of the second's was
+    to begin, so its list may be cut off. Of the third's there is nothing but such a list."""
+    with Capture(path) as capture:
+        process, main, tiny, work, thread, ledger = budget(capture)
+        process.leave_live([
+            thread.chunk([call(1000, main), call(1100, tiny), return_(1200, tiny), call(2100, tiny), return_(2150, tiny)]),
+            ledger.chunk([mute(1300, tiny), cost(2000, 900, 100), window(2000, 1)], begin=500)], at=3000)
+        process, main, tiny, work, thread, ledger = budget(capture, 12)
+        thread.block([call(1000, main), call(1100, tiny), return_(1200, tiny)])
+        ledger.block([mute(1300, tiny), mute(1350, work), cost(1400, 400, 30)], begin=500)
+        process.leave_live([thread.chunk([open_(main), call(2500, main)], begin=2000),
+                            ledger.chunk([muted(tiny)], begin=2600)], at=3000)
+        process, main, tiny, work, thread, ledger = budget(capture, 15, last_ns=10**9)
+        process.segments.clear()
+        process.leave_live([thread.chunk([open_(main), call(2500, main)], begin=2000, sequence=4),
+                            ledger.chunk([muted(tiny)], begin=2600, sequence=2)], at=3000)
+
+
+def ledger_finished(path):
+    """Killed, and finished by another process. A thread's chunk became a block, but the ledger had no record."""
+    with Capture(path) as capture:
+        process, main, tiny, _, thread, _ = budget(capture)
+        thread.block([call(1000, main), call(1100, tiny), return_(1200, tiny)])
+        for key, value in zip(("killed_ticks", "killed_monotonic_ns", "killed_realtime_ns"),
+                              process.clock.instant(2000)):
+            process.add_property(key, value)
+
+
+def ledger_lost(path):
+    """Records of the ledger were lost before a block, and before another one that only has the flag for it."""
+    with Capture(path) as capture:
+        process, main, tiny, work, thread, ledger = budget(capture)
+        thread.block([call(1000, main), call(1100, tiny), return_(1150, tiny), return_(8000, main)], flags=LAST)
+        ledger.block([mute(1200, tiny), mute(1300, work)], begin=500, end=1400)
+        ledger.block([muted(tiny), lost(2000, 7), admit(2500, tiny)], begin=2000, end=2600)
+        ledger.block([mute(3000, work)], begin=2700, end=3100)              # nothing was lost between those two
+        ledger.block([cost(4000, 500, 20)], begin=3900, flags=RESYNC | LAST)
+        process.end(9000, lost=7)
+
+
+def ledger_without_effect(path):
+    """Records that change nothing, a function without a name, and a list that differs from what was before: it holds."""
+    with Capture(path) as capture:
+        process, main, tiny, work, thread, ledger = budget(capture)
+        thread.block([call(1000, main), return_(8000, main)], flags=LAST)
+        ledger.block([mute(1200, tiny), mute(1300, tiny), window(2000, 1), window(2100, 1), window_end(2500, 1),
+                      window_end(2600, 1), admit(4000, tiny), admit(4100, tiny), admit(4200, work), mute(5000, work),
+                      mute(5500, 1234)],
+                     begin=500)
+        ledger.block([muted(tiny), muted(tiny), cost(6100, 1000, 20)], begin=6000, flags=PAUSED | DEEPER | LAST)
+        process.end(9000)
+
+
+def ledger_of_each(path):
+    """A process and its child, which begins with nothing muted; a third without a budget."""
+    with Capture(path) as capture:
+        process, main, tiny, _, thread, ledger = budget(capture)
+        thread.block([call(1000, main), call(1100, tiny), return_(1150, tiny), return_(8000, main)], flags=LAST,
+                     is_short=True)
+        ledger.block([mute(1200, tiny)], begin=500, flags=LAST, is_short=True)      # it may be in this file, too
+        process.end(9000)
+        process, main, tiny, _, thread, ledger = budget(capture, 12, parent_pid=7)
+        thread.block([open_(main), call(2100, tiny), return_(2150, tiny), return_(8000, main)], begin=2000, flags=LAST)
+        process.end(9000)
+        process = capture.process(15, command="other.py")
+        other = process.function("__main__", "main", "other.py", 1)
+        process.thread(1, 15001, "MainThread").block([call(1000, other), return_(2000, other)], flags=LAST)
+        process.end(9000)
+
+
 CASES = [smallest, generators, generator_moves, asynchronous, exceptions, opened, unrecorded_and_lost, killed,
          killed_clock, unfinished, unusual_names, processes, clock_drifts, later_minor_version, c_functions, min_duration,
          full_block, rounded_ticks, interleaved, empty_segments, short_threads, evicted, evicted_and_killed,
          killed_and_finished, paused,
-         greenlets, forked, creations, creations_min_duration, tasks]
+         greenlets, forked, creations, creations_min_duration, tasks, stack_again,
+         ledger, ledger_windows, ledger_flows, ledger_evicted, ledger_window_cut, ledger_killed, ledger_finished,
+         ledger_lost, ledger_without_effect, ledger_of_each]
 
 if __name__ == "__main__":
     for case in CASES:

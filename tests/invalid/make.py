@@ -572,6 +572,118 @@ def open_behind_switch_without_flag(sample):
     add_track(sample, [switch(4000, 0), open_(sample.main), switch(4100, 3)])
 
 
+# ---- the ledger, 3: by default three blocks in a file of its own ----
+
+def add_ledger(sample, *blocks):
+    """Returns the blocks of the ledger's file. blocks: the records of each, in place of the default."""
+    sample.finish()
+    sample.sample.add_property("max_overhead", "3")
+    sample.tiny, sample.other = (sample.sample.function("__main__", name, "app.py", line)
+                                 for name, line in (("tiny", 7), ("other", 9)))
+    sample.ledger = sample.sample.ledger(3)
+    for records in blocks:
+        sample.ledger.block([(at, kind, what, sample.tiny if function == "tiny" else function)
+                             for at, kind, what, function in records], begin=500)
+    if not blocks:
+        tiny, other = sample.tiny, sample.other
+        sample.ledger.block([mute(1200, tiny)], begin=500, end=2000)
+        sample.ledger.block([muted(tiny), mute(4000, other), window(5000, 2)], begin=3000, end=5500)
+        sample.ledger.block([muted(tiny), muted(other), window(5600, 2), window_end(6000, 2), admit(7000, tiny)],
+                            begin=5600, end=8000)
+    return sample.sample.file(sample.ledger.file)
+
+
+def ledger_rule(name, *records):
+    def make(path):
+        with Sample(path) as sample:
+            add_ledger(sample, records)
+    RULES[name] = (1, make)
+
+
+ledger_rule("ledger_with_records_of_a_thread", mute(1200, "tiny"), call(1300, "tiny"), create(1400, "tiny", 9),
+            switch(1500, 1), return_(1600, "tiny"), admit(2000, "tiny"))
+ledger_rule("ledger_with_other_frames", (None, MUTED, 2, "tiny"), mute(1200, "tiny"), mute(3000, "tiny", 2),
+            admit(4000, "tiny", 2**47), mute(5000, 0), admit(7000, "tiny"))
+ledger_rule("ledger_muted_inside", mute(1200, "tiny"), (2000, MUTED, 0, "tiny"), cost(2100, 10, 1),
+            (2200, MUTED, C_CALLS, "tiny"), admit(3000, "tiny"))
+ledger_rule("ledger_ticks_back", mute(2500, "tiny"), cost(2000, 10, 1), admit(3000, "tiny"))
+
+
+@rule(1)
+def ledger_records_in_a_thread(sample):
+    sample.victim += [mute(6100, sample.work), admit(6110, sample.work), (6120, MUTED, 0, sample.work), window(6130, 1),
+                      window_end(6140, 1), cost(6150, 10, 1)]
+    add_ledger(sample, [mute(1200, "tiny")])
+
+
+@rule(1)
+def ledger_twice(sample):
+    """The one with the lowest number counts."""
+    add_ledger(sample, [mute(1200, "tiny")])
+    sample.sample.ledger(4).block([mute(1500, sample.other), admit(1600, sample.other)], begin=500)
+
+
+@rule(1)
+def ledger_block_missing(sample):
+    del add_ledger(sample)[1]
+
+
+def damage_ledger(sample, at):
+    blocks = add_ledger(sample)
+    blocks[at] = blocks[at][:-1] + bytes([blocks[at][-1] ^ 1])
+
+
+@rule(1)
+def ledger_first_block_damaged(sample):
+    damage_ledger(sample, 0)
+
+
+@rule(1)
+def ledger_block_damaged(sample):
+    damage_ledger(sample, 1)
+
+
+@rule(1)
+def ledger_last_block_damaged(sample):
+    damage_ledger(sample, 2)
+
+
+@rule(1)
+def ledger_cut_off(sample):
+    blocks = add_ledger(sample)
+    blocks[2] = blocks[2][:-1]
+
+
+@rule(1)
+def ledger_entry_damaged(sample):
+    """What was the ledger is a thread without a name then."""
+    add_ledger(sample)
+    entry = sample.sample.entries[-1]
+    sample.sample.entries[-1] = entry[:32] + bytes([entry[32] ^ 1]) + entry[33:]
+
+
+@rule(1)
+def ledger_chunk_damaged(sample):
+    """It may be one of the ledger."""
+    blocks = add_ledger(sample)
+    del blocks[1:]
+    without_end(sample)
+    sample.sample.leave_live([sample.ledger.chunk([muted(sample.tiny), mute(4000, sample.other)], begin=3000, sequence=1)],
+                             at=9500)
+    struct.pack_into("<I", sample.sample.live, 4096 + 96, 2)
+
+
+def make_ledger_link(path):
+    with Sample(path) as sample:
+        add_ledger(sample)
+    file = path / "process-7/segment-1/thread-3.zst"
+    file.rename(file.with_name("other.zst"))
+    file.symlink_to("other.zst")
+
+
+RULES["ledger_file_is_a_link"] = (1, make_ledger_link)
+
+
 # ---- the live mapping: by default the victim is its only chunk ----
 
 def killed(sample, **header):
