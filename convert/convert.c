@@ -116,7 +116,8 @@ static void init_process(struct conversion *conversion, size_t i, struct process
                 .rules = conversion->is_all ? NULL : &one->rules,
                 .min_ns = selection_min_ns(options->selection, recorded_ns), .flows = &conversion->flows,
                 .positions = conversion->positions ? &conversion->positions[i] : NULL, .sink = conversion->sink,
-                .symbols = symbols, .count = &conversion->count->stacks },
+                .symbols = symbols, .count = &conversion->count->stacks,
+                .rates = options->rates ? &options->rates[i] : NULL, .learns_rates = options->learns_rates },
             .initial = conversion->count->stacks,
             .from_ns = selection_from(options->selection), .to_ns = selection_to(options->selection),
             .open_at_from = options->open_at_from, .open_at_to = options->open_at_to },
@@ -151,6 +152,7 @@ static void finish_conversion(struct conversion *conversion, struct process_conv
     for (size_t i = 0; i < reader_n_threads(process->reader); i++)
         thread_cursor_end(&one->cursors[i], end_ns);
     bool is_cut = end_ns > process->to_ns;
+    ledger_cursor_end(&one->ledger, is_cut ? process->to_ns : end_ns);
     flows_end_process(&conversion->flows, is_cut ? process->to_ns : end_ns, is_cut);
     child_starts_pass(&one->children, UINT64_MAX);
     if (!conversion->is_all)

@@ -32,6 +32,8 @@ struct convert_options {
     struct flows_choice flows;
     const struct open_stack_snapshot *open_at_from;     /* at the selection's `from`, by another conversion; or NULL */
     struct open_stack_snapshot *open_at_to;     /* gets what is open at its `to`; or NULL */
+    struct hidden_rates *rates;         /* of each process, for estimates of what is hidden; NULL: there are none */
+    bool learns_rates;                  /* fills in the rates; else applies them */
     bool is_logical;                    /* times are positions: specs/trace-mapping.md, section 12 */
 };
 

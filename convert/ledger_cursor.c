@@ -4,18 +4,98 @@
 
 #include "convert/slices/flows.h"
 
+/* The CPU time for which one figure of cost is shown. Windows are short, and cost much: shown alone, they would hide what
+ * recording costs as a whole. */
+#define COST_CPU_NS 50000000
+
 void ledger_cursor_init(struct ledger_cursor *ledger, struct converted_process *process)
 {
-    *ledger = (struct ledger_cursor){ .process = process };
+    const struct symbols *symbols = reader_symbols(process->reader);
+    *ledger = (struct ledger_cursor){ .process = process, .budget = symbols_decimal(symbols, "max_overhead") };
     ledger_view_init(&ledger->view, reader_ledger(process->reader));
     if (ledger->view.ledger->exists)
         process->pipeline.muted = &ledger->view;
+    else
+        process->pipeline.rates = NULL;
 }
 
 void ledger_cursor_clear(struct ledger_cursor *ledger)
 {
     ledger_view_clear(&ledger->view);
 }
+
+/* ---- the sink ---- */
+
+static void emit_ledger(struct ledger_cursor *ledger, enum sink_ledger_kind kind, uint64_t ns, double value)
+{
+    struct sink *sink = ledger->process->pipeline.sink;
+    const struct sink_ledger_event event = { ns, kind, value, ledger->budget };
+    if (sink->ledger_event && !ledger->process->pipeline.positions)     /* logical time is not that of the ledger */
+        sink->ledger_event(sink, &event);
+}
+
+static void emit_cost(struct ledger_cursor *ledger)
+{
+    if (ledger->cpu_ns)
+        emit_ledger(ledger, SINK_COST, ledger->cost_since_ns, 100 * (double)ledger->cost_ns / (double)ledger->cpu_ns);
+    ledger->cost_ns = ledger->cpu_ns = 0;
+}
+
+static void emit_muted(struct ledger_cursor *ledger, uint64_t ns)
+{
+    emit_ledger(ledger, SINK_MUTED, ns, (double)ledger->view.n_muted);
+    ledger->has_begun = true;
+}
+
+static void emit_window(struct ledger_cursor *ledger, bool is_begin, uint64_t ns)
+{
+    if (ledger->shows_window != is_begin)
+        emit_ledger(ledger, is_begin ? SINK_WINDOW : SINK_WINDOW_END, ns, 0);
+    ledger->shows_window = is_begin;
+}
+
+static void add_cost(struct ledger_cursor *ledger, const struct ledger_event *event, uint64_t ns)
+{
+    ledger->cpu_ns += event->cpu_ns;
+    ledger->cost_ns += event->number;
+    if (ledger->cpu_ns < COST_CPU_NS)
+        return;
+    emit_cost(ledger);
+    ledger->cost_since_ns = ns;
+}
+
+/* Reports an event at ns, which has been passed, to the sink, if it is in the selected time. */
+static void show_event(struct ledger_cursor *ledger, const struct ledger_event *event, uint64_t ns)
+{
+    const struct converted_process *process = ledger->process;
+    if (ns < process->from_ns) {
+        ledger->cost_since_ns = process->from_ns;
+        return;
+    }
+    if (ns > process->to_ns)
+        return;
+    bool is_change = event->kind != LEDGER_COST && event->kind != LEDGER_WINDOW && event->kind != LEDGER_WINDOW_END;
+    if (!ledger->has_begun && !is_change)
+        emit_muted(ledger, process->from_ns);
+    if (event->kind == LEDGER_COST)
+        add_cost(ledger, event, ns);
+    else if (is_change && ledger_cursor_ticks(ledger) != event->ticks)
+        emit_muted(ledger, ns);         /* functions are muted together: one figure is enough */
+    emit_window(ledger, ledger->view.in_window, ns);
+}
+
+void ledger_cursor_end(struct ledger_cursor *ledger, uint64_t end_ns)
+{
+    const struct converted_process *process = ledger->process;
+    if (!process->pipeline.muted || (end_ns < process->from_ns))
+        return;
+    if (!ledger->has_begun)
+        emit_muted(ledger, process->from_ns);
+    emit_cost(ledger);
+    emit_window(ledger, false, end_ns);
+}
+
+/* ---- flows ---- */
 
 static int by_frame(const void *a, const void *b)
 {
@@ -40,18 +120,61 @@ static int forget_flows(struct ledger_cursor *ledger, const struct thread_cursor
     return result;
 }
 
-int ledger_cursor_advance(struct ledger_cursor *ledger, const struct thread_cursor *cursors, size_t n, uint64_t ticks)
+/* ---- estimates ---- */
+
+/* The threads have run up to ns under what was muted so far. */
+static void account_threads(const struct ledger_cursor *ledger, struct thread_cursor *cursors, size_t n,
+                            const struct ledger_event *event, uint64_t ns)
 {
-    const struct ledger *all = ledger->view.ledger;
-    while (ledger_cursor_ticks(ledger) <= ticks) {
-        enum ledger_kind kind = all->events[ledger->view.next].kind;
-        if (ledger->breaks_flows && (kind == LEDGER_ADMIT || kind == LEDGER_WINDOW || kind == LEDGER_KNOWN) &&
+    bool changes_rates = event->kind != LEDGER_WINDOW && event->kind != LEDGER_WINDOW_END;
+    if (event->kind == LEDGER_COST || !ledger->process->pipeline.rates)
+        return;
+    for (size_t i = 0; i < n; i++) {
+        thread_cursor_account(&cursors[i], ns);
+        if (changes_rates)
+            thread_cursor_settle(&cursors[i]);
+    }
+}
+
+/* What is muted, or whether a window is open, has changed. */
+static void follow_change(struct ledger_cursor *ledger, struct thread_cursor *cursors, size_t n,
+                          const struct ledger_event *event, bool was_in_window)
+{
+    const struct slice_pipeline *pipeline = &ledger->process->pipeline;
+    const struct ledger_view *view = &ledger->view;
+    if (!pipeline->rates)
+        return;
+    if (was_in_window && !view->in_window && pipeline->learns_rates)
+        hidden_rates_end_window(pipeline->rates, view);
+    bool is_change = event->kind == LEDGER_MUTE || event->kind == LEDGER_ADMIT || event->kind == LEDGER_UNKNOWN;
+    if (is_change && !pipeline->learns_rates)
+        hidden_rates_choose(pipeline->rates, view);
+    for (size_t i = 0; i < n && view->in_window && !was_in_window; i++)
+        thread_cursor_begin_window(&cursors[i]);
+}
+
+/* ---- events ---- */
+
+int ledger_cursor_advance(struct ledger_cursor *ledger, struct thread_cursor *cursors, size_t n, uint64_t ticks)
+{
+    struct converted_process *process = ledger->process;
+    struct ledger_view *view = &ledger->view;
+    while (view->next < view->ledger->n && ledger_cursor_ticks(ledger) <= ticks) {
+        const struct ledger_event *event = &view->ledger->events[view->next];
+        uint64_t ns = timeline_since(process->timeline, process->zero_ns, event->ticks);
+        bool was_in_window = view->in_window;
+        if (ledger->breaks_flows &&
+            (event->kind == LEDGER_ADMIT || event->kind == LEDGER_WINDOW || event->kind == LEDGER_KNOWN) &&
             forget_flows(ledger, cursors, n) < 0)
             return -1;
-        ledger_view_step(&ledger->view, ticks);
-        ledger->breaks_flows |= kind == LEDGER_MUTE || kind == LEDGER_WINDOW_END || kind == LEDGER_UNKNOWN;
+        account_threads(ledger, cursors, n, event, ns);
+        ledger_view_step(view, ticks);
+        ledger->breaks_flows |= event->kind == LEDGER_MUTE || event->kind == LEDGER_WINDOW_END ||
+                                event->kind == LEDGER_UNKNOWN;
+        follow_change(ledger, cursors, n, event, was_in_window);
+        show_event(ledger, event, ns);
     }
     if (ledger->breaks_flows && forget_flows(ledger, cursors, n) < 0)
         return -1;
-    return ledger->view.is_out_of_memory ? -1 : 0;
+    return view->is_out_of_memory || (process->pipeline.rates && process->pipeline.rates->is_out_of_memory) ? -1 : 0;
 }

@@ -1,8 +1,10 @@
-/* The ledger of a process while it is converted: passes its events as the thread cursors come to their times, so that the
- * stages know what is muted, and lets chains end that a mute breaks.
+/* The ledger of a process while it is converted: passes its events as the thread cursors come to their times. So the stages
+ * know what is muted, flows end that a mute breaks, time is accounted for as what is muted then demands, and the sink gets
+ * what viewers show of it.
  *
  *     ledger_cursor_init()
  *     before records of a time are converted: ledger_cursor_advance(), if ledger_cursor_ticks() is not after it
+ *     ledger_cursor_end(), when the records of all threads have been converted
  *     ledger_cursor_clear()
  *
  * An event of the ledger comes before the records of threads at the same ticks. */
@@ -19,9 +21,14 @@ struct ledger_cursor {
     struct converted_process *process;  /* borrowed */
     struct ledger_view view;            /* process->pipeline.muted points to it, if there is a ledger */
     bool breaks_flows;                  /* a function was muted, or may have been, since flows were last forgotten */
+    double budget;                      /* in percent; 0: not known */
+    uint64_t cost_ns, cpu_ns;           /* that the sink has not got yet, and since when they count */
+    uint64_t cost_since_ns;
+    bool has_begun;                     /* the sink knows how many are muted */
+    bool shows_window;                  /* ... and that a window has begun */
 };
 
-/* The view must not move from now on. */
+/* The cursor must not move from now on. */
 void ledger_cursor_init(struct ledger_cursor *ledger, struct converted_process *process);
 
 void ledger_cursor_clear(struct ledger_cursor *ledger);
@@ -34,6 +41,9 @@ static inline uint64_t ledger_cursor_ticks(const struct ledger_cursor *ledger)
 }
 
 /* Passes the events up to those ticks. cursors: the n of the process. Returns 0, or -1 when out of memory. */
-int ledger_cursor_advance(struct ledger_cursor *ledger, const struct thread_cursor *cursors, size_t n, uint64_t ticks);
+int ledger_cursor_advance(struct ledger_cursor *ledger, struct thread_cursor *cursors, size_t n, uint64_t ticks);
+
+/* Reports what the sink does not know yet of the time up to end_ns. */
+void ledger_cursor_end(struct ledger_cursor *ledger, uint64_t end_ns);
 
 #endif

@@ -22,6 +22,7 @@
 #include "provenance.h"
 #include "info.h"
 #include "jobs.h"
+#include "learn_rates.h"
 #include "messages.h"
 #include "options.h"
 #include "progress.h"
@@ -73,13 +74,18 @@ static void print_diagnostic(void *arg, enum diagnostic_level level, const char 
 struct capture {
     struct reader **readers;            /* owned, like the next */
     struct anomalies *anomalies;        /* of each */
+    struct hidden_rates *rates;         /* of each; all 0: nothing is estimated */
+    bool has_rates;
     size_t n;
 };
 
 static void close_capture(struct capture *capture)
 {
-    for (size_t i = 0; i < capture->n; i++)
+    for (size_t i = 0; i < capture->n; i++) {
         reader_close(capture->readers[i]);
+        hidden_rates_clear(&capture->rates[i]);
+    }
+    free(capture->rates);
     free(capture->readers);
     free(capture->anomalies);
 }
@@ -110,14 +116,15 @@ static int open_capture(const struct options *options, const struct diagnostics 
     struct pnr_list list;
     struct stat status;
     struct pnr_err err;
-    *capture = (struct capture){ NULL, NULL, 0 };
+    *capture = (struct capture){ .n = 0 };
     if (pnr_capture_processes(path, &list, &err) < 0) {
         warn_no_capture(path, &err);
         return -1;
     }
     capture->readers = calloc(list.n, sizeof *capture->readers);
     capture->anomalies = calloc(list.n, sizeof *capture->anomalies);
-    bool has_memory = capture->readers && capture->anomalies;
+    capture->rates = calloc(list.n, sizeof *capture->rates);
+    bool has_memory = capture->readers && capture->anomalies && capture->rates;
     for (size_t i = 0; has_memory && i < list.n; i++) {
         char process_path[PATH_MAX];
         snprintf(process_path, sizeof process_path, "%s/%s", path, list.names[i]);
@@ -184,6 +191,7 @@ static int convert_all(const struct options *options, const struct capture *capt
                        const struct part *part, struct sink *sink, struct convert_count *count, struct pnr_err *err)
 {
     struct convert_options how = { .selection = options->selection, .flows = options->flows,
+                               .rates = capture->has_rates ? capture->rates : NULL,
                                .is_logical = options->is_logical };
     if (part) {
         how.open_at_from = part->from;
@@ -449,6 +457,8 @@ static int write_tree(const struct options *options, const struct capture *captu
         warn_err(&err);
         goto end;
     }
+    if (own)
+        call_tree_settle(own);
     if (is_newer(capture)) {
         warn("%s: recorded by a later version: convert it with that version", options->capture);
         goto end;
@@ -682,13 +692,28 @@ end:
     return status;
 }
 
-static int convert_capture(const struct options *options, const struct capture *capture,
+/* Learns what is needed to estimate calls that were not recorded. In logical time nothing is. Returns 0, or -1 after
+ * reporting why not. */
+static int learn_rates(const struct options *options, struct capture *capture, struct jobs *jobs)
+{
+    struct pnr_err err;
+    if (options->is_exact || options->is_logical)
+        return 0;
+    int status = rates_learn(capture->readers, capture->n, options->selection, jobs, capture->rates, &err);
+    if (status < 0)
+        warn_err(&err);
+    capture->has_rates = status > 0;
+    return status < 0 ? -1 : 0;
+}
+
+static int convert_capture(const struct options *options, struct capture *capture,
                            const struct diagnostics *diagnostics,
                            struct jobs *jobs)
 {
     char path[PATH_MAX];
     struct result result;
-    if (settle_times(options, capture) < 0 || options_name_output(options, path) < 0)
+    if (settle_times(options, capture) < 0 || options_name_output(options, path) < 0 ||
+        learn_rates(options, capture, jobs) < 0)
         return -1;
     if (!options->is_quiet && options_trace(options))
         progress_begin();
@@ -713,7 +738,7 @@ static void open_standard_files(void)
 }
 
 /* Does what the options ask for. Returns 0; -1 when nothing was written, 1 when not all was, after reporting why. */
-static int run_options(const struct options *options, const struct capture *capture,
+static int run_options(const struct options *options, struct capture *capture,
                        const struct diagnostics *diagnostics,
                        const struct messages *messages, struct jobs *jobs)
 {

@@ -124,7 +124,7 @@ int merge_threads(struct converted_process *process, struct thread_cursor *curso
         if (!is_before && !process->has_begun)
             begin_selected_time(&merge);
         if (merge.n_heap == 0 || heap[0]->ticks > window.last || process->pipeline.sink->is_broken)
-            return 0;
+            return pass_ledger(&merge, window.last, &(uint64_t){ 0 }, err);
         uint64_t until = earlier(is_before ? window.first - 1 : window.last,
                                  child_starts_pass(children, heap[0]->ticks));
         if (process->pipeline.muted && pass_ledger(&merge, heap[0]->ticks, &until, err) < 0)

@@ -97,6 +97,7 @@ static void begin_first_run(struct thread_cursor *cursor, bool is_wanted)
 void thread_cursor_reveal(struct thread_cursor *cursor)
 {
     const struct converted_process *process = cursor->process;
+    call_stack_account(cursor->stack, process->from_ns);
     if (cursor->is_wanted && cursor->own_has_run && cursor->own_stack.filter.hides_all)
         reveal_stack(process, &cursor->own_stack);
     for (struct track *track = cursor->tracks; track; track = track->next)
@@ -149,11 +150,13 @@ static void convert_switch(struct thread_cursor *cursor, struct pnr_record recor
     uint64_t flags = pnr_record_frame(record);
     uint32_t n = flags & PNR_SWITCH_OPEN ? count_open_records(&cursor->block, cursor->next + 1) : 0;
     count->events++;
+    call_stack_account(cursor->stack, ns);
     if (!change_track(cursor, pnr_record_function(record)))
         count->unknown_tracks++;
     else if (flags & PNR_SWITCH_OPEN)
         call_stack_resync(cursor->stack, cursor->block.records + cursor->next + 1, n, flags & PNR_SWITCH_DEEPER, ns);
     reveal_deferred(cursor);
+    call_stack_run(cursor->stack, ns);
     cursor->next += n;
 }
 
@@ -179,6 +182,8 @@ static int load_block(struct thread_cursor *cursor, struct pnr_err *err)
         return 1;
     uint64_t ns = trace_ns(process, block->begin_ticks > cursor->ticks ? block->begin_ticks : cursor->ticks);
     cursor->has_past = process->has_begun ? cursor->has_past && !block->is_after_hole : true;
+    if (boundary_of(block) == BLOCK_CONTINUES)
+        call_stack_account(cursor->stack, ns);
     bool is_known = change_track(cursor, block->track);
     process->pipeline.count->failed_compares = 0;
     process->pipeline.count->unknown_tracks += !is_known;
@@ -186,6 +191,7 @@ static int load_block(struct thread_cursor *cursor, struct pnr_err *err)
     if (block->has_open && is_known)
         call_stack_resync(cursor->stack, block->open, block->n_open, block->is_deeper, ns);
     reveal_deferred(cursor);
+    call_stack_run(cursor->stack, ns);
     return 1;
 }
 
@@ -286,9 +292,33 @@ void thread_cursor_end(struct thread_cursor *cursor, uint64_t ns)
         ns = process->to_ns;
     if (!process->has_begun && ns > process->from_ns)
         thread_cursor_reveal(cursor);   /* the thread's last record was before that, but not its end */
+    call_stack_account(cursor->stack, ns);
     end_stack(process, &cursor->own_stack, ns, is_cut);
     for (struct track *track = cursor->tracks; track; track = track->next)
         end_stack(process, &track->stack, ns, is_cut);
+}
+
+void thread_cursor_account(struct thread_cursor *cursor, uint64_t ns)
+{
+    call_stack_account(cursor->stack, ns);
+}
+
+/* Calls what for all stacks of the thread. */
+static void call_for_stacks(struct thread_cursor *cursor, void (*what)(struct call_stack *stack))
+{
+    what(&cursor->own_stack);
+    for (struct track *track = cursor->tracks; track; track = track->next)
+        what(&track->stack);
+}
+
+void thread_cursor_settle(struct thread_cursor *cursor)
+{
+    call_for_stacks(cursor, call_stack_settle);
+}
+
+void thread_cursor_begin_window(struct thread_cursor *cursor)
+{
+    call_for_stacks(cursor, call_stack_begin_window);
 }
 
 int thread_cursor_list_continuable(const struct thread_cursor *cursor, uint64_t **frames, size_t *n, size_t *capacity)

@@ -8,6 +8,7 @@
 struct muted_slot {
     uint64_t key;                       /* muted_key() */
     bool is_muted;
+    uint32_t since;                     /* how many windows had ended then */
     uint64_t n_blocks;                  /* when a MUTED record listed it last */
 };
 
@@ -46,12 +47,15 @@ static void set_muted(struct ledger_view *view, const struct ledger_event *event
     }
     bool is_muted = event->kind == LEDGER_MUTE;
     view->n_muted += is_muted - (size_t)slot->is_muted;
+    if (is_muted && !slot->is_muted)
+        slot->since = view->n_windows;
     slot->is_muted = is_muted;
 }
 
 /* Changes the state as the event says. */
 static void apply_ledger_event(struct ledger_view *view, const struct ledger_event *event)
 {
+    bool was_in_window = view->in_window;
     switch (event->kind) {
     case LEDGER_MUTE:
     case LEDGER_ADMIT:
@@ -70,6 +74,7 @@ static void apply_ledger_event(struct ledger_view *view, const struct ledger_eve
     default:
         break;
     }
+    view->n_windows += was_in_window && !view->in_window;
 }
 
 const struct ledger_event *ledger_view_step(struct ledger_view *view, uint64_t ticks)
@@ -82,10 +87,19 @@ const struct ledger_event *ledger_view_step(struct ledger_view *view, uint64_t t
     return event;
 }
 
-bool ledger_view_is_muted(const struct ledger_view *view, uint32_t function, bool is_c_calls)
+bool ledger_view_muted_since(const struct ledger_view *view, uint32_t function, bool is_c_calls, uint32_t *n_windows)
 {
     const struct muted_slot *slot = function ? pnr_table_find(&view->functions, muted_key(function, is_c_calls)) : NULL;
-    return slot && slot->is_muted;
+    if (!slot || !slot->is_muted)
+        return false;
+    *n_windows = slot->since;
+    return true;
+}
+
+bool ledger_view_is_muted(const struct ledger_view *view, uint32_t function, bool is_c_calls)
+{
+    uint32_t n_windows;
+    return ledger_view_muted_since(view, function, is_c_calls, &n_windows);
 }
 
 bool ledger_view_was_muted(const struct ledger_view *view, uint32_t function)

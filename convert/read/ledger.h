@@ -31,7 +31,7 @@ enum ledger_kind {
     LEDGER_WINDOW, LEDGER_WINDOW_END,   /* from here on what is muted is recorded; ... until here */
     LEDGER_COST,
     LEDGER_UNKNOWN,                     /* from here on it is not known what is muted */
-    LEDGER_KNOWN                        /* it is known again: nothing, but for the MUTE events that follow */
+    LEDGER_KNOWN                        /* it is known again: what the MUTE events after it say */
 };
 
 struct ledger_event {
@@ -48,6 +48,7 @@ struct ledger_view {
     size_t next;                        /* the first event that has not been passed */
     struct pnr_table functions;         /* those that have been muted; owned */
     size_t n_muted;
+    uint32_t n_windows;                 /* that have ended */
     bool is_known, in_window;
     bool is_out_of_memory;              /* sticks */
 };
@@ -93,6 +94,9 @@ const struct ledger_event *ledger_view_step(struct ledger_view *view, uint64_t t
 /* True for a function that is muted, window or not; is_c_calls: for its calls of C functions alone. */
 bool ledger_view_is_muted(const struct ledger_view *view, uint32_t function, bool is_c_calls);
 
+/* As the one before; finds how many windows had ended when the function was muted. */
+bool ledger_view_muted_since(const struct ledger_view *view, uint32_t function, bool is_c_calls, uint32_t *n_windows);
+
 /* True for a function that is muted, or was. */
 bool ledger_view_was_muted(const struct ledger_view *view, uint32_t function);
 
@@ -107,7 +111,7 @@ void ledger_view_each(const struct ledger_view *view, void (*visit)(void *arg, u
 struct ledger_sum {
     uint64_t n_functions, n_muted;      /* muted some time; at the end; also those of which only calls of C were */
     uint64_t n_windows;
-    uint64_t cpu_ns, cost_ns;           /* as the COST events tell */
+    uint64_t cpu_ns, cost_ns;           /* as the COST events report */
     uint64_t n_unknown;                 /* times in which it is not known what is muted */
 };
 

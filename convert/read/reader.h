@@ -99,7 +99,7 @@ bool reader_has_evicted(const struct reader *reader, uint64_t *complete_ticks);
 /* What the process's ledger says, as far as it can be read; its `exists` is false for a process without one. */
 const struct ledger *reader_ledger(const struct reader *reader);
 
-/* Threads are counted from 0 here, in the order of their numbers in the capture. A ledger is none. */
+/* Threads are counted from 0 here, in the order of their numbers in the capture, without the ledger. */
 size_t reader_n_threads(const struct reader *reader);
 uint32_t reader_thread_number(const struct reader *reader, size_t thread);
 

@@ -268,6 +268,25 @@ bool symbols_number(const struct symbols *symbols, const char *key, uint64_t *va
     return true;
 }
 
+double symbols_decimal(const struct symbols *symbols, const char *key)
+{
+    struct pnr_string value = symbols_property(symbols, key);
+    double number = 0, digit = 1;
+    bool has_point = false;
+    for (uint32_t i = 0; i < value.size; i++) {
+        char c = value.bytes[i];
+        if (c == '.' && !has_point) {
+            has_point = true;
+            continue;
+        }
+        if (c < '0' || c > '9')
+            return 0;
+        digit /= has_point ? 10 : 1;
+        number = has_point ? number + digit * (c - '0') : number * 10 + (c - '0');
+    }
+    return number;
+}
+
 bool symbols_has_end(const struct symbols *symbols)
 {
     return symbols_property(symbols, "end_ticks").bytes || symbols_property(symbols, "killed_ticks").bytes;

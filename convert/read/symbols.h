@@ -64,6 +64,9 @@ struct pnr_string symbols_property(const struct symbols *symbols, const char *ke
 /* Finds the latest value of a property that is a decimal number. Returns false when it is absent or no number. */
 bool symbols_number(const struct symbols *symbols, const char *key, uint64_t *value);
 
+/* The latest value of a property that is a decimal number, with a fraction or without; 0 when it is absent or none. */
+double symbols_decimal(const struct symbols *symbols, const char *key);
+
 /* True when the process is written to its end: by its recorder or, after a kill, by another process. */
 bool symbols_has_end(const struct symbols *symbols);
 

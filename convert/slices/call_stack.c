@@ -40,7 +40,7 @@ void call_stack_clear(struct call_stack *stack)
 
 /* ---- entering and leaving ----
  *
- * The inlined functions become a part of the loop over the records. is_plain is a constant there (pipeline.h): the
+ * The inlined functions become a part of the loop over the records. variant is a constant there (pipeline.h): the
  * compiler omits what a plain conversion does not need, a tenth of its instructions. */
 
 /* Grows the stack and the filter's, which never holds more. */
@@ -112,7 +112,7 @@ static __attribute__((noinline)) bool is_task(const struct call_stack *stack, ui
 
 static inline __attribute__((always_inline)) void push_frame_inline(struct call_stack *stack,
                                                                     const struct slice_pipeline *pipeline,
-                                                                    bool is_plain, enum pnr_subject subject,
+                                                                    enum pipeline_variant variant, enum pnr_subject subject,
                                                                     uint32_t function, uint64_t frame, bool is_first,
                                                                     unsigned flags, uint64_t ns)
 {
@@ -121,31 +121,31 @@ static inline __attribute__((always_inline)) void push_frame_inline(struct call_
     struct entered_frame entered = { subject, function, frame, is_first, false, flags };
     if (frame && pipeline->flows->choice.has_tasks)
         entered.is_task = is_task(stack, function);
-    bool has_slice = slice_filter_enter(&stack->filter, pipeline, is_plain, &entered, ns);
+    bool has_slice = slice_filter_enter(&stack->filter, pipeline, variant, &entered, ns);
     stack->frames[stack->n++] = (struct stack_frame){ frame, function, (uint8_t)subject, has_slice };
 }
 
 static void push_frame(struct call_stack *stack, enum pnr_subject subject, uint32_t function, uint64_t frame,
                        bool is_first, unsigned flags, uint64_t ns)
 {
-    push_frame_inline(stack, &stack->filter.pipeline, false, subject, function, frame, is_first, flags, ns);
+    push_frame_inline(stack, &stack->filter.pipeline, PIPELINE_MUTED, subject, function, frame, is_first, flags, ns);
 }
 
 static inline __attribute__((always_inline)) void pop_frame_inline(struct call_stack *stack,
                                                                    const struct slice_pipeline *pipeline,
-                                                                   bool is_plain, bool is_finished, unsigned flags,
+                                                                   enum pipeline_variant variant, bool is_finished, unsigned flags,
                                                                    uint64_t ns)
 {
     const struct stack_frame *top = &stack->frames[--stack->n];
-    if (is_plain || top->has_slice)
-        slice_filter_leave(&stack->filter, pipeline, is_plain, is_finished, flags, ns);
+    if (variant == PIPELINE_PLAIN || top->has_slice)
+        slice_filter_leave(&stack->filter, pipeline, variant, is_finished, flags, ns);
     else if (top->frame && is_finished)
         slice_filter_leave_hidden(&stack->filter, top->frame);
 }
 
 static void pop_frame(struct call_stack *stack, bool is_finished, unsigned flags, uint64_t ns)
 {
-    pop_frame_inline(stack, &stack->filter.pipeline, false, is_finished, flags, ns);
+    pop_frame_inline(stack, &stack->filter.pipeline, PIPELINE_MUTED, is_finished, flags, ns);
 }
 
 /* Closes all frames but the n outermost ones. */
@@ -184,7 +184,7 @@ static void leave_inner_frames(struct call_stack *stack, enum pnr_subject subjec
 }
 
 static inline __attribute__((always_inline)) void leave_frame(struct call_stack *stack,
-                                                              const struct slice_pipeline *pipeline, bool is_plain,
+                                                              const struct slice_pipeline *pipeline, enum pipeline_variant variant,
                                                               enum pnr_subject subject, uint32_t function,
                                                               uint64_t frame, bool is_finished, unsigned flags,
                                                               uint64_t ns)
@@ -192,7 +192,7 @@ static inline __attribute__((always_inline)) void leave_frame(struct call_stack 
     if (stack->n_overflowed)
         stack->n_overflowed--;
     else if (stack->n > 0 && is_same_frame(&stack->frames[stack->n - 1], subject, function, frame))
-        pop_frame_inline(stack, pipeline, is_plain, is_finished, flags, ns);
+        pop_frame_inline(stack, pipeline, variant, is_finished, flags, ns);
     else
         leave_inner_frames(stack, subject, function, frame, is_finished, flags, ns);
 }
@@ -283,15 +283,116 @@ static __attribute__((noinline)) void convert_record(struct call_stack *stack, c
         stack->starts_task = false;
     } else if (of.effect == PNR_EFFECT_LEAVE) {
         unsigned flags = of.traits & PNR_EXCEPTION ? SLICE_EXCEPTION : 0;
-        leave_frame(stack, &stack->filter.pipeline, false, of.subject, function, frame, of.traits & PNR_LAST, flags,
+        leave_frame(stack, &stack->filter.pipeline, PIPELINE_MUTED, of.subject, function, frame, of.traits & PNR_LAST, flags,
                     ns);
     } else {
         convert_rare_record(stack, record, ns);
     }
 }
 
+/* ---- what is hidden ----
+ *
+ * Between two records the innermost frame runs. In a window a frame is hidden if outside of windows it would not have been
+ * recorded: it is of a muted function, or is the call of a C function by one whose calls are muted. A frame that was open
+ * when the window began is not: it is recorded to its end. */
+
+/* Returns whether the frame at this index is hidden, and why. A call of a C function has its caller below it. */
+static bool is_hidden_frame(const struct call_stack *stack, size_t i, struct mute_reason *reason)
+{
+    const struct ledger_view *muted = stack->filter.pipeline.muted;
+    const struct stack_frame *frame = &stack->frames[i];
+    if (i < stack->n_before_window)
+        return false;
+    bool is_c_call = frame->subject == PNR_SUBJECT_C;
+    *reason = (struct mute_reason){ frame->function, false };
+    if (!is_c_call)
+        return frame->subject == PNR_SUBJECT_PYTHON && ledger_view_is_muted(muted, frame->function, false);
+    while (i > 0 && stack->frames[i - 1].subject != PNR_SUBJECT_PYTHON)
+        i--;
+    if (i == 0)
+        return false;
+    *reason = (struct mute_reason){ stack->frames[i - 1].function, true };
+    if (ledger_view_is_muted(muted, reason->function, true))
+        return true;
+    reason->is_c_calls = false;
+    return i - 1 >= stack->n_before_window && ledger_view_is_muted(muted, reason->function, false);
+}
+
+/* Returns the function of the innermost frame that is not hidden; 0 when there is none, or it is an unrecorded region. */
+static uint32_t find_visible(const struct call_stack *stack)
+{
+    struct mute_reason reason;
+    for (size_t i = stack->n; i > 0; i--)
+        if (!is_hidden_frame(stack, i - 1, &reason))
+            return pnr_subject_is_function(stack->frames[i - 1].subject) ? stack->frames[i - 1].function : 0;
+    return 0;
+}
+
+/* Learns from a call that has just begun in a window. */
+static void learn_call(struct call_stack *stack)
+{
+    const struct slice_pipeline *pipeline = &stack->filter.pipeline;
+    struct mute_reason reason;
+    if (!pipeline->muted->in_window || !is_hidden_frame(stack, stack->n - 1, &reason))
+        return;
+    uint32_t caller = find_visible(stack);
+    if (caller)
+        hidden_rates_add_call(pipeline->rates, caller, stack->frames[stack->n - 1].function, reason);
+}
+
+static void learn_time(struct call_stack *stack, struct recorded_time time)
+{
+    struct mute_reason reason;
+    const struct stack_frame *top = &stack->frames[stack->n - 1];
+    uint32_t caller = find_visible(stack);
+    bool is_hidden = is_hidden_frame(stack, stack->n - 1, &reason);
+    if (caller)
+        hidden_rates_add_time(stack->filter.pipeline.rates, caller, is_hidden ? top->function : 0, time);
+}
+
+/* Accounts for the time up to ns, at which n_events events come. */
+static void account_time(struct call_stack *stack, uint64_t ns, uint64_t n_events)
+{
+    const struct slice_pipeline *pipeline = &stack->filter.pipeline;
+    const struct ledger_view *muted = pipeline->muted;
+    struct recorded_time time = { ns > stack->accounted_ns ? ns - stack->accounted_ns : 0, n_events };
+    if (ns > stack->accounted_ns)
+        stack->accounted_ns = ns;
+    if (stack->n_before_window > stack->n)
+        stack->n_before_window = stack->n;
+    if (stack->n == 0 || !muted->is_known)
+        return;
+    if (pipeline->learns_rates && muted->in_window)
+        learn_time(stack, time);
+    else if (!pipeline->learns_rates && !muted->in_window && muted->n_muted &&
+             pnr_subject_is_function(stack->frames[stack->n - 1].subject))
+        slice_filter_add_time(&stack->filter, stack->frames[stack->n - 1].function, time);
+}
+
+void call_stack_run(struct call_stack *stack, uint64_t ns)
+{
+    if (ns > stack->accounted_ns)
+        stack->accounted_ns = ns;
+}
+
+void call_stack_account(struct call_stack *stack, uint64_t ns)
+{
+    if (stack->filter.pipeline.rates)
+        account_time(stack, ns, 0);
+}
+
+void call_stack_settle(struct call_stack *stack)
+{
+    slice_filter_settle_hidden(&stack->filter);
+}
+
+void call_stack_begin_window(struct call_stack *stack)
+{
+    stack->n_before_window = stack->n;
+}
+
 /* Most records are CALL and RETURN: for those the compiler omits what other kinds need. */
-static inline __attribute__((always_inline)) void convert_records(struct call_stack *stack, bool is_plain,
+static inline __attribute__((always_inline)) void convert_records(struct call_stack *stack, enum pipeline_variant variant,
                                                                   struct call_stack_input *input,
                                                                   uint64_t until_ticks)
 {
@@ -310,13 +411,18 @@ static inline __attribute__((always_inline)) void convert_records(struct call_st
         if (now > until_ticks || kind == PNR_SWITCH)
             break;
         uint64_t ns = timeline_since(input->timeline, input->zero_ns, now);
+        size_t n_before = stack->n;
+        if (variant == PIPELINE_MUTED && pipeline.rates)
+            account_time(stack, ns, 1);
         if (kind == PNR_CALL)
-            push_frame_inline(stack, &pipeline, is_plain, PNR_SUBJECT_PYTHON, pnr_record_function(record), 0, false, 0,
+            push_frame_inline(stack, &pipeline, variant, PNR_SUBJECT_PYTHON, pnr_record_function(record), 0, false, 0,
                               ns);
         else if (kind == PNR_RETURN)
-            leave_frame(stack, &pipeline, is_plain, PNR_SUBJECT_PYTHON, pnr_record_function(record), 0, true, 0, ns);
+            leave_frame(stack, &pipeline, variant, PNR_SUBJECT_PYTHON, pnr_record_function(record), 0, true, 0, ns);
         else
             convert_record(stack, input, next, ns);
+        if (variant == PIPELINE_MUTED && pipeline.learns_rates && stack->n > n_before)
+            learn_call(stack);
     }
     pipeline.count->events += next - first;
     input->next = next;
@@ -326,10 +432,16 @@ static inline __attribute__((always_inline)) void convert_records(struct call_st
 void call_stack_records(struct call_stack *stack, struct call_stack_input *input, uint64_t until_ticks)
 {
     size_t n_before = begin_changes(stack);
-    if (slice_pipeline_is_plain(&stack->filter.pipeline))
-        convert_records(stack, true, input, until_ticks);
-    else
-        convert_records(stack, false, input, until_ticks);
+    switch (slice_pipeline_variant(&stack->filter.pipeline)) {
+    case PIPELINE_PLAIN:
+        convert_records(stack, PIPELINE_PLAIN, input, until_ticks);
+        break;
+    case PIPELINE_FILTERED:
+        convert_records(stack, PIPELINE_FILTERED, input, until_ticks);
+        break;
+    case PIPELINE_MUTED:
+        convert_records(stack, PIPELINE_MUTED, input, until_ticks);
+    }
     end_changes(stack, n_before);
     if (input->next == input->n)
         keep_previous(stack, input);
@@ -437,6 +549,8 @@ void call_stack_resync(struct call_stack *stack, const struct pnr_record *open, 
     size_t n_before = begin_changes(stack);
     size_t n_matched = is_deeper ? match_innermost(stack, open, n, &end) : match_open(stack, 0, open, n, &end);
     close_down_to(stack, end, ns);
+    if (stack->n_before_window > stack->n)
+        stack->n_before_window = stack->n;
     for (size_t i = n_matched; i < n; i++)
         push_frame(stack, open_subject(open[i]), pnr_record_function(open[i]), open_identity(open[i]), false,
                    begin_flags(stack, open[i]), ns);

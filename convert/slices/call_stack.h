@@ -50,6 +50,8 @@ struct call_stack {
     struct slice_filter filter;         /* the next stage */
     bool is_revealed;                   /* call_stack_reveal was called: frames that no record named may be open */
     bool starts_task;                   /* the frame that is entered now is a task, by what was called before */
+    uint64_t accounted_ns;              /* what ran up to then has been accounted for: only with estimates */
+    size_t n_before_window;             /* frames that were open when the present window began, and still are */
     bool is_out_of_memory;              /* sticks; frames are missing from then on */
     struct pnr_record previous[CALL_STACK_PREVIOUS];    /* those before the next block; EMPTY: not known */
 };
@@ -95,6 +97,13 @@ struct call_stack_input {
 
 /* Converts the records before the first one that is later than until_ticks, or is a SWITCH. */
 void call_stack_records(struct call_stack *stack, struct call_stack_input *input, uint64_t until_ticks);
+
+/* For estimates of what is hidden (hidden_rates.h), in the order of time, also with call_stack_records(): the track runs
+ * from ns on; it has run up to ns; what is muted changes now; a window begins now. */
+void call_stack_run(struct call_stack *stack, uint64_t ns);
+void call_stack_account(struct call_stack *stack, uint64_t ns);
+void call_stack_settle(struct call_stack *stack);
+void call_stack_begin_window(struct call_stack *stack);
 
 /* Closes all open frames. is_cut: they continue, but after the selected time; else they are unfinished. */
 void call_stack_end(struct call_stack *stack, uint64_t ns, bool is_cut);

@@ -34,6 +34,7 @@ static void forget_lazy_process(struct lazy_metadata *lazy)
         free((char *)lazy->threads[i].thread.name.bytes);
     lazy->process.name.bytes = NULL;
     lazy->n = 0;
+    lazy->n_events = 0;
     lazy->holds_process = false;
 }
 
@@ -69,6 +70,9 @@ static void reveal_process(struct lazy_metadata *lazy)
     if (lazy->holds_process && lazy->next->process)
         lazy->next->process(lazy->next, &lazy->process);
     lazy->holds_process = false;
+    for (size_t i = 0; i < lazy->n_events; i++)
+        lazy->next->ledger_event(lazy->next, &lazy->events[i]);
+    lazy->n_events = 0;
 }
 
 /* An event of the thread has come. Returns whether the next sink can get it. */
@@ -97,6 +101,29 @@ static void lazy_slice(struct sink *sink, const struct slice *slice)
     struct lazy_metadata *lazy = (struct lazy_metadata *)sink;
     if (reveal_thread(lazy, slice->thread) && lazy->next->slice)
         lazy->next->slice(lazy->next, slice);
+    follow_next(lazy);
+}
+
+static void lazy_hiding_slice(struct sink *sink, const struct slice *slice, const struct hidden_calls *calls, size_t n)
+{
+    struct lazy_metadata *lazy = (struct lazy_metadata *)sink;
+    if (reveal_thread(lazy, slice->thread))
+        lazy->next->hiding_slice(lazy->next, slice, calls, n);
+    follow_next(lazy);
+}
+
+/* The ledger alone does not reveal its process. */
+static void lazy_ledger_event(struct sink *sink, const struct sink_ledger_event *event)
+{
+    struct lazy_metadata *lazy = (struct lazy_metadata *)sink;
+    if (lazy->sink.is_broken)
+        return;
+    if (!lazy->holds_process)
+        lazy->next->ledger_event(lazy->next, event);
+    else if (pnr_array_reserve(&lazy->events, &lazy->event_capacity, lazy->n_events + 1) < 0)
+        fail_lazy(lazy);
+    else
+        lazy->events[lazy->n_events++] = *event;
     follow_next(lazy);
 }
 
@@ -152,6 +179,8 @@ void lazy_metadata_init(struct lazy_metadata *lazy, struct sink *next)
     *lazy = (struct lazy_metadata){
         .sink = { .process = lazy_process, .thread = lazy_thread, .slice = lazy_slice, .instant = lazy_instant,
                   .flow_event = next->flow_event ? lazy_flow_event : NULL, .enter = next->enter ? lazy_enter : NULL,
+                  .hiding_slice = next->hiding_slice ? lazy_hiding_slice : NULL,
+                  .ledger_event = next->ledger_event ? lazy_ledger_event : NULL,
                   .resume = next->resume ? lazy_resume : NULL, .task = next->task ? lazy_task : NULL },
         .next = next,
     };
@@ -160,6 +189,9 @@ void lazy_metadata_init(struct lazy_metadata *lazy, struct sink *next)
 void lazy_metadata_clear(struct lazy_metadata *lazy)
 {
     forget_lazy_process(lazy);
+    free(lazy->events);
+    lazy->events = NULL;
+    lazy->event_capacity = 0;
     free(lazy->threads);
     lazy->threads = NULL;
     lazy->capacity = 0;

@@ -27,6 +27,7 @@
 #include "convert/read/ledger.h"
 #include "convert/read/symbols.h"
 #include "flows.h"
+#include "hidden_rates.h"
 #include "sink.h"
 
 /* Counts over all stacks of a conversion. */
@@ -66,13 +67,21 @@ struct slice_pipeline {
     const struct symbols *symbols;
     struct stack_count *count;
     const struct ledger_view *muted;    /* what is muted at the present time; NULL: the process has no ledger */
+    struct hidden_rates *rates;         /* of calls that are not recorded; NULL: they are not estimated */
+    bool learns_rates;                  /* from the windows; else what slices hide is estimated */
 };
 
-/* True when every frame becomes a slice with the time of the clock, which the sink gets when it ends, and nothing was
- * muted. */
-static inline bool slice_pipeline_is_plain(const struct slice_pipeline *pipeline)
+/* What the inlined functions of the stages need not do: it is a constant there. */
+enum pipeline_variant {
+    PIPELINE_PLAIN,                     /* every frame becomes a slice with the time of the clock */
+    PIPELINE_FILTERED,                  /* not so, or the sink has enter() */
+    PIPELINE_MUTED                      /* the process has a ledger; all that there is */
+};
+
+static inline enum pipeline_variant slice_pipeline_variant(const struct slice_pipeline *pipeline)
 {
-    return !pipeline->rules && !pipeline->min_ns && !pipeline->positions && !pipeline->sink->enter && !pipeline->muted;
+    bool is_plain = !pipeline->rules && !pipeline->min_ns && !pipeline->positions && !pipeline->sink->enter;
+    return pipeline->muted ? PIPELINE_MUTED : is_plain ? PIPELINE_PLAIN : PIPELINE_FILTERED;
 }
 
 #endif

@@ -8,6 +8,7 @@
 #define SINK_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "convert/read/symbols.h"
@@ -30,6 +31,12 @@ struct slice {
     uint32_t flags;                     /* enum slice_flag */
     uint32_t cookie;                    /* what the sink's enter() returned for it */
     enum pnr_subject subject;           /* what is not a function is named by subjects.h */
+};
+
+/* Calls of a muted function that a slice hides: they were not recorded, and their time is the slice's own. Estimated. */
+struct hidden_calls {
+    uint32_t function;
+    double calls, ns;
 };
 
 enum flow_phase { FLOW_START, FLOW_STEP, FLOW_END };
@@ -73,6 +80,19 @@ struct sink_thread {
     bool is_greenlet;                   /* a stack of its own in a thread */
 };
 
+enum sink_ledger_kind {
+    SINK_COST,                          /* what recording cost: from ns on, until the next of these */
+    SINK_MUTED,                         /* how many functions are muted, from ns on */
+    SINK_WINDOW, SINK_WINDOW_END        /* what is muted is recorded from here on; ... until here */
+};
+
+struct sink_ledger_event {
+    uint64_t ns;
+    enum sink_ledger_kind kind;
+    double value;                       /* COST: percent of the CPU time; MUTED: how many */
+    double budget;                      /* COST: percent; 0 = not known */
+};
+
 struct sink {
     /* Called before everything that belongs to the process. */
     void (*process)(struct sink *sink, const struct sink_process *process);
@@ -80,6 +100,10 @@ struct sink {
     void (*thread)(struct sink *sink, const struct sink_thread *thread);
     /* Called when a slice ends: nested slices come before those around them. */
     void (*slice)(struct sink *sink, const struct slice *slice);
+    /* Called instead of slice() for a slice that hides calls of n muted functions; NULL: slice() is called. */
+    void (*hiding_slice)(struct sink *sink, const struct slice *slice, const struct hidden_calls *calls, size_t n);
+    /* Called for each event of the process's ledger in the selected time, in the order of time. */
+    void (*ledger_event)(struct sink *sink, const struct sink_ledger_event *event);
     /* Called for an instant event, which has no length. */
     void (*instant)(struct sink *sink, uint32_t thread, uint64_t ns, const char *text);
     /* Called in the order of the flow. */

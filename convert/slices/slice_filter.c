@@ -1,5 +1,7 @@
 #include "slice_filter.h"
 
+#include <string.h>
+
 void slice_filter_init(struct slice_filter *filter, const struct slice_pipeline *pipeline, uint32_t thread,
                        bool hides_all)
 {
@@ -9,15 +11,31 @@ void slice_filter_init(struct slice_filter *filter, const struct slice_pipeline 
 
 void slice_filter_clear(struct slice_filter *filter)
 {
+    for (size_t i = 0; filter->hidden && i < filter->capacity; i++)
+        hidden_time_clear(&filter->hidden[i]);
+    free(filter->hidden);
+    filter->hidden = NULL;
     free(filter->slices);
     filter->slices = NULL;
     filter->n = filter->capacity = 0;
+}
+
+static int reserve_hidden(struct slice_filter *filter, size_t n)
+{
+    struct hidden_time *hidden = realloc(filter->hidden, n * sizeof *hidden);
+    if (!hidden)
+        return -1;
+    memset(hidden + filter->capacity, 0, (n - filter->capacity) * sizeof *hidden);
+    filter->hidden = hidden;
+    return 0;
 }
 
 int slice_filter_reserve(struct slice_filter *filter, size_t n)
 {
     if (n <= filter->capacity)
         return 0;
+    if (filter->pipeline.rates && !filter->pipeline.learns_rates && reserve_hidden(filter, n) < 0)
+        return -1;
     struct open_slice *slices = realloc(filter->slices, n * sizeof *slices);
     if (!slices)
         return -1;
@@ -74,6 +92,35 @@ void slice_filter_instant(struct slice_filter *filter, const char *text, uint64_
         slice_filter_retain(filter, &filter->slices[filter->n - 1]);
     if (sink->instant)
         sink->instant(sink, filter->thread, ns, text);
+}
+
+void slice_filter_add_time(struct slice_filter *filter, uint32_t caller, struct recorded_time time)
+{
+    if (filter->hidden && filter->n > 0)
+        hidden_time_add(&filter->hidden[filter->n - 1], filter->pipeline.rates, caller, time);
+}
+
+void slice_filter_settle_hidden(struct slice_filter *filter)
+{
+    for (size_t i = 0; filter->hidden && i < filter->n; i++)
+        hidden_time_settle(&filter->hidden[i], filter->pipeline.rates);
+}
+
+void slice_filter_emit_hiding(struct slice_filter *filter, const struct slice *slice)
+{
+    const struct slice_pipeline *pipeline = &filter->pipeline;
+    struct hidden_time *hidden = &filter->hidden[filter->n];
+    size_t n = 0;
+    hidden_time_settle(hidden, pipeline->rates);
+    struct hidden_calls *calls = hidden->calls;
+    for (size_t i = 0; i < hidden->n; i++)
+        if (!pipeline->rules || !is_hidden_function(pipeline->rules, calls[i].function))
+            calls[n++] = calls[i];
+    if (n)
+        pipeline->sink->hiding_slice(pipeline->sink, slice, calls, n);
+    else if (pipeline->sink->slice)
+        pipeline->sink->slice(pipeline->sink, slice);
+    hidden_time_reset(hidden);
 }
 
 void slice_filter_create(struct slice_filter *filter, bool is_attributed, uint32_t function, uint64_t frame,

@@ -37,6 +37,7 @@ struct slice_filter {
     struct slice_time time;
     struct open_slice *slices;          /* outermost first; owned */
     size_t n, capacity;
+    struct hidden_time *hidden;         /* what each of the slices hides; owned; NULL: that is not estimated */
     uint32_t pending_spawns;            /* list of frames created in pending slices: spawn_arrows.h */
 };
 
@@ -63,6 +64,12 @@ void slice_filter_leave_hidden(struct slice_filter *filter, uint64_t frame);
 
 void slice_filter_instant(struct slice_filter *filter, const char *text, uint64_t ns);
 
+/* The innermost slice ran for this time outside of windows, with caller as the innermost function that was recorded. */
+void slice_filter_add_time(struct slice_filter *filter, uint32_t caller, struct recorded_time time);
+
+/* What is muted changes: estimates what the open slices hide so far. */
+void slice_filter_settle_hidden(struct slice_filter *filter);
+
 /* A frame has been created. is_attributed: the innermost open slice has created it. */
 void slice_filter_create(struct slice_filter *filter, bool is_attributed, uint32_t function, uint64_t frame,
                          uint64_t ns);
@@ -71,6 +78,10 @@ void slice_filter_create(struct slice_filter *filter, bool is_attributed, uint32
 
 /* Returns SLICE_FLOW_INCOMPLETE if slices of the frame before this one are missing since its function was muted. */
 unsigned slice_filter_judge_flow(const struct slice_filter *filter, const struct entered_frame *entered);
+
+
+/* Emits a slice that has just been removed, with what it hides. */
+void slice_filter_emit_hiding(struct slice_filter *filter, const struct slice *slice);
 
 bool slice_filter_hides(const struct slice_filter *filter, enum pnr_subject subject, uint32_t function);
 void slice_filter_retain_pending(struct slice_filter *filter, struct open_slice *slice);
@@ -83,6 +94,8 @@ static inline void slice_filter_retain(struct slice_filter *filter, struct open_
 
 static inline void slice_filter_prune(struct slice_filter *filter, const struct open_slice *slice)
 {
+    if (filter->hidden)
+        hidden_time_reset(&filter->hidden[filter->n]);
     slice_time_retract(&filter->time, &slice->begin);
     if (filter->pending_spawns)
         flows_decide(filter->pipeline.flows, &filter->pending_spawns, slice->begin.ns, false);
@@ -91,20 +104,20 @@ static inline void slice_filter_prune(struct slice_filter *filter, const struct 
 /* Enters a frame at ns. Memory has been reserved. Returns whether the frame has a slice; else it is hidden. */
 static inline __attribute__((always_inline)) bool slice_filter_enter(struct slice_filter *filter,
                                                                      const struct slice_pipeline *pipeline,
-                                                                     bool is_plain,
+                                                                     enum pipeline_variant variant,
                                                                      const struct entered_frame *entered, uint64_t ns)
 {
-    if (!is_plain && pipeline->rules && slice_filter_hides(filter, entered->subject, entered->function)) {
+    if (variant != PIPELINE_PLAIN && pipeline->rules && slice_filter_hides(filter, entered->subject, entered->function)) {
         if (entered->frame && entered->is_first)
             flows_finish(pipeline->flows, entered->frame);
         return false;
     }
-    bool is_retained = is_plain || !pipeline->min_ns || !pnr_subject_is_function(entered->subject) ||
+    bool is_retained = variant == PIPELINE_PLAIN || !pipeline->min_ns || !pnr_subject_is_function(entered->subject) ||
                        entered->flags & (SLICE_BEGIN_UNKNOWN | SLICE_CUT);
     unsigned flags = entered->flags;
-    struct slice_begin begin = slice_time_begin(&filter->time, is_plain, ns);
+    struct slice_begin begin = slice_time_begin(&filter->time, variant == PIPELINE_PLAIN, ns);
     if (entered->frame) {
-        if (!is_plain && pipeline->muted)
+        if (variant == PIPELINE_MUTED)
             flags |= slice_filter_judge_flow(filter, entered);
         unsigned how = (entered->is_first ? FLOWS_FIRST : 0) | (is_retained ? FLOWS_RETAINED : 0) |
                        (entered->is_task ? FLOWS_TASK : 0);
@@ -112,7 +125,7 @@ static inline __attribute__((always_inline)) bool slice_filter_enter(struct slic
         filter->time.last_ns = begin.ns + 1;    /* kept for the flow event */
     }
     uint32_t cookie = 0;
-    if (!is_plain && pipeline->sink->enter)
+    if (variant != PIPELINE_PLAIN && pipeline->sink->enter)
         cookie = pipeline->sink->enter(pipeline->sink, filter->n ? filter->slices[filter->n - 1].cookie : 0,
                                        filter->thread, entered->function, entered->subject);
     filter->slices[filter->n++] = (struct open_slice){ begin, entered->frame, entered->function, cookie,
@@ -124,32 +137,35 @@ static inline __attribute__((always_inline)) bool slice_filter_enter(struct slic
 /* Leaves the frame of the innermost slice at ns. flags are added to the slice's. */
 static inline __attribute__((always_inline)) void slice_filter_leave(struct slice_filter *filter,
                                                                      const struct slice_pipeline *pipeline,
-                                                                     bool is_plain, bool is_finished, unsigned flags,
+                                                                     enum pipeline_variant variant, bool is_finished, unsigned flags,
                                                                      uint64_t ns)
 {
     struct open_slice *top = &filter->slices[filter->n - 1];
-    if (!is_plain && !top->is_retained && (flags & (SLICE_UNFINISHED | SLICE_CUT) ||
+    if (variant != PIPELINE_PLAIN && !top->is_retained && (flags & (SLICE_UNFINISHED | SLICE_CUT) ||
             slice_time_length(&filter->time, &top->begin, ns) >= pipeline->min_ns))
         slice_filter_retain_pending(filter, top);
-    uint64_t end_ns = is_plain || top->is_retained ? slice_time_end(&filter->time, is_plain, ns) : ns;
+    uint64_t end_ns = variant == PIPELINE_PLAIN || top->is_retained ? slice_time_end(&filter->time, variant == PIPELINE_PLAIN, ns) : ns;
     if (top->frame)
         flows_leave(pipeline->flows, filter->thread, top->function, top->frame, is_finished, top->begin.ns, end_ns);
     filter->n--;
-    if (!is_plain && !top->is_retained) {
+    if (variant != PIPELINE_PLAIN && !top->is_retained) {
         slice_filter_prune(filter, top);
         return;
     }
-    if (pipeline->sink->slice)
-        pipeline->sink->slice(pipeline->sink, &(struct slice){
-            .begin_ns = top->begin.ns, .end_ns = end_ns, .thread = filter->thread, .function = top->function,
-            .flags = top->flags | flags, .cookie = top->cookie, .subject = top->subject });
+    struct slice slice = { .begin_ns = top->begin.ns, .end_ns = end_ns, .thread = filter->thread,
+                           .function = top->function, .flags = top->flags | flags, .cookie = top->cookie,
+                           .subject = top->subject };
+    if (variant == PIPELINE_MUTED && filter->hidden && pipeline->sink->hiding_slice)
+        slice_filter_emit_hiding(filter, &slice);
+    else if (pipeline->sink->slice)
+        pipeline->sink->slice(pipeline->sink, &slice);
     struct stack_count *count = pipeline->count;
     count->slices++;
     if (filter->n >= count->max_depth)
         count->max_depth = filter->n + 1;
     if (pnr_subject_is_function(top->subject) && !symbols_function(pipeline->symbols, top->function))
         count->unknown_functions++;
-    if (!is_plain && filter->n > 0)
+    if (variant != PIPELINE_PLAIN && filter->n > 0)
         slice_filter_retain(filter, top - 1);
 }
 

@@ -259,6 +259,29 @@ static void count_slice(struct sink *sink, const struct slice *slice)
         node->max_ns = ns;
 }
 
+/* Returns the index in functions of the estimated calls of a function. */
+static uint32_t find_estimated(struct call_tree *tree, uint32_t number)
+{
+    uint32_t function = call_tree_function(tree, number);
+    if (function == NO_FUNCTION || tree->functions[function].type != CALL_FUNCTION)
+        return NO_FUNCTION;
+    const struct symbol symbol = tree->functions[function].symbol;     /* the array may move */
+    return find_function(tree, &symbol, CALL_ESTIMATED);
+}
+
+static void count_hiding_slice(struct sink *sink, const struct slice *slice, const struct hidden_calls *calls, size_t n)
+{
+    struct call_tree *tree = (struct call_tree *)sink;
+    count_slice(sink, slice);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t node = find_node(tree, slice->cookie, find_estimated(tree, calls[i].function));
+        if (node == NO_NODE)
+            continue;
+        tree->nodes[node].estimated_calls += calls[i].calls;
+        tree->nodes[node].estimated_ns += calls[i].ns;
+    }
+}
+
 static void count_resume(struct sink *sink, uint32_t function, bool is_first, uint64_t suspended_ns)
 {
     struct call_tree *tree = (struct call_tree *)sink;
@@ -277,7 +300,7 @@ struct call_tree *call_tree_new(bool has_roots)
     if (!tree || !(tree->state = calloc(1, sizeof *tree->state)))
         goto fail_tree;
     tree->sink = (struct sink){ .process = begin_tree_process, .thread = begin_tree_thread, .slice = count_slice,
-                                .enter = enter_node, .resume = count_resume };
+                                .hiding_slice = count_hiding_slice, .enter = enter_node, .resume = count_resume };
     tree->state->has_roots = has_roots;
     tree->state->by_stack = tree->state->by_name = (struct pnr_table){ .slot_size = sizeof(struct tree_slot),
                                                                        .secret = pnr_table_secret() };
@@ -288,6 +311,17 @@ struct call_tree *call_tree_new(bool has_roots)
 fail_tree:
     call_tree_free(tree);
     return NULL;
+}
+
+void call_tree_settle(struct call_tree *tree)
+{
+    for (uint32_t i = 0; i < tree->n_nodes; i++) {
+        struct call_node *node = &tree->nodes[i];
+        node->calls += (uint64_t)(node->estimated_calls + 0.5);
+        if (node->calls)
+            node->total_ns += (uint64_t)(node->estimated_ns + 0.5);
+        node->estimated_calls = node->estimated_ns = 0;
+    }
 }
 
 void call_tree_free(struct call_tree *tree)
@@ -356,12 +390,14 @@ uint64_t call_tree_self(const struct call_tree *tree, uint32_t node)
 
 size_t call_tree_name_size(const struct call_function *function)
 {
-    return (size_t)function->symbol.module.size + 1 + function->symbol.name.size;
+    return (size_t)function->symbol.module.size + 2 + function->symbol.name.size;
 }
 
 char *call_tree_put_name(char *to, const struct call_function *function)
 {
     const struct symbol *symbol = &function->symbol;
+    if (function->type == CALL_ESTIMATED)
+        *to++ = '~';
     memcpy(to, symbol->module.bytes, symbol->module.size);
     to += symbol->module.size;
     if (symbol->module.size && symbol->name.size)

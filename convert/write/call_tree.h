@@ -7,11 +7,13 @@
  *
  *     call_tree_new()
  *     the calls of the sink
+ *     call_tree_settle()
  *     unless the sink is broken, which means out of memory: call_tree_next() and so on
  *     call_tree_free()
  *
  * Functions of several processes are one if module, name, file, line and kind are the same. Each slice of a generator
- * or coroutine is a call. An unrecorded region is a call of `[not recorded]`. Instants are not counted.
+ * or coroutine is a call. An unrecorded region is a call of `[not recorded]`. Instants are not counted. What slices hide
+ * are calls of functions of their own, whose time is that function's self time and is taken from the slice's.
  *
  * Memory grows with the number of different stacks, up to CALL_TREE_MAX, and of functions; not with the recording's
  * length. */
@@ -31,6 +33,7 @@ enum call_type {
     CALL_FUNCTION,
     CALL_NO_FUNCTION,                   /* subjects.h names it */
     CALL_UNKNOWN,                       /* [unknown function N] */
+    CALL_ESTIMATED,                     /* calls of a muted function that were not recorded; named `~function` */
     CALL_ROOT                           /* a process or a thread, see call_tree_new() */
 };
 
@@ -48,6 +51,7 @@ struct call_node {
     uint32_t next;                      /* sibling; that of the last one is the first */
     uint64_t calls;
     uint64_t total_ns, max_ns;          /* of them together; of the longest */
+    double estimated_calls, estimated_ns;       /* before call_tree_settle() */
 };
 
 struct call_tree {
@@ -63,6 +67,9 @@ struct call_tree {
 /* has_roots: the outermost nodes are processes, and their children threads: one node for all of the same name, one
  * for all greenlets. Roots have no calls. Returns NULL when out of memory. */
 struct call_tree *call_tree_new(bool has_roots);
+
+/* Rounds the estimates to whole calls and nanoseconds, when all calls are known. */
+void call_tree_settle(struct call_tree *tree);
 
 /* Accepts NULL. */
 void call_tree_free(struct call_tree *tree);
@@ -81,7 +88,7 @@ uint32_t call_tree_skip(const struct call_tree *tree, uint32_t node);
 /* Returns the node's time without that of its children. */
 uint64_t call_tree_self(const struct call_tree *tree, uint32_t node);
 
-/* Puts the function's full name: module, `.`, name. Returns the end of the bytes, call_tree_name_size() at most. */
+/* Puts the function's full name: `~` if its calls are estimated, module, `.`, name. Returns the end of the bytes, call_tree_name_size() at most. */
 char *call_tree_put_name(char *to, const struct call_function *function);
 size_t call_tree_name_size(const struct call_function *function);
 

@@ -54,9 +54,11 @@ enum attribute_field { ATTRIBUTES_ATTRIBUTE = 1, ATTRIBUTE_KEY = 1, ATTRIBUTE_ST
 
 enum track_field {
     TRACK_UUID = 1,
+    TRACK_NAME = 2,
     TRACK_PROCESS = 3,
     TRACK_THREAD = 4,
     TRACK_PARENT = 5,
+    TRACK_COUNTER = 8,
     TRACK_RANK = 12,                    /* order among processes or threads, if the next two are 1 in track 0 */
     TRACK_PROCESS_ORDER = 19,
     TRACK_THREAD_ORDER = 20
@@ -81,9 +83,10 @@ enum event_field {
     EVENT_NAME_ID = 10,
     EVENT_TRACK = 11,
     EVENT_NAME = 23,
-    EVENT_SOURCE_ID = 34
+    EVENT_SOURCE_ID = 34,
+    EVENT_COUNTER_DOUBLE = 44
 };
-enum event_type { EVENT_BEGIN = 1, EVENT_END = 2, EVENT_INSTANT = 3 };
+enum event_type { EVENT_BEGIN = 1, EVENT_END = 2, EVENT_INSTANT = 3, EVENT_COUNTER = 4 };
 enum annotation_field { ANNOTATION_NAME_ID = 1, ANNOTATION_BOOL = 2, ANNOTATION_STRING = 6 };
 enum legacy_field { LEGACY_PHASE = 2, LEGACY_ID = 6, LEGACY_BINDS_TO_ENCLOSING = 12 };
 
@@ -100,14 +103,20 @@ static const struct { uint32_t flag; const char *name; } annotations[] = {      
     { SLICE_EXIT_MISSING, "exit_missing" },
     { SLICE_CUT, "cut" },
     { 0, "reason" },
-    { SLICE_NOTICED_LATE, "noticed_late" },             /* this and the next: only in a process with a ledger */
+    { SLICE_NOTICED_LATE, "noticed_late" },             /* from here on: only in a process with a ledger */
     { SLICE_FLOW_INCOMPLETE, "flow_incomplete" },
+    { 0, "hides" },
 };
 #define ANNOTATION_REASON 6
+#define ANNOTATION_HIDES 9
 #define N_COMMON_ANNOTATIONS 6
 
 /* The track of a task is this plus its number: above the tracks of threads. */
 #define TASK_TRACK_BASE (UINT64_C(1) << 32)
+
+/* Those of a process's ledger are this plus its sequence times LEDGER_TRACKS: above the tracks of tasks. */
+#define LEDGER_TRACK_BASE (UINT64_C(1) << 62)
+enum ledger_track { TRACK_COST, TRACK_BUDGET, TRACK_MUTED, TRACK_WINDOWS, LEDGER_TRACKS };
 
 /* More than the fixed parts of any packet take. */
 #define PACKET_SIZE 512
@@ -126,7 +135,7 @@ struct perfetto {
 
 /* ---- fields ---- */
 
-enum wire { WIRE_NUMBER = 0, WIRE_BYTES = 2 };
+enum wire { WIRE_NUMBER = 0, WIRE_DOUBLE = 1, WIRE_BYTES = 2 };
 
 static inline char *put_varint(char *to, uint64_t number)
 {
@@ -575,6 +584,74 @@ static void unnamed_perfetto_slice(struct trace *trace, const struct slice *slic
     trace->n_events++;
 }
 
+static void hiding_perfetto_slice(struct trace *trace, const struct slice *slice, const struct trace_function *function,
+                                  struct pnr_string hides)
+{
+    struct rare_event event = { .trace = trace };
+    char *to = begin_rare_event(&event, EVENT_BEGIN, slice->thread, slice->begin_ns, TRACE_STEP + string_size(hides));
+    if (!to)
+        return;
+    to = put_perfetto_prepared(to, function->bytes, function->head_size + function->tail_size);
+    char *body = begin_message(to, EVENT_ANNOTATION);
+    to = put_varint_field(body, ANNOTATION_NAME_ID, ANNOTATION_HIDES);
+    to = put_string_field(to, ANNOTATION_STRING, hides);
+    end_message(body, to);
+    end_rare_event(&event, put_annotations(to, slice->flags));
+    to = begin_rare_event(&event, EVENT_END, slice->thread, slice->end_ns, 0);
+    if (to)
+        end_rare_event(&event, to);
+    trace->n_events++;
+}
+
+static uint64_t ledger_track(const struct trace *trace, enum ledger_track track)
+{
+    return LEDGER_TRACK_BASE + (uint64_t)sequence_of(trace) * LEDGER_TRACKS + track;
+}
+
+/* Adds a packet with an event on one of the ledger's tracks. name: of a slice that begins, or NULL; value: a counter's. */
+static void put_ledger_packet(struct trace *trace, enum ledger_track track, enum event_type type, uint64_t ns,
+                              const char *name, double value)
+{
+    char *packet = begin_packet(trace, 0);
+    if (!packet)
+        return;
+    char *to = put_varint_field(packet, PACKET_SEQUENCE, sequence_of(trace));
+    to = put_varint_field(to, PACKET_TIMESTAMP, ns);
+    to = put_varint_field(to, PACKET_CLOCK, CLOCK_TRACE);
+    char *body = begin_message(to, PACKET_TRACK_EVENT);
+    to = put_varint_field(body, EVENT_TYPE, type);
+    to = put_varint_field(to, EVENT_TRACK, ledger_track(trace, track));
+    if (name)
+        to = put_word_field(to, EVENT_NAME, name);
+    if (type == EVENT_COUNTER) {
+        to = put_tag(to, EVENT_COUNTER_DOUBLE, WIRE_DOUBLE);
+        memcpy(to, &value, sizeof value);
+        to += sizeof value;
+    }
+    end_message(body, to);
+    end_packet(trace, packet, to);
+    trace->n_events++;
+}
+
+static void perfetto_ledger_event(struct trace *trace, const struct sink_ledger_event *event)
+{
+    switch (event->kind) {
+    case SINK_COST:
+        put_ledger_packet(trace, TRACK_COST, EVENT_COUNTER, event->ns, NULL, event->value);
+        if (event->budget > 0)
+            put_ledger_packet(trace, TRACK_BUDGET, EVENT_COUNTER, event->ns, NULL, event->budget);
+        break;
+    case SINK_MUTED:
+        put_ledger_packet(trace, TRACK_MUTED, EVENT_COUNTER, event->ns, NULL, event->value);
+        break;
+    case SINK_WINDOW:
+        put_ledger_packet(trace, TRACK_WINDOWS, EVENT_BEGIN, event->ns, "[all functions recorded]", 0);
+        break;
+    case SINK_WINDOW_END:
+        put_ledger_packet(trace, TRACK_WINDOWS, EVENT_END, event->ns, NULL, 0);
+    }
+}
+
 static void perfetto_instant(struct trace *trace, uint32_t thread, uint64_t ns, const char *text)
 {
     struct rare_event event = { .trace = trace };
@@ -655,6 +732,32 @@ static void begin_sequence(struct perfetto *perfetto, bool has_ledger)
     end_packet(trace, packet, put_common_names(to, has_ledger));
 }
 
+/* Adds the packets that describe the tracks of the process's ledger. */
+static void put_ledger_tracks(const struct perfetto *perfetto)
+{
+    static const char *const names[LEDGER_TRACKS] = {
+        [TRACK_COST] = "cost of recording, %", [TRACK_BUDGET] = "budget of recording, %",
+        [TRACK_MUTED] = "functions muted", [TRACK_WINDOWS] = "windows",
+    };
+    struct trace *trace = (struct trace *)&perfetto->trace;
+    for (unsigned track = 0; track < LEDGER_TRACKS; track++) {
+        char *packet = begin_packet(trace, 0);
+        if (!packet)
+            return;
+        char *body = begin_message(put_varint_field(packet, PACKET_SEQUENCE, perfetto->sequence), PACKET_TRACK);
+        char *to = put_varint_field(body, TRACK_UUID, ledger_track(trace, track));
+        to = put_word_field(to, TRACK_NAME, names[track]);
+        to = put_varint_field(to, TRACK_PARENT, perfetto->track);
+        if (track != TRACK_WINDOWS) {
+            char *counter = begin_message(to, TRACK_COUNTER);
+            to = counter;
+            end_message(counter, to);
+        }
+        end_message(body, to);
+        end_packet(trace, packet, to);
+    }
+}
+
 static void perfetto_process(struct trace *trace, const struct sink_process *process)
 {
     struct perfetto *perfetto = (struct perfetto *)trace;
@@ -676,6 +779,8 @@ static void perfetto_process(struct trace *trace, const struct sink_process *pro
     to = put_varint_field(to, TRACK_RANK, process->order);
     end_message(body, to);
     end_packet(trace, packet, to);
+    if (process->has_ledger)
+        put_ledger_tracks(perfetto);
 }
 
 static void perfetto_thread(struct trace *trace, const struct sink_thread *thread, struct trace_thread *prepared)
@@ -756,6 +861,8 @@ const struct trace_format perfetto = {
     .process = perfetto_process,
     .thread = perfetto_thread,
     .unnamed_slice = unnamed_perfetto_slice,
+    .hiding_slice = hiding_perfetto_slice,
+    .ledger_event = perfetto_ledger_event,
     .instant = perfetto_instant,
     .prepare = prepare_perfetto_function,
     .render = render_packets,

@@ -131,11 +131,13 @@ static int make_key(const struct call_function *function, struct profile_key *ke
     if (!bytes)
         return -1;
     char *file_end = has_file ? text_put_utf8(bytes, symbol->file) : put_word(bytes, "~"), *end;
-    uint32_t at = function->type == CALL_FUNCTION ? find_bare_name(symbol->name) : 0;
+    bool is_estimated = function->type == CALL_ESTIMATED;
+    uint32_t at = function->type == CALL_FUNCTION || is_estimated ? find_bare_name(symbol->name) : 0;
+    end = is_estimated ? put_word(file_end, "~") : file_end;
     if (is_c)
-        end = put_c_name(file_end, symbol);
+        end = put_c_name(end, symbol);
     else
-        end = text_put_utf8(file_end, (struct pnr_string){ symbol->name.bytes + at, symbol->name.size - at });
+        end = text_put_utf8(end, (struct pnr_string){ symbol->name.bytes + at, symbol->name.size - at });
     key->file = (struct pnr_string){ bytes, (uint32_t)(file_end - bytes) };
     key->name = (struct pnr_string){ file_end, (uint32_t)(end - file_end) };
     key->line = is_c ? 0 : symbol->line;

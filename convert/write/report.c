@@ -97,12 +97,11 @@ static int keep_call(struct report *report, const struct slice *slice, uint32_t 
     return longest_add(&report->calls[function], REPORT_CALLS_OF_FUNCTION, &item);
 }
 
-static void count_report_slice(struct sink *sink, const struct slice *slice)
+/* Counts a slice that the tree has counted. */
+static void count_report_call(struct report *report, const struct slice *slice)
 {
-    struct report *report = (struct report *)sink;
     const struct call_tree *tree = report->tree;
-    report->tree->sink.slice(&report->tree->sink, slice);
-    if (sink->is_broken || tree->sink.is_broken)
+    if (report->sink.is_broken || tree->sink.is_broken)
         return;
     struct report_thread *thread = &report->threads[report->numbers[slice->thread]];
     thread->slices++;
@@ -115,7 +114,22 @@ static void count_report_slice(struct sink *sink, const struct slice *slice)
     if (is_root(tree, tree->nodes[slice->cookie].parent))
         thread->outermost_ns += slice->end_ns - slice->begin_ns;
     if (keep_call(report, slice, report->numbers[slice->thread]) < 0)
-        sink->is_broken = true;
+        report->sink.is_broken = true;
+}
+
+static void count_report_slice(struct sink *sink, const struct slice *slice)
+{
+    struct report *report = (struct report *)sink;
+    report->tree->sink.slice(&report->tree->sink, slice);
+    count_report_call(report, slice);
+}
+
+static void count_hiding_report_slice(struct sink *sink, const struct slice *slice, const struct hidden_calls *calls,
+                                      size_t n)
+{
+    struct report *report = (struct report *)sink;
+    report->tree->sink.hiding_slice(&report->tree->sink, slice, calls, n);
+    count_report_call(report, slice);
 }
 
 static void count_report_resume(struct sink *sink, uint32_t function, bool is_first, uint64_t suspended_ns)
@@ -170,7 +184,9 @@ struct report *report_new(void)
     if (!report)
         return NULL;
     report->sink = (struct sink){ .process = begin_report_process, .thread = begin_report_thread,
-                                  .slice = count_report_slice, .enter = enter_report, .resume = count_report_resume,
+                                  .slice = count_report_slice,
+                                  .hiding_slice = count_hiding_report_slice, .enter = enter_report,
+                                  .resume = count_report_resume,
                                   .task = follow_task };
     report->live = (struct pnr_table){ .slot_size = sizeof(struct live_task) };
     report->tree = call_tree_new(true);
@@ -390,6 +406,7 @@ static int put_stacks(struct writer *writer, const struct call_tree *tree, const
 int report_put(struct report *report, struct writer *writer)
 {
     const struct call_tree *tree = report->tree;
+    call_tree_settle(report->tree);
     uint32_t *positions = malloc(((size_t)tree->n_functions + 1) * sizeof *positions);
     for (uint32_t i = 0; positions && i < tree->n_functions; i++)
         positions[i] = NO_POSITION;

@@ -9,9 +9,10 @@
 #include "json.h"
 #include "text.h"
 
+/* True for a function whose flows are known. */
 static bool is_continuable(const struct call_function *function)
 {
-    return function->symbol.kind >= PNR_FUNCTION_GENERATOR && function->symbol.kind <= PNR_FUNCTION_ITERABLE_COROUTINE;
+    return function->type == CALL_FUNCTION && function->symbol.kind >= PNR_FUNCTION_GENERATOR && function->symbol.kind <= PNR_FUNCTION_ITERABLE_COROUTINE;
 }
 
 /* Sorts by self time, the largest first. */
@@ -50,6 +51,8 @@ int top_put_function(struct writer *writer, const struct call_tree *tree, const 
     writer_format(writer, "\"kind\":\"%s\",\"calls\":%" PRIu64 ",\"primitive_calls\":%" PRIu64,
                   function->type == CALL_NO_FUNCTION ? "panopticon" : symbol_category(&function->symbol), line->calls,
                   line->primitive_calls);
+    if (function->type == CALL_ESTIMATED)
+        writer_format(writer, ",\"estimated\":true");
     writer_format(writer, ",\"total_ns\":%" PRIu64 ",\"self_ns\":%" PRIu64 ",\"mean_ns\":%" PRIu64
                   ",\"max_ns\":%" PRIu64, line->cumulative_ns, line->self_ns, line->sum_ns / line->calls, line->max_ns);
     if (is_continuable(function))
@@ -105,7 +108,9 @@ static void format_row(cell row[N_COLUMNS], const struct profile_line *line, con
     format_time(row[TOTAL], line->cumulative_ns);
     snprintf(row[CALLS], sizeof(cell), "%" PRIu64, line->calls);
     format_time(row[MEAN], line->sum_ns / line->calls);
-    format_time(row[MAX], line->max_ns);
+    row[MAX][0] = 0;                    /* of estimated calls none is known */
+    if (function->type != CALL_ESTIMATED)
+        format_time(row[MAX], line->max_ns);
     if (!is_continuable(function)) {
         row[FLOWS][0] = row[SUSPENDED][0] = 0;
         return;

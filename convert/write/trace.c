@@ -6,6 +6,7 @@
  * process. */
 #include "trace.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -139,6 +140,115 @@ static void add_slice(struct sink *sink, const struct slice *slice)
     note_event(trace, slice->end_ns);
 }
 
+/* ---- what slices hide ---- */
+
+static int by_hidden_ns(const void *a, const void *b)
+{
+    const struct hidden_calls *x = a, *y = b;
+    if (x->ns != y->ns)
+        return x->ns > y->ns ? -1 : 1;
+    return x->function < y->function ? -1 : x->function > y->function;
+}
+
+/* Appends a function's name to a text. Returns 0, or -1 when out of memory. */
+static int append_hidden_name(struct trace *trace, size_t *size, const struct symbol *symbol)
+{
+    const struct pnr_string module = symbol->module, name = symbol->name;
+    if (pnr_array_reserve(&trace->hides, &trace->hides_capacity, *size + module.size + name.size + 1) < 0)
+        return -1;
+    char *to = trace->hides + *size;
+    memcpy(to, module.bytes, module.size);
+    to += module.size;
+    if (module.size && name.size)
+        *to++ = '.';
+    memcpy(to, name.bytes, name.size);
+    *size = (size_t)(to - trace->hides) + name.size;
+    return 0;
+}
+
+/* Appends how often functions were called, and what share of the slice that was. Returns 0, or -1 when out of memory. */
+static int append_hidden_share(struct trace *trace, size_t *size, double calls, double share)
+{
+    char text[96];
+    int n = snprintf(text, sizeof text, " ~%.0f calls, ~%.*f %% of it", calls, share < 0.095 ? 1 : 0, 100 * share);
+    if (pnr_array_reserve(&trace->hides, &trace->hides_capacity, *size + (size_t)n) < 0)
+        return -1;
+    memcpy(trace->hides + *size, text, (size_t)n);
+    *size += (size_t)n;
+    return 0;
+}
+
+/* Appends text. Returns 0, or -1 when out of memory. */
+static int append_hidden_text(struct trace *trace, size_t *size, const char *text)
+{
+    size_t n = strlen(text);
+    if (pnr_array_reserve(&trace->hides, &trace->hides_capacity, *size + n) < 0)
+        return -1;
+    memcpy(trace->hides + *size, text, n);
+    *size += n;
+    return 0;
+}
+
+/* Describes what a slice of this length hides: `app.f ~120 calls, ~80 % of it; ...`. Returns 0, or -1 when out of
+ * memory. */
+static int describe_hidden(struct trace *trace, const struct hidden_calls *calls, size_t n, double ns,
+                           struct pnr_string *hides)
+{
+    struct hidden_calls others = { .function = 0 };
+    size_t size = 0, shown = 0;
+    char text[48];
+    for (size_t i = 0; i < n; i++) {
+        const struct symbol *symbol = symbols_function(trace->symbols, calls[i].function);
+        if (shown == TRACE_HIDDEN_FUNCTIONS || !symbol || calls[i].calls < 0.5) {
+            others.calls += calls[i].calls;
+            others.ns += calls[i].ns;
+            continue;
+        }
+        if ((shown++ && append_hidden_text(trace, &size, "; ") < 0) || append_hidden_name(trace, &size, symbol) < 0 ||
+            append_hidden_share(trace, &size, calls[i].calls, calls[i].ns / ns) < 0)
+            return -1;
+    }
+    snprintf(text, sizeof text, "%s%zu more functions", shown ? "; " : "", n - shown);
+    if (others.calls >= 0.5 && (append_hidden_text(trace, &size, text) < 0 ||
+                                append_hidden_share(trace, &size, others.calls, others.ns / ns) < 0))
+        return -1;
+    *hides = (struct pnr_string){ trace->hides, (uint32_t)size };
+    return 0;
+}
+
+static void add_hiding_slice(struct sink *sink, const struct slice *slice, const struct hidden_calls *calls, size_t n)
+{
+    struct trace *trace = (struct trace *)sink;
+    const struct trace_function *function = pnr_subject_is_function(slice->subject)
+                                               ? prepared_function(trace, slice->function) : NULL;
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += calls[i].calls;
+    if (!function || sum < TRACE_MIN_HIDDEN || sink->is_broken) {
+        add_slice(sink, slice);
+        return;
+    }
+    struct hidden_calls *sorted = malloc(n * sizeof *sorted);
+    struct pnr_string hides;
+    if (sorted) {
+        memcpy(sorted, calls, n * sizeof *sorted);
+        qsort(sorted, n, sizeof *sorted, by_hidden_ns);
+    }
+    if (!sorted || describe_hidden(trace, sorted, n, (double)(slice->end_ns - slice->begin_ns), &hides) < 0)
+        fail_trace(trace);
+    else
+        trace->format->hiding_slice(trace, slice, function, hides);
+    free(sorted);
+}
+
+static void add_ledger_event(struct sink *sink, const struct sink_ledger_event *event)
+{
+    struct trace *trace = (struct trace *)sink;
+    trace->format->ledger_event(trace, event);
+}
+
+/* ---- other events ---- */
+
 static void add_flow_event(struct sink *sink, const struct flow_event *event)
 {
     struct trace *trace = (struct trace *)sink;
@@ -243,6 +353,7 @@ struct trace *trace_new(const struct trace_format *format, const struct trace_ab
         trace->batches[trace->n_batches] = batch;
     }
     trace->sink = (struct sink){ .process = begin_trace_process, .thread = begin_trace_thread, .slice = add_slice,
+                                 .hiding_slice = add_hiding_slice, .ledger_event = add_ledger_event,
                                  .instant = add_instant_event, .flow_event = add_flow_event, .task = add_task_event };
     trace->format = format;
     trace->about = *about;
@@ -272,6 +383,7 @@ void trace_free(struct trace *trace)
         trace->format->clear(trace);
     forget_trace_process(trace);
     free(trace->batches);
+    free(trace->hides);
     free(trace);
 }
 

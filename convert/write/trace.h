@@ -50,6 +50,12 @@ int trace_end(struct trace *trace, struct pnr_err *err);
 
 /* ---- for the formats ---- */
 
+/* A slice that hides fewer calls than this does not say so: for a single short slice the estimate means little. */
+#define TRACE_MIN_HIDDEN 10
+
+/* What it says names as many functions: those that took the most time. */
+#define TRACE_HIDDEN_FUNCTIONS 3
+
 /* A batch is full when it contains as many events. */
 #define TRACE_BATCH_EVENTS 2048
 
@@ -110,6 +116,10 @@ struct trace_format {
     void (*thread)(struct trace *trace, const struct sink_thread *thread, struct trace_thread *prepared);
     /* A slice without a function of the name table. */
     void (*unnamed_slice)(struct trace *trace, const struct slice *slice);
+    /* A slice of a function, with a text about what it hides. */
+    void (*hiding_slice)(struct trace *trace, const struct slice *slice, const struct trace_function *function,
+                         struct pnr_string hides);
+    void (*ledger_event)(struct trace *trace, const struct sink_ledger_event *event);
     void (*instant)(struct trace *trace, uint32_t thread, uint64_t ns, const char *text);
     /* Returns 0, or -1 when out of memory. */
     int (*prepare)(struct trace *trace, uint32_t index, const struct symbol *symbol, struct trace_function *function);
@@ -130,6 +140,8 @@ struct trace {
     uint64_t n_bytes, n_events;         /* the format counts those that it renders at once */
     uint64_t latest_ns;                 /* of the present process's events, except those rendered at once */
     bool is_out_of_memory;
+    char *hides;                        /* text about the slice that is added; owned */
+    size_t hides_capacity;
     const struct symbols *symbols;      /* of the present process; borrowed */
     struct trace_function *functions;   /* by function index - 1 */
     uint32_t n_functions;

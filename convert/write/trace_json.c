@@ -342,6 +342,58 @@ static void unnamed_json_slice(struct trace *trace, const struct slice *slice)
     trace_end_bytes(trace, to);
 }
 
+static void hiding_json_slice(struct trace *trace, const struct slice *slice, const struct trace_function *function,
+                              struct pnr_string hides)
+{
+    char *to = trace_begin_bytes(trace, NUMBERS_SIZE + function->head_size + function->tail_size + escaped_size(hides));
+    if (!to)
+        return;
+    trace->n_events++;
+    to = put_bytes(to, function->bytes, function->head_size);
+    to = put_time(to, slice->begin_ns);
+    to = PUT(to, ",\"dur\":");
+    to = put_time(to, slice->end_ns - slice->begin_ns);
+    to = put_json_thread(to, &trace->threads[slice->thread]);
+    to = put_bytes(to, function->bytes + function->head_size, function->tail_size - strlen(SLICE_END));
+    to = PUT(to, ARGS "\"hides\":\"");
+    to = text_put_json(to, hides);
+    to = PUT(to, "\"");
+    trace_end_bytes(trace, slice->flags ? put_json_flags(to, slice->flags, false) : PUT(to, "}}"));
+}
+
+/* Puts the process of an event that belongs to no thread, and its time. */
+static char *put_json_process(char *to, const struct trace *trace, uint64_t ns)
+{
+    to = PUT(to, ",\"ts\":");
+    to = put_time(to, ns);
+    return to + sprintf(to, ",\"pid\":%" PRIu32, ((const struct trace_json *)trace)->pid);
+}
+
+/* Windows are async events, which viewers show in a row of their own; the others are counters. */
+static void json_ledger_event(struct trace *trace, const struct sink_ledger_event *event)
+{
+    char *to = begin_json_event(trace, 0);
+    bool is_window = event->kind == SINK_WINDOW || event->kind == SINK_WINDOW_END;
+    if (!to)
+        return;
+    if (is_window)
+        to = PUT(to, "{\"name\":\"[all functions recorded]\",\"cat\":\"window\",\"ph\":\"");
+    else if (event->kind == SINK_COST)
+        to = PUT(to, "{\"name\":\"cost of recording, %\",\"ph\":\"C");
+    else
+        to = PUT(to, "{\"name\":\"functions muted\",\"ph\":\"C");
+    if (is_window)
+        *to++ = event->kind == SINK_WINDOW ? 'b' : 'e';
+    to = put_json_process(PUT(to, "\""), trace, event->ns);
+    if (is_window)
+        to += sprintf(to, ",\"tid\":%" PRIu32 ",\"id\":\"window\"}", ((const struct trace_json *)trace)->pid);
+    else if (event->kind == SINK_MUTED)
+        to += sprintf(to, ",\"args\":{\"functions\":%.0f}}", event->value);
+    else
+        to += sprintf(to, ",\"args\":{\"cost\":%.3f,\"budget\":%.3f}}", event->value, event->budget);
+    trace_end_bytes(trace, to);
+}
+
 static void json_instant(struct trace *trace, uint32_t thread, uint64_t ns, const char *text)
 {
     struct pnr_string string = { text, (uint32_t)strlen(text) };
@@ -480,6 +532,8 @@ const struct trace_format trace_json = {
     .process = json_process,
     .thread = json_thread,
     .unnamed_slice = unnamed_json_slice,
+    .hiding_slice = hiding_json_slice,
+    .ledger_event = json_ledger_event,
     .instant = json_instant,
     .prepare = prepare_json_function,
     .render = render_json,

@@ -55,6 +55,7 @@ _panopticon_convert() {
         '*--exclude=[leave out functions that match]:GLOB:_files' \
         '*--min-duration=[leave out slices shorter than DURATION]:DURATION:_files' \
         '*--max-depth=[at most N nested slices]:N:_files' \
+        '*--exact[leave out what is estimated]' \
         '*-h[this list; --help shows more]' \
         '*--help[this list; --help shows more]' \
         '*--version[the version]' \
@@ -117,6 +118,7 @@ _panopticon_view() {
         '*--exclude=[leave out functions that match]:GLOB:_files' \
         '*--min-duration=[leave out slices shorter than DURATION]:DURATION:_files' \
         '*--max-depth=[at most N nested slices]:N:_files' \
+        '*--exact[leave out what is estimated]' \
         '*-h[this list; --help shows more]' \
         '*--help[this list; --help shows more]' \
         '*--version[the version]' \
@@ -148,6 +150,7 @@ _panopticon_report() {
         '*--exclude=[leave out functions that match]:GLOB:_files' \
         '*--min-duration=[leave out slices shorter than DURATION]:DURATION:_files' \
         '*--max-depth=[at most N nested slices]:N:_files' \
+        '*--exact[leave out what is estimated]' \
         '*-h[this list; --help shows more]' \
         '*--help[this list; --help shows more]' \
         '*--version[the version]' \

@@ -1,0 +1,264 @@
+#include "hidden_rates.h"
+
+#include <stdlib.h>
+
+#include "format/array.h"
+
+/* How many earlier times of a caller are kept: those at some earlier windows. */
+#define MAX_SAMPLES 64
+
+/* No more than this share of a time is taken for the cost of its events, however they were calibrated. */
+#define MAX_COST_SHARE 0.9
+
+struct time_sample {
+    uint32_t n_windows;
+    struct recorded_time time;          /* of the caller, up to the end of as many windows */
+};
+
+struct hidden_caller {
+    struct recorded_time time;          /* in windows that have ended */
+    struct recorded_time in_window;     /* in the present one */
+    uint32_t first_pair;                /* list; 0 = none */
+    uint32_t next_touched;
+    bool is_touched;
+    uint32_t n_samples;
+    struct time_sample samples[MAX_SAMPLES];
+};
+
+struct hidden_pair {
+    uint32_t next;                      /* of the same caller */
+    uint32_t function;
+    struct mute_reason reason;
+    bool is_hidden;                     /* by what is muted now */
+    bool has_base;                      /* `base` also has the windows before its first call */
+    uint64_t calls;
+    struct recorded_time self;
+    struct recorded_time base;          /* the caller's, in windows in which the function was muted */
+    double calls_per_ns, self_per_ns;
+};
+
+struct rate_slot {
+    uint64_t key;
+    uint32_t index;
+};
+
+void hidden_rates_init(struct hidden_rates *rates, double event_cost_ns)
+{
+    *rates = (struct hidden_rates){ .event_cost_ns = event_cost_ns, .n_callers = 1, .n_pairs = 1 };
+    rates->by_function = rates->by_both = (struct pnr_table){ .slot_size = sizeof(struct rate_slot),
+                                                              .secret = pnr_table_secret() };
+}
+
+void hidden_rates_clear(struct hidden_rates *rates)
+{
+    free(rates->callers);
+    free(rates->pairs);
+    pnr_table_clear(&rates->by_function);
+    pnr_table_clear(&rates->by_both);
+    *rates = (struct hidden_rates){ .event_cost_ns = 0 };
+}
+
+static void add_recorded(struct recorded_time *to, struct recorded_time time)
+{
+    to->ns += time.ns;
+    to->n_events += time.n_events;
+}
+
+/* Returns the time without what its events took. */
+static double program_ns(const struct hidden_rates *rates, struct recorded_time time)
+{
+    double ns = (double)time.ns, cost = (double)time.n_events * rates->event_cost_ns;
+    return cost < ns * MAX_COST_SHARE ? ns - cost : ns * (1 - MAX_COST_SHARE);
+}
+
+/* ---- learning ---- */
+
+/* Returns the number of the caller, which is added if it is new; 0 when out of memory. */
+static uint32_t find_caller(struct hidden_rates *rates, uint32_t function)
+{
+    struct rate_slot *slot = pnr_table_add(&rates->by_function, function);
+    if (slot && slot->index)
+        return slot->index;
+    if (!slot || pnr_array_reserve(&rates->callers, &rates->caller_capacity, (size_t)rates->n_callers + 1) < 0) {
+        rates->is_out_of_memory = true;
+        return 0;
+    }
+    rates->callers[rates->n_callers] = (struct hidden_caller){ .first_pair = 0 };
+    return slot->index = rates->n_callers++;
+}
+
+/* Returns the number of the pair, which is added if it is new; 0 when there are too many, or out of memory. */
+static uint32_t find_pair(struct hidden_rates *rates, uint32_t caller, uint32_t function)
+{
+    uint64_t key = (uint64_t)caller << 32 | function;
+    struct rate_slot *slot = pnr_table_find(&rates->by_both, key);
+    if (slot)
+        return slot->index;
+    if (rates->n_pairs == HIDDEN_PAIRS_MAX)
+        return 0;
+    slot = pnr_table_add(&rates->by_both, key);
+    if (!slot || pnr_array_reserve(&rates->pairs, &rates->pair_capacity, (size_t)rates->n_pairs + 1) < 0) {
+        rates->is_out_of_memory = true;
+        return 0;
+    }
+    struct hidden_caller *of = &rates->callers[caller];
+    rates->pairs[rates->n_pairs] = (struct hidden_pair){ .function = function, .next = of->first_pair };
+    of->first_pair = rates->n_pairs;
+    return slot->index = rates->n_pairs++;
+}
+
+void hidden_rates_add_time(struct hidden_rates *rates, uint32_t caller, uint32_t hidden, struct recorded_time time)
+{
+    uint32_t number = rates->is_out_of_memory ? 0 : find_caller(rates, caller);
+    uint32_t pair = number && hidden ? find_pair(rates, number, hidden) : 0;
+    if (!number)
+        return;
+    struct hidden_caller *of = &rates->callers[number];
+    add_recorded(&of->in_window, time);
+    if (!of->is_touched) {
+        of->is_touched = true;
+        of->next_touched = rates->touched;
+        rates->touched = number;
+    }
+    if (pair)
+        add_recorded(&rates->pairs[pair].self, time);
+}
+
+void hidden_rates_add_call(struct hidden_rates *rates, uint32_t caller, uint32_t hidden, struct mute_reason reason)
+{
+    uint32_t number = rates->is_out_of_memory ? 0 : find_caller(rates, caller);
+    uint32_t pair = number ? find_pair(rates, number, hidden) : 0;
+    if (!pair)
+        return;
+    rates->pairs[pair].reason = reason;
+    rates->pairs[pair].calls++;
+}
+
+/* Returns the time that the caller had at the end of the window before which the reason began. */
+static struct recorded_time time_before(const struct hidden_caller *caller, uint32_t n_windows)
+{
+    struct recorded_time time = { 0, 0 };
+    for (uint32_t i = 0; i < caller->n_samples && caller->samples[i].n_windows <= n_windows; i++)
+        time = caller->samples[i].time;
+    return time;
+}
+
+/* Keeps the caller's time; when there are too many, every other one of the earlier ones goes. */
+static void keep_sample(struct hidden_caller *caller, uint32_t n_windows)
+{
+    if (caller->n_samples == MAX_SAMPLES) {
+        for (uint32_t i = 0; 2 * i + 1 < MAX_SAMPLES; i++)
+            caller->samples[i] = caller->samples[2 * i + 1];
+        caller->n_samples = MAX_SAMPLES / 2;
+    }
+    caller->samples[caller->n_samples++] = (struct time_sample){ n_windows, caller->time };
+}
+
+/* The caller's time in this window counts for each function that was muted in it. A function that is new to the caller was
+ * not called in the windows before, if it was muted then. */
+static void extend_bases(struct hidden_rates *rates, const struct hidden_caller *caller, const struct ledger_view *muted)
+{
+    for (uint32_t i = caller->first_pair; i; i = rates->pairs[i].next) {
+        struct hidden_pair *pair = &rates->pairs[i];
+        uint32_t since = 0;
+        if (!ledger_view_muted_since(muted, pair->reason.function, pair->reason.is_c_calls, &since))
+            continue;
+        if (!pair->has_base) {
+            struct recorded_time before = time_before(caller, since);
+            pair->base = (struct recorded_time){ caller->time.ns - before.ns,
+                                                 caller->time.n_events - before.n_events };
+            pair->has_base = true;
+        }
+        add_recorded(&pair->base, caller->in_window);
+    }
+}
+
+void hidden_rates_end_window(struct hidden_rates *rates, const struct ledger_view *muted)
+{
+    while (rates->touched) {
+        struct hidden_caller *caller = &rates->callers[rates->touched];
+        rates->touched = caller->next_touched;
+        caller->is_touched = false;
+        extend_bases(rates, caller, muted);
+        add_recorded(&caller->time, caller->in_window);
+        caller->in_window = (struct recorded_time){ 0, 0 };
+        keep_sample(caller, muted->n_windows);
+    }
+}
+
+void hidden_rates_settle(struct hidden_rates *rates)
+{
+    for (uint32_t i = 1; i < rates->n_pairs; i++) {
+        struct hidden_pair *pair = &rates->pairs[i];
+        double base_ns = program_ns(rates, pair->base);
+        if (base_ns <= 0)
+            continue;
+        pair->calls_per_ns = (double)pair->calls / base_ns;
+        pair->self_per_ns = program_ns(rates, pair->self) / base_ns;
+    }
+}
+
+/* ---- applying ---- */
+
+void hidden_rates_choose(struct hidden_rates *rates, const struct ledger_view *muted)
+{
+    for (uint32_t i = 1; i < rates->n_pairs; i++) {
+        struct hidden_pair *pair = &rates->pairs[i];
+        pair->is_hidden = ledger_view_is_muted(muted, pair->reason.function, pair->reason.is_c_calls);
+    }
+}
+
+/* Adds estimated calls of a function. */
+static void add_hidden_calls(struct hidden_time *hidden, struct hidden_rates *rates, uint32_t function, double calls,
+                             double ns)
+{
+    size_t i = 0;
+    while (i < hidden->n && hidden->calls[i].function != function)
+        i++;
+    if (i == hidden->n) {
+        if (pnr_array_reserve(&hidden->calls, &hidden->capacity, hidden->n + 1) < 0) {
+            rates->is_out_of_memory = true;
+            return;
+        }
+        hidden->calls[hidden->n++] = (struct hidden_calls){ .function = function };
+    }
+    hidden->calls[i].calls += calls;
+    hidden->calls[i].ns += ns;
+}
+
+void hidden_time_settle(struct hidden_time *hidden, struct hidden_rates *rates)
+{
+    const struct rate_slot *slot = hidden->time.ns ? pnr_table_find(&rates->by_function, hidden->caller) : NULL;
+    uint32_t first = slot ? rates->callers[slot->index].first_pair : 0;
+    double ns = program_ns(rates, hidden->time), share = 0;
+    hidden->time = (struct recorded_time){ 0, 0 };
+    for (uint32_t i = first; i; i = rates->pairs[i].next)
+        share += rates->pairs[i].is_hidden ? rates->pairs[i].self_per_ns : 0;
+    double part = share > 1 ? 1 / share : 1;        /* they cannot take more than there is */
+    for (uint32_t i = first; i; i = rates->pairs[i].next) {
+        const struct hidden_pair *pair = &rates->pairs[i];
+        if (pair->is_hidden)
+            add_hidden_calls(hidden, rates, pair->function, pair->calls_per_ns * ns, pair->self_per_ns * ns * part);
+    }
+}
+
+void hidden_time_add(struct hidden_time *hidden, struct hidden_rates *rates, uint32_t caller,
+                     struct recorded_time time)
+{
+    if (hidden->caller != caller)
+        hidden_time_settle(hidden, rates);
+    hidden->caller = caller;
+    add_recorded(&hidden->time, time);
+}
+
+void hidden_time_reset(struct hidden_time *hidden)
+{
+    hidden->n = 0;
+    hidden->time = (struct recorded_time){ 0, 0 };
+}
+
+void hidden_time_clear(struct hidden_time *hidden)
+{
+    free(hidden->calls);
+    *hidden = (struct hidden_time){ .n = 0 };
+}

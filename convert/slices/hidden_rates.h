@@ -1,0 +1,97 @@
+/* How often, and for how long, functions that are not muted call muted ones: learned in windows, where all is recorded,
+ * and applied where the muted ones are not. A caller is the nearest function around a call that is recorded outside of
+ * windows, too.
+ *
+ *     window, g and h muted            time of f     calls and self time under f
+ *     10 f  12 g  13 h  15 g  16 f     6             g: 1 call, 2; h: 1 call, 2
+ *     then 300 without a window, f innermost of what is recorded: some 50 calls and 100 of g, and the same of h
+ *
+ * An event takes time itself (the property event_cost_ns), which is subtracted: of each time as many as there were events.
+ *
+ *     hidden_rates_init()
+ *     in windows: hidden_rates_add_time(), hidden_rates_add_call(); hidden_rates_end_window()
+ *     hidden_rates_settle(), when all windows are known
+ *     hidden_rates_choose(), when it changes what is muted
+ *     for each slice: hidden_time_add() ..., hidden_time_settle(), hidden_time_reset()
+ *     hidden_rates_clear()
+ *
+ * Memory: the pairs of caller and muted function that occur in windows, up to HIDDEN_PAIRS_MAX: others are not
+ * estimated. */
+#ifndef HIDDEN_RATES_H
+#define HIDDEN_RATES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "convert/read/ledger.h"
+#include "format/table.h"
+#include "sink.h"
+
+#define HIDDEN_PAIRS_MAX (1 << 18)
+
+/* Time as it was recorded, with the events in it. */
+struct recorded_time {
+    uint64_t ns, n_events;
+};
+
+struct hidden_caller;
+struct hidden_pair;
+
+struct hidden_rates {
+    double event_cost_ns;
+    struct hidden_caller *callers;      /* [0] is not one; owned, like the next */
+    struct hidden_pair *pairs;          /* [0] is not one */
+    uint32_t n_callers, n_pairs;
+    size_t caller_capacity, pair_capacity;
+    struct pnr_table by_function;       /* callers */
+    struct pnr_table by_both;           /* pairs */
+    uint32_t touched;                   /* list of the callers that have run in the window */
+    bool is_out_of_memory;              /* sticks */
+};
+
+void hidden_rates_init(struct hidden_rates *rates, double event_cost_ns);
+
+void hidden_rates_clear(struct hidden_rates *rates);
+
+/* Time in a window in which caller was the innermost function that is not hidden. hidden: the one that ran, or 0. */
+void hidden_rates_add_time(struct hidden_rates *rates, uint32_t caller, uint32_t hidden, struct recorded_time time);
+
+/* What makes a call hidden outside of windows: that this function is muted, or its calls of C functions are. */
+struct mute_reason {
+    uint32_t function;
+    bool is_c_calls;
+};
+
+/* A call in a window. */
+void hidden_rates_add_call(struct hidden_rates *rates, uint32_t caller, uint32_t hidden, struct mute_reason reason);
+
+void hidden_rates_end_window(struct hidden_rates *rates, const struct ledger_view *muted);
+
+/* Makes rates of what was added. */
+void hidden_rates_settle(struct hidden_rates *rates);
+
+/* Only calls of what is muted now are hidden from now on. */
+void hidden_rates_choose(struct hidden_rates *rates, const struct ledger_view *muted);
+
+/* What an open slice hides. */
+struct hidden_time {
+    struct recorded_time time;          /* in which caller was innermost, since the last hidden_time_settle() */
+    uint32_t caller;
+    struct hidden_calls *calls;         /* before that; owned */
+    size_t n, capacity;
+};
+
+/* Adds time, outside of windows, in which caller was the innermost recorded function and the slice the innermost one. */
+void hidden_time_add(struct hidden_time *hidden, struct hidden_rates *rates, uint32_t caller,
+                     struct recorded_time time);
+
+/* Estimates the calls of the time added so far: comes before hidden_rates_choose(), and at the end of the slice. */
+void hidden_time_settle(struct hidden_time *hidden, struct hidden_rates *rates);
+
+/* For the next slice; keeps the memory. */
+void hidden_time_reset(struct hidden_time *hidden);
+
+void hidden_time_clear(struct hidden_time *hidden);
+
+#endif
