@@ -401,6 +401,25 @@ static inline bool cpython_is_cleared_last(const PyThreadState *ts, const cpytho
     return (PyObject *const *)f + size == (PyObject *const *)ts->datastack_top && cpython_running(ts) != f;
 }
 
+/* True while a frame lies on the thread's data stack whose place, so many words, is this one. Reads nothing of it. */
+static inline bool cpython_is_on_data_stack(const PyThreadState *ts, const cpython_frame *f, uint32_t size)
+{
+    PyObject *const *begin = (PyObject *const *)f, *const *end = begin + size, *const *top = ts->datastack_top;
+    for (const _PyStackChunk *chunk = ts->datastack_chunk; chunk; chunk = chunk->previous) {
+        if (begin >= chunk->data && end <= top)
+            return true;
+        if (chunk->previous)
+            top = chunk->previous->data + chunk->previous->top;
+    }
+    return false;
+}
+
+/* True for a frame that will be kept when it has been left: a traceback or the program holds its frame object. */
+static inline bool cpython_is_held(const cpython_frame *f)
+{
+    return f->frame_obj && Py_REFCNT(f->frame_obj) > 1;
+}
+
 #if PY_VERSION_HEX >= 0x030C0000
 /* Has a function called by the interpreter's next thread that checks for pending calls. Any thread may call it. Returns
  * 0 where that will happen. (Include/internal/pycore_ceval.h; Python/ceval_gil.c) */

@@ -25,7 +25,7 @@
 enum {
     MUTED = 1,
     C_MUTED = 2,                        /* only its calls of C functions */
-    ARMED = 4,                          /* it is muted, but its exits are events: a continuable frame of it is noted */
+    ARMED = 4,                          /* it is muted, but its exits are events: for a noted frame whose mark does not do */
     UNSETTLED = 8,                      /* it was admitted while a thread stood at its first instruction */
     PASSED_OVER = 16,                   /* it was admitted while it had a frame that stays REC_NOTE_UNTOLD */
     CHANGING = 32                       /* it is in the batch that is being applied */
@@ -161,12 +161,10 @@ bool rec_muting_has_entered(const cpython_frame *f)
     return false;
 }
 
-static bool has_continuable_note(uint32_t function, enum rec_note note)
+/* True for a note of this function for which its exits may be events. */
+static bool may_be_armed_for(const struct rec_noted *noted, uint32_t function)
 {
-    for (const struct rec_noted *noted = NULL; (noted = rec_noted_next(noted));)
-        if (noted->function == function && noted->note == note && noted->is_continuable)
-            return true;
-    return false;
+    return noted->function == function && (noted->is_continuable || noted->note == REC_NOTE_TOLD);
 }
 
 /* ---- muting ---- */
@@ -213,7 +211,7 @@ static bool note_open_frames(PyThreadState *ts)
         struct rec_noted *noted = rec_noted_find(f);
         if (!noted && !rec_noted_add(ts, f, function, REC_NOTE_TOLD))
             are_all_noted = false;
-        else if (cpython_is_continuable(f))
+        else if (cpython_is_continuable(f) || cpython_is_held(f))
             muting.states[function] |= ARMED;
     }
     return are_all_noted;
@@ -325,19 +323,29 @@ static void admit(const uint32_t *functions, size_t n)
 
 /* ---- events ---- */
 
-/* Turns the exits of a muted function off again when no frame of it is waited for. */
+/* Turns the exits of a muted function off again when no frame of it is waited for, or after so many others that the
+ * wait is too dear: but for continuable frames that are told, whose exits nothing else would show. */
 static void disarm_if_idle(uint32_t function)
 {
-    if (muting.swallowed[function] < MAX_SWALLOWED && has_continuable_note(function, REC_NOTE_WATCHED))
-        return;
-    if (has_continuable_note(function, REC_NOTE_TOLD))
-        return;
+    bool is_dear = muting.swallowed[function] >= MAX_SWALLOWED;
+    for (const struct rec_noted *noted = NULL; (noted = rec_noted_next(noted));)
+        if (may_be_armed_for(noted, function) && (!is_dear || (noted->is_continuable && noted->note == REC_NOTE_TOLD)))
+            return;
     for (struct rec_noted *noted = NULL; (noted = rec_noted_next(noted));)
         if (noted->function == function && noted->is_continuable) {
             rec_noted_drop(noted);
             noted = NULL;
         }
     muting.states[function] &= (uint8_t)~ARMED;
+    apply_state(function);
+}
+
+static void arm(uint32_t function)
+{
+    muting.swallowed[function] = 0;
+    if (muting.states[function] & ARMED)
+        return;
+    muting.states[function] |= ARMED;
     apply_state(function);
 }
 
@@ -348,7 +356,7 @@ static bool leave_silently(cpython_frame *f, uint32_t function)
     bool is_told = noted && noted->note == REC_NOTE_TOLD;
     if (noted)
         rec_noted_remove(noted, f);
-    if (cpython_is_continuable(f) && state_of(function) & ARMED) {
+    if (state_of(function) & ARMED) {
         muting.swallowed[function] += !is_told && muting.swallowed[function] < MAX_SWALLOWED;
         disarm_if_idle(function);
     }
@@ -462,11 +470,8 @@ static uint64_t note_silent_frames(PyThreadState *ts, uint64_t requested, uint64
             if (!(noted = rec_noted_add(ts, f, function, REC_NOTE_WATCHED)))
                 continue;
             noted->since = stands_at_resume(f) ? now : requested;
-            if (cpython_is_continuable(f)) {
-                muting.states[function] |= ARMED;
-                muting.swallowed[function] = 0;
-                apply_state(function);
-            }
+            if (cpython_is_continuable(f))
+                arm(function);
         }
         if (now - noted->since >= muting.slow_ticks) {
             noted->note = REC_NOTE_TOLD;
@@ -476,15 +481,33 @@ static uint64_t note_silent_frames(PyThreadState *ts, uint64_t requested, uint64
     return told_since;
 }
 
-/* Continuable frames that are noted, and are on no stack any more, have been left while their exits were no events. */
+/* Looks after the plain frames of a thread that the records have as open. Of those that will be kept when they are left
+ * the exits are events. Returns whether one was left unseen: its frame object was taken since the last look. */
+static bool look_at_told_frames(const PyThreadState *ts)
+{
+    bool was_left = false;
+    for (struct rec_noted *noted = NULL; (noted = rec_noted_next(noted));) {
+        if (noted->owner != ts || noted->is_continuable || noted->note != REC_NOTE_TOLD)
+            continue;
+        if (!rec_noted_is_open(ts, noted)) {
+            rec_noted_drop(noted);
+            was_left = true;
+        } else if (cpython_is_held(noted->frame)) {
+            arm(noted->function);
+        }
+    }
+    return was_left;
+}
+
 static void look_at_stacks(uint64_t requested)
 {
     uint64_t now = rec_clock_ticks();
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
         struct rec_thread *thread = find_thread_in_step(ts);
+        bool was_left = thread && look_at_told_frames(ts);
         uint64_t since = thread ? note_silent_frames(ts, requested, now) : 0;
-        if (since)
-            tell_stack(ts, thread, rec_threads_innermost(ts), since);
+        if (since || was_left)
+            tell_stack(ts, thread, rec_threads_innermost(ts), since ? since : now);
     }
 }
 

@@ -103,6 +103,12 @@ struct rec_noted *rec_noted_add(const PyThreadState *ts, cpython_frame *f, uint3
     return noted;
 }
 
+bool rec_noted_is_open(const PyThreadState *owner, const struct rec_noted *noted)
+{
+    return cpython_is_on_data_stack(owner, noted->frame, noted->size) &&
+           (uint64_t)(uintptr_t)noted->frame->f_locals == noted->key;
+}
+
 void rec_noted_remove(struct rec_noted *noted, cpython_frame *f)
 {
     bool is_ours = noted->is_ours;
@@ -122,7 +128,10 @@ struct rec_noted *rec_noted_next(const struct rec_noted *noted)
 
 void rec_noted_drop(struct rec_noted *noted)
 {
-    pnr_table_remove(&notes.table, noted);
+    if (noted->is_continuable)
+        pnr_table_remove(&notes.table, noted);
+    else
+        noted->note = REC_NOTE_NOTHING; /* until its mark is freed */
 }
 
 void rec_noted_forget(void)

@@ -47,13 +47,16 @@ struct rec_noted *rec_noted_find(const cpython_frame *f);
  * where the mark belongs: exec() of a function's code puts its variables there. */
 struct rec_noted *rec_noted_add(const PyThreadState *ts, cpython_frame *f, uint32_t function, enum rec_note note);
 
+/* True while the plain frame of a note is open in its thread. */
+bool rec_noted_is_open(const PyThreadState *owner, const struct rec_noted *noted);
+
 /* Removes the note. f: its frame, which is open. */
 void rec_noted_remove(struct rec_noted *noted, cpython_frame *f);
 
 /* The note after this one, the first one after NULL; NULL at the end. */
 struct rec_noted *rec_noted_next(const struct rec_noted *noted);
 
-/* Forgets the note of a continuable frame, which may be gone. */
+/* Forgets the note of a frame that may be gone. */
 void rec_noted_drop(struct rec_noted *noted);
 
 /* Forgets all notes. Marks stay in their frames, and have no meaning. */
