@@ -993,7 +993,7 @@ class CodeObjects(Engines):
             self.assertEqual(sum(n for name, n in counts.items() if ".made" in name), 6000)
             self.assertEqual(counts["builtins.len"], 6000 if self.c_calls else 0)
 
-    def test_beside_another_tool(self):
+    def test_alongside_another_tool(self):
         """Which has global and local events, DISABLE and restart_events, while recording begins, pauses and ends. Not
         LINE: without PY_START, CPython reports it for the first line only if there is a second tool."""
         text = self.PROGRAM + """
