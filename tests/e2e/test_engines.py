@@ -897,6 +897,184 @@ class ToolNumbers(Engines):
             self.assertEqual(trace.count()["builtins.len"], 20 if self.c_calls else 0)
 
 
+@needs_monitoring
+class CodeObjects(Engines):
+    """Events of single code objects: they follow recordings, pauses, filters and the ends of code objects."""
+
+    PROGRAM = """
+        import gc, panopticon_rec, sys
+        monitoring = sys.monitoring
+        def f(n): return n and f(n - 1) or len("x")
+        def g(): return len("y")
+        def generate():
+            yield 1
+            yield 2
+        def work():
+            f(2)
+            g()
+            list(generate())
+        def numbers(): return [n for n in range(6) if monitoring.get_tool(n) == "panopticon"]
+        def has_events(): return any(monitoring.get_local_events(n, f.__code__) for n in numbers())
+        def is_clean():
+            for n in 3, 4, 5:
+                monitoring.use_tool_id(n, "probe")
+                if any(monitoring.get_local_events(n, one.__code__) for one in (f, g, generate, work)):
+                    return False
+                monitoring.free_tool_id(n)
+            return True
+        """
+    ways = ("monitoring", False), ("monitoring", True), ("frame", True)
+
+    def each(self):
+        for self.engine, self.c_calls in self.ways:
+            with self.subTest(engine=self.engine, c_calls=self.c_calls):
+                for name in os.listdir(self.directory):
+                    if name.endswith(".pnr"):
+                        shutil.rmtree(self.path(name))
+                yield
+
+    def test_pause_and_end(self):
+        for _ in self.each():
+            out = self.printed(self.PROGRAM + """
+        with panopticon_rec.Recorder("run.pnr", OPTIONS):
+            work()
+            print(len(numbers()), has_events())
+            panopticon_rec.pause()
+            print(has_events())
+            work()
+            panopticon_rec.resume()
+            work()
+            print(has_events())
+        print(len(numbers()), is_clean())
+        """)
+            self.assertEqual(out.splitlines(), ["2 True", "False", "True", "0 True"])
+            counts = self.converted().count()
+            self.assertEqual([counts[f"__main__.{name}"] for name in ("work", "f", "g", "generate")], [2, 6, 2, 6])
+            self.assertEqual(counts["builtins.len"], 5 if self.c_calls else 0)
+
+    def test_filters_of_each_recording(self):
+        """Code that an earlier recording excluded is in a later one that does not, and the other way round."""
+        for _ in self.each():
+            excluded = "", "__main__.f", "__main__.g", ""
+            out = self.printed(self.PROGRAM + f"""
+        for name in {excluded}:
+            with panopticon_rec.Recorder("run.pnr", OPTIONS, filters=["exclude " + name] if name else []):
+                work()
+        """.replace("OPTIONS", f"engine={self.engine!r}, c_calls={self.c_calls}"))
+            self.assertEqual(out, "")
+            for k, name in enumerate(excluded):
+                counts = self.converted("run.pnr" if k == 0 else f"run-{k + 1}.pnr").count()
+                for function, n in ("__main__.f", 3), ("__main__.g", 1), ("__main__.generate", 3):
+                    self.assertEqual(counts[function], 0 if function == name else n, (k, function))
+                self.assertEqual(counts["builtins.len"], 2 if self.c_calls else 0)
+
+    def test_code_that_goes(self):
+        """It is not kept alive, and what comes to lie in its place is noted anew."""
+        for _ in self.each():
+            self.printed(self.PROGRAM + """
+        import weakref
+        def make(k):
+            made = {}
+            exec(f"def made{k % 7}(n):\\n    return len('x') + {k} * n", made)
+            return made[f"made{k % 7}"]
+        with panopticon_rec.Recorder("run.pnr", OPTIONS):
+            for k in range(3000):
+                function = make(k)
+                function(1)
+                if k % 100 == 0:        # its globals refer to it
+                    code = weakref.ref(function.__code__)
+                    del function
+                    gc.collect()
+                    assert code() is None
+            kept = [make(k) for k in range(3000)]
+            for function in kept: function(1)
+            del kept, function
+        """)
+            counts = self.converted().count()
+            self.assertEqual(sum(n for name, n in counts.items() if ".made" in name), 6000)
+            self.assertEqual(counts["builtins.len"], 6000 if self.c_calls else 0)
+
+    def test_alongside_another_tool(self):
+        """Which has global and local events, DISABLE and restart_events, while recording begins, pauses and ends. Not
+        LINE: without PY_START, CPython reports it for the first line only if there is a second tool."""
+        text = self.PROGRAM + """
+        def listen(tool, name, result):
+            def callback(code, *args):
+                if code.co_filename == __file__ and code in (f.__code__, g.__code__, generate.__code__):
+                    log.append((name, code.co_name, args[0]))
+                    return result
+            monitoring.register_callback(tool, getattr(monitoring.events, name), callback)
+        LOCAL = "PY_START", "PY_RESUME", "PY_RETURN", "PY_YIELD"
+        def bits(names): return sum(getattr(monitoring.events, name) for name in names)
+        def watch(result, names, code):
+            for name in LOCAL: listen(1, name, result)
+            monitoring.set_events(1, 0 if code else bits(names))
+            for one in f, g, generate:
+                monitoring.set_local_events(1, one.__code__, bits(names) if one.__code__ is code else 0)
+        class Nothing:
+            def __enter__(self): return self
+            def __exit__(self, *exception): pass
+        def record(): return panopticon_rec.Recorder("run.pnr", OPTIONS) if records else Nothing()
+        def pause(): records and panopticon_rec.pause()
+        def resume(): records and panopticon_rec.resume()
+        def all():
+            monitoring.use_tool_id(1, "another")
+            for result in None, monitoring.DISABLE:
+                for code in None, f.__code__, generate.__code__:
+                    for names in LOCAL, LOCAL[:1], LOCAL[2:4]:
+                        watch(result, names, code)
+                        work()
+                        with record():
+                            work()
+                            monitoring.restart_events()
+                            work()
+                            pause()
+                            work()
+                            resume()
+                            watch(result, names[1:], code)
+                            work()
+                        monitoring.restart_events()
+                        work()
+                        monitoring.set_events(1, 0)
+            monitoring.free_tool_id(1)
+        records, log = RECORDS, []
+        all()
+        print(*log, sep="\\n")
+        """
+        for _ in self.each():
+            plain, recorded = (self.printed(text.replace("RECORDS", records)) for records in ("False", "True"))
+            self.assertGreater(len(plain.splitlines()), 200)
+            self.assertEqual(plain, recorded)
+            names = [name for name in os.listdir(self.directory) if name.endswith(".pnr")]
+            self.assertEqual(len(names), 18)
+            for name in names:
+                counts = self.converted(name).count()
+                self.assertEqual([counts[f"__main__.{name}"] for name in ("work", "f", "g", "generate")], [3, 9, 3, 9])
+                self.assertEqual(counts["builtins.len"], 6 if self.c_calls else 0)
+
+    def test_exceptions_of_excluded_functions(self):
+        """They leave frames that have no events, between others that have."""
+        for _ in self.each():
+            out = self.printed(self.PROGRAM + """
+        def raises(): raise KeyError
+        def quiet(n):
+            if n: quiet(n - 1)
+            else: raises()
+        def catches():
+            try: quiet(3)
+            except KeyError: return g()
+        filters = ["exclude __main__.quiet"]
+        with panopticon_rec.Recorder("run.pnr", OPTIONS, filters=filters):
+            for _ in range(3): catches()
+        """)
+            self.assertEqual(out, "")
+            trace = self.converted()
+            self.assertEqual([trace.count()[f"__main__.{name}"] for name in ("raises", "quiet", "catches", "g")],
+                             [3, 0, 3, 3])
+            for name in "raises", "g":
+                self.assertEqual({one.parent.function.name for one in trace.named(f"__main__.{name}")}, {"__main__.catches"})
+
+
 @unittest.skipUnless(hasattr(sys, "activate_stack_trampoline"), "there is no stack trampoline")
 class Trampoline(Engines):
     PROGRAM = """
