@@ -46,6 +46,7 @@
 #define COST_RECORD_NS (100 * MS)
 #define ANSWER_NS (20 * MS)             /* orders are carried out within this time; else it is decided anew */
 #define REPEAT_REQUEST_NS (100 * MS)
+#define REMIND_MS 1000                  /* ... but one that has no effect is given again */
 #define MAX_ORDERS 64                   /* at a time: the program waits while they are carried out */
 
 #define WINDOW_NS (50 * MS)             /* from the end of a window to the next one, at least */
@@ -441,8 +442,17 @@ static int by_mean(const void *a, const void *b)
     return x->mean_ns != y->mean_ns ? (x->mean_ns < y->mean_ns ? -1 : 1) : (x->rate < y->rate) - (x->rate > y->rate);
 }
 
+/* Gives the order once more if a muted function still costs much after a while: the recording side may have lost the
+ * order, because the recording was paused, for example. cost: a share of CPU time, outside of windows. */
+static void remind_of_muted(struct muting_subject *subject, uint32_t function, double cost)
+{
+    if (cost >= COSTLY * accounts.share && now_ms() - subject->since_ms >= REMIND_MS &&
+        give_order(REC_ORDER_MUTE, function))
+        subject->since_ms = now_ms();
+}
+
 /* Collects what is admitted and can be muted. Returns the rate of events of all that is admitted. */
-static double collect_admitted(void)
+static double collect_admitted(double event_ns)
 {
     size_t n;
     const uint32_t *active = rec_statistics_active(&n, is_muted_in_part);
@@ -451,9 +461,13 @@ static double collect_admitted(void)
     for (size_t i = 0; i < n; i++) {
         const struct rec_function_calls *calls = rec_statistics_of(active[i]);
         struct budgeted_function *f = budgeted(active[i]);
-        if (!f || f->subjects[ITSELF].is_muted)
+        if (!f)
             continue;
         double rate = rec_statistics_rate(calls->events), c_rate = rec_statistics_rate(calls->c_events);
+        if (f->subjects[ITSELF].is_muted) {
+            remind_of_muted(&f->subjects[ITSELF], active[i], rate * event_ns);
+            continue;
+        }
         all += rate;
         if (!f->is_never_muted)
             add_candidate(mean_of(f, calls), rate, active[i], ITSELF);
@@ -505,7 +519,7 @@ static double mute_costly(double rate, double aim, double min_rate)
  * the last to go. */
 static void mute_until(double aim, double event_ns)
 {
-    double rate = collect_admitted(), budget_rate = accounts.share / event_ns;
+    double rate = collect_admitted(event_ns), budget_rate = accounts.share / event_ns;
     aim /= event_ns;
     if (rate <= aim)
         return;
@@ -598,7 +612,7 @@ static void exchange_muted(double left, double event_ns)
     qsort(accounts.candidates, accounts.n_candidates, sizeof *accounts.candidates, by_mean);
     for (size_t i = accounts.n_candidates; i-- > 0 && n < MAX_EXCHANGES;)
         muted[n++] = accounts.candidates[i];
-    collect_admitted();
+    collect_admitted(event_ns);
     qsort(accounts.candidates, accounts.n_candidates, sizeof *accounts.candidates, by_mean);
     for (size_t i = 0; i < n; i++) {
         struct candidate *other = find_exchange(&muted[i], CHEAP * accounts.share / event_ns, left / event_ns);
@@ -716,14 +730,17 @@ static void take_report(const struct order_report *report)
     }
 }
 
-/* Takes the reports of what was carried out, before records that come after it are read. */
-static void take_reports(void)
+/* Takes the reports of what was carried out, before records that come after it are read. Returns how far the window is
+ * by these reports. */
+static enum window_state take_reports(void)
 {
     pthread_mutex_lock(&exchange.lock);
     for (size_t i = 0; i < exchange.n_reports; i++)
         take_report(&exchange.reports[i]);
     exchange.n_reports = 0;
+    enum window_state window = exchange.window;
     pthread_mutex_unlock(&exchange.lock);
+    return window;
 }
 
 /* ---- decisions ---- */
@@ -752,10 +769,11 @@ static bool is_window_due(enum window_state window)
 static void open_window(double event_ns)
 {
     count_hidden();
-    double left = aim_of_admitted() - collect_admitted() * event_ns;
-    if (accounts.credit_ns >= 0 && left > 0)
-        left -= admit_into(REFILL * left, event_ns);
-    exchange_muted(left > 0 ? REFILL * left : 0, event_ns);
+    double left = aim_of_admitted() - collect_admitted(event_ns) * event_ns;
+    double filled = accounts.credit_ns >= 0 && left > 0 ? admit_into(REFILL * left, event_ns) : 0;
+    if (filled == 0)
+        exchange_muted(left > 0 ? REFILL * left : 0, event_ns);
+    left -= filled;
     accounts.windows_share = WINDOWS_SHARE * accounts.share;
     if (accounts.credit_ns >= 0 && SPARE_SHARE * left > accounts.windows_share)
         accounts.windows_share = SPARE_SHARE * left;
@@ -807,10 +825,7 @@ void rec_budget_tick(void)
     pthread_mutex_lock(&exchange.lock);
     double event_ns = exchange.event_ns, added_ns = exchange.added_ns;
     pthread_mutex_unlock(&exchange.lock);
-    take_reports();
-    pthread_mutex_lock(&exchange.lock);
-    enum window_state window = exchange.window;
-    pthread_mutex_unlock(&exchange.lock);
+    enum window_state window = take_reports();
     advance_to(budget_cpu_ns());
     uint64_t now = accounts.now_ns;
     uint64_t cpu_ns = now - accounts.settled_ns;

@@ -98,8 +98,10 @@ static struct rec_function_calls *count_event(uint32_t function, bool is_c_call,
         return NULL;
     if (!calls->is_active)
         activate_function(function, calls);
-    *(is_c_call ? &calls->c_events : &calls->events) += (float)statistics.weight;
-    *(is_c_call ? &calls->window_c_events : &calls->window_events) += reading->window_weight;
+    if (reading->window_weight > 0)
+        *(is_c_call ? &calls->window_c_events : &calls->window_events) += reading->window_weight;
+    else
+        *(is_c_call ? &calls->c_events : &calls->events) += (float)statistics.weight;
     return calls;
 }
 

@@ -24,9 +24,9 @@
 
 /* Of one function. Sums mean something only by the functions below. */
 struct rec_function_calls {
-    float events, c_events;             /* records of its frames; of the C functions that it called */
+    float events, c_events;             /* records outside of windows: of its frames; of C functions that it called */
     float n_timed, time_ns;             /* calls whose whole duration is known, and its sum, each clipped */
-    float window_events, window_c_events;       /* those of `events` and `c_events` in windows, weighted by windows */
+    float window_events, window_c_events;       /* records in windows, weighted by windows */
     uint32_t n_calls, n_c_calls;        /* entries since the start, modulo 2^32 */
     uint32_t is_active;                 /* it is in the list of rec_statistics_active */
 };

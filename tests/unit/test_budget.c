@@ -45,7 +45,7 @@ static struct {
     uint64_t n_events;
     uint64_t request_at, tick_at, look_at;
     bool is_muted[FUNCTIONS], is_c_muted[FUNCTIONS], is_in_window;
-    uint32_t n_muted_calls;
+    bool loses_orders;
     uint64_t n_mutes[FUNCTIONS], n_admits[FUNCTIONS], n_windows;
     uint64_t n_calls[FUNCTIONS], n_recorded[FUNCTIONS];
     double cost[MAX_MS];                /* ns in each millisecond */
@@ -172,6 +172,8 @@ static void carry_out(struct rec_order order)
 {
     switch (order.kind) {
     case REC_ORDER_MUTE: case REC_ORDER_ADMIT:
+        if (sim.loses_orders)
+            return;
         cr_expect_neq(sim.is_muted[order.function], order.kind == REC_ORDER_MUTE, "an order that changes nothing");
         sim.is_muted[order.function] = order.kind == REC_ORDER_MUTE;
         (order.kind == REC_ORDER_MUTE ? sim.n_mutes : sim.n_admits)[order.function]++;
@@ -428,6 +430,19 @@ Test(budget, has_credit_for_imports)
         call_for(50, 10 * US);
     expect_within(0.03);
     cr_expect_not(sim.is_muted[50], "1.2 %%");
+    end_of_program();
+}
+
+/* An order that was lost is given again. */
+Test(budget, reminds_of_orders)
+{
+    begin_with_share(0.03);
+    sim.loses_orders = true;
+    run_phase(20, 500 * MS);
+    cr_expect_not(sim.is_muted[20]);
+    sim.loses_orders = false;
+    run_phase(20, 3 * SECOND);
+    cr_expect(sim.is_muted[20]);
     end_of_program();
 }
 
