@@ -41,7 +41,7 @@ TOLERANCE_NS = 50_000           # between the clock of a workload and a trace's 
 class Examiner:
     def __init__(self, converter):
         self.converter = converter
-        self.truth = {}         # of each workload: name to [calls, self time in ns]
+        self.truth = {}         # of each workload: (file, line) to [calls, self time in ns]
 
     def examine(self, workload, tracer, capture, observed):
         """Adds to what was measured; of TRUTH it keeps what is true."""
@@ -76,22 +76,22 @@ class Examiner:
                 of_callees[caller] += n
         result = collections.defaultdict(lambda: [0, 0])
         for function, (_, calls, own, _, _) in found.items():
-            result[function[2]][0] += calls
-            result[function[2]][1] += own * 1e9 - event_ns * (calls + of_callees[function])
+            result[function[:2]][0] += calls
+            result[function[:2]][1] += own * 1e9 - event_ns * (calls + of_callees[function])
         return result
 
     def estimates(self, workload, capture, muted):
-        rows = collections.defaultdict(lambda: [0, 0])
+        rows, names = collections.defaultdict(lambda: [0, 0]), {}
         for row in json.loads(self.convert(capture, "--top", "--json"))["functions"]:
-            rows[row["name"]][0] += row["calls"]
-            rows[row["name"]][1] += row["self_ns"]
+            place = row.get("file", ""), row.get("line", 0)
+            rows[place][0] += row["calls"]
+            rows[place][1] += row["self_ns"]
+            names[place] = row["name"]
         truth = self.truth[workload]
         total = sum(own for _, own in truth.values())
-        for name in muted:
-            # A profile has the name without its module.
-            short = next((key for key in truth if name.endswith("." + key) or name == key), None)
-            if short and truth[short][1] >= total / 100:
-                yield [name, truth[short][0], rows[name][0], truth[short][1], rows[name][1]]
+        for place, name in names.items():
+            if name in muted and place in truth and truth[place][1] >= total / 100:
+                yield [name, truth[place][0], rows[place][0], truth[place][1], rows[place][1]]
 
     def slow(self, capture, calls, zero):
         """Each long call is a slice that ends as it did and begins when it did, or late."""

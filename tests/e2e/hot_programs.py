@@ -244,14 +244,14 @@ PROGRAMS = {
         def work(n):
             return sum(leaf(i) for i in range(n)) + sum(numbers(n))
         def nested(n, one):
-            total = work(15_000) + next(one)
+            total = work(150_000) + next(one)
             if n:
                 pid = os.fork()
                 if not pid:
                     os._exit((nested(n - 1, one) + next(one)) % 200)
                 total += os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             return total
-        print(work(20_000), nested(3, numbers(100)), work(10_000), flush=True)
+        print(work(300_000), nested(3, numbers(100)), work(100_000), flush=True)
         """,
     "frames that are examined": """
         import inspect, sys

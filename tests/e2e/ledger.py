@@ -21,8 +21,9 @@ import capture_reader as reader                         # noqa: E402
 import trace_checker                                    # noqa: E402
 
 THREAD_ENTRY, LEDGER = 2, 2                             # types of entries, and kinds of threads, in the file names
-# ns: of CLOCK_MONOTONIC. function: its name; of WINDOW, WINDOW_END and COST a number.
-Entry = collections.namedtuple("Entry", "ns kind frame function")
+# ns: of CLOCK_MONOTONIC. function: its number, which is the number of functions or the cost where none is meant. name:
+# the function's.
+Entry = collections.namedtuple("Entry", "ns kind frame function name")
 KINDS = {number: name for name, number in reader.kinds.NUMBERS.items()
          if name in ("MUTE", "ADMIT", "MUTED", "WINDOW", "WINDOW_END", "COST")}
 
@@ -38,31 +39,31 @@ class Ledger:
 
     def muted(self):
         """The names of the functions that were muted some time; those of which only the C calls were muted are left out."""
-        return {entry.function for entry in self.of("MUTE", "MUTED") if not entry.frame}
+        return {entry.name for entry in self.of("MUTE", "MUTED") if not entry.frame}
 
     def muted_c_calls(self):
         """The names of the functions of which only the calls of C functions were muted some time."""
-        return {entry.function for entry in self.of("MUTE", "MUTED") if entry.frame}
+        return {entry.name for entry in self.of("MUTE", "MUTED") if entry.frame}
 
-    def times(self, function):
-        """[(begin, end), ...] in ns: when a function was not recorded. The last end may be None."""
-        result, begin, is_muted, in_window = [], None, False, False
+    def times(self, name):
+        """[(begin, end), ...] in ns: when a function of this name was not recorded. The last end may be None."""
+        result, muted, in_window, was_hidden, begin = [], set(), False, False, 0
         for entry in self.entries:
-            was_hidden = is_muted and not in_window
-            if entry.function == function and not entry.frame and entry.kind in ("MUTE", "MUTED", "ADMIT"):
-                is_muted = entry.kind != "ADMIT"
+            if entry.name == name and not entry.frame:
+                (muted.discard if entry.kind == "ADMIT" else muted.add)(entry.function)
             elif entry.kind in ("WINDOW", "WINDOW_END"):
                 in_window = entry.kind == "WINDOW"
-            is_hidden = is_muted and not in_window
+            is_hidden = bool(muted) and not in_window
             if is_hidden and not was_hidden:
                 begin = entry.ns
             elif was_hidden and not is_hidden:
                 result.append((begin, entry.ns))
-        return result + [(begin, None)] * (is_muted and not in_window)
+            was_hidden = is_hidden
+        return result + [(begin, None)] * was_hidden
 
-    def is_hidden(self, function, ns):
+    def is_hidden(self, name, ns):
         """True if a function was not recorded at this time."""
-        return any(begin <= ns and (end is None or ns < end) for begin, end in self.times(function))
+        return any(begin <= ns and (end is None or ns < end) for begin, end in self.times(name))
 
     def totals(self):
         """(CPU time, cost), in ns, of all COST records."""
@@ -136,18 +137,18 @@ def read_process(path):
             if kind not in KINDS:
                 problems.append(f"{path.name}: a record of kind {kind} in the ledger")
                 continue
-            name = KINDS[kind]
-            entries.append(Entry(clock.ns(ticks), name, frame,
-                                 name_of(process, function) if name in ("MUTE", "ADMIT", "MUTED") else function))
+            is_named = KINDS[kind] in ("MUTE", "ADMIT", "MUTED")
+            entries.append(Entry(clock.ns(ticks), KINDS[kind], frame, function,
+                                 name_of(process, function) if is_named else ""))
     # A block or chunk that is missing at the begin has been evicted; one in the middle leaves a hole.
     is_whole = sequences == list(range(sequences[0], sequences[-1] + 1)) if sequences else True
     return Ledger(process.properties, entries, problems, is_whole)
 
 
 def name_of(process, number):
-    """As in traces; the number itself if it is not in the name table."""
+    """As in traces; the number as text if it is not in the name table."""
     function = process.functions.get(number)
-    return f"{function.module}.{function.name}" if function else number
+    return f"{function.module}.{function.name}" if function else str(number)
 
 
 def main():
@@ -156,7 +157,7 @@ def main():
         print({key: ledger.properties.get(key) for key in ("pid", "max_overhead", "event_cost_ns")})
         begin = ledger.entries[0].ns if ledger.entries else 0
         for entry in ledger.entries:
-            print(f"{(entry.ns - begin) / 1e6:12.3f} ms  {entry.kind:10} {entry.frame} {entry.function}")
+            print(f"{(entry.ns - begin) / 1e6:12.3f} ms  {entry.kind:10} {entry.frame} {entry.name or entry.function}")
         print(f"{cost / 1e6:.3f} ms cost of {cpu / 1e6:.3f} ms of CPU time; any second {ledger.cost(10**9)}, "
               f"100 ms {ledger.cost(10**8)}; problems: {ledger.problems}")
 

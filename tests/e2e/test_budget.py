@@ -72,7 +72,7 @@ class BudgetCase(e2e.EndToEnd):
             elif entry.kind in ("WINDOW", "WINDOW_END"):
                 self.assertEqual(in_window, entry.kind == "WINDOW_END")
                 in_window = not in_window
-                self.assertEqual(entry.function, len({name for name, _ in muted}), entry)
+                self.assertEqual(entry.function, len({function for function, _ in muted or ()}), entry)
             elif entry.kind == "COST":
                 self.assertGreaterEqual(entry.frame, 0)
 
@@ -138,7 +138,8 @@ class HotPrograms(BudgetCase):
 
     def check_program(self, name, budget):
         is_small = budget == "0.1%"
-        trace, ledgers = self.check_lines_of(hot_programs.text_of(name), *OPTIONS.get(name, ()), budget=budget)
+        text = hot_programs.text_of(name, ROUNDS.get(name, hot_programs.ROUNDS))
+        trace, ledgers = self.check_lines_of(text, *OPTIONS.get(name, ()), budget=budget)
         for one in ledgers:
             self.check_entries(one)
             self.assertEqual(one.properties["max_overhead"], budget.rstrip("%"))
@@ -153,6 +154,7 @@ class HotPrograms(BudgetCase):
             self.check_again(self.path("run.pnr"))
 
 
+ROUNDS = {"forks": 1}                       # each process has the credit of a second
 OPTIONS = {"excluded and C functions": ("--c-calls", "--exclude", "__main__.excluded")}
 
 
@@ -234,7 +236,8 @@ class Modes(BudgetCase):
             self.assertEqual(found, alone)
             trace, ledgers = self.examine(self.path("run.pnr"))
             self.assertMuted(ledgers)
-            self.assertEqual(len(trace.named("__main__.paused")), sum(k % 20 + 1 for k in range(60)))
+            if "__main__.paused" not in ledgers[0].muted():
+                self.assertEqual(len(trace.named("__main__.paused")), sum(k % 20 + 1 for k in range(60)))
 
     def test_toggled(self):
         """By a signal, at any moment."""
@@ -288,7 +291,6 @@ class Modes(BudgetCase):
             end = time.monotonic() + 3
             while time.monotonic() < end:
                 work(2000)
-                time.sleep(0.002)
             """
         self.script_recorded(text, "--max-overhead", "1%", "--last", "500ms")
         capture = self.path("run.pnr")
@@ -300,7 +302,7 @@ class Modes(BudgetCase):
         self.assertNotIn(MISSING_ENTRY, converted.err)
         one, = ledger.read(capture)
         self.assertEqual(one.problems, [])
-        self.assertIn("__main__.leaf", {entry.function for entry in one.of("MUTED")})
+        self.assertMuted([one])
         self.check_again(capture)
 
     def test_regions(self):
@@ -737,7 +739,7 @@ class Estimates(BudgetCase):
 MANY_FLOWS = """
     import asyncio, random, sys
     ONES = 1500
-    names = {}
+    names = {"__name__": "__main__"}
     exec("".join(f"def one_{n}(): pass\\n" for n in range(ONES)), names)
     calls = [names[f"one_{n}"] for n in range(ONES)]
     def quick(n):
@@ -784,7 +786,9 @@ class Flows(BudgetCase):
             self.assertIn("__main__.generator", one.muted())
             numbers = collections.defaultdict(set)
             for each in trace.slices:
-                if each.parent and each.function.name.startswith("__main__.one_"):
+                # While it is muted, what it calls lies in its caller.
+                if each.parent and each.function.name.startswith("__main__.one_") and \
+                        each.parent.function.name in ("__main__.generator", "__main__.coroutine"):
                     numbers[id(each.parent)].add(each.function.name)
             n_joined = 0
             for flow in trace.flows:
@@ -842,16 +846,12 @@ class Killed(BudgetCase):
         seed = str(self.random().randrange(10**6))
         path = self.write("app.py", KILLED)
         capture = self.path("run.pnr")
-        finished = e2e.recorded(capture, [path, str(n), seed], options=["-q", "--max-overhead", "0.5%"], timeout=600)
+        finished = e2e.recorded(capture, [path, str(n), seed], options=["-q", "--max-overhead", "0.1%"], timeout=600)
         self.assertEqual((finished.status, finished.err), (0, ""))
         counts = eval(finished.out)
         verified = e2e.run([e2e.CONVERT, "--verify", capture], timeout=600)
         self.assertEqual(verified.status, 0, verified.err)
-        converted = e2e.run([e2e.CONVERT, capture, "-o", self.path("examined.trace")], timeout=600)
-        self.assertEqual(converted.status, 0, converted.err)
-        self.assertNotIn(MISSING_ENTRY, converted.err)
-        steps = collections.Counter(each.thread[0] for each in e2e.Trace(self.path("examined.trace")).slices
-                                    if each.function.name == "__main__.step")
+        steps = collections.Counter(each.thread[0] for each in self.steps(capture).slices)
         n_muted = 0
         for one in ledger.read(capture):
             self.assertEqual(one.problems, [])
@@ -862,8 +862,14 @@ class Killed(BudgetCase):
             if pid in counts and "__main__.step" not in one.muted():
                 self.assertIn(steps[pid], (counts[pid], counts[pid] + 1))
         self.assertGreater(n_muted, n // 3)
-        if not e2e.LONG:
-            self.check_again(capture)
+
+    def steps(self, capture):
+        """The trace with nothing but the steps. All else is converted, too, and must be in order."""
+        trace = self.path("steps.trace")
+        converted = e2e.run([e2e.CONVERT, capture, "-o", trace, "--include=__main__.step"], timeout=600)
+        self.assertEqual(converted.status, 0, converted.err)
+        self.assertNotIn(MISSING_ENTRY, converted.err)
+        return e2e.Trace(trace)
 
 
 # ---- other tools
