@@ -169,8 +169,8 @@ def goals(data):
         limit = {1: 1.02, 3: 1.04, 5: 1.06}[share]
         yield f"{share} %: 14 programs, geometric mean", limit, True, figures.fourteen(tracer)
         each = [figures.slowdown(name, tracer) for name in programs.FOURTEEN]
-        each = [one for one in each if one is not None]
-        yield f"{share} %: the slowest of the 14 programs", 1 + (share + 3) / 100, True, max(each, default=None)
+        yield (f"{share} %: the slowest of the 14 programs", 1 + (share + 3) / 100, True,
+               None if None in each else max(each))
         for key, text, factor in (("second", "any second after the first", 1.1), ("tenth", "the worst 100 ms", 3)):
             worst = max(values(data, tracer, key), default=None)
             yield (f"{share} %: accounted cost over {text}, in budgets", factor, True,
