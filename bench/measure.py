@@ -142,8 +142,9 @@ def main():
     if workload in programs.PROGRAMS:
         programs.run(workload, measure)
     else:
-        measure(server.once if workload == "server" else workloads.MICRO[workload][1])
+        measure(server.once if workload == "server" else {**workloads.MICRO, **workloads.BUDGETS}[workload][1])
     result.update(workloads.LONGEST)
+    result["slow_calls"] = workloads.SLOW_CALLS
     if workload == "server":
         result["p99"] = server.ANSWER["p99"]
     with open(os.path.join(folder, "result.json"), "w") as file:

@@ -22,6 +22,9 @@ TRACERS = {
     "rec_monitoring": "**panopticon_rec --engine monitoring**",
     "rec_excluded": "**panopticon_rec --exclude '\\*'**",
     "rec_monitoring_excluded": "**panopticon_rec --engine monitoring --exclude '\\*'**",
+    "rec_1": "**panopticon_rec --max-overhead 1%**",
+    "rec_3": "**panopticon_rec --max-overhead 3%**",
+    "rec_5": "**panopticon_rec --max-overhead 5%**",
 }
 CALLS = ["fib", "generators", "sleeps", "methods"]      # the micro workloads whose events are Python's
 
@@ -237,9 +240,12 @@ def targets(data):
     return table(["", "target", "min / median", "round by round", "by the medians"], rows)
 
 
-def text(data):
+def head(data):
     machine, load = data["machine"], data["load"]
-    head = (f"CPython {data['python']}; {machine['cores']} cores of {machine['cpu']}, Linux {machine['kernel']}; one "
+    return (f"CPython {data['python']}; {machine['cores']} cores of {machine['cpu']}, Linux {machine['kernel']}; one "
             f"clock read takes {data['clock_ns']:.1f} ns; {data['rounds']} rounds, min / median; load {load[0]:.1f} "
             f"before, {load[1]:.1f} after.\n")
-    return "\n".join([head, costs(data), also(data), targets(data)])
+
+
+def text(data):
+    return "\n".join([costs(data), also(data), targets(data)])

@@ -1,10 +1,11 @@
 """The micro workloads: each does one thing that a tracer pays for, and little else.
 
-MICRO maps a name to (loops, once); once(loops) does that many loops and returns the seconds that they took. A loop is
+MICRO and BUDGETS map a name to (loops, once); once(loops) does that many loops and returns the seconds that they took. A loop is
 some 100,000 events; the loops take 0.2 to 0.4 s untraced.
 """
 
 import asyncio
+import threading
 import time
 
 LONGEST = {}        # longest stall in ns of the workload `stall`
@@ -79,6 +80,42 @@ def stall(n):
     LONGEST["stall_ns"] = max(longest, LONGEST.get("stall_ns", 0))
 
 
+SLOW_CALLS = []     # [name, begin, end] in ns of CLOCK_MONOTONIC of each long call of the workload `slow_calls`
+SLOW_NS = 30_000_000
+
+
+def busy(is_slow):
+    if is_slow:
+        begin = now = time.monotonic_ns()
+        while now < begin + SLOW_NS:
+            now = time.monotonic_ns()
+        SLOW_CALLS.append(["busy", begin, time.monotonic_ns()])
+
+
+def asleep(is_slow):
+    if is_slow:
+        begin = time.monotonic_ns()
+        time.sleep(SLOW_NS / 1e9)
+        SLOW_CALLS.append(["asleep", begin, time.monotonic_ns()])
+
+
+def often(function, n):
+    for _ in range(n):
+        function(False)
+    function(True)
+
+
+def slow_calls(n):
+    """Calls two functions very often, each returns at once, but for one call of either that takes 30 ms: one computes,
+    the other sleeps in a thread while this one is busy, and then while it waits."""
+    often(busy, n)
+    thread = threading.Thread(target=often, args=(asleep, n))
+    thread.start()
+    often(busy, n)
+    thread.join()
+    often(asleep, n)
+
+
 def timed(function, *args):
     def once(loops):
         start = time.perf_counter()
@@ -96,3 +133,5 @@ MICRO = {
     "c_calls": (100, timed(c_calls, 25_000)),
     "stall": (40, timed(stall, 50_000)),
 }
+
+BUDGETS = {"slow_calls": (3, timed(slow_calls, 100_000))}       # for bench/run --budgets only

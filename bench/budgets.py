@@ -1,0 +1,236 @@
+"""What recording costs with a budget (--max-overhead), and what is known of the calls that were not recorded:
+bench/run --budgets.
+
+An Examiner reads each capture when its run has ended, and adds to what was measured:
+
+- cost, second, tenth: the accounted cost as a share of CPU time, of all; the largest of any second after the first one;
+  and of any 100 ms after it.
+- muted: how many functions were muted some time.
+- estimates: [function, its true calls, estimated, its true self time in ns, estimated] of each muted function that has at
+  least a hundredth of the time. The truth is a recording whose budget is endless (TRUTH), of as many loops.
+- slow: [long calls of the workload, those that are missing in the trace, the largest delay of a begin in ns].
+"""
+
+import collections
+import html
+import json
+import marshal
+import os
+import subprocess
+import sys
+
+import programs
+import workloads
+from peers import ROOT
+from report import CALLS, PLAIN, TRACERS as NAMES, Figures, median, minimum, show, table
+
+sys.path.append(os.path.join(ROOT, "tests", "e2e"))
+import ledger           # noqa: E402
+
+SHARES = {"rec_1": 1, "rec_3": 3, "rec_5": 5}       # percent
+TRUTH = "rec_endless"
+OPTIONS = {**{tracer: ["--max-overhead", f"{share}%"] for tracer, share in SHARES.items()},
+           TRUTH: ["--max-overhead", "1000%"]}
+TRACERS = [PLAIN, "rec", "rec_monitoring", *SHARES, "viztracer", "trace0"]
+WORKLOADS = [*programs.FOURTEEN, *CALLS, "server", *workloads.BUDGETS]
+FACTOR = 10                     # a run takes so many times as long as those of the other tables: some 3 s
+WITHIN = 0.2                    # an estimate is right
+TOLERANCE_NS = 50_000           # between the clock of a workload and a trace's times
+
+
+class Examiner:
+    def __init__(self, converter):
+        self.converter = converter
+        self.truth = {}         # of each workload: (file, line) to [calls, self time in ns]
+
+    def examine(self, workload, tracer, capture, observed):
+        """Adds to what was measured; of TRUTH it keeps what is true."""
+        if tracer == TRUTH:
+            self.truth[workload] = self.profile(capture)
+        elif tracer in SHARES:
+            one, *others = ledger.read(capture)
+            cpu, cost = one.totals()
+            observed["cost"] = cost / cpu if cpu else None
+            observed["second"] = one.cost(10**9, skip_ns=10**9)
+            observed["tenth"] = one.cost(10**8, skip_ns=10**9)
+            observed["muted"] = len(one.muted() | one.muted_c_calls())
+            if workload in self.truth:
+                observed["estimates"] = list(self.estimates(workload, capture, one.muted()))
+        if tracer not in SHARES or not observed["slow_calls"]:
+            observed.pop("slow_calls", None)
+            return
+        observed["slow"] = self.slow(capture, observed.pop("slow_calls"), int(one.properties["start_monotonic_ns"]))
+
+    def convert(self, capture, *options):
+        return subprocess.run([self.converter, "-q", capture, *options], capture_output=True, check=True).stdout
+
+    def profile(self, capture):
+        """Calls and self times less what recording has cost in them: half of the events of each call are its own, the other
+        half its caller's."""
+        one, *_ = ledger.read(capture)
+        event_ns = float(one.properties["event_cost_ns"])
+        found = marshal.loads(self.convert(capture, "--format=pstats", "-o", "-"))
+        of_callees = collections.Counter()
+        for _, calls, _, _, callers in found.values():
+            for caller, (n, *_) in callers.items():
+                of_callees[caller] += n
+        result = collections.defaultdict(lambda: [0, 0])
+        for function, (_, calls, own, _, _) in found.items():
+            result[function[:2]][0] += calls
+            result[function[:2]][1] += own * 1e9 - event_ns * (calls + of_callees[function])
+        return result
+
+    def estimates(self, workload, capture, muted):
+        rows, names = collections.defaultdict(lambda: [0, 0]), {}
+        for row in json.loads(self.convert(capture, "--top", "--json"))["functions"]:
+            place = row.get("file", ""), row.get("line", 0)
+            rows[place][0] += row["calls"]
+            rows[place][1] += row["self_ns"]
+            names[place] = row["name"]
+        truth = self.truth[workload]
+        total = sum(own for _, own in truth.values())
+        for place, name in names.items():
+            if name in muted and place in truth and truth[place][1] >= total / 100:
+                yield [name, truth[place][0], rows[place][0], truth[place][1], rows[place][1]]
+
+    def slow(self, capture, calls, zero):
+        """Each long call is a slice that ends as it did and begins when it did, or late."""
+        options = ["--flows=none", "--include=workloads.*", "--min-duration=1ms", "-o", "-"]
+        slices = collections.defaultdict(list)
+        for line in self.convert(capture, *options).decode().splitlines():
+            if line.startswith('{"ph":"X"') or '"ph":"X"' in line:
+                one = json.loads(line.removesuffix(","))
+                begin = round(one["ts"] * 1000) + zero
+                slices[one["name"]].append((begin, begin + round(one["dur"] * 1000)))
+        n_missing = delay = 0
+        for name, begin, end in calls:
+            found = [b for b, e in slices[f"workloads.{name}"] if b < end and abs(e - end) < TOLERANCE_NS]
+            n_missing += not found
+            delay = max([delay, *(b - begin for b in found)])
+        return [len(calls), n_missing, delay]
+
+
+def values(data, tracer, key, names=None):
+    """What all rounds and workloads measured, without None."""
+    return [run[key] for name in names or data["runs"] for run in data["runs"].get(name, {}).get(tracer, ())
+            if run and run.get(key) is not None]
+
+
+def slowdowns(data):
+    """The table: how much longer each workload takes under each tracer."""
+    views = [Figures(data, minimum), Figures(data, median)]
+    ran = [tracer for tracer in TRACERS[1:] if any(tracer in runs for runs in data["runs"].values())]
+    rows = []
+    if all(name in data["runs"] for name in programs.FOURTEEN):
+        rows.append(["*14 programs, geometric mean*"] + [show([view.fourteen(tracer) for view in views], 2) for tracer in ran])
+    for name in data["runs"]:
+        rows.append([name] + [show([view.slowdown(name, tracer) for view in views], 2) for tracer in ran])
+    if "server" in data["runs"]:
+        rows.append(["server: p99 over that untraced"] +
+                    [show([p99(view, tracer) for view in views], 2) for tracer in ran])
+    return table(["slowdown", *(NAMES[tracer] for tracer in ran)], rows)
+
+
+def p99(view, tracer):
+    traced, plain = view.value("server", tracer, "p99"), view.value("server", PLAIN, "p99")
+    return None if traced is None or not plain else traced / plain
+
+
+def costs(data):
+    """The table: the accounted cost in percent of CPU time, and how much was muted."""
+    rows = []
+    for name in data["runs"]:
+        row = [name]
+        for tracer in SHARES:
+            found = [max(values(data, tracer, key, [name]), default=None) for key in ("cost", "second", "tenth")]
+            row.append(" / ".join("-" if one is None else f"{one * 100:.1f}" for one in found))
+        row.append(" / ".join(str(max(values(data, tracer, "muted", [name]), default="-")) for tracer in SHARES))
+        rows.append(row)
+    return table(["largest accounted cost, %: of all / of any second / of any 100 ms",
+                  *(NAMES[tracer] for tracer in SHARES), "functions muted, 1 / 3 / 5 %"], rows)
+
+
+def share_right(data, tracer, at):
+    """The share of the estimates within a fifth of the truth. at: 1 for calls, 3 for self times."""
+    found = [row for rows in values(data, tracer, "estimates") for row in rows]
+    right = [abs(row[at + 1] / row[at] - 1) <= WITHIN for row in found if row[at] > 0]
+    return sum(right) / len(right) if right else None
+
+
+def n_missing(data, tracer):
+    found = values(data, tracer, "slow")
+    return sum(missing for _, missing, _ in found) if found else None
+
+
+def goals(data):
+    """(text, limit, True for "at most", figure)"""
+    figures = Figures(data, median)
+    for tracer, share in SHARES.items():
+        limit = {1: 1.02, 3: 1.04, 5: 1.06}[share]
+        yield f"{share} %: 14 programs, geometric mean", limit, True, figures.fourteen(tracer)
+        each = [figures.slowdown(name, tracer) for name in programs.FOURTEEN]
+        yield (f"{share} %: the slowest of the 14 programs", 1 + (share + 3) / 100, True,
+               None if None in each else max(each))
+        for key, text, factor in (("second", "any second after the first", 1.1), ("tenth", "the worst 100 ms", 3)):
+            worst = max(values(data, tracer, key), default=None)
+            yield (f"{share} %: accounted cost over {text}, in budgets", factor, True,
+                   None if worst is None else worst * 100 / share)
+    for name in CALLS:
+        yield f"3 %: {name}", 1.06, True, figures.slowdown(name, "rec_3")
+    slowdown = figures.slowdown("server", "rec_3")
+    yield "3 %: server, requests/s over those untraced", 0.97, False, slowdown and 1 / slowdown
+    yield "3 %: server, p99 over that untraced", 1.1, True, p99(figures, "rec_3")
+    for tracer, share in SHARES.items():
+        yield f"{share} %: calls of 30 ms that are missing", 0, True, n_missing(data, tracer)
+        yield f"{share} %: estimated calls within 20 %, share", 0.9, False, share_right(data, tracer, 1)
+        yield f"{share} %: estimated self times within 20 %, share", 0.9, False, share_right(data, tracer, 3)
+
+
+def targets(data):
+    rows = []
+    for text, limit, is_at_most, value in goals(data):
+        verdict = "-" if value is None else "met" if (value <= limit if is_at_most else value >= limit) else "missed"
+        rows.append([text, f"{'<=' if is_at_most else '>='} {limit:.3g}", show([value], 3), verdict])
+    return table(["", "target", "median, or the worst", ""], rows)
+
+
+def text(data):
+    return "\n".join([slowdowns(data), costs(data), targets(data)])
+
+
+# ---- the chart
+
+WIDTH, LEFT, RIGHT, BAR, SPACE = 940, 150, 60, 9, 12
+COLORS = {"rec": "#c2410c", "rec_5": "#0369a1", "rec_3": "#0ea5e9", "rec_1": "#7dd3fc"}
+LABELS = {"rec": "without a budget", "rec_5": "5 %", "rec_3": "3 %", "rec_1": "1 %"}
+
+
+def draw(data):
+    """Returns the SVG: for each workload how much longer it takes without a budget and with one of 5, 3 and 1 %."""
+    figures = Figures(data, median)
+    groups = [("14 programs", {tracer: figures.fourteen(tracer) for tracer in COLORS})]
+    groups += [(name, {tracer: figures.slowdown(name, tracer) for tracer in COLORS})
+               for name in data["runs"] if name not in workloads.BUDGETS]
+    maximum = max([value for _, bars in groups for value in bars.values() if value], default=1)
+    scale = (WIDTH - LEFT - RIGHT) / max(maximum, 1)
+    lines = [f'<text x="16" y="24" font-weight="bold">CPython {html.escape(data["python"])}: slowdown by program</text>']
+    for k, (tracer, label) in enumerate(LABELS.items()):
+        lines.append(f'<rect x="{LEFT + k * 150}" y="36" width="12" height="12" fill="{COLORS[tracer]}"/>'
+                     f'<text x="{LEFT + k * 150 + 18}" y="47">{label}</text>')
+    y = 64
+    for name, bars in groups:
+        if not any(bars.values()):
+            continue
+        lines.append(f'<text x="{LEFT - 10}" y="{y + 2 * BAR + 4}" text-anchor="end">{html.escape(name)}</text>')
+        for tracer, value in bars.items():
+            if value:
+                width = value * scale
+                lines.append(f'<rect x="{LEFT}" y="{y}" width="{width:.1f}" height="{BAR - 1}" fill="{COLORS[tracer]}"/>'
+                             f'<text x="{LEFT + width + 5:.1f}" y="{y + BAR - 1}" font-size="9">{value:.2f}</text>')
+            y += BAR
+        y += SPACE
+    x = LEFT + scale
+    lines.append(f'<line x1="{x:.1f}" y1="58" x2="{x:.1f}" y2="{y - SPACE}" stroke="#334155" stroke-dasharray="3 3"/>')
+    body = "\n".join(lines)
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y}" font-family="sans-serif" font-size="12">\n'
+            f'<rect width="{WIDTH}" height="{y}" fill="white"/>\n{body}\n</svg>\n')

@@ -1,0 +1,982 @@
+"""Recording with a budget (--max-overhead): what is muted is reported, and what is recorded is right.
+
+The truth comes from the programs, which count their own calls and take their own times, or from a second run whose budget
+is endless. No test has a limit in time: where a recording may be late, a witness process measures how late this machine
+is at that moment (class Witness).
+"""
+
+import bisect
+import collections
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import unittest
+
+import e2e
+import hot_programs
+import ledger
+import test_greenlets
+import test_oracle
+import trace_checker
+
+HAS_BUDGETS = e2e.IS_KNOWN and "monitoring" in e2e.ENGINES
+needs_budgets = unittest.skipUnless(HAS_BUDGETS, "there are no budgets on this Python")
+ENDLESS = ("--max-overhead", "1000%")       # mutes nothing
+TOLERANCE_NS = 20_000                       # from the ticks of two clock samples to the clock's nanoseconds
+CHECKED_NS = 2_000                          # what two readers of a capture may differ by, as in tests/format
+KILLED_LINE = "did not end in order"        # of a process that a signal ended
+MISSING_ENTRY, MISSING_EXIT = "without a matching entry", "whose exit was not recorded"
+
+
+class BudgetCase(e2e.EndToEnd):
+    def examine(self, capture, status=0):
+        """A capture is whole, converts, and no stack is wrong in it. Returns its Trace and its Ledgers."""
+        verified = e2e.run([e2e.CONVERT, "--verify", capture], timeout=600)
+        lines = [line for line in verified.err.splitlines() if KILLED_LINE not in line]
+        self.assertEqual((verified.status, lines), (status, []))
+        trace = self.path("examined.trace")
+        converted = e2e.run([e2e.CONVERT, capture, "-o", trace], timeout=600)
+        self.assertEqual(converted.status, status, converted.err)
+        self.assertNotIn(MISSING_ENTRY, converted.err)
+        self.assertNotIn(MISSING_EXIT, converted.err)
+        ledgers = ledger.read(capture)
+        self.assertEqual([one.problems for one in ledgers if one.problems], [])
+        self.assertFalse([one for one in ledgers if not one.is_whole])
+        return e2e.Trace(trace), ledgers
+
+    def check_again(self, capture):
+        """The reader that shares no code with the converter makes the same slices and flows of a capture."""
+        with open(self.path("examined.trace"), encoding="utf-8") as file:
+            problems = trace_checker.check(capture, file.read(), CHECKED_NS)
+        self.assertEqual(problems[:10], [])
+
+    def check_entries(self, one):
+        """What a ledger reports is in order: nothing is muted twice, and windows end before others begin."""
+        muted, in_window = None, False
+        for entry in one.entries:
+            key = entry.function, entry.frame
+            if entry.kind == "MUTED":
+                muted = (muted or set()) | {key}
+            elif entry.kind == "MUTE":
+                muted = muted if muted is not None else set()
+                self.assertNotIn(key, muted)
+                muted.add(key)
+            elif entry.kind == "ADMIT":
+                self.assertIn(key, muted)
+                muted.remove(key)
+            elif entry.kind in ("WINDOW", "WINDOW_END"):
+                self.assertEqual(in_window, entry.kind == "WINDOW_END")
+                in_window = not in_window
+                self.assertEqual(entry.function, len({function for function, _ in muted or ()}), entry)
+            elif entry.kind == "COST":
+                self.assertGreaterEqual(entry.frame, 0)
+
+    def check_lines_of(self, text, *options, budget="1%"):
+        """Runs a program alone, and recorded with a budget, which must come to the same. Returns Trace and Ledgers."""
+        self.record_as_plain(text, "--max-overhead", budget, *options)
+        return self.examine(self.path("run.pnr"))
+
+
+# ---- what is recorded with an endless budget
+
+@needs_budgets
+class Endless(test_oracle.Comparison):
+    options = ["-q", *ENDLESS]
+    reported = ["monitored"]
+
+
+@needs_budgets
+class EndlessCCalls(test_oracle.Comparison):
+    programs = test_oracle.CCalls.programs
+    options = ["-q", *ENDLESS, "--c-calls"]
+    reported = ["c_calls", "monitored"]
+
+
+for case in (Endless, EndlessCCalls):
+    for name in case.programs:
+        test_oracle.add(case, name)
+
+
+@needs_budgets
+class SameRecords(BudgetCase):
+    def test_of_one_thread(self):
+        """Record for record, of programs whose course does not depend on time."""
+        for name in "methods", "generators", "destructors":
+            with self.subTest(name):
+                found = []
+                for options in ["--engine", "monitoring"], ENDLESS:
+                    shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
+                    program = self.write("app.py", hot_programs.text_of(name, 1))
+                    finished = e2e.recorded(self.path("run.pnr"), [program], options=["-q", *options])
+                    self.assertEqual((finished.status, finished.err), (0, ""))
+                    trace = self.trace()
+                    found.append([(one.function.name, one.parent and one.parent.function.name, sorted(one.flags))
+                                  for one in trace.of(program)])
+                    found.append(sorted(len(flow) for flow in trace.flows))
+                self.assertGreater(len(found[0]), 5000)
+                self.assertTrue(found[:2] == found[2:], "the records differ")
+
+    def test_nothing_is_muted(self):
+        finished = self.record_as_plain(hot_programs.text_of("recursion", 3), *ENDLESS)
+        _, (one,) = self.examine(self.path("run.pnr"))
+        self.assertEqual(one.of("MUTE", "MUTED", "WINDOW"), [])
+        self.assertEqual(one.properties["max_overhead"], "1000")
+        self.assertTrue(finished.out)
+
+
+# ---- programs whose hot functions are muted
+
+@needs_budgets
+class HotPrograms(BudgetCase):
+    """Their output is as without the recorder, and what is recorded nests. Each must have muted something, for else the
+    test would find nothing."""
+
+    def check_program(self, name, budget):
+        is_small = budget == "0.1%"
+        text = hot_programs.text_of(name, ROUNDS.get(name, hot_programs.ROUNDS))
+        trace, ledgers = self.check_lines_of(text, *OPTIONS.get(name, ()), budget=budget)
+        for one in ledgers:
+            self.check_entries(one)
+            self.assertEqual(one.properties["max_overhead"], budget.rstrip("%"))
+            self.assertGreater(float(one.properties["event_cost_ns"]), 1)
+        muted = set().union(*(one.muted() | one.muted_c_calls() for one in ledgers))
+        self.assertTrue([name for name in muted if name.startswith("__main__.")] or
+                        (name == "the standard library" and muted), f"nothing was muted: {muted}")
+        self.assertFalse([name for name in muted if name.endswith("<module>")])
+        main = [one for one in trace.slices if one.function.name == "__main__.<module>"]
+        self.assertEqual(len({one.thread for one in main}), 1 if name != "forks" else len(main))
+        if is_small:
+            self.check_again(self.path("run.pnr"))
+
+
+ROUNDS = {"forks": 1}                       # each process has the credit of a second
+OPTIONS = {"excluded and C functions": ("--c-calls", "--exclude", "__main__.excluded")}
+
+
+def add_program(name, budget):
+    def test(self):
+        self.check_program(name, budget)
+
+    if name == "greenlets":
+        test = unittest.skipUnless(test_greenlets.HAS_GREENLET, "greenlet is not there for this Python")(test)
+    words = re.sub(r"\W+", "_", f"{name} {budget.rstrip('%').replace('.', ' ')} percent")
+    setattr(HotPrograms, f"test_{words}", test)
+
+
+for name in hot_programs.PROGRAMS:
+    for budget in "1%", "0.1%":
+        add_program(name, budget)
+
+
+HOT = """
+    import os, sys, time
+    import panopticon_rec
+    def leaf(n):
+        return n & 3
+    def numbers(n):
+        for i in range(n):
+            yield leaf(i)
+    def rec(n):
+        return rec(n - 1) + 1 if n else leaf(n)
+    def work(n):
+        total = 0
+        for i in range(n):
+            total += leaf(i) + rec(i % 7)
+        return total + sum(numbers(n))
+    """
+
+
+@needs_budgets
+class Modes(BudgetCase):
+    """Pauses, snapshots, regions, limits: with a budget as without."""
+
+    def program(self, text):
+        return textwrap.dedent(HOT) + textwrap.dedent(text)
+
+    def assertMuted(self, ledgers, name="__main__.leaf"):
+        self.assertIn(name, set().union(*(one.muted() for one in ledgers)))
+
+    def test_pauses(self):
+        """They come at any depth, and in generators that go on after them."""
+        text = """
+            def paused(n, calls):
+                if n:
+                    return paused(n - 1, calls)
+                calls[0]()
+                leaf(1)
+                calls[1]()
+            def steps(calls):
+                for _ in range(3):
+                    calls[0]()
+                    yield leaf(2)
+                    calls[1]()
+            is_recorded = os.environ.get("PANOPTICON_TEST") == "recorded"
+            nothing = (lambda: None)
+            calls = (panopticon_rec.pause, panopticon_rec.resume) if is_recorded else (nothing, nothing)
+            for k in range(60):
+                work(2500)
+                paused(k % 20, calls)
+                list(steps(calls))
+            calls[0]()
+            print(work(2000))
+            calls[1]()
+            print(work(2000))
+            """
+        path = self.write("app.py", self.program(text))
+        alone = e2e.plain([path])
+        for budget in "1%", "0.1%":
+            shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
+            found = e2e.recorded(self.path("run.pnr"), [path], options=["-q", "--max-overhead", budget],
+                                 env={"PANOPTICON_TEST": "recorded"})
+            self.assertEqual(found, alone)
+            trace, ledgers = self.examine(self.path("run.pnr"))
+            self.assertMuted(ledgers)
+            if "__main__.paused" not in ledgers[0].muted():
+                self.assertEqual(len(trace.named("__main__.paused")), sum(k % 20 + 1 for k in range(60)))
+
+    def test_toggled(self):
+        """By a signal, at any moment."""
+        text = """
+            import signal
+            pid = os.getpid()
+            for k in range(120):
+                work(1500)
+                if os.environ.get("PANOPTICON_TEST"):
+                    os.kill(pid, signal.SIGUSR2)
+            print(work(1000))
+            """
+        path = self.write("app.py", self.program(text))
+        alone = e2e.plain([path])
+        found = e2e.recorded(self.path("run.pnr"), [path], env={"PANOPTICON_TEST": "1"},
+                             options=["-q", "--max-overhead", "1%", "--toggle-on", "SIGUSR2"])
+        self.assertEqual(found, alone)
+        _, ledgers = self.examine(self.path("run.pnr"))
+        self.assertMuted(ledgers)
+
+    def test_snapshots(self):
+        """A snapshot knows what was muted when it begins, and what is open in it."""
+        text = """
+            def shot(k, n):
+                if n:
+                    return shot(k, n - 1)
+                panopticon_rec.snapshot(f"shot{k}.pnr")
+            for k in range(8):
+                work(20_000)
+                shot(k, 5)
+            print(work(2000))
+            """
+        self.script_recorded(text, "--max-overhead", "1%")
+        for k in range(8):
+            trace, ledgers = self.examine(self.path(f"shot{k}.pnr"))
+            self.assertMuted(ledgers)
+            self.assertEqual(len(trace.named("__main__.shot")), 6 * (k + 1))
+        _, ledgers = self.examine(self.path("run.pnr"))
+        self.assertMuted(ledgers)
+
+    def script_recorded(self, text, *options):
+        shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
+        path = self.write("app.py", self.program(text))
+        finished = e2e.recorded(self.path("run.pnr"), [path], cwd=self.directory, options=["-q", *options])
+        self.assertEqual((finished.status, finished.err), (0, ""))
+        return finished
+
+    def test_the_last_seconds(self):
+        """Segments are evicted. Those that are left report at once what was muted when they began."""
+        text = """
+            end = time.monotonic() + 3
+            while time.monotonic() < end:
+                work(2000)
+            """
+        self.script_recorded(text, "--max-overhead", "1%", "--last", "500ms")
+        capture = self.path("run.pnr")
+        self.assertGreater(min(e2e.segments(capture)), 1)
+        verified = e2e.run([e2e.CONVERT, "--verify", capture])
+        self.assertEqual(verified.status, 0, verified.err)
+        converted = e2e.run([e2e.CONVERT, capture, "-o", self.path("examined.trace")])
+        self.assertEqual(converted.status, 0, converted.err)
+        self.assertNotIn(MISSING_ENTRY, converted.err)
+        one, = ledger.read(capture)
+        self.assertEqual(one.problems, [])
+        self.assertMuted([one])
+        self.check_again(capture)
+
+    def test_regions(self):
+        """A program records parts of itself, inside of a recording, too; each capture has its own part of the ledger."""
+        text = """
+            for k in range(4):
+                with panopticon_rec.Recorder(f"region{k}.pnr", max_overhead="1%"):
+                    print(work(25_000))
+                work(1000)
+            """
+        path = self.write("app.py", self.program(text))
+        alone = e2e.plain([path], cwd=self.directory)
+        self.assertEqual((alone.status, alone.err), (0, ""))
+        for inside in False, True:
+            with self.subTest(inside=inside):
+                if inside:
+                    for k in range(4):
+                        shutil.rmtree(self.path(f"region{k}.pnr"))
+                    found = e2e.recorded(self.path("run.pnr"), [path], cwd=self.directory,
+                                         options=["-q", "--max-overhead", "1%"])
+                    self.assertEqual(found, alone)
+                    self.assertMuted(self.examine(self.path("run.pnr"))[1])
+                for k in range(4):
+                    trace, ledgers = self.examine(self.path(f"region{k}.pnr"))
+                    self.assertMuted(ledgers)
+                    self.assertEqual(len(trace.named("__main__.work")), 1)
+
+    def test_stops_in_the_middle(self):
+        """It ends deep inside of muted functions, which go on; afterwards nothing of the recorder is left."""
+        text = """
+            def deep(n, recorder):
+                leaf(n)
+                if n:
+                    return deep(n - 1, recorder) + leaf(n)
+                if recorder:
+                    recorder.stop()
+                return work(300)
+            def steps(n, recorder):
+                for i in range(n):
+                    yield leaf(i)
+                    if i == n // 2 and recorder:
+                        recorder.stop()
+            for k in range(6):
+                recorder = panopticon_rec.Recorder(f"part{k}.pnr", max_overhead="0.5%").start()
+                total = work(15_000)
+                total += deep(30, recorder) if k % 2 else sum(steps(5000, recorder))
+                print(total, deep(20, None))
+            monitoring = sys.monitoring
+            assert not any(monitoring.get_tool(number) for number in range(6))
+            for function in leaf, rec, numbers, work, deep, steps:
+                for number in 3, 4, 5:
+                    monitoring.use_tool_id(number, "test")
+                    assert not monitoring.get_local_events(number, function.__code__), function
+                    monitoring.free_tool_id(number)
+            """
+        finished = self.script(self.program(text))
+        self.assertEqual(len(finished.out.splitlines()), 6)
+        for k in range(6):
+            self.assertMuted(self.examine(self.path(f"part{k}.pnr"))[1])
+
+    def test_ends(self):
+        """However the program ends: an exception, exit in a thread's time, os._exit, a signal."""
+        for text, status in (("1 / 0", 1), ("sys.exit(3)", 3), ("os._exit(4)", 4), ("os.kill(os.getpid(), 15)", -15),
+                             ("sys.setrecursionlimit(200); (f := lambda n: f(n + 1))(0)", 1)):
+            with self.subTest(text):
+                path = self.write("app.py", self.program(f"""
+                    import threading
+                    threading.Thread(target=work, args=(10**9,), daemon=True).start()
+                    def below(n):
+                        if n:
+                            return below(n - 1)
+                        {text}
+                    work(60_000)
+                    below(9)
+                    """))
+                alone = e2e.plain([path])
+                shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
+                found = e2e.recorded(self.path("run.pnr"), [path], options=["-q", "--max-overhead", "1%"])
+                self.assertEqual((found.status, found.out, re.findall(r"^\w+Error.*", found.err, re.MULTILINE)),
+                                 (alone.status, alone.out, re.findall(r"^\w+Error.*", alone.err, re.MULTILINE)))
+                self.assertEqual(found.status, status)
+                self.assertMuted(self.examine(self.path("run.pnr"))[1])
+
+
+# ---- slow calls
+
+class Witness:
+    """A process that sleeps for a millisecond again and again, and notes when it woke up late: how long a thread that
+    wants to run had to wait on this machine at that time. A recorder cannot look sooner."""
+
+    TEXT = """if 1:
+        import select, sys, time
+        now, late = time.monotonic_ns, []
+        last = now()
+        print(flush=True)
+        while not select.select([0], [], [], 0.001)[0]:
+            this = now()
+            if this - last > 2_000_000:
+                late.append((last, this))
+            last = this
+        print(late)
+        """
+
+    def __enter__(self):
+        self.process = subprocess.Popen([e2e.PYTHON, "-I", "-S", "-c", self.TEXT], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True)
+        self.process.stdout.readline()
+        return self
+
+    def __exit__(self, *exception):
+        out, _ = self.process.communicate()
+        self.late = eval(out)
+
+    def delay(self, begin, end):
+        """ns: the most that a thread waited in this time."""
+        at = bisect.bisect_left(self.late, (begin - 10**9,))
+        return max((until - since for since, until in self.late[at:] if since < end and until > begin), default=0)
+
+
+# A call of `function(slow)` returns at once, or takes SLOW ns. While it runs it appends to CALLS: [name, ns before the
+# call, as it begins, as it ends, after the call, the longest time between two readings of the clock by a busy one].
+SLOW_CALLS = """
+    import asyncio, json, sys, threading, time
+    now, CALLS = time.monotonic_ns, []
+    SLOW, N_SLOW, N_FAST = 50_000_000, 6, 60_000
+
+    def busy(slow):
+        if slow:
+            note = slow
+            note[2] = last = now()
+            end, worst = last + SLOW, 0
+            while last < end:
+                this = now()
+                if this - last > worst:
+                    worst = this - last
+                last = this
+            note[5] = worst
+            note[3] = now()
+
+    def asleep(slow):
+        if slow:
+            slow[2] = now()
+            time.sleep(SLOW / 1e9)
+            slow[3] = now()
+
+    def recursive(n, slow):
+        if n:
+            recursive(n - 1, slow)
+        elif slow:
+            slow[2] = now()
+            time.sleep(SLOW / 1e9)
+            slow[3] = now()
+
+    def raising(slow):
+        if slow:
+            slow[2] = now()
+            time.sleep(SLOW / 1e9)
+            slow[3] = now()
+            raise ValueError
+        return None
+
+    async def coroutine(slow):
+        if slow:
+            slow[2] = now()
+            time.sleep(SLOW / 1e9)
+            slow[3] = now()
+
+    def generator(slow):
+        if slow:
+            slow[2] = now()
+            time.sleep(SLOW / 1e9)
+            slow[3] = now()
+        yield 1
+
+    def steps():
+        slow = None
+        while True:
+            if slow:
+                slow[2] = now()
+                time.sleep(SLOW / 1e9)
+                slow[3] = now()
+            slow = yield
+
+    def busy_caller(slow):          # muted, and so is what it calls: both are open
+        return busy(slow)
+
+    def drive(name, call, n_fast=N_FAST):
+        for _ in range(N_SLOW):
+            for _ in range(n_fast):
+                call(None)
+            note = [name, now(), 0, 0, 0, 0]
+            try:
+                call(note)
+            except ValueError:
+                pass
+            note[4] = now()
+            CALLS.append(note)
+
+    async def drive_async():
+        for _ in range(N_SLOW):
+            for _ in range(N_FAST):
+                await coroutine(None)
+            note = ["coroutine", now(), 0, 0, 0, 0]
+            await coroutine(note)
+            note[4] = now()
+            CALLS.append(note)
+
+    def other(function):
+        thread = threading.Thread(target=drive, args=(function.__name__, function))
+        thread.start()
+        return thread
+
+    def main(how):
+        if how == "coroutine":
+            asyncio.run(drive_async())
+        elif how == "recursive":
+            drive(how, lambda slow: recursive(4, slow), N_FAST // 5)
+        elif how == "generator":
+            drive(how, lambda slow: next(generator(slow)))
+        elif how == "steps":
+            one = steps()
+            next(one)
+            drive(how, one.send)
+        elif how == "thread while main is busy":
+            thread = other(asleep)
+            while thread.is_alive():
+                for _ in range(1000):
+                    busy(None)
+        elif how == "thread while main sleeps":
+            other(asleep).join()
+        elif how == "two threads":
+            threads = [other(asleep), other(busy)]
+            for thread in threads:
+                thread.join()
+        else:
+            drive(how, globals()[how])
+        json.dump(CALLS, sys.stdout)
+
+    main(sys.argv[1])
+    """
+Call = collections.namedtuple("Call", "name before begin end after busy_delay")
+
+
+@needs_budgets
+class SlowCalls(BudgetCase):
+    """Functions that are called hundreds of thousands of times, each 100 ns long, and a few times 50 ms long. Each long
+    call is in the trace: it may begin late by two looks at the stacks, and ends exactly when it did."""
+
+    LOOKS_NS = 20_000_000           # two looks at the stacks, 10 ms apart
+    LONG_NS = 25_000_000            # calls that are this long are never missing
+
+    def observe(self, how, budget):
+        """Returns the calls of the program, the Witness, the trace, its zero on the clock, and the ledger."""
+        shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
+        with Witness() as witness:
+            path = self.write("app.py", SLOW_CALLS)
+            found = e2e.recorded(self.path("run.pnr"), [path, how], options=["-q", "--max-overhead", budget])
+        self.assertEqual((found.status, found.err), (0, ""))
+        trace, (one,) = self.examine(self.path("run.pnr"))
+        calls = [Call(*call) for call in json.loads(found.out)]
+        return calls, witness, trace, int(one.properties["start_monotonic_ns"]), one
+
+    def check_slow(self, how, budget="1%", depth=1):
+        """depth: so many slices of the function end with the call."""
+        for _ in range(5):
+            calls, witness, trace, zero, one = self.observe(how, budget)
+            self.assertTrue(one.muted() & {f"__main__.{call.name}" for call in calls}, f"{how} was not muted")
+            n_judged = n_late = 0
+            for call in calls:
+                name = f"__main__.{call.name}"
+                delay = 2 * witness.delay(call.before, call.after) + call.busy_delay
+                if call.end - call.begin < self.LONG_NS + delay or not one.is_hidden(name, call.begin):
+                    continue
+                n_judged += 1
+                slices = [each for each in trace.named(name) if each.end + zero >= call.end - TOLERANCE_NS and
+                          each.begin + zero < call.end]
+                self.assertEqual(len(slices), depth, f"{call}, {delay} ns late: {slices}")
+                for each in slices:
+                    begin, end = each.begin + zero, each.end + zero
+                    self.assertLessEqual(end, call.after + TOLERANCE_NS)
+                    self.assertGreaterEqual(begin, call.before - TOLERANCE_NS)
+                    self.assertLessEqual(begin, call.begin + self.LOOKS_NS + delay, f"late: {call}, {delay}")
+                    self.assertEqual("exception" in each.flags, call.name == "raising")
+                    n_late += begin > call.begin + self.LOOKS_NS
+            if n_judged >= len(calls) // 2:
+                self.assertLessEqual(n_late, n_judged // 2, "most of the calls begin later than two looks")
+                return
+        self.skipTest("this machine is too busy: processes wait for it longer than a slow call takes")
+
+    def test_busy(self):
+        self.check_slow("busy")
+
+    def test_asleep(self):
+        self.check_slow("asleep")
+
+    def test_recursive(self):
+        self.check_slow("recursive", depth=5)
+
+    def test_under_an_exception(self):
+        self.check_slow("raising")
+
+    def test_coroutine(self):
+        self.check_slow("coroutine")
+
+    def test_generator(self):
+        self.check_slow("generator")
+
+    def test_a_step_of_a_generator(self):
+        self.check_slow("steps")
+
+    def test_in_a_muted_caller(self):
+        self.check_slow("busy_caller")
+
+    def test_in_a_thread_while_main_is_busy(self):
+        self.check_slow("thread while main is busy")
+
+    def test_in_a_thread_while_main_sleeps(self):
+        self.check_slow("thread while main sleeps")
+
+    def test_in_two_threads(self):
+        self.check_slow("two threads")
+
+
+# ---- estimates
+
+# Functions of known cost, each called by two callers, in phases: what is true in one is not in the next.
+ESTIMATED = """
+    import gc, json, sys, time
+    gc.disable()
+    COUNTS = {}
+    def tiny(n): return n
+    def small(n):
+        for _ in range(10): n += 1
+        return n
+    def medium(n):
+        for _ in range(40): n += 1
+        return tiny(n)
+    def large(n):
+        for _ in range(300): n += 1
+        return small(n)
+    def numbers(n):
+        for i in range(n): yield tiny(i)
+    def first(n):
+        for i in range(n): tiny(i); small(i); medium(i)
+    def second(n):
+        for i in range(n): small(i); small(i); tiny(i)
+        for i in range(n // 20): large(i)
+    def third(n):
+        for _ in numbers(n): pass
+        for i in range(n // 10): medium(i)
+    PER_LOOP = {"first": {"tiny": 2, "small": 1, "medium": 1}, "second": {"small": 2.05, "tiny": 1, "large": 0.05},
+                "third": {"tiny": 1.1, "medium": 0.1}}
+    for _ in range(15):
+        for phase in first, second, third:
+            n = 20_000
+            phase(n)
+            for name, each in PER_LOOP[phase.__name__].items():
+                COUNTS[name] = COUNTS.get(name, 0) + round(each * n)
+    json.dump(COUNTS, sys.stdout)
+    """
+
+
+@needs_budgets
+class Estimates(BudgetCase):
+    WITHIN = 0.2
+
+    def functions(self, capture, *options):
+        """What --top reports of each function, by name: {"calls", "self_ns"}, what is estimated and what was recorded
+        together."""
+        finished = e2e.run([e2e.CONVERT, "-q", capture, "--top", "--json", *options], timeout=600)
+        self.assertEqual((finished.status, finished.err), (0, ""))
+        result = {}
+        for one in json.loads(finished.out)["functions"]:
+            sums = result.setdefault(one["name"], {"calls": 0, "self_ns": 0})
+            for key in sums:
+                sums[key] += one[key]
+        return result
+
+    def full(self, text):
+        """What --top reports of a recording of a program in which nothing is muted."""
+        path = self.write("app.py", text)
+        finished = e2e.recorded(self.path("full.pnr"), [path], options=["-q", *ENDLESS])
+        self.assertEqual((finished.status, finished.err), (0, ""))
+        return self.functions(self.path("full.pnr"))
+
+    def test_calls(self):
+        """The estimates of 9 out of 10 muted functions are within a fifth of the program's own counts."""
+        finished = self.record_as_plain(ESTIMATED, "--max-overhead", "3%")
+        _, (one,) = self.examine(self.path("run.pnr"))
+        counts, functions = json.loads(finished.out), self.functions(self.path("run.pnr"))
+        muted = [name for name in counts if f"__main__.{name}" in one.muted()]
+        self.assertGreaterEqual(len(muted), 2)
+        wrong = {name: (counts[name], functions[f"__main__.{name}"]["calls"]) for name in muted
+                 if abs(functions[f"__main__.{name}"]["calls"] / counts[name] - 1) > self.WITHIN}
+        self.assertLessEqual(len(wrong), len(muted) // 10, f"calls, and their estimates: {wrong} of {muted}")
+
+    def test_against_a_full_recording(self):
+        """Real code: the calls of muted functions that have at least a hundredth of the time."""
+        text = hot_programs.text_of("the standard library", 40)
+        full = self.full(text)
+        self.record_as_plain(text, "--max-overhead", "3%")
+        _, (one,) = self.examine(self.path("run.pnr"))
+        found = self.functions(self.path("run.pnr"))
+        total = sum(each["self_ns"] for each in full.values())
+        hot = [name for name, each in full.items() if name in one.muted() and each["self_ns"] > total / 100]
+        self.assertTrue(hot)
+        wrong = {name: (full[name]["calls"], found.get(name, {}).get("calls")) for name in hot
+                 if name not in found or abs(found[name]["calls"] / full[name]["calls"] - 1) > self.WITHIN}
+        self.assertLessEqual(len(wrong), max(1, len(hot) // 10), f"calls, and their estimates: {wrong} of {hot}")
+
+    def test_time_is_conserved(self):
+        """What is estimated of a muted function is taken from its caller: with and without the estimates the times of all
+        functions add up to the same."""
+        self.record_as_plain(ESTIMATED, "--max-overhead", "1%")
+        sums = [sum(each["self_ns"] for each in self.functions(self.path("run.pnr"), *options).values())
+                for options in ((), ("--exact",))]
+        self.assertAlmostEqual(sums[0] / sums[1], 1, delta=0.001)
+
+    def test_exact(self):
+        """--exact shows what was recorded, which is less than all."""
+        finished = self.record_as_plain(ESTIMATED, "--max-overhead", "1%")
+        counts, exact = json.loads(finished.out), self.functions(self.path("run.pnr"), "--exact")
+        trace = e2e.Trace(e2e.convert(self.path("run.pnr"))).count()
+        for name in counts:
+            if f"__main__.{name}" in exact:
+                self.assertEqual(exact[f"__main__.{name}"]["calls"], trace[f"__main__.{name}"])
+        self.assertLess(exact["__main__.tiny"]["calls"], counts["tiny"])
+
+
+# ---- flows
+
+# Thousands of generators and coroutines whose frames are used again and again, also while they are muted. What each calls
+# in its steps has its number in its name, so that a flow that joins two of them has two numbers in it.
+MANY_FLOWS = """
+    import asyncio, random, sys
+    ONES = 1500
+    names = {"__name__": "__main__"}
+    exec("".join(f"def one_{n}(): pass\\n" for n in range(ONES)), names)
+    calls = [names[f"one_{n}"] for n in range(ONES)]
+    def quick(n):
+        for i in range(n):
+            yield i
+    def generator(n, steps):
+        for i in range(steps):
+            if n is not None:
+                calls[n]()
+            yield i
+    async def coroutine(n, steps):
+        for i in range(steps):
+            if n is not None:
+                calls[n]()
+            await asyncio.sleep(0)
+    chance = random.Random(int(sys.argv[1]))
+    async def main():
+        suspended = []
+        for n in range(ONES):
+            for _ in range(20):                     # makes the functions hot
+                for _ in generator(None, 5): pass
+            suspended.append(generator(n, 6))
+            for one in chance.sample(suspended, min(4, len(suspended))):
+                next(one, None)
+            if len(suspended) > 30:
+                del suspended[chance.randrange(30)]         # its frame is used again by another one
+            if n % 10 == 0:
+                await asyncio.gather(*(coroutine(n if k == 3 else None, 8) for k in range(20)))
+            quick_sum = sum(quick(300))
+    asyncio.run(main())
+    """
+
+
+@needs_budgets
+class Flows(BudgetCase):
+    def test_no_flow_joins_two(self):
+        seed = str(self.random().randrange(10**6))
+        for budget in "1%", "0.3%":
+            shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
+            path = self.write("app.py", MANY_FLOWS)
+            finished = e2e.recorded(self.path("run.pnr"), [path, seed], options=["-q", "--max-overhead", budget])
+            self.assertEqual((finished.status, finished.err), (0, ""))
+            trace, (one,) = self.examine(self.path("run.pnr"))
+            self.assertIn("__main__.generator", one.muted())
+            numbers = collections.defaultdict(set)
+            for each in trace.slices:
+                # While it is muted, what it calls lies in its caller.
+                if each.parent and each.function.name.startswith("__main__.one_") and \
+                        each.parent.function.name in ("__main__.generator", "__main__.coroutine"):
+                    numbers[id(each.parent)].add(each.function.name)
+            n_joined = 0
+            for flow in trace.flows:
+                found = [numbers[id(step)] for step in flow if numbers.get(id(step))]
+                self.assertLessEqual(len(set().union(*found)), 1, flow)
+                n_joined += len(found) > 1
+            self.assertGreater(n_joined, 5)
+
+
+# ---- SIGKILL
+
+KILLED = """
+    import os, random, signal, sys, time
+    def leaf(n):
+        return n & 3
+    def rec(n):
+        return rec(n - 1) + 1 if n else leaf(n)
+    def numbers(n):
+        for i in range(n):
+            yield leaf(i)
+    def step():
+        pass
+    def work(writer):
+        while True:
+            for i in range(3000):
+                leaf(i)
+                rec(i % 6)
+            sum(numbers(3000))
+            step()
+            os.write(writer, b".")
+    chance, counts = random.Random(int(sys.argv[2])), {}
+    for _ in range(int(sys.argv[1])):
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if not pid:
+            os.close(reader)
+            work(writer)
+        os.close(writer)
+        time.sleep(chance.random() * 0.4)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        counts[pid] = 0
+        while piece := os.read(reader, 65536):
+            counts[pid] += len(piece)
+        os.close(reader)
+    print(counts)
+    """
+
+
+@needs_budgets
+class Killed(BudgetCase):
+    def test_at_any_moment(self):
+        """What a process had reported is there, and its ledger reports to the end what was muted."""
+        n = 300 if e2e.LONG else 20
+        seed = str(self.random().randrange(10**6))
+        path = self.write("app.py", KILLED)
+        capture = self.path("run.pnr")
+        finished = e2e.recorded(capture, [path, str(n), seed], options=["-q", "--max-overhead", "0.1%"], timeout=600)
+        self.assertEqual((finished.status, finished.err), (0, ""))
+        counts = eval(finished.out)
+        verified = e2e.run([e2e.CONVERT, "--verify", capture], timeout=600)
+        self.assertEqual(verified.status, 0, verified.err)
+        steps = collections.Counter(each.thread[0] for each in self.steps(capture).slices)
+        n_muted = 0
+        for one in ledger.read(capture):
+            self.assertEqual(one.problems, [])
+            self.assertTrue(one.is_whole)
+            self.check_entries(one)
+            pid = int(one.properties["pid"])
+            n_muted += bool(one.muted())
+            if pid in counts and "__main__.step" not in one.muted():
+                self.assertIn(steps[pid], (counts[pid], counts[pid] + 1))
+        self.assertGreater(n_muted, n // 3)
+
+    def steps(self, capture):
+        """The trace with nothing but the steps. All else is converted, too, and must be in order."""
+        trace = self.path("steps.trace")
+        converted = e2e.run([e2e.CONVERT, capture, "-o", trace, "--include=__main__.step"], timeout=600)
+        self.assertEqual(converted.status, 0, converted.err)
+        self.assertNotIn(MISSING_ENTRY, converted.err)
+        return e2e.Trace(trace)
+
+
+# ---- other tools
+
+@needs_budgets
+class Tools(BudgetCase):
+    """Other tools see all that they would see without the recorder, while functions are muted and admitted."""
+
+    HOT = """
+        import collections, sys, threading
+        def leaf(n):
+            if n % 2:
+                return 1
+            return 0
+        def rec(n):
+            return rec(n - 1) + leaf(n) if n else 0
+        def numbers(n):
+            for i in range(n):
+                yield leaf(i)
+        def work(n):
+            total = 0
+            for i in range(n):
+                total += leaf(i) + rec(i % 5)
+            return total + sum(numbers(n))
+        found = collections.Counter()
+        """
+
+    def check_tool(self, text):
+        text = textwrap.dedent(self.HOT) + textwrap.dedent(text)
+        _, ledgers = self.check_lines_of(text, budget="0.5%")
+        self.assertIn("__main__.leaf", set().union(*(one.muted() for one in ledgers)))
+
+    def test_lines_once(self):
+        """As coverage.py does: a callback that returns DISABLE for each line."""
+        self.check_tool("""
+            monitoring = sys.monitoring
+            monitoring.use_tool_id(monitoring.COVERAGE_ID, "lines")
+            def on_line(code, line):
+                found[code.co_name, line] += 1
+                return monitoring.DISABLE
+            def on_start(code, offset):
+                found[code.co_name] += 1
+                if code.co_filename == __file__:
+                    monitoring.set_local_events(monitoring.COVERAGE_ID, code, monitoring.events.LINE)
+                return monitoring.DISABLE
+            work(50_000)
+            monitoring.register_callback(monitoring.COVERAGE_ID, monitoring.events.LINE, on_line)
+            monitoring.register_callback(monitoring.COVERAGE_ID, monitoring.events.PY_START, on_start)
+            monitoring.set_events(monitoring.COVERAGE_ID, monitoring.events.PY_START)
+            print(work(50_000), sorted(found.items(), key=str))
+            monitoring.set_events(monitoring.COVERAGE_ID, 0)
+            """)
+
+    def test_all_events(self):
+        """As a debugger or a profiler does: all events of some functions, all the time, and restart_events."""
+        self.check_tool("""
+            monitoring, events = sys.monitoring, sys.monitoring.events
+            monitoring.use_tool_id(2, "counts")
+            for name in "PY_START", "PY_RESUME", "PY_RETURN", "PY_YIELD", "LINE", "CALL":
+                def on_event(code, *others, name=name):
+                    found[name, code.co_name] += 1
+                monitoring.register_callback(2, getattr(events, name), on_event)
+            mask = events.PY_START | events.PY_RESUME | events.PY_RETURN | events.PY_YIELD
+            monitoring.set_local_events(2, leaf.__code__, mask | events.LINE)
+            monitoring.set_local_events(2, numbers.__code__, mask)
+            monitoring.set_local_events(2, work.__code__, events.CALL)
+            for k in range(10):
+                work(8000)
+                monitoring.restart_events()
+            print(sorted(found.items()))
+            monitoring.set_local_events(2, leaf.__code__, 0)
+            work(20_000)
+            print(sorted(found.items()), monitoring.get_local_events(2, numbers.__code__))
+            """)
+
+    def test_setprofile_and_settrace(self):
+        self.check_tool("""
+            def profile(frame, event, argument):
+                found[event, frame.f_code.co_name] += 1
+            def trace(frame, event, argument):
+                found["trace", event, frame.f_code.co_name] += 1
+                return trace
+            work(60_000)
+            for k in range(3):
+                sys.setprofile(profile)
+                work(4000)
+                sys.setprofile(None)
+                work(10_000)
+                sys.settrace(trace)
+                work(2000)
+                sys.settrace(None)
+            print(sorted((str(key), n) for key, n in found.items() if "set" not in str(key)))
+            """)
+
+    def test_cprofile(self):
+        self.check_tool("""
+            import cProfile, pstats
+            work(60_000)
+            profiler = cProfile.Profile()
+            profiler.enable()
+            work(30_000)
+            profiler.disable()
+            stats = pstats.Stats(profiler).stats
+            print(sorted((name, counts[:2]) for (_, _, name), counts in stats.items() if "disable" not in name))
+            work(30_000)
+            """)
+
+
+if __name__ == "__main__":
+    unittest.main()
