@@ -422,7 +422,7 @@ static float mean_of(const struct budgeted_function *f, const struct rec_functio
 }
 
 /* Adds up a subject's events of two kinds of sums: a function that is muted takes its C calls with it. */
-static double events_of(const struct budgeted_function *f, int subject, double events, double c_events)
+static double events_of_subject(const struct budgeted_function *f, int subject, double events, double c_events)
 {
     return subject == C_CALLS ? c_events : f->subjects[C_CALLS].is_muted ? events : events + c_events;
 }
@@ -534,7 +534,7 @@ static void mute_until(double aim, double event_ns)
 /* Returns the rate of a muted subject, as windows show it. */
 static double muted_rate(const struct budgeted_function *f, int subject, const struct rec_function_calls *calls)
 {
-    return rec_statistics_window_rate(events_of(f, subject, calls->window_events, calls->window_c_events));
+    return rec_statistics_window_rate(events_of_subject(f, subject, calls->window_events, calls->window_c_events));
 }
 
 static bool is_held(const struct muting_subject *subject)

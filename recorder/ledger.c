@@ -37,7 +37,7 @@ static bool reserve_muted(uint32_t function)
 }
 
 /* Returns whether anything has changed. */
-static bool set_muted(uint32_t function, int bit, bool is_muted)
+static bool note_muted(uint32_t function, int bit, bool is_muted)
 {
     if (!reserve_muted(function) || !(ledger.muted[function] & bit) == !is_muted)
         return false;
@@ -112,7 +112,7 @@ void rec_ledger_note(struct rec_order order, uint64_t ticks)
     bool has_chunk = ensure_ledger_chunk(ticks);
     if (is_window)
         ledger.is_in_window = order.kind == REC_ORDER_WINDOW;
-    else if (!set_muted(order.function, is_c ? MUTED_C_CALLS : MUTED_ITSELF, kinds[order.kind] == PNR_MUTE))
+    else if (!note_muted(order.function, is_c ? MUTED_C_CALLS : MUTED_ITSELF, kinds[order.kind] == PNR_MUTE))
         return;
     if (has_chunk)
         append_to_ledger(kinds[order.kind], is_c, is_window ? rec_ledger_count_muted() : order.function, ticks);

@@ -365,8 +365,8 @@ static void save_track(const struct rec_thread *thread)
         return;
     g->track = thread->buffer.track;
     g->frames = thread->stack;
-    g->epoch = thread->must_tell ? 0 : thread->epoch;
-    if (thread->must_tell)
+    g->epoch = thread->must_report_stack ? 0 : thread->epoch;
+    if (thread->must_report_stack)
         g->track.block = 0;
 }
 
@@ -391,8 +391,8 @@ enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_thr
     if (object && !thread->greenlet)
         find_first_greenlet(thread, object);
     save_track(thread);
-    bool must_tell = thread->must_tell;
-    thread->must_tell = false;
+    bool must_report_stack = thread->must_report_stack;
+    thread->must_report_stack = false;
     thread->data_stack = cpython_data_stack(ts);
     if (object && (g = find_greenlet(object, &is_new))) {
         if (is_new && greenlet_parent(object))
@@ -406,7 +406,7 @@ enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_thr
         thread->greenlet = object;
         rec_threads_set_track(thread, &g->track, &g->frames);
         change = is_new || g->epoch != thread->epoch ? REC_GREENLETS_NEW : REC_GREENLETS_OTHER;
-    } else if (must_tell) {
+    } else if (must_report_stack) {
         thread->buffer.track.block = 0;
         change = REC_GREENLETS_NEW;
     }

@@ -11,23 +11,23 @@
 
 #include "c_calls.h"
 #include "codes.h"
-#include "noted_frames.h"
+#include "watched_frames.h"
 #include "../../format/array.h"
 #include "../budget.h"
 #include "../ledger.h"
 
-#define SLOW_NS 6000000                 /* an open call of a muted function is told when it is known for so long: at a
+#define SLOW_NS 6000000                 /* an open call of a muted function is reported when it is known for so long: at a
                                          * second look, or at one that was long in coming */
-#define MAX_NEW_NOTES 256               /* of one thread, at one look */
+#define MAX_NEWLY_WATCHED 256               /* of one thread, at one look */
 #define MAX_SWALLOWED 64                /* exits that are not recorded, until a function's events are off again */
 
 /* The state of a function: a bit each. */
 enum {
     MUTED = 1,
     C_MUTED = 2,                        /* only its calls of C functions */
-    ARMED = 4,                          /* it is muted, but its exits are events: for a noted frame whose mark does not do */
+    ARMED = 4,                          /* it is muted, but its exits are events: for a watched frame whose token does not do */
     UNSETTLED = 8,                      /* it was admitted while a thread stood at its first instruction */
-    PASSED_OVER = 16,                   /* it was admitted while it had a frame that stays REC_NOTE_UNTOLD */
+    PASSED_OVER = 16,                   /* it was admitted while it had a frame that stays REC_WATCH_UNREPORTED */
     CHANGING = 32                       /* it is in the batch that is being applied */
 };
 
@@ -130,23 +130,23 @@ static struct rec_thread *find_thread_in_step(const PyThreadState *ts)
         return NULL;
     bool may_be_other = rec_greenlets.are_used && (cpython_data_stack(ts) != thread->data_stack ||
                                                    (rec_greenlets.has_bare && ts != PyThreadState_Get()));
-    thread->must_tell |= may_be_other;
+    thread->must_report_stack |= may_be_other;
     return may_be_other ? NULL : thread;
 }
 
-/* Tells what is open in a thread now: f and the frames outwards of it. ticks: since when, as far as the records
+/* Reports what is open in a thread now: f and the frames outwards of it. ticks: since when, as far as the records
  * allow. */
-static void tell_stack(PyThreadState *ts, struct rec_thread *thread, cpython_frame *f, uint64_t ticks)
+static void report_stack(PyThreadState *ts, struct rec_thread *thread, cpython_frame *f, uint64_t ticks)
 {
-    rec_threads_tell_stack(thread, f, ticks);
+    rec_threads_report_stack(thread, f, ticks);
     thread->stack.depth = rec_threads_count_recorded(ts, f);
 }
 
-bool rec_muting_is_told(const cpython_frame *f, uint32_t function)
+bool rec_muting_is_reported(const cpython_frame *f, uint32_t function)
 {
-    const struct rec_noted *noted = rec_noted_find(f);
-    return is_silent(function) ? noted && noted->note == REC_NOTE_TOLD :
-                                            !noted || noted->note != REC_NOTE_UNTOLD;
+    const struct rec_watched *watched = rec_watched_find(f);
+    return is_silent(function) ? watched && watched->state == REC_WATCH_REPORTED :
+                                            !watched || watched->state != REC_WATCH_UNREPORTED;
 }
 
 bool rec_muting_has_entered(const cpython_frame *f)
@@ -161,10 +161,10 @@ bool rec_muting_has_entered(const cpython_frame *f)
     return false;
 }
 
-/* True for a note of this function for which its exits may be events. */
-static bool may_be_armed_for(const struct rec_noted *noted, uint32_t function)
+/* True for an entry of this function for which its exits may be events. */
+static bool may_be_armed_for(const struct rec_watched *watched, uint32_t function)
 {
-    return noted->function == function && (noted->is_continuable || noted->note == REC_NOTE_TOLD);
+    return watched->function == function && (watched->is_continuable || watched->state == REC_WATCH_REPORTED);
 }
 
 /* ---- muting ---- */
@@ -198,23 +198,23 @@ static void defer_callers_of_c(uint32_t *functions, size_t *n, enum rec_order_ki
 }
 
 /* Notes the open frames of the batch, whose exits are to be recorded all the same. Returns false when the thread has
- * one that cannot be noted. */
-static bool note_open_frames(PyThreadState *ts)
+ * one that cannot be watched. */
+static bool watch_open_frames(PyThreadState *ts)
 {
     uint64_t tag;
-    bool are_all_noted = true;
+    bool are_all_watched = true;
     cpython_frame *f = rec_threads_innermost(ts);
     for (; (f = rec_threads_recorded_from(ts, f, &tag)); f = cpython_previous(f)) {
         uint32_t function = (uint32_t)tag;
         if (!(state_of(function) & CHANGING))
             continue;
-        struct rec_noted *noted = rec_noted_find(f);
-        if (!noted && !rec_noted_add(ts, f, function, REC_NOTE_TOLD))
-            are_all_noted = false;
+        struct rec_watched *watched = rec_watched_find(f);
+        if (!watched && !rec_watched_add(ts, f, function, REC_WATCH_REPORTED))
+            are_all_watched = false;
         else if (cpython_is_continuable(f) || cpython_is_held(f))
             muting.states[function] |= ARMED;
     }
-    return are_all_noted;
+    return are_all_watched;
 }
 
 /* Mutes a batch: functions with the state CHANGING. */
@@ -225,13 +225,13 @@ static void silence(const uint32_t *functions, size_t n)
         muting.swallowed[functions[i]] = 0;
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
         struct rec_thread *thread = find_thread_in_step(ts);
-        if (thread && !note_open_frames(ts))
-            thread->must_tell = true;
+        if (thread && !watch_open_frames(ts))
+            thread->must_report_stack = true;
     }
-    for (struct rec_noted *noted = NULL; (noted = rec_noted_next(noted));)
-        if (state_of(noted->function) & CHANGING && noted->note == REC_NOTE_UNTOLD) {
-            noted->note = REC_NOTE_WATCHED;
-            noted->since = now;
+    for (struct rec_watched *watched = NULL; (watched = rec_watched_next(watched));)
+        if (state_of(watched->function) & CHANGING && watched->state == REC_WATCH_UNREPORTED) {
+            watched->state = REC_WATCH_SEEN;
+            watched->since = now;
         }
     size_t n_standing = 0;
     for (size_t i = 0; i < muting.n_standing; i++)
@@ -248,10 +248,10 @@ static void end_silencing(const uint32_t *functions, size_t n)
     }
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
         struct rec_thread *thread = rec_threads_find(ts);
-        if (!thread || !thread->must_tell || !find_thread_in_step(ts))
+        if (!thread || !thread->must_report_stack || !find_thread_in_step(ts))
             continue;
-        thread->must_tell = false;
-        tell_stack(ts, thread, rec_threads_innermost(ts), rec_clock_ticks());
+        thread->must_report_stack = false;
+        report_stack(ts, thread, rec_threads_innermost(ts), rec_clock_ticks());
     }
     rec_greenlets_forget_stacks();
 }
@@ -268,30 +268,30 @@ static void add_standing(const PyThreadState *ts, const struct rec_thread *threa
     muting.states[function] |= UNSETTLED;
 }
 
-/* Looks at a frame of the batch. Returns true when it is to be told as open. has_recorded: a frame inwards of it is in
+/* Looks at a frame of the batch. Returns true when it is to be reported as open. has_recorded: a frame inwards of it is in
  * the records. */
 static bool admit_frame(PyThreadState *ts, const struct rec_thread *thread, cpython_frame *f, uint32_t function,
                         bool has_recorded)
 {
-    struct rec_noted *noted = rec_noted_find(f);
-    bool is_told = noted && noted->note == REC_NOTE_TOLD;
-    if (noted)
-        rec_noted_remove(noted, f);
+    struct rec_watched *watched = rec_watched_find(f);
+    bool is_reported = watched && watched->state == REC_WATCH_REPORTED;
+    if (watched)
+        rec_watched_remove(watched, f);
     if (thread && stands_at_resume(f))
         add_standing(ts, thread, f, function);
-    if (is_told || !has_recorded)
-        return !is_told;
-    if (!rec_noted_add(ts, f, function, REC_NOTE_UNTOLD))
+    if (is_reported || !has_recorded)
+        return !is_reported;
+    if (!rec_watched_add(ts, f, function, REC_WATCH_UNREPORTED))
         return true;
     muting.states[function] |= PASSED_OVER;
     return false;
 }
 
-/* Tells a thread's frames of the batch as open, from f outwards. Their functions are not silent any more. */
+/* Reports a thread's frames of the batch as open, from f outwards. Their functions are not silent any more. */
 static void admit_frames(PyThreadState *ts, cpython_frame *f)
 {
     struct rec_thread *thread = find_thread_in_step(ts);
-    bool must_tell = false, has_recorded = false;
+    bool must_report_stack = false, has_recorded = false;
     for (cpython_frame *at = f; at; at = cpython_previous(at)) {
         if (!is_program_frame(ts, at))
             continue;
@@ -300,14 +300,14 @@ static void admit_frames(PyThreadState *ts, cpython_frame *f)
         if (!tag || rec_tag_flags(tag) & REC_TAG_EXCLUDED)
             continue;
         if (!(state_of(function) & CHANGING))
-            has_recorded |= !(rec_tag_flags(tag) & REC_TAG_SLOW) || rec_muting_is_told(at, function);
+            has_recorded |= !(rec_tag_flags(tag) & REC_TAG_SLOW) || rec_muting_is_reported(at, function);
         else if (admit_frame(ts, thread, at, function, has_recorded))
-            must_tell = true;
+            must_report_stack = true;
         else
-            has_recorded |= !rec_noted_find(at);
+            has_recorded |= !rec_watched_find(at);
     }
-    if (must_tell && thread)
-        tell_stack(ts, thread, f, rec_clock_ticks());
+    if (must_report_stack && thread)
+        report_stack(ts, thread, f, rec_clock_ticks());
 }
 
 static void admit(const uint32_t *functions, size_t n)
@@ -323,18 +323,20 @@ static void admit(const uint32_t *functions, size_t n)
 
 /* ---- events ---- */
 
-/* Turns the exits of a muted function off again when no frame of it is waited for, or after so many others that the
- * wait is too dear: but for continuable frames that are told, whose exits nothing else would show. */
+/* Turns the exits of a muted function off again when no frame waits for one. It also does when others come too often.
+ * Only a continuable frame that the records have as open is waited for at any price: nothing else would show its exit.
+ */
 static void disarm_if_idle(uint32_t function)
 {
     bool is_dear = muting.swallowed[function] >= MAX_SWALLOWED;
-    for (const struct rec_noted *noted = NULL; (noted = rec_noted_next(noted));)
-        if (may_be_armed_for(noted, function) && (!is_dear || (noted->is_continuable && noted->note == REC_NOTE_TOLD)))
+    for (const struct rec_watched *watched = NULL; (watched = rec_watched_next(watched));)
+        if (may_be_armed_for(watched, function) &&
+            (!is_dear || (watched->is_continuable && watched->state == REC_WATCH_REPORTED)))
             return;
-    for (struct rec_noted *noted = NULL; (noted = rec_noted_next(noted));)
-        if (noted->function == function && noted->is_continuable) {
-            rec_noted_drop(noted);
-            noted = NULL;
+    for (struct rec_watched *watched = NULL; (watched = rec_watched_next(watched));)
+        if (watched->function == function && watched->is_continuable) {
+            rec_watched_release(watched);
+            watched = NULL;
         }
     muting.states[function] &= (uint8_t)~ARMED;
     apply_state(function);
@@ -352,15 +354,15 @@ static void arm(uint32_t function)
 /* At an exit of a muted function: true when the records have the frame as open. */
 static bool leave_silently(cpython_frame *f, uint32_t function)
 {
-    struct rec_noted *noted = rec_noted_find(f);
-    bool is_told = noted && noted->note == REC_NOTE_TOLD;
-    if (noted)
-        rec_noted_remove(noted, f);
+    struct rec_watched *watched = rec_watched_find(f);
+    bool is_reported = watched && watched->state == REC_WATCH_REPORTED;
+    if (watched)
+        rec_watched_remove(watched, f);
     if (state_of(function) & ARMED) {
-        muting.swallowed[function] += !is_told && muting.swallowed[function] < MAX_SWALLOWED;
+        muting.swallowed[function] += !is_reported && muting.swallowed[function] < MAX_SWALLOWED;
         disarm_if_idle(function);
     }
-    return is_told;
+    return is_reported;
 }
 
 /* At the exit of a frame of a function that was admitted while a thread stood at its first instruction. CPython 3.13
@@ -368,10 +370,10 @@ static bool leave_silently(cpython_frame *f, uint32_t function)
  * events are set anew. Returns whether the records have the frame as open. */
 static bool settle(PyThreadState *ts, struct rec_thread *thread, cpython_frame *f, uint32_t function)
 {
-    bool is_told = rec_threads_count_recorded(ts, f) <= thread->stack.depth, is_lost = false, is_waiting = false;
+    bool is_reported = rec_threads_count_recorded(ts, f) <= thread->stack.depth, is_lost = false, is_waiting = false;
     size_t n = 0;
-    if (!is_told)
-        tell_stack(ts, thread, cpython_previous(f), rec_clock_ticks());
+    if (!is_reported)
+        report_stack(ts, thread, cpython_previous(f), rec_clock_ticks());
     for (size_t i = 0; i < muting.n_standing; i++) {
         struct standing *s = &muting.standing[i];
         bool is_still = s->function == function && s->owner != ts && rec_muting_has_entered(s->frame);
@@ -394,16 +396,16 @@ static bool settle(PyThreadState *ts, struct rec_thread *thread, cpython_frame *
     if (!is_lost && !is_waiting)
         muting.states[function] &= (uint8_t)~UNSETTLED;
     apply_state(function);
-    return is_told;
+    return is_reported;
 }
 
 /* At the exit of a frame that was passed over when its function was admitted. */
-static bool pass_over(struct rec_noted *noted, cpython_frame *f, uint32_t function)
+static bool pass_over(struct rec_watched *watched, cpython_frame *f, uint32_t function)
 {
-    rec_noted_remove(noted, f);
+    rec_watched_remove(watched, f);
     bool is_last = true;
-    for (noted = NULL; (noted = rec_noted_next(noted));)
-        is_last &= noted->function != function || noted->note != REC_NOTE_UNTOLD;
+    for (watched = NULL; (watched = rec_watched_next(watched));)
+        is_last &= watched->function != function || watched->state != REC_WATCH_UNREPORTED;
     if (is_last) {
         muting.states[function] &= (uint8_t)~PASSED_OVER;
         apply_state(function);
@@ -418,27 +420,27 @@ bool rec_muting_filter(PyThreadState *ts, struct rec_thread *thread, cpython_fra
         return !pnr_kind_enters_frame(kind) && leave_silently(f, function);
     if (pnr_kind_enters_frame(kind))
         return true;
-    struct rec_noted *noted = rec_noted_find(f);
-    if (noted && noted->note == REC_NOTE_UNTOLD)
-        return pass_over(noted, f, function);
+    struct rec_watched *watched = rec_watched_find(f);
+    if (watched && watched->state == REC_WATCH_UNREPORTED)
+        return pass_over(watched, f, function);
     return !(state_of(function) & UNSETTLED) || settle(ts, thread, f, function);
 }
 
-/* A noted frame has been cleared. If that was at its exit, that is now. It may also have been kept by a traceback or a
- * frame object until now: then the records still have it as open, and are told that it is not. */
-static void leave_cleared(const struct rec_noted *noted)
+/* A watched frame has been cleared. If that was at its exit, that is now. It may also have been kept by a traceback or a
+ * frame object until now: then the records still have it as open, and are reported that it is not. */
+static void leave_cleared(const struct rec_watched *watched)
 {
     PyThreadState *ts = PyThreadState_Get();
-    if (noted->note != REC_NOTE_TOLD || !rec_state_is(REC_RECORDING))
+    if (watched->state != REC_WATCH_REPORTED || !rec_state_is(REC_RECORDING))
         return;
-    bool is_exit = noted->owner == ts && cpython_is_cleared_last(ts, noted->frame, noted->size);
+    bool is_exit = watched->owner == ts && cpython_is_cleared_last(ts, watched->frame, watched->size);
     for (PyThreadState *at = PyInterpreterState_ThreadHead(rec_threads.interp); at; at = PyThreadState_Next(at)) {
-        struct rec_thread *thread = at == noted->owner ? find_thread_in_step(at) : NULL;
+        struct rec_thread *thread = at == watched->owner ? find_thread_in_step(at) : NULL;
         if (!thread)
             continue;
-        const struct rec_open_frame left = { 0, noted->function };
+        const struct rec_open_frame left = { 0, watched->function };
         if (!is_exit) {
-            tell_stack(at, thread, rec_threads_innermost(at), rec_clock_ticks());
+            report_stack(at, thread, rec_threads_innermost(at), rec_clock_ticks());
         } else if (thread->stack.depth) {
             thread->stack.depth--;
             rec_threads_append(at, thread, PNR_RETURN, left, left);
@@ -449,51 +451,51 @@ static void leave_cleared(const struct rec_noted *noted)
 /* ---- looks ---- */
 
 /* Notes the muted frames of a thread that lie inwards of all recorded ones. Returns since when those are known to be
- * open that are slow, and are told now; 0 when there is none. requested: when the look was asked for. Since then the
+ * open that are slow, and are reported now; 0 when there is none. requested: when the look was asked for. Since then the
  * thread has passed no check for pending calls, so that all that it had entered it had entered before. */
-static uint64_t note_silent_frames(PyThreadState *ts, uint64_t requested, uint64_t now)
+static uint64_t watch_silent_frames(PyThreadState *ts, uint64_t requested, uint64_t now)
 {
-    uint64_t told_since = 0;
+    uint64_t reported_since = 0;
     unsigned n_new = 0;
-    for (cpython_frame *f = cpython_running(ts); f && n_new < MAX_NEW_NOTES; f = cpython_previous(f)) {
+    for (cpython_frame *f = cpython_running(ts); f && n_new < MAX_NEWLY_WATCHED; f = cpython_previous(f)) {
         uint64_t tag = is_program_frame(ts, f) ? rec_functions_tag_call(f, cpython_previous(f)) : 0;
         uint32_t function = (uint32_t)tag;
         if (!tag || rec_tag_flags(tag) & REC_TAG_EXCLUDED)
             continue;
         if (!is_silent(function))
             break;
-        struct rec_noted *noted = rec_noted_find(f);
-        if (noted && noted->note == REC_NOTE_TOLD)
+        struct rec_watched *watched = rec_watched_find(f);
+        if (watched && watched->state == REC_WATCH_REPORTED)
             break;
-        if (!noted) {
+        if (!watched) {
             n_new++;
-            if (!(noted = rec_noted_add(ts, f, function, REC_NOTE_WATCHED)))
+            if (!(watched = rec_watched_add(ts, f, function, REC_WATCH_SEEN)))
                 continue;
-            noted->since = stands_at_resume(f) ? now : requested;
+            watched->since = stands_at_resume(f) ? now : requested;
             if (cpython_is_continuable(f))
                 arm(function);
         }
-        if (now - noted->since >= muting.slow_ticks) {
-            noted->note = REC_NOTE_TOLD;
-            told_since = noted->since > told_since ? noted->since : told_since;
+        if (now - watched->since >= muting.slow_ticks) {
+            watched->state = REC_WATCH_REPORTED;
+            reported_since = watched->since > reported_since ? watched->since : reported_since;
         }
     }
-    return told_since;
+    return reported_since;
 }
 
 /* Looks after the plain frames of a thread that the records have as open. Of those that will be kept when they are left
  * the exits are events. Returns whether one was left unseen: its frame object was taken since the last look. */
-static bool look_at_told_frames(const PyThreadState *ts)
+static bool look_at_reported_frames(const PyThreadState *ts)
 {
     bool was_left = false;
-    for (struct rec_noted *noted = NULL; (noted = rec_noted_next(noted));) {
-        if (noted->owner != ts || noted->is_continuable || noted->note != REC_NOTE_TOLD)
+    for (struct rec_watched *watched = NULL; (watched = rec_watched_next(watched));) {
+        if (watched->owner != ts || watched->is_continuable || watched->state != REC_WATCH_REPORTED)
             continue;
-        if (!rec_noted_is_open(ts, noted)) {
-            rec_noted_drop(noted);
+        if (!rec_watched_is_open(ts, watched)) {
+            rec_watched_release(watched);
             was_left = true;
-        } else if (cpython_is_held(noted->frame)) {
-            arm(noted->function);
+        } else if (cpython_is_held(watched->frame)) {
+            arm(watched->function);
         }
     }
     return was_left;
@@ -504,10 +506,10 @@ static void look_at_stacks(uint64_t requested)
     uint64_t now = rec_clock_ticks();
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
         struct rec_thread *thread = find_thread_in_step(ts);
-        bool was_left = thread && look_at_told_frames(ts);
-        uint64_t since = thread ? note_silent_frames(ts, requested, now) : 0;
+        bool was_left = thread && look_at_reported_frames(ts);
+        uint64_t since = thread ? watch_silent_frames(ts, requested, now) : 0;
         if (since || was_left)
-            tell_stack(ts, thread, rec_threads_innermost(ts), since ? since : now);
+            report_stack(ts, thread, rec_threads_innermost(ts), since ? since : now);
     }
 }
 
@@ -545,7 +547,7 @@ static bool add_to_batch(struct batch *batch, uint32_t function)
     return true;
 }
 
-static void list_muted(uint32_t function)
+static void list_as_muted(uint32_t function)
 {
     for (size_t i = 0; i < muting.n_muted; i++)
         if (muting.muted[i] == function)
@@ -554,7 +556,7 @@ static void list_muted(uint32_t function)
         muting.muted[muting.n_muted++] = function;
 }
 
-static void unlist_muted(uint32_t function)
+static void unlist_as_muted(uint32_t function)
 {
     for (size_t i = 0; i < muting.n_muted; i++)
         if (muting.muted[i] == function) {
@@ -574,7 +576,7 @@ static void mute_batch(void)
     for (size_t i = 0; i < to_mute.n; i++) {
         uint32_t function = to_mute.functions[i];
         muting.states[function] |= MUTED;
-        list_muted(function);
+        list_as_muted(function);
         report_change(REC_ORDER_MUTE, function, now);
     }
     if (!muting.is_in_window)
@@ -586,7 +588,7 @@ static void note_admitted(uint32_t function, uint64_t now)
 {
     muting.states[function] &= (uint8_t)~MUTED;
     if (!(muting.states[function] & C_MUTED))
-        unlist_muted(function);
+        unlist_as_muted(function);
     report_change(REC_ORDER_ADMIT, function, now);
 }
 
@@ -602,7 +604,7 @@ static void admit_batch(void)
     to_admit.n = 0;
 }
 
-static void begin_window(uint64_t now)
+static void open_muting_window(uint64_t now)
 {
     for (size_t i = 0; i < muting.n_muted; i++)
         muting.states[muting.muted[i]] |= CHANGING;
@@ -613,7 +615,7 @@ static void begin_window(uint64_t now)
 }
 
 /* Ends a window. A function that cannot be muted now is admitted: the controller will order anew. */
-static void end_window(uint64_t now)
+static void close_muting_window(uint64_t now)
 {
     to_mute.n = 0;
     for (size_t i = 0; i < muting.n_muted; i++)
@@ -651,11 +653,11 @@ static void change_c_calls(struct rec_order order, uint64_t now)
         if (!n)
             return;
         muting.states[function] |= C_MUTED;
-        list_muted(function);
+        list_as_muted(function);
     } else {
         muting.states[function] &= (uint8_t)~C_MUTED;
         if (!(muting.states[function] & MUTED))
-            unlist_muted(function);
+            unlist_as_muted(function);
     }
     apply_state(function);
     report_change(order.kind, function, now);
@@ -688,12 +690,12 @@ static void apply_order(struct rec_order order, uint64_t now)
     case REC_ORDER_WINDOW:
         apply_batches();
         if (!muting.is_in_window)
-            begin_window(now);
+            open_muting_window(now);
         break;
     case REC_ORDER_WINDOW_END:
         apply_batches();
         if (muting.is_in_window)
-            end_window(now);
+            close_muting_window(now);
     }
 }
 
@@ -836,13 +838,13 @@ static double measure_event(void)
 
 const char *rec_muting_fault(void)
 {
-    return rec_noted_init() ? NULL : "other code has all watchers of dicts that the interpreter allows";
+    return rec_watched_init() ? NULL : "other code has all watchers of dicts that the interpreter allows";
 }
 
 /* Forgets what is open, and admits all functions to the code that follows. */
 static void forget_open(void)
 {
-    rec_noted_forget();
+    rec_watched_forget_all();
     muting.n_standing = 0;
     for (size_t i = 0; i < muting.states_capacity; i++)
         if (muting.states[i] & (ARMED | UNSETTLED | PASSED_OVER)) {
@@ -868,7 +870,7 @@ void rec_muting_pause(void)
 
 void rec_muting_forget(void)
 {
-    rec_noted_forget();
+    rec_watched_forget_all();
     muting.is_on = muting.is_in_window = false;
     muting.n_muted = muting.n_standing = 0;
     to_mute.n = to_admit.n = 0;
@@ -885,11 +887,11 @@ int rec_muting_start(double share)
     rec_muting_forget();
     muting.ns_per_tick = 1e9 / (double)rec_clock_rate();
     muting.slow_ticks = (uint64_t)(SLOW_NS / muting.ns_per_tick);
-    rec_noted_on_cleared = leave_cleared;
+    rec_watched_on_cleared = leave_cleared;
     if (muting.event_ns == 0)
         muting.event_ns = DEFAULT_EVENT_NS;
     const struct rec_budget_options options = { share, muting.event_ns, rec_muting_request };
-    if (!rec_noted_init() || !rec_ledger_begin() || rec_budget_start(&options, &err) != 0)
+    if (!rec_watched_init() || !rec_ledger_begin() || rec_budget_start(&options, &err) != 0)
         return -1;
     muting.is_on = true;
     return 0;

@@ -5,12 +5,12 @@
  * What is open when that changes:
  *
  *     a function is muted         its frames that the records have as open stay so, until their exact exits
- *     a function is admitted      its frames that lie inwards of all recorded ones are told as open (SWITCH, OPEN);
+ *     a function is admitted      its frames that lie inwards of all recorded ones are reported as open (SWITCH, OPEN);
  *                                 others, which recorded frames lie in, are passed over: their exits, too
- *     a call of a muted function  at a look, every 10 ms, it is noted; at the next one it is told as open
+ *     a call of a muted function  at a look, every 10 ms, it is watched; at the next one it is reported as open
  *     turns out to be long
  *
- * So the records of a thread never have an exit without its entry. noted_frames.h knows of each frame what holds.
+ * So the records of a thread never have an exit without its entry. watched_frames.h knows of each frame what holds.
  *
  * All functions are called with the GIL, except for rec_muting_request. None runs Python code.
  *
@@ -50,7 +50,7 @@ void rec_muting_request(void);
 bool rec_muting_is_slow(uint32_t function);
 
 /* True for the open frame of a function with REC_TAG_SLOW if the records have it as open, or will. */
-bool rec_muting_is_told(const cpython_frame *f, uint32_t function);
+bool rec_muting_is_reported(const cpython_frame *f, uint32_t function);
 
 /* True for a frame at its first instruction whose entry event does not come: its function was muted when it was
  * entered. */
@@ -68,7 +68,7 @@ static inline int rec_muting_calibrate(void) { return 0; }
 static inline void rec_muting_pause(void) { }
 static inline void rec_muting_forget(void) { }
 static inline bool rec_muting_is_slow(uint32_t function) { return !function; }
-static inline bool rec_muting_is_told(const cpython_frame *f, uint32_t function) { return f && function; }
+static inline bool rec_muting_is_reported(const cpython_frame *f, uint32_t function) { return f && function; }
 static inline bool rec_muting_has_entered(const cpython_frame *f) { return !f; }
 static inline bool rec_muting_filter(PyThreadState *ts, struct rec_thread *thread, cpython_frame *f, uint32_t function,
                                      enum pnr_kind kind)

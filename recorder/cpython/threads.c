@@ -53,7 +53,7 @@ static bool is_recorded(const PyThreadState *ts, cpython_frame *f, uint64_t *tag
         return false;
     *tag = rec_functions_tag_call(f, cpython_previous(f));
     return *tag && !(rec_tag_flags(*tag) & REC_TAG_EXCLUDED) &&
-           (likely(!(rec_tag_flags(*tag) & REC_TAG_SLOW)) || rec_muting_is_told(f, (uint32_t)*tag));
+           (likely(!(rec_tag_flags(*tag) & REC_TAG_SLOW)) || rec_muting_is_reported(f, (uint32_t)*tag));
 }
 
 cpython_frame *rec_threads_recorded_from(PyThreadState *ts, cpython_frame *f, uint64_t *tag)
@@ -259,7 +259,7 @@ void rec_threads_emit_switch(struct rec_thread *thread, cpython_frame *f, struct
     emit_switch_at(thread, f, inner, rec_clock_ticks() - thread->buffer.base);
 }
 
-void rec_threads_tell_stack(struct rec_thread *thread, cpython_frame *f, uint64_t since)
+void rec_threads_report_stack(struct rec_thread *thread, cpython_frame *f, uint64_t since)
 {
     const struct rec_buffer *buffer = &thread->buffer;
     if (buffer->chunk < 0)

@@ -1,0 +1,67 @@
+/* Watched frames: open frames of muted functions. No event would tell apart whether such a frame is still open, so each
+ * has an entry here, which ends with the frame.
+ *
+ * A plain frame is watched by its token: a dict in the frame's f_locals. Functions have none there. (On 3.12 locals()
+ * makes one; it fills the token as it would fill its own.) The interpreter frees it when the frame has been left and
+ * cleared (Python/frame.c, _PyFrame_ClearLocals), and PyDict_AddWatcher reports that. So the end of this very call is
+ * seen, and no other call of the function costs anything. A frame that a traceback or a frame object keeps is cleared
+ * later.
+ *
+ * A continuable frame is watched by its address alone: a token would outlast the run.
+ *
+ * All functions are called with the GIL. None runs Python code. */
+#ifndef REC_WATCHED_FRAMES_H
+#define REC_WATCHED_FRAMES_H
+
+#include "cpython.h"
+
+/* What is known of a watched frame. */
+enum rec_watch {
+    REC_WATCH_NOTHING,                  /* a token without a meaning */
+    REC_WATCH_SEEN,                     /* it was open at a look, and the records do not have it */
+    REC_WATCH_REPORTED,                 /* the records have it as open: its exit is recorded */
+    REC_WATCH_UNREPORTED                /* its function is recorded again, but not this frame: nor is its exit */
+};
+
+struct rec_watched {
+    uint64_t key;                       /* address of the token; of a continuable frame, its own */
+    const cpython_frame *frame;
+    const PyThreadState *owner;         /* compared, never dereferenced */
+    uint64_t since;                     /* ticks when it was known to be open */
+    uint32_t function;
+    uint32_t size;                      /* of the frame, in words of the data stack */
+    uint8_t state;                      /* enum rec_watch */
+    bool is_continuable;
+    bool is_ours;                       /* the token was made by rec_watched_add */
+};
+
+/* Prepares the watcher. Returns false, without an exception, where the interpreter has none left. */
+bool rec_watched_init(void);
+
+/* Called when a plain frame that is watched has been cleared. watched: valid until the function returns; its entry is
+ * removed already. */
+extern void (*rec_watched_on_cleared)(const struct rec_watched *watched);
+
+/* Returns the entry of a frame, or NULL. It lasts until the next call of rec_watched_add or rec_watched_remove. */
+struct rec_watched *rec_watched_find(const cpython_frame *f);
+
+/* Watches a frame that is not watched. Returns NULL when that cannot be done: out of memory, or something else is where
+ * the token belongs. exec() of a function's code puts its variables there. */
+struct rec_watched *rec_watched_add(const PyThreadState *ts, cpython_frame *f, uint32_t function, enum rec_watch state);
+
+/* True while the plain frame of an entry is open in its thread. */
+bool rec_watched_is_open(const PyThreadState *owner, const struct rec_watched *watched);
+
+/* Removes an entry. f: its frame, which is open. */
+void rec_watched_remove(struct rec_watched *watched, cpython_frame *f);
+
+/* The entry after this one, the first one after NULL; NULL at the end. */
+struct rec_watched *rec_watched_next(const struct rec_watched *watched);
+
+/* Removes the entry of a frame that may be gone. */
+void rec_watched_release(struct rec_watched *watched);
+
+/* Removes all entries. Tokens stay in their frames, without a meaning. */
+void rec_watched_forget_all(void);
+
+#endif
