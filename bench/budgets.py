@@ -7,7 +7,7 @@ An Examiner reads each capture when its run has ended, and adds to what was meas
   and of any 100 ms after it.
 - muted: how many functions were muted some time.
 - estimates: [function, its true calls, estimated, its true self time in ns, estimated] of each muted function that has at
-  least a hundredth of the time. The truth is a recording whose budget is endless (TRUTH), of as many loops.
+  least a hundredth of the time. The oracle is a recording whose budget is endless (ORACLE), of as many loops.
 - slow: [long calls of the workload, those that are missing in the trace, the largest delay of a begin in ns].
 """
 
@@ -28,9 +28,9 @@ sys.path.append(os.path.join(ROOT, "tests", "e2e"))
 import ledger           # noqa: E402
 
 SHARES = {"rec_1": 1, "rec_3": 3, "rec_5": 5}       # percent
-TRUTH = "rec_endless"
+ORACLE = "rec_endless"
 OPTIONS = {**{tracer: ["--max-overhead", f"{share}%"] for tracer, share in SHARES.items()},
-           TRUTH: ["--max-overhead", "1000%"]}
+           ORACLE: ["--max-overhead", "1000%"]}
 TRACERS = [PLAIN, "rec", "rec_monitoring", *SHARES, "viztracer", "trace0"]
 WORKLOADS = [*programs.FOURTEEN, *CALLS, "server", *workloads.BUDGETS]
 FACTOR = 10                     # a run takes so many times as long as those of the other tables: some 3 s
@@ -41,12 +41,12 @@ TOLERANCE_NS = 50_000           # between the clock of a workload and a trace's 
 class Examiner:
     def __init__(self, converter):
         self.converter = converter
-        self.truth = {}         # of each workload: (file, line) to [calls, self time in ns]
+        self.oracle = {}         # of each workload: (file, line) to [calls, self time in ns]
 
     def examine(self, workload, tracer, capture, observed):
-        """Adds to what was measured; of TRUTH it keeps what is true."""
-        if tracer == TRUTH:
-            self.truth[workload] = self.profile(capture)
+        """Adds to what was measured; of ORACLE it keeps what is true."""
+        if tracer == ORACLE:
+            self.oracle[workload] = self.profile(capture)
         elif tracer in SHARES:
             one, *others = ledger.read(capture)
             cpu, cost = one.totals()
@@ -54,7 +54,7 @@ class Examiner:
             observed["second"] = one.cost(10**9, skip_ns=10**9)
             observed["tenth"] = one.cost(10**8, skip_ns=10**9)
             observed["muted"] = len(one.muted() | one.muted_c_calls())
-            if workload in self.truth:
+            if workload in self.oracle:
                 observed["estimates"] = list(self.estimates(workload, capture, one.muted()))
         if tracer not in SHARES or not observed["slow_calls"]:
             observed.pop("slow_calls", None)
@@ -87,11 +87,11 @@ class Examiner:
             rows[place][0] += row["calls"]
             rows[place][1] += row["self_ns"]
             names[place] = row["name"]
-        truth = self.truth[workload]
-        total = sum(own for _, own in truth.values())
+        oracle = self.oracle[workload]
+        total = sum(own for _, own in oracle.values())
         for place, name in names.items():
-            if name in muted and place in truth and truth[place][1] >= total / 100:
-                yield [name, truth[place][0], rows[place][0], truth[place][1], rows[place][1]]
+            if name in muted and place in oracle and oracle[place][1] >= total / 100:
+                yield [name, oracle[place][0], rows[place][0], oracle[place][1], rows[place][1]]
 
     def slow(self, capture, calls, zero):
         """Each long call is a slice that ends as it did and begins when it did, or late."""
@@ -151,7 +151,7 @@ def costs(data):
 
 
 def share_right(data, tracer, at):
-    """The share of the estimates within a fifth of the truth. at: 1 for calls, 3 for self times."""
+    """The share of the estimates within a fifth of the oracle. at: 1 for calls, 3 for self times."""
     found = [row for rows in values(data, tracer, "estimates") for row in rows]
     right = [abs(row[at + 1] / row[at] - 1) <= WITHIN for row in found if row[at] > 0]
     return sum(right) / len(right) if right else None

@@ -106,7 +106,7 @@ def often(function, n):
 
 
 def slow_calls(n):
-    """Calls two functions very often, each returns at once, but for one call of either that takes 30 ms: one computes,
+    """Calls two functions very often, each returns at once, except for one call of either that takes 30 ms: one computes,
     the other sleeps in a thread while this one is busy, and then while it waits."""
     often(busy, n)
     thread = threading.Thread(target=often, args=(asleep, n))
