@@ -15,12 +15,14 @@
 #include "cpu_clock.h"
 #include "thread_buffer.h"
 #include "../format/array.h"
+#include "../format/record.h"
 
 #define MS UINT64_C(1000000)
 
 /* The bucket. Its credit is what may still be spent at once; debt is negative credit. */
 #define START_CREDIT_NS 1e9             /* at the start it holds the budget of so much CPU time: for imports */
 #define MAX_CREDIT_NS 5e7               /* ... and after so much of it no more than this */
+#define MAX_DEBT_NS 1e9                 /* what exceeds the budget of so much CPU time is not repaid */
 #define REPAY_NS 5e8                    /* a debt is repaid in so much CPU time */
 #define REACTION_NS 1e7                 /* what the last so much has cost may be spent again before a change comes */
 
@@ -29,7 +31,7 @@
 #define WINDOWS_SHARE 0.1               /* windows may cost so much */
 #define SPARE_SHARE 0.5                 /* ... or so much of what is left, if that is more */
 #define MIN_AIM 0.2                     /* also while a debt is repaid */
-#define REFILL 0.7                  /* of what is left, for functions that are admitted again */
+#define REFILL 0.7                      /* of what is left, for functions that are admitted again */
 
 #define COSTLY 0.03                     /* functions that cost so much of it are muted first */
 #define CHEAP 0.003                     /* ... and those below this last */
@@ -510,17 +512,18 @@ static double mute_costly(double rate, double aim, double min_rate)
 }
 
 /* Mutes until what is admitted costs `aim`, a share of CPU time, or less. The functions that cost next to nothing are
- * the last to go. */
-static void mute_until(double aim, double event_ns)
+ * the last to go. Returns whether anything was to be muted. */
+static bool mute_until(double aim, double event_ns)
 {
     double rate = collect_admitted(event_ns), budget_rate = accounts.share / event_ns;
     aim /= event_ns;
-    if (rate <= aim)
-        return;
+    if (rate <= aim || !accounts.n_candidates)
+        return false;
     qsort(accounts.candidates, accounts.n_candidates, sizeof *accounts.candidates, by_mean);
     rate = mute_costly(rate, aim, COSTLY * budget_rate);
     rate = mute_costly(rate, aim, CHEAP * budget_rate);
     mute_costly(rate, aim, 0);
+    return true;
 }
 
 /* ---- admitting ---- */
@@ -673,6 +676,8 @@ static void settle_accounts(double event_ns, double added_ns)
     accounts.credit_ns += accounts.share * cpu_ns - cost;
     if (accounts.credit_ns > max)
         accounts.credit_ns = max;
+    if (accounts.credit_ns < -accounts.share * MAX_DEBT_NS)
+        accounts.credit_ns = -accounts.share * MAX_DEBT_NS;
     accounts.cost_sum = fade(accounts.cost_sum, cpu_ns, COST_DECAY_NS) + cost;
     accounts.fast_sum = fade(accounts.fast_sum, cpu_ns, FAST_DECAY_NS) + cost;
     accounts.added_sum = fade(accounts.added_sum, cpu_ns, ADDED_DECAY_NS) + added;
@@ -765,7 +770,7 @@ static void open_window(double event_ns)
     count_hidden();
     double left = aim_of_admitted() - collect_admitted(event_ns) * event_ns;
     double filled = accounts.credit_ns >= 0 && left > 0 ? admit_into(REFILL * left, event_ns) : 0;
-    if (filled == 0)
+    if (filled == 0 && accounts.credit_ns >= 0)
         exchange_muted(left > 0 ? REFILL * left : 0, event_ns);
     left -= filled;
     accounts.windows_share = WINDOWS_SHARE * accounts.share;
@@ -790,8 +795,8 @@ static void decide(double event_ns, enum window_state window, bool is_rested)
     accounts.n_unanswered = 0;
     if (window == WINDOW_OPEN && accounts.now_ns - accounts.window_begin.cpu_ns >= WINDOW_MAX_NS)
         give_order(REC_ORDER_WINDOW_END, 0);
-    else if (is_short_of_credit())
-        mute_until(aim_of_admitted(), event_ns);
+    else if (is_short_of_credit() && mute_until(aim_of_admitted(), event_ns))
+        ;                               /* windows wait */
     else if (is_rested)
         admit_all();
     else if (is_window_due(window))
@@ -802,6 +807,8 @@ static void decide(double event_ns, enum window_state window, bool is_rested)
 
 void rec_budget_read(const struct pnr_block_header *header, const struct pnr_record *records, uint32_t n)
 {
+    if (n && pnr_kind_is_of_ledger(pnr_record_kind(records[0])))
+        return;
     pthread_mutex_lock(&accounts.lock);
     pthread_mutex_lock(&exchange.lock);
     double event_ns = exchange.event_ns;
