@@ -54,6 +54,7 @@
 #define WINDOW_EVENTS 4000              /* after so many a window ends */
 #define WINDOW_MIN_EVENTS 1000          /* of one thread, when there are many */
 #define WINDOW_MAX_NS (5 * MS)          /* ... or after so much CPU time */
+#define MIN_PROGRAM_TIME 0.25           /* of the CPU time in a window: the rest is the cost of events */
 
 #define HOLD_OFF_MS UINT32_C(500)       /* a muted function stays so at least so long; doubled when that was too short */
 #define MAX_HOLD_OFF 6                  /* doublings: 32 s */
@@ -698,14 +699,15 @@ static void notice_phase(void)
 }
 
 /* Books a window. The program's time in it is that from when it was begun until its end was about to be carried out,
- * without the cost of its events. */
+ * without the cost of its events. That cost is estimated: it cannot be nearly all of the time. */
 static void end_window(const struct order_report *report)
 {
     double events = report->taken.events_ns - accounts.window_begin.events_ns;
-    double time = (double)(report->taken.cpu_ns - accounts.window_begin.cpu_ns) - events;
+    double cpu = (double)(report->taken.cpu_ns - accounts.window_begin.cpu_ns);
+    double time = cpu - events > MIN_PROGRAM_TIME * cpu ? cpu - events : MIN_PROGRAM_TIME * cpu;
     uint64_t change = accounts.window_change_ns + report->applied.cpu_ns - report->taken.cpu_ns;
     uint64_t pause = (uint64_t)((events + (double)change) / accounts.windows_share);
-    rec_statistics_window_end(report->ticks, time > 0 ? (uint64_t)time : 0);
+    rec_statistics_window_end(report->ticks, (uint64_t)time);
     accounts.window_end_ns = report->applied.cpu_ns;
     accounts.window_pause_ns = pause > WINDOW_NS ? pause : WINDOW_NS;
 }
