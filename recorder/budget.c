@@ -177,6 +177,13 @@ static uint64_t budget_cpu_ns(void)
     return now > accounts.start_ns ? now - accounts.start_ns : 0;
 }
 
+/* Returns how much CPU time there is between two moments. What another thread has read may be a little ahead of now:
+ * the time of the drain's thread was not taken out yet. */
+static uint64_t cpu_between(uint64_t then, uint64_t now)
+{
+    return now > then ? now - then : 0;
+}
+
 /* ---- orders ---- */
 
 /* With `exchange`. Returns false when out of memory. */
@@ -217,10 +224,10 @@ static void renew_deferred(void)
 static void request_if_due(uint64_t now, bool has_muted)
 {
     pthread_mutex_lock(&exchange.lock);
-    uint64_t since = now - exchange.requested_ns;
+    uint64_t since = cpu_between(exchange.requested_ns, now);
     if (since >= LOOK_NS)
         renew_deferred();
-    bool is_due = exchange.n_waiting || (has_muted && since >= LOOK_NS) || now - exchange.cost_taken_ns >= COST_RECORD_NS;
+    bool is_due = exchange.n_waiting || (has_muted && since >= LOOK_NS) || cpu_between(exchange.cost_taken_ns, now) >= COST_RECORD_NS;
     is_due &= !exchange.is_requested || since >= REPEAT_REQUEST_NS;
     if (is_due) {
         exchange.is_requested = true;
@@ -306,7 +313,7 @@ static uint32_t chunk_records(uint64_t now)
 
 bool rec_budget_is_cost_due(void)
 {
-    return budget_cpu_ns() - exchange.cost_taken_ns >= COST_RECORD_NS;
+    return cpu_between(exchange.cost_taken_ns, budget_cpu_ns()) >= COST_RECORD_NS;
 }
 
 bool rec_budget_take_cost(uint64_t *cpu_ns, uint32_t *cost_ns)
@@ -315,7 +322,7 @@ bool rec_budget_take_cost(uint64_t *cpu_ns, uint32_t *cost_ns)
     struct spent spent = spent_now();
     uint64_t now = spent.cpu_ns;
     double cost = spent.events_ns + exchange.added_ns, since = cost - exchange.cost_taken;
-    *cpu_ns = now > exchange.cost_taken_ns ? now - exchange.cost_taken_ns : 0;
+    *cpu_ns = cpu_between(exchange.cost_taken_ns, now);
     *cost_ns = since <= 0 ? 0 : since >= UINT32_MAX ? UINT32_MAX : (uint32_t)since;
     exchange.cost_taken_ns += *cpu_ns;
     exchange.cost_taken = cost;
@@ -703,9 +710,9 @@ static void notice_phase(void)
 static void end_window(const struct order_report *report)
 {
     double events = report->taken.events_ns - accounts.window_begin.events_ns;
-    double cpu = (double)(report->taken.cpu_ns - accounts.window_begin.cpu_ns);
+    double cpu = (double)cpu_between(accounts.window_begin.cpu_ns, report->taken.cpu_ns);
     double time = cpu - events > MIN_PROGRAM_TIME * cpu ? cpu - events : MIN_PROGRAM_TIME * cpu;
-    uint64_t change = accounts.window_change_ns + report->applied.cpu_ns - report->taken.cpu_ns;
+    uint64_t change = accounts.window_change_ns + cpu_between(report->taken.cpu_ns, report->applied.cpu_ns);
     uint64_t pause = (uint64_t)((events + (double)change) / accounts.windows_share);
     rec_statistics_window_end(report->ticks, (uint64_t)time);
     accounts.window_end_ns = report->applied.cpu_ns;
@@ -725,7 +732,7 @@ static void take_report(const struct order_report *report)
     } else if (report->order.kind == REC_ORDER_WINDOW) {
         rec_statistics_window(report->ticks);
         accounts.window_begin = report->applied;
-        accounts.window_change_ns = report->applied.cpu_ns - report->taken.cpu_ns;
+        accounts.window_change_ns = cpu_between(report->taken.cpu_ns, report->applied.cpu_ns);
     } else if (report->order.kind == REC_ORDER_WINDOW_END) {
         end_window(report);
     }
@@ -763,7 +770,8 @@ static double aim_of_admitted(void)
 
 static bool is_window_due(enum window_state window)
 {
-    return window == WINDOW_NONE && accounts.n_muted && accounts.now_ns - accounts.window_end_ns >= accounts.window_pause_ns;
+    return window == WINDOW_NONE && accounts.n_muted &&
+           cpu_between(accounts.window_end_ns, accounts.now_ns) >= accounts.window_pause_ns;
 }
 
 /* Admits what fits, by the windows that there were, and opens the next one. */
@@ -795,7 +803,7 @@ static void decide(double event_ns, enum window_state window, bool is_rested)
     if (accounts.n_unanswered && accounts.now_ns - accounts.ordered_ns < ANSWER_NS)
         return;
     accounts.n_unanswered = 0;
-    if (window == WINDOW_OPEN && accounts.now_ns - accounts.window_begin.cpu_ns >= WINDOW_MAX_NS)
+    if (window == WINDOW_OPEN && cpu_between(accounts.window_begin.cpu_ns, accounts.now_ns) >= WINDOW_MAX_NS)
         give_order(REC_ORDER_WINDOW_END, 0);
     else if (is_short_of_credit() && mute_until(aim_of_admitted(), event_ns))
         ;                               /* windows wait */
