@@ -56,7 +56,7 @@
 #define WINDOW_MAX_NS (5 * MS)          /* ... or after so much CPU time */
 #define MIN_PROGRAM_TIME 0.25           /* of the CPU time in a window: the rest is the cost of events */
 
-#define HOLD_OFF_MS UINT32_C(500)       /* a muted function stays so at least so long; doubled when that was too short */
+#define HOLD_OFF_MS UINT32_C(500)       /* a muted function stays so at least so long; doubled when it was too short */
 #define MAX_HOLD_OFF 6                  /* doublings: 32 s */
 #define IDLE_NS (MS / 10)               /* a tick in which the program took less CPU time is an idle one */
 #define IDLE_TICKS 100                  /* after so many in sequence all is admitted, if there is credit */
@@ -227,7 +227,8 @@ static void request_if_due(uint64_t now, bool has_muted)
     uint64_t since = cpu_between(exchange.requested_ns, now);
     if (since >= LOOK_NS)
         renew_deferred();
-    bool is_due = exchange.n_waiting || (has_muted && since >= LOOK_NS) || cpu_between(exchange.cost_taken_ns, now) >= COST_RECORD_NS;
+    bool is_due = exchange.n_waiting || (has_muted && since >= LOOK_NS) ||
+                  cpu_between(exchange.cost_taken_ns, now) >= COST_RECORD_NS;
     is_due &= !exchange.is_requested || since >= REPEAT_REQUEST_NS;
     if (is_due) {
         exchange.is_requested = true;
@@ -308,7 +309,9 @@ void rec_budget_set_event_cost(double ns)
 static uint32_t chunk_records(uint64_t now)
 {
     double n = CHUNK_NS * accounts.share / exchange.event_ns;
-    return now < START_CREDIT_NS || n < FIRST_CHUNK ? FIRST_CHUNK : n < PNR_BLOCK_RECORDS ? (uint32_t)n : PNR_BLOCK_RECORDS;
+    if (now < START_CREDIT_NS || n < FIRST_CHUNK)
+        return FIRST_CHUNK;
+    return n < PNR_BLOCK_RECORDS ? (uint32_t)n : PNR_BLOCK_RECORDS;
 }
 
 bool rec_budget_is_cost_due(void)
