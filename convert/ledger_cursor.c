@@ -159,6 +159,7 @@ int ledger_cursor_advance(struct ledger_cursor *ledger, struct thread_cursor *cu
 {
     struct converted_process *process = ledger->process;
     struct ledger_view *view = &ledger->view;
+    ledger->breaks_flows |= !view->is_known || (view->n_muted && !view->in_window);     /* those that were open */
     while (view->next < view->ledger->n && ledger_cursor_ticks(ledger) <= ticks) {
         const struct ledger_event *event = &view->ledger->events[view->next];
         uint64_t ns = timeline_since(process->timeline, process->zero_ns, event->ticks);

@@ -62,9 +62,13 @@ bool slice_filter_hides(const struct slice_filter *filter, enum pnr_subject subj
 unsigned slice_filter_judge_flow(const struct slice_filter *filter, const struct entered_frame *entered)
 {
     const struct slice_pipeline *pipeline = &filter->pipeline;
-    bool is_new = entered->is_first || flows_has_run(pipeline->flows, entered->function, entered->frame) ||
-                  !ledger_view_was_muted(pipeline->muted, entered->function);
-    return is_new ? 0 : SLICE_FLOW_INCOMPLETE;
+    if (entered->flags & SLICE_CUT)     /* it began before */
+        return 0;
+    if (ledger_view_hides(pipeline->muted, entered->function))
+        flows_forget_frame(pipeline->flows, entered->frame);
+    bool is_whole = entered->is_first || flows_has_run(pipeline->flows, entered->function, entered->frame) ||
+                    !ledger_view_was_muted(pipeline->muted, entered->function);
+    return is_whole ? 0 : SLICE_FLOW_INCOMPLETE;
 }
 
 void slice_filter_leave_hidden(struct slice_filter *filter, uint64_t frame)

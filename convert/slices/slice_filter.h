@@ -76,7 +76,8 @@ void slice_filter_create(struct slice_filter *filter, bool is_attributed, uint32
 
 /* ---- for the inlined functions ---- */
 
-/* Returns SLICE_FLOW_INCOMPLETE if slices of the frame before this one are missing since its function was muted. */
+/* Ends the flow of a frame that is entered while its function is muted: it may be another frame's. Returns
+ * SLICE_FLOW_INCOMPLETE if slices of the frame before this one are missing since its function was muted. */
 unsigned slice_filter_judge_flow(const struct slice_filter *filter, const struct entered_frame *entered);
 
 
@@ -117,7 +118,7 @@ static inline __attribute__((always_inline)) bool slice_filter_enter(struct slic
     unsigned flags = entered->flags;
     struct slice_begin begin = slice_time_begin(&filter->time, variant == PIPELINE_PLAIN, ns);
     if (entered->frame) {
-        if (variant == PIPELINE_MUTED)
+        if (variant == PIPELINE_MUTED && pipeline->muted)
             flags |= slice_filter_judge_flow(filter, entered);
         unsigned how = (entered->is_first ? FLOWS_FIRST : 0) | (is_retained ? FLOWS_RETAINED : 0) |
                        (entered->is_task ? FLOWS_TASK : 0);
