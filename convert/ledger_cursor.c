@@ -157,8 +157,8 @@ static void limit_gaps(struct ledger_cursor *ledger, const struct ledger_event *
         hidden_rates_use_limit(pipeline->rates, ledger->n_costs);
     else if (event->kind == LEDGER_COST)
         hidden_rates_limit_gaps(pipeline->rates, event->cpu_ns);
-    else if (event->kind == LEDGER_WINDOW)
-        pipeline->rates->max_ns = find_window_cpu(&ledger->view);
+    else if (event->kind == LEDGER_WINDOW || event->kind == LEDGER_WINDOW_END)
+        pipeline->rates->max_ns = ledger->view.in_window ? find_window_cpu(&ledger->view) : UINT64_MAX;
 }
 
 /* What is muted, or whether a window is open, has changed. */

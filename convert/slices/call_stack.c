@@ -399,12 +399,12 @@ static void account_time(struct call_stack *stack, uint64_t ns, uint64_t n_event
         stack->n_before_window = stack->n;
     if (stack->n == 0)
         return;
+    if (time.ns > pipeline->rates->max_ns)
+        time.ns = pipeline->rates->max_ns;
     if (pipeline->learns_rates)
         hidden_rates_note_gap(pipeline->rates, time.ns);
     if (!muted->is_known)
         return;
-    if (time.ns > pipeline->rates->max_ns)
-        time.ns = pipeline->rates->max_ns;
     if (pipeline->learns_rates && muted->in_window)
         learn_time(stack, time);
     else if (!pipeline->learns_rates && !muted->in_window && muted->n_muted &&

@@ -33,7 +33,7 @@ struct hidden_pair {
     bool is_hidden;                     /* by what is muted now */
     bool has_base;                      /* `base` also has the windows before its first call */
     uint64_t calls;
-    struct recorded_time self;
+    struct recorded_time self, self_in_window;
     struct recorded_time base;          /* the caller's, in windows in which the function was muted */
     double calls_per_ns, self_per_ns;
 };
@@ -46,7 +46,7 @@ struct rate_slot {
 void hidden_rates_init(struct hidden_rates *rates, double event_cost_ns)
 {
     *rates = (struct hidden_rates){ .event_cost_ns = event_cost_ns, .n_callers = 1, .n_pairs = 1,
-                                    .max_ns = UINT64_MAX };
+                                    .max_ns = UINT64_MAX, .cpu_share = 1 };
     rates->by_function = rates->by_both = (struct pnr_table){ .slot_size = sizeof(struct rate_slot),
                                                               .secret = pnr_table_secret() };
 }
@@ -66,6 +66,12 @@ static void add_recorded(struct recorded_time *to, struct recorded_time time)
 {
     to->ns += time.ns;
     to->n_events += time.n_events;
+}
+
+/* Returns the time of which only a share was the program's own; events do not become fewer. */
+static struct recorded_time scale_recorded(struct recorded_time time, double share)
+{
+    return (struct recorded_time){ (uint64_t)((double)time.ns * share), time.n_events };
 }
 
 /* Returns the time without what its events took. */
@@ -117,6 +123,10 @@ void hidden_rates_limit_gaps(struct hidden_rates *rates, uint64_t cpu_ns)
         return;
     }
     rates->limits[rates->n_limits++] = find_limit(rates->gaps, cpu_ns);
+    uint64_t sum_ns = 0;
+    for (unsigned k = 0; rates->gaps && k < GAP_BUCKETS; k++)
+        sum_ns += rates->gaps[k].ns;
+    rates->cpu_share = sum_ns > cpu_ns ? (double)cpu_ns / (double)sum_ns : 1;
     if (rates->gaps)
         memset(rates->gaps, 0, GAP_BUCKETS * sizeof *rates->gaps);
 }
@@ -176,7 +186,7 @@ void hidden_rates_add_time(struct hidden_rates *rates, uint32_t caller, uint32_t
         rates->touched = number;
     }
     if (pair)
-        add_recorded(&rates->pairs[pair].self, time);
+        add_recorded(&rates->pairs[pair].self_in_window, time);
 }
 
 void hidden_rates_add_call(struct hidden_rates *rates, uint32_t caller, uint32_t hidden, struct mute_reason reason)
@@ -216,6 +226,8 @@ static void extend_bases(struct hidden_rates *rates, const struct hidden_caller 
     for (uint32_t i = caller->first_pair; i; i = rates->pairs[i].next) {
         struct hidden_pair *pair = &rates->pairs[i];
         uint32_t since = 0;
+        add_recorded(&pair->self, scale_recorded(pair->self_in_window, rates->cpu_share));
+        pair->self_in_window = (struct recorded_time){ 0, 0 };
         if (!ledger_view_muted_since(muted, pair->reason.function, pair->reason.is_c_calls, &since))
             continue;
         if (!pair->has_base) {
@@ -234,6 +246,7 @@ void hidden_rates_end_window(struct hidden_rates *rates, const struct ledger_vie
         struct hidden_caller *caller = &rates->callers[rates->touched];
         rates->touched = caller->next_touched;
         caller->is_touched = false;
+        caller->in_window = scale_recorded(caller->in_window, rates->cpu_share);
         extend_bases(rates, caller, muted);
         add_recorded(&caller->time, caller->in_window);
         caller->in_window = (struct recorded_time){ 0, 0 };

@@ -50,6 +50,7 @@ struct hidden_rates {
     uint32_t touched;                   /* list of the callers that have run in the window */
     uint64_t max_ns;                    /* the longest time between two events that counts now */
     struct gap_bucket *gaps;            /* times between events since the last report of cost, by their size; owned */
+    double cpu_share;                   /* of the times before the last report: what the program ran */
     uint64_t *limits;                   /* max_ns before each report of cost; owned */
     size_t n_limits, limit_capacity;
     bool is_out_of_memory;              /* sticks */
