@@ -199,6 +199,8 @@ class Trace:
     - processes: pid to name.
     - metadata: the metadata events.
     - instants: the names of the instant events.
+    - windows: the (begin, end) of the times in which muted functions were recorded, too.
+    - counters: by the counter's name its [(ts, value), ...].
     """
 
     LARGEST = 200_000_000       # bytes: about a gigabyte of slices
@@ -209,6 +211,7 @@ class Trace:
         self.threads, self.processes, self.metadata, self.instants = {}, {}, [], []
         threads, flow_events, sources = collections.defaultdict(list), collections.defaultdict(list), {}
         creations, tasks = collections.defaultdict(list), collections.defaultdict(list)
+        self.counters, window_events = collections.defaultdict(list), collections.defaultdict(list)
         with open(path, encoding="utf-8") as file:
             for event in events(file, sources):
                 kind, thread = event["ph"], (event["pid"], event.get("tid"))
@@ -219,6 +222,11 @@ class Trace:
                     threads[thread].append(Slice(function, event["ts"], event["ts"] + event["dur"], thread, flags))
                 elif kind in "stf" and event["cat"] == "creation":
                     creations[event["id"]].append((kind, thread, event["ts"], event["name"]))
+                elif kind in "be" and event["cat"] == "window":
+                    window_events[event["pid"]].append((event["ts"], kind))
+                elif kind == "C":
+                    for value in event["args"].values():
+                        self.counters[event["name"]].append((event["ts"], value))
                 elif kind in "be":
                     tasks[event["id"]].append((kind, event["name"], thread, event["ts"], event.get("args", {}),
                                                event.get("sf")))
@@ -232,6 +240,7 @@ class Trace:
                         self.processes[event["pid"]] = event["args"]["name"]
                 elif kind == "i":
                     self.instants.append(event["name"])
+        self.windows = [pair for events in window_events.values() for pair in read_windows(events)]
         self.slices, found, begins, functions = [], collections.defaultdict(list), {}, {}
         for slices in threads.values():
             for one in slices:
@@ -271,6 +280,13 @@ def nanoseconds(microseconds):
     if len(part) != 3:
         raise AssertionError(f"a time without three decimals: {microseconds}")
     return int(whole) * 1000 + int(part)
+
+
+def read_windows(events):
+    """[(begin, end), ...] of the windows of a process: each ends before the next one begins."""
+    if "".join(kind for _, kind in events) != "be" * (len(events) // 2) or events != sorted(events, key=lambda one: one[0]):
+        raise AssertionError(f"windows are reported by {events[:10]}")
+    return [(begin, end) for (begin, _), (end, _) in zip(events[::2], events[1::2])]
 
 
 def nest(slices):

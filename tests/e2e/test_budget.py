@@ -34,8 +34,9 @@ MISSING_ENTRY, MISSING_EXIT = "without a matching entry", "whose exit was not re
 
 
 class BudgetCase(e2e.EndToEnd):
-    def examine(self, capture, status=0):
-        """A capture is whole, converts, and no stack is wrong in it. Returns its Trace and its Ledgers."""
+    def examine(self, capture, status=0, is_read=True):
+        """A capture is whole, converts, and no stack is wrong in it. Returns its Trace, if it is to be read, and its
+        Ledgers."""
         verified = e2e.run([e2e.CONVERT, "--verify", capture], timeout=600)
         lines = [line for line in verified.err.splitlines() if KILLED_LINE not in line]
         self.assertEqual((verified.status, lines), (status, []))
@@ -47,7 +48,7 @@ class BudgetCase(e2e.EndToEnd):
         ledgers = ledger.read(capture)
         self.assertEqual([one.problems for one in ledgers if one.problems], [])
         self.assertFalse([one for one in ledgers if not one.is_whole])
-        return e2e.Trace(trace), ledgers
+        return e2e.Trace(trace) if is_read else None, ledgers
 
     def check_again(self, capture):
         """The reader that shares no code with the converter makes the same slices and flows of a capture."""
@@ -76,10 +77,10 @@ class BudgetCase(e2e.EndToEnd):
             elif entry.kind == "COST":
                 self.assertGreaterEqual(entry.frame, 0)
 
-    def check_lines_of(self, text, *options, budget="1%"):
+    def record_budget(self, text, *options, budget="1%", is_read=True):
         """Runs a program alone, and recorded with a budget, which must come to the same. Returns Trace and Ledgers."""
         self.record_as_plain(text, "--max-overhead", budget, *options)
-        return self.examine(self.path("run.pnr"))
+        return self.examine(self.path("run.pnr"), is_read=is_read)
 
 
 # ---- what is recorded with an endless budget
@@ -137,9 +138,9 @@ class HotPrograms(BudgetCase):
     test would find nothing."""
 
     def check_program(self, name, budget):
-        is_small = budget == "0.1%"
+        is_small = budget == "0.1%"         # and so is the capture, which two readers of Python take slowly
         text = hot_programs.text_of(name, ROUNDS.get(name, hot_programs.ROUNDS))
-        trace, ledgers = self.check_lines_of(text, *OPTIONS.get(name, ()), budget=budget)
+        trace, ledgers = self.record_budget(text, *OPTIONS.get(name, ()), budget=budget, is_read=is_small)
         for one in ledgers:
             self.check_entries(one)
             self.assertEqual(one.properties["max_overhead"], budget.rstrip("%"))
@@ -147,10 +148,9 @@ class HotPrograms(BudgetCase):
         muted = set().union(*(one.muted() | one.muted_c_calls() for one in ledgers))
         self.assertTrue([name for name in muted if name.startswith("__main__.")] or
                         (name == "the standard library" and muted), f"nothing was muted: {muted}")
-        self.assertFalse([name for name in muted if name.endswith("<module>")])
-        main = [one for one in trace.slices if one.function.name == "__main__.<module>"]
-        self.assertEqual(len({one.thread for one in main}), 1 if name != "forks" else len(main))
+        self.assertFalse([name for one in ledgers for name in one.muted() if name.endswith("<module>")])
         if is_small:
+            self.assertEqual(len(trace.windows), sum(len(one.of("WINDOW")) for one in ledgers))
             self.check_again(self.path("run.pnr"))
 
 
@@ -229,7 +229,7 @@ class Modes(BudgetCase):
             """
         path = self.write("app.py", self.program(text))
         alone = e2e.plain([path])
-        for budget in "1%", "0.1%":
+        for budget in "0.3%", "0.1%":
             shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
             found = e2e.recorded(self.path("run.pnr"), [path], options=["-q", "--max-overhead", budget],
                                  env={"PANOPTICON_TEST": "recorded"})
@@ -253,7 +253,7 @@ class Modes(BudgetCase):
         path = self.write("app.py", self.program(text))
         alone = e2e.plain([path])
         found = e2e.recorded(self.path("run.pnr"), [path], env={"PANOPTICON_TEST": "1"},
-                             options=["-q", "--max-overhead", "1%", "--toggle-on", "SIGUSR2"])
+                             options=["-q", "--max-overhead", "0.3%", "--toggle-on", "SIGUSR2"])
         self.assertEqual(found, alone)
         _, ledgers = self.examine(self.path("run.pnr"))
         self.assertMuted(ledgers)
@@ -270,12 +270,13 @@ class Modes(BudgetCase):
                 shot(k, 5)
             print(work(2000))
             """
-        self.script_recorded(text, "--max-overhead", "1%")
+        self.script_recorded(text, "--max-overhead", "0.3%")
         for k in range(8):
             trace, ledgers = self.examine(self.path(f"shot{k}.pnr"))
             self.assertMuted(ledgers)
-            self.assertEqual(len(trace.named("__main__.shot")), 6 * (k + 1))
-        _, ledgers = self.examine(self.path("run.pnr"))
+            if "__main__.shot" not in ledgers[0].muted():
+                self.assertEqual(len(trace.named("__main__.shot")), 6 * (k + 1))
+        _, ledgers = self.examine(self.path("run.pnr"), is_read=False)
         self.assertMuted(ledgers)
 
     def script_recorded(self, text, *options):
@@ -309,7 +310,7 @@ class Modes(BudgetCase):
         """A program records parts of itself, inside of a recording, too; each capture has its own part of the ledger."""
         text = """
             for k in range(4):
-                with panopticon_rec.Recorder(f"region{k}.pnr", max_overhead="1%"):
+                with panopticon_rec.Recorder(f"region{k}.pnr", max_overhead="0.3%"):
                     print(work(25_000))
                 work(1000)
             """
@@ -322,9 +323,9 @@ class Modes(BudgetCase):
                     for k in range(4):
                         shutil.rmtree(self.path(f"region{k}.pnr"))
                     found = e2e.recorded(self.path("run.pnr"), [path], cwd=self.directory,
-                                         options=["-q", "--max-overhead", "1%"])
+                                         options=["-q", "--max-overhead", "0.3%"])
                     self.assertEqual(found, alone)
-                    self.assertMuted(self.examine(self.path("run.pnr"))[1])
+                    self.assertMuted(self.examine(self.path("run.pnr"), is_read=False)[1])
                 for k in range(4):
                     trace, ledgers = self.examine(self.path(f"region{k}.pnr"))
                     self.assertMuted(ledgers)
@@ -361,7 +362,7 @@ class Modes(BudgetCase):
         finished = self.script(self.program(text))
         self.assertEqual(len(finished.out.splitlines()), 6)
         for k in range(6):
-            self.assertMuted(self.examine(self.path(f"part{k}.pnr"))[1])
+            self.assertMuted(self.examine(self.path(f"part{k}.pnr"), is_read=False)[1])
 
     def test_ends(self):
         """However the program ends: an exception, exit in a thread's time, os._exit, a signal."""
@@ -380,11 +381,11 @@ class Modes(BudgetCase):
                     """))
                 alone = e2e.plain([path])
                 shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
-                found = e2e.recorded(self.path("run.pnr"), [path], options=["-q", "--max-overhead", "1%"])
+                found = e2e.recorded(self.path("run.pnr"), [path], options=["-q", "--max-overhead", "0.5%"])
                 self.assertEqual((found.status, found.out, re.findall(r"^\w+Error.*", found.err, re.MULTILINE)),
                                  (alone.status, alone.out, re.findall(r"^\w+Error.*", alone.err, re.MULTILINE)))
                 self.assertEqual(found.status, status)
-                self.assertMuted(self.examine(self.path("run.pnr"))[1])
+                self.assertMuted(self.examine(self.path("run.pnr"), is_read=False)[1])
 
 
 # ---- slow calls
@@ -565,7 +566,7 @@ class SlowCalls(BudgetCase):
         calls = [Call(*call) for call in json.loads(found.out)]
         return calls, witness, trace, int(one.properties["start_monotonic_ns"]), one
 
-    def check_slow(self, how, budget="1%", depth=1):
+    def check_slow(self, how, budget="0.3%", depth=1):
         """depth: so many slices of the function end with the call."""
         for _ in range(5):
             calls, witness, trace, zero, one = self.observe(how, budget)
@@ -691,7 +692,7 @@ class Estimates(BudgetCase):
     def test_calls(self):
         """The estimates of 9 out of 10 muted functions are within a fifth of the program's own counts."""
         finished = self.record_as_plain(ESTIMATED, "--max-overhead", "3%")
-        _, (one,) = self.examine(self.path("run.pnr"))
+        _, (one,) = self.examine(self.path("run.pnr"), is_read=False)
         counts, functions = json.loads(finished.out), self.functions(self.path("run.pnr"))
         muted = [name for name in counts if f"__main__.{name}" in one.muted()]
         self.assertGreaterEqual(len(muted), 2)
@@ -704,7 +705,7 @@ class Estimates(BudgetCase):
         text = hot_programs.text_of("the standard library", 40)
         full = self.full(text)
         self.record_as_plain(text, "--max-overhead", "3%")
-        _, (one,) = self.examine(self.path("run.pnr"))
+        _, (one,) = self.examine(self.path("run.pnr"), is_read=False)
         found = self.functions(self.path("run.pnr"))
         total = sum(each["self_ns"] for each in full.values())
         hot = [name for name, each in full.items() if name in one.muted() and each["self_ns"] > total / 100]
@@ -723,7 +724,7 @@ class Estimates(BudgetCase):
 
     def test_exact(self):
         """--exact shows what was recorded, which is less than all."""
-        finished = self.record_as_plain(ESTIMATED, "--max-overhead", "1%")
+        finished = self.record_as_plain(ESTIMATED, "--max-overhead", "0.3%")
         counts, exact = json.loads(finished.out), self.functions(self.path("run.pnr"), "--exact")
         trace = e2e.Trace(e2e.convert(self.path("run.pnr"))).count()
         for name in counts:
@@ -777,7 +778,7 @@ MANY_FLOWS = """
 class Flows(BudgetCase):
     def test_no_flow_joins_two(self):
         seed = str(self.random().randrange(10**6))
-        for budget in "1%", "0.3%":
+        for budget in "0.3%", "0.1%":
             shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
             path = self.write("app.py", MANY_FLOWS)
             finished = e2e.recorded(self.path("run.pnr"), [path, seed], options=["-q", "--max-overhead", budget])
@@ -899,7 +900,7 @@ class Tools(BudgetCase):
 
     def check_tool(self, text):
         text = textwrap.dedent(self.HOT) + textwrap.dedent(text)
-        _, ledgers = self.check_lines_of(text, budget="0.5%")
+        _, ledgers = self.record_budget(text, budget="0.5%", is_read=False)
         self.assertIn("__main__.leaf", set().union(*(one.muted() for one in ledgers)))
 
     def test_lines_once(self):
