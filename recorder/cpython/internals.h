@@ -429,6 +429,38 @@ static inline int cpython_add_pending_call(PyInterpreterState *interp, int (*fun
 }
 #endif
 
+#if PY_VERSION_HEX >= 0x030C0000
+/* True for a plain frame that stands at an exit with events: another tool's function for it may run. */
+static inline bool cpython_is_leaving(const cpython_frame *f)
+{
+    int opcode = cpython_opcode(cpython_instruction(f));
+    if (cpython_is_continuable(f))
+        return false;
+    if (opcode == INSTRUMENTED_LINE || opcode == INSTRUMENTED_INSTRUCTION) {    /* these hide what they stand for */
+        PyObject *bytes = PyCode_GetCode(cpython_code(f));      /* owned */
+        const _Py_CODEUNIT *first = (const _Py_CODEUNIT *)cpython_code(f)->co_code_adaptive;
+        if (bytes)
+            opcode = (unsigned char)PyBytes_AS_STRING(bytes)[(cpython_instruction(f) - first) * (int)sizeof *first];
+        else
+            PyErr_Clear();
+        Py_XDECREF(bytes);
+    }
+#ifdef RETURN_CONST
+    if (opcode == RETURN_CONST || opcode == INSTRUMENTED_RETURN_CONST)
+        return true;
+#endif
+    return opcode == RETURN_VALUE || opcode == INSTRUMENTED_RETURN_VALUE;
+}
+
+/* The same for a continuable frame that yields. From 3.13 on it stands behind its yield by then. */
+static inline bool cpython_is_yielding(const cpython_frame *f)
+{
+    const _Py_CODEUNIT *instruction = cpython_instruction(f) - (PY_VERSION_HEX >= 0x030D0000);
+    return cpython_is_continuable(f) && (cpython_opcode(instruction) == INSTRUMENTED_YIELD_VALUE ||
+                                         cpython_opcode(cpython_instruction(f)) == INSTRUMENTED_YIELD_VALUE);
+}
+#endif
+
 /* ---- running a program ---- */
 
 /* Runs func(arg) as the interpreter's own main does: with no Python frame outwards of it, and with all of the recursion

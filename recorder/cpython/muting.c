@@ -200,15 +200,33 @@ static void defer_callers_of_c(uint32_t *functions, size_t *n, enum rec_order_ki
     *n = n_left;
 }
 
-/* Notes the open frames of the batch, whose exits are to be recorded all the same. Returns false when the thread has
- * one that cannot be watched. */
-static bool watch_open_frames(PyThreadState *ts)
+/* True for a frame whose entry event is under way, or still to come. */
+static bool may_start(cpython_frame *f)
+{
+    return !cpython_is_entry(f) && !cpython_is_incomplete(f) && cpython_has_pending_entry(f) &&
+           !rec_muting_has_entered(f);
+}
+
+/* Watches the open frames of the batch, whose exits are to be recorded all the same. Another tool's function may run
+ * for the entry or exit of a frame: then the records have more frames than are entered, or fewer. Returns false when
+ * the thread has a frame that cannot be watched. */
+static bool watch_open_frames(PyThreadState *ts, const struct rec_thread *thread)
 {
     uint64_t tag;
     bool are_all_watched = true;
-    cpython_frame *f = rec_threads_innermost(ts);
-    for (; (f = rec_threads_recorded_from(ts, f, &tag)); f = cpython_previous(f)) {
+    cpython_frame *innermost = rec_threads_innermost(ts);
+    int surplus = (int)rec_threads_count_recorded(ts, innermost) - (int)thread->stack.depth;
+    for (cpython_frame *f = innermost; f; f = cpython_previous(f)) {
+        bool is_starting = surplus < 0 && f != innermost && may_start(f);
+        tag = is_starting ? rec_functions_tag_call(f, cpython_previous(f)) : 0;
+        if (!is_starting && rec_threads_recorded_from(ts, f, &tag) != f)
+            continue;
         uint32_t function = (uint32_t)tag;
+        surplus += is_starting;
+        if (surplus > 0 && (cpython_is_leaving(f) || cpython_is_yielding(f))) {
+            surplus--;
+            continue;
+        }
         if (!(state_of(function) & CHANGING))
             continue;
         struct rec_watched *watched = rec_watched_find(f);
@@ -228,7 +246,7 @@ static void silence(const uint32_t *functions, size_t n)
         muting.swallowed[functions[i]] = 0;
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
         struct rec_thread *thread = find_thread_in_step(ts);
-        if (thread && !watch_open_frames(ts))
+        if (thread && !watch_open_frames(ts, thread))
             thread->must_report_stack = true;
     }
     for (struct rec_watched *watched = NULL; (watched = rec_watched_next(watched));)
@@ -282,8 +300,8 @@ static bool admit_frame(PyThreadState *ts, const struct rec_thread *thread, cpyt
         rec_watched_remove(watched, f);
     if (thread && stands_at_resume(f))
         add_standing(ts, thread, f, function);
-    if (is_reported || !has_recorded)
-        return !is_reported;
+    if (is_reported || (!has_recorded && !cpython_is_leaving(f)))
+        return !is_reported;            /* the exit of one that is being left is no event for the recorder any more */
     if (!rec_watched_add(ts, f, function, REC_WATCH_UNREPORTED))
         return true;
     muting.states[function] |= PASSED_OVER;
@@ -296,12 +314,15 @@ static void admit_frames(PyThreadState *ts, cpython_frame *f)
     struct rec_thread *thread = find_thread_in_step(ts);
     bool must_report_stack = false, has_recorded = false;
     for (cpython_frame *at = f; at; at = cpython_previous(at)) {
-        if (!is_program_frame(ts, at))
+        bool is_starting = at != f && may_start(at);    /* for another tool alone */
+        if (!is_starting && !is_program_frame(ts, at))
             continue;
         uint64_t tag = rec_functions_tag_call(at, cpython_previous(at));
         uint32_t function = (uint32_t)tag;
-        if (!tag || rec_tag_flags(tag) & REC_TAG_EXCLUDED)
+        if (!tag || rec_tag_flags(tag) & REC_TAG_EXCLUDED || (is_starting && !(state_of(function) & CHANGING)))
             continue;
+        if (is_starting && thread)
+            add_standing(ts, thread, at, function);
         if (!(state_of(function) & CHANGING))
             has_recorded |= !(rec_tag_flags(tag) & REC_TAG_SLOW) || rec_muting_is_reported(at, function);
         else if (admit_frame(ts, thread, at, function, has_recorded))
@@ -402,18 +423,16 @@ static bool settle(PyThreadState *ts, struct rec_thread *thread, cpython_frame *
     return is_reported;
 }
 
-/* At the exit of a frame that was passed over when its function was admitted. */
-static bool pass_over(struct rec_watched *watched, cpython_frame *f, uint32_t function)
+/* A frame has been left that was passed over when its function was admitted. */
+static void pass_over(uint32_t function)
 {
-    rec_watched_remove(watched, f);
     bool is_last = true;
-    for (watched = NULL; (watched = rec_watched_next(watched));)
+    for (const struct rec_watched *watched = NULL; (watched = rec_watched_next(watched));)
         is_last &= watched->function != function || watched->state != REC_WATCH_UNREPORTED;
     if (is_last) {
         muting.states[function] &= (uint8_t)~PASSED_OVER;
         apply_state(function);
     }
-    return false;
 }
 
 bool rec_muting_filter(PyThreadState *ts, struct rec_thread *thread, cpython_frame *f, uint32_t function,
@@ -424,8 +443,11 @@ bool rec_muting_filter(PyThreadState *ts, struct rec_thread *thread, cpython_fra
     if (pnr_kind_enters_frame(kind))
         return true;
     struct rec_watched *watched = rec_watched_find(f);
-    if (watched && watched->state == REC_WATCH_UNREPORTED)
-        return pass_over(watched, f, function);
+    if (watched && watched->state == REC_WATCH_UNREPORTED) {
+        rec_watched_remove(watched, f);
+        pass_over(function);
+        return false;
+    }
     return !(state_of(function) & UNSETTLED) || settle(ts, thread, f, function);
 }
 
@@ -434,6 +456,8 @@ bool rec_muting_filter(PyThreadState *ts, struct rec_thread *thread, cpython_fra
 static void leave_cleared(const struct rec_watched *watched)
 {
     PyThreadState *ts = PyThreadState_Get();
+    if (watched->state == REC_WATCH_UNREPORTED)
+        pass_over(watched->function);
     if (watched->state != REC_WATCH_REPORTED || !rec_state_is(REC_RECORDING))
         return;
     bool is_exit = watched->owner == ts && cpython_is_cleared_last(ts, watched->frame, watched->size);
