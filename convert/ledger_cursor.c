@@ -126,14 +126,39 @@ static int forget_flows(struct ledger_cursor *ledger, const struct thread_cursor
 static void account_threads(const struct ledger_cursor *ledger, struct thread_cursor *cursors, size_t n,
                             const struct ledger_event *event, uint64_t ns)
 {
-    bool changes_rates = event->kind != LEDGER_WINDOW && event->kind != LEDGER_WINDOW_END;
-    if (event->kind == LEDGER_COST || !ledger->process->pipeline.rates)
+    bool changes_rates = event->kind != LEDGER_WINDOW && event->kind != LEDGER_WINDOW_END &&
+                         event->kind != LEDGER_COST;
+    if (!ledger->process->pipeline.rates)
         return;
     for (size_t i = 0; i < n; i++) {
         thread_cursor_account(&cursors[i], ns);
         if (changes_rates)
             thread_cursor_settle(&cursors[i]);
     }
+}
+
+/* The CPU time that the next COST event reports, if it comes before the window's end; else UINT64_MAX. */
+static uint64_t find_window_cpu(const struct ledger_view *view)
+{
+    const struct ledger *all = view->ledger;
+    for (size_t i = view->next; i < all->n && all->events[i].kind != LEDGER_WINDOW_END; i++)
+        if (all->events[i].kind == LEDGER_COST)
+            return all->events[i].cpu_ns;
+    return UINT64_MAX;
+}
+
+/* Limits the times between events that follow: while rates are learned, to the CPU time of a whole window. */
+static void limit_gaps(struct ledger_cursor *ledger, const struct ledger_event *event)
+{
+    const struct slice_pipeline *pipeline = &ledger->process->pipeline;
+    if (event->kind == LEDGER_COST)
+        ledger->n_costs++;
+    if (!pipeline->learns_rates)
+        hidden_rates_use_limit(pipeline->rates, ledger->n_costs);
+    else if (event->kind == LEDGER_COST)
+        hidden_rates_limit_gaps(pipeline->rates, event->cpu_ns);
+    else if (event->kind == LEDGER_WINDOW || event->kind == LEDGER_WINDOW_END)
+        pipeline->rates->max_ns = ledger->view.in_window ? find_window_cpu(&ledger->view) : UINT64_MAX;
 }
 
 /* What is muted, or whether a window is open, has changed. */
@@ -144,6 +169,7 @@ static void follow_change(struct ledger_cursor *ledger, struct thread_cursor *cu
     const struct ledger_view *view = &ledger->view;
     if (!pipeline->rates)
         return;
+    limit_gaps(ledger, event);
     if (was_in_window && !view->in_window && pipeline->learns_rates)
         hidden_rates_end_window(pipeline->rates, view);
     bool is_change = event->kind == LEDGER_MUTE || event->kind == LEDGER_ADMIT || event->kind == LEDGER_UNKNOWN;
@@ -159,6 +185,7 @@ int ledger_cursor_advance(struct ledger_cursor *ledger, struct thread_cursor *cu
 {
     struct converted_process *process = ledger->process;
     struct ledger_view *view = &ledger->view;
+    ledger->breaks_flows |= !view->is_known || (view->n_muted && !view->in_window);     /* those that were open */
     while (view->next < view->ledger->n && ledger_cursor_ticks(ledger) <= ticks) {
         const struct ledger_event *event = &view->ledger->events[view->next];
         uint64_t ns = timeline_since(process->timeline, process->zero_ns, event->ticks);

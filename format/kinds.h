@@ -73,10 +73,16 @@ static inline bool pnr_kind_enters_frame(enum pnr_kind kind)
            ;
 }
 
-/* True for what counts as an event of the program: not what lists frames, nor what only the ledger has. */
+/* True for what only the ledger has. */
+static inline bool pnr_kind_is_of_ledger(unsigned kind)
+{
+    return kind >= PNR_MUTE && kind <= PNR_COST;
+}
+
+/* True for what counts as an event of the program. */
 static inline bool pnr_kind_is_event(unsigned kind)
 {
-    return kind != PNR_EMPTY && kind != PNR_OPEN && !(kind >= PNR_MUTE && kind <= PNR_COST);
+    return kind != PNR_EMPTY && kind != PNR_OPEN && !pnr_kind_is_of_ledger(kind);
 }
 
 /* True when `function` is a number of the name table. */

@@ -16,12 +16,14 @@
 #include "cpu_clock.h"
 #include "thread_buffer.h"
 #include "../format/array.h"
+#include "../format/record.h"
 
 #define MS UINT64_C(1000000)
 
 /* The bucket. Its credit is what may still be spent at once; debt is negative credit. */
 #define START_CREDIT_NS 1e9             /* at the start it holds the budget of so much CPU time: for imports */
 #define MAX_CREDIT_NS 5e7               /* ... and after so much of it no more than this */
+#define MAX_DEBT_NS 1e9                 /* what exceeds the budget of so much CPU time is not repaid */
 #define REPAY_NS 5e8                    /* a debt is repaid in so much CPU time */
 #define REACTION_NS 1e7                 /* what the last so much has cost may be spent again before a change comes */
 
@@ -30,7 +32,7 @@
 #define WINDOWS_SHARE 0.1               /* windows may cost so much */
 #define SPARE_SHARE 0.5                 /* ... or so much of what is left, if that is more */
 #define MIN_AIM 0.2                     /* also while a debt is repaid */
-#define REFILL 0.7                  /* of what is left, for functions that are admitted again */
+#define REFILL 0.7                      /* of what is left, for functions that are admitted again */
 
 #define COSTLY 0.03                     /* functions that cost so much of it are muted first */
 #define CHEAP 0.003                     /* ... and those below this last */
@@ -53,8 +55,9 @@
 #define WINDOW_EVENTS 4000              /* after so many a window ends */
 #define WINDOW_MIN_EVENTS 1000          /* of one thread, when there are many */
 #define WINDOW_MAX_NS (5 * MS)          /* ... or after so much CPU time */
+#define MIN_PROGRAM_TIME 0.25           /* of the CPU time in a window: the rest is the cost of events */
 
-#define HOLD_OFF_MS UINT32_C(500)       /* a muted function stays so at least so long; doubled when that was too short */
+#define HOLD_OFF_MS UINT32_C(500)       /* a muted function stays so at least so long; doubled when it was too short */
 #define MAX_HOLD_OFF 6                  /* doublings: 32 s */
 #define IDLE_NS (MS / 10)               /* a tick in which the program took less CPU time is an idle one */
 #define IDLE_TICKS 100                  /* after so many in sequence all is admitted, if there is credit */
@@ -176,6 +179,13 @@ static uint64_t budget_cpu_ns(void)
     return now > accounts.start_ns ? now - accounts.start_ns : 0;
 }
 
+/* Returns how much CPU time there is between two moments. What another thread has read may be a little ahead of now:
+ * the time of the drain's thread was not taken out yet. */
+static uint64_t cpu_between(uint64_t then, uint64_t now)
+{
+    return now > then ? now - then : 0;
+}
+
 /* ---- orders ---- */
 
 /* With `exchange`. Returns false when out of memory. */
@@ -217,16 +227,17 @@ static void renew_deferred(void)
 static void request_if_due(uint64_t now, bool has_muted, bool has_run)
 {
     pthread_mutex_lock(&exchange.lock);
-    uint64_t since = now - exchange.requested_ns, clock = rec_clock_monotonic_ns();
-    bool is_look_due = clock - exchange.look_ns >= LOOK_NS;
+    uint64_t since = cpu_between(exchange.requested_ns, now), moment = rec_clock_monotonic_ns();
+    bool is_look_due = moment - exchange.look_ns >= LOOK_NS;
     if (is_look_due)
         renew_deferred();
-    bool is_due = exchange.n_waiting || (has_muted && is_look_due) || now - exchange.cost_taken_ns >= COST_RECORD_NS;
+    bool is_due = exchange.n_waiting || (has_muted && is_look_due) ||
+                  cpu_between(exchange.cost_taken_ns, now) >= COST_RECORD_NS;
     is_due &= !exchange.is_requested || since >= REPEAT_REQUEST_NS;
     if (is_due) {
         exchange.is_requested = true;
         exchange.requested_ns = now;
-        exchange.look_ns = clock;
+        exchange.look_ns = moment;
     }
     needs_ticks = has_run || (has_muted && !exchange.is_requested);
     pthread_mutex_unlock(&exchange.lock);
@@ -304,12 +315,14 @@ void rec_budget_set_event_cost(double ns)
 static uint32_t chunk_records(uint64_t now)
 {
     double n = CHUNK_NS * accounts.share / exchange.event_ns;
-    return now < START_CREDIT_NS || n < FIRST_CHUNK ? FIRST_CHUNK : n < PNR_BLOCK_RECORDS ? (uint32_t)n : PNR_BLOCK_RECORDS;
+    if (now < START_CREDIT_NS || n < FIRST_CHUNK)
+        return FIRST_CHUNK;
+    return n < PNR_BLOCK_RECORDS ? (uint32_t)n : PNR_BLOCK_RECORDS;
 }
 
 bool rec_budget_is_cost_due(void)
 {
-    return budget_cpu_ns() - exchange.cost_taken_ns >= COST_RECORD_NS;
+    return cpu_between(exchange.cost_taken_ns, budget_cpu_ns()) >= COST_RECORD_NS;
 }
 
 bool rec_budget_take_cost(uint64_t *cpu_ns, uint32_t *cost_ns)
@@ -318,7 +331,7 @@ bool rec_budget_take_cost(uint64_t *cpu_ns, uint32_t *cost_ns)
     struct spent spent = spent_now();
     uint64_t now = spent.cpu_ns;
     double cost = spent.events_ns + exchange.added_ns, since = cost - exchange.cost_taken;
-    *cpu_ns = now > exchange.cost_taken_ns ? now - exchange.cost_taken_ns : 0;
+    *cpu_ns = cpu_between(exchange.cost_taken_ns, now);
     *cost_ns = since <= 0 ? 0 : since >= UINT32_MAX ? UINT32_MAX : (uint32_t)since;
     exchange.cost_taken_ns += *cpu_ns;
     exchange.cost_taken = cost;
@@ -516,17 +529,18 @@ static double mute_costly(double rate, double aim, double min_rate)
 }
 
 /* Mutes until what is admitted costs `aim`, a share of CPU time, or less. The functions that cost next to nothing are
- * the last to go. */
-static void mute_until(double aim, double event_ns)
+ * the last to go. Returns whether anything was to be muted. */
+static bool mute_until(double aim, double event_ns)
 {
     double rate = collect_admitted(event_ns), budget_rate = accounts.share / event_ns;
     aim /= event_ns;
-    if (rate <= aim)
-        return;
+    if (rate <= aim || !accounts.n_candidates)
+        return false;
     qsort(accounts.candidates, accounts.n_candidates, sizeof *accounts.candidates, by_mean);
     rate = mute_costly(rate, aim, COSTLY * budget_rate);
     rate = mute_costly(rate, aim, CHEAP * budget_rate);
     mute_costly(rate, aim, 0);
+    return true;
 }
 
 /* ---- admitting ---- */
@@ -679,6 +693,8 @@ static void settle_accounts(double event_ns, double added_ns)
     accounts.credit_ns += accounts.share * cpu_ns - cost;
     if (accounts.credit_ns > max)
         accounts.credit_ns = max;
+    if (accounts.credit_ns < -accounts.share * MAX_DEBT_NS)
+        accounts.credit_ns = -accounts.share * MAX_DEBT_NS;
     accounts.cost_sum = fade(accounts.cost_sum, cpu_ns, COST_DECAY_NS) + cost;
     accounts.fast_sum = fade(accounts.fast_sum, cpu_ns, FAST_DECAY_NS) + cost;
     accounts.added_sum = fade(accounts.added_sum, cpu_ns, ADDED_DECAY_NS) + added;
@@ -699,14 +715,15 @@ static void notice_phase(void)
 }
 
 /* Books a window. The program's time in it is that from when it was begun until its end was about to be carried out,
- * without the cost of its events. */
+ * without the cost of its events. That cost is estimated: it cannot be nearly all of the time. */
 static void end_window(const struct order_report *report)
 {
     double events = report->taken.events_ns - accounts.window_begin.events_ns;
-    double time = (double)(report->taken.cpu_ns - accounts.window_begin.cpu_ns) - events;
-    uint64_t change = accounts.window_change_ns + report->applied.cpu_ns - report->taken.cpu_ns;
+    double cpu = (double)cpu_between(accounts.window_begin.cpu_ns, report->taken.cpu_ns);
+    double time = cpu - events > MIN_PROGRAM_TIME * cpu ? cpu - events : MIN_PROGRAM_TIME * cpu;
+    uint64_t change = accounts.window_change_ns + cpu_between(report->taken.cpu_ns, report->applied.cpu_ns);
     uint64_t pause = (uint64_t)((events + (double)change) / accounts.windows_share);
-    rec_statistics_window_end(report->ticks, time > 0 ? (uint64_t)time : 0);
+    rec_statistics_window_end(report->ticks, (uint64_t)time);
     accounts.window_end_ns = report->applied.cpu_ns;
     accounts.window_pause_ns = pause > WINDOW_NS ? pause : WINDOW_NS;
 }
@@ -724,7 +741,7 @@ static void take_report(const struct order_report *report)
     } else if (report->order.kind == REC_ORDER_WINDOW) {
         rec_statistics_window(report->ticks);
         accounts.window_begin = report->applied;
-        accounts.window_change_ns = report->applied.cpu_ns - report->taken.cpu_ns;
+        accounts.window_change_ns = cpu_between(report->taken.cpu_ns, report->applied.cpu_ns);
     } else if (report->order.kind == REC_ORDER_WINDOW_END) {
         end_window(report);
     }
@@ -762,7 +779,8 @@ static double aim_of_admitted(void)
 
 static bool is_window_due(enum window_state window)
 {
-    return window == WINDOW_NONE && accounts.n_muted && accounts.now_ns - accounts.window_end_ns >= accounts.window_pause_ns;
+    return window == WINDOW_NONE && accounts.n_muted &&
+           cpu_between(accounts.window_end_ns, accounts.now_ns) >= accounts.window_pause_ns;
 }
 
 /* Admits what fits, by the windows that there were, and opens the next one. */
@@ -771,7 +789,7 @@ static void open_window(double event_ns)
     count_hidden();
     double left = aim_of_admitted() - collect_admitted(event_ns) * event_ns;
     double filled = accounts.credit_ns >= 0 && left > 0 ? admit_into(REFILL * left, event_ns) : 0;
-    if (filled == 0)
+    if (filled == 0 && accounts.credit_ns >= 0)
         exchange_muted(left > 0 ? REFILL * left : 0, event_ns);
     left -= filled;
     accounts.windows_share = WINDOWS_SHARE * accounts.share;
@@ -794,10 +812,10 @@ static void decide(double event_ns, enum window_state window, bool is_rested)
     if (accounts.n_unanswered && accounts.now_ns - accounts.ordered_ns < ANSWER_NS)
         return;
     accounts.n_unanswered = 0;
-    if (window == WINDOW_OPEN && accounts.now_ns - accounts.window_begin.cpu_ns >= WINDOW_MAX_NS)
+    if (window == WINDOW_OPEN && cpu_between(accounts.window_begin.cpu_ns, accounts.now_ns) >= WINDOW_MAX_NS)
         give_order(REC_ORDER_WINDOW_END, 0);
-    else if (is_short_of_credit())
-        mute_until(aim_of_admitted(), event_ns);
+    else if (is_short_of_credit() && mute_until(aim_of_admitted(), event_ns))
+        ;                               /* windows wait */
     else if (is_rested)
         admit_all();
     else if (is_window_due(window))
@@ -808,6 +826,8 @@ static void decide(double event_ns, enum window_state window, bool is_rested)
 
 void rec_budget_read(const struct pnr_block_header *header, const struct pnr_record *records, uint32_t n)
 {
+    if (n && pnr_kind_is_of_ledger(pnr_record_kind(records[0])))
+        return;
     pthread_mutex_lock(&accounts.lock);
     pthread_mutex_lock(&exchange.lock);
     double event_ns = exchange.event_ns;

@@ -250,8 +250,8 @@ static bool leave_to(struct stream_stack *stream, uint32_t function)
     return false;
 }
 
-static void leave_frame(struct stream_stack *stream, uint32_t function, uint64_t ticks, struct rec_function_calls *calls,
-                      const struct block_reading *reading)
+static void leave_frame(struct stream_stack *stream, uint32_t function, uint64_t ticks,
+                         struct rec_function_calls *calls, const struct block_reading *reading)
 {
     if (stream->n_deeper) {
         stream->n_deeper--;

@@ -76,11 +76,19 @@ static bool is_parked(void)
 
 /* ---- the thread ---- */
 
+static void set_policy(int policy)
+{
+    if (sched_getscheduler(0) != policy)
+        sched_setscheduler(0, policy, &(struct sched_param){ 0 });
+}
+
 /* Waits for wait_ns at most, which becomes longer each time when nothing comes. */
 static void wait_for_ring(uint64_t *wait_ns)
 {
-    if (worker.tasks.is_hurried && worker.tasks.is_hurried())
+    if (worker.tasks.is_hurried && worker.tasks.is_hurried()) {
         *wait_ns = HURRIED_WAIT_NS;
+        set_policy(SCHED_OTHER);
+    }
     if (!rec_bell_wait(&worker.bell, *wait_ns) && *wait_ns < MAX_WAIT_NS)
         *wait_ns = *wait_ns * 2 < MAX_WAIT_NS ? *wait_ns * 2 : MAX_WAIT_NS;
 }
@@ -108,7 +116,7 @@ static void *run_thread(void *unused)
 {
     (void)unused;
     /* It gets its share of the processor, but does not preempt a thread that runs at the moment when it wakes. */
-    sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){ 0 });
+    set_policy(SCHED_BATCH);
     atomic_store(&worker.id, (pid_t)syscall(SYS_gettid));
     work_until_end();
     return NULL;

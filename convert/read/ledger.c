@@ -242,7 +242,7 @@ void ledger_add(struct ledger *ledger, uint64_t ticks, struct pnr_record record)
     else if (kind == PNR_COST)
         keep_event(ledger, (struct ledger_event){ .ticks = ledger->ticks, .cpu_ns = frame, .number = function,
                                                   .kind = LEDGER_COST });
-    else
+    else if (kind != PNR_LOST)          /* the reader calls ledger_lose() for that */
         ledger->n_unknown_kinds++;
 }
 

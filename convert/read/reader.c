@@ -281,6 +281,8 @@ uint64_t reader_end(const struct reader *reader)
     uint64_t ticks = 0;
     for (size_t i = 0; i < reader->index.n_refs; i++) {
         const struct block_ref *ref = &reader->index.refs[i];
+        if (symbols_is_ledger(reader->index.symbols, ref->thread))
+            continue;
         uint64_t end = ref->end_ticks > ref->begin_ticks ? ref->end_ticks : ref->begin_ticks;
         if (end > ticks)
             ticks = end;
@@ -569,6 +571,26 @@ static bool names_ledger(const struct symbols *symbols)
     return false;
 }
 
+/* True when records of the ledger are missing before the block that has been read. */
+static bool lacks_records(const struct index *index, const struct pnr_block_header *header)
+{
+    if (header->flags & PNR_BLOCK_RESYNC)
+        return true;
+    for (uint32_t i = 0; i < header->n_records; i++)
+        if (pnr_record_kind(index->blocks.records[i]) == PNR_LOST)
+            return true;
+    return false;
+}
+
+/* True for a chunk with nothing but MUTED records: the process may have been killed while it wrote them. */
+static bool is_head_alone(const struct index *index, const struct pnr_block_header *header)
+{
+    for (uint32_t i = 0; i < header->n_records; i++)
+        if (pnr_record_kind(index->blocks.records[i]) != PNR_MUTED)
+            return false;
+    return true;
+}
+
 /* True when the ledger's first block, or the absence of any, leaves nothing unknown before it. A capture of a part
  * begins with a block of the ledger if anything was muted then. */
 static bool has_whole_ledger(const struct index *index, const struct block_ref *first, size_t n)
@@ -595,9 +617,10 @@ static int read_ledger_block(struct reader *reader, struct cursor *cursor, struc
     struct pnr_block_header header;
     struct pnr_err fault;
     enum read_outcome outcome = read_ref(reader, cursor, ref, &header, &fault);
-    if (ref->is_after_hole || (outcome != READ_RECORDS && outcome != READ_RETRACTED))
+    bool has_records = outcome == READ_RECORDS;
+    if (ref->is_after_hole || (has_records ? lacks_records(&reader->index, &header) : outcome != READ_RETRACTED))
         ledger_lose(&reader->ledger);
-    if (outcome == READ_RECORDS)
+    if (has_records && !(ref->is_chunk && is_head_alone(&reader->index, &header)))
         add_ledger_block(reader, ref, &header);
     else if (outcome == READ_DAMAGED)
         skip_damaged(reader, cursor, ref, &fault);

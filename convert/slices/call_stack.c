@@ -128,7 +128,23 @@ static inline __attribute__((always_inline)) void push_frame_inline(struct call_
 static void push_frame(struct call_stack *stack, enum pnr_subject subject, uint32_t function, uint64_t frame,
                        bool is_first, unsigned flags, uint64_t ns)
 {
+    push_frame_inline(stack, &stack->filter.pipeline, PIPELINE_FILTERED, subject, function, frame, is_first, flags, ns);
+}
+
+static void push_muted_frame(struct call_stack *stack, enum pnr_subject subject, uint32_t function, uint64_t frame,
+                             bool is_first, unsigned flags, uint64_t ns)
+{
     push_frame_inline(stack, &stack->filter.pipeline, PIPELINE_MUTED, subject, function, frame, is_first, flags, ns);
+}
+
+/* Enters a frame without knowing the variant. */
+static void push_any_frame(struct call_stack *stack, enum pnr_subject subject, uint32_t function, uint64_t frame,
+                           unsigned flags, uint64_t ns)
+{
+    if (stack->filter.pipeline.muted)
+        push_muted_frame(stack, subject, function, frame, false, flags, ns);
+    else
+        push_frame(stack, subject, function, frame, false, flags, ns);
 }
 
 static inline __attribute__((always_inline)) void pop_frame_inline(struct call_stack *stack,
@@ -145,7 +161,10 @@ static inline __attribute__((always_inline)) void pop_frame_inline(struct call_s
 
 static void pop_frame(struct call_stack *stack, bool is_finished, unsigned flags, uint64_t ns)
 {
-    pop_frame_inline(stack, &stack->filter.pipeline, PIPELINE_MUTED, is_finished, flags, ns);
+    if (stack->filter.pipeline.muted)
+        pop_frame_inline(stack, &stack->filter.pipeline, PIPELINE_MUTED, is_finished, flags, ns);
+    else
+        pop_frame_inline(stack, &stack->filter.pipeline, PIPELINE_FILTERED, is_finished, flags, ns);
 }
 
 /* Closes all frames but the n outermost ones. */
@@ -269,8 +288,10 @@ static bool follows_task_calls(const struct call_stack *stack, const struct call
 }
 
 /* Converts the record at `index`, of any kind. */
-static __attribute__((noinline)) void convert_record(struct call_stack *stack, const struct call_stack_input *input,
-                                                     uint32_t index, uint64_t ns)
+static inline __attribute__((always_inline)) void convert_record_inline(struct call_stack *stack,
+                                                                        enum pipeline_variant variant,
+                                                                        const struct call_stack_input *input,
+                                                                        uint32_t index, uint64_t ns)
 {
     struct pnr_record record = input->records[index];
     struct pnr_kind_effect of = pnr_kind_effect(pnr_record_kind(record));
@@ -279,15 +300,31 @@ static __attribute__((noinline)) void convert_record(struct call_stack *stack, c
     if (of.effect == PNR_EFFECT_ENTER) {
         bool is_first = of.traits & PNR_FIRST, has_tasks = stack->filter.pipeline.flows->choice.has_tasks;
         stack->starts_task = is_first && has_tasks && follows_task_calls(stack, input, index);
-        push_frame(stack, of.subject, function, frame, is_first, 0, ns);
+        if (variant == PIPELINE_MUTED)
+            push_muted_frame(stack, of.subject, function, frame, is_first, 0, ns);
+        else
+            push_frame(stack, of.subject, function, frame, is_first, 0, ns);
         stack->starts_task = false;
     } else if (of.effect == PNR_EFFECT_LEAVE) {
         unsigned flags = of.traits & PNR_EXCEPTION ? SLICE_EXCEPTION : 0;
-        leave_frame(stack, &stack->filter.pipeline, PIPELINE_MUTED, of.subject, function, frame, of.traits & PNR_LAST, flags,
+        leave_frame(stack, &stack->filter.pipeline, variant, of.subject, function, frame, of.traits & PNR_LAST, flags,
                     ns);
     } else {
         convert_rare_record(stack, record, ns);
     }
+}
+
+static __attribute__((noinline)) void convert_record(struct call_stack *stack, const struct call_stack_input *input,
+                                                     uint32_t index, uint64_t ns)
+{
+    convert_record_inline(stack, PIPELINE_FILTERED, input, index, ns);
+}
+
+static __attribute__((noinline)) void convert_muted_record(struct call_stack *stack,
+                                                           const struct call_stack_input *input, uint32_t index,
+                                                           uint64_t ns)
+{
+    convert_record_inline(stack, PIPELINE_MUTED, input, index, ns);
 }
 
 /* ---- what is hidden ----
@@ -360,7 +397,13 @@ static void account_time(struct call_stack *stack, uint64_t ns, uint64_t n_event
         stack->accounted_ns = ns;
     if (stack->n_before_window > stack->n)
         stack->n_before_window = stack->n;
-    if (stack->n == 0 || !muted->is_known)
+    if (stack->n == 0)
+        return;
+    if (time.ns > pipeline->rates->max_ns)
+        time.ns = pipeline->rates->max_ns;
+    if (pipeline->learns_rates)
+        hidden_rates_note_gap(pipeline->rates, time.ns);
+    if (!muted->is_known)
         return;
     if (pipeline->learns_rates && muted->in_window)
         learn_time(stack, time);
@@ -419,6 +462,8 @@ static inline __attribute__((always_inline)) void convert_records(struct call_st
                               ns);
         else if (kind == PNR_RETURN)
             leave_frame(stack, &pipeline, variant, PNR_SUBJECT_PYTHON, pnr_record_function(record), 0, true, 0, ns);
+        else if (variant == PIPELINE_MUTED)
+            convert_muted_record(stack, input, next, ns);
         else
             convert_record(stack, input, next, ns);
         if (variant == PIPELINE_MUTED && pipeline.learns_rates && stack->n > n_before)
@@ -429,19 +474,22 @@ static inline __attribute__((always_inline)) void convert_records(struct call_st
     input->ticks = now;
 }
 
+static __attribute__((noinline)) void convert_muted_records(struct call_stack *stack, struct call_stack_input *input,
+                                                            uint64_t until_ticks)
+{
+    convert_records(stack, PIPELINE_MUTED, input, until_ticks);
+}
+
 void call_stack_records(struct call_stack *stack, struct call_stack_input *input, uint64_t until_ticks)
 {
     size_t n_before = begin_changes(stack);
-    switch (slice_pipeline_variant(&stack->filter.pipeline)) {
-    case PIPELINE_PLAIN:
+    enum pipeline_variant variant = slice_pipeline_variant(&stack->filter.pipeline);
+    if (variant == PIPELINE_MUTED)
+        convert_muted_records(stack, input, until_ticks);
+    else if (variant == PIPELINE_PLAIN)
         convert_records(stack, PIPELINE_PLAIN, input, until_ticks);
-        break;
-    case PIPELINE_FILTERED:
+    else
         convert_records(stack, PIPELINE_FILTERED, input, until_ticks);
-        break;
-    case PIPELINE_MUTED:
-        convert_records(stack, PIPELINE_MUTED, input, until_ticks);
-    }
     end_changes(stack, n_before);
     if (input->next == input->n)
         keep_previous(stack, input);
@@ -552,8 +600,8 @@ void call_stack_resync(struct call_stack *stack, const struct pnr_record *open, 
     if (stack->n_before_window > stack->n)
         stack->n_before_window = stack->n;
     for (size_t i = n_matched; i < n; i++)
-        push_frame(stack, open_subject(open[i]), pnr_record_function(open[i]), open_identity(open[i]), false,
-                   begin_flags(stack, open[i]), ns);
+        push_any_frame(stack, open_subject(open[i]), pnr_record_function(open[i]), open_identity(open[i]),
+                       begin_flags(stack, open[i]), ns);
     end_changes(stack, n_before);
 }
 
@@ -570,7 +618,7 @@ void call_stack_reveal(struct call_stack *stack, uint64_t ns)
     stack->n = 0;
     for (size_t i = 0; i < n; i++) {
         struct stack_frame open = stack->frames[i];
-        push_frame(stack, open.subject, open.function, open.frame, false, SLICE_CUT, ns);
+        push_any_frame(stack, open.subject, open.function, open.frame, SLICE_CUT, ns);
     }
     stack->n_overflowed += n_overflowed;
     end_changes(stack, n);

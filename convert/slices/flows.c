@@ -205,7 +205,7 @@ uint64_t flows_enter(struct flows *flows, uint32_t thread, uint32_t function, ui
 }
 
 /* Returns the frame's flow, or NULL. */
-static struct flow *find_flow(const struct flows *flows, uint32_t function, uint64_t frame)
+static inline __attribute__((always_inline)) struct flow *find_flow(const struct flows *flows, uint32_t function, uint64_t frame)
 {
     struct flow *flow = needs_flow(flows, function, frame) ? pnr_table_find(&flows->table, frame) : NULL;
     return flow && flow->function == function ? flow : NULL;
@@ -283,6 +283,13 @@ static void forget_flow(struct flows *flows, struct flow *flow)
     end_flow(flows, flow);
 }
 
+void flows_forget_frame(struct flows *flows, uint64_t frame)
+{
+    struct flow *flow = pnr_table_find(&flows->table, frame);
+    if (flow)
+        forget_flow(flows, flow);
+}
+
 void flows_forget(struct flows *flows, const struct ledger_view *muted, const uint64_t *open, size_t n)
 {
     uint64_t *frames = NULL;            /* to forget: the table is not changed while it is walked */
@@ -300,7 +307,7 @@ void flows_forget(struct flows *flows, const struct ledger_view *muted, const ui
     if (n_frames)
         qsort(frames, n_frames, sizeof *frames, by_identity);   /* what is written does not depend on the table */
     for (size_t i = 0; i < n_frames; i++)
-        forget_flow(flows, pnr_table_find(&flows->table, frames[i]));
+        flows_forget_frame(flows, frames[i]);
     free(frames);
 }
 

@@ -104,6 +104,9 @@ void flows_decide(struct flows *flows, uint32_t *pending, uint64_t begin_ns, boo
 /* Returns whether the frame has a flow with a slice. */
 bool flows_has_run(const struct flows *flows, uint32_t function, uint64_t frame);
 
+/* Ends the flow of this identity, if there is one: it is not known how it goes on. */
+void flows_forget_frame(struct flows *flows, uint64_t frame);
+
 /* Ends the flows of the frames of muted functions, except for those that are open: what runs next under their identity
  * may be another frame. open: the n identities of the open ones, in their order. */
 void flows_forget(struct flows *flows, const struct ledger_view *muted, const uint64_t *open, size_t n);

@@ -1,6 +1,7 @@
 #include "hidden_rates.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "format/array.h"
 
@@ -32,7 +33,7 @@ struct hidden_pair {
     bool is_hidden;                     /* by what is muted now */
     bool has_base;                      /* `base` also has the windows before its first call */
     uint64_t calls;
-    struct recorded_time self;
+    struct recorded_time self, self_in_window;
     struct recorded_time base;          /* the caller's, in windows in which the function was muted */
     double calls_per_ns, self_per_ns;
 };
@@ -44,7 +45,8 @@ struct rate_slot {
 
 void hidden_rates_init(struct hidden_rates *rates, double event_cost_ns)
 {
-    *rates = (struct hidden_rates){ .event_cost_ns = event_cost_ns, .n_callers = 1, .n_pairs = 1 };
+    *rates = (struct hidden_rates){ .event_cost_ns = event_cost_ns, .n_callers = 1, .n_pairs = 1,
+                                    .max_ns = UINT64_MAX, .cpu_share = 1 };
     rates->by_function = rates->by_both = (struct pnr_table){ .slot_size = sizeof(struct rate_slot),
                                                               .secret = pnr_table_secret() };
 }
@@ -53,6 +55,8 @@ void hidden_rates_clear(struct hidden_rates *rates)
 {
     free(rates->callers);
     free(rates->pairs);
+    free(rates->gaps);
+    free(rates->limits);
     pnr_table_clear(&rates->by_function);
     pnr_table_clear(&rates->by_both);
     *rates = (struct hidden_rates){ .event_cost_ns = 0 };
@@ -64,11 +68,72 @@ static void add_recorded(struct recorded_time *to, struct recorded_time time)
     to->n_events += time.n_events;
 }
 
+/* Returns the time of which only a share was the program's own; events do not become fewer. */
+static struct recorded_time scale_recorded(struct recorded_time time, double share)
+{
+    return (struct recorded_time){ (uint64_t)((double)time.ns * share), time.n_events };
+}
+
 /* Returns the time without what its events took. */
 static double program_ns(const struct hidden_rates *rates, struct recorded_time time)
 {
     double ns = (double)time.ns, cost = (double)time.n_events * rates->event_cost_ns;
     return cost < ns * MAX_COST_SHARE ? ns - cost : ns * (1 - MAX_COST_SHARE);
+}
+
+/* ---- how much of a time counts ---- */
+
+/* Times of 2^k nanoseconds or more, and less than twice that. */
+struct gap_bucket {
+    uint64_t n, ns;
+};
+#define GAP_BUCKETS 64
+
+void hidden_rates_note_gap(struct hidden_rates *rates, uint64_t ns)
+{
+    if (!rates->gaps && !(rates->gaps = calloc(GAP_BUCKETS, sizeof *rates->gaps))) {
+        rates->is_out_of_memory = true;
+        return;
+    }
+    struct gap_bucket *bucket = &rates->gaps[ns ? 63 - __builtin_clzll(ns) : 0];
+    bucket->n++;
+    bucket->ns += ns;
+}
+
+/* Returns the time to which longer ones are cut, so that all add up to cpu_ns; UINT64_MAX if they do not exceed it. */
+static uint64_t find_limit(const struct gap_bucket *gaps, uint64_t cpu_ns)
+{
+    uint64_t n = 0, sum_ns = 0;
+    for (unsigned k = 0; gaps && k < GAP_BUCKETS; k++)
+        n += gaps[k].n;
+    for (unsigned k = 0; n && k < GAP_BUCKETS; k++) {
+        uint64_t limit = cpu_ns > sum_ns ? (cpu_ns - sum_ns) / n : 0;
+        if (limit >> k < 2)
+            return limit;
+        n -= gaps[k].n;
+        sum_ns += gaps[k].ns;
+    }
+    return UINT64_MAX;
+}
+
+void hidden_rates_limit_gaps(struct hidden_rates *rates, uint64_t cpu_ns)
+{
+    if (pnr_array_reserve(&rates->limits, &rates->limit_capacity, rates->n_limits + 1) < 0) {
+        rates->is_out_of_memory = true;
+        return;
+    }
+    rates->limits[rates->n_limits++] = find_limit(rates->gaps, cpu_ns);
+    uint64_t sum_ns = 0;
+    for (unsigned k = 0; rates->gaps && k < GAP_BUCKETS; k++)
+        sum_ns += rates->gaps[k].ns;
+    rates->cpu_share = sum_ns > cpu_ns ? (double)cpu_ns / (double)sum_ns : 1;
+    if (rates->gaps)
+        memset(rates->gaps, 0, GAP_BUCKETS * sizeof *rates->gaps);
+}
+
+void hidden_rates_use_limit(struct hidden_rates *rates, size_t i)
+{
+    rates->max_ns = i < rates->n_limits ? rates->limits[i] : UINT64_MAX;
 }
 
 /* ---- learning ---- */
@@ -121,7 +186,7 @@ void hidden_rates_add_time(struct hidden_rates *rates, uint32_t caller, uint32_t
         rates->touched = number;
     }
     if (pair)
-        add_recorded(&rates->pairs[pair].self, time);
+        add_recorded(&rates->pairs[pair].self_in_window, time);
 }
 
 void hidden_rates_add_call(struct hidden_rates *rates, uint32_t caller, uint32_t hidden, struct mute_reason reason)
@@ -161,6 +226,8 @@ static void extend_bases(struct hidden_rates *rates, const struct hidden_caller 
     for (uint32_t i = caller->first_pair; i; i = rates->pairs[i].next) {
         struct hidden_pair *pair = &rates->pairs[i];
         uint32_t since = 0;
+        add_recorded(&pair->self, scale_recorded(pair->self_in_window, rates->cpu_share));
+        pair->self_in_window = (struct recorded_time){ 0, 0 };
         if (!ledger_view_muted_since(muted, pair->reason.function, pair->reason.is_c_calls, &since))
             continue;
         if (!pair->has_base) {
@@ -179,6 +246,7 @@ void hidden_rates_end_window(struct hidden_rates *rates, const struct ledger_vie
         struct hidden_caller *caller = &rates->callers[rates->touched];
         rates->touched = caller->next_touched;
         caller->is_touched = false;
+        caller->in_window = scale_recorded(caller->in_window, rates->cpu_share);
         extend_bases(rates, caller, muted);
         add_recorded(&caller->time, caller->in_window);
         caller->in_window = (struct recorded_time){ 0, 0 };

@@ -35,6 +35,7 @@ struct recorded_time {
     uint64_t ns, n_events;
 };
 
+struct gap_bucket;
 struct hidden_caller;
 struct hidden_pair;
 
@@ -47,12 +48,25 @@ struct hidden_rates {
     struct pnr_table by_function;       /* callers */
     struct pnr_table by_both;           /* pairs */
     uint32_t touched;                   /* list of the callers that have run in the window */
+    uint64_t max_ns;                    /* the longest time between two events that counts now */
+    struct gap_bucket *gaps;            /* times between events since the last report of cost, by their size; owned */
+    double cpu_share;                   /* of the times before the last report: what the program ran */
+    uint64_t *limits;                   /* max_ns before each report of cost; owned */
+    size_t n_limits, limit_capacity;
     bool is_out_of_memory;              /* sticks */
 };
 
 void hidden_rates_init(struct hidden_rates *rates, double event_cost_ns);
 
 void hidden_rates_clear(struct hidden_rates *rates);
+
+/* Of a time between two events only what the program can have run counts: threads wait, and processors have other work. The
+ * ledger reports the CPU time; the longest times are cut until they add up to that. While rates are learned,
+ * hidden_rates_note_gap() gets all times up to the report, and hidden_rates_limit_gaps() the CPU time. When they are
+ * applied, hidden_rates_use_limit() takes the result: i counts the reports that have been passed. */
+void hidden_rates_note_gap(struct hidden_rates *rates, uint64_t ns);
+void hidden_rates_limit_gaps(struct hidden_rates *rates, uint64_t cpu_ns);
+void hidden_rates_use_limit(struct hidden_rates *rates, size_t i);
 
 /* Time in a window in which caller was the innermost function that is not hidden. hidden: the one that ran, or 0. */
 void hidden_rates_add_time(struct hidden_rates *rates, uint32_t caller, uint32_t hidden, struct recorded_time time);

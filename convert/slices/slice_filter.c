@@ -62,9 +62,13 @@ bool slice_filter_hides(const struct slice_filter *filter, enum pnr_subject subj
 unsigned slice_filter_judge_flow(const struct slice_filter *filter, const struct entered_frame *entered)
 {
     const struct slice_pipeline *pipeline = &filter->pipeline;
-    bool is_new = entered->is_first || flows_has_run(pipeline->flows, entered->function, entered->frame) ||
-                  !ledger_view_was_muted(pipeline->muted, entered->function);
-    return is_new ? 0 : SLICE_FLOW_INCOMPLETE;
+    if (entered->flags & SLICE_CUT)     /* it began before */
+        return 0;
+    if (ledger_view_hides(pipeline->muted, entered->function))
+        flows_forget_frame(pipeline->flows, entered->frame);
+    bool is_whole = entered->is_first || flows_has_run(pipeline->flows, entered->function, entered->frame) ||
+                    !ledger_view_was_muted(pipeline->muted, entered->function);
+    return is_whole ? 0 : SLICE_FLOW_INCOMPLETE;
 }
 
 void slice_filter_leave_hidden(struct slice_filter *filter, uint64_t frame)
@@ -106,8 +110,12 @@ void slice_filter_settle_hidden(struct slice_filter *filter)
         hidden_time_settle(&filter->hidden[i], filter->pipeline.rates);
 }
 
-void slice_filter_emit_hiding(struct slice_filter *filter, const struct slice *slice)
+void slice_filter_emit_hiding(struct slice_filter *filter, const struct open_slice *top, unsigned flags,
+                              uint64_t end_ns)
 {
+    const struct slice slice = { .begin_ns = top->begin.ns, .end_ns = end_ns, .thread = filter->thread,
+                                 .function = top->function, .flags = top->flags | flags, .cookie = top->cookie,
+                                 .subject = top->subject };
     const struct slice_pipeline *pipeline = &filter->pipeline;
     struct hidden_time *hidden = &filter->hidden[filter->n];
     size_t n = 0;
@@ -117,9 +125,9 @@ void slice_filter_emit_hiding(struct slice_filter *filter, const struct slice *s
         if (!pipeline->rules || !is_hidden_function(pipeline->rules, calls[i].function))
             calls[n++] = calls[i];
     if (n)
-        pipeline->sink->hiding_slice(pipeline->sink, slice, calls, n);
+        pipeline->sink->hiding_slice(pipeline->sink, &slice, calls, n);
     else if (pipeline->sink->slice)
-        pipeline->sink->slice(pipeline->sink, slice);
+        pipeline->sink->slice(pipeline->sink, &slice);
     hidden_time_reset(hidden);
 }
 

@@ -76,12 +76,14 @@ void slice_filter_create(struct slice_filter *filter, bool is_attributed, uint32
 
 /* ---- for the inlined functions ---- */
 
-/* Returns SLICE_FLOW_INCOMPLETE if slices of the frame before this one are missing since its function was muted. */
+/* Ends the flow of a frame that is entered while its function is muted: it may be another frame's. Returns
+ * SLICE_FLOW_INCOMPLETE if slices of the frame before this one are missing since its function was muted. */
 unsigned slice_filter_judge_flow(const struct slice_filter *filter, const struct entered_frame *entered);
 
 
-/* Emits a slice that has just been removed, with what it hides. */
-void slice_filter_emit_hiding(struct slice_filter *filter, const struct slice *slice);
+/* Emits a slice that has just been removed, with what it hides. flags are added to the slice's. */
+void slice_filter_emit_hiding(struct slice_filter *filter, const struct open_slice *top, unsigned flags,
+                              uint64_t end_ns);
 
 bool slice_filter_hides(const struct slice_filter *filter, enum pnr_subject subject, uint32_t function);
 void slice_filter_retain_pending(struct slice_filter *filter, struct open_slice *slice);
@@ -152,13 +154,12 @@ static inline __attribute__((always_inline)) void slice_filter_leave(struct slic
         slice_filter_prune(filter, top);
         return;
     }
-    struct slice slice = { .begin_ns = top->begin.ns, .end_ns = end_ns, .thread = filter->thread,
-                           .function = top->function, .flags = top->flags | flags, .cookie = top->cookie,
-                           .subject = top->subject };
     if (variant == PIPELINE_MUTED && filter->hidden && pipeline->sink->hiding_slice)
-        slice_filter_emit_hiding(filter, &slice);
+        slice_filter_emit_hiding(filter, top, flags, end_ns);
     else if (pipeline->sink->slice)
-        pipeline->sink->slice(pipeline->sink, &slice);
+        pipeline->sink->slice(pipeline->sink, &(struct slice){
+            .begin_ns = top->begin.ns, .end_ns = end_ns, .thread = filter->thread, .function = top->function,
+            .flags = top->flags | flags, .cookie = top->cookie, .subject = top->subject });
     struct stack_count *count = pipeline->count;
     count->slices++;
     if (filter->n >= count->max_depth)

@@ -1,5 +1,6 @@
 #include "greenlets.h"
 #include "codes.h"
+#include "muting.h"
 
 #include "engine.h"
 
@@ -18,7 +19,7 @@ static const char *refuse_budget(const char *name)
         return "this CPython is later than those whose stacks the recorder can read";
     if (name && rec_engine_frame && strcmp(name, rec_engine_frame->name) == 0)
         return "the frame engine has to see the calls of muted functions, too: leave --engine out";
-    return NULL;
+    return rec_muting_fault();
 }
 
 const struct rec_engine *rec_engine_find(const char *name, bool has_budget)

@@ -42,8 +42,7 @@ int rec_functions_init(const char *own);
 void rec_functions_start(bool keeps_filter);
 
 /* Gets the tag of the code that a frame runs, or makes it, and then gives the code object its events (codes.h). Returns
- * 0 when the name table cannot be written. Keeps the
- * exception that is set. */
+ * 0 when the name table cannot be written. Keeps the exception that is set. */
 uint64_t rec_functions_tag(const cpython_frame *f);
 
 /* Gets the tag of one call: of a boundary function it is the one with its index, or one that says excluded, as its

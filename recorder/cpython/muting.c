@@ -566,9 +566,8 @@ static void unlist_as_muted(uint32_t function)
 }
 
 /* Mutes the functions of to_mute. In a window they are muted at its end. */
-static void mute_batch(void)
+static void mute_batch(uint64_t now)
 {
-    uint64_t now = rec_clock_ticks();
     if (rec_c_calls_are_on() && !muting.is_in_window)
         defer_callers_of_c(to_mute.functions, &to_mute.n, REC_ORDER_MUTE);
     if (!muting.is_in_window)
@@ -592,9 +591,8 @@ static void note_admitted(uint32_t function, uint64_t now)
     report_change(REC_ORDER_ADMIT, function, now);
 }
 
-static void admit_batch(void)
+static void admit_batch(uint64_t now)
 {
-    uint64_t now = rec_clock_ticks();
     for (size_t i = 0; i < to_admit.n; i++)
         note_admitted(to_admit.functions[i], now);
     if (!muting.is_in_window)
@@ -663,16 +661,18 @@ static void change_c_calls(struct rec_order order, uint64_t now)
     report_change(order.kind, function, now);
 }
 
-static void apply_batches(void)
+static void apply_batches(uint64_t now)
 {
     if (to_mute.n)
-        mute_batch();
+        mute_batch(now);
     if (to_admit.n)
-        admit_batch();
+        admit_batch(now);
 }
 
 static void apply_order(struct rec_order order, uint64_t now)
 {
+    if (state_of(order.function) & CHANGING)
+        apply_batches(now);             /* an order for the same function comes before this one */
     bool is_muted = state_of(order.function) & MUTED;
     switch ((enum rec_order_kind)order.kind) {
     case REC_ORDER_MUTE:
@@ -688,28 +688,36 @@ static void apply_order(struct rec_order order, uint64_t now)
         change_c_calls(order, now);
         break;
     case REC_ORDER_WINDOW:
-        apply_batches();
+        apply_batches(now);
         if (!muting.is_in_window)
             open_muting_window(now);
         break;
     case REC_ORDER_WINDOW_END:
-        apply_batches();
+        apply_batches(now);
         if (muting.is_in_window)
             close_muting_window(now);
     }
+}
+
+/* Ticks would count the time in which another thread has the processor. */
+static uint64_t thread_cpu_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
 /* Applies what is ordered, and looks at the stacks. */
 static void follow_request(uint64_t requested)
 {
     struct rec_order order;
-    uint64_t begin = rec_clock_ticks();
+    uint64_t begin = rec_clock_ticks(), cpu_ns = thread_cpu_ns();
     if (muting.n_muted && !muting.is_in_window)
         look_at_stacks(requested);
     while (rec_budget_take(&order))
         apply_order(order, begin);
-    apply_batches();
-    rec_budget_add_cost((uint64_t)((double)(rec_clock_ticks() - begin) * muting.ns_per_tick));
+    apply_batches(begin);
+    rec_budget_add_cost(thread_cpu_ns() - cpu_ns);
     if (rec_budget_is_cost_due())
         report_cost(rec_clock_ticks());
     rec_worker_post();                  /* it sleeps while a program that waits has a request to follow */

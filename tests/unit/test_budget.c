@@ -391,7 +391,8 @@ static double count_wrong_pairs(double share, uint64_t shortest, uint64_t step)
             continue;
         n_looks++;
         for (uint32_t f = 0; f < N; f++)
-            for (uint32_t g = 0; sim.is_muted[FIRST + f] && (shortest + g * step) * 13 < (shortest + f * step) * 10; g++)
+            for (uint32_t g = 0;
+                 sim.is_muted[FIRST + f] && (shortest + g * step) * 13 < (shortest + f * step) * 10; g++)
                 n_wrong += !sim.is_muted[FIRST + g];
     }
     if (getenv("BUDGET_TEST_PRINT"))
