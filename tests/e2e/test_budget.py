@@ -123,7 +123,7 @@ class SameRecords(BudgetCase):
                 self.assertTrue(found[:2] == found[2:], "the records differ")
 
     def test_nothing_is_muted(self):
-        finished = self.record_as_plain(hot_programs.text_of("recursion", 3), *ENDLESS)
+        finished = self.record_as_plain(hot_programs.text_of("signals"), *ENDLESS)
         _, (one,) = self.examine(self.path("run.pnr"))
         self.assertEqual(one.of("MUTE", "MUTED", "WINDOW"), [])
         self.assertEqual(one.properties["max_overhead"], "1000")
