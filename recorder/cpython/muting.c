@@ -889,6 +889,15 @@ void rec_muting_forget(void)
     atomic_store(&muting.requested, 0);
 }
 
+/* The property says a tenth of a nanosecond; a decimal comma of the program's locale must not get into it. */
+static void write_event_cost(double ns)
+{
+    char text[32];
+    unsigned long long tenths = (unsigned long long)(ns * 10 + 0.5);
+    snprintf(text, sizeof text, "%llu.%llu", tenths / 10, tenths % 10);
+    rec_name_table_add_property("event_cost_ns", text);
+}
+
 int rec_muting_start(double share)
 {
     struct pnr_err err;
@@ -898,20 +907,12 @@ int rec_muting_start(double share)
     rec_watched_on_cleared = leave_cleared;
     if (muting.event_ns == 0)
         muting.event_ns = DEFAULT_EVENT_NS;
+    write_event_cost(muting.event_ns);  /* a child of a fork has that of its parent */
     const struct rec_budget_options options = { share, muting.event_ns, rec_muting_request };
     if (!rec_watched_init() || !rec_ledger_begin() || rec_budget_start(&options, &err) != 0)
         return -1;
     muting.is_on = true;
     return 0;
-}
-
-/* The property says a tenth of a nanosecond; a decimal comma of the program's locale must not get into it. */
-static void write_event_cost(double ns)
-{
-    char text[32];
-    unsigned long long tenths = (unsigned long long)(ns * 10 + 0.5);
-    snprintf(text, sizeof text, "%llu.%llu", tenths / 10, tenths % 10);
-    rec_name_table_add_property("event_cost_ns", text);
 }
 
 int rec_muting_calibrate(void)

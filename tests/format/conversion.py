@@ -52,7 +52,7 @@ class Case:
                               timeout=60)
 
 
-def all_cases(folder):
+def cases(folder):
     found = [Case(path.parent) for path in sorted((ROOT / "tests" / folder).glob("*/run.pnr"))]
     assert found, f"no captures in tests/{folder}"
     return found
@@ -60,12 +60,7 @@ def all_cases(folder):
 
 def ledgers(folder):
     """Captures with a ledger."""
-    return [case for case in all_cases(folder) if case.name.startswith("ledger")]
-
-
-def cases(folder):
-    """Those that the converter reads: not yet the ones with a ledger, which test_ledger.py checks without it."""
-    return [case for case in all_cases(folder) if not case.name.startswith("ledger")]
+    return [case for case in cases(folder) if case.name.startswith("ledger")]
 
 
 class CaptureCase(unittest.TestCase):

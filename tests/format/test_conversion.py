@@ -130,7 +130,7 @@ class Made(unittest.TestCase):
             script = runpy.run_path(str(conversion.ROOT / "tests" / folder / "make.py"))
             makers = ({case.__name__: case for case in script["CASES"]} if folder == "golden" else
                       {name: make for name, (_, make) in script["RULES"].items()})
-            self.assertEqual(sorted(makers), [case.name for case in conversion.all_cases(folder)])
+            self.assertEqual(sorted(makers), [case.name for case in conversion.cases(folder)])
             for name, make in makers.items():
                 with self.subTest(name), tempfile.TemporaryDirectory() as directory:
                     path = Path(directory) / "run.pnr"
