@@ -4,8 +4,8 @@
 
 #include "convert/slices/flows.h"
 
-/* The CPU time for which one figure of cost is shown. Windows are short, and cost much: shown alone, they would hide what
- * recording costs as a whole. */
+/* The CPU time for which one figure of cost is shown. Windows are short, and cost much: shown alone, they would hide
+ * what recording costs as a whole. */
 #define COST_CPU_NS 50000000
 
 void ledger_cursor_init(struct ledger_cursor *ledger, struct converted_process *process)
@@ -148,7 +148,7 @@ static uint64_t find_window_cpu(const struct ledger_view *view)
 }
 
 /* Limits the times between events that follow: while rates are learned, to the CPU time of a whole window. */
-static void limit_gaps(struct ledger_cursor *ledger, const struct ledger_event *event)
+static void limit_intervals(struct ledger_cursor *ledger, const struct ledger_event *event)
 {
     const struct slice_pipeline *pipeline = &ledger->process->pipeline;
     if (event->kind == LEDGER_COST)
@@ -156,7 +156,7 @@ static void limit_gaps(struct ledger_cursor *ledger, const struct ledger_event *
     if (!pipeline->learns_rates)
         hidden_rates_use_limit(pipeline->rates, ledger->n_costs);
     else if (event->kind == LEDGER_COST)
-        hidden_rates_limit_gaps(pipeline->rates, event->cpu_ns);
+        hidden_rates_limit_intervals(pipeline->rates, event->cpu_ns);
     else if (event->kind == LEDGER_WINDOW || event->kind == LEDGER_WINDOW_END)
         pipeline->rates->max_ns = ledger->view.in_window ? find_window_cpu(&ledger->view) : UINT64_MAX;
 }
@@ -169,7 +169,7 @@ static void follow_change(struct ledger_cursor *ledger, struct thread_cursor *cu
     const struct ledger_view *view = &ledger->view;
     if (!pipeline->rates)
         return;
-    limit_gaps(ledger, event);
+    limit_intervals(ledger, event);
     if (was_in_window && !view->in_window && pipeline->learns_rates)
         hidden_rates_end_window(pipeline->rates, view);
     bool is_change = event->kind == LEDGER_MUTE || event->kind == LEDGER_ADMIT || event->kind == LEDGER_UNKNOWN;

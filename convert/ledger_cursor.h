@@ -1,6 +1,6 @@
-/* The ledger of a process while it is converted: passes its events as the thread cursors come to their times. So the stages
- * know what is muted, flows end that a mute breaks, time is accounted for as what is muted then demands, and the sink gets
- * what viewers show of it.
+/* The ledger of a process while it is converted: passes its events as the thread cursors come to their times. So the
+ * stages know what is muted, flows end that a mute breaks, time is accounted for as what is muted then demands, and
+ * the sink gets what viewers show of it.
  *
  *     ledger_cursor_init()
  *     before records of a time are converted: ledger_cursor_advance(), if ledger_cursor_ticks() is not after it

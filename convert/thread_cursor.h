@@ -99,7 +99,8 @@ void converted_process_note_time(struct converted_process *process, uint64_t tic
  * call_stack_list_continuable() does. */
 int thread_cursor_list_continuable(const struct thread_cursor *cursor, uint64_t **frames, size_t *n, size_t *capacity);
 
-/* For estimates, as the functions of call_stack.h: the thread has run up to ns; what is muted changes; a window begins. */
+/* For estimates, as the functions of call_stack.h: the thread has run up to ns; what is muted changes; a window
+ * begins. */
 void thread_cursor_account(struct thread_cursor *cursor, uint64_t ns);
 void thread_cursor_settle(struct thread_cursor *cursor);
 void thread_cursor_begin_window(struct thread_cursor *cursor);

@@ -224,6 +224,8 @@ void ledger_add(struct ledger *ledger, uint64_t ticks, struct pnr_record record)
     uint64_t frame = pnr_record_frame(record);
     uint32_t function = pnr_record_function(record);
     bool is_of_function = kind == PNR_MUTE || kind == PNR_ADMIT || kind == PNR_MUTED;
+    if (kind != PNR_MUTED)
+        end_head(ledger);               /* at the block's begin */
     if (ticks > ledger->ticks)
         ledger->ticks = ticks;
     if ((is_of_function && (frame > 1 || function == 0)) || (kind == PNR_MUTED && !ledger->is_in_head)) {
@@ -234,7 +236,6 @@ void ledger_add(struct ledger *ledger, uint64_t ticks, struct pnr_record record)
         list_muted(ledger, function, frame == 1);
         return;
     }
-    end_head(ledger);
     if (is_of_function)
         change_muted(ledger, kind == PNR_MUTE, function, frame == 1);
     else if (kind == PNR_WINDOW || kind == PNR_WINDOW_END)

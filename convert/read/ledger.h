@@ -11,9 +11,8 @@
  *     [ledger_lose(), where a block is missing]
  *     ledger_view_init(), ledger_view_step() ...      as often as wanted
  *     ledger_clear()
- *
- * Memory: 24 bytes for each event, of which a recording makes some forty a second. Those beyond LEDGER_MAX are not kept:
- * what is muted after them is not known. */
+ * Memory: 24 bytes for each event, of which a recording makes some forty a second. Those beyond LEDGER_MAX are not
+ * kept: what is muted after them is not known. */
 #ifndef LEDGER_H
 #define LEDGER_H
 

@@ -112,7 +112,8 @@ static __attribute__((noinline)) bool is_task(const struct call_stack *stack, ui
 
 static inline __attribute__((always_inline)) void push_frame_inline(struct call_stack *stack,
                                                                     const struct slice_pipeline *pipeline,
-                                                                    enum pipeline_variant variant, enum pnr_subject subject,
+                                                                    enum pipeline_variant variant,
+                                                                    enum pnr_subject subject,
                                                                     uint32_t function, uint64_t frame, bool is_first,
                                                                     unsigned flags, uint64_t ns)
 {
@@ -149,7 +150,8 @@ static void push_any_frame(struct call_stack *stack, enum pnr_subject subject, u
 
 static inline __attribute__((always_inline)) void pop_frame_inline(struct call_stack *stack,
                                                                    const struct slice_pipeline *pipeline,
-                                                                   enum pipeline_variant variant, bool is_finished, unsigned flags,
+                                                                   enum pipeline_variant variant, bool is_finished,
+                                                                   unsigned flags,
                                                                    uint64_t ns)
 {
     const struct stack_frame *top = &stack->frames[--stack->n];
@@ -203,7 +205,8 @@ static void leave_inner_frames(struct call_stack *stack, enum pnr_subject subjec
 }
 
 static inline __attribute__((always_inline)) void leave_frame(struct call_stack *stack,
-                                                              const struct slice_pipeline *pipeline, enum pipeline_variant variant,
+                                                              const struct slice_pipeline *pipeline,
+                                                              enum pipeline_variant variant,
                                                               enum pnr_subject subject, uint32_t function,
                                                               uint64_t frame, bool is_finished, unsigned flags,
                                                               uint64_t ns)
@@ -328,10 +331,9 @@ static __attribute__((noinline)) void convert_muted_record(struct call_stack *st
 }
 
 /* ---- what is hidden ----
- *
- * Between two records the innermost frame runs. In a window a frame is hidden if outside of windows it would not have been
- * recorded: it is of a muted function, or is the call of a C function by one whose calls are muted. A frame that was open
- * when the window began is not: it is recorded to its end. */
+ * Between two records the innermost frame runs. In a window a frame is hidden if outside of windows it would not have
+ * been recorded: it is of a muted function, or is the call of a C function by one whose calls are muted. A frame that
+ * was open when the window began is not: it is recorded to its end. */
 
 /* Returns whether the frame at this index is hidden, and why. A call of a C function has its caller below it. */
 static bool is_hidden_frame(const struct call_stack *stack, size_t i, struct mute_reason *reason)
@@ -355,7 +357,8 @@ static bool is_hidden_frame(const struct call_stack *stack, size_t i, struct mut
     return i - 1 >= stack->n_before_window && ledger_view_is_muted(muted, reason->function, false);
 }
 
-/* Returns the function of the innermost frame that is not hidden; 0 when there is none, or it is an unrecorded region. */
+/* Returns the function of the innermost frame that is not hidden; 0 when there is none, or it is an unrecorded region.
+ * */
 static uint32_t find_visible(const struct call_stack *stack)
 {
     struct mute_reason reason;
@@ -402,7 +405,7 @@ static void account_time(struct call_stack *stack, uint64_t ns, uint64_t n_event
     if (time.ns > pipeline->rates->max_ns)
         time.ns = pipeline->rates->max_ns;
     if (pipeline->learns_rates)
-        hidden_rates_note_gap(pipeline->rates, time.ns);
+        hidden_rates_note_interval(pipeline->rates, time.ns);
     if (!muted->is_known)
         return;
     if (pipeline->learns_rates && muted->in_window)
@@ -435,7 +438,8 @@ void call_stack_begin_window(struct call_stack *stack)
 }
 
 /* Most records are CALL and RETURN: for those the compiler omits what other kinds need. */
-static inline __attribute__((always_inline)) void convert_records(struct call_stack *stack, enum pipeline_variant variant,
+static inline __attribute__((always_inline)) void convert_records(struct call_stack *stack,
+                                                                  enum pipeline_variant variant,
                                                                   struct call_stack_input *input,
                                                                   uint64_t until_ticks)
 {

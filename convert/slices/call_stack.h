@@ -72,8 +72,8 @@ void call_stack_restore(struct call_stack *stack, const struct open_frame *frame
 /* Adds the open frames to the snapshot. */
 void call_stack_save(const struct call_stack *stack, struct open_stack_snapshot *snapshot, uint32_t process);
 
-/* Appends the identities of the continuable frames that are open to an array of n (format/array.h). Returns 0, or -1 when
- * out of memory. */
+/* Appends the identities of the continuable frames that are open to an array of n (format/array.h). Returns 0, or -1
+ * when out of memory. */
 int call_stack_list_continuable(const struct call_stack *stack, uint64_t **frames, size_t *n, size_t *capacity);
 
 /* What lies between a block and the one before it. */
@@ -98,8 +98,8 @@ struct call_stack_input {
 /* Converts the records before the first one that is later than until_ticks, or is a SWITCH. */
 void call_stack_records(struct call_stack *stack, struct call_stack_input *input, uint64_t until_ticks);
 
-/* For estimates of what is hidden (hidden_rates.h), in the order of time, also with call_stack_records(): the track runs
- * from ns on; it has run up to ns; what is muted changes now; a window begins now. */
+/* For estimates of what is hidden (hidden_rates.h), in the order of time, also with call_stack_records(): the track
+ * runs from ns on; it has run up to ns; what is muted changes now; a window begins now. */
 void call_stack_run(struct call_stack *stack, uint64_t ns);
 void call_stack_account(struct call_stack *stack, uint64_t ns);
 void call_stack_settle(struct call_stack *stack);

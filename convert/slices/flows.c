@@ -205,7 +205,8 @@ uint64_t flows_enter(struct flows *flows, uint32_t thread, uint32_t function, ui
 }
 
 /* Returns the frame's flow, or NULL. */
-static inline __attribute__((always_inline)) struct flow *find_flow(const struct flows *flows, uint32_t function, uint64_t frame)
+static inline __attribute__((always_inline)) struct flow *find_flow(const struct flows *flows, uint32_t function,
+                                                                    uint64_t frame)
 {
     struct flow *flow = needs_flow(flows, function, frame) ? pnr_table_find(&flows->table, frame) : NULL;
     return flow && flow->function == function ? flow : NULL;

@@ -55,7 +55,7 @@ void hidden_rates_clear(struct hidden_rates *rates)
 {
     free(rates->callers);
     free(rates->pairs);
-    free(rates->gaps);
+    free(rates->intervals);
     free(rates->limits);
     pnr_table_clear(&rates->by_function);
     pnr_table_clear(&rates->by_both);
@@ -84,51 +84,51 @@ static double program_ns(const struct hidden_rates *rates, struct recorded_time 
 /* ---- how much of a time counts ---- */
 
 /* Times of 2^k nanoseconds or more, and less than twice that. */
-struct gap_bucket {
+struct interval_bucket {
     uint64_t n, ns;
 };
-#define GAP_BUCKETS 64
+#define INTERVAL_BUCKETS 64
 
-void hidden_rates_note_gap(struct hidden_rates *rates, uint64_t ns)
+void hidden_rates_note_interval(struct hidden_rates *rates, uint64_t ns)
 {
-    if (!rates->gaps && !(rates->gaps = calloc(GAP_BUCKETS, sizeof *rates->gaps))) {
+    if (!rates->intervals && !(rates->intervals = calloc(INTERVAL_BUCKETS, sizeof *rates->intervals))) {
         rates->is_out_of_memory = true;
         return;
     }
-    struct gap_bucket *bucket = &rates->gaps[ns ? 63 - __builtin_clzll(ns) : 0];
+    struct interval_bucket *bucket = &rates->intervals[ns ? 63 - __builtin_clzll(ns) : 0];
     bucket->n++;
     bucket->ns += ns;
 }
 
 /* Returns the time to which longer ones are cut, so that all add up to cpu_ns; UINT64_MAX if they do not exceed it. */
-static uint64_t find_limit(const struct gap_bucket *gaps, uint64_t cpu_ns)
+static uint64_t find_limit(const struct interval_bucket *intervals, uint64_t cpu_ns)
 {
     uint64_t n = 0, sum_ns = 0;
-    for (unsigned k = 0; gaps && k < GAP_BUCKETS; k++)
-        n += gaps[k].n;
-    for (unsigned k = 0; n && k < GAP_BUCKETS; k++) {
+    for (unsigned k = 0; intervals && k < INTERVAL_BUCKETS; k++)
+        n += intervals[k].n;
+    for (unsigned k = 0; n && k < INTERVAL_BUCKETS; k++) {
         uint64_t limit = cpu_ns > sum_ns ? (cpu_ns - sum_ns) / n : 0;
         if (limit >> k < 2)
             return limit;
-        n -= gaps[k].n;
-        sum_ns += gaps[k].ns;
+        n -= intervals[k].n;
+        sum_ns += intervals[k].ns;
     }
     return UINT64_MAX;
 }
 
-void hidden_rates_limit_gaps(struct hidden_rates *rates, uint64_t cpu_ns)
+void hidden_rates_limit_intervals(struct hidden_rates *rates, uint64_t cpu_ns)
 {
     if (pnr_array_reserve(&rates->limits, &rates->limit_capacity, rates->n_limits + 1) < 0) {
         rates->is_out_of_memory = true;
         return;
     }
-    rates->limits[rates->n_limits++] = find_limit(rates->gaps, cpu_ns);
+    rates->limits[rates->n_limits++] = find_limit(rates->intervals, cpu_ns);
     uint64_t sum_ns = 0;
-    for (unsigned k = 0; rates->gaps && k < GAP_BUCKETS; k++)
-        sum_ns += rates->gaps[k].ns;
+    for (unsigned k = 0; rates->intervals && k < INTERVAL_BUCKETS; k++)
+        sum_ns += rates->intervals[k].ns;
     rates->cpu_share = sum_ns > cpu_ns ? (double)cpu_ns / (double)sum_ns : 1;
-    if (rates->gaps)
-        memset(rates->gaps, 0, GAP_BUCKETS * sizeof *rates->gaps);
+    if (rates->intervals)
+        memset(rates->intervals, 0, INTERVAL_BUCKETS * sizeof *rates->intervals);
 }
 
 void hidden_rates_use_limit(struct hidden_rates *rates, size_t i)
@@ -219,9 +219,10 @@ static void keep_sample(struct hidden_caller *caller, uint32_t n_windows)
     caller->samples[caller->n_samples++] = (struct time_sample){ n_windows, caller->time };
 }
 
-/* The caller's time in this window counts for each function that was muted in it. A function that is new to the caller was
- * not called in the windows before, if it was muted then. */
-static void extend_bases(struct hidden_rates *rates, const struct hidden_caller *caller, const struct ledger_view *muted)
+/* The caller's time in this window counts for each function that was muted in it. A function that is new to the caller
+ * was not called in the windows before, if it was muted then. */
+static void extend_bases(struct hidden_rates *rates, const struct hidden_caller *caller,
+                         const struct ledger_view *muted)
 {
     for (uint32_t i = caller->first_pair; i; i = rates->pairs[i].next) {
         struct hidden_pair *pair = &rates->pairs[i];

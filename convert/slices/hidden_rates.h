@@ -5,8 +5,8 @@
  *     window, g and h muted            time of f     calls and self time under f
  *     10 f  12 g  13 h  15 g  16 f     6             g: 1 call, 2; h: 1 call, 2
  *     then 300 without a window, f innermost of what is recorded: some 50 calls and 100 of g, and the same of h
- *
- * An event takes time itself (the property event_cost_ns), which is subtracted: of each time as many as there were events.
+ * An event takes time itself (the property event_cost_ns), which is subtracted: of each time as many as there were
+ * events.
  *
  *     hidden_rates_init()
  *     in windows: hidden_rates_add_time(), hidden_rates_add_call(); hidden_rates_end_window()
@@ -35,7 +35,7 @@ struct recorded_time {
     uint64_t ns, n_events;
 };
 
-struct gap_bucket;
+struct interval_bucket;
 struct hidden_caller;
 struct hidden_pair;
 
@@ -49,7 +49,7 @@ struct hidden_rates {
     struct pnr_table by_both;           /* pairs */
     uint32_t touched;                   /* list of the callers that have run in the window */
     uint64_t max_ns;                    /* the longest time between two events that counts now */
-    struct gap_bucket *gaps;            /* times between events since the last report of cost, by their size; owned */
+    struct interval_bucket *intervals;            /* times between events since the last report of cost, by their size; owned */
     double cpu_share;                   /* of the times before the last report: what the program ran */
     uint64_t *limits;                   /* max_ns before each report of cost; owned */
     size_t n_limits, limit_capacity;
@@ -60,12 +60,12 @@ void hidden_rates_init(struct hidden_rates *rates, double event_cost_ns);
 
 void hidden_rates_clear(struct hidden_rates *rates);
 
-/* Of a time between two events only what the program can have run counts: threads wait, and processors have other work. The
- * ledger reports the CPU time; the longest times are cut until they add up to that. While rates are learned,
- * hidden_rates_note_gap() gets all times up to the report, and hidden_rates_limit_gaps() the CPU time. When they are
+/* Of a time between two events only what the program can have run counts: threads wait, and processors have other
+ * work. The ledger reports the CPU time; the longest times are cut until they add up to that. While rates are learned,
+ * hidden_rates_note_interval() gets all times up to the report, and hidden_rates_limit_intervals() the CPU time. When they are
  * applied, hidden_rates_use_limit() takes the result: i counts the reports that have been passed. */
-void hidden_rates_note_gap(struct hidden_rates *rates, uint64_t ns);
-void hidden_rates_limit_gaps(struct hidden_rates *rates, uint64_t cpu_ns);
+void hidden_rates_note_interval(struct hidden_rates *rates, uint64_t ns);
+void hidden_rates_limit_intervals(struct hidden_rates *rates, uint64_t cpu_ns);
 void hidden_rates_use_limit(struct hidden_rates *rates, size_t i);
 
 /* Time in a window in which caller was the innermost function that is not hidden. hidden: the one that ran, or 0. */
@@ -96,7 +96,8 @@ struct hidden_time {
     size_t n, capacity;
 };
 
-/* Adds time, outside of windows, in which caller was the innermost recorded function and the slice the innermost one. */
+/* Adds time, outside of windows, in which caller was the innermost recorded function and the slice the innermost one.
+ * */
 void hidden_time_add(struct hidden_time *hidden, struct hidden_rates *rates, uint32_t caller,
                      struct recorded_time time);
 

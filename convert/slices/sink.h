@@ -33,7 +33,8 @@ struct slice {
     enum pnr_subject subject;           /* what is not a function is named by subjects.h */
 };
 
-/* Calls of a muted function that a slice hides: they were not recorded, and their time is the slice's own. Estimated. */
+/* Calls of a muted function that a slice hides: they were not recorded, and their time is the slice's own. Estimated.
+ * */
 struct hidden_calls {
     uint32_t function;
     double calls, ns;

@@ -109,15 +109,16 @@ static inline __attribute__((always_inline)) bool slice_filter_enter(struct slic
                                                                      enum pipeline_variant variant,
                                                                      const struct entered_frame *entered, uint64_t ns)
 {
-    if (variant != PIPELINE_PLAIN && pipeline->rules && slice_filter_hides(filter, entered->subject, entered->function)) {
+    bool is_plain = variant == PIPELINE_PLAIN;
+    if (!is_plain && pipeline->rules && slice_filter_hides(filter, entered->subject, entered->function)) {
         if (entered->frame && entered->is_first)
             flows_finish(pipeline->flows, entered->frame);
         return false;
     }
-    bool is_retained = variant == PIPELINE_PLAIN || !pipeline->min_ns || !pnr_subject_is_function(entered->subject) ||
+    bool is_retained = is_plain || !pipeline->min_ns || !pnr_subject_is_function(entered->subject) ||
                        entered->flags & (SLICE_BEGIN_UNKNOWN | SLICE_CUT);
     unsigned flags = entered->flags;
-    struct slice_begin begin = slice_time_begin(&filter->time, variant == PIPELINE_PLAIN, ns);
+    struct slice_begin begin = slice_time_begin(&filter->time, is_plain, ns);
     if (entered->frame) {
         if (variant == PIPELINE_MUTED)
             flags |= slice_filter_judge_flow(filter, entered);
@@ -127,7 +128,7 @@ static inline __attribute__((always_inline)) bool slice_filter_enter(struct slic
         filter->time.last_ns = begin.ns + 1;    /* kept for the flow event */
     }
     uint32_t cookie = 0;
-    if (variant != PIPELINE_PLAIN && pipeline->sink->enter)
+    if (!is_plain && pipeline->sink->enter)
         cookie = pipeline->sink->enter(pipeline->sink, filter->n ? filter->slices[filter->n - 1].cookie : 0,
                                        filter->thread, entered->function, entered->subject);
     filter->slices[filter->n++] = (struct open_slice){ begin, entered->frame, entered->function, cookie,
@@ -139,18 +140,19 @@ static inline __attribute__((always_inline)) bool slice_filter_enter(struct slic
 /* Leaves the frame of the innermost slice at ns. flags are added to the slice's. */
 static inline __attribute__((always_inline)) void slice_filter_leave(struct slice_filter *filter,
                                                                      const struct slice_pipeline *pipeline,
-                                                                     enum pipeline_variant variant, bool is_finished, unsigned flags,
-                                                                     uint64_t ns)
+                                                                     enum pipeline_variant variant, bool is_finished,
+                                                                     unsigned flags, uint64_t ns)
 {
+    bool is_plain = variant == PIPELINE_PLAIN;
     struct open_slice *top = &filter->slices[filter->n - 1];
-    if (variant != PIPELINE_PLAIN && !top->is_retained && (flags & (SLICE_UNFINISHED | SLICE_CUT) ||
+    if (!is_plain && !top->is_retained && (flags & (SLICE_UNFINISHED | SLICE_CUT) ||
             slice_time_length(&filter->time, &top->begin, ns) >= pipeline->min_ns))
         slice_filter_retain_pending(filter, top);
-    uint64_t end_ns = variant == PIPELINE_PLAIN || top->is_retained ? slice_time_end(&filter->time, variant == PIPELINE_PLAIN, ns) : ns;
+    uint64_t end_ns = is_plain || top->is_retained ? slice_time_end(&filter->time, is_plain, ns) : ns;
     if (top->frame)
         flows_leave(pipeline->flows, filter->thread, top->function, top->frame, is_finished, top->begin.ns, end_ns);
     filter->n--;
-    if (variant != PIPELINE_PLAIN && !top->is_retained) {
+    if (!is_plain && !top->is_retained) {
         slice_filter_prune(filter, top);
         return;
     }
@@ -166,7 +168,7 @@ static inline __attribute__((always_inline)) void slice_filter_leave(struct slic
         count->max_depth = filter->n + 1;
     if (pnr_subject_is_function(top->subject) && !symbols_function(pipeline->symbols, top->function))
         count->unknown_functions++;
-    if (variant != PIPELINE_PLAIN && filter->n > 0)
+    if (!is_plain && filter->n > 0)
         slice_filter_retain(filter, top - 1);
 }
 

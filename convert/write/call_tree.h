@@ -10,10 +10,9 @@
  *     call_tree_settle()
  *     unless the sink is broken, which means out of memory: call_tree_next() and so on
  *     call_tree_free()
- *
  * Functions of several processes are one if module, name, file, line and kind are the same. Each slice of a generator
- * or coroutine is a call. An unrecorded region is a call of `[not recorded]`. Instants are not counted. What slices hide
- * are calls of functions of their own, whose time is that function's self time and is taken from the slice's.
+ * or coroutine is a call. An unrecorded region is a call of `[not recorded]`. Instants are not counted. What slices
+ * hide are calls of functions of their own, whose time is that function's self time and is taken from the slice's.
  *
  * Memory grows with the number of different stacks, up to CALL_TREE_MAX, and of functions; not with the recording's
  * length. */
@@ -88,7 +87,8 @@ uint32_t call_tree_skip(const struct call_tree *tree, uint32_t node);
 /* Returns the node's time without that of its children. */
 uint64_t call_tree_self(const struct call_tree *tree, uint32_t node);
 
-/* Puts the function's full name: `~` if its calls are estimated, module, `.`, name. Returns the end of the bytes, call_tree_name_size() at most. */
+/* Puts the function's full name: `~` if its calls are estimated, module, `.`, name. Returns the end of the bytes,
+ * call_tree_name_size() at most. */
 char *call_tree_put_name(char *to, const struct call_function *function);
 size_t call_tree_name_size(const struct call_function *function);
 

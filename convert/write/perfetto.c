@@ -608,7 +608,8 @@ static uint64_t ledger_track(const struct trace *trace, enum ledger_track track)
     return LEDGER_TRACK_BASE + (uint64_t)sequence_of(trace) * LEDGER_TRACKS + track;
 }
 
-/* Adds a packet with an event on one of the ledger's tracks. name: of a slice that begins, or NULL; value: a counter's. */
+/* Adds a packet with an event on one of the ledger's tracks. name: of a slice that begins, or NULL; value: a
+ * counter's. */
 static void put_ledger_packet(struct trace *trace, enum ledger_track track, enum event_type type, uint64_t ns,
                               const char *name, double value)
 {

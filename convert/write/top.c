@@ -12,7 +12,8 @@
 /* True for a function whose flows are known. */
 static bool is_continuable(const struct call_function *function)
 {
-    return function->type == CALL_FUNCTION && function->symbol.kind >= PNR_FUNCTION_GENERATOR && function->symbol.kind <= PNR_FUNCTION_ITERABLE_COROUTINE;
+    return function->type == CALL_FUNCTION && function->symbol.kind >= PNR_FUNCTION_GENERATOR &&
+           function->symbol.kind <= PNR_FUNCTION_ITERABLE_COROUTINE;
 }
 
 /* Sorts by self time, the largest first. */

@@ -166,7 +166,8 @@ static int append_hidden_name(struct trace *trace, size_t *size, const struct sy
     return 0;
 }
 
-/* Appends how often functions were called, and what share of the slice that was. Returns 0, or -1 when out of memory. */
+/* Appends how often functions were called, and what share of the slice that was. Returns 0, or -1 when out of memory.
+ * */
 static int append_hidden_share(struct trace *trace, size_t *size, double calls, double share)
 {
     char text[96];

@@ -1,5 +1,5 @@
-"""What is estimated of muted functions, compared with programs of which all is known: made up here, call by call, with and
-without a record of each."""
+"""What is estimated of muted functions, compared with programs of which all is known: made up here, call by call, with
+and without a record of each."""
 
 import json
 import random
@@ -37,8 +37,8 @@ class Program:
         self.thread.block(self.records)
         self.records = [capture_writer.open_(number) for number in self.open]
 
-    def spend(self, name, least, most):
-        ns = self.random.randrange(least, most)
+    def spend(self, name, begin, end):
+        ns = self.random.randrange(begin, end)
         self.now += ns
         self.self_ns[name] += ns
 
@@ -184,8 +184,9 @@ class Estimates(conversion.CaptureCase):
     def test_any_number_of_jobs(self):
         self.record(1000)
         for form in "catapult", "perfetto", "folded":
-            outputs = {subprocess.run([conversion.CONVERTER, "-q", self.capture, "-o", "-", f"--format={form}", "-j", jobs],
-                                      capture_output=True, timeout=60, check=True).stdout for jobs in "123"}
+            command = [conversion.CONVERTER, "-q", self.capture, "-o", "-", f"--format={form}", "-j"]
+            outputs = {subprocess.run([*command, jobs], capture_output=True, timeout=60, check=True).stdout
+                       for jobs in "123"}
             self.assertEqual(len(outputs), 1)
 
     def test_excluded_functions_are_not_estimated(self):
