@@ -86,7 +86,7 @@ class Examiner:
             place = row.get("file", ""), row.get("line", 0)
             rows[place][0] += row["calls"]
             rows[place][1] += row["self_ns"]
-            names[place] = row["name"]
+            names[place] = row["name"].removeprefix("~")        # which marks estimates
         oracle = self.oracle[workload]
         total = sum(own for _, own in oracle.values())
         for place, name in names.items():
