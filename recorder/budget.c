@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "call_statistics.h"
-#include "clock.h"
 #include "cpu_clock.h"
 #include "thread_buffer.h"
 #include "../format/array.h"
@@ -227,7 +226,7 @@ static void renew_deferred(void)
 static void request_if_due(uint64_t now, bool has_muted, bool has_run)
 {
     pthread_mutex_lock(&exchange.lock);
-    uint64_t since = cpu_between(exchange.requested_ns, now), moment = rec_clock_monotonic_ns();
+    uint64_t since = cpu_between(exchange.requested_ns, now), moment = rec_cpu_clock_moment();
     bool is_look_due = moment - exchange.look_ns >= LOOK_NS;
     if (is_look_due)
         renew_deferred();

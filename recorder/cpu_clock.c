@@ -1,5 +1,7 @@
 #include "cpu_clock.h"
 
+#include "clock.h"
+
 #include <stdatomic.h>
 #include <time.h>
 
@@ -24,4 +26,9 @@ void rec_cpu_clock_exclude(void)
     uint64_t now = read_cpu_clock(CLOCK_THREAD_CPUTIME_ID);
     atomic_fetch_add(&excluded_ns, now - excluded_of_thread_ns);
     excluded_of_thread_ns = now;
+}
+
+uint64_t rec_cpu_clock_moment(void)
+{
+    return rec_clock_monotonic_ns();
 }

@@ -134,14 +134,6 @@ static struct rec_thread *find_thread_in_step(const PyThreadState *ts)
     return may_be_other ? NULL : thread;
 }
 
-/* Reports what is open in a thread now: f and the frames outwards of it. ticks: since when, as far as the records
- * allow. */
-static void report_stack(PyThreadState *ts, struct rec_thread *thread, cpython_frame *f, uint64_t ticks)
-{
-    rec_threads_report_stack(thread, f, ticks);
-    thread->stack.depth = rec_threads_count_recorded(ts, f);
-}
-
 bool rec_muting_is_reported(const cpython_frame *f, uint32_t function)
 {
     const struct rec_watched *watched = rec_watched_find(f);
@@ -176,8 +168,8 @@ static bool may_be_in_c_call(const PyThreadState *ts, const cpython_frame *inner
     return inner ? cpython_is_entry(inner) : ts != PyThreadState_Get();
 }
 
-/* Takes functions out of the batch that cannot be muted now. They come again with the next request. */
-static void defer_callers_of_c(uint32_t *functions, size_t *n, enum rec_order_kind kind)
+/* Takes functions out of the batch that cannot be muted now. */
+static void exempt_callers_of_c(void)
 {
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
         const cpython_frame *inner = NULL;
@@ -187,12 +179,23 @@ static void defer_callers_of_c(uint32_t *functions, size_t *n, enum rec_order_ki
                 muting.states[function] &= (uint8_t)~CHANGING;
         }
     }
+}
+
+static void defer_order(enum rec_order_kind kind, uint32_t function)
+{
+    rec_budget_defer((struct rec_order){ .kind = (uint8_t)kind, .function = function });
+}
+
+/* Takes functions out of the batch that cannot be muted now. They come again with the next request. */
+static void defer_callers_of_c(uint32_t *functions, size_t *n, enum rec_order_kind kind)
+{
     size_t n_left = 0;
+    exempt_callers_of_c();
     for (size_t i = 0; i < *n; i++) {
         if (muting.states[functions[i]] & CHANGING)
             functions[n_left++] = functions[i];
         else
-            rec_budget_defer((struct rec_order){ .kind = (uint8_t)kind, .function = functions[i] });
+            defer_order(kind, functions[i]);
     }
     *n = n_left;
 }
@@ -251,7 +254,7 @@ static void end_silencing(const uint32_t *functions, size_t n)
         if (!thread || !thread->must_report_stack || !find_thread_in_step(ts))
             continue;
         thread->must_report_stack = false;
-        report_stack(ts, thread, rec_threads_innermost(ts), rec_clock_ticks());
+        rec_threads_report_stack(thread, rec_threads_innermost(ts), rec_clock_ticks());
     }
     rec_greenlets_forget_stacks();
 }
@@ -307,7 +310,7 @@ static void admit_frames(PyThreadState *ts, cpython_frame *f)
             has_recorded |= !rec_watched_find(at);
     }
     if (must_report_stack && thread)
-        report_stack(ts, thread, f, rec_clock_ticks());
+        rec_threads_report_stack(thread, f, rec_clock_ticks());
 }
 
 static void admit(const uint32_t *functions, size_t n)
@@ -373,7 +376,7 @@ static bool settle(PyThreadState *ts, struct rec_thread *thread, cpython_frame *
     bool is_reported = rec_threads_count_recorded(ts, f) <= thread->stack.depth, is_lost = false, is_waiting = false;
     size_t n = 0;
     if (!is_reported)
-        report_stack(ts, thread, cpython_previous(f), rec_clock_ticks());
+        rec_threads_report_stack(thread, cpython_previous(f), rec_clock_ticks());
     for (size_t i = 0; i < muting.n_standing; i++) {
         struct standing *s = &muting.standing[i];
         bool is_still = s->function == function && s->owner != ts && rec_muting_has_entered(s->frame);
@@ -440,7 +443,7 @@ static void leave_cleared(const struct rec_watched *watched)
             continue;
         const struct rec_open_frame left = { 0, watched->function };
         if (!is_exit) {
-            report_stack(at, thread, rec_threads_innermost(at), rec_clock_ticks());
+            rec_threads_report_stack(thread, rec_threads_innermost(at), rec_clock_ticks());
         } else if (thread->stack.depth) {
             thread->stack.depth--;
             rec_threads_append(at, thread, PNR_RETURN, left, left);
@@ -509,7 +512,7 @@ static void look_at_stacks(uint64_t requested)
         bool was_left = thread && look_at_reported_frames(ts);
         uint64_t since = thread ? watch_silent_frames(ts, requested, now) : 0;
         if (since || was_left)
-            report_stack(ts, thread, rec_threads_innermost(ts), since ? since : now);
+            rec_threads_report_stack(thread, rec_threads_innermost(ts), since ? since : now);
     }
 }
 
@@ -612,20 +615,37 @@ static void open_muting_window(uint64_t now)
     report_change(REC_ORDER_WINDOW, 0, now);
 }
 
-/* Ends a window. A function that cannot be muted now is admitted: the controller will order anew. */
+/* Admits a function that cannot be muted again at the end of a window, until it can. */
+static void admit_for_now(uint32_t function, uint64_t now)
+{
+    uint8_t before = muting.states[function];
+    muting.states[function] &= (uint8_t)~(MUTED | C_MUTED);
+    unlist_as_muted(function);
+    if (before & MUTED) {
+        report_change(REC_ORDER_ADMIT, function, now);
+        defer_order(REC_ORDER_MUTE, function);
+    }
+    if (before & C_MUTED) {
+        report_change(REC_ORDER_ADMIT_C, function, now);
+        defer_order(REC_ORDER_MUTE_C, function);
+    }
+}
+
 static void close_muting_window(uint64_t now)
 {
     to_mute.n = 0;
     for (size_t i = 0; i < muting.n_muted; i++)
-        if (muting.states[muting.muted[i]] & MUTED)
-            add_to_batch(&to_mute, muting.muted[i]);
-    if (rec_c_calls_are_on()) {
-        defer_callers_of_c(to_mute.functions, &to_mute.n, REC_ORDER_MUTE);
-        for (size_t i = muting.n_muted; i-- > 0;) {
-            uint32_t function = muting.muted[i];
-            if (muting.states[function] & MUTED && !(muting.states[function] & CHANGING))
-                note_admitted(function, now);
-        }
+        muting.states[muting.muted[i]] |= CHANGING;
+    if (rec_c_calls_are_on())
+        exempt_callers_of_c();
+    for (size_t i = muting.n_muted; i-- > 0;) {
+        uint32_t function = muting.muted[i];
+        if (!(muting.states[function] & CHANGING))
+            admit_for_now(function, now);
+        else if (muting.states[function] & MUTED)
+            add_to_batch(&to_mute, function);
+        else
+            muting.states[function] &= (uint8_t)~CHANGING;
     }
     silence(to_mute.functions, to_mute.n);
     muting.is_in_window = false;

@@ -172,14 +172,18 @@ static bool is_same(struct rec_open_frame a, struct rec_open_frame b)
 }
 
 /* Adds to open_frames what is on no stack, from the records before: so many calls of C functions, and the generators'
- * frames that are being cleared. Returns how many there are then. */
-static uint32_t add_from_records(const struct rec_thread *thread, uint32_t n, uint32_t n_calls, uint32_t n_unknown)
+ * frames that are being cleared. The n_new innermost frames are not in the records yet. Returns how many there are then.
+ */
+static uint32_t add_from_records(const struct rec_thread *thread, uint32_t n, uint32_t n_new, uint32_t n_calls,
+                                 uint32_t n_unknown)
 {
     static struct rec_open_frame stack[MAX_OPEN];
     struct backward_scan scan = { .first = thread->buffer.records, .next = thread->buffer.next };
     struct rec_open_frame open;
     uint32_t i = 0, m = 0;
     memcpy(stack, open_frames, n * sizeof *stack);
+    while (i < n && i < n_new)
+        open_frames[m++] = stack[i++];
     while (m < MAX_OPEN && (n_calls || n_unknown) && scan_open(&scan, &open)) {
         if (i + 1 < n && !stack[i].function && is_same(stack[i + 1], open)) {
             n_unknown--;                /* no frame that is recorded is being cleared there */
@@ -204,22 +208,22 @@ static uint32_t add_from_records(const struct rec_thread *thread, uint32_t n, ui
 }
 
 /* Fills open_frames with what is open and returns how much that is. is_complete: the buffer's chunk has all events up
- * to now. */
+ * to now, except for those of the n_new innermost frames. */
 static uint32_t collect_open(const struct rec_thread *thread, cpython_frame *f, struct rec_open_frame inner,
-                             bool is_complete, bool *is_deeper)
+                             uint32_t n_new, bool is_complete, bool *is_deeper)
 {
     uint32_t n_unknown, n_calls = thread->stack.c_depth + (inner.frame == PNR_OPEN_C_CALL);
     uint32_t n = collect_stack((PyThreadState *)thread->owner, f, inner, is_deeper, &n_unknown);
     if (!n_unknown && (!n_calls || !is_complete))
         return n;
-    return is_complete ? add_from_records(thread, n, n_calls, n_unknown) : add_from_records(thread, n, 0, 0);
+    return is_complete ? add_from_records(thread, n, n_new, n_calls, n_unknown) : add_from_records(thread, n, 0, 0, 0);
 }
 
 bool rec_threads_start_chunk(struct rec_thread *thread, uint16_t flags, cpython_frame *f, struct rec_open_frame inner)
 {
     bool is_deeper;
     bool is_complete = !flags && thread->buffer.chunk >= 0 && !rec_greenlets.are_used;
-    uint32_t n = collect_open(thread, f, inner, is_complete, &is_deeper);
+    uint32_t n = collect_open(thread, f, inner, 0, is_complete, &is_deeper);
     flags |= is_deeper ? PNR_BLOCK_DEEPER : 0;
     if (!rec_buffer_start_chunk(&thread->buffer, flags, n)) {
         rec_buffer_count_lost(&thread->buffer);
@@ -233,13 +237,15 @@ bool rec_threads_start_chunk(struct rec_thread *thread, uint16_t flags, cpython_
     return true;
 }
 
-static void emit_switch_at(struct rec_thread *thread, cpython_frame *f, struct rec_open_frame inner, uint64_t ticks)
+/* n_new, is_complete: as for collect_open. */
+static void emit_switch_at(struct rec_thread *thread, cpython_frame *f, struct rec_open_frame inner, uint64_t ticks,
+                           uint32_t n_new, bool is_complete)
 {
     uint64_t flags = 0;
     bool is_deeper;
     uint32_t n = 0;
     if (thread->buffer.chunk >= 0 && thread->buffer.track.block != thread->buffer.block) {
-        n = collect_open(thread, f, inner, false, &is_deeper);
+        n = collect_open(thread, f, inner, n_new, is_complete, &is_deeper);
         flags = PNR_SWITCH_OPEN | (is_deeper ? PNR_SWITCH_DEEPER : 0);
     }
     if (!rec_buffer_has_capacity(&thread->buffer, ticks) ||
@@ -256,18 +262,21 @@ static void emit_switch_at(struct rec_thread *thread, cpython_frame *f, struct r
 
 void rec_threads_emit_switch(struct rec_thread *thread, cpython_frame *f, struct rec_open_frame inner)
 {
-    emit_switch_at(thread, f, inner, rec_clock_ticks() - thread->buffer.base);
+    emit_switch_at(thread, f, inner, rec_clock_ticks() - thread->buffer.base, 0, false);
 }
 
 void rec_threads_report_stack(struct rec_thread *thread, cpython_frame *f, uint64_t since)
 {
     const struct rec_buffer *buffer = &thread->buffer;
+    uint32_t before = thread->stack.depth, depth = rec_threads_count_recorded((PyThreadState *)thread->owner, f);
+    thread->stack.depth = depth;
     if (buffer->chunk < 0)
         return;
     uint64_t last = buffer->next != buffer->records ? pnr_record_ticks(buffer->next[-1]) : 0;
     uint64_t ticks = since > buffer->base ? since - buffer->base : 0;
     thread->buffer.track.block = 0;
-    emit_switch_at(thread, f, rec_no_frame, ticks > last ? ticks : last);
+    emit_switch_at(thread, f, rec_no_frame, ticks > last ? ticks : last, depth > before ? depth - before : 0,
+                   depth >= before && !rec_greenlets.are_used);
 }
 
 void rec_threads_append_in_new_chunk(PyThreadState *ts, struct rec_thread *thread, enum pnr_kind kind,

@@ -52,7 +52,7 @@ struct rec_thread {
     uintptr_t foreign_evaluation;       /* the frame engine's */
     uint64_t owner_id;
     bool is_ending;
-    bool must_report_stack;                     /* its records do not say rightly what is open on the stack that runs (muting.h) */
+    bool must_report_stack;             /* its records do not show what is open on the stack that runs (muting.h) */
     struct {                            /* the monitoring engine's: when an exception was last about to leave a frame */
         const struct pnr_record *next;  /* ... and `next` and `block` of the buffer were these, */
         uint64_t block;
@@ -185,7 +185,8 @@ bool rec_threads_start_chunk(struct rec_thread *thread, uint16_t flags, cpython_
 void rec_threads_emit_switch(struct rec_thread *thread, cpython_frame *f, struct rec_open_frame inner);
 
 /* Reports the stack that runs anew, because other frames of it are recorded from now on: f and the frames outwards of it.
- * since: ticks, of the past at most to the thread's last record. The next block does it where none is being filled. */
+ * since: ticks, of the past at most to the thread's last record. The next block does it where none is being filled.
+ * Counts `stack.depth` anew. */
 void rec_threads_report_stack(struct rec_thread *thread, cpython_frame *f, uint64_t since);
 
 void rec_threads_append_in_new_chunk(PyThreadState *ts, struct rec_thread *thread, enum pnr_kind kind,

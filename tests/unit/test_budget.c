@@ -55,6 +55,7 @@ static struct {
 
 uint64_t rec_cpu_clock_program(void) { return sim.now + 5 * SECOND; }
 void rec_cpu_clock_exclude(void) { }
+uint64_t rec_cpu_clock_moment(void) { return sim.now + 5 * SECOND; }
 
 uint64_t rec_buffer_count_all(void) { return sim.n_events; }
 struct rec_buffer_counts rec_buffer_count(void) { return (struct rec_buffer_counts){ .n_threads = 1 }; }
