@@ -35,8 +35,8 @@ MISSING_ENTRY, MISSING_EXIT = "without a matching entry", "whose exit was not re
 
 class BudgetCase(e2e.EndToEnd):
     def examine(self, capture, status=0, is_read=True):
-        """A capture is whole, converts, and no stack is wrong in it. Returns its Trace, if it is to be read, and its
-        Ledgers."""
+        """A capture is whole, converts, and no stack is wrong in it. Returns its Trace, if it is to be read and not too
+        large (on a busy machine functions are muted late), and its Ledgers."""
         verified = e2e.run([e2e.CONVERT, "--verify", capture], timeout=600)
         lines = [line for line in verified.err.splitlines() if KILLED_LINE not in line]
         self.assertEqual((verified.status, lines), (status, []))
@@ -48,6 +48,7 @@ class BudgetCase(e2e.EndToEnd):
         ledgers = ledger.read(capture)
         self.assertEqual([one.problems for one in ledgers if one.problems], [])
         self.assertFalse([one for one in ledgers if not one.is_whole])
+        is_read = is_read and os.path.getsize(trace) <= e2e.Trace.LARGEST
         return e2e.Trace(trace) if is_read else None, ledgers
 
     def check_again(self, capture):
@@ -123,7 +124,7 @@ class SameRecords(BudgetCase):
                 self.assertTrue(found[:2] == found[2:], "the records differ")
 
     def test_nothing_is_muted(self):
-        finished = self.record_as_plain(hot_programs.text_of("recursion", 3), *ENDLESS)
+        finished = self.record_as_plain(hot_programs.text_of("signals"), *ENDLESS)
         _, (one,) = self.examine(self.path("run.pnr"))
         self.assertEqual(one.of("MUTE", "MUTED", "WINDOW"), [])
         self.assertEqual(one.properties["max_overhead"], "1000")
@@ -149,7 +150,7 @@ class HotPrograms(BudgetCase):
         self.assertTrue([name for name in muted if name.startswith("__main__.")] or
                         (name == "the standard library" and muted), f"nothing was muted: {muted}")
         self.assertFalse([name for one in ledgers for name in one.muted() if name.endswith("<module>")])
-        if is_small:
+        if trace:
             self.assertEqual(len(trace.windows), sum(len(one.of("WINDOW")) for one in ledgers))
             self.check_again(self.path("run.pnr"))
 
@@ -656,7 +657,7 @@ ESTIMATED = """
         for i in range(n // 10): medium(i)
     PER_LOOP = {"first": {"tiny": 2, "small": 1, "medium": 1}, "second": {"small": 2.05, "tiny": 1, "large": 0.05},
                 "third": {"tiny": 1.1, "medium": 0.1}}
-    for _ in range(15):
+    for _ in range(150):        # some seconds: windows come 20 times a second at most
         for phase in first, second, third:
             n = 20_000
             phase(n)
@@ -677,7 +678,7 @@ class Estimates(BudgetCase):
         self.assertEqual((finished.status, finished.err), (0, ""))
         result = {}
         for one in json.loads(finished.out)["functions"]:
-            sums = result.setdefault(one["name"], {"calls": 0, "self_ns": 0})
+            sums = result.setdefault(one["name"].removeprefix("~"), {"calls": 0, "self_ns": 0})
             for key in sums:
                 sums[key] += one[key]
         return result
@@ -777,8 +778,8 @@ MANY_FLOWS = """
 @needs_budgets
 class Flows(BudgetCase):
     def test_no_flow_joins_two(self):
-        seed = str(self.random().randrange(10**6))
-        for budget in "0.3%", "0.1%":
+        seed, n_joined = str(self.random().randrange(10**6)), 0
+        for budget in "1%", "0.3%":
             shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
             path = self.write("app.py", MANY_FLOWS)
             finished = e2e.recorded(self.path("run.pnr"), [path, seed], options=["-q", "--max-overhead", budget])
@@ -791,12 +792,11 @@ class Flows(BudgetCase):
                 if each.parent and each.function.name.startswith("__main__.one_") and \
                         each.parent.function.name in ("__main__.generator", "__main__.coroutine"):
                     numbers[id(each.parent)].add(each.function.name)
-            n_joined = 0
             for flow in trace.flows:
                 found = [numbers[id(step)] for step in flow if numbers.get(id(step))]
                 self.assertLessEqual(len(set().union(*found)), 1, flow)
                 n_joined += len(found) > 1
-            self.assertGreater(n_joined, 5)
+        self.assertGreater(n_joined, 5)
 
 
 # ---- SIGKILL

@@ -42,13 +42,18 @@ class Capture:
 
 
 @functools.cache
-def recorded(program):
-    """Records the program at this path."""
+def recorded(program, *options):
+    """Records the program at this path, with these options."""
     directory = new_directory()
     env = {**os.environ, "PYTHONPATH": str(BUILD), "PYTHONDONTWRITEBYTECODE": "1"}
-    ran = subprocess.run([PYTHON, "-m", "panopticon_rec", "-q", "-o", directory / "run.pnr", program.name], env=env,
-                         cwd=program.parent, check=True, stdout=subprocess.PIPE, timeout=100)
+    command = [PYTHON, "-m", "panopticon_rec", "-q", "-o", directory / "run.pnr", *options, program.name]
+    ran = subprocess.run(command, env=env, cwd=program.parent, check=True, stdout=subprocess.PIPE, timeout=100)
     return Capture(directory / "run.pnr", ran.stdout)
+
+
+def has_budgets():
+    """True if the interpreter to record with has sys.monitoring."""
+    return not subprocess.run([PYTHON, "-c", "import sys; sys.monitoring"], stderr=subprocess.DEVNULL).returncode
 
 
 @functools.cache

@@ -68,3 +68,27 @@ class Viewer:
             await until(() => app.trace.flows.connectedFlows.length);
             await new Promise(done => setTimeout(done, 1500));      // it paints later
             """, slice)
+
+    def show_slice(self, slice):
+        """Shows the whole trace with all its tracks, and what is known of the slice with this id."""
+        self._page.run("""
+            for (const track of app.trace.workspace.flatTracks)
+                track.expand();
+            if (app.sidebar.visible)
+                app.sidebar.toggleVisibility();
+            app.trace.timeline.setViewportTime(app.trace.traceInfo.start, app.trace.traceInfo.end);
+            app.trace.selection.selectSqlEvent('slice', given[0], { switchToCurrentSelectionTab: true });
+            const arguments_head = () => [...document.querySelectorAll('header, h1, h2')].find(
+                head => head.innerText.trim() == 'Arguments');
+            await until(arguments_head);
+            arguments_head().scrollIntoView();
+            await new Promise(done => setTimeout(done, 3000));      // it paints later
+            """, slice)
+
+    def shorten(self, path):
+        """Leaves out this beginning of what the page shows."""
+        self._page.run("""
+            const nodes = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+            while (nodes.nextNode())
+                nodes.currentNode.data = nodes.currentNode.data.replace(given[0], '');
+            """, path)

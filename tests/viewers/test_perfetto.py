@@ -3,6 +3,7 @@
 import bisect
 import collections
 import re
+import sys
 import unittest
 
 import browser
@@ -12,6 +13,9 @@ import perfetto
 import viewer_case
 from captures import HERE, ROOT
 from comparison import Shown, Slice, Task, canonical
+
+sys.path.append(str(ROOT / "tests/e2e"))
+import ledger                   # noqa: E402
 
 
 def as_it_reads(text):
@@ -124,6 +128,46 @@ class PerfettoProtobuf(PerfettoCase, unittest.TestCase):
                                 src=each.src and each.src.replace("\\", "/")) for each in trace.slices]
         return Shown(slices, trace.bound_arrows(lambda at, meant: meant._replace(tid=signed(meant.tid))),
                      {(pid, signed(tid)): names for (pid, tid), names in trace.threads.items()}, trace.tasks)
+
+
+@unittest.skipUnless(perfetto.FOLDER.is_dir(), "tests/viewers/run fetches Perfetto")
+@unittest.skipUnless(captures.has_budgets(), "there are no budgets on the recorded Python")
+class Budgets(unittest.TestCase):
+    """Of a recording with a budget it shows the windows, what recording has cost, and how much is muted."""
+
+    def test_tracks(self):
+        capture = captures.recorded(HERE / "programs/spreadsheet.py", "--max-overhead=1%")
+        one, = ledger.read(capture.path)
+        self.assertTrue(one.of("WINDOW"))
+        viewer = perfetto.Viewer(browser.shared())
+        for name in "budget.trace", "budget.pftrace":
+            with self.subTest(name):
+                viewer.open(capture.convert(name)[0])
+                warnings = viewer.query("select name, value from stats where severity != 'info' and value > 0")
+                self.assertEqual(warnings, [])
+                windows = viewer.query("select ts, dur from slice where name = '[all functions recorded]' order by ts")
+                self.assertEqual(len(windows), len(one.of("WINDOW")))
+                self.assertTrue(all(duration > 0 for _, duration in windows))
+                counters = collections.defaultdict(list)
+                for track, value in viewer.query("""
+                        select track.name, cast(value * 1000 as int) from counter join track on track.id = track_id
+                        order by ts"""):
+                    counters[re.sub(r" functions$", "", track)].append(value / 1000)
+                muted = next(values for track, values in counters.items() if track.startswith("functions muted"))
+                self.assertLessEqual(max(muted), len({entry.function for entry in one.of("MUTE", "MUTED")}))
+                self.assertGreater(max(muted), 1)
+                cost = [values for track, values in counters.items() if track.startswith("cost of recording")]
+                self.assertTrue(cost)
+                self.assertGreater(max(map(max, cost)), 0)
+
+    def test_slow_calls(self):
+        """What is worth seeing is there: each revision of the program, and what it called for long."""
+        capture = captures.recorded(HERE / "programs/spreadsheet.py", "--max-overhead=1%")
+        viewer = perfetto.Viewer(browser.shared())
+        viewer.open(capture.convert("budget.pftrace")[0])
+        counts = dict(viewer.query("""select name, count(*) from slice where name in
+            ('__main__.load', '__main__.recompute', '__main__.save') and dur > 25000000 group by name"""))
+        self.assertEqual(counts.get("__main__.save"), 12)
 
 
 if __name__ == "__main__":
