@@ -267,16 +267,21 @@ void rec_threads_emit_switch(struct rec_thread *thread, cpython_frame *f, struct
 
 void rec_threads_report_stack(struct rec_thread *thread, cpython_frame *f, uint64_t since)
 {
-    const struct rec_buffer *buffer = &thread->buffer;
+    struct rec_buffer *buffer = &thread->buffer;
     uint32_t before = thread->stack.depth, depth = rec_threads_count_recorded((PyThreadState *)thread->owner, f);
     thread->stack.depth = depth;
     if (buffer->chunk < 0)
         return;
     uint64_t last = buffer->next != buffer->records ? pnr_record_ticks(buffer->next[-1]) : 0;
     uint64_t ticks = since > buffer->base ? since - buffer->base : 0;
-    thread->buffer.track.block = 0;
+    uint64_t block = buffer->block;
+    struct pnr_record *end = buffer->end;
+    buffer->track.block = 0;
+    buffer->end = buffer->records + PNR_BLOCK_RECORDS;      /* a new chunk would begin now, and not at that time */
     emit_switch_at(thread, f, rec_no_frame, ticks > last ? ticks : last, depth > before ? depth - before : 0,
                    depth >= before && !rec_greenlets.are_used);
+    if (buffer->block == block)
+        buffer->end = end > buffer->next ? end : buffer->next;
 }
 
 void rec_threads_append_in_new_chunk(PyThreadState *ts, struct rec_thread *thread, enum pnr_kind kind,
