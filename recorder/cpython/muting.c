@@ -34,9 +34,7 @@ enum {
 /* A frame that stood at its RESUME, in the interpreter's check for pending calls, when its function was admitted. */
 struct standing {
     const PyThreadState *owner;         /* compared, never dereferenced */
-    const cpython_frame *frame;
-    const _Py_CODEUNIT *instruction;
-    const struct pnr_record *next;      /* the thread's next record then: while it is the same, nothing has happened */
+    const _Py_CODEUNIT *instruction;    /* of the code; compared, and read while that code runs */
     uint32_t function;
 };
 
@@ -141,18 +139,6 @@ bool rec_muting_is_reported(const cpython_frame *f, uint32_t function)
                                             !watched || watched->state != REC_WATCH_UNREPORTED;
 }
 
-bool rec_muting_has_entered(const cpython_frame *f)
-{
-    for (size_t i = 0; i < muting.n_standing; i++) {
-        const struct standing *s = &muting.standing[i];
-        if (s->frame == f && s->instruction == cpython_instruction(f)) {
-            const struct rec_thread *thread = rec_threads_find(s->owner);
-            return thread && thread->buffer.next == s->next;
-        }
-    }
-    return false;
-}
-
 /* True for an entry of this function for which its exits may be events. */
 static bool may_be_armed_for(const struct rec_watched *watched, uint32_t function)
 {
@@ -203,8 +189,7 @@ static void defer_callers_of_c(uint32_t *functions, size_t *n, enum rec_order_ki
 /* True for a frame whose entry event is under way, or still to come. */
 static bool may_start(cpython_frame *f)
 {
-    return !cpython_is_entry(f) && !cpython_is_incomplete(f) && cpython_has_pending_entry(f) &&
-           !rec_muting_has_entered(f);
+    return !cpython_is_entry(f) && !cpython_is_incomplete(f) && cpython_has_pending_entry(f);
 }
 
 /* Watches the open frames of the batch, whose exits are to be recorded all the same. Another tool's function may run
@@ -279,29 +264,29 @@ static void end_silencing(const uint32_t *functions, size_t n)
 
 /* ---- admitting ---- */
 
-static void add_standing(const PyThreadState *ts, const struct rec_thread *thread, const cpython_frame *f,
-                         uint32_t function)
+static void add_standing(const PyThreadState *ts, const cpython_frame *f, uint32_t function)
 {
     if (pnr_array_reserve(&muting.standing, &muting.standing_capacity, muting.n_standing + 1) < 0)
         return;
-    muting.standing[muting.n_standing++] = (struct standing){ ts, f, cpython_instruction(f), thread->buffer.next,
-                                                              function };
+    muting.standing[muting.n_standing++] = (struct standing){ ts, cpython_instruction(f), function };
     muting.states[function] |= UNSETTLED;
 }
 
-/* Looks at a frame of the batch. Returns true when it is to be reported as open. has_recorded: a frame inwards of it is in
- * the records. */
+/* Looks at a frame of the batch. Returns true when it is to be reported as open. It is passed over in three cases: a
+ * frame inwards of it is in the records (has_recorded); its exit is under way, for another tool alone; it stands at its
+ * first instruction, where its entry event may come or not. If that comes, the frame is recorded from there on. */
 static bool admit_frame(PyThreadState *ts, const struct rec_thread *thread, cpython_frame *f, uint32_t function,
                         bool has_recorded)
 {
+    bool is_at_begin = stands_at_resume(f);
     struct rec_watched *watched = rec_watched_find(f);
     bool is_reported = watched && watched->state == REC_WATCH_REPORTED;
     if (watched)
         rec_watched_remove(watched, f);
-    if (thread && stands_at_resume(f))
-        add_standing(ts, thread, f, function);
-    if (is_reported || (!has_recorded && !cpython_is_leaving(f)))
-        return !is_reported;            /* the exit of one that is being left is no event for the recorder any more */
+    if (thread && is_at_begin)
+        add_standing(ts, f, function);
+    if (is_reported || !(has_recorded || is_at_begin || may_start(f) || cpython_is_leaving(f)))
+        return !is_reported;
     if (!rec_watched_add(ts, f, function, REC_WATCH_UNREPORTED))
         return true;
     muting.states[function] |= PASSED_OVER;
@@ -321,8 +306,6 @@ static void admit_frames(PyThreadState *ts, cpython_frame *f)
         uint32_t function = (uint32_t)tag;
         if (!tag || rec_tag_flags(tag) & REC_TAG_EXCLUDED || (is_starting && !(state_of(function) & CHANGING)))
             continue;
-        if (is_starting && thread)
-            add_standing(ts, thread, at, function);
         if (!(state_of(function) & CHANGING))
             has_recorded |= !(rec_tag_flags(tag) & REC_TAG_SLOW) || rec_muting_is_reported(at, function);
         else if (admit_frame(ts, thread, at, function, has_recorded))
@@ -389,6 +372,23 @@ static bool leave_silently(cpython_frame *f, uint32_t function)
     return is_reported;
 }
 
+/* True while the thread stands there. It may have come to the same instruction again: then it is waited for longer. */
+static bool is_standing(const struct standing *s)
+{
+    for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
+        const cpython_frame *f = ts == s->owner ? cpython_running(ts) : NULL;
+        if (f && !cpython_is_entry(f) && cpython_instruction(f) == s->instruction)
+            return true;
+    }
+    return false;
+}
+
+static bool is_of_code(const _Py_CODEUNIT *instruction, const PyCodeObject *code)
+{
+    uintptr_t offset = (uintptr_t)instruction - (uintptr_t)code->co_code_adaptive;
+    return offset < (uintptr_t)Py_SIZE(code) * sizeof *instruction;
+}
+
 /* At the exit of a frame of a function that was admitted while a thread stood at its first instruction. CPython 3.13
  * writes over that instruction when it goes on (Python/bytecodes.c, RESUME), and entries were not seen since: the
  * events are set anew. Returns whether the records have the frame as open. */
@@ -400,11 +400,12 @@ static bool settle(PyThreadState *ts, struct rec_thread *thread, cpython_frame *
         rec_threads_report_stack(thread, cpython_previous(f), rec_clock_ticks());
     for (size_t i = 0; i < muting.n_standing; i++) {
         struct standing *s = &muting.standing[i];
-        bool is_still = s->function == function && s->owner != ts && rec_muting_has_entered(s->frame);
+        bool is_still = s->function == function && s->owner != ts && is_standing(s);
         if (s->function != function || is_still)
             muting.standing[n++] = *s;
         else
-            is_lost |= cpython_opcode(s->instruction) != INSTRUMENTED_RESUME;
+            is_lost |= is_of_code(s->instruction, cpython_code(f)) &&
+                       cpython_opcode(s->instruction) != INSTRUMENTED_RESUME;
         is_waiting |= is_still;
     }
     muting.n_standing = n;
@@ -440,15 +441,13 @@ bool rec_muting_filter(PyThreadState *ts, struct rec_thread *thread, cpython_fra
 {
     if (is_silent(function))
         return !pnr_kind_enters_frame(kind) && leave_silently(f, function);
-    if (pnr_kind_enters_frame(kind))
-        return true;
     struct rec_watched *watched = rec_watched_find(f);
     if (watched && watched->state == REC_WATCH_UNREPORTED) {
         rec_watched_remove(watched, f);
         pass_over(function);
-        return false;
+        return pnr_kind_enters_frame(kind);
     }
-    return !(state_of(function) & UNSETTLED) || settle(ts, thread, f, function);
+    return pnr_kind_enters_frame(kind) || !(state_of(function) & UNSETTLED) || settle(ts, thread, f, function);
 }
 
 /* A watched frame has been cleared. If that was at its exit, that is now. It may also have been kept by a traceback or a

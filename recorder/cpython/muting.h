@@ -52,10 +52,6 @@ bool rec_muting_is_slow(uint32_t function);
 /* True for the open frame of a function with REC_TAG_SLOW if the records have it as open, or will. */
 bool rec_muting_is_reported(const cpython_frame *f, uint32_t function);
 
-/* True for a frame at its first instruction whose entry event does not come: its function was muted when it was
- * entered. */
-bool rec_muting_has_entered(const cpython_frame *f);
-
 /* Decides at an event of a function with REC_TAG_SLOW whether it is recorded. f: the frame that is entered or left. */
 bool rec_muting_filter(PyThreadState *ts, struct rec_thread *thread, cpython_frame *f, uint32_t function,
                        enum pnr_kind kind);
@@ -69,7 +65,6 @@ static inline void rec_muting_pause(void) { }
 static inline void rec_muting_forget(void) { }
 static inline bool rec_muting_is_slow(uint32_t function) { return !function; }
 static inline bool rec_muting_is_reported(const cpython_frame *f, uint32_t function) { return f && function; }
-static inline bool rec_muting_has_entered(const cpython_frame *f) { return !f; }
 static inline bool rec_muting_filter(PyThreadState *ts, struct rec_thread *thread, cpython_frame *f, uint32_t function,
                                      enum pnr_kind kind)
 {
