@@ -34,17 +34,24 @@ MISSING_ENTRY, MISSING_EXIT = "without a matching entry", "whose exit was not re
 
 
 class BudgetCase(e2e.EndToEnd):
+    # What --verify may report. docs/limits.md has the reasons: exits of frames whose frame objects the program holds, and
+    # changes that another tool's callback makes room for, at the entry or exit of the very frame.
+    tolerated = ()
+
+    def is_tolerated(self, line):
+        return any(text in line for text in self.tolerated)
+
     def examine(self, capture, status=0, is_read=True):
         """A capture is whole, converts, and no stack is wrong in it. Returns its Trace, if it is to be read and not too
         large (on a busy machine functions are muted late), and its Ledgers."""
         verified = e2e.run([e2e.CONVERT, "--verify", capture], timeout=600)
-        lines = [line for line in verified.err.splitlines() if KILLED_LINE not in line]
+        lines = [line for line in verified.err.splitlines() if KILLED_LINE not in line and not self.is_tolerated(line)]
         self.assertEqual((verified.status, lines), (status, []))
         trace = self.path("examined.trace")
         converted = e2e.run([e2e.CONVERT, capture, "-o", trace], timeout=600)
         self.assertEqual(converted.status, status, converted.err)
-        self.assertNotIn(MISSING_ENTRY, converted.err)
-        self.assertNotIn(MISSING_EXIT, converted.err)
+        for text in {MISSING_ENTRY, MISSING_EXIT}.difference(self.tolerated):
+            self.assertNotIn(text, converted.err)
         ledgers = ledger.read(capture)
         self.assertEqual([one.problems for one in ledgers if one.problems], [])
         self.assertFalse([one for one in ledgers if not one.is_whole])
@@ -139,6 +146,7 @@ class HotPrograms(BudgetCase):
     test would find nothing."""
 
     def check_program(self, name, budget):
+        self.tolerated = (MISSING_EXIT,) if name == "frames that are examined" else ()
         is_small = budget == "0.1%"         # and so is the capture, which two readers of Python take slowly
         text = hot_programs.text_of(name, ROUNDS.get(name, hot_programs.ROUNDS))
         trace, ledgers = self.record_budget(text, *OPTIONS.get(name, ()), budget=budget, is_read=is_small)
@@ -878,6 +886,8 @@ class Killed(BudgetCase):
 @needs_budgets
 class Tools(BudgetCase):
     """Other tools see all that they would see without the recorder, while functions are muted and admitted."""
+
+    tolerated = MISSING_ENTRY, MISSING_EXIT
 
     HOT = """
         import collections, sys, threading
