@@ -211,7 +211,7 @@ static bool watch_open_frames(PyThreadState *ts)
         struct rec_watched *watched = rec_watched_find(f);
         if (!watched && !rec_watched_add(ts, f, function, REC_WATCH_REPORTED))
             are_all_watched = false;
-        else if (cpython_is_continuable(f) || cpython_is_held(f))
+        else if (cpython_is_continuable(f) || rec_watched_is_kept(f))
             muting.states[function] |= ARMED;
     }
     return are_all_watched;
@@ -515,7 +515,7 @@ static void look_at_reported_frames(void)
         if (!rec_watched_is_open(watched->owner, watched)) {
             rec_watched_release(watched);
             thread->must_report_stack = true;
-        } else if (cpython_is_held(watched->frame)) {
+        } else if (rec_watched_is_kept(watched->frame)) {
             arm(watched->function);
         }
     }
