@@ -806,6 +806,8 @@ static PyObject *make_empty_function(void)
     PyObject *result = globals ? PyRun_String("def f(): pass", Py_file_input, globals, globals) : NULL;
     PyObject *function = result ? PyDict_GetItemString(globals, "f") : NULL;        /* borrowed */
     Py_XINCREF(function);
+    if (globals)
+        PyDict_Clear(globals);          /* it would keep the function */
     Py_XDECREF(result);
     Py_XDECREF(globals);
     return function;
