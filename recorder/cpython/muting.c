@@ -217,7 +217,7 @@ static bool watch_open_frames(PyThreadState *ts, const struct rec_thread *thread
         struct rec_watched *watched = rec_watched_find(f);
         if (!watched && !rec_watched_add(ts, f, function, REC_WATCH_REPORTED))
             are_all_watched = false;
-        else if (cpython_is_continuable(f) || cpython_is_held(f))
+        else if (cpython_is_continuable(f) || rec_watched_is_kept(f))
             muting.states[function] |= ARMED;
     }
     return are_all_watched;
@@ -427,10 +427,11 @@ static bool settle(PyThreadState *ts, struct rec_thread *thread, cpython_frame *
 /* A frame has been left that was passed over when its function was admitted. */
 static void pass_over(uint32_t function)
 {
-    bool is_last = true;
-    for (const struct rec_watched *watched = NULL; (watched = rec_watched_next(watched));)
-        is_last &= watched->function != function || watched->state != REC_WATCH_UNREPORTED;
-    if (is_last) {
+    const struct rec_watched *watched = NULL;
+    while ((watched = rec_watched_next(watched)))
+        if (watched->function == function && watched->state == REC_WATCH_UNREPORTED)
+            break;
+    if (!watched) {
         muting.states[function] &= (uint8_t)~PASSED_OVER;
         apply_state(function);
     }
@@ -450,8 +451,24 @@ bool rec_muting_filter(PyThreadState *ts, struct rec_thread *thread, cpython_fra
     return pnr_kind_enters_frame(kind) || !(state_of(function) & UNSETTLED) || settle(ts, thread, f, function);
 }
 
+/* True when the records have a plain frame of this function as open, which has just been cleared. They do not if the
+ * stack was reported while a destructor of its variables ran. Counts it as left. Of frames that are left with no other
+ * record between them the stack is looked at once. */
+static bool has_open_at_end(PyThreadState *ts, struct rec_thread *thread, uint32_t function)
+{
+    bool follows = thread->cleared.next == thread->buffer.next && thread->cleared.block == thread->buffer.block &&
+                   thread->cleared.n_outside > 0;
+    thread->cleared.n_outside = follows ? thread->cleared.n_outside - 1 :
+                                          rec_threads_count_recorded(ts, rec_threads_innermost(ts));
+    if (thread->stack.depth <= thread->cleared.n_outside)
+        return false;
+    thread->stack.depth--;
+    return follows || rec_threads_may_be_innermost(thread, function);
+}
+
 /* A watched frame has been cleared. If that was at its exit, that is now. It may also have been kept by a traceback or a
- * frame object until now: then the records still have it as open, and are reported that it is not. */
+ * frame object until now: then the records still have it as open, and are reported that it is not. A stack that was
+ * reported while a destructor of the frame's variables ran had it no more. */
 static void leave_cleared(const struct rec_watched *watched)
 {
     PyThreadState *ts = PyThreadState_Get();
@@ -467,9 +484,10 @@ static void leave_cleared(const struct rec_watched *watched)
         const struct rec_open_frame left = { 0, watched->function };
         if (!is_exit) {
             rec_threads_report_stack(thread, rec_threads_innermost(at), rec_clock_ticks());
-        } else if (thread->stack.depth) {
-            thread->stack.depth--;
+        } else if (has_open_at_end(at, thread, watched->function)) {
             rec_threads_append(at, thread, PNR_RETURN, left, left);
+            thread->cleared.next = thread->buffer.next;
+            thread->cleared.block = thread->buffer.block;
         }
     }
 }
@@ -509,33 +527,38 @@ static uint64_t watch_silent_frames(PyThreadState *ts, uint64_t requested, uint6
     return reported_since;
 }
 
-/* Looks after the plain frames of a thread that the records have as open. Of those that will be kept when they are left
- * the exits are events. Returns whether one was left unseen: its frame object was taken since the last look. */
-static bool look_at_reported_frames(const PyThreadState *ts)
+/* Looks after the plain frames that the records have as open. Of those that will be kept when they are left the exits are
+ * events. A thread that has left one unseen, because its frame object was taken since the last look, must report its
+ * stack. One look at all frames: many threads may have one each. */
+static void look_at_reported_frames(void)
 {
-    bool was_left = false;
     for (struct rec_watched *watched = NULL; (watched = rec_watched_next(watched));) {
-        if (watched->owner != ts || watched->is_continuable || watched->state != REC_WATCH_REPORTED)
+        if (watched->is_continuable || watched->state != REC_WATCH_REPORTED)
             continue;
-        if (!rec_watched_is_open(ts, watched)) {
+        const struct rec_thread *owner = rec_threads_find_alive(watched->owner);
+        struct rec_thread *thread = owner ? find_thread_in_step(watched->owner) : NULL;
+        if (!thread)
+            continue;
+        if (!rec_watched_is_open(watched->owner, watched)) {
             rec_watched_release(watched);
-            was_left = true;
-        } else if (cpython_is_held(watched->frame)) {
+            thread->must_report_stack = true;
+        } else if (rec_watched_is_kept(watched->frame)) {
             arm(watched->function);
         }
     }
-    return was_left;
 }
 
 static void look_at_stacks(uint64_t requested)
 {
     uint64_t now = rec_clock_ticks();
+    look_at_reported_frames();
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
         struct rec_thread *thread = find_thread_in_step(ts);
-        bool was_left = thread && look_at_reported_frames(ts);
         uint64_t since = thread ? watch_silent_frames(ts, requested, now) : 0;
-        if (since || was_left)
-            rec_threads_report_stack(thread, rec_threads_innermost(ts), since ? since : now);
+        if (!since && !(thread && thread->must_report_stack))
+            continue;
+        thread->must_report_stack = false;
+        rec_threads_report_stack(thread, rec_threads_innermost(ts), since ? since : now);
     }
 }
 
@@ -606,6 +629,8 @@ static void mute_batch(uint64_t now)
     }
     if (!muting.is_in_window)
         end_silencing(to_mute.functions, to_mute.n);
+    for (size_t i = 0; i < to_mute.n; i++)
+        muting.states[to_mute.functions[i]] &= (uint8_t)~CHANGING;
     to_mute.n = 0;
 }
 
@@ -630,8 +655,8 @@ static void admit_batch(uint64_t now)
 
 static void open_muting_window(uint64_t now)
 {
-    for (size_t i = 0; i < muting.n_muted; i++)
-        muting.states[muting.muted[i]] |= CHANGING;
+    for (size_t i = 0; i < muting.n_muted; i++)     /* of those of which only C calls are muted the records have all frames */
+        muting.states[muting.muted[i]] |= muting.states[muting.muted[i]] & MUTED ? CHANGING : 0;
     report_cost(now);
     muting.is_in_window = true;
     admit(muting.muted, muting.n_muted);
@@ -825,6 +850,8 @@ static PyObject *make_empty_function(void)
     PyObject *result = globals ? PyRun_String("def f(): pass", Py_file_input, globals, globals) : NULL;
     PyObject *function = result ? PyDict_GetItemString(globals, "f") : NULL;        /* borrowed */
     Py_XINCREF(function);
+    if (globals)
+        PyDict_Clear(globals);          /* it would keep the function */
     Py_XDECREF(result);
     Py_XDECREF(globals);
     return function;

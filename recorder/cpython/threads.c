@@ -166,6 +166,16 @@ static bool scan_open(struct backward_scan *scan, struct rec_open_frame *open)
     return false;
 }
 
+bool rec_threads_may_be_innermost(const struct rec_thread *thread, uint32_t function)
+{
+    const struct rec_buffer *buffer = &thread->buffer;
+    struct backward_scan scan = { .first = buffer->records, .next = buffer->next };
+    struct rec_open_frame open;
+    if (buffer->chunk >= 0 && scan_open(&scan, &open))
+        return !open.frame && open.function == function;
+    return buffer->chunk < 0 || scan.next != scan.first || buffer->n_open >= MAX_OPEN;
+}
+
 static bool is_same(struct rec_open_frame a, struct rec_open_frame b)
 {
     return a.frame == b.frame && a.function == b.function;
@@ -341,6 +351,17 @@ struct rec_thread *rec_threads_find(const PyThreadState *ts)
     for (struct rec_buffer *buffer = rec_buffer_newest(); buffer; buffer = buffer->older)
         if (is_thread_of(rec_thread_of(buffer), ts))
             return *recent = rec_thread_of(buffer);
+    return NULL;
+}
+
+const struct rec_thread *rec_threads_find_alive(const PyThreadState *ts)
+{
+    const struct rec_thread *recent = threads.recent[(uintptr_t)ts / 64 % RECENT];
+    if (recent && recent->owner == ts && !recent->is_ending)
+        return recent;
+    for (struct rec_buffer *buffer = rec_buffer_newest(); buffer; buffer = buffer->older)
+        if (rec_thread_of(buffer)->owner == ts && !rec_thread_of(buffer)->is_ending)
+            return rec_thread_of(buffer);
     return NULL;
 }
 

@@ -60,6 +60,11 @@ struct rec_thread {
         uint32_t n_outside;             /* with it there were so many, */
         uint32_t depth;                 /* and by the records, with the one that was left */
     } unwound;
+    struct {                            /* when a watched frame was last left as it was cleared (muting.c) */
+        const struct pnr_record *next;  /* `next` and `block` of the buffer were these after its exit, */
+        uint64_t block;
+        uint32_t n_outside;             /* and so many recorded frames were open then */
+    } cleared;
 };
 _Static_assert(offsetof(struct rec_thread, stack.window_size) == REC_CACHE_LINE &&
                offsetof(struct rec_thread, buffer.base) == 2 * REC_CACHE_LINE, "what an event reads is one cache line");
@@ -130,6 +135,10 @@ void rec_threads_end_buffers(void);
 /* Returns the thread of a thread state, or NULL. */
 struct rec_thread *rec_threads_find(const PyThreadState *ts);
 
+/* Returns the thread whose thread state this is, or NULL. The address is not dereferenced, and that thread state may be
+ * gone: then NULL, or another one has the address now. */
+const struct rec_thread *rec_threads_find_alive(const PyThreadState *ts);
+
 /* Begins to record a thread, whose buffer has no chunk yet. Returns NULL when out of memory: then the thread's events
  * are lost, and counted. */
 struct rec_thread *rec_threads_new(PyThreadState *ts);
@@ -179,6 +188,10 @@ uint32_t rec_threads_count_recorded(PyThreadState *ts, cpython_frame *f);
  * unrecorded region begins, or a call of a C function. */
 bool rec_threads_start_chunk(struct rec_thread *thread, uint16_t flags, cpython_frame *from,
                              struct rec_open_frame inner);
+
+/* False when the records of the thread's chunk show that something else than a plain frame of this function is the
+ * innermost one that is open. */
+bool rec_threads_may_be_innermost(const struct rec_thread *thread, uint32_t function);
 
 /* Emits a SWITCH record for the thread's new track, with that track's stack if this block does not have it yet. f,
  * inner: the stack, as for rec_threads_start_chunk. */

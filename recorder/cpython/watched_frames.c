@@ -59,11 +59,27 @@ static bool has_own_locals(const cpython_frame *f)
     return PY_VERSION_HEX < 0x030D0000 && f->f_locals != cpython_globals(f) && PyDict_CheckExact(f->f_locals);
 }
 
+/* True for a frame that may show its f_locals to Python code: it imports, and the program has replaced __import__, which
+ * gets them (Python/ceval.c, import_name). */
+static bool may_show_locals(const cpython_frame *f)
+{
+    const PyCodeObject *code = cpython_code(f);
+    PyObject *import = PyDict_CheckExact(f->f_builtins) ? PyDict_GetItemString(f->f_builtins, "__import__") : NULL;
+    if (import && PyCFunction_CheckExact(import))
+        return false;
+    for (Py_ssize_t i = 0; i < Py_SIZE(code); i++)
+        if (cpython_opcode(_PyCode_CODE((PyCodeObject *)code) + i) == IMPORT_NAME)
+            return true;
+    return false;
+}
+
 /* Puts a token into a plain frame, or takes the dict that locals() has put there. Returns whether there is one now. */
 static bool give_token(cpython_frame *f, bool *is_ours)
 {
-    PyObject *dict = f->f_locals ? f->f_locals : PyDict_New();
+    PyObject *dict = f->f_locals ? f->f_locals : may_show_locals(f) ? NULL : PyDict_New();
     *is_ours = dict != f->f_locals;
+    if (*is_ours && dict)
+        PyObject_GC_UnTrack(dict);      /* from 3.14 on gc.get_objects() would show it */
     if (!dict || (!*is_ours && !has_own_locals(f)) || PyDict_Watch(watched_frames.watcher, dict) != 0) {
         if (*is_ours)
             Py_XDECREF(dict);
@@ -74,9 +90,10 @@ static bool give_token(cpython_frame *f, bool *is_ours)
     return true;
 }
 
+/* A token that locals() has given to the program stays: it must get the same one again, with what it has put there. */
 static void take_token(cpython_frame *f, bool is_ours)
 {
-    if (is_ours)
+    if (is_ours && Py_REFCNT(f->f_locals) == 1 && PyDict_GET_SIZE(f->f_locals) == 0)
         Py_CLEAR(f->f_locals);
     else if (PyDict_Unwatch(watched_frames.watcher, f->f_locals) != 0)
         PyErr_Clear();
@@ -101,6 +118,11 @@ struct rec_watched *rec_watched_add(const PyThreadState *ts, cpython_frame *f, u
     watched->is_ours = is_ours;
     watched->is_continuable = cpython_is_continuable(f);
     return watched;
+}
+
+bool rec_watched_is_kept(const cpython_frame *f)
+{
+    return cpython_is_held(f) || (!cpython_is_continuable(f) && f->f_locals && Py_REFCNT(f->f_locals) > 1);
 }
 
 bool rec_watched_is_open(const PyThreadState *owner, const struct rec_watched *watched)

@@ -45,9 +45,14 @@ extern void (*rec_watched_on_cleared)(const struct rec_watched *watched);
 /* Returns the entry of a frame, or NULL. It lasts until the next call of rec_watched_add or rec_watched_remove. */
 struct rec_watched *rec_watched_find(const cpython_frame *f);
 
-/* Watches a frame that is not watched. Returns NULL when that cannot be done: out of memory, or something else is where
- * the token belongs. exec() of a function's code puts its variables there. */
+/* Watches a frame that is not watched. Returns NULL when that cannot be done: out of memory, something else is where the
+ * token belongs, or the program would see the token. exec() of a function's code puts its variables there. A function
+ * that imports gives what is there to an __import__ of the program's own. */
 struct rec_watched *rec_watched_add(const PyThreadState *ts, cpython_frame *f, uint32_t function, enum rec_watch state);
+
+/* True for a watched frame whose end will not be seen when it is left: the program holds its frame object, or its
+ * locals(). */
+bool rec_watched_is_kept(const cpython_frame *f);
 
 /* True while the plain frame of an entry is open in its thread. */
 bool rec_watched_is_open(const PyThreadState *owner, const struct rec_watched *watched);
