@@ -92,7 +92,7 @@ static void report_counts(struct reader *reader, const struct anomalies *anomali
         { DIAGNOSTIC_DAMAGE, anomalies->unknown_tracks, "switch record",
           "to a greenlet that has no name or belongs to another thread (skipped)" },
         { DIAGNOSTIC_DAMAGE, anomalies->unknown_functions, "slice", "of functions that are not in the name table" },
-        { DIAGNOSTIC_DAMAGE, anomalies->backwards, "record", "earlier than the one before (moved up to its time)" },
+        { DIAGNOSTIC_DAMAGE, anomalies->backwards + reader_ledger(reader)->n_backwards, "record", "earlier than the one before (moved up to its time)" },
         { DIAGNOSTIC_DAMAGE, anomalies->overflowed, "frame", "beyond the most that may be open (skipped)" },
         { DIAGNOSTIC_DAMAGE, anomalies->unconnected, "slice",
           "without arrows: too many generators and coroutines were suspended" },
