@@ -83,11 +83,19 @@ static double program_ns(const struct hidden_rates *rates, struct recorded_time 
 
 /* ---- how much of a time counts ---- */
 
-/* Times of 2^k nanoseconds or more, and less than twice that. */
+/* Times of about the same length: an eighth of a power of two apart. */
 struct interval_bucket {
     uint64_t n, ns;
 };
-#define INTERVAL_BUCKETS 64
+#define INTERVAL_BUCKETS (64 * 8)
+
+static unsigned find_bucket(uint64_t ns)
+{
+    if (ns < 8)
+        return (unsigned)ns;
+    unsigned log = 63 - (unsigned)__builtin_clzll(ns);
+    return (log - 2) * 8 + (ns >> (log - 3) & 7);
+}
 
 void hidden_rates_note_interval(struct hidden_rates *rates, uint64_t ns)
 {
@@ -95,7 +103,7 @@ void hidden_rates_note_interval(struct hidden_rates *rates, uint64_t ns)
         rates->is_out_of_memory = true;
         return;
     }
-    struct interval_bucket *bucket = &rates->intervals[ns ? 63 - __builtin_clzll(ns) : 0];
+    struct interval_bucket *bucket = &rates->intervals[find_bucket(ns)];
     bucket->n++;
     bucket->ns += ns;
 }
@@ -107,11 +115,12 @@ static uint64_t find_limit(const struct interval_bucket *intervals, uint64_t cpu
     for (unsigned k = 0; intervals && k < INTERVAL_BUCKETS; k++)
         n += intervals[k].n;
     for (unsigned k = 0; n && k < INTERVAL_BUCKETS; k++) {
+        const struct interval_bucket *bucket = &intervals[k];
         uint64_t limit = cpu_ns > sum_ns ? (cpu_ns - sum_ns) / n : 0;
-        if (limit >> k < 2)
-            return limit;
-        n -= intervals[k].n;
-        sum_ns += intervals[k].ns;
+        if (bucket->n && limit < bucket->ns / bucket->n)
+            return limit;               /* all in this bucket are cut, and all longer ones */
+        n -= bucket->n;
+        sum_ns += bucket->ns;
     }
     return UINT64_MAX;
 }
