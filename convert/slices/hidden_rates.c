@@ -242,7 +242,8 @@ void hidden_rates_add_time(struct hidden_rates *rates, uint32_t caller, uint32_t
         rates->is_out_of_memory = true;
         return;
     }
-    rates->noted[rates->n_noted++] = (struct window_time){ number, hidden ? find_pair(rates, number, hidden) : 0, time };
+    uint32_t pair = hidden ? find_pair(rates, number, hidden) : 0;
+    rates->noted[rates->n_noted++] = (struct window_time){ number, pair, time };
 }
 
 void hidden_rates_add_call(struct hidden_rates *rates, uint32_t caller, uint32_t hidden, struct mute_reason reason)
