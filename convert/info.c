@@ -173,8 +173,35 @@ static void print_events(FILE *out, const struct info *info)
     }
 }
 
+/* Prints when there were windows, in the time since the process's start, and how long they were together. */
+static void print_windows(struct reader *reader, FILE *out)
+{
+    const struct ledger *ledger = reader_ledger(reader);
+    struct timeline *timeline = reader_timeline(reader);
+    uint64_t start_ticks = 0, first_ns = 0, begin_ns = 0, end_ns = 0, sum_ns = 0;
+    bool in_window = false, has_begun = false;
+    symbols_number(reader_symbols(reader), "start_ticks", &start_ticks);
+    uint64_t zero_ns = timeline_ns(timeline, start_ticks);
+    for (size_t i = 0; i < ledger->n; i++) {
+        const struct ledger_event *event = &ledger->events[i];
+        bool is_begin = event->kind == LEDGER_WINDOW || (event->kind == LEDGER_KNOWN && event->number);
+        uint64_t ns = timeline_since(timeline, zero_ns, event->ticks);
+        if (is_begin)
+            begin_ns = ns;
+        if (is_begin && !has_begun)
+            first_ns = ns;
+        else if (in_window && (event->kind == LEDGER_WINDOW_END || event->kind == LEDGER_UNKNOWN))
+            sum_ns += (end_ns = ns) - begin_ns;
+        has_begun |= is_begin;
+        in_window = is_begin || (in_window && event->kind != LEDGER_WINDOW_END && event->kind != LEDGER_UNKNOWN);
+    }
+    if (sum_ns)
+        fprintf(out, "  %-12s%.3f s in all, the first at %.3f s, the last until %.3f s\n", "windows",
+                (double)sum_ns / 1e9, (double)first_ns / 1e9, (double)end_ns / 1e9);
+}
+
 /* Prints what the ledger says, if the process has one. */
-static void print_ledger(const struct reader *reader, FILE *out)
+static void print_ledger(struct reader *reader, FILE *out)
 {
     const struct ledger *ledger = reader_ledger(reader);
     struct pnr_string budget = symbols_property(reader_symbols(reader), "max_overhead");
@@ -191,6 +218,7 @@ static void print_ledger(const struct reader *reader, FILE *out)
     fprintf(out, "  %-12s%" PRIu64 " function%s some time, %" PRIu64 " at the end; all recorded in %" PRIu64
             " window%s\n", "muted", sum.n_functions, sum.n_functions == 1 ? "" : "s", sum.n_muted, sum.n_windows,
             sum.n_windows == 1 ? "" : "s");
+    print_windows(reader, out);
     if (sum.n_unknown)
         fprintf(out, "  %-12swhat was muted in %" PRIu64 " time%s: the ledger is not whole\n", "not known",
                 sum.n_unknown, sum.n_unknown == 1 ? "" : "s");

@@ -45,6 +45,7 @@ static void emit_muted(struct ledger_cursor *ledger, uint64_t ns)
 {
     emit_ledger(ledger, SINK_MUTED, ns, (double)ledger->view.n_muted);
     ledger->has_begun = true;
+    ledger->has_changed = false;
 }
 
 static void emit_window(struct ledger_cursor *ledger, bool is_begin, uint64_t ns)
@@ -75,11 +76,12 @@ static void show_event(struct ledger_cursor *ledger, const struct ledger_event *
     if (ns > process->to_ns)
         return;
     bool is_change = event->kind != LEDGER_COST && event->kind != LEDGER_WINDOW && event->kind != LEDGER_WINDOW_END;
-    if (!ledger->has_begun && !is_change)
+    if (!ledger->has_begun && !is_change && !ledger->has_changed)
         emit_muted(ledger, process->from_ns);
     if (event->kind == LEDGER_COST)
         add_cost(ledger, event, ns);
-    else if (is_change && ledger_cursor_ticks(ledger) != event->ticks)
+    ledger->has_changed |= is_change;
+    if (ledger->has_changed && ledger_cursor_ticks(ledger) != event->ticks)
         emit_muted(ledger, ns);         /* functions are muted together: one figure is enough */
     emit_window(ledger, ledger->view.in_window, ns);
 }
@@ -156,7 +158,7 @@ static void limit_intervals(struct ledger_cursor *ledger, const struct ledger_ev
     if (!pipeline->learns_rates)
         hidden_rates_use_limit(pipeline->rates, ledger->n_costs);
     else if (event->kind == LEDGER_COST)
-        hidden_rates_limit_intervals(pipeline->rates, event->cpu_ns);
+        hidden_rates_limit_intervals(pipeline->rates, event->cpu_ns, event->number);
     else if (event->kind == LEDGER_WINDOW || event->kind == LEDGER_WINDOW_END)
         pipeline->rates->max_ns = ledger->view.in_window ? find_window_cpu(&ledger->view) : UINT64_MAX;
 }

@@ -26,6 +26,7 @@ struct ledger_cursor {
     uint64_t cost_since_ns;
     size_t n_costs;                     /* COST events that have been passed */
     bool has_begun;                     /* the sink knows how many are muted */
+    bool has_changed;                   /* ... but not that they are others since then, by events at the same time */
     bool shows_window;                  /* ... and that a window has begun */
 };
 

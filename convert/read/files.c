@@ -84,6 +84,7 @@ static int list_segment(struct files *files, uint32_t segment, bool is_last, con
         }
         diagnostics_err(diagnostics, DIAGNOSTIC_DAMAGE, &problem);
         files->n_damaged++;
+        files->damaged = segment;
         return 0;
     }
     int result = pnr_array_reserve(&files->list, &files->capacity, files->n + n);

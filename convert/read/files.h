@@ -45,6 +45,7 @@ struct files {
     uint32_t lowest, last;              /* segments that there were; 0: none */
     bool has_lost;                      /* a segment disappeared before it was listed */
     uint64_t n_damaged;                 /* segments that could not be listed, which has been reported */
+    uint32_t damaged;                   /* the last of them; 0: none */
     struct files_descriptor open[FILES_OPEN];
     uint64_t n_calls;
 };

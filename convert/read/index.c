@@ -63,6 +63,15 @@ void index_report(const struct index *index, const struct block_ref *ref, const 
         index_report_chunk(index, (uint32_t)ref->at, PNR_E_CORRUPT, what);
 }
 
+/* Notes whether the last bytes of a file that may hold blocks of the ledger are damaged. */
+static void note_torn(struct index *index, const struct file *file, bool is_torn)
+{
+    if (file->thread != PNR_SHORT_THREADS && file->thread == symbols_ledger(index->symbols))
+        index->has_torn_ledger = is_torn;
+    else if (file->thread == PNR_SHORT_THREADS && (is_torn || file->segment > index->blocks.files.damaged))
+        index->has_torn_short = is_torn;
+}
+
 void index_count_damage(struct index *index)
 {
     index->size.n_damaged++;
@@ -167,6 +176,8 @@ int index_take_snapshot(struct index *index, struct pnr_err *err)
     index->n_reported += files->n_damaged;
     index->short_position = recovery_start(index);
     bool has_absent = has_absent_segments(index);
+    index->lacks_segments = has_absent;
+    index->has_torn_short = files->damaged > 0;
     index->has_evicted = has_absent && index->may_evict;
     if (has_absent && !index->may_evict)
         report_missing_segments(index);
@@ -287,6 +298,7 @@ static void report_cut_file(struct index *index, const struct file *file, uint64
         return;
     report_in_file(index, file->segment, file->thread, is_damage ? DIAGNOSTIC_DAMAGE : DIAGNOSTIC_INFO,
                    PNR_E_TRUNCATED, at, what);
+    note_torn(index, file, true);
     index->size.n_damaged++;
     index->n_reported += is_damage;
 }
@@ -314,6 +326,7 @@ static void report_unopened(struct index *index, const struct file *file, const 
         return;
     }
     diagnostics_err(index->diagnostics, DIAGNOSTIC_DAMAGE, problem);
+    note_torn(index, file, true);
     index_count_damage(index);
 }
 
@@ -355,18 +368,23 @@ static int walk_file(struct index *index, const struct file *file, size_t n, str
                           file->thread != found.header.thread;
         if (status == WALK_CUT_IN_BLOCK || status == WALK_CUT_IN_HEADER) {
             report_cut_file(index, file, found.at, status == WALK_CUT_IN_BLOCK ? &found.header : NULL);
-        } else if (status == WALK_DAMAGE || is_foreign) {
+            continue;
+        }
+        if (status == WALK_DAMAGE || is_foreign) {
             if (is_foreign)
                 pnr_err_set(&found.err, PNR_E_CORRUPT, NULL, 0, "block of another thread");
             index->size.has_newer |= found.err.code == PNR_E_VERSION;
             report_in_file(index, file->segment, file->thread, DIAGNOSTIC_DAMAGE, found.err.code, found.at,
                            found.err.what);
+            note_torn(index, file, true);
             index_count_damage(index);
-        } else if (file->thread == PNR_SHORT_THREADS && !wants_thread(choice, found.header.thread)) {
             continue;
-        } else if (add_block(index, file, &found) < 0) {
-            return -1;
         }
+        note_torn(index, file, false);
+        if (file->thread == PNR_SHORT_THREADS && !wants_thread(choice, found.header.thread))
+            continue;
+        if (add_block(index, file, &found) < 0)
+            return -1;
     }
     return choice->is_out_of_memory ? -1 : 0;
 }

@@ -37,6 +37,10 @@ struct index {
     bool has_end;                       /* all of the process had been written by then */
     bool may_evict;                     /* the recorder was allowed to evict its oldest segments */
     bool has_evicted;                   /* ... and did */
+    bool lacks_segments;                /* those with the lowest numbers are absent, evicted or not */
+    bool has_damaged_live;              /* the live mapping, or a chunk of it, cannot be read */
+    bool has_torn_ledger;               /* no block comes after damage in a file of the ledger */
+    bool has_torn_short;                /* ... in those of short threads */
     bool has_skipped_segments;          /* ... even some that began after the files were listed */
     struct symbols *symbols;            /* owned, like the next ones */
     struct timeline timeline;

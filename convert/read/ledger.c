@@ -228,6 +228,8 @@ void ledger_add(struct ledger *ledger, uint64_t ticks, struct pnr_record record)
         end_head(ledger);               /* at the block's begin */
     if (ticks > ledger->ticks)
         ledger->ticks = ticks;
+    else if (!ledger->is_in_head && ticks < ledger->ticks)
+        ledger->n_backwards++;
     if ((is_of_function && (frame > 1 || function == 0)) || (kind == PNR_MUTED && !ledger->is_in_head)) {
         ledger->n_unknown_kinds++;
         return;

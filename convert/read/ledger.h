@@ -56,7 +56,8 @@ struct ledger {
     struct ledger_event *events;        /* in the order of time; owned */
     size_t n, capacity;
     bool exists;                        /* the process has one */
-    uint64_t n_unknown_kinds;           /* records that have no place in a ledger */
+    uint64_t n_unknown_kinds;           /* records that have no place in a ledger, or are of another ledger */
+    uint64_t n_backwards;               /* records earlier than the one before them */
     struct ledger_view end;             /* after the last event */
     uint64_t ticks;                     /* of the last record, or the end of its block */
     uint64_t n_blocks;                  /* begun so far */

@@ -551,24 +551,27 @@ int reader_next(struct reader *reader, size_t thread, struct reader_block *block
 
 /* ---- the ledger ---- */
 
-/* Finds the blocks of the ledger: of the first one, should there be several. Returns how many there are. */
+/* Finds the blocks of the ledger. Returns how many there are. */
 static size_t find_ledger_blocks(const struct index *index, struct block_ref **first)
 {
+    uint32_t number = symbols_ledger(index->symbols);
     size_t at = 0, n = 0;
-    while (at < index->n_refs && !symbols_is_ledger(index->symbols, index->refs[at].thread))
+    while (at < index->n_refs && index->refs[at].thread != number)
         at++;
     *first = index->refs + at;
-    while (at + n < index->n_refs && index->refs[at + n].thread == (*first)->thread)
+    while (number && at + n < index->n_refs && index->refs[at + n].thread == number)
         n++;
     return n;
 }
 
-static bool names_ledger(const struct symbols *symbols)
+/* Counts the records of further ledgers, which mean nothing. */
+static void count_other_ledgers(struct reader *reader)
 {
-    for (size_t i = 0; i < symbols->n_threads; i++)
-        if (symbols->threads[i].kind == PNR_THREAD_LEDGER)
-            return true;
-    return false;
+    const struct index *index = &reader->index;
+    uint32_t number = symbols_ledger(index->symbols);
+    for (size_t i = 0; i < index->n_refs; i++)
+        if (index->refs[i].thread != number && symbols_is_ledger(index->symbols, index->refs[i].thread))
+            reader->ledger.n_unknown_kinds += index->refs[i].n_records;
 }
 
 /* True when records of the ledger are missing before the block that has been read. */
@@ -591,13 +594,19 @@ static bool is_head_alone(const struct index *index, const struct pnr_block_head
     return true;
 }
 
+/* True when damage may hide blocks of the ledger after those that exist. */
+static bool is_torn_ledger(const struct index *index)
+{
+    return index->has_torn_ledger || index->has_torn_short || index->has_damaged_live;
+}
+
 /* True when the ledger's first block, or the absence of any, leaves nothing unknown before it. A capture of a part
  * begins with a block of the ledger if anything was muted then. */
 static bool has_whole_ledger(const struct index *index, const struct block_ref *first, size_t n)
 {
-    if (index->has_evicted)
-        return n > 0 && first->sequence == 0;
-    return n == 0 || first->sequence == 0 || (index->begin_segment > 1 && !first->is_after_hole);
+    if (n == 0)
+        return !index->lacks_segments && !index->has_evicted && !is_torn_ledger(index);
+    return first->sequence == 0 || (index->begin_segment > 1 && !index->lacks_segments);
 }
 
 static void add_ledger_block(struct reader *reader, const struct block_ref *ref, const struct pnr_block_header *header)
@@ -636,13 +645,17 @@ static int read_ledger(struct reader *reader, struct pnr_err *err)
 {
     struct index *index = &reader->index;
     struct block_ref *first;
-    if (!names_ledger(index->symbols))
+    bool is_named = symbols_ledger(index->symbols);
+    if (!is_named && !symbols_property(index->symbols, "max_overhead").bytes)
         return 0;
     size_t n = find_ledger_blocks(index, &first);
     struct cursor cursor = { .position = recovery_start(index) };
-    ledger_init(&reader->ledger, has_whole_ledger(index, first, n));
+    ledger_init(&reader->ledger, is_named && has_whole_ledger(index, first, n));
+    count_other_ledgers(reader);
     for (size_t i = 0; i < n; i++)
         if (read_ledger_block(reader, &cursor, &first[i], err) < 0)
             return -1;
+    if (n && is_torn_ledger(index) && !first[n - 1].is_last)
+        ledger_lose(&reader->ledger);
     return 0;
 }

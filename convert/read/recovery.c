@@ -41,6 +41,7 @@ static int add_chunk(struct index *index, uint32_t k, const struct pnr_live_chun
     if (check_chunk(listed, &err) != 0) {
         index_report_chunk(index, k, err.code, err.what);
         index_count_damage(index);
+        index->has_damaged_live = true;
         index->size.has_newer |= err.code == PNR_E_VERSION;
         return 0;
     }
@@ -68,8 +69,10 @@ int recovery_add_chunks(struct index *index)
     struct pnr_err err;
     struct pnr_live *live = &index->blocks.live;
     int found = pnr_live_open(index->path, live, &err), result = 0;
-    if (found < 0)
+    if (found < 0) {
         diagnostics_err(index->diagnostics, DIAGNOSTIC_DAMAGE, &err);
+        index->has_damaged_live = true;
+    }
     if (found <= 0)
         return 0;
     index->size.has_live = true;

@@ -241,6 +241,14 @@ bool symbols_is_ledger(const struct symbols *symbols, uint32_t number)
     return entry && entry->kind == PNR_THREAD_LEDGER;
 }
 
+uint32_t symbols_ledger(const struct symbols *symbols)
+{
+    size_t i = 0;
+    while (i < symbols->n_threads && symbols->threads[i].kind != PNR_THREAD_LEDGER)
+        i++;
+    return i < symbols->n_threads ? symbols->threads[i].index : 0;
+}
+
 struct pnr_string symbols_property(const struct symbols *symbols, const char *key)
 {
     size_t size = strlen(key);

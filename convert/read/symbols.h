@@ -58,6 +58,9 @@ const struct pnr_name *symbols_thread(const struct symbols *symbols, uint32_t nu
 /* True for the number of a thread that is a ledger: the log of what is muted, and no thread. */
 bool symbols_is_ledger(const struct symbols *symbols, uint32_t number);
 
+/* The number of the ledger that counts: the lowest one, should there be several; 0 if there is none. */
+uint32_t symbols_ledger(const struct symbols *symbols);
+
 /* Finds the latest value of a property; without bytes when the property is absent. Borrowed. */
 struct pnr_string symbols_property(const struct symbols *symbols, const char *key);
 

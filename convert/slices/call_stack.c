@@ -405,7 +405,7 @@ static void account_time(struct call_stack *stack, uint64_t ns, uint64_t n_event
     if (time.ns > pipeline->rates->max_ns)
         time.ns = pipeline->rates->max_ns;
     if (pipeline->learns_rates)
-        hidden_rates_note_interval(pipeline->rates, time.ns);
+        hidden_rates_note_interval(pipeline->rates, time);
     if (!muted->is_known)
         return;
     if (pipeline->learns_rates && muted->in_window)

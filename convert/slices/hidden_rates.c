@@ -8,8 +8,15 @@
 /* How many earlier times of a caller are kept: those at some earlier windows. */
 #define MAX_SAMPLES 64
 
-/* No more than this share of a time is taken for the cost of its events, however they were calibrated. */
-#define MAX_COST_SHARE 0.9
+/* Times of a window that are kept until its CPU time is known. */
+#define MAX_NOTED (1 << 16)
+
+/* One of so many last times of a window has the recorder's own work in it, as it sees that the window is to end. */
+#define N_ENDING 8
+
+/* No more than this share of a time is taken for the cost of its events, however they were calibrated: a call that
+ * does nothing takes about two thirds of what its events cost. */
+#define MAX_COST_SHARE 0.6
 
 struct time_sample {
     uint32_t n_windows;
@@ -38,6 +45,12 @@ struct hidden_pair {
     double calls_per_ns, self_per_ns;
 };
 
+/* Time in a window. */
+struct window_time {
+    uint32_t caller, pair;              /* pair: 0 if it is the caller's own */
+    struct recorded_time time;
+};
+
 struct rate_slot {
     uint64_t key;
     uint32_t index;
@@ -46,7 +59,7 @@ struct rate_slot {
 void hidden_rates_init(struct hidden_rates *rates, double event_cost_ns)
 {
     *rates = (struct hidden_rates){ .event_cost_ns = event_cost_ns, .n_callers = 1, .n_pairs = 1,
-                                    .max_ns = UINT64_MAX, .cpu_share = 1 };
+                                    .max_ns = UINT64_MAX };
     rates->by_function = rates->by_both = (struct pnr_table){ .slot_size = sizeof(struct rate_slot),
                                                               .secret = pnr_table_secret() };
 }
@@ -55,6 +68,7 @@ void hidden_rates_clear(struct hidden_rates *rates)
 {
     free(rates->callers);
     free(rates->pairs);
+    free(rates->noted);
     free(rates->intervals);
     free(rates->limits);
     pnr_table_clear(&rates->by_function);
@@ -68,12 +82,6 @@ static void add_recorded(struct recorded_time *to, struct recorded_time time)
     to->n_events += time.n_events;
 }
 
-/* Returns the time of which only a share was the program's own; events do not become fewer. */
-static struct recorded_time scale_recorded(struct recorded_time time, double share)
-{
-    return (struct recorded_time){ (uint64_t)((double)time.ns * share), time.n_events };
-}
-
 /* Returns the time without what its events took. */
 static double program_ns(const struct hidden_rates *rates, struct recorded_time time)
 {
@@ -83,21 +91,30 @@ static double program_ns(const struct hidden_rates *rates, struct recorded_time 
 
 /* ---- how much of a time counts ---- */
 
-/* Times of 2^k nanoseconds or more, and less than twice that. */
+/* Times of about the same length: an eighth of a power of two apart. */
 struct interval_bucket {
     uint64_t n, ns;
 };
-#define INTERVAL_BUCKETS 64
+#define INTERVAL_BUCKETS (64 * 8)
 
-void hidden_rates_note_interval(struct hidden_rates *rates, uint64_t ns)
+static unsigned find_bucket(uint64_t ns)
+{
+    if (ns < 8)
+        return (unsigned)ns;
+    unsigned log = 63 - (unsigned)__builtin_clzll(ns);
+    return (log - 2) * 8 + (ns >> (log - 3) & 7);
+}
+
+void hidden_rates_note_interval(struct hidden_rates *rates, struct recorded_time time)
 {
     if (!rates->intervals && !(rates->intervals = calloc(INTERVAL_BUCKETS, sizeof *rates->intervals))) {
         rates->is_out_of_memory = true;
         return;
     }
-    struct interval_bucket *bucket = &rates->intervals[ns ? 63 - __builtin_clzll(ns) : 0];
+    struct interval_bucket *bucket = &rates->intervals[find_bucket(time.ns)];
     bucket->n++;
-    bucket->ns += ns;
+    bucket->ns += time.ns;
+    rates->n_events += time.n_events;
 }
 
 /* Returns the time to which longer ones are cut, so that all add up to cpu_ns; UINT64_MAX if they do not exceed it. */
@@ -107,26 +124,27 @@ static uint64_t find_limit(const struct interval_bucket *intervals, uint64_t cpu
     for (unsigned k = 0; intervals && k < INTERVAL_BUCKETS; k++)
         n += intervals[k].n;
     for (unsigned k = 0; n && k < INTERVAL_BUCKETS; k++) {
+        const struct interval_bucket *bucket = &intervals[k];
         uint64_t limit = cpu_ns > sum_ns ? (cpu_ns - sum_ns) / n : 0;
-        if (limit >> k < 2)
-            return limit;
-        n -= intervals[k].n;
-        sum_ns += intervals[k].ns;
+        if (bucket->n && limit < bucket->ns / bucket->n)
+            return limit;               /* all in this bucket are cut, and all longer ones */
+        n -= bucket->n;
+        sum_ns += bucket->ns;
     }
     return UINT64_MAX;
 }
 
-void hidden_rates_limit_intervals(struct hidden_rates *rates, uint64_t cpu_ns)
+void hidden_rates_limit_intervals(struct hidden_rates *rates, uint64_t cpu_ns, uint64_t cost_ns)
 {
     if (pnr_array_reserve(&rates->limits, &rates->limit_capacity, rates->n_limits + 1) < 0) {
         rates->is_out_of_memory = true;
         return;
     }
+    double other_ns = (double)cost_ns - (double)rates->n_events * rates->event_cost_ns;     /* no event's */
+    if (other_ns > 0)
+        cpu_ns -= other_ns < (double)cpu_ns / 2 ? (uint64_t)other_ns : cpu_ns / 2;
     rates->limits[rates->n_limits++] = find_limit(rates->intervals, cpu_ns);
-    uint64_t sum_ns = 0;
-    for (unsigned k = 0; rates->intervals && k < INTERVAL_BUCKETS; k++)
-        sum_ns += rates->intervals[k].ns;
-    rates->cpu_share = sum_ns > cpu_ns ? (double)cpu_ns / (double)sum_ns : 1;
+    rates->n_events = 0;
     if (rates->intervals)
         memset(rates->intervals, 0, INTERVAL_BUCKETS * sizeof *rates->intervals);
 }
@@ -172,21 +190,60 @@ static uint32_t find_pair(struct hidden_rates *rates, uint32_t caller, uint32_t 
     return slot->index = rates->n_pairs++;
 }
 
+/* Adds the times that are kept, none of them longer than limit_ns. */
+static void add_noted(struct hidden_rates *rates, uint64_t limit_ns)
+{
+    for (size_t i = 0; i < rates->n_noted; i++) {
+        const struct window_time *noted = &rates->noted[i];
+        struct hidden_caller *of = &rates->callers[noted->caller];
+        struct recorded_time time = noted->time;
+        if (time.ns > limit_ns)
+            time.ns = limit_ns;
+        add_recorded(&of->in_window, time);
+        if (noted->pair)
+            add_recorded(&rates->pairs[noted->pair].self_in_window, time);
+        if (of->is_touched)
+            continue;
+        of->is_touched = true;
+        of->next_touched = rates->touched;
+        rates->touched = noted->caller;
+    }
+    rates->n_noted = 0;
+}
+
+/* Makes the longest of the window's last times as long as the others of the same function are on average: more of it
+ * may be the recorder's than the program's. */
+static void mend_ending(struct hidden_rates *rates)
+{
+    struct window_time *noted = rates->noted, *longest = NULL;
+    struct recorded_time sum = { 0, 0 };
+    size_t n = rates->n_noted, n_same = 0;
+    for (size_t i = n > N_ENDING ? n - N_ENDING : 0; i < n; i++)
+        if (!longest || noted[i].time.ns > longest->time.ns)
+            longest = &noted[i];
+    for (size_t i = 0; i < n; i++) {
+        if (&noted[i] == longest || noted[i].caller != longest->caller || noted[i].pair != longest->pair)
+            continue;
+        add_recorded(&sum, noted[i].time);
+        n_same++;
+    }
+    if (longest && longest->time.ns > (n_same ? sum.ns / n_same : 0))
+        longest->time.ns = n_same ? sum.ns / n_same : 0;
+}
+
 void hidden_rates_add_time(struct hidden_rates *rates, uint32_t caller, uint32_t hidden, struct recorded_time time)
 {
     uint32_t number = rates->is_out_of_memory ? 0 : find_caller(rates, caller);
-    uint32_t pair = number && hidden ? find_pair(rates, number, hidden) : 0;
     if (!number)
         return;
-    struct hidden_caller *of = &rates->callers[number];
-    add_recorded(&of->in_window, time);
-    if (!of->is_touched) {
-        of->is_touched = true;
-        of->next_touched = rates->touched;
-        rates->touched = number;
+    if (rates->n_noted == MAX_NOTED)
+        add_noted(rates, UINT64_MAX);
+    if (pnr_array_reserve(&rates->noted, &rates->noted_capacity, rates->n_noted + 1) < 0) {
+        rates->is_out_of_memory = true;
+        return;
     }
-    if (pair)
-        add_recorded(&rates->pairs[pair].self_in_window, time);
+    uint32_t pair = hidden ? find_pair(rates, number, hidden) : 0;
+    rates->noted[rates->n_noted++] = (struct window_time){ number, pair, time };
 }
 
 void hidden_rates_add_call(struct hidden_rates *rates, uint32_t caller, uint32_t hidden, struct mute_reason reason)
@@ -227,7 +284,7 @@ static void extend_bases(struct hidden_rates *rates, const struct hidden_caller 
     for (uint32_t i = caller->first_pair; i; i = rates->pairs[i].next) {
         struct hidden_pair *pair = &rates->pairs[i];
         uint32_t since = 0;
-        add_recorded(&pair->self, scale_recorded(pair->self_in_window, rates->cpu_share));
+        add_recorded(&pair->self, pair->self_in_window);
         pair->self_in_window = (struct recorded_time){ 0, 0 };
         if (!ledger_view_muted_since(muted, pair->reason.function, pair->reason.is_c_calls, &since))
             continue;
@@ -243,11 +300,12 @@ static void extend_bases(struct hidden_rates *rates, const struct hidden_caller 
 
 void hidden_rates_end_window(struct hidden_rates *rates, const struct ledger_view *muted)
 {
+    mend_ending(rates);
+    add_noted(rates, rates->n_limits ? rates->limits[rates->n_limits - 1] : UINT64_MAX);
     while (rates->touched) {
         struct hidden_caller *caller = &rates->callers[rates->touched];
         rates->touched = caller->next_touched;
         caller->is_touched = false;
-        caller->in_window = scale_recorded(caller->in_window, rates->cpu_share);
         extend_bases(rates, caller, muted);
         add_recorded(&caller->time, caller->in_window);
         caller->in_window = (struct recorded_time){ 0, 0 };

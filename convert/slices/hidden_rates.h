@@ -36,6 +36,7 @@ struct recorded_time {
 };
 
 struct interval_bucket;
+struct window_time;
 struct hidden_caller;
 struct hidden_pair;
 
@@ -48,9 +49,11 @@ struct hidden_rates {
     struct pnr_table by_function;       /* callers */
     struct pnr_table by_both;           /* pairs */
     uint32_t touched;                   /* list of the callers that have run in the window */
+    struct window_time *noted;          /* in the present window, in which there is no limit yet; owned */
+    size_t n_noted, noted_capacity;
     uint64_t max_ns;                    /* the longest time between two events that counts now */
-    struct interval_bucket *intervals;            /* times between events since the last report of cost, by their size; owned */
-    double cpu_share;                   /* of the times before the last report: what the program ran */
+    struct interval_bucket *intervals;  /* times between events since the last report of cost, by their length; owned */
+    uint64_t n_events;                  /* since the last report */
     uint64_t *limits;                   /* max_ns before each report of cost; owned */
     size_t n_limits, limit_capacity;
     bool is_out_of_memory;              /* sticks */
@@ -62,10 +65,11 @@ void hidden_rates_clear(struct hidden_rates *rates);
 
 /* Of a time between two events only what the program can have run counts: threads wait, and processors have other
  * work. The ledger reports the CPU time; the longest times are cut until they add up to that. While rates are learned,
- * hidden_rates_note_interval() gets all times up to the report, and hidden_rates_limit_intervals() the CPU time. When they are
- * applied, hidden_rates_use_limit() takes the result: i counts the reports that have been passed. */
-void hidden_rates_note_interval(struct hidden_rates *rates, uint64_t ns);
-void hidden_rates_limit_intervals(struct hidden_rates *rates, uint64_t cpu_ns);
+ * hidden_rates_note_interval() gets all times up to the report, and hidden_rates_limit_intervals() the CPU time and the
+ * cost that was accounted in it. When they are applied, hidden_rates_use_limit() takes the result: i counts the reports
+ * that have been passed. */
+void hidden_rates_note_interval(struct hidden_rates *rates, struct recorded_time time);
+void hidden_rates_limit_intervals(struct hidden_rates *rates, uint64_t cpu_ns, uint64_t cost_ns);
 void hidden_rates_use_limit(struct hidden_rates *rates, size_t i);
 
 /* Time in a window in which caller was the innermost function that is not hidden. hidden: the one that ran, or 0. */

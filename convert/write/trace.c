@@ -209,7 +209,7 @@ static int describe_hidden(struct trace *trace, const struct hidden_calls *calls
             append_hidden_share(trace, &size, calls[i].calls, calls[i].ns / ns) < 0)
             return -1;
     }
-    snprintf(text, sizeof text, "%s%zu more functions", shown ? "; " : "", n - shown);
+    snprintf(text, sizeof text, "%s%zu more function%s", shown ? "; " : "", n - shown, n - shown == 1 ? "" : "s");
     if (others.calls >= 0.5 && (append_hidden_text(trace, &size, text) < 0 ||
                                 append_hidden_share(trace, &size, others.calls, others.ns / ns) < 0))
         return -1;

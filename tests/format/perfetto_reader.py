@@ -5,11 +5,13 @@ not in that section is an error.
 """
 
 import json
+import struct
 from collections import Counter, defaultdict
 from decimal import Decimal
 
-NUMBER, BYTES = 0, 2
+NUMBER, DOUBLE, BYTES = 0, 1, 2
 TASKS = 2**32                   # uuids of their tracks are above it
+LEDGERS = 2**62                 # ... and of those of ledgers above this
 
 # Of each message its fields: number to name. Those in capitals are messages; those that end in * may come again.
 MESSAGES = {
@@ -21,7 +23,9 @@ MESSAGES = {
     "EVENT_DEFAULTS": {11: "track"},
     "ATTRIBUTES": {1: "ATTRIBUTE*"},
     "ATTRIBUTE": {1: "key", 3: "string"},
-    "TRACK": {1: "uuid", 3: "PROCESS", 4: "THREAD", 5: "parent", 12: "rank", 19: "process_order", 20: "thread_order"},
+    "TRACK": {1: "uuid", 2: "name", 3: "PROCESS", 4: "THREAD", 5: "parent", 8: "COUNTER",
+              12: "rank", 19: "process_order", 20: "thread_order"},
+    "COUNTER": {},
     "PROCESS": {1: "pid", 6: "name"},
     "THREAD": {1: "pid", 2: "tid", 5: "name"},
     "INTERNED": {1: "CATEGORY*", 2: "NAME*", 3: "ANNOTATION_NAME*", 4: "SOURCE*"},
@@ -30,7 +34,7 @@ MESSAGES = {
     "ANNOTATION_NAME": {1: "id", 2: "string"},
     "SOURCE": {1: "id", 2: "file", 4: "line"},
     "EVENT": {3: "category", 4: "ANNOTATION*", 6: "FLOW", 9: "type", 10: "name_id", 11: "track", 23: "name",
-              34: "source"},
+              34: "source", 44: "value"},
     "ANNOTATION": {1: "name_id", 2: "is_true", 6: "string"},
     "FLOW": {2: "phase", 6: "id", 12: "binds_to_enclosing"},
 }
@@ -51,8 +55,11 @@ def read_message(data, name):
     fields, message, at = MESSAGES[name], {}, 0
     while at < len(data):
         tag, at = read_varint(data, at)
-        assert tag & 7 in (NUMBER, BYTES), f"wire type {tag & 7} in {name}"
-        value, at = read_varint(data, at)
+        assert tag & 7 in (NUMBER, DOUBLE, BYTES), f"wire type {tag & 7} in {name}"
+        if tag & 7 == DOUBLE:
+            (value,), at = struct.unpack_from("<d", data, at), at + 8
+        else:
+            value, at = read_varint(data, at)
         field = fields[tag >> 3]
         key = field.rstrip("*")
         if tag & 7 == BYTES:
@@ -129,6 +136,7 @@ class Events:
         self.slices, self.flow_events, self.instants, self.tasks = Counter(), Counter(), Counter(), Counter()
         self.processes, self.threads = {}, {}           # pid, (pid, tid): name, order
         self.about = {}
+        self.ledgers = Counter()                        # pid, name of the track, time, value or phase of a window
 
     def add_slice(self, where, begin, end, name, cat, args):
         self.slices[(*where, begin, end, name, cat, *sorted(args.items()))] += 1
@@ -168,6 +176,9 @@ def read_track(track, events, tracks):
         tracks[uuid] = process["pid"]
         assert process["pid"] not in events.processes
         events.processes[process["pid"]] = process["name"], track["rank"]
+    elif "parent" in track and "name" in track:
+        assert uuid >= LEDGERS and ("COUNTER" in track) == (track["name"] != "windows")
+        tracks[uuid] = tracks[track["parent"]], LEDGERS, track["name"]
     elif "parent" in track:
         assert uuid > TASKS
         tracks[uuid] = tracks[track["parent"]], TASKS, uuid - TASKS
@@ -182,6 +193,8 @@ def read_event(packet, sequence, tracks):
     """(thread or task, time, type, args, name, category, flow). Interned data and tracks must have come before."""
     event = packet["EVENT"]
     where, args = tracks[event.get("track", sequence.track)], sequence.args(event)
+    if event.get("type") == 4:
+        return where, sequence.time(packet), 4, args, round(event["value"], 3), None, None
     if event.get("type") == 2:
         return where, sequence.time(packet), 2, args, None, None, None
     return (where, sequence.time(packet), event.get("type", 0), args, sequence.name(event), sequence.category(event),
@@ -192,7 +205,11 @@ def pair(unpaired, events):
     """Begins and ends, in the order of their times, make slices."""
     open_slices = defaultdict(list)
     for where, ns, type, args, name, cat, flow in sorted(unpaired, key=lambda event: event[1]):
-        if TASKS in where:
+        if LEDGERS in where:
+            assert (type == 4) == (where[2] != "windows")
+            assert type == 4 or (type, name) in ((1, "[all functions recorded]"), (2, None))
+            events.ledgers[where[0], where[2], ns, name if type == 4 else "be"[type - 1]] += 1
+        elif TASKS in where:
             assert type == 2 or cat == "task"
             add_task(events, where[0], where[2], ns, "be"[type - 1], open_slices[where], name, args)
         elif type == 2:
@@ -220,6 +237,13 @@ def add_task(events, pid, task, ns, phase, open_names, name, args):
     events.tasks[(pid, task, ns, phase, name, *sorted(args.items()))] += 1
 
 
+def add_counters(events, event, ns):
+    names = {"cost": "cost of recording, %", "budget": "budget of recording, %", "functions": "functions muted"}
+    for key, value in event["args"].items():
+        if key != "budget" or value:
+            events.ledgers[event["pid"], names[key], ns, float(value)] += 1
+
+
 def json_events(text):
     """Return the events of a trace in Catapult's JSON, in the form of read()."""
     def source(trace, event):
@@ -227,8 +251,12 @@ def json_events(text):
     trace, events = json.loads(text, parse_float=Decimal), Events()
     named, open_names = defaultdict(dict), defaultdict(list)
     for event in trace["traceEvents"]:
-        where, ns = (event["pid"], event["tid"]), int(event["ts"] * 1000)
-        if event["ph"] == "X":
+        where, ns = (event["pid"], event.get("tid")), int(event["ts"] * 1000)
+        if event["ph"] == "C":
+            add_counters(events, event, ns)
+        elif event["cat"] == "window":
+            events.ledgers[where[0], "windows", ns, event["ph"]] += 1
+        elif event["ph"] == "X":
             end = ns + int(event["dur"] * 1000)
             args = source(trace, event) | event.get("args", {})
             events.add_slice(where, ns, end, event["name"], event["cat"], args)

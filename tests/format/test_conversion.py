@@ -89,7 +89,7 @@ class OtherFormats(unittest.TestCase):
         trace = case.convert()
         slices = re.findall(rb'"ph":"X","ts":\d+\.\d+,"dur":(\d+)\.(\d+)', trace.stdout)
         ns = [int(us) * 1000 + int(rest) for us, rest in slices]
-        runs = {options: case.convert(*options) for options in
+        runs = {options: case.convert("--exact", *options) for options in
                 (("--format=folded",), ("--format=pstats",), ("--top",), ("--top", "--json"))}
         for options, run in runs.items():
             with self.subTest(case.name, options=options):

@@ -12,7 +12,7 @@ import conversion
 import trace_checker
 
 N_SEEDS = 400
-ANOMALOUS_RECORDS = ("unknown kind", "OPEN inside", "time back", "unknown function", "misplaced")
+ANOMALOUS_RECORDS = ("unknown kind", "OPEN inside", "time back", "unknown function", "unknown track", "misplaced")
 
 
 def move(file, source):

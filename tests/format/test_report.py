@@ -135,7 +135,7 @@ class Compared(conversion.CaptureCase):
             options = [option for option in case.options()
                        if not option.startswith(("--flows", "--tasks", "--logical"))]
             with self.subTest(case.name):
-                report = self.compare(case.path / "run.pnr", *options, status=case.status())
+                report = self.compare(case.path / "run.pnr", "--exact", *options, status=case.status())
                 run = subprocess.run([conversion.CONVERTER, "--info", case.path / "run.pnr"], capture_output=True)
                 info = run.stdout.decode(errors="replace")
                 self.assertEqual([process["end"] for process in report.document["processes"]],

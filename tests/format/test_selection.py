@@ -453,7 +453,8 @@ class AnyCapture(Test):
         self.assertIn(run.returncode, (case.status(), 0, 1), (options, run.stderr))
         if run.returncode == 2:
             return
-        found = json.loads(run.stdout, parse_float=nanoseconds)["traceEvents"]
+        found = [event for event in json.loads(run.stdout, parse_float=nanoseconds)["traceEvents"]
+                 if event["ph"] != "C" and event["cat"] != "window"]
         named = {(event["pid"], event["tid"]) for event in found if event["name"] == "thread_name"}
         threads, flows, tasks = defaultdict(list), defaultdict(list), defaultdict(list)
         for event in found:
