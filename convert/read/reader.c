@@ -558,7 +558,7 @@ static size_t find_ledger_blocks(const struct index *index, struct block_ref **f
     size_t at = 0, n = 0;
     while (at < index->n_refs && index->refs[at].thread != number)
         at++;
-    *first = index->refs + at;
+    *first = index->n_refs ? index->refs + at : NULL;
     while (number && at + n < index->n_refs && index->refs[at + n].thread == number)
         n++;
     return n;

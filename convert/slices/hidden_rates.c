@@ -9,7 +9,7 @@
 #define MAX_SAMPLES 64
 
 /* Times of a window that are kept until its CPU time is known. */
-#define MAX_NOTED (1 << 16)
+#define MAX_WINDOW_TIMES (1 << 16)
 
 /* One of so many last times of a window has the recorder's own work in it, as it sees that the window is to end. */
 #define N_ENDING 8
@@ -68,7 +68,7 @@ void hidden_rates_clear(struct hidden_rates *rates)
 {
     free(rates->callers);
     free(rates->pairs);
-    free(rates->noted);
+    free(rates->times);
     free(rates->intervals);
     free(rates->limits);
     pnr_table_clear(&rates->by_function);
@@ -191,40 +191,40 @@ static uint32_t find_pair(struct hidden_rates *rates, uint32_t caller, uint32_t 
 }
 
 /* Adds the times that are kept, none of them longer than limit_ns. */
-static void add_noted(struct hidden_rates *rates, uint64_t limit_ns)
+static void add_window_times(struct hidden_rates *rates, uint64_t limit_ns)
 {
-    for (size_t i = 0; i < rates->n_noted; i++) {
-        const struct window_time *noted = &rates->noted[i];
-        struct hidden_caller *of = &rates->callers[noted->caller];
-        struct recorded_time time = noted->time;
+    for (size_t i = 0; i < rates->n_times; i++) {
+        const struct window_time *one = &rates->times[i];
+        struct hidden_caller *of = &rates->callers[one->caller];
+        struct recorded_time time = one->time;
         if (time.ns > limit_ns)
             time.ns = limit_ns;
         add_recorded(&of->in_window, time);
-        if (noted->pair)
-            add_recorded(&rates->pairs[noted->pair].self_in_window, time);
+        if (one->pair)
+            add_recorded(&rates->pairs[one->pair].self_in_window, time);
         if (of->is_touched)
             continue;
         of->is_touched = true;
         of->next_touched = rates->touched;
-        rates->touched = noted->caller;
+        rates->touched = one->caller;
     }
-    rates->n_noted = 0;
+    rates->n_times = 0;
 }
 
 /* Makes the longest of the window's last times as long as the others of the same function are on average: more of it
  * may be the recorder's than the program's. */
 static void mend_ending(struct hidden_rates *rates)
 {
-    struct window_time *noted = rates->noted, *longest = NULL;
+    struct window_time *times = rates->times, *longest = NULL;
     struct recorded_time sum = { 0, 0 };
-    size_t n = rates->n_noted, n_same = 0;
+    size_t n = rates->n_times, n_same = 0;
     for (size_t i = n > N_ENDING ? n - N_ENDING : 0; i < n; i++)
-        if (!longest || noted[i].time.ns > longest->time.ns)
-            longest = &noted[i];
+        if (!longest || times[i].time.ns > longest->time.ns)
+            longest = &times[i];
     for (size_t i = 0; i < n; i++) {
-        if (&noted[i] == longest || noted[i].caller != longest->caller || noted[i].pair != longest->pair)
+        if (&times[i] == longest || times[i].caller != longest->caller || times[i].pair != longest->pair)
             continue;
-        add_recorded(&sum, noted[i].time);
+        add_recorded(&sum, times[i].time);
         n_same++;
     }
     if (longest && longest->time.ns > (n_same ? sum.ns / n_same : 0))
@@ -236,14 +236,14 @@ void hidden_rates_add_time(struct hidden_rates *rates, uint32_t caller, uint32_t
     uint32_t number = rates->is_out_of_memory ? 0 : find_caller(rates, caller);
     if (!number)
         return;
-    if (rates->n_noted == MAX_NOTED)
-        add_noted(rates, UINT64_MAX);
-    if (pnr_array_reserve(&rates->noted, &rates->noted_capacity, rates->n_noted + 1) < 0) {
+    if (rates->n_times == MAX_WINDOW_TIMES)
+        add_window_times(rates, UINT64_MAX);
+    if (pnr_array_reserve(&rates->times, &rates->times_capacity, rates->n_times + 1) < 0) {
         rates->is_out_of_memory = true;
         return;
     }
     uint32_t pair = hidden ? find_pair(rates, number, hidden) : 0;
-    rates->noted[rates->n_noted++] = (struct window_time){ number, pair, time };
+    rates->times[rates->n_times++] = (struct window_time){ number, pair, time };
 }
 
 void hidden_rates_add_call(struct hidden_rates *rates, uint32_t caller, uint32_t hidden, struct mute_reason reason)
@@ -301,7 +301,7 @@ static void extend_bases(struct hidden_rates *rates, const struct hidden_caller 
 void hidden_rates_end_window(struct hidden_rates *rates, const struct ledger_view *muted)
 {
     mend_ending(rates);
-    add_noted(rates, rates->n_limits ? rates->limits[rates->n_limits - 1] : UINT64_MAX);
+    add_window_times(rates, rates->n_limits ? rates->limits[rates->n_limits - 1] : UINT64_MAX);
     while (rates->touched) {
         struct hidden_caller *caller = &rates->callers[rates->touched];
         rates->touched = caller->next_touched;

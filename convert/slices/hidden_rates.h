@@ -49,8 +49,8 @@ struct hidden_rates {
     struct pnr_table by_function;       /* callers */
     struct pnr_table by_both;           /* pairs */
     uint32_t touched;                   /* list of the callers that have run in the window */
-    struct window_time *noted;          /* in the present window, in which there is no limit yet; owned */
-    size_t n_noted, noted_capacity;
+    struct window_time *times;          /* in the present window, in which there is no limit yet; owned */
+    size_t n_times, times_capacity;
     uint64_t max_ns;                    /* the longest time between two events that counts now */
     struct interval_bucket *intervals;  /* times between events since the last report of cost, by their length; owned */
     uint64_t n_events;                  /* since the last report */
