@@ -636,6 +636,106 @@ class SlowCalls(BudgetCase):
         self.check_slow("two threads")
 
 
+# ---- what the program must not see, and what it must not cost
+
+HIDDEN = """
+    import builtins, sys, threading, time
+    def tiny(n):
+        return n
+    def work(seconds):
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            for i in range(50):
+                tiny(i)
+    """
+
+
+@needs_budgets
+class Unseen(BudgetCase):
+    """The recorder watches the frames of muted functions: the program sees nothing of it."""
+
+    def check_unseen(self, text, budget="1%"):
+        _, (one,) = self.record_budget(textwrap.dedent(HIDDEN) + textwrap.dedent(text), budget=budget, is_read=False)
+        self.assertIn("__main__.f", one.muted())
+
+    def test_locals_are_the_same_again(self):
+        self.check_unseen("""
+            def f(is_long):
+                if not is_long:
+                    return 0, 0
+                seen, n_others, n_lost = None, 0, 0
+                for _ in range(8):
+                    work(.05)
+                    found = locals()
+                    if sys.version_info < (3, 13):      # later ones are new each time
+                        n_others += seen is not None and found is not seen
+                        n_lost += seen is not None and "kept" not in found
+                    seen = found
+                    seen["kept"] = 1
+                return n_others, n_lost
+            for _ in range(4):
+                for i in range(20_000):
+                    f(False)
+                print(f(True))
+            """)
+
+    def test_import_gets_none(self):
+        self.check_unseen("""
+            found, real = set(), builtins.__import__
+            def own_import(name, globals=None, locals=None, fromlist=(), level=0):
+                found.add(type(locals))
+                return real(name, globals, locals, fromlist, level)
+            builtins.__import__ = own_import
+            def f(is_long):
+                for _ in range(10 if is_long else 0):
+                    work(.01)
+                    import sys
+                import sys
+            for _ in range(6):
+                for i in range(5_000):
+                    f(False)
+                f(True)
+            print(found)
+            """)
+
+    def test_destructors_that_take_long(self):
+        """They run when the frame is not on the stack any more."""
+        self.check_unseen("""
+            class Long:
+                def __del__(self):
+                    work(.03)
+            def f(is_long):
+                if is_long:
+                    long = Long()
+                    time.sleep(.03)
+            for _ in range(10):
+                for i in range(20_000):
+                    f(False)
+                f(True)
+            """)
+
+    def test_threads_run_while_an_event_is_measured(self):
+        self.script("""
+            import sys, threading, time, panopticon_rec
+            sys.setswitchinterval(1e-5)
+            is_over = False
+            def tiny(n): return n
+            def run():
+                while not is_over:
+                    tiny(1)
+            threads = [threading.Thread(target=run) for _ in range(3)]
+            for thread in threads: thread.start()
+            for i in range(12):
+                with panopticon_rec.Recorder(f"{sys.argv[1]}{i}.pnr", max_overhead="1%"):
+                    time.sleep(.02)
+            is_over = True
+            for thread in threads: thread.join()
+            """, self.path("run"))
+        for i in range(12):
+            converted = e2e.run([e2e.CONVERT, self.path(f"run{i}.pnr"), "-o", self.path("run.trace")])
+            self.assertNotIn("name table", converted.err)
+
+
 # ---- estimates
 
 # Functions of known cost, each called by two callers, in phases: what is true in one is not in the next.
