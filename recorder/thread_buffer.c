@@ -138,7 +138,7 @@ void rec_buffer_limit(uint32_t n, void (*on_full)(void))
     buffers.on_full = on_full;
 }
 
-bool rec_buffer_make_room(struct rec_buffer *buffer, uint32_t n)
+bool rec_buffer_reserve(struct rec_buffer *buffer, uint32_t n)
 {
     if (buffer->records + PNR_BLOCK_RECORDS - buffer->next < (ptrdiff_t)n)
         return false;

@@ -481,8 +481,8 @@ static cpython_frame *silent_from(PyThreadState *ts, cpython_frame *f, uint32_t 
     return NULL;
 }
 
-/* Notes the muted frames of a thread that lie inwards of all recorded ones. A frame is open for at least as long as those
- * inwards of it. Those outwards of MAX_NEWLY_WATCHED ones are left out. requested: when the look was asked for. Since then
+/* Notes the muted frames of a thread that lie inwards of all recorded ones. A frame is open for at least as long as
+ * those inwards of it. Those outwards of MAX_NEWLY_WATCHED ones are left out. requested: when the look was asked for. Since then
  * the thread has passed no check for pending calls, so that all that it had entered it had entered before. */
 static void watch_silent_frames(PyThreadState *ts, uint64_t requested, uint64_t now)
 {
@@ -653,8 +653,9 @@ static void admit_batch(uint64_t now)
 
 static void open_muting_window(uint64_t now)
 {
-    for (size_t i = 0; i < muting.n_muted; i++)     /* of those of which only C calls are muted the records have all frames */
-        muting.states[muting.muted[i]] |= muting.states[muting.muted[i]] & MUTED ? CHANGING : 0;
+    for (size_t i = 0; i < muting.n_muted; i++)
+        if (muting.states[muting.muted[i]] & MUTED)     /* else only its C calls are: its frames are in the records */
+            muting.states[muting.muted[i]] |= CHANGING;
     report_cost(now);
     muting.is_in_window = true;
     admit(muting.muted, muting.n_muted);
