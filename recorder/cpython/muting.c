@@ -441,9 +441,9 @@ static bool has_open_at_end(PyThreadState *ts, struct rec_thread *thread, uint32
     return follows || rec_threads_may_be_innermost(thread, function);
 }
 
-/* A watched frame has been cleared. If that was at its exit, that is now. It may also have been kept by a traceback or a
- * frame object until now: then the records still have it as open, and are reported that it is not. A stack that was
- * reported while a destructor of the frame's variables ran had it no more. */
+/* A watched frame has been cleared. If that was at its exit, that is now. It may also have been kept by a traceback
+ * or a frame object until now: then the records still have it as open, and are reported that it is not. A stack that
+ * was reported while a destructor of the frame's variables ran had it no more. */
 static void leave_cleared(const struct rec_watched *watched)
 {
     PyThreadState *ts = PyThreadState_Get();
@@ -482,8 +482,9 @@ static cpython_frame *silent_from(PyThreadState *ts, cpython_frame *f, uint32_t 
 }
 
 /* Notes the muted frames of a thread that lie inwards of all recorded ones. A frame is open for at least as long as
- * those inwards of it. Those outwards of MAX_NEWLY_WATCHED ones are left out. requested: when the look was asked for. Since then
- * the thread has passed no check for pending calls, so that all that it had entered it had entered before. */
+ * those inwards of it. Those outwards of MAX_NEWLY_WATCHED ones are left out. requested: when the look was asked for.
+ * Since then the thread has passed no check for pending calls, so that all that it had entered it had entered before.
+ * */
 static void watch_silent_frames(PyThreadState *ts, uint64_t requested, uint64_t now)
 {
     uint64_t since = now;
@@ -507,8 +508,8 @@ static void watch_silent_frames(PyThreadState *ts, uint64_t requested, uint64_t 
     }
 }
 
-/* Takes those of a thread's muted frames that are slow as reported. Returns since when the innermost of them is known to
- * be open; 0 when there is none. */
+/* Takes those of a thread's muted frames that are slow as reported. Returns since when the innermost of them is known
+ * to be open; 0 when there is none. */
 static uint64_t take_slow_frames(PyThreadState *ts, uint64_t now)
 {
     uint64_t reported_since = 0;
@@ -523,9 +524,9 @@ static uint64_t take_slow_frames(PyThreadState *ts, uint64_t now)
     return reported_since;
 }
 
-/* Looks after the plain frames that the records have as open. Of those that will be kept when they are left the exits are
- * events. A thread that has left one unseen, because its frame object was taken since the last look, must report its
- * stack. One look at all frames: many threads may have one each. */
+/* Looks after the plain frames that the records have as open. Of those that will be kept when they are left the exits
+ * are events. A thread that has left one unseen, because its frame object was taken since the last look, must report
+ * its stack. One look at all frames: many threads may have one each. */
 static void look_at_reported_frames(void)
 {
     for (struct rec_watched *watched = NULL; (watched = rec_watched_next(watched));) {
