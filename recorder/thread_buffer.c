@@ -138,6 +138,15 @@ void rec_buffer_limit(uint32_t n, void (*on_full)(void))
     buffers.on_full = on_full;
 }
 
+bool rec_buffer_reserve(struct rec_buffer *buffer, uint32_t n)
+{
+    if (buffer->records + PNR_BLOCK_RECORDS - buffer->next < (ptrdiff_t)n)
+        return false;
+    if (buffer->end - buffer->next < (ptrdiff_t)n)
+        buffer->end = buffer->next + n;
+    return true;
+}
+
 void rec_buffer_limit_present(uint32_t n)
 {
     for (struct rec_buffer *b = buffers.newest; b; b = b->older) {

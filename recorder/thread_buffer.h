@@ -81,6 +81,11 @@ bool rec_buffer_start_chunk(struct rec_buffer *buffer, uint16_t flags, uint32_t 
  * full; or NULL. */
 void rec_buffer_limit(uint32_t n, void (*on_full)(void));
 
+/* Reserves space for so many records in the buffer's chunk, which has space for one, whatever its limit is: a list
+ * that is dated back belongs into the chunk that was being filled then. Returns false when the chunk itself is too
+ * full. */
+bool rec_buffer_reserve(struct rec_buffer *buffer, uint32_t n);
+
 /* Sets how many more events each thread's present chunk takes, as far as it has space. */
 void rec_buffer_limit_present(uint32_t n);
 

@@ -18,7 +18,7 @@
 
 #define SLOW_NS 6000000                 /* an open call of a muted function is reported when it is known for so long: at a
                                          * second look, or at one that was long in coming */
-#define MAX_NEWLY_WATCHED 256               /* of one thread, at one look */
+#define MAX_NEWLY_WATCHED 1024          /* of one thread, at one look: as many as a list of open frames has */
 #define MAX_SWALLOWED 64                /* exits that are not recorded, until a function's events are off again */
 
 /* The state of a function: a bit each. */
@@ -466,9 +466,9 @@ static bool has_open_at_end(PyThreadState *ts, struct rec_thread *thread, uint32
     return follows || rec_threads_may_be_innermost(thread, function);
 }
 
-/* A watched frame has been cleared. If that was at its exit, that is now. It may also have been kept by a traceback or a
- * frame object until now: then the records still have it as open, and are reported that it is not. A stack that was
- * reported while a destructor of the frame's variables ran had it no more. */
+/* A watched frame has been cleared. If that was at its exit, that is now. It may also have been kept by a traceback
+ * or a frame object until now: then the records still have it as open, and are reported that it is not. A stack that
+ * was reported while a destructor of the frame's variables ran had it no more. */
 static void leave_cleared(const struct rec_watched *watched)
 {
     PyThreadState *ts = PyThreadState_Get();
@@ -494,42 +494,66 @@ static void leave_cleared(const struct rec_watched *watched)
 
 /* ---- looks ---- */
 
-/* Notes the muted frames of a thread that lie inwards of all recorded ones. Returns since when those are known to be
- * open that are slow, and are reported now; 0 when there is none. requested: when the look was asked for. Since then the
- * thread has passed no check for pending calls, so that all that it had entered it had entered before. */
-static uint64_t watch_silent_frames(PyThreadState *ts, uint64_t requested, uint64_t now)
+/* The next muted frame of a thread outwards, this one included, that the records do not have as open; NULL when a
+ * recorded one comes first. */
+static cpython_frame *silent_from(PyThreadState *ts, cpython_frame *f, uint32_t *function)
 {
-    uint64_t reported_since = 0;
-    unsigned n_new = 0;
-    for (cpython_frame *f = cpython_running(ts); f && n_new < MAX_NEWLY_WATCHED; f = cpython_previous(f)) {
+    for (; f; f = cpython_previous(f)) {
         uint64_t tag = is_program_frame(ts, f) ? rec_functions_tag_call(f, cpython_previous(f)) : 0;
-        uint32_t function = (uint32_t)tag;
+        *function = (uint32_t)tag;
         if (!tag || rec_tag_flags(tag) & REC_TAG_EXCLUDED)
             continue;
-        if (!is_silent(function))
-            break;
+        return is_silent(*function) && !rec_muting_is_reported(f, *function) ? f : NULL;
+    }
+    return NULL;
+}
+
+/* Notes the muted frames of a thread that lie inwards of all recorded ones. A frame is open for at least as long as
+ * those inwards of it. Those outwards of MAX_NEWLY_WATCHED ones are left out. requested: when the look was asked for.
+ * Since then the thread has passed no check for pending calls, so that all that it had entered it had entered before.
+ * */
+static void watch_silent_frames(PyThreadState *ts, uint64_t requested, uint64_t now)
+{
+    uint64_t since = now;
+    uint32_t function;
+    unsigned n_new = 0;
+    for (cpython_frame *f = cpython_running(ts); (f = silent_from(ts, f, &function)); f = cpython_previous(f)) {
         struct rec_watched *watched = rec_watched_find(f);
-        if (watched && watched->state == REC_WATCH_REPORTED)
-            break;
-        if (!watched) {
-            n_new++;
-            if (!(watched = rec_watched_add(ts, f, function, REC_WATCH_SEEN)))
-                continue;
-            watched->since = stands_at_resume(f) ? now : requested;
-            if (cpython_is_continuable(f))
-                arm(function);
+        if (watched) {
+            since = watched->since < since ? watched->since : since;
+            continue;
         }
-        if (now - watched->since >= muting.slow_ticks) {
-            watched->state = REC_WATCH_REPORTED;
-            reported_since = watched->since > reported_since ? watched->since : reported_since;
-        }
+        if (n_new++ == MAX_NEWLY_WATCHED)
+            return;
+        if (!(watched = rec_watched_add(ts, f, function, REC_WATCH_SEEN)))
+            continue;
+        if (!stands_at_resume(f) && requested < since)
+            since = requested;
+        watched->since = since;
+        if (cpython_is_continuable(f))
+            arm(function);
+    }
+}
+
+/* Takes those of a thread's muted frames that are slow as reported. Returns since when the innermost of them is known
+ * to be open; 0 when there is none. */
+static uint64_t take_slow_frames(PyThreadState *ts, uint64_t now)
+{
+    uint64_t reported_since = 0;
+    uint32_t function;
+    for (cpython_frame *f = cpython_running(ts); (f = silent_from(ts, f, &function)); f = cpython_previous(f)) {
+        struct rec_watched *watched = rec_watched_find(f);
+        if (!watched || now - watched->since < muting.slow_ticks)
+            continue;
+        watched->state = REC_WATCH_REPORTED;
+        reported_since = watched->since > reported_since ? watched->since : reported_since;
     }
     return reported_since;
 }
 
-/* Looks after the plain frames that the records have as open. Of those that will be kept when they are left the exits are
- * events. A thread that has left one unseen, because its frame object was taken since the last look, must report its
- * stack. One look at all frames: many threads may have one each. */
+/* Looks after the plain frames that the records have as open. Of those that will be kept when they are left the exits
+ * are events. A thread that has left one unseen, because its frame object was taken since the last look, must report
+ * its stack. One look at all frames: many threads may have one each. */
 static void look_at_reported_frames(void)
 {
     for (struct rec_watched *watched = NULL; (watched = rec_watched_next(watched));) {
@@ -554,7 +578,9 @@ static void look_at_stacks(uint64_t requested)
     look_at_reported_frames();
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
         struct rec_thread *thread = find_thread_in_step(ts);
-        uint64_t since = thread ? watch_silent_frames(ts, requested, now) : 0;
+        if (thread)
+            watch_silent_frames(ts, requested, now);
+        uint64_t since = thread ? take_slow_frames(ts, now) : 0;
         if (!since && !(thread && thread->must_report_stack))
             continue;
         thread->must_report_stack = false;
@@ -655,8 +681,9 @@ static void admit_batch(uint64_t now)
 
 static void open_muting_window(uint64_t now)
 {
-    for (size_t i = 0; i < muting.n_muted; i++)     /* of those of which only C calls are muted the records have all frames */
-        muting.states[muting.muted[i]] |= muting.states[muting.muted[i]] & MUTED ? CHANGING : 0;
+    for (size_t i = 0; i < muting.n_muted; i++)
+        if (muting.states[muting.muted[i]] & MUTED)     /* else only its C calls are: its frames are in the records */
+            muting.states[muting.muted[i]] |= CHANGING;
     report_cost(now);
     muting.is_in_window = true;
     admit(muting.muted, muting.n_muted);

@@ -258,8 +258,7 @@ static void emit_switch_at(struct rec_thread *thread, cpython_frame *f, struct r
         n = collect_open(thread, f, inner, n_new, is_complete, &is_deeper);
         flags = PNR_SWITCH_OPEN | (is_deeper ? PNR_SWITCH_DEEPER : 0);
     }
-    if (!rec_buffer_has_capacity(&thread->buffer, ticks) ||
-        (size_t)(thread->buffer.end - thread->buffer.next) < n + 1) {
+    if (!rec_buffer_has_capacity(&thread->buffer, ticks) || !rec_buffer_reserve(&thread->buffer, n + 1)) {
         rec_threads_start_chunk(thread, 0, f, inner);
         return;
     }
