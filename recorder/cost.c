@@ -71,7 +71,8 @@ const char *rec_cost_describe(const struct rec_cost *sum, char *text, size_t siz
         return text;
     int at = snprintf(text, size, "; cost %.1f %% (budget %s %%)", rec_cost_percent(sum), sum->budget);
     if (sum->n_muted)
-        snprintf(text + at, size - (size_t)at, ", %" PRIu64 " function%s muted some time, ~%.0f %% of %s calls not recorded",
+        snprintf(text + at, size - (size_t)at,
+                 ", %" PRIu64 " function%s muted some time, ~%.0f %% of %s calls not recorded",
                  sum->n_muted, sum->n_muted == 1 ? "" : "s", share_of(sum->n_calls_hidden, sum->n_calls),
                  sum->n_muted == 1 ? "its" : "their");
     return text;

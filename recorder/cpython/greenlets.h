@@ -32,8 +32,8 @@ void rec_greenlets_change(void);
 /* Forgets all greenlets, because the interpreter is gone. */
 void rec_greenlets_forget(void);
 
-/* The stacks of all greenlets that do not run are reported anew when they run again: other frames are recorded from now on.
- */
+/* The stacks of all greenlets that do not run are reported anew when they run again, because other frames are recorded
+ * from now on. */
 void rec_greenlets_forget_stacks(void);
 
 /* Begins to look for greenlets if the program has imported their module. */

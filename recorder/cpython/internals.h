@@ -452,7 +452,8 @@ static inline bool cpython_is_leaving(const cpython_frame *f)
     return opcode == RETURN_VALUE || opcode == INSTRUMENTED_RETURN_VALUE;
 }
 
-/* The same for a continuable frame that yields. From 3.13 on it stands behind its yield by then. */
+/* True for a continuable frame that yields, with events: another tool's function for it may run. From 3.13 on it stands
+ * after its yield by then. */
 static inline bool cpython_is_yielding(const cpython_frame *f)
 {
     const _Py_CODEUNIT *instruction = cpython_instruction(f) - (PY_VERSION_HEX >= 0x030D0000);

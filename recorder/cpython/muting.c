@@ -16,8 +16,7 @@
 #include "../budget.h"
 #include "../ledger.h"
 
-#define SLOW_NS 6000000                 /* an open call of a muted function is reported when it is known for so long: at a
-                                         * second look, or at one that was long in coming */
+#define SLOW_NS 6000000                 /* an open call of a muted function is reported when it has been known so long */
 #define MAX_NEWLY_WATCHED 1024          /* of one thread, at one look: as many as a list of open frames has */
 #define MAX_SWALLOWED 64                /* exits that are not recorded, until a function's events are off again */
 
@@ -25,7 +24,7 @@
 enum {
     MUTED = 1,
     C_MUTED = 2,                        /* only its calls of C functions */
-    ARMED = 4,                          /* it is muted, but its exits are events: for a watched frame whose token does not do */
+    ARMED = 4,                          /* it is muted, but its exits are events: a token does not do for a watched frame */
     UNSETTLED = 8,                      /* it was admitted while a thread stood at its first instruction */
     PASSED_OVER = 16,                   /* it was admitted while it had a frame that stays REC_WATCH_UNREPORTED */
     CHANGING = 32                       /* it is in the batch that is being applied */
@@ -510,8 +509,7 @@ static cpython_frame *silent_from(PyThreadState *ts, cpython_frame *f, uint32_t 
 
 /* Notes the muted frames of a thread that lie inwards of all recorded ones. A frame is open for at least as long as
  * those inwards of it. Those outwards of MAX_NEWLY_WATCHED ones are left out. requested: when the look was asked for.
- * Since then the thread has passed no check for pending calls, so that all that it had entered it had entered before.
- * */
+ * Since then the thread has passed no check for pending calls: all that it had entered by then is still open. */
 static void watch_silent_frames(PyThreadState *ts, uint64_t requested, uint64_t now)
 {
     uint64_t since = now;

@@ -58,7 +58,7 @@ bool rec_muting_filter(PyThreadState *ts, struct rec_thread *thread, cpython_fra
 
 #else
 
-static inline const char *rec_muting_fault(void) { return "it needs sys.monitoring and a CPython whose internals are known"; }
+static inline const char *rec_muting_fault(void) { return "sys.monitoring or the layout of CPython is not known"; }
 static inline int rec_muting_start(double share) { return share > 0 ? -1 : 0; }
 static inline int rec_muting_calibrate(void) { return 0; }
 static inline void rec_muting_pause(void) { }

@@ -197,7 +197,7 @@ bool rec_threads_may_be_innermost(const struct rec_thread *thread, uint32_t func
  * inner: the stack, as for rec_threads_start_chunk. */
 void rec_threads_emit_switch(struct rec_thread *thread, cpython_frame *f, struct rec_open_frame inner);
 
-/* Reports the stack that runs anew, because other frames of it are recorded from now on: f and the frames outwards of it.
+/* Reports the stack that runs anew, because other frames of it are recorded from now on: f and those outwards of it.
  * since: ticks, of the past at most to the thread's last record. The next block does it where none is being filled.
  * Counts `stack.depth` anew. */
 void rec_threads_report_stack(struct rec_thread *thread, cpython_frame *f, uint64_t since);

@@ -30,6 +30,7 @@ from capture_reader import (C_CALL, C_RAISE, C_RETURN, CALL, CREATE, DEEPER, FIN
                             OPEN, OPEN_C_CALL, RESUME, RETURN, START, SWITCH, SWITCH_DEEPER, SWITCH_OPEN, UNRECORDED,
                             UNRECORDED_END, UNWIND, YIELD)
 
+C_FUNCTION = 5                  # section 6.1
 CATEGORIES = "python generator coroutine async_generator iterable_coroutine c_function".split()
 ID_STEP = 4194304
 TRACK_ID = 2147483648
@@ -345,9 +346,15 @@ class ShownLedger:
                 self.windows[-1] = self.windows[-1][0], ns(stop)
             elif state.is_window and ns(begin) <= end:
                 self.windows.append((ns(begin), ns(stop)))
-        for number, _ in {member for state in process.ledger.states for member in state.muted or ()}:
-            name = describe(process, "python", number)[0]
-            self.hidden[name] += [(ns(begin), ns(stop)) for begin, stop, _ in process.ledger.unrecorded(number)]
+        of_callers = []
+        for number, what in {member for state in process.ledger.states for member in state.muted or ()}:
+            spans = [(ns(begin), ns(stop)) for begin, stop, _ in process.ledger.unrecorded(number, what)]
+            of_callers += spans
+            if what == 0:
+                self.hidden[describe(process, "python", number)[0]] += spans
+        for number, function in process.functions.items():
+            if function.kind == C_FUNCTION:             # it is not recorded where its caller's calls are not
+                self.hidden[describe(process, "c", number)[0]] += of_callers
 
 
 def steps(values):
