@@ -43,8 +43,11 @@ static cpython_frame *next_outwards(PyThreadState *ts, cpython_frame *f)
 
 bool rec_threads_is_entered(const PyThreadState *ts, cpython_frame *f)
 {
-    return !cpython_is_incomplete(f) && (f == cpython_running(ts) || !cpython_is_delegating(f)) &&
-           !(rec_threads.has_delayed_entry_events && cpython_has_pending_entry(f));
+    if (cpython_is_incomplete(f))
+        return false;
+    if (!rec_threads.has_delayed_entry_events)
+        return !cpython_is_delegating(f);
+    return !cpython_has_pending_entry(f) && (f == cpython_running(ts) || !cpython_is_delegating(f));
 }
 
 static bool is_recorded(const PyThreadState *ts, cpython_frame *f, uint64_t *tag)

@@ -175,7 +175,8 @@ static inline uint64_t rec_frame_identity(const cpython_frame *f)
 /* The running frame, or the frame that is being cleared. */
 cpython_frame *rec_threads_innermost(PyThreadState *ts);
 
-/* True for a frame that has been entered, by its events. The running frame is not one that only delegates. */
+/* True for a frame that has been entered. With delayed entry events the running frame is not one that only delegates:
+ * such an event comes when its frame runs. */
 bool rec_threads_is_entered(const PyThreadState *ts, cpython_frame *f);
 
 /* The next frame outwards, this one included, that is recorded; NULL when there is none. */

@@ -20,7 +20,7 @@ NOT_EXAMINED = {"convert/info.c", "convert/write/call_tree.c", "convert/write/pe
                 "convert/slices/subjects.c", "recorder/cpython/layout.h"}
 # Texts that are parts of no message.
 NO_MESSAGES = re.compile(r"The recorder's C side\..*|frame, then monitoring|standard output"
-                         r"|(--|%%)?panopticon(-options| report)?:( …:?)?")
+                         r"|(--|%%)?panopticon(-options| report)?:( …:?)?|… more function…")
 # The functions in Python whose texts are messages. Exceptions are, too.
 REPORTS = {"fail", "exit", "warn", "parse_quantity", "stderr.write"}
 

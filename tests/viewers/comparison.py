@@ -52,12 +52,12 @@ class Trace:
         by_phase = collections.defaultdict(list)
         for event in document["traceEvents"]:
             by_phase[event["ph"]].append(event)
-        assert by_phase.keys() <= set("XMistfbe"), by_phase.keys()
+        assert by_phase.keys() <= set("XMCistfbe"), by_phase.keys()
         self._sources = {int(key): frame["name"] for key, frame in document["stackFrames"].items()}
         for event in by_phase["i"]:
             event["dur"] = "0.000"
         self.slices = self._slices(by_phase["X"] + by_phase["i"])
-        self.first = min(each.begin for each in self.slices)
+        self.first = min([each.begin for each in self.slices] + [nanoseconds(event["ts"]) for event in by_phase["C"]])
         self.n_instants = len(by_phase["i"])
         self.flows, self.creations = self._flows(by_phase["s"] + by_phase["t"] + by_phase["f"])
         self.arrows = self.bound_arrows(lambda at, meant: meant)

@@ -43,7 +43,8 @@ class ViewerCase:
         self.same(expected.slices, shown.slices, "slices")
         self.same(expected.arrows.elements(), shown.arrows.elements(), "arrows")
         self.same(expected.tasks.elements(), shown.tasks.elements(), "tasks")
-        self.assertEqual(shown.threads, expected.threads)
+        named = {key: names for key, names in shown.threads.items() if names[0] is not None}
+        self.assertEqual(named, expected.threads)       # windows lie in a row without a name, the process's
 
     def same(self, expected, shown, what):
         expected, shown = collections.Counter(expected), collections.Counter(shown)
