@@ -201,6 +201,7 @@ HOT = """
 
 
 @needs_budgets
+@e2e.alone
 class Modes(BudgetCase):
     """Pauses, snapshots, regions, limits: with a budget as without."""
 
@@ -228,7 +229,7 @@ class Modes(BudgetCase):
             nothing = (lambda: None)
             calls = (panopticon_rec.pause, panopticon_rec.resume) if is_recorded else (nothing, nothing)
             for k in range(60):
-                work(2500)
+                work(5000)
                 paused(k % 20, calls)
                 list(steps(calls))
             calls[0]()
@@ -357,7 +358,7 @@ class Modes(BudgetCase):
                         recorder.stop()
             for k in range(6):
                 recorder = panopticon_rec.Recorder(f"part{k}.pnr", max_overhead="0.5%").start()
-                total = work(15_000)
+                total = work(40_000)
                 total += deep(30, recorder) if k % 2 else sum(steps(5000, recorder))
                 print(total, deep(20, None))
             monitoring = sys.monitoring
@@ -557,6 +558,7 @@ Call = collections.namedtuple("Call", "name before begin end after busy_delay")
 
 
 @needs_budgets
+@e2e.alone
 class SlowCalls(BudgetCase):
     """Functions that are called hundreds of thousands of times, each 100 ns long, and a few times 50 ms long. Each long
     call is in the trace: it may begin late by two looks at the stacks, and ends exactly when it did."""
