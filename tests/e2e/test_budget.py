@@ -29,6 +29,7 @@ needs_budgets = unittest.skipUnless(HAS_BUDGETS, "there are no budgets on this P
 ENDLESS = ("--max-overhead", "1000%")       # mutes nothing
 TOLERANCE_NS = 20_000                       # from the ticks of two clock samples to the clock's nanoseconds
 CHECKED_NS = 2_000                          # what two readers of a capture may differ by, as in tests/format
+TOO_BUSY = "this machine is too busy: a look at the stacks may wait longer than a slow call takes"
 KILLED_LINE = "did not end in order"        # of a process that a signal ended
 MISSING_ENTRY, MISSING_EXIT = "without a matching entry", "whose exit was not recorded"
 
@@ -565,6 +566,7 @@ class SlowCalls(BudgetCase):
 
     LOOKS_NS = 20_000_000           # two looks at the stacks, 10 ms apart
     LONG_NS = 25_000_000            # calls that are this long are never missing
+    BUSY_NS = 4_000_000             # where a thread waits longer for a processor, the drain's may wait for several
 
     def observe(self, how, budget):
         """Returns the calls of the program, the Witness, the trace, its zero on the clock, and the ledger."""
@@ -579,6 +581,8 @@ class SlowCalls(BudgetCase):
 
     def check_slow(self, how, budget="0.3%", depth=1):
         """depth: so many slices of the function end with the call."""
+        if os.getloadavg()[0] > os.cpu_count():
+            self.skipTest(TOO_BUSY)     # the drain's thread, which also compresses, waits longer than the witness
         for _ in range(5):
             calls, witness, trace, zero, one = self.observe(how, budget)
             self.assertTrue(one.muted() & {f"__main__.{call.name}" for call in calls}, f"{how} was not muted")
@@ -586,7 +590,8 @@ class SlowCalls(BudgetCase):
             for call in calls:
                 name = f"__main__.{call.name}"
                 delay = 2 * witness.delay(call.before, call.after) + call.busy_delay
-                if call.end - call.begin < self.LONG_NS + delay or not one.is_hidden(name, call.begin):
+                if delay > self.BUSY_NS or call.end - call.begin < self.LONG_NS + delay or \
+                        not one.is_hidden(name, call.begin):
                     continue
                 n_judged += 1
                 slices = [each for each in trace.named(name) if each.end + zero >= call.end - TOLERANCE_NS and
@@ -602,7 +607,7 @@ class SlowCalls(BudgetCase):
             if n_judged >= len(calls) // 2:
                 self.assertLessEqual(n_late, n_judged // 2, "most of the calls begin later than two looks")
                 return
-        self.skipTest("this machine is too busy: processes wait for it longer than a slow call takes")
+        self.skipTest(TOO_BUSY)
 
     def test_busy(self):
         self.check_slow("busy")
