@@ -868,16 +868,19 @@ void rec_muting_request(void)
 #define DEFAULT_EVENT_NS 60.0           /* until it is measured */
 #define CALIBRATION_FACTOR 1.6          /* what an event costs in a program, whose caches are full of other things */
 
-/* Makes a Python function that does nothing. Owned, or NULL with an exception set. */
+/* Makes a Python function that does nothing, from compiled code that does not run: it would be recorded. Owned, or NULL
+ * with an exception set. */
 static PyObject *make_empty_function(void)
 {
     PyObject *globals = PyDict_New();
-    PyObject *result = globals ? PyRun_String("def f(): pass", Py_file_input, globals, globals) : NULL;
-    PyObject *function = result ? PyDict_GetItemString(globals, "f") : NULL;        /* borrowed */
-    Py_XINCREF(function);
-    if (globals)
-        PyDict_Clear(globals);          /* it would keep the function */
-    Py_XDECREF(result);
+    PyObject *module = globals ? Py_CompileString("def f(): pass", "<panopticon>", Py_file_input) : NULL;
+    PyObject *consts = module ? PyObject_GetAttrString(module, "co_consts") : NULL;
+    PyObject *function = NULL;
+    for (Py_ssize_t i = 0; consts && !function && i < PyTuple_GET_SIZE(consts); i++)
+        if (PyCode_Check(PyTuple_GET_ITEM(consts, i)))
+            function = PyFunction_New(PyTuple_GET_ITEM(consts, i), globals);
+    Py_XDECREF(consts);
+    Py_XDECREF(module);
     Py_XDECREF(globals);
     return function;
 }
