@@ -20,4 +20,13 @@
 /* The out-of-line half of pnr_array_reserve(): doubles, so that n appended elements are copied at most twice. */
 int pnr_array_grow(void *array, size_t *capacity, size_t n, size_t element_size);
 
+/* Makes room for the element of this number, and those before it, in an array where new elements are 0. It grows by a
+ * quarter, and by a thousand at least: such arrays have as many elements as a program has functions. array, capacity,
+ * and the result: as for pnr_array_reserve(). */
+#define pnr_array_reserve_number(array, capacity, number) \
+    ((number) < *(capacity) ? 0 : pnr_array_grow_zeroed((array), (capacity), (number), sizeof **(array)))
+
+/* The out-of-line half of pnr_array_reserve_number(). */
+int pnr_array_grow_zeroed(void *array, size_t *capacity, size_t number, size_t element_size);
+
 #endif

@@ -397,16 +397,8 @@ _Static_assert(sizeof(struct budgeted_function) + sizeof(struct rec_function_cal
 /* Returns NULL when out of memory. */
 static struct budgeted_function *budgeted(uint32_t function)
 {
-    if (function >= accounts.n_functions) {
-        size_t n = function + accounts.n_functions / 4 + 1024;
-        struct budgeted_function *grown = realloc(accounts.functions, n * sizeof *grown);
-        if (!grown)
-            return NULL;
-        memset(grown + accounts.n_functions, 0, (n - accounts.n_functions) * sizeof *grown);
-        accounts.functions = grown;
-        accounts.n_functions = n;
-    }
-    return &accounts.functions[function];
+    return pnr_array_reserve_number(&accounts.functions, &accounts.n_functions, function) == 0 ?
+           &accounts.functions[function] : NULL;
 }
 
 static bool is_muted_in_part(uint32_t function)

@@ -69,16 +69,8 @@ struct block_reading {
 /* Returns NULL when out of memory. */
 static struct rec_function_calls *reserve_function(uint32_t function)
 {
-    if (function >= statistics.n_functions) {
-        size_t n = function + statistics.n_functions / 4 + 1024;
-        struct rec_function_calls *grown = realloc(statistics.functions, n * sizeof *grown);
-        if (!grown)
-            return NULL;
-        memset(grown + statistics.n_functions, 0, (n - statistics.n_functions) * sizeof *grown);
-        statistics.functions = grown;
-        statistics.n_functions = n;
-    }
-    return &statistics.functions[function];
+    return pnr_array_reserve_number(&statistics.functions, &statistics.n_functions, function) == 0 ?
+           &statistics.functions[function] : NULL;
 }
 
 static void activate_function(uint32_t function, struct rec_function_calls *calls)

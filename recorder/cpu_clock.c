@@ -21,9 +21,14 @@ uint64_t rec_cpu_clock_program(void)
     return all > excluded ? all - excluded : 0;     /* the kernel's sums of threads and processes differ a little */
 }
 
+uint64_t rec_cpu_clock_thread(void)
+{
+    return read_cpu_clock(CLOCK_THREAD_CPUTIME_ID);
+}
+
 void rec_cpu_clock_exclude(void)
 {
-    uint64_t now = read_cpu_clock(CLOCK_THREAD_CPUTIME_ID);
+    uint64_t now = rec_cpu_clock_thread();
     atomic_fetch_add(&excluded_ns, now - excluded_of_thread_ns);
     excluded_of_thread_ns = now;
 }

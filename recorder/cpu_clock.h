@@ -12,6 +12,9 @@ uint64_t rec_cpu_clock_program(void);
  * budget other clocks gives it this one, too. */
 uint64_t rec_cpu_clock_moment(void);
 
+/* Returns the CPU time of the calling thread, in nanoseconds. */
+uint64_t rec_cpu_clock_thread(void);
+
 /* Takes out what the calling thread has used up to now, in all its life. Only the recorder's own thread calls it. */
 void rec_cpu_clock_exclude(void);
 

@@ -5,6 +5,7 @@
 
 #include "name_table.h"
 #include "thread_buffer.h"
+#include "../format/array.h"
 
 /* What is muted of a function: bits. */
 enum { MUTED_ITSELF = 1, MUTED_C_CALLS = 2 };
@@ -13,7 +14,7 @@ static struct {
     bool is_on;
     struct rec_buffer buffer;
     uint8_t *muted;                     /* by function; owned */
-    uint32_t n_functions;
+    size_t n_functions;
     uint32_t n_itself, n_c_calls;       /* how many bits of each kind are set */
     bool is_in_window;
     bool is_incomplete;                 /* a record found no chunk: the next block has the flag RESYNC */
@@ -21,25 +22,11 @@ static struct {
 
 /* ---- what is muted ---- */
 
-/* Returns false when out of memory. */
-static bool reserve_muted(uint32_t function)
-{
-    if (function < ledger.n_functions)
-        return true;
-    uint32_t n = function + 1 > 2 * ledger.n_functions ? function + 1024 : 2 * ledger.n_functions;
-    uint8_t *grown = realloc(ledger.muted, n);
-    if (!grown)
-        return false;
-    memset(grown + ledger.n_functions, 0, n - ledger.n_functions);
-    ledger.muted = grown;
-    ledger.n_functions = n;
-    return true;
-}
-
 /* Returns whether anything has changed. */
 static bool note_muted(uint32_t function, int bit, bool is_muted)
 {
-    if (!reserve_muted(function) || !(ledger.muted[function] & bit) == !is_muted)
+    if (pnr_array_reserve_number(&ledger.muted, &ledger.n_functions, function) != 0 ||
+        !(ledger.muted[function] & bit) == !is_muted)
         return false;
     ledger.muted[function] ^= (uint8_t)bit;
     *(bit == MUTED_ITSELF ? &ledger.n_itself : &ledger.n_c_calls) += is_muted ? 1 : -1;
@@ -135,7 +122,8 @@ void rec_ledger_stop(void)
 {
     free(ledger.muted);
     ledger.muted = NULL;
-    ledger.n_functions = ledger.n_itself = ledger.n_c_calls = 0;
+    ledger.n_functions = 0;
+    ledger.n_itself = ledger.n_c_calls = 0;
     ledger.is_on = false;
 }
 

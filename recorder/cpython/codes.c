@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tool.h"
+#include "../../format/array.h"
 
 /* A code object. Those with the same function are a list. */
 struct known {
@@ -28,7 +29,7 @@ static struct {
     uint32_t *slots;                   /* owned: numbers of code objects by address, open addressing; 0: empty */
     uint32_t n_slots, slot_capacity;  /* a power of two, or 0 */
     struct function *functions;         /* owned: by number */
-    uint32_t n_functions;
+    size_t n_functions;
     bool is_watching;                   /* events come */
     long number;                        /* the tool number with which they were set */
     uint32_t bits[REC_CODES_ALL + 1];   /* in sys.monitoring, for each set of events */
@@ -133,16 +134,7 @@ static bool has_function(uint32_t function)
 
 static bool make_function(uint32_t function)
 {
-    if (function < codes.n_functions)
-        return true;
-    uint32_t n = function < 512 ? 1024 : 2 * function;
-    struct function *functions = realloc(codes.functions, n * sizeof *functions);
-    if (!functions)
-        return false;
-    memset(functions + codes.n_functions, 0, (n - codes.n_functions) * sizeof *functions);
-    codes.functions = functions;
-    codes.n_functions = n;
-    return true;
+    return pnr_array_reserve_number(&codes.functions, &codes.n_functions, function) == 0;
 }
 
 static void unlink_known(struct known *known)

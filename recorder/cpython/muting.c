@@ -14,6 +14,7 @@
 #include "watched_frames.h"
 #include "../../format/array.h"
 #include "../budget.h"
+#include "../cpu_clock.h"
 #include "../ledger.h"
 
 #define SLOW_NS 6000000                 /* an open call of a muted function is reported when it has been known so long */
@@ -65,17 +66,8 @@ static bool is_silent(uint32_t function)
 
 static bool reserve_state(uint32_t function)
 {
-    size_t before = muting.states_capacity;
-    if (function < before)
-        return true;
-    if (pnr_array_reserve(&muting.states, &muting.states_capacity, function + 1) < 0 ||
-        pnr_array_reserve(&muting.swallowed, &muting.swallowed_capacity, muting.states_capacity) < 0) {
-        muting.states_capacity = before;
-        return false;
-    }
-    memset(muting.states + before, 0, muting.states_capacity - before);
-    memset(muting.swallowed + before, 0, muting.states_capacity - before);
-    return true;
+    return pnr_array_reserve_number(&muting.states, &muting.states_capacity, function) == 0 &&
+           pnr_array_reserve_number(&muting.swallowed, &muting.swallowed_capacity, function) == 0;
 }
 
 bool rec_muting_is_slow(uint32_t function)
@@ -620,17 +612,21 @@ static bool add_to_batch(struct batch *batch, uint32_t function)
     return true;
 }
 
-static void list_as_muted(uint32_t function)
+/* Sets MUTED or C_MUTED. Lists the function if neither was set. */
+static void set_muted_bit(uint32_t function, uint8_t bit)
 {
-    for (size_t i = 0; i < muting.n_muted; i++)
-        if (muting.muted[i] == function)
-            return;
-    if (pnr_array_reserve(&muting.muted, &muting.muted_capacity, muting.n_muted + 1) == 0)
+    bool is_listed = muting.states[function] & (MUTED | C_MUTED);
+    muting.states[function] |= bit;
+    if (!is_listed && pnr_array_reserve(&muting.muted, &muting.muted_capacity, muting.n_muted + 1) == 0)
         muting.muted[muting.n_muted++] = function;
 }
 
-static void unlist_as_muted(uint32_t function)
+/* Clears MUTED, C_MUTED or both. A function with neither is not listed. */
+static void clear_muted_bits(uint32_t function, uint8_t bits)
 {
+    muting.states[function] &= (uint8_t)~bits;
+    if (muting.states[function] & (MUTED | C_MUTED))
+        return;
     for (size_t i = 0; i < muting.n_muted; i++)
         if (muting.muted[i] == function) {
             muting.muted[i] = muting.muted[--muting.n_muted];
@@ -647,8 +643,7 @@ static void mute_batch(uint64_t now)
         silence(to_mute.functions, to_mute.n);
     for (size_t i = 0; i < to_mute.n; i++) {
         uint32_t function = to_mute.functions[i];
-        muting.states[function] |= MUTED;
-        list_as_muted(function);
+        set_muted_bit(function, MUTED);
         report_change(REC_ORDER_MUTE, function, now);
     }
     if (!muting.is_in_window)
@@ -660,9 +655,7 @@ static void mute_batch(uint64_t now)
 
 static void note_admitted(uint32_t function, uint64_t now)
 {
-    muting.states[function] &= (uint8_t)~MUTED;
-    if (!(muting.states[function] & C_MUTED))
-        unlist_as_muted(function);
+    clear_muted_bits(function, MUTED);
     report_change(REC_ORDER_ADMIT, function, now);
 }
 
@@ -692,8 +685,7 @@ static void open_muting_window(uint64_t now)
 static void admit_for_now(uint32_t function, uint64_t now)
 {
     uint8_t before = muting.states[function];
-    muting.states[function] &= (uint8_t)~(MUTED | C_MUTED);
-    unlist_as_muted(function);
+    clear_muted_bits(function, MUTED | C_MUTED);
     if (before & MUTED) {
         report_change(REC_ORDER_ADMIT, function, now);
         defer_order(REC_ORDER_MUTE, function);
@@ -724,7 +716,8 @@ static void close_muting_window(uint64_t now)
     muting.is_in_window = false;
     end_silencing(to_mute.functions, to_mute.n);
     for (size_t i = 0; i < muting.n_muted; i++)
-        apply_state(muting.muted[i]);
+        if (!(muting.states[muting.muted[i]] & MUTED))
+            apply_state(muting.muted[i]);
     to_mute.n = 0;
     report_cost(now);
     report_change(REC_ORDER_WINDOW_END, 0, now);
@@ -743,12 +736,9 @@ static void change_c_calls(struct rec_order order, uint64_t now)
         muting.states[function] &= (uint8_t)~CHANGING;
         if (!n)
             return;
-        muting.states[function] |= C_MUTED;
-        list_as_muted(function);
+        set_muted_bit(function, C_MUTED);
     } else {
-        muting.states[function] &= (uint8_t)~C_MUTED;
-        if (!(muting.states[function] & MUTED))
-            unlist_as_muted(function);
+        clear_muted_bits(function, C_MUTED);
     }
     apply_state(function);
     report_change(order.kind, function, now);
@@ -792,25 +782,17 @@ static void apply_order(struct rec_order order, uint64_t now)
     }
 }
 
-/* Ticks would count the time in which another thread has the processor. */
-static uint64_t thread_cpu_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
 /* Applies what is ordered, and looks at the stacks. */
 static void follow_request(uint64_t requested)
 {
     struct rec_order order;
-    uint64_t begin = rec_clock_ticks(), cpu_ns = thread_cpu_ns();
+    uint64_t begin = rec_clock_ticks(), cpu_ns = rec_cpu_clock_thread();
     if (muting.n_muted && !muting.is_in_window)
         look_at_stacks(requested);
     while (rec_budget_take(&order))
         apply_order(order, begin);
     apply_batches(begin);
-    rec_budget_add_cost(thread_cpu_ns() - cpu_ns);
+    rec_budget_add_cost(rec_cpu_clock_thread() - cpu_ns);      /* ticks would count other threads' turns */
     if (rec_budget_is_cost_due())
         report_cost(rec_clock_ticks());
     rec_worker_post();                  /* it sleeps while a program that waits has a request to follow */
@@ -980,9 +962,9 @@ void rec_muting_forget(void)
     muting.is_on = muting.is_in_window = false;
     muting.n_muted = muting.n_standing = 0;
     to_mute.n = to_admit.n = 0;
-    if (muting.states_capacity) {
+    if (muting.swallowed_capacity) {
         memset(muting.states, 0, muting.states_capacity);
-        memset(muting.swallowed, 0, muting.states_capacity);
+        memset(muting.swallowed, 0, muting.swallowed_capacity);
     }
     atomic_store(&muting.requested, 0);
 }
