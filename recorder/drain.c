@@ -30,7 +30,9 @@
 #include "clock.h"
 #include "diagnostics.h"
 #include "finish.h"
+#include "gaps.h"
 #include "snapshot.h"
+#include "sparse_clock.h"
 #include "tree.h"
 #include "worker.h"
 
@@ -170,6 +172,7 @@ static bool write_chunk(int chunk, struct pnr_block_coder *coder)
     struct chunk *c = &drain.chunks[chunk];
     struct pnr_record *records = records_of(chunk);
     size_t size = 0;
+    rec_gaps_read(&c->header, records, c->header.n_records);
     if (rec_budget_is_on())
         rec_budget_read(&c->header, records, c->header.n_records);
     c->header.tick_shift = drain.tick_shift;
@@ -299,7 +302,7 @@ int rec_drain_start(const char *process_path, struct pnr_live live, const struct
         goto fail;
     }
     int code = rec_worker_start(&(struct rec_worker_tasks){ .work = write_queued, .on_wake = options->on_wake,
-                                                        .on_idle = on_idle,
+                                                        .on_idle = on_idle, .on_beat = rec_sparse_tend,
                                                         .is_hurried = rec_budget_needs_ticks });
     if (code != 0) {
         pnr_err_set(err, PNR_E_SYSTEM, process_path, 0, "cannot start the recorder's thread");

@@ -153,6 +153,7 @@ void rec_buffer_limit_present(uint32_t n)
         if (b->chunk < 0 || b->next == b->end)
             continue;                   /* its next event begins another one in any case */
         ptrdiff_t space = b->records + PNR_BLOCK_RECORDS - b->next;
+        rec_sparse_break();             /* which looks at the end where it reads */
         b->end = b->next + (space < (ptrdiff_t)n ? space : (ptrdiff_t)n);
     }
 }
@@ -160,6 +161,9 @@ void rec_buffer_limit_present(uint32_t n)
 bool rec_buffer_start_chunk(struct rec_buffer *buffer, uint16_t flags, uint32_t n_open)
 {
     struct pnr_clock_sample now = rec_clock_sample();
+    rec_sparse_break();
+    if (rec_sparse.is_on && !buffer->is_ledger)
+        flags |= PNR_BLOCK_SPARSE;
     if (buffers.on_full && buffer->chunk >= 0 && buffer->next == buffer->end && !buffer->is_ledger)
         buffers.on_full();
     submit_chunk(buffer, now, 0);
@@ -182,6 +186,7 @@ void rec_buffer_renew_counter(struct rec_buffer *buffer)
 {
     uint64_t begin = rec_clock_ticks() & ~(uint64_t)UINT32_MAX;
     if ((begin + UINT32_MAX - buffer->base) >> PNR_TICKS_BITS) {
+        rec_sparse_break();
         buffer->end = buffer->next;     /* later ticks do not fit into this chunk's records: a new one is needed */
         return;
     }

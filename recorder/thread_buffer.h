@@ -20,6 +20,7 @@
 #include "../format/record.h"
 #include "clock.h"
 #include "drain.h"
+#include "sparse_clock.h"
 
 /* One of the stacks that a thread runs in turn. */
 struct rec_track {
@@ -154,10 +155,53 @@ static inline bool rec_buffer_append_frame_now(struct rec_buffer *buffer, enum p
     return true;
 }
 
+/* Store a record of the present as rec_buffer_append_now and rec_buffer_append_frame_now do, but without reading the
+ * clock where the function's mode allows it: then its ticks are 0. */
+static inline __attribute__((always_inline)) bool rec_buffer_append_sparsely(struct rec_buffer *buffer, bool is_exit, uint32_t function)
+{
+    struct pnr_record *r = buffer->next;
+    uint8_t mode = rec_sparse_mode_of(function);
+    if (__builtin_expect(rec_sparse_may_skip(r, mode, is_exit), 1)) {
+        pnr_live_store_function(r, (uint64_t)(is_exit ? PNR_RETURN : PNR_CALL) << PNR_TICKS_BITS, function);
+        buffer->next = r + 1;
+        return true;
+    }
+    if (!rec_buffer_append_now(buffer, is_exit ? &buffer->ret : &buffer->call, function))
+        return false;
+    rec_sparse_allow(r + 1, buffer->end, mode, is_exit);
+    return true;
+}
+
+static inline __attribute__((always_inline)) bool rec_buffer_append_frame_sparsely(struct rec_buffer *buffer, enum pnr_kind kind, uint64_t frame,
+                                                    uint32_t function)
+{
+    struct pnr_record *r = buffer->next;
+    uint8_t mode = rec_sparse_mode_of(function);
+    bool is_exit = !pnr_kind_enters_frame(kind);
+    if (__builtin_expect(rec_sparse_may_skip(r, mode, is_exit), 1)) {
+        pnr_live_store(r, pnr_record_make(0, kind, frame, function));
+        buffer->next = r + 1;
+        return true;
+    }
+    if (!rec_buffer_append_frame_now(buffer, kind, frame, function))
+        return false;
+    rec_sparse_allow(r + 1, buffer->end, mode, is_exit);
+    return true;
+}
+
 /* Removes the chunk's last record. */
 static inline void rec_buffer_retract(struct rec_buffer *buffer)
 {
     pnr_live_clear(--buffer->next);
+}
+
+/* Returns the ticks of the last record in the chunk that has some; 0 when there is none. */
+static inline uint64_t rec_buffer_last_ticks(const struct rec_buffer *buffer)
+{
+    const struct pnr_record *r = buffer->next;
+    while (r != buffer->records && !pnr_record_ticks(r[-1]))
+        r--;
+    return r != buffer->records ? pnr_record_ticks(r[-1]) : 0;
 }
 
 /* True when r is a record of these, at whatever ticks. */

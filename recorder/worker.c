@@ -82,6 +82,24 @@ static void set_policy(int policy)
         sched_setscheduler(0, policy, &(struct sched_param){ 0 });
 }
 
+static uint64_t beat(void)
+{
+    return worker.tasks.on_beat ? worker.tasks.on_beat() : UINT64_MAX;
+}
+
+/* Waits for a ring, and calls on_beat meanwhile. Returns whether the bell has rung. */
+static bool wait_with_beats(uint64_t wait_ns)
+{
+    uint64_t end = rec_clock_monotonic_ns() + wait_ns;
+    for (;;) {
+        uint64_t beat_ns = beat(), now = rec_clock_monotonic_ns();
+        if (now >= end)
+            return false;
+        if (rec_bell_wait(&worker.bell, beat_ns < end - now ? beat_ns : end - now))
+            return true;
+    }
+}
+
 /* Waits for wait_ns at most, which becomes longer each time when nothing comes. */
 static void wait_for_ring(uint64_t *wait_ns)
 {
@@ -89,7 +107,7 @@ static void wait_for_ring(uint64_t *wait_ns)
         *wait_ns = HURRIED_WAIT_NS;
         set_policy(SCHED_OTHER);
     }
-    if (!rec_bell_wait(&worker.bell, *wait_ns) && *wait_ns < MAX_WAIT_NS)
+    if (!wait_with_beats(*wait_ns) && *wait_ns < MAX_WAIT_NS)
         *wait_ns = *wait_ns * 2 < MAX_WAIT_NS ? *wait_ns * 2 : MAX_WAIT_NS;
 }
 
@@ -103,7 +121,7 @@ static void work_until_end(void)
             return;
         if (atomic_exchange(&worker.is_woken, false)) {
             worker.tasks.on_wake();
-        } else if (!worker.tasks.work()) {
+        } else if (beat(), !worker.tasks.work()) {
             if (now == WORKER_STOPPING)
                 return;
             wait_for_ring(&wait_ns);

@@ -6,10 +6,11 @@ _panopticon_rec() {
     [[ $before == "=" ]] && before=${COMP_WORDS[COMP_CWORD-2]}
     case $before in
         --engine) COMPREPLY=($(compgen -W "frame monitoring" -- "$word")); return ;;
+        --clock) COMPREPLY=($(compgen -W "full sparse" -- "$word")); return ;;
         --on-overflow) COMPREPLY=($(compgen -W "block discard" -- "$word")); return ;;
         --follow) COMPREPLY=($(compgen -W "none fork all" -- "$word")); return ;;
     esac
-    [[ $word == -* ]] && COMPREPLY=($(compgen -W "-o --output --force -q --quiet --c-calls --engine --mine --include --exclude --no-stdlib --no-frozen --min-duration --max-overhead --start-paused --max-size --last --on-overflow --follow --snapshot-on --toggle-on -h --help --version" -- "$word"))
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "-o --output --force -q --quiet --c-calls --engine --mine --include --exclude --no-stdlib --no-frozen --min-duration --clock --max-overhead --start-paused --max-size --last --on-overflow --follow --snapshot-on --toggle-on -h --help --version" -- "$word"))
     return 0
 }
 
@@ -30,10 +31,11 @@ _panopticon_record() {
     [[ $before == "=" ]] && before=${COMP_WORDS[COMP_CWORD-2]}
     case $before in
         --engine) COMPREPLY=($(compgen -W "frame monitoring" -- "$word")); return ;;
+        --clock) COMPREPLY=($(compgen -W "full sparse" -- "$word")); return ;;
         --on-overflow) COMPREPLY=($(compgen -W "block discard" -- "$word")); return ;;
         --follow) COMPREPLY=($(compgen -W "none fork all" -- "$word")); return ;;
     esac
-    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--view -o --output --force -q --quiet --c-calls --engine --mine --include --exclude --no-stdlib --no-frozen --min-duration --max-overhead --start-paused --max-size --last --on-overflow --follow --snapshot-on --toggle-on -h --help --version" -- "$word"))
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--view -o --output --force -q --quiet --c-calls --engine --mine --include --exclude --no-stdlib --no-frozen --min-duration --clock --max-overhead --start-paused --max-size --last --on-overflow --follow --snapshot-on --toggle-on -h --help --version" -- "$word"))
     return 0
 }
 

@@ -16,6 +16,7 @@ _panopticon_rec() {
         '*--no-stdlib[do not record the standard library]' \
         '*--no-frozen[do not record frozen modules]' \
         '*--min-duration=[leave out calls shorter than DURATION]:DURATION:_files' \
+        '*--clock=[when to read the clock]:full sparse:(full sparse)' \
         '*--max-overhead=[mute hot functions beyond PERCENT]:PERCENT:_files' \
         '*--start-paused[record nothing at first]' \
         '*--max-size=[evict the oldest data beyond SIZE]:SIZE:_files' \
@@ -78,6 +79,7 @@ _panopticon_record() {
         '*--no-stdlib[do not record the standard library]' \
         '*--no-frozen[do not record frozen modules]' \
         '*--min-duration=[leave out calls shorter than DURATION]:DURATION:_files' \
+        '*--clock=[when to read the clock]:full sparse:(full sparse)' \
         '*--max-overhead=[mute hot functions beyond PERCENT]:PERCENT:_files' \
         '*--start-paused[record nothing at first]' \
         '*--max-size=[evict the oldest data beyond SIZE]:SIZE:_files' \

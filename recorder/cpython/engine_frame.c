@@ -201,6 +201,7 @@ static struct rec_thread *slow_path(PyThreadState *ts, cpython_frame *entered, s
     if (is_new && !(thread = rec_threads_new(ts)))
         return NULL;
     rec_buffer_renew_counter(&thread->buffer);
+    rec_sparse_break();
     rec_current = thread->is_ending || !rec_worker_unpark() ? &rec_no_thread : thread;
     enum rec_greenlets_change change = rec_greenlets.are_used && rec_greenlets_may_have_changed(ts, thread) ?
         rec_greenlets_notice(ts, thread, entered) : REC_GREENLETS_SAME;
@@ -451,7 +452,9 @@ static inline void begin_unrecorded_life(const cpython_frame *f, uint64_t tag)
 }
 
 /* Evaluates a frame that only makes a generator or coroutine. It is no call of its own: CREATE names what it made. */
-static PyObject *evaluate_creation(PyThreadState *ts, cpython_frame *f, int throwflag, uint64_t tag, bool wraps)
+static inline __attribute__((always_inline)) PyObject *evaluate_creation(PyThreadState *ts, cpython_frame *f,
+                                                                         int throwflag, uint64_t tag, bool wraps,
+                                                                         bool is_sparse)
 {
     struct rec_thread *thread = rec_current;
     PyObject *result = evaluate_inside(ts, f, throwflag, thread, HOOK_ENTERED, wraps);
@@ -459,7 +462,9 @@ static PyObject *evaluate_creation(PyThreadState *ts, cpython_frame *f, int thro
     thread = rec_current;
     if (!made || (!is_fast(ts, thread) && !(thread = slow_path(ts, NULL, rec_no_frame))) || !rec_tag_is_current(tag))
         return result;
-    append_entry(ts, thread, PNR_CREATE, rec_frame_identity(made), (uint32_t)tag);
+    if (!is_sparse || !rec_buffer_append_frame_sparsely(&thread->buffer, PNR_CREATE, rec_frame_identity(made),
+                                                        (uint32_t)tag))
+        append_entry(ts, thread, PNR_CREATE, rec_frame_identity(made), (uint32_t)tag);
     return result;
 }
 
@@ -476,8 +481,11 @@ static inline __attribute__((always_inline)) PyObject *hook_any(PyThreadState *t
         rec_threads_on_watched_call(ts, f, thread, tag);
     bool is_excluded = rec_tag_flags(tag) & REC_TAG_EXCLUDED;
     bool is_creation = rec_tag_flags(tag) & REC_TAG_CONTINUABLE && !cpython_is_continuable(f);
-    if (is_creation && !(rec_tag_flags(tag) & REC_TAG_BOUNDARY))
-        return evaluate_creation(ts, f, throwflag, tag, wraps);
+    if (is_creation && !(rec_tag_flags(tag) & REC_TAG_BOUNDARY)) {
+        PyObject *made = evaluate_creation(ts, f, throwflag, tag, wraps, false);
+        rec_sparse_break();
+        return made;
+    }
     is_excluded |= is_creation;
     if (is_excluded)
         begin_unrecorded_life(f, tag);
@@ -493,6 +501,7 @@ static inline __attribute__((always_inline)) PyObject *hook_any(PyThreadState *t
         rec_inlining_on_namespace(namespace);
     if (!is_excluded)
         append_result(ts, entry == PNR_CALL ? NULL : f, result, tag);
+    rec_sparse_break();
     return result;
 }
 
@@ -518,24 +527,52 @@ static __attribute__((noinline)) PyObject *leave_with_result(PyObject *result, c
     return result;
 }
 
+/* The same with a sparse clock: such an exit reads it, and what comes after it may take long. */
+static __attribute__((noinline)) PyObject *leave_sparsely_with_result(PyObject *result, const cpython_frame *f,
+                                                                      uint64_t tag)
+{
+    append_result(PyThreadState_Get(), f, result, tag);
+    rec_sparse_break();
+    return result;
+}
+
+static inline bool append_frame_now(struct rec_buffer *buffer, enum pnr_kind kind, uint64_t frame, uint32_t function,
+                                    bool is_sparse)
+{
+    return is_sparse ? rec_buffer_append_frame_sparsely(buffer, kind, frame, function) :
+                       rec_buffer_append_frame_now(buffer, kind, frame, function);
+}
+
 /* The hook of a generator or coroutine, as fast as hook_plain. */
-static __attribute__((noinline)) PyObject *hook_continuable(PyThreadState *ts, cpython_frame *f, int throwflag,
-                                                            uint64_t tag)
+static inline __attribute__((always_inline)) PyObject *hook_continuable(PyThreadState *ts, cpython_frame *f,
+                                                                        int throwflag, uint64_t tag, bool is_sparse)
 {
     struct rec_thread *thread = rec_current;
     if (!cpython_is_continuable(f))
-        return evaluate_creation(ts, f, throwflag, tag, false);
+        return evaluate_creation(ts, f, throwflag, tag, false, is_sparse);
     enum pnr_kind entry = cpython_is_first_entry(f) ? PNR_START : PNR_RESUME;
-    if (unlikely(!rec_buffer_append_frame_now(&thread->buffer, entry, rec_frame_identity(f), (uint32_t)tag)))
+    if (unlikely(!append_frame_now(&thread->buffer, entry, rec_frame_identity(f), (uint32_t)tag, is_sparse)))
         return hook_slowly(ts, f, throwflag);
     PyObject *result = rec_recursion_evaluate(ts, f, throwflag, thread, HOOK_ENTERED);
     thread = rec_current;
     if (unlikely(!result) || unlikely(rec_min_duration_ticks) || unlikely(rec_greenlets.are_used) ||
         unlikely(!is_in_window(thread, cpython_stack_pointer())) ||
-        unlikely(!rec_buffer_append_frame_now(&thread->buffer, cpython_is_suspended(f) ? PNR_YIELD : PNR_FINISH,
-                                              rec_frame_identity(f), (uint32_t)tag)))
-        return leave_with_result(result, f, tag);
+        unlikely(!append_frame_now(&thread->buffer, cpython_is_suspended(f) ? PNR_YIELD : PNR_FINISH,
+                                   rec_frame_identity(f), (uint32_t)tag, is_sparse)))
+        return is_sparse ? leave_sparsely_with_result(result, f, tag) : leave_with_result(result, f, tag);
     return result;
+}
+
+static __attribute__((noinline)) PyObject *hook_dense_continuable(PyThreadState *ts, cpython_frame *f, int throwflag,
+                                                                  uint64_t tag)
+{
+    return hook_continuable(ts, f, throwflag, tag, false);
+}
+
+static __attribute__((noinline)) PyObject *hook_sparse_continuable(PyThreadState *ts, cpython_frame *f, int throwflag,
+                                                                   uint64_t tag)
+{
+    return hook_continuable(ts, f, throwflag, tag, true);
 }
 
 /* The hook of a boundary function: excluded unless its caller is recorded in full. Its exit follows its entry, as the
@@ -554,6 +591,8 @@ static __attribute__((noinline)) PyObject *hook_boundary(PyThreadState *ts, cpyt
     }
     if (unlikely(!(uint32_t)tag))
         return hook_slowly(ts, f, throwflag);
+    if (rec_sparse.is_on)
+        return hook_slowly(ts, f, throwflag);
     bool is_continuable = rec_tag_flags(tag) & REC_TAG_CONTINUABLE;
     if (is_continuable && !cpython_is_continuable(f))
         return rec_recursion_evaluate(ts, f, throwflag, thread, HOOK_ENTERED);
@@ -564,17 +603,29 @@ static __attribute__((noinline)) PyObject *hook_boundary(PyThreadState *ts, cpyt
 
 /* The hook of a function with flags. A function that is excluded costs no more than finding that out: nothing is kept
  * over its evaluation. */
-static __attribute__((noinline)) PyObject *hook_flagged(PyThreadState *ts, cpython_frame *f, int throwflag,
-                                                        uint64_t tag)
+static inline __attribute__((always_inline)) PyObject *hook_flagged(PyThreadState *ts, cpython_frame *f, int throwflag,
+                                                                    uint64_t tag, bool is_sparse)
 {
     uint32_t flags = (uint32_t)(tag >> 32) ^ rec_functions.plain;
     if (flags == REC_TAG_CONTINUABLE)
-        return hook_continuable(ts, f, throwflag, tag);
+        return is_sparse ? hook_sparse_continuable(ts, f, throwflag, tag) : hook_dense_continuable(ts, f, throwflag, tag);
     if (flags == REC_TAG_EXCLUDED)
         return rec_recursion_evaluate(ts, f, throwflag, rec_current, HOOK_ENTERED);
     if ((flags | REC_TAG_CONTINUABLE) == (REC_TAG_BOUNDARY | REC_TAG_CONTINUABLE))
         return hook_boundary(ts, f, throwflag, tag);
     return hook_slowly(ts, f, throwflag);
+}
+
+static __attribute__((noinline)) PyObject *hook_dense_flagged(PyThreadState *ts, cpython_frame *f, int throwflag,
+                                                              uint64_t tag)
+{
+    return hook_flagged(ts, f, throwflag, tag, false);
+}
+
+static __attribute__((noinline)) PyObject *hook_sparse_flagged(PyThreadState *ts, cpython_frame *f, int throwflag,
+                                                               uint64_t tag)
+{
+    return hook_flagged(ts, f, throwflag, tag, true);
 }
 
 /* With a minimum duration: appends a RETURN, or retracts the CALL if that is the newest record and the call was
@@ -597,9 +648,10 @@ static inline bool append_or_elide(struct rec_thread *thread, uint32_t function)
 /* The hot path: the hook of a plain frame, timed by the counter. All else leaves it by a tail call, so that it calls
  * nothing but the evaluation and keeps as little as it can over it. Nothing is ever thrown into a plain frame, so
  * that its throwflag is 0. index: of the tags in co_extra. elides: there is a minimum duration. has_greenlets: they
- * are used. */
+ * are used. is_sparse: the clock is. */
 static inline __attribute__((always_inline)) PyObject *hook_plain(PyThreadState *ts, cpython_frame *f, int throwflag,
-                                                                  Py_ssize_t index, bool elides, bool has_greenlets)
+                                                                  Py_ssize_t index, bool elides, bool has_greenlets,
+                                                                  bool is_sparse)
 {
     struct rec_thread *thread = rec_current;
     if ((has_greenlets && rec_greenlets_may_have_changed(ts, thread) && !rec_greenlets_switch(ts, thread)) ||
@@ -607,8 +659,9 @@ static inline __attribute__((always_inline)) PyObject *hook_plain(PyThreadState 
         return hook_slowly(ts, f, throwflag);
     uint64_t tag = cpython_code_value(cpython_code(f), index);
     if (unlikely(tag >> 32 != rec_functions.plain))
-        return hook_flagged(ts, f, throwflag, tag);
-    if (unlikely(!rec_buffer_append_now(&thread->buffer, &thread->buffer.call, (uint32_t)tag)))
+        return is_sparse ? hook_sparse_flagged(ts, f, throwflag, tag) : hook_dense_flagged(ts, f, throwflag, tag);
+    if (unlikely(!(is_sparse ? rec_buffer_append_sparsely(&thread->buffer, false, (uint32_t)tag) :
+                   rec_buffer_append_now(&thread->buffer, &thread->buffer.call, (uint32_t)tag))))
         return hook_slowly(ts, f, 0);
     PyObject *result = rec_recursion_evaluate(ts, f, 0, thread, HOOK_ENTERED);
     __asm__("" : "+r"(tag));            /* one value is kept over the evaluation, and not what was made of it as well */
@@ -617,30 +670,46 @@ static inline __attribute__((always_inline)) PyObject *hook_plain(PyThreadState 
         (has_greenlets && rec_greenlets_may_have_changed(ts, thread) && !rec_greenlets_switch(ts, thread)) ||
         unlikely(!is_in_window(thread, cpython_stack_pointer())) ||
         unlikely(!(elides ? append_or_elide(thread, (uint32_t)tag) :
+                   is_sparse ? rec_buffer_append_sparsely(&thread->buffer, true, (uint32_t)tag) :
                    rec_buffer_append_now(&thread->buffer, &thread->buffer.ret, (uint32_t)tag))))
-        return leave_with_result(result, NULL, tag);
+        return is_sparse ? leave_sparsely_with_result(result, NULL, tag) : leave_with_result(result, NULL, tag);
     return result;
 }
 
 static PyObject *frame_hook(PyThreadState *ts, cpython_frame *f, int throwflag)
 {
-    return hook_plain(ts, f, throwflag, 0, false, false);
+    return hook_plain(ts, f, throwflag, 0, false, false, false);
+}
+
+static PyObject *sparse_hook(PyThreadState *ts, cpython_frame *f, int throwflag)
+{
+    return hook_plain(ts, f, throwflag, 0, false, false, true);
 }
 
 /* For tags that are not the first value in co_extra, which is another tool's. */
 static PyObject *frame_hook_any_index(PyThreadState *ts, cpython_frame *f, int throwflag)
 {
-    return hook_plain(ts, f, throwflag, rec_functions.extra_index, false, false);
+    return hook_plain(ts, f, throwflag, rec_functions.extra_index, false, false, false);
+}
+
+static PyObject *sparse_hook_any_index(PyThreadState *ts, cpython_frame *f, int throwflag)
+{
+    return hook_plain(ts, f, throwflag, rec_functions.extra_index, false, false, true);
 }
 
 static PyObject *eliding_hook(PyThreadState *ts, cpython_frame *f, int throwflag)
 {
-    return hook_plain(ts, f, throwflag, rec_functions.extra_index, true, false);
+    return hook_plain(ts, f, throwflag, rec_functions.extra_index, true, false, false);
 }
 
 static PyObject *greenlet_hook(PyThreadState *ts, cpython_frame *f, int throwflag)
 {
-    return hook_plain(ts, f, throwflag, rec_functions.extra_index, rec_min_duration_ticks != 0, true);
+    return hook_plain(ts, f, throwflag, rec_functions.extra_index, rec_min_duration_ticks != 0, true, false);
+}
+
+static PyObject *sparse_greenlet_hook(PyThreadState *ts, cpython_frame *f, int throwflag)
+{
+    return hook_plain(ts, f, throwflag, rec_functions.extra_index, false, true, true);
 }
 
 /* ---- interface ---- */
@@ -677,7 +746,7 @@ static void on_greenlets(void)
             begin_window(ts, thread);
     }
     if (engine.hook != hook_slowly)
-        engine.hook = greenlet_hook;
+        engine.hook = rec_sparse.is_on ? sparse_greenlet_hook : greenlet_hook;
     if (installed_hook() == before)
         install_hook(engine.hook);
 }
@@ -747,7 +816,9 @@ static int start_hook(void)
     if (!rec_recursion.evaluate)        /* once a process */
         rec_recursion.evaluate = _PyEval_EvalFrameDefault;
     engine.hook = !rec_clock_is_counter ? hook_slowly : rec_min_duration_ticks ? eliding_hook :
-                  rec_functions.extra_index == 0 ? frame_hook : frame_hook_any_index;
+                  rec_functions.extra_index != 0 ?
+                  (rec_sparse.is_on ? sparse_hook_any_index : frame_hook_any_index) :
+                  (rec_sparse.is_on ? sparse_hook : frame_hook);
     if (rec_inlining_start() != 0 || begin_recording(false) != 0)
         return -1;
     /* The function that was there when the last recording ended may call ours. Any other cannot. */

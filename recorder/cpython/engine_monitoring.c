@@ -45,6 +45,7 @@ static struct rec_thread *resync_monitored_thread(PyThreadState *ts, cpython_fra
     if (is_new && !(thread = rec_threads_new(ts)))
         return NULL;
     rec_current = thread->is_ending || !rec_worker_unpark() ? &rec_no_thread : thread;
+    rec_sparse_break();
     enum rec_greenlets_change change = rec_greenlets.are_used ? rec_greenlets_notice(ts, thread, NULL) :
                                                                 REC_GREENLETS_SAME;
     uint16_t flags;
@@ -97,11 +98,12 @@ static bool is_beyond_boundary(PyThreadState *ts, const cpython_frame *f)
            rec_current->owner == ts && !rec_greenlets.are_used && !rec_functions_is_full(cpython_previous(f));
 }
 
-/* Stores an event. An exit from a call that was shorter than the minimum duration retracts the entry instead. */
+/* Stores an event. An exit from a call that was shorter than the minimum duration retracts the entry instead. With a
+ * sparse clock there is no minimum. */
 static inline void store_event(struct rec_thread *thread, uint64_t ticks, enum pnr_kind kind, uint64_t frame,
-                               uint32_t function)
+                               uint32_t function, bool is_sparse)
 {
-    if (pnr_kind_enters_frame(kind) || !rec_min_duration_ticks ||
+    if (is_sparse || pnr_kind_enters_frame(kind) || !rec_min_duration_ticks ||
         !rec_buffer_elide(&thread->buffer, ticks, kind, frame, function))
         rec_buffer_append(&thread->buffer, ticks, kind, frame, function);
 }
@@ -141,7 +143,7 @@ static __attribute__((noinline)) PyObject *append_event_slowly(PyThreadState *ts
             return rec_tool_nothing();
         ticks = rec_clock_ticks() - thread->buffer.base;
     }
-    store_event(thread, ticks, kind, frame, (uint32_t)tag);
+    store_event(thread, ticks, kind, frame, (uint32_t)tag, false);
     return rec_tool_nothing();
 }
 
@@ -157,24 +159,31 @@ static inline enum pnr_kind kind_by_code(const PyCodeObject *code, enum pnr_kind
     return code->co_flags & CONTINUABLE ? continuable : plain;
 }
 
-/* Appends an event. plain, continuable: the kinds of record for a function that is the one or the other. */
-static inline PyObject *append_event(PyObject *code, enum pnr_kind plain, enum pnr_kind continuable)
+/* Appends an event. plain, continuable: the kinds of record for a function that is the one or the other. is_sparse: the
+ * clock is. It is a constant, so that the other case does not pay. */
+static inline __attribute__((always_inline)) PyObject *append_event(PyObject *code, enum pnr_kind plain,
+                                                                    enum pnr_kind continuable, bool is_sparse)
 {
     PyThreadState *ts = PyThreadState_Get();
     struct rec_thread *thread = rec_current;
     uint64_t tag = cpython_code_value((PyCodeObject *)code, rec_functions.extra_index);
     bool is_plain = tag >> 32 == rec_functions.plain;
     bool is_continuable = tag >> 32 == (rec_functions.plain | REC_TAG_CONTINUABLE);
-    uint64_t ticks = rec_clock_ticks() - thread->buffer.base;
+    bool is_exit = !pnr_kind_enters_frame(plain);
+    uint8_t mode = is_sparse ? rec_sparse_mode_of((uint32_t)tag) : 0;
+    bool skips = is_sparse && rec_sparse_may_skip(thread->buffer.next, mode, is_exit);
+    uint64_t ticks = skips ? 0 : rec_clock_ticks() - thread->buffer.base;
     if (unlikely(thread->owner != ts) || unlikely(rec_greenlets.are_used && may_be_other_greenlet(ts, thread, plain)) ||
         unlikely(!is_plain && !is_continuable) || unlikely(!rec_buffer_has_capacity(&thread->buffer, ticks)))
         return append_event_slowly(ts, (PyCodeObject *)code, kind_by_code((PyCodeObject *)code, plain, continuable));
     if (unlikely(!count_frame(thread, plain)))
         return rec_tool_nothing();
     if (is_plain)
-        store_event(thread, ticks, plain, 0, (uint32_t)tag);
+        store_event(thread, ticks, plain, 0, (uint32_t)tag, is_sparse);
     else
-        store_event(thread, ticks, continuable, rec_frame_identity(cpython_running(ts)), (uint32_t)tag);
+        store_event(thread, ticks, continuable, rec_frame_identity(cpython_running(ts)), (uint32_t)tag, is_sparse);
+    if (is_sparse && !skips)
+        rec_sparse_allow(thread->buffer.next, thread->buffer.end, mode, is_exit);
     return rec_tool_nothing();
 }
 
@@ -196,11 +205,15 @@ static PyObject *note_code(PyCodeObject *code, enum pnr_kind kind)
 
 CALLBACK(note_at_start, note_code((PyCodeObject *)args[0], kind_by_code((PyCodeObject *)args[0], PNR_CALL, PNR_START)))
 CALLBACK(note_at_resume, note_code((PyCodeObject *)args[0], PNR_RESUME))
-CALLBACK(on_start, append_event(args[0], PNR_CALL, PNR_START))
-CALLBACK(on_resume, append_event(args[0], PNR_RESUME, PNR_RESUME))
-CALLBACK(on_throw, append_event(args[0], PNR_RESUME, PNR_RESUME))
-CALLBACK(on_return, append_event(args[0], PNR_RETURN, PNR_FINISH))
-CALLBACK(on_yield, append_event(args[0], PNR_YIELD, PNR_YIELD))
+CALLBACK(on_start, append_event(args[0], PNR_CALL, PNR_START, false))
+CALLBACK(on_resume, append_event(args[0], PNR_RESUME, PNR_RESUME, false))
+CALLBACK(on_throw, append_event(args[0], PNR_RESUME, PNR_RESUME, false))
+CALLBACK(on_return, append_event(args[0], PNR_RETURN, PNR_FINISH, false))
+CALLBACK(on_yield, append_event(args[0], PNR_YIELD, PNR_YIELD, false))
+CALLBACK(on_sparse_start, append_event(args[0], PNR_CALL, PNR_START, true))
+CALLBACK(on_sparse_resume, append_event(args[0], PNR_RESUME, PNR_RESUME, true))
+CALLBACK(on_sparse_return, append_event(args[0], PNR_RETURN, PNR_FINISH, true))
+CALLBACK(on_sparse_yield, append_event(args[0], PNR_YIELD, PNR_YIELD, true))
 
 /* Returns true when the exception that leaves a frame here may have come out of another tool's callback for its entry
  * or exit. Of two tools that watch an instruction, the first one that raises keeps the other one from being called
@@ -273,26 +286,44 @@ static bool is_excluded(const PyCodeObject *code)
 }
 
 /* This event comes from all code: that which is excluded must not cost more than the look at its tag. */
-static PyObject *on_unwind(PyObject *self, PyObject *const *args, size_t n, PyObject *names)
+static inline PyObject *append_unwind(PyObject *const *args, bool is_sparse)
 {
-    (void)self, (void)n, (void)names;
     if (is_excluded((PyCodeObject *)args[0]) ||
         (may_come_from_tool((PyCodeObject *)args[0], args[1]) && is_left_already(PyThreadState_Get())))
         return rec_tool_nothing();
-    return append_event(args[0], PNR_UNWIND, PNR_FINISH_UNWIND);
+    if (is_sparse)                      /* reads the clock: how long it takes depends on the handler */
+        rec_sparse_break();
+    return append_event(args[0], PNR_UNWIND, PNR_FINISH_UNWIND, is_sparse);
 }
+
+CALLBACK(on_unwind, append_unwind(args, false))
+CALLBACK(on_sparse_unwind, append_unwind(args, true))
 
 static int listen_to_all(void)
 {
-    static const struct { enum rec_tool_seat seat; const char *event; rec_tool_callback callback; bool is_global; }
-    events[] = {
+    static const struct event {
+        enum rec_tool_seat seat;
+        const char *event;
+        rec_tool_callback callback;
+        bool is_global;
+    } events[] = {
         { REC_TOOL_NOTES, "PY_START", note_at_start, true }, { REC_TOOL_NOTES, "PY_RESUME", note_at_resume, true },
         { REC_TOOL_RECORDS, "PY_START", on_start, false }, { REC_TOOL_RECORDS, "PY_RESUME", on_resume, false },
         { REC_TOOL_RECORDS, "PY_RETURN", on_return, false }, { REC_TOOL_RECORDS, "PY_YIELD", on_yield, false },
-        { REC_TOOL_RECORDS, "PY_UNWIND", on_unwind, true }, { REC_TOOL_RECORDS, "PY_THROW", on_throw, true } };
-    for (size_t i = 0; i < sizeof events / sizeof *events; i++)
-        if (rec_tool_listen(events[i].seat, events[i].event, events[i].callback, events[i].is_global) != 0)
+        { REC_TOOL_RECORDS, "PY_UNWIND", on_unwind, true }, { REC_TOOL_RECORDS, "PY_THROW", on_throw, true } },
+    sparse_events[] = {
+        { REC_TOOL_NOTES, "PY_START", note_at_start, true }, { REC_TOOL_NOTES, "PY_RESUME", note_at_resume, true },
+        { REC_TOOL_RECORDS, "PY_START", on_sparse_start, false },
+        { REC_TOOL_RECORDS, "PY_RESUME", on_sparse_resume, false },
+        { REC_TOOL_RECORDS, "PY_RETURN", on_sparse_return, false },
+        { REC_TOOL_RECORDS, "PY_YIELD", on_sparse_yield, false },
+        { REC_TOOL_RECORDS, "PY_UNWIND", on_sparse_unwind, true },
+        { REC_TOOL_RECORDS, "PY_THROW", on_sparse_resume, true } };
+    for (size_t i = 0; i < sizeof events / sizeof *events; i++) {
+        const struct event *e = rec_sparse.is_on ? &sparse_events[i] : &events[i];
+        if (rec_tool_listen(e->seat, e->event, e->callback, e->is_global) != 0)
             return -1;
+    }
     return 0;
 }
 

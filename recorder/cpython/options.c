@@ -25,6 +25,7 @@ static const struct option_row {
     { "engine", TEXT, offsetof(struct rec_options, engine) },
     { "filters", LIST, offsetof(struct rec_options, filters) },
     { "min_duration", NUMBER, offsetof(struct rec_options, min_duration_ns) },
+    { "clock", NUMBER, offsetof(struct rec_options, has_sparse_clock) },
     { "max_overhead", NUMBER, offsetof(struct rec_options, max_overhead_ppm) },
     { "start_paused", NUMBER, offsetof(struct rec_options, starts_paused) },
     { "max_size", NUMBER, offsetof(struct rec_options, max_size) },

@@ -299,6 +299,8 @@ static void write_properties(void)
         rec_name_table_add_property("born", "fork");
     if (options->min_duration_ns)
         rec_session_set_min_duration(options->min_duration_ns);
+    if (options->has_sparse_clock && !rec_session_set_sparse_clock())
+        rec_warn("no memory for a sparse clock: it is read at each event");
     if (options->max_overhead_ppm)
         rec_cost_write_budget(options->max_overhead_ppm);
     if (options->max_size)

@@ -274,6 +274,7 @@ static void emit_switch_at(struct rec_thread *thread, cpython_frame *f, struct r
 
 void rec_threads_emit_switch(struct rec_thread *thread, cpython_frame *f, struct rec_open_frame inner)
 {
+    rec_sparse_break();
     emit_switch_at(thread, f, inner, rec_clock_ticks() - thread->buffer.base, 0, false);
 }
 
@@ -284,10 +285,11 @@ void rec_threads_report_stack(struct rec_thread *thread, cpython_frame *f, uint6
     thread->stack.depth = depth;
     if (buffer->chunk < 0)
         return;
-    uint64_t last = buffer->next != buffer->records ? pnr_record_ticks(buffer->next[-1]) : 0;
+    uint64_t last = rec_buffer_last_ticks(buffer);
     uint64_t ticks = since > buffer->base ? since - buffer->base : 0;
     uint64_t block = buffer->block;
     struct pnr_record *end = buffer->end;
+    rec_sparse_break();
     buffer->track.block = 0;
     buffer->end = buffer->records + PNR_BLOCK_RECORDS;      /* a new chunk would begin now, and not at that time */
     emit_switch_at(thread, f, rec_no_frame, ticks > last ? ticks : last, depth > before ? depth - before : 0,

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#define MAX_CALLBACKS 16
+#define MAX_CALLBACKS 32
 
 struct callback {
     PyObject_HEAD

@@ -18,6 +18,7 @@ class _Options(TypedDict, total=False):
     mine: bool | None
     filters: str | Iterable[str] | None
     min_duration: float | str | None
+    clock: Literal["full", "sparse"] | None
     max_overhead: float | str | None
     start_paused: bool | None
     max_size: float | str | None

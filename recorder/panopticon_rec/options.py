@@ -205,6 +205,10 @@ OPTIONS = (
     Option("no-frozen", FILTER_FLAG, (), EVENTS, "do not record frozen modules"),
     Option("min-duration", DURATION, 0, EVENTS, "leave out calls shorter than DURATION",
            "What such a call contains is left out with it.", shown="0s"),
+    Option("clock", choice("full", "sparse"), "full", EVENTS, "when to read the clock",
+           "`full` reads it at each event. `sparse` reads it where time passes: an event costs less, the order of all events "
+           "is exact, and so are the begin and end of calls that take 5 us or more. Short calls share a reading. With "
+           "`--min-duration` each event reads the clock."),
     Option("max-overhead", PERCENT, None, EVENTS, "mute hot functions beyond PERCENT",
            "PERCENT is a share of the program's CPU time, such as `3%` or `0.5`. While recording would cost more, the "
            "functions whose calls are the shortest are muted: their calls are not recorded for some time. The trace says "

@@ -25,7 +25,7 @@ static bool work(void)
 static void on_wake(void) { atomic_fetch_add(&n_woken, 1); }
 static void on_idle(void) { atomic_fetch_add(&n_idle, 1); }
 
-static const struct rec_worker_tasks tasks = { work, on_wake, on_idle, NULL };
+static const struct rec_worker_tasks tasks = { .work = work, .on_wake = on_wake, .on_idle = on_idle };
 
 static void start(void)
 {
