@@ -30,7 +30,7 @@
 #include "clock.h"
 #include "diagnostics.h"
 #include "finish.h"
-#include "gaps.h"
+#include "stretches.h"
 #include "snapshot.h"
 #include "sparse_clock.h"
 #include "tree.h"
@@ -172,7 +172,7 @@ static bool write_chunk(int chunk, struct pnr_block_coder *coder)
     struct chunk *c = &drain.chunks[chunk];
     struct pnr_record *records = records_of(chunk);
     size_t size = 0;
-    rec_gaps_read(&c->header, records, c->header.n_records);
+    rec_stretches_read(&c->header, records, c->header.n_records);
     if (rec_budget_is_on())
         rec_budget_read(&c->header, records, c->header.n_records);
     c->header.tick_shift = drain.tick_shift;

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "budget.h"
-#include "gaps.h"
+#include "stretches.h"
 #include "file.h"
 #include "finish.h"
 #include "ledger.h"
@@ -161,7 +161,7 @@ int rec_session_start(const char *path, bool joins, const struct rec_drain_optio
 void rec_session_forked(void)
 {
     rec_drain_forked();
-    rec_gaps_stop();
+    rec_stretches_stop();
     rec_budget_forked();
     rec_ledger_forked();
     rec_name_table_release();
@@ -180,7 +180,7 @@ bool rec_session_set_sparse_clock(void)
     if (rec_min_duration_ticks)
         return true;
     rec_name_table_add_property("clock_mode", "sparse");
-    return rec_gaps_start(rec_clock_rate());
+    return rec_stretches_start(rec_clock_rate());
 }
 
 bool rec_session_is_closed(void)
@@ -224,7 +224,7 @@ void rec_session_stop(struct rec_totals *totals)
     rec_drain_block_on_overflow();
     rec_buffer_end_all(now);
     rec_drain_stop(&written);
-    rec_gaps_stop();
+    rec_stretches_stop();
     *totals = totals_since(&session.before);
     stop_budget(&totals->cost);
     totals->failure = rec_name_table_has_failed() ? *rec_name_table_failure() : written.failure;

@@ -43,8 +43,8 @@ void rec_session_forked(void);
 /* Sets the minimum duration of this recording, which is 0 before, and adds its property. */
 void rec_session_set_min_duration(uint64_t ns);
 
-/* Lets the clock of this recording be sparse (gaps.h), and adds its property; but not with a minimum duration, which is
- * set before. Returns false when out of memory. */
+/* Lets the clock of this recording be sparse (stretches.h), and adds its property; but not with a minimum duration,
+ * which is set before. Returns false when out of memory. */
 bool rec_session_set_sparse_clock(void);
 
 /* True when no more events can be recorded: a write has failed. */

@@ -6,7 +6,7 @@
 #include "clock.h"
 
 #define DENSE_NS 5000                   /* events that come more often than this wake the guard ... */
-#define AWAKE_NS 100000000              /* ... for so long; */
+#define ACTIVE_NS 100000000              /* ... for so long; */
 #define MAX_IDLE 8                      /* or until no event has come in so many periods */
 
 struct rec_sparse rec_sparse;
@@ -15,7 +15,7 @@ const uint8_t rec_sparse_runs[REC_SPARSE_LEVELS][REC_SPARSE_RUNS] = {
     { 0 }, { 4, 0, 3, 6, 5, 0, 4, 3 }, { 12, 0, 7, 13, 9, 0, 11, 8 }, { 24, 0, 15, 29, 19, 0, 27, 21 } };
 
 static struct {
-    _Atomic uint64_t awake_until_ns;    /* 0: it rests */
+    _Atomic uint64_t active_until_ns;    /* 0: it rests */
     uint64_t due_ns;
     uint32_t n_readings, n_idle;        /* at the last beat; beats without one since then */
 } guard;
@@ -47,13 +47,13 @@ void rec_sparse_set(uint32_t function, uint8_t mode)
 void rec_sparse_note_block(uint32_t n_events, uint64_t duration_ns)
 {
     if (n_events && duration_ns / n_events < DENSE_NS)
-        atomic_store_explicit(&guard.awake_until_ns, rec_clock_monotonic_ns() + AWAKE_NS, memory_order_relaxed);
+        atomic_store_explicit(&guard.active_until_ns, rec_clock_monotonic_ns() + ACTIVE_NS, memory_order_relaxed);
 }
 
 /* Lets the guard rest: from now on every event reads. */
 static void rest(void)
 {
-    atomic_store_explicit(&guard.awake_until_ns, 0, memory_order_relaxed);
+    atomic_store_explicit(&guard.active_until_ns, 0, memory_order_relaxed);
     atomic_store_explicit(&rec_sparse.mask, 0, memory_order_relaxed);
     rec_sparse_break();
     guard.n_idle = 0;
@@ -62,8 +62,8 @@ static void rest(void)
 
 uint64_t rec_sparse_tend(void)
 {
-    uint64_t awake_until = atomic_load_explicit(&guard.awake_until_ns, memory_order_relaxed);
-    if (!awake_until)
+    uint64_t active_until = atomic_load_explicit(&guard.active_until_ns, memory_order_relaxed);
+    if (!active_until)
         return UINT64_MAX;
     uint64_t now = rec_clock_monotonic_ns();
     if (now < guard.due_ns)
@@ -73,7 +73,7 @@ uint64_t rec_sparse_tend(void)
     guard.n_readings = n_readings;
     rec_sparse_break();
     guard.n_idle = is_idle ? guard.n_idle + 1 : 0;
-    if (now > awake_until || guard.n_idle > MAX_IDLE) {
+    if (now > active_until || guard.n_idle > MAX_IDLE) {
         rest();
         return UINT64_MAX;
     }

@@ -1,5 +1,5 @@
-/* The sparse clock: with `--clock sparse` an event does not read the clock where little time usually passes. Holds what
- * events look at, and the guard. Which functions that is true of, gaps.h decides. No Python dependency.
+/* The sparse clock: with `--clock sparse` an event does not read the clock where little time usually passes. Holds
+ * what events look at, and the guard. Which functions that is true of, stretches.h decides. No Python dependency.
  *
  *     rec_sparse_start                        a recording begins
  *         rec_sparse_may_skip                 at an event
@@ -9,9 +9,10 @@
  *         rec_sparse_tend                     by the recorder's own thread: the guard
  *     rec_sparse_stop
  *
- * The guard: the recorder's thread takes back what events may do, every REC_SPARSE_PERIOD_NS. So no more than that passes
- * in a place where usually little does, before an event reads the clock. While few events come it takes all back once,
- * and rests: then every event reads. An event may overwrite what the guard stores, but no event comes while a thread waits.
+ * The guard: the recorder's thread takes back what events may do, every REC_SPARSE_PERIOD_NS. So no more than that
+ * passes in a place where usually little does, before an event reads the clock. While few events come it takes all
+ * back once, and rests: then every event reads. An event may overwrite what the guard stores, but no event comes while
+ * a thread waits.
  *
  * Events are serialised by the recording lock (thread_buffer.h). */
 #ifndef REC_SPARSE_CLOCK_H
@@ -51,8 +52,8 @@ struct rec_sparse {
 };
 extern struct rec_sparse rec_sparse __attribute__((visibility("hidden")));
 
-/* Lengths of runs without a reading, by level. They differ, so that they do not keep in step with a loop of the program.
- * The zeros give pairs of readings without an event between them: the samples of gaps.h. */
+/* Lengths of runs without a reading, by level. They differ, so that they do not keep in step with a loop of the
+ * program. The zeros give pairs of readings without an event between them: the samples of stretches.h. */
 #define REC_SPARSE_RUNS 8
 extern const uint8_t rec_sparse_runs[REC_SPARSE_LEVELS][REC_SPARSE_RUNS] __attribute__((visibility("hidden")));
 
@@ -65,8 +66,8 @@ void rec_sparse_stop(void);
 /* Sets the mode of a function. Any thread may call it. */
 void rec_sparse_set(uint32_t function, uint8_t mode);
 
-/* Reports a block of n events, which took so long: many in a short time wake the guard. By the recorder's own thread, or
- * one that does its work. */
+/* Reports a block of n events, which took so long: many in a short time wake the guard. By the recorder's own thread,
+ * or one that does its work. */
 void rec_sparse_note_block(uint32_t n_events, uint64_t duration_ns);
 
 /* Does the guard's work where it is due. Returns in how many ns it is due next; UINT64_MAX while it rests. By the
@@ -86,7 +87,8 @@ static inline uint8_t rec_sparse_mode_of(uint32_t function)
 }
 
 /* True when the event of this mode, whose record goes to r, needs no reading. Then the chunk has space for it. */
-static inline __attribute__((always_inline)) bool rec_sparse_may_skip(const struct pnr_record *r, uint8_t mode, bool is_exit)
+static inline __attribute__((always_inline)) bool rec_sparse_may_skip(const struct pnr_record *r, uint8_t mode,
+                                                                      bool is_exit)
 {
     return mode & (is_exit ? REC_SPARSE_EXIT : REC_SPARSE_ENTRY) &&
            atomic_load_explicit(&rec_sparse.limit, memory_order_relaxed) - (uintptr_t)r <
@@ -94,8 +96,9 @@ static inline __attribute__((always_inline)) bool rec_sparse_may_skip(const stru
 }
 
 /* After a reading: lets some of the next events do without. next, end: where their records go. */
-static inline __attribute__((always_inline)) void rec_sparse_allow(const struct pnr_record *next, const struct pnr_record *end, uint8_t mode,
-                                    bool is_exit)
+static inline __attribute__((always_inline)) void rec_sparse_allow(const struct pnr_record *next,
+                                                                   const struct pnr_record *end, uint8_t mode,
+                                                                   bool is_exit)
 {
     unsigned level = (unsigned)mode >> (is_exit ? REC_SPARSE_AFTER_EXIT_SHIFT : REC_SPARSE_AFTER_ENTRY_SHIFT);
     uint32_t n_readings = atomic_load_explicit(&rec_sparse.n_readings, memory_order_relaxed);

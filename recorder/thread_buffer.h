@@ -157,7 +157,8 @@ static inline bool rec_buffer_append_frame_now(struct rec_buffer *buffer, enum p
 
 /* Store a record of the present as rec_buffer_append_now and rec_buffer_append_frame_now do, but without reading the
  * clock where the function's mode allows it: then its ticks are 0. */
-static inline __attribute__((always_inline)) bool rec_buffer_append_sparsely(struct rec_buffer *buffer, bool is_exit, uint32_t function)
+static inline __attribute__((always_inline)) bool rec_buffer_append_sparsely(struct rec_buffer *buffer, bool is_exit,
+                                                                             uint32_t function)
 {
     struct pnr_record *r = buffer->next;
     uint8_t mode = rec_sparse_mode_of(function);
@@ -172,8 +173,9 @@ static inline __attribute__((always_inline)) bool rec_buffer_append_sparsely(str
     return true;
 }
 
-static inline __attribute__((always_inline)) bool rec_buffer_append_frame_sparsely(struct rec_buffer *buffer, enum pnr_kind kind, uint64_t frame,
-                                                    uint32_t function)
+static inline __attribute__((always_inline)) bool rec_buffer_append_frame_sparsely(struct rec_buffer *buffer,
+                                                                                   enum pnr_kind kind, uint64_t frame,
+                                                                                   uint32_t function)
 {
     struct pnr_record *r = buffer->next;
     uint8_t mode = rec_sparse_mode_of(function);

@@ -527,7 +527,7 @@ static __attribute__((noinline)) PyObject *leave_with_result(PyObject *result, c
     return result;
 }
 
-/* The same with a sparse clock: such an exit reads it, and what comes after it may take long. */
+/* With a sparse clock such an exit reads it, and what comes after it may take long. */
 static __attribute__((noinline)) PyObject *leave_sparsely_with_result(PyObject *result, const cpython_frame *f,
                                                                       uint64_t tag)
 {
@@ -608,7 +608,8 @@ static inline __attribute__((always_inline)) PyObject *hook_flagged(PyThreadStat
 {
     uint32_t flags = (uint32_t)(tag >> 32) ^ rec_functions.plain;
     if (flags == REC_TAG_CONTINUABLE)
-        return is_sparse ? hook_sparse_continuable(ts, f, throwflag, tag) : hook_dense_continuable(ts, f, throwflag, tag);
+        return is_sparse ? hook_sparse_continuable(ts, f, throwflag, tag) :
+                           hook_dense_continuable(ts, f, throwflag, tag);
     if (flags == REC_TAG_EXCLUDED)
         return rec_recursion_evaluate(ts, f, throwflag, rec_current, HOOK_ENTERED);
     if ((flags | REC_TAG_CONTINUABLE) == (REC_TAG_BOUNDARY | REC_TAG_CONTINUABLE))

@@ -2,6 +2,7 @@
 (tests/format/capture_reader.py), and times that the program's own readings of the clock bound."""
 
 import bisect
+import json
 import os
 import shutil
 import sys
@@ -112,16 +113,14 @@ class SameRecords(ClockCase):
                     process = self.record(program, *options)
                     [thread] = threads_of(process)
                     functions = process.functions
-                    found.append([(kind, functions[function].name if function in functions else function)
+                    found.append([(kind, functions[function].module, functions[function].name)
                                   for block in thread.blocks for _, kind, _, function in block.records if kind != OPEN])
-                begins = [next(i for i, (_, name) in enumerate(one) if str(name).startswith("__main__"))
-                          for one in found]
+                begins = [one.index((CALL, "__main__", "<module>")) for one in found]
                 self.assertEqual(*(one[begin:] for one, begin in zip(found, begins)))
 
 
 class Schedule(ClockCase):
     def test_times(self):
-        import json
         process = self.record(self.write("app.py", SCHEDULE), *SPARSE, args=[self.path("notes")])
         with open(self.path("notes")) as file:
             notes = json.load(file)
@@ -137,7 +136,7 @@ class Schedule(ClockCase):
                 before = ticks
         self.assertGreater(n_unread, len(events) // 4)
         for name, calls in notes.items():
-            [number] = [n for n, f in process.functions.items() if f.name == name or f.name == f"__main__.{name}"]
+            [number] = [n for n, f in process.functions.items() if (f.module, f.name) == ("__main__", name)]
             begins = [i for i, e in enumerate(events) if e[2] == CALL and e[3] == number]
             ends = [i for i, e in enumerate(events) if e[2] == RETURN and e[3] == number]
             self.assertEqual((len(begins), len(ends)), (len(calls), len(calls)))

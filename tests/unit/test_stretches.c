@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "recorder/gaps.h"
+#include "recorder/stretches.h"
 #include "recorder/sparse_clock.h"
 
 /* ---- what the tests share: a tick is a nanosecond ---- */
@@ -15,7 +15,7 @@ static uint64_t now;
 
 static void start(void)
 {
-    cr_assert(rec_gaps_start(1000000000));
+    cr_assert(rec_stretches_start(1000000000));
     n_records = 0;
     now = 1000;
 }
@@ -36,7 +36,7 @@ static void call(uint32_t function, uint64_t inside_ns, uint64_t after_ns)
 static void read_block(void)
 {
     struct pnr_block_header header = { .flags = PNR_BLOCK_SPARSE, .n_records = n_records, .end.ticks = now };
-    rec_gaps_read(&header, records, n_records);
+    rec_stretches_read(&header, records, n_records);
     n_records = 0;
     now = 1000;
 }
@@ -46,11 +46,11 @@ static bool is_unread(uint32_t function, enum rec_sparse_mode bit)
     return rec_sparse_mode_of(function) & bit;
 }
 
-TestSuite(gaps, .init = start, .fini = rec_gaps_stop);
+TestSuite(stretches, .init = start, .fini = rec_stretches_stop);
 
 /* ---- who is short ---- */
 
-Test(gaps, nothing_is_short_before_it_was_seen_often)
+Test(stretches, nothing_is_short_before_it_was_seen_often)
 {
     for (int i = 0; i < 31; i++)
         call(TINY, 50, 50);
@@ -64,7 +64,7 @@ Test(gaps, nothing_is_short_before_it_was_seen_often)
     cr_expect_eq(rec_sparse_mode_of(UNKNOWN), 0);
 }
 
-Test(gaps, the_classes_of_a_function_are_their_own)
+Test(stretches, the_classes_of_a_function_are_their_own)
 {
     for (int i = 0; i < 200; i++)
         call(TINY, 50, 900);
@@ -74,7 +74,7 @@ Test(gaps, the_classes_of_a_function_are_their_own)
     cr_expect_eq(rec_sparse_mode_of(TINY) >> REC_SPARSE_AFTER_EXIT_SHIFT, 0, "so the next event reads, too");
 }
 
-Test(gaps, some_long_gaps_are_too_many)
+Test(stretches, some_long_stretches_are_too_many)
 {
     for (int i = 0; i < 1000; i++) {
         call(TINY, i % 100 == 99 ? 20000 : 50, 50);
@@ -87,7 +87,7 @@ Test(gaps, some_long_gaps_are_too_many)
 }
 
 /* An interrupt now and then, in proportion to the time of each. */
-Test(gaps, noise_of_the_machine_is_no_sign)
+Test(stretches, noise_of_the_machine_is_no_sign)
 {
     for (int i = 0; i < 4000; i++) {
         call(TINY, i % 2000 == 500 ? 8000 : 50, i % 2000 == 800 ? 8000 : 50);
@@ -98,7 +98,7 @@ Test(gaps, noise_of_the_machine_is_no_sign)
     cr_expect(is_unread(OTHER, REC_SPARSE_ENTRY) && is_unread(OTHER, REC_SPARSE_EXIT));
 }
 
-Test(gaps, what_waits_is_read)
+Test(stretches, what_waits_is_read)
 {
     for (int i = 0; i < 1000; i++)
         call(TINY, i % 50 == 49 ? 3 * REC_SPARSE_PERIOD_NS : 50, 50);
@@ -106,7 +106,7 @@ Test(gaps, what_waits_is_read)
     cr_expect(!is_unread(TINY, REC_SPARSE_ENTRY));
 }
 
-Test(gaps, long_calls_have_exact_ends)
+Test(stretches, long_calls_have_exact_ends)
 {
     for (int i = 0; i < 100; i++) {
         event(PNR_CALL, SLOW, 100, true);
@@ -116,7 +116,7 @@ Test(gaps, long_calls_have_exact_ends)
     }
     read_block();
     cr_expect(!is_unread(SLOW, REC_SPARSE_ENTRY) && !is_unread(SLOW, REC_SPARSE_EXIT));
-    cr_expect_neq(rec_sparse_mode_of(SLOW), 0, "its gaps are short: the events beside its own need no reading");
+    cr_expect_neq(rec_sparse_mode_of(SLOW), 0, "its stretches are short: the events beside its own need no reading");
     cr_expect(is_unread(TINY, REC_SPARSE_ENTRY));
 }
 
@@ -141,7 +141,7 @@ static void unread_calls(uint64_t inside_ns)
     event(PNR_RETURN, OTHER, 50, false);
 }
 
-Test(gaps, an_interval_that_is_too_long_makes_suspect)
+Test(stretches, an_interval_that_is_too_long_makes_suspect)
 {
     learn_two();
     for (int i = 0; i < 10; i++)
@@ -160,7 +160,7 @@ Test(gaps, an_interval_that_is_too_long_makes_suspect)
     cr_expect(is_unread(TINY, REC_SPARSE_ENTRY) && is_unread(OTHER, REC_SPARSE_EXIT), "not any more");
 }
 
-Test(gaps, who_is_often_suspect_is_read_for_longer)
+Test(stretches, who_is_often_suspect_is_read_for_longer)
 {
     int n_before = 0;
     learn_two();
@@ -181,8 +181,8 @@ Test(gaps, who_is_often_suspect_is_read_for_longer)
     }
 }
 
-/* The guard's rule: the wait was the last gap. */
-Test(gaps, a_wait_counts_for_the_last_gap)
+/* The guard's rule: the wait was the last stretch. */
+Test(stretches, a_wait_counts_for_the_last_stretch)
 {
     learn_two();
     for (int i = 0; i < 20; i++) {
@@ -198,16 +198,16 @@ Test(gaps, a_wait_counts_for_the_last_gap)
 
 /* ---- odd blocks ---- */
 
-Test(gaps, blocks_of_other_clocks_say_nothing)
+Test(stretches, blocks_of_other_clocks_say_nothing)
 {
     struct pnr_block_header header = { .end.ticks = 100000 };
     for (int i = 0; i < 100; i++)
         call(TINY, 50, 50);
-    rec_gaps_read(&header, records, n_records);
+    rec_stretches_read(&header, records, n_records);
     cr_expect_eq(rec_sparse_mode_of(TINY), 0);
 }
 
-Test(gaps, any_records_are_survived)
+Test(stretches, any_records_are_survived)
 {
     uint64_t x = 88172645463325252u;
     for (int round = 0; round < 20; round++) {

@@ -1,4 +1,4 @@
-#include "gaps.h"
+#include "stretches.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -6,16 +6,16 @@
 
 #include "sparse_clock.h"
 
-#define MIN_SAMPLES 32                  /* gaps before anything is decided */
-#define SHORT_NS 500                    /* mean of a short class's gaps */
-#define LONG_NS 2000                    /* a gap from this on is a long one, which is to be rare: */
-#define LONG_GAPS (1 / 512.)            /* of the class's gaps; */
+#define MIN_SAMPLES 32                  /* stretches before anything is decided */
+#define SHORT_NS 500                    /* mean of a short class's stretches */
+#define LONG_NS 2000                    /* a stretch from this on is a long one, which is to be rare: */
+#define LONG_STRETCHES (1 / 512.)            /* of the class's stretches; */
 #define LONG_SHARE 0.03                 /* of the class's time, but at least NOISE_FACTOR of what is usual; */
 #define MAX_LONG_SHARE 0.33             /* of it in any case */
 #define NOISE_FACTOR 2
 #define NOISE_WEIGHT 0.25               /* of the newest block in what is usual */
 #define NOISE_STEPS 100
-#define WAITS (1 / 1024.)               /* of the class's gaps: those that the guard sees */
+#define WAITS (1 / 1024.)               /* of the class's stretches: those that the guard sees */
 #define BY_CHANCE 2                     /* so many more of each are no sign of anything */
 #define HYSTERESIS 1.5                  /* by how much a short class may exceed this */
 #define MAX_SAMPLES 16384               /* then older ones count half */
@@ -27,23 +27,23 @@
 #define TIMED_BLOCKS 8
 #define SUSPECT_SLACK_NS 4000           /* an interval is suspect if it exceeds what is usual by a factor, and this */
 #define SUSPECT_FACTOR 4
-#define MIN_HOLD 64                     /* gaps for which a suspect class is read: the first time; */
+#define MIN_HOLD 64                     /* stretches for which a suspect class is read: the first time; */
 #define MAX_HOLD 4096                   /* at most */
-#define RARELY 2048                     /* a class that is suspect once in more gaps than this is so by chance */
+#define RARELY 2048                     /* a class that is suspect once in more stretches than this is so by chance */
 
 enum { AFTER_ENTRY, AFTER_EXIT, N_CLASSES };
 
-struct gap_class {
-    float n, ns;                        /* of gaps that the guard does not see, the long ones included */
+struct stretch_class {
+    float n, ns;                        /* of stretches that the guard does not see, the long ones included */
     float n_long, long_ns;              /* of the long ones among them */
     float n_waits;                      /* those that it sees */
     uint32_t n_seen, n_seen_then;       /* its events, and so many when it was last suspect */
-    uint16_t hold, last_hold;           /* gaps to be measured before it may be short again; how many these were */
+    uint16_t hold, last_hold;           /* stretches to be measured before it may be short again; how many these were */
     bool is_short;
 };
 
-struct function_gaps {
-    struct gap_class classes[N_CLASSES];
+struct function_stretches {
+    struct stretch_class classes[N_CLASSES];
     float n_calls, n_long_calls;
     bool is_long;
     bool is_changed;                    /* in `changed` */
@@ -59,28 +59,28 @@ struct timed_call {
 static struct {
     pthread_mutex_t lock;
     double tick_ns;
-    struct function_gaps *functions;    /* owned; by number */
+    struct function_stretches *functions;    /* owned; by number */
     uint32_t n_functions;               /* how many there is space for */
     uint32_t n_blocks;
     uint32_t changed[2 * PNR_BLOCK_RECORDS];    /* functions with new measurements */
     uint32_t n_changed;
-    double noise;                       /* share of long gaps in the time of most classes: they come from outside */
+    double noise;                       /* share of long stretches in the time of most classes: from outside */
     struct timed_call calls[PNR_BLOCK_RECORDS];
-} gaps;
+} stretches;
 
-bool rec_gaps_start(uint64_t ticks_per_second)
+bool rec_stretches_start(uint64_t ticks_per_second)
 {
-    memset(&gaps, 0, sizeof gaps);
-    pthread_mutex_init(&gaps.lock, NULL);
-    gaps.tick_ns = 1e9 / (double)ticks_per_second;
+    memset(&stretches, 0, sizeof stretches);
+    pthread_mutex_init(&stretches.lock, NULL);
+    stretches.tick_ns = 1e9 / (double)ticks_per_second;
     return rec_sparse_start();
 }
 
-void rec_gaps_stop(void)
+void rec_stretches_stop(void)
 {
-    free(gaps.functions);
-    gaps.functions = NULL;
-    gaps.n_functions = 0;
+    free(stretches.functions);
+    stretches.functions = NULL;
+    stretches.n_functions = 0;
     rec_sparse_stop();
 }
 
@@ -89,23 +89,23 @@ void rec_gaps_stop(void)
 /* Makes space for functions up to this number. Returns false when out of memory, or if the number has no mode. */
 static bool reserve_functions(uint32_t function)
 {
-    uint32_t n = gaps.n_functions ? gaps.n_functions : 256;
+    uint32_t n = stretches.n_functions ? stretches.n_functions : 256;
     if (function >= REC_SPARSE_FUNCTIONS)
         return false;
     while (n <= function)
         n *= 2;
-    struct function_gaps *functions = realloc(gaps.functions, n * sizeof *functions);
+    struct function_stretches *functions = realloc(stretches.functions, n * sizeof *functions);
     if (!functions)
         return false;
-    memset(functions + gaps.n_functions, 0, (n - gaps.n_functions) * sizeof *functions);
-    gaps.functions = functions;
-    gaps.n_functions = n;
+    memset(functions + stretches.n_functions, 0, (n - stretches.n_functions) * sizeof *functions);
+    stretches.functions = functions;
+    stretches.n_functions = n;
     return true;
 }
 
-/* Returns the class of the gap after a record; -1 where there is none. What makes a generator's frame counts among its
- * exits: the running frame goes on. */
-static inline int class_of(struct pnr_record r)
+/* Returns the class of the stretch after a record; -1 where there is none. What makes a generator's frame counts among
+ * its exits: the running frame goes on. */
+static inline int stretch_class_of(struct pnr_record r)
 {
     struct pnr_kind_effect of = pnr_kind_effect(pnr_record_kind(r));
     if (pnr_record_kind(r) == PNR_CREATE)
@@ -115,25 +115,25 @@ static inline int class_of(struct pnr_record r)
     return of.effect == PNR_EFFECT_LEAVE ? AFTER_EXIT : AFTER_ENTRY;
 }
 
-static inline struct gap_class *find_class(struct pnr_record r)
+static inline struct stretch_class *find_class(struct pnr_record r)
 {
     uint32_t function = pnr_record_function(r);
-    int which = class_of(r);
-    if (which < 0 || (function >= gaps.n_functions && !reserve_functions(function)))
+    int which = stretch_class_of(r);
+    if (which < 0 || (function >= stretches.n_functions && !reserve_functions(function)))
         return NULL;
-    return &gaps.functions[function].classes[which];
+    return &stretches.functions[function].classes[which];
 }
 
 static void note_change(uint32_t function)
 {
-    if (gaps.functions[function].is_changed)
+    if (stretches.functions[function].is_changed)
         return;
-    gaps.functions[function].is_changed = true;
-    gaps.changed[gaps.n_changed++] = function;
+    stretches.functions[function].is_changed = true;
+    stretches.changed[stretches.n_changed++] = function;
 }
 
-/* Adds a gap that was measured. */
-static void add_sample(struct gap_class *class, uint32_t function, double ns)
+/* Adds a stretch that was measured. */
+static void add_sample(struct stretch_class *class, uint32_t function, double ns)
 {
     note_change(function);
     class->n++;
@@ -155,25 +155,28 @@ static void add_sample(struct gap_class *class, uint32_t function, double ns)
 }
 
 /* Lets a class be read for a while. The more often it is suspect, the longer. */
-static void suspect(struct gap_class *class, uint32_t function)
+static void suspect(struct stretch_class *class, uint32_t function)
 {
     if (class->hold)
         return;
     bool is_rare = class->n_seen - class->n_seen_then > RARELY + (uint32_t)class->last_hold;
-    class->hold = is_rare || !class->last_hold ? MIN_HOLD : class->last_hold < MAX_HOLD ? 2 * class->last_hold : MAX_HOLD;
+    if (is_rare || !class->last_hold)
+        class->hold = MIN_HOLD;
+    else
+        class->hold = class->last_hold < MAX_HOLD ? 2 * class->last_hold : MAX_HOLD;
     class->last_hold = class->hold;
     class->n_seen_then = class->n_seen;
     note_change(function);
 }
 
 /* Without the long ones. */
-static double mean_gap(const struct gap_class *class)
+static double mean_stretch(const struct stretch_class *class)
 {
     double n = (double)class->n - class->n_long - class->n_waits;
     return n > 0 ? (class->ns - class->long_ns) / n : 0;
 }
 
-static double long_share(const struct gap_class *class)
+static double long_share(const struct stretch_class *class)
 {
     return class->ns > 0 ? class->long_ns / class->ns : 0;
 }
@@ -182,16 +185,16 @@ static double long_share(const struct gap_class *class)
 static void add_interval(const struct pnr_record *records, uint32_t first, uint32_t last, double ns)
 {
     double usual = 0;
-    struct gap_class *class;
+    struct stretch_class *class;
     for (uint32_t i = first; i < last; i++) {
         if (!(class = find_class(records[i])))
             continue;
         class->n_seen++;
-        usual += mean_gap(class);
+        usual += mean_stretch(class);
     }
     if (ns <= SUSPECT_FACTOR * usual + SUSPECT_SLACK_NS)
         return;
-    if (ns >= REC_SPARSE_PERIOD_NS) {   /* by the guard's rule it is the last gap */
+    if (ns >= REC_SPARSE_PERIOD_NS) {   /* by the guard's rule it is the last stretch */
         if ((class = find_class(records[last - 1])))
             add_sample(class, pnr_record_function(records[last - 1]), ns);
         return;
@@ -201,8 +204,8 @@ static void add_interval(const struct pnr_record *records, uint32_t first, uint3
             suspect(class, pnr_record_function(records[i]));
 }
 
-/* Reads the gaps of a block. */
-static void read_gaps(const struct pnr_record *records, uint32_t n)
+/* Reads the stretches of a block. */
+static void read_stretches(const struct pnr_record *records, uint32_t n)
 {
     uint64_t before = 0;                /* ticks of the last reading, which is record `from`; 0: there is none yet */
     uint32_t from = 0;
@@ -210,9 +213,9 @@ static void read_gaps(const struct pnr_record *records, uint32_t n)
         uint64_t ticks = pnr_record_ticks(records[i]);
         if (!ticks || pnr_record_kind(records[i]) == PNR_OPEN)
             continue;
-        double ns = ticks > before ? (double)(ticks - before) * gaps.tick_ns : 0;
+        double ns = ticks > before ? (double)(ticks - before) * stretches.tick_ns : 0;
         if (before && i == from + 1) {
-            struct gap_class *class = find_class(records[from]);
+            struct stretch_class *class = find_class(records[from]);
             if (class) {
                 class->n_seen++;
                 add_sample(class, pnr_record_function(records[from]), ns);
@@ -229,9 +232,9 @@ static void read_gaps(const struct pnr_record *records, uint32_t n)
 
 static void add_call(uint32_t function, double ns)
 {
-    if (function >= gaps.n_functions && !reserve_functions(function))
+    if (function >= stretches.n_functions && !reserve_functions(function))
         return;
-    struct function_gaps *f = &gaps.functions[function];
+    struct function_stretches *f = &stretches.functions[function];
     f->n_calls++;
     f->n_long_calls += ns >= LONG_CALL_NS;
     if (f->n_calls >= MAX_CALLS) {
@@ -241,9 +244,9 @@ static void add_call(uint32_t function, double ns)
     note_change(function);
 }
 
-/* Times the calls that begin in a block. An event without a reading counts as at the last reading, which is as often too
- * early for the begin as for the end. A call that is cut off by the block's end was at least so long. */
-static void time_calls(const struct pnr_block_header *header, const struct pnr_record *records, uint32_t n)
+/* Times the calls that begin in a block. An event without a reading counts as at the last reading, which is as often
+ * too early for the begin as for the end. A call that is cut off by the block's end was at least so long. */
+static void time_calls_of_block(const struct pnr_block_header *header, const struct pnr_record *records, uint32_t n)
 {
     uint64_t ticks = 0, end = header->end.ticks - header->begin.ticks;
     uint32_t depth = 0;
@@ -257,20 +260,20 @@ static void time_calls(const struct pnr_block_header *header, const struct pnr_r
         if (of.effect == PNR_EFFECT_CHANGE)
             depth = 0;                  /* another stack: its calls are not known from their begin on */
         else if (of.effect == PNR_EFFECT_ENTER || of.effect == PNR_EFFECT_LIST)
-            gaps.calls[depth++] = (struct timed_call){ function, of.effect == PNR_EFFECT_LIST, ticks };
+            stretches.calls[depth++] = (struct timed_call){ function, of.effect == PNR_EFFECT_LIST, ticks };
         else if (of.effect == PNR_EFFECT_LEAVE)
             while (depth) {             /* what lies inside it was left without a record */
-                struct timed_call call = gaps.calls[--depth];
+                struct timed_call call = stretches.calls[--depth];
                 if (call.function != function)
                     continue;
                 if (!call.is_cut_off)
-                    add_call(function, (double)(ticks - call.ticks) * gaps.tick_ns);
+                    add_call(function, (double)(ticks - call.ticks) * stretches.tick_ns);
                 break;
             }
     }
     while (depth) {
-        struct timed_call call = gaps.calls[--depth];
-        double ns = end > call.ticks ? (double)(end - call.ticks) * gaps.tick_ns : 0;
+        struct timed_call call = stretches.calls[--depth];
+        double ns = end > call.ticks ? (double)(end - call.ticks) * stretches.tick_ns : 0;
         if (!call.is_cut_off && ns >= LONG_CALL_NS)
             add_call(call.function, ns);
     }
@@ -278,14 +281,14 @@ static void time_calls(const struct pnr_block_header *header, const struct pnr_r
 
 /* ---- decisions ---- */
 
-/* Interrupts, and a machine whose processors are shared, make gaps of any class long, each in proportion to its time. So
- * what most classes have by their time is no sign of what a function does. */
+/* Interrupts, and a machine whose processors are shared, make stretches of any class long, each in proportion to its
+ * time. So what most classes have by their time is no sign of what a function does. */
 static void measure_noise(void)
 {
     double weights[NOISE_STEPS] = { 0 }, sum = 0, below = 0;
-    for (uint32_t i = 0; i < gaps.n_changed; i++)
+    for (uint32_t i = 0; i < stretches.n_changed; i++)
         for (int k = 0; k < N_CLASSES; k++) {
-            const struct gap_class *class = &gaps.functions[gaps.changed[i]].classes[k];
+            const struct stretch_class *class = &stretches.functions[stretches.changed[i]].classes[k];
             if (class->n < MIN_SAMPLES)
                 continue;
             double share = long_share(class);
@@ -296,33 +299,33 @@ static void measure_noise(void)
     while (step < NOISE_STEPS - 1 && (below += weights[step]) < sum / 2)
         step++;
     if (sum > 0)
-        gaps.noise += (gaps.n_blocks > 1 ? NOISE_WEIGHT : 1) * ((double)step / NOISE_STEPS - gaps.noise);
+        stretches.noise += (stretches.n_blocks > 1 ? NOISE_WEIGHT : 1) * ((double)step / NOISE_STEPS - stretches.noise);
 }
 
-static bool is_short(const struct gap_class *class)
+static bool is_short(const struct stretch_class *class)
 {
     double factor = class->is_short ? HYSTERESIS : 1;
-    double noise = NOISE_FACTOR * gaps.noise, share = noise > LONG_SHARE ? noise : LONG_SHARE;
-    return class->n >= MIN_SAMPLES && !class->hold && mean_gap(class) < SHORT_NS * factor &&
-           class->n_long <= BY_CHANCE + LONG_GAPS * factor * class->n &&
+    double noise = NOISE_FACTOR * stretches.noise, share = noise > LONG_SHARE ? noise : LONG_SHARE;
+    return class->n >= MIN_SAMPLES && !class->hold && mean_stretch(class) < SHORT_NS * factor &&
+           class->n_long <= BY_CHANCE + LONG_STRETCHES * factor * class->n &&
            class->n_waits <= BY_CHANCE + WAITS * factor * class->n &&
            long_share(class) <= (share < MAX_LONG_SHARE ? share * factor : MAX_LONG_SHARE);
 }
 
-/* The longer the gaps, the fewer of them between two readings. */
-static unsigned level_of(const struct gap_class *class)
+/* The longer the stretches, the fewer of them between two readings. */
+static unsigned level_of(const struct stretch_class *class)
 {
     static const double below_ns[] = { 500, 150, 60 };
     unsigned level = class->is_short;
-    while (level && level < REC_SPARSE_LEVELS - 1 && mean_gap(class) < below_ns[level])
+    while (level && level < REC_SPARSE_LEVELS - 1 && mean_stretch(class) < below_ns[level])
         level++;
     return level;
 }
 
-static void decide(uint32_t function)
+static void decide_mode(uint32_t function)
 {
-    struct function_gaps *f = &gaps.functions[function];
-    struct gap_class *entry = &f->classes[AFTER_ENTRY], *exit = &f->classes[AFTER_EXIT];
+    struct function_stretches *f = &stretches.functions[function];
+    struct stretch_class *entry = &f->classes[AFTER_ENTRY], *exit = &f->classes[AFTER_EXIT];
     entry->is_short = is_short(entry);
     exit->is_short = is_short(exit);
     f->is_long = f->n_calls >= MIN_CALLS &&
@@ -336,20 +339,20 @@ static void decide(uint32_t function)
     f->mode = mode;
 }
 
-void rec_gaps_read(const struct pnr_block_header *header, const struct pnr_record *records, uint32_t n)
+void rec_stretches_read(const struct pnr_block_header *header, const struct pnr_record *records, uint32_t n)
 {
-    if (!(header->flags & PNR_BLOCK_SPARSE) || pthread_mutex_trylock(&gaps.lock) != 0)
+    if (!(header->flags & PNR_BLOCK_SPARSE) || pthread_mutex_trylock(&stretches.lock) != 0)
         return;
-    gaps.n_changed = 0;
-    read_gaps(records, n);
-    if (gaps.n_blocks < FIRST_BLOCKS || gaps.n_blocks % TIMED_BLOCKS == 0)
-        time_calls(header, records, n);
-    gaps.n_blocks++;
+    stretches.n_changed = 0;
+    read_stretches(records, n);
+    if (stretches.n_blocks < FIRST_BLOCKS || stretches.n_blocks % TIMED_BLOCKS == 0)
+        time_calls_of_block(header, records, n);
+    stretches.n_blocks++;
     measure_noise();
-    for (uint32_t i = 0; i < gaps.n_changed; i++) {
-        decide(gaps.changed[i]);
-        gaps.functions[gaps.changed[i]].is_changed = false;
+    for (uint32_t i = 0; i < stretches.n_changed; i++) {
+        decide_mode(stretches.changed[i]);
+        stretches.functions[stretches.changed[i]].is_changed = false;
     }
-    pthread_mutex_unlock(&gaps.lock);
-    rec_sparse_note_block(n, (uint64_t)((double)(header->end.ticks - header->begin.ticks) * gaps.tick_ns));
+    pthread_mutex_unlock(&stretches.lock);
+    rec_sparse_note_block(n, (uint64_t)((double)(header->end.ticks - header->begin.ticks) * stretches.tick_ns));
 }
