@@ -5,7 +5,7 @@
 
 #include "clock.h"
 
-#define DENSE_NS 5000                   /* events that come more often than this wake the guard ... */
+#define DENSE_NS 1000                   /* events that come more often than this wake the guard ... */
 #define ACTIVE_NS 100000000              /* ... for so long; */
 #define MAX_IDLE 8                      /* or until no event has come in so many periods */
 
