@@ -35,7 +35,7 @@ uint64_t pnr_check(const void *bytes, size_t size)
 void pnr_block_header_seal(struct pnr_block_header *header)
 {
     header->magic = PNR_BLOCK_MAGIC;
-    header->version = PNR_BLOCK_VERSION;
+    header->version = header->flags & PNR_BLOCK_SPARSE ? PNR_BLOCK_VERSION_SPARSE : PNR_BLOCK_VERSION;
     header->check = pnr_check(header, offsetof(struct pnr_block_header, check));
 }
 
@@ -56,6 +56,8 @@ static const char *header_fault(const struct pnr_block_header *h, bool live)
         return "block header check does not match";
     if (h->flags & ~PNR_BLOCK_FLAGS)
         return "unknown block flag";
+    if ((h->version == PNR_BLOCK_VERSION_SPARSE) != ((h->flags & PNR_BLOCK_SPARSE) != 0))
+        return "block version does not match the flags";
     if (h->thread == 0)
         return "thread number 0";
     if (h->reserved || h->reserved2)
@@ -80,7 +82,7 @@ int pnr_block_header_check(const struct pnr_block_header *header, bool live, uin
 {
     if (header->magic != PNR_BLOCK_MAGIC)
         return pnr_err_set(err, PNR_E_CORRUPT, NULL, offset, "no block header");
-    if (header->version > PNR_BLOCK_VERSION)
+    if (header->version > PNR_BLOCK_VERSION_SPARSE)
         return pnr_err_set(err, PNR_E_VERSION, NULL, offset, "block of a later format version");
     if (header->version < PNR_BLOCK_VERSION)
         return pnr_err_set(err, PNR_E_CORRUPT, NULL, offset, "block version 0");
@@ -129,6 +131,9 @@ static inline void transpose_rows(row x[GROUP])
     }
 }
 
+/* The functions that are told whether a block is sparse are compiled for each of the two: the others do not pay. */
+#define INLINED static inline __attribute__((always_inline))
+
 typedef uint64_t pair __attribute__((vector_size(PNR_RECORD_SIZE)));     /* a record */
 
 static inline pair load_pair(const struct pnr_record *record)
@@ -139,23 +144,25 @@ static inline pair load_pair(const struct pnr_record *record)
 }
 
 /* Shifts the record's ticks and replaces them by their difference to those of the previous record. *previous: that
- * record's shifted ticks; then this one's. */
-static inline pair take_difference(pair record, pair *previous, pair shift)
+ * record's shifted ticks; then this one's. is_sparse: ticks that become 0 stand for the previous ones. */
+INLINED pair take_difference(pair record, pair *previous, pair shift, bool is_sparse)
 {
     const pair all_ticks = { PNR_TICKS_MAX, 0 };
     pair ticks = (record & all_ticks) >> shift;
+    if (is_sparse)
+        ticks |= *previous & (pair)(ticks == 0);
     pair result = (record & ~all_ticks) | ((ticks - *previous) & all_ticks);
     *previous = ticks;
     return result;
 }
 
 /* Finds the planes that are not all zero, and that of the kinds. */
-static uint16_t find_planes(const struct pnr_record *records, size_t n, unsigned shift)
+INLINED uint16_t find_planes(const struct pnr_record *records, size_t n, unsigned shift, bool is_sparse)
 {
     pair used = { UINT64_C(1) << PNR_TICKS_BITS, 0 }, previous = { 0, 0 };
     uint16_t planes = 0;
     for (size_t i = 0; i < n; i++)
-        used |= take_difference(load_pair(records + i), &previous, (pair){ shift, shift });
+        used |= take_difference(load_pair(records + i), &previous, (pair){ shift, shift }, is_sparse);
     for (int k = 0; k < PLANES; k++)
         planes |= (uint16_t)((used[k / 8] >> k % 8 * 8 & 0xff ? 1 : 0) << k);
     return planes;
@@ -176,14 +183,14 @@ static int list_planes(uint16_t planes, int list[PLANES])
  * are constant, so that the compiler makes moves of them and no calls. The last tile of a block has unused records. */
 #define TILE 64
 
-static inline void split_tile(unsigned char tile[PLANES][TILE], const struct pnr_record *records, pair *previous,
-                              pair shift)
+INLINED void split_tile(unsigned char tile[PLANES][TILE], const struct pnr_record *records, pair *previous, pair shift,
+                        bool is_sparse)
 {
     for (int i = 0; i < TILE; i += GROUP) {
         row rows[GROUP];
 #pragma GCC unroll 16
         for (int k = 0; k < GROUP; k++)
-            rows[k] = (row)take_difference(load_pair(records + i + k), previous, shift);
+            rows[k] = (row)take_difference(load_pair(records + i + k), previous, shift, is_sparse);
         transpose_rows(rows);
 #pragma GCC unroll 16
         for (int k = 0; k < PLANES; k++)
@@ -191,7 +198,8 @@ static inline void split_tile(unsigned char tile[PLANES][TILE], const struct pnr
     }
 }
 
-static void split_planes(unsigned char *bytes, const struct pnr_record *records, const struct pnr_block_header *h)
+INLINED void split_planes(unsigned char *bytes, const struct pnr_record *records, const struct pnr_block_header *h,
+                          bool is_sparse)
 {
     unsigned char tile[PLANES][TILE];
     struct pnr_record last[TILE] = { { { 0, 0 } } };
@@ -199,12 +207,12 @@ static void split_planes(unsigned char *bytes, const struct pnr_record *records,
     size_t n = h->n_records, i = 0;
     pair previous = { 0, 0 }, shift = { h->tick_shift, h->tick_shift };
     for (; i + TILE <= n; i += TILE) {
-        split_tile(tile, records + i, &previous, shift);
+        split_tile(tile, records + i, &previous, shift, is_sparse);
         for (int p = 0; p < n_planes; p++)
             memcpy(bytes + p * n + i, tile[list[p]], TILE);
     }
     memcpy(last, records + i, (n - i) * sizeof *last);
-    split_tile(tile, last, &previous, shift);
+    split_tile(tile, last, &previous, shift, is_sparse);
     for (int p = 0; p < n_planes; p++)
         memcpy(bytes + p * n + i, tile[list[p]], n - i);
 }
@@ -245,6 +253,17 @@ static void join_planes(struct pnr_record *records, const unsigned char *bytes, 
     memcpy(records + i, last, (n - i) * sizeof *last);
 }
 
+void pnr_block_fill_ticks(struct pnr_record *records, size_t n)
+{
+    uint64_t ticks = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (pnr_record_ticks(records[i]))
+            ticks = pnr_record_ticks(records[i]);
+        else
+            records[i].word[0] |= ticks;
+    }
+}
+
 static size_t content_size_of(const struct pnr_block_header *header)
 {
     return (size_t)__builtin_popcount(header->planes) * header->n_records;
@@ -263,13 +282,22 @@ static ZSTD_CCtx *make_block_compressor(void)
     return c;
 }
 
+INLINED void fill_planes(struct pnr_block_coder *coder, struct pnr_block_header *header,
+                         const struct pnr_record *records, bool is_sparse)
+{
+    header->planes = find_planes(records, header->n_records, header->tick_shift, is_sparse);
+    split_planes(coder->planes, records, header, is_sparse);
+}
+
 const void *pnr_block_encode(struct pnr_block_coder *coder, struct pnr_block_header *header,
                              const struct pnr_record *records, size_t *size)
 {
     if (!coder->compressor && !(coder->compressor = make_block_compressor()))
         return NULL;
-    header->planes = find_planes(records, header->n_records, header->tick_shift);
-    split_planes(coder->planes, records, header);
+    if (header->flags & PNR_BLOCK_SPARSE)
+        fill_planes(coder, header, records, true);
+    else
+        fill_planes(coder, header, records, false);
     size_t data_size = ZSTD_compress2(coder->compressor, coder->output + PNR_BLOCK_PREFIX_SIZE,
                                       coder->output_size - PNR_BLOCK_PREFIX_SIZE,
                                       coder->planes, content_size_of(header));

@@ -6,7 +6,10 @@
  *
  * Plane k holds byte k of every record, after the ticks were shifted right by tick_shift and replaced by their
  * differences (mod 2^40; the first one's from 0). Planes that are all zero are omitted. Hides the planes and zstd. A
- * coder is not thread-safe: one belongs to one thread at a time. */
+ * coder is not thread-safe: one belongs to one thread at a time.
+ *
+ * In a sparse block the clock was not read at each event. An event without a reading has ticks 0 in the live mapping,
+ * and the ticks of the record before it in what is decoded, so that its difference on disk is 0. */
 #ifndef PNR_BLOCK_H
 #define PNR_BLOCK_H
 
@@ -29,6 +32,7 @@
 #define PNR_BLOCK_MAGIC UINT32_C(0x42524e50)            /* "PNRB" in file order: 50 4e 52 42 */
 #define PNR_BLOCK_SKIPPABLE UINT32_C(0x184d2a5b)        /* RFC 8878, 3.1.2: 0x184D2A50 to 0x184D2A5F are skippable */
 #define PNR_BLOCK_VERSION 1
+#define PNR_BLOCK_VERSION_SPARSE 2
 #define PNR_BLOCK_HEADER_SIZE 96
 #define PNR_BLOCK_PREFIX_SIZE (8 + PNR_BLOCK_HEADER_SIZE)       /* the whole skippable frame */
 
@@ -37,7 +41,8 @@ enum pnr_block_flag {
     PNR_BLOCK_DEEPER = 2,       /* more frames were open than there are OPEN records, which are the innermost */
     PNR_BLOCK_LAST = 4,         /* the thread ended with this block */
     PNR_BLOCK_PAUSED = 8,       /* recording was paused between the block before and this one */
-    PNR_BLOCK_FLAGS = 15        /* all that version 1 defines; others are rejected */
+    PNR_BLOCK_SPARSE = 16,      /* records with the ticks of the record before them have no time of their own */
+    PNR_BLOCK_FLAGS = 31        /* all that are defined; others are rejected */
 };
 
 /* One moment on three clocks. */
@@ -49,7 +54,7 @@ struct pnr_clock_sample {
 
 /* 96 bytes, the same in memory, in the live mapping and on disk; little-endian, naturally aligned:
  *    0  u32  magic         PNR_BLOCK_MAGIC
- *    4  u16  version       1; a higher one is rejected
+ *    4  u16  version       1; with PNR_BLOCK_SPARSE 2; a higher one is rejected
  *    6  u16  flags         enum pnr_block_flag
  *    8  u32  thread        number of the thread in its process, from 1
  *   12  u32  sequence      number of the block in its thread, from 0, without holes
@@ -111,8 +116,12 @@ struct pnr_block_coder *pnr_block_coder_new(void);
 /* Accepts NULL. */
 void pnr_block_coder_free(struct pnr_block_coder *coder);
 
+/* Gives each of n records with ticks 0 the ticks of the record before it: a sparse block's records, as they are in the
+ * live mapping, become as pnr_block_decode gives them. */
+void pnr_block_fill_ticks(struct pnr_record *records, size_t n);
+
 /* Encodes header->n_records records (1 to PNR_BLOCK_RECORDS) as a whole block. Fills in data_size and planes and seals
- * the header; the caller has set tick_shift. Returns the block's bytes, borrowed until the next call with this coder,
+ * the header; the caller has set tick_shift. In a sparse block ticks 0 stand for those of the record before. Returns the block's bytes, borrowed until the next call with this coder,
  * and their number in *size; NULL only if zstd fails. */
 const void *pnr_block_encode(struct pnr_block_coder *coder, struct pnr_block_header *header,
                              const struct pnr_record *records, size_t *size);

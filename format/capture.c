@@ -545,7 +545,11 @@ int pnr_live_read(const struct pnr_live *live, uint32_t k, struct pnr_live_chunk
     atomic_thread_fence(memory_order_acquire);
     n = count_unchanged(live, k, records, n);
     atomic_thread_fence(memory_order_acquire);
-    return read_file(live->fd, chunk, sizeof *chunk, PNR_LIVE_PAGE + k * sizeof *chunk) == sizeof *chunk ? (int)n : -1;
+    if (read_file(live->fd, chunk, sizeof *chunk, PNR_LIVE_PAGE + k * sizeof *chunk) != sizeof *chunk)
+        return -1;
+    if (chunk->block.flags & PNR_BLOCK_SPARSE)
+        pnr_block_fill_ticks(records, n);
+    return (int)n;
 }
 
 static struct pnr_record load_record(const struct pnr_record *at)

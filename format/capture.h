@@ -204,8 +204,8 @@ enum pnr_process_state pnr_live_process(const char *process_path, const struct p
 void pnr_live_reload_headers(struct pnr_live *live);
 
 /* Reads the written records of chunk k of an opened file, up to PNR_BLOCK_RECORDS, and then its header as it is by
- * then. Meanwhile the thread may retract some records and write others, or the chunk may be freed. Returns how many
- * records there were at one moment, or -1 when the chunk cannot be read. */
+ * then. Meanwhile the thread may retract some records and write others, or the chunk may be freed. The ticks are as
+ * pnr_block_decode gives them. Returns how many records there were at one moment, or -1 when the chunk cannot be read. */
 int pnr_live_read(const struct pnr_live *live, uint32_t k, struct pnr_live_chunk *chunk, struct pnr_record *records);
 
 /* The functions below are for a mapping, in the process that made it. */

@@ -26,7 +26,7 @@ BLOCK_RECORDS = 16384
 globals().update(kinds.NUMBERS)     # EMPTY, CALL, RETURN, ...
 
 SHORT_THREADS = "short-threads.zst"
-RESYNC, DEEPER, LAST, PAUSED = 1, 2, 4, 8
+RESYNC, DEEPER, LAST, PAUSED, SPARSE = 1, 2, 4, 8, 16
 SWITCH_OPEN, SWITCH_DEEPER = 1, 2
 OPEN_C_CALL = 1
 C_CALLS = 1                     # in MUTE, ADMIT and MUTED: only the function's calls of C functions
@@ -305,12 +305,14 @@ def read_header(data, at, is_live=False):
      track, reserved2, stored) = struct.unpack_from("<4sHHIIIIIHBB6QIIQ", data, at)
     if magic != b"PNRB":
         raise Damage("no block header")
-    if version != 1:
+    if version not in (1, 2):
         raise Damage("later version" if version else "version 0")
     if stored != check(data[at:at + 88]):
         raise Damage("wrong check")
-    if flags > 15 or reserved or reserved2:
+    if flags > 31 or reserved or reserved2:
         raise Damage("reserved field or flag")
+    if (version == 2) != bool(flags & SPARSE):
+        raise Damage("version and flags differ")
     if thread == 0:
         raise Damage("thread 0")
     header = SimpleNamespace(flags=flags, thread=thread, sequence=sequence, n_records=n_records, n_open=n_open,
@@ -403,12 +405,14 @@ def read_live(path, process, report):
             process.n_reported += 1
             process.is_live_damaged = True
             continue
-        result, record_at = [], records_at + k * BLOCK_RECORDS * 16
+        result, record_at, before = [], records_at + k * BLOCK_RECORDS * 16, 0
         for ticks_kind, frame_low, frame_high, function in struct.iter_unpack(
                 "<6sHII", data[record_at:record_at + BLOCK_RECORDS * 16]):
             if ticks_kind[5] == EMPTY:
                 break
             ticks = int.from_bytes(ticks_kind[:5], "little")
+            if header.flags & SPARSE:
+                ticks = before = ticks or before            # 0: as the record before (section 7)
             result.append((header.begin[0] + ticks & 0xffffffffffffffff, ticks_kind[5], frame_low | frame_high << 16,
                            function))
         if result:

@@ -40,7 +40,7 @@ TRACK = 1
 LEDGER = 2
 
 # Flags of blocks: section 5.
-RESYNC, DEEPER, LAST, PAUSED = 1, 2, 4, 8
+RESYNC, DEEPER, LAST, PAUSED, SPARSE = 1, 2, 4, 8, 16
 
 BLOCK_RECORDS = 16384
 SHORT_THREADS = "short-threads.zst"
@@ -139,7 +139,9 @@ def encode_planes(records, tick_shift=0):
 
 
 def encode_block_header(thread, sequence, n_records, n_open, data_size, begin, end, flags=0, *, planes=0, tick_shift=0,
-                        track=0, magic=b"PNRB", version=1, reserved=0, reserved2=0):
+                        track=0, magic=b"PNRB", version=None, reserved=0, reserved2=0):
+    if version is None:
+        version = 2 if flags & SPARSE else 1
     header = magic + struct.pack("<HHIIIIIHBB3Q3QII", version, flags, thread, sequence, n_records, n_open, data_size,
                                  planes, tick_shift, reserved, *begin, *end, track, reserved2)
     return header + struct.pack("<Q", check(header))

@@ -222,8 +222,10 @@ header_rule("block_skippable_size", -4, "<I", 95)
 header_rule("block_magic", 0, "4s", b"PNRC")
 header_rule("block_check", 40, "<Q", 1, seal=False)
 header_rule("block_version_0", 4, "<H", 0)
-header_rule("block_later_version", 4, "<H", 2)
-header_rule("block_reserved_flag", 6, "<H", 16)
+header_rule("block_later_version", 4, "<H", 3)
+header_rule("block_sparse_in_version_1", 6, "<H", 16)
+header_rule("block_version_2_and_not_sparse", 4, "<H", 2)
+header_rule("block_reserved_flag", 6, "<H", 32)
 header_rule("block_reserved_field", 31, "<B", 1)
 header_rule("block_reserved_field_2", 84, "<I", 1)
 header_rule("block_thread_0", 8, "<I", 0)
@@ -761,7 +763,7 @@ def chunk_n_open_too_large(sample):
 
 @rule(1)
 def chunk_of_later_version(sample):
-    change_chunk(sample, 4, "<H", 2)
+    change_chunk(sample, 4, "<H", 3)
 
 
 @rule(1)

@@ -87,9 +87,11 @@ Test(block, header_check_covers_each_field)
     static const struct { const char *name; size_t at, size; uint64_t value; int where; enum pnr_code code; } rows[] = {
         { "magic", 0, 4, 0x42524e51, ANY, PNR_E_CORRUPT },
         { "version 0", 4, 2, 0, ANY, PNR_E_CORRUPT },
-        { "version 2", 4, 2, 2, ANY, PNR_E_VERSION },
+        { "version 2 without its flag", 4, 2, 2, ANY, PNR_E_CORRUPT },
+        { "version 3", 4, 2, 3, ANY, PNR_E_VERSION },
         { "version 65535", 4, 2, 65535, ANY, PNR_E_VERSION },
-        { "flags", 6, 2, 16, ANY, PNR_E_CORRUPT },
+        { "sparse in version 1", 6, 2, 16, ANY, PNR_E_CORRUPT },
+        { "flags", 6, 2, 32, ANY, PNR_E_CORRUPT },
         { "flags", 6, 2, 0x8001, ANY, PNR_E_CORRUPT },
         { "thread", 8, 4, 0, ANY, PNR_E_CORRUPT },
         { "n_records 0", 16, 4, 0, FILE_ONLY, PNR_E_CORRUPT },
@@ -140,7 +142,7 @@ Test(block, header_check_accepts_the_limits)
     struct pnr_block_header h = make_header(PNR_BLOCK_RECORDS);
     struct pnr_err err;
     cr_expect_eq(pnr_block_data_bound(), 263168, "specs/capture-format.md, section 5.1");
-    h.flags = PNR_BLOCK_FLAGS;
+    h.flags = PNR_BLOCK_FLAGS & ~PNR_BLOCK_SPARSE;
     h.thread = h.sequence = UINT32_MAX;
     h.n_open = PNR_BLOCK_RECORDS;
     h.data_size = 263168;
@@ -148,6 +150,9 @@ Test(block, header_check_accepts_the_limits)
     h.tick_shift = 39;
     h.begin = (struct pnr_clock_sample){ UINT64_MAX, UINT64_MAX, UINT64_MAX };
     h.end = (struct pnr_clock_sample){ 0 };
+    pnr_block_header_seal(&h);
+    cr_expect_eq(pnr_block_header_check(&h, false, 0, &err), 0);
+    h.flags = PNR_BLOCK_FLAGS;
     pnr_block_header_seal(&h);
     cr_expect_eq(pnr_block_header_check(&h, false, 0, &err), 0);
 }
@@ -252,6 +257,71 @@ Test(block, round_trip_rounds_ticks_down)
                 records[i].word[0] &= ~((UINT64_C(1) << shift) - 1);
             cr_expect_eq(memcmp(got, records, sizeof records), 0, "shift %d, fill %d", shift, fill);
         }
+    pnr_block_coder_free(coder);
+}
+
+/* ---- sparse blocks ---- */
+
+Test(block, seals_a_sparse_header_with_version_2)
+{
+    struct pnr_block_header h = make_header(1);
+    pnr_block_header_seal(&h);
+    cr_expect_eq(h.version, 1);
+    h.flags = PNR_BLOCK_SPARSE | PNR_BLOCK_LAST;
+    pnr_block_header_seal(&h);
+    cr_expect_eq(h.version, 2);
+}
+
+/* Makes records of which some have ticks 0, at the begin, at the end, and in runs of all lengths; and what these are
+ * to become. */
+static void make_sparse_records(struct pnr_record *records, struct pnr_record *filled, size_t n, unsigned shift)
+{
+    uint64_t now = 0, before = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t ticks = noise() % 3 ? 0 : (now += 1 + noise() % 100000) << shift & PNR_TICKS_MAX;
+        before = ticks ? ticks : before;
+        records[i] = pnr_record_make(ticks, i % 2 ? PNR_RETURN : PNR_CALL, 0, (uint32_t)(i % 5));
+        filled[i] = pnr_record_make(before, i % 2 ? PNR_RETURN : PNR_CALL, 0, (uint32_t)(i % 5));
+    }
+}
+
+Test(block, unread_ticks_become_those_of_the_record_before)
+{
+    static struct pnr_record records[PNR_BLOCK_RECORDS], filled[PNR_BLOCK_RECORDS], got[PNR_BLOCK_RECORDS];
+    struct pnr_block_coder *coder = pnr_block_coder_new();
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (uint8_t shift = 0; shift < 8; shift++) {
+            struct pnr_block_header header = make_header(sizes[i]), read;
+            size_t size;
+            header.tick_shift = shift;
+            header.flags = PNR_BLOCK_SPARSE;
+            make_sparse_records(records, filled, sizes[i], shift);
+            const void *block = pnr_block_encode(coder, &header, records, &size);
+            memset(got, 0xee, sizeof got);
+            cr_expect_eq(decode(coder, block, got, &read), 0);
+            cr_expect_eq(read.version, 2);
+            cr_expect_eq(memcmp(got, filled, sizes[i] * sizeof *got), 0, "%u records, shift %u", sizes[i], shift);
+            pnr_block_fill_ticks(records, sizes[i]);
+            cr_expect_eq(memcmp(records, filled, sizes[i] * sizeof *got), 0, "%u records", sizes[i]);
+        }
+    pnr_block_coder_free(coder);
+}
+
+/* What was never read costs no plane. */
+Test(block, unread_ticks_have_no_planes)
+{
+    struct pnr_record records[100];
+    struct pnr_block_coder *coder = pnr_block_coder_new();
+    struct pnr_block_header header = make_header(100);
+    size_t size;
+    for (size_t i = 0; i < 100; i++)
+        records[i] = pnr_record_make(i ? 0 : 7, PNR_CALL, 0, 1);
+    header.flags = PNR_BLOCK_SPARSE;
+    cr_assert(pnr_block_encode(coder, &header, records, &size));
+    cr_expect_eq(header.planes, 1 | 1 << 5 | 1 << 12);
+    header.flags = 0;
+    cr_assert(pnr_block_encode(coder, &header, records, &size));
+    cr_expect_eq(header.planes, 0x1f | 1 << 5 | 1 << 12, "0 after 7 is a difference of five bytes");
     pnr_block_coder_free(coder);
 }
 

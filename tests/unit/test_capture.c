@@ -344,6 +344,34 @@ Test(capture, live_mapping_survives_its_process)
     cr_expect_eq(access("live", F_OK), 0);
 }
 
+/* As a file gives them: ticks 0 are those of the record before. */
+Test(capture, live_mapping_fills_the_ticks_of_a_sparse_chunk)
+{
+    static const uint64_t ticks[] = { 0, 0, 7, 0, 0, 9, 12, 0 }, filled[] = { 0, 0, 7, 7, 7, 9, 12, 12 };
+    static struct pnr_record records[PNR_BLOCK_RECORDS];
+    struct pnr_block_header header = { .flags = PNR_BLOCK_SPARSE, .thread = 1 };
+    struct pnr_live_chunk chunk;
+    struct pnr_live live, read;
+    struct pnr_err err;
+    cr_assert_eq(pnr_live_create(".", 2, &live, &err), 0);
+    for (uint32_t k = 0; k < 2; k++) {
+        pnr_block_header_seal(&header);
+        pnr_live_begin(&live, k, &header);
+        for (size_t i = 0; i < 8; i++)
+            pnr_live_store(&live.records[k * PNR_BLOCK_RECORDS + i], pnr_record_make(ticks[i], PNR_CALL, 0, 1));
+        header.flags = 0;
+    }
+    cr_assert_eq(pnr_live_open(".", &read, &err), 1);
+    for (uint32_t k = 0; k < 2; k++) {
+        cr_expect_eq(pnr_live_read(&read, k, &chunk, records), 8);
+        cr_expect_eq(chunk.block.version, k ? 1 : 2);
+        for (size_t i = 0; i < 8; i++)
+            cr_expect_eq(pnr_record_ticks(records[i]), k ? ticks[i] : filled[i], "chunk %u, record %zu", k, i);
+    }
+    pnr_live_close(&read, ".", false);
+    pnr_live_close(&live, ".", true);
+}
+
 Test(capture, live_mapping_counts_a_full_chunk)
 {
     struct pnr_live live;
