@@ -66,7 +66,8 @@ static int count_thread(struct reader *reader, size_t thread, struct info *info,
             last += pnr_record_ticks(block.records[block.n_records - 1]);
         info->kinds[PNR_OPEN] += block.n_open;
         for (uint32_t i = 0; i < block.n_records; i++) {
-            unsigned kind = pnr_record_kind(block.records[i]);
+            bool is_inexact = block.is_sparse && placing_is_inexact(block.records[i]);
+            unsigned kind = is_inexact ? placing_kind(block.records[i]) : pnr_record_kind(block.records[i]);
             info->kinds[kind]++;
             if (kind == PNR_LOST)
                 info->lost += pnr_record_function(block.records[i]);
