@@ -120,6 +120,19 @@ static void print_filters(const struct reader *reader, FILE *out)
         fprintf(out, "  %-12snothing shorter than %" PRIu64 " ns\n", label, ns);
 }
 
+/* Prints where the clock was read, if not at each event; only the data show more. */
+static void print_readings(const struct reader *reader, FILE *out)
+{
+    char text[256];
+    if (!reader_is_sparse(reader))
+        return;
+    if (reader_size(reader)->placed.n_unread)
+        placing_count_describe(&reader_size(reader)->placed, text, sizeof text);
+    else
+        snprintf(text, sizeof text, "not read at each event");
+    fprintf(out, "  %-12s%s\n", "", text);
+}
+
 static void print_start(const struct reader *reader, FILE *out)
 {
     uint64_t ns;
@@ -264,6 +277,7 @@ static void print(struct reader *reader, FILE *out, const struct info *info)
     print_property(reader, out, "engine", "engine");
     print_property(reader, out, "fault", "frame_engine_fault");
     print_property(reader, out, "clock", "clock");
+    print_readings(reader, out);
     print_filters(reader, out);
     print_ledger(reader, out);
     print_start(reader, out);

@@ -8,6 +8,7 @@
  * events. All is computed in integers, so that every machine finds the same. */
 #include "placing.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,6 +41,7 @@ struct slot {
 };
 
 struct placing {
+    uint64_t ticks_per_second;
     uint64_t long_ticks, default_ticks, inexact_ticks, wait_ticks;
     uint32_t generation;                /* slots of others are free */
     uint32_t n_classes;
@@ -64,6 +66,7 @@ struct placing *placing_new(uint64_t ticks_per_second)
         return NULL;
     if (ticks_per_second == 0 || ticks_per_second > MAX_TICKS_PER_SECOND)
         ticks_per_second = 1000000000;
+    placing->ticks_per_second = ticks_per_second;
     placing->long_ticks = share_of(ticks_per_second, LONG_GAP);
     placing->default_ticks = share_of(ticks_per_second, DEFAULT_GAP);
     placing->inexact_ticks = share_of(ticks_per_second, INEXACT);
@@ -201,10 +204,18 @@ static void place_events(struct placing *placing, const struct interval *interva
     }
 }
 
-static unsigned find_bucket(uint64_t ticks)
+static unsigned find_bucket(uint64_t ns)
 {
-    unsigned octave = ticks < 8 ? 0 : 61 - (unsigned)__builtin_clzll(ticks);
-    return octave ? octave * 8 + (unsigned)(ticks >> (octave - 1) & 7) : (unsigned)ticks;
+    unsigned octave = ns < 8 ? 0 : 61 - (unsigned)__builtin_clzll(ns);
+    return octave ? octave * 8 + (unsigned)(ns >> (octave - 1) & 7) : (unsigned)ns;
+}
+
+static void count_distance(struct placing_count *count, uint64_t ns, uint32_t n)
+{
+    count->n_unread += n;
+    count->buckets[find_bucket(ns)] += n;
+    if (ns > count->max_ns)
+        count->max_ns = ns;
 }
 
 static void count_interval(struct placing *placing, const struct interval *interval, struct pnr_record *records,
@@ -214,11 +225,8 @@ static void count_interval(struct placing *placing, const struct interval *inter
     uint64_t excess = ticks != UINT64_MAX && ticks > usual ? ticks - usual : 0;
     uint64_t distance = ticks == UINT64_MAX || excess >= placing->wait_ticks ? usual : ticks;
     bool is_inexact = excess > placing->inexact_ticks && excess < placing->wait_ticks;
-    uint32_t n = interval->end - interval->first;
-    count->n_unread += n;
-    count->buckets[find_bucket(distance)] += n;
-    if (distance > count->max_ticks)
-        count->max_ticks = distance;
+    count_distance(count, (uint64_t)((unsigned __int128)distance * 1000000000 / placing->ticks_per_second),
+                   interval->end - interval->first);
     for (uint32_t i = interval->first; is_inexact && i < interval->end; i++) {
         struct pnr_record *record = &records[placing->at[i]];
         unsigned effect = pnr_kind_effect(pnr_record_kind(*record)).effect;
@@ -328,8 +336,8 @@ void placing_count_add(struct placing_count *sum, const struct placing_count *co
     sum->n_events += count->n_events;
     sum->n_unread += count->n_unread;
     sum->n_inexact += count->n_inexact;
-    if (count->max_ticks > sum->max_ticks)
-        sum->max_ticks = count->max_ticks;
+    if (count->max_ns > sum->max_ns)
+        sum->max_ns = count->max_ns;
     for (size_t i = 0; i < PLACING_BUCKETS; i++)
         sum->buckets[i] += count->buckets[i];
 }
@@ -341,6 +349,25 @@ uint64_t placing_count_quantile(const struct placing_count *count, unsigned thou
     while (i + 1 < PLACING_BUCKETS && (n += count->buckets[i]) < wanted)
         i++;
     uint64_t octave = i / 8, above = octave ? (8 | (i % 8)) + 1 : i + 1;
-    uint64_t ticks = (octave ? above << (octave - 1) : above) - 1;
-    return ticks < count->max_ticks ? ticks : count->max_ticks;
+    uint64_t ns = (octave ? above << (octave - 1) : above) - 1;
+    return ns < count->max_ns ? ns : count->max_ns;
+}
+
+static const char *describe_time(char text[32], uint64_t ns)
+{
+    bool is_long = ns >= 1000000;
+    snprintf(text, 32, "%.2f %s", (double)ns / (is_long ? 1e6 : 1e3), is_long ? "ms" : "us");
+    return text;
+}
+
+void placing_count_describe(const struct placing_count *count, char *text, size_t size)
+{
+    char median[32], high[32], most[32];
+    double n = (double)count->n_events;
+    snprintf(text, size, "read at %.1f %% of the events; the readings around the others are %s apart (median), %s (99 %%), "
+             "%s (most); %.2f %% of the events may be wrong by more than 1 us",
+             100 * (double)(count->n_events - count->n_unread) / n,
+             describe_time(median, placing_count_quantile(count, 500)),
+             describe_time(high, placing_count_quantile(count, 990)), describe_time(most, count->max_ns),
+             100 * (double)count->n_inexact / n);
 }

@@ -14,6 +14,7 @@
 #define PLACING_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "format/block.h"
@@ -27,8 +28,8 @@ struct placing_count {
     uint64_t n_events;                  /* of sparse blocks, without OPEN records */
     uint64_t n_unread;                  /* of these without a reading */
     uint64_t n_inexact;                 /* of these marked */
-    uint64_t max_ticks;                 /* the longest distance */
-    uint64_t buckets[PLACING_BUCKETS];  /* number of events without a reading by the distance in ticks */
+    uint64_t max_ns;                    /* the longest distance */
+    uint64_t buckets[PLACING_BUCKETS];  /* number of events without a reading by the distance in nanoseconds */
 };
 
 /* The working memory. One thread at a time. */
@@ -48,8 +49,12 @@ void placing_apply(struct placing *placing, const struct pnr_block_header *heade
 /* Adds up counts of blocks. */
 void placing_count_add(struct placing_count *sum, const struct placing_count *count);
 
-/* Finds the distance in ticks that so many thousandths of the events without a reading do not exceed, to an eighth. */
+/* Finds the distance in nanoseconds that so many thousandths of the events without a reading do not exceed, to an eighth. */
 uint64_t placing_count_quantile(const struct placing_count *count, unsigned thousandths);
+
+/* Says in words where the clock was read, and how far apart the readings are; there are events without one. text has
+ * size bytes, and 256 suffice. */
+void placing_count_describe(const struct placing_count *count, char *text, size_t size);
 
 /* The kind of a record of a sparse block, without the mark. */
 static inline unsigned placing_kind(struct pnr_record record)

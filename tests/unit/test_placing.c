@@ -73,7 +73,7 @@ Test(placing, readings_stay)
         { PNR_RETURN, 1, 90000, 90000, 0 }, { 0, 0, 0, 0, 0 } }, 100000);
     cr_expect_eq(count.n_events, 4);
     cr_expect_eq(count.n_unread, 0);
-    cr_expect_eq(count.max_ticks, 0);
+    cr_expect_eq(count.max_ns, 0);
 }
 
 Test(placing, spreads_events_evenly_where_nothing_is_known)
@@ -84,7 +84,7 @@ Test(placing, spreads_events_evenly_where_nothing_is_known)
     cr_expect_eq(count.n_events, 4);
     cr_expect_eq(count.n_unread, 2);
     cr_expect_eq(count.n_inexact, 0);
-    cr_expect_eq(count.max_ticks, 60);
+    cr_expect_eq(count.max_ns, 60);
     cr_expect_eq(placing_count_quantile(&count, 500), 60);
 }
 
@@ -235,9 +235,9 @@ Test(placing, takes_any_rate_of_ticks)
 
 Test(placing, quantiles)
 {
-    struct placing_count sum = { .n_events = 0 }, count = { .n_events = 5, .n_unread = 1000, .max_ticks = 70 };
+    struct placing_count sum = { .n_events = 0 }, count = { .n_events = 5, .n_unread = 1000, .max_ns = 70 };
     cr_expect_eq(placing_count_quantile(&sum, 990), 0);
-    count.buckets[7] = 980;             /* 7 ticks */
+    count.buckets[7] = 980;             /* 7 ns */
     count.buckets[17] = 15;             /* 18 and 19 */
     count.buckets[32] = 5;              /* 64 to 71 */
     placing_count_add(&sum, &count);
@@ -246,6 +246,17 @@ Test(placing, quantiles)
     cr_expect_eq(placing_count_quantile(&sum, 500), 7);
     cr_expect_eq(placing_count_quantile(&sum, 990), 19);
     cr_expect_eq(placing_count_quantile(&sum, 1000), 70);
+}
+
+Test(placing, describes_the_clock)
+{
+    char text[256];
+    struct placing_count count = { .n_events = 4000, .n_unread = 1000, .n_inexact = 1, .max_ns = 2500000 };
+    count.buckets[7] = 900;             /* 7 ns */
+    count.buckets[83] = 100;            /* 5,632 to 6,143 ns */
+    placing_count_describe(&count, text, sizeof text);
+    cr_expect_str_eq(text, "read at 75.0 % of the events; the readings around the others are 0.01 us apart (median), "
+                           "6.14 us (99 %), 2.50 ms (most); 0.03 % of the events may be wrong by more than 1 us");
 }
 
 /* ---- a program of known times ----
