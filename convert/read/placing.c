@@ -276,7 +276,8 @@ static void place_intervals(struct placing *placing, uint64_t end_ticks, struct 
         if (!placing->is_read[i])
             continue;
         place_interval(placing, first, i, begin_ticks, placing->ticks[i], records, count);
-        begin_ticks = placing->ticks[i];
+        if (placing->ticks[i] > begin_ticks)
+            begin_ticks = placing->ticks[i];            /* an earlier reading is damage */
         first = i + 1;
     }
     place_interval(placing, first, placing->n, begin_ticks, end_ticks, records, count);

@@ -703,6 +703,8 @@ def scan(process, thread):
             is_listed = kind == SWITCH and frame & SWITCH_OPEN or kind == OPEN and is_listed
             if kind == OPEN and (is_leading or is_listed):
                 ticks = last
+            elif ticks < last and isinstance(ticks, Between):
+                ticks = Between(last, max(last, ticks.latest))
             elif ticks < last:
                 process.skipped["time back"] += 1
                 ticks = last

@@ -299,7 +299,11 @@ class Expected:
                 for each in stacks.values():
                     while each.open:
                         each.pop(time(block.header.end[0] or block.last), ["unfinished"])
+        is_end_known = not any(getattr(record[0], "latest", 0) == math.inf
+                               for thread in process.threads.values() for block in thread.blocks
+                               for record in block.records[-1:])
         for each in stacks.values():
+            each.latest = 0 if is_end_known else math.inf
             while each.open:
                 each.pop(end, ["unfinished"])
 

@@ -151,7 +151,8 @@ Test(placing, does_not_leave_an_interval_that_is_too_short)
                                                   { PNR_CALL, 1, 30, 32, 0 }, { PNR_CALL, 1, 33, 33, 0 },
                                                   { 0, 0, 0, 0, 0 } }, 40);
     check_events("damage", (struct event[]){ { PNR_CALL, 1, 30, 30, 0 }, { PNR_CALL, 1, 30, 30, 0 },
-                                             { PNR_CALL, 1, 20, 20, 0 }, { 0, 0, 0, 0, 0 } }, 40);
+                                             { PNR_CALL, 1, 20, 20, 0 }, { PNR_CALL, 1, 20, 35, 0 },
+                                             { PNR_CALL, 1, 40, 40, 0 }, { 0, 0, 0, 0, 0 } }, 40);
 }
 
 Test(placing, open_records_are_no_events)
