@@ -180,7 +180,7 @@ static void report_readings(struct reader **readers, size_t n, const struct anom
     if (n_processes == 0)
         return;
     placing_count_describe(&sum, text, sizeof text);
-    diagnostics_report(diagnostics, DIAGNOSTIC_INFO, "%.*s: clock %s", common_size(path, n_processes), path, text);
+    diagnostics_report(diagnostics, DIAGNOSTIC_INFO, "%.*s: %s", common_size(path, n_processes), path, text);
 }
 
 void anomalies_report(struct reader **readers, size_t n, uint64_t zero_ns, const struct anomalies *anomalies,

@@ -129,7 +129,7 @@ static void print_readings(const struct reader *reader, FILE *out)
     if (reader_size(reader)->placed.n_unread)
         placing_count_describe(&reader_size(reader)->placed, text, sizeof text);
     else
-        snprintf(text, sizeof text, "not read at each event");
+        snprintf(text, sizeof text, "clock not read at each event");
     fprintf(out, "  %-12s%s\n", "", text);
 }
 

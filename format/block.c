@@ -131,7 +131,7 @@ static inline void transpose_rows(row x[GROUP])
     }
 }
 
-/* The functions that are told whether a block is sparse are compiled for each of the two: the others do not pay. */
+/* Whether a block is sparse is a constant in these functions: the blocks that are not do not pay. */
 #define INLINED static inline __attribute__((always_inline))
 
 typedef uint64_t pair __attribute__((vector_size(PNR_RECORD_SIZE)));     /* a record */

@@ -62,7 +62,7 @@ int blocks_read(struct blocks *blocks, const struct block_ref *ref, struct pnr_b
     return pnr_block_decode(blocks->coder, header, blocks->data, blocks->records, err);
 }
 
-int blocks_place(struct blocks *blocks, const struct pnr_block_header *header)
+int blocks_spread(struct blocks *blocks, const struct pnr_block_header *header)
 {
     if (!(header->flags & PNR_BLOCK_SPARSE))
         return 0;

@@ -71,8 +71,8 @@ int blocks_read_data(struct blocks *blocks, const struct block_ref *ref, struct 
 int blocks_read(struct blocks *blocks, const struct block_ref *ref, struct pnr_block_header *header,
                 struct pnr_err *err);
 
-/* Places the events of the block that was read last, if it is sparse. Returns 0, or -1 when out of memory. */
-int blocks_place(struct blocks *blocks, const struct pnr_block_header *header);
+/* Spreads the events of the block that was read last, if it is sparse. Returns 0, or -1 when out of memory. */
+int blocks_spread(struct blocks *blocks, const struct pnr_block_header *header);
 
 /* Reads a chunk's records and its header, and sets n_records in that. Returns 1; 0 when the chunk is not this block's
  * any more; -1 when it cannot be read. */

@@ -1,6 +1,6 @@
 /* Gives the events of a sparse block that have no reading of the clock a time (specs/capture-format.md, section 5.4;
- * specs/trace-mapping.md, section 3.1). Hides how: behind it no two events of a block share their ticks unless there
- * are fewer ticks than events.
+ * specs/trace-mapping.md, section 3.1). Hides how: after it no two events of a block share their ticks, unless
+ * there are fewer ticks than events.
  *
  *     decoded       placed
  *     CALL f  100   100
@@ -8,7 +8,7 @@
  *     RETURN g 100  131
  *     RETURN f 160  160
  *
- * Where a time is not well known, the record is marked: placing_is_inexact(). The mark is a bit of the kind, so that a
+ * Where a time is not well known, placing_is_inexact() is true of the record. That is a bit of the kind, so that a
  * loop over records that has a branch for each frequent kind pays nothing for it. */
 #ifndef PLACING_H
 #define PLACING_H
@@ -27,7 +27,7 @@
 struct placing_count {
     uint64_t n_events;                  /* of sparse blocks, without OPEN records */
     uint64_t n_unread;                  /* of these without a reading */
-    uint64_t n_inexact;                 /* of these marked */
+    uint64_t n_inexact;                 /* of these that are inexact */
     uint64_t max_ns;                    /* the longest distance */
     uint64_t buckets[PLACING_BUCKETS];  /* number of events without a reading by the distance in nanoseconds */
 };
@@ -49,14 +49,15 @@ void placing_apply(struct placing *placing, const struct pnr_block_header *heade
 /* Adds up counts of blocks. */
 void placing_count_add(struct placing_count *sum, const struct placing_count *count);
 
-/* Finds the distance in nanoseconds that so many thousandths of the events without a reading do not exceed, to an eighth. */
+/* Finds the distance in nanoseconds that so many thousandths of the events without a reading do not exceed, to an
+ * eighth. */
 uint64_t placing_count_quantile(const struct placing_count *count, unsigned thousandths);
 
 /* Says in words where the clock was read, and how far apart the readings are; there are events without one. text has
  * size bytes, and 256 suffice. */
 void placing_count_describe(const struct placing_count *count, char *text, size_t size);
 
-/* The kind of a record of a sparse block, without the mark. */
+/* The kind of a record of a sparse block, without that bit. */
 static inline unsigned placing_kind(struct pnr_record record)
 {
     return pnr_record_kind(record) & 0x7f;

@@ -15,7 +15,7 @@ struct slot {
     struct pnr_record *records;
     struct placing *placing;            /* owned; made when first needed */
     struct placing_count placed;
-    bool places, is_ok;
+    bool spreads, is_ok;
 };
 
 struct readahead {
@@ -24,7 +24,7 @@ struct readahead {
     struct slot slots[MAX_SLOTS];
 };
 
-static bool place_slot(struct slot *slot)
+static bool spread_slot(struct slot *slot)
 {
     if (!slot->placing && !(slot->placing = placing_new(slot->readahead->ticks_per_second)))
         return false;
@@ -37,8 +37,8 @@ static void decode_slot(struct job *job)
     struct slot *slot = (struct slot *)job;
     struct pnr_err err;
     slot->is_ok = pnr_block_decode(slot->coder, &slot->header, slot->data, slot->records, &err) == 0;
-    if (slot->is_ok && slot->places)
-        slot->is_ok = place_slot(slot);
+    if (slot->is_ok && slot->spreads)
+        slot->is_ok = spread_slot(slot);
 }
 
 struct readahead *readahead_new(struct jobs *jobs, uint64_t ticks_per_second)
@@ -93,12 +93,12 @@ void *readahead_buffer(struct readahead *readahead)
     return slot ? slot->data : NULL;
 }
 
-void readahead_start(struct readahead *readahead, const void *key, const struct pnr_block_header *header, bool places)
+void readahead_start(struct readahead *readahead, const void *key, const struct pnr_block_header *header, bool spreads)
 {
     struct slot *slot = find_slot(readahead, NULL);
     slot->key = key;
     slot->header = *header;
-    slot->places = places && (header->flags & PNR_BLOCK_SPARSE);
+    slot->spreads = spreads && (header->flags & PNR_BLOCK_SPARSE);
     jobs_start(readahead->jobs, &slot->job);
 }
 
@@ -115,7 +115,7 @@ bool readahead_take(struct readahead *readahead, const void *key, struct pnr_blo
     struct pnr_record *unused = *records;
     *records = slot->records;
     *header = slot->header;
-    if (slot->places)
+    if (slot->spreads)
         *placed = slot->placed;
     slot->records = unused;
     return true;

@@ -1,4 +1,4 @@
-/* Decodes a few blocks, and places the events of sparse ones, before they are needed, by jobs.
+/* Decodes a few blocks, and spreads the events of sparse ones, before they are needed, by jobs.
  *
  *     readahead_new()
  *     while there is a readahead_buffer(): read a data frame into it, readahead_start()
@@ -27,9 +27,9 @@ void readahead_free(struct readahead *readahead);
  * Returns NULL when no slot is free. */
 void *readahead_buffer(struct readahead *readahead);
 
-/* Starts to decode the data frame in the buffer, and to place its events if places is true. header has been checked, and
- * is copied. key identifies the block. */
-void readahead_start(struct readahead *readahead, const void *key, const struct pnr_block_header *header, bool places);
+/* Starts to decode the data frame in the buffer. header has been checked, and is copied. key identifies the block.
+ * spreads: the block's events are placed, too, if it is sparse. */
+void readahead_start(struct readahead *readahead, const void *key, const struct pnr_block_header *header, bool spreads);
 
 /* Waits for a block, and exchanges its records for *records, a buffer of the same capacity. Fills in *placed if it is
  * a sparse block that was placed. Returns false when the block was not started or is damaged; then nothing has

@@ -431,7 +431,7 @@ static enum read_outcome read_block(struct reader *reader, const struct block_re
     return err->code == PNR_E_MEMORY ? READ_OUT_OF_MEMORY : READ_DAMAGED;
 }
 
-/* Reads a block, and places its events. What was a chunk is cut before, by the ticks of the readings. */
+/* Reads a block, and spreads its events. What was a chunk is cut before, by the ticks of the readings. */
 static enum read_outcome read_ref(struct reader *reader, struct cursor *cursor, const struct block_ref *ref,
                                   struct pnr_block_header *header, struct pnr_err *err)
 {
@@ -445,7 +445,7 @@ static enum read_outcome read_ref(struct reader *reader, struct cursor *cursor, 
         return outcome;
     if (ref->is_chunk)
         recovery_cut(&reader->index, ref, header);
-    return blocks_place(&reader->index.blocks, header) < 0 ? READ_OUT_OF_MEMORY : READ_RECORDS;
+    return blocks_spread(&reader->index.blocks, header) < 0 ? READ_OUT_OF_MEMORY : READ_RECORDS;
 }
 
 /* Counts the leading OPEN records of a block whose header announces n_open. */

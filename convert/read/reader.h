@@ -48,7 +48,7 @@ struct reader_block {
     uint32_t n_records;                 /* may be 0 */
     uint64_t begin_ticks;
     uint64_t end_ticks;                 /* 0 for a block from the live mapping, and for a piece that is not the last */
-    bool is_sparse;                     /* PNR_BLOCK_SPARSE: kinds may be marked, see placing.h */
+    bool is_sparse;                     /* PNR_BLOCK_SPARSE: kinds may say that a time is inexact, see placing.h */
     bool is_deeper, is_last;            /* PNR_BLOCK_DEEPER, PNR_BLOCK_LAST */
     bool is_after_pause;                /* PNR_BLOCK_PAUSED */
     bool is_after_hole;                 /* PNR_BLOCK_RESYNC, or blocks before it are missing */

@@ -1016,7 +1016,7 @@ def sparse(path):
         loop = [record for _ in range(3) for record in (call(None, tiny), return_(None, tiny))]
         thread.block([
             call(1000, main),
-            call(1040, tiny), return_(1060, tiny),                  # readings side by side: what the gaps are
+            call(1040, tiny), return_(1060, tiny),                  # readings side by side: how long each stretch is
             call(1100, tiny), return_(1120, tiny),
             *loop, call(1300, work),                                # 60 ns for each call of tiny
             call(None, tiny), return_(None, tiny), return_(1390, work),

@@ -498,7 +498,7 @@ def sparse_ticks_back(sample):
 
 @rule(1)
 def sparse_unknown_kinds(sample):
-    """The second is that of a CALL, but for its highest bit."""
+    """The second is that of a CALL, except for its highest bit."""
     sample.victim = [open_(sample.main), call(4000, sample.work), return_(None, sample.work), (None, 100, 0, 1),
                      (None, 128 + CALL, 0, 1), call(6000, sample.work)]
     sample.add_victim(flags=SPARSE)

@@ -88,8 +88,8 @@ Test(placing, spreads_events_evenly_where_nothing_is_known)
     cr_expect_eq(placing_count_quantile(&count, 500), 60);
 }
 
-/* The gap after CALL 2 is known to be three times as long as that after CALL 1. */
-Test(placing, spreads_events_by_the_gaps_that_are_known)
+/* The stretch after CALL 2 is known to be three times as long as that after CALL 1. */
+Test(placing, spreads_events_by_the_stretches_that_are_known)
 {
     struct event events[64] = { { 0 } };
     uint32_t n = 0;
@@ -114,7 +114,7 @@ Test(placing, spreads_events_by_the_gaps_that_are_known)
 
 Test(placing, a_wait_is_after_the_last_event)
 {
-    /* readings 40 ns apart, then an interval of 9 ms, or 9 us: events keep their gaps */
+    /* readings 40 ns apart, then an interval of 9 ms, or 9 us: events keep their stretches */
     static const struct { uint64_t wait; bool is_inexact; } rows[] = { { 9000000, false }, { 9000, true } };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         check_events("wait", (struct event[]){
@@ -165,7 +165,7 @@ Test(placing, open_records_are_no_events)
     cr_expect_eq(count.n_unread, 2);
 }
 
-/* No kind of a later version looks like a mark. */
+/* No kind of a later version looks like an inexact entry. */
 Test(placing, keeps_unknown_kinds_unknown)
 {
     struct pnr_record records[] = { pnr_record_make(10, 0x80 | PNR_CALL, 0, 1), pnr_record_make(20, 100, 0, 1) };
@@ -176,23 +176,23 @@ Test(placing, keeps_unknown_kinds_unknown)
 
 /* ---- any records ---- */
 
-static void check_any(uint32_t n, uint64_t max_gap)
+static void check_any(uint32_t n, uint64_t max_step)
 {
     static struct pnr_record records[PNR_BLOCK_RECORDS], placed[PNR_BLOCK_RECORDS], again[PNR_BLOCK_RECORDS];
     uint64_t ticks = 0, before = 0, end_ticks = 0;
     for (uint32_t i = 0; i < n; i++) {
         if (noise() % 4 == 0)
-            ticks += 1 + noise() % max_gap;
+            ticks += 1 + noise() % max_step;
         unsigned kind = noise() % 24 + 1;
         records[i] = pnr_record_make(ticks, kind == PNR_OPEN ? PNR_CALL : kind, noise(), noise() % 5000);
     }
-    end_ticks = noise() % 2 ? ticks + noise() % max_gap : 0;
+    end_ticks = noise() % 2 ? ticks + noise() % max_step : 0;
     memcpy(placed, records, n * sizeof *placed);
     memcpy(again, records, n * sizeof *again);
     struct placing_count count = apply(placed, n, end_ticks);
     apply(again, n, end_ticks);
     cr_expect_eq(memcmp(placed, again, n * sizeof *placed), 0);
-    uint64_t n_unread = 0, n_marked = 0;
+    uint64_t n_unread = 0, n_inexact = 0;
     ticks = 0;
     for (uint32_t i = 0; i < n; i++) {
         uint64_t decoded = pnr_record_ticks(records[i]), at = pnr_record_ticks(placed[i]);
@@ -203,20 +203,20 @@ static void check_any(uint32_t n, uint64_t max_gap)
         cr_assert(at >= before && at >= decoded);
         cr_assert_eq(placing_kind(placed[i]), pnr_record_kind(records[i]));
         cr_assert_eq(placed[i].word[1], records[i].word[1]);
-        n_marked += placing_is_inexact(placed[i]);
+        n_inexact += placing_is_inexact(placed[i]);
         ticks = decoded;
         before = at;
     }
     cr_expect_eq(count.n_unread, n_unread);
-    cr_expect_eq(count.n_inexact, n_marked);
+    cr_expect_eq(count.n_inexact, n_inexact);
 }
 
 Test(placing, any_records_stay_in_order_and_in_their_bounds)
 {
-    static const uint64_t max_gaps[] = { 2, 10, 100, 10000, 10000000, UINT64_C(60000000) };
-    for (size_t i = 0; i < sizeof max_gaps / sizeof *max_gaps; i++)
+    static const uint64_t max_steps[] = { 2, 10, 100, 10000, 10000000, UINT64_C(60000000) };
+    for (size_t i = 0; i < sizeof max_steps / sizeof *max_steps; i++)
         for (uint32_t n = 1; n <= PNR_BLOCK_RECORDS; n = n < 16 ? n + 1 : 2 * n)
-            check_any(n, max_gaps[i]);
+            check_any(n, max_steps[i]);
 }
 
 Test(placing, takes_any_rate_of_ticks)
@@ -256,13 +256,14 @@ Test(placing, describes_the_clock)
     count.buckets[7] = 900;             /* 7 ns */
     count.buckets[83] = 100;            /* 5,632 to 6,143 ns */
     placing_count_describe(&count, text, sizeof text);
-    cr_expect_str_eq(text, "read at 75.0 % of the events; the readings around the others are 0.01 us apart (median), "
-                           "6.14 us (99 %), 2.50 ms (most); 0.03 % of the events may be wrong by more than 1 us");
+    cr_expect_str_eq(text, "clock read at 75.0 % of the events; the readings around the others are 0.01 us apart "
+                           "(median), 6.14 us (99 %), 2.50 ms (most); 0.03 % of the events may be wrong by more than "
+                           "1 us");
 }
 
 /* ---- a program of known times ----
- * It is run by a recorder that reads the clock as Panopticon's does: it knows which gaps are short, and which calls
- * take 5 us or more. All times are those of the program itself. */
+ * It is run by a recorder that reads the clock as Panopticon's does: it knows which stretches are short, and which
+ * calls take 5 us or more. All times are those of the program itself. */
 
 enum { LOOP = 1, TINY, SMALL, MIDDLE, SPIN, LONG_CALL, FUNCTIONS };
 
@@ -461,8 +462,8 @@ Test(placing, a_program_of_known_times)
     free(times);
 }
 
-/* Every event, not only those of long calls: in this program all gaps are short but the waits, so an event lies within
- * a microsecond of its time. */
+/* Every event, not only those of long calls: in this program all stretches are short but the waits, so an event lies
+ * within a microsecond of its time. */
 Test(placing, each_event_of_a_program_of_known_times)
 {
     run_program();
