@@ -126,11 +126,11 @@ static void print_readings(const struct reader *reader, FILE *out)
     char text[256];
     if (!reader_is_sparse(reader))
         return;
-    if (reader_size(reader)->placed.n_unread)
-        placing_count_describe(&reader_size(reader)->placed, text, sizeof text);
-    else
-        snprintf(text, sizeof text, "clock not read at each event");
-    fprintf(out, "  %-12s%s\n", "", text);
+    fprintf(out, "  %-12snot at each event\n", "readings");
+    if (reader_size(reader)->placed.n_unread == 0)
+        return;
+    placing_count_describe(&reader_size(reader)->placed, text, sizeof text);
+    fprintf(out, "    %s\n", text);
 }
 
 static void print_start(const struct reader *reader, FILE *out)

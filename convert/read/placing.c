@@ -18,7 +18,7 @@
 #define BORROWED 3                      /* what the wider class counts for, in stretches */
 #define TABLE_BITS 16                   /* 3 classes at most for each stretch: three quarters full */
 #define MAX_TICKS_PER_SECOND (UINT64_C(1) << 35)        /* so that all stretches of a class add up to 32 bits */
-#define MAX_CLASSES (3 * (PNR_BLOCK_RECORDS + 1) + 3)
+#define MAX_CLASSES (3 * (PNR_BLOCK_RECORDS + 2) + 3)
 
 /* Shares of a second. */
 #define LONG_STRETCH 500000                 /* 2 us: no usual stretch after an event without a reading */
@@ -339,7 +339,9 @@ static void store_ticks(const struct placing *placing, struct pnr_record *record
 {
     for (uint32_t i = 0; i < placing->n; i++)
         set_ticks(&records[placing->at[i]], placing->ticks[i]);
-    for (uint32_t i = placing->n ? placing->at[0] + 1 : n_records; placing->n < n_records && i < n_records; i++)
+    if (placing->n == 0 || placing->n == n_records - placing->at[0])
+        return;
+    for (uint32_t i = placing->at[0] + 1; i < n_records; i++)
         if (pnr_record_kind(records[i]) == PNR_OPEN)
             set_ticks(&records[i], pnr_record_ticks(records[i - 1]));
 }

@@ -176,7 +176,7 @@ Test(placing, keeps_unknown_kinds_unknown)
 
 /* ---- any records ---- */
 
-static void check_any(uint32_t n, uint64_t max_step)
+static void check_any(uint32_t n, uint64_t max_step, uint32_t n_functions)
 {
     static struct pnr_record records[PNR_BLOCK_RECORDS], placed[PNR_BLOCK_RECORDS], again[PNR_BLOCK_RECORDS];
     uint64_t ticks = 0, before = 0, end_ticks = 0;
@@ -184,7 +184,7 @@ static void check_any(uint32_t n, uint64_t max_step)
         if (noise() % 4 == 0)
             ticks += 1 + noise() % max_step;
         unsigned kind = noise() % 24 + 1;
-        records[i] = pnr_record_make(ticks, kind == PNR_OPEN ? PNR_CALL : kind, noise(), noise() % 5000);
+        records[i] = pnr_record_make(ticks, kind == PNR_OPEN ? PNR_CALL : kind, noise(), n_functions ? noise() % n_functions : i);
     }
     end_ticks = noise() % 2 ? ticks + noise() % max_step : 0;
     memcpy(placed, records, n * sizeof *placed);
@@ -216,7 +216,8 @@ Test(placing, any_records_stay_in_order_and_in_their_bounds)
     static const uint64_t max_steps[] = { 2, 10, 100, 10000, 10000000, UINT64_C(60000000) };
     for (size_t i = 0; i < sizeof max_steps / sizeof *max_steps; i++)
         for (uint32_t n = 1; n <= PNR_BLOCK_RECORDS; n = n < 16 ? n + 1 : 2 * n)
-            check_any(n, max_steps[i]);
+            for (uint32_t n_functions = 0; n_functions <= 5000; n_functions += 2500)
+                check_any(n, max_steps[i], n_functions);
 }
 
 Test(placing, takes_any_rate_of_ticks)
