@@ -117,7 +117,14 @@ static void report_process(struct reader *reader, uint64_t zero_ns, const struct
                            (int)stopped.size, stopped.bytes);
 }
 
-/* ---- processes that were killed ---- */
+/* ---- all processes ---- */
+
+/* Finds the path that n processes have in common, of which path is one's. */
+static int common_size(const char *path, uint64_t n)
+{
+    const char *slash = strrchr(path, '/');
+    return (int)(n == 1 || !slash ? strlen(path) : (size_t)(slash - path));
+}
 
 /* True of a process that left its live mapping: it did not end in order, and its last events were read from there. */
 static bool is_recovered(const struct reader *reader)
@@ -145,14 +152,35 @@ static void report_recovered(struct reader **readers, size_t n, const struct ano
     }
     if (n_processes == 0)
         return;
-    const char *path = reader_path(last), *slash = strrchr(path, '/');
-    size_t size = n_processes == 1 || !slash ? strlen(path) : (size_t)(slash - path);
+    const char *path = reader_path(last);
     if (n_processes > 1)
         snprintf(number, sizeof number, "%" PRIu64 " processes ", n_processes);
     diagnostics_report(diagnostics, DIAGNOSTIC_INFO,
                        "%.*s: %sdid not end in order (by a signal, say): the last %" PRIu64
-                       " events were read from shared memory%s", (int)size, path, number, n_events,
+                       " events were read from shared memory%s", common_size(path, n_processes), path, number, n_events,
                        is_whole ? ", none is missing" : "");
+}
+
+/* Reports how far apart readings of the clock are, for all processes in one line. */
+static void report_readings(struct reader **readers, size_t n, const struct anomalies *anomalies,
+                            const struct diagnostics *diagnostics)
+{
+    struct placing_count sum = { .n_events = 0 };
+    const char *path = NULL;
+    uint64_t n_processes = 0;
+    char text[256];
+    for (size_t i = 0; i < n; i++) {
+        const struct placing_count *placed = &reader_size(readers[i])->placed;
+        if (!anomalies[i].is_converted || !placed->n_unread)
+            continue;
+        placing_count_add(&sum, placed);
+        path = reader_path(readers[i]);
+        n_processes++;
+    }
+    if (n_processes == 0)
+        return;
+    placing_count_describe(&sum, text, sizeof text);
+    diagnostics_report(diagnostics, DIAGNOSTIC_INFO, "%.*s: %s", common_size(path, n_processes), path, text);
 }
 
 void anomalies_report(struct reader **readers, size_t n, uint64_t zero_ns, const struct anomalies *anomalies,
@@ -162,4 +190,5 @@ void anomalies_report(struct reader **readers, size_t n, uint64_t zero_ns, const
         if (anomalies[i].is_converted)
             report_process(readers[i], zero_ns, &anomalies[i], diagnostics);
     report_recovered(readers, n, anomalies, diagnostics);
+    report_readings(readers, n, anomalies, diagnostics);
 }

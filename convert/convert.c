@@ -200,7 +200,8 @@ static int announce_process(const struct conversion *conversion, size_t i)
 {
     struct reader *reader = conversion->readers[i];
     struct sink_process process = { .pid = conversion->pids[i], .order = (uint32_t)i, .name = process_name(reader),
-                                    .symbols = reader_symbols(reader), .has_ledger = reader_ledger(reader)->exists };
+                                    .symbols = reader_symbols(reader), .has_ledger = reader_ledger(reader)->exists,
+                                    .is_sparse = reader_is_sparse(reader) };
     if (!process.name.bytes)
         return -1;
     bool is_wanted = selection_has_process(conversion->options->selection, process.pid, process.pid % IDENTITY_LIMIT,

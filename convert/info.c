@@ -66,7 +66,8 @@ static int count_thread(struct reader *reader, size_t thread, struct info *info,
             last += pnr_record_ticks(block.records[block.n_records - 1]);
         info->kinds[PNR_OPEN] += block.n_open;
         for (uint32_t i = 0; i < block.n_records; i++) {
-            unsigned kind = pnr_record_kind(block.records[i]);
+            bool is_inexact = block.is_sparse && placing_is_inexact(block.records[i]);
+            unsigned kind = is_inexact ? placing_kind(block.records[i]) : pnr_record_kind(block.records[i]);
             info->kinds[kind]++;
             if (kind == PNR_LOST)
                 info->lost += pnr_record_function(block.records[i]);
@@ -117,6 +118,19 @@ static void print_filters(const struct reader *reader, FILE *out)
     }
     if (symbols_number(reader_symbols(reader), "min_duration_ns", &ns))
         fprintf(out, "  %-12snothing shorter than %" PRIu64 " ns\n", label, ns);
+}
+
+/* Prints where the clock was read, if not at each event; only the data show more. */
+static void print_readings(const struct reader *reader, FILE *out)
+{
+    char text[256];
+    if (!reader_is_sparse(reader))
+        return;
+    fprintf(out, "  %-12snot at each event\n", "readings");
+    if (reader_size(reader)->placed.n_unread == 0)
+        return;
+    placing_count_describe(&reader_size(reader)->placed, text, sizeof text);
+    fprintf(out, "    %s\n", text);
 }
 
 static void print_start(const struct reader *reader, FILE *out)
@@ -263,6 +277,7 @@ static void print(struct reader *reader, FILE *out, const struct info *info)
     print_property(reader, out, "engine", "engine");
     print_property(reader, out, "fault", "frame_engine_fault");
     print_property(reader, out, "clock", "clock");
+    print_readings(reader, out);
     print_filters(reader, out);
     print_ledger(reader, out);
     print_start(reader, out);

@@ -222,7 +222,8 @@ static bool convert_block(struct thread_cursor *cursor, uint64_t until_ticks)
 {
     const struct converted_process *process = cursor->process;
     struct call_stack_input input = { process->timeline, process->zero_ns, cursor->block.records, cursor->next,
-                                      cursor->block.n_records, cursor->block.begin_ticks, cursor->ticks };
+                                      cursor->block.n_records, cursor->block.is_sparse,
+                                      cursor->block.begin_ticks, cursor->ticks };
     for (;;) {
         call_stack_records(cursor->stack, &input, until_ticks);
         cursor->next = input.next;

@@ -59,7 +59,8 @@ for (const one of functions) {
 }
 
 const FLAGS = { exception: "left by an exception", unfinished: "not finished", cut: "cut off by the selection",
-                begin_unknown: "its begin was not recorded", exit_missing: "its end was not recorded" };
+                begin_unknown: "its begin was not recorded", exit_missing: "its end was not recorded",
+                inexact: "its begin or end is not exact" };
 const note = item => Object.keys(FLAGS).filter(flag => item[flag]).map(flag => FLAGS[flag]).join(", ");
 
 // ---- the head, and what is missing

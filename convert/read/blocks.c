@@ -32,6 +32,8 @@ void blocks_release(struct blocks *blocks)
     pnr_block_coder_free(blocks->coder);
     free(blocks->data);
     free(blocks->records);
+    placing_free(blocks->placing);
+    blocks->placing = NULL;
     blocks->coder = NULL;
     blocks->data = NULL;
     blocks->records = NULL;
@@ -58,6 +60,16 @@ int blocks_read(struct blocks *blocks, const struct block_ref *ref, struct pnr_b
     if (blocks_read_data(blocks, ref, header, blocks->data, err) < 0)
         return -1;
     return pnr_block_decode(blocks->coder, header, blocks->data, blocks->records, err);
+}
+
+int blocks_spread(struct blocks *blocks, const struct pnr_block_header *header)
+{
+    if (!(header->flags & PNR_BLOCK_SPARSE))
+        return 0;
+    if (!blocks->placing && !(blocks->placing = placing_new(blocks->ticks_per_second)))
+        return -1;
+    placing_apply(blocks->placing, header, blocks->records, &blocks->placed);
+    return 0;
 }
 
 int blocks_read_chunk(struct blocks *blocks, const struct block_ref *ref, struct pnr_block_header *header)

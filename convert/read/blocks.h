@@ -16,6 +16,7 @@
 #include "format/capture.h"
 #include "format/record.h"
 #include "files.h"
+#include "placing.h"
 
 /* Where a block lies, and what the index knows of it. */
 struct block_ref {
@@ -42,6 +43,9 @@ struct blocks {
     struct pnr_block_coder *coder;      /* owned, like the next two */
     unsigned char *data;                /* a data frame */
     struct pnr_record *records;         /* of the block that was read last; may be exchanged for as large a buffer */
+    uint64_t ticks_per_second;          /* 0: not known */
+    struct placing *placing;            /* owned; made when first needed */
+    struct placing_count placed;        /* of the block that was placed last */
 };
 
 /* path: the directory of the process; borrowed until blocks_clear(). */
@@ -66,6 +70,9 @@ int blocks_read_data(struct blocks *blocks, const struct block_ref *ref, struct 
 /* Reads and decodes a block in a file. Returns and fills err as blocks_read_data(). */
 int blocks_read(struct blocks *blocks, const struct block_ref *ref, struct pnr_block_header *header,
                 struct pnr_err *err);
+
+/* Spreads the events of the block that was read last, if it is sparse. Returns 0, or -1 when out of memory. */
+int blocks_spread(struct blocks *blocks, const struct pnr_block_header *header);
 
 /* Reads a chunk's records and its header, and sets n_records in that. Returns 1; 0 when the chunk is not this block's
  * any more; -1 when it cannot be read. */

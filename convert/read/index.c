@@ -134,6 +134,7 @@ static int load_symbols(struct index *index, struct pnr_err *err)
     symbols_number(index->symbols, "first_segment", &begin);
     index->begin_segment = begin >= 1 && begin <= UINT32_MAX ? (uint32_t)begin : 1;
     symbols_number(index->symbols, "ticks_per_second", &index->timeline.ticks_per_second);
+    index->blocks.ticks_per_second = index->timeline.ticks_per_second;
     add_property_sample(index, "start_ticks", "start_monotonic_ns");
     add_property_sample(index, "end_ticks", "end_monotonic_ns");
     add_property_sample(index, "killed_ticks", "killed_monotonic_ns");
@@ -270,6 +271,7 @@ static int add_block(struct index *index, const struct file *file, const struct 
         index->first_segment = file->segment;
     if (index->first_segment == file->segment && (!index->first_end_ticks || end < index->first_end_ticks))
         index->first_end_ticks = end;
+    index->is_sparse |= (header->flags & PNR_BLOCK_SPARSE) != 0;
     index_add_clock_sample(index, &header->begin);
     index_add_clock_sample(index, &header->end);
     return 0;

@@ -39,6 +39,7 @@ struct index {
     bool has_evicted;                   /* ... and did */
     bool lacks_segments;                /* those with the lowest numbers are absent, evicted or not */
     bool has_damaged_live;              /* the live mapping, or a chunk of it, cannot be read */
+    bool is_sparse;                     /* there are sparse blocks */
     bool has_torn_ledger;               /* no block comes after damage in a file of the ledger */
     bool has_torn_short;                /* ... in those of short threads */
     bool has_skipped_segments;          /* ... even some that began after the files were listed */

@@ -186,6 +186,7 @@ const char *reader_path(const struct reader *reader) { return reader->path; }
 const struct symbols *reader_symbols(const struct reader *reader) { return reader->index.symbols; }
 struct timeline *reader_timeline(struct reader *reader) { return &reader->index.timeline; }
 const struct reader_size *reader_size(const struct reader *reader) { return &reader->index.size; }
+bool reader_is_sparse(const struct reader *reader) { return reader->index.is_sparse; }
 const struct ledger *reader_ledger(const struct reader *reader) { return &reader->ledger; }
 size_t reader_n_threads(const struct reader *reader) { return reader->n_cursors; }
 uint32_t reader_thread_number(const struct reader *reader, size_t thread) { return reader->cursors[thread].number; }
@@ -224,7 +225,7 @@ static int compare_begins(const void *a, const void *b)
 static void plan_readahead(struct reader *reader)
 {
     reader->plan = malloc((reader->index.n_refs + 1) * sizeof *reader->plan);
-    reader->readahead = reader->plan ? readahead_new(reader->jobs) : NULL;
+    reader->readahead = reader->plan ? readahead_new(reader->jobs, reader->index.blocks.ticks_per_second) : NULL;
     if (!reader->readahead)
         return;
     for (size_t i = 0; i < reader->n_cursors; i++)
@@ -246,7 +247,7 @@ static void start_readahead(struct reader *reader)
         struct pnr_err err;
         if (entry->ref >= entry->cursor->next &&
             blocks_read_data(&reader->index.blocks, entry->ref, &header, data, &err) == 0)
-            readahead_start(reader->readahead, entry->ref, &header);
+            readahead_start(reader->readahead, entry->ref, &header, !entry->ref->is_chunk);
     }
 }
 
@@ -417,30 +418,34 @@ static int64_t store_records(struct reader *reader, struct cursor *cursor, uint3
     return stored;
 }
 
-/* Reads a block from its file, unless it has been read ahead. */
+/* Reads a block from its file, unless it has been read ahead. *is_ahead: whether it has. */
 static enum read_outcome read_block(struct reader *reader, const struct block_ref *ref,
-                                    struct pnr_block_header *header, struct pnr_err *err)
+                                    struct pnr_block_header *header, bool *is_ahead, struct pnr_err *err)
 {
     struct blocks *blocks = &reader->index.blocks;
-    if ((reader->readahead && readahead_take(reader->readahead, ref, header, &blocks->records)) ||
-        blocks_read(blocks, ref, header, err) == 0)
+    *is_ahead = reader->readahead && readahead_take(reader->readahead, ref, header, &blocks->records, &blocks->placed);
+    if (*is_ahead || blocks_read(blocks, ref, header, err) == 0)
         return READ_RECORDS;
     if (files_is_gone(err) && reader->index.may_evict)
         return READ_EVICTED;
     return err->code == PNR_E_MEMORY ? READ_OUT_OF_MEMORY : READ_DAMAGED;
 }
 
+/* Reads a block, and spreads its events. What was a chunk is cut before, by the ticks of the readings. */
 static enum read_outcome read_ref(struct reader *reader, struct cursor *cursor, const struct block_ref *ref,
                                   struct pnr_block_header *header, struct pnr_err *err)
 {
     enum read_outcome outcome = READ_IS_BLOCK;
+    bool is_ahead = false;
     if (ref->segment == 0)
         outcome = recovery_read(&reader->index, ref, &cursor->position, header, err);
     if (outcome == READ_IS_BLOCK)
-        outcome = read_block(reader, ref, header, err);
-    if (outcome == READ_RECORDS && ref->is_chunk)
+        outcome = read_block(reader, ref, header, &is_ahead, err);
+    if (outcome != READ_RECORDS || (is_ahead && !ref->is_chunk))
+        return outcome;
+    if (ref->is_chunk)
         recovery_cut(&reader->index, ref, header);
-    return outcome;
+    return blocks_spread(&reader->index.blocks, header) < 0 ? READ_OUT_OF_MEMORY : READ_RECORDS;
 }
 
 /* Counts the leading OPEN records of a block whose header announces n_open. */
@@ -476,6 +481,7 @@ static int deliver(struct reader *reader, struct cursor *cursor, struct block_re
         .n_records = (uint32_t)n_stored,
         .begin_ticks = header->begin.ticks,
         .end_ticks = is_end && ref->segment ? header->end.ticks : 0,
+        .is_sparse = header->flags & PNR_BLOCK_SPARSE,
         .is_deeper = header->flags & PNR_BLOCK_DEEPER,
         .is_last = is_end && (header->flags & PNR_BLOCK_LAST),
         .is_after_pause = is_begin && cursor->has_begun && (header->flags & PNR_BLOCK_PAUSED),
@@ -487,6 +493,8 @@ static int deliver(struct reader *reader, struct cursor *cursor, struct block_re
     if (is_begin && !ref->is_read) {
         reader->index.size.n_recovered += ref->segment ? 0 : header->n_records;
         reader->index.size.n_blocks++;
+        if (header->flags & PNR_BLOCK_SPARSE)
+            placing_count_add(&reader->index.size.placed, &reader->index.blocks.placed);
         ref->is_read = true;
     }
     if (is_end)

@@ -32,6 +32,7 @@
 #include "format/process.h"
 #include "format/record.h"
 #include "ledger.h"
+#include "placing.h"
 #include "symbols.h"
 #include "timeline.h"
 
@@ -47,6 +48,7 @@ struct reader_block {
     uint32_t n_records;                 /* may be 0 */
     uint64_t begin_ticks;
     uint64_t end_ticks;                 /* 0 for a block from the live mapping, and for a piece that is not the last */
+    bool is_sparse;                     /* PNR_BLOCK_SPARSE: kinds may say that a time is inexact, see placing.h */
     bool is_deeper, is_last;            /* PNR_BLOCK_DEEPER, PNR_BLOCK_LAST */
     bool is_after_pause;                /* PNR_BLOCK_PAUSED */
     bool is_after_hole;                 /* PNR_BLOCK_RESYNC, or blocks before it are missing */
@@ -58,6 +60,7 @@ struct reader_size {
     uint64_t n_blocks;                  /* read so far */
     uint64_t n_damaged;                 /* blocks skipped or missing so far */
     uint64_t n_recovered;               /* records read so far from the live mapping */
+    struct placing_count placed;        /* of the events without a reading of the clock that were read so far */
     bool has_live;
     bool has_newer;                     /* blocks of a later version were skipped */
 };
@@ -95,6 +98,9 @@ enum pnr_process_state reader_process(const struct reader *reader, uint64_t *unt
  * thread. From complete_ticks on nothing was evicted; 0: nothing of any thread was. Both can change while blocks are
  * read. */
 bool reader_has_evicted(const struct reader *reader, uint64_t *complete_ticks);
+
+/* True when there are sparse blocks. */
+bool reader_is_sparse(const struct reader *reader);
 
 /* What the process's ledger says, as far as it can be read; its `exists` is false for a process without one. */
 const struct ledger *reader_ledger(const struct reader *reader);

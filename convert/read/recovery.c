@@ -57,6 +57,7 @@ static int add_chunk(struct index *index, uint32_t k, const struct pnr_live_chun
                                .is_deeper = header->flags & PNR_BLOCK_DEEPER, .begin_ticks = header->begin.ticks,
                                .end_ticks = header->begin.ticks + pnr_record_ticks(records[n - 1]),
                                .check = header->check };
+    index->is_sparse |= (header->flags & PNR_BLOCK_SPARSE) != 0;
     index_add_clock_sample(index, &header->begin);
     return 0;
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "convert/read/placing.h"
 #include "format/array.h"
 
 /* How many C functions and unrecorded regions are skipped in the search for what runs a task. */
@@ -283,7 +284,7 @@ static bool follows_task_calls(const struct call_stack *stack, const struct call
     for (uint32_t i = 0; i < CALL_STACK_PREVIOUS / 2; i++) {
         struct pnr_record call = previous_record(stack, input, index, 2 * i + 2);
         struct pnr_record exit = previous_record(stack, input, index, 2 * i + 1);
-        if (pnr_record_kind(call) != PNR_CALL || pnr_record_kind(exit) != PNR_RETURN)
+        if (placing_kind(call) != PNR_CALL || placing_kind(exit) != PNR_RETURN)
             return false;
         functions[i] = pnr_record_function(exit);
     }
@@ -297,19 +298,20 @@ static inline __attribute__((always_inline)) void convert_record_inline(struct c
                                                                         uint32_t index, uint64_t ns)
 {
     struct pnr_record record = input->records[index];
-    struct pnr_kind_effect of = pnr_kind_effect(pnr_record_kind(record));
+    bool is_inexact = input->is_sparse && placing_is_inexact(record);
+    struct pnr_kind_effect of = pnr_kind_effect(is_inexact ? placing_kind(record) : pnr_record_kind(record));
+    unsigned flags = (is_inexact ? SLICE_INEXACT : 0) | (of.traits & PNR_EXCEPTION ? SLICE_EXCEPTION : 0);
     uint32_t function = pnr_record_function(record);
     uint64_t frame = of.traits & PNR_CONTINUABLE ? pnr_record_frame(record) : 0;
     if (of.effect == PNR_EFFECT_ENTER) {
         bool is_first = of.traits & PNR_FIRST, has_tasks = stack->filter.pipeline.flows->choice.has_tasks;
         stack->starts_task = is_first && has_tasks && follows_task_calls(stack, input, index);
         if (variant == PIPELINE_MUTED)
-            push_muted_frame(stack, of.subject, function, frame, is_first, 0, ns);
+            push_muted_frame(stack, of.subject, function, frame, is_first, flags, ns);
         else
-            push_frame(stack, of.subject, function, frame, is_first, 0, ns);
+            push_frame(stack, of.subject, function, frame, is_first, flags, ns);
         stack->starts_task = false;
     } else if (of.effect == PNR_EFFECT_LEAVE) {
-        unsigned flags = of.traits & PNR_EXCEPTION ? SLICE_EXCEPTION : 0;
         leave_frame(stack, &stack->filter.pipeline, variant, of.subject, function, frame, of.traits & PNR_LAST, flags,
                     ns);
     } else {

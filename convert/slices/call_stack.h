@@ -91,6 +91,7 @@ struct call_stack_input {
     uint64_t zero_ns;                   /* the start of the trace */
     const struct pnr_record *records;
     uint32_t next, n;                   /* index of the next record; how many there are */
+    bool is_sparse;                     /* kinds may say that a time is inexact (convert/read/placing.h) */
     uint64_t begin_ticks;               /* the records' ticks count from here */
     uint64_t ticks;                     /* of the last one: an earlier record is moved up to this, and counted */
 };

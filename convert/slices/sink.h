@@ -21,7 +21,8 @@ enum slice_flag {
     SLICE_EXIT_MISSING = 8,             /* left before its end, at an unknown time */
     SLICE_CUT = 16,                     /* begins before, or ends after, the selected time */
     SLICE_NOTICED_LATE = 32,            /* begin unknown, as the function was muted: from when on it was seen to run */
-    SLICE_FLOW_INCOMPLETE = 64          /* the frame has run before, in slices that are not recorded: it was muted */
+    SLICE_FLOW_INCOMPLETE = 64,         /* the frame has run before, in slices that are not recorded: it was muted */
+    SLICE_INEXACT = 128                 /* its begin or end may be wrong by more than 1 us: the clock was not read */
 };
 
 struct slice {
@@ -71,6 +72,7 @@ struct sink_process {
     struct pnr_string name;
     const struct symbols *symbols;
     bool has_ledger;                    /* what is muted some time is known */
+    bool is_sparse;                     /* slices may be inexact */
 };
 
 struct sink_thread {

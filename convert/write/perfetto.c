@@ -106,9 +106,11 @@ static const struct { uint32_t flag; const char *name; } annotations[] = {      
     { SLICE_NOTICED_LATE, "noticed_late" },             /* from here on: only in a process with a ledger */
     { SLICE_FLOW_INCOMPLETE, "flow_incomplete" },
     { 0, "hides" },
+    { SLICE_INEXACT, "inexact" },                       /* only in a process with sparse blocks */
 };
 #define ANNOTATION_REASON 6
 #define ANNOTATION_HIDES 9
+#define ANNOTATION_INEXACT 10
 #define N_COMMON_ANNOTATIONS 6
 
 /* The track of a task is this plus its number: above the tracks of threads. */
@@ -703,7 +705,12 @@ static char *put_defaults(char *to, uint64_t track)
     return to;
 }
 
-static char *put_common_names(char *to, bool has_ledger)
+static char *put_annotation_name(char *to, unsigned id)
+{
+    return put_interned(to, INTERNED_ANNOTATION, id, annotations[id - 1].name);
+}
+
+static char *put_common_names(char *to, const struct sink_process *process)
 {
     char *body = to = begin_message(to, PACKET_INTERNED);
     for (uint8_t kind = PNR_FUNCTION_PLAIN + 1; kind <= PNR_FUNCTION_C; kind++)
@@ -712,25 +719,26 @@ static char *put_common_names(char *to, bool has_ledger)
     to = put_interned(to, INTERNED_CATEGORY, CATEGORY_SPAWN, "creation");
     to = put_interned(to, INTERNED_CATEGORY, CATEGORY_TASK, "task");
     to = put_interned(to, INTERNED_NAME, NAME_RUNNING, "[running]");
-    unsigned n = has_ledger ? sizeof annotations / sizeof *annotations : N_COMMON_ANNOTATIONS;
-    for (unsigned i = 0; i < n; i++)
-        to = put_interned(to, INTERNED_ANNOTATION, i + 1, annotations[i].name);
+    for (unsigned id = 1; id <= (process->has_ledger ? ANNOTATION_HIDES : N_COMMON_ANNOTATIONS); id++)
+        to = put_annotation_name(to, id);
+    if (process->is_sparse)
+        to = put_annotation_name(to, ANNOTATION_INEXACT);
     end_message(body, to);
     return to;
 }
 
 /* Adds the first packet of a process, which begins its sequence. */
-static void begin_sequence(struct perfetto *perfetto, bool has_ledger)
+static void begin_sequence(struct perfetto *perfetto, const struct sink_process *process)
 {
     struct trace *trace = &perfetto->trace;
-    char *packet = begin_packet(trace, has_ledger ? PACKET_SIZE : 0);
+    char *packet = begin_packet(trace, process->has_ledger || process->is_sparse ? PACKET_SIZE : 0);
     if (!packet)
         return;
     char *to = put_varint_field(packet, PACKET_SEQUENCE, perfetto->sequence);
     to = put_varint_field(to, PACKET_SEQUENCE_FLAGS, SEQUENCE_STARTS);
     to = put_clock_snapshot(to, &trace->about);
     to = put_defaults(to, perfetto->track + 1);
-    end_packet(trace, packet, put_common_names(to, has_ledger));
+    end_packet(trace, packet, put_common_names(to, process));
 }
 
 /* Adds the packets that describe the tracks of the process's ledger. */
@@ -767,7 +775,7 @@ static void perfetto_process(struct trace *trace, const struct sink_process *pro
     perfetto->last_name = NAME_RUNNING;
     perfetto->track = perfetto->next_track;
     perfetto->next_track += 2;
-    begin_sequence(perfetto, process->has_ledger);
+    begin_sequence(perfetto, process);
     char *packet = begin_packet(trace, string_size(process->name));
     if (!packet)
         return;

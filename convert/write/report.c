@@ -249,7 +249,7 @@ static void put_items(struct writer *writer, const char *key, const struct longe
                       const uint32_t *positions)
 {
     static const char *const names[] = { "exception", "unfinished", "begin_unknown", "exit_missing", "cut",
-                                         "noticed_late", "flow_incomplete" };
+                                         "noticed_late", "flow_incomplete", "inexact" };
     writer_format(writer, ",\n\"%s\":[", key);
     for (size_t i = 0; i < longest->n && i < max; i++) {
         const struct longest_item *item = &longest->items[i];

@@ -155,6 +155,7 @@ static const struct { uint32_t flag; const char *text; } flag_texts[] = {
     { SLICE_CUT, ",\"cut\":true" },
     { SLICE_NOTICED_LATE, ",\"noticed_late\":true" },
     { SLICE_FLOW_INCOMPLETE, ",\"flow_incomplete\":true" },
+    { SLICE_INEXACT, ",\"inexact\":true" },
 };
 
 #define ARGS ",\"args\":{"

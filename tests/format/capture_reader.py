@@ -73,6 +73,16 @@ class Block:
     opened: list | None = None      # its leading OPEN records; None: not the whole stack
 
 
+class Between(int):
+    """Ticks of an event without a reading of the clock: those of the reading before it. It was no later than
+    `latest`."""
+
+    def __new__(cls, ticks, latest):
+        self = super().__new__(cls, ticks)
+        self.latest = latest            # infinite: not known
+        return self
+
+
 @dataclass
 class Thread:
     number: int
@@ -656,6 +666,27 @@ def find_muted_entries(process):
                     yield thread, record
 
 
+# ---- section 5.4 ----
+
+def bound_events(block):
+    """Gives the events of a sparse block that have no reading their bounds. OPEN records have the time of the SWITCH
+    before them."""
+    end, result, latest = block.header.end[0], [], math.inf
+    if end and end >= block.header.begin[0]:
+        latest = end
+    for at in reversed(range(len(block.records))):
+        ticks, *rest = block.records[at]
+        before = block.records[at - 1][0] if at else block.header.begin[0]
+        if rest[0] == OPEN:
+            result.append((ticks, *rest))
+        elif ticks == before:
+            result.append((Between(ticks, latest), *rest))
+        else:
+            result.append((ticks, *rest))
+            latest = ticks
+    block.records = result[::-1]
+
+
 # ---- section 9, steps 11 to 13 ----
 
 def scan(process, thread):
@@ -664,12 +695,16 @@ def scan(process, thread):
     for block in thread.blocks:
         kept, n_leading, is_listed = [], 0, False     # is_listed: OPEN records may follow here, after a SWITCH
         block.begin = last = max(last, block.header.begin[0])
+        if block.header.flags & SPARSE:
+            bound_events(block)
         for i, (ticks, kind, frame, function) in enumerate(block.records):
             is_leading = kind == OPEN and i == n_leading < block.header.n_open
             n_leading += is_leading
             is_listed = kind == SWITCH and frame & SWITCH_OPEN or kind == OPEN and is_listed
             if kind == OPEN and (is_leading or is_listed):
                 ticks = last
+            elif ticks < last and isinstance(ticks, Between):
+                ticks = Between(last, max(last, ticks.latest))
             elif ticks < last:
                 process.skipped["time back"] += 1
                 ticks = last

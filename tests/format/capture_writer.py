@@ -311,8 +311,9 @@ class Thread:
         return f"thread-{self.number}.zst"
 
     def block(self, records, begin=None, end=None, flags=0, sequence=None, tick_shift=0, is_short=False, **fields):
-        """Encodes a block and appends it to the thread's file in the segment, or to that of short threads. fields: what
-        the header holds in place of the true values. Without `begin` it begins with its first record that has a
+        """Encodes a block and appends it to the thread's file in the segment, or to that of short threads. Records with the
+        time None have that of the record before, as those without a reading of the clock. fields: what the header holds
+        in place of the true values. Without `begin` it begins with its first record that has a
         time."""
         begin, end, records = self.timed(records, begin, end)
         planes, data = encode_planes(records, tick_shift)
@@ -325,11 +326,13 @@ class Thread:
 
     def chunk(self, records, begin=None, flags=0, sequence=None, **fields):
         """A chunk in use, for Process.leave_live: its block header and its records."""
-        begin, _, records = self.timed(records, begin, None)
+        begin, _, timed = self.timed(records, begin, None)
+        if flags & SPARSE:                                  # ticks 0: no reading
+            timed = [(0 if at is None else ticks, *rest) for (at, *_), (ticks, *rest) in zip(records, timed)]
         fields = {"n_open": count_leading(records)} | fields
         fields = {"n_records": 0, "data_size": 0, "end": (0, 0, 0)} | fields
         header = encode_block_header(self.number, self.take(sequence), begin=begin, flags=flags, **fields)
-        return header, b"".join(encode_record(*r) for r in records)
+        return header, b"".join(encode_record(*r) for r in timed)
 
     def take(self, sequence):
         """Returns the number of a block: the next one unless given."""

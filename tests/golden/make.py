@@ -1001,11 +1001,64 @@ def ledger_of_each(path):
         process.end(9000)
 
 
+def sparse(path):
+    """Events without a reading of the clock: between two readings, at a block's begin and end, before a wait, in a time
+    that is not usual, in a greenlet, more than there are ticks. Blocks with and without the flag in one thread."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="sparse.py", clock_mode="sparse")
+        main, tiny, work = (process.function("__main__", name, "sparse.py", line)
+                            for name, line in (("main", 1), ("tiny", 4), ("work", 8)))
+        count = process.function("__main__", "count", "sparse.py", 12, GENERATOR)
+        sort = process.function("builtins", "sorted", "", 0, C_FUNCTION)
+        g = 0x4400_0001
+        thread = process.thread(1, 7001, "MainThread")
+        track = process.track(2, 7001, "greenlet at 0x7f0000000010")
+        loop = [record for _ in range(3) for record in (call(None, tiny), return_(None, tiny))]
+        thread.block([
+            call(1000, main),
+            call(1040, tiny), return_(1060, tiny),                  # readings side by side: how long each stretch is
+            call(1100, tiny), return_(1120, tiny),
+            *loop, call(1300, work),                                # 60 ns for each call of tiny
+            call(None, tiny), return_(None, tiny), return_(1390, work),
+            *loop, c_call(5_000_000, sort), c_return(5_020_000, sort),      # a wait after the last event
+            *loop, call(5_026_000, work),                           # longer than usual: who took the time is not known
+            start(None, count, g), yield_(5_026_100, count, g), resume(None, count, g), finish(None, count, g),
+            unwind(5_026_300, work),
+            *loop, return_(5_026_303, main), call(5_026_400, main),  # fewer nanoseconds than events
+            call(None, tiny), return_(None, tiny),                  # up to the end of the block
+        ], begin=900, end=5_026_460, flags=SPARSE)
+        thread.block([open_(main), call(5_027_000, tiny), return_(5_027_000, tiny)])    # as it was in 1.1
+        thread.block([
+            open_(main), call(None, tiny), return_(None, tiny),     # from the begin of the block
+            switch(5_028_200, track, SWITCH_OPEN), open_(work), call(None, tiny), return_(None, tiny),
+            return_(5_028_300, work), switch(5_028_400, 0), call(None, tiny), return_(None, tiny),
+        ], begin=5_028_000, end=9_000_000, flags=SPARSE | RESYNC)
+        thread.block([open_(main), call(None, tiny), return_(None, tiny)], begin=9_000_000, end=9_000_100,
+                     flags=SPARSE | LAST)                           # without any reading
+        process.end(9_100_000)
+
+
+def sparse_killed(path):
+    """A chunk of a killed process: events without a reading have ticks 0, and the last of them no end."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="sparse.py", clock_mode="sparse")
+        main = process.function("__main__", "main", "sparse.py", 1)
+        tiny = process.function("__main__", "tiny", "sparse.py", 4)
+        one, two = process.thread(1, 7001, "MainThread"), process.thread(2, 7002, "worker")
+        one.block([call(1000, main), call(None, tiny), return_(1060, tiny)], begin=900, end=1100, flags=SPARSE)
+        process.leave_live([
+            one.chunk([open_(main), call(2040, tiny), return_(2060, tiny), call(2100, tiny), return_(None, tiny),
+                       call(None, tiny), return_(2200, tiny), call(None, tiny), return_(None, tiny)], begin=2000,
+                      flags=SPARSE),
+            two.chunk([call(None, main), call(None, tiny)], begin=1500, flags=SPARSE)], at=3000)
+
+
 CASES = [smallest, generators, generator_moves, asynchronous, exceptions, opened, unrecorded_and_lost, killed,
          killed_clock, unfinished, unusual_names, processes, clock_drifts, later_minor_version, c_functions, min_duration,
          full_block, rounded_ticks, interleaved, empty_segments, short_threads, evicted, evicted_and_killed,
          killed_and_finished, paused,
          greenlets, forked, creations, creations_min_duration, tasks, stack_again,
+         sparse, sparse_killed,
          ledger, ledger_windows, ledger_flows, ledger_evicted, ledger_window_cut, ledger_killed, ledger_finished,
          ledger_lost, ledger_without_effect, ledger_of_each]
 

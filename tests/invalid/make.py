@@ -487,6 +487,26 @@ def evicted_and_block_missing(sample):
 # ---- records ----
 
 @rule(1)
+def sparse_ticks_back(sample):
+    """Among events without a reading."""
+    sample.victim = [open_(sample.main), call(4000, sample.work), return_(None, sample.work), call(3800, sample.work),
+                     return_(None, sample.work), call(6000, sample.work)]
+    sample.add_victim(flags=SPARSE)
+    sample.add_last()
+    sample.sample.end(10_000)
+
+
+@rule(1)
+def sparse_unknown_kinds(sample):
+    """The second is that of a CALL, except for its highest bit."""
+    sample.victim = [open_(sample.main), call(4000, sample.work), return_(None, sample.work), (None, 100, 0, 1),
+                     (None, 128 + CALL, 0, 1), call(6000, sample.work)]
+    sample.add_victim(flags=SPARSE)
+    sample.add_last()
+    sample.sample.end(10_000)
+
+
+@rule(1)
 def unknown_kind(sample):
     sample.victim += [(6100, 254, 0, 0), (6200, 255, 1, 1)]
     sample.finish()
