@@ -248,7 +248,8 @@ static uint32_t count_outside(PyThreadState *ts, struct rec_thread *thread, cpyt
     return thread->unwound.n_outside;
 }
 
-/* Returns true when the records have left the running frame already, or have never entered it. */
+/* Returns true when the records have left the running frame already, or have never entered it. Then nothing more is
+ * expected of it. */
 static bool is_left_already(PyThreadState *ts)
 {
     cpython_frame *f = cpython_running(ts);
@@ -259,10 +260,15 @@ static bool is_left_already(PyThreadState *ts)
     if (!tag || rec_tag_flags(tag) & REC_TAG_EXCLUDED)
         return false;
     const struct rec_buffer *buffer = &thread->buffer;
+    bool is_left;
     if (buffer->chunk >= 0 && buffer->next != buffer->first && rec_tag_flags(tag) & REC_TAG_CONTINUABLE &&
         pnr_record_frame(buffer->next[-1]) == rec_frame_identity(f))
-        return !pnr_kind_enters_frame(pnr_record_kind(buffer->next[-1]));
-    return thread->stack.depth <= count_outside(ts, thread, f);
+        is_left = pnr_kind_effect(pnr_record_kind(buffer->next[-1])).effect == PNR_EFFECT_LEAVE;
+    else
+        is_left = thread->stack.depth <= count_outside(ts, thread, f);
+    if (is_left && rec_tag_flags(tag) & REC_TAG_SLOW)
+        rec_muting_skip_exit(f, (uint32_t)tag);
+    return is_left;
 }
 
 /* True for a function that has no records, whatever its caller is. */

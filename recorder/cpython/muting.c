@@ -46,7 +46,7 @@ static struct {
     struct standing *standing;          /* owned */
     size_t n_standing, standing_capacity;
     uint64_t slow_ticks;
-    _Atomic uint64_t requested;         /* ticks of the first request that is not yet followed; 0: none */
+    _Atomic uint64_t requested;         /* ticks of the request that is not yet followed; odd: no time; 0: none */
 } muting;
 
 /* ---- functions ---- */
@@ -226,6 +226,8 @@ static void silence(const uint32_t *functions, size_t n)
         if (state_of(watched->function) & CHANGING && watched->state == REC_WATCH_UNREPORTED) {
             watched->state = REC_WATCH_SEEN;
             watched->since = now;
+            if (watched->is_continuable)    /* only an event shows its exit */
+                muting.states[watched->function] |= ARMED;
         }
     size_t n_standing = 0;
     for (size_t i = 0; i < muting.n_standing; i++)
@@ -305,10 +307,20 @@ static void admit_frames(PyThreadState *ts, cpython_frame *f)
         rec_threads_report_stack(thread, f, rec_clock_ticks());
 }
 
+/* Releases what the batch has in stacks that do not run, such as those of greenlets: its exits are events from now on.
+ * The next SWITCH to such a stack lists it. */
+static void release_elsewhere(void)
+{
+    for (struct rec_watched *watched = NULL; (watched = rec_watched_next(watched));)
+        if (state_of(watched->function) & CHANGING && watched->state != REC_WATCH_UNREPORTED)
+            watched = rec_watched_release(watched);
+}
+
 static void admit(const uint32_t *functions, size_t n)
 {
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts))
         admit_frames(ts, rec_threads_innermost(ts));
+    release_elsewhere();
     for (size_t i = 0; i < n; i++) {
         muting.states[functions[i]] &= (uint8_t)~(CHANGING | ARMED);
         apply_state(functions[i]);
@@ -329,10 +341,8 @@ static void disarm_if_idle(uint32_t function)
             (!is_dear || (watched->is_continuable && watched->state == REC_WATCH_REPORTED)))
             return;
     for (struct rec_watched *watched = NULL; (watched = rec_watched_next(watched));)
-        if (watched->function == function && watched->is_continuable) {
-            rec_watched_release(watched);
-            watched = NULL;
-        }
+        if (watched->function == function && watched->is_continuable)
+            watched = rec_watched_release(watched);
     muting.states[function] &= (uint8_t)~ARMED;
     apply_state(function);
 }
@@ -425,18 +435,33 @@ static void pass_over(uint32_t function)
     }
 }
 
+/* True when the records do not have the frame as open, because it was passed over. Then it is so no more. */
+static bool leave_passed_over(cpython_frame *f, uint32_t function)
+{
+    struct rec_watched *watched = rec_watched_find(f);
+    if (!watched || watched->state != REC_WATCH_UNREPORTED)
+        return false;
+    rec_watched_remove(watched, f);
+    pass_over(function);
+    return true;
+}
+
 bool rec_muting_filter(PyThreadState *ts, struct rec_thread *thread, cpython_frame *f, uint32_t function,
                        enum pnr_kind kind)
 {
     if (is_silent(function))
         return !pnr_kind_enters_frame(kind) && leave_silently(f, function);
-    struct rec_watched *watched = rec_watched_find(f);
-    if (watched && watched->state == REC_WATCH_UNREPORTED) {
-        rec_watched_remove(watched, f);
-        pass_over(function);
+    if (leave_passed_over(f, function))
         return pnr_kind_enters_frame(kind);
-    }
     return pnr_kind_enters_frame(kind) || !(state_of(function) & UNSETTLED) || settle(ts, thread, f, function);
+}
+
+void rec_muting_skip_exit(cpython_frame *f, uint32_t function)
+{
+    if (is_silent(function))
+        leave_silently(f, function);
+    else
+        leave_passed_over(f, function);
 }
 
 /* True when the records have a plain frame of this function as open, which has just been cleared. They do not if the
@@ -550,10 +575,11 @@ static void look_at_reported_frames(void)
         struct rec_thread *thread = owner ? find_thread_in_step(watched->owner) : NULL;
         if (!thread)
             continue;
-        if (!rec_watched_is_open(watched->owner, watched)) {
-            rec_watched_release(watched);
+        enum rec_watched_place place = rec_watched_place(watched->owner, watched);
+        if (place == REC_WATCHED_LEFT) {
+            watched = rec_watched_release(watched);
             thread->must_report_stack = true;
-        } else if (rec_watched_is_kept(watched->frame)) {
+        } else if (place == REC_WATCHED_OPEN && rec_watched_is_kept(watched->frame)) {
             arm(watched->function);
         }
     }
@@ -824,20 +850,23 @@ static int on_pending_call(void *unused)
         return 0;
     PyErr_Fetch(&type, &value, &traceback);
     notice_greenlet(ts);
-    follow_request(requested);
+    follow_request(requested & 1 ? rec_clock_ticks() : requested);
     PyErr_Restore(type, value, traceback);
     return 0;
 }
 
-/* Pending calls of Py_AddPendingCall run in the main thread alone, which may wait for long. */
+/* The time of the request is that after it was made: until then the program may have passed checks for pending calls.
+ * Meanwhile its number is odd. */
 void rec_muting_request(void)
 {
-    uint64_t none = 0;
+    uint64_t none = 0, being_made = rec_clock_ticks() | 1;
     if (!rec_state_is(REC_RECORDING) || cpython_is_finalizing() ||
-        !atomic_compare_exchange_strong(&muting.requested, &none, rec_clock_ticks()))
+        !atomic_compare_exchange_strong(&muting.requested, &none, being_made))
         return;
     if (cpython_add_pending_call(rec_threads.interp, on_pending_call) != 0)
         atomic_store(&muting.requested, 0);     /* too many wait: the next request comes soon */
+    else
+        atomic_compare_exchange_strong(&muting.requested, &being_made, rec_clock_ticks() & ~UINT64_C(1));
 }
 
 /* ---- start and end ---- */

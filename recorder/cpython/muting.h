@@ -51,6 +51,9 @@ bool rec_muting_is_reported(const cpython_frame *f, uint32_t function);
 bool rec_muting_filter(PyThreadState *ts, struct rec_thread *thread, cpython_frame *f, uint32_t function,
                        enum pnr_kind kind);
 
+/* The open frame of a function with REC_TAG_SLOW is left by an exit that is not recorded. */
+void rec_muting_skip_exit(cpython_frame *f, uint32_t function);
+
 #else
 
 static inline const char *rec_muting_fault(void) { return "sys.monitoring or the layout of CPython is not known"; }
@@ -64,6 +67,7 @@ static inline bool rec_muting_filter(PyThreadState *ts, struct rec_thread *threa
 {
     return ts && thread && f && function && kind;
 }
+static inline void rec_muting_skip_exit(cpython_frame *f, uint32_t function) { (void)f, (void)function; }
 
 #endif
 

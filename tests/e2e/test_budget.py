@@ -183,6 +183,64 @@ for name in hot_programs.PROGRAMS:
         add_program(name, budget)
 
 
+# Runs of generators, each of which lies where the one before has lain.
+PASSED_OVER = """
+    def leaf(n):
+        return n & 3
+    def inner(n):                   # is recorded while windows come and go: `numbers` is passed over in them
+        return sum(leaf(i) for i in range(n))
+    def numbers(n):
+        yield inner(n) if n else leaf(n)
+    for k in range(20):
+        next(numbers(800_000))
+        for i in range(100_000):
+            next(numbers(0))
+    """
+RAISING = """
+    import time
+    def leaf(n):
+        return n & 3
+    def numbers(n):
+        yield leaf(n) if n < 0 else [][leaf(n)]
+    longest = 0
+    for i in range(500_000):
+        begin = time.monotonic_ns()
+        try:
+            next(numbers(0))
+        except IndexError:
+            longest = max(longest, time.monotonic_ns() - begin)
+    print(longest)
+    """
+
+
+@needs_budgets
+class OneAddress(BudgetCase):
+    """What is known of a generator's frame ends with its run: a later frame has the same address."""
+
+    def record_numbers(self, text, budget):
+        finished = self.record_alone(text, "--max-overhead", budget)
+        trace, (one,) = self.examine(self.path("run.pnr"))
+        self.assertIn("__main__.numbers", one.muted())
+        return finished, trace
+
+    def record_alone(self, text, *options):
+        finished = e2e.recorded(self.path("run.pnr"), [self.write("app.py", text)], options=["-q", *options])
+        self.assertEqual((finished.status, finished.err), (0, ""))
+        return finished
+
+    def test_passed_over(self):
+        """Muted again while they are open, they have an exit that is seen."""
+        self.record_numbers(PASSED_OVER, "1%")
+
+    def test_raising(self):
+        """No slice is longer than the longest call, and each ends with its exception."""
+        finished, trace = self.record_numbers(RAISING, "0.3%")
+        if trace:
+            slices = trace.named("__main__.numbers")
+            self.assertLessEqual(max(one.end - one.begin for one in slices), int(finished.out) + TOLERANCE_NS)
+            self.assertEqual({flag for one in slices for flag in one.flags if flag == "exit_missing"}, set())
+
+
 HOT = """
     import os, sys, time
     import panopticon_rec
