@@ -15,7 +15,7 @@
 /* Returns in nanoseconds what was measured last, or a usual value; the capture has it from now on. */
 double rec_event_cost_begin(void);
 
-/* Measures, in a millisecond, and tells the budget and the capture. Returns 0, or -1 with an exception set. */
+/* Measures, in a millisecond, and reports it to the budget and the capture. Returns 0, or -1 with an exception set. */
 int rec_event_cost_measure(void);
 
 #else

@@ -575,11 +575,11 @@ static void look_at_reported_frames(void)
         struct rec_thread *thread = owner ? find_thread_in_step(watched->owner) : NULL;
         if (!thread)
             continue;
-        enum rec_watched_place place = rec_watched_place(watched->owner, watched);
-        if (place == REC_WATCHED_LEFT) {
+        enum rec_watched_position position = rec_watched_position(watched->owner, watched);
+        if (position == REC_WATCHED_LEFT) {
             watched = rec_watched_release(watched);
             thread->must_report_stack = true;
-        } else if (place == REC_WATCHED_OPEN && rec_watched_is_kept(watched->frame)) {
+        } else if (position == REC_WATCHED_OPEN && rec_watched_is_kept(watched->frame)) {
             arm(watched->function);
         }
     }

@@ -126,7 +126,7 @@ bool rec_watched_is_kept(const cpython_frame *f)
     return cpython_is_held(f) || (!cpython_is_continuable(f) && f->f_locals && Py_REFCNT(f->f_locals) > 1);
 }
 
-enum rec_watched_place rec_watched_place(const PyThreadState *owner, const struct rec_watched *watched)
+enum rec_watched_position rec_watched_position(const PyThreadState *owner, const struct rec_watched *watched)
 {
     if (cpython_whole_data_stack(owner) != watched->data_stack)
         return REC_WATCHED_ELSEWHERE;

@@ -56,12 +56,12 @@ struct rec_watched *rec_watched_add(const PyThreadState *ts, cpython_frame *f, u
 bool rec_watched_is_kept(const cpython_frame *f);
 
 /* Where the plain frame of an entry is. */
-enum rec_watched_place {
+enum rec_watched_position {
     REC_WATCHED_OPEN,                   /* on the stack that its thread runs */
     REC_WATCHED_LEFT,                   /* on no stack any more: it is kept */
     REC_WATCHED_ELSEWHERE               /* on a stack that does not run, such as a greenlet's; or it was left there */
 };
-enum rec_watched_place rec_watched_place(const PyThreadState *owner, const struct rec_watched *watched);
+enum rec_watched_position rec_watched_position(const PyThreadState *owner, const struct rec_watched *watched);
 
 /* Removes an entry. f: its frame, which is open. */
 void rec_watched_remove(struct rec_watched *watched, cpython_frame *f);
