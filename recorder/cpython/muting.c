@@ -903,6 +903,12 @@ void rec_muting_pause(void)
     forget_open();
 }
 
+void rec_muting_resume(void)
+{
+    if (muting.is_on)
+        rec_muting_request();
+}
+
 void rec_muting_forget(void)
 {
     rec_watched_forget_all();

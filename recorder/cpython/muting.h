@@ -35,6 +35,9 @@ int rec_muting_start(double share);
 /* Forgets which frames are open, because no events come until the recording goes on. */
 void rec_muting_pause(void);
 
+/* The recording goes on: what was ordered in the pause is done soon. */
+void rec_muting_resume(void);
+
 /* Forgets everything: the recording ends, or this is a forked child. The events of the functions are as they were. */
 void rec_muting_forget(void);
 
@@ -59,6 +62,7 @@ void rec_muting_skip_exit(cpython_frame *f, uint32_t function);
 static inline const char *rec_muting_fault(void) { return "sys.monitoring or the layout of CPython is not known"; }
 static inline int rec_muting_start(double share) { return share > 0 ? -1 : 0; }
 static inline void rec_muting_pause(void) { }
+static inline void rec_muting_resume(void) { }
 static inline void rec_muting_forget(void) { }
 static inline bool rec_muting_is_slow(uint32_t function) { return !function; }
 static inline bool rec_muting_is_reported(const cpython_frame *f, uint32_t function) { return f && function; }

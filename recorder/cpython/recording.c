@@ -182,6 +182,7 @@ static void enter_sources(enum rec_state before)
     else if (!change_engine())
         return;
     rec_c_calls_enter(REC_ENTER_RESUME);
+    rec_muting_resume();
 }
 
 static void leave_sources(enum rec_state before)

@@ -317,7 +317,7 @@ class Modes(BudgetCase):
             import signal
             pid = os.getpid()
             for k in range(120):
-                work(1500)
+                work(5000)
                 if os.environ.get("PANOPTICON_TEST"):
                     os.kill(pid, signal.SIGUSR2)
             print(work(1000))
