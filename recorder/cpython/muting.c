@@ -24,10 +24,11 @@
 enum {
     MUTED = 1,
     C_MUTED = 2,                        /* only its calls of C functions */
-    ARMED = 4,                          /* it is muted, but its exits are events: a token does not do for a watched frame */
+    ARMED = 4,                          /* it is muted, but its exits are events, for a watched frame */
     UNSETTLED = 8,                      /* it was admitted while a thread stood at its first instruction */
     PASSED_OVER = 16,                   /* it was admitted while it had a frame that stays REC_WATCH_UNREPORTED */
-    CHANGING = 32                       /* it is in the batch that is being applied */
+    CHANGING = 32,                      /* it is in the batch that is being applied */
+    DEAR = 64                           /* it was ARMED while muted, and then MAX_SWALLOWED exits came */
 };
 
 /* A frame that stood at its RESUME, in the interpreter's check for pending calls, when its function was admitted. */
@@ -205,7 +206,7 @@ static bool watch_open_frames(PyThreadState *ts, const struct rec_thread *thread
         struct rec_watched *watched = rec_watched_find(f);
         if (!watched && !rec_watched_add(ts, f, function, REC_WATCH_REPORTED))
             are_all_watched = false;
-        else if (cpython_is_continuable(f) || rec_watched_is_kept(f))
+        else if (!(state_of(function) & DEAR) || cpython_is_continuable(f) || rec_watched_is_kept(f))
             muting.states[function] |= ARMED;
     }
     return are_all_watched;
@@ -330,9 +331,9 @@ static void admit(const uint32_t *functions, size_t n)
 
 /* ---- events ---- */
 
-/* Turns the exits of a muted function off again when no frame waits for one. It also does when others come too often.
- * Only a continuable frame that the records have as open is waited for at any price: nothing else would show its exit.
- */
+/* Turns the exits of a muted function off again when no frame waits for one. It also does when others come too often:
+ * then tokens show when plain frames are left, except for those that the program keeps. Only a continuable frame that
+ * the records have as open is waited for at any price: nothing else would show its exit. */
 static void disarm_if_idle(uint32_t function)
 {
     bool is_dear = muting.swallowed[function] >= MAX_SWALLOWED;
@@ -344,6 +345,7 @@ static void disarm_if_idle(uint32_t function)
         if (watched->function == function && watched->is_continuable)
             watched = rec_watched_release(watched);
     muting.states[function] &= (uint8_t)~ARMED;
+    muting.states[function] |= is_dear ? DEAR : 0;
     apply_state(function);
 }
 
@@ -558,6 +560,8 @@ static uint64_t take_slow_frames(PyThreadState *ts, uint64_t now)
         if (!watched || now - watched->since < muting.slow_ticks)
             continue;
         watched->state = REC_WATCH_REPORTED;
+        if (!(state_of(function) & DEAR))
+            arm(function);
         reported_since = watched->since > reported_since ? watched->since : reported_since;
     }
     return reported_since;
@@ -679,6 +683,7 @@ static void mute_batch(uint64_t now)
 static void note_admitted(uint32_t function, uint64_t now)
 {
     clear_muted_bits(function, MUTED);
+    muting.states[function] &= (uint8_t)~DEAR;
     report_change(REC_ORDER_ADMIT, function, now);
 }
 
@@ -882,8 +887,8 @@ static void forget_open(void)
     rec_watched_forget_all();
     muting.n_standing = 0;
     for (size_t i = 0; i < muting.states_capacity; i++)
-        if (muting.states[i] & (ARMED | UNSETTLED | PASSED_OVER)) {
-            muting.states[i] &= (uint8_t)~(ARMED | UNSETTLED | PASSED_OVER);
+        if (muting.states[i] & (ARMED | UNSETTLED | PASSED_OVER | DEAR)) {
+            muting.states[i] &= (uint8_t)~(ARMED | UNSETTLED | PASSED_OVER | DEAR);
             apply_state((uint32_t)i);
         }
 }
