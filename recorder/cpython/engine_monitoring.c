@@ -12,7 +12,7 @@
 
 #include "engine.h"
 #include "lives.h"
-#include "muting.h"
+#include "muted_exits.h"
 
 #if PY_VERSION_HEX >= 0x030C0000
 
@@ -127,7 +127,7 @@ static __attribute__((noinline)) PyObject *append_event_slowly(PyThreadState *ts
             skip_in_life(kind, f);
         return rec_tool_nothing();
     }
-    if (rec_tag_flags(tag) & REC_TAG_SLOW && !rec_muting_filter(ts, thread, f, (uint32_t)tag, kind))
+    if (rec_tag_flags(tag) & REC_TAG_SLOW && !rec_muted_exits_filter(ts, thread, f, (uint32_t)tag, kind))
         return rec_tool_nothing();
     if (!count_frame(thread, kind))
         return rec_tool_nothing();
@@ -267,7 +267,7 @@ static bool is_left_already(PyThreadState *ts)
     else
         is_left = thread->stack.depth <= count_outside(ts, thread, f);
     if (is_left && rec_tag_flags(tag) & REC_TAG_SLOW)
-        rec_muting_skip_exit(f, (uint32_t)tag);
+        rec_muted_exits_skip(f, (uint32_t)tag);
     return is_left;
 }
 
