@@ -57,6 +57,23 @@ bool rec_muted_frames_is_reported(const cpython_frame *f, uint32_t function)
                                             !watched || watched->state != REC_WATCH_UNREPORTED;
 }
 
+cpython_frame *rec_muted_frames_beneath_tool(PyThreadState *ts, const struct rec_thread *thread, cpython_frame *f)
+{
+    const cpython_frame *inner = NULL;
+    for (cpython_frame *at = ts->tracing ? cpython_running(ts) : NULL; at; inner = at, at = cpython_previous(at)) {
+        bool may_be_of_event = inner && cpython_is_entry(inner) && !cpython_is_entry(at) &&
+                               (cpython_has_events(at) || cpython_is_yielding(at));
+        if (may_be_of_event)            /* its entry may be in the records before it counts as entered */
+            return rec_threads_count_recorded(ts, at) + 1 >= thread->stack.depth ? at : f;
+    }
+    return f;
+}
+
+void rec_muted_frames_report_stack(PyThreadState *ts, struct rec_thread *thread, uint64_t since)
+{
+    rec_threads_report_stack(thread, rec_muted_frames_beneath_tool(ts, thread, rec_threads_innermost(ts)), since);
+}
+
 /* ---- muting ---- */
 
 /* True for a frame that may be in a call of a C function. inner: the next frame inwards, or NULL. The event of that
@@ -84,6 +101,11 @@ static bool may_start(cpython_frame *f)
     return !cpython_is_entry(f) && !cpython_is_incomplete(f) && cpython_has_pending_entry(f);
 }
 
+static bool is_at_entry_event(const cpython_frame *f)
+{
+    return cpython_opcode(cpython_instruction(f)) == INSTRUMENTED_RESUME;
+}
+
 /* Watches the open frames of the batch, whose exits are to be recorded all the same. Another tool's function may run
  * for the entry or exit of a frame: then the records have more frames than are entered, or fewer. Returns false when
  * the thread has a frame that cannot be watched. */
@@ -91,16 +113,16 @@ static bool watch_open_frames(PyThreadState *ts, const struct rec_thread *thread
 {
     uint64_t tag;
     bool are_all_watched = true;
-    cpython_frame *innermost = rec_threads_innermost(ts);
+    cpython_frame *innermost = rec_muted_frames_beneath_tool(ts, thread, rec_threads_innermost(ts));
     int surplus = (int)rec_threads_count_recorded(ts, innermost) - (int)thread->stack.depth;
     for (cpython_frame *f = innermost; f; f = cpython_previous(f)) {
-        bool is_starting = surplus < 0 && f != innermost && may_start(f);
+        bool is_starting = surplus < 0 && f != cpython_running(ts) && may_start(f);
         tag = is_starting ? rec_functions_tag_call(f, cpython_previous(f)) : 0;
         if (!is_starting && rec_threads_recorded_from(ts, f, &tag) != f)
             continue;
         uint32_t function = (uint32_t)tag;
         surplus += is_starting;
-        if (surplus > 0 && (cpython_is_leaving(f) || cpython_is_yielding(f))) {
+        if (surplus > 0 && (cpython_is_leaving(f) || cpython_is_yielding(f) || is_at_entry_event(f))) {
             surplus--;
             continue;
         }
@@ -150,7 +172,7 @@ void rec_muted_frames_report_muted(const uint32_t *functions, size_t n)
         if (!thread || !thread->must_report_stack || !rec_muted_frames_thread(ts))
             continue;
         thread->must_report_stack = false;
-        rec_threads_report_stack(thread, rec_threads_innermost(ts), rec_clock_ticks());
+        rec_muted_frames_report_stack(ts, thread, rec_clock_ticks());
     }
     rec_greenlets_forget_stacks();
 }
@@ -178,7 +200,8 @@ static bool admit_frame(PyThreadState *ts, const struct rec_thread *thread, cpyt
         rec_watched_remove(watched, f);
     if (thread && is_at_begin)
         add_standing(ts, f, function);
-    if (is_reported || !(has_recorded || is_at_begin || may_start(f) || cpython_is_leaving(f)))
+    bool may_be_left = cpython_is_leaving(f) || cpython_is_yielding(f);
+    if (is_reported || !(has_recorded || is_at_begin || may_start(f) || may_be_left))
         return !is_reported;
     if (!rec_watched_add(ts, f, function, REC_WATCH_UNREPORTED))
         return true;
@@ -186,13 +209,15 @@ static bool admit_frame(PyThreadState *ts, const struct rec_thread *thread, cpyt
     return false;
 }
 
-/* Reports a thread's frames of the batch as open, from f outwards. Their functions are not silent any more. */
-static void admit_frames(PyThreadState *ts, cpython_frame *f)
+/* Reports a thread's frames of the batch as open. Their functions are not silent any more. */
+static void admit_frames(PyThreadState *ts)
 {
     struct rec_thread *thread = rec_muted_frames_thread(ts);
+    cpython_frame *f = rec_threads_innermost(ts);
+    f = thread ? rec_muted_frames_beneath_tool(ts, thread, f) : f;
     bool must_report_stack = false, has_recorded = false;
     for (cpython_frame *at = f; at; at = cpython_previous(at)) {
-        bool is_starting = at != f && may_start(at);    /* for another tool alone */
+        bool is_starting = at != cpython_running(ts) && may_start(at);  /* for another tool alone */
         if (!is_starting && !rec_muted_frames_is_entered(ts, at))
             continue;
         uint64_t tag = rec_functions_tag_call(at, cpython_previous(at));
@@ -217,7 +242,7 @@ static void report_loss(const struct rec_watched *watched)
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
         struct rec_thread *thread = ts == watched->owner ? rec_muted_frames_thread(ts) : NULL;
         if (thread && rec_watched_position(ts, watched) == REC_WATCHED_LEFT)
-            rec_threads_report_stack(thread, rec_threads_innermost(ts), rec_clock_ticks());
+            rec_muted_frames_report_stack(ts, thread, rec_clock_ticks());
     }
 }
 
@@ -237,7 +262,7 @@ static void release_elsewhere(void)
 void rec_muted_frames_admit(const uint32_t *functions, size_t n)
 {
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts))
-        admit_frames(ts, rec_threads_innermost(ts));
+        admit_frames(ts);
     release_elsewhere();
     for (size_t i = 0; i < n; i++) {
         rec_muted_clear(functions[i], REC_CHANGING | REC_ARMED);
@@ -290,7 +315,7 @@ bool rec_muted_frames_settle(PyThreadState *ts, struct rec_thread *thread, cpyth
         for (PyThreadState *other = PyInterpreterState_ThreadHead(rec_threads.interp); other;
              other = PyThreadState_Next(other))
             if (other != ts)
-                admit_frames(other, rec_threads_innermost(other));
+                admit_frames(other);
         rec_muted_clear(function, REC_CHANGING);
     }
     if (!is_lost && !is_waiting)

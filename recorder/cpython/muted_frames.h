@@ -24,6 +24,13 @@ bool rec_muted_frames_is_at_begin(const cpython_frame *f);
  * and NULL is returned. */
 struct rec_thread *rec_muted_frames_thread(const PyThreadState *ts);
 
+/* Returns f, the innermost frame; but where a tool's function runs for an event, the frame of that event. The function
+ * and what it calls have no events (Python/instrumentation.c, call_one_instrument). */
+cpython_frame *rec_muted_frames_beneath_tool(PyThreadState *ts, const struct rec_thread *thread, cpython_frame *f);
+
+/* Reports a thread's stack anew, without such a function. since: as for rec_threads_report_stack. */
+void rec_muted_frames_report_stack(PyThreadState *ts, struct rec_thread *thread, uint64_t since);
+
 /* Takes functions out of the batch that cannot be muted now, because a call of a C function by them may be open. */
 void rec_muted_frames_exempt_callers_of_c(void);
 

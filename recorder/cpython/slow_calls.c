@@ -29,12 +29,12 @@ static cpython_frame *silent_from(PyThreadState *ts, cpython_frame *f, uint32_t 
 /* Notes the muted frames of a thread that lie inwards of all recorded ones. A frame is open for at least as long as
  * those inwards of it. Those outwards of MAX_NEWLY_WATCHED ones are left out. requested: when the look was asked for.
  * Since then the thread has passed no check for pending calls: all that it had entered by then is still open. */
-static void watch_silent_frames(PyThreadState *ts, uint64_t requested, uint64_t now)
+static void watch_silent_frames(PyThreadState *ts, cpython_frame *innermost, uint64_t requested, uint64_t now)
 {
     uint64_t since = now;
     uint32_t function;
     unsigned n_new = 0;
-    for (cpython_frame *f = cpython_running(ts); (f = silent_from(ts, f, &function)); f = cpython_previous(f)) {
+    for (cpython_frame *f = innermost; (f = silent_from(ts, f, &function)); f = cpython_previous(f)) {
         struct rec_watched *watched = rec_watched_find(f);
         if (watched) {
             since = watched->since < since ? watched->since : since;
@@ -54,11 +54,11 @@ static void watch_silent_frames(PyThreadState *ts, uint64_t requested, uint64_t 
 
 /* Takes those of a thread's muted frames that are slow as reported. Returns since when the innermost of them is known
  * to be open; 0 when there is none. */
-static uint64_t take_slow_frames(PyThreadState *ts, uint64_t now)
+static uint64_t take_slow_frames(PyThreadState *ts, cpython_frame *innermost, uint64_t now)
 {
     uint64_t reported_since = 0;
     uint32_t function;
-    for (cpython_frame *f = cpython_running(ts); (f = silent_from(ts, f, &function)); f = cpython_previous(f)) {
+    for (cpython_frame *f = innermost; (f = silent_from(ts, f, &function)); f = cpython_previous(f)) {
         struct rec_watched *watched = rec_watched_find(f);
         if (!watched || now - watched->since < slow_ticks)
             continue;
@@ -98,13 +98,15 @@ void rec_slow_calls_look(uint64_t requested)
     look_at_reported_frames();
     for (PyThreadState *ts = PyInterpreterState_ThreadHead(rec_threads.interp); ts; ts = PyThreadState_Next(ts)) {
         struct rec_thread *thread = rec_muted_frames_thread(ts);
-        if (thread)
-            watch_silent_frames(ts, requested, now);
-        uint64_t since = thread ? take_slow_frames(ts, now) : 0;
-        if (!since && !(thread && thread->must_report_stack))
+        if (!thread)
+            continue;
+        cpython_frame *innermost = rec_muted_frames_beneath_tool(ts, thread, cpython_running(ts));
+        watch_silent_frames(ts, innermost, requested, now);
+        uint64_t since = take_slow_frames(ts, innermost, now);
+        if (!since && !thread->must_report_stack)
             continue;
         thread->must_report_stack = false;
-        rec_threads_report_stack(thread, rec_threads_innermost(ts), since ? since : now);
+        rec_muted_frames_report_stack(ts, thread, since ? since : now);
     }
 }
 

@@ -39,12 +39,13 @@ static uint64_t key_of(const cpython_frame *f)
     return (uint64_t)(uintptr_t)(cpython_is_continuable(f) ? (const void *)f : f->f_locals);
 }
 
-/* The frame's entry, whose token may be without a meaning, or NULL. */
+/* The frame's entry, whose token may be without a meaning, or NULL. That of another generator's frame, which was here
+ * before, is not its own. */
 static struct rec_watched *find_token(const cpython_frame *f)
 {
     uint64_t key = key_of(f);
     struct rec_watched *watched = key ? pnr_table_find(&watched_frames.table, key) : NULL;
-    return watched && watched->frame == f ? watched : NULL;
+    return watched && watched->frame == f && watched->code == cpython_code(f) ? watched : NULL;
 }
 
 struct rec_watched *rec_watched_find(const cpython_frame *f)
@@ -112,6 +113,7 @@ struct rec_watched *rec_watched_add(const PyThreadState *ts, cpython_frame *f, u
     }
     watched->frame = f;
     watched->owner = ts;
+    watched->code = cpython_code(f);
     watched->data_stack = cpython_whole_data_stack(ts);
     watched->function = function;
     watched->size = (uint32_t)cpython_code(f)->co_framesize;

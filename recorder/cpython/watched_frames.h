@@ -27,6 +27,7 @@ struct rec_watched {
     uint64_t key;                       /* address of the token; of a continuable frame, its own */
     const cpython_frame *frame;
     const PyThreadState *owner;         /* compared, never dereferenced */
+    const PyCodeObject *code;           /* compared, too */
     const void *data_stack;             /* that the frame is on; compared, too */
     uint64_t since;                     /* ticks when it was known to be open */
     uint32_t function;
