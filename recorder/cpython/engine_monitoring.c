@@ -111,7 +111,7 @@ static __attribute__((noinline)) PyObject *append_event_slowly(PyThreadState *ts
 {
     cpython_frame *f = cpython_running(ts);
     if (!f || cpython_code(f) != code || rec_tag_peek(f) == (uint64_t)rec_functions.plain << 32)
-        return rec_tool_nothing();      /* the last is the function that is called to measure an event (muting.c) */
+        return rec_tool_nothing();      /* the last is the function that is called to measure an event (event_cost.c) */
     if (is_beyond_boundary(ts, f)) {
         skip_in_life(kind, f);
         return rec_tool_nothing();

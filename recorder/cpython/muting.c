@@ -5,12 +5,11 @@
 #if PY_VERSION_HEX >= 0x030C0000 && CPYTHON_IS_KNOWN
 
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "c_calls.h"
 #include "codes.h"
+#include "event_cost.h"
 #include "watched_frames.h"
 #include "../../format/array.h"
 #include "../budget.h"
@@ -47,8 +46,6 @@ static struct {
     struct standing *standing;          /* owned */
     size_t n_standing, standing_capacity;
     uint64_t slow_ticks;
-    double ns_per_tick;
-    double event_ns;                    /* what recording one event costs; 0: not measured yet */
     _Atomic uint64_t requested;         /* ticks of the first request that is not yet followed; 0: none */
 } muting;
 
@@ -843,85 +840,6 @@ void rec_muting_request(void)
         atomic_store(&muting.requested, 0);     /* too many wait: the next request comes soon */
 }
 
-/* ---- the cost of an event ---- */
-
-#define CALIBRATION_CALLS 100
-#define CALIBRATION_ROUNDS 10
-#define DEFAULT_EVENT_NS 60.0           /* until it is measured */
-#define CALIBRATION_FACTOR 1.6          /* what an event costs in a program, whose caches are full of other things */
-
-/* Makes a Python function that does nothing, from compiled code that does not run: it would be recorded. Owned, or NULL
- * with an exception set. */
-static PyObject *make_empty_function(void)
-{
-    PyObject *globals = PyDict_New();
-    PyObject *module = globals ? Py_CompileString("def f(): pass", "<panopticon>", Py_file_input) : NULL;
-    PyObject *consts = module ? PyObject_GetAttrString(module, "co_consts") : NULL;
-    PyObject *function = NULL;
-    for (Py_ssize_t i = 0; consts && !function && i < PyTuple_GET_SIZE(consts); i++)
-        if (PyCode_Check(PyTuple_GET_ITEM(consts, i)))
-            function = PyFunction_New(PyTuple_GET_ITEM(consts, i), globals);
-    Py_XDECREF(consts);
-    Py_XDECREF(module);
-    Py_XDECREF(globals);
-    return function;
-}
-
-/* Calls a function some times and returns the ticks that it took; UINT64_MAX with an exception set. */
-static uint64_t time_calls(PyObject *function)
-{
-    uint64_t begin = rec_clock_ticks();
-    for (int i = 0; i < CALIBRATION_CALLS; i++) {
-        PyObject *result = PyObject_CallNoArgs(function);
-        if (!result)
-            return UINT64_MAX;
-        Py_DECREF(result);
-    }
-    return rec_clock_ticks() - begin;
-}
-
-/* Calls a function whose events are recorded in memory that is then forgotten. Returns the least ticks, without those
- * of the calls themselves; 0 when out of memory. */
-static uint64_t time_events(PyThreadState *ts, PyObject *function)
-{
-    static struct rec_thread scratch;   /* guarded by the GIL */
-    PyCodeObject *code = (PyCodeObject *)PyFunction_GET_CODE(function);
-    struct pnr_record *records = calloc(2 * CALIBRATION_CALLS, sizeof *records);
-    uint64_t plain = UINT64_MAX, recorded = UINT64_MAX;
-    if (!records)
-        return 0;
-    rec_codes_add(code, 0, 0);          /* it is met without events */
-    for (int i = 0; i < CALIBRATION_ROUNDS; i++) {
-        uint64_t ticks = time_calls(function);
-        plain = ticks < plain ? ticks : plain;
-    }
-    scratch = (struct rec_thread){ .owner = ts, .buffer.base = rec_clock_ticks(),
-                                   .buffer.end = records + 2 * CALIBRATION_CALLS };
-    if (cpython_set_code_value(code, rec_functions.extra_index, (uint64_t)rec_functions.plain << 32) == 0) {
-        rec_codes_add(code, 0, REC_CODES_ENTRIES | REC_CODES_EXITS);
-        for (int i = 0; i < CALIBRATION_ROUNDS; i++) {
-            scratch.buffer.next = scratch.buffer.first = scratch.buffer.records = records;
-            rec_current = &scratch;
-            uint64_t ticks = time_calls(function);
-            recorded = ticks < recorded ? ticks : recorded;
-        }
-    }
-    rec_threads_forget_current();
-    free(records);
-    return recorded != UINT64_MAX && recorded > plain ? recorded - plain : 0;
-}
-
-/* Measures what recording an event costs here, in nanoseconds. Returns 0 with an exception set. */
-static double measure_event(void)
-{
-    PyObject *function = make_empty_function();
-    double ticks = function ? (double)time_events(PyThreadState_Get(), function) : 0;
-    Py_XDECREF(function);
-    if (ticks == 0 && !PyErr_Occurred())
-        PyErr_NoMemory();
-    return ticks * muting.ns_per_tick * CALIBRATION_FACTOR / (2 * CALIBRATION_CALLS);
-}
-
 /* ---- start and end ---- */
 
 const char *rec_muting_fault(void)
@@ -969,40 +887,16 @@ void rec_muting_forget(void)
     atomic_store(&muting.requested, 0);
 }
 
-/* The property says a tenth of a nanosecond; a decimal comma of the program's locale must not get into it. */
-static void write_event_cost(double ns)
-{
-    char text[32];
-    unsigned long long tenths = (unsigned long long)(ns * 10 + 0.5);
-    snprintf(text, sizeof text, "%llu.%llu", tenths / 10, tenths % 10);
-    rec_name_table_add_property("event_cost_ns", text);
-}
-
 int rec_muting_start(double share)
 {
     struct pnr_err err;
     rec_muting_forget();
-    muting.ns_per_tick = 1e9 / (double)rec_clock_rate();
-    muting.slow_ticks = (uint64_t)(SLOW_NS / muting.ns_per_tick);
+    muting.slow_ticks = (uint64_t)(SLOW_NS * 1e-9 * (double)rec_clock_rate());
     rec_watched_on_cleared = leave_cleared;
-    if (muting.event_ns == 0)
-        muting.event_ns = DEFAULT_EVENT_NS;
-    write_event_cost(muting.event_ns);  /* a child of a fork has that of its parent */
-    const struct rec_budget_options options = { share, muting.event_ns, rec_muting_request };
+    const struct rec_budget_options options = { share, rec_event_cost_begin(), rec_muting_request };
     if (!rec_watched_init() || !rec_ledger_begin() || rec_budget_start(&options, &err) != 0)
         return -1;
     muting.is_on = true;
-    return 0;
-}
-
-int rec_muting_calibrate(void)
-{
-    double ns = measure_event();
-    if (ns == 0)
-        return -1;
-    muting.event_ns = ns;
-    rec_budget_set_event_cost(ns);
-    write_event_cost(ns);
     return 0;
 }
 

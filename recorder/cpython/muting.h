@@ -15,7 +15,6 @@
  * All functions are called with the GIL, except for rec_muting_request. None runs Python code.
  *
  *     rec_muting_start                    a recording with a budget begins
- *         rec_muting_calibrate            its engine has entered
  *         rec_muting_request              orders wait, or a look is due
  *         rec_muting_filter               at an event of a function whose tag is REC_TAG_SLOW
  *     rec_muting_forget */
@@ -32,10 +31,6 @@ const char *rec_muting_fault(void);
 /* Starts the controller and the ledger; all functions are admitted. share: of the program's CPU time; 0.03 is 3 %. A
  * session has started, and the engine has not entered. Returns 0 or -1. */
 int rec_muting_start(double share);
-
-/* Measures what recording an event costs here, when the engine has entered: in a millisecond. Returns 0, or -1 with an
- * exception set. */
-int rec_muting_calibrate(void);
 
 /* Forgets which frames are open, because no events come until the recording goes on. */
 void rec_muting_pause(void);
@@ -60,7 +55,6 @@ bool rec_muting_filter(PyThreadState *ts, struct rec_thread *thread, cpython_fra
 
 static inline const char *rec_muting_fault(void) { return "sys.monitoring or the layout of CPython is not known"; }
 static inline int rec_muting_start(double share) { return share > 0 ? -1 : 0; }
-static inline int rec_muting_calibrate(void) { return 0; }
 static inline void rec_muting_pause(void) { }
 static inline void rec_muting_forget(void) { }
 static inline bool rec_muting_is_slow(uint32_t function) { return !function; }
