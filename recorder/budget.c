@@ -62,6 +62,12 @@
 #define IDLE_TICKS 100                  /* after so many in sequence all is admitted, if there is credit */
 #define PHASE_NS (100 * MS)             /* a new phase has begun when so long less than half the budget was used */
 
+/* What an event costs is what was measured, corrected by what windows show of it. */
+#define CORRECTION 0.1                  /* of the difference, at each window */
+#define MIN_CORRECTED 0.5               /* of what was measured */
+#define MAX_CORRECTED 4.0
+#define CLEARLY_OTHER 0.05              /* so large a difference is reported */
+
 #define FIRST_CHUNK 2048                /* records of a chunk in the first second */
 #define CHUNK_NS 2e7                    /* later a chunk costs no more than the budget of so much CPU time */
 
@@ -149,7 +155,12 @@ static struct {
     size_t n_reports, reports_capacity;
     enum window_state window;
     struct spent taken;                 /* when the last order about a window was taken */
-    double event_ns;
+    double event_ns;                    /* at which events are accounted */
+    double measured_ns, corrected_ns;   /* the cost of an event as it was measured; at which they soon are */
+    double reported_ns;
+    void (*corrected)(double event_ns);
+    uint64_t n_counted;                 /* events; at event_ns is only what comes after them */
+    double counted_ns;                  /* the cost of those */
     double added_ns;                    /* in all */
     bool is_requested;
     uint64_t look_ns;                   /* when a look was last requested, of CLOCK_MONOTONIC */
@@ -248,7 +259,11 @@ static void request_if_due(uint64_t now, bool has_muted, bool has_run)
  * `exchange`. */
 static struct spent spent_now(void)
 {
-    return (struct spent){ budget_cpu_ns(), exchange.event_ns * (double)rec_buffer_count_all() };
+    uint64_t n = rec_buffer_count_all();
+    exchange.counted_ns += exchange.event_ns * ((double)n - (double)exchange.n_counted);
+    exchange.n_counted = n;
+    exchange.event_ns = exchange.corrected_ns;
+    return (struct spent){ budget_cpu_ns(), exchange.counted_ns };
 }
 
 static bool is_of_window(struct rec_order order)
@@ -303,11 +318,37 @@ void rec_budget_add_cost(uint64_t ns)
     pthread_mutex_unlock(&exchange.lock);
 }
 
+/* With `exchange`. */
+static void set_event_cost(double ns)
+{
+    exchange.event_ns = exchange.measured_ns = exchange.corrected_ns = exchange.reported_ns = ns;
+    exchange.n_counted = 0;             /* what was counted before cost as much */
+    exchange.counted_ns = 0;
+}
+
 void rec_budget_set_event_cost(double ns)
 {
     pthread_mutex_lock(&exchange.lock);
-    exchange.event_ns = ns;
+    set_event_cost(ns);
     pthread_mutex_unlock(&exchange.lock);
+}
+
+/* With `accounts`. Moves the cost of an event to what the records show. */
+static void correct_event_cost(void)
+{
+    double ns = rec_statistics_event_ns();
+    pthread_mutex_lock(&exchange.lock);
+    double min = MIN_CORRECTED * exchange.measured_ns, max = MAX_CORRECTED * exchange.measured_ns;
+    if (ns > 0)
+        exchange.corrected_ns += CORRECTION * ((ns < min ? min : ns > max ? max : ns) - exchange.corrected_ns);
+    pthread_mutex_unlock(&exchange.lock);
+}
+
+/* With `exchange`. Returns whether an event costs clearly more or less than was last reported. */
+static bool is_clearly_other(void)
+{
+    double change = exchange.event_ns / exchange.reported_ns - 1;
+    return change > CLEARLY_OTHER || change < -CLEARLY_OTHER;
 }
 
 /* Returns how many records a chunk takes at this CPU time: what it costs is known only when it has been read. */
@@ -335,7 +376,13 @@ bool rec_budget_take_cost(uint64_t *cpu_ns, uint32_t *cost_ns)
     exchange.cost_taken_ns += *cpu_ns;
     exchange.cost_taken = cost;
     bool is_window_open = exchange.window == WINDOW_OPEN || exchange.window == WINDOW_END_ORDERED;
+    bool is_corrected = exchange.corrected && is_clearly_other();
+    double event_ns = exchange.event_ns;
+    if (is_corrected)
+        exchange.reported_ns = event_ns;
     pthread_mutex_unlock(&exchange.lock);
+    if (is_corrected)
+        exchange.corrected(event_ns);
     if (!is_window_open)
         rec_buffer_limit(chunk_records(now), NULL);
     return *cpu_ns || *cost_ns;
@@ -484,6 +531,17 @@ static double collect_admitted(double event_ns)
     return all;
 }
 
+/* Shows the statistics which of the function's events come in windows only. */
+static void follow_muting(uint32_t function)
+{
+    const struct muting_subject *subjects = accounts.functions[function].subjects;
+    struct rec_function_calls *calls = rec_statistics_of(function);
+    if (calls) {
+        calls->is_muted = subjects[ITSELF].is_muted;
+        calls->are_c_calls_muted = subjects[C_CALLS].is_muted;
+    }
+}
+
 /* Returns false when that is not possible now. */
 static bool mute_subject(const struct candidate *candidate)
 {
@@ -502,6 +560,7 @@ static bool mute_subject(const struct candidate *candidate)
     if (candidate->subject == ITSELF)
         f->mean_ns = candidate->mean_ns;
     accounts.n_muted++;
+    follow_muting(candidate->function);
     return true;
 }
 
@@ -576,6 +635,7 @@ static bool admit_subject(const struct candidate *candidate)
     *(candidate->subject == C_CALLS ? &calls->c_events : &calls->events) =
         (float)rec_statistics_events_at(candidate->rate);
     accounts.n_muted--;
+    follow_muting(candidate->function);
     return true;
 }
 
@@ -729,6 +789,7 @@ static void take_report(const struct order_report *report)
         f->is_never_muted = true;
         accounts.n_muted -= f->subjects[ITSELF].is_muted;
         f->subjects[ITSELF].is_muted = f->subjects[ITSELF].was_muted = false;
+        follow_muting(report->order.function);
     } else if (report->order.kind == REC_ORDER_WINDOW) {
         rec_statistics_window(report->ticks);
         accounts.window_begin = report->applied;
@@ -778,6 +839,7 @@ static bool is_window_due(enum window_state window)
 static void open_window(double event_ns)
 {
     count_hidden();
+    correct_event_cost();
     double left = aim_of_admitted() - collect_admitted(event_ns) * event_ns;
     double filled = accounts.credit_ns >= 0 && left > 0 ? admit_into(REFILL * left, event_ns) : 0;
     if (filled == 0 && accounts.credit_ns >= 0)
@@ -874,8 +936,9 @@ int rec_budget_start(const struct rec_budget_options *options, struct pnr_err *e
     accounts.credit_ns = options->share * START_CREDIT_NS;
     accounts.window_pause_ns = WINDOW_NS;
     accounts.windows_share = options->share * WINDOWS_SHARE;
-    exchange.event_ns = options->event_ns;
+    set_event_cost(options->event_ns);
     exchange.request = options->request;
+    exchange.corrected = options->corrected;
     rec_statistics_start();
     rec_buffer_limit(chunk_records(0), NULL);
     needs_ticks = true;

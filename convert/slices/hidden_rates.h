@@ -51,6 +51,8 @@ struct hidden_rates {
     uint32_t touched;                   /* list of the callers that have run in the window */
     struct window_time *times;          /* in the present window, in which there is no limit yet; owned */
     size_t n_times, times_capacity;
+    struct recorded_time window;        /* the present window, all callers together */
+    double apart_ns;                    /* CPU time since the window before */
     uint64_t max_ns;                    /* the longest time between two events that counts now */
     struct interval_bucket *intervals;  /* times between events since the last report of cost, by their length; owned */
     uint64_t n_events;                  /* since the last report */
@@ -66,10 +68,10 @@ void hidden_rates_clear(struct hidden_rates *rates);
 /* Of a time between two events only what the program can have run counts: threads wait, and processors have other
  * work. The ledger reports the CPU time; the longest times are cut until they add up to that. While rates are learned,
  * hidden_rates_note_interval() gets all times up to the report, and hidden_rates_limit_intervals() the CPU time and the
- * cost that was accounted in it. When they are applied, hidden_rates_use_limit() takes the result: i counts the reports
- * that have been passed. */
+ * cost that was accounted in it, and whether it was that of a window. When they are applied, hidden_rates_use_limit()
+ * takes the result: i counts the reports that have been passed. */
 void hidden_rates_note_interval(struct hidden_rates *rates, struct recorded_time time);
-void hidden_rates_limit_intervals(struct hidden_rates *rates, uint64_t cpu_ns, uint64_t cost_ns);
+void hidden_rates_limit_intervals(struct hidden_rates *rates, uint64_t cpu_ns, uint64_t cost_ns, bool in_window);
 void hidden_rates_use_limit(struct hidden_rates *rates, size_t i);
 
 /* Time in a window in which caller was the innermost function that is not hidden. hidden: the one that ran, or 0. */

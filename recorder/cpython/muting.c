@@ -864,11 +864,11 @@ void rec_muting_pause(void)
     uint64_t now = rec_clock_ticks();
     if (!muting.is_on)
         return;
+    report_cost(now);
     if (muting.is_in_window) {
         muting.is_in_window = false;
         for (size_t i = 0; i < muting.n_muted; i++)
             apply_state(muting.muted[i]);
-        report_cost(now);
         report_change(REC_ORDER_WINDOW_END, 0, now);
     }
     forget_open();
@@ -893,7 +893,8 @@ int rec_muting_start(double share)
     rec_muting_forget();
     muting.slow_ticks = (uint64_t)(SLOW_NS * 1e-9 * (double)rec_clock_rate());
     rec_watched_on_cleared = leave_cleared;
-    const struct rec_budget_options options = { share, rec_event_cost_begin(), rec_muting_request };
+    const struct rec_budget_options options = { share, rec_event_cost_begin(), rec_muting_request,
+                                                rec_event_cost_write };
     if (!rec_watched_init() || !rec_ledger_begin() || rec_budget_start(&options, &err) != 0)
         return -1;
     muting.is_on = true;
