@@ -50,9 +50,9 @@
 #define REMIND_MS 1000                  /* ... but one that has no effect is given again */
 #define MAX_ORDERS 64                   /* at a time: the program waits while they are carried out */
 
-#define WINDOW_NS (50 * MS)             /* from the end of a window to the next one, at least */
-#define WINDOW_EVENTS 4000              /* after so many a window ends */
-#define WINDOW_MIN_EVENTS 1000          /* of one thread, when there are many */
+#define WINDOW_NS (25 * MS)             /* from the end of a window to the next one, at least */
+#define WINDOW_EVENTS 2000              /* after so many a window ends */
+#define WINDOW_MIN_EVENTS 500           /* of one thread, when there are many */
 #define WINDOW_MAX_NS (5 * MS)          /* ... or after so much CPU time */
 #define MIN_PROGRAM_TIME 0.25           /* of the CPU time in a window: the rest is the cost of events */
 
@@ -862,8 +862,8 @@ static bool has_rested(uint64_t cpu_ns)
 
 static void decide(double event_ns, enum window_state window, bool is_rested)
 {
-    if (accounts.n_unanswered && accounts.now_ns - accounts.ordered_ns < ANSWER_NS)
-        return;
+    if (accounts.n_unanswered && accounts.now_ns - accounts.ordered_ns < ANSWER_NS && !is_rested)
+        return;                         /* a program that rests answers when it goes on */
     accounts.n_unanswered = 0;
     if (window == WINDOW_OPEN && cpu_between(accounts.window_begin.cpu_ns, accounts.now_ns) >= WINDOW_MAX_NS)
         give_order(REC_ORDER_WINDOW_END, 0);

@@ -6,7 +6,10 @@
 #include "format/array.h"
 
 /* How many earlier times of a caller are kept: those at some earlier windows. */
-#define MAX_SAMPLES 64
+#define MAX_SAMPLES 32
+
+/* Places of which each counts for itself. At others all of the function's time counts. */
+#define MAX_PLACES (1 << 16)
 
 /* Times of a window that are kept until its CPU time is known. */
 #define MAX_WINDOW_TIMES (1 << 16)
@@ -60,7 +63,7 @@ struct hidden_pair {
 
 /* Time in a window. */
 struct window_time {
-    uint32_t caller, pair;              /* pair: 0 if it is the caller's own */
+    uint32_t callers[2], pairs[2];      /* at any place, and at this one, or 0; pairs: 0 if it is the caller's own */
     struct recorded_time time;
 };
 
@@ -73,7 +76,7 @@ void hidden_rates_init(struct hidden_rates *rates, double event_cost_ns)
 {
     *rates = (struct hidden_rates){ .event_cost_ns = event_cost_ns, .n_callers = 1, .n_pairs = 1,
                                     .max_ns = UINT64_MAX };
-    rates->by_function = rates->by_both = (struct pnr_table){ .slot_size = sizeof(struct rate_slot),
+    rates->by_place = rates->by_both = (struct pnr_table){ .slot_size = sizeof(struct rate_slot),
                                                               .secret = pnr_table_secret() };
 }
 
@@ -84,7 +87,7 @@ void hidden_rates_clear(struct hidden_rates *rates)
     free(rates->times);
     free(rates->intervals);
     free(rates->limits);
-    pnr_table_clear(&rates->by_function);
+    pnr_table_clear(&rates->by_place);
     pnr_table_clear(&rates->by_both);
     *rates = (struct hidden_rates){ .event_cost_ns = 0 };
 }
@@ -177,10 +180,18 @@ void hidden_rates_use_limit(struct hidden_rates *rates, size_t i)
 
 /* ---- learning ---- */
 
-/* Returns the number of the caller, which is added if it is new; 0 when out of memory. */
-static uint32_t find_caller(struct hidden_rates *rates, uint32_t function)
+static uint64_t place_key(struct hidden_place place)
 {
-    struct rate_slot *slot = pnr_table_add(&rates->by_function, function);
+    return (uint64_t)place.last_event << 32 | place.caller;
+}
+
+/* Returns the number of the caller at this place, which is added if it is new; 0 when there are too many, or out of
+ * memory. */
+static uint32_t find_caller(struct hidden_rates *rates, struct hidden_place place)
+{
+    if (rates->n_callers >= MAX_PLACES && place.last_event && !pnr_table_find(&rates->by_place, place_key(place)))
+        return 0;
+    struct rate_slot *slot = pnr_table_add(&rates->by_place, place_key(place));
     if (slot && slot->index)
         return slot->index;
     if (!slot || pnr_array_reserve(&rates->callers, &rates->caller_capacity, (size_t)rates->n_callers + 1) < 0) {
@@ -230,11 +241,13 @@ static void add_window_times(struct hidden_rates *rates, uint64_t limit_ns)
         struct recorded_time time = one->time;
         if (time.ns > limit_ns)
             time.ns = limit_ns;
-        add_recorded(&rates->callers[one->caller].in_window, time);
         add_recorded(&rates->window, time);
-        if (one->pair)
-            add_recorded(&rates->pairs[one->pair].self_in_window, time);
-        touch_caller(rates, one->caller);
+        for (int k = 0; k < 2 && one->callers[k]; k++) {
+            add_recorded(&rates->callers[one->callers[k]].in_window, time);
+            if (one->pairs[k])
+                add_recorded(&rates->pairs[one->pairs[k]].self_in_window, time);
+            touch_caller(rates, one->callers[k]);
+        }
     }
     rates->n_times = 0;
 }
@@ -250,7 +263,7 @@ static void mend_longest(struct hidden_rates *rates, size_t begin, size_t end)
         if (!longest || times[i].time.ns > longest->time.ns)
             longest = &times[i];
     for (size_t i = 0; i < rates->n_times; i++) {
-        if (&times[i] == longest || times[i].caller != longest->caller || times[i].pair != longest->pair)
+        if (&times[i] == longest || times[i].callers[0] != longest->callers[0] || times[i].pairs[0] != longest->pairs[0])
             continue;
         add_recorded(&sum, times[i].time);
         n_same++;
@@ -267,10 +280,19 @@ static void mend_outermost(struct hidden_rates *rates)
     mend_longest(rates, n - n_outermost, n);
 }
 
-void hidden_rates_add_time(struct hidden_rates *rates, uint32_t caller, uint32_t hidden, struct recorded_time time)
+/* Finds the callers of all of the function's time and of this place. Returns false when out of memory. */
+static bool find_callers(struct hidden_rates *rates, struct hidden_place place, uint32_t callers[2])
 {
-    uint32_t number = rates->is_out_of_memory ? 0 : find_caller(rates, caller);
-    if (!number)
+    callers[0] = rates->is_out_of_memory ? 0 : find_caller(rates, (struct hidden_place){ place.caller, 0 });
+    callers[1] = callers[0] && place.last_event ? find_caller(rates, place) : 0;
+    return callers[0];
+}
+
+void hidden_rates_add_time(struct hidden_rates *rates, struct hidden_place place, uint32_t hidden,
+                           struct recorded_time time)
+{
+    struct window_time one = { .time = time };
+    if (!find_callers(rates, place, one.callers))
         return;
     if (rates->n_times == MAX_WINDOW_TIMES)
         add_window_times(rates, UINT64_MAX);
@@ -278,19 +300,25 @@ void hidden_rates_add_time(struct hidden_rates *rates, uint32_t caller, uint32_t
         rates->is_out_of_memory = true;
         return;
     }
-    uint32_t pair = hidden ? find_pair(rates, number, hidden) : 0;
-    rates->times[rates->n_times++] = (struct window_time){ number, pair, time };
+    for (int k = 0; k < 2 && one.callers[k] && hidden; k++)
+        one.pairs[k] = find_pair(rates, one.callers[k], hidden);
+    rates->times[rates->n_times++] = one;
 }
 
-void hidden_rates_add_call(struct hidden_rates *rates, uint32_t caller, uint32_t hidden, struct mute_reason reason)
+void hidden_rates_add_call(struct hidden_rates *rates, struct hidden_place place, uint32_t hidden,
+                           struct mute_reason reason)
 {
-    uint32_t number = rates->is_out_of_memory ? 0 : find_caller(rates, caller);
-    uint32_t pair = number ? find_pair(rates, number, hidden) : 0;
-    if (!pair)
+    uint32_t callers[2];
+    if (!find_callers(rates, place, callers))
         return;
-    rates->pairs[pair].reason = reason;
-    rates->pairs[pair].calls_in_window++;
-    touch_caller(rates, number);
+    for (int k = 0; k < 2 && callers[k]; k++) {
+        uint32_t pair = find_pair(rates, callers[k], hidden);
+        if (!pair)
+            continue;
+        rates->pairs[pair].reason = reason;
+        rates->pairs[pair].calls_in_window++;
+        touch_caller(rates, callers[k]);
+    }
 }
 
 /* Returns the time that the caller had at the end of the window before which the reason began. */
@@ -405,10 +433,18 @@ static void add_hidden_calls(struct hidden_time *hidden, struct hidden_rates *ra
     hidden->calls[i].ns += ns;
 }
 
+/* Returns the first pair of what is known best of the place; 0 when nothing is. */
+static uint32_t find_pairs(const struct hidden_rates *rates, struct hidden_place place)
+{
+    const struct rate_slot *slot = pnr_table_find(&rates->by_place, place_key(place));
+    if (!slot)                          /* no window has met this place */
+        slot = pnr_table_find(&rates->by_place, place_key((struct hidden_place){ place.caller, 0 }));
+    return slot ? rates->callers[slot->index].first_pair : 0;
+}
+
 void hidden_time_settle(struct hidden_time *hidden, struct hidden_rates *rates)
 {
-    const struct rate_slot *slot = hidden->time.ns ? pnr_table_find(&rates->by_function, hidden->caller) : NULL;
-    uint32_t first = slot ? rates->callers[slot->index].first_pair : 0;
+    uint32_t first = hidden->time.ns ? find_pairs(rates, hidden->place) : 0;
     double ns = program_ns(rates, (double)hidden->time.ns, (double)hidden->time.n_events), share = 0;
     hidden->time = (struct recorded_time){ 0, 0 };
     for (uint32_t i = first; i; i = rates->pairs[i].next)
@@ -421,12 +457,12 @@ void hidden_time_settle(struct hidden_time *hidden, struct hidden_rates *rates)
     }
 }
 
-void hidden_time_add(struct hidden_time *hidden, struct hidden_rates *rates, uint32_t caller,
+void hidden_time_add(struct hidden_time *hidden, struct hidden_rates *rates, struct hidden_place place,
                      struct recorded_time time)
 {
-    if (hidden->caller != caller)
+    if (place_key(hidden->place) != place_key(place))
         hidden_time_settle(hidden, rates);
-    hidden->caller = caller;
+    hidden->place = place;
     add_recorded(&hidden->time, time);
 }
 

@@ -46,7 +46,7 @@ struct hidden_rates {
     struct hidden_pair *pairs;          /* [0] is not one */
     uint32_t n_callers, n_pairs;
     size_t caller_capacity, pair_capacity;
-    struct pnr_table by_function;       /* callers */
+    struct pnr_table by_place;          /* callers: all of a function's time, and what follows one event */
     struct pnr_table by_both;           /* pairs */
     uint32_t touched;                   /* list of the callers that have run in the window */
     struct window_time *times;          /* in the present window, in which there is no limit yet; owned */
@@ -74,8 +74,16 @@ void hidden_rates_note_interval(struct hidden_rates *rates, struct recorded_time
 void hidden_rates_limit_intervals(struct hidden_rates *rates, uint64_t cpu_ns, uint64_t cost_ns, bool in_window);
 void hidden_rates_use_limit(struct hidden_rates *rates, size_t i);
 
-/* Time in a window in which caller was the innermost function that is not hidden. hidden: the one that ran, or 0. */
-void hidden_rates_add_time(struct hidden_rates *rates, uint32_t caller, uint32_t hidden, struct recorded_time time);
+/* Where calls are hidden. What a function does depends on what it has done: so it makes a difference which event, of
+ * those that are recorded outside of windows, too, was the last one. */
+struct hidden_place {
+    uint32_t caller;                    /* the innermost function that is not hidden */
+    uint32_t last_event;                /* any number for it, other than 0; 0: not known */
+};
+
+/* Time in a window at this place. hidden: the function that ran, or 0. */
+void hidden_rates_add_time(struct hidden_rates *rates, struct hidden_place place, uint32_t hidden,
+                           struct recorded_time time);
 
 /* What makes a call hidden outside of windows: that this function is muted, or its calls of C functions are. */
 struct mute_reason {
@@ -84,7 +92,8 @@ struct mute_reason {
 };
 
 /* A call in a window. */
-void hidden_rates_add_call(struct hidden_rates *rates, uint32_t caller, uint32_t hidden, struct mute_reason reason);
+void hidden_rates_add_call(struct hidden_rates *rates, struct hidden_place place, uint32_t hidden,
+                           struct mute_reason reason);
 
 void hidden_rates_end_window(struct hidden_rates *rates, const struct ledger_view *muted);
 
@@ -96,15 +105,14 @@ void hidden_rates_choose(struct hidden_rates *rates, const struct ledger_view *m
 
 /* What an open slice hides. */
 struct hidden_time {
-    struct recorded_time time;          /* in which caller was innermost, since the last hidden_time_settle() */
-    uint32_t caller;
+    struct recorded_time time;          /* at this place, since the last hidden_time_settle() */
+    struct hidden_place place;
     struct hidden_calls *calls;         /* before that; owned */
     size_t n, capacity;
 };
 
-/* Adds time, outside of windows, in which caller was the innermost recorded function and the slice the innermost one.
- * */
-void hidden_time_add(struct hidden_time *hidden, struct hidden_rates *rates, uint32_t caller,
+/* Adds time at this place, outside of windows, in which the slice was the innermost one. */
+void hidden_time_add(struct hidden_time *hidden, struct hidden_rates *rates, struct hidden_place place,
                      struct recorded_time time);
 
 /* Estimates the calls of the time added so far: comes before hidden_rates_choose(), and at the end of the slice. */
