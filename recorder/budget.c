@@ -65,7 +65,7 @@
 /* What an event costs is what was measured, corrected by what windows show of it. */
 #define CORRECTION 0.1                  /* of the difference, at each window */
 #define MIN_CORRECTED 0.5               /* of what was measured */
-#define MAX_CORRECTED 4.0
+#define MAX_CORRECTED 2.0
 #define CLEARLY_OTHER 0.05              /* so large a difference is reported */
 
 #define FIRST_CHUNK 2048                /* records of a chunk in the first second */

@@ -8,8 +8,11 @@
 /* How many earlier times of a caller are kept: those at some earlier windows. */
 #define MAX_SAMPLES 32
 
-/* Places of which each counts for itself. At others all of the function's time counts. */
-#define MAX_PLACES (1 << 16)
+/* Situations of which each counts for itself. In others all of the function's time counts. */
+#define MAX_SITUATIONS (1 << 16)
+
+/* Another process has the processor for longer than this, mostly. A shorter time is cut in windows only. */
+#define PREEMPTED_NS 2000000
 
 /* Times of a window that are kept until its CPU time is known. */
 #define MAX_WINDOW_TIMES (1 << 16)
@@ -63,7 +66,7 @@ struct hidden_pair {
 
 /* Time in a window. */
 struct window_time {
-    uint32_t callers[2], pairs[2];      /* at any place, and at this one, or 0; pairs: 0 if it is the caller's own */
+    uint32_t callers[2], pairs[2];      /* in any situation, in this one or 0; pairs: 0 for the caller's own */
     struct recorded_time time;
 };
 
@@ -75,9 +78,9 @@ struct rate_slot {
 void hidden_rates_init(struct hidden_rates *rates, double event_cost_ns)
 {
     *rates = (struct hidden_rates){ .event_cost_ns = event_cost_ns, .n_callers = 1, .n_pairs = 1,
-                                    .max_ns = UINT64_MAX };
-    rates->by_place = rates->by_both = (struct pnr_table){ .slot_size = sizeof(struct rate_slot),
-                                                              .secret = pnr_table_secret() };
+                                    .max_ns = UINT64_MAX, .part = 1 };
+    rates->by_situation = rates->by_both = (struct pnr_table){ .slot_size = sizeof(struct rate_slot),
+                                                               .secret = pnr_table_secret() };
 }
 
 void hidden_rates_clear(struct hidden_rates *rates)
@@ -87,7 +90,7 @@ void hidden_rates_clear(struct hidden_rates *rates)
     free(rates->times);
     free(rates->intervals);
     free(rates->limits);
-    pnr_table_clear(&rates->by_place);
+    pnr_table_clear(&rates->by_situation);
     pnr_table_clear(&rates->by_both);
     *rates = (struct hidden_rates){ .event_cost_ns = 0 };
 }
@@ -139,6 +142,11 @@ void hidden_rates_note_interval(struct hidden_rates *rates, struct recorded_time
     rates->n_events += time.n_events;
 }
 
+struct interval_limit {
+    uint64_t max_ns;
+    double part;
+};
+
 /* Returns the time to which longer ones are cut, so that all add up to cpu_ns; UINT64_MAX if they do not exceed it. */
 static uint64_t find_limit(const struct interval_bucket *intervals, uint64_t cpu_ns)
 {
@@ -156,6 +164,28 @@ static uint64_t find_limit(const struct interval_bucket *intervals, uint64_t cpu
     return UINT64_MAX;
 }
 
+/* Returns what all times add up to when longer ones are cut to max_ns. */
+static double sum_cut(const struct interval_bucket *intervals, uint64_t max_ns)
+{
+    double sum = 0;
+    for (unsigned k = 0; intervals && k < INTERVAL_BUCKETS; k++)
+        sum += intervals[k].n && intervals[k].ns / intervals[k].n > max_ns ? (double)intervals[k].n * (double)max_ns :
+                                                                              (double)intervals[k].ns;
+    return sum;
+}
+
+static struct interval_limit limit_to(const struct interval_bucket *intervals, uint64_t cpu_ns, bool in_window)
+{
+    struct interval_limit limit = { find_limit(intervals, cpu_ns), 1 };
+    if (in_window || limit.max_ns >= PREEMPTED_NS)
+        return limit;
+    limit.max_ns = PREEMPTED_NS;
+    double sum = sum_cut(intervals, PREEMPTED_NS);
+    if (sum > (double)cpu_ns)
+        limit.part = (double)cpu_ns / sum;
+    return limit;
+}
+
 void hidden_rates_limit_intervals(struct hidden_rates *rates, uint64_t cpu_ns, uint64_t cost_ns, bool in_window)
 {
     if (pnr_array_reserve(&rates->limits, &rates->limit_capacity, rates->n_limits + 1) < 0) {
@@ -165,7 +195,7 @@ void hidden_rates_limit_intervals(struct hidden_rates *rates, uint64_t cpu_ns, u
     double other_ns = (double)cost_ns - (double)rates->n_events * rates->event_cost_ns;     /* no event's */
     if (other_ns > 0)
         cpu_ns -= other_ns < (double)cpu_ns / 2 ? (uint64_t)other_ns : cpu_ns / 2;
-    rates->limits[rates->n_limits++] = find_limit(rates->intervals, cpu_ns);
+    rates->limits[rates->n_limits++] = limit_to(rates->intervals, cpu_ns, in_window);
     rates->n_events = 0;
     if (!in_window)
         rates->apart_ns += (double)cpu_ns;
@@ -175,23 +205,34 @@ void hidden_rates_limit_intervals(struct hidden_rates *rates, uint64_t cpu_ns, u
 
 void hidden_rates_use_limit(struct hidden_rates *rates, size_t i)
 {
-    rates->max_ns = i < rates->n_limits ? rates->limits[i] : UINT64_MAX;
+    bool is_known = i < rates->n_limits;
+    rates->max_ns = is_known ? rates->limits[i].max_ns : UINT64_MAX;
+    rates->part = is_known ? rates->limits[i].part : 1;
+}
+
+void hidden_rates_cut(const struct hidden_rates *rates, struct recorded_time *time)
+{
+    if (time->ns > rates->max_ns)
+        time->ns = rates->max_ns;
+    if (rates->part < 1)
+        time->ns = (uint64_t)(rates->part * (double)time->ns);
 }
 
 /* ---- learning ---- */
 
-static uint64_t place_key(struct hidden_place place)
+static uint64_t situation_key(struct hidden_situation situation)
 {
-    return (uint64_t)place.last_event << 32 | place.caller;
+    return (uint64_t)situation.last_event << 32 | situation.caller;
 }
 
-/* Returns the number of the caller at this place, which is added if it is new; 0 when there are too many, or out of
+/* Returns the number of the caller in this situation, which is added if it is new; 0 when there are too many, or out of
  * memory. */
-static uint32_t find_caller(struct hidden_rates *rates, struct hidden_place place)
+static uint32_t find_caller(struct hidden_rates *rates, struct hidden_situation situation)
 {
-    if (rates->n_callers >= MAX_PLACES && place.last_event && !pnr_table_find(&rates->by_place, place_key(place)))
+    if (rates->n_callers >= MAX_SITUATIONS && situation.last_event &&
+        !pnr_table_find(&rates->by_situation, situation_key(situation)))
         return 0;
-    struct rate_slot *slot = pnr_table_add(&rates->by_place, place_key(place));
+    struct rate_slot *slot = pnr_table_add(&rates->by_situation, situation_key(situation));
     if (slot && slot->index)
         return slot->index;
     if (!slot || pnr_array_reserve(&rates->callers, &rates->caller_capacity, (size_t)rates->n_callers + 1) < 0) {
@@ -263,7 +304,8 @@ static void mend_longest(struct hidden_rates *rates, size_t begin, size_t end)
         if (!longest || times[i].time.ns > longest->time.ns)
             longest = &times[i];
     for (size_t i = 0; i < rates->n_times; i++) {
-        if (&times[i] == longest || times[i].callers[0] != longest->callers[0] || times[i].pairs[0] != longest->pairs[0])
+        if (&times[i] == longest || times[i].callers[0] != longest->callers[0] ||
+            times[i].pairs[0] != longest->pairs[0])
             continue;
         add_recorded(&sum, times[i].time);
         n_same++;
@@ -280,19 +322,19 @@ static void mend_outermost(struct hidden_rates *rates)
     mend_longest(rates, n - n_outermost, n);
 }
 
-/* Finds the callers of all of the function's time and of this place. Returns false when out of memory. */
-static bool find_callers(struct hidden_rates *rates, struct hidden_place place, uint32_t callers[2])
+/* Finds the callers of all of the function's time and of this situation. Returns false when out of memory. */
+static bool find_callers(struct hidden_rates *rates, struct hidden_situation situation, uint32_t callers[2])
 {
-    callers[0] = rates->is_out_of_memory ? 0 : find_caller(rates, (struct hidden_place){ place.caller, 0 });
-    callers[1] = callers[0] && place.last_event ? find_caller(rates, place) : 0;
+    callers[0] = rates->is_out_of_memory ? 0 : find_caller(rates, (struct hidden_situation){ situation.caller, 0 });
+    callers[1] = callers[0] && situation.last_event ? find_caller(rates, situation) : 0;
     return callers[0];
 }
 
-void hidden_rates_add_time(struct hidden_rates *rates, struct hidden_place place, uint32_t hidden,
+void hidden_rates_add_time(struct hidden_rates *rates, struct hidden_situation situation, uint32_t hidden,
                            struct recorded_time time)
 {
     struct window_time one = { .time = time };
-    if (!find_callers(rates, place, one.callers))
+    if (!find_callers(rates, situation, one.callers))
         return;
     if (rates->n_times == MAX_WINDOW_TIMES)
         add_window_times(rates, UINT64_MAX);
@@ -305,11 +347,11 @@ void hidden_rates_add_time(struct hidden_rates *rates, struct hidden_place place
     rates->times[rates->n_times++] = one;
 }
 
-void hidden_rates_add_call(struct hidden_rates *rates, struct hidden_place place, uint32_t hidden,
+void hidden_rates_add_call(struct hidden_rates *rates, struct hidden_situation situation, uint32_t hidden,
                            struct mute_reason reason)
 {
     uint32_t callers[2];
-    if (!find_callers(rates, place, callers))
+    if (!find_callers(rates, situation, callers))
         return;
     for (int k = 0; k < 2 && callers[k]; k++) {
         uint32_t pair = find_pair(rates, callers[k], hidden);
@@ -380,7 +422,7 @@ static double weigh_window(struct hidden_rates *rates)
 void hidden_rates_end_window(struct hidden_rates *rates, const struct ledger_view *muted)
 {
     mend_outermost(rates);
-    add_window_times(rates, rates->n_limits ? rates->limits[rates->n_limits - 1] : UINT64_MAX);
+    add_window_times(rates, rates->n_limits ? rates->limits[rates->n_limits - 1].max_ns : UINT64_MAX);
     double weight = weigh_window(rates);
     while (rates->touched) {
         struct hidden_caller *caller = &rates->callers[rates->touched];
@@ -433,18 +475,18 @@ static void add_hidden_calls(struct hidden_time *hidden, struct hidden_rates *ra
     hidden->calls[i].ns += ns;
 }
 
-/* Returns the first pair of what is known best of the place; 0 when nothing is. */
-static uint32_t find_pairs(const struct hidden_rates *rates, struct hidden_place place)
+/* Returns the first pair of what is known best of the situation; 0 when nothing is. */
+static uint32_t find_pairs(const struct hidden_rates *rates, struct hidden_situation situation)
 {
-    const struct rate_slot *slot = pnr_table_find(&rates->by_place, place_key(place));
-    if (!slot)                          /* no window has met this place */
-        slot = pnr_table_find(&rates->by_place, place_key((struct hidden_place){ place.caller, 0 }));
+    const struct rate_slot *slot = pnr_table_find(&rates->by_situation, situation_key(situation));
+    if (!slot)                          /* no window has met this situation */
+        slot = pnr_table_find(&rates->by_situation, situation_key((struct hidden_situation){ situation.caller, 0 }));
     return slot ? rates->callers[slot->index].first_pair : 0;
 }
 
 void hidden_time_settle(struct hidden_time *hidden, struct hidden_rates *rates)
 {
-    uint32_t first = hidden->time.ns ? find_pairs(rates, hidden->place) : 0;
+    uint32_t first = hidden->time.ns ? find_pairs(rates, hidden->situation) : 0;
     double ns = program_ns(rates, (double)hidden->time.ns, (double)hidden->time.n_events), share = 0;
     hidden->time = (struct recorded_time){ 0, 0 };
     for (uint32_t i = first; i; i = rates->pairs[i].next)
@@ -457,12 +499,12 @@ void hidden_time_settle(struct hidden_time *hidden, struct hidden_rates *rates)
     }
 }
 
-void hidden_time_add(struct hidden_time *hidden, struct hidden_rates *rates, struct hidden_place place,
+void hidden_time_add(struct hidden_time *hidden, struct hidden_rates *rates, struct hidden_situation situation,
                      struct recorded_time time)
 {
-    if (place_key(hidden->place) != place_key(place))
+    if (situation_key(hidden->situation) != situation_key(situation))
         hidden_time_settle(hidden, rates);
-    hidden->place = place;
+    hidden->situation = situation;
     add_recorded(&hidden->time, time);
 }
 

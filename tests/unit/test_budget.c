@@ -660,6 +660,6 @@ Test(budget, corrects_within_bounds)
     run_medium(1000000);
     end_of_program();
     cr_expect_gt(sim.n_windows, 20);
-    cr_expect_geq(sim.given_ns, 3 * given_ns, "%.1f", sim.given_ns);
-    cr_expect_leq(sim.given_ns, 4 * given_ns, "%.1f", sim.given_ns);
+    cr_expect_geq(sim.given_ns, 1.5 * given_ns, "%.1f", sim.given_ns);
+    cr_expect_leq(sim.given_ns, 2 * given_ns, "%.1f", sim.given_ns);
 }
