@@ -158,7 +158,7 @@ static void limit_intervals(struct ledger_cursor *ledger, const struct ledger_ev
     if (!pipeline->learns_rates)
         hidden_rates_use_limit(pipeline->rates, ledger->n_costs);
     else if (event->kind == LEDGER_COST)
-        hidden_rates_limit_intervals(pipeline->rates, event->cpu_ns, event->number);
+        hidden_rates_limit_intervals(pipeline->rates, event->cpu_ns, event->number, ledger->view.in_window);
     else if (event->kind == LEDGER_WINDOW || event->kind == LEDGER_WINDOW_END)
         pipeline->rates->max_ns = ledger->view.in_window ? find_window_cpu(&ledger->view) : UINT64_MAX;
 }

@@ -89,7 +89,7 @@ static double measure_event(void)
 }
 
 /* The property says a tenth of a nanosecond; a decimal comma of the program's locale must not get into it. */
-static void write_event_cost(double ns)
+void rec_event_cost_write(double ns)
 {
     char text[32];
     unsigned long long tenths = (unsigned long long)(ns * 10 + 0.5);
@@ -101,7 +101,7 @@ double rec_event_cost_begin(void)
 {
     if (event_ns == 0)
         event_ns = DEFAULT_EVENT_NS;
-    write_event_cost(event_ns);         /* a child of a fork has that of its parent */
+    rec_event_cost_write(event_ns);     /* a child of a fork has that of its parent */
     return event_ns;
 }
 
@@ -112,7 +112,7 @@ int rec_event_cost_measure(void)
         return -1;
     event_ns = ns;
     rec_budget_set_event_cost(ns);
-    write_event_cost(ns);
+    rec_event_cost_write(ns);
     return 0;
 }
 

@@ -4,7 +4,8 @@
  * All functions are called with the GIL.
  *
  *     rec_event_cost_begin                a recording with a budget begins
- *         rec_event_cost_measure          its engine has entered */
+ *         rec_event_cost_measure          its engine has entered
+ *             rec_event_cost_write        the budget has corrected it */
 #ifndef REC_EVENT_COST_H
 #define REC_EVENT_COST_H
 
@@ -15,7 +16,10 @@
 /* Returns in nanoseconds what was measured last, or a usual value; the capture has it from now on. */
 double rec_event_cost_begin(void);
 
-/* Measures, in a millisecond, and reports it to the budget and the capture. Returns 0, or -1 with an exception set. */
+/* Writes to the capture what an event costs from now on. */
+void rec_event_cost_write(double ns);
+
+/* Measures, in a millisecond; reports it to the budget and the capture. Returns 0, or -1 with an exception set. */
 int rec_event_cost_measure(void);
 
 #else

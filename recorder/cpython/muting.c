@@ -303,11 +303,11 @@ void rec_muting_pause(void)
     uint64_t now = rec_clock_ticks();
     if (!muting.is_on)
         return;
+    report_cost(now);
     if (rec_muted.is_in_window) {
         rec_muted.is_in_window = false;
         for (size_t i = 0; i < rec_muted.n_listed; i++)
             rec_muted_apply(rec_muted.listed[i]);
-        report_cost(now);
         report_change(REC_ORDER_WINDOW_END, 0, now);
     }
     rec_muted_frames_forget();
@@ -335,7 +335,8 @@ int rec_muting_start(double share)
     rec_muting_forget();
     rec_slow_calls_start();
     rec_muted_exits_start();
-    const struct rec_budget_options options = { share, rec_event_cost_begin(), rec_muting_request };
+    const struct rec_budget_options options = { share, rec_event_cost_begin(), rec_muting_request,
+                                                rec_event_cost_write };
     if (!rec_watched_init() || !rec_ledger_begin() || rec_budget_start(&options, &err) != 0)
         return -1;
     muting.is_on = true;

@@ -882,7 +882,7 @@ ESTIMATED = """
         for i in range(n // 10): medium(i)
     PER_LOOP = {"first": {"tiny": 2, "small": 1, "medium": 1}, "second": {"small": 2.05, "tiny": 1, "large": 0.05},
                 "third": {"tiny": 1.1, "medium": 0.1}}
-    for _ in range(150):        # some seconds: windows come 20 times a second at most
+    for _ in range(150):        # some seconds: windows come 40 times a second at most
         for phase in first, second, third:
             n = 20_000
             phase(n)

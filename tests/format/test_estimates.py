@@ -97,6 +97,29 @@ class Program:
         self.process.end(self.now)
 
 
+class Phases(Program):
+    """main calls leaf again and again after it has called work, and more seldom after it has called inner. Each window has
+    one of the two phases."""
+
+    def __init__(self, capture, seed):
+        super().__init__(capture, seed, muted=("leaf",), window_rounds=(101, 1))
+        self.n_rounds = self.reported = 0
+
+    def window(self, is_begin):
+        self.note(COST, 0, self.now - self.reported)
+        self.reported = self.now
+        self.note(WINDOW if is_begin else WINDOW_END, len(self.muted))
+        self.in_window = is_begin
+
+    def round(self):
+        self.n_rounds += 1
+        is_dense = self.n_rounds % 2
+        self.call("work" if is_dense else "inner")
+        for _ in range(100 if is_dense else 30):
+            self.spend("main", *(50, 150) if is_dense else (1000, 2000))
+            self.call("leaf", lambda: self.spend("leaf", 50, 150))
+
+
 class Estimates(conversion.CaptureCase):
     def convert(self, *options):
         run = subprocess.run([conversion.CONVERTER, "-q", self.capture, "-o", "-", *options], capture_output=True,
@@ -188,6 +211,22 @@ class Estimates(conversion.CaptureCase):
             outputs = {subprocess.run([*command, jobs], capture_output=True, timeout=60, check=True).stdout
                        for jobs in "123"}
             self.assertEqual(len(outputs), 1)
+
+    def test_phases_of_one_function(self):
+        with capture_writer.Capture(self.capture) as capture:
+            program = Phases(capture, 5)
+            program.run(5000)
+        leaf = self.top()["~app.leaf"]
+        self.assertAlmostEqual(leaf["calls"], program.unrecorded["leaf"], delta=0.1 * program.unrecorded["leaf"])
+
+    def test_info_reports_what_the_recorder_has_estimated(self):
+        with capture_writer.Capture(self.capture) as capture:
+            program = Program(capture, 6)
+            program.run(1000)
+            program.process.add_property("calls_of_muted", 2_000)
+            program.process.add_property("calls_not_recorded", 1_500)
+        run = subprocess.run([conversion.CONVERTER, "--info", self.capture], capture_output=True, timeout=60)
+        self.assertRegex(run.stdout.decode(), r"\n  hidden +~75 % of the calls of muted functions, ~1500 calls\n")
 
     def test_excluded_functions_are_not_estimated(self):
         self.record(1000)
