@@ -225,7 +225,7 @@ def text(data):
 
 # ---- the chart
 
-WIDTH, LEFT, RIGHT, BAR, SPACE = 940, 150, 60, 9, 12
+WIDTH, LEFT, RIGHT, BAR, SPACE = 940, 130, 60, 9, 7
 COLORS = {"rec": "#c2410c", "rec_5": "#0369a1", "rec_3": "#0ea5e9", "rec_1": "#7dd3fc"}
 LABELS = {"rec": "without a budget", "rec_5": "5 %", "rec_3": "3 %", "rec_1": "1 %"}
 
