@@ -20,6 +20,7 @@ import unittest
 import e2e
 import hot_programs
 import ledger
+import ledger_checker
 import test_greenlets
 import test_oracle
 import trace_checker
@@ -63,28 +64,7 @@ class BudgetCase(e2e.EndToEnd):
         """The reader that shares no code with the converter makes the same slices and flows of a capture."""
         with open(self.path("examined.trace"), encoding="utf-8") as file:
             problems = trace_checker.check(capture, file.read(), CHECKED_NS)
-        self.assertEqual(problems[:10], [])
-
-    def check_entries(self, one):
-        """What a ledger reports is in order: nothing is muted twice, and windows end before others begin."""
-        muted, in_window = None, False
-        for entry in one.entries:
-            key = entry.function, entry.frame
-            if entry.kind == "MUTED":
-                muted = (muted or set()) | {key}
-            elif entry.kind == "MUTE":
-                muted = muted if muted is not None else set()
-                self.assertNotIn(key, muted)
-                muted.add(key)
-            elif entry.kind == "ADMIT":
-                self.assertIn(key, muted)
-                muted.remove(key)
-            elif entry.kind in ("WINDOW", "WINDOW_END"):
-                self.assertEqual(in_window, entry.kind == "WINDOW_END")
-                in_window = not in_window
-                self.assertEqual(entry.function, len({function for function, _ in muted or ()}), entry)
-            elif entry.kind == "COST":
-                self.assertGreaterEqual(entry.frame, 0)
+        self.assertEqual(problems[:10] + ledger_checker.check(capture)[:10], [])
 
     def record_budget(self, text, *options, budget="1%", is_read=True):
         """Runs a program alone, and recorded with a budget, which must come to the same. Returns Trace and Ledgers."""
@@ -151,7 +131,6 @@ class HotPrograms(BudgetCase):
         text = hot_programs.text_of(name, ROUNDS.get(name, hot_programs.ROUNDS))
         trace, ledgers = self.record_budget(text, *OPTIONS.get(name, ()), budget=budget, is_read=is_small)
         for one in ledgers:
-            self.check_entries(one)
             self.assertEqual(one.properties["max_overhead"], budget.rstrip("%"))
             self.assertGreater(float(one.properties["event_cost_ns"]), 1)
         muted = set().union(*(one.muted() | one.muted_c_calls() for one in ledgers))
@@ -1085,7 +1064,6 @@ class Killed(BudgetCase):
         for one in ledger.read(capture):
             self.assertEqual(one.problems, [])
             self.assertTrue(one.is_whole)
-            self.check_entries(one)
             pid = int(one.properties["pid"])
             n_muted += bool(one.muted())
             if pid in counts and "__main__.step" not in one.muted():

@@ -245,6 +245,25 @@ class Estimates(conversion.CaptureCase):
         self.assertEqual([ph for ph, _ in windows], ["b", "e"] * (len(windows) // 2))
         self.assertEqual(len(windows), sum(kind in (WINDOW, WINDOW_END) for _, kind, _, _ in program.notes))
 
+    def test_a_figure_of_cost_is_for_50_ms(self):
+        """What is left at the end is not shown, unless it is all there is."""
+        ms = 10**6
+        for costs, shown in (([(60 * ms, 6 * ms), (ms, ms // 2)], [(0, 10)]), ([(ms, ms // 2)], [(0, 50)]),
+                             ([(30 * ms, 3 * ms), (ms, 0), (31 * ms, 0), (62 * ms, 31 * ms)], [(0, 4.839), (62000, 50)])):
+            with self.subTest(costs=costs):
+                with capture_writer.Capture(self.capture.with_name(f"{len(costs)}.pnr")) as capture:
+                    process = capture.process(7, max_overhead="3", event_cost_ns="50")
+                    main = process.function("app", "main")
+                    end = sum(cpu for cpu, _ in costs)
+                    process.thread(1, 7, "MainThread").block([(0, CALL, 0, main), (end, RETURN, 0, main)])
+                    process.ledger(2).block([(sum(cpu for cpu, _ in costs[:n + 1]), COST, cpu, cost)
+                                             for n, (cpu, cost) in enumerate(costs)])
+                    process.end(end)
+                run = subprocess.run([conversion.CONVERTER, "-q", capture.path, "-o", "-"], capture_output=True, check=True)
+                events = json.loads(run.stdout)["traceEvents"]
+                self.assertEqual([(event["ts"], event["args"]["cost"]) for event in events
+                                  if event["name"] == "cost of recording, %"], shown)
+
     def test_long_slices_name_the_functions(self):
         with capture_writer.Capture(self.capture) as capture:
             program = Program(capture, 4, muted=("work", "leaf", "inner"))
