@@ -339,6 +339,8 @@ static void learn_cost(struct stream_stack *stream, struct pnr_record record, co
                        bool is_c_call, uint64_t ticks, const struct block_reading *reading)
 {
     uint32_t kind = pnr_record_kind(record);
+    if (!statistics.n_windows)
+        return;                         /* there is nothing to compare with yet */
     if (calls && !calls->is_muted && !(is_c_call && calls->are_c_calls_muted))
         rec_cost_learning_visible(&stream->interval, (kind + 1) << 24 ^ pnr_record_function(record), ticks,
                                   reading->in_window);
