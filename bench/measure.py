@@ -12,6 +12,7 @@ import json
 import os
 import resource
 import sys
+import time
 
 import programs
 import server
@@ -118,10 +119,15 @@ def drain_ns():
     return None
 
 
+def cpu_ns():
+    """CPU time until now of all threads but that one."""
+    return time.process_time_ns() - (drain_ns() or 0)
+
+
 def main():
     tracer, workload, warm_up, loops, folder = sys.argv[1:]
     warm_up, loops = int(warm_up), int(loops)
-    result = {"seconds": 0, "faults": 0}
+    result = {"seconds": 0, "cpu": 0, "faults": 0}
 
     def measure(once):
         with TRACERS[tracer](folder):
@@ -130,8 +136,9 @@ def main():
             if tracer == "count":
                 sys.modules["floor"].counts()
             workloads.LONGEST.clear()
-            faults = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+            faults, cpu = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt, cpu_ns()
             result["seconds"] += once(loops) / loops
+            result["cpu"] += (cpu_ns() - cpu) / loops / 1e9
             result["faults"] += (resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - faults) / loops
             if tracer == "count":
                 n_python, n_c = sys.modules["floor"].counts()

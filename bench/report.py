@@ -50,11 +50,13 @@ def minimum(values):
 
 
 class Figures:
-    """The figures of a measurement. choose: makes one of a list with one value a round, in which None is "not run"."""
+    """The figures of a measurement. choose: makes one of a list with one value a round, in which None is "not run". time: of
+    what slowdowns are made, "seconds" by the clock, or of CPU time in "cpu", without the recorder's own thread."""
 
-    def __init__(self, data, choose):
+    def __init__(self, data, choose, time="seconds"):
         self.data = data
         self.choose = choose
+        self.time = time
 
     def value(self, workload, tracer, key="seconds"):
         """None if it was not measured."""
@@ -69,8 +71,7 @@ class Figures:
         return n if n >= 1000 else None
 
     def slowdown(self, workload, tracer):
-        traced, plain = self.value(workload, tracer), self.value(workload, PLAIN)
-        return None if traced is None or plain is None else traced / plain
+        return ratio(*(self.value(workload, each, self.time) for each in (tracer, PLAIN)))
 
     def cost(self, workload, tracer):
         """ns per event above the untraced run."""

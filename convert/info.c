@@ -214,6 +214,17 @@ static void print_windows(struct reader *reader, FILE *out)
                 (double)sum_ns / 1e9, (double)first_ns / 1e9, (double)end_ns / 1e9);
 }
 
+/* Prints how many calls of muted functions were not recorded, as the recorder has estimated it at its end. */
+static void print_hidden(const struct reader *reader, FILE *out)
+{
+    const struct symbols *symbols = reader_symbols(reader);
+    uint64_t n_calls, n_hidden;
+    if (symbols_number(symbols, "calls_of_muted", &n_calls) && n_calls &&
+        symbols_number(symbols, "calls_not_recorded", &n_hidden))
+        fprintf(out, "  %-12s~%.0f %% of the calls of muted functions, ~%" PRIu64 " calls\n", "hidden",
+                100 * (double)n_hidden / (double)n_calls, n_hidden);
+}
+
 /* Prints what the ledger says, if the process has one. */
 static void print_ledger(struct reader *reader, FILE *out)
 {
@@ -233,6 +244,7 @@ static void print_ledger(struct reader *reader, FILE *out)
             " window%s\n", "muted", sum.n_functions, sum.n_functions == 1 ? "" : "s", sum.n_muted, sum.n_windows,
             sum.n_windows == 1 ? "" : "s");
     print_windows(reader, out);
+    print_hidden(reader, out);
     if (sum.n_unknown)
         fprintf(out, "  %-12swhat was muted in %" PRIu64 " time%s: the ledger is not whole\n", "not known",
                 sum.n_unknown, sum.n_unknown == 1 ? "" : "s");

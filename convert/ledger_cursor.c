@@ -39,6 +39,7 @@ static void emit_cost(struct ledger_cursor *ledger)
     if (ledger->cpu_ns)
         emit_ledger(ledger, SINK_COST, ledger->cost_since_ns, 100 * (double)ledger->cost_ns / (double)ledger->cpu_ns);
     ledger->cost_ns = ledger->cpu_ns = 0;
+    ledger->has_cost = true;
 }
 
 static void emit_muted(struct ledger_cursor *ledger, uint64_t ns)
@@ -93,7 +94,8 @@ void ledger_cursor_end(struct ledger_cursor *ledger, uint64_t end_ns)
         return;
     if (!ledger->has_begun)
         emit_muted(ledger, process->from_ns);
-    emit_cost(ledger);
+    if (!ledger->has_cost)              /* else a window alone may be left, whose figure would be that of all until the end */
+        emit_cost(ledger);
     emit_window(ledger, false, end_ns);
 }
 
@@ -158,7 +160,7 @@ static void limit_intervals(struct ledger_cursor *ledger, const struct ledger_ev
     if (!pipeline->learns_rates)
         hidden_rates_use_limit(pipeline->rates, ledger->n_costs);
     else if (event->kind == LEDGER_COST)
-        hidden_rates_limit_intervals(pipeline->rates, event->cpu_ns, event->number);
+        hidden_rates_limit_intervals(pipeline->rates, event->cpu_ns, event->number, ledger->view.in_window);
     else if (event->kind == LEDGER_WINDOW || event->kind == LEDGER_WINDOW_END)
         pipeline->rates->max_ns = ledger->view.in_window ? find_window_cpu(&ledger->view) : UINT64_MAX;
 }

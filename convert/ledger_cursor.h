@@ -24,6 +24,7 @@ struct ledger_cursor {
     double budget;                      /* in percent; 0: not known */
     uint64_t cost_ns, cpu_ns;           /* that the sink has not got yet, and since when they count */
     uint64_t cost_since_ns;
+    bool has_cost;                      /* the sink has got a figure of cost */
     size_t n_costs;                     /* COST events that have been passed */
     bool has_begun;                     /* the sink knows how many are muted */
     bool has_changed;                   /* ... but not that they are others since then, by events at the same time */

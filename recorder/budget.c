@@ -1,9 +1,5 @@
-/* Two locks, of which a thread holds one at a time, or `accounts` and then `exchange`:
- *
- *     accounts    the statistics, what is muted, and the accounts; held while a block is read and while it is decided
- *     exchange    what the two sides give each other: orders, reports of what was carried out, added cost; held briefly
- *
- * The recording side takes only `exchange`, so that no traced thread waits for a decision. */
+/* The deciding side. Its lock guards the statistics, what is muted, and the accounts; it is held while a block is read and
+ * while it is decided. The recording side never takes it: it has that of order_exchange.h. */
 #include "budget.h"
 
 #include <pthread.h>
@@ -12,8 +8,8 @@
 #include <string.h>
 
 #include "call_statistics.h"
+#include "order_exchange.h"
 #include "cpu_clock.h"
-#include "thread_buffer.h"
 #include "../format/array.h"
 #include "../format/record.h"
 
@@ -43,16 +39,11 @@
 #define FAST_DECAY_NS 1e7
 #define ADDED_DECAY_NS 1e9
 
-#define LOOK_NS (8 * MS)                /* of CLOCK_MONOTONIC: a call that sleeps is seen, too */
-#define COST_RECORD_NS (100 * MS)
 #define ANSWER_NS (20 * MS)             /* orders are carried out within this time; else it is decided anew */
-#define REPEAT_REQUEST_NS (100 * MS)
 #define REMIND_MS 1000                  /* ... but one that has no effect is given again */
 #define MAX_ORDERS 64                   /* at a time: the program waits while they are carried out */
 
-#define WINDOW_NS (50 * MS)             /* from the end of a window to the next one, at least */
-#define WINDOW_EVENTS 4000              /* after so many a window ends */
-#define WINDOW_MIN_EVENTS 1000          /* of one thread, when there are many */
+#define WINDOW_NS (25 * MS)             /* from the end of a window to the next one, at least */
 #define WINDOW_MAX_NS (5 * MS)          /* ... or after so much CPU time */
 #define MIN_PROGRAM_TIME 0.25           /* of the CPU time in a window: the rest is the cost of events */
 
@@ -61,9 +52,6 @@
 #define IDLE_NS (MS / 10)               /* a tick in which the program took less CPU time is an idle one */
 #define IDLE_TICKS 100                  /* after so many in sequence all is admitted, if there is credit */
 #define PHASE_NS (100 * MS)             /* a new phase has begun when so long less than half the budget was used */
-
-#define FIRST_CHUNK 2048                /* records of a chunk in the first second */
-#define CHUNK_NS 2e7                    /* later a chunk costs no more than the budget of so much CPU time */
 
 #define MAX_MUTED 8192                  /* at a time: a block of the ledger begins with all of them */
 
@@ -92,21 +80,6 @@ struct candidate {
     uint8_t subject;
 };
 
-/* What was spent up to a moment. */
-struct spent {
-    uint64_t cpu_ns;                    /* by the program */
-    double events_ns;                   /* the cost of events */
-};
-
-struct order_report {
-    struct rec_order order;
-    uint8_t is_refusal;                 /* the function must never be muted */
-    uint64_t ticks;
-    struct spent taken, applied;        /* of windows: before and after the order was carried out */
-};
-
-enum window_state { WINDOW_NONE, WINDOW_ORDERED, WINDOW_OPEN, WINDOW_END_ORDERED };
-
 /* With `accounts`. */
 static struct {
     pthread_mutex_t lock;
@@ -116,8 +89,7 @@ static struct {
     struct candidate *candidates;       /* owned */
     size_t n_candidates, candidates_capacity;
 
-    uint64_t start_ns;                  /* of rec_cpu_clock_program */
-    uint64_t now_ns;                    /* CPU time since then, when it was last looked at */
+    uint64_t now_ns;                    /* CPU time since the start, when it was last looked at */
     uint64_t settled_ns;                /* up to which the bucket is settled */
     uint64_t n_events, n_settled;       /* that were read; ... of these in the bucket */
     double added_settled_ns;
@@ -128,7 +100,7 @@ static struct {
     uint32_t n_muted;                   /* subjects, now */
     uint32_t n_unanswered;              /* orders that were given and not carried out */
     uint64_t ordered_ns;
-    struct spent window_begin;
+    struct rec_spent window_begin;
     uint64_t window_change_ns;          /* what it took to begin the window */
     uint64_t window_end_ns, window_pause_ns;    /* the end of the last one; the next one comes so much later */
     double windows_share;               /* of the CPU time, which windows may cost */
@@ -138,25 +110,6 @@ static struct {
     double n_hidden;
     uint32_t n_idle_ticks;              /* in sequence, up to now */
 } accounts;
-
-/* With `exchange`. */
-static struct {
-    pthread_mutex_t lock;
-    void (*request)(void);
-    struct rec_order *waiting, *deferred;       /* owned */
-    size_t n_waiting, waiting_capacity, next_waiting, n_deferred, deferred_capacity;
-    struct order_report *reports;       /* owned */
-    size_t n_reports, reports_capacity;
-    enum window_state window;
-    struct spent taken;                 /* when the last order about a window was taken */
-    double event_ns;
-    double added_ns;                    /* in all */
-    bool is_requested;
-    uint64_t look_ns;                   /* when a look was last requested, of CLOCK_MONOTONIC */
-    uint64_t requested_ns;              /* CPU times */
-    uint64_t cost_taken_ns;
-    double cost_taken;                  /* of the whole cost */
-} exchange;
 
 static _Atomic bool budget_is_on;
 static bool needs_ticks;
@@ -171,222 +124,14 @@ bool rec_budget_needs_ticks(void)
     return rec_budget_is_on() && needs_ticks;
 }
 
-/* Returns the CPU time since the start. */
-static uint64_t budget_cpu_ns(void)
-{
-    uint64_t now = rec_cpu_clock_program();
-    return now > accounts.start_ns ? now - accounts.start_ns : 0;
-}
-
-/* Returns how much CPU time there is between two moments. What another thread has read may be a little ahead of now:
- * the time of the drain's thread was not taken out yet. */
-static uint64_t cpu_between(uint64_t then, uint64_t now)
-{
-    return now > then ? now - then : 0;
-}
-
-/* ---- orders ---- */
-
-/* With `exchange`. Returns false when out of memory. */
-static bool queue_order(enum rec_order_kind kind, uint32_t function)
-{
-    if (pnr_array_reserve(&exchange.waiting, &exchange.waiting_capacity, exchange.n_waiting + 1) < 0)
-        return false;
-    exchange.waiting[exchange.n_waiting++] = (struct rec_order){ (uint8_t)kind, function };
-    return true;
-}
-
-/* With `accounts`. Returns false when that is not possible now. */
+/* Returns false when that is not possible now. */
 static bool give_order(enum rec_order_kind kind, uint32_t function)
 {
-    if (accounts.n_unanswered >= MAX_ORDERS)
-        return false;
-    pthread_mutex_lock(&exchange.lock);
-    bool is_queued = queue_order(kind, function);
-    if (is_queued && kind == REC_ORDER_WINDOW)
-        exchange.window = WINDOW_ORDERED;
-    if (is_queued && kind == REC_ORDER_WINDOW_END)
-        exchange.window = WINDOW_END_ORDERED;
-    pthread_mutex_unlock(&exchange.lock);
-    accounts.n_unanswered += is_queued;
-    accounts.ordered_ns = accounts.now_ns;
-    return is_queued;
-}
-
-/* With `exchange`. Deferred orders wait again. */
-static void renew_deferred(void)
-{
-    for (size_t i = 0; i < exchange.n_deferred; i++)
-        queue_order(exchange.deferred[i].kind, exchange.deferred[i].function);
-    exchange.n_deferred = 0;
-}
-
-/* Asks the recording side for a call when there is something to do. Of a program that waits one request is enough: it is
- * followed when the program goes on, and then the drain's thread is woken. */
-static void request_if_due(uint64_t now, bool has_muted, bool has_run)
-{
-    pthread_mutex_lock(&exchange.lock);
-    uint64_t since = cpu_between(exchange.requested_ns, now), moment = rec_cpu_clock_moment();
-    bool is_look_due = moment - exchange.look_ns >= LOOK_NS;
-    if (is_look_due)
-        renew_deferred();
-    bool is_due = exchange.n_waiting || (has_muted && is_look_due) ||
-                  cpu_between(exchange.cost_taken_ns, now) >= COST_RECORD_NS;
-    is_due &= !exchange.is_requested || since >= REPEAT_REQUEST_NS;
-    if (is_due) {
-        exchange.is_requested = true;
-        exchange.requested_ns = now;
-        exchange.look_ns = moment;
-    }
-    needs_ticks = has_run || (has_muted && !exchange.is_requested);
-    pthread_mutex_unlock(&exchange.lock);
-    if (is_due)
-        exchange.request();
-}
-
-/* Returns what was spent up to now, records in chunks that are being filled included. With the recording lock and
- * `exchange`. */
-static struct spent spent_now(void)
-{
-    return (struct spent){ budget_cpu_ns(), exchange.event_ns * (double)rec_buffer_count_all() };
-}
-
-static bool is_of_window(struct rec_order order)
-{
-    return order.kind == REC_ORDER_WINDOW || order.kind == REC_ORDER_WINDOW_END;
-}
-
-bool rec_budget_take(struct rec_order *order)
-{
-    pthread_mutex_lock(&exchange.lock);
-    bool has_order = exchange.next_waiting < exchange.n_waiting;
-    if (has_order) {
-        *order = exchange.waiting[exchange.next_waiting++];
-        if (is_of_window(*order))
-            exchange.taken = spent_now();
-    } else {
-        exchange.n_waiting = exchange.next_waiting = 0;
-        exchange.is_requested = false;
-    }
-    pthread_mutex_unlock(&exchange.lock);
-    return has_order;
-}
-
-void rec_budget_defer(struct rec_order order)
-{
-    pthread_mutex_lock(&exchange.lock);
-    if (pnr_array_reserve(&exchange.deferred, &exchange.deferred_capacity, exchange.n_deferred + 1) == 0)
-        exchange.deferred[exchange.n_deferred++] = order;
-    pthread_mutex_unlock(&exchange.lock);
-}
-
-/* With `exchange`. */
-static void add_report(struct order_report report)
-{
-    if (pnr_array_reserve(&exchange.reports, &exchange.reports_capacity, exchange.n_reports + 1) == 0)
-        exchange.reports[exchange.n_reports++] = report;
-}
-
-void rec_budget_never_mute(uint32_t function)
-{
-    pthread_mutex_lock(&exchange.lock);
-    add_report((struct order_report){ .order.function = function, .is_refusal = true });
-    pthread_mutex_unlock(&exchange.lock);
-}
-
-/* ---- cost ---- */
-
-void rec_budget_add_cost(uint64_t ns)
-{
-    pthread_mutex_lock(&exchange.lock);
-    exchange.added_ns += (double)ns;
-    pthread_mutex_unlock(&exchange.lock);
-}
-
-void rec_budget_set_event_cost(double ns)
-{
-    pthread_mutex_lock(&exchange.lock);
-    exchange.event_ns = ns;
-    pthread_mutex_unlock(&exchange.lock);
-}
-
-/* Returns how many records a chunk takes at this CPU time: what it costs is known only when it has been read. */
-static uint32_t chunk_records(uint64_t now)
-{
-    double n = CHUNK_NS * accounts.share / exchange.event_ns;
-    if (now < START_CREDIT_NS || n < FIRST_CHUNK)
-        return FIRST_CHUNK;
-    return n < PNR_BLOCK_RECORDS ? (uint32_t)n : PNR_BLOCK_RECORDS;
-}
-
-bool rec_budget_is_cost_due(void)
-{
-    return cpu_between(exchange.cost_taken_ns, budget_cpu_ns()) >= COST_RECORD_NS;
-}
-
-bool rec_budget_take_cost(uint64_t *cpu_ns, uint32_t *cost_ns)
-{
-    pthread_mutex_lock(&exchange.lock);
-    struct spent spent = spent_now();
-    uint64_t now = spent.cpu_ns;
-    double cost = spent.events_ns + exchange.added_ns, since = cost - exchange.cost_taken;
-    *cpu_ns = cpu_between(exchange.cost_taken_ns, now);
-    *cost_ns = since <= 0 ? 0 : since >= UINT32_MAX ? UINT32_MAX : (uint32_t)since;
-    exchange.cost_taken_ns += *cpu_ns;
-    exchange.cost_taken = cost;
-    bool is_window_open = exchange.window == WINDOW_OPEN || exchange.window == WINDOW_END_ORDERED;
-    pthread_mutex_unlock(&exchange.lock);
-    if (!is_window_open)
-        rec_buffer_limit(chunk_records(now), NULL);
-    return *cpu_ns || *cost_ns;
-}
-
-/* ---- windows, on the recording side ---- */
-
-/* A thread's chunk is full in a window, which is to end. Called with the recording lock. */
-static void end_full_window(void)
-{
-    pthread_mutex_lock(&exchange.lock);
-    bool is_new = exchange.window == WINDOW_OPEN && queue_order(REC_ORDER_WINDOW_END, 0);
-    if (is_new) {
-        exchange.window = WINDOW_END_ORDERED;
-        exchange.is_requested = true;
-    }
-    pthread_mutex_unlock(&exchange.lock);
-    if (is_new)
-        exchange.request();
-}
-
-static void limit_window(void)
-{
-    struct rec_buffer_counts counts = rec_buffer_count();
-    uint32_t n_threads = counts.n_threads - counts.n_threads_ended;
-    uint32_t n = WINDOW_EVENTS / (n_threads ? n_threads : 1);
-    if (n < WINDOW_MIN_EVENTS)
-        n = WINDOW_MIN_EVENTS;
-    rec_buffer_limit(n, end_full_window);
-    rec_buffer_limit_present(n);
-}
-
-void rec_budget_applied(struct rec_order order, uint64_t ticks)
-{
-    struct order_report report = { .order = order, .ticks = ticks };
-    bool begins = order.kind == REC_ORDER_WINDOW, ends = order.kind == REC_ORDER_WINDOW_END;
-    pthread_mutex_lock(&exchange.lock);
-    if (begins || ends) {
-        report.applied = spent_now();   /* without an order: the recording pauses, and the window ends with it */
-        report.taken = exchange.window == (begins ? WINDOW_ORDERED : WINDOW_END_ORDERED) ? exchange.taken :
-                                                                                           report.applied;
-        exchange.window = begins ? WINDOW_OPEN : WINDOW_NONE;
-    }
-    add_report(report);
-    pthread_mutex_unlock(&exchange.lock);
-    if (begins)
-        limit_window();
-    if (ends) {
-        rec_buffer_limit(chunk_records(report.applied.cpu_ns), NULL);
-        rec_buffer_limit_present(0);    /* what the window has shown is read soon */
-    }
+    bool is_given = accounts.n_unanswered < MAX_ORDERS && rec_exchange_give(kind, function);
+    accounts.n_unanswered += is_given;
+    if (is_given)
+        accounts.ordered_ns = accounts.now_ns;
+    return is_given;
 }
 
 /* ---- functions ---- */
@@ -484,6 +229,17 @@ static double collect_admitted(double event_ns)
     return all;
 }
 
+/* Shows the statistics which of the function's events come in windows only. */
+static void follow_muting(uint32_t function)
+{
+    const struct muting_subject *subjects = accounts.functions[function].subjects;
+    struct rec_function_calls *calls = rec_statistics_of(function);
+    if (calls) {
+        calls->is_muted = subjects[ITSELF].is_muted;
+        calls->are_c_calls_muted = subjects[C_CALLS].is_muted;
+    }
+}
+
 /* Returns false when that is not possible now. */
 static bool mute_subject(const struct candidate *candidate)
 {
@@ -502,6 +258,7 @@ static bool mute_subject(const struct candidate *candidate)
     if (candidate->subject == ITSELF)
         f->mean_ns = candidate->mean_ns;
     accounts.n_muted++;
+    follow_muting(candidate->function);
     return true;
 }
 
@@ -576,6 +333,7 @@ static bool admit_subject(const struct candidate *candidate)
     *(candidate->subject == C_CALLS ? &calls->c_events : &calls->events) =
         (float)rec_statistics_events_at(candidate->rate);
     accounts.n_muted--;
+    follow_muting(candidate->function);
     return true;
 }
 
@@ -676,10 +434,10 @@ static void advance_to(uint64_t now)
 }
 
 /* Books what was read and added since the last time, and what the program has used. */
-static void settle_accounts(double event_ns, double added_ns)
+static void settle_accounts(struct rec_exchange_costs costs)
 {
-    double cpu_ns = (double)(accounts.now_ns - accounts.settled_ns), added = added_ns - accounts.added_settled_ns;
-    double cost = (double)(accounts.n_events - accounts.n_settled) * event_ns + added;
+    double cpu_ns = (double)(accounts.now_ns - accounts.settled_ns), added = costs.added_ns - accounts.added_settled_ns;
+    double cost = (double)(accounts.n_events - accounts.n_settled) * costs.event_ns + added;
     double max = accounts.share * (accounts.now_ns < START_CREDIT_NS ? START_CREDIT_NS : MAX_CREDIT_NS);
     accounts.credit_ns += accounts.share * cpu_ns - cost;
     if (accounts.credit_ns > max)
@@ -692,7 +450,7 @@ static void settle_accounts(double event_ns, double added_ns)
     accounts.spent_ns += cost;
     accounts.settled_ns = accounts.now_ns;
     accounts.n_settled = accounts.n_events;
-    accounts.added_settled_ns = added_ns;
+    accounts.added_settled_ns = costs.added_ns;
 }
 
 static void notice_phase(void)
@@ -707,19 +465,19 @@ static void notice_phase(void)
 
 /* Books a window. The program's time in it is that from when it was begun until its end was about to be carried out,
  * without the cost of its events. That cost is estimated: it cannot be nearly all of the time. */
-static void end_window(const struct order_report *report)
+static void end_window(const struct rec_order_report *report)
 {
     double events = report->taken.events_ns - accounts.window_begin.events_ns;
-    double cpu = (double)cpu_between(accounts.window_begin.cpu_ns, report->taken.cpu_ns);
+    double cpu = (double)rec_exchange_between(accounts.window_begin.cpu_ns, report->taken.cpu_ns);
     double time = cpu - events > MIN_PROGRAM_TIME * cpu ? cpu - events : MIN_PROGRAM_TIME * cpu;
-    uint64_t change = accounts.window_change_ns + cpu_between(report->taken.cpu_ns, report->applied.cpu_ns);
+    uint64_t change = accounts.window_change_ns + rec_exchange_between(report->taken.cpu_ns, report->applied.cpu_ns);
     uint64_t pause = (uint64_t)((events + (double)change) / accounts.windows_share);
     rec_statistics_window_end(report->ticks, (uint64_t)time);
     accounts.window_end_ns = report->applied.cpu_ns;
     accounts.window_pause_ns = pause > WINDOW_NS ? pause : WINDOW_NS;
 }
 
-static void take_report(const struct order_report *report)
+static void take_report(const struct rec_order_report *report)
 {
     accounts.n_unanswered -= accounts.n_unanswered > 0;
     if (report->is_refusal) {
@@ -729,26 +487,14 @@ static void take_report(const struct order_report *report)
         f->is_never_muted = true;
         accounts.n_muted -= f->subjects[ITSELF].is_muted;
         f->subjects[ITSELF].is_muted = f->subjects[ITSELF].was_muted = false;
+        follow_muting(report->order.function);
     } else if (report->order.kind == REC_ORDER_WINDOW) {
         rec_statistics_window(report->ticks);
         accounts.window_begin = report->applied;
-        accounts.window_change_ns = cpu_between(report->taken.cpu_ns, report->applied.cpu_ns);
+        accounts.window_change_ns = rec_exchange_between(report->taken.cpu_ns, report->applied.cpu_ns);
     } else if (report->order.kind == REC_ORDER_WINDOW_END) {
         end_window(report);
     }
-}
-
-/* Takes the reports of what was carried out, before records that come after it are read. Returns how far the window is
- * by these reports. */
-static enum window_state take_reports(void)
-{
-    pthread_mutex_lock(&exchange.lock);
-    for (size_t i = 0; i < exchange.n_reports; i++)
-        take_report(&exchange.reports[i]);
-    exchange.n_reports = 0;
-    enum window_state window = exchange.window;
-    pthread_mutex_unlock(&exchange.lock);
-    return window;
 }
 
 /* ---- decisions ---- */
@@ -768,16 +514,17 @@ static double aim_of_admitted(void)
     return aim > MIN_AIM * accounts.share ? aim : MIN_AIM * accounts.share;
 }
 
-static bool is_window_due(enum window_state window)
+static bool is_window_due(enum rec_window_state window)
 {
-    return window == WINDOW_NONE && accounts.n_muted &&
-           cpu_between(accounts.window_end_ns, accounts.now_ns) >= accounts.window_pause_ns;
+    return window == REC_WINDOW_NONE && accounts.n_muted &&
+           rec_exchange_between(accounts.window_end_ns, accounts.now_ns) >= accounts.window_pause_ns;
 }
 
 /* Admits what fits, by the windows that there were, and opens the next one. */
 static void open_window(double event_ns)
 {
     count_hidden();
+    rec_exchange_correct(rec_statistics_event_ns());
     double left = aim_of_admitted() - collect_admitted(event_ns) * event_ns;
     double filled = accounts.credit_ns >= 0 && left > 0 ? admit_into(REFILL * left, event_ns) : 0;
     if (filled == 0 && accounts.credit_ns >= 0)
@@ -798,12 +545,12 @@ static bool has_rested(uint64_t cpu_ns)
     return accounts.n_idle_ticks >= IDLE_TICKS && accounts.credit_ns >= accounts.share * MAX_CREDIT_NS / 2;
 }
 
-static void decide(double event_ns, enum window_state window, bool is_rested)
+static void decide(double event_ns, enum rec_window_state window, bool is_rested)
 {
-    if (accounts.n_unanswered && accounts.now_ns - accounts.ordered_ns < ANSWER_NS)
-        return;
+    if (accounts.n_unanswered && accounts.now_ns - accounts.ordered_ns < ANSWER_NS && !is_rested)
+        return;                         /* a program that rests answers when it goes on */
     accounts.n_unanswered = 0;
-    if (window == WINDOW_OPEN && cpu_between(accounts.window_begin.cpu_ns, accounts.now_ns) >= WINDOW_MAX_NS)
+    if (window == REC_WINDOW_OPEN && rec_exchange_between(accounts.window_begin.cpu_ns, accounts.now_ns) >= WINDOW_MAX_NS)
         give_order(REC_ORDER_WINDOW_END, 0);
     else if (is_short_of_credit() && mute_until(aim_of_admitted(), event_ns))
         ;                               /* windows wait */
@@ -820,12 +567,9 @@ void rec_budget_read(const struct pnr_block_header *header, const struct pnr_rec
     if (n && pnr_kind_is_of_ledger(pnr_record_kind(records[0])))
         return;
     pthread_mutex_lock(&accounts.lock);
-    pthread_mutex_lock(&exchange.lock);
-    double event_ns = exchange.event_ns;
-    pthread_mutex_unlock(&exchange.lock);
-    take_reports();
-    advance_to(budget_cpu_ns());
-    accounts.n_events += rec_statistics_read(header, records, n, event_ns);
+    rec_exchange_take_reports(take_report);
+    advance_to(rec_exchange_now());
+    accounts.n_events += rec_statistics_read(header, records, n, rec_exchange_costs().event_ns);
     pthread_mutex_unlock(&accounts.lock);
 }
 
@@ -833,19 +577,17 @@ void rec_budget_tick(void)
 {
     rec_cpu_clock_exclude();
     pthread_mutex_lock(&accounts.lock);
-    pthread_mutex_lock(&exchange.lock);
-    double event_ns = exchange.event_ns, added_ns = exchange.added_ns;
-    pthread_mutex_unlock(&exchange.lock);
-    enum window_state window = take_reports();
-    advance_to(budget_cpu_ns());
+    struct rec_exchange_costs costs = rec_exchange_costs();
+    enum rec_window_state window = rec_exchange_take_reports(take_report);
+    advance_to(rec_exchange_now());
     uint64_t now = accounts.now_ns;
     uint64_t cpu_ns = now - accounts.settled_ns;
-    settle_accounts(event_ns, added_ns);
+    settle_accounts(costs);
     notice_phase();
-    decide(event_ns, window, has_rested(cpu_ns));
+    decide(costs.event_ns, window, has_rested(cpu_ns));
     bool has_muted = accounts.n_muted > 0;
     pthread_mutex_unlock(&accounts.lock);
-    request_if_due(now, has_muted, cpu_ns >= MS);
+    needs_ticks = rec_exchange_request_if_due(now, has_muted, cpu_ns >= MS);
 }
 
 /* ---- start and stop ---- */
@@ -855,29 +597,21 @@ static void free_budget(void)
     rec_statistics_stop();
     free(accounts.functions);
     free(accounts.candidates);
-    free(exchange.waiting);
-    free(exchange.deferred);
-    free(exchange.reports);
+    rec_exchange_stop();
     memset(&accounts, 0, sizeof accounts);
-    memset(&exchange, 0, sizeof exchange);
 }
 
 int rec_budget_start(const struct rec_budget_options *options, struct pnr_err *err)
 {
     (void)err;
     memset(&accounts, 0, sizeof accounts);
-    memset(&exchange, 0, sizeof exchange);
     pthread_mutex_init(&accounts.lock, NULL);
-    pthread_mutex_init(&exchange.lock, NULL);
     accounts.share = options->share;
-    accounts.start_ns = rec_cpu_clock_program();
     accounts.credit_ns = options->share * START_CREDIT_NS;
     accounts.window_pause_ns = WINDOW_NS;
     accounts.windows_share = options->share * WINDOWS_SHARE;
-    exchange.event_ns = options->event_ns;
-    exchange.request = options->request;
+    rec_exchange_start(options);
     rec_statistics_start();
-    rec_buffer_limit(chunk_records(0), NULL);
     needs_ticks = true;
     atomic_store(&budget_is_on, true);
     return 0;
@@ -905,9 +639,9 @@ void rec_budget_stop(struct rec_budget_totals *totals)
     if (!rec_budget_is_on())
         return;
     atomic_store(&budget_is_on, false);
-    take_reports();
-    advance_to(budget_cpu_ns());
-    settle_accounts(exchange.event_ns, exchange.added_ns);
+    rec_exchange_take_reports(take_report);
+    advance_to(rec_exchange_now());
+    settle_accounts(rec_exchange_costs());
     count_hidden();
     sum_up(totals);
     free_budget();

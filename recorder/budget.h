@@ -46,6 +46,8 @@ struct rec_budget_options {
      * thread or with the recording lock. Not called again before rec_budget_take has returned false, unless 100 ms of
      * CPU time have passed. */
     void (*request)(void);
+    /* Reports that an event is found to cost clearly more or less than before; or NULL. With the recording lock. */
+    void (*corrected)(double event_ns);
 };
 
 struct rec_budget_totals {
@@ -96,7 +98,7 @@ void rec_budget_never_mute(uint32_t function);
 /* Adds what recording has cost apart from records: changes, looks at stacks, events that are not recorded. */
 void rec_budget_add_cost(uint64_t ns);
 
-/* Corrects what one event costs. */
+/* Says what one event costs, by a measurement. What the records show corrects it later. */
 void rec_budget_set_event_cost(double ns);
 
 /* True when 100 ms of CPU time have passed since the last rec_budget_take_cost. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "cost_learning.h"
 #include "../format/array.h"
 #include "../format/record.h"
 #include "../format/table.h"
@@ -33,6 +34,7 @@ struct stream_stack {
     uint32_t track;
     uint32_t next_sequence;             /* of the next block, if none is missing */
     uint32_t unused;
+    struct rec_interval interval;       /* for cost_learning.h */
 };
 
 struct recorded_window {
@@ -61,6 +63,7 @@ struct block_reading {
     uint64_t boundary;                  /* ticks at which the next window begins or ends */
     uint32_t window;                    /* the window whose begin or end the boundary is */
     float window_weight;                /* of the window that the records are in; 0: they are in none */
+    uint32_t in_window;                 /* the window that the records are in, from 1; 0: they are in none */
     double event_ns;
 };
 
@@ -130,6 +133,11 @@ double rec_statistics_events_at(double rate)
 double rec_statistics_window_rate(double window_events)
 {
     return statistics.window_ns > 0 ? window_events / statistics.window_ns : 0;
+}
+
+double rec_statistics_event_ns(void)
+{
+    return rec_cost_learning_estimate() * statistics.ns_per_tick;
 }
 
 double rec_statistics_mean_ns(const struct rec_function_calls *calls)
@@ -296,13 +304,16 @@ static void list_stack(struct stream_stack *stream, const struct pnr_record *rec
 static void cross_boundary(struct block_reading *reading, uint64_t ticks)
 {
     reading->window_weight = 0;
+    reading->in_window = 0;
     reading->boundary = UINT64_MAX;
     for (; reading->window < statistics.n_windows; reading->window++) {
         const struct recorded_window *window = &statistics.windows[reading->window % WINDOWS];
         if (ticks >= window->end)
             continue;
-        if (ticks >= window->begin)
+        if (ticks >= window->begin) {
             reading->window_weight = (float)window->weight;
+            reading->in_window = reading->window + 1;
+        }
         reading->boundary = ticks >= window->begin ? window->end : window->begin;
         return;
     }
@@ -323,6 +334,20 @@ static uint32_t switch_track(struct stream_stack *stream, const struct pnr_recor
     return n_open;
 }
 
+/* Learns from an event of a function, or of a C function that it called. calls: what is known of it; or NULL. */
+static void learn_cost(struct stream_stack *stream, struct pnr_record record, const struct rec_function_calls *calls,
+                       bool is_c_call, uint64_t ticks, const struct block_reading *reading)
+{
+    uint32_t kind = pnr_record_kind(record);
+    if (!statistics.n_windows)
+        return;                         /* there is nothing to compare with yet */
+    if (calls && !calls->is_muted && !(is_c_call && calls->are_c_calls_muted))
+        rec_cost_learning_visible(&stream->interval, (kind + 1) << 24 ^ pnr_record_function(record), ticks,
+                                  reading->in_window);
+    else
+        rec_cost_learning_hidden(&stream->interval);
+}
+
 /* Reads the record at i, with the OPEN records that follow it. Returns how many those are. */
 static uint32_t read_event(struct stream_stack *stream, const struct pnr_record *records, uint32_t i, uint32_t n,
                            struct block_reading *reading)
@@ -339,19 +364,24 @@ static uint32_t read_event(struct stream_stack *stream, const struct pnr_record 
             struct rec_function_calls *calls = count_event(stream->frames[stream->depth - 1].function, true, reading);
             if (calls && of.effect == PNR_EFFECT_ENTER)
                 calls->n_c_calls++;
+            learn_cost(stream, r, calls, true, ticks, reading);
         }
     } else if (of.effect == PNR_EFFECT_ENTER && of.subject == PNR_SUBJECT_PYTHON) {
         struct rec_function_calls *calls = count_event(function, false, reading);
         if (calls)
             calls->n_calls++;
         enter_frame(stream, function, ticks);
+        learn_cost(stream, r, calls, false, ticks, reading);
     } else if (of.effect == PNR_EFFECT_LEAVE && of.subject == PNR_SUBJECT_PYTHON) {
-        leave_frame(stream, function, ticks, count_event(function, false, reading), reading);
+        struct rec_function_calls *calls = count_event(function, false, reading);
+        leave_frame(stream, function, ticks, calls, reading);
+        learn_cost(stream, r, calls, false, ticks, reading);
     } else if (pnr_record_kind(r) == PNR_CREATE) {
         count_event(function, false, reading);
     } else if (of.effect == PNR_EFFECT_LEAVE_SEVERAL) {
         pop_several(stream, function);
     } else if (of.effect == PNR_EFFECT_CHANGE) {
+        rec_cost_learning_break(&stream->interval);
         return switch_track(stream, records + i, n - i);
     }
     return 0;
@@ -368,6 +398,8 @@ uint32_t rec_statistics_read(const struct pnr_block_header *header, const struct
     bool is_kept = header->sequence == stream->next_sequence && header->track == stream->track &&
                    !(header->flags & (PNR_BLOCK_RESYNC | PNR_BLOCK_PAUSED));
     uint32_t n_before = stream->n_events;
+    if (!is_kept)
+        rec_cost_learning_break(&stream->interval);
     list_stack(stream, records, header->n_open, is_kept, header->flags & PNR_BLOCK_DEEPER);
     stream->track = header->track;
     for (uint32_t i = header->n_open; i < n; i++)
@@ -387,6 +419,7 @@ void rec_statistics_start(void)
     statistics.streams.slot_size = sizeof(struct stream_stack);
     statistics.weight = statistics.growth = statistics.window_weight = 1;
     statistics.ns_per_tick = 1e9 / (double)rec_clock_rate();
+    rec_cost_learning_start();
 }
 
 void rec_statistics_stop(void)

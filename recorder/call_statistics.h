@@ -28,7 +28,8 @@ struct rec_function_calls {
     float n_timed, time_ns;             /* calls whose whole duration is known, and its sum, each clipped */
     float window_events, window_c_events;       /* records in windows, weighted by windows */
     uint32_t n_calls, n_c_calls;        /* entries since the start, modulo 2^32 */
-    uint32_t is_active;                 /* it is in the list of rec_statistics_active */
+    bool is_active;                     /* it is in the list of rec_statistics_active */
+    bool is_muted, are_c_calls_muted;   /* as the caller has set it: then it is recorded in windows only */
 };
 
 void rec_statistics_start(void);
@@ -62,6 +63,9 @@ double rec_statistics_window_rate(double window_events);
 
 /* Converts a rate to the sum of events that there would be if it had been so for long. */
 double rec_statistics_events_at(double rate);
+
+/* Returns what recording an event costs in ns, as the windows show it (cost_learning.h); 0 when too little is known. */
+double rec_statistics_event_ns(void);
 
 /* Returns the mean duration of the function's calls in ns; REC_STATISTICS_MAX_NS when it is not known. */
 double rec_statistics_mean_ns(const struct rec_function_calls *calls);

@@ -10,6 +10,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const { functions, threads, processes } = data;
 const find = id => document.getElementById(id);
 const shown = processes.filter(process => process.shown);
+const estimated = functions.filter(one => one.estimated);
 const MIN_WIDTH = 1.5;                  // of a bar that is drawn, in pixels
 const LETTER = 7;                       // the width of one in a bar
 const HUES = [212, 28, 135, 275, 50, 335, 172, 245, 88, 305, 192, 5];
@@ -57,11 +58,14 @@ for (const one of functions) {
     one.place = place(one);
     one.searched = searched(`${one.name} ${one.file || ""}`);
 }
+for (const one of estimated)
+    delete one.max_ns;                  // it is not known
 
 const FLAGS = { exception: "left by an exception", unfinished: "not finished", cut: "cut off by the selection",
-                begin_unknown: "its begin was not recorded", exit_missing: "its end was not recorded",
-                inexact: "its begin or end is not exact" };
-const note = item => Object.keys(FLAGS).filter(flag => item[flag]).map(flag => FLAGS[flag]).join(", ");
+                noticed_late: "its begin was noticed late", begin_unknown: "its begin was not recorded",
+                exit_missing: "its end was not recorded", inexact: "its begin or end is not exact" };
+const note = item => Object.keys(FLAGS).filter(flag => item[flag] && !(flag === "begin_unknown" && item.noticed_late))
+    .map(flag => FLAGS[flag]).join(", ");
 
 // ---- the head, and what is missing
 
@@ -76,6 +80,9 @@ function describeMissing() {
         add(`The recorder was told: ${rule}.`);
     for (const ns of new Set(shown.map(process => process.min_duration_ns).filter(Boolean)))
         add(`The recorder left out calls shorter than ${time(ns)}.`);
+    for (const percent of new Set(shown.map(process => process.max_overhead).filter(Boolean)))
+        add(`Recording was to cost ${percent} % of the CPU time at most. Short calls may have been left out for that`
+            + (estimated.length ? "; what they took is estimated, and marked with ~." : "."));
     for (const text of new Set(shown.map(process => process.calls_missing).filter(Boolean)))
         add(`Calls may be missing: ${text}.`);
     if (data.options.length)
@@ -121,6 +128,7 @@ function showCapture() {
             ["Python", process.python], ["interpreter", process.executable], ["recorder", process.recorder],
             ["engine", process.engine], ["why this engine", process.frame_engine_fault], ["clock", process.clock],
             ["filters", process.filters], ["shortest call", process.min_duration_ns && time(process.min_duration_ns)],
+            ["budget", process.max_overhead && `${process.max_overhead} % of the CPU time`],
             ["lost events", process.lost], ["stopped", process.stopped]]);
         find("processes").append(element("details", { open: processes.length === 1 },
             element("summary", {}, `${process.pid}  ${process.name}${process.shown ? "" : " (not selected)"}`),
@@ -138,7 +146,7 @@ function showCapture() {
 function chooseColours() {
     const times = new Map();
     for (const one of functions)
-        times.set(one.package = one.name.split(".", 1)[0], (times.get(one.package) || 0) + one.self_ns);
+        times.set(one.package = one.name.replace(/^~/, "").split(".", 1)[0], (times.get(one.package) || 0) + one.self_ns);
     times.delete("importlib");
     const order = [...times.keys()].sort((a, b) => times.get(b) - times.get(a));
     const hues = new Map(order.map((name, i) => [name, HUES[i % HUES.length]]));
@@ -168,7 +176,8 @@ function makeFlame() {
     const graph = find("graph"), tree = makeTree(), isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
     const width = () => Math.max(graph.clientWidth, 200);
     const describe = node => [time(node.value), tree.value ? percent(node.value / tree.value) : "",
-                              node.function ? plural(node.calls, "call") : ""].filter(Boolean);
+                              node.function ? plural(node.calls, "call") : "",
+                              node.function && node.function.estimated ? "estimated" : ""].filter(Boolean);
     const chart = flamegraph().cellHeight(20).minFrameSize(MIN_WIDTH).inverted(true).resetHeightOnZoom(true)
         .transitionDuration(isCalm ? 0 : 200).width(width())
         .getName(d => (d.x1 - d.x0) * chart.width() > LETTER * d.data.name.length || !d.data.function ? d.data.name
@@ -458,6 +467,8 @@ chooseColours();
 showHead();
 showCapture();
 makeTabs();
+for (const legend of document.querySelectorAll(".estimates"))
+    legend.hidden = !estimated.length;
 if (data.n_tasks > data.tasks.length)
     find("more-tasks").textContent = `Of ${count(data.n_tasks)} these ${count(data.tasks.length)} lived longest.`;
 show(location.hash.slice(1));

@@ -379,7 +379,8 @@ static void learn_call(struct call_stack *stack)
         return;
     uint32_t caller = find_visible(stack);
     if (caller)
-        hidden_rates_add_call(pipeline->rates, caller, stack->frames[stack->n - 1].function, reason);
+        hidden_rates_add_call(pipeline->rates, (struct hidden_situation){ caller, stack->last_event },
+                              stack->frames[stack->n - 1].function, reason);
 }
 
 static void learn_time(struct call_stack *stack, struct recorded_time time)
@@ -389,7 +390,19 @@ static void learn_time(struct call_stack *stack, struct recorded_time time)
     uint32_t caller = find_visible(stack);
     bool is_hidden = is_hidden_frame(stack, stack->n - 1, &reason);
     if (caller)
-        hidden_rates_add_time(stack->filter.pipeline.rates, caller, is_hidden ? top->function : 0, time);
+        hidden_rates_add_time(stack->filter.pipeline.rates, (struct hidden_situation){ caller, stack->last_event },
+                              is_hidden ? top->function : 0, time);
+}
+
+/* Notes which event was the last one of a function that is not muted. */
+static void follow_situation(struct call_stack *stack, struct pnr_record record)
+{
+    struct pnr_kind_effect of = pnr_kind_effect(pnr_record_kind(record));
+    uint32_t function = pnr_record_function(record);
+    bool is_exit = of.effect == PNR_EFFECT_LEAVE;
+    if (of.subject == PNR_SUBJECT_PYTHON && (is_exit || of.effect == PNR_EFFECT_ENTER) &&
+        !ledger_view_is_muted(stack->filter.pipeline.muted, function, false))
+        stack->last_event = function << 1 | is_exit;
 }
 
 /* Accounts for the time up to ns, at which n_events events come. */
@@ -404,8 +417,7 @@ static void account_time(struct call_stack *stack, uint64_t ns, uint64_t n_event
         stack->n_before_window = stack->n;
     if (stack->n == 0)
         return;
-    if (time.ns > pipeline->rates->max_ns)
-        time.ns = pipeline->rates->max_ns;
+    hidden_rates_cut(pipeline->rates, &time);
     if (pipeline->learns_rates)
         hidden_rates_note_interval(pipeline->rates, time);
     if (!muted->is_known)
@@ -414,7 +426,8 @@ static void account_time(struct call_stack *stack, uint64_t ns, uint64_t n_event
         learn_time(stack, time);
     else if (!pipeline->learns_rates && !muted->in_window && muted->n_muted &&
              pnr_subject_is_function(stack->frames[stack->n - 1].subject))
-        slice_filter_add_time(&stack->filter, stack->frames[stack->n - 1].function, time);
+        slice_filter_add_time(&stack->filter, (struct hidden_situation){ stack->frames[stack->n - 1].function,
+                                                                     stack->last_event }, time);
 }
 
 void call_stack_run(struct call_stack *stack, uint64_t ns)
@@ -474,6 +487,8 @@ static inline __attribute__((always_inline)) void convert_records(struct call_st
             convert_record(stack, input, next, ns);
         if (variant == PIPELINE_MUTED && pipeline.learns_rates && stack->n > n_before)
             learn_call(stack);
+        if (variant == PIPELINE_MUTED && pipeline.rates)
+            follow_situation(stack, record);
     }
     pipeline.count->events += next - first;
     input->next = next;

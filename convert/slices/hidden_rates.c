@@ -6,25 +6,42 @@
 #include "format/array.h"
 
 /* How many earlier times of a caller are kept: those at some earlier windows. */
-#define MAX_SAMPLES 64
+#define MAX_SAMPLES 32
+
+/* Situations of which each counts for itself. In others all of the function's time counts. */
+#define MAX_SITUATIONS (1 << 16)
+
+/* Another process has the processor for longer than this, mostly. A shorter time is cut in windows only. */
+#define PREEMPTED_NS 2000000
 
 /* Times of a window that are kept until its CPU time is known. */
 #define MAX_WINDOW_TIMES (1 << 16)
 
-/* One of so many last times of a window has the recorder's own work in it, as it sees that the window is to end. */
-#define N_ENDING 8
+/* One of so many first times of a window, and one of so many last ones, has the recorder's own work in it. */
+#define N_OUTERMOST 8
+
+/* In a window of fewer times each is so long that the work at its begin is nothing compared with it. */
+#define MIN_TIMES 64
 
 /* No more than this share of a time is taken for the cost of its events, however they were calibrated: a call that
  * does nothing takes about two thirds of what its events cost. */
 #define MAX_COST_SHARE 0.6
 
+/* A window that is shorter says no more about the time that it stands for than one of this length. */
+#define MIN_WINDOW_NS 50000
+
+/* A sum over windows: each counts by the time that it stands for. */
+struct weighted_time {
+    double ns, n_events;
+};
+
 struct time_sample {
     uint32_t n_windows;
-    struct recorded_time time;          /* of the caller, up to the end of as many windows */
+    struct weighted_time time;          /* of the caller, up to the end of as many windows */
 };
 
 struct hidden_caller {
-    struct recorded_time time;          /* in windows that have ended */
+    struct weighted_time time;          /* in windows that have ended */
     struct recorded_time in_window;     /* in the present one */
     uint32_t first_pair;                /* list; 0 = none */
     uint32_t next_touched;
@@ -39,15 +56,17 @@ struct hidden_pair {
     struct mute_reason reason;
     bool is_hidden;                     /* by what is muted now */
     bool has_base;                      /* `base` also has the windows before its first call */
-    uint64_t calls;
-    struct recorded_time self, self_in_window;
-    struct recorded_time base;          /* the caller's, in windows in which the function was muted */
+    uint32_t calls_in_window;           /* in the present one */
+    struct recorded_time self_in_window;
+    double calls;                       /* in windows that have ended, like the next */
+    struct weighted_time self;
+    struct weighted_time base;          /* the caller's, in windows in which the function was muted */
     double calls_per_ns, self_per_ns;
 };
 
 /* Time in a window. */
 struct window_time {
-    uint32_t caller, pair;              /* pair: 0 if it is the caller's own */
+    uint32_t callers[2], pairs[2];      /* in any situation, in this one or 0; pairs: 0 for the caller's own */
     struct recorded_time time;
 };
 
@@ -59,9 +78,9 @@ struct rate_slot {
 void hidden_rates_init(struct hidden_rates *rates, double event_cost_ns)
 {
     *rates = (struct hidden_rates){ .event_cost_ns = event_cost_ns, .n_callers = 1, .n_pairs = 1,
-                                    .max_ns = UINT64_MAX };
-    rates->by_function = rates->by_both = (struct pnr_table){ .slot_size = sizeof(struct rate_slot),
-                                                              .secret = pnr_table_secret() };
+                                    .max_ns = UINT64_MAX, .part = 1 };
+    rates->by_situation = rates->by_both = (struct pnr_table){ .slot_size = sizeof(struct rate_slot),
+                                                               .secret = pnr_table_secret() };
 }
 
 void hidden_rates_clear(struct hidden_rates *rates)
@@ -71,7 +90,7 @@ void hidden_rates_clear(struct hidden_rates *rates)
     free(rates->times);
     free(rates->intervals);
     free(rates->limits);
-    pnr_table_clear(&rates->by_function);
+    pnr_table_clear(&rates->by_situation);
     pnr_table_clear(&rates->by_both);
     *rates = (struct hidden_rates){ .event_cost_ns = 0 };
 }
@@ -82,10 +101,16 @@ static void add_recorded(struct recorded_time *to, struct recorded_time time)
     to->n_events += time.n_events;
 }
 
-/* Returns the time without what its events took. */
-static double program_ns(const struct hidden_rates *rates, struct recorded_time time)
+static void add_weighted(struct weighted_time *to, struct recorded_time time, double weight)
 {
-    double ns = (double)time.ns, cost = (double)time.n_events * rates->event_cost_ns;
+    to->ns += weight * (double)time.ns;
+    to->n_events += weight * (double)time.n_events;
+}
+
+/* Returns the time without what its events took. */
+static double program_ns(const struct hidden_rates *rates, double ns, double n_events)
+{
+    double cost = n_events * rates->event_cost_ns;
     return cost < ns * MAX_COST_SHARE ? ns - cost : ns * (1 - MAX_COST_SHARE);
 }
 
@@ -117,6 +142,11 @@ void hidden_rates_note_interval(struct hidden_rates *rates, struct recorded_time
     rates->n_events += time.n_events;
 }
 
+struct interval_limit {
+    uint64_t max_ns;
+    double part;
+};
+
 /* Returns the time to which longer ones are cut, so that all add up to cpu_ns; UINT64_MAX if they do not exceed it. */
 static uint64_t find_limit(const struct interval_bucket *intervals, uint64_t cpu_ns)
 {
@@ -134,7 +164,29 @@ static uint64_t find_limit(const struct interval_bucket *intervals, uint64_t cpu
     return UINT64_MAX;
 }
 
-void hidden_rates_limit_intervals(struct hidden_rates *rates, uint64_t cpu_ns, uint64_t cost_ns)
+/* Returns what all times add up to when longer ones are cut to max_ns. */
+static double sum_cut(const struct interval_bucket *intervals, uint64_t max_ns)
+{
+    double sum = 0;
+    for (unsigned k = 0; intervals && k < INTERVAL_BUCKETS; k++)
+        sum += intervals[k].n && intervals[k].ns / intervals[k].n > max_ns ? (double)intervals[k].n * (double)max_ns :
+                                                                              (double)intervals[k].ns;
+    return sum;
+}
+
+static struct interval_limit limit_to(const struct interval_bucket *intervals, uint64_t cpu_ns, bool in_window)
+{
+    struct interval_limit limit = { find_limit(intervals, cpu_ns), 1 };
+    if (in_window || limit.max_ns >= PREEMPTED_NS)
+        return limit;
+    limit.max_ns = PREEMPTED_NS;
+    double sum = sum_cut(intervals, PREEMPTED_NS);
+    if (sum > (double)cpu_ns)
+        limit.part = (double)cpu_ns / sum;
+    return limit;
+}
+
+void hidden_rates_limit_intervals(struct hidden_rates *rates, uint64_t cpu_ns, uint64_t cost_ns, bool in_window)
 {
     if (pnr_array_reserve(&rates->limits, &rates->limit_capacity, rates->n_limits + 1) < 0) {
         rates->is_out_of_memory = true;
@@ -143,23 +195,44 @@ void hidden_rates_limit_intervals(struct hidden_rates *rates, uint64_t cpu_ns, u
     double other_ns = (double)cost_ns - (double)rates->n_events * rates->event_cost_ns;     /* no event's */
     if (other_ns > 0)
         cpu_ns -= other_ns < (double)cpu_ns / 2 ? (uint64_t)other_ns : cpu_ns / 2;
-    rates->limits[rates->n_limits++] = find_limit(rates->intervals, cpu_ns);
+    rates->limits[rates->n_limits++] = limit_to(rates->intervals, cpu_ns, in_window);
     rates->n_events = 0;
+    if (!in_window)
+        rates->apart_ns += (double)cpu_ns;
     if (rates->intervals)
         memset(rates->intervals, 0, INTERVAL_BUCKETS * sizeof *rates->intervals);
 }
 
 void hidden_rates_use_limit(struct hidden_rates *rates, size_t i)
 {
-    rates->max_ns = i < rates->n_limits ? rates->limits[i] : UINT64_MAX;
+    bool is_known = i < rates->n_limits;
+    rates->max_ns = is_known ? rates->limits[i].max_ns : UINT64_MAX;
+    rates->part = is_known ? rates->limits[i].part : 1;
+}
+
+void hidden_rates_cut(const struct hidden_rates *rates, struct recorded_time *time)
+{
+    if (time->ns > rates->max_ns)
+        time->ns = rates->max_ns;
+    if (rates->part < 1)
+        time->ns = (uint64_t)(rates->part * (double)time->ns);
 }
 
 /* ---- learning ---- */
 
-/* Returns the number of the caller, which is added if it is new; 0 when out of memory. */
-static uint32_t find_caller(struct hidden_rates *rates, uint32_t function)
+static uint64_t situation_key(struct hidden_situation situation)
 {
-    struct rate_slot *slot = pnr_table_add(&rates->by_function, function);
+    return (uint64_t)situation.last_event << 32 | situation.caller;
+}
+
+/* Returns the number of the caller in this situation, which is added if it is new; 0 when there are too many, or out of
+ * memory. */
+static uint32_t find_caller(struct hidden_rates *rates, struct hidden_situation situation)
+{
+    if (rates->n_callers >= MAX_SITUATIONS && situation.last_event &&
+        !pnr_table_find(&rates->by_situation, situation_key(situation)))
+        return 0;
+    struct rate_slot *slot = pnr_table_add(&rates->by_situation, situation_key(situation));
     if (slot && slot->index)
         return slot->index;
     if (!slot || pnr_array_reserve(&rates->callers, &rates->caller_capacity, (size_t)rates->n_callers + 1) < 0) {
@@ -190,39 +263,49 @@ static uint32_t find_pair(struct hidden_rates *rates, uint32_t caller, uint32_t 
     return slot->index = rates->n_pairs++;
 }
 
+/* Puts a caller on the list of those that have run in the window. */
+static void touch_caller(struct hidden_rates *rates, uint32_t number)
+{
+    struct hidden_caller *caller = &rates->callers[number];
+    if (caller->is_touched)
+        return;
+    caller->is_touched = true;
+    caller->next_touched = rates->touched;
+    rates->touched = number;
+}
+
 /* Adds the times that are kept, none of them longer than limit_ns. */
 static void add_window_times(struct hidden_rates *rates, uint64_t limit_ns)
 {
     for (size_t i = 0; i < rates->n_times; i++) {
         const struct window_time *one = &rates->times[i];
-        struct hidden_caller *of = &rates->callers[one->caller];
         struct recorded_time time = one->time;
         if (time.ns > limit_ns)
             time.ns = limit_ns;
-        add_recorded(&of->in_window, time);
-        if (one->pair)
-            add_recorded(&rates->pairs[one->pair].self_in_window, time);
-        if (of->is_touched)
-            continue;
-        of->is_touched = true;
-        of->next_touched = rates->touched;
-        rates->touched = one->caller;
+        add_recorded(&rates->window, time);
+        for (int k = 0; k < 2 && one->callers[k]; k++) {
+            add_recorded(&rates->callers[one->callers[k]].in_window, time);
+            if (one->pairs[k])
+                add_recorded(&rates->pairs[one->pairs[k]].self_in_window, time);
+            touch_caller(rates, one->callers[k]);
+        }
     }
     rates->n_times = 0;
 }
 
-/* Makes the longest of the window's last times as long as the others of the same function are on average: more of it
+/* Makes the longest of these times of the window as long as the others of the same function are on average: more of it
  * may be the recorder's than the program's. */
-static void mend_ending(struct hidden_rates *rates)
+static void mend_longest(struct hidden_rates *rates, size_t begin, size_t end)
 {
     struct window_time *times = rates->times, *longest = NULL;
     struct recorded_time sum = { 0, 0 };
-    size_t n = rates->n_times, n_same = 0;
-    for (size_t i = n > N_ENDING ? n - N_ENDING : 0; i < n; i++)
+    size_t n_same = 0;
+    for (size_t i = begin; i < end; i++)
         if (!longest || times[i].time.ns > longest->time.ns)
             longest = &times[i];
-    for (size_t i = 0; i < n; i++) {
-        if (&times[i] == longest || times[i].caller != longest->caller || times[i].pair != longest->pair)
+    for (size_t i = 0; i < rates->n_times; i++) {
+        if (&times[i] == longest || times[i].callers[0] != longest->callers[0] ||
+            times[i].pairs[0] != longest->pairs[0])
             continue;
         add_recorded(&sum, times[i].time);
         n_same++;
@@ -231,10 +314,27 @@ static void mend_ending(struct hidden_rates *rates)
         longest->time.ns = n_same ? sum.ns / n_same : 0;
 }
 
-void hidden_rates_add_time(struct hidden_rates *rates, uint32_t caller, uint32_t hidden, struct recorded_time time)
+static void mend_outermost(struct hidden_rates *rates)
 {
-    uint32_t number = rates->is_out_of_memory ? 0 : find_caller(rates, caller);
-    if (!number)
+    size_t n = rates->n_times, n_outermost = n < N_OUTERMOST ? n : N_OUTERMOST;
+    if (n >= MIN_TIMES)
+        mend_longest(rates, 0, n_outermost);
+    mend_longest(rates, n - n_outermost, n);
+}
+
+/* Finds the callers of all of the function's time and of this situation. Returns false when out of memory. */
+static bool find_callers(struct hidden_rates *rates, struct hidden_situation situation, uint32_t callers[2])
+{
+    callers[0] = rates->is_out_of_memory ? 0 : find_caller(rates, (struct hidden_situation){ situation.caller, 0 });
+    callers[1] = callers[0] && situation.last_event ? find_caller(rates, situation) : 0;
+    return callers[0];
+}
+
+void hidden_rates_add_time(struct hidden_rates *rates, struct hidden_situation situation, uint32_t hidden,
+                           struct recorded_time time)
+{
+    struct window_time one = { .time = time };
+    if (!find_callers(rates, situation, one.callers))
         return;
     if (rates->n_times == MAX_WINDOW_TIMES)
         add_window_times(rates, UINT64_MAX);
@@ -242,24 +342,31 @@ void hidden_rates_add_time(struct hidden_rates *rates, uint32_t caller, uint32_t
         rates->is_out_of_memory = true;
         return;
     }
-    uint32_t pair = hidden ? find_pair(rates, number, hidden) : 0;
-    rates->times[rates->n_times++] = (struct window_time){ number, pair, time };
+    for (int k = 0; k < 2 && one.callers[k] && hidden; k++)
+        one.pairs[k] = find_pair(rates, one.callers[k], hidden);
+    rates->times[rates->n_times++] = one;
 }
 
-void hidden_rates_add_call(struct hidden_rates *rates, uint32_t caller, uint32_t hidden, struct mute_reason reason)
+void hidden_rates_add_call(struct hidden_rates *rates, struct hidden_situation situation, uint32_t hidden,
+                           struct mute_reason reason)
 {
-    uint32_t number = rates->is_out_of_memory ? 0 : find_caller(rates, caller);
-    uint32_t pair = number ? find_pair(rates, number, hidden) : 0;
-    if (!pair)
+    uint32_t callers[2];
+    if (!find_callers(rates, situation, callers))
         return;
-    rates->pairs[pair].reason = reason;
-    rates->pairs[pair].calls++;
+    for (int k = 0; k < 2 && callers[k]; k++) {
+        uint32_t pair = find_pair(rates, callers[k], hidden);
+        if (!pair)
+            continue;
+        rates->pairs[pair].reason = reason;
+        rates->pairs[pair].calls_in_window++;
+        touch_caller(rates, callers[k]);
+    }
 }
 
 /* Returns the time that the caller had at the end of the window before which the reason began. */
-static struct recorded_time time_before(const struct hidden_caller *caller, uint32_t n_windows)
+static struct weighted_time time_before(const struct hidden_caller *caller, uint32_t n_windows)
 {
-    struct recorded_time time = { 0, 0 };
+    struct weighted_time time = { 0, 0 };
     for (uint32_t i = 0; i < caller->n_samples && caller->samples[i].n_windows <= n_windows; i++)
         time = caller->samples[i].time;
     return time;
@@ -279,35 +386,50 @@ static void keep_sample(struct hidden_caller *caller, uint32_t n_windows)
 /* The caller's time in this window counts for each function that was muted in it. A function that is new to the caller
  * was not called in the windows before, if it was muted then. */
 static void extend_bases(struct hidden_rates *rates, const struct hidden_caller *caller,
-                         const struct ledger_view *muted)
+                         const struct ledger_view *muted, double weight)
 {
     for (uint32_t i = caller->first_pair; i; i = rates->pairs[i].next) {
         struct hidden_pair *pair = &rates->pairs[i];
         uint32_t since = 0;
-        add_recorded(&pair->self, pair->self_in_window);
+        add_weighted(&pair->self, pair->self_in_window, weight);
+        pair->calls += weight * pair->calls_in_window;
         pair->self_in_window = (struct recorded_time){ 0, 0 };
+        pair->calls_in_window = 0;
         if (!ledger_view_muted_since(muted, pair->reason.function, pair->reason.is_c_calls, &since))
             continue;
         if (!pair->has_base) {
-            struct recorded_time before = time_before(caller, since);
-            pair->base = (struct recorded_time){ caller->time.ns - before.ns,
+            struct weighted_time before = time_before(caller, since);
+            pair->base = (struct weighted_time){ caller->time.ns - before.ns,
                                                  caller->time.n_events - before.n_events };
             pair->has_base = true;
         }
-        add_recorded(&pair->base, caller->in_window);
+        add_weighted(&pair->base, caller->in_window, weight);
     }
+}
+
+/* Returns how much a nanosecond of the window counts. A window ends after so many events: it is short where there are
+ * many of them. But it stands for the time since the one before, however short it is. Where no CPU time was reported
+ * in that time, it stands for itself. */
+static double weigh_window(struct hidden_rates *rates)
+{
+    double ns = program_ns(rates, (double)rates->window.ns, (double)rates->window.n_events);
+    double weight = (rates->apart_ns > 0 ? rates->apart_ns : ns) / (ns > MIN_WINDOW_NS ? ns : MIN_WINDOW_NS);
+    rates->window = (struct recorded_time){ 0, 0 };
+    rates->apart_ns = 0;
+    return weight;
 }
 
 void hidden_rates_end_window(struct hidden_rates *rates, const struct ledger_view *muted)
 {
-    mend_ending(rates);
-    add_window_times(rates, rates->n_limits ? rates->limits[rates->n_limits - 1] : UINT64_MAX);
+    mend_outermost(rates);
+    add_window_times(rates, rates->n_limits ? rates->limits[rates->n_limits - 1].max_ns : UINT64_MAX);
+    double weight = weigh_window(rates);
     while (rates->touched) {
         struct hidden_caller *caller = &rates->callers[rates->touched];
         rates->touched = caller->next_touched;
         caller->is_touched = false;
-        extend_bases(rates, caller, muted);
-        add_recorded(&caller->time, caller->in_window);
+        extend_bases(rates, caller, muted, weight);
+        add_weighted(&caller->time, caller->in_window, weight);
         caller->in_window = (struct recorded_time){ 0, 0 };
         keep_sample(caller, muted->n_windows);
     }
@@ -317,11 +439,11 @@ void hidden_rates_settle(struct hidden_rates *rates)
 {
     for (uint32_t i = 1; i < rates->n_pairs; i++) {
         struct hidden_pair *pair = &rates->pairs[i];
-        double base_ns = program_ns(rates, pair->base);
+        double base_ns = program_ns(rates, pair->base.ns, pair->base.n_events);
         if (base_ns <= 0)
             continue;
-        pair->calls_per_ns = (double)pair->calls / base_ns;
-        pair->self_per_ns = program_ns(rates, pair->self) / base_ns;
+        pair->calls_per_ns = pair->calls / base_ns;
+        pair->self_per_ns = program_ns(rates, pair->self.ns, pair->self.n_events) / base_ns;
     }
 }
 
@@ -353,11 +475,19 @@ static void add_hidden_calls(struct hidden_time *hidden, struct hidden_rates *ra
     hidden->calls[i].ns += ns;
 }
 
+/* Returns the first pair of what is known best of the situation; 0 when nothing is. */
+static uint32_t find_pairs(const struct hidden_rates *rates, struct hidden_situation situation)
+{
+    const struct rate_slot *slot = pnr_table_find(&rates->by_situation, situation_key(situation));
+    if (!slot)                          /* no window has met this situation */
+        slot = pnr_table_find(&rates->by_situation, situation_key((struct hidden_situation){ situation.caller, 0 }));
+    return slot ? rates->callers[slot->index].first_pair : 0;
+}
+
 void hidden_time_settle(struct hidden_time *hidden, struct hidden_rates *rates)
 {
-    const struct rate_slot *slot = hidden->time.ns ? pnr_table_find(&rates->by_function, hidden->caller) : NULL;
-    uint32_t first = slot ? rates->callers[slot->index].first_pair : 0;
-    double ns = program_ns(rates, hidden->time), share = 0;
+    uint32_t first = hidden->time.ns ? find_pairs(rates, hidden->situation) : 0;
+    double ns = program_ns(rates, (double)hidden->time.ns, (double)hidden->time.n_events), share = 0;
     hidden->time = (struct recorded_time){ 0, 0 };
     for (uint32_t i = first; i; i = rates->pairs[i].next)
         share += rates->pairs[i].is_hidden ? rates->pairs[i].self_per_ns : 0;
@@ -369,12 +499,12 @@ void hidden_time_settle(struct hidden_time *hidden, struct hidden_rates *rates)
     }
 }
 
-void hidden_time_add(struct hidden_time *hidden, struct hidden_rates *rates, uint32_t caller,
+void hidden_time_add(struct hidden_time *hidden, struct hidden_rates *rates, struct hidden_situation situation,
                      struct recorded_time time)
 {
-    if (hidden->caller != caller)
+    if (situation_key(hidden->situation) != situation_key(situation))
         hidden_time_settle(hidden, rates);
-    hidden->caller = caller;
+    hidden->situation = situation;
     add_recorded(&hidden->time, time);
 }
 

@@ -36,6 +36,7 @@ struct recorded_time {
 };
 
 struct interval_bucket;
+struct interval_limit;
 struct window_time;
 struct hidden_caller;
 struct hidden_pair;
@@ -46,15 +47,18 @@ struct hidden_rates {
     struct hidden_pair *pairs;          /* [0] is not one */
     uint32_t n_callers, n_pairs;
     size_t caller_capacity, pair_capacity;
-    struct pnr_table by_function;       /* callers */
+    struct pnr_table by_situation;      /* callers: all of a function's time, and what follows one event */
     struct pnr_table by_both;           /* pairs */
     uint32_t touched;                   /* list of the callers that have run in the window */
     struct window_time *times;          /* in the present window, in which there is no limit yet; owned */
     size_t n_times, times_capacity;
+    struct recorded_time window;        /* the present window, all callers together */
+    double apart_ns;                    /* CPU time since the window before */
     uint64_t max_ns;                    /* the longest time between two events that counts now */
+    double part;                        /* of it, and of shorter ones */
     struct interval_bucket *intervals;  /* times between events since the last report of cost, by their length; owned */
     uint64_t n_events;                  /* since the last report */
-    uint64_t *limits;                   /* max_ns before each report of cost; owned */
+    struct interval_limit *limits;      /* before each report of cost; owned */
     size_t n_limits, limit_capacity;
     bool is_out_of_memory;              /* sticks */
 };
@@ -64,16 +68,26 @@ void hidden_rates_init(struct hidden_rates *rates, double event_cost_ns);
 void hidden_rates_clear(struct hidden_rates *rates);
 
 /* Of a time between two events only what the program can have run counts: threads wait, and processors have other
- * work. The ledger reports the CPU time; the longest times are cut until they add up to that. While rates are learned,
+ * work. The ledger reports the CPU time; the longest times are cut until they add up to that. Outside of windows those
+ * that may be the program's own are not cut: of all an equal part counts. While rates are learned,
  * hidden_rates_note_interval() gets all times up to the report, and hidden_rates_limit_intervals() the CPU time and the
- * cost that was accounted in it. When they are applied, hidden_rates_use_limit() takes the result: i counts the reports
- * that have been passed. */
+ * cost that was accounted in it, and whether it was that of a window. When they are applied, hidden_rates_use_limit()
+ * takes the result: i counts the reports that have been passed. hidden_rates_cut() makes of a time what counts. */
 void hidden_rates_note_interval(struct hidden_rates *rates, struct recorded_time time);
-void hidden_rates_limit_intervals(struct hidden_rates *rates, uint64_t cpu_ns, uint64_t cost_ns);
+void hidden_rates_limit_intervals(struct hidden_rates *rates, uint64_t cpu_ns, uint64_t cost_ns, bool in_window);
 void hidden_rates_use_limit(struct hidden_rates *rates, size_t i);
+void hidden_rates_cut(const struct hidden_rates *rates, struct recorded_time *time);
 
-/* Time in a window in which caller was the innermost function that is not hidden. hidden: the one that ran, or 0. */
-void hidden_rates_add_time(struct hidden_rates *rates, uint32_t caller, uint32_t hidden, struct recorded_time time);
+/* Where calls are hidden. What a function does depends on what it has done: so it makes a difference which event, of
+ * those that are recorded outside of windows, too, was the last one. */
+struct hidden_situation {
+    uint32_t caller;                    /* the innermost function that is not hidden */
+    uint32_t last_event;                /* any number for it, other than 0; 0: not known */
+};
+
+/* Time in a window in this situation. hidden: the function that ran, or 0. */
+void hidden_rates_add_time(struct hidden_rates *rates, struct hidden_situation situation, uint32_t hidden,
+                           struct recorded_time time);
 
 /* What makes a call hidden outside of windows: that this function is muted, or its calls of C functions are. */
 struct mute_reason {
@@ -82,7 +96,8 @@ struct mute_reason {
 };
 
 /* A call in a window. */
-void hidden_rates_add_call(struct hidden_rates *rates, uint32_t caller, uint32_t hidden, struct mute_reason reason);
+void hidden_rates_add_call(struct hidden_rates *rates, struct hidden_situation situation, uint32_t hidden,
+                           struct mute_reason reason);
 
 void hidden_rates_end_window(struct hidden_rates *rates, const struct ledger_view *muted);
 
@@ -94,15 +109,14 @@ void hidden_rates_choose(struct hidden_rates *rates, const struct ledger_view *m
 
 /* What an open slice hides. */
 struct hidden_time {
-    struct recorded_time time;          /* in which caller was innermost, since the last hidden_time_settle() */
-    uint32_t caller;
+    struct recorded_time time;          /* in this situation, since the last hidden_time_settle() */
+    struct hidden_situation situation;
     struct hidden_calls *calls;         /* before that; owned */
     size_t n, capacity;
 };
 
-/* Adds time, outside of windows, in which caller was the innermost recorded function and the slice the innermost one.
- * */
-void hidden_time_add(struct hidden_time *hidden, struct hidden_rates *rates, uint32_t caller,
+/* Adds time in this situation, outside of windows, in which the slice was the innermost one. */
+void hidden_time_add(struct hidden_time *hidden, struct hidden_rates *rates, struct hidden_situation situation,
                      struct recorded_time time);
 
 /* Estimates the calls of the time added so far: comes before hidden_rates_choose(), and at the end of the slice. */

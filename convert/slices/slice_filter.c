@@ -98,10 +98,10 @@ void slice_filter_instant(struct slice_filter *filter, const char *text, uint64_
         sink->instant(sink, filter->thread, ns, text);
 }
 
-void slice_filter_add_time(struct slice_filter *filter, uint32_t caller, struct recorded_time time)
+void slice_filter_add_time(struct slice_filter *filter, struct hidden_situation situation, struct recorded_time time)
 {
     if (filter->hidden && filter->n > 0)
-        hidden_time_add(&filter->hidden[filter->n - 1], filter->pipeline.rates, caller, time);
+        hidden_time_add(&filter->hidden[filter->n - 1], filter->pipeline.rates, situation, time);
 }
 
 void slice_filter_settle_hidden(struct slice_filter *filter)

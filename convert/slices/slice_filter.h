@@ -65,7 +65,7 @@ void slice_filter_leave_hidden(struct slice_filter *filter, uint64_t frame);
 void slice_filter_instant(struct slice_filter *filter, const char *text, uint64_t ns);
 
 /* The innermost slice ran for this time outside of windows, with caller as the innermost function that was recorded. */
-void slice_filter_add_time(struct slice_filter *filter, uint32_t caller, struct recorded_time time);
+void slice_filter_add_time(struct slice_filter *filter, struct hidden_situation situation, struct recorded_time time);
 
 /* What is muted changes: estimates what the open slices hide so far. */
 void slice_filter_settle_hidden(struct slice_filter *filter);

@@ -370,11 +370,13 @@ static char *put_json_process(char *to, const struct trace *trace, uint64_t ns)
     return to + sprintf(to, ",\"pid\":%" PRIu32, ((const struct trace_json *)trace)->pid);
 }
 
-/* Windows are async events, which viewers show in a row of their own; the others are counters. */
+/* Windows are async events, which viewers show in a row of their own; the others are counters. Viewers join async events
+ * with one id, also of two processes. */
 static void json_ledger_event(struct trace *trace, const struct sink_ledger_event *event)
 {
     char *to = begin_json_event(trace, 0);
     bool is_window = event->kind == SINK_WINDOW || event->kind == SINK_WINDOW_END;
+    uint32_t pid = ((const struct trace_json *)trace)->pid;
     if (!to)
         return;
     if (is_window)
@@ -387,7 +389,7 @@ static void json_ledger_event(struct trace *trace, const struct sink_ledger_even
         *to++ = event->kind == SINK_WINDOW ? 'b' : 'e';
     to = put_json_process(PUT(to, "\""), trace, event->ns);
     if (is_window)
-        to += sprintf(to, ",\"tid\":%" PRIu32 ",\"id\":\"window\"}", ((const struct trace_json *)trace)->pid);
+        to += sprintf(to, ",\"tid\":%" PRIu32 ",\"id\":%" PRIu32 "}", pid, pid);
     else if (event->kind == SINK_MUTED)
         to += sprintf(to, ",\"args\":{\"functions\":%.0f}}", event->value);
     else

@@ -12,7 +12,7 @@
 
 #include "engine.h"
 #include "lives.h"
-#include "muting.h"
+#include "muted_exits.h"
 
 #if PY_VERSION_HEX >= 0x030C0000
 
@@ -113,7 +113,7 @@ static __attribute__((noinline)) PyObject *append_event_slowly(PyThreadState *ts
 {
     cpython_frame *f = cpython_running(ts);
     if (!f || cpython_code(f) != code || rec_tag_peek(f) == (uint64_t)rec_functions.plain << 32)
-        return rec_tool_nothing();      /* the last is the function that is called to measure an event (muting.c) */
+        return rec_tool_nothing();      /* the last is the function that is called to measure an event (event_cost.c) */
     if (is_beyond_boundary(ts, f)) {
         skip_in_life(kind, f);
         return rec_tool_nothing();
@@ -129,7 +129,7 @@ static __attribute__((noinline)) PyObject *append_event_slowly(PyThreadState *ts
             skip_in_life(kind, f);
         return rec_tool_nothing();
     }
-    if (rec_tag_flags(tag) & REC_TAG_SLOW && !rec_muting_filter(ts, thread, f, (uint32_t)tag, kind))
+    if (rec_tag_flags(tag) & REC_TAG_SLOW && !rec_muted_exits_filter(ts, thread, f, (uint32_t)tag, kind))
         return rec_tool_nothing();
     if (!count_frame(thread, kind))
         return rec_tool_nothing();
@@ -261,7 +261,8 @@ static uint32_t count_outside(PyThreadState *ts, struct rec_thread *thread, cpyt
     return thread->unwound.n_outside;
 }
 
-/* Returns true when the records have left the running frame already, or have never entered it. */
+/* Returns true when the records have left the running frame already, or have never entered it. Then nothing more is
+ * expected of it. */
 static bool is_left_already(PyThreadState *ts)
 {
     cpython_frame *f = cpython_running(ts);
@@ -272,10 +273,15 @@ static bool is_left_already(PyThreadState *ts)
     if (!tag || rec_tag_flags(tag) & REC_TAG_EXCLUDED)
         return false;
     const struct rec_buffer *buffer = &thread->buffer;
+    bool is_left;
     if (buffer->chunk >= 0 && buffer->next != buffer->first && rec_tag_flags(tag) & REC_TAG_CONTINUABLE &&
         pnr_record_frame(buffer->next[-1]) == rec_frame_identity(f))
-        return !pnr_kind_enters_frame(pnr_record_kind(buffer->next[-1]));
-    return thread->stack.depth <= count_outside(ts, thread, f);
+        is_left = pnr_kind_effect(pnr_record_kind(buffer->next[-1])).effect == PNR_EFFECT_LEAVE;
+    else
+        is_left = thread->stack.depth <= count_outside(ts, thread, f);
+    if (is_left && rec_tag_flags(tag) & REC_TAG_SLOW)
+        rec_muted_exits_skip(f, (uint32_t)tag);
+    return is_left;
 }
 
 /* True for a function that has no records, whatever its caller is. */

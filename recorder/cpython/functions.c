@@ -5,7 +5,7 @@
 #include "call_inlining.h"
 #include "codes.h"
 #include "lives.h"
-#include "muting.h"
+#include "muted.h"
 #include "../budget.h"
 #include "../name_table.h"
 
@@ -146,7 +146,7 @@ static uint64_t make_tag(const cpython_frame *f)
         flags |= REC_TAG_SUBSCRIPT;
     if (index && rec_budget_is_on() && (!(code->co_flags & CO_OPTIMIZED) || flags >> REC_TAG_WATCHED_SHIFT))
         rec_budget_never_mute(index);   /* a module or class body, or a function that names a thread */
-    if (index && rec_muting_is_slow(index))
+    if (index && rec_muted_is_slow(index))
         flags |= REC_TAG_SLOW;
     if (index || flags & REC_TAG_NOT_FULL) {
         tag = ((uint64_t)rec_functions.plain | flags) << 32 | index;

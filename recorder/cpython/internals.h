@@ -452,6 +452,17 @@ static inline bool cpython_is_leaving(const cpython_frame *f)
     return opcode == RETURN_VALUE || opcode == INSTRUMENTED_RETURN_VALUE;
 }
 
+/* True for a frame that stands at an instruction with events. */
+static inline bool cpython_has_events(const cpython_frame *f)
+{
+    int opcode = cpython_opcode(cpython_instruction(f));
+#ifdef ENTER_EXECUTOR
+    if (opcode == ENTER_EXECUTOR)
+        return false;
+#endif
+    return opcode >= MIN_INSTRUMENTED_OPCODE;
+}
+
 /* True for a continuable frame that yields, with events: another tool's function for it may run. From 3.13 on it stands
  * after its yield by then. */
 static inline bool cpython_is_yielding(const cpython_frame *f)

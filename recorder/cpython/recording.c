@@ -11,6 +11,7 @@
 #include "c_calls.h"
 #include "captures.h"
 #include "engine.h"
+#include "event_cost.h"
 #include "muting.h"
 #include "occasions.h"
 #include "properties.h"
@@ -181,6 +182,7 @@ static void enter_sources(enum rec_state before)
     else if (!change_engine())
         return;
     rec_c_calls_enter(REC_ENTER_RESUME);
+    rec_muting_resume();
 }
 
 static void leave_sources(enum rec_state before)
@@ -475,7 +477,7 @@ static bool start_engine(PyObject *on_path)
         return false;
     }
     return recording.engine->enter(REC_ENTER_START) == 0 &&
-           (!rec_captures.written.options.max_overhead_ppm || rec_muting_calibrate() == 0) &&
+           (!rec_captures.written.options.max_overhead_ppm || rec_event_cost_measure() == 0) &&
            (!has_c_calls || rec_c_calls_enter(REC_ENTER_START) == 0) && !rec_session_is_closed();
 }
 

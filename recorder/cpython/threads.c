@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "lives.h"
-#include "muting.h"
+#include "muted_frames.h"
 
 #define MAX_OPEN 1024                   /* OPEN records of a block: the innermost frames */
 #define RECENT 4096                     /* threads found by their thread state without a search; a power of two */
@@ -56,7 +56,7 @@ static bool is_recorded(const PyThreadState *ts, cpython_frame *f, uint64_t *tag
         return false;
     *tag = rec_functions_tag_call(f, cpython_previous(f));
     return *tag && !(rec_tag_flags(*tag) & REC_TAG_EXCLUDED) &&
-           (likely(!(rec_tag_flags(*tag) & REC_TAG_SLOW)) || rec_muting_is_reported(f, (uint32_t)*tag));
+           (likely(!(rec_tag_flags(*tag) & REC_TAG_SLOW)) || rec_muted_frames_is_reported(f, (uint32_t)*tag));
 }
 
 cpython_frame *rec_threads_recorded_from(PyThreadState *ts, cpython_frame *f, uint64_t *tag)

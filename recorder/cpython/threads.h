@@ -60,7 +60,7 @@ struct rec_thread {
         uint32_t n_outside;             /* with it there were so many, */
         uint32_t depth;                 /* and by the records, with the one that was left */
     } unwound;
-    struct {                            /* when a watched frame was last left as it was cleared (muting.c) */
+    struct {                            /* when a watched frame was last left as it was cleared (muted_exits.c) */
         const struct pnr_record *next;  /* `next` and `block` of the buffer were these after its exit, */
         uint64_t block;
         uint32_t n_outside;             /* and so many recorded frames were open then */

@@ -39,12 +39,13 @@ static uint64_t key_of(const cpython_frame *f)
     return (uint64_t)(uintptr_t)(cpython_is_continuable(f) ? (const void *)f : f->f_locals);
 }
 
-/* The frame's entry, whose token may be without a meaning, or NULL. */
+/* The frame's entry, whose token may be without a meaning, or NULL. That of another generator's frame, which was here
+ * before, is not its own. */
 static struct rec_watched *find_token(const cpython_frame *f)
 {
     uint64_t key = key_of(f);
     struct rec_watched *watched = key ? pnr_table_find(&watched_frames.table, key) : NULL;
-    return watched && watched->frame == f ? watched : NULL;
+    return watched && watched->frame == f && watched->code == cpython_code(f) ? watched : NULL;
 }
 
 struct rec_watched *rec_watched_find(const cpython_frame *f)
@@ -112,6 +113,8 @@ struct rec_watched *rec_watched_add(const PyThreadState *ts, cpython_frame *f, u
     }
     watched->frame = f;
     watched->owner = ts;
+    watched->code = cpython_code(f);
+    watched->data_stack = cpython_whole_data_stack(ts);
     watched->function = function;
     watched->size = (uint32_t)cpython_code(f)->co_framesize;
     watched->state = (uint8_t)state;
@@ -125,10 +128,13 @@ bool rec_watched_is_kept(const cpython_frame *f)
     return cpython_is_held(f) || (!cpython_is_continuable(f) && f->f_locals && Py_REFCNT(f->f_locals) > 1);
 }
 
-bool rec_watched_is_open(const PyThreadState *owner, const struct rec_watched *watched)
+enum rec_watched_position rec_watched_position(const PyThreadState *owner, const struct rec_watched *watched)
 {
-    return cpython_is_on_data_stack(owner, watched->frame, watched->size) &&
-           (uint64_t)(uintptr_t)watched->frame->f_locals == watched->key;
+    if (cpython_whole_data_stack(owner) != watched->data_stack)
+        return REC_WATCHED_ELSEWHERE;
+    bool is_open = cpython_is_on_data_stack(owner, watched->frame, watched->size) &&
+                   (uint64_t)(uintptr_t)watched->frame->f_locals == watched->key;
+    return is_open ? REC_WATCHED_OPEN : REC_WATCHED_LEFT;
 }
 
 void rec_watched_remove(struct rec_watched *watched, cpython_frame *f)
@@ -148,24 +154,20 @@ struct rec_watched *rec_watched_next(const struct rec_watched *watched)
     return next;
 }
 
-void rec_watched_release(struct rec_watched *watched)
+struct rec_watched *rec_watched_release(struct rec_watched *watched)
 {
-    if (watched->is_continuable)
+    if (watched->is_continuable) {
         pnr_table_remove(&watched_frames.table, watched);
-    else
-        watched->state = REC_WATCH_NOTHING; /* until its token is freed */
+        return NULL;
+    }
+    watched->state = REC_WATCH_NOTHING; /* until its token is freed */
+    return watched;
 }
 
 void rec_watched_forget_all(void)
 {
-    for (struct rec_watched *watched = NULL; (watched = rec_watched_next(watched));) {
-        if (watched->is_continuable) {
-            pnr_table_remove(&watched_frames.table, watched);
-            watched = NULL;
-        } else {
-            watched->state = REC_WATCH_NOTHING;
-        }
-    }
+    for (struct rec_watched *watched = NULL; (watched = rec_watched_next(watched));)
+        watched = rec_watched_release(watched);
 }
 
 #endif

@@ -27,6 +27,8 @@ struct rec_watched {
     uint64_t key;                       /* address of the token; of a continuable frame, its own */
     const cpython_frame *frame;
     const PyThreadState *owner;         /* compared, never dereferenced */
+    const PyCodeObject *code;           /* compared, too */
+    const void *data_stack;             /* that the frame is on; compared, too */
     uint64_t since;                     /* ticks when it was known to be open */
     uint32_t function;
     uint32_t size;                      /* of the frame, in words of the data stack */
@@ -54,8 +56,13 @@ struct rec_watched *rec_watched_add(const PyThreadState *ts, cpython_frame *f, u
  * locals(). */
 bool rec_watched_is_kept(const cpython_frame *f);
 
-/* True while the plain frame of an entry is open in its thread. */
-bool rec_watched_is_open(const PyThreadState *owner, const struct rec_watched *watched);
+/* Where the plain frame of an entry is. */
+enum rec_watched_position {
+    REC_WATCHED_OPEN,                   /* on the stack that its thread runs */
+    REC_WATCHED_LEFT,                   /* on no stack any more: it is kept */
+    REC_WATCHED_ELSEWHERE               /* on a stack that does not run, such as a greenlet's; or it was left there */
+};
+enum rec_watched_position rec_watched_position(const PyThreadState *owner, const struct rec_watched *watched);
 
 /* Removes an entry. f: its frame, which is open. */
 void rec_watched_remove(struct rec_watched *watched, cpython_frame *f);
@@ -63,8 +70,8 @@ void rec_watched_remove(struct rec_watched *watched, cpython_frame *f);
 /* The entry after this one, the first one after NULL; NULL at the end. */
 struct rec_watched *rec_watched_next(const struct rec_watched *watched);
 
-/* Removes the entry of a frame that may be gone. */
-void rec_watched_release(struct rec_watched *watched);
+/* Removes the entry of a frame that may be gone. Returns after which entry rec_watched_next goes on. */
+struct rec_watched *rec_watched_release(struct rec_watched *watched);
 
 /* Removes all entries. Tokens stay in their frames, without a meaning. */
 void rec_watched_forget_all(void);

@@ -1,38 +1,48 @@
-"""Reads the ledger of a capture: which functions were muted when, and what recording has cost.
+"""What the ledger of a capture says: which functions were muted when, and what recording has cost.
 
     for ledger in ledger.read("run.pnr"):           # one for each process
-        ledger.entries                              # [Entry(ns, kind, frame, function), ...] in the order of time
+        ledger.entries                              # [Entry(ns, kind, frame, function, name), ...] in the order of time
         ledger.muted()                              # the names of the functions that were muted some time
         ledger.cost(window_ns=10**9, skip_ns=0)     # the largest share of a window of CPU time
     python3 ledger.py run.pnr                       # prints them
 
-Shares no code with the converter: blocks are read by tests/format/capture_reader.py. Of the other threads it reads the
-headers only, so it is quick for captures of any size.
+It is read by tests/format/capture_reader.py, which shares no code with the converter.
 """
 
 import collections
+import math
 import os
-import pathlib
-import struct
 import sys
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "format"))
 import capture_reader as reader                         # noqa: E402
+import ledger_checker                                   # noqa: E402
 import trace_checker                                    # noqa: E402
 
-THREAD_ENTRY, LEDGER = 2, 2                             # types of entries, and kinds of threads, in the file names
 # ns: of CLOCK_MONOTONIC. function: its number, which is the number of functions or the cost where none is meant. name:
 # the function's.
 Entry = collections.namedtuple("Entry", "ns kind frame function name")
-KINDS = {number: name for name, number in reader.kinds.NUMBERS.items()
-         if name in ("MUTE", "ADMIT", "MUTED", "WINDOW", "WINDOW_END", "COST")}
+KINDS = {number: name for name, number in reader.kinds.NUMBERS.items() if number in reader.OF_LEDGER}
+OF_FUNCTIONS = "MUTE", "ADMIT", "MUTED"
 
 
 class Ledger:
-    """entries are empty if the process has no ledger. properties: those of the process. problems: what was damaged."""
+    """entries are empty if the process has no ledger. properties: those of the process. problems: what was damaged, or
+    written wrong. is_whole: no block is missing, except for those before the first."""
 
-    def __init__(self, properties, entries, problems, is_whole):
-        self.properties, self.entries, self.problems, self.is_whole = properties, entries, problems, is_whole
+    def __init__(self, process, reports):
+        self.process, self.properties, self._clock = process, process.properties, trace_checker.Clock(process)
+        blocks = process.ledger.blocks if process.ledger else []
+        self.entries = [Entry(self._clock.ns(ticks), KINDS[kind], frame, function,
+                              ledger_checker.name(process, function) if KINDS[kind] in OF_FUNCTIONS else "")
+                        for block in blocks for ticks, kind, frame, function in block.records if kind in KINDS]
+        self.problems = [f"{one.file} at {one.offset}: {one.text}" for one in reports
+                         if one.is_damage and one.file.startswith(process.directory + "/")]
+        self.problems += ledger_checker.check_ledger(process)
+        self._numbers = collections.defaultdict(list)       # of functions, by name
+        for number in process.functions:
+            self._numbers[ledger_checker.name(process, number)].append(number)
+        self.is_whole = not any(reader.follows_hole(block) for block in blocks[1:])
 
     def of(self, *kinds):
         return [entry for entry in self.entries if entry.kind in kinds]
@@ -47,19 +57,16 @@ class Ledger:
 
     def times(self, name):
         """[(begin, end), ...] in ns: when a function of this name was not recorded. The last end may be None."""
-        result, muted, in_window, was_hidden, begin = [], set(), False, False, 0
-        for entry in self.entries:
-            if entry.name == name and not entry.frame:
-                (muted.discard if entry.kind == "ADMIT" else muted.add)(entry.function)
-            elif entry.kind in ("WINDOW", "WINDOW_END"):
-                in_window = entry.kind == "WINDOW"
-            is_hidden = bool(muted) and not in_window
-            if is_hidden and not was_hidden:
-                begin = entry.ns
-            elif was_hidden and not is_hidden:
-                result.append((begin, entry.ns))
-            was_hidden = is_hidden
-        return result + [(begin, None)] * was_hidden
+        result = []
+        for begin, end, state in self.process.ledger.spans() if self.process.ledger else ():
+            if state.is_window or not any((number, 0) in (state.muted or ()) for number in self._numbers[name]):
+                continue
+            end_ns = None if end == math.inf else self._clock.ns(end)
+            if result and end > begin and result[-1][1] == self._clock.ns(begin):
+                result[-1] = result[-1][0], end_ns
+            else:
+                result.append((self._clock.ns(begin), end_ns))
+        return result
 
     def is_hidden(self, name, ns):
         """True if a function was not recorded at this time."""
@@ -96,59 +103,10 @@ def interpolate(times, sums, at):
     return sums[low] + (sums[high] - sums[low]) * (at - times[low]) / (times[high] - times[low])
 
 
-def find_ledger(names):
-    """The number of the ledger in the bytes of a file names; None if there is none."""
-    at = 16
-    while at + 40 <= len(names):
-        size, entry_type, kind, _, index = struct.unpack_from("<IBBHI", names, at)
-        if entry_type == THREAD_ENTRY and kind == LEDGER:
-            return index
-        at += max(size, 40)
-    return None
-
-
 def read(capture):
     """Returns a Ledger for each process, in the order of their directories."""
-    return [read_process(pathlib.Path(capture) / name) for name in sorted(os.listdir(capture))
-            if name.startswith("process-")]
-
-
-def read_process(path):
-    process, problems, stored = reader.Process(path.name), [], {}
-
-    def report(file, offset, text, is_damage=True):
-        if is_damage:
-            problems.append(f"{path.name}/{file} at {offset}: {text}")
-
-    reader.read_names(path, process, report)
-    chunks = reader.read_live(path, process, report)
-    numbers = reader.numbers_in(path, r"segment-([1-9][0-9]*)")
-    for number in numbers:
-        is_killed = number == numbers[-1] and not process.has_ended
-        for file in sorted((path / f"segment-{number}").iterdir()):
-            reader.read_file(path, f"segment-{number}/{file.name}", is_killed, process, chunks, stored, report)
-    ledger, entries = find_ledger((path / "names").read_bytes()), []
-    clock = trace_checker.Clock(process)
-    sequences = sorted({sequence for thread, sequence in [*stored, *chunks] if thread == ledger})
-    for sequence in sequences:
-        key = ledger, sequence
-        block = reader.take_block(process, chunks.get(key, []), stored.get(key), report)
-        for ticks, kind, frame, function in block.records if block else ():
-            if kind not in KINDS:
-                problems.append(f"{path.name}: a record of kind {kind} in the ledger")
-                continue
-            is_named = KINDS[kind] in ("MUTE", "ADMIT", "MUTED")
-            entries.append(Entry(clock.ns(ticks), KINDS[kind], frame, function,
-                                 name_of(process, function) if is_named else ""))
-    # A block or chunk that is missing at the begin has been evicted; one in the middle leaves a hole.
-    is_whole = sequences == list(range(sequences[0], sequences[-1] + 1)) if sequences else True
-    return Ledger(process.properties, entries, problems, is_whole)
-
-
-def name_of(process, number):
-    """As in traces; the number as text if it is not in the name table."""
-    function = process.functions.get(number)
-    return f"{function.module}.{function.name}" if function else str(number)
+    found = reader.read(capture, is_ledger_only=True)
+    return [Ledger(process, found.reports) for process in found.processes]
 
 
 def main():

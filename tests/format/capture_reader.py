@@ -194,7 +194,8 @@ def check(data):
 
 # ---- section 2 ----
 
-def read(path):
+def read(path, is_ledger_only=False):
+    """is_ledger_only: of other threads the headers are read, not the records, so it is quick for captures of any size."""
     path, found = Path(path), []
     if not path.is_dir():
         raise NotCapture("it is no directory")
@@ -205,7 +206,7 @@ def read(path):
         raise NotCapture("no process was recorded in it")
     capture = Capture()
     for _, _, directory in sorted(found):
-        capture.processes.append(read_process(path, directory, capture.reports))
+        capture.processes.append(read_process(path, directory, capture.reports, is_ledger_only))
     return capture
 
 
@@ -217,7 +218,7 @@ def records(path):
                     yield process, thread, record
 
 
-def read_process(path, directory, reports):
+def read_process(path, directory, reports, is_ledger_only):
     process = Process(directory)
 
     def report(file, offset, text, is_damage=True):
@@ -227,7 +228,12 @@ def read_process(path, directory, reports):
     if not process.is_readable:
         return process
     chunks = read_live(path / directory, process, report)
-    read_segments(path / directory, process, chunks, report)
+    stored = read_segments(path / directory, process, chunks, report)
+    if is_ledger_only:
+        for blocks in chunks, stored:
+            for key in [key for key in blocks if key[0] not in process.threads or process.threads[key[0]].kind != LEDGER]:
+                del blocks[key]
+    take_blocks(process, chunks, stored, report)
     read_ledger(process)
     for thread in process.threads.values():
         scan(process, thread)
@@ -445,6 +451,7 @@ def numbers_in(path, pattern):
 
 
 def read_segments(path, process, chunks, report):
+    """Returns the blocks: (thread, sequence) to (header, data frame, file, offset)."""
     numbers = numbers_in(path, r"segment-([1-9][0-9]*)")
     for number, next_number in zip(numbers, numbers[1:]):
         if next_number > number + 1:
@@ -457,7 +464,7 @@ def read_segments(path, process, chunks, report):
     process.has_evicted = is_absent and not process.properties.keys().isdisjoint({"max_size", "last_ns"})
     if is_absent and not process.has_evicted:
         report(f"segment-{numbers[0] - 1 if numbers else 1}", None, "the first segments are missing")
-    stored = {}                          # (thread, sequence): header, data frame, file, offset
+    stored = {}
     for number in numbers:
         name = f"segment-{number}"
         if not (path / name).is_dir() or (path / name).is_symlink():
@@ -469,7 +476,7 @@ def read_segments(path, process, chunks, report):
         for file in [SHORT_THREADS] * os.path.lexists(path / name / SHORT_THREADS) + threads:
             is_killed = number == numbers[-1] and not process.has_ended
             read_file(path, f"{name}/{file}", is_killed, process, chunks, stored, report)
-    take_blocks(process, chunks, stored, report)
+    return stored
 
 
 def read_file(path, name, is_killed, process, chunks, stored, report):

@@ -2,6 +2,7 @@
 than a recorder may write. Not for captures that are damaged.
 
     problems = check(capture_path)                  # a list of lines; empty: all right
+    problems = check_ledger(process)                # of a process as capture_reader reads it: what its ledger has alone
 
 - What is muted is not entered, outside of windows.
 - Each exit closes the innermost open frame, unless records say that more was left, or may be missing.
@@ -27,23 +28,22 @@ def check(path):
     return problems
 
 
-def check_process(process):
-    problems = []
-
+def reporter(process, problems):
     def report(text, ticks):
         seconds = (ticks - process.number("start_ticks", 0)) / process.number("ticks_per_second", 10**9)
         problems.append(f"{process.directory}: {seconds:.6f} s: {text}")
+    return report
 
+
+def check_process(process):
+    problems = []
+    report = reporter(process, problems)
     for thread, (ticks, kind, _, function) in reader.find_muted_entries(process):
         report(f"thread {thread.number}: {name(process, function)}, which is muted, is entered (kind {kind})", ticks)
     for thread in process.threads.values():
         check_stacks(process, thread, report)
     problems += [f"{process.directory}: {n} records: {what}" for what, n in process.skipped.items()]
-    if process.ledger:
-        check_ledger(process, report)
-    elif "max_overhead" in process.properties:
-        report("there is a budget, but no ledger", process.number("start_ticks", 0))
-    return problems
+    return problems + check_ledger(process)
 
 
 def name(process, number):
@@ -108,10 +108,14 @@ def check_stacks(process, thread, report):
                     stack.list(listed, ticks, frame & SWITCH_DEEPER, not is_again)
 
 
-def check_ledger(process, report):
+def check_ledger(process):
     """The states must be those of the records, one by one."""
+    problems = []
+    report = reporter(process, problems)
+    if not process.ledger and "max_overhead" in process.properties:
+        report("there is a budget, but no ledger", process.number("start_ticks", 0))
     muted = is_window = None            # not known
-    for block in process.ledger.blocks:
+    for block in process.ledger.blocks if process.ledger else ():
         begin, last = block.header.begin[0], None
         leading = [(function, what) for _, _, what, function in
                    takewhile(lambda record: record[1] == MUTED, block.records)]
@@ -134,8 +138,11 @@ def check_ledger(process, report):
             elif kind in (WINDOW, WINDOW_END) and (last is not None or ticks > begin):
                 if is_window == (kind == WINDOW):
                     report(f"a window {'begins in' if is_window else 'ends outside of'} a window", ticks)
+                if function != len({number for number, _ in muted}):
+                    report(f"{function} functions are said to be muted, and {len(muted)} are", ticks)
                 if last != COST:
                     report("no COST comes before a WINDOW or WINDOW_END", ticks)
             if kind in (WINDOW, WINDOW_END):
                 is_window = kind == WINDOW
             last = kind
+    return problems

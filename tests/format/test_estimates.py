@@ -97,6 +97,29 @@ class Program:
         self.process.end(self.now)
 
 
+class Phases(Program):
+    """main calls leaf again and again after it has called work, and more seldom after it has called inner. Each window has
+    one of the two phases."""
+
+    def __init__(self, capture, seed):
+        super().__init__(capture, seed, muted=("leaf",), window_rounds=(101, 1))
+        self.n_rounds = self.reported = 0
+
+    def window(self, is_begin):
+        self.note(COST, 0, self.now - self.reported)
+        self.reported = self.now
+        self.note(WINDOW if is_begin else WINDOW_END, len(self.muted))
+        self.in_window = is_begin
+
+    def round(self):
+        self.n_rounds += 1
+        is_dense = self.n_rounds % 2
+        self.call("work" if is_dense else "inner")
+        for _ in range(100 if is_dense else 30):
+            self.spend("main", *(50, 150) if is_dense else (1000, 2000))
+            self.call("leaf", lambda: self.spend("leaf", 50, 150))
+
+
 class Estimates(conversion.CaptureCase):
     def convert(self, *options):
         run = subprocess.run([conversion.CONVERTER, "-q", self.capture, "-o", "-", *options], capture_output=True,
@@ -189,6 +212,22 @@ class Estimates(conversion.CaptureCase):
                        for jobs in "123"}
             self.assertEqual(len(outputs), 1)
 
+    def test_phases_of_one_function(self):
+        with capture_writer.Capture(self.capture) as capture:
+            program = Phases(capture, 5)
+            program.run(5000)
+        leaf = self.top()["~app.leaf"]
+        self.assertAlmostEqual(leaf["calls"], program.unrecorded["leaf"], delta=0.1 * program.unrecorded["leaf"])
+
+    def test_info_reports_what_the_recorder_has_estimated(self):
+        with capture_writer.Capture(self.capture) as capture:
+            program = Program(capture, 6)
+            program.run(1000)
+            program.process.add_property("calls_of_muted", 2_000)
+            program.process.add_property("calls_not_recorded", 1_500)
+        run = subprocess.run([conversion.CONVERTER, "--info", self.capture], capture_output=True, timeout=60)
+        self.assertRegex(run.stdout.decode(), r"\n  hidden +~75 % of the calls of muted functions, ~1500 calls\n")
+
     def test_excluded_functions_are_not_estimated(self):
         self.record(1000)
         self.assertEqual({name for name in self.top("--exclude", "app.leaf") if name.startswith("~")}, {"~app.inner"})
@@ -205,6 +244,25 @@ class Estimates(conversion.CaptureCase):
         windows = [(event["ph"], event["ts"]) for event in events if event["name"] == "[all functions recorded]"]
         self.assertEqual([ph for ph, _ in windows], ["b", "e"] * (len(windows) // 2))
         self.assertEqual(len(windows), sum(kind in (WINDOW, WINDOW_END) for _, kind, _, _ in program.notes))
+
+    def test_a_figure_of_cost_is_for_50_ms(self):
+        """What is left at the end is not shown, unless it is all there is."""
+        ms = 10**6
+        for costs, shown in (([(60 * ms, 6 * ms), (ms, ms // 2)], [(0, 10)]), ([(ms, ms // 2)], [(0, 50)]),
+                             ([(30 * ms, 3 * ms), (ms, 0), (31 * ms, 0), (62 * ms, 31 * ms)], [(0, 4.839), (62000, 50)])):
+            with self.subTest(costs=costs):
+                with capture_writer.Capture(self.capture.with_name(f"{len(costs)}.pnr")) as capture:
+                    process = capture.process(7, max_overhead="3", event_cost_ns="50")
+                    main = process.function("app", "main")
+                    end = sum(cpu for cpu, _ in costs)
+                    process.thread(1, 7, "MainThread").block([(0, CALL, 0, main), (end, RETURN, 0, main)])
+                    process.ledger(2).block([(sum(cpu for cpu, _ in costs[:n + 1]), COST, cpu, cost)
+                                             for n, (cpu, cost) in enumerate(costs)])
+                    process.end(end)
+                run = subprocess.run([conversion.CONVERTER, "-q", capture.path, "-o", "-"], capture_output=True, check=True)
+                events = json.loads(run.stdout)["traceEvents"]
+                self.assertEqual([(event["ts"], event["args"]["cost"]) for event in events
+                                  if event["name"] == "cost of recording, %"], shown)
 
     def test_long_slices_name_the_functions(self):
         with capture_writer.Capture(self.capture) as capture:

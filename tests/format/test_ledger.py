@@ -23,7 +23,7 @@ RECORDED = {                            # by golden capture: the states of each 
         ["-; 1300 tiny; 1600 (tiny); 1900 tiny; 2100 main:c tiny; 3000 tiny; 3300 (tiny); 3400 (tiny work); "
          "3600 tiny work"],
         "main[1000,4000] tiny[1100,2000] tiny[1200,1800] work[1500,1750] tiny[1600,1700]l? tiny[1850,1950] len[2010,2020] "
-        "len[3100,3200]e work[3350,3380] work[3450,3500] main[1250,5000] tiny[1260,1400] tiny[1620,1630]"),
+        "len[3100,3200]e work[3350,3380] work[3450,3500] main[1250,9000] tiny[1260,1400] tiny[1620,1630]"),
     "ledger_flows": (
         ["-; 1300 numbers; 2000 (numbers); 2500 numbers; 3000 -; 3750 numbers; 3800 -; 4150 numbers; 4200 -; 4800 numbers; "
          "4900 -"],

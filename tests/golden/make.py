@@ -853,7 +853,7 @@ def ledger_windows(path):
             call(3350, leaf), return_(3380, leaf), call(3450, leaf), return_(3500, leaf),
             return_(4000, main)], flags=LAST)
         two.block([call(1250, main), call(1260, walk), return_(1400, walk), call(1620, walk), return_(1630, walk),
-                   return_(5000, main)], flags=LAST)
+                   return_(9000, main)], flags=LAST)
         ledger.block([
             mute(1300, walk), cost(1600, 600, 200), window(1600, 1), cost(1900, 300, 300), window_end(1900, 1),
             mute(2100, main, C_CALLS), admit(3000, main, C_CALLS), cost(3300, 1400, 90), window(3300, 1),
@@ -861,7 +861,7 @@ def ledger_windows(path):
         ledger.block([muted(leaf), muted(walk), window(3550, 2), cost(3600, 300, 40), window_end(3600, 2),
                       cost(4500, 900, 2**32 - 1)],
                      begin=3550, flags=LAST)
-        process.end(6000)
+        process.end(9500)
 
 
 def ledger_flows(path):

@@ -7,12 +7,15 @@ and prints as JSON the calls of report() that took long: [begin, end] in ns of C
 """
 
 import asyncio
+import functools
 import json
 import queue
 import signal
 import socket
 import threading
 import time
+
+import small_http
 
 SLOW_NS = 40_000_000
 SLOW_EACH = 2000            # how many calls of report() come with a slow one
@@ -74,7 +77,7 @@ async def parts(text):
         yield text[i:i + 8]
 
 
-async def answer(path, jobs):
+async def answer(jobs, path):
     report(len(path))
     if path.startswith("/batch/"):
         jobs.put(int(path[7:]))
@@ -82,23 +85,11 @@ async def answer(path, jobs):
     return "-".join([str(digest(part)) async for part in parts(path * 4)])
 
 
-async def connected(jobs, reader, writer):
-    try:
-        while True:
-            head = await reader.readuntil(b"\r\n\r\n")
-            body = (await answer(head.split(b" ", 2)[1].decode(), jobs)).encode()
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
-            await writer.drain()
-    except (asyncio.IncompleteReadError, ConnectionError):
-        pass
-    finally:
-        writer.close()
-
-
 async def serve(listener, jobs):
     over = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
-    server = await asyncio.start_server(lambda *pair: connected(jobs, *pair), sock=listener)
+    serve_one = functools.partial(small_http.serve, functools.partial(answer, jobs))
+    server = await asyncio.start_server(serve_one, sock=listener)
     await over.wait()
     server.close()
 

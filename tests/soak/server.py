@@ -10,6 +10,7 @@ file named by its pid: how often begun() was called in the second before its las
 
 import asyncio
 import collections
+import functools
 import hashlib
 import os
 import signal
@@ -18,6 +19,8 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+
+import small_http
 
 BEGINS = collections.deque([0] * 20_000, maxlen=20_000)        # when the last requests arrived, by time.monotonic_ns()
 
@@ -43,24 +46,11 @@ async def chunks(text):
         yield part
 
 
-async def handle(executor, n):
+async def answer(executor, path):
     begun()
     loop = asyncio.get_running_loop()
-    text = await loop.run_in_executor(executor, digest, str(n), 20)
+    text = await loop.run_in_executor(executor, digest, path[1:], 20)
     return "-".join([part async for part in chunks(text)])
-
-
-async def connected(executor, reader, writer):
-    try:
-        while True:
-            head = await reader.readuntil(b"\r\n\r\n")
-            body = (await handle(executor, int(head.split(b" ", 2)[1][1:]))).encode()
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
-            await writer.drain()
-    except (asyncio.IncompleteReadError, ConnectionError):
-        pass
-    finally:
-        writer.close()
 
 
 async def serve(executor, listener, seconds):
@@ -73,7 +63,7 @@ async def serve(executor, listener, seconds):
     open_ones = set()
 
     def connect(reader, writer):
-        task = asyncio.ensure_future(connected(executor, reader, writer))
+        task = asyncio.ensure_future(small_http.serve(functools.partial(answer, executor), reader, writer))
         open_ones.add(task)
         task.add_done_callback(open_ones.discard)
 

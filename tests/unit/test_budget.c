@@ -43,6 +43,7 @@ static struct {
     uint32_t later;                     /* records of a chunk */
     void (*on_full)(void);
     uint64_t n_events;
+    double given_ns;                     /* what an event costs, as the budget has it */
     uint64_t request_at, tick_at, look_at;
     bool is_muted[FUNCTIONS], is_c_muted[FUNCTIONS], is_in_window;
     bool loses_orders;
@@ -194,6 +195,11 @@ static void carry_out(struct rec_order order)
     rec_budget_applied(order, sim.now);
 }
 
+static void correct(double event_ns)
+{
+    sim.given_ns = event_ns;
+}
+
 static void request(void)
 {
     sim.request_at = sim.now + sim.request_delay;
@@ -253,15 +259,21 @@ static void leave(enum pnr_kind kind)
     sim.thread->depth--;
 }
 
-static void begin_with_share(double share)
+static void begin(double share, double given_ns)
 {
     struct pnr_err err;
     memset(&sim, 0, sizeof sim);
     sim.thread = sim.threads;
     sim.request_delay = 50 * US;
     sim.drain_delay = 300 * US;
-    cr_assert_eq(rec_budget_start(&(struct rec_budget_options){ share, EVENT_NS, request }, &err), 0);
+    sim.given_ns = given_ns;
+    cr_assert_eq(rec_budget_start(&(struct rec_budget_options){ share, given_ns, request, correct }, &err), 0);
     call(1);                            /* what runs all the time */
+}
+
+static void begin_with_share(double share)
+{
+    begin(share, EVENT_NS);
 }
 
 static struct rec_budget_totals end_of_program(void)
@@ -611,4 +623,43 @@ Test(budget, mutes_nothing_with_an_endless_budget)
     struct rec_budget_totals totals = end_of_program();
     cr_expect_eq(totals.n_muted, 0);
     cr_expect_eq(totals.n_calls_hidden, 0);
+}
+
+/* A function of medium length that calls tiny ones, which are muted: it lasts longer in windows. */
+static void run_medium(int n)
+{
+    for (int i = 0; i < n; i++) {
+        uint32_t medium = 10 + (uint32_t)i % 5;
+        call(medium);
+        for (int k = 0; k < 20; k++) {
+            call(2);
+            work(200);
+            leave(PNR_RETURN);
+        }
+        work(2000);
+        leave(PNR_RETURN);
+    }
+}
+
+Test(budget, corrects_the_cost_of_an_event)
+{
+    for (double given_ns = EVENT_NS / 2; given_ns <= 2 * EVENT_NS; given_ns *= 2) {
+        begin(0.03, given_ns);
+        run_medium(1000000);
+        end_of_program();
+        cr_expect_gt(sim.n_windows, 50);
+        cr_expect_geq(sim.given_ns, 0.85 * EVENT_NS, "%.1f of %.1f", sim.given_ns, given_ns);
+        cr_expect_leq(sim.given_ns, 1.15 * EVENT_NS, "%.1f of %.1f", sim.given_ns, given_ns);
+    }
+}
+
+Test(budget, corrects_within_bounds)
+{
+    const double given_ns = EVENT_NS / 6.0;
+    begin(0.01, given_ns);
+    run_medium(1000000);
+    end_of_program();
+    cr_expect_gt(sim.n_windows, 20);
+    cr_expect_geq(sim.given_ns, 1.5 * given_ns, "%.1f", sim.given_ns);
+    cr_expect_leq(sim.given_ns, 2 * given_ns, "%.1f", sim.given_ns);
 }

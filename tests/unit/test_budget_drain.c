@@ -52,7 +52,7 @@ Test(budget_drain, mutes_and_opens_windows, .init = begin, .fini = end, .timeout
     struct rec_totals totals;
     struct pnr_err err;
     cr_assert(rec_ledger_begin());
-    cr_assert_eq(rec_budget_start(&(struct rec_budget_options){ 0.01, 50, request }, &err), 0);
+    cr_assert_eq(rec_budget_start(&(struct rec_budget_options){ 0.01, 50, request, NULL }, &err), 0);
     struct rec_buffer *buffer = new_buffer(7);
     record(buffer, PNR_CALL, OUTER);
     while (n_orders[REC_ORDER_WINDOW_END] < 3) {
@@ -79,7 +79,7 @@ Test(budget_drain, is_forgotten_in_a_child)
     struct pnr_err err;
     rec_clock_init();
     for (int i = 0; i < 2; i++) {
-        cr_assert_eq(rec_budget_start(&(struct rec_budget_options){ 0.01, 50, request }, &err), 0);
+        cr_assert_eq(rec_budget_start(&(struct rec_budget_options){ 0.01, 50, request, NULL }, &err), 0);
         cr_expect(rec_budget_is_on());
         rec_budget_forked();
         cr_expect_not(rec_budget_is_on());

@@ -176,4 +176,15 @@ class MixedProcess:
         return w.call(self.now, stack[-1][0])
 
 
-WRITTEN = {"ticks": ticks, "deep": deep} | {f"mixed {seed}": functools.partial(mixed, seed) for seed in range(4)}
+def windows(capture):
+    """Two processes with a budget, with windows at the same time."""
+    for pid in 7, 8:
+        process = capture.process(pid, command="windows.py", max_overhead="3", event_cost_ns="50")
+        f = process.function("__main__", "f", "windows.py", 1)
+        process.thread(1, pid, "MainThread").block([w.call(10, f), w.return_(900, f)])
+        process.ledger(2).block([(20, w.MUTE, 0, f), (100 + pid, w.WINDOW, 0, 1), (200 + pid, w.WINDOW_END, 0, 1),
+                                 (300 - pid, w.WINDOW, 0, 1), (300 + pid, w.WINDOW_END, 0, 1)])
+        process.end(1000)
+
+
+WRITTEN = {"ticks": ticks, "deep": deep, "windows": windows} | {f"mixed {seed}": functools.partial(mixed, seed) for seed in range(4)}

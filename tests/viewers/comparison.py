@@ -6,7 +6,7 @@ specs/trace-mapping.md, not by a viewer's.
     trace.flows                 # a list of (time, phase, Slice) each; trace.creations: of spawn arrows
     trace.arrows                # Counter of (category, name, from, to), which are (pid, tid, begin) of slices
     trace.threads               # (pid, tid) -> (name of the thread, name of its process)
-    trace.tasks                 # Counter of Task
+    trace.tasks                 # Counter of Task, also of windows; trace.n_windows: how many of them are windows
 """
 
 import bisect
@@ -130,7 +130,7 @@ class Trace:
         return flows, creations
 
     def _tasks(self, events):
-        """The tasks. The events of each are in order in the file."""
+        """The tasks, and the windows, which are shown as tasks are. The events of each are in order in the file."""
         open_tasks, tasks = {}, collections.Counter()
         for event in events:
             at, key = nanoseconds(event["ts"]), (event["pid"], event["id"])
@@ -144,6 +144,7 @@ class Trace:
                 tasks[task._replace(end=at, args=canonical({**json.loads(task.args), **event.get("args", {})}),
                                     runs=tuple(zip(task.runs[::2], task.runs[1::2])))] += 1
         assert not open_tasks
+        self.n_windows = sum(number for task, number in tasks.items() if task.name == "[all functions recorded]")
         return tasks
 
     @staticmethod

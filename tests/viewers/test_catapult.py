@@ -50,6 +50,11 @@ class Catapult(viewer_case.ViewerCase, unittest.TestCase):
             trace = self.check(captures.recorded(program), "--tasks", "--flows=none", *viewer_case.OWN)
             self.assertTrue(trace.tasks)
 
+    def test_windows(self):
+        """Each process has its own, shown as tasks are."""
+        trace = self.check(captures.written("windows"))
+        self.assertEqual(collections.Counter(each.pid for each in trace.tasks.elements()), {7: 2, 8: 2})
+
 
 if __name__ == "__main__":
     unittest.main()

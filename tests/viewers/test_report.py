@@ -18,6 +18,7 @@ from selenium.webdriver.common.keys import Keys
 
 sys.path.append(str(ROOT / "tests/format"))
 import capture_writer as w              # noqa: E402
+import test_estimates                   # noqa: E402
 
 BUNDLE = BUILD / "panopticon_rec/command/report/bundle.js"
 UNITS = {"ns": 1, "\u00b5s": 10**3, "ms": 10**6, "s": 10**9}
@@ -283,6 +284,28 @@ class Page(unittest.TestCase):
         events = json.loads(trace.read_text())["traceEvents"]
         self.assertEqual(names, collections.Counter(event["name"] for event in events if event["ph"] == "b" and
                                                     event["name"] != "[running]"))
+
+    def test_estimates(self):
+        """Rows of muted functions are marked, and the page says with what, and why."""
+        path = captures.new_directory() / "run.pnr"
+        with w.Capture(path) as capture:
+            test_estimates.Program(capture, 1).run(2000)
+        self.open(captures.Capture(path), view="functions")
+        rows = {row["name"]: row for row in self.rows("functions")}
+        self.assertTrue(rows["app.leaf"]["max_ns"])
+        self.assertEqual(rows["~app.leaf"]["max_ns"], "")       # it is not known
+        self.assertGreater(int(rows["~app.leaf"]["calls"].replace(",", "")), 1000)
+        self.assertIn("estimated", self.one("#functions .estimates").text)
+        self.show("flame")
+        self.assertIn("estimated", self.one("#flame .estimates").text)
+        labels = {path[-1]: label for path, (_, _, label) in self.bars().items()}
+        self.assertIn("estimated", labels["~app.leaf"])
+        self.assertNotIn("estimated", labels["app.work"])
+        self.show("capture")
+        self.assertIn("3 % of the CPU time", self.one("#missing").text)
+        self.assertEqual(self.one("#state").get_attribute("class"), "good")
+        self.open(captures.recorded(ROOT / "examples/demo.py"))
+        self.assertEqual(self.one("#flame .estimates").text, "")
 
     def test_missing(self):
         for name, text, status, is_bad in (("unrecorded_and_lost", "lost by the recorder", 0, True),

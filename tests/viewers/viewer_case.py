@@ -30,7 +30,7 @@ class ViewerCase:
         n_threads = counts.pop("threads")
         self.assertEqual(+collections.Counter(counts), +collections.Counter(
             slices=len(trace.slices) - trace.n_instants, flows=len(trace.flows), creations=len(trace.creations),
-            tasks=trace.tasks.total()), summary)
+            tasks=trace.tasks.total() - trace.n_windows), summary)
         self.assertEqual(n_threads, trace.n_threads, summary)
         if self.extension + compressed != ".trace":
             path, _ = capture.convert(f"out{self.extension}{compressed}", *options)
@@ -44,7 +44,7 @@ class ViewerCase:
         self.same(expected.arrows.elements(), shown.arrows.elements(), "arrows")
         self.same(expected.tasks.elements(), shown.tasks.elements(), "tasks")
         named = {key: names for key, names in shown.threads.items() if names[0] is not None}
-        self.assertEqual(named, expected.threads)       # windows lie in a row without a name, the process's
+        self.assertEqual(named, expected.threads)       # windows are those of the thread with the process's number
 
     def same(self, expected, shown, what):
         expected, shown = collections.Counter(expected), collections.Counter(shown)
