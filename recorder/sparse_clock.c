@@ -6,18 +6,16 @@
 #include "clock.h"
 
 #define DENSE_NS 1000                   /* events that come more often than this wake the guard ... */
-#define ACTIVE_NS 100000000              /* ... for so long; */
+#define ACTIVE_NS 100000000             /* ... for so long; */
 #define MAX_IDLE 8                      /* or until no event has come in so many periods */
 
 struct rec_sparse rec_sparse;
 
-const uint8_t rec_sparse_runs[REC_SPARSE_LEVELS][REC_SPARSE_RUNS] = {
-    { 0 }, { 4, 0, 3, 6, 5, 0, 4, 3 }, { 12, 0, 7, 13, 9, 0, 11, 8 }, { 24, 0, 15, 29, 19, 0, 27, 21 } };
-
 static struct {
     _Atomic uint64_t active_until_ns;    /* 0: it rests */
     uint64_t due_ns;
-    uint32_t n_readings, n_idle;        /* at the last beat; beats without one since then */
+    uint32_t random;                    /* at the last beat: when it is the same, no event has read since */
+    uint32_t n_idle;                    /* such beats in sequence */
 } guard;
 
 bool rec_sparse_start(void)
@@ -26,7 +24,7 @@ bool rec_sparse_start(void)
                        -1, 0);
     if (modes == MAP_FAILED)
         return false;
-    rec_sparse = (struct rec_sparse){ .modes = modes, .is_on = true };
+    rec_sparse = (struct rec_sparse){ .modes = modes, .random = (uint32_t)rec_clock_ticks(), .is_on = true };
     memset(&guard, 0, sizeof guard);
     return true;
 }
@@ -68,16 +66,16 @@ uint64_t rec_sparse_tend(void)
     uint64_t now = rec_clock_monotonic_ns();
     if (now < guard.due_ns)
         return guard.due_ns - now;
-    uint32_t n_readings = atomic_load_explicit(&rec_sparse.n_readings, memory_order_relaxed);
-    bool is_idle = n_readings == guard.n_readings;
-    guard.n_readings = n_readings;
+    uint32_t random = atomic_load_explicit(&rec_sparse.random, memory_order_relaxed);
+    bool is_idle = random == guard.random;
+    guard.random = random;
     rec_sparse_break();
     guard.n_idle = is_idle ? guard.n_idle + 1 : 0;
     if (now > active_until || guard.n_idle > MAX_IDLE) {
         rest();
         return UINT64_MAX;
     }
-    atomic_store_explicit(&rec_sparse.mask, UINT8_MAX, memory_order_relaxed);
+    atomic_store_explicit(&rec_sparse.mask, UINT32_MAX, memory_order_relaxed);
     guard.due_ns = now + REC_SPARSE_PERIOD_NS;
     return REC_SPARSE_PERIOD_NS;
 }

@@ -29,33 +29,25 @@
 
 #define REC_SPARSE_PERIOD_NS 1000000
 
-/* At most so many events in a row do without a reading. */
-#define REC_SPARSE_RUN 29
+/* At most so many events in a row do without a reading: a run. */
+#define REC_SPARSE_RUN 32
 
-/* How many events may do without a reading after one: none, few, ... */
-#define REC_SPARSE_LEVELS 4
-
-/* A function's mode: these bits, and the levels after an entry and after an exit. */
+/* A function's mode. */
 enum rec_sparse_mode {
     REC_SPARSE_ENTRY = 1,               /* an entry of the function needs no reading */
     REC_SPARSE_EXIT = 2,                /* nor an exit of it */
-    REC_SPARSE_AFTER_ENTRY_SHIFT = 2,
-    REC_SPARSE_AFTER_EXIT_SHIFT = 4
+    REC_SPARSE_AFTER_ENTRY = 4,         /* nor what follows an entry ... */
+    REC_SPARSE_AFTER_EXIT = 8           /* ... or an exit */
 };
 
 struct rec_sparse {
     _Atomic uintptr_t limit;            /* the next records up to here need no reading, less 1; 0: each needs one */
     _Atomic uint8_t *modes;             /* enum rec_sparse_mode of each function, REC_SPARSE_FUNCTIONS of them */
-    _Atomic uint32_t n_readings;
-    _Atomic uint8_t mask;               /* of the runs that are allowed: 0 while the guard rests */
+    _Atomic uint32_t random;            /* changes with each reading */
+    _Atomic uint32_t mask;              /* of the runs that are allowed: 0 while the guard rests */
     bool is_on;                         /* the clock of this recording is sparse */
 };
 extern struct rec_sparse rec_sparse __attribute__((visibility("hidden")));
-
-/* Lengths of runs without a reading, by level. They differ, so that they do not keep in step with a loop of the
- * program. The zeros give pairs of readings without an event between them: the samples of stretches.h. */
-#define REC_SPARSE_RUNS 8
-extern const uint8_t rec_sparse_runs[REC_SPARSE_LEVELS][REC_SPARSE_RUNS] __attribute__((visibility("hidden")));
 
 /* Begins with every event reading. Returns false when out of memory. */
 bool rec_sparse_start(void);
@@ -95,16 +87,25 @@ static inline __attribute__((always_inline)) bool rec_sparse_may_skip(const stru
                REC_SPARSE_RUN * sizeof(struct pnr_record);
 }
 
+/* Returns the length of the next run. Half of the runs are empty: so there are pairs of readings without an event between
+ * them, the samples of stretches.h and of the converter. The others are 1 to 32 events long, evenly. It is random, by the
+ * upper bits of a linear congruential generator: fixed lengths fall in step with a loop of the program, and then some of
+ * its stretches are never sampled. */
+static inline __attribute__((always_inline)) uint32_t rec_sparse_next_run(void)
+{
+    uint32_t random = atomic_load_explicit(&rec_sparse.random, memory_order_relaxed) * UINT32_C(1664525) +
+        UINT32_C(1013904223);
+    atomic_store_explicit(&rec_sparse.random, random, memory_order_relaxed);
+    return ((random >> 26) % REC_SPARSE_RUN + 1) & -(random >> 31);
+}
+
 /* After a reading: lets some of the next events do without. next, end: where their records go. */
 static inline __attribute__((always_inline)) void rec_sparse_allow(const struct pnr_record *next,
                                                                    const struct pnr_record *end, uint8_t mode,
                                                                    bool is_exit)
 {
-    unsigned level = (unsigned)mode >> (is_exit ? REC_SPARSE_AFTER_EXIT_SHIFT : REC_SPARSE_AFTER_ENTRY_SHIFT);
-    uint32_t n_readings = atomic_load_explicit(&rec_sparse.n_readings, memory_order_relaxed);
-    atomic_store_explicit(&rec_sparse.n_readings, n_readings + 1, memory_order_relaxed);
-    unsigned n = rec_sparse_runs[level % REC_SPARSE_LEVELS][n_readings % REC_SPARSE_RUNS] &
-                 atomic_load_explicit(&rec_sparse.mask, memory_order_relaxed);
+    uint32_t run = rec_sparse_next_run() & atomic_load_explicit(&rec_sparse.mask, memory_order_relaxed);
+    uint32_t n = mode & (is_exit ? REC_SPARSE_AFTER_EXIT : REC_SPARSE_AFTER_ENTRY) ? run : 0;
     uintptr_t limit = (uintptr_t)(next + n);
     limit = (limit < (uintptr_t)end ? limit : (uintptr_t)end) - 1;
     atomic_store_explicit(&rec_sparse.limit, limit, memory_order_relaxed);

@@ -6,46 +6,44 @@
 
 #include "sparse_clock.h"
 
+/* When a class is short. */
 #define MIN_SAMPLES 32                  /* stretches before anything is decided */
-#define SHORT_NS 500                    /* mean of a short class's stretches */
-#define LONG_NS 2000                    /* a stretch from this on is a long one, which is to be rare: */
-#define LONG_STRETCHES (1 / 512.)            /* of the class's stretches; */
-#define LONG_SHARE 0.03                 /* of the class's time, but at least NOISE_FACTOR of what is usual; */
-#define MAX_LONG_SHARE 0.33             /* of it in any case */
-#define NOISE_FACTOR 2
-#define NOISE_WEIGHT 0.25               /* of the newest block in what is usual */
-#define NOISE_STEPS 100
-#define WAITS (1 / 1024.)               /* of the class's stretches: those that the guard sees */
-#define BY_CHANCE 2                     /* so many more of each are no sign of anything */
-#define HYSTERESIS 1.5                  /* by how much a short class may exceed this */
-#define MAX_SAMPLES 16384               /* then older ones count half */
-#define LONG_CALL_NS 5000               /* a call from this on is a long one */
-#define LONG_CALLS (1 / 8.)             /* a function with more of them has exact begins and ends */
+#define SHORT_NS 200                    /* on average: what is longer would be smeared over neighbours of 20 to 50 ns */
+#define CLIPPED_NS 20000                /* a longer one counts for this in the average: it may be another's doing */
+#define LONG_NS 2000                    /* a long stretch: no usual one is ten times SHORT_NS ... */
+#define LONG_STRETCHES 0.002            /* ... and this is how many are by chance: the kernel's and the machine's work
+                                         * come some hundred times a second, once in 1e4 stretches of 200 ns */
+#define BY_CHANCE 1                     /* so many more are no sign of anything */
+#define MAX_SAMPLES 16384               /* then older ones count half: a function may change */
+
+/* When it is suspect. An interval is odd when it is longer by a factor, and a long stretch, than it usually is: as for
+ * the converter, which takes it for a wait (convert/read/placing.c). */
+#define ODD_FACTOR 4
+#define ODD_INTERVALS 0.005             /* more than LONG_STRETCHES: an interval has many stretches */
+#define MIN_ODD 4                       /* fewer are by chance */
+#define MAX_INTERVALS 1024              /* then older ones count half, and the next hold is half as long */
+#define MIN_HOLD 32                     /* stretches for which a suspect class is read the first time; then twice as many */
+#define MAX_HOLD 4096
+
+/* Which functions have exact begins and ends. */
+#define LONG_CALL_NS 5000
+#define LONG_CALLS (1 / 8.)             /* of its calls: fewer are found by their long intervals */
 #define MIN_CALLS 4
-#define MAX_CALLS 1024
+#define MAX_CALLS 1024                  /* then older ones count half */
 #define FIRST_BLOCKS 16                 /* calls are timed in each of so many blocks, and then in one of TIMED_BLOCKS */
 #define TIMED_BLOCKS 8
-#define SUSPECT_SLACK_NS 4000           /* an interval is suspect if it exceeds what is usual by a factor, and this */
-#define SUSPECT_FACTOR 4
-#define MIN_HOLD 64                     /* stretches for which a suspect class is read: the first time; */
-#define MAX_HOLD 4096                   /* at most */
-#define RARELY 2048                     /* a class that is suspect once in more stretches than this is so by chance */
 
 enum { AFTER_ENTRY, AFTER_EXIT, N_CLASSES };
 
-struct stretch_class {
-    float n, ns;                        /* of stretches that the guard does not see, the long ones included */
-    float n_long, long_ns;              /* of the long ones among them */
-    float n_waits;                      /* those that it sees */
-    uint32_t n_seen, n_seen_then;       /* its events, and so many when it was last suspect */
+struct measured_class {
+    float n, ns, n_long;                /* of stretches */
+    float n_intervals, n_odd;           /* with several stretches, one of them of this class */
     uint16_t hold, last_hold;           /* stretches to be measured before it may be short again; how many these were */
-    bool is_short;
 };
 
 struct function_stretches {
-    struct stretch_class classes[N_CLASSES];
+    struct measured_class classes[N_CLASSES];
     float n_calls, n_long_calls;
-    bool is_long;
     bool is_changed;                    /* in `changed` */
     uint8_t mode;
 };
@@ -64,7 +62,6 @@ static struct {
     uint32_t n_blocks;
     uint32_t changed[2 * PNR_BLOCK_RECORDS];    /* functions with new measurements */
     uint32_t n_changed;
-    double noise;                       /* share of long stretches in the time of most classes: from outside */
     struct timed_call calls[PNR_BLOCK_RECORDS];
 } stretches;
 
@@ -115,7 +112,7 @@ static inline int stretch_class_of(struct pnr_record r)
     return of.effect == PNR_EFFECT_LEAVE ? AFTER_EXIT : AFTER_ENTRY;
 }
 
-static inline struct stretch_class *find_class(struct pnr_record r)
+static inline struct measured_class *class_after(struct pnr_record r)
 {
     uint32_t function = pnr_record_function(r);
     int which = stretch_class_of(r);
@@ -132,76 +129,69 @@ static void note_change(uint32_t function)
     stretches.changed[stretches.n_changed++] = function;
 }
 
-/* Adds a stretch that was measured. */
-static void add_sample(struct stretch_class *class, uint32_t function, double ns)
+static double mean_stretch(const struct measured_class *class)
 {
-    note_change(function);
+    return class->n > 0 ? (double)class->ns / (double)class->n : 0;
+}
+
+/* Adds a stretch that was measured. */
+static void add_sample(struct pnr_record first, double ns)
+{
+    struct measured_class *class = class_after(first);
+    if (!class)
+        return;
+    note_change(pnr_record_function(first));
     class->n++;
+    class->ns += ns < CLIPPED_NS ? (float)ns : CLIPPED_NS;
+    class->n_long += ns >= LONG_NS;
     class->hold -= class->hold > 0;
-    if (ns >= REC_SPARSE_PERIOD_NS) {
-        class->n_waits++;
-    } else {
-        class->ns += (float)ns;
-        class->n_long += ns >= LONG_NS;
-        class->long_ns += ns >= LONG_NS ? (float)ns : 0;
-    }
     if (class->n < MAX_SAMPLES)
         return;
     class->n /= 2;
     class->ns /= 2;
     class->n_long /= 2;
-    class->long_ns /= 2;
-    class->n_waits /= 2;
 }
 
 /* Lets a class be read for a while. The more often it is suspect, the longer. */
-static void suspect(struct stretch_class *class, uint32_t function)
+static void hold_class(struct measured_class *class)
 {
-    if (class->hold)
+    unsigned hold = class->last_hold ? 2 * class->last_hold : MIN_HOLD;
+    class->hold = class->last_hold = hold < MAX_HOLD ? (uint16_t)hold : MAX_HOLD;
+    class->n_intervals = class->n_odd = 0;
+}
+
+/* Adds an interval to the class of one of its stretches. */
+static void count_in_class(struct pnr_record first, bool is_odd)
+{
+    struct measured_class *class = class_after(first);
+    if (!class || class->hold)
         return;
-    bool is_rare = class->n_seen - class->n_seen_then > RARELY + (uint32_t)class->last_hold;
-    if (is_rare || !class->last_hold)
-        class->hold = MIN_HOLD;
-    else
-        class->hold = class->last_hold < MAX_HOLD ? 2 * class->last_hold : MAX_HOLD;
-    class->last_hold = class->hold;
-    class->n_seen_then = class->n_seen;
-    note_change(function);
+    class->n_intervals++;
+    class->n_odd += is_odd;
+    if (class->n_odd >= MIN_ODD && class->n_odd > ODD_INTERVALS * class->n_intervals) {
+        hold_class(class);
+        note_change(pnr_record_function(first));
+    } else if (class->n_intervals >= MAX_INTERVALS) {
+        class->n_intervals /= 2;
+        class->n_odd /= 2;
+        class->last_hold /= 2;
+    }
 }
 
-/* Without the long ones. */
-static double mean_stretch(const struct stretch_class *class)
-{
-    double n = (double)class->n - class->n_long - class->n_waits;
-    return n > 0 ? (class->ns - class->long_ns) / n : 0;
-}
-
-static double long_share(const struct stretch_class *class)
-{
-    return class->ns > 0 ? class->long_ns / class->ns : 0;
-}
-
-/* Adds an interval between two readings, with the events from first to before last, which have none. */
+/* Adds an interval between two readings: the stretches after the records from first to before last. By the guard's rule
+ * a wait is the last of them, and says nothing of the others. */
 static void add_interval(const struct pnr_record *records, uint32_t first, uint32_t last, double ns)
 {
     double usual = 0;
-    struct stretch_class *class;
     for (uint32_t i = first; i < last; i++) {
-        if (!(class = find_class(records[i])))
-            continue;
-        class->n_seen++;
-        usual += mean_stretch(class);
+        const struct measured_class *class = class_after(records[i]);
+        usual += class ? mean_stretch(class) : 0;
     }
-    if (ns <= SUSPECT_FACTOR * usual + SUSPECT_SLACK_NS)
-        return;
-    if (ns >= REC_SPARSE_PERIOD_NS) {   /* by the guard's rule it is the last stretch */
-        if ((class = find_class(records[last - 1])))
-            add_sample(class, pnr_record_function(records[last - 1]), ns);
-        return;
-    }
+    bool is_odd = ns > ODD_FACTOR * usual + LONG_NS, is_wait = is_odd && ns >= REC_SPARSE_PERIOD_NS;
+    if (is_wait)
+        add_sample(records[last - 1], ns);
     for (uint32_t i = first; i < last; i++)
-        if ((class = find_class(records[i])))
-            suspect(class, pnr_record_function(records[i]));
+        count_in_class(records[i], is_odd && !is_wait);
 }
 
 /* Reads the stretches of a block. */
@@ -214,15 +204,10 @@ static void read_stretches(const struct pnr_record *records, uint32_t n)
         if (!ticks || pnr_record_kind(records[i]) == PNR_OPEN)
             continue;
         double ns = ticks > before ? (double)(ticks - before) * stretches.tick_ns : 0;
-        if (before && i == from + 1) {
-            struct stretch_class *class = find_class(records[from]);
-            if (class) {
-                class->n_seen++;
-                add_sample(class, pnr_record_function(records[from]), ns);
-            }
-        } else if (before) {
+        if (before && i == from + 1)
+            add_sample(records[from], ns);
+        else if (before)
             add_interval(records, from, i, ns);
-        }
         before = ticks;
         from = i;
     }
@@ -281,62 +266,22 @@ static void time_calls_of_block(const struct pnr_block_header *header, const str
 
 /* ---- decisions ---- */
 
-/* Interrupts, and a machine whose processors are shared, make stretches of any class long, each in proportion to its
- * time. So what most classes have by their time is no sign of what a function does. */
-static void measure_noise(void)
+static bool is_short(const struct measured_class *class)
 {
-    double weights[NOISE_STEPS] = { 0 }, sum = 0, below = 0;
-    for (uint32_t i = 0; i < stretches.n_changed; i++)
-        for (int k = 0; k < N_CLASSES; k++) {
-            const struct stretch_class *class = &stretches.functions[stretches.changed[i]].classes[k];
-            if (class->n < MIN_SAMPLES)
-                continue;
-            double share = long_share(class);
-            weights[share < 1 ? (int)(share * NOISE_STEPS) : NOISE_STEPS - 1] += class->ns - class->long_ns;
-            sum += class->ns - class->long_ns;
-        }
-    int step = 0;
-    while (step < NOISE_STEPS - 1 && (below += weights[step]) < sum / 2)
-        step++;
-    if (sum > 0)
-        stretches.noise += (stretches.n_blocks > 1 ? NOISE_WEIGHT : 1) * ((double)step / NOISE_STEPS - stretches.noise);
-}
-
-static bool is_short(const struct stretch_class *class)
-{
-    double factor = class->is_short ? HYSTERESIS : 1;
-    double noise = NOISE_FACTOR * stretches.noise, share = noise > LONG_SHARE ? noise : LONG_SHARE;
-    return class->n >= MIN_SAMPLES && !class->hold && mean_stretch(class) < SHORT_NS * factor &&
-           class->n_long <= BY_CHANCE + LONG_STRETCHES * factor * class->n &&
-           class->n_waits <= BY_CHANCE + WAITS * factor * class->n &&
-           long_share(class) <= (share < MAX_LONG_SHARE ? share * factor : MAX_LONG_SHARE);
-}
-
-/* The longer the stretches, the fewer of them between two readings. */
-static unsigned level_of(const struct stretch_class *class)
-{
-    static const double below_ns[] = { 500, 150, 60 };
-    unsigned level = class->is_short;
-    while (level && level < REC_SPARSE_LEVELS - 1 && mean_stretch(class) < below_ns[level])
-        level++;
-    return level;
+    return class->n >= MIN_SAMPLES && !class->hold && mean_stretch(class) < SHORT_NS &&
+           class->n_long < LONG_STRETCHES * class->n + BY_CHANCE;
 }
 
 static void decide_mode(uint32_t function)
 {
     struct function_stretches *f = &stretches.functions[function];
-    struct stretch_class *entry = &f->classes[AFTER_ENTRY], *exit = &f->classes[AFTER_EXIT];
-    entry->is_short = is_short(entry);
-    exit->is_short = is_short(exit);
-    f->is_long = f->n_calls >= MIN_CALLS &&
-        f->n_long_calls >= LONG_CALLS * f->n_calls / (f->is_long ? HYSTERESIS : 1);
-    uint8_t mode = (uint8_t)(level_of(entry) << REC_SPARSE_AFTER_ENTRY_SHIFT |
-                             level_of(exit) << REC_SPARSE_AFTER_EXIT_SHIFT |
-                             (entry->is_short && !f->is_long ? REC_SPARSE_ENTRY : 0) |
-                             (exit->is_short && !f->is_long ? REC_SPARSE_EXIT : 0));
+    bool is_exact = f->n_calls >= MIN_CALLS && f->n_long_calls >= LONG_CALLS * f->n_calls;
+    unsigned mode = (is_short(&f->classes[AFTER_ENTRY]) ? REC_SPARSE_AFTER_ENTRY | REC_SPARSE_ENTRY : 0) |
+        (is_short(&f->classes[AFTER_EXIT]) ? REC_SPARSE_AFTER_EXIT | REC_SPARSE_EXIT : 0);
+    if (is_exact)
+        mode &= ~(unsigned)(REC_SPARSE_ENTRY | REC_SPARSE_EXIT);
     if (mode != f->mode)
-        rec_sparse_set(function, mode);
-    f->mode = mode;
+        rec_sparse_set(function, f->mode = (uint8_t)mode);
 }
 
 void rec_stretches_read(const struct pnr_block_header *header, const struct pnr_record *records, uint32_t n)
@@ -348,7 +293,6 @@ void rec_stretches_read(const struct pnr_block_header *header, const struct pnr_
     if (stretches.n_blocks < FIRST_BLOCKS || stretches.n_blocks % TIMED_BLOCKS == 0)
         time_calls_of_block(header, records, n);
     stretches.n_blocks++;
-    measure_noise();
     for (uint32_t i = 0; i < stretches.n_changed; i++) {
         decide_mode(stretches.changed[i]);
         stretches.functions[stretches.changed[i]].is_changed = false;

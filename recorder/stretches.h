@@ -9,12 +9,12 @@
  * What is measured are stretches between two readings without an event between them. A class is short when such
  * stretches usually are: then neither the event before the stretch nor the one after it needs a reading.
  *
- *     class               its stretches                        what follows
- *     new                 not known                       both events read
- *     short               < 500 ns, nearly all            neither needs to
- *     not short           some take long                  both events read
- *     suspect             were among those of an          both events read for some time, so that it is found which
- *                         interval that took too long     of them takes long
+ *     class               its stretches                            what follows
+ *     new                 not known                                both events read
+ *     short               < 200 ns on average, few long ones       neither needs to
+ *     not short           longer, or some are long                 both events read
+ *     suspect             were often in intervals that took        both events read for some time: so it is found which
+ *                         too long                                 of the classes takes long
  *
  * A function whose calls usually take 5 us or more has exact begins and ends, even if its stretches are short. */
 #ifndef REC_STRETCHES_H

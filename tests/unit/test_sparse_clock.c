@@ -3,8 +3,7 @@
 
 #include "recorder/sparse_clock.h"
 
-#define SHORT (REC_SPARSE_ENTRY | REC_SPARSE_EXIT | 2 << REC_SPARSE_AFTER_ENTRY_SHIFT | \
-               2 << REC_SPARSE_AFTER_EXIT_SHIFT)
+#define SHORT (REC_SPARSE_ENTRY | REC_SPARSE_EXIT | REC_SPARSE_AFTER_ENTRY | REC_SPARSE_AFTER_EXIT)
 
 static struct pnr_record chunk[1000];
 
