@@ -15,6 +15,7 @@ struct pnr_block_coder {
     ZSTD_CCtx *compressor;              /* made when first needed, like the next */
     ZSTD_DCtx *decompressor;
     size_t output_size;
+    struct pnr_record filled[PNR_BLOCK_RECORDS];        /* of a sparse block */
     unsigned char planes[PLANES * PNR_BLOCK_RECORDS];
     unsigned char output[];             /* a whole block */
 };
@@ -131,9 +132,6 @@ static inline void transpose_rows(row x[GROUP])
     }
 }
 
-/* Whether a block is sparse is a constant in these functions: the blocks that are not do not pay. */
-#define INLINED static inline __attribute__((always_inline))
-
 typedef uint64_t pair __attribute__((vector_size(PNR_RECORD_SIZE)));     /* a record */
 
 static inline pair load_pair(const struct pnr_record *record)
@@ -144,25 +142,23 @@ static inline pair load_pair(const struct pnr_record *record)
 }
 
 /* Shifts the record's ticks and replaces them by their difference to those of the previous record. *previous: that
- * record's shifted ticks; then this one's. is_sparse: ticks that become 0 stand for the previous ones. */
-INLINED pair take_difference(pair record, pair *previous, pair shift, bool is_sparse)
+ * record's shifted ticks; then this one's. */
+static inline pair take_difference(pair record, pair *previous, pair shift)
 {
     const pair all_ticks = { PNR_TICKS_MAX, 0 };
     pair ticks = (record & all_ticks) >> shift;
-    if (is_sparse)
-        ticks |= *previous & (pair)(ticks == 0);
     pair result = (record & ~all_ticks) | ((ticks - *previous) & all_ticks);
     *previous = ticks;
     return result;
 }
 
 /* Finds the planes that are not all zero, and that of the kinds. */
-INLINED uint16_t find_planes(const struct pnr_record *records, size_t n, unsigned shift, bool is_sparse)
+static uint16_t find_planes(const struct pnr_record *records, size_t n, unsigned shift)
 {
     pair used = { UINT64_C(1) << PNR_TICKS_BITS, 0 }, previous = { 0, 0 };
     uint16_t planes = 0;
     for (size_t i = 0; i < n; i++)
-        used |= take_difference(load_pair(records + i), &previous, (pair){ shift, shift }, is_sparse);
+        used |= take_difference(load_pair(records + i), &previous, (pair){ shift, shift });
     for (int k = 0; k < PLANES; k++)
         planes |= (uint16_t)((used[k / 8] >> k % 8 * 8 & 0xff ? 1 : 0) << k);
     return planes;
@@ -183,14 +179,14 @@ static int list_planes(uint16_t planes, int list[PLANES])
  * are constant, so that the compiler makes moves of them and no calls. The last tile of a block has unused records. */
 #define TILE 64
 
-INLINED void split_tile(unsigned char tile[PLANES][TILE], const struct pnr_record *records, pair *previous, pair shift,
-                        bool is_sparse)
+static inline void split_tile(unsigned char tile[PLANES][TILE], const struct pnr_record *records, pair *previous,
+                              pair shift)
 {
     for (int i = 0; i < TILE; i += GROUP) {
         row rows[GROUP];
 #pragma GCC unroll 16
         for (int k = 0; k < GROUP; k++)
-            rows[k] = (row)take_difference(load_pair(records + i + k), previous, shift, is_sparse);
+            rows[k] = (row)take_difference(load_pair(records + i + k), previous, shift);
         transpose_rows(rows);
 #pragma GCC unroll 16
         for (int k = 0; k < PLANES; k++)
@@ -198,8 +194,7 @@ INLINED void split_tile(unsigned char tile[PLANES][TILE], const struct pnr_recor
     }
 }
 
-INLINED void split_planes(unsigned char *bytes, const struct pnr_record *records, const struct pnr_block_header *h,
-                          bool is_sparse)
+static void split_planes(unsigned char *bytes, const struct pnr_record *records, const struct pnr_block_header *h)
 {
     unsigned char tile[PLANES][TILE];
     struct pnr_record last[TILE] = { { { 0, 0 } } };
@@ -207,12 +202,12 @@ INLINED void split_planes(unsigned char *bytes, const struct pnr_record *records
     size_t n = h->n_records, i = 0;
     pair previous = { 0, 0 }, shift = { h->tick_shift, h->tick_shift };
     for (; i + TILE <= n; i += TILE) {
-        split_tile(tile, records + i, &previous, shift, is_sparse);
+        split_tile(tile, records + i, &previous, shift);
         for (int p = 0; p < n_planes; p++)
             memcpy(bytes + p * n + i, tile[list[p]], TILE);
     }
     memcpy(last, records + i, (n - i) * sizeof *last);
-    split_tile(tile, last, &previous, shift, is_sparse);
+    split_tile(tile, last, &previous, shift);
     for (int p = 0; p < n_planes; p++)
         memcpy(bytes + p * n + i, tile[list[p]], n - i);
 }
@@ -253,15 +248,29 @@ static void join_planes(struct pnr_record *records, const unsigned char *bytes, 
     memcpy(records + i, last, (n - i) * sizeof *last);
 }
 
+/* Copies records; those with ticks 0 get the ticks of the record before. */
+static void copy_filled(struct pnr_record *to, const struct pnr_record *from, size_t n)
+{
+    uint64_t before = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t ticks = pnr_record_ticks(from[i]);
+        before = ticks ? ticks : before;        /* without a branch: no processor can predict it */
+        to[i] = (struct pnr_record){ { (from[i].word[0] & ~PNR_TICKS_MAX) | before, from[i].word[1] } };
+    }
+}
+
 void pnr_block_fill_ticks(struct pnr_record *records, size_t n)
 {
-    uint64_t ticks = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (pnr_record_ticks(records[i]))
-            ticks = pnr_record_ticks(records[i]);
-        else
-            records[i].word[0] |= ticks;
-    }
+    copy_filled(records, records, n);
+}
+
+const struct pnr_record *pnr_block_filled(struct pnr_block_coder *coder, const struct pnr_block_header *header,
+                                          const struct pnr_record *records)
+{
+    if (!(header->flags & PNR_BLOCK_SPARSE))
+        return records;
+    copy_filled(coder->filled, records, header->n_records);
+    return coder->filled;
 }
 
 static size_t content_size_of(const struct pnr_block_header *header)
@@ -282,22 +291,13 @@ static ZSTD_CCtx *make_block_compressor(void)
     return c;
 }
 
-INLINED void fill_planes(struct pnr_block_coder *coder, struct pnr_block_header *header,
-                         const struct pnr_record *records, bool is_sparse)
-{
-    header->planes = find_planes(records, header->n_records, header->tick_shift, is_sparse);
-    split_planes(coder->planes, records, header, is_sparse);
-}
-
 const void *pnr_block_encode(struct pnr_block_coder *coder, struct pnr_block_header *header,
                              const struct pnr_record *records, size_t *size)
 {
     if (!coder->compressor && !(coder->compressor = make_block_compressor()))
         return NULL;
-    if (header->flags & PNR_BLOCK_SPARSE)
-        fill_planes(coder, header, records, true);
-    else
-        fill_planes(coder, header, records, false);
+    header->planes = find_planes(records, header->n_records, header->tick_shift);
+    split_planes(coder->planes, records, header);
     size_t data_size = ZSTD_compress2(coder->compressor, coder->output + PNR_BLOCK_PREFIX_SIZE,
                                       coder->output_size - PNR_BLOCK_PREFIX_SIZE,
                                       coder->planes, content_size_of(header));

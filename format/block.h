@@ -120,9 +120,14 @@ void pnr_block_coder_free(struct pnr_block_coder *coder);
  * live mapping, become as pnr_block_decode gives them. */
 void pnr_block_fill_ticks(struct pnr_record *records, size_t n);
 
+/* Returns the records of a block in the live mapping as pnr_block_decode gives them: if it is sparse, a copy with
+ * filled ticks, borrowed until the next call with this coder; else the records themselves. */
+const struct pnr_record *pnr_block_filled(struct pnr_block_coder *coder, const struct pnr_block_header *header,
+                                          const struct pnr_record *records);
+
 /* Encodes header->n_records records (1 to PNR_BLOCK_RECORDS) as a whole block. Fills in data_size and planes and seals
- * the header; the caller has set tick_shift. In a sparse block ticks 0 stand for those of the record before. Returns the block's bytes, borrowed until the next call with this coder,
- * and their number in *size; NULL only if zstd fails. */
+ * the header; the caller has set tick_shift, and filled the ticks of a sparse block. Returns the block's bytes, borrowed
+ * until the next call with this coder, and their number in *size; NULL only if zstd fails. */
 const void *pnr_block_encode(struct pnr_block_coder *coder, struct pnr_block_header *header,
                              const struct pnr_record *records, size_t *size);
 

@@ -173,10 +173,11 @@ static bool write_chunk(int chunk, struct pnr_block_coder *coder)
     struct pnr_record *records = records_of(chunk);
     size_t size = 0;
     rec_stretches_read(&c->header, records, c->header.n_records);
+    const struct pnr_record *filled = pnr_block_filled(coder, &c->header, records);
     if (rec_budget_is_on())
-        rec_budget_read(&c->header, records, c->header.n_records);
+        rec_budget_read(&c->header, filled, c->header.n_records);
     c->header.tick_shift = drain.tick_shift;
-    const void *bytes = pnr_block_encode(coder, &c->header, records, &size);
+    const void *bytes = pnr_block_encode(coder, &c->header, filled, &size);
     if (!write_in_order(chunk, bytes, size))
         return false;
     memset(records, 0, (size_t)c->header.n_records * PNR_RECORD_SIZE);

@@ -30,8 +30,10 @@
 #define LONG_CALLS (1 / 8.)             /* of its calls: fewer are found by their long intervals */
 #define MIN_CALLS 4
 #define MAX_CALLS 1024                  /* then older ones count half */
-#define FIRST_BLOCKS 16                 /* calls are timed in each of so many blocks, and then in one of TIMED_BLOCKS */
-#define TIMED_BLOCKS 8
+
+/* To read a block costs more than to encode it: each of so many is read at first, and then one of SAMPLED_BLOCKS. */
+#define FIRST_BLOCKS 16
+#define SAMPLED_BLOCKS 8
 
 enum { AFTER_ENTRY, AFTER_EXIT, N_CLASSES };
 
@@ -284,19 +286,24 @@ static void decide_mode(uint32_t function)
         rec_sparse_set(function, f->mode = (uint8_t)mode);
 }
 
-void rec_stretches_read(const struct pnr_block_header *header, const struct pnr_record *records, uint32_t n)
+static void read_block(const struct pnr_block_header *header, const struct pnr_record *records, uint32_t n)
 {
-    if (!(header->flags & PNR_BLOCK_SPARSE) || pthread_mutex_trylock(&stretches.lock) != 0)
-        return;
     stretches.n_changed = 0;
     read_stretches(records, n);
-    if (stretches.n_blocks < FIRST_BLOCKS || stretches.n_blocks % TIMED_BLOCKS == 0)
-        time_calls_of_block(header, records, n);
-    stretches.n_blocks++;
+    time_calls_of_block(header, records, n);
     for (uint32_t i = 0; i < stretches.n_changed; i++) {
         decide_mode(stretches.changed[i]);
         stretches.functions[stretches.changed[i]].is_changed = false;
     }
+}
+
+void rec_stretches_read(const struct pnr_block_header *header, const struct pnr_record *records, uint32_t n)
+{
+    if (!(header->flags & PNR_BLOCK_SPARSE) || pthread_mutex_trylock(&stretches.lock) != 0)
+        return;
+    if (stretches.n_blocks < FIRST_BLOCKS || stretches.n_blocks % SAMPLED_BLOCKS == 0)
+        read_block(header, records, n);
+    stretches.n_blocks++;
     pthread_mutex_unlock(&stretches.lock);
     rec_sparse_note_block(n, (uint64_t)((double)(header->end.ticks - header->begin.ticks) * stretches.tick_ns));
 }

@@ -28,7 +28,8 @@
 /* Starts the sparse clock, too. ticks_per_second: of the records. Returns false when out of memory. */
 bool rec_stretches_start(uint64_t ticks_per_second);
 
-/* Adds a block of a thread, of which the caller has filled in the end. If another thread is in here, does nothing. */
+/* Adds a block of a thread, of which the caller has filled in the end, if it is among those that are read. If another
+ * thread is in here, does nothing. */
 void rec_stretches_read(const struct pnr_block_header *header, const struct pnr_record *records, uint32_t n);
 
 /* Stops both, also in a forked child. Nobody else may be in here. */

@@ -296,7 +296,7 @@ Test(block, unread_ticks_become_those_of_the_record_before)
             header.tick_shift = shift;
             header.flags = PNR_BLOCK_SPARSE;
             make_sparse_records(records, filled, sizes[i], shift);
-            const void *block = pnr_block_encode(coder, &header, records, &size);
+            const void *block = pnr_block_encode(coder, &header, pnr_block_filled(coder, &header, records), &size);
             memset(got, 0xee, sizeof got);
             cr_expect_eq(decode(coder, block, got, &read), 0);
             cr_expect_eq(read.version, 2);
@@ -317,9 +317,10 @@ Test(block, unread_ticks_have_no_planes)
     for (size_t i = 0; i < 100; i++)
         records[i] = pnr_record_make(i ? 0 : 7, PNR_CALL, 0, 1);
     header.flags = PNR_BLOCK_SPARSE;
-    cr_assert(pnr_block_encode(coder, &header, records, &size));
+    cr_assert(pnr_block_encode(coder, &header, pnr_block_filled(coder, &header, records), &size));
     cr_expect_eq(header.planes, 1 | 1 << 5 | 1 << 12);
     header.flags = 0;
+    cr_expect_eq(pnr_block_filled(coder, &header, records), records);
     cr_assert(pnr_block_encode(coder, &header, records, &size));
     cr_expect_eq(header.planes, 0x1f | 1 << 5 | 1 << 12, "0 after 7 is a difference of five bytes");
     pnr_block_coder_free(coder);
