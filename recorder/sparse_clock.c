@@ -42,6 +42,16 @@ void rec_sparse_set(uint32_t function, uint8_t mode)
         atomic_store_explicit(&rec_sparse.modes[function], mode, memory_order_relaxed);
 }
 
+void rec_sparse_allow_none(bool allows)
+{
+    if (!rec_sparse.is_on)
+        return;
+    rec_sparse_set(0, allows ? REC_SPARSE_ENTRY | REC_SPARSE_EXIT | REC_SPARSE_AFTER_ENTRY | REC_SPARSE_AFTER_EXIT : 0);
+    /* If the guard works, it sets the mask again a period later. */
+    atomic_store_explicit(&rec_sparse.mask, allows ? UINT32_MAX : 0, memory_order_relaxed);
+    rec_sparse_break();
+}
+
 void rec_sparse_note_block(uint32_t n_events, uint64_t duration_ns)
 {
     if (n_events && duration_ns / n_events < DENSE_NS)

@@ -58,6 +58,10 @@ void rec_sparse_stop(void);
 /* Sets the mode of a function. Any thread may call it. */
 void rec_sparse_set(uint32_t function, uint8_t mode);
 
+/* Lets events of function 0, which is none, do without readings as those of a short function do; then not any more. For
+ * measuring what an event costs. With the recording lock. */
+void rec_sparse_allow_none(bool allows);
+
 /* Reports a block of n events, which took so long: many in a short time wake the guard. By the recorder's own thread,
  * or one that does its work. */
 void rec_sparse_note_block(uint32_t n_events, uint64_t duration_ns);

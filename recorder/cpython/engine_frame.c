@@ -481,11 +481,8 @@ static inline __attribute__((always_inline)) PyObject *hook_any(PyThreadState *t
         rec_threads_on_watched_call(ts, f, thread, tag);
     bool is_excluded = rec_tag_flags(tag) & REC_TAG_EXCLUDED;
     bool is_creation = rec_tag_flags(tag) & REC_TAG_CONTINUABLE && !cpython_is_continuable(f);
-    if (is_creation && !(rec_tag_flags(tag) & REC_TAG_BOUNDARY)) {
-        PyObject *made = evaluate_creation(ts, f, throwflag, tag, wraps, false);
-        rec_sparse_break();
-        return made;
-    }
+    if (is_creation && !(rec_tag_flags(tag) & REC_TAG_BOUNDARY))
+        return evaluate_creation(ts, f, throwflag, tag, wraps, false);
     is_excluded |= is_creation;
     if (is_excluded)
         begin_unrecorded_life(f, tag);
@@ -501,7 +498,6 @@ static inline __attribute__((always_inline)) PyObject *hook_any(PyThreadState *t
         rec_inlining_on_namespace(namespace);
     if (!is_excluded)
         append_result(ts, entry == PNR_CALL ? NULL : f, result, tag);
-    rec_sparse_break();
     return result;
 }
 
@@ -524,15 +520,6 @@ static PyObject *wrapping_hook(PyThreadState *ts, cpython_frame *f, int throwfla
 static __attribute__((noinline)) PyObject *leave_with_result(PyObject *result, const cpython_frame *f, uint64_t tag)
 {
     append_result(PyThreadState_Get(), f, result, tag);
-    return result;
-}
-
-/* With a sparse clock such an exit reads it, and what comes after it may take long. */
-static __attribute__((noinline)) PyObject *leave_sparsely_with_result(PyObject *result, const cpython_frame *f,
-                                                                      uint64_t tag)
-{
-    append_result(PyThreadState_Get(), f, result, tag);
-    rec_sparse_break();
     return result;
 }
 
@@ -559,7 +546,7 @@ static inline __attribute__((always_inline)) PyObject *hook_continuable(PyThread
         unlikely(!is_in_window(thread, cpython_stack_pointer())) ||
         unlikely(!append_frame_now(&thread->buffer, cpython_is_suspended(f) ? PNR_YIELD : PNR_FINISH,
                                    rec_frame_identity(f), (uint32_t)tag, is_sparse)))
-        return is_sparse ? leave_sparsely_with_result(result, f, tag) : leave_with_result(result, f, tag);
+        return leave_with_result(result, f, tag);
     return result;
 }
 
@@ -590,8 +577,6 @@ static __attribute__((noinline)) PyObject *hook_boundary(PyThreadState *ts, cpyt
         return rec_recursion_evaluate(ts, f, throwflag, thread, HOOK_ENTERED);
     }
     if (unlikely(!(uint32_t)tag))
-        return hook_slowly(ts, f, throwflag);
-    if (rec_sparse.is_on)
         return hook_slowly(ts, f, throwflag);
     bool is_continuable = rec_tag_flags(tag) & REC_TAG_CONTINUABLE;
     if (is_continuable && !cpython_is_continuable(f))
@@ -673,7 +658,7 @@ static inline __attribute__((always_inline)) PyObject *hook_plain(PyThreadState 
         unlikely(!(elides ? append_or_elide(thread, (uint32_t)tag) :
                    is_sparse ? rec_buffer_append_sparsely(&thread->buffer, true, (uint32_t)tag) :
                    rec_buffer_append_now(&thread->buffer, &thread->buffer.ret, (uint32_t)tag))))
-        return is_sparse ? leave_sparsely_with_result(result, NULL, tag) : leave_with_result(result, NULL, tag);
+        return leave_with_result(result, NULL, tag);
     return result;
 }
 

@@ -144,6 +144,7 @@ static __attribute__((noinline)) PyObject *append_event_slowly(PyThreadState *ts
         ticks = rec_clock_ticks() - thread->buffer.base;
     }
     store_event(thread, ticks, kind, frame, (uint32_t)tag, false);
+    rec_sparse_break();
     return rec_tool_nothing();
 }
 

@@ -65,12 +65,14 @@ static uint64_t time_events(PyThreadState *ts, PyObject *function)
                                    .buffer.end = records + 2 * CALIBRATION_CALLS };
     if (cpython_set_code_value(code, rec_functions.extra_index, (uint64_t)rec_functions.plain << 32) == 0) {
         rec_codes_add(code, 0, REC_CODES_ENTRIES | REC_CODES_EXITS);
+        rec_sparse_allow_none(true);
         for (int i = 0; i < CALIBRATION_ROUNDS; i++) {
             scratch.buffer.next = scratch.buffer.first = scratch.buffer.records = records;
             rec_current = &scratch;
             uint64_t ticks = time_calls(function);
             recorded = ticks < recorded ? ticks : recorded;
         }
+        rec_sparse_allow_none(false);
     }
     rec_threads_forget_current();
     free(records);

@@ -207,11 +207,12 @@ void rec_threads_append_in_new_chunk(PyThreadState *ts, struct rec_thread *threa
                                      struct rec_open_frame about, struct rec_open_frame inner);
 
 /* Appends a record. inner: as for rec_threads_start_chunk, should a new chunk be due; the running frame is `from`
- * then. */
+ * then. With a sparse clock it reads that, and so does the next event: nobody knows how long it takes to get there. */
 static inline void rec_threads_append(PyThreadState *ts, struct rec_thread *thread, enum pnr_kind kind,
                                       struct rec_open_frame about, struct rec_open_frame inner)
 {
     uint64_t ticks = rec_clock_ticks() - thread->buffer.base;
+    rec_sparse_break();
     if (likely(rec_buffer_has_capacity(&thread->buffer, ticks)))
         rec_buffer_append(&thread->buffer, ticks, kind, about.frame, about.function);
     else

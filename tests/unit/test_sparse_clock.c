@@ -37,6 +37,19 @@ Test(sparse_clock, every_event_reads_while_the_guard_rests)
         cr_expect(!append(i, 1000, rec_sparse_mode_of(1), i % 2));
 }
 
+Test(sparse_clock, a_measurement_needs_no_guard)
+{
+    rec_sparse_allow_none(true);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < 100; i++)
+        n += append(i, 1000, rec_sparse_mode_of(0), i % 2);
+    cr_expect_gt(n, 50);
+    rec_sparse_allow_none(false);
+    cr_expect_eq(rec_sparse_mode_of(0), 0);
+    for (uint32_t i = 0; i < 100; i++)
+        cr_expect(!append(i, 1000, SHORT, i % 2));
+}
+
 Test(sparse_clock, few_events_do_not_wake_the_guard)
 {
     rec_sparse_note_block(1000, 1000000000);
