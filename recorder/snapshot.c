@@ -97,7 +97,8 @@ int rec_snapshot_write(struct rec_snapshot *snapshot, const char *process_path, 
         size_t size;
         copy->header.end = snapshot->end;
         copy->header.tick_shift = tick_shift;
-        const void *block = pnr_block_encode(coder, &copy->header, copy->records, &size);
+        const void *block = pnr_block_encode(coder, &copy->header, pnr_block_filled(coder, &copy->header, copy->records),
+                                             &size);
         result = block ? rec_segments_append(segments, &copy->header, block, size, snapshot->end.monotonic_ns, err) :
                          pnr_err_set(err, PNR_E_MEMORY, process_path, 0, "out of memory for compression");
     }

@@ -46,7 +46,7 @@ IS_SANITIZED = "san" in os.path.basename(BUILD)
 LONG = os.environ.get("PANOPTICON_LONG") == "1"
 once = unittest.skipIf(os.environ.get("PANOPTICON_BRIEF") == "1", "it comes out the same on every Python")
 CONTINUABLE = ("generator", "coroutine", "async_generator", "iterable_coroutine")
-FLAGS = ("exception", "unfinished", "begin_unknown", "exit_missing", "cut")
+FLAGS = ("exception", "unfinished", "begin_unknown", "exit_missing", "cut", "inexact")
 
 Finished = collections.namedtuple("Finished", "status out err")
 Function = collections.namedtuple("Function", "name cat src")

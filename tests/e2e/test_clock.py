@@ -5,11 +5,14 @@ import bisect
 import json
 import os
 import shutil
+import statistics
 import sys
+import textwrap
 import unittest
 
 import e2e
 import hot_programs
+import test_greenlets
 import test_oracle
 
 sys.path.insert(0, os.path.join(os.path.dirname(e2e.HERE), "format"))
@@ -61,7 +64,7 @@ def hold(lock, held, release):
         held.set()
         release.wait(0.003)
 
-for _ in range(40):         # more than there are chunks for: the recorder has read some of it by then
+for _ in range(10):         # more than there are chunks for: the recorder has read some of it by then
     burst(50_000)
 for _ in range(200):
     burst(200)
@@ -146,6 +149,251 @@ class Schedule(ClockCase):
                     self.assertTrue(is_read, (name, at))
                     self.assertLessEqual(low - SLACK_NS, to_ns(ticks))
                     self.assertLessEqual(to_ns(ticks), high + SLACK_NS)
+
+
+# Many short calls first, more than there are chunks for: so the recorder knows them, and the guard is awake.
+BURSTS = """
+    import mmap, os, random, signal, struct, sys, time
+    clock = time.monotonic_ns
+    def tiny():
+        pass
+    def step():
+        tiny()
+    def burst(n):
+        for _ in range(n):
+            step()
+    def warm_up():
+        for _ in range(8):
+            burst(20_000)
+"""
+N_WARM = 160_000            # calls of step
+
+
+class BurstCase(ClockCase):
+    def run_bursts(self, text, *options):
+        path = self.write("app.py", textwrap.dedent(BURSTS) + textwrap.dedent(text))
+        shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
+        finished = e2e.recorded(self.path("run.pnr"), [path], cwd=self.directory, options=["-q", *SPARSE, *options],
+                                timeout=300)
+        self.assertEqual((finished.status, finished.err), (0, ""))
+        return finished.out
+
+    def calls(self, name="run.pnr", *options, is_sparse=True):
+        """How often each function of the program was called, by the converter, in a capture without damage."""
+        capture = self.path(name)
+        verified = e2e.run([e2e.CONVERT, "--verify", capture], timeout=300)
+        self.assertEqual(verified.status, 0, verified.err)
+        self.assertNotIn("not recorded", verified.err)
+        top = e2e.run([e2e.CONVERT, "--top", "--json", capture, *options], timeout=300)
+        self.assertEqual(top.status, 0, top.err)
+        self.assertEqual("clock read at" in top.err, is_sparse, top.err)
+        return {one["name"].removeprefix("__main__."): one["calls"] for one in json.loads(top.out)["functions"]}
+
+    def assertNests(self, capture):
+        """The last of it, in the trace: which checks that all nests."""
+        trace = e2e.Trace(e2e.convert(self.path(capture), "--from=-5ms"))
+        steps = trace.named("__main__.step")
+        for one in trace.named("__main__.tiny"):
+            self.assertTrue(one.flags or one.parent in steps, one)
+
+
+class Bursts(BurstCase):
+    """What is recorded of programs of short calls is whole, however the recording ends."""
+
+    def test_killed_at_any_moment(self):
+        """What the child had counted is there, once. The last call may have come to no more than its begin."""
+        out = self.run_bursts("""
+            random.seed(11)
+            for i in range(12):
+                count = mmap.mmap(-1, 8)
+                pid = os.fork()
+                if not pid:
+                    warm_up()
+                    n = 0
+                    while True:
+                        step()
+                        n += 1
+                        struct.pack_into("q", count, 0, n)
+                while not struct.unpack("q", count)[0]:
+                    time.sleep(0.001)
+                time.sleep(random.random() * 0.1)
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                print(pid, struct.unpack("q", count)[0])
+            """)
+        for pid, count in (map(int, line.split()) for line in out.splitlines()):
+            calls = self.calls("run.pnr", "--process", str(pid))
+            self.assertIn(calls["step"] - N_WARM - count, (0, 1))
+            self.assertIn(calls["step"] - calls["tiny"], (0, 1))
+
+    def test_snapshots(self):
+        self.run_bursts("""
+            import panopticon_rec
+            for k in range(4):
+                warm_up()
+                panopticon_rec.snapshot(f"shot{k}.pnr")
+                step()
+            """)
+        for k in range(4):
+            calls = self.calls(f"shot{k}.pnr")
+            self.assertEqual(calls["step"], (k + 1) * N_WARM + k)
+            self.assertEqual(calls["tiny"], calls["step"])
+            self.assertNests(f"shot{k}.pnr")
+        self.assertEqual(self.calls()["step"], 4 * N_WARM + 4)
+
+    def test_forks(self):
+        """A child begins as its parent did: it knows no function as short."""
+        out = self.run_bursts("""
+            warm_up()
+            pid = os.fork()
+            if not pid:
+                warm_up()
+                burst(1000)
+                os._exit(0)
+            burst(10)
+            os.waitpid(pid, 0)
+            print(os.getpid(), pid)
+            """)
+        parent, child = out.split()
+        for pid, n in (parent, N_WARM + 10), (child, N_WARM + 1000):
+            calls = self.calls("run.pnr", "--process", pid)
+            self.assertEqual((calls["step"], calls["tiny"]), (n, n))
+
+    def test_threads(self):
+        """They take turns in the midst of their bursts."""
+        self.run_bursts("""
+            import threading
+            sys.setswitchinterval(1e-4)
+            def work():
+                warm_up()
+                for _ in range(20):
+                    burst(100)
+                    time.sleep(0.001)
+            threads = [threading.Thread(target=work) for _ in range(3)]
+            for one in threads: one.start()
+            for one in threads: one.join()
+            """)
+        calls = self.calls()
+        self.assertEqual((calls["step"], calls["tiny"]), (3 * (N_WARM + 2000),) * 2)
+        self.assertNests("run.pnr")
+
+    def test_the_last_of_it(self):
+        """Segments are evicted; those that are left can be understood."""
+        self.run_bursts("""
+            end = time.monotonic() + 3
+            while time.monotonic() < end:
+                burst(1000)
+            """, "--last", "100ms")
+        self.assertGreater(min(e2e.segments(self.path("run.pnr"))), 1)
+        calls = self.calls()
+        self.assertLessEqual(abs(calls["step"] - calls["tiny"]), 1)
+        self.assertNests("run.pnr")
+
+    @unittest.skipUnless(test_greenlets.HAS_GREENLET, "greenlet is not there for this Python")
+    @unittest.skipUnless(e2e.IS_KNOWN, "greenlets are told apart by internals, which are not known")
+    @unittest.skipIf(e2e.IS_SANITIZED, "AddressSanitizer does not know stacks that are exchanged")
+    def test_greenlets(self):
+        self.run_bursts("""
+            import greenlet
+            def other():
+                while True:
+                    burst(3)
+                    main.switch()
+            def turn(n):
+                others[n % 4].switch()
+            main = greenlet.getcurrent()
+            others = [greenlet.greenlet(other) for _ in range(4)]
+            warm_up()
+            for n in range(20_000):
+                turn(n)
+                step()
+            """, "--include", "__main__")
+        calls = self.calls()
+        self.assertEqual((calls["turn"], calls["step"], calls["tiny"]), (20_000, *[N_WARM + 80_000] * 2))
+        self.assertNests("run.pnr")
+
+
+class LongForOnce(BurstCase):
+    """A call of a function whose calls are short, which takes long once in some thousands."""
+    ODD = """
+        notes = []              # the clock before and after, and in between
+        def odd(work, argument):
+            if work:
+                work(argument)
+                inside.append(clock())
+        def episode(work, argument):
+            for _ in range(1000):
+                odd(None, 0)
+            before = clock()
+            odd(work, argument)
+            notes.append((before, inside.pop(), clock()))
+            for _ in range(100):
+                odd(None, 0)
+        inside = []
+        warm_up()
+        for _ in range(100):
+            for _ in range(1000): odd(None, 0)
+        for _ in range(N):
+            episode(WORK)
+        for note in notes: print(*note)
+        """
+
+    def shown(self, work, n):
+        """For each long call: whether it has its times, and the slices that overlap what the program noted of it."""
+        out = self.run_bursts(self.ODD.replace("WORK", work).replace("N)", f"{n})"))
+        capture = self.path("run.pnr")
+        trace = e2e.Trace(e2e.convert(capture, "--include=*odd", "--include=*episode"))
+        [process] = capture_reader.read(capture).processes
+        start = int(process.properties["start_monotonic_ns"])
+        odd = sorted(trace.named("__main__.odd"), key=lambda one: one.begin)
+        for line in out.splitlines():
+            before, inside, after = (int(number) - start for number in line.split())
+            slices = [one for one in odd if one.begin < after + SLACK_NS and one.end > before - SLACK_NS]
+            yield any(abs(one.begin - before) < SLACK_NS and inside - SLACK_NS < one.end < after + SLACK_NS
+                      for one in slices), slices
+
+    @e2e.alone
+    def test_by_the_processor(self):
+        """It has its times, or what is shown in its place says that it is not exact."""
+        for work, n in ("sum, range(2000)", 60), ("sum, range(20_000)", 30):
+            for is_right, slices in self.shown(work, n):
+                self.assertTrue(is_right or any("inexact" in one.flags for one in slices), slices)
+
+    @e2e.alone
+    def test_by_waiting(self):
+        """The guard sees it: the wait is in the call that waited, if the recorder's thread got a processor in time."""
+        found = [is_right for is_right, _ in self.shown("time.sleep, 0.03", 20)]
+        self.assertGreaterEqual(sum(found), 18, found)
+
+
+class SelfTimes(BurstCase):
+    def test_of_neighbours(self):
+        """Where short calls and longer ones alternate, each has its own time: it is not that of all on average. Compared
+        with a recording that reads the clock at each event."""
+        found = []
+        for options in ["--clock", "full"], SPARSE:
+            path = self.write("app.py", textwrap.dedent(BURSTS) + textwrap.dedent("""
+                def longer():
+                    return sum((1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12))
+                def both(n):
+                    for _ in range(n):
+                        tiny()
+                        longer()
+                        tiny()
+                for _ in range(30):
+                    both(20_000)
+                """))
+            self.record(path, *options)
+            trace = e2e.Trace(e2e.convert(self.path("run.pnr"), "--from=-20ms"))
+            times = []
+            for name in "tiny", "longer":
+                all_ns = sorted(one.end - one.begin for one in trace.named(f"__main__.{name}"))
+                times.append(statistics.fmean(all_ns[:len(all_ns) * 9 // 10]))         # without the machine's noise
+            found.append(times)
+        (tiny, longer), (sparse_tiny, sparse_longer) = found
+        self.assertLess(sparse_tiny, 1.3 * tiny + 5)
+        self.assertLess(0.7 * longer - 10, sparse_longer)
+        self.assertLess(sparse_longer, 1.3 * longer + 10)
 
 
 def line(process):
