@@ -4,7 +4,7 @@
  * events at the ends, and that from the one of the first event.
  *
  * Then the stretches between two readings are scaled alike to fill the time between these. If that is much longer than
- * they usually are together, the thread waited: the recorder ensures that this is after the last of the events. All is
+ * they usually are together, the thread waited: the recorder takes care that this is after the last of the events. All is
  * computed in integers, so that every machine finds the same. */
 #include "placing.h"
 
@@ -24,7 +24,7 @@
 #define LONG_STRETCH 500000                 /* 2 us: no usual stretch after an event without a reading */
 #define DEFAULT_STRETCH 20000000            /* 50 ns: where nothing is known */
 #define INEXACT_TIME 1000000                 /* 1 us */
-#define WAIT 500                        /* 2 ms: the recorder ensures that such a stretch ends in a reading */
+#define WAIT 10                         /* 100 ms: no recorder is so late to make the event after it read the clock */
 
 enum { ALL, BEGIN, END, FIRST_CLASS };  /* classes that always exist: all stretches; what is at the block's ends */
 

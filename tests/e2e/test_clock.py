@@ -153,7 +153,7 @@ class Schedule(ClockCase):
 
 # Many short calls first, more than there are chunks for: so the recorder knows them, and the guard is awake.
 BURSTS = """
-    import mmap, os, random, signal, struct, sys, time
+    import mmap, os, random, signal, sys, time
     clock = time.monotonic_ns
     def tiny():
         pass
@@ -205,7 +205,7 @@ class Bursts(BurstCase):
         out = self.run_bursts("""
             random.seed(11)
             for i in range(12):
-                count = mmap.mmap(-1, 8)
+                count = memoryview(mmap.mmap(-1, 8)).cast("q")      # which is stored at once
                 pid = os.fork()
                 if not pid:
                     warm_up()
@@ -213,13 +213,13 @@ class Bursts(BurstCase):
                     while True:
                         step()
                         n += 1
-                        struct.pack_into("q", count, 0, n)
-                while not struct.unpack("q", count)[0]:
+                        count[0] = n
+                while not count[0]:
                     time.sleep(0.001)
                 time.sleep(random.random() * 0.1)
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
-                print(pid, struct.unpack("q", count)[0])
+                print(pid, count[0])
             """)
         for pid, count in (map(int, line.split()) for line in out.splitlines()):
             calls = self.calls("run.pnr", "--process", str(pid))
