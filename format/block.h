@@ -126,8 +126,8 @@ const struct pnr_record *pnr_block_filled(struct pnr_block_coder *coder, const s
                                           const struct pnr_record *records);
 
 /* Encodes header->n_records records (1 to PNR_BLOCK_RECORDS) as a whole block. Fills in data_size and planes and seals
- * the header; the caller has set tick_shift, and filled the ticks of a sparse block. Returns the block's bytes, borrowed
- * until the next call with this coder, and their number in *size; NULL only if zstd fails. */
+ * the header; the caller has set tick_shift, and filled the ticks of a sparse block. Returns the block's bytes,
+ * borrowed until the next call with this coder, and their number in *size; NULL only if zstd fails. */
 const void *pnr_block_encode(struct pnr_block_coder *coder, struct pnr_block_header *header,
                              const struct pnr_record *records, size_t *size);
 

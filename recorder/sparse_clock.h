@@ -9,10 +9,10 @@
  *         rec_sparse_tend                     by the recorder's own thread: the guard
  *     rec_sparse_stop
  *
- * The guard: the recorder's thread takes back what events may do, every REC_SPARSE_PERIOD_NS. So no more than that
- * passes in a place where usually little does, before an event reads the clock. While few events come it takes all
- * back once, and rests: then every event reads. An event may overwrite what the guard stores, but no event comes while
- * a thread waits.
+ * The guard: the recorder's thread takes back what events may do, every REC_SPARSE_PERIOD_NS. So when more than that
+ * passes in a place where usually little does, the event after it reads the clock: if the recorder's thread got a
+ * processor in that time. While few events come it takes all back once, and rests: then every event reads. An event may
+ * overwrite what the guard stores, but no event comes while a thread waits.
  *
  * Events are serialised by the recording lock (thread_buffer.h). */
 #ifndef REC_SPARSE_CLOCK_H
@@ -27,7 +27,8 @@
 /* Functions with higher numbers read the clock at each event. */
 #define REC_SPARSE_FUNCTIONS (UINT32_C(1) << 20)
 
-#define REC_SPARSE_PERIOD_NS 1000000
+/* Of the guard. A wake-up costs the kernel 3 us, and 20 in a virtual machine: 0.5 % of a processor at most. */
+#define REC_SPARSE_PERIOD_NS 4000000
 
 /* At most so many events in a row do without a reading: a run. */
 #define REC_SPARSE_RUN 32
@@ -58,8 +59,8 @@ void rec_sparse_stop(void);
 /* Sets the mode of a function. Any thread may call it. */
 void rec_sparse_set(uint32_t function, uint8_t mode);
 
-/* Lets events of function 0, which is none, do without readings as those of a short function do; then not any more. For
- * measuring what an event costs. With the recording lock. */
+/* Lets events of function 0, which does not exist, do without readings as those of a short function do; then not any
+ * more. For measuring what an event costs. With the recording lock. */
 void rec_sparse_allow_none(bool allows);
 
 /* Reports a block of n events, which took so long: many in a short time wake the guard. By the recorder's own thread,
@@ -91,10 +92,10 @@ static inline __attribute__((always_inline)) bool rec_sparse_may_skip(const stru
                REC_SPARSE_RUN * sizeof(struct pnr_record);
 }
 
-/* Returns the length of the next run. Half of the runs are empty: so there are pairs of readings without an event between
- * them, the samples of stretches.h and of the converter. The others are 1 to 32 events long, evenly. It is random, by the
- * upper bits of a linear congruential generator: fixed lengths fall in step with a loop of the program, and then some of
- * its stretches are never sampled. */
+/* Returns the length of the next run. Half of the runs are empty: so there are pairs of readings without an event
+ * between them, the samples of stretches.h and of the converter. The others are 1 to 32 events long, evenly. It is
+ * random, by the upper bits of a linear congruential generator: fixed lengths fall in step with a loop of the program,
+ * and then some of its stretches are never sampled. */
 static inline __attribute__((always_inline)) uint32_t rec_sparse_next_run(void)
 {
     uint32_t random = atomic_load_explicit(&rec_sparse.random, memory_order_relaxed) * UINT32_C(1664525) +

@@ -16,13 +16,13 @@
 #define BY_CHANCE 1                     /* so many more are no sign of anything */
 #define MAX_SAMPLES 16384               /* then older ones count half: a function may change */
 
-/* When it is suspect. An interval is odd when it is longer by a factor, and a long stretch, than it usually is: as for
- * the converter, which takes it for a wait (convert/read/placing.c). */
-#define ODD_FACTOR 4
-#define ODD_INTERVALS 0.005             /* more than LONG_STRETCHES: an interval has many stretches */
-#define MIN_ODD 4                       /* fewer are by chance */
+/* When it is suspect. An interval is overlong when it is longer by a factor, and a long stretch, than it usually is: as
+ * for the converter, which takes it for a wait (convert/read/placing.c). */
+#define OVERLONG_FACTOR 4
+#define OVERLONG_INTERVALS 0.005             /* more than LONG_STRETCHES: an interval has many stretches */
+#define MIN_OVERLONG 4                       /* fewer are by chance */
 #define MAX_INTERVALS 1024              /* then older ones count half, and the next hold is half as long */
-#define MIN_HOLD 32                     /* stretches for which a suspect class is read the first time; then twice as many */
+#define MIN_HOLD 32                     /* stretches for which a suspect class is read the first time, then doubled */
 #define MAX_HOLD 4096
 
 /* Which functions have exact begins and ends. */
@@ -39,7 +39,7 @@ enum { AFTER_ENTRY, AFTER_EXIT, N_CLASSES };
 
 struct measured_class {
     float n, ns, n_long;                /* of stretches */
-    float n_intervals, n_odd;           /* with several stretches, one of them of this class */
+    float n_intervals, n_overlong;           /* with several stretches, one of them of this class */
     uint16_t hold, last_hold;           /* stretches to be measured before it may be short again; how many these were */
 };
 
@@ -159,23 +159,23 @@ static void hold_class(struct measured_class *class)
 {
     unsigned hold = class->last_hold ? 2 * class->last_hold : MIN_HOLD;
     class->hold = class->last_hold = hold < MAX_HOLD ? (uint16_t)hold : MAX_HOLD;
-    class->n_intervals = class->n_odd = 0;
+    class->n_intervals = class->n_overlong = 0;
 }
 
 /* Adds an interval to the class of one of its stretches. */
-static void count_in_class(struct pnr_record first, bool is_odd)
+static void count_in_class(struct pnr_record first, bool is_overlong)
 {
     struct measured_class *class = class_after(first);
     if (!class || class->hold)
         return;
     class->n_intervals++;
-    class->n_odd += is_odd;
-    if (class->n_odd >= MIN_ODD && class->n_odd > ODD_INTERVALS * class->n_intervals) {
+    class->n_overlong += is_overlong;
+    if (class->n_overlong >= MIN_OVERLONG && class->n_overlong > OVERLONG_INTERVALS * class->n_intervals) {
         hold_class(class);
         note_change(pnr_record_function(first));
     } else if (class->n_intervals >= MAX_INTERVALS) {
         class->n_intervals /= 2;
-        class->n_odd /= 2;
+        class->n_overlong /= 2;
         class->last_hold /= 2;
     }
 }
@@ -189,11 +189,11 @@ static void add_interval(const struct pnr_record *records, uint32_t first, uint3
         const struct measured_class *class = class_after(records[i]);
         usual += class ? mean_stretch(class) : 0;
     }
-    bool is_odd = ns > ODD_FACTOR * usual + LONG_NS, is_wait = is_odd && ns >= REC_SPARSE_PERIOD_NS;
+    bool is_overlong = ns > OVERLONG_FACTOR * usual + LONG_NS, is_wait = is_overlong && ns >= REC_SPARSE_PERIOD_NS;
     if (is_wait)
         add_sample(records[last - 1], ns);
     for (uint32_t i = first; i < last; i++)
-        count_in_class(records[i], is_odd && !is_wait);
+        count_in_class(records[i], is_overlong && !is_wait);
 }
 
 /* Reads the stretches of a block. */
@@ -286,7 +286,7 @@ static void decide_mode(uint32_t function)
         rec_sparse_set(function, f->mode = (uint8_t)mode);
 }
 
-static void read_block(const struct pnr_block_header *header, const struct pnr_record *records, uint32_t n)
+static void read_sampled_block(const struct pnr_block_header *header, const struct pnr_record *records, uint32_t n)
 {
     stretches.n_changed = 0;
     read_stretches(records, n);
@@ -302,7 +302,7 @@ void rec_stretches_read(const struct pnr_block_header *header, const struct pnr_
     if (!(header->flags & PNR_BLOCK_SPARSE) || pthread_mutex_trylock(&stretches.lock) != 0)
         return;
     if (stretches.n_blocks < FIRST_BLOCKS || stretches.n_blocks % SAMPLED_BLOCKS == 0)
-        read_block(header, records, n);
+        read_sampled_block(header, records, n);
     stretches.n_blocks++;
     pthread_mutex_unlock(&stretches.lock);
     rec_sparse_note_block(n, (uint64_t)((double)(header->end.ticks - header->begin.ticks) * stretches.tick_ns));

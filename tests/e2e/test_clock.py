@@ -315,24 +315,24 @@ class Bursts(BurstCase):
 
 class LongForOnce(BurstCase):
     """A call of a function whose calls are short, which takes long once in some thousands."""
-    ODD = """
+    VARIED = """
         notes = []              # the clock before and after, and in between
-        def odd(work, argument):
+        def varied(work, argument):
             if work:
                 work(argument)
                 inside.append(clock())
         def episode(work, argument):
             for _ in range(1000):
-                odd(None, 0)
+                varied(None, 0)
             before = clock()
-            odd(work, argument)
+            varied(work, argument)
             notes.append((before, inside.pop(), clock()))
             for _ in range(100):
-                odd(None, 0)
+                varied(None, 0)
         inside = []
         warm_up()
         for _ in range(100):
-            for _ in range(1000): odd(None, 0)
+            for _ in range(1000): varied(None, 0)
         for _ in range(N):
             episode(WORK)
         for note in notes: print(*note)
@@ -340,15 +340,15 @@ class LongForOnce(BurstCase):
 
     def shown(self, work, n):
         """For each long call: whether it has its times, and the slices that overlap what the program noted of it."""
-        out = self.run_bursts(self.ODD.replace("WORK", work).replace("N)", f"{n})"))
+        out = self.run_bursts(self.VARIED.replace("WORK", work).replace("N)", f"{n})"))
         capture = self.path("run.pnr")
-        trace = e2e.Trace(e2e.convert(capture, "--include=*odd", "--include=*episode"))
+        trace = e2e.Trace(e2e.convert(capture, "--include=*varied", "--include=*episode"))
         [process] = capture_reader.read(capture).processes
         start = int(process.properties["start_monotonic_ns"])
-        odd = sorted(trace.named("__main__.odd"), key=lambda one: one.begin)
+        calls = sorted(trace.named("__main__.varied"), key=lambda one: one.begin)
         for line in out.splitlines():
             before, inside, after = (int(number) - start for number in line.split())
-            slices = [one for one in odd if one.begin < after + SLACK_NS and one.end > before - SLACK_NS]
+            slices = [one for one in calls if one.begin < after + SLACK_NS and one.end > before - SLACK_NS]
             yield any(abs(one.begin - before) < SLACK_NS and inside - SLACK_NS < one.end < after + SLACK_NS
                       for one in slices), slices
 

@@ -141,7 +141,7 @@ static void unread_calls(uint64_t inside_ns)
     event(PNR_RETURN, OTHER, 50, false);
 }
 
-static void odd_intervals(int n)
+static void long_intervals(int n)
 {
     while (n--)
         unread_calls(40000);
@@ -152,9 +152,9 @@ static void odd_intervals(int n)
 Test(stretches, intervals_that_are_often_too_long_make_suspect)
 {
     learn_two();
-    odd_intervals(1);
+    long_intervals(1);
     cr_expect(is_unread(TINY, REC_SPARSE_ENTRY) && is_unread(OTHER, REC_SPARSE_EXIT), "once is by chance");
-    odd_intervals(3);
+    long_intervals(3);
     cr_expect(!is_unread(TINY, REC_SPARSE_ENTRY) && !is_unread(OTHER, REC_SPARSE_EXIT), "any of them may be it");
     for (int i = 0; i < 100; i++) {
         call(TINY, 50, 50);
@@ -170,7 +170,7 @@ Test(stretches, intervals_that_are_seldom_too_long_do_not)
     for (int round = 0; round < 20; round++) {
         for (int i = 0; i < 400; i++)
             unread_calls(50);
-        odd_intervals(1);
+        long_intervals(1);
         cr_expect(is_unread(TINY, REC_SPARSE_ENTRY) && is_unread(OTHER, REC_SPARSE_EXIT));
     }
 }
@@ -181,7 +181,7 @@ Test(stretches, who_is_often_suspect_is_read_for_longer)
     learn_two();
     for (int round = 0; round < 4; round++) {
         int n = 0;
-        odd_intervals(4);
+        long_intervals(4);
         for (; !is_unread(TINY, REC_SPARSE_ENTRY) && n < 10000; n += 8) {
             for (int i = 0; i < 8; i++) {
                 call(TINY, 50, 50);
