@@ -75,7 +75,8 @@ void rec_budget_forked(void);
 
 /* ---- the drain's side ---- */
 
-/* Reads a finished block; nothing if it is the ledger's. Any thread that writes blocks may call it. */
+/* Reads a finished block; nothing if it is the ledger's. The ticks of a sparse one are filled (pnr_block_filled). Any
+ * thread that writes blocks may call it. */
 void rec_budget_read(const struct pnr_block_header *header, const struct pnr_record *records, uint32_t n);
 
 /* Keeps the accounts and decides. Called by the drain's thread alone. */

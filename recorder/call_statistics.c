@@ -60,6 +60,8 @@ static struct {
 /* The block that is being read. */
 struct block_reading {
     uint64_t begin;                     /* ticks */
+    uint64_t before;                    /* ticks of the record before */
+    bool is_sparse;                     /* a record with the same ticks has no reading of the clock */
     uint64_t boundary;                  /* ticks at which the next window begins or ends */
     uint32_t window;                    /* the window whose begin or end the boundary is */
     float window_weight;                /* of the window that the records are in; 0: they are in none */
@@ -334,14 +336,18 @@ static uint32_t switch_track(struct stream_stack *stream, const struct pnr_recor
     return n_open;
 }
 
-/* Learns from an event of a function, or of a C function that it called. calls: what is known of it; or NULL. */
+/* Learns from an event of a function, or of a C function that it called. calls: what is known of it; or NULL. The time
+ * of an event without a reading is not known: no interval begins or ends there. */
 static void learn_cost(struct stream_stack *stream, struct pnr_record record, const struct rec_function_calls *calls,
                        bool is_c_call, uint64_t ticks, const struct block_reading *reading)
 {
     uint32_t kind = pnr_record_kind(record);
     if (!statistics.n_windows)
         return;                         /* there is nothing to compare with yet */
-    if (calls && !calls->is_muted && !(is_c_call && calls->are_c_calls_muted))
+    bool is_visible = calls && !calls->is_muted && !(is_c_call && calls->are_c_calls_muted);
+    if (is_visible && reading->is_sparse && ticks == reading->before)
+        rec_cost_learning_break(&stream->interval);
+    else if (is_visible)
         rec_cost_learning_visible(&stream->interval, (kind + 1) << 24 ^ pnr_record_function(record), ticks,
                                   reading->in_window);
     else
@@ -390,7 +396,8 @@ static uint32_t read_event(struct stream_stack *stream, const struct pnr_record 
 uint32_t rec_statistics_read(const struct pnr_block_header *header, const struct pnr_record *records, uint32_t n,
                              double event_ns)
 {
-    struct block_reading reading = { .begin = header->begin.ticks, .event_ns = event_ns,
+    struct block_reading reading = { .begin = header->begin.ticks, .before = header->begin.ticks, .event_ns = event_ns,
+                                     .is_sparse = header->flags & PNR_BLOCK_SPARSE,
                                      .window = statistics.n_windows > WINDOWS ? statistics.n_windows - WINDOWS : 0 };
     struct stream_stack *stream = find_stream(header->thread);
     if (!stream)
@@ -402,8 +409,11 @@ uint32_t rec_statistics_read(const struct pnr_block_header *header, const struct
         rec_cost_learning_break(&stream->interval);
     list_stack(stream, records, header->n_open, is_kept, header->flags & PNR_BLOCK_DEEPER);
     stream->track = header->track;
-    for (uint32_t i = header->n_open; i < n; i++)
-        i += read_event(stream, records, i, n, &reading);
+    for (uint32_t i = header->n_open; i < n; i++) {
+        uint32_t n_open = read_event(stream, records, i, n, &reading);
+        reading.before = reading.begin + pnr_record_ticks(records[i]);
+        i += n_open;
+    }
     stream->next_sequence = header->sequence + 1;
     uint32_t n_events = stream->n_events - n_before;
     if (header->flags & PNR_BLOCK_LAST)

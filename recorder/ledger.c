@@ -71,11 +71,13 @@ static bool ensure_ledger_chunk(uint64_t ticks)
            start_ledger_chunk();
 }
 
-/* Appends a record after ensure_ledger_chunk. What happened just before the chunk began has its first ticks. */
+/* Appends a record after ensure_ledger_chunk. What happened just before the chunk began has its first ticks. With a
+ * sparse clock the next event of a thread reads it, so that readers know which events come after the record. */
 static void append_to_ledger(enum pnr_kind kind, uint64_t frame, uint32_t function, uint64_t ticks)
 {
     struct rec_buffer *buffer = &ledger.buffer;
     uint64_t since = ticks > buffer->base ? ticks - buffer->base : 0;
+    rec_sparse_break();
     if (rec_buffer_has_capacity(buffer, since))
         rec_buffer_append(buffer, since, kind, frame, function);
 }
