@@ -12,6 +12,7 @@ import unittest
 
 import e2e
 import hot_programs
+import test_budget
 import test_greenlets
 import test_oracle
 
@@ -64,8 +65,9 @@ def hold(lock, held, release):
         held.set()
         release.wait(0.003)
 
-for _ in range(10):         # more than there are chunks for: the recorder has read some of it by then
+for _ in range(10):         # with time for the recorder's thread to read some of it
     burst(50_000)
+    time.sleep(0.005)
 for _ in range(200):
     burst(200)
     measured(spin)
@@ -151,7 +153,7 @@ class Schedule(ClockCase):
                     self.assertLessEqual(to_ns(ticks), high + SLACK_NS)
 
 
-# Many short calls first, more than there are chunks for: so the recorder knows them, and the guard is awake.
+# Many short calls first, with time for the recorder's thread: so it knows them, and the guard is awake.
 BURSTS = """
     import mmap, os, random, signal, sys, time
     clock = time.monotonic_ns
@@ -165,6 +167,7 @@ BURSTS = """
     def warm_up():
         for _ in range(8):
             burst(20_000)
+            time.sleep(0.005)
 """
 N_WARM = 160_000            # calls of step
 
@@ -364,6 +367,20 @@ class LongForOnce(BurstCase):
         """The guard sees it: the wait is in the call that waited, if the recorder's thread got a processor in time."""
         found = [is_right for is_right, _ in self.shown("time.sleep, 0.03", 20)]
         self.assertGreaterEqual(sum(found), 18, found)
+
+
+@test_budget.needs_budgets
+class WithBudget(test_budget.BudgetCase):
+    tolerated = ("clock read at",)
+
+    def test_hot_programs(self):
+        """What is muted and recorded nests as with a full clock, and a reader knows when it was muted."""
+        for name in "methods", "generators", "recursion":
+            with self.subTest(name):
+                text = hot_programs.text_of(name, hot_programs.ROUNDS)
+                _, ledgers = self.record_budget(text, *SPARSE, budget="1%", is_read=False)
+                self.assertTrue([name for one in ledgers for name in one.muted() if name.startswith("__main__.")])
+                self.assertEqual({one.properties["clock_mode"] for one in ledgers}, {"sparse"})
 
 
 class SelfTimes(BurstCase):

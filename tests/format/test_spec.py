@@ -50,7 +50,7 @@ class WorkedLedger(unittest.TestCase):
     def test_bytes_are_those_of_the_files(self):
         process = ROOT / "tests/golden/ledger/run.pnr/process-7"
         names, block = ((process / name).read_bytes() for name in ("names", "segment-1/thread-2.zst"))
-        section = re.search(r"^### 12\.3 (.*?)^## ", SPEC, re.M | re.S)[1]
+        section = re.search(r"^### 12\.3 (.*?)^##", SPEC, re.M | re.S)[1]
         rows = [(int(offset, 16), bytes.fromhex(row)) for offset, row in
                 re.findall(r"^    ([0-9a-f]{4})  ((?:[0-9a-f]{2} )*[0-9a-f]{2})(?:   .*)?$", section, re.M)]
         first = next(i for i, (offset, _) in enumerate(rows) if offset == 0)
@@ -71,6 +71,26 @@ class WorkedLedger(unittest.TestCase):
                          [(1230, 5000), (6000, 7000)])
         self.assertEqual([(ticks - start, *cost) for ticks, *cost in process.ledger.costs],
                          [(5000, 4000, 202), (6000, 1000, 67)])
+
+
+class WorkedSparseBlock(unittest.TestCase):
+    """Section 12.4 is tests/golden/sparse_killed."""
+    CAPTURE = ROOT / "tests/golden/sparse_killed/run.pnr"
+
+    def test_bytes_are_those_of_the_file(self):
+        section = re.search(r"^### 12\.4 (.*?)^##", SPEC, re.M | re.S)[1]
+        data = b""
+        for offset, row in re.findall(r"^    ([0-9a-f]{4})  ((?:[0-9a-f]{2} )*[0-9a-f]{2})(?:   .*)?$", section, re.M):
+            self.assertEqual(int(offset, 16), len(data))
+            data += bytes.fromhex(row)
+        self.assertEqual((self.CAPTURE / "process-7/segment-1/thread-1.zst").read_bytes().hex(" "), data.hex(" "))
+
+    def test_it_means_what_the_text_says(self):
+        process, = reader.read(self.CAPTURE).processes
+        first, second = process.threads[1].blocks
+        self.assertEqual([ticks - first.header.begin[0] for ticks, *_ in first.records], [100, 100, 160])
+        self.assertEqual([ticks - second.header.begin[0] for ticks, kind, *_ in second.records if kind != reader.OPEN],
+                         [40, 60, 100, 100, 100, 200, 200, 200])
 
 
 class Numbers(unittest.TestCase):
