@@ -304,6 +304,7 @@ int rec_drain_start(const char *process_path, struct pnr_live live, const struct
     }
     int code = rec_worker_start(&(struct rec_worker_tasks){ .work = write_queued, .on_wake = options->on_wake,
                                                         .on_idle = on_idle, .on_beat = rec_sparse_tend,
+                                                        .on_leave = rec_sparse_rest,
                                                         .is_hurried = rec_budget_needs_ticks });
     if (code != 0) {
         pnr_err_set(err, PNR_E_SYSTEM, process_path, 0, "cannot start the recorder's thread");

@@ -58,8 +58,7 @@ void rec_sparse_note_block(uint32_t n_events, uint64_t duration_ns)
         atomic_store_explicit(&guard.active_until_ns, rec_clock_monotonic_ns() + ACTIVE_NS, memory_order_relaxed);
 }
 
-/* Lets the guard rest: from now on every event reads. */
-static void rest(void)
+void rec_sparse_rest(void)
 {
     atomic_store_explicit(&guard.active_until_ns, 0, memory_order_relaxed);
     atomic_store_explicit(&rec_sparse.mask, 0, memory_order_relaxed);
@@ -82,7 +81,7 @@ uint64_t rec_sparse_tend(void)
     rec_sparse_break();
     guard.n_idle = is_idle ? guard.n_idle + 1 : 0;
     if (now > active_until || guard.n_idle > MAX_IDLE) {
-        rest();
+        rec_sparse_rest();
         return UINT64_MAX;
     }
     atomic_store_explicit(&rec_sparse.mask, UINT32_MAX, memory_order_relaxed);

@@ -71,6 +71,10 @@ void rec_sparse_note_block(uint32_t n_events, uint64_t duration_ns);
  * recorder's own thread. */
 uint64_t rec_sparse_tend(void);
 
+/* Lets the guard rest: every event reads until there is work for it again. By the recorder's own thread, when it ends
+ * for some time. */
+void rec_sparse_rest(void);
+
 /* What comes next may take long: the next event reads the clock. */
 static inline void rec_sparse_break(void)
 {

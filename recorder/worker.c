@@ -137,6 +137,8 @@ static void *run_thread(void *unused)
     set_policy(SCHED_BATCH);
     atomic_store(&worker.id, (pid_t)syscall(SYS_gettid));
     work_until_end();
+    if (worker.tasks.on_leave)
+        worker.tasks.on_leave();
     return NULL;
 }
 

@@ -113,6 +113,18 @@ Test(sparse_clock, the_guard_rests_when_no_event_comes)
     cr_expect(!append(1, 1000, SHORT, false));
 }
 
+Test(sparse_clock, every_event_reads_when_the_guard_goes)
+{
+    wake();
+    uint32_t i = 0;
+    while (i < 900 && !append(i, 1000, SHORT, false))
+        i++;
+    rec_sparse_rest();
+    for (uint32_t k = i + 1; k < i + 50; k++)
+        cr_expect(!append(k, 1000, SHORT, false));
+    cr_expect_eq(rec_sparse_tend(), UINT64_MAX);
+}
+
 /* An event without a reading does not ask whether its chunk is full. */
 Test(sparse_clock, no_run_goes_beyond_the_chunk)
 {
