@@ -18,10 +18,13 @@ static struct {
     uint32_t n_idle;                    /* such beats in sequence */
 } guard;
 
+/* Once mapped, the modes stay: an event that comes after the end of a recording may still look at them. */
 bool rec_sparse_start(void)
 {
-    void *modes = mmap(NULL, REC_SPARSE_FUNCTIONS, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                       -1, 0);
+    void *modes = (void *)rec_sparse.modes;
+    if (!modes)
+        modes = mmap(NULL, REC_SPARSE_FUNCTIONS, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (modes == MAP_FAILED)
         return false;
     rec_sparse = (struct rec_sparse){ .modes = modes, .random = (uint32_t)rec_clock_ticks(), .is_on = true };
@@ -31,9 +34,10 @@ bool rec_sparse_start(void)
 
 void rec_sparse_stop(void)
 {
+    _Atomic uint8_t *modes = rec_sparse.modes;
     if (rec_sparse.is_on)
-        munmap((void *)rec_sparse.modes, REC_SPARSE_FUNCTIONS);
-    memset(&rec_sparse, 0, sizeof rec_sparse);
+        madvise((void *)modes, REC_SPARSE_FUNCTIONS, MADV_DONTNEED);    /* they are 0 again */
+    rec_sparse = (struct rec_sparse){ .modes = modes };
 }
 
 void rec_sparse_set(uint32_t function, uint8_t mode)

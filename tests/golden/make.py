@@ -1020,22 +1020,22 @@ def sparse(path):
             call(1100, tiny), return_(1120, tiny),
             *loop, call(1300, work),                                # 60 ns for each call of tiny
             call(None, tiny), return_(None, tiny), return_(1390, work),
-            *loop, c_call(5_000_000, sort), c_return(5_020_000, sort),      # a wait after the last event
-            *loop, call(5_026_000, work),                           # longer than usual: who took the time is not known
-            start(None, count, g), yield_(5_026_100, count, g), resume(None, count, g), finish(None, count, g),
-            unwind(5_026_300, work),
-            *loop, return_(5_026_303, main), call(5_026_400, main),  # fewer nanoseconds than events
+            *loop, c_call(205_000_000, sort), c_return(205_020_000, sort),      # a wait after the last event
+            *loop, call(205_026_000, work),                           # longer than usual: who took the time is not known
+            start(None, count, g), yield_(205_026_100, count, g), resume(None, count, g), finish(None, count, g),
+            unwind(205_026_300, work),
+            *loop, return_(205_026_303, main), call(205_026_400, main),  # fewer nanoseconds than events
             call(None, tiny), return_(None, tiny),                  # up to the end of the block
-        ], begin=900, end=5_026_460, flags=SPARSE)
-        thread.block([open_(main), call(5_027_000, tiny), return_(5_027_000, tiny)])    # as it was in 1.1
+        ], begin=900, end=205_026_460, flags=SPARSE)
+        thread.block([open_(main), call(205_027_000, tiny), return_(205_027_000, tiny)])    # as it was in 1.1
         thread.block([
             open_(main), call(None, tiny), return_(None, tiny),     # from the begin of the block
-            switch(5_028_200, track, SWITCH_OPEN), open_(work), call(None, tiny), return_(None, tiny),
-            return_(5_028_300, work), switch(5_028_400, 0), call(None, tiny), return_(None, tiny),
-        ], begin=5_028_000, end=9_000_000, flags=SPARSE | RESYNC)
-        thread.block([open_(main), call(None, tiny), return_(None, tiny)], begin=9_000_000, end=9_000_100,
+            switch(205_028_200, track, SWITCH_OPEN), open_(work), call(None, tiny), return_(None, tiny),
+            return_(205_028_300, work), switch(205_028_400, 0), call(None, tiny), return_(None, tiny),
+        ], begin=205_028_000, end=409_000_000, flags=SPARSE | RESYNC)
+        thread.block([open_(main), call(None, tiny), return_(None, tiny)], begin=409_000_000, end=409_000_100,
                      flags=SPARSE | LAST)                           # without any reading
-        process.end(9_100_000)
+        process.end(409_100_000)
 
 
 def sparse_killed(path):

@@ -114,8 +114,9 @@ Test(placing, spreads_events_by_the_stretches_that_are_known)
 
 Test(placing, a_wait_is_after_the_last_event)
 {
-    /* readings 40 ns apart, then an interval of 9 ms, or 9 us: events keep their stretches */
-    static const struct { uint64_t wait; bool is_inexact; } rows[] = { { 9000000, false }, { 9000, true } };
+    /* readings 40 ns apart, then an interval of 200 ms, 9 ms, or 9 us: events keep their stretches */
+    static const struct { uint64_t wait; bool is_inexact; } rows[] = {
+        { 200000000, false }, { 9000000, true }, { 9000, true } };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         check_events("wait", (struct event[]){
             { PNR_CALL, 1, 40, 40, 0 }, { PNR_RETURN, 1, 80, 80, 0 }, { PNR_CALL, 1, 120, 120, 0 },
