@@ -607,6 +607,20 @@ static unsigned begin_flags(const struct call_stack *stack, struct pnr_record op
     return SLICE_BEGIN_UNKNOWN | (is_late ? SLICE_NOTICED_LATE : 0);
 }
 
+static void push_open(struct call_stack *stack, const struct pnr_record *open, size_t n, uint64_t ns)
+{
+    for (size_t i = 0; i < n; i++)
+        push_any_frame(stack, open_subject(open[i]), pnr_record_function(open[i]), open_identity(open[i]),
+                       begin_flags(stack, open[i]), ns);
+}
+
+void call_stack_add(struct call_stack *stack, const struct pnr_record *open, size_t n, uint64_t ns)
+{
+    size_t n_before = begin_changes(stack);
+    push_open(stack, open, n, ns);
+    end_changes(stack, n_before);
+}
+
 void call_stack_resync(struct call_stack *stack, const struct pnr_record *open, size_t n, bool is_deeper, uint64_t ns)
 {
     size_t end;
@@ -618,9 +632,7 @@ void call_stack_resync(struct call_stack *stack, const struct pnr_record *open, 
     close_down_to(stack, end, ns);
     if (stack->n_before_window > stack->n)
         stack->n_before_window = stack->n;
-    for (size_t i = n_matched; i < n; i++)
-        push_any_frame(stack, open_subject(open[i]), pnr_record_function(open[i]), open_identity(open[i]),
-                       begin_flags(stack, open[i]), ns);
+    push_open(stack, open + n_matched, n - n_matched, ns);
     end_changes(stack, n_before);
 }
 

@@ -86,6 +86,9 @@ void call_stack_begin_block(struct call_stack *stack, enum block_boundary bounda
 /* Brings the stack to the n frames that OPEN records list at ns; is_deeper: only the innermost ones are listed. */
 void call_stack_resync(struct call_stack *stack, const struct pnr_record *open, size_t n, bool is_deeper, uint64_t ns);
 
+/* Puts n frames that OPEN records list at ns on what is open. */
+void call_stack_add(struct call_stack *stack, const struct pnr_record *open, size_t n, uint64_t ns);
+
 /* Records of a thread that are still to be converted. */
 struct call_stack_input {
     struct timeline *timeline;          /* borrowed, like the records */
