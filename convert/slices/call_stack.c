@@ -201,7 +201,8 @@ static void leave_inner_frames(struct call_stack *stack, enum pnr_subject subjec
         return;
     }
     count->failed_compares += stack->n - bottom;
-    count->ignored_exits += !is_hidden && !stack->is_revealed;
+    bool is_unlisted = stack->has_unlisted && stack->n == 0;
+    count->ignored_exits += !is_hidden && !stack->is_revealed && !is_unlisted;
 }
 
 static inline __attribute__((always_inline)) void leave_frame(struct call_stack *stack,
@@ -624,12 +625,14 @@ void call_stack_add(struct call_stack *stack, const struct pnr_record *open, siz
 void call_stack_resync(struct call_stack *stack, const struct pnr_record *open, size_t n, bool is_deeper, uint64_t ns)
 {
     size_t end;
+    stack->has_unlisted &= is_deeper;
     if (!stack->n_overflowed && equals_open(stack, open, n, is_deeper))
         return;
     stack->n_overflowed = 0;
     size_t n_before = begin_changes(stack);
     size_t n_matched = is_deeper ? match_innermost(stack, open, n, &end) : match_open(stack, 0, open, n, &end);
     close_down_to(stack, end, ns);
+    stack->has_unlisted |= is_deeper && n_matched == 0;
     if (stack->n_before_window > stack->n)
         stack->n_before_window = stack->n;
     push_open(stack, open + n_matched, n - n_matched, ns);
