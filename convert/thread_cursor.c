@@ -148,13 +148,17 @@ static void convert_switch(struct thread_cursor *cursor, struct pnr_record recor
 {
     struct stack_count *count = cursor->process->pipeline.count;
     uint64_t flags = pnr_record_frame(record);
-    uint32_t n = flags & PNR_SWITCH_OPEN ? count_open_records(&cursor->block, cursor->next + 1) : 0;
+    const struct pnr_record *open = cursor->block.records + cursor->next + 1;
+    bool has_list = flags & (PNR_SWITCH_OPEN | PNR_SWITCH_ADDED);
+    uint32_t n = has_list ? count_open_records(&cursor->block, cursor->next + 1) : 0;
     count->events++;
     call_stack_account(cursor->stack, ns);
     if (!change_track(cursor, pnr_record_function(record)))
         count->unknown_tracks++;
     else if (flags & PNR_SWITCH_OPEN)
-        call_stack_resync(cursor->stack, cursor->block.records + cursor->next + 1, n, flags & PNR_SWITCH_DEEPER, ns);
+        call_stack_resync(cursor->stack, open, n, flags & PNR_SWITCH_DEEPER, ns);
+    else if (has_list)
+        call_stack_add(cursor->stack, open, n, ns);
     reveal_deferred(cursor);
     call_stack_run(cursor->stack, ns);
     cursor->next += n;

@@ -36,7 +36,8 @@ enum {
 
 enum pnr_switch {
     PNR_SWITCH_OPEN = 1,        /* all frames that are open in the track follow as OPEN records */
-    PNR_SWITCH_DEEPER = 2       /* ... or, when there are too many, the innermost ones */
+    PNR_SWITCH_DEEPER = 2,      /* ... or, when there are too many, the innermost ones */
+    PNR_SWITCH_ADDED = 4        /* alone: frames follow that lie inwards of all that are open; those stay */
 };
 
 struct pnr_record {

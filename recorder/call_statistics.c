@@ -300,6 +300,13 @@ static void list_stack(struct stream_stack *stream, const struct pnr_record *rec
     }
 }
 
+/* Adds frames whose begin is not known. */
+static void add_to_stack(struct stream_stack *stream, const struct pnr_record *records, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        enter_frame(stream, pnr_record_function(records[i]), 0);
+}
+
 /* ---- blocks ---- */
 
 /* Sets which window records at these ticks are in, if any, and the boundary after them. */
@@ -332,6 +339,8 @@ static uint32_t switch_track(struct stream_stack *stream, const struct pnr_recor
         stream->depth = stream->n_deeper = 0;
     if (how & PNR_SWITCH_OPEN)
         list_stack(stream, records + 1, n_open, track == stream->track, how & PNR_SWITCH_DEEPER);
+    else if (how & PNR_SWITCH_ADDED)
+        add_to_stack(stream, records + 1, n_open);
     stream->track = track;
     return n_open;
 }

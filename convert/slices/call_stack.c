@@ -202,7 +202,8 @@ static void leave_inner_frames(struct call_stack *stack, enum pnr_subject subjec
         return;
     }
     count->failed_compares += stack->n - bottom;
-    count->ignored_exits += !is_hidden && !stack->is_revealed;
+    bool is_unlisted = stack->has_unlisted && stack->n == 0;
+    count->ignored_exits += !is_hidden && !stack->is_revealed && !is_unlisted;
 }
 
 static inline __attribute__((always_inline)) void leave_frame(struct call_stack *stack,
@@ -609,20 +610,34 @@ static unsigned begin_flags(const struct call_stack *stack, struct pnr_record op
     return SLICE_BEGIN_UNKNOWN | (is_late ? SLICE_NOTICED_LATE : 0);
 }
 
+static void push_open(struct call_stack *stack, const struct pnr_record *open, size_t n, uint64_t ns)
+{
+    for (size_t i = 0; i < n; i++)
+        push_any_frame(stack, open_subject(open[i]), pnr_record_function(open[i]), open_identity(open[i]),
+                       begin_flags(stack, open[i]), ns);
+}
+
+void call_stack_add(struct call_stack *stack, const struct pnr_record *open, size_t n, uint64_t ns)
+{
+    size_t n_before = begin_changes(stack);
+    push_open(stack, open, n, ns);
+    end_changes(stack, n_before);
+}
+
 void call_stack_resync(struct call_stack *stack, const struct pnr_record *open, size_t n, bool is_deeper, uint64_t ns)
 {
     size_t end;
+    stack->has_unlisted &= is_deeper;
     if (!stack->n_overflowed && equals_open(stack, open, n, is_deeper))
         return;
     stack->n_overflowed = 0;
     size_t n_before = begin_changes(stack);
     size_t n_matched = is_deeper ? match_innermost(stack, open, n, &end) : match_open(stack, 0, open, n, &end);
     close_down_to(stack, end, ns);
+    stack->has_unlisted |= is_deeper && n_matched == 0;
     if (stack->n_before_window > stack->n)
         stack->n_before_window = stack->n;
-    for (size_t i = n_matched; i < n; i++)
-        push_any_frame(stack, open_subject(open[i]), pnr_record_function(open[i]), open_identity(open[i]),
-                       begin_flags(stack, open[i]), ns);
+    push_open(stack, open + n_matched, n - n_matched, ns);
     end_changes(stack, n_before);
 }
 

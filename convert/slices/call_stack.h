@@ -49,6 +49,7 @@ struct call_stack {
     uint64_t n_overflowed;              /* frames on top of the stack that are not kept */
     struct slice_filter filter;         /* the next stage */
     bool is_revealed;                   /* call_stack_reveal was called: frames that no record named may be open */
+    bool has_unlisted;                  /* more frames are open outwards of all: the list that began it had no space */
     bool starts_task;                   /* the frame that is entered now is a task, by what was called before */
     uint64_t accounted_ns;              /* what ran up to then has been accounted for: only with estimates */
     uint32_t last_event;                /* of a function that is not muted: twice its number, + 1 for an exit */
@@ -85,6 +86,9 @@ void call_stack_begin_block(struct call_stack *stack, enum block_boundary bounda
 
 /* Brings the stack to the n frames that OPEN records list at ns; is_deeper: only the innermost ones are listed. */
 void call_stack_resync(struct call_stack *stack, const struct pnr_record *open, size_t n, bool is_deeper, uint64_t ns);
+
+/* Puts n frames that OPEN records list at ns on what is open. */
+void call_stack_add(struct call_stack *stack, const struct pnr_record *open, size_t n, uint64_t ns);
 
 /* Records of a thread that are still to be converted. */
 struct call_stack_input {

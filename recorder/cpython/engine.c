@@ -46,6 +46,7 @@ int rec_engine_init(const char *own)
 void rec_engine_forget(void)
 {
     rec_greenlets_forget();
+    rec_muting_forget_interpreter();
     rec_codes_forget();
 }
 

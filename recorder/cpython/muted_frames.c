@@ -187,11 +187,12 @@ static void add_standing(const PyThreadState *ts, const cpython_frame *f, uint32
     rec_muted_set(function, REC_UNSETTLED);
 }
 
-/* Looks at a frame of the batch. Returns true when it is to be reported as open. It is passed over in three cases: a
- * frame inwards of it is in the records (has_recorded); its exit is under way, for another tool alone; it stands at its
- * first instruction, where its entry event may come or not. If that comes, the frame is recorded from there on. */
+/* Looks at a frame of the batch. Returns true when it is to be reported as open. It is passed over in three cases: it
+ * cannot be listed (is_beyond); its exit is under way, for another tool alone; it stands at its first instruction, where
+ * its entry event may come or not. If that comes, the frame is recorded from there on. A frame cannot be listed if one
+ * inwards of it is in the records, or as many as a list may have are inwards of it in this one. */
 static bool admit_frame(PyThreadState *ts, const struct rec_thread *thread, cpython_frame *f, uint32_t function,
-                        bool has_recorded)
+                        bool is_beyond)
 {
     bool is_at_begin = rec_muted_frames_is_at_begin(f);
     struct rec_watched *watched = rec_watched_find(f);
@@ -201,7 +202,7 @@ static bool admit_frame(PyThreadState *ts, const struct rec_thread *thread, cpyt
     if (thread && is_at_begin)
         add_standing(ts, f, function);
     bool may_be_left = cpython_is_leaving(f) || cpython_is_yielding(f);
-    if (is_reported || !(has_recorded || is_at_begin || may_start(f) || may_be_left))
+    if (is_reported || !(is_beyond || is_at_begin || may_start(f) || may_be_left))
         return !is_reported;
     if (!rec_watched_add(ts, f, function, REC_WATCH_UNREPORTED))
         return true;
@@ -215,7 +216,8 @@ static void admit_frames(PyThreadState *ts)
     struct rec_thread *thread = rec_muted_frames_thread(ts);
     cpython_frame *f = rec_threads_innermost(ts);
     f = thread ? rec_muted_frames_beneath_tool(ts, thread, f) : f;
-    bool must_report_stack = false, has_recorded = false;
+    uint32_t n_new = 0;
+    bool has_recorded = false;
     for (cpython_frame *at = f; at; at = cpython_previous(at)) {
         bool is_starting = at != cpython_running(ts) && may_start(at);  /* for another tool alone */
         if (!is_starting && !rec_muted_frames_is_entered(ts, at))
@@ -227,12 +229,12 @@ static void admit_frames(PyThreadState *ts)
             continue;
         if (!is_changing)
             has_recorded |= !(rec_tag_flags(tag) & REC_TAG_SLOW) || rec_muted_frames_is_reported(at, function);
-        else if (admit_frame(ts, thread, at, function, has_recorded))
-            must_report_stack = true;
+        else if (admit_frame(ts, thread, at, function, has_recorded || n_new == REC_MAX_LISTED))
+            n_new++;
         else
             has_recorded |= !rec_watched_find(at);
     }
-    if (must_report_stack && thread)
+    if (n_new && thread)
         rec_threads_report_stack(thread, f, rec_clock_ticks());
 }
 

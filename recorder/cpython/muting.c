@@ -329,6 +329,12 @@ void rec_muting_forget(void)
     atomic_store(&muting.requested, 0);
 }
 
+void rec_muting_forget_interpreter(void)
+{
+    rec_muting_forget();
+    rec_watched_forget_interpreter();
+}
+
 int rec_muting_start(double share)
 {
     struct pnr_err err;

@@ -40,6 +40,9 @@ void rec_muting_resume(void);
 /* Forgets everything: the recording ends, or this is a forked child. The events of the functions are as they were. */
 void rec_muting_forget(void);
 
+/* Forgets what belonged to an interpreter that is gone. */
+void rec_muting_forget_interpreter(void);
+
 /* Asks for a call by the program's next thread that checks for pending calls. Any thread may call it. */
 void rec_muting_request(void);
 
@@ -50,6 +53,7 @@ static inline int rec_muting_start(double share) { return share > 0 ? -1 : 0; }
 static inline void rec_muting_pause(void) { }
 static inline void rec_muting_resume(void) { }
 static inline void rec_muting_forget(void) { }
+static inline void rec_muting_forget_interpreter(void) { }
 
 #endif
 

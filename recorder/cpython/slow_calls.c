@@ -8,7 +8,6 @@
 #include "watched_frames.h"
 
 #define SLOW_NS 6000000                 /* an open call is reported when it has been known for so long */
-#define MAX_NEWLY_WATCHED 1024          /* of one thread, at one look: as many as a list of open frames has */
 
 static uint64_t slow_ticks;
 
@@ -27,7 +26,7 @@ static cpython_frame *silent_from(PyThreadState *ts, cpython_frame *f, uint32_t 
 }
 
 /* Notes the muted frames of a thread that lie inwards of all recorded ones. A frame is open for at least as long as
- * those inwards of it. Those outwards of MAX_NEWLY_WATCHED ones are left out. requested: when the look was asked for.
+ * those inwards of it. Those outwards of REC_MAX_LISTED ones are left out. requested: when the look was asked for.
  * Since then the thread has passed no check for pending calls: all that it had entered by then is still open. */
 static void watch_silent_frames(PyThreadState *ts, cpython_frame *innermost, uint64_t requested, uint64_t now)
 {
@@ -40,7 +39,7 @@ static void watch_silent_frames(PyThreadState *ts, cpython_frame *innermost, uin
             since = watched->since < since ? watched->since : since;
             continue;
         }
-        if (n_new++ == MAX_NEWLY_WATCHED)
+        if (n_new++ == REC_MAX_LISTED)
             return;
         if (!(watched = rec_watched_add(ts, f, function, REC_WATCH_SEEN)))
             continue;
@@ -52,16 +51,18 @@ static void watch_silent_frames(PyThreadState *ts, cpython_frame *innermost, uin
     }
 }
 
-/* Takes those of a thread's muted frames that are slow as reported. Returns since when the innermost of them is known
- * to be open; 0 when there is none. */
+/* Takes those of a thread's muted frames that are slow as reported, as many as a list may have. Returns since when the
+ * innermost of them is known to be open; 0 when there is none. */
 static uint64_t take_slow_frames(PyThreadState *ts, cpython_frame *innermost, uint64_t now)
 {
     uint64_t reported_since = 0;
-    uint32_t function;
+    uint32_t function, n_new = 0;
     for (cpython_frame *f = innermost; (f = silent_from(ts, f, &function)); f = cpython_previous(f)) {
         struct rec_watched *watched = rec_watched_find(f);
         if (!watched || now - watched->since < slow_ticks)
             continue;
+        if (n_new++ == REC_MAX_LISTED)
+            break;
         watched->state = REC_WATCH_REPORTED;
         if (!(rec_muted_state(function) & REC_DEAR))
             rec_muted_exits_expect(function);

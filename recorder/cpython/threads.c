@@ -6,7 +6,6 @@
 #include "lives.h"
 #include "muted_frames.h"
 
-#define MAX_OPEN 1024                   /* OPEN records of a block: the innermost frames */
 #define RECENT 4096                     /* threads found by their thread state without a search; a power of two */
 #define CAPSULE "panopticon.buffer"
 
@@ -91,7 +90,7 @@ bool rec_threads_activate_if_pending(const PyThreadState *ts)
     return rec_state_is(REC_RECORDING) && ts->interp == rec_threads.interp;
 }
 
-static struct rec_open_frame open_frames[MAX_OPEN];     /* innermost first; guarded by the GIL, like the next ones */
+static struct rec_open_frame open_frames[REC_MAX_LISTED];   /* innermost first; guarded by the GIL, as the next ones */
 
 /* Fills open_frames from the interpreter's stack and returns how many there are. *is_deeper: the stack has more.
  * *n_unknown: how many have function 0. Each may be a generator's frame that is being cleared, which is in no stack. */
@@ -103,7 +102,7 @@ static uint32_t collect_stack(PyThreadState *ts, cpython_frame *f, struct rec_op
     *n_unknown = 0;
     if (inner.function)
         open_frames[n++] = inner;
-    while (n < MAX_OPEN && f) {
+    while (n < REC_MAX_LISTED && f) {
         bool is_entry = cpython_is_entry(f);
         if (is_entry && rec_threads.has_late_exits && !cpython_is_root(ts, f)) {
             open_frames[n++] = (struct rec_open_frame){ 0, 0 };
@@ -176,7 +175,7 @@ bool rec_threads_may_be_innermost(const struct rec_thread *thread, uint32_t func
     struct rec_open_frame open;
     if (buffer->chunk >= 0 && scan_open(&scan, &open))
         return !open.frame && open.function == function;
-    return buffer->chunk < 0 || scan.next != scan.first || buffer->n_open >= MAX_OPEN;
+    return buffer->chunk < 0 || scan.next != scan.first || buffer->n_open >= REC_MAX_LISTED;
 }
 
 static bool is_same(struct rec_open_frame a, struct rec_open_frame b)
@@ -190,14 +189,14 @@ static bool is_same(struct rec_open_frame a, struct rec_open_frame b)
 static uint32_t add_from_records(const struct rec_thread *thread, uint32_t n, uint32_t n_new, uint32_t n_calls,
                                  uint32_t n_unknown)
 {
-    static struct rec_open_frame stack[MAX_OPEN];
+    static struct rec_open_frame stack[REC_MAX_LISTED];
     struct backward_scan scan = { .first = thread->buffer.records, .next = thread->buffer.next };
     struct rec_open_frame open;
     uint32_t i = 0, m = 0;
     memcpy(stack, open_frames, n * sizeof *stack);
     while (i < n && i < n_new)
         open_frames[m++] = stack[i++];
-    while (m < MAX_OPEN && (n_calls || n_unknown) && scan_open(&scan, &open)) {
+    while (m < REC_MAX_LISTED && (n_calls || n_unknown) && scan_open(&scan, &open)) {
         if (i + 1 < n && !stack[i].function && is_same(stack[i + 1], open)) {
             n_unknown--;                /* no frame that is recorded is being cleared there */
             i++;
@@ -214,7 +213,7 @@ static uint32_t add_from_records(const struct rec_thread *thread, uint32_t n, ui
             i++;
         }
     }
-    for (; i < n && m < MAX_OPEN; i++)
+    for (; i < n && m < REC_MAX_LISTED; i++)
         if (stack[i].function)
             open_frames[m++] = stack[i];
     return m;
@@ -278,22 +277,56 @@ void rec_threads_emit_switch(struct rec_thread *thread, cpython_frame *f, struct
     emit_switch_at(thread, f, inner, rec_clock_ticks() - thread->buffer.base, 0, false);
 }
 
+/* Emits the n_new innermost frames of a stack that is too deep to be listed. In recursion its innermost frames alone
+ * would not show how many are new. If a chunk must begin, that lists what was open before. */
+static void emit_added(struct rec_thread *thread, cpython_frame *f, uint64_t ticks, uint32_t n_new)
+{
+    PyThreadState *ts = (PyThreadState *)thread->owner;
+    struct rec_buffer *buffer = &thread->buffer;
+    bool is_deeper;
+    uint64_t tag;
+    uint32_t n_unknown;
+    if (buffer->chunk < 0 || !rec_buffer_has_capacity(buffer, ticks) || !rec_buffer_reserve(buffer, n_new + 1)) {
+        cpython_frame *outer = f;
+        for (uint32_t i = 0; i < n_new && (outer = rec_threads_recorded_from(ts, outer, &tag)); i++)
+            outer = cpython_previous(outer);
+        if (!rec_threads_start_chunk(thread, 0, outer, rec_no_frame) || !rec_buffer_reserve(buffer, n_new + 1))
+            return;
+        ticks = rec_clock_ticks() - buffer->base;
+    }
+    uint32_t n = collect_stack(ts, f, rec_no_frame, &is_deeper, &n_unknown);
+    n = n < n_new ? n : n_new;
+    rec_buffer_append(buffer, ticks, PNR_SWITCH, PNR_SWITCH_ADDED, buffer->track.number);
+    buffer->n_open += n;
+    while (n--)
+        rec_buffer_append(buffer, ticks, PNR_OPEN, open_frames[n].frame, open_frames[n].function);
+}
+
 void rec_threads_report_stack(struct rec_thread *thread, cpython_frame *f, uint64_t since)
 {
     struct rec_buffer *buffer = &thread->buffer;
     uint32_t before = thread->stack.depth, depth = rec_threads_count_recorded((PyThreadState *)thread->owner, f);
+    bool is_added = depth > before && depth + thread->stack.c_depth > REC_MAX_LISTED;
     thread->stack.depth = depth;
-    if (buffer->chunk < 0)
+    if (buffer->chunk < 0) {
+        if (is_added)
+            emit_added(thread, f, 0, depth - before);
         return;
+    }
     uint64_t last = rec_buffer_last_ticks(buffer);
     uint64_t ticks = since > buffer->base ? since - buffer->base : 0;
     uint64_t block = buffer->block;
     struct pnr_record *end = buffer->end;
+    ticks = ticks > last ? ticks : last;
     rec_sparse_break();
-    buffer->track.block = 0;
     buffer->end = buffer->records + PNR_BLOCK_RECORDS;      /* a new chunk would begin now, and not at that time */
-    emit_switch_at(thread, f, rec_no_frame, ticks > last ? ticks : last, depth > before ? depth - before : 0,
-                   depth >= before && !rec_greenlets.are_used);
+    if (is_added) {
+        emit_added(thread, f, ticks, depth - before);
+    } else {
+        buffer->track.block = 0;
+        emit_switch_at(thread, f, rec_no_frame, ticks, depth > before ? depth - before : 0,
+                       depth >= before && !rec_greenlets.are_used);
+    }
     if (buffer->block == block)
         buffer->end = end > buffer->next ? end : buffer->next;
 }

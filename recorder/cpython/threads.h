@@ -26,6 +26,8 @@ struct rec_open_frame {
 };
 static const struct rec_open_frame rec_no_frame;
 
+#define REC_MAX_LISTED 1024             /* OPEN records of a list: of more open frames it has the innermost */
+
 /* What the engines keep of one of the stacks between which a thread switches (greenlets). */
 struct rec_stack {
     uint32_t unhooked_depth;            /* the frame engine's */
@@ -198,9 +200,9 @@ bool rec_threads_may_be_innermost(const struct rec_thread *thread, uint32_t func
  * inner: the stack, as for rec_threads_start_chunk. */
 void rec_threads_emit_switch(struct rec_thread *thread, cpython_frame *f, struct rec_open_frame inner);
 
-/* Reports the stack that runs anew, because other frames of it are recorded from now on: f and those outwards of it.
- * since: ticks, of the past at most to the thread's last record. The next block does it where none is being filled.
- * Counts `stack.depth` anew. */
+/* Reports the stack that runs anew, because other frames of it are recorded from now on: f and those outwards of it. At
+ * most REC_MAX_LISTED are more than before. since: ticks, of the past at most to the thread's last record. The next
+ * block does it where none is being filled. Counts `stack.depth` anew. */
 void rec_threads_report_stack(struct rec_thread *thread, cpython_frame *f, uint64_t since);
 
 void rec_threads_append_in_new_chunk(PyThreadState *ts, struct rec_thread *thread, enum pnr_kind kind,

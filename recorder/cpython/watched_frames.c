@@ -170,4 +170,10 @@ void rec_watched_forget_all(void)
         watched = rec_watched_release(watched);
 }
 
+void rec_watched_forget_interpreter(void)
+{
+    pnr_table_clear(&watched_frames.table);
+    watched_frames.watcher = -1;
+}
+
 #endif

@@ -76,4 +76,7 @@ struct rec_watched *rec_watched_release(struct rec_watched *watched);
 /* Removes all entries. Tokens stay in their frames, without a meaning. */
 void rec_watched_forget_all(void);
 
+/* The interpreter is gone, and with it the watcher and all tokens. */
+void rec_watched_forget_interpreter(void);
+
 #endif

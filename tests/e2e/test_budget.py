@@ -267,6 +267,43 @@ class KeptFrames(BudgetCase):
             self.assertEqual([one for one in slices if "exit_missing" in one.flags], [])
 
 
+@needs_budgets
+class DeepRecursion(BudgetCase):
+    """A list of open frames has the 1,024 innermost at most."""
+
+    def test_admitted_while_deep(self):
+        """Windows begin and end while thousands of frames of a muted function are open. What is recorded from then on
+        has an exit, and nothing else has."""
+        text = """
+            import sys, time
+            sys.setrecursionlimit(20_000)
+            def dive(n, cpu_ns):
+                if n:
+                    return dive(n - 1, cpu_ns) + 1
+                end = time.process_time_ns() + cpu_ns
+                while time.process_time_ns() < end:
+                    for k in range(20):
+                        dive(k, 0)
+                return 0
+            total = 0
+            for depth in 3000, 900, 1500, 5000, 3000:
+                for k in range(4000):
+                    total += dive(20, 0)
+                total += dive(depth, 250_000_000)
+            print(total)
+            """
+        finished = e2e.recorded(self.path("run.pnr"), [self.write("app.py", text)],
+                                options=["-q", "--max-overhead", "0.3%"])
+        self.assertEqual(finished, (0, f"{5 * 4000 * 20 + 3000 + 900 + 1500 + 5000 + 3000}\n", ""))
+        _, (one,) = self.examine(self.path("run.pnr"), is_read=False)
+        self.assertIn("__main__.dive", one.muted())
+        self.check_again(self.path("run.pnr"))
+        records = [record for process in ledger.reader.read(self.path("run.pnr")).processes
+                   for thread in process.threads.values() for block in thread.blocks for record in block.records]
+        self.assertTrue([record for record in records if record[1] == ledger.reader.SWITCH
+                         and record[2] == ledger.reader.SWITCH_ADDED], "nothing was admitted while many were open")
+
+
 HOT = """
     import os, sys, time
     import panopticon_rec

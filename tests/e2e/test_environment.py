@@ -19,6 +19,7 @@ import unittest
 import zipfile
 
 import e2e
+import ledger
 
 WAYS = [["--engine", engine] for engine in e2e.ENGINES]
 WAYS_WITH_C_CALLS = [[*options, "--c-calls"] for options in WAYS]
@@ -1107,9 +1108,7 @@ class Special(Environment):
         }
         """
 
-    @unittest.skipUnless(CC and not e2e.IS_SANITIZED, "there is no compiler")
-    def test_embedding(self):
-        """A program with three interpreters, one after the other. A recording that is not stopped ends with its own."""
+    def make_embedding(self):
         library = sysconfig.get_config_var("LDVERSION")
         folder = sysconfig.get_config_var("LIBDIR")
         made = subprocess.run([CC, "-o", self.path("embedding"), self.write("embedding.c", self.EMBEDDING), "-I",
@@ -1118,6 +1117,39 @@ class Special(Environment):
                               stderr=subprocess.DEVNULL, check=False)
         if made.returncode:
             self.skipTest("this Python has no library to embed")
+
+    @unittest.skipUnless(CC and not e2e.IS_SANITIZED, "there is no compiler")
+    @unittest.skipUnless(e2e.IS_KNOWN and "monitoring" in e2e.ENGINES, "there are no budgets on this Python")
+    def test_embedding_with_a_budget(self):
+        """In each of three interpreters functions are muted while they are open, and their exits are recorded."""
+        self.make_embedding()
+        script = self.write("app.py", """
+            import time
+            import panopticon_rec
+            def leaf(n): return n & 3
+            def outer(n):
+                end = time.process_time_ns() + n
+                while time.process_time_ns() < end:
+                    for k in range(50):
+                        outer(0) if k % 10 == 0 else leaf(k)
+            recorder = panopticon_rec.Recorder("run.pnr", max_overhead=0.3).start()
+            for _ in range(4):
+                outer(150_000_000)
+            """)
+        finished = e2e.run([self.path("embedding"), e2e.PYTHON, script], cwd=self.directory)
+        self.assertEqual(finished, (0, "", ""))
+        for name in "run.pnr", "run-2.pnr", "run-3.pnr":
+            one, = ledger.read(self.path(name))
+            self.assertIn("__main__.outer", one.muted(), name)
+            verified = e2e.run([e2e.CONVERT, "--verify", self.path(name)])
+            self.assertEqual((verified.status, verified.err), (0, ""), name)
+            slices = self.trace(name).named("__main__.outer")
+            self.assertEqual([one for one in slices if "exit_missing" in one.flags], [], name)
+
+    @unittest.skipUnless(CC and not e2e.IS_SANITIZED, "there is no compiler")
+    def test_embedding(self):
+        """A program with three interpreters, one after the other. A recording that is not stopped ends with its own."""
+        self.make_embedding()
         script = self.write("app.py", """
             import os, threading
             class Pair:

@@ -281,6 +281,37 @@ class Deep(e2e.EndToEnd):
             self.assertEqual(trace.instants, ["[events may be missing]"] * 2)
         self.assertEqual({one.parent.function.name for one in trace.named("__main__.leaf")}, {"__main__.work"})
 
+    def test_start_while_deep(self):
+        """Of more open frames than a list has, the innermost are in the trace. The exits of the others are no fault."""
+        program = self.write("app.py", """
+            import sys
+            import panopticon_rec
+            sys.setrecursionlimit(10_000)
+            def f(n, recorder):
+                if n:
+                    f(n - 1, recorder)
+                else:
+                    recorder.start()
+            def after(): pass
+            def main(recorder):
+                f(3000, recorder)
+                after()
+            for engine in sys.argv[1:]:
+                recorder = panopticon_rec.Recorder(engine + ".pnr", engine=engine)
+                main(recorder)
+                after()
+                recorder.stop()
+            """)
+        self.assertEqual(e2e.plain([program, *e2e.ENGINES], cwd=self.directory), (0, "", ""))
+        for engine in e2e.ENGINES:
+            verified = e2e.run([e2e.CONVERT, "--verify", self.path(engine + ".pnr")])
+            self.assertEqual((verified.status, verified.err), (0, ""), engine)
+            trace = self.trace(engine + ".pnr")
+            self.assertEqual(len(trace.named("__main__.after")), 2)
+            self.assertGreater(len(trace.named("__main__.f")), 1000)
+            left = {"exit_missing"} if engine == "frame" else set()         # no event: its hook came later
+            self.assertEqual({one.flags for one in trace.named("__main__.f")}, {frozenset({"begin_unknown", *left})})
+
     def test_limits_in_the_main_thread(self):
         self.compare_limits(LIMITS + "\n    show()")
 

@@ -27,7 +27,7 @@ globals().update(kinds.NUMBERS)     # EMPTY, CALL, RETURN, ...
 
 SHORT_THREADS = "short-threads.zst"
 RESYNC, DEEPER, LAST, PAUSED, SPARSE = 1, 2, 4, 8, 16
-SWITCH_OPEN, SWITCH_DEEPER = 1, 2
+SWITCH_OPEN, SWITCH_DEEPER, SWITCH_ADDED = 1, 2, 4
 OPEN_C_CALL = 1
 C_CALLS = 1                     # in MUTE, ADMIT and MUTED: only the function's calls of C functions
 TRACK, LEDGER = 1, 2            # kinds of threads
@@ -707,7 +707,7 @@ def scan(process, thread):
         for i, (ticks, kind, frame, function) in enumerate(block.records):
             is_leading = kind == OPEN and i == n_leading < block.header.n_open
             n_leading += is_leading
-            is_listed = kind == SWITCH and frame & SWITCH_OPEN or kind == OPEN and is_listed
+            is_listed = kind == SWITCH and frame & (SWITCH_OPEN | SWITCH_ADDED) or kind == OPEN and is_listed
             if kind == OPEN and (is_leading or is_listed):
                 ticks = last
             elif ticks < last and isinstance(ticks, Between):

@@ -26,7 +26,7 @@ import kinds
 globals().update(kinds.NUMBERS)
 
 # Bits in the field `frame` of a SWITCH.
-SWITCH_OPEN, SWITCH_DEEPER = 1, 2
+SWITCH_OPEN, SWITCH_DEEPER, SWITCH_ADDED = 1, 2, 4
 
 # In the field `frame` of MUTE, ADMIT and MUTED: only the function's calls of C functions.
 C_CALLS = 1

@@ -18,7 +18,8 @@ from itertools import takewhile
 
 import capture_reader as reader
 from capture_reader import (ADMIT, CALL, COST, DEEPER, FINISH, FINISH_UNWIND, LEFT, LOST, MUTE, MUTED, OPEN, OPEN_C_CALL,
-                            RESUME, RETURN, START, SWITCH, SWITCH_DEEPER, SWITCH_OPEN, UNWIND, WINDOW, WINDOW_END, YIELD)
+                            RESUME, RETURN, START, SWITCH, SWITCH_ADDED, SWITCH_DEEPER, SWITCH_OPEN, UNWIND, WINDOW,
+                            WINDOW_END, YIELD)
 
 
 def check(path):
@@ -51,6 +52,10 @@ def name(process, number):
     return f"{function.module}.{function.name}" if function else f"[unknown function {number}]"
 
 
+def frames_of(records):
+    return [(function, frame) for _, _, frame, function in records if frame != OPEN_C_CALL]
+
+
 class Stack:
     """The Python frames that are open in a track, as (function, frame). Calls of C functions lie on their caller's."""
 
@@ -61,8 +66,12 @@ class Stack:
 
     def list(self, records, ticks, is_deeper, may_change):
         """Takes what OPEN records say."""
-        listed = [(function, frame) for _, _, frame, function in records if frame != OPEN_C_CALL]
-        if self.is_certain and not (may_change or is_deeper) and listed[:len(self.open)] != self.open:
+        listed = frames_of(records)
+        if is_deeper and self.is_certain and not may_change:
+            if listed != self.open[-len(listed):]:
+                self.report(f"{self.where}: the list is {self.names(listed)}, but open are {self.names(self.open)}", ticks)
+            return
+        if self.is_certain and not may_change and listed[:len(self.open)] != self.open:
             self.report(f"{self.where}: the list is {self.names(listed)}, but open are {self.names(self.open)}", ticks)
         self.open, self.is_certain = listed, not is_deeper
 
@@ -103,9 +112,11 @@ def check_stacks(process, thread, report):
             elif kind == SWITCH:
                 is_again = function == track
                 track, stack = function, stacks.setdefault(function, Stack(process, thread, report))
+                listed = list(takewhile(lambda record: record[1] == OPEN, records[j + 1:]))
                 if frame & SWITCH_OPEN:
-                    listed = list(takewhile(lambda record: record[1] == OPEN, records[j + 1:]))
                     stack.list(listed, ticks, frame & SWITCH_DEEPER, not is_again)
+                elif frame & SWITCH_ADDED:
+                    stack.open += frames_of(listed)
 
 
 def check_ledger(process):

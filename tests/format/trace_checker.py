@@ -30,7 +30,7 @@ from itertools import takewhile
 
 import capture_reader as reader
 from capture_reader import (C_CALL, C_RAISE, C_RETURN, CALL, CREATE, DEEPER, FINISH, FINISH_UNWIND, LAST, LEFT, LOST,
-                            OPEN, OPEN_C_CALL, RESUME, RETURN, START, SWITCH, SWITCH_DEEPER, SWITCH_OPEN, UNRECORDED,
+                            OPEN, OPEN_C_CALL, RESUME, RETURN, START, SWITCH, SWITCH_ADDED, SWITCH_DEEPER, SWITCH_OPEN, UNRECORDED,
                             UNRECORDED_END, UNWIND, YIELD)
 
 C_FUNCTION = 5                  # section 6.1
@@ -170,9 +170,7 @@ class Stack:
     def bring(self, records, is_deeper, ticks, ns):
         """Brings the stack to what OPEN records have: what does not fit is left without an exit, what is missing is
         opened. Where only the innermost frames are known, they are put where most of them fit."""
-        ledger = self.process.ledger
-        opened = [("c", function, 0) if frame == OPEN_C_CALL else ("python", function, frame)
-                  for _, _, frame, function in records]
+        opened = keys_of(records)
         python = [slice for slice in self.open if slice.key[0] == "python" or slice.key in opened]
 
         def fitting(at):
@@ -190,7 +188,12 @@ class Stack:
         n = fitting(at)
         while any(slice in self.open for slice in python[at + n:]):
             self.pop(ns, ["exit_missing"])
-        for key in opened[n:]:
+        self.add(opened[n:], ticks, ns)
+
+    def add(self, opened, ticks, ns):
+        """Opens what OPEN records have."""
+        ledger = self.process.ledger
+        for key in opened:
             is_late = key[0] == "python" and ledger and ledger.was_muted(key[1], ticks)
             self.push(*key, ns, "resume", ["begin_unknown"] + ["noticed_late"] * bool(is_late))
 
@@ -292,9 +295,11 @@ class Expected:
                     stack.latest = 0
                     continue
                 stack = stacks.setdefault(function, Stack(self, process, (pid, TRACK_ID + function), change))
+                listed = takewhile(lambda record: record[1] == OPEN, block.records[i + 1:])
                 if frame & SWITCH_OPEN:
-                    stack.bring(takewhile(lambda record: record[1] == OPEN, block.records[i + 1:]),
-                                frame & SWITCH_DEEPER, now, time(now))
+                    stack.bring(listed, frame & SWITCH_DEEPER, now, time(now))
+                elif frame & SWITCH_ADDED:
+                    stack.add(keys_of(listed), now, time(now))
             if block.header.flags & LAST:
                 for each in stacks.values():
                     while each.open:
@@ -408,6 +413,12 @@ def is_asked(process, records):
     names = [(one.module, one.name) if (one := process.functions.get(number)) else None for _, number in records]
     return [kind for kind, _ in records] == [CALL, RETURN] * 2 and names == [
         ("asyncio.base_events", f"BaseEventLoop.{name}") for name in ("get_debug", "is_running") for _ in range(2)]
+
+
+def keys_of(records):
+    """What OPEN records list."""
+    return [("c", function, 0) if frame == OPEN_C_CALL else ("python", function, frame)
+            for _, _, frame, function in records]
 
 
 def is_same(a, b):

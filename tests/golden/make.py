@@ -801,7 +801,11 @@ def stack_again(path):
             switch(3300, 0, SWITCH_OPEN), open_(main), open_(leaf),         # nothing is new
             switch(3400, track, SWITCH_OPEN), call(3500, work),
             switch(3600, track, SWITCH_OPEN), open_(work), open_(leaf), return_(3700, leaf), return_(3800, work),
-            switch(3900, 0), return_(4000, leaf), return_(5000, main),
+            switch(3900, 0), return_(4000, leaf),
+            call(4100, work), switch(4200, 0, SWITCH_ADDED), open_(work), open_(leaf), open_(work),     # inwards of main, work
+            return_(4300, work), return_(4350, leaf), return_(4400, work), return_(4500, work),
+            switch(4600, 0, SWITCH_ADDED), call(4700, leaf), return_(4800, leaf),                       # nothing is new
+            return_(5000, main),
         ], flags=LAST)
         process.end(6000)
 

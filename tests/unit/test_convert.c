@@ -163,7 +163,7 @@ static const char *events_of(const struct check_sink *sink)
 Test(convert, gives_tracks_stacks_of_their_own)
 {
     enum { CALL = PNR_CALL, RET = PNR_RETURN, OPEN = PNR_OPEN, SWITCH = PNR_SWITCH, LOST = PNR_LOST,
-           LISTED = PNR_SWITCH_OPEN, DEEPER = PNR_SWITCH_OPEN | PNR_SWITCH_DEEPER };
+           LISTED = PNR_SWITCH_OPEN, DEEPER = PNR_SWITCH_OPEN | PNR_SWITCH_DEEPER, ADDED = PNR_SWITCH_ADDED };
     static const struct {
         struct { uint64_t ticks; unsigned kind; uint64_t frame; uint32_t function; } records[2][8];
         uint32_t track;                 /* of the second block */
@@ -187,6 +187,17 @@ Test(convert, gives_tracks_stacks_of_their_own)
         { { { { 0, SWITCH, LISTED, 2 }, { 10, CALL, 0, 1 }, { 20, CALL, 0, 2 } },
             { { 10, SWITCH, DEEPER, 2 }, { 10, OPEN, 0, 2 }, { 30, RET, 0, 2 } } }, 0, 0,
           "2:2[1020,2030] 2:1[1010,2031]u", "" },
+        /* added frames: of a recursion, though its innermost frames look the same; with bit 0 it is a list */
+        { { { { 0, CALL, 0, 1 }, { 10, CALL, 0, 1 }, { 20, SWITCH, ADDED, 0 }, { 20, OPEN, 0, 1 }, { 30, RET, 0, 1 },
+              { 40, RET, 0, 1 }, { 50, RET, 0, 1 } } }, 0, 0, "0:1[1020,1030]b 0:1[1010,1040] 0:1[1000,1050]", "" },
+        { { { { 0, CALL, 0, 1 }, { 10, CALL, 0, 1 }, { 20, SWITCH, LISTED | ADDED, 0 }, { 20, OPEN, 0, 1 },
+              { 30, RET, 0, 1 } } }, 0, 0, "0:1[1010,1020]l 0:1[1000,1030]", "" },
+        /* exits of frames that a list has left out, which is known until there is a whole list */
+        { { { { 0, SWITCH, DEEPER, 0 }, { 0, OPEN, 0, 1 }, { 10, RET, 0, 1 }, { 20, RET, 0, 2 }, { 30, CALL, 0, 1 },
+              { 40, RET, 0, 1 }, { 50, RET, 0, 2 } } }, 0, 0, "0:1[1000,1010]b 0:1[1030,1040]", "" },
+        { { { { 0, SWITCH, DEEPER, 0 }, { 0, OPEN, 0, 1 }, { 10, RET, 0, 2 }, { 20, RET, 0, 1 }, { 30, SWITCH, LISTED, 0 },
+              { 40, RET, 0, 2 } } }, 0, 0, "0:1[1000,1020]b",
+          "F:process-7: 2 function exits without a matching entry (ignored);" },
         /* a block that begins in a track; its instants are that one's, and all tracks end with their thread */
         { { { { 0, CALL, 0, 3 }, { 10, SWITCH, LISTED, 2 }, { 10, CALL, 0, 1 } },
             { { 0, OPEN, 0, 1 }, { 5, LOST, 0, 7 }, { 10, CALL, 0, 2 }, { 20, SWITCH, LISTED, 0 }, { 20, OPEN, 0, 3 },
