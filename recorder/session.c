@@ -217,8 +217,7 @@ static void stop_budget(struct rec_cost *cost)
     rec_ledger_stop();
 }
 
-/* Writes what was spent since the last COST record. */
-static void write_last_cost(uint64_t ticks)
+void rec_session_write_cost(uint64_t ticks)
 {
     uint64_t cpu_ns;
     uint32_t cost_ns;
@@ -231,7 +230,7 @@ void rec_session_stop(struct rec_totals *totals)
     struct rec_drain_totals written;
     struct pnr_clock_sample now = rec_clock_sample();
     rec_drain_block_on_overflow();
-    write_last_cost(now.ticks);
+    rec_session_write_cost(now.ticks);
     rec_buffer_end_all(now);
     rec_drain_stop(&written);
     rec_stretches_stop();

@@ -50,6 +50,9 @@ bool rec_session_set_sparse_clock(void);
 /* True when no more events can be recorded: a write has failed. */
 bool rec_session_is_closed(void);
 
+/* Writes what was spent since the last COST record, if there is a budget. With the recording lock. */
+void rec_session_write_cost(uint64_t ticks);
+
 /* Ends all buffers, writes everything and the properties of the end. */
 void rec_session_stop(struct rec_totals *totals);
 

@@ -52,14 +52,6 @@ static void report_change(enum rec_order_kind kind, uint32_t function, uint64_t 
     rec_budget_applied(order, ticks);
 }
 
-static void report_cost(uint64_t ticks)
-{
-    uint64_t cpu_ns;
-    uint32_t cost_ns;
-    if (rec_budget_take_cost(&cpu_ns, &cost_ns))
-        rec_ledger_cost(cpu_ns, cost_ns, ticks);
-}
-
 struct batch {
     uint32_t *functions;                /* owned */
     size_t n, capacity;
@@ -97,8 +89,7 @@ static void mute_batch(uint64_t now)
 
 static void note_admitted(uint32_t function, uint64_t now)
 {
-    rec_muted_clear(function, REC_MUTED);
-    rec_muted_clear(function, REC_DEAR);
+    rec_muted_clear(function, REC_MUTED | REC_DEAR);
     report_change(REC_ORDER_ADMIT, function, now);
 }
 
@@ -120,7 +111,7 @@ static void open_muting_window(uint64_t now)
         if (rec_muted_state(function) & REC_MUTED)      /* else only its C calls are: its frames are in the records */
             rec_muted_set(function, REC_CHANGING);
     }
-    report_cost(now);
+    rec_session_write_cost(now);
     rec_muted.is_in_window = true;
     rec_muted_frames_admit(rec_muted.listed, rec_muted.n_listed);
     report_change(REC_ORDER_WINDOW, 0, now);
@@ -164,7 +155,7 @@ static void close_muting_window(uint64_t now)
         if (!(rec_muted_state(rec_muted.listed[i]) & REC_MUTED))
             rec_muted_apply(rec_muted.listed[i]);
     to_mute.n = 0;
-    report_cost(now);
+    rec_session_write_cost(now);
     report_change(REC_ORDER_WINDOW_END, 0, now);
 }
 
@@ -239,7 +230,7 @@ static void follow_request(uint64_t requested)
     apply_batches(begin);
     rec_budget_add_cost(rec_cpu_clock_thread() - cpu_ns);      /* ticks would count other threads' turns */
     if (rec_budget_is_cost_due())
-        report_cost(rec_clock_ticks());
+        rec_session_write_cost(rec_clock_ticks());
     rec_worker_post();                  /* it sleeps while a program that waits has a request to follow */
 }
 
@@ -303,7 +294,7 @@ void rec_muting_pause(void)
     uint64_t now = rec_clock_ticks();
     if (!muting.is_on)
         return;
-    report_cost(now);
+    rec_session_write_cost(now);
     if (rec_muted.is_in_window) {
         rec_muted.is_in_window = false;
         for (size_t i = 0; i < rec_muted.n_listed; i++)
