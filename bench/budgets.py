@@ -22,7 +22,7 @@ import sys
 import programs
 import workloads
 from peers import ROOT
-from report import CALLS, PLAIN, TRACERS as NAMES, Figures, median, minimum, ratio, show, table
+from report import CALLS, PLAIN, TRACERS as NAMES, Figures, judge, median, minimum, ratio, show, table
 
 sys.path.append(os.path.join(ROOT, "tests", "e2e"))
 import ledger           # noqa: E402
@@ -194,10 +194,6 @@ def other_goals(data):
         yield f"{share} %: calls of 30 ms that are missing", 0, True, n_missing(data, tracer)
         yield f"{share} %: estimated calls within 20 %, share of the functions", 0.9, False, share_right(data, tracer, 1)
         yield f"{share} %: estimated self times within 20 %, share", 0.9, False, share_right(data, tracer, 3)
-
-
-def judge(value, limit, is_at_most):
-    return "-" if value is None else "met" if (value <= limit if is_at_most else value >= limit) else "missed"
 
 
 def targets(data):

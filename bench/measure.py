@@ -15,6 +15,7 @@ import sys
 import time
 
 import programs
+import schedule
 import server
 import workloads
 
@@ -136,6 +137,7 @@ def main():
             if tracer == "count":
                 sys.modules["floor"].counts()
             workloads.LONGEST.clear()
+            schedule.NOTES.clear()
             faults, cpu = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt, cpu_ns()
             result["seconds"] += once(loops) / loops
             result["cpu"] += (cpu_ns() - cpu) / loops / 1e9
@@ -149,9 +151,12 @@ def main():
     if workload in programs.PROGRAMS:
         programs.run(workload, measure)
     else:
-        measure(server.once if workload == "server" else {**workloads.MICRO, **workloads.BUDGETS}[workload][1])
+        measure({"server": server.once, "schedule": schedule.once}.get(workload) or
+                {**workloads.MICRO, **workloads.BUDGETS}[workload][1])
     result.update(workloads.LONGEST)
     result["slow_calls"] = workloads.SLOW_CALLS
+    if workload == "schedule":
+        result["notes"] = schedule.NOTES
     if workload == "server":
         result["p99"] = server.ANSWER["p99"]
     with open(os.path.join(folder, "result.json"), "w") as file:

@@ -22,6 +22,8 @@ TRACERS = {
     "rec_monitoring": "**panopticon_rec --engine monitoring**",
     "rec_excluded": "**panopticon_rec --exclude '\\*'**",
     "rec_monitoring_excluded": "**panopticon_rec --engine monitoring --exclude '\\*'**",
+    "rec_sparse": "**panopticon_rec --clock sparse**",
+    "rec_monitoring_sparse": "**panopticon_rec --engine monitoring --clock sparse**",
     "rec_1": "**panopticon_rec --max-overhead 1%**",
     "rec_3": "**panopticon_rec --max-overhead 3%**",
     "rec_5": "**panopticon_rec --max-overhead 5%**",
@@ -224,6 +226,10 @@ def goals(data):
     ]
 
 
+def judge(value, limit, is_at_most):
+    return "-" if value is None else "met" if (value <= limit if is_at_most else value >= limit) else "missed"
+
+
 def targets(data):
     """The table: each target, the figure by the minima and by the medians of all rounds, and its range from round to
     round."""
@@ -232,12 +238,10 @@ def targets(data):
         value = figure(Figures(data, median))
         by_round = [figure(Figures(data, lambda values, k=k: values[k])) for k in range(data["rounds"])]
         by_round = [x for x in by_round if x is not None]
-        verdict = "-"
-        if limit and value is not None:
-            verdict = "met" if (value <= limit if is_at_most else value >= limit) else "missed"
         rows.append([text, f"{'<=' if is_at_most else '>='} {limit:.3g}" if limit else "-",
                      show([figure(Figures(data, minimum)), value], 3),
-                     f"{min(by_round):.3f} to {max(by_round):.3f}" if by_round else "-", verdict])
+                     f"{min(by_round):.3f} to {max(by_round):.3f}" if by_round else "-",
+                     judge(value, limit, is_at_most) if limit else "-"])
     return table(["", "target", "min / median", "round by round", "by the medians"], rows)
 
 
