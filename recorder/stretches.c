@@ -33,7 +33,7 @@
 
 /* To read a block costs more than to encode it: each of so many is read at first, and then one of SAMPLED_BLOCKS. */
 #define FIRST_BLOCKS 16
-#define SAMPLED_BLOCKS 8
+#define SAMPLED_BLOCKS 16
 
 enum { AFTER_ENTRY, AFTER_EXIT, N_CLASSES };
 

@@ -37,7 +37,7 @@ static void read_block(void)
 {
     struct pnr_block_header header = { .flags = PNR_BLOCK_SPARSE, .n_records = n_records, .end.ticks = now };
     rec_stretches_read(&header, records, n_records);
-    for (int i = 1; i < 8; i++)
+    for (int i = 1; i < 16; i++)
         rec_stretches_read(&header, records, 0);        /* the next one is among those that are read */
     n_records = 0;
     now = 1000;
