@@ -1,9 +1,9 @@
 """The workload `schedule`: a program that knows its own times. It reads the clock around what it does, and between that
 makes bursts of short calls, so that a sparse clock has something to leave out.
 
-NOTES has [name, number, before, first, last, after] of each long call: which call of the function it is, from 0, and
-what the clock was before the call, at its begin and end inside, and after it, in ns of CLOCK_MONOTONIC. So the call
-begins between `before` and `first`, and ends between `last` and `after`.
+NOTES has [name, number, before, first, last, after] of each long call. `number` says which call of the function it is,
+from 0. The others are the clock in ns of CLOCK_MONOTONIC: before the call, at its begin and end inside, and after it.
+So the call begins between `before` and `first`, and ends between `last` and `after`.
 """
 
 import random
