@@ -217,6 +217,7 @@ const char *symbol_category(const struct symbol *symbol)
         [PNR_FUNCTION_ASYNC_GENERATOR] = "async_generator",
         [PNR_FUNCTION_ITERABLE_COROUTINE] = "iterable_coroutine",
         [PNR_FUNCTION_C] = "c_function",
+        [PNR_FUNCTION_LABEL] = "label",
     };
     size_t kind = symbol ? symbol->kind : PNR_FUNCTION_PLAIN;
     return kind < sizeof categories / sizeof *categories ? categories[kind] : categories[PNR_FUNCTION_PLAIN];
