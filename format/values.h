@@ -18,6 +18,7 @@
 #define PNR_DATA_SIZE 10                /* bytes in a DATA record */
 #define PNR_VALUES_MAX 4000             /* bytes of the values of one record */
 #define PNR_TEXT_MAX 1000               /* bytes of one text; a longer one is cut between two characters */
+#define PNR_CUT_END "\xe2\x80\xa6"     /* an ellipsis: shown after what was cut */
 #define PNR_LEFT_OUT_MAX 65535          /* stands for that many values that were left out, and more */
 
 enum pnr_value_type {

@@ -185,7 +185,62 @@ static inline bool is_same_frame(const struct stack_frame *open, enum pnr_subjec
            (open->frame == frame || open->frame == 0 || frame == 0);
 }
 
-/* Leaves a frame that may not be the innermost one. */
+/* ---- spans ----
+ *
+ * A span is on the stack of its thread like a call. One that is open when its generator or coroutine is suspended is
+ * suspended with it: other frames run in between, in which it is not open. */
+
+/* Enters a span. kept: its values, in which the caller has a part; or NULL. */
+static void push_span(struct call_stack *stack, uint32_t label, struct kept_values *kept, uint64_t ns)
+{
+    size_t n_before = stack->n;
+    push_any_frame(stack, PNR_SUBJECT_SPAN, label, 0, 0, ns);
+    if (stack->n > n_before && stack->frames[stack->n - 1].has_slice)
+        slice_filter_keep(&stack->filter, kept);
+    else
+        remarks_release(&stack->filter.pipeline.flows->remarks, kept);
+}
+
+static bool are_all_spans(const struct stack_frame *frames, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (frames[i].subject != PNR_SUBJECT_SPAN)
+            return false;
+    return true;
+}
+
+/* Closes the spans inside the continuable frame i - 1, which is suspended, and keeps them for its next run. */
+static void suspend_spans(struct call_stack *stack, size_t i, uint64_t ns)
+{
+    struct slice_filter *filter = &stack->filter;
+    uint64_t frame = stack->frames[i - 1].frame;
+    size_t n_slices = 0;
+    for (size_t k = i; k < stack->n; k++)
+        n_slices += stack->frames[k].has_slice;
+    for (size_t k = i; k < stack->n; k++) {
+        bool has_slice = stack->frames[k].has_slice;
+        struct kept_values *kept = has_slice ? filter->slices[filter->n - n_slices].kept : NULL;
+        remarks_suspend(&filter->pipeline.flows->remarks, frame, stack->frames[k].function, kept);
+        n_slices -= has_slice;
+    }
+    while (stack->n > i)
+        pop_frame(stack, false, 0, ns);
+}
+
+/* A continuable frame has been entered: so are the spans that were suspended with it. */
+static __attribute__((noinline)) void resume_spans(struct call_stack *stack, uint64_t frame, bool is_first, uint64_t ns)
+{
+    struct remarks *remarks = &stack->filter.pipeline.flows->remarks;
+    uint32_t label;
+    struct kept_values *kept;
+    if (is_first)
+        remarks_forget(remarks, frame);
+    while (remarks_resume(remarks, frame, &label, &kept))
+        push_span(stack, label, kept, ns);
+}
+
+/* Leaves a frame that may not be the innermost one. A span is searched for only inside the innermost Python frame: what
+ * it leaves must not be calls. */
 static void leave_inner_frames(struct call_stack *stack, enum pnr_subject subject, uint32_t function, uint64_t frame,
                                bool is_finished, unsigned flags, uint64_t ns)
 {
@@ -194,14 +249,20 @@ static void leave_inner_frames(struct call_stack *stack, enum pnr_subject subjec
     size_t max = count->failed_compares < CALL_STACK_MAX_FAILED ? CALL_STACK_MAX_SEARCH : 1;
     size_t bottom = stack->n > max ? stack->n - max : 0;
     for (size_t i = stack->n; i > bottom; i--) {
+        if (subject == PNR_SUBJECT_SPAN && stack->frames[i - 1].subject == PNR_SUBJECT_PYTHON)
+            return;
         if (!is_same_frame(&stack->frames[i - 1], subject, function, frame))
             continue;
+        if (frame && !is_finished && are_all_spans(&stack->frames[i], stack->n - i))
+            suspend_spans(stack, i, ns);
         count->missing_exits += is_hidden ? 0 : stack->n - i;
         close_down_to(stack, i, ns);
         pop_frame(stack, is_finished, flags, ns);
         return;
     }
     count->failed_compares += stack->n - bottom;
+    if (subject == PNR_SUBJECT_SPAN)
+        return;                         /* it began before the recording, or before what is left of it */
     bool is_unlisted = stack->has_unlisted && stack->n == 0;
     count->ignored_exits += !is_hidden && !stack->is_revealed && !is_unlisted;
 }
@@ -257,9 +318,30 @@ static void convert_rare_record(struct call_stack *stack, struct pnr_record reco
     case PNR_LOST:
         report_lost(stack, function, ns);
         break;
+    case PNR_DATA:
+        stack_count(stack)->stray_values++;
+        break;
     default:                            /* also EMPTY, and OPEN where it must not be */
         stack_count(stack)->unknown_kinds++;
     }
+}
+
+/* Converts the record at `index`, which the program reported. Returns how many DATA records follow it. */
+static uint32_t convert_remark(struct call_stack *stack, const struct call_stack_input *input, uint32_t index,
+                               uint64_t ns)
+{
+    const struct pnr_record *record = &input->records[index];
+    struct remarks *remarks = &stack->filter.pipeline.flows->remarks;
+    unsigned char bytes[REMARKS_BUFFER];
+    struct pnr_values values;
+    bool is_whole;
+    uint32_t n_data = remarks_read_values(record, input->n - index, &values, bytes, &is_whole);
+    stack_count(stack)->stray_values += !is_whole;
+    if (pnr_record_kind(*record) == PNR_SPAN)
+        push_span(stack, pnr_record_function(*record), remarks_keep(remarks, &values), ns);
+    else
+        slice_filter_remark(&stack->filter, pnr_record_kind(*record), pnr_record_function(*record), &values, ns);
+    return n_data;
 }
 
 /* The i-th record before the one at `index`, from 1 on; no further than CALL_STACK_PREVIOUS before the block. */
@@ -292,13 +374,15 @@ static bool follows_task_calls(const struct call_stack *stack, const struct call
     return tasks_starts(&stack->filter.pipeline.flows->tasks, functions[1], functions[0]);
 }
 
-/* Converts the record at `index`, of any kind. */
-static inline __attribute__((always_inline)) void convert_record_inline(struct call_stack *stack,
-                                                                        enum pipeline_variant variant,
-                                                                        const struct call_stack_input *input,
-                                                                        uint32_t index, uint64_t ns)
+/* Converts the record at `index`, of any kind. Returns how many DATA records after it belong to it. */
+static inline __attribute__((always_inline)) uint32_t convert_record_inline(struct call_stack *stack,
+                                                                            enum pipeline_variant variant,
+                                                                            const struct call_stack_input *input,
+                                                                            uint32_t index, uint64_t ns)
 {
     struct pnr_record record = input->records[index];
+    if (pnr_kind_is_remark(pnr_record_kind(record)))
+        return convert_remark(stack, input, index, ns);
     bool is_inexact = input->is_sparse && placing_is_inexact(record);
     struct pnr_kind_effect of = pnr_kind_effect(is_inexact ? placing_kind(record) : pnr_record_kind(record));
     unsigned flags = (is_inexact ? SLICE_INEXACT : 0) | (of.traits & PNR_EXCEPTION ? SLICE_EXCEPTION : 0);
@@ -312,25 +396,29 @@ static inline __attribute__((always_inline)) void convert_record_inline(struct c
         else
             push_frame(stack, of.subject, function, frame, is_first, flags, ns);
         stack->starts_task = false;
+        if (frame && remarks_has_suspended(&stack->filter.pipeline.flows->remarks))
+            resume_spans(stack, frame, is_first, ns);
     } else if (of.effect == PNR_EFFECT_LEAVE) {
         leave_frame(stack, &stack->filter.pipeline, variant, of.subject, function, frame, of.traits & PNR_LAST, flags,
                     ns);
     } else {
         convert_rare_record(stack, record, ns);
     }
+    return 0;
 }
 
-static __attribute__((noinline)) void convert_record(struct call_stack *stack, const struct call_stack_input *input,
-                                                     uint32_t index, uint64_t ns)
+static __attribute__((noinline)) uint32_t convert_record(struct call_stack *stack,
+                                                         const struct call_stack_input *input, uint32_t index,
+                                                         uint64_t ns)
 {
-    convert_record_inline(stack, PIPELINE_FILTERED, input, index, ns);
+    return convert_record_inline(stack, PIPELINE_FILTERED, input, index, ns);
 }
 
-static __attribute__((noinline)) void convert_muted_record(struct call_stack *stack,
-                                                           const struct call_stack_input *input, uint32_t index,
-                                                           uint64_t ns)
+static __attribute__((noinline)) uint32_t convert_muted_record(struct call_stack *stack,
+                                                               const struct call_stack_input *input, uint32_t index,
+                                                               uint64_t ns)
 {
-    convert_record_inline(stack, PIPELINE_MUTED, input, index, ns);
+    return convert_record_inline(stack, PIPELINE_MUTED, input, index, ns);
 }
 
 /* ---- what is hidden ----
@@ -366,7 +454,7 @@ static uint32_t find_visible(const struct call_stack *stack)
 {
     struct mute_reason reason;
     for (size_t i = stack->n; i > 0; i--)
-        if (!is_hidden_frame(stack, i - 1, &reason))
+        if (stack->frames[i - 1].subject != PNR_SUBJECT_SPAN && !is_hidden_frame(stack, i - 1, &reason))
             return pnr_subject_is_function(stack->frames[i - 1].subject) ? stack->frames[i - 1].function : 0;
     return 0;
 }
@@ -462,7 +550,7 @@ static inline __attribute__((always_inline)) void convert_records(struct call_st
     const struct slice_pipeline pipeline = stack->filter.pipeline;     /* no store can change the copy: in registers */
     const struct pnr_record *records = input->records;
     uint64_t now = input->ticks;
-    uint32_t next = input->next, n = input->n, first = next;
+    uint32_t next = input->next, n = input->n, first = next, n_data = 0;
     for (; next < n; next++) {
         struct pnr_record record = records[next];
         unsigned kind = pnr_record_kind(record);
@@ -475,6 +563,7 @@ static inline __attribute__((always_inline)) void convert_records(struct call_st
             break;
         uint64_t ns = timeline_since(input->timeline, input->zero_ns, now);
         size_t n_before = stack->n;
+        uint32_t n_own = 0;             /* DATA records of this one */
         if (variant == PIPELINE_MUTED && pipeline.rates)
             account_time(stack, ns, 1);
         if (kind == PNR_CALL)
@@ -483,15 +572,17 @@ static inline __attribute__((always_inline)) void convert_records(struct call_st
         else if (kind == PNR_RETURN)
             leave_frame(stack, &pipeline, variant, PNR_SUBJECT_PYTHON, pnr_record_function(record), 0, true, 0, ns);
         else if (variant == PIPELINE_MUTED)
-            convert_muted_record(stack, input, next, ns);
+            n_own = convert_muted_record(stack, input, next, ns);
         else
-            convert_record(stack, input, next, ns);
+            n_own = convert_record(stack, input, next, ns);
         if (variant == PIPELINE_MUTED && pipeline.learns_rates && stack->n > n_before)
             learn_call(stack);
         if (variant == PIPELINE_MUTED && pipeline.rates)
             follow_situation(stack, record);
+        next += n_own;
+        n_data += n_own;
     }
-    pipeline.count->events += next - first;
+    pipeline.count->events += next - first - n_data;
     input->next = next;
     input->ticks = now;
 }

@@ -121,7 +121,7 @@ static inline void note_event(struct trace *trace, uint64_t ns)
 static void add_slice(struct sink *sink, const struct slice *slice)
 {
     struct trace *trace = (struct trace *)sink;
-    const struct trace_function *function = pnr_subject_is_function(slice->subject)
+    const struct trace_function *function = pnr_subject_is_named(slice->subject)
                                                ? prepared_function(trace, slice->function) : NULL;
     if (!function) {
         trace->format->unnamed_slice(trace, slice);
@@ -129,6 +129,10 @@ static void add_slice(struct sink *sink, const struct slice *slice)
     }
     if (sink->is_broken)
         return;
+    if (slice->values) {
+        trace->format->detailed_slice(trace, slice, function, (struct pnr_string){ NULL, 0 });
+        return;
+    }
     *add_event(trace, function->head_size + function->tail_size + trace->format->event_size) = (struct trace_event){
         .ns = slice->begin_ns,
         .number = slice->end_ns - slice->begin_ns,
@@ -220,7 +224,7 @@ static int describe_hidden(struct trace *trace, const struct hidden_calls *calls
 static void add_hiding_slice(struct sink *sink, const struct slice *slice, const struct hidden_calls *calls, size_t n)
 {
     struct trace *trace = (struct trace *)sink;
-    const struct trace_function *function = pnr_subject_is_function(slice->subject)
+    const struct trace_function *function = pnr_subject_is_named(slice->subject)
                                                ? prepared_function(trace, slice->function) : NULL;
     double sum = 0;
     for (size_t i = 0; i < n; i++)
@@ -238,7 +242,7 @@ static void add_hiding_slice(struct sink *sink, const struct slice *slice, const
     if (!sorted || describe_hidden(trace, sorted, n, (double)(slice->end_ns - slice->begin_ns), &hides) < 0)
         fail_trace(trace);
     else
-        trace->format->hiding_slice(trace, slice, function, hides);
+        trace->format->detailed_slice(trace, slice, function, hides);
     free(sorted);
 }
 
@@ -282,6 +286,14 @@ static void add_task_event(struct sink *sink, const struct task_event *event)
         .detail = (uint16_t)(event->phase + TRACE_DETAIL * event->flags),
     };
     note_event(trace, event->ns);
+}
+
+static void add_remark(struct sink *sink, const struct sink_remark *remark)
+{
+    struct trace *trace = (struct trace *)sink;
+    const struct trace_function *function = prepared_function(trace, remark->label);
+    if (function && !sink->is_broken)   /* a recorder names a label before it uses it */
+        trace->format->remark(trace, remark, function);
 }
 
 static void add_instant_event(struct sink *sink, uint32_t thread, uint64_t ns, const char *text)
@@ -355,7 +367,7 @@ struct trace *trace_new(const struct trace_format *format, const struct trace_ab
     }
     trace->sink = (struct sink){ .process = begin_trace_process, .thread = begin_trace_thread, .slice = add_slice,
                                  .hiding_slice = add_hiding_slice, .ledger_event = add_ledger_event,
-                                 .instant = add_instant_event, .flow_event = add_flow_event, .task = add_task_event };
+                                 .instant = add_instant_event, .remark = add_remark, .flow_event = add_flow_event, .task = add_task_event };
     trace->format = format;
     trace->about = *about;
     trace->output = output;

@@ -30,12 +30,12 @@ static struct pnr_string text_of(PyObject *object, PyObject **owned)
 
 static uint32_t add_label(struct pnr_string name)
 {
-    char bytes[PNR_TEXT_MAX + sizeof "…"];
+    char bytes[PNR_TEXT_MAX + sizeof PNR_CUT_END];
     struct pnr_string cut = pnr_text_cut(name, PNR_TEXT_MAX);
     if (cut.size < name.size) {
         memcpy(bytes, cut.bytes, cut.size);
-        memcpy(bytes + cut.size, "…", strlen("…"));
-        cut = (struct pnr_string){ bytes, cut.size + (uint32_t)strlen("…") };
+        memcpy(bytes + cut.size, PNR_CUT_END, strlen(PNR_CUT_END));
+        cut = (struct pnr_string){ bytes, cut.size + (uint32_t)strlen(PNR_CUT_END) };
     }
     const struct pnr_string strings[3] = { { "", 0 }, cut, { "", 0 } };
     return rec_name_table_add_function(PNR_FUNCTION_LABEL, 0, strings);
