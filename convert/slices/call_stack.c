@@ -16,6 +16,7 @@ struct stack_frame {
     uint32_t function;                  /* of an unrecorded region: enum pnr_unrecorded_reason */
     uint8_t subject;                    /* enum pnr_subject */
     bool has_slice;                     /* else the filter hides it */
+    bool has_ended;                     /* a span that ended while frames inside it were open */
 };
 
 static inline struct stack_count *stack_count(const struct call_stack *stack)
@@ -124,7 +125,7 @@ static inline __attribute__((always_inline)) void push_frame_inline(struct call_
     if (frame && pipeline->flows->choice.has_tasks)
         entered.is_task = is_task(stack, function);
     bool has_slice = slice_filter_enter(&stack->filter, pipeline, variant, &entered, ns);
-    stack->frames[stack->n++] = (struct stack_frame){ frame, function, (uint8_t)subject, has_slice };
+    stack->frames[stack->n++] = (struct stack_frame){ frame, function, (uint8_t)subject, has_slice, false };
 }
 
 static void push_frame(struct call_stack *stack, enum pnr_subject subject, uint32_t function, uint64_t frame,
@@ -187,8 +188,27 @@ static inline bool is_same_frame(const struct stack_frame *open, enum pnr_subjec
 
 /* ---- spans ----
  *
- * A span is on the stack of its thread like a call. One that is open when its generator or coroutine is suspended is
- * suspended with it: other frames run in between, in which it is not open. */
+ * A span is on the stack of its thread like a call. Unlike a call it may outlive the frame in which it began: __enter__()
+ * of a class of the program begins it, and its __exit__() ends it. Slices must nest, so it is cut there:
+ *
+ *     records            stack            slices
+ *     CALL f             f                f begins
+ *     CALL enter         f enter          enter begins
+ *     SPAN s             f enter s        s begins
+ *     RETURN enter       f s              s and enter end; s begins again, in f
+ *     CALL exit          f s exit         exit begins
+ *     SPAN_END s         f s exit         s has ended: it is closed as soon as it is innermost
+ *     RETURN exit        f                exit and s end
+ *
+ * A span that is open when its coroutine is suspended is suspended with it: other tasks run in between, in which it is
+ * not open. That of a generator stays: @contextlib.contextmanager makes generators of that kind. */
+
+#define MAX_CARRIED 64                  /* spans that outlive one frame; further ones are closed with it */
+
+struct carried_span {
+    uint32_t label;
+    struct kept_values *kept;           /* this has a part in them; or NULL */
+};
 
 /* Enters a span. kept: its values, in which the caller has a part; or NULL. */
 static void push_span(struct call_stack *stack, uint32_t label, struct kept_values *kept, uint64_t ns)
@@ -201,30 +221,98 @@ static void push_span(struct call_stack *stack, uint32_t label, struct kept_valu
         remarks_release(&stack->filter.pipeline.flows->remarks, kept);
 }
 
-static bool are_all_spans(const struct stack_frame *frames, size_t n)
+/* Returns whether all frames but the n outermost ones are spans, few enough to be carried. */
+static bool are_spans_above(const struct call_stack *stack, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        if (frames[i].subject != PNR_SUBJECT_SPAN)
+    if (stack->n == n || stack->n - n > MAX_CARRIED)
+        return false;
+    for (size_t i = n; i < stack->n; i++)
+        if (stack->frames[i].subject != PNR_SUBJECT_SPAN)
             return false;
     return true;
 }
 
-/* Closes the spans inside the continuable frame i - 1, which is suspended, and keeps them for its next run. */
-static void suspend_spans(struct call_stack *stack, size_t i, uint64_t ns)
+/* Closes all but the n outermost frames, which are spans, and gives them, the outermost first. Those that have ended are
+ * left out. Returns how many there are. */
+static size_t take_spans(struct call_stack *stack, size_t n, struct carried_span carried[MAX_CARRIED], uint64_t ns)
 {
-    struct slice_filter *filter = &stack->filter;
-    uint64_t frame = stack->frames[i - 1].frame;
-    size_t n_slices = 0;
-    for (size_t k = i; k < stack->n; k++)
-        n_slices += stack->frames[k].has_slice;
-    for (size_t k = i; k < stack->n; k++) {
-        bool has_slice = stack->frames[k].has_slice;
-        struct kept_values *kept = has_slice ? filter->slices[filter->n - n_slices].kept : NULL;
-        remarks_suspend(&filter->pipeline.flows->remarks, frame, stack->frames[k].function, kept);
-        n_slices -= has_slice;
+    const struct slice_filter *filter = &stack->filter;
+    size_t n_carried = 0, n_slices = 0;
+    for (size_t i = n; i < stack->n; i++)
+        n_slices += stack->frames[i].has_slice;
+    for (size_t i = n; i < stack->n; i++) {
+        const struct stack_frame *span = &stack->frames[i];
+        struct kept_values *kept = span->has_slice ? filter->slices[filter->n - n_slices].kept : NULL;
+        n_slices -= span->has_slice;
+        if (span->has_ended)
+            continue;
+        if (kept)
+            kept->n_users++;
+        carried[n_carried++] = (struct carried_span){ span->function, kept };
     }
-    while (stack->n > i)
+    while (stack->n > n)
         pop_frame(stack, false, 0, ns);
+    return n_carried;
+}
+
+/* True for a frame whose spans are suspended with it. */
+static bool suspends_spans(const struct call_stack *stack, const struct stack_frame *frame)
+{
+    const struct symbol *symbol = symbols_function(stack->filter.pipeline.symbols, frame->function);
+    return frame->frame && !(symbol && symbol->kind == PNR_FUNCTION_GENERATOR);
+}
+
+/* Leaves the frame n - 1, above which there are only spans. */
+static void leave_below_spans(struct call_stack *stack, size_t n, bool is_finished, unsigned flags, uint64_t ns)
+{
+    struct remarks *remarks = &stack->filter.pipeline.flows->remarks;
+    struct carried_span carried[MAX_CARRIED];
+    const struct stack_frame frame = stack->frames[n - 1];
+    bool is_suspended = !is_finished && suspends_spans(stack, &frame);
+    size_t n_carried = take_spans(stack, n, carried, ns);
+    pop_frame(stack, is_finished, flags, ns);
+    for (size_t i = 0; i < n_carried; i++) {
+        if (is_suspended)
+            remarks_suspend(remarks, frame.frame, carried[i].label, carried[i].kept);
+        else
+            push_span(stack, carried[i].label, carried[i].kept, ns);
+    }
+}
+
+/* Closes spans that have ended, as far as they are innermost. */
+static __attribute__((noinline)) void close_ended_spans(struct call_stack *stack, uint64_t ns)
+{
+    while (stack->n > 0 && stack->frames[stack->n - 1].has_ended) {
+        pop_frame(stack, false, 0, ns);
+        stack->n_ended--;
+    }
+    if (stack->n == 0)
+        stack->n_ended = 0;
+}
+
+/* Ends the innermost span of this label. One that is not found began before the recording, or before what is left of
+ * it. */
+static void end_span(struct call_stack *stack, uint32_t label, uint64_t ns)
+{
+    struct stack_count *count = stack_count(stack);
+    size_t max = count->failed_compares < CALL_STACK_MAX_FAILED ? CALL_STACK_MAX_SEARCH : 1;
+    size_t bottom = stack->n > max ? stack->n - max : 0;
+    for (size_t i = stack->n; i > bottom; i--) {
+        struct stack_frame *span = &stack->frames[i - 1];
+        if (span->subject != PNR_SUBJECT_SPAN || span->function != label || span->has_ended)
+            continue;
+        count->failed_compares += stack->n - i;
+        if (i == stack->n) {
+            pop_frame(stack, true, 0, ns);
+        } else if (are_spans_above(stack, i)) {
+            leave_below_spans(stack, i, true, 0, ns);
+        } else {
+            span->has_ended = true;
+            stack->n_ended++;
+        }
+        return;
+    }
+    count->failed_compares += stack->n - bottom;
 }
 
 /* A continuable frame has been entered: so are the spans that were suspended with it. */
@@ -239,8 +327,7 @@ static __attribute__((noinline)) void resume_spans(struct call_stack *stack, uin
         push_span(stack, label, kept, ns);
 }
 
-/* Leaves a frame that may not be the innermost one. A span is searched for only inside the innermost Python frame: what
- * it leaves must not be calls. */
+/* Leaves a frame that may not be the innermost one. */
 static void leave_inner_frames(struct call_stack *stack, enum pnr_subject subject, uint32_t function, uint64_t frame,
                                bool is_finished, unsigned flags, uint64_t ns)
 {
@@ -249,20 +336,18 @@ static void leave_inner_frames(struct call_stack *stack, enum pnr_subject subjec
     size_t max = count->failed_compares < CALL_STACK_MAX_FAILED ? CALL_STACK_MAX_SEARCH : 1;
     size_t bottom = stack->n > max ? stack->n - max : 0;
     for (size_t i = stack->n; i > bottom; i--) {
-        if (subject == PNR_SUBJECT_SPAN && stack->frames[i - 1].subject == PNR_SUBJECT_PYTHON)
-            return;
         if (!is_same_frame(&stack->frames[i - 1], subject, function, frame))
             continue;
-        if (frame && !is_finished && are_all_spans(&stack->frames[i], stack->n - i))
-            suspend_spans(stack, i, ns);
+        if (are_spans_above(stack, i)) {
+            leave_below_spans(stack, i, is_finished, flags, ns);
+            return;
+        }
         count->missing_exits += is_hidden ? 0 : stack->n - i;
         close_down_to(stack, i, ns);
         pop_frame(stack, is_finished, flags, ns);
         return;
     }
     count->failed_compares += stack->n - bottom;
-    if (subject == PNR_SUBJECT_SPAN)
-        return;                         /* it began before the recording, or before what is left of it */
     bool is_unlisted = stack->has_unlisted && stack->n == 0;
     count->ignored_exits += !is_hidden && !stack->is_revealed && !is_unlisted;
 }
@@ -280,6 +365,8 @@ static inline __attribute__((always_inline)) void leave_frame(struct call_stack 
         pop_frame_inline(stack, pipeline, variant, is_finished, flags, ns);
     else
         leave_inner_frames(stack, subject, function, frame, is_finished, flags, ns);
+    if (stack->n_ended)
+        close_ended_spans(stack, ns);
 }
 
 /* Closes the n innermost Python frames, which returned while nothing was recorded. */
@@ -398,6 +485,11 @@ static inline __attribute__((always_inline)) uint32_t convert_record_inline(stru
         stack->starts_task = false;
         if (frame && remarks_has_suspended(&stack->filter.pipeline.flows->remarks))
             resume_spans(stack, frame, is_first, ns);
+    } else if (of.subject == PNR_SUBJECT_SPAN) {
+        if (stack->n_overflowed)
+            stack->n_overflowed--;
+        else
+            end_span(stack, function, ns);
     } else if (of.effect == PNR_EFFECT_LEAVE) {
         leave_frame(stack, &stack->filter.pipeline, variant, of.subject, function, frame, of.traits & PNR_LAST, flags,
                     ns);
@@ -762,7 +854,7 @@ void call_stack_restore(struct call_stack *stack, const struct open_frame *frame
     end_changes(stack, n_before);
     for (size_t i = 0; i < n; i++)
         stack->frames[i] = (struct stack_frame){ frames[i].frame, frames[i].function, (uint8_t)frames[i].subject,
-                                                 false };
+                                                 false, false };
 }
 
 void call_stack_save(const struct call_stack *stack, struct open_stack_snapshot *snapshot, uint32_t process)
