@@ -89,7 +89,7 @@ int pnr_value_next(const struct pnr_values *values, size_t *at, struct pnr_value
 
 #define VARINT_MAX 10                   /* bytes of one */
 
-static unsigned char *put_number(unsigned char *to, uint64_t number)
+static unsigned char *encode_varint(unsigned char *to, uint64_t number)
 {
     for (; number >= 0x80; number >>= 7)
         *to++ = (unsigned char)(number | 0x80);
@@ -99,7 +99,7 @@ static unsigned char *put_number(unsigned char *to, uint64_t number)
 
 static unsigned char *put_string(unsigned char *to, struct pnr_string text)
 {
-    to = put_number(to, text.size);
+    to = encode_varint(to, text.size);
     if (text.size)
         memcpy(to, text.bytes, text.size);
     return to + text.size;
@@ -116,14 +116,14 @@ struct pnr_string pnr_text_cut(struct pnr_string text, uint32_t max)
 
 void pnr_values_add(struct pnr_values_writer *writer, const struct pnr_value *value)
 {
-    unsigned char bytes[2 * PNR_TEXT_MAX + 4 * VARINT_MAX + sizeof value->real], *to = put_number(bytes, value->key);
+    unsigned char bytes[2 * PNR_TEXT_MAX + 4 * VARINT_MAX + sizeof value->real], *to = encode_varint(bytes, value->key);
     if (!value->key)
         to = put_string(to, pnr_text_cut(value->key_text, PNR_TEXT_MAX));
     struct pnr_string text = pnr_text_cut(value->text, PNR_TEXT_MAX);
     bool is_cut = value->type == PNR_VALUE_TEXT && text.size < value->text.size;
     *to++ = (unsigned char)(is_cut ? PNR_VALUE_CUT_TEXT : value->type);
     if (value->type == PNR_VALUE_INTEGER) {
-        to = put_number(to, (uint64_t)value->integer << 1 ^ (uint64_t)(value->integer >> 63));
+        to = encode_varint(to, (uint64_t)value->integer << 1 ^ (uint64_t)(value->integer >> 63));
     } else if (value->type == PNR_VALUE_FLOAT) {
         memcpy(to, &value->real, sizeof value->real);
         to += sizeof value->real;

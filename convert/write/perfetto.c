@@ -610,7 +610,7 @@ static void unnamed_perfetto_slice(struct trace *trace, const struct slice *slic
 /* ---- values ---- */
 
 /* Returns the most bytes that put_values() makes. */
-static size_t values_size(const struct trace *trace, const struct pnr_values *values)
+static size_t annotations_size(const struct trace *trace, const struct pnr_values *values)
 {
     struct pnr_value value;
     size_t at = 0, size = 64;
@@ -681,7 +681,7 @@ static void put_instant_remark(struct trace *trace, const struct sink_remark *re
 {
     struct rare_event event = { .trace = trace };
     char *to = begin_rare_event(&event, EVENT_INSTANT, remark->thread, remark->ns,
-                                TRACE_STEP + values_size(trace, remark->values));
+                                TRACE_STEP + annotations_size(trace, remark->values));
     if (!to)
         return;
     to = put_perfetto_prepared(to, function->bytes, function->head_size);
@@ -776,7 +776,7 @@ static void detailed_perfetto_slice(struct trace *trace, const struct slice *sli
 {
     struct rare_event event = { .trace = trace };
     char *to = begin_rare_event(&event, EVENT_BEGIN, slice->thread, slice->begin_ns,
-                                TRACE_STEP + string_size(hides) + values_size(trace, slice->values));
+                                TRACE_STEP + string_size(hides) + annotations_size(trace, slice->values));
     if (!to)
         return;
     to = put_perfetto_prepared(to, function->bytes, function->head_size + function->tail_size);

@@ -346,7 +346,7 @@ static void unnamed_json_slice(struct trace *trace, const struct slice *slice)
 /* ---- values ---- */
 
 /* Returns the most bytes that put_json_values() makes. */
-static size_t values_size(const struct trace *trace, const struct pnr_values *values)
+static size_t json_values_size(const struct trace *trace, const struct pnr_values *values)
 {
     struct pnr_value value;
     size_t at = 0, size = 64;
@@ -428,7 +428,7 @@ static char *put_json_values(char *to, const struct trace *trace, const struct p
 static void json_remark(struct trace *trace, const struct sink_remark *remark, const struct trace_function *function)
 {
     bool is_counter = remark->kind == PNR_COUNTER;
-    char *to = trace_begin_bytes(trace, NUMBERS_SIZE + function->head_size + values_size(trace, remark->values));
+    char *to = trace_begin_bytes(trace, NUMBERS_SIZE + function->head_size + json_values_size(trace, remark->values));
     if (!to)
         return;
     trace->n_events++;
@@ -445,7 +445,7 @@ static void detailed_json_slice(struct trace *trace, const struct slice *slice, 
     static const struct pnr_values no_values;
     const struct pnr_values *values = slice->values ? slice->values : &no_values;
     char *to = trace_begin_bytes(trace, NUMBERS_SIZE + function->head_size + function->tail_size +
-                                            escaped_size(hides) + values_size(trace, values));
+                                            escaped_size(hides) + json_values_size(trace, values));
     if (!to)
         return;
     trace->n_events++;

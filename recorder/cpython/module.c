@@ -605,7 +605,7 @@ static PyObject *py_set_self_test(PyObject *self, PyObject *functions)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(mark_doc,
+PyDoc_STRVAR(instant_doc,
 "mark(name, /, **values)\n--\n\n"
 "Puts an instant on the timeline of this thread. name: str; values: numbers, bool, None and short text; of anything\n"
 "else the name of its type is shown. Any thread may call it, at any time. Does nothing where nothing is recorded.");
@@ -633,7 +633,7 @@ static PyMethodDef methods[] = {
     { "state", py_state, METH_NOARGS, state_doc },
     { "identify", py_identify, METH_NOARGS, identify_doc },
     { "remove", py_remove, METH_O, remove_doc },
-    { "mark", (PyCFunction)(void (*)(void))rec_remarks_mark, METH_FASTCALL | METH_KEYWORDS, mark_doc },
+    { "mark", (PyCFunction)(void (*)(void))rec_remarks_instant, METH_FASTCALL | METH_KEYWORDS, instant_doc },
     { "counter", (PyCFunction)(void (*)(void))rec_remarks_counter, METH_FASTCALL | METH_KEYWORDS, counter_doc },
     { "flow", rec_remarks_flow, METH_O, flow_doc },
     { "set_self_test", py_set_self_test, METH_O, set_self_test_doc },

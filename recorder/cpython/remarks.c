@@ -205,7 +205,7 @@ static PyObject *remark(const char *function, enum pnr_kind kind, PyObject *cons
     Py_RETURN_NONE;
 }
 
-PyObject *rec_remarks_mark(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *keys)
+PyObject *rec_remarks_instant(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *keys)
 {
     (void)self;
     return remark("mark", PNR_INSTANT, args, n, keys);

@@ -8,7 +8,7 @@
 #include <Python.h>
 
 /* The functions for the module's table of methods. */
-PyObject *rec_remarks_mark(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *keys);
+PyObject *rec_remarks_instant(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *keys);
 PyObject *rec_remarks_counter(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *keys);
 PyObject *rec_remarks_flow(PyObject *self, PyObject *id);
 
