@@ -49,7 +49,8 @@ cases = {"instant": mark, "instant with an int": mark_value, "instant with a tex
 """
 
 VIZTRACER = """
-from viztracer import VizTracer, VizCounter
+from viztracer import VizTracer
+from viztracer.vizcounter import VizCounter
 tracer = VizTracer(tracer_entries=1000000, verbose=0, max_stack_depth=0)
 tracer.start()
 queue = VizCounter(tracer, "queue")

@@ -114,9 +114,11 @@ void slice_filter_remark(struct slice_filter *filter, enum pnr_kind kind, uint32
     ns = slice_time_instant(&filter->time, ns);
     if (filter->n > 0)
         slice_filter_retain(filter, &filter->slices[filter->n - 1]);
-    if (kind == PNR_FLOW)
+    bool is_known = symbols_function(filter->pipeline.symbols, label) != NULL;
+    filter->pipeline.count->unknown_functions += !is_known;
+    if (kind == PNR_FLOW && is_known)
         flows_report(filter->pipeline.flows, filter->thread, label, values, ns);
-    else if (sink->remark)
+    else if (kind != PNR_FLOW && sink->remark)
         sink->remark(sink, &(struct sink_remark){ kind, filter->thread, ns, label, values });
 }
 

@@ -540,7 +540,7 @@ static int prepare_perfetto_function(struct trace *trace, uint32_t index, const 
     function->name_size = (uint32_t)(to - function->bytes);
     if (symbol->kind > PNR_FUNCTION_PLAIN && symbol->kind <= PNR_FUNCTION_C)
         to = put_varint_field(to, EVENT_CATEGORY_ID, symbol->kind);
-    else if (symbol->kind == PNR_FUNCTION_LABEL)
+    else if (symbol->kind == PNR_FUNCTION_LABEL && trace->symbols->has_labels)
         to = put_varint_field(to, EVENT_CATEGORY_ID, CATEGORY_LABEL);
     function->head_size = (uint32_t)(to - function->bytes);
     if (symbol->file.size)
@@ -720,9 +720,9 @@ static uint64_t counter_track(struct trace *trace, uint32_t label, const struct 
     if (!counter)
         return 0;
     if (!counter->track) {
-        const struct symbol *symbol = symbols_function(trace->symbols, label);
+        struct pnr_value name = { .key = label };
         counter->track = COUNTER_TRACK_BASE + perfetto->counters.n;
-        put_counter_track(trace, counter->track, symbol->name, key);
+        put_counter_track(trace, counter->track, symbols_key(trace->symbols, &name), key);
     }
     return counter->track;
 }

@@ -6,6 +6,7 @@
  * process. */
 #include "trace.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,11 +119,37 @@ static inline void note_event(struct trace *trace, uint64_t ns)
         trace->latest_ns = ns;
 }
 
+/* Prepares what stands for a label that is not in the name table. The caller frees its bytes. Returns false when the
+ * trace is broken. */
+static bool prepare_unknown_label(struct trace *trace, uint32_t label, struct trace_function *function)
+{
+    char text[48];
+    int n = snprintf(text, sizeof text, "[unknown function %" PRIu32 "]", label);
+    const struct symbol symbol = { .name = { text, (uint32_t)n }, .kind = PNR_FUNCTION_LABEL };
+    *function = (struct trace_function){ .bytes = NULL };
+    if (!trace->sink.is_broken && trace->format->prepare(trace, label, &symbol, function) < 0)
+        fail_trace(trace);
+    return !trace->sink.is_broken;
+}
+
+/* Adds a span whose label is not in the name table. */
+static void add_unknown_span(struct trace *trace, const struct slice *slice)
+{
+    struct trace_function unknown;
+    if (prepare_unknown_label(trace, slice->function, &unknown))
+        trace->format->detailed_slice(trace, slice, &unknown, (struct pnr_string){ NULL, 0 });
+    free(unknown.bytes);
+}
+
 static void add_slice(struct sink *sink, const struct slice *slice)
 {
     struct trace *trace = (struct trace *)sink;
     const struct trace_function *function = pnr_subject_is_named(slice->subject)
                                                ? prepared_function(trace, slice->function) : NULL;
+    if (!function && slice->subject == PNR_SUBJECT_SPAN) {
+        add_unknown_span(trace, slice);
+        return;
+    }
     if (!function) {
         trace->format->unnamed_slice(trace, slice);
         return;
@@ -292,8 +319,10 @@ static void add_remark(struct sink *sink, const struct sink_remark *remark)
 {
     struct trace *trace = (struct trace *)sink;
     const struct trace_function *function = prepared_function(trace, remark->label);
-    if (function && !sink->is_broken)   /* a recorder names a label before it uses it */
-        trace->format->remark(trace, remark, function);
+    struct trace_function unknown = { .bytes = NULL };
+    if (function ? !sink->is_broken : prepare_unknown_label(trace, remark->label, &unknown))
+        trace->format->remark(trace, remark, function ? function : &unknown);
+    free(unknown.bytes);
 }
 
 static void add_instant_event(struct sink *sink, uint32_t thread, uint64_t ns, const char *text)

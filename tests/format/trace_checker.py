@@ -214,7 +214,7 @@ class Stack:
             numbers = tuple((key, value * 1) for key, value in values.pairs if isinstance(value, (int, float))
                             and math.isfinite(value))
             self.expected.counters[(*self.where, name, self.last, numbers)] += 1
-        elif values.pairs:
+        elif values.pairs and label in self.process.functions:
             self.expected.reported_flows[self.where[0], values.pairs[0][1]].append((ns, self.last, self.where))
 
     def report(self, text, ns):
@@ -522,7 +522,7 @@ def describe(process, kind, number):
         return "[not recorded]", "panopticon", None
     function = process.functions.get(number)
     if not function:
-        return f"[unknown function {number}]", "python", None
+        return f"[unknown function {number}]", "label" if kind == "span" else "python", None
     return (clean(".".join(filter(None, (function.module, function.name)))), CATEGORIES[function.kind],
             clean(f"{function.file}:{function.line}") if function.file else None)
 

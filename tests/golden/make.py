@@ -311,7 +311,7 @@ def later_minor_version(path):
         process = capture.process(7, command="later.py", colour="blue")
         main = process.function("__main__", "main", "later.py", 1)
         process.entries.append(encode_name(200, ["something", "of a later", "version"], 9, 77, 88))
-        task = process.function("__main__", "task", "later.py", 5, 6)
+        task = process.function("__main__", "task", "later.py", 5, 206)
         thread = process.thread(1, 7001, "MainThread")
         thread.block([call(1000, main), start(2000, task, 0x99), yield_(3000, task, 0x99), return_(4000, main)],
                      flags=LAST)
