@@ -5,7 +5,7 @@
 #include <string.h>
 
 void anomalies_add(struct anomalies *anomalies, const struct stack_count *initial, const struct stack_count *now,
-                   uint64_t unconnected)
+                   uint64_t unconnected, uint64_t unkept)
 {
     anomalies->events += now->events - initial->events;
     anomalies->lost += now->lost - initial->lost;
@@ -16,8 +16,10 @@ void anomalies_add(struct anomalies *anomalies, const struct stack_count *initia
     anomalies->unknown_tracks += now->unknown_tracks - initial->unknown_tracks;
     anomalies->unknown_functions += now->unknown_functions - initial->unknown_functions;
     anomalies->backwards += now->backwards - initial->backwards;
+    anomalies->stray_values += now->stray_values - initial->stray_values;
     anomalies->overflowed += now->overflowed - initial->overflowed;
     anomalies->unconnected += unconnected;
+    anomalies->unkept += unkept;
     anomalies->is_converted = true;
 }
 
@@ -94,7 +96,10 @@ static void report_counts(struct reader *reader, const struct anomalies *anomali
         { DIAGNOSTIC_DAMAGE, anomalies->unknown_functions, "slice", "of functions that are not in the name table" },
         { DIAGNOSTIC_DAMAGE, anomalies->backwards + reader_ledger(reader)->n_backwards, "record",
           "earlier than the one before (moved up to its time)" },
+        { DIAGNOSTIC_DAMAGE, anomalies->stray_values, "record", "with values that are not whole, or of nothing (skipped)" },
         { DIAGNOSTIC_DAMAGE, anomalies->overflowed, "frame", "beyond the most that may be open (skipped)" },
+        { DIAGNOSTIC_DAMAGE, anomalies->unkept, "value",
+          "or span or flow of the program beyond the most that are kept (left out)" },
         { DIAGNOSTIC_DAMAGE, anomalies->unconnected, "slice",
           "without arrows: too many generators and coroutines were suspended" },
     };

@@ -201,7 +201,8 @@ static int announce_process(const struct conversion *conversion, size_t i)
     struct reader *reader = conversion->readers[i];
     struct sink_process process = { .pid = conversion->pids[i], .order = (uint32_t)i, .name = process_name(reader),
                                     .symbols = reader_symbols(reader), .has_ledger = reader_ledger(reader)->exists,
-                                    .is_sparse = reader_is_sparse(reader) };
+                                    .is_sparse = reader_is_sparse(reader),
+                                    .has_labels = reader_symbols(reader)->has_labels };
     if (!process.name.bytes)
         return -1;
     bool is_wanted = selection_has_process(conversion->options->selection, process.pid, process.pid % IDENTITY_LIMIT,
@@ -232,7 +233,8 @@ static int convert_processes(struct conversion *conversion, struct anomalies *an
             continue;
         if (convert_process(conversion, i, err) < 0)
             return -1;
-        anomalies_add(&anomalies[i], &initial, &count->stacks, conversion->flows.n_unconnected);
+        anomalies_add(&anomalies[i], &initial, &count->stacks, conversion->flows.n_unconnected,
+                      conversion->flows.remarks.n_overflowed);
         count->threads += conversion->is_all ? reader_n_threads(conversion->readers[i]) : 0;
     }
     return 0;

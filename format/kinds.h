@@ -82,13 +82,25 @@ static inline bool pnr_kind_is_of_ledger(unsigned kind)
 /* True for what counts as an event of the program. */
 static inline bool pnr_kind_is_event(unsigned kind)
 {
-    return kind != PNR_EMPTY && kind != PNR_OPEN && !pnr_kind_is_of_ledger(kind);
+    return kind != PNR_EMPTY && kind != PNR_OPEN && kind != PNR_DATA && !pnr_kind_is_of_ledger(kind);
 }
 
-/* True when `function` is a number of the name table. */
+/* True for what is a function. */
 static inline bool pnr_subject_is_function(enum pnr_subject subject)
 {
     return subject <= PNR_SUBJECT_C;
+}
+
+/* True when `function` is a number of the name table: of a function or a label. */
+static inline bool pnr_subject_is_named(enum pnr_subject subject)
+{
+    return subject <= PNR_SUBJECT_SPAN;
+}
+
+/* True for what the program reports about itself: its `frame` is a size of values. */
+static inline bool pnr_kind_is_remark(unsigned kind)
+{
+    return kind >= PNR_SPAN && kind <= PNR_FLOW && kind != PNR_SPAN_END;
 }
 
 #endif

@@ -47,7 +47,8 @@ enum pnr_function_kind {
     PNR_FUNCTION_COROUTINE = 2,
     PNR_FUNCTION_ASYNC_GENERATOR = 3,
     PNR_FUNCTION_ITERABLE_COROUTINE = 4,        /* a generator marked by types.coroutine */
-    PNR_FUNCTION_C = 5
+    PNR_FUNCTION_C = 5,
+    PNR_FUNCTION_LABEL = 6                      /* no function: the label of remarks, or the key of a value */
 };
 
 struct pnr_string {

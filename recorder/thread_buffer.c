@@ -65,7 +65,8 @@ bool rec_buffer_begin_ledger(struct rec_buffer *buffer, uint32_t number)
 static uint32_t count_events(const struct rec_buffer *buffer)
 {
     uint32_t n = (uint32_t)(buffer->next - buffer->records);
-    return !buffer->is_ledger && n > buffer->n_open ? n - buffer->n_open : 0;
+    uint32_t n_others = buffer->n_open + buffer->n_data;
+    return !buffer->is_ledger && n > n_others ? n - n_others : 0;
 }
 
 uint64_t rec_buffer_count_all(void)
@@ -176,10 +177,25 @@ bool rec_buffer_start_chunk(struct rec_buffer *buffer, uint16_t flags, uint32_t 
     buffer->next = buffer->records;
     buffer->first = buffer->records + n_open;
     buffer->n_open = n_open;
+    buffer->n_data = 0;
     buffer->end = end_of_chunk(buffer, n_open);
     buffer->base = now.ticks;
     rec_buffer_renew_counter(buffer);
     return true;
+}
+
+void rec_buffer_append_values(struct rec_buffer *buffer, uint64_t ticks, enum pnr_kind kind, uint32_t function,
+                              const struct pnr_values_writer *values)
+{
+    struct pnr_record *to = buffer->next + 1;
+    for (uint32_t at = 0; at < values->size; at += PNR_DATA_SIZE) {
+        uint32_t left = values->size - at;
+        pnr_live_store(to++, pnr_values_make(ticks, values->bytes + at, left < PNR_DATA_SIZE ? left : PNR_DATA_SIZE));
+    }
+    uint64_t frame = pnr_values_frame(values->size, values->n_left_out);
+    pnr_live_store(buffer->next, pnr_record_make(ticks, kind, frame, function));
+    buffer->n_data += (uint32_t)(to - buffer->next - 1);
+    buffer->next = to;
 }
 
 void rec_buffer_renew_counter(struct rec_buffer *buffer)

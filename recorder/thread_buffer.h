@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "../format/record.h"
+#include "../format/values.h"
 #include "clock.h"
 #include "drain.h"
 #include "sparse_clock.h"
@@ -41,6 +42,7 @@ struct rec_buffer {
     struct rec_stream *stream;
     int chunk;                          /* -1: none */
     uint32_t number;                    /* of the thread, in the capture */
+    uint32_t n_data;                    /* DATA records in the chunk */
     uint32_t n_lost;                    /* events since the last chunk */
     bool is_ledger;                     /* no thread's: its records are no events */
     uint64_t block;                     /* number of the chunk, from 1 */
@@ -121,6 +123,11 @@ static inline void rec_buffer_append(struct rec_buffer *buffer, uint64_t ticks, 
     pnr_live_store(buffer->next, pnr_record_make(ticks, kind, frame, function));
     buffer->next++;
 }
+
+/* Stores a record with its values, after rec_buffer_has_capacity and after rec_buffer_reserve for all their records. The
+ * record itself comes last: a process that is killed leaves all of it or nothing. */
+void rec_buffer_append_values(struct rec_buffer *buffer, uint64_t ticks, enum pnr_kind kind, uint32_t function,
+                              const struct pnr_values_writer *values);
 
 /* Renews `call`, `ret` and `high`, so that rec_buffer_append_now can store records again. */
 void rec_buffer_renew_counter(struct rec_buffer *buffer);

@@ -43,7 +43,7 @@ NAMES = [
     ("drops?|dropped", "elide, discard, evict, prune, skip"),
     (r"(?<!load_cert_)chains?", "flow"),
     ("edges?(?!_cases)", "begin, end"),
-    ("marks?", "flags, code_tag"),
+    ("(?<=_)mark|mark(?=_)|marks", "flags, code_tag"),         # mark() is the name of a public function
     ("points?(?=_(first|last|middle|ns|event|phase))", "flow_event"),
     ("(first|last|middle|flows|put|take|write|trace|check)_points?", "flow_event"),
     ("(take|renew|live)_instants?", "clock_sample"),

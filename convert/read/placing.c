@@ -309,6 +309,12 @@ static void spread_intervals(struct placing *placing, uint64_t end_ticks, struct
 
 /* ---- blocks ---- */
 
+/* False for a record that has the time of the one before it. */
+static bool has_own_time(struct pnr_record record)
+{
+    return pnr_record_kind(record) != PNR_OPEN && pnr_record_kind(record) != PNR_DATA;
+}
+
 /* Lists the events. A kind that has INEXACT_BIT, which no version defines, becomes another such kind. */
 static void list_events(struct placing *placing, struct pnr_record *records, uint32_t n_records,
                         struct placing_count *count)
@@ -319,7 +325,7 @@ static void list_events(struct placing *placing, struct pnr_record *records, uin
         uint64_t ticks = pnr_record_ticks(records[i]);
         if (placing_is_inexact(records[i]))
             records[i].word[0] |= OTHER_KIND;
-        if (pnr_record_kind(records[i]) != PNR_OPEN) {
+        if (has_own_time(records[i])) {
             placing->at[placing->n] = i;
             placing->ticks[placing->n] = ticks;
             placing->is_read[placing->n++] = ticks != before;
@@ -334,7 +340,7 @@ static void set_ticks(struct pnr_record *record, uint64_t ticks)
     record->word[0] = (record->word[0] & ~PNR_TICKS_MAX) | (ticks < PNR_TICKS_MAX ? ticks : PNR_TICKS_MAX);
 }
 
-/* Stores the ticks of the events. An OPEN record after an event gets those of the event. */
+/* Stores the ticks of the events. An OPEN or DATA record after an event gets those of the event. */
 static void store_ticks(const struct placing *placing, struct pnr_record *records, uint32_t n_records)
 {
     for (uint32_t i = 0; i < placing->n; i++)
@@ -342,7 +348,7 @@ static void store_ticks(const struct placing *placing, struct pnr_record *record
     if (placing->n == 0 || placing->n == n_records - placing->at[0])
         return;
     for (uint32_t i = placing->at[0] + 1; i < n_records; i++)
-        if (pnr_record_kind(records[i]) == PNR_OPEN)
+        if (!has_own_time(records[i]))
             set_ticks(&records[i], pnr_record_ticks(records[i - 1]));
 }
 

@@ -362,11 +362,17 @@ bool reader_peek(struct reader *reader, size_t thread, uint64_t *ticks)
 
 /* ---- reading ---- */
 
+/* True for what must be in the piece of the record before it: a list of frames, or values. */
+static bool belongs_to_record_before(struct pnr_record record)
+{
+    return pnr_record_kind(record) == PNR_OPEN || pnr_record_kind(record) == PNR_DATA;
+}
+
 /* Returns how many of n records make the next piece. */
 static uint32_t piece_size(const struct reader *reader, const struct pnr_record *records, uint32_t n)
 {
     size_t share = MAX_HELD / reader->n_with_blocks, min = share > MIN_PIECE ? share : MIN_PIECE, size = min;
-    while (size < n && size < min + MAX_OPEN && pnr_record_kind(records[size]) == PNR_OPEN)
+    while (size < n && size < min + MAX_OPEN && belongs_to_record_before(records[size]))
         size++;
     return size < n ? (uint32_t)size : n;
 }

@@ -73,6 +73,7 @@ static int add_symbol(struct symbols *symbols, const struct pnr_name *name, size
     struct symbol *symbol = &symbols->functions[name->index - 1];
     if (symbol->is_known)
         return 0;
+    symbols->has_labels |= name->kind == PNR_FUNCTION_LABEL;
     *symbol = (struct symbol){ name->strings[0], name->strings[1], name->strings[2], name->number, name->kind, true };
     symbols->n_known++;
     return 1;
@@ -217,9 +218,16 @@ const char *symbol_category(const struct symbol *symbol)
         [PNR_FUNCTION_ASYNC_GENERATOR] = "async_generator",
         [PNR_FUNCTION_ITERABLE_COROUTINE] = "iterable_coroutine",
         [PNR_FUNCTION_C] = "c_function",
+        [PNR_FUNCTION_LABEL] = "label",
     };
     size_t kind = symbol ? symbol->kind : PNR_FUNCTION_PLAIN;
     return kind < sizeof categories / sizeof *categories ? categories[kind] : categories[PNR_FUNCTION_PLAIN];
+}
+
+struct pnr_string symbols_key(const struct symbols *symbols, const struct pnr_value *value)
+{
+    const struct symbol *label = value->key ? symbols_function(symbols, value->key) : NULL;
+    return label ? label->name : value->key ? (struct pnr_string){ "?", 1 } : value->key_text;
 }
 
 const struct pnr_name *symbols_thread(const struct symbols *symbols, uint32_t number)

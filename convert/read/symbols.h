@@ -13,6 +13,7 @@
 
 #include "convert/diagnostics.h"
 #include "format/names.h"
+#include "format/values.h"
 
 struct symbol {
     struct pnr_string module, name, file;       /* borrowed from the symbols */
@@ -27,6 +28,7 @@ struct symbols {
     struct symbol *functions;                   /* [0 .. n_functions), that of index i at i - 1; owned */
     uint32_t n_functions;                       /* holes included */
     uint32_t n_known;
+    bool has_labels;                            /* some of them are labels */
     struct pnr_name *threads;                   /* one each, its latest name, by number; owned */
     size_t n_threads;
     struct pnr_name *properties;                /* in the order of the file; owned */
@@ -51,6 +53,9 @@ static inline const struct symbol *symbols_function(const struct symbols *symbol
 
 /* Names the kind of a function in one word; NULL stands for an unknown function. Static. */
 const char *symbol_category(const struct symbol *symbol);
+
+/* Returns the text of a value's key; "?" when the name table does not have it. Borrowed, as the value is. */
+struct pnr_string symbols_key(const struct symbols *symbols, const struct pnr_value *value);
 
 /* Finds a thread by its number, or returns NULL. Borrowed. */
 const struct pnr_name *symbols_thread(const struct symbols *symbols, uint32_t number);

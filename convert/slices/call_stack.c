@@ -16,6 +16,7 @@ struct stack_frame {
     uint32_t function;                  /* of an unrecorded region: enum pnr_unrecorded_reason */
     uint8_t subject;                    /* enum pnr_subject */
     bool has_slice;                     /* else the filter hides it */
+    bool has_ended;                     /* a span that ended while frames inside it were open */
 };
 
 static inline struct stack_count *stack_count(const struct call_stack *stack)
@@ -124,7 +125,7 @@ static inline __attribute__((always_inline)) void push_frame_inline(struct call_
     if (frame && pipeline->flows->choice.has_tasks)
         entered.is_task = is_task(stack, function);
     bool has_slice = slice_filter_enter(&stack->filter, pipeline, variant, &entered, ns);
-    stack->frames[stack->n++] = (struct stack_frame){ frame, function, (uint8_t)subject, has_slice };
+    stack->frames[stack->n++] = (struct stack_frame){ frame, function, (uint8_t)subject, has_slice, false };
 }
 
 static void push_frame(struct call_stack *stack, enum pnr_subject subject, uint32_t function, uint64_t frame,
@@ -185,6 +186,147 @@ static inline bool is_same_frame(const struct stack_frame *open, enum pnr_subjec
            (open->frame == frame || open->frame == 0 || frame == 0);
 }
 
+/* ---- spans ----
+ *
+ * A span is on the stack of its thread like a call. Unlike a call it may outlive the frame in which it began: __enter__()
+ * of a class of the program begins it, and its __exit__() ends it. Slices must nest, so it is cut there:
+ *
+ *     records            stack            slices
+ *     CALL f             f                f begins
+ *     CALL enter         f enter          enter begins
+ *     SPAN s             f enter s        s begins
+ *     RETURN enter       f s              s and enter end; s begins again, in f
+ *     CALL exit          f s exit         exit begins
+ *     SPAN_END s         f s exit         s has ended: it is closed as soon as it is innermost
+ *     RETURN exit        f                exit and s end
+ *
+ * A span that is open when its coroutine is suspended is suspended with it: other tasks run in between, in which it is
+ * not open. That of a generator stays: @contextlib.contextmanager makes generators of that kind. */
+
+#define MAX_CARRIED 64                  /* spans that outlive one frame; further ones are closed with it */
+
+struct carried_span {
+    uint32_t label;
+    struct kept_values *kept;           /* this has a part in them; or NULL */
+};
+
+/* Enters a span. kept: its values, in which the caller has a part; or NULL. */
+static void push_span(struct call_stack *stack, uint32_t label, struct kept_values *kept, uint64_t ns)
+{
+    size_t n_before = stack->n;
+    push_any_frame(stack, PNR_SUBJECT_SPAN, label, 0, 0, ns);
+    if (stack->n > n_before && stack->frames[stack->n - 1].has_slice)
+        slice_filter_keep(&stack->filter, kept);
+    else
+        remarks_release(&stack->filter.pipeline.flows->remarks, kept);
+}
+
+/* Returns whether all frames but the n outermost ones are spans, few enough to be carried. */
+static bool are_spans_above(const struct call_stack *stack, size_t n)
+{
+    if (stack->n == n || stack->n - n > MAX_CARRIED)
+        return false;
+    for (size_t i = n; i < stack->n; i++)
+        if (stack->frames[i].subject != PNR_SUBJECT_SPAN)
+            return false;
+    return true;
+}
+
+/* Closes all but the n outermost frames, which are spans, and gives them, the outermost first. Those that have ended are
+ * left out. Returns how many there are. */
+static size_t take_spans(struct call_stack *stack, size_t n, struct carried_span carried[MAX_CARRIED], uint64_t ns)
+{
+    const struct slice_filter *filter = &stack->filter;
+    size_t n_carried = 0, n_slices = 0;
+    for (size_t i = n; i < stack->n; i++)
+        n_slices += stack->frames[i].has_slice;
+    for (size_t i = n; i < stack->n; i++) {
+        const struct stack_frame *span = &stack->frames[i];
+        struct kept_values *kept = span->has_slice ? filter->slices[filter->n - n_slices].kept : NULL;
+        n_slices -= span->has_slice;
+        if (span->has_ended)
+            continue;
+        if (kept)
+            kept->n_users++;
+        carried[n_carried++] = (struct carried_span){ span->function, kept };
+    }
+    while (stack->n > n)
+        pop_frame(stack, false, 0, ns);
+    return n_carried;
+}
+
+/* True for a frame whose spans are suspended with it. */
+static bool suspends_spans(const struct call_stack *stack, const struct stack_frame *frame)
+{
+    const struct symbol *symbol = symbols_function(stack->filter.pipeline.symbols, frame->function);
+    return frame->frame && !(symbol && symbol->kind == PNR_FUNCTION_GENERATOR);
+}
+
+/* Leaves the frame n - 1, above which there are only spans. */
+static void leave_below_spans(struct call_stack *stack, size_t n, bool is_finished, unsigned flags, uint64_t ns)
+{
+    struct remarks *remarks = &stack->filter.pipeline.flows->remarks;
+    struct carried_span carried[MAX_CARRIED];
+    const struct stack_frame frame = stack->frames[n - 1];
+    bool is_suspended = !is_finished && suspends_spans(stack, &frame);
+    size_t n_carried = take_spans(stack, n, carried, ns);
+    pop_frame(stack, is_finished, flags, ns);
+    for (size_t i = 0; i < n_carried; i++) {
+        if (is_suspended)
+            remarks_suspend(remarks, frame.frame, carried[i].label, carried[i].kept);
+        else
+            push_span(stack, carried[i].label, carried[i].kept, ns);
+    }
+}
+
+/* Closes spans that have ended, as far as they are innermost. */
+static __attribute__((noinline)) void close_ended_spans(struct call_stack *stack, uint64_t ns)
+{
+    while (stack->n > 0 && stack->frames[stack->n - 1].has_ended) {
+        pop_frame(stack, false, 0, ns);
+        stack->n_ended--;
+    }
+    if (stack->n == 0)
+        stack->n_ended = 0;
+}
+
+/* Ends the innermost span of this label. One that is not found began before the recording, or before what is left of
+ * it. */
+static void end_span(struct call_stack *stack, uint32_t label, uint64_t ns)
+{
+    struct stack_count *count = stack_count(stack);
+    size_t max = count->failed_compares < CALL_STACK_MAX_FAILED ? CALL_STACK_MAX_SEARCH : 1;
+    size_t bottom = stack->n > max ? stack->n - max : 0;
+    for (size_t i = stack->n; i > bottom; i--) {
+        struct stack_frame *span = &stack->frames[i - 1];
+        if (span->subject != PNR_SUBJECT_SPAN || span->function != label || span->has_ended)
+            continue;
+        count->failed_compares += stack->n - i;
+        if (i == stack->n) {
+            pop_frame(stack, true, 0, ns);
+        } else if (are_spans_above(stack, i)) {
+            leave_below_spans(stack, i, true, 0, ns);
+        } else {
+            span->has_ended = true;
+            stack->n_ended++;
+        }
+        return;
+    }
+    count->failed_compares += stack->n - bottom;
+}
+
+/* A continuable frame has been entered: so are the spans that were suspended with it. */
+static __attribute__((noinline)) void resume_spans(struct call_stack *stack, uint64_t frame, bool is_first, uint64_t ns)
+{
+    struct remarks *remarks = &stack->filter.pipeline.flows->remarks;
+    uint32_t label;
+    struct kept_values *kept;
+    if (is_first)
+        remarks_forget(remarks, frame);
+    while (remarks_resume(remarks, frame, &label, &kept))
+        push_span(stack, label, kept, ns);
+}
+
 /* Leaves a frame that may not be the innermost one. */
 static void leave_inner_frames(struct call_stack *stack, enum pnr_subject subject, uint32_t function, uint64_t frame,
                                bool is_finished, unsigned flags, uint64_t ns)
@@ -196,6 +338,10 @@ static void leave_inner_frames(struct call_stack *stack, enum pnr_subject subjec
     for (size_t i = stack->n; i > bottom; i--) {
         if (!is_same_frame(&stack->frames[i - 1], subject, function, frame))
             continue;
+        if (are_spans_above(stack, i)) {
+            leave_below_spans(stack, i, is_finished, flags, ns);
+            return;
+        }
         count->missing_exits += is_hidden ? 0 : stack->n - i;
         close_down_to(stack, i, ns);
         pop_frame(stack, is_finished, flags, ns);
@@ -219,6 +365,8 @@ static inline __attribute__((always_inline)) void leave_frame(struct call_stack 
         pop_frame_inline(stack, pipeline, variant, is_finished, flags, ns);
     else
         leave_inner_frames(stack, subject, function, frame, is_finished, flags, ns);
+    if (stack->n_ended)
+        close_ended_spans(stack, ns);
 }
 
 /* Closes the n innermost Python frames, which returned while nothing was recorded. */
@@ -257,9 +405,30 @@ static void convert_rare_record(struct call_stack *stack, struct pnr_record reco
     case PNR_LOST:
         report_lost(stack, function, ns);
         break;
+    case PNR_DATA:
+        stack_count(stack)->stray_values++;
+        break;
     default:                            /* also EMPTY, and OPEN where it must not be */
         stack_count(stack)->unknown_kinds++;
     }
+}
+
+/* Converts the record at `index`, which the program reported. Returns how many DATA records follow it. */
+static uint32_t convert_remark(struct call_stack *stack, const struct call_stack_input *input, uint32_t index,
+                               uint64_t ns)
+{
+    const struct pnr_record *record = &input->records[index];
+    struct remarks *remarks = &stack->filter.pipeline.flows->remarks;
+    unsigned char bytes[REMARKS_BUFFER];
+    struct pnr_values values;
+    bool is_whole;
+    uint32_t n_data = remarks_read_values(record, input->n - index, &values, bytes, &is_whole);
+    stack_count(stack)->stray_values += !is_whole;
+    if (pnr_record_kind(*record) == PNR_SPAN)
+        push_span(stack, pnr_record_function(*record), remarks_keep(remarks, &values), ns);
+    else
+        slice_filter_remark(&stack->filter, pnr_record_kind(*record), pnr_record_function(*record), &values, ns);
+    return n_data;
 }
 
 /* The i-th record before the one at `index`, from 1 on; no further than CALL_STACK_PREVIOUS before the block. */
@@ -292,13 +461,15 @@ static bool follows_task_calls(const struct call_stack *stack, const struct call
     return tasks_starts(&stack->filter.pipeline.flows->tasks, functions[1], functions[0]);
 }
 
-/* Converts the record at `index`, of any kind. */
-static inline __attribute__((always_inline)) void convert_record_inline(struct call_stack *stack,
-                                                                        enum pipeline_variant variant,
-                                                                        const struct call_stack_input *input,
-                                                                        uint32_t index, uint64_t ns)
+/* Converts the record at `index`, of any kind. Returns how many DATA records after it belong to it. */
+static inline __attribute__((always_inline)) uint32_t convert_record_inline(struct call_stack *stack,
+                                                                            enum pipeline_variant variant,
+                                                                            const struct call_stack_input *input,
+                                                                            uint32_t index, uint64_t ns)
 {
     struct pnr_record record = input->records[index];
+    if (pnr_kind_is_remark(pnr_record_kind(record)))
+        return convert_remark(stack, input, index, ns);
     bool is_inexact = input->is_sparse && placing_is_inexact(record);
     struct pnr_kind_effect of = pnr_kind_effect(is_inexact ? placing_kind(record) : pnr_record_kind(record));
     unsigned flags = (is_inexact ? SLICE_INEXACT : 0) | (of.traits & PNR_EXCEPTION ? SLICE_EXCEPTION : 0);
@@ -312,25 +483,34 @@ static inline __attribute__((always_inline)) void convert_record_inline(struct c
         else
             push_frame(stack, of.subject, function, frame, is_first, flags, ns);
         stack->starts_task = false;
+        if (frame && remarks_has_suspended(&stack->filter.pipeline.flows->remarks))
+            resume_spans(stack, frame, is_first, ns);
+    } else if (of.subject == PNR_SUBJECT_SPAN) {
+        if (stack->n_overflowed)
+            stack->n_overflowed--;
+        else
+            end_span(stack, function, ns);
     } else if (of.effect == PNR_EFFECT_LEAVE) {
         leave_frame(stack, &stack->filter.pipeline, variant, of.subject, function, frame, of.traits & PNR_LAST, flags,
                     ns);
     } else {
         convert_rare_record(stack, record, ns);
     }
+    return 0;
 }
 
-static __attribute__((noinline)) void convert_record(struct call_stack *stack, const struct call_stack_input *input,
-                                                     uint32_t index, uint64_t ns)
+static __attribute__((noinline)) uint32_t convert_record(struct call_stack *stack,
+                                                         const struct call_stack_input *input, uint32_t index,
+                                                         uint64_t ns)
 {
-    convert_record_inline(stack, PIPELINE_FILTERED, input, index, ns);
+    return convert_record_inline(stack, PIPELINE_FILTERED, input, index, ns);
 }
 
-static __attribute__((noinline)) void convert_muted_record(struct call_stack *stack,
-                                                           const struct call_stack_input *input, uint32_t index,
-                                                           uint64_t ns)
+static __attribute__((noinline)) uint32_t convert_muted_record(struct call_stack *stack,
+                                                               const struct call_stack_input *input, uint32_t index,
+                                                               uint64_t ns)
 {
-    convert_record_inline(stack, PIPELINE_MUTED, input, index, ns);
+    return convert_record_inline(stack, PIPELINE_MUTED, input, index, ns);
 }
 
 /* ---- what is hidden ----
@@ -366,7 +546,7 @@ static uint32_t find_visible(const struct call_stack *stack)
 {
     struct mute_reason reason;
     for (size_t i = stack->n; i > 0; i--)
-        if (!is_hidden_frame(stack, i - 1, &reason))
+        if (stack->frames[i - 1].subject != PNR_SUBJECT_SPAN && !is_hidden_frame(stack, i - 1, &reason))
             return pnr_subject_is_function(stack->frames[i - 1].subject) ? stack->frames[i - 1].function : 0;
     return 0;
 }
@@ -462,7 +642,7 @@ static inline __attribute__((always_inline)) void convert_records(struct call_st
     const struct slice_pipeline pipeline = stack->filter.pipeline;     /* no store can change the copy: in registers */
     const struct pnr_record *records = input->records;
     uint64_t now = input->ticks;
-    uint32_t next = input->next, n = input->n, first = next;
+    uint32_t next = input->next, n = input->n, first = next, n_data = 0;
     for (; next < n; next++) {
         struct pnr_record record = records[next];
         unsigned kind = pnr_record_kind(record);
@@ -475,6 +655,7 @@ static inline __attribute__((always_inline)) void convert_records(struct call_st
             break;
         uint64_t ns = timeline_since(input->timeline, input->zero_ns, now);
         size_t n_before = stack->n;
+        uint32_t n_own = 0;             /* DATA records of this one */
         if (variant == PIPELINE_MUTED && pipeline.rates)
             account_time(stack, ns, 1);
         if (kind == PNR_CALL)
@@ -483,15 +664,17 @@ static inline __attribute__((always_inline)) void convert_records(struct call_st
         else if (kind == PNR_RETURN)
             leave_frame(stack, &pipeline, variant, PNR_SUBJECT_PYTHON, pnr_record_function(record), 0, true, 0, ns);
         else if (variant == PIPELINE_MUTED)
-            convert_muted_record(stack, input, next, ns);
+            n_own = convert_muted_record(stack, input, next, ns);
         else
-            convert_record(stack, input, next, ns);
+            n_own = convert_record(stack, input, next, ns);
         if (variant == PIPELINE_MUTED && pipeline.learns_rates && stack->n > n_before)
             learn_call(stack);
         if (variant == PIPELINE_MUTED && pipeline.rates)
             follow_situation(stack, record);
+        next += n_own;
+        n_data += n_own;
     }
-    pipeline.count->events += next - first;
+    pipeline.count->events += next - first - n_data;
     input->next = next;
     input->ticks = now;
 }
@@ -671,7 +854,7 @@ void call_stack_restore(struct call_stack *stack, const struct open_frame *frame
     end_changes(stack, n_before);
     for (size_t i = 0; i < n; i++)
         stack->frames[i] = (struct stack_frame){ frames[i].frame, frames[i].function, (uint8_t)frames[i].subject,
-                                                 false };
+                                                 false, false };
 }
 
 void call_stack_save(const struct call_stack *stack, struct open_stack_snapshot *snapshot, uint32_t process)

@@ -53,6 +53,7 @@ struct call_stack {
     bool starts_task;                   /* the frame that is entered now is a task, by what was called before */
     uint64_t accounted_ns;              /* what ran up to then has been accounted for: only with estimates */
     uint32_t last_event;                /* of a function that is not muted: twice its number, + 1 for an exit */
+    size_t n_ended;                     /* at least so many spans have ended that are not closed */
     size_t n_before_window;             /* frames that were open when the present window began, and still are */
     bool is_out_of_memory;              /* sticks; frames are missing from then on */
     struct pnr_record previous[CALL_STACK_PREVIOUS];    /* those before the next block; EMPTY: not known */

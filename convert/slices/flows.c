@@ -25,6 +25,7 @@ void flows_init(struct flows *flows, struct sink *sink, struct flows_choice choi
     choice.has_tasks = choice.has_tasks && sink->task;
     unsigned tasks = choice.has_tasks ? 1u << PNR_FUNCTION_COROUTINE : 0;
     *flows = (struct flows){ .sink = sink, .choice = choice, .kinds = choice.flows | choice.spawns | tasks };
+    remarks_init(&flows->remarks);
     spawn_arrows_init(&flows->spawns, sink, &flows->last_id);
     flows->table = (struct pnr_table){ .slot_size = sizeof(struct flow), .secret = pnr_table_secret() };
 }
@@ -33,12 +34,14 @@ void flows_clear(struct flows *flows)
 {
     pnr_table_clear(&flows->table);
     spawn_arrows_clear(&flows->spawns);
+    remarks_clear(&flows->remarks);
 }
 
 void flows_process(struct flows *flows, const struct symbols *symbols)
 {
     flows->symbols = symbols;
     flows->n_unconnected = 0;
+    flows->remarks.n_overflowed = 0;
     if (flows->choice.has_tasks)
         tasks_process(&flows->tasks, symbols);
 }
@@ -318,6 +321,19 @@ static int by_flow_and_task(const void *a, const void *b)
     if (x->id != y->id)
         return x->id < y->id ? -1 : 1;
     return x->task < y->task ? -1 : x->task > y->task;
+}
+
+void flows_report(struct flows *flows, uint32_t thread, uint32_t label, const struct pnr_values *values, uint64_t ns)
+{
+    bool is_new;
+    if (!flows->sink->flow_event)
+        return;
+    uint64_t number = remarks_find_flow(&flows->remarks, values, flows->last_id + 1, &is_new);
+    flows->last_id += is_new;
+    if (number)
+        flows->sink->flow_event(flows->sink, &(struct flow_event){
+            .ns = ns, .flow = number, .thread = thread, .function = label,
+            .phase = is_new ? FLOW_START : FLOW_STEP });
 }
 
 void flows_end_process(struct flows *flows, uint64_t end_ns, bool is_cut)

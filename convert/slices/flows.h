@@ -32,6 +32,7 @@
 
 #include "convert/read/ledger.h"
 #include "format/table.h"
+#include "remarks.h"
 #include "sink.h"
 #include "spawn_arrows.h"
 #include "tasks.h"
@@ -55,6 +56,7 @@ struct flows {
     unsigned kinds;                     /* those that are in the table */
     struct spawn_arrows spawns;
     struct tasks tasks;
+    struct remarks remarks;
     struct pnr_table table;             /* of struct flow, by frame identity */
     uint64_t n_unconnected;             /* slices without a flow, as there were FLOWS_MAX, and frames that were created
                                            when there were SPAWN_ARROWS_MAX; of the present process */
@@ -100,6 +102,9 @@ void flows_create(struct flows *flows, uint32_t *pending, uint32_t thread, uint3
 
 /* A pending slice that began at begin_ns is retained, or pruned: so are the creations in it. */
 void flows_decide(struct flows *flows, uint32_t *pending, uint64_t begin_ns, bool is_retained);
+
+/* The program reported at ns that the innermost slice belongs to the flow whose identity the values are. */
+void flows_report(struct flows *flows, uint32_t thread, uint32_t label, const struct pnr_values *values, uint64_t ns);
 
 /* Returns whether the frame has a flow with a slice. */
 bool flows_has_run(const struct flows *flows, uint32_t function, uint64_t frame);

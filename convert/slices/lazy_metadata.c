@@ -135,6 +135,14 @@ static void lazy_instant(struct sink *sink, uint32_t thread, uint64_t ns, const 
     follow_next(lazy);
 }
 
+static void lazy_remark(struct sink *sink, const struct sink_remark *remark)
+{
+    struct lazy_metadata *lazy = (struct lazy_metadata *)sink;
+    if (reveal_thread(lazy, remark->thread) && lazy->next->remark)
+        lazy->next->remark(lazy->next, remark);
+    follow_next(lazy);
+}
+
 static void lazy_flow_event(struct sink *sink, const struct flow_event *event)
 {
     struct lazy_metadata *lazy = (struct lazy_metadata *)sink;
@@ -173,11 +181,12 @@ static void lazy_task(struct sink *sink, const struct task_event *event)
     follow_next(lazy);
 }
 
-/* Slices and instants count as events of a thread even if the next sink is not interested in them. */
+/* Slices, instants and remarks count as events of a thread even if the next sink is not interested in them. */
 void lazy_metadata_init(struct lazy_metadata *lazy, struct sink *next)
 {
     *lazy = (struct lazy_metadata){
         .sink = { .process = lazy_process, .thread = lazy_thread, .slice = lazy_slice, .instant = lazy_instant,
+                  .remark = lazy_remark,
                   .flow_event = next->flow_event ? lazy_flow_event : NULL, .enter = next->enter ? lazy_enter : NULL,
                   .hiding_slice = next->hiding_slice ? lazy_hiding_slice : NULL,
                   .ledger_event = next->ledger_event ? lazy_ledger_event : NULL,

@@ -46,6 +46,7 @@ struct stack_count {
     uint64_t max_depth;                 /* of nested slices */
     uint64_t open;                      /* frames that are open now */
     uint64_t overflowed;                /* frames beyond CALL_STACK_MAX_OPEN */
+    uint64_t stray_values;              /* DATA records that belong to nothing, and remarks whose values are not whole */
     uint64_t failed_compares;           /* compared frames that did not match; thread_cursor resets it at each block */
 };
 

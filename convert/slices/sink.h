@@ -13,6 +13,7 @@
 
 #include "convert/read/symbols.h"
 #include "format/kinds.h"
+#include "format/values.h"
 
 enum slice_flag {
     SLICE_EXCEPTION = 1,                /* left by an exception */
@@ -31,7 +32,17 @@ struct slice {
     uint32_t function;                  /* of an unrecorded region: enum pnr_unrecorded_reason */
     uint32_t flags;                     /* enum slice_flag */
     uint32_t cookie;                    /* what the sink's enter() returned for it */
-    enum pnr_subject subject;           /* what is not a function is named by subjects.h */
+    enum pnr_subject subject;           /* what is no function and no span is named by subjects.h */
+    const struct pnr_values *values;    /* that the program gave it; NULL: it has none */
+};
+
+/* The program reported a moment (INSTANT), or numbers that change with time (COUNTER). */
+struct sink_remark {
+    enum pnr_kind kind;
+    uint32_t thread;
+    uint64_t ns;
+    uint32_t label;                     /* number in the name table */
+    const struct pnr_values *values;    /* without bytes if it has none */
 };
 
 /* Calls of a muted function that a slice hides: they were not recorded, and their time is the slice's own. Estimated.
@@ -44,12 +55,13 @@ struct hidden_calls {
 enum flow_phase { FLOW_START, FLOW_STEP, FLOW_END };
 
 /* Where the flow through the slices of one continuable frame passes one of them; or the start or end of the arrow from
- * the slice that created the frame to the frame's first slice. */
+ * the slice that created the frame to the frame's first slice. Or where the program reported a flow: its last event is a
+ * STEP, as nobody knows that it is the last one. */
 struct flow_event {
     uint64_t ns;
     uint64_t flow;                      /* from 1; each flow, and each such arrow, of the trace has its own */
     uint32_t thread;
-    uint32_t function;                  /* the frame's */
+    uint32_t function;                  /* the frame's; of a flow that the program reported, its label */
     enum flow_phase phase;
     bool is_spawn;                      /* of such an arrow */
 };
@@ -73,6 +85,7 @@ struct sink_process {
     const struct symbols *symbols;
     bool has_ledger;                    /* what is muted some time is known */
     bool is_sparse;                     /* slices may be inexact */
+    bool has_labels;                    /* the program may have reported something */
 };
 
 struct sink_thread {
@@ -109,6 +122,8 @@ struct sink {
     void (*ledger_event)(struct sink *sink, const struct sink_ledger_event *event);
     /* Called for an instant event, which has no length. */
     void (*instant)(struct sink *sink, uint32_t thread, uint64_t ns, const char *text);
+    /* Called for what the program reported, except for spans, which are slices, and flows. */
+    void (*remark)(struct sink *sink, const struct sink_remark *remark);
     /* Called in the order of the flow. */
     void (*flow_event)(struct sink *sink, const struct flow_event *event);
     /* Called when a slice begins, before those nested in it. Returns the cookie that slice() will get with it. parent:

@@ -13,6 +13,8 @@ void slice_filter_clear(struct slice_filter *filter)
 {
     for (size_t i = 0; filter->hidden && i < filter->capacity; i++)
         hidden_time_clear(&filter->hidden[i]);
+    for (size_t i = 0; i < filter->n; i++)
+        remarks_release(&filter->pipeline.flows->remarks, filter->slices[i].kept);
     free(filter->hidden);
     filter->hidden = NULL;
     free(filter->slices);
@@ -98,6 +100,28 @@ void slice_filter_instant(struct slice_filter *filter, const char *text, uint64_
         sink->instant(sink, filter->thread, ns, text);
 }
 
+void slice_filter_keep(struct slice_filter *filter, struct kept_values *kept)
+{
+    filter->slices[filter->n - 1].kept = kept;
+}
+
+void slice_filter_remark(struct slice_filter *filter, enum pnr_kind kind, uint32_t label,
+                         const struct pnr_values *values, uint64_t ns)
+{
+    struct sink *sink = filter->pipeline.sink;
+    if (filter->hides_all)
+        return;
+    ns = slice_time_instant(&filter->time, ns);
+    if (filter->n > 0)
+        slice_filter_retain(filter, &filter->slices[filter->n - 1]);
+    bool is_known = symbols_function(filter->pipeline.symbols, label) != NULL;
+    filter->pipeline.count->unknown_functions += !is_known;
+    if (kind == PNR_FLOW && is_known)
+        flows_report(filter->pipeline.flows, filter->thread, label, values, ns);
+    else if (kind != PNR_FLOW && sink->remark)
+        sink->remark(sink, &(struct sink_remark){ kind, filter->thread, ns, label, values });
+}
+
 void slice_filter_add_time(struct slice_filter *filter, struct hidden_situation situation, struct recorded_time time)
 {
     if (filter->hidden && filter->n > 0)
@@ -115,7 +139,7 @@ void slice_filter_emit_hiding(struct slice_filter *filter, const struct open_sli
 {
     const struct slice slice = { .begin_ns = top->begin.ns, .end_ns = end_ns, .thread = filter->thread,
                                  .function = top->function, .flags = top->flags | flags, .cookie = top->cookie,
-                                 .subject = top->subject };
+                                 .subject = top->subject, .values = top->kept ? &top->kept->values : NULL };
     const struct slice_pipeline *pipeline = &filter->pipeline;
     struct hidden_time *hidden = &filter->hidden[filter->n];
     size_t n = 0;

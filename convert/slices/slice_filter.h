@@ -28,6 +28,7 @@ struct open_slice {
     uint8_t subject;                    /* enum pnr_subject */
     uint8_t flags;                      /* enum slice_flag */
     bool is_retained;                   /* else it is pending */
+    struct kept_values *kept;           /* the values that the program gave it; or NULL */
 };
 
 struct slice_filter {
@@ -61,6 +62,13 @@ int slice_filter_reserve(struct slice_filter *filter, size_t n);
 
 /* A frame that was hidden has finished. */
 void slice_filter_leave_hidden(struct slice_filter *filter, uint64_t frame);
+
+/* Gives the innermost slice values: the caller's part in them, or NULL. */
+void slice_filter_keep(struct slice_filter *filter, struct kept_values *kept);
+
+/* The program reported a moment, numbers or a flow. */
+void slice_filter_remark(struct slice_filter *filter, enum pnr_kind kind, uint32_t label,
+                         const struct pnr_values *values, uint64_t ns);
 
 void slice_filter_instant(struct slice_filter *filter, const char *text, uint64_t ns);
 
@@ -99,6 +107,7 @@ static inline void slice_filter_prune(struct slice_filter *filter, const struct 
     if (filter->hidden)
         hidden_time_reset(&filter->hidden[filter->n]);
     slice_time_retract(&filter->time, &slice->begin);
+    remarks_release(&filter->pipeline.flows->remarks, slice->kept);
     if (filter->pending_spawns)
         flows_decide(filter->pipeline.flows, &filter->pending_spawns, slice->begin.ns, false);
 }
@@ -133,7 +142,7 @@ static inline __attribute__((always_inline)) bool slice_filter_enter(struct slic
                                        filter->thread, entered->function, entered->subject);
     filter->slices[filter->n++] = (struct open_slice){ begin, entered->frame, entered->function, cookie,
                                                        (uint8_t)entered->subject, (uint8_t)flags,
-                                                       is_retained };
+                                                       is_retained, NULL };
     return true;
 }
 
@@ -161,12 +170,15 @@ static inline __attribute__((always_inline)) void slice_filter_leave(struct slic
     else if (pipeline->sink->slice)
         pipeline->sink->slice(pipeline->sink, &(struct slice){
             .begin_ns = top->begin.ns, .end_ns = end_ns, .thread = filter->thread, .function = top->function,
-            .flags = top->flags | flags, .cookie = top->cookie, .subject = top->subject });
+            .flags = top->flags | flags, .cookie = top->cookie, .subject = top->subject,
+            .values = top->kept ? &top->kept->values : NULL });
+    if (top->kept)
+        remarks_release(&pipeline->flows->remarks, top->kept);
     struct stack_count *count = pipeline->count;
     count->slices++;
     if (filter->n >= count->max_depth)
         count->max_depth = filter->n + 1;
-    if (pnr_subject_is_function(top->subject) && !symbols_function(pipeline->symbols, top->function))
+    if (pnr_subject_is_named(top->subject) && !symbols_function(pipeline->symbols, top->function))
         count->unknown_functions++;
     if (!is_plain && filter->n > 0)
         slice_filter_retain(filter, top - 1);

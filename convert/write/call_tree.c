@@ -240,8 +240,8 @@ static uint32_t enter_node(struct sink *sink, uint32_t parent, uint32_t thread, 
     if (sink->is_broken)
         return NO_NODE;
     return find_node(tree, parent ? parent : find_thread_root(tree, thread),
-                     pnr_subject_is_function(subject) ? call_tree_function(tree, function)
-                                                      : tree_subject(tree, subject));
+                     pnr_subject_is_named(subject) ? call_tree_function(tree, function)
+                                                   : tree_subject(tree, subject));
 }
 
 static void count_slice(struct sink *sink, const struct slice *slice)

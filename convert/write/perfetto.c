@@ -23,6 +23,8 @@
 #include <string.h>
 
 #include "convert/slices/subjects.h"
+#include "format/block.h"
+#include "format/table.h"
 #include "text.h"
 
 /* ---- the format: specs/trace-mapping.md, section 10 ---- */
@@ -83,15 +85,23 @@ enum event_field {
     EVENT_NAME_ID = 10,
     EVENT_TRACK = 11,
     EVENT_NAME = 23,
+    EVENT_COUNTER_INTEGER = 30,
     EVENT_SOURCE_ID = 34,
     EVENT_COUNTER_DOUBLE = 44
 };
 enum event_type { EVENT_BEGIN = 1, EVENT_END = 2, EVENT_INSTANT = 3, EVENT_COUNTER = 4 };
-enum annotation_field { ANNOTATION_NAME_ID = 1, ANNOTATION_BOOL = 2, ANNOTATION_STRING = 6 };
+enum annotation_field {
+    ANNOTATION_NAME_ID = 1,
+    ANNOTATION_BOOL = 2,
+    ANNOTATION_INTEGER = 4,
+    ANNOTATION_DOUBLE = 5,
+    ANNOTATION_STRING = 6,
+    ANNOTATION_NAME = 10
+};
 enum legacy_field { LEGACY_PHASE = 2, LEGACY_ID = 6, LEGACY_BINDS_TO_ENCLOSING = 12 };
 
 /* Ids of the interned strings of every sequence. A function's category is its kind; plain functions have none. */
-enum { CATEGORY_PANOPTICON = PNR_FUNCTION_C + 1, CATEGORY_SPAWN, CATEGORY_TASK };
+enum { CATEGORY_PANOPTICON = PNR_FUNCTION_C + 1, CATEGORY_SPAWN, CATEGORY_TASK, CATEGORY_LABEL };
 
 /* Functions have the ids after this one, in the order in which they occur: small ids take fewer bytes. */
 #define NAME_RUNNING 1
@@ -120,6 +130,9 @@ static const struct { uint32_t flag; const char *name; } annotations[] = {      
 #define LEDGER_TRACK_BASE (UINT64_C(1) << 62)
 enum ledger_track { TRACK_COST, TRACK_BUDGET, TRACK_MUTED, TRACK_WINDOWS, LEDGER_TRACKS };
 
+/* Those of the counters of the program are this plus their number: above all others. */
+#define COUNTER_TRACK_BASE (UINT64_C(1) << 63)
+
 /* More than the fixed parts of any packet take. */
 #define PACKET_SIZE 512
 
@@ -133,6 +146,12 @@ struct perfetto {
     uint64_t track;                     /* the process's; those of its threads follow */
     uint64_t next_track;                /* after all of them */
     uint32_t last_name;                 /* the last id of a name in the sequence */
+    struct pnr_table counters;          /* of struct counter, by a hash of process, label and key */
+};
+
+struct counter {
+    uint64_t key;
+    uint64_t track;
 };
 
 /* ---- fields ---- */
@@ -521,6 +540,8 @@ static int prepare_perfetto_function(struct trace *trace, uint32_t index, const 
     function->name_size = (uint32_t)(to - function->bytes);
     if (symbol->kind > PNR_FUNCTION_PLAIN && symbol->kind <= PNR_FUNCTION_C)
         to = put_varint_field(to, EVENT_CATEGORY_ID, symbol->kind);
+    else if (symbol->kind == PNR_FUNCTION_LABEL && trace->symbols->has_labels)
+        to = put_varint_field(to, EVENT_CATEGORY_ID, CATEGORY_LABEL);
     function->head_size = (uint32_t)(to - function->bytes);
     if (symbol->file.size)
         to = put_varint_field(to, EVENT_SOURCE_ID, id);
@@ -586,18 +607,186 @@ static void unnamed_perfetto_slice(struct trace *trace, const struct slice *slic
     trace->n_events++;
 }
 
-static void hiding_perfetto_slice(struct trace *trace, const struct slice *slice, const struct trace_function *function,
-                                  struct pnr_string hides)
+/* ---- values ---- */
+
+/* Returns the most bytes that put_values() makes. */
+static size_t annotations_size(const struct trace *trace, const struct pnr_values *values)
+{
+    struct pnr_value value;
+    size_t at = 0, size = 64;
+    while (values && values->bytes && pnr_value_next(values, &at, &value) > 0)
+        size += 64 + string_size(symbols_key(trace->symbols, &value)) + string_size(value.text);
+    return size;
+}
+
+static char *put_double_field(char *to, unsigned field, double number)
+{
+    to = put_tag(to, field, WIRE_DOUBLE);
+    memcpy(to, &number, sizeof number);
+    return to + sizeof number;
+}
+
+/* Puts a text with something before and after it. */
+static char *put_framed_text(char *to, const char *before, struct pnr_string text, const char *after)
+{
+    char *body = begin_message(to, ANNOTATION_STRING);
+    to = stpcpy(body, before);
+    to = stpcpy(text_put_utf8(to, text), after);
+    end_message(body, to);
+    return to;
+}
+
+static char *put_worth(char *to, const struct pnr_value *value)
+{
+    switch (value->type) {
+    case PNR_VALUE_NONE:
+        return put_word_field(to, ANNOTATION_STRING, "None");
+    case PNR_VALUE_FALSE:
+    case PNR_VALUE_TRUE:
+        return put_varint_field(to, ANNOTATION_BOOL, value->type == PNR_VALUE_TRUE);
+    case PNR_VALUE_INTEGER:
+        return put_varint_field(to, ANNOTATION_INTEGER, (uint64_t)value->integer);
+    case PNR_VALUE_FLOAT:
+        return put_double_field(to, ANNOTATION_DOUBLE, value->real);
+    case PNR_VALUE_TEXT:
+        return put_string_field(to, ANNOTATION_STRING, value->text);
+    case PNR_VALUE_CUT_TEXT:
+        return put_framed_text(to, "", value->text, PNR_CUT_END);
+    case PNR_VALUE_OTHER:
+        break;
+    }
+    return put_framed_text(to, "<", value->text, ">");
+}
+
+/* Puts values as debug annotations. values: may be NULL. */
+static char *put_values(char *to, const struct trace *trace, const struct pnr_values *values)
+{
+    struct pnr_value value;
+    size_t at = 0;
+    while (values && values->bytes && pnr_value_next(values, &at, &value) > 0) {
+        char *body = begin_message(to, EVENT_ANNOTATION);
+        to = put_worth(put_string_field(body, ANNOTATION_NAME, symbols_key(trace->symbols, &value)), &value);
+        end_message(body, to);
+    }
+    if (values && values->n_left_out) {
+        char *body = begin_message(to, EVENT_ANNOTATION);
+        to = put_varint_field(put_word_field(body, ANNOTATION_NAME, "left_out"), ANNOTATION_INTEGER, values->n_left_out);
+        end_message(body, to);
+    }
+    return to;
+}
+
+static void put_instant_remark(struct trace *trace, const struct sink_remark *remark,
+                               const struct trace_function *function)
 {
     struct rare_event event = { .trace = trace };
-    char *to = begin_rare_event(&event, EVENT_BEGIN, slice->thread, slice->begin_ns, TRACE_STEP + string_size(hides));
+    char *to = begin_rare_event(&event, EVENT_INSTANT, remark->thread, remark->ns,
+                                TRACE_STEP + annotations_size(trace, remark->values));
+    if (!to)
+        return;
+    to = put_perfetto_prepared(to, function->bytes, function->head_size);
+    end_rare_event(&event, put_values(to, trace, remark->values));
+    trace->n_events++;
+}
+
+/* Adds the packet that describes the track of a counter: it is named by the label and the key. */
+static void put_counter_track(struct trace *trace, uint64_t track, struct pnr_string label, struct pnr_string key)
+{
+    char *packet = begin_packet(trace, string_size(label) + string_size(key));
+    if (!packet)
+        return;
+    char *body = begin_message(put_varint_field(packet, PACKET_SEQUENCE, sequence_of(trace)), PACKET_TRACK);
+    char *name = begin_message(put_varint_field(body, TRACK_UUID, track), TRACK_NAME);
+    char *to = text_put_utf8(name, label);
+    *to++ = ' ';
+    to = text_put_utf8(to, key);
+    end_message(name, to);
+    to = put_varint_field(to, TRACK_PARENT, ((const struct perfetto *)trace)->track);
+    char *counter = begin_message(to, TRACK_COUNTER);
+    end_message(counter, counter);
+    end_message(body, counter);
+    end_packet(trace, packet, counter);
+}
+
+/* Finds the track of a counter, which is described when it is first needed; 0 when out of memory. */
+static uint64_t counter_track(struct trace *trace, uint32_t label, const struct pnr_value *value)
+{
+    struct perfetto *perfetto = (struct perfetto *)trace;
+    struct pnr_string key = symbols_key(trace->symbols, value);
+    uint64_t secret = perfetto->counters.secret;
+    uint64_t hash = pnr_table_hash(secret, (uint64_t)sequence_of(trace) << 32 | label);
+    hash = pnr_table_hash(hash ^ secret, pnr_check(key.bytes, key.size));
+    struct counter *counter = pnr_table_add(&perfetto->counters, hash + !hash);
+    if (!counter)
+        return 0;
+    if (!counter->track) {
+        struct pnr_value name = { .key = label };
+        counter->track = COUNTER_TRACK_BASE + perfetto->counters.n;
+        put_counter_track(trace, counter->track, symbols_key(trace->symbols, &name), key);
+    }
+    return counter->track;
+}
+
+/* Adds a sample of one counter. */
+static void put_counter_sample(struct trace *trace, uint64_t track, uint64_t ns, const struct pnr_value *value)
+{
+    char *packet = begin_packet(trace, 0);
+    if (!packet)
+        return;
+    char *to = put_varint_field(packet, PACKET_SEQUENCE, sequence_of(trace));
+    to = put_varint_field(to, PACKET_TIMESTAMP, ns);
+    to = put_varint_field(to, PACKET_CLOCK, CLOCK_TRACE);
+    char *body = begin_message(to, PACKET_TRACK_EVENT);
+    to = put_varint_field(body, EVENT_TYPE, EVENT_COUNTER);
+    to = put_varint_field(to, EVENT_TRACK, track);
+    if (value->type == PNR_VALUE_FLOAT)
+        to = put_double_field(to, EVENT_COUNTER_DOUBLE, value->real);
+    else
+        to = put_varint_field(to, EVENT_COUNTER_INTEGER,
+                              value->type == PNR_VALUE_INTEGER ? (uint64_t)value->integer :
+                                                                 value->type == PNR_VALUE_TRUE);
+    end_message(body, to);
+    end_packet(trace, packet, to);
+    trace->n_events++;
+}
+
+/* Each number is a sample of a counter of its own. */
+static void put_counter_remark(struct trace *trace, const struct sink_remark *remark)
+{
+    struct pnr_value value;
+    size_t at = 0;
+    while (remark->values->bytes && pnr_value_next(remark->values, &at, &value) > 0) {
+        bool is_number = value.type >= PNR_VALUE_FALSE && value.type <= PNR_VALUE_FLOAT;
+        uint64_t track = is_number ? counter_track(trace, remark->label, &value) : 0;
+        if (track)
+            put_counter_sample(trace, track, remark->ns, &value);
+    }
+}
+
+static void perfetto_remark(struct trace *trace, const struct sink_remark *remark, const struct trace_function *function)
+{
+    if (remark->kind == PNR_COUNTER)
+        put_counter_remark(trace, remark);
+    else
+        put_instant_remark(trace, remark, function);
+}
+
+static void detailed_perfetto_slice(struct trace *trace, const struct slice *slice,
+                                    const struct trace_function *function, struct pnr_string hides)
+{
+    struct rare_event event = { .trace = trace };
+    char *to = begin_rare_event(&event, EVENT_BEGIN, slice->thread, slice->begin_ns,
+                                TRACE_STEP + string_size(hides) + annotations_size(trace, slice->values));
     if (!to)
         return;
     to = put_perfetto_prepared(to, function->bytes, function->head_size + function->tail_size);
-    char *body = begin_message(to, EVENT_ANNOTATION);
-    to = put_varint_field(body, ANNOTATION_NAME_ID, ANNOTATION_HIDES);
-    to = put_string_field(to, ANNOTATION_STRING, hides);
-    end_message(body, to);
+    if (hides.size) {
+        char *body = begin_message(to, EVENT_ANNOTATION);
+        to = put_varint_field(body, ANNOTATION_NAME_ID, ANNOTATION_HIDES);
+        to = put_string_field(to, ANNOTATION_STRING, hides);
+        end_message(body, to);
+    }
+    to = put_values(to, trace, slice->values);
     end_rare_event(&event, put_annotations(to, slice->flags));
     to = begin_rare_event(&event, EVENT_END, slice->thread, slice->end_ns, 0);
     if (to)
@@ -718,6 +907,8 @@ static char *put_common_names(char *to, const struct sink_process *process)
     to = put_interned(to, INTERNED_CATEGORY, CATEGORY_PANOPTICON, "panopticon");
     to = put_interned(to, INTERNED_CATEGORY, CATEGORY_SPAWN, "creation");
     to = put_interned(to, INTERNED_CATEGORY, CATEGORY_TASK, "task");
+    if (process->has_labels)
+        to = put_interned(to, INTERNED_CATEGORY, CATEGORY_LABEL, "label");
     to = put_interned(to, INTERNED_NAME, NAME_RUNNING, "[running]");
     for (unsigned id = 1; id <= (process->has_ledger ? ANNOTATION_HIDES : N_COMMON_ANNOTATIONS); id++)
         to = put_annotation_name(to, id);
@@ -731,7 +922,7 @@ static char *put_common_names(char *to, const struct sink_process *process)
 static void begin_sequence(struct perfetto *perfetto, const struct sink_process *process)
 {
     struct trace *trace = &perfetto->trace;
-    char *packet = begin_packet(trace, process->has_ledger || process->is_sparse ? PACKET_SIZE : 0);
+    char *packet = begin_packet(trace, process->has_ledger || process->is_sparse || process->has_labels ? PACKET_SIZE : 0);
     if (!packet)
         return;
     char *to = put_varint_field(packet, PACKET_SEQUENCE, perfetto->sequence);
@@ -848,7 +1039,9 @@ static void begin_perfetto(struct trace *trace)
     char converter[64];
     struct pnr_string string = {
         converter, (uint32_t)snprintf(converter, sizeof converter, "panopticon-convert %s", about->version) };
-    ((struct perfetto *)trace)->next_track = 1;
+    struct perfetto *perfetto = (struct perfetto *)trace;
+    perfetto->next_track = 1;
+    perfetto->counters = (struct pnr_table){ .slot_size = sizeof(struct counter), .secret = pnr_table_secret() };
     put_order_packet(trace);
     char *packet = begin_packet(trace, string_size(about->command) + string_size(about->python) +
                                            string_size(about->recorder));
@@ -863,14 +1056,21 @@ static void begin_perfetto(struct trace *trace)
     end_packet(trace, packet, to);
 }
 
+static void clear_perfetto(struct trace *trace)
+{
+    pnr_table_clear(&((struct perfetto *)trace)->counters);
+}
+
 const struct trace_format perfetto = {
     .size = sizeof(struct perfetto),
     .event_size = MAX_EVENT_SIZE,
     .begin = begin_perfetto,
+    .clear = clear_perfetto,
     .process = perfetto_process,
     .thread = perfetto_thread,
     .unnamed_slice = unnamed_perfetto_slice,
-    .hiding_slice = hiding_perfetto_slice,
+    .detailed_slice = detailed_perfetto_slice,
+    .remark = perfetto_remark,
     .ledger_event = perfetto_ledger_event,
     .instant = perfetto_instant,
     .prepare = prepare_perfetto_function,

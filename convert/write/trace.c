@@ -6,6 +6,7 @@
  * process. */
 #include "trace.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,17 +119,47 @@ static inline void note_event(struct trace *trace, uint64_t ns)
         trace->latest_ns = ns;
 }
 
+/* Prepares what stands for a label that is not in the name table. The caller frees its bytes. Returns false when the
+ * trace is broken. */
+static bool prepare_unknown_label(struct trace *trace, uint32_t label, struct trace_function *function)
+{
+    char text[48];
+    int n = snprintf(text, sizeof text, "[unknown function %" PRIu32 "]", label);
+    const struct symbol symbol = { .name = { text, (uint32_t)n }, .kind = PNR_FUNCTION_LABEL };
+    *function = (struct trace_function){ .bytes = NULL };
+    if (!trace->sink.is_broken && trace->format->prepare(trace, label, &symbol, function) < 0)
+        fail_trace(trace);
+    return !trace->sink.is_broken;
+}
+
+/* Adds a span whose label is not in the name table. */
+static void add_unknown_span(struct trace *trace, const struct slice *slice)
+{
+    struct trace_function unknown;
+    if (prepare_unknown_label(trace, slice->function, &unknown))
+        trace->format->detailed_slice(trace, slice, &unknown, (struct pnr_string){ NULL, 0 });
+    free(unknown.bytes);
+}
+
 static void add_slice(struct sink *sink, const struct slice *slice)
 {
     struct trace *trace = (struct trace *)sink;
-    const struct trace_function *function = pnr_subject_is_function(slice->subject)
+    const struct trace_function *function = pnr_subject_is_named(slice->subject)
                                                ? prepared_function(trace, slice->function) : NULL;
+    if (!function && slice->subject == PNR_SUBJECT_SPAN) {
+        add_unknown_span(trace, slice);
+        return;
+    }
     if (!function) {
         trace->format->unnamed_slice(trace, slice);
         return;
     }
     if (sink->is_broken)
         return;
+    if (slice->values) {
+        trace->format->detailed_slice(trace, slice, function, (struct pnr_string){ NULL, 0 });
+        return;
+    }
     *add_event(trace, function->head_size + function->tail_size + trace->format->event_size) = (struct trace_event){
         .ns = slice->begin_ns,
         .number = slice->end_ns - slice->begin_ns,
@@ -220,7 +251,7 @@ static int describe_hidden(struct trace *trace, const struct hidden_calls *calls
 static void add_hiding_slice(struct sink *sink, const struct slice *slice, const struct hidden_calls *calls, size_t n)
 {
     struct trace *trace = (struct trace *)sink;
-    const struct trace_function *function = pnr_subject_is_function(slice->subject)
+    const struct trace_function *function = pnr_subject_is_named(slice->subject)
                                                ? prepared_function(trace, slice->function) : NULL;
     double sum = 0;
     for (size_t i = 0; i < n; i++)
@@ -238,7 +269,7 @@ static void add_hiding_slice(struct sink *sink, const struct slice *slice, const
     if (!sorted || describe_hidden(trace, sorted, n, (double)(slice->end_ns - slice->begin_ns), &hides) < 0)
         fail_trace(trace);
     else
-        trace->format->hiding_slice(trace, slice, function, hides);
+        trace->format->detailed_slice(trace, slice, function, hides);
     free(sorted);
 }
 
@@ -282,6 +313,16 @@ static void add_task_event(struct sink *sink, const struct task_event *event)
         .detail = (uint16_t)(event->phase + TRACE_DETAIL * event->flags),
     };
     note_event(trace, event->ns);
+}
+
+static void add_remark(struct sink *sink, const struct sink_remark *remark)
+{
+    struct trace *trace = (struct trace *)sink;
+    const struct trace_function *function = prepared_function(trace, remark->label);
+    struct trace_function unknown = { .bytes = NULL };
+    if (function ? !sink->is_broken : prepare_unknown_label(trace, remark->label, &unknown))
+        trace->format->remark(trace, remark, function ? function : &unknown);
+    free(unknown.bytes);
 }
 
 static void add_instant_event(struct sink *sink, uint32_t thread, uint64_t ns, const char *text)
@@ -355,7 +396,7 @@ struct trace *trace_new(const struct trace_format *format, const struct trace_ab
     }
     trace->sink = (struct sink){ .process = begin_trace_process, .thread = begin_trace_thread, .slice = add_slice,
                                  .hiding_slice = add_hiding_slice, .ledger_event = add_ledger_event,
-                                 .instant = add_instant_event, .flow_event = add_flow_event, .task = add_task_event };
+                                 .instant = add_instant_event, .remark = add_remark, .flow_event = add_flow_event, .task = add_task_event };
     trace->format = format;
     trace->about = *about;
     trace->output = output;

@@ -116,9 +116,11 @@ struct trace_format {
     void (*thread)(struct trace *trace, const struct sink_thread *thread, struct trace_thread *prepared);
     /* A slice without a function of the name table. */
     void (*unnamed_slice)(struct trace *trace, const struct slice *slice);
-    /* A slice of a function, with a text about what it hides. */
-    void (*hiding_slice)(struct trace *trace, const struct slice *slice, const struct trace_function *function,
-                         struct pnr_string hides);
+    /* A slice of a function or span that has values, or a text about what it hides; without bytes when it has none. */
+    void (*detailed_slice)(struct trace *trace, const struct slice *slice, const struct trace_function *function,
+                           struct pnr_string hides);
+    /* function: the label. */
+    void (*remark)(struct trace *trace, const struct sink_remark *remark, const struct trace_function *function);
     void (*ledger_event)(struct trace *trace, const struct sink_ledger_event *event);
     void (*instant)(struct trace *trace, uint32_t thread, uint64_t ns, const char *text);
     /* Returns 0, or -1 when out of memory. */

@@ -232,6 +232,11 @@ static void sync_hook_before_c_call(PyThreadState *ts)
         slow_path(ts, NULL, rec_no_frame);
 }
 
+static struct rec_thread *resync_hooked(PyThreadState *ts)
+{
+    return is_fast(ts, rec_current) ? rec_current : slow_path(ts, NULL, rec_no_frame);
+}
+
 /* ---- other tools' hooks ---- */
 
 #define HOOK_REPLACED "another tool replaced the frame evaluation function"
@@ -746,6 +751,7 @@ static int begin_recording(bool is_child)
     rec_threads_start(self->interp);
     engine.is_on = true;
     rec_threads.before_c_call = sync_hook_before_c_call;
+    rec_threads.resync = resync_hooked;
     rec_threads.has_late_exits = PY_VERSION_HEX >= 0x030C0000;
     rec_greenlets_start(on_greenlets);
     PyThreadState *oldest = PyInterpreterState_ThreadHead(self->interp);

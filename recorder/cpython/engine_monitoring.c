@@ -356,12 +356,21 @@ static void sync_depth_before_c_call(PyThreadState *ts)
         resync_monitored_thread(ts, cpython_running(ts));
 }
 
+static struct rec_thread *resync_monitored(PyThreadState *ts)
+{
+    bool is_fast = rec_current->owner == ts &&
+                   (!rec_greenlets.are_used ||
+                    (!rec_greenlets.has_bare && cpython_data_stack(ts) == rec_current->data_stack));
+    return is_fast ? rec_current : resync_monitored_thread(ts, cpython_running(ts));
+}
+
 /* The recording has begun in this process; events are let through later. */
 static void prepare_monitoring(bool is_child)
 {
     rec_functions_start(is_child);
     rec_threads_start(PyInterpreterState_Get());
     rec_threads.before_c_call = sync_depth_before_c_call;
+    rec_threads.resync = resync_monitored;
     rec_greenlets_start(NULL);
 }
 
@@ -382,6 +391,7 @@ static int take_over_monitoring(void)
         return -1;
     rec_threads_change_engine();
     rec_threads.before_c_call = sync_depth_before_c_call;
+    rec_threads.resync = resync_monitored;
     rec_threads.has_delayed_entry_events = true;
     return rec_codes_watch();
 }

@@ -14,6 +14,7 @@
 
 #include "engine.h"
 #include "recording.h"
+#include "remarks.h"
 #include "self_test.h"
 #include "setuid.h"
 #include "state.h"
@@ -604,6 +605,20 @@ static PyObject *py_set_self_test(PyObject *self, PyObject *functions)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(instant_doc,
+"mark(name, /, **values)\n--\n\n"
+"Puts an instant on the timeline of this thread. name: str; values: numbers, bool, None and short text; of anything\n"
+"else the name of its type is shown. Any thread may call it, at any time. Does nothing where nothing is recorded.");
+
+PyDoc_STRVAR(counter_doc,
+"counter(name, /, **values)\n--\n\n"
+"Reports numbers that change with time, such as counter(\"queue\", depth=12). Each becomes a curve of the process.");
+
+PyDoc_STRVAR(flow_doc,
+"flow(id, /)\n--\n\n"
+"Joins the slices in which it is called with the same id (int or str) by arrows, in the order of time. A slice is a\n"
+"call or a span.");
+
 /* ---- module ---- */
 
 static PyMethodDef methods[] = {
@@ -618,6 +633,9 @@ static PyMethodDef methods[] = {
     { "state", py_state, METH_NOARGS, state_doc },
     { "identify", py_identify, METH_NOARGS, identify_doc },
     { "remove", py_remove, METH_O, remove_doc },
+    { "mark", (PyCFunction)(void (*)(void))rec_remarks_instant, METH_FASTCALL | METH_KEYWORDS, instant_doc },
+    { "counter", (PyCFunction)(void (*)(void))rec_remarks_counter, METH_FASTCALL | METH_KEYWORDS, counter_doc },
+    { "flow", rec_remarks_flow, METH_O, flow_doc },
     { "set_self_test", py_set_self_test, METH_O, set_self_test_doc },
     { 0 }
 };
@@ -666,5 +684,8 @@ PyMODINIT_FUNC PyInit__recorder(void)
         }
         module.is_ready = true;
     }
-    return PyModule_Create(&definition);
+    PyObject *created = PyModule_Create(&definition);
+    if (created && rec_remarks_add_type(created) != 0)
+        Py_CLEAR(created);
+    return created;
 }

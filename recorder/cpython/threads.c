@@ -624,6 +624,7 @@ void rec_threads_change_engine(void)
 {
     rec_threads.has_delayed_entry_events = rec_threads.has_late_exits = false;
     rec_threads.before_c_call = NULL;
+    rec_threads.resync = NULL;
     for (struct rec_buffer *buffer = rec_buffer_newest(); buffer; buffer = buffer->older)
         rec_thread_of(buffer)->stack.window_size = 0;
     rec_greenlets_change();
@@ -639,5 +640,6 @@ void rec_threads_start(PyInterpreterState *interp)
     rec_threads.has_delayed_entry_events = rec_threads.has_late_exits = false;
     rec_threads.on_new = NULL;
     rec_threads.before_c_call = NULL;
+    rec_threads.resync = NULL;
     rec_state_take(REC_EVENT_STARTED);
 }

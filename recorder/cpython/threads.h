@@ -102,6 +102,8 @@ struct rec_threads {
     uint32_t n_ending;                  /* buffers whose thread is being cleared */
     void (*on_new)(PyThreadState *ts);  /* called for each thread that gets a buffer; or NULL */
     void (*before_c_call)(PyThreadState *ts);   /* the frame engine's; or NULL */
+    /* Brings the running thread's records to the present, outside of an event; NULL when nothing is recorded. */
+    struct rec_thread *(*resync)(PyThreadState *ts);
     void (*on_exception)(void);         /* an exception ends a thread; or NULL */
     void (*on_fork)(void);              /* this is a forked child, and no handler was called */
 };

@@ -10,6 +10,10 @@
         ...
     print(str(at))
 
+    panopticon_rec.mark("cache miss", key=key)      # what the program itself reports: docs/remarks.md
+    with panopticon_rec.span("parse", file=name):
+        panopticon_rec.counter("queue", depth=12)
+
 Records all threads. A recording that starts inside another one gives a capture of its own part. Never raises into the
 program that is recorded: when recording cannot go on (disk full), one line on standard error says so and the program
 runs on.
@@ -29,7 +33,8 @@ import _signal
 
 from . import options
 
-__all__ = ["AsyncTracer", "Recorded", "Recorder", "pause", "record", "resume", "snapshot"]
+__all__ = ["AsyncTracer", "Recorded", "Recorder", "counter", "flow", "mark", "pause", "record", "resume", "snapshot",
+           "span"]
 __version__ = "0.2.0"     # of the converter, too: SConstruct reads it here
 
 UNUSABLE = None     # why this interpreter cannot be recorded, and what to do: a line
@@ -57,6 +62,11 @@ else:
     except MemoryError:
         _recorder = None
         UNUSABLE = "out of memory"
+
+if _recorder:
+    from ._recorder import counter, flow, mark, span
+else:
+    from .decorating import counter, flow, mark, span       # they do nothing
 
 
 def properties(command, filters=()):

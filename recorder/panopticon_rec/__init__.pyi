@@ -1,12 +1,13 @@
 """The types of panopticon_rec, in a file of their own: the module imports nothing that only types need."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, TypeVar
 from typing_extensions import Self, Unpack
 
-__all__ = ["AsyncTracer", "Recorded", "Recorder", "pause", "record", "resume", "snapshot"]
+__all__ = ["AsyncTracer", "Recorded", "Recorder", "counter", "flow", "mark", "pause", "record", "resume", "snapshot",
+           "span"]
 __version__: str
 UNUSABLE: str | None
 
@@ -62,6 +63,19 @@ class AsyncTracer:
     def __exit__(self, exc_type: type[BaseException] | None = None, exc_value: BaseException | None = None,
                  traceback: TracebackType | None = None, /) -> None: ...
     def __del__(self) -> None: ...
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+def mark(name: str, /, **values: object) -> None: ...
+def counter(name: str, /, **values: float) -> None: ...
+def flow(id: int | str, /) -> None: ...
+
+class span:
+    def __init__(self, name: str, /, **values: object) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, exc_type: type[BaseException] | None = None, exc_value: BaseException | None = None,
+                 traceback: TracebackType | None = None, /) -> None: ...
+    def __call__(self, function: _Function) -> _Function: ...
 
 def pause() -> None: ...
 def resume() -> None: ...

@@ -194,6 +194,7 @@ class Trace:
     - slices: all slices; per thread in the order in which they begin, times in ns.
     - flows: the slices of each continuable frame that ran, in the order in which it ran.
     - creations: a Creation for each arrow from a slice to the frame that it made, if the trace has them.
+    - program_flows: by its number the (phase, thread, time) of each event of a flow that the program reported.
     - tasks: a Task for each task of asyncio, if the trace has them; runs are the slices in which one ran.
     - threads: (pid, tid) to name.
     - processes: pid to name.
@@ -211,6 +212,7 @@ class Trace:
         self.threads, self.processes, self.metadata, self.instants = {}, {}, [], []
         threads, flow_events, sources = collections.defaultdict(list), collections.defaultdict(list), {}
         creations, tasks = collections.defaultdict(list), collections.defaultdict(list)
+        self.program_flows = collections.defaultdict(list)
         self.counters, window_events = collections.defaultdict(list), collections.defaultdict(list)
         with open(path, encoding="utf-8") as file:
             for event in events(file, sources):
@@ -222,6 +224,8 @@ class Trace:
                     threads[thread].append(Slice(function, event["ts"], event["ts"] + event["dur"], thread, flags))
                 elif kind in "stf" and event["cat"] == "creation":
                     creations[event["id"]].append((kind, thread, event["ts"], event["name"]))
+                elif kind in "stf" and event["cat"] == "label":
+                    self.program_flows[event["id"]].append((kind, thread, event["ts"]))
                 elif kind in "be" and event["cat"] == "window":
                     window_events[event["pid"]].append((event["ts"], kind))
                 elif kind == "C":
@@ -254,7 +258,8 @@ class Trace:
             self.slices += slices
             begins[thread] = [one.begin for one in slices]
         self.creations = [creation(ends, threads, begins) for ends in creations.values()]
-        if sorted([*found, *creations]) != list(range(1, len(found) + len(creations) + 1)):
+        numbers = [*found, *creations, *self.program_flows]
+        if sorted(numbers) != list(range(1, len(numbers) + 1)):
             raise AssertionError("flows and creations are not numbered from 1 on")
         by_begin = {(one.thread, one.begin): one for one in self.slices} if tasks else {}
         self.tasks = [task(events, by_begin, sources) for events in tasks.values()]

@@ -293,7 +293,7 @@ def keep_name(process, entry, report, at, max_index):
         if index in process.functions:
             report("names", at, f"function {index} again")
         else:
-            process.functions[index] = Function(*strings, number, kind if kind <= 5 else 0)
+            process.functions[index] = Function(*strings, number, kind if kind <= 6 else 0)
     elif type == 2:
         thread = process.threads.setdefault(index, Thread(index))
         thread.name, thread.native_id, thread.kind = strings[0], number, kind
@@ -676,7 +676,7 @@ def find_muted_entries(process):
 # ---- section 5.4 ----
 
 def bound_events(block):
-    """Gives the events of a sparse block that have no reading their bounds. OPEN records have the time of the SWITCH
+    """Gives the events of a sparse block that have no reading their bounds. OPEN and DATA records have the time of the record
     before them."""
     end, result, latest = block.header.end[0], [], math.inf
     if end and end >= block.header.begin[0]:
@@ -684,7 +684,7 @@ def bound_events(block):
     for at in reversed(range(len(block.records))):
         ticks, *rest = block.records[at]
         before = block.records[at - 1][0] if at else block.header.begin[0]
-        if rest[0] == OPEN:
+        if rest[0] in (OPEN, DATA):
             result.append((ticks, *rest))
         elif ticks == before:
             result.append((Between(ticks, latest), *rest))
@@ -708,7 +708,7 @@ def scan(process, thread):
             is_leading = kind == OPEN and i == n_leading < block.header.n_open
             n_leading += is_leading
             is_listed = kind == SWITCH and frame & (SWITCH_OPEN | SWITCH_ADDED) or kind == OPEN and is_listed
-            if kind == OPEN and (is_leading or is_listed):
+            if kind == DATA or kind == OPEN and (is_leading or is_listed):
                 ticks = last
             elif ticks < last and isinstance(ticks, Between):
                 ticks = Between(last, max(last, ticks.latest))
@@ -729,7 +729,91 @@ def scan(process, thread):
         if n_leading < block.header.n_open and n_leading == len(block.records):
             block.records = []          # killed before the last of them was written
         else:
-            block.records, block.opened = kept, kept[:n_leading]
+            block.records, block.opened = join_values(process, kept), kept[:n_leading]
+
+
+# ---- section 4.2 ----
+
+REMARKS = SPAN, INSTANT, COUNTER, FLOW
+
+
+@dataclass(frozen=True)
+class Values:
+    """What a remark has in place of `frame`: (key, value) in order. A value of another type is a tuple: type, text."""
+    pairs: tuple
+    n_left_out: int = 0
+
+
+def join_values(process, records):
+    """Reads the DATA records of remarks, and leaves them out."""
+    joined, at = [], 0
+    while at < len(records):
+        ticks, kind, frame, function = records[at]
+        at += 1
+        if kind == DATA:
+            process.skipped["stray values"] += 1
+            continue
+        if kind in REMARKS:
+            size, n_left_out, data = frame & 0xffff, frame >> 16 & 0xffff, b""
+            n = -(-size // 10) if size <= 4000 else 0
+            while n and at < len(records) and records[at][1] == DATA:
+                data += records[at][2].to_bytes(6, "little") + records[at][3].to_bytes(4, "little")
+                n, at = n - 1, at + 1
+            is_whole = not n and size <= 4000
+            process.skipped["stray values"] += not is_whole
+            frame = Values(tuple(read_values(process, data[:size] if is_whole else b"")), n_left_out)
+        joined.append((ticks, kind, frame, function))
+    return joined
+
+
+def read_values(process, data):
+    """Gives each value, up to one that cannot be read."""
+    at = 0
+
+    def varint():
+        nonlocal at
+        number = 0
+        for shift in range(0, 64, 7):
+            byte, at = data[at], at + 1
+            number |= (byte & 0x7f) << shift
+            if byte < 0x80:
+                if number >= 2**64:
+                    raise ValueError
+                return number
+        raise ValueError
+
+    def take(n):
+        nonlocal at
+        at += n
+        if at > len(data):
+            raise IndexError
+        return data[at - n:at]
+
+    def text():
+        data = take(varint())
+        return data.decode("utf-8", "surrogatepass" if is_text(data) else "replace")
+
+    try:
+        while at < len(data):
+            number = varint()
+            if number >= 2**32:
+                return
+            label = process.functions.get(number)
+            key = text() if not number else label.name if label else "?"
+            what, = take(1)
+            if what in (1, 2, 3):
+                yield key, (None, False, True)[what - 1]
+            elif what == 4:
+                number = varint()
+                yield key, -(number + 1) // 2 if number % 2 else number // 2
+            elif what == 5:
+                yield key, struct.unpack("<d", take(8))[0]
+            elif what in (6, 7, 8):
+                yield key, (what, text())
+            else:
+                return
+    except (IndexError, ValueError):
+        return
 
 
 def check_tracks(process):

@@ -32,7 +32,7 @@ SWITCH_OPEN, SWITCH_DEEPER, SWITCH_ADDED = 1, 2, 4
 C_CALLS = 1
 
 # Kinds of functions: section 6.1.
-PLAIN, GENERATOR, COROUTINE, ASYNC_GENERATOR, ITERABLE_COROUTINE, C_FUNCTION = range(6)
+PLAIN, GENERATOR, COROUTINE, ASYNC_GENERATOR, ITERABLE_COROUTINE, C_FUNCTION, LABEL = range(7)
 
 # Types of name entries, and kinds of threads: section 6.
 FUNCTION, THREAD, PROPERTY = 1, 2, 3
@@ -117,6 +117,45 @@ def muted(function, what=0):
 
 def cost(at, cpu_ns, cost_ns):
     return at, COST, cpu_ns, cost_ns
+
+
+# ---- values: section 4.2 ----
+
+def varint(number):
+    """7 bits to a byte, the lowest first."""
+    data = b""
+    while number >= 0x80:
+        data, number = data + bytes([number & 0x7f | 0x80]), number >> 7
+    return data + bytes([number])
+
+
+def sized(text):
+    data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    return varint(len(data)) + data
+
+
+def worth(value):
+    """Type and content of a value; an object of the wrong type is given as its encoding (bytes)."""
+    if isinstance(value, bytes):
+        return value
+    if value is None or isinstance(value, bool):
+        return bytes([1 if value is None else 2 + value])
+    if isinstance(value, int):
+        return b"\x04" + varint(2 * value if value >= 0 else -2 * value - 1)
+    return b"\x05" + struct.pack("<d", value) if isinstance(value, float) else b"\x06" + sized(value)
+
+
+def remark(kind, at, label, *values, n_left_out=0, size=None):
+    """Records of a remark: itself, and its DATA records. values: (key, value); a key is a number or text."""
+    data = b"".join((varint(key) if isinstance(key, int) else b"\0" + sized(key)) + worth(value) for key, value in values)
+    return [(at, kinds.NUMBERS[kind], (len(data) if size is None else size) | n_left_out << 16, label), *data_of(data)]
+
+
+def data_of(data):
+    """DATA records, at the time of the record before them."""
+    pieces = [data[at:at + 10].ljust(10, b"\0") for at in range(0, len(data), 10)]
+    return [(None, kinds.NUMBERS["DATA"], int.from_bytes(piece[:6], "little"), int.from_bytes(piece[6:], "little"))
+            for piece in pieces]
 
 
 def count_leading(records):
@@ -322,7 +361,7 @@ class Thread:
                   "planes": planes, "tick_shift": tick_shift} | fields
         header = encode_block_header(self.number, self.take(sequence), begin=begin, end=end, flags=flags, **fields)
         self.process.file(SHORT_THREADS if is_short else self.file).append(encode_skippable(header) + data)
-        self.n_events += sum(r[1] != OPEN for r in records)
+        self.n_events += sum(r[1] not in (OPEN, kinds.NUMBERS["DATA"]) for r in records)
 
     def chunk(self, records, begin=None, flags=0, sequence=None, **fields):
         """A chunk in use, for Process.leave_live: its block header and its records."""

@@ -5,12 +5,14 @@ not in that section is an error.
 """
 
 import json
+import math
 import struct
 from collections import Counter, defaultdict
 from decimal import Decimal
 
 NUMBER, DOUBLE, BYTES = 0, 1, 2
 TASKS = 2**32                   # uuids of their tracks are above it
+COUNTERS = 2**63                # ... and of counters of the program
 LEDGERS = 2**62                 # ... and of those of ledgers above this
 
 # Of each message its fields: number to name. Those in capitals are messages; those that end in * may come again.
@@ -34,8 +36,8 @@ MESSAGES = {
     "ANNOTATION_NAME": {1: "id", 2: "string"},
     "SOURCE": {1: "id", 2: "file", 4: "line"},
     "EVENT": {3: "category", 4: "ANNOTATION*", 6: "FLOW", 9: "type", 10: "name_id", 11: "track", 23: "name",
-              34: "source", 44: "value"},
-    "ANNOTATION": {1: "name_id", 2: "is_true", 6: "string"},
+              30: "integer", 34: "source", 44: "value"},
+    "ANNOTATION": {1: "name_id", 2: "is_true", 4: "integer", 5: "double", 6: "string", 10: "name"},
     "FLOW": {2: "phase", 6: "id", 12: "binds_to_enclosing"},
 }
 
@@ -124,9 +126,26 @@ class Sequence:
             source = self.interned["SOURCE"][event["source"]]
             args["src"] = f"{source['file']}:{source['line']}"
         for annotation in event.get("ANNOTATION", ()):
+            if "name" in annotation:
+                args[annotation["name"]] = value_of(annotation)
+                continue
             value = annotation["string"] if "string" in annotation else bool(annotation["is_true"])
             args[self.interned["ANNOTATION_NAME"][annotation["name_id"]]["string"]] = value
         return args
+
+
+def signed(number):
+    return number - 2**64 if number >= 2**63 else number
+
+
+def value_of(annotation):
+    """As JSON has it."""
+    if "integer" in annotation:
+        number = signed(annotation["integer"])
+        return number if abs(number) <= 2**53 else str(number)
+    if "double" in annotation:
+        return annotation["double"] if math.isfinite(annotation["double"]) else str(annotation["double"])
+    return annotation["string"] if "string" in annotation else bool(annotation["is_true"])
 
 
 class Events:
@@ -136,6 +155,7 @@ class Events:
         self.slices, self.flow_events, self.instants, self.tasks = Counter(), Counter(), Counter(), Counter()
         self.processes, self.threads = {}, {}           # pid, (pid, tid): name, order
         self.about = {}
+        self.counters = Counter()                       # pid, name of the track, time, value
         self.ledgers = Counter()                        # pid, name of the track, time, value or phase of a window
 
     def add_slice(self, where, begin, end, name, cat, args):
@@ -176,6 +196,9 @@ def read_track(track, events, tracks):
         tracks[uuid] = process["pid"]
         assert process["pid"] not in events.processes
         events.processes[process["pid"]] = process["name"], track["rank"]
+    elif uuid >= COUNTERS:
+        tracks[uuid] = tracks[track["parent"]], COUNTERS, track["name"]
+        assert "COUNTER" in track
     elif "parent" in track and "name" in track:
         assert uuid >= LEDGERS and ("COUNTER" in track) == (track["name"] != "windows")
         tracks[uuid] = tracks[track["parent"]], LEDGERS, track["name"]
@@ -194,7 +217,9 @@ def read_event(packet, sequence, tracks):
     event = packet["EVENT"]
     where, args = tracks[event.get("track", sequence.track)], sequence.args(event)
     if event.get("type") == 4:
-        return where, sequence.time(packet), 4, args, round(event["value"], 3), None, None
+        assert ("value" in event) != ("integer" in event)
+        value = signed(event["integer"]) if "integer" in event else event["value"]
+        return where, sequence.time(packet), 4, args, value if COUNTERS in where else round(value, 3), None, None
     if event.get("type") == 2:
         return where, sequence.time(packet), 2, args, None, None, None
     return (where, sequence.time(packet), event.get("type", 0), args, sequence.name(event), sequence.category(event),
@@ -205,7 +230,9 @@ def pair(unpaired, events):
     """Begins and ends, in the order of their times, make slices."""
     open_slices = defaultdict(list)
     for where, ns, type, args, name, cat, flow in sorted(unpaired, key=lambda event: event[1]):
-        if LEDGERS in where:
+        if COUNTERS in where:
+            events.counters[where[0], where[2], ns, float(name)] += 1
+        elif LEDGERS in where:
             assert (type == 4) == (where[2] != "windows")
             assert type == 4 or (type, name) in ((1, "[all functions recorded]"), (2, None))
             events.ledgers[where[0], where[2], ns, name if type == 4 else "be"[type - 1]] += 1
@@ -218,12 +245,12 @@ def pair(unpaired, events):
         elif type == 1:
             open_slices[where].append((ns, name, cat, args))
         elif type == 3:
-            events.instants[(*where, ns, name, cat)] += 1
+            events.instants[(*where, ns, name, cat, *sorted(args.items()))] += 1
         else:
             assert flow["binds_to_enclosing"] == 1
             phase, around = chr(flow["phase"]), open_slices[where][-1]
             # What a viewer does: the innermost slice that is open then.
-            assert around[1] == name or (cat == "creation" and phase == "s"), f"a flow event of {name} lies in {around}"
+            assert around[1] == name or cat == "label" or (cat == "creation" and phase == "s"), f"a flow event of {name} lies in {around}"
             events.flow_events[(*where, ns, name, cat, phase, flow["id"])] += 1
     assert not any(open_slices.values()), "a slice has no end"
 
@@ -244,6 +271,11 @@ def add_counters(events, event, ns):
             events.ledgers[event["pid"], names[key], ns, float(value)] += 1
 
 
+def plain_args(event):
+    return {key: "None" if value is None else float(value) if isinstance(value, Decimal) else value
+            for key, value in event.get("args", {}).items()}
+
+
 def json_events(text):
     """Return the events of a trace in Catapult's JSON, in the form of read()."""
     def source(trace, event):
@@ -252,19 +284,22 @@ def json_events(text):
     named, open_names = defaultdict(dict), defaultdict(list)
     for event in trace["traceEvents"]:
         where, ns = (event["pid"], event.get("tid")), int(event["ts"] * 1000)
-        if event["ph"] == "C":
+        if event["ph"] == "C" and event.get("cat") == "label":
+            for key, value in event["args"].items():
+                events.counters[where[0], f"{event['name']} {key}", ns, float(value)] += 1
+        elif event["ph"] == "C":
             add_counters(events, event, ns)
         elif event["cat"] == "window":
             events.ledgers[where[0], "windows", ns, event["ph"]] += 1
         elif event["ph"] == "X":
             end = ns + int(event["dur"] * 1000)
-            args = source(trace, event) | event.get("args", {})
+            args = source(trace, event) | plain_args(event)
             events.add_slice(where, ns, end, event["name"], event["cat"], args)
         elif event["cat"] == "task":
             args = source(trace, event) | event.get("args", {})
             add_task(events, where[0], event["id"], ns, event["ph"], open_names[event["id"]], event["name"], args)
         elif event["ph"] == "i":
-            events.instants[(*where, ns, event["name"], event["cat"])] += 1
+            events.instants[(*where, ns, event["name"], event["cat"], *sorted(plain_args(event).items()))] += 1
         elif event["ph"] == "M":
             kind, what = event["name"].split("_", 1)
             key = where[0] if kind == "process" else where

@@ -479,6 +479,9 @@ class AnyCapture(Test):
                 stack.append(end)
         for flow in flows.values():
             flow.sort()
+            if flow[0][4] == "label":       # of the program
+                self.assertEqual("".join(phase for _, phase, *_ in flow), "s" + "t" * (len(flow) - 1), options)
+                continue
             self.assertEqual("".join(phase for _, phase, *_ in flow), "s" + "t" * (len(flow) - 2) + "f", options)
             for ts, phase, where, name, cat in flow:
                 inmost = [one for one in threads[where] if one[0] < ts < one[1]][-1]

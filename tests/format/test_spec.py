@@ -93,13 +93,34 @@ class WorkedSparseBlock(unittest.TestCase):
                          [40, 60, 100, 100, 100, 200, 200, 200])
 
 
+class WorkedValues(unittest.TestCase):
+    """Section 12.5 is tests/golden/remarks_killed."""
+    CAPTURE = ROOT / "tests/golden/remarks_killed/run.pnr"
+
+    def test_bytes_are_those_of_the_files(self):
+        section = re.search(r"^### 12\.5 (.*?)^##", SPEC, re.M | re.S)[1]
+        files = [(self.CAPTURE / "process-7" / name).read_bytes() for name in ("names", "live")]
+        rows = re.findall(r"^    ([0-9a-f]{4})  ((?:[0-9a-f]{2} )*[0-9a-f]{2})(?:   .*)?$", section, re.M)
+        self.assertEqual(len(rows), 18)
+        for offset, row in rows:
+            data, at = bytes.fromhex(row), int(offset, 16)
+            self.assertEqual(files[at >= 0x2000][at:at + len(data)].hex(" "), row)
+
+    def test_it_means_what_the_text_says(self):
+        process, = reader.read(self.CAPTURE).processes
+        block, = process.threads[1].blocks
+        found = [(ticks - process.number("start_ticks"), kind, values.pairs)
+                 for ticks, kind, values, _ in block.records if kind in (reader.INSTANT, reader.SPAN)]
+        self.assertEqual(found, [(1100, reader.INSTANT, (("key", (6, "whole")),)), (1200, reader.SPAN, (("key", 1),))])
+
+
 class Numbers(unittest.TestCase):
     """Every number of the spec's limits is the constant of the code that the table names."""
 
     def test_limits_are_the_constants(self):
         headers = "".join(path.read_text() for path in (ROOT / "format").glob("*.h"))
         rows = re.findall(r"^\|[^|]*\| ([^|]*) \| (`PNR_[^|]*) \|$", SPEC, re.M)
-        self.assertEqual(len(rows), 8)
+        self.assertEqual(len(rows), 10)
         for value, names in rows:
             values = re.findall(r"\d[\d,]*", value)
             for name, value in zip(re.findall("`(PNR_[A-Z_]+)`", names), values):

@@ -29,12 +29,14 @@ from fractions import Fraction
 from itertools import takewhile
 
 import capture_reader as reader
-from capture_reader import (C_CALL, C_RAISE, C_RETURN, CALL, CREATE, DEEPER, FINISH, FINISH_UNWIND, LAST, LEFT, LOST,
-                            OPEN, OPEN_C_CALL, RESUME, RETURN, START, SWITCH, SWITCH_ADDED, SWITCH_DEEPER, SWITCH_OPEN, UNRECORDED,
-                            UNRECORDED_END, UNWIND, YIELD)
+from capture_reader import (C_CALL, C_RAISE, C_RETURN, CALL, COUNTER, CREATE, DEEPER, FINISH, FINISH_UNWIND, FLOW,
+                            INSTANT, LAST, LEFT, LOST, OPEN, OPEN_C_CALL, RESUME, RETURN, SPAN, SPAN_END, START, SWITCH,
+                            SWITCH_ADDED, SWITCH_DEEPER, SWITCH_OPEN, UNRECORDED, UNRECORDED_END, UNWIND, YIELD)
 
-C_FUNCTION = 5                  # section 6.1
-CATEGORIES = "python generator coroutine async_generator iterable_coroutine c_function".split()
+GENERATOR, C_FUNCTION = 1, 5    # section 6.1
+MAX_CARRIED = 64
+FLAGS = frozenset("exception unfinished begin_unknown exit_missing cut noticed_late flow_incomplete inexact".split())
+CATEGORIES = "python generator coroutine async_generator iterable_coroutine c_function label".split()
 ID_STEP = 4194304
 TRACK_ID = 2147483648
 
@@ -54,10 +56,12 @@ class Slice:
     before: int = 0                 # the last begin, end or flow event before it
     is_kept: bool = False             # it is in the trace, however short
     around: tuple | None = None     # the key of the innermost Python frame around it
+    values: tuple = ()              # of a span: as in the trace, sorted by key
+    is_ended: bool = False          # a span that SPAN_END has ended while others were open on it
     is_eager: bool = False          # the two calls were made right before that come before a task that begins at once
 
     def same(self):
-        return (*self.where, self.name, self.cat, self.src, self.begin, self.end, *sorted(self.flags))
+        return (*self.where, self.name, self.cat, self.src, self.begin, self.end, *sorted(self.flags), *self.values)
 
 
 @dataclass
@@ -120,19 +124,23 @@ class Stack:
         self.minimum = process.number("min_duration_ns", 0)
         self.is_asked = False           # see Slice.is_eager
         self.latest = 0                 # ns that the present record may have at most, if it has no reading
+        self.suspended = expected.suspended
         self.change = change            # called for the flows, with what happens, frame and slice
 
-    def push(self, kind, function, frame, ns, what=None, flags=()):
+    def push(self, kind, function, frame, ns, what=None, flags=(), values=()):
         begin, before = max(ns, self.last + 1), self.last
         self.last = begin + bool(frame)
         around = next((slice.key for slice in reversed(self.open) if slice.key[0] == "python"), None)
         slice = Slice((kind, function, frame), begin, flags=set(flags), where=self.where, before=before,
                       begin_slack=max(0, self.latest - begin),
-                      is_kept=kind == "unrecorded" or bool(flags), around=around,
+                      is_kept=kind in ("unrecorded", "span") or bool(flags), around=around, values=values,
                       is_eager=what == "start" and self.is_asked)
         self.open.append(slice)
         if frame:
             self.change(what, frame, slice)
+            spans = self.suspended.pop(frame, ())
+            for label, of_span in spans if what != "start" else ():
+                self.push("span", label, 0, ns, values=of_span)
 
     def pop(self, ns, flags=(), what="suspend"):
         slice = self.open.pop()
@@ -157,10 +165,57 @@ class Stack:
     def leave(self, key, ns, flags=(), what=None):
         for at in reversed(range(len(self.open))):
             if is_same(self.open[at].key, key):
+                on_it = self.open[at + 1:]
+                if on_it and len(on_it) <= MAX_CARRIED and all(slice.key[0] == "span" for slice in on_it):
+                    self.leave_below(at, ns, flags, what)
+                    break
                 while len(self.open) > at + 1:
                     self.pop(ns, ["exit_missing"])
                 self.pop(ns, flags, what)
+                break
+        while self.open and self.open[-1].is_ended:
+            self.pop(ns)
+
+    def leave_below(self, at, ns, flags, what):
+        """Leaves what has only spans on it: they go on, or are suspended with it."""
+        _, function, frame = self.open[at].key
+        spans = [(slice.key[1], slice.values) for slice in self.open[at + 1:] if not slice.is_ended]
+        while len(self.open) > at + 1:
+            self.pop(ns)
+        self.pop(ns, flags, what)
+        of = self.process.functions.get(function)
+        if frame and what == "suspend" and not (of and of.kind == GENERATOR):
+            self.suspended[frame] = spans
+            return
+        for label, values in spans:
+            self.push("span", label, 0, ns, values=values)
+
+    def end_span(self, label, ns):
+        for at in reversed(range(len(self.open))):
+            slice = self.open[at]
+            if slice.key == ("span", label, 0) and not slice.is_ended:
+                on_it = self.open[at + 1:]
+                if not on_it:
+                    self.pop(ns)
+                elif len(on_it) <= MAX_CARRIED and all(other.key[0] == "span" for other in on_it):
+                    self.leave_below(at, ns, (), None)
+                else:
+                    slice.is_ended = True
                 return
+
+    def remark(self, kind, label, values, ns):
+        """An instant, a counter or a flow."""
+        self.last = max(ns, self.last + 1)
+        self.keep_outer()
+        name = describe(self.process, "span", label)[0]
+        if kind == INSTANT:
+            self.expected.instants[(*self.where, (name, shown(values)), self.last)] += 1
+        elif kind == COUNTER:
+            numbers = tuple((key, value * 1) for key, value in values.pairs if isinstance(value, (int, float))
+                            and math.isfinite(value))
+            self.expected.counters[(*self.where, name, self.last, numbers)] += 1
+        elif values.pairs and label in self.process.functions:
+            self.expected.reported_flows[self.where[0], values.pairs[0][1]].append((ns, self.last, self.where))
 
     def report(self, text, ns):
         self.last = max(ns, self.last + 1)
@@ -220,12 +275,32 @@ class Stack:
             self.push("unrecorded", function, 0, ns)
         elif kind == UNRECORDED_END:
             self.leave(("unrecorded", function, 0), ns)
+        elif kind == SPAN:
+            self.push("span", function, 0, ns, values=shown(frame))
+        elif kind == SPAN_END:
+            self.end_span(function, ns)
+        elif kind in (INSTANT, COUNTER, FLOW):
+            self.remark(kind, function, frame, ns)
         elif kind == LOST:
             self.report(f"[lost {function} events]", ns)
 
 
+def shown(values):
+    """The values as the trace has them, sorted by key."""
+    def one(value):
+        if isinstance(value, tuple):
+            what, text = value
+            return clean({6: "{}", 7: "{}\u2026", 8: "<{}>"}[what].format(text))
+        if isinstance(value, float) and not math.isfinite(value):
+            return str(value)
+        return str(value) if type(value) is int and abs(value) > 2**53 else value
+    pairs = [(clean(key), one(value)) for key, value in values.pairs]
+    return tuple(sorted(pairs + [("left_out", values.n_left_out)] * bool(values.n_left_out)))
+
+
 class Expected:
     def __init__(self, capture):
+        self.counters, self.reported_flows, self.suspended = Counter(), defaultdict(list), {}
         self.slices, self.flows, self.instants, self.names = [], [], Counter(), {}
         self.creations, self.tasks = [], []
         self.ledgers = {}               # by pid: what a viewer shows of each ledger
@@ -239,6 +314,7 @@ class Expected:
             self.add_process(process, pid, zero)
 
     def add_process(self, process, pid, zero):
+        self.suspended.clear()
         clock = Clock(process)
         self.is_exact = self.is_exact and clock.is_exact
         self.names[pid, pid, "process_name"] = clean(
@@ -446,7 +522,7 @@ def describe(process, kind, number):
         return "[not recorded]", "panopticon", None
     function = process.functions.get(number)
     if not function:
-        return f"[unknown function {number}]", "python", None
+        return f"[unknown function {number}]", "label" if kind == "span" else "python", None
     return (clean(".".join(filter(None, (function.module, function.name)))), CATEGORIES[function.kind],
             clean(f"{function.file}:{function.line}") if function.file else None)
 
@@ -468,7 +544,9 @@ def check(capture_path, trace_text, tolerance_ns=None, options=()):
         expected.tasks = []
     if tolerance_ns is None:
         tolerance_ns = 0 if expected.is_exact else 1
-    trace = json.loads(trace_text, parse_float=nanoseconds)
+    trace = json.loads(trace_text, parse_float=lambda text: nanoseconds(text) if re.fullmatch(r"\d+\.\d{3}", text)
+                       else float(text))
+    counters = Counter()
     if trace["displayTimeUnit"] != "ns":
         problems.append("displayTimeUnit is not ns")
     sources = trace["stackFrames"]
@@ -482,10 +560,14 @@ def check(capture_path, trace_text, tolerance_ns=None, options=()):
             if event["name"] == "[not recorded]" and args.pop("reason", None) != "C stack guard":
                 problems.append(f"an unrecorded region without its reason: {event}")
             check_hidden(event, args.pop("hides", None), expected, problems)
+            values = ()
+            if event["cat"] == "label":
+                values = tuple(sorted((key, value) for key, value in args.items() if key not in FLAGS))
+                args = {key: value for key, value in args.items() if key in FLAGS}
             if any(value is not True for value in args.values()):
                 problems.append(f"flags are not true: {event}")
             slices.append(Slice((), event["ts"], event["ts"] + event["dur"], flags=set(args), where=where,
-                                name=event["name"], cat=event["cat"], src=src))
+                                name=event["name"], cat=event["cat"], src=src, values=values))
         elif event["ph"] in "stf":
             if event["bp"] != "e":
                 problems.append(f"a flow event without bp: {event}")
@@ -493,7 +575,12 @@ def check(capture_path, trace_text, tolerance_ns=None, options=()):
         elif event["ph"] == "i":
             if event["s"] != "t":
                 problems.append(f"an instant that is not the thread's: {event}")
-            instants[(*where, event["name"], event["ts"])] += 1
+            name = event["name"]
+            if event["cat"] == "label":
+                name = name, tuple(sorted(event.get("args", {}).items()))
+            instants[(*where, name, event["ts"])] += 1
+        elif event["ph"] == "C" and event.get("cat") == "label":
+            counters[(*where, event["name"], event["ts"], tuple(event["args"].items()))] += 1
         elif event["ph"] == "C" or event.get("cat") == "window":
             ledgers[event["pid"]][event["name"]].append(event)
         elif event["ph"] in "be":
@@ -515,8 +602,17 @@ def check(capture_path, trace_text, tolerance_ns=None, options=()):
     if instants != expected.instants:
         problems.append(f"instants are {instants}, not {expected.instants}")
     pairs = compare_slices(slices, expected, tolerance_ns, problems)
+    if tolerance_ns == 0 and counters != expected.counters:
+        problems.append(f"counters are {counters}, not {expected.counters}")
+    reported = {id: flow_events.pop(id) for id, flow in list(flow_events.items()) if flow[0][4] == "label"}
+    want = sorted([(ts, where) for _, ts, where in sorted(flow)] for flow in expected.reported_flows.values())
+    have = sorted([(ts, where) for ts, _, where, _, _ in sorted(flow)] for flow in reported.values())
+    if tolerance_ns == 0 and have != want or any([event[1] for event in sorted(flow)] != ["s"] + ["t"] * (len(flow) - 1)
+                                                 for flow in reported.values()):
+        problems.append(f"reported flows are {reported}, not {want}")
     creations = {id: flow_events.pop(id) for id, flow in list(flow_events.items()) if flow[0][4] == "creation"}
-    if sorted([*flow_events, *creations]) != list(range(1, len(flow_events) + len(creations) + 1)):
+    numbers = sorted([*flow_events, *creations, *reported])
+    if numbers != list(range(1, len(numbers) + 1)):
         problems.append(f"flows are numbered {sorted(flow_events)}, creations {sorted(creations)}")
     compare_flows(flow_events, slices, pairs, expected, problems)
     compare_creations(creations, slices, pairs, expected, tolerance_ns, problems)
@@ -573,7 +669,7 @@ def compare_slices(slices, expected, tolerance_ns, problems):
         if -tolerance_ns <= a.begin - b.begin <= b.begin_slack + tolerance_ns \
                 and -tolerance_ns <= a.end - b.end <= b.end_slack + tolerance_ns:
             a = Slice((), b.begin, b.end, flags=a.flags - {"inexact"} if may_be_inexact else a.flags, where=a.where,
-                      name=a.name, cat=a.cat, src=a.src)
+                      name=a.name, cat=a.cat, src=a.src, values=a.values)
         if a.same() != b.same():
             problems.append(f"slice {a.same()} should be {b.same()}")
     for a, b in zip(have, have[1:]):

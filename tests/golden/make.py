@@ -8,6 +8,7 @@ Times are nanoseconds since the start of the process. expected.trace is not made
 must write, and tests/format/test_conversion.py checks it against the records independently.
 """
 
+import math
 import shutil
 import sys
 from pathlib import Path
@@ -310,7 +311,7 @@ def later_minor_version(path):
         process = capture.process(7, command="later.py", colour="blue")
         main = process.function("__main__", "main", "later.py", 1)
         process.entries.append(encode_name(200, ["something", "of a later", "version"], 9, 77, 88))
-        task = process.function("__main__", "task", "later.py", 5, 6)
+        task = process.function("__main__", "task", "later.py", 5, 206)
         thread = process.thread(1, 7001, "MainThread")
         thread.block([call(1000, main), start(2000, task, 0x99), yield_(3000, task, 0x99), return_(4000, main)],
                      flags=LAST)
@@ -1057,6 +1058,62 @@ def sparse_killed(path):
             two.chunk([call(None, main), call(None, tiny)], begin=1500, flags=SPARSE)], at=3000)
 
 
+def remarks(path):
+    """All that a program can report, and all types of values. Spans that outlive their frames, are suspended with a
+    coroutine, overlap, or have no begin. Values in a sparse block."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="remarks.py")
+        main = process.function("__main__", "main", "remarks.py", 1)
+        enter = process.function("__main__", "enter", "remarks.py", 5)
+        work = process.function("__main__", "work", "remarks.py", 9, kind=COROUTINE)
+        numbers = process.function("__main__", "numbers", "remarks.py", 13, kind=GENERATOR)
+        miss, parse, outer, queue, flow, key, depth = (
+            process.function("", name, "", 0, kind=LABEL)
+            for name in ("cache miss", "parse", "outer", "queue", "flow", "key", "depth"))
+        one, two = process.thread(1, 7001, "MainThread"), process.thread(2, 7002, "worker")
+        one.block([
+            call(1000, main), *remark("INSTANT", 1100, miss, (key, 12), (depth, True)),
+            *remark("INSTANT", 1110, miss),
+            *remark("INSTANT", 1120, miss, (key, None), (depth, False), ("run time", "tea & \u00fc\ud800\n"), ("half", 0.5),
+                    ("nan", math.nan), ("inf", -math.inf), ("min", -2**63), ("max", 2**63 - 1), ("exact", -2**53),
+                    ("cut", b"\x07\x03abc"), ("other", b"\x08\x04list"), ("", ""), n_left_out=3),
+            *remark("SPAN", 1200, parse, (key, "file.txt")), call(1300, enter),
+            *remark("SPAN", 1400, outer), return_(1500, enter), call(1600, enter), return_(1650, enter),
+            span_end(1700, outer), span_end(1800, parse),
+            *remark("SPAN", 1900, outer), *remark("SPAN", 1910, parse), span_end(1920, outer), span_end(1930, parse),
+            *remark("SPAN", 1940, outer), call(1950, enter), span_end(1960, outer), return_(1970, enter),
+            span_end(1980, miss),
+            *remark("COUNTER", 2000, queue, (depth, 12), ("load", 0.25), ("text", "no number"), ("on", True)),
+            *remark("COUNTER", 2100, queue, (depth, -1), n_left_out=1), *remark("COUNTER", 2110, queue, (key, "none")),
+            start(2200, work, 0x50), *remark("SPAN", 2210, outer, (key, 1)), *remark("SPAN", 2220, parse),
+            yield_(2300, work, 0x50), call(2400, enter), return_(2450, enter), resume(2500, work, 0x50),
+            span_end(2510, parse), yield_(2520, work, 0x50), resume(2530, work, 0x50), span_end(2540, outer),
+            finish(2600, work, 0x50),
+            start(2700, numbers, 0x60), *remark("SPAN", 2710, outer), yield_(2720, numbers, 0x60), call(2730, enter),
+            return_(2740, enter), resume(2750, numbers, 0x60), span_end(2760, outer), finish(2770, numbers, 0x60),
+            *remark("FLOW", 2800, flow, ("id", 7)), *remark("FLOW", 2810, flow, ("id", "seven")),
+            *remark("SPAN", 2900, parse, ("text", "two words")), return_(3000, main)], begin=900, end=3100)
+        one.block([*remark("SPAN", 3200, parse, (key, 2)), call(3300, main)], begin=3150, end=3350)
+        one.block([open_(main), return_(3400, main), span_end(3500, parse)], begin=3360, end=3600, flags=LAST)
+        two.block([call(4000, main), *remark("FLOW", 4100, flow, ("id", 7)), call(None, enter), return_(None, enter),
+                   *remark("INSTANT", 4200, miss, (key, "x" * 25)), return_(4300, main)], begin=3900, end=4400,
+                  flags=SPARSE | LAST)
+        process.end(5000)
+
+
+def remarks_killed(path):
+    """A chunk with values, of a sparse clock; after the last record, DATA records whose record was not stored."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="remarks.py", clock_mode="sparse")
+        main = process.function("__main__", "main", "remarks.py", 1)
+        miss, key = (process.function("", name, "", 0, kind=LABEL) for name in ("cache miss", "key"))
+        thread = process.thread(1, 7001, "MainThread")
+        process.leave_live([thread.chunk([
+            call(1000, main), *remark("INSTANT", 1100, miss, (key, "whole")),
+            *remark("SPAN", 1200, miss, (key, 1)), call(None, main), return_(None, main), (1300, 0, 0, 0),
+            *capture_writer.data_of(b"not stored")], begin=900, flags=SPARSE)], at=2000)
+
+
 CASES = [smallest, generators, generator_moves, asynchronous, exceptions, opened, unrecorded_and_lost, killed,
          killed_clock, unfinished, unusual_names, processes, clock_drifts, later_minor_version, c_functions, min_duration,
          full_block, rounded_ticks, interleaved, empty_segments, short_threads, evicted, evicted_and_killed,
@@ -1064,7 +1121,8 @@ CASES = [smallest, generators, generator_moves, asynchronous, exceptions, opened
          greenlets, forked, creations, creations_min_duration, tasks, stack_again,
          sparse, sparse_killed,
          ledger, ledger_windows, ledger_flows, ledger_evicted, ledger_window_cut, ledger_killed, ledger_finished,
-         ledger_lost, ledger_without_effect, ledger_of_each]
+         ledger_lost, ledger_without_effect, ledger_of_each,
+         remarks, remarks_killed]
 
 if __name__ == "__main__":
     for case in CASES:

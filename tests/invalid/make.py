@@ -512,6 +512,44 @@ def unknown_kind(sample):
     sample.finish()
 
 
+def add_remarks(sample, *remarks):
+    """Adds records to the victim, after its last one; key 3 is a label."""
+    sample.sample.function("", "label", "", 0, kind=LABEL)
+    sample.victim += [record for records in remarks for record in records]
+    sample.finish()
+
+
+@rule(1)
+def values_of_nothing(sample):
+    add_remarks(sample, data_of(b"\x03\x03"), [call(6100, sample.work)], data_of(b"\x03\x03"),
+                [return_(6200, sample.work)], remark("INSTANT", 6300, 3, (3, True)), data_of(b"too much"))
+
+
+@rule(1)
+def values_missing(sample):
+    add_remarks(sample, remark("INSTANT", 6100, 3, (3, "a text of more than 10 bytes"))[:-1],
+                remark("SPAN", 6200, 3, (3, "text"))[:1], [span_end(6300, 3)])
+
+
+@rule(1)
+def values_size_too_large(sample):
+    add_remarks(sample, remark("INSTANT", 6100, 3, (3, 1), size=4001), remark("COUNTER", 6200, 3, (3, 1), size=65535))
+
+
+@rule(0)
+def values_of_a_later_type(sample):
+    """What comes before it is read. Nobody knows where it ends."""
+    add_remarks(sample, remark("INSTANT", 6100, 3, (3, 1), (3, b"\x09\x01\x02"), (3, 2)),
+                remark("INSTANT", 6200, 3, (3, b"\x00")), remark("INSTANT", 6300, 3, (3, b"\x04\x80\x80")),
+                remark("SPAN", 6400, 3, (3, b"\x06\x63abc")), [span_end(6500, 3)])
+
+
+@rule(1)
+def values_of_unknown_labels(sample):
+    add_remarks(sample, remark("INSTANT", 6100, 99, (98, 1)), remark("COUNTER", 6200, 97, (96, 2)),
+                remark("SPAN", 6300, 95, (94, 3)), [span_end(6400, 95)], remark("FLOW", 6500, 93, ("id", 4)))
+
+
 @rule(1)
 def empty_record(sample):
     sample.victim.insert(2, (4500, EMPTY, 0, 0))

@@ -1,0 +1,164 @@
+#include "remarks.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "format/array.h"
+#include "format/block.h"
+
+struct suspended_span {
+    uint32_t label;
+    struct kept_values *kept;           /* or NULL */
+};
+
+struct suspended_frame {
+    uint64_t frame;                     /* the key */
+    struct suspended_span *spans;       /* the outermost first; owned */
+    size_t n, capacity, next;           /* those before `next` have been resumed */
+};
+
+struct remark_flow {
+    uint64_t key;
+    uint64_t number;
+};
+
+void remarks_init(struct remarks *remarks)
+{
+    uint64_t secret = pnr_table_secret();
+    *remarks = (struct remarks){ .suspended = { .slot_size = sizeof(struct suspended_frame), .secret = secret },
+                                 .flows = { .slot_size = sizeof(struct remark_flow), .secret = secret } };
+}
+
+void remarks_clear(struct remarks *remarks)
+{
+    for (struct suspended_frame *slot = NULL; (slot = pnr_table_next(&remarks->suspended, slot));) {
+        for (size_t i = slot->next; i < slot->n; i++)
+            remarks_release(remarks, slot->spans[i].kept);
+        free(slot->spans);
+    }
+    pnr_table_clear(&remarks->suspended);
+    pnr_table_clear(&remarks->flows);
+}
+
+/* ---- values ---- */
+
+uint32_t remarks_read_values(const struct pnr_record *records, uint32_t n, struct pnr_values *values,
+                             unsigned char *bytes, bool *is_whole)
+{
+    uint64_t frame = pnr_record_frame(records[0]);
+    uint32_t size = pnr_values_size(frame), n_data = 0, max = n - 1;
+    *values = (struct pnr_values){ .n_left_out = pnr_values_left_out(frame) };
+    *is_whole = size <= PNR_VALUES_MAX;
+    if (!*is_whole)
+        return 0;
+    if (max > pnr_values_records(size))
+        max = pnr_values_records(size);
+    for (; n_data < max && pnr_record_kind(records[1 + n_data]) == PNR_DATA; n_data++)
+        pnr_values_copy(records[1 + n_data], bytes + (size_t)n_data * PNR_DATA_SIZE);
+    *is_whole = n_data == pnr_values_records(size);
+    if (*is_whole && size) {
+        values->bytes = bytes;
+        values->size = size;
+    }
+    return n_data;
+}
+
+struct kept_values *remarks_keep(struct remarks *remarks, const struct pnr_values *values)
+{
+    size_t size = sizeof(struct kept_values) + values->size;
+    if (!values->size && !values->n_left_out)
+        return NULL;
+    if (remarks->n_bytes + size > REMARKS_MAX_BYTES) {
+        remarks->n_overflowed++;
+        return NULL;
+    }
+    struct kept_values *kept = malloc(size);
+    if (!kept) {
+        remarks->is_out_of_memory = true;
+        return NULL;
+    }
+    remarks->n_bytes += size;
+    *kept = (struct kept_values){ { kept->bytes, values->size, values->n_left_out }, 1 };
+    if (values->size)
+        memcpy(kept->bytes, values->bytes, values->size);
+    return kept;
+}
+
+void remarks_release(struct remarks *remarks, struct kept_values *kept)
+{
+    if (!kept || --kept->n_users)
+        return;
+    remarks->n_bytes -= sizeof *kept + kept->values.size;
+    free(kept);
+}
+
+/* ---- suspended spans ---- */
+
+void remarks_suspend(struct remarks *remarks, uint64_t frame, uint32_t label, struct kept_values *kept)
+{
+    if (remarks->n_bytes + sizeof(struct suspended_frame) > REMARKS_MAX_BYTES) {
+        remarks->n_overflowed++;
+        return;
+    }
+    struct suspended_frame *slot = pnr_table_add(&remarks->suspended, frame);
+    if (!slot || pnr_array_reserve(&slot->spans, &slot->capacity, slot->n + 1) < 0) {
+        remarks->is_out_of_memory = true;
+        return;
+    }
+    slot->spans[slot->n++] = (struct suspended_span){ label, kept };
+    remarks->n_bytes += sizeof *slot;
+    if (kept)
+        kept->n_users++;
+}
+
+bool remarks_resume(struct remarks *remarks, uint64_t frame, uint32_t *label, struct kept_values **kept)
+{
+    struct suspended_frame *slot = pnr_table_find(&remarks->suspended, frame);
+    if (!slot)
+        return false;
+    if (slot->next == slot->n) {
+        free(slot->spans);
+        pnr_table_remove(&remarks->suspended, slot);
+        return false;
+    }
+    *label = slot->spans[slot->next].label;
+    *kept = slot->spans[slot->next++].kept;
+    remarks->n_bytes -= sizeof *slot;
+    return true;
+}
+
+void remarks_forget(struct remarks *remarks, uint64_t frame)
+{
+    uint32_t label;
+    struct kept_values *kept;
+    while (remarks_resume(remarks, frame, &label, &kept))
+        remarks_release(remarks, kept);
+}
+
+/* ---- flows ---- */
+
+uint64_t remarks_find_flow(struct remarks *remarks, const struct pnr_values *values, uint64_t number, bool *is_new)
+{
+    struct pnr_value value;
+    size_t at = 0;
+    *is_new = false;
+    if (!values->bytes || pnr_value_next(values, &at, &value) <= 0)
+        return 0;
+    uint64_t hash = pnr_table_hash(remarks->flows.secret, value.type);
+    hash = pnr_table_hash(hash ^ remarks->flows.secret, (uint64_t)value.integer);
+    hash = pnr_table_hash(hash ^ remarks->flows.secret, pnr_check(value.text.bytes, value.text.size));
+    hash += !hash;
+    struct remark_flow *flow = pnr_table_find(&remarks->flows, hash);
+    if (flow)
+        return flow->number;
+    if (remarks->flows.n == REMARKS_MAX_FLOWS) {
+        remarks->n_overflowed++;
+        return 0;
+    }
+    if (!(flow = pnr_table_add(&remarks->flows, hash))) {
+        remarks->is_out_of_memory = true;
+        return 0;
+    }
+    *is_new = true;
+    return flow->number = number;
+}

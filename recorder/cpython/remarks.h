@@ -1,0 +1,18 @@
+/* Remarks: what the program reports about itself while it is recorded, as instants, spans, counters and flows
+ * (panopticon_rec.mark, span, counter, flow). Each is a record with values in the thread's own chunk
+ * (../../format/values.h). Where nothing is recorded they do nothing. They never raise, except for a call without a
+ * name. */
+#ifndef REC_REMARKS_H
+#define REC_REMARKS_H
+
+#include <Python.h>
+
+/* The functions for the module's table of methods. */
+PyObject *rec_remarks_instant(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *keys);
+PyObject *rec_remarks_counter(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *keys);
+PyObject *rec_remarks_flow(PyObject *self, PyObject *id);
+
+/* Adds the type `span` to the module. Returns 0, or -1 with an exception set. */
+int rec_remarks_add_type(PyObject *module);
+
+#endif
