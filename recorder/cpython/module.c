@@ -16,6 +16,7 @@
 #include "recording.h"
 #include "self_test.h"
 #include "setuid.h"
+#include "watch.h"
 #include "state.h"
 #include "../conversion.h"
 #include "../diagnostics.h"
@@ -604,6 +605,19 @@ static PyObject *py_set_self_test(PyObject *self, PyObject *functions)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(make_watch_doc,
+"make_watch(parse_duration, find_id, decorate)\n--\n\n"
+"Returns the class panopticon_rec.watch. parse_duration: returns nanoseconds. find_id: returns the id of what this\n"
+"thread works on, str or None. decorate: returns a function that is watched, of a watch and a function.");
+
+static PyObject *py_make_watch(PyObject *self, PyObject *args)
+{
+    PyObject *parse_duration, *find_id, *decorate;      /* borrowed */
+    (void)self;
+    return PyArg_ParseTuple(args, "OOO:make_watch", &parse_duration, &find_id, &decorate) ?
+           rec_watch_make_type(parse_duration, find_id, decorate) : NULL;
+}
+
 /* ---- module ---- */
 
 static PyMethodDef methods[] = {
@@ -619,6 +633,7 @@ static PyMethodDef methods[] = {
     { "identify", py_identify, METH_NOARGS, identify_doc },
     { "remove", py_remove, METH_O, remove_doc },
     { "set_self_test", py_set_self_test, METH_O, set_self_test_doc },
+    { "make_watch", py_make_watch, METH_VARARGS, make_watch_doc },
     { 0 }
 };
 

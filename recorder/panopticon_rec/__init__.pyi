@@ -1,14 +1,16 @@
 """The types of panopticon_rec, in a file of their own: the module imports nothing that only types need."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, TypeVar
 from typing_extensions import Self, Unpack
 
-__all__ = ["AsyncTracer", "Recorded", "Recorder", "pause", "record", "resume", "snapshot"]
+__all__ = ["AsyncTracer", "Recorded", "Recorder", "pause", "record", "resume", "snapshot", "watch"]
 __version__: str
 UNUSABLE: str | None
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 class _Options(TypedDict, total=False):
     # Seconds or text such as "20us"; percent or text such as "3%"; bytes or text such as "1.5G". None stands for the
@@ -66,6 +68,19 @@ class AsyncTracer:
 def pause() -> None: ...
 def resume() -> None: ...
 def snapshot(path: str | os.PathLike[str] = "run-snapshot.pnr") -> str: ...
+class watch:
+    id: str | None
+    @property
+    def name(self) -> str: ...
+    # Durations are seconds or text such as "250ms".
+    def __init__(self, name: str, slower_than: float | str | None = None, *, keep: float | str = "2s",
+                 every: float | str = "1min", at_most: int = 100, on_error: bool = False,
+                 id: object = None) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, exc_type: type[BaseException] | None, exc_value: BaseException | None,
+                 traceback: TracebackType | None, /) -> Literal[False]: ...
+    def __call__(self, function: _Function, /) -> _Function: ...
+
 def find_converter() -> str | None: ...
 def load_ipython_extension(shell: Any) -> None: ...
 def unload_ipython_extension(shell: Any) -> None: ...
