@@ -203,7 +203,7 @@ def snapshot(path="run-snapshot.pnr"):
 
 
 watch = (_recorder.make_watch(options.parse_duration, sections.find_trace_id, sections.decorate) if _recorder else
-         sections.Unwatched)
+         sections.watch)
 
 
 # ---- IPython and Jupyter (notebook.py) ----
