@@ -264,15 +264,16 @@ class Sections(Watched):
     def test_long_ago(self):
         """A snapshot has the segments that it needs, and no more."""
         self.record_watched("""
-            import glob, os, panopticon_rec, threading, time
+            import glob, os, panopticon_rec, time
             def f(n): return n and f(n - 1)
             def until(end):
                 while time.monotonic() < end: f(20); time.sleep(0.001)
             def early(): pass
-            thread = threading.Thread(target=early)
-            thread.start()
-            thread.join()
-            while not any(map(os.path.getsize, glob.glob("run.pnr/*/segment-1/short-threads.zst"))): time.sleep(0.01)
+            early()
+            f(900)
+            end = time.monotonic() + 60
+            while not any(map(os.path.getsize, glob.glob("run.pnr/*/segment-1/thread-1.zst"))) and time.monotonic() < end:
+                f(900)                              # fills chunks, which become blocks
             panopticon_rec.snapshot("cut.pnr")          # which ends a segment
             until(time.monotonic() + 0.5)
             def late(): pass
