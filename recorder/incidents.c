@@ -233,9 +233,9 @@ static void save_incidents(struct due_snapshot *snapshot)
     snprintf(paths->wanted, sizeof paths->wanted, "%.*s/%s", folder, snapshot->capture_path, snapshot->file_name);
     bool is_saved = rec_session_save_excerpt(paths->wanted, &excerpt, paths->taken, &err) == 0;
     const char *failure = is_saved ? NULL : pnr_err_describe(&err, text, sizeof text);
-    if (is_saved)
+    if (is_saved && rec_diagnostics_are_direct())       /* of the messages of children the first line is shown */
         rec_warn("%s: %s", paths->taken, snapshot->summary);
-    else
+    if (!is_saved)
         rec_warn("%s; the time around '%s' is not saved, recording goes on", failure, snapshot->watch);
     list_snapshot(snapshot, paths->taken, excerpt.complete_ns, failure);
 done:
@@ -291,8 +291,9 @@ void rec_incidents_end(void)
     rec_name_table_add_number("incidents_not_saved", incidents.n_not_saved);
     add_format(&line, "{\"pid\":%ld,\"not_saved\":%" PRIu64, (long)getpid(), incidents.n_not_saved);
     append_to_list(rec_session_path(), &line);
-    rec_warn("%" PRIu64 " slow or failed sections were not saved, by the limits of their watches",
-             incidents.n_not_saved);
+    if (rec_diagnostics_are_direct())
+        rec_warn("%" PRIu64 " slow or failed sections were not saved, by the limits of their watches",
+                 incidents.n_not_saved);
     free(line.text);
     incidents.n_not_saved = 0;
 }
