@@ -327,7 +327,7 @@ static bool admit_save(const struct rec_incident *incident, const struct rec_inc
         return false;
     while (save && strcmp(save->watch, incident->watch) != 0)
         save = save->next;
-    if (save && incident->end_ns - save->ns < limits->every_ns)
+    if (save && incident->end_ns < save->ns + limits->every_ns)
         return false;
     if (!save) {
         if (!(save = calloc(1, sizeof *save)) || !(save->watch = strdup(incident->watch))) {

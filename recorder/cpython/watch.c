@@ -318,16 +318,22 @@ static int set_id(PyObject *self, PyObject *value, void *unused)
     return 0;
 }
 
+PyDoc_STRVAR(enter_doc, "Begins a section. Returns the watch.");
+PyDoc_STRVAR(exit_doc, "Ends the section that was begun last.");
+PyDoc_STRVAR(renew_doc, "Returns another watch like this one, for one section.");
+PyDoc_STRVAR(name_doc, "What the section is called: str.");
+PyDoc_STRVAR(id_doc, "What the section works for, such as a request: str or None.");
+
 static PyMethodDef watch_methods[] = {
-    { "__enter__", enter_section, METH_NOARGS, "Begins a section. Returns the watch." },
-    { "__exit__", (PyCFunction)(void (*)(void))exit_section, METH_FASTCALL, "Ends the section that was begun last." },
-    { "_renew", renew_watch, METH_NOARGS, "Returns another watch like this one, for one section." },
+    { "__enter__", enter_section, METH_NOARGS, enter_doc },
+    { "__exit__", (PyCFunction)(void (*)(void))exit_section, METH_FASTCALL, exit_doc },
+    { "_renew", renew_watch, METH_NOARGS, renew_doc },
     { 0 }
 };
 
 static PyGetSetDef watch_attributes[] = {
-    { .name = "name", .get = get_name, .doc = "What the section is called: str." },
-    { .name = "id", .get = get_id, .set = set_id, .doc = "What the section works for, such as a request: str or None." },
+    { .name = "name", .get = get_name, .doc = name_doc },
+    { .name = "id", .get = get_id, .set = set_id, .doc = id_doc },
     { 0 }
 };
 

@@ -15,7 +15,7 @@ __all__ = ["PanopticonMiddleware"]
 
 class PanopticonMiddleware:
     """A WSGI application that passes all on to `app`, and watches each request, from its call to the end of its
-    response: of an iterator, when the server closes it.
+    response: of an iterator, when the server closes it. What the server sends of a file or list is not part of it.
 
     app: a WSGI application. response_header: name of a header that each response gets with the request's id, if it has
     one; None: no header. The other keywords are those of panopticon_rec.watch. The id is that of the request's header
@@ -38,7 +38,7 @@ class PanopticonMiddleware:
         except BaseException:
             watch.__exit__(*sys.exc_info())
             raise
-        if isinstance(response, (list, tuple)):         # a server may take its length
+        if isinstance(response, (list, tuple)) or is_file(response, environ):
             watch.__exit__(None, None, None)
             return response
         return Response(response, watch)
@@ -73,6 +73,13 @@ class Response:
             self._watch.__exit__(*sys.exc_info())
             raise
         self._watch.__exit__(None, None, None)
+
+
+def is_file(response, environ):
+    """Return whether the server sends the response as a file, in a way of its own. It must know it as its own object,
+    as it must know a list, whose length it takes."""
+    wrapper = environ.get("wsgi.file_wrapper")
+    return isinstance(wrapper, type) and isinstance(response, wrapper)
 
 
 def add_header(start_response, name, value):
