@@ -66,13 +66,15 @@ static int number_path(char *path, size_t size, const char *stem, int stem_size,
     return -1;
 }
 
-/* True for an entry of a capture: "process-<pid>[-<k>]" with a name table in it, a partial process, or the messages. */
+/* True for an entry of a capture: "process-<pid>[-<k>]" with a name table in it, a partial process, the messages or the
+ * list of snapshots. */
 static bool is_capture_entry(const char *capture, const char *name)
 {
     char path[PATH_MAX];
     unsigned long pid, k;
     enum pnr_process_state state;
-    if (pnr_capture_is_partial(name, &state) || strcmp(name, PNR_CAPTURE_MESSAGES) == 0)
+    if (pnr_capture_is_partial(name, &state) || strcmp(name, PNR_CAPTURE_MESSAGES) == 0 ||
+        strcmp(name, PNR_CAPTURE_SNAPSHOTS) == 0)
         return true;
     return parse_process(name, &pid, &k) &&
            snprintf(path, sizeof path, "%s/%s/names", capture, name) < (int)sizeof path && access(path, F_OK) == 0;

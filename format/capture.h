@@ -1,7 +1,7 @@
 /* The capture directory and the live mapping, in both directions. specs/capture-format.md, sections 2 and 7.
  *
  *     run.pnr/                          0700; 0711 when root made it
- *       order, messages                 not for readers: PNR_CAPTURE_ORDER, PNR_CAPTURE_MESSAGES
+ *       order, messages, snapshots      not for readers: PNR_CAPTURE_ORDER and what follows it
  *       begun-<pid>-<start>-<space>/    a partial process: its first two files are not whole yet; readers ignore it
  *       process-<pid>[-<k>]/            k = 2, 3, ... when a pid comes again
  *         names                         format/names.h
@@ -106,6 +106,9 @@ int pnr_capture_make(const char *path, char *taken, size_t size, struct pnr_err 
 
 /* The file with the messages of child processes for the user, a line each. Not for readers. */
 #define PNR_CAPTURE_MESSAGES "messages"
+
+/* The list of the snapshots that were saved of incidents, a line each. Not for readers. */
+#define PNR_CAPTURE_SNAPSHOTS "snapshots"
 
 /* True for a directory that contains the entries of a capture and nothing else, and at least one process. */
 bool pnr_capture_is(const char *path);

@@ -41,6 +41,8 @@ void rec_diagnostics_redirect(const char *capture_path)
     diagnostics.capture = capture_path;
 }
 
+bool rec_diagnostics_are_direct(void) { return !diagnostics.capture; }
+
 /* Appends the line to the messages of the capture. A failure cannot be reported to anybody. */
 static void append_message(const char *line, size_t size)
 {

@@ -26,6 +26,9 @@ void rec_diagnostics_hold(void);
 /* Sends the messages of a child process to this capture from now on. The path is borrowed. NULL: this is no child. */
 void rec_diagnostics_redirect(const char *capture_path);
 
+/* True when lines are written at once: this is not a child process, whose lines are shown at the end. */
+bool rec_diagnostics_are_direct(void);
+
 /* Writes "panopticon: " and the formatted text with a newline, in one write(2) of at most 1,024 bytes. */
 void rec_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -265,6 +265,12 @@ static void on_idle(void)
         rec_budget_tick();
 }
 
+static uint64_t on_beat(void)
+{
+    uint64_t sparse_ns = rec_sparse_tend(), other_ns = drain.options.on_beat ? drain.options.on_beat() : UINT64_MAX;
+    return sparse_ns < other_ns ? sparse_ns : other_ns;
+}
+
 /* ---- start ---- */
 
 /* Sets where blocks go, and marks all chunks of the mapping as free. */
@@ -303,7 +309,7 @@ int rec_drain_start(const char *process_path, struct pnr_live live, const struct
         goto fail;
     }
     int code = rec_worker_start(&(struct rec_worker_tasks){ .work = write_queued, .on_wake = options->on_wake,
-                                                        .on_idle = on_idle, .on_beat = rec_sparse_tend,
+                                                        .on_idle = on_idle, .on_beat = on_beat,
                                                         .on_leave = rec_sparse_rest,
                                                         .is_hurried = rec_budget_needs_ticks });
     if (code != 0) {
@@ -409,6 +415,22 @@ void rec_drain_release(int chunk)
 
 /* ---- snapshots and regions ---- */
 
+uint32_t rec_drain_find_segment(uint64_t ns)
+{
+    pthread_mutex_lock(&drain.io);
+    uint32_t number = rec_segments_find(&drain.segments, ns);
+    pthread_mutex_unlock(&drain.io);
+    return number;
+}
+
+uint64_t rec_drain_segment_begin_ns(uint32_t number)
+{
+    pthread_mutex_lock(&drain.io);
+    uint64_t ns = rec_segments_begin_ns(&drain.segments, number);
+    pthread_mutex_unlock(&drain.io);
+    return ns;
+}
+
 int rec_drain_snapshot(const char *process_path, uint32_t first_segment, struct pnr_clock_sample *end,
                        struct pnr_err *err)
 {
@@ -465,7 +487,7 @@ int rec_drain_move(const char *process_path, struct pnr_live live, const struct 
     if (result != 0) {
         pnr_live_close(&live, process_path, true);
     } else {
-        segments->n_bytes = drain.segments.n_bytes;
+        rec_segments_continue(segments, &drain.segments);
         rec_segments_stop(&drain.segments);
         drain.segments = *segments;
         rec_segments_hold(&drain.segments);

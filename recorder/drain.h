@@ -33,6 +33,7 @@ struct rec_drain_options {
     bool discards;                      /* on overflow, when no chunk is free, rec_drain_take gives none */
     void (*on_wake)(void);              /* what rec_worker_wake is for; the same after rec_drain_move; or NULL */
     void (*on_tick)(void);              /* called by the worker after each wait for work; or NULL */
+    uint64_t (*on_beat)(void);          /* called by it often; returns in how many ns it is to be called again; or NULL */
 };
 
 struct rec_drain_totals {
@@ -80,6 +81,13 @@ void rec_drain_release(int chunk);
  * reaches. Called in on_wake, or with the recording lock. Returns 0 or -1. */
 int rec_drain_snapshot(const char *process_path, uint32_t first_segment, struct pnr_clock_sample *end,
                        struct pnr_err *err);
+
+/* Returns the number of the first segment that is needed for all that happened from this moment on (CLOCK_MONOTONIC,
+ * ns). Called as rec_drain_snapshot. */
+uint32_t rec_drain_find_segment(uint64_t ns);
+
+/* Returns when a segment began, CLOCK_MONOTONIC; 0: that is not known any more. */
+uint64_t rec_drain_segment_begin_ns(uint32_t number);
 
 /* Writes all that is queued and ends the segment. Gives the number of the one that later blocks are in. No thread
  * may hold a chunk. Returns 0 or -1. */

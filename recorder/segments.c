@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "tree.h"
 #include "../format/capture.h"
 #include "../format/file.h"
@@ -122,6 +123,7 @@ static int start_segment(struct rec_segments *segments, uint32_t number, struct 
         return pnr_err_system(err, segments->path, "cannot make a segment");
     release_files(segments);
     segments->number = number;
+    segments->begin_ns[number % REC_SEGMENTS_KNOWN] = rec_clock_monotonic_ns();
     segments->size = 0;
     segments->first_block_ns = 0;
     return 0;
@@ -238,6 +240,28 @@ void rec_segments_remove(struct rec_segments *segments, const char *name)
     int above;
     pnr_file_path(path_prefix(segments, &above), name, segments->path);
     unlinkat(above, segments->path, 0);
+}
+
+/* ---- when segments began ---- */
+
+uint64_t rec_segments_begin_ns(const struct rec_segments *segments, uint32_t number)
+{
+    bool is_known = number <= segments->number && segments->number - number < REC_SEGMENTS_KNOWN;
+    return is_known ? segments->begin_ns[number % REC_SEGMENTS_KNOWN] : 0;
+}
+
+uint32_t rec_segments_find(const struct rec_segments *segments, uint64_t ns)
+{
+    uint32_t number = segments->number;
+    while (number > 1 && rec_segments_begin_ns(segments, number) > ns)
+        number--;
+    return rec_segments_begin_ns(segments, number) ? number : 1;
+}
+
+void rec_segments_continue(struct rec_segments *segments, const struct rec_segments *before)
+{
+    memcpy(segments->begin_ns, before->begin_ns, sizeof segments->begin_ns);
+    segments->n_bytes = before->n_bytes;
 }
 
 /* ---- copies for another capture ---- */

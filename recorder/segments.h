@@ -24,6 +24,9 @@
 /* Files that are open at a time, at most. Appending to another one costs an open(2) and a close(2). */
 #define REC_SEGMENTS_OPEN_FILES 8
 
+/* Of so many segments, the last ones, it is known when they began. */
+#define REC_SEGMENTS_KNOWN 64
+
 struct rec_thread_file {
     struct rec_file file;
     uint32_t thread;                    /* or PNR_SHORT_THREADS */
@@ -38,7 +41,8 @@ struct rec_segments {
     int directory;                      /* the process's, open; closed when no other descriptor is left; or -1 */
     struct stat directory_was;
     uint32_t number;                    /* of the last segment: 1, 2, ... */
-    uint64_t size;                      /* of it on disk */
+    uint64_t begin_ns[REC_SEGMENTS_KNOWN];      /* by number, modulo their count: CLOCK_MONOTONIC */
+    uint64_t size;                      /* of the last segment on disk */
     uint64_t first_block_ns;            /* when its first block was written, CLOCK_MONOTONIC; 0: it has none */
     uint64_t checked_ns;                /* when it was last checked what is too old */
     uint64_t n_blocks, n_bytes;         /* that were written */
@@ -68,6 +72,16 @@ bool rec_segments_locate(struct rec_segments *segments);
  * -1. */
 int rec_segments_link(const struct rec_segments *segments, const char *process_path, uint32_t first,
                       struct pnr_err *err);
+
+/* Returns the number of the first segment that is needed for all blocks that were written from this moment on
+ * (CLOCK_MONOTONIC, ns). It may have been evicted. */
+uint32_t rec_segments_find(const struct rec_segments *segments, uint64_t ns);
+
+/* Returns when the segment of this number began, CLOCK_MONOTONIC; 0: that is not known any more. */
+uint64_t rec_segments_begin_ns(const struct rec_segments *segments, uint32_t number);
+
+/* Continues to number segments after `before`, and remembers when those began. */
+void rec_segments_continue(struct rec_segments *segments, const struct rec_segments *before);
 
 /* Removes another file of the process. */
 void rec_segments_remove(struct rec_segments *segments, const char *name);

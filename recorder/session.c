@@ -276,27 +276,80 @@ static int copy_names(struct rec_file *copy, const char *process_path, const str
     return result;
 }
 
-int rec_session_snapshot(const char *path, const struct rec_region *region, char *taken, struct pnr_err *err)
+/* What is saved of the session, from a segment on: all of it, a region, or an excerpt. Two are NULL. */
+struct selected_part {
+    uint32_t first_segment;
+    const struct rec_region *region;
+    const struct rec_excerpt *excerpt;
+};
+
+/* Writes the name table of a snapshot that ends here. Returns 0 or -1. */
+static int write_names_of_part(const char *process_path, const struct selected_part *part, struct pnr_clock_sample end,
+                               struct pnr_err *err)
 {
-    char process_path[PATH_MAX];
     struct rec_file names = { .fd = -1 };
-    struct pnr_clock_sample end;
-    if (rec_session_make_capture(path, taken, err) != 0)
-        return -1;
-    if (pnr_capture_make_partial(taken, process_path, sizeof process_path, err) != 0) {
-        rmdir(taken);
-        return -1;
-    }
-    int result = rec_drain_snapshot(process_path, region ? region->first_segment : 1, &end, err);
-    if (result == 0)
-        result = copy_names(&names, process_path, region, err);
+    int result = copy_names(&names, process_path, part->region, err);
+    if (result == 0 && part->excerpt && part->first_segment > 1)
+        result = rec_names_append_number(&names, "first_segment", part->first_segment, err);
+    if (result == 0 && part->excerpt)
+        result = rec_names_append_property(&names, part->excerpt->key, part->excerpt->value, err);
     if (result == 0)
         result = rec_names_append_clock_sample(&names, "end", end, err);
     rec_file_release(&names);
+    return result;
+}
+
+/* Makes a capture of a part. Copies the path of its process to process_path (PATH_MAX bytes). Returns 0 or -1. */
+static int save_part(const char *path, const struct selected_part *part, char *taken, char *process_path,
+                     struct pnr_err *err)
+{
+    struct pnr_clock_sample end;
+    if (rec_session_make_capture(path, taken, err) != 0)
+        return -1;
+    if (pnr_capture_make_partial(taken, process_path, PATH_MAX, err) != 0) {
+        rmdir(taken);
+        return -1;
+    }
+    int result = rec_drain_snapshot(process_path, part->first_segment, &end, err);
     if (result == 0)
-        result = pnr_capture_publish_process(taken, (long)getpid(), process_path, sizeof process_path, err);
+        result = write_names_of_part(process_path, part, end, err);
+    if (result == 0)
+        result = pnr_capture_publish_process(taken, (long)getpid(), process_path, PATH_MAX, err);
     if (result != 0)
         remove_partial(taken, process_path);
+    return result;
+}
+
+int rec_session_snapshot(const char *path, const struct rec_region *region, char *taken, struct pnr_err *err)
+{
+    char process_path[PATH_MAX];
+    struct selected_part part = { region ? region->first_segment : 1, region, NULL };
+    return save_part(path, &part, taken, process_path, err);
+}
+
+const char *rec_session_path(void) { return session.capture_path; }
+
+/* Returns from when on a process that was saved from this segment on has everything; 0: from the segment's begin. */
+static uint64_t find_complete_ns(const char *process_path, uint32_t first_segment)
+{
+    uint32_t *numbers;
+    size_t n;
+    struct pnr_err err;
+    uint64_t ns = 0;
+    if (pnr_capture_segments(process_path, &numbers, &n, &err) != 0)
+        return 0;
+    if (n > 0 && numbers[0] > first_segment)
+        ns = rec_drain_segment_begin_ns(numbers[0]);
+    free(numbers);
+    return ns;
+}
+
+int rec_session_save_excerpt(const char *path, struct rec_excerpt *excerpt, char *taken, struct pnr_err *err)
+{
+    char process_path[PATH_MAX];
+    struct selected_part part = { rec_drain_find_segment(excerpt->from_ns), NULL, excerpt };
+    int result = save_part(path, &part, taken, process_path, err);
+    excerpt->complete_ns = result == 0 ? find_complete_ns(process_path, part.first_segment) : 0;
     return result;
 }
 

@@ -102,4 +102,17 @@ int rec_session_move(const char *path, const struct rec_region *region, const st
  * no files. */
 int rec_session_snapshot(const char *path, const struct rec_region *region, char *taken, struct pnr_err *err);
 
+/* Returns the path of the capture. Borrowed. */
+const char *rec_session_path(void);
+
+/* The recent part of the session, as a capture. */
+struct rec_excerpt {
+    uint64_t from_ns;                   /* all from then on is in it, CLOCK_MONOTONIC */
+    const char *key, *value;            /* a property that the capture gets */
+    uint64_t complete_ns;               /* given: from when on nothing is missing, if that is later than from_ns */
+};
+
+/* Makes a capture, as rec_session_snapshot does, of the segments that have what is wanted. */
+int rec_session_save_excerpt(const char *path, struct rec_excerpt *excerpt, char *taken, struct pnr_err *err);
+
 #endif

@@ -17,6 +17,7 @@
 #include "remarks.h"
 #include "self_test.h"
 #include "setuid.h"
+#include "watch.h"
 #include "state.h"
 #include "../conversion.h"
 #include "../diagnostics.h"
@@ -618,6 +619,18 @@ PyDoc_STRVAR(flow_doc,
 "flow(id, /)\n--\n\n"
 "Joins the slices in which it is called with the same id (int or str) by arrows, in the order of time. A slice is a\n"
 "call or a span.");
+PyDoc_STRVAR(make_watch_doc,
+"make_watch(parse_duration, find_id, decorate)\n--\n\n"
+"Returns the class panopticon_rec.watch. parse_duration: returns nanoseconds. find_id: returns the id of what this\n"
+"thread works on, str or None. decorate: returns a function that is watched, of a watch and a function.");
+
+static PyObject *py_make_watch(PyObject *self, PyObject *args)
+{
+    PyObject *parse_duration, *find_id, *decorate;      /* borrowed */
+    (void)self;
+    return PyArg_ParseTuple(args, "OOO:make_watch", &parse_duration, &find_id, &decorate) ?
+           rec_watch_make_type(parse_duration, find_id, decorate) : NULL;
+}
 
 /* ---- module ---- */
 
@@ -637,6 +650,7 @@ static PyMethodDef methods[] = {
     { "counter", (PyCFunction)(void (*)(void))rec_remarks_counter, METH_FASTCALL | METH_KEYWORDS, counter_doc },
     { "flow", rec_remarks_flow, METH_O, flow_doc },
     { "set_self_test", py_set_self_test, METH_O, set_self_test_doc },
+    { "make_watch", py_make_watch, METH_VARARGS, make_watch_doc },
     { 0 }
 };
 

@@ -11,6 +11,7 @@
 #include "recording.h"
 #include "../bell.h"
 #include "../diagnostics.h"
+#include "../incidents.h"
 
 #define AN_EXCEPTION 0                  /* that has ended the program or a thread; no signal has this number */
 #define SAVE_WAIT_NS 20000000           /* how often it is checked whether the drain's thread is away */
@@ -95,6 +96,7 @@ void rec_occasions_on_wake(void)
         occasions.save_result = rec_session_snapshot(path, NULL, occasions.save_taken, &occasions.save_err);
         rec_bell_ring(&occasions.saved);
     }
+    rec_incidents_save_due();
 }
 
 /* ---- signals and exceptions ---- */

@@ -19,6 +19,7 @@
 #include "trampoline.h"
 #include "../diagnostics.h"
 #include "../fork_memory.h"
+#include "../incidents.h"
 #include "../survey.h"
 #include "../../format/capture.h"
 
@@ -278,6 +279,7 @@ static void forget_parent(enum rec_state before)
         recording.engine->enter(REC_ENTER_FORK);
     rec_captures_forked();
     rec_occasions_forked();
+    rec_incidents_forked();
     rec_threads_forget_current();
     rec_functions_start(true);          /* the tags on the stack number the parent's names */
 }
@@ -444,7 +446,7 @@ static bool prepare_start(bool joins, PyObject *properties, PyObject *dict)
         *recording.unannounced = 0;
     recording.drain = (struct rec_drain_options){ .limits = { options->max_size, options->last_ns },
                                                   .discards = options->discards, .on_wake = rec_occasions_on_wake,
-                                                  .on_tick = look_soon };
+                                                  .on_tick = look_soon, .on_beat = rec_incidents_wait_ns };
     return true;
 }
 
@@ -572,6 +574,11 @@ int rec_recording_save(const char *path, char *taken)
     return join_if_pending() ? rec_occasions_save(path, taken) : raise_not_recorded();
 }
 
+bool rec_recording_report_incident(const struct rec_incident *incident, const struct rec_incident_limits *limits)
+{
+    return join_if_pending() && rec_incidents_report(incident, limits);
+}
+
 void rec_recording_report_exception(void)
 {
     if (rec_recording_is_on() && rec_threads.on_exception)
@@ -623,6 +630,7 @@ void rec_recording_end(bool is_finalized, struct rec_totals *totals)
     rec_occasions_release_all();
     if (!rec_state_is(REC_STOPPING))
         return;                         /* nothing of this process's own */
+    rec_incidents_end();
     bool are_c_calls_missing = rec_c_calls_were_displaced();
     if (rec_threads.missing)
         rec_name_table_add_property("calls_missing", rec_threads.missing);

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "../incidents.h"
 #include "../session.h"
 
 /* Returns 0, or -1 with an exception set. */
@@ -57,6 +58,9 @@ int rec_recording_resume(void);
 /* Saves what this process has recorded up to now as a capture of its own, at path or at the next free name, which is
  * copied to taken (PATH_MAX bytes). Other threads run meanwhile. Returns 0, or -1 with an exception set. */
 int rec_recording_save(const char *path, char *taken);
+
+/* Lets the time around an incident be saved (incidents.h). Returns false when it is not saved. */
+bool rec_recording_report_incident(const struct rec_incident *incident, const struct rec_incident_limits *limits);
 
 /* Calls func(arg), in which this process becomes this user, and makes sure that its recording can go on. */
 void rec_recording_change_user(uid_t user, void (*func)(void *), void *arg);

@@ -31,10 +31,10 @@ import sys
 
 import _signal
 
-from . import options
+from . import options, sections
 
 __all__ = ["AsyncTracer", "Recorded", "Recorder", "counter", "flow", "mark", "pause", "record", "resume", "snapshot",
-           "span"]
+           "span", "watch"]
 __version__ = "0.2.0"     # of the converter, too: SConstruct reads it here
 
 UNUSABLE = None     # why this interpreter cannot be recorded, and what to do: a line
@@ -210,6 +210,10 @@ def snapshot(path="run-snapshot.pnr"):
     Returns its absolute path. When there is one already, run-snapshot-2.pnr, ... is taken instead.
     Raises OSError when it cannot be written, RuntimeError when this process is not being recorded."""
     return _recorder.snapshot(os.fspath(path))
+
+
+watch = (_recorder.make_watch(options.parse_duration, sections.find_trace_id, sections.decorate) if _recorder else
+         sections.watch)
 
 
 # ---- IPython and Jupyter (notebook.py) ----

@@ -46,6 +46,29 @@ Test(segments, are_of_64_mib_without_limits)
     rec_segments_stop(&process.segments);
 }
 
+/* The segment in which a moment lies has all blocks that were written from then on, or a later one has. */
+Test(segments, are_found_by_a_moment)
+{
+    struct process process;
+    uint64_t begins[70] = { 0 };
+    make_process(&process, 7, 1, (struct rec_limits){ 0, 0 });
+    for (uint32_t number = 2; number < 70; number++) {
+        append(&process, number);
+        uint64_t before = now();
+        cr_assert_eq(rec_segments_roll(&process.segments, &err), 0);
+        begins[number] = rec_segments_begin_ns(&process.segments, number);
+        cr_expect(before <= begins[number] && begins[number] <= now());
+    }
+    cr_expect_eq(rec_segments_find(&process.segments, now()), 69);
+    cr_expect_eq(rec_segments_find(&process.segments, begins[69]), 69);
+    cr_expect_eq(rec_segments_find(&process.segments, begins[69] - 1), 68);
+    cr_expect_eq(rec_segments_find(&process.segments, begins[6]), 6, "64 of them are known");
+    cr_expect_eq(rec_segments_find(&process.segments, begins[6] - 1), 1, "what is not known is taken whole");
+    cr_expect_eq(rec_segments_begin_ns(&process.segments, 5), 0);
+    cr_expect_eq(rec_segments_begin_ns(&process.segments, 70), 0);
+    rec_segments_stop(&process.segments);
+}
+
 Test(segments, are_a_part_of_the_greatest_size)
 {
     struct process process;
