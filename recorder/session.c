@@ -9,6 +9,7 @@
 
 #include "budget.h"
 #include "stretches.h"
+#include "diagnostics.h"
 #include "file.h"
 #include "finish.h"
 #include "ledger.h"
@@ -276,12 +277,22 @@ static int copy_names(struct rec_file *copy, const char *process_path, const str
     return result;
 }
 
-int rec_session_snapshot(const char *path, const struct rec_region *region, char *taken, struct pnr_err *err)
+/* Reports a snapshot that is there, but not in the list. */
+static void list_snapshot(const char *path)
+{
+    char text[512];
+    struct pnr_err err;
+    if (rec_drain_list_snapshot(path, &err) != 0)
+        rec_warn("%s; the snapshot %s is not in the list", pnr_err_describe(&err, text, sizeof text), path);
+}
+
+int rec_session_snapshot(const char *path, bool joins, const struct rec_region *region, char *taken,
+                         struct pnr_err *err)
 {
     char process_path[PATH_MAX];
     struct rec_file names = { .fd = -1 };
     struct pnr_clock_sample end;
-    if (rec_session_make_capture(path, taken, err) != 0)
+    if ((joins ? make_absolute(path, taken, PATH_MAX, err) : rec_session_make_capture(path, taken, err)) != 0)
         return -1;
     if (pnr_capture_make_partial(taken, process_path, sizeof process_path, err) != 0) {
         rmdir(taken);
@@ -297,6 +308,8 @@ int rec_session_snapshot(const char *path, const struct rec_region *region, char
         result = pnr_capture_publish_process(taken, (long)getpid(), process_path, sizeof process_path, err);
     if (result != 0)
         remove_partial(taken, process_path);
+    else
+        list_snapshot(taken);
     return result;
 }
 
