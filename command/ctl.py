@@ -119,8 +119,8 @@ class Process:
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(ANSWER_S)
         try:
-            connection.connect(f"/proc/self/fd/{folder}/{SOCKET}" if os.path.isdir("/proc/self/fd") else
-                               os.path.join(self.folder, SOCKET))
+            connect(connection, f"/proc/self/fd/{folder}/{SOCKET}" if os.path.isdir("/proc/self/fd") else
+                    os.path.join(self.folder, SOCKET))
         except BaseException:
             connection.close()
             raise
@@ -140,8 +140,8 @@ class Process:
         except (ConnectionRefusedError, FileNotFoundError):
             raise Ended from None
         except TimeoutError:
-            raise Refused(f"it has not answered for {ANSWER_S} s: its threads may be in C code or stopped; a change is "
-                          "made when one of them runs Python code again") from None
+            raise Refused(f"it has not answered for {ANSWER_S} s: its threads may be stopped, or in C code; what was "
+                          "asked for may be done when one of them runs Python code again") from None
         except OSError as error:
             raise Refused(error.strerror or str(error)) from None
         if not answer.endswith(b"\0\0"):
@@ -164,6 +164,18 @@ class Refused(Exception):
 
 class Ended(Exception):
     """The process has ended meanwhile."""
+
+
+def connect(connection, path):
+    """Connect, also when very many others wait for that."""
+    end = time.monotonic() + ANSWER_S
+    while True:
+        try:
+            return connection.connect(path)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise TimeoutError from None
+            time.sleep(0.01)
 
 
 def receive_all(connection):
@@ -269,7 +281,7 @@ class Names:
     """The names of the threads and functions of a process, read as far as they are written (specs/capture-format.md)."""
 
     def __init__(self, folder):
-        self.threads, self.functions = {}, {}
+        self.threads, self.functions, self.ledgers = {}, {}, set()
         try:
             with open(os.path.join(folder, "names"), "rb") as file:
                 data = file.read()
@@ -277,14 +289,16 @@ class Names:
             data = b""
         at = 16
         while at + 40 <= len(data):
-            size, kind, _, _, index, _, *sizes = struct.unpack_from("<IBBHII3I", data, at)
+            size, type_, kind, _, index, _, *sizes = struct.unpack_from("<IBBHII3I", data, at)
             if not 40 <= size <= len(data) - at:
                 break
             first, second, _ = cut(data[at + 40:at + size], sizes)
-            if kind == 1:
+            if type_ == 1:
                 self.functions.setdefault(index, f"{first}.{second}" if first else second)
-            elif kind == 2:
+            elif type_ == 2:
                 self.threads[index] = first
+                if kind == 2:
+                    self.ledgers.add(index)
             at += size
 
 
@@ -313,7 +327,7 @@ def read_status(process, answer):
         elif key != "pid":
             found[key] = int(value) if value.isdigit() else value
     found["threads"] = [{"number": number, "name": names.threads.get(number, ""), "events": n}
-                        for number, n in sorted(events.items())]
+                        for number, n in sorted(events.items()) if number not in names.ledgers]
     return found
 
 

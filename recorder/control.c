@@ -71,7 +71,7 @@ static int bind_below(int directory)
     unlinkat(directory, REC_CONTROL_SOCKET, 0);         /* that of a process that had this directory before, if any */
     /* The directory has the mode 0700, so that nobody comes in between. */
     if (bind(fd, (struct sockaddr *)&address, sizeof address) == 0 &&
-        fchmodat(directory, REC_CONTROL_SOCKET, 0600, 0) == 0 && listen(fd, N_CONNECTIONS) == 0)
+        fchmodat(directory, REC_CONTROL_SOCKET, 0600, 0) == 0 && listen(fd, 4 * N_CONNECTIONS) == 0)
         return fd;
     int error = errno;
     close(fd);

@@ -445,6 +445,13 @@ void rec_drain_release(int chunk)
 
 /* ---- snapshots and regions ---- */
 
+/* Ends the segment, and links the finished ones into another process directory. With `io`. Returns 0 or -1. */
+static int roll_and_link(const char *process_path, uint32_t first_segment, struct pnr_err *err)
+{
+    return rec_segments_roll(&drain.segments, err) != 0 ? -1 :
+           rec_segments_link(&drain.segments, process_path, first_segment, err);
+}
+
 int rec_drain_snapshot(const char *process_path, uint32_t first_segment, struct pnr_clock_sample *end,
                        struct pnr_err *err)
 {
@@ -454,10 +461,8 @@ int rec_drain_snapshot(const char *process_path, uint32_t first_segment, struct 
     *end = snapshot.end;
     if (result != 0)
         pnr_err_set(err, PNR_E_MEMORY, process_path, 0, "out of memory");
-    if (result == 0)
-        result = rec_segments_roll(&drain.segments, err);
-    if (result == 0)
-        result = rec_segments_link(&drain.segments, process_path, first_segment, err);
+    else if ((result = roll_and_link(process_path, first_segment, err)) != 0 && has_moved(err))
+        result = roll_and_link(process_path, first_segment, err);
     uint32_t number = drain.segments.number;
     pthread_mutex_unlock(&drain.io);
     if (result == 0)
@@ -542,18 +547,22 @@ void rec_drain_look(struct rec_drain_status *status, void (*each)(void *arg, uin
     pthread_mutex_unlock(&drain.lock);
 }
 
+struct rec_limits rec_drain_limits(void)
+{
+    pthread_mutex_lock(&drain.io);
+    struct rec_limits limits = drain.options.limits;
+    pthread_mutex_unlock(&drain.io);
+    return limits;
+}
+
 int rec_drain_set_limits(const struct rec_limits *limits, struct pnr_err *err)
 {
-    int result = 0;
     pthread_mutex_lock(&drain.io);
-    struct rec_limits before = drain.options.limits;
-    drain.options.limits = drain.segments.limits = *limits;
-    if (rec_drain_has_failed())
-        result = (*err = drain.failure, -1);
-    else
-        result = rec_segments_roll(&drain.segments, err);       /* evicts what is too much now */
-    if (result != 0)
-        drain.options.limits = drain.segments.limits = before;
+    int result = rec_drain_has_failed() ? (*err = drain.failure, -1) : rec_segments_limit(&drain.segments, limits, err);
+    if (result != 0 && has_moved(err))
+        result = rec_segments_limit(&drain.segments, limits, err);
+    if (result == 0)
+        drain.options.limits = *limits;
     pthread_mutex_unlock(&drain.io);
     return result;
 }
@@ -576,6 +585,13 @@ int rec_drain_list_snapshot(const char *path, struct pnr_err *err)
     rec_file_release(&file);
     pthread_mutex_unlock(&drain.io);
     return result;
+}
+
+void rec_drain_copy_path(char *path)
+{
+    pthread_mutex_lock(&drain.io);
+    strcpy(path, drain.process_path);
+    pthread_mutex_unlock(&drain.io);
 }
 
 /* ---- another user ---- */

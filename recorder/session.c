@@ -269,7 +269,9 @@ void rec_session_discard(struct rec_totals *totals)
 static int copy_names(struct rec_file *copy, const char *process_path, const struct rec_region *region,
                       struct pnr_err *err)
 {
-    int result = rec_name_table_copy(copy, process_path, err);
+    char from[PATH_MAX];
+    rec_drain_copy_path(from);
+    int result = rec_name_table_copy(copy, from, process_path, err);
     if (result == 0 && region)
         result = rec_names_append_clock_sample(copy, "start", region->start, err);
     if (result == 0 && region)

@@ -23,7 +23,7 @@ static struct {
     bool is_announced;                  /* the pending call is there */
     uint64_t id;                        /* of the connection */
     const struct command *command;
-    char *argument;                     /* owned; NULL: none */
+    char *request;                      /* owned: the whole message */
     const char *fault;                  /* why it was not carried out; NULL: it was */
 } order;
 
@@ -36,8 +36,10 @@ static size_t n_rules;
 struct command {
     const char *name;
     size_t min_arguments, max_arguments;
-    void (*answer)(const char *request, struct rec_reply *reply);       /* on the drain's thread; or: */
-    const char *(*carry_out)(const char *argument);     /* with the GIL; returns why it cannot be done, or NULL */
+    /* With the GIL; or NULL. Returns why it cannot be done, or NULL. */
+    const char *(*carry_out)(const char *request);
+    /* After it, on the drain's thread. */
+    void (*answer)(const char *request, struct rec_reply *reply);
 };
 
 /* ---- answers ---- */
@@ -103,25 +105,37 @@ static void answer_snapshot(const char *request, struct rec_reply *reply)
     }
 }
 
-/* Arguments: "last" and ns, or "max-size" and bytes, or both. 0: no limit. What is not named stays as it is. */
-static void answer_limits(const char *request, struct rec_reply *reply)
+/* Arguments: "last" and ns, or "max-size" and bytes, or both. 0: no limit. What is not named stays as it is. Returns why
+ * they are not valid, or NULL. */
+static const char *read_limits(const char *request, struct rec_limits *limits)
 {
-    struct rec_drain_status status;
-    struct pnr_err err;
     const char *name;
-    rec_drain_look(&status, add_thread, &(struct rec_reply){ .has_failed = true });
     for (size_t i = N_WORDS; (name = rec_message_field(request, i)); i += 2) {
         const char *value = rec_message_field(request, i + 1);
         bool is_last = strcmp(name, "last") == 0;
         if (!value || (!is_last && strcmp(name, "max-size") != 0) ||
-            !rec_message_number(value, is_last ? &status.limits.last_ns : &status.limits.max_size)) {
-            refuse(reply, "limits are 'last' and a number of ns, or 'max-size' and a number of bytes");
-            return;
-        }
+            !rec_message_number(value, is_last ? &limits->last_ns : &limits->max_size))
+            return "limits are 'last' and a number of ns, or 'max-size' and a number of bytes";
     }
-    if (status.limits.max_size && status.limits.max_size < REC_MIN_SIZE)
-        refuse(reply, "a capture takes at least 16M");
-    else if (rec_recording_set_limits(&status.limits, &err) != 0)
+    return limits->max_size && limits->max_size < REC_MIN_SIZE ? "a capture takes at least 16M" : NULL;
+}
+
+/* The capture says that data may be evicted from it before that happens. */
+static const char *order_limits(const char *request)
+{
+    struct rec_limits limits = rec_drain_limits();
+    const char *fault = read_limits(request, &limits);
+    if (!fault)
+        rec_recording_announce_limits(&limits);
+    return fault;
+}
+
+static void answer_limits(const char *request, struct rec_reply *reply)
+{
+    struct pnr_err err;
+    struct rec_limits limits = rec_drain_limits();
+    read_limits(request, &limits);
+    if (rec_recording_set_limits(&limits, &err) != 0)
         refuse_for(reply, &err);
     else
         rec_reply_add(reply, "ok");
@@ -136,35 +150,62 @@ static const char *fault_of(int result)
     return result == 0 ? NULL : "the process is not being recorded, or has no memory left";
 }
 
-static const char *order_pause(const char *argument) { (void)argument; return fault_of(rec_recording_pause()); }
-static const char *order_resume(const char *argument) { (void)argument; return fault_of(rec_recording_resume()); }
+static const char *order_pause(const char *request) { (void)request; return fault_of(rec_recording_pause()); }
+static const char *order_resume(const char *request) { (void)request; return fault_of(rec_recording_resume()); }
 
-static const char *order_stop(const char *argument)
+static const char *order_stop(const char *request)
 {
-    (void)argument;
+    (void)request;
     rec_recording_stop_early();
     return NULL;
 }
 
-static const char *order_exclude(const char *glob)
+static const char *order_exclude(const char *request)
 {
-    return fault_of(rec_recording_override_filter(PNR_FILTER_EXCLUDE, glob));
+    return fault_of(rec_recording_override_filter(PNR_FILTER_EXCLUDE, rec_message_field(request, N_WORDS)));
 }
 
-static const char *order_include(const char *glob)
+static const char *order_include(const char *request)
 {
-    return fault_of(rec_recording_override_filter(PNR_FILTER_INCLUDE, glob));
+    return fault_of(rec_recording_override_filter(PNR_FILTER_INCLUDE, rec_message_field(request, N_WORDS)));
+}
+
+/* Keeps a rule for the status. One of the same glob is void from now on; of very many the first is forgotten. */
+static void keep_rule(const char *name, const char *glob)
+{
+    size_t size = strlen(name) + strlen(glob) + 2, n = 0;
+    char *text = malloc(size);
+    for (size_t i = 0; i < n_rules; i++) {
+        bool is_too_many = n_rules - i + n > sizeof rules / sizeof *rules - 1;
+        if (strcmp(strchr(rules[i].text, ' ') + 1, glob) == 0 || is_too_many)
+            free(rules[i].text);
+        else
+            rules[n++] = rules[i];
+    }
+    n_rules = n;
+    if (text) {
+        snprintf(text, size, "%s %s", name, glob);
+        rules[n_rules++].text = text;
+    }
+}
+
+static void answer_done(const char *request, struct rec_reply *reply)
+{
+    const char *glob = rec_message_field(request, N_WORDS);
+    if (glob)
+        keep_rule(rec_message_field(request, 1), glob);
+    rec_reply_add(reply, "ok");
 }
 
 static const struct command commands[] = {
-    { "status", 0, 0, .answer = answer_status },
-    { "snapshot", 1, 2, .answer = answer_snapshot },
-    { "limits", 2, 4, .answer = answer_limits },
-    { "pause", 0, 0, .carry_out = order_pause },
-    { "resume", 0, 0, .carry_out = order_resume },
-    { "stop", 0, 0, .carry_out = order_stop },
-    { "exclude", 1, 1, .carry_out = order_exclude },
-    { "include", 1, 1, .carry_out = order_include },
+    { "status", 0, 0, NULL, answer_status },
+    { "snapshot", 1, 2, NULL, answer_snapshot },
+    { "limits", 2, 4, order_limits, answer_limits },
+    { "pause", 0, 0, order_pause, answer_done },
+    { "resume", 0, 0, order_resume, answer_done },
+    { "stop", 0, 0, order_stop, answer_done },
+    { "exclude", 1, 1, order_exclude, answer_done },
+    { "include", 1, 1, order_include, answer_done },
 };
 
 /* Called by the interpreter between two instructions. */
@@ -176,7 +217,7 @@ static int carry_order_out(void *unused)
     if (atomic_load(&order.state) != ORDER_WAITS || PyThreadState_Get()->interp != rec_threads.interp)
         return 0;
     PyErr_Fetch(&type, &value, &traceback);
-    order.fault = order.command->carry_out(order.argument);
+    order.fault = order.command->carry_out(order.request);
     PyErr_Restore(type, value, traceback);
     atomic_store(&order.state, ORDER_DONE);
     if (rec_state_is(REC_WITH_FILES))
@@ -196,64 +237,56 @@ static bool request_call(void)
 
 static void clear_order(void)
 {
-    free(order.argument);
-    order.argument = NULL;
+    free(order.request);
+    order.request = NULL;
     order.is_announced = false;
     order.command = NULL;
     order.id = 0;
     atomic_store(&order.state, NO_ORDER);
 }
 
-/* Keeps a rule for the status. One of the same glob is void from now on; of very many the first is forgotten. */
-static void keep_rule(const char *name, const char *glob)
+/* Begins an order. The connection may be gone when it is carried out. Returns false when out of memory. */
+static bool begin_order(uint64_t id, const struct command *command, const char *request)
 {
-    size_t size = strlen(name) + strlen(glob) + 2, n = 0;
-    char *text = malloc(size);
-    for (size_t i = 0; i < n_rules; i++) {
-        if (strcmp(strchr(rules[i].text, ' ') + 1, glob) == 0 || n_rules - i + n > sizeof rules / sizeof *rules - 1)
-            free(rules[i].text);
-        else
-            rules[n++] = rules[i];
-    }
-    n_rules = n;
-    if (text) {
-        snprintf(text, size, "%s %s", name, glob);
-        rules[n_rules++].text = text;
-    }
-}
-
-/* Begins an order. The connection may be gone when it is carried out. */
-static void begin_order(uint64_t id, const struct command *command, const char *argument)
-{
+    size_t size = 1;
+    for (size_t i = 0; rec_message_field(request, i); i++)
+        size += strlen(rec_message_field(request, i)) + 1;
+    if (!(order.request = malloc(size)))
+        return false;
+    memcpy(order.request, request, size);
     order.id = id;
     order.command = command;
     order.fault = NULL;
-    order.argument = argument ? strdup(argument) : NULL;
     atomic_store(&order.state, ORDER_WAITS);
+    return true;
 }
 
 static void end_order(struct rec_reply *reply)
 {
-    if (order.fault) {
+    if (order.fault)
         refuse(reply, order.fault);
-    } else {
-        rec_reply_add(reply, "ok");
-        if (order.argument)
-            keep_rule(order.command->name, order.argument);
-    }
+    else
+        order.command->answer(order.request, reply);
     clear_order();
 }
 
-/* Answers when the order is carried out. Returns false until then. */
-static bool follow_order(uint64_t id, const struct command *command, const char *argument, struct rec_reply *reply)
+/* Ends an order of which the client has gone. */
+static void end_abandoned_order(void)
 {
-    if (atomic_load(&order.state) == ORDER_DONE && order.id != id && !rec_control_is_connected(order.id)) {
-        struct rec_reply unread = { 0 };
-        end_order(&unread);
-        rec_reply_clear(&unread);
+    struct rec_reply unread = { 0 };
+    end_order(&unread);
+    rec_reply_clear(&unread);
+}
+
+/* Answers when the order is carried out. Returns false until then. */
+static bool follow_order(uint64_t id, const struct command *command, const char *request, struct rec_reply *reply)
+{
+    if (atomic_load(&order.state) == ORDER_DONE && order.id != id && !rec_control_is_connected(order.id))
+        end_abandoned_order();
+    if (atomic_load(&order.state) == NO_ORDER && !begin_order(id, command, request)) {
+        refuse(reply, "out of memory");
+        return true;
     }
-    if (atomic_load(&order.state) == NO_ORDER)
-        begin_order(id, command, argument);
     if (atomic_load(&order.state) == ORDER_WAITS && !order.is_announced)
         order.is_announced = request_call();
     if (order.id != id || atomic_load(&order.state) != ORDER_DONE)
@@ -306,7 +339,7 @@ bool rec_commands_answer(uint64_t id, const char *request, struct rec_reply *rep
         return true;
     }
     if (command->carry_out)
-        return follow_order(id, command, rec_message_field(request, N_WORDS), reply);
+        return follow_order(id, command, request, reply);
     command->answer(request, reply);
     return true;
 }

@@ -299,6 +299,14 @@ static void disown_parent(enum rec_state before)
     rec_survey_forked();
 }
 
+void rec_recording_announce_limits(const struct rec_limits *limits)
+{
+    if (limits->max_size)
+        rec_name_table_add_number("max_size", limits->max_size);
+    if (limits->last_ns)
+        rec_name_table_add_number("last_ns", limits->last_ns);
+}
+
 static void write_properties(void)
 {
     const struct rec_options *options = &rec_captures.written.options;
@@ -315,10 +323,7 @@ static void write_properties(void)
         rec_warn("no memory for a sparse clock: it is read at each event");
     if (options->max_overhead_ppm)
         rec_cost_write_budget(options->max_overhead_ppm);
-    if (options->max_size)
-        rec_name_table_add_number("max_size", options->max_size);
-    if (options->last_ns)
-        rec_name_table_add_number("last_ns", options->last_ns);
+    rec_recording_announce_limits(&(struct rec_limits){ options->max_size, options->last_ns });
 }
 
 /* Starts the budget, if there is one. The engine has not entered. Returns 0 or -1. */

@@ -61,6 +61,9 @@ int rec_recording_resume(void);
  * is recorded no more has ended for them. Returns 0, or -1 with an exception set. */
 int rec_recording_override_filter(enum pnr_filter_action action, const char *glob);
 
+/* Adds limits to the properties of the capture: data may be evicted from now on. */
+void rec_recording_announce_limits(const struct rec_limits *limits);
+
 /* Keeps other limits from now on, also in children that are forked later. Called without the GIL. Returns 0, or -1 and
  * nothing has changed. */
 int rec_recording_set_limits(const struct rec_limits *limits, struct pnr_err *err);
