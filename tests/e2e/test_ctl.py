@@ -103,14 +103,17 @@ class Controlled(e2e.EndToEnd):
         self.assertEqual((process.returncode, out), (status, "end\n"), err)
         return err
 
-    def order(self, process, *words):
-        """Send a command that the program carries out when it runs Python code: here, when it has read a line."""
+    def order(self, process, *words, status=0):
+        """Send a command that the program carries out when it runs Python code: here, when it has read a line. Returns what is
+        on standard error."""
         asked = subprocess.Popen([*COMMAND, "ctl", "run.pnr", *words], cwd=self.directory, env=e2e.environment(),
                                  stderr=subprocess.PIPE, text=True)
         while asked.poll() is None:
             self.call(process, 0)
             time.sleep(0.01)
-        self.assertEqual((asked.returncode, asked.communicate()[1]), (0, ""))
+        err = asked.communicate()[1]
+        self.assertEqual((asked.returncode, bool(err)), (status, status != 0), err)
+        return err
 
     def sockets(self):
         return glob.glob(glob.escape(self.path("run.pnr")) + "/process-*/control")
@@ -164,8 +167,8 @@ class Commands(Controlled):
                 self.assertGreaterEqual(counts["__main__.leaf"], 3 + 7 + 11 + 2 + 1 + 5)
                 self.assertLessEqual(counts["__main__.leaf"], 3 + 7 + 11 + 2 + 1 + 9 + n_steps)
                 self.assertEqual(counts["__main__.main"], 2)
-                self.assertEqual(len([one for one in trace.slices if "exit_missing" in one.flags
-                                      and one.function.name not in ("__main__.main", "__main__.inside")]), 0)
+                n_open = sum("exit_missing" in one.flags for one in trace.slices)       # at one of the 7 orders
+                self.assertLessEqual(n_open, 7 * 5)
 
     def test_pause_and_resume(self):
         process = self.start(SERVED, "-q")
@@ -236,12 +239,12 @@ class Commands(Controlled):
 
     def test_limits(self):
         process = self.start(SERVED, "-q")
-        self.ctl("limits", "--last", "60s", "--max-size", "1G")
+        self.order(process, "limits", "--last", "60s", "--max-size", "1G")
         self.assertEqual([self.status()[0][key] for key in ("last_ns", "max_size")], [60 * 10**9, 2**30])
-        self.ctl("limits", "--last", "0s")
+        self.order(process, "limits", "--last", "0s")
         self.assertEqual([self.status()[0][key] for key in ("last_ns", "max_size")], [0, 2**30])
-        self.assertIn("at least 16M", self.ctl("limits", "--max-size", "1M", status=2))
-        self.assertIn("leaves no room", self.ctl("limits", "--max-size", "20M", status=2))       # `live` takes 32 MB
+        self.assertIn("at least 16M", self.order(process, "limits", "--max-size", "1M", status=2))
+        self.assertIn("leaves no room", self.order(process, "limits", "--max-size", "20M", status=2))   # `live` takes 32 MB
         self.assertEqual(self.status()[0]["max_size"], 2**30)
         self.finish(process)
 
@@ -249,7 +252,7 @@ class Commands(Controlled):
         """From a limit on, old segments go, and recent ones stay."""
         process = self.start(SERVED, "-q")
         self.call(process, 20000)
-        self.ctl("limits", "--last", "300ms")
+        self.order(process, "limits", "--last", "300ms")
         end = time.monotonic() + 3
         while time.monotonic() < end:
             self.call(process, 3000)
