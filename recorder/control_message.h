@@ -19,7 +19,7 @@ size_t rec_message_find_end(const char *bytes, size_t size);
 /* Returns a field of a whole message, from 0; NULL when it has fewer. */
 const char *rec_message_field(const char *message, size_t n);
 
-/* Reads a field as a decimal number. Returns false when it is none, or is above UINT64_MAX. */
+/* Reads a field as a decimal number. Returns false when it is not one, or is above UINT64_MAX. */
 bool rec_message_number(const char *field, uint64_t *number);
 
 /* A message to be sent. */

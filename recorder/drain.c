@@ -132,7 +132,7 @@ static void free_if_done(struct rec_stream *stream)
 }
 
 /* Counts a block that has been written. With `io`. */
-static void count_written(struct rec_stream *stream, uint32_t n_events)
+static void count_block(struct rec_stream *stream, uint32_t n_events)
 {
     if (!stream->n_written++) {
         stream->older = drain.newest;
@@ -183,7 +183,7 @@ static bool write_in_order(int chunk, const void *bytes, size_t size)
         pnr_live_count_block(&drain.live, (uint32_t)chunk, drain.chunks[chunk].n_events);
         pnr_live_free(&drain.live, (uint32_t)chunk);
         drain.chunks[chunk].stream = NULL;
-        count_written(stream, drain.chunks[chunk].n_events);
+        count_block(stream, drain.chunks[chunk].n_events);
     }
     pthread_cond_broadcast(&drain.written);
     pthread_mutex_unlock(&drain.io);
