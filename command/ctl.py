@@ -129,26 +129,28 @@ class Process:
         return connection
 
     def ask(self, *words):
-        """Send a request. Returns the answer as (name, value) pairs of bytes. Raises Refused with the reason why there is
-        none, or Ended when the process has ended."""
+        """Send a request. Returns the answer as (name, value) pairs of bytes. Raises RefusedError with the reason why there
+        is not one, or EndedError when the process has ended."""
         if not self.has_socket():
-            raise Refused("it has no control socket: the file system of the capture may not have any")
+            raise RefusedError("it has no control socket: the file system of the capture may not have any")
         try:
             with self.connect() as connection:
                 connection.sendall(b"".join(os.fsencode(word) + b"\0" for word in (VERSION, *words)) + b"\0")
                 answer = receive_all(connection)
         except (ConnectionRefusedError, FileNotFoundError):
-            raise Ended from None
+            raise EndedError from None
         except TimeoutError:
-            raise Refused(f"it has not answered for {ANSWER_S} s: its threads may be stopped, or in C code; what was "
+            raise RefusedError(f"it has not answered for {ANSWER_S} s: its threads may be stopped, or in C code; what was "
                           "asked for may be done when one of them runs Python code again") from None
         except OSError as error:
-            raise Refused(error.strerror or str(error)) from None
+            raise RefusedError(error.strerror or str(error)) from None
         if not answer.endswith(b"\0\0"):
-            raise (Refused("it has closed the connection: it belongs to another user") if self.is_anothers() else Ended)
+            if self.is_anothers():
+                raise RefusedError("it has closed the connection: it belongs to another user")
+            raise EndedError
         fields = answer[:-2].split(b"\0")
         if fields[0] != b"ok":
-            raise Refused(os.fsdecode(fields[-1]))
+            raise RefusedError(os.fsdecode(fields[-1]))
         return list(zip(fields[1::2], fields[2::2]))
 
     def is_anothers(self):
@@ -158,11 +160,11 @@ class Process:
             return False
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The process has not done what was asked."""
 
 
-class Ended(Exception):
+class EndedError(Exception):
     """The process has ended meanwhile."""
 
 
@@ -208,9 +210,9 @@ def ask_all(processes, *words):
     def ask(process):
         try:
             return process, process.ask(*words), None
-        except Refused as reason:
+        except RefusedError as reason:
             return process, None, str(reason)
-        except Ended:
+        except EndedError:
             return None
 
     if not processes:
@@ -231,7 +233,7 @@ def report(path, answers, given):
         print(json.dumps([{"pid": process.pid, "ok": reason is None, "error": reason} for process, _, reason in answers]))
     for process, _, reason in answers:
         if reason:
-            sys.stderr.write(f"panopticon: process {process.pid}: {reason}\n")
+            sys.stderr.write(f"panopticon: process {process.pid} has not done it: {reason}\n")
     n_refused = sum(reason is not None for _, _, reason in answers)
     return 0 if not n_refused else 1 if n_refused < len(answers) else 2
 

@@ -244,7 +244,7 @@ static void append_call(PyThreadState *ts, enum pnr_kind kind, uint32_t index)
     } else if ((kind == PNR_C_CALL || rec_greenlets.are_used) && rec_threads.before_c_call) {
         rec_threads.before_c_call(ts);
         if (unlikely(session != rec_functions.session))
-            return;                     /* a forked child has joined, in which the index is another one; or the filter changed */
+            return;                     /* a forked child has joined, or the filter has changed: the index is another one */
     }
     struct rec_thread *thread = rec_current;
     if (unlikely(thread->owner != ts)) {

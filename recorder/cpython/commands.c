@@ -326,7 +326,7 @@ bool rec_commands_answer(uint64_t id, const char *request, struct rec_reply *rep
 {
     size_t n = count_fields(request);
     if (n < N_WORDS || strcmp(rec_message_field(request, 0), VERSION) != 0) {
-        refuse(reply, "no request of version " VERSION " of the protocol");
+        refuse(reply, "this is no request that the recorder of this program understands");
         return true;
     }
     const struct command *command = find_command(rec_message_field(request, 1));

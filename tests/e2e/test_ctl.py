@@ -323,7 +323,7 @@ class Processes(Controlled):
     def test_without_a_socket(self):
         process = self.start(SERVED, "-q")
         os.unlink(self.sockets()[0])
-        self.assertIn(f"process {process.pid}: it has no control socket", self.ctl("status", status=2))
+        self.assertIn(f"process {process.pid} has not done it: it has no control socket", self.ctl("status", status=2))
         self.finish(process)
         self.trace()
 
