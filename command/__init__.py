@@ -12,7 +12,7 @@ import sys
 
 import _signal
 import panopticon_rec
-from panopticon_rec.options import FLAG, OUTPUT, Option, choice
+from panopticon_rec.options import DURATION, FLAG, OUTPUT, PATH, SIZE, Option, Type, choice
 
 
 def fail(text):
@@ -67,6 +67,7 @@ class Subcommand:
 
 
 VIEWERS = choice("perfetto", "catapult", kept_as=str)
+PIDS = Type(int, "PID", is_list=True)
 
 SUBCOMMANDS = {
     "record": Subcommand(
@@ -78,6 +79,17 @@ SUBCOMMANDS = {
         options=[Option("viewer", VIEWERS, "perfetto", OUTPUT, "which viewer",
                         "`perfetto` is ui.perfetto.dev, in the browser. `catapult` is `chrome://tracing`: a file for it is "
                         "written next to the capture.")]),
+    "ctl": Subcommand(
+        "ask running processes what they record, and change it", "CAPTURE COMMAND [GLOB] [options]", as_module("ctl"), None,
+        [Option("process", PIDS, (), OUTPUT, "only this process", "Can be given several times. Without it: all processes."),
+         Option("watch", FLAG, False, OUTPUT, "show the status anew every second", "For `status`. Ctrl-C ends it."),
+         Option("json", FLAG, False, OUTPUT, "print JSON", "With `--watch`: a line every second."),
+         Option("output", PATH, None, OUTPUT, "where the snapshot goes",
+                "For `snapshot`. When a capture is there already, the next free name is taken.", short="o",
+                shown="run-snapshot.pnr"),
+         Option("last", DURATION, None, OUTPUT, "evict data older than DURATION", "For `limits`. 0s: any age is kept."),
+         Option("max-size", SIZE, None, OUTPUT, "evict the oldest data beyond SIZE",
+                "For `limits`. SIZE counts all processes of the capture. 0: any size is kept.")]),
     "convert": Subcommand("convert a capture to a trace", "CAPTURE [-o FILE] [options]", as_converter("convert")),
     "report": Subcommand("write a capture as one HTML page", "CAPTURE [-o FILE] [options]", as_module("report")),
     "top": Subcommand("print the functions that took the most time", "CAPTURE [options]", as_converter("top", "--top")),

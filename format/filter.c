@@ -64,6 +64,24 @@ int pnr_filter_add(struct pnr_filter *filter, enum pnr_filter_action action, con
     return 0;
 }
 
+int pnr_filter_override(struct pnr_filter *filter, enum pnr_filter_action action, const char *text)
+{
+    bool excludes_others = filter->excludes_others;
+    if (pnr_filter_add(filter, action, text) != 0)
+        return -1;
+    filter->excludes_others = excludes_others;
+    size_t n = 0;
+    for (size_t i = 0; i < filter->n; i++) {
+        bool is_void = i + 1 < filter->n && is_glob(filter->rules[i].action) && strcmp(filter->rules[i].text, text) == 0;
+        if (is_void)
+            free(filter->rules[i].text);
+        else
+            filter->rules[n++] = filter->rules[i];
+    }
+    filter->n = n;
+    return 0;
+}
+
 bool pnr_glob_matches(const char *glob, const char *text)
 {
     static locale_t utf8;               /* kept until the process ends; two threads may both make it */

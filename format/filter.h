@@ -2,7 +2,7 @@
  *
  *     struct pnr_filter filter = { 0 };
  *         pnr_filter_add ...              the rules, in their order
- *             pnr_filter_judge            once for each function
+ *             pnr_filter_judge            once for each function; again after a pnr_filter_override
  *     pnr_filter_clear
  *
  * The last rule that matches a function decides. A function that no rule matches is excluded when the first of the
@@ -45,6 +45,10 @@ void pnr_filter_clear(struct pnr_filter *filter);
 
 /* Copies text. Returns 0, or -1 when out of memory. */
 int pnr_filter_add(struct pnr_filter *filter, enum pnr_filter_action action, const char *text);
+
+/* Adds a rule of a glob after the others while functions are being judged, and removes rules of the same text, which it
+ * makes void. What no rule matches stays as it was, even if there has been no glob. Returns 0, or -1 when out of memory. */
+int pnr_filter_override(struct pnr_filter *filter, enum pnr_filter_action action, const char *text);
 
 /* strings: module, qualified name, file. An empty module stands for builtins. is_made: the module has a file and this
  * code has none, as code that exec() or a dataclass makes; it counts as a library's. Returns an enum

@@ -562,6 +562,17 @@ static void decide(double event_ns, enum rec_window_state window, bool is_rested
 
 /* ---- the drain's side ---- */
 
+void rec_budget_each_muted(void (*each)(void *arg, uint32_t function), void *arg)
+{
+    if (!rec_budget_is_on())
+        return;
+    pthread_mutex_lock(&accounts.lock);
+    for (uint32_t function = 0; function < accounts.n_functions; function++)
+        if (is_muted_in_part(function))
+            each(arg, function);
+    pthread_mutex_unlock(&accounts.lock);
+}
+
 void rec_budget_read(const struct pnr_block_header *header, const struct pnr_record *records, uint32_t n)
 {
     if (n && pnr_kind_is_of_ledger(pnr_record_kind(records[0])))

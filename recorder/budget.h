@@ -67,6 +67,9 @@ void rec_budget_stop(struct rec_budget_totals *totals);
 /* Any thread may ask. */
 bool rec_budget_is_on(void);
 
+/* Calls a function for each function that is muted at this moment, itself or its C calls. Any thread may ask. */
+void rec_budget_each_muted(void (*each)(void *arg, uint32_t function), void *arg);
+
 /* True while rec_budget_tick is due every 10 ms, whether or not there are blocks. The drain's thread asks. */
 bool rec_budget_needs_ticks(void);
 

@@ -24,10 +24,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "budget.h"
 #include "clock.h"
+#include "control.h"
 #include "diagnostics.h"
 #include "finish.h"
 #include "stretches.h"
@@ -37,6 +39,8 @@
 #include "worker.h"
 
 struct rec_stream {
+    struct rec_stream *newer, *older;   /* the list of those with a block in the segments */
+    uint64_t n_events;                  /* in the segments */
     uint32_t thread;
     uint32_t n_announced;               /* blocks */
     uint32_t n_written;                 /* blocks in the segments */
@@ -56,6 +60,7 @@ static struct {
     pthread_mutex_t lock, io;
     pthread_cond_t freed, written;
     struct chunk chunks[REC_DRAIN_CHUNKS];
+    struct rec_stream *newest;          /* of the streams with a block in the segments; with `io` */
     int n_chunks;
     uint64_t free[REC_DRAIN_CHUNKS / 64];       /* a bit each: the lowest is taken, so that few are ever touched */
     int n_free;
@@ -108,10 +113,35 @@ static void fail_drain(const struct pnr_err *err)
     rec_warn("%s; recording ends, what was recorded is kept", pnr_err_describe(err, text, sizeof text));
 }
 
+static void unlist(const struct rec_stream *stream)
+{
+    if (stream->older)
+        stream->older->newer = stream->newer;
+    if (stream->newer)
+        stream->newer->older = stream->older;
+    else if (drain.newest == stream)
+        drain.newest = stream->older;
+}
+
 static void free_if_done(struct rec_stream *stream)
 {
-    if (stream->is_ended && stream->n_written == stream->n_announced)
-        free(stream);
+    if (!stream->is_ended || stream->n_written != stream->n_announced)
+        return;
+    unlist(stream);
+    free(stream);
+}
+
+/* Counts a block that has been written. With `io`. */
+static void count_block(struct rec_stream *stream, uint32_t n_events)
+{
+    if (!stream->n_written++) {
+        stream->older = drain.newest;
+        if (drain.newest)
+            drain.newest->newer = stream;
+        drain.newest = stream;
+    }
+    stream->n_events += n_events;
+    free_if_done(stream);
 }
 
 /* True when the program has moved the capture, and it has been found again. With `io`. */
@@ -153,8 +183,7 @@ static bool write_in_order(int chunk, const void *bytes, size_t size)
         pnr_live_count_block(&drain.live, (uint32_t)chunk, drain.chunks[chunk].n_events);
         pnr_live_free(&drain.live, (uint32_t)chunk);
         drain.chunks[chunk].stream = NULL;
-        stream->n_written++;
-        free_if_done(stream);
+        count_block(stream, drain.chunks[chunk].n_events);
     }
     pthread_cond_broadcast(&drain.written);
     pthread_mutex_unlock(&drain.io);
@@ -265,10 +294,13 @@ static void on_idle(void)
         rec_budget_tick();
 }
 
+/* Does whatever is due often. Returns in how many ns that is the case again. */
 static uint64_t on_beat(void)
 {
-    uint64_t sparse_ns = rec_sparse_tend(), other_ns = drain.options.on_beat ? drain.options.on_beat() : UINT64_MAX;
-    return sparse_ns < other_ns ? sparse_ns : other_ns;
+    uint64_t sparse_ns = rec_sparse_tend(), control_ns = rec_control_tend();
+    uint64_t wait_ns = sparse_ns < control_ns ? sparse_ns : control_ns;
+    uint64_t other_ns = drain.options.on_beat ? drain.options.on_beat() : UINT64_MAX;
+    return wait_ns < other_ns ? wait_ns : other_ns;
 }
 
 /* ---- start ---- */
@@ -431,6 +463,13 @@ uint64_t rec_drain_segment_begin_ns(uint32_t number)
     return ns;
 }
 
+/* Ends the segment, and links the finished ones into another process directory. With `io`. Returns 0 or -1. */
+static int roll_and_link(const char *process_path, uint32_t first_segment, struct pnr_err *err)
+{
+    return rec_segments_roll(&drain.segments, err) != 0 ? -1 :
+           rec_segments_link(&drain.segments, process_path, first_segment, err);
+}
+
 int rec_drain_snapshot(const char *process_path, uint32_t first_segment, struct pnr_clock_sample *end,
                        struct pnr_err *err)
 {
@@ -440,10 +479,8 @@ int rec_drain_snapshot(const char *process_path, uint32_t first_segment, struct 
     *end = snapshot.end;
     if (result != 0)
         pnr_err_set(err, PNR_E_MEMORY, process_path, 0, "out of memory");
-    if (result == 0)
-        result = rec_segments_roll(&drain.segments, err);
-    if (result == 0)
-        result = rec_segments_link(&drain.segments, process_path, first_segment, err);
+    else if ((result = roll_and_link(process_path, first_segment, err)) != 0 && has_moved(err))
+        result = roll_and_link(process_path, first_segment, err);
     uint32_t number = drain.segments.number;
     pthread_mutex_unlock(&drain.io);
     if (result == 0)
@@ -499,6 +536,80 @@ int rec_drain_move(const char *process_path, struct pnr_live live, const struct 
     rec_worker_resume();
     free(segments);
     return result;
+}
+
+/* ---- what there is, and what is kept of it ---- */
+
+void rec_drain_look(struct rec_drain_status *status, void (*each)(void *arg, uint32_t thread, uint64_t n_events),
+                    void *arg)
+{
+    struct pnr_block_header header;
+    pthread_mutex_lock(&drain.io);
+    *status = (struct rec_drain_status){ .n_events = atomic_load(&drain.live.header->n_events),
+                                         .n_bytes = drain.segments.n_bytes, .n_chunks = drain.n_chunks,
+                                         .limits = drain.options.limits };
+    for (const struct rec_stream *stream = drain.newest; stream; stream = stream->older)
+        each(arg, stream->thread, stream->n_events);
+    for (int i = 0; i < drain.n_chunks; i++) {
+        if (!pnr_live_header(&drain.live, (uint32_t)i, &header))
+            continue;
+        uint32_t n = pnr_live_count(&drain.live, (uint32_t)i);
+        n = n > header.n_open ? n - header.n_open : 0;
+        status->n_events += n;
+        each(arg, header.thread, n);
+    }
+    pthread_mutex_unlock(&drain.io);
+    pthread_mutex_lock(&drain.lock);
+    status->n_free = drain.n_free;
+    status->n_queued = drain.n_queued;
+    pthread_mutex_unlock(&drain.lock);
+}
+
+struct rec_limits rec_drain_limits(void)
+{
+    pthread_mutex_lock(&drain.io);
+    struct rec_limits limits = drain.options.limits;
+    pthread_mutex_unlock(&drain.io);
+    return limits;
+}
+
+int rec_drain_set_limits(const struct rec_limits *limits, struct pnr_err *err)
+{
+    pthread_mutex_lock(&drain.io);
+    int result = rec_drain_has_failed() ? (*err = drain.failure, -1) : rec_segments_limit(&drain.segments, limits, err);
+    if (result != 0 && has_moved(err))
+        result = rec_segments_limit(&drain.segments, limits, err);
+    if (result == 0)
+        drain.options.limits = *limits;
+    pthread_mutex_unlock(&drain.io);
+    return result;
+}
+
+int rec_drain_list_snapshot(const char *path, struct pnr_err *err)
+{
+    char entry[PATH_MAX + 32];
+    struct rec_file file;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    int size = snprintf(entry, sizeof entry, "%lld%09ld", (long long)now.tv_sec, now.tv_nsec) + 1;
+    size += snprintf(entry + size, sizeof entry - (size_t)size - 1, "%s", path) + 1;
+    entry[size++] = 0;
+    pthread_mutex_lock(&drain.io);
+    int result = rec_file_open(&file, drain.process_path, "snapshots", err);
+    if (result != 0 && has_moved(err))
+        result = rec_file_open(&file, drain.process_path, "snapshots", err);
+    if (result == 0)
+        result = rec_file_append(&file, entry, (size_t)size, err);
+    rec_file_release(&file);
+    pthread_mutex_unlock(&drain.io);
+    return result;
+}
+
+void rec_drain_copy_path(char *path)
+{
+    pthread_mutex_lock(&drain.io);
+    strcpy(path, drain.process_path);
+    pthread_mutex_unlock(&drain.io);
 }
 
 /* ---- another user ---- */

@@ -10,7 +10,7 @@
  *     rec_drain_stop
  *     rec_drain_remove
  *
- * All functions except rec_drain_snapshot and rec_drain_has_failed are called with the recording lock
+ * All functions except those of which their comment says otherwise are called with the recording lock
  * (thread_buffer.h). When no chunk is free rec_drain_take writes one itself, so that memory is bounded and nothing
  * is lost; or, if the options say so, the events are discarded. After a failed write nothing more is written, and
  * the chunks stay as they are in the live mapping, from which a reader takes them. */
@@ -109,6 +109,33 @@ void rec_drain_change_user(uid_t user, void (*func)(void *), void *arg);
 
 /* Returns the bytes of all blocks that were written. */
 uint64_t rec_drain_size(void);
+
+/* What a process that records has written and holds at a moment. */
+struct rec_drain_status {
+    uint64_t n_events;                  /* of all threads; in blocks and in chunks */
+    uint64_t n_bytes;                   /* of blocks that were written */
+    int n_chunks, n_free, n_queued;
+    struct rec_limits limits;
+};
+
+/* Gives the status, and calls a function for each thread that has recorded something and goes on: more than once, with
+ * numbers of events that are to be added up. Any thread may ask. */
+void rec_drain_look(struct rec_drain_status *status, void (*each)(void *arg, uint32_t thread, uint64_t n_events),
+                    void *arg);
+
+/* Returns the limits. Any thread may ask. */
+struct rec_limits rec_drain_limits(void);
+
+/* Keeps other limits from now on. Any thread may call it. Returns 0, or -1 and those hold that held before. */
+int rec_drain_set_limits(const struct rec_limits *limits, struct pnr_err *err);
+
+/* Copies the path of the process's directory (PATH_MAX bytes), as far as it is known that the program has moved it. Any
+ * thread may call it. */
+void rec_drain_copy_path(char *path);
+
+/* Adds a snapshot that was made to the list in the process's directory, the file `snapshots`. Any thread may call it.
+ * Returns 0 or -1. */
+int rec_drain_list_snapshot(const char *path, struct pnr_err *err);
 
 /* Forgets the parent's drain in a forked child. */
 void rec_drain_forked(void);

@@ -1,5 +1,6 @@
 #include "name_table.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -171,10 +172,12 @@ int rec_name_table_move(const char *process_path, struct pnr_err *err)
     return rec_file_move(&table.file, process_path, "names", err);
 }
 
-int rec_name_table_copy(struct rec_file *copy, const char *process_path, struct pnr_err *err)
+int rec_name_table_copy(struct rec_file *copy, const char *from, const char *process_path, struct pnr_err *err)
 {
     size_t size;
-    unsigned char *bytes = rec_names_read(table.file.path, &size, err);
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/names", from);
+    unsigned char *bytes = rec_names_read(path, &size, err);
     copy->fd = -1;
     int result = bytes ? rec_file_create(copy, process_path, "names", err) : -1;
     if (result == 0)

@@ -70,9 +70,9 @@ const char *rec_name_table_path(void);
 /* Returns the size of the file. */
 uint64_t rec_name_table_size(void);
 
-/* Copies the entries that are whole into the directory of another process. Leaves the copy open. Any thread may call
- * it. Returns 0 or -1. */
-int rec_name_table_copy(struct rec_file *copy, const char *process_path, struct pnr_err *err);
+/* Copies the entries that are whole from the directory of this process, where it lies now, into that of another one.
+ * Leaves the copy open. Any thread may call it. Returns 0 or -1. */
+int rec_name_table_copy(struct rec_file *copy, const char *from, const char *process_path, struct pnr_err *err);
 
 /* Adds the properties of the end, closes the file, and continues in this copy of the table. Gives the failure, if
  * any. */

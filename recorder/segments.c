@@ -165,6 +165,21 @@ int rec_segments_roll(struct rec_segments *segments, struct pnr_err *err)
     return result;
 }
 
+int rec_segments_limit(struct rec_segments *segments, const struct rec_limits *limits, struct pnr_err *err)
+{
+    int lock;
+    struct rec_limits before = segments->limits;
+    if (rec_segments_roll(segments, err) != 0)
+        return -1;
+    segments->limits = *limits;
+    int result = reserve_bytes(segments, rec_retention_segment_size(limits), &lock, err);
+    if (result > 0)
+        rec_retention_release(lock);
+    else if (result < 0)
+        segments->limits = before;
+    return result < 0 ? -1 : 0;
+}
+
 /* Returns whether the segment has had blocks for as long as a segment lasts. */
 static bool is_over_age(const struct rec_segments *segments, uint64_t now_ns)
 {

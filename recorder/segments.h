@@ -65,6 +65,10 @@ int rec_segments_roll(struct rec_segments *segments, struct pnr_err *err);
 /* Evicts what has become too old. It is called also while nothing is written. Returns 0 or -1. */
 int rec_segments_tick(struct rec_segments *segments, uint64_t now_ns, struct pnr_err *err);
 
+/* Ends the segment and keeps other limits from now on. Returns 0, or -1 and those hold that held before: also when what
+ * cannot be evicted takes more than they allow. */
+int rec_segments_limit(struct rec_segments *segments, const struct rec_limits *limits, struct pnr_err *err);
+
 /* Finds the directory of the process, which the program may have moved. Returns whether it lies elsewhere now. */
 bool rec_segments_locate(struct rec_segments *segments);
 

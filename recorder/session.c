@@ -9,6 +9,7 @@
 
 #include "budget.h"
 #include "stretches.h"
+#include "diagnostics.h"
 #include "file.h"
 #include "finish.h"
 #include "ledger.h"
@@ -268,7 +269,9 @@ void rec_session_discard(struct rec_totals *totals)
 static int copy_names(struct rec_file *copy, const char *process_path, const struct rec_region *region,
                       struct pnr_err *err)
 {
-    int result = rec_name_table_copy(copy, process_path, err);
+    char from[PATH_MAX];
+    rec_drain_copy_path(from);
+    int result = rec_name_table_copy(copy, from, process_path, err);
     if (result == 0 && region)
         result = rec_names_append_clock_sample(copy, "start", region->start, err);
     if (result == 0 && region)
@@ -276,9 +279,19 @@ static int copy_names(struct rec_file *copy, const char *process_path, const str
     return result;
 }
 
+/* Reports a snapshot that is there, but not in the list. */
+static void list_snapshot(const char *path)
+{
+    char text[512];
+    struct pnr_err err;
+    if (rec_drain_list_snapshot(path, &err) != 0)
+        rec_warn("%s; the snapshot %s is not in the list", pnr_err_describe(&err, text, sizeof text), path);
+}
+
 /* What is saved of the session, from a segment on: all of it, a region, or an excerpt. Two are NULL. */
 struct selected_part {
     uint32_t first_segment;
+    bool joins;                         /* the capture that is there, as one more process */
     const struct rec_region *region;
     const struct rec_excerpt *excerpt;
 };
@@ -304,7 +317,8 @@ static int save_part(const char *path, const struct selected_part *part, char *t
                      struct pnr_err *err)
 {
     struct pnr_clock_sample end;
-    if (rec_session_make_capture(path, taken, err) != 0)
+    int made = part->joins ? make_absolute(path, taken, PATH_MAX, err) : rec_session_make_capture(path, taken, err);
+    if (made != 0)
         return -1;
     if (pnr_capture_make_partial(taken, process_path, PATH_MAX, err) != 0) {
         rmdir(taken);
@@ -320,11 +334,15 @@ static int save_part(const char *path, const struct selected_part *part, char *t
     return result;
 }
 
-int rec_session_snapshot(const char *path, const struct rec_region *region, char *taken, struct pnr_err *err)
+int rec_session_snapshot(const char *path, bool joins, const struct rec_region *region, char *taken,
+                         struct pnr_err *err)
 {
     char process_path[PATH_MAX];
-    struct selected_part part = { region ? region->first_segment : 1, region, NULL };
-    return save_part(path, &part, taken, process_path, err);
+    struct selected_part part = { region ? region->first_segment : 1, joins, region, NULL };
+    int result = save_part(path, &part, taken, process_path, err);
+    if (result == 0)
+        list_snapshot(taken);
+    return result;
 }
 
 const char *rec_session_path(void) { return session.capture_path; }
@@ -347,7 +365,7 @@ static uint64_t find_complete_ns(const char *process_path, uint32_t first_segmen
 int rec_session_save_excerpt(const char *path, struct rec_excerpt *excerpt, char *taken, struct pnr_err *err)
 {
     char process_path[PATH_MAX];
-    struct selected_part part = { rec_drain_find_segment(excerpt->from_ns), NULL, excerpt };
+    struct selected_part part = { rec_drain_find_segment(excerpt->from_ns), false, NULL, excerpt };
     int result = save_part(path, &part, taken, process_path, err);
     excerpt->complete_ns = result == 0 ? find_complete_ns(process_path, part.first_segment) : 0;
     return result;

@@ -98,9 +98,11 @@ int rec_session_move(const char *path, const struct rec_region *region, const st
                      struct rec_totals *totals, struct pnr_err *err);
 
 /* Makes a capture, as rec_session_start does, of what has been recorded up to now: in the session, or in a region.
- * Recording goes on. Called by the drain's thread in on_wake, or with the recording lock. When it fails it leaves
- * no files. */
-int rec_session_snapshot(const char *path, const struct rec_region *region, char *taken, struct pnr_err *err);
+ * joins: adds it to the capture at path, in which other processes have put theirs. Lists it among the snapshots of this
+ * process. Recording goes on. Called by the drain's thread between two pieces of work, or with the recording lock. When
+ * it fails it leaves no files. */
+int rec_session_snapshot(const char *path, bool joins, const struct rec_region *region, char *taken,
+                         struct pnr_err *err);
 
 /* Returns the path of the capture. Borrowed. */
 const char *rec_session_path(void);

@@ -51,15 +51,26 @@ _panopticon_view() {
     return 0
 }
 
+_panopticon_ctl() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
+    [[ $word == "=" ]] && word=""
+    [[ $before == "=" ]] && before=${COMP_WORDS[COMP_CWORD-2]}
+    case $before in
+    esac
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--process --watch --json -o --output --last --max-size" -- "$word"))
+    return 0
+}
+
 _panopticon() {
     COMPREPLY=()
     if [[ $COMP_CWORD -eq 1 ]]; then
-        COMPREPLY=($(compgen -W "record view convert report top info verify --help --version" -- "${COMP_WORDS[1]}"))
+        COMPREPLY=($(compgen -W "record view ctl convert report top info verify --help --version" -- "${COMP_WORDS[1]}"))
         return
     fi
     case ${COMP_WORDS[1]} in
         record) _panopticon_record ;;
         view) _panopticon_view ;;
+        ctl) _panopticon_ctl ;;
         convert|report|top|info|verify) _panopticon_convert ;;
     esac
 }

@@ -127,6 +127,18 @@ _panopticon_view() {
         '*:PATH:_files'
 }
 
+_panopticon_ctl() {
+    _arguments -s -S \
+        '*--process=[only this process]:PID:_files' \
+        '*--watch[show the status anew every second]' \
+        '*--json[print JSON]' \
+        '*-o[where the snapshot goes]:PATH:_files' \
+        '*--output=[where the snapshot goes]:PATH:_files' \
+        '*--last=[evict data older than DURATION]:DURATION:_files' \
+        '*--max-size=[evict the oldest data beyond SIZE]:SIZE:_files' \
+        '*:PATH:_files'
+}
+
 _panopticon_report() {
     _arguments -s -S \
         '*-o[where to write; - is standard output]:FILE:_files' \
@@ -161,7 +173,7 @@ _panopticon_report() {
 
 _panopticon() {
     if (( CURRENT == 2 )); then
-        local -a names=('record:record a Python program' 'view:show a capture, or a trace, in a viewer' 'convert:convert a capture to a trace' 'report:write a capture as one HTML page' 'top:print the functions that took the most time' 'info:print what is in a capture' 'verify:read all of a capture and report damage')
+        local -a names=('record:record a Python program' 'view:show a capture, or a trace, in a viewer' 'ctl:ask running processes what they record, and change it' 'convert:convert a capture to a trace' 'report:write a capture as one HTML page' 'top:print the functions that took the most time' 'info:print what is in a capture' 'verify:read all of a capture and report damage')
         _describe subcommand names
         return
     fi
@@ -170,6 +182,7 @@ _panopticon() {
     case $words[1] in
         record) _panopticon_record ;;
         view) _panopticon_view ;;
+        ctl) _panopticon_ctl ;;
         convert) _panopticon_convert ;;
         report|top|info|verify) _panopticon_report ;;
     esac

@@ -29,7 +29,7 @@ struct named {
 static struct {
     bool is_on;
     bool is_profiling;                  /* on 3.11: threads have our profile function */
-    uint32_t displaced_session;         /* the last one in which a thread had another tool's profile function */
+    uint32_t displaced_recording;         /* the last one in which a thread had another tool's profile function */
     struct c_function known[KNOWN];
     struct named *named;                /* owned */
     size_t n_named, capacity;           /* a power of two, or 0 */
@@ -244,7 +244,7 @@ static void append_call(PyThreadState *ts, enum pnr_kind kind, uint32_t index)
     } else if ((kind == PNR_C_CALL || rec_greenlets.are_used) && rec_threads.before_c_call) {
         rec_threads.before_c_call(ts);
         if (unlikely(session != rec_functions.session))
-            return;                     /* a forked child has joined, in which the index is another one */
+            return;                     /* a forked child has joined, or the filter has changed: the index is another one */
     }
     struct rec_thread *thread = rec_current;
     if (unlikely(thread->owner != ts)) {
@@ -411,14 +411,14 @@ static bool is_our_profile(Py_tracefunc function)
 static void report_profile(bool is_displaced)
 {
     if (is_displaced)
-        c_calls.displaced_session = rec_functions.session;
+        c_calls.displaced_recording = rec_functions.recording;
 }
 
 /* Runs when the thread state is cleared. */
 static void on_thread_end(PyObject *capsule)
 {
     const PyThreadState *ts = PyCapsule_GetPointer(capsule, NULL);
-    if ((uintptr_t)PyCapsule_GetContext(capsule) == rec_functions.session && c_calls.is_profiling)
+    if ((uintptr_t)PyCapsule_GetContext(capsule) == rec_functions.recording && c_calls.is_profiling)
         report_profile(!is_our_profile(ts->c_profilefunc));
 }
 
@@ -428,7 +428,7 @@ static void watch_thread_end(PyThreadState *ts)
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
     PyObject *capsule = PyCapsule_New(ts, NULL, NULL);
-    if (!capsule || !ts->dict || PyCapsule_SetContext(capsule, (void *)(uintptr_t)rec_functions.session) != 0 ||
+    if (!capsule || !ts->dict || PyCapsule_SetContext(capsule, (void *)(uintptr_t)rec_functions.recording) != 0 ||
         PyDict_SetItem(ts->dict, c_calls.capsule_key, capsule) != 0 ||
         PyCapsule_SetDestructor(capsule, on_thread_end) != 0)
         PyErr_Clear();                  /* then it is checked at the stop only */
@@ -544,7 +544,7 @@ void rec_c_calls_leave(enum rec_leave why)
 }
 
 bool rec_c_calls_are_on(void) { return c_calls.is_on; }
-bool rec_c_calls_were_displaced(void) { return c_calls.displaced_session == rec_functions.session; }
+bool rec_c_calls_were_displaced(void) { return c_calls.displaced_recording == rec_functions.recording; }
 
 void rec_c_calls_look(void)
 {

@@ -250,6 +250,13 @@ void rec_codes_start(bool keeps_usual)
     }
 }
 
+void rec_codes_judge_anew(void)
+{
+    for (uint32_t number = 1; number < codes.n_known; number++)
+        if (codes.known[number].code)
+            codes.known[number].usual = REC_CODES_ALL;
+}
+
 void rec_codes_add(PyCodeObject *code, uint32_t function, unsigned usual)
 {
     struct known *known = find_or_make(code);

@@ -32,6 +32,10 @@ int rec_codes_init(void);
  * events as before; else all of them, until they are added again. */
 void rec_codes_start(bool keeps_usual);
 
+/* Has all functions judged anew: each code object has all events that its function is allowed, until it is added again.
+ * Takes effect when events come the next time, after a pause. */
+void rec_codes_judge_anew(void);
+
 /* Adds a code object, or changes what is known of it. function: its number, or 0: it has no records. usual: the events
  * that it has while its function is allowed all. */
 void rec_codes_add(PyCodeObject *code, uint32_t function, unsigned usual);
@@ -79,6 +83,7 @@ void rec_codes_forget(void);
 static inline int rec_codes_init(void) { return 0; }
 static inline void rec_codes_forget(void) { }
 static inline void rec_codes_start(bool keeps_usual) { (void)keeps_usual; }
+static inline void rec_codes_judge_anew(void) { }
 static inline void rec_codes_add(const PyCodeObject *code, uint32_t function, unsigned usual)
 {
     (void)code, (void)function, (void)usual;

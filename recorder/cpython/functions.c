@@ -208,10 +208,25 @@ int rec_functions_init(const char *own)
     return functions.name && functions.file ? 0 : -1;
 }
 
-void rec_functions_start(bool keeps_filter)
+static void void_tags(void)
 {
-    rec_codes_start(keeps_filter);
     rec_lives_start();
     rec_functions.session++;
     rec_functions.plain = rec_functions.session << REC_TAG_SESSION_SHIFT;
+}
+
+void rec_functions_start(bool keeps_filter)
+{
+    rec_codes_start(keeps_filter);
+    rec_functions.recording++;
+    void_tags();
+}
+
+int rec_functions_override_filter(enum pnr_filter_action action, const char *glob)
+{
+    if (pnr_filter_override(&rec_functions.filter, action, glob) != 0)
+        return -1;
+    rec_codes_judge_anew();
+    void_tags();
+    return 0;
 }

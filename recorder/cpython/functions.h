@@ -3,7 +3,8 @@
  *
  *     rec_functions_init                  once a process
  *         rec_functions_start             a recording begins: the tags of the last one are void
- *             rec_functions_tag           a function is called, or found on a stack */
+ *             rec_functions_tag           a function is called, or found on a stack
+ *             rec_functions_override_filter   while it goes on */
 #ifndef REC_FUNCTIONS_H
 #define REC_FUNCTIONS_H
 
@@ -28,7 +29,8 @@ enum {
 
 struct rec_functions {
     uint32_t plain;                     /* upper word of a tag of this recording without flags */
-    uint32_t session;
+    uint32_t session;                   /* raised also when the filter changes, as that makes tags void, */
+    uint32_t recording;                 /* and this only when a recording begins */
     Py_ssize_t extra_index;
     struct pnr_filter filter;           /* which functions are recorded */
 };
@@ -40,6 +42,10 @@ int rec_functions_init(const char *own);
 
 /* keeps_filter: the filters are those of the last recording, as in a child of a fork. */
 void rec_functions_start(bool keeps_filter);
+
+/* Changes the filter by one more rule of a glob, and has all functions judged anew: the tags are void. Called in a pause
+ * of the engine, after which each thread's block opens with its stack. Returns 0, or -1 when out of memory. */
+int rec_functions_override_filter(enum pnr_filter_action action, const char *glob);
 
 /* Gets the tag of the code that a frame runs, or makes it, and then gives the code object its events (codes.h). Returns
  * 0 when the name table cannot be written. Keeps the exception that is set. */

@@ -75,7 +75,7 @@ static PyObject *py_stop(PyObject *self, PyObject *object)
     (void)self;
     if (PyErr_Occurred())
         return NULL;
-    if (!rec_recording_is_on() && rec_recording_is_own()) {
+    if (!rec_recording_is_on() && rec_recording_is_own() && !rec_recording_was_stopped_early(number)) {
         PyErr_SetString(PyExc_RuntimeError, "panopticon: this process is not being recorded");
         return NULL;
     }
@@ -273,7 +273,7 @@ static void end_with_report(bool is_finalized)
     struct rec_totals totals;
     struct rec_survey found;
     sigset_t before;
-    if (!rec_recording_is_on() && !(is_finalized && rec_state_is(REC_STOPPING)))
+    if (!rec_recording_is_on() && !(is_finalized && rec_state_is(REC_STOPPING)) && !rec_recording_was_stopped_early(0))
         return;
     bool is_command = module.is_command && rec_recording_is_own();
     bool has_duty = is_command && (module.reports_end || module.output);

@@ -43,7 +43,7 @@ static void save_next_to(const char *capture, const struct rec_region *region)
     size_t stem = dot && dot > slash + 1 ? (size_t)(dot - capture) : strlen(capture);
     if (snprintf(path, sizeof path, "%.*s-snapshot%s", (int)stem, capture, capture + stem) >= (int)sizeof path)
         return;
-    if (rec_session_snapshot(path, region, taken, &err) == 0)
+    if (rec_session_snapshot(path, false, region, taken, &err) == 0)
         rec_warn("%s: what was recorded up to now", taken);
     else
         rec_warn("%s; no snapshot was made, recording goes on", pnr_err_describe(&err, text, sizeof text));
@@ -93,7 +93,7 @@ void rec_occasions_on_wake(void)
     rec_occasions_run();
     const char *path = atomic_exchange(&occasions.save_path, NULL);
     if (path) {
-        occasions.save_result = rec_session_snapshot(path, NULL, occasions.save_taken, &occasions.save_err);
+        occasions.save_result = rec_session_snapshot(path, false, NULL, occasions.save_taken, &occasions.save_err);
         rec_bell_ring(&occasions.saved);
     }
     rec_incidents_save_due();

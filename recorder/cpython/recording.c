@@ -10,6 +10,7 @@
 
 #include "c_calls.h"
 #include "captures.h"
+#include "commands.h"
 #include "engine.h"
 #include "event_cost.h"
 #include "muting.h"
@@ -17,6 +18,7 @@
 #include "properties.h"
 #include "self_test.h"
 #include "trampoline.h"
+#include "../control.h"
 #include "../diagnostics.h"
 #include "../fork_memory.h"
 #include "../incidents.h"
@@ -33,6 +35,11 @@ static struct {
     uint64_t forks;                     /* children that are not recorded */
     _Atomic uint64_t *unannounced;      /* those whose fork was not announced: in memory that they share; or NULL */
     bool was_announced;                 /* the fork of this child */
+    struct {                            /* the recording that was stopped early */
+        int last;                       /* number of its captures; 0: no recording was */
+        bool is_unreported;             /* its end */
+        struct rec_totals totals;
+    } early;
 } recording;
 
 PyObject *rec_recording_raise(const struct pnr_err *err)
@@ -272,8 +279,11 @@ static void count_fork(enum rec_state before)
 
 static void forget_parent(enum rec_state before)
 {
-    if (before & REC_WITH_FILES)
+    if (before & REC_WITH_FILES) {
+        rec_control_forked();
+        rec_commands_forked();
         rec_session_forked();
+    }
     rec_muting_forget();
     if (before & REC_RECORDING)         /* the hook may be off, or displaced: then no event would come */
         recording.engine->enter(REC_ENTER_FORK);
@@ -289,6 +299,14 @@ static void disown_parent(enum rec_state before)
     forget_parent(before);
     rec_occasions_release_all();
     rec_survey_forked();
+}
+
+void rec_recording_announce_limits(const struct rec_limits *limits)
+{
+    if (limits->max_size)
+        rec_name_table_add_number("max_size", limits->max_size);
+    if (limits->last_ns)
+        rec_name_table_add_number("last_ns", limits->last_ns);
 }
 
 static void write_properties(void)
@@ -307,10 +325,7 @@ static void write_properties(void)
         rec_warn("no memory for a sparse clock: it is read at each event");
     if (options->max_overhead_ppm)
         rec_cost_write_budget(options->max_overhead_ppm);
-    if (options->max_size)
-        rec_name_table_add_number("max_size", options->max_size);
-    if (options->last_ns)
-        rec_name_table_add_number("last_ns", options->last_ns);
+    rec_recording_announce_limits(&(struct rec_limits){ options->max_size, options->last_ns });
 }
 
 /* Starts the budget, if there is one. The engine has not entered. Returns 0 or -1. */
@@ -318,6 +333,15 @@ static int start_budget(void)
 {
     unsigned long long ppm = rec_captures.written.options.max_overhead_ppm;
     return ppm ? rec_muting_start((double)ppm / 1e6) : 0;
+}
+
+/* Makes the control socket in the process's directory. */
+static void start_control(void)
+{
+    static char process_path[PATH_MAX]; /* the stack may be small; guarded by the GIL */
+    strcpy(process_path, rec_name_table_path());
+    *strrchr(process_path, '/') = 0;
+    rec_control_start(process_path, rec_commands_answer);
 }
 
 /* The child is not recorded. */
@@ -352,6 +376,7 @@ static bool join_capture(void)
         rec_c_calls_enter(REC_ENTER_CHILD);
         set_c_calls();
     }
+    start_control();
     return true;
 }
 
@@ -442,6 +467,7 @@ static bool prepare_start(bool joins, PyObject *properties, PyObject *dict)
     recording.pid = getpid();
     recording.joins = joins;
     recording.forks = 0;
+    recording.early.is_unreported = false;
     if (recording.unannounced)
         *recording.unannounced = 0;
     recording.drain = (struct rec_drain_options){ .limits = { options->max_size, options->last_ns },
@@ -526,6 +552,7 @@ int rec_recording_start(const char *path, bool joins, PyObject *properties, PyOb
         return 0;
     }
     rec_drain_hold();
+    start_control();
     rec_diagnostics_init();
     rec_diagnostics_redirect(joins ? rec_captures.written.path : NULL);
     if (!joins && geteuid() == 0)
@@ -540,9 +567,18 @@ int rec_recording_start(const char *path, bool joins, PyObject *properties, PyOb
 
 /* ---- pause and snapshot ---- */
 
+/* The program asks for something that it cannot have any more, as somebody else has stopped its recording: it is not to
+ * notice that. */
+static bool is_stopped_early(void)
+{
+    return rec_state_is(REC_OFF) && recording.early.last && recording.early.last == rec_captures.n_started;
+}
+
 int rec_recording_pause(void)
 {
     notice_changes();
+    if (is_stopped_early())
+        return 0;
     if (!rec_state_take(REC_EVENT_PAUSE))
         return raise_not_recorded();
     rec_captures_settle();
@@ -552,7 +588,7 @@ int rec_recording_pause(void)
 int rec_recording_resume(void)
 {
     if (!rec_recording_is_on())
-        return raise_not_recorded();
+        return is_stopped_early() ? 0 : raise_not_recorded();
     rec_captures_begin_waiting();
     rec_captures_settle();
     rec_state_take(REC_EVENT_RESUME);
@@ -567,6 +603,31 @@ static void toggle_recording(void)
         rec_recording_resume();
     else
         rec_recording_pause();
+}
+
+int rec_recording_override_filter(enum pnr_filter_action action, const char *glob)
+{
+    if (!rec_recording_is_on())
+        return raise_not_recorded();
+    bool is_recording = rec_state_is(REC_RECORDING) && rec_state_take(REC_EVENT_PAUSE);
+    int result = rec_functions_override_filter(action, glob);
+    if (is_recording)
+        rec_state_take(REC_EVENT_RESUME);
+    if (result != 0)
+        PyErr_NoMemory();
+    return result;
+}
+
+int rec_recording_set_limits(const struct rec_limits *limits, struct pnr_err *err)
+{
+    if (rec_drain_set_limits(limits, err) != 0)
+        return -1;
+    pthread_mutex_lock(&rec_captures.lock);
+    recording.drain.limits = *limits;   /* of children: this thread is away when they are forked */
+    rec_captures.written.options.max_size = limits->max_size;
+    rec_captures.written.options.last_ns = limits->last_ns;
+    pthread_mutex_unlock(&rec_captures.lock);
+    return 0;
 }
 
 int rec_recording_save(const char *path, char *taken)
@@ -603,6 +664,7 @@ static bool move_to_region(struct rec_totals *totals)
     if (!rec_captures_move(&recording.drain, &is_waiting, totals))
         return false;
     recording.joins = false;
+    start_control();
     set_c_calls();
     if (is_waiting && !rec_captures.newest)
         rec_state_take(REC_EVENT_PAUSE);
@@ -613,8 +675,11 @@ void rec_recording_stop(int number, struct rec_totals *totals)
 {
     struct rec_capture *region = rec_captures_find(number);
     *totals = (struct rec_totals){ 0 };
-    if (!rec_recording_is_on())
+    if (!rec_recording_is_on()) {
+        if (number == rec_captures.written.number && rec_recording_was_stopped_early(number))
+            *totals = recording.early.totals;
         return;
+    }
     if (region)
         stop_region(region, totals);
     else if (number == rec_captures.written.number && !(rec_captures.newest && move_to_region(totals)))
@@ -628,8 +693,12 @@ void rec_recording_end(bool is_finalized, struct rec_totals *totals)
     *totals = (struct rec_totals){ 0 };
     rec_state_take(is_finalized ? REC_EVENT_GONE : REC_EVENT_STOP);
     rec_occasions_release_all();
-    if (!rec_state_is(REC_STOPPING))
-        return;                         /* nothing of this process's own */
+    if (!rec_state_is(REC_STOPPING)) {  /* nothing of this process's own, or it was stopped early */
+        if (rec_recording_was_stopped_early(0))
+            *totals = recording.early.totals;
+        recording.early.is_unreported = false;
+        return;
+    }
     rec_incidents_end();
     bool are_c_calls_missing = rec_c_calls_were_displaced();
     if (rec_threads.missing)
@@ -640,12 +709,27 @@ void rec_recording_end(bool is_finalized, struct rec_totals *totals)
         rec_name_table_add_number("forks", recording.forks);
     rec_session_stop(totals);
     rec_state_take(REC_EVENT_STOPPED);
+    rec_control_stop();
     if (rec_recording_is_own() && !recording.joins)
         rec_diagnostics_pass_on(rec_captures.written.path);
     if (rec_threads.missing)
         rec_warn("%s while recording: calls may be missing", rec_threads.missing);
     if (are_c_calls_missing)
         rec_warn("another tool's profile function was there while recording: calls of C functions may be missing");
+}
+
+void rec_recording_stop_early(void)
+{
+    if (!rec_recording_is_on())
+        return;
+    rec_recording_end(false, &recording.early.totals);
+    recording.early.last = rec_captures.n_started;
+    recording.early.is_unreported = rec_recording_is_own();
+}
+
+bool rec_recording_was_stopped_early(int number)
+{
+    return number ? number <= recording.early.last : recording.early.is_unreported && rec_recording_is_own();
 }
 
 /* ---- forks ---- */

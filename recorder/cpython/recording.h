@@ -1,10 +1,12 @@
 /* The recording of this process: how it begins, pauses, is saved and ends, and what becomes of it in forked children.
  * There is one at a time, with one hook and one stream of events; several captures may be made of it (captures.h).
- * One table defines what is done when (states.def); its actions are here. All functions are called with the GIL. 
+ * One table defines what is done when (states.def); its actions are here. All functions are called with the GIL,
+ * except for rec_recording_set_limits.
  *
  *     rec_recording_init                  once a process
  *         rec_recording_start             for each capture
  *             rec_recording_pause, rec_recording_resume, rec_recording_save
+ *             rec_recording_override_filter, rec_recording_set_limits
  *         rec_recording_stop
  *         rec_recording_end               the end of the process: of all captures */
 #ifndef REC_RECORDING_H
@@ -17,6 +19,7 @@
 
 #include "../incidents.h"
 #include "../session.h"
+#include "../../format/filter.h"
 
 /* Returns 0, or -1 with an exception set. */
 int rec_recording_init(void);
@@ -54,6 +57,25 @@ bool rec_recording_locate(void);
 /* Returns 0, or -1 with RuntimeError set: nothing is being recorded. */
 int rec_recording_pause(void);
 int rec_recording_resume(void);
+
+/* Changes the filter by one more rule of a glob. What is open and is recorded from now on is in the records as open; what
+ * is recorded no more has ended for them. Returns 0, or -1 with an exception set. */
+int rec_recording_override_filter(enum pnr_filter_action action, const char *glob);
+
+/* Adds limits to the properties of the capture: data may be evicted from now on. */
+void rec_recording_announce_limits(const struct rec_limits *limits);
+
+/* Keeps other limits from now on, also in children that are forked later. Called without the GIL. Returns 0, or -1 and
+ * nothing has changed. */
+int rec_recording_set_limits(const struct rec_limits *limits, struct pnr_err *err);
+
+/* Ends all captures at somebody else's request, of which the program knows nothing: its own stops come later, and find
+ * the totals (rec_recording_was_stopped_early). */
+void rec_recording_stop_early(void);
+
+/* True when the capture of this number has ended in that way; 0: when the recording has, and its end was not reported
+ * yet. */
+bool rec_recording_was_stopped_early(int number);
 
 /* Saves what this process has recorded up to now as a capture of its own, at path or at the next free name, which is
  * copied to taken (PATH_MAX bytes). Other threads run meanwhile. Returns 0, or -1 with an exception set. */

@@ -102,7 +102,7 @@ bool rec_state_take(enum rec_event event)
 
 const char *rec_state_name(void)
 {
-    static char text[32];
+    static _Thread_local char text[32];
     return spell_name(name_of(atomic_load_explicit(&rec_state.now, memory_order_relaxed)), text);
 }
 

@@ -422,7 +422,7 @@ static void thread_ended(PyObject *capsule)
 {
     struct rec_thread *thread = PyCapsule_GetPointer(capsule, CAPSULE);
     if (!rec_state_is(REC_RECORDING | REC_WAITING) ||
-        (uintptr_t)PyCapsule_GetContext(capsule) != rec_functions.session)
+        (uintptr_t)PyCapsule_GetContext(capsule) != rec_functions.recording)
         return;
     if (cpython_is_finalizing() && thread->owner == PyThreadState_Get()) {
         rec_state_take(REC_EVENT_FINALIZE);
@@ -460,7 +460,7 @@ static void watch_end(PyThreadState *ts, struct rec_thread *thread)
     if (!ts->dict)
         ts->dict = PyDict_New();
     PyObject *capsule = PyCapsule_New(thread, CAPSULE, NULL);
-    if (!capsule || !ts->dict || PyCapsule_SetContext(capsule, (void *)(uintptr_t)rec_functions.session) != 0 ||
+    if (!capsule || !ts->dict || PyCapsule_SetContext(capsule, (void *)(uintptr_t)rec_functions.recording) != 0 ||
         PyDict_SetItem(ts->dict, threads.capsule, capsule) != 0 ||
         PyCapsule_SetDestructor(capsule, thread_ended) != 0)
         PyErr_Clear();                  /* its chunk is then submitted when others need one, or at the end */

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the fuzz targets' first inputs of captures. tests/fuzz/fuzz.h describes their form.
+"""Makes the fuzz targets' first inputs of captures, and of requests to a control socket. tests/fuzz/fuzz.h describes their form.
 
     tests/fuzz/seeds.py FOLDER [CAPTURE...]     # default: those of tests/golden and tests/invalid; FOLDER/block, names, ...
 """
@@ -49,6 +49,9 @@ def main(folder, captures):
                 for i, seed in enumerate(seeds):
                     if seed:
                         (folder / target / f"{Path(capture).parent.name}-{process.name}-{i}").write_bytes(seed)
+    (folder / "control").mkdir(parents=True, exist_ok=True)
+    for i, seed in enumerate((b"1\0status\0\0", b"1\0limits\0last\x0060000000000\0max-size\x000\0\0", b"1\0exclude\0*\0\0x")):
+        (folder / "control" / f"request-{i}").write_bytes(seed)
 
 
 if __name__ == "__main__":

@@ -184,3 +184,25 @@ Test(filter, resolves_folders_and_keeps_errno)
     rmdir(real);
     rmdir(folder);
 }
+
+/* What no rule matches stays as it was, and the last rule that matches decides. */
+Test(filter, is_overridden)
+{
+    set((const char *[]){ NULL });
+    cr_assert_eq(pnr_filter_override(&filter, PNR_FILTER_INCLUDE, "json"), 0);
+    cr_expect_eq(judge("app", "f", "/app.py"), PNR_FILTER_RECORDED);
+    cr_assert_eq(pnr_filter_override(&filter, PNR_FILTER_EXCLUDE, "json"), 0);
+    cr_expect_eq(judge("json", "f", "/json.py"), PNR_FILTER_EXCLUDED);
+    cr_expect_eq(filter.n, 1);
+    set((const char *[]){ "+app.*", "-app.test", NULL });
+    cr_assert_eq(pnr_filter_override(&filter, PNR_FILTER_INCLUDE, "app.test"), 0);
+    cr_expect_eq(judge("app.test", "f", "/test.py"), PNR_FILTER_RECORDED);
+    cr_assert_eq(pnr_filter_override(&filter, PNR_FILTER_EXCLUDE, "app.*"), 0);
+    cr_expect_eq(judge("app.other", "f", "/other.py"), PNR_FILTER_EXCLUDED);
+    cr_expect_eq(judge("app.test", "f", "/test.py"), PNR_FILTER_EXCLUDED);
+    cr_expect_eq(judge("json", "f", "/json.py"), PNR_FILTER_EXCLUDED);
+    for (int i = 0; i < 1000; i++)
+        cr_assert_eq(pnr_filter_override(&filter, i % 2 ? PNR_FILTER_INCLUDE : PNR_FILTER_EXCLUDE, "x"), 0);
+    cr_expect_eq(judge("x", "f", "/x.py"), PNR_FILTER_RECORDED);
+    cr_expect_eq(filter.n, 3);
+}

@@ -1,0 +1,480 @@
+"""panopticon ctl and the control sockets: what they change, and that they harm nobody."""
+
+import glob
+import json
+import os
+import re
+import shutil
+import socket
+import stat
+import subprocess
+import time
+import unittest
+
+import e2e
+
+COMMAND = [e2e.PYTHON, os.path.join(e2e.BUILD, "bin", "panopticon")]
+
+# Reads lines and does what they ask; each line is answered. What is open while it reads are main, inside and a generator.
+SERVED = """
+    import sys
+    def leaf(): pass
+    def twig(): leaf()
+    def inside(line):
+        for _ in range(int(line)): twig()
+    def numbers():
+        while True: yield leaf()
+    def main():
+        steps = numbers()
+        for line in iter(sys.stdin.readline, ""):
+            inside(line)
+            next(steps)
+            print("done", flush=True)
+    main()
+    print("end")
+"""
+
+# Works in threads, in forked children and in generators, until the file `end` is there.
+BUSY = """
+    import os, sys, threading, time
+    def leaf(x): return x + 1
+    def count(n):
+        for i in range(n): yield leaf(i)
+    def fail(n):
+        try:
+            if n: fail(n - 1)
+            else: raise ValueError
+        finally: leaf(n)
+    def work():
+        while not os.path.exists("end"):
+            for i in count(50): leaf(i)
+            try: fail(20)
+            except ValueError: pass
+            time.sleep(0.02)
+    children = [pid for pid in (os.fork() for _ in range(2) if os.getpid() == parent)] if (parent := os.getpid()) else []
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads: thread.start()
+    work()
+    for thread in threads: thread.join()
+    if os.getpid() == parent:
+        for pid in children: os.waitpid(pid, 0)
+        print("end")
+"""
+
+
+class Controlled(e2e.EndToEnd):
+    def start(self, text, *options, capture="run.pnr", **more):
+        """Start to record a program. Returns when its socket is there."""
+        process = subprocess.Popen(
+            e2e.recorder(capture, [self.write("app.py", text)], options=options), cwd=self.directory,
+            env=e2e.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+        self.addCleanup(self.kill, process)
+        self.wait_for(lambda: glob.glob(glob.escape(os.path.join(self.directory, capture)) + "/process-*/control"), process)
+        return process
+
+    def kill(self, process):
+        process.kill()
+        process.communicate()
+
+    def wait_for(self, is_true, process=None):
+        while not is_true():
+            if process and process.poll() is not None:
+                self.fail(process.stderr.read())
+            time.sleep(0.01)
+
+    def ctl(self, *words, status=0, capture="run.pnr"):
+        done = e2e.run([*COMMAND, "ctl", capture, *words], cwd=self.directory)
+        self.assertEqual(done.status, status, done.err + done.out)
+        if status == 0:
+            self.assertEqual(done.err, "")
+        return done.err if status else done.out
+
+    def status(self, *words):
+        return json.loads(self.ctl("status", "--json", *words))["processes"]
+
+    def call(self, process, n):
+        """Have the program call twig so often."""
+        process.stdin.write(f"{n}\n")
+        process.stdin.flush()
+        self.assertEqual(process.stdout.readline(), "done\n")
+
+    def finish(self, process, status=0):
+        out, err = process.communicate(timeout=60)
+        self.assertEqual((process.returncode, out), (status, "end\n"), err)
+        return err
+
+    def order(self, process, *words, status=0):
+        """Send a command that the program carries out when it runs Python code: here, when it has read a line. Returns what is
+        on standard error."""
+        asked = subprocess.Popen([*COMMAND, "ctl", "run.pnr", *words], cwd=self.directory, env=e2e.environment(),
+                                 stderr=subprocess.PIPE, text=True)
+        while asked.poll() is None:
+            self.call(process, 0)
+            time.sleep(0.01)
+        err = asked.communicate()[1]
+        self.assertEqual((asked.returncode, bool(err)), (status, status != 0), err)
+        return err
+
+    def sockets(self):
+        return glob.glob(glob.escape(self.path("run.pnr")) + "/process-*/control")
+
+    def connect(self, path=None):
+        connection = socket.socket(socket.AF_UNIX)
+        self.addCleanup(connection.close)
+        connection.settimeout(30)
+        while True:
+            try:
+                connection.connect(path or self.sockets()[0])
+                return connection
+            except BlockingIOError:     # very many others wait
+                time.sleep(0.01)
+
+    def events(self, capture):
+        """Return the numbers of events that the converter finds: dict by pid."""
+        text = e2e.run([e2e.CONVERT, "--info", capture]).out
+        return {int(pid): int(n) for pid, n in re.findall(r"^process (\d+):.*?^  events +(\d+)$", text, re.M | re.S)}
+
+
+class Commands(Controlled):
+    def test_filters(self):
+        """Each call is recorded if it was wanted when it began; what was open goes on."""
+        for engine in e2e.ENGINES:
+            with self.subTest(engine):
+                shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
+                process = self.start(SERVED, "-q", "--engine", engine)
+                self.call(process, 3)
+                self.order(process, "exclude", "*.leaf")
+                self.call(process, 5)
+                self.order(process, "exclude", "*.numbers")
+                self.call(process, 1)
+                self.order(process, "include", "*.leaf")
+                self.call(process, 7)
+                self.order(process, "exclude", "*.twig")
+                self.call(process, 11)
+                self.order(process, "include", "*.twig")
+                self.order(process, "exclude", "*.main")
+                self.call(process, 2)
+                self.order(process, "include", "*.main")
+                self.call(process, 1)
+                filters = self.status()[0]["filters"]
+                self.assertEqual(self.finish(process), "")
+                self.assertEqual(filters, ["exclude *.numbers", "include *.leaf", "include *.twig", "include *.main"])
+                trace = self.trace()
+                n_steps = len(trace.named("__main__.inside")) - 9       # calls of 0, while an order is waited for
+                counts = trace.count()
+                self.assertEqual(counts["__main__.twig"], 3 + 5 + 1 + 7 + 2 + 1)
+                # The generator calls leaf once a line: of the lines of 0 some before and some after each order.
+                self.assertGreaterEqual(counts["__main__.leaf"], 3 + 7 + 11 + 2 + 1 + 5)
+                self.assertLessEqual(counts["__main__.leaf"], 3 + 7 + 11 + 2 + 1 + 9 + n_steps)
+                self.assertEqual(counts["__main__.main"], 2)
+                n_open = sum("exit_missing" in one.flags for one in trace.slices)       # at one of the 7 orders
+                self.assertLessEqual(n_open, 7 * 5)
+
+    def test_pause_and_resume(self):
+        process = self.start(SERVED, "-q")
+        self.call(process, 3)
+        self.order(process, "pause")
+        self.call(process, 5)
+        self.assertEqual(self.status()[0]["state"], "paused")
+        self.order(process, "resume")
+        self.call(process, 7)
+        self.assertEqual(self.finish(process), "")
+        self.assertEqual(self.trace().count()["__main__.twig"], 10)
+
+    def test_stop(self):
+        """The program goes on, and the end is reported when the program ends."""
+        process = self.start(SERVED)
+        self.call(process, 3)
+        self.order(process, "stop")
+        self.assertEqual(self.sockets(), [])
+        self.call(process, 5)
+        self.assertIn("no process records", self.ctl("status", status=2))
+        self.assertRegex(self.finish(process), r"^panopticon: run.pnr: \d+ events, 1 thread, .* 0 lost; .*\n$")
+        self.assertEqual(self.trace().count()["__main__.twig"], 3)
+
+    def test_a_program_does_not_notice_a_stop(self):
+        process = self.start_script()
+        self.order(process, "stop")
+        process.stdin.write("9\n")
+        process.stdin.flush()
+        self.finish(process)
+        self.assertEqual(self.trace().count()["__main__.f"], 1)
+        self.assertEqual(self.trace("other.pnr").count()["__main__.f"], 1)
+
+    def start_script(self):
+        path = self.write("script.py", """
+            import sys, panopticon_rec
+            def f(): pass
+            recorder = panopticon_rec.Recorder("run.pnr").start()
+            f()
+            while (line := sys.stdin.readline()) != "9\\n":
+                print("done", flush=True)
+            panopticon_rec.pause()
+            panopticon_rec.resume()
+            found = recorder.stop()
+            assert found.events >= 2 and found.lost == 0, found
+            with panopticon_rec.Recorder("other.pnr"): f()
+            print("end")
+        """)
+        process = subprocess.Popen([e2e.PYTHON, path], cwd=self.directory, env=e2e.environment(), stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(self.kill, process)
+        self.wait_for(self.sockets, process)
+        return process
+
+    def test_status(self):
+        """The numbers of a process that waits are those of its capture."""
+        process = self.start(SERVED, "-q")
+        self.call(process, 1000)
+        e2e.wait_until_it_sleeps(process.pid)
+        one, = self.status()
+        self.assertEqual((one["pid"], one["state"], one["lost"], one["filters"], one["muted"]),
+                         (process.pid, "on", 0, [], []))
+        self.assertEqual(sum(thread["events"] for thread in one["threads"]), one["events"])
+        self.assertEqual([thread["name"] for thread in one["threads"]], ["MainThread"])
+        saved = self.ctl("snapshot").strip()
+        self.assertEqual(self.events(saved), {process.pid: one["events"]})
+        self.assertIn(f"process {process.pid}: on, ", self.ctl("status"))
+        self.finish(process)
+
+    def test_limits(self):
+        process = self.start(SERVED, "-q")
+        self.order(process, "limits", "--last", "60s", "--max-size", "1G")
+        self.assertEqual([self.status()[0][key] for key in ("last_ns", "max_size")], [60 * 10**9, 2**30])
+        self.order(process, "limits", "--last", "0s")
+        self.assertEqual([self.status()[0][key] for key in ("last_ns", "max_size")], [0, 2**30])
+        self.assertIn("at least 16M", self.order(process, "limits", "--max-size", "1M", status=2))
+        self.assertIn("leaves no room", self.order(process, "limits", "--max-size", "20M", status=2))   # `live` takes 32 MB
+        self.assertEqual(self.status()[0]["max_size"], 2**30)
+        self.finish(process)
+
+    def test_a_limit_evicts(self):
+        """From a limit on, old segments go, and recent ones stay."""
+        process = self.start(SERVED, "-q")
+        self.call(process, 20000)
+        self.order(process, "limits", "--last", "300ms")
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            self.call(process, 3000)
+        self.finish(process)
+        self.assertNotIn(1, e2e.segments(self.path("run.pnr")))
+        self.assertEqual(e2e.run([e2e.CONVERT, "--verify", self.path("run.pnr")]).status, 0)
+
+    def test_wrong_usage(self):
+        process = self.start(SERVED, "-q")
+        for words, text in [
+                (["bogus"], "no command bogus"), ([], "give a capture and a command"), (["exclude"], "GLOB"),
+                (["exclude", ""], "not a filter"), (["pause", "x"], "what this command needs"), (["limits"], "--last"),
+                (["status", "--last", "1s"], "not for status"), (["status", "--process", "1"], "no process 1"),
+                (["status", "--process", "x"], "--process"), (["status", "--bogus"], "no option --bogus"),
+                (["snapshot", "-o"], "needs an argument")]:
+            self.assertIn(text, self.ctl(*words, status=2))
+        self.assertIn("No such file", self.ctl("status", status=2, capture="none.pnr"))
+        self.assertIn("not a capture", self.ctl("status", status=2, capture="."))
+        self.assertIn("usage: panopticon ctl", self.ctl("--help"))
+        self.finish(process)
+
+
+class Processes(Controlled):
+    def test_all_at_once(self):
+        """A command is for all, also those that are forked later; one snapshot has all of them."""
+        process = self.start(BUSY, "-q")
+        self.wait_for(lambda: len(self.sockets()) == 3, process)
+        self.ctl("exclude", "*.leaf")
+        self.assertEqual([one["filters"] for one in self.status()], [["exclude *.leaf"]] * 3)
+        saved = self.ctl("snapshot", "-o", "saved.pnr").strip()
+        self.assertEqual(saved, self.path("saved.pnr"))
+        self.assertEqual(len(e2e.process_directories(saved)), 3)
+        self.assertEqual(e2e.run([e2e.CONVERT, "--verify", saved]).status, 0)
+        self.ctl("pause", "--process", str(process.pid))
+        self.assertEqual(sorted(one["state"] for one in self.status()), ["on", "on", "paused"])
+        self.ctl("stop")
+        self.write("end", "")
+        self.finish(process)
+        listed = json.loads(self.ctl("snapshots", "--json"))
+        self.assertEqual([(one["path"], len(one["pids"])) for one in listed], [(saved, 3)])
+        self.assertIn("saved.pnr", self.ctl("snapshots"))
+        self.assertEqual(e2e.run([e2e.CONVERT, "--verify", self.path("run.pnr")]).status, 0)
+
+    def test_a_killed_process(self):
+        process = self.start(SERVED, "-q")
+        process.kill()
+        process.wait()
+        self.assertEqual(len(self.sockets()), 1)
+        self.assertIn("no process records", self.ctl("status", status=2))
+
+    def test_a_capture_that_is_moved(self):
+        process = self.start(SERVED, "-q")
+        os.rename(self.path("run.pnr"), self.path("moved.pnr"))
+        self.assertIn(f"process {process.pid}: on", self.ctl("status", capture="moved.pnr"))
+        self.assertEqual(self.ctl("snapshot", capture="moved.pnr").strip(), self.path("moved-snapshot.pnr"))
+        self.assertIn("moved-snapshot.pnr", self.ctl("snapshots", capture="moved.pnr"))
+        self.finish(process)
+        self.assertEqual(e2e.run([e2e.CONVERT, "--verify", self.path("moved.pnr")]).status, 0)
+
+    def test_a_long_path(self):
+        """It is longer than a socket's address can be."""
+        capture = os.path.join("x" * 120, "y" * 120, "run.pnr")
+        os.makedirs(os.path.dirname(self.path(capture)))
+        process = self.start(SERVED, "-q", capture=capture)
+        self.assertIn(f"process {process.pid}: on", self.ctl("status", capture=capture))
+        self.finish(process)
+
+    def test_without_a_socket(self):
+        process = self.start(SERVED, "-q")
+        os.unlink(self.sockets()[0])
+        self.assertIn(f"process {process.pid} has not done it: it has no control socket", self.ctl("status", status=2))
+        self.finish(process)
+        self.trace()
+
+    def test_a_full_disk(self):
+        """No snapshot is made, nothing is left of it, and the recording goes on."""
+        process = self.start(SERVED, "-q")
+        self.call(process, 3)
+        self.write("file", "")
+        self.assertIn("file", self.ctl("snapshot", "-o", "file/saved.pnr", status=2))
+        self.call(process, 4)
+        self.finish(process)
+        self.assertEqual(self.trace().count()["__main__.twig"], 7)
+        self.assertEqual(self.ctl("snapshots"), "")
+
+    def test_a_child_that_is_not_followed(self):
+        """It has no socket, and does not keep its parent's open."""
+        process = self.start("""
+            import os, sys
+            def f(): pass
+            if os.fork() == 0:
+                f()
+                names = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")[:-1]]
+                os._exit(any(name.startswith("socket:") for name in names))
+            print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+            for line in sys.stdin: f()  # the first call after a fork brings the recorder's thread back
+            print("end")
+        """, "-q", "--follow", "none")
+        self.assertEqual(process.stdout.readline(), "0\n")
+        time.sleep(0.1)
+        process.stdin.write("call\n")
+        process.stdin.flush()
+        self.assertEqual(len(self.status()), 1)
+        self.finish(process)
+
+
+class Hostile(Controlled):
+    def test_bytes_of_any_kind(self):
+        """Whatever is sent is answered by an error or a closed connection, and the next client is served."""
+        random = self.random()
+        process = self.start(SERVED, "-q")
+        words = [b"1", b"status", b"snapshot", b"limits", b"exclude", b"last", b"max-size", b"join", b"/", b"\xff" * 300,
+                 b"99999999999999999999999", b"x" * 20000, b"", b"../..", b"0"]
+        for _ in range(300):
+            connection = self.connect()
+            message = b"\0".join(random.choices(words, k=random.randrange(1, 7))) + b"\0" * random.randrange(3)
+            if b"1\0status\0\0" in message or b"snapshot" in message or b"1\0exclude\0" in message:
+                continue
+            if random.random() < 0.3:
+                message = random.randbytes(random.randrange(1, 400))
+            try:
+                connection.sendall(message)
+                connection.shutdown(socket.SHUT_WR)
+                answer = connection.recv(1000)
+                self.assertIn(answer[:6], (b"", b"error\0", b"ok\0\0"), message)
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+            connection.close()
+        self.assertEqual(self.status()[0]["state"], "on")
+        self.assertEqual(self.finish(process), "")
+        self.trace()
+
+    def test_clients_that_stall(self):
+        """More of them than there are connections keep nobody waiting, and leave nothing open."""
+        process = self.start(SERVED, "-q")
+        before = len(os.listdir(f"/proc/{process.pid}/fd"))
+        stalled = [self.connect() for _ in range(60)]
+        for connection in stalled:
+            connection.sendall(b"1\0stat")
+        self.assertEqual(self.status()[0]["state"], "on")
+        self.call(process, 3)
+        for connection in stalled:
+            connection.close()
+        self.status()
+        self.wait_for(lambda: len(os.listdir(f"/proc/{process.pid}/fd")) <= before)
+        self.assertEqual(self.finish(process), "")
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can become somebody else")
+    def test_nobody_else(self):
+        process = self.start(SERVED, "-q")
+        path, = self.sockets()
+        self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o600)
+        folder = os.path.dirname(path)
+        while folder != "/":
+            os.chmod(folder, os.stat(folder).st_mode | 0o011)
+            folder = os.path.dirname(folder)
+        os.chmod(path, 0o666)           # even then
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.setuid(65534)
+                connection = socket.socket(socket.AF_UNIX)
+                connection.settimeout(30)
+                connection.connect(path)
+                connection.sendall(b"1\0status\0\0")
+                os._exit(0 if connection.recv(100) == b"" else 1)
+            except ConnectionResetError:
+                os._exit(0)
+            except BaseException:
+                os._exit(2)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0)
+        self.finish(process)
+
+    def test_random_commands(self):
+        """Nothing is lost, whatever is asked while the program works: each thread's records make sense, and the counts agree
+        with the capture."""
+        random = self.random()
+        for engine in e2e.ENGINES:
+            with self.subTest(engine):
+                for name in glob.glob(glob.escape(self.directory) + "/*"):
+                    shutil.rmtree(name, ignore_errors=True) if os.path.isdir(name) else os.unlink(name)
+                process = self.start(BUSY, "-q", "--engine", engine, *random.choice([(), ("--c-calls",)]))
+                end = time.monotonic() + (60 if e2e.LONG else 4)
+                globs = ["*.leaf", "*.count", "*.fail", "__main__", "threading", "*", "os"]
+                while time.monotonic() < end:
+                    self.ctl(*random.choice([
+                        ["status"], ["pause"], ["resume"], ["resume"], ["exclude", random.choice(globs)],
+                        ["include", random.choice(globs)], ["limits", "--last", random.choice(["0s", "60s"])],
+                        ["snapshot"]]))
+                found = self.status()
+                self.write("end", "")
+                self.assertEqual(self.finish(process), "")
+                for capture in glob.glob(glob.escape(self.directory) + "/*.pnr"):
+                    done = e2e.run([e2e.CONVERT, "--verify", capture])
+                    self.assertEqual(done.status, 0, done.out + done.err)
+                    self.trace(capture)
+                events = self.events(self.path("run.pnr"))
+                for one in found:
+                    self.assertEqual(one["lost"], 0)
+                    self.assertGreaterEqual(events[one["pid"]], one["events"])
+
+
+class Cost(Controlled):
+    def test_idle(self):
+        """While nobody asks, the recorder's thread wakes no more often than it does for its other work: once a second."""
+        process = self.start(SERVED, "-q")
+        e2e.wait_until_it_sleeps(process.pid)
+        time.sleep(3)
+        before = self.count_waits(process.pid)
+        time.sleep(4)
+        self.assertLessEqual(self.count_waits(process.pid) - before, 6)
+        self.finish(process)
+
+    def count_waits(self, pid):
+        """How often threads besides the main one have waited."""
+        n = 0
+        for task in os.listdir(f"/proc/{pid}/task"):
+            if int(task) != pid:
+                with open(f"/proc/{pid}/task/{task}/status", encoding="ascii") as file:
+                    n += int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)", file.read(), re.MULTILINE)[1])
+        return n
+
+
+if __name__ == "__main__":
+    unittest.main()
