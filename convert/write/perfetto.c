@@ -720,9 +720,12 @@ static uint64_t counter_track(struct trace *trace, uint32_t label, const struct 
     if (!counter)
         return 0;
     if (!counter->track) {
-        struct pnr_value name = { .key = label };
+        const struct symbol *symbol = symbols_function(trace->symbols, label);
+        char text[48];
+        struct pnr_string unknown = {
+            text, (uint32_t)snprintf(text, sizeof text, "[unknown function %" PRIu32 "]", label) };
         counter->track = COUNTER_TRACK_BASE + perfetto->counters.n;
-        put_counter_track(trace, counter->track, symbols_key(trace->symbols, &name), key);
+        put_counter_track(trace, counter->track, symbol ? symbol->name : unknown, key);
     }
     return counter->track;
 }
