@@ -1,6 +1,6 @@
 /* The control socket of a process: a Unix socket `control` in its directory of the capture, by which its owner and root
  * ask what it records, and change that. specs/control.md has the protocol. The drain's thread serves it, when it looks
- * after its other work anyway: while nobody is connected that costs one system call each time. Where no socket can be
+ * between its other work: while nobody is connected that costs two system calls each time. Where no socket can be
  * made the recording goes on without one. No Python dependency.
  *
  *     rec_control_start                   the process's directory is there; again when recording moves to another one

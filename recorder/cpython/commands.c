@@ -344,6 +344,13 @@ bool rec_commands_answer(uint64_t id, const char *request, struct rec_reply *rep
     return true;
 }
 
+void rec_commands_start(void)
+{
+    clear_order();
+    while (n_rules)
+        free(rules[--n_rules].text);
+}
+
 void rec_commands_forked(void)
 {
     clear_order();

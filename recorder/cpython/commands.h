@@ -14,7 +14,10 @@
 /* Answers a request: a rec_control_answer. */
 bool rec_commands_answer(uint64_t id, const char *request, struct rec_reply *reply);
 
-/* Forgets, in a forked child, what was asked of the parent. */
+/* Forgets what was asked of the last recording, because another one begins. */
+void rec_commands_start(void);
+
+/* Forgets, in a forked child, what was asked of the parent. The filter has the parent's rules. */
 void rec_commands_forked(void);
 
 #endif

@@ -552,6 +552,7 @@ int rec_recording_start(const char *path, bool joins, PyObject *properties, PyOb
         return 0;
     }
     rec_drain_hold();
+    rec_commands_start();
     start_control();
     rec_diagnostics_init();
     rec_diagnostics_redirect(joins ? rec_captures.written.path : NULL);
