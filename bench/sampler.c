@@ -1,5 +1,5 @@
 /* Takes samples of which Python function runs, of CPython 3.13 and later: what bench/run compares estimates with. The
- * program runs as it does alone, but for an interrupt each PERIOD_NS: no function pays for its calls. An extension
+ * program runs as it does alone, except for an interrupt each PERIOD_NS: no function pays for its calls. An extension
  * module for bench/run only.
  *     start()     samples the calling thread from now on
  *     stop()      {(file, line): samples} of all functions; the line is that of `def`
@@ -21,7 +21,7 @@
 #endif
 #define SLOTS 8192                      /* more code objects than run */
 
-/* A frame begins with these two words (cpython/Include/internal/pycore_frame.h, pycore_interpframe_structs.h). The low
+/* A frame of CPython 3.13 and later begins with these two words. The low
  * bits of the first one are flags. */
 struct frame {
     uintptr_t executable;

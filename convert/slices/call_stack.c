@@ -407,7 +407,7 @@ static void follow_situation(struct call_stack *stack, struct pnr_record record)
 }
 
 /* Returns what the event that ends a time, and the one before it, cost in that time. */
-static double count_events(struct call_stack *stack, enum pnr_effect effect)
+static double events_between(struct call_stack *stack, enum pnr_effect effect)
 {
     bool was_entry = stack->is_after_entry, is_entry = effect == PNR_EFFECT_ENTER;
     stack->is_after_entry = is_entry;
@@ -486,7 +486,7 @@ static inline __attribute__((always_inline)) void convert_records(struct call_st
         uint64_t ns = timeline_since(input->timeline, input->zero_ns, now);
         size_t n_before = stack->n;
         if (variant == PIPELINE_MUTED && pipeline.rates)
-            account_time(stack, ns, count_events(stack, pnr_kind_effect(kind).effect));
+            account_time(stack, ns, events_between(stack, pnr_kind_effect(kind).effect));
         if (kind == PNR_CALL)
             push_frame_inline(stack, &pipeline, variant, PNR_SUBJECT_PYTHON, pnr_record_function(record), 0, false, 0,
                               ns);
