@@ -7,14 +7,14 @@ An Examiner reads each capture when its run has ended, and adds to what was meas
   and of any 100 ms after it.
 - muted: how many functions were muted some time.
 - estimates: [function, its true calls, estimated, its true self time in ns, estimated] of each muted function that has at
-  least a hundredth of the time. The oracle is a recording whose budget is endless (ORACLE), of as many loops.
+  least a hundredth of the time. Calls are counted in a recording whose budget is endless (ORACLE), of as many loops. Shares
+  of the time are found by samples of the plain program (sample.py), for which no call pays.
 - slow: [long calls of the workload, those that are missing in the trace, the largest delay of a begin in ns].
 """
 
 import collections
 import html
 import json
-import marshal
 import os
 import subprocess
 import sys
@@ -27,6 +27,7 @@ from report import CALLS, PLAIN, TRACERS as NAMES, Figures, judge, median, minim
 sys.path.append(os.path.join(ROOT, "tests", "e2e"))
 import ledger           # noqa: E402
 
+SAMPLES = 2                     # runs of the plain program that are sampled
 SHARES = {"rec_1": 1, "rec_3": 3, "rec_5": 5}       # percent
 ORACLE = "rec_endless"
 OPTIONS = {**{tracer: ["--max-overhead", f"{share}%"] for tracer, share in SHARES.items()},
@@ -44,12 +45,13 @@ LATE_NS = 20_000_000            # which may pass between a workload's last readi
 class Examiner:
     def __init__(self, converter):
         self.converter = converter
-        self.oracle = {}         # of each workload: (file, line) to [calls, self time in ns]
+        self.calls = {}          # of each workload: (file, line) to its true number
+        self.shares = {}         # ... and to its share of the time, in the plain program
 
     def examine(self, workload, tracer, capture, observed):
         """Adds to what was measured; of ORACLE it keeps what is true."""
         if tracer == ORACLE:
-            self.oracle[workload] = self.profile(capture)
+            self.calls[workload] = {place: calls for place, (calls, _) in self.rows(capture)[0].items()}
         elif tracer in SHARES:
             one, *others = ledger.read(capture)
             cpu, cost = one.totals()
@@ -57,8 +59,8 @@ class Examiner:
             observed["second"] = one.cost(10**9, skip_ns=10**9)
             observed["tenth"] = one.cost(10**8, skip_ns=10**9)
             observed["muted"] = len(one.muted() | one.muted_c_calls())
-            if workload in self.oracle:
-                observed["estimates"] = list(self.estimates(workload, capture, one.muted()))
+            if workload in self.calls and workload in self.shares:
+                observed["estimates"] = list(self.estimates(workload, capture, one.muted(), cpu))
         if tracer not in SHARES or not observed["slow_calls"]:
             observed.pop("slow_calls", None)
             return
@@ -67,34 +69,29 @@ class Examiner:
     def convert(self, capture, *options):
         return subprocess.run([self.converter, "-q", capture, *options], capture_output=True, check=True).stdout
 
-    def profile(self, capture):
-        """Calls and self times less what recording has cost in them: half of the events of each call are its own, the other
-        half its caller's."""
-        one, *_ = ledger.read(capture)
-        event_ns = float(one.properties["event_cost_ns"])
-        found = marshal.loads(self.convert(capture, "--format=pstats", "-o", "-"))
-        of_callees = collections.Counter()
-        for _, calls, _, _, callers in found.values():
-            for caller, (n, *_) in callers.items():
-                of_callees[caller] += n
-        result = collections.defaultdict(lambda: [0, 0])
-        for function, (_, calls, own, _, _) in found.items():
-            result[function[:2]][0] += calls
-            result[function[:2]][1] += own * 1e9 - event_ns * (calls + of_callees[function])
-        return result
+    def keep_samples(self, workload, samples):
+        """samples: a list of [file, line, number] (sample.py)."""
+        total = sum(n for _, _, n in samples)
+        shares = self.shares[workload] = collections.Counter()
+        for file, line, n in samples:
+            shares[file, line] += n / total
 
-    def estimates(self, workload, capture, muted):
+    def rows(self, capture):
+        """Returns [calls, self time in ns] of each function, with what is estimated, and the names, by (file, line)."""
         rows, names = collections.defaultdict(lambda: [0, 0]), {}
         for row in json.loads(self.convert(capture, "--top", "--json"))["functions"]:
             place = row.get("file", ""), row.get("line", 0)
             rows[place][0] += row["calls"]
             rows[place][1] += row["self_ns"]
             names[place] = row["name"].removeprefix("~")        # which marks estimates
-        oracle = self.oracle[workload]
-        total = sum(own for _, own in oracle.values())
+        return rows, names
+
+    def estimates(self, workload, capture, muted, cpu_ns):
+        rows, names = self.rows(capture)
+        calls, shares = self.calls[workload], self.shares[workload]
         for place, name in names.items():
-            if name in muted and place in oracle and oracle[place][1] >= total / 100:
-                yield [name, oracle[place][0], rows[place][0], oracle[place][1], rows[place][1]]
+            if name in muted and place in calls and shares.get(place, 0) >= 0.01:
+                yield [name, calls[place], rows[place][0], shares[place] * cpu_ns, rows[place][1]]
 
     def slow(self, capture, calls, zero):
         """Each long call is a slice that ends as it did and begins when it did, or late."""

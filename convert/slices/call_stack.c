@@ -586,8 +586,18 @@ static void follow_situation(struct call_stack *stack, struct pnr_record record)
         stack->last_event = function << 1 | is_exit;
 }
 
-/* Accounts for the time up to ns, at which n_events events come. */
-static void account_time(struct call_stack *stack, uint64_t ns, uint64_t n_events)
+/* Returns what the event that ends a time, and the one before it, cost in that time. */
+static double events_between(struct call_stack *stack, enum pnr_effect effect)
+{
+    bool was_entry = stack->is_after_entry, is_entry = effect == PNR_EFFECT_ENTER;
+    stack->is_after_entry = is_entry;
+    if (was_entry == is_entry)
+        return HIDDEN_NESTED_EVENTS;
+    return was_entry ? HIDDEN_LEAF_EVENTS : HIDDEN_BETWEEN_EVENTS;
+}
+
+/* Accounts for the time up to ns, with the cost of so many events in it. */
+static void account_time(struct call_stack *stack, uint64_t ns, double n_events)
 {
     const struct slice_pipeline *pipeline = &stack->filter.pipeline;
     const struct ledger_view *muted = pipeline->muted;
@@ -657,7 +667,7 @@ static inline __attribute__((always_inline)) void convert_records(struct call_st
         size_t n_before = stack->n;
         uint32_t n_own = 0;             /* DATA records of this one */
         if (variant == PIPELINE_MUTED && pipeline.rates)
-            account_time(stack, ns, 1);
+            account_time(stack, ns, events_between(stack, pnr_kind_effect(kind).effect));
         if (kind == PNR_CALL)
             push_frame_inline(stack, &pipeline, variant, PNR_SUBJECT_PYTHON, pnr_record_function(record), 0, false, 0,
                               ns);

@@ -104,7 +104,7 @@ static void add_recorded(struct recorded_time *to, struct recorded_time time)
 static void add_weighted(struct weighted_time *to, struct recorded_time time, double weight)
 {
     to->ns += weight * (double)time.ns;
-    to->n_events += weight * (double)time.n_events;
+    to->n_events += weight * time.n_events;
 }
 
 /* Returns the time without what its events took. */
@@ -192,7 +192,7 @@ void hidden_rates_limit_intervals(struct hidden_rates *rates, uint64_t cpu_ns, u
         rates->is_out_of_memory = true;
         return;
     }
-    double other_ns = (double)cost_ns - (double)rates->n_events * rates->event_cost_ns;     /* no event's */
+    double other_ns = (double)cost_ns - rates->n_events * rates->event_cost_ns;     /* no event's */
     if (other_ns > 0)
         cpu_ns -= other_ns < (double)cpu_ns / 2 ? (uint64_t)other_ns : cpu_ns / 2;
     rates->limits[rates->n_limits++] = limit_to(rates->intervals, cpu_ns, in_window);
@@ -412,7 +412,7 @@ static void extend_bases(struct hidden_rates *rates, const struct hidden_caller 
  * in that time, it stands for itself. */
 static double weigh_window(struct hidden_rates *rates)
 {
-    double ns = program_ns(rates, (double)rates->window.ns, (double)rates->window.n_events);
+    double ns = program_ns(rates, (double)rates->window.ns, rates->window.n_events);
     double weight = (rates->apart_ns > 0 ? rates->apart_ns : ns) / (ns > MIN_WINDOW_NS ? ns : MIN_WINDOW_NS);
     rates->window = (struct recorded_time){ 0, 0 };
     rates->apart_ns = 0;
@@ -487,7 +487,7 @@ static uint32_t find_pairs(const struct hidden_rates *rates, struct hidden_situa
 void hidden_time_settle(struct hidden_time *hidden, struct hidden_rates *rates)
 {
     uint32_t first = hidden->time.ns ? find_pairs(rates, hidden->situation) : 0;
-    double ns = program_ns(rates, (double)hidden->time.ns, (double)hidden->time.n_events), share = 0;
+    double ns = program_ns(rates, (double)hidden->time.ns, hidden->time.n_events), share = 0;
     hidden->time = (struct recorded_time){ 0, 0 };
     for (uint32_t i = first; i; i = rates->pairs[i].next)
         share += rates->pairs[i].is_hidden ? rates->pairs[i].self_per_ns : 0;

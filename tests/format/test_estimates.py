@@ -11,6 +11,7 @@ import conversion
 from capture_writer import ADMIT, CALL, COST, MUTE, RETURN, WINDOW, WINDOW_END
 
 EVENT_COST_NS = 50
+EVENTS_BETWEEN = {(CALL, RETURN): 0.65, (RETURN, CALL): 1.35}      # of trace-mapping.md, section 14.1; else 1
 
 
 class Program:
@@ -24,14 +25,16 @@ class Program:
         self.muted, self.window_rounds = muted, window_rounds
         self.now, self.is_muted, self.in_window = 0, False, False
         self.records, self.open, self.notes = [], [], []
+        self.last_kind = None
         self.calls, self.self_ns = dict.fromkeys(self.numbers, 0), dict.fromkeys(self.numbers, 0)   # the truth
         self.unrecorded = dict.fromkeys(self.numbers, 0)
 
     def event(self, kind, number):
         if len(self.records) == 10_000:
             self.flush()
+        self.now += round(EVENT_COST_NS * EVENTS_BETWEEN.get((self.last_kind, kind), 1))
+        self.last_kind = kind
         self.records.append((self.now, kind, 0, number))
-        self.now += EVENT_COST_NS
 
     def flush(self):
         self.thread.block(self.records)
