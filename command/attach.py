@@ -54,8 +54,9 @@ def load(package, version):
     module = sys.modules["panopticon_rec"]
     if module.__version__ != version:
         raise ImportError("it has loaded panopticon_rec " + module.__version__ + ", and this is " + version)
-    from panopticon_rec import attachment
-    return attachment
+    if "panopticon_rec.attachment" not in sys.modules:      # the import system's functions would be recorded
+        import panopticon_rec.attachment
+    return sys.modules["panopticon_rec.attachment"]
 
 def enter(pid, folder, package, version, name, *arguments):
     if sys.modules["posix"].getpid() != pid:        # a child that was forked meanwhile

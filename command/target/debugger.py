@@ -3,9 +3,9 @@
 Where code may be called, in two steps:
 
 1. Py_AddPendingCall may be called by any thread, with or without the GIL, and takes one lock of the interpreter's. It is
-   called in a thread that does not have that lock: one that is stopped in the eval loop itself, in a system call, or
-   outside of the interpreter and of the C library. It queues PyErr_CheckSignals.
-2. The main thread calls that at its next safe point. Who calls PyErr_CheckSignals expects that it runs Python code, since
+   called in the main thread where that does not have the lock: it is stopped in the eval loop itself, in a system call,
+   or outside of the interpreter and of the C library. It queues PyErr_CheckSignals.
+2. The main thread calls that at its next safe point, after a breakpoint has been set there. Who calls PyErr_CheckSignals expects that it runs Python code, since
    a signal's handler is such: the GIL is held, and no lock of malloc. There the code is run.
 
 gdb is given addresses and reads no symbols. When its standard input ends, it removes its breakpoints and detaches, also
@@ -114,12 +114,6 @@ class Gdb:
         if not self.wait("*stopped", time.monotonic() + PATIENCE):
             raise Failed("gdb cannot stop it: try again")
 
-    def threads(self):
-        """Return (number, address of the instruction) of each thread."""
-        rows = self.ask("-thread-info").split('{id="')[1:]
-        found = [(row.partition('"')[0], re.search(r'level="0",addr="(0x[0-9a-f]+)"', row)) for row in rows]
-        return [(int(number), int(address[1], 16)) for number, address in found if address]
-
 
 class Injection:
     """Running Python code once in a process. image: of its interpreter. memory: file descriptor of its memory. code: the
@@ -151,25 +145,20 @@ class Injection:
         raise Failed(NO_PLACE)
 
     def queue(self, gdb, end):
-        """Stop the process in a place where Py_AddPendingCall may be called, and call it."""
+        """Stop the process where its main thread may call Py_AddPendingCall, and have it do so."""
         while time.monotonic() < end:
             gdb.attach(self.pid)
-            thread = self.find_thread(gdb)
-            if thread and gdb.call(self.at["Py_AddPendingCall"], self.at["PyErr_CheckSignals"], 0,
-                                   thread=thread) & 0xffffffff == 0:
+            if self.is_open(gdb.evaluate("$pc")) and gdb.call(
+                    self.at["Py_AddPendingCall"], self.at["PyErr_CheckSignals"], 0) & 0xffffffff == 0:
                 return
             gdb.ask("-target-detach")
-            time.sleep(0.02)
+            time.sleep(0.01)
         raise Failed(NO_PLACE)
 
-    def find_thread(self, gdb):
-        """Return the number of a thread in which Py_AddPendingCall may be called, or None."""
-        closed = self.closed_regions()
-        for number, address in gdb.threads():
-            is_in_kernel = self.is_system_call(address)
-            if address in self.eval_loop or is_in_kernel or not any(address in region for region in closed):
-                return number
-        return None
+    def is_open(self, address):
+        """Return whether a thread that is stopped at this address does not have the lock of the pending calls."""
+        return address in self.eval_loop or self.is_system_call(address) or \
+            not any(address in region for region in self.closed_regions())
 
     def closed_regions(self):
         """Return the ranges of addresses of the interpreter, the C library and the dynamic linker."""
