@@ -151,21 +151,21 @@ class Target:
             if self.image.minor < 14:
                 debugger.Injection(self.pid, self.image, self.memory, code, os.fsencode(name)).run()
             else:
-                self.request(code, name, folder, on_wait)
+                self.request(code, folder, on_wait)
             return self.wait_for_answer(here)
         except (debugger.Failed, remote_debugging.Failed) as error:
             raise Refused(f"process {self.pid}: {error}" if self.is_alive() else f"process {self.pid} has ended") from None
         except (OSError, struct.error):
             raise Refused(f"process {self.pid} has ended, or has become another program") from None
 
-    def request(self, code, name, folder, on_wait):
+    def request(self, code, folder, on_wait):
         """Have the main thread run the code, and wait until it has begun to."""
         script = f"{folder}/script.py"
         with open(self.root + script, "w", encoding="ascii") as file:
             file.write(code)
         os.chmod(self.root + script, 0o644)     # the folder is closed to others
         request = remote_debugging.Request(self.memory, self.image.find("_PyRuntime")[0], self.image.minor)
-        request.make(os.fsencode(os.path.join(os.path.dirname(name), os.path.relpath(script, os.path.dirname(name)))))
+        request.make(os.fsencode(script))
         start = time.monotonic()
         try:
             while request.is_pending():
