@@ -14,10 +14,11 @@ COOKIE = b"xdebugpy"
 INTERPRETERS_HEAD, INTERPRETER_ID, INTERPRETER_NEXT, THREADS_MAIN = 5, 7, 8, 10
 DEBUGGER_SUPPORT = {14: 89, 15: 105}
 
-# Bits of the eval breaker (Include/internal/pycore_ceval.h): the request (5), and those for which nothing happens when
-# there is nothing to do: GIL, signals, pending calls, exception. All are set, in one byte: another thread may request one
-# of them while the byte is changed, and that must not be lost. A lost request for garbage collection comes again.
-HARMLESS = 1 << 5 | 1 << 0 | 1 << 1 | 1 << 2 | 1 << 3
+# Bits of the eval breaker (Include/internal/pycore_ceval.h), all stored in one byte. Other threads may set one while that is
+# changed. So bits that do nothing when there is nothing to do are set with that of the request (5): those of signals,
+# pending calls and exceptions. That of garbage collection is requested again when it is lost. So is that of the GIL (0),
+# which must be clear: a thread that gives up the GIL for it waits until another has taken it, and there may be none.
+HARMLESS, GIL_DROP = 1 << 5 | 1 << 1 | 1 << 2 | 1 << 3, 1 << 0
 
 
 class Failed(Exception):
@@ -57,7 +58,7 @@ class Request:
         os.pwrite(self.memory, script + b"\0", self.path)
         os.pwrite(self.memory, struct.pack("<i", 1), self.pending)
         before, = os.pread(self.memory, 1, self.breaker)
-        os.pwrite(self.memory, bytes([before | HARMLESS]), self.breaker)
+        os.pwrite(self.memory, bytes([(before | HARMLESS) & ~GIL_DROP]), self.breaker)
 
     def is_pending(self):
         """Return whether the main thread has yet to begin to run the script."""
