@@ -240,8 +240,10 @@ class Attachment:
                 return text
             if kind == "signal":
                 os.kill(self.target.pid, int(text))
-            if kind == "failed" or time.monotonic() > end:
-                fail(f"process {self.target.pid}: {text or 'it is at its recursion limit: try again'}")
+            if kind == "failed":
+                fail(f"process {self.target.pid}: {text}")
+            if time.monotonic() > end:
+                fail(f"process {self.target.pid}: it is at its recursion limit: try again")
             time.sleep(0.05)
 
     def report_wait(self):

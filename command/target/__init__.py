@@ -80,20 +80,20 @@ class Target:
         except FileNotFoundError:
             raise Refused(f"there is no process {self.pid}") from None
         except OSError:
-            raise Refused(self.explain_rights()) from None
+            self.refuse()
 
-    def explain_rights(self):
-        """Return why this process may not enter it, and what to do."""
+    def refuse(self):
+        """Raise Refused: this process may not enter it."""
         if os.geteuid() not in (0, self.user):
-            return f"process {self.pid} belongs to {name_user(self.user)}: run this as that user, or with sudo"
+            raise Refused(f"process {self.pid} belongs to {name_user(self.user)}: run this as that user, or with sudo")
         scope = read_ptrace_scope()
         if scope == 3:
-            return "the kernel forbids to enter processes until it is started again (kernel.yama.ptrace_scope = 3)"
+            raise Refused("the kernel forbids to enter processes until the machine starts again (kernel.yama.ptrace_scope = 3)")
         if scope and os.geteuid():
-            return (f"the kernel lets only root enter other processes (kernel.yama.ptrace_scope = {scope}): use sudo, or "
-                    "sudo sysctl kernel.yama.ptrace_scope=0")
-        return (f"no right to enter process {self.pid}: in a container it takes the capability SYS_PTRACE (docker run "
-                "--cap-add SYS_PTRACE), else sudo")
+            raise Refused(f"the kernel lets only root enter other processes (kernel.yama.ptrace_scope = {scope}): use sudo, "
+                          "or sudo sysctl kernel.yama.ptrace_scope=0")
+        raise Refused(f"no right to enter process {self.pid}: in a container it takes the capability SYS_PTRACE (docker run "
+                      "--cap-add SYS_PTRACE), else sudo")
 
     def find_image(self):
         try:
@@ -104,7 +104,7 @@ class Target:
             raise Refused(f"process {self.pid} has ended" if path.startswith("/proc/") else
                           f"process {self.pid} runs {path}, which has been replaced since: start it again") from None
         except OSError:
-            raise Refused(self.explain_rights()) from None
+            self.refuse()
         if not found:
             raise Refused(f"process {self.pid} runs {program}, which is not CPython, or exports no symbols")
         return found

@@ -35,10 +35,6 @@ SETTINGS = ("set pagination off", "set confirm off", "set debuginfod enabled off
             "set follow-fork-mode parent", "handle all nostop noprint pass", "handle SIGINT nostop noprint pass")
 
 
-NO_PLACE = (f"it reached no place in {PATIENCE} s where Python code may run, and is left as it was: try again when its main "
-            "thread runs Python code")
-
-
 class Failed(Exception):
     """Nothing was run. The text says why, and what to do."""
 
@@ -47,7 +43,7 @@ def find():
     """Return the path of gdb. Raises Failed."""
     path = shutil.which("gdb")
     if not path:
-        raise Failed("CPython 3.11 to 3.13 is entered by gdb, which is not installed: apt-get install gdb, or the like")
+        raise Failed("CPython before 3.14 is entered by gdb, which is not installed: apt-get install gdb, or the like")
     return path
 
 
@@ -142,7 +138,7 @@ class Injection:
                 if self.reach(gdb, min(end, time.monotonic() + ROUND)):
                     return
                 ends_wait = True
-        raise Failed(NO_PLACE)
+        self.leave()
 
     def queue(self, gdb, end):
         """Stop the process where its main thread may call Py_AddPendingCall, and have it do so."""
@@ -153,7 +149,12 @@ class Injection:
                 return
             gdb.ask("-target-detach")
             time.sleep(0.01)
-        raise Failed(NO_PLACE)
+        self.leave()
+
+    @staticmethod
+    def leave():
+        raise Failed(f"it reached no place in {PATIENCE} s where Python code may run, and is left as it was: try again when "
+                     "its main thread runs Python code")
 
     def is_open(self, address):
         """Return whether a thread that is stopped at this address does not have the lock of the pending calls."""
