@@ -4,7 +4,8 @@ Where code may be called, in two steps:
 
 1. Py_AddPendingCall may be called by any thread, with or without the GIL, and takes one lock of the interpreter's. It is
    called in the main thread where that does not have the lock: it is stopped in the eval loop itself, in a system call,
-   or outside of the interpreter and of the C library. It queues PyErr_CheckSignals.
+   or outside of the interpreter and of the C library. A main thread that is found elsewhere many times is in a long C
+   function, and does not take queued calls, for which it would need the lock. It queues PyErr_CheckSignals.
 2. The main thread calls that at its next safe point, after a breakpoint has been set there. Who calls PyErr_CheckSignals expects that it runs Python code, since
    a signal's handler is such: the GIL is held, and no lock of malloc. There the code is run.
 
@@ -22,6 +23,7 @@ import time
 
 PATIENCE = 10           # seconds until a process that reaches no safe place is left
 ROUND = 1               # seconds for which one breakpoint is waited for
+LOOKS = 5               # at a main thread that is in the interpreter's C code
 SYSTEM_CALLS = {62: b"\x0f\x05", 183: b"\x01\x00\x00\xd4"}     # by e_machine: x86-64, aarch64
 # What a stopped system call has returned when the kernel would go on with it (include/linux/errno.h), and EINTR.
 RESTARTS, INTERRUPTED = (-512, -513, -514, -516), -4
@@ -123,6 +125,8 @@ class Injection:
         self.at = {name: address for name, (address, _) in found.items()}
         begin, size = found["_PyEval_EvalFrameDefault"]
         self.eval_loop = range(begin, begin + size)
+        begin, size = found["Py_AddPendingCall"]
+        self.adding = range(begin, begin + size)
         self.system_call = SYSTEM_CALLS.get(struct.unpack_from("<H", image.data, 18)[0])
         self.interpreter = image.path
 
@@ -142,11 +146,15 @@ class Injection:
 
     def queue(self, gdb, end):
         """Stop the process where its main thread may call Py_AddPendingCall, and have it do so."""
+        n_closed = 0
         while time.monotonic() < end:
             gdb.attach(self.pid)
-            if self.is_open(gdb.evaluate("$pc")) and gdb.call(
+            address = gdb.evaluate("$pc")
+            is_long = n_closed >= LOOKS and address not in self.adding and not self.is_closed(address, "")
+            if (is_long or self.is_open(address)) and gdb.call(
                     self.at["Py_AddPendingCall"], self.at["PyErr_CheckSignals"], 0) & 0xffffffff == 0:
                 return
+            n_closed += 1
             gdb.ask("-target-detach")
             time.sleep(0.01)
         self.leave()
@@ -158,17 +166,20 @@ class Injection:
 
     def is_open(self, address):
         """Return whether a thread that is stopped at this address does not have the lock of the pending calls."""
-        return address in self.eval_loop or self.is_system_call(address) or \
-            not any(address in region for region in self.closed_regions())
+        return address in self.eval_loop or self.is_system_call(address) or not self.is_closed(address, self.interpreter)
 
-    def closed_regions(self):
-        """Return the ranges of addresses of the interpreter, the C library and the dynamic linker."""
+    def is_closed(self, address, interpreter):
+        """Return whether an address belongs to the C library, the dynamic linker, what has no file, or the file named
+        interpreter."""
         with open(f"/proc/{self.pid}/maps", encoding="utf-8", errors="surrogateescape") as maps:
             rows = [line.rstrip("\n").split(None, 5) for line in maps]
         names = re.compile(r"(libc|ld|libpthread)[-.]")
-        return [range(*(int(end, 16) for end in row[0].split("-"))) for row in rows
-                if "x" in row[1] and (len(row) < 6 or row[5] == self.interpreter or
-                                      names.match(os.path.basename(row[5])) or row[5].startswith("["))]
+        for addresses, _, _, _, _, *path in rows:
+            begin, end = (int(one, 16) for one in addresses.split("-"))
+            if begin <= address < end:
+                return not path or path[0] == interpreter or path[0][0] == "[" or \
+                    bool(names.match(os.path.basename(path[0])))
+        return True
 
     def is_system_call(self, address):
         """Return whether the instruction before this address is that of a system call."""
