@@ -12,7 +12,7 @@ import sys
 
 import _signal
 import panopticon_rec
-from panopticon_rec.options import DURATION, FLAG, OUTPUT, PATH, SIZE, Option, Type, choice
+from panopticon_rec.options import DURATION, FLAG, OTHER, OUTPUT, PATH, SIZE, SPACE, Option, Type, choice
 
 
 def fail(text):
@@ -44,9 +44,9 @@ def as_converter(name, *options):
     return lambda words: become(find_converter(), [f"panopticon {name}", *options, *words])
 
 
-def as_module(name):
-    """Return a function that imports the module of this name in this package, and calls its main()."""
-    return lambda words: __import__(f"{__name__}.{name}", fromlist=["main"]).main(words)
+def as_module(name, function="main"):
+    """Return a function that imports the module of this name in this package, and calls its function."""
+    return lambda words: getattr(__import__(f"{__name__}.{name}", fromlist=[function]), function)(words)
 
 
 # ---- the table ----
@@ -66,6 +66,10 @@ class Subcommand:
         self.help, self.usage, self.run, self.takes, self.options = help, usage, run, takes, options
 
 
+LIBRARY = Option("library", PATH, None, OTHER, "where panopticon_rec for that Python is",
+                 "The folder that holds the package, such as the `site-packages` of the process's environment, as the process "
+                 "names it.", shown="this one, or the process's")
+
 VIEWERS = choice("perfetto", "catapult", kept_as=str)
 PIDS = Type(int, "PID", is_list=True)
 
@@ -74,6 +78,12 @@ SUBCOMMANDS = {
         "record a Python program", "[options] (FILE | SCRIPT | -m MODULE | -c COMMAND | -) [ARGS]", as_module("record"),
         RECORDER, [Option("view", FLAG, False, OUTPUT, "open the trace at the end of the program",
                           "As `panopticon view` does. The exit status is still that of the program.")]),
+    "attach": Subcommand(
+        "record a running process", "PID [options]", as_module("attach"), RECORDER,
+        [Option("for", DURATION, None, SPACE, "end the recording after DURATION", "Else Ctrl-C ends it, or "
+                "`panopticon detach`, or the end of the process.", shown="no limit"), LIBRARY]),
+    "detach": Subcommand(
+        "end what attach records", "PID [options]", as_module("attach", "detach"), None, [LIBRARY]),
     "view": Subcommand(
         "show a capture, or a trace, in a viewer", "PATH... [options]", as_module("view"),
         options=[Option("viewer", VIEWERS, "perfetto", OUTPUT, "which viewer",

@@ -39,6 +39,30 @@ _panopticon_record() {
     return 0
 }
 
+_panopticon_attach() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
+    [[ $word == "=" ]] && word=""
+    [[ $before == "=" ]] && before=${COMP_WORDS[COMP_CWORD-2]}
+    case $before in
+        --engine) COMPREPLY=($(compgen -W "frame monitoring" -- "$word")); return ;;
+        --clock) COMPREPLY=($(compgen -W "full sparse" -- "$word")); return ;;
+        --on-overflow) COMPREPLY=($(compgen -W "block discard" -- "$word")); return ;;
+        --follow) COMPREPLY=($(compgen -W "none fork all" -- "$word")); return ;;
+    esac
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--for --library -o --output --force -q --quiet --c-calls --engine --mine --include --exclude --no-stdlib --no-frozen --min-duration --clock --max-overhead --start-paused --max-size --last --on-overflow --follow --snapshot-on --toggle-on -h --help --version" -- "$word"))
+    return 0
+}
+
+_panopticon_detach() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
+    [[ $word == "=" ]] && word=""
+    [[ $before == "=" ]] && before=${COMP_WORDS[COMP_CWORD-2]}
+    case $before in
+    esac
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--library" -- "$word"))
+    return 0
+}
+
 _panopticon_view() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
     [[ $word == "=" ]] && word=""
@@ -65,10 +89,13 @@ _panopticon() {
     COMPREPLY=()
     if [[ $COMP_CWORD -eq 1 ]]; then
         COMPREPLY=($(compgen -W "record view ctl convert report top info verify --help --version" -- "${COMP_WORDS[1]}"))
+        COMPREPLY=($(compgen -W "record attach detach view convert report top info verify --help --version" -- "${COMP_WORDS[1]}"))
         return
     fi
     case ${COMP_WORDS[1]} in
         record) _panopticon_record ;;
+        attach) _panopticon_attach ;;
+        detach) _panopticon_detach ;;
         view) _panopticon_view ;;
         ctl) _panopticon_ctl ;;
         convert|report|top|info|verify) _panopticon_convert ;;

@@ -94,6 +94,44 @@ _panopticon_record() {
         '*::program:_files'
 }
 
+_panopticon_attach() {
+    _arguments -s -S \
+        '*--for=[end the recording after DURATION]:DURATION:_files' \
+        '*--library=[where panopticon_rec for that Python is]:PATH:_files' \
+        '*-o[where the capture or trace goes]:PATH:_files' \
+        '*--output=[where the capture or trace goes]:PATH:_files' \
+        '*--force[replace an existing capture]' \
+        '*-q[no summary at the end]' \
+        '*--quiet[no summary at the end]' \
+        '*--c-calls[record calls of C functions, too]' \
+        '*--engine=[where events come from]:frame monitoring:(frame monitoring)' \
+        '*--mine[only code below the current directory]' \
+        '*--include=[record functions that match]:GLOB:_files' \
+        '*--exclude=[do not record functions that match]:GLOB:_files' \
+        '*--no-stdlib[do not record the standard library]' \
+        '*--no-frozen[do not record frozen modules]' \
+        '*--min-duration=[leave out calls shorter than DURATION]:DURATION:_files' \
+        '*--clock=[when to read the clock]:full sparse:(full sparse)' \
+        '*--max-overhead=[mute hot functions beyond PERCENT]:PERCENT:_files' \
+        '*--start-paused[record nothing at first]' \
+        '*--max-size=[evict the oldest data beyond SIZE]:SIZE:_files' \
+        '*--last=[evict data older than DURATION]:DURATION:_files' \
+        '*--on-overflow=[what to do when the disk is slow]:block discard:(block discard)' \
+        '*--follow=[which child processes to record]:none fork all:(none fork all)' \
+        '*--snapshot-on=[save a snapshot at a signal or exception]:WHEN:_files' \
+        '*--toggle-on=[a signal that pauses and resumes]:SIGNAL:_files' \
+        '*-h[this list; --help describes each]' \
+        '*--help[this list; --help describes each]' \
+        '*--version[the version]' \
+        '*:PATH:_files'
+}
+
+_panopticon_detach() {
+    _arguments -s -S \
+        '*--library=[where panopticon_rec for that Python is]:PATH:_files' \
+        '*:PATH:_files'
+}
+
 _panopticon_view() {
     _arguments -s -S \
         '*--viewer=[which viewer]:perfetto catapult:(perfetto catapult)' \
@@ -174,6 +212,7 @@ _panopticon_report() {
 _panopticon() {
     if (( CURRENT == 2 )); then
         local -a names=('record:record a Python program' 'view:show a capture, or a trace, in a viewer' 'ctl:ask running processes what they record, and change it' 'convert:convert a capture to a trace' 'report:write a capture as one HTML page' 'top:print the functions that took the most time' 'info:print what is in a capture' 'verify:read all of a capture and report damage')
+        local -a names=('record:record a Python program' 'attach:record a running process' 'detach:end what attach records' 'view:show a capture, or a trace, in a viewer' 'convert:convert a capture to a trace' 'report:write a capture as one HTML page' 'top:print the functions that took the most time' 'info:print what is in a capture' 'verify:read all of a capture and report damage')
         _describe subcommand names
         return
     fi
@@ -181,6 +220,8 @@ _panopticon() {
     (( CURRENT -= 1 ))
     case $words[1] in
         record) _panopticon_record ;;
+        attach) _panopticon_attach ;;
+        detach) _panopticon_detach ;;
         view) _panopticon_view ;;
         ctl) _panopticon_ctl ;;
         convert) _panopticon_convert ;;

@@ -22,7 +22,7 @@ NOT_EXAMINED = {"convert/info.c", "convert/write/call_tree.c", "convert/write/pe
 NO_MESSAGES = re.compile(r"The recorder's C side\..*|frame, then monitoring|standard output"
                          r"|(--|%%)?panopticon(-options| report)?:( …:?)?|… more function…")
 # The functions in Python whose texts are messages. Exceptions are, too.
-REPORTS = {"fail", "exit", "warn", "parse_quantity", "stderr.write"}
+REPORTS = {"fail", "exit", "warn", "parse_quantity", "stderr.write", "Refused", "Failed"}
 
 STRING = r'"(?:\\.|[^"\\\n])*"'
 STRINGS = re.compile(rf"{STRING}(?:\s*(?:PRI\w+\s*)?{STRING})*")

@@ -1,0 +1,301 @@
+"""panopticon attach and detach: have a running process record itself, from some time on and up to some time.
+
+The process imports the recorder from a folder, begins to record by its interface for programs, and answers by a file in a
+private folder (panopticon_rec/attachment.py). How code gets into the process: target/.
+"""
+
+import os
+import shutil
+import signal
+import sys
+import time
+
+import panopticon_rec
+from panopticon_rec import options
+
+from . import SUBCOMMANDS, fail, target
+from .target import Refused, Target
+
+# The process runs this. It finds the recorder without a change of sys.path, which other threads use, and imports nothing
+# but what is part of the interpreter. An exception of a signal's handler ends up here, since the program's main thread
+# runs it: the command sends the signal again.
+ENTRY = """
+import sys
+
+def answer(folder, name, text):
+    posix = sys.modules["posix"]
+    try:
+        number = posix.open(folder + "/" + name + ".new", posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL, 0o600)
+        posix.write(number, text.encode("utf-8", "surrogateescape"))
+        posix.close(number)
+        posix.rename(folder + "/" + name + ".new", folder + "/" + name)
+    except OSError:
+        pass
+
+def describe(error):
+    if isinstance(error, KeyboardInterrupt):
+        return "signal 2"
+    if isinstance(error, SystemExit):
+        return "signal 15"
+    if isinstance(error, RecursionError):
+        return "recursion"
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return "failed " + str(error.filename) + ": " + error.strerror
+    return "failed " + (str(error).removeprefix("panopticon: ") or type(error).__name__)
+
+def load(package, version):
+    if "panopticon_rec" not in sys.modules:
+        loaded = "atexit" in sys.modules
+        spec = sys.modules["_frozen_importlib_external"].spec_from_file_location(
+            "panopticon_rec", package + "/__init__.py", submodule_search_locations=[package])
+        sys.modules["_frozen_importlib"]._load(spec)
+        if not loaded:
+            sys.modules.pop("atexit", None)
+    module = sys.modules["panopticon_rec"]
+    if module.__version__ != version:
+        raise ImportError("it has loaded panopticon_rec " + module.__version__ + ", and this is " + version)
+    if "panopticon_rec.attachment" not in sys.modules:      # the import system's functions would be recorded
+        import panopticon_rec.attachment
+    return sys.modules["panopticon_rec.attachment"]
+
+def enter(pid, folder, package, version, name, *arguments):
+    if sys.modules["posix"].getpid() != pid:        # a child that was forked meanwhile
+        return
+    answer(folder, "begun", "")
+    try:
+        text = "done " + str(getattr(load(package, version), name)(*arguments))
+    except BaseException as error:
+        text = describe(error)
+    sys.path_importer_cache.pop(package, None)
+    answer(folder, "answer", text)
+"""
+
+
+def main(words):
+    """Attach, wait until the recording ends, and return the exit status."""
+    given, pid = parse("attach", words)
+    if pid is None:
+        return print_help("attach", given)
+    keywords = {name: given[name] for name in options.KEYWORDS if name in given}
+    try:
+        options.parse(keywords, "--")
+        duration = options.parse_duration(given["for"]) / 1e9 if "for" in given else None
+    except (TypeError, ValueError) as error:
+        fail(error)
+    if given["output"].endswith(options.CONVERTED_SUFFIXES + options.COMPRESSED_SUFFIXES) or not given["output"]:
+        fail(f"attach writes a capture, whose name ends in .pnr, and not {given['output']!r}: panopticon convert makes a "
+             "trace of it")
+    for number in signal.SIGTERM, signal.SIGHUP:
+        signal.signal(number, interrupt)
+    with Attachment(pid, given.get("library")) as attachment:
+        path = attachment.place(given["output"], "output" in words_of_options(words))
+        attachment.begin(path, keywords)
+        if "quiet" not in given:
+            sys.stderr.write(f"panopticon: process {pid} is being recorded into {attachment.shown}: Ctrl-C ends it\n")
+        totals = attachment.wait(duration)
+        if "quiet" not in given:
+            attachment.report(totals)
+    return 0
+
+
+def detach(words):
+    """End what attach has begun in a process. Returns the exit status."""
+    given, pid = parse("detach", words)
+    if pid is None:
+        return print_help("detach", given)
+    with Attachment(pid, given.get("library")) as attachment:
+        n_stopped = int(attachment.call("stop"))
+    if not n_stopped:
+        fail(f"no command attach is recording process {pid}")
+    return 0
+
+
+def interrupt(number, frame):
+    raise KeyboardInterrupt
+
+
+# ---- the command line ----
+
+def flags_of(name):
+    row = SUBCOMMANDS[name]
+    own = {f"--{option.name}": option for option in row.options}
+    return {**own, **(options.FLAGS if row.takes else {flag: options.FLAGS[flag] for flag in ("-h", "--help", "--version")})}
+
+
+def parse(name, words):
+    """Return (given, pid) of a command line. pid: None when only help or the version is wanted."""
+    given, rest = {"output": options.FLAGS["--output"].default}, list(words)
+    try:
+        kinds = [options.take_options(rest, given, flags_of(name))]
+        if given.get("help") or given.get("version"):
+            return given, None
+        pid = rest.pop(0) if rest else ""
+        kinds.append(options.take_options(rest, given, flags_of(name)))
+    except options.UsageError as error:
+        fail(error)
+    if not pid.isascii() or not pid.isdigit() or rest or kinds != [options.FILE] * 2:
+        fail(f"give the id of one process: panopticon {name} {SUBCOMMANDS[name].usage}")
+    if "force" in given:
+        fail("--force has no meaning here: where there is a capture, the next free name is taken")
+    return given, int(pid)
+
+
+def words_of_options(words):
+    """Return the names of what was given on the command line."""
+    given, rest = {}, list(words)
+    options.take_options(rest, given, flags_of("attach"))
+    options.take_options(rest[1:], given, flags_of("attach"))
+    return given
+
+
+def print_help(name, given):
+    if "help" not in given:
+        sys.stdout.write(f"panopticon {panopticon_rec.__version__}\n")
+        return 0
+    row = SUBCOMMANDS[name]
+    rows = sorted(flags_of(name).values(), key=lambda one: options.GROUPS.index(one.group))
+    rows = [one for at, one in enumerate(rows) if one not in rows[:at] and one.name != "force"]
+    sys.stdout.write(options.format_help(given["help"] == "short", f"usage: panopticon {name} {row.usage}",
+                                         f"{row.help[:1].upper()}{row.help[1:]}.", rows))
+    return 0
+
+
+# ---- the recording in the other process ----
+
+class Attachment:
+    """A process that this command enters, as a context. The folder for its answers is removed at the end."""
+
+    def __init__(self, pid, library):
+        try:
+            self.target = Target(pid)
+            self.package = self.find_library(library)
+            self.folder = self.target.make_folder(f"panopticon-{os.getpid()}-{os.urandom(6).hex()}")
+        except Refused as error:
+            fail(error)
+        self.shown = self.path = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        shutil.rmtree(self.target.root + self.folder, ignore_errors=True)
+
+    def find_library(self, library):
+        """Return the folder of the recorder that fits the process, as that names it."""
+        image, root = self.target.image, self.target.root
+        parents = [os.path.abspath(library)] if library else [os.path.dirname(panopticon_rec.PACKAGE), *self.find_packages()]
+        extension = f"_recorder{image.suffix}"
+        for parent in map(os.path.realpath, parents):
+            package = os.path.join(parent, "panopticon_rec")
+            if os.path.exists(f"{root}{package}/{extension}"):
+                return package
+        here = any(os.path.exists(os.path.join(parent, "panopticon_rec", extension)) for parent in parents)
+        wanted = f"Python 3.{image.minor} ({image.suffix.removeprefix('.').removesuffix('.so')})"
+        where = f"in {library}" if library else "here, nor where that Python looks"
+        if here:
+            fail(f"process {self.target.pid} does not see {parents[0]}, as it has another root directory: install "
+                 "panopticon-rec there, and give its folder by --library")
+        fail(f"there is no panopticon_rec for {wanted} {where}: install panopticon-rec for it, and give the folder "
+             "by --library")
+
+    def find_packages(self):
+        """Return folders of packages that the process's interpreter has, by the place of its program and its library."""
+        prefixes = [os.path.dirname(os.path.dirname(path)) for path in (
+            self.target.image.path, os.readlink(f"/proc/{self.target.pid}/exe"), *self.read_environment())]
+        return [f"{prefix}/{lib}/python3{version}/{name}" for prefix in dict.fromkeys(prefixes)
+                for lib in ("lib", "lib64", "local/lib") for version in (f".{self.target.image.minor}", "")
+                for name in ("site-packages", "dist-packages") if os.path.isabs(prefix)]
+
+    def read_environment(self):
+        """Return the program as the process was started by, which may lie in a virtual environment."""
+        with open(f"/proc/{self.target.pid}/cmdline", "rb") as file:
+            return [os.fsdecode(file.read().partition(b"\0")[0])]
+
+    def place(self, output, is_given):
+        """Return where the capture goes, as the process names it."""
+        path, root = os.path.abspath(output), self.target.root
+        folder = os.path.dirname(path)
+        is_same = os.path.isdir(root + folder) and os.path.isdir(folder) and os.path.samefile(folder, root + folder)
+        if not is_same and not is_given:
+            path = f"/tmp/{os.path.basename(output)}"
+        self.shown_root = "" if is_same else root
+        return path
+
+    def call(self, name, *arguments):
+        """Have the process call a function of panopticon_rec.attachment. Returns its value as text. Ends with a line when it
+        was not called or has raised."""
+        file = os.path.join(self.package, "attachment.py")
+        entry = ENTRY + "enter(%s)\n" % ", ".join(map(ascii, (
+            self.target.inner_pid, self.folder, self.package, panopticon_rec.__version__, name, *arguments)))
+        code = (f'try:\n __import__("builtins").exec(__import__("builtins").compile({entry!a}, {file!a}, "exec"), {{}})\n'
+                "except BaseException:\n pass\n")
+        end = time.monotonic() + target.debugger.PATIENCE
+        while True:
+            try:
+                with self.target:
+                    kind, _, text = self.target.run(code, file, self.folder, self.report_wait).partition(" ")
+            except Refused as error:
+                fail(error)
+            if kind == "done":
+                return text
+            if kind == "signal":
+                os.kill(self.target.pid, int(text))
+            if kind == "failed":
+                fail(f"process {self.target.pid}: {text}")
+            if time.monotonic() > end:
+                fail(f"process {self.target.pid}: it is at its recursion limit: try again")
+            time.sleep(0.05)
+
+    def report_wait(self):
+        sys.stderr.write(f"panopticon: the main thread of process {self.target.pid} is in C code or waits: it is entered when it "
+                         "runs Python code again\n")
+
+    def begin(self, path, keywords):
+        try:
+            self.path = self.call("start", self.folder, path, keywords)
+        except KeyboardInterrupt:
+            fail(f"process {self.target.pid} is not recorded")
+        self.shown = os.path.relpath(self.path) if not self.shown_root and \
+            self.path.startswith(os.path.join(os.getcwd(), "")) else self.shown_root + self.path
+
+    def wait(self, duration):
+        """Wait until the recording ends, and end it after that many seconds or at Ctrl-C. Returns its totals: words; None
+        when the process has ended."""
+        end = time.monotonic() + duration if duration is not None else None
+        try:
+            while self.target.is_alive() and not self.read_totals():
+                left = 0.05 if end is None else min(0.05, end - time.monotonic())
+                if left <= 0:
+                    break
+                time.sleep(left)
+        except KeyboardInterrupt:
+            pass
+        if self.target.is_alive() and not self.read_totals():
+            self.end()
+        return self.read_totals()
+
+    def end(self):
+        """End the recording."""
+        try:
+            self.call("stop", self.folder)
+        except SystemExit:
+            if self.target.is_alive():
+                sys.stderr.write(f"panopticon: process {self.target.pid} is still being recorded: panopticon detach "
+                                 f"{self.target.pid} ends it\n")
+                raise
+
+    def read_totals(self):
+        try:
+            with open(f"{self.target.root}{self.folder}/stopped", encoding="ascii") as file:
+                return file.read().split()
+        except (FileNotFoundError, PermissionError, ProcessLookupError):
+            return None
+
+    def report(self, totals):
+        if totals:
+            n_events, n_threads, n_bytes, n_lost = map(int, totals)
+            sys.stderr.write(f"panopticon: {self.shown}: {n_events:,} events, {n_threads} thread{'s' * (n_threads != 1)}, "
+                             f"{n_bytes:,} bytes, {n_lost} lost\n")
+        else:
+            sys.stderr.write(f"panopticon: process {self.target.pid} has ended: {self.shown}\n")
+        sys.stderr.write(f"panopticon view {self.shown}\n")

@@ -1,0 +1,220 @@
+"""Another process in which an interpreter runs: whether Python code can be run in it, and running it there.
+
+    with Target(pid) as target:
+        target.run(code, name, begun)
+
+CPython 3.14 and later offer it themselves (remote_debugging.py); a debugger does it in 3.11 to 3.13 (debugger.py).
+Whatever prevents it is found before the process is touched, where that is possible.
+"""
+
+import fcntl
+import os
+import pwd
+import select
+import stat
+import struct
+import time
+
+from . import debugger, image, remote_debugging
+
+OLDEST, NEWEST = 11, 15             # minor versions of CPython 3
+FOLDERS = "/tmp", "/var/tmp", "/dev/shm"
+HINT_AFTER = 2                      # seconds
+
+
+class Refused(Exception):
+    """Nothing was run in the process. The text says why, and what to do."""
+
+
+class Target:
+    """pid: of the process here. inner_pid: in its own PID namespace. root: the path here of its root directory. image: of
+    its interpreter. Raises Refused."""
+
+    def __init__(self, pid):
+        self.pid, self.root = pid, f"/proc/{pid}/root"
+        try:
+            self.handle = os.pidfd_open(pid)
+        except (OSError, OverflowError):
+            raise Refused(f"there is no process {pid}") from None
+        status = self.read_status()
+        self.inner_pid = int(status.get("NSpid", str(pid)).split()[-1])
+        self.user, self.group = (int(status[key].split()[1]) for key in ("Uid", "Gid"))
+        self.check_state(status)
+        self.memory = self.open_memory()
+        self.image = self.find_image()
+        self.check_image()
+        self.lock = None
+
+    def __enter__(self):
+        """Wait for other processes that run code in it."""
+        self.lock = os.open(f"/proc/{self.pid}", os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(self.lock, fcntl.LOCK_EX)
+        return self
+
+    def __exit__(self, *exception):
+        os.close(self.lock)
+
+    # ---- checks ----
+
+    def read_status(self):
+        """Return the fields of /proc/PID/status: dict of str to str."""
+        try:
+            with open(f"/proc/{self.pid}/status", encoding="utf-8", errors="replace") as file:
+                return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+        except (FileNotFoundError, ProcessLookupError):
+            raise Refused(f"there is no process {self.pid}") from None
+
+    def check_state(self, status):
+        state = status["State"][:1]
+        if state in "ZX":
+            raise Refused(f"process {self.pid} has ended, and its parent has yet to take note of it (a zombie)")
+        if state == "T":
+            raise Refused(f"process {self.pid} is stopped: let it go on, kill -CONT {self.pid}")
+        if status.get("TracerPid", "0") != "0":
+            raise Refused(f"process {self.pid} is in the hands of a debugger, process {status['TracerPid']}: end that first")
+
+    def open_memory(self):
+        """Return a file descriptor of its memory, for which the kernel asks the rights of a debugger (ptrace(2))."""
+        try:
+            return os.open(f"/proc/{self.pid}/mem", os.O_RDWR)
+        except FileNotFoundError:
+            raise Refused(f"there is no process {self.pid}") from None
+        except OSError:
+            self.refuse()
+
+    def refuse(self):
+        """Raise Refused: this process may not enter it."""
+        if os.geteuid() not in (0, self.user):
+            raise Refused(f"process {self.pid} belongs to {name_user(self.user)}: run this as that user, or with sudo")
+        scope = read_ptrace_scope()
+        if scope == 3:
+            raise Refused("the kernel forbids to enter processes until the machine starts again (kernel.yama.ptrace_scope = 3)")
+        if scope and os.geteuid():
+            raise Refused(f"the kernel lets only root enter other processes (kernel.yama.ptrace_scope = {scope}): use sudo, "
+                          "or sudo sysctl kernel.yama.ptrace_scope=0")
+        raise Refused(f"no right to enter process {self.pid}: in a container it takes the capability SYS_PTRACE (docker run "
+                      "--cap-add SYS_PTRACE), else sudo")
+
+    def find_image(self):
+        try:
+            found = image.find(self.pid)
+            program = os.readlink(f"/proc/{self.pid}/exe")
+        except FileNotFoundError as error:
+            path = (error.filename or "").removeprefix(self.root)
+            raise Refused(f"process {self.pid} has ended" if path.startswith("/proc/") else
+                          f"process {self.pid} runs {path}, which has been replaced since: start it again") from None
+        except OSError:
+            self.refuse()
+        if not found:
+            raise Refused(f"process {self.pid} runs {program}, which is not CPython, or exports no symbols")
+        return found
+
+    def check_image(self):
+        version = f"CPython 3.{self.image.minor}{self.image.flags}"
+        if not OLDEST <= self.image.minor <= NEWEST:
+            raise Refused(f"process {self.pid} runs {version}, and CPython 3.{OLDEST} to 3.{NEWEST} can be entered")
+        if "t" in self.image.flags:
+            raise Refused(f"process {self.pid} runs {version}, which is free-threaded: that is not supported yet")
+        if self.image.minor < 14:
+            try:
+                debugger.find()
+            except debugger.Failed as error:
+                raise Refused(str(error)) from None
+
+    # ---- running code ----
+
+    def is_alive(self):
+        return not select.select([self.handle], [], [], 0)[0]
+
+    def make_folder(self, name):
+        """Make a folder for its user and this process alone where it has one for temporary files. Returns the path as it
+        is there."""
+        for parent in FOLDERS:
+            there = self.root + parent
+            try:
+                is_own = all(stat.S_ISDIR(os.lstat(self.root + parent[:end]).st_mode) for end in ends_of_parts(parent))
+                if is_own:              # and no symbolic link, which would lead somewhere here
+                    os.mkdir(f"{there}/{name}", 0o700)
+                    if os.geteuid() != self.user:
+                        os.chown(f"{there}/{name}", self.user, self.group)
+                    return f"{parent}/{name}"
+            except OSError:
+                continue
+        raise Refused(f"process {self.pid} has no folder for temporary files that can be written: {', '.join(FOLDERS)}")
+
+    def run(self, code, name, folder, on_wait):
+        """Run code, which writes the file `answer` into the folder, and return the text of that. name: of the file from
+        which the code is said to be, as the process names it. folder: the path there. on_wait: called once when the main
+        thread does not run it within two seconds. Raises Refused when it was not run."""
+        here = self.root + folder
+        try:
+            if self.image.minor < 14:
+                debugger.Injection(self.pid, self.image, self.memory, code, os.fsencode(name)).run()
+            else:
+                self.request(code, folder, on_wait)
+            return self.wait_for_answer(here)
+        except (debugger.Failed, remote_debugging.Failed) as error:
+            raise Refused(f"process {self.pid}: {error}" if self.is_alive() else f"process {self.pid} has ended") from None
+        except (OSError, struct.error):
+            raise Refused(f"process {self.pid} has ended, or has become another program") from None
+
+    def request(self, code, folder, on_wait):
+        """Have the main thread run the code, and wait until it has begun to."""
+        script = f"{folder}/script.py"
+        with open(self.root + script, "w", encoding="ascii") as file:
+            file.write(code)
+        os.chmod(self.root + script, 0o644)     # the folder is closed to others
+        request = remote_debugging.Request(self.memory, self.image.find("_PyRuntime")[0], self.image.minor)
+        request.make(os.fsencode(script))
+        start = time.monotonic()
+        try:
+            while request.is_pending():
+                if not self.is_alive():
+                    raise Refused(f"process {self.pid} has ended")
+                time.sleep(0.005)
+                if on_wait and time.monotonic() > start + HINT_AFTER:
+                    on_wait()
+                    on_wait = None
+        except BaseException:
+            if self.is_alive():
+                request.withdraw()
+            raise
+
+    def wait_for_answer(self, folder):
+        """Return the text of the file `answer`. The code makes the file `begun` when it begins."""
+        end = time.monotonic() + HINT_AFTER
+        while self.is_alive():
+            try:
+                with open(f"{folder}/answer", encoding="utf-8", errors="surrogateescape") as file:
+                    text = file.read()
+                for left in "answer", "begun", "script.py":
+                    if os.path.exists(f"{folder}/{left}"):
+                        os.unlink(f"{folder}/{left}")
+                return text
+            except FileNotFoundError:
+                pass
+            if time.monotonic() > end and not os.path.exists(f"{folder}/begun"):
+                raise Refused(f"process {self.pid} has run nothing: it is at its recursion limit, out of memory, or has an "
+                              "audit hook that forbids it")
+            time.sleep(0.005)
+        raise Refused(f"process {self.pid} has ended")
+
+
+def ends_of_parts(path):
+    """Return where each part of a path ends: of /var/tmp 4 and 8."""
+    return [at for at in range(1, len(path)) if path[at] == "/"] + [len(path)]
+
+
+def name_user(uid):
+    try:
+        return f"the user {pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"the user {uid}"
+
+
+def read_ptrace_scope():
+    try:
+        with open("/proc/sys/kernel/yama/ptrace_scope", encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return 0

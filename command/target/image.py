@@ -1,0 +1,80 @@
+"""The file of the interpreter in a running process: where its symbols are in memory, and which extensions it loads.
+
+Reads ELF files (System V ABI, chapters 4 and 5; elf(5)) of 64 bits, little-endian, also stripped ones: the symbols that
+extension modules are linked with are always there.
+"""
+
+import mmap
+import os
+import re
+import struct
+
+# The name that an interpreter gives its extension modules is a constant in it (Python/dynload_shlib.c). It names the
+# version, the ABI flags, the processor and the C library: .cpython-313-x86_64-linux-gnu.so
+SUFFIX = re.compile(rb"\.cpython-3(\d+)([a-z]*)(?:-[\w-]+)?\.so\0")
+
+
+class Image:
+    """path: the file, as the process names it. suffix: of its extension modules, text. minor: of CPython 3. flags: of its
+    ABI, such as "d" and "t"."""
+
+    def __init__(self, path, base, data):
+        self.path, self.base, self.data = path, base, data
+        found = SUFFIX.search(data)
+        self.suffix, self.minor, self.flags = "", 0, ""
+        if found:
+            self.suffix, self.minor, self.flags = found[0][:-1].decode(), int(found[1]), found[2].decode()
+
+    def find(self, name):
+        """Return the (address, size) in memory of an exported symbol, or None."""
+        wanted = name.encode()
+        for sections in self._sections():
+            for kind, offset, size, link in sections:
+                if kind != 11:          # SHT_DYNSYM
+                    continue
+                strings = sections[link][1]
+                for at in range(offset, offset + size, 24):
+                    start, _, _, index, value, length = struct.unpack_from("<IBBHQQ", self.data, at)
+                    begin = strings + start
+                    if index and self.data[begin:begin + len(wanted) + 1] == wanted + b"\0":
+                        return value + self._bias(), length
+        return None
+
+    def _sections(self):
+        """Yield the list of sections: (type, offset, size, link). Nothing when there is none."""
+        offset, = struct.unpack_from("<Q", self.data, 40)
+        entry, n = struct.unpack_from("<HH", self.data, 58)
+        if offset and n and offset + n * entry <= len(self.data):
+            rows = (struct.unpack_from("<IIQQQQII", self.data, offset + k * entry) for k in range(n))
+            yield [(kind, begin, size, link) for _, kind, _, _, begin, size, link, _ in rows]
+
+    def _bias(self):
+        """Return how much higher the file lies in memory than its addresses say."""
+        offset, = struct.unpack_from("<Q", self.data, 32)
+        entry, n = struct.unpack_from("<HH", self.data, 54)
+        loads = (struct.unpack_from("<IIQQ", self.data, offset + k * entry) for k in range(n))
+        return next(self.base - (address - begin) for kind, _, begin, address in loads if kind == 1)    # PT_LOAD
+
+
+def find(pid):
+    """Return the Image of the interpreter of a process, or None. Raises PermissionError, and FileNotFoundError with the
+    path of a file that has been replaced since the process began."""
+    program = os.readlink(f"/proc/{pid}/exe")
+    with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as maps:
+        rows = [line.rstrip("\n").split(None, 5) for line in maps]
+    for addresses, _, offset, _, inode, *path in rows:
+        is_program = path == [program]
+        if path and int(offset, 16) == 0 and (is_program or os.path.basename(path[0]).startswith("libpython3")):
+            image = open_image(pid, path[0], int(inode), int(addresses.partition("-")[0], 16), is_program)
+            if image and image.suffix and image.find("Py_Version"):
+                return image
+    return None
+
+
+def open_image(pid, path, inode, base, is_program):
+    """Return the Image of a mapped file, or None when it is none of a 64-bit processor."""
+    with open(f"/proc/{pid}/exe" if is_program else f"/proc/{pid}/root{path}", "rb") as file:
+        if os.fstat(file.fileno()).st_ino != inode:
+            raise FileNotFoundError(2, "replaced", path)
+        data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    return Image(path, base, data) if data[:6] == b"\x7fELF\x02\x01" else None

@@ -1,0 +1,476 @@
+"""panopticon attach and detach: a process that knows nothing of Panopticon is recorded, and goes on as it was.
+
+The output of each target is compared with that of a run that nothing touched. What the capture has is compared with what
+the target itself counted while it was recorded.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+import unittest
+
+import e2e
+
+COMMAND = os.path.join(e2e.BUILD, "bin", "panopticon")
+GDB = shutil.which("gdb")
+
+# Each prints, at its end, what it has computed. It ends when the file named by its first argument is there.
+COMMON = """
+    import os, sys, time
+    end, rounds = sys.argv[1], []
+    def ends():
+        if len(rounds) < 100:
+            rounds.append(1)            # each does all it does a few times
+        return len(rounds) == 100 and os.path.exists(end)
+    print("ready", flush=True)
+"""
+TARGETS = {
+    "busy": """
+        def leaf(n):
+            return n + 1
+        n = 0
+        while not ends():
+            for _ in range(10000):
+                n = n + 1 if n % 500 else leaf(n)
+        print(n % 10000)
+    """,
+    "sleeping": """
+        n = 0
+        while not ends():
+            time.sleep(0.02)
+            n = 1
+        print(n)
+    """,
+    "in C code": """
+        values = list(range(20000))
+        while not ends():
+            total = max(map(lambda one: sum(sorted(values)), range(3)))
+        print(total)
+    """,
+    "deep recursion": """
+        def down(depth):
+            return down(depth - 1) + 1 if depth else 0
+        total = 0
+        while not ends():
+            total = down(900)
+            time.sleep(0.001)
+        print(total)
+    """,
+    "many threads": """
+        import threading
+        counts = [0] * 20
+        def work(number):
+            while not ends():
+                counts[number] = len([one for one in range(100)])
+                time.sleep(0.001)
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(20)]
+        for thread in threads: thread.start()
+        while any(thread.is_alive() for thread in threads):
+            time.sleep(0.02)
+        print(counts, threading.active_count())
+    """,
+    "asyncio": """
+        import asyncio
+        done = []
+        async def handle(number):
+            await asyncio.sleep(0)
+            return number
+        async def main():
+            while not ends():
+                done[:] = await asyncio.gather(*map(handle, range(50)))
+                await asyncio.sleep(0.002)
+        asyncio.run(main())
+        print(sum(done))
+    """,
+    "forking": """
+        statuses = set()
+        while not ends():
+            child = os.fork()
+            if not child:
+                os._exit(7)
+            statuses.add(os.waitpid(child, 0)[1])
+        print(statuses)
+    """,
+    "importing": """
+        import importlib
+        names = set()
+        while not ends():
+            for name in "colorsys", "this_is_no_module", "sndhdr_", "tabnanny", "json.tool":
+                try:
+                    names.add(importlib.import_module(name).__name__)
+                except ImportError:
+                    names.add("-" + name)
+                sys.modules.pop(name, None)
+            time.sleep(0.002)
+        print(sorted(names))
+    """,
+}
+SCRIPT = ["?.<module>"] * (e2e.VERSION >= (3, 14))      # that CPython runs
+# What must be as before when the recording has ended.
+STATE = """
+    import signal, threading, traceback
+    known = "panopticon_rec" in sys.modules
+    state = lambda: [list(sys.path), sorted(sys.path_importer_cache), sys.argv, sys.orig_argv, os.environ.get("PYTHONPATH"),
+                     [str(signal.getsignal(one)) for one in signal.valid_signals()], sys.getprofile() is None,
+                     sys.gettrace() is None, sorted(vars(sys.modules["__main__"])), threading.active_count(),
+                     sorted(name for name in sys.modules if not name.startswith("panopticon_rec")), sys.getrecursionlimit()]
+    before = after = None
+    before = state()
+    open("known", "w").close()
+    while not ends():
+        time.sleep(0.001)
+    after = state()
+    print([(one, two) for one, two in zip(before, after) if one != two])
+"""
+
+
+def plain_environment():
+    """An environment in which a program does not find the recorder."""
+    return {key: value for key, value in e2e.environment().items() if key != "PYTHONPATH"}
+
+
+def dedent(*texts):
+    return "".join(e2e.textwrap.dedent(text) for text in texts)
+
+
+@unittest.skipIf(e2e.IS_SANITIZED, "the library of a sanitizer cannot come into a process that runs")
+@unittest.skipIf(e2e.IS_INSTALLED, "it takes the command of the build")
+class AttachCase(e2e.EndToEnd):
+    def setUp(self):
+        super().setUp()
+        if e2e.VERSION < (3, 14) and not GDB:
+            self.skipTest("gdb is not installed")
+        if not can_trace():
+            self.skipTest("this process may not trace others")
+
+    def begin(self, text, *arguments, flags=(), env=None, **more):
+        """Start a target, and return its process when it is ready."""
+        path = self.write("app.py", dedent(COMMON, text))
+        process = subprocess.Popen([e2e.PYTHON, *flags, path, self.path("end"), *arguments], cwd=self.directory,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                   env={**plain_environment(), **(env or {})}, **more)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.stderr.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        self.assertEqual(process.stdout.readline(), "ready\n")
+        return process
+
+    def end(self, process):
+        """Have a target end. Returns (status, output, errors)."""
+        open(self.path("end"), "w").close()
+        out, err = process.communicate(timeout=120)
+        return process.returncode, out, err
+
+    def command(self, *words, **more):
+        return e2e.run([e2e.PYTHON, COMMAND, *map(str, words)], cwd=self.directory, **more)
+
+    def attach(self, process, *options, capture="run.pnr", status=0):
+        finished = self.command("attach", process.pid, "-o", capture, *options)
+        self.assertEqual(finished.status, status, finished.err)
+        return finished
+
+    def assertRefused(self, finished, text):
+        self.assertEqual((finished.status, finished.out), (2, ""), finished.err)
+        self.assertRegex(finished.err, text)
+        self.assertEqual(finished.err.count("\n"), 1, finished.err)
+
+
+def can_trace():
+    process = subprocess.Popen(["sleep", "100"])
+    try:
+        os.close(os.open(f"/proc/{process.pid}/mem", os.O_RDWR))
+        return True
+    except OSError:
+        return False
+    finally:
+        process.kill()
+        process.wait()
+
+
+class Targets(AttachCase):
+    """What a target prints is what it prints without; the capture is whole, and has its functions."""
+
+    def check(self, name):
+        process = self.begin(TARGETS[name])
+        self.attach(process, "--for", "0.2s")
+        self.attach(process, "--for", "0.2s")          # once more
+        touched = self.end(process)
+        os.unlink(self.path("end"))
+        alone = self.begin(TARGETS[name])
+        self.assertEqual(touched, self.end(alone))
+        traces = []
+        for capture in "run.pnr", "run-2.pnr":
+            self.assertEqual(e2e.run([e2e.CONVERT, "--verify", self.path(capture)]).status, 0)
+            traces.append(self.trace(capture))
+        return traces
+
+    def test_busy(self):
+        for trace in self.check("busy"):
+            self.assertGreater(len(trace.named("__main__.leaf")), 1000)
+            outermost, = {one.outermost.function.name for one in trace.slices}
+            self.assertEqual(outermost, "__main__.<module>")
+            self.assertLessEqual({one.function.name for one in trace.slices}, {
+                "__main__.<module>", "__main__.leaf", "__main__.ends", "genericpath.exists", *SCRIPT})
+
+    def test_sleeping(self):
+        for trace in self.check("sleeping"):
+            self.assertTrue(trace.named("__main__.ends"))
+
+    def test_in_c_code(self):
+        for trace in self.check("in C code"):
+            self.assertTrue(trace.named("__main__.<lambda>"))
+
+    def test_deep_recursion(self):
+        for trace in self.check("deep recursion"):
+            self.assertEqual(max(one.depth for one in trace.named("__main__.down")), 901)
+
+    def test_many_threads(self):
+        for trace in self.check("many threads"):
+            self.assertEqual(len({one.thread for one in trace.named("__main__.work")}), 20)
+
+    def test_asyncio(self):
+        for trace in self.check("asyncio"):
+            self.assertTrue(trace.named("__main__.handle"))
+
+    def test_forking(self):
+        self.check("forking")
+
+    def test_importing(self):
+        for trace in self.check("importing"):
+            self.assertTrue(trace.named("importlib.import_module"))
+
+
+class Recording(AttachCase):
+    def test_counts(self):
+        """The calls that the target counted while it was surely recorded are in the capture, of each thread."""
+        process = self.begin("""
+            import threading
+            def leaf(): pass
+            def work(number):
+                k = 0
+                while not ends():
+                    begun, stopped = os.path.exists("begun"), os.path.exists("stop")
+                    if begun and not stopped and k < 3:
+                        for _ in range(1000): globals()[f"leaf{number}"]()
+                        k += 1
+                        if k == 3: open(f"counted-{number}", "w").close()
+                    time.sleep(0.001)
+            for number in range(3):
+                exec(f"def leaf{number}(): pass")
+            threads = [threading.Thread(target=work, args=(number,)) for number in (0, 1)]
+            for thread in threads: thread.start()
+            work(2)
+            for thread in threads: thread.join()
+        """)
+        command = subprocess.Popen([e2e.PYTHON, COMMAND, "attach", str(process.pid)], cwd=self.directory,
+                                   stderr=subprocess.PIPE, text=True, env=e2e.environment())
+        self.addCleanup(command.stderr.close)
+        self.assertIn("is being recorded into run.pnr", command.stderr.readline())
+        open(self.path("begun"), "w").close()
+        while not all(os.path.exists(self.path(f"counted-{number}")) for number in range(3)):
+            time.sleep(0.01)
+        open(self.path("stop"), "w").close()
+        command.send_signal(signal.SIGINT)
+        _, err = command.communicate(timeout=60)
+        self.assertEqual(command.returncode, 0, err)
+        self.assertRegex(err, r"^panopticon: run.pnr: [\d,]+ events, 3 threads, [\d,]+ bytes, 0 lost\n"
+                              r"panopticon view run.pnr\n$")
+        self.assertEqual(self.end(process)[0], 0)
+        counts = self.trace().count()
+        self.assertEqual([counts[f"__main__.leaf{number}"] for number in range(3)], [3000] * 3)
+
+    def test_state(self):
+        process = self.begin(STATE)
+        while not os.path.exists(self.path("known")):
+            time.sleep(0.01)
+        self.attach(process, "--for", "0.1s", "--c-calls")
+        self.assertEqual(self.end(process), (0, "[]\n", ""))
+
+    def test_detach(self):
+        process = self.begin(TARGETS["busy"])
+        self.assertRefused(self.command("detach", process.pid), "no command attach is recording process")
+        command = subprocess.Popen([e2e.PYTHON, COMMAND, "attach", str(process.pid)], cwd=self.directory,
+                                   stderr=subprocess.PIPE, text=True, env=e2e.environment())
+        self.addCleanup(command.stderr.close)
+        command.stderr.readline()
+        self.assertEqual(self.command("detach", process.pid), (0, "", ""))
+        _, err = command.communicate(timeout=60)
+        self.assertEqual(command.returncode, 0, err)
+        self.assertIn("0 lost", err)
+        self.assertEqual(self.end(process)[0], 0)
+
+    def test_target_ends(self):
+        process = self.begin(TARGETS["busy"])
+        command = subprocess.Popen([e2e.PYTHON, COMMAND, "attach", str(process.pid)], cwd=self.directory,
+                                   stderr=subprocess.PIPE, text=True, env=e2e.environment())
+        self.addCleanup(command.stderr.close)
+        command.stderr.readline()
+        self.assertEqual(self.end(process)[0], 0)
+        _, err = command.communicate(timeout=60)
+        self.assertEqual((command.returncode, err),
+                         (0, f"panopticon: process {process.pid} has ended: run.pnr\npanopticon view run.pnr\n"))
+        self.assertTrue(self.trace().named("__main__.leaf"))
+
+    def test_two_at_once(self):
+        process = self.begin(TARGETS["busy"])
+        found = []
+        threads = [threading.Thread(target=lambda name=name: found.append(
+            self.command("attach", process.pid, "-o", name, "--for", "0.5s", "-q"))) for name in ("one.pnr", "two.pnr")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(found, [(0, "", "")] * 2)
+        self.assertEqual(self.end(process)[0], 0)
+        for name in "one.pnr", "two.pnr":
+            self.assertTrue(self.trace(name).named("__main__.leaf"))
+
+    def test_process_that_records(self):
+        """It joins: a second capture is made of the same recording."""
+        path = self.write("app.py", dedent(COMMON, TARGETS["busy"]))
+        process = subprocess.Popen(e2e.recorder(self.path("whole.pnr"), [path, self.path("end")]), stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True, cwd=self.directory, env=e2e.environment())
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.stderr.close)
+        process.stdout.readline()
+        self.attach(process, "--for", "0.2s")
+        self.assertEqual(self.end(process)[::2], (0, ""))
+        part, whole = (sum(int(n) for n in re.findall(r"(\d+) events", e2e.run(
+            [e2e.CONVERT, "--verify", self.path(name)]).out)) for name in ("run.pnr", "whole.pnr"))
+        self.assertTrue(0 < part < whole, (part, whole))
+
+    def test_children(self):
+        process = self.begin("""
+            import subprocess
+            while not ends():
+                subprocess.run([sys.executable, "-c", "def child(): pass\\nchild()"])
+        """)
+        self.attach(process, "--for", "1s")
+        self.assertEqual(self.end(process), (0, "", ""))
+        self.assertTrue(self.trace().named("__main__.child"))
+
+
+class Refusals(AttachCase):
+    """One line, status 2, and the target goes on."""
+
+    def test_no_process(self):
+        self.assertRefused(self.command("attach", 2**22 + 1), "there is no process 4194305")
+        self.assertRefused(self.command("attach", "x"), "give the id of one process")
+        self.assertRefused(self.command("attach"), "give the id of one process")
+
+    def test_options(self):
+        process = self.begin(TARGETS["busy"])
+        self.assertRefused(self.command("attach", process.pid, "--last", "x"), "'x' is not a duration")
+        self.assertRefused(self.command("attach", process.pid, "--for", "x"), "'x' is not a duration")
+        self.assertRefused(self.command("attach", process.pid, "-o", "x.trace"), "attach writes a capture")
+        self.assertRefused(self.command("attach", process.pid, "-o", "no/folder/run.pnr"), "No such file or directory")
+        self.assertRefused(self.command("attach", process.pid, "--library", self.directory),
+                           r"there is no panopticon_rec for Python 3.\d+ \(cpython-3")
+        self.assertEqual(self.end(process)[::2], (0, ""))
+
+    def test_zombie(self):
+        process = subprocess.Popen(["true"])
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        self.assertRefused(self.command("attach", process.pid), "a zombie")
+        process.wait()
+
+    def test_stopped(self):
+        process = self.begin(TARGETS["busy"])
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        self.assertRefused(self.command("attach", process.pid), f"is stopped: .*kill -CONT {process.pid}")
+        process.send_signal(signal.SIGCONT)
+        self.assertEqual(self.end(process)[::2], (0, ""))
+
+    def test_not_python(self):
+        process = subprocess.Popen(["sleep", "100"])
+        self.assertRefused(self.command("attach", process.pid), "which is not CPython")
+        process.kill()
+        process.wait()
+
+    @unittest.skipUnless(os.geteuid() == 0, "it takes another user")
+    def test_other_user(self):
+        process = self.begin(TARGETS["busy"])
+        finished = e2e.run([e2e.PYTHON, "-c", "import os, sys; os.setuid(65534); os.execv(sys.argv[1], sys.argv[1:])",
+                            e2e.PYTHON, COMMAND, "attach", str(process.pid)], cwd="/")
+        if "Permission denied" in finished.err:
+            self.skipTest("another user cannot read the build")
+        self.assertRefused(finished, "belongs to the user root: run this as that user, or with sudo")
+
+    def test_traced(self):
+        if not GDB:
+            self.skipTest("gdb is not installed")
+        process = self.begin(TARGETS["busy"])
+        gdb = subprocess.Popen([GDB, "-nx", "-q", "-batch", "-p", str(process.pid), "-ex", "shell echo stopped; sleep 100"],
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True, text=True)
+        while "stopped" not in gdb.stdout.readline():
+            pass
+        self.assertRefused(self.command("attach", process.pid), r"is in the hands of a debugger, process \d+|is stopped")
+        os.killpg(gdb.pid, signal.SIGKILL)
+        gdb.communicate()
+        os.kill(process.pid, signal.SIGCONT)
+
+    @unittest.skipUnless(e2e.VERSION >= (3, 14), "of PEP 768")
+    def test_disabled(self):
+        for more in {"flags": ["-X", "disable-remote-debug"]}, {"env": {"PYTHON_DISABLE_REMOTE_DEBUG": "1"}}:
+            process = self.begin(TARGETS["busy"], **more)
+            self.assertRefused(self.command("attach", process.pid), "PYTHON_DISABLE_REMOTE_DEBUG")
+            self.assertEqual(self.end(process)[::2], (0, ""))
+            os.unlink(self.path("end"))
+
+    @unittest.skipUnless(e2e.VERSION >= (3, 14), "of PEP 768")
+    def test_blocked(self):
+        """The command says so after two seconds, and goes on waiting."""
+        process = self.begin("""
+            sys.stdin.readline()
+            while not ends():
+                time.sleep(0.001)
+        """, stdin=subprocess.PIPE)
+        self.addCleanup(process.stdin.close)
+        command = subprocess.Popen([e2e.PYTHON, COMMAND, "attach", str(process.pid), "--for", "0.2s"], cwd=self.directory,
+                                   stderr=subprocess.PIPE, text=True, env=e2e.environment())
+        self.addCleanup(command.stderr.close)
+        self.assertRegex(command.stderr.readline(), "the main thread of process .* is in C code or waits")
+        process.stdin.write("\n")
+        process.stdin.flush()
+        self.assertIn("is being recorded", command.stderr.readline())
+        command.communicate(timeout=60)
+        self.assertEqual(command.returncode, 0)
+        self.assertTrue(self.trace().named("__main__.ends"))
+
+    @unittest.skipUnless(e2e.VERSION < (3, 14), "of gdb")
+    def test_no_gdb(self):
+        process = self.begin(TARGETS["busy"])
+        self.assertRefused(self.command("attach", process.pid, env={"PATH": self.directory}), "gdb, which is not installed")
+
+    @unittest.skipUnless(e2e.VERSION < (3, 14), "of gdb")
+    def test_no_safe_place(self):
+        """A main thread that is in C code, and does not wait, is left."""
+        process = self.begin("""
+            import hashlib
+            print(hashlib.pbkdf2_hmac("sha256", b"", b"", 30_000_000).hex()[:8])
+        """)
+        finished = self.command("attach", process.pid)
+        if process.poll() is None:
+            self.assertRefused(finished, "it reached no place in 10 s where Python code may run")
+        self.assertEqual(self.end(process)[::2], (0, ""))
+
+    def test_waiting(self):
+        """A main thread that waits in a system call is entered; it waits on, and loses nothing."""
+        if e2e.VERSION >= (3, 14):
+            self.skipTest("there it is only entered when it runs Python code")
+        process = self.begin("""
+            print(sys.stdin.readline(), end="", flush=True)
+            while not ends():
+                time.sleep(0.001)
+        """, stdin=subprocess.PIPE)
+        self.addCleanup(process.stdin.close)
+        self.attach(process, "--for", "0.2s")
+        process.stdin.write("line\n")
+        process.stdin.flush()
+        self.assertEqual(self.end(process), (0, "line\n", ""))
