@@ -88,8 +88,7 @@ _panopticon_ctl() {
 _panopticon() {
     COMPREPLY=()
     if [[ $COMP_CWORD -eq 1 ]]; then
-        COMPREPLY=($(compgen -W "record view ctl convert report top info verify --help --version" -- "${COMP_WORDS[1]}"))
-        COMPREPLY=($(compgen -W "record attach detach view convert report top info verify --help --version" -- "${COMP_WORDS[1]}"))
+        COMPREPLY=($(compgen -W "record attach detach view ctl convert report top info verify --help --version" -- "${COMP_WORDS[1]}"))
         return
     fi
     case ${COMP_WORDS[1]} in

@@ -211,8 +211,7 @@ _panopticon_report() {
 
 _panopticon() {
     if (( CURRENT == 2 )); then
-        local -a names=('record:record a Python program' 'view:show a capture, or a trace, in a viewer' 'ctl:ask running processes what they record, and change it' 'convert:convert a capture to a trace' 'report:write a capture as one HTML page' 'top:print the functions that took the most time' 'info:print what is in a capture' 'verify:read all of a capture and report damage')
-        local -a names=('record:record a Python program' 'attach:record a running process' 'detach:end what attach records' 'view:show a capture, or a trace, in a viewer' 'convert:convert a capture to a trace' 'report:write a capture as one HTML page' 'top:print the functions that took the most time' 'info:print what is in a capture' 'verify:read all of a capture and report damage')
+        local -a names=('record:record a Python program' 'attach:record a running process' 'detach:end what attach records' 'view:show a capture, or a trace, in a viewer' 'ctl:ask running processes what they record, and change it' 'convert:convert a capture to a trace' 'report:write a capture as one HTML page' 'top:print the functions that took the most time' 'info:print what is in a capture' 'verify:read all of a capture and report damage')
         _describe subcommand names
         return
     fi
