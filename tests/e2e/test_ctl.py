@@ -369,7 +369,8 @@ class Hostile(Controlled):
         for _ in range(300):
             connection = self.connect()
             message = b"\0".join(random.choices(words, k=random.randrange(1, 7))) + b"\0" * random.randrange(3)
-            if b"1\0status\0\0" in message or b"snapshot" in message or b"1\0exclude\0" in message:
+            # Those that are valid: an order waits until the program runs Python code.
+            if any(valid in message for valid in (b"1\0status\0\0", b"snapshot", b"1\0exclude\0", b"1\0limits\0")):
                 continue
             if random.random() < 0.3:
                 message = random.randbytes(random.randrange(1, 400))
