@@ -327,7 +327,7 @@ static PyMethodDef span_methods[] = {
 
 static PyTypeObject span_type = {
     PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "panopticon_rec.span",
+    .tp_name = "panopticon_rec._recorder.span",     /* calls of this module are not recorded (c_calls.c) */
     .tp_basicsize = sizeof(struct span),
     .tp_itemsize = sizeof(PyObject *),
     .tp_flags = Py_TPFLAGS_DEFAULT,

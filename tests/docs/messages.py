@@ -16,7 +16,7 @@ NOT_MESSAGES = {"PyDoc_STRVAR", "_Static_assert", "volatile", "rec_debug", "prin
                 "PUT", "TEXT", "CPYTHON_BY_VERSION", "getenv", "put_word", "writer_format", "text_put", "text_put_utf8"}
 # What these files print is the result that was asked for, and so is what they name.
 NOT_EXAMINED = {"convert/info.c", "convert/write/call_tree.c", "convert/write/perfetto.c", "convert/write/pstats.c",
-                "convert/write/top.c", "convert/write/trace_json.c", "convert/identities.c",
+                "convert/write/trace.c", "convert/write/top.c", "convert/write/trace_json.c", "convert/identities.c",
                 "convert/slices/subjects.c", "recorder/cpython/layout.h"}
 # Texts that are parts of no message.
 NO_MESSAGES = re.compile(r"The recorder's C side\..*|frame, then monitoring|standard output"
