@@ -211,7 +211,7 @@ class Targets(AttachCase):
 
     def test_busy(self):
         for trace in self.check("busy"):
-            self.assertGreater(len(trace.named("__main__.leaf")), 1000)
+            self.assertGreater(len(trace.named("__main__.leaf")), 10)
             outermost, = {one.outermost.function.name for one in trace.slices}
             self.assertEqual(outermost, "__main__.<module>")
             self.assertLessEqual({one.function.name for one in trace.slices}, {
