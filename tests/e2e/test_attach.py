@@ -20,7 +20,7 @@ GDB = shutil.which("gdb")
 
 # Each prints, at its end, what it has computed. It ends when the file named by its first argument is there.
 COMMON = """
-    import os, sys, time
+    import asyncio, os, sys, time       # what takes long is imported before it is ready
     end, rounds = sys.argv[1], []
     def ends():
         if len(rounds) < 100:
