@@ -82,13 +82,13 @@ def main(words):
         duration = options.parse_duration(given["for"]) / 1e9 if "for" in given else None
     except (TypeError, ValueError) as error:
         fail(error)
-    if given["output"].endswith(options.CONVERTED_SUFFIXES + options.COMPRESSED_SUFFIXES) or not given["output"]:
-        fail(f"attach writes a capture, whose name ends in .pnr, and not {given['output']!r}: panopticon convert makes a "
-             "trace of it")
+    output = given.get("output")
+    if output is not None and (output.endswith(options.CONVERTED_SUFFIXES + options.COMPRESSED_SUFFIXES) or not output):
+        fail(f"attach writes a capture, whose name ends in .pnr, and not {output!r}: panopticon convert makes a trace of it")
     for number in signal.SIGTERM, signal.SIGHUP:
         signal.signal(number, interrupt)
     with Attachment(pid, given.get("library")) as attachment:
-        path = attachment.place(given["output"], "output" in words_of_options(words))
+        path = attachment.place(output)
         attachment.begin(path, keywords)
         if "quiet" not in given:
             sys.stderr.write(f"panopticon: process {pid} is being recorded into {attachment.shown}: Ctrl-C ends it\n")
@@ -124,7 +124,7 @@ def flags_of(name):
 
 def parse(name, words):
     """Return (given, pid) of a command line. pid: None when only help or the version is wanted."""
-    given, rest = {"output": options.FLAGS["--output"].default}, list(words)
+    given, rest = {}, list(words)
     try:
         kinds = [options.take_options(rest, given, flags_of(name))]
         if given.get("help") or given.get("version"):
@@ -138,14 +138,6 @@ def parse(name, words):
     if "force" in given:
         fail("--force has no meaning here: where there is a capture, the next free name is taken")
     return given, int(pid)
-
-
-def words_of_options(words):
-    """Return the names of what was given on the command line."""
-    given, rest = {}, list(words)
-    options.take_options(rest, given, flags_of("attach"))
-    options.take_options(rest[1:], given, flags_of("attach"))
-    return given
 
 
 def print_help(name, given):
@@ -172,7 +164,7 @@ class Attachment:
             self.folder = self.target.make_folder(f"panopticon-{os.getpid()}-{os.urandom(6).hex()}")
         except Refused as error:
             fail(error)
-        self.shown = self.path = None
+        self.shown = self.shown_root = ""
 
     def __enter__(self):
         return self
@@ -201,23 +193,23 @@ class Attachment:
     def find_packages(self):
         """Return folders of packages that the process's interpreter has, by the place of its program and its library."""
         prefixes = [os.path.dirname(os.path.dirname(path)) for path in (
-            self.target.image.path, os.readlink(f"/proc/{self.target.pid}/exe"), *self.read_environment())]
+            self.target.image.path, os.readlink(f"/proc/{self.target.pid}/exe"), *self.read_command())]
         return [f"{prefix}/{lib}/python3{version}/{name}" for prefix in dict.fromkeys(prefixes)
                 for lib in ("lib", "lib64", "local/lib") for version in (f".{self.target.image.minor}", "")
                 for name in ("site-packages", "dist-packages") if os.path.isabs(prefix)]
 
-    def read_environment(self):
-        """Return the program as the process was started by, which may lie in a virtual environment."""
+    def read_command(self):
+        """Return the path by which the process was started, which may lie in a virtual environment."""
         with open(f"/proc/{self.target.pid}/cmdline", "rb") as file:
             return [os.fsdecode(file.read().partition(b"\0")[0])]
 
-    def place(self, output, is_given):
-        """Return where the capture goes, as the process names it."""
-        path, root = os.path.abspath(output), self.target.root
+    def place(self, output):
+        """Return where the capture goes, as the process names it. output: the value of --output, or None."""
+        path, root = os.path.abspath(output or options.FLAGS["--output"].default), self.target.root
         folder = os.path.dirname(path)
         is_same = os.path.isdir(root + folder) and os.path.isdir(folder) and os.path.samefile(folder, root + folder)
-        if not is_same and not is_given:
-            path = f"/tmp/{os.path.basename(output)}"
+        if not is_same and not output:
+            path = f"/tmp/{os.path.basename(path)}"
         self.shown_root = "" if is_same else root
         return path
 
@@ -252,11 +244,14 @@ class Attachment:
 
     def begin(self, path, keywords):
         try:
-            self.path = self.call("start", self.folder, path, keywords)
+            taken = self.call("start", self.folder, path, keywords)
         except KeyboardInterrupt:
+            if os.path.exists(f"{self.target.root}{self.folder}/begun"):
+                self.target.wait_for_answer(self.target.root + self.folder)
+                self.call("stop", self.folder)
             fail(f"process {self.target.pid} is not recorded")
-        self.shown = os.path.relpath(self.path) if not self.shown_root and \
-            self.path.startswith(os.path.join(os.getcwd(), "")) else self.shown_root + self.path
+        is_below = not self.shown_root and taken.startswith(os.path.join(os.getcwd(), ""))
+        self.shown = os.path.relpath(taken) if is_below else self.shown_root + taken
 
     def wait(self, duration):
         """Wait until the recording ends, and end it after that many seconds or at Ctrl-C. Returns its totals: words; None
@@ -275,7 +270,7 @@ class Attachment:
         return self.read_totals()
 
     def end(self):
-        """End the recording."""
+        """End the recording: the one place that does so from outside."""
         try:
             self.call("stop", self.folder)
         except SystemExit:

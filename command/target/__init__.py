@@ -182,7 +182,7 @@ class Target:
 
     def wait_for_answer(self, folder):
         """Return the text of the file `answer`. The code makes the file `begun` when it begins."""
-        end = time.monotonic() + HINT_AFTER
+        end = time.monotonic() + debugger.PATIENCE
         while self.is_alive():
             try:
                 with open(f"{folder}/answer", encoding="utf-8", errors="surrogateescape") as file:

@@ -6,8 +6,9 @@ Where code may be called, in two steps:
    called in the main thread where that does not have the lock: it is stopped in the eval loop itself, in a system call,
    or outside of the interpreter and of the C library. A main thread that is found elsewhere many times is in a long C
    function, and does not take queued calls, for which it would need the lock. It queues PyErr_CheckSignals.
-2. The main thread calls that at its next safe point, after a breakpoint has been set there. Who calls PyErr_CheckSignals expects that it runs Python code, since
-   a signal's handler is such: the GIL is held, and no lock of malloc. There the code is run.
+2. The main thread calls that at its next safe point, after a breakpoint has been set there. Who calls
+   PyErr_CheckSignals expects that it runs Python code, since a signal's handler is such: the GIL is held, and no lock of
+   malloc. There the code is run.
 
 gdb is given addresses and reads no symbols. When its standard input ends, it removes its breakpoints and detaches, also
 when this process is killed. It is never asked to interrupt the process, for which it would send SIGINT.

@@ -31,7 +31,7 @@ class Contents(e2e.EndToEnd):
         version = email.message_from_bytes(self.read(".dist-info/METADATA"))["Version"]
         self.assertLessEqual({"panopticon_rec", f"panopticon_rec-{version}.data", f"panopticon_rec-{version}.dist-info"},
                              folders)
-        self.assertLessEqual(folders, {"panopticon_rec", "panopticon", "panopticon_pytest.py",
+        self.assertLessEqual(folders, {"panopticon_rec", "panopticon", "panopticon_pytest.py", "panopticon_rec.pth",
                                        f"panopticon_rec-{version}.data", f"panopticon_rec-{version}.dist-info"})
         self.assertEqual(self.read("/scripts/panopticon-convert")[:4], b"\x7fELF")
         self.assertIn(b".TH", self.read("/share/man/man1/panopticon-convert.1"))
