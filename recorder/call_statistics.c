@@ -1,5 +1,6 @@
 #include "call_statistics.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@
 #define MAX_DEPTH 4096                  /* frames of a thread that are timed; deeper ones are only counted */
 #define MAX_STREAMS 4096                /* threads whose stacks are carried from block to block */
 #define MAX_SEARCH 64                   /* frames that may have been left without an exit */
+#define YIELD_RECORDS 2048            /* are read in 0.1 ms: then others that wait for the processor have it first */
 #define WINDOWS 64                      /* whose records are recognized; a block seldom reaches back further */
 
 struct timed_frame {
@@ -422,6 +424,8 @@ uint32_t rec_statistics_read(const struct pnr_block_header *header, const struct
         uint32_t n_open = read_event(stream, records, i, n, &reading);
         reading.before = reading.begin + pnr_record_ticks(records[i]);
         i += n_open;
+        if (i % YIELD_RECORDS == 0)
+            sched_yield();
     }
     stream->next_sequence = header->sequence + 1;
     uint32_t n_events = stream->n_events - n_before;

@@ -20,6 +20,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -195,7 +196,9 @@ static struct pnr_record *records_of(int chunk)
     return drain.live.records + (size_t)chunk * PNR_BLOCK_RECORDS;
 }
 
-/* Writes a chunk and clears it. Returns whether it is free now: not after a failure. */
+/* Writes a chunk and clears it. Returns whether it is free now: not after a failure. All this takes a millisecond and more.
+ * So the processor is given away in between: a thread of the program that waits for it would be as late, with all that
+ * it serves. */
 static bool write_chunk(int chunk, struct pnr_block_coder *coder)
 {
     struct chunk *c = &drain.chunks[chunk];
@@ -203,10 +206,13 @@ static bool write_chunk(int chunk, struct pnr_block_coder *coder)
     size_t size = 0;
     rec_stretches_read(&c->header, records, c->header.n_records);
     const struct pnr_record *filled = pnr_block_filled(coder, &c->header, records);
+    sched_yield();
     if (rec_budget_is_on())
         rec_budget_read(&c->header, filled, c->header.n_records);
+    sched_yield();
     c->header.tick_shift = drain.tick_shift;
     const void *bytes = pnr_block_encode(coder, &c->header, filled, &size);
+    sched_yield();
     if (!write_in_order(chunk, bytes, size))
         return false;
     memset(records, 0, (size_t)c->header.n_records * PNR_RECORD_SIZE);
