@@ -97,7 +97,7 @@ static void answer_snapshot(const char *request, struct rec_reply *reply)
     const char *path = rec_message_field(request, N_WORDS), *how = rec_message_field(request, N_WORDS + 1);
     if (path[0] != '/' || strlen(path) >= sizeof taken || (how && strcmp(how, "join") != 0)) {
         refuse(reply, "a snapshot needs an absolute path, and at most 'join' after it");
-    } else if (rec_session_snapshot(path, how != NULL, NULL, taken, &err) != 0) {
+    } else if (rec_session_snapshot(path, REC_CAUSE_CTL, how != NULL, NULL, taken, &err) != 0) {
         refuse_for(reply, &err);
     } else {
         rec_reply_add(reply, "ok");

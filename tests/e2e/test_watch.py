@@ -19,12 +19,12 @@ from panopticon_rec import sections
 
 class Watched(EndToEnd):
     def list_snapshots(self, capture="run.pnr"):
-        """The lines of the capture's list."""
+        """The lines of the capture's list, of watched sections."""
         path = os.path.join(self.path(capture), "snapshots")
         if not os.path.exists(path):
             return []
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return [json.loads(line) for line in file]
+            return [line for line in map(json.loads, file) if line["cause"] == "watch"]
 
     def saved(self):
         """(name, id) of all incidents that were saved, sorted."""
