@@ -22,6 +22,7 @@ from . import SUBCOMMANDS, fail
 ROW = SUBCOMMANDS["ctl"]
 VERSION = b"1"                          # of the protocol
 SOCKET = "control"
+MAX_REQUEST = 16384
 ANSWER_S = 10                           # how long an answer is waited for
 WATCH_S = 1
 
@@ -131,11 +132,14 @@ class Process:
     def ask(self, *words):
         """Send a request. Returns the answer as (name, value) pairs of bytes. Raises RefusedError with the reason why there
         is not one, or EndedError when the process has ended."""
+        request = b"".join(os.fsencode(word) + b"\0" for word in (VERSION, *words)) + b"\0"
+        if len(request) > MAX_REQUEST:
+            raise RefusedError(f"what is asked for has more than {MAX_REQUEST} bytes")
         if not self.has_socket():
             raise RefusedError("it has no control socket: the file system of the capture may not have any")
         try:
             with self.connect() as connection:
-                connection.sendall(b"".join(os.fsencode(word) + b"\0" for word in (VERSION, *words)) + b"\0")
+                connection.sendall(request)
                 answer = receive_all(connection)
         except (ConnectionRefusedError, FileNotFoundError):
             raise EndedError from None
@@ -509,6 +513,7 @@ COMMANDS = {
     "resume": Command("", "record again", order("resume")),
     "exclude": Command("GLOB", "leave these functions out from now on", filter_order("exclude")),
     "include": Command("GLOB", "record these functions from now on", filter_order("include")),
+    "mark": Command("TEXT", "put an instant of this name into the recording", order("mark")),
     "limits": Command("", "keep as much as --last and --max-size allow", change_limits, ["last", "max-size"]),
     "snapshot": Command("", "save what was recorded up to now", save_snapshot, ["output"]),
     "snapshots": Command("", "list what was saved", list_snapshots),

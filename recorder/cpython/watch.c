@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "recording.h"
+#include "remarks.h"
 #include "state.h"
 #include "../clock.h"
 
@@ -34,6 +35,7 @@ typedef struct {
 static struct {
     PyTypeObject *type;
     PyObject *parse_duration, *find_id, *decorate;
+    PyObject *keys[3];                  /* of the values of an incident's instant: str */
     PyObject *durations;                /* what was parsed: dict of str or number to nanoseconds */
 } watches;
 
@@ -238,10 +240,23 @@ static PyObject *find_section_id(const watch_object *self)
     return id ? id : Py_NewRef(Py_None);
 }
 
+/* Puts an incident into the timeline, in the thread of its section. id: str, or None when there is none. */
+static void add_incident_instant(PyObject *name, PyObject *id, bool is_exception, uint64_t duration_ns)
+{
+    PyObject *values[3] = { PyUnicode_FromString(is_exception ? "exception" : "slow"),      /* owned, but for the id */
+                            PyLong_FromUnsignedLongLong(duration_ns), id };
+    if (values[0] && values[1])
+        rec_remarks_add_instant(name, values, watches.keys, id != Py_None ? 3 : 2);
+    PyErr_Clear();
+    Py_XDECREF(values[0]);
+    Py_XDECREF(values[1]);
+}
+
 /* A section has ended that took too long, or by an exception. No exception is set, and none is raised. */
 static void report_section(const watch_object *self, uint64_t begin_ns, uint64_t end_ns, bool is_exception)
 {
     PyObject *id = find_section_id(self), *id_bytes = encode(id), *name_bytes = encode(self->name);     /* owned */
+    add_incident_instant(self->name, id, is_exception, end_ns - begin_ns);      /* first, so that the snapshot has it */
     if (name_bytes)
         rec_recording_report_incident(&(struct rec_incident){
             .watch = PyBytes_AS_STRING(name_bytes), .id = id_bytes ? PyBytes_AS_STRING(id_bytes) : NULL,
@@ -369,6 +384,10 @@ PyObject *rec_watch_make_type(PyObject *parse_duration, PyObject *find_id, PyObj
 {
     for (int i = 0; i < N_ARGS; i++)
         if (!(interned[i] = PyUnicode_InternFromString(arg_names[i])))
+            return NULL;
+    static const char *const keys[] = { "why", "duration_ns", "id" };
+    for (int i = 0; i < 3; i++)
+        if (!(watches.keys[i] = PyUnicode_InternFromString(keys[i])))
             return NULL;
     PyTypeObject *type = (PyTypeObject *)PyType_FromSpec(&watch_spec);
     if (!type || !(watches.durations = PyDict_New()))

@@ -170,6 +170,39 @@ class Commands(Controlled):
                 n_open = sum("exit_missing" in one.flags for one in trace.slices)       # at one of the 7 orders
                 self.assertLessEqual(n_open, 7 * 5)
 
+    def test_mark(self):
+        """An instant of this name, at the time at which the program could do it; not in a pause."""
+        for engine in e2e.ENGINES:
+            with self.subTest(engine):
+                shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
+                process = self.start(SERVED, "-q", "--engine", engine)
+                self.call(process, 3)
+                self.order(process, "mark", "first: \u00e4 'b' \\")
+                self.call(process, 5)
+                self.order(process, "mark", b"\xff" + b"x" * 2000)
+                self.order(process, "pause")
+                self.assertIn("nothing is recorded at this moment", self.order(process, "mark", "paused", status=2))
+                self.order(process, "resume")
+                self.order(process, "mark", "last")
+                self.assertIn("has more than 16384 bytes", self.ctl("mark", "x" * 20000, status=2))
+                self.finish(process)
+                instants = self.instants(e2e.convert(self.path("run.pnr")))
+                self.assertEqual([one["name"][:12] for one in instants], ["first: \u00e4 'b' \\"[:12], "\\xffxxxxxxxx", "last"])
+                for one in instants:
+                    self.assertEqual(one["tid"], process.pid)
+                    self.assertLess(0, one["args"]["waited_ns"])
+                    self.assertLess(one["args"]["waited_ns"], 60_000_000_000)
+                done = e2e.run([e2e.CONVERT, "-q", self.path("run.pnr"), "-o", self.path("run.pftrace")])
+                self.assertEqual(done.status, 0, done.err)
+                with open(self.path("run.pftrace"), "rb") as file:
+                    self.assertIn("first: \u00e4 'b' \\".encode(), file.read())
+                self.assertEqual(e2e.run([e2e.CONVERT, "--verify", self.path("run.pnr")]).status, 0)
+
+    def instants(self, trace):
+        with open(trace, encoding="utf-8") as file:
+            events = json.load(file)["traceEvents"]
+        return sorted((one for one in events if one.get("cat") == "label" and one["ph"] == "i"), key=lambda one: one["ts"])
+
     def test_pause_and_resume(self):
         process = self.start(SERVED, "-q")
         self.call(process, 3)
@@ -565,6 +598,7 @@ class Hostile(Controlled):
                         ["status"], ["pause"], ["resume"], ["resume"], ["exclude", random.choice(globs)],
                         ["include", random.choice(globs)], ["limits", "--last", random.choice(["0s", "60s"])],
                         ["snapshot"]]))
+                    e2e.run([*COMMAND, "ctl", "run.pnr", "mark", random.choice("abc")], cwd=self.directory)    # or it pauses
                 found = self.status()
                 self.write("end", "")
                 self.assertEqual(self.finish(process), "")

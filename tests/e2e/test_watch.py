@@ -176,6 +176,45 @@ class Sections(Watched):
             counts = Trace(convert(self.path(line["snapshot"]))).count()
             self.assertEqual((counts["__main__.slow"], counts["__main__.fast"]),
                              (1, 1 if line["incidents"][0]["watch"] == "Odd" else counts["__main__.fast"]))
+            incident, = line["incidents"]
+            self.assertIn(self.as_instant(incident), self.instants(line["snapshot"]))
+        self.assertEqual(self.instants("run.pnr"), sorted(self.as_instant(incident) for line in self.list_snapshots()
+                                                          for incident in line["incidents"]))
+
+    def instants(self, capture):
+        """(name, thread, values) of all instants in a capture, sorted."""
+        with open(convert(self.path(capture)), encoding="utf-8") as file:
+            events = [event for event in json.load(file)["traceEvents"] if event.get("cat") == "label"]
+        return sorted((event["name"], event["tid"], sorted(event["args"].items())) for event in events)
+
+    def as_instant(self, incident):
+        """What the timeline has of an incident that the list has."""
+        values = {"why": incident["why"], "duration_ns": incident["duration_ns"]}
+        values |= {"id": incident["id"]} if "id" in incident else {}
+        return incident["watch"], incident["thread"], sorted(values.items())
+
+    def test_instants(self):
+        """Each incident is in the timeline of its thread when its section ends, also if the limits keep it from being saved;
+        none is in a pause."""
+        self.record_watched("""
+            import panopticon_rec, threading
+            def section(name, **more):
+                with panopticon_rec.watch(name, 0, every="1h", **more): pass
+            def work(name):
+                for i in range(20): section(name, id=i)
+            def end(): pass
+            threads = [threading.Thread(target=work, args=(f"thread {n}",)) for n in range(2)]
+            for thread in threads: thread.start()
+            for thread in threads: thread.join()
+            panopticon_rec.pause()
+            section("in a pause")
+            panopticon_rec.resume()
+            end()
+        """)
+        found = self.instants("run.pnr")
+        self.assertEqual(sorted((name, dict(values)["id"]) for name, _, values in found),
+                         sorted((f"thread {n}", str(i)) for n in range(2) for i in range(20)))
+        self.assertEqual(len({thread for _, thread, _ in found}), 2)
 
     def test_what_follows(self):
         """The snapshot is made when what follows has happened, too; or at the end of the program."""
