@@ -315,7 +315,7 @@ static PyObject *decorate_with_span(PyObject *self, PyObject *args, PyObject *ke
     if (!PyArg_ParseTupleAndKeywords(args, keywords, "O:span", names, &function))
         return NULL;
     PyObject *module = PyImport_ImportModule("panopticon_rec.decorating");     /* owned */
-    PyObject *decorated = module ? PyObject_CallMethod(module, "decorate", "OO", self, function) : NULL;
+    PyObject *decorated = module ? PyObject_CallMethod(module, "decorate_with_span", "OO", self, function) : NULL;
     Py_XDECREF(module);
     return decorated;
 }

@@ -34,7 +34,7 @@ typedef struct {
 
 static struct {
     PyTypeObject *type;
-    PyObject *parse_duration, *find_id, *decorate;
+    PyObject *parse_duration, *find_id;
     PyObject *keys[3];                  /* of the values of an incident's instant: str */
     PyObject *durations;                /* what was parsed: dict of str or number to nanoseconds */
 } watches;
@@ -301,12 +301,17 @@ static PyObject *renew_watch(PyObject *object, PyObject *unused)
     return (PyObject *)other;
 }
 
+/* As a decorator: panopticon_rec.decorating makes the function that is to be called. */
 static PyObject *call_watch(PyObject *self, PyObject *args, PyObject *keywords)
 {
     PyObject *function;                 /* borrowed */
     static char *names[] = { "function", NULL };
-    return PyArg_ParseTupleAndKeywords(args, keywords, "O:watch", names, &function) ?
-           PyObject_CallFunctionObjArgs(watches.decorate, self, function, NULL) : NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O:watch", names, &function))
+        return NULL;
+    PyObject *module = PyImport_ImportModule("panopticon_rec.decorating");     /* owned */
+    PyObject *decorated = module ? PyObject_CallMethod(module, "decorate_with_watch", "OO", self, function) : NULL;
+    Py_XDECREF(module);
+    return decorated;
 }
 
 /* ---- the class ---- */
@@ -380,7 +385,7 @@ static PyType_Spec watch_spec = {
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION
 };
 
-PyObject *rec_watch_make_type(PyObject *parse_duration, PyObject *find_id, PyObject *decorate)
+PyObject *rec_watch_make_type(PyObject *parse_duration, PyObject *find_id)
 {
     for (int i = 0; i < N_ARGS; i++)
         if (!(interned[i] = PyUnicode_InternFromString(arg_names[i])))
@@ -396,6 +401,5 @@ PyObject *rec_watch_make_type(PyObject *parse_duration, PyObject *find_id, PyObj
     watches.type = (PyTypeObject *)Py_NewRef(type);
     watches.parse_duration = Py_NewRef(parse_duration);
     watches.find_id = Py_NewRef(find_id);
-    watches.decorate = Py_NewRef(decorate);
     return (PyObject *)type;
 }

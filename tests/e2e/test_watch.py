@@ -14,7 +14,7 @@ import e2e
 from e2e import EndToEnd, Trace, convert, environment, once, plain, recorded, recorder
 
 sys.path.insert(0, os.path.join(e2e.HERE, "..", "..", "recorder"))
-from panopticon_rec import sections
+from panopticon_rec import request_ids, stand_ins
 
 
 class Watched(EndToEnd):
@@ -528,7 +528,7 @@ class Functions(Watched):
 
     def test_signature_where_nothing_can_be_recorded(self):
         finished = plain(["-c", "import inspect, panopticon_rec; print(inspect.signature(panopticon_rec.watch))"])
-        self.assertEqual(finished.out.strip(), str(inspect.signature(sections.watch)))
+        self.assertEqual(finished.out.strip(), str(inspect.signature(stand_ins.watch)))
 
 
 class Ids(Watched):
@@ -539,7 +539,7 @@ class Ids(Watched):
                 (f"ff-{trace_id}-{span}-01", "other", "other"), (f"00-{trace_id.upper()}-{span}-01", None, None),
                 (f"00-{'0' * 32}-{span}-01", "x", "x"), (f"00-{trace_id}-{'0' * 16}-01", "x", "x"),
                 ("nonsense", " y\r\nz ", "yz"), (None, "i" * 1000, "i" * 128), (None, "", None), (None, None, None)]:
-            self.assertEqual(sections.find_request_id(traceparent, request_id), expected, (traceparent, request_id))
+            self.assertEqual(request_ids.find_request_id(traceparent, request_id), expected, (traceparent, request_id))
 
     def test_opentelemetry(self):
         """The API's modules, as far as they are used; they may also raise."""
