@@ -173,7 +173,7 @@ static const char *order_include(const char *request)
 }
 
 /* Makes an instant in the thread that carries the order out. Its value says how long the order has waited for that. */
-static const char *order_mark(const char *request)
+static const char *order_instant(const char *request)
 {
     const char *text = rec_message_field(request, N_WORDS);
     PyObject *name = PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "backslashreplace");      /* owned, as key, value */
@@ -227,7 +227,7 @@ static const struct command commands[] = {
     { "stop", 0, 0, order_stop, answer_done },
     { "exclude", 1, 1, order_exclude, answer_filter },
     { "include", 1, 1, order_include, answer_filter },
-    { "mark", 1, 1, order_mark, answer_done },
+    { "mark", 1, 1, order_instant, answer_done },
 };
 
 /* Called by the interpreter between two instructions. */

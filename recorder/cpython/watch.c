@@ -243,7 +243,7 @@ static PyObject *find_section_id(const watch_object *self)
 /* Puts an incident into the timeline, in the thread of its section. id: str, or None when there is none. */
 static void add_incident_instant(PyObject *name, PyObject *id, bool is_exception, uint64_t duration_ns)
 {
-    PyObject *values[3] = { PyUnicode_FromString(is_exception ? "exception" : "slow"),      /* owned, but for the id */
+    PyObject *values[3] = { PyUnicode_FromString(is_exception ? "exception" : "slow"),      /* owned, except the id */
                             PyLong_FromUnsignedLongLong(duration_ns), id };
     if (values[0] && values[1])
         rec_remarks_add_instant(name, values, watches.keys, id != Py_None ? 3 : 2);
@@ -322,6 +322,12 @@ static PyObject *get_name(PyObject *self, void *unused)
     return Py_NewRef(((watch_object *)self)->name);
 }
 
+static PyObject *get_is_on(PyObject *self, void *unused)
+{
+    (void)self, (void)unused;
+    return PyBool_FromLong(rec_state_is(REC_RECORDING | REC_PENDING));
+}
+
 static PyObject *get_id(PyObject *self, void *unused)
 {
     (void)unused;
@@ -342,6 +348,7 @@ PyDoc_STRVAR(enter_doc, "Begins a section. Returns the watch.");
 PyDoc_STRVAR(exit_doc, "Ends the section that was begun last.");
 PyDoc_STRVAR(renew_doc, "Returns another watch like this one, for one section.");
 PyDoc_STRVAR(name_doc, "What the section is called: str.");
+PyDoc_STRVAR(is_on_doc, "Whether a section that begins now is watched: bool.");
 PyDoc_STRVAR(id_doc, "What the section works for, such as a request: str or None.");
 
 static PyMethodDef watch_methods[] = {
@@ -353,6 +360,7 @@ static PyMethodDef watch_methods[] = {
 
 static PyGetSetDef watch_attributes[] = {
     { .name = "name", .get = get_name, .doc = name_doc },
+    { .name = "_is_on", .get = get_is_on, .doc = is_on_doc },
     { .name = "id", .get = get_id, .set = set_id, .doc = id_doc },
     { 0 }
 };

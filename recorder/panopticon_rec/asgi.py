@@ -25,7 +25,7 @@ class PanopticonMiddleware:
         self._response_header = response_header.lower().encode("ascii") if response_header else None
 
     async def __call__(self, scope, receive, send):
-        if scope["type"] != "http":
+        if scope["type"] != "http" or not (self._watch._is_on or self._response_header):
             await self.app(scope, receive, send)
             return
         request_id = find_id(scope)

@@ -31,7 +31,7 @@ class span:
 class watch:
     """Does nothing, as mark()."""
 
-    is_on = False
+    _is_on = False
 
     def __init__(self, name, slower_than=None, *, keep="2s", every="1min", at_most=100, on_error=False, id=None):
         self.name, self.id = name, id

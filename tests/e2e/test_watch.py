@@ -381,6 +381,33 @@ class Sections(Watched):
                          r"recording goes on\n")
         self.assertEqual(os.listdir(folder), ["run.pnr"])
 
+    def test_requests_that_are_not_recorded(self):
+        """Their ids are not even looked up, except for the response."""
+        finished = plain(["-c", """if True:
+            import panopticon_rec.asgi, panopticon_rec.wsgi
+            lookups = []
+            class Headers(dict):
+                def get(self, name, default=None):
+                    if "HTTP_" in name or name == "headers": lookups.append(name)
+                    return dict.get(self, name, default)
+            def wsgi_app(environ, start_response): start_response("200 OK", [], None); return ["wsgi"]
+            async def asgi_app(scope, receive, send): await send({"type": "http.response.start"}); return "asgi"
+            async def send(message): sent.append(message)
+            for more in {}, {"response_header": "X-Request-Id"}:
+                sent = []
+                answer = panopticon_rec.wsgi.PanopticonMiddleware(wsgi_app, 0, **more)(
+                    Headers(HTTP_X_REQUEST_ID="7"), lambda status, headers, *more: sent.append(headers))
+                try:
+                    panopticon_rec.asgi.PanopticonMiddleware(asgi_app, 0, **more)(
+                        Headers(type="http", headers=[(b"x-request-id", b"7")]), None, send).send(None)
+                except StopIteration: pass
+                print(answer, sent, lookups)
+        """])
+        none, with_header = finished.out.splitlines()
+        self.assertEqual(none, "['wsgi'] [[], {'type': 'http.response.start'}] []")
+        self.assertIn("[('X-Request-Id', '7')]", with_header)
+        self.assertIn("(b'x-request-id', b'7')", with_header)
+
     def test_nothing_is_recorded(self):
         finished = plain([self.write("app.py", """
             import os, panopticon_rec
@@ -508,6 +535,119 @@ class Functions(Watched):
         names = {name for name, _ in self.saved()}
         self.assertEqual(names, {"function", "method", "static", "class method", "generator", "coroutine", "partial",
                                  "async generator", "fails"})
+
+    def test_as_without(self):
+        """Whatever callers do with functions of all kinds, they find what they find without a decorator: for spans, too."""
+        finished = self.record_watched("""
+            import asyncio, functools, inspect, panopticon_rec, sys, types
+            sys.unraisablehook = lambda unraisable: None        # of generators that ignore GeneratorExit
+
+            def scenario(decorate):
+                log = []
+                def attempt(call, *args):
+                    try: log.append(call(*args))
+                    except BaseException as error: log.append((type(error).__name__, str(error)))
+
+                @decorate
+                def generator(n, stubborn=False):
+                    try:
+                        for i in range(n):
+                            try: log.append(("sent", (yield i)))
+                            except KeyError as error: log.append(("caught", error.args)); yield "thrown"
+                            except GeneratorExit:
+                                if stubborn: yield "stays"
+                                raise
+                    finally: stubborn or log.append("finally")
+                    return "result"
+                def delegate(): log.append(("returned", (yield from generator(1))))
+                attempt(list, delegate())
+                g = generator(3)
+                for call in (next, (lambda g: g.send("a")), (lambda g: g.throw(KeyError(1))), next,
+                             (lambda g: g.throw(ZeroDivisionError("b"))), next): attempt(call, g)
+                for more in ((), (True,)):
+                    g = generator(3, *more); attempt(next, g); attempt(lambda: g.close())
+                g = generator(3); attempt(g.close); attempt(next, g)
+                attempt(generator(1).send, "early")
+
+                @decorate
+                async def asyncgen(n, stubborn=False):
+                    try:
+                        for i in range(n):
+                            await asyncio.sleep(0)
+                            try: log.append(("sent", (yield i)))
+                            except KeyError as error: log.append(("caught", error.args)); yield "thrown"
+                            except GeneratorExit:
+                                if stubborn: yield "stays"
+                                raise
+                    finally:
+                        await asyncio.sleep(0)
+                        log.append("finally")
+                async def attempt_async(call, *args):
+                    try: log.append(await call(*args))
+                    except BaseException as error: log.append((type(error).__name__, str(error)))
+                async def use_asyncgen():
+                    g = asyncgen(4)
+                    for call in ((lambda: g.asend(None)), (lambda: g.asend("a")), (lambda: g.athrow(KeyError(1))),
+                                 (lambda: g.__anext__()), (lambda: g.athrow(ZeroDivisionError("b"))), (lambda: g.__anext__())):
+                        await attempt_async(call)
+                    for more in ((), (True,)):
+                        g = asyncgen(3, *more)
+                        await attempt_async(g.__anext__); await attempt_async(g.aclose)
+                    g = asyncgen(3); await attempt_async(g.aclose); await attempt_async(g.__anext__)
+                    await attempt_async(asyncgen(1).asend, "early")
+                    log.append([i async for i in asyncgen(2)])
+
+                @decorate
+                async def coroutine(n):
+                    try: await asyncio.sleep(n)
+                    except asyncio.CancelledError: log.append("cancelled"); raise
+                    return n
+                @decorate
+                @types.coroutine
+                def old(n): yield from asyncio.sleep(0).__await__(); return n
+                async def use_coroutines():
+                    log.append((await coroutine(0), await old(2)))
+                    task = asyncio.ensure_future(coroutine(60))
+                    await asyncio.sleep(0); task.cancel()
+                    await attempt_async(lambda: task)
+                    partial = decorate(functools.partial(coroutine, 0))
+                    log.append((await partial(), inspect.iscoroutinefunction(partial)))
+                    if hasattr(inspect, "markcoroutinefunction"):
+                        marked = decorate(inspect.markcoroutinefunction(lambda n: coroutine(n)))
+                        log.append((await marked(0), inspect.iscoroutinefunction(marked)))
+
+                class Class:
+                    @decorate
+                    def method(self, n): return type(self).__name__, n
+                    @decorate
+                    @staticmethod
+                    def static(n): return n
+                    @decorate
+                    @classmethod
+                    def of_class(cls, n): return cls.__name__, n
+                    @decorate
+                    def annotated(self, a: "Missing", *, b=2) -> "int": "Its text."
+                log.append((Class().method(1), Class.static(2), Class().static(3), Class.of_class(4), Class().of_class(5)))
+                about = Class.annotated
+                log.append((about.__name__, about.__qualname__, about.__doc__, str(inspect.signature(about))))
+                log.append([test(function) for function in (generator, asyncgen, coroutine) for test in
+                            (inspect.isgeneratorfunction, inspect.isasyncgenfunction, inspect.iscoroutinefunction)])
+                asyncio.run(use_asyncgen())
+                asyncio.run(use_coroutines())
+                return log
+
+            plain = scenario(lambda function: function)
+            assert len(plain) > 45, plain
+            for decorate in panopticon_rec.span("span", n=1), panopticon_rec.watch("watch", "1h", on_error=True, at_most=0):
+                found = scenario(decorate)
+                assert found == plain, [pair for pair in zip(found, plain) if pair[0] != pair[1]]
+                for wrong in (5, None, "text"):
+                    try: decorate(wrong)
+                    except TypeError as error: assert repr(wrong) in str(error)
+                    else: raise AssertionError
+            print("done")
+        """)
+        self.assertEqual(finished.out, "done\n")
 
     def test_moved_between_threads(self):
         """A generator may be run by one thread after another."""
