@@ -22,6 +22,7 @@ from . import SUBCOMMANDS, fail
 ROW = SUBCOMMANDS["ctl"]
 VERSION = b"1"                          # of the protocol
 SOCKET = "control"
+MAX_REQUEST = 16384
 ANSWER_S = 10                           # how long an answer is waited for
 WATCH_S = 1
 
@@ -131,11 +132,14 @@ class Process:
     def ask(self, *words):
         """Send a request. Returns the answer as (name, value) pairs of bytes. Raises RefusedError with the reason why there
         is not one, or EndedError when the process has ended."""
+        request = b"".join(os.fsencode(word) + b"\0" for word in (VERSION, *words)) + b"\0"
+        if len(request) > MAX_REQUEST:
+            raise RefusedError(f"what is asked for has more than {MAX_REQUEST} bytes")
         if not self.has_socket():
             raise RefusedError("it has no control socket: the file system of the capture may not have any")
         try:
             with self.connect() as connection:
-                connection.sendall(b"".join(os.fsencode(word) + b"\0" for word in (VERSION, *words)) + b"\0")
+                connection.sendall(request)
                 answer = receive_all(connection)
         except (ConnectionRefusedError, FileNotFoundError):
             raise EndedError from None
@@ -432,30 +436,75 @@ def show_status(path, processes, words, given):
 def list_snapshots(path, processes, words, given):
     """List what was saved by the processes of the capture, also by those that have ended."""
     del words
-    saved = {}                          # by path: (time, pids)
-    for process in processes:
-        for ns, where in read_snapshots(process.folder):
-            first, pids = saved.get(where, (ns, []))
-            saved[where] = min(first, ns), [*pids, process.pid]
-    rows = [{"time": ns / 1e9, "path": where, "pids": pids, "is_there": os.path.isdir(where)}
-            for where, (ns, pids) in sorted(saved.items(), key=lambda item: item[1])]
+    lines = read_snapshots(path)
+    if "process" in given:
+        lines = [line for line in lines if line["pid"] in given["process"]]
+    rows = gather_snapshots(path, lines)
+    not_saved = sum(line.get("not_saved", 0) for line in lines)
     if given.get("json"):
-        print(json.dumps(rows))
+        print(json.dumps({"snapshots": rows, "not_saved": not_saved}))
         return 0
     for row in rows:
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["time"]))
-        print(f"{when}  {row['path']}{'' if row['is_there'] else '  (not there any more)'}")
+        print("\n".join(format_snapshot(row)))
+    if not_saved:
+        print(f"{not_saved} slow or failed sections were not saved, by the limits of their watches")
     return 0
 
 
-def read_snapshots(folder):
-    """Return [(ns since 1970, path)] of one process."""
+def read_snapshots(path):
+    """Return the lines of the capture's list (specs/recording.md, section 9.3) as dicts. What is not a whole line, or not
+    one of these, is left out."""
     try:
-        with open(os.path.join(folder, "snapshots"), "rb") as file:
-            entries = file.read().split(b"\0\0")[:-1]
-    except OSError:
+        with open(os.path.join(path, "snapshots"), encoding="utf-8", errors="surrogateescape") as file:
+            lines = file.read().split("\n")[:-1]
+    except FileNotFoundError:
         return []
-    return [(int(ns), os.fsdecode(where)) for ns, _, where in (entry.partition(b"\0") for entry in entries) if ns.isdigit()]
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}")
+    found = []
+    for line in lines:
+        try:
+            one = json.loads(line)
+            if isinstance(one["pid"], int) and isinstance(one["realtime_ns"], int):
+                found.append(one)
+        except (ValueError, TypeError, KeyError):
+            pass
+    return found
+
+
+def gather_snapshots(path, lines):
+    """Return a row for each snapshot, and for each that failed, by time. Processes may have saved one together."""
+    folder = os.path.dirname(os.path.abspath(path))
+    rows, by_path = [], {}
+    for line in sorted(lines, key=lambda line: line["realtime_ns"]):
+        if "snapshot" not in line and "failure" not in line:
+            continue
+        row = {"time": line["realtime_ns"] / 1e9, "cause": line.get("cause"), "pids": []}
+        if "snapshot" in line:
+            where = os.path.join(folder, line["snapshot"])
+            row |= {"path": where, "is_there": os.path.isdir(where)}
+            known = by_path.setdefault(where, row)
+            if known is row:
+                rows.append(row)
+            row = known
+        else:
+            rows.append(row)
+        row["pids"].append(line["pid"])
+        row |= {key: line[key] for key in ("failure", "missing_ns", "incidents") if key in line}
+    return rows
+
+
+def format_snapshot(row):
+    """Return the lines of one snapshot: when, who asked for it, where; and of the sections that it was saved for."""
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["time"]))
+    gone = "" if row.get("is_there", True) else "  (not there any more)"
+    yield f"{when}  {row['cause'] or '':<9}  {row['path'] if 'path' in row else 'not saved: ' + row['failure']}{gone}"
+    for incident in row.get("incidents", ()):
+        yield (f"    {incident.get('watch')}: {incident.get('duration_ns', 0) / 1e6:.1f} ms"
+               f"{', ended by an exception' if incident.get('why') == 'exception' else ''}"
+               f"{', id ' + incident['id'] if 'id' in incident else ''}")
+    if "missing_ns" in row:
+        yield f"    the first {row['missing_ns'] / 1e6:.1f} ms were no longer there"
 
 
 COMMANDS = {
@@ -464,6 +513,7 @@ COMMANDS = {
     "resume": Command("", "record again", order("resume")),
     "exclude": Command("GLOB", "leave these functions out from now on", filter_order("exclude")),
     "include": Command("GLOB", "record these functions from now on", filter_order("include")),
+    "mark": Command("TEXT", "put an instant of this name into the recording", order("mark")),
     "limits": Command("", "keep as much as --last and --max-size allow", change_limits, ["last", "max-size"]),
     "snapshot": Command("", "save what was recorded up to now", save_snapshot, ["output"]),
     "snapshots": Command("", "list what was saved", list_snapshots),

@@ -25,6 +25,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -591,29 +592,12 @@ int rec_drain_set_limits(const struct rec_limits *limits, struct pnr_err *err)
     return result;
 }
 
-int rec_drain_list_snapshot(const char *path, struct pnr_err *err)
+void rec_drain_locate(char *path)
 {
-    char entry[PATH_MAX + 32];
-    struct rec_file file;
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    int size = snprintf(entry, sizeof entry, "%lld%09ld", (long long)now.tv_sec, now.tv_nsec) + 1;
-    size += snprintf(entry + size, sizeof entry - (size_t)size - 1, "%s", path) + 1;
-    entry[size++] = 0;
+    struct stat st;
     pthread_mutex_lock(&drain.io);
-    int result = rec_file_open(&file, drain.process_path, "snapshots", err);
-    if (result != 0 && has_moved(err))
-        result = rec_file_open(&file, drain.process_path, "snapshots", err);
-    if (result == 0)
-        result = rec_file_append(&file, entry, (size_t)size, err);
-    rec_file_release(&file);
-    pthread_mutex_unlock(&drain.io);
-    return result;
-}
-
-void rec_drain_copy_path(char *path)
-{
-    pthread_mutex_lock(&drain.io);
+    if (lstat(drain.process_path, &st) != 0)
+        has_moved(&(struct pnr_err){ .sys_errno = errno });
     strcpy(path, drain.process_path);
     pthread_mutex_unlock(&drain.io);
 }

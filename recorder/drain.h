@@ -129,13 +129,9 @@ struct rec_limits rec_drain_limits(void);
 /* Keeps other limits from now on. Any thread may call it. Returns 0, or -1 and those hold that held before. */
 int rec_drain_set_limits(const struct rec_limits *limits, struct pnr_err *err);
 
-/* Copies the path of the process's directory (PATH_MAX bytes), as far as it is known that the program has moved it. Any
- * thread may call it. */
-void rec_drain_copy_path(char *path);
-
-/* Adds a snapshot that was made to the list in the process's directory, the file `snapshots`. Any thread may call it.
- * Returns 0 or -1. */
-int rec_drain_list_snapshot(const char *path, struct pnr_err *err);
+/* Copies the path of the process's directory (PATH_MAX bytes), where it lies now: the program may have moved it. Any thread
+ * may call it. */
+void rec_drain_locate(char *path);
 
 /* Forgets the parent's drain in a forked child. */
 void rec_drain_forked(void);

@@ -1,11 +1,8 @@
 #include "incidents.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,32 +11,24 @@
 
 #include "clock.h"
 #include "diagnostics.h"
+#include "json_text.h"
 #include "name_table.h"
 #include "session.h"
-#include "signals.h"
+#include "snapshot_list.h"
 #include "worker.h"
-#include "../format/capture.h"
-#include "../format/file.h"
 
 #define MAX_LIST 60000                  /* bytes of the incidents of one snapshot: they are a property, too */
 #define MAX_STEM 80                     /* bytes that a name of a file takes of the capture's name ... */
 #define MAX_NAME 60                     /* ... of the section's ... */
 #define MAX_ID 64                       /* ... and of the id */
 
-/* A growing text. */
-struct growing_text {
-    char *text;                         /* owned */
-    size_t size, capacity;
-    bool is_cut;                        /* there was no memory for a part of it */
-};
-
 /* A snapshot that waits for its time, or is being saved. */
 struct due_snapshot {
     char *watch;                        /* owned */
-    char *capture_path;                 /* owned: next to which it is made */
+    char *capture_path;                 /* owned: which it is of; the program may have moved it meanwhile */
     char *summary;                      /* owned: the first incident, for the user */
     char file_name[MAX_STEM + MAX_NAME + MAX_ID + 64];
-    struct growing_text incidents;              /* JSON, "{...},{...}" */
+    struct rec_json_text incidents;     /* "{...},{...}" */
     uint64_t begin_ns;                  /* of the first section */
     uint64_t from_ns, due_ns;           /* CLOCK_MONOTONIC */
     struct due_snapshot *next;
@@ -59,71 +48,27 @@ static struct {
     uint64_t n_saves, n_not_saved;
 } incidents = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-/* ---- text ---- */
-
-static void add_bytes(struct growing_text *note, const char *bytes, size_t size)
-{
-    if (note->size + size + 1 > note->capacity) {
-        size_t capacity = 2 * note->capacity + size + 256;
-        char *text = realloc(note->text, capacity);
-        if (!text) {
-            note->is_cut = true;
-            return;
-        }
-        note->text = text;
-        note->capacity = capacity;
-    }
-    memcpy(note->text + note->size, bytes, size);
-    note->size += size;
-    note->text[note->size] = 0;
-}
-
-__attribute__((format(printf, 2, 3)))
-static void add_format(struct growing_text *note, const char *format, ...)
-{
-    char text[512];
-    va_list args;
-    va_start(args, format);
-    int size = vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    add_bytes(note, text, (size_t)size < sizeof text ? (size_t)size : sizeof text - 1);
-}
-
-/* Adds a string of JSON (RFC 8259). Bytes that are not UTF-8 stay what they are. */
-static void add_string(struct growing_text *note, const char *string)
-{
-    add_bytes(note, "\"", 1);
-    for (const char *at = string; *at; at++) {
-        unsigned char c = (unsigned char)*at;
-        if (c == '"' || c == '\\')
-            add_format(note, "\\%c", c);
-        else if (c < 0x20 || c == 0x7f)
-            add_format(note, "\\u%04x", c);
-        else
-            add_bytes(note, at, 1);
-    }
-    add_bytes(note, "\"", 1);
-}
-
 /* Adds an incident as an object of JSON to a list. Returns false, and the list is what it was, when out of memory. */
-static bool add_incident(struct growing_text *list, const struct rec_incident *incident)
+static bool add_incident(struct rec_json_text *list, const struct rec_incident *incident)
 {
     struct pnr_clock_sample now = rec_clock_sample();
-    struct growing_text one = { 0 }, *note = &one;
+    struct rec_json_text one = { 0 }, *note = &one;
     size_t size = list->size;
-    add_format(note, "%s{\"watch\":", list->size ? "," : "");
-    add_string(note, incident->watch);
+    rec_json_add_format(note, "%s{\"watch\":", list->size ? "," : "");
+    rec_json_add_string(note, incident->watch);
     if (incident->id) {
-        add_format(note, ",\"id\":");
-        add_string(note, incident->id);
+        rec_json_add_format(note, ",\"id\":");
+        rec_json_add_string(note, incident->id);
     }
-    add_format(note, ",\"why\":\"%s\",\"begin_realtime_ns\":%" PRIu64 ",\"begin_monotonic_ns\":%" PRIu64
-               ",\"duration_ns\":%" PRIu64 ",\"thread\":%" PRIu64 "}", incident->is_exception ? "exception" : "slow",
-               now.realtime_ns - (now.monotonic_ns - incident->begin_ns), incident->begin_ns,
-               incident->end_ns - incident->begin_ns, incident->thread);
+    rec_json_add_format(note, ",\"why\":\"%s\",\"begin_realtime_ns\":%" PRIu64 ",\"begin_monotonic_ns\":%" PRIu64
+                        ",\"duration_ns\":%" PRIu64 ",\"thread\":%" PRIu64 "}",
+                        incident->is_exception ? "exception" : "slow",
+                        now.realtime_ns - (now.monotonic_ns - incident->begin_ns), incident->begin_ns,
+                        incident->end_ns - incident->begin_ns, incident->thread);
     if (!one.is_cut)
-        add_bytes(list, one.text, one.size);
-    free(one.text);
+        rec_json_add_text(list, &one);
+    free(one.bytes);
+    list->is_cut = false;               /* what does not fit is left out as a whole */
     return list->size > size;
 }
 
@@ -167,41 +112,6 @@ static void name_file(char *name, const char *capture_path, const struct rec_inc
     strcpy(at, ".pnr");
 }
 
-/* ---- the list ---- */
-
-/* Appends a line to the list of the capture, in one write(2). Returns whether it is there as a whole. */
-static bool append_to_list(const char *capture_path, struct growing_text *line)
-{
-    char path[PATH_MAX];
-    sigset_t before;
-    add_bytes(line, "}\n", 2);
-    pnr_file_path(capture_path, PNR_CAPTURE_SNAPSHOTS, path);
-    int fd = !line->is_cut ? pnr_file_open(path, O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CREAT) : -1;
-    if (fd < 0)
-        return false;
-    rec_signals_hold(SIGXFSZ, &before);
-    bool is_written = write(fd, line->text, line->size) == (ssize_t)line->size;
-    rec_signals_release(SIGXFSZ, &before, !is_written && errno == EFBIG);
-    close(fd);
-    return is_written;
-}
-
-static void list_snapshot(const struct due_snapshot *snapshot, const char *taken, uint64_t complete_ns,
-                          const char *failure)
-{
-    struct growing_text line = { 0 };
-    add_format(&line, "{\"pid\":%ld,\"incidents\":[", (long)getpid());
-    add_bytes(&line, snapshot->incidents.text, snapshot->incidents.size);
-    add_format(&line, "]");
-    if (complete_ns > snapshot->begin_ns)
-        add_format(&line, ",\"missing_ns\":%" PRIu64, complete_ns - snapshot->begin_ns);
-    add_format(&line, failure ? ",\"failure\":" : ",\"snapshot\":");
-    add_string(&line, failure ? failure : strrchr(taken, '/') + 1);
-    if (!append_to_list(snapshot->capture_path, &line))
-        rec_warn("%s cannot be entered in the list of snapshots", failure ? "a failure" : taken);
-    free(line.text);
-}
-
 /* ---- saving ---- */
 
 static void free_due(struct due_snapshot *snapshot)
@@ -209,37 +119,62 @@ static void free_due(struct due_snapshot *snapshot)
     free(snapshot->watch);
     free(snapshot->capture_path);
     free(snapshot->summary);
-    free(snapshot->incidents.text);
+    free(snapshot->incidents.bytes);
     free(snapshot);
+}
+
+struct paths {
+    char capture[PATH_MAX], wanted[2 * PATH_MAX], taken[PATH_MAX];
+};
+
+/* Copies the path of the capture that a snapshot is of: where it lies now, if it is still the one that is written. */
+static void find_capture(const struct due_snapshot *snapshot, char *path)
+{
+    if (strcmp(snapshot->capture_path, rec_session_path()) == 0)
+        rec_session_locate(path);
+    else
+        strcpy(path, snapshot->capture_path);
+}
+
+/* Adds a snapshot to the list, or why it failed. */
+static void list_incidents(const struct due_snapshot *snapshot, const struct paths *paths, uint64_t complete_ns,
+                           const char *failure)
+{
+    struct rec_snapshot_entry entry = {
+        .cause = REC_CAUSE_WATCH, .path = paths->taken, .failure = failure, .incidents = &snapshot->incidents,
+        .missing_ns = complete_ns > snapshot->begin_ns ? complete_ns - snapshot->begin_ns : 0 };
+    if (!rec_snapshot_list_add(paths->capture, &entry))
+        rec_warn("%s cannot be entered in the list of snapshots", failure ? "a failure" : paths->taken);
 }
 
 /* With paths that are too long for the stack of a small thread, which may end the recording. */
 static void save_incidents(struct due_snapshot *snapshot)
 {
-    struct paths { char wanted[2 * PATH_MAX], taken[PATH_MAX]; } *paths = malloc(sizeof *paths);
+    struct paths *paths = malloc(sizeof *paths);
     struct rec_excerpt excerpt = { .from_ns = snapshot->from_ns, .key = "incidents" };
-    struct growing_text property = { 0 };
+    struct rec_json_text property = { 0 };
     struct pnr_err err;
     char text[512];
-    add_bytes(&property, "[", 1);
-    add_bytes(&property, snapshot->incidents.text, snapshot->incidents.size);
-    add_bytes(&property, "]", 1);
+    rec_json_add_format(&property, "[");
+    rec_json_add_text(&property, &snapshot->incidents);
+    rec_json_add_format(&property, "]");
     if (!paths || property.is_cut) {
         rec_warn("out of memory; the time around '%s' is not saved, recording goes on", snapshot->watch);
         goto done;
     }
-    excerpt.value = property.text;
-    int folder = (int)(strrchr(snapshot->capture_path, '/') - snapshot->capture_path);
-    snprintf(paths->wanted, sizeof paths->wanted, "%.*s/%s", folder, snapshot->capture_path, snapshot->file_name);
+    excerpt.value = property.bytes;
+    find_capture(snapshot, paths->capture);
+    int folder = (int)(strrchr(paths->capture, '/') - paths->capture);
+    snprintf(paths->wanted, sizeof paths->wanted, "%.*s/%s", folder, paths->capture, snapshot->file_name);
     bool is_saved = rec_session_save_excerpt(paths->wanted, &excerpt, paths->taken, &err) == 0;
     const char *failure = is_saved ? NULL : pnr_err_describe(&err, text, sizeof text);
     if (is_saved && rec_diagnostics_are_direct())       /* of the messages of children the first line is shown */
         rec_warn("%s: %s", paths->taken, snapshot->summary);
     if (!is_saved)
         rec_warn("%s; the time around '%s' is not saved, recording goes on", failure, snapshot->watch);
-    list_snapshot(snapshot, paths->taken, excerpt.complete_ns, failure);
+    list_incidents(snapshot, paths, excerpt.complete_ns, failure);
 done:
-    free(property.text);
+    free(property.bytes);
     free(paths);
 }
 
@@ -284,17 +219,17 @@ uint64_t rec_incidents_wait_ns(void)
 
 void rec_incidents_end(void)
 {
-    struct growing_text line = { 0 };
+    char path[PATH_MAX];
     save_all_due(UINT64_MAX);
     if (!incidents.n_not_saved)
         return;
     rec_name_table_add_number("incidents_not_saved", incidents.n_not_saved);
-    add_format(&line, "{\"pid\":%ld,\"not_saved\":%" PRIu64, (long)getpid(), incidents.n_not_saved);
-    append_to_list(rec_session_path(), &line);
+    rec_session_locate(path);
+    rec_snapshot_list_add(path, &(struct rec_snapshot_entry){ .cause = REC_CAUSE_WATCH,
+                                                              .n_not_saved = incidents.n_not_saved });
     if (rec_diagnostics_are_direct())
         rec_warn("%" PRIu64 " slow or failed sections were not saved, by the limits of their watches",
                  incidents.n_not_saved);
-    free(line.text);
     incidents.n_not_saved = 0;
 }
 
@@ -345,18 +280,18 @@ static bool admit_save(const struct rec_incident *incident, const struct rec_inc
 /* Returns a text for the user: "checkout took 312.4 ms (id 4bf9)". Owned by the caller. */
 static char *summarize(const struct rec_incident *incident)
 {
-    struct growing_text note = { 0 };
+    struct rec_json_text note = { 0 };
     double ms = (double)(incident->end_ns - incident->begin_ns) / 1e6;
-    add_string(&note, incident->watch);
+    rec_json_add_string(&note, incident->watch);
     if (incident->is_exception)
-        add_format(&note, " ended by an exception after %.1f ms", ms);
+        rec_json_add_format(&note, " ended by an exception after %.1f ms", ms);
     else
-        add_format(&note, " took %.1f ms", ms);
+        rec_json_add_format(&note, " took %.1f ms", ms);
     if (incident->id) {
-        add_format(&note, ", id ");
-        add_string(&note, incident->id);
+        rec_json_add_format(&note, ", id ");
+        rec_json_add_string(&note, incident->id);
     }
-    return note.text;
+    return note.bytes;
 }
 
 /* Returns NULL when out of memory. */

@@ -1,6 +1,6 @@
 /* Incidents: sections of the program that took too long or ended by an exception. The time around each is saved as a
  * snapshot next to the capture: by the recorder's thread, some time after the section has ended. Limits how many, and
- * lists them in the capture's file `snapshots`. No Python dependency. specs/recording.md, section 9.2.
+ * enters them in the list of snapshots. No Python dependency. specs/recording.md, section 9.2.
  *
  *     rec_incidents_report                    in the thread of the section: only takes a note
  *         rec_incidents_wait_ns               on the recorder's thread, often: wakes it when a snapshot is due

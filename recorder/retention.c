@@ -160,7 +160,7 @@ static int add_size(const char *path, uint64_t *size, struct pnr_err *err)
  * processes. Returns 0 or -1. */
 static int rest_size(const char *process_path, uint64_t *size, struct pnr_err *err)
 {
-    static const char *const names[] = { "names", "live", "snapshots", EVICTED };
+    static const char *const names[] = { "names", "live", EVICTED };
     static char path[PATH_MAX];
     struct stat st;
     int result = 0;

@@ -270,22 +270,13 @@ static int copy_names(struct rec_file *copy, const char *process_path, const str
                       struct pnr_err *err)
 {
     char from[PATH_MAX];
-    rec_drain_copy_path(from);
+    rec_drain_locate(from);
     int result = rec_name_table_copy(copy, from, process_path, err);
     if (result == 0 && region)
         result = rec_names_append_clock_sample(copy, "start", region->start, err);
     if (result == 0 && region)
         result = rec_names_append_number(copy, "first_segment", region->first_segment, err);
     return result;
-}
-
-/* Reports a snapshot that is there, but not in the list. */
-static void list_snapshot(const char *path)
-{
-    char text[512];
-    struct pnr_err err;
-    if (rec_drain_list_snapshot(path, &err) != 0)
-        rec_warn("%s; the snapshot %s is not in the list", pnr_err_describe(&err, text, sizeof text), path);
 }
 
 /* What is saved of the session, from a segment on: all of it, a region, or an excerpt. Two are NULL. */
@@ -334,18 +325,33 @@ static int save_part(const char *path, const struct selected_part *part, char *t
     return result;
 }
 
-int rec_session_snapshot(const char *path, bool joins, const struct rec_region *region, char *taken,
-                         struct pnr_err *err)
+const char *rec_session_path(void) { return session.capture_path; }
+
+void rec_session_locate(char *path)
+{
+    rec_drain_locate(path);
+    *strrchr(path, '/') = 0;
+}
+
+/* Reports a snapshot that is there, but not in the list. */
+static void list_snapshot(const char *path, enum rec_snapshot_cause cause)
+{
+    char capture_path[PATH_MAX];
+    rec_session_locate(capture_path);
+    if (!rec_snapshot_list_add(capture_path, &(struct rec_snapshot_entry){ .cause = cause, .path = path }))
+        rec_warn("%s cannot be entered in the list of snapshots", path);
+}
+
+int rec_session_snapshot(const char *path, enum rec_snapshot_cause cause, bool joins, const struct rec_region *region,
+                         char *taken, struct pnr_err *err)
 {
     char process_path[PATH_MAX];
     struct selected_part part = { region ? region->first_segment : 1, joins, region, NULL };
     int result = save_part(path, &part, taken, process_path, err);
     if (result == 0)
-        list_snapshot(taken);
+        list_snapshot(taken, cause);
     return result;
 }
-
-const char *rec_session_path(void) { return session.capture_path; }
 
 /* Returns from when on a process that was saved from this segment on has everything; 0: from the segment's begin. */
 static uint64_t find_complete_ns(const char *process_path, uint32_t first_segment)

@@ -20,6 +20,7 @@
 
 #include "cost.h"
 #include "drain.h"
+#include "snapshot_list.h"
 #include "thread_buffer.h"
 
 struct rec_totals {
@@ -98,14 +99,18 @@ int rec_session_move(const char *path, const struct rec_region *region, const st
                      struct rec_totals *totals, struct pnr_err *err);
 
 /* Makes a capture, as rec_session_start does, of what has been recorded up to now: in the session, or in a region.
- * joins: adds it to the capture at path, in which other processes have put theirs. Lists it among the snapshots of this
- * process. Recording goes on. Called by the drain's thread between two pieces of work, or with the recording lock. When
+ * joins: adds it to the capture at path, in which other processes have put theirs. Enters it in the list of snapshots.
+ * Recording goes on. Called by the drain's thread between two pieces of work, or with the recording lock. When
  * it fails it leaves no files. */
-int rec_session_snapshot(const char *path, bool joins, const struct rec_region *region, char *taken,
-                         struct pnr_err *err);
+int rec_session_snapshot(const char *path, enum rec_snapshot_cause cause, bool joins, const struct rec_region *region,
+                         char *taken, struct pnr_err *err);
 
-/* Returns the path of the capture. Borrowed. */
+/* Returns the path that the capture was made at. Borrowed. */
 const char *rec_session_path(void);
+
+/* Copies the path of the capture (PATH_MAX bytes), where it lies now: the program may have moved it. Any thread may call
+ * it. */
+void rec_session_locate(char *path);
 
 /* The recent part of the session, as a capture. */
 struct rec_excerpt {

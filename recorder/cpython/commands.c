@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "recording.h"
+#include "remarks.h"
 #include "../budget.h"
 #include "../control.h"
 #include "../worker.h"
@@ -22,6 +23,7 @@ static struct {
     _Atomic int state;                  /* enum order_state */
     bool is_announced;                  /* the pending call is there */
     uint64_t id;                        /* of the connection */
+    uint64_t since_ns;                  /* it waits: CLOCK_MONOTONIC */
     const struct command *command;
     char *request;                      /* owned: the whole message */
     const char *fault;                  /* why it was not carried out; NULL: it was */
@@ -97,7 +99,7 @@ static void answer_snapshot(const char *request, struct rec_reply *reply)
     const char *path = rec_message_field(request, N_WORDS), *how = rec_message_field(request, N_WORDS + 1);
     if (path[0] != '/' || strlen(path) >= sizeof taken || (how && strcmp(how, "join") != 0)) {
         refuse(reply, "a snapshot needs an absolute path, and at most 'join' after it");
-    } else if (rec_session_snapshot(path, how != NULL, NULL, taken, &err) != 0) {
+    } else if (rec_session_snapshot(path, REC_CAUSE_CTL, how != NULL, NULL, taken, &err) != 0) {
         refuse_for(reply, &err);
     } else {
         rec_reply_add(reply, "ok");
@@ -170,6 +172,21 @@ static const char *order_include(const char *request)
     return fault_of(rec_recording_override_filter(PNR_FILTER_INCLUDE, rec_message_field(request, N_WORDS)));
 }
 
+/* Makes an instant in the thread that carries the order out. Its value says how long the order has waited for that. */
+static const char *order_instant(const char *request)
+{
+    const char *text = rec_message_field(request, N_WORDS);
+    PyObject *name = PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "backslashreplace");      /* owned, as key, value */
+    PyObject *key = PyUnicode_FromString("waited_ns");
+    PyObject *value = PyLong_FromUnsignedLongLong(rec_clock_monotonic_ns() - order.since_ns);
+    bool is_made = name && key && value && rec_remarks_add_instant(name, &value, &key, 1);
+    PyErr_Clear();
+    Py_XDECREF(name);
+    Py_XDECREF(key);
+    Py_XDECREF(value);
+    return is_made ? NULL : "nothing is recorded at this moment";
+}
+
 /* Keeps a rule for the status. One of the same glob is void from now on; of very many the first is forgotten. */
 static void keep_rule(const char *name, const char *glob)
 {
@@ -191,9 +208,13 @@ static void keep_rule(const char *name, const char *glob)
 
 static void answer_done(const char *request, struct rec_reply *reply)
 {
-    const char *glob = rec_message_field(request, N_WORDS);
-    if (glob)
-        keep_rule(rec_message_field(request, 1), glob);
+    (void)request;
+    rec_reply_add(reply, "ok");
+}
+
+static void answer_filter(const char *request, struct rec_reply *reply)
+{
+    keep_rule(rec_message_field(request, 1), rec_message_field(request, N_WORDS));
     rec_reply_add(reply, "ok");
 }
 
@@ -204,8 +225,9 @@ static const struct command commands[] = {
     { "pause", 0, 0, order_pause, answer_done },
     { "resume", 0, 0, order_resume, answer_done },
     { "stop", 0, 0, order_stop, answer_done },
-    { "exclude", 1, 1, order_exclude, answer_done },
-    { "include", 1, 1, order_include, answer_done },
+    { "exclude", 1, 1, order_exclude, answer_filter },
+    { "include", 1, 1, order_include, answer_filter },
+    { "mark", 1, 1, order_instant, answer_done },
 };
 
 /* Called by the interpreter between two instructions. */
@@ -255,6 +277,7 @@ static bool begin_order(uint64_t id, const struct command *command, const char *
         return false;
     memcpy(order.request, request, size);
     order.id = id;
+    order.since_ns = rec_clock_monotonic_ns();
     order.command = command;
     order.fault = NULL;
     atomic_store(&order.state, ORDER_WAITS);

@@ -620,16 +620,16 @@ PyDoc_STRVAR(flow_doc,
 "Joins the slices in which it is called with the same id (int or str) by arrows, in the order of time. A slice is a\n"
 "call or a span.");
 PyDoc_STRVAR(make_watch_doc,
-"make_watch(parse_duration, find_id, decorate)\n--\n\n"
+"make_watch(parse_duration, find_id)\n--\n\n"
 "Returns the class panopticon_rec.watch. parse_duration: returns nanoseconds. find_id: returns the id of what this\n"
-"thread works on, str or None. decorate: returns a function that is watched, of a watch and a function.");
+"thread works on, str or None.");
 
 static PyObject *py_make_watch(PyObject *self, PyObject *args)
 {
-    PyObject *parse_duration, *find_id, *decorate;      /* borrowed */
+    PyObject *parse_duration, *find_id;         /* borrowed */
     (void)self;
-    return PyArg_ParseTuple(args, "OOO:make_watch", &parse_duration, &find_id, &decorate) ?
-           rec_watch_make_type(parse_duration, find_id, decorate) : NULL;
+    return PyArg_ParseTuple(args, "OO:make_watch", &parse_duration, &find_id) ?
+           rec_watch_make_type(parse_duration, find_id) : NULL;
 }
 
 /* ---- module ---- */

@@ -35,7 +35,7 @@ static struct {
 /* ---- on the drain's thread ---- */
 
 /* Saves a capture, which is written or a region, in a directory next to it: run-snapshot.pnr for run.pnr. */
-static void save_next_to(const char *capture, const struct rec_region *region)
+static void save_next_to(const char *capture, int occasion, const struct rec_region *region)
 {
     char path[PATH_MAX], taken[PATH_MAX], text[512];
     struct pnr_err err;
@@ -43,7 +43,8 @@ static void save_next_to(const char *capture, const struct rec_region *region)
     size_t stem = dot && dot > slash + 1 ? (size_t)(dot - capture) : strlen(capture);
     if (snprintf(path, sizeof path, "%.*s-snapshot%s", (int)stem, capture, capture + stem) >= (int)sizeof path)
         return;
-    if (rec_session_snapshot(path, false, region, taken, &err) == 0)
+    enum rec_snapshot_cause cause = occasion == AN_EXCEPTION ? REC_CAUSE_EXCEPTION : REC_CAUSE_SIGNAL;
+    if (rec_session_snapshot(path, cause, false, region, taken, &err) == 0)
         rec_warn("%s: what was recorded up to now", taken);
     else
         rec_warn("%s; no snapshot was made, recording goes on", pnr_err_describe(&err, text, sizeof text));
@@ -68,11 +69,11 @@ static void handle_occasion(int occasion)
     const struct rec_capture *written = &rec_captures.written;
     bool is_toggle = written->options.toggle_signal == occasion;
     if (is_saved_on(&written->options, occasion))
-        save_next_to(written->path, NULL);
+        save_next_to(written->path, occasion, NULL);
     for (struct rec_capture *region = rec_captures.newest; region; region = region->older) {
         is_toggle |= region->options.toggle_signal == occasion;
         if (is_saved_on(&region->options, occasion))
-            save_next_to(region->path, &region->region);
+            save_next_to(region->path, occasion, &region->region);
     }
     /* Pausing needs the interpreter, which calls the function at its next opportunity. */
     if (occasion != AN_EXCEPTION && is_toggle && rec_state_is(REC_WITH_FILES) && !cpython_is_finalizing())
@@ -93,7 +94,8 @@ void rec_occasions_on_wake(void)
     rec_occasions_run();
     const char *path = atomic_exchange(&occasions.save_path, NULL);
     if (path) {
-        occasions.save_result = rec_session_snapshot(path, false, NULL, occasions.save_taken, &occasions.save_err);
+        occasions.save_result = rec_session_snapshot(path, REC_CAUSE_PROGRAM, false, NULL, occasions.save_taken,
+                                                     &occasions.save_err);
         rec_bell_ring(&occasions.saved);
     }
     rec_incidents_save_due();

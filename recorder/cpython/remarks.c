@@ -173,8 +173,9 @@ static void store_remark(PyThreadState *ts, struct rec_thread *thread, enum pnr_
     rec_buffer_append_values(buffer, ticks, kind, label, &remarks.values);
 }
 
-/* Makes a remark of this name, with the values of n keys. Keeps the exception that is set. */
-static void make_remark(enum pnr_kind kind, PyObject *name, PyObject *const *values, PyObject *const *keys,
+/* Makes a remark of this name, with the values of n keys. Keeps the exception that is set. Returns false when nothing is
+ * recorded. */
+static bool make_remark(enum pnr_kind kind, PyObject *name, PyObject *const *values, PyObject *const *keys,
                         Py_ssize_t n)
 {
     PyThreadState *ts = PyThreadState_Get();
@@ -189,11 +190,17 @@ static void make_remark(enum pnr_kind kind, PyObject *name, PyObject *const *val
     if (label)
         store_remark(ts, thread, kind, label);
     PyErr_Restore(type, value, traceback);
+    return label != 0;
 }
 
 static inline bool may_record(void)
 {
     return rec_state_is(REC_RECORDING | REC_PENDING);
+}
+
+bool rec_remarks_add_instant(PyObject *name, PyObject *const *values, PyObject *const *keys, Py_ssize_t n)
+{
+    return may_record() && make_remark(PNR_INSTANT, name, values, keys, n);
 }
 
 static PyObject *remark(const char *function, enum pnr_kind kind, PyObject *const *args, Py_ssize_t n, PyObject *keys)
@@ -308,7 +315,7 @@ static PyObject *decorate_with_span(PyObject *self, PyObject *args, PyObject *ke
     if (!PyArg_ParseTupleAndKeywords(args, keywords, "O:span", names, &function))
         return NULL;
     PyObject *module = PyImport_ImportModule("panopticon_rec.decorating");     /* owned */
-    PyObject *decorated = module ? PyObject_CallMethod(module, "decorate", "OO", self, function) : NULL;
+    PyObject *decorated = module ? PyObject_CallMethod(module, "decorate_with_span", "OO", self, function) : NULL;
     Py_XDECREF(module);
     return decorated;
 }

@@ -5,12 +5,18 @@
 #ifndef REC_REMARKS_H
 #define REC_REMARKS_H
 
+#include <stdbool.h>
+
 #include <Python.h>
 
 /* The functions for the module's table of methods. */
 PyObject *rec_remarks_instant(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *keys);
 PyObject *rec_remarks_counter(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *keys);
 PyObject *rec_remarks_flow(PyObject *self, PyObject *id);
+
+/* Makes an instant in this thread, as panopticon_rec.mark does, for the recorder's own code. name and keys: str. Keeps the
+ * exception that is set. Returns false when nothing is recorded at this moment. */
+bool rec_remarks_add_instant(PyObject *name, PyObject *const *values, PyObject *const *keys, Py_ssize_t n);
 
 /* Adds the type `span` to the module. Returns 0, or -1 with an exception set. */
 int rec_remarks_add_type(PyObject *module);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "recording.h"
+#include "remarks.h"
 #include "state.h"
 #include "../clock.h"
 
@@ -33,7 +34,8 @@ typedef struct {
 
 static struct {
     PyTypeObject *type;
-    PyObject *parse_duration, *find_id, *decorate;
+    PyObject *parse_duration, *find_id;
+    PyObject *keys[3];                  /* of the values of an incident's instant: str */
     PyObject *durations;                /* what was parsed: dict of str or number to nanoseconds */
 } watches;
 
@@ -238,10 +240,23 @@ static PyObject *find_section_id(const watch_object *self)
     return id ? id : Py_NewRef(Py_None);
 }
 
+/* Puts an incident into the timeline, in the thread of its section. id: str, or None when there is none. */
+static void add_incident_instant(PyObject *name, PyObject *id, bool is_exception, uint64_t duration_ns)
+{
+    PyObject *values[3] = { PyUnicode_FromString(is_exception ? "exception" : "slow"),      /* owned, except the id */
+                            PyLong_FromUnsignedLongLong(duration_ns), id };
+    if (values[0] && values[1])
+        rec_remarks_add_instant(name, values, watches.keys, id != Py_None ? 3 : 2);
+    PyErr_Clear();
+    Py_XDECREF(values[0]);
+    Py_XDECREF(values[1]);
+}
+
 /* A section has ended that took too long, or by an exception. No exception is set, and none is raised. */
 static void report_section(const watch_object *self, uint64_t begin_ns, uint64_t end_ns, bool is_exception)
 {
     PyObject *id = find_section_id(self), *id_bytes = encode(id), *name_bytes = encode(self->name);     /* owned */
+    add_incident_instant(self->name, id, is_exception, end_ns - begin_ns);      /* first, so that the snapshot has it */
     if (name_bytes)
         rec_recording_report_incident(&(struct rec_incident){
             .watch = PyBytes_AS_STRING(name_bytes), .id = id_bytes ? PyBytes_AS_STRING(id_bytes) : NULL,
@@ -286,12 +301,17 @@ static PyObject *renew_watch(PyObject *object, PyObject *unused)
     return (PyObject *)other;
 }
 
+/* As a decorator: panopticon_rec.decorating makes the function that is to be called. */
 static PyObject *call_watch(PyObject *self, PyObject *args, PyObject *keywords)
 {
     PyObject *function;                 /* borrowed */
     static char *names[] = { "function", NULL };
-    return PyArg_ParseTupleAndKeywords(args, keywords, "O:watch", names, &function) ?
-           PyObject_CallFunctionObjArgs(watches.decorate, self, function, NULL) : NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O:watch", names, &function))
+        return NULL;
+    PyObject *module = PyImport_ImportModule("panopticon_rec.decorating");     /* owned */
+    PyObject *decorated = module ? PyObject_CallMethod(module, "decorate_with_watch", "OO", self, function) : NULL;
+    Py_XDECREF(module);
+    return decorated;
 }
 
 /* ---- the class ---- */
@@ -300,6 +320,12 @@ static PyObject *get_name(PyObject *self, void *unused)
 {
     (void)unused;
     return Py_NewRef(((watch_object *)self)->name);
+}
+
+static PyObject *get_is_on(PyObject *self, void *unused)
+{
+    (void)self, (void)unused;
+    return PyBool_FromLong(rec_state_is(REC_RECORDING | REC_PENDING));
 }
 
 static PyObject *get_id(PyObject *self, void *unused)
@@ -322,6 +348,7 @@ PyDoc_STRVAR(enter_doc, "Begins a section. Returns the watch.");
 PyDoc_STRVAR(exit_doc, "Ends the section that was begun last.");
 PyDoc_STRVAR(renew_doc, "Returns another watch like this one, for one section.");
 PyDoc_STRVAR(name_doc, "What the section is called: str.");
+PyDoc_STRVAR(is_on_doc, "Whether a section that begins now is watched: bool.");
 PyDoc_STRVAR(id_doc, "What the section works for, such as a request: str or None.");
 
 static PyMethodDef watch_methods[] = {
@@ -333,6 +360,7 @@ static PyMethodDef watch_methods[] = {
 
 static PyGetSetDef watch_attributes[] = {
     { .name = "name", .get = get_name, .doc = name_doc },
+    { .name = "_is_on", .get = get_is_on, .doc = is_on_doc },
     { .name = "id", .get = get_id, .set = set_id, .doc = id_doc },
     { 0 }
 };
@@ -365,10 +393,14 @@ static PyType_Spec watch_spec = {
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION
 };
 
-PyObject *rec_watch_make_type(PyObject *parse_duration, PyObject *find_id, PyObject *decorate)
+PyObject *rec_watch_make_type(PyObject *parse_duration, PyObject *find_id)
 {
     for (int i = 0; i < N_ARGS; i++)
         if (!(interned[i] = PyUnicode_InternFromString(arg_names[i])))
+            return NULL;
+    static const char *const keys[] = { "why", "duration_ns", "id" };
+    for (int i = 0; i < 3; i++)
+        if (!(watches.keys[i] = PyUnicode_InternFromString(keys[i])))
             return NULL;
     PyTypeObject *type = (PyTypeObject *)PyType_FromSpec(&watch_spec);
     if (!type || !(watches.durations = PyDict_New()))
@@ -377,6 +409,5 @@ PyObject *rec_watch_make_type(PyObject *parse_duration, PyObject *find_id, PyObj
     watches.type = (PyTypeObject *)Py_NewRef(type);
     watches.parse_duration = Py_NewRef(parse_duration);
     watches.find_id = Py_NewRef(find_id);
-    watches.decorate = Py_NewRef(decorate);
     return (PyObject *)type;
 }

@@ -7,8 +7,8 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-/* Returns the class, or NULL with an exception set. Keeps the three functions, which make_watch_doc in module.c
+/* Returns the class, or NULL with an exception set. Keeps the two functions, which make_watch_doc in module.c
  * describes. */
-PyObject *rec_watch_make_type(PyObject *parse_duration, PyObject *find_id, PyObject *decorate);
+PyObject *rec_watch_make_type(PyObject *parse_duration, PyObject *find_id);
 
 #endif

@@ -31,7 +31,7 @@ import sys
 
 import _signal
 
-from . import options, sections
+from . import options, request_ids
 
 __all__ = ["AsyncTracer", "Recorded", "Recorder", "counter", "flow", "mark", "pause", "record", "resume", "snapshot",
            "span", "watch"]
@@ -65,8 +65,9 @@ else:
 
 if _recorder:
     from ._recorder import counter, flow, mark, span
+    watch = _recorder.make_watch(options.parse_duration, request_ids.find_trace_id)
 else:
-    from .decorating import counter, flow, mark, span       # they do nothing
+    from .stand_ins import counter, flow, mark, span, watch
 
 
 def properties(command, filters=()):
@@ -210,10 +211,6 @@ def snapshot(path="run-snapshot.pnr"):
     Returns its absolute path. When there is one already, run-snapshot-2.pnr, ... is taken instead.
     Raises OSError when it cannot be written, RuntimeError when this process is not being recorded."""
     return _recorder.snapshot(os.fspath(path))
-
-
-watch = (_recorder.make_watch(options.parse_duration, sections.find_trace_id, sections.decorate) if _recorder else
-         sections.watch)
 
 
 # ---- IPython and Jupyter (notebook.py) ----

@@ -6,7 +6,7 @@
 
 import panopticon_rec
 
-from . import sections
+from . import request_ids
 
 __all__ = ["PanopticonMiddleware"]
 
@@ -25,7 +25,7 @@ class PanopticonMiddleware:
         self._response_header = response_header.lower().encode("ascii") if response_header else None
 
     async def __call__(self, scope, receive, send):
-        if scope["type"] != "http":
+        if scope["type"] != "http" or not (self._watch._is_on or self._response_header):
             await self.app(scope, receive, send)
             return
         request_id = find_id(scope)
@@ -44,7 +44,7 @@ def find_id(scope):
         name = bytes(name).lower()
         if name in (b"traceparent", b"x-request-id"):
             found.setdefault(name, bytes(value).decode("latin-1"))
-    return sections.find_request_id(found.get(b"traceparent"), found.get(b"x-request-id"))
+    return request_ids.find_request_id(found.get(b"traceparent"), found.get(b"x-request-id"))
 
 
 def add_header(send, name, value):

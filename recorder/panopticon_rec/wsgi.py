@@ -8,7 +8,7 @@ import sys
 
 import panopticon_rec
 
-from . import sections
+from . import request_ids
 
 __all__ = ["PanopticonMiddleware"]
 
@@ -27,7 +27,9 @@ class PanopticonMiddleware:
         self._response_header = response_header
 
     def __call__(self, environ, start_response):
-        request_id = sections.find_request_id(environ.get("HTTP_TRACEPARENT"), environ.get("HTTP_X_REQUEST_ID"))
+        if not (self._watch._is_on or self._response_header):
+            return self.app(environ, start_response)
+        request_id = request_ids.find_request_id(environ.get("HTTP_TRACEPARENT"), environ.get("HTTP_X_REQUEST_ID"))
         watch = self._watch._renew()
         watch.id = request_id
         if self._response_header and request_id:

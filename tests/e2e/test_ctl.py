@@ -170,6 +170,39 @@ class Commands(Controlled):
                 n_open = sum("exit_missing" in one.flags for one in trace.slices)       # at one of the 7 orders
                 self.assertLessEqual(n_open, 7 * 5)
 
+    def test_mark(self):
+        """An instant of this name, at the time at which the program could do it; not in a pause."""
+        for engine in e2e.ENGINES:
+            with self.subTest(engine):
+                shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
+                process = self.start(SERVED, "-q", "--engine", engine)
+                self.call(process, 3)
+                self.order(process, "mark", "first: \u00e4 'b' \\")
+                self.call(process, 5)
+                self.order(process, "mark", b"\xff" + b"x" * 2000)
+                self.order(process, "pause")
+                self.assertIn("nothing is recorded at this moment", self.order(process, "mark", "paused", status=2))
+                self.order(process, "resume")
+                self.order(process, "mark", "last")
+                self.assertIn("has more than 16384 bytes", self.ctl("mark", "x" * 20000, status=2))
+                self.finish(process)
+                instants = self.instants(e2e.convert(self.path("run.pnr")))
+                self.assertEqual([one["name"][:12] for one in instants], ["first: \u00e4 'b' \\"[:12], "\\xffxxxxxxxx", "last"])
+                for one in instants:
+                    self.assertEqual(one["tid"], process.pid)
+                    self.assertLess(0, one["args"]["waited_ns"])
+                    self.assertLess(one["args"]["waited_ns"], 60_000_000_000)
+                done = e2e.run([e2e.CONVERT, "-q", self.path("run.pnr"), "-o", self.path("run.pftrace")])
+                self.assertEqual(done.status, 0, done.err)
+                with open(self.path("run.pftrace"), "rb") as file:
+                    self.assertIn("first: \u00e4 'b' \\".encode(), file.read())
+                self.assertEqual(e2e.run([e2e.CONVERT, "--verify", self.path("run.pnr")]).status, 0)
+
+    def instants(self, trace):
+        with open(trace, encoding="utf-8") as file:
+            events = json.load(file)["traceEvents"]
+        return sorted((one for one in events if one.get("cat") == "label" and one["ph"] == "i"), key=lambda one: one["ts"])
+
     def test_pause_and_resume(self):
         process = self.start(SERVED, "-q")
         self.call(process, 3)
@@ -291,9 +324,10 @@ class Processes(Controlled):
         self.ctl("stop")
         self.write("end", "")
         self.finish(process)
-        listed = json.loads(self.ctl("snapshots", "--json"))
-        self.assertEqual([(one["path"], len(one["pids"])) for one in listed], [(saved, 3)])
+        listed = json.loads(self.ctl("snapshots", "--json"))["snapshots"]
+        self.assertEqual([(one["path"], one["cause"], len(one["pids"])) for one in listed], [(saved, "ctl", 3)])
         self.assertIn("saved.pnr", self.ctl("snapshots"))
+        self.assertEqual(self.ctl("snapshots").count("\n"), 1)
         self.assertEqual(e2e.run([e2e.CONVERT, "--verify", self.path("run.pnr")]).status, 0)
 
     def test_a_killed_process(self):
@@ -357,6 +391,128 @@ class Processes(Controlled):
         process.stdin.flush()
         self.assertEqual(len(self.status()), 1)
         self.finish(process)
+
+
+class Snapshots(Controlled):
+    """The list of what was saved, for whatever reason, of captures that are written and of those that have ended."""
+
+    PROGRAM = """
+        import os, panopticon_rec, signal, sys, time
+        def wait_for(path):
+            while not os.path.exists(path): time.sleep(0.01)
+        panopticon_rec.snapshot("by-program.pnr")
+        os.mkdir("folder")
+        panopticon_rec.snapshot("folder/elsewhere.pnr")
+        os.kill(os.getpid(), signal.SIGUSR1)
+        wait_for("run-snapshot.pnr")
+        with panopticon_rec.watch("checkout", 0, keep=0, id="4711"): time.sleep(0.02)
+        for _ in range(3):
+            with panopticon_rec.watch("busy", 0, keep=0, at_most=1): pass
+        if (child := os.fork()) == 0:
+            with panopticon_rec.watch("in a child", on_error=True, keep=0, every=0):
+                raise ValueError
+        os.waitpid(child, 0)
+        print("ready", flush=True)
+        wait_for("go")
+        print("end")
+    """
+
+    def listed(self, *words, capture="run.pnr"):
+        return json.loads(self.ctl("snapshots", "--json", *words, capture=capture))
+
+    def check(self, folder, capture="run.pnr"):
+        """Compares with what the program has done, in this order."""
+        found = self.listed(capture=capture)
+        rows = found["snapshots"]
+        self.assertEqual([row["cause"] for row in rows], ["program", "program", "signal", "watch", "watch"])
+        self.assertEqual([os.path.relpath(row["path"], folder) for row in rows[:1] + rows[2:3]],
+                         ["by-program.pnr", "run-snapshot.pnr"])
+        self.assertEqual(rows[1]["path"], self.path("folder/elsewhere.pnr"))
+        incidents = {one["watch"]: one for row in rows[3:] for one in row["incidents"]}     # the child's may be the first
+        self.assertEqual({name: (one.get("id"), one["why"]) for name, one in incidents.items()},
+                         {"checkout": ("4711", "slow"), "in a child": (None, "exception")})
+        self.assertGreaterEqual(incidents["checkout"]["duration_ns"], 20_000_000)
+        self.assertEqual([row["is_there"] for row in rows], [True] * 5)
+        self.assertEqual([len(row["pids"]) for row in rows], [1] * 5)
+        self.assertEqual(len({row["pids"][0] for row in rows}), 2)
+        return found
+
+    def test_causes(self):
+        begin = time.time()
+        process = self.start(self.PROGRAM, "-q", "--snapshot-on", "SIGUSR1")
+        self.assertEqual(process.stdout.readline(), "ready\n")
+        self.wait_for(lambda: len(self.listed()["snapshots"]) == 5, process)
+        found = self.check(self.directory)
+        self.assertEqual(found["not_saved"], 0)             # it is counted when the recording ends
+        self.assertTrue(all(begin <= row["time"] <= time.time() for row in found["snapshots"]))
+        self.assertEqual(os.listdir(os.path.dirname(self.sockets()[0])).count("snapshots"), 0)
+        self.write("go", "")
+        self.finish(process)
+        self.assertEqual(self.check(self.directory)["not_saved"], 3)
+        text = self.ctl("snapshots")
+        self.assertRegex(text, r"(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  watch      .*/run-checkout-.*-4711\.pnr$")
+        self.assertRegex(text, r"(?m)^    checkout: \d+\.\d ms, id 4711$")
+        self.assertRegex(text, r"(?m)^    in a child: \d+\.\d ms, ended by an exception$")
+        self.assertIn("3 slow or failed sections were not saved", text)
+        ours = self.listed("--process", str(process.pid))
+        self.assertEqual((len(ours["snapshots"]), ours["not_saved"]), (4, 3))
+
+    def test_moved(self):
+        """The capture and what lies next to it are moved together, while it is written."""
+        process = self.start("""
+            import os, panopticon_rec, time
+            def wait_for(path):
+                while not os.path.exists(path): time.sleep(0.01)
+            panopticon_rec.snapshot("before.pnr")
+            print("ready", flush=True)
+            wait_for("go")
+            with panopticon_rec.watch("after", 0, keep=0): pass
+            print("end")
+        """, "-q")
+        self.assertEqual(process.stdout.readline(), "ready\n")
+        os.mkdir(self.path("other"))
+        for name in "run.pnr", "before.pnr":
+            os.rename(self.path(name), self.path(f"other/{name}"))
+        self.write("go", "")
+        self.finish(process)
+        rows = self.listed(capture="other/run.pnr")["snapshots"]
+        self.assertEqual([(row["cause"], os.path.dirname(row["path"]), row["is_there"]) for row in rows],
+                         [(cause, self.path("other"), True) for cause in ("program", "watch")])
+        shutil.rmtree(self.path("other/before.pnr"))
+        self.assertIn("other/before.pnr  (not there any more)\n", self.ctl("snapshots", capture="other/run.pnr"))
+
+    def test_failed(self):
+        """A snapshot of a watched section that could not be made is listed with the reason."""
+        os.mkdir(self.path("folder"))
+        process = self.start("""
+            import os, panopticon_rec, sys
+            sys.stdin.readline()
+            with panopticon_rec.watch("failing", 0, keep=0): pass
+            print("end")
+        """, "-q", capture="folder/run.pnr")
+        self.addCleanup(os.chmod, self.path("folder"), 0o700)
+        if os.geteuid() == 0:
+            immutable = subprocess.run(["chattr", "+i", self.path("folder")], stderr=subprocess.DEVNULL, check=False)
+            if immutable.returncode != 0:
+                self.skipTest("root may write everywhere here")
+            self.addCleanup(subprocess.run, ["chattr", "-i", self.path("folder")], check=False)
+        else:
+            os.chmod(self.path("folder"), 0o500)
+        process.communicate("\n")
+        row, = self.listed(capture="folder/run.pnr")["snapshots"]
+        self.assertNotIn("path", row)
+        self.assertIn("ot permitted", row["failure"])
+        self.assertIn("  watch      not saved: ", self.ctl("snapshots", capture="folder/run.pnr"))
+
+    def test_damaged(self):
+        """Lines of any kind, and a last one that is cut off."""
+        process = self.start(SERVED, "-q")
+        self.ctl("snapshot", "-o", "saved.pnr")
+        self.finish(process)
+        with open(self.path("run.pnr/snapshots"), "ab") as file:
+            file.write(b"[]\n{}\n7\n\xff\n\0\n" + b'{"pid":1,"realtime_ns":"x"}\n{"pid":"a"}\n{"pid":1,"realtime_ns":1')
+        row, = self.listed()["snapshots"]
+        self.assertEqual(row["path"], self.path("saved.pnr"))
 
 
 class Hostile(Controlled):
@@ -443,6 +599,7 @@ class Hostile(Controlled):
                         ["status"], ["pause"], ["resume"], ["resume"], ["exclude", random.choice(globs)],
                         ["include", random.choice(globs)], ["limits", "--last", random.choice(["0s", "60s"])],
                         ["snapshot"]]))
+                    e2e.run([*COMMAND, "ctl", "run.pnr", "mark", random.choice("abc")], cwd=self.directory)    # or it pauses
                 found = self.status()
                 self.write("end", "")
                 self.assertEqual(self.finish(process), "")

@@ -14,17 +14,17 @@ import e2e
 from e2e import EndToEnd, Trace, convert, environment, once, plain, recorded, recorder
 
 sys.path.insert(0, os.path.join(e2e.HERE, "..", "..", "recorder"))
-from panopticon_rec import sections
+from panopticon_rec import request_ids, stand_ins
 
 
 class Watched(EndToEnd):
     def list_snapshots(self, capture="run.pnr"):
-        """The lines of the capture's list."""
+        """The lines of the capture's list, of watched sections."""
         path = os.path.join(self.path(capture), "snapshots")
         if not os.path.exists(path):
             return []
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return [json.loads(line) for line in file]
+            return [line for line in map(json.loads, file) if line["cause"] == "watch"]
 
     def saved(self):
         """(name, id) of all incidents that were saved, sorted."""
@@ -176,6 +176,45 @@ class Sections(Watched):
             counts = Trace(convert(self.path(line["snapshot"]))).count()
             self.assertEqual((counts["__main__.slow"], counts["__main__.fast"]),
                              (1, 1 if line["incidents"][0]["watch"] == "Odd" else counts["__main__.fast"]))
+            incident, = line["incidents"]
+            self.assertIn(self.as_instant(incident), self.instants(line["snapshot"]))
+        self.assertEqual(self.instants("run.pnr"), sorted(self.as_instant(incident) for line in self.list_snapshots()
+                                                          for incident in line["incidents"]))
+
+    def instants(self, capture):
+        """(name, thread, values) of all instants in a capture, sorted."""
+        with open(convert(self.path(capture)), encoding="utf-8") as file:
+            events = [event for event in json.load(file)["traceEvents"] if event.get("cat") == "label"]
+        return sorted((event["name"], event["tid"], sorted(event["args"].items())) for event in events)
+
+    def as_instant(self, incident):
+        """What the timeline has of an incident that the list has."""
+        values = {"why": incident["why"], "duration_ns": incident["duration_ns"]}
+        values |= {"id": incident["id"]} if "id" in incident else {}
+        return incident["watch"], incident["thread"], sorted(values.items())
+
+    def test_instants(self):
+        """Each incident is in the timeline of its thread when its section ends, also if the limits keep it from being saved;
+        none is in a pause."""
+        self.record_watched("""
+            import panopticon_rec, threading
+            def section(name, **more):
+                with panopticon_rec.watch(name, 0, every="1h", **more): pass
+            def work(name):
+                for i in range(20): section(name, id=i)
+            def end(): pass
+            threads = [threading.Thread(target=work, args=(f"thread {n}",)) for n in range(2)]
+            for thread in threads: thread.start()
+            for thread in threads: thread.join()
+            panopticon_rec.pause()
+            section("in a pause")
+            panopticon_rec.resume()
+            end()
+        """)
+        found = self.instants("run.pnr")
+        self.assertEqual(sorted((name, dict(values)["id"]) for name, _, values in found),
+                         sorted((f"thread {n}", str(i)) for n in range(2) for i in range(20)))
+        self.assertEqual(len({thread for _, thread, _ in found}), 2)
 
     def test_what_follows(self):
         """The snapshot is made when what follows has happened, too; or at the end of the program."""
@@ -342,6 +381,33 @@ class Sections(Watched):
                          r"recording goes on\n")
         self.assertEqual(os.listdir(folder), ["run.pnr"])
 
+    def test_requests_that_are_not_recorded(self):
+        """Their ids are not even looked up, except for the response."""
+        finished = plain(["-c", """if True:
+            import panopticon_rec.asgi, panopticon_rec.wsgi
+            lookups = []
+            class Headers(dict):
+                def get(self, name, default=None):
+                    if "HTTP_" in name or name == "headers": lookups.append(name)
+                    return dict.get(self, name, default)
+            def wsgi_app(environ, start_response): start_response("200 OK", [], None); return ["wsgi"]
+            async def asgi_app(scope, receive, send): await send({"type": "http.response.start"}); return "asgi"
+            async def send(message): sent.append(message)
+            for more in {}, {"response_header": "X-Request-Id"}:
+                sent = []
+                answer = panopticon_rec.wsgi.PanopticonMiddleware(wsgi_app, 0, **more)(
+                    Headers(HTTP_X_REQUEST_ID="7"), lambda status, headers, *more: sent.append(headers))
+                try:
+                    panopticon_rec.asgi.PanopticonMiddleware(asgi_app, 0, **more)(
+                        Headers(type="http", headers=[(b"x-request-id", b"7")]), None, send).send(None)
+                except StopIteration: pass
+                print(answer, sent, lookups)
+        """])
+        none, with_header = finished.out.splitlines()
+        self.assertEqual(none, "['wsgi'] [[], {'type': 'http.response.start'}] []")
+        self.assertIn("[('X-Request-Id', '7')]", with_header)
+        self.assertIn("(b'x-request-id', b'7')", with_header)
+
     def test_nothing_is_recorded(self):
         finished = plain([self.write("app.py", """
             import os, panopticon_rec
@@ -470,6 +536,119 @@ class Functions(Watched):
         self.assertEqual(names, {"function", "method", "static", "class method", "generator", "coroutine", "partial",
                                  "async generator", "fails"})
 
+    def test_as_without(self):
+        """Whatever callers do with functions of all kinds, they find what they find without a decorator: for spans, too."""
+        finished = self.record_watched("""
+            import asyncio, functools, inspect, panopticon_rec, sys, types
+            sys.unraisablehook = lambda unraisable: None        # of generators that ignore GeneratorExit
+
+            def scenario(decorate):
+                log = []
+                def attempt(call, *args):
+                    try: log.append(call(*args))
+                    except BaseException as error: log.append((type(error).__name__, str(error)))
+
+                @decorate
+                def generator(n, stubborn=False):
+                    try:
+                        for i in range(n):
+                            try: log.append(("sent", (yield i)))
+                            except KeyError as error: log.append(("caught", error.args)); yield "thrown"
+                            except GeneratorExit:
+                                if stubborn: yield "stays"
+                                raise
+                    finally: stubborn or log.append("finally")
+                    return "result"
+                def delegate(): log.append(("returned", (yield from generator(1))))
+                attempt(list, delegate())
+                g = generator(3)
+                for call in (next, (lambda g: g.send("a")), (lambda g: g.throw(KeyError(1))), next,
+                             (lambda g: g.throw(ZeroDivisionError("b"))), next): attempt(call, g)
+                for more in ((), (True,)):
+                    g = generator(3, *more); attempt(next, g); attempt(lambda: g.close())
+                g = generator(3); attempt(g.close); attempt(next, g)
+                attempt(generator(1).send, "early")
+
+                @decorate
+                async def asyncgen(n, stubborn=False):
+                    try:
+                        for i in range(n):
+                            await asyncio.sleep(0)
+                            try: log.append(("sent", (yield i)))
+                            except KeyError as error: log.append(("caught", error.args)); yield "thrown"
+                            except GeneratorExit:
+                                if stubborn: yield "stays"
+                                raise
+                    finally:
+                        await asyncio.sleep(0)
+                        log.append("finally")
+                async def attempt_async(call, *args):
+                    try: log.append(await call(*args))
+                    except BaseException as error: log.append((type(error).__name__, str(error)))
+                async def use_asyncgen():
+                    g = asyncgen(4)
+                    for call in ((lambda: g.asend(None)), (lambda: g.asend("a")), (lambda: g.athrow(KeyError(1))),
+                                 (lambda: g.__anext__()), (lambda: g.athrow(ZeroDivisionError("b"))), (lambda: g.__anext__())):
+                        await attempt_async(call)
+                    for more in ((), (True,)):
+                        g = asyncgen(3, *more)
+                        await attempt_async(g.__anext__); await attempt_async(g.aclose)
+                    g = asyncgen(3); await attempt_async(g.aclose); await attempt_async(g.__anext__)
+                    await attempt_async(asyncgen(1).asend, "early")
+                    log.append([i async for i in asyncgen(2)])
+
+                @decorate
+                async def coroutine(n):
+                    try: await asyncio.sleep(n)
+                    except asyncio.CancelledError: log.append("cancelled"); raise
+                    return n
+                @decorate
+                @types.coroutine
+                def old(n): yield from asyncio.sleep(0).__await__(); return n
+                async def use_coroutines():
+                    log.append((await coroutine(0), await old(2)))
+                    task = asyncio.ensure_future(coroutine(60))
+                    await asyncio.sleep(0); task.cancel()
+                    await attempt_async(lambda: task)
+                    partial = decorate(functools.partial(coroutine, 0))
+                    log.append((await partial(), inspect.iscoroutinefunction(partial)))
+                    if hasattr(inspect, "markcoroutinefunction"):
+                        marked = decorate(inspect.markcoroutinefunction(lambda n: coroutine(n)))
+                        log.append((await marked(0), inspect.iscoroutinefunction(marked)))
+
+                class Class:
+                    @decorate
+                    def method(self, n): return type(self).__name__, n
+                    @decorate
+                    @staticmethod
+                    def static(n): return n
+                    @decorate
+                    @classmethod
+                    def of_class(cls, n): return cls.__name__, n
+                    @decorate
+                    def annotated(self, a: "Missing", *, b=2) -> "int": "Its text."
+                log.append((Class().method(1), Class.static(2), Class().static(3), Class.of_class(4), Class().of_class(5)))
+                about = Class.annotated
+                log.append((about.__name__, about.__qualname__, about.__doc__, str(inspect.signature(about))))
+                log.append([test(function) for function in (generator, asyncgen, coroutine) for test in
+                            (inspect.isgeneratorfunction, inspect.isasyncgenfunction, inspect.iscoroutinefunction)])
+                asyncio.run(use_asyncgen())
+                asyncio.run(use_coroutines())
+                return log
+
+            plain = scenario(lambda function: function)
+            assert len(plain) > 45, plain
+            for decorate in panopticon_rec.span("span", n=1), panopticon_rec.watch("watch", "1h", on_error=True, at_most=0):
+                found = scenario(decorate)
+                assert found == plain, [pair for pair in zip(found, plain) if pair[0] != pair[1]]
+                for wrong in (5, None, "text"):
+                    try: decorate(wrong)
+                    except TypeError as error: assert repr(wrong) in str(error)
+                    else: raise AssertionError
+            print("done")
+        """)
+        self.assertEqual(finished.out, "done\n")
+
     def test_moved_between_threads(self):
         """A generator may be run by one thread after another."""
         self.record_watched("""
@@ -489,7 +668,7 @@ class Functions(Watched):
 
     def test_signature_where_nothing_can_be_recorded(self):
         finished = plain(["-c", "import inspect, panopticon_rec; print(inspect.signature(panopticon_rec.watch))"])
-        self.assertEqual(finished.out.strip(), str(inspect.signature(sections.watch)))
+        self.assertEqual(finished.out.strip(), str(inspect.signature(stand_ins.watch)))
 
 
 class Ids(Watched):
@@ -500,7 +679,7 @@ class Ids(Watched):
                 (f"ff-{trace_id}-{span}-01", "other", "other"), (f"00-{trace_id.upper()}-{span}-01", None, None),
                 (f"00-{'0' * 32}-{span}-01", "x", "x"), (f"00-{trace_id}-{'0' * 16}-01", "x", "x"),
                 ("nonsense", " y\r\nz ", "yz"), (None, "i" * 1000, "i" * 128), (None, "", None), (None, None, None)]:
-            self.assertEqual(sections.find_request_id(traceparent, request_id), expected, (traceparent, request_id))
+            self.assertEqual(request_ids.find_request_id(traceparent, request_id), expected, (traceparent, request_id))
 
     def test_opentelemetry(self):
         """The API's modules, as far as they are used; they may also raise."""

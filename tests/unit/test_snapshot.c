@@ -18,7 +18,7 @@ static void save(void)
     char path[PATH_MAX];
     struct pnr_err err;
     snprintf(path, sizeof path, "%s/saved.pnr", folder);
-    if (rec_session_snapshot(path, false, NULL, saved, &err) != 0)
+    if (rec_session_snapshot(path, REC_CAUSE_PROGRAM, false, NULL, saved, &err) != 0)
         *saved = 0;
     sem_post(&is_saved);
 }
