@@ -12,7 +12,7 @@ import sys
 
 import _signal
 import panopticon_rec
-from panopticon_rec.options import FLAG, OUTPUT, Option, choice
+from panopticon_rec.options import FLAG, OUTPUT, PERCENT, Option, Type, choice
 
 
 def fail(text):
@@ -54,6 +54,12 @@ def as_module(name):
 RECORDER, CONVERTER = "recorder", "converter"
 
 
+def parse_folded(path):
+    if not path.endswith(".folded"):
+        raise ValueError(f"{path!r} does not end in .folded")
+    return path
+
+
 class Subcommand:
     """A row of the table.
 
@@ -66,6 +72,9 @@ class Subcommand:
         self.help, self.usage, self.run, self.takes, self.options = help, usage, run, takes, options
 
 
+CAPTURES = Type(str, "CAPTURE...", str, is_list=True)
+FOLDED = Type(parse_folded, "FILE.folded", str)
+METRICS = choice("self", "total", "calls", "mean", "p50", "p99", "max", "suspended", kept_as=str)
 VIEWERS = choice("perfetto", "catapult", kept_as=str)
 
 SUBCOMMANDS = {
@@ -81,6 +90,19 @@ SUBCOMMANDS = {
     "convert": Subcommand("convert a capture to a trace", "CAPTURE [-o FILE] [options]", as_converter("convert")),
     "report": Subcommand("write a capture as one HTML page", "CAPTURE [-o FILE] [options]", as_module("report")),
     "top": Subcommand("print the functions that took the most time", "CAPTURE [options]", as_converter("top", "--top")),
+    "diff": Subcommand(
+        "compare captures, function by function", "(BEFORE AFTER | --before CAPTURE... --after CAPTURE...) [options]",
+        as_module("diff"),
+        options=[Option("before", CAPTURES, (), OUTPUT, "captures of one side, as many as there are"),
+                 Option("after", CAPTURES, (), OUTPUT, "captures of the other side",
+                        "With 4 or more a side, the differences that exceed the noise are found."),
+                 Option("by", METRICS, "self", OUTPUT, "what is compared, and sorted by"),
+                 Option("json", FLAG, False, OUTPUT, "print all functions with all figures, as JSON"),
+                 Option("output", FOLDED, None, OUTPUT, "also write differential folded stacks",
+                        "For flamegraph.pl, which draws what has grown in red, and what has shrunk in blue.", short="o"),
+                 Option("fail-above", PERCENT, None, OUTPUT, "exit with status 1 if a function is slower",
+                        "That is when its total time has risen by more than PERCENT of what it was and is 1 % of all or "
+                        "more. With 4 or more captures a side, the difference must also exceed the noise.")]),
     "info": Subcommand("print what is in a capture", "CAPTURE [options]", as_converter("info", "--info")),
     "verify": Subcommand("read all of a capture and report damage", "CAPTURE [options]",
                          as_converter("verify", "--verify")),

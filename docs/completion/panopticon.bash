@@ -51,16 +51,29 @@ _panopticon_view() {
     return 0
 }
 
+_panopticon_diff() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
+    [[ $word == "=" ]] && word=""
+    [[ $before == "=" ]] && before=${COMP_WORDS[COMP_CWORD-2]}
+    case $before in
+        --by) COMPREPLY=($(compgen -W "self total calls mean p50 p99 max suspended" -- "$word")); return ;;
+        --format) COMPREPLY=($(compgen -W "catapult perfetto folded pstats report" -- "$word")); return ;;
+    esac
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--before --after --by --json -o --output --fail-above -o --output --format -q --quiet -j --jobs --flows --tasks --split --logical --top --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth --exact -h --help --version" -- "$word"))
+    return 0
+}
+
 _panopticon() {
     COMPREPLY=()
     if [[ $COMP_CWORD -eq 1 ]]; then
-        COMPREPLY=($(compgen -W "record view convert report top info verify --help --version" -- "${COMP_WORDS[1]}"))
+        COMPREPLY=($(compgen -W "record view convert report top diff info verify --help --version" -- "${COMP_WORDS[1]}"))
         return
     fi
     case ${COMP_WORDS[1]} in
         record) _panopticon_record ;;
         view) _panopticon_view ;;
         convert|report|top|info|verify) _panopticon_convert ;;
+        diff) _panopticon_diff ;;
     esac
 }
 

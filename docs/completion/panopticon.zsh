@@ -159,9 +159,48 @@ _panopticon_report() {
         '*:PATH:_files'
 }
 
+_panopticon_diff() {
+    _arguments -s -S \
+        '*--before=[captures of one side, as many as there are]:CAPTURE...:_files' \
+        '*--after=[captures of the other side]:CAPTURE...:_files' \
+        '*--by=[what is compared, and sorted by]:self total calls mean p50 p99 max suspended:(self total calls mean p50 p99 max suspended)' \
+        '*--json[print all functions with all figures, as JSON]' \
+        '*-o[also write differential folded stacks]:FILE.folded:_files' \
+        '*--output=[also write differential folded stacks]:FILE.folded:_files' \
+        '*--fail-above=[exit with status 1 if a function is slower]:PERCENT:_files' \
+        '*-o[where to write; - is standard output]:FILE:_files' \
+        '*--output=[where to write; - is standard output]:FILE:_files' \
+        '*--format=[catapult, perfetto, folded, pstats or report]:FORMAT:(catapult perfetto folded pstats report)' \
+        '*-q[no summary; warnings and errors are still shown]' \
+        '*--quiet[no summary; warnings and errors are still shown]' \
+        '*-j[how many threads work, up to 16]:N:_files' \
+        '*--jobs=[how many threads work, up to 16]:N:_files' \
+        '*--flows=[which slices arrows connect]:KINDS:_files' \
+        '*--tasks[a row for each task of asyncio]' \
+        '*--split=[several files of at most SIZE, such as 200M]:SIZE:_files' \
+        '*--logical[all calls have the same width]' \
+        '*--top[print the functions that took the most time]' \
+        '*--json[with --top\: print all functions, as JSON]' \
+        '*--info[print what is in the capture, at once]' \
+        '*--verify[read all of the capture and report damage]' \
+        '*--from=[leave out what is before TIME]:TIME:_files' \
+        '*--to=[leave out what is after TIME]:TIME:_files' \
+        '*--process=[show processes with this id or name]:PID:_files' \
+        '*--thread=[show threads and greenlets with this id or name]:TID:_files' \
+        '*--include=[show functions that match]:GLOB:_files' \
+        '*--exclude=[leave out functions that match]:GLOB:_files' \
+        '*--min-duration=[leave out slices shorter than DURATION]:DURATION:_files' \
+        '*--max-depth=[at most N nested slices]:N:_files' \
+        '*--exact[leave out what is estimated]' \
+        '*-h[this list; --help shows more]' \
+        '*--help[this list; --help shows more]' \
+        '*--version[the version]' \
+        '*:PATH:_files'
+}
+
 _panopticon() {
     if (( CURRENT == 2 )); then
-        local -a names=('record:record a Python program' 'view:show a capture, or a trace, in a viewer' 'convert:convert a capture to a trace' 'report:write a capture as one HTML page' 'top:print the functions that took the most time' 'info:print what is in a capture' 'verify:read all of a capture and report damage')
+        local -a names=('record:record a Python program' 'view:show a capture, or a trace, in a viewer' 'convert:convert a capture to a trace' 'report:write a capture as one HTML page' 'top:print the functions that took the most time' 'diff:compare captures, function by function' 'info:print what is in a capture' 'verify:read all of a capture and report damage')
         _describe subcommand names
         return
     fi
@@ -172,6 +211,7 @@ _panopticon() {
         view) _panopticon_view ;;
         convert) _panopticon_convert ;;
         report|top|info|verify) _panopticon_report ;;
+        diff) _panopticon_diff ;;
     esac
 }
 
