@@ -56,18 +56,19 @@ def rounded(value):
 
 
 class Comparison:
-    """rows: by the metric, the largest difference first. whole: the time of all functions, as a Figure. by: the metric."""
+    """rows: those that exceed the noise first, then by the difference in the metric, the largest first. whole: the time of all functions, as a Figure. by: the metric."""
 
     def __init__(self, before, after, by):
         self.sides, self.by = (before, after), by
         functions = [list(dict.fromkeys(one for capture in side for one in capture.functions)) for side in self.sides]
         rows = [Row(pair, self.sides) for pair in match(*functions)]
-        self.rows = sorted(rows, key=lambda row: (-abs(row.figures[by].difference or 0), row.name))
+        self.rows = rows
         self.whole = Figure([[sum(one["self"] for one in capture.functions.values()) for capture in side]
                              for side in self.sides])
         self.has_noise = noise.can_exceed(len(before), len(after))
         for row, p in zip(*self.probabilities(by)):
             row.p = p
+        rows.sort(key=lambda row: (not row.exceeds_noise(), -abs(row.figures[by].difference or 0), row.name))
 
     def share(self, row, metric="self"):
         """Return a function's share of the whole time, on the side where that is larger."""
