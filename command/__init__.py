@@ -54,9 +54,9 @@ def as_module(name):
 RECORDER, CONVERTER = "recorder", "converter"
 
 
-def parse_folded(path):
-    if not path.endswith(".folded"):
-        raise ValueError(f"{path!r} does not end in .folded")
+def parse_compared(path):
+    if not path.endswith((".folded", ".trace", ".json")):
+        raise ValueError(f"{path!r} does not end in .folded or .trace")
     return path
 
 
@@ -73,7 +73,7 @@ class Subcommand:
 
 
 CAPTURES = Type(str, "CAPTURE...", str, is_list=True)
-FOLDED = Type(parse_folded, "FILE.folded", str)
+COMPARED = Type(parse_compared, "FILE", str)
 METRICS = choice("self", "total", "calls", "mean", "p50", "p99", "max", "suspended", kept_as=str)
 VIEWERS = choice("perfetto", "catapult", kept_as=str)
 
@@ -98,8 +98,9 @@ SUBCOMMANDS = {
                         "With 4 or more a side, the differences that exceed the noise are found."),
                  Option("by", METRICS, "self", OUTPUT, "what is compared, and sorted by"),
                  Option("json", FLAG, False, OUTPUT, "print all functions with all figures, as JSON"),
-                 Option("output", FOLDED, None, OUTPUT, "also write differential folded stacks",
-                        "For flamegraph.pl, which draws what has grown in red, and what has shrunk in blue.", short="o"),
+                 Option("output", COMPARED, None, OUTPUT, "also write all captures as one file",
+                        "`.folded`: differential folded stacks for flamegraph.pl, which draws in red what has grown. `.trace`, "
+                        "`.json`: one timeline, on which all captures begin at 0.", short="o"),
                  Option("fail-above", PERCENT, None, OUTPUT, "exit with status 1 if a function is slower",
                         "That is when its total time has risen by more than PERCENT of what it was and is 1 % of all or "
                         "more. With 4 or more captures a side, the difference must also exceed the noise.")]),

@@ -126,7 +126,7 @@ complete -c panopticon -n '__fish_seen_subcommand_from diff' -l before -r -d 'ca
 complete -c panopticon -n '__fish_seen_subcommand_from diff' -l after -r -d 'captures of the other side'
 complete -c panopticon -n '__fish_seen_subcommand_from diff' -l by -x -a 'self total calls mean p50 p99 max suspended' -d 'what is compared, and sorted by'
 complete -c panopticon -n '__fish_seen_subcommand_from diff' -l json -d 'print all functions with all figures, as JSON'
-complete -c panopticon -n '__fish_seen_subcommand_from diff' -s o -l output -r -d 'also write differential folded stacks'
+complete -c panopticon -n '__fish_seen_subcommand_from diff' -s o -l output -r -d 'also write all captures as one file'
 complete -c panopticon -n '__fish_seen_subcommand_from diff' -l fail-above -r -d 'exit with status 1 if a function is slower'
 complete -c panopticon -n '__fish_seen_subcommand_from diff' -s o -l output -r -d 'where to write; - is standard output'
 complete -c panopticon -n '__fish_seen_subcommand_from diff' -l format -x -a 'catapult perfetto folded pstats report' -d 'catapult, perfetto, folded, pstats or report'

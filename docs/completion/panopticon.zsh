@@ -165,8 +165,8 @@ _panopticon_diff() {
         '*--after=[captures of the other side]:CAPTURE...:_files' \
         '*--by=[what is compared, and sorted by]:self total calls mean p50 p99 max suspended:(self total calls mean p50 p99 max suspended)' \
         '*--json[print all functions with all figures, as JSON]' \
-        '*-o[also write differential folded stacks]:FILE.folded:_files' \
-        '*--output=[also write differential folded stacks]:FILE.folded:_files' \
+        '*-o[also write all captures as one file]:FILE:_files' \
+        '*--output=[also write all captures as one file]:FILE:_files' \
         '*--fail-above=[exit with status 1 if a function is slower]:PERCENT:_files' \
         '*-o[where to write; - is standard output]:FILE:_files' \
         '*--output=[where to write; - is standard output]:FILE:_files' \

@@ -137,6 +137,33 @@ class Diff(e2e.EndToEnd):
         self.diff("a.pnr", "b.pnr", "-o", "diff.txt", status=2)
         self.diff("a.pnr", "b.pnr", "-o", "none/diff.folded", status=2)
 
+    def test_timeline(self):
+        """All slices of both captures, in two processes; no id occurs in both."""
+        golden = os.path.join(os.path.dirname(os.path.dirname(e2e.HERE)), "tests", "golden")
+        for name in "generators", "tasks", "forked", "smallest":
+            path = os.path.join(golden, name, "run.pnr")
+            self.diff(path, path, "-o", "both.trace", "--json")
+            one, both = json.loads(e2e.run([e2e.CONVERT, path, "-q", "-o", "-"]).out), self.read_trace("both.trace")
+            n = len(one["traceEvents"])
+            self.assertEqual(len(both["traceEvents"]), 2 * n)
+            for key in "pid", "id":
+                ids = [{event[key] for event in part if key in event}
+                       for part in (both["traceEvents"][:n], both["traceEvents"][n:])]
+                self.assertTrue(ids[0].isdisjoint(ids[1]) and len(ids[0]) == len(ids[1]), key)
+            for before, event in zip(one["traceEvents"], both["traceEvents"][n:]):
+                self.assertEqual([event.get(key) for key in ("ph", "ts", "dur")],
+                                 [before.get(key) for key in ("ph", "ts", "dur")])
+                if event["name"] == "process_name":
+                    self.assertEqual(event["args"]["name"], f"after: {before['args']['name']}")
+                elif event["ph"] == "X":
+                    self.assertEqual(event["name"], before["name"])
+                    self.assertEqual(both["stackFrames"].get(str(event.get("sf"))),
+                                     one["stackFrames"].get(str(before.get("sf"))))
+
+    def read_trace(self, name):
+        with open(self.path(name), encoding="utf-8") as file:
+            return json.load(file)
+
     def test_selection(self):
         """The converter's options that select a part are for both sides."""
         self.capture("a.pnr", [(("m", "f", "m.py", 5), [10]), (("n", "g", "n.py", 5), [10])])
