@@ -51,7 +51,7 @@ def as_module(name):
 
 # ---- the table ----
 
-RECORDER, CONVERTER = "recorder", "converter"
+RECORDER, CONVERTER, SELECTION = "recorder", "converter", "selection"
 
 
 def parse_compared(path):
@@ -64,8 +64,8 @@ class Subcommand:
     """A row of the table.
 
     help: what it does, a few words. usage: what follows its name. run: the function that takes the words after the name and
-    returns the exit status. takes: whose options it has, RECORDER, CONVERTER or None. options: its own, each a row as in
-    panopticon_rec.options. From all this come the man page and the completion, too (docs/generate.py).
+    returns the exit status. takes: whose options it has, RECORDER, CONVERTER, SELECTION (those of the converter that select
+    a part of a capture) or None. options: its own, each a row as in panopticon_rec.options. From all this come the man page and the completion, too (docs/generate.py).
     """
 
     def __init__(self, help, usage, run, takes=CONVERTER, options=()):
@@ -92,7 +92,7 @@ SUBCOMMANDS = {
     "top": Subcommand("print the functions that took the most time", "CAPTURE [options]", as_converter("top", "--top")),
     "diff": Subcommand(
         "compare captures, function by function", "(BEFORE AFTER | --before CAPTURE... --after CAPTURE...) [options]",
-        as_module("diff"),
+        as_module("diff"), SELECTION,
         options=[Option("before", CAPTURES, (), OUTPUT, "captures of one side, as many as there are"),
                  Option("after", CAPTURES, (), OUTPUT, "captures of the other side",
                         "With 4 or more a side, the differences that exceed the noise are found."),

@@ -22,7 +22,7 @@ a side it reports which differences exceed the noise. Options of panopticon-conv
 here, too, for all captures: --from, --to, --process, --thread, --include, --exclude, --min-duration, --max-depth, --exact."""
 EXIT_STATUS = """Exit status: 0 all was compared; 1 with --fail-above, a function is slower; 2 nothing was compared; 3 compared,
 but a capture is missing or damaged."""
-# Options of the converter that select a part, in the order in which they are given.
+# The options of the converter that select a part, all with a value, besides --exact.
 SELECTION = ("from", "to", "process", "thread", "include", "exclude", "min-duration", "max-depth")
 
 

@@ -57,9 +57,8 @@ _panopticon_diff() {
     [[ $before == "=" ]] && before=${COMP_WORDS[COMP_CWORD-2]}
     case $before in
         --by) COMPREPLY=($(compgen -W "self total calls mean p50 p99 max suspended" -- "$word")); return ;;
-        --format) COMPREPLY=($(compgen -W "catapult perfetto folded pstats report" -- "$word")); return ;;
     esac
-    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--before --after --by --json -o --output --fail-above -o --output --format -q --quiet -j --jobs --flows --tasks --split --logical --top --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth --exact -h --help --version" -- "$word"))
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--before --after --by --json -o --output --fail-above --from --to --process --thread --include --exclude --min-duration --max-depth --exact" -- "$word"))
     return 0
 }
 

@@ -168,21 +168,6 @@ _panopticon_diff() {
         '*-o[also write all captures as one file]:FILE:_files' \
         '*--output=[also write all captures as one file]:FILE:_files' \
         '*--fail-above=[exit with status 1 if a function is slower]:PERCENT:_files' \
-        '*-o[where to write; - is standard output]:FILE:_files' \
-        '*--output=[where to write; - is standard output]:FILE:_files' \
-        '*--format=[catapult, perfetto, folded, pstats or report]:FORMAT:(catapult perfetto folded pstats report)' \
-        '*-q[no summary; warnings and errors are still shown]' \
-        '*--quiet[no summary; warnings and errors are still shown]' \
-        '*-j[how many threads work, up to 16]:N:_files' \
-        '*--jobs=[how many threads work, up to 16]:N:_files' \
-        '*--flows=[which slices arrows connect]:KINDS:_files' \
-        '*--tasks[a row for each task of asyncio]' \
-        '*--split=[several files of at most SIZE, such as 200M]:SIZE:_files' \
-        '*--logical[all calls have the same width]' \
-        '*--top[print the functions that took the most time]' \
-        '*--json[with --top\: print all functions, as JSON]' \
-        '*--info[print what is in the capture, at once]' \
-        '*--verify[read all of the capture and report damage]' \
         '*--from=[leave out what is before TIME]:TIME:_files' \
         '*--to=[leave out what is after TIME]:TIME:_files' \
         '*--process=[show processes with this id or name]:PID:_files' \
@@ -192,9 +177,6 @@ _panopticon_diff() {
         '*--min-duration=[leave out slices shorter than DURATION]:DURATION:_files' \
         '*--max-depth=[at most N nested slices]:N:_files' \
         '*--exact[leave out what is estimated]' \
-        '*-h[this list; --help shows more]' \
-        '*--help[this list; --help shows more]' \
-        '*--version[the version]' \
         '*:PATH:_files'
 }
 
