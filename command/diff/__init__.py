@@ -63,7 +63,15 @@ def parse(words):
         parser.add_argument(f"--{name}", dest="selection", action="append", type=f"--{name}={{}}".format,
                             help=argparse.SUPPRESS)
     parser.add_argument("--exact", dest="selection", action="append_const", const="--exact", help=argparse.SUPPRESS)
-    return parser.parse_intermixed_args(words)
+    return parser.parse_intermixed_args(list(join_values(words)))
+
+
+def join_values(words):
+    """Yield the words, with each option that selects a part and its value as one: argparse takes `-5s` for an option."""
+    words = iter(words)
+    for word in words:
+        value = next(words, None) if word.removeprefix("--") in SELECTION and word.startswith("--") else None
+        yield word if value is None else f"{word}={value}"
 
 
 def checked(parse_one):
@@ -88,15 +96,18 @@ def paths_of(options):
 # ---- the comparison ----
 
 def read_sides(converter, paths, selection):
-    """Return (the captures of each side, whether all are whole), or end with a line when a side has none."""
+    """Return (the captures of each side, whether all are whole), or end with a line when a side has none. What is damaged
+    is not compared with what is whole: it has fewer calls. So it is left out, unless its side has no other capture."""
     sides = [[captures.read(converter, path, selection) for path in side] for side in paths]
     for side, name in zip(sides, ("before", "after")):
         if not any(side):
             fail(f"diff: there is no capture to compare: {name}")
-        if None in side:
-            sys.stderr.write(f"panopticon diff: captures that cannot be read are left out: {side.count(None)}, {name}\n")
-    is_whole = all(capture and capture.is_whole for side in sides for capture in side)
-    return [[capture for capture in side if capture] for side in sides], is_whole
+    chosen = [[capture for capture in side if capture and capture.is_whole] or list(filter(None, side)) for side in sides]
+    for side, all_of_it, name in zip(chosen, sides, ("before", "after")):
+        if len(side) < len(all_of_it):
+            sys.stderr.write(f"panopticon diff: captures that are missing or damaged are left out: "
+                             f"{len(all_of_it) - len(side)} of {len(all_of_it)}, {name}\n")
+    return chosen, all(capture and capture.is_whole for side in sides for capture in side)
 
 
 def judge(found, limit):

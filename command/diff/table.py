@@ -73,7 +73,7 @@ def format_value(metric, value, sign=""):
     if value is None:
         return ""
     if metric == "calls":
-        return f"{value:{sign}}"
+        return f"{int(value) if value == int(value) else value:{sign}}"
     for scale, unit in UNITS:
         if abs(value) >= 0.9995 * scale:
             return f"{value / scale:{sign}.{digits_after(abs(value) / scale)}f}{unit}"

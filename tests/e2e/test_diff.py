@@ -5,6 +5,7 @@ import os
 import random
 import sys
 import unittest
+from pathlib import Path
 
 import e2e
 
@@ -168,6 +169,7 @@ class Diff(e2e.EndToEnd):
         """The converter's options that select a part are for both sides."""
         self.capture("a.pnr", [(("m", "f", "m.py", 5), [10]), (("n", "g", "n.py", 5), [10])])
         self.assertEqual({*self.by_name("a.pnr", "--include", "n", "a.pnr")}, {"n.g"})
+        self.assertEqual({*self.by_name("a.pnr", "--from", "-20ns", "a.pnr")}, {"n.g", "__main__.main"})
         done = self.diff("a.pnr", "a.pnr", "--include", "none", status=2)
         self.assertIn("nothing is left to compare", done.err)
 
@@ -177,7 +179,14 @@ class Diff(e2e.EndToEnd):
             self.capture(f"{name}.pnr", [(("m", "f", "m.py", 5), [10])])
         done = self.diff("--before", "a.pnr", "none.pnr", "--after", "c.pnr", "d.pnr", status=3)
         self.assertIn("none.pnr", done.err)
-        self.assertIn("captures that cannot be read are left out: 1, before", done.err)
+        self.assertIn("captures that are missing or damaged are left out: 1 of 2, before", done.err)
+        damaged, = Path(self.path("b.pnr")).glob("**/thread-1.zst")
+        damaged.write_bytes(damaged.read_bytes()[:-8] + b"damaged!")
+        done = self.diff("--before", "a.pnr", "b.pnr", "--after", "c.pnr", "d.pnr", "--fail-above=5", status=3)
+        self.assertIn("captures that are missing or damaged are left out: 1 of 2, before", done.err)
+        self.assertIn("no function differs", done.out)
+        done = self.diff("b.pnr", "c.pnr", status=3)
+        self.assertIn("b.pnr: a part of it is damaged or missing", done.out)
         self.assertIn("there is no capture to compare: after", self.diff("a.pnr", "none.pnr", status=2).err)
         for words in [], ["a.pnr"], ["a.pnr", "b.pnr", "c.pnr"], ["--before", "a.pnr"], ["a.pnr", "b.pnr", "--by", "x"], \
                 ["a.pnr", "b.pnr", "--fail-above", "x"], ["a.pnr", "b.pnr", "--none"]:
