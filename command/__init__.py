@@ -65,7 +65,8 @@ class Subcommand:
 
     help: what it does, a few words. usage: what follows its name. run: the function that takes the words after the name and
     returns the exit status. takes: whose options it has, RECORDER, CONVERTER, SELECTION (those of the converter that select
-    a part of a capture) or None. options: its own, each a row as in panopticon_rec.options. From all this come the man page and the completion, too (docs/generate.py).
+    a part of a capture) or None. options: its own, each a row as in panopticon_rec.options. From all this come the man page
+    and the completion, too (docs/generate.py).
     """
 
     def __init__(self, help, usage, run, takes=CONVERTER, options=()):
@@ -99,8 +100,8 @@ SUBCOMMANDS = {
                  Option("by", METRICS, "self", OUTPUT, "what is compared, and sorted by"),
                  Option("json", FLAG, False, OUTPUT, "print all functions with all figures, as JSON"),
                  Option("output", COMPARED, None, OUTPUT, "also write all captures as one file",
-                        "`.folded`: differential folded stacks for flamegraph.pl, which draws in red what has grown. `.trace`, "
-                        "`.json`: one timeline, on which all captures begin at 0.", short="o"),
+                        "`.folded`: differential folded stacks for flamegraph.pl, which draws in red what has grown. "
+                        "`.trace`, `.json`: one timeline, on which all captures begin at 0.", short="o"),
                  Option("fail-above", PERCENT, None, OUTPUT, "exit with status 1 if a function is slower",
                         "That is when its total time has risen by more than PERCENT of what it was and is 1 % of all or "
                         "more. With 4 or more captures a side, the difference must also exceed the noise.")]),

@@ -236,7 +236,8 @@ def command_page(version):
             lines += [".RS", ".TP", spelling, roff(one.sentence + default), ".RE"]
     lines += [".SH EXIT STATUS", "Of \\fBpanopticon record\\fR: that of the program. Of the others: 0 when all was done, 1 "
               "when a part was, 2 when nothing was. Of \\fBpanopticon diff\\fR: 1 when \\fB\\-\\-fail\\-above\\fR finds "
-              "a function that is slower, 3 when a part was compared.", ".SH SEE ALSO", f".BR panopticon_rec (1), {CONVERTER} (1)", ""]
+              "a function that is slower, 3 when a part was compared.", ".SH SEE ALSO",
+              f".BR panopticon_rec (1), {CONVERTER} (1)", ""]
     return "\n".join(lines)
 
 

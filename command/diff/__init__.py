@@ -17,11 +17,12 @@ from . import captures, comparison, output, table
 
 ROW = SUBCOMMANDS["diff"]
 SLOWER, NOTHING, IN_PART = 1, 2, 3      # exit statuses
-ABOUT = """Compares captures function by function: calls and times before, after, and the difference. With several captures
-a side it reports which differences exceed the noise. Options of panopticon-convert that select a part of a capture work
-here, too, for all captures: --from, --to, --process, --thread, --include, --exclude, --min-duration, --max-depth, --exact."""
-EXIT_STATUS = """Exit status: 0 all was compared; 1 with --fail-above, a function is slower; 2 nothing was compared; 3 compared,
-but a capture is missing or damaged."""
+ABOUT = """Compares captures function by function: calls and times before, after, and the difference. With several
+captures a side it reports which differences exceed the noise. Options of panopticon-convert that select a part of a
+capture work here, too, for all captures: --from, --to, --process, --thread, --include, --exclude, --min-duration,
+--max-depth, --exact."""
+EXIT_STATUS = """Exit status: 0 all was compared; 1 with --fail-above, a function is slower; 2 nothing was compared;
+3 compared, but a capture is missing or damaged."""
 # The options of the converter that select a part, all with a value, besides --exact.
 SELECTION = ("from", "to", "process", "thread", "include", "exclude", "min-duration", "max-depth")
 

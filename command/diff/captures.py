@@ -26,7 +26,8 @@ class Capture:
         self.lost = document["lost_events"]
         shown = [process for process in document["processes"] if process["shown"]]
         self.properties = {name: {process.get(name, "") for process in shown} for name in (
-            "python", "recorder", "engine", "clock", "clock_mode", "filters", "max_overhead", "min_duration_ns", "calls_missing")}
+            "python", "recorder", "engine", "clock", "clock_mode", "filters", "max_overhead", "min_duration_ns",
+            "calls_missing")}
         rows = {}
         for row in document["functions"]:
             identity = row["name"].removeprefix("~") if row.get("estimated") else row["name"], row["kind"], \

@@ -56,7 +56,8 @@ def rounded(value):
 
 
 class Comparison:
-    """rows: those that exceed the noise first, then by the difference in the metric, the largest first. whole: the time of all functions, as a Figure. by: the metric."""
+    """by: the metric that is compared. rows: those that exceed the noise first, then the largest difference first.
+    whole: the time of all functions, as a Figure."""
 
     def __init__(self, before, after, by):
         self.sides, self.by = (before, after), by
@@ -116,8 +117,9 @@ class Comparison:
         if any("sparse" in capture.properties["clock_mode"] for capture in captures):
             yield "a clock is sparse: times of single short calls are less exact than their sums"
         for name, text in (("python", "versions of Python"), ("recorder", "versions of the recorder"),
-                           ("engine", "engines"), ("clock", "clocks"), ("clock_mode", "modes of the clock"), ("filters", "filters"),
-                           ("max_overhead", "values of --max-overhead"), ("min_duration_ns", "minimum durations")):
+                           ("engine", "engines"), ("clock", "clocks"), ("clock_mode", "modes of the clock"),
+                           ("filters", "filters"), ("max_overhead", "values of --max-overhead"),
+                           ("min_duration_ns", "minimum durations")):
             values = [set().union(*(capture.properties[name] for capture in side)) for side in self.sides]
             if values[0] != values[1]:
                 yield f"the sides have different {text}: {listed(values[0])} before, {listed(values[1])} after"

@@ -18,7 +18,7 @@ MAX_PERMUTATIONS = 2000
 MIN_RANKED = 8                          # captures a side from which on ranks are compared: with fewer they are too coarse
 CLIPPED_PART = 4                        # of the smaller side is taken for outliers, at each end
 NORMAL_95 = 1.96
-FLOOR = 0.002                           # of the mean: standard errors are not smaller, as those of few values may be by chance
+FLOOR = 0.002                           # of the mean: no standard error is smaller, as that of few values may be by chance
 
 
 def can_exceed(n_before, n_after):
