@@ -12,7 +12,7 @@ import sys
 
 import _signal
 import panopticon_rec
-from panopticon_rec.options import DURATION, FLAG, OTHER, OUTPUT, PATH, SIZE, SPACE, Option, Type, choice
+from panopticon_rec.options import DURATION, FLAG, OTHER, OUTPUT, PATH, PERCENT, SIZE, SPACE, Option, Type, choice
 
 
 def fail(text):
@@ -51,15 +51,22 @@ def as_module(name, function="main"):
 
 # ---- the table ----
 
-RECORDER, CONVERTER = "recorder", "converter"
+RECORDER, CONVERTER, SELECTION = "recorder", "converter", "selection"
+
+
+def parse_compared(path):
+    if not path.endswith((".folded", ".trace", ".json")):
+        raise ValueError(f"{path!r} does not end in .folded or .trace")
+    return path
 
 
 class Subcommand:
     """A row of the table.
 
     help: what it does, a few words. usage: what follows its name. run: the function that takes the words after the name and
-    returns the exit status. takes: whose options it has, RECORDER, CONVERTER or None. options: its own, each a row as in
-    panopticon_rec.options. From all this come the man page and the completion, too (docs/generate.py).
+    returns the exit status. takes: whose options it has, RECORDER, CONVERTER, SELECTION (those of the converter that select
+    a part of a capture) or None. options: its own, each a row as in panopticon_rec.options. From all this come the man page
+    and the completion, too (docs/generate.py).
     """
 
     def __init__(self, help, usage, run, takes=CONVERTER, options=()):
@@ -70,6 +77,9 @@ LIBRARY = Option("library", PATH, None, OTHER, "where panopticon_rec for that Py
                  "The folder that holds the package, such as the `site-packages` of the process's environment, as the process "
                  "names it.", shown="this one, or the process's")
 
+CAPTURES = Type(str, "CAPTURE...", str, is_list=True)
+COMPARED = Type(parse_compared, "FILE", str)
+METRICS = choice("self", "total", "calls", "mean", "p50", "p99", "max", "suspended", kept_as=str)
 VIEWERS = choice("perfetto", "catapult", kept_as=str)
 PIDS = Type(int, "PID", is_list=True)
 
@@ -103,6 +113,20 @@ SUBCOMMANDS = {
     "convert": Subcommand("convert a capture to a trace", "CAPTURE [-o FILE] [options]", as_converter("convert")),
     "report": Subcommand("write a capture as one HTML page", "CAPTURE [-o FILE] [options]", as_module("report")),
     "top": Subcommand("print the functions that took the most time", "CAPTURE [options]", as_converter("top", "--top")),
+    "diff": Subcommand(
+        "compare captures, function by function", "(BEFORE AFTER | --before CAPTURE... --after CAPTURE...) [options]",
+        as_module("diff"), SELECTION,
+        options=[Option("before", CAPTURES, (), OUTPUT, "captures of one side, as many as there are"),
+                 Option("after", CAPTURES, (), OUTPUT, "captures of the other side",
+                        "With 4 or more a side, the differences that exceed the noise are found."),
+                 Option("by", METRICS, "self", OUTPUT, "what is compared, and sorted by"),
+                 Option("json", FLAG, False, OUTPUT, "print all functions with all figures, as JSON"),
+                 Option("output", COMPARED, None, OUTPUT, "also write all captures as one file",
+                        "`.folded`: differential folded stacks for flamegraph.pl, which draws in red what has grown. "
+                        "`.trace`, `.json`: one timeline, on which all captures begin at 0.", short="o"),
+                 Option("fail-above", PERCENT, None, OUTPUT, "exit with status 1 if a function is slower",
+                        "That is when its total time has risen by more than PERCENT of what it was and is 1 % of all or "
+                        "more. With 4 or more captures a side, the difference must also exceed the noise.")]),
     "info": Subcommand("print what is in a capture", "CAPTURE [options]", as_converter("info", "--info")),
     "verify": Subcommand("read all of a capture and report damage", "CAPTURE [options]",
                          as_converter("verify", "--verify")),

@@ -13,7 +13,7 @@ import importlib.util
 import re
 import sys
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -105,6 +105,12 @@ def converter():
                 texts["values"], texts["exit_status"], "=", rows)
 
 
+def selection():
+    """Return the converter with only those of its options that select a part of a capture."""
+    heading = dict(calls("GROUP"))["SELECTION"]
+    return replace(converter(), rows=[row for row in converter().rows if row.group == heading])
+
+
 def load_command():
     """Return the module panopticon_rec.command, of the package as the sources have it."""
     if "panopticon_rec.command" not in sys.modules:
@@ -120,7 +126,8 @@ def load_command():
 def subcommands():
     """Return the subcommands of `panopticon`, each as a Tool whose rows are all options that it takes: dict of name to
     Tool."""
-    command, tools = load_command(), {None: None, "recorder": recorder(), "converter": converter()}
+    command, tools = load_command(), {None: None, "recorder": recorder(), "converter": converter(),
+                                      "selection": selection()}
     found = {}
     for name, row in command.SUBCOMMANDS.items():
         other = tools[row.takes]
@@ -215,19 +222,22 @@ def man_page(tool, version):
 def command_page(version):
     """Return the man page of `panopticon`: its subcommands with their own options."""
     command = load_command()
-    pages = {"recorder": "panopticon_rec", "converter": CONVERTER}
+    pages = {"recorder": "panopticon_rec", "converter": CONVERTER, "selection": CONVERTER}
     lines = [f'.TH PANOPTICON 1 "" "Panopticon {version}"', ".SH NAME", "panopticon \\- record Python programs, and show "
              "what was recorded", ".SH SYNOPSIS", roff("panopticon SUBCOMMAND [options] ..."), ".SH SUBCOMMANDS"]
     for name, row in command.SUBCOMMANDS.items():
         lines += [".TP", f"\\fBpanopticon {name}\\fR {roff(row.usage)}", roff(f"{row.help[:1].upper()}{row.help[1:]}.")]
         if row.takes:
-            lines.append(f"Takes the options of \\fB{roff(pages[row.takes])}\\fR(1).")
+            which = " that select a part of a capture" if row.takes == command.SELECTION else ""
+            lines.append(f"Takes the options of \\fB{roff(pages[row.takes])}\\fR(1){which}.")
         for one in map(as_row, row.options):
             spelling = ", ".join(f"\\fB{roff(word)}\\fR" for word in one.spellings(" "))
             default = f" The default is {one.default}." if one.default else ""
             lines += [".RS", ".TP", spelling, roff(one.sentence + default), ".RE"]
     lines += [".SH EXIT STATUS", "Of \\fBpanopticon record\\fR: that of the program. Of the others: 0 when all was done, 1 "
-              "when a part was, 2 when nothing was.", ".SH SEE ALSO", f".BR panopticon_rec (1), {CONVERTER} (1)", ""]
+              "when a part was, 2 when nothing was. Of \\fBpanopticon diff\\fR: 1 when \\fB\\-\\-fail\\-above\\fR finds "
+              "a function that is slower, 3 when a part was compared.", ".SH SEE ALSO",
+              f".BR panopticon_rec (1), {CONVERTER} (1)", ""]
     return "\n".join(lines)
 
 

@@ -257,6 +257,8 @@ static void count_slice(struct sink *sink, const struct slice *slice)
     node->total_ns += ns;
     if (ns > node->max_ns)
         node->max_ns = ns;
+    if (durations_add(&tree->functions[node->function].durations, ns) < 0)
+        fail_tree(tree);
 }
 
 /* Returns the index in functions of the estimated calls of a function. */
@@ -328,8 +330,10 @@ void call_tree_free(struct call_tree *tree)
 {
     if (!tree)
         return;
-    for (uint32_t i = 0; i < tree->n_functions; i++)
+    for (uint32_t i = 0; i < tree->n_functions; i++) {
         free((char *)tree->functions[i].symbol.module.bytes);
+        durations_clear(&tree->functions[i].durations);
+    }
     free(tree->functions);
     free(tree->nodes);
     if (tree->state) {

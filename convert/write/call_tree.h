@@ -15,7 +15,7 @@
  * hide are calls of functions of their own, whose time is that function's self time and is taken from the slice's.
  *
  * Memory grows with the number of different stacks, up to CALL_TREE_MAX, and of functions; not with the recording's
- * length. */
+ * length. The durations of a function's calls take 15 KiB at most. */
 #ifndef CALL_TREE_H
 #define CALL_TREE_H
 
@@ -23,6 +23,7 @@
 #include <stdint.h>
 
 #include "convert/slices/sink.h"
+#include "durations.h"
 
 /* Maximum number of nodes, with [0]. Calls beyond it have no node: they are counted, and their time is their caller's
  * own time. */
@@ -41,6 +42,7 @@ struct call_function {
     enum call_type type;
     uint64_t n_frames;                  /* generators, coroutines, ... of this function that ran */
     uint64_t suspended_ns;              /* of these together, between their slices */
+    struct durations durations;         /* of its calls; of estimated ones nothing is known */
 };
 
 struct call_node {

@@ -43,6 +43,13 @@ static int put_json_names(struct writer *writer, const struct call_function *fun
     return result;
 }
 
+/* Returns a percentile of the durations of calls. The longest call is known exactly. */
+static uint64_t percentile_of(const struct profile_line *line, const struct call_function *function, unsigned percent)
+{
+    uint64_t ns = durations_percentile(&function->durations, percent);
+    return ns < line->max_ns ? ns : line->max_ns;
+}
+
 int top_put_function(struct writer *writer, const struct call_tree *tree, const struct profile_line *line)
 {
     const struct call_function *function = &tree->functions[line->group];
@@ -56,6 +63,9 @@ int top_put_function(struct writer *writer, const struct call_tree *tree, const 
         writer_format(writer, ",\"estimated\":true");
     writer_format(writer, ",\"total_ns\":%" PRIu64 ",\"self_ns\":%" PRIu64 ",\"mean_ns\":%" PRIu64
                   ",\"max_ns\":%" PRIu64, line->cumulative_ns, line->self_ns, line->sum_ns / line->calls, line->max_ns);
+    if (function->durations.n)
+        writer_format(writer, ",\"p50_ns\":%" PRIu64 ",\"p99_ns\":%" PRIu64, percentile_of(line, function, 50),
+                      percentile_of(line, function, 99));
     if (is_continuable(function))
         writer_format(writer, ",\"chains\":%" PRIu64 ",\"running_ns\":%" PRIu64 ",\"suspended_ns\":%" PRIu64,
                       function->n_frames, line->sum_ns, function->suspended_ns);

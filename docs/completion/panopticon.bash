@@ -85,10 +85,21 @@ _panopticon_ctl() {
     return 0
 }
 
+_panopticon_diff() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
+    [[ $word == "=" ]] && word=""
+    [[ $before == "=" ]] && before=${COMP_WORDS[COMP_CWORD-2]}
+    case $before in
+        --by) COMPREPLY=($(compgen -W "self total calls mean p50 p99 max suspended" -- "$word")); return ;;
+    esac
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--before --after --by --json -o --output --fail-above --from --to --process --thread --include --exclude --min-duration --max-depth --exact" -- "$word"))
+    return 0
+}
+
 _panopticon() {
     COMPREPLY=()
     if [[ $COMP_CWORD -eq 1 ]]; then
-        COMPREPLY=($(compgen -W "record attach detach view ctl convert report top info verify --help --version" -- "${COMP_WORDS[1]}"))
+        COMPREPLY=($(compgen -W "record attach detach view ctl convert report top diff info verify --help --version" -- "${COMP_WORDS[1]}"))
         return
     fi
     case ${COMP_WORDS[1]} in
@@ -98,6 +109,7 @@ _panopticon() {
         view) _panopticon_view ;;
         ctl) _panopticon_ctl ;;
         convert|report|top|info|verify) _panopticon_convert ;;
+        diff) _panopticon_diff ;;
     esac
 }
 

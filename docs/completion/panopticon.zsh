@@ -209,9 +209,30 @@ _panopticon_report() {
         '*:PATH:_files'
 }
 
+_panopticon_diff() {
+    _arguments -s -S \
+        '*--before=[captures of one side, as many as there are]:CAPTURE...:_files' \
+        '*--after=[captures of the other side]:CAPTURE...:_files' \
+        '*--by=[what is compared, and sorted by]:self total calls mean p50 p99 max suspended:(self total calls mean p50 p99 max suspended)' \
+        '*--json[print all functions with all figures, as JSON]' \
+        '*-o[also write all captures as one file]:FILE:_files' \
+        '*--output=[also write all captures as one file]:FILE:_files' \
+        '*--fail-above=[exit with status 1 if a function is slower]:PERCENT:_files' \
+        '*--from=[leave out what is before TIME]:TIME:_files' \
+        '*--to=[leave out what is after TIME]:TIME:_files' \
+        '*--process=[show processes with this id or name]:PID:_files' \
+        '*--thread=[show threads and greenlets with this id or name]:TID:_files' \
+        '*--include=[show functions that match]:GLOB:_files' \
+        '*--exclude=[leave out functions that match]:GLOB:_files' \
+        '*--min-duration=[leave out slices shorter than DURATION]:DURATION:_files' \
+        '*--max-depth=[at most N nested slices]:N:_files' \
+        '*--exact[leave out what is estimated]' \
+        '*:PATH:_files'
+}
+
 _panopticon() {
     if (( CURRENT == 2 )); then
-        local -a names=('record:record a Python program' 'attach:record a running process' 'detach:end what attach records' 'view:show a capture, or a trace, in a viewer' 'ctl:ask running processes what they record, and change it' 'convert:convert a capture to a trace' 'report:write a capture as one HTML page' 'top:print the functions that took the most time' 'info:print what is in a capture' 'verify:read all of a capture and report damage')
+        local -a names=('record:record a Python program' 'attach:record a running process' 'detach:end what attach records' 'view:show a capture, or a trace, in a viewer' 'ctl:ask running processes what they record, and change it' 'convert:convert a capture to a trace' 'report:write a capture as one HTML page' 'top:print the functions that took the most time' 'diff:compare captures, function by function' 'info:print what is in a capture' 'verify:read all of a capture and report damage')
         _describe subcommand names
         return
     fi
@@ -225,6 +246,7 @@ _panopticon() {
         ctl) _panopticon_ctl ;;
         convert) _panopticon_convert ;;
         report|top|info|verify) _panopticon_report ;;
+        diff) _panopticon_diff ;;
     esac
 }
 

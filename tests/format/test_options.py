@@ -71,6 +71,15 @@ class Documentation(unittest.TestCase):
                                                         for suffix in generate.formats()[name]})
 
 
+    def test_what_diff_selects(self):
+        """The options of `panopticon diff` that select a part are those of the converter."""
+        source = (ROOT / "command/diff/__init__.py").read_text(encoding="utf-8")
+        names = ast.literal_eval(re.search(r"^SELECTION = (.*)$", source, re.M)[1])
+        rows = generate.selection().rows
+        self.assertEqual([*names], [row.name for row in rows if row.argument])
+        self.assertEqual([row.name for row in rows if not row.argument], ["exact"])
+
+
 class Once(unittest.TestCase):
     """What is known in two languages."""
 

@@ -128,7 +128,22 @@ class Compared(conversion.CaptureCase):
         self.assertEqual(report.document["left_out_stacks"], 0)
         top = json.loads(convert(capture, "--top", "--json", *options, status=status))
         self.assertEqual([report.document[key] for key in top], [*top.values()])
+        self.compare_percentiles(report.document["functions"], expected)
         return report
+
+    def compare_percentiles(self, functions, expected):
+        """They are those of the slices in the trace, except for a 64th. Functions of one name are left out."""
+        n_of = Counter(function["name"] for function in functions)
+        durations = defaultdict(list)
+        for (name, *_), rows in expected.calls.items():
+            durations[name] += [row[0] for row in rows]
+        for function in functions:
+            if n_of[function["name"]] > 1 or function.get("estimated"):
+                continue
+            lengths = sorted(durations[function["name"]])
+            for percent in 50, 99:
+                exact = lengths[(len(lengths) * percent + 99) // 100 - 1]
+                self.assertLessEqual(abs(function[f"p{percent}_ns"] - exact), exact / 64, function)
 
     def test_golden(self):
         for case in conversion.cases("golden"):

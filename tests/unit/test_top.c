@@ -43,12 +43,15 @@ Test(top, prints_json)
     static const char expected[] =
         "{\"lost_events\":5,\"left_out_calls\":0,\"functions\":[\n"
         "{\"name\":\"m.f1\",\"file\":\"m.py\",\"line\":1,\"kind\":\"python\",\"calls\":1,\"primitive_calls\":1,"
-        "\"total_ns\":2000000000,\"self_ns\":1998765433,\"mean_ns\":2000000000,\"max_ns\":2000000000},\n"
+        "\"total_ns\":2000000000,\"self_ns\":1998765433,\"mean_ns\":2000000000,\"max_ns\":2000000000,"
+        "\"p50_ns\":1996488704,\"p99_ns\":1996488704},\n"     /* the middle of 59 * 2**25 to 60 * 2**25 */
         "{\"name\":\"m.f4\",\"file\":\"m.py\",\"line\":4,\"kind\":\"generator\",\"calls\":2,\"primitive_calls\":2,"
-        "\"total_ns\":1234567,\"self_ns\":1233568,\"mean_ns\":617283,\"max_ns\":1000000,\"chains\":1,"
+        "\"total_ns\":1234567,\"self_ns\":1233568,\"mean_ns\":617283,\"max_ns\":1000000,"
+        "\"p50_ns\":235520,\"p99_ns\":1000000,\"chains\":1,"
         "\"running_ns\":1234567,\"suspended_ns\":99950},\n"
         "{\"name\":\"m.f9\",\"file\":\"m.py\",\"line\":9,\"kind\":\"c_function\",\"calls\":1,\"primitive_calls\":1,"
-        "\"total_ns\":999,\"self_ns\":999,\"mean_ns\":999,\"max_ns\":999}\n"
+        "\"total_ns\":999,\"self_ns\":999,\"mean_ns\":999,\"max_ns\":999,\"p50_ns\":999,"
+        "\"p99_ns\":999}\n"
         "]}\n";
     struct call_tree *tree = make_tree();
     char *text = print(tree, (struct top_form){ .is_json = true, .n_lost = 5 });
