@@ -17,6 +17,7 @@ void anomalies_add(struct anomalies *anomalies, const struct stack_count *initia
     anomalies->unknown_functions += now->unknown_functions - initial->unknown_functions;
     anomalies->backwards += now->backwards - initial->backwards;
     anomalies->stray_values += now->stray_values - initial->stray_values;
+    anomalies->unread_values += now->unread_values - initial->unread_values;
     anomalies->overflowed += now->overflowed - initial->overflowed;
     anomalies->unconnected += unconnected;
     anomalies->unkept += unkept;
@@ -97,6 +98,7 @@ static void report_counts(struct reader *reader, const struct anomalies *anomali
         { DIAGNOSTIC_DAMAGE, anomalies->backwards + reader_ledger(reader)->n_backwards, "record",
           "earlier than the one before (moved up to its time)" },
         { DIAGNOSTIC_DAMAGE, anomalies->stray_values, "record", "with values that are not whole, or of nothing (skipped)" },
+        { DIAGNOSTIC_DAMAGE, anomalies->unread_values, "record", "with values that cannot be read (left out from there on)" },
         { DIAGNOSTIC_DAMAGE, anomalies->overflowed, "frame", "beyond the most that may be open (skipped)" },
         { DIAGNOSTIC_DAMAGE, anomalies->unkept, "value",
           "or span or flow of the program beyond the most that are kept (left out)" },

@@ -13,7 +13,7 @@
 
 struct anomalies {
     uint64_t lost, holes, ignored_exits, missing_exits, unknown_kinds, unknown_tracks, unknown_functions, backwards,
-             stray_values, overflowed;  /* as in struct stack_count */
+             stray_values, unread_values, overflowed;  /* as in struct stack_count */
     uint64_t unconnected;               /* slices without a flow, as there were too many */
     uint64_t unkept;                    /* values, suspended spans and flows of the program beyond the most that are kept */
     uint64_t events;                    /* no anomaly; as in struct stack_count */

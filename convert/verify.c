@@ -10,7 +10,7 @@ static void check_event_count(const struct reader *reader, const struct anomalie
     if (reader_process(reader, &until_ns) == PNR_PROCESS_RUNS || reader_has_evicted(reader, &complete_ticks) ||
         reader_size(reader)->n_damaged || !symbols_property(reader_symbols(reader), "end_ticks").bytes ||
         !symbols_number(reader_symbols(reader), "events", &n_recorded) ||
-        anomalies->unknown_kinds || anomalies->events == n_recorded)
+        anomalies->unknown_kinds || anomalies->stray_values || anomalies->events == n_recorded)
         return;
     diagnostics_report(diagnostics, DIAGNOSTIC_DAMAGE,
                        "%s: %" PRIu64 " events found, but %" PRIu64 " were recorded", reader_path(reader),

@@ -424,6 +424,7 @@ static uint32_t convert_remark(struct call_stack *stack, const struct call_stack
     bool is_whole;
     uint32_t n_data = remarks_read_values(record, input->n - index, &values, bytes, &is_whole);
     stack_count(stack)->stray_values += !is_whole;
+    stack_count(stack)->unread_values += !remarks_are_readable(&values);
     if (pnr_record_kind(*record) == PNR_SPAN)
         push_span(stack, pnr_record_function(*record), remarks_keep(remarks, &values), ns);
     else

@@ -47,6 +47,7 @@ struct stack_count {
     uint64_t open;                      /* frames that are open now */
     uint64_t overflowed;                /* frames beyond CALL_STACK_MAX_OPEN */
     uint64_t stray_values;              /* DATA records that belong to nothing, and remarks whose values are not whole */
+    uint64_t unread_values;             /* remarks with values that are damaged, or of a type of a later version */
     uint64_t failed_compares;           /* compared frames that did not match; thread_cursor resets it at each block */
 };
 

@@ -63,6 +63,16 @@ uint32_t remarks_read_values(const struct pnr_record *records, uint32_t n, struc
     return n_data;
 }
 
+bool remarks_are_readable(const struct pnr_values *values)
+{
+    struct pnr_value value;
+    size_t at = 0;
+    int found = 0;
+    while (values->bytes && (found = pnr_value_next(values, &at, &value)) > 0)
+        ;
+    return found == 0;
+}
+
 struct kept_values *remarks_keep(struct remarks *remarks, const struct pnr_values *values)
 {
     size_t size = sizeof(struct kept_values) + values->size;

@@ -52,6 +52,9 @@ void remarks_clear(struct remarks *remarks);
 uint32_t remarks_read_values(const struct pnr_record *records, uint32_t n, struct pnr_values *values,
                              unsigned char *bytes, bool *is_whole);
 
+/* Returns whether all of the values can be read. */
+bool remarks_are_readable(const struct pnr_values *values);
+
 /* Keeps values, for one user. Returns NULL when there are none, or too many are kept. */
 struct kept_values *remarks_keep(struct remarks *remarks, const struct pnr_values *values);
 

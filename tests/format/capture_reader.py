@@ -767,7 +767,7 @@ def join_values(process, records):
 
 
 def read_values(process, data):
-    """Gives each value, up to one that cannot be read."""
+    """Gives each value, up to one that cannot be read, which is counted."""
     at = 0
 
     def varint():
@@ -797,7 +797,7 @@ def read_values(process, data):
         while at < len(data):
             number = varint()
             if number >= 2**32:
-                return
+                raise ValueError
             label = process.functions.get(number)
             key = text() if not number else label.name if label else "?"
             what, = take(1)
@@ -811,9 +811,9 @@ def read_values(process, data):
             elif what in (6, 7, 8):
                 yield key, (what, text())
             else:
-                return
+                raise ValueError
     except (IndexError, ValueError):
-        return
+        process.skipped["unread values"] += 1
 
 
 def check_tracks(process):

@@ -12,7 +12,8 @@ import conversion
 import trace_checker
 
 N_SEEDS = 400
-ANOMALOUS_RECORDS = ("unknown kind", "OPEN inside", "time back", "unknown function", "unknown track", "misplaced")
+ANOMALOUS_RECORDS = ("unknown kind", "OPEN inside", "time back", "unknown function", "unknown track", "misplaced",
+                     "stray values", "unread values")
 
 
 def move(file, source):

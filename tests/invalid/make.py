@@ -536,9 +536,9 @@ def values_size_too_large(sample):
     add_remarks(sample, remark("INSTANT", 6100, 3, (3, 1), size=4001), remark("COUNTER", 6200, 3, (3, 1), size=65535))
 
 
-@rule(0)
+@rule(1)
 def values_of_a_later_type(sample):
-    """What comes before it is read. Nobody knows where it ends."""
+    """What comes before it is read. Nobody knows where it ends. So it is with one that is damaged."""
     add_remarks(sample, remark("INSTANT", 6100, 3, (3, 1), (3, b"\x09\x01\x02"), (3, 2)),
                 remark("INSTANT", 6200, 3, (3, b"\x00")), remark("INSTANT", 6300, 3, (3, b"\x04\x80\x80")),
                 remark("SPAN", 6400, 3, (3, b"\x06\x63abc")), [span_end(6500, 3)])
