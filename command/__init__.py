@@ -100,7 +100,8 @@ SUBCOMMANDS = {
                         "`perfetto` is ui.perfetto.dev, in the browser. `catapult` is `chrome://tracing`: a file for it is "
                         "written next to the capture.")]),
     "ctl": Subcommand(
-        "ask running processes what they record, and change it", "CAPTURE COMMAND [GLOB] [options]", as_module("ctl"), None,
+        "ask running processes what they record, and change it", "CAPTURE COMMAND [GLOB | TEXT] [options]",
+        as_module("ctl"), None,
         [Option("process", PIDS, (), OUTPUT, "only this process", "Can be given several times. Without it: all processes."),
          Option("watch", FLAG, False, OUTPUT, "show the status anew every second", "For `status`. Ctrl-C ends it."),
          Option("json", FLAG, False, OUTPUT, "print JSON", "With `--watch`: a line every second."),
