@@ -492,8 +492,7 @@ class Snapshots(Controlled):
         """, "-q", capture="folder/run.pnr")
         self.addCleanup(os.chmod, self.path("folder"), 0o700)
         if os.geteuid() == 0:
-            immutable = subprocess.run(["chattr", "+i", self.path("folder")], stderr=subprocess.DEVNULL, check=False)
-            if immutable.returncode != 0:
+            if not shutil.which("chattr") or e2e.run(["chattr", "+i", self.path("folder")]).status != 0:
                 self.skipTest("root may write everywhere here")
             self.addCleanup(subprocess.run, ["chattr", "-i", self.path("folder")], check=False)
         else:
