@@ -42,6 +42,7 @@ OLDEST, NEWEST = supported("OLDEST"), supported("NEWEST")
 IS_KNOWN = VERSION <= (3, NEWEST)   # there is the frame engine, and greenlets are told apart
 ENGINES = ["frame"] * IS_KNOWN + ["monitoring"] * (VERSION >= (3, supported("MONITORING")))
 CONVERT = os.path.join(sysconfig.get_path("scripts") if IS_INSTALLED else BUILD, "panopticon-convert")
+COMMAND = os.path.join(sysconfig.get_path("scripts") if IS_INSTALLED else os.path.join(BUILD, "bin"), "panopticon")
 IS_SANITIZED = "san" in os.path.basename(BUILD)
 LONG = os.environ.get("PANOPTICON_LONG") == "1"
 once = unittest.skipIf(os.environ.get("PANOPTICON_BRIEF") == "1", "it comes out the same on every Python")

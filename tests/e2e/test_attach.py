@@ -15,7 +15,7 @@ import unittest
 
 import e2e
 
-COMMAND = os.path.join(e2e.BUILD, "bin", "panopticon")
+COMMAND = e2e.COMMAND
 GDB = shutil.which("gdb")
 
 # Each prints, at its end, what it has computed. It ends when the file named by its first argument is there.

@@ -16,7 +16,7 @@ import test_budget
 import test_greenlets
 import test_oracle
 
-sys.path.insert(0, os.path.join(os.path.dirname(e2e.HERE), "format"))
+sys.path.append(os.path.join(os.path.dirname(e2e.HERE), "format"))
 
 import capture_reader       # noqa: E402
 import kinds                # noqa: E402

@@ -13,7 +13,7 @@ import unittest
 import e2e
 import viewer_port
 
-COMMAND = os.path.join(e2e.BUILD, "bin", "panopticon")
+COMMAND = e2e.COMMAND
 SHOW = """
     import json, os, sys
     def show():

@@ -9,7 +9,7 @@ import zipfile
 
 import e2e
 
-COMMAND = os.path.join(e2e.BUILD, "bin", "panopticon")
+COMMAND = e2e.COMMAND
 HAS_PAGE = os.path.exists(os.path.join(e2e.BUILD, "panopticon_rec/command/report/bundle.js"))       # by `scons report`
 NAMES = b"new\nline", b"sp ace", b"-dash", b"no\xffutf-8", b"<script>", b"quo'te\""
 SHOW = """

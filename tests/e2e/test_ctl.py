@@ -1,10 +1,12 @@
 """panopticon ctl and the control sockets: what they change, and that they harm nobody."""
 
+import contextlib
 import glob
 import json
 import os
 import re
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -13,7 +15,7 @@ import unittest
 
 import e2e
 
-COMMAND = [e2e.PYTHON, os.path.join(e2e.BUILD, "bin", "panopticon")]
+COMMAND = [e2e.PYTHON, e2e.COMMAND]
 
 # Reads lines and does what they ask; each line is answered. What is open while it reads are main, inside and a generator.
 SERVED = """
@@ -67,13 +69,16 @@ class Controlled(e2e.EndToEnd):
         """Start to record a program. Returns when its socket is there."""
         process = subprocess.Popen(
             e2e.recorder(capture, [self.write("app.py", text)], options=options), cwd=self.directory,
-            env=e2e.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+            env=e2e.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True, **more)
         self.addCleanup(self.kill, process)
         self.wait_for(lambda: glob.glob(glob.escape(os.path.join(self.directory, capture)) + "/process-*/control"), process)
         return process
 
     def kill(self, process):
-        process.kill()
+        """Kill it with its children, which have its output open."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
     def wait_for(self, is_true, process=None):

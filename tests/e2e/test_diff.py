@@ -9,13 +9,13 @@ from pathlib import Path
 
 import e2e
 
-sys.path.insert(0, os.path.join(os.path.dirname(e2e.HERE), "format"))
-sys.path.insert(0, e2e.BUILD)
+sys.path.append(os.path.join(os.path.dirname(e2e.HERE), "format"))
+sys.path.append(e2e.BUILD)
 
 from capture_writer import Capture, call, return_  # noqa: E402  (where it is, is known only now)
 from panopticon_rec.command.diff import matching, noise  # noqa: E402
 
-COMMAND = os.path.join(e2e.BUILD, "bin", "panopticon")
+COMMAND = e2e.COMMAND
 US = 1000
 
 
