@@ -365,7 +365,7 @@ static void on_wake(void)
         return;
     atomic_fetch_add(&n_saves, 1);
     snprintf(path, sizeof path, "%s/snapshot.pnr", folder);
-    if (rec_session_snapshot(path, false, NULL, taken, &err) != 0 && !scenario->disk_size)
+    if (rec_session_snapshot(path, REC_CAUSE_PROGRAM, false, NULL, taken, &err) != 0 && !scenario->disk_size)
         check(false, "no snapshot", &err);
 }
 
