@@ -108,17 +108,17 @@ void remarks_suspend(struct remarks *remarks, uint64_t frame, uint32_t label, st
 {
     if (remarks->n_bytes + sizeof(struct suspended_frame) > REMARKS_MAX_BYTES) {
         remarks->n_overflowed++;
+        remarks_release(remarks, kept);
         return;
     }
     struct suspended_frame *slot = pnr_table_add(&remarks->suspended, frame);
     if (!slot || pnr_array_reserve(&slot->spans, &slot->capacity, slot->n + 1) < 0) {
         remarks->is_out_of_memory = true;
+        remarks_release(remarks, kept);
         return;
     }
     slot->spans[slot->n++] = (struct suspended_span){ label, kept };
     remarks->n_bytes += sizeof *slot;
-    if (kept)
-        kept->n_users++;
 }
 
 bool remarks_resume(struct remarks *remarks, uint64_t frame, uint32_t *label, struct kept_values **kept)

@@ -61,7 +61,8 @@ struct kept_values *remarks_keep(struct remarks *remarks, const struct pnr_value
 /* A user needs them no more. */
 void remarks_release(struct remarks *remarks, struct kept_values *kept);
 
-/* Suspends a span with its frame, the outermost first. kept: its values, or NULL; gets one user more. */
+/* Suspends a span with its frame, the outermost first. kept: its values, of
+ * which this becomes a user in the caller's place; or NULL. */
 void remarks_suspend(struct remarks *remarks, uint64_t frame, uint32_t label, struct kept_values *kept);
 
 /* Takes the outermost span that is suspended with the frame. Returns false when there is none. *kept: the caller is its
