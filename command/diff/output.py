@@ -1,6 +1,5 @@
 """Writes files of both sides: differential folded stacks, or one trace of all captures."""
 
-import contextlib
 import itertools
 import json
 import os
@@ -8,6 +7,7 @@ import re
 import subprocess
 
 from .. import fail
+from ..files import write_file
 from . import captures
 
 IDS_OF_SYSTEM = 4194304                 # pids and tids are smaller; those that occur again are shifted by so many
@@ -106,22 +106,3 @@ class Renumbered:
             shifted += self.shifts[key]
             self.largest[key] = max(self.largest[key], shifted)
         return shifted
-
-
-# ---- files ----
-
-def write_file(path, lines):
-    """Write a file under a temporary name that then becomes the path: at no time is there half a file."""
-    if os.path.exists(path) and not os.path.isfile(path):
-        with open(path, "wb") as file:
-            file.writelines(lines)
-        return
-    real = os.path.realpath(path)
-    temporary = os.path.join(os.path.dirname(real), f".panopticon-diff-{os.getpid()}-{os.urandom(6).hex()}")
-    try:
-        with open(temporary, "xb") as file:
-            file.writelines(lines)
-        os.replace(temporary, real)
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)

@@ -7,7 +7,6 @@ JSON, and its policy allows no script but the two that are written here.
 
 import argparse
 import base64
-import contextlib
 import hashlib
 import json
 import os
@@ -16,6 +15,8 @@ import subprocess
 import sys
 
 import panopticon_rec
+
+from ..files import write_file
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 DESCRIPTION = """Writes one HTML page that needs no network: flame graph, functions, longest calls, threads, tasks, and
@@ -109,24 +110,8 @@ def write(text, path, is_quiet):
             sys.stdout.buffer.write(content)
             sys.stdout.buffer.flush()
             return
-        if os.path.exists(path) and not os.path.isfile(path):
-            with open(path, "wb") as file:
-                file.write(content)
-            return
-        write_file(content, os.path.realpath(path))     # a symbolic link is kept, as panopticon-convert does
+        write_file(path, [content])
     except OSError as error:
         raise ReportError(f"{'standard output' if path == '-' else path}: cannot write: {error.strerror}") from None
-    if not is_quiet:
+    if not is_quiet and os.path.isfile(path):
         sys.stderr.write(f"panopticon: {path}, {len(content) / 1e6:.1f} MB: open it in a browser, it needs no network\n")
-
-
-def write_file(content, path):
-    """Write a file under a temporary name that then becomes the path: at no time is there half a page."""
-    temporary = os.path.join(os.path.dirname(path), f".panopticon-report-{os.getpid()}-{os.urandom(6).hex()}")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
