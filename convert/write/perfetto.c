@@ -556,6 +556,17 @@ struct rare_event {
     char *packet, *body;
 };
 
+/* Begins the message of an event in a packet. Returns where its further fields go; *body is to be ended. */
+static inline char *begin_track_event(const struct trace *trace, char *packet, enum event_type type, uint64_t ns,
+                                      char **body)
+{
+    char *to = put_varint_field(packet, PACKET_SEQUENCE, sequence_of(trace));
+    to = put_varint_field(to, PACKET_TIMESTAMP, ns);
+    to = put_varint_field(to, PACKET_CLOCK, CLOCK_TRACE);
+    *body = begin_message(to, PACKET_TRACK_EVENT);
+    return put_varint_field(*body, EVENT_TYPE, type);
+}
+
 /* Begins an event with strings of strings_size bytes at most. Returns NULL when the trace is broken. */
 static char *begin_rare_event(struct rare_event *event, enum event_type type, uint32_t thread, uint64_t ns,
                               size_t strings_size)
@@ -563,11 +574,7 @@ static char *begin_rare_event(struct rare_event *event, enum event_type type, ui
     event->packet = begin_packet(event->trace, strings_size);
     if (!event->packet)
         return NULL;
-    char *to = put_varint_field(event->packet, PACKET_SEQUENCE, sequence_of(event->trace));
-    to = put_varint_field(to, PACKET_TIMESTAMP, ns);
-    to = put_varint_field(to, PACKET_CLOCK, CLOCK_TRACE);
-    event->body = begin_message(to, PACKET_TRACK_EVENT);
-    to = put_varint_field(event->body, EVENT_TYPE, type);
+    char *to = begin_track_event(event->trace, event->packet, type, ns, &event->body);
     return put_track_field(to, &event->trace->threads[thread]);
 }
 
@@ -736,11 +743,7 @@ static void put_counter_sample(struct trace *trace, uint64_t track, uint64_t ns,
     char *packet = begin_packet(trace, 0);
     if (!packet)
         return;
-    char *to = put_varint_field(packet, PACKET_SEQUENCE, sequence_of(trace));
-    to = put_varint_field(to, PACKET_TIMESTAMP, ns);
-    to = put_varint_field(to, PACKET_CLOCK, CLOCK_TRACE);
-    char *body = begin_message(to, PACKET_TRACK_EVENT);
-    to = put_varint_field(body, EVENT_TYPE, EVENT_COUNTER);
+    char *body, *to = begin_track_event(trace, packet, EVENT_COUNTER, ns, &body);
     to = put_varint_field(to, EVENT_TRACK, track);
     if (value->type == PNR_VALUE_FLOAT)
         to = put_double_field(to, EVENT_COUNTER_DOUBLE, value->real);
@@ -810,11 +813,7 @@ static void put_ledger_packet(struct trace *trace, enum ledger_track track, enum
     char *packet = begin_packet(trace, 0);
     if (!packet)
         return;
-    char *to = put_varint_field(packet, PACKET_SEQUENCE, sequence_of(trace));
-    to = put_varint_field(to, PACKET_TIMESTAMP, ns);
-    to = put_varint_field(to, PACKET_CLOCK, CLOCK_TRACE);
-    char *body = begin_message(to, PACKET_TRACK_EVENT);
-    to = put_varint_field(body, EVENT_TYPE, type);
+    char *body, *to = begin_track_event(trace, packet, type, ns, &body);
     to = put_varint_field(to, EVENT_TRACK, ledger_track(trace, track));
     if (name)
         to = put_word_field(to, EVENT_NAME, name);
