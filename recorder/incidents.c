@@ -48,10 +48,16 @@ static struct {
     uint64_t n_saves, n_not_saved;
 } incidents = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
+/* Converts when an incident began to CLOCK_REALTIME. */
+static uint64_t find_realtime_ns(const struct rec_incident *incident)
+{
+    struct pnr_clock_sample now = rec_clock_sample();
+    return now.realtime_ns - (now.monotonic_ns - incident->begin_ns);
+}
+
 /* Adds an incident as an object of JSON to a list. Returns false, and the list is what it was, when out of memory. */
 static bool add_incident(struct rec_json_text *list, const struct rec_incident *incident)
 {
-    struct pnr_clock_sample now = rec_clock_sample();
     struct rec_json_text one = { 0 }, *note = &one;
     size_t size = list->size;
     rec_json_add_format(note, "%s{\"watch\":", list->size ? "," : "");
@@ -63,7 +69,7 @@ static bool add_incident(struct rec_json_text *list, const struct rec_incident *
     rec_json_add_format(note, ",\"why\":\"%s\",\"begin_realtime_ns\":%" PRIu64 ",\"begin_monotonic_ns\":%" PRIu64
                         ",\"duration_ns\":%" PRIu64 ",\"thread\":%" PRIu64 "}",
                         incident->is_exception ? "exception" : "slow",
-                        now.realtime_ns - (now.monotonic_ns - incident->begin_ns), incident->begin_ns,
+                        find_realtime_ns(incident), incident->begin_ns,
                         incident->end_ns - incident->begin_ns, incident->thread);
     if (!one.is_cut)
         rec_json_add_text(list, &one);
@@ -98,8 +104,7 @@ static void name_file(char *name, const char *capture_path, const struct rec_inc
 {
     const char *base = strrchr(capture_path, '/') + 1, *dot = strrchr(base, '.');
     size_t stem = dot && dot > base ? (size_t)(dot - base) : strlen(base);
-    struct pnr_clock_sample now = rec_clock_sample();
-    uint64_t ns = now.realtime_ns - (now.monotonic_ns - incident->begin_ns);
+    uint64_t ns = find_realtime_ns(incident);
     time_t seconds = (time_t)(ns / 1000000000);
     struct tm utc;
     char *at = name + sprintf(name, "%.*s", (int)(stem < MAX_STEM ? stem : MAX_STEM), base);

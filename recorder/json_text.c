@@ -2,20 +2,15 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "../format/array.h"
 
 static void grow_text(struct rec_json_text *text, const char *bytes, size_t size)
 {
-    if (text->size + size + 1 > text->capacity) {
-        size_t capacity = 2 * text->capacity + size + 256;
-        char *larger = realloc(text->bytes, capacity);
-        if (!larger) {
-            text->is_cut = true;
-            return;
-        }
-        text->bytes = larger;
-        text->capacity = capacity;
+    if (pnr_array_reserve(&text->bytes, &text->capacity, text->size + size + 1) < 0) {
+        text->is_cut = true;
+        return;
     }
     memcpy(text->bytes + text->size, bytes, size);
     text->size += size;
