@@ -5,7 +5,6 @@ private folder (panopticon_rec/attachment.py). How code gets into the process: t
 """
 
 import os
-import shutil
 import signal
 import sys
 import time
@@ -22,15 +21,17 @@ from .target import Refused, Target
 ENTRY = """
 import sys
 
-def answer(folder, name, text):
+def answer(folder, text):
     posix = sys.modules["posix"]
     try:
-        number = posix.open(folder + "/" + name + ".new", posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL, 0o600)
-        posix.write(number, text.encode("utf-8", "surrogateescape"))
-        posix.close(number)
-        posix.rename(folder + "/" + name + ".new", folder + "/" + name)
-    except OSError:
-        pass
+        number = posix.open(folder + "/answer.new", posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL, 0o600)
+        try:
+            posix.write(number, text.encode("utf-8", "surrogateescape"))
+        finally:
+            posix.close(number)
+        posix.rename(folder + "/answer.new", folder + "/answer")
+    except (OSError, ValueError):                   # a full disk: this name needs no room
+        posix.rename(folder + "/begun", folder + "/answer")
 
 def describe(error):
     if isinstance(error, KeyboardInterrupt):
@@ -61,13 +62,16 @@ def load(package, version):
 def enter(pid, folder, package, version, name, *arguments):
     if sys.modules["posix"].getpid() != pid:        # a child that was forked meanwhile
         return
-    answer(folder, "begun", "")
+    try:
+        sys.modules["posix"].rename(folder + "/wanted", folder + "/begun")
+    except FileNotFoundError:                       # it is not wanted any more
+        return
     try:
         text = "done " + str(getattr(load(package, version), name)(*arguments))
     except BaseException as error:
         text = describe(error)
     sys.path_importer_cache.pop(package, None)
-    answer(folder, "answer", text)
+    answer(folder, text)
 """
 
 
@@ -161,16 +165,18 @@ class Attachment:
         try:
             self.target = Target(pid)
             self.package = self.find_library(library)
-            self.folder = self.target.make_folder(f"panopticon-{os.getpid()}-{os.urandom(6).hex()}")
+            self.folder = self.target.make_folder()
         except Refused as error:
             fail(error)
+        except (FileNotFoundError, ProcessLookupError):
+            fail(f"process {pid} has ended")
         self.shown = self.shown_root = ""
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exception):
-        shutil.rmtree(self.target.root + self.folder, ignore_errors=True)
+        self.folder.remove()
 
     def find_library(self, library):
         """Return the folder of the recorder that fits the process, as that names it."""
@@ -218,7 +224,7 @@ class Attachment:
         was not called or has raised."""
         file = os.path.join(self.package, "attachment.py")
         entry = ENTRY + "enter(%s)\n" % ", ".join(map(ascii, (
-            self.target.inner_pid, self.folder, self.package, panopticon_rec.__version__, name, *arguments)))
+            self.target.inner_pid, self.folder.path, self.package, panopticon_rec.__version__, name, *arguments)))
         code = (f'try:\n __import__("builtins").exec(__import__("builtins").compile({entry!a}, {file!a}, "exec"), {{}})\n'
                 "except BaseException:\n pass\n")
         end = time.monotonic() + target.debugger.PATIENCE
@@ -230,6 +236,9 @@ class Attachment:
                 fail(error)
             if kind == "done":
                 return text
+            if not kind:
+                fail(f"process {self.target.pid} cannot write its answer into {self.folder.path}: is the disk full? When it is "
+                     f"recorded, panopticon detach {self.target.pid} ends that")
             if kind == "signal":
                 os.kill(self.target.pid, int(text))
             if kind == "failed":
@@ -244,47 +253,52 @@ class Attachment:
 
     def begin(self, path, keywords):
         try:
-            taken = self.call("start", self.folder, path, keywords)
+            taken = self.call("start", self.folder.path, path, keywords)
         except KeyboardInterrupt:
-            if os.path.exists(f"{self.target.root}{self.folder}/begun"):
-                self.target.wait_for_answer(self.target.root + self.folder)
-                self.call("stop", self.folder)
+            self.folder.withdraw()
+            if self.folder.has_begun() and not self.target.find_end():
+                self.undo_begin()
             fail(f"process {self.target.pid} is not recorded")
         is_below = not self.shown_root and taken.startswith(os.path.join(os.getcwd(), ""))
         self.shown = os.path.relpath(taken) if is_below else self.shown_root + taken
 
+    def undo_begin(self):
+        """End the recording that the process has begun, or is about to begin."""
+        try:
+            self.target.wait_for_answer(self.folder)
+        except Refused as error:
+            fail(error)
+        self.call("stop", self.folder.path)
+
     def wait(self, duration):
         """Wait until the recording ends, and end it after that many seconds or at Ctrl-C. Returns its totals: words; None
-        when the process has ended."""
+        when the process has ended, or has become another program."""
         end = time.monotonic() + duration if duration is not None else None
         try:
-            while self.target.is_alive() and not self.read_totals():
+            while not self.target.find_end() and not self.read_totals():
                 left = 0.05 if end is None else min(0.05, end - time.monotonic())
                 if left <= 0:
                     break
                 time.sleep(left)
         except KeyboardInterrupt:
             pass
-        if self.target.is_alive() and not self.read_totals():
+        if not self.target.find_end() and not self.read_totals():
             self.end()
         return self.read_totals()
 
     def end(self):
         """End the recording: the one place that does so from outside."""
         try:
-            self.call("stop", self.folder)
+            self.call("stop", self.folder.path)
         except SystemExit:
-            if self.target.is_alive():
+            if not self.target.find_end():
                 sys.stderr.write(f"panopticon: process {self.target.pid} is still being recorded: panopticon detach "
                                  f"{self.target.pid} ends it\n")
                 raise
 
     def read_totals(self):
-        try:
-            with open(f"{self.target.root}{self.folder}/stopped", encoding="ascii") as file:
-                return file.read().split()
-        except (FileNotFoundError, PermissionError, ProcessLookupError):
-            return None
+        text = self.folder.read("stopped")
+        return None if text is None else text.split()
 
     def report(self, totals):
         if totals:
@@ -292,5 +306,6 @@ class Attachment:
             sys.stderr.write(f"panopticon: {self.shown}: {n_events:,} events, {n_threads} thread{'s' * (n_threads != 1)}, "
                              f"{n_bytes:,} bytes, {n_lost} lost\n")
         else:
-            sys.stderr.write(f"panopticon: process {self.target.pid} has ended: {self.shown}\n")
+            end = self.target.find_end() or "is not recorded any more"
+            sys.stderr.write(f"panopticon: process {self.target.pid} {end}: {self.shown}\n")
         sys.stderr.write(f"panopticon view {self.shown}\n")

@@ -4,8 +4,9 @@ Where code may be called, in two steps:
 
 1. Py_AddPendingCall may be called by any thread, with or without the GIL, and takes one lock of the interpreter's. It is
    called in the main thread where that does not have the lock: it is stopped in the eval loop itself, in a system call,
-   or outside of the interpreter and of the C library. A main thread that is found elsewhere many times is in a long C
-   function, and does not take queued calls, for which it would need the lock. It queues PyErr_CheckSignals.
+   or outside of the interpreter and of the C library. From elsewhere it goes on by single instructions. One that comes to
+   no such place in STEPS of them is in a long C function: the lock is never held for that many. It queues
+   PyErr_CheckSignals.
 2. The main thread calls that at its next safe point, after a breakpoint has been set there. Who calls
    PyErr_CheckSignals expects that it runs Python code, since a signal's handler is such: the GIL is held, and no lock of
    malloc. There the code is run.
@@ -24,7 +25,8 @@ import time
 
 PATIENCE = 10           # seconds until a process that reaches no safe place is left
 ROUND = 1               # seconds for which one breakpoint is waited for
-LOOKS = 5               # at a main thread that is in the interpreter's C code
+STEPS = 1000            # instructions: more than any thread carries out between taking and giving back the lock
+STEP_S = 1              # seconds for which the end of one is waited for
 SYSTEM_CALLS = {62: b"\x0f\x05", 183: b"\x01\x00\x00\xd4"}     # by e_machine: x86-64, aarch64
 # What a stopped system call has returned when the kernel would go on with it (include/linux/errno.h), and EINTR.
 RESTARTS, INTERRUPTED = (-512, -513, -514, -516), -4
@@ -108,6 +110,14 @@ class Gdb:
         types, values = ",".join(["long"] * len(arguments)) or "void", ",".join(f"{value}L" for value in arguments)
         return self.evaluate(f"((long(*)({types})){address})({values})", thread)
 
+    def step(self, until):
+        """Let the main thread carry out one instruction. Returns whether that was possible up to the time until."""
+        self.ask("-exec-step-instruction --thread 1")
+        stopped = self.wait("*stopped", until)
+        if stopped and "exited" in stopped:
+            raise Failed("it has ended")
+        return bool(stopped)
+
     def attach(self, pid):
         self.ask(f"-target-attach {pid}")
         if not self.wait("*stopped", time.monotonic() + PATIENCE):
@@ -130,6 +140,7 @@ class Injection:
         self.adding = range(begin, begin + size)
         self.system_call = SYSTEM_CALLS.get(struct.unpack_from("<H", image.data, 18)[0])
         self.interpreter = image.path
+        self.maps = []          # of the process when it was stopped
 
     def run(self):
         """Run the code. Raises Failed when there was no safe place for it."""
@@ -147,18 +158,27 @@ class Injection:
 
     def queue(self, gdb, end):
         """Stop the process where its main thread may call Py_AddPendingCall, and have it do so."""
-        n_closed = 0
         while time.monotonic() < end:
             gdb.attach(self.pid)
-            address = gdb.evaluate("$pc")
-            is_long = n_closed >= LOOKS and address not in self.adding and not self.is_closed(address, "")
-            if (is_long or self.is_open(address)) and gdb.call(
+            if not os.pread(self.memory, 1, self.at["Py_AddPendingCall"]):
+                raise Failed("it has become another program")   # the memory is that of the former one, and gone
+            self.maps = read_maps(self.pid)
+            if self.step_to_open(gdb) and gdb.call(
                     self.at["Py_AddPendingCall"], self.at["PyErr_CheckSignals"], 0) & 0xffffffff == 0:
                 return
-            n_closed += 1
             gdb.ask("-target-detach")
             time.sleep(0.01)
         self.leave()
+
+    def step_to_open(self, gdb):
+        """Let the main thread go on by instructions to a place where it does not have the lock of the pending calls. Returns
+        whether it has come to one."""
+        for _ in range(STEPS):
+            if self.is_open(address := gdb.evaluate("$pc")):
+                return True
+            if not gdb.step(time.monotonic() + STEP_S):
+                raise Failed("its main thread waits in an unusual way: try again")
+        return address not in self.adding and not self.is_closed(address, "")
 
     @staticmethod
     def leave():
@@ -172,23 +192,20 @@ class Injection:
     def is_closed(self, address, interpreter):
         """Return whether an address belongs to the C library, the dynamic linker, what has no file, or the file named
         interpreter."""
-        with open(f"/proc/{self.pid}/maps", encoding="utf-8", errors="surrogateescape") as maps:
-            rows = [line.rstrip("\n").split(None, 5) for line in maps]
         names = re.compile(r"(libc|ld|libpthread)[-.]")
-        for addresses, _, _, _, _, *path in rows:
-            begin, end = (int(one, 16) for one in addresses.split("-"))
+        for begin, end, path in self.maps:
             if begin <= address < end:
-                return not path or path[0] == interpreter or path[0][0] == "[" or \
-                    bool(names.match(os.path.basename(path[0])))
+                return path in ("", interpreter) or path[0] == "[" or bool(names.match(os.path.basename(path)))
         return True
 
     def is_system_call(self, address):
-        """Return whether the instruction before this address is that of a system call."""
+        """Return whether the instruction before this address, or at it, is that of a system call."""
         instruction = self.system_call
         try:
-            return bool(instruction) and os.pread(self.memory, len(instruction), address - len(instruction)) == instruction
+            around = os.pread(self.memory, 2 * len(instruction), address - len(instruction)) if instruction else b""
         except OSError:
             return False
+        return bool(instruction) and instruction in (around[:len(instruction)], around[len(instruction):])
 
     def end_wait(self, gdb):
         """End the system call in which the main thread waits without the GIL, as a signal would (EINTR). CPython then
@@ -234,3 +251,10 @@ class Injection:
         for owned in filter(None, (result, code, names)):
             call("Py_DecRef", owned)
         call("PyMem_RawFree", room)
+
+
+def read_maps(pid):
+    """Return the mappings of a process: (begin, end, path of the file or "")."""
+    with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as maps:
+        rows = [line.rstrip("\n").split(None, 5) for line in maps]
+    return [(*(int(one, 16) for one in addresses.split("-")), path[0] if path else "") for addresses, _, _, _, _, *path in rows]

@@ -4,6 +4,7 @@ The output of each target is compared with that of a run that nothing touched. W
 the target itself counted while it was recorded.
 """
 
+import fcntl
 import os
 import re
 import shutil
@@ -316,6 +317,40 @@ class Recording(AttachCase):
                          (0, f"panopticon: process {process.pid} has ended: run.pnr\npanopticon view run.pnr\n"))
         self.assertTrue(self.trace().named("__main__.leaf"))
 
+    def test_becomes_another_program(self):
+        """The command ends, and what was recorded until then is kept."""
+        process = self.begin("""
+            def leaf(): pass
+            while not os.path.exists("go"):
+                leaf()
+            os.execv("/bin/sleep", ["sleep", "100"])
+        """)
+        command = subprocess.Popen([e2e.PYTHON, COMMAND, "attach", str(process.pid)], cwd=self.directory,
+                                   stderr=subprocess.PIPE, text=True, env=e2e.environment())
+        self.addCleanup(command.stderr.close)
+        command.stderr.readline()
+        open(self.path("go"), "w").close()
+        _, err = command.communicate(timeout=60)
+        self.assertEqual((command.returncode, err), (0, f"panopticon: process {process.pid} has become another program: "
+                                                        "run.pnr\npanopticon view run.pnr\n"))
+        self.assertTrue(self.trace().named("__main__.leaf"))
+
+    def test_nothing_is_left(self):
+        """The folder for the answers is removed, also when the process has ended before."""
+        process = self.begin(TARGETS["busy"])
+        command = subprocess.Popen([e2e.PYTHON, COMMAND, "attach", str(process.pid)], cwd=self.directory,
+                                   stderr=subprocess.PIPE, text=True, env=e2e.environment())
+        self.addCleanup(command.stderr.close)
+        command.stderr.readline()
+
+        def folders():
+            return [name for name in os.listdir("/tmp") if name.startswith(f"panopticon-{command.pid}-")]
+
+        self.assertEqual(len(folders()), 1)
+        process.kill()
+        command.communicate(timeout=60)
+        self.assertEqual((command.returncode, folders()), (0, []))
+
     def test_two_at_once(self):
         process = self.begin(TARGETS["busy"])
         found = []
@@ -353,6 +388,65 @@ class Recording(AttachCase):
         self.attach(process, "--for", "1s")
         self.assertEqual(self.end(process), (0, "", ""))
         self.assertTrue(self.trace().named("__main__.child"))
+
+
+class AnswerFolder(e2e.EndToEnd):
+    """The folder in which a target answers, which may be another user's: command/target/folder.py."""
+
+    def run_script(self, text):
+        os.makedirs(self.path("root/tmp"), exist_ok=True)
+        begin = """
+            import os
+            from panopticon_rec.command.target.folder import Folder
+            folder = Folder("root", os.geteuid(), os.getegid())
+            here = "root" + folder.path
+        """
+        self.assertEqual(e2e.run([e2e.PYTHON, "-c", dedent(begin, text)], cwd=self.directory), (0, "", ""))
+
+    def test_links_are_not_followed(self):
+        self.write("precious", "as it was")
+        self.run_script("""
+            for name in "script.py", "wanted", "answer", "stopped":
+                os.symlink(os.path.abspath("precious"), f"{here}/{name}")
+            assert folder.read("stopped") is None
+            folder.ask()
+            assert folder.leave_script("text") == folder.path + "/script.py"
+            assert not os.path.islink(f"{here}/script.py") and not os.path.islink(f"{here}/wanted")
+            assert folder.read("answer") is None
+            os.mkfifo(f"{here}/answer")
+            assert folder.read("answer") == ""
+            folder.remove()
+            assert not os.path.exists(here)
+        """)
+        with open(self.path("precious")) as file:
+            self.assertEqual(file.read(), "as it was")
+
+    def test_no_link_on_the_way(self):
+        os.makedirs(self.path("root/var"))
+        os.makedirs(self.path("root/dev/shm"))
+        os.makedirs(self.path("elsewhere/tmp"))
+        os.symlink(self.path("elsewhere/tmp"), self.path("root/var/tmp"))
+        os.symlink(self.path("elsewhere/tmp"), self.path("root/tmp"))
+        self.run_script("""
+            assert folder.path.startswith("/dev/shm/"), folder.path
+            folder.remove()
+        """)
+        self.assertEqual(os.listdir(self.path("elsewhere/tmp")), [])
+
+    def test_begin_and_withdraw(self):
+        """Either the process begins or the command takes its request back: one renames the file, the other removes it."""
+        self.run_script("""
+            folder.ask()
+            assert not folder.has_begun() and folder.withdraw() and not folder.withdraw() and not folder.has_begun()
+            folder.ask()
+            os.rename(f"{here}/wanted", f"{here}/begun")
+            assert folder.has_begun() and not folder.withdraw()
+            open(f"{here}/answer", "w").write("done")
+            assert folder.read("answer") == "done"
+            folder.ask()
+            assert folder.read("answer") is None and not folder.has_begun()
+            folder.remove()
+        """)
 
 
 class Refusals(AttachCase):
@@ -401,6 +495,22 @@ class Refusals(AttachCase):
         if "Permission denied" in finished.err:
             self.skipTest("another user cannot read the build")
         self.assertRefused(finished, "belongs to the user root: run this as that user, or with sudo")
+
+    def test_another_enters(self):
+        """A second command waits until the first one has entered, and says so."""
+        process = self.begin(TARGETS["busy"])
+        lock = os.open(f"/proc/{process.pid}", os.O_RDONLY)
+        self.addCleanup(os.close, lock)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        command = subprocess.Popen([e2e.PYTHON, COMMAND, "attach", str(process.pid), "--for", "0.1s", "-q"],
+                                   cwd=self.directory, stderr=subprocess.PIPE, text=True, env=e2e.environment())
+        self.addCleanup(command.stderr.close)
+        self.assertEqual(command.stderr.readline(),
+                         f"panopticon: another command is entering process {process.pid}: waiting for it\n")
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        self.assertEqual(command.communicate(timeout=60)[1], "")
+        self.assertEqual(command.returncode, 0)
+        self.assertEqual(self.end(process)[::2], (0, ""))
 
     def test_traced(self):
         if not GDB:
