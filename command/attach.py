@@ -14,6 +14,7 @@ from panopticon_rec import options
 
 from . import SUBCOMMANDS, fail, target
 from .target import Refused, Target
+from .target.image import strip_root
 
 # The process runs this. It finds the recorder without a change of sys.path, which other threads use, and imports nothing
 # but what is part of the interpreter. An exception of a signal's handler ends up here, since the program's main thread
@@ -198,8 +199,9 @@ class Attachment:
 
     def find_packages(self):
         """Return folders of packages that the process's interpreter has, by the place of its program and its library."""
+        program = strip_root(self.target.pid, os.readlink(f"/proc/{self.target.pid}/exe"))
         prefixes = [os.path.dirname(os.path.dirname(path)) for path in (
-            self.target.image.path, os.readlink(f"/proc/{self.target.pid}/exe"), *self.read_command())]
+            self.target.image.path, program, *self.read_command())]
         return [f"{prefix}/{lib}/python3{version}/{name}" for prefix in dict.fromkeys(prefixes)
                 for lib in ("lib", "lib64", "local/lib") for version in (f".{self.target.image.minor}", "")
                 for name in ("site-packages", "dist-packages") if os.path.isabs(prefix)]

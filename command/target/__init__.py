@@ -111,10 +111,10 @@ class Target:
 
     def find_image(self):
         try:
-            found = image.find(self.pid)
+            found = image.find(self.pid, self.memory)
             program = os.readlink(f"/proc/{self.pid}/exe")
         except FileNotFoundError as error:
-            path = (error.filename or "").removeprefix(self.root)
+            path = (error.filename or "").removeprefix(self.root).removesuffix(" (deleted)")
             raise Refused(f"process {self.pid} has ended" if path.startswith("/proc/") else
                           f"process {self.pid} runs {path}, which has been replaced since: start it again") from None
         except OSError:

@@ -139,7 +139,7 @@ class Injection:
         begin, size = found["Py_AddPendingCall"]
         self.adding = range(begin, begin + size)
         self.system_call = SYSTEM_CALLS.get(struct.unpack_from("<H", image.data, 18)[0])
-        self.interpreter = image.path
+        self.interpreter = image.mapped
         self.maps = []          # of the process when it was stopped
 
     def run(self):

@@ -390,6 +390,56 @@ class Recording(AttachCase):
         self.assertTrue(self.trace().named("__main__.child"))
 
 
+class OtherRoot(AttachCase):
+    """A target with another root directory, mount namespace and PID namespace, as in a container."""
+
+    CONTAINER = """
+        set -e
+        prefix=$1 build=$2 python=$3
+        mount -t tmpfs none root
+        cd root
+        for folder in /usr /bin /lib /lib64 "$prefix"; do
+            if [ -d "$folder" ]; then mkdir -p "./$folder"; mount --rbind "$folder" "./$folder"; fi
+        done
+        mkdir -m 1777 tmp
+        mkdir -p proc opt/panopticon_rec
+        mount -t proc none proc
+        mount --rbind "$build/panopticon_rec" opt/panopticon_rec
+        cp ../app.py .
+        exec chroot . "$python" app.py /tmp/end
+    """
+
+    @unittest.skipUnless(os.geteuid() == 0 and shutil.which("unshare"), "only root makes namespaces")
+    def setUp(self):
+        super().setUp()
+        os.mkdir(self.path("root"))
+        if subprocess.run(["unshare", "-m", "-p", "-f", "mount", "-t", "tmpfs", "none", self.path("root")],
+                          stderr=subprocess.DEVNULL).returncode:
+            self.skipTest("this process may not make namespaces")
+        self.write("app.py", dedent(COMMON, "print(os.getpid(), flush=True)\n", TARGETS["busy"]))
+        prefix = e2e.run([e2e.PYTHON, "-c", "import sys; print(sys.base_prefix)"]).out.strip()
+        self.shell = subprocess.Popen(
+            ["unshare", "-m", "-p", "-f", "sh", "-c", dedent(self.CONTAINER), "sh", prefix, os.path.realpath(e2e.BUILD),
+             os.path.realpath(e2e.PYTHON)], cwd=self.directory, stdout=subprocess.PIPE, text=True, env=plain_environment())
+        self.addCleanup(self.shell.stdout.close)
+        self.addCleanup(self.shell.wait)
+        self.addCleanup(self.shell.kill)
+        self.assertEqual([self.shell.stdout.readline(), self.shell.stdout.readline()], ["ready\n", "1\n"])
+        with open(f"/proc/{self.shell.pid}/task/{self.shell.pid}/children") as file:
+            self.pid = int(file.read())
+        self.addCleanup(os.kill, self.pid, signal.SIGKILL)
+
+    def test_attach(self):
+        finished = self.command("attach", self.pid, "--for", "0.2s")
+        self.assertRefused(finished, "as it has another root directory: install panopticon-rec there")
+        finished = self.command("attach", self.pid, "--for", "0.2s", "--library", "/opt", "-o", "/tmp/run.pnr")
+        self.assertEqual(finished.status, 0, finished.err)
+        capture = f"/proc/{self.pid}/root/tmp/run.pnr"
+        self.assertIn(f"panopticon view {capture}\n", finished.err)
+        shutil.copytree(capture, self.path("copy.pnr"))
+        self.assertTrue(self.trace("copy.pnr").named("__main__.leaf"))
+
+
 class AnswerFolder(e2e.EndToEnd):
     """The folder in which a target answers, which may be another user's: command/target/folder.py."""
 
