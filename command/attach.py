@@ -18,7 +18,7 @@ from .target.image import strip_root
 
 # The process runs this. It finds the recorder without a change of sys.path, which other threads use, and imports nothing
 # but what is part of the interpreter. An exception of a signal's handler ends up here, since the program's main thread
-# runs it: the command sends the signal again.
+# runs it. It is raised in the program, where that can be done (WRAPPER); else the command sends the signal again.
 ENTRY = """
 import sys
 
@@ -34,11 +34,21 @@ def answer(folder, text):
     except (OSError, ValueError):                   # a full disk: this name needs no room
         posix.rename(folder + "/begun", folder + "/answer")
 
+def is_from_handler(error):
+    signals = __import__("_signal")
+    handlers = [getattr(signals.getsignal(one), "__code__", None) for one in signals.valid_signals()]
+    at = error.__traceback__
+    while at and at.tb_frame.f_code not in handlers:
+        at = at.tb_next
+    return at is not None or isinstance(error, (KeyboardInterrupt, SystemExit))
+
 def describe(error):
     if isinstance(error, KeyboardInterrupt):
         return "signal 2"
     if isinstance(error, SystemExit):
         return "signal 15"
+    if is_from_handler(error):
+        return "interrupted"
     if isinstance(error, RecursionError):
         return "recursion"
     if isinstance(error, OSError) and error.filename and error.strerror:
@@ -67,12 +77,33 @@ def enter(pid, folder, package, version, name, *arguments):
         sys.modules["posix"].rename(folder + "/wanted", folder + "/begun")
     except FileNotFoundError:                       # it is not wanted any more
         return
+    raised = None
     try:
         text = "done " + str(getattr(load(package, version), name)(*arguments))
     except BaseException as error:
         text = describe(error)
+        raised = error if is_from_handler(error) else None
     sys.path_importer_cache.pop(package, None)
     answer(folder, text)
+    return raised
+"""
+
+# What runs ENTRY, without a name of its own: from CPython 3.14 on it is in the program's module __main__, and what it
+# raises is printed. Before that it has a dict of its own, and what it raises is raised in the program.
+WRAPPER = """
+try:
+ __import__("builtins").exec(__import__("builtins").compile({entry!a}, {file!a}, "exec"), {{}})
+except BaseException:
+ pass
+"""
+RAISING_WRAPPER = """
+names = {{}}
+try:
+ __import__("builtins").exec(__import__("builtins").compile({entry!a}, {file!a}, "exec"), names)
+except BaseException:
+ pass
+if names.get("raised"):
+ raise names.pop("raised")
 """
 
 
@@ -225,10 +256,10 @@ class Attachment:
         """Have the process call a function of panopticon_rec.attachment. Returns its value as text. Ends with a line when it
         was not called or has raised."""
         file = os.path.join(self.package, "attachment.py")
-        entry = ENTRY + "enter(%s)\n" % ", ".join(map(ascii, (
+        entry = ENTRY + "raised = enter(%s)\n" % ", ".join(map(ascii, (
             self.target.inner_pid, self.folder.path, self.package, panopticon_rec.__version__, name, *arguments)))
-        code = (f'try:\n __import__("builtins").exec(__import__("builtins").compile({entry!a}, {file!a}, "exec"), {{}})\n'
-                "except BaseException:\n pass\n")
+        raises = self.target.image.minor < 14
+        code = (RAISING_WRAPPER if raises else WRAPPER).format(entry=entry, file=file)
         end = time.monotonic() + target.debugger.PATIENCE
         while True:
             try:
@@ -239,14 +270,15 @@ class Attachment:
             if kind == "done":
                 return text
             if not kind:
-                fail(f"process {self.target.pid} cannot write its answer into {self.folder.path}: is the disk full? When it is "
-                     f"recorded, panopticon detach {self.target.pid} ends that")
-            if kind == "signal":
+                fail(f"process {self.target.pid} cannot write its answer into {self.folder.path}: is the disk full? When "
+                     f"it is recorded, panopticon detach {self.target.pid} ends that")
+            if kind == "signal" and not raises:
                 os.kill(self.target.pid, int(text))
             if kind == "failed":
                 fail(f"process {self.target.pid}: {text}")
             if time.monotonic() > end:
-                fail(f"process {self.target.pid}: it is at its recursion limit: try again")
+                cause = "it is at its recursion limit" if kind == target.NOT_RUN else "signals interrupt it"
+                fail(f"process {self.target.pid}: {cause}: try again")
             time.sleep(0.05)
 
     def report_wait(self):

@@ -20,6 +20,7 @@ from .folder import FOLDERS, Folder
 
 OLDEST, NEWEST = 11, 15             # minor versions of CPython 3
 HINT_AFTER = 2                      # seconds
+INTERRUPTED, NOT_RUN = "interrupted", "recursion"
 
 
 class Refused(Exception):
@@ -156,18 +157,22 @@ class Target:
         try:
             return Folder(self.root, self.user, self.group)
         except OSError:
-            raise self.make_refusal(f" has no folder for temporary files that can be written: {', '.join(FOLDERS)}") from None
+            text = f" has no folder for temporary files that can be written: {', '.join(FOLDERS)}"
+            raise self.make_refusal(text) from None
 
     def run(self, code, name, folder, on_wait):
-        """Run code, which answers in a Folder, and return the text of the answer. name: of the file from which the code is
-        said to be, as the process names it. on_wait: called once when the main thread does not run it within two seconds.
-        Raises Refused when it was not run."""
+        """Run code, which answers in a Folder, and return the text of the answer; INTERRUPTED when the handler of a
+        signal has raised an exception meanwhile, NOT_RUN at the recursion limit. name: of the file from which the code
+        is said to be, as the process names it. on_wait: called once when the main thread does not run it within two
+        seconds. Raises Refused when it was not run."""
         try:
             folder.ask()
-            if self.image.minor < 14:
-                debugger.Injection(self.pid, self.image, self.memory, code, os.fsencode(name)).run()
-            else:
+            if self.image.minor >= 14:
                 self.request(folder.leave_script(code), on_wait)
+            elif not debugger.Injection(self.pid, self.image, self.memory, code, os.fsencode(name)).run():
+                return INTERRUPTED
+            elif folder.read("answer") is None:     # and there will be none
+                return INTERRUPTED if folder.has_begun() else NOT_RUN
             return self.wait_for_answer(folder)
         except (debugger.Failed, remote_debugging.Failed) as error:
             raise self.make_refusal(f": {error}") from None

@@ -31,9 +31,12 @@ SYSTEM_CALLS = {62: b"\x0f\x05", 183: b"\x01\x00\x00\xd4"}     # by e_machine: x
 # What a stopped system call has returned when the kernel would go on with it (include/linux/errno.h), and EINTR.
 RESTARTS, INTERRUPTED = (-512, -513, -514, -516), -4
 FILE_INPUT = 257        # Py_file_input (Include/compile.h)
+# How a function is left at its first instruction with the result -1, as assignments: by e_machine.
+RETURNS = {62: ("$rax=-1", "$rip=*(long*)$rsp", "$rsp=$rsp+8"), 183: ("$x0=-1", "$pc=$x30")}
+OUR_ERRORS = "PyExc_RecursionError", "PyExc_MemoryError"
 FUNCTIONS = ("Py_AddPendingCall", "PyErr_CheckSignals", "PyErr_Occurred", "PyErr_Clear", "PyDict_New",
              "Py_CompileString", "PyEval_EvalCode", "Py_DecRef", "PyMem_RawMalloc", "PyMem_RawFree", "PyGILState_Check",
-             "_PyEval_EvalFrameDefault")
+             "PyErr_ExceptionMatches", "_PyEval_EvalFrameDefault")
 # The process's signals go to it. What gdb would load, look up or ask costs time, or is another user's to choose.
 SETTINGS = ("set pagination off", "set confirm off", "set debuginfod enabled off", "set auto-load off",
             "set auto-solib-add off", "set unwindonsignal on", "set non-stop off", "set detach-on-fork on",
@@ -130,7 +133,7 @@ class Injection:
 
     def __init__(self, pid, image, memory, code, name):
         self.pid, self.memory, self.code, self.name = pid, memory, code.encode("ascii") + b"\0", name + b"\0"
-        found = {name: image.find(name) for name in FUNCTIONS}
+        found = {name: image.find(name) for name in FUNCTIONS + OUR_ERRORS}
         if missing := [name for name, one in found.items() if not one]:
             raise Failed(f"its interpreter does not export {missing[0]}: it is a build that is not known")
         self.at = {name: address for name, (address, _) in found.items()}
@@ -138,12 +141,14 @@ class Injection:
         self.eval_loop = range(begin, begin + size)
         begin, size = found["Py_AddPendingCall"]
         self.adding = range(begin, begin + size)
-        self.system_call = SYSTEM_CALLS.get(struct.unpack_from("<H", image.data, 18)[0])
+        machine, = struct.unpack_from("<H", image.data, 18)
+        self.system_call, self.leaves = SYSTEM_CALLS.get(machine), RETURNS.get(machine)
         self.interpreter = image.mapped
         self.maps = []          # of the process when it was stopped
 
     def run(self):
-        """Run the code. Raises Failed when there was no safe place for it."""
+        """Run the code. Returns whether it was run to its end: the handler of a signal may have raised an exception,
+        which the program gets. Raises Failed when there was no safe place for it."""
         end = time.monotonic() + PATIENCE
         ends_wait = False
         while time.monotonic() < end:
@@ -151,8 +156,11 @@ class Injection:
                 self.queue(gdb, end)
                 if ends_wait:
                     self.end_wait(gdb)
-                if self.reach(gdb, min(end, time.monotonic() + ROUND)):
-                    return
+                thread = self.reach(gdb, min(end, time.monotonic() + ROUND))
+                if thread:
+                    has_run = self.execute(gdb, thread)
+                    gdb.ask("-target-detach")
+                    return has_run
                 ends_wait = True
         self.leave()
 
@@ -171,8 +179,8 @@ class Injection:
         self.leave()
 
     def step_to_open(self, gdb):
-        """Let the main thread go on by instructions to a place where it does not have the lock of the pending calls. Returns
-        whether it has come to one."""
+        """Let the main thread go on by instructions to a place where it does not have the lock of the pending calls.
+        Returns whether it has come to one."""
         for _ in range(STEPS):
             if self.is_open(address := gdb.evaluate("$pc")):
                 return True
@@ -216,26 +224,24 @@ class Injection:
             gdb.ask("-gdb-set $orig_rax=-1")
 
     def reach(self, gdb, until):
-        """Let the process run to PyErr_CheckSignals, and run the code there. Returns whether that was possible."""
+        """Let the process run to PyErr_CheckSignals. Returns the thread that has come there, or None."""
         gdb.ask('-interpreter-exec console "catch exec"')
         gdb.ask(f"-break-insert *{self.at['PyErr_CheckSignals']}")
         while True:
             gdb.ask("-exec-continue --all")
             stopped = gdb.wait("*stopped", until)
             if not stopped:
-                return False
+                return None
             if 'reason="breakpoint-hit"' not in stopped:
                 raise Failed("it has ended, or has become another program")
             thread = int(re.search(r'thread-id="(\d+)"', stopped)[1])
             if gdb.call(self.at["PyErr_Occurred"], thread=thread) == 0:
-                break
-        gdb.ask("-break-delete")
-        self.execute(gdb, thread)
-        gdb.ask("-target-detach")
-        return True
+                gdb.ask("-break-delete")
+                return thread
 
     def execute(self, gdb, thread):
-        """Run the code. It gets a dict of its own, and its errors are cleared."""
+        """Run the code in a thread that begins PyErr_CheckSignals. It gets a dict of its own. Returns whether it was run
+        to its end."""
         def call(name, *arguments):
             return gdb.call(self.at[name], *arguments, thread=thread)
 
@@ -246,15 +252,25 @@ class Injection:
         names = call("PyDict_New")
         code = names and call("Py_CompileString", room, room + len(self.code), FILE_INPUT)
         result = code and call("PyEval_EvalCode", code, names, names)
-        if not result:
-            call("PyErr_Clear")
         for owned in filter(None, (result, code, names)):
             call("Py_DecRef", owned)
         call("PyMem_RawFree", room)
+        if result:
+            return True
+        is_ours = not code or not self.leaves or any(
+            call("PyErr_ExceptionMatches", gdb.evaluate(f"*(long*){self.at[name]}")) & 0xffffffff
+            for name in OUR_ERRORS)
+        if is_ours:
+            call("PyErr_Clear")
+            return True
+        for assignment in self.leaves:      # the handler of a signal has raised: PyErr_CheckSignals returns -1 for that
+            gdb.evaluate(assignment, thread)
+        return False
 
 
 def read_maps(pid):
     """Return the mappings of a process: (begin, end, path of the file or "")."""
     with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as maps:
         rows = [line.rstrip("\n").split(None, 5) for line in maps]
-    return [(*(int(one, 16) for one in addresses.split("-")), path[0] if path else "") for addresses, _, _, _, _, *path in rows]
+    return [(*(int(one, 16) for one in addresses.split("-")), path[0] if path else "")
+            for addresses, _, _, _, _, *path in rows]

@@ -292,6 +292,35 @@ class Recording(AttachCase):
         self.attach(process, "--for", "0.1s", "--c-calls")
         self.assertEqual(self.end(process), (0, "[]\n", ""))
 
+    @unittest.skipUnless(e2e.VERSION < (3, 14), "of gdb")
+    def test_handlers_that_raise(self):
+        """The program gets each exception that the handler of a signal raises while it is entered."""
+        process = self.begin("""
+            import signal
+            class Limit(Exception): pass
+            raised = caught = 0
+            may_raise = False
+            def handle(*_):
+                global raised, may_raise
+                if may_raise:
+                    may_raise = False
+                    raised += 1
+                    raise Limit
+            signal.signal(signal.SIGALRM, handle)
+            signal.setitimer(signal.ITIMER_REAL, 0.15, 0.15)
+            while not ends():
+                try:
+                    may_raise = True
+                    for _ in range(1000): pass
+                    may_raise = False
+                except Limit:
+                    caught += 1
+            print(raised > 5, raised - caught)
+        """)
+        for _ in range(3):
+            self.attach(process, "--for", "0.1s")
+        self.assertEqual(self.end(process), (0, "True 0\n", ""))
+
     def test_detach(self):
         process = self.begin(TARGETS["busy"])
         self.assertRefused(self.command("detach", process.pid), "no command attach is recording process")
