@@ -27,6 +27,7 @@ PATIENCE = 10           # seconds until a process that reaches no safe place is 
 ROUND = 1               # seconds for which one breakpoint is waited for
 STEPS = 1000            # instructions: more than any thread carries out between taking and giving back the lock
 STEP_S = 1              # seconds for which the end of one is waited for
+ROOM = 256 << 10        # bytes of a thread's stack: the code is compiled, and imports the recorder
 SYSTEM_CALLS = {62: b"\x0f\x05", 183: b"\x01\x00\x00\xd4"}     # by e_machine: x86-64, aarch64
 # What a stopped system call has returned when the kernel would go on with it (include/linux/errno.h), and EINTR.
 RESTARTS, INTERRUPTED = (-512, -513, -514, -516), -4
@@ -235,9 +236,17 @@ class Injection:
             if 'reason="breakpoint-hit"' not in stopped:
                 raise Failed("it has ended, or has become another program")
             thread = int(re.search(r'thread-id="(\d+)"', stopped)[1])
-            if gdb.call(self.at["PyErr_Occurred"], thread=thread) == 0:
+            if self.has_room(gdb, thread) and gdb.call(self.at["PyErr_Occurred"], thread=thread) == 0:
                 gdb.ask("-break-delete")
                 return thread
+
+    def has_room(self, gdb, thread):
+        """Return whether the stack of a thread has room for the code. That of the first thread grows."""
+        top = gdb.evaluate("$sp", thread)
+        for begin, end, path in read_maps(self.pid):
+            if begin <= top < end:
+                return path == "[stack]" or top - begin >= ROOM
+        return False
 
     def execute(self, gdb, thread):
         """Run the code in a thread that begins PyErr_CheckSignals. It gets a dict of its own. Returns whether it was run
