@@ -4,6 +4,7 @@ The process imports the recorder from a folder, begins to record by its interfac
 private folder (panopticon_rec/attachment.py). How code gets into the process: target/.
 """
 
+import glob
 import os
 import signal
 import sys
@@ -15,6 +16,8 @@ from panopticon_rec import options
 from . import SUBCOMMANDS, fail, target
 from .target import Refused, Target
 from .target.image import strip_root
+
+GRACE = 2               # seconds between the end of a recording and that of the process
 
 # The process runs this. It finds the recorder without a change of sys.path, which other threads use, and imports nothing
 # but what is part of the interpreter. An exception of a signal's handler ends up here, since the program's main thread
@@ -203,6 +206,8 @@ class Attachment:
         except (FileNotFoundError, ProcessLookupError):
             fail(f"process {pid} has ended")
         self.shown = self.shown_root = ""
+        self.live = None        # path here of the process's live mapping in the capture, if it has one of its own
+        self.was_live = 0       # when the recording was last known to go on, of time.monotonic
 
     def __enter__(self):
         return self
@@ -295,6 +300,8 @@ class Attachment:
             fail(f"process {self.target.pid} is not recorded")
         is_below = not self.shown_root and taken.startswith(os.path.join(os.getcwd(), ""))
         self.shown = os.path.relpath(taken) if is_below else self.shown_root + taken
+        here = glob.escape(self.shown_root + taken)
+        self.live = next(glob.iglob(f"{here}/process-{self.target.inner_pid}-*/live"), None)
 
     def undo_begin(self):
         """End the recording that the process has begun, or is about to begin."""
@@ -306,19 +313,27 @@ class Attachment:
 
     def wait(self, duration):
         """Wait until the recording ends, and end it after that many seconds or at Ctrl-C. Returns its totals: words; None
-        when the process has ended, or has become another program."""
+        when something else has ended it."""
         end = time.monotonic() + duration if duration is not None else None
         try:
-            while not self.target.find_end() and not self.read_totals():
+            while not self.is_over():
                 left = 0.05 if end is None else min(0.05, end - time.monotonic())
                 if left <= 0:
                     break
                 time.sleep(left)
         except KeyboardInterrupt:
             pass
-        if not self.target.find_end() and not self.read_totals():
+        if not self.is_over():
             self.end()
         return self.read_totals()
+
+    def is_over(self):
+        """Return whether the recording has ended: with the process, by detach, or otherwise, such as by panopticon ctl. Then
+        the live mapping has gone from the capture, as it also goes when the process is about to end."""
+        has_gone = self.live and os.path.isdir(os.path.dirname(self.live)) and not os.path.exists(self.live)
+        if not has_gone:
+            self.was_live = time.monotonic()
+        return bool(self.target.find_end() or self.read_totals() or time.monotonic() > self.was_live + GRACE)
 
     def end(self):
         """End the recording: the one place that does so from outside."""

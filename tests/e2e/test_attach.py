@@ -334,6 +334,19 @@ class Recording(AttachCase):
         self.assertIn("0 lost", err)
         self.assertEqual(self.end(process)[0], 0)
 
+    def test_stopped_by_ctl(self):
+        process = self.begin(TARGETS["busy"])
+        command = subprocess.Popen([e2e.PYTHON, COMMAND, "attach", str(process.pid)], cwd=self.directory,
+                                   stderr=subprocess.PIPE, text=True, env=e2e.environment())
+        self.addCleanup(command.stderr.close)
+        command.stderr.readline()
+        self.assertEqual(self.command("ctl", "run.pnr", "stop"), (0, "", ""))
+        _, err = command.communicate(timeout=60)
+        self.assertEqual((command.returncode, err), (0, f"panopticon: process {process.pid} is not recorded any more: run.pnr\n"
+                                                        "panopticon view run.pnr\n"))
+        self.attach(process, "--for", "0.1s", capture="again.pnr")
+        self.assertEqual(self.end(process)[::2], (0, ""))
+
     def test_target_ends(self):
         process = self.begin(TARGETS["busy"])
         command = subprocess.Popen([e2e.PYTHON, COMMAND, "attach", str(process.pid)], cwd=self.directory,
