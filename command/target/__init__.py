@@ -50,7 +50,9 @@ class Target:
         """Wait for other processes that run code in it, and look whether that can be done now."""
         self.lock = os.open(f"/proc/{self.pid}", os.O_RDONLY | os.O_DIRECTORY)
         self.wait_for_lock()
-        self.check_state(self.read_status())
+        status = self.read_status()
+        self.check_state(status)
+        self.check_tracer(status)
         return self
 
     def wait_for_lock(self):
@@ -85,6 +87,9 @@ class Target:
             raise Refused(f"process {self.pid} has ended, and its parent has yet to take note of it (a zombie)")
         if state == "T":
             raise Refused(f"process {self.pid} is stopped: let it go on, kill -CONT {self.pid}")
+
+    def check_tracer(self, status):
+        """With the lock: it may else be the debugger of another command."""
         if status.get("TracerPid", "0") != "0":
             raise Refused(f"process {self.pid} is in the hands of a debugger, process {status['TracerPid']}: end that first")
 
