@@ -301,7 +301,7 @@ class Attachment:
         is_below = not self.shown_root and taken.startswith(os.path.join(os.getcwd(), ""))
         self.shown = os.path.relpath(taken) if is_below else self.shown_root + taken
         here = glob.escape(self.shown_root + taken)
-        self.live = next(glob.iglob(f"{here}/process-{self.target.inner_pid}-*/live"), None)
+        self.live = next(glob.iglob(f"{here}/process-{self.target.inner_pid}*/live"), None)
 
     def undo_begin(self):
         """End the recording that the process has begun, or is about to begin."""
