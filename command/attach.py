@@ -4,8 +4,8 @@ The process imports the recorder from a folder, begins to record by its interfac
 private folder (panopticon_rec/attachment.py). How code gets into the process: target/.
 """
 
+import glob
 import os
-import shutil
 import signal
 import sys
 import time
@@ -15,28 +15,43 @@ from panopticon_rec import options
 
 from . import SUBCOMMANDS, fail, target
 from .target import Refused, Target
+from .target.image import strip_root
+
+GRACE = 2               # seconds between the end of a recording and that of the process
 
 # The process runs this. It finds the recorder without a change of sys.path, which other threads use, and imports nothing
 # but what is part of the interpreter. An exception of a signal's handler ends up here, since the program's main thread
-# runs it: the command sends the signal again.
+# runs it. It is raised in the program, where that can be done (WRAPPER); else the command sends the signal again.
 ENTRY = """
 import sys
 
-def answer(folder, name, text):
+def answer(folder, text):
     posix = sys.modules["posix"]
     try:
-        number = posix.open(folder + "/" + name + ".new", posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL, 0o600)
-        posix.write(number, text.encode("utf-8", "surrogateescape"))
-        posix.close(number)
-        posix.rename(folder + "/" + name + ".new", folder + "/" + name)
-    except OSError:
-        pass
+        number = posix.open(folder + "/answer.new", posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL, 0o600)
+        try:
+            posix.write(number, text.encode("utf-8", "surrogateescape"))
+        finally:
+            posix.close(number)
+        posix.rename(folder + "/answer.new", folder + "/answer")
+    except (OSError, ValueError):                   # a full disk: this name needs no room
+        posix.rename(folder + "/begun", folder + "/answer")
+
+def is_from_handler(error):
+    signals = __import__("_signal")
+    handlers = [getattr(signals.getsignal(one), "__code__", None) for one in signals.valid_signals()]
+    at = error.__traceback__
+    while at and at.tb_frame.f_code not in handlers:
+        at = at.tb_next
+    return at is not None or isinstance(error, (KeyboardInterrupt, SystemExit))
 
 def describe(error):
     if isinstance(error, KeyboardInterrupt):
         return "signal 2"
     if isinstance(error, SystemExit):
         return "signal 15"
+    if is_from_handler(error):
+        return "interrupted"
     if isinstance(error, RecursionError):
         return "recursion"
     if isinstance(error, OSError) and error.filename and error.strerror:
@@ -61,13 +76,37 @@ def load(package, version):
 def enter(pid, folder, package, version, name, *arguments):
     if sys.modules["posix"].getpid() != pid:        # a child that was forked meanwhile
         return
-    answer(folder, "begun", "")
+    try:
+        sys.modules["posix"].rename(folder + "/wanted", folder + "/begun")
+    except FileNotFoundError:                       # it is not wanted any more
+        return
+    raised = None
     try:
         text = "done " + str(getattr(load(package, version), name)(*arguments))
     except BaseException as error:
         text = describe(error)
+        raised = error if is_from_handler(error) else None
     sys.path_importer_cache.pop(package, None)
-    answer(folder, "answer", text)
+    answer(folder, text)
+    return raised
+"""
+
+# What runs ENTRY, without a name of its own: from CPython 3.14 on it is in the program's module __main__, and what it
+# raises is printed. Before that it has a dict of its own, and what it raises is raised in the program.
+WRAPPER = """
+try:
+ __import__("builtins").exec(__import__("builtins").compile({entry!a}, {file!a}, "exec"), {{}})
+except BaseException:
+ pass
+"""
+RAISING_WRAPPER = """
+names = {{}}
+try:
+ __import__("builtins").exec(__import__("builtins").compile({entry!a}, {file!a}, "exec"), names)
+except BaseException:
+ pass
+if names.get("raised"):
+ raise names.pop("raised")
 """
 
 
@@ -161,16 +200,20 @@ class Attachment:
         try:
             self.target = Target(pid)
             self.package = self.find_library(library)
-            self.folder = self.target.make_folder(f"panopticon-{os.getpid()}-{os.urandom(6).hex()}")
+            self.folder = self.target.make_folder()
         except Refused as error:
             fail(error)
+        except (FileNotFoundError, ProcessLookupError):
+            fail(f"process {pid} has ended")
         self.shown = self.shown_root = ""
+        self.live = None        # path here of the process's live mapping in the capture, if it has one of its own
+        self.was_live = 0       # when the recording was last known to go on, of time.monotonic
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exception):
-        shutil.rmtree(self.target.root + self.folder, ignore_errors=True)
+        self.folder.remove()
 
     def find_library(self, library):
         """Return the folder of the recorder that fits the process, as that names it."""
@@ -192,8 +235,9 @@ class Attachment:
 
     def find_packages(self):
         """Return folders of packages that the process's interpreter has, by the place of its program and its library."""
+        program = strip_root(self.target.pid, os.readlink(f"/proc/{self.target.pid}/exe"))
         prefixes = [os.path.dirname(os.path.dirname(path)) for path in (
-            self.target.image.path, os.readlink(f"/proc/{self.target.pid}/exe"), *self.read_command())]
+            self.target.image.path, program, *self.read_command())]
         return [f"{prefix}/{lib}/python3{version}/{name}" for prefix in dict.fromkeys(prefixes)
                 for lib in ("lib", "lib64", "local/lib") for version in (f".{self.target.image.minor}", "")
                 for name in ("site-packages", "dist-packages") if os.path.isabs(prefix)]
@@ -217,10 +261,10 @@ class Attachment:
         """Have the process call a function of panopticon_rec.attachment. Returns its value as text. Ends with a line when it
         was not called or has raised."""
         file = os.path.join(self.package, "attachment.py")
-        entry = ENTRY + "enter(%s)\n" % ", ".join(map(ascii, (
-            self.target.inner_pid, self.folder, self.package, panopticon_rec.__version__, name, *arguments)))
-        code = (f'try:\n __import__("builtins").exec(__import__("builtins").compile({entry!a}, {file!a}, "exec"), {{}})\n'
-                "except BaseException:\n pass\n")
+        entry = ENTRY + "raised = enter(%s)\n" % ", ".join(map(ascii, (
+            self.target.inner_pid, self.folder.path, self.package, panopticon_rec.__version__, name, *arguments)))
+        raises = self.target.image.minor < 14
+        code = (RAISING_WRAPPER if raises else WRAPPER).format(entry=entry, file=file)
         end = time.monotonic() + target.debugger.PATIENCE
         while True:
             try:
@@ -230,12 +274,16 @@ class Attachment:
                 fail(error)
             if kind == "done":
                 return text
-            if kind == "signal":
+            if not kind:
+                fail(f"process {self.target.pid} cannot write its answer into {self.folder.path}: is the disk full? When "
+                     f"it is recorded, panopticon detach {self.target.pid} ends that")
+            if kind == "signal" and not raises:
                 os.kill(self.target.pid, int(text))
             if kind == "failed":
                 fail(f"process {self.target.pid}: {text}")
             if time.monotonic() > end:
-                fail(f"process {self.target.pid}: it is at its recursion limit: try again")
+                cause = "it is at its recursion limit" if kind == target.NOT_RUN else "signals interrupt it"
+                fail(f"process {self.target.pid}: {cause}: try again")
             time.sleep(0.05)
 
     def report_wait(self):
@@ -244,47 +292,62 @@ class Attachment:
 
     def begin(self, path, keywords):
         try:
-            taken = self.call("start", self.folder, path, keywords)
+            taken = self.call("start", self.folder.path, path, keywords)
         except KeyboardInterrupt:
-            if os.path.exists(f"{self.target.root}{self.folder}/begun"):
-                self.target.wait_for_answer(self.target.root + self.folder)
-                self.call("stop", self.folder)
+            self.folder.withdraw()
+            if self.folder.has_begun() and not self.target.find_end():
+                self.undo_begin()
             fail(f"process {self.target.pid} is not recorded")
         is_below = not self.shown_root and taken.startswith(os.path.join(os.getcwd(), ""))
         self.shown = os.path.relpath(taken) if is_below else self.shown_root + taken
+        here = glob.escape(self.shown_root + taken)
+        self.live = next(glob.iglob(f"{here}/process-{self.target.inner_pid}*/live"), None)
+
+    def undo_begin(self):
+        """End the recording that the process has begun, or is about to begin."""
+        try:
+            self.target.wait_for_answer(self.folder)
+        except Refused as error:
+            fail(error)
+        self.call("stop", self.folder.path)
 
     def wait(self, duration):
         """Wait until the recording ends, and end it after that many seconds or at Ctrl-C. Returns its totals: words; None
-        when the process has ended."""
+        when something else has ended it."""
         end = time.monotonic() + duration if duration is not None else None
         try:
-            while self.target.is_alive() and not self.read_totals():
+            while not self.is_over():
                 left = 0.05 if end is None else min(0.05, end - time.monotonic())
                 if left <= 0:
                     break
                 time.sleep(left)
         except KeyboardInterrupt:
             pass
-        if self.target.is_alive() and not self.read_totals():
+        if not self.is_over():
             self.end()
         return self.read_totals()
+
+    def is_over(self):
+        """Return whether the recording has ended: with the process, by detach, or otherwise, such as by panopticon ctl. Then
+        the live mapping has gone from the capture, as it also goes when the process is about to end."""
+        has_gone = self.live and os.path.isdir(os.path.dirname(self.live)) and not os.path.exists(self.live)
+        if not has_gone:
+            self.was_live = time.monotonic()
+        return bool(self.target.find_end() or self.read_totals() or time.monotonic() > self.was_live + GRACE)
 
     def end(self):
         """End the recording: the one place that does so from outside."""
         try:
-            self.call("stop", self.folder)
+            self.call("stop", self.folder.path)
         except SystemExit:
-            if self.target.is_alive():
+            if not self.target.find_end():
                 sys.stderr.write(f"panopticon: process {self.target.pid} is still being recorded: panopticon detach "
                                  f"{self.target.pid} ends it\n")
                 raise
 
     def read_totals(self):
-        try:
-            with open(f"{self.target.root}{self.folder}/stopped", encoding="ascii") as file:
-                return file.read().split()
-        except (FileNotFoundError, PermissionError, ProcessLookupError):
-            return None
+        text = self.folder.read("stopped")
+        return None if text is None else text.split()
 
     def report(self, totals):
         if totals:
@@ -292,5 +355,6 @@ class Attachment:
             sys.stderr.write(f"panopticon: {self.shown}: {n_events:,} events, {n_threads} thread{'s' * (n_threads != 1)}, "
                              f"{n_bytes:,} bytes, {n_lost} lost\n")
         else:
-            sys.stderr.write(f"panopticon: process {self.target.pid} has ended: {self.shown}\n")
+            end = self.target.find_end() or "is not recorded any more"
+            sys.stderr.write(f"panopticon: process {self.target.pid} {end}: {self.shown}\n")
         sys.stderr.write(f"panopticon view {self.shown}\n")

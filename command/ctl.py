@@ -249,6 +249,29 @@ def order(name):
     return lambda path, processes, words, given: report(path, ask_all(running(path, processes), name, *words), given)
 
 
+def stop(path, processes, words, given):
+    """End the recording. Of all processes: programs that these start later are not recorded either."""
+    running(path, processes)
+    if "process" not in given:
+        forbid_joining(path)
+        processes = find_processes(path, [])    # one may have joined meanwhile
+    return order("stop")(path, processes, words, given)
+
+
+def forbid_joining(path):
+    """Enter into the capture's file `order` that no process joins the recording any more, if it has such a file."""
+    try:
+        number = os.open(os.path.join(path, "order"), os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            os.write(number, b"\0stopped=1")
+        finally:
+            os.close(number)
+    except FileNotFoundError:
+        pass                            # no process can join it
+    except OSError as error:
+        sys.stderr.write(f"panopticon: {path}: programs that are started later are still recorded: {error.strerror}\n")
+
+
 def filter_order(name):
     def run(path, processes, words, given):
         try:
@@ -517,5 +540,5 @@ COMMANDS = {
     "limits": Command("", "keep as much as --last and --max-size allow", change_limits, ["last", "max-size"]),
     "snapshot": Command("", "save what was recorded up to now", save_snapshot, ["output"]),
     "snapshots": Command("", "list what was saved", list_snapshots),
-    "stop": Command("", "end the recording; the program goes on", order("stop")),
+    "stop": Command("", "end the recording; the program goes on", stop),
 }

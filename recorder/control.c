@@ -28,6 +28,7 @@
 #define ALERT_NS 10000000               /* how often the socket is, when somebody was there lately */
 #define ALERT_FOR_NS UINT64_C(3000000000)
 #define REOPEN_NS UINT64_C(10000000000) /* how often it is tried to make a new socket */
+#define RECEIVED_NS UINT64_C(10000000000)       /* how long a request may take */
 #define SENT_NS UINT64_C(1000000000)    /* how long an answer is kept for a client that does not read it */
 
 enum connection_state { FREE, RECEIVING, ANSWERING, SENDING };
@@ -165,7 +166,7 @@ static bool receive(struct connection *c)
         return false;
     ssize_t n = recv(c->fd, c->request + c->size, MAX_REQUEST - c->size, MSG_DONTWAIT);
     if (n < 0)
-        return errno == EAGAIN || errno == EINTR;
+        return (errno == EAGAIN || errno == EINTR) && rec_clock_monotonic_ns() - c->since < RECEIVED_NS;
     c->size += (size_t)n;
     if (rec_message_find_end(c->request, c->size))
         enter_connection_state(c, ANSWERING);

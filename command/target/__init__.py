@@ -11,15 +11,16 @@ import fcntl
 import os
 import pwd
 import select
-import stat
 import struct
+import sys
 import time
 
 from . import debugger, image, remote_debugging
+from .folder import FOLDERS, Folder
 
 OLDEST, NEWEST = 11, 15             # minor versions of CPython 3
-FOLDERS = "/tmp", "/var/tmp", "/dev/shm"
 HINT_AFTER = 2                      # seconds
+INTERRUPTED, NOT_RUN = "interrupted", "recursion"
 
 
 class Refused(Exception):
@@ -46,10 +47,26 @@ class Target:
         self.lock = None
 
     def __enter__(self):
-        """Wait for other processes that run code in it."""
+        """Wait for other processes that run code in it, and look whether that can be done now."""
         self.lock = os.open(f"/proc/{self.pid}", os.O_RDONLY | os.O_DIRECTORY)
-        fcntl.flock(self.lock, fcntl.LOCK_EX)
+        self.wait_for_lock()
+        status = self.read_status()
+        self.check_state(status)
+        self.check_tracer(status)
         return self
+
+    def wait_for_lock(self):
+        """Wait until no other command is entering it, and say so after two seconds."""
+        start, is_said = time.monotonic(), False
+        while not self.find_end():
+            try:
+                return fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.02)
+            if not is_said and time.monotonic() > start + HINT_AFTER:
+                sys.stderr.write(f"panopticon: another command is entering process {self.pid}: waiting for it\n")
+                is_said = True
+        raise self.make_refusal()
 
     def __exit__(self, *exception):
         os.close(self.lock)
@@ -70,6 +87,9 @@ class Target:
             raise Refused(f"process {self.pid} has ended, and its parent has yet to take note of it (a zombie)")
         if state == "T":
             raise Refused(f"process {self.pid} is stopped: let it go on, kill -CONT {self.pid}")
+
+    def check_tracer(self, status):
+        """With the lock: it may else be the debugger of another command."""
         if status.get("TracerPid", "0") != "0":
             raise Refused(f"process {self.pid} is in the hands of a debugger, process {status['TracerPid']}: end that first")
 
@@ -97,10 +117,10 @@ class Target:
 
     def find_image(self):
         try:
-            found = image.find(self.pid)
+            found = image.find(self.pid, self.memory)
             program = os.readlink(f"/proc/{self.pid}/exe")
         except FileNotFoundError as error:
-            path = (error.filename or "").removeprefix(self.root)
+            path = (error.filename or "").removeprefix(self.root).removesuffix(" (deleted)")
             raise Refused(f"process {self.pid} has ended" if path.startswith("/proc/") else
                           f"process {self.pid} runs {path}, which has been replaced since: start it again") from None
         except OSError:
@@ -123,86 +143,76 @@ class Target:
 
     # ---- running code ----
 
-    def is_alive(self):
-        return not select.select([self.handle], [], [], 0)[0]
+    def find_end(self):
+        """Return what has become of it: "has ended", "has become another program" (exec), or "" for neither."""
+        if select.select([self.handle], [], [], 0)[0]:
+            return "has ended"
+        try:
+            return "" if os.pread(self.memory, 1, self.image.base) else "has become another program"
+        except OSError:
+            return "has ended"
 
-    def make_folder(self, name):
-        """Make a folder for its user and this process alone where it has one for temporary files. Returns the path as it
-        is there."""
-        for parent in FOLDERS:
-            there = self.root + parent
-            try:
-                is_own = all(stat.S_ISDIR(os.lstat(self.root + parent[:end]).st_mode) for end in ends_of_parts(parent))
-                if is_own:              # and no symbolic link, which would lead somewhere here
-                    os.mkdir(f"{there}/{name}", 0o700)
-                    if os.geteuid() != self.user:
-                        os.chown(f"{there}/{name}", self.user, self.group)
-                    return f"{parent}/{name}"
-            except OSError:
-                continue
-        raise Refused(f"process {self.pid} has no folder for temporary files that can be written: {', '.join(FOLDERS)}")
+    def make_refusal(self, text=""):
+        """Return a Refused: the process has ended, or else this text."""
+        end = self.find_end()
+        return Refused(f"process {self.pid} {end}" if end else f"process {self.pid}{text or ' has ended'}")
+
+    def make_folder(self):
+        """Return a Folder in which it answers."""
+        try:
+            return Folder(self.root, self.user, self.group)
+        except OSError:
+            text = f" has no folder for temporary files that can be written: {', '.join(FOLDERS)}"
+            raise self.make_refusal(text) from None
 
     def run(self, code, name, folder, on_wait):
-        """Run code, which writes the file `answer` into the folder, and return the text of that. name: of the file from
-        which the code is said to be, as the process names it. folder: the path there. on_wait: called once when the main
-        thread does not run it within two seconds. Raises Refused when it was not run."""
-        here = self.root + folder
+        """Run code, which answers in a Folder, and return the text of the answer; INTERRUPTED when the handler of a
+        signal has raised an exception meanwhile, NOT_RUN at the recursion limit. name: of the file from which the code
+        is said to be, as the process names it. on_wait: called once when the main thread does not run it within two
+        seconds. Raises Refused when it was not run."""
         try:
-            if self.image.minor < 14:
-                debugger.Injection(self.pid, self.image, self.memory, code, os.fsencode(name)).run()
-            else:
-                self.request(code, folder, on_wait)
-            return self.wait_for_answer(here)
+            folder.ask()
+            if self.image.minor >= 14:
+                self.request(folder.leave_script(code), on_wait)
+            elif not debugger.Injection(self.pid, self.image, self.memory, code, os.fsencode(name)).run():
+                return INTERRUPTED
+            elif folder.read("answer") is None:     # and there will be none
+                return INTERRUPTED if folder.has_begun() else NOT_RUN
+            return self.wait_for_answer(folder)
         except (debugger.Failed, remote_debugging.Failed) as error:
-            raise Refused(f"process {self.pid}: {error}" if self.is_alive() else f"process {self.pid} has ended") from None
-        except (OSError, struct.error):
-            raise Refused(f"process {self.pid} has ended, or has become another program") from None
+            raise self.make_refusal(f": {error}") from None
+        except (OSError, struct.error) as error:
+            raise self.make_refusal(f": {error}") from None
 
-    def request(self, code, folder, on_wait):
-        """Have the main thread run the code, and wait until it has begun to."""
-        script = f"{folder}/script.py"
-        with open(self.root + script, "w", encoding="ascii") as file:
-            file.write(code)
-        os.chmod(self.root + script, 0o644)     # the folder is closed to others
+    def request(self, script, on_wait):
+        """Have the main thread run a script, and wait until it has begun to. script: its path there."""
         request = remote_debugging.Request(self.memory, self.image.find("_PyRuntime")[0], self.image.minor)
         request.make(os.fsencode(script))
         start = time.monotonic()
         try:
             while request.is_pending():
-                if not self.is_alive():
-                    raise Refused(f"process {self.pid} has ended")
+                if self.find_end():
+                    raise self.make_refusal()
                 time.sleep(0.005)
                 if on_wait and time.monotonic() > start + HINT_AFTER:
                     on_wait()
                     on_wait = None
         except BaseException:
-            if self.is_alive():
+            if not self.find_end():
                 request.withdraw()
             raise
 
     def wait_for_answer(self, folder):
-        """Return the text of the file `answer`. The code makes the file `begun` when it begins."""
+        """Return the text of the answer."""
         end = time.monotonic() + debugger.PATIENCE
-        while self.is_alive():
-            try:
-                with open(f"{folder}/answer", encoding="utf-8", errors="surrogateescape") as file:
-                    text = file.read()
-                for left in "answer", "begun", "script.py":
-                    if os.path.exists(f"{folder}/{left}"):
-                        os.unlink(f"{folder}/{left}")
-                return text
-            except FileNotFoundError:
-                pass
-            if time.monotonic() > end and not os.path.exists(f"{folder}/begun"):
+        while (text := folder.read("answer")) is None:
+            if self.find_end():
+                raise self.make_refusal()
+            if time.monotonic() > end and not folder.has_begun() and folder.withdraw():
                 raise Refused(f"process {self.pid} has run nothing: it is at its recursion limit, out of memory, or has an "
                               "audit hook that forbids it")
             time.sleep(0.005)
-        raise Refused(f"process {self.pid} has ended")
-
-
-def ends_of_parts(path):
-    """Return where each part of a path ends: of /var/tmp 4 and 8."""
-    return [at for at in range(1, len(path)) if path[at] == "/"] + [len(path)]
+        return text
 
 
 def name_user(uid):

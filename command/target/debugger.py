@@ -4,8 +4,9 @@ Where code may be called, in two steps:
 
 1. Py_AddPendingCall may be called by any thread, with or without the GIL, and takes one lock of the interpreter's. It is
    called in the main thread where that does not have the lock: it is stopped in the eval loop itself, in a system call,
-   or outside of the interpreter and of the C library. A main thread that is found elsewhere many times is in a long C
-   function, and does not take queued calls, for which it would need the lock. It queues PyErr_CheckSignals.
+   or outside of the interpreter and of the C library. From elsewhere it goes on by single instructions. One that comes to
+   no such place in STEPS of them is in a long C function: the lock is never held for that many. It queues
+   PyErr_CheckSignals.
 2. The main thread calls that at its next safe point, after a breakpoint has been set there. Who calls
    PyErr_CheckSignals expects that it runs Python code, since a signal's handler is such: the GIL is held, and no lock of
    malloc. There the code is run.
@@ -24,14 +25,19 @@ import time
 
 PATIENCE = 10           # seconds until a process that reaches no safe place is left
 ROUND = 1               # seconds for which one breakpoint is waited for
-LOOKS = 5               # at a main thread that is in the interpreter's C code
+STEPS = 1000            # instructions: more than any thread carries out between taking and giving back the lock
+STEP_S = 1              # seconds for which the end of one is waited for
+ROOM = 256 << 10        # bytes of a thread's stack: the code is compiled, and imports the recorder
 SYSTEM_CALLS = {62: b"\x0f\x05", 183: b"\x01\x00\x00\xd4"}     # by e_machine: x86-64, aarch64
 # What a stopped system call has returned when the kernel would go on with it (include/linux/errno.h), and EINTR.
 RESTARTS, INTERRUPTED = (-512, -513, -514, -516), -4
 FILE_INPUT = 257        # Py_file_input (Include/compile.h)
+# How a function is left at its first instruction with the result -1, as assignments: by e_machine.
+RETURNS = {62: ("$rax=-1", "$rip=*(long*)$rsp", "$rsp=$rsp+8"), 183: ("$x0=-1", "$pc=$x30")}
+OUR_ERRORS = "PyExc_RecursionError", "PyExc_MemoryError"
 FUNCTIONS = ("Py_AddPendingCall", "PyErr_CheckSignals", "PyErr_Occurred", "PyErr_Clear", "PyDict_New",
              "Py_CompileString", "PyEval_EvalCode", "Py_DecRef", "PyMem_RawMalloc", "PyMem_RawFree", "PyGILState_Check",
-             "_PyEval_EvalFrameDefault")
+             "PyErr_ExceptionMatches", "_PyEval_EvalFrameDefault")
 # The process's signals go to it. What gdb would load, look up or ask costs time, or is another user's to choose.
 SETTINGS = ("set pagination off", "set confirm off", "set debuginfod enabled off", "set auto-load off",
             "set auto-solib-add off", "set unwindonsignal on", "set non-stop off", "set detach-on-fork on",
@@ -108,6 +114,14 @@ class Gdb:
         types, values = ",".join(["long"] * len(arguments)) or "void", ",".join(f"{value}L" for value in arguments)
         return self.evaluate(f"((long(*)({types})){address})({values})", thread)
 
+    def step(self, until):
+        """Let the main thread carry out one instruction. Returns whether that was possible up to the time until."""
+        self.ask("-exec-step-instruction --thread 1")
+        stopped = self.wait("*stopped", until)
+        if stopped and "exited" in stopped:
+            raise Failed("it has ended")
+        return bool(stopped)
+
     def attach(self, pid):
         self.ask(f"-target-attach {pid}")
         if not self.wait("*stopped", time.monotonic() + PATIENCE):
@@ -120,7 +134,7 @@ class Injection:
 
     def __init__(self, pid, image, memory, code, name):
         self.pid, self.memory, self.code, self.name = pid, memory, code.encode("ascii") + b"\0", name + b"\0"
-        found = {name: image.find(name) for name in FUNCTIONS}
+        found = {name: image.find(name) for name in FUNCTIONS + OUR_ERRORS}
         if missing := [name for name, one in found.items() if not one]:
             raise Failed(f"its interpreter does not export {missing[0]}: it is a build that is not known")
         self.at = {name: address for name, (address, _) in found.items()}
@@ -128,11 +142,14 @@ class Injection:
         self.eval_loop = range(begin, begin + size)
         begin, size = found["Py_AddPendingCall"]
         self.adding = range(begin, begin + size)
-        self.system_call = SYSTEM_CALLS.get(struct.unpack_from("<H", image.data, 18)[0])
-        self.interpreter = image.path
+        machine, = struct.unpack_from("<H", image.data, 18)
+        self.system_call, self.leaves = SYSTEM_CALLS.get(machine), RETURNS.get(machine)
+        self.interpreter = image.mapped
+        self.maps = []          # of the process when it was stopped
 
     def run(self):
-        """Run the code. Raises Failed when there was no safe place for it."""
+        """Run the code. Returns whether it was run to its end: the handler of a signal may have raised an exception,
+        which the program gets. Raises Failed when there was no safe place for it."""
         end = time.monotonic() + PATIENCE
         ends_wait = False
         while time.monotonic() < end:
@@ -140,25 +157,37 @@ class Injection:
                 self.queue(gdb, end)
                 if ends_wait:
                     self.end_wait(gdb)
-                if self.reach(gdb, min(end, time.monotonic() + ROUND)):
-                    return
+                thread = self.reach(gdb, min(end, time.monotonic() + ROUND))
+                if thread:
+                    has_run = self.execute(gdb, thread)
+                    gdb.ask("-target-detach")
+                    return has_run
                 ends_wait = True
         self.leave()
 
     def queue(self, gdb, end):
         """Stop the process where its main thread may call Py_AddPendingCall, and have it do so."""
-        n_closed = 0
         while time.monotonic() < end:
             gdb.attach(self.pid)
-            address = gdb.evaluate("$pc")
-            is_long = n_closed >= LOOKS and address not in self.adding and not self.is_closed(address, "")
-            if (is_long or self.is_open(address)) and gdb.call(
+            if not os.pread(self.memory, 1, self.at["Py_AddPendingCall"]):
+                raise Failed("it has become another program")   # the memory is that of the former one, and gone
+            self.maps = read_maps(self.pid)
+            if self.step_to_open(gdb) and gdb.call(
                     self.at["Py_AddPendingCall"], self.at["PyErr_CheckSignals"], 0) & 0xffffffff == 0:
                 return
-            n_closed += 1
             gdb.ask("-target-detach")
             time.sleep(0.01)
         self.leave()
+
+    def step_to_open(self, gdb):
+        """Let the main thread go on by instructions to a place where it does not have the lock of the pending calls.
+        Returns whether it has come to one."""
+        for _ in range(STEPS):
+            if self.is_open(address := gdb.evaluate("$pc")):
+                return True
+            if not gdb.step(time.monotonic() + STEP_S):
+                raise Failed("its main thread waits in an unusual way: try again")
+        return address not in self.adding and not self.is_closed(address, "")
 
     @staticmethod
     def leave():
@@ -172,23 +201,20 @@ class Injection:
     def is_closed(self, address, interpreter):
         """Return whether an address belongs to the C library, the dynamic linker, what has no file, or the file named
         interpreter."""
-        with open(f"/proc/{self.pid}/maps", encoding="utf-8", errors="surrogateescape") as maps:
-            rows = [line.rstrip("\n").split(None, 5) for line in maps]
         names = re.compile(r"(libc|ld|libpthread)[-.]")
-        for addresses, _, _, _, _, *path in rows:
-            begin, end = (int(one, 16) for one in addresses.split("-"))
+        for begin, end, path in self.maps:
             if begin <= address < end:
-                return not path or path[0] == interpreter or path[0][0] == "[" or \
-                    bool(names.match(os.path.basename(path[0])))
+                return path in ("", interpreter) or path[0] == "[" or bool(names.match(os.path.basename(path)))
         return True
 
     def is_system_call(self, address):
-        """Return whether the instruction before this address is that of a system call."""
+        """Return whether the instruction before this address, or at it, is that of a system call."""
         instruction = self.system_call
         try:
-            return bool(instruction) and os.pread(self.memory, len(instruction), address - len(instruction)) == instruction
+            around = os.pread(self.memory, 2 * len(instruction), address - len(instruction)) if instruction else b""
         except OSError:
             return False
+        return bool(instruction) and instruction in (around[:len(instruction)], around[len(instruction):])
 
     def end_wait(self, gdb):
         """End the system call in which the main thread waits without the GIL, as a signal would (EINTR). CPython then
@@ -199,26 +225,32 @@ class Injection:
             gdb.ask("-gdb-set $orig_rax=-1")
 
     def reach(self, gdb, until):
-        """Let the process run to PyErr_CheckSignals, and run the code there. Returns whether that was possible."""
+        """Let the process run to PyErr_CheckSignals. Returns the thread that has come there, or None."""
         gdb.ask('-interpreter-exec console "catch exec"')
         gdb.ask(f"-break-insert *{self.at['PyErr_CheckSignals']}")
         while True:
             gdb.ask("-exec-continue --all")
             stopped = gdb.wait("*stopped", until)
             if not stopped:
-                return False
+                return None
             if 'reason="breakpoint-hit"' not in stopped:
                 raise Failed("it has ended, or has become another program")
             thread = int(re.search(r'thread-id="(\d+)"', stopped)[1])
-            if gdb.call(self.at["PyErr_Occurred"], thread=thread) == 0:
-                break
-        gdb.ask("-break-delete")
-        self.execute(gdb, thread)
-        gdb.ask("-target-detach")
-        return True
+            if self.has_room(gdb, thread) and gdb.call(self.at["PyErr_Occurred"], thread=thread) == 0:
+                gdb.ask("-break-delete")
+                return thread
+
+    def has_room(self, gdb, thread):
+        """Return whether the stack of a thread has room for the code. That of the first thread grows."""
+        top = gdb.evaluate("$sp", thread)
+        for begin, end, path in read_maps(self.pid):
+            if begin <= top < end:
+                return path == "[stack]" or top - begin >= ROOM
+        return False
 
     def execute(self, gdb, thread):
-        """Run the code. It gets a dict of its own, and its errors are cleared."""
+        """Run the code in a thread that begins PyErr_CheckSignals. It gets a dict of its own. Returns whether it was run
+        to its end."""
         def call(name, *arguments):
             return gdb.call(self.at[name], *arguments, thread=thread)
 
@@ -229,8 +261,25 @@ class Injection:
         names = call("PyDict_New")
         code = names and call("Py_CompileString", room, room + len(self.code), FILE_INPUT)
         result = code and call("PyEval_EvalCode", code, names, names)
-        if not result:
-            call("PyErr_Clear")
         for owned in filter(None, (result, code, names)):
             call("Py_DecRef", owned)
         call("PyMem_RawFree", room)
+        if result:
+            return True
+        is_ours = not code or not self.leaves or any(
+            call("PyErr_ExceptionMatches", gdb.evaluate(f"*(long*){self.at[name]}")) & 0xffffffff
+            for name in OUR_ERRORS)
+        if is_ours:
+            call("PyErr_Clear")
+            return True
+        for assignment in self.leaves:      # the handler of a signal has raised: PyErr_CheckSignals returns -1 for that
+            gdb.evaluate(assignment, thread)
+        return False
+
+
+def read_maps(pid):
+    """Return the mappings of a process: (begin, end, path of the file or "")."""
+    with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as maps:
+        rows = [line.rstrip("\n").split(None, 5) for line in maps]
+    return [(*(int(one, 16) for one in addresses.split("-")), path[0] if path else "")
+            for addresses, _, _, _, _, *path in rows]

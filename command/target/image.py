@@ -13,13 +13,15 @@ import struct
 # version, the ABI flags, the processor and the C library: .cpython-313-x86_64-linux-gnu.so
 SUFFIX = re.compile(rb"\.cpython-3(\d+)([a-z]*)(?:-[\w-]+)?\.so\0")
 
+HEAD = 1024         # bytes at the begin of a file that no two builds have in common: its headers
+
 
 class Image:
-    """path: the file, as the process names it. suffix: of its extension modules, text. minor: of CPython 3. flags: of its
+    """path: the file, as the process names it. mapped: the same as /proc/PID/maps does. suffix: of its extension modules, text. minor: of CPython 3. flags: of its
     ABI, such as "d" and "t"."""
 
-    def __init__(self, path, base, data):
-        self.path, self.base, self.data = path, base, data
+    def __init__(self, path, mapped, base, data):
+        self.path, self.mapped, self.base, self.data = path, mapped, base, data
         found = SUFFIX.search(data)
         self.suffix, self.minor, self.flags = "", 0, ""
         if found:
@@ -56,25 +58,32 @@ class Image:
         return next(self.base - (address - begin) for kind, _, begin, address in loads if kind == 1)    # PT_LOAD
 
 
-def find(pid):
-    """Return the Image of the interpreter of a process, or None. Raises PermissionError, and FileNotFoundError with the
-    path of a file that has been replaced since the process began."""
+def find(pid, memory):
+    """Return the Image of the interpreter of a process, or None. memory: file descriptor of its memory. Raises
+    PermissionError, and FileNotFoundError with the path of a file that has been replaced since the process began."""
     program = os.readlink(f"/proc/{pid}/exe")
     with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as maps:
         rows = [line.rstrip("\n").split(None, 5) for line in maps]
-    for addresses, _, offset, _, inode, *path in rows:
+    for addresses, _, offset, _, _, *path in rows:
         is_program = path == [program]
         if path and int(offset, 16) == 0 and (is_program or os.path.basename(path[0]).startswith("libpython3")):
-            image = open_image(pid, path[0], int(inode), int(addresses.partition("-")[0], 16), is_program)
+            image = open_image(pid, memory, path[0], int(addresses.partition("-")[0], 16), is_program)
             if image and image.suffix and image.find("Py_Version"):
                 return image
     return None
 
 
-def open_image(pid, path, inode, base, is_program):
+def open_image(pid, memory, mapped, base, is_program):
     """Return the Image of a mapped file, or None when it is none of a 64-bit processor."""
+    path = strip_root(pid, mapped)
     with open(f"/proc/{pid}/exe" if is_program else f"/proc/{pid}/root{path}", "rb") as file:
-        if os.fstat(file.fileno()).st_ino != inode:
-            raise FileNotFoundError(2, "replaced", path)
         data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-    return Image(path, base, data) if data[:6] == b"\x7fELF\x02\x01" else None
+    if data[:HEAD] != os.pread(memory, HEAD, base):     # an overlay may show other numbers of inodes
+        raise FileNotFoundError(2, "replaced", path)
+    return Image(path, mapped, base, data) if data[:6] == b"\x7fELF\x02\x01" else None
+
+
+def strip_root(pid, path):
+    """Return a path in /proc/PID as the process names it: the kernel adds what leads to its root directory (chroot)."""
+    root = os.readlink(f"/proc/{pid}/root").rstrip("/")
+    return path.removeprefix(root) if path.startswith(f"{root}/") else path

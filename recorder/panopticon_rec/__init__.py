@@ -363,12 +363,24 @@ def join_parent(entry):
         if not payload:
             return False
         if kind == "forkserver":
-            os.register_at_fork(after_in_child=lambda: _recorder.state() != "off" or join_capture(payload, "fork"))
+            os.register_at_fork(after_in_child=lambda: _recorder.state() != "off" or join_forked(entry))
             return True
         restore_end(payload)
+        if "stopped" in payload:
+            return False
     except OSError as error:
         return leave_message(parse_hook_entry(entry)[1], error)
     return join_capture(payload, "exec")
+
+
+def join_forked(entry):
+    """Record this process, which a fork server has forked."""
+    try:
+        payload = read_payload(entry)
+        if payload and "stopped" not in payload:
+            join_capture(payload, "fork")
+    except (OSError, ValueError, LookupError):
+        pass                            # the capture is damaged, or gone
 
 
 def join_capture(payload, start_method):

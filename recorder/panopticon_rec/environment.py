@@ -89,9 +89,10 @@ def expand(path):
 
 def program_name():
     """Return the name of what this interpreter runs: of a script without its folder and .py, or of a module; "python" for
-    -c and the prompt."""
-    word = sys.orig_argv[panopticon_rec.program_index()]
-    return "python" if sys.argv[0] in ("", "-c", "-") else os.path.basename(word).removesuffix(".py") or "python"
+    -c, the prompt and an interpreter inside another program, which may have no command line."""
+    if sys.argv[0] in ("", "-c", "-"):
+        return "python"
+    return os.path.basename(sys.orig_argv[panopticon_rec.program_index()]).removesuffix(".py") or "python"
 
 
 def format_time():

@@ -4,6 +4,7 @@ The output of each target is compared with that of a run that nothing touched. W
 the target itself counted while it was recorded.
 """
 
+import fcntl
 import os
 import re
 import shutil
@@ -291,6 +292,51 @@ class Recording(AttachCase):
         self.attach(process, "--for", "0.1s", "--c-calls")
         self.assertEqual(self.end(process), (0, "[]\n", ""))
 
+    @unittest.skipUnless(e2e.VERSION < (3, 14), "of gdb")
+    def test_handlers_that_raise(self):
+        """The program gets each exception that the handler of a signal raises while it is entered."""
+        process = self.begin("""
+            import signal
+            class Limit(Exception): pass
+            raised = caught = 0
+            may_raise = False
+            def handle(*_):
+                global raised, may_raise
+                if may_raise:
+                    may_raise = False
+                    raised += 1
+                    raise Limit
+            signal.signal(signal.SIGALRM, handle)
+            while not ends():
+                try:
+                    may_raise = True
+                    for _ in range(1000): pass
+                    may_raise = False
+                except Limit:
+                    caught += 1
+            print(raised > 0, raised - caught)
+        """)
+        over = threading.Event()
+
+        def disturb():
+            """Send some signals while gdb has the process."""
+            n = 0
+            while n < 40 and not over.is_set():
+                with open(f"/proc/{process.pid}/status") as status:
+                    is_traced = "TracerPid:\t0\n" not in status.read()
+                if is_traced:
+                    process.send_signal(signal.SIGALRM)
+                    n += 1
+                time.sleep(0.02)
+
+        thread = threading.Thread(target=disturb)
+        thread.start()
+        for _ in range(2):
+            self.attach(process, "--for", "0.1s")
+        over.set()
+        thread.join()
+        self.assertEqual(self.end(process), (0, "True 0\n", ""))
+
     def test_detach(self):
         process = self.begin(TARGETS["busy"])
         self.assertRefused(self.command("detach", process.pid), "no command attach is recording process")
@@ -304,6 +350,19 @@ class Recording(AttachCase):
         self.assertIn("0 lost", err)
         self.assertEqual(self.end(process)[0], 0)
 
+    def test_stopped_by_ctl(self):
+        process = self.begin(TARGETS["busy"])
+        command = subprocess.Popen([e2e.PYTHON, COMMAND, "attach", str(process.pid)], cwd=self.directory,
+                                   stderr=subprocess.PIPE, text=True, env=e2e.environment())
+        self.addCleanup(command.stderr.close)
+        command.stderr.readline()
+        self.assertEqual(self.command("ctl", "run.pnr", "stop"), (0, "", ""))
+        _, err = command.communicate(timeout=60)
+        self.assertEqual((command.returncode, err), (0, f"panopticon: process {process.pid} is not recorded any more: run.pnr\n"
+                                                        "panopticon view run.pnr\n"))
+        self.attach(process, "--for", "0.1s", capture="again.pnr")
+        self.assertEqual(self.end(process)[::2], (0, ""))
+
     def test_target_ends(self):
         process = self.begin(TARGETS["busy"])
         command = subprocess.Popen([e2e.PYTHON, COMMAND, "attach", str(process.pid)], cwd=self.directory,
@@ -315,6 +374,40 @@ class Recording(AttachCase):
         self.assertEqual((command.returncode, err),
                          (0, f"panopticon: process {process.pid} has ended: run.pnr\npanopticon view run.pnr\n"))
         self.assertTrue(self.trace().named("__main__.leaf"))
+
+    def test_becomes_another_program(self):
+        """The command ends, and what was recorded until then is kept."""
+        process = self.begin("""
+            def leaf(): pass
+            while not os.path.exists("go"):
+                leaf()
+            os.execv("/bin/sleep", ["sleep", "100"])
+        """)
+        command = subprocess.Popen([e2e.PYTHON, COMMAND, "attach", str(process.pid)], cwd=self.directory,
+                                   stderr=subprocess.PIPE, text=True, env=e2e.environment())
+        self.addCleanup(command.stderr.close)
+        command.stderr.readline()
+        open(self.path("go"), "w").close()
+        _, err = command.communicate(timeout=60)
+        self.assertEqual((command.returncode, err), (0, f"panopticon: process {process.pid} has become another program: "
+                                                        "run.pnr\npanopticon view run.pnr\n"))
+        self.assertTrue(self.trace().named("__main__.leaf"))
+
+    def test_nothing_is_left(self):
+        """The folder for the answers is removed, also when the process has ended before."""
+        process = self.begin(TARGETS["busy"])
+        command = subprocess.Popen([e2e.PYTHON, COMMAND, "attach", str(process.pid)], cwd=self.directory,
+                                   stderr=subprocess.PIPE, text=True, env=e2e.environment())
+        self.addCleanup(command.stderr.close)
+        command.stderr.readline()
+
+        def folders():
+            return [name for name in os.listdir("/tmp") if name.startswith(f"panopticon-{command.pid}-")]
+
+        self.assertEqual(len(folders()), 1)
+        process.kill()
+        command.communicate(timeout=60)
+        self.assertEqual((command.returncode, folders()), (0, []))
 
     def test_two_at_once(self):
         process = self.begin(TARGETS["busy"])
@@ -353,6 +446,115 @@ class Recording(AttachCase):
         self.attach(process, "--for", "1s")
         self.assertEqual(self.end(process), (0, "", ""))
         self.assertTrue(self.trace().named("__main__.child"))
+
+
+class OtherRoot(AttachCase):
+    """A target with another root directory, mount namespace and PID namespace, as in a container."""
+
+    CONTAINER = """
+        set -e
+        prefix=$1 build=$2 python=$3
+        mount -t tmpfs none root
+        cd root
+        for folder in /usr /bin /lib /lib64 "$prefix"; do
+            if [ -d "$folder" ]; then mkdir -p "./$folder"; mount --rbind "$folder" "./$folder"; fi
+        done
+        mkdir -m 1777 tmp
+        mkdir -p proc opt/panopticon_rec
+        mount -t proc none proc
+        mount --rbind "$build/panopticon_rec" opt/panopticon_rec
+        cp ../app.py .
+        exec chroot . "$python" app.py /tmp/end
+    """
+
+    @unittest.skipUnless(os.geteuid() == 0 and shutil.which("unshare"), "only root makes namespaces")
+    def setUp(self):
+        super().setUp()
+        os.mkdir(self.path("root"))
+        if subprocess.run(["unshare", "-m", "-p", "-f", "mount", "-t", "tmpfs", "none", self.path("root")],
+                          stderr=subprocess.DEVNULL).returncode:
+            self.skipTest("this process may not make namespaces")
+        self.write("app.py", dedent(COMMON, "print(os.getpid(), flush=True)\n", TARGETS["busy"]))
+        prefix = e2e.run([e2e.PYTHON, "-c", "import sys; print(sys.base_prefix)"]).out.strip()
+        self.shell = subprocess.Popen(
+            ["unshare", "-m", "-p", "-f", "sh", "-c", dedent(self.CONTAINER), "sh", prefix, os.path.realpath(e2e.BUILD),
+             os.path.realpath(e2e.PYTHON)], cwd=self.directory, stdout=subprocess.PIPE, text=True, env=plain_environment())
+        self.addCleanup(self.shell.stdout.close)
+        self.addCleanup(self.shell.wait)
+        self.addCleanup(self.shell.kill)
+        self.assertEqual([self.shell.stdout.readline(), self.shell.stdout.readline()], ["ready\n", "1\n"])
+        with open(f"/proc/{self.shell.pid}/task/{self.shell.pid}/children") as file:
+            self.pid = int(file.read())
+        self.addCleanup(os.kill, self.pid, signal.SIGKILL)
+
+    def test_attach(self):
+        finished = self.command("attach", self.pid, "--for", "0.2s")
+        self.assertRefused(finished, "as it has another root directory: install panopticon-rec there")
+        finished = self.command("attach", self.pid, "--for", "0.2s", "--library", "/opt", "-o", "/tmp/run.pnr")
+        self.assertEqual(finished.status, 0, finished.err)
+        capture = f"/proc/{self.pid}/root/tmp/run.pnr"
+        self.assertIn(f"panopticon view {capture}\n", finished.err)
+        shutil.copytree(capture, self.path("copy.pnr"))
+        self.assertTrue(self.trace("copy.pnr").named("__main__.leaf"))
+
+
+class AnswerFolder(e2e.EndToEnd):
+    """The folder in which a target answers, which may be another user's: command/target/folder.py."""
+
+    def run_script(self, text):
+        os.makedirs(self.path("root/tmp"), exist_ok=True)
+        begin = """
+            import os
+            from panopticon_rec.command.target.folder import Folder
+            folder = Folder("root", os.geteuid(), os.getegid())
+            here = "root" + folder.path
+        """
+        self.assertEqual(e2e.run([e2e.PYTHON, "-c", dedent(begin, text)], cwd=self.directory), (0, "", ""))
+
+    def test_links_are_not_followed(self):
+        self.write("precious", "as it was")
+        self.run_script("""
+            for name in "script.py", "wanted", "answer", "stopped":
+                os.symlink(os.path.abspath("precious"), f"{here}/{name}")
+            assert folder.read("stopped") is None
+            folder.ask()
+            assert folder.leave_script("text") == folder.path + "/script.py"
+            assert not os.path.islink(f"{here}/script.py") and not os.path.islink(f"{here}/wanted")
+            assert folder.read("answer") is None
+            os.mkfifo(f"{here}/answer")
+            assert folder.read("answer") == ""
+            folder.remove()
+            assert not os.path.exists(here)
+        """)
+        with open(self.path("precious")) as file:
+            self.assertEqual(file.read(), "as it was")
+
+    def test_no_link_on_the_way(self):
+        os.makedirs(self.path("root/var"))
+        os.makedirs(self.path("root/dev/shm"))
+        os.makedirs(self.path("elsewhere/tmp"))
+        os.symlink(self.path("elsewhere/tmp"), self.path("root/var/tmp"))
+        os.symlink(self.path("elsewhere/tmp"), self.path("root/tmp"))
+        self.run_script("""
+            assert folder.path.startswith("/dev/shm/"), folder.path
+            folder.remove()
+        """)
+        self.assertEqual(os.listdir(self.path("elsewhere/tmp")), [])
+
+    def test_begin_and_withdraw(self):
+        """Either the process begins or the command takes its request back: one renames the file, the other removes it."""
+        self.run_script("""
+            folder.ask()
+            assert not folder.has_begun() and folder.withdraw() and not folder.withdraw() and not folder.has_begun()
+            folder.ask()
+            os.rename(f"{here}/wanted", f"{here}/begun")
+            assert folder.has_begun() and not folder.withdraw()
+            open(f"{here}/answer", "w").write("done")
+            assert folder.read("answer") == "done"
+            folder.ask()
+            assert folder.read("answer") is None and not folder.has_begun()
+            folder.remove()
+        """)
 
 
 class Refusals(AttachCase):
@@ -401,6 +603,22 @@ class Refusals(AttachCase):
         if "Permission denied" in finished.err:
             self.skipTest("another user cannot read the build")
         self.assertRefused(finished, "belongs to the user root: run this as that user, or with sudo")
+
+    def test_another_enters(self):
+        """A second command waits until the first one has entered, and says so."""
+        process = self.begin(TARGETS["busy"])
+        lock = os.open(f"/proc/{process.pid}", os.O_RDONLY)
+        self.addCleanup(os.close, lock)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        command = subprocess.Popen([e2e.PYTHON, COMMAND, "attach", str(process.pid), "--for", "0.1s", "-q"],
+                                   cwd=self.directory, stderr=subprocess.PIPE, text=True, env=e2e.environment())
+        self.addCleanup(command.stderr.close)
+        self.assertEqual(command.stderr.readline(),
+                         f"panopticon: another command is entering process {process.pid}: waiting for it\n")
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        self.assertEqual(command.communicate(timeout=60)[1], "")
+        self.assertEqual(command.returncode, 0)
+        self.assertEqual(self.end(process)[::2], (0, ""))
 
     def test_traced(self):
         if not GDB:

@@ -230,6 +230,28 @@ class Commands(Controlled):
         self.assertRegex(self.finish(process), r"^panopticon: run.pnr: \d+ events, 1 thread, .* 0 lost; .*\n$")
         self.assertEqual(self.trace().count()["__main__.twig"], 3)
 
+    def test_programs_after_a_stop(self):
+        """A program that is started after a stop of the whole capture is not recorded. After a stop of one process it is."""
+        for words, n in ([], 2), (["--process"], 3):
+            process = self.start("""
+                import subprocess, sys
+                def start():
+                    subprocess.run([sys.executable, "-c", "def child(): pass\\nchild()"], check=True)
+                start()
+                for line in iter(sys.stdin.readline, "9\\n"):
+                    print("done", flush=True)
+                start()
+                print("end")
+            """, "-q")
+            self.wait_for(lambda: len(e2e.process_directories(self.path("run.pnr"))) == 2, process)
+            self.order(process, "stop", *words, *[str(process.pid)] * len(words))
+            process.stdin.write("9\n")
+            process.stdin.flush()
+            self.assertEqual(self.finish(process), "")
+            self.assertEqual(len(e2e.process_directories(self.path("run.pnr"))), n)
+            self.assertEqual(self.trace().count()["__main__.child"], n - 1)
+            shutil.rmtree(self.path("run.pnr"))
+
     def test_a_program_does_not_notice_a_stop(self):
         process = self.start_script()
         self.order(process, "stop")
