@@ -9,6 +9,7 @@ _panopticon_rec() {
         '*-q[no summary at the end]' \
         '*--quiet[no summary at the end]' \
         '*--c-calls[record calls of C functions, too]' \
+        '*--gc[record garbage collections]' \
         '*--engine=[where events come from]:frame monitoring:(frame monitoring)' \
         '*--mine[only code below the current directory]' \
         '*--include=[record functions that match]:GLOB:_files' \
@@ -72,6 +73,7 @@ _panopticon_record() {
         '*-q[no summary at the end]' \
         '*--quiet[no summary at the end]' \
         '*--c-calls[record calls of C functions, too]' \
+        '*--gc[record garbage collections]' \
         '*--engine=[where events come from]:frame monitoring:(frame monitoring)' \
         '*--mine[only code below the current directory]' \
         '*--include=[record functions that match]:GLOB:_files' \
@@ -104,6 +106,7 @@ _panopticon_attach() {
         '*-q[no summary at the end]' \
         '*--quiet[no summary at the end]' \
         '*--c-calls[record calls of C functions, too]' \
+        '*--gc[record garbage collections]' \
         '*--engine=[where events come from]:frame monitoring:(frame monitoring)' \
         '*--mine[only code below the current directory]' \
         '*--include=[record functions that match]:GLOB:_files' \

@@ -10,6 +10,7 @@
 
 #include "c_calls.h"
 #include "captures.h"
+#include "collector.h"
 #include "commands.h"
 #include "engine.h"
 #include "event_cost.h"
@@ -164,6 +165,15 @@ static void look_soon(void)
     Py_AddPendingCall(call_look, NULL);
 }
 
+/* Turns the records of collections on or off, as the captures want it. Returns 0, or -1 with an exception set. */
+static int set_collections(void)
+{
+    if (rec_captures_want_collections())
+        return rec_collector_begin();
+    rec_collector_end();
+    return 0;
+}
+
 /* Turns the records of C calls on or off, as the captures want it. Once on with the monitoring engine they stay so, as
  * both have their events by the same tool numbers. Returns 0, or -1 with an exception set. */
 static int set_c_calls(void)
@@ -178,6 +188,12 @@ static int set_c_calls(void)
     if (rec_state_is(REC_PAUSED))
         rec_c_calls_leave(REC_LEAVE_PAUSE);
     return 0;
+}
+
+/* What captures may want beyond the engine's events. Returns 0, or -1 with an exception set. */
+static int set_sources(void)
+{
+    return set_c_calls() == 0 ? set_collections() : -1;
 }
 
 /* ---- actions: what follows from an event (states.def) ---- */
@@ -210,6 +226,10 @@ static void end_sources_by(enum rec_leave why)
     if (recording.engine)
         recording.engine->leave(why);
     rec_c_calls_leave(why);
+    if (why == REC_LEAVE_GONE)
+        rec_collector_forget();
+    else
+        rec_collector_end();
     rec_threads_forget_current();
 }
 
@@ -376,6 +396,7 @@ static bool join_capture(void)
         rec_c_calls_enter(REC_ENTER_CHILD);
         set_c_calls();
     }
+    set_collections();
     start_control();
     return true;
 }
@@ -443,9 +464,9 @@ static int start_nested(const char *path, PyObject *dict, PyObject *on_path, cha
     if (!region)
         return 0;
     strcpy(taken, region->path);
-    if (set_c_calls() != 0 || report_path(on_path, taken) != 0) {
+    if (set_sources() != 0 || report_path(on_path, taken) != 0) {
         rec_captures_discard_region(region);
-        set_c_calls();
+        set_sources();
         return 0;
     }
     rec_occasions_attend(&region->options);
@@ -506,7 +527,7 @@ static bool start_engine(PyObject *on_path)
     }
     return recording.engine->enter(REC_ENTER_START) == 0 &&
            (!rec_captures.written.options.max_overhead_ppm || rec_event_cost_measure() == 0) &&
-           (!has_c_calls || rec_c_calls_enter(REC_ENTER_START) == 0) && !rec_session_is_closed();
+           (!has_c_calls || rec_c_calls_enter(REC_ENTER_START) == 0) && set_collections() == 0 && !rec_session_is_closed();
 }
 
 /* Removes what was begun. An exception is set, or a write has failed. */
@@ -655,7 +676,7 @@ static void stop_region(struct rec_capture *region, struct rec_totals *totals)
     rec_captures_save_region(region, totals);
     if (lifted_pause && rec_captures_count_lifting() == 0)
         rec_state_take(REC_EVENT_REGION_END);
-    set_c_calls();
+    set_sources();
 }
 
 /* The capture that is written ends, and others go on. Returns false when they cannot. */
@@ -666,7 +687,7 @@ static bool move_to_region(struct rec_totals *totals)
         return false;
     recording.joins = false;
     start_control();
-    set_c_calls();
+    set_sources();
     if (is_waiting && !rec_captures.newest)
         rec_state_take(REC_EVENT_PAUSE);
     return true;

@@ -140,9 +140,7 @@ static void add_named_value(PyObject *name, PyObject *object)
  * nothing is recorded. */
 static struct rec_thread *begin_remark(PyThreadState *ts)
 {
-    if (!rec_state_is(REC_RECORDING | REC_PENDING) || !rec_threads.resync || ts->interp != rec_threads.interp)
-        return NULL;
-    struct rec_thread *thread = rec_threads.resync(ts);
+    struct rec_thread *thread = rec_threads_bring_to_present(ts);
     if (!thread || !rec_state_is(REC_RECORDING) || !remarks.labels)
         return NULL;
     if (unlikely(remarks.session != rec_functions.session)) {

@@ -130,6 +130,15 @@ static inline bool rec_threads_is_out_of_date(const struct rec_thread *thread, u
     return thread->epoch != rec_state.epoch;
 }
 
+/* Brings the running thread's records to the present, outside of an event. Begins the recording of a forked child.
+ * Returns NULL when nothing is recorded; a failure may be noticed meanwhile, so the caller asks for the state again. */
+static inline struct rec_thread *rec_threads_bring_to_present(PyThreadState *ts)
+{
+    if (!rec_state_is(REC_RECORDING | REC_PENDING) || !rec_threads.resync || ts->interp != rec_threads.interp)
+        return NULL;
+    return rec_threads.resync(ts);
+}
+
 /* Prepares the threads' buffers for another engine, which continues with them. */
 void rec_threads_change_engine(void);
 
