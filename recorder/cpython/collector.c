@@ -75,6 +75,16 @@ static void record_collection_end(PyObject *info)
 
 /* ---- the callback ---- */
 
+/* Reports the exception of one of the program's callables in the words of this version of CPython. */
+static void report_unraisable(PyObject *callable)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    PyErr_FormatUnraisable("Exception ignored while calling GC callback %R", callable);
+#else
+    PyErr_WriteUnraisable(callable);
+#endif
+}
+
 /* Calls what is in gc.callbacks, as the interpreter does. */
 static void call_programs_callbacks(PyObject *const *args)
 {
@@ -83,7 +93,7 @@ static void call_programs_callbacks(PyObject *const *args)
         PyObject *callable = Py_NewRef(PyList_GET_ITEM(collector.programs, i));
         PyObject *result = PyObject_Vectorcall(callable, args, 2, NULL);
         if (!result)
-            PyErr_WriteUnraisable(callable);
+            report_unraisable(callable);
         Py_XDECREF(result);
         Py_DECREF(callable);
     }
