@@ -9,6 +9,7 @@ _panopticon_rec() {
         '*-q[no summary at the end]' \
         '*--quiet[no summary at the end]' \
         '*--c-calls[record calls of C functions, too]' \
+        '*--exceptions[record raised and handled exceptions]' \
         '*--gc[record garbage collections]' \
         '*--engine=[where events come from]:frame monitoring:(frame monitoring)' \
         '*--mine[only code below the current directory]' \
@@ -73,6 +74,7 @@ _panopticon_record() {
         '*-q[no summary at the end]' \
         '*--quiet[no summary at the end]' \
         '*--c-calls[record calls of C functions, too]' \
+        '*--exceptions[record raised and handled exceptions]' \
         '*--gc[record garbage collections]' \
         '*--engine=[where events come from]:frame monitoring:(frame monitoring)' \
         '*--mine[only code below the current directory]' \
@@ -106,6 +108,7 @@ _panopticon_attach() {
         '*-q[no summary at the end]' \
         '*--quiet[no summary at the end]' \
         '*--c-calls[record calls of C functions, too]' \
+        '*--exceptions[record raised and handled exceptions]' \
         '*--gc[record garbage collections]' \
         '*--engine=[where events come from]:frame monitoring:(frame monitoring)' \
         '*--mine[only code below the current directory]' \

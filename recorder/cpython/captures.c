@@ -97,6 +97,14 @@ bool rec_captures_want_c_calls(void)
     return is_wanted;
 }
 
+bool rec_captures_want_exceptions(void)
+{
+    bool is_wanted = rec_captures.written.options.exceptions;
+    for (struct rec_capture *region = rec_captures.newest; region; region = region->older)
+        is_wanted |= region->options.exceptions;
+    return is_wanted;
+}
+
 bool rec_captures_want_collections(void)
 {
     bool is_wanted = rec_captures.written.options.collections;

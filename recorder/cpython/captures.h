@@ -73,6 +73,7 @@ int rec_captures_count_lifting(void);
 /* True when a capture wants calls of C functions. */
 bool rec_captures_want_c_calls(void);
 bool rec_captures_want_collections(void);
+bool rec_captures_want_exceptions(void);
 
 /* Forgets the regions in a forked child, as they are the parent's. */
 void rec_captures_forked(void);

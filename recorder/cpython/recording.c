@@ -14,6 +14,7 @@
 #include "commands.h"
 #include "engine.h"
 #include "event_cost.h"
+#include "exceptions.h"
 #include "muting.h"
 #include "occasions.h"
 #include "properties.h"
@@ -159,7 +160,7 @@ static void look_soon(void)
     static uint64_t looked_ns;
     uint64_t now = rec_clock_monotonic_ns();
     if (now - looked_ns < LOOK_NS || !rec_state_is(REC_RECORDING) || cpython_is_finalizing() ||
-        !(recording.engine->needs_look() || rec_c_calls_are_on()))
+        !(recording.engine->needs_look() || rec_c_calls_are_on() || rec_exceptions_are_on()))
         return;
     looked_ns = now;
     Py_AddPendingCall(call_look, NULL);
@@ -179,7 +180,8 @@ static int set_collections(void)
 static int set_c_calls(void)
 {
     bool is_wanted = rec_captures_want_c_calls();
-    if (is_wanted == rec_c_calls_are_on() || (!is_wanted && recording.engine != rec_engine_frame))
+    bool shares_tool = recording.engine != rec_engine_frame || rec_exceptions_are_on();
+    if (is_wanted == rec_c_calls_are_on() || (!is_wanted && shares_tool))
         return 0;
     if (!is_wanted)
         rec_c_calls_leave(REC_LEAVE_OFF);
@@ -190,10 +192,23 @@ static int set_c_calls(void)
     return 0;
 }
 
+/* Turns the records of exceptions on, if a capture wants it. They stay so until the recording ends. Returns 0, or -1 with
+ * an exception set. */
+static int set_exceptions(void)
+{
+    if (!rec_captures_want_exceptions() || rec_exceptions_are_on())
+        return 0;
+    if (rec_exceptions_enter(REC_ENTER_START) != 0)
+        return -1;
+    if (rec_state_is(REC_PAUSED))
+        rec_exceptions_leave(REC_LEAVE_PAUSE);
+    return 0;
+}
+
 /* What captures may want beyond the engine's events. Returns 0, or -1 with an exception set. */
 static int set_sources(void)
 {
-    return set_c_calls() == 0 ? set_collections() : -1;
+    return set_c_calls() == 0 && set_exceptions() == 0 ? set_collections() : -1;
 }
 
 /* ---- actions: what follows from an event (states.def) ---- */
@@ -206,6 +221,7 @@ static void enter_sources(enum rec_state before)
     else if (!change_engine())
         return;
     rec_c_calls_enter(REC_ENTER_RESUME);
+    rec_exceptions_enter(REC_ENTER_RESUME);
     rec_muting_resume();
 }
 
@@ -214,6 +230,7 @@ static void leave_sources(enum rec_state before)
     rec_muting_pause();
     if (before & REC_RECORDING)         /* no event will do it, and the drain must hear signals */
         rec_worker_unpark_now();
+    rec_exceptions_leave(REC_LEAVE_PAUSE);
     rec_c_calls_leave(REC_LEAVE_PAUSE);
     recording.engine->leave(REC_LEAVE_PAUSE);
     rec_buffer_flush_all();
@@ -226,6 +243,7 @@ static void end_sources_by(enum rec_leave why)
     if (recording.engine)
         recording.engine->leave(why);
     rec_c_calls_leave(why);
+    rec_exceptions_leave(why);
     if (why == REC_LEAVE_GONE)
         rec_collector_forget();
     else
@@ -258,6 +276,7 @@ static void look_at_tools(enum rec_state before)
     (void)before;
     recording.engine->look();
     rec_c_calls_look();
+    rec_exceptions_look();
 }
 
 static void abandon_process(enum rec_state before)
@@ -396,6 +415,7 @@ static bool join_capture(void)
         rec_c_calls_enter(REC_ENTER_CHILD);
         set_c_calls();
     }
+    rec_exceptions_enter(REC_ENTER_CHILD);
     set_collections();
     start_control();
     return true;
@@ -525,9 +545,10 @@ static bool start_engine(PyObject *on_path)
         PyErr_NoMemory();
         return false;
     }
-    return recording.engine->enter(REC_ENTER_START) == 0 &&
+    return set_collections() == 0 &&    /* first: it may import a module */
+           recording.engine->enter(REC_ENTER_START) == 0 &&
            (!rec_captures.written.options.max_overhead_ppm || rec_event_cost_measure() == 0) &&
-           (!has_c_calls || rec_c_calls_enter(REC_ENTER_START) == 0) && set_collections() == 0 && !rec_session_is_closed();
+           (!has_c_calls || rec_c_calls_enter(REC_ENTER_START) == 0) && set_exceptions() == 0 && !rec_session_is_closed();
 }
 
 /* Removes what was begun. An exception is set, or a write has failed. */

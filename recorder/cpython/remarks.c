@@ -201,6 +201,23 @@ bool rec_remarks_add_instant(PyObject *name, PyObject *const *values, PyObject *
     return may_record() && make_remark(PNR_INSTANT, name, values, keys, n);
 }
 
+bool rec_remarks_retract(PyObject *name)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    struct rec_thread *thread = may_record() ? begin_remark(PyThreadState_Get()) : NULL;
+    struct rec_buffer *buffer = thread ? &thread->buffer : NULL;
+    uint32_t label = thread ? find_label(name) : 0;
+    bool is_last = label && buffer->chunk >= 0 && buffer->next != buffer->first &&
+                   rec_buffer_is_record(buffer->next[-1], PNR_INSTANT, 0, label);
+    if (is_last) {
+        rec_sparse_break();
+        rec_buffer_retract(buffer);
+    }
+    PyErr_Restore(type, value, traceback);
+    return is_last;
+}
+
 static PyObject *remark(const char *function, enum pnr_kind kind, PyObject *const *args, Py_ssize_t n, PyObject *keys)
 {
     if (unlikely(n != 1))

@@ -199,7 +199,7 @@ class Recording(unittest.TestCase):
 
     def test_defaults(self):
         found = OPTIONS.for_recorder(OPTIONS.parse({}))
-        known = {"c_calls": False, "gc": False, "engine": None, "filters": [], "min_duration": 0, "start_paused": False,
+        known = {"c_calls": False, "exceptions": False, "gc": False, "engine": None, "filters": [], "min_duration": 0, "start_paused": False,
                  "max_size": 0, "last": 0, "on_overflow": 0, "follow": 2, "snapshot_on": [], "toggle_on": None}
         self.assertEqual({name: found[name] for name in known}, known)
 
