@@ -1,11 +1,12 @@
-/* The interpreter calls what is in a list, of which gc.callbacks is another reference (Modules/gcmodule.c or Python/gc.c,
- * invoke_gc_callback). A program may clear that list, print it, or rely on its length. So the recorder puts a list of its
- * own into the interpreter's field for it:
+/* The interpreter calls what is in a list, of which gc.callbacks is another reference (Modules/gcmodule.c or
+ * Python/gc.c, invoke_gc_callback). A program may clear that list, print it, or rely on its length. So the recorder
+ * puts a list of its own into the interpreter's field for it:
  *
  *     interpreter -> hidden list -> callback -> the callables in gc.callbacks
  *
  * The callback calls the program's callables as the interpreter would. Neither of the two objects is known to the
- * collector, so that gc.get_objects() does not show them. Where the field is not known, the callback is in gc.callbacks. */
+ * collector, so that gc.get_objects() does not show them. Where the field is not known, the callback is in
+ * gc.callbacks. */
 #include "threads.h"
 
 #include <string.h>
@@ -178,7 +179,7 @@ int rec_collector_begin(void)
         if (!callbacks)
             return -1;
         if (field && *field == callbacks) {
-            collector.programs = callbacks;             /* of the two references, the interpreter's stays in the list's care */
+            collector.programs = *field;                /* with the interpreter's reference */
             Py_DECREF(callbacks);
             *field = Py_NewRef(collector.hidden);
         } else if (PyList_Append(callbacks, collector.callback) == 0) {
@@ -210,19 +211,14 @@ void rec_collector_end(void)
     collector.is_on = false;
     PyErr_Fetch(&type, &value, &traceback);
     PyObject **field = cpython_gc_callbacks(PyInterpreterState_Main());
-    if (collector.visible)
+    if (collector.visible) {
         leave_visible_list();
-    else if (field && *field == collector.hidden && !collector.is_calling) {    /* else the interpreter would go on in it */
-        *field = collector.programs;
+    } else if (field && *field == collector.hidden && !collector.is_calling) {
+        *field = collector.programs;    /* not while the interpreter goes through the other list */
         collector.programs = NULL;
         Py_DECREF(collector.hidden);
     }
     PyErr_Restore(type, value, traceback);
-}
-
-bool rec_collector_is_on(void)
-{
-    return collector.is_on;
 }
 
 /* Does not release the objects: their interpreter is gone. */

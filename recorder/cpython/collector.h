@@ -1,6 +1,6 @@
 /* The garbage collector: records when it runs, as a slice of the thread that runs it (COLLECT, COLLECT_END), with the
- * generation, and how many objects it found (--gc). Hides how the interpreter reports that, and that gc.callbacks, which
- * the program sees, stays as it is. All functions are called with the GIL. */
+ * generation, and how many objects it found (--gc). Hides how the interpreter reports that. gc.callbacks, which the
+ * program sees, stays as it is. All functions are called with the GIL. */
 #ifndef REC_COLLECTOR_H
 #define REC_COLLECTOR_H
 
@@ -12,8 +12,6 @@ int rec_collector_begin(void);
 
 /* Records none from now on. May be called without a begin. Keeps the exception that is set. */
 void rec_collector_end(void);
-
-bool rec_collector_is_on(void);
 
 /* Forgets the objects of an interpreter that is gone. */
 void rec_collector_forget(void);

@@ -19,9 +19,9 @@ bool rec_exceptions_are_on(void) { return exceptions.is_on; }
 
 /* ---- what an event means ---- */
 
-/* True for an exception that is raised here. CPython reports RAISE in each function that an exception passes, too, after
- * it has put the function in front of the exception's traceback (Python/ceval.c, at `error`). An exception that has
- * been raised before is raised again by a `raise` only. */
+/* True for an exception that is raised here. CPython reports RAISE in each function that an exception passes, too,
+ * after it has put the function in front of the exception's traceback (Python/ceval.c, at `error`). An exception that
+ * has been raised before is raised again by a `raise` only. */
 static bool is_raised_here(PyCodeObject *code, PyObject *offset, PyObject *exception)
 {
     const PyTracebackObject *traceback = (PyTracebackObject *)((PyBaseExceptionObject *)exception)->traceback;
@@ -37,11 +37,10 @@ static bool is_raised_here(PyCodeObject *code, PyObject *offset, PyObject *excep
     return is_raise;
 }
 
-/* True where the function is recorded in full, or is not known yet, as one that was entered before the recording. */
+/* True where the function that runs is recorded in full. */
 static bool is_recorded_code(const PyCodeObject *code)
 {
-    uint64_t tag = cpython_code_value(code, rec_functions.extra_index);
-    return rec_tag_is_current(tag) && !(rec_tag_flags(tag) & REC_TAG_NOT_FULL);
+    return rec_state_is(REC_RECORDING | REC_PENDING) && rec_tag_is_full(rec_threads_tag_of_running(code));
 }
 
 /* ---- records ---- */
@@ -67,9 +66,10 @@ static void add_raised(PyObject *exception)
             PyErr_Clear();
             return;
         }
+    n = n < MAX_ARGUMENTS ? n : MAX_ARGUMENTS;
     PyObject *name = name_instant("raised", exception);
     if (name)
-        rec_remarks_add_instant(name, n ? &PyTuple_GET_ITEM(args, 0) : NULL, keys, n < MAX_ARGUMENTS ? n : MAX_ARGUMENTS);
+        rec_remarks_add_instant(name, n ? &PyTuple_GET_ITEM(args, 0) : NULL, keys, n);
     Py_XDECREF(name);
 }
 

@@ -7,8 +7,8 @@
 
 #include "engine.h"
 
-/* Records them from now on, after the engine has entered; on REC_ENTER_RESUME, if they were recorded before. Has no effect
- * on REC_ENTER_START if they are recorded already. Returns 0, or -1 with an exception set. */
+/* Records them from now on, after the engine has entered; on REC_ENTER_RESUME, if they were recorded before. Has no
+ * effect on REC_ENTER_START if they are recorded already. Returns 0, or -1 with an exception set. */
 int rec_exceptions_enter(enum rec_enter why);
 
 /* Records none from now on; before a pause of the engine, but after its end. May be called without an enter. */

@@ -192,8 +192,8 @@ static int set_c_calls(void)
     return 0;
 }
 
-/* Turns the records of exceptions on, if a capture wants it. They stay so until the recording ends. Returns 0, or -1 with
- * an exception set. */
+/* Turns the records of exceptions on, if a capture wants it. They stay so until the recording ends. Returns 0, or -1
+ * with an exception set. */
 static int set_exceptions(void)
 {
     if (!rec_captures_want_exceptions() || rec_exceptions_are_on())
@@ -548,7 +548,8 @@ static bool start_engine(PyObject *on_path)
     return set_collections() == 0 &&    /* first: it may import a module */
            recording.engine->enter(REC_ENTER_START) == 0 &&
            (!rec_captures.written.options.max_overhead_ppm || rec_event_cost_measure() == 0) &&
-           (!has_c_calls || rec_c_calls_enter(REC_ENTER_START) == 0) && set_exceptions() == 0 && !rec_session_is_closed();
+           (!has_c_calls || rec_c_calls_enter(REC_ENTER_START) == 0) && set_exceptions() == 0 &&
+           !rec_session_is_closed();
 }
 
 /* Removes what was begun. An exception is set, or a write has failed. */

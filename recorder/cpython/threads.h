@@ -122,6 +122,18 @@ void rec_threads_notice_fork(void);
 /* At an event that is not fast: true when it is to be recorded. Begins the recording of a forked child. */
 bool rec_threads_activate_if_pending(const PyThreadState *ts);
 
+/* Gets the tag of the code that runs. Where it is void, makes it, and begins the recording of a forked child. Returns 0
+ * when nothing is recorded. */
+static inline uint64_t rec_threads_tag_of_running(const PyCodeObject *code)
+{
+    uint64_t tag = cpython_code_value(code, rec_functions.extra_index);
+    if (likely(rec_tag_is_current(tag)))
+        return tag;
+    PyThreadState *ts = PyThreadState_Get();
+    cpython_frame *f = rec_threads_activate_if_pending(ts) ? cpython_running(ts) : NULL;
+    return f && cpython_code(f) == code ? rec_functions_tag(f) : 0;
+}
+
 /* True when events of the thread may have been missed, so that its next block has to open with its stack. *flags: of
  * that block. */
 static inline bool rec_threads_is_out_of_date(const struct rec_thread *thread, uint16_t *flags)

@@ -98,8 +98,10 @@ class Collections(e2e.EndToEnd):
     node = Node(); node.me = node; del node
     collect()
     """, options=("-q", "--gc"))
-        slice, = [slice for slice in trace.named("[garbage collection]") if slice.parent.function.name == "__main__.collect"]
-        self.assertEqual([child.function.name for child in trace.slices if child.parent is slice], ["__main__.Node.__del__"])
+        slice, = [slice for slice in trace.named("[garbage collection]")
+                  if slice.parent.function.name == "__main__.collect"]
+        self.assertEqual([child.function.name for child in trace.slices if child.parent is slice],
+                         ["__main__.Node.__del__"])
 
     @unittest.skipUnless(e2e.IS_KNOWN, "the recorder's callable is in gc.callbacks")
     def test_the_program_sees_nothing_of_it(self):
@@ -157,7 +159,8 @@ class Collections(e2e.EndToEnd):
     gc.collect()
     gc.collect()
     gc.collect()
-    print(calls == [(name, phase) for _ in range(3) for phase in ("start", "stop") for name in ("first", "second", "third")])
+    once = [(name, phase) for phase in ("start", "stop") for name in ("first", "second", "third")]
+    print(calls == 3 * once)
     print(gc.callbacks == [first, second, third])
     with rec.record("again.pnr", gc=True):
         gc.collect()
