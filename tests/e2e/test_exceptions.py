@@ -222,6 +222,61 @@ class Exceptions(e2e.EndToEnd):
             found = [one[3]["0"] for one in exceptions(e2e.convert(self.path("region.pnr"))) if "raised" in one[2]]
             self.assertEqual(found, [2, 4])
 
+    def test_the_table(self):
+        for engine in e2e.ENGINES:
+            self.record("""
+    import json, sys
+    import panopticon_rec
+    def inner(): raise ValueError("x")
+    def middle(): inner()
+    def outer():
+        try: middle()
+        except ValueError: pass
+    def same():
+        try:
+            with panopticon_rec.span("span"): raise KeyError
+        except KeyError: pass
+    def again():
+        try:
+            try: inner()
+            except ValueError:
+                same()
+                raise
+        except ValueError: pass
+    def other():
+        try:
+            try: inner()
+            except ValueError: raise LookupError
+        except LookupError: pass
+    def library():
+        try: json.loads("{")
+        except ValueError: pass
+    for _ in range(3): outer()
+    for _ in range(5): same()
+    again(); other(); library()
+    sys.excepthook = lambda *exception: None
+    inner()
+    """, options=("-q", "--exceptions", "--no-stdlib", "--engine", engine), status=1)
+            text = e2e.run([e2e.CONVERT, "-q", "--top", "--exceptions", "--json", self.path("run.pnr")]).out
+            found = {(one["type"], one["raised_in"], one["handled_in"]): one["count"] for one in json.loads(text)["exceptions"]}
+            self.assertEqual(found, {
+                ("ValueError", "__main__.inner", "__main__.outer"): 3,
+                ("KeyError", "__main__.same", "__main__.same"): 6,
+                ("ValueError", "__main__.inner", "__main__.again"): 1,
+                ("ValueError", "__main__.inner", "__main__.other"): 1,
+                ("LookupError", "__main__.other", "__main__.other"): 1,
+                ("JSONDecodeError", None, "__main__.library"): 1,
+                ("ValueError", "__main__.inner", None): 1})
+            table = e2e.run([e2e.CONVERT, "-q", "--top", "--exceptions", self.path("run.pnr")]).out.splitlines()
+            self.assertEqual(table[0].split(), ["count", "type", "raised", "in", "handled", "in"])
+            self.assertEqual(table[1].split(), ["6", "KeyError", "__main__.same", "__main__.same"])
+            self.assertEqual(len(table), 8)
+
+    def test_no_table(self):
+        self.record("pass")
+        run = e2e.run([e2e.CONVERT, "-q", "--top", "--exceptions", self.path("run.pnr")])
+        self.assertEqual((run.status, run.out, run.err), (0, "no exceptions in the capture; record with --exceptions\n", ""))
+
     def test_children(self):
         for engine in e2e.ENGINES:
             self.record("""
