@@ -258,7 +258,8 @@ class Exceptions(e2e.EndToEnd):
     inner()
     """, options=("-q", "--exceptions", "--no-stdlib", "--engine", engine), status=1)
             text = e2e.run([e2e.CONVERT, "-q", "--top", "--exceptions", "--json", self.path("run.pnr")]).out
-            found = {(one["type"], one["raised_in"], one["handled_in"]): one["count"] for one in json.loads(text)["exceptions"]}
+            found = {(one["type"], one["raised_in"], one["handled_in"]): one["count"]
+                     for one in json.loads(text)["exceptions"]}
             self.assertEqual(found, {
                 ("ValueError", "__main__.inner", "__main__.outer"): 3,
                 ("KeyError", "__main__.same", "__main__.same"): 6,
@@ -275,7 +276,7 @@ class Exceptions(e2e.EndToEnd):
     def test_no_table(self):
         self.record("pass")
         run = e2e.run([e2e.CONVERT, "-q", "--top", "--exceptions", self.path("run.pnr")])
-        self.assertEqual((run.status, run.out, run.err), (0, "no exceptions in the capture; record with --exceptions\n", ""))
+        self.assertEqual(run, (0, "no exceptions in the capture; record with --exceptions\n", ""))
 
     def test_children(self):
         for engine in e2e.ENGINES:
