@@ -45,12 +45,19 @@ static bool is_recorded_code(const PyCodeObject *code)
 
 /* ---- records ---- */
 
-/* Returns the name of an instant, owned; NULL when out of memory, without an exception set. */
+/* Counts an instant that cannot be made, and clears the MemoryError. */
+static void lose_instant(void)
+{
+    PyErr_Clear();
+    rec_buffer_count_lost(NULL);
+}
+
+/* Returns the name of an instant, owned; NULL when out of memory: then it is counted. */
 static PyObject *name_instant(const char *what, PyObject *exception)
 {
     PyObject *name = PyUnicode_FromFormat("[%s %s]", what, Py_TYPE(exception)->tp_name);
     if (!name)
-        PyErr_Clear();
+        lose_instant();
     return name;
 }
 
@@ -63,7 +70,7 @@ static void add_raised(PyObject *exception)
     Py_ssize_t n = args && PyTuple_CheckExact(args) ? PyTuple_GET_SIZE(args) : 0;
     for (int i = 0; i < MAX_ARGUMENTS; i++)
         if (!keys[i] && !(keys[i] = PyUnicode_InternFromString(texts[i]))) {
-            PyErr_Clear();
+            lose_instant();
             return;
         }
     n = n < MAX_ARGUMENTS ? n : MAX_ARGUMENTS;

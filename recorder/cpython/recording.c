@@ -169,7 +169,7 @@ static void look_soon(void)
 /* Turns the records of collections on or off, as the captures want it. Returns 0, or -1 with an exception set. */
 static int set_collections(void)
 {
-    if (rec_captures_want_collections())
+    if (rec_captures_wanted().collections)
         return rec_collector_begin();
     rec_collector_end();
     return 0;
@@ -179,7 +179,7 @@ static int set_collections(void)
  * both have their events by the same tool numbers. Returns 0, or -1 with an exception set. */
 static int set_c_calls(void)
 {
-    bool is_wanted = rec_captures_want_c_calls();
+    bool is_wanted = rec_captures_wanted().c_calls;
     bool shares_tool = recording.engine != rec_engine_frame || rec_exceptions_are_on();
     if (is_wanted == rec_c_calls_are_on() || (!is_wanted && shares_tool))
         return 0;
@@ -196,7 +196,7 @@ static int set_c_calls(void)
  * with an exception set. */
 static int set_exceptions(void)
 {
-    if (!rec_captures_want_exceptions() || rec_exceptions_are_on())
+    if (!rec_captures_wanted().exceptions || rec_exceptions_are_on())
         return 0;
     if (rec_exceptions_enter(REC_ENTER_START) != 0)
         return -1;
