@@ -21,7 +21,7 @@ _panopticon_convert() {
     case $before in
         --format) COMPREPLY=($(compgen -W "catapult perfetto folded pstats report" -- "$word")); return ;;
     esac
-    [[ $word == -* ]] && COMPREPLY=($(compgen -W "-o --output --format -q --quiet -j --jobs --flows --tasks --split --logical --top --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth --exact -h --help --version" -- "$word"))
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "-o --output --format -q --quiet -j --jobs --flows --tasks --split --logical --top --exceptions --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth --exact -h --help --version" -- "$word"))
     return 0
 }
 
@@ -71,7 +71,7 @@ _panopticon_view() {
         --viewer) COMPREPLY=($(compgen -W "perfetto catapult" -- "$word")); return ;;
         --format) COMPREPLY=($(compgen -W "catapult perfetto folded pstats report" -- "$word")); return ;;
     esac
-    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--viewer -o --output --format -q --quiet -j --jobs --flows --tasks --split --logical --top --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth --exact -h --help --version" -- "$word"))
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--viewer -o --output --format -q --quiet -j --jobs --flows --tasks --split --logical --top --exceptions --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth --exact -h --help --version" -- "$word"))
     return 0
 }
 

@@ -47,6 +47,7 @@ _panopticon_convert() {
         '*--split=[several files of at most SIZE, such as 200M]:SIZE:_files' \
         '*--logical[all calls have the same width]' \
         '*--top[print the functions that took the most time]' \
+        '*--exceptions[with --top\: where exceptions were raised]' \
         '*--json[with --top\: print all functions, as JSON]' \
         '*--info[print what is in the capture, at once]' \
         '*--verify[read all of the capture and report damage]' \
@@ -153,6 +154,7 @@ _panopticon_view() {
         '*--split=[several files of at most SIZE, such as 200M]:SIZE:_files' \
         '*--logical[all calls have the same width]' \
         '*--top[print the functions that took the most time]' \
+        '*--exceptions[with --top\: where exceptions were raised]' \
         '*--json[with --top\: print all functions, as JSON]' \
         '*--info[print what is in the capture, at once]' \
         '*--verify[read all of the capture and report damage]' \
@@ -197,6 +199,7 @@ _panopticon_report() {
         '*--split=[several files of at most SIZE, such as 200M]:SIZE:_files' \
         '*--logical[all calls have the same width]' \
         '*--top[print the functions that took the most time]' \
+        '*--exceptions[with --top\: where exceptions were raised]' \
         '*--json[with --top\: print all functions, as JSON]' \
         '*--info[print what is in the capture, at once]' \
         '*--verify[read all of the capture and report damage]' \

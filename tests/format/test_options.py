@@ -51,7 +51,7 @@ class Documentation(unittest.TestCase):
         ours = {row.name: row for row in generate.recorder().rows}
         theirs = {row.name: row for row in generate.converter().rows}
         shared = ours.keys() & theirs.keys() - {"output"}
-        self.assertEqual(shared, {"include", "exclude", "min-duration", "quiet", "help", "version"})
+        self.assertEqual(shared, {"include", "exclude", "min-duration", "exceptions", "quiet", "help", "version"})
         for name in shared:
             self.assertEqual((ours[name].short, ours[name].argument, ours[name].default),
                              (theirs[name].short, theirs[name].argument, theirs[name].default), name)
