@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "convert/slices/split.h"
+#include "convert/write/exceptions.h"
 #include "convert/write/folded.h"
 #include "convert/write/output.h"
 #include "convert/write/pstats.h"
@@ -487,6 +488,34 @@ end:
     return status;
 }
 
+/* Writes the table of exceptions to an open output. Returns 0, or -1 after reporting why not. */
+static int write_exceptions(const struct options *options, const struct capture *capture,
+                            const struct diagnostics *diagnostics, struct output *output, struct result *result)
+{
+    struct pnr_err err;
+    struct writer writer;
+    int status = -1;
+    struct exceptions *exceptions = exceptions_new();
+    if (!exceptions) {
+        warn("out of memory");
+        return -1;
+    }
+    struct sink *sink = exceptions_sink(exceptions);
+    writer_init_output(&writer, output);
+    if (convert_all(options, capture, diagnostics, NULL, sink, &result->count, &err) < 0)
+        warn_err(&err);
+    else if (is_newer(capture))
+        warn("%s: recorded by a later version: convert it with that version", options->capture);
+    else if (exceptions_write(exceptions, options->is_json, count_lost(capture, result), &writer) < 0)
+        warn("out of memory");
+    else if (writer_end(&writer, &err) < 0 || output_keep(output, &err) < 0)
+        warn_err(&err);
+    else
+        status = 0;
+    exceptions_free(exceptions);
+    return status;
+}
+
 /* Settles --from and --to, once the capture is open. Returns 0, or -1 after reporting why not. */
 static int settle_times(const struct options *options, const struct capture *capture)
 {
@@ -539,7 +568,8 @@ static int write_file(const struct options *options, const struct capture *captu
     for (size_t i = 0; i < capture->n; i++)
         reader_set_jobs(capture->readers[i], jobs);
     int status = options_trace(options) ? write_trace(options, capture, diagnostics, output, part, result) :
-                                             write_tree(options, capture, diagnostics, output, result);
+                 options->has_exceptions ? write_exceptions(options, capture, diagnostics, output, result) :
+                                           write_tree(options, capture, diagnostics, output, result);
     result->file_bytes = output_bytes(output);
     result->n_files = 1;
     output_close(output);

@@ -266,6 +266,10 @@ static int settle_format(struct options *options, const struct given *given)
         warn("--json needs --top");
         return -1;
     }
+    if (options->has_exceptions && !options->is_top) {
+        warn("--exceptions needs --top");
+        return -1;
+    }
     if (!has_format)
         options->format = options->is_top ? TOP : guess_format(options->output);
     if (options->format == REPORT_DATA)

@@ -40,6 +40,18 @@ enum pnr_switch {
     PNR_SWITCH_ADDED = 4        /* alone: frames follow that lie inwards of all that are open; those stay */
 };
 
+/* In the field `frame` of a COLLECT_END record. The greatest number of each stands for that and more. */
+#define PNR_COLLECTED_MAX UINT32_MAX
+#define PNR_UNCOLLECTABLE_MAX 65535
+
+static inline uint64_t pnr_collect_frame(uint64_t n_collected, uint64_t n_uncollectable)
+{
+    return n_collected | n_uncollectable << 32;
+}
+
+static inline uint32_t pnr_collected(uint64_t frame) { return (uint32_t)frame; }
+static inline uint32_t pnr_uncollectable(uint64_t frame) { return frame >> 32 & PNR_UNCOLLECTABLE_MAX; }
+
 struct pnr_record {
     uint64_t word[2];
 };

@@ -413,6 +413,52 @@ static void convert_rare_record(struct call_stack *stack, struct pnr_record reco
     }
 }
 
+/* Returns the values of a collection. end: its COLLECT_END record, or NULL; the caller has a part in them; or NULL. */
+static struct kept_values *collection_values(struct remarks *remarks, uint32_t generation, const struct pnr_record *end)
+{
+    struct pnr_values_writer writer = { .size = 0 };
+    struct pnr_value value = { .key_text = { "generation", 10 }, .type = PNR_VALUE_INTEGER, .integer = generation };
+    pnr_values_add(&writer, &value);
+    if (end) {
+        value.key_text = (struct pnr_string){ "collected", 9 };
+        value.integer = pnr_collected(pnr_record_frame(*end));
+        pnr_values_add(&writer, &value);
+        value.key_text = (struct pnr_string){ "uncollectable", 13 };
+        value.integer = pnr_uncollectable(pnr_record_frame(*end));
+        pnr_values_add(&writer, &value);
+    }
+    return remarks_keep(remarks, &(struct pnr_values){ writer.bytes, writer.size, 0 });
+}
+
+/* Gives the innermost slice, if it is a collection's, other values. */
+static void describe_collection(struct call_stack *stack, uint32_t generation, const struct pnr_record *end)
+{
+    struct remarks *remarks = &stack->filter.pipeline.flows->remarks;
+    const struct stack_frame *top = stack->n ? &stack->frames[stack->n - 1] : NULL;
+    if (stack->n_overflowed || !top || !top->has_slice || top->subject != PNR_SUBJECT_COLLECTION ||
+        top->function != generation)
+        return;
+    remarks_release(remarks, stack->filter.slices[stack->filter.n - 1].kept);
+    slice_filter_keep(&stack->filter, collection_values(remarks, generation, end));
+}
+
+/* The garbage collector begins in this thread, or ends. */
+static void convert_collection(struct call_stack *stack, struct pnr_record record, enum pnr_effect effect, unsigned flags,
+                               uint64_t ns)
+{
+    uint32_t generation = pnr_record_function(record);
+    size_t n_before = stack->n;
+    if (effect == PNR_EFFECT_ENTER) {
+        push_any_frame(stack, PNR_SUBJECT_COLLECTION, generation, 0, flags, ns);
+        if (stack->n > n_before)
+            describe_collection(stack, generation, NULL);
+        return;
+    }
+    describe_collection(stack, generation, &record);
+    enum pipeline_variant variant = stack->filter.pipeline.muted ? PIPELINE_MUTED : PIPELINE_FILTERED;
+    leave_frame(stack, &stack->filter.pipeline, variant, PNR_SUBJECT_COLLECTION, generation, 0, true, flags, ns);
+}
+
 /* Converts the record at `index`, which the program reported. Returns how many DATA records follow it. */
 static uint32_t convert_remark(struct call_stack *stack, const struct call_stack_input *input, uint32_t index,
                                uint64_t ns)
@@ -476,6 +522,10 @@ static inline __attribute__((always_inline)) uint32_t convert_record_inline(stru
     unsigned flags = (is_inexact ? SLICE_INEXACT : 0) | (of.traits & PNR_EXCEPTION ? SLICE_EXCEPTION : 0);
     uint32_t function = pnr_record_function(record);
     uint64_t frame = of.traits & PNR_CONTINUABLE ? pnr_record_frame(record) : 0;
+    if (of.subject == PNR_SUBJECT_COLLECTION) {
+        convert_collection(stack, record, of.effect, flags, ns);
+        return 0;
+    }
     if (of.effect == PNR_EFFECT_ENTER) {
         bool is_first = of.traits & PNR_FIRST, has_tasks = stack->filter.pipeline.flows->choice.has_tasks;
         stack->starts_task = is_first && has_tasks && follows_task_calls(stack, input, index);

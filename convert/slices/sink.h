@@ -42,6 +42,7 @@ struct sink_remark {
     uint32_t thread;
     uint64_t ns;
     uint32_t label;                     /* number in the name table */
+    uint32_t cookie;                    /* of the innermost slice; 0: there is none */
     const struct pnr_values *values;    /* without bytes if it has none */
 };
 

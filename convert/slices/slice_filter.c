@@ -112,6 +112,7 @@ void slice_filter_remark(struct slice_filter *filter, enum pnr_kind kind, uint32
     if (filter->hides_all)
         return;
     ns = slice_time_instant(&filter->time, ns);
+    uint32_t cookie = filter->n ? filter->slices[filter->n - 1].cookie : 0;
     if (filter->n > 0)
         slice_filter_retain(filter, &filter->slices[filter->n - 1]);
     bool is_known = symbols_function(filter->pipeline.symbols, label) != NULL;
@@ -119,7 +120,7 @@ void slice_filter_remark(struct slice_filter *filter, enum pnr_kind kind, uint32
     if (kind == PNR_FLOW && is_known)
         flows_report(filter->pipeline.flows, filter->thread, label, values, ns);
     else if (kind != PNR_FLOW && sink->remark)
-        sink->remark(sink, &(struct sink_remark){ kind, filter->thread, ns, label, values });
+        sink->remark(sink, &(struct sink_remark){ kind, filter->thread, ns, label, cookie, values });
 }
 
 void slice_filter_add_time(struct slice_filter *filter, struct hidden_situation situation, struct recorded_time time)

@@ -593,27 +593,6 @@ static char *put_reason_field(char *to, const struct slice *slice)
     return to;
 }
 
-static void unnamed_perfetto_slice(struct trace *trace, const struct slice *slice)
-{
-    struct rare_event event = { .trace = trace };
-    const char *name = subject_name(slice->subject);
-    char unknown[64];
-    char *to = begin_rare_event(&event, EVENT_BEGIN, slice->thread, slice->begin_ns, 0);
-    if (!to)
-        return;
-    snprintf(unknown, sizeof unknown, "[unknown function %" PRIu32 "]", slice->function);
-    to = put_word_field(to, EVENT_NAME, name ? name : unknown);
-    if (name) {
-        to = put_varint_field(to, EVENT_CATEGORY_ID, CATEGORY_PANOPTICON);
-        to = put_reason_field(to, slice);
-    }
-    end_rare_event(&event, put_annotations(to, slice->flags));
-    to = begin_rare_event(&event, EVENT_END, slice->thread, slice->end_ns, 0);
-    if (to)
-        end_rare_event(&event, to);
-    trace->n_events++;
-}
-
 /* ---- values ---- */
 
 /* Returns the most bytes that put_values() makes. */
@@ -775,6 +754,28 @@ static void perfetto_remark(struct trace *trace, const struct sink_remark *remar
         put_counter_remark(trace, remark);
     else
         put_instant_remark(trace, remark, function);
+}
+
+static void unnamed_perfetto_slice(struct trace *trace, const struct slice *slice)
+{
+    struct rare_event event = { .trace = trace };
+    const char *name = subject_name(slice->subject);
+    char unknown[64];
+    char *to = begin_rare_event(&event, EVENT_BEGIN, slice->thread, slice->begin_ns,
+                                slice->values ? annotations_size(trace, slice->values) : 0);
+    if (!to)
+        return;
+    snprintf(unknown, sizeof unknown, "[unknown function %" PRIu32 "]", slice->function);
+    to = put_word_field(to, EVENT_NAME, name ? name : unknown);
+    if (name) {
+        to = put_varint_field(to, EVENT_CATEGORY_ID, CATEGORY_PANOPTICON);
+        to = slice->values ? put_values(to, trace, slice->values) : put_reason_field(to, slice);
+    }
+    end_rare_event(&event, put_annotations(to, slice->flags));
+    to = begin_rare_event(&event, EVENT_END, slice->thread, slice->end_ns, 0);
+    if (to)
+        end_rare_event(&event, to);
+    trace->n_events++;
 }
 
 static void detailed_perfetto_slice(struct trace *trace, const struct slice *slice,

@@ -310,39 +310,6 @@ static int prepare_json_function(struct trace *trace, uint32_t index, const stru
     return 0;
 }
 
-/* A slice without a function of the name table. */
-static void unnamed_json_slice(struct trace *trace, const struct slice *slice)
-{
-    const char *name = subject_name(slice->subject);
-    char *to = begin_json_event(trace, 0);
-    if (!to)
-        return;
-    to = PUT(to, "{\"name\":\"");
-    if (name) {
-        to = put_text(to, name);
-        to = PUT(to, "\",\"cat\":\"panopticon");
-    } else {
-        to = PUT(to, "[unknown function ");
-        to = put_decimal(to, slice->function);
-        to = PUT(to, "]\",\"cat\":\"python");
-    }
-    to = PUT(to, "\",\"ph\":\"" SLICE_TIME);
-    to = put_time(to, slice->begin_ns);
-    to = PUT(to, ",\"dur\":");
-    to = put_time(to, slice->end_ns - slice->begin_ns);
-    to = put_json_thread(to, &trace->threads[slice->thread]);
-    if (name) {
-        to = PUT(to, ARGS "\"reason\":\"");
-        to = put_text(to, subject_reason(slice->subject, slice->function));
-        to = put_json_flags(PUT(to, "\""), slice->flags, false);
-    } else if (slice->flags) {
-        to = put_json_flags(PUT(to, ARGS), slice->flags, true);
-    } else {
-        to = PUT(to, SLICE_END);
-    }
-    trace_end_bytes(trace, to);
-}
-
 /* ---- values ---- */
 
 /* Returns the most bytes that put_json_values() makes. */
@@ -437,6 +404,41 @@ static void json_remark(struct trace *trace, const struct sink_remark *remark, c
     to = put_json_thread(put_time(to, remark->ns), &trace->threads[remark->thread]);
     char *args = PUT(to, ARGS), *end = put_json_values(args, trace, remark->values, true, is_counter);
     trace_end_bytes(trace, end == args && !is_counter ? PUT(to, "}") : PUT(end, "}}"));
+}
+
+/* A slice without a function of the name table. */
+static void unnamed_json_slice(struct trace *trace, const struct slice *slice)
+{
+    const char *name = subject_name(slice->subject);
+    char *to = begin_json_event(trace, slice->values ? json_values_size(trace, slice->values) : 0);
+    if (!to)
+        return;
+    to = PUT(to, "{\"name\":\"");
+    if (name) {
+        to = put_text(to, name);
+        to = PUT(to, "\",\"cat\":\"panopticon");
+    } else {
+        to = PUT(to, "[unknown function ");
+        to = put_decimal(to, slice->function);
+        to = PUT(to, "]\",\"cat\":\"python");
+    }
+    to = PUT(to, "\",\"ph\":\"" SLICE_TIME);
+    to = put_time(to, slice->begin_ns);
+    to = PUT(to, ",\"dur\":");
+    to = put_time(to, slice->end_ns - slice->begin_ns);
+    to = put_json_thread(to, &trace->threads[slice->thread]);
+    if (slice->values) {
+        to = put_json_flags(put_json_values(PUT(to, ARGS), trace, slice->values, true, false), slice->flags, false);
+    } else if (name) {
+        to = PUT(to, ARGS "\"reason\":\"");
+        to = put_text(to, subject_reason(slice->subject, slice->function));
+        to = put_json_flags(PUT(to, "\""), slice->flags, false);
+    } else if (slice->flags) {
+        to = put_json_flags(PUT(to, ARGS), slice->flags, true);
+    } else {
+        to = PUT(to, SLICE_END);
+    }
+    trace_end_bytes(trace, to);
 }
 
 static void detailed_json_slice(struct trace *trace, const struct slice *slice, const struct trace_function *function,

@@ -9,6 +9,8 @@ _panopticon_rec() {
         '*-q[no summary at the end]' \
         '*--quiet[no summary at the end]' \
         '*--c-calls[record calls of C functions, too]' \
+        '*--exceptions[record raised and handled exceptions]' \
+        '*--gc[record garbage collections]' \
         '*--engine=[where events come from]:frame monitoring:(frame monitoring)' \
         '*--mine[only code below the current directory]' \
         '*--include=[record functions that match]:GLOB:_files' \
@@ -45,6 +47,7 @@ _panopticon_convert() {
         '*--split=[several files of at most SIZE, such as 200M]:SIZE:_files' \
         '*--logical[all calls have the same width]' \
         '*--top[print the functions that took the most time]' \
+        '*--exceptions[with --top\: where exceptions were raised]' \
         '*--json[with --top\: print all functions, as JSON]' \
         '*--info[print what is in the capture, at once]' \
         '*--verify[read all of the capture and report damage]' \
@@ -72,6 +75,8 @@ _panopticon_record() {
         '*-q[no summary at the end]' \
         '*--quiet[no summary at the end]' \
         '*--c-calls[record calls of C functions, too]' \
+        '*--exceptions[record raised and handled exceptions]' \
+        '*--gc[record garbage collections]' \
         '*--engine=[where events come from]:frame monitoring:(frame monitoring)' \
         '*--mine[only code below the current directory]' \
         '*--include=[record functions that match]:GLOB:_files' \
@@ -104,6 +109,8 @@ _panopticon_attach() {
         '*-q[no summary at the end]' \
         '*--quiet[no summary at the end]' \
         '*--c-calls[record calls of C functions, too]' \
+        '*--exceptions[record raised and handled exceptions]' \
+        '*--gc[record garbage collections]' \
         '*--engine=[where events come from]:frame monitoring:(frame monitoring)' \
         '*--mine[only code below the current directory]' \
         '*--include=[record functions that match]:GLOB:_files' \
@@ -147,6 +154,7 @@ _panopticon_view() {
         '*--split=[several files of at most SIZE, such as 200M]:SIZE:_files' \
         '*--logical[all calls have the same width]' \
         '*--top[print the functions that took the most time]' \
+        '*--exceptions[with --top\: where exceptions were raised]' \
         '*--json[with --top\: print all functions, as JSON]' \
         '*--info[print what is in the capture, at once]' \
         '*--verify[read all of the capture and report damage]' \
@@ -191,6 +199,7 @@ _panopticon_report() {
         '*--split=[several files of at most SIZE, such as 200M]:SIZE:_files' \
         '*--logical[all calls have the same width]' \
         '*--top[print the functions that took the most time]' \
+        '*--exceptions[with --top\: where exceptions were raised]' \
         '*--json[with --top\: print all functions, as JSON]' \
         '*--info[print what is in the capture, at once]' \
         '*--verify[read all of the capture and report damage]' \

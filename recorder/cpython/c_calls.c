@@ -196,23 +196,6 @@ static inline uint32_t index_of_callable(PyObject *callable, PyObject *first)
 
 /* ---- records ---- */
 
-/* With a boundary, C calls are recorded where a function that is recorded in full makes them. Returns the tag of the
- * code that runs, which makes this one, or 0. */
-static inline uint64_t tag_of_caller(const PyCodeObject *code)
-{
-    uint64_t tag = cpython_code_value(code, rec_functions.extra_index);
-    if (likely(rec_tag_is_current(tag)))
-        return tag;
-    PyThreadState *ts = PyThreadState_Get();
-    cpython_frame *f = rec_threads_activate_if_pending(ts) ? cpython_running(ts) : NULL;
-    return f && cpython_code(f) == code ? rec_functions_tag(f) : 0;
-}
-
-static inline bool is_tag_full(uint64_t tag)
-{
-    return tag && !(rec_tag_flags(tag) & REC_TAG_NOT_FULL);
-}
-
 /* Counts a call or its end. Returns whether it is to be recorded. A call in an unrecorded region is not, nor is its
  * end, wherever that is; nor is the end of a call that was made before recording began. */
 static inline bool count_call(struct rec_stack *stack, enum pnr_kind kind)
@@ -316,11 +299,12 @@ static inline PyObject *on_c_event(PyObject *const *args, enum pnr_kind kind)
     return rec_tool_nothing();
 }
 
-/* As on_c_event where there is a boundary. Code that has not been judged yet gives events of its calls, too. */
+/* As on_c_event where there is a boundary: C calls are recorded where a function that is recorded in full makes them.
+ * Code that has not been judged yet gives events of its calls, too. */
 static inline PyObject *on_c_event_of_full(PyObject *const *args, enum pnr_kind kind)
 {
-    uint64_t tag = likely(rec_state_is(REC_RECORDING)) ? tag_of_caller((PyCodeObject *)args[0]) : 0;
-    return is_tag_full(tag) || !rec_state_is(REC_RECORDING) ? on_c_event(args, kind) : rec_tool_nothing();
+    uint64_t tag = likely(rec_state_is(REC_RECORDING)) ? rec_threads_tag_of_running((PyCodeObject *)args[0]) : 0;
+    return rec_tag_is_full(tag) || !rec_state_is(REC_RECORDING) ? on_c_event(args, kind) : rec_tool_nothing();
 }
 
 #define CALLBACK(name, function, kind) \
@@ -398,7 +382,8 @@ static int on_profile(PyObject *object, PyFrameObject *frame, int what, PyObject
 static int on_profile_of_full(PyObject *object, PyFrameObject *frame, int what, PyObject *callable)
 {
     bool is_c = what == PyTrace_C_CALL || what == PyTrace_C_RETURN || what == PyTrace_C_EXCEPTION;
-    if (is_c && rec_state_is(REC_RECORDING) && !is_tag_full(tag_of_caller(cpython_code(frame->f_frame))))
+    if (is_c && rec_state_is(REC_RECORDING) &&
+        !rec_tag_is_full(rec_threads_tag_of_running(cpython_code(frame->f_frame))))
         return 0;
     return on_profile(object, frame, what, callable);
 }

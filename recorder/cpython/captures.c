@@ -89,12 +89,20 @@ struct rec_capture *rec_captures_find(int number)
     return region;
 }
 
-bool rec_captures_want_c_calls(void)
+static void add_wanted(struct rec_wanted *wanted, const struct rec_options *options)
 {
-    bool is_wanted = rec_captures.written.options.c_calls;
+    wanted->c_calls |= options->c_calls != 0;
+    wanted->exceptions |= options->exceptions != 0;
+    wanted->collections |= options->collections != 0;
+}
+
+struct rec_wanted rec_captures_wanted(void)
+{
+    struct rec_wanted wanted = { false, false, false };
+    add_wanted(&wanted, &rec_captures.written.options);
     for (struct rec_capture *region = rec_captures.newest; region; region = region->older)
-        is_wanted |= region->options.c_calls;
-    return is_wanted;
+        add_wanted(&wanted, &region->options);
+    return wanted;
 }
 
 bool rec_captures_are_waiting(void)

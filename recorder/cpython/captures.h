@@ -70,8 +70,11 @@ void rec_captures_settle(void);
 /* Returns how many regions lift a pause. */
 int rec_captures_count_lifting(void);
 
-/* True when a capture wants calls of C functions. */
-bool rec_captures_want_c_calls(void);
+/* What some capture wants, beyond the calls of Python functions. */
+struct rec_wanted {
+    bool c_calls, exceptions, collections;
+};
+struct rec_wanted rec_captures_wanted(void);
 
 /* Forgets the regions in a forked child, as they are the parent's. */
 void rec_captures_forked(void);

@@ -78,6 +78,12 @@ static inline bool rec_tag_is_current(uint64_t tag)
     return tag >> (32 + REC_TAG_SESSION_SHIFT) == rec_functions.session;
 }
 
+/* True for a function that is recorded in full. tag: 0 for one that is not known. */
+static inline bool rec_tag_is_full(uint64_t tag)
+{
+    return tag && !(rec_tag_flags(tag) & REC_TAG_NOT_FULL);
+}
+
 /* The tag as it stands, which may be an earlier recording's. */
 static inline uint64_t rec_tag_peek(const cpython_frame *f)
 {

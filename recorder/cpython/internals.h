@@ -473,6 +473,12 @@ static inline bool cpython_is_yielding(const cpython_frame *f)
 }
 #endif
 
+/* ---- the garbage collector ---- */
+
+/* Where the interpreter has the list of which gc.callbacks is another reference (Include/internal/pycore_gc.h, struct
+ * _gc_runtime_state). Releases may move the field: the caller compares what is there with gc.callbacks. */
+static inline PyObject **cpython_gc_callbacks(PyInterpreterState *interp) { return &interp->gc.callbacks; }
+
 /* ---- running a program ---- */
 
 /* Runs func(arg) as the interpreter's own main does: with no Python frame outwards of it, and with all of the recursion

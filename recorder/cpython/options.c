@@ -22,6 +22,8 @@ static const struct option_row {
     size_t offset;
 } rows[] = {
     { "c_calls", NUMBER, offsetof(struct rec_options, c_calls) },
+    { "exceptions", NUMBER, offsetof(struct rec_options, exceptions) },
+    { "gc", NUMBER, offsetof(struct rec_options, collections) },
     { "engine", TEXT, offsetof(struct rec_options, engine) },
     { "filters", LIST, offsetof(struct rec_options, filters) },
     { "min_duration", NUMBER, offsetof(struct rec_options, min_duration_ns) },

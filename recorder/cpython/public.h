@@ -102,6 +102,9 @@ static inline cpython_frame *cpython_frame_being_cleared(const PyThreadState *ts
 static inline bool cpython_is_delegating(const cpython_frame *f) { return !f; }
 static inline bool cpython_has_pending_entry(const cpython_frame *f) { return !f; }
 
+/* The interface does not give the place of gc.callbacks. */
+static inline PyObject **cpython_gc_callbacks(PyInterpreterState *interp) { return (void)interp, NULL; }
+
 /* The program can see the recorder's own frames outwards of it, but they are not recorded. */
 static inline int cpython_run_detached(PyThreadState *ts, int (*func)(void *), void *arg)
 {

@@ -10,9 +10,11 @@
 
 #include "c_calls.h"
 #include "captures.h"
+#include "collector.h"
 #include "commands.h"
 #include "engine.h"
 #include "event_cost.h"
+#include "exceptions.h"
 #include "muting.h"
 #include "occasions.h"
 #include "properties.h"
@@ -158,18 +160,28 @@ static void look_soon(void)
     static uint64_t looked_ns;
     uint64_t now = rec_clock_monotonic_ns();
     if (now - looked_ns < LOOK_NS || !rec_state_is(REC_RECORDING) || cpython_is_finalizing() ||
-        !(recording.engine->needs_look() || rec_c_calls_are_on()))
+        !(recording.engine->needs_look() || rec_c_calls_are_on() || rec_exceptions_are_on()))
         return;
     looked_ns = now;
     Py_AddPendingCall(call_look, NULL);
+}
+
+/* Turns the records of collections on or off, as the captures want it. Returns 0, or -1 with an exception set. */
+static int set_collections(void)
+{
+    if (rec_captures_wanted().collections)
+        return rec_collector_begin();
+    rec_collector_end();
+    return 0;
 }
 
 /* Turns the records of C calls on or off, as the captures want it. Once on with the monitoring engine they stay so, as
  * both have their events by the same tool numbers. Returns 0, or -1 with an exception set. */
 static int set_c_calls(void)
 {
-    bool is_wanted = rec_captures_want_c_calls();
-    if (is_wanted == rec_c_calls_are_on() || (!is_wanted && recording.engine != rec_engine_frame))
+    bool is_wanted = rec_captures_wanted().c_calls;
+    bool shares_tool = recording.engine != rec_engine_frame || rec_exceptions_are_on();
+    if (is_wanted == rec_c_calls_are_on() || (!is_wanted && shares_tool))
         return 0;
     if (!is_wanted)
         rec_c_calls_leave(REC_LEAVE_OFF);
@@ -178,6 +190,25 @@ static int set_c_calls(void)
     if (rec_state_is(REC_PAUSED))
         rec_c_calls_leave(REC_LEAVE_PAUSE);
     return 0;
+}
+
+/* Turns the records of exceptions on, if a capture wants it. They stay so until the recording ends. Returns 0, or -1
+ * with an exception set. */
+static int set_exceptions(void)
+{
+    if (!rec_captures_wanted().exceptions || rec_exceptions_are_on())
+        return 0;
+    if (rec_exceptions_enter(REC_ENTER_START) != 0)
+        return -1;
+    if (rec_state_is(REC_PAUSED))
+        rec_exceptions_leave(REC_LEAVE_PAUSE);
+    return 0;
+}
+
+/* What captures may want beyond the engine's events. Returns 0, or -1 with an exception set. */
+static int set_sources(void)
+{
+    return set_c_calls() == 0 && set_exceptions() == 0 ? set_collections() : -1;
 }
 
 /* ---- actions: what follows from an event (states.def) ---- */
@@ -190,6 +221,7 @@ static void enter_sources(enum rec_state before)
     else if (!change_engine())
         return;
     rec_c_calls_enter(REC_ENTER_RESUME);
+    rec_exceptions_enter(REC_ENTER_RESUME);
     rec_muting_resume();
 }
 
@@ -198,6 +230,7 @@ static void leave_sources(enum rec_state before)
     rec_muting_pause();
     if (before & REC_RECORDING)         /* no event will do it, and the drain must hear signals */
         rec_worker_unpark_now();
+    rec_exceptions_leave(REC_LEAVE_PAUSE);
     rec_c_calls_leave(REC_LEAVE_PAUSE);
     recording.engine->leave(REC_LEAVE_PAUSE);
     rec_buffer_flush_all();
@@ -210,6 +243,11 @@ static void end_sources_by(enum rec_leave why)
     if (recording.engine)
         recording.engine->leave(why);
     rec_c_calls_leave(why);
+    rec_exceptions_leave(why);
+    if (why == REC_LEAVE_GONE)
+        rec_collector_forget();
+    else
+        rec_collector_end();
     rec_threads_forget_current();
 }
 
@@ -238,6 +276,7 @@ static void look_at_tools(enum rec_state before)
     (void)before;
     recording.engine->look();
     rec_c_calls_look();
+    rec_exceptions_look();
 }
 
 static void abandon_process(enum rec_state before)
@@ -376,6 +415,8 @@ static bool join_capture(void)
         rec_c_calls_enter(REC_ENTER_CHILD);
         set_c_calls();
     }
+    rec_exceptions_enter(REC_ENTER_CHILD);
+    set_collections();
     start_control();
     return true;
 }
@@ -443,9 +484,9 @@ static int start_nested(const char *path, PyObject *dict, PyObject *on_path, cha
     if (!region)
         return 0;
     strcpy(taken, region->path);
-    if (set_c_calls() != 0 || report_path(on_path, taken) != 0) {
+    if (set_sources() != 0 || report_path(on_path, taken) != 0) {
         rec_captures_discard_region(region);
-        set_c_calls();
+        set_sources();
         return 0;
     }
     rec_occasions_attend(&region->options);
@@ -504,9 +545,11 @@ static bool start_engine(PyObject *on_path)
         PyErr_NoMemory();
         return false;
     }
-    return recording.engine->enter(REC_ENTER_START) == 0 &&
+    return set_collections() == 0 &&    /* first: it may import a module */
+           recording.engine->enter(REC_ENTER_START) == 0 &&
            (!rec_captures.written.options.max_overhead_ppm || rec_event_cost_measure() == 0) &&
-           (!has_c_calls || rec_c_calls_enter(REC_ENTER_START) == 0) && !rec_session_is_closed();
+           (!has_c_calls || rec_c_calls_enter(REC_ENTER_START) == 0) && set_exceptions() == 0 &&
+           !rec_session_is_closed();
 }
 
 /* Removes what was begun. An exception is set, or a write has failed. */
@@ -655,7 +698,7 @@ static void stop_region(struct rec_capture *region, struct rec_totals *totals)
     rec_captures_save_region(region, totals);
     if (lifted_pause && rec_captures_count_lifting() == 0)
         rec_state_take(REC_EVENT_REGION_END);
-    set_c_calls();
+    set_sources();
 }
 
 /* The capture that is written ends, and others go on. Returns false when they cannot. */
@@ -666,7 +709,7 @@ static bool move_to_region(struct rec_totals *totals)
         return false;
     recording.joins = false;
     start_control();
-    set_c_calls();
+    set_sources();
     if (is_waiting && !rec_captures.newest)
         rec_state_take(REC_EVENT_PAUSE);
     return true;

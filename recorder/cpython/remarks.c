@@ -140,9 +140,7 @@ static void add_named_value(PyObject *name, PyObject *object)
  * nothing is recorded. */
 static struct rec_thread *begin_remark(PyThreadState *ts)
 {
-    if (!rec_state_is(REC_RECORDING | REC_PENDING) || !rec_threads.resync || ts->interp != rec_threads.interp)
-        return NULL;
-    struct rec_thread *thread = rec_threads.resync(ts);
+    struct rec_thread *thread = rec_threads_bring_to_present(ts);
     if (!thread || !rec_state_is(REC_RECORDING) || !remarks.labels)
         return NULL;
     if (unlikely(remarks.session != rec_functions.session)) {
@@ -201,6 +199,23 @@ static inline bool may_record(void)
 bool rec_remarks_add_instant(PyObject *name, PyObject *const *values, PyObject *const *keys, Py_ssize_t n)
 {
     return may_record() && make_remark(PNR_INSTANT, name, values, keys, n);
+}
+
+bool rec_remarks_retract(PyObject *name)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    struct rec_thread *thread = may_record() ? begin_remark(PyThreadState_Get()) : NULL;
+    struct rec_buffer *buffer = thread ? &thread->buffer : NULL;
+    uint32_t label = thread ? find_label(name) : 0;
+    bool is_last = label && buffer->chunk >= 0 && buffer->next != buffer->first &&
+                   rec_buffer_is_record(buffer->next[-1], PNR_INSTANT, 0, label);
+    if (is_last) {
+        rec_sparse_break();
+        rec_buffer_retract(buffer);
+    }
+    PyErr_Restore(type, value, traceback);
+    return is_last;
 }
 
 static PyObject *remark(const char *function, enum pnr_kind kind, PyObject *const *args, Py_ssize_t n, PyObject *keys)

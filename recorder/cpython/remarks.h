@@ -18,6 +18,9 @@ PyObject *rec_remarks_flow(PyObject *self, PyObject *id);
  * exception that is set. Returns false when nothing is recorded at this moment. */
 bool rec_remarks_add_instant(PyObject *name, PyObject *const *values, PyObject *const *keys, Py_ssize_t n);
 
+/* Retracts the last record of this thread if it is an instant of this name without values. Returns whether it was. */
+bool rec_remarks_retract(PyObject *name);
+
 /* Adds the type `span` to the module. Returns 0, or -1 with an exception set. */
 int rec_remarks_add_type(PyObject *module);
 

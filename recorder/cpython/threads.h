@@ -122,12 +122,33 @@ void rec_threads_notice_fork(void);
 /* At an event that is not fast: true when it is to be recorded. Begins the recording of a forked child. */
 bool rec_threads_activate_if_pending(const PyThreadState *ts);
 
+/* Gets the tag of the code that runs. Where it is void, makes it, and begins the recording of a forked child. Returns 0
+ * when nothing is recorded. */
+static inline uint64_t rec_threads_tag_of_running(const PyCodeObject *code)
+{
+    uint64_t tag = cpython_code_value(code, rec_functions.extra_index);
+    if (likely(rec_tag_is_current(tag)))
+        return tag;
+    PyThreadState *ts = PyThreadState_Get();
+    cpython_frame *f = rec_threads_activate_if_pending(ts) ? cpython_running(ts) : NULL;
+    return f && cpython_code(f) == code ? rec_functions_tag(f) : 0;
+}
+
 /* True when events of the thread may have been missed, so that its next block has to open with its stack. *flags: of
  * that block. */
 static inline bool rec_threads_is_out_of_date(const struct rec_thread *thread, uint16_t *flags)
 {
     *flags = thread->epoch < rec_state.since ? PNR_BLOCK_PAUSED : PNR_BLOCK_RESYNC;
     return thread->epoch != rec_state.epoch;
+}
+
+/* Brings the running thread's records to the present, outside of an event. Begins the recording of a forked child.
+ * Returns NULL when nothing is recorded; a failure may be noticed meanwhile, so the caller asks for the state again. */
+static inline struct rec_thread *rec_threads_bring_to_present(PyThreadState *ts)
+{
+    if (!rec_state_is(REC_RECORDING | REC_PENDING) || !rec_threads.resync || ts->interp != rec_threads.interp)
+        return NULL;
+    return rec_threads.resync(ts);
 }
 
 /* Prepares the threads' buffers for another engine, which continues with them. */

@@ -17,6 +17,8 @@ class _Options(TypedDict, total=False):
     # Seconds or text such as "20us"; percent or text such as "3%"; bytes or text such as "1.5G". None stands for the
     # default.
     c_calls: bool | None
+    exceptions: bool | None
+    gc: bool | None
     engine: Literal["frame", "monitoring"] | None
     mine: bool | None
     filters: str | Iterable[str] | None

@@ -192,6 +192,11 @@ OPTIONS = (
            "What the recorder has to report otherwise is still written to standard error.", short="q"),
     Option("c-calls", FLAG, False, EVENTS, "record calls of C functions, too",
            "They are named as in `builtins.print` and `list.append`."),
+    Option("exceptions", FLAG, False, EVENTS, "record raised and handled exceptions",
+           "Each is an instant with the type of the exception, and its arguments as far as they are numbers or text. From "
+           "CPython 3.12 on."),
+    Option("gc", FLAG, False, EVENTS, "record garbage collections",
+           "Each is a slice of the thread that collects, with its generation and how many objects it found."),
     Option("engine", choice("frame", "monitoring", kept_as=str), None, EVENTS, "where events come from",
            "`monitoring` (CPython 3.12 and later) is slower, and uses only documented interfaces.", shown="frame"),
     Option("mine", FLAG, False, EVENTS, "only code below the current directory",

@@ -51,7 +51,7 @@ class Documentation(unittest.TestCase):
         ours = {row.name: row for row in generate.recorder().rows}
         theirs = {row.name: row for row in generate.converter().rows}
         shared = ours.keys() & theirs.keys() - {"output"}
-        self.assertEqual(shared, {"include", "exclude", "min-duration", "quiet", "help", "version"})
+        self.assertEqual(shared, {"include", "exclude", "min-duration", "exceptions", "quiet", "help", "version"})
         for name in shared:
             self.assertEqual((ours[name].short, ours[name].argument, ours[name].default),
                              (theirs[name].short, theirs[name].argument, theirs[name].default), name)
@@ -199,7 +199,7 @@ class Recording(unittest.TestCase):
 
     def test_defaults(self):
         found = OPTIONS.for_recorder(OPTIONS.parse({}))
-        known = {"c_calls": False, "engine": None, "filters": [], "min_duration": 0, "start_paused": False,
+        known = {"c_calls": False, "exceptions": False, "gc": False, "engine": None, "filters": [], "min_duration": 0, "start_paused": False,
                  "max_size": 0, "last": 0, "on_overflow": 0, "follow": 2, "snapshot_on": [], "toggle_on": None}
         self.assertEqual({name: found[name] for name in known}, known)
 

@@ -29,7 +29,7 @@ from fractions import Fraction
 from itertools import takewhile
 
 import capture_reader as reader
-from capture_reader import (C_CALL, C_RAISE, C_RETURN, CALL, COUNTER, CREATE, DEEPER, FINISH, FINISH_UNWIND, FLOW,
+from capture_reader import (C_CALL, C_RAISE, C_RETURN, CALL, COLLECT, COLLECT_END, COUNTER, CREATE, DEEPER, FINISH, FINISH_UNWIND, FLOW,
                             INSTANT, LAST, LEFT, LOST, OPEN, OPEN_C_CALL, RESUME, RETURN, SPAN, SPAN_END, START, SWITCH,
                             SWITCH_ADDED, SWITCH_DEEPER, SWITCH_OPEN, UNRECORDED, UNRECORDED_END, UNWIND, YIELD)
 
@@ -43,7 +43,7 @@ TRACK_ID = 2147483648
 
 @dataclass(eq=False)
 class Slice:
-    key: tuple                      # kind of frame ("python", "c", "unrecorded"), function, frame
+    key: tuple                      # kind of frame ("python", "c", "unrecorded", "collection"), function, frame
     begin: int
     end: int = 0
     begin_slack: float = 0          # so much later they may be
@@ -56,7 +56,7 @@ class Slice:
     before: int = 0                 # the last begin, end or flow event before it
     is_kept: bool = False             # it is in the trace, however short
     around: tuple | None = None     # the key of the innermost Python frame around it
-    values: tuple = ()              # of a span: as in the trace, sorted by key
+    values: tuple = ()              # of a span or collection: as in the trace, sorted by key
     is_ended: bool = False          # a span that SPAN_END has ended while others were open on it
     is_eager: bool = False          # the two calls were made right before that come before a task that begins at once
 
@@ -133,7 +133,7 @@ class Stack:
         around = next((slice.key for slice in reversed(self.open) if slice.key[0] == "python"), None)
         slice = Slice((kind, function, frame), begin, flags=set(flags), where=self.where, before=before,
                       begin_slack=max(0, self.latest - begin),
-                      is_kept=kind in ("unrecorded", "span") or bool(flags), around=around, values=values,
+                      is_kept=kind in ("unrecorded", "collection", "span") or bool(flags), around=around, values=values,
                       is_eager=what == "start" and self.is_asked)
         self.open.append(slice)
         if frame:
@@ -203,6 +203,12 @@ class Stack:
                     slice.is_ended = True
                 return
 
+    def end_collection(self, generation, found, ns):
+        if self.open and self.open[-1].key == ("collection", generation, 0):
+            self.open[-1].values = (("collected", found & 0xffffffff), ("generation", generation),
+                                    ("uncollectable", found >> 32 & 0xffff))
+        self.leave(("collection", generation, 0), ns)
+
     def remark(self, kind, label, values, ns):
         """An instant, a counter or a flow."""
         self.last = max(ns, self.last + 1)
@@ -241,7 +247,9 @@ class Stack:
                 at = max(reversed(range(len(python))), key=fitting, default=0)
                 at = at if fitting(at) else 0
         n = fitting(at)
-        while any(slice in self.open for slice in python[at + n:]):
+        n_kept = self.open.index(python[at + n - 1]) + 1 if at + n else 0
+        is_equal = len(opened) == n == len(python) - at
+        while len(self.open) > n_kept and not is_equal:
             self.pop(ns, ["exit_missing"])
         self.add(opened[n:], ticks, ns)
 
@@ -275,6 +283,10 @@ class Stack:
             self.push("unrecorded", function, 0, ns)
         elif kind == UNRECORDED_END:
             self.leave(("unrecorded", function, 0), ns)
+        elif kind == COLLECT:
+            self.push("collection", function, 0, ns, values=(("generation", function),))
+        elif kind == COLLECT_END:
+            self.end_collection(function, frame, ns)
         elif kind == SPAN:
             self.push("span", function, 0, ns, values=shown(frame))
         elif kind == SPAN_END:
@@ -294,8 +306,10 @@ def shown(values):
         if isinstance(value, float) and not math.isfinite(value):
             return str(value)
         return str(value) if type(value) is int and abs(value) > 2**53 else value
-    pairs = [(clean(key), one(value)) for key, value in values.pairs]
-    return tuple(sorted(pairs + [("left_out", values.n_left_out)] * bool(values.n_left_out)))
+    pairs = {clean(key): one(value) for key, value in values.pairs}     # the last one of a key, as in JSON
+    if values.n_left_out:
+        pairs["left_out"] = values.n_left_out
+    return tuple(sorted(pairs.items()))
 
 
 class Expected:
@@ -520,6 +534,8 @@ def describe(process, kind, number):
     """Name, category and source of a slice."""
     if kind == "unrecorded":
         return "[not recorded]", "panopticon", None
+    if kind == "collection":
+        return "[garbage collection]", "panopticon", None
     function = process.functions.get(number)
     if not function:
         return f"[unknown function {number}]", "label" if kind == "span" else "python", None
@@ -561,7 +577,7 @@ def check(capture_path, trace_text, tolerance_ns=None, options=()):
                 problems.append(f"an unrecorded region without its reason: {event}")
             check_hidden(event, args.pop("hides", None), expected, problems)
             values = ()
-            if event["cat"] == "label":
+            if event["cat"] == "label" or event["name"] == "[garbage collection]":
                 values = tuple(sorted((key, value) for key, value in args.items() if key not in FLAGS))
                 args = {key: value for key, value in args.items() if key in FLAGS}
             if any(value is not True for value in args.values()):

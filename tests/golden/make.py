@@ -1114,6 +1114,28 @@ def remarks_killed(path):
             *capture_writer.data_of(b"not stored")], begin=900, flags=SPARSE)], at=2000)
 
 
+def collections(path):
+    """Collections of garbage: with a finalizer in one, over the end of a block, in a coroutine, in a sparse block. The
+    most that a record can say. Collections without a begin, of another generation, and without an end."""
+    with Capture(path) as capture:
+        process = capture.process(7, command="collections.py")
+        main = process.function("__main__", "main", "collections.py", 1)
+        finalizer = process.function("__main__", "Node.__del__", "collections.py", 5)
+        work = process.function("__main__", "work", "collections.py", 9, kind=COROUTINE)
+        one, two = process.thread(1, 7001, "MainThread"), process.thread(2, 7002, "worker")
+        one.block([
+            call(1000, main), collect(1100, 0), collect_end(1105, 0, 12),
+            collect(1200, 2), call(1250, finalizer), return_(1350, finalizer), collect_end(1400, 2, 3 << 32 | 70_000),
+            call(1500, finalizer), collect(1510, 1), collect_end(1520, 1, 0), return_(1530, finalizer),
+            start(1600, work, 0x50), collect(1610, 0), collect_end(1700, 0, 0xffff_ffff_ffff), yield_(1800, work, 0x50),
+            collect(1900, 2)], begin=900, end=1950)
+        one.block([open_(main), collect_end(2000, 2, 5), collect_end(2100, 2, 6), collect(2200, 1),
+                   collect_end(2300, 0, 7), return_(2400, main)], begin=1960, end=2500, flags=LAST)
+        two.block([call(3000, main), collect(3100, 0), call(None, finalizer), return_(None, finalizer),
+                   collect_end(3300, 0, 1), collect(3400, 2)], begin=2900, end=3500, flags=SPARSE | LAST)
+        process.end(5000)
+
+
 CASES = [smallest, generators, generator_moves, asynchronous, exceptions, opened, unrecorded_and_lost, killed,
          killed_clock, unfinished, unusual_names, processes, clock_drifts, later_minor_version, c_functions, min_duration,
          full_block, rounded_ticks, interleaved, empty_segments, short_threads, evicted, evicted_and_killed,
@@ -1122,7 +1144,7 @@ CASES = [smallest, generators, generator_moves, asynchronous, exceptions, opened
          sparse, sparse_killed,
          ledger, ledger_windows, ledger_flows, ledger_evicted, ledger_window_cut, ledger_killed, ledger_finished,
          ledger_lost, ledger_without_effect, ledger_of_each,
-         remarks, remarks_killed]
+         remarks, remarks_killed, collections]
 
 if __name__ == "__main__":
     for case in CASES:

@@ -550,6 +550,15 @@ def values_of_unknown_labels(sample):
                 remark("SPAN", 6300, 95, (94, 3)), [span_end(6400, 95)], remark("FLOW", 6500, 93, ("id", 4)))
 
 
+@rule(0)
+def collections_that_do_not_nest(sample):
+    """Ends without a begin, begins without an end, ends of another generation, generations that do not exist."""
+    sample.victim += [collect_end(6000, 2, 2**48 - 1), collect(6100, 2**32 - 1), collect_end(6150, 7, 0), collect(6200, 0),
+                      call(6250, sample.work), collect_end(6300, 0, 5),
+                      collect_end(6400, 2**32 - 1, 2**48 - 1), collect(6500, 0)]
+    sample.finish()
+
+
 @rule(1)
 def empty_record(sample):
     sample.victim.insert(2, (4500, EMPTY, 0, 0))
