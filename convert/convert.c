@@ -177,7 +177,7 @@ static void clear_process(struct process_conversion *one)
 }
 
 /* Begins with the i-th process. Returns 0, or -1 and fills err. */
-static int begin_process(struct conversion *conversion, size_t i, struct pnr_err *err)
+static int enter_process(struct conversion *conversion, size_t i, struct pnr_err *err)
 {
     struct process_conversion *one = &conversion->one;
     init_process(conversion, i, one);
@@ -310,7 +310,7 @@ int conversion_step(struct conversion *conversion, struct pnr_err *err)
     int is_wanted = announce_process(conversion, i);
     if (is_wanted < 0)
         return fail_memory(err);
-    return is_wanted && begin_process(conversion, i, err) < 0 ? -1 : 1;
+    return is_wanted && enter_process(conversion, i, err) < 0 ? -1 : 1;
 }
 
 void conversion_free(struct conversion *conversion)

@@ -48,7 +48,7 @@ struct selection_extent convert_extent(struct reader **readers, size_t n);
 int convert(struct reader **readers, size_t n, const struct convert_options *options, struct sink *sink,
             struct convert_count *count, struct anomalies *anomalies, struct pnr_err *err);
 
-/* The same in steps, for an owner that takes what the sink got between them:
+/* A conversion in steps, for an owner that takes what the sink got between them:
  *
  *     conversion_begin()
  *     while conversion_step() returns 1

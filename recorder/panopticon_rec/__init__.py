@@ -213,6 +213,15 @@ def snapshot(path="run-snapshot.pnr"):
     return _recorder.snapshot(os.fspath(path))
 
 
+def __getattr__(name):
+    """Return `open` of tables.py, which is imported when it is first asked for (PEP 562). The name is not bound here,
+    where `open` is Python's own."""
+    if name == "open":
+        from . import tables
+        return tables.open
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 # ---- IPython and Jupyter (notebook.py) ----
 
 def load_ipython_extension(shell):

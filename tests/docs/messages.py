@@ -7,7 +7,7 @@ import re
 from pages import ROOT
 
 PAGE = ROOT / "docs" / "troubleshooting.md"
-SOURCES = ("recorder", "convert", "format")
+SOURCES = ("recorder", "convert", "format", "tables")
 PYTHON_SOURCES = ("recorder", "command")
 MIN_LETTERS = 10                        # fewer do not say anything: "… is not …"
 
