@@ -10,6 +10,8 @@ What takes part is the Arrow PyCapsule interface, which needs no package.
 import os
 import warnings
 
+__all__ = ["Capture", "Table", "open"]
+
 
 def open(path):
     """Open a capture, for its tables.

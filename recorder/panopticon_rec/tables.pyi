@@ -2,6 +2,9 @@
 
 import os
 from collections.abc import Iterable
+from typing import Any
+
+__all__ = ["Capture", "Table", "open"]
 
 _Time = float | str             # seconds from the start, or text such as "20ms"
 _Ids = int | str | Iterable[int | str] | None
@@ -32,5 +35,6 @@ class Capture:
 
 class Table:
     columns: tuple[str, ...]
+    def __init__(self, capture: Capture, name: str, columns: _Columns, **selection: Any) -> None: ...
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
     def __arrow_c_schema__(self) -> object: ...
