@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format/array.h"
+
 /* The specification recommends that buffers begin at multiples of this, and have sizes that are. */
 #define BUFFER_ALIGNMENT 64
 
@@ -12,7 +14,7 @@
 /* What an array consists of; its private_data. */
 struct array_memory {
     const void *buffers[3];
-    void *owned[2];                     /* validity and values */
+    void *owned[3];                     /* those of the buffers that are not in texts */
     struct texts_copy *texts;           /* that buffers belong to; or NULL */
     struct ArrowArray *children;
     struct ArrowArray **pointers;       /* to the children */
@@ -30,11 +32,26 @@ int batch_grow(struct batch *batch)
     return 0;
 }
 
+char *batch_reserve_string(struct batch *batch, size_t max)
+{
+    if (max > INT32_MAX - batch->n_bytes ||
+        pnr_array_reserve(&batch->bytes, &batch->byte_capacity, batch->n_bytes + max) < 0)
+        return NULL;
+    return batch->bytes + batch->n_bytes;
+}
+
+struct row_string batch_add_string(struct batch *batch, const char *end)
+{
+    size_t begin = batch->n_bytes;
+    batch->n_bytes = (size_t)(end - batch->bytes);
+    return (struct row_string){ (uint32_t)begin, (uint32_t)(batch->n_bytes - begin) };
+}
+
 void batch_clear(struct batch *batch)
 {
     free(batch->rows);
-    batch->rows = NULL;
-    batch->n = batch->capacity = 0;
+    free(batch->bytes);
+    *batch = (struct batch){ .row_size = batch->row_size };
 }
 
 static void release_array(struct ArrowArray *array)
@@ -46,8 +63,8 @@ static void release_array(struct ArrowArray *array)
     if (array->dictionary && array->dictionary->release)
         array->dictionary->release(array->dictionary);
     texts_release(memory->texts);
-    free(memory->owned[0]);
-    free(memory->owned[1]);
+    for (size_t i = 0; i < sizeof memory->owned / sizeof *memory->owned; i++)
+        free(memory->owned[i]);
     free(memory->children);
     free(memory->pointers);
     free(memory);
@@ -150,6 +167,33 @@ static void fill_validity(unsigned char *to, const void *values, size_t n, size_
     }
 }
 
+/* Fills in where each string begins, and how many are null; copies the bytes. Returns 0, or -1 when out of memory.
+ * */
+static int fill_strings(struct ArrowArray *array, struct array_memory *memory, const struct batch *batch,
+                        const struct fields *fields)
+{
+    int32_t *offsets = allocate_buffer(memory, 1, (batch->n + 1) * sizeof *offsets);
+    char *bytes = allocate_buffer(memory, 2, batch->n_bytes);
+    unsigned char *validity = allocate_buffer(memory, 0, (batch->n + 7) / 8);
+    int32_t end = 0;
+    if (!offsets || !bytes || !validity)
+        return -1;
+    memset(validity, 0, (batch->n + 7) / 8);
+    offsets[0] = 0;
+    for (size_t i = 0; i < batch->n; i++) {
+        const struct row_string *string = field_at(fields, i);
+        bool is_null = string->offset == NAMES_NOTHING;
+        if (!is_null) {
+            memcpy(bytes + end, batch->bytes + string->offset, string->size);
+            end += (int32_t)string->size;
+        }
+        validity[i / 8] |= (unsigned char)(!is_null << i % 8);
+        array->null_count += is_null;
+        offsets[i + 1] = end;
+    }
+    return 0;
+}
+
 /* Fills in the values of a column, and how many are null. Returns 0, or -1 when out of memory. */
 static int fill_values(struct ArrowArray *array, struct array_memory *memory, const struct column *column,
                        const struct fields *fields, size_t n)
@@ -197,11 +241,14 @@ static int add_dictionary(struct ArrowArray *array, struct array_memory *memory,
 static int make_column(struct ArrowArray *array, const struct batch *batch, const struct column *column,
                        struct names *names)
 {
-    struct array_memory *memory = begin_array(array, batch->n, 2);
+    bool has_strings = column->type == COLUMN_STRING;
+    struct array_memory *memory = begin_array(array, batch->n, has_strings ? 3 : 2);
     if (!memory)
         return -1;
     const struct fields fields = find_fields(batch, column, names);
-    if (fill_values(array, memory, column, &fields, batch->n) == 0 &&
+    int result = has_strings ? fill_strings(array, memory, batch, &fields)
+                             : fill_values(array, memory, column, &fields, batch->n);
+    if (result == 0 &&
         (column->type != COLUMN_TEXT || add_dictionary(array, memory, &names->texts[column->texts]) == 0))
         return 0;
     release_array(array);
@@ -228,6 +275,6 @@ int batch_export(struct batch *batch, const struct column *const *columns, size_
         release_array(out);
         return -1;
     }
-    batch->n = 0;
+    batch->n = batch->n_bytes = 0;
     return 0;
 }

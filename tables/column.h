@@ -17,7 +17,8 @@ enum column_type {
     COLUMN_INT32,                       /* uint32_t; int32 */
     COLUMN_FLOAT64,                     /* double; float64, never null */
     COLUMN_BOOL,                        /* bits of a uint32_t: true if any of them is set; bool, never null */
-    COLUMN_TEXT                         /* uint32_t, number of a text; a dictionary of UTF-8 with int32 indexes */
+    COLUMN_TEXT,                        /* uint32_t, number of a text; a dictionary of UTF-8 with int32 indexes */
+    COLUMN_STRING                       /* struct row_string; UTF-8, of which most are different */
 };
 
 /* What has the field. */
@@ -34,14 +35,19 @@ struct column {
     enum text_column texts;             /* of COLUMN_TEXT */
 };
 
+/* A string of a row. */
+struct row_string {
+    uint32_t offset;                    /* in the bytes of its batch; NAMES_NOTHING: a null */
+    uint32_t size;
+};
+
 /* Every row begins with what it refers to. */
 struct row {
     uint32_t function;                  /* its number in names; 0 if no column is OF_FUNCTION */
     uint32_t thread;                    /* its number in names; 0 if no column is OF_THREAD */
 };
 
-/* The columns of a function and of a thread, for tables that have them. The first macro is what slices and other rows
- * say of a function in short, the second is where it is. */
+/* The columns of a function and of a thread, for tables that have them. */
 #define COLUMN_OF_FUNCTION(field, texts, about) \
     { #field, NULL, about, COLUMN_TEXT, OF_FUNCTION, offsetof(struct named_function, field), 0, texts }
 #define COLUMNS_OF_FUNCTION \

@@ -47,7 +47,7 @@ void findings_release(struct findings *findings)
     free(findings);
 }
 
-/* What is no damage is found in every reading of a capture that was recorded with limits; it counts all the same. */
+/* Damage and what is no damage count alike: who reads a table wants to know both. */
 static void add_finding(void *arg, enum diagnostic_level level, const char *line)
 {
     struct findings *findings = arg;

@@ -104,5 +104,6 @@ static void free_functions(struct table *table)
 
 const struct table_kind functions_kind = {
     .name = "functions", .columns = function_columns, .n_columns = sizeof function_columns / sizeof *function_columns,
-    .flows = { .flows = ~0u }, .has_estimates = true, .make = make_functions, .fill = fill_functions, .free = free_functions,
+    .flows = { .flows = ~0u }, .has_estimates = true, .make = make_functions, .fill = fill_functions,
+    .free = free_functions,
 };

@@ -101,8 +101,8 @@ static int add_query_options(struct query *query, PyObject *pairs)
     return 0;
 }
 
-/* Makes a query of the arguments (findings, path, table, options, columns). Returns 0; or -1 with an exception, and then
- * it is cleared. */
+/* Makes a query of the arguments (findings, path, table, options, columns). Returns 0; or -1 with an exception, and
+ * then it is cleared. */
 static int parse_query(PyObject *args, struct query *query)
 {
     PyObject *capsule, *path, *pairs, *names;

@@ -80,6 +80,7 @@ static int make_column_schema(struct ArrowSchema *schema, const struct column *c
 {
     static const char *const formats[] = {
         [COLUMN_INT64] = "l", [COLUMN_INT32] = "i", [COLUMN_FLOAT64] = "g", [COLUMN_BOOL] = "b", [COLUMN_TEXT] = "i",
+        [COLUMN_STRING] = "u",
     };
     const struct schema_entry metadata[] = { { "description", column->about }, { "unit", column->unit } };
     struct schema_memory *memory = begin_schema(schema, formats[column->type], column->name, metadata,

@@ -1,7 +1,9 @@
 #include "table_kinds.h"
 
 #include <stdlib.h>
+#include <string.h>
 
+#include "convert/write/json_values.h"
 #include "format/array.h"
 
 struct slice_row {
@@ -9,6 +11,7 @@ struct slice_row {
     uint64_t begin_ns, dur_ns, self_ns;
     uint32_t depth;
     uint32_t flags;                     /* enum slice_flag */
+    struct row_string values;
 };
 
 /* How much time the slices took that have ended at each depth of a thread, and whose parent has not. */
@@ -25,8 +28,8 @@ struct slices_table {
 };
 
 static const struct column slice_columns[] = {
-    { "begin_ns", "ns", "begin, from the start of the trace", COLUMN_INT64, OF_ROW, offsetof(struct slice_row, begin_ns),
-      0, 0 },
+    { "begin_ns", "ns", "begin, from the start of the trace", COLUMN_INT64, OF_ROW,
+      offsetof(struct slice_row, begin_ns), 0, 0 },
     { "dur_ns", "ns", "duration", COLUMN_INT64, OF_ROW, offsetof(struct slice_row, dur_ns), 0, 0 },
     { "self_ns", "ns", "duration without that of the slices in it", COLUMN_INT64, OF_ROW,
       offsetof(struct slice_row, self_ns), 0, 0 },
@@ -44,6 +47,8 @@ static const struct column slice_columns[] = {
     COLUMN_OF_FLAG("noticed_late", SLICE_NOTICED_LATE, "its begin is when a muted function was seen to run"),
     COLUMN_OF_FLAG("flow_incomplete", SLICE_FLOW_INCOMPLETE, "slices of its frame before it are not recorded"),
     COLUMN_OF_FLAG("inexact", SLICE_INEXACT, "its begin or end may be wrong by more than 1 us"),
+    { "values_json", NULL, "what the program gave it, a JSON object; null if that is nothing", COLUMN_STRING, OF_ROW,
+      offsetof(struct slice_row, values), 0, 0 },
 };
 
 static void forget_levels(struct slices_table *slices)
@@ -100,6 +105,23 @@ static uint64_t take_inside(struct slices_table *slices, const struct slice *sli
     return taken;
 }
 
+/* Adds the values of a slice to the batch, as JSON. */
+static struct row_string add_values(struct slices_table *slices, const struct slice *slice)
+{
+    const struct symbols *symbols = slices->table.names.symbols;
+    struct batch *batch = &slices->table.batch;
+    if (!slice->values)
+        return (struct row_string){ .offset = NAMES_NOTHING };
+    char *to = batch_reserve_string(batch, json_values_size(symbols, slice->values) + 2);
+    if (!to) {
+        slices->sink.is_broken = true;
+        return (struct row_string){ .offset = NAMES_NOTHING };
+    }
+    to = json_values_put(stpcpy(to, "{"), symbols, slice->values, true, false);
+    *to++ = '}';
+    return batch_add_string(batch, to);
+}
+
 static void add_slice_row(struct sink *sink, const struct slice *slice)
 {
     struct slices_table *slices = slices_of(sink);
@@ -108,10 +130,12 @@ static void add_slice_row(struct sink *sink, const struct slice *slice)
         return;
     uint32_t function = names_find_function(names, slice->subject, slice->function);
     uint64_t dur_ns = slice->end_ns - slice->begin_ns, inside_ns = take_inside(slices, slice);
+    struct row_string values = add_values(slices, slice);
     struct slice_row *row = table_add(&slices->table);
     if (row)
         *row = (struct slice_row){ { function, names_find_thread(names, slice->thread) }, slice->begin_ns, dur_ns,
-                                   dur_ns > inside_ns ? dur_ns - inside_ns : 0, slice->depth, slice->flags };
+                                   dur_ns > inside_ns ? dur_ns - inside_ns : 0, slice->depth, slice->flags,
+                                   values };
 }
 
 static struct table *make_slices(void)

@@ -103,11 +103,12 @@ static int fill_stacks(struct table *table)
     struct stacks_table *stacks = (struct stacks_table *)table;
     if (!stacks->contexts && begin_stacks(stacks) < 0)
         return -1;
-    for (; stacks->next && table->batch.n < TABLE_BATCH_ROWS; stacks->next = call_tree_next(stacks->tree, stacks->next)) {
+    while (stacks->next && table->batch.n < TABLE_BATCH_ROWS) {
         if (function_of(stacks->tree, stacks->next)->type == CALL_ROOT)
             stacks->contexts[stacks->next] = find_root_context(stacks, stacks->next);
         else if (add_stack_row(stacks, stacks->next) < 0)
             return -1;
+        stacks->next = call_tree_next(stacks->tree, stacks->next);
     }
     return stacks->next != 0;
 }

@@ -25,6 +25,7 @@ struct stream {
     struct conversion *conversion;
     struct diagnostics diagnostics;
     struct convert_count count;
+    uint64_t start_realtime_ns;         /* of the trace; 0: not known */
     enum stream_phase phase;
     char error[1024];                   /* of the last failure */
 };
@@ -63,31 +64,48 @@ const char *query_check(const struct query *query, size_t *i)
     return problem;
 }
 
+/* Opens what a query selects of its capture. The caller frees the selection in any case, and closes the capture unless
+ * that has failed. Returns 0, or -1 and fills err as stream_open() does. */
+static int open_selected(const struct query *query, const struct diagnostics *diagnostics, struct selection **selection,
+                         struct capture *capture, struct pnr_err *err)
+{
+    size_t i;
+    const char *problem = make_selection(query, selection, &i);
+    if (problem)
+        return pnr_err_set(err, PNR_OK, NULL, 0, problem);
+    return capture_open(capture, query->path, *selection, diagnostics, err);
+}
+
 /* ---- the schema ---- */
 
-static int describe_table(const struct query *query, const struct capture *capture, struct ArrowSchema *out)
+/* start_realtime_ns: of the trace; 0: not known. Returns 0, or -1 when out of memory. */
+static int describe_table(const struct query *query, uint64_t start_realtime_ns, struct ArrowSchema *out)
 {
     char start[32];
-    const struct selection_extent extent = convert_extent(capture->readers, capture->n);
-    snprintf(start, sizeof start, "%" PRIu64, extent.start_realtime_ns);
+    snprintf(start, sizeof start, "%" PRIu64, start_realtime_ns);
     const struct schema_entry metadata[] = {
         { "panopticon.table", query->kind->name }, { "panopticon.table_version", TABLE_VERSION },
         { "panopticon.version", PANOPTICON_VERSION }, { "panopticon.capture", query->path },
         { "panopticon.start_realtime_ns", start },      /* last: left out if it is not known */
     };
-    size_t n = sizeof metadata / sizeof *metadata - (extent.start_realtime_ns == 0);
+    size_t n = sizeof metadata / sizeof *metadata - (start_realtime_ns == 0);
     return schema_make(out, query->columns, query->n_columns, metadata, n);
 }
 
 int stream_describe(const struct query *query, struct ArrowSchema *out, struct pnr_err *err)
 {
+    struct selection *selection;
     struct capture capture;
     const struct diagnostics diagnostics = findings_diagnostics(query->findings);
-    if (capture_open(&capture, query->path, NULL, &diagnostics, err) < 0)
-        return -1;
-    int result = describe_table(query, &capture, out);
-    capture_close(&capture);
-    return result < 0 ? pnr_err_set(err, PNR_E_MEMORY, NULL, 0, "out of memory") : 0;
+    int result = open_selected(query, &diagnostics, &selection, &capture, err);
+    if (result == 0) {
+        result = describe_table(query, convert_extent(capture.readers, capture.n).start_realtime_ns, out);
+        if (result < 0)
+            pnr_err_set(err, PNR_E_MEMORY, NULL, 0, "out of memory");
+        capture_close(&capture);
+    }
+    selection_free(selection);
+    return result;
 }
 
 /* ---- the stream ---- */
@@ -130,13 +148,18 @@ static int end_conversion(struct stream *stream)
     return 0;
 }
 
+static bool is_batch(const struct batch *batch)
+{
+    return batch->n >= TABLE_BATCH_ROWS || batch->n_bytes >= TABLE_BATCH_BYTES;
+}
+
 /* Converts until there are enough rows, or all is converted. Returns 0, or an errno. */
 static int convert_some(struct stream *stream)
 {
     const struct table *table = stream->table;
     struct pnr_err err;
     int status = 1;
-    while (status > 0 && table->batch.n < TABLE_BATCH_ROWS && !table->sink->is_broken)
+    while (status > 0 && !is_batch(&table->batch) && !table->sink->is_broken)
         status = conversion_step(stream->conversion, &err);
     if (table->sink->is_broken || table->names.is_out_of_memory)
         return fail_stream(stream, ENOMEM, "out of memory");
@@ -170,7 +193,7 @@ static int get_next(struct ArrowArrayStream *self, struct ArrowArray *out)
     out->release = NULL;
     if (stream->phase == STREAM_CONVERTS)
         error = convert_some(stream);
-    if (!error && stream->phase == STREAM_FILLS && table->batch.n < TABLE_BATCH_ROWS)
+    if (!error && stream->phase == STREAM_FILLS && !is_batch(&table->batch))
         error = fill_some(stream);
     if (stream->phase == STREAM_FAILED)
         return error ? error : EIO;     /* it has failed before, or now */
@@ -184,7 +207,7 @@ static int get_next(struct ArrowArrayStream *self, struct ArrowArray *out)
 static int get_schema(struct ArrowArrayStream *self, struct ArrowSchema *out)
 {
     struct stream *stream = self->private_data;
-    if (describe_table(&stream->query, &stream->capture, out) == 0)
+    if (describe_table(&stream->query, stream->start_realtime_ns, out) == 0)
         return 0;
     snprintf(stream->error, sizeof stream->error, "out of memory");
     return ENOMEM;
@@ -213,25 +236,20 @@ static int estimate_hidden(struct stream *stream, struct pnr_err *err)
     return status < 0 ? -1 : 0;
 }
 
-/* Opens the capture and fixes the selected time. Returns 0, or -1 and fills err. */
-static int open_selected(struct stream *stream, struct pnr_err *err)
+/* Fixes the selected time. Returns 0, or -1 and fills err. */
+static int settle_stream(struct stream *stream, struct pnr_err *err)
 {
-    struct query *query = &stream->query;
-    size_t i;
-    const char *problem = make_selection(query, &stream->selection, &i);
-    if (!problem && capture_open(&stream->capture, query->path, stream->selection, &stream->diagnostics, err) < 0)
-        return -1;
-    if (!problem && !selection_is_all(stream->selection)) {
-        const struct selection_extent extent = convert_extent(stream->capture.readers, stream->capture.n);
-        problem = selection_settle(stream->selection, &extent);
-    }
+    const struct selection_extent extent = convert_extent(stream->capture.readers, stream->capture.n);
+    stream->start_realtime_ns = extent.start_realtime_ns;
+    const char *problem = selection_is_all(stream->selection) ? NULL : selection_settle(stream->selection, &extent);
     return problem ? pnr_err_set(err, PNR_OK, NULL, 0, problem) : 0;
 }
 
 static int prepare_stream(struct stream *stream, struct pnr_err *err)
 {
     struct capture *capture = &stream->capture;
-    if (open_selected(stream, err) < 0 || estimate_hidden(stream, err) < 0)
+    if (open_selected(&stream->query, &stream->diagnostics, &stream->selection, capture, err) < 0 ||
+        settle_stream(stream, err) < 0 || estimate_hidden(stream, err) < 0)
         return -1;
     stream->table = stream->query.kind->make();
     if (!stream->table)

@@ -19,8 +19,9 @@
  * is other than it was. */
 #define TABLE_VERSION "1.0"
 
-/* How many rows a batch has, or a few more. */
+/* How many rows a batch has, or bytes of strings, or a few more. */
 #define TABLE_BATCH_ROWS (1 << 16)
+#define TABLE_BATCH_BYTES (16 << 20)
 
 struct table;
 

@@ -14,6 +14,8 @@
     with panopticon_rec.span("parse", file=name):
         panopticon_rec.counter("queue", depth=12)
 
+    panopticon_rec.open("run.pnr").slices()         # a table, for DuckDB, polars, pandas: docs/tables.md
+
 Records all threads. A recording that starts inside another one gives a capture of its own part. Never raises into the
 program that is recorded: when recording cannot go on (disk full), one line on standard error says so and the program
 runs on.

@@ -35,12 +35,15 @@ class Capture:
     The keywords of the methods select a part, as the options of panopticon-convert of the same names do. from_, to:
     seconds from the start of the trace, or text such as "20ms", "-5s" or "2026-11-26T08:00:01.5Z". process, thread: an
     id or a name, or several. include, exclude: a pattern of functions, or several; exclude decides where both match.
-    min_duration: seconds, or text such as "20us". columns: names of columns, in the order in which they are wanted; None:
-    all. The methods return a Table. They raise ValueError for what is no such time, pattern or column.
+    min_duration: seconds, or text such as "20us". columns: names of columns, in the order in which they are wanted;
+    None: all. The methods return a Table. They raise ValueError for what is no such time, pattern or column.
     """
 
     def __init__(self, path):
-        from . import _tables           # here: `import panopticon_rec` does not load it, nor does what only describes it
+        try:
+            from . import _tables       # here, so that what only describes the interface needs no build
+        except ImportError as error:
+            raise ImportError(f"captures cannot be read here: {error}") from None
         self._reader = _tables
         self.path = os.fspath(path)
         self._findings = _tables.open(self.path)

@@ -1,6 +1,6 @@
-"""Reads what has the Arrow PyCapsule stream interface, by ctypes alone: an independent reader of the three structures of
-the Arrow C data and stream interfaces, written from their specification (Apache Arrow, CDataInterface.rst). It knows the
-types that Panopticon's tables have."""
+"""Reads what has the Arrow PyCapsule stream interface, by ctypes alone: an independent reader of the three structures
+of the Arrow C data and stream interfaces, written from their specification (Apache Arrow, CDataInterface.rst). It knows
+the types that Panopticon's tables have."""
 
 import ctypes
 import struct
@@ -24,8 +24,8 @@ Schema._fields_ = [
     ("dictionary", ctypes.POINTER(Schema)), ("release", ctypes.CFUNCTYPE(None, ctypes.POINTER(Schema))),
     ("private_data", ctypes.c_void_p)]
 Array._fields_ = [
-    ("length", ctypes.c_int64), ("null_count", ctypes.c_int64), ("offset", ctypes.c_int64), ("n_buffers", ctypes.c_int64),
-    ("n_children", ctypes.c_int64), ("buffers", ctypes.POINTER(ctypes.c_void_p)),
+    ("length", ctypes.c_int64), ("null_count", ctypes.c_int64), ("offset", ctypes.c_int64),
+    ("n_buffers", ctypes.c_int64), ("n_children", ctypes.c_int64), ("buffers", ctypes.POINTER(ctypes.c_void_p)),
     ("children", ctypes.POINTER(ctypes.POINTER(Array))), ("dictionary", ctypes.POINTER(Array)),
     ("release", ctypes.CFUNCTYPE(None, ctypes.POINTER(Array))), ("private_data", ctypes.c_void_p)]
 Stream._fields_ = [
@@ -94,7 +94,7 @@ def bits(address, n):
 
 def read_texts(array):
     """Return the texts of an array of UTF-8."""
-    assert array.n_buffers == 3 and array.null_count == 0 and array.offset == 0
+    assert array.n_buffers == 3 and array.offset == 0
     offsets = struct.unpack(f"={array.length + 1}i", ctypes.string_at(array.buffers[1], 4 * (array.length + 1)))
     data = ctypes.string_at(array.buffers[2], offsets[-1])
     assert offsets[0] == 0 and list(offsets) == sorted(offsets)
@@ -104,9 +104,11 @@ def read_texts(array):
 def read_column(array, field):
     """Return the values of a column, None for a null."""
     n = array.length
-    assert array.n_buffers == 2 and array.offset == 0 and array.n_children == 0 and array.release
-    assert all((array.buffers[i] or 0) % 64 == 0 for i in range(2))
-    if field.format == "b":
+    assert array.n_buffers == 2 + (field.format == "u") and array.offset == 0 and array.n_children == 0
+    assert array.release and all((array.buffers[i] or 0) % 64 == 0 for i in range(array.n_buffers))
+    if field.format == "u":
+        values = read_texts(array)
+    elif field.format == "b":
         values = bits(array.buffers[1], n)
     else:
         code, size = {"l": ("q", 8), "i": ("i", 4), "g": ("d", 8)}[field.format]

@@ -1,8 +1,9 @@
 """panopticon_rec.open(): captures as tables with the Arrow PyCapsule interface. They are read by arrow_reader.py, which
-shares no code with them, and compared with traces and profiles of the same captures; by pyarrow, polars and DuckDB where
-these are installed."""
+shares no code with them, and compared with traces and profiles of the same captures; by pyarrow, polars and DuckDB
+where these are installed."""
 
 import collections
+import inspect
 import json
 import os
 import re
@@ -42,7 +43,9 @@ class TablesCase(e2e.EndToEnd):
     def events(self, path, *options):
         """The events of a capture's trace, times in nanoseconds."""
         events = json.loads(self.convert(path, *options))["traceEvents"]
-        return [{**event, "ts": round(event["ts"] * 1000), "dur": round(event.get("dur", 0) * 1000)} for event in events]
+        for event in events:
+            event["ts"], event["dur"] = round(event["ts"] * 1000), round(event.get("dur", 0) * 1000)
+        return events
 
     def quiet(self, path):
         """The capture, without the warnings of what is damaged in it."""
@@ -85,9 +88,24 @@ class Golden(TablesCase):
                     (event["name"], event["cat"], event["ts"], event["dur"], event["pid"], event["tid"],
                      frozenset(flag for flag in flags if flag in event.get("args", {}))) for event in trace)
                 rows = arrow_reader.rows_of(self.quiet(path).slices())
-                found = collections.Counter((row["function"], row["kind"], row["begin_ns"], row["dur_ns"], row["pid"],
-                                             row["tid"], frozenset(flag for flag in flags if row[flag])) for row in rows)
+                found = collections.Counter(
+                    (row["function"], row["kind"], row["begin_ns"], row["dur_ns"], row["pid"], row["tid"],
+                     frozenset(flag for flag in flags if row[flag])) for row in rows)
                 self.assertEqual(found, expected)
+
+    def test_values(self):
+        """Those that the program gave its spans."""
+        path = TESTS / "golden" / "remarks" / "run.pnr"
+        expected = [(event["ts"], event["args"]) for event in self.events(path, "--flows", "none")
+                    if event["ph"] == "X" and "args" in event]
+        for _, args in expected:
+            for flag in "exception", "unfinished", "begin_unknown", "exit_missing":
+                args.pop(flag, None)
+        rows = arrow_reader.rows_of(self.quiet(path).slices(columns=["begin_ns", "values_json"]))
+        found = [(row["begin_ns"], json.loads(row["values_json"])) for row in rows if row["values_json"]]
+        self.assertGreater(len(found), 3)
+        self.assertEqual(sorted(found, key=lambda one: one[0]),
+                         sorted(((ts, args) for ts, args in expected if args), key=lambda one: one[0]))
 
     def test_depth_and_self(self):
         """They are those of the slices as they nest."""
@@ -117,8 +135,8 @@ class Golden(TablesCase):
         for path in GOLDEN:
             with self.subTest(path.parent.name):
                 document = json.loads(self.convert(path, "--top", "--json"))
-                expected = [(row["name"], row.get("file"), row.get("line"), row.get("estimated", False), row.get("chains"),
-                             *map(row.get, keys), None if row.get("estimated") else row["max_ns"])
+                expected = [(row["name"], row.get("file"), row.get("line"), row.get("estimated", False),
+                             row.get("chains"), *map(row.get, keys), None if row.get("estimated") else row["max_ns"])
                             for row in document["functions"]]
                 rows = arrow_reader.rows_of(self.quiet(path).functions())
                 self.assertEqual([(row["function"], row["file"], row["line"], row["is_estimated"], row["flows"],
@@ -133,10 +151,11 @@ class Golden(TablesCase):
                 capture = self.quiet(path)
                 stacks, found = {}, collections.Counter()
                 for row in arrow_reader.rows_of(capture.stacks()):
-                    stacks[row["id"]] = (*stacks.get(row["parent_id"], (row["process"], row["thread"])), row["function"])
-                    self.assertEqual(len(stacks[row["id"]]), row["depth"] + 3)
+                    around = stacks.get(row["parent_id"], (row["process"], row["thread"]))
+                    stacks[row["id"]] = stack = *around, row["function"]
+                    self.assertEqual(len(stack), row["depth"] + 3)
                     for key in "calls", "total_ns", "self_ns":
-                        found[(*stacks[row["id"]], key)] += row[key]
+                        found[(*stack, key)] += row[key]
                 expected = collections.Counter()
                 open_at = {}
                 rows = arrow_reader.rows_of(capture.slices())
@@ -157,7 +176,8 @@ class Golden(TablesCase):
                             if event["ph"] == "C" and event.get("cat") == "label"
                             for series, value in event["args"].items()]
                 rows = arrow_reader.rows_of(self.quiet(path).counters())
-                self.assertEqual([(row["time_ns"], row["counter"], row["series"], row["value"]) for row in rows], expected)
+                self.assertEqual([(row["time_ns"], row["counter"], row["series"], row["value"]) for row in rows],
+                                 expected)
                 n += len(rows)
         self.assertGreater(n, 3)
 
@@ -212,7 +232,7 @@ class Golden(TablesCase):
 
     def test_documented(self):
         """docs/tables.md lists the columns as the schema describes them."""
-        types = {"l": "int64", "i": "int32", "g": "float64", "b": "bool"}
+        types = {"l": "int64", "i": "int32", "g": "float64", "b": "bool", "u": "string"}
         page = (TESTS.parent / "docs" / "tables.md").read_text(encoding="utf-8")
         capture = self.quiet(TESTS / "golden" / "remarks" / "run.pnr")
         for name in TABLES:
@@ -221,6 +241,17 @@ class Golden(TablesCase):
             fields, _ = arrow_reader.schema_of(getattr(capture, name)())
             self.assertEqual(found, [(f"`{field.name}`", "text" if field.dictionary else types[field.format],
                                       f"{field.metadata['description']} |") for field in fields])
+
+    def test_signatures(self):
+        """docs/tables.md has those of the methods."""
+        from panopticon_rec import tables
+        page = (TESTS.parent / "docs" / "tables.md").read_text(encoding="utf-8")
+        lines = re.findall(r"^    panopticon_rec\.tables\.Capture\.(\w+)\((.*)\)$", page, re.M)
+        self.assertEqual(tuple(name for name, _ in lines), TABLES)
+        for name, text in lines:
+            scope = {}
+            exec(f"def described(self, {text}): pass", scope)
+            self.assertEqual(inspect.signature(scope["described"]), inspect.signature(getattr(tables.Capture, name)))
 
     def test_columns(self):
         capture = self.quiet(TESTS / "golden" / "remarks" / "run.pnr")
@@ -231,7 +262,6 @@ class Golden(TablesCase):
         self.assertEqual(list(arrow_reader.rows_of(capture.slices(columns="tid"))[0]), ["tid"])
 
 
-@e2e.once
 class Streams(TablesCase):
     """How streams are read, and what becomes of one that is not read to its end."""
 
