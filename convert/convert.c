@@ -9,30 +9,34 @@
 #include "merge.h"
 #include "thread_cursor.h"
 
-/* What all processes of a conversion share. */
-struct conversion {
-    struct reader **readers;
-    size_t n;
-    const struct convert_options *options;
-    struct sink *sink;
-    struct flows flows;
-    struct convert_count *count;
-    uint64_t zero_ns;
-    uint32_t *pids;                     /* in the trace, by process; owned */
-    uint64_t *positions;                /* of logical time, by process; owned; NULL: times are those of the clock */
-    bool is_all;                        /* nothing is selected */
-};
-
 /* A process while it is converted. */
 struct process_conversion {
     struct converted_process process;
     struct slice_rules rules;
-    struct merge_window window;
+    struct merge merge;
     struct thread_cursor *cursors;      /* owned, like the next */
     struct thread_cursor **heap;
     uint32_t *tids;                     /* of the threads in the trace */
     struct ledger_cursor ledger;
     struct child_starts children;
+};
+
+struct conversion {
+    struct reader **readers;
+    size_t n;
+    struct convert_options options;
+    struct sink *sink;
+    struct lazy_metadata lazy;
+    struct flows flows;
+    struct convert_count *count;
+    struct anomalies *anomalies;        /* of each process; borrowed */
+    uint64_t zero_ns;
+    uint32_t *pids;                     /* in the trace, by process; owned */
+    uint64_t *positions;                /* of logical time, by process; owned; NULL: times are those of the clock */
+    bool is_all;                        /* nothing is selected */
+    size_t next;                        /* the process that begins next */
+    bool has_process;                   /* `one` is the process before it */
+    struct process_conversion one;
 };
 
 /* ---- threads ---- */
@@ -47,7 +51,7 @@ static bool announce_thread(const struct conversion *conversion, const struct re
     if (sink->thread)
         sink->thread(sink, thread);
     uint32_t own_id = thread->is_greenlet ? thread->tid : thread->tid % IDENTITY_LIMIT;
-    return selection_has_thread(conversion->options->selection, thread->tid, own_id, thread->name);
+    return selection_has_thread(conversion->options.selection, thread->tid, own_id, thread->name);
 }
 
 static bool starts_hidden(const struct conversion *conversion, const struct process_conversion *one, bool is_wanted)
@@ -97,13 +101,13 @@ static void settle_window(struct process_conversion *one)
         reader_stop(process->reader);
     else
         reader_set_range(process->reader, from, to, process->open_at_from != NULL);
-    one->window = (struct merge_window){ from, to == UINT64_MAX ? to : to - 1 };
+    one->merge.window = (struct merge_window){ from, to == UINT64_MAX ? to : to - 1 };
 }
 
 /* Sets up the pipeline of the process, the i-th one. */
 static void init_process(struct conversion *conversion, size_t i, struct process_conversion *one)
 {
-    const struct convert_options *options = conversion->options;
+    const struct convert_options *options = &conversion->options;
     struct reader *reader = conversion->readers[i];
     const struct symbols *symbols = reader_symbols(reader);
     uint64_t recorded_ns = 0, until_ns;
@@ -121,7 +125,7 @@ static void init_process(struct conversion *conversion, size_t i, struct process
             .initial = conversion->count->stacks,
             .from_ns = selection_from(options->selection), .to_ns = selection_to(options->selection),
             .open_at_from = options->open_at_from, .open_at_to = options->open_at_to },
-        .window = { 0, UINT64_MAX } };
+        .merge = { .window = { 0, UINT64_MAX } } };
     if (reader_process(reader, &until_ns) != PNR_PROCESS_RUNS)
         symbols_number(symbols, "end_ticks", &one->process.end_ticks);
     ledger_cursor_init(&one->ledger, &one->process);
@@ -137,7 +141,7 @@ static int allocate_process(const struct conversion *conversion, struct process_
     one->tids = calloc(n + 1, sizeof *one->tids);
     if (!one->cursors || !one->heap || !one->tids || identify_threads(process->reader, one->tids) < 0 ||
         tracks_make(process) < 0 ||
-        selection_make_rules(conversion->options->selection, process->pipeline.symbols, &one->rules) < 0)
+        selection_make_rules(conversion->options.selection, process->pipeline.symbols, &one->rules) < 0)
         return -1;
     if (!conversion->positions)
         return 0;
@@ -172,27 +176,47 @@ static void clear_process(struct process_conversion *one)
     free(one->tids);
 }
 
-/* Converts the i-th process. Returns 0, or -1 and fills err. */
-static int convert_process(struct conversion *conversion, size_t i, struct pnr_err *err)
+/* Begins with the i-th process. Returns 0, or -1 and fills err. */
+static int enter_process(struct conversion *conversion, size_t i, struct pnr_err *err)
 {
-    struct process_conversion one;
-    init_process(conversion, i, &one);
-    int result = allocate_process(conversion, &one);
-    if (result < 0) {
-        pnr_err_set(err, PNR_E_MEMORY, reader_path(one.process.reader), 0, "out of memory");
-    } else {
-        flows_process(&conversion->flows, one.process.pipeline.symbols);
-        begin_threads(conversion, &one);
-        if (!conversion->is_all)
-            settle_window(&one);
-        begin_cursors(conversion, &one);
-        result = merge_threads(&one.process, one.cursors, one.heap, &one.ledger, one.window,
-                               &one.children, err);
-    }
-    if (result == 0)
-        finish_conversion(conversion, &one);
-    clear_process(&one);
-    return result;
+    struct process_conversion *one = &conversion->one;
+    init_process(conversion, i, one);
+    conversion->has_process = true;
+    if (allocate_process(conversion, one) < 0)
+        return pnr_err_set(err, PNR_E_MEMORY, reader_path(one->process.reader), 0, "out of memory");
+    flows_process(&conversion->flows, one->process.pipeline.symbols);
+    begin_threads(conversion, one);
+    if (!conversion->is_all)
+        settle_window(one);
+    begin_cursors(conversion, one);
+    one->merge.process = &one->process;
+    one->merge.ledger = &one->ledger;
+    one->merge.cursors = one->cursors;
+    one->merge.heap = one->heap;
+    one->merge.children = &one->children;
+    merge_begin(&one->merge);
+    return 0;
+}
+
+/* Forgets the process that is converted, if there is one. */
+static void leave_process(struct conversion *conversion)
+{
+    if (conversion->has_process)
+        clear_process(&conversion->one);
+    conversion->has_process = false;
+}
+
+/* The records of the process are converted. */
+static void complete_process(struct conversion *conversion)
+{
+    struct process_conversion *one = &conversion->one;
+    struct convert_count *count = conversion->count;
+    size_t i = one->process.order;
+    finish_conversion(conversion, one);
+    anomalies_add(&conversion->anomalies[i], &one->process.initial, &count->stacks, conversion->flows.n_unconnected,
+                  conversion->flows.remarks.n_overflowed);
+    count->threads += conversion->is_all ? reader_n_threads(conversion->readers[i]) : 0;
+    leave_process(conversion);
 }
 
 /* Announces the i-th process to the sink if it is selected. Returns 1; 0 if it is not; -1 when out of memory. */
@@ -205,7 +229,7 @@ static int announce_process(const struct conversion *conversion, size_t i)
                                     .has_labels = reader_symbols(reader)->has_labels };
     if (!process.name.bytes)
         return -1;
-    bool is_wanted = selection_has_process(conversion->options->selection, process.pid, process.pid % IDENTITY_LIMIT,
+    bool is_wanted = selection_has_process(conversion->options.selection, process.pid, process.pid % IDENTITY_LIMIT,
                                            process.name);
     if (is_wanted && conversion->sink->process)
         conversion->sink->process(conversion->sink, &process);
@@ -220,66 +244,96 @@ static int fail_memory(struct pnr_err *err)
     return pnr_err_set(err, PNR_E_MEMORY, NULL, 0, "out of memory");
 }
 
-/* Converts all processes that are selected. Returns 0, or -1 and fills err. */
-static int convert_processes(struct conversion *conversion, struct anomalies *anomalies, struct pnr_err *err)
-{
-    struct convert_count *count = conversion->count;
-    for (size_t i = 0; i < conversion->n; i++) {
-        struct stack_count initial = count->stacks;
-        int status = announce_process(conversion, i);
-        if (status < 0)
-            return fail_memory(err);
-        if (status == 0)
-            continue;
-        if (convert_process(conversion, i, err) < 0)
-            return -1;
-        anomalies_add(&anomalies[i], &initial, &count->stacks, conversion->flows.n_unconnected,
-                      conversion->flows.remarks.n_overflowed);
-        count->threads += conversion->is_all ? reader_n_threads(conversion->readers[i]) : 0;
-    }
-    return 0;
-}
-
 /* Returns 0, or -1 when out of memory. */
 static int init_conversion(struct conversion *conversion)
 {
     size_t n = conversion->n ? conversion->n : 1;
     conversion->pids = calloc(n, sizeof *conversion->pids);
-    if (conversion->options->is_logical)
+    if (conversion->options.is_logical)
         conversion->positions = calloc(n, sizeof *conversion->positions);
-    if (!conversion->pids || (conversion->options->is_logical && !conversion->positions))
+    if (!conversion->pids || (conversion->options.is_logical && !conversion->positions))
         return -1;
     return identify_processes(conversion->readers, conversion->n, conversion->pids);
+}
+
+struct conversion *conversion_begin(struct reader **readers, size_t n, const struct convert_options *options,
+                                    struct sink *sink, struct convert_count *count, struct anomalies *anomalies,
+                                    struct pnr_err *err)
+{
+    struct conversion *conversion = calloc(1, sizeof *conversion);
+    if (!conversion) {
+        fail_memory(err);
+        return NULL;
+    }
+    *conversion = (struct conversion){ .readers = readers, .n = n, .options = *options, .sink = sink, .count = count,
+                                       .anomalies = anomalies, .zero_ns = convert_zero_ns(readers, n),
+                                       .is_all = selection_is_all(options->selection) };
+    *count = (struct convert_count){ .threads = 0 };
+    lazy_metadata_init(&conversion->lazy, sink);
+    if (!conversion->is_all)
+        conversion->sink = &conversion->lazy.sink;
+    flows_init(&conversion->flows, conversion->sink, options->flows);
+    if (init_conversion(conversion) == 0)
+        return conversion;
+    conversion_free(conversion);
+    fail_memory(err);
+    return NULL;
+}
+
+/* All processes are converted. Returns 0, or -1 and fills err. */
+static int complete_conversion(struct conversion *conversion, struct pnr_err *err)
+{
+    const struct convert_options *options = &conversion->options;
+    struct convert_count *count = conversion->count;
+    count->flows = conversion->flows.n_flows;
+    count->spawns = conversion->flows.spawns.n_arrows;
+    count->tasks = conversion->flows.n_tasks;
+    count->threads += conversion->lazy.n_threads;
+    if (options->open_at_to)
+        open_stack_snapshot_complete(options->open_at_to, options->open_at_from);
+    if (conversion->lazy.is_out_of_memory || (options->open_at_to && options->open_at_to->is_out_of_memory))
+        return fail_memory(err);
+    return 0;
+}
+
+int conversion_step(struct conversion *conversion, struct pnr_err *err)
+{
+    if (conversion->has_process) {
+        int status = merge_step(&conversion->one.merge, err);
+        if (status == 0)
+            complete_process(conversion);
+        return status < 0 ? -1 : 1;
+    }
+    if (conversion->next == conversion->n)
+        return complete_conversion(conversion, err);
+    size_t i = conversion->next++;
+    int is_wanted = announce_process(conversion, i);
+    if (is_wanted < 0)
+        return fail_memory(err);
+    return is_wanted && enter_process(conversion, i, err) < 0 ? -1 : 1;
+}
+
+void conversion_free(struct conversion *conversion)
+{
+    if (!conversion)
+        return;
+    leave_process(conversion);
+    lazy_metadata_clear(&conversion->lazy);
+    flows_clear(&conversion->flows);
+    free(conversion->positions);
+    free(conversion->pids);
+    free(conversion);
 }
 
 int convert(struct reader **readers, size_t n, const struct convert_options *options, struct sink *sink,
             struct convert_count *count, struct anomalies *anomalies, struct pnr_err *err)
 {
-    struct lazy_metadata lazy;
-    struct conversion conversion = { .readers = readers, .n = n, .options = options, .sink = sink, .count = count,
-                                     .zero_ns = convert_zero_ns(readers, n),
-                                     .is_all = selection_is_all(options->selection) };
-    *count = (struct convert_count){ .threads = 0 };
-    lazy_metadata_init(&lazy, sink);
-    if (!conversion.is_all)
-        conversion.sink = &lazy.sink;
-    flows_init(&conversion.flows, conversion.sink, options->flows);
-    int result = init_conversion(&conversion) < 0 ? fail_memory(err) : convert_processes(&conversion, anomalies, err);
-    if (result == 0) {
-        count->flows = conversion.flows.n_flows;
-        count->spawns = conversion.flows.spawns.n_arrows;
-        count->tasks = conversion.flows.n_tasks;
-        count->threads += lazy.n_threads;
-        if (options->open_at_to)
-            open_stack_snapshot_complete(options->open_at_to, options->open_at_from);
-        if (lazy.is_out_of_memory || (options->open_at_to && options->open_at_to->is_out_of_memory))
-            result = fail_memory(err);
-    }
-    lazy_metadata_clear(&lazy);
-    flows_clear(&conversion.flows);
-    free(conversion.positions);
-    free(conversion.pids);
-    return result;
+    struct conversion *conversion = conversion_begin(readers, n, options, sink, count, anomalies, err);
+    int status = conversion ? 1 : -1;
+    while (status > 0)
+        status = conversion_step(conversion, err);
+    conversion_free(conversion);
+    return status;
 }
 
 uint64_t convert_zero_ns(struct reader **readers, size_t n)

@@ -48,4 +48,25 @@ struct selection_extent convert_extent(struct reader **readers, size_t n);
 int convert(struct reader **readers, size_t n, const struct convert_options *options, struct sink *sink,
             struct convert_count *count, struct anomalies *anomalies, struct pnr_err *err);
 
+/* A conversion in steps, for an owner that takes what the sink got between them:
+ *
+ *     conversion_begin()
+ *     while conversion_step() returns 1
+ *     conversion_free(), at any time
+ *
+ * All arguments are borrowed until conversion_free(), but options for the call; what they point to, too. */
+struct conversion;
+
+/* Returns NULL when out of memory, and fills err. */
+struct conversion *conversion_begin(struct reader **readers, size_t n, const struct convert_options *options,
+                                    struct sink *sink, struct convert_count *count, struct anomalies *anomalies,
+                                    struct pnr_err *err);
+
+/* Converts up to one block of records, or begins or ends a process. Returns 1; 0 when all is converted; -1 when out of
+ * memory, and fills err. After 0 or -1 it is not called again. */
+int conversion_step(struct conversion *conversion, struct pnr_err *err);
+
+/* Accepts NULL. */
+void conversion_free(struct conversion *conversion);
+
 #endif

@@ -25,9 +25,9 @@
 #include "jobs.h"
 #include "learn_rates.h"
 #include "messages.h"
+#include "open_capture.h"
 #include "options.h"
 #include "progress.h"
-#include "read_choice.h"
 #include "verify.h"
 
 enum status { ALL = 0, IN_PART = 1, NOTHING = 2 };
@@ -72,25 +72,6 @@ static void print_diagnostic(void *arg, enum diagnostic_level level, const char 
 
 /* ---- the capture ---- */
 
-struct capture {
-    struct reader **readers;            /* owned, like the next */
-    struct anomalies *anomalies;        /* of each */
-    struct hidden_rates *rates;         /* of each; all 0: nothing is estimated */
-    bool has_rates;
-    size_t n;
-};
-
-static void close_capture(struct capture *capture)
-{
-    for (size_t i = 0; i < capture->n; i++) {
-        reader_close(capture->readers[i]);
-        hidden_rates_clear(&capture->rates[i]);
-    }
-    free(capture->rates);
-    free(capture->readers);
-    free(capture->anomalies);
-}
-
 /* Reports that there is no capture at this path, and what to do with the file that is there. */
 static void warn_no_capture(const char *path, const struct pnr_err *err)
 {
@@ -111,53 +92,12 @@ static void warn_no_capture(const char *path, const struct pnr_err *err)
 /* Opens all processes that can be read and are selected. Returns 0, or -1 when there is none. */
 static int open_capture(const struct options *options, const struct diagnostics *diagnostics, struct capture *capture)
 {
-    const char *path = options->capture;
-    struct read_choice choice;
-    const struct reader_choice *of_threads = read_choice_init(&choice, options->selection);
-    struct pnr_list list;
-    struct stat status;
     struct pnr_err err;
-    *capture = (struct capture){ .n = 0 };
-    if (pnr_capture_processes(path, &list, &err) < 0) {
-        warn_no_capture(path, &err);
-        return -1;
-    }
-    capture->readers = calloc(list.n, sizeof *capture->readers);
-    capture->anomalies = calloc(list.n, sizeof *capture->anomalies);
-    capture->rates = calloc(list.n, sizeof *capture->rates);
-    bool has_memory = capture->readers && capture->anomalies && capture->rates;
-    for (size_t i = 0; has_memory && i < list.n; i++) {
-        char process_path[PATH_MAX];
-        snprintf(process_path, sizeof process_path, "%s/%s", path, list.names[i]);
-        struct reader *reader = reader_open(process_path, of_threads, diagnostics, &err);
-        if (reader)
-            capture->readers[capture->n++] = reader;
-        else if (lstat(process_path, &status) == 0 || errno != ENOENT)
-            diagnostics_err(diagnostics, DIAGNOSTIC_DAMAGE, &err);
-        else
-            diagnostics_report(diagnostics, DIAGNOSTIC_INFO, "%s: evicted meanwhile (--max-size, --last)",
-                               process_path);
-    }
-    if (!has_memory)
-        warn("out of memory");
-    pnr_list_clear(&list);
-    read_choice_clear(&choice);
-    if (capture->n > 0)
+    if (capture_open(capture, options->capture, options->selection, diagnostics, &err) == 0)
         return 0;
-    close_capture(capture);
+    if (err.code != PNR_OK)
+        warn_no_capture(options->capture, &err);
     return -1;
-}
-
-/* Returns whether a later version wrote all that there is. */
-static bool is_newer(const struct capture *capture)
-{
-    bool has_newer = false;
-    uint64_t n_found = 0;
-    for (size_t i = 0; i < capture->n; i++) {
-        has_newer |= reader_size(capture->readers[i])->has_newer;
-        n_found += reader_size(capture->readers[i])->n_found;
-    }
-    return has_newer && n_found == 0;
 }
 
 /* What was written to an output. */
@@ -259,7 +199,7 @@ static int verify_capture(const struct options *options, const struct capture *c
         warn_err(&err);
         return -1;
     }
-    if (is_newer(capture)) {
+    if (capture_is_newer(capture)) {
         warn("%s: recorded by a later version: convert it with that version", options->capture);
         return -1;
     }
@@ -368,7 +308,7 @@ static int write_trace(const struct options *options, const struct capture *capt
         warn_err(&err);
         goto end;
     }
-    if (is_newer(capture) && !output_is_broken(output)) {
+    if (capture_is_newer(capture) && !output_is_broken(output)) {
         warn("%s: recorded by a later version: convert it with that version", options->capture);
         goto end;
     }
@@ -460,7 +400,7 @@ static int write_tree(const struct options *options, const struct capture *captu
     }
     if (own)
         call_tree_settle(own);
-    if (is_newer(capture)) {
+    if (capture_is_newer(capture)) {
         warn("%s: recorded by a later version: convert it with that version", options->capture);
         goto end;
     }
@@ -797,7 +737,7 @@ int main(int argc, char **argv)
     if (!jobs)
         warn("out of memory");
     status = jobs ? run_options(&options, &capture, &diagnostics, &messages, jobs) : -1;
-    close_capture(&capture);
+    capture_close(&capture);
     jobs_free(jobs);
     selection_free(options.selection);
     if (messages.n_diagnostics > MAX_DIAGNOSTICS)

@@ -1,14 +1,5 @@
 #include "merge.h"
 
-struct merge {
-    struct converted_process *process;
-    struct ledger_cursor *ledger;
-    struct thread_cursor *cursors;
-    size_t n;
-    struct thread_cursor **heap;        /* those that have records left; the earliest first */
-    size_t n_heap;
-};
-
 static bool is_earlier(const struct thread_cursor *a, const struct thread_cursor *b)
 {
     return a->ticks != b->ticks ? a->ticks < b->ticks : a->thread < b->thread;
@@ -110,26 +101,28 @@ static int pass_ledger(const struct merge *merge, uint64_t ticks, uint64_t *unti
     return 0;
 }
 
-int merge_threads(struct converted_process *process, struct thread_cursor *cursors, struct thread_cursor **heap,
-                  struct ledger_cursor *ledger, struct merge_window window, struct child_starts *children,
-                  struct pnr_err *err)
+void merge_begin(struct merge *merge)
 {
-    size_t n = reader_n_threads(process->reader);
-    struct merge merge = { process, ledger, cursors, n, heap, 0 };
-    for (size_t i = 0; i < n; i++)
-        if (cursors[i].has_records)
-            insert_cursor(&merge, &cursors[i]);
-    for (;;) {
-        bool is_before = merge.n_heap > 0 && heap[0]->ticks < window.first;
-        if (!is_before && !process->has_begun)
-            begin_selected_time(&merge);
-        if (merge.n_heap == 0 || heap[0]->ticks > window.last || process->pipeline.sink->is_broken)
-            return pass_ledger(&merge, window.last, &(uint64_t){ 0 }, err);
-        uint64_t until = earlier(is_before ? window.first - 1 : window.last,
-                                 child_starts_pass(children, heap[0]->ticks));
-        if (process->pipeline.muted && pass_ledger(&merge, heap[0]->ticks, &until, err) < 0)
-            return -1;
-        if (advance_first(&merge, until_next(&merge, until), err) < 0)
-            return -1;
-    }
+    merge->n = reader_n_threads(merge->process->reader);
+    merge->n_heap = 0;
+    for (size_t i = 0; i < merge->n; i++)
+        if (merge->cursors[i].has_records)
+            insert_cursor(merge, &merge->cursors[i]);
+}
+
+int merge_step(struct merge *merge, struct pnr_err *err)
+{
+    struct converted_process *process = merge->process;
+    struct thread_cursor **heap = merge->heap;
+    const struct merge_window *window = &merge->window;
+    bool is_before = merge->n_heap > 0 && heap[0]->ticks < window->first;
+    if (!is_before && !process->has_begun)
+        begin_selected_time(merge);
+    if (merge->n_heap == 0 || heap[0]->ticks > window->last || process->pipeline.sink->is_broken)
+        return pass_ledger(merge, window->last, &(uint64_t){ 0 }, err);
+    uint64_t until = earlier(is_before ? window->first - 1 : window->last,
+                             child_starts_pass(merge->children, heap[0]->ticks));
+    if (process->pipeline.muted && pass_ledger(merge, heap[0]->ticks, &until, err) < 0)
+        return -1;
+    return advance_first(merge, until_next(merge, until), err) < 0 ? -1 : 1;
 }

@@ -20,11 +20,23 @@ struct merge_window {
     uint64_t first, last;
 };
 
-/* Converts the records of the process up to the window's end. cursors: of its threads, as thread_cursor_init() left
- * them; heap: memory for as many pointers; ledger: the process's, before its first event. Returns 0, or -1 and fills
- * err. */
-int merge_threads(struct converted_process *process, struct thread_cursor *cursors, struct thread_cursor **heap,
-                  struct ledger_cursor *ledger, struct merge_window window, struct child_starts *children,
-                  struct pnr_err *err);
+struct merge {
+    struct converted_process *process;  /* borrowed, like the next */
+    struct ledger_cursor *ledger;
+    struct thread_cursor *cursors;
+    size_t n;
+    struct thread_cursor **heap;        /* those that have records left; the earliest first */
+    size_t n_heap;
+    struct merge_window window;
+    struct child_starts *children;
+};
+
+/* Begins with the cursors as thread_cursor_init() left them, and the ledger before its first event. merge: with its
+ * borrowed members and the window set; heap: memory for as many pointers as there are cursors. */
+void merge_begin(struct merge *merge);
+
+/* Converts up to one block of the thread whose records are the earliest. Returns 1; 0 when the window's end has been
+ * reached, or the sink is broken; -1 and fills err. */
+int merge_step(struct merge *merge, struct pnr_err *err);
 
 #endif

@@ -261,8 +261,7 @@ int thread_cursor_advance(struct thread_cursor *cursor, uint64_t until_ticks, st
         if (cursor->stack->is_out_of_memory || process->pipeline.flows->is_out_of_memory ||
             process->pipeline.flows->remarks.is_out_of_memory)
             return pnr_err_set(err, PNR_E_MEMORY, reader_path(process->reader), 0, "out of memory");
-        if (!leave_block(cursor) || process->pipeline.sink->is_broken)
-            return 0;
+        return leave_block(cursor) && !process->pipeline.sink->is_broken;
     }
     return 1;
 }

@@ -83,7 +83,8 @@ void thread_cursor_init(struct thread_cursor *cursor, struct converted_process *
 
 void thread_cursor_clear(struct thread_cursor *cursor);
 
-/* Converts the thread's records up to those ticks. Returns 1; 0 at the thread's end; -1 and fills err. */
+/* Converts the thread's records up to those ticks, of one block at most. Returns 1; 0 at the thread's end; -1 and fills
+ * err. */
 int thread_cursor_advance(struct thread_cursor *cursor, uint64_t until_ticks, struct pnr_err *err);
 
 /* Reveals what is open in the thread when the selected time begins. */

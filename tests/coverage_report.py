@@ -13,8 +13,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def counts(build):
-    """{source: {line: how often it ran}}, for the sources of format/, recorder/ and convert/, by all their objects."""
-    objects = [str(path) for folder in ("format", "recorder", "convert") for path in sorted((build / folder).rglob("*.gcno"))]
+    """{source: {line: how often it ran}}, for the sources of the C code, by all their objects."""
+    objects = [str(path) for folder in ("format", "recorder", "convert", "tables") for path in sorted((build / folder).rglob("*.gcno"))]
     found = collections.defaultdict(collections.Counter)
     text = subprocess.run(["gcov", "--json-format", "--stdout", *objects], cwd=ROOT, capture_output=True, check=True).stdout
     for line in text.splitlines():

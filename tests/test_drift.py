@@ -6,7 +6,7 @@ import re
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PRODUCT = [ROOT / folder for folder in ("format", "recorder", "convert")]
+PRODUCT = [ROOT / folder for folder in ("format", "recorder", "convert", "tables")]
 SOURCES = sorted(path for folder in (*PRODUCT, ROOT / "tests", ROOT / "bench") for path in folder.rglob("*.[ch]"))
 SCRIPTS = sorted(path for folder in (*PRODUCT, ROOT / "tests", ROOT / "bench") for path in folder.rglob("*.py"))
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("*/*.md")])

@@ -12,7 +12,7 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 GLOSSARY = ROOT / "docs" / "glossary.md"
-PRODUCT = ("recorder/", "format/", "convert/")
+PRODUCT = ("recorder/", "format/", "convert/", "tables/")
 FOLDERS = (*PRODUCT, "tests/", "bench/", "examples/")
 NOT_EXAMINED = {ROOT / "CHANGELOG.md", pathlib.Path(__file__).resolve()}        # they name the words that were replaced
 MAX_WORDS = 40                                  # in a sentence of a comment

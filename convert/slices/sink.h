@@ -32,6 +32,7 @@ struct slice {
     uint32_t function;                  /* of an unrecorded region: enum pnr_unrecorded_reason */
     uint32_t flags;                     /* enum slice_flag */
     uint32_t cookie;                    /* what the sink's enter() returned for it */
+    uint32_t depth;                     /* how many slices are around it */
     enum pnr_subject subject;           /* what is no function and no span is named by subjects.h */
     const struct pnr_values *values;    /* that the program gave it; NULL: it has none */
 };

@@ -140,7 +140,8 @@ void slice_filter_emit_hiding(struct slice_filter *filter, const struct open_sli
 {
     const struct slice slice = { .begin_ns = top->begin.ns, .end_ns = end_ns, .thread = filter->thread,
                                  .function = top->function, .flags = top->flags | flags, .cookie = top->cookie,
-                                 .subject = top->subject, .values = top->kept ? &top->kept->values : NULL };
+                                 .depth = (uint32_t)filter->n, .subject = top->subject,
+                                 .values = top->kept ? &top->kept->values : NULL };
     const struct slice_pipeline *pipeline = &filter->pipeline;
     struct hidden_time *hidden = &filter->hidden[filter->n];
     size_t n = 0;

@@ -170,7 +170,7 @@ static inline __attribute__((always_inline)) void slice_filter_leave(struct slic
     else if (pipeline->sink->slice)
         pipeline->sink->slice(pipeline->sink, &(struct slice){
             .begin_ns = top->begin.ns, .end_ns = end_ns, .thread = filter->thread, .function = top->function,
-            .flags = top->flags | flags, .cookie = top->cookie, .subject = top->subject,
+            .flags = top->flags | flags, .cookie = top->cookie, .depth = (uint32_t)filter->n, .subject = top->subject,
             .values = top->kept ? &top->kept->values : NULL });
     if (top->kept)
         remarks_release(&pipeline->flows->remarks, top->kept);

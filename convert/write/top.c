@@ -9,8 +9,7 @@
 #include "json.h"
 #include "text.h"
 
-/* True for a function whose flows are known. */
-static bool is_continuable(const struct call_function *function)
+bool top_is_continuable(const struct call_function *function)
 {
     return function->type == CALL_FUNCTION && function->symbol.kind >= PNR_FUNCTION_GENERATOR &&
            function->symbol.kind <= PNR_FUNCTION_ITERABLE_COROUTINE;
@@ -43,8 +42,7 @@ static int put_json_names(struct writer *writer, const struct call_function *fun
     return result;
 }
 
-/* Returns a percentile of the durations of calls. The longest call is known exactly. */
-static uint64_t percentile_of(const struct profile_line *line, const struct call_function *function, unsigned percent)
+uint64_t top_percentile(const struct profile_line *line, const struct call_function *function, unsigned percent)
 {
     uint64_t ns = durations_percentile(&function->durations, percent);
     return ns < line->max_ns ? ns : line->max_ns;
@@ -64,9 +62,9 @@ int top_put_function(struct writer *writer, const struct call_tree *tree, const 
     writer_format(writer, ",\"total_ns\":%" PRIu64 ",\"self_ns\":%" PRIu64 ",\"mean_ns\":%" PRIu64
                   ",\"max_ns\":%" PRIu64, line->cumulative_ns, line->self_ns, line->sum_ns / line->calls, line->max_ns);
     if (function->durations.n)
-        writer_format(writer, ",\"p50_ns\":%" PRIu64 ",\"p99_ns\":%" PRIu64, percentile_of(line, function, 50),
-                      percentile_of(line, function, 99));
-    if (is_continuable(function))
+        writer_format(writer, ",\"p50_ns\":%" PRIu64 ",\"p99_ns\":%" PRIu64, top_percentile(line, function, 50),
+                      top_percentile(line, function, 99));
+    if (top_is_continuable(function))
         writer_format(writer, ",\"chains\":%" PRIu64 ",\"running_ns\":%" PRIu64 ",\"suspended_ns\":%" PRIu64,
                       function->n_frames, line->sum_ns, function->suspended_ns);
     writer_format(writer, "}");
@@ -122,7 +120,7 @@ static void format_row(cell row[N_COLUMNS], const struct profile_line *line, con
     row[MAX][0] = 0;                    /* of estimated calls none is known */
     if (function->type != CALL_ESTIMATED)
         format_time(row[MAX], line->max_ns);
-    if (!is_continuable(function)) {
+    if (!top_is_continuable(function)) {
         row[FLOWS][0] = row[SUSPENDED][0] = 0;
         return;
     }
@@ -183,7 +181,7 @@ static int put_table_profile(struct writer *writer, const struct call_tree *tree
     for (size_t i = 0; i < n; i++) {
         const struct call_function *function = &tree->functions[profile->lines[i].group];
         format_row(rows[i], &profile->lines[i], function);
-        has_flows |= is_continuable(function);
+        has_flows |= top_is_continuable(function);
     }
     for (int column = 0; column < (has_flows ? N_COLUMNS : FLOWS); column++) {
         widths[column] = strlen(heads[column]);

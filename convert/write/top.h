@@ -21,6 +21,12 @@ struct top_form {
 /* Makes the profile of all functions, sorted by self time, the largest first. Returns 0, or -1 when out of memory. */
 int top_make(struct profile *profile, const struct call_tree *tree);
 
+/* True for a function whose flows are known: it has n_frames and suspended_ns. */
+bool top_is_continuable(const struct call_function *function);
+
+/* Returns a percentile of the durations of the function's calls. The longest call is known exactly. */
+uint64_t top_percentile(const struct profile_line *line, const struct call_function *function, unsigned percent);
+
 /* Writes a line of it, whose function is no root, as a JSON object. Returns 0, or -1 when out of memory. */
 int top_put_function(struct writer *writer, const struct call_tree *tree, const struct profile_line *line);
 

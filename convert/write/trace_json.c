@@ -18,6 +18,7 @@
 
 #include "convert/slices/subjects.h"
 #include "format/array.h"
+#include "json_values.h"
 #include "text.h"
 
 /* More than the fixed parts of any event take. */
@@ -310,107 +311,11 @@ static int prepare_json_function(struct trace *trace, uint32_t index, const stru
     return 0;
 }
 
-/* ---- values ---- */
-
-/* Returns the most bytes that put_json_values() makes. */
-static size_t json_values_size(const struct trace *trace, const struct pnr_values *values)
-{
-    struct pnr_value value;
-    size_t at = 0, size = 64;
-    while (values->bytes && pnr_value_next(values, &at, &value) > 0)
-        size += 64 + escaped_size(symbols_key(trace->symbols, &value)) + escaped_size(value.text);
-    return size;
-}
-
-static char *put_json_real(char *to, double real)
-{
-    if (real - real != 0)               /* JSON has no infinity, and nothing that is no number */
-        return PUT(put_text(PUT(to, "\""), real != real ? "nan" : real > 0 ? "inf" : "-inf"), "\"");
-    return to + sprintf(to, "%.17g", real);
-}
-
-/* Numbers beyond 2^53 are text: what reads JSON in a browser has no others. */
-static char *put_json_integer(char *to, int64_t integer)
-{
-    bool is_exact = integer >= -(INT64_C(1) << 53) && integer <= INT64_C(1) << 53;
-    return to + sprintf(to, is_exact ? "%" PRId64 : "\"%" PRId64 "\"", integer);
-}
-
-static char *put_json_value(char *to, const struct pnr_value *value)
-{
-    switch (value->type) {
-    case PNR_VALUE_NONE:
-        return PUT(to, "null");
-    case PNR_VALUE_FALSE:
-        return PUT(to, "false");
-    case PNR_VALUE_TRUE:
-        return PUT(to, "true");
-    case PNR_VALUE_INTEGER:
-        return put_json_integer(to, value->integer);
-    case PNR_VALUE_FLOAT:
-        return put_json_real(to, value->real);
-    case PNR_VALUE_TEXT:
-        return PUT(text_put_json(PUT(to, "\""), value->text), "\"");
-    case PNR_VALUE_CUT_TEXT:
-        return PUT(text_put_json(PUT(to, "\""), value->text), PNR_CUT_END "\"");
-    case PNR_VALUE_OTHER:
-        break;
-    }
-    return PUT(text_put_json(PUT(to, "\"<"), value->text), ">\"");
-}
-
-static bool is_number(const struct pnr_value *value)
-{
-    bool is_finite = value->real - value->real == 0;
-    return value->type == PNR_VALUE_INTEGER || value->type == PNR_VALUE_FALSE || value->type == PNR_VALUE_TRUE ||
-           (value->type == PNR_VALUE_FLOAT && is_finite);
-}
-
-/* Puts the values as members of an object. is_first: no member comes before them; only_numbers: as a counter has them.
- * */
-static char *put_json_values(char *to, const struct trace *trace, const struct pnr_values *values, bool is_first,
-                             bool only_numbers)
-{
-    struct pnr_value value;
-    const char *comma = is_first ? "" : ",";
-    size_t at = 0;
-    while (values->bytes && pnr_value_next(values, &at, &value) > 0) {
-        if (only_numbers && !is_number(&value))
-            continue;
-        to = PUT(put_text(to, comma), "\"");
-        to = PUT(text_put_json(to, symbols_key(trace->symbols, &value)), "\":");
-        comma = ",";
-        if (only_numbers && value.type != PNR_VALUE_INTEGER && value.type != PNR_VALUE_FLOAT)
-            *to++ = value.type == PNR_VALUE_TRUE ? '1' : '0';
-        else if (only_numbers && value.type == PNR_VALUE_INTEGER)
-            to += sprintf(to, "%" PRId64, value.integer);
-        else
-            to = put_json_value(to, &value);
-    }
-    if (values->n_left_out && !only_numbers)
-        to += sprintf(to, "%s\"left_out\":%" PRIu32, comma, values->n_left_out);
-    return to;
-}
-
-static void json_remark(struct trace *trace, const struct sink_remark *remark, const struct trace_function *function)
-{
-    bool is_counter = remark->kind == PNR_COUNTER;
-    char *to = trace_begin_bytes(trace, NUMBERS_SIZE + function->head_size + json_values_size(trace, remark->values));
-    if (!to)
-        return;
-    trace->n_events++;
-    to = put_bytes(to, function->bytes, function->head_size - strlen(SLICE_TIME));
-    to = is_counter ? PUT(to, "C\",\"ts\":") : PUT(to, "i\",\"s\":\"t\",\"ts\":");
-    to = put_json_thread(put_time(to, remark->ns), &trace->threads[remark->thread]);
-    char *args = PUT(to, ARGS), *end = put_json_values(args, trace, remark->values, true, is_counter);
-    trace_end_bytes(trace, end == args && !is_counter ? PUT(to, "}") : PUT(end, "}}"));
-}
-
 /* A slice without a function of the name table. */
 static void unnamed_json_slice(struct trace *trace, const struct slice *slice)
 {
     const char *name = subject_name(slice->subject);
-    char *to = begin_json_event(trace, slice->values ? json_values_size(trace, slice->values) : 0);
+    char *to = begin_json_event(trace, slice->values ? json_values_size(trace->symbols, slice->values) : 0);
     if (!to)
         return;
     to = PUT(to, "{\"name\":\"");
@@ -428,7 +333,7 @@ static void unnamed_json_slice(struct trace *trace, const struct slice *slice)
     to = put_time(to, slice->end_ns - slice->begin_ns);
     to = put_json_thread(to, &trace->threads[slice->thread]);
     if (slice->values) {
-        to = put_json_flags(put_json_values(PUT(to, ARGS), trace, slice->values, true, false), slice->flags, false);
+        to = put_json_flags(json_values_put(PUT(to, ARGS), trace->symbols, slice->values, true, false), slice->flags, false);
     } else if (name) {
         to = PUT(to, ARGS "\"reason\":\"");
         to = put_text(to, subject_reason(slice->subject, slice->function));
@@ -441,13 +346,30 @@ static void unnamed_json_slice(struct trace *trace, const struct slice *slice)
     trace_end_bytes(trace, to);
 }
 
+/* ---- what the program reports ---- */
+
+static void json_remark(struct trace *trace, const struct sink_remark *remark, const struct trace_function *function)
+{
+    bool is_counter = remark->kind == PNR_COUNTER;
+    char *to = trace_begin_bytes(trace, NUMBERS_SIZE + function->head_size +
+                                            json_values_size(trace->symbols, remark->values));
+    if (!to)
+        return;
+    trace->n_events++;
+    to = put_bytes(to, function->bytes, function->head_size - strlen(SLICE_TIME));
+    to = is_counter ? PUT(to, "C\",\"ts\":") : PUT(to, "i\",\"s\":\"t\",\"ts\":");
+    to = put_json_thread(put_time(to, remark->ns), &trace->threads[remark->thread]);
+    char *args = PUT(to, ARGS), *end = json_values_put(args, trace->symbols, remark->values, true, is_counter);
+    trace_end_bytes(trace, end == args && !is_counter ? PUT(to, "}") : PUT(end, "}}"));
+}
+
 static void detailed_json_slice(struct trace *trace, const struct slice *slice, const struct trace_function *function,
                                 struct pnr_string hides)
 {
     static const struct pnr_values no_values;
     const struct pnr_values *values = slice->values ? slice->values : &no_values;
     char *to = trace_begin_bytes(trace, NUMBERS_SIZE + function->head_size + function->tail_size +
-                                            escaped_size(hides) + json_values_size(trace, values));
+                                            escaped_size(hides) + json_values_size(trace->symbols, values));
     if (!to)
         return;
     trace->n_events++;
@@ -460,7 +382,7 @@ static void detailed_json_slice(struct trace *trace, const struct slice *slice, 
     char *args = to = PUT(to, ARGS);
     if (hides.size)
         to = PUT(text_put_json(PUT(to, "\"hides\":\""), hides), "\"");
-    to = put_json_values(to, trace, values, to == args, false);
+    to = json_values_put(to, trace->symbols, values, to == args, false);
     trace_end_bytes(trace, slice->flags ? put_json_flags(to, slice->flags, to == args) : PUT(to, "}}"));
 }
 

@@ -14,6 +14,8 @@
     with panopticon_rec.span("parse", file=name):
         panopticon_rec.counter("queue", depth=12)
 
+    panopticon_rec.open("run.pnr").slices()         # a table, for DuckDB, polars, pandas: docs/tables.md
+
 Records all threads. A recording that starts inside another one gives a capture of its own part. Never raises into the
 program that is recorded: when recording cannot go on (disk full), one line on standard error says so and the program
 runs on.
@@ -211,6 +213,15 @@ def snapshot(path="run-snapshot.pnr"):
     Returns its absolute path. When there is one already, run-snapshot-2.pnr, ... is taken instead.
     Raises OSError when it cannot be written, RuntimeError when this process is not being recorded."""
     return _recorder.snapshot(os.fspath(path))
+
+
+def __getattr__(name):
+    """Return `open` of tables.py, which is imported when it is first asked for (PEP 562). The name is not bound here,
+    where `open` is Python's own."""
+    if name == "open":
+        from . import tables
+        return tables.open
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 # ---- IPython and Jupyter (notebook.py) ----

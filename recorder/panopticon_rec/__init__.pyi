@@ -6,6 +6,8 @@ from types import TracebackType
 from typing import Any, Literal, TypedDict, TypeVar, final
 from typing_extensions import Self, Unpack
 
+from .tables import open as open
+
 __all__ = ["AsyncTracer", "Recorded", "Recorder", "counter", "flow", "mark", "pause", "record", "resume", "snapshot",
            "span", "watch"]
 __version__: str

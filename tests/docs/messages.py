@@ -7,7 +7,7 @@ import re
 from pages import ROOT
 
 PAGE = ROOT / "docs" / "troubleshooting.md"
-SOURCES = ("recorder", "convert", "format")
+SOURCES = ("recorder", "convert", "format", "tables")
 PYTHON_SOURCES = ("recorder", "command")
 MIN_LETTERS = 10                        # fewer do not say anything: "… is not …"
 
@@ -17,7 +17,8 @@ NOT_MESSAGES = {"PyDoc_STRVAR", "_Static_assert", "volatile", "rec_debug", "prin
 # What these files print is the result that was asked for, and so is what they name.
 NOT_EXAMINED = {"convert/info.c", "convert/write/call_tree.c", "convert/write/perfetto.c", "convert/write/pstats.c",
                 "convert/write/trace.c", "convert/write/top.c", "convert/write/trace_json.c", "convert/identities.c",
-                "convert/slices/subjects.c", "recorder/cpython/layout.h"}
+                "convert/slices/subjects.c", "recorder/cpython/layout.h", "tables/column.h", "tables/slices.c",
+                "tables/functions.c", "tables/stacks.c", "tables/events.c", "tables/names.c"}
 # Texts that are parts of no message.
 NO_MESSAGES = re.compile(r"The recorder's C side\..*|frame, then monitoring|standard output"
                          r"|(--|%%)?panopticon(-options| report)?:( …:?)?|… more function…")

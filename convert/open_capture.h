@@ -1,0 +1,37 @@
+/* An open capture: a reader for each process that can be read and is selected, and what a conversion counts of it.
+ *
+ *     capture_open()
+ *     [rates_learn() with its rates; then has_rates is set]
+ *     convert(), or conversion_begin() and so on
+ *     capture_close() */
+#ifndef OPEN_CAPTURE_H
+#define OPEN_CAPTURE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "convert/read/reader.h"
+#include "convert/slices/hidden_rates.h"
+#include "convert/slices/selection.h"
+#include "anomalies.h"
+
+struct capture {
+    struct reader **readers;            /* owned, like the next */
+    struct anomalies *anomalies;        /* of each */
+    struct hidden_rates *rates;         /* of each; all 0: nothing is estimated */
+    bool has_rates;
+    size_t n;
+};
+
+/* Opens the processes of the capture at path that the selection, or NULL, may contain. Reports processes that cannot
+ * be read. selection is borrowed for the call, diagnostics until capture_close(). Returns 0; -1 when there is no
+ * process, and fills err; its code is PNR_OK when all that is wrong has been reported. */
+int capture_open(struct capture *capture, const char *path, const struct selection *selection,
+                 const struct diagnostics *diagnostics, struct pnr_err *err);
+
+void capture_close(struct capture *capture);
+
+/* Returns whether a later version wrote all that there is. */
+bool capture_is_newer(const struct capture *capture);
+
+#endif

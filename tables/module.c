@@ -1,0 +1,336 @@
+/* The Python module panopticon_rec._tables: gives streams and schemas of tables in the capsules of the Arrow PyCapsule
+ * interface (Apache Arrow, docs/source/format/CDataInterface/PyCapsuleInterface.rst). tables.py is its only user. */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "convert/open_capture.h"
+#include "stream.h"
+
+#define FINDINGS_CAPSULE "panopticon_rec.findings"
+
+/* Raises what err says. Returns NULL. path: of the capture. */
+static PyObject *raise_err(const struct pnr_err *err, const char *path, struct findings *findings)
+{
+    char text[1024];
+    char *finding = NULL;
+    if (err->code == PNR_E_MEMORY)
+        return PyErr_NoMemory();
+    if (err->code == PNR_E_SYSTEM) {
+        errno = err->sys_errno;
+        return PyErr_SetFromErrnoWithFilename(PyExc_OSError, path);
+    }
+    if (err->code == PNR_OK && !*err->what)     /* all that is wrong has been reported */
+        finding = findings_copy(findings, 0);
+    PyErr_Format(PyExc_ValueError, "%s", finding ? finding :
+                 *err->what ? pnr_err_describe(err, text, sizeof text) : "nothing in the capture can be read");
+    free(finding);
+    return NULL;
+}
+
+/* ---- what is wanted ---- */
+
+static const struct {
+    const char *name;
+    enum selection_option option;
+} query_options[] = {
+    { "from_", SELECT_FROM }, { "to", SELECT_TO }, { "process", SELECT_PROCESS }, { "thread", SELECT_THREAD },
+    { "include", SELECT_INCLUDE }, { "exclude", SELECT_EXCLUDE }, { "min_duration", SELECT_MIN_DURATION },
+};
+
+static int add_query_option(struct query *query, PyObject *pair)
+{
+    const char *name, *text;
+    if (!PyArg_ParseTuple(pair, "ss", &name, &text))
+        return -1;
+    for (size_t i = 0; i < sizeof query_options / sizeof *query_options; i++) {
+        if (strcmp(query_options[i].name, name) != 0)
+            continue;
+        char *copy = strdup(text);
+        if (!copy) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        query->options[query->n_options++] = (struct query_option){ query_options[i].option, copy };
+        return 0;
+    }
+    PyErr_Format(PyExc_TypeError, "no option: %s", name);
+    return -1;
+}
+
+static const struct column *find_column(const struct table_kind *kind, const char *name)
+{
+    for (size_t i = 0; i < kind->n_columns; i++)
+        if (strcmp(kind->columns[i].name, name) == 0)
+            return &kind->columns[i];
+    PyErr_Format(PyExc_ValueError, "%s has no column %s", kind->name, name);
+    return NULL;
+}
+
+/* names: a tuple, or None for all columns. */
+static int choose_columns(struct query *query, PyObject *names)
+{
+    const struct table_kind *kind = query->kind;
+    size_t n = names == Py_None ? kind->n_columns : (size_t)PyTuple_GET_SIZE(names);
+    query->columns = calloc(n + 1, sizeof *query->columns);
+    if (!query->columns) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const char *name = names == Py_None ? NULL : PyUnicode_AsUTF8(PyTuple_GET_ITEM(names, (Py_ssize_t)i));
+        if (names != Py_None && !name)
+            return -1;
+        query->columns[i] = name ? find_column(kind, name) : &kind->columns[i];
+        if (!query->columns[i])
+            return -1;
+        query->n_columns++;
+    }
+    return 0;
+}
+
+static int add_query_options(struct query *query, PyObject *pairs)
+{
+    query->options = calloc((size_t)PyTuple_GET_SIZE(pairs) + 1, sizeof *query->options);
+    if (!query->options) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(pairs); i++)
+        if (add_query_option(query, PyTuple_GET_ITEM(pairs, i)) < 0)
+            return -1;
+    return 0;
+}
+
+/* Makes a query of the arguments (findings, path, table, options, columns). Returns 0; or -1 with an exception, and
+ * then it is cleared. */
+static int parse_query(PyObject *args, struct query *query)
+{
+    PyObject *capsule, *path, *pairs, *names;
+    const char *name;
+    *query = (struct query){ .n_options = 0 };
+    if (!PyArg_ParseTuple(args, "OO&sO!O", &capsule, PyUnicode_FSConverter, &path, &name, &PyTuple_Type, &pairs,
+                          &names))
+        return -1;
+    struct findings *findings = PyCapsule_GetPointer(capsule, FINDINGS_CAPSULE);
+    query->path = strdup(PyBytes_AS_STRING(path));
+    query->kind = table_find(name);
+    Py_DECREF(path);
+    if (!findings)
+        return query_clear(query), -1;
+    query->findings = findings_share(findings);
+    if (!query->path)
+        PyErr_NoMemory();
+    else if (!query->kind)
+        PyErr_Format(PyExc_ValueError, "no table: %s", name);
+    else if (choose_columns(query, names) == 0 && add_query_options(query, pairs) == 0)
+        return 0;
+    query_clear(query);
+    return -1;
+}
+
+/* ---- functions of the module ---- */
+
+static void free_findings_capsule(PyObject *capsule)
+{
+    findings_release(PyCapsule_GetPointer(capsule, FINDINGS_CAPSULE));
+}
+
+/* open(path): looks whether there is a capture. Returns the capsule of its findings. */
+static PyObject *open_findings(PyObject *module, PyObject *arg)
+{
+    PyObject *path;
+    struct capture capture;
+    struct pnr_err err;
+    int status;
+    (void)module;
+    if (!PyUnicode_FSConverter(arg, &path))
+        return NULL;
+    struct findings *findings = findings_new();
+    PyObject *capsule = findings ? PyCapsule_New(findings, FINDINGS_CAPSULE, free_findings_capsule) : PyErr_NoMemory();
+    if (!capsule) {
+        findings_release(findings);
+        Py_DECREF(path);
+        return NULL;
+    }
+    const struct diagnostics diagnostics = findings_diagnostics(findings);
+    Py_BEGIN_ALLOW_THREADS
+    status = capture_open(&capture, PyBytes_AS_STRING(path), NULL, &diagnostics, &err);
+    if (status == 0)
+        capture_close(&capture);
+    Py_END_ALLOW_THREADS
+    if (status < 0) {
+        raise_err(&err, PyBytes_AS_STRING(path), findings);
+        Py_CLEAR(capsule);
+    }
+    Py_DECREF(path);
+    return capsule;
+}
+
+/* findings(capsule): returns the list of the lines. */
+static PyObject *list_findings(PyObject *module, PyObject *capsule)
+{
+    (void)module;
+    struct findings *findings = PyCapsule_GetPointer(capsule, FINDINGS_CAPSULE);
+    PyObject *lines = findings ? PyList_New(0) : NULL;
+    char *text;
+    for (size_t i = 0; lines && (text = findings_copy(findings, i)); i++) {
+        PyObject *line = PyUnicode_DecodeFSDefault(text);
+        free(text);
+        if (!line || PyList_Append(lines, line) < 0)
+            Py_CLEAR(lines);
+        Py_XDECREF(line);
+    }
+    return lines;
+}
+
+/* columns(table): returns the names of its columns, a tuple. */
+static PyObject *list_columns(PyObject *module, PyObject *arg)
+{
+    (void)module;
+    const char *name = PyUnicode_AsUTF8(arg);
+    const struct table_kind *kind = name ? table_find(name) : NULL;
+    if (!kind)
+        return name ? PyErr_Format(PyExc_ValueError, "no table: %s", name) : NULL;
+    PyObject *names = PyTuple_New((Py_ssize_t)kind->n_columns);
+    for (size_t i = 0; names && i < kind->n_columns; i++) {
+        PyObject *column = PyUnicode_FromString(kind->columns[i].name);
+        if (column)
+            PyTuple_SET_ITEM(names, (Py_ssize_t)i, column);
+        else
+            Py_CLEAR(names);
+    }
+    return names;
+}
+
+/* check(findings, path, table, options, columns): raises ValueError for what stream() cannot be asked. */
+static PyObject *check_query(PyObject *module, PyObject *args)
+{
+    struct query query;
+    size_t i;
+    (void)module;
+    if (parse_query(args, &query) < 0)
+        return NULL;
+    const char *problem = query_check(&query, &i);
+    if (problem) {
+        const char *name = "";
+        for (size_t k = 0; k < sizeof query_options / sizeof *query_options; k++)
+            if (i < query.n_options && query_options[k].option == query.options[i].option)
+                name = query_options[k].name;
+        PyErr_Format(PyExc_ValueError, "%s: %s: %s", name, i < query.n_options ? query.options[i].text : "", problem);
+    }
+    query_clear(&query);
+    if (problem)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static void free_stream_capsule(PyObject *capsule)
+{
+    struct ArrowArrayStream *stream = PyCapsule_GetPointer(capsule, "arrow_array_stream");
+    if (stream->release)                /* else a consumer has moved it */
+        stream->release(stream);
+    free(stream);
+}
+
+/* stream(findings, path, table, options, columns): returns a capsule with an ArrowArrayStream. */
+static PyObject *make_stream(PyObject *module, PyObject *args)
+{
+    struct query query;
+    struct pnr_err err;
+    int status;
+    (void)module;
+    if (parse_query(args, &query) < 0)
+        return NULL;
+    struct findings *findings = findings_share(query.findings);
+    struct ArrowArrayStream *stream = calloc(1, sizeof *stream);
+    char *path = strdup(query.path);
+    if (!stream || !path) {
+        query_clear(&query);
+        findings_release(findings);
+        free(path);
+        free(stream);
+        return PyErr_NoMemory();
+    }
+    Py_BEGIN_ALLOW_THREADS
+    status = stream_open(stream, &query, &err);
+    Py_END_ALLOW_THREADS
+    PyObject *capsule = NULL;
+    if (status < 0)
+        raise_err(&err, path, findings);
+    else
+        capsule = PyCapsule_New(stream, "arrow_array_stream", free_stream_capsule);
+    if (!capsule) {
+        if (stream->release)
+            stream->release(stream);
+        free(stream);
+    }
+    free(path);
+    findings_release(findings);
+    return capsule;
+}
+
+static void free_schema_capsule(PyObject *capsule)
+{
+    struct ArrowSchema *schema = PyCapsule_GetPointer(capsule, "arrow_schema");
+    if (schema->release)                /* else a consumer has moved it */
+        schema->release(schema);
+    free(schema);
+}
+
+/* schema(findings, path, table, options, columns): returns a capsule with an ArrowSchema. */
+static PyObject *make_schema(PyObject *module, PyObject *args)
+{
+    struct query query;
+    struct pnr_err err;
+    int status;
+    (void)module;
+    if (parse_query(args, &query) < 0)
+        return NULL;
+    struct ArrowSchema *schema = calloc(1, sizeof *schema);
+    if (!schema) {
+        query_clear(&query);
+        return PyErr_NoMemory();
+    }
+    Py_BEGIN_ALLOW_THREADS
+    status = stream_describe(&query, schema, &err);
+    Py_END_ALLOW_THREADS
+    PyObject *capsule = NULL;
+    if (status < 0)
+        raise_err(&err, query.path, query.findings);
+    else
+        capsule = PyCapsule_New(schema, "arrow_schema", free_schema_capsule);
+    if (!capsule) {
+        if (schema->release)
+            schema->release(schema);
+        free(schema);
+    }
+    query_clear(&query);
+    return capsule;
+}
+
+static PyMethodDef methods[] = {
+    { "open", open_findings, METH_O, NULL },
+    { "findings", list_findings, METH_O, NULL },
+    { "columns", list_columns, METH_O, NULL },
+    { "check", check_query, METH_VARARGS, NULL },
+    { "stream", make_stream, METH_VARARGS, NULL },
+    { "schema", make_schema, METH_VARARGS, NULL },
+    { NULL, NULL, 0, NULL },
+};
+
+/* The module has no state: any interpreter of a process may load it. */
+static PyModuleDef_Slot slots[] = {
+#ifdef Py_mod_multiple_interpreters
+    { Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED },
+#endif
+    { 0, NULL },
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, .m_name = "_tables", .m_methods = methods, .m_slots = slots,
+};
+
+PyMODINIT_FUNC PyInit__tables(void)
+{
+    return PyModuleDef_Init(&definition);
+}
