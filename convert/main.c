@@ -444,7 +444,7 @@ static int write_exceptions(const struct options *options, const struct capture 
     writer_init_output(&writer, output);
     if (convert_all(options, capture, diagnostics, NULL, sink, &result->count, &err) < 0)
         warn_err(&err);
-    else if (is_newer(capture))
+    else if (capture_is_newer(capture))
         warn("%s: recorded by a later version: convert it with that version", options->capture);
     else if (exceptions_write(exceptions, options->is_json, count_lost(capture, result), &writer) < 0)
         warn("out of memory");
