@@ -26,6 +26,7 @@
 /* One of the stacks that a thread runs in turn. */
 struct rec_track {
     uint32_t number;                    /* in the capture; 0: the thread's own stack */
+    bool is_taken_over;                 /* from a greenlet that has ended, and no record says so yet */
     uint64_t block;                     /* the buffer's last block that has OPEN records of this stack; 0: none */
 };
 

@@ -202,7 +202,7 @@ static struct rec_thread *slow_path(PyThreadState *ts, cpython_frame *entered, s
         return NULL;
     rec_buffer_renew_counter(&thread->buffer);
     rec_sparse_break();
-    rec_current = thread->is_ending || !rec_worker_unpark() ? &rec_no_thread : thread;
+    rec_current = thread->is_ending || !rec_worker_unpark() || rec_greenlets_are_awaited() ? &rec_no_thread : thread;
     enum rec_greenlets_change change = rec_greenlets.are_used && rec_greenlets_may_have_changed(ts, thread) ?
         rec_greenlets_notice(ts, thread, entered) : REC_GREENLETS_SAME;
     uint16_t flags;

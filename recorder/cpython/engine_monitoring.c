@@ -44,7 +44,7 @@ static struct rec_thread *resync_monitored_thread(PyThreadState *ts, cpython_fra
     bool is_new = !thread;
     if (is_new && !(thread = rec_threads_new(ts)))
         return NULL;
-    rec_current = thread->is_ending || !rec_worker_unpark() ? &rec_no_thread : thread;
+    rec_current = thread->is_ending || !rec_worker_unpark() || rec_greenlets_are_awaited() ? &rec_no_thread : thread;
     rec_sparse_break();
     enum rec_greenlets_change change = rec_greenlets.are_used ? rec_greenlets_notice(ts, thread, NULL) :
                                                                 REC_GREENLETS_SAME;

@@ -15,7 +15,6 @@ static struct {
     const char *own;
     size_t own_size;
     PyObject *name, *file;              /* interned "__name__", "__file__" */
-    bool has_greenlets;                 /* a function of the module `greenlet` has been called */
 } functions;
 
 static enum pnr_function_kind kind_of(const PyCodeObject *code)
@@ -126,9 +125,7 @@ static uint64_t make_tag(const cpython_frame *f)
     begin_naming(f, &naming);
     const struct pnr_string *strings = naming.strings;
     if (strings[0].size >= 8 && memcmp(strings[0].bytes, "greenlet", 8) == 0)
-        functions.has_greenlets = true;
-    if (functions.has_greenlets && !rec_greenlets.are_used)
-        rec_greenlets_find_module();
+        rec_greenlets_await();
     uint64_t flags = 0, index = 0, tag = 0;
     int outcome = is_recorders_own(strings[2]) ? PNR_FILTER_EXCLUDED : judge(f, &naming);
     if (outcome == PNR_FILTER_EXCLUDED)

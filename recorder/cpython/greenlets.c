@@ -12,6 +12,7 @@
 #define N_FREE (1 << 14)                /* tracks that are kept for later greenlets; a power of two, like the next */
 #define N_FREE_LISTS (1 << 10)
 #define N_CHECKED 32                    /* greenlets that are asked, for each new one, whether they have ended */
+#define N_AWAITED 10000                 /* events until the module must be there: that many come while it is imported */
 
 struct rec_greenlets rec_greenlets;
 
@@ -24,6 +25,7 @@ struct greenlet {
     struct rec_stack frames;            /* the engines', like the thread's `stack` */
     uint64_t key;                       /* of the track: which greenlets may have it next */
     uint64_t epoch;                     /* of the thread when it last ran */
+    const PyThreadState *owner;         /* that thread's; compared, never dereferenced */
     bool has_ended;                     /* the track is no longer its own */
     bool is_listed;                     /* this address is in `live` */
 };
@@ -37,7 +39,7 @@ struct free_track {
 
 static struct {
     PyObject *(*get_current)(void);
-    PyObject *parent, *dead;            /* the getters of these; owned */
+    PyObject *parent, *dead, *frame;    /* the getters of these; owned */
     PyObject *name, *run;               /* interned names of attributes */
     struct greenlet *table;             /* open addressing; owned */
     size_t n, capacity;                 /* a power of two, or 0 */
@@ -45,6 +47,7 @@ static struct {
     PyObject **live;                    /* addresses of those that had not ended when last asked; owned */
     size_t n_live, live_capacity;
     size_t next_checked;                /* index of the next of these to be asked */
+    unsigned n_awaited;                 /* events that are not fast until the module is looked for no more */
     struct free_track free[N_FREE];
     uint32_t n_free_used;               /* entries of `free` that are or were in use; they are numbered from 1 */
     uint32_t vacant;                    /* list of those that are not in use any more; 0: none */
@@ -53,7 +56,9 @@ static struct {
 
 /* ---- the module ---- */
 
-void rec_greenlets_find_module(void)
+static bool is_getter(const PyObject *object) { return object && Py_TYPE(object)->tp_descr_get; }
+
+static void find_module(void)
 {
     PyObject *type, *value, *traceback;
     if (rec_greenlets.are_used)
@@ -67,10 +72,12 @@ void rec_greenlets_find_module(void)
     PyObject *dict = api ? ((PyTypeObject *)api[API_TYPE])->tp_dict : NULL;
     PyObject *parent = dict ? PyDict_GetItemString(dict, "parent") : NULL;
     PyObject *dead = dict ? PyDict_GetItemString(dict, "dead") : NULL;
-    if (parent && Py_TYPE(parent)->tp_descr_get && dead && Py_TYPE(dead)->tp_descr_get) {
+    PyObject *frame = dict ? PyDict_GetItemString(dict, "gr_frame") : NULL;
+    if (is_getter(parent) && is_getter(dead) && is_getter(frame)) {
         greenlets.get_current = (PyObject *(*)(void))api[API_GET_CURRENT];
         Py_XSETREF(greenlets.parent, Py_NewRef(parent));
         Py_XSETREF(greenlets.dead, Py_NewRef(dead));
+        Py_XSETREF(greenlets.frame, Py_NewRef(frame));
         Py_XSETREF(greenlets.name, PyUnicode_InternFromString("name"));
         Py_XSETREF(greenlets.run, PyUnicode_InternFromString("_run"));
         rec_greenlets.are_used = true;
@@ -78,6 +85,23 @@ void rec_greenlets_find_module(void)
             rec_greenlets.on_use();
     }
     PyErr_Restore(type, value, traceback);
+}
+
+void rec_greenlets_await(void)
+{
+    if (rec_greenlets.are_used)
+        return;
+    greenlets.n_awaited = N_AWAITED;
+    rec_threads_forget_current();
+}
+
+bool rec_greenlets_are_awaited(void)
+{
+    if (likely(!greenlets.n_awaited))
+        return false;
+    find_module();
+    greenlets.n_awaited = rec_greenlets.are_used ? 0 : greenlets.n_awaited - 1;
+    return greenlets.n_awaited;
 }
 
 static void forget_free_tracks(void)
@@ -98,7 +122,8 @@ void rec_greenlets_start(void (*on_use)(void))
     greenlets.n_live = 0;
     rec_greenlets.are_used = rec_greenlets.has_bare = false;
     rec_greenlets.on_use = on_use;
-    rec_greenlets_find_module();
+    greenlets.n_awaited = 0;
+    find_module();
 }
 
 void rec_greenlets_change(void)
@@ -318,6 +343,7 @@ static void assign_track(struct greenlet *g, const struct rec_thread *thread, Py
     struct pnr_string text = name ? rec_functions_text(name, &owned) : (struct pnr_string){ "greenlet", 8 };
     g->key = track_key(text, thread->buffer.number);
     g->track.number = take_free_track(g->key);
+    g->track.is_taken_over = g->track.number;
     if (!g->track.number)
         g->track.number = rec_name_table_add_track(PNR_THREAD_GREENLET, thread->native_id, text);
     list_greenlet(g);
@@ -366,6 +392,7 @@ static void save_track(const struct rec_thread *thread)
     g->track = thread->buffer.track;
     g->frames = thread->stack;
     g->epoch = thread->must_report_stack ? 0 : thread->epoch;
+    g->owner = thread->owner;
     if (thread->must_report_stack)
         g->track.block = 0;
 }
@@ -416,6 +443,23 @@ enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_thr
         PyGC_Enable();
     return change;
 }
+
+#if CPYTHON_IS_KNOWN
+void rec_greenlets_visit_waiting(rec_greenlets_visit *visit)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    for (size_t i = 0; i < greenlets.capacity; i++) {
+        const struct greenlet *g = &greenlets.table[i];
+        if (!g->frames.depth || g->has_ended || !is_greenlet_alive(g))
+            continue;
+        PyObject *frame = get_property(greenlets.frame, g->object);
+        if (PyFrame_Check(frame))       /* else it runs */
+            visit(g->owner, g->stack, ((PyFrameObject *)frame)->f_frame);
+    }
+    PyErr_Restore(type, value, traceback);
+}
+#endif
 
 bool rec_greenlets_switch(PyThreadState *ts, struct rec_thread *thread)
 {

@@ -9,7 +9,7 @@
  * All functions are called with the GIL. None runs Python code.
  *
  *     rec_greenlets_start                 a recording begins
- *         rec_greenlets_find_module       a function of the module `greenlet` has been called
+ *         rec_greenlets_await             a function of the module `greenlet` is called
  *         rec_greenlets_notice            at an event where rec_greenlets_may_have_changed */
 #ifndef REC_GREENLETS_H
 #define REC_GREENLETS_H
@@ -36,8 +36,11 @@ void rec_greenlets_forget(void);
  * from now on. */
 void rec_greenlets_forget_stacks(void);
 
-/* Begins to look for greenlets if the program has imported their module. */
-void rec_greenlets_find_module(void);
+/* The program may be importing the module: the next events are not fast, and look for it. */
+void rec_greenlets_await(void);
+
+/* Called at each event that is not fast. Returns whether the next one must not be fast either. */
+bool rec_greenlets_are_awaited(void);
 
 static inline bool rec_greenlets_may_have_changed(const PyThreadState *ts, const struct rec_thread *thread)
 {
@@ -54,6 +57,12 @@ enum rec_greenlets_change {
 /* Finds out which greenlet runs, and changes the thread's track. The caller emits it by rec_threads_emit_switch.
  * entered: the frame that is about to run, if the interpreter does not have it yet; or NULL. */
 enum rec_greenlets_change rec_greenlets_notice(PyThreadState *ts, struct rec_thread *thread, cpython_frame *entered);
+
+/* Calls visit for each greenlet that does not run, and in which recorded frames may be open. owner: its thread;
+ * data_stack: its own. innermost: its frames are linked one to the next, without entry frames (greenlet's
+ * Greenlet::expose_frames, from CPython 3.12 on). */
+typedef void rec_greenlets_visit(const PyThreadState *owner, const void *data_stack, cpython_frame *innermost);
+void rec_greenlets_visit_waiting(rec_greenlets_visit *visit);
 
 /* Changes the thread's track and emits a SWITCH record, quickly. It is for an engine that sees the outermost frame of
  * each new stack: a stack that was seen in this epoch then is still the same greenlet's. Returns false, and does

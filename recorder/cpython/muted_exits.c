@@ -127,7 +127,11 @@ static void leave_cleared(const struct rec_watched *watched)
         return;
     bool is_exit = watched->owner == ts && cpython_is_cleared_last(ts, watched->frame, watched->size);
     for (PyThreadState *at = PyInterpreterState_ThreadHead(rec_threads.interp); at; at = PyThreadState_Next(at)) {
-        struct rec_thread *thread = at == watched->owner ? rec_muted_frames_thread(at) : NULL;
+        if (at != watched->owner)
+            continue;
+        if (is_exit)                    /* its greenlet may have gone on with no event until now */
+            rec_muted_frames_notice_greenlet(at);
+        struct rec_thread *thread = rec_muted_frames_thread(at);
         if (!thread)
             continue;
         const struct rec_open_frame left = { 0, watched->function };

@@ -50,6 +50,20 @@ struct rec_thread *rec_muted_frames_thread(const PyThreadState *ts)
     return may_be_other ? NULL : thread;
 }
 
+void rec_muted_frames_notice_greenlet(PyThreadState *ts)
+{
+    struct rec_thread *thread = rec_greenlets.are_used ? rec_threads_find(ts) : NULL;
+    cpython_frame *f = rec_threads_innermost(ts);
+    uint16_t flags;
+    if (!thread || thread->is_ending || rec_threads_is_out_of_date(thread, &flags))
+        return;
+    enum rec_greenlets_change change = rec_greenlets_notice(ts, thread, NULL);
+    if (change == REC_GREENLETS_NEW)
+        thread->stack.depth = rec_threads_count_recorded(ts, f);
+    if (change != REC_GREENLETS_SAME)
+        rec_threads_emit_switch(thread, f, rec_no_frame);
+}
+
 bool rec_muted_frames_is_reported(const cpython_frame *f, uint32_t function)
 {
     const struct rec_watched *watched = rec_watched_find(f);
@@ -129,12 +143,25 @@ static bool watch_open_frames(PyThreadState *ts, const struct rec_thread *thread
         if (!(rec_muted_state(function) & REC_CHANGING))
             continue;
         struct rec_watched *watched = rec_watched_find(f);
-        if (!watched && !rec_watched_add(ts, f, function, REC_WATCH_REPORTED))
+        if (!watched && !rec_watched_add(ts, cpython_whole_data_stack(ts), f, function, REC_WATCH_REPORTED))
             are_all_watched = false;
         else if (!(rec_muted_state(function) & REC_DEAR) || cpython_is_continuable(f) || rec_watched_is_kept(f))
             rec_muted_set(function, REC_ARMED);
     }
     return are_all_watched;
+}
+
+/* Watches the open frames of the batch in a greenlet that does not run. Their exits are events: nothing else says which
+ * greenlet goes on. A frame that cannot be watched is missing in the list when it does. */
+static void watch_waiting(const PyThreadState *owner, const void *data_stack, cpython_frame *innermost)
+{
+    for (cpython_frame *f = innermost; f; f = cpython_previous(f)) {
+        uint32_t function = cpython_is_incomplete(f) ? 0 : (uint32_t)rec_tag_peek(f);
+        if (!(rec_muted_state(function) & REC_CHANGING))
+            continue;
+        if (rec_watched_find(f) || rec_watched_add(owner, data_stack, f, function, REC_WATCH_REPORTED))
+            rec_muted_set(function, REC_ARMED);
+    }
 }
 
 void rec_muted_frames_mute(const uint32_t *functions, size_t n)
@@ -147,6 +174,7 @@ void rec_muted_frames_mute(const uint32_t *functions, size_t n)
         if (thread && !watch_open_frames(ts, thread))
             thread->must_report_stack = true;
     }
+    rec_greenlets_visit_waiting(watch_waiting);
     for (struct rec_watched *watched = NULL; (watched = rec_watched_next(watched));)
         if (rec_muted_state(watched->function) & REC_CHANGING && watched->state == REC_WATCH_UNREPORTED) {
             watched->state = REC_WATCH_SEEN;
@@ -204,7 +232,7 @@ static bool admit_frame(PyThreadState *ts, const struct rec_thread *thread, cpyt
     bool may_be_left = cpython_is_leaving(f) || cpython_is_yielding(f);
     if (is_reported || !(is_beyond || is_at_begin || may_start(f) || may_be_left))
         return !is_reported;
-    if (!rec_watched_add(ts, f, function, REC_WATCH_UNREPORTED))
+    if (!rec_watched_add(ts, cpython_whole_data_stack(ts), f, function, REC_WATCH_UNREPORTED))
         return true;
     rec_muted_set(function, REC_PASSED_OVER);
     return false;

@@ -24,6 +24,9 @@ bool rec_muted_frames_is_at_begin(const cpython_frame *f);
  * and NULL is returned. */
 struct rec_thread *rec_muted_frames_thread(const PyThreadState *ts);
 
+/* Brings the records of this thread to the greenlet that runs. */
+void rec_muted_frames_notice_greenlet(PyThreadState *ts);
+
 /* Returns f, the innermost frame; but where a tool's function runs for an event, the frame of that event. The function
  * and what it calls have no events (Python/instrumentation.c, call_one_instrument). */
 cpython_frame *rec_muted_frames_beneath_tool(PyThreadState *ts, const struct rec_thread *thread, cpython_frame *f);

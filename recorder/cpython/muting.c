@@ -234,21 +234,6 @@ static void follow_request(uint64_t requested)
     rec_worker_post();                  /* it sleeps while a program that waits has a request to follow */
 }
 
-/* Brings the records of this thread to the greenlet that runs. */
-static void notice_greenlet(PyThreadState *ts)
-{
-    struct rec_thread *thread = rec_greenlets.are_used ? rec_threads_find(ts) : NULL;
-    cpython_frame *f = rec_threads_innermost(ts);
-    uint16_t flags;
-    if (!thread || thread->is_ending || rec_threads_is_out_of_date(thread, &flags))
-        return;
-    enum rec_greenlets_change change = rec_greenlets_notice(ts, thread, NULL);
-    if (change == REC_GREENLETS_NEW)
-        thread->stack.depth = rec_threads_count_recorded(ts, f);
-    if (change != REC_GREENLETS_SAME)
-        rec_threads_emit_switch(thread, f, rec_no_frame);
-}
-
 /* Called by the interpreter between two instructions, in any thread. */
 static int on_pending_call(void *unused)
 {
@@ -262,7 +247,7 @@ static int on_pending_call(void *unused)
     if (!rec_state_is(REC_RECORDING) || rec_session_is_closed() || cpython_is_finalizing())
         return 0;
     PyErr_Fetch(&type, &value, &traceback);
-    notice_greenlet(ts);
+    rec_muted_frames_notice_greenlet(ts);
     follow_request(requested & 1 ? rec_clock_ticks() : requested);
     PyErr_Restore(type, value, traceback);
     return 0;

@@ -41,7 +41,7 @@ static void watch_silent_frames(PyThreadState *ts, cpython_frame *innermost, uin
         }
         if (n_new++ == REC_MAX_LISTED)
             return;
-        if (!(watched = rec_watched_add(ts, f, function, REC_WATCH_SEEN)))
+        if (!(watched = rec_watched_add(ts, cpython_whole_data_stack(ts), f, function, REC_WATCH_SEEN)))
             continue;
         if (!rec_muted_frames_is_at_begin(f) && requested < since)
             since = requested;

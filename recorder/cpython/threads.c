@@ -231,11 +231,13 @@ static uint32_t collect_open(const struct rec_thread *thread, cpython_frame *f, 
     return is_complete ? add_from_records(thread, n, n_new, n_calls, n_unknown) : add_from_records(thread, n, 0, 0, 0);
 }
 
-bool rec_threads_start_chunk(struct rec_thread *thread, uint16_t flags, cpython_frame *f, struct rec_open_frame inner)
+/* Starts a new chunk. is_empty: nothing is open at its begin. */
+static bool start_chunk(struct rec_thread *thread, uint16_t flags, cpython_frame *f, struct rec_open_frame inner,
+                        bool is_empty)
 {
-    bool is_deeper;
+    bool is_deeper = false;
     bool is_complete = !flags && thread->buffer.chunk >= 0 && !rec_greenlets.are_used;
-    uint32_t n = collect_open(thread, f, inner, 0, is_complete, &is_deeper);
+    uint32_t n = is_empty ? 0 : collect_open(thread, f, inner, 0, is_complete, &is_deeper);
     flags |= is_deeper ? PNR_BLOCK_DEEPER : 0;
     if (!rec_buffer_start_chunk(&thread->buffer, flags, n)) {
         rec_buffer_count_lost(&thread->buffer);
@@ -271,10 +273,39 @@ static void emit_switch_at(struct rec_thread *thread, cpython_frame *f, struct r
     thread->buffer.track.block = thread->buffer.block;
 }
 
+/* Lists what is open in the stack of a new greenlet, after a list that is empty. */
+static void list_after_take_over(struct rec_thread *thread, cpython_frame *f, struct rec_open_frame inner)
+{
+    uint64_t tag;
+    thread->buffer.track.is_taken_over = false;
+    if (!inner.function && !rec_threads_recorded_from((PyThreadState *)thread->owner, f, &tag))
+        return;
+    thread->buffer.track.block = 0;
+    emit_switch_at(thread, f, inner, rec_clock_ticks() - thread->buffer.base, 0, false);
+}
+
+bool rec_threads_start_chunk(struct rec_thread *thread, uint16_t flags, cpython_frame *f, struct rec_open_frame inner)
+{
+    bool is_taken_over = thread->buffer.track.is_taken_over;
+    if (!start_chunk(thread, flags, f, inner, is_taken_over))
+        return false;
+    if (is_taken_over)
+        list_after_take_over(thread, f, inner);
+    return true;
+}
+
 void rec_threads_emit_switch(struct rec_thread *thread, cpython_frame *f, struct rec_open_frame inner)
 {
+    struct rec_buffer *buffer = &thread->buffer;
+    uint64_t ticks = rec_clock_ticks() - buffer->base;
     rec_sparse_break();
-    emit_switch_at(thread, f, inner, rec_clock_ticks() - thread->buffer.base, 0, false);
+    if (!buffer->track.is_taken_over || !rec_buffer_has_capacity(buffer, ticks) || !rec_buffer_reserve(buffer, 1)) {
+        emit_switch_at(thread, f, inner, ticks, 0, false);
+        return;
+    }
+    rec_buffer_append(buffer, ticks, PNR_SWITCH, PNR_SWITCH_OPEN, buffer->track.number);
+    buffer->track.block = buffer->block;
+    list_after_take_over(thread, f, inner);
 }
 
 /* Emits the n_new innermost frames of a stack that is too deep to be listed. In recursion its innermost frames alone

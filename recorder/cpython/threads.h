@@ -220,7 +220,9 @@ bool rec_threads_start_chunk(struct rec_thread *thread, uint16_t flags, cpython_
 bool rec_threads_may_be_innermost(const struct rec_thread *thread, uint32_t function);
 
 /* Emits a SWITCH record for the thread's new track, with that track's stack if this block does not have it yet. f,
- * inner: the stack, as for rec_threads_start_chunk. */
+ * inner: the stack, as for rec_threads_start_chunk. The first stack of a greenlet that takes over a track is empty:
+ * exits from the frames of the greenlet before may be missing, where their functions were muted. A second SWITCH lists
+ * what is open. */
 void rec_threads_emit_switch(struct rec_thread *thread, cpython_frame *f, struct rec_open_frame inner);
 
 /* Reports the stack that runs anew, because other frames of it are recorded from now on: f and those outwards of it. At

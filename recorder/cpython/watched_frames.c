@@ -100,7 +100,8 @@ static void take_token(cpython_frame *f, bool is_ours)
         PyErr_Clear();
 }
 
-struct rec_watched *rec_watched_add(const PyThreadState *ts, cpython_frame *f, uint32_t function, enum rec_watch state)
+struct rec_watched *rec_watched_add(const PyThreadState *ts, const void *data_stack, cpython_frame *f, uint32_t function,
+                                    enum rec_watch state)
 {
     struct rec_watched *watched = find_token(f);
     bool is_ours = watched && watched->is_ours;
@@ -114,7 +115,7 @@ struct rec_watched *rec_watched_add(const PyThreadState *ts, cpython_frame *f, u
     watched->frame = f;
     watched->owner = ts;
     watched->code = cpython_code(f);
-    watched->data_stack = cpython_whole_data_stack(ts);
+    watched->data_stack = data_stack;
     watched->function = function;
     watched->size = (uint32_t)cpython_code(f)->co_framesize;
     watched->state = (uint8_t)state;

@@ -47,10 +47,11 @@ extern void (*rec_watched_on_cleared)(const struct rec_watched *watched);
 /* Returns the entry of a frame, or NULL. It lasts until the next call of rec_watched_add or rec_watched_remove. */
 struct rec_watched *rec_watched_find(const cpython_frame *f);
 
-/* Watches a frame that is not watched. Returns NULL when that cannot be done: out of memory, something else is where the
- * token belongs, or the program would see the token. exec() of a function's code puts its variables there. A function
- * that imports gives what is there to an __import__ of the program's own. */
-struct rec_watched *rec_watched_add(const PyThreadState *ts, cpython_frame *f, uint32_t function, enum rec_watch state);
+/* Watches a frame that is not watched. data_stack: that it is on. Returns NULL when that cannot be done: out of memory,
+ * something else is where the token belongs, or the program would see the token. exec() of a function's code puts its
+ * variables there. A function that imports gives what is there to an __import__ of the program's own. */
+struct rec_watched *rec_watched_add(const PyThreadState *ts, const void *data_stack, cpython_frame *f, uint32_t function,
+                                    enum rec_watch state);
 
 /* True for a watched frame whose end will not be seen when it is left: the program holds its frame object, or its
  * locals(). */

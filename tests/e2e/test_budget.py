@@ -220,6 +220,54 @@ class OneAddress(BudgetCase):
 
 
 @needs_budgets
+class Greenlets(BudgetCase):
+    @unittest.skipUnless(test_greenlets.HAS_GREENLET, "greenlet is not there for this Python")
+    def test_muted_while_they_wait(self):
+        """Each call of a function that switches lies in the life of one greenlet, and ends with it, though functions are
+        muted while greenlets wait in them. The greenlets that come next are rows of those that have ended."""
+        text = """
+            import json, time
+            from greenlet import greenlet, getcurrent
+            now, main, lives = time.monotonic_ns, getcurrent(), []
+            def step(i):
+                return i & 3
+            def job(n):
+                for i in range(n):
+                    step(i)
+                main.switch()
+                for i in range(n):
+                    step(i)
+            for _ in range(15_000):
+                pairs = []
+                for k in range(8):
+                    one, begin = greenlet(job), now()
+                    one.switch(20)
+                    pairs.append((one, begin))
+                for one, begin in pairs:
+                    one.switch()
+                    lives.append((begin, now()))
+            print(json.dumps(lives))
+            """
+        finished = e2e.recorded(self.path("run.pnr"), [self.write("app.py", text)],
+                                options=["-q", "--max-overhead", "0.1%"])
+        self.assertEqual((finished.status, finished.err), (0, ""))
+        trace, (one,) = self.examine(self.path("run.pnr"))
+        self.assertIn("__main__.job", one.muted())
+        self.check_again(self.path("run.pnr"))
+        if not trace:
+            return
+        zero, lives = int(one.properties["start_monotonic_ns"]), sorted(map(tuple, json.loads(finished.out)))
+        begins, outside = [begin for begin, _ in lives], []
+        for job in trace.named("__main__.job"):
+            at = bisect.bisect(begins, job.begin + zero + TOLERANCE_NS)
+            if not any(job.end + zero <= end + TOLERANCE_NS for _, end in lives[max(at - 8, 0):at]):
+                outside.append((job.begin, job.end, job.flags))
+        self.assertGreater(len(trace.named("__main__.job")), 100)
+        self.assertEqual(outside[:5], [])
+        self.assertEqual([job for job in trace.named("__main__.job") if "exit_missing" in job.flags], [])
+
+
+@needs_budgets
 class KeptFrames(BudgetCase):
     """Frames that the program keeps beyond their exit, from the moment at which it takes them."""
 

@@ -225,6 +225,24 @@ class Greenlets(e2e.EndToEnd):
                                             if event["name"] == "thread_name" and event["tid"] >= 1 << 31)
                 yield trace, names
 
+    def test_first(self):
+        """The first greenlet runs a function that was called before the module was imported."""
+        for trace, names in self.rows("""
+            import json.tool, xml.dom.minidom           # by now all functions of the import system have been called
+            def leaf(): pass
+            def job(): leaf()
+            def use():
+                from greenlet import greenlet
+                greenlet(job).switch()
+            job()
+            use()
+            job()
+            """):
+            self.assertEqual(names, {"job": 1})
+            rows = [one.thread[1] >= 1 << 31 for one in trace.named("__main__.job")]
+            self.assertEqual(sorted(rows), [False, False, True])
+            self.assertFalse([one for one in trace.slices if "exit_missing" in one.flags])
+
     def test_rows_are_used_again(self):
         """By greenlets of the same function that come later, whether or not the program keeps those that have ended;
         not while one has not ended, nor by those of another function or thread."""

@@ -6,7 +6,7 @@ than a recorder may write. Not for captures that are damaged.
 
 - What is muted is not entered, outside of windows.
 - Each exit closes the innermost open frame, unless records say that more was left, or may be missing.
-- OPEN records add frames at the inner end of a known stack, and change nothing else of it.
+- OPEN records add frames at the inner end of a known stack, and change nothing else of it; a new greenlet has no frames.
 - Each record of the ledger changes something. A block begins with the state at the end of the one before.
 - A COST comes before each WINDOW and each WINDOW_END.
 - No record has a time before that of the one before it, or is in a place where it means nothing.
@@ -59,8 +59,8 @@ def frames_of(records):
 class Stack:
     """The Python frames that are open in a track, as (function, frame). Calls of C functions lie on their caller's."""
 
-    def __init__(self, process, thread, report):
-        self.process, self.report, self.open = process, report, []
+    def __init__(self, process, thread, track, report):
+        self.process, self.is_greenlet, self.report, self.open = process, track != 0, report, []
         self.where = f"thread {thread.number}"
         self.is_certain = False         # else exits of frames may come that are not known to be open
 
@@ -71,7 +71,8 @@ class Stack:
             if listed != self.open[-len(listed):]:
                 self.report(f"{self.where}: the list is {self.names(listed)}, but open are {self.names(self.open)}", ticks)
             return
-        if self.is_certain and not may_change and listed[:len(self.open)] != self.open:
+        is_new_greenlet = self.is_greenlet and not listed
+        if self.is_certain and not may_change and not is_new_greenlet and listed[:len(self.open)] != self.open:
             self.report(f"{self.where}: the list is {self.names(listed)}, but open are {self.names(self.open)}", ticks)
         self.open, self.is_certain = listed, not is_deeper
 
@@ -92,7 +93,7 @@ def check_stacks(process, thread, report):
     stacks = {}
     for i, block in enumerate(thread.blocks):
         track = block.track or 0
-        stack = stacks.setdefault(track, Stack(process, thread, report))
+        stack = stacks.setdefault(track, Stack(process, thread, track, report))
         may_change = block.is_resync or block.is_paused or i == 0
         if may_change:
             for each in stacks.values():
@@ -111,7 +112,7 @@ def check_stacks(process, thread, report):
                 stack.is_certain = False
             elif kind == SWITCH:
                 is_again = function == track
-                track, stack = function, stacks.setdefault(function, Stack(process, thread, report))
+                track, stack = function, stacks.setdefault(function, Stack(process, thread, function, report))
                 listed = list(takewhile(lambda record: record[1] == OPEN, records[j + 1:]))
                 if frame & SWITCH_OPEN:
                     stack.list(listed, ticks, frame & SWITCH_DEEPER, not is_again)
