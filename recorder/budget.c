@@ -16,8 +16,7 @@
 #define MS UINT64_C(1000000)
 
 /* The bucket. Its credit is what may still be spent at once; debt is negative credit. */
-#define START_CREDIT_NS 1e9             /* at the start it holds the budget of so much CPU time: for imports */
-#define MAX_CREDIT_NS 5e7               /* ... and after so much of it no more than this */
+#define MAX_CREDIT_NS 5e7               /* it holds the budget of no more CPU time, after REC_START_CREDIT_NS */
 #define MAX_DEBT_NS 1e9                 /* what exceeds the budget of so much CPU time is not repaid */
 #define REPAY_NS 5e8                    /* a debt is repaid in so much CPU time */
 #define REACTION_NS 1e7                 /* what the last so much has cost may be spent again before a change comes */
@@ -438,7 +437,7 @@ static void settle_accounts(struct rec_exchange_costs costs)
 {
     double cpu_ns = (double)(accounts.now_ns - accounts.settled_ns), added = costs.added_ns - accounts.added_settled_ns;
     double cost = (double)(accounts.n_events - accounts.n_settled) * costs.event_ns + added;
-    double max = accounts.share * (accounts.now_ns < START_CREDIT_NS ? START_CREDIT_NS : MAX_CREDIT_NS);
+    double max = accounts.share * (accounts.now_ns < REC_START_CREDIT_NS ? REC_START_CREDIT_NS : MAX_CREDIT_NS);
     accounts.credit_ns += accounts.share * cpu_ns - cost;
     if (accounts.credit_ns > max)
         accounts.credit_ns = max;
@@ -618,7 +617,7 @@ int rec_budget_start(const struct rec_budget_options *options, struct pnr_err *e
     memset(&accounts, 0, sizeof accounts);
     pthread_mutex_init(&accounts.lock, NULL);
     accounts.share = options->share;
-    accounts.credit_ns = options->share * START_CREDIT_NS;
+    accounts.credit_ns = options->share * REC_START_CREDIT_NS;
     accounts.window_pause_ns = WINDOW_NS;
     accounts.windows_share = options->share * WINDOWS_SHARE;
     rec_exchange_start(options);

@@ -23,8 +23,7 @@
 #define MAX_CORRECTED 2.0
 #define CLEARLY_OTHER 0.05              /* so large a difference is reported */
 
-#define FIRST_SECOND_NS 1000000000      /* of CPU time */
-#define FIRST_CHUNK 2048                /* records of a chunk in the first second */
+#define FIRST_CHUNK 2048                /* records of a chunk in that time; later at least */
 #define CHUNK_NS 2e7                    /* later a chunk costs no more than the budget of so much CPU time */
 
 static struct {
@@ -209,7 +208,7 @@ static bool is_clearly_other(void)
 static uint32_t chunk_records(uint64_t now)
 {
     double n = CHUNK_NS * exchange.share / exchange.event_ns;
-    if (now < FIRST_SECOND_NS || n < FIRST_CHUNK)
+    if (now < REC_START_CREDIT_NS || n < FIRST_CHUNK)
         return FIRST_CHUNK;
     return n < PNR_BLOCK_RECORDS ? (uint32_t)n : PNR_BLOCK_RECORDS;
 }

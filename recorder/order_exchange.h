@@ -19,6 +19,8 @@
 
 #include "budget.h"
 
+#define REC_START_CREDIT_NS 1e9         /* at its start a recording may cost the budget of so much CPU time: for imports */
+
 /* What was spent up to a moment. */
 struct rec_spent {
     uint64_t cpu_ns;                    /* by the program */
