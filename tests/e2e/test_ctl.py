@@ -203,6 +203,24 @@ class Commands(Controlled):
                     self.assertIn("first: \u00e4 'b' \\".encode(), file.read())
                 self.assertEqual(e2e.run([e2e.CONVERT, "--verify", self.path("run.pnr")]).status, 0)
 
+    def test_a_program_that_never_waits(self):
+        """An order is carried out, although no other thread ever asks for the GIL."""
+        process = self.start("""
+            import signal
+            over = []
+            signal.signal(signal.SIGTERM, lambda *_: over.append(1))
+            print("ready", flush=True)
+            while not over: pass
+            print("end")
+        """, "-q")
+        self.assertEqual(process.stdout.readline(), "ready\n")
+        for number in range(5):
+            self.ctl("mark", f"label {number}")
+        process.terminate()
+        self.assertEqual(self.finish(process), "")
+        self.assertEqual([one["name"] for one in self.instants(e2e.convert(self.path("run.pnr")))],
+                         [f"label {number}" for number in range(5)])
+
     def instants(self, trace):
         with open(trace, encoding="utf-8") as file:
             events = json.load(file)["traceEvents"]
