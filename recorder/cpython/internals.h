@@ -434,7 +434,7 @@ static inline void cpython_hasten_pending_call(PyInterpreterState *interp, int (
 
 /* Has a function called by the interpreter's next thread that checks for pending calls; in 3.11 by the main thread. Any
  * thread may call it. Returns 0 where that will happen. (Include/internal/pycore_ceval.h; Python/ceval_gil.c)
- * In 3.11 the request of another thread does not reach a main thread that never gives up the GIL (Python/ceval.c,
+ * In 3.11 the request of another thread does not reach a main thread that never releases the GIL (Python/ceval.c,
  * SIGNAL_PENDING_CALLS). */
 static inline int cpython_add_pending_call(PyInterpreterState *interp, int (*func)(void *))
 {

@@ -5,6 +5,7 @@ the target itself counted while it was recorded.
 """
 
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -65,8 +66,9 @@ TARGETS = {
         import threading
         counts = [0] * 20
         def work(number):
-            while not ends():
+            while True:                 # at least once
                 counts[number] = len([one for one in range(100)])
+                if ends(): break
                 time.sleep(0.001)
         threads = [threading.Thread(target=work, args=(number,)) for number in range(20)]
         for thread in threads: thread.start()
@@ -350,6 +352,49 @@ class Recording(AttachCase):
         self.assertIn("0 lost", err)
         self.assertEqual(self.end(process)[0], 0)
 
+    def test_converted(self):
+        """The command makes the trace, and nothing else is left."""
+        process = self.begin(TARGETS["busy"])
+        finished = self.attach(process, "--for", "0.2s", capture="run.trace")
+        self.assertRegex(finished.err, r"is being recorded into run.trace.pnr: Ctrl-C ends it\n(?s:.*)"
+                                       r"\npanopticon view run.trace\n$")
+        self.attach(process, "--for", "0.2s", "-q", capture="run.folded.gz")
+        self.assertEqual(self.end(process)[::2], (0, ""))
+        self.assertEqual(sorted(os.listdir(self.directory)), ["app.py", "end", "run.folded.gz", "run.trace"])
+        with open(self.path("run.trace")) as file:
+            names = {event["name"] for event in json.load(file)["traceEvents"]}
+        self.assertIn("__main__.leaf", names)
+
+    def test_a_child_is_still_recorded(self):
+        """Then the capture is kept, and what the child does later is in it."""
+        process = self.begin("""
+            def child():
+                def later(): pass
+                while not os.path.exists("last"): time.sleep(0.01)
+                later()
+            while not os.path.exists("fork"): time.sleep(0.01)
+            pid = os.fork()
+            if not pid:
+                child()
+                os._exit(0)
+            while not ends(): time.sleep(0.01)
+            os.waitpid(pid, 0)
+        """)
+        command = subprocess.Popen([e2e.PYTHON, COMMAND, "attach", str(process.pid), "-o", "run.trace"], cwd=self.directory,
+                                   stderr=subprocess.PIPE, text=True, env=e2e.environment())
+        self.addCleanup(command.stderr.close)
+        command.stderr.readline()
+        self.write("fork", "")
+        while len(e2e.process_directories(self.path("run.trace.pnr"))) < 2:
+            time.sleep(0.01)
+        command.send_signal(signal.SIGINT)
+        _, err = command.communicate(timeout=60)
+        self.write("last", "")
+        self.assertEqual(self.end(process)[::2], (0, ""))
+        self.assertEqual(command.returncode, 0, err)
+        self.assertRegex(err, r"panopticon: the capture is kept: run.trace.pnr\npanopticon view run.trace\n$")
+        self.assertTrue(self.trace("run.trace.pnr").named("__main__.child.<locals>.later"))
+
     def test_stopped_by_ctl(self):
         process = self.begin(TARGETS["busy"])
         command = subprocess.Popen([e2e.PYTHON, COMMAND, "attach", str(process.pid)], cwd=self.directory,
@@ -569,7 +614,7 @@ class Refusals(AttachCase):
         process = self.begin(TARGETS["busy"])
         self.assertRefused(self.command("attach", process.pid, "--last", "x"), "'x' is not a duration")
         self.assertRefused(self.command("attach", process.pid, "--for", "x"), "'x' is not a duration")
-        self.assertRefused(self.command("attach", process.pid, "-o", "x.trace"), "attach writes a capture")
+        self.assertRefused(self.command("attach", process.pid, "-o", "no/folder/x.trace"), "cannot be written")
         self.assertRefused(self.command("attach", process.pid, "-o", "no/folder/run.pnr"), "No such file or directory")
         self.assertRefused(self.command("attach", process.pid, "--library", self.directory),
                            r"there is no panopticon_rec for Python 3.\d+ \(cpython-3")

@@ -586,6 +586,28 @@ class Hostile(Controlled):
         self.assertEqual(self.finish(process), "")
         self.trace()
 
+    def test_names_that_steer_a_terminal(self):
+        """Nothing that a terminal obeys is printed, of threads and of watches; everything else is."""
+        process = self.start(r"""
+            import panopticon_rec, sys, threading
+            def work():
+                with panopticon_rec.watch("w\x1b]0;title\x07", 0, keep=0): pass
+                print("ready", flush=True)
+                sys.stdin.readline()
+            thread = threading.Thread(target=work, name="\u00e4\x1b[31m\x9b2J\u202e\n")
+            thread.start()
+            thread.join()
+            print("end")
+        """, "-q")
+        self.assertEqual(process.stdout.readline(), "ready\n")
+        self.wait_for(lambda: json.loads(self.ctl("snapshots", "--json"))["snapshots"], process)
+        status, snapshots = self.ctl("status"), self.ctl("snapshots")
+        self.finish(process)
+        self.assertIn("  thread 2 \u00e4" r"\x1b[31m\x9b2J\u202e\n: ", status)
+        self.assertIn(r"    w\x1b]0;title\x07: ", snapshots)
+        for c in status + snapshots:
+            self.assertTrue(c.isprintable() or c == "\n", repr(c))
+
     def test_clients_that_stall(self):
         """More of them than there are connections keep nobody waiting, and leave nothing open."""
         process = self.start(SERVED, "-q")
