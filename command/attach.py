@@ -20,11 +20,14 @@ from . import SUBCOMMANDS, fail, find_converter, target
 from .target import Refused, Target
 from .target.image import strip_root
 
+FORKING = "forking"     # an answer: nothing was done, as the process is in os.fork
 GRACE = 2               # seconds between the end of a recording and that of the process
 
 # The process runs this. It finds the recorder without a change of sys.path, which other threads use, and imports nothing
 # but what is part of the interpreter. An exception of a signal's handler ends up here, since the program's main thread
 # runs it. It is raised in the program, where that can be done (WRAPPER); else the command sends the signal again.
+# A recording does not begin in a function that os.fork calls (os.register_at_fork): from CPython 3.12 on os.fork warns
+# when it then finds a thread. Such a function's caller stands at a call of what is named so, a few instructions before.
 ENTRY = """
 import sys
 
@@ -61,6 +64,17 @@ def describe(error):
         return "failed " + str(error.filename) + ": " + error.strerror
     return "failed " + (str(error).removeprefix("panopticon: ") or type(error).__name__)
 
+def is_forking(frame):
+    while frame.f_back:
+        frame = frame.f_back
+        for name in "fork", "forkpty":
+            if name in (names := frame.f_code.co_names):
+                number, at = names.index(name), frame.f_lasti
+                arguments = frame.f_code.co_code[max(0, at - 32):at][1::2]
+                if {number & 255, 2 * number & 255, 2 * number + 1 & 255}.intersection(arguments):
+                    return True
+    return False
+
 def load(package, version):
     if "panopticon_rec" not in sys.modules:
         loaded = "atexit" in sys.modules
@@ -85,6 +99,8 @@ def enter(pid, folder, package, version, name, *arguments):
         return
     raised = None
     try:
+        if name == "start" and is_forking(sys._getframe()):
+            return answer(folder, "forking")
         text = "done " + str(getattr(load(package, version), name)(*arguments))
     except BaseException as error:
         text = describe(error)
@@ -290,6 +306,8 @@ class Attachment:
                 fail(f"process {self.target.pid}: {text}")
             if time.monotonic() > end and kind == target.NOT_RUN:
                 fail(f"process {self.target.pid}: it is at its recursion limit: try again")
+            if time.monotonic() > end and kind == FORKING:
+                fail(f"process {self.target.pid}: it forks all the time: try again")
             if time.monotonic() > end:
                 fail(f"process {self.target.pid}: signals interrupt it: try again")
             time.sleep(0.05)

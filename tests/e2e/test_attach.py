@@ -339,6 +339,23 @@ class Recording(AttachCase):
         thread.join()
         self.assertEqual(self.end(process), (0, "True 0\n", ""))
 
+    def test_in_a_fork(self):
+        """The recorder's thread does not come while os.fork calls functions: from 3.12 on that would be warned about."""
+        process = self.begin("""
+            def after():
+                for _ in range(100000): pass
+            os.register_at_fork(after_in_parent=after)
+            while not ends():
+                child = os.fork()
+                if not child:
+                    os._exit(0)
+                os.waitpid(child, 0)
+                for _ in range(10000): pass
+        """)
+        for _ in range(2):
+            self.attach(process, "--for", "0.1s")
+        self.assertEqual(self.end(process), (0, "", ""))
+
     def test_detach(self):
         process = self.begin(TARGETS["busy"])
         self.assertRefused(self.command("detach", process.pid), "no command attach is recording process")
