@@ -740,6 +740,29 @@ class Refusals(AttachCase):
             self.assertRefused(finished, "it reached no place in 10 s where Python code may run")
         self.assertEqual(self.end(process)[::2], (0, ""))
 
+    @unittest.skipUnless(e2e.VERSION < (3, 14), "of gdb")
+    def test_killed_debugger(self):
+        """The process goes on, although gdb had no time to remove its breakpoint."""
+        process = self.begin("""
+            import hashlib
+            print(hashlib.pbkdf2_hmac("sha256", b"", b"", 20_000_000).hex()[:8])
+        """)
+        command = subprocess.Popen([e2e.PYTHON, COMMAND, "attach", str(process.pid)], cwd=self.directory,
+                                   stderr=subprocess.PIPE, text=True, env=e2e.environment())
+        self.addCleanup(command.stderr.close)
+        runs = 0
+        while runs < 20 and command.poll() is None:     # it has been stopped, and goes on to the breakpoint
+            with open(f"/proc/{process.pid}/status") as file:
+                status = file.read()
+            runs = runs + 1 if re.search(r"^State:\s+R", status, re.M) and "TracerPid:\t0\n" not in status else 0
+            time.sleep(0.01)
+        gdb = int(re.search(r"^TracerPid:\s+(\d+)", status, re.M)[1])
+        if gdb:
+            os.kill(gdb, signal.SIGKILL)
+        _, err = command.communicate(timeout=60)
+        self.assertEqual((command.returncode, err), (2, f"panopticon: process {process.pid}: gdb has ended: try again\n"))
+        self.assertEqual(self.end(process), (0, "b37db368\n", ""))
+
     def test_waiting(self):
         """A main thread that waits in a system call is entered; it waits on, and loses nothing."""
         if e2e.VERSION >= (3, 14):
