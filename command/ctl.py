@@ -24,6 +24,7 @@ VERSION = b"1"                          # of the protocol
 SOCKET = "control"
 MAX_REQUEST = 16384
 ANSWER_S = 10                           # how long an answer is waited for
+SOCKET_S = 2                            # how long a socket is waited for: a process that begins or ends has none
 WATCH_S = 1
 
 
@@ -114,6 +115,17 @@ class Process:
         except OSError:
             return False
 
+    def wait_for_socket(self):
+        """Return whether it has a socket, also when it begins just now. Raises EndedError when it has just ended."""
+        end = time.monotonic() + SOCKET_S
+        while not self.has_socket():
+            if not self.may_run():
+                raise EndedError
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.01)
+        return True
+
     def connect(self):
         """Return a connection. Raises OSError. The path may be longer than that of a socket's address can be."""
         folder = os.open(self.folder, os.O_PATH | os.O_DIRECTORY)
@@ -135,7 +147,7 @@ class Process:
         request = b"".join(os.fsencode(word) + b"\0" for word in (VERSION, *words)) + b"\0"
         if len(request) > MAX_REQUEST:
             raise RefusedError(f"what is asked for has more than {MAX_REQUEST} bytes")
-        if not self.has_socket():
+        if not self.wait_for_socket():
             raise RefusedError("it has no control socket: the file system of the capture may not have any")
         try:
             with self.connect() as connection:

@@ -619,6 +619,40 @@ class AnswerFolder(e2e.EndToEnd):
         """)
 
 
+class Rights(e2e.EndToEnd):
+    """What the command says when the kernel refuses: command/target/__init__.py, with the kernel's answers made up."""
+
+    def explain(self, scope, user, own=1000):
+        """scope: what the file of the setting has; None: there is no such file. own: the user who runs the command."""
+        done = e2e.run([e2e.PYTHON, "-c", dedent("""
+            import io, sys
+            from panopticon_rec.command import target
+            scope, user, own = eval(sys.argv[1])
+            def open_setting(path, **more):
+                assert path == "/proc/sys/kernel/yama/ptrace_scope"
+                if scope is None:
+                    raise FileNotFoundError
+                return io.StringIO(f"{scope}\\n")
+            target.open, target.os.geteuid = open_setting, lambda: own
+            found = target.Target.__new__(target.Target)
+            found.pid, found.user = 4711, user
+            try:
+                found.refuse()
+            except target.Refused as error:
+                print(error)
+        """), repr((scope, user, own))])
+        self.assertEqual((done.status, done.err), (0, ""))
+        return done.out
+
+    def test_settings_of_the_kernel(self):
+        for scope, text in (None, "it takes the capability SYS_PTRACE"), (0, "it takes the capability SYS_PTRACE"), \
+                (1, "ptrace_scope = 1): use sudo"), (2, "ptrace_scope = 2): use sudo"), (3, "until the machine starts again"):
+            self.assertIn(text, self.explain(scope, 1000))
+        self.assertIn("capability SYS_PTRACE", self.explain(1, 0, own=0))
+        self.assertIn("belongs to the user root: run this as that user", self.explain(1, 0))
+        self.assertIn("belongs to the user 987654", self.explain(0, 987654))
+
+
 class Refusals(AttachCase):
     """One line, status 2, and the target goes on."""
 

@@ -375,6 +375,39 @@ class Processes(Controlled):
         self.assertEqual(self.ctl("snapshots").count("\n"), 1)
         self.assertEqual(e2e.run([e2e.CONVERT, "--verify", self.path("run.pnr")]).status, 0)
 
+    def test_a_child_of_a_pause(self):
+        """A child that is forked in a pause is paused, and can be asked to resume."""
+        for engine in e2e.ENGINES:
+            with self.subTest(engine):
+                shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
+                process = self.start("""
+                    import os, sys, time
+                    def f(): pass
+                    def main():
+                        for line in iter(sys.stdin.readline, "9\\n"):
+                            print("done", flush=True)
+                        if (pid := os.fork()) == 0:
+                            while not os.path.exists("end"): time.sleep(0.01)
+                            f()
+                            os._exit(0)
+                        for line in iter(sys.stdin.readline, "9\\n"):
+                            print("done", flush=True)
+                        os.waitpid(pid, 0)
+                        print("end")
+                    main()
+                """, "-q", "--engine", engine)
+                self.order(process, "pause")
+                process.stdin.write("9\n")
+                process.stdin.flush()
+                self.wait_for(lambda: len(self.sockets()) == 2, process)
+                self.assertEqual([one["state"] for one in self.status()], ["paused"] * 2)
+                self.order(process, "resume")
+                self.write("end", "")
+                process.stdin.write("9\n")
+                self.finish(process)
+                os.unlink(self.path("end"))
+                self.assertEqual(self.trace().count()["__main__.f"], 1)
+
     def test_a_killed_process(self):
         process = self.start(SERVED, "-q")
         process.kill()
@@ -405,6 +438,17 @@ class Processes(Controlled):
         self.assertIn(f"process {process.pid} has not done it: it has no control socket", self.ctl("status", status=2))
         self.finish(process)
         self.trace()
+
+    def test_a_process_that_is_about_to_end(self):
+        """Its socket has gone already, and soon it has ended."""
+        process = self.start(SERVED, "-q")
+        os.unlink(self.sockets()[0])
+        asked = subprocess.Popen([*COMMAND, "ctl", "run.pnr", "status"], cwd=self.directory, env=e2e.environment(),
+                                 stderr=subprocess.PIPE, text=True)
+        self.addCleanup(asked.stderr.close)
+        time.sleep(0.5)
+        self.finish(process)
+        self.assertEqual(asked.communicate()[1], "panopticon: run.pnr: no process records into it now\n")
 
     def test_a_full_disk(self):
         """No snapshot is made, nothing is left of it, and the recording goes on."""
