@@ -6,22 +6,28 @@ private folder (panopticon_rec/attachment.py). How code gets into the process: t
 
 import glob
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import time
 
 import panopticon_rec
 from panopticon_rec import options
+from panopticon_rec.command_line import choose_paths
 
-from . import SUBCOMMANDS, fail, target
+from . import SUBCOMMANDS, fail, find_converter, target
 from .target import Refused, Target
 from .target.image import strip_root
 
+FORKING = "forking"     # an answer: nothing was done, as the process is in os.fork
 GRACE = 2               # seconds between the end of a recording and that of the process
 
 # The process runs this. It finds the recorder without a change of sys.path, which other threads use, and imports nothing
 # but what is part of the interpreter. An exception of a signal's handler ends up here, since the program's main thread
 # runs it. It is raised in the program, where that can be done (WRAPPER); else the command sends the signal again.
+# A recording does not begin in a function that os.fork calls (os.register_at_fork): from CPython 3.12 on os.fork warns
+# when it then finds a thread. Such a function's caller stands at a call of what is named so, a few instructions before.
 ENTRY = """
 import sys
 
@@ -58,6 +64,17 @@ def describe(error):
         return "failed " + str(error.filename) + ": " + error.strerror
     return "failed " + (str(error).removeprefix("panopticon: ") or type(error).__name__)
 
+def is_forking(frame):
+    while frame.f_back:
+        frame = frame.f_back
+        for name in "fork", "forkpty":
+            if name in (names := frame.f_code.co_names):
+                number, at = names.index(name), frame.f_lasti
+                arguments = frame.f_code.co_code[max(0, at - 32):at][1::2]
+                if {number & 255, 2 * number & 255, 2 * number + 1 & 255}.intersection(arguments):
+                    return True
+    return False
+
 def load(package, version):
     if "panopticon_rec" not in sys.modules:
         loaded = "atexit" in sys.modules
@@ -82,6 +99,8 @@ def enter(pid, folder, package, version, name, *arguments):
         return
     raised = None
     try:
+        if name == "start" and is_forking(sys._getframe()):
+            return answer(folder, "forking")
         text = "done " + str(getattr(load(package, version), name)(*arguments))
     except BaseException as error:
         text = describe(error)
@@ -121,19 +140,23 @@ def main(words):
         duration = options.parse_duration(given["for"]) / 1e9 if "for" in given else None
     except (TypeError, ValueError) as error:
         fail(error)
-    output = given.get("output")
-    if output is not None and (output.endswith(options.CONVERTED_SUFFIXES + options.COMPRESSED_SUFFIXES) or not output):
-        fail(f"attach writes a capture, whose name ends in .pnr, and not {output!r}: panopticon convert makes a trace of it")
+    capture, trace = choose_paths(given.get("output", options.FLAGS["--output"].default))
+    converter = trace and find_converter()
     for number in signal.SIGTERM, signal.SIGHUP:
         signal.signal(number, interrupt)
     with Attachment(pid, given.get("library")) as attachment:
-        path = attachment.place(output)
+        path = attachment.place(capture, is_wanted="output" in given and not trace)
         attachment.begin(path, keywords)
         if "quiet" not in given:
             sys.stderr.write(f"panopticon: process {pid} is being recorded into {attachment.shown}: Ctrl-C ends it\n")
         totals = attachment.wait(duration)
         if "quiet" not in given:
             attachment.report(totals)
+        if converter and not attachment.convert(converter, trace):
+            return 2
+        shown = given["output"] if trace else attachment.shown
+        if "quiet" not in given and (not trace or options.is_viewable(trace)):
+            sys.stderr.write(f"panopticon view {shown}\n")
     return 0
 
 
@@ -247,12 +270,12 @@ class Attachment:
         with open(f"/proc/{self.target.pid}/cmdline", "rb") as file:
             return [os.fsdecode(file.read().partition(b"\0")[0])]
 
-    def place(self, output):
-        """Return where the capture goes, as the process names it. output: the value of --output, or None."""
-        path, root = os.path.abspath(output or options.FLAGS["--output"].default), self.target.root
+    def place(self, capture, is_wanted):
+        """Return where the capture goes, as the process names it. is_wanted: it goes to no other folder there."""
+        path, root = os.path.abspath(capture), self.target.root
         folder = os.path.dirname(path)
         is_same = os.path.isdir(root + folder) and os.path.isdir(folder) and os.path.samefile(folder, root + folder)
-        if not is_same and not output:
+        if not is_same and not is_wanted:
             path = f"/tmp/{os.path.basename(path)}"
         self.shown_root = "" if is_same else root
         return path
@@ -281,9 +304,12 @@ class Attachment:
                 os.kill(self.target.pid, int(text))
             if kind == "failed":
                 fail(f"process {self.target.pid}: {text}")
+            if time.monotonic() > end and kind == target.NOT_RUN:
+                fail(f"process {self.target.pid}: it is at its recursion limit: try again")
+            if time.monotonic() > end and kind == FORKING:
+                fail(f"process {self.target.pid}: it forks all the time: try again")
             if time.monotonic() > end:
-                cause = "it is at its recursion limit" if kind == target.NOT_RUN else "signals interrupt it"
-                fail(f"process {self.target.pid}: {cause}: try again")
+                fail(f"process {self.target.pid}: signals interrupt it: try again")
             time.sleep(0.05)
 
     def report_wait(self):
@@ -354,7 +380,22 @@ class Attachment:
             n_events, n_threads, n_bytes, n_lost = map(int, totals)
             sys.stderr.write(f"panopticon: {self.shown}: {n_events:,} events, {n_threads} thread{'s' * (n_threads != 1)}, "
                              f"{n_bytes:,} bytes, {n_lost} lost\n")
-        else:
-            end = self.target.find_end() or "is not recorded any more"
+        elif end := self.target.find_end():
             sys.stderr.write(f"panopticon: process {self.target.pid} {end}: {self.shown}\n")
-        sys.stderr.write(f"panopticon view {self.shown}\n")
+        else:
+            sys.stderr.write(f"panopticon: process {self.target.pid} is not recorded any more: {self.shown}\n")
+
+    def convert(self, converter, trace):
+        """Convert the capture to a trace, and remove it when nothing more comes into it. Returns whether there is a trace; the
+        converter has reported what was wrong."""
+        words = ["panopticon attach", "-q", "-o", trace, "--", os.path.abspath(self.shown)]
+        try:
+            status = subprocess.run(words, executable=converter, check=False).returncode
+        except KeyboardInterrupt:
+            status = None
+        is_complete = status == 0 and not glob.glob(f"{glob.escape(self.shown)}/process-*/live")
+        if is_complete:
+            shutil.rmtree(self.shown, ignore_errors=True)
+        else:
+            sys.stderr.write(f"panopticon: the capture is kept: {self.shown}\n")
+        return status in (0, 1)

@@ -24,6 +24,7 @@ VERSION = b"1"                          # of the protocol
 SOCKET = "control"
 MAX_REQUEST = 16384
 ANSWER_S = 10                           # how long an answer is waited for
+SOCKET_S = 2                            # how long a socket is waited for: a process that begins or ends has none
 WATCH_S = 1
 
 
@@ -114,6 +115,17 @@ class Process:
         except OSError:
             return False
 
+    def wait_for_socket(self):
+        """Return whether it has a socket, also when it begins just now. Raises EndedError when it has just ended."""
+        end = time.monotonic() + SOCKET_S
+        while not self.has_socket():
+            if not self.may_run():
+                raise EndedError
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.01)
+        return True
+
     def connect(self):
         """Return a connection. Raises OSError. The path may be longer than that of a socket's address can be."""
         folder = os.open(self.folder, os.O_PATH | os.O_DIRECTORY)
@@ -135,7 +147,7 @@ class Process:
         request = b"".join(os.fsencode(word) + b"\0" for word in (VERSION, *words)) + b"\0"
         if len(request) > MAX_REQUEST:
             raise RefusedError(f"what is asked for has more than {MAX_REQUEST} bytes")
-        if not self.has_socket():
+        if not self.wait_for_socket():
             raise RefusedError("it has no control socket: the file system of the capture may not have any")
         try:
             with self.connect() as connection:
@@ -237,7 +249,7 @@ def report(path, answers, given):
         print(json.dumps([{"pid": process.pid, "ok": reason is None, "error": reason} for process, _, reason in answers]))
     for process, _, reason in answers:
         if reason:
-            sys.stderr.write(f"panopticon: process {process.pid} has not done it: {reason}\n")
+            sys.stderr.write(f"panopticon: process {process.pid} has not done it: {printable(reason)}\n")
     n_refused = sum(reason is not None for _, _, reason in answers)
     return 0 if not n_refused else 1 if n_refused < len(answers) else 2
 
@@ -382,6 +394,11 @@ def size_on_disk(path):
     return total
 
 
+def printable(text):
+    """Return a text without what a terminal would obey, as in a thread's name: that becomes Python's escape sequences."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def format_number(n):
     for limit, unit in (1e9, "G"), (1e6, "M"), (1e4, "k"):
         if n >= limit:
@@ -427,10 +444,10 @@ def print_status(path, found, given):
     if given.get("json"):
         print(json.dumps({"capture": os.path.abspath(path), "disk": disk, "processes": found}), flush=True)
         return
-    lines = [line for one in found for line in format_status(one)]
     if given.get("watch") and sys.stdout.isatty():
         sys.stdout.write("\x1b[H\x1b[J")
-    print("\n".join([*lines, f"capture {path}: {format_number(disk)}B on disk"]), flush=True)
+    lines = [line for one in found for line in format_status(one)]
+    print("\n".join(map(printable, [*lines, f"capture {path}: {format_number(disk)}B on disk"])), flush=True)
 
 
 def show_status(path, processes, words, given):
@@ -468,7 +485,7 @@ def list_snapshots(path, processes, words, given):
         print(json.dumps({"snapshots": rows, "not_saved": not_saved}))
         return 0
     for row in rows:
-        print("\n".join(format_snapshot(row)))
+        print("\n".join(map(printable, format_snapshot(row))))
     if not_saved:
         print(f"{not_saved} slow or failed sections were not saved, by the limits of their watches")
     return 0

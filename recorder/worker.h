@@ -41,7 +41,7 @@ void rec_worker_wake(void);
 /* True when another thread waits for this one, which then should not begin work that takes long. */
 bool rec_worker_is_awaited(void);
 
-/* Ends the thread for the time being. Returns when the kernel has forgotten it. */
+/* Ends the thread for the time being, which begins anew if it is away. Returns when the kernel has forgotten it. */
 void rec_worker_park(void);
 
 /* Brings the thread back, some time after it was parked. Returns whether it is there. */

@@ -162,8 +162,8 @@ class Target:
         try:
             return Folder(self.root, self.user, self.group)
         except OSError:
-            text = f" has no folder for temporary files that can be written: {', '.join(FOLDERS)}"
-            raise self.make_refusal(text) from None
+            raise self.make_refusal(
+                f" has no folder for temporary files that can be written: {', '.join(FOLDERS)}") from None
 
     def run(self, code, name, folder, on_wait):
         """Run code, which answers in a Folder, and return the text of the answer; INTERRUPTED when the handler of a

@@ -12,13 +12,15 @@ Where code may be called, in two steps:
    malloc. There the code is run.
 
 gdb is given addresses and reads no symbols. When its standard input ends, it removes its breakpoints and detaches, also
-when this process is killed. It is never asked to interrupt the process, for which it would send SIGINT.
+when this process is killed. When gdb itself is killed, its breakpoint is removed here, before a thread comes to it. It is
+never asked to interrupt the process, for which it would send SIGINT.
 """
 
 import os
 import re
 import select
 import shutil
+import signal
 import struct
 import subprocess
 import time
@@ -146,6 +148,7 @@ class Injection:
         self.system_call, self.leaves = SYSTEM_CALLS.get(machine), RETURNS.get(machine)
         self.interpreter = image.mapped
         self.maps = []          # of the process when it was stopped
+        self.instructions = self.read_instructions()    # where the breakpoint comes
 
     def run(self):
         """Run the code. Returns whether it was run to its end: the handler of a signal may have raised an exception,
@@ -153,17 +156,34 @@ class Injection:
         end = time.monotonic() + PATIENCE
         ends_wait = False
         while time.monotonic() < end:
-            with Gdb() as gdb:
-                self.queue(gdb, end)
-                if ends_wait:
-                    self.end_wait(gdb)
-                thread = self.reach(gdb, min(end, time.monotonic() + ROUND))
-                if thread:
-                    has_run = self.execute(gdb, thread)
-                    gdb.ask("-target-detach")
-                    return has_run
-                ends_wait = True
+            gdb = Gdb()
+            try:
+                with gdb:
+                    self.queue(gdb, end)
+                    if ends_wait:
+                        self.end_wait(gdb)
+                    thread = self.reach(gdb, min(end, time.monotonic() + ROUND))
+                    if thread:
+                        has_run = self.execute(gdb, thread)
+                        gdb.ask("-target-detach")
+                        return has_run
+                    ends_wait = True
+            finally:
+                if gdb.process.returncode < 0:
+                    self.repair()
         self.leave()
+
+    def read_instructions(self):
+        return os.pread(self.memory, 8, self.at["PyErr_CheckSignals"])
+
+    def repair(self):
+        """Remove what a gdb that was killed has left: its breakpoint, and that the process is stopped."""
+        try:
+            if self.read_instructions() != self.instructions:
+                os.pwrite(self.memory, self.instructions, self.at["PyErr_CheckSignals"])
+            os.kill(self.pid, signal.SIGCONT)
+        except OSError:
+            pass                # it has ended, or become another program
 
     def queue(self, gdb, end):
         """Stop the process where its main thread may call Py_AddPendingCall, and have it do so."""

@@ -247,16 +247,6 @@ static int carry_order_out(void *unused)
     return 0;
 }
 
-/* Requests the pending call. From CPython 3.12 on any thread does it, before that the main thread alone. */
-static bool request_call(void)
-{
-#if PY_VERSION_HEX >= 0x030C0000 && CPYTHON_IS_KNOWN
-    return cpython_add_pending_call(rec_threads.interp, carry_order_out) == 0;
-#else
-    return Py_AddPendingCall(carry_order_out, NULL) == 0;
-#endif
-}
-
 static void clear_order(void)
 {
     free(order.request);
@@ -311,7 +301,7 @@ static bool follow_order(uint64_t id, const struct command *command, const char 
         return true;
     }
     if (atomic_load(&order.state) == ORDER_WAITS && !order.is_announced)
-        order.is_announced = request_call();
+        order.is_announced = cpython_add_pending_call(rec_threads.interp, carry_order_out) == 0;
     if (order.id != id || atomic_load(&order.state) != ORDER_DONE)
         return false;
     end_order(reply);

@@ -420,14 +420,32 @@ static inline bool cpython_is_held(const cpython_frame *f)
     return f->frame_obj && Py_REFCNT(f->frame_obj) > 1;
 }
 
-#if PY_VERSION_HEX >= 0x030C0000
-/* Has a function called by the interpreter's next thread that checks for pending calls. Any thread may call it. Returns
- * 0 where that will happen. (Include/internal/pycore_ceval.h; Python/ceval_gil.c) */
-static inline int cpython_add_pending_call(PyInterpreterState *interp, int (*func)(void *))
+#if PY_VERSION_HEX < 0x030C0000
+/* Has the main thread look for pending calls, as one that waits for the GIL has it look for that (Python/ceval_gil.h,
+ * SET_GIL_DROP_REQUEST). Releases may move the field: the call that is queued, next to it, shows that it is there. */
+static inline void cpython_hasten_pending_call(PyInterpreterState *interp, int (*func)(void *))
 {
-    return (int)_PyEval_AddPendingCall(interp, func, NULL, 0);
+    struct _ceval_state *at = &interp->ceval;
+    for (int i = 0; i < NPENDINGCALLS; i++)
+        if (at->pending.calls[i].func == func)
+            _Py_atomic_store_relaxed(&at->eval_breaker, 1);
 }
 #endif
+
+/* Has a function called by the interpreter's next thread that checks for pending calls; in 3.11 by the main thread. Any
+ * thread may call it. Returns 0 where that will happen. (Include/internal/pycore_ceval.h; Python/ceval_gil.c)
+ * In 3.11 the request of another thread does not reach a main thread that never releases the GIL (Python/ceval.c,
+ * SIGNAL_PENDING_CALLS). */
+static inline int cpython_add_pending_call(PyInterpreterState *interp, int (*func)(void *))
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return (int)_PyEval_AddPendingCall(interp, func, NULL, 0);
+#else
+    int result = _PyEval_AddPendingCall(interp, func, NULL);
+    cpython_hasten_pending_call(interp, func);
+    return result;
+#endif
+}
 
 #if PY_VERSION_HEX >= 0x030C0000
 /* True for a plain frame that stands at an exit with events: another tool's function for it may run. */

@@ -105,6 +105,11 @@ static inline bool cpython_has_pending_entry(const cpython_frame *f) { return !f
 /* The interface does not give the place of gc.callbacks. */
 static inline PyObject **cpython_gc_callbacks(PyInterpreterState *interp) { return (void)interp, NULL; }
 
+static inline int cpython_add_pending_call(PyInterpreterState *interp, int (*func)(void *))
+{
+    return (void)interp, Py_AddPendingCall(func, NULL);
+}
+
 /* The program can see the recorder's own frames outwards of it, but they are not recorded. */
 static inline int cpython_run_detached(PyThreadState *ts, int (*func)(void *), void *arg)
 {

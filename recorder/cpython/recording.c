@@ -293,24 +293,30 @@ static void announce_child(enum rec_state before)
         rec_survey_fork(rec_captures.written.path);
 }
 
-static void park_worker(enum rec_state before)
-{
-    announce_child(before);
-    rec_worker_park();
-}
+static bool join_if_pending(void);
 
-static int call_unpark(void *unused)
+/* In a pause no event follows a fork. So that both processes can be asked to resume, the parent's thread returns, and the
+ * child joins. */
+static int end_fork_in_pause(void *unused)
 {
     (void)unused;
-    if (rec_state_is(REC_WITH_FILES))
+    if (join_if_pending())
         rec_worker_unpark_now();
     return 0;
 }
 
+static void park_worker(enum rec_state before)
+{
+    announce_child(before);
+    rec_worker_park();
+    if (before == REC_PAUSED)           /* the child has it, too; os.fork counts the threads before the call comes */
+        cpython_add_pending_call(rec_threads.interp, end_fork_in_pause);
+}
+
 static void count_fork(enum rec_state before)
 {
-    if (before == REC_PAUSED)           /* no event will do it; os.fork counts the threads before the call comes */
-        Py_AddPendingCall(call_unpark, NULL);
+    (void)before;
+    rec_worker_park();                  /* its time away begins anew: the fork of a large process takes long */
     rec_survey_forked();
     recording.forks += !rec_captures.written.options.follows_forks;
     rec_threads_forget_current();       /* the next event is not fast, and unparks the drain */

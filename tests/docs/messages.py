@@ -21,9 +21,10 @@ NOT_EXAMINED = {"convert/info.c", "convert/write/call_tree.c", "convert/write/pe
                 "tables/functions.c", "tables/stacks.c", "tables/events.c", "tables/names.c"}
 # Texts that are parts of no message.
 NO_MESSAGES = re.compile(r"The recorder's C side\..*|frame, then monitoring|standard output"
-                         r"|(--|%%)?panopticon(-options| report)?:( …:?)?|… more function…")
+                         r"|(--|%%)?panopticon(-options| report)?:( …:?)?|… more function…"
+                         r"|panopticon: process … …: …")
 # The functions in Python whose texts are messages. Exceptions are, too.
-REPORTS = {"fail", "exit", "warn", "parse_quantity", "stderr.write", "Refused", "Failed"}
+REPORTS = {"fail", "exit", "warn", "parse_quantity", "stderr.write", "Refused", "Failed", "make_refusal"}
 
 STRING = r'"(?:\\.|[^"\\\n])*"'
 STRINGS = re.compile(rf"{STRING}(?:\s*(?:PRI\w+\s*)?{STRING})*")

@@ -177,6 +177,8 @@ class Model:
         child.written, child.follows, child.started = self.written, dict(self.follows), list(self.started)
         child.is_deep = self.is_deep
         child.take("FORK_CHILD")
+        if self.state == "PAUSED":      # no event would do it
+            child.join()
         return child
 
     def down(self, run):

@@ -5,6 +5,7 @@ the target itself counted while it was recorded.
 """
 
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -65,8 +66,9 @@ TARGETS = {
         import threading
         counts = [0] * 20
         def work(number):
-            while not ends():
+            while True:                 # at least once
                 counts[number] = len([one for one in range(100)])
+                if ends(): break
                 time.sleep(0.001)
         threads = [threading.Thread(target=work, args=(number,)) for number in range(20)]
         for thread in threads: thread.start()
@@ -337,6 +339,23 @@ class Recording(AttachCase):
         thread.join()
         self.assertEqual(self.end(process), (0, "True 0\n", ""))
 
+    def test_in_a_fork(self):
+        """The recorder's thread does not come while os.fork calls functions: from 3.12 on that would be warned about."""
+        process = self.begin("""
+            def after():
+                for _ in range(100000): pass
+            os.register_at_fork(after_in_parent=after)
+            while not ends():
+                child = os.fork()
+                if not child:
+                    os._exit(0)
+                os.waitpid(child, 0)
+                for _ in range(10000): pass
+        """)
+        for _ in range(2):
+            self.attach(process, "--for", "0.1s")
+        self.assertEqual(self.end(process), (0, "", ""))
+
     def test_detach(self):
         process = self.begin(TARGETS["busy"])
         self.assertRefused(self.command("detach", process.pid), "no command attach is recording process")
@@ -349,6 +368,49 @@ class Recording(AttachCase):
         self.assertEqual(command.returncode, 0, err)
         self.assertIn("0 lost", err)
         self.assertEqual(self.end(process)[0], 0)
+
+    def test_converted(self):
+        """The command makes the trace, and nothing else is left."""
+        process = self.begin(TARGETS["busy"])
+        finished = self.attach(process, "--for", "0.2s", capture="run.trace")
+        self.assertRegex(finished.err, r"is being recorded into run.trace.pnr: Ctrl-C ends it\n(?s:.*)"
+                                       r"\npanopticon view run.trace\n$")
+        self.attach(process, "--for", "0.2s", "-q", capture="run.folded.gz")
+        self.assertEqual(self.end(process)[::2], (0, ""))
+        self.assertEqual(sorted(os.listdir(self.directory)), ["app.py", "end", "run.folded.gz", "run.trace"])
+        with open(self.path("run.trace")) as file:
+            names = {event["name"] for event in json.load(file)["traceEvents"]}
+        self.assertIn("__main__.leaf", names)
+
+    def test_a_child_is_still_recorded(self):
+        """Then the capture is kept, and what the child does later is in it."""
+        process = self.begin("""
+            def child():
+                def later(): pass
+                while not os.path.exists("last"): time.sleep(0.01)
+                later()
+            while not os.path.exists("fork"): time.sleep(0.01)
+            pid = os.fork()
+            if not pid:
+                child()
+                os._exit(0)
+            while not ends(): time.sleep(0.01)
+            os.waitpid(pid, 0)
+        """)
+        command = subprocess.Popen([e2e.PYTHON, COMMAND, "attach", str(process.pid), "-o", "run.trace"], cwd=self.directory,
+                                   stderr=subprocess.PIPE, text=True, env=e2e.environment())
+        self.addCleanup(command.stderr.close)
+        command.stderr.readline()
+        self.write("fork", "")
+        while len(e2e.process_directories(self.path("run.trace.pnr"))) < 2:
+            time.sleep(0.01)
+        command.send_signal(signal.SIGINT)
+        _, err = command.communicate(timeout=60)
+        self.write("last", "")
+        self.assertEqual(self.end(process)[::2], (0, ""))
+        self.assertEqual(command.returncode, 0, err)
+        self.assertRegex(err, r"panopticon: the capture is kept: run.trace.pnr\npanopticon view run.trace\n$")
+        self.assertTrue(self.trace("run.trace.pnr").named("__main__.child.<locals>.later"))
 
     def test_stopped_by_ctl(self):
         process = self.begin(TARGETS["busy"])
@@ -557,6 +619,40 @@ class AnswerFolder(e2e.EndToEnd):
         """)
 
 
+class Rights(e2e.EndToEnd):
+    """What the command says when the kernel refuses: command/target/__init__.py, with the kernel's answers made up."""
+
+    def explain(self, scope, user, own=1000):
+        """scope: what the file of the setting has; None: there is no such file. own: the user who runs the command."""
+        done = e2e.run([e2e.PYTHON, "-c", dedent("""
+            import io, sys
+            from panopticon_rec.command import target
+            scope, user, own = eval(sys.argv[1])
+            def open_setting(path, **more):
+                assert path == "/proc/sys/kernel/yama/ptrace_scope"
+                if scope is None:
+                    raise FileNotFoundError
+                return io.StringIO(f"{scope}\\n")
+            target.open, target.os.geteuid = open_setting, lambda: own
+            found = target.Target.__new__(target.Target)
+            found.pid, found.user = 4711, user
+            try:
+                found.refuse()
+            except target.Refused as error:
+                print(error)
+        """), repr((scope, user, own))])
+        self.assertEqual((done.status, done.err), (0, ""))
+        return done.out
+
+    def test_settings_of_the_kernel(self):
+        for scope, text in (None, "it takes the capability SYS_PTRACE"), (0, "it takes the capability SYS_PTRACE"), \
+                (1, "ptrace_scope = 1): use sudo"), (2, "ptrace_scope = 2): use sudo"), (3, "until the machine starts again"):
+            self.assertIn(text, self.explain(scope, 1000))
+        self.assertIn("capability SYS_PTRACE", self.explain(1, 0, own=0))
+        self.assertIn("belongs to the user root: run this as that user", self.explain(1, 0))
+        self.assertIn("belongs to the user 987654", self.explain(0, 987654))
+
+
 class Refusals(AttachCase):
     """One line, status 2, and the target goes on."""
 
@@ -569,7 +665,7 @@ class Refusals(AttachCase):
         process = self.begin(TARGETS["busy"])
         self.assertRefused(self.command("attach", process.pid, "--last", "x"), "'x' is not a duration")
         self.assertRefused(self.command("attach", process.pid, "--for", "x"), "'x' is not a duration")
-        self.assertRefused(self.command("attach", process.pid, "-o", "x.trace"), "attach writes a capture")
+        self.assertRefused(self.command("attach", process.pid, "-o", "no/folder/x.trace"), "cannot be written")
         self.assertRefused(self.command("attach", process.pid, "-o", "no/folder/run.pnr"), "No such file or directory")
         self.assertRefused(self.command("attach", process.pid, "--library", self.directory),
                            r"there is no panopticon_rec for Python 3.\d+ \(cpython-3")
@@ -677,6 +773,29 @@ class Refusals(AttachCase):
         if process.poll() is None:
             self.assertRefused(finished, "it reached no place in 10 s where Python code may run")
         self.assertEqual(self.end(process)[::2], (0, ""))
+
+    @unittest.skipUnless(e2e.VERSION < (3, 14), "of gdb")
+    def test_killed_debugger(self):
+        """The process goes on, although gdb had no time to remove its breakpoint."""
+        process = self.begin("""
+            import hashlib
+            print(hashlib.pbkdf2_hmac("sha256", b"", b"", 20_000_000).hex()[:8])
+        """)
+        command = subprocess.Popen([e2e.PYTHON, COMMAND, "attach", str(process.pid)], cwd=self.directory,
+                                   stderr=subprocess.PIPE, text=True, env=e2e.environment())
+        self.addCleanup(command.stderr.close)
+        runs = 0
+        while runs < 20 and command.poll() is None:     # it has been stopped, and goes on to the breakpoint
+            with open(f"/proc/{process.pid}/status") as file:
+                status = file.read()
+            runs = runs + 1 if re.search(r"^State:\s+R", status, re.M) and "TracerPid:\t0\n" not in status else 0
+            time.sleep(0.01)
+        gdb = int(re.search(r"^TracerPid:\s+(\d+)", status, re.M)[1])
+        if gdb:
+            os.kill(gdb, signal.SIGKILL)
+        _, err = command.communicate(timeout=60)
+        self.assertEqual((command.returncode, err), (2, f"panopticon: process {process.pid}: gdb has ended: try again\n"))
+        self.assertEqual(self.end(process), (0, "b37db368\n", ""))
 
     def test_waiting(self):
         """A main thread that waits in a system call is entered; it waits on, and loses nothing."""

@@ -203,6 +203,24 @@ class Commands(Controlled):
                     self.assertIn("first: \u00e4 'b' \\".encode(), file.read())
                 self.assertEqual(e2e.run([e2e.CONVERT, "--verify", self.path("run.pnr")]).status, 0)
 
+    def test_a_program_that_never_waits(self):
+        """An order is carried out, although no other thread ever asks for the GIL."""
+        process = self.start("""
+            import signal
+            over = []
+            signal.signal(signal.SIGTERM, lambda *_: over.append(1))
+            print("ready", flush=True)
+            while not over: pass
+            print("end")
+        """, "-q")
+        self.assertEqual(process.stdout.readline(), "ready\n")
+        for number in range(5):
+            self.ctl("mark", f"label {number}")
+        process.terminate()
+        self.assertEqual(self.finish(process), "")
+        self.assertEqual([one["name"] for one in self.instants(e2e.convert(self.path("run.pnr")))],
+                         [f"label {number}" for number in range(5)])
+
     def instants(self, trace):
         with open(trace, encoding="utf-8") as file:
             events = json.load(file)["traceEvents"]
@@ -357,6 +375,39 @@ class Processes(Controlled):
         self.assertEqual(self.ctl("snapshots").count("\n"), 1)
         self.assertEqual(e2e.run([e2e.CONVERT, "--verify", self.path("run.pnr")]).status, 0)
 
+    def test_a_child_of_a_pause(self):
+        """A child that is forked in a pause is paused, and can be asked to resume."""
+        for engine in e2e.ENGINES:
+            with self.subTest(engine):
+                shutil.rmtree(self.path("run.pnr"), ignore_errors=True)
+                process = self.start("""
+                    import os, sys, time
+                    def f(): pass
+                    def main():
+                        for line in iter(sys.stdin.readline, "9\\n"):
+                            print("done", flush=True)
+                        if (pid := os.fork()) == 0:
+                            while not os.path.exists("end"): time.sleep(0.01)
+                            f()
+                            os._exit(0)
+                        for line in iter(sys.stdin.readline, "9\\n"):
+                            print("done", flush=True)
+                        os.waitpid(pid, 0)
+                        print("end")
+                    main()
+                """, "-q", "--engine", engine)
+                self.order(process, "pause")
+                process.stdin.write("9\n")
+                process.stdin.flush()
+                self.wait_for(lambda: len(self.sockets()) == 2, process)
+                self.assertEqual([one["state"] for one in self.status()], ["paused"] * 2)
+                self.order(process, "resume")
+                self.write("end", "")
+                process.stdin.write("9\n")
+                self.finish(process)
+                os.unlink(self.path("end"))
+                self.assertEqual(self.trace().count()["__main__.f"], 1)
+
     def test_a_killed_process(self):
         process = self.start(SERVED, "-q")
         process.kill()
@@ -387,6 +438,17 @@ class Processes(Controlled):
         self.assertIn(f"process {process.pid} has not done it: it has no control socket", self.ctl("status", status=2))
         self.finish(process)
         self.trace()
+
+    def test_a_process_that_is_about_to_end(self):
+        """Its socket has gone already, and soon it has ended."""
+        process = self.start(SERVED, "-q")
+        os.unlink(self.sockets()[0])
+        asked = subprocess.Popen([*COMMAND, "ctl", "run.pnr", "status"], cwd=self.directory, env=e2e.environment(),
+                                 stderr=subprocess.PIPE, text=True)
+        self.addCleanup(asked.stderr.close)
+        time.sleep(0.5)
+        self.finish(process)
+        self.assertEqual(asked.communicate()[1], "panopticon: run.pnr: no process records into it now\n")
 
     def test_a_full_disk(self):
         """No snapshot is made, nothing is left of it, and the recording goes on."""
@@ -567,6 +629,28 @@ class Hostile(Controlled):
         self.assertEqual(self.status()[0]["state"], "on")
         self.assertEqual(self.finish(process), "")
         self.trace()
+
+    def test_names_that_steer_a_terminal(self):
+        """Nothing that a terminal obeys is printed, of threads and of watches; everything else is."""
+        process = self.start(r"""
+            import panopticon_rec, sys, threading
+            def work():
+                with panopticon_rec.watch("w\x1b]0;title\x07", 0, keep=0): pass
+                print("ready", flush=True)
+                sys.stdin.readline()
+            thread = threading.Thread(target=work, name="\u00e4\x1b[31m\x9b2J\u202e\n")
+            thread.start()
+            thread.join()
+            print("end")
+        """, "-q")
+        self.assertEqual(process.stdout.readline(), "ready\n")
+        self.wait_for(lambda: json.loads(self.ctl("snapshots", "--json"))["snapshots"], process)
+        status, snapshots = self.ctl("status"), self.ctl("snapshots")
+        self.finish(process)
+        self.assertIn("  thread 2 \u00e4" r"\x1b[31m\x9b2J\u202e\n: ", status)
+        self.assertIn(r"    w\x1b]0;title\x07: ", snapshots)
+        for c in status + snapshots:
+            self.assertTrue(c.isprintable() or c == "\n", repr(c))
 
     def test_clients_that_stall(self):
         """More of them than there are connections keep nobody waiting, and leave nothing open."""

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import unittest
 
-from e2e import CONVERT, LONG, PYTHON, EndToEnd, Trace, convert, recorded, run, size_on_disk
+from e2e import CONVERT, LONG, PYTHON, VERSION, EndToEnd, Trace, convert, recorded, run, size_on_disk
 
 HAS_NAMESPACES = run(["unshare", "-pf", "true"]).status == 0 if shutil.which("unshare") else False
 
@@ -99,6 +99,41 @@ class Killed(EndToEnd):
         steps = len(Trace(convert(capture)).named("__main__.step"))
         self.assertGreaterEqual(steps, int(out))
         self.assertLessEqual(steps, int(out) + 100)     # the last one of each may have come to no more than its call
+
+    def test_exceptions_and_collections(self):
+        """Those that a killed child had reported are there, once."""
+        out = self.record("""
+    import gc, random
+    gc.disable()
+    random.seed(7)
+    n_reported = 0
+    def fails(): raise ValueError("text")
+    for i in range(30):
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if not pid:
+            os.close(reader)
+            while True:
+                try: fails()
+                except ValueError: gc.collect(0)
+                os.write(writer, b".")
+        os.close(writer)
+        time.sleep(random.random() * 0.02)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        while piece := os.read(reader, 65536): n_reported += len(piece)
+        os.close(reader)
+    print(n_reported)
+        """, options=("-q", "--gc", *["--exceptions"] * (VERSION >= (3, 12))))
+        capture = self.path("run.pnr")
+        verified = run([CONVERT, "--verify", capture], timeout=300)
+        self.assertEqual(verified.status, 0, verified.err)
+        trace = Trace(convert(capture))
+        counts = collections.Counter(name.partition(" ")[0] for name in trace.instants if "ValueError" in name)
+        counts["collection"] = len(trace.named("[garbage collection]"))
+        for what in ("collection", "[raised", "[handled")[:3 if VERSION >= (3, 12) else 1]:
+            self.assertGreaterEqual(counts[what], int(out), counts)
+            self.assertLessEqual(counts[what], int(out) + 30, counts)
 
     def test_while_others_record(self):
         """It need not come to the end: the thread that writes looks for it now and then."""

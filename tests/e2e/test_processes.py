@@ -507,3 +507,22 @@ class Processes(EndToEnd):
         """)
         names = [name.partition(":")[0] for name in trace.processes.values()]
         self.assertEqual(sorted(names), [self.path("app.py"), "gw0-worker", "gw1-worker"])
+
+    def test_a_fork_that_takes_long(self):
+        """As that of a large process does. From 3.12 on os.fork would warn about a thread that returns before its end."""
+        if not shutil.which("gcc"):
+            self.skipTest("gcc is not installed")
+        source = self.write("slow.c", """
+            #include <pthread.h>
+            #include <unistd.h>
+            static void nap(void) { usleep(30000); }
+            __attribute__((constructor)) static void begin(void) { pthread_atfork(nap, NULL, NULL); }
+        """)
+        subprocess.run(["gcc", "-shared", "-fPIC", "-o", self.path("slow.so"), source], check=True)
+        self.check("""
+    os.register_at_fork(after_in_parent=lambda: f(3))
+    for _ in range(3):
+        pid = os.fork()
+        if not pid: os._exit(0)
+        wait(pid)
+        """, env={"LD_PRELOAD": self.path("slow.so")})
