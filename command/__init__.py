@@ -49,6 +49,15 @@ def as_module(name, function="main"):
     return lambda words: getattr(__import__(f"{__name__}.{name}", fromlist=[function]), function)(words)
 
 
+def convert(words):
+    """Become panopticon-convert, or write Parquet when the name of the output says so."""
+    for before, word in zip(["", *words], words):
+        is_output = before in ("-o", "--output") or word.startswith(("-o", "--output="))
+        if is_output and word.rstrip("/").endswith(".parquet"):
+            return as_module("parquet")(words)
+    return as_converter("convert")(words)
+
+
 # ---- the table ----
 
 RECORDER, CONVERTER, SELECTION = "recorder", "converter", "selection"
@@ -111,7 +120,7 @@ SUBCOMMANDS = {
          Option("last", DURATION, None, OUTPUT, "evict data older than DURATION", "For `limits`. 0s: any age is kept."),
          Option("max-size", SIZE, None, OUTPUT, "evict the oldest data beyond SIZE",
                 "For `limits`. SIZE counts all processes of the capture. 0: any size is kept.")]),
-    "convert": Subcommand("convert a capture to a trace", "CAPTURE [-o FILE] [options]", as_converter("convert")),
+    "convert": Subcommand("convert a capture to a trace, or to Parquet", "CAPTURE [-o FILE] [options]", convert),
     "report": Subcommand("write a capture as one HTML page", "CAPTURE [-o FILE] [options]", as_module("report")),
     "top": Subcommand("print the functions that took the most time", "CAPTURE [options]", as_converter("top", "--top")),
     "diff": Subcommand(
@@ -128,6 +137,10 @@ SUBCOMMANDS = {
                  Option("fail-above", PERCENT, None, OUTPUT, "exit with status 1 if a function is slower",
                         "That is when its total time has risen by more than PERCENT of what it was and is 1 % of all or "
                         "more. With 4 or more captures a side, the difference must also exceed the noise.")]),
+    "sql": Subcommand(
+        "ask captures a question in SQL", "CAPTURE... QUERY [options]", as_module("sql"), None,
+        [Option("json", FLAG, False, OUTPUT, "print JSON: a list of objects"),
+         Option("csv", FLAG, False, OUTPUT, "print CSV, with the names of the columns")]),
     "info": Subcommand("print what is in a capture", "CAPTURE [options]", as_converter("info", "--info")),
     "verify": Subcommand("read all of a capture and report damage", "CAPTURE [options]",
                          as_converter("verify", "--verify")),

@@ -202,6 +202,14 @@ static PyObject *list_columns(PyObject *module, PyObject *arg)
     return names;
 }
 
+/* is_whole(capsule): returns whether no damage was found. */
+static PyObject *is_whole(PyObject *module, PyObject *capsule)
+{
+    (void)module;
+    struct findings *findings = PyCapsule_GetPointer(capsule, FINDINGS_CAPSULE);
+    return findings ? PyBool_FromLong(!findings_have_damage(findings)) : NULL;
+}
+
 /* check(findings, path, table, options, columns): raises ValueError for what stream() cannot be asked. */
 static PyObject *check_query(PyObject *module, PyObject *args)
 {
@@ -311,6 +319,7 @@ static PyObject *make_schema(PyObject *module, PyObject *args)
 static PyMethodDef methods[] = {
     { "open", open_findings, METH_O, NULL },
     { "findings", list_findings, METH_O, NULL },
+    { "is_whole", is_whole, METH_O, NULL },
     { "columns", list_columns, METH_O, NULL },
     { "check", check_query, METH_VARARGS, NULL },
     { "stream", make_stream, METH_VARARGS, NULL },

@@ -96,10 +96,20 @@ _panopticon_diff() {
     return 0
 }
 
+_panopticon_sql() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
+    [[ $word == "=" ]] && word=""
+    [[ $before == "=" ]] && before=${COMP_WORDS[COMP_CWORD-2]}
+    case $before in
+    esac
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--json --csv" -- "$word"))
+    return 0
+}
+
 _panopticon() {
     COMPREPLY=()
     if [[ $COMP_CWORD -eq 1 ]]; then
-        COMPREPLY=($(compgen -W "record attach detach view ctl convert report top diff info verify --help --version" -- "${COMP_WORDS[1]}"))
+        COMPREPLY=($(compgen -W "record attach detach view ctl convert report top diff sql info verify --help --version" -- "${COMP_WORDS[1]}"))
         return
     fi
     case ${COMP_WORDS[1]} in
@@ -110,6 +120,7 @@ _panopticon() {
         ctl) _panopticon_ctl ;;
         convert|report|top|info|verify) _panopticon_convert ;;
         diff) _panopticon_diff ;;
+        sql) _panopticon_sql ;;
     esac
 }
 

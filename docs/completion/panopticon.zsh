@@ -239,9 +239,16 @@ _panopticon_diff() {
         '*:PATH:_files'
 }
 
+_panopticon_sql() {
+    _arguments -s -S \
+        '*--json[print JSON\: a list of objects]' \
+        '*--csv[print CSV, with the names of the columns]' \
+        '*:PATH:_files'
+}
+
 _panopticon() {
     if (( CURRENT == 2 )); then
-        local -a names=('record:record a Python program' 'attach:record a running process' 'detach:end what attach records' 'view:show a capture, or a trace, in a viewer' 'ctl:ask running processes what they record, and change it' 'convert:convert a capture to a trace' 'report:write a capture as one HTML page' 'top:print the functions that took the most time' 'diff:compare captures, function by function' 'info:print what is in a capture' 'verify:read all of a capture and report damage')
+        local -a names=('record:record a Python program' 'attach:record a running process' 'detach:end what attach records' 'view:show a capture, or a trace, in a viewer' 'ctl:ask running processes what they record, and change it' 'convert:convert a capture to a trace, or to Parquet' 'report:write a capture as one HTML page' 'top:print the functions that took the most time' 'diff:compare captures, function by function' 'sql:ask captures a question in SQL' 'info:print what is in a capture' 'verify:read all of a capture and report damage')
         _describe subcommand names
         return
     fi
@@ -256,6 +263,7 @@ _panopticon() {
         convert) _panopticon_convert ;;
         report|top|info|verify) _panopticon_report ;;
         diff) _panopticon_diff ;;
+        sql) _panopticon_sql ;;
     esac
 }
 
