@@ -49,13 +49,15 @@ def as_module(name, function="main"):
     return lambda words: getattr(__import__(f"{__name__}.{name}", fromlist=[function]), function)(words)
 
 
-def convert(words):
-    """Become panopticon-convert, or write Parquet when the name of the output says so."""
-    for before, word in zip(["", *words], words):
-        is_output = before in ("-o", "--output") or word.startswith(("-o", "--output="))
-        if is_output and word.rstrip("/").endswith(".parquet"):
-            return as_module("parquet")(words)
-    return as_converter("convert")(words)
+def as_conversion(name):
+    """Return a function that becomes panopticon-convert, or writes Parquet when the name of the output says so."""
+    def run(words):
+        for before, word in zip(["", *words], words):
+            is_output = before in ("-o", "--output") or word.startswith(("-o", "--output="))
+            if is_output and word.rstrip("/").endswith(".parquet"):
+                return as_module("parquet")(words)
+        return as_converter(name)(words)
+    return run
 
 
 # ---- the table ----
@@ -120,7 +122,10 @@ SUBCOMMANDS = {
          Option("last", DURATION, None, OUTPUT, "evict data older than DURATION", "For `limits`. 0s: any age is kept."),
          Option("max-size", SIZE, None, OUTPUT, "evict the oldest data beyond SIZE",
                 "For `limits`. SIZE counts all processes of the capture. 0: any size is kept.")]),
-    "convert": Subcommand("convert a capture to a trace, or to Parquet", "CAPTURE [-o FILE] [options]", convert),
+    "convert": Subcommand("convert a capture to a trace, or to Parquet", "CAPTURE... [-o FILE] [options]",
+                          as_conversion("convert")),
+    "merge": Subcommand("convert captures of several machines to one trace", "CAPTURE... -o FILE [options]",
+                        as_conversion("merge")),
     "report": Subcommand("write a capture as one HTML page", "CAPTURE [-o FILE] [options]", as_module("report")),
     "top": Subcommand("print the functions that took the most time", "CAPTURE [options]", as_converter("top", "--top")),
     "diff": Subcommand(

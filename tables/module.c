@@ -154,7 +154,7 @@ static PyObject *open_findings(PyObject *module, PyObject *arg)
     }
     const struct diagnostics diagnostics = findings_diagnostics(findings);
     Py_BEGIN_ALLOW_THREADS
-    status = capture_open(&capture, PyBytes_AS_STRING(path), NULL, &diagnostics, &err);
+    status = capture_open(&capture, &(const char *){ PyBytes_AS_STRING(path) }, 1, NULL, &diagnostics, &err);
     if (status == 0)
         capture_close(&capture);
     Py_END_ALLOW_THREADS

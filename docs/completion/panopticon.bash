@@ -21,7 +21,7 @@ _panopticon_convert() {
     case $before in
         --format) COMPREPLY=($(compgen -W "catapult perfetto folded pstats report" -- "$word")); return ;;
     esac
-    [[ $word == -* ]] && COMPREPLY=($(compgen -W "-o --output --format -q --quiet -j --jobs --flows --tasks --split --logical --top --exceptions --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth --exact -h --help --version" -- "$word"))
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "-o --output --format --align -q --quiet -j --jobs --flows --tasks --split --logical --top --exceptions --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth --exact -h --help --version" -- "$word"))
     return 0
 }
 
@@ -71,7 +71,7 @@ _panopticon_view() {
         --viewer) COMPREPLY=($(compgen -W "perfetto catapult" -- "$word")); return ;;
         --format) COMPREPLY=($(compgen -W "catapult perfetto folded pstats report" -- "$word")); return ;;
     esac
-    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--viewer -o --output --format -q --quiet -j --jobs --flows --tasks --split --logical --top --exceptions --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth --exact -h --help --version" -- "$word"))
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--viewer -o --output --format --align -q --quiet -j --jobs --flows --tasks --split --logical --top --exceptions --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth --exact -h --help --version" -- "$word"))
     return 0
 }
 
@@ -109,7 +109,7 @@ _panopticon_sql() {
 _panopticon() {
     COMPREPLY=()
     if [[ $COMP_CWORD -eq 1 ]]; then
-        COMPREPLY=($(compgen -W "record attach detach view ctl convert report top diff sql info verify --help --version" -- "${COMP_WORDS[1]}"))
+        COMPREPLY=($(compgen -W "record attach detach view ctl convert merge report top diff sql info verify --help --version" -- "${COMP_WORDS[1]}"))
         return
     fi
     case ${COMP_WORDS[1]} in
@@ -118,7 +118,7 @@ _panopticon() {
         detach) _panopticon_detach ;;
         view) _panopticon_view ;;
         ctl) _panopticon_ctl ;;
-        convert|report|top|info|verify) _panopticon_convert ;;
+        convert|merge|report|top|info|verify) _panopticon_convert ;;
         diff) _panopticon_diff ;;
         sql) _panopticon_sql ;;
     esac
