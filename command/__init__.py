@@ -66,9 +66,16 @@ RECORDER, CONVERTER, SELECTION = "recorder", "converter", "selection"
 
 
 def parse_compared(path):
-    if not path.endswith((".folded", ".trace", ".json")):
-        raise ValueError(f"{path!r} does not end in .folded or .trace")
+    if not path.endswith((".folded", ".trace", ".json", ".pftrace")):
+        raise ValueError(f"{path!r} does not end in .folded, .trace or .pftrace")
     return path
+
+
+def parse_align(text):
+    kind, _, name = text.partition(":")
+    if text != "start" and not (kind == "mark" and name):
+        raise ValueError(f"{text!r} is not start or mark:NAME")
+    return text
 
 
 class Subcommand:
@@ -90,6 +97,7 @@ LIBRARY = Option("library", PATH, None, OTHER, "where panopticon_rec for that Py
 
 CAPTURES = Type(str, "CAPTURE...", str, is_list=True)
 COMPARED = Type(parse_compared, "FILE", str)
+ALIGNED = Type(parse_align, "HOW", str)
 METRICS = choice("self", "total", "calls", "mean", "p50", "p99", "max", "suspended", kept_as=str)
 VIEWERS = choice("perfetto", "catapult", kept_as=str)
 PIDS = Type(int, "PID", is_list=True)
@@ -138,7 +146,9 @@ SUBCOMMANDS = {
                  Option("json", FLAG, False, OUTPUT, "print all functions with all figures, as JSON"),
                  Option("output", COMPARED, None, OUTPUT, "also write all captures as one file",
                         "`.folded`: differential folded stacks for flamegraph.pl, which draws in red what has grown. "
-                        "`.trace`, `.json`: one timeline, on which all captures begin at 0.", short="o"),
+                        "`.trace`, `.json`, `.pftrace`: one timeline of all captures.", short="o"),
+                 Option("align", ALIGNED, "start", OUTPUT, "what is at the same time in all captures",
+                        "For one timeline. `start`: their starts. `mark:NAME`: their first instant or span of that name."),
                  Option("fail-above", PERCENT, None, OUTPUT, "exit with status 1 if a function is slower",
                         "That is when its total time has risen by more than PERCENT of what it was and is 1 % of all or "
                         "more. With 4 or more captures a side, the difference must also exceed the noise.")]),

@@ -97,7 +97,7 @@ static void shift_to_latest(struct alignment *alignment, const uint64_t *ns)
 
 static const char *capture_of(const struct alignment *alignment, uint32_t unit)
 {
-    return alignment->capture->paths[alignment->capture->origins[alignment->units[unit].first]];
+    return alignment->capture->from.paths[alignment->capture->origins[alignment->units[unit].first]];
 }
 
 /* ---- by the wall clock ---- */
@@ -365,7 +365,7 @@ int align_captures(struct capture *capture, const struct align_choice *choice, c
                    struct pnr_err *err)
 {
     struct alignment alignment = { .capture = capture, .diagnostics = diagnostics };
-    if (capture->n_paths < 2)
+    if (capture->from.n < 2)
         return 0;
     int result = align_units(&alignment, choice, err);
     sightings_clear(&alignment.sightings);

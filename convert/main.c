@@ -96,9 +96,8 @@ static void warn_no_capture(const char *path, const struct pnr_err *err)
 static int open_capture(const struct options *options, const struct diagnostics *diagnostics, struct capture *capture)
 {
     struct pnr_err err;
-    bool reads_all = options->n_captures > 1 && align_reads_all(&options->align);
-    if (capture_open(capture, options->captures, options->n_captures, reads_all ? NULL : options->selection, diagnostics,
-                     &err) < 0) {
+    bool reads_all = options->captures.n > 1 && align_reads_all(&options->align);
+    if (capture_open(capture, &options->captures, reads_all ? NULL : options->selection, diagnostics, &err) < 0) {
         if (err.code != PNR_OK)
             warn_no_capture(options->capture, &err);
         return -1;
@@ -697,7 +696,7 @@ static int write_with_requests(const struct options *options, const struct captu
     struct pnr_err err;
     struct sightings sightings = { .n = 0 };
     struct request_flows requests;
-    if (capture->n_paths < 2 || !options_trace(options) || !options->flows.flows)
+    if (capture->from.n < 2 || !options_trace(options) || !options->flows.flows)
         return write_file(options, capture, NULL, diagnostics, jobs, path, NULL, result);
     int status = sightings_gather(capture->readers, capture->n, options->selection, NULL, &sightings, &err);
     if (status < 0) {

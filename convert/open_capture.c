@@ -55,7 +55,7 @@ static int grow(struct capture *capture, size_t n)
 static int open_processes(struct capture *capture, uint32_t origin, const struct reader_choice *of_threads,
                           const struct diagnostics *diagnostics, struct pnr_err *err)
 {
-    const char *path = capture->paths[origin];
+    const char *path = capture->from.paths[origin];
     struct pnr_list list;
     if (pnr_capture_processes(path, &list, err) < 0)
         return -1;
@@ -75,13 +75,15 @@ static bool have_same_text(struct pnr_string a, struct pnr_string b)
     return a.size == b.size && memcmp(a.bytes, b.bytes, a.size) == 0;
 }
 
-/* The host of a capture names its processes if no other capture is of that host; else its path does. */
+/* The host of a capture names its processes if no other capture is of that host; else its path does. A name that was
+ * given comes before both. */
 static struct pnr_string name_group(const struct capture *capture, size_t process)
 {
-    const char *path = capture->paths[capture->origins[process]];
+    uint32_t origin = capture->origins[process];
+    const char *path = origin < capture->from.n_groups ? capture->from.groups[origin] : capture->from.paths[origin];
     const struct pnr_string name = { path, (uint32_t)strlen(path) };
     struct pnr_string host = symbols_property(reader_symbols(capture->readers[process]), "host");
-    if (host.size == 0)
+    if (host.size == 0 || origin < capture->from.n_groups)
         return name;
     for (size_t i = 0; i < capture->n; i++)
         if (capture->origins[i] != capture->origins[process] && (i == 0 || capture->origins[i] != capture->origins[i - 1]) &&
@@ -93,7 +95,7 @@ static struct pnr_string name_group(const struct capture *capture, size_t proces
 /* Returns 0, or -1 when out of memory. */
 static int name_groups(struct capture *capture)
 {
-    if (capture->n_paths < 2)
+    if (capture->from.n < 2)
         return 0;
     capture->groups = calloc(capture->n + 1, sizeof *capture->groups);
     for (size_t i = 0; capture->groups && i < capture->n; i++)
@@ -106,10 +108,10 @@ static int name_groups(struct capture *capture)
 static int open_all(struct capture *capture, const struct reader_choice *of_threads,
                     const struct diagnostics *diagnostics, struct pnr_err *err)
 {
-    for (uint32_t i = 0; i < capture->n_paths; i++) {
+    for (uint32_t i = 0; i < capture->from.n; i++) {
         if (open_processes(capture, i, of_threads, diagnostics, err) == 0)
             continue;
-        if (err->code == PNR_E_MEMORY || capture->n_paths == 1)
+        if (err->code == PNR_E_MEMORY || capture->from.n == 1)
             return -1;
         diagnostics_err(diagnostics, DIAGNOSTIC_DAMAGE, err);
     }
@@ -120,12 +122,12 @@ static int open_all(struct capture *capture, const struct reader_choice *of_thre
     return has_memory ? 0 : -1;
 }
 
-int capture_open(struct capture *capture, const char *const *paths, size_t n, const struct selection *selection,
+int capture_open(struct capture *capture, const struct capture_paths *from, const struct selection *selection,
                  const struct diagnostics *diagnostics, struct pnr_err *err)
 {
     struct read_choice choice;
     const struct reader_choice *of_threads = read_choice_init(&choice, selection);
-    *capture = (struct capture){ .paths = paths, .n_paths = n };
+    *capture = (struct capture){ .from = *from };
     int result = open_all(capture, of_threads, diagnostics, err);
     read_choice_clear(&choice);
     if (result == 0 && capture->n > 0)

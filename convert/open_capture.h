@@ -17,24 +17,30 @@
 #include "convert/slices/selection.h"
 #include "anomalies.h"
 
+/* The captures that are opened as one. */
+struct capture_paths {
+    const char *const *paths;           /* borrowed, like the names */
+    const char *const *groups;          /* under which names their processes are shown, the first ones of them */
+    size_t n, n_groups;
+};
+
 struct capture {
     struct reader **readers;            /* owned, like the next */
     struct anomalies *anomalies;        /* of each */
     struct hidden_rates *rates;         /* of each; all 0: nothing is estimated */
     bool has_rates;
     size_t n;
-    const char *const *paths;           /* of the captures; borrowed */
-    size_t n_paths;
+    struct capture_paths from;
     uint32_t *origins;                  /* of each process: which path it is from; owned */
     struct pnr_string *groups;          /* of each process: under which name it is shown with others; NULL: there is one
                                            capture; owned */
 };
 
-/* Opens the processes of the captures at n paths that the selection, or NULL, may contain. Reports processes that
- * cannot be read, and of several captures those. selection is borrowed for the call, paths and diagnostics until
+/* Opens the processes of the captures that the selection, or NULL, may contain. Reports processes that cannot be read,
+ * and of several captures those. selection is borrowed for the call, what the paths refer to and diagnostics until
  * capture_close(). Returns 0; -1 when there is no process, and fills err; its code is PNR_OK when all that is wrong has
  * been reported. */
-int capture_open(struct capture *capture, const char *const *paths, size_t n, const struct selection *selection,
+int capture_open(struct capture *capture, const struct capture_paths *from, const struct selection *selection,
                  const struct diagnostics *diagnostics, struct pnr_err *err);
 
 void capture_close(struct capture *capture);

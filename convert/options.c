@@ -16,6 +16,7 @@
 #include "messages.h"
 
 /* One thread puts the events in order: more than this cannot keep up with it, unless they compress. */
+#define MAX_GROUPS 1000                 /* of captures whose names are given */
 #define MAX_THREADS 16
 
 #define SIZE_OF(array) (sizeof (array) / sizeof *(array))
@@ -99,6 +100,19 @@ static const char *parse_split(const struct option_row *row, const char *text, s
     return options->split_size >= SPLIT_MIN_SIZE ? NULL : "too small: files of 64k are the smallest";
 }
 _Static_assert(SPLIT_MIN_SIZE == 64 << 10, "the message above says so");
+
+/* Names are in the order of the captures. */
+static const char *parse_group(const struct option_row *row, const char *text, struct options *options)
+{
+    static const char *groups[MAX_GROUPS];
+    (void)row;
+    if (options->captures.n_groups == MAX_GROUPS)
+        return "one too many: 1,000 groups are the most";
+    groups[options->captures.n_groups++] = text;
+    options->captures.groups = groups;
+    return NULL;
+}
+_Static_assert(MAX_GROUPS == 1000, "the message above says so");
 
 static const char *parse_align(const struct option_row *row, const char *text, struct options *options)
 {
@@ -288,7 +302,7 @@ static int settle_format(struct options *options, const struct given *given)
     }
     if (!has_format)
         options->format = options->is_top ? TOP : guess_format(options->output);
-    if (options->n_captures > 1 && !writes_nothing && !options->output && formats[options->format].suffixes[0]) {
+    if (options->captures.n > 1 && !writes_nothing && !options->output && formats[options->format].suffixes[0]) {
         warn("several captures become one file: give it a name with -o");
         return -1;
     }
@@ -383,8 +397,8 @@ static int take_captures(int n, char **paths, struct options *options)
         return -1;
     }
     snprintf(several, sizeof several, "%d captures", n);
-    options->captures = (const char *const *)paths;
-    options->n_captures = (size_t)n;
+    options->captures.paths = (const char *const *)paths;
+    options->captures.n = (size_t)n;
     options->capture = n == 1 ? paths[0] : several;
     return 0;
 }

@@ -21,8 +21,7 @@ enum format {
 
 struct options {
     const char *capture;                /* its path; of several captures: how many there are */
-    const char *const *captures;        /* the paths of all */
-    size_t n_captures;
+    struct capture_paths captures;      /* all */
     struct align_choice align;
     const char *output;                 /* NULL = next to the capture */
     struct selection *selection;        /* owned; NULL = all */

@@ -153,8 +153,9 @@ static PyObject *open_findings(PyObject *module, PyObject *arg)
         return NULL;
     }
     const struct diagnostics diagnostics = findings_diagnostics(findings);
+    const char *name = PyBytes_AS_STRING(path);
     Py_BEGIN_ALLOW_THREADS
-    status = capture_open(&capture, &(const char *){ PyBytes_AS_STRING(path) }, 1, NULL, &diagnostics, &err);
+    status = capture_open(&capture, &(struct capture_paths){ .paths = &name, .n = 1 }, NULL, &diagnostics, &err);
     if (status == 0)
         capture_close(&capture);
     Py_END_ALLOW_THREADS

@@ -21,7 +21,7 @@ _panopticon_convert() {
     case $before in
         --format) COMPREPLY=($(compgen -W "catapult perfetto folded pstats report" -- "$word")); return ;;
     esac
-    [[ $word == -* ]] && COMPREPLY=($(compgen -W "-o --output --format --align -q --quiet -j --jobs --flows --tasks --split --logical --top --exceptions --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth --exact -h --help --version" -- "$word"))
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "-o --output --format --align --group -q --quiet -j --jobs --flows --tasks --split --logical --top --exceptions --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth --exact -h --help --version" -- "$word"))
     return 0
 }
 
@@ -71,7 +71,7 @@ _panopticon_view() {
         --viewer) COMPREPLY=($(compgen -W "perfetto catapult" -- "$word")); return ;;
         --format) COMPREPLY=($(compgen -W "catapult perfetto folded pstats report" -- "$word")); return ;;
     esac
-    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--viewer -o --output --format --align -q --quiet -j --jobs --flows --tasks --split --logical --top --exceptions --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth --exact -h --help --version" -- "$word"))
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--viewer -o --output --format --align --group -q --quiet -j --jobs --flows --tasks --split --logical --top --exceptions --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth --exact -h --help --version" -- "$word"))
     return 0
 }
 
@@ -92,7 +92,7 @@ _panopticon_diff() {
     case $before in
         --by) COMPREPLY=($(compgen -W "self total calls mean p50 p99 max suspended" -- "$word")); return ;;
     esac
-    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--before --after --by --json -o --output --fail-above --from --to --process --thread --include --exclude --min-duration --max-depth --exact" -- "$word"))
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--before --after --by --json -o --output --align --fail-above --from --to --process --thread --include --exclude --min-duration --max-depth --exact" -- "$word"))
     return 0
 }
 

@@ -39,6 +39,7 @@ _panopticon_convert() {
         '*--output=[where to write; - is standard output]:FILE:_files' \
         '*--format=[catapult, perfetto, folded, pstats or report]:FORMAT:(catapult perfetto folded pstats report)' \
         '*--align=[how several captures get one timeline]:HOW:_files' \
+        '*--group=[under which name a capture is shown]:NAME:_files' \
         '*-q[no summary; warnings and errors are still shown]' \
         '*--quiet[no summary; warnings and errors are still shown]' \
         '*-j[how many threads work, up to 16]:N:_files' \
@@ -147,6 +148,7 @@ _panopticon_view() {
         '*--output=[where to write; - is standard output]:FILE:_files' \
         '*--format=[catapult, perfetto, folded, pstats or report]:FORMAT:(catapult perfetto folded pstats report)' \
         '*--align=[how several captures get one timeline]:HOW:_files' \
+        '*--group=[under which name a capture is shown]:NAME:_files' \
         '*-q[no summary; warnings and errors are still shown]' \
         '*--quiet[no summary; warnings and errors are still shown]' \
         '*-j[how many threads work, up to 16]:N:_files' \
@@ -193,6 +195,7 @@ _panopticon_merge() {
         '*--output=[where to write; - is standard output]:FILE:_files' \
         '*--format=[catapult, perfetto, folded, pstats or report]:FORMAT:(catapult perfetto folded pstats report)' \
         '*--align=[how several captures get one timeline]:HOW:_files' \
+        '*--group=[under which name a capture is shown]:NAME:_files' \
         '*-q[no summary; warnings and errors are still shown]' \
         '*--quiet[no summary; warnings and errors are still shown]' \
         '*-j[how many threads work, up to 16]:N:_files' \
@@ -229,6 +232,7 @@ _panopticon_diff() {
         '*--json[print all functions with all figures, as JSON]' \
         '*-o[also write all captures as one file]:FILE:_files' \
         '*--output=[also write all captures as one file]:FILE:_files' \
+        '*--align=[what is at the same time in all captures]:HOW:_files' \
         '*--fail-above=[exit with status 1 if a function is slower]:PERCENT:_files' \
         '*--from=[leave out what is before TIME]:TIME:_files' \
         '*--to=[leave out what is after TIME]:TIME:_files' \

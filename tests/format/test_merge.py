@@ -220,6 +220,15 @@ class Merge(conversion.CaptureCase):
         spans = self.spans_of(self.events("before.pnr", "after.pnr"))
         self.assertEqual(spans, {("before.pnr: a.py", "x"): (S, 2 * S), ("after.pnr: a.py", "x"): (101 * S, 103 * S)})
 
+    def test_group(self):
+        """Names that are given, for as many captures as there are names."""
+        write_spans(self.folder / "a.pnr", Host("a", S), 0, [(S, 2 * S, "x")])
+        write_spans(self.folder / "b.pnr", Host("b", S), 0, [(S, 3 * S, "x")])
+        for options, names in (([], {"a", "b"}), (["--group=one"], {"one", "b"}), (["--group=b", "--group", "c"], {"b", "c"})):
+            spans = self.spans_of(self.events("a.pnr", "b.pnr", *options))
+            self.assertEqual({name.split(": ")[0] for name, _ in spans}, names)
+        self.convert("a.pnr", "b.pnr", *["--group=x"] * 1001, status=2)
+
     def test_one_boot(self):
         """Captures of one boot are as they are: the wall clock may have been set meanwhile."""
         write_spans(self.folder / "a.pnr", Host("a", S), 0, [(S, 2 * S, "x")])
