@@ -6,11 +6,15 @@ import subprocess
 import sys
 import unittest
 
+import arrow_reader
 import e2e
 
 sys.path.append(os.path.join(os.path.dirname(e2e.HERE), "format"))
 
+sys.path.append(e2e.BUILD)
+
 import capture_reader  # noqa: E402  (where it is, is known only now)
+import panopticon_rec  # noqa: E402
 
 CONTAINER = "0123456789abcdef" * 4
 BOOT = "/proc/sys/kernel/random/boot_id"
@@ -41,6 +45,9 @@ class Machine(e2e.EndToEnd):
         found = re.search(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])", text)
         container = found[0] if found else None
         self.assertEqual(self.machines(), [(os.uname().nodename, boot_id(), container)] * 3)
+        if not e2e.IS_SANITIZED:
+            table = panopticon_rec.open(self.path("run.pnr")).slices(columns=["host"])
+            self.assertEqual({row["host"] for row in arrow_reader.rows_of(table)}, {os.uname().nodename})
         done = subprocess.run([e2e.CONVERT, "--info", self.path("run.pnr")], capture_output=True, text=True)
         self.assertEqual(done.stdout.count(f"  host        {os.uname().nodename}\n  boot        {boot_id()}\n"), 3)
 
