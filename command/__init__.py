@@ -49,15 +49,33 @@ def as_module(name, function="main"):
     return lambda words: getattr(__import__(f"{__name__}.{name}", fromlist=[function]), function)(words)
 
 
+def as_conversion(name):
+    """Return a function that becomes panopticon-convert, or writes Parquet when the name of the output says so."""
+    def run(words):
+        for before, word in zip(["", *words], words):
+            is_output = before in ("-o", "--output") or word.startswith(("-o", "--output="))
+            if is_output and word.rstrip("/").endswith(".parquet"):
+                return as_module("parquet")(words)
+        return as_converter(name)(words)
+    return run
+
+
 # ---- the table ----
 
 RECORDER, CONVERTER, SELECTION = "recorder", "converter", "selection"
 
 
 def parse_compared(path):
-    if not path.endswith((".folded", ".trace", ".json")):
-        raise ValueError(f"{path!r} does not end in .folded or .trace")
+    if not path.endswith((".folded", ".trace", ".json", ".pftrace")):
+        raise ValueError(f"{path!r} does not end in .folded, .trace or .pftrace")
     return path
+
+
+def parse_align(text):
+    kind, _, name = text.partition(":")
+    if text != "start" and not (kind == "mark" and name):
+        raise ValueError(f"{text!r} is not start or mark:NAME")
+    return text
 
 
 class Subcommand:
@@ -79,6 +97,7 @@ LIBRARY = Option("library", PATH, None, OTHER, "where panopticon_rec for that Py
 
 CAPTURES = Type(str, "CAPTURE...", str, is_list=True)
 COMPARED = Type(parse_compared, "FILE", str)
+ALIGNED = Type(parse_align, "HOW", str)
 METRICS = choice("self", "total", "calls", "mean", "p50", "p99", "max", "suspended", kept_as=str)
 VIEWERS = choice("perfetto", "catapult", kept_as=str)
 PIDS = Type(int, "PID", is_list=True)
@@ -111,7 +130,10 @@ SUBCOMMANDS = {
          Option("last", DURATION, None, OUTPUT, "evict data older than DURATION", "For `limits`. 0s: any age is kept."),
          Option("max-size", SIZE, None, OUTPUT, "evict the oldest data beyond SIZE",
                 "For `limits`. SIZE counts all processes of the capture. 0: any size is kept.")]),
-    "convert": Subcommand("convert a capture to a trace", "CAPTURE [-o FILE] [options]", as_converter("convert")),
+    "convert": Subcommand("convert a capture to a trace, or to Parquet", "CAPTURE... [-o FILE] [options]",
+                          as_conversion("convert")),
+    "merge": Subcommand("convert captures of several machines to one trace", "CAPTURE... -o FILE [options]",
+                        as_conversion("merge")),
     "report": Subcommand("write a capture as one HTML page", "CAPTURE [-o FILE] [options]", as_module("report")),
     "top": Subcommand("print the functions that took the most time", "CAPTURE [options]", as_converter("top", "--top")),
     "diff": Subcommand(
@@ -124,10 +146,16 @@ SUBCOMMANDS = {
                  Option("json", FLAG, False, OUTPUT, "print all functions with all figures, as JSON"),
                  Option("output", COMPARED, None, OUTPUT, "also write all captures as one file",
                         "`.folded`: differential folded stacks for flamegraph.pl, which draws in red what has grown. "
-                        "`.trace`, `.json`: one timeline, on which all captures begin at 0.", short="o"),
+                        "`.trace`, `.json`, `.pftrace`: one timeline of all captures.", short="o"),
+                 Option("align", ALIGNED, "start", OUTPUT, "what is at the same time in all captures",
+                        "For one timeline. `start`: their starts. `mark:NAME`: their first instant or span of that name."),
                  Option("fail-above", PERCENT, None, OUTPUT, "exit with status 1 if a function is slower",
                         "That is when its total time has risen by more than PERCENT of what it was and is 1 % of all or "
                         "more. With 4 or more captures a side, the difference must also exceed the noise.")]),
+    "sql": Subcommand(
+        "ask captures a question in SQL", "CAPTURE... QUERY [options]", as_module("sql"), None,
+        [Option("json", FLAG, False, OUTPUT, "print JSON: a list of objects"),
+         Option("csv", FLAG, False, OUTPUT, "print CSV, with the names of the columns")]),
     "info": Subcommand("print what is in a capture", "CAPTURE [options]", as_converter("info", "--info")),
     "verify": Subcommand("read all of a capture and report damage", "CAPTURE [options]",
                          as_converter("verify", "--verify")),

@@ -1,6 +1,7 @@
 #include "child_starts.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "identities.h"
 
@@ -15,18 +16,26 @@ static int by_start(const void *a, const void *b)
     return x->ticks < y->ticks ? -1 : x->ticks > y->ticks;
 }
 
+/* Ids of other machines are others'. */
+static bool is_same_capture(const struct reader *a, const struct reader *b)
+{
+    const char *slash = strrchr(reader_path(a), '/');
+    size_t n = slash ? (size_t)(slash - reader_path(a)) + 1 : 0;
+    return strncmp(reader_path(a), reader_path(b), n) == 0 && !strchr(reader_path(b) + n, '/');
+}
+
 int child_starts_find(struct child_starts *children, struct reader **readers, size_t n, uint64_t *positions)
 {
-    uint64_t parent, start_ns;
+    uint64_t parent;
     *children = (struct child_starts){ .positions = positions, .starts = calloc(n, sizeof *children->starts) };
     if (!children->starts)
         return -1;
     for (size_t i = 1; i < n; i++) {
         const struct symbols *symbols = reader_symbols(readers[i]);
         if (symbols_number(symbols, "parent_pid", &parent) && parent == process_pid(readers[0]) &&
-            symbols_number(symbols, "start_monotonic_ns", &start_ns))
+            is_same_capture(readers[0], readers[i]))
             children->starts[children->n++] = (struct child_start){
-                timeline_ticks(reader_timeline(readers[0]), start_ns), &positions[i] };
+                timeline_ticks(reader_timeline(readers[0]), reader_start(readers[i])), &positions[i] };
     }
     qsort(children->starts, children->n, sizeof *children->starts, by_start);
     return 0;

@@ -1,6 +1,7 @@
 #include "convert.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "convert/slices/lazy_metadata.h"
 #include "child_starts.h"
@@ -219,19 +220,37 @@ static void complete_process(struct conversion *conversion)
     leave_process(conversion);
 }
 
+/* Puts the name of a group, such as a host, before that of a process, which is owned. Returns 0, or -1 when out of
+ * memory. */
+static int add_group(struct pnr_string *name, struct pnr_string group)
+{
+    char *bytes = malloc((size_t)group.size + name->size + sizeof ": ");
+    if (!bytes)
+        return -1;
+    memcpy(bytes, group.bytes, group.size);
+    memcpy(bytes + group.size, ": ", 2);
+    memcpy(bytes + group.size + 2, name->bytes, name->size);
+    free((char *)name->bytes);
+    *name = (struct pnr_string){ bytes, group.size + 2 + name->size };
+    return 0;
+}
+
 /* Announces the i-th process to the sink if it is selected. Returns 1; 0 if it is not; -1 when out of memory. */
 static int announce_process(const struct conversion *conversion, size_t i)
 {
     struct reader *reader = conversion->readers[i];
+    const struct pnr_string *group = conversion->options.groups ? &conversion->options.groups[i] : NULL;
     struct sink_process process = { .pid = conversion->pids[i], .order = (uint32_t)i, .name = process_name(reader),
                                     .symbols = reader_symbols(reader), .has_ledger = reader_ledger(reader)->exists,
                                     .is_sparse = reader_is_sparse(reader),
                                     .has_labels = reader_symbols(reader)->has_labels };
     if (!process.name.bytes)
         return -1;
-    bool is_wanted = selection_has_process(conversion->options.selection, process.pid, process.pid % IDENTITY_LIMIT,
+    int is_wanted = selection_has_process(conversion->options.selection, process.pid, process.pid % IDENTITY_LIMIT,
                                            process.name);
-    if (is_wanted && conversion->sink->process)
+    if (is_wanted && group && add_group(&process.name, *group) < 0)
+        is_wanted = -1;
+    if (is_wanted > 0 && conversion->sink->process)
         conversion->sink->process(conversion->sink, &process);
     free((char *)process.name.bytes);
     return is_wanted;
@@ -340,9 +359,7 @@ uint64_t convert_zero_ns(struct reader **readers, size_t n)
 {
     uint64_t zero_ns = UINT64_MAX;
     for (size_t i = 0; i < n; i++) {
-        uint64_t start_ns;
-        if (!symbols_number(reader_symbols(readers[i]), "start_monotonic_ns", &start_ns))
-            start_ns = timeline_first_ns(reader_timeline(readers[i]));
+        uint64_t start_ns = reader_start(readers[i]);
         if (start_ns < zero_ns)
             zero_ns = start_ns;
     }
@@ -362,7 +379,7 @@ struct selection_extent convert_extent(struct reader **readers, size_t n)
         uint64_t ns = timeline_ns(reader_timeline(readers[i]), ticks);
         if (ns > zero_ns && ns - zero_ns > extent.end_ns)
             extent.end_ns = ns - zero_ns;
-        if (symbols_number(symbols, "start_monotonic_ns", &number) && number == zero_ns)
+        if (reader_start(readers[i]) == zero_ns)
             symbols_number(symbols, "start_realtime_ns", &extent.start_realtime_ns);
     }
     return extent;

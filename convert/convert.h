@@ -34,6 +34,7 @@ struct convert_options {
     struct open_stack_snapshot *open_at_to;     /* gets what is open at its `to`; or NULL */
     struct hidden_rates *rates;         /* of each process, for estimates of what is hidden; NULL: there are none */
     bool learns_rates;                  /* fills in the rates; else applies them */
+    const struct pnr_string *groups;    /* of each process: comes before its name; NULL: nothing does */
     bool is_logical;                    /* times are positions: specs/trace-mapping.md, section 12 */
 };
 

@@ -284,6 +284,9 @@ static void print(struct reader *reader, FILE *out, const struct info *info)
     free((char *)name.bytes);
     print_property(reader, out, "parent", "parent_pid");
     print_property(reader, out, "python", "python");
+    print_property(reader, out, "host", "host");
+    print_property(reader, out, "boot", "boot_id");
+    print_property(reader, out, "container", "container");
     print_property(reader, out, "executable", "executable");
     print_property(reader, out, "recorder", "recorder");
     print_property(reader, out, "engine", "engine");

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "convert/slices/request_flows.h"
 #include "convert/slices/split.h"
 #include "convert/write/exceptions.h"
 #include "convert/write/folded.h"
@@ -19,6 +20,7 @@
 #include "convert/write/top.h"
 #include "convert/write/trace.h"
 #include "format/capture.h"
+#include "align.h"
 #include "convert.h"
 #include "provenance.h"
 #include "info.h"
@@ -28,6 +30,7 @@
 #include "open_capture.h"
 #include "options.h"
 #include "progress.h"
+#include "sightings.h"
 #include "verify.h"
 
 enum status { ALL = 0, IN_PART = 1, NOTHING = 2 };
@@ -93,10 +96,17 @@ static void warn_no_capture(const char *path, const struct pnr_err *err)
 static int open_capture(const struct options *options, const struct diagnostics *diagnostics, struct capture *capture)
 {
     struct pnr_err err;
-    if (capture_open(capture, options->capture, options->selection, diagnostics, &err) == 0)
+    bool reads_all = options->captures.n > 1 && align_reads_all(&options->align);
+    if (capture_open(capture, &options->captures, reads_all ? NULL : options->selection, diagnostics, &err) < 0) {
+        if (err.code != PNR_OK)
+            warn_no_capture(options->capture, &err);
+        return -1;
+    }
+    if (align_captures(capture, &options->align, diagnostics, &err) == 0)
         return 0;
     if (err.code != PNR_OK)
-        warn_no_capture(options->capture, &err);
+        warn_err(&err);
+    capture_close(capture);
     return -1;
 }
 
@@ -133,7 +143,7 @@ static int convert_all(const struct options *options, const struct capture *capt
 {
     struct convert_options how = { .selection = options->selection, .flows = options->flows,
                                .rates = capture->has_rates ? capture->rates : NULL,
-                               .is_logical = options->is_logical };
+                               .groups = capture->groups, .is_logical = options->is_logical };
     if (part) {
         how.open_at_from = part->from;
         how.open_at_to = part->to;
@@ -290,7 +300,7 @@ static bool becomes_file(struct part *part, const struct result *result)
 /* Writes the trace, or that part of it, to an open output, and keeps it if it becomes a file. diagnostics: NULL if
  * anomalies are reported later. Returns 0, or -1 after reporting why not. */
 static int write_trace(const struct options *options, const struct capture *capture,
-                       const struct diagnostics *diagnostics,
+                       const struct request_flows *requests, const struct diagnostics *diagnostics,
                        struct output *output, struct part *part, struct result *result)
 {
     struct pnr_err err;
@@ -301,6 +311,8 @@ static int write_trace(const struct options *options, const struct capture *capt
         warn("out of memory");
         return -1;
     }
+    if (requests)
+        trace_show_requests(trace, requests);
     struct work work = { capture, output, trace, part, options->is_quiet };
     output_watch(output, watch_trace, &work);
     if (convert_all(options, capture, diagnostics, part, trace_sink(trace), &result->count, &err) < 0 ||
@@ -496,7 +508,7 @@ static void report_result(const struct options *options, const struct result *re
 
 /* Writes a file, or a part of the trace. Returns 0, or -1 after reporting why not. */
 static int write_file(const struct options *options, const struct capture *capture,
-                      const struct diagnostics *diagnostics,
+                      const struct request_flows *requests, const struct diagnostics *diagnostics,
                       struct jobs *jobs, const char *path, struct part *part, struct result *result)
 {
     struct pnr_err err;
@@ -507,7 +519,7 @@ static int write_file(const struct options *options, const struct capture *captu
     }
     for (size_t i = 0; i < capture->n; i++)
         reader_set_jobs(capture->readers[i], jobs);
-    int status = options_trace(options) ? write_trace(options, capture, diagnostics, output, part, result) :
+    int status = options_trace(options) ? write_trace(options, capture, requests, diagnostics, output, part, result) :
                  options->has_exceptions ? write_exceptions(options, capture, diagnostics, output, result) :
                                            write_tree(options, capture, diagnostics, output, result);
     result->file_bytes = output_bytes(output);
@@ -573,7 +585,7 @@ static int write_part(const struct options *options, const struct capture *captu
 {
     memcpy(between->anomalies, capture->anomalies, capture->n * sizeof *between->anomalies);
     open_stack_snapshot_clear(part->to);
-    if (write_file(options, capture, NULL, jobs, name, part, result) < 0 || rewind_capture(capture) < 0)
+    if (write_file(options, capture, NULL, NULL, jobs, name, part, result) < 0 || rewind_capture(capture) < 0)
         return -1;
     if (part->is_again)
         memcpy(capture->anomalies, between->anomalies, capture->n * sizeof *between->anomalies);
@@ -676,6 +688,33 @@ static int learn_rates(const struct options *options, struct capture *capture, s
     return status < 0 ? -1 : 0;
 }
 
+/* Writes a file. Of several captures a trace has arrows between them. Returns 0, or -1 after reporting why not. */
+static int write_with_requests(const struct options *options, const struct capture *capture,
+                               const struct diagnostics *diagnostics, struct jobs *jobs, const char *path,
+                               struct result *result)
+{
+    struct pnr_err err;
+    struct sightings sightings = { .n = 0 };
+    struct request_flows requests;
+    if (capture->from.n < 2 || !options_trace(options) || !options->flows.flows)
+        return write_file(options, capture, NULL, diagnostics, jobs, path, NULL, result);
+    int status = sightings_gather(capture->readers, capture->n, options->selection, NULL, &sightings, &err);
+    if (status < 0) {
+        warn_err(&err);
+    } else if (request_flows_make(&requests, &sightings, convert_zero_ns(capture->readers, capture->n)) < 0) {
+        warn("out of memory");
+        status = -1;
+    } else {
+        if (sightings.n_left_out)
+            diagnostics_report(diagnostics, DIAGNOSTIC_DAMAGE, "ids of requests without arrows, as there are too many: "
+                               "%" PRIu64, sightings.n_left_out);
+        status = write_file(options, capture, &requests, diagnostics, jobs, path, NULL, result);
+        request_flows_clear(&requests);
+    }
+    sightings_clear(&sightings);
+    return status;
+}
+
 static int convert_capture(const struct options *options, struct capture *capture,
                            const struct diagnostics *diagnostics,
                            struct jobs *jobs)
@@ -689,7 +728,7 @@ static int convert_capture(const struct options *options, struct capture *captur
         progress_begin();
     if (options->split_size)
         return can_be_file(path) ? convert_parts(options, capture, diagnostics, jobs, path) : -1;
-    if (write_file(options, capture, diagnostics, jobs, path, NULL, &result) < 0)
+    if (write_with_requests(options, capture, diagnostics, jobs, path, &result) < 0)
         return -1;
     if (options_trace(options))
         warn_viewers(&result, path, options->format);

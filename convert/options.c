@@ -16,6 +16,7 @@
 #include "messages.h"
 
 /* One thread puts the events in order: more than this cannot keep up with it, unless they compress. */
+#define MAX_GROUPS 1000                 /* of captures whose names are given */
 #define MAX_THREADS 16
 
 #define SIZE_OF(array) (sizeof (array) / sizeof *(array))
@@ -99,6 +100,35 @@ static const char *parse_split(const struct option_row *row, const char *text, s
     return options->split_size >= SPLIT_MIN_SIZE ? NULL : "too small: files of 64k are the smallest";
 }
 _Static_assert(SPLIT_MIN_SIZE == 64 << 10, "the message above says so");
+
+/* Names are in the order of the captures. */
+static const char *parse_group(const struct option_row *row, const char *text, struct options *options)
+{
+    static const char *groups[MAX_GROUPS];
+    (void)row;
+    if (options->captures.n_groups == MAX_GROUPS)
+        return "one too many: 1,000 groups are the most";
+    groups[options->captures.n_groups++] = text;
+    options->captures.groups = groups;
+    return NULL;
+}
+_Static_assert(MAX_GROUPS == 1000, "the message above says so");
+
+static const char *parse_align(const struct option_row *row, const char *text, struct options *options)
+{
+    static const char mark[] = "mark:";
+    (void)row;
+    options->align = (struct align_choice){ ALIGN_WALL, NULL };
+    if (strcmp(text, "ids") == 0)
+        options->align.by = ALIGN_IDS;
+    else if (strcmp(text, "start") == 0)
+        options->align.by = ALIGN_START;
+    else if (strncmp(text, mark, sizeof mark - 1) == 0 && text[sizeof mark - 1])
+        options->align = (struct align_choice){ ALIGN_LABEL, text + sizeof mark - 1 };
+    else if (strcmp(text, "wall") != 0)
+        return "not wall, ids, start or mark:NAME";
+    return NULL;
+}
 
 static const char *parse_threads(const struct option_row *row, const char *text, struct options *options)
 {
@@ -272,6 +302,10 @@ static int settle_format(struct options *options, const struct given *given)
     }
     if (!has_format)
         options->format = options->is_top ? TOP : guess_format(options->output);
+    if (options->captures.n > 1 && !writes_nothing && !options->output && formats[options->format].suffixes[0]) {
+        warn("several captures become one file: give it a name with -o");
+        return -1;
+    }
     if (options->format == REPORT_DATA)
         options->flows.has_tasks = true;
     if (given->of[TRACE] && !formats[options->format].trace) {
@@ -348,6 +382,27 @@ static unsigned count_processors(void)
     return n < MAX_THREADS ? n : MAX_THREADS;
 }
 
+/* Takes the words that are no options. Returns 0, or -1 after reporting why not. */
+static int take_captures(int n, char **paths, struct options *options)
+{
+    static char several[32];
+    for (int i = 0; i < n; i++) {
+        if (!*paths[i])
+            n = 0;
+        for (size_t size = strlen(paths[i]); size > 1 && paths[i][size - 1] == '/'; size--)
+            paths[i][size - 1] = 0;
+    }
+    if (n == 0) {
+        warn("no capture given (try --help)");
+        return -1;
+    }
+    snprintf(several, sizeof several, "%d captures", n);
+    options->captures.paths = (const char *const *)paths;
+    options->captures.n = (size_t)n;
+    options->capture = n == 1 ? paths[0] : several;
+    return 0;
+}
+
 int options_parse(int argc, char **argv, struct options *options)
 {
     struct given given = { { NULL } };
@@ -360,14 +415,8 @@ int options_parse(int argc, char **argv, struct options *options)
     int status = parse_rows(argc, argv, options, &given);
     if (status != 1)
         return status;
-    if (argc - optind != 1 || !*argv[optind]) {
-        warn(argc - optind < 2 ? "no capture given (try --help)" :
-                                 "more than one capture given: convert one at a time");
+    if (take_captures(argc - optind, argv + optind, options) < 0)
         return -1;
-    }
-    options->capture = argv[optind];
-    for (size_t n = strlen(options->capture); n > 1 && options->capture[n - 1] == '/'; n--)
-        options->capture[n - 1] = 0;
     return settle_format(options, &given) < 0 ? -1 : 1;
 }
 

@@ -10,6 +10,7 @@
 #include "convert/slices/flows.h"
 #include "convert/slices/selection.h"
 #include "convert/write/trace.h"
+#include "align.h"
 
 enum format {
 #define FORMAT(constant, name, suffix, other_suffix, trace) constant,
@@ -19,7 +20,9 @@ enum format {
 };
 
 struct options {
-    char *capture;
+    const char *capture;                /* its path; of several captures: how many there are */
+    struct capture_paths captures;      /* all */
+    struct align_choice align;
     const char *output;                 /* NULL = next to the capture */
     struct selection *selection;        /* owned; NULL = all */
     enum format format;

@@ -25,7 +25,8 @@ static void put_number(struct writer *writer, const struct symbols *symbols, con
 static int put_properties(struct writer *writer, const struct symbols *symbols)
 {
     static const char *const texts[] = { "python", "executable", "recorder", "engine", "frame_engine_fault", "clock",
-                                         "clock_mode", "filters", "max_overhead", "calls_missing", "stopped" };
+                                         "clock_mode", "filters", "max_overhead", "calls_missing", "stopped",
+                                         "host", "boot_id", "container" };
     int result = 0;
     for (size_t i = 0; i < sizeof texts / sizeof *texts && result == 0; i++) {
         struct pnr_string value = symbols_property(symbols, texts[i]);

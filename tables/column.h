@@ -67,6 +67,8 @@ struct row {
       offsetof(struct named_thread, tid), 0, 0 }, \
     { "thread", NULL, "the thread's name", COLUMN_TEXT, OF_THREAD, \
       offsetof(struct named_thread, thread), 0, TEXT_THREAD }, \
+    { "host", NULL, "the machine; null if it is not known", COLUMN_TEXT, OF_THREAD, \
+      offsetof(struct named_thread, host), 0, TEXT_HOST }, \
     { "is_greenlet", NULL, "a greenlet, which has a stack of its own in a thread", COLUMN_BOOL, OF_THREAD, \
       offsetof(struct named_thread, is_greenlet), 1, 0 }
 

@@ -11,6 +11,7 @@ struct findings {
     unsigned n_owners;
     size_t n;
     uint64_t n_more;
+    bool has_damage;
     char *lines[FINDINGS_MAX];          /* owned */
 };
 
@@ -47,12 +48,12 @@ void findings_release(struct findings *findings)
     free(findings);
 }
 
-/* Damage and what is no damage count alike: who reads a table wants to know both. */
+/* Damage and what is no damage are listed alike: who reads a table wants to know both. */
 static void add_finding(void *arg, enum diagnostic_level level, const char *line)
 {
     struct findings *findings = arg;
-    (void)level;
     pthread_mutex_lock(&findings->lock);
+    findings->has_damage |= level == DIAGNOSTIC_DAMAGE;
     size_t i = 0;
     while (i < findings->n && strcmp(findings->lines[i], line) != 0)
         i++;
@@ -80,4 +81,12 @@ char *findings_copy(struct findings *findings, size_t i)
         copy = NULL;
     pthread_mutex_unlock(&findings->lock);
     return copy;
+}
+
+bool findings_have_damage(struct findings *findings)
+{
+    pthread_mutex_lock(&findings->lock);
+    bool has_damage = findings->has_damage;
+    pthread_mutex_unlock(&findings->lock);
+    return has_damage;
 }

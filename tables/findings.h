@@ -8,6 +8,7 @@
 #ifndef FINDINGS_H
 #define FINDINGS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "convert/diagnostics.h"
@@ -32,5 +33,8 @@ struct diagnostics findings_diagnostics(struct findings *findings);
 /* Copies line i, from 0 on; the one after the last says how many more there were, if there were. Returns NULL at the
  * end, or when out of memory. The caller frees it. */
 char *findings_copy(struct findings *findings, size_t i);
+
+/* Returns whether any of them is damage. */
+bool findings_have_damage(struct findings *findings);
 
 #endif

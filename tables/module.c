@@ -153,8 +153,9 @@ static PyObject *open_findings(PyObject *module, PyObject *arg)
         return NULL;
     }
     const struct diagnostics diagnostics = findings_diagnostics(findings);
+    const char *name = PyBytes_AS_STRING(path);
     Py_BEGIN_ALLOW_THREADS
-    status = capture_open(&capture, PyBytes_AS_STRING(path), NULL, &diagnostics, &err);
+    status = capture_open(&capture, &(struct capture_paths){ .paths = &name, .n = 1 }, NULL, &diagnostics, &err);
     if (status == 0)
         capture_close(&capture);
     Py_END_ALLOW_THREADS
@@ -200,6 +201,14 @@ static PyObject *list_columns(PyObject *module, PyObject *arg)
             Py_CLEAR(names);
     }
     return names;
+}
+
+/* is_whole(capsule): returns whether no damage was found. */
+static PyObject *is_whole(PyObject *module, PyObject *capsule)
+{
+    (void)module;
+    struct findings *findings = PyCapsule_GetPointer(capsule, FINDINGS_CAPSULE);
+    return findings ? PyBool_FromLong(!findings_have_damage(findings)) : NULL;
 }
 
 /* check(findings, path, table, options, columns): raises ValueError for what stream() cannot be asked. */
@@ -311,6 +320,7 @@ static PyObject *make_schema(PyObject *module, PyObject *args)
 static PyMethodDef methods[] = {
     { "open", open_findings, METH_O, NULL },
     { "findings", list_findings, METH_O, NULL },
+    { "is_whole", is_whole, METH_O, NULL },
     { "columns", list_columns, METH_O, NULL },
     { "check", check_query, METH_VARARGS, NULL },
     { "stream", make_stream, METH_VARARGS, NULL },

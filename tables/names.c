@@ -78,6 +78,8 @@ void names_process(struct names *names, const struct sink_process *process)
         fail_names(names);
     names->pid = process->pid;
     names->process = names_add_text(names, TEXT_PROCESS, process->name);
+    struct pnr_string host = symbols_property(process->symbols, "host");
+    names->host = host.size ? names_add_text(names, TEXT_HOST, host) : NAMES_NOTHING;
 }
 
 void names_thread(struct names *names, const struct sink_thread *thread)
@@ -89,7 +91,7 @@ void names_thread(struct names *names, const struct sink_thread *thread)
     }
     names->thread_numbers[thread->thread] = (uint32_t)names->n_threads;
     names->threads[names->n_threads++] = (struct named_thread){
-        .pid = names->pid, .tid = thread->tid, .process = names->process,
+        .pid = names->pid, .tid = thread->tid, .process = names->process, .host = names->host,
         .thread = names_add_text(names, TEXT_THREAD, thread->name), .is_greenlet = thread->is_greenlet };
 }
 

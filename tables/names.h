@@ -22,7 +22,7 @@
 
 /* The columns that have texts: each has its own numbers. */
 enum text_column {
-    TEXT_FUNCTION, TEXT_MODULE, TEXT_NAME, TEXT_FILE, TEXT_KIND, TEXT_PROCESS, TEXT_THREAD, TEXT_LABEL, TEXT_SERIES,
+    TEXT_FUNCTION, TEXT_MODULE, TEXT_NAME, TEXT_FILE, TEXT_KIND, TEXT_HOST, TEXT_PROCESS, TEXT_THREAD, TEXT_LABEL, TEXT_SERIES,
     TEXT_PHASE, TEXT_COLUMNS
 };
 
@@ -36,7 +36,8 @@ struct named_function {
 
 struct named_thread {
     uint64_t pid, tid;
-    uint32_t process, thread;           /* numbers of texts */
+    uint32_t process, thread;           /* numbers of texts, like the next */
+    uint32_t host;                      /* NAMES_NOTHING: not known */
     uint32_t is_greenlet;
 };
 
@@ -51,7 +52,7 @@ struct names {
     uint32_t *thread_numbers;           /* number of each of its threads; owned */
     size_t thread_number_capacity;
     uint64_t pid;
-    uint32_t process;                   /* number of its text */
+    uint32_t process, host;             /* numbers of its texts; host as in struct named_thread */
     bool is_out_of_memory;              /* sticks */
 };
 

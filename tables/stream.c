@@ -73,7 +73,8 @@ static int open_selected(const struct query *query, const struct diagnostics *di
     const char *problem = make_selection(query, selection, &i);
     if (problem)
         return pnr_err_set(err, PNR_OK, NULL, 0, problem);
-    return capture_open(capture, query->path, *selection, diagnostics, err);
+    const struct capture_paths from = { .paths = (const char *const *)&query->path, .n = 1 };
+    return capture_open(capture, &from, *selection, diagnostics, err);
 }
 
 /* ---- the schema ---- */

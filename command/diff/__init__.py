@@ -40,7 +40,7 @@ def main(words):
                table.text_of(found, terminal_columns()))
     if options.output:
         output.write(options.output, converter, [[capture.path for capture in side] for side in sides],
-                     options.selection or [])
+                     options.selection or [], options.align)
     return judge(found, options.fail_above) or (0 if is_whole else IN_PART)
 
 

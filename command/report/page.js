@@ -126,6 +126,7 @@ function showCapture() {
             ["ended", process.end], ["began", `${seconds(process.begin_ns)} after the start`],
             ["duration", time(process.end_ns - process.begin_ns)], ["parent process", process.parent_pid],
             ["Python", process.python], ["interpreter", process.executable], ["recorder", process.recorder],
+            ["host", process.host], ["boot", process.boot_id], ["container", process.container],
             ["engine", process.engine], ["why this engine", process.frame_engine_fault], ["clock", process.clock],
             ["filters", process.filters], ["shortest call", process.min_duration_ns && time(process.min_duration_ns)],
             ["budget", process.max_overhead && `${process.max_overhead} % of the CPU time`],

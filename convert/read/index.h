@@ -45,6 +45,7 @@ struct index {
     bool has_skipped_segments;          /* ... even some that began after the files were listed */
     struct symbols *symbols;            /* owned, like the next ones */
     struct timeline timeline;
+    int64_t shift_ns;                   /* of the timeline, from CLOCK_MONOTONIC */
     struct block_ref *refs;             /* of the wanted threads, by thread and sequence */
     size_t n_refs, capacity;
     uint32_t *excluded;                 /* the numbers of the other threads */

@@ -185,6 +185,21 @@ void reader_close(struct reader *reader)
 const char *reader_path(const struct reader *reader) { return reader->path; }
 const struct symbols *reader_symbols(const struct reader *reader) { return reader->index.symbols; }
 struct timeline *reader_timeline(struct reader *reader) { return &reader->index.timeline; }
+
+void reader_shift(struct reader *reader, int64_t ns)
+{
+    reader->index.shift_ns += ns;
+    timeline_shift(&reader->index.timeline, ns);
+}
+
+uint64_t reader_start(const struct reader *reader)
+{
+    uint64_t start_ns;
+    if (symbols_number(reader->index.symbols, "start_monotonic_ns", &start_ns))
+        return timeline_shifted(start_ns, reader->index.shift_ns);
+    return timeline_first_ns(&reader->index.timeline);
+}
+
 const struct reader_size *reader_size(const struct reader *reader) { return &reader->index.size; }
 bool reader_is_sparse(const struct reader *reader) { return reader->index.is_sparse; }
 const struct ledger *reader_ledger(const struct reader *reader) { return &reader->ledger; }
@@ -193,7 +208,7 @@ uint32_t reader_thread_number(const struct reader *reader, size_t thread) { retu
 
 enum pnr_process_state reader_process(const struct reader *reader, uint64_t *until_ns)
 {
-    *until_ns = reader->index.until_ns;
+    *until_ns = timeline_shifted(reader->index.until_ns, reader->index.shift_ns);
     return reader->index.process;
 }
 

@@ -91,7 +91,14 @@ const struct symbols *reader_symbols(const struct reader *reader);
 struct timeline *reader_timeline(struct reader *reader);
 const struct reader_size *reader_size(const struct reader *reader);
 
-/* Returns whether the process ran when it was read, at until_ns (CLOCK_MONOTONIC). */
+/* Moves all times of the process by so many nanoseconds, since the clocks of several machines differ. Times are
+ * those of CLOCK_MONOTONIC before. */
+void reader_shift(struct reader *reader, int64_t ns);
+
+/* Returns when the recording of the process began. */
+uint64_t reader_start(const struct reader *reader);
+
+/* Returns whether the process ran when it was read, at until_ns. */
 enum pnr_process_state reader_process(const struct reader *reader, uint64_t *until_ns);
 
 /* True when the recorder has evicted the oldest segments (--max-size, --last), or all of them: then there may be no

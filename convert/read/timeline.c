@@ -18,6 +18,13 @@ void timeline_init(struct timeline *timeline, uint64_t ticks_per_second)
     timeline->interval_ticks = 0;
 }
 
+uint64_t timeline_shifted(uint64_t ns, int64_t shift_ns)
+{
+    if (shift_ns < 0)
+        return ns > (uint64_t)-shift_ns ? ns - (uint64_t)-shift_ns : 0;
+    return ns + (uint64_t)shift_ns < MAX_NS ? ns + (uint64_t)shift_ns : MAX_NS;
+}
+
 static int compare_samples(const void *a, const void *b)
 {
     const struct timeline_sample *x = a, *y = b;
@@ -82,6 +89,13 @@ void timeline_finish(struct timeline *timeline)
     } else if (timeline->n) {
         timeline->n--;             /* the last interval goes on beyond the last sample */
     }
+    timeline->interval_ticks = 0;
+}
+
+void timeline_shift(struct timeline *timeline, int64_t ns)
+{
+    for (size_t i = 0; i < timeline->n; i++)
+        timeline->samples[i].ns = timeline_shifted(timeline->samples[i].ns, ns);
     timeline->interval_ticks = 0;
 }
 

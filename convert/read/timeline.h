@@ -41,6 +41,12 @@ void timeline_add(struct timeline *timeline, uint64_t ticks, uint64_t monotonic_
 
 void timeline_finish(struct timeline *timeline);
 
+/* Returns a time that is moved by so many nanoseconds, between 0 and the maximum time. shift_ns: less than 2^62. */
+uint64_t timeline_shifted(uint64_t ns, int64_t shift_ns);
+
+/* Moves all times by so many nanoseconds, after timeline_finish(). */
+void timeline_shift(struct timeline *timeline, int64_t ns);
+
 /* Finds the interval of the ticks, for timeline_ns(). */
 uint64_t timeline_ns_slow_path(struct timeline *timeline, uint64_t ticks);
 

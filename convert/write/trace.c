@@ -141,6 +141,38 @@ static void add_unknown_span(struct trace *trace, const struct slice *slice)
     free(unknown.bytes);
 }
 
+static void put_flow_event(struct trace *trace, const struct flow_event *event, const struct trace_function *function)
+{
+    *add_event(trace, function->head_size + trace->format->event_size) = (struct trace_event){
+        .ns = event->ns,
+        .number = event->flow,
+        .function = function,
+        .thread = event->thread,
+        .kind = TRACE_FLOW,
+        .detail = (uint16_t)(event->phase + TRACE_DETAIL * event->is_spawn),
+    };
+    note_event(trace, event->ns);
+}
+
+/* Adds where the flow of a request passes something with these values, if there is one. */
+static void add_request(struct trace *trace, const struct pnr_values *values, uint32_t thread, uint64_t begin_ns,
+                        uint64_t end_ns)
+{
+    static const struct symbol request = { .name = { "request", sizeof "request" - 1 }, .kind = PNR_FUNCTION_LABEL };
+    struct flow_event flow = { .is_spawn = false };
+    if (!trace->requests || !trace->functions ||
+        !request_flows_find(trace->requests, trace->symbols, values, trace->order, begin_ns, &flow))
+        return;
+    struct trace_function *function = &trace->functions[trace->n_functions];
+    if (!function->bytes && trace->format->prepare(trace, 0, &request, function) < 0)
+        fail_trace(trace);
+    if (trace->sink.is_broken)
+        return;
+    flow.ns = begin_ns + (end_ns > begin_ns + 1);       /* in the slice, and not in one that begins with it */
+    flow.thread = thread;
+    put_flow_event(trace, &flow, function);
+}
+
 static void add_slice(struct sink *sink, const struct slice *slice)
 {
     struct trace *trace = (struct trace *)sink;
@@ -158,6 +190,7 @@ static void add_slice(struct sink *sink, const struct slice *slice)
         return;
     if (slice->values) {
         trace->format->detailed_slice(trace, slice, function, (struct pnr_string){ NULL, 0 });
+        add_request(trace, slice->values, slice->thread, slice->begin_ns, slice->end_ns);
         return;
     }
     *add_event(trace, function->head_size + function->tail_size + trace->format->event_size) = (struct trace_event){
@@ -285,17 +318,8 @@ static void add_flow_event(struct sink *sink, const struct flow_event *event)
 {
     struct trace *trace = (struct trace *)sink;
     const struct trace_function *function = prepared_function(trace, event->function);
-    if (!function || sink->is_broken)   /* flows have known functions */
-        return;
-    *add_event(trace, function->head_size + trace->format->event_size) = (struct trace_event){
-        .ns = event->ns,
-        .number = event->flow,
-        .function = function,
-        .thread = event->thread,
-        .kind = TRACE_FLOW,
-        .detail = (uint16_t)(event->phase + TRACE_DETAIL * event->is_spawn),
-    };
-    note_event(trace, event->ns);
+    if (function && !sink->is_broken)   /* flows have known functions */
+        put_flow_event(trace, event, function);
 }
 
 static void add_task_event(struct sink *sink, const struct task_event *event)
@@ -322,6 +346,8 @@ static void add_remark(struct sink *sink, const struct sink_remark *remark)
     struct trace_function unknown = { .bytes = NULL };
     if (function ? !sink->is_broken : prepare_unknown_label(trace, remark->label, &unknown))
         trace->format->remark(trace, remark, function ? function : &unknown);
+    if (remark->kind == PNR_INSTANT)
+        add_request(trace, remark->values, remark->thread, remark->ns, remark->ns);
     free(unknown.bytes);
 }
 
@@ -333,7 +359,7 @@ static void add_instant_event(struct sink *sink, uint32_t thread, uint64_t ns, c
 
 static void forget_trace_process(struct trace *trace)
 {
-    for (uint32_t i = 0; i < trace->n_functions; i++)
+    for (uint32_t i = 0; trace->functions && i <= trace->n_functions; i++)
         free(trace->functions[i].bytes);
     free(trace->functions);
     free(trace->threads);
@@ -351,6 +377,7 @@ static void begin_trace_process(struct sink *sink, const struct sink_process *pr
     forget_trace_process(trace);
     trace->latest_ns = trace->batch->since_ns = 0;
     trace->symbols = process->symbols;
+    trace->order = process->order;
     trace->functions = calloc(process->symbols->n_functions + 1, sizeof *trace->functions);
     if (trace->functions)
         trace->n_functions = process->symbols->n_functions;
@@ -427,6 +454,11 @@ void trace_free(struct trace *trace)
     free(trace->batches);
     free(trace->hides);
     free(trace);
+}
+
+void trace_show_requests(struct trace *trace, const struct request_flows *requests)
+{
+    trace->requests = requests;
 }
 
 struct sink *trace_sink(struct trace *trace)

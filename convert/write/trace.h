@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "convert/slices/request_flows.h"
 #include "convert/slices/sink.h"
 #include "output.h"
 
@@ -37,6 +38,9 @@ struct trace *trace_new(const struct trace_format *format, const struct trace_ab
 
 /* Accepts NULL. */
 void trace_free(struct trace *trace);
+
+/* Lets arrows go from process to process; before the first event. requests is borrowed until trace_end(). */
+void trace_show_requests(struct trace *trace, const struct request_flows *requests);
 
 /* Borrowed from the trace. */
 struct sink *trace_sink(struct trace *trace);
@@ -144,8 +148,10 @@ struct trace {
     bool is_out_of_memory;
     char *hides;                        /* text about the slice that is added; owned */
     size_t hides_capacity;
+    const struct request_flows *requests;       /* NULL: none are shown; borrowed */
     const struct symbols *symbols;      /* of the present process; borrowed */
-    struct trace_function *functions;   /* by function index - 1 */
+    uint32_t order;                     /* of the present process */
+    struct trace_function *functions;   /* by function index - 1; after them what stands for all requests */
     uint32_t n_functions;
     struct trace_thread *threads;
     uint32_t n_threads;

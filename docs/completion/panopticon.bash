@@ -21,7 +21,7 @@ _panopticon_convert() {
     case $before in
         --format) COMPREPLY=($(compgen -W "catapult perfetto folded pstats report" -- "$word")); return ;;
     esac
-    [[ $word == -* ]] && COMPREPLY=($(compgen -W "-o --output --format -q --quiet -j --jobs --flows --tasks --split --logical --top --exceptions --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth --exact -h --help --version" -- "$word"))
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "-o --output --format --align --group -q --quiet -j --jobs --flows --tasks --split --logical --top --exceptions --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth --exact -h --help --version" -- "$word"))
     return 0
 }
 
@@ -71,7 +71,7 @@ _panopticon_view() {
         --viewer) COMPREPLY=($(compgen -W "perfetto catapult" -- "$word")); return ;;
         --format) COMPREPLY=($(compgen -W "catapult perfetto folded pstats report" -- "$word")); return ;;
     esac
-    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--viewer -o --output --format -q --quiet -j --jobs --flows --tasks --split --logical --top --exceptions --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth --exact -h --help --version" -- "$word"))
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--viewer -o --output --format --align --group -q --quiet -j --jobs --flows --tasks --split --logical --top --exceptions --json --info --verify --from --to --process --thread --include --exclude --min-duration --max-depth --exact -h --help --version" -- "$word"))
     return 0
 }
 
@@ -92,14 +92,24 @@ _panopticon_diff() {
     case $before in
         --by) COMPREPLY=($(compgen -W "self total calls mean p50 p99 max suspended" -- "$word")); return ;;
     esac
-    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--before --after --by --json -o --output --fail-above --from --to --process --thread --include --exclude --min-duration --max-depth --exact" -- "$word"))
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--before --after --by --json -o --output --align --fail-above --from --to --process --thread --include --exclude --min-duration --max-depth --exact" -- "$word"))
+    return 0
+}
+
+_panopticon_sql() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
+    [[ $word == "=" ]] && word=""
+    [[ $before == "=" ]] && before=${COMP_WORDS[COMP_CWORD-2]}
+    case $before in
+    esac
+    [[ $word == -* ]] && COMPREPLY=($(compgen -W "--json --csv" -- "$word"))
     return 0
 }
 
 _panopticon() {
     COMPREPLY=()
     if [[ $COMP_CWORD -eq 1 ]]; then
-        COMPREPLY=($(compgen -W "record attach detach view ctl convert report top diff info verify --help --version" -- "${COMP_WORDS[1]}"))
+        COMPREPLY=($(compgen -W "record attach detach view ctl convert merge report top diff sql info verify --help --version" -- "${COMP_WORDS[1]}"))
         return
     fi
     case ${COMP_WORDS[1]} in
@@ -108,8 +118,9 @@ _panopticon() {
         detach) _panopticon_detach ;;
         view) _panopticon_view ;;
         ctl) _panopticon_ctl ;;
-        convert|report|top|info|verify) _panopticon_convert ;;
+        convert|merge|report|top|info|verify) _panopticon_convert ;;
         diff) _panopticon_diff ;;
+        sql) _panopticon_sql ;;
     esac
 }
 

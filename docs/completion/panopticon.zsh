@@ -38,6 +38,8 @@ _panopticon_convert() {
         '*-o[where to write; - is standard output]:FILE:_files' \
         '*--output=[where to write; - is standard output]:FILE:_files' \
         '*--format=[catapult, perfetto, folded, pstats or report]:FORMAT:(catapult perfetto folded pstats report)' \
+        '*--align=[how several captures get one timeline]:HOW:_files' \
+        '*--group=[under which name a capture is shown]:NAME:_files' \
         '*-q[no summary; warnings and errors are still shown]' \
         '*--quiet[no summary; warnings and errors are still shown]' \
         '*-j[how many threads work, up to 16]:N:_files' \
@@ -145,6 +147,8 @@ _panopticon_view() {
         '*-o[where to write; - is standard output]:FILE:_files' \
         '*--output=[where to write; - is standard output]:FILE:_files' \
         '*--format=[catapult, perfetto, folded, pstats or report]:FORMAT:(catapult perfetto folded pstats report)' \
+        '*--align=[how several captures get one timeline]:HOW:_files' \
+        '*--group=[under which name a capture is shown]:NAME:_files' \
         '*-q[no summary; warnings and errors are still shown]' \
         '*--quiet[no summary; warnings and errors are still shown]' \
         '*-j[how many threads work, up to 16]:N:_files' \
@@ -185,11 +189,13 @@ _panopticon_ctl() {
         '*:PATH:_files'
 }
 
-_panopticon_report() {
+_panopticon_merge() {
     _arguments -s -S \
         '*-o[where to write; - is standard output]:FILE:_files' \
         '*--output=[where to write; - is standard output]:FILE:_files' \
         '*--format=[catapult, perfetto, folded, pstats or report]:FORMAT:(catapult perfetto folded pstats report)' \
+        '*--align=[how several captures get one timeline]:HOW:_files' \
+        '*--group=[under which name a capture is shown]:NAME:_files' \
         '*-q[no summary; warnings and errors are still shown]' \
         '*--quiet[no summary; warnings and errors are still shown]' \
         '*-j[how many threads work, up to 16]:N:_files' \
@@ -226,6 +232,7 @@ _panopticon_diff() {
         '*--json[print all functions with all figures, as JSON]' \
         '*-o[also write all captures as one file]:FILE:_files' \
         '*--output=[also write all captures as one file]:FILE:_files' \
+        '*--align=[what is at the same time in all captures]:HOW:_files' \
         '*--fail-above=[exit with status 1 if a function is slower]:PERCENT:_files' \
         '*--from=[leave out what is before TIME]:TIME:_files' \
         '*--to=[leave out what is after TIME]:TIME:_files' \
@@ -239,9 +246,16 @@ _panopticon_diff() {
         '*:PATH:_files'
 }
 
+_panopticon_sql() {
+    _arguments -s -S \
+        '*--json[print JSON\: a list of objects]' \
+        '*--csv[print CSV, with the names of the columns]' \
+        '*:PATH:_files'
+}
+
 _panopticon() {
     if (( CURRENT == 2 )); then
-        local -a names=('record:record a Python program' 'attach:record a running process' 'detach:end what attach records' 'view:show a capture, or a trace, in a viewer' 'ctl:ask running processes what they record, and change it' 'convert:convert a capture to a trace' 'report:write a capture as one HTML page' 'top:print the functions that took the most time' 'diff:compare captures, function by function' 'info:print what is in a capture' 'verify:read all of a capture and report damage')
+        local -a names=('record:record a Python program' 'attach:record a running process' 'detach:end what attach records' 'view:show a capture, or a trace, in a viewer' 'ctl:ask running processes what they record, and change it' 'convert:convert a capture to a trace, or to Parquet' 'merge:convert captures of several machines to one trace' 'report:write a capture as one HTML page' 'top:print the functions that took the most time' 'diff:compare captures, function by function' 'sql:ask captures a question in SQL' 'info:print what is in a capture' 'verify:read all of a capture and report damage')
         _describe subcommand names
         return
     fi
@@ -254,8 +268,9 @@ _panopticon() {
         view) _panopticon_view ;;
         ctl) _panopticon_ctl ;;
         convert) _panopticon_convert ;;
-        report|top|info|verify) _panopticon_report ;;
+        merge|report|top|info|verify) _panopticon_merge ;;
         diff) _panopticon_diff ;;
+        sql) _panopticon_sql ;;
     esac
 }
 

@@ -24,6 +24,7 @@
 #include "../diagnostics.h"
 #include "../fork_memory.h"
 #include "../incidents.h"
+#include "../machine.h"
 #include "../survey.h"
 #include "../../format/capture.h"
 
@@ -358,6 +359,7 @@ static void write_properties(void)
 {
     const struct rec_options *options = &rec_captures.written.options;
     rec_name_table_add_number("parent_pid", (uint64_t)getppid());
+    rec_machine_write();
     rec_name_table_add_property("engine", recording.engine->name);
     if (rec_self_test_fault())
         rec_name_table_add_property("frame_engine_fault", rec_self_test_fault());

@@ -57,33 +57,43 @@ class Capture:
         table is read is here afterwards."""
         return self._reader.findings(self._findings)
 
+    @property
+    def is_whole(self):
+        """Whether no damage has been found until now, bool. Of the messages some report no damage."""
+        return self._reader.is_whole(self._findings)
+
     def slices(self, *, from_=None, to=None, process=None, thread=None, include=None, exclude=None, min_duration=None,
                columns=None):
         """Return the slices, a row each: when, how long, which function, in which thread."""
-        return Table(self, "slices", columns, from_=from_, to=to, process=process, thread=thread, include=include,
-                     exclude=exclude, min_duration=min_duration)
+        return Table(self, "slices", columns, dict(
+            from_=from_, to=to, process=process, thread=thread, include=include, exclude=exclude,
+            min_duration=min_duration).items())
 
     def functions(self, *, from_=None, to=None, process=None, thread=None, include=None, exclude=None,
                   min_duration=None, columns=None):
         """Return the functions, a row each, with the times of their calls: what `panopticon-convert --top` prints."""
-        return Table(self, "functions", columns, from_=from_, to=to, process=process, thread=thread, include=include,
-                     exclude=exclude, min_duration=min_duration)
+        return Table(self, "functions", columns, dict(
+            from_=from_, to=to, process=process, thread=thread, include=include, exclude=exclude,
+            min_duration=min_duration).items())
 
     def stacks(self, *, from_=None, to=None, process=None, thread=None, include=None, exclude=None, min_duration=None,
                columns=None):
         """Return the different stacks, a row each, with the times of their calls: what a flame graph shows."""
-        return Table(self, "stacks", columns, from_=from_, to=to, process=process, thread=thread, include=include,
-                     exclude=exclude, min_duration=min_duration)
+        return Table(self, "stacks", columns, dict(
+            from_=from_, to=to, process=process, thread=thread, include=include, exclude=exclude,
+            min_duration=min_duration).items())
 
     def counters(self, *, from_=None, to=None, process=None, thread=None, columns=None):
         """Return the numbers that the program reported by panopticon_rec.counter(), a row each."""
-        return Table(self, "counters", columns, from_=from_, to=to, process=process, thread=thread)
+        return Table(self, "counters", columns,
+                     dict(from_=from_, to=to, process=process, thread=thread).items())
 
     def flows(self, *, from_=None, to=None, process=None, thread=None, include=None, exclude=None, min_duration=None,
               columns=None):
         """Return where flows pass slices, a row each: which slices belong to one generator, coroutine or request."""
-        return Table(self, "flows", columns, from_=from_, to=to, process=process, thread=thread, include=include,
-                     exclude=exclude, min_duration=min_duration)
+        return Table(self, "flows", columns, dict(
+            from_=from_, to=to, process=process, thread=thread, include=include, exclude=exclude,
+            min_duration=min_duration).items())
 
 
 class Table:
@@ -92,7 +102,9 @@ class Table:
     columns: their names, tuple of str.
     """
 
-    def __init__(self, capture, name, columns, **selection):
+    def __init__(self, capture, name, columns, selection):
+        """selection: pairs of a keyword and its value, as the methods of Capture have them. Of include and exclude the
+        last one that matches decides."""
         self._reader, self._name = capture._reader, name
         wanted = None if columns is None else tuple(listed(columns))
         self._query = capture._findings, capture.path, name, tuple(write_options(selection)), wanted
@@ -121,7 +133,7 @@ def listed(value):
 
 def write_options(selection):
     """Yield the name and the text of each option that is given. Raises TypeError."""
-    for name, value in selection.items():
+    for name, value in selection:
         if value is not None:
             for item in [value] if name in TIMES else listed(value):
                 yield name, write_option(name, item)

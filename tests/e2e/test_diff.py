@@ -12,7 +12,7 @@ import e2e
 sys.path.append(os.path.join(os.path.dirname(e2e.HERE), "format"))
 sys.path.append(e2e.BUILD)
 
-from capture_writer import Capture, call, return_  # noqa: E402  (where it is, is known only now)
+from capture_writer import LABEL, Capture, call, remark, return_  # noqa: E402  (where it is, is known only now)
 from panopticon_rec.command.diff import matching, noise  # noqa: E402
 
 COMMAND = e2e.COMMAND
@@ -160,6 +160,27 @@ class Diff(e2e.EndToEnd):
                     self.assertEqual(event["name"], before["name"])
                     self.assertEqual(both["stackFrames"].get(str(event.get("sf"))),
                                      one["stackFrames"].get(str(before.get("sf"))))
+
+    def test_align(self):
+        """The first instant of that name is at the same time."""
+        for name, at in ("a.pnr", 1000), ("b.pnr", 71_000):
+            with Capture(self.path(name)) as capture:
+                process = capture.process(7)
+                main, ready = process.function("__main__", "main"), process.function("", "ready", "", 0, kind=LABEL)
+                process.thread(1, 7001, "MainThread").block(
+                    [call(10, main), *remark("INSTANT", at, ready), *remark("INSTANT", at + 500, ready),
+                     return_(100_000, main)])
+                process.end(100_010)
+        times = {}
+        for align in "start", "mark:ready":
+            self.diff("a.pnr", "b.pnr", "-o", "both.trace", "--align", align)
+            events = self.read_trace("both.trace")["traceEvents"]
+            times[align] = sorted(round(event["ts"] * 1000) for event in events if event["name"] == "ready")
+        self.assertEqual(times, {"start": [1000, 1500, 71_000, 71_500],
+                                 "mark:ready": [71_000, 71_000, 71_500, 71_500]})
+        self.diff("a.pnr", "b.pnr", "-o", "both.pftrace")
+        self.diff("a.pnr", "b.pnr", "-o", "both.trace", "--align", "mark:other", status=2)
+        self.diff("a.pnr", "b.pnr", "-o", "both.trace", "--align", "wall", status=2)
 
     def read_trace(self, name):
         with open(self.path(name), encoding="utf-8") as file:

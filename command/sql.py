@@ -1,0 +1,96 @@
+"""Asks captures questions in SQL: `panopticon sql run.pnr "select ..."` (docs/tables.md).
+
+DuckDB reads the tables of panopticon_rec.open(), each time when a query needs it, batch by batch.
+"""
+
+import csv
+import itertools
+import json
+import os
+import shutil
+import sys
+
+from . import SUBCOMMANDS, fail
+from .queried import Captures, Parser, import_package, table_of
+
+ROW = SUBCOMMANDS["sql"]
+ABOUT = """Asks captures a question in SQL, by DuckDB. The tables are slices, functions, stacks, counters and flows; each
+also has the column capture. Options that select a part of the captures work here, too: --from, --to, --process, --thread,
+--include, --exclude, --min-duration."""
+
+TABLES = "slices", "functions", "stacks", "counters", "flows"
+OF_FUNCTIONS = "include", "exclude", "min_duration"     # keywords that counters do not have
+MANY = 1 << 30                                          # rows or columns: all
+
+
+def main(words):
+    """Run the subcommand. Returns its exit status: 0, or 1 when a part of the captures could not be read."""
+    parser = Parser("sql", ROW.usage, ABOUT)
+    parser.add_argument("words", nargs="*", help="CAPTURE... QUERY")
+    for row in ROW.options:
+        parser.add_argument(f"--{row.name}", action="store_true", help=row.help)
+    options = parser.parse(words)
+    if len(options.words) < 2:
+        fail("sql: give a capture and a query: panopticon sql run.pnr \"select function, calls from functions\"")
+    duckdb = import_package("sql", "duckdb", "DuckDB", "sql")
+    captures = Captures("sql", options.words[:-1])
+    connection = duckdb.connect()
+    for name in TABLES:
+        add_table(connection, captures.opened, name, options.selection)
+    try:
+        (print_json if options.json else print_csv if options.csv else print_table)(connection, options.words[-1])
+        sys.stdout.flush()
+    except duckdb.Error as error:
+        fail(f"sql: {error}")
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())      # nothing more is written at the end
+        fail(f"sql: standard output: cannot write: {error.strerror}")
+    return 0 if captures.report() else 1
+
+
+def add_table(connection, captures, name, selection):
+    """Make a view of the tables of this name of all captures."""
+    selection = [one for one in selection if name != "counters" or one[0] not in OF_FUNCTIONS]
+    parts = []
+    for number, capture in enumerate(captures):
+        connection.register(f"{name}_{number}", table_of(capture, name, selection))
+        path = capture.path.replace("'", "''")
+        parts.append(f"select *, '{path}' as capture from {name}_{number}")
+    connection.execute(f"create view {name} as {' union all '.join(parts)}")
+
+
+def print_table(connection, query):
+    is_terminal = sys.stdout.isatty()
+    result = connection.sql(query)
+    if result is not None:              # not of every statement
+        result.show(max_width=shutil.get_terminal_size().columns if is_terminal else MANY,
+                    max_rows=40 if is_terminal else MANY)
+
+
+def execute(connection, query):
+    """Return the names of the columns, and an iterator of the rows, which are not all in memory."""
+    result = connection.execute(query)
+    return [column[0] for column in result.description], itertools.chain.from_iterable(
+        iter(lambda: result.fetchmany(10_000), []))
+
+
+def print_json(connection, query):
+    """Print a list of objects, a line each."""
+    names, rows = execute(connection, query)
+    separator = "[\n"
+    for row in rows:
+        sys.stdout.write(separator + json.dumps(dict(zip(names, row)), default=as_json))
+        separator = ",\n"
+    sys.stdout.write("[]\n" if separator == "[\n" else "\n]\n")
+
+
+def as_json(value):
+    """Return what stands for a value that JSON does not have: a number for a decimal, else its text."""
+    return float(value) if type(value).__name__ == "Decimal" else str(value)
+
+
+def print_csv(connection, query):
+    names, rows = execute(connection, query)
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(rows)
