@@ -105,6 +105,12 @@ static inline bool cpython_has_pending_entry(const cpython_frame *f) { return !f
 /* The interface does not give the place of gc.callbacks. */
 static inline PyObject **cpython_gc_callbacks(PyInterpreterState *interp) { return (void)interp, NULL; }
 
+/* The interface does not give who holds the GIL. */
+static inline enum pnr_gil cpython_gil_look(PyInterpreterState *interp, const void **holder)
+{
+    return (void)interp, (void)holder, PNR_GIL_UNKNOWN;
+}
+
 /* The program can see the recorder's own frames outwards of it, but they are not recorded. */
 static inline int cpython_run_detached(PyThreadState *ts, int (*func)(void *), void *arg)
 {
