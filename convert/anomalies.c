@@ -92,6 +92,8 @@ static void report_counts(struct reader *reader, const struct anomalies *anomali
         { DIAGNOSTIC_DAMAGE, anomalies->unknown_kinds, "record", "of an unknown kind (skipped)" },
         { DIAGNOSTIC_DAMAGE, reader_ledger(reader)->n_unknown_kinds, "record",
           "of the ledger that it cannot have (skipped)" },
+        { DIAGNOSTIC_DAMAGE, reader_samples(reader)->n_unknown, "record",
+          "of the samples that it cannot have (skipped)" },
         { DIAGNOSTIC_DAMAGE, anomalies->unknown_tracks, "switch record",
           "to a greenlet that has no name or belongs to another thread (skipped)" },
         { DIAGNOSTIC_DAMAGE, anomalies->unknown_functions, "slice", "of functions that are not in the name table" },

@@ -270,6 +270,10 @@ static int settle_format(struct options *options, const struct given *given)
         warn("--exceptions needs --top");
         return -1;
     }
+    if (options->is_busy && !options->is_top) {
+        warn("--busy needs --top");
+        return -1;
+    }
     if (!has_format)
         options->format = options->is_top ? TOP : guess_format(options->output);
     if (options->format == REPORT_DATA)

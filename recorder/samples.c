@@ -42,6 +42,7 @@ struct sampled_thread {
     const void *key;
     uint64_t ran_ns, queued_ns;         /* when it was looked at last */
     uint64_t round;                     /* the sample in which that was; 0: none */
+    uint64_t queued_round;              /* ... in which it had run when it was looked at */
     struct kernel_file schedstat;
 };
 
@@ -55,6 +56,7 @@ static struct {
     int chunk;                          /* -1: none */
     struct pnr_record *records;
     uint32_t n;
+    uint16_t flags;                     /* of the next chunk */
     uint64_t base;                      /* ticks */
     uint64_t due_ns, memory_due_ns;
     uint64_t round;                     /* of the present sample; from 1 */
@@ -116,7 +118,8 @@ static bool ensure_samples_chunk(uint64_t ticks, uint32_t n)
     submit_samples(now);
     if ((samples.chunk = rec_drain_take_spare()) < 0)
         return false;
-    samples.records = rec_drain_begin(samples.chunk, samples.stream, now, 0, 0, 0);
+    samples.records = rec_drain_begin(samples.chunk, samples.stream, now, samples.flags, 0, 0);
+    samples.flags = 0;
     samples.base = now.ticks;
     samples.n = 0;
     return true;
@@ -150,11 +153,13 @@ static void look_at_thread(struct sampled_thread *thread, uint64_t ticks)
     }
     if (!thread->round || ran_ns != thread->ran_ns)
         read_second_number(&thread->schedstat, &queued_ns);
-    uint64_t since = samples.round - thread->round;
+    uint64_t since = samples.round - thread->round, queued_since = samples.round - thread->queued_round;
     if (thread->round && ran_ns > thread->ran_ns)
         append_sample(ticks, PNR_RAN, pnr_spent_frame(ran_ns - thread->ran_ns, since), thread->number);
     if (thread->round && queued_ns > thread->queued_ns)
-        append_sample(ticks, PNR_QUEUED, pnr_spent_frame(queued_ns - thread->queued_ns, since), thread->number);
+        append_sample(ticks, PNR_QUEUED, pnr_spent_frame(queued_ns - thread->queued_ns, queued_since), thread->number);
+    if (!thread->round || ran_ns != thread->ran_ns)
+        thread->queued_round = samples.round;
     thread->ran_ns = ran_ns;
     thread->queued_ns = queued_ns;
     thread->round = samples.round;
@@ -311,6 +316,7 @@ static void hold_samples(struct pnr_clock_sample end)
 {
     submit_samples(end);
     samples.is_allowed = false;
+    samples.flags = PNR_BLOCK_PAUSED;
     for (size_t i = 0; i < samples.n_threads; i++)
         samples.threads[i].round = 0;
 }
@@ -336,6 +342,7 @@ static void forget_samples(void)
     samples.stream = NULL;
     samples.options.period_ns = 0;
     samples.is_allowed = false;
+    samples.flags = 0;
     samples.chunk = -1;
 }
 

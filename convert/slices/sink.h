@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "convert/read/samples.h"
 #include "convert/read/symbols.h"
 #include "format/kinds.h"
 #include "format/values.h"
@@ -88,6 +89,8 @@ struct sink_process {
     bool has_ledger;                    /* what is muted some time is known */
     bool is_sparse;                     /* slices may be inexact */
     bool has_labels;                    /* the program may have reported something */
+    const struct samples *samples;      /* borrowed as symbols; NULL: it has none, or times are logical */
+    uint64_t zero_ns;                   /* CLOCK_MONOTONIC at the start of the trace, for samples */
 };
 
 struct sink_thread {
@@ -96,6 +99,7 @@ struct sink_thread {
     uint32_t order;
     struct pnr_string name;
     bool is_greenlet;                   /* a stack of its own in a thread */
+    uint32_t sampled;                   /* by which number samples know the thread that it is, or runs in; 0: not known */
 };
 
 enum sink_ledger_kind {

@@ -1,0 +1,230 @@
+#include "samples.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "format/array.h"
+
+#define N_RECENT (PNR_SPENT_SINCE_MAX + 1)
+#define MEMORY_MAX (1 << 20)
+
+/* ---- curves ---- */
+
+/* Leaves out every second point but the last one. Returns how many. */
+static size_t thin_curve(struct curve *curve)
+{
+    size_t n = curve->n, kept = 0;
+    for (size_t i = 0; i < n; i++)
+        if (i % 2 == 0 || i == n - 1)
+            curve->points[kept++] = curve->points[i];
+    curve->n = kept;
+    return n - kept;
+}
+
+static void thin_samples(struct samples *samples)
+{
+    samples->n_points -= thin_curve(&samples->known);
+    for (struct sampled_thread *thread = NULL; (thread = pnr_table_next(&samples->threads, thread));)
+        for (int what = 0; what < SAMPLES_WHATS; what++)
+            samples->n_points -= thin_curve(&thread->curves[what]);
+}
+
+static void add_point(struct samples *samples, struct curve *curve, struct curve_point point)
+{
+    if (samples->n_points >= SAMPLES_MAX)
+        thin_samples(samples);
+    if (pnr_array_reserve(&curve->points, &curve->capacity, curve->n + 1) < 0) {
+        samples->is_out_of_memory = true;
+        return;
+    }
+    curve->points[curve->n++] = point;
+    samples->n_points++;
+}
+
+/* True when the curve's last stretch rises by as much as time passes. */
+static bool ends_full(const struct curve *curve)
+{
+    const struct curve_point *last = curve->points + curve->n - 1;
+    return curve->n > 1 && last->sum - last[-1].sum == last->ns - last[-1].ns;
+}
+
+/* Lets the curve rise by an amount between two moments. What lies before its end is cut off. */
+static void raise_curve(struct samples *samples, struct curve *curve, uint64_t from, uint64_t to, uint64_t amount)
+{
+    uint64_t end = curve->n ? curve->points[curve->n - 1].ns : from;
+    uint64_t sum = curve->n ? curve->points[curve->n - 1].sum : 0;
+    if (from < end)
+        from = end;
+    if (to <= from || !amount)
+        return;
+    if (amount > to - from)
+        amount = to - from;
+    if (from == end && amount == to - from && ends_full(curve)) {
+        curve->points[curve->n - 1] = (struct curve_point){ to, sum + amount };
+        return;
+    }
+    if (from > end || !curve->n)
+        add_point(samples, curve, (struct curve_point){ from, sum });
+    add_point(samples, curve, (struct curve_point){ to, sum + amount });
+}
+
+/* Finds the last point that is not later than ns; the curve has one. */
+static size_t find_point(const struct curve *curve, uint64_t ns)
+{
+    size_t low = 0, high = curve->n;
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+        if (curve->points[middle].ns <= ns)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static uint64_t curve_sum(const struct curve *curve, uint64_t ns)
+{
+    if (!curve->n || ns <= curve->points[0].ns)
+        return 0;
+    size_t i = find_point(curve, ns);
+    const struct curve_point *point = &curve->points[i];
+    if (i + 1 == curve->n)
+        return point->sum;
+    uint64_t length = point[1].ns - point->ns, rise = point[1].sum - point->sum;
+    return point->sum + (uint64_t)((unsigned __int128)rise * (ns - point->ns) / length);
+}
+
+/* ---- reading ---- */
+
+void samples_init(struct samples *samples)
+{
+    *samples = (struct samples){ .exists = true, .threads = { .slot_size = sizeof(struct sampled_thread),
+                                                              .secret = pnr_table_secret() } };
+    samples->recent = malloc(N_RECENT * sizeof *samples->recent);
+    samples->is_out_of_memory = !samples->recent;
+}
+
+void samples_clear(struct samples *samples)
+{
+    for (struct sampled_thread *thread = NULL; (thread = pnr_table_next(&samples->threads, thread));)
+        for (int what = 0; what < SAMPLES_WHATS; what++)
+            free(thread->curves[what].points);
+    pnr_table_clear(&samples->threads);
+    free(samples->known.points);
+    free(samples->memory);
+    free(samples->recent);
+    *samples = (struct samples){ .exists = false };
+}
+
+static struct curve *find_curve(struct samples *samples, uint32_t number, enum samples_what what)
+{
+    struct sampled_thread *thread = pnr_table_add(&samples->threads, number);
+    if (!thread)
+        samples->is_out_of_memory = true;
+    return thread ? &thread->curves[what] : NULL;
+}
+
+void samples_begin_block(struct samples *samples, bool continues)
+{
+    if (continues)
+        return;
+    samples->n_recent = 0;
+    samples->holder = 0;
+}
+
+static void raise_held(struct samples *samples, uint32_t holder, uint64_t from, uint64_t to)
+{
+    struct curve *curve = holder ? find_curve(samples, holder, SAMPLES_HELD) : NULL;
+    if (curve)
+        raise_curve(samples, curve, from, to, to - from);
+}
+
+/* Who holds the GIL at a sample is taken to hold it half of the way to the samples before and after it. */
+static void add_look(struct samples *samples, uint64_t ns, uint32_t holder)
+{
+    if (samples->n_recent) {
+        uint64_t before = samples->recent[(samples->n_recent - 1) % N_RECENT];
+        uint64_t middle = before + (ns > before ? ns - before : 0) / 2;
+        raise_curve(samples, &samples->known, before, ns, ns > before ? ns - before : 0);
+        raise_held(samples, samples->holder, before, middle);
+        raise_held(samples, holder, middle, ns);
+    }
+    samples->recent[samples->n_recent++ % N_RECENT] = ns;
+    samples->holder = holder;
+}
+
+/* Adds what a thread queued. A thread queues just before it runs, so this is placed as late as it can be: between two
+ * samples it ran and queued for no more than the time that passed. */
+static void raise_queued(struct samples *samples, uint32_t number, uint64_t from, uint64_t to, uint64_t amount)
+{
+    struct curve *queued = find_curve(samples, number, SAMPLES_QUEUED);
+    const struct curve *ran = queued ? find_curve(samples, number, SAMPLES_RAN) : NULL;
+    if (!ran || to <= from)
+        return;
+    uint64_t length = amount, ran_ns = 0;
+    for (int i = 0; i < 3; i++) {
+        if (length > to - from)
+            length = to - from;
+        ran_ns = curve_sum(ran, to) - curve_sum(ran, to - length);
+        if (i < 2)
+            length = amount + ran_ns;
+    }
+    raise_curve(samples, queued, to - length, to, amount < length - ran_ns ? amount : length - ran_ns);
+}
+
+static void add_spent(struct samples *samples, uint64_t ns, struct pnr_record record, enum samples_what what)
+{
+    uint64_t frame = pnr_record_frame(record);
+    uint32_t since = pnr_spent_since(frame);
+    samples->n_unknown += !since;
+    if (!since || since >= samples->n_recent)
+        return;
+    uint32_t number = pnr_record_function(record);
+    uint64_t from = samples->recent[(samples->n_recent - 1 - since) % N_RECENT];
+    struct curve *ran = what == SAMPLES_RAN ? find_curve(samples, number, SAMPLES_RAN) : NULL;
+    if (ran)
+        raise_curve(samples, ran, from, ns, pnr_spent_ns(frame));
+    else
+        raise_queued(samples, number, from, ns, pnr_spent_ns(frame));
+}
+
+static void add_memory(struct samples *samples, uint64_t ns, struct pnr_record record)
+{
+    if (samples->n_memory == MEMORY_MAX) {
+        for (size_t i = 0; i < MEMORY_MAX / 2; i++)
+            samples->memory[i] = samples->memory[2 * i];
+        samples->n_memory /= 2;
+    }
+    if (pnr_array_reserve(&samples->memory, &samples->memory_capacity, samples->n_memory + 1) < 0)
+        samples->is_out_of_memory = true;
+    else
+        samples->memory[samples->n_memory++] = (struct sampled_memory){ ns, pnr_record_frame(record),
+                                                                        pnr_record_function(record) };
+}
+
+void samples_add(struct samples *samples, uint64_t ns, struct pnr_record record, bool is_thread)
+{
+    unsigned kind = pnr_record_kind(record);
+    bool is_spent = kind == PNR_RAN || kind == PNR_QUEUED;
+    if (samples->is_out_of_memory)
+        return;
+    if (!pnr_kind_is_of_samples(kind) || (is_spent && !is_thread))
+        samples->n_unknown++;
+    else if (kind == PNR_SAMPLE)
+        add_look(samples, ns, pnr_record_frame(record) == PNR_GIL_HELD && is_thread ? pnr_record_function(record) : 0);
+    else if (is_spent)
+        add_spent(samples, ns, record, kind == PNR_RAN ? SAMPLES_RAN : SAMPLES_QUEUED);
+    else
+        add_memory(samples, ns, record);
+}
+
+/* ---- what was spent ---- */
+
+struct spent_time samples_spent(const struct samples *samples, uint32_t thread, uint64_t from_ns, uint64_t to_ns)
+{
+    struct spent_time spent = { curve_sum(&samples->known, to_ns) - curve_sum(&samples->known, from_ns), { 0 } };
+    const struct sampled_thread *slot = pnr_table_find(&samples->threads, thread);
+    for (int what = 0; slot && what < SAMPLES_WHATS; what++)
+        spent.ns[what] = curve_sum(&slot->curves[what], to_ns) - curve_sum(&slot->curves[what], from_ns);
+    return spent;
+}
