@@ -116,12 +116,12 @@ void samples_clear(struct samples *samples)
     *samples = (struct samples){ .exists = false };
 }
 
-static struct curve *find_curve(struct samples *samples, uint32_t number, enum samples_what what)
+/* Returns the thread, which is added if it is new; NULL when out of memory. */
+static struct sampled_thread *find_sampled_thread(struct samples *samples, uint32_t number)
 {
     struct sampled_thread *thread = pnr_table_add(&samples->threads, number);
-    if (!thread)
-        samples->is_out_of_memory = true;
-    return thread ? &thread->curves[what] : NULL;
+    samples->is_out_of_memory |= !thread;
+    return thread;
 }
 
 void samples_begin_block(struct samples *samples, bool continues)
@@ -134,9 +134,9 @@ void samples_begin_block(struct samples *samples, bool continues)
 
 static void raise_held(struct samples *samples, uint32_t holder, uint64_t from, uint64_t to)
 {
-    struct curve *curve = holder ? find_curve(samples, holder, SAMPLES_HELD) : NULL;
-    if (curve)
-        raise_curve(samples, curve, from, to, to - from);
+    struct sampled_thread *thread = holder ? find_sampled_thread(samples, holder) : NULL;
+    if (thread)
+        raise_curve(samples, &thread->curves[SAMPLES_HELD], from, to, to - from);
 }
 
 /* Who holds the GIL at a sample is taken to hold it half of the way to the samples before and after it. */
@@ -155,21 +155,17 @@ static void add_look(struct samples *samples, uint64_t ns, uint32_t holder)
 
 /* Adds what a thread queued. A thread queues just before it runs, so this is placed as late as it can be: between two
  * samples it ran and queued for no more than the time that passed. */
-static void raise_queued(struct samples *samples, uint32_t number, uint64_t from, uint64_t to, uint64_t amount)
+static void raise_queued(struct samples *samples, struct sampled_thread *thread, uint64_t from, uint64_t to,
+                         uint64_t amount)
 {
-    struct curve *queued = find_curve(samples, number, SAMPLES_QUEUED);
-    const struct curve *ran = queued ? find_curve(samples, number, SAMPLES_RAN) : NULL;
-    if (!ran || to <= from)
-        return;
-    uint64_t length = amount, ran_ns = 0;
-    for (int i = 0; i < 3; i++) {
-        if (length > to - from)
-            length = to - from;
+    const struct curve *ran = &thread->curves[SAMPLES_RAN];
+    uint64_t max = to > from ? to - from : 0, length = amount < max ? amount : max, ran_ns = 0;
+    for (int i = 0; i < 2; i++) {       /* once more, as it may have run in the time that is added, too */
         ran_ns = curve_sum(ran, to) - curve_sum(ran, to - length);
-        if (i < 2)
-            length = amount + ran_ns;
+        length = amount + ran_ns < max ? amount + ran_ns : max;
     }
-    raise_curve(samples, queued, to - length, to, amount < length - ran_ns ? amount : length - ran_ns);
+    ran_ns = curve_sum(ran, to) - curve_sum(ran, to - length);
+    raise_curve(samples, &thread->curves[SAMPLES_QUEUED], to - length, to, amount < length - ran_ns ? amount : length - ran_ns);
 }
 
 static void add_spent(struct samples *samples, uint64_t ns, struct pnr_record record, enum samples_what what)
@@ -179,13 +175,14 @@ static void add_spent(struct samples *samples, uint64_t ns, struct pnr_record re
     samples->n_unknown += !since;
     if (!since || since >= samples->n_recent)
         return;
-    uint32_t number = pnr_record_function(record);
+    struct sampled_thread *thread = find_sampled_thread(samples, pnr_record_function(record));
     uint64_t from = samples->recent[(samples->n_recent - 1 - since) % N_RECENT];
-    struct curve *ran = what == SAMPLES_RAN ? find_curve(samples, number, SAMPLES_RAN) : NULL;
-    if (ran)
-        raise_curve(samples, ran, from, ns, pnr_spent_ns(frame));
+    if (!thread)
+        return;
+    if (what == SAMPLES_RAN)
+        raise_curve(samples, &thread->curves[SAMPLES_RAN], from, ns, pnr_spent_ns(frame));
     else
-        raise_queued(samples, number, from, ns, pnr_spent_ns(frame));
+        raise_queued(samples, thread, from, ns, pnr_spent_ns(frame));
 }
 
 static void add_memory(struct samples *samples, uint64_t ns, struct pnr_record record)
