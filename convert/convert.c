@@ -6,6 +6,7 @@
 #include "child_starts.h"
 #include "identities.h"
 #include "ledger_cursor.h"
+#include "sample_counters.h"
 #include "merge.h"
 #include "thread_cursor.h"
 
@@ -162,6 +163,24 @@ static int allocate_process(const struct conversion *conversion, struct process_
                              conversion->positions + first);
 }
 
+/* Gives the sink what was sampled of the process, from the beginning of what is shown to end_ns. */
+static void put_samples(const struct conversion *conversion, const struct process_conversion *one, uint64_t end_ns)
+{
+    char text[IDENTITY_NAME_SIZE];
+    const struct converted_process *process = &one->process;
+    const struct sample_counters counters = { reader_samples(process->reader), conversion->sink, process->zero_ns,
+                                              process->from_ns, end_ns };
+    if (!counters.samples->exists || !counters.sink->recorder_event || conversion->positions)
+        return;
+    for (uint32_t i = 0; i < reader_n_threads(process->reader); i++) {
+        uint32_t number = reader_thread_number(process->reader, i);
+        if (one->cursors[i].is_wanted)
+            sample_counters_put_thread(&counters, number, one->tids[i],
+                                       thread_name(symbols_thread(reader_symbols(process->reader), number), number, text));
+    }
+    sample_counters_put_memory(&counters);
+}
+
 static void finish_conversion(struct conversion *conversion, struct process_conversion *one)
 {
     struct converted_process *process = &one->process;
@@ -170,6 +189,7 @@ static void finish_conversion(struct conversion *conversion, struct process_conv
         thread_cursor_end(&one->cursors[i], end_ns);
     bool is_cut = end_ns > process->to_ns;
     ledger_cursor_end(&one->ledger, is_cut ? process->to_ns : end_ns);
+    put_samples(conversion, one, is_cut ? process->to_ns : end_ns);
     flows_end_process(&conversion->flows, is_cut ? process->to_ns : end_ns, is_cut);
     child_starts_pass(&one->children, UINT64_MAX);
     if (!conversion->is_all)

@@ -48,24 +48,25 @@ static bool ends_full(const struct curve *curve)
     return curve->n > 1 && last->sum - last[-1].sum == last->ns - last[-1].ns;
 }
 
-/* Lets the curve rise by an amount between two moments. What lies before its end is cut off. */
-static void raise_curve(struct samples *samples, struct curve *curve, uint64_t from, uint64_t to, uint64_t amount)
+/* Lets the curve rise by an amount between two moments. What lies before its end is cut off. Returns by how much it rose. */
+static uint64_t raise_curve(struct samples *samples, struct curve *curve, uint64_t from, uint64_t to, uint64_t amount)
 {
     uint64_t end = curve->n ? curve->points[curve->n - 1].ns : from;
     uint64_t sum = curve->n ? curve->points[curve->n - 1].sum : 0;
     if (from < end)
         from = end;
     if (to <= from || !amount)
-        return;
+        return 0;
     if (amount > to - from)
         amount = to - from;
     if (from == end && amount == to - from && ends_full(curve)) {
         curve->points[curve->n - 1] = (struct curve_point){ to, sum + amount };
-        return;
+        return amount;
     }
     if (from > end || !curve->n)
         add_point(samples, curve, (struct curve_point){ from, sum });
     add_point(samples, curve, (struct curve_point){ to, sum + amount });
+    return amount;
 }
 
 /* Finds the last point that is not later than ns; the curve has one. */
@@ -154,18 +155,22 @@ static void add_look(struct samples *samples, uint64_t ns, uint32_t holder)
 }
 
 /* Adds what a thread queued. A thread queues just before it runs, so this is placed as late as it can be: between two
- * samples it ran and queued for no more than the time that passed. */
+ * samples it ran and queued for no more than the time that passed. It may have begun to queue before the sample at which it
+ * was seen to have run. What has no space for that reason is carried to the next time at which it queued. */
 static void raise_queued(struct samples *samples, struct sampled_thread *thread, uint64_t from, uint64_t to,
                          uint64_t amount)
 {
     const struct curve *ran = &thread->curves[SAMPLES_RAN];
+    amount += thread->carried_ns;
     uint64_t max = to > from ? to - from : 0, length = amount < max ? amount : max, ran_ns = 0;
     for (int i = 0; i < 2; i++) {       /* once more, as it may have run in the time that is added, too */
         ran_ns = curve_sum(ran, to) - curve_sum(ran, to - length);
         length = amount + ran_ns < max ? amount + ran_ns : max;
     }
     ran_ns = curve_sum(ran, to) - curve_sum(ran, to - length);
-    raise_curve(samples, &thread->curves[SAMPLES_QUEUED], to - length, to, amount < length - ran_ns ? amount : length - ran_ns);
+    uint64_t space = length > ran_ns ? length - ran_ns : 0;
+    thread->carried_ns = amount - raise_curve(samples, &thread->curves[SAMPLES_QUEUED], to - length, to,
+                                              amount < space ? amount : space);
 }
 
 static void add_spent(struct samples *samples, uint64_t ns, struct pnr_record record, enum samples_what what)
@@ -224,4 +229,26 @@ struct spent_time samples_spent(const struct samples *samples, uint32_t thread, 
     for (int what = 0; slot && what < SAMPLES_WHATS; what++)
         spent.ns[what] = curve_sum(&slot->curves[what], to_ns) - curve_sum(&slot->curves[what], from_ns);
     return spent;
+}
+
+/* Returns the first moment, not before ns, at which the curve rises. */
+static uint64_t next_rise(const struct curve *curve, uint64_t ns)
+{
+    if (!curve->n || ns >= curve->points[curve->n - 1].ns)
+        return UINT64_MAX;
+    size_t i = ns < curve->points[0].ns ? 0 : find_point(curve, ns);
+    while (curve->points[i + 1].sum == curve->points[i].sum)    /* the last stretch rises */
+        i++;
+    return curve->points[i].ns > ns ? curve->points[i].ns : ns;
+}
+
+uint64_t samples_next_change(const struct samples *samples, uint32_t thread, uint64_t ns)
+{
+    uint64_t first = UINT64_MAX;
+    const struct sampled_thread *slot = pnr_table_find(&samples->threads, thread);
+    for (int what = 0; slot && what < SAMPLES_WHATS; what++) {
+        uint64_t rise = next_rise(&slot->curves[what], ns);
+        first = rise < first ? rise : first;
+    }
+    return first;
 }

@@ -40,6 +40,7 @@ enum samples_what { SAMPLES_RAN, SAMPLES_QUEUED, SAMPLES_HELD, SAMPLES_WHATS };
 struct sampled_thread {
     uint64_t number;                    /* the key */
     struct curve curves[SAMPLES_WHATS];
+    uint64_t carried_ns;                /* that it queued, and is not in its curve yet */
 };
 
 struct sampled_memory {
@@ -70,6 +71,9 @@ void samples_begin_block(struct samples *samples, bool continues);
 
 /* Adds a record of the block. is_thread: its `function` is a thread of the process. */
 void samples_add(struct samples *samples, uint64_t ns, struct pnr_record record, bool is_thread);
+
+/* Returns the first moment, not before ns, at which the thread runs, queues or holds the GIL; UINT64_MAX: there is none. */
+uint64_t samples_next_change(const struct samples *samples, uint32_t thread, uint64_t ns);
 
 /* What was spent between two moments. */
 struct spent_time {
