@@ -154,22 +154,31 @@ static void add_look(struct samples *samples, uint64_t ns, uint32_t holder)
     samples->holder = holder;
 }
 
-/* Adds what a thread queued. A thread queues just before it runs, so this is placed as late as it can be: between two
- * samples it ran and queued for no more than the time that passed. It may have begun to queue before the sample at which it
- * was seen to have run. What has no space for that reason is carried to the next time at which it queued. */
+/* Returns how much of the last `length` before `to` the thread did not run. */
+static uint64_t find_space(const struct sampled_thread *thread, uint64_t to, uint64_t length)
+{
+    const struct curve *ran = &thread->curves[SAMPLES_RAN];
+    uint64_t ran_ns = curve_sum(ran, to) - curve_sum(ran, to - length);
+    return length > ran_ns ? length - ran_ns : 0;
+}
+
+/* Adds what a thread queued. A thread queues just before it runs, so this is placed as late as it can be, besides what the
+ * thread ran: in the shortest time with space for it. The thread may have begun to queue before the sample at which it was
+ * seen to have run. What has no space for that reason is carried to the next time at which it queued. */
 static void raise_queued(struct samples *samples, struct sampled_thread *thread, uint64_t from, uint64_t to,
                          uint64_t amount)
 {
-    const struct curve *ran = &thread->curves[SAMPLES_RAN];
+    uint64_t low = 0, high = to > from ? to - from : 0;
     amount += thread->carried_ns;
-    uint64_t max = to > from ? to - from : 0, length = amount < max ? amount : max, ran_ns = 0;
-    for (int i = 0; i < 2; i++) {       /* once more, as it may have run in the time that is added, too */
-        ran_ns = curve_sum(ran, to) - curve_sum(ran, to - length);
-        length = amount + ran_ns < max ? amount + ran_ns : max;
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2;
+        if (find_space(thread, to, middle) >= amount)
+            high = middle;
+        else
+            low = middle + 1;
     }
-    ran_ns = curve_sum(ran, to) - curve_sum(ran, to - length);
-    uint64_t space = length > ran_ns ? length - ran_ns : 0;
-    thread->carried_ns = amount - raise_curve(samples, &thread->curves[SAMPLES_QUEUED], to - length, to,
+    uint64_t space = find_space(thread, to, high);
+    thread->carried_ns = amount - raise_curve(samples, &thread->curves[SAMPLES_QUEUED], to - high, to,
                                               amount < space ? amount : space);
 }
 
@@ -210,6 +219,8 @@ void samples_add(struct samples *samples, uint64_t ns, struct pnr_record record,
     bool is_spent = kind == PNR_RAN || kind == PNR_QUEUED;
     if (samples->is_out_of_memory)
         return;
+    samples->n_backwards += ns < samples->latest_ns;
+    ns = samples->latest_ns = ns > samples->latest_ns ? ns : samples->latest_ns;
     if (!pnr_kind_is_of_samples(kind) || (is_spent && !is_thread))
         samples->n_unknown++;
     else if (kind == PNR_SAMPLE)
