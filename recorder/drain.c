@@ -313,12 +313,6 @@ static uint64_t on_beat(void)
     return first_ns;
 }
 
-/* True when the worker has to come in time. */
-static bool has_to_hurry(void)
-{
-    return rec_budget_needs_ticks() || rec_samples_are_on();
-}
-
 /* ---- start ---- */
 
 /* Sets where blocks go, and marks all chunks of the mapping as free. */
@@ -359,7 +353,8 @@ int rec_drain_start(const char *process_path, struct pnr_live live, const struct
     int code = rec_worker_start(&(struct rec_worker_tasks){ .work = write_queued, .on_wake = options->on_wake,
                                                         .on_idle = on_idle, .on_beat = on_beat,
                                                         .on_leave = rec_sparse_rest,
-                                                        .is_hurried = has_to_hurry });
+                                                        .is_hurried = rec_budget_needs_ticks,
+                                                        .keeps_time = rec_samples_are_on });
     if (code != 0) {
         pnr_err_set(err, PNR_E_SYSTEM, process_path, 0, "cannot start the recorder's thread");
         err->sys_errno = code;
