@@ -162,6 +162,20 @@ static uint64_t find_space(const struct sampled_thread *thread, uint64_t to, uin
     return length > ran_ns ? length - ran_ns : 0;
 }
 
+/* Lets the thread queue whenever it does not run in this time. Returns for how long. */
+static uint64_t fill_queued(struct samples *samples, struct sampled_thread *thread, uint64_t from, uint64_t to)
+{
+    const struct curve *ran = &thread->curves[SAMPLES_RAN];
+    size_t i = ran->n && from >= ran->points[0].ns ? find_point(ran, from) + 1 : 0;
+    uint64_t filled = 0, end;
+    for (; from < to; from = end) {
+        end = i < ran->n && ran->points[i].ns < to ? ran->points[i].ns : to;
+        i++;
+        filled += raise_curve(samples, &thread->curves[SAMPLES_QUEUED], from, end, find_space(thread, end, end - from));
+    }
+    return filled;
+}
+
 /* Adds what a thread queued. A thread queues just before it runs, so this is placed as late as it can be, besides what the
  * thread ran: in the shortest time with space for it. The thread may have begun to queue before the sample at which it was
  * seen to have run. What has no space for that reason is carried to the next time at which it queued. */
@@ -177,9 +191,8 @@ static void raise_queued(struct samples *samples, struct sampled_thread *thread,
         else
             low = middle + 1;
     }
-    uint64_t space = find_space(thread, to, high);
-    thread->carried_ns = amount - raise_curve(samples, &thread->curves[SAMPLES_QUEUED], to - high, to,
-                                              amount < space ? amount : space);
+    uint64_t filled = fill_queued(samples, thread, to - high, to);
+    thread->carried_ns = amount > filled ? amount - filled : 0;
 }
 
 static void add_spent(struct samples *samples, uint64_t ns, struct pnr_record record, enum samples_what what)
