@@ -1,6 +1,6 @@
-/* What a sample costs: 0.7 us for each thread that is looked at, 2.7 us more if it has run, and what it takes the operating
- * system to wake a thread, which is 17 us on a virtual machine (Linux 6.18). So a sample looks at LOOKS threads, the next one
- * at others: 1,000 threads cost no more than LOOKS.
+/* A sample costs 0.7 us for each thread that is looked at, and 2.7 us more if it has run. To wake a thread takes 17 us on
+ * a virtual machine (Linux 6.18). So a sample looks at LOOKS threads, and the next one at others: 1,000 threads cost no more
+ * than LOOKS.
  *
  * The time on a processor comes from the thread's CPU clock, which any thread of the process may read: the kernel's
  * schedstat is only renewed at a tick. The time in the run queue is in schedstat alone (Documentation/scheduler/
@@ -165,7 +165,7 @@ static void look_at_thread(struct sampled_thread *thread, uint64_t ticks)
     thread->round = samples.round;
 }
 
-static void look_at_gil(uint64_t ticks)
+static void sample_gil(uint64_t ticks)
 {
     const void *holder = NULL;
     uint32_t number = 0;
@@ -192,7 +192,7 @@ static void take_sample(uint64_t now_ns)
     if (!ensure_samples_chunk(ticks, 2 + 2 * LOOKS))
         return;
     samples.round++;
-    look_at_gil(ticks);
+    sample_gil(ticks);
     look_at_memory(ticks, now_ns);
     for (size_t i = 0; i < LOOKS && i < samples.n_threads; i++) {
         if (samples.next >= samples.n_threads)

@@ -21,7 +21,7 @@ static size_t thin_curve(struct curve *curve)
     return n - kept;
 }
 
-static void thin_samples(struct samples *samples)
+static void thin_all_curves(struct samples *samples)
 {
     samples->n_points -= thin_curve(&samples->known);
     for (struct sampled_thread *thread = NULL; (thread = pnr_table_next(&samples->threads, thread));)
@@ -32,7 +32,7 @@ static void thin_samples(struct samples *samples)
 static void add_point(struct samples *samples, struct curve *curve, struct curve_point point)
 {
     if (samples->n_points >= SAMPLES_MAX)
-        thin_samples(samples);
+        thin_all_curves(samples);
     if (pnr_array_reserve(&curve->points, &curve->capacity, curve->n + 1) < 0) {
         samples->is_out_of_memory = true;
         return;
@@ -69,7 +69,7 @@ static uint64_t raise_curve(struct samples *samples, struct curve *curve, uint64
     return amount;
 }
 
-/* Finds the last point that is not later than ns; the curve has one. */
+/* Finds the latest point at or before ns; the curve has one. */
 static size_t find_point(const struct curve *curve, uint64_t ns)
 {
     size_t low = 0, high = curve->n;

@@ -66,7 +66,7 @@ bool symbols_is_ledger(const struct symbols *symbols, uint32_t number);
 /* The number of the ledger that counts: the lowest one, should there be several; 0 if there is none. */
 uint32_t symbols_ledger(const struct symbols *symbols);
 
-/* The same for samples: what the recorder saw of the threads. */
+/* True for the number of samples: what the recorder saw of threads, and no thread. symbols_samples: those that count. */
 bool symbols_is_samples(const struct symbols *symbols, uint32_t number);
 uint32_t symbols_samples(const struct symbols *symbols);
 

@@ -730,7 +730,7 @@ def samples_twice(sample):
 
 @rule(1)
 def samples_of_nobody(sample):
-    """Threads that do not exist, among them the samples; since no sample. A holder that is no thread is none."""
+    """Threads that do not exist, among them the samples; since no sample. A holder that is no thread is not one."""
     add_samples(sample, spent(1100, "RAN", 0, 10), spent(1100, "RAN", 3, 10), spent(1100, "QUEUED", 2**32 - 1, 10),
                 sample_(1200, 2, 3), spent(1200, "RAN", 1, 10, since=0), sample_(1300, 2, 77), sample_(1400, 2**48 - 1, 1))
 
